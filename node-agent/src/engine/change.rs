@@ -1,0 +1,324 @@
+//! What the engine says happened: for people (listener, finding, connection, loss) and for the kernel side (which ports
+//! to count and to record).
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::identity::{BootTime, PodUid, PortId, Protocol};
+use super::input::Process;
+use super::pod::{Container, Workload};
+
+/// One change of the engine's state.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    Listener(Arc<Listener>),
+    Finding(Arc<Finding>),
+    Connection(Arc<Connection>),
+    Loss(Loss),
+    /// Count this port's traffic from now on (idempotent).
+    Watch(PortId),
+    /// No socket serves this port any more, and its last traffic was taken in.
+    Unwatch(PortId),
+    /// Turn the recording of single connections of this port on or off.
+    Record {
+        port: PortId,
+        on: bool,
+    },
+}
+
+/// A pod, as reports name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodRef {
+    pub namespace: String,
+    pub name: String,
+    pub uid: PodUid,
+    pub workload: Option<Workload>,
+    pub host_network: bool,
+}
+
+/// A netns, as reports name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetnsRef {
+    pub inode: u64,
+    /// Last part of its path; `None` where only processes hold it.
+    pub name: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ListenerState {
+    Open,
+    Closed,
+}
+
+/// A port that is served, by one socket or by many.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listener {
+    /// Stable: derived from pod UID (or netns cookie), protocol and port.
+    pub id: String,
+    pub port: PortId,
+    /// Every address that a socket of it is bound to, sorted.
+    pub addresses: Vec<IpAddr>,
+    /// Every IPv6 socket of it refuses IPv4.
+    pub v6_only: bool,
+    /// How many sockets serve it.
+    pub sockets: usize,
+    pub netns: NetnsRef,
+    pub process: Option<Process>,
+    /// `None`: older than the agent.
+    pub opened_at: Option<BootTime>,
+    pub state: ListenerState,
+    pub pod: Option<PodRef>,
+    pub container: Option<Container>,
+    pub declaration: Declaration,
+    pub exposure: Exposure,
+    pub traffic: Traffic,
+}
+
+/// What the manifests say about a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Declaration {
+    pub status: DeclarationStatus,
+    /// Who declares it: `container/NAME`.
+    pub declared_by: Vec<String>,
+    pub explained_by: Vec<Explanation>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DeclarationStatus {
+    Declared,
+    Explained,
+    Undeclared,
+    /// No pod is known for it.
+    Unknown,
+}
+
+impl DeclarationStatus {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Declared => "declared",
+            Self::Explained => "explained",
+            Self::Undeclared => "undeclared",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// Why a port that is not declared is expected nevertheless.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    pub source: String,
+    pub reference: String,
+}
+
+/// From where a socket can be reached by its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Exposure {
+    Loopback,
+    Pod,
+    Host,
+}
+
+impl Exposure {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Loopback => "loopback",
+            Self::Pod => "pod",
+            Self::Host => "host",
+        }
+    }
+}
+
+/// Traffic of a port since it opened (or since the agent started).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Traffic {
+    pub attempts: u64,
+    pub connections: u64,
+    pub packets: u64,
+    pub bytes: u64,
+    pub last_seen: Option<BootTime>,
+    /// Busiest first.
+    pub peers: Vec<Peer>,
+    /// Some peers are not listed: the table or the kernel's LRU was full.
+    pub truncated: bool,
+}
+
+/// Who sent traffic to a port.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Peer {
+    pub address: IpAddr,
+    pub origin: Origin,
+    /// `NAMESPACE/NAME` of the pod, where known.
+    pub reference: Option<String>,
+    pub connections: u64,
+    pub packets: u64,
+    pub bytes: u64,
+    pub first_seen: BootTime,
+    pub last_seen: BootTime,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Origin {
+    SamePod,
+    Node,
+    Pod,
+    Service,
+    External,
+}
+
+impl Origin {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::SamePod => "same-pod",
+            Self::Node => "node",
+            Self::Pod => "pod",
+            Self::Service => "service",
+            Self::External => "external",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FindingState {
+    Open,
+    Suppressed,
+    Resolved,
+}
+
+impl FindingState {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Suppressed => "suppressed",
+            Self::Resolved => "resolved",
+        }
+    }
+}
+
+/// How bad a finding is; ordered from least to worst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    Info,
+    Low,
+    Medium,
+    High,
+    Critical,
+}
+
+impl Severity {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+            Self::Critical => "critical",
+        }
+    }
+}
+
+/// What a finding says; docs/findings.md explains each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FindingCode {
+    UndeclaredExternal,
+    UndeclaredActive,
+    UndeclaredHost,
+    UndeclaredReachable,
+    EphemeralContainer,
+    PortStorm,
+    UndeclaredLoopback,
+    StaleDeclaration,
+    Unattributed,
+}
+
+impl FindingCode {
+    /// Every code.
+    pub const ALL: [Self; 9] = [
+        Self::UndeclaredExternal,
+        Self::UndeclaredActive,
+        Self::UndeclaredHost,
+        Self::UndeclaredReachable,
+        Self::EphemeralContainer,
+        Self::PortStorm,
+        Self::UndeclaredLoopback,
+        Self::StaleDeclaration,
+        Self::Unattributed,
+    ];
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::UndeclaredExternal => "undeclared-external",
+            Self::UndeclaredActive => "undeclared-active",
+            Self::UndeclaredHost => "undeclared-host",
+            Self::UndeclaredReachable => "undeclared-reachable",
+            Self::EphemeralContainer => "ephemeral-container",
+            Self::PortStorm => "port-storm",
+            Self::UndeclaredLoopback => "undeclared-loopback",
+            Self::StaleDeclaration => "stale-declaration",
+            Self::Unattributed => "unattributed",
+        }
+    }
+
+    #[must_use]
+    pub const fn severity(self) -> Severity {
+        match self {
+            Self::UndeclaredExternal => Severity::Critical,
+            Self::UndeclaredActive | Self::UndeclaredHost | Self::PortStorm => Severity::High,
+            Self::UndeclaredReachable | Self::EphemeralContainer => Severity::Medium,
+            Self::UndeclaredLoopback | Self::StaleDeclaration | Self::Unattributed => Severity::Info,
+        }
+    }
+}
+
+/// A port that is not as its manifest says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finding {
+    /// Same as its listener's id, or derived alike where there is none.
+    pub id: String,
+    pub state: FindingState,
+    pub code: FindingCode,
+    /// One sentence: what, and what to do next.
+    pub message: String,
+    pub first_seen: BootTime,
+    pub last_seen: BootTime,
+    pub pod: Option<PodRef>,
+    pub container: Option<Container>,
+    /// `None` for a stale declaration and a port storm.
+    pub listener: Option<Arc<Listener>>,
+    pub protocol: Option<Protocol>,
+    pub declaration: Declaration,
+    pub exposure: Exposure,
+    pub traffic: Traffic,
+    /// When the socket opened, as far as known; for the latency metric. Not reported.
+    pub opened_at: Option<BootTime>,
+}
+
+/// One connection on a recorded port.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Connection {
+    pub listener_id: String,
+    pub port: PortId,
+    pub local: IpAddr,
+    pub remote: (IpAddr, u16),
+    pub origin: Origin,
+    pub reference: Option<String>,
+    pub opened_at: BootTime,
+    /// `None`: still open.
+    pub closed_at: Option<BootTime>,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    pub pod: Option<PodRef>,
+}
+
+/// Something was dropped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loss {
+    pub reason: &'static str,
+    pub count: u64,
+    pub recovered: bool,
+}

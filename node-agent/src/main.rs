@@ -1,0 +1,3 @@
+//! The `portolan` binary: parse, start, exit code.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Where reports go: stdout, HTTP, metrics. IO out, no decisions.
+
+pub mod report;

@@ -1,0 +1,2 @@
+//! The project's own commands: set-up, demo, tests, benches and house checks.
+fn main() {}
