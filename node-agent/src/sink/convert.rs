@@ -1,0 +1,234 @@
+//! Engine types to wire types, at the edge and nowhere else. Every text and list is bounded here, so that one object is
+//! one short line whatever a workload chose.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::escape::bounded;
+use super::report::{self, Report, SCHEMA};
+use crate::engine::change::{self, Change};
+use crate::engine::identity::BootTime;
+use crate::engine::input;
+use crate::engine::pod;
+
+/// Peers that one object lists at most, busiest first.
+pub const MAX_PEERS: usize = 20;
+/// Addresses, declaring containers and explanations that one object lists at most.
+const MAX_LIST: usize = 16;
+/// Bytes of a name at most. Kubernetes names have 253.
+const MAX_NAME: usize = 253;
+/// Bytes of a path, image or message at most.
+const MAX_TEXT: usize = 512;
+
+/// What turns the kernel's time into the wall's: one reading of both clocks, taken by `source/clock.rs`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wall {
+    /// Nanoseconds since 1970 at CLOCK_BOOTTIME 0.
+    pub unix_ns_at_boot: i128,
+}
+
+impl Wall {
+    /// RFC 3339 UTC with milliseconds; the epoch for what no calendar holds.
+    #[must_use]
+    pub fn rfc3339(self, at: BootTime) -> String {
+        let ns = self.unix_ns_at_boot.saturating_add(i128::from(at.0));
+        let timestamp = Timestamp::from_nanosecond(ns).unwrap_or(Timestamp::UNIX_EPOCH);
+        format!("{timestamp:.3}")
+    }
+}
+
+/// Writes engine types as wire types: node, wall clock, and the time of writing.
+#[derive(Clone, Debug)]
+pub struct Converter {
+    pub node: Arc<str>,
+    pub wall: Wall,
+    /// When the object is written: its envelope's `time`.
+    pub now: BootTime,
+}
+
+impl Converter {
+    /// The report of a change; `None` for what is meant for the kernel side.
+    #[must_use]
+    pub fn change(&self, change: &Change) -> Option<Report> {
+        match change {
+            Change::Listener(listener) => Some(Report::Listener(self.listener(listener))),
+            Change::Finding(finding) => Some(Report::Finding(self.finding(finding))),
+            Change::Connection(connection) => Some(Report::Connection(self.connection(connection))),
+            Change::Loss(loss) => Some(Report::Loss(self.loss(loss.reason, loss.count, loss.recovered))),
+            Change::Watch(_) | Change::Unwatch(_) | Change::Record { .. } => None,
+        }
+    }
+
+    /// The envelope of an object written now.
+    #[must_use]
+    pub fn envelope(&self) -> report::Envelope {
+        report::Envelope {
+            schema: SCHEMA.to_owned(),
+            node: name(&self.node),
+            time: self.wall.rfc3339(self.now),
+        }
+    }
+
+    #[must_use]
+    pub fn finding(&self, finding: &change::Finding) -> report::Finding {
+        report::Finding {
+            envelope: self.envelope(),
+            id: name(&finding.id),
+            state: finding.state.as_str().to_owned(),
+            code: finding.code.as_str().to_owned(),
+            severity: finding.code.severity().as_str().to_owned(),
+            message: text(&finding.message),
+            first_seen: self.wall.rfc3339(finding.first_seen),
+            last_seen: self.wall.rfc3339(finding.last_seen),
+            pod: finding.pod.as_ref().map(pod_ref),
+            container: finding.container.as_ref().map(container),
+            // The finding's own traffic is the newer: the listener inside carries the sums, not the peers again.
+            listener: finding.listener.as_deref().map(|inner| {
+                let mut listener = self.listener(inner);
+                listener.traffic.truncated |= !listener.traffic.peers.is_empty();
+                listener.traffic.peers.clear();
+                Box::new(listener)
+            }),
+            declaration: declaration(&finding.declaration),
+            exposure: finding.exposure.as_str().to_owned(),
+            policy: report::Policy { verdict: "unknown".to_owned(), policies: Vec::new() },
+            traffic: self.traffic(&finding.traffic),
+            suppressed_by: None,
+        }
+    }
+
+    #[must_use]
+    pub fn listener(&self, listener: &change::Listener) -> report::Listener {
+        report::Listener {
+            envelope: self.envelope(),
+            id: name(&listener.id),
+            protocol: listener.port.protocol.as_str().to_owned(),
+            port: listener.port.port.get(),
+            addresses: listener.addresses.iter().take(MAX_LIST).map(ToString::to_string).collect(),
+            v6_only: listener.v6_only,
+            sockets: listener.sockets,
+            netns: report::Netns {
+                inode: listener.netns.inode,
+                name: listener.netns.name.as_deref().map(name),
+            },
+            process: listener.process.as_ref().map(process),
+            opened_at: listener.opened_at.map(|at| self.wall.rfc3339(at)),
+            state: match listener.state {
+                change::ListenerState::Open => "open",
+                change::ListenerState::Closed => "closed",
+            }
+            .to_owned(),
+            pod: listener.pod.as_ref().map(pod_ref),
+            container: listener.container.as_ref().map(container),
+            declaration: declaration(&listener.declaration),
+            traffic: self.traffic(&listener.traffic),
+        }
+    }
+
+    #[must_use]
+    pub fn connection(&self, connection: &change::Connection) -> report::Connection {
+        report::Connection {
+            envelope: self.envelope(),
+            id: name(&connection.listener_id),
+            protocol: connection.port.protocol.as_str().to_owned(),
+            local: report::Endpoint {
+                address: connection.local.to_string(),
+                port: connection.port.port.get(),
+            },
+            remote: report::RemoteEndpoint {
+                address: connection.remote.0.to_string(),
+                port: connection.remote.1,
+                origin: connection.origin.as_str().to_owned(),
+                reference: connection.reference.as_deref().map(text),
+            },
+            opened_at: self.wall.rfc3339(connection.opened_at),
+            closed_at: connection.closed_at.map(|at| self.wall.rfc3339(at)),
+            bytes_in: connection.bytes_in,
+            bytes_out: connection.bytes_out,
+            pod: connection.pod.as_ref().map(pod_ref),
+        }
+    }
+
+    /// That something was dropped.
+    #[must_use]
+    pub fn loss(&self, reason: &str, count: u64, recovered: bool) -> report::Loss {
+        report::Loss { envelope: self.envelope(), reason: name(reason), count, recovered }
+    }
+
+    fn traffic(&self, traffic: &change::Traffic) -> report::Traffic {
+        let mut busiest: Vec<&change::Peer> = traffic.peers.iter().collect();
+        busiest.sort_by_key(|peer| Reverse((peer.bytes, peer.connections, peer.packets)));
+        report::Traffic {
+            attempts: traffic.attempts,
+            connections: traffic.connections,
+            packets: traffic.packets,
+            bytes: traffic.bytes,
+            last_seen: traffic.last_seen.map(|at| self.wall.rfc3339(at)),
+            truncated: traffic.truncated || busiest.len() > MAX_PEERS,
+            peers: busiest.into_iter().take(MAX_PEERS).map(|peer| self.peer(peer)).collect(),
+        }
+    }
+
+    fn peer(&self, peer: &change::Peer) -> report::Peer {
+        report::Peer {
+            address: peer.address.to_string(),
+            origin: peer.origin.as_str().to_owned(),
+            reference: peer.reference.as_deref().map(name),
+            connections: peer.connections,
+            packets: peer.packets,
+            bytes: peer.bytes,
+            first_seen: self.wall.rfc3339(peer.first_seen),
+            last_seen: self.wall.rfc3339(peer.last_seen),
+        }
+    }
+}
+
+/// A pod as reports name it.
+#[must_use]
+pub fn pod_ref(pod: &change::PodRef) -> report::Pod {
+    report::Pod {
+        namespace: name(&pod.namespace),
+        name: name(&pod.name),
+        uid: name(&pod.uid.0),
+        workload: pod
+            .workload
+            .as_ref()
+            .map(|workload| report::Workload { kind: name(&workload.kind), name: name(&workload.name) }),
+        host_network: pod.host_network,
+    }
+}
+
+fn container(container: &pod::Container) -> report::Container {
+    report::Container { name: name(&container.name), id: name(&container.id), image: text(&container.image) }
+}
+
+fn process(process: &input::Process) -> report::Process {
+    report::Process {
+        pid: process.pid,
+        name: name(&process.name),
+        executable: process.executable.as_deref().map(text),
+    }
+}
+
+fn declaration(declaration: &change::Declaration) -> report::Declaration {
+    report::Declaration {
+        status: declaration.status.as_str().to_owned(),
+        declared_by: declaration.declared_by.iter().take(MAX_LIST).map(|by| name(by)).collect(),
+        explained_by: declaration
+            .explained_by
+            .iter()
+            .take(MAX_LIST)
+            .map(|by| report::Explanation { source: name(&by.source), reference: name(&by.reference) })
+            .collect(),
+    }
+}
+
+fn name(text: &str) -> String {
+    bounded(text, MAX_NAME).0
+}
+
+fn text(text: &str) -> String {
+    bounded(text, MAX_TEXT).0
+}

@@ -1,0 +1,85 @@
+//! Makes text that a workload chose safe for a terminal. JSON output needs none of this: its own escapes do.
+
+use std::fmt::Write;
+
+/// Whether this character could move a cursor, recolour, reorder or break a line.
+fn is_unsafe(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{061c}' | '\u{feff}')
+        || matches!(c, '\u{e0000}'..='\u{e007f}')
+}
+
+/// `text` with every control character (C0, C1, newline and ESC included), bidi mark and invisible character written as
+/// `\n`, `\t`, `\r` or `\u{…}`. Backslashes are doubled only where something was escaped, so that plain names stay plain.
+#[must_use]
+pub fn terminal(text: &str) -> String {
+    if !text.chars().any(is_unsafe) {
+        return text.to_owned();
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match c {
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\\' => out.push_str("\\\\"),
+            c if is_unsafe(c) => {
+                let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// `text` cut to at most `max` bytes at a character's border, and whether it was cut.
+#[must_use]
+pub fn bounded(text: &str, max: usize) -> (String, bool) {
+    if text.len() <= max {
+        return (text.to_owned(), false);
+    }
+    let mut end = max;
+    while !text.is_char_boundary(end) {
+        end = end.saturating_sub(1);
+    }
+    (text.get(..end).unwrap_or_default().to_owned(), true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{bounded, is_unsafe, terminal};
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_moves_a_terminal_is_written_out() {
+        for (given, then) in [
+            ("python3", "python3"),
+            ("a\\b", "a\\b"),
+            ("\u{1b}[2J", "\\u{1b}[2J"),
+            ("a\nb\tc\r", "a\\nb\\tc\\r"),
+            ("a\\\n", "a\\\\\\n"),
+            ("\u{9b}31m", "\\u{9b}31m"),
+            ("evil\u{202e}txt", "evil\\u{202e}txt"),
+            ("\u{2066}x\u{2069}", "\\u{2066}x\\u{2069}"),
+            ("\u{200e}\u{200f}", "\\u{200e}\\u{200f}"),
+            ("nul\0", "nul\\u{0}"),
+            ("Grüße 港", "Grüße 港"),
+        ] {
+            assert_eq!(terminal(given), then, "{given:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_unsafe_remains(text in any::<String>()) {
+            prop_assert!(!terminal(&text).chars().any(is_unsafe));
+        }
+
+        #[test]
+        fn a_cut_is_a_prefix(text in any::<String>(), max in 0_usize..64) {
+            let (cut, was_cut) = bounded(&text, max);
+            prop_assert!(cut.len() <= max && text.starts_with(&cut));
+            prop_assert_eq!(was_cut, cut.len() != text.len());
+        }
+    }
+}
