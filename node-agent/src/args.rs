@@ -1,0 +1,303 @@
+//! What was typed. What it means, and whether it makes sense, is decided in `config`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+/// Shows every port that a node's pods really listen on, which of them no manifest declares, and the traffic that
+/// reaches them.
+#[derive(Debug, Parser)]
+#[command(name = "portolan", version, propagate_version = true, max_term_width = 110)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Observe this node: NDJSON on stdout, diagnostics on stderr, HTTP for the commands below
+    #[command(after_help = AGENT_EXAMPLES)]
+    Agent(Box<AgentArgs>),
+    /// Look once at every network namespace of this machine, compare with the manifests, and exit; loads nothing
+    #[command(after_help = SCAN_EXAMPLES)]
+    Scan(ScanArgs),
+    /// Show ports that are not as their manifests say
+    #[command(after_help = FINDINGS_EXAMPLES)]
+    Findings(FindingsArgs),
+    /// Show every port that is listened on, declared or not
+    Listeners(ListArgs),
+    /// Show single connections of recorded ports
+    Connections(ListArgs),
+    /// Show how the agent is doing: hooks, sources, limits, and what was lost
+    Status(StatusArgs),
+    /// Say what this node lets portolan do, and what is missing
+    Doctor(DoctorArgs),
+    /// Print the completion script of a shell
+    #[command(after_help = "Example:\n  portolan completion bash > /etc/bash_completion.d/portolan")]
+    Completion { shell: Shell },
+}
+
+const AGENT_EXAMPLES: &str = "\
+Examples:
+  portolan agent --metadata file=/etc/portolan/pods.yaml
+  portolan agent --metadata file=pods.yaml --output text --grace 1s
+  portolan agent --metadata file=pods.yaml --api unix:/run/portolan.sock --telemetry off
+  portolan agent --metadata file=pods.yaml | jq 'select(.kind == \"Finding\")'
+
+Exit codes: 0 ended as asked, 2 wrong use or configuration, 4 this node does not allow it (stderr says what is missing).";
+
+const SCAN_EXAMPLES: &str = "\
+Examples:
+  portolan scan --metadata file=pods.yaml
+  portolan scan --metadata file=pods.yaml -n shop -o wide
+  portolan scan --metadata file=pods.yaml --fail-on high -o json
+
+Exit codes: 0 fine, 1 findings at or above --fail-on, 2 wrong use, 3 the answer is partial, 4 this node does not allow it.";
+
+const FINDINGS_EXAMPLES: &str = "\
+Examples:
+  portolan findings
+  portolan findings -n shop --severity critical,high
+  portolan findings --code undeclared-active -o json
+  portolan findings --watch
+  portolan findings --fail-on high        # for scripts: exit code 1 if there is one";
+
+/// Options of `agent`. `None` and empty mean: not typed, so the file or the default decides.
+#[derive(Debug, Default, Args)]
+pub struct AgentArgs {
+    /// YAML file with the same settings (camelCase: --node-name is nodeName); the command line wins
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where pods and their declared ports come from: file=PATH (manifests, re-read when they change). Repeatable
+    #[arg(long, value_name = "SOURCE", value_delimiter = ',')]
+    pub metadata: Vec<String>,
+    /// Name of this node in every object [default: the host name]
+    #[arg(long, env = "NODE_NAME", value_name = "NAME")]
+    pub node_name: Option<String>,
+    /// Address of the HTTP API: ADDR:PORT, unix:PATH or off [default: 127.0.0.1:9470]
+    #[arg(long, value_name = "ADDR")]
+    pub api: Option<String>,
+    /// Address of /metrics, /livez and /readyz: ADDR:PORT or off [default: 0.0.0.0:9471]
+    #[arg(long, value_name = "ADDR")]
+    pub telemetry: Option<String>,
+    /// What is counted: packets and connections, connections only, or nothing [default: full]
+    #[arg(long)]
+    pub traffic: Option<TrafficMode>,
+    /// Which connections get an object of their own: those to undeclared ports, all, or none [default: undeclared]
+    #[arg(long)]
+    pub record: Option<RecordMode>,
+    /// What stdout carries [default: ndjson]
+    #[arg(long)]
+    pub output: Option<OutputMode>,
+    /// Which kinds stdout carries [default: all]
+    #[arg(long, value_name = "KIND", value_delimiter = ',')]
+    pub kinds: Vec<Kind>,
+    /// Judge the listeners of the host's own network namespace too
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
+    pub include_host: Option<bool>,
+    /// How long a port must be open before it becomes a finding, such as 5s, 500ms or 1m [default: 5s]
+    #[arg(long, value_name = "DURATION")]
+    pub grace: Option<String>,
+    /// Load no program: only scan, again and again. Sees listeners, but no traffic and nothing short-lived
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
+    pub scan_only: Option<bool>,
+    /// Address range of pods, for telling them from the outside. Repeatable [default: learned from this node's pods]
+    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    pub pod_cidr: Vec<String>,
+    /// Address range of nodes. Repeatable [default: learned from this node]
+    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    pub node_cidr: Vec<String>,
+    /// Directory in which the container runtime mounts network namespaces. Repeatable [default: /run/netns]
+    #[arg(long, value_name = "DIR")]
+    pub netns_dir: Vec<PathBuf>,
+    /// Log of the kernel programs themselves, on stderr; for finding faults [default: off]
+    #[arg(long, value_name = "LEVEL")]
+    pub kernel_log: Option<KernelLog>,
+    /// Listening sockets that are held at most [default: 65536]
+    #[arg(long, value_name = "N")]
+    pub max_listeners: Option<u32>,
+    /// Peers that are held at most, over all ports [default: 65536]
+    #[arg(long, value_name = "N")]
+    pub max_peers: Option<u32>,
+    /// Peers that are held at most for one port [default: 64]
+    #[arg(long, value_name = "N")]
+    pub max_peers_per_port: Option<u32>,
+    /// Undeclared ports in one pod above which they become one finding, a port-storm [default: 64]
+    #[arg(long, value_name = "N")]
+    pub max_findings_per_pod: Option<u32>,
+    /// Recorded connections that are held at most [default: 4096]
+    #[arg(long, value_name = "N")]
+    pub max_connections: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TrafficMode {
+    Full,
+    Connections,
+    Off,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RecordMode {
+    Undeclared,
+    All,
+    None,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OutputMode {
+    Ndjson,
+    Text,
+    None,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    Finding,
+    Listener,
+    Connection,
+    Loss,
+    Status,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KernelLog {
+    Off,
+    Error,
+    Warn,
+    Info,
+    Debug,
+}
+
+/// Which objects are shown.
+#[derive(Clone, Debug, Default, Args)]
+pub struct FilterArgs {
+    /// Only pods of this Kubernetes namespace
+    #[arg(short, long)]
+    pub namespace: Option<String>,
+    /// Pods of all namespaces (the default, said aloud)
+    #[arg(short = 'A', long, conflicts_with = "namespace")]
+    pub all_namespaces: bool,
+}
+
+/// Which findings are shown, and which make the command fail.
+#[derive(Clone, Debug, Default, Args)]
+pub struct FindingFilterArgs {
+    /// Only these codes, such as undeclared-active
+    #[arg(long, value_delimiter = ',', value_name = "CODE")]
+    pub code: Vec<String>,
+    /// Only these severities
+    #[arg(long, value_delimiter = ',', value_name = "SEVERITY")]
+    pub severity: Vec<SeverityArg>,
+    /// Exit with code 1 if a finding that is shown is this bad, or worse
+    #[arg(long, value_name = "SEVERITY")]
+    pub fail_on: Option<SeverityArg>,
+}
+
+/// Ordered from least to worst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum SeverityArg {
+    Info,
+    Low,
+    Medium,
+    High,
+    Critical,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    #[default]
+    Table,
+    Wide,
+    Json,
+    Yaml,
+    Name,
+}
+
+#[derive(Debug, Args)]
+pub struct ScanArgs {
+    /// Where pods and their declared ports come from: file=PATH. Repeatable
+    #[arg(long, value_name = "SOURCE", value_delimiter = ',')]
+    pub metadata: Vec<String>,
+    /// How to show it
+    #[arg(short, long, default_value = "table")]
+    pub output: Format,
+    /// Look at the host's own network namespace too
+    #[arg(long)]
+    pub include_host: bool,
+    /// Directory in which the container runtime mounts network namespaces. Repeatable [default: /run/netns]
+    #[arg(long, value_name = "DIR")]
+    pub netns_dir: Vec<PathBuf>,
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    #[command(flatten)]
+    pub findings: FindingFilterArgs,
+}
+
+/// Where the agent is asked, and how the answer is shown.
+#[derive(Clone, Debug, Args)]
+pub struct ServerArgs {
+    /// The agent's HTTP address: http://HOST:PORT or unix:PATH
+    #[arg(long, env = "PORTOLAN_SERVER", default_value = "http://127.0.0.1:9470", value_name = "URL")]
+    pub server: String,
+    /// How to show it
+    #[arg(short, long, default_value = "table")]
+    pub output: Format,
+}
+
+#[derive(Debug, Args)]
+pub struct FindingsArgs {
+    #[command(flatten)]
+    pub server: ServerArgs,
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    #[command(flatten)]
+    pub findings: FindingFilterArgs,
+    /// Which states: open, suppressed, resolved, or several
+    #[arg(long, value_delimiter = ',', default_value = "open", value_name = "STATE")]
+    pub state: Vec<String>,
+    /// Keep running and show what changes
+    #[arg(short, long)]
+    pub watch: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    #[command(flatten)]
+    pub server: ServerArgs,
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    /// Keep running and show what changes
+    #[arg(short, long)]
+    pub watch: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// How to show it
+    #[arg(short, long, default_value = "table")]
+    pub output: Format,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Cli;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

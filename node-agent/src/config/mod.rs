@@ -1,0 +1,226 @@
+//! What was typed or written in a file, validated: every stage gets its part of [`AgentConfig`]. An error is one line
+//! that says what, where, what was expected, and ends in exit code 2.
+
+mod file;
+mod value;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::args::{AgentArgs, KernelLog, Kind, OutputMode, RecordMode, TrafficMode};
+use file::FileConfig;
+
+/// Something in the command line or the configuration file is wrong. Exit code 2.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum ConfigError {
+    #[error("{option}: {given:?} is not valid: expected {expected}")]
+    BadValue { option: String, given: String, expected: &'static str },
+    #[error(
+        "--metadata {given}: not available in this version; use file=PATH with a manifest of this node's pods"
+    )]
+    NotAvailable { given: String },
+    #[error("cannot read configuration file {path}: {reason}")]
+    Unreadable { path: String, reason: String },
+    #[error("{path}:{line}: {reason}")]
+    InFile { path: String, line: u64, reason: String },
+    #[error("{first} and {second} are both {address}: give one of them another port, or `off`")]
+    SameAddress { first: &'static str, second: &'static str, address: SocketAddr },
+}
+
+/// Exit code of a [`ConfigError`].
+pub const EXIT_WRONG_USE: u8 = 2;
+
+/// Where pods come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MetadataSource {
+    /// A file of Kubernetes manifests.
+    File(PathBuf),
+}
+
+/// Where something listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenAddress {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+    Off,
+}
+
+/// What stdout carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutputConfig {
+    pub mode: OutputMode,
+    /// Empty: all kinds.
+    pub kinds: Vec<Kind>,
+}
+
+/// Caps: memory is bounded by these whatever a hostile pod does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caps {
+    pub listeners: u32,
+    pub peers: u32,
+    pub peers_per_port: u32,
+    pub findings_per_pod: u32,
+    pub connections: u32,
+}
+
+impl Default for Caps {
+    fn default() -> Self {
+        Self {
+            listeners: 65_536,
+            peers: 65_536,
+            peers_per_port: 64,
+            findings_per_pod: 64,
+            connections: 4_096,
+        }
+    }
+}
+
+/// Everything that `agent` was told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentConfig {
+    pub metadata: Vec<MetadataSource>,
+    /// `None`: the host name.
+    pub node_name: Option<String>,
+    pub api: ListenAddress,
+    pub telemetry: ListenAddress,
+    pub traffic: TrafficMode,
+    pub record: RecordMode,
+    pub output: OutputConfig,
+    pub include_host: bool,
+    pub grace: Duration,
+    pub scan_only: bool,
+    pub pod_cidrs: Vec<IpNet>,
+    pub node_cidrs: Vec<IpNet>,
+    pub netns_dirs: Vec<PathBuf>,
+    pub kernel_log: KernelLog,
+    pub caps: Caps,
+}
+
+impl AgentConfig {
+    /// Reads `--config` where given, lets the command line win, and checks everything.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn load(args: &AgentArgs) -> Result<Self, ConfigError> {
+        let file = match &args.config {
+            Some(path) => file::read(path)?,
+            None => FileConfig::default(),
+        };
+        Self::resolve(args, file)
+    }
+
+    fn resolve(args: &AgentArgs, file: FileConfig) -> Result<Self, ConfigError> {
+        let metadata = either(&args.metadata, file.metadata);
+        let caps = resolve_caps(args, &file.limits.unwrap_or_default())?;
+        let config = Self {
+            metadata: metadata_sources(&metadata)?,
+            node_name: args.node_name.clone().or(file.node_name).filter(|name| !name.is_empty()),
+            api: value::address("--api", args.api.as_ref().or(file.api.as_ref()), "127.0.0.1:9470", true)?,
+            telemetry: value::address(
+                "--telemetry",
+                args.telemetry.as_ref().or(file.telemetry.as_ref()),
+                "0.0.0.0:9471",
+                false,
+            )?,
+            traffic: args.traffic.or(file.traffic).unwrap_or(TrafficMode::Full),
+            record: args.record.or(file.record).unwrap_or(RecordMode::Undeclared),
+            output: OutputConfig {
+                mode: args.output.or(file.output).unwrap_or(OutputMode::Ndjson),
+                kinds: either(&args.kinds, file.kinds),
+            },
+            include_host: args.include_host.or(file.include_host).unwrap_or(false),
+            grace: match args.grace.as_ref().or(file.grace.as_ref()) {
+                Some(text) => value::duration("--grace", text)?,
+                None => Duration::from_secs(5),
+            },
+            scan_only: args.scan_only.or(file.scan_only).unwrap_or(false),
+            pod_cidrs: value::networks("--pod-cidr", &either(&args.pod_cidr, file.pod_cidrs))?,
+            node_cidrs: value::networks("--node-cidr", &either(&args.node_cidr, file.node_cidrs))?,
+            netns_dirs: netns_dirs(either(&args.netns_dir, file.netns_dirs)),
+            kernel_log: args.kernel_log.or(file.kernel_log).unwrap_or(KernelLog::Off),
+            caps,
+        };
+        config.check_addresses()?;
+        Ok(config)
+    }
+
+    fn check_addresses(&self) -> Result<(), ConfigError> {
+        if let (ListenAddress::Tcp(api), ListenAddress::Tcp(telemetry)) = (&self.api, &self.telemetry)
+            && api == telemetry
+            && api.port() != 0
+        {
+            return Err(ConfigError::SameAddress { first: "--api", second: "--telemetry", address: *api });
+        }
+        Ok(())
+    }
+}
+
+/// Directories in which network namespaces are looked for; /run/netns where none is given.
+#[must_use]
+pub fn netns_dirs(given: Vec<PathBuf>) -> Vec<PathBuf> {
+    if given.is_empty() { vec![PathBuf::from("/run/netns")] } else { given }
+}
+
+/// The sources that `--metadata` names.
+///
+/// # Errors
+/// An unknown source, or one that this version does not have.
+pub fn metadata_sources(given: &[String]) -> Result<Vec<MetadataSource>, ConfigError> {
+    given
+        .iter()
+        .map(|text| {
+            let (name, rest) = text.split_once('=').unwrap_or((text, ""));
+            match name {
+                "file" if !rest.is_empty() => Ok(MetadataSource::File(PathBuf::from(rest))),
+                "kubernetes" | "cri" => Err(ConfigError::NotAvailable { given: text.clone() }),
+                _ => Err(ConfigError::BadValue {
+                    option: "--metadata".to_owned(),
+                    given: text.clone(),
+                    expected: "file=PATH",
+                }),
+            }
+        })
+        .collect()
+}
+
+fn resolve_caps(args: &AgentArgs, file: &file::FileLimits) -> Result<Caps, ConfigError> {
+    let default = Caps::default();
+    let cap = |option, typed: Option<u32>, written: Option<u32>, default, most| {
+        value::cap(option, typed.or(written).unwrap_or(default), most)
+    };
+    Ok(Caps {
+        listeners: cap("--max-listeners", args.max_listeners, file.listeners, default.listeners, 1 << 22)?,
+        peers: cap("--max-peers", args.max_peers, file.peers, default.peers, 1 << 22)?,
+        peers_per_port: cap(
+            "--max-peers-per-port",
+            args.max_peers_per_port,
+            file.peers_per_port,
+            default.peers_per_port,
+            65_536,
+        )?,
+        findings_per_pod: cap(
+            "--max-findings-per-pod",
+            args.max_findings_per_pod,
+            file.findings_per_pod,
+            default.findings_per_pod,
+            65_536,
+        )?,
+        connections: cap(
+            "--max-connections",
+            args.max_connections,
+            file.connections,
+            default.connections,
+            1 << 20,
+        )?,
+    })
+}
+
+fn either<T: Clone>(typed: &[T], written: Option<Vec<T>>) -> Vec<T> {
+    if typed.is_empty() { written.unwrap_or_default() } else { typed.to_vec() }
+}
+
+#[cfg(test)]
+mod tests;

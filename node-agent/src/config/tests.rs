@@ -1,0 +1,68 @@
+use super::*;
+use clap::Parser;
+
+fn typed(line: &str) -> AgentArgs {
+    let words = ["portolan", "agent"].into_iter().chain(line.split_whitespace());
+    match crate::args::Cli::try_parse_from(words).expect("parses").command {
+        crate::args::Command::Agent(args) => *args,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn resolved(line: &str, file: &str) -> Result<AgentConfig, String> {
+    let file = file::parse("p.yaml", file).map_err(|e| e.to_string())?;
+    let mut args = typed(line);
+    args.node_name = None;
+    AgentConfig::resolve(&args, file).map_err(|e| e.to_string())
+}
+
+#[test]
+fn without_options_the_defaults_of_the_contract_hold() {
+    let config = resolved("", "").expect("valid");
+    assert_eq!(config.api, ListenAddress::Tcp("127.0.0.1:9470".parse().expect("address")));
+    assert_eq!(config.telemetry, ListenAddress::Tcp("0.0.0.0:9471".parse().expect("address")));
+    assert_eq!(config.grace, Duration::from_secs(5));
+    assert_eq!(config.record, RecordMode::Undeclared);
+    assert_eq!(config.netns_dirs, [PathBuf::from("/run/netns")]);
+}
+
+#[test]
+fn the_command_line_beats_the_file() {
+    let file =
+        "grace: 1m\nrecord: all\nmetadata: [file=/a.yaml]\nlimits:\n  peers: 100\npodCidrs: [10.1.2.3/8]\n";
+    let config = resolved("--grace 2s --metadata file=/b.yaml --include-host", file).expect("valid");
+    assert_eq!(config.grace, Duration::from_secs(2));
+    assert_eq!(config.record, RecordMode::All);
+    assert_eq!(config.metadata, [MetadataSource::File("/b.yaml".into())]);
+    assert_eq!(config.caps.peers, 100);
+    assert!(config.include_host);
+    assert_eq!(config.pod_cidrs, ["10.0.0.0/8".parse::<IpNet>().expect("net")]);
+}
+
+#[test]
+fn what_is_wrong_is_said_in_one_line() {
+    for (line, file, then) in [
+        ("--metadata kubernetes", "", "--metadata kubernetes: not available in this version"),
+        ("--metadata cri=/run/x.sock", "", "not available in this version"),
+        ("--metadata file=", "", "expected file=PATH"),
+        ("--api 9470", "", "--api: \"9470\" is not valid: expected ADDR:PORT"),
+        ("--api unix:rel", "", "absolute path"),
+        ("--telemetry unix:/x", "", "--telemetry: \"unix:/x\" is not valid"),
+        ("--grace 5x", "", "such as 5s"),
+        ("--grace 2h", "", "up to 1h"),
+        ("--pod-cidr 10.0.0.0/33", "", "10.244.0.0/16"),
+        ("--max-peers 0", "", "--max-peers"),
+        ("--api 127.0.0.1:9 --telemetry 127.0.0.1:9", "", "--api and --telemetry are both"),
+        ("", "# x\nrecrod: all\n", "p.yaml:2: unknown key `recrod`: did you mean `record`?"),
+        ("", "grace: 1s\nnodename: x\n", "p.yaml:2: unknown key `nodename`: did you mean `nodeName`?"),
+        ("", "limits:\n  peer: 3\n", "p.yaml:2: unknown key `peer`: did you mean `peers`?"),
+        ("", "zzzzzzzz: 3\n", "p.yaml:1: unknown key `zzzzzzzz`: expected one of metadata,"),
+        ("", "grace: 1s\nrecord: some\n", "p.yaml:2:"),
+        ("", "limits:\n  peers: many\n", "p.yaml:2:"),
+        ("", "a: [\n", "p.yaml:"),
+    ] {
+        let error = resolved(line, file).expect_err("is wrong");
+        assert!(error.contains(then), "{line} {file:?}: {error}");
+        assert!(!error.contains('\n'), "{error}");
+    }
+}

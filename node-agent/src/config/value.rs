@@ -1,0 +1,90 @@
+//! Single values of options: addresses, durations, networks, caps.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::{ConfigError, ListenAddress};
+
+fn bad(option: &str, given: &str, expected: &'static str) -> ConfigError {
+    ConfigError::BadValue { option: option.to_owned(), given: given.to_owned(), expected }
+}
+
+/// `ADDR:PORT`, `unix:PATH` where `unix` is allowed, or `off`.
+pub fn address(
+    option: &str,
+    given: Option<&String>,
+    default: &str,
+    unix: bool,
+) -> Result<ListenAddress, ConfigError> {
+    let text = given.map_or(default, String::as_str);
+    let expected = if unix {
+        "ADDR:PORT such as 127.0.0.1:9470, unix:PATH, or off"
+    } else {
+        "ADDR:PORT such as 0.0.0.0:9471, or off"
+    };
+    if text == "off" {
+        return Ok(ListenAddress::Off);
+    }
+    if let Some(path) = text.strip_prefix("unix:") {
+        // sun_path holds 108 bytes with the trailing NUL.
+        return if unix && path.starts_with('/') && path.len() < 108 {
+            Ok(ListenAddress::Unix(PathBuf::from(path)))
+        } else {
+            Err(bad(
+                option,
+                text,
+                if unix { "unix: and an absolute path shorter than 108 bytes" } else { expected },
+            ))
+        };
+    }
+    let text_with_host = text.replace("localhost:", "127.0.0.1:");
+    text_with_host.parse::<SocketAddr>().map(ListenAddress::Tcp).map_err(|_| bad(option, text, expected))
+}
+
+/// `500ms`, `5s`, `1m`, or plain seconds; up to an hour.
+pub fn duration(option: &str, given: &str) -> Result<Duration, ConfigError> {
+    let expected = "a duration up to 1h, such as 5s, 500ms or 1m";
+    let digits = given.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = given.get(digits.len()..).unwrap_or_default();
+    let number: u64 = digits.parse().map_err(|_| bad(option, given, expected))?;
+    let ms = match unit {
+        "ms" => Some(number),
+        "s" | "" => number.checked_mul(1_000),
+        "m" => number.checked_mul(60_000),
+        "h" => number.checked_mul(3_600_000),
+        _ => None,
+    };
+    match ms {
+        Some(ms) if ms <= 3_600_000 => Ok(Duration::from_millis(ms)),
+        _ => Err(bad(option, given, expected)),
+    }
+}
+
+/// Address ranges; a bare address is a range of one.
+pub fn networks(option: &str, given: &[String]) -> Result<Vec<IpNet>, ConfigError> {
+    given
+        .iter()
+        .map(|text| {
+            text.parse::<IpNet>()
+                .or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from))
+                .map(|net| net.trunc())
+                .map_err(|_| bad(option, text, "an address range such as 10.244.0.0/16 or fd00::/8"))
+        })
+        .collect()
+}
+
+/// A cap from 1 to `most`.
+pub fn cap(option: &str, given: u32, most: u32) -> Result<u32, ConfigError> {
+    if (1..=most).contains(&given) {
+        Ok(given)
+    } else {
+        Err(bad(
+            option,
+            &given.to_string(),
+            if most > 65_536 { "a number from 1 to some million" } else { "a number from 1 to 65536" },
+        ))
+    }
+}
