@@ -2,7 +2,12 @@
 
 pub mod convert;
 pub mod escape;
+pub mod facts;
+pub mod filter;
+pub mod http;
 pub mod line;
+pub mod metrics;
 pub mod report;
 pub mod stdout;
 pub mod text;
+pub mod watch_log;

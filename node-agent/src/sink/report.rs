@@ -265,3 +265,15 @@ pub struct List<T> {
     /// Grows whenever anything listed changes.
     pub generation: u64,
 }
+
+/// Answer of `/v1/pods/{namespace}/{name}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PodDetail {
+    #[serde(flatten)]
+    pub envelope: Envelope,
+    pub pod: Pod,
+    pub findings: Vec<Finding>,
+    pub listeners: Vec<Listener>,
+    /// Not everything is listed.
+    pub truncated: bool,
+}

@@ -1,0 +1,115 @@
+//! What a filter looks at, borrowed from an engine type or a report: one filter serves lists, watch and `scan`.
+
+use super::report::{self, Report};
+use crate::engine::change;
+
+/// The fields that filters know. `None`: this object has no such thing, so a filter on it leaves the object out.
+#[derive(Clone, Debug, Default)]
+pub struct Facts<'a> {
+    pub kind: &'static str,
+    pub namespace: Option<&'a str>,
+    pub pod: Option<&'a str>,
+    /// Kind and name.
+    pub workload: Option<(&'a str, &'a str)>,
+    pub code: Option<&'a str>,
+    pub severity: Option<&'a str>,
+    pub state: Option<&'a str>,
+    pub protocol: Option<&'a str>,
+    pub port: Option<u16>,
+    pub origins: Vec<&'a str>,
+}
+
+impl<'a> Facts<'a> {
+    fn of_pod(kind: &'static str, pod: Option<&'a change::PodRef>) -> Self {
+        Self {
+            kind,
+            namespace: pod.map(|pod| pod.namespace.as_str()),
+            pod: pod.map(|pod| pod.name.as_str()),
+            workload: pod
+                .and_then(|pod| pod.workload.as_ref())
+                .map(|workload| (workload.kind.as_str(), workload.name.as_str())),
+            ..Self::default()
+        }
+    }
+
+    fn of_report_pod(kind: &'static str, pod: Option<&'a report::Pod>) -> Self {
+        Self {
+            kind,
+            namespace: pod.map(|pod| pod.namespace.as_str()),
+            pod: pod.map(|pod| pod.name.as_str()),
+            workload: pod
+                .and_then(|pod| pod.workload.as_ref())
+                .map(|workload| (workload.kind.as_str(), workload.name.as_str())),
+            ..Self::default()
+        }
+    }
+
+    #[must_use]
+    pub fn of_finding(finding: &'a change::Finding) -> Self {
+        Self {
+            code: Some(finding.code.as_str()),
+            severity: Some(finding.code.severity().as_str()),
+            state: Some(finding.state.as_str()),
+            protocol: finding.protocol.map(|protocol| protocol.as_str()),
+            port: finding.listener.as_ref().map(|listener| listener.port.port.get()),
+            origins: finding.traffic.peers.iter().map(|peer| peer.origin.as_str()).collect(),
+            ..Self::of_pod("Finding", finding.pod.as_ref())
+        }
+    }
+
+    #[must_use]
+    pub fn of_listener(listener: &'a change::Listener) -> Self {
+        Self {
+            state: Some(if listener.state == change::ListenerState::Open { "open" } else { "closed" }),
+            protocol: Some(listener.port.protocol.as_str()),
+            port: Some(listener.port.port.get()),
+            origins: listener.traffic.peers.iter().map(|peer| peer.origin.as_str()).collect(),
+            ..Self::of_pod("Listener", listener.pod.as_ref())
+        }
+    }
+
+    #[must_use]
+    pub fn of_connection(connection: &'a change::Connection) -> Self {
+        Self {
+            state: Some(if connection.closed_at.is_none() { "open" } else { "closed" }),
+            protocol: Some(connection.port.protocol.as_str()),
+            port: Some(connection.port.port.get()),
+            origins: vec![connection.origin.as_str()],
+            ..Self::of_pod("Connection", connection.pod.as_ref())
+        }
+    }
+
+    #[must_use]
+    pub fn of_report(report: &'a Report) -> Self {
+        let origins = |traffic: &'a report::Traffic| -> Vec<&'a str> {
+            traffic.peers.iter().map(|peer| peer.origin.as_str()).collect()
+        };
+        match report {
+            Report::Finding(finding) => Self {
+                code: Some(&finding.code),
+                severity: Some(&finding.severity),
+                state: Some(&finding.state),
+                protocol: finding.listener.as_ref().map(|listener| listener.protocol.as_str()),
+                port: finding.listener.as_ref().map(|listener| listener.port),
+                origins: origins(&finding.traffic),
+                ..Self::of_report_pod("Finding", finding.pod.as_ref())
+            },
+            Report::Listener(listener) => Self {
+                state: Some(&listener.state),
+                protocol: Some(&listener.protocol),
+                port: Some(listener.port),
+                origins: origins(&listener.traffic),
+                ..Self::of_report_pod("Listener", listener.pod.as_ref())
+            },
+            Report::Connection(connection) => Self {
+                state: Some(if connection.closed_at.is_none() { "open" } else { "closed" }),
+                protocol: Some(&connection.protocol),
+                port: Some(connection.local.port),
+                origins: vec![&connection.remote.origin],
+                ..Self::of_report_pod("Connection", connection.pod.as_ref())
+            },
+            Report::Loss(_) => Self { kind: "Loss", ..Self::default() },
+            Report::AgentStatus(_) => Self { kind: "AgentStatus", ..Self::default() },
+        }
+    }
+}

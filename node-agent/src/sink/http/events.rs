@@ -1,0 +1,65 @@
+//! `/v1/watch`: the stream as server-sent events. Each follower reads the log at its own pace; one that lags gets a
+//! `lost` event with the number, one that resumes too late a `reset`: read the lists anew.
+
+use std::convert::Infallible;
+use std::fmt::Write;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http_body_util::channel::{Channel, Sender};
+
+use super::HttpState;
+use crate::sink::filter::Filter;
+
+/// Lines that are read from the log at once.
+const BATCH: usize = 64;
+/// A comment is sent after this long without an event, so that dead clients are noticed.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Starts a follower.
+pub fn follow(state: HttpState, headers: &HeaderMap, filter: Filter) -> Response {
+    let asked = headers.get("last-event-id").and_then(|id| id.to_str().ok());
+    let resumed = asked.map(|id| state.watch_log.resume(id));
+    let reset = matches!(resumed, Some(None));
+    let from = resumed.flatten().unwrap_or_else(|| state.watch_log.end());
+    let (sender, body) = Channel::<Bytes, Infallible>::new(1);
+    tokio::spawn(send(state, sender, filter, from, reset));
+    let kind = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")];
+    (kind, Body::new(body)).into_response()
+}
+
+async fn send(state: HttpState, mut to: Sender<Bytes, Infallible>, filter: Filter, from: u64, reset: bool) {
+    let log = &state.watch_log;
+    let mut growth = log.growth();
+    let mut shutdown = state.shutdown.clone();
+    let mut next = from;
+    let start = if reset { "retry: 1000\n\nevent: reset\ndata: {}\n\n" } else { "retry: 1000\n\n" };
+    let mut text = start.to_owned();
+    loop {
+        if !text.is_empty() && to.send_data(Bytes::from(std::mem::take(&mut text))).await.is_err() {
+            return;
+        }
+        growth.mark_unchanged();
+        let batch = log.read(next, BATCH, &filter);
+        let advanced = batch.next != next;
+        next = batch.next;
+        if batch.missed > 0 {
+            let _ = write!(text, "event: lost\ndata: {{\"missed\":{}}}\n\n", batch.missed);
+        }
+        for line in &batch.lines {
+            let json = String::from_utf8_lossy(&line.json);
+            let _ = write!(text, "id: {}\nevent: {}\ndata: {json}\n\n", log.id(line.number), line.kind);
+        }
+        if advanced {
+            continue;
+        }
+        tokio::select! {
+            grown = growth.changed() => if grown.is_err() { return },
+            () = tokio::time::sleep(KEEP_ALIVE) => text.push_str(": alive\n\n"),
+            _ = shutdown.wait_for(|down| *down) => return,
+        }
+    }
+}

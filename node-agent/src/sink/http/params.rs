@@ -1,0 +1,97 @@
+//! The query of a URL to a filter and a page. An unknown name or value is an error that points at it.
+
+use super::problem::Problem;
+use super::question::{ListQuery, MAX_LIMIT};
+use crate::engine::change::FindingCode;
+
+const FINDING_FIELDS: &[&str] =
+    &["namespace", "pod", "workload", "code", "severity", "state", "protocol", "port", "origin"];
+const LISTENER_FIELDS: &[&str] = &["namespace", "pod", "workload", "state", "protocol", "port", "origin"];
+const WATCH_FIELDS: &[&str] =
+    &["kind", "namespace", "pod", "workload", "code", "severity", "state", "protocol", "port", "origin"];
+
+/// Which parameters a route knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    Findings,
+    Listeners,
+    Watch,
+}
+
+impl Route {
+    fn fields(self) -> &'static [&'static str] {
+        match self {
+            Self::Findings => FINDING_FIELDS,
+            Self::Listeners => LISTENER_FIELDS,
+            Self::Watch => WATCH_FIELDS,
+        }
+    }
+}
+
+/// Parses decoded pairs; a name may be repeated, and a value may be a comma-separated list of alternatives.
+pub fn parse(route: Route, pairs: &[(String, String)]) -> Result<ListQuery, Problem> {
+    let mut list = ListQuery::default();
+    for (name, value) in pairs {
+        match (name.as_str(), route) {
+            ("limit", Route::Findings | Route::Listeners) => {
+                list.limit = value.parse().ok().filter(|n| (1..=MAX_LIMIT).contains(n)).ok_or_else(|| {
+                    Problem::bad_parameter(
+                        "limit",
+                        format!("{value:?}: expected a number from 1 to {MAX_LIMIT}"),
+                    )
+                })?;
+            }
+            ("continue", Route::Findings | Route::Listeners) => list.after = Some(value.clone()),
+            (name, _) if route.fields().contains(&name) => {
+                for alternative in value.split(',') {
+                    add(&mut list, name, alternative)?;
+                }
+            }
+            (name, _) => {
+                let known = route.fields().join(", ");
+                return Err(Problem::bad_parameter(
+                    name,
+                    format!("unknown parameter; expected one of {known}, limit, continue"),
+                ));
+            }
+        }
+    }
+    Ok(list)
+}
+
+fn add(list: &mut ListQuery, name: &str, value: &str) -> Result<(), Problem> {
+    let allowed: &[&str] = match name {
+        "severity" => &["critical", "high", "medium", "low", "info"],
+        "state" => &["open", "suppressed", "resolved", "closed"],
+        "protocol" => &["TCP", "UDP", "SCTP"],
+        "origin" => &["same-pod", "pod", "node", "service", "external"],
+        "kind" => &["Finding", "Listener", "Connection", "Loss", "AgentStatus"],
+        "code" => &FindingCode::ALL.map(FindingCode::as_str),
+        _ => &[],
+    };
+    if !allowed.is_empty() && !allowed.iter().any(|a| a.eq_ignore_ascii_case(value)) {
+        let detail = format!("{value:?}: expected one of {}", allowed.join(", "));
+        return Err(Problem::bad_parameter(name, detail));
+    }
+    let filter = &mut list.filter;
+    let field = match name {
+        "kind" => &mut filter.kind,
+        "namespace" => &mut filter.namespace,
+        "pod" => &mut filter.pod,
+        "workload" => &mut filter.workload,
+        "code" => &mut filter.code,
+        "severity" => &mut filter.severity,
+        "state" => &mut filter.state,
+        "protocol" => &mut filter.protocol,
+        "port" => {
+            let port = value.parse().map_err(|_| {
+                Problem::bad_parameter("port", format!("{value:?}: expected a number from 1 to 65535"))
+            })?;
+            filter.port.push(port);
+            return Ok(());
+        }
+        _ => &mut filter.origin,
+    };
+    field.push(value.to_owned());
+    Ok(())
+}

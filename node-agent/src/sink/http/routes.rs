@@ -1,0 +1,211 @@
+//! Routes to questions, answers to responses.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{MatchedPath, Path, Query as UrlQuery, Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use serde::Serialize;
+use tokio::sync::oneshot;
+
+use super::events::follow;
+use super::params::{Route, parse};
+use super::problem::Problem;
+use super::question::{ListAnswer, ListQuery, Query};
+use super::{Health, HttpState};
+use crate::sink::metrics::RequestLabels;
+
+/// How long a question may wait for its answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+type Pairs = UrlQuery<Vec<(String, String)>>;
+
+pub fn api(state: HttpState, check_host: bool) -> Router {
+    let router = Router::new()
+        .route("/v1/findings", get(findings))
+        .route("/v1/findings/{id}", get(finding))
+        .route("/v1/listeners", get(listeners))
+        .route("/v1/listeners/{id}", get(listener))
+        .route("/v1/connections", get(connections))
+        .route("/v1/pods/{namespace}/{name}", get(pod))
+        .route("/v1/status", get(status))
+        .route("/v1/watch", get(watch));
+    let router = finish(router, state);
+    if check_host { router.layer(from_fn(local_host)) } else { router }
+}
+
+pub fn telemetry(state: HttpState) -> Router {
+    finish(Router::new(), state)
+}
+
+fn finish(router: Router<HttpState>, state: HttpState) -> Router {
+    router
+        .route("/metrics", get(metrics))
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz))
+        .fallback(|request: Request| async move { Problem::no_such_route(request.uri().path()) })
+        .method_not_allowed_fallback(|method: Method| async move { Problem::method(method.as_str()) })
+        .layer(from_fn(no_body))
+        .layer(from_fn_with_state(state.clone(), count))
+        .with_state(state)
+}
+
+async fn count(State(state): State<HttpState>, request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().map_or("other", |path| known_route(path.as_str()));
+    let response = next.run(request).await;
+    let labels = RequestLabels { route, status: response.status().as_u16() };
+    state.metrics.http_requests.get_or_create(&labels).inc();
+    response
+}
+
+fn known_route(path: &str) -> &'static str {
+    const ROUTES: [&str; 11] = [
+        "/v1/findings",
+        "/v1/findings/{id}",
+        "/v1/listeners",
+        "/v1/listeners/{id}",
+        "/v1/connections",
+        "/v1/pods/{namespace}/{name}",
+        "/v1/status",
+        "/v1/watch",
+        "/metrics",
+        "/livez",
+        "/readyz",
+    ];
+    ROUTES.into_iter().find(|route| *route == path).unwrap_or("other")
+}
+
+async fn no_body(request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    let has_length = headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
+    if has_length || headers.contains_key(header::TRANSFER_ENCODING) {
+        return Problem::body_refused().into_response();
+    }
+    next.run(request).await
+}
+
+/// A page in a browser must not reach the agent under a name of its own that resolves to this machine.
+async fn local_host(request: Request, next: Next) -> Response {
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("");
+    let name =
+        host.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).map_or(host, |(name, _)| name);
+    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    if name.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok() {
+        next.run(request).await
+    } else {
+        Problem::foreign_host().into_response()
+    }
+}
+
+async fn ask<T>(state: &HttpState, make: impl FnOnce(oneshot::Sender<T>) -> Query) -> Result<T, Problem> {
+    let (reply, answer) = oneshot::channel();
+    state.queries.try_send(make(reply)).map_err(|_| Problem::busy())?;
+    match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(_)) | Err(_) => Err(Problem::busy()),
+    }
+}
+
+fn list_query(route: Route, pairs: &Pairs, headers: &HeaderMap) -> Result<ListQuery, Problem> {
+    let mut list = parse(route, &pairs.0)?;
+    let tag = headers.get(header::IF_NONE_MATCH).and_then(|tag| tag.to_str().ok());
+    list.known = tag.and_then(|tag| tag.trim().trim_start_matches("W/").trim_matches('"').parse().ok());
+    Ok(list)
+}
+
+fn json<T: Serialize>(value: &T) -> Response {
+    match serde_json::to_vec(value) {
+        Ok(body) => ([(header::CONTENT_TYPE, "application/json")], body).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+fn listed<T: Serialize>(answer: &ListAnswer<T>) -> Response {
+    let (mut response, generation) = match answer {
+        ListAnswer::Unchanged(generation) => (StatusCode::NOT_MODIFIED.into_response(), *generation),
+        ListAnswer::Page(page) => (json(page), page.generation),
+    };
+    if let Ok(tag) = header::HeaderValue::from_str(&format!("\"{generation}\"")) {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+    response
+}
+
+fn found<T: Serialize>(answer: Option<&T>, what: &str) -> Result<Response, Problem> {
+    answer.map(json).ok_or_else(|| Problem::not_found(format!("no such {what}"), "path/id"))
+}
+
+async fn findings(State(s): State<HttpState>, pairs: Pairs, headers: HeaderMap) -> Result<Response, Problem> {
+    let list = list_query(Route::Findings, &pairs, &headers)?;
+    Ok(listed(&ask(&s, |reply| Query::Findings(list, reply)).await?))
+}
+
+async fn listeners(
+    State(s): State<HttpState>,
+    pairs: Pairs,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let list = list_query(Route::Listeners, &pairs, &headers)?;
+    Ok(listed(&ask(&s, |reply| Query::Listeners(list, reply)).await?))
+}
+
+async fn connections(
+    State(s): State<HttpState>,
+    pairs: Pairs,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let list = list_query(Route::Listeners, &pairs, &headers)?;
+    Ok(listed(&ask(&s, |reply| Query::Connections(list, reply)).await?))
+}
+
+async fn finding(State(s): State<HttpState>, Path(id): Path<String>) -> Result<Response, Problem> {
+    found(ask(&s, |reply| Query::Finding(id, reply)).await?.as_ref(), "finding")
+}
+
+async fn listener(State(s): State<HttpState>, Path(id): Path<String>) -> Result<Response, Problem> {
+    found(ask(&s, |reply| Query::Listener(id, reply)).await?.as_ref(), "listener")
+}
+
+async fn pod(
+    State(s): State<HttpState>,
+    Path((namespace, name)): Path<(String, String)>,
+) -> Result<Response, Problem> {
+    found(
+        ask(&s, |reply| Query::Pod { namespace, name, reply }).await?.as_ref(),
+        "pod with a listener on this node",
+    )
+}
+
+async fn status(State(s): State<HttpState>) -> Result<Response, Problem> {
+    Ok(json(&ask(&s, Query::Status).await?))
+}
+
+async fn watch(State(s): State<HttpState>, pairs: Pairs, headers: HeaderMap) -> Result<Response, Problem> {
+    let list = parse(Route::Watch, &pairs.0)?;
+    Ok(follow(s, &headers, list.filter))
+}
+
+async fn metrics(State(s): State<HttpState>) -> Response {
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], s.metrics.encode()).into_response()
+}
+
+async fn livez(State(s): State<HttpState>) -> Response {
+    health(Health::is(&s.health.live))
+}
+
+async fn readyz(State(s): State<HttpState>) -> Response {
+    health(Health::is(&s.health.ready))
+}
+
+fn health(is_well: bool) -> Response {
+    if is_well {
+        (StatusCode::OK, "ok\n").into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response()
+    }
+}

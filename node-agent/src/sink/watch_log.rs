@@ -1,0 +1,128 @@
+//! The recent past of the stream, bounded, for those who follow it over HTTP. Followers read at their own pace by number;
+//! one who falls behind the ring is told how much it missed, and nobody waits for anyone.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use super::facts::Facts;
+use super::filter::Filter;
+use super::report::Report;
+
+/// Bytes of lines that are kept at most.
+const MAX_BYTES: usize = 4 << 20;
+
+/// A line that a follower gets.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoggedLine {
+    pub number: u64,
+    pub kind: &'static str,
+    /// JSON without the newline.
+    pub json: Bytes,
+    report: std::sync::Arc<Report>,
+}
+
+/// What a follower reads next.
+#[derive(Debug, PartialEq)]
+pub struct Batch {
+    /// Lines that were gone before they could be read.
+    pub missed: u64,
+    pub lines: Vec<LoggedLine>,
+    /// Where to read on.
+    pub next: u64,
+}
+
+#[derive(Debug, Default)]
+struct Ring {
+    lines: VecDeque<LoggedLine>,
+    bytes: usize,
+    /// Number of the next line.
+    next: u64,
+}
+
+/// The log. Written by the agent, read by every follower.
+#[derive(Debug)]
+pub struct WatchLog {
+    /// Tells this run of the agent from any other, in event ids.
+    epoch: u64,
+    capacity: usize,
+    ring: Mutex<Ring>,
+    grown: watch::Sender<u64>,
+}
+
+impl WatchLog {
+    /// `epoch` must differ from one start of the agent to the next: its start time does.
+    #[must_use]
+    pub fn new(epoch: u64, capacity: usize) -> Self {
+        Self { epoch, capacity, ring: Mutex::default(), grown: watch::Sender::new(0) }
+    }
+
+    /// Appends a report and its line; what is too old goes.
+    pub fn publish(&self, report: Report, line: &Bytes) {
+        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let json = line.slice(..line.len() - usize::from(line.ends_with(b"\n")));
+        let number = ring.next;
+        ring.next += 1;
+        ring.bytes += json.len();
+        let kind = Facts::of_report(&report).kind;
+        ring.lines.push_back(LoggedLine { number, kind, json, report: report.into() });
+        while ring.lines.len() > self.capacity || ring.bytes > MAX_BYTES {
+            let Some(old) = ring.lines.pop_front() else { break };
+            ring.bytes = ring.bytes.saturating_sub(old.json.len());
+        }
+        let next = ring.next;
+        drop(ring);
+        self.grown.send_replace(next);
+    }
+
+    /// The number that the next line gets.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        *self.grown.borrow()
+    }
+
+    /// Changes whenever a line is added.
+    #[must_use]
+    pub fn growth(&self) -> watch::Receiver<u64> {
+        self.grown.subscribe()
+    }
+
+    /// Event id of a line.
+    #[must_use]
+    pub fn id(&self, number: u64) -> String {
+        format!("{:x}-{number}", self.epoch)
+    }
+
+    /// Where to go on after the event `id`; `None` if it is of another run, or its successor is gone already.
+    #[must_use]
+    pub fn resume(&self, id: &str) -> Option<u64> {
+        let (epoch, number) = id.split_once('-')?;
+        let next = number.parse::<u64>().ok()?.checked_add(1)?;
+        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let oldest = ring.lines.front().map_or(ring.next, |line| line.number);
+        (u64::from_str_radix(epoch, 16) == Ok(self.epoch) && next >= oldest && next <= ring.next)
+            .then_some(next)
+    }
+
+    /// Up to `max` lines from `from` on that the filter lets through.
+    #[must_use]
+    pub fn read(&self, from: u64, max: usize, filter: &Filter) -> Batch {
+        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let oldest = ring.lines.front().map_or(ring.next, |line| line.number);
+        let start = from.max(oldest);
+        let skip = usize::try_from(start - oldest).unwrap_or(usize::MAX);
+        let mut batch = Batch { missed: start - from, lines: Vec::new(), next: start };
+        for line in ring.lines.iter().skip(skip) {
+            if batch.lines.len() == max {
+                break;
+            }
+            batch.next = line.number + 1;
+            if filter.lets_through(&Facts::of_report(&line.report)) {
+                batch.lines.push(line.clone());
+            }
+        }
+        batch
+    }
+}
