@@ -1,2 +1,49 @@
 //! The project's own commands: set-up, demo, tests, benches and house checks.
-fn main() {}
+
+mod ci;
+mod setup;
+mod step;
+mod stopwatch;
+mod test;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The project's own commands
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Args {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install what building and testing need
+    Setup(setup::Options),
+    /// Run the test tiers that this machine can run
+    Test(test::Options),
+    /// House checks: sizes, names, borders between the parts, links
+    Tidy,
+    /// Everything that must be green: formatting, lints, tidy, tests
+    Ci,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Args::parse().command {
+        Task::Setup(options) => setup::run(options),
+        Task::Test(options) => test::run(&options),
+        Task::Tidy => tidy::run(),
+        Task::Ci => ci::run(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Looks for what tests may leave behind on the machine: namespaces, interfaces, mounts, processes and kernel programs.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::step;
+use crate::stopwatch::Stopwatch;
+
+/// How long the kernel may take to let go of what was closed.
+const SETTLE: Duration = Duration::from_secs(10);
+/// Every namespace, interface and program that this project makes carries this in its name.
+const OURS: [&str; 2] = ["portolan", "ptl"];
+
+/// What is there at one moment, by kind and name.
+#[derive(Debug, Default)]
+pub struct Leftovers(BTreeSet<String>);
+
+impl Leftovers {
+    /// What is there now.
+    pub fn look() -> Self {
+        let mut all = BTreeSet::new();
+        all.extend(names_in("/run/netns").map(|name| format!("network namespace {name}")));
+        all.extend(names_in("/sys/class/net").map(|name| format!("interface {name}")));
+        all.extend(mounts());
+        all.extend(processes());
+        all.extend(kernel_objects("prog"));
+        all.extend(kernel_objects("link"));
+        Self(all)
+    }
+
+    /// What is there now and was not `before`, once all had time to go.
+    pub fn settle(before: &Self) -> Vec<String> {
+        let since = Stopwatch::start();
+        loop {
+            let left: Vec<String> = Self::look().0.difference(&before.0).cloned().collect();
+            if left.is_empty() || since.elapsed() > SETTLE {
+                return left;
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+}
+
+fn is_ours(name: &str) -> bool {
+    OURS.iter().any(|ours| name.contains(ours))
+}
+
+fn names_in(directory: &str) -> impl Iterator<Item = String> {
+    std::fs::read_dir(Path::new(directory))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| is_ours(name))
+}
+
+fn mounts() -> Vec<String> {
+    let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let points = table.lines().filter_map(|line| line.split(' ').nth(4));
+    points.filter(|point| is_ours(point)).map(|point| format!("mount {point}")).collect()
+}
+
+fn processes() -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    entries
+        .flatten()
+        .filter_map(|entry| {
+            let pid = entry.file_name().to_string_lossy().parse::<u32>().ok()?;
+            let name = std::fs::read_to_string(entry.path().join("comm")).ok()?;
+            (name.trim() == "portolan").then(|| format!("process {pid} ({})", name.trim()))
+        })
+        .collect()
+}
+
+/// Programs or links of ours; nothing where bpftool is missing.
+fn kernel_objects(kind: &str) -> Vec<String> {
+    let Some(text) = step::output(Command::new("bpftool").args(["--json", kind, "show"])) else {
+        return Vec::new();
+    };
+    let Ok(objects) = serde_json::from_str::<Vec<serde_json::Value>>(&text) else { return Vec::new() };
+    objects
+        .iter()
+        .filter(|object| kind == "link" || object.get("name").and_then(|n| n.as_str()).is_some_and(is_ours))
+        .filter_map(|object| {
+            let name =
+                object.get("name").or_else(|| object.get("type")).and_then(|n| n.as_str()).unwrap_or("");
+            Some(format!("kernel {kind} {} {name}", object.get("id")?))
+        })
+        .collect()
+}

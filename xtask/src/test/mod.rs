@@ -1,0 +1,119 @@
+//! Runs the test tiers that this machine can run, collects every failure before it fails, and says what it skipped and why.
+
+mod leftovers;
+mod tally;
+mod tier;
+
+use anyhow::{Result, bail};
+use clap::Args;
+
+use crate::stopwatch::Stopwatch;
+use leftovers::Leftovers;
+use tally::Tally;
+use tier::Tier;
+
+#[derive(Args, Debug, Default)]
+pub struct Options {
+    /// Only this tier (repeatable); by default all that this machine can run
+    #[arg(long = "tier", value_name = "NAME", value_enum)]
+    pub tiers: Vec<Tier>,
+}
+
+/// How one tier ended.
+enum Outcome {
+    Ran { tally: Tally, fine: bool },
+    Skipped { why: String },
+}
+
+/// Runs the tiers, one after the other, then looks for what they left behind.
+///
+/// # Errors
+/// Where a test failed, a tier that was asked for cannot run, or something was left behind.
+pub fn run(options: &Options) -> Result<()> {
+    let asked = !options.tiers.is_empty();
+    let tiers = if asked { options.tiers.clone() } else { Tier::all() };
+    let before = Leftovers::look();
+    let mut rows = Vec::new();
+    for tier in tiers {
+        let since = Stopwatch::start();
+        rows.push((tier, run_tier(tier), since.elapsed()));
+    }
+    let left = Leftovers::settle(&before);
+    summary(&rows);
+    for thing in &left {
+        println!("left behind: {thing}");
+    }
+    verdict(&rows, &left, asked)
+}
+
+fn run_tier(tier: Tier) -> Outcome {
+    if let Some(why) = tier.obstacle() {
+        return Outcome::Skipped { why };
+    }
+    println!("\n── tier {}: {}", tier.name(), tier.proves());
+    let mut whole = Tally::default();
+    let mut fine = true;
+    match tier.run() {
+        Ok(tally) => whole = tally,
+        Err(error) => {
+            println!("tier {}: {error:#}", tier.name());
+            fine = false;
+        }
+    }
+    Outcome::Ran { fine: fine && whole.failed == 0 && whole.fine, tally: whole }
+}
+
+fn summary(rows: &[(Tier, Outcome, std::time::Duration)]) {
+    let mut table = comfy_table::Table::new();
+    table.load_preset(comfy_table::presets::UTF8_HORIZONTAL_ONLY);
+    table.set_header(["tier", "", "passed", "failed", "skipped", "time", ""]);
+    for (tier, outcome, time) in rows {
+        let name = tier.name().to_owned();
+        let row = match outcome {
+            Outcome::Ran { tally, fine } => [
+                name,
+                if *fine { "passed" } else { "FAILED" }.to_owned(),
+                tally.passed.to_string(),
+                tally.failed.to_string(),
+                tally.skipped.to_string(),
+                format!("{} s", time.as_secs()),
+                tally.failures.join("\n"),
+            ],
+            Outcome::Skipped { why } => [
+                name,
+                "skipped".to_owned(),
+                String::new(),
+                String::new(),
+                String::new(),
+                String::new(),
+                why.clone(),
+            ],
+        };
+        table.add_row(row);
+    }
+    println!("\n{table}");
+}
+
+fn verdict(rows: &[(Tier, Outcome, std::time::Duration)], left: &[String], asked: bool) -> Result<()> {
+    let mut total = Tally::default();
+    let mut broken = Vec::new();
+    for (tier, outcome, _) in rows {
+        match outcome {
+            Outcome::Ran { tally, fine } => {
+                total.add(tally);
+                if !fine {
+                    broken.push(format!("tier {} failed", tier.name()));
+                }
+            }
+            Outcome::Skipped { why } if asked => {
+                broken.push(format!("tier {} cannot run: {why}", tier.name()))
+            }
+            Outcome::Skipped { .. } => {}
+        }
+    }
+    if !left.is_empty() {
+        broken.push(format!("{} things were left behind", left.len()));
+    }
+    println!("{} passed, {} failed, {} skipped", total.passed, total.failed, total.skipped);
+    if broken.is_empty() { Ok(()) } else { bail!("{}", broken.join("; ")) }
+}

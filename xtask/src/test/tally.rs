@@ -1,0 +1,103 @@
+//! Counts the tests in cargo's output while it passes through to the person who waits.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result};
+
+use crate::step;
+
+/// Tests of one tier.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tally {
+    pub passed: u64,
+    pub failed: u64,
+    pub skipped: u64,
+    /// Names of the tests that failed.
+    pub failures: Vec<String>,
+    /// Whether the program that ran them ended well.
+    pub fine: bool,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self { passed: 0, failed: 0, skipped: 0, failures: Vec::new(), fine: true }
+    }
+}
+
+impl Tally {
+    /// Runs a `cargo test`, showing its output.
+    ///
+    /// # Errors
+    /// Where cargo cannot be started.
+    pub fn of(command: &mut Command) -> Result<Self> {
+        println!("$ {}", step::line_of(command));
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot start {}", step::line_of(command)))?;
+        let mut tally = Self::default();
+        if let Some(stdout) = child.stdout.take() {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                println!("{line}");
+                tally.line(&line);
+            }
+        }
+        tally.fine = child.wait()?.success();
+        Ok(tally)
+    }
+
+    /// Adds another tier's tests.
+    pub fn add(&mut self, other: &Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+        self.failures.extend(other.failures.iter().cloned());
+        self.fine &= other.fine;
+    }
+
+    /// Takes one line of cargo's output into account.
+    pub fn line(&mut self, line: &str) {
+        if let Some(name) = line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED")) {
+            self.failures.push(name.to_owned());
+        }
+        let Some(counts) = line.strip_prefix("test result: ") else { return };
+        let counts = counts.split_once(". ").map_or("", |(_, counts)| counts);
+        for count in counts.split(';') {
+            let mut words = count.split_whitespace();
+            let (Some(number), Some(what)) =
+                (words.next().and_then(|word| word.parse::<u64>().ok()), words.next())
+            else {
+                continue;
+            };
+            match what {
+                "passed" => self.passed += number,
+                "failed" => self.failed += number,
+                "ignored" => self.skipped += number,
+                _ => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Tally;
+
+    #[test]
+    fn counts_what_cargo_prints() {
+        let mut tally = Tally::default();
+        for line in [
+            "running 3 tests",
+            "test engine::a ... ok",
+            "test engine::b ... FAILED",
+            "test result: FAILED. 4 passed; 1 failed; 2 ignored; 0 measured; 7 filtered out; finished in 0.00s",
+            "test result: ok. 10 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.00s",
+        ] {
+            tally.line(line);
+        }
+        assert_eq!((tally.passed, tally.failed, tally.skipped), (14, 1, 2));
+        assert_eq!(tally.failures, ["engine::b"]);
+    }
+}

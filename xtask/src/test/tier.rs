@@ -1,0 +1,103 @@
+//! The tiers: what each needs, what stands in its way on this machine, and how it is run.
+
+use std::process::Command;
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use super::tally::Tally;
+use crate::{setup, workspace};
+
+/// A group of tests with the same needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Tier {
+    Unit,
+    Http,
+    Kernel,
+    Vm,
+    Api,
+    Cri,
+    Chart,
+    E2e,
+}
+
+impl Tier {
+    /// In the order in which they run.
+    pub fn all() -> Vec<Self> {
+        Self::value_variants().to_vec()
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unit => "unit",
+            Self::Http => "http",
+            Self::Kernel => "kernel",
+            Self::Vm => "vm",
+            Self::Api => "api",
+            Self::Cri => "cri",
+            Self::Chart => "chart",
+            Self::E2e => "e2e",
+        }
+    }
+
+    pub fn proves(self) -> &'static str {
+        match self {
+            Self::Unit => "engine, decoding, parsers, configuration, property tests; every crate",
+            Self::Http => "every route over real sockets",
+            Self::Kernel => "the agent binary, real programs, real namespaces, real sockets",
+            Self::Vm => "the same agent on other kernels",
+            Self::Api => "the sources that talk to Kubernetes' API server",
+            Self::Cri => "a real container runtime",
+            Self::Chart => "the Helm chart",
+            Self::E2e => "a real cluster",
+        }
+    }
+
+    /// What stands in the way, and what to do about it.
+    pub fn obstacle(self) -> Option<String> {
+        match self {
+            Self::Unit | Self::Http => None,
+            Self::Kernel if !rustix::process::geteuid().is_root() => {
+                Some("needs root: run `sudo -E env PATH=$PATH cargo xtask test --tier kernel`".to_owned())
+            }
+            Self::Kernel if !setup::is_complete() => {
+                Some("needs the kernel toolchain: run `cargo xtask setup`".to_owned())
+            }
+            Self::Kernel => None,
+            Self::Vm => Some("not in this version".to_owned()),
+            Self::Api | Self::Cri | Self::Chart | Self::E2e => Some("not in this version".to_owned()),
+        }
+    }
+
+    /// Runs it to its end.
+    ///
+    /// # Errors
+    /// Where it could not be run at all; tests that fail are in the tally.
+    pub fn run(self) -> Result<Tally> {
+        match self {
+            Self::Unit => Tally::of(cargo().args(["test", "--workspace", "--no-fail-fast"])),
+            Self::Http => {
+                Tally::of(cargo().args(["test", "--package", "portolan", "--no-fail-fast", "http"]))
+            }
+            Self::Kernel => Tally::of(cargo().args([
+                "test",
+                "--package",
+                "portolan",
+                "--features",
+                "kernel-tier",
+                "--test",
+                "*",
+                "--no-fail-fast",
+                "--",
+                "--test-threads=2",
+            ])),
+            Self::Vm | Self::Api | Self::Cri | Self::Chart | Self::E2e => Ok(Tally::default()),
+        }
+    }
+}
+
+fn cargo() -> Command {
+    let mut command = Command::new("cargo");
+    command.current_dir(workspace::root());
+    command
+}

@@ -1,0 +1,87 @@
+//! House checks that no lint makes: sizes, names, the borders between the parts, what may be in the tree.
+
+mod borders;
+mod rust_source;
+mod shape;
+mod tree;
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::{step, workspace};
+
+/// One thing that is not as the house wants it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Complaint {
+    /// The file, from the root of the tree.
+    pub file: String,
+    /// Line, from 1; 0: the whole file.
+    pub line: usize,
+    /// What is wrong, and what to do.
+    pub what: String,
+}
+
+/// A text file of the tree.
+pub struct TextFile {
+    /// From the root of the tree, with slashes.
+    pub path: String,
+    pub text: String,
+}
+
+/// Looks at every file that git knows or would add.
+///
+/// # Errors
+/// Where a file cannot be read or anything is not as it should be.
+pub fn run() -> Result<()> {
+    let paths = paths()?;
+    let mut complaints = tree::names(&paths);
+    let mut files = Vec::new();
+    for path in &paths {
+        let bytes =
+            std::fs::read(workspace::root().join(path)).with_context(|| format!("cannot read {path}"))?;
+        match String::from_utf8(bytes) {
+            Ok(text) => files.push(TextFile { path: path.clone(), text }),
+            Err(_) => complaints.extend(tree::binary(path)),
+        }
+    }
+    for file in &files {
+        complaints.extend(tree::contents(file));
+        if file.path.ends_with(".rs") {
+            let code = rust_source::without_prose(&file.text);
+            complaints.extend(shape::check(file, &code));
+            complaints.extend(borders::check(file, &code));
+        }
+        if file.path.ends_with(".md") {
+            complaints.extend(tree::links(file, workspace::root()));
+        }
+    }
+    report(&complaints, files.len())
+}
+
+fn report(complaints: &[Complaint], files: usize) -> Result<()> {
+    for complaint in complaints {
+        match complaint.line {
+            0 => println!("{}: {}", complaint.file, complaint.what),
+            line => println!("{}:{line}: {}", complaint.file, complaint.what),
+        }
+    }
+    if complaints.is_empty() {
+        println!("tidy: {files} files, nothing to say");
+        return Ok(());
+    }
+    bail!("tidy: {} complaints about {files} files", complaints.len())
+}
+
+/// Every file that is, or would be, in git and exists.
+fn paths() -> Result<Vec<String>> {
+    let list = step::output(
+        Command::new("git")
+            .args(["ls-files", "--cached", "--others", "--exclude-standard"])
+            .current_dir(workspace::root()),
+    );
+    let list = list.context("git cannot list the files of this tree: is it a clone?")?;
+    let exists = |path: &String| workspace::root().join(PathBuf::from(path)).is_file();
+    Ok(list.lines().map(str::to_owned).filter(exists).collect())
+}
