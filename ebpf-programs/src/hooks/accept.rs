@@ -1,0 +1,56 @@
+//! A handshake completed on a listener.
+
+use aya_ebpf::programs::SockOpsContext;
+use portolan_ebpf::abi::{
+    connection::{CONNECTION_OPENED, ConnectionRecord},
+    traffic::PeerKey,
+};
+
+use super::{STATE_CB_FLAG, local_address, remote_address, socket_cookie, tcp_port};
+use crate::maps::{
+    Refusal, add, changed, counts_connections, emit_connection, ensure_peer, ensure_port, is_recorded, now,
+};
+
+/// The kernel completed a handshake; accept(2) may never be called. Counted exactly, whatever the ring does.
+#[inline(always)]
+pub fn try_established(ctx: &SockOpsContext) -> Result<(), Refusal> {
+    let key = tcp_port(ctx);
+    let recorded = is_recorded(&key);
+    let flags = ctx.cb_flags();
+    // A child inherits its listener's flag: four more calls per connection that nobody needs, unless it is recorded.
+    if recorded != (flags & STATE_CB_FLAG != 0) {
+        let _ = ctx.set_cb_flags((flags ^ STATE_CB_FLAG) as i32);
+    }
+    if counts_connections() {
+        let port = ensure_port(&key)?;
+        changed();
+        // SAFETY: the pointers are into map values, and the program holds the RCU read lock.
+        unsafe { add(&raw mut (*port).connections, 1) };
+        let peer = ensure_peer(&PeerKey { port: key, address: remote_address(ctx) }, port)?;
+        // SAFETY: as above.
+        unsafe { add(&raw mut (*peer).connections, 1) };
+    }
+    if !recorded {
+        return Ok(());
+    }
+    emit_connection(&connection(ctx, CONNECTION_OPENED, 0, 0))
+}
+
+/// The record of the connection that a context is about.
+#[inline(always)]
+pub fn connection(ctx: &SockOpsContext, kind: u32, bytes_in: u64, bytes_out: u64) -> ConnectionRecord {
+    ConnectionRecord {
+        kind,
+        // Network order, as a __be32.
+        remote_port: u32::from_be(ctx.remote_port()) as u16,
+        reserved: 0,
+        socket_cookie: socket_cookie(ctx),
+        at_boot_ns: now(),
+        bytes_in,
+        bytes_out,
+        port: tcp_port(ctx),
+        local_address: local_address(ctx),
+        remote_address: remote_address(ctx),
+        reserved_end: 0,
+    }
+}

@@ -1,0 +1,69 @@
+//! A socket was bound: who did it, and UDP sockets that may serve.
+
+use aya_ebpf::{
+    EbpfContext, helpers::generated::bpf_get_current_cgroup_id, macros::cgroup_sock, programs::SockContext,
+};
+use portolan_ebpf::abi::{AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP, socket::ListenerValue};
+
+use super::{address, mapped, netns_cookie_of, socket_cookie};
+use crate::maps::{Refusal, listener_opened, lost, now, remember_bind};
+
+/// IPPROTO_MPTCP, as socket(2) takes it.
+const IPPROTO_MPTCP: u32 = 262;
+
+/// Called after bind(2) gave an IPv4 socket its port, in the process that called it. Since 4.17; netns cookie 5.7.
+/// <https://docs.ebpf.io/linux/program-type/BPF_PROG_TYPE_CGROUP_SOCK/>
+#[cgroup_sock(post_bind4)]
+fn portolan_bind4(ctx: SockContext) -> i32 {
+    // SAFETY: src_ip4 may be read in post_bind4.
+    let local = mapped(unsafe { (*ctx.sock).src_ip4 });
+    if let Err(refusal) = try_bind(&ctx, AF_INET, local) {
+        lost(refusal);
+    }
+    1
+}
+
+/// As [`portolan_bind4`], for IPv6 sockets.
+#[cgroup_sock(post_bind6)]
+fn portolan_bind6(ctx: SockContext) -> i32 {
+    // SAFETY: src_ip6 may be read in post_bind6, word by word.
+    let local = unsafe {
+        let words = &raw const (*ctx.sock).src_ip6;
+        address([(*words)[0], (*words)[1], (*words)[2], (*words)[3]])
+    };
+    if let Err(refusal) = try_bind(&ctx, AF_INET6, local) {
+        lost(refusal);
+    }
+    1
+}
+
+#[inline(always)]
+fn try_bind(ctx: &SockContext, family: u8, local: [u8; 16]) -> Result<(), Refusal> {
+    // SAFETY: protocol may be read by every cgroup_sock program.
+    let protocol = match unsafe { (*ctx.sock).protocol } {
+        6 | IPPROTO_MPTCP => IPPROTO_TCP,
+        17 => IPPROTO_UDP,
+        _ => return Ok(()),
+    };
+    let cookie = socket_cookie(ctx);
+    let bound = ListenerValue {
+        netns_cookie: netns_cookie_of(ctx),
+        opened_boot_ns: now(),
+        // SAFETY: takes no argument and always succeeds.
+        cgroup_id: unsafe { bpf_get_current_cgroup_id() },
+        tgid: ctx.tgid(),
+        uid: ctx.uid(),
+        address: local,
+        // SAFETY: src_port may be read in post_bind.
+        port: unsafe { (*ctx.sock).src_port } as u16,
+        family,
+        protocol,
+        reserved: [0; 12],
+        comm: ctx.command().unwrap_or_default(),
+    };
+    if protocol == IPPROTO_TCP {
+        remember_bind(cookie, &bound);
+        return Ok(());
+    }
+    listener_opened(cookie, &bound)
+}

@@ -1,0 +1,50 @@
+//! The kernel looks for the socket that a SYN or a datagram is for: attempts.
+
+use aya_ebpf::{macros::sk_lookup, programs::SkLookupContext};
+use portolan_ebpf::abi::{
+    AF_INET, IPPROTO_UDP,
+    traffic::{PeerKey, PortKey},
+};
+
+use super::{address, mapped};
+use crate::maps::{Refusal, add, changed, ensure_peer, lost, netns_cookie, port_counters};
+
+const SK_PASS: u32 = 1;
+
+/// Called once per SYN (closed ports and loopback included) and once per datagram to an unconnected UDP socket, never
+/// for an established connection. Assigns nothing. Since 5.9.
+/// <https://docs.kernel.org/bpf/prog_sk_lookup.html>
+#[sk_lookup]
+fn portolan_lookup(ctx: SkLookupContext) -> u32 {
+    if let Err(refusal) = try_lookup(&ctx) {
+        lost(refusal);
+    }
+    SK_PASS
+}
+
+#[inline(always)]
+fn try_lookup(ctx: &SkLookupContext) -> Result<(), Refusal> {
+    // SAFETY: every field of the context may be read.
+    let (protocol, local_port) = unsafe { ((*ctx.lookup).protocol as u8, (*ctx.lookup).local_port as u16) };
+    let key = PortKey { netns_cookie: netns_cookie(), port: local_port, protocol, reserved: [0; 5] };
+    let Some(port) = port_counters(&key) else { return Ok(()) };
+    changed();
+    // SAFETY: the pointer is into a map value, and the program holds the RCU read lock.
+    unsafe { add(&raw mut (*port).attempts, 1) };
+    if protocol != IPPROTO_UDP {
+        return Ok(());
+    }
+    // SAFETY: as for the other fields.
+    let remote = unsafe {
+        if (*ctx.lookup).family == u32::from(AF_INET) {
+            mapped((*ctx.lookup).remote_ip4)
+        } else {
+            let words = &raw const (*ctx.lookup).remote_ip6;
+            address([(*words)[0], (*words)[1], (*words)[2], (*words)[3]])
+        }
+    };
+    let peer = ensure_peer(&PeerKey { port: key, address: remote }, port)?;
+    // SAFETY: as above.
+    unsafe { add(&raw mut (*peer).attempts, 1) };
+    Ok(())
+}

@@ -1,0 +1,97 @@
+//! One file per kernel subject. Each hook is an entry that only counts the error of its `try_…`, and always returns the
+//! neutral verdict.
+
+mod accept;
+mod bind;
+mod close;
+mod ingress;
+mod listen;
+mod lookup;
+
+use aya_ebpf::{
+    EbpfContext,
+    helpers::generated::{bpf_get_netns_cookie, bpf_get_socket_cookie},
+    macros::sock_ops,
+    programs::SockOpsContext,
+};
+use portolan_ebpf::abi::{AF_INET, IPPROTO_TCP, traffic::PortKey};
+
+use crate::maps::{Refusal, lost};
+
+const TCP_PASSIVE_ESTABLISHED_CB: u32 = 5;
+const TCP_STATE_CB: u32 = 10;
+const TCP_LISTEN_CB: u32 = 11;
+/// Asks the kernel to call back on changes of the socket's state.
+const STATE_CB_FLAG: u32 = 1 << 2;
+const TCP_CLOSE: u32 = 7;
+const TCP_LISTEN: u32 = 10;
+
+/// Called about nine times in the life of a TCP connection, with the socket; only listen (4.19), handshake completed
+/// (4.13) and changes of state (4.16) are of interest. Needs 5.15 for the netns cookie.
+/// <https://docs.ebpf.io/linux/program-type/BPF_PROG_TYPE_SOCK_OPS/>
+#[sock_ops]
+fn portolan_tcp(ctx: SockOpsContext) -> u32 {
+    if let Err(refusal) = try_tcp(&ctx) {
+        lost(refusal);
+    }
+    1
+}
+
+#[inline(always)]
+fn try_tcp(ctx: &SockOpsContext) -> Result<(), Refusal> {
+    match ctx.op() {
+        TCP_PASSIVE_ESTABLISHED_CB => accept::try_established(ctx),
+        TCP_LISTEN_CB => listen::try_listen(ctx),
+        TCP_STATE_CB => close::try_state(ctx),
+        _ => Ok(()),
+    }
+}
+
+/// Cookie of the socket that a context is about.
+#[inline(always)]
+fn socket_cookie(ctx: &impl EbpfContext) -> u64 {
+    // SAFETY: the context pointer is the one the kernel gave to this program.
+    unsafe { bpf_get_socket_cookie(ctx.as_ptr()) }
+}
+
+/// Cookie of the netns of the socket that a context is about.
+#[inline(always)]
+fn netns_cookie_of(ctx: &impl EbpfContext) -> u64 {
+    // SAFETY: as above.
+    unsafe { bpf_get_netns_cookie(ctx.as_ptr()) }
+}
+
+/// The local port of a TCP socket.
+#[inline(always)]
+fn tcp_port(ctx: &SockOpsContext) -> PortKey {
+    PortKey {
+        netns_cookie: netns_cookie_of(ctx),
+        port: ctx.local_port() as u16,
+        protocol: IPPROTO_TCP,
+        reserved: [0; 5],
+    }
+}
+
+#[inline(always)]
+fn local_address(ctx: &SockOpsContext) -> [u8; 16] {
+    if ctx.family() == u32::from(AF_INET) { mapped(ctx.local_ip4()) } else { address(ctx.local_ip6()) }
+}
+
+#[inline(always)]
+fn remote_address(ctx: &SockOpsContext) -> [u8; 16] {
+    if ctx.family() == u32::from(AF_INET) { mapped(ctx.remote_ip4()) } else { address(ctx.remote_ip6()) }
+}
+
+/// An IPv4 address as the kernel holds it (network order in memory), mapped.
+#[inline(always)]
+fn mapped(address: u32) -> [u8; 16] {
+    let [a, b, c, d] = address.to_ne_bytes();
+    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
+}
+
+/// An IPv6 address as the kernel holds it.
+#[inline(always)]
+fn address(words: [u32; 4]) -> [u8; 16] {
+    let [a, b, c, d] = words.map(u32::to_ne_bytes);
+    [a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3], c[0], c[1], c[2], c[3], d[0], d[1], d[2], d[3]]
+}

@@ -1,0 +1,212 @@
+//! Every map, the load-time constants, and the few operations on them that more than one hook needs.
+//! All maps are pinned by name: the loads for each netns share those of the first load. The loader sets the sizes.
+
+use aya_ebpf::{
+    Global,
+    bindings::{BPF_F_NO_PREALLOC, BPF_NOEXIST},
+    helpers::generated::bpf_ktime_get_boot_ns,
+    macros::map,
+    maps::{HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf},
+};
+use portolan_ebpf::abi::{
+    connection::ConnectionRecord,
+    lost::LostSlot,
+    socket::{LISTENER_CLOSED, LISTENER_OPENED, ListenerRecord, ListenerValue},
+    traffic::{PeerCounters, PeerKey, PortCounters, PortKey},
+};
+
+/// Cookie of the netns that this copy of `ingress` and `lookup` is attached in.
+#[unsafe(no_mangle)]
+static NETNS_COOKIE: Global<u64> = Global::new(0);
+
+/// 0: count nothing; 1: count connections and attempts; 2: count packets too.
+#[unsafe(no_mangle)]
+static TRAFFIC: Global<u8> = Global::new(2);
+
+#[map]
+static LISTENERS: HashMap<u64, ListenerValue> = HashMap::pinned(16_384, BPF_F_NO_PREALLOC);
+#[map]
+static BINDS: LruHashMap<u64, ListenerValue> = LruHashMap::pinned(16_384, 0);
+#[map]
+static PORT_STATS: PerCpuHashMap<PortKey, PortCounters> = PerCpuHashMap::pinned(16_384, BPF_F_NO_PREALLOC);
+#[map]
+static PEERS: LruHashMap<PeerKey, PeerCounters> = LruHashMap::pinned(65_536, 0);
+#[map]
+static RECORDED: HashMap<PortKey, u32> = HashMap::pinned(16_384, BPF_F_NO_PREALLOC);
+#[map]
+static LOST: PerCpuArray<u64> = PerCpuArray::pinned(LostSlot::ALL.len() as u32, 0);
+#[map]
+static CHANGES: PerCpuArray<u64> = PerCpuArray::pinned(1, 0);
+#[map]
+static LISTENER_EVENTS: RingBuf = RingBuf::pinned(1 << 20, 0);
+#[map]
+static CONNECTION_EVENTS: RingBuf = RingBuf::pinned(1 << 20, 0);
+
+/// Why a hook gave up: what is counted in `LOST`.
+pub type Refusal = LostSlot;
+
+/// See [`NETNS_COOKIE`].
+#[inline(always)]
+pub fn netns_cookie() -> u64 {
+    NETNS_COOKIE.load()
+}
+
+/// Whether handshakes and attempts are counted.
+#[inline(always)]
+pub fn counts_connections() -> bool {
+    TRAFFIC.load() != 0
+}
+
+/// Nanoseconds of CLOCK_BOOTTIME.
+#[inline(always)]
+pub fn now() -> u64 {
+    // SAFETY: takes no argument and always succeeds.
+    unsafe { bpf_ktime_get_boot_ns() }
+}
+
+/// Adds to a counter that another CPU or an interrupt may be adding to.
+///
+/// # Safety
+/// `counter` must point into a live map value.
+#[inline(always)]
+pub unsafe fn add(counter: *mut u64, by: u64) {
+    // SAFETY: the caller's pointer is into a map value; the BPF target has no fetch_add, so the instruction is spelled out.
+    unsafe { core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) counter, in(reg) by) }
+}
+
+/// Counts one loss.
+#[inline(always)]
+pub fn lost(slot: LostSlot) {
+    if let Some(counter) = LOST.get_ptr_mut(slot as u32) {
+        // SAFETY: a value of LOST, which is an array: never freed.
+        unsafe { add(counter, 1) }
+    }
+}
+
+/// Tells the agent that some counter moved. Only whether it moved matters, so a plain add may lose a race.
+#[inline(always)]
+pub fn changed() {
+    if let Some(counter) = CHANGES.get_ptr_mut(0) {
+        // SAFETY: a value of CHANGES, which is an array: never freed.
+        unsafe { *counter = (*counter).wrapping_add(1) }
+    }
+}
+
+/// This CPU's counters of a port, if the port is counted.
+#[inline(always)]
+pub fn port_counters(key: &PortKey) -> Option<*mut PortCounters> {
+    PORT_STATS.get_ptr_mut(key)
+}
+
+/// As [`port_counters`], but made where absent.
+#[inline(always)]
+pub fn ensure_port(key: &PortKey) -> Result<*mut PortCounters, Refusal> {
+    if let Some(counters) = PORT_STATS.get_ptr_mut(key) {
+        return Ok(counters);
+    }
+    // Another CPU may have made it first; the second lookup tells.
+    let _ = PORT_STATS.insert(key, PortCounters::default(), u64::from(BPF_NOEXIST));
+    PORT_STATS.get_ptr_mut(key).ok_or(LostSlot::PortStatsMapFull)
+}
+
+/// A peer's counters, if it is known.
+#[inline(always)]
+pub fn peer_counters(key: &PeerKey) -> Option<*mut PeerCounters> {
+    PEERS.get_ptr_mut(key)
+}
+
+/// A peer's counters, made where absent; then `port.peers_created` grows.
+#[inline(always)]
+pub fn ensure_peer(key: &PeerKey, port: *mut PortCounters) -> Result<*mut PeerCounters, Refusal> {
+    if let Some(counters) = PEERS.get_ptr_mut(key) {
+        return Ok(counters);
+    }
+    let fresh = PeerCounters { first_boot_ns: now(), ..PeerCounters::default() };
+    if PEERS.insert(key, fresh, u64::from(BPF_NOEXIST)).is_ok() {
+        // SAFETY: `port` came from PORT_STATS in this run of the program, which holds the RCU read lock.
+        unsafe { add(&raw mut (*port).peers_created, 1) }
+    }
+    PEERS.get_ptr_mut(key).ok_or(LostSlot::PeersMapFull)
+}
+
+/// Whether single connections of this port are recorded.
+#[inline(always)]
+pub fn is_recorded(key: &PortKey) -> bool {
+    RECORDED.get_ptr(key).is_some()
+}
+
+/// What post_bind saw of this socket.
+#[inline(always)]
+pub fn bind_of(cookie: u64) -> Option<&'static ListenerValue> {
+    // SAFETY: a reused LRU element at worst names another process; it stays readable under the RCU read lock.
+    unsafe { BINDS.get(cookie) }
+}
+
+/// Keeps what post_bind saw until the socket listens.
+#[inline(always)]
+pub fn remember_bind(cookie: u64, value: &ListenerValue) {
+    // An LRU makes room itself; without the entry only the process is unknown, and the scan finds it.
+    let _ = BINDS.insert(cookie, value, 0);
+}
+
+/// A socket serves: remembers it, counts its port from now on, and says so.
+#[inline(always)]
+pub fn listener_opened(cookie: u64, listener: &ListenerValue) -> Result<(), Refusal> {
+    let stored = LISTENERS.insert(cookie, listener, 0).map_err(|_| LostSlot::ListenersMapFull);
+    let counted = if counts_connections() { ensure_port(&port_of(listener)).map(|_| ()) } else { Ok(()) };
+    // The event goes out even where a map is full: the agent must know the listener.
+    emit_listener(LISTENER_OPENED, cookie, listener)?;
+    stored.and(counted)
+}
+
+/// A socket ended to serve, if it was known to: said once, whichever hook sees it first. True if it was known.
+#[inline(always)]
+pub fn listener_closed(cookie: u64) -> Result<bool, Refusal> {
+    // SAFETY: NO_PREALLOC frees elements only after a grace period.
+    let Some(listener) = (unsafe { LISTENERS.get(cookie) }) else { return Ok(false) };
+    let last = *listener;
+    if LISTENERS.remove(cookie).is_err() {
+        return Ok(true);
+    }
+    emit_listener(LISTENER_CLOSED, cookie, &last)?;
+    Ok(true)
+}
+
+/// Writes one record about a listener.
+#[inline(always)]
+pub fn emit_listener(kind: u32, cookie: u64, listener: &ListenerValue) -> Result<(), Refusal> {
+    let Some(mut entry) = LISTENER_EVENTS.reserve::<ListenerRecord>(0) else {
+        return Err(LostSlot::ListenerRingFull);
+    };
+    entry.write(ListenerRecord {
+        kind,
+        reserved: 0,
+        socket_cookie: cookie,
+        at_boot_ns: now(),
+        listener: *listener,
+    });
+    entry.submit(0);
+    Ok(())
+}
+
+/// Writes one record about a connection.
+#[inline(always)]
+pub fn emit_connection(record: &ConnectionRecord) -> Result<(), Refusal> {
+    let Some(mut entry) = CONNECTION_EVENTS.reserve::<ConnectionRecord>(0) else {
+        return Err(LostSlot::ConnectionRingFull);
+    };
+    entry.write(*record);
+    entry.submit(0);
+    Ok(())
+}
+
+/// The key under which a listener's traffic is counted.
+#[inline(always)]
+pub const fn port_of(listener: &ListenerValue) -> PortKey {
+    PortKey {
+        netns_cookie: listener.netns_cookie,
+        port: listener.port,
+        protocol: listener.protocol,
+        reserved: [0; 5],
+    }
+}
