@@ -11,13 +11,14 @@ use aya_ebpf::{
 use portolan_ebpf::abi::{
     connection::ConnectionRecord,
     lost::LostSlot,
+    netns::NETNS_COOKIE_UNSET,
     socket::{LISTENER_CLOSED, LISTENER_OPENED, ListenerRecord, ListenerValue},
     traffic::{PeerCounters, PeerKey, PortCounters, PortKey},
 };
 
 /// Cookie of the netns that this copy of `ingress` and `lookup` is attached in.
 #[unsafe(no_mangle)]
-static NETNS_COOKIE: Global<u64> = Global::new(0);
+static NETNS_COOKIE: Global<u64> = Global::new(NETNS_COOKIE_UNSET);
 
 /// 0: count nothing; 1: count connections and attempts; 2: count packets too.
 #[unsafe(no_mangle)]

@@ -4,6 +4,7 @@
 
 pub mod connection;
 pub mod lost;
+pub mod netns;
 pub mod socket;
 pub mod traffic;
 

@@ -1,0 +1,284 @@
+//! Wiring of `portolan agent`: starts every stage, owns every task and channel, and ends them in order.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use crate::config::{AgentConfig, ListenAddress, MetadataSource, OutputConfig};
+use crate::engine::Engine;
+use crate::engine::identity::NetnsId;
+use crate::engine::input::{Input, NetnsFacts};
+use crate::engine::options::EngineOptions;
+use crate::pipeline::{Output, Pipeline, unknown_netns};
+use crate::sink::http::question::{Query, ReadModel, answer};
+use crate::sink::http::{Endpoint, Health, HttpState, api_router, serve, telemetry_router};
+use crate::sink::metrics::Metrics;
+use crate::sink::stdout::LineSink;
+use crate::sink::watch_log::WatchLog;
+use crate::source::kernel::{KernelHooks, KernelOptions, KernelRefusal, NetnsPrograms};
+use crate::source::netns::{self, HostNetns, NetnsActor, NetnsHandle, NetnsOptions};
+use crate::source::pods::file;
+use crate::source::clock;
+
+/// Facts that may wait for the engine; a full queue makes the sources wait, and the rings in the kernel take the rest.
+const INPUT_QUEUE: usize = 4096;
+/// Facts that the engine takes in one go.
+const INPUT_BATCH: usize = 256;
+/// Questions of the HTTP API that may wait.
+const QUERY_QUEUE: usize = 64;
+/// Lines that may wait for stdout.
+const STDOUT_QUEUE: usize = 16_384;
+/// Lines that followers of the HTTP API can catch up on.
+const WATCH_LOG: usize = 4096;
+/// The kernel's counters are drained once in this time.
+const DRAIN_EVERY: Duration = Duration::from_secs(1);
+/// How long the last lines may take at the end.
+const LAST_LINES: Duration = Duration::from_secs(2);
+
+/// Why the agent did not start or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// Exit code 4.
+    #[error("{0}")]
+    Refused(#[from] KernelRefusal),
+    /// Exit code 2.
+    #[error("{option} {address}: {reason}")]
+    Address { option: &'static str, address: String, reason: io::Error },
+    #[error("cannot start {what}: {reason}")]
+    Start { what: &'static str, reason: io::Error },
+}
+
+/// Runs the agent until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When the node does not allow it, an address is taken, or a thread cannot be started. Nothing that happens later ends
+/// the agent.
+pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
+    let started = |what| move |reason| AgentError::Start { what, reason };
+    let mut terminate = signal(SignalKind::terminate()).map_err(started("signal handling"))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(started("signal handling"))?;
+
+    let (mut kernel, programs) = load_kernel(&config)?;
+    let rings = kernel.as_mut().map(KernelHooks::take_rings);
+    let (inputs, facts) = mpsc::channel(INPUT_QUEUE);
+    let (queries, questions) = mpsc::channel(QUERY_QUEUE);
+    let (sources, source_changes) = mpsc::channel(64);
+    let (shutdown, ended) = watch::channel(false);
+    let health = Arc::new(Health::default());
+    let pipeline = pipeline(&config, kernel)?;
+
+    let state = HttpState {
+        queries,
+        watch_log: Arc::clone(&pipeline.watch_log),
+        metrics: Arc::clone(&pipeline.metrics),
+        health: Arc::clone(&health),
+        shutdown: ended.clone(),
+    };
+    let servers = start_servers(&config, &state, &ended).await?;
+    let mut tasks = start_metadata(&config, &inputs, &sources);
+    if let Some(rings) = rings {
+        tasks.push(tokio::spawn(rings.forward(inputs.clone())));
+    }
+    let actor: Box<dyn NetnsActor> = match programs {
+        Some(programs) => Box::new(Attach(programs)),
+        None => Box::new(netns::OnlyLook),
+    };
+    let netns = netns::start(netns_options(&config), actor, inputs).map_err(started("the netns thread"))?;
+    health.live.store(true, Ordering::Relaxed);
+
+    let mut station = Station { pipeline, netns, health, facts, questions, source_changes, recovering: None };
+    tokio::select! {
+        () = station.observe() => {}
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    let _ = shutdown.send(true);
+    for task in tasks {
+        task.abort();
+    }
+    station.end();
+    for server in servers {
+        let _ = tokio::time::timeout(LAST_LINES, server).await;
+    }
+    Ok(())
+}
+
+/// The running agent: the pipeline, and what feeds it.
+struct Station {
+    pipeline: Pipeline,
+    netns: NetnsHandle,
+    health: Arc<Health>,
+    facts: mpsc::Receiver<Input>,
+    questions: mpsc::Receiver<Query>,
+    source_changes: mpsc::Receiver<file::SourceChange>,
+    /// Ticket of the scan that mends what was lost.
+    recovering: Option<u64>,
+}
+
+impl Station {
+    async fn observe(&mut self) {
+        let mut drain = interval(DRAIN_EVERY);
+        drain.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut progress = self.netns.progress();
+        let mut batch = Vec::with_capacity(INPUT_BATCH);
+        loop {
+            let deadline = self.until_deadline();
+            tokio::select! {
+                taken = self.facts.recv_many(&mut batch, INPUT_BATCH) => {
+                    if taken == 0 { return }
+                    for input in batch.drain(..) { self.take(input) }
+                }
+                () = sleep(deadline) => self.pipeline.tick(),
+                _ = drain.tick() => self.drain(),
+                Some(query) = self.questions.recv() => self.reply(query),
+                Some(change) = self.source_changes.recv() => self.pipeline.source(&change.name, change.reason),
+                Ok(()) = progress.changed() => {
+                    let now = *progress.borrow_and_update();
+                    self.scanned(now);
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, input: Input) {
+        if unknown_netns(&self.pipeline.engine, &input).is_some() {
+            self.netns.discover();
+        }
+        self.pipeline.count_event(&input);
+        self.pipeline.apply(input);
+    }
+
+    fn drain(&mut self) {
+        if self.pipeline.drain() {
+            self.recovering = Some(self.netns.scan_all());
+        }
+        self.pipeline.measure();
+    }
+
+    fn scanned(&mut self, progress: netns::Progress) {
+        if progress.first_scan_done && !self.health.ready.swap(true, Ordering::Relaxed) {
+            self.pipeline.source("netns", None);
+            tracing::info!(namespaces = progress.netns, "observing");
+        }
+        if self.recovering.is_some_and(|ticket| progress.scans_done >= ticket) {
+            self.recovering = None;
+            self.pipeline.recovered();
+        }
+    }
+
+    fn reply(&mut self, query: Query) {
+        if matches!(query, Query::Metrics(_)) {
+            self.pipeline.measure();
+        }
+        answer(query, &self.pipeline);
+    }
+
+    fn until_deadline(&self) -> Duration {
+        let far = Duration::from_secs(3600);
+        self.pipeline.engine.next_deadline().map_or(far, |at| at.since(clock::now()).min(far))
+    }
+
+    /// Detaches, lets the last lines out, and ends.
+    fn end(mut self) {
+        self.facts.close();
+        self.netns.shutdown();
+        let Pipeline { output, kernel, .. } = self.pipeline;
+        drop(kernel);
+        if !output.lines.finish(LAST_LINES) {
+            tracing::warn!("stdout is blocked: its last lines were dropped");
+        }
+    }
+}
+
+/// Attaches this netns's programs while the netns thread is inside.
+struct Attach(NetnsPrograms);
+
+impl NetnsActor for Attach {
+    fn enter(&mut self, facts: &NetnsFacts, interfaces: &[(u32, String)]) {
+        self.0.attach(facts.netns, interfaces);
+    }
+
+    fn gone(&mut self, netns: NetnsId) {
+        self.0.detach(netns);
+    }
+}
+
+fn load_kernel(config: &AgentConfig) -> Result<(Option<KernelHooks>, Option<NetnsPrograms>), KernelRefusal> {
+    if config.scan_only {
+        return Ok((None, None));
+    }
+    let (hooks, programs) = KernelHooks::load(&KernelOptions::from(config))?;
+    Ok((Some(hooks), Some(programs)))
+}
+
+fn pipeline(config: &AgentConfig, kernel: Option<KernelHooks>) -> Result<Pipeline, AgentError> {
+    let lines = LineSink::start(io::stdout(), STDOUT_QUEUE)
+        .map_err(|reason| AgentError::Start { what: "the stdout thread", reason })?;
+    let uname = rustix::system::uname();
+    let release = uname.release().to_string_lossy().into_owned();
+    let node = config.node_name.clone().unwrap_or_else(|| uname.nodename().to_string_lossy().into_owned());
+    Ok(Pipeline::new(
+        Engine::new(EngineOptions { traffic_drained: kernel.is_some(), ..EngineOptions::from(config) }),
+        kernel,
+        Output { lines, config: OutputConfig { mode: config.output.mode, kinds: config.output.kinds.clone() } },
+        Arc::new(WatchLog::new(clock::now().0, WATCH_LOG)),
+        Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), release.clone())),
+        node.into(),
+        release,
+    ))
+}
+
+fn netns_options(config: &AgentConfig) -> NetnsOptions {
+    let host = if config.include_host { HostNetns::Scanned } else { HostNetns::FactsOnly };
+    NetnsOptions { dirs: config.netns_dirs.clone(), host, ..NetnsOptions::default() }
+}
+
+fn start_metadata(
+    config: &AgentConfig,
+    inputs: &mpsc::Sender<Input>,
+    sources: &mpsc::Sender<file::SourceChange>,
+) -> Vec<JoinHandle<()>> {
+    let start = |source: &MetadataSource| {
+        let MetadataSource::File(path) = source;
+        tokio::spawn(file::watch(path.clone(), inputs.clone(), sources.clone()))
+    };
+    config.metadata.iter().map(start).collect()
+}
+
+async fn start_servers(
+    config: &AgentConfig,
+    state: &HttpState,
+    ended: &watch::Receiver<bool>,
+) -> Result<Vec<JoinHandle<()>>, AgentError> {
+    let mut servers = Vec::new();
+    if let Some(endpoint) = bind("--api", &config.api).await? {
+        let check_host = matches!(endpoint, Endpoint::Tcp(_));
+        servers.push(tokio::spawn(serve(endpoint, api_router(state.clone(), check_host), ended.clone())));
+    }
+    if let Some(endpoint) = bind("--telemetry", &config.telemetry).await? {
+        servers.push(tokio::spawn(serve(endpoint, telemetry_router(state.clone()), ended.clone())));
+    }
+    Ok(servers)
+}
+
+async fn bind(option: &'static str, address: &ListenAddress) -> Result<Option<Endpoint>, AgentError> {
+    let failed = |address: String| move |reason| AgentError::Address { option, address, reason };
+    match address {
+        ListenAddress::Tcp(address) => {
+            let listener = TcpListener::bind(address).await.map_err(failed(address.to_string()))?;
+            Ok(Some(Endpoint::Tcp(listener)))
+        }
+        ListenAddress::Unix(path) => {
+            let endpoint = Endpoint::unix(path).await.map_err(failed(path.display().to_string()))?;
+            Ok(Some(endpoint))
+        }
+        ListenAddress::Off => Ok(None),
+    }
+}

@@ -1,0 +1,299 @@
+//! The one owner of the engine: hands it facts with the time, and carries out the changes it answers with, on the sinks
+//! and on the kernel side. It waits for nothing and nobody, so a slow reader never stalls the collection.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::engine::Engine;
+use crate::engine::change::{Change, Finding, FindingState};
+use crate::engine::identity::{BootTime, NetnsId};
+use crate::engine::input::Input;
+use crate::sink::convert::Converter;
+use crate::sink::line::ndjson;
+use crate::sink::metrics::{ConnectionLabels, FindingLabels, ListenerLabels, MapLabel, Metrics, SourceLabel};
+use crate::sink::report::{AgentStatus, HookStatus, Limit, Report, SourceStatus};
+use crate::sink::stdout::{BLOCKED, CLOSED, LineSink};
+use crate::sink::text;
+use crate::sink::watch_log::WatchLog;
+use crate::args::{Kind, OutputMode};
+use crate::config::OutputConfig;
+use crate::source::clock;
+use crate::source::kernel::KernelHooks;
+
+/// What stdout gets.
+pub struct Output {
+    pub lines: LineSink,
+    pub config: OutputConfig,
+}
+
+/// How a source is doing, as status tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceState {
+    pub since: BootTime,
+    /// `None`: it is up.
+    pub reason: Option<String>,
+}
+
+/// Engine, kernel side and sinks.
+pub struct Pipeline {
+    pub engine: Engine,
+    /// `None`: scan only.
+    pub kernel: Option<KernelHooks>,
+    pub output: Output,
+    pub watch_log: Arc<WatchLog>,
+    pub metrics: Arc<Metrics>,
+    pub node: Arc<str>,
+    pub kernel_release: String,
+    pub sources: BTreeMap<String, SourceState>,
+    /// Totals of the kernel's loss counters that were told to the engine.
+    told: BTreeMap<&'static str, u64>,
+}
+
+impl Pipeline {
+    #[must_use]
+    pub fn new(
+        engine: Engine,
+        kernel: Option<KernelHooks>,
+        output: Output,
+        watch_log: Arc<WatchLog>,
+        metrics: Arc<Metrics>,
+        node: Arc<str>,
+        kernel_release: String,
+    ) -> Self {
+        Self {
+            engine,
+            kernel,
+            output,
+            watch_log,
+            metrics,
+            node,
+            kernel_release,
+            sources: BTreeMap::new(),
+            told: BTreeMap::new(),
+        }
+    }
+
+    /// One fact through the engine.
+    pub fn apply(&mut self, input: Input) {
+        let now = clock::now();
+        let changes = self.engine.apply(input, now);
+        self.carry_out(&changes, now);
+    }
+
+    /// The engine's timers.
+    pub fn tick(&mut self) {
+        let now = clock::now();
+        let changes = self.engine.tick(now);
+        self.carry_out(&changes, now);
+    }
+
+    /// Takes the kernel's counters in. True if something was lost since the last drain that only a scan can mend.
+    pub fn drain(&mut self) -> bool {
+        let Some(kernel) = &mut self.kernel else { return false };
+        let drained = kernel.drain(clock::now());
+        let lost = kernel.lost();
+        self.apply(Input::Traffic(drained));
+        let mut needs_scan = false;
+        for (reason, total) in lost {
+            let told = self.told.entry(reason).or_default();
+            let count = total.saturating_sub(*told);
+            *told = total;
+            if count > 0 {
+                needs_scan |= is_mended_by_scan(reason);
+                self.metrics.lost_total(reason, total);
+                self.apply(Input::Lost { reason, count, recovered: false });
+            }
+        }
+        let converter = self.converter();
+        self.output.lines.tell(|lost| loss_line(&converter, lost));
+        needs_scan
+    }
+
+    /// A source came up (`reason` is `None`) or went down.
+    pub fn source(&mut self, name: &str, reason: Option<String>) {
+        let known = self.sources.get(name);
+        if known.is_some_and(|state| state.reason == reason) {
+            return;
+        }
+        if let Some(reason) = &reason {
+            tracing::warn!(source = name, "{reason}");
+        }
+        self.sources.insert(name.to_owned(), SourceState { since: clock::now(), reason });
+    }
+
+    #[must_use]
+    pub fn converter(&self) -> Converter {
+        let now = clock::now();
+        Converter { node: Arc::clone(&self.node), wall: clock::wall(), now }
+    }
+
+    fn carry_out(&mut self, changes: &[Change], now: BootTime) {
+        if changes.is_empty() {
+            return;
+        }
+        let converter = self.converter();
+        for change in changes {
+            match (change, &mut self.kernel) {
+                (Change::Watch(port), Some(kernel)) => kernel.watch(*port),
+                (Change::Unwatch(port), Some(kernel)) => kernel.unwatch(*port),
+                (Change::Record { port, on }, Some(kernel)) => kernel.record(*port, *on),
+                _ => {}
+            }
+            if let Change::Finding(finding) = change {
+                self.measure_latency(finding, now);
+            }
+            if let Some(report) = converter.change(change) {
+                self.emit(report, &converter);
+            }
+        }
+    }
+
+    fn emit(&mut self, report: Report, converter: &Converter) {
+        let Some(line) = ndjson(&report) else { return };
+        let wanted = self.output.config.kinds.is_empty() || self.output.config.kinds.contains(&kind(&report));
+        match self.output.config.mode {
+            OutputMode::Ndjson if wanted => {
+                self.output.lines.write(line.clone(), |lost| loss_line(converter, lost));
+            }
+            OutputMode::Text if wanted => {
+                let mut text = text::line(&report);
+                text.push('\n');
+                self.output.lines.write(text.into(), |lost| {
+                    let loss = Report::Loss(converter.loss(BLOCKED, lost, false));
+                    Some((text::line(&loss) + "\n").into())
+                });
+            }
+            _ => {}
+        }
+        self.watch_log.publish(report, &line);
+    }
+
+    fn measure_latency(&self, finding: &Finding, now: BootTime) {
+        if finding.state == FindingState::Open && finding.first_seen == finding.last_seen {
+            if let Some(opened) = finding.opened_at {
+                self.metrics.detection_latency.observe(now.since(opened).as_secs_f64());
+            }
+        }
+    }
+
+    /// How the agent is doing.
+    #[must_use]
+    pub fn status(&self) -> AgentStatus {
+        let converter = self.converter();
+        let mut limits: BTreeMap<String, Limit> = BTreeMap::new();
+        for (name, used, max) in self.engine.limits() {
+            limits.insert(name.to_owned(), Limit { used: used as u64, max: max as u64 });
+        }
+        let hooks = match &self.kernel {
+            Some(kernel) => {
+                for (name, used, max) in kernel.map_usage() {
+                    limits.insert(format!("map:{name}"), Limit { used, max });
+                }
+                kernel.statuses().into_iter().map(hook_status).collect()
+            }
+            None => Vec::new(),
+        };
+        AgentStatus {
+            envelope: converter.envelope(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            kernel: self.kernel_release.clone(),
+            hooks,
+            sources: self.source_statuses(&converter),
+            namespaces: self.engine.counts().namespaces,
+            listeners: self.engine.listeners().count(),
+            lost: self.lost_totals(),
+            limits,
+        }
+    }
+
+    fn source_statuses(&self, converter: &Converter) -> Vec<SourceStatus> {
+        let status = |(name, state): (&String, &SourceState)| SourceStatus {
+            name: name.clone(),
+            state: if state.reason.is_none() { "up" } else { "down" }.to_owned(),
+            since: converter.wall.rfc3339(state.since),
+            reason: state.reason.clone(),
+        };
+        self.sources.iter().map(status).collect()
+    }
+
+    fn lost_totals(&self) -> BTreeMap<String, u64> {
+        let mut lost: BTreeMap<String, u64> =
+            self.engine.lost().iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect();
+        let counts = self.output.lines.counts();
+        for (reason, count) in [(BLOCKED, &counts.blocked), (CLOSED, &counts.closed)] {
+            let count = count.load(std::sync::atomic::Ordering::Relaxed);
+            if count > 0 {
+                lost.insert(reason.to_owned(), count);
+            }
+        }
+        lost
+    }
+}
+
+impl Pipeline {
+    /// Sets the gauges from the engine's counts; called before a scrape is answered, and from time to time.
+    pub fn measure(&self) {
+        let counts = self.engine.counts();
+        let metrics = &self.metrics;
+        metrics.set_findings(counts.findings.iter().map(|((code, severity, namespace), count)| {
+            let labels = FindingLabels {
+                code: code.as_str(),
+                severity: severity.as_str(),
+                namespace: namespace.clone(),
+            };
+            (labels, i64::try_from(*count).unwrap_or(i64::MAX))
+        }));
+        metrics.listeners.clear();
+        for ((protocol, declaration), count) in &counts.listeners {
+            let labels = ListenerLabels { protocol: protocol.as_str(), declaration: declaration.as_str() };
+            metrics.listeners.get_or_create(&labels).set(i64::try_from(*count).unwrap_or(i64::MAX));
+        }
+        for ((declaration, origin), total) in &counts.connections {
+            let labels = ConnectionLabels { declaration: declaration.as_str(), origin: origin.as_str() };
+            let counter = metrics.connections.get_or_create(&labels);
+            counter.inner().fetch_max(*total, std::sync::atomic::Ordering::Relaxed);
+        }
+        metrics.namespaces.set(i64::try_from(counts.namespaces).unwrap_or(i64::MAX));
+        metrics.unattributed.inner().fetch_max(counts.unattributed, std::sync::atomic::Ordering::Relaxed);
+        for (name, state) in &self.sources {
+            let labels = SourceLabel { source: name.clone() };
+            metrics.source_up.get_or_create(&labels).set(i64::from(state.reason.is_none()));
+        }
+        for (name, used, max) in self.kernel.iter().flat_map(KernelHooks::map_usage) {
+            let labels = MapLabel { map: name };
+            metrics.map_entries.get_or_create(&labels).set(i64::try_from(used).unwrap_or(i64::MAX));
+            metrics.map_capacity.get_or_create(&labels).set(i64::try_from(max).unwrap_or(i64::MAX));
+        }
+    }
+}
+
+/// The namespace that a fact is about, if nobody has told of it yet: discovery is due.
+#[must_use]
+pub fn unknown_netns(engine: &Engine, input: &Input) -> Option<NetnsId> {
+    match input {
+        Input::SocketOpened(socket) if !engine.knows_netns(socket.port.netns) => Some(socket.port.netns),
+        _ => None,
+    }
+}
+
+fn is_mended_by_scan(reason: &str) -> bool {
+    matches!(reason, "listener-ring-full" | "listeners-map-full" | "hook-error")
+}
+
+fn hook_status(hook: crate::source::kernel::HookStatus) -> HookStatus {
+    HookStatus { name: hook.name, state: hook.state, reason: hook.reason }
+}
+
+fn loss_line(converter: &Converter, lost: u64) -> Option<bytes::Bytes> {
+    ndjson(&Report::Loss(converter.loss(BLOCKED, lost, false)))
+}
+
+fn kind(report: &Report) -> Kind {
+    match report {
+        Report::Finding(_) => Kind::Finding,
+        Report::Listener(_) => Kind::Listener,
+        Report::Connection(_) => Kind::Connection,
+        Report::Loss(_) => Kind::Loss,
+        Report::AgentStatus(_) => Kind::Status,
+    }
+}

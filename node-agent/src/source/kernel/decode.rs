@@ -1,0 +1,146 @@
+//! Bytes of the rings, checked field by field, as facts for the engine. Never transmutes, never panics.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU16;
+
+use portolan_ebpf::abi::connection::{CONNECTION_CLOSED, CONNECTION_OPENED, ConnectionRecord};
+use portolan_ebpf::abi::socket::{LISTENER_CLOSED, LISTENER_OPENED, ListenerRecord, ListenerValue};
+use portolan_ebpf::abi::traffic::PortKey;
+use zerocopy::FromBytes;
+
+use crate::engine::identity::{BootTime, NetnsId, PortId, Protocol, SocketCookie};
+use crate::engine::input::{ConnectionClosed, ConnectionOpened, Input, OpenedSocket, Process};
+
+/// What is wrong with a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    #[error("record of {got} bytes, expected {expected}")]
+    Length { got: usize, expected: usize },
+    #[error("unknown kind of record {kind}")]
+    UnknownKind { kind: u32 },
+    #[error("bad {field}: {value}")]
+    BadField { field: &'static str, value: u64 },
+}
+
+/// A listener record as a fact. The process is as the kernel knew it: pid and `comm`, nothing more.
+///
+/// # Errors
+/// What is wrong with the bytes.
+pub fn listener(bytes: &[u8]) -> Result<Input, DecodeError> {
+    let record: ListenerRecord = exactly(bytes)?;
+    let netns = NetnsId(record.listener.netns_cookie);
+    let cookie = SocketCookie(record.socket_cookie);
+    let at = BootTime(record.at_boot_ns);
+    match record.kind {
+        LISTENER_OPENED => Ok(Input::SocketOpened(OpenedSocket {
+            cookie,
+            port: port(record.listener.netns_cookie, record.listener.protocol, record.listener.port)?,
+            address: address(record.listener.address),
+            v6_only: None,
+            process: process(&record.listener),
+            at,
+        })),
+        LISTENER_CLOSED => Ok(Input::SocketClosed { netns, cookie, at }),
+        kind => Err(DecodeError::UnknownKind { kind }),
+    }
+}
+
+/// A connection record as a fact.
+///
+/// # Errors
+/// What is wrong with the bytes.
+pub fn connection(bytes: &[u8]) -> Result<Input, DecodeError> {
+    let record: ConnectionRecord = exactly(bytes)?;
+    let opened = ConnectionOpened {
+        cookie: SocketCookie(record.socket_cookie),
+        port: port_id(&record.port)?,
+        local: address(record.local_address),
+        remote: (address(record.remote_address), record.remote_port),
+        at: BootTime(record.at_boot_ns),
+    };
+    match record.kind {
+        CONNECTION_OPENED => Ok(Input::ConnectionOpened(opened)),
+        CONNECTION_CLOSED => Ok(Input::ConnectionClosed(ConnectionClosed {
+            at: opened.at,
+            opened,
+            bytes_in: record.bytes_in,
+            bytes_out: record.bytes_out,
+        })),
+        kind => Err(DecodeError::UnknownKind { kind }),
+    }
+}
+
+/// A map key as a port.
+///
+/// # Errors
+/// A port of 0, or a protocol without ports.
+pub fn port_id(key: &PortKey) -> Result<PortId, DecodeError> {
+    port(key.netns_cookie, key.protocol, key.port)
+}
+
+/// A port as a map key.
+#[must_use]
+pub fn port_key(port: PortId) -> PortKey {
+    PortKey { netns_cookie: port.netns.0, port: port.port.get(), protocol: port.protocol.number(), reserved: [0; 5] }
+}
+
+/// An address of the maps and rings: IPv4 ones are mapped there.
+#[must_use]
+pub fn address(bytes: [u8; 16]) -> IpAddr {
+    let address = Ipv6Addr::from(bytes);
+    address.to_ipv4_mapped().map_or(IpAddr::V6(address), IpAddr::V4)
+}
+
+fn port(netns: u64, protocol: u8, port: u16) -> Result<PortId, DecodeError> {
+    Ok(PortId {
+        netns: NetnsId(netns),
+        protocol: Protocol::from_number(protocol)
+            .ok_or(DecodeError::BadField { field: "protocol", value: protocol.into() })?,
+        port: NonZeroU16::new(port).ok_or(DecodeError::BadField { field: "port", value: 0 })?,
+    })
+}
+
+fn process(listener: &ListenerValue) -> Option<Process> {
+    (listener.tgid != 0).then(|| {
+        let name: Vec<u8> = listener.comm.iter().copied().take_while(|byte| *byte != 0).collect();
+        Process {
+            pid: listener.tgid,
+            name: String::from_utf8_lossy(&name).into_owned(),
+            executable: None,
+            cgroup: None,
+        }
+    })
+}
+
+fn exactly<T: FromBytes>(bytes: &[u8]) -> Result<T, DecodeError> {
+    T::read_from_bytes(bytes).map_err(|_| DecodeError::Length { got: bytes.len(), expected: size_of::<T>() })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_decoded_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..256)) {
+            let _ = listener(&bytes);
+            let _ = connection(&bytes);
+        }
+
+        #[test]
+        fn a_whole_record_is_refused_only_for_a_named_reason(bytes in prop::collection::vec(any::<u8>(), 112)) {
+            if let Err(error) = listener(&bytes) {
+                prop_assert!(matches!(error, DecodeError::UnknownKind { .. } | DecodeError::BadField { .. }));
+            }
+        }
+    }
+
+    #[test]
+    fn a_mapped_address_is_ipv4_and_the_ipv6_wildcard_stays() {
+        let mapped = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, 7];
+        assert_eq!(address(mapped), IpAddr::from([10, 0, 0, 7]));
+        assert_eq!(address([0; 16]), IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+    }
+}

@@ -1,0 +1,365 @@
+//! The programs on the root cgroup, the maps, and the counters.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aya::maps::{HashMap, Map, MapData, PerCpuArray, PerCpuHashMap, PerCpuValues, RingBuf};
+use aya::programs::{CgroupAttachMode, CgroupSock, SockOps};
+use aya::util::nr_cpus;
+use aya::{Ebpf, EbpfLoader};
+use portolan_ebpf::abi::lost::LostSlot;
+use zerocopy::IntoBytes;
+
+use super::bpffs::DetachedBpffs;
+use super::decode::port_key;
+use super::drain::{CounterMaps, Drain};
+use super::netns_programs::NetnsPrograms;
+use super::object::{KERNEL_OBJECT, NetnsObject};
+use super::refusal::{KernelRefusal, missing_capabilities};
+use super::rings::Rings;
+use crate::engine::identity::{BootTime, PortId};
+use crate::engine::input::TrafficDrain;
+
+const BPF_NOEXIST: u64 = 1;
+/// On the root cgroup: program, as status names it.
+const CGROUP_HOOKS: [(&str, &str); 4] = [
+    ("portolan_tcp", "sock_ops"),
+    ("portolan_bind4", "post_bind4"),
+    ("portolan_bind6", "post_bind6"),
+    ("portolan_release", "sock_release"),
+];
+
+/// What the programs count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrafficLevel {
+    Off,
+    Connections,
+    Full,
+}
+
+impl TrafficLevel {
+    const fn constant(self) -> &'static u8 {
+        match self {
+            Self::Off => &0,
+            Self::Connections => &1,
+            Self::Full => &2,
+        }
+    }
+}
+
+/// Sizes and levels of the kernel side.
+#[derive(Clone, Copy, Debug)]
+pub struct KernelOptions {
+    pub traffic: TrafficLevel,
+    pub max_listeners: u32,
+    pub max_peers: u32,
+    /// Powers of two, at least a page.
+    pub listener_ring_bytes: u32,
+    pub connection_ring_bytes: u32,
+}
+
+/// How one hook is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HookStatus {
+    pub name: String,
+    /// `attached`, `partial`, `refused` or `off`.
+    pub state: String,
+    pub reason: Option<String>,
+}
+
+/// What the netns thread was refused, by hook.
+#[derive(Clone, Debug, Default)]
+pub struct Refusals(Arc<Mutex<BTreeMap<&'static str, String>>>);
+
+impl Refusals {
+    pub(super) fn tell(&self, hook: &'static str, reason: String) {
+        tracing::warn!(hook, "{reason}");
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(hook, reason);
+    }
+
+    fn get(&self, hook: &str) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(hook).cloned()
+    }
+}
+
+/// The loaded kernel side.
+pub struct KernelHooks {
+    /// Holds the programs and their links on the cgroup.
+    _object: Ebpf,
+    refused: Vec<(&'static str, String)>,
+    refusals: Refusals,
+    traffic: TrafficLevel,
+    ports: PerCpuHashMap<MapData, [u8; 16], [u64; 5]>,
+    peers: HashMap<MapData, [u8; 32], [u64; 5]>,
+    listeners: HashMap<MapData, u64, [u8; 88]>,
+    recorded: HashMap<MapData, [u8; 16], u32>,
+    lost: PerCpuArray<MapData, u64>,
+    changes: PerCpuArray<MapData, u64>,
+    rings: Option<Rings>,
+    drain: Drain,
+    cpus: usize,
+    undecodable: Arc<AtomicU64>,
+    /// Losses of user space itself.
+    own_lost: BTreeMap<&'static str, u64>,
+    options: KernelOptions,
+    watched: usize,
+    peers_seen: u64,
+}
+
+impl KernelHooks {
+    /// Loads everything and attaches the hooks of the root cgroup.
+    ///
+    /// # Errors
+    /// Everything that is missing, if sock_ops cannot run: without it there is nothing to observe. Any other hook that
+    /// is refused is said in [`Self::statuses`].
+    pub fn load(options: &KernelOptions) -> Result<(Self, NetnsPrograms), KernelRefusal> {
+        let bytes = KERNEL_OBJECT.ok_or_else(|| {
+            KernelRefusal::of("this build has no kernel programs: run `cargo xtask setup` and build again")
+        })?;
+        let missing = missing_capabilities().unwrap_or_default();
+        if !missing.is_empty() {
+            return Err(KernelRefusal { missing });
+        }
+        let cgroup = root_cgroup()?;
+        let bpffs = DetachedBpffs::new()
+            .map_err(|error| KernelRefusal::step("a private bpffs (kernel 5.2, CAP_SYS_ADMIN)", &error))?;
+        let mut loader = loader(options, &bpffs);
+        let object = NetnsObject::new(bytes).ok_or_else(|| {
+            KernelRefusal::of("the embedded kernel object has no place for the netns cookie: build again")
+        })?;
+        let mut ebpf = loader.load(bytes).map_err(|error| KernelRefusal::step("loading maps", &error))?;
+        let mut refused = Vec::new();
+        for (program, name) in CGROUP_HOOKS {
+            if let Err(refusal) = attach_cgroup(&mut ebpf, program, name, &cgroup) {
+                if program == "portolan_tcp" {
+                    return Err(refusal);
+                }
+                tracing::warn!(hook = name, "{}", refusal.missing.join("; "));
+                refused.push((name, refusal.missing.join("; ")));
+            }
+        }
+        let refusals = Refusals::default();
+        let programs =
+            NetnsPrograms::new(loader, object, options.traffic, Arc::new(bpffs), refusals.clone());
+        Ok((Self::with_maps(ebpf, *options, refused, refusals)?, programs))
+    }
+
+    fn with_maps(
+        mut ebpf: Ebpf,
+        options: KernelOptions,
+        refused: Vec<(&'static str, String)>,
+        refusals: Refusals,
+    ) -> Result<Self, KernelRefusal> {
+        let cpus = nr_cpus().map_err(|(what, error)| KernelRefusal::step(what, &error))?;
+        let undecodable = Arc::new(AtomicU64::new(0));
+        let rings = Rings {
+            listeners: map::<RingBuf<MapData>>(&mut ebpf, "LISTENER_EVENTS")?,
+            connections: map::<RingBuf<MapData>>(&mut ebpf, "CONNECTION_EVENTS")?,
+            undecodable: Arc::clone(&undecodable),
+        };
+        Ok(Self {
+            ports: map(&mut ebpf, "PORT_STATS")?,
+            peers: map(&mut ebpf, "PEERS")?,
+            listeners: map(&mut ebpf, "LISTENERS")?,
+            recorded: map(&mut ebpf, "RECORDED")?,
+            lost: map(&mut ebpf, "LOST")?,
+            changes: map(&mut ebpf, "CHANGES")?,
+            _object: ebpf,
+            refused,
+            refusals,
+            traffic: options.traffic,
+            rings: Some(rings),
+            drain: Drain::new(cpus),
+            cpus,
+            undecodable,
+            own_lost: BTreeMap::new(),
+            options,
+            watched: 0,
+            peers_seen: 0,
+        })
+    }
+
+    /// How each hook is doing.
+    #[must_use]
+    pub fn statuses(&self) -> Vec<HookStatus> {
+        let cgroup = CGROUP_HOOKS.iter().map(|(_, name)| {
+            let reason = self.refused.iter().find(|(refused, _)| refused == name).map(|(_, why)| why.clone());
+            let state = if reason.is_none() { "attached" } else { "refused" };
+            HookStatus { name: (*name).to_owned(), state: state.to_owned(), reason }
+        });
+        let netns = [("sk_lookup", self.traffic != TrafficLevel::Off), ("tc", self.traffic == TrafficLevel::Full)];
+        let netns = netns.iter().map(|(name, wanted)| {
+            let reason = self.refusals.get(name);
+            let state = match (wanted, &reason) {
+                (false, _) => "off",
+                (true, None) => "attached",
+                (true, Some(_)) => "partial",
+            };
+            HookStatus { name: (*name).to_owned(), state: state.to_owned(), reason }
+        });
+        cgroup.chain(netns).collect()
+    }
+
+    /// The rings' reading ends, once.
+    #[must_use]
+    pub fn take_rings(&mut self) -> Option<Rings> {
+        self.rings.take()
+    }
+
+    /// Counts this port's traffic from now on.
+    pub fn watch(&mut self, port: PortId) {
+        if self.traffic == TrafficLevel::Off {
+            return;
+        }
+        let Ok(zero) = PerCpuValues::try_from(vec![[0_u64; 5]; self.cpus]) else { return };
+        match self.ports.insert(key_bytes(port), zero, BPF_NOEXIST) {
+            Ok(()) => self.watched += 1,
+            Err(aya::maps::MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::EEXIST) => {
+                self.watched += 1;
+            }
+            Err(_) => *self.own_lost.entry(LostSlot::PortStatsMapFull.reason()).or_default() += 1,
+        }
+    }
+
+    /// Ends the counting of a port; its last counts are in the next drain.
+    pub fn unwatch(&mut self, port: PortId) {
+        let _ = self.recorded.remove(&key_bytes(port));
+        if self.traffic == TrafficLevel::Off {
+            return;
+        }
+        self.watched = self.watched.saturating_sub(1);
+        if let Err(error) = self.drain.take_port(self.ports.map_fd(), &port_key(port)) {
+            tracing::debug!(%error, "cannot take a port's counters");
+        }
+    }
+
+    /// Turns the recording of single connections on or off.
+    pub fn record(&mut self, port: PortId, on: bool) {
+        if on {
+            if self.recorded.insert(key_bytes(port), 1, 0).is_err() {
+                *self.own_lost.entry("recorded-map-full").or_default() += 1;
+            }
+        } else {
+            let _ = self.recorded.remove(&key_bytes(port));
+        }
+    }
+
+    /// What the counters grew by since the last drain.
+    pub fn drain(&mut self, at: BootTime) -> TrafficDrain {
+        let changes = self.changes.get(&0, 0).map_or(0, |values| values.iter().fold(0, |sum: u64, one| sum.wrapping_add(*one)));
+        let maps = CounterMaps { ports: self.ports.map_fd(), peers: self.peers.map_fd() };
+        match self.drain.run(maps, changes, at) {
+            Ok((drained, orphans)) => {
+                for peer in orphans {
+                    let mut key = [0; 32];
+                    key.copy_from_slice(peer.as_bytes());
+                    let _ = self.peers.remove(&key);
+                }
+                self.peers_seen = self.drain.peers() as u64;
+                drained
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot drain the kernel's counters");
+                *self.own_lost.entry("drain-failed").or_default() += 1;
+                TrafficDrain { at, ..TrafficDrain::default() }
+            }
+        }
+    }
+
+    /// Totals of everything that the kernel side dropped, by reason.
+    #[must_use]
+    pub fn lost(&self) -> BTreeMap<&'static str, u64> {
+        let mut lost = self.own_lost.clone();
+        for slot in LostSlot::ALL {
+            if let Ok(values) = self.lost.get(&(slot as u32), 0) {
+                *lost.entry(slot.reason()).or_default() += values.iter().sum::<u64>();
+            }
+        }
+        lost.insert("undecodable-record", self.undecodable.load(Ordering::Relaxed));
+        lost
+    }
+
+    /// Name, entries and capacity of the maps that can fill up.
+    #[must_use]
+    pub fn map_usage(&self) -> Vec<(&'static str, u64, u64)> {
+        vec![
+            ("listeners", self.listeners.keys().count() as u64, self.options.max_listeners.into()),
+            ("port-stats", self.watched as u64, self.options.max_listeners.into()),
+            ("peers", self.peers_seen, self.options.max_peers.into()),
+        ]
+    }
+}
+
+fn key_bytes(port: PortId) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(port_key(port).as_bytes());
+    bytes
+}
+
+fn loader(options: &KernelOptions, bpffs: &DetachedBpffs) -> EbpfLoader<'static> {
+    let mut loader = EbpfLoader::new();
+    loader
+        .default_map_pin_directory(bpffs.path())
+        .override_global("TRAFFIC", options.traffic.constant(), true)
+        .map_max_entries("LISTENERS", options.max_listeners)
+        .map_max_entries("PORT_STATS", options.max_listeners)
+        .map_max_entries("RECORDED", options.max_listeners)
+        .map_max_entries("PEERS", options.max_peers)
+        .map_max_entries("LISTENER_EVENTS", options.listener_ring_bytes)
+        .map_max_entries("CONNECTION_EVENTS", options.connection_ring_bytes);
+    loader
+}
+
+fn map<T>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, KernelRefusal>
+where
+    T: TryFrom<Map>,
+    T::Error: std::error::Error + 'static,
+{
+    let map = ebpf.take_map(name).ok_or_else(|| KernelRefusal::of(format!("the kernel object has no map {name}")))?;
+    T::try_from(map).map_err(|error| KernelRefusal::step(name, &error))
+}
+
+fn attach_cgroup(ebpf: &mut Ebpf, program: &str, name: &'static str, cgroup: &File) -> Result<(), KernelRefusal> {
+    let refused = |error: &(dyn std::error::Error + 'static)| KernelRefusal::step(name, error);
+    let found = ebpf.program_mut(program).ok_or_else(|| KernelRefusal::of(format!("no program {program}")))?;
+    if program == "portolan_tcp" {
+        let hook: &mut SockOps = found.try_into().map_err(|error: aya::programs::ProgramError| refused(&error))?;
+        hook.load().map_err(|error| refused(&error))?;
+        hook.attach(cgroup.as_fd(), CgroupAttachMode::Single).map_err(|error| refused(&error))?;
+    } else {
+        let hook: &mut CgroupSock = found.try_into().map_err(|error: aya::programs::ProgramError| refused(&error))?;
+        hook.load().map_err(|error| refused(&error))?;
+        hook.attach(cgroup.as_fd(), CgroupAttachMode::Single).map_err(|error| refused(&error))?;
+    }
+    Ok(())
+}
+
+/// The root of the cgroup v2 tree, wherever it is mounted; a private cgroup namespace would show another directory.
+fn root_cgroup() -> Result<File, KernelRefusal> {
+    let mounts = procfs::process::Process::myself()
+        .and_then(|process| process.mountinfo())
+        .map_err(|error| KernelRefusal::step("reading /proc/self/mountinfo", &error))?;
+    let paths: Vec<PathBuf> =
+        mounts.into_iter().filter(|mount| mount.fs_type == "cgroup2").map(|mount| mount.mount_point).collect();
+    if paths.is_empty() {
+        return Err(KernelRefusal::of(
+            "no cgroup2 is mounted: mount it, e.g. `mount -t cgroup2 none /sys/fs/cgroup/unified`",
+        ));
+    }
+    for path in &paths {
+        if let Ok(dir) = File::open(path)
+            && dir.metadata().is_ok_and(|found| found.ino() == 1)
+        {
+            return Ok(dir);
+        }
+    }
+    Err(KernelRefusal::of(format!(
+        "{} is not the root of cgroup2 but that of a cgroup namespace: run in the host's (hostPID and the host's mount)",
+        paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+    )))
+}

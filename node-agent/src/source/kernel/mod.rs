@@ -1,0 +1,16 @@
+//! The kernel's programs and maps, seen from user space: load, attach, read, drain. The only place that knows aya.
+
+mod batch;
+mod bpffs;
+mod decode;
+mod drain;
+mod hooks;
+mod netns_programs;
+mod object;
+mod refusal;
+mod rings;
+
+pub use hooks::{HookStatus, KernelHooks, KernelOptions, TrafficLevel};
+pub use netns_programs::NetnsPrograms;
+pub use refusal::KernelRefusal;
+pub use rings::Rings;

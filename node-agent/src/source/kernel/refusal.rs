@@ -1,0 +1,97 @@
+//! Why the kernel side cannot run here: everything that is missing, said at once.
+
+use std::fmt;
+use std::io;
+
+/// This node does not let the programs run. Exit code 4.
+#[derive(Debug, thiserror::Error)]
+pub struct KernelRefusal {
+    /// What is missing, most basic first; never empty.
+    pub missing: Vec<String>,
+}
+
+impl KernelRefusal {
+    /// One thing is missing.
+    #[must_use]
+    pub fn of(missing: impl Into<String>) -> Self {
+        Self { missing: vec![missing.into()] }
+    }
+
+    /// A step was refused: what it was, and why, in the words of the kernel and of this node.
+    #[must_use]
+    pub fn step(what: &str, error: &(dyn std::error::Error + 'static)) -> Self {
+        let mut text = format!("{what} was refused: {}", chain(error));
+        if is_permission(error) {
+            text.push_str(&format!("; {}", permission_hint()));
+        }
+        Self::of(text)
+    }
+}
+
+impl fmt::Display for KernelRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "this node does not allow it: {}. `portolan doctor` says more; `portolan scan` and \
+             `portolan agent --scan-only` work without programs",
+            self.missing.join("; ")
+        )
+    }
+}
+
+pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        next = cause.source();
+    }
+    // The verifier's log has thousands of lines; its end has the reason.
+    let tail: Vec<&str> = text.lines().rev().filter(|line| !line.trim().is_empty()).take(4).collect();
+    let first = text.lines().next().unwrap_or_default().to_owned();
+    if tail.len() < 4 { text.replace('\n', " ") } else { format!("{first} … {}", tail.into_iter().rev().collect::<Vec<_>>().join(" ")) }
+}
+
+fn is_permission(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        if let Some(io) = cause.downcast_ref::<io::Error>() {
+            return matches!(io.raw_os_error(), Some(libc::EPERM | libc::EACCES));
+        }
+        next = cause.source();
+    }
+    false
+}
+
+/// What the programs need, by effective capability: name, bit, what for.
+const NEEDED: [(&str, u32, &str); 4] = [
+    ("CAP_BPF", 39, "to load programs and maps"),
+    ("CAP_PERFMON", 38, "for programs that read kernel state"),
+    ("CAP_NET_ADMIN", 12, "to attach to cgroups and interfaces"),
+    ("CAP_SYS_ADMIN", 21, "to enter network namespaces"),
+];
+
+/// The capabilities that this process lacks. CAP_SYS_ADMIN covers CAP_BPF and CAP_PERFMON.
+///
+/// # Errors
+/// When /proc/self/status cannot be read.
+pub fn missing_capabilities() -> io::Result<Vec<String>> {
+    let status = procfs::process::Process::myself()
+        .and_then(|process| process.status())
+        .map_err(io::Error::other)?;
+    let has = |bit: u32| status.capeff & (1 << bit) != 0;
+    let covered = |bit: u32| has(bit) || (matches!(bit, 38 | 39) && has(21));
+    let lacking = NEEDED.iter().filter(|(_, bit, _)| !covered(*bit));
+    Ok(lacking.map(|(name, _, what)| format!("{name} is missing ({what})")).collect())
+}
+
+fn permission_hint() -> String {
+    let lockdown = std::fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
+    if lockdown.contains("[confidentiality]") || lockdown.contains("[integrity]") {
+        return format!("kernel lockdown is on: {}", lockdown.trim());
+    }
+    "a security module or another exclusive attachment forbids it".to_owned()
+}
