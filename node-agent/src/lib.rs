@@ -3,6 +3,8 @@
 
 pub mod args;
 pub mod config;
+pub mod doctor;
 pub mod engine;
+pub mod scan_once;
 pub mod sink;
 pub mod source;

@@ -1,0 +1,53 @@
+//! The only file that reads clocks. Everything else is handed a `BootTime`, and asks here for its wall-clock form at the
+//! very edge.
+
+use jiff::{SignedDuration, Timestamp};
+use rustix::time::{ClockId, Timespec, clock_gettime};
+
+use crate::engine::identity::BootTime;
+
+/// Nanoseconds of CLOCK_BOOTTIME: the clock of `bpf_ktime_get_boot_ns`.
+#[must_use]
+pub fn now() -> BootTime {
+    let nanos = nanos(&clock_gettime(ClockId::Boottime));
+    BootTime(u64::try_from(nanos).unwrap_or(u64::MAX))
+}
+
+/// The wall-clock time of `at`, by what the two clocks differ now.
+#[must_use]
+pub fn to_wall(at: BootTime) -> Timestamp {
+    let offset = nanos(&clock_gettime(ClockId::Realtime)) - nanos(&clock_gettime(ClockId::Boottime));
+    Timestamp::from_nanosecond(i128::from(at.0) + offset).unwrap_or(Timestamp::MAX)
+}
+
+/// The wall-clock time now.
+#[must_use]
+pub fn wall_now() -> Timestamp {
+    to_wall(now())
+}
+
+/// The time of boot in wall-clock terms, as the clocks stand now: what `to_wall` adds.
+#[must_use]
+pub fn booted_at() -> SignedDuration {
+    to_wall(BootTime(0)).as_duration()
+}
+
+fn nanos(time: &Timespec) -> i128 {
+    i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn boot_time_converts_to_the_wall_clock_and_keeps_distances() {
+        let at = now();
+        let later = at.after(Duration::from_secs(60));
+        let distance = to_wall(later).duration_since(to_wall(at));
+        assert!((distance.as_secs_f64() - 60.0).abs() < 0.5, "{distance:?}");
+        assert!(now() >= at);
+    }
+}

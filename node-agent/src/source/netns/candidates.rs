@@ -1,0 +1,120 @@
+//! Which netns exist: names under the runtime's directories, and processes. Only looks; enters nothing.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// How many processes of a netns are remembered as ways into it.
+const MAX_PIDS: usize = 4;
+
+/// What holds a netns, by its inode number.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Candidate {
+    /// Canonical paths, sorted.
+    pub paths: Vec<String>,
+    /// Some of the processes in it.
+    pub pids: Vec<u32>,
+}
+
+impl Candidate {
+    /// Every way in, the most lasting first.
+    pub fn ways_in(&self, proc_root: &Path) -> Vec<PathBuf> {
+        let paths = self.paths.iter().map(PathBuf::from);
+        let pids = self.pids.iter().map(|pid| proc_root.join(format!("{pid}/ns/net")));
+        paths.chain(pids).collect()
+    }
+}
+
+/// Named netns of the directories.
+#[derive(Debug, Default)]
+pub struct Named {
+    /// Inode to paths.
+    pub by_inode: BTreeMap<u64, Vec<String>>,
+    /// Some file is no netns (yet): `ip netns add` makes the file first and mounts on it then.
+    pub unfinished: bool,
+}
+
+/// Lists the netns that are mounted in `dirs`; a directory that is not there has none.
+#[must_use]
+pub fn named(dirs: &[PathBuf], nsfs: u64) -> Named {
+    let mut named = Named::default();
+    for dir in dirs {
+        let Ok(entries) = fs::read_dir(dir) else { continue };
+        for entry in entries.flatten() {
+            let path = entry.path();
+            let Ok(meta) = fs::metadata(&path) else { continue };
+            if meta.dev() != nsfs {
+                named.unfinished |= meta.is_file();
+                continue;
+            }
+            let paths = named.by_inode.entry(meta.ino()).or_default();
+            let path = canonical(&path.to_string_lossy());
+            if !paths.contains(&path) {
+                paths.push(path);
+            }
+        }
+    }
+    named.by_inode.values_mut().for_each(|paths| paths.sort());
+    named
+}
+
+/// Lists the netns of all processes: inode to some pids.
+#[must_use]
+pub fn of_processes(proc_root: &Path) -> BTreeMap<u64, Vec<u32>> {
+    let mut by_inode: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
+    let Ok(entries) = fs::read_dir(proc_root) else { return by_inode };
+    for entry in entries.flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
+        let Ok(link) = fs::read_link(proc_root.join(format!("{pid}/ns/net"))) else { continue };
+        let Some(inode) = link.to_str().and_then(inode_of_link) else { continue };
+        let pids = by_inode.entry(inode).or_default();
+        if pids.len() < MAX_PIDS {
+            pids.push(pid);
+        }
+    }
+    by_inode
+}
+
+/// Inode of the host's own netns: that of process 1, or else the agent's own.
+#[must_use]
+pub fn host_inode(proc_root: &Path, own: u64) -> u64 {
+    fs::read_link(proc_root.join("1/ns/net"))
+        .ok()
+        .and_then(|link| link.to_str().and_then(inode_of_link))
+        .unwrap_or(own)
+}
+
+/// `/var/run` is `/run`.
+#[must_use]
+pub fn canonical(path: &str) -> String {
+    match path.strip_prefix("/var/run/") {
+        Some(rest) => format!("/run/{rest}"),
+        None => path.to_owned(),
+    }
+}
+
+fn inode_of_link(link: &str) -> Option<u64> {
+    link.strip_prefix("net:[")?.strip_suffix(']')?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_and_links_are_read_as_the_kernel_writes_them() {
+        assert_eq!(canonical("/var/run/netns/cni-1"), "/run/netns/cni-1");
+        assert_eq!(canonical("/run/netns/a"), "/run/netns/a");
+        assert_eq!(inode_of_link("net:[4026531840]"), Some(4_026_531_840));
+        assert_eq!(inode_of_link("pid:[1]"), None);
+    }
+
+    #[test]
+    fn own_netns_is_found_by_its_process() {
+        let found = of_processes(Path::new("/proc"));
+        assert!(found.values().flatten().any(|pid| *pid == std::process::id()) || !found.is_empty());
+    }
+}

@@ -1,0 +1,104 @@
+//! Entering a netns and coming back: the thin shell around setns, and what a thread can only ask from inside. A descriptor
+//! of a foreign netns is closed as soon as the thread is in.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use crate::engine::identity::NetnsId;
+
+/// SO_NETNS_COOKIE (5.14 and newer).
+const SO_NETNS_COOKIE: libc::c_int = 71;
+
+/// The calling thread's own netns, to which every visit returns.
+#[derive(Debug)]
+pub struct Home {
+    netns: OwnedFd,
+    /// Inode of the thread's own netns.
+    pub inode: u64,
+    /// Device number that every netns inode has.
+    pub nsfs: u64,
+}
+
+impl Home {
+    /// Of the calling thread.
+    ///
+    /// # Errors
+    /// When /proc is not mounted.
+    pub fn of_this_thread() -> io::Result<Self> {
+        let file = File::open("/proc/thread-self/ns/net")?;
+        let meta = file.metadata()?;
+        Ok(Self { netns: file.into(), inode: meta.ino(), nsfs: meta.dev() })
+    }
+
+    /// Moves the calling thread into the netns behind `path`, if its inode is still `inode`.
+    ///
+    /// # Errors
+    /// When the netns is gone or was replaced (`NotFound`), or setns is not allowed.
+    pub fn enter(&self, path: &Path, inode: u64) -> io::Result<Visit<'_>> {
+        let file = File::open(path)?;
+        let meta = file.metadata()?;
+        if meta.dev() != self.nsfs || meta.ino() != inode {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "another netns is mounted there now"));
+        }
+        move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))?;
+        Ok(Visit { home: self })
+    }
+}
+
+/// The thread is in a foreign netns until this is dropped, by a panic as well.
+#[derive(Debug)]
+pub struct Visit<'home> {
+    home: &'home Home,
+}
+
+impl Drop for Visit<'_> {
+    fn drop(&mut self) {
+        if let Err(error) =
+            move_into_link_name_space(self.home.netns.as_fd(), Some(LinkNameSpaceType::Network))
+        {
+            // A thread that is lost in a pod's netns would answer for the wrong one from now on.
+            tracing::error!(%error, "cannot return to the agent's own netns");
+            std::process::abort();
+        }
+    }
+}
+
+/// The identity of the netns that the calling thread is in; `inode` is used where the kernel has no cookies.
+///
+/// # Errors
+/// When no socket can be made.
+pub fn identity(inode: u64) -> io::Result<NetnsId> {
+    Ok(cookie()?.map_or(NetnsId(inode | 1 << 63), NetnsId))
+}
+
+/// The cookie of the netns that the calling thread is in; `None` on kernels before 5.14.
+///
+/// # Errors
+/// When no socket can be made.
+pub fn cookie() -> io::Result<Option<u64>> {
+    let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
+        .or_else(|_| socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None))?;
+    let mut cookie = 0_u64;
+    let mut length = libc::socklen_t::try_from(size_of::<u64>()).unwrap_or(8);
+    // SAFETY: `cookie` and `length` outlive the call, and `length` is the size of `cookie`.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut length,
+        )
+    };
+    if result == 0 {
+        return Ok(Some(cookie));
+    }
+    let error = io::Error::last_os_error();
+    if error.raw_os_error() == Some(libc::ENOPROTOOPT) { Ok(None) } else { Err(error) }
+}

@@ -1,0 +1,125 @@
+//! What the calling thread can learn about the netns it is in: identity, addresses, interfaces, ephemeral ports.
+
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkFlags, LinkMessage};
+
+use super::enter;
+use crate::engine::input::NetnsFacts;
+use crate::source::scan::dump::Dump;
+
+/// The kernel's default of net.ipv4.ip_local_port_range.
+const DEFAULT_EPHEMERAL: (u16, u16) = (32768, 60999);
+
+/// One look at a netns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Look {
+    pub facts: NetnsFacts,
+    /// Index and name of every interface that is not a loopback.
+    pub interfaces: Vec<(u32, String)>,
+}
+
+/// Looks at the netns that the calling thread is in.
+///
+/// # Errors
+/// When its identity cannot be read, or its interfaces and addresses cannot be listed.
+pub fn look(inode: u64, paths: Vec<String>, is_host: bool) -> io::Result<Look> {
+    let netns = enter::identity(inode)?;
+    let mut route = Dump::open(netlink_sys::protocols::NETLINK_ROUTE)?;
+    let addresses = addresses(&mut route)?;
+    let interfaces = interfaces(&mut route)?;
+    let facts = NetnsFacts { netns, inode, paths, is_host, addresses, ephemeral_ports: ephemeral_ports() };
+    Ok(Look { facts, interfaces })
+}
+
+fn addresses(route: &mut Dump) -> io::Result<Vec<IpNet>> {
+    let mut found = Vec::new();
+    let request = request(RouteNetlinkMessage::GetAddress(AddressMessage::default()));
+    route.run(request, |message| {
+        if let RouteNetlinkMessage::NewAddress(address) = message {
+            found.extend(address_of(&address));
+        }
+    })?;
+    found.sort();
+    found.dedup();
+    Ok(found)
+}
+
+fn address_of(message: &AddressMessage) -> Option<IpNet> {
+    // On a point-to-point link IFA_ADDRESS is the other end: IFA_LOCAL is ours where it is given.
+    let mut own = None;
+    for attribute in &message.attributes {
+        match attribute {
+            AddressAttribute::Local(ip) => own = Some(*ip),
+            AddressAttribute::Address(ip) => own = own.or(Some(*ip)),
+            _ => {}
+        }
+    }
+    let ip: IpAddr = own?;
+    IpNet::new(ip, message.header.prefix_len).ok()
+}
+
+fn interfaces(route: &mut Dump) -> io::Result<Vec<(u32, String)>> {
+    let mut found = Vec::new();
+    let mut link = LinkMessage::default();
+    link.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+    route.run(request(RouteNetlinkMessage::GetLink(link)), |message| {
+        let RouteNetlinkMessage::NewLink(link) = message else { return };
+        if link.header.flags.contains(LinkFlags::Loopback) {
+            return;
+        }
+        let name = link.attributes.into_iter().find_map(|attribute| match attribute {
+            LinkAttribute::IfName(name) => Some(name),
+            _ => None,
+        });
+        found.push((link.header.index, name.unwrap_or_default()));
+    })?;
+    found.sort();
+    Ok(found)
+}
+
+fn request(message: RouteNetlinkMessage) -> NetlinkMessage<RouteNetlinkMessage> {
+    let mut request = NetlinkMessage::from(message);
+    request.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+    request
+}
+
+/// The sysctl tree shows the netns of the thread that opens the file.
+fn ephemeral_ports() -> (u16, u16) {
+    fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range")
+        .ok()
+        .and_then(|text| parse_range(&text))
+        .unwrap_or(DEFAULT_EPHEMERAL)
+}
+
+fn parse_range(text: &str) -> Option<(u16, u16)> {
+    let mut numbers = text.split_whitespace().map(str::parse::<u16>);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_own_netns_has_an_identity_and_a_loopback_address() {
+        let inode = enter::Home::of_this_thread().expect("proc").inode;
+        let look = look(inode, Vec::new(), true).expect("look");
+        assert_eq!(look.facts.inode, inode);
+        assert!(look.facts.ephemeral_ports.0 < look.facts.ephemeral_ports.1);
+        assert!(look.interfaces.iter().all(|(index, name)| *index > 0 && name != "lo"));
+    }
+
+    #[test]
+    fn port_ranges_parse() {
+        assert_eq!(parse_range("32768\t60999\n"), Some((32768, 60999)));
+        assert_eq!(parse_range("1"), None);
+        assert_eq!(parse_range("x y"), None);
+    }
+}

@@ -1,0 +1,200 @@
+//! Network namespaces: which exist, what they are, who serves in them. One dedicated thread enters, acts and returns; it
+//! keeps no descriptor of a foreign netns, so a deleted one is freed at once.
+
+pub mod candidates;
+pub mod enter;
+pub mod look;
+mod thread;
+mod watch;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rustix::event::{EventfdFlags, eventfd};
+use tokio::sync::{mpsc, watch as progress};
+
+use crate::engine::identity::NetnsId;
+use crate::engine::input::{Input, NetnsFacts};
+
+/// More single requests than this become one for all.
+const MAX_SINGLE_SCANS: usize = 256;
+
+/// Acts inside each netns on the netns thread. Must be repeatable: it is called at each look.
+pub trait NetnsActor: Send {
+    /// The thread is inside the netns of `facts`; `interfaces` (index, name) are without the loopback.
+    fn enter(&mut self, facts: &NetnsFacts, interfaces: &[(u32, String)]);
+    /// The netns is gone; called outside.
+    fn gone(&mut self, netns: NetnsId);
+}
+
+/// For those who only look.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OnlyLook;
+
+impl NetnsActor for OnlyLook {
+    fn enter(&mut self, _facts: &NetnsFacts, _interfaces: &[(u32, String)]) {}
+    fn gone(&mut self, _netns: NetnsId) {}
+}
+
+/// Where to look, and how often.
+#[derive(Clone, Debug)]
+pub struct NetnsOptions {
+    /// Directories with named netns; one that does not exist may appear later.
+    pub dirs: Vec<PathBuf>,
+    /// The host's /proc.
+    pub proc_root: PathBuf,
+    /// Each netns is looked at again once in this time.
+    pub rotation: Duration,
+    /// /proc is walked for netns without a name once in this time.
+    pub process_walk: Duration,
+    /// The host's own netns is acted in and scanned as well; its facts are told in any case.
+    pub host: HostNetns,
+}
+
+/// What to do with the host's own netns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostNetns {
+    Scanned,
+    FactsOnly,
+}
+
+impl Default for NetnsOptions {
+    fn default() -> Self {
+        Self {
+            dirs: vec![PathBuf::from("/run/netns"), PathBuf::from("/run/docker/netns")],
+            proc_root: PathBuf::from("/proc"),
+            rotation: Duration::from_secs(15),
+            process_walk: Duration::from_secs(3),
+            host: HostNetns::FactsOnly,
+        }
+    }
+}
+
+/// How far the thread is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Every netns that existed at the start was entered and scanned.
+    pub first_scan_done: bool,
+    /// The highest ticket of `scan_all` that is done.
+    pub scans_done: u64,
+    /// Netns known now.
+    pub netns: usize,
+}
+
+/// What was asked for and not done yet. Repeated requests are one.
+#[derive(Debug, Default)]
+struct Wanted {
+    discover: bool,
+    scan: BTreeSet<NetnsId>,
+    /// Ticket of the last request for all.
+    scan_all: u64,
+    shutdown: bool,
+}
+
+/// Requests to the netns thread.
+#[derive(Debug)]
+struct Mailbox {
+    wanted: Mutex<Wanted>,
+    wake: OwnedFd,
+}
+
+impl Mailbox {
+    fn ask<T>(&self, change: impl FnOnce(&mut Wanted) -> T) -> T {
+        let result = change(&mut self.wanted.lock().unwrap_or_else(PoisonError::into_inner));
+        // Fails only when the counter is full, and then the thread is awake anyway.
+        let _full = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+        result
+    }
+
+    /// Takes everything but the ticket.
+    fn take(&self) -> Wanted {
+        let mut counter = [0_u8; 8];
+        let _empty = rustix::io::read(&self.wake, &mut counter);
+        let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        let scan_all = wanted.scan_all;
+        std::mem::replace(&mut *wanted, Wanted { scan_all, ..Wanted::default() })
+    }
+}
+
+/// The running netns thread.
+#[derive(Debug)]
+pub struct NetnsHandle {
+    mailbox: Arc<Mailbox>,
+    progress: progress::Receiver<Progress>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Starts the netns thread.
+///
+/// # Errors
+/// When /proc is not there, or the kernel gives no eventfd, inotify instance or thread.
+pub fn start(
+    options: NetnsOptions,
+    actor: Box<dyn NetnsActor>,
+    inputs: mpsc::Sender<Input>,
+) -> io::Result<NetnsHandle> {
+    let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+    let mailbox = Arc::new(Mailbox { wanted: Mutex::default(), wake });
+    let (report, progress) = progress::channel(Progress::default());
+    let watch = watch::DirWatch::new(&options.dirs)?;
+    let parts = thread::Parts { options, actor, inputs, mailbox: Arc::clone(&mailbox), report, watch };
+    let thread = std::thread::Builder::new().name("netns".to_owned()).spawn(move || thread::run(parts))?;
+    Ok(NetnsHandle { mailbox, progress, thread: Some(thread) })
+}
+
+impl NetnsHandle {
+    /// Looks for netns that are not known yet: the kernel told of one.
+    pub fn discover(&self) {
+        self.mailbox.ask(|wanted| wanted.discover = true);
+    }
+
+    /// Scans one netns soon.
+    pub fn scan(&self, netns: NetnsId) {
+        self.mailbox.ask(|wanted| {
+            if wanted.scan.len() < MAX_SINGLE_SCANS {
+                wanted.scan.insert(netns);
+            } else {
+                wanted.scan_all += 1;
+            }
+        });
+    }
+
+    /// Discovers, then scans every netns; the answer is a ticket: done once `Progress::scans_done` has reached it.
+    pub fn scan_all(&self) -> u64 {
+        self.mailbox.ask(|wanted| {
+            wanted.scan_all += 1;
+            wanted.scan_all
+        })
+    }
+
+    /// How far the thread is; wait on it for the first scan, or for a ticket.
+    #[must_use]
+    pub fn progress(&self) -> progress::Receiver<Progress> {
+        self.progress.clone()
+    }
+
+    /// Ends the thread and waits for it. Drop the receiver of the inputs first, or keep draining it.
+    pub fn shutdown(mut self) {
+        self.stop();
+    }
+
+    fn stop(&mut self) {
+        self.mailbox.ask(|wanted| wanted.shutdown = true);
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the netns thread panicked");
+        }
+    }
+}
+
+impl Drop for NetnsHandle {
+    fn drop(&mut self) {
+        self.mailbox.ask(|wanted| wanted.shutdown = true);
+    }
+}

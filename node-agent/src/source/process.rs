@@ -1,0 +1,205 @@
+//! Which process holds a socket: one walk over /proc/*/fd for all namespaces together, and a look at one process by pid.
+//! Found owners are remembered by socket inode and cookie, so a walk happens only for sockets not seen before.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Dir, Mode, OFlags, open, readlinkat_raw};
+
+use super::scan::ListedSocket;
+use crate::engine::identity::SocketCookie;
+use crate::engine::input::Process;
+
+/// Longest path of an executable or cgroup that is kept, in bytes.
+const MAX_PATH: usize = 1024;
+/// How many walks look for the owner of one socket: a socket may be held by nobody (in flight over SCM_RIGHTS).
+const MAX_TRIES: u8 = 3;
+
+/// A socket, safe against recycled inode numbers.
+type Key = (u32, SocketCookie);
+
+/// Owners of sockets.
+#[derive(Debug)]
+pub struct SocketOwners {
+    proc_root: PathBuf,
+    known: BTreeMap<Key, Process>,
+    tried: BTreeMap<Key, u8>,
+}
+
+impl SocketOwners {
+    /// Reads under `proc_root` (`/proc`).
+    #[must_use]
+    pub fn new(proc_root: &Path) -> Self {
+        Self { proc_root: proc_root.to_owned(), known: BTreeMap::new(), tried: BTreeMap::new() }
+    }
+
+    /// The owner of `socket`, as far as the walks before found one.
+    #[must_use]
+    pub fn owner(&self, socket: &ListedSocket) -> Option<&Process> {
+        self.known.get(&(socket.inode, socket.cookie))
+    }
+
+    /// Walks once if any of `sockets` has no known owner.
+    pub fn find<'a>(&mut self, sockets: impl IntoIterator<Item = &'a ListedSocket>) {
+        let mut wanted: BTreeMap<u32, Key> = BTreeMap::new();
+        for socket in sockets {
+            let key = (socket.inode, socket.cookie);
+            let tries = self.tried.get(&key).copied().unwrap_or(0);
+            if socket.inode != 0 && tries < MAX_TRIES && !self.known.contains_key(&key) {
+                wanted.insert(socket.inode, key);
+            }
+        }
+        if wanted.is_empty() {
+            return;
+        }
+        self.walk(&mut wanted);
+        for key in wanted.into_values() {
+            *self.tried.entry(key).or_default() += 1;
+        }
+    }
+
+    /// Forgets all but these sockets.
+    pub fn retain(&mut self, alive: &BTreeSet<SocketCookie>) {
+        self.known.retain(|(_, cookie), _| alive.contains(cookie));
+        self.tried.retain(|(_, cookie), _| alive.contains(cookie));
+    }
+
+    fn walk(&mut self, wanted: &mut BTreeMap<u32, Key>) {
+        for pid in pids(&self.proc_root) {
+            if wanted.is_empty() {
+                return;
+            }
+            let held = held_sockets(&self.proc_root, pid, wanted);
+            if held.is_empty() {
+                continue;
+            }
+            let Some(process) = look_up(&self.proc_root, pid, None) else { continue };
+            for inode in held {
+                if let Some(key) = wanted.remove(&inode) {
+                    self.tried.remove(&key);
+                    self.known.insert(key, process.clone());
+                }
+            }
+        }
+    }
+}
+
+/// The process `pid`; `None` when it is gone, or when it did not start at `started` (clock ticks since boot: field 22 of
+/// /proc/PID/stat).
+#[must_use]
+pub fn look_up(proc_root: &Path, pid: u32, started: Option<u64>) -> Option<Process> {
+    let dir = proc_root.join(pid.to_string());
+    let name = fs::read(dir.join("comm")).ok()?;
+    let executable = fs::read_link(dir.join("exe")).ok().map(|path| bounded(&path.to_string_lossy()));
+    let cgroup = fs::read_to_string(dir.join("cgroup")).ok().and_then(|text| cgroup_path(&text));
+    // Asked last, so that all of the above is of the same process.
+    if let Some(started) = started
+        && start_time(proc_root, pid) != Some(started)
+    {
+        return None;
+    }
+    let name = bounded(String::from_utf8_lossy(&name).trim_end_matches('\n'));
+    Some(Process { pid, name, executable, cgroup })
+}
+
+/// When `pid` started, in clock ticks since boot.
+#[must_use]
+pub fn start_time(proc_root: &Path, pid: u32) -> Option<u64> {
+    let stat = fs::read(proc_root.join(format!("{pid}/stat"))).ok()?;
+    let stat = String::from_utf8_lossy(&stat);
+    // The name stands in parentheses and may itself hold spaces and parentheses.
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_whitespace().nth(19)?.parse().ok()
+}
+
+/// The line of cgroup v2 (`0::PATH`) unless it is only the root, else the longest of the v1 lines.
+fn cgroup_path(text: &str) -> Option<String> {
+    let paths = || text.lines().filter_map(|line| line.splitn(3, ':').nth(2)).filter(|path| *path != "/");
+    let unified = text.lines().find_map(|line| line.strip_prefix("0::")).filter(|path| *path != "/");
+    unified.or_else(|| paths().max_by_key(|path| path.len())).map(bounded)
+}
+
+fn bounded(text: &str) -> String {
+    text.chars()
+        .scan(0, |length, c| {
+            *length += c.len_utf8();
+            (*length <= MAX_PATH).then_some(c)
+        })
+        .collect()
+}
+
+fn pids(proc_root: &Path) -> Vec<u32> {
+    let Ok(entries) = fs::read_dir(proc_root) else { return Vec::new() };
+    entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// Which of `wanted` the process holds. Raw readlinkat on the open directory: this is the hot loop of a scan.
+fn held_sockets(proc_root: &Path, pid: u32, wanted: &BTreeMap<u32, Key>) -> Vec<u32> {
+    let mut held = Vec::new();
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let Ok(fds) = open(proc_root.join(format!("{pid}/fd")), flags, Mode::empty()) else { return held };
+    let Ok(entries) = Dir::read_from(fds.as_fd()) else { return held };
+    let mut buffer = [std::mem::MaybeUninit::<u8>::uninit(); 64];
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        if name.to_bytes().first() == Some(&b'.') {
+            continue;
+        }
+        let Ok((target, _)) = readlinkat_raw(fds.as_fd(), name, &mut buffer) else { continue };
+        if let Some(inode) = socket_inode(target).filter(|inode| wanted.contains_key(inode)) {
+            held.push(inode);
+        }
+    }
+    held
+}
+
+/// `socket:[N]`.
+fn socket_inode(target: &[u8]) -> Option<u32> {
+    let digits = target.strip_prefix(b"socket:[")?.strip_suffix(b"]")?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::source::scan::listed_sockets;
+
+    #[test]
+    fn the_owner_of_an_own_socket_is_this_process() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+        let port = listener.local_addr().expect("address").port();
+        let listed = listed_sockets().expect("sock_diag");
+        let socket = listed.iter().find(|socket| socket.port.get() == port).expect("listed");
+        let mut owners = SocketOwners::new(Path::new("/proc"));
+        owners.find([socket]);
+        let owner = owners.owner(socket).expect("owner");
+        assert_eq!(owner.pid, std::process::id());
+        assert_eq!(owner.executable, std::env::current_exe().ok().map(|path| path.display().to_string()));
+        owners.retain(&BTreeSet::new());
+        assert_eq!(owners.owner(socket), None);
+    }
+
+    #[test]
+    fn a_process_that_started_at_another_time_is_another_process() {
+        let pid = std::process::id();
+        let proc_root = Path::new("/proc");
+        let started = start_time(proc_root, pid).expect("stat");
+        assert!(look_up(proc_root, pid, Some(started)).is_some());
+        assert!(look_up(proc_root, pid, Some(started + 1)).is_none());
+    }
+
+    #[test]
+    fn cgroup_files_of_both_versions_give_the_path_that_says_most() {
+        assert_eq!(cgroup_path("0::/kubepods/a\n").as_deref(), Some("/kubepods/a"));
+        assert_eq!(
+            cgroup_path("5:pids:/kubepods/b\n1:name=systemd:/x\n0::/\n").as_deref(),
+            Some("/kubepods/b")
+        );
+        assert_eq!(cgroup_path("0::/\n"), None);
+        assert_eq!(cgroup_path("nonsense"), None);
+    }
+}

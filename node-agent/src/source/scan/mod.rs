@@ -1,0 +1,164 @@
+//! The kernel's own list of the sockets that serve in the netns of the calling thread: TCP and SCTP in LISTEN, UDP not
+//! connected. One look, no programs; what comes out is what `ss -tulSn` shows, with cookies.
+
+pub mod dump;
+mod sctp;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::IpAddr;
+use std::num::NonZeroU16;
+
+use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage};
+use netlink_packet_sock_diag::SockDiagMessage;
+use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6};
+use netlink_packet_sock_diag::inet::nlas::Nla;
+use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags};
+
+use self::dump::{Dump, Outcome};
+use crate::engine::identity::{NetnsId, PortId, Protocol, SocketCookie};
+use crate::engine::input::{Process, ScannedSocket};
+
+/// One socket as the kernel lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedSocket {
+    pub cookie: SocketCookie,
+    pub protocol: Protocol,
+    pub port: NonZeroU16,
+    /// An IPv4 address on an IPv6 socket is given as IPv4.
+    pub address: IpAddr,
+    /// `None` for IPv4 sockets.
+    pub v6_only: Option<bool>,
+    /// Of sockfs: what `/proc/PID/fd` shows. Zero where no process holds the socket any more.
+    pub inode: u32,
+    pub uid: u32,
+}
+
+impl ListedSocket {
+    /// The engine's form of it.
+    #[must_use]
+    pub fn in_netns(&self, netns: NetnsId, process: Option<Process>) -> ScannedSocket {
+        let port = PortId { netns, protocol: self.protocol, port: self.port };
+        ScannedSocket { cookie: self.cookie, port, address: self.address, v6_only: self.v6_only, process }
+    }
+}
+
+/// Lists the sockets that serve in the calling thread's netns, sorted by cookie. A protocol that the kernel lacks is absent.
+///
+/// # Errors
+/// When sock_diag cannot be asked at all, or refuses TCP or UDP over IPv4.
+pub fn listed_sockets() -> io::Result<Vec<ListedSocket>> {
+    let mut diag = Dump::open(netlink_sys::protocols::NETLINK_SOCK_DIAG)?;
+    let mut found = BTreeMap::new();
+    for (family, required) in [(AF_INET6, false), (AF_INET, true)] {
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            match list(&mut diag, family, protocol, &mut found) {
+                Err(error) if required || !is_absent(&error) => return Err(error),
+                _ => {}
+            }
+        }
+    }
+    sctp::list(&mut diag, &mut found)?;
+    Ok(found.into_values().collect())
+}
+
+/// Adds what one table lists. A dump that can have holes is taken a second time and united with the first.
+fn list(
+    diag: &mut Dump,
+    family: u8,
+    protocol: Protocol,
+    found: &mut BTreeMap<SocketCookie, ListedSocket>,
+) -> io::Result<()> {
+    if list_once(diag, family, protocol, found)?.may_have_holes() {
+        list_once(diag, family, protocol, found)?;
+    }
+    Ok(())
+}
+
+fn list_once(
+    diag: &mut Dump,
+    family: u8,
+    protocol: Protocol,
+    found: &mut BTreeMap<SocketCookie, ListedSocket>,
+) -> io::Result<Outcome> {
+    // The kernel keeps an unconnected UDP socket in CLOSE.
+    let states = if protocol == Protocol::Udp { StateFlags::CLOSE } else { StateFlags::LISTEN };
+    let socket_id = if family == AF_INET { SocketId::new_v4() } else { SocketId::new_v6() };
+    let extensions = ExtensionFlags::empty();
+    let inet = InetRequest { family, protocol: protocol.number(), extensions, states, socket_id };
+    let mut request = NetlinkMessage::from(SockDiagMessage::InetRequest(inet));
+    request.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+    diag.run(request, |message| {
+        if let SockDiagMessage::InetResponse(response) = message
+            && let Some(socket) = socket_of(&response, protocol)
+        {
+            found.insert(socket.cookie, socket);
+        }
+    })
+}
+
+fn socket_of(response: &InetResponse, protocol: Protocol) -> Option<ListedSocket> {
+    let header = &response.header;
+    let v6_only = response.nlas.iter().find_map(|nla| match nla {
+        Nla::SkV6Only(only) => Some(*only),
+        _ => None,
+    });
+    Some(ListedSocket {
+        cookie: SocketCookie(u64::from_ne_bytes(header.socket_id.cookie)),
+        protocol,
+        port: NonZeroU16::new(header.socket_id.source_port)?,
+        address: plain(header.socket_id.source_address),
+        v6_only: if header.family == AF_INET6 { v6_only.or(Some(false)) } else { None },
+        inode: header.inode,
+        uid: header.uid,
+    })
+}
+
+/// IPv4-mapped addresses as IPv4.
+fn plain(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(address, IpAddr::V4),
+        IpAddr::V4(_) => address,
+    }
+}
+
+/// The kernel has no such protocol, or no sock_diag for it.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::ENOENT | libc::EOPNOTSUPP | libc::EINVAL | libc::EPROTONOSUPPORT | libc::EAFNOSUPPORT)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, UdpSocket};
+
+    use super::*;
+
+    fn ports(protocol: Protocol) -> Vec<(u16, IpAddr)> {
+        let listed = listed_sockets().expect("sock_diag");
+        listed.iter().filter(|s| s.protocol == protocol).map(|s| (s.port.get(), s.address)).collect()
+    }
+
+    #[test]
+    fn own_sockets_are_listed_while_they_serve() {
+        let tcp = TcpListener::bind("127.0.0.1:0").expect("bind");
+        let udp = UdpSocket::bind("127.0.0.1:0").expect("bind");
+        let at = tcp.local_addr().expect("address");
+        let udp_at = udp.local_addr().expect("address");
+        assert!(ports(Protocol::Tcp).contains(&(at.port(), at.ip())));
+        assert!(ports(Protocol::Udp).contains(&(udp_at.port(), udp_at.ip())));
+        udp.connect("127.0.0.1:9").expect("connect");
+        assert!(
+            !ports(Protocol::Udp).contains(&(udp_at.port(), udp_at.ip())),
+            "connected UDP does not serve"
+        );
+    }
+
+    #[test]
+    fn mapped_addresses_are_given_as_ipv4() {
+        assert_eq!(plain("::ffff:10.0.0.1".parse().expect("ip")), "10.0.0.1".parse::<IpAddr>().expect("ip"));
+        assert_eq!(plain("::".parse().expect("ip")), "::".parse::<IpAddr>().expect("ip"));
+    }
+}

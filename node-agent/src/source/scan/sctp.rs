@@ -1,0 +1,75 @@
+//! SCTP endpoints, where the kernel has the protocol: by sctp_diag, else by /proc/net/sctp/eps. Asked only where SCTP is
+//! loaded already, because the request itself would load it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+use std::path::Path;
+
+use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6};
+
+use super::dump::Dump;
+use super::{ListedSocket, is_absent, plain};
+use crate::engine::identity::{Protocol, SocketCookie};
+
+/// Of the netns of the thread that opens it.
+const PROC_DIR: &str = "/proc/thread-self/net/sctp";
+/// The state of a listening endpoint in /proc/net/sctp/eps (SCTP_SS_LISTENING = TCP_LISTEN).
+const LISTENING: &str = "10";
+
+pub(super) fn list(diag: &mut Dump, found: &mut BTreeMap<SocketCookie, ListedSocket>) -> io::Result<()> {
+    if !Path::new(PROC_DIR).exists() {
+        return Ok(());
+    }
+    for family in [AF_INET, AF_INET6] {
+        match super::list(diag, family, Protocol::Sctp, found) {
+            Err(error) if is_absent(&error) => return list_from_proc(found),
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+fn list_from_proc(found: &mut BTreeMap<SocketCookie, ListedSocket>) -> io::Result<()> {
+    let text = fs::read_to_string(Path::new(PROC_DIR).join("eps"))?;
+    for socket in text.lines().filter_map(parse) {
+        found.insert(socket.cookie, socket);
+    }
+    Ok(())
+}
+
+/// `ENDPT SOCK STY SST HBKT LPORT UID INODE LADDRS…`. It has no cookie: the inode number with the highest bit set stands
+/// in for it.
+fn parse(line: &str) -> Option<ListedSocket> {
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    let (state, port) = (fields.get(3)?, fields.get(5)?);
+    if *state != LISTENING {
+        return None;
+    }
+    let inode: u32 = fields.get(7)?.parse().ok()?;
+    let address: IpAddr = fields.get(8)?.trim_end_matches('*').parse().ok()?;
+    Some(ListedSocket {
+        cookie: SocketCookie(u64::from(inode) | 1 << 63),
+        protocol: Protocol::Sctp,
+        port: port.parse().ok()?,
+        address: plain(address),
+        v6_only: address.is_ipv6().then_some(false),
+        inode,
+        uid: fields.get(6)?.parse().ok()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_of_proc_parse_and_others_are_skipped() {
+        let socket = parse("ffff88 ffff99 2 10 5 9999 0 23456 0.0.0.0 ").expect("endpoint");
+        assert_eq!((socket.port.get(), socket.inode, socket.v6_only), (9999, 23456, None));
+        assert_eq!(parse(" ENDPT     SOCK   STY SST HBKT LPORT   UID INODE LADDRS"), None);
+        assert_eq!(parse("a b 2 7 5 9999 0 23456 0.0.0.0"), None);
+        assert_eq!(parse(""), None);
+    }
+}
