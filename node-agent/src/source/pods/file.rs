@@ -1,1 +1,0 @@
-//! Kubernetes manifests in a file or directory.
