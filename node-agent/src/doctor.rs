@@ -1,1 +1,325 @@
-//! What this node lets us do: one row per check, with what was found and what to do.
+//! What this node lets us do: one row per check, with what was found and what to do. Facts of the system only; whether
+//! programs load is found out by loading them, and comes in as rows of the caller.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::source::netns::enter;
+use crate::source::netns::{NetnsOptions, candidates};
+use crate::source::scan::listed_sockets;
+
+/// Result of one check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CheckState {
+    Ok,
+    Warn,
+    Fail,
+}
+
+/// What a failed check takes away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needed {
+    /// Nothing works without it.
+    ByScan,
+    /// Only the scan works without it.
+    ByAgent,
+    /// Everything works without it.
+    ByNothing,
+}
+
+/// One row.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Check {
+    pub name: String,
+    pub state: CheckState,
+    pub found: String,
+    /// What to do; empty when nothing is to be done.
+    pub fix: String,
+    #[serde(skip)]
+    pub needed: Needed,
+}
+
+/// What can be run here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ability {
+    Agent,
+    ScanOnly,
+    Nothing,
+}
+
+impl Ability {
+    /// One sentence for people.
+    #[must_use]
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Self::Agent => "this node can run the agent",
+            Self::ScanOnly => "this node can run `portolan scan` only",
+            Self::Nothing => "this node can run neither the agent nor a scan",
+        }
+    }
+}
+
+/// All rows, and what they add up to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Diagnosis {
+    pub ability: Ability,
+    pub checks: Vec<Check>,
+}
+
+impl Diagnosis {
+    /// Adds the rows up.
+    #[must_use]
+    pub fn of(checks: Vec<Check>) -> Self {
+        let fails =
+            |needed| checks.iter().any(|check| check.state == CheckState::Fail && check.needed == needed);
+        let ability = match (fails(Needed::ByScan), fails(Needed::ByAgent)) {
+            (true, _) => Ability::Nothing,
+            (false, true) => Ability::ScanOnly,
+            (false, false) => Ability::Agent,
+        };
+        Self { ability, checks }
+    }
+
+    /// A table for people.
+    #[must_use]
+    pub fn table(&self) -> String {
+        let mut table = comfy_table::Table::new();
+        table.load_preset(comfy_table::presets::NOTHING).set_header([
+            "CHECK",
+            "STATE",
+            "FOUND",
+            "WHAT TO DO",
+        ]);
+        for check in &self.checks {
+            let state = match check.state {
+                CheckState::Ok => "ok",
+                CheckState::Warn => "warn",
+                CheckState::Fail => "FAIL",
+            };
+            table.add_row([check.name.as_str(), state, &check.found, &check.fix]);
+        }
+        format!("{}\n\n{}", table.trim_fmt(), self.ability.sentence())
+    }
+}
+
+/// A row: fine with `Ok(found)`, else `Err((found, fix))`, which fails what needs it, or warns if nothing does.
+#[must_use]
+pub fn check(name: &str, needed: Needed, result: Result<String, (String, String)>) -> Check {
+    let bad = if needed == Needed::ByNothing { CheckState::Warn } else { CheckState::Fail };
+    let (state, found, fix) = match result {
+        Ok(found) => (CheckState::Ok, found, String::new()),
+        Err((found, fix)) => (bad, found, fix),
+    };
+    Check { name: name.to_owned(), state, found, fix, needed }
+}
+
+/// The checks that read the system; load no program and change nothing.
+#[must_use]
+pub fn system_checks(options: &NetnsOptions) -> Vec<Check> {
+    let mut checks =
+        vec![check("kernel", Needed::ByNothing, kernel()), check("user", Needed::ByScan, user())];
+    checks.extend(capabilities());
+    checks.extend([
+        check("cgroup2", Needed::ByAgent, cgroup2()),
+        check(
+            "BTF",
+            Needed::ByNothing,
+            exists("/sys/kernel/btf/vmlinux", "use a kernel with CONFIG_DEBUG_INFO_BTF"),
+        ),
+        check("bpf file system", Needed::ByAgent, bpffs()),
+        check("lockdown", Needed::ByNothing, lockdown()),
+        check("netns cookies", Needed::ByAgent, cookies()),
+        check("netns of process 1", Needed::ByNothing, process_one(options)),
+        check("netns directories", Needed::ByNothing, dirs(options)),
+        check("sock_diag", Needed::ByScan, sock_diag()),
+        check("SCTP", Needed::ByNothing, Ok(sctp())),
+    ]);
+    checks
+}
+
+fn problem(found: impl Into<String>, fix: impl Into<String>) -> (String, String) {
+    (found.into(), fix.into())
+}
+
+/// Release, with the advice for kernels that need locked memory or have no full function.
+fn kernel() -> Result<String, (String, String)> {
+    let uname = rustix::system::uname();
+    let release = uname.release().to_string_lossy().into_owned();
+    match version(&release) {
+        Some(version) if version < (5, 11) => Err(problem(
+            release,
+            "raise the locked memory limit (ulimit -l unlimited); 5.15 and newer have full function",
+        )),
+        Some(version) if version < (5, 15) => Err(problem(release, "5.15 and newer have full function")),
+        _ => Ok(release),
+    }
+}
+
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+fn user() -> Result<String, (String, String)> {
+    if rustix::process::geteuid().is_root() {
+        Ok("root".to_owned())
+    } else {
+        Err(problem(format!("uid {}", rustix::process::geteuid().as_raw()), "run as root"))
+    }
+}
+
+fn capabilities() -> Vec<Check> {
+    let wanted = [
+        ("SYS_ADMIN", 21, Needed::ByScan),
+        ("SYS_PTRACE", 19, Needed::ByNothing),
+        ("NET_ADMIN", 12, Needed::ByAgent),
+        ("PERFMON", 38, Needed::ByAgent),
+        ("BPF", 39, Needed::ByAgent),
+    ];
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = effective_capabilities(&status).unwrap_or(0);
+    let row = |(name, bit, needed): (&str, u32, Needed)| {
+        let result = if effective >> bit & 1 == 1 {
+            Ok("effective".to_owned())
+        } else {
+            Err(problem("not effective", format!("add the capability {name}")))
+        };
+        check(&format!("CAP_{name}"), needed, result)
+    };
+    wanted.into_iter().map(row).collect()
+}
+
+fn effective_capabilities(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+    u64::from_str_radix(line.trim(), 16).ok()
+}
+
+/// The root has inode 1; a private cgroup namespace shows another directory as its root.
+fn cgroup2() -> Result<String, (String, String)> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let Some(path) = cgroup2_mounts(&mounts).next() else {
+        return Err(problem(
+            "not mounted",
+            "mount -t cgroup2 none /sys/fs/cgroup (in a pod: mount the host's)",
+        ));
+    };
+    match fs::metadata(path) {
+        Ok(meta) if meta.ino() == 1 => Ok(path.to_owned()),
+        Ok(_) => {
+            Err(problem(format!("{path} is not the root"), "use the host's cgroup namespace and its mount"))
+        }
+        Err(error) => Err(problem(format!("{path}: {error}"), "mount the host's cgroup2")),
+    }
+}
+
+fn cgroup2_mounts(mountinfo: &str) -> impl Iterator<Item = &str> {
+    mountinfo.lines().filter(|line| line.contains(" - cgroup2 ")).filter_map(|line| line.split(' ').nth(4))
+}
+
+fn exists(path: &str, fix: &str) -> Result<String, (String, String)> {
+    if Path::new(path).exists() { Ok(path.to_owned()) } else { Err(problem(format!("no {path}"), fix)) }
+}
+
+fn bpffs() -> Result<String, (String, String)> {
+    let known = fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    if known.split_whitespace().any(|name| name == "bpf") {
+        Ok("supported".to_owned())
+    } else {
+        Err(problem("not in this kernel", "use a kernel with CONFIG_BPF_SYSCALL"))
+    }
+}
+
+fn lockdown() -> Result<String, (String, String)> {
+    let text = fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
+    let mode =
+        text.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map_or("none", |(mode, _)| mode);
+    if mode == "confidentiality" {
+        Err(problem(mode, "programs may be refused: boot with lockdown=integrity or none"))
+    } else {
+        Ok(mode.to_owned())
+    }
+}
+
+fn cookies() -> Result<String, (String, String)> {
+    match enter::cookie() {
+        Ok(Some(_)) => Ok("SO_NETNS_COOKIE".to_owned()),
+        Ok(None) => {
+            Err(problem("this kernel has none", "5.14 and newer have them; scans use inode numbers instead"))
+        }
+        Err(error) => Err(problem(error.to_string(), "allow making sockets")),
+    }
+}
+
+fn process_one(options: &NetnsOptions) -> Result<String, (String, String)> {
+    fs::read_link(options.proc_root.join("1/ns/net")).map(|link| link.display().to_string()).map_err(
+        |error| {
+            problem(
+                error.to_string(),
+                "the agent's own netns is taken for the host's; in a pod set hostPID and add SYS_PTRACE",
+            )
+        },
+    )
+}
+
+fn dirs(options: &NetnsOptions) -> Result<String, (String, String)> {
+    let there: Vec<String> =
+        options.dirs.iter().filter(|dir| dir.is_dir()).map(|dir| dir.display().to_string()).collect();
+    if there.is_empty() {
+        return Err(problem("none yet", "watched until they appear; in a pod mount the host's /run/netns"));
+    }
+    let nsfs = enter::Home::of_this_thread().map_or(0, |home| home.nsfs);
+    Ok(format!("{}: {} netns", there.join(", "), candidates::named(&options.dirs, nsfs).by_inode.len()))
+}
+
+fn sock_diag() -> Result<String, (String, String)> {
+    match listed_sockets() {
+        Ok(sockets) => Ok(format!("TCP and UDP, {} sockets here", sockets.len())),
+        Err(error) => Err(problem(error.to_string(), "load the modules inet_diag, tcp_diag and udp_diag")),
+    }
+}
+
+fn sctp() -> String {
+    let loaded = Path::new("/proc/thread-self/net/sctp").exists();
+    if loaded { "loaded" } else { "not loaded: nothing can listen on it" }.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_add_up_to_what_can_be_run() {
+        let fail = |needed| check("x", needed, Err(problem("bad", "fix it")));
+        assert_eq!(Diagnosis::of(vec![fail(Needed::ByNothing)]).ability, Ability::Agent);
+        assert_eq!(Diagnosis::of(vec![fail(Needed::ByAgent)]).ability, Ability::ScanOnly);
+        assert_eq!(
+            Diagnosis::of(vec![fail(Needed::ByAgent), fail(Needed::ByScan)]).ability,
+            Ability::Nothing
+        );
+        let table = Diagnosis::of(vec![fail(Needed::ByAgent)]).table();
+        assert!(table.contains("fix it") && table.contains("FAIL") && table.contains("scan"), "{table}");
+    }
+
+    #[test]
+    fn the_kernels_texts_parse() {
+        assert_eq!(version("5.10.0-28-cloud-amd64"), Some((5, 10)));
+        assert_eq!(version("6.18.44"), Some((6, 18)));
+        assert_eq!(version("x"), None);
+        assert_eq!(effective_capabilities("CapInh:\t0\nCapEff:\t00000000000000ff\n"), Some(0xff));
+        let mountinfo =
+            "30 1 0:26 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n31 1 0:27 / /x rw - tmpfs t rw\n";
+        assert_eq!(cgroup2_mounts(mountinfo).collect::<Vec<_>>(), ["/sys/fs/cgroup/unified"]);
+    }
+
+    #[test]
+    fn every_row_that_is_not_fine_says_what_to_do() {
+        for check in system_checks(&NetnsOptions::default()) {
+            assert_eq!(check.state == CheckState::Ok, check.fix.is_empty(), "{check:?}");
+        }
+    }
+}

@@ -26,7 +26,7 @@ const ANYWAY: Duration = Duration::from_secs(10);
 /// Tells the pods of `path` now and whenever they change; ends when the engine is gone. A broken manifest goes to `status`,
 /// and the last good state stays.
 pub async fn watch(path: PathBuf, inputs: mpsc::Sender<Input>, status: state::Sender<SourceState>) {
-    let watch = inotify(&path).and_then(AsyncFd::register);
+    let watch = inotify(&path).and_then(watched);
     if let Err(error) = &watch {
         tracing::warn!(path = %path.display(), %error, "cannot watch for changes; reading every 10 s");
     }
@@ -72,6 +72,11 @@ async fn tell(
         }
         _ => true,
     }
+}
+
+fn watched(inotify: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: `OwnedFd` gives the same open descriptor as long as it lives, and `AsyncFd` owns it.
+    unsafe { AsyncFd::register(inotify) }.map_err(io::Error::from)
 }
 
 fn inotify(path: &Path) -> io::Result<OwnedFd> {

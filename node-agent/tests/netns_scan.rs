@@ -1,0 +1,271 @@
+//! Netns discovery and scans against the real kernel: real namespaces, real sockets, and `ss` as the oracle. Root only.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use portolan::engine::identity::{BootTime, Protocol};
+use portolan::engine::input::{Input, NetnsScan};
+use portolan::scan_once;
+use portolan::source::clock;
+use portolan::source::netns::{self, NetnsOptions, OnlyLook};
+use tokio::sync::mpsc;
+
+/// A named netns that goes away with the test.
+struct Netns(String);
+
+impl Netns {
+    fn new(name: &str) -> Self {
+        let name = format!("netns-{name}-{}", std::process::id());
+        run(&["ip", "netns", "add", &name]);
+        run(&["ip", "-n", &name, "link", "set", "lo", "up"]);
+        Self(name)
+    }
+
+    fn path(&self) -> String {
+        format!("/run/netns/{}", self.0)
+    }
+
+    fn inode(&self) -> u64 {
+        fs::metadata(self.path()).expect("mounted").ino()
+    }
+
+    /// Runs Python inside until dropped; returns once it printed `ready`.
+    fn python(&self, code: &str) -> Running {
+        let code = format!("import socket, time\n{code}\nprint('ready', flush=True)\ntime.sleep(600)");
+        let mut child = Command::new("ip")
+            .args(["netns", "exec", &self.0, "python3", "-c", &code])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("python3");
+        let mut line = String::new();
+        let output = child.stdout.take().expect("piped");
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(output), &mut line).expect("output");
+        assert_eq!(line, "ready\n");
+        Running(child)
+    }
+
+    /// (protocol, port, pid) of all that `ss` lists as serving.
+    fn oracle(&self) -> BTreeSet<(Protocol, u16, u32)> {
+        let output = run(&["ip", "netns", "exec", &self.0, "ss", "-H", "-tulpn"]);
+        output.lines().filter_map(row_of_ss).collect()
+    }
+}
+
+impl Drop for Netns {
+    fn drop(&mut self) {
+        let _gone = Command::new("ip").args(["netns", "del", &self.0]).stderr(Stdio::null()).status();
+    }
+}
+
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _dead = self.0.kill();
+        let _reaped = self.0.wait();
+    }
+}
+
+fn run(command: &[&str]) -> String {
+    let output = Command::new(command[0]).args(&command[1..]).output().expect("starts");
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn row_of_ss(line: &str) -> Option<(Protocol, u16, u32)> {
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    let protocol = if *fields.first()? == "tcp" { Protocol::Tcp } else { Protocol::Udp };
+    if !["LISTEN", "UNCONN"].contains(fields.get(1)?) {
+        return None;
+    }
+    let port = fields.get(4)?.rsplit_once(':')?.1.parse().ok()?;
+    let pid = line.split("pid=").nth(1)?.split(',').next()?.parse().ok()?;
+    Some((protocol, port, pid))
+}
+
+fn rows(scan: &NetnsScan) -> BTreeSet<(Protocol, u16, u32)> {
+    let pid = |process: &Option<portolan::engine::input::Process>| {
+        process.as_ref().map_or(0, |process| process.pid)
+    };
+    scan.sockets
+        .iter()
+        .map(|socket| (socket.port.protocol, socket.port.port.get(), pid(&socket.process)))
+        .collect()
+}
+
+const EVERY_KIND: &str = "
+keep = []
+def tcp(family, address, port, listen=True, only=None, reuse=False, protocol=0):
+    s = socket.socket(family, socket.SOCK_STREAM, protocol)
+    if only is not None: s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
+    if reuse: s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    if port is not None: s.bind((address, port))
+    if listen: s.listen()
+    keep.append(s)
+def udp(family, address, port, connect=None):
+    s = socket.socket(family, socket.SOCK_DGRAM)
+    s.bind((address, port))
+    if connect: s.connect(connect)
+    keep.append(s)
+tcp(socket.AF_INET, '0.0.0.0', 1001)
+tcp(socket.AF_INET, '127.0.0.1', 1002)
+tcp(socket.AF_INET, '127.9.9.9', 1003)
+tcp(socket.AF_INET6, '::', 1004, only=0)
+tcp(socket.AF_INET6, '::', 1005, only=1)
+tcp(socket.AF_INET6, '::1', 1006)
+tcp(socket.AF_INET6, '::ffff:127.0.0.1', 1007, only=0)
+tcp(socket.AF_INET, '', None)
+tcp(socket.AF_INET, '0.0.0.0', 1008, listen=False)
+for _ in range(5): tcp(socket.AF_INET, '0.0.0.0', 1009, reuse=True)
+udp(socket.AF_INET, '0.0.0.0', 1010)
+udp(socket.AF_INET6, '::', 1011)
+udp(socket.AF_INET, '127.0.0.1', 1012, connect=('127.0.0.1', 9))
+try: tcp(socket.AF_INET, '0.0.0.0', 1013, protocol=262)
+except OSError: pass
+";
+
+fn options() -> NetnsOptions {
+    NetnsOptions { rotation: Duration::from_secs(2), ..NetnsOptions::default() }
+}
+
+#[test]
+fn a_scan_lists_what_ss_lists() {
+    let netns = Netns::new("kinds");
+    let _serving = netns.python(EVERY_KIND);
+    let collected = scan_once::collect(&options()).expect("scan");
+    let (facts, scan) =
+        collected.netns.iter().find(|(facts, _)| facts.paths.contains(&netns.path())).expect("found");
+    let scan = scan.as_ref().expect("scanned");
+    assert_eq!(facts.inode, netns.inode());
+    assert!(facts.addresses.contains(&"127.0.0.1/8".parse().expect("net")));
+    assert_eq!(rows(scan), netns.oracle());
+    let of = |port: u16| scan.sockets.iter().filter(move |socket| socket.port.port.get() == port);
+    assert_eq!(of(1004).map(|socket| socket.v6_only).collect::<Vec<_>>(), [Some(false)]);
+    assert_eq!(of(1005).map(|socket| socket.v6_only).collect::<Vec<_>>(), [Some(true)]);
+    assert_eq!(of(1007).map(|socket| socket.address.to_string()).collect::<Vec<_>>(), ["127.0.0.1"]);
+    assert_eq!(of(1009).count(), 5);
+    assert_eq!(of(1008).chain(of(1012)).count(), 0, "bind without listen, and connected UDP, do not serve");
+}
+
+#[test]
+fn many_listeners_in_several_parts_are_all_listed() {
+    let netns = Netns::new("many");
+    let _serving = netns.python("keep = [socket.create_server(('0.0.0.0', p)) for p in range(2000, 2900)]");
+    let collected = scan_once::collect(&options()).expect("scan");
+    let scan = collected
+        .netns
+        .iter()
+        .find(|(facts, _)| facts.inode == netns.inode())
+        .and_then(|(_, scan)| scan.clone());
+    assert_eq!(scan.expect("scanned").sockets.len(), 900);
+}
+
+/// Receives until `pick` answers.
+async fn wait_for<T>(inputs: &mut mpsc::Receiver<Input>, mut pick: impl FnMut(&Input) -> Option<T>) -> T {
+    let search = async {
+        loop {
+            let input = inputs.recv().await.expect("the thread runs");
+            if let Some(found) = pick(&input) {
+                return found;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), search).await.expect("in time")
+}
+
+/// Descriptors of this process that pin the netns with this inode.
+fn descriptors_of(inode: u64) -> usize {
+    let wanted = format!("net:[{inode}]");
+    let links =
+        fs::read_dir("/proc/self/fd").expect("proc").flatten().filter_map(|fd| fs::read_link(fd.path()).ok());
+    links.filter(|link| link.to_string_lossy() == wanted).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_netns_is_noticed_at_once_and_freed_when_deleted() {
+    let (sender, mut inputs) = mpsc::channel(1024);
+    let handle = netns::start(options(), Box::new(OnlyLook), sender).expect("start");
+    let mut progress = handle.progress();
+    let first = progress.wait_for(|progress| progress.first_scan_done);
+    tokio::time::timeout(Duration::from_secs(10), first).await.expect("in time").expect("runs");
+
+    let before: BootTime = clock::now();
+    let netns = Netns::new("life");
+    let path = netns.path();
+    let id = wait_for(&mut inputs, |input| match input {
+        Input::NetnsSeen(facts) if facts.paths.contains(&path) => Some(facts.netns),
+        _ => None,
+    })
+    .await;
+    let took = clock::now().since(before);
+    assert!(took < Duration::from_secs(1), "noticed after {took:?}");
+
+    let serving = netns.python("keep = socket.create_server(('0.0.0.0', 3000))");
+    let ticket = handle.scan_all();
+    wait_for(&mut inputs, |input| match input {
+        Input::NetnsScanned(scan)
+            if scan.netns == id && scan.sockets.iter().any(|s| s.port.port.get() == 3000) =>
+        {
+            Some(())
+        }
+        _ => None,
+    })
+    .await;
+    let done = progress.wait_for(|progress| progress.scans_done >= ticket);
+    tokio::time::timeout(Duration::from_secs(10), done).await.expect("in time").expect("runs");
+
+    let inode = netns.inode();
+    assert_eq!(descriptors_of(inode), 0, "a netns is not pinned while it is known");
+    drop(serving);
+    drop(netns);
+    wait_for(&mut inputs, |input| {
+        matches!(input, Input::NetnsGone { netns, .. } if *netns == id).then_some(())
+    })
+    .await;
+    drop(inputs);
+    handle.shutdown();
+    assert_eq!(descriptors_of(inode), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_netns_that_only_a_process_holds_is_found_and_a_name_made_again_is_another_netns() {
+    let (sender, mut inputs) = mpsc::channel(4096);
+    let handle = netns::start(options(), Box::new(OnlyLook), sender).expect("start");
+    let hidden = Command::new("unshare").args(["-n", "sleep", "600"]).spawn().expect("unshare");
+    let hidden = Running(hidden);
+    let ns = format!("/proc/{}/ns/net", hidden.0.id());
+    let own = fs::metadata("/proc/self/ns/net").expect("proc").ino();
+    while fs::metadata(&ns).map(|meta| meta.ino()).unwrap_or(own) == own {
+        tokio::task::yield_now().await;
+    }
+    let inode = fs::metadata(&ns).expect("proc").ino();
+    handle.discover();
+    let nested = wait_for(&mut inputs, |input| match input {
+        Input::NetnsSeen(facts) if facts.inode == inode => Some(facts.clone()),
+        _ => None,
+    })
+    .await;
+    assert!(nested.paths.is_empty());
+    drop(hidden);
+    wait_for(&mut inputs, |input| {
+        matches!(input, Input::NetnsGone { netns, .. } if *netns == nested.netns).then_some(())
+    })
+    .await;
+
+    let netns = Netns::new("again");
+    let path = netns.path();
+    let seen = |input: &Input| match input {
+        Input::NetnsSeen(facts) if facts.paths.contains(&path) => Some(facts.netns),
+        _ => None,
+    };
+    let first = wait_for(&mut inputs, seen).await;
+    run(&["ip", "netns", "del", &netns.0]);
+    run(&["ip", "netns", "add", &netns.0]);
+    let second = wait_for(&mut inputs, |input| seen(input).filter(|id| *id != first)).await;
+    assert_ne!(first, second);
+    drop(inputs);
+    handle.shutdown();
+}
