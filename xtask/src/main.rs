@@ -1,6 +1,7 @@
 //! The project's own commands: set-up, demo, tests, benches and house checks.
 
 mod ci;
+mod demo;
 mod setup;
 mod step;
 mod stopwatch;
@@ -24,6 +25,8 @@ struct Args {
 enum Task {
     /// Install what building and testing need
     Setup(setup::Options),
+    /// See the agent find the undeclared ports of an example, as root
+    Demo(demo::Options),
     /// Run the test tiers that this machine can run
     Test(test::Options),
     /// House checks: sizes, names, borders between the parts, links
@@ -35,6 +38,7 @@ enum Task {
 fn main() -> ExitCode {
     let outcome = match Args::parse().command {
         Task::Setup(options) => setup::run(options),
+        Task::Demo(options) => demo::run(options),
         Task::Test(options) => test::run(&options),
         Task::Tidy => tidy::run(),
         Task::Ci => ci::run(),

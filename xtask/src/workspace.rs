@@ -14,7 +14,6 @@ pub fn target() -> PathBuf {
 }
 
 /// The agent's binary, as cargo leaves it.
-#[expect(dead_code, reason = "the demo comes next")]
 pub fn agent(profile: &str) -> PathBuf {
     target().join(profile).join("portolan")
 }

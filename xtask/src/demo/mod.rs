@@ -1,0 +1,150 @@
+//! Shows the real agent at work on the example that started this project, checks what it says, and removes every trace.
+
+mod agent;
+mod findings;
+mod pods;
+mod world;
+
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+
+use crate::stopwatch::Stopwatch;
+use crate::{setup, step, workspace};
+use agent::Agent;
+use findings::Findings;
+use world::World;
+
+/// How long the findings may take once the calls have begun.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[derive(Args, Clone, Copy, Debug)]
+pub struct Options {
+    /// Leave the pods and the agent running
+    #[arg(long)]
+    keep: bool,
+    /// End what an earlier `--keep` left running
+    #[arg(long, conflicts_with = "keep")]
+    stop: bool,
+    /// Build without optimisation: quicker to build, slower to run
+    #[arg(long)]
+    debug: bool,
+}
+
+/// Set-up, build, run, check.
+///
+/// # Errors
+/// Where this machine does not allow it, or the agent did not find what it must.
+pub fn run(options: Options) -> Result<()> {
+    refuse()?;
+    world::remove_leftovers();
+    if options.stop {
+        println!("the demo is stopped; nothing of it is left");
+        return Ok(());
+    }
+    if !setup::is_complete() {
+        println!("the toolchain for the kernel programs is not complete: `cargo xtask setup` comes first");
+        setup::run(setup::Options::default())?;
+    }
+    let binary = build(options.debug)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    }
+    show(&binary, &stop, options.keep)
+}
+
+fn refuse() -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        bail!("the demo makes network namespaces and loads kernel programs: run it as root");
+    }
+    for program in ["ip", "python3"] {
+        if !step::in_path(program) {
+            bail!("the demo needs {program}: run `cargo xtask setup`");
+        }
+    }
+    Ok(())
+}
+
+fn build(debug: bool) -> Result<PathBuf> {
+    let mut command = Command::new("cargo");
+    command.args(["build", "--locked", "--package", "portolan"]).current_dir(workspace::root());
+    if !debug {
+        command.arg("--release");
+    }
+    step::run("building the agent and its kernel programs", &mut command)?;
+    Ok(workspace::agent(if debug { "debug" } else { "release" }))
+}
+
+fn show(binary: &std::path::Path, stop: &AtomicBool, keep: bool) -> Result<()> {
+    let directory = workspace::target().join("demo");
+    std::fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    let manifest = pods::write(&directory)?;
+    println!("\ntwo pods, each a network namespace: {} and {}", pods::APP.netns, pods::CURLER.netns);
+    let mut world = World::make(&[&pods::APP, &pods::CURLER])?;
+    let mut agent = Agent::start(binary, &directory, &manifest)?;
+    agent.wait_ready(stop)?;
+    println!("the agent watches; its manifests say that {} opens port 8080", pods::APP.name);
+    world.hold(pods::start_app(&directory)?);
+    println!("{} started: it listens on 8080, 9090 and 5000", pods::APP.name);
+    world.hold(pods::start_curler(&directory)?);
+    println!("{} calls all three, again and again\n", pods::CURLER.name);
+    let mut findings = Findings::follow(agent.records())?;
+    watch(&mut findings, &mut agent, stop)?;
+    println!("\n{}", findings.table());
+    println!("Port 8080 is declared: nothing to say.");
+    agent.where_to_look(keep);
+    if keep {
+        agent.release();
+        world.release();
+    }
+    Ok(())
+}
+
+/// Until all is found, or patience ends.
+fn watch(findings: &mut Findings, agent: &mut Agent, stop: &AtomicBool) -> Result<()> {
+    let since = Stopwatch::start();
+    loop {
+        findings.read()?;
+        findings.check_declared()?;
+        if findings.complete() {
+            return Ok(());
+        }
+        pause(stop)?;
+        agent.must_live()?;
+        if since.elapsed() > PATIENCE {
+            bail!(
+                "not found within {} s: {}; what the agent said is in {}",
+                PATIENCE.as_secs(),
+                findings.missing().join(", "),
+                agent.log().display()
+            );
+        }
+    }
+}
+
+/// A moment until the next look.
+fn pause(stop: &AtomicBool) -> Result<()> {
+    if stop.load(Ordering::Relaxed) {
+        bail!("stopped; everything is removed");
+    }
+    std::thread::sleep(Duration::from_millis(100));
+    Ok(())
+}
+
+/// Starts a program that a Ctrl-C on the terminal does not reach: the demo ends it itself.
+fn spawn(command: &mut Command, log: &std::path::Path) -> Result<Child> {
+    let log = std::fs::File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
+    command
+        .stdin(Stdio::null())
+        .stderr(log)
+        .process_group(0)
+        .spawn()
+        .with_context(|| format!("cannot start {}", step::line_of(command)))
+}
