@@ -1,5 +1,6 @@
 //! Where reports go: stdout, HTTP, metrics. IO out, no decisions.
 
+pub mod cell;
 pub mod convert;
 pub mod escape;
 pub mod facts;
@@ -8,6 +9,8 @@ pub mod http;
 pub mod line;
 pub mod metrics;
 pub mod report;
+pub mod status_table;
 pub mod stdout;
+pub mod table;
 pub mod text;
 pub mod watch_log;

@@ -272,8 +272,10 @@ pub struct PodDetail {
     #[serde(flatten)]
     pub envelope: Envelope,
     pub pod: Pod,
-    pub findings: Vec<Finding>,
-    pub listeners: Vec<Listener>,
+    /// Each is a `Finding`.
+    pub findings: Vec<Report>,
+    /// Each is a `Listener`.
+    pub listeners: Vec<Report>,
     /// Not everything is listed.
     pub truncated: bool,
 }

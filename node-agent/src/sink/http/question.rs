@@ -9,7 +9,7 @@ use crate::engine::change;
 use crate::sink::convert::{Converter, pod_ref};
 use crate::sink::facts::Facts;
 use crate::sink::filter::Filter;
-use crate::sink::report::{self, SCHEMA};
+use crate::sink::report::{self, Report, SCHEMA};
 
 /// Items of a page where nothing is asked.
 pub const DEFAULT_LIMIT: usize = 500;
@@ -30,20 +30,20 @@ pub struct ListQuery {
 
 /// Answer to a [`ListQuery`].
 #[derive(Clone, Debug, PartialEq)]
-pub enum ListAnswer<T> {
+pub enum ListAnswer {
     /// Nothing changed since the generation that the client knows.
     Unchanged(u64),
-    Page(report::List<T>),
+    Page(report::List<Report>),
 }
 
 /// One question. The asker may be gone when the answer comes: that is no error.
 #[derive(Debug)]
 pub enum Query {
-    Findings(ListQuery, oneshot::Sender<ListAnswer<report::Finding>>),
-    Finding(String, oneshot::Sender<Option<report::Finding>>),
-    Listeners(ListQuery, oneshot::Sender<ListAnswer<report::Listener>>),
-    Listener(String, oneshot::Sender<Option<report::Listener>>),
-    Connections(ListQuery, oneshot::Sender<ListAnswer<report::Connection>>),
+    Findings(ListQuery, oneshot::Sender<ListAnswer>),
+    Finding(String, oneshot::Sender<Option<Report>>),
+    Listeners(ListQuery, oneshot::Sender<ListAnswer>),
+    Listener(String, oneshot::Sender<Option<Report>>),
+    Connections(ListQuery, oneshot::Sender<ListAnswer>),
     Pod { namespace: String, name: String, reply: oneshot::Sender<Option<report::PodDetail>> },
     Status(oneshot::Sender<report::AgentStatus>),
 }
@@ -75,12 +75,12 @@ pub fn answer(query: Query, model: &impl ReadModel) {
                 generation,
                 |f| f.id.clone(),
                 |f| Facts::of_finding(f),
-                |f| convert.finding(f),
+                |f| Report::Finding(convert.finding(f)),
             ));
         }
         Query::Finding(id, reply) => {
             let found = model.findings().find(|finding| finding.id == id);
-            let _ = reply.send(found.map(|finding| convert.finding(finding)));
+            let _ = reply.send(found.map(|finding| Report::Finding(convert.finding(finding))));
         }
         Query::Listeners(list, reply) => {
             let _ = reply.send(page(
@@ -89,12 +89,12 @@ pub fn answer(query: Query, model: &impl ReadModel) {
                 generation,
                 |l| l.id.clone(),
                 |l| Facts::of_listener(l),
-                |l| convert.listener(l),
+                |l| Report::Listener(convert.listener(l)),
             ));
         }
         Query::Listener(id, reply) => {
             let found = model.listeners().find(|listener| listener.id == id);
-            let _ = reply.send(found.map(|listener| convert.listener(listener)));
+            let _ = reply.send(found.map(|listener| Report::Listener(convert.listener(listener))));
         }
         Query::Connections(list, reply) => {
             let _ = reply.send(page(
@@ -103,7 +103,7 @@ pub fn answer(query: Query, model: &impl ReadModel) {
                 generation,
                 connection_key,
                 |c| Facts::of_connection(c),
-                |c| convert.connection(c),
+                |c| Report::Connection(convert.connection(c)),
             ));
         }
         Query::Pod { namespace, name, reply } => {
@@ -121,14 +121,14 @@ fn connection_key(connection: &change::Connection) -> String {
     format!("{}~{:020}~{address}~{port}", connection.listener_id, connection.opened_at.0)
 }
 
-fn page<'a, E: 'a, R>(
+fn page<'a, E: 'a>(
     items: impl Iterator<Item = &'a Arc<E>>,
     list: &ListQuery,
     generation: u64,
     key: impl Fn(&E) -> String,
     facts: impl for<'f> Fn(&'f E) -> Facts<'f>,
-    convert: impl Fn(&E) -> R,
-) -> ListAnswer<R> {
+    convert: impl Fn(&E) -> Report,
+) -> ListAnswer {
     if list.known == Some(generation) {
         return ListAnswer::Unchanged(generation);
     }
@@ -168,7 +168,7 @@ fn pod_detail(
         envelope: convert.envelope(),
         pod: pod_ref(pod),
         truncated: listeners.len() > MAX_LIMIT || findings.len() > MAX_LIMIT,
-        findings: findings.iter().take(MAX_LIMIT).map(|f| convert.finding(f)).collect(),
-        listeners: listeners.iter().take(MAX_LIMIT).map(|l| convert.listener(l)).collect(),
+        findings: findings.iter().take(MAX_LIMIT).map(|f| Report::Finding(convert.finding(f))).collect(),
+        listeners: listeners.iter().take(MAX_LIMIT).map(|l| Report::Listener(convert.listener(l))).collect(),
     })
 }

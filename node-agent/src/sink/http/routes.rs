@@ -18,6 +18,7 @@ use super::problem::Problem;
 use super::question::{ListAnswer, ListQuery, Query};
 use super::{Health, HttpState};
 use crate::sink::metrics::RequestLabels;
+use crate::sink::report::Report;
 
 /// How long a question may wait for its answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -124,7 +125,7 @@ fn json<T: Serialize>(value: &T) -> Response {
     }
 }
 
-fn listed<T: Serialize>(answer: &ListAnswer<T>) -> Response {
+fn listed(answer: &ListAnswer) -> Response {
     let (mut response, generation) = match answer {
         ListAnswer::Unchanged(generation) => (StatusCode::NOT_MODIFIED.into_response(), *generation),
         ListAnswer::Page(page) => (json(page), page.generation),
@@ -181,7 +182,7 @@ async fn pod(
 }
 
 async fn status(State(s): State<HttpState>) -> Result<Response, Problem> {
-    Ok(json(&ask(&s, Query::Status).await?))
+    Ok(json(&Report::AgentStatus(ask(&s, Query::Status).await?)))
 }
 
 async fn watch(State(s): State<HttpState>, pairs: Pairs, headers: HeaderMap) -> Result<Response, Problem> {
