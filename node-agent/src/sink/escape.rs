@@ -32,6 +32,27 @@ pub fn terminal(text: &str) -> String {
     out
 }
 
+/// JSON text with the unsafe characters that JSON lets stand as they are (DEL, C1, bidi marks, …) written as `\\uXXXX`:
+/// the same JSON, safe for a terminal.
+#[must_use]
+pub fn json_text(json: &str) -> String {
+    let stands = |c: char| c.is_ascii() && c != '\u{7f}' || !is_unsafe(c);
+    if json.chars().all(stands) {
+        return json.to_owned();
+    }
+    let mut out = String::with_capacity(json.len() + 16);
+    for c in json.chars() {
+        if stands(c) {
+            out.push(c);
+        } else {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                let _ = write!(out, "\\u{unit:04x}");
+            }
+        }
+    }
+    out
+}
+
 /// `text` cut to at most `max` bytes at a character's border, and whether it was cut.
 #[must_use]
 pub fn bounded(text: &str, max: usize) -> (String, bool) {
@@ -47,7 +68,7 @@ pub fn bounded(text: &str, max: usize) -> (String, bool) {
 
 #[cfg(test)]
 mod tests {
-    use super::{bounded, is_unsafe, terminal};
+    use super::{bounded, is_unsafe, json_text, terminal};
     use proptest::prelude::*;
 
     #[test]
@@ -73,6 +94,13 @@ mod tests {
         #[test]
         fn nothing_unsafe_remains(text in any::<String>()) {
             prop_assert!(!terminal(&text).chars().any(is_unsafe));
+        }
+
+        #[test]
+        fn escaped_json_is_the_same_json(text in any::<String>()) {
+            let json = json_text(&serde_json::to_string(&text).expect("json"));
+            prop_assert!(!json.chars().any(is_unsafe));
+            prop_assert_eq!(serde_json::from_str::<String>(&json).expect("json"), text);
         }
 
         #[test]

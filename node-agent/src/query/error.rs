@@ -1,0 +1,46 @@
+//! Why a question could not be asked or answered, each in one line that says what to do, and the exit code that follows.
+
+use crate::exit::Exit;
+use crate::sink::escape::terminal;
+
+/// See the module.
+#[derive(Debug, thiserror::Error)]
+pub enum QueryError {
+    #[error("--server: {given:?} is not valid: expected http://HOST:PORT or unix:PATH")]
+    BadServer { given: String },
+    #[error(
+        "cannot reach the agent at {server}: {reason}; is `portolan agent` running? \
+         (--server or PORTOLAN_SERVER says where)"
+    )]
+    Unreachable { server: String, reason: String },
+    #[error("the agent at {server} refused {path}: {}", terminal(.detail))]
+    Refused { server: String, path: String, status: u16, detail: String },
+    #[error("the answer of {server} to {path} broke off: {}", terminal(.reason))]
+    BrokenOff { server: String, path: String, reason: String },
+    #[error("the answer of {server} to {path} is not portolan's: {}", terminal(.reason))]
+    NotUnderstood { server: String, path: String, reason: String },
+    #[error("cannot write the answer: {0}")]
+    Output(#[from] std::io::Error),
+}
+
+impl QueryError {
+    /// The exit code when this ends the command.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::BadServer { .. } => Exit::WrongUse,
+            Self::Refused { status, .. } if (400..500).contains(status) => Exit::WrongUse,
+            Self::Unreachable { .. }
+            | Self::Refused { .. }
+            | Self::BrokenOff { .. }
+            | Self::NotUnderstood { .. }
+            | Self::Output(_) => Exit::Partial,
+        }
+    }
+
+    /// Whether the reader of our output went away, which is no fault (`portolan findings | head`).
+    #[must_use]
+    pub fn is_closed_pipe(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe)
+    }
+}

@@ -1,0 +1,184 @@
+//! The commands that ask a running agent over its HTTP API and show the answer.
+
+pub mod console;
+pub mod error;
+mod pages;
+mod request;
+pub mod server;
+mod show;
+mod sse;
+mod url;
+mod watch;
+
+use clap::ValueEnum;
+use serde_json::Value;
+
+use crate::args::{FindingFilterArgs, FindingsArgs, Format, ListArgs, ServerArgs, SeverityArg, StatusArgs};
+use crate::exit::Exit;
+use console::Console;
+use error::QueryError;
+use pages::Gathered;
+use server::Server;
+use show::{NotShown, Subject};
+
+/// `portolan findings`.
+pub async fn findings(args: &FindingsArgs, console: &mut Console<'_>) -> Exit {
+    let FindingFilterArgs { code, severity, fail_on } = &args.findings;
+    let mut watched = namespace(args.filter.namespace.as_ref());
+    watched.extend(alternatives("code", code.clone()));
+    watched.extend(alternatives("severity", severity.iter().map(|s| severity_name(*s)).collect()));
+    let mut listed = watched.clone();
+    let is_narrowed = !listed.is_empty();
+    listed.extend(alternatives("state", args.state.clone()));
+    // Who follows what is open wants to see it resolved, too.
+    if args.state != ["open"] {
+        watched.extend(alternatives("state", args.state.clone()));
+    }
+    let request = Request { subject: Subject::Findings, listed, watched, is_narrowed, fail_on: *fail_on };
+    run(&args.server, request, args.watch, console).await
+}
+
+/// `portolan listeners`.
+pub async fn listeners(args: &ListArgs, console: &mut Console<'_>) -> Exit {
+    let watched = namespace(args.filter.namespace.as_ref());
+    let is_narrowed = !watched.is_empty();
+    let mut listed = watched.clone();
+    listed.push(("state", "open".to_owned()));
+    let request = Request { subject: Subject::Listeners, listed, watched, is_narrowed, fail_on: None };
+    run(&args.server, request, args.watch, console).await
+}
+
+/// `portolan connections`.
+pub async fn connections(args: &ListArgs, console: &mut Console<'_>) -> Exit {
+    let watched = namespace(args.filter.namespace.as_ref());
+    let is_narrowed = !watched.is_empty();
+    let listed = watched.clone();
+    let request = Request { subject: Subject::Connections, listed, watched, is_narrowed, fail_on: None };
+    run(&args.server, request, args.watch, console).await
+}
+
+/// `portolan status`.
+pub async fn status(args: &StatusArgs, console: &mut Console<'_>) -> Exit {
+    let result = show_status(args, console).await;
+    end(result, console)
+}
+
+type Pairs = Vec<(&'static str, String)>;
+
+/// What a command wants, before the server is known.
+struct Request {
+    subject: Subject,
+    /// Filters of the list.
+    listed: Pairs,
+    /// Filters of the stream.
+    watched: Pairs,
+    /// The user filtered: an empty answer does not mean that there is nothing.
+    is_narrowed: bool,
+    fail_on: Option<SeverityArg>,
+}
+
+/// A question to one agent, and how its answer is shown.
+struct Asked<'a> {
+    server: Server,
+    subject: Subject,
+    listed: Pairs,
+    watched: &'a Pairs,
+    is_narrowed: bool,
+    format: Format,
+    fail_on: Option<SeverityArg>,
+}
+
+impl Asked<'_> {
+    async fn gather(&self) -> Result<Gathered, QueryError> {
+        pages::gather(&self.server, self.subject.path(), &self.listed).await
+    }
+
+    fn is_tabular(&self) -> bool {
+        matches!(self.format, Format::Table | Format::Wide)
+    }
+
+    fn reaches_fail_on(&self, item: &Value) -> bool {
+        let text = |name: &str| item.get(name).and_then(Value::as_str);
+        let severity = text("severity").and_then(|severity| SeverityArg::from_str(severity, true).ok());
+        text("state") != Some("resolved")
+            && self.fail_on.is_some_and(|bad| severity.is_some_and(|severity| severity >= bad))
+    }
+}
+
+async fn run(server: &ServerArgs, request: Request, is_followed: bool, console: &mut Console<'_>) -> Exit {
+    let result = match Server::parse(&server.server) {
+        Ok(parsed) => {
+            let asked = Asked {
+                server: parsed,
+                subject: request.subject,
+                listed: request.listed,
+                watched: &request.watched,
+                is_narrowed: request.is_narrowed,
+                format: server.output,
+                fail_on: request.fail_on,
+            };
+            if is_followed { watch::follow(&asked, console).await } else { once(&asked, console).await }
+        }
+        Err(error) => Err(error),
+    };
+    end(result, console)
+}
+
+async fn once(asked: &Asked<'_>, console: &mut Console<'_>) -> Result<Exit, QueryError> {
+    let list = asked.gather().await?;
+    console.list(asked, &list)?;
+    let mut exit = Exit::Fine;
+    if let Some(error) = &list.broken {
+        console.say(&format!("the answer is partial: {error}"))?;
+        exit = Exit::Partial;
+    } else if let Err(QueryError::Refused { status: 503, .. }) =
+        request::get_bytes(&asked.server, "/readyz").await
+    {
+        console.say(
+            "the answer may be partial: the agent is not ready; `portolan status` says what it waits for",
+        )?;
+        exit = Exit::Partial;
+    }
+    let fails = list.items.iter().any(|item| asked.reaches_fail_on(item));
+    Ok(if fails { Exit::FailOn } else { exit })
+}
+
+async fn show_status(args: &StatusArgs, console: &mut Console<'_>) -> Result<Exit, QueryError> {
+    let server = Server::parse(&args.server.server)?;
+    let status: Value = request::get(&server, "/v1/status").await?;
+    console.write(&understood(&server, "/v1/status", show::status(&status, args.server.output))?)?;
+    Ok(Exit::Fine)
+}
+
+/// Says what went wrong; the exit code that follows.
+fn end(result: Result<Exit, QueryError>, console: &mut Console<'_>) -> Exit {
+    match result {
+        Ok(exit) => exit,
+        Err(error) if error.is_closed_pipe() => Exit::Fine,
+        Err(error) => {
+            // Nobody is left to tell if stderr is gone too.
+            let _ = console.say(&error.to_string());
+            error.exit()
+        }
+    }
+}
+
+fn understood(server: &Server, path: &str, text: Result<String, NotShown>) -> Result<String, QueryError> {
+    text.map_err(|error| QueryError::NotUnderstood {
+        server: server.to_string(),
+        path: path.to_owned(),
+        reason: error.to_string(),
+    })
+}
+
+fn namespace(namespace: Option<&String>) -> Pairs {
+    namespace.map(|namespace| ("namespace", namespace.clone())).into_iter().collect()
+}
+
+fn alternatives(name: &'static str, values: Vec<String>) -> Option<(&'static str, String)> {
+    (!values.is_empty()).then(|| (name, values.join(",")))
+}
+
+fn severity_name(severity: SeverityArg) -> String {
+    severity.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+}

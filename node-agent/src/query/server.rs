@@ -1,0 +1,96 @@
+//! Where the agent listens, as `--server` says it.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use hyper::Uri;
+
+use super::QueryError;
+
+/// Port of the agent's HTTP API where none is given.
+const DEFAULT_PORT: u16 = 9470;
+
+/// An agent's address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Server {
+    /// Host as it stands in the URL (an IPv6 address in brackets), and port.
+    Tcp {
+        host: String,
+        port: u16,
+    },
+    Unix(PathBuf),
+}
+
+impl Server {
+    /// `http://HOST[:PORT]`, `HOST:PORT` or `unix:PATH`.
+    ///
+    /// # Errors
+    /// [`QueryError::BadServer`].
+    pub fn parse(given: &str) -> Result<Self, QueryError> {
+        let bad = || QueryError::BadServer { given: given.to_owned() };
+        if let Some(path) = given.strip_prefix("unix:") {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            return if path.starts_with('/') { Ok(Self::Unix(PathBuf::from(path))) } else { Err(bad()) };
+        }
+        let uri: Uri = given.parse().map_err(|_| bad())?;
+        let plain = uri.scheme_str().is_none_or(|scheme| scheme == "http");
+        let authority =
+            uri.authority().filter(|_| plain && matches!(uri.path(), "" | "/") && uri.query().is_none());
+        let authority = authority.filter(|authority| !authority.as_str().contains('@')).ok_or_else(bad)?;
+        Ok(Self::Tcp {
+            host: authority.host().to_owned(),
+            port: authority.port_u16().unwrap_or(DEFAULT_PORT),
+        })
+    }
+
+    /// What goes into the Host header.
+    #[must_use]
+    pub fn host_header(&self) -> String {
+        match self {
+            Self::Tcp { host, port } => format!("{host}:{port}"),
+            Self::Unix(_) => "localhost".to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } => write!(f, "http://{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Server;
+
+    #[test]
+    fn an_address_is_read_or_refused_in_one_line() {
+        for (given, then) in [
+            ("http://127.0.0.1:9470", "http://127.0.0.1:9470"),
+            ("http://127.0.0.1:1/", "http://127.0.0.1:1"),
+            ("http://localhost", "http://localhost:9470"),
+            ("http://[::1]:80", "http://[::1]:80"),
+            ("10.0.0.1:9470", "http://10.0.0.1:9470"),
+            ("unix:/run/portolan.sock", "unix:/run/portolan.sock"),
+            ("unix:///run/portolan.sock", "unix:/run/portolan.sock"),
+        ] {
+            assert_eq!(Server::parse(given).expect(given).to_string(), then);
+        }
+        for given in [
+            "",
+            "https://x:1",
+            "http://",
+            "http://x:1/v1",
+            "unix:rel",
+            "/run/x",
+            "http://a@x:1",
+            "http://x:99999",
+        ] {
+            let error = Server::parse(given).expect_err(given).to_string();
+            assert!(error.contains("http://HOST:PORT or unix:PATH") && !error.contains('\n'), "{error}");
+        }
+    }
+}

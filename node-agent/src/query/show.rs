@@ -1,0 +1,152 @@
+//! Objects as the user asked for them. Tables read only what they show; json and yaml give all that the agent wrote, also
+//! fields that this client does not know.
+
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::pages::Gathered;
+use crate::args::Format;
+use crate::sink::escape::{json_text, terminal};
+use crate::sink::report::{AgentStatus, Report, SCHEMA};
+use crate::sink::table::{self, Colour, Width};
+use crate::sink::{status_table, text};
+
+/// What a command shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    Findings,
+    Listeners,
+    Connections,
+}
+
+impl Subject {
+    /// Its list.
+    #[must_use]
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::Findings => "/v1/findings",
+            Self::Listeners => "/v1/listeners",
+            Self::Connections => "/v1/connections",
+        }
+    }
+
+    /// `kind` of one.
+    #[must_use]
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::Findings => "Finding",
+            Self::Listeners => "Listener",
+            Self::Connections => "Connection",
+        }
+    }
+}
+
+/// An object lacks what a table needs.
+#[derive(Debug, thiserror::Error)]
+#[error("{kind} is not as expected: {reason}")]
+pub struct NotShown {
+    kind: &'static str,
+    reason: String,
+}
+
+/// The whole list.
+///
+/// # Errors
+/// [`NotShown`].
+pub fn list(subject: Subject, list: &Gathered, format: Format, colour: Colour) -> Result<String, NotShown> {
+    let width = if format == Format::Wide { Width::Wide } else { Width::Narrow };
+    match (format, subject) {
+        (Format::Json, _) => Ok(pretty(&whole(list))),
+        (Format::Yaml, _) => yaml(&whole(list)),
+        (Format::Name, _) => list.items.iter().map(|item| name(subject, item)).collect(),
+        (_, Subject::Findings) => Ok(table::findings(&typed(subject, &list.items)?, width, colour)),
+        (_, Subject::Listeners) => Ok(table::listeners(&typed(subject, &list.items)?, width)),
+        (_, Subject::Connections) => Ok(table::connections(&typed(subject, &list.items)?, width)),
+    }
+}
+
+/// One object of the stream: a line, or a YAML document.
+///
+/// # Errors
+/// [`NotShown`].
+pub fn change(subject: Subject, item: &Value, format: Format) -> Result<String, NotShown> {
+    match format {
+        Format::Json => Ok(format!("{}\n", json_text(&item.to_string()))),
+        Format::Yaml => Ok(format!("---\n{}", yaml(item)?)),
+        Format::Name => name(subject, item),
+        Format::Table | Format::Wide => {
+            let report: Report = parsed(subject.kind(), item)?;
+            Ok(text::line(&report))
+        }
+    }
+}
+
+/// The agent's status.
+///
+/// # Errors
+/// [`NotShown`].
+pub fn status(status: &Value, format: Format) -> Result<String, NotShown> {
+    match format {
+        Format::Json => Ok(pretty(status)),
+        Format::Yaml => yaml(status),
+        Format::Name => {
+            let status: AgentStatus = parsed("AgentStatus", status)?;
+            Ok(format!("agent/{}\n", terminal(&status.envelope.node)))
+        }
+        Format::Table | Format::Wide => {
+            let status: AgentStatus = parsed("AgentStatus", status)?;
+            Ok(status_table::status(&status))
+        }
+    }
+}
+
+fn whole(list: &Gathered) -> Value {
+    json!({ "schema": SCHEMA, "items": list.items, "continue": null, "generation": list.generation })
+}
+
+fn pretty(value: &Value) -> String {
+    format!("{}\n", json_text(&format!("{value:#}")))
+}
+
+fn yaml(value: &Value) -> Result<String, NotShown> {
+    let text = serde_saphyr::to_string(&harmless(value))
+        .map_err(|error| NotShown { kind: "the answer", reason: error.to_string() })?;
+    Ok(if text.ends_with('\n') { text } else { format!("{text}\n") })
+}
+
+/// The value with every text escaped for a terminal: YAML's own rules let too much through.
+fn harmless(value: &Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(terminal(text)),
+        Value::Array(items) => items.iter().map(harmless).collect(),
+        Value::Object(fields) => {
+            fields.iter().map(|(name, value)| (terminal(name), harmless(value))).collect()
+        }
+        other => other.clone(),
+    }
+}
+
+/// `finding/ID`, `listener/ID`, `connection/LISTENER-ID/ADDRESS/PORT`.
+fn name(subject: Subject, item: &Value) -> Result<String, NotShown> {
+    let text = |pointer: &str| match item.pointer(pointer) {
+        Some(Value::String(text)) => Ok(text.clone()),
+        Some(Value::Number(number)) => Ok(number.to_string()),
+        _ => Err(NotShown { kind: subject.kind(), reason: format!("{pointer} is missing") }),
+    };
+    let name = match subject {
+        Subject::Findings => format!("finding/{}", text("/id")?),
+        Subject::Listeners => format!("listener/{}", text("/id")?),
+        Subject::Connections => {
+            format!("connection/{}/{}/{}", text("/id")?, text("/remote/address")?, text("/remote/port")?)
+        }
+    };
+    Ok(format!("{}\n", terminal(&name)))
+}
+
+fn typed<T: DeserializeOwned>(subject: Subject, items: &[Value]) -> Result<Vec<T>, NotShown> {
+    items.iter().map(|item| parsed(subject.kind(), item)).collect()
+}
+
+fn parsed<T: DeserializeOwned>(kind: &'static str, item: &Value) -> Result<T, NotShown> {
+    T::deserialize(item).map_err(|error| NotShown { kind, reason: error.to_string() })
+}

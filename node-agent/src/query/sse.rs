@@ -1,0 +1,121 @@
+//! Server-sent events out of the pieces of a body, as the HTML standard reads them. A line without an end is bounded.
+
+/// Bytes of one event at most: an object has 16 KiB.
+const MAX_EVENT: usize = 256 * 1024;
+
+/// One event.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Event {
+    pub id: Option<String>,
+    /// `message` where the server names none.
+    pub name: String,
+    pub data: String,
+}
+
+/// Something is longer than any event of the agent.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("an event has more than {MAX_EVENT} bytes")]
+pub struct TooLong;
+
+/// Bytes that wait for their line's end, and the event that waits for its empty line.
+#[derive(Debug, Default)]
+pub struct Reader {
+    rest: Vec<u8>,
+    event: Event,
+    has_data: bool,
+}
+
+impl Reader {
+    /// The events that `piece` completes.
+    ///
+    /// # Errors
+    /// [`TooLong`].
+    pub fn read(&mut self, piece: &[u8]) -> Result<Vec<Event>, TooLong> {
+        let mut events = Vec::new();
+        self.rest.extend_from_slice(piece);
+        let whole = self.rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let left = self.rest.split_off(whole);
+        let lines = std::mem::replace(&mut self.rest, left);
+        for line in lines.split_inclusive(|byte| *byte == b'\n') {
+            let text = String::from_utf8_lossy(line);
+            events.extend(self.line(text.trim_end_matches(['\n', '\r'])));
+            if self.event.data.len() > MAX_EVENT {
+                return Err(TooLong);
+            }
+        }
+        if self.rest.len() > MAX_EVENT { Err(TooLong) } else { Ok(events) }
+    }
+
+    fn line(&mut self, line: &str) -> Option<Event> {
+        if line.is_empty() {
+            let event = std::mem::take(&mut self.event);
+            return std::mem::take(&mut self.has_data).then_some(event).map(Event::named);
+        }
+        let (field, value) = line.split_once(':').unwrap_or((line, ""));
+        let value = value.strip_prefix(' ').unwrap_or(value);
+        match field {
+            "id" => self.event.id = Some(value.to_owned()),
+            "event" => value.clone_into(&mut self.event.name),
+            "data" => {
+                if self.has_data {
+                    self.event.data.push('\n');
+                }
+                self.event.data.push_str(value);
+                self.has_data = true;
+            }
+            _ => {}
+        }
+        None
+    }
+}
+
+impl Event {
+    fn named(mut self) -> Self {
+        if self.name.is_empty() {
+            "message".clone_into(&mut self.name);
+        }
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Event, MAX_EVENT, Reader};
+    use proptest::prelude::*;
+
+    const STREAM: &str = "retry: 1000\n\nid: a-1\nevent: Finding\ndata: {\"x\":1}\n\n: alive\n\nevent:lost\r\ndata:{}\r\n\r\ndata: a\ndata: b\n\n";
+
+    fn event(id: Option<&str>, name: &str, data: &str) -> Event {
+        Event { id: id.map(ToOwned::to_owned), name: name.to_owned(), data: data.to_owned() }
+    }
+
+    proptest! {
+        #[test]
+        fn however_the_stream_is_cut_the_events_are_the_same(cuts in prop::collection::vec(0..STREAM.len(), 0..9)) {
+            let mut cuts = cuts;
+            cuts.sort_unstable();
+            let mut reader = Reader::default();
+            let mut events = Vec::new();
+            let mut from = 0;
+            for to in cuts.into_iter().chain([STREAM.len()]) {
+                events.extend(reader.read(&STREAM.as_bytes()[from..to]).expect("short"));
+                from = to;
+            }
+            let then = [
+                event(Some("a-1"), "Finding", "{\"x\":1}"),
+                event(None, "lost", "{}"),
+                event(None, "message", "a\nb"),
+            ];
+            prop_assert_eq!(events.as_slice(), then.as_slice());
+        }
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_refused() {
+        let mut reader = Reader::default();
+        let piece = vec![b'x'; MAX_EVENT / 2];
+        assert!(reader.read(&piece).is_ok());
+        assert!(reader.read(&piece).is_ok());
+        assert!(reader.read(&piece).is_err());
+    }
+}
