@@ -37,10 +37,12 @@ impl Server {
         let authority =
             uri.authority().filter(|_| plain && matches!(uri.path(), "" | "/") && uri.query().is_none());
         let authority = authority.filter(|authority| !authority.as_str().contains('@')).ok_or_else(bad)?;
-        Ok(Self::Tcp {
-            host: authority.host().to_owned(),
-            port: authority.port_u16().unwrap_or(DEFAULT_PORT),
-        })
+        let host = authority.host();
+        let port = match authority.as_str().strip_prefix(host) {
+            Some("") => DEFAULT_PORT,
+            _ => authority.port_u16().ok_or_else(bad)?,
+        };
+        if host.is_empty() { Err(bad()) } else { Ok(Self::Tcp { host: host.to_owned(), port }) }
     }
 
     /// What goes into the Host header.
