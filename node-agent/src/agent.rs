@@ -15,17 +15,17 @@ use crate::config::{AgentConfig, ListenAddress, MetadataSource, OutputConfig};
 use crate::engine::Engine;
 use crate::engine::identity::NetnsId;
 use crate::engine::input::{Input, NetnsFacts};
-use crate::engine::options::EngineOptions;
 use crate::pipeline::{Output, Pipeline, unknown_netns};
-use crate::sink::http::question::{Query, ReadModel, answer};
+use crate::sink::http::question::{Query, answer};
 use crate::sink::http::{Endpoint, Health, HttpState, api_router, serve, telemetry_router};
 use crate::sink::metrics::Metrics;
 use crate::sink::stdout::LineSink;
 use crate::sink::watch_log::WatchLog;
-use crate::source::kernel::{KernelHooks, KernelOptions, KernelRefusal, NetnsPrograms};
-use crate::source::netns::{self, HostNetns, NetnsActor, NetnsHandle, NetnsOptions};
-use crate::source::pods::file;
+use crate::source::kernel::{KernelHooks, KernelRefusal, NetnsPrograms};
+use crate::source::netns::{self, NetnsActor, NetnsHandle};
+use crate::source::pods::{SourceState, file};
 use crate::source::clock;
+use crate::wiring_options;
 
 /// Facts that may wait for the engine; a full queue makes the sources wait, and the rings in the kernel take the rest.
 const INPUT_QUEUE: usize = 4096;
@@ -41,6 +41,9 @@ const WATCH_LOG: usize = 4096;
 const DRAIN_EVERY: Duration = Duration::from_secs(1);
 /// How long the last lines may take at the end.
 const LAST_LINES: Duration = Duration::from_secs(2);
+
+/// A source's name and how it is doing.
+type SourceChange = (String, SourceState);
 
 /// Why the agent did not start or ended.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +69,7 @@ pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(started("signal handling"))?;
 
     let (mut kernel, programs) = load_kernel(&config)?;
-    let rings = kernel.as_mut().map(KernelHooks::take_rings);
+    let rings = kernel.as_mut().and_then(KernelHooks::take_rings);
     let (inputs, facts) = mpsc::channel(INPUT_QUEUE);
     let (queries, questions) = mpsc::channel(QUERY_QUEUE);
     let (sources, source_changes) = mpsc::channel(64);
@@ -90,7 +93,8 @@ pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
         Some(programs) => Box::new(Attach(programs)),
         None => Box::new(netns::OnlyLook),
     };
-    let netns = netns::start(netns_options(&config), actor, inputs).map_err(started("the netns thread"))?;
+    let options = wiring_options::netns(config.netns_dirs.clone(), config.include_host);
+    let netns = netns::start(options, actor, inputs).map_err(started("the netns thread"))?;
     health.live.store(true, Ordering::Relaxed);
 
     let mut station = Station { pipeline, netns, health, facts, questions, source_changes, recovering: None };
@@ -117,7 +121,7 @@ struct Station {
     health: Arc<Health>,
     facts: mpsc::Receiver<Input>,
     questions: mpsc::Receiver<Query>,
-    source_changes: mpsc::Receiver<file::SourceChange>,
+    source_changes: mpsc::Receiver<SourceChange>,
     /// Ticket of the scan that mends what was lost.
     recovering: Option<u64>,
 }
@@ -138,7 +142,7 @@ impl Station {
                 () = sleep(deadline) => self.pipeline.tick(),
                 _ = drain.tick() => self.drain(),
                 Some(query) = self.questions.recv() => self.reply(query),
-                Some(change) = self.source_changes.recv() => self.pipeline.source(&change.name, change.reason),
+                Some((name, state)) = self.source_changes.recv() => self.pipeline.source(&name, state.reason),
                 Ok(()) = progress.changed() => {
                     let now = *progress.borrow_and_update();
                     self.scanned(now);
@@ -174,9 +178,6 @@ impl Station {
     }
 
     fn reply(&mut self, query: Query) {
-        if matches!(query, Query::Metrics(_)) {
-            self.pipeline.measure();
-        }
         answer(query, &self.pipeline);
     }
 
@@ -214,7 +215,7 @@ fn load_kernel(config: &AgentConfig) -> Result<(Option<KernelHooks>, Option<Netn
     if config.scan_only {
         return Ok((None, None));
     }
-    let (hooks, programs) = KernelHooks::load(&KernelOptions::from(config))?;
+    let (hooks, programs) = KernelHooks::load(&wiring_options::kernel(config))?;
     Ok((Some(hooks), Some(programs)))
 }
 
@@ -225,7 +226,7 @@ fn pipeline(config: &AgentConfig, kernel: Option<KernelHooks>) -> Result<Pipelin
     let release = uname.release().to_string_lossy().into_owned();
     let node = config.node_name.clone().unwrap_or_else(|| uname.nodename().to_string_lossy().into_owned());
     Ok(Pipeline::new(
-        Engine::new(EngineOptions { traffic_drained: kernel.is_some(), ..EngineOptions::from(config) }),
+        Engine::new(wiring_options::engine(config, kernel.is_some())),
         kernel,
         Output { lines, config: OutputConfig { mode: config.output.mode, kinds: config.output.kinds.clone() } },
         Arc::new(WatchLog::new(clock::now().0, WATCH_LOG)),
@@ -235,21 +236,31 @@ fn pipeline(config: &AgentConfig, kernel: Option<KernelHooks>) -> Result<Pipelin
     ))
 }
 
-fn netns_options(config: &AgentConfig) -> NetnsOptions {
-    let host = if config.include_host { HostNetns::Scanned } else { HostNetns::FactsOnly };
-    NetnsOptions { dirs: config.netns_dirs.clone(), host, ..NetnsOptions::default() }
-}
-
 fn start_metadata(
     config: &AgentConfig,
     inputs: &mpsc::Sender<Input>,
-    sources: &mpsc::Sender<file::SourceChange>,
+    sources: &mpsc::Sender<SourceChange>,
 ) -> Vec<JoinHandle<()>> {
     let start = |source: &MetadataSource| {
         let MetadataSource::File(path) = source;
-        tokio::spawn(file::watch(path.clone(), inputs.clone(), sources.clone()))
+        let (status, states) = watch::channel(SourceState::default());
+        let name = format!("file={}", path.display());
+        [
+            tokio::spawn(file::watch(path.clone(), inputs.clone(), status)),
+            tokio::spawn(tell_states(name, states, sources.clone())),
+        ]
     };
-    config.metadata.iter().map(start).collect()
+    config.metadata.iter().flat_map(start).collect()
+}
+
+/// Passes every change of a source's state on, with its name.
+async fn tell_states(name: String, mut states: watch::Receiver<SourceState>, sources: mpsc::Sender<SourceChange>) {
+    while states.changed().await.is_ok() {
+        let state = states.borrow_and_update().clone();
+        if sources.send((name.clone(), state)).await.is_err() {
+            return;
+        }
+    }
 }
 
 async fn start_servers(

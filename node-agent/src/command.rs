@@ -8,37 +8,35 @@ use tracing_subscriber::EnvFilter;
 
 use crate::agent::{self, AgentError};
 use crate::args::{AgentArgs, Cli, Command};
-use crate::config::{AgentConfig, EXIT_WRONG_USE};
-use crate::{doctor, query, scan_once};
-
-/// This node does not allow it.
-pub const EXIT_REFUSED: u8 = 4;
-/// The agent could not start for another reason, or the answer is partial.
-pub const EXIT_PARTIAL: u8 = 3;
+use crate::config::AgentConfig;
+use crate::exit::Exit;
+use crate::query::console::Console;
+use crate::{doctor, query, scan};
 
 /// Runs what was typed.
 #[must_use]
 pub fn run(cli: Cli) -> ExitCode {
     log_to_stderr();
-    match cli.command {
+    let exit = match cli.command {
         Command::Agent(args) => run_agent(&args),
-        Command::Scan(args) => scan_once::run(&args),
+        Command::Scan(args) => scan::run(&args),
         Command::Doctor(args) => doctor::run(&args),
-        Command::Findings(args) => asked(query::findings(args)),
-        Command::Listeners(args) => asked(query::listeners(args)),
-        Command::Connections(args) => asked(query::connections(args)),
-        Command::Status(args) => asked(query::status(args)),
+        Command::Findings(args) => asked(query::findings(&args, &mut Console::standard())),
+        Command::Listeners(args) => asked(query::listeners(&args, &mut Console::standard())),
+        Command::Connections(args) => asked(query::connections(&args, &mut Console::standard())),
+        Command::Status(args) => asked(query::status(&args, &mut Console::standard())),
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "portolan", &mut io::stdout());
-            ExitCode::SUCCESS
+            Exit::Fine
         }
-    }
+    };
+    exit.into()
 }
 
-fn run_agent(args: &AgentArgs) -> ExitCode {
+fn run_agent(args: &AgentArgs) -> Exit {
     let config = match AgentConfig::load(args) {
         Ok(config) => config,
-        Err(error) => return fail(&error, EXIT_WRONG_USE),
+        Err(error) => return fail(&error, Exit::WrongUse),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let outcome = match runtime {
@@ -46,25 +44,25 @@ fn run_agent(args: &AgentArgs) -> ExitCode {
         Err(reason) => Err(AgentError::Start { what: "the runtime", reason }),
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error @ AgentError::Refused(_)) => fail(&error, EXIT_REFUSED),
-        Err(error @ AgentError::Address { .. }) => fail(&error, EXIT_WRONG_USE),
-        Err(error @ AgentError::Start { .. }) => fail(&error, EXIT_PARTIAL),
+        Ok(()) => Exit::Fine,
+        Err(error @ AgentError::Refused(_)) => fail(&error, Exit::Refused),
+        Err(error @ AgentError::Address { .. }) => fail(&error, Exit::WrongUse),
+        Err(error @ AgentError::Start { .. }) => fail(&error, Exit::Partial),
     }
 }
 
-fn asked(question: impl Future<Output = ExitCode>) -> ExitCode {
+fn asked(question: impl Future<Output = Exit>) -> Exit {
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(question),
-        Err(error) => fail(&error, EXIT_PARTIAL),
+        Err(error) => fail(&error, Exit::Partial),
     }
 }
 
 /// Says on stderr what went wrong.
 #[must_use]
-pub fn fail(error: &dyn std::error::Error, code: u8) -> ExitCode {
+pub fn fail(error: &dyn std::error::Error, exit: Exit) -> Exit {
     let _ = writeln!(io::stderr(), "portolan: {error}");
-    ExitCode::from(code)
+    exit
 }
 
 fn log_to_stderr() {

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::engine::Engine;
-use crate::engine::change::{Change, Finding, FindingState};
+use crate::engine::change::{Change, Connection, Finding, FindingState, Listener};
 use crate::engine::identity::{BootTime, NetnsId};
 use crate::engine::input::Input;
-use crate::sink::convert::Converter;
+use crate::sink::convert::{Converter, Wall};
+use crate::sink::http::question::ReadModel;
 use crate::sink::line::ndjson;
-use crate::sink::metrics::{ConnectionLabels, FindingLabels, ListenerLabels, MapLabel, Metrics, SourceLabel};
+use crate::sink::metrics::{ConnectionLabels, FindingLabels, KindLabel, ListenerLabels, MapLabel, Metrics, SourceLabel};
 use crate::sink::report::{AgentStatus, HookStatus, Limit, Report, SourceStatus};
 use crate::sink::stdout::{BLOCKED, CLOSED, LineSink};
 use crate::sink::text;
@@ -47,6 +48,8 @@ pub struct Pipeline {
     pub sources: BTreeMap<String, SourceState>,
     /// Totals of the kernel's loss counters that were told to the engine.
     told: BTreeMap<&'static str, u64>,
+    /// Losses whose scan is not done.
+    unrecovered: BTreeMap<&'static str, u64>,
 }
 
 impl Pipeline {
@@ -70,6 +73,7 @@ impl Pipeline {
             kernel_release,
             sources: BTreeMap::new(),
             told: BTreeMap::new(),
+            unrecovered: BTreeMap::new(),
         }
     }
 
@@ -99,7 +103,10 @@ impl Pipeline {
             let count = total.saturating_sub(*told);
             *told = total;
             if count > 0 {
-                needs_scan |= is_mended_by_scan(reason);
+                if is_mended_by_scan(reason) {
+                    needs_scan = true;
+                    *self.unrecovered.entry(reason).or_default() += count;
+                }
                 self.metrics.lost_total(reason, total);
                 self.apply(Input::Lost { reason, count, recovered: false });
             }
@@ -107,6 +114,25 @@ impl Pipeline {
         let converter = self.converter();
         self.output.lines.tell(|lost| loss_line(&converter, lost));
         needs_scan
+    }
+
+    /// The scan after a loss is done: the state is that of the kernel again.
+    pub fn recovered(&mut self) {
+        for (reason, count) in std::mem::take(&mut self.unrecovered) {
+            self.apply(Input::Lost { reason, count, recovered: true });
+        }
+    }
+
+    /// Counts what the kernel told.
+    pub fn count_event(&self, input: &Input) {
+        let kind = match input {
+            Input::SocketOpened(_) => "listener-opened",
+            Input::SocketClosed { .. } => "listener-closed",
+            Input::ConnectionOpened(_) => "connection-opened",
+            Input::ConnectionClosed(_) => "connection-closed",
+            _ => return,
+        };
+        self.metrics.kernel_events.get_or_create(&KindLabel { kind }).inc();
     }
 
     /// A source came up (`reason` is `None`) or went down.
@@ -124,7 +150,7 @@ impl Pipeline {
     #[must_use]
     pub fn converter(&self) -> Converter {
         let now = clock::now();
-        Converter { node: Arc::clone(&self.node), wall: clock::wall(), now }
+        Converter { node: Arc::clone(&self.node), wall: Wall { unix_ns_at_boot: clock::booted_at().as_nanos() }, now }
     }
 
     fn carry_out(&mut self, changes: &[Change], now: BootTime) {
@@ -199,7 +225,7 @@ impl Pipeline {
             kernel: self.kernel_release.clone(),
             hooks,
             sources: self.source_statuses(&converter),
-            namespaces: self.engine.counts().namespaces,
+            namespaces: self.engine.counts().netns,
             listeners: self.engine.listeners().count(),
             lost: self.lost_totals(),
             limits,
@@ -218,7 +244,7 @@ impl Pipeline {
 
     fn lost_totals(&self) -> BTreeMap<String, u64> {
         let mut lost: BTreeMap<String, u64> =
-            self.engine.lost().iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect();
+            self.engine.counts().totals.lost.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect();
         let counts = self.output.lines.counts();
         for (reason, count) in [(BLOCKED, &counts.blocked), (CLOSED, &counts.closed)] {
             let count = count.load(std::sync::atomic::Ordering::Relaxed);
@@ -248,13 +274,13 @@ impl Pipeline {
             let labels = ListenerLabels { protocol: protocol.as_str(), declaration: declaration.as_str() };
             metrics.listeners.get_or_create(&labels).set(i64::try_from(*count).unwrap_or(i64::MAX));
         }
-        for ((declaration, origin), total) in &counts.connections {
-            let labels = ConnectionLabels { declaration: declaration.as_str(), origin: origin.as_str() };
+        for ((declaration, origin), total) in &counts.totals.connections {
+            let labels = ConnectionLabels { declaration: declaration.as_str(), origin: origin.map_or("unknown", crate::engine::change::Origin::as_str) };
             let counter = metrics.connections.get_or_create(&labels);
             counter.inner().fetch_max(*total, std::sync::atomic::Ordering::Relaxed);
         }
-        metrics.namespaces.set(i64::try_from(counts.namespaces).unwrap_or(i64::MAX));
-        metrics.unattributed.inner().fetch_max(counts.unattributed, std::sync::atomic::Ordering::Relaxed);
+        metrics.namespaces.set(i64::try_from(counts.netns).unwrap_or(i64::MAX));
+        metrics.unattributed.inner().fetch_max(counts.totals.unattributed, std::sync::atomic::Ordering::Relaxed);
         for (name, state) in &self.sources {
             let labels = SourceLabel { source: name.clone() };
             metrics.source_up.get_or_create(&labels).set(i64::from(state.reason.is_none()));
@@ -295,5 +321,31 @@ fn kind(report: &Report) -> Kind {
         Report::Connection(_) => Kind::Connection,
         Report::Loss(_) => Kind::Loss,
         Report::AgentStatus(_) => Kind::Status,
+    }
+}
+
+impl ReadModel for Pipeline {
+    fn generation(&self) -> u64 {
+        self.engine.generation()
+    }
+
+    fn converter(&self) -> Converter {
+        Self::converter(self)
+    }
+
+    fn findings(&self) -> impl Iterator<Item = Arc<Finding>> {
+        self.engine.findings()
+    }
+
+    fn listeners(&self) -> impl Iterator<Item = Arc<Listener>> {
+        self.engine.listeners()
+    }
+
+    fn connections(&self) -> impl Iterator<Item = Arc<Connection>> {
+        self.engine.connections().map(Arc::clone)
+    }
+
+    fn status(&self) -> AgentStatus {
+        Self::status(self)
     }
 }

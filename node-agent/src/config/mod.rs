@@ -30,9 +30,6 @@ pub enum ConfigError {
     SameAddress { first: &'static str, second: &'static str, address: SocketAddr },
 }
 
-/// Exit code of a [`ConfigError`].
-pub const EXIT_WRONG_USE: u8 = 2;
-
 /// Where pods come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MetadataSource {
@@ -64,6 +61,10 @@ pub struct Caps {
     pub peers_per_port: u32,
     pub findings_per_pod: u32,
     pub connections: u32,
+    /// Bytes of the ring of listener records; a power of two, at least a page.
+    pub listener_ring_bytes: u32,
+    /// Bytes of the ring of connection records; likewise.
+    pub connection_ring_bytes: u32,
 }
 
 impl Default for Caps {

@@ -2,7 +2,164 @@
 //! fails; the same facts in any order end in the same state.
 #![forbid(unsafe_code)]
 
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+pub mod attribution;
 pub mod change;
+pub mod connection_table;
+pub mod counts;
+pub mod declaration;
+pub mod declared_ports;
+pub mod evaluate;
+pub mod finding_store;
+pub mod fingerprint;
 pub mod identity;
 pub mod input;
+pub mod intake;
+pub mod judge;
+pub mod message;
+pub mod netns_index;
+pub mod options;
+pub mod origin;
 pub mod pod;
+pub mod pod_index;
+pub mod port;
+pub mod socket_table;
+pub mod timers;
+pub mod traffic;
+pub mod view;
+
+use change::Change;
+use connection_table::ConnectionTable;
+use counts::Totals;
+use finding_store::FindingStore;
+use identity::{BootTime, PortId};
+use input::Input;
+use netns_index::NetnsIndex;
+use options::EngineOptions;
+use origin::AddressBook;
+use pod_index::{PodIndex, PodKey};
+use port::Port;
+use socket_table::SocketTable;
+use timers::{Timer, Timers};
+
+/// Sockets that are kept per port that is kept.
+const SOCKETS_PER_LISTENER: usize = 4;
+
+/// The state of one node, and the only place that decides.
+#[derive(Debug)]
+pub struct Engine {
+    options: EngineOptions,
+    sockets: SocketTable,
+    netns: NetnsIndex,
+    pods: PodIndex,
+    addresses: AddressBook,
+    ports: BTreeMap<PortId, Box<Port>>,
+    /// Ports that have no pod yet.
+    unattributed: BTreeSet<PortId>,
+    /// Ports without a socket whose last traffic is awaited.
+    closing: BTreeSet<PortId>,
+    /// Port of each printed id.
+    ids: HashMap<u64, PortId>,
+    findings: FindingStore,
+    connections: ConnectionTable,
+    timers: Timers,
+    totals: Totals,
+    /// Storms that began (true) or ended, not told yet.
+    storms: Vec<(PodKey, u64, bool)>,
+    /// Ports to judge again before the call ends.
+    dirty: BTreeSet<PortId>,
+    out: Vec<Change>,
+    generation: u64,
+    /// Peers that all ports keep together.
+    peers: usize,
+    last_drain: Option<BootTime>,
+}
+
+impl Engine {
+    #[must_use]
+    pub fn new(options: EngineOptions) -> Self {
+        Self {
+            sockets: SocketTable::new(options.max_listeners.saturating_mul(SOCKETS_PER_LISTENER)),
+            netns: NetnsIndex::default(),
+            pods: PodIndex::default(),
+            addresses: AddressBook::new(options.pod_ranges.clone(), options.node_ranges.clone()),
+            ports: BTreeMap::new(),
+            unattributed: BTreeSet::new(),
+            closing: BTreeSet::new(),
+            ids: HashMap::new(),
+            findings: FindingStore::default(),
+            connections: ConnectionTable::new(options.max_connections),
+            timers: Timers::default(),
+            totals: Totals::default(),
+            storms: Vec::new(),
+            dirty: BTreeSet::new(),
+            out: Vec::new(),
+            generation: 0,
+            peers: 0,
+            last_drain: None,
+            options,
+        }
+    }
+
+    /// Takes one fact in and says what it changed.
+    pub fn apply(&mut self, input: Input, now: BootTime) -> Vec<Change> {
+        match input {
+            Input::SocketOpened(opened) => self.socket_opened(opened, now),
+            Input::SocketClosed { netns, cookie, at } => self.socket_closed(netns, cookie, at, now),
+            Input::NetnsScanned(scan) => self.netns_scanned(scan, now),
+            Input::NetnsSeen(facts) => self.netns_seen(facts, now),
+            Input::NetnsGone { netns, at } => self.netns_gone(netns, at, now),
+            Input::Pods { source, pods } => self.pods_listed(source, pods, now),
+            Input::Traffic(drain) => self.traffic_drained(drain, now),
+            Input::ConnectionOpened(opened) => self.connection_opened(&opened),
+            Input::ConnectionClosed(closed) => self.connection_closed(&closed),
+            Input::Lost { reason, count, recovered } => self.lost(reason, count, recovered),
+        }
+        self.finish(now)
+    }
+
+    /// Does what is due by now.
+    pub fn tick(&mut self, now: BootTime) -> Vec<Change> {
+        while let Some(timer) = self.timers.pop_due(now) {
+            match timer {
+                Timer::Port(port) => self.judge(port, now),
+                Timer::Pod(pod) => self.check_declared_ports(pod, now),
+                Timer::Sweep => self.sweep(now),
+            }
+            self.tell_storms(now);
+        }
+        self.finish(now)
+    }
+
+    /// When `tick` has something to do next.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<BootTime> {
+        self.timers.next()
+    }
+
+    fn sweep(&mut self, now: BootTime) {
+        self.sockets.sweep(now);
+        self.netns.sweep(now);
+        let orphans = self.pods.sweep(now);
+        self.dirty.extend(orphans);
+    }
+
+    /// Settles what the call touched and hands the changes over.
+    fn finish(&mut self, now: BootTime) -> Vec<Change> {
+        while let Some(port) = self.dirty.pop_first() {
+            self.judge(port, now);
+            self.tell_storms(now);
+        }
+        let expiries = [self.sockets.next_expiry(), self.netns.next_expiry(), self.pods.next_expiry()];
+        let next = expiries.into_iter().flatten().min();
+        self.timers.set(Timer::Sweep, next);
+        std::mem::take(&mut self.out)
+    }
+
+    /// Says something that people see.
+    fn tell(&mut self, change: Change) {
+        self.generation = self.generation.saturating_add(1);
+        self.out.push(change);
+    }
+}

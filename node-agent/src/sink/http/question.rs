@@ -55,11 +55,11 @@ pub trait ReadModel {
     /// For objects written now.
     fn converter(&self) -> Converter;
     /// Open, suppressed, and lately resolved ones, in any order.
-    fn findings(&self) -> impl Iterator<Item = &Arc<change::Finding>>;
+    fn findings(&self) -> impl Iterator<Item = Arc<change::Finding>>;
     /// Open and lately closed ones, in any order.
-    fn listeners(&self) -> impl Iterator<Item = &Arc<change::Listener>>;
+    fn listeners(&self) -> impl Iterator<Item = Arc<change::Listener>>;
     /// In any order.
-    fn connections(&self) -> impl Iterator<Item = &Arc<change::Connection>>;
+    fn connections(&self) -> impl Iterator<Item = Arc<change::Connection>>;
     fn status(&self) -> report::AgentStatus;
 }
 
@@ -133,7 +133,7 @@ fn page<'a, E: 'a>(
         return ListAnswer::Unchanged(generation);
     }
     let limit = if list.limit == 0 { DEFAULT_LIMIT } else { list.limit.min(MAX_LIMIT) };
-    let mut matching: Vec<(String, &Arc<E>)> = items
+    let mut matching: Vec<(String, Arc<E>)> = items
         .filter(|item| list.filter.lets_through(&facts(item)))
         .map(|item| (key(item), item))
         .filter(|(key, _)| list.after.as_ref().is_none_or(|after| key > after))
@@ -144,7 +144,7 @@ fn page<'a, E: 'a>(
     let next = matching.last().filter(|_| more).map(|(key, _)| key.clone());
     ListAnswer::Page(report::List {
         schema: SCHEMA.to_owned(),
-        items: matching.into_iter().map(|(_, item)| convert(item)).collect(),
+        items: matching.iter().map(|(_, item)| convert(item)).collect(),
         r#continue: next,
         generation,
     })

@@ -1,0 +1,90 @@
+//! The open findings: what each is about, its code, and when it was last told.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+use super::change::FindingCode;
+use super::identity::{BootTime, PortId, Protocol};
+use super::pod_index::PodKey;
+
+/// A finding is told at most this often for new peers.
+pub const RETELL: Duration = Duration::from_secs(1);
+
+/// What a finding is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    Port(PortId),
+    Stale(PodKey, Protocol, NonZeroU16),
+    Storm(PodKey),
+}
+
+/// One open finding.
+#[derive(Clone, Copy, Debug)]
+pub struct FindingRecord {
+    pub subject: Subject,
+    pub code: FindingCode,
+    pub first_seen: BootTime,
+    pub told_at: BootTime,
+}
+
+/// What raising a finding did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Raised {
+    Opened,
+    Changed,
+    Same,
+}
+
+/// The open findings by their id.
+#[derive(Debug, Default)]
+pub struct FindingStore {
+    open: BTreeMap<u64, FindingRecord>,
+}
+
+impl FindingStore {
+    #[must_use]
+    pub fn get(&self, id: u64) -> Option<&FindingRecord> {
+        self.open.get(&id)
+    }
+
+    /// Opens a finding or changes its code.
+    pub fn raise(&mut self, id: u64, subject: Subject, code: FindingCode, first_seen: BootTime) -> Raised {
+        match self.open.get_mut(&id) {
+            Some(record) if record.code == code => Raised::Same,
+            Some(record) => {
+                record.code = code;
+                Raised::Changed
+            }
+            None => {
+                let record = FindingRecord { subject, code, first_seen, told_at: BootTime(0) };
+                self.open.insert(id, record);
+                Raised::Opened
+            }
+        }
+    }
+
+    pub fn tell(&mut self, id: u64, now: BootTime) {
+        if let Some(record) = self.open.get_mut(&id) {
+            record.told_at = now;
+        }
+    }
+
+    pub fn resolve(&mut self, id: u64) -> Option<FindingRecord> {
+        self.open.remove(&id)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (u64, &FindingRecord)> {
+        self.open.iter().map(|(id, record)| (*id, record))
+    }
+
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+}

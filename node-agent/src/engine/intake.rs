@@ -1,0 +1,306 @@
+//! How each kind of input changes the state; what follows from it is `judge`'s.
+
+use std::num::NonZeroU16;
+use std::sync::Arc;
+
+use super::Engine;
+use super::change::{Change, Connection, Loss};
+use super::fingerprint::{Owner, hex, port_id};
+use super::identity::{BootTime, NetnsId, PortId, Protocol, SocketCookie};
+use super::input::{
+    ConnectionClosed, ConnectionOpened, NetnsFacts, NetnsScan, OpenedSocket, PortDelta, TrafficDrain,
+};
+use super::origin::Serving;
+use super::pod::Pod;
+use super::port::{Face, Port};
+use super::socket_table::Served;
+use super::traffic::PeerLimits;
+
+impl Engine {
+    pub(super) fn socket_opened(&mut self, opened: OpenedSocket, now: BootTime) {
+        let netns = opened.port.netns;
+        let process = self.netns.entry(netns).share_process(opened.process);
+        let fact =
+            Served { at: opened.at, port: opened.port, address: opened.address, v6_only: opened.v6_only };
+        let Some(socket) = self.sockets.entry(opened.cookie) else {
+            self.refuse("engine-sockets-full");
+            return;
+        };
+        socket.open(fact, process);
+        self.settle_socket(opened.cookie, netns, now);
+    }
+
+    pub(super) fn socket_closed(
+        &mut self,
+        netns: NetnsId,
+        cookie: SocketCookie,
+        at: BootTime,
+        now: BootTime,
+    ) {
+        let Some(socket) = self.sockets.entry(cookie) else { return };
+        socket.close(at);
+        self.settle_socket(cookie, netns, now);
+    }
+
+    pub(super) fn netns_scanned(&mut self, scan: NetnsScan, now: BootTime) {
+        let netns = self.netns.entry(scan.netns);
+        netns.floor = netns.floor.max(scan.at);
+        let first = !netns.gone && !std::mem::replace(&mut netns.scanned, !netns.gone);
+        let known = self.ports_of(scan.netns);
+        let cookies: Vec<SocketCookie> = known
+            .iter()
+            .filter_map(|id| self.ports.get(id))
+            .flat_map(|port| port.sockets.iter().copied())
+            .collect();
+        for socket in scan.sockets {
+            let process = self.netns.entry(scan.netns).share_process(socket.process);
+            let fact =
+                Served { at: scan.at, port: socket.port, address: socket.address, v6_only: socket.v6_only };
+            let Some(entry) = self.sockets.entry(socket.cookie) else {
+                self.refuse("engine-sockets-full");
+                continue;
+            };
+            entry.list(fact, process);
+            self.settle_socket(socket.cookie, scan.netns, now);
+        }
+        for cookie in cookies {
+            self.settle_socket(cookie, scan.netns, now);
+        }
+        if first {
+            self.check_pods_of(scan.netns, now);
+        }
+    }
+
+    pub(super) fn netns_seen(&mut self, facts: NetnsFacts, now: BootTime) {
+        let id = facts.netns;
+        let Some(before) = self.netns.learn(facts) else { return };
+        if let Some(before) = before {
+            self.addresses.remove_netns(&before);
+        }
+        if let Some(facts) = self.netns.facts(id) {
+            self.addresses.add_netns(facts);
+            self.pods.learn_paths(id, &facts.paths);
+        }
+        self.dirty.extend(self.ports_of(id));
+        self.check_pods_of(id, now);
+    }
+
+    pub(super) fn netns_gone(&mut self, id: NetnsId, at: BootTime, now: BootTime) {
+        if self.netns.end(id, at, now)
+            && let Some(facts) = self.netns.facts(id)
+        {
+            self.addresses.remove_netns(facts);
+        }
+        for port in self.ports_of(id) {
+            let cookies: Vec<SocketCookie> =
+                self.ports.get(&port).map(|port| port.sockets.iter().copied().collect()).unwrap_or_default();
+            for cookie in cookies {
+                self.settle_socket(cookie, id, now);
+            }
+        }
+        self.check_pods_of(id, now);
+    }
+
+    pub(super) fn pods_listed(&mut self, source: &'static str, pods: Vec<Pod>, now: BootTime) {
+        let changes = self.pods.replace(source, pods, now);
+        for (key, before) in &changes.changed {
+            if let Some(before) = before {
+                self.addresses.remove_pod(*key, before);
+            }
+            let Some(record) = self.pods.get(*key) else { continue };
+            self.addresses.add_pod(*key, &record.pod);
+            self.dirty.extend(record.ports.iter().copied());
+            if let Some(netns) = self.pods.netns(*key, &self.netns) {
+                self.dirty.extend(self.ports_of(netns));
+            }
+        }
+        for key in &changes.departed {
+            let Some(record) = self.pods.get(*key) else { continue };
+            self.addresses.remove_pod(*key, &record.pod);
+            self.dirty.extend(record.ports.iter().copied());
+        }
+        if !changes.changed.is_empty() {
+            self.dirty.extend(self.unattributed.iter().copied());
+        }
+        for key in changes.changed.iter().map(|(key, _)| *key).chain(changes.departed) {
+            self.check_declared_ports(key, now);
+        }
+    }
+
+    pub(super) fn traffic_drained(&mut self, drain: TrafficDrain, now: BootTime) {
+        self.last_drain = self.last_drain.max(Some(drain.at));
+        for (id, delta) in &drain.ports {
+            self.count(*id, delta, drain.at, now);
+        }
+        self.dirty.extend(self.closing.iter().copied());
+    }
+
+    fn count(&mut self, id: PortId, delta: &PortDelta, at: BootTime, now: BootTime) {
+        if !self.make_room(id, now) {
+            return;
+        }
+        let Some(port) = self.ports.get_mut(&id) else { return };
+        let facts = self.netns.facts(id.netns).map(Arc::as_ref);
+        let serving = Serving { pod: port.pod, facts };
+        let (addresses, pods) = (&self.addresses, &self.pods);
+        let resolve = |peer| addresses.origin(peer, serving, pods);
+        let limits = PeerLimits {
+            per_listener: self.options.max_peers_per_listener,
+            left: self.options.max_peers.saturating_sub(self.peers),
+            hold: self.options.attribution_hold,
+        };
+        let kept = port.traffic.peer_count();
+        let reach = port.traffic.reach();
+        let by_origin = port.traffic.absorb(id.protocol, delta, at, limits, &resolve);
+        self.peers = self.peers.saturating_sub(kept).saturating_add(port.traffic.peer_count());
+        self.totals.count_connections(port.status, delta.connections, &by_origin);
+        let moved = reach != port.traffic.reach() || port.traffic.news || port.traffic.settle_at().is_some();
+        if moved || port.printed.is_none() {
+            self.dirty.insert(id);
+        }
+        self.generation = self.generation.saturating_add(1);
+    }
+
+    pub(super) fn connection_opened(&mut self, opened: &ConnectionOpened) {
+        self.record_connection(opened, None);
+    }
+
+    pub(super) fn connection_closed(&mut self, closed: &ConnectionClosed) {
+        self.record_connection(&closed.opened, Some(closed));
+    }
+
+    fn record_connection(&mut self, opened: &ConnectionOpened, closed: Option<&ConnectionClosed>) {
+        let port = self.ports.get(&opened.port);
+        let pod = port.and_then(|port| port.pod);
+        let facts = self.netns.facts(opened.port.netns).map(Arc::as_ref);
+        let (origin, reference) = self.addresses.origin(opened.remote.0, Serving { pod, facts }, &self.pods);
+        let unknown =
+            || port_id(Owner::Netns(opened.port.netns), opened.port.protocol, opened.port.port.get());
+        let connection = Arc::new(Connection {
+            listener_id: hex(port.filter(|port| port.id != 0).map_or_else(unknown, |port| port.id)),
+            port: opened.port,
+            local: opened.local,
+            remote: opened.remote,
+            origin,
+            reference: reference.map(|reference| reference.to_string()),
+            opened_at: opened.at,
+            closed_at: closed.map(|closed| closed.at),
+            bytes_in: closed.map_or(0, |closed| closed.bytes_in),
+            bytes_out: closed.map_or(0, |closed| closed.bytes_out),
+            pod: pod.and_then(|pod| self.pods.get(pod)).map(|record| (*record.reference).clone()),
+        });
+        if self.connections.record(opened.cookie, &connection) {
+            self.tell(Change::Connection(connection));
+        }
+    }
+
+    pub(super) fn lost(&mut self, reason: &'static str, count: u64, recovered: bool) {
+        if !recovered {
+            self.totals.lose(reason, count);
+        }
+        self.tell(Change::Loss(Loss { reason, count, recovered }));
+    }
+
+    /// Something did not fit: counted always, told the first time.
+    fn refuse(&mut self, reason: &'static str) {
+        if self.totals.lose(reason, 1) {
+            self.tell(Change::Loss(Loss { reason, count: 1, recovered: false }));
+        }
+    }
+
+    /// Brings a socket's port in line with what is now known of the socket.
+    fn settle_socket(&mut self, cookie: SocketCookie, netns: NetnsId, now: BootTime) {
+        let floor = self.netns.floor(netns);
+        let Some(socket) = self.sockets.get(cookie) else { return };
+        let (view, counted_in, ended) = (socket.view(floor), socket.counted_in, socket.ended_at(floor));
+        let next = view.map(|view| view.port);
+        if let Some(before) = counted_in.filter(|before| Some(*before) != next) {
+            self.leave(before, cookie, ended);
+        }
+        match view {
+            Some(view) => self.join(view.port, cookie, view.opened_at, now),
+            None => {
+                self.tell_short_lived(cookie, floor, ended, now);
+                self.sockets.bury(cookie, netns, now);
+            }
+        }
+    }
+
+    fn join(&mut self, id: PortId, cookie: SocketCookie, opened_at: Option<BootTime>, now: BootTime) {
+        if !self.make_room(id, now) {
+            return;
+        }
+        let floor = self.netns.floor(id.netns);
+        if let Some(socket) = self.sockets.get_mut(cookie) {
+            socket.counted_in = Some(id);
+            socket.told = socket.told.max(opened_at);
+        }
+        if let Some(port) = self.ports.get_mut(&id) {
+            port.sockets.insert(cookie);
+            let before = port.face.take();
+            port.refresh(floor, &self.sockets);
+            if self.closing.remove(&id) || port.face != before {
+                self.dirty.insert(id);
+            }
+        }
+    }
+
+    fn leave(&mut self, id: PortId, cookie: SocketCookie, ended: BootTime) {
+        let floor = self.netns.floor(id.netns);
+        if let Some(socket) = self.sockets.get_mut(cookie) {
+            socket.counted_in = None;
+        }
+        if let Some(port) = self.ports.get_mut(&id) {
+            port.sockets.remove(&cookie);
+            port.refresh(floor, &self.sockets);
+            if port.sockets.is_empty() {
+                port.closed_at = port.closed_at.max(Some(ended));
+                self.closing.insert(id);
+            }
+            self.dirty.insert(id);
+        }
+    }
+
+    /// A socket that came and went before it was looked at: its port opens and closes.
+    fn tell_short_lived(&mut self, cookie: SocketCookie, floor: BootTime, ended: BootTime, now: BootTime) {
+        let Some(socket) = self.sockets.get_mut(cookie) else { return };
+        let Some(view) = socket.short_lived(floor) else { return };
+        socket.told = view.opened_at;
+        let face = Face::of(&[(view, socket.process())], 0);
+        if !self.make_room(view.port, now) {
+            return;
+        }
+        let Some(port) = self.ports.get_mut(&view.port) else { return };
+        if !port.sockets.is_empty() || port.printed.is_some() {
+            return;
+        }
+        port.face = face;
+        port.closed_at = Some(ended);
+        self.closing.insert(view.port);
+        self.dirty.insert(view.port);
+    }
+
+    /// True if the port is kept, or was made; false if a cap forbids it.
+    fn make_room(&mut self, id: PortId, now: BootTime) -> bool {
+        if self.ports.contains_key(&id) {
+            return true;
+        }
+        let all = self.ports.len();
+        let netns = self.netns.entry(id.netns);
+        if all >= self.options.max_listeners || netns.ports >= self.options.max_listeners.div_ceil(2) {
+            self.refuse("engine-listeners-full");
+            return false;
+        }
+        netns.ports = netns.ports.saturating_add(1);
+        self.ports.insert(id, Box::new(Port::new(now)));
+        self.unattributed.insert(id);
+        true
+    }
+
+    /// The ports of one netns that are kept.
+    pub(super) fn ports_of(&self, netns: NetnsId) -> Vec<PortId> {
+        let from = PortId { netns, protocol: Protocol::Tcp, port: NonZeroU16::MIN };
+        let to = PortId { netns, protocol: Protocol::Sctp, port: NonZeroU16::MAX };
+        self.ports.range(from..=to).map(|(id, _)| *id).collect()
+    }
+}

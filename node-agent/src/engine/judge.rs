@@ -1,0 +1,324 @@
+//! The one place that looks at a port and decides what to say of it. It depends on the state alone, not on what led
+//! there: that is why the order of inputs does not matter.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Engine;
+use super::attribution::{Attribution, attribute, container, is_ephemeral};
+use super::change::{Change, DeclarationStatus, FindingCode, ListenerState};
+use super::declaration;
+use super::evaluate::{Facts, PodFact, exposure, verdict};
+use super::finding_store::{RETELL, Raised, Subject};
+use super::fingerprint::{Owner, port_id};
+use super::identity::{BootTime, PortId, Protocol};
+use super::options::RecordMode;
+use super::origin::Serving;
+use super::port::{Face, Port};
+use super::timers::Timer;
+
+/// An ephemeral UDP port is looked at again after this long.
+const EPHEMERAL_PROOF: Duration = Duration::from_secs(5);
+/// Peers that make an ephemeral UDP port a server.
+const EPHEMERAL_PEERS: usize = 2;
+/// How long a close waits for its last traffic.
+const LAST_TRAFFIC: Duration = Duration::from_secs(3);
+
+/// What is to happen to a port after it was judged.
+enum Fate {
+    /// Keep it, and look again then.
+    Keep(Option<BootTime>),
+    Drop,
+}
+
+impl Engine {
+    pub(super) fn judge(&mut self, id: PortId, now: BootTime) {
+        let Some(mut port) = self.ports.remove(&id) else { return };
+        self.attribute_port(id, &mut port);
+        self.settle_origins(id, &mut port, now);
+        match self.decide(id, &mut port, now) {
+            Fate::Keep(again) => {
+                let again = again.into_iter().chain(port.traffic.settle_at()).min();
+                self.timers.set(Timer::Port(id), again);
+                self.ports.insert(id, port);
+            }
+            Fate::Drop => self.release(id, &port),
+        }
+    }
+
+    fn decide(&mut self, id: PortId, port: &mut Port, now: BootTime) -> Fate {
+        let hold = port.heard_at.after(self.options.attribution_hold);
+        let Some(face) = port.face.clone() else {
+            return if now < hold { Fate::Keep(Some(hold)) } else { Fate::Drop };
+        };
+        if self.is_ignored(id, port) {
+            return if port.sockets.is_empty() { Fate::Drop } else { Fate::Keep(None) };
+        }
+        self.watch(id, port);
+        if self.is_candidate(id, port, &face) {
+            return if port.sockets.is_empty() { Fate::Drop } else { Fate::Keep(None) };
+        }
+        if port.printed.is_none() && port.pod.is_none() && !self.netns.is_host(id.netns) && now < hold {
+            return Fate::Keep(Some(hold));
+        }
+        let news = self.print(id, port);
+        self.check_declared_port(id, port, now);
+        if port.sockets.is_empty() {
+            return self.close(id, port, now);
+        }
+        Fate::Keep(self.judge_finding(id, port, &face, news, now))
+    }
+
+    /// The node's own sockets are nobody's, unless asked for.
+    fn is_ignored(&self, id: PortId, port: &Port) -> bool {
+        port.pod.is_none() && self.netns.is_host(id.netns) && !self.options.include_host
+    }
+
+    /// An explicit bind to an ephemeral UDP port is mostly a client: it counts once it stayed and several peers sent to it.
+    fn is_candidate(&self, id: PortId, port: &mut Port, face: &Face) -> bool {
+        let Some(facts) = self.netns.facts(id.netns) else { return false };
+        let (first, last) = facts.ephemeral_ports;
+        let ephemeral = id.protocol == Protocol::Udp && (first..=last).contains(&id.port.get());
+        if !ephemeral || port.serves || port.status == DeclarationStatus::Declared {
+            return false;
+        }
+        let stayed = face.scanned_at.is_some_and(|at| at >= face.first_at.after(EPHEMERAL_PROOF));
+        port.serves = stayed && port.traffic.peer_count() >= EPHEMERAL_PEERS;
+        !port.serves
+    }
+
+    fn attribute_port(&mut self, id: PortId, port: &mut Port) {
+        let facts = self.netns.facts(id.netns).map(Arc::as_ref);
+        let process = port.face.as_ref().and_then(|face| face.process.as_deref());
+        let mut found = attribute(&self.pods, facts, process);
+        if found.is_none() {
+            // A pod that was deleted keeps its name here until it is forgotten.
+            found = port
+                .pod
+                .filter(|pod| self.pods.get(*pod).is_some_and(|record| record.departed.is_some()))
+                .map(|pod| Attribution { pod, main_netns: true });
+        }
+        let pod = found.map(|found| found.pod);
+        let next = self.name(id, found);
+        if port.id != next && port.id != 0 && port.printed.is_some() {
+            self.withdraw(id, port);
+        }
+        if port.pod != pod {
+            self.move_port(id, port, pod);
+        }
+        port.id = next;
+        let record = pod.and_then(|pod| self.pods.get(pod));
+        port.status = match record {
+            None => DeclarationStatus::Unknown,
+            Some(record) if declaration::is_declared(&record.pod, id.protocol, id.port) => {
+                DeclarationStatus::Declared
+            }
+            Some(_) => DeclarationStatus::Undeclared,
+        };
+    }
+
+    fn name(&self, id: PortId, found: Option<Attribution>) -> u64 {
+        let record = found.and_then(|found| Some((found.main_netns, self.pods.get(found.pod)?)));
+        let owner = match record {
+            None => Owner::Netns(id.netns),
+            Some((true, record)) => Owner::Pod(&record.pod.uid),
+            Some((false, record)) => Owner::PodNetns(&record.pod.uid, id.netns),
+        };
+        port_id(owner, id.protocol, id.port.get())
+    }
+
+    fn move_port(&mut self, id: PortId, port: &mut Port, pod: Option<super::pod_index::PodKey>) {
+        if let Some(before) = port.pod {
+            self.enrol(before, id, false);
+            if let Some(record) = self.pods.get_mut(before) {
+                record.ports.remove(&id);
+            }
+        }
+        let first = port.pod.is_none();
+        port.pod = pod;
+        let Some(pod) = pod else {
+            self.unattributed.insert(id);
+            return;
+        };
+        self.unattributed.remove(&id);
+        if let Some(record) = self.pods.get_mut(pod) {
+            record.ports.insert(id);
+        }
+        if first {
+            let serving = Serving { pod: port.pod, facts: self.netns.facts(id.netns).map(Arc::as_ref) };
+            let resolve = |peer| self.addresses.origin(peer, serving, &self.pods);
+            port.traffic.resolve_again(id.protocol, &resolve);
+        }
+    }
+
+    fn settle_origins(&mut self, id: PortId, port: &mut Port, now: BootTime) {
+        let serving = Serving { pod: port.pod, facts: self.netns.facts(id.netns).map(Arc::as_ref) };
+        let resolve = |peer| self.addresses.origin(peer, serving, &self.pods);
+        port.traffic.settle(id.protocol, now, self.options.attribution_hold, &resolve);
+    }
+
+    fn watch(&mut self, id: PortId, port: &mut Port) {
+        if !port.watched {
+            port.watched = true;
+            self.out.push(Change::Watch(id));
+        }
+        let on = match self.options.record {
+            RecordMode::All => true,
+            RecordMode::None => false,
+            RecordMode::Undeclared => port.status == DeclarationStatus::Undeclared,
+        };
+        if port.recording != on {
+            port.recording = on;
+            self.out.push(Change::Record { port: id, on });
+        }
+    }
+
+    /// Prints the listener if it differs from what was printed; true if it did.
+    fn print(&mut self, id: PortId, port: &mut Port) -> bool {
+        let pod = port.pod.and_then(|pod| self.pods.get(pod)).map(|record| Arc::clone(&record.pod));
+        let process = port.face.as_ref().and_then(|face| face.process.as_deref());
+        let declaring =
+            pod.as_deref().map(|pod| declaration::declaring(pod, id.protocol, id.port)).unwrap_or_default();
+        let container = pod.as_deref().and_then(|pod| container(pod, process, &declaring));
+        let declared_by: Vec<String> = declaring.iter().map(|container| container.name.clone()).collect();
+        let mark = port.mark(container.map(|container| container.name.as_str()), &declared_by);
+        // A close is one line of its own: what it changes is not printed before it.
+        if port.printed == Some(mark) || (port.printed.is_some() && port.sockets.is_empty()) {
+            return false;
+        }
+        if port.printed.is_none() && port.pod.is_none() && !self.netns.is_host(id.netns) {
+            self.totals.unattributed = self.totals.unattributed.saturating_add(1);
+        }
+        port.printed = Some(mark);
+        self.ids.insert(port.id, id);
+        let listener = self.render_listener(id, port, ListenerState::Open);
+        self.tell(Change::Listener(Arc::new(listener)));
+        true
+    }
+
+    fn close(&mut self, id: PortId, port: &Port, now: BootTime) -> Fate {
+        let closed_at = port.closed_at.unwrap_or(now);
+        let drained = self.last_drain.is_some_and(|drain| drain >= closed_at);
+        let patience = closed_at.after(LAST_TRAFFIC);
+        if self.options.traffic_drained && !drained && now < patience {
+            return Fate::Keep(Some(patience));
+        }
+        if let Some(face) = &port.face
+            && face.opened_at.is_some_and(|opened| closed_at.since(opened) < self.options.grace)
+        {
+            self.totals.short_lived = self.totals.short_lived.saturating_add(1);
+        }
+        self.withdraw(id, port);
+        Fate::Drop
+    }
+
+    /// Ends what was told under the port's present id.
+    fn withdraw(&mut self, id: PortId, port: &Port) {
+        self.resolve_port_finding(id, port);
+        let listener = self.render_listener(id, port, ListenerState::Closed);
+        self.tell(Change::Listener(Arc::new(listener)));
+        if self.ids.get(&port.id) == Some(&id) {
+            self.ids.remove(&port.id);
+        }
+    }
+
+    fn release(&mut self, id: PortId, port: &Port) {
+        self.timers.set(Timer::Port(id), None);
+        self.unattributed.remove(&id);
+        self.closing.remove(&id);
+        self.peers = self.peers.saturating_sub(port.traffic.peer_count());
+        let netns = self.netns.entry(id.netns);
+        netns.ports = netns.ports.saturating_sub(1);
+        if let Some(pod) = port.pod {
+            self.enrol(pod, id, false);
+            if let Some(record) = self.pods.get_mut(pod) {
+                record.ports.remove(&id);
+            }
+        }
+        if port.recording {
+            self.out.push(Change::Record { port: id, on: false });
+        }
+        if port.watched {
+            self.out.push(Change::Unwatch(id));
+        }
+    }
+
+    /// Opens, changes or resolves the port's finding; says when to look again.
+    fn judge_finding(
+        &mut self,
+        id: PortId,
+        port: &mut Port,
+        face: &Face,
+        news: bool,
+        now: BootTime,
+    ) -> Option<BootTime> {
+        let code = self.code(id, port, face);
+        let open = self.port_finding(id, port.id);
+        let stormed = port.pod.and_then(|pod| self.pods.get(pod)).is_some_and(|r| r.undeclared.contains(&id));
+        let due = face.first_at.after(self.options.grace);
+        if code.is_some() && !open && !stormed && now < due {
+            return Some(due);
+        }
+        if let Some(pod) = port.pod {
+            self.enrol(pod, id, code.is_some());
+        }
+        let storm = port.pod.and_then(|pod| self.pods.get(pod)).is_some_and(|record| record.storm);
+        let Some(code) = code.filter(|_| !storm) else {
+            self.resolve_port_finding(id, port);
+            return None;
+        };
+        let raised = self.findings.raise(port.id, Subject::Port(id), code, face.first_at);
+        let told_at = self.findings.get(port.id).map_or(now, |record| record.told_at);
+        if raised == Raised::Same && !news {
+            if !port.traffic.news {
+                return None;
+            }
+            if now < told_at.after(RETELL) {
+                return Some(told_at.after(RETELL));
+            }
+        }
+        port.traffic.news = false;
+        self.findings.tell(port.id, now);
+        if let Some(finding) = self.render_port_finding(id, port, now) {
+            self.tell(Change::Finding(Arc::new(finding)));
+        }
+        None
+    }
+
+    /// The verdict on a port as it stands.
+    fn code(&self, id: PortId, port: &Port, face: &Face) -> Option<FindingCode> {
+        let host = self.netns.is_host(id.netns);
+        let record = port.pod.and_then(|pod| self.pods.get(pod));
+        let pod = match record {
+            Some(record) if record.departed.is_some() => PodFact::Departed,
+            Some(_) => PodFact::Known,
+            None if host => PodFact::Host,
+            None => PodFact::Unknown,
+        };
+        let process = face.process.as_deref();
+        let container = record.and_then(|record| container(&record.pod, process, &[]));
+        verdict(&Facts {
+            pod,
+            declaration: port.status,
+            exposure: exposure(&face.addresses, host),
+            reach: port.traffic.reach(),
+            ephemeral: is_ephemeral(container, process),
+        })
+    }
+
+    fn port_finding(&self, id: PortId, finding: u64) -> bool {
+        self.findings.get(finding).is_some_and(|record| record.subject == Subject::Port(id))
+    }
+
+    fn resolve_port_finding(&mut self, id: PortId, port: &Port) {
+        if !self.port_finding(id, port.id) {
+            return;
+        }
+        let finding = self.render_port_finding(id, port, BootTime(0));
+        self.findings.resolve(port.id);
+        if let Some(mut finding) = finding {
+            finding.state = super::change::FindingState::Resolved;
+            self.tell(Change::Finding(Arc::new(finding)));
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Where a peer is, told by its address: the pod itself, the node, another pod, or outside. An address that could be a
+//! pod's is never called external.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::change::Origin;
+use super::identity::NetnsId;
+use super::input::NetnsFacts;
+use super::pod::Pod;
+use super::pod_index::{PodIndex, PodKey};
+
+/// Addresses of one netns that are looked at: a hostile pod may add any number to its own.
+const MAX_ADDRESSES: usize = 256;
+
+/// Whose address something is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum AddressOwner {
+    Pod(PodKey),
+    Netns(NetnsId),
+}
+
+/// For whom an origin is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Serving<'a> {
+    pub pod: Option<PodKey>,
+    pub facts: Option<&'a NetnsFacts>,
+}
+
+/// All known addresses.
+#[derive(Debug, Default)]
+pub struct AddressBook {
+    owners: HashMap<IpAddr, BTreeSet<AddressOwner>>,
+    node: BTreeSet<IpAddr>,
+    /// Subnets of pod interfaces, with how many interfaces are in each.
+    subnets: HashMap<IpNet, usize>,
+    /// Prefix lengths in use, longest irrelevant: (is IPv6, length) with the number of subnets.
+    lengths: BTreeMap<(bool, u8), usize>,
+    pod_ranges: Vec<IpNet>,
+    node_ranges: Vec<IpNet>,
+}
+
+impl AddressBook {
+    #[must_use]
+    pub fn new(pod_ranges: Vec<IpNet>, node_ranges: Vec<IpNet>) -> Self {
+        Self { pod_ranges, node_ranges, ..Self::default() }
+    }
+
+    pub fn add_pod(&mut self, key: PodKey, pod: &Pod) {
+        if !pod.host_network {
+            for address in pod.addresses.iter().take(MAX_ADDRESSES) {
+                self.owners.entry(*address).or_default().insert(AddressOwner::Pod(key));
+            }
+        }
+    }
+
+    pub fn remove_pod(&mut self, key: PodKey, pod: &Pod) {
+        for address in pod.addresses.iter().take(MAX_ADDRESSES) {
+            self.disown(*address, AddressOwner::Pod(key));
+        }
+    }
+
+    pub fn add_netns(&mut self, facts: &NetnsFacts) {
+        for net in reachable(facts) {
+            if facts.is_host {
+                self.node.insert(net.addr());
+                continue;
+            }
+            self.owners.entry(net.addr()).or_default().insert(AddressOwner::Netns(facts.netns));
+            if net.prefix_len() != net.max_prefix_len() && net.prefix_len() != 0 {
+                let subnet = net.trunc();
+                let users = self.subnets.entry(subnet).or_default();
+                *users += 1;
+                if *users == 1 {
+                    *self.lengths.entry((subnet.addr().is_ipv6(), subnet.prefix_len())).or_default() += 1;
+                }
+            }
+        }
+    }
+
+    pub fn remove_netns(&mut self, facts: &NetnsFacts) {
+        for net in reachable(facts) {
+            if facts.is_host {
+                self.node.remove(&net.addr());
+                continue;
+            }
+            self.disown(net.addr(), AddressOwner::Netns(facts.netns));
+            let subnet = net.trunc();
+            let Some(users) = self.subnets.get_mut(&subnet) else { continue };
+            *users = users.saturating_sub(1);
+            if *users == 0 {
+                self.subnets.remove(&subnet);
+                self.forget_length(subnet);
+            }
+        }
+    }
+
+    /// Where a peer is, and its pod's name where that is known.
+    #[must_use]
+    pub fn origin(&self, peer: IpAddr, serving: Serving<'_>, pods: &PodIndex) -> (Origin, Option<Arc<str>>) {
+        let host = serving.facts.is_some_and(|facts| facts.is_host);
+        let own =
+            |facts: &NetnsFacts| facts.addresses.iter().take(MAX_ADDRESSES).any(|net| net.addr() == peer);
+        if !host && (peer.is_loopback() || serving.facts.is_some_and(own)) {
+            return (Origin::SamePod, None);
+        }
+        if peer.is_loopback() || self.is_node(peer) {
+            return (Origin::Node, None);
+        }
+        if let Some(owners) = self.owners.get(&peer) {
+            return self.owned(owners, serving, pods);
+        }
+        let ranged = self.pod_ranges.iter().any(|range| range.contains(&peer));
+        if ranged || self.in_subnet(peer) {
+            return (Origin::Pod, None);
+        }
+        (Origin::External, None)
+    }
+
+    fn owned(
+        &self,
+        owners: &BTreeSet<AddressOwner>,
+        serving: Serving<'_>,
+        pods: &PodIndex,
+    ) -> (Origin, Option<Arc<str>>) {
+        let found: BTreeSet<PodKey> = owners.iter().filter_map(|owner| self.pod_of(*owner, pods)).collect();
+        let mut found = found.into_iter();
+        match (found.next(), found.next()) {
+            (Some(pod), None) if serving.pod == Some(pod) => (Origin::SamePod, None),
+            (Some(pod), None) => (Origin::Pod, pods.get(pod).map(|record| Arc::clone(&record.label))),
+            // Two pods claim the address, or a netns whose pod is not known: a pod, but which one is not said.
+            _ => (Origin::Pod, None),
+        }
+    }
+
+    fn pod_of(&self, owner: AddressOwner, pods: &PodIndex) -> Option<PodKey> {
+        match owner {
+            AddressOwner::Pod(key) => Some(key),
+            AddressOwner::Netns(netns) => pods.in_netns(netns),
+        }
+    }
+
+    fn is_node(&self, peer: IpAddr) -> bool {
+        self.node.contains(&peer) || self.node_ranges.iter().any(|range| range.contains(&peer))
+    }
+
+    fn in_subnet(&self, peer: IpAddr) -> bool {
+        self.lengths.keys().filter(|(v6, _)| *v6 == peer.is_ipv6()).any(|(_, length)| {
+            IpNet::new(peer, *length).is_ok_and(|net| self.subnets.contains_key(&net.trunc()))
+        })
+    }
+
+    fn disown(&mut self, address: IpAddr, owner: AddressOwner) {
+        if let Some(owners) = self.owners.get_mut(&address) {
+            owners.remove(&owner);
+            if owners.is_empty() {
+                self.owners.remove(&address);
+            }
+        }
+    }
+
+    fn forget_length(&mut self, subnet: IpNet) {
+        let key = (subnet.addr().is_ipv6(), subnet.prefix_len());
+        if let Some(count) = self.lengths.get_mut(&key) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.lengths.remove(&key);
+            }
+        }
+    }
+}
+
+fn reachable(facts: &NetnsFacts) -> impl Iterator<Item = &IpNet> {
+    facts.addresses.iter().take(MAX_ADDRESSES).filter(|net| !net.addr().is_loopback())
+}

@@ -1,0 +1,126 @@
+//! One port of one netns inside the engine: its sockets, what they amount to, and what was told about it.
+
+use std::collections::BTreeSet;
+use std::hash::{Hash, Hasher};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::change::DeclarationStatus;
+use super::fingerprint::Fnv;
+use super::identity::{BootTime, SocketCookie};
+use super::input::Process;
+use super::pod_index::PodKey;
+use super::socket_table::{SocketTable, SocketView};
+use super::traffic::PortTraffic;
+
+/// Sockets of one port that are looked at; a group may have thousands, all alike.
+const MAX_LOOKED_AT: usize = 256;
+/// Addresses of one port that are kept.
+const MAX_ADDRESSES: usize = 64;
+
+/// What the sockets of a port look like from outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Face {
+    pub addresses: Vec<IpAddr>,
+    pub v6_only: bool,
+    pub process: Option<Arc<Process>>,
+    pub opened_at: Option<BootTime>,
+    pub first_at: BootTime,
+    pub scanned_at: Option<BootTime>,
+    pub sockets: usize,
+}
+
+/// One port.
+#[derive(Debug)]
+pub struct Port {
+    pub sockets: BTreeSet<SocketCookie>,
+    /// `None` while only traffic is known of it.
+    pub face: Option<Face>,
+    pub pod: Option<PodKey>,
+    pub id: u64,
+    pub status: DeclarationStatus,
+    /// Mark of what was last printed; `None` if nothing was.
+    pub printed: Option<u64>,
+    /// When the last socket ended.
+    pub closed_at: Option<BootTime>,
+    /// When the engine first heard of it.
+    pub heard_at: BootTime,
+    pub watched: bool,
+    pub recording: bool,
+    /// An ephemeral UDP port that proved to be a server.
+    pub serves: bool,
+    pub traffic: PortTraffic,
+}
+
+impl Port {
+    #[must_use]
+    pub fn new(now: BootTime) -> Self {
+        Self {
+            sockets: BTreeSet::new(),
+            face: None,
+            pod: None,
+            id: 0,
+            status: DeclarationStatus::Unknown,
+            printed: None,
+            closed_at: None,
+            heard_at: now,
+            watched: false,
+            recording: false,
+            serves: false,
+            traffic: PortTraffic::default(),
+        }
+    }
+
+    /// Looks at the sockets again; keeps the last face when none is left.
+    pub fn refresh(&mut self, floor: BootTime, table: &SocketTable) {
+        let looked_at = self.sockets.iter().take(MAX_LOOKED_AT).filter_map(|cookie| {
+            let socket = table.get(*cookie)?;
+            Some((socket.view(floor)?, socket.process()))
+        });
+        let views: Vec<(SocketView, Option<&Arc<Process>>)> = looked_at.collect();
+        if let Some(face) = Face::of(&views, self.sockets.len()) {
+            self.face = Some(face);
+            self.closed_at = None;
+        }
+    }
+
+    /// A mark of all that makes a listener worth printing again.
+    #[must_use]
+    pub fn mark(&self, container: Option<&str>, declared_by: &[String]) -> u64 {
+        let mut fnv = Fnv::default();
+        if let Some(face) = &self.face {
+            face.addresses.hash(&mut fnv);
+            face.v6_only.hash(&mut fnv);
+            let process = face.process.as_ref().map(|p| (p.pid, &p.name, &p.executable));
+            process.hash(&mut fnv);
+        }
+        self.pod.hash(&mut fnv);
+        self.status.hash(&mut fnv);
+        container.hash(&mut fnv);
+        declared_by.hash(&mut fnv);
+        fnv.finish()
+    }
+}
+
+impl Face {
+    /// What these sockets amount to; `None` for none.
+    #[must_use]
+    pub fn of(views: &[(SocketView, Option<&Arc<Process>>)], sockets: usize) -> Option<Self> {
+        let first_at = views.iter().map(|(view, _)| view.first_at).min()?;
+        let mut addresses: Vec<IpAddr> = views.iter().map(|(view, _)| view.address).collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        addresses.truncate(MAX_ADDRESSES);
+        addresses.shrink_to_fit();
+        let opened: Option<Vec<BootTime>> = views.iter().map(|(view, _)| view.opened_at).collect();
+        Some(Self {
+            addresses,
+            v6_only: views.iter().all(|(view, _)| view.address.is_ipv6() && view.v6_only == Some(true)),
+            process: views.iter().find_map(|(_, process)| process.cloned()),
+            opened_at: opened.and_then(|times| times.into_iter().min()),
+            first_at,
+            scanned_at: views.iter().filter_map(|(view, _)| view.scanned_at).max(),
+            sockets,
+        })
+    }
+}

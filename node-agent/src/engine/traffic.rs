@@ -1,0 +1,309 @@
+//! Traffic of one port: exact totals, and its busiest peers within the caps. What a cap leaves out is said as
+//! `truncated`; how far traffic ever came from is kept apart from the list, so that eviction cannot lower a verdict.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::change::{Origin, Peer, Traffic};
+use super::identity::{BootTime, Protocol};
+use super::input::{PeerDelta, PortDelta};
+
+/// From how far traffic that was served came; ordered from nothing to worst.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reach {
+    #[default]
+    Nothing,
+    /// The pod itself or its node.
+    Node,
+    InCluster,
+    External,
+}
+
+/// Counters of one peer.
+#[derive(Clone, Debug)]
+struct PeerCount {
+    address: IpAddr,
+    origin: Origin,
+    /// The origin may still turn out better: a pod that was made a moment ago is not known yet.
+    settled: bool,
+    reference: Option<Arc<str>>,
+    attempts: u64,
+    connections: u64,
+    packets: u64,
+    bytes: u64,
+    first_seen: BootTime,
+    counted_at: BootTime,
+    last_seen: BootTime,
+}
+
+/// What bounds the peers, and how long an origin stays open to better knowledge.
+#[derive(Clone, Copy, Debug)]
+pub struct PeerLimits {
+    pub per_listener: usize,
+    /// How many more all listeners together may take.
+    pub left: usize,
+    pub hold: Duration,
+}
+
+/// Tells where an address is.
+pub type Resolve<'a> = &'a dyn Fn(IpAddr) -> (Origin, Option<Arc<str>>);
+
+/// Traffic of one port.
+#[derive(Clone, Debug, Default)]
+pub struct PortTraffic {
+    attempts: u64,
+    connections: u64,
+    packets: u64,
+    bytes: u64,
+    last_seen: Option<BootTime>,
+    /// Sorted by address.
+    peers: Vec<PeerCount>,
+    truncated: bool,
+    reach: Reach,
+    /// A peer came in that no report has named yet.
+    pub news: bool,
+    settle_at: Option<BootTime>,
+}
+
+impl PortTraffic {
+    /// Adds what one drain brought. Returns the new connections by origin.
+    pub fn absorb(
+        &mut self,
+        protocol: Protocol,
+        delta: &PortDelta,
+        at: BootTime,
+        limits: PeerLimits,
+        resolve: Resolve<'_>,
+    ) -> Vec<(Origin, u64)> {
+        self.attempts = self.attempts.saturating_add(delta.attempts);
+        self.connections = self.connections.saturating_add(delta.connections);
+        self.packets = self.packets.saturating_add(delta.packets);
+        self.bytes = self.bytes.saturating_add(delta.bytes);
+        self.last_seen = self.last_seen.max(Some(at));
+        self.truncated |= delta.peers_created > u64::try_from(delta.peers.len()).unwrap_or(u64::MAX);
+        let mut by_origin = Vec::new();
+        let budget = self.peers.len().saturating_add(limits.left).min(limits.per_listener);
+        for peer in &delta.peers {
+            let origin = self.absorb_peer(protocol, peer, at, (budget, limits.hold), resolve);
+            if peer.connections > 0 {
+                by_origin.push((origin, peer.connections));
+            }
+        }
+        by_origin
+    }
+
+    fn absorb_peer(
+        &mut self,
+        protocol: Protocol,
+        delta: &PeerDelta,
+        at: BootTime,
+        (budget, hold): (usize, Duration),
+        resolve: Resolve<'_>,
+    ) -> Origin {
+        let slot = self.peers.binary_search_by(|peer| peer.address.cmp(&delta.address));
+        if let Ok(known) = slot
+            && let Some(peer) = self.peers.get_mut(known)
+        {
+            peer.add(delta, at);
+            if peer.reference.is_none() && peer.origin == Origin::Pod {
+                peer.reference = resolve(peer.address).1;
+            }
+            let (served, reach) = (peer.served(protocol), peer.reach());
+            self.raise(served, reach);
+            return self.peers.get(known).map_or(Origin::External, |peer| peer.origin);
+        }
+        let (origin, reference) = resolve(delta.address);
+        let mut peer = PeerCount::new(delta, origin, reference, at);
+        peer.settled = origin != Origin::External || hold.is_zero();
+        if !peer.settled {
+            let settle = at.after(hold);
+            self.settle_at = Some(self.settle_at.map_or(settle, |before| before.min(settle)));
+        }
+        self.raise(peer.served(protocol), peer.reach());
+        self.store(protocol, peer, budget, resolve);
+        origin
+    }
+
+    /// Asks again for the origins that were not certain; true if one of them raised the reach or changed.
+    pub fn settle(
+        &mut self,
+        protocol: Protocol,
+        now: BootTime,
+        hold: Duration,
+        resolve: Resolve<'_>,
+    ) -> bool {
+        if self.settle_at.is_none() {
+            return false;
+        }
+        let before = self.reach;
+        let mut changed = false;
+        let mut next = None;
+        let mut reach = self.reach;
+        for peer in self.peers.iter_mut().filter(|peer| !peer.settled) {
+            let (origin, reference) = resolve(peer.address);
+            changed |= origin != peer.origin;
+            peer.origin = origin;
+            peer.reference = reference;
+            let due = peer.counted_at.after(hold);
+            peer.settled = origin != Origin::External || due <= now;
+            if !peer.settled {
+                next = Some(next.map_or(due, |next: BootTime| next.min(due)));
+            }
+            if peer.served(protocol) {
+                reach = reach.max(peer.reach());
+            }
+        }
+        self.settle_at = next;
+        self.reach = reach;
+        self.news |= changed;
+        changed || before != self.reach
+    }
+
+    /// Asks again for every origin: the port's own pod became known.
+    pub fn resolve_again(&mut self, protocol: Protocol, resolve: Resolve<'_>) {
+        self.reach = Reach::Nothing;
+        for peer in &mut self.peers {
+            (peer.origin, peer.reference) = resolve(peer.address);
+            peer.settled |= peer.origin != Origin::External;
+        }
+        self.reach =
+            self.peers.iter().filter(|p| p.served(protocol)).map(PeerCount::reach).max().unwrap_or_default();
+    }
+
+    #[must_use]
+    pub const fn settle_at(&self) -> Option<BootTime> {
+        self.settle_at
+    }
+
+    #[must_use]
+    pub const fn reach(&self) -> Reach {
+        self.reach
+    }
+
+    #[must_use]
+    pub const fn last_seen(&self) -> Option<BootTime> {
+        self.last_seen
+    }
+
+    /// Adds the totals, not the peers, to a sum over ports.
+    pub fn add_to(&self, protocol: Protocol, sum: &mut Traffic) {
+        sum.attempts = sum.attempts.saturating_add(self.attempts);
+        sum.connections = sum.connections.saturating_add(self.connections);
+        sum.packets = sum.packets.saturating_add(datagrams(protocol, self.packets, self.attempts));
+        sum.bytes = sum.bytes.saturating_add(self.bytes);
+        sum.last_seen = sum.last_seen.max(self.last_seen);
+        sum.truncated |= self.truncated || !self.peers.is_empty();
+    }
+
+    #[must_use]
+    pub fn peer_count(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// As reports show it. UDP between pod and itself never passes its interface, so that the socket lookups count.
+    #[must_use]
+    pub fn report(&self, protocol: Protocol) -> Traffic {
+        let mut peers: Vec<Peer> = self.peers.iter().map(|peer| peer.report(protocol)).collect();
+        peers.sort_by(|a, b| {
+            (b.connections, b.packets, a.address).cmp(&(a.connections, a.packets, b.address))
+        });
+        Traffic {
+            attempts: self.attempts,
+            connections: self.connections,
+            packets: datagrams(protocol, self.packets, self.attempts),
+            bytes: self.bytes,
+            last_seen: self.last_seen,
+            peers,
+            truncated: self.truncated,
+        }
+    }
+
+    fn raise(&mut self, served: bool, reach: Reach) {
+        if served {
+            self.reach = self.reach.max(reach);
+        }
+    }
+
+    fn store(&mut self, protocol: Protocol, peer: PeerCount, budget: usize, resolve: Resolve<'_>) {
+        if self.peers.len() >= budget {
+            self.truncated = true;
+            let least =
+                self.peers.iter().enumerate().min_by_key(|(_, p)| (p.connections, p.packets, p.last_seen));
+            let Some(least) = least.map(|(index, _)| index) else { return };
+            let mut gone = self.peers.remove(least);
+            if !gone.settled {
+                (gone.origin, _) = resolve(gone.address);
+                gone.settled = true;
+                self.raise(gone.served(protocol), gone.reach());
+            }
+        }
+        if let Err(slot) = self.peers.binary_search_by(|known| known.address.cmp(&peer.address)) {
+            self.news = true;
+            self.peers.insert(slot, peer);
+        }
+    }
+}
+
+impl PeerCount {
+    fn new(delta: &PeerDelta, origin: Origin, reference: Option<Arc<str>>, at: BootTime) -> Self {
+        Self {
+            address: delta.address,
+            origin,
+            settled: true,
+            reference,
+            attempts: delta.attempts,
+            connections: delta.connections,
+            packets: delta.packets,
+            bytes: delta.bytes,
+            first_seen: delta.first_seen,
+            counted_at: at,
+            last_seen: at,
+        }
+    }
+
+    fn add(&mut self, delta: &PeerDelta, at: BootTime) {
+        self.attempts = self.attempts.saturating_add(delta.attempts);
+        self.connections = self.connections.saturating_add(delta.connections);
+        self.packets = self.packets.saturating_add(delta.packets);
+        self.bytes = self.bytes.saturating_add(delta.bytes);
+        self.first_seen = self.first_seen.min(delta.first_seen);
+        self.last_seen = self.last_seen.max(at);
+    }
+
+    /// A handshake was completed, or datagrams were taken: an attempt alone is not traffic.
+    const fn served(&self, protocol: Protocol) -> bool {
+        match protocol {
+            Protocol::Tcp => self.connections > 0,
+            Protocol::Udp => self.packets > 0 || self.attempts > 0,
+            Protocol::Sctp => self.connections > 0 || self.packets > 0,
+        }
+    }
+
+    const fn reach(&self) -> Reach {
+        match self.origin {
+            Origin::SamePod | Origin::Node => Reach::Node,
+            Origin::Pod | Origin::Service => Reach::InCluster,
+            // Not certain yet: it counts once nothing better turned up.
+            Origin::External if !self.settled => Reach::Nothing,
+            Origin::External => Reach::External,
+        }
+    }
+
+    fn report(&self, protocol: Protocol) -> Peer {
+        Peer {
+            address: self.address,
+            origin: self.origin,
+            reference: self.reference.as_deref().map(str::to_owned),
+            connections: self.connections,
+            packets: datagrams(protocol, self.packets, self.attempts),
+            bytes: self.bytes,
+            first_seen: self.first_seen,
+            last_seen: self.last_seen,
+        }
+    }
+}
+
+fn datagrams(protocol: Protocol, packets: u64, attempts: u64) -> u64 {
+    if protocol == Protocol::Udp { packets.max(attempts) } else { packets }
+}

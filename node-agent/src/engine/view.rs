@@ -1,0 +1,179 @@
+//! What can be asked: listeners, findings and connections as reports show them, made when asked for so that the state
+//! itself stays small.
+
+use std::sync::Arc;
+
+use super::Engine;
+use super::attribution::container;
+use super::change::{
+    Connection, Declaration, DeclarationStatus, Exposure, Finding, FindingState, Listener, ListenerState,
+    NetnsRef, PodRef, Traffic,
+};
+use super::declaration;
+use super::evaluate::exposure;
+use super::finding_store::{FindingRecord, Subject};
+use super::fingerprint::{hex, parse};
+use super::identity::{BootTime, PortId};
+use super::message;
+use super::pod::Pod;
+use super::port::Port;
+
+impl Engine {
+    /// The listeners that were printed and not closed.
+    pub fn listeners(&self) -> impl Iterator<Item = Arc<Listener>> + '_ {
+        let printed = self.ports.iter().filter(|(_, port)| port.printed.is_some());
+        printed.map(|(id, port)| Arc::new(self.render_listener(*id, port, ListenerState::Open)))
+    }
+
+    /// The open findings.
+    pub fn findings(&self) -> impl Iterator<Item = Arc<Finding>> + '_ {
+        self.findings.iter().filter_map(|(id, record)| self.render_finding(id, record).map(Arc::new))
+    }
+
+    /// The open finding with this id.
+    #[must_use]
+    pub fn finding(&self, id: &str) -> Option<Arc<Finding>> {
+        let id = parse(id)?;
+        self.render_finding(id, self.findings.get(id)?).map(Arc::new)
+    }
+
+    /// The open listener with this id.
+    #[must_use]
+    pub fn listener(&self, id: &str) -> Option<Arc<Listener>> {
+        let port_id = *self.ids.get(&parse(id)?)?;
+        let port = self.ports.get(&port_id)?;
+        Some(Arc::new(self.render_listener(port_id, port, ListenerState::Open)))
+    }
+
+    /// Recorded connections, latest first.
+    pub fn connections(&self) -> impl Iterator<Item = &Arc<Connection>> {
+        self.connections.iter()
+    }
+
+    /// The pod of that name.
+    #[must_use]
+    pub fn pod(&self, namespace: &str, name: &str) -> Option<Arc<Pod>> {
+        let record = self.pods.get(self.pods.by_name(namespace, name)?)?;
+        record.departed.is_none().then(|| Arc::clone(&record.pod))
+    }
+
+    /// Grows with everything that a question could show differently.
+    #[must_use]
+    pub const fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub(super) fn render_listener(&self, id: PortId, port: &Port, state: ListenerState) -> Listener {
+        let record = port.pod.and_then(|pod| self.pods.get(pod));
+        let pod = record.map(|record| &*record.pod);
+        let face = port.face.as_ref();
+        let process = face.and_then(|face| face.process.as_deref());
+        let declaring = pod.map(|pod| declaration::declaring(pod, id.protocol, id.port)).unwrap_or_default();
+        let facts = self.netns.facts(id.netns);
+        let addresses = face.map(|face| face.addresses.clone()).unwrap_or_default();
+        let name = facts.and_then(|f| f.paths.first()).and_then(|p| p.rsplit('/').next()).map(str::to_owned);
+        Listener {
+            id: hex(port.id),
+            port: id,
+            exposure: exposure(&addresses, self.netns.is_host(id.netns)),
+            addresses,
+            v6_only: face.is_some_and(|face| face.v6_only),
+            sockets: port.sockets.len(),
+            netns: NetnsRef { inode: facts.map_or(0, |facts| facts.inode), name },
+            process: process.cloned(),
+            opened_at: face.and_then(|face| face.opened_at),
+            state,
+            pod: record.map(|record| (*record.reference).clone()),
+            container: pod.and_then(|pod| container(pod, process, &declaring)).cloned(),
+            declaration: declaration::describe(pod, &declaring),
+            traffic: port.traffic.report(id.protocol),
+        }
+    }
+
+    pub(super) fn render_port_finding(&self, id: PortId, port: &Port, now: BootTime) -> Option<Finding> {
+        let record = self.findings.get(port.id)?;
+        let state = if port.sockets.is_empty() { ListenerState::Closed } else { ListenerState::Open };
+        let listener = Arc::new(self.render_listener(id, port, state));
+        Some(Finding {
+            id: hex(port.id),
+            state: FindingState::Open,
+            code: record.code,
+            message: message::listener(record.code, &listener),
+            first_seen: record.first_seen,
+            last_seen: now.max(record.told_at).max(port.traffic.last_seen().unwrap_or_default()),
+            pod: listener.pod.clone(),
+            container: listener.container.clone(),
+            protocol: Some(id.protocol),
+            declaration: listener.declaration.clone(),
+            exposure: listener.exposure,
+            traffic: listener.traffic.clone(),
+            opened_at: listener.opened_at,
+            listener: Some(listener),
+        })
+    }
+
+    pub(super) fn render_pod_finding(&self, id: u64, now: BootTime) -> Option<Finding> {
+        let record = self.findings.get(id)?;
+        let mut finding = self.render_finding(id, record)?;
+        finding.last_seen = finding.last_seen.max(now);
+        Some(finding)
+    }
+
+    fn render_finding(&self, id: u64, record: &FindingRecord) -> Option<Finding> {
+        match record.subject {
+            Subject::Port(port) => self.render_port_finding(port, self.ports.get(&port)?, record.told_at),
+            Subject::Stale(key, protocol, port) => {
+                let pod = self.pods.get(key)?;
+                let declaring = declaration::declaring(&pod.pod, protocol, port);
+                let mut finding = bare(id, record, &pod.reference);
+                finding.message = message::stale(&pod.reference, protocol, port.get());
+                finding.protocol = Some(protocol);
+                finding.container = match declaring.as_slice() {
+                    [one] => Some((*one).clone()),
+                    _ => None,
+                };
+                finding.declaration = declaration::describe(Some(&pod.pod), &declaring);
+                Some(finding)
+            }
+            Subject::Storm(key) => {
+                let pod = self.pods.get(key)?;
+                let mut finding = bare(id, record, &pod.reference);
+                finding.message = message::storm(&pod.reference, pod.undeclared.len());
+                finding.traffic = self.traffic_of(pod.undeclared.iter());
+                Some(finding)
+            }
+        }
+    }
+
+    /// Totals over many ports, without peers.
+    fn traffic_of<'a>(&self, ports: impl Iterator<Item = &'a PortId>) -> Traffic {
+        let mut sum = Traffic::default();
+        for (id, port) in ports.filter_map(|id| Some((id, self.ports.get(id)?))) {
+            port.traffic.add_to(id.protocol, &mut sum);
+        }
+        sum
+    }
+}
+
+fn bare(id: u64, record: &FindingRecord, pod: &PodRef) -> Finding {
+    Finding {
+        id: hex(id),
+        state: FindingState::Open,
+        code: record.code,
+        message: String::new(),
+        first_seen: record.first_seen,
+        last_seen: record.told_at,
+        pod: Some(pod.clone()),
+        container: None,
+        listener: None,
+        protocol: None,
+        declaration: Declaration {
+            status: DeclarationStatus::Undeclared,
+            declared_by: Vec::new(),
+            explained_by: Vec::new(),
+        },
+        exposure: if pod.host_network { Exposure::Host } else { Exposure::Pod },
+        traffic: Traffic::default(),
+        opened_at: None,
+    }
+}
