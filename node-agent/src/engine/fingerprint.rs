@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn ids_stay_the_same_between_releases() {
         let uid = PodUid("6f1c".to_owned());
-        assert_eq!(hex(port_id(Owner::Pod(&uid), Protocol::Tcp, 9090)), "PIN_ME");
+        assert_eq!(hex(port_id(Owner::Pod(&uid), Protocol::Tcp, 9090)), "b349f66a4bf24f67");
     }
 
     #[test]

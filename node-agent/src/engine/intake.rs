@@ -227,7 +227,9 @@ impl Engine {
     }
 
     fn join(&mut self, id: PortId, cookie: SocketCookie, opened_at: Option<BootTime>, now: BootTime) {
-        if !self.make_room(id, now) {
+        let counted = self.sockets.get(cookie).is_some_and(|socket| socket.counted_in == Some(id));
+        if !counted && !self.make_room_for_socket(id, now) {
+            self.sockets.discard(cookie);
             return;
         }
         let floor = self.netns.floor(id.netns);
@@ -249,6 +251,8 @@ impl Engine {
         let floor = self.netns.floor(id.netns);
         if let Some(socket) = self.sockets.get_mut(cookie) {
             socket.counted_in = None;
+            let netns = self.netns.entry(id.netns);
+            netns.sockets = netns.sockets.saturating_sub(1);
         }
         if let Some(port) = self.ports.get_mut(&id) {
             port.sockets.remove(&cookie);
@@ -295,6 +299,20 @@ impl Engine {
         self.ports.insert(id, Box::new(Port::new(now)));
         self.unattributed.insert(id);
         true
+    }
+
+    /// The same for one more socket of it: one netns may take half of the socket table.
+    fn make_room_for_socket(&mut self, id: PortId, now: BootTime) -> bool {
+        if self.netns.entry(id.netns).sockets >= self.sockets.max().div_ceil(2) {
+            self.refuse("engine-sockets-full");
+            return false;
+        }
+        let room = self.make_room(id, now);
+        if room {
+            let netns = self.netns.entry(id.netns);
+            netns.sockets = netns.sockets.saturating_add(1);
+        }
+        room
     }
 
     /// The ports of one netns that are kept.

@@ -20,6 +20,8 @@ pub struct Netns {
     pub gone: bool,
     /// Ports that are kept for it.
     pub ports: usize,
+    /// Sockets that are kept for it.
+    pub sockets: usize,
     /// Sockets of one process share its description.
     last_process: Option<Arc<Process>>,
 }

@@ -103,7 +103,7 @@ impl Socket {
     pub fn short_lived(&self, floor: BootTime) -> Option<SocketView> {
         let opened = self.opened?;
         let fresh = self.view(floor).is_none() && self.told.is_none_or(|told| told < opened.at);
-        fresh.then(|| SocketView {
+        fresh.then_some(SocketView {
             port: opened.port,
             address: opened.address,
             v6_only: opened.v6_only,
@@ -181,6 +181,13 @@ impl SocketTable {
             }
         }
         Some(self.sockets.entry(cookie).or_insert_with(Socket::new))
+    }
+
+    /// Drops a socket that found no room; a later scan brings it back.
+    pub fn discard(&mut self, cookie: SocketCookie) {
+        if self.sockets.get(&cookie).is_some_and(|socket| socket.counted_in.is_none()) {
+            self.sockets.remove(&cookie);
+        }
     }
 
     /// Lets a socket that serves nothing be forgotten later.

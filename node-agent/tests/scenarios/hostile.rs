@@ -1,0 +1,75 @@
+//! Pods that try to exhaust or deceive the agent.
+
+use portolan::engine::identity::Protocol;
+use portolan::engine::input::Input;
+use portolan::engine::options::EngineOptions;
+
+use crate::world::{APP, CURLER, World, app, netns, opened, pods, process};
+
+#[test]
+fn very_many_ports_are_one_storm_which_ends_well_below_the_cap() {
+    let mut world = World::demo();
+    for port in 1..=200 {
+        world.listen(APP, u64::from(port), 10_000 + port);
+    }
+    world.wait(6_000).check(&["port-storm"]);
+    for port in 1..=174 {
+        world.close(APP, port);
+    }
+    world.check(&["port-storm"]);
+    for port in 175..=198 {
+        world.close(APP, port);
+    }
+    world.check(&["undeclared-reachable 10199/TCP", "undeclared-reachable 10200/TCP"]);
+}
+
+#[test]
+fn every_port_there_is_stays_within_the_cap_and_blinds_nobody() {
+    let mut world = World::with(EngineOptions { max_listeners: 1_000, ..EngineOptions::default() });
+    world.apply(netns(APP, "app", "10.1.0.2/24")).apply(netns(CURLER, "curler", "10.1.0.3/24"));
+    world.apply(pods(vec![app()]));
+    for port in 1..=u16::MAX {
+        world.listen(APP, u64::from(port), port);
+    }
+    world.listen(CURLER, 100_000, 80).wait(6_000);
+    assert!(world.listeners().contains(&"80/TCP -".to_owned()));
+    assert_eq!(world.engine.limits()[0], ("listeners", 501, 1_000));
+    assert!(world.engine.counts().totals.lost.contains_key("engine-listeners-full"));
+}
+
+#[test]
+fn a_flood_of_addresses_is_truncated_and_keeps_the_busy_peer() {
+    let mut world = World::demo();
+    world.listen(APP, 10, 9090).calls(APP, Protocol::Tcp, 9090, "10.1.0.3", 100);
+    for high in 0..20 {
+        for low in 0..200 {
+            world.calls(APP, Protocol::Tcp, 9090, &format!("198.51.{high}.{low}"), 1);
+        }
+    }
+    let traffic = world.engine.listeners().next().expect("a listener").traffic.clone();
+    assert_eq!((traffic.peers.len(), traffic.truncated, traffic.connections), (64, true, 4_100));
+    assert_eq!(traffic.peers[0].connections, 100);
+}
+
+#[test]
+fn names_cannot_steer_a_terminal() {
+    let mut world = World::demo();
+    let mut socket = opened(APP, 10, Protocol::Tcp, 9090, "0.0.0.0", world.now);
+    if let Input::SocketOpened(socket) = &mut socket {
+        socket.process = Some(process("\u{1b}[2Jx\n\u{202e}y", None));
+    }
+    world.apply(socket).wait(6_000);
+    let message = world.engine.findings().next().expect("a finding").message.clone();
+    assert!(!message.chars().any(|c| c.is_control() || c == '\u{202e}'), "{message:?}");
+}
+
+#[test]
+fn opens_and_closes_without_end_leave_nothing_behind() {
+    let mut world = World::demo();
+    for cookie in 10..10_010 {
+        world.listen(APP, cookie, 9090).wait(1).close(APP, cookie);
+    }
+    world.wait(100_000);
+    assert!(world.listeners().is_empty());
+    assert!(world.engine.limits().iter().all(|(_, used, _)| *used == 0));
+}

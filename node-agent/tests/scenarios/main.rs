@@ -1,0 +1,9 @@
+//! Scenarios of the engine: given pods and namespaces, when facts come in, then this is reported.
+
+mod attribution;
+mod connections;
+mod declarations;
+mod hostile;
+mod listening;
+mod order;
+mod world;

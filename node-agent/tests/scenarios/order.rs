@@ -1,0 +1,120 @@
+//! The same facts in any order, also twice, end in the same state.
+
+use std::num::NonZeroU16;
+
+use portolan::engine::identity::{BootTime, NetnsId, Protocol, SocketCookie};
+use portolan::engine::input::Input;
+use proptest::prelude::*;
+
+use crate::world::{APP, CURLER, World, app, ms, netns, opened, pod, pods, scan};
+
+/// One thing that really happened; what the sources say follows from it.
+#[derive(Clone, Debug)]
+enum Deed {
+    Open { netns: u64, port: u16, udp: bool },
+    Close { which: usize },
+    Scan { netns: u64 },
+}
+
+fn deed() -> impl Strategy<Value = Deed> {
+    prop_oneof![
+        4 => (1..=2_u64, 9_000..9_004_u16, any::<bool>())
+            .prop_map(|(netns, port, udp)| Deed::Open { netns, port, udp }),
+        3 => any::<usize>().prop_map(|which| Deed::Close { which }),
+        1 => (1..=2_u64).prop_map(|netns| Deed::Scan { netns }),
+    ]
+}
+
+/// What the sources say about these deeds, and the sockets that are left.
+fn facts(deeds: &[Deed]) -> (Vec<Input>, Vec<(u64, Protocol, u16)>) {
+    let mut inputs = vec![netns(APP, "app", "10.1.0.2/24"), netns(CURLER, "curler", "10.1.0.3/24")];
+    inputs.push(pods(vec![app(), pod("curler").at("curler").into()]));
+    let mut open: Vec<(u64, u64, Protocol, u16)> = Vec::new();
+    for (step, deed) in deeds.iter().enumerate() {
+        let at = ms(2_000 + 10 * step as u64);
+        match deed {
+            Deed::Open { netns, port, udp } => {
+                let protocol = if *udp { Protocol::Udp } else { Protocol::Tcp };
+                let cookie = 100 + step as u64;
+                open.push((*netns, cookie, protocol, *port));
+                inputs.push(opened(*netns, cookie, protocol, *port, "0.0.0.0", at));
+            }
+            Deed::Close { which } if !open.is_empty() => {
+                let (netns, cookie, ..) = open.remove(which % open.len());
+                inputs.push(Input::SocketClosed { netns: NetnsId(netns), cookie: SocketCookie(cookie), at });
+            }
+            Deed::Close { .. } => {}
+            Deed::Scan { netns } => {
+                let listed = open.iter().filter(|(n, ..)| n == netns);
+                let listed: Vec<_> =
+                    listed.map(|(_, cookie, protocol, port)| (*cookie, *protocol, *port)).collect();
+                inputs.push(scan(*netns, at, &listed));
+            }
+        }
+    }
+    (inputs, open.into_iter().map(|(netns, _, protocol, port)| (netns, protocol, port)).collect())
+}
+
+/// All that people see, once everything has come to rest.
+fn rest(inputs: Vec<Input>) -> (Vec<String>, Vec<(NetnsId, Protocol, NonZeroU16)>) {
+    let mut world = World::new();
+    world.now = ms(5_000);
+    for input in inputs {
+        world.apply(input).wait(1);
+    }
+    world.wait(200_000);
+    let mut lines: Vec<String> = world
+        .engine
+        .listeners()
+        .map(|l| {
+            format!(
+                "{:?} {:?} {:?} {:?} {} {:?}",
+                l.id, l.port, l.addresses, l.opened_at, l.sockets, l.process
+            )
+        })
+        .chain(world.engine.findings().map(|f| format!("{} {} {:?}", f.id, f.code.as_str(), f.pod)))
+        .collect();
+    lines.sort();
+    let mut ports: Vec<_> =
+        world.engine.listeners().map(|l| (l.port.netns, l.port.protocol, l.port.port)).collect();
+    ports.sort_unstable();
+    (lines, ports)
+}
+
+fn deeds_and_order() -> impl Strategy<Value = (Vec<Deed>, Vec<usize>)> {
+    proptest::collection::vec(deed(), 0..30).prop_flat_map(|deeds| {
+        let count = facts(&deeds).0.len();
+        (Just(deeds), Just((0..count).collect::<Vec<_>>()).prop_shuffle())
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_order_ends_in_the_same_state((deeds, order) in deeds_and_order(), twice in any::<bool>()) {
+        let (inputs, left) = facts(&deeds);
+        let mut shuffled: Vec<Input> = order.iter().map(|index| inputs[*index].clone()).collect();
+        if twice {
+            shuffled.extend(inputs.clone());
+        }
+        let (lines, ports) = rest(inputs);
+        let mut left: Vec<_> = left
+            .into_iter()
+            .map(|(netns, protocol, port)| (NetnsId(netns), protocol, NonZeroU16::new(port).expect("a port")))
+            .collect();
+        left.sort_unstable();
+        left.dedup();
+        prop_assert_eq!(ports, left, "the oracle: what was opened and not closed");
+        prop_assert_eq!(rest(shuffled).0, lines);
+    }
+
+    #[test]
+    fn time_may_stand_or_jump(step in 0..u64::MAX) {
+        let mut world = World::demo();
+        world.listen(APP, 10, 9090);
+        world.now = BootTime(step);
+        world.close(APP, 10);
+        world.engine.tick(BootTime(u64::MAX));
+    }
+}

@@ -1,0 +1,289 @@
+//! Builders that read as sentences, and the one check of all scenarios: the open findings and listeners as short lines.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+use portolan::engine::Engine;
+use portolan::engine::change::{Change, FindingState, ListenerState};
+use portolan::engine::identity::{BootTime, NetnsId, PodUid, PortId, Protocol, SocketCookie};
+use portolan::engine::input::{
+    Input, NetnsFacts, NetnsScan, OpenedSocket, PeerDelta, PortDelta, Process, ScannedSocket, TrafficDrain,
+};
+use portolan::engine::options::EngineOptions;
+use portolan::engine::pod::{Container, ContainerKind, DeclaredPort, Pod};
+
+pub const APP: u64 = 1;
+pub const CURLER: u64 = 2;
+pub const HOST: u64 = 9;
+
+/// A node at a point in time, in milliseconds since it booted.
+pub struct World {
+    pub engine: Engine,
+    pub now: BootTime,
+    pub said: Vec<Change>,
+}
+
+impl World {
+    pub fn new() -> Self {
+        Self::with(EngineOptions::default())
+    }
+
+    pub fn with(options: EngineOptions) -> Self {
+        Self { engine: Engine::new(options), now: ms(1_000), said: Vec::new() }
+    }
+
+    /// The example that started the project: a pod that declares 8080 only, and a pod that calls it.
+    pub fn demo() -> Self {
+        let mut world = Self::new();
+        world.apply(host());
+        world.apply(netns(APP, "app", "10.1.0.2/24"));
+        world.apply(netns(CURLER, "curler", "10.1.0.3/24"));
+        world.apply(pods(vec![app(), pod("curler").at("curler").into()]));
+        world
+    }
+
+    pub fn apply(&mut self, input: Input) -> &mut Self {
+        let changes = self.engine.apply(input, self.now);
+        self.said.extend(changes);
+        self
+    }
+
+    /// Lets time pass, as the agent does: from deadline to deadline.
+    pub fn wait(&mut self, millis: u64) -> &mut Self {
+        let end = self.now.after(Duration::from_millis(millis));
+        while let Some(next) = self.engine.next_deadline().filter(|next| *next <= end) {
+            self.now = self.now.max(next);
+            let changes = self.engine.tick(self.now);
+            self.said.extend(changes);
+        }
+        self.now = end;
+        self
+    }
+
+    pub fn listen(&mut self, netns: u64, cookie: u64, port: u16) -> &mut Self {
+        self.apply(opened(netns, cookie, Protocol::Tcp, port, "0.0.0.0", self.now))
+    }
+
+    pub fn close(&mut self, netns: u64, cookie: u64) -> &mut Self {
+        let at = self.now;
+        self.apply(Input::SocketClosed { netns: NetnsId(netns), cookie: SocketCookie(cookie), at })
+    }
+
+    pub fn calls(&mut self, netns: u64, protocol: Protocol, port: u16, peer: &str, count: u64) -> &mut Self {
+        let tcp = protocol == Protocol::Tcp;
+        let peer = PeerDelta {
+            address: ip(peer),
+            first_seen: self.now,
+            attempts: if tcp { 0 } else { count },
+            connections: if tcp { count } else { 0 },
+            packets: if tcp { count * 5 } else { 0 },
+            bytes: count * 300,
+        };
+        let delta = PortDelta {
+            attempts: count,
+            connections: peer.connections,
+            packets: peer.packets,
+            bytes: peer.bytes,
+            peers_created: 1,
+            peers: vec![peer],
+        };
+        self.drain(netns, protocol, port, delta)
+    }
+
+    pub fn drain(&mut self, netns: u64, protocol: Protocol, number: u16, delta: PortDelta) -> &mut Self {
+        let ports = BTreeMap::from([(port(netns, protocol, number), delta)]);
+        let at = self.now;
+        self.apply(Input::Traffic(TrafficDrain { at, ports }))
+    }
+
+    /// `CODE PORT/PROTOCOL` of every open finding, sorted.
+    pub fn findings(&self) -> Vec<String> {
+        let line = |finding: std::sync::Arc<portolan::engine::change::Finding>| {
+            let port = finding.listener.as_ref().map(|l| format!(" {}/{}", l.port.port, l.port.protocol));
+            format!("{}{}", finding.code.as_str(), port.unwrap_or_default())
+        };
+        let mut lines: Vec<String> = self.engine.findings().map(line).collect();
+        lines.sort();
+        lines
+    }
+
+    /// `PORT/PROTOCOL POD` of every open listener, sorted.
+    pub fn listeners(&self) -> Vec<String> {
+        let mut lines: Vec<String> = self
+            .engine
+            .listeners()
+            .map(|l| {
+                let pod = l.pod.as_ref().map_or("-", |pod| pod.name.as_str());
+                format!("{}/{} {pod}", l.port.port, l.port.protocol)
+            })
+            .collect();
+        lines.sort();
+        lines
+    }
+
+    pub fn check(&self, expected: &[&str]) {
+        assert_eq!(self.findings(), expected);
+    }
+
+    /// How often a listener of this port was printed as open and as closed.
+    pub fn printed(&self, number: u16) -> (usize, usize) {
+        let states = self.said.iter().filter_map(|change| match change {
+            Change::Listener(listener) if listener.port.port.get() == number => Some(listener.state),
+            _ => None,
+        });
+        let states: Vec<ListenerState> = states.collect();
+        let open = states.iter().filter(|state| **state == ListenerState::Open).count();
+        (open, states.len() - open)
+    }
+
+    /// States of the finding lines printed with this code.
+    pub fn told(&self, code: &str) -> Vec<FindingState> {
+        let findings = self.said.iter().filter_map(|change| match change {
+            Change::Finding(finding) if finding.code.as_str() == code => Some(finding.state),
+            _ => None,
+        });
+        findings.collect()
+    }
+}
+
+pub struct PodBuilder(Pod);
+
+impl PodBuilder {
+    pub fn at(mut self, netns: &str) -> Self {
+        self.0.netns_path = Some(format!("/run/netns/{netns}"));
+        self
+    }
+
+    pub fn uid(mut self, uid: &str) -> Self {
+        self.0.uid = PodUid(uid.to_owned());
+        self
+    }
+
+    pub fn host_network(mut self) -> Self {
+        self.0.host_network = true;
+        self
+    }
+
+    pub fn address(mut self, address: &str) -> Self {
+        self.0.addresses.push(ip(address));
+        self
+    }
+
+    pub fn container(mut self, name: &str, kind: ContainerKind, ports: &[(u16, Protocol)]) -> Self {
+        let declared = |(port, protocol): &(u16, Protocol)| DeclaredPort {
+            name: None,
+            port: NonZeroU16::new(*port).expect("a port"),
+            protocol: *protocol,
+            host_port: None,
+        };
+        let id = format!("{name:0>16}");
+        let ports = ports.iter().map(declared).collect();
+        self.0.containers.push(Container {
+            name: name.to_owned(),
+            id,
+            image: "app:1".to_owned(),
+            kind,
+            ports,
+        });
+        self
+    }
+}
+
+impl From<PodBuilder> for Pod {
+    fn from(builder: PodBuilder) -> Self {
+        builder.0
+    }
+}
+
+pub fn pod(name: &str) -> PodBuilder {
+    PodBuilder(Pod {
+        uid: PodUid(format!("uid-{name}")),
+        namespace: "demo".to_owned(),
+        name: name.to_owned(),
+        workload: None,
+        host_network: false,
+        labels: BTreeMap::new(),
+        containers: Vec::new(),
+        addresses: Vec::new(),
+        netns_path: None,
+    })
+}
+
+pub fn app() -> Pod {
+    pod("multi-port-app").at("app").container("app", ContainerKind::Regular, &[(8080, Protocol::Tcp)]).into()
+}
+
+pub fn pods(pods: Vec<Pod>) -> Input {
+    Input::Pods { source: "file", pods }
+}
+
+pub fn netns(id: u64, name: &str, address: &str) -> Input {
+    let addresses = ["127.0.0.1/8", address].iter().map(|a| a.parse().expect("an address")).collect();
+    Input::NetnsSeen(NetnsFacts {
+        netns: NetnsId(id),
+        inode: 4_026_530_000 + id,
+        paths: vec![format!("/run/netns/{name}")],
+        is_host: false,
+        addresses,
+        ephemeral_ports: (32_768, 60_999),
+    })
+}
+
+pub fn host() -> Input {
+    let addresses = ["127.0.0.1/8", "192.0.2.10/24", "10.1.0.1/24"];
+    Input::NetnsSeen(NetnsFacts {
+        netns: NetnsId(HOST),
+        inode: 4_026_531_840,
+        paths: Vec::new(),
+        is_host: true,
+        addresses: addresses.iter().map(|a| a.parse().expect("an address")).collect(),
+        ephemeral_ports: (32_768, 60_999),
+    })
+}
+
+pub fn opened(
+    netns: u64,
+    cookie: u64,
+    protocol: Protocol,
+    number: u16,
+    address: &str,
+    at: BootTime,
+) -> Input {
+    Input::SocketOpened(OpenedSocket {
+        cookie: SocketCookie(cookie),
+        port: port(netns, protocol, number),
+        address: ip(address),
+        v6_only: None,
+        process: Some(process("python3", None)),
+        at,
+    })
+}
+
+pub fn scan(netns: u64, at: BootTime, sockets: &[(u64, Protocol, u16)]) -> Input {
+    let sockets = sockets.iter().map(|(cookie, protocol, number)| ScannedSocket {
+        cookie: SocketCookie(*cookie),
+        port: port(netns, *protocol, *number),
+        address: ip("0.0.0.0"),
+        v6_only: None,
+        process: Some(process("python3", None)),
+    });
+    Input::NetnsScanned(NetnsScan { netns: NetnsId(netns), at, sockets: sockets.collect() })
+}
+
+pub fn process(name: &str, cgroup: Option<&str>) -> Process {
+    Process { pid: 77, name: name.to_owned(), executable: None, cgroup: cgroup.map(str::to_owned) }
+}
+
+pub fn port(netns: u64, protocol: Protocol, number: u16) -> PortId {
+    PortId { netns: NetnsId(netns), protocol, port: NonZeroU16::new(number).expect("a port") }
+}
+
+pub fn ip(text: &str) -> IpAddr {
+    text.parse().expect("an address")
+}
+
+pub fn ms(millis: u64) -> BootTime {
+    BootTime(millis * 1_000_000)
+}
