@@ -42,9 +42,7 @@ fn main() -> Result<()> {
         println!("cargo::error=the kernel programs cannot be built: {missing}; {REMEDY}");
         bail!("no kernel object");
     }
-    println!(
-        "cargo::warning=NO KERNEL PROGRAMS in this build, it can only scan: {missing}; {REMEDY}"
-    );
+    println!("cargo::warning=NO KERNEL PROGRAMS in this build, it can only scan: {missing}; {REMEDY}");
     // A path that never exists makes cargo ask again at the next build.
     println!("cargo:rerun-if-changed={}", out.join("no-kernel-object").display());
     embed(&out, false)
@@ -73,11 +71,15 @@ fn find_compiler() -> Result<Compiler> {
             return Ok(Compiler::Rustup { name: name.to_owned(), nightly });
         }
     }
-    if Path::new("/usr/bin/rustc").exists() && Path::new("/usr/bin/cargo").exists() && has_library("/usr".as_ref())
+    if Path::new("/usr/bin/rustc").exists()
+        && Path::new("/usr/bin/cargo").exists()
+        && has_library("/usr".as_ref())
     {
         return Ok(Compiler::Distribution);
     }
-    Err(anyhow!("no Rust toolchain with its library source (rustup nightly with rust-src, or the distribution's)"))
+    Err(anyhow!(
+        "no Rust toolchain with its library source (rustup nightly with rust-src, or the distribution's)"
+    ))
 }
 
 /// Whether the rustup toolchain can build `core`; then, whether it is a nightly.

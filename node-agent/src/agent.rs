@@ -15,16 +15,16 @@ use crate::config::{AgentConfig, ListenAddress, MetadataSource, OutputConfig};
 use crate::engine::Engine;
 use crate::engine::identity::NetnsId;
 use crate::engine::input::{Input, NetnsFacts};
-use crate::pipeline::{Output, Pipeline, unknown_netns};
+use crate::pipeline::{Output, Pipeline};
 use crate::sink::http::question::{Query, answer};
 use crate::sink::http::{Endpoint, Health, HttpState, api_router, serve, telemetry_router};
 use crate::sink::metrics::Metrics;
 use crate::sink::stdout::LineSink;
 use crate::sink::watch_log::WatchLog;
+use crate::source::clock;
 use crate::source::kernel::{KernelHooks, KernelRefusal, NetnsPrograms};
 use crate::source::netns::{self, NetnsActor, NetnsHandle};
 use crate::source::pods::{SourceState, file};
-use crate::source::clock;
 use crate::wiring_options;
 
 /// Facts that may wait for the engine; a full queue makes the sources wait, and the rings in the kernel take the rest.
@@ -152,7 +152,9 @@ impl Station {
     }
 
     fn take(&mut self, input: Input) {
-        if unknown_netns(&self.pipeline.engine, &input).is_some() {
+        if let Input::SocketOpened(socket) = &input
+            && !self.pipeline.engine.knows_netns(socket.port.netns)
+        {
             self.netns.discover();
         }
         self.pipeline.count_event(&input);
@@ -228,7 +230,10 @@ fn pipeline(config: &AgentConfig, kernel: Option<KernelHooks>) -> Result<Pipelin
     Ok(Pipeline::new(
         Engine::new(wiring_options::engine(config, kernel.is_some())),
         kernel,
-        Output { lines, config: OutputConfig { mode: config.output.mode, kinds: config.output.kinds.clone() } },
+        Output {
+            lines,
+            config: OutputConfig { mode: config.output.mode, kinds: config.output.kinds.clone() },
+        },
         Arc::new(WatchLog::new(clock::now().0, WATCH_LOG)),
         Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), release.clone())),
         node.into(),
@@ -254,7 +259,11 @@ fn start_metadata(
 }
 
 /// Passes every change of a source's state on, with its name.
-async fn tell_states(name: String, mut states: watch::Receiver<SourceState>, sources: mpsc::Sender<SourceChange>) {
+async fn tell_states(
+    name: String,
+    mut states: watch::Receiver<SourceState>,
+    sources: mpsc::Sender<SourceChange>,
+) {
     while states.changed().await.is_ok() {
         let state = states.borrow_and_update().clone();
         if sources.send((name.clone(), state)).await.is_err() {

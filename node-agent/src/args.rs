@@ -129,6 +129,9 @@ pub struct AgentArgs {
     /// Recorded connections that are held at most [default: 4096]
     #[arg(long, value_name = "N")]
     pub max_connections: Option<u32>,
+    /// Bytes of the kernel's ring of listener records; a small one shows how losses are mended
+    #[arg(long, value_name = "BYTES", hide = true, value_parser = clap::value_parser!(u32).range(4096..=1 << 28))]
+    pub listener_ring_bytes: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize)]
@@ -208,6 +211,20 @@ pub enum SeverityArg {
     Medium,
     High,
     Critical,
+}
+
+impl SeverityArg {
+    /// As reports write it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+            Self::Critical => "critical",
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

@@ -7,6 +7,11 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use std::io::{self, Write};
+
+use crate::args::{DoctorArgs, Format};
+use crate::exit::Exit;
+use crate::source::kernel::{KernelHooks, KernelOptions, TrafficLevel};
 use crate::source::netns::enter;
 use crate::source::netns::{NetnsOptions, candidates};
 use crate::source::scan::listed_sockets;
@@ -116,6 +121,53 @@ pub fn check(name: &str, needed: Needed, result: Result<String, (String, String)
         Err((found, fix)) => (bad, found, fix),
     };
     Check { name: name.to_owned(), state, found, fix, needed }
+}
+
+/// `portolan doctor`: the system's checks, and the programs loaded for real.
+#[must_use]
+pub fn run(args: &DoctorArgs) -> Exit {
+    let mut checks = system_checks(&NetnsOptions::default());
+    checks.extend(hook_checks());
+    let diagnosis = Diagnosis::of(checks);
+    let text = match args.output {
+        Format::Table | Format::Wide | Format::Name => diagnosis.table() + "\n",
+        Format::Json => serde_json::to_string_pretty(&diagnosis).unwrap_or_default() + "\n",
+        Format::Yaml => serde_saphyr::to_string(&diagnosis).unwrap_or_default(),
+    };
+    // A reader that went away wants no more.
+    let _ = io::stdout().write_all(text.as_bytes());
+    if diagnosis.ability == Ability::Agent { Exit::Fine } else { Exit::Refused }
+}
+
+/// Loads and attaches every hook of the root cgroup, and takes them away again.
+fn hook_checks() -> Vec<Check> {
+    let options = KernelOptions {
+        traffic: TrafficLevel::Full,
+        max_listeners: 64,
+        max_peers: 64,
+        listener_ring_bytes: 4096,
+        connection_ring_bytes: 4096,
+    };
+    match KernelHooks::load(&options) {
+        Ok((hooks, _programs)) => hooks
+            .statuses()
+            .into_iter()
+            .filter(|hook| !matches!(hook.name.as_str(), "sk_lookup" | "tc"))
+            .map(|hook| {
+                let result = match hook.reason {
+                    None => Ok("loads and attaches".to_owned()),
+                    Some(reason) => {
+                        Err((reason, "the scan stands in for this hook; slower to notice".to_owned()))
+                    }
+                };
+                check(&format!("hook {}", hook.name), Needed::ByNothing, result)
+            })
+            .collect(),
+        Err(refusal) => {
+            let found = refusal.missing.join("; ");
+            vec![check("kernel programs", Needed::ByAgent, Err((found, "see the rows above".to_owned())))]
+        }
+    }
 }
 
 /// The checks that read the system; load no program and change nothing.

@@ -4,20 +4,22 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::args::{Kind, OutputMode};
+use crate::config::OutputConfig;
 use crate::engine::Engine;
 use crate::engine::change::{Change, Connection, Finding, FindingState, Listener};
-use crate::engine::identity::{BootTime, NetnsId};
+use crate::engine::identity::BootTime;
 use crate::engine::input::Input;
 use crate::sink::convert::{Converter, Wall};
 use crate::sink::http::question::ReadModel;
 use crate::sink::line::ndjson;
-use crate::sink::metrics::{ConnectionLabels, FindingLabels, KindLabel, ListenerLabels, MapLabel, Metrics, SourceLabel};
+use crate::sink::metrics::{
+    ConnectionLabels, FindingLabels, KindLabel, ListenerLabels, MapLabel, Metrics, SourceLabel,
+};
 use crate::sink::report::{AgentStatus, HookStatus, Limit, Report, SourceStatus};
 use crate::sink::stdout::{BLOCKED, CLOSED, LineSink};
 use crate::sink::text;
 use crate::sink::watch_log::WatchLog;
-use crate::args::{Kind, OutputMode};
-use crate::config::OutputConfig;
 use crate::source::clock;
 use crate::source::kernel::KernelHooks;
 
@@ -150,7 +152,11 @@ impl Pipeline {
     #[must_use]
     pub fn converter(&self) -> Converter {
         let now = clock::now();
-        Converter { node: Arc::clone(&self.node), wall: Wall { unix_ns_at_boot: clock::booted_at().as_nanos() }, now }
+        Converter {
+            node: Arc::clone(&self.node),
+            wall: Wall { unix_ns_at_boot: clock::booted_at().as_nanos() },
+            now,
+        }
     }
 
     fn carry_out(&mut self, changes: &[Change], now: BootTime) {
@@ -226,7 +232,7 @@ impl Pipeline {
             hooks,
             sources: self.source_statuses(&converter),
             namespaces: self.engine.counts().netns,
-            listeners: self.engine.listeners().count(),
+            listeners: self.engine.counts().listeners.values().sum::<u64>() as usize,
             lost: self.lost_totals(),
             limits,
         }
@@ -243,8 +249,14 @@ impl Pipeline {
     }
 
     fn lost_totals(&self) -> BTreeMap<String, u64> {
-        let mut lost: BTreeMap<String, u64> =
-            self.engine.counts().totals.lost.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect();
+        let mut lost: BTreeMap<String, u64> = self
+            .engine
+            .counts()
+            .totals
+            .lost
+            .iter()
+            .map(|(reason, count)| ((*reason).to_owned(), *count))
+            .collect();
         let counts = self.output.lines.counts();
         for (reason, count) in [(BLOCKED, &counts.blocked), (CLOSED, &counts.closed)] {
             let count = count.load(std::sync::atomic::Ordering::Relaxed);
@@ -275,14 +287,20 @@ impl Pipeline {
             metrics.listeners.get_or_create(&labels).set(i64::try_from(*count).unwrap_or(i64::MAX));
         }
         for ((declaration, origin), total) in &counts.totals.connections {
-            let labels = ConnectionLabels { declaration: declaration.as_str(), origin: origin.map_or("unknown", crate::engine::change::Origin::as_str) };
+            let labels = ConnectionLabels {
+                declaration: declaration.as_str(),
+                origin: origin.map_or("unknown", crate::engine::change::Origin::as_str),
+            };
             let counter = metrics.connections.get_or_create(&labels);
             counter.inner().fetch_max(*total, std::sync::atomic::Ordering::Relaxed);
         }
         metrics.namespaces.set(i64::try_from(counts.netns).unwrap_or(i64::MAX));
-        metrics.unattributed.inner().fetch_max(counts.totals.unattributed, std::sync::atomic::Ordering::Relaxed);
+        metrics
+            .unattributed
+            .inner()
+            .fetch_max(counts.totals.unattributed, std::sync::atomic::Ordering::Relaxed);
         for (name, state) in &self.sources {
-            let labels = SourceLabel { source: name.clone() };
+            let labels = SourceLabel { source: source_kind(name) };
             metrics.source_up.get_or_create(&labels).set(i64::from(state.reason.is_none()));
         }
         for (name, used, max) in self.kernel.iter().flat_map(KernelHooks::map_usage) {
@@ -293,13 +311,9 @@ impl Pipeline {
     }
 }
 
-/// The namespace that a fact is about, if nobody has told of it yet: discovery is due.
-#[must_use]
-pub fn unknown_netns(engine: &Engine, input: &Input) -> Option<NetnsId> {
-    match input {
-        Input::SocketOpened(socket) if !engine.knows_netns(socket.port.netns) => Some(socket.port.netns),
-        _ => None,
-    }
+/// The label of a source: its kind, since a path would be a label that grows.
+fn source_kind(name: &str) -> &'static str {
+    if name.starts_with("file=") { "file" } else { "netns" }
 }
 
 fn is_mended_by_scan(reason: &str) -> bool {

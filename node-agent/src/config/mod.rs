@@ -75,6 +75,8 @@ impl Default for Caps {
             peers_per_port: 64,
             findings_per_pod: 64,
             connections: 4_096,
+            listener_ring_bytes: 1 << 20,
+            connection_ring_bytes: 1 << 20,
         }
     }
 }
@@ -216,6 +218,11 @@ fn resolve_caps(args: &AgentArgs, file: &file::FileLimits) -> Result<Caps, Confi
             default.connections,
             1 << 20,
         )?,
+        listener_ring_bytes: args
+            .listener_ring_bytes
+            .unwrap_or(default.listener_ring_bytes)
+            .next_power_of_two(),
+        connection_ring_bytes: default.connection_ring_bytes,
     })
 }
 

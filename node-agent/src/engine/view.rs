@@ -13,6 +13,7 @@ use super::declaration;
 use super::evaluate::exposure;
 use super::finding_store::{FindingRecord, Subject};
 use super::fingerprint::{hex, parse};
+use super::identity::NetnsId;
 use super::identity::{BootTime, PortId};
 use super::message;
 use super::pod::Pod;
@@ -28,6 +29,12 @@ impl Engine {
     /// The open findings.
     pub fn findings(&self) -> impl Iterator<Item = Arc<Finding>> + '_ {
         self.findings.iter().filter_map(|(id, record)| self.render_finding(id, record).map(Arc::new))
+    }
+
+    /// Whether a netns source has told of this netns.
+    #[must_use]
+    pub fn knows_netns(&self, netns: NetnsId) -> bool {
+        self.netns.facts(netns).is_some()
     }
 
     /// The open finding with this id.

@@ -2,10 +2,10 @@
 
 pub mod console;
 pub mod error;
-mod pages;
+pub mod pages;
 mod request;
 pub mod server;
-mod show;
+pub mod show;
 mod sse;
 mod url;
 mod watch;

@@ -80,7 +80,7 @@ pub fn answer(query: Query, model: &impl ReadModel) {
         }
         Query::Finding(id, reply) => {
             let found = model.findings().find(|finding| finding.id == id);
-            let _ = reply.send(found.map(|finding| Report::Finding(convert.finding(finding))));
+            let _ = reply.send(found.map(|finding| Report::Finding(convert.finding(&finding))));
         }
         Query::Listeners(list, reply) => {
             let _ = reply.send(page(
@@ -94,7 +94,7 @@ pub fn answer(query: Query, model: &impl ReadModel) {
         }
         Query::Listener(id, reply) => {
             let found = model.listeners().find(|listener| listener.id == id);
-            let _ = reply.send(found.map(|listener| Report::Listener(convert.listener(listener))));
+            let _ = reply.send(found.map(|listener| Report::Listener(convert.listener(&listener))));
         }
         Query::Connections(list, reply) => {
             let _ = reply.send(page(
@@ -121,8 +121,8 @@ fn connection_key(connection: &change::Connection) -> String {
     format!("{}~{:020}~{address}~{port}", connection.listener_id, connection.opened_at.0)
 }
 
-fn page<'a, E: 'a>(
-    items: impl Iterator<Item = &'a Arc<E>>,
+fn page<E>(
+    items: impl Iterator<Item = Arc<E>>,
     list: &ListQuery,
     generation: u64,
     key: impl Fn(&E) -> String,
@@ -135,7 +135,7 @@ fn page<'a, E: 'a>(
     let limit = if list.limit == 0 { DEFAULT_LIMIT } else { list.limit.min(MAX_LIMIT) };
     let mut matching: Vec<(String, Arc<E>)> = items
         .filter(|item| list.filter.lets_through(&facts(item)))
-        .map(|item| (key(item), item))
+        .map(|item| (key(&item), item))
         .filter(|(key, _)| list.after.as_ref().is_none_or(|after| key > after))
         .collect();
     matching.sort_by(|(a, _), (b, _)| a.cmp(b));

@@ -81,7 +81,12 @@ pub fn port_id(key: &PortKey) -> Result<PortId, DecodeError> {
 /// A port as a map key.
 #[must_use]
 pub fn port_key(port: PortId) -> PortKey {
-    PortKey { netns_cookie: port.netns.0, port: port.port.get(), protocol: port.protocol.number(), reserved: [0; 5] }
+    PortKey {
+        netns_cookie: port.netns.0,
+        port: port.port.get(),
+        protocol: port.protocol.number(),
+        reserved: [0; 5],
+    }
 }
 
 /// An address of the maps and rings: IPv4 ones are mapped there.

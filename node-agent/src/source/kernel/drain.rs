@@ -65,7 +65,12 @@ impl Drain {
     ///
     /// # Errors
     /// What bpf(2) says; what was read until then is in the next drain.
-    pub fn run(&mut self, maps: CounterMaps<'_>, changes: u64, at: BootTime) -> io::Result<(TrafficDrain, Vec<PeerKey>)> {
+    pub fn run(
+        &mut self,
+        maps: CounterMaps<'_>,
+        changes: u64,
+        at: BootTime,
+    ) -> io::Result<(TrafficDrain, Vec<PeerKey>)> {
         let mut drain = TrafficDrain { at, ports: std::mem::take(&mut self.taken) };
         if self.changes == Some(changes) {
             return Ok((drain, Vec::new()));
@@ -94,7 +99,8 @@ impl Drain {
         let mut orphans = Vec::new();
         let Self { ports, peers, peer_reader, number, .. } = self;
         peer_reader.read(map, |key, value| {
-            let (Ok(key), Ok(now)) = (PeerKey::read_from_bytes(key), PeerCounters::read_from_bytes(value)) else {
+            let (Ok(key), Ok(now)) = (PeerKey::read_from_bytes(key), PeerCounters::read_from_bytes(value))
+            else {
                 return;
             };
             let before = peers
@@ -143,7 +149,9 @@ impl Drain {
 }
 
 fn sum(per_cpu: &[u8]) -> PortCounters {
-    let values = per_cpu.chunks_exact(size_of::<PortCounters>()).filter_map(|cpu| PortCounters::read_from_bytes(cpu).ok());
+    let values = per_cpu
+        .chunks_exact(size_of::<PortCounters>())
+        .filter_map(|cpu| PortCounters::read_from_bytes(cpu).ok());
     values.fold(PortCounters::default(), |sum, cpu| PortCounters {
         attempts: sum.attempts.wrapping_add(cpu.attempts),
         connections: sum.connections.wrapping_add(cpu.connections),

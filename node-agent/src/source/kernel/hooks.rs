@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aya::maps::{HashMap, Map, MapData, PerCpuArray, PerCpuHashMap, PerCpuValues, RingBuf};
+use aya::maps::{HashMap, IterableMap, Map, MapData, PerCpuArray, PerCpuHashMap, PerCpuValues, RingBuf};
 use aya::programs::{CgroupAttachMode, CgroupSock, SockOps};
 use aya::util::nr_cpus;
 use aya::{Ebpf, EbpfLoader};
@@ -144,8 +144,7 @@ impl KernelHooks {
             }
         }
         let refusals = Refusals::default();
-        let programs =
-            NetnsPrograms::new(loader, object, options.traffic, Arc::new(bpffs), refusals.clone());
+        let programs = NetnsPrograms::new(loader, object, options.traffic, Arc::new(bpffs), refusals.clone());
         Ok((Self::with_maps(ebpf, *options, refused, refusals)?, programs))
     }
 
@@ -192,7 +191,8 @@ impl KernelHooks {
             let state = if reason.is_none() { "attached" } else { "refused" };
             HookStatus { name: (*name).to_owned(), state: state.to_owned(), reason }
         });
-        let netns = [("sk_lookup", self.traffic != TrafficLevel::Off), ("tc", self.traffic == TrafficLevel::Full)];
+        let netns =
+            [("sk_lookup", self.traffic != TrafficLevel::Off), ("tc", self.traffic == TrafficLevel::Full)];
         let netns = netns.iter().map(|(name, wanted)| {
             let reason = self.refusals.get(name);
             let state = match (wanted, &reason) {
@@ -219,7 +219,9 @@ impl KernelHooks {
         let Ok(zero) = PerCpuValues::try_from(vec![[0_u64; 5]; self.cpus]) else { return };
         match self.ports.insert(key_bytes(port), zero, BPF_NOEXIST) {
             Ok(()) => self.watched += 1,
-            Err(aya::maps::MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::EEXIST) => {
+            Err(aya::maps::MapError::SyscallError(error))
+                if error.io_error.raw_os_error() == Some(libc::EEXIST) =>
+            {
                 self.watched += 1;
             }
             Err(_) => *self.own_lost.entry(LostSlot::PortStatsMapFull.reason()).or_default() += 1,
@@ -233,7 +235,7 @@ impl KernelHooks {
             return;
         }
         self.watched = self.watched.saturating_sub(1);
-        if let Err(error) = self.drain.take_port(self.ports.map_fd(), &port_key(port)) {
+        if let Err(error) = self.drain.take_port(self.ports.map().fd().as_fd(), &port_key(port)) {
             tracing::debug!(%error, "cannot take a port's counters");
         }
     }
@@ -251,8 +253,11 @@ impl KernelHooks {
 
     /// What the counters grew by since the last drain.
     pub fn drain(&mut self, at: BootTime) -> TrafficDrain {
-        let changes = self.changes.get(&0, 0).map_or(0, |values| values.iter().fold(0, |sum: u64, one| sum.wrapping_add(*one)));
-        let maps = CounterMaps { ports: self.ports.map_fd(), peers: self.peers.map_fd() };
+        let changes = self
+            .changes
+            .get(&0, 0)
+            .map_or(0, |values| values.iter().fold(0, |sum: u64, one| sum.wrapping_add(*one)));
+        let maps = CounterMaps { ports: self.ports.map().fd().as_fd(), peers: self.peers.map().fd().as_fd() };
         match self.drain.run(maps, changes, at) {
             Ok((drained, orphans)) => {
                 for peer in orphans {
@@ -320,19 +325,29 @@ where
     T: TryFrom<Map>,
     T::Error: std::error::Error + 'static,
 {
-    let map = ebpf.take_map(name).ok_or_else(|| KernelRefusal::of(format!("the kernel object has no map {name}")))?;
+    let map = ebpf
+        .take_map(name)
+        .ok_or_else(|| KernelRefusal::of(format!("the kernel object has no map {name}")))?;
     T::try_from(map).map_err(|error| KernelRefusal::step(name, &error))
 }
 
-fn attach_cgroup(ebpf: &mut Ebpf, program: &str, name: &'static str, cgroup: &File) -> Result<(), KernelRefusal> {
+fn attach_cgroup(
+    ebpf: &mut Ebpf,
+    program: &str,
+    name: &'static str,
+    cgroup: &File,
+) -> Result<(), KernelRefusal> {
     let refused = |error: &(dyn std::error::Error + 'static)| KernelRefusal::step(name, error);
-    let found = ebpf.program_mut(program).ok_or_else(|| KernelRefusal::of(format!("no program {program}")))?;
+    let found =
+        ebpf.program_mut(program).ok_or_else(|| KernelRefusal::of(format!("no program {program}")))?;
     if program == "portolan_tcp" {
-        let hook: &mut SockOps = found.try_into().map_err(|error: aya::programs::ProgramError| refused(&error))?;
+        let hook: &mut SockOps =
+            found.try_into().map_err(|error: aya::programs::ProgramError| refused(&error))?;
         hook.load().map_err(|error| refused(&error))?;
         hook.attach(cgroup.as_fd(), CgroupAttachMode::Single).map_err(|error| refused(&error))?;
     } else {
-        let hook: &mut CgroupSock = found.try_into().map_err(|error: aya::programs::ProgramError| refused(&error))?;
+        let hook: &mut CgroupSock =
+            found.try_into().map_err(|error: aya::programs::ProgramError| refused(&error))?;
         hook.load().map_err(|error| refused(&error))?;
         hook.attach(cgroup.as_fd(), CgroupAttachMode::Single).map_err(|error| refused(&error))?;
     }
@@ -344,8 +359,11 @@ fn root_cgroup() -> Result<File, KernelRefusal> {
     let mounts = procfs::process::Process::myself()
         .and_then(|process| process.mountinfo())
         .map_err(|error| KernelRefusal::step("reading /proc/self/mountinfo", &error))?;
-    let paths: Vec<PathBuf> =
-        mounts.into_iter().filter(|mount| mount.fs_type == "cgroup2").map(|mount| mount.mount_point).collect();
+    let paths: Vec<PathBuf> = mounts
+        .into_iter()
+        .filter(|mount| mount.fs_type == "cgroup2")
+        .map(|mount| mount.mount_point)
+        .collect();
     if paths.is_empty() {
         return Err(KernelRefusal::of(
             "no cgroup2 is mounted: mount it, e.g. `mount -t cgroup2 none /sys/fs/cgroup/unified`",

@@ -6,7 +6,9 @@ use std::fs::File;
 use std::io;
 
 use aya::programs::links::{FdLink, LinkOrder};
-use aya::programs::tc::{NlOptions, SchedClassifierLinkId, TcAttachOptions, qdisc_add_clsact, qdisc_detach_program};
+use aya::programs::tc::{
+    NlOptions, SchedClassifierLinkId, TcAttachOptions, qdisc_add_clsact, qdisc_detach_program,
+};
 use aya::programs::{ProgramError, SchedClassifier, SkLookup, TcAttachType, tc::TcError};
 use aya::{Ebpf, EbpfLoader};
 

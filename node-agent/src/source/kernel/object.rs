@@ -41,7 +41,9 @@ impl NetnsObject {
     #[must_use]
     pub fn for_netns(&mut self, netns: NetnsId) -> &[u8] {
         use zerocopy::IntoBytes;
-        if let Some(cookie) = self.bytes.as_mut_bytes().get_mut(self.place..).and_then(|rest| rest.get_mut(..8)) {
+        if let Some(cookie) =
+            self.bytes.as_mut_bytes().get_mut(self.place..).and_then(|rest| rest.get_mut(..8))
+        {
             cookie.copy_from_slice(&netns.0.to_ne_bytes());
         }
         self.bytes.as_bytes().get(..self.length).unwrap_or_default()

@@ -52,7 +52,11 @@ pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     // The verifier's log has thousands of lines; its end has the reason.
     let tail: Vec<&str> = text.lines().rev().filter(|line| !line.trim().is_empty()).take(4).collect();
     let first = text.lines().next().unwrap_or_default().to_owned();
-    if tail.len() < 4 { text.replace('\n', " ") } else { format!("{first} … {}", tail.into_iter().rev().collect::<Vec<_>>().join(" ")) }
+    if tail.len() < 4 {
+        text.replace('\n', " ")
+    } else {
+        format!("{first} … {}", tail.into_iter().rev().collect::<Vec<_>>().join(" "))
+    }
 }
 
 fn is_permission(error: &(dyn std::error::Error + 'static)) -> bool {
@@ -79,9 +83,8 @@ const NEEDED: [(&str, u32, &str); 4] = [
 /// # Errors
 /// When /proc/self/status cannot be read.
 pub fn missing_capabilities() -> io::Result<Vec<String>> {
-    let status = procfs::process::Process::myself()
-        .and_then(|process| process.status())
-        .map_err(io::Error::other)?;
+    let status =
+        procfs::process::Process::myself().and_then(|process| process.status()).map_err(io::Error::other)?;
     let has = |bit: u32| status.capeff & (1 << bit) != 0;
     let covered = |bit: u32| has(bit) || (matches!(bit, 38 | 39) && has(21));
     let lacking = NEEDED.iter().filter(|(_, bit, _)| !covered(*bit));

@@ -17,7 +17,6 @@ use crate::source::process;
 const TICK: Duration = Duration::from_millis(10);
 
 /// Reading ends of the rings.
-#[derive(Debug)]
 pub struct Rings {
     pub(super) listeners: RingBuf<MapData>,
     pub(super) connections: RingBuf<MapData>,
@@ -29,9 +28,9 @@ impl Rings {
     /// ring fills, and the kernel counts what it drops.
     pub async fn forward(self, facts: mpsc::Sender<Input>) {
         let undecodable = self.undecodable;
-        let (Ok(mut listeners), Ok(mut connections)) =
-            (AsyncFd::new(self.listeners), AsyncFd::new(self.connections))
-        else {
+        // SAFETY: a RingBuf owns its map's descriptor and hands out no way to close or replace it.
+        let registered = unsafe { (AsyncFd::register(self.listeners), AsyncFd::register(self.connections)) };
+        let (Ok(mut listeners), Ok(mut connections)) = registered else {
             tracing::error!("the rings of the kernel programs cannot be polled");
             return;
         };
