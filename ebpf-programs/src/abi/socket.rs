@@ -6,7 +6,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub const COMM_LEN: usize = 16;
 
 /// A socket that serves: value of `LISTENERS` (key: the socket cookie, `u64`) and of `BINDS` (bound TCP sockets that
-/// do not listen yet). 88 bytes.
+/// do not listen yet). 80 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct ListenerValue {
@@ -40,7 +40,7 @@ pub const LISTENER_OPENED: u32 = 1;
 /// [`ListenerRecord::kind`]: a socket ended to serve (close, exit, shutdown, disconnect).
 pub const LISTENER_CLOSED: u32 = 2;
 
-/// One record of the `LISTENER_EVENTS` ring. 112 bytes.
+/// One record of the `LISTENER_EVENTS` ring. 104 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct ListenerRecord {

@@ -1,7 +1,8 @@
 //! A socket was bound: who did it, and UDP sockets that may serve.
 
 use aya_ebpf::{
-    EbpfContext, helpers::generated::bpf_get_current_cgroup_id, macros::cgroup_sock, programs::SockContext,
+    EbpfContext, bindings::bpf_sock, helpers::generated::bpf_get_current_cgroup_id, macros::cgroup_sock,
+    programs::SockContext,
 };
 use portolan_ebpf::abi::{AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP, socket::ListenerValue};
 
@@ -15,8 +16,7 @@ const IPPROTO_MPTCP: u32 = 262;
 /// <https://docs.ebpf.io/linux/program-type/BPF_PROG_TYPE_CGROUP_SOCK/>
 #[cgroup_sock(post_bind4)]
 fn portolan_bind4(ctx: SockContext) -> i32 {
-    // SAFETY: src_ip4 may be read in post_bind4.
-    let local = mapped(unsafe { (*ctx.sock).src_ip4 });
+    let local = mapped(word!(ctx.sock, bpf_sock, src_ip4));
     if let Err(refusal) = try_bind(&ctx, AF_INET, local) {
         lost(refusal);
     }
@@ -26,11 +26,7 @@ fn portolan_bind4(ctx: SockContext) -> i32 {
 /// As [`portolan_bind4`], for IPv6 sockets.
 #[cgroup_sock(post_bind6)]
 fn portolan_bind6(ctx: SockContext) -> i32 {
-    // SAFETY: src_ip6 may be read in post_bind6, word by word.
-    let local = unsafe {
-        let words = &raw const (*ctx.sock).src_ip6;
-        address([(*words)[0], (*words)[1], (*words)[2], (*words)[3]])
-    };
+    let local = address(words!(ctx.sock, bpf_sock, src_ip6));
     if let Err(refusal) = try_bind(&ctx, AF_INET6, local) {
         lost(refusal);
     }

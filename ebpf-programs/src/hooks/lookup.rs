@@ -1,6 +1,6 @@
 //! The kernel looks for the socket that a SYN or a datagram is for: attempts.
 
-use aya_ebpf::{macros::sk_lookup, programs::SkLookupContext};
+use aya_ebpf::{bindings::bpf_sk_lookup, macros::sk_lookup, programs::SkLookupContext};
 use portolan_ebpf::abi::{
     AF_INET, IPPROTO_UDP,
     traffic::{PeerKey, PortKey},
@@ -35,13 +35,10 @@ fn try_lookup(ctx: &SkLookupContext) -> Result<(), Refusal> {
         return Ok(());
     }
     // SAFETY: as for the other fields.
-    let remote = unsafe {
-        if (*ctx.lookup).family == u32::from(AF_INET) {
-            mapped((*ctx.lookup).remote_ip4)
-        } else {
-            let words = &raw const (*ctx.lookup).remote_ip6;
-            address([(*words)[0], (*words)[1], (*words)[2], (*words)[3]])
-        }
+    let remote = if unsafe { (*ctx.lookup).family } == u32::from(AF_INET) {
+        mapped(word!(ctx.lookup, bpf_sk_lookup, remote_ip4))
+    } else {
+        address(words!(ctx.lookup, bpf_sk_lookup, remote_ip6))
     };
     let peer = ensure_peer(&PeerKey { port: key, address: remote }, port)?;
     // SAFETY: as above.

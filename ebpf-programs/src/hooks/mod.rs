@@ -1,6 +1,40 @@
 //! One file per kernel subject. Each hook is an entry that only counts the error of its `try_…`, and always returns the
 //! neutral verdict.
 
+/// Reads a 32-bit field of a context, or the n-th word of one, by an instruction of its own. What the compiler makes of
+/// several reads, a load through a computed pointer, the verifier refuses ("dereference of modified ctx ptr").
+macro_rules! word {
+    ($context:expr, $type:ty, $field:ident) => {
+        word!($context, $type, $field, 0)
+    };
+    ($context:expr, $type:ty, $field:ident, $n:literal) => {{
+        let word: u64;
+        // SAFETY: loads four bytes within the context, whose pointer the kernel gave to this program.
+        unsafe {
+            core::arch::asm!(
+                "{word} = *(u32 *)({context} + {offset})",
+                word = out(reg) word,
+                context = in(reg) $context,
+                offset = const core::mem::offset_of!($type, $field) + 4 * $n,
+                options(pure, readonly, nostack),
+            )
+        };
+        word as u32
+    }};
+}
+
+/// The four words of an IPv6 address, as [`word`].
+macro_rules! words {
+    ($context:expr, $type:ty, $field:ident) => {
+        [
+            word!($context, $type, $field, 0),
+            word!($context, $type, $field, 1),
+            word!($context, $type, $field, 2),
+            word!($context, $type, $field, 3),
+        ]
+    };
+}
+
 mod accept;
 mod bind;
 mod close;
@@ -10,6 +44,7 @@ mod lookup;
 
 use aya_ebpf::{
     EbpfContext,
+    bindings::bpf_sock_ops,
     helpers::generated::{bpf_get_netns_cookie, bpf_get_socket_cookie},
     macros::sock_ops,
     programs::SockOpsContext,
@@ -74,12 +109,20 @@ fn tcp_port(ctx: &SockOpsContext) -> PortKey {
 
 #[inline(always)]
 fn local_address(ctx: &SockOpsContext) -> [u8; 16] {
-    if ctx.family() == u32::from(AF_INET) { mapped(ctx.local_ip4()) } else { address(ctx.local_ip6()) }
+    if ctx.family() == u32::from(AF_INET) {
+        mapped(word!(ctx.ops, bpf_sock_ops, local_ip4))
+    } else {
+        address(words!(ctx.ops, bpf_sock_ops, local_ip6))
+    }
 }
 
 #[inline(always)]
 fn remote_address(ctx: &SockOpsContext) -> [u8; 16] {
-    if ctx.family() == u32::from(AF_INET) { mapped(ctx.remote_ip4()) } else { address(ctx.remote_ip6()) }
+    if ctx.family() == u32::from(AF_INET) {
+        mapped(word!(ctx.ops, bpf_sock_ops, remote_ip4))
+    } else {
+        address(words!(ctx.ops, bpf_sock_ops, remote_ip6))
+    }
 }
 
 /// An IPv4 address as the kernel holds it (network order in memory), mapped.

@@ -135,7 +135,7 @@ mod tests {
         }
 
         #[test]
-        fn a_whole_record_is_refused_only_for_a_named_reason(bytes in prop::collection::vec(any::<u8>(), 112)) {
+        fn a_whole_record_is_refused_only_for_a_named_reason(bytes in prop::collection::vec(any::<u8>(), size_of::<ListenerRecord>())) {
             if let Err(error) = listener(&bytes) {
                 prop_assert!(matches!(error, DecodeError::UnknownKind { .. } | DecodeError::BadField { .. }));
             }

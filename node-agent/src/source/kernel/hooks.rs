@@ -96,7 +96,7 @@ pub struct KernelHooks {
     traffic: TrafficLevel,
     ports: PerCpuHashMap<MapData, [u8; 16], [u64; 5]>,
     peers: HashMap<MapData, [u8; 32], [u64; 5]>,
-    listeners: HashMap<MapData, u64, [u8; 88]>,
+    listeners: HashMap<MapData, u64, [u8; 80]>,
     recorded: HashMap<MapData, [u8; 16], u32>,
     lost: PerCpuArray<MapData, u64>,
     changes: PerCpuArray<MapData, u64>,
