@@ -201,10 +201,11 @@ impl Pipeline {
     }
 
     fn measure_latency(&self, finding: &Finding, now: BootTime) {
-        if finding.state == FindingState::Open && finding.first_seen == finding.last_seen {
-            if let Some(opened) = finding.opened_at {
-                self.metrics.detection_latency.observe(now.since(opened).as_secs_f64());
-            }
+        if finding.state == FindingState::Open
+            && finding.first_seen == finding.last_seen
+            && let Some(opened) = finding.opened_at
+        {
+            self.metrics.detection_latency.observe(now.since(opened).as_secs_f64());
         }
     }
 

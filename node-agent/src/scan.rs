@@ -84,7 +84,7 @@ fn filter(args: &ScanArgs) -> Filter {
     let FindingFilterArgs { code, severity, .. } = &args.findings;
     Filter {
         namespace: args.filter.namespace.iter().cloned().collect(),
-        code: code.iter().cloned().collect(),
+        code: code.clone(),
         severity: severity.iter().map(|severity| severity.as_str().to_owned()).collect(),
         ..Filter::default()
     }

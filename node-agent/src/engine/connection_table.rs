@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::change::Connection;
-use super::identity::SocketCookie;
+use super::identity::{BootTime, SocketCookie};
 
 /// Recorded connections in the order in which they were first heard of.
 #[derive(Debug)]
@@ -40,6 +40,12 @@ impl ConnectionTable {
             self.all.insert(cookie, Arc::clone(connection));
         }
         true
+    }
+
+    /// When this connection opened, if it is known.
+    #[must_use]
+    pub fn opened_at(&self, cookie: SocketCookie) -> Option<BootTime> {
+        self.all.get(&cookie).map(|known| known.opened_at)
     }
 
     /// Latest first.

@@ -183,7 +183,8 @@ impl Engine {
             remote: opened.remote,
             origin,
             reference: reference.map(|reference| reference.to_string()),
-            opened_at: opened.at,
+            // The record of the end does not know the beginning.
+            opened_at: self.connections.opened_at(opened.cookie).map_or(opened.at, |at| at.min(opened.at)),
             closed_at: closed.map(|closed| closed.at),
             bytes_in: closed.map_or(0, |closed| closed.bytes_in),
             bytes_out: closed.map_or(0, |closed| closed.bytes_out),
