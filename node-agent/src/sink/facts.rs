@@ -113,3 +113,71 @@ impl<'a> Facts<'a> {
         }
     }
 }
+
+/// [`Facts`] that outlive their object, without the object.
+#[derive(Debug)]
+pub struct KeptFacts {
+    kind: &'static str,
+    namespace: Option<Box<str>>,
+    pod: Option<Box<str>>,
+    workload: Option<(Box<str>, Box<str>)>,
+    code: Option<Box<str>>,
+    severity: Option<Box<str>>,
+    state: Option<Box<str>>,
+    protocol: Option<Box<str>>,
+    port: Option<u16>,
+    /// Each once.
+    origins: Vec<Box<str>>,
+}
+
+impl KeptFacts {
+    #[must_use]
+    pub fn of(facts: &Facts<'_>) -> Self {
+        let mut origins = facts.origins.clone();
+        origins.sort_unstable();
+        origins.dedup();
+        Self {
+            kind: facts.kind,
+            namespace: facts.namespace.map(Into::into),
+            pod: facts.pod.map(Into::into),
+            workload: facts.workload.map(|(kind, name)| (kind.into(), name.into())),
+            code: facts.code.map(Into::into),
+            severity: facts.severity.map(Into::into),
+            state: facts.state.map(Into::into),
+            protocol: facts.protocol.map(Into::into),
+            port: facts.port,
+            origins: origins.into_iter().map(Into::into).collect(),
+        }
+    }
+
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    #[must_use]
+    pub fn borrow(&self) -> Facts<'_> {
+        Facts {
+            kind: self.kind,
+            namespace: self.namespace.as_deref(),
+            pod: self.pod.as_deref(),
+            workload: self.workload.as_ref().map(|(kind, name)| (&**kind, &**name)),
+            code: self.code.as_deref(),
+            severity: self.severity.as_deref(),
+            state: self.state.as_deref(),
+            protocol: self.protocol.as_deref(),
+            port: self.port,
+            origins: self.origins.iter().map(|origin| &**origin).collect(),
+        }
+    }
+
+    /// Bytes that it holds beside itself.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        let facts = self.borrow();
+        let texts = [facts.namespace, facts.pod, facts.code, facts.severity, facts.state, facts.protocol];
+        let workload = facts.workload.map_or(0, |(kind, name)| kind.len() + name.len());
+        let origins: usize = self.origins.iter().map(|origin| origin.len() + size_of::<Box<str>>()).sum();
+        texts.into_iter().flatten().map(str::len).sum::<usize>() + workload + origins
+    }
+}

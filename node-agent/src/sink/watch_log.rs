@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use super::facts::Facts;
+use super::facts::{Facts, KeptFacts};
 use super::filter::Filter;
 use super::report::Report;
 
@@ -15,17 +15,25 @@ use super::report::Report;
 const MAX_BYTES: usize = 4 << 20;
 
 /// A line that a follower gets.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoggedLine {
     pub number: u64,
     pub kind: &'static str,
     /// JSON without the newline.
     pub json: Bytes,
-    report: std::sync::Arc<Report>,
+}
+
+/// A line with what filters look at.
+#[derive(Debug)]
+struct Entry {
+    line: LoggedLine,
+    facts: KeptFacts,
+    /// What it costs to keep.
+    bytes: usize,
 }
 
 /// What a follower reads next.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Batch {
     /// Lines that were gone before they could be read.
     pub missed: u64,
@@ -36,7 +44,7 @@ pub struct Batch {
 
 #[derive(Debug, Default)]
 struct Ring {
-    lines: VecDeque<LoggedLine>,
+    entries: VecDeque<Entry>,
     bytes: usize,
     /// Number of the next line.
     next: u64,
@@ -60,21 +68,29 @@ impl WatchLog {
     }
 
     /// Appends a report and its line; what is too old goes.
-    pub fn publish(&self, report: Report, line: &Bytes) {
-        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn publish(&self, report: &Report, line: &Bytes) {
         let json = line.slice(..line.len() - usize::from(line.ends_with(b"\n")));
+        let facts = KeptFacts::of(&Facts::of_report(report));
+        let bytes = size_of::<Entry>() + json.len() + facts.heap_bytes();
+        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
         let number = ring.next;
         ring.next += 1;
-        ring.bytes += json.len();
-        let kind = Facts::of_report(&report).kind;
-        ring.lines.push_back(LoggedLine { number, kind, json, report: report.into() });
-        while ring.lines.len() > self.capacity || ring.bytes > MAX_BYTES {
-            let Some(old) = ring.lines.pop_front() else { break };
-            ring.bytes = ring.bytes.saturating_sub(old.json.len());
+        ring.bytes += bytes;
+        let line = LoggedLine { number, kind: facts.kind(), json };
+        ring.entries.push_back(Entry { line, facts, bytes });
+        while ring.entries.len() > self.capacity || ring.bytes > MAX_BYTES {
+            let Some(old) = ring.entries.pop_front() else { break };
+            ring.bytes = ring.bytes.saturating_sub(old.bytes);
         }
         let next = ring.next;
         drop(ring);
         self.grown.send_replace(next);
+    }
+
+    /// How many follow.
+    #[must_use]
+    pub fn followers(&self) -> usize {
+        self.grown.receiver_count()
     }
 
     /// The number that the next line gets.
@@ -89,40 +105,52 @@ impl WatchLog {
         self.grown.subscribe()
     }
 
-    /// Event id of a line.
+    /// Number `number` of this run of the agent, as event ids and entity tags write it.
     #[must_use]
     pub fn id(&self, number: u64) -> String {
         format!("{:x}-{number}", self.epoch)
     }
 
+    /// The number in `id`; `None` if it is of another run.
+    #[must_use]
+    pub fn number(&self, id: &str) -> Option<u64> {
+        let (epoch, number) = id.split_once('-')?;
+        let is_ours = u64::from_str_radix(epoch, 16) == Ok(self.epoch);
+        number.parse().ok().filter(|_| is_ours)
+    }
+
     /// Where to go on after the event `id`; `None` if it is of another run, or its successor is gone already.
     #[must_use]
     pub fn resume(&self, id: &str) -> Option<u64> {
-        let (epoch, number) = id.split_once('-')?;
-        let next = number.parse::<u64>().ok()?.checked_add(1)?;
+        let next = self.number(id)?.checked_add(1)?;
         let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
-        let oldest = ring.lines.front().map_or(ring.next, |line| line.number);
-        (u64::from_str_radix(epoch, 16) == Ok(self.epoch) && next >= oldest && next <= ring.next)
-            .then_some(next)
+        (next >= ring.oldest() && next <= ring.next).then_some(next)
     }
 
     /// Up to `max` lines from `from` on that the filter lets through.
     #[must_use]
     pub fn read(&self, from: u64, max: usize, filter: &Filter) -> Batch {
         let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
-        let oldest = ring.lines.front().map_or(ring.next, |line| line.number);
+        let oldest = ring.oldest();
         let start = from.max(oldest);
         let skip = usize::try_from(start - oldest).unwrap_or(usize::MAX);
         let mut batch = Batch { missed: start - from, lines: Vec::new(), next: start };
-        for line in ring.lines.iter().skip(skip) {
+        for entry in ring.entries.iter().skip(skip) {
             if batch.lines.len() == max {
                 break;
             }
-            batch.next = line.number + 1;
-            if filter.lets_through(&Facts::of_report(&line.report)) {
-                batch.lines.push(line.clone());
+            batch.next = entry.line.number + 1;
+            if filter.lets_through(&entry.facts.borrow()) {
+                batch.lines.push(entry.line.clone());
             }
         }
         batch
+    }
+}
+
+impl Ring {
+    /// Number of the oldest line that is kept, or of the next.
+    fn oldest(&self) -> u64 {
+        self.entries.front().map_or(self.next, |entry| entry.line.number)
     }
 }

@@ -10,8 +10,10 @@ use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body_util::channel::{Channel, Sender};
+use tokio::sync::watch;
 
-use super::HttpState;
+use super::problem::Problem;
+use super::{HttpState, MAX_CONNECTIONS};
 use crate::sink::filter::Filter;
 
 /// Lines that are read from the log at once.
@@ -19,21 +21,34 @@ const BATCH: usize = 64;
 /// A comment is sent after this long without an event, so that dead clients are noticed.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
+/// Followers at once: the other half of the connections stays free for lists.
+const MAX_FOLLOWERS: usize = MAX_CONNECTIONS / 2;
+
 /// Starts a follower.
-pub fn follow(state: HttpState, headers: &HeaderMap, filter: Filter) -> Response {
+pub fn follow(state: HttpState, headers: &HeaderMap, filter: Filter) -> Result<Response, Problem> {
+    if state.watch_log.followers() >= MAX_FOLLOWERS {
+        return Err(Problem::too_many_followers());
+    }
+    let growth = state.watch_log.growth();
     let asked = headers.get("last-event-id").and_then(|id| id.to_str().ok());
     let resumed = asked.map(|id| state.watch_log.resume(id));
     let reset = matches!(resumed, Some(None));
     let from = resumed.flatten().unwrap_or_else(|| state.watch_log.end());
     let (sender, body) = Channel::<Bytes, Infallible>::new(1);
-    tokio::spawn(send(state, sender, filter, from, reset));
+    tokio::spawn(send(state, growth, sender, filter, from, reset));
     let kind = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")];
-    (kind, Body::new(body)).into_response()
+    Ok((kind, Body::new(body)).into_response())
 }
 
-async fn send(state: HttpState, mut to: Sender<Bytes, Infallible>, filter: Filter, from: u64, reset: bool) {
+async fn send(
+    state: HttpState,
+    mut growth: watch::Receiver<u64>,
+    mut to: Sender<Bytes, Infallible>,
+    filter: Filter,
+    from: u64,
+    reset: bool,
+) {
     let log = &state.watch_log;
-    let mut growth = log.growth();
     let mut shutdown = state.shutdown.clone();
     let mut next = from;
     let start = if reset { "retry: 1000\n\nevent: reset\ndata: {}\n\n" } else { "retry: 1000\n\n" };

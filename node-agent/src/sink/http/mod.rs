@@ -2,6 +2,7 @@
 //! the agent.
 
 mod events;
+pub mod host;
 mod params;
 mod problem;
 pub mod question;
@@ -24,6 +25,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use super::metrics::Metrics;
 use super::watch_log::WatchLog;
+use host::HostCheck;
 use question::Query;
 use stall::StallGuard;
 
@@ -32,8 +34,20 @@ pub const MAX_CONNECTIONS: usize = 64;
 /// Bytes of a request's line and headers.
 const MAX_HEADER_BYTES: usize = 16 * 1024;
 const MAX_HEADERS: usize = 64;
-/// A client that sends no headers, or takes no bytes, for this long is cut off.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long and how many clients are borne with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Connections at once; more wait in the kernel's queue.
+    pub connections: usize,
+    /// A client that sends no headers, or takes no bytes, for this long is cut off.
+    pub patience: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { connections: MAX_CONNECTIONS, patience: Duration::from_secs(10) }
+    }
+}
 
 /// Whether the agent lives and is ready; set by `agent`, read by /livez and /readyz.
 #[derive(Debug, Default)]
@@ -86,8 +100,8 @@ impl Endpoint {
 }
 
 /// The routes of `--api`. On TCP the Host header must name this machine, against DNS rebinding.
-pub fn api_router(state: HttpState, check_host: bool) -> Router {
-    routes::api(state, check_host)
+pub fn api_router(state: HttpState, host: HostCheck) -> Router {
+    routes::api(state, host)
 }
 
 /// The routes of `--telemetry`: /metrics, /livez, /readyz.
@@ -96,12 +110,12 @@ pub fn telemetry_router(state: HttpState) -> Router {
 }
 
 /// Serves until `shutdown` becomes true.
-pub async fn serve(endpoint: Endpoint, router: Router, mut shutdown: watch::Receiver<bool>) {
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+pub async fn serve(endpoint: Endpoint, router: Router, bounds: Bounds, mut shutdown: watch::Receiver<bool>) {
+    let slots = Arc::new(Semaphore::new(bounds.connections));
     let accept_all = async {
         loop {
             let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
-            if !accept(&endpoint, &router, slot).await {
+            if !accept(&endpoint, &router, bounds.patience, slot).await {
                 // Out of descriptors, most likely: give others time to close some.
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
@@ -113,18 +127,23 @@ pub async fn serve(endpoint: Endpoint, router: Router, mut shutdown: watch::Rece
     }
 }
 
-async fn accept(endpoint: &Endpoint, router: &Router, slot: OwnedSemaphorePermit) -> bool {
+async fn accept(
+    endpoint: &Endpoint,
+    router: &Router,
+    patience: Duration,
+    slot: OwnedSemaphorePermit,
+) -> bool {
     match endpoint {
         Endpoint::Tcp(listener) => match listener.accept().await {
             Ok((stream, _)) => {
-                tokio::spawn(converse(stream, router.clone(), slot));
+                tokio::spawn(converse(stream, router.clone(), patience, slot));
                 true
             }
             Err(_) => false,
         },
         Endpoint::Unix(listener) => match listener.accept().await {
             Ok((stream, _)) => {
-                tokio::spawn(converse(stream, router.clone(), slot));
+                tokio::spawn(converse(stream, router.clone(), patience, slot));
                 true
             }
             Err(_) => false,
@@ -135,13 +154,14 @@ async fn accept(endpoint: &Endpoint, router: &Router, slot: OwnedSemaphorePermit
 async fn converse(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     router: Router,
+    patience: Duration,
     slot: OwnedSemaphorePermit,
 ) {
-    let io = TokioIo::new(StallGuard::new(stream, PATIENCE));
+    let io = TokioIo::new(StallGuard::new(stream, patience));
     // An error here is the client's: a broken request, a closed or stalled connection.
     let _ = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(PATIENCE)
+        .header_read_timeout(patience)
         .max_buf_size(MAX_HEADER_BYTES)
         .max_headers(MAX_HEADERS)
         .serve_connection(io, TowerToHyperService::new(router))

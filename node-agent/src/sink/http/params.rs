@@ -1,5 +1,7 @@
 //! The query of a URL to a filter and a page. An unknown name or value is an error that points at it.
 
+use std::num::NonZeroU16;
+
 use super::problem::Problem;
 use super::question::{ListQuery, MAX_LIMIT};
 use crate::engine::change::FindingCode;
@@ -49,9 +51,10 @@ pub fn parse(route: Route, pairs: &[(String, String)]) -> Result<ListQuery, Prob
             }
             (name, _) => {
                 let known = route.fields().join(", ");
+                let page = if route == Route::Watch { "" } else { ", limit, continue" };
                 return Err(Problem::bad_parameter(
                     name,
-                    format!("unknown parameter; expected one of {known}, limit, continue"),
+                    format!("unknown parameter; expected one of {known}{page}"),
                 ));
             }
         }
@@ -84,10 +87,10 @@ fn add(list: &mut ListQuery, name: &str, value: &str) -> Result<(), Problem> {
         "state" => &mut filter.state,
         "protocol" => &mut filter.protocol,
         "port" => {
-            let port = value.parse().map_err(|_| {
+            let port: Option<NonZeroU16> = value.parse().ok();
+            filter.port.push(port.map(NonZeroU16::get).ok_or_else(|| {
                 Problem::bad_parameter("port", format!("{value:?}: expected a number from 1 to 65535"))
-            })?;
-            filter.port.push(port);
+            })?);
             return Ok(());
         }
         _ => &mut filter.origin,

@@ -24,6 +24,10 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, detail, Some(format!("query/{name}")))
     }
 
+    pub fn bad_path(detail: String) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, detail, Some("path".to_owned()))
+    }
+
     pub fn not_found(detail: String, pointer: &str) -> Self {
         Self::new(StatusCode::NOT_FOUND, detail, Some(pointer.to_owned()))
     }
@@ -38,13 +42,19 @@ impl Problem {
     }
 
     pub fn foreign_host() -> Self {
-        let detail = "the Host header must name this machine (localhost or an IP address)".to_owned();
+        let detail =
+            "the Host header must be localhost, a loopback address, or the address that the agent listens on"
+                .to_owned();
         Self::new(StatusCode::FORBIDDEN, detail, Some("header/host".to_owned()))
     }
 
     pub fn body_refused() -> Self {
         let detail = "requests must have no body".to_owned();
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, detail, Some("body".to_owned()))
+    }
+
+    pub fn too_many_followers() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "too many clients follow already".to_owned(), None)
     }
 
     pub fn busy() -> Self {

@@ -1,9 +1,9 @@
 //! Routes to questions, answers to responses.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{MatchedPath, Path, Query as UrlQuery, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
@@ -13,6 +13,7 @@ use serde::Serialize;
 use tokio::sync::oneshot;
 
 use super::events::follow;
+use super::host::HostCheck;
 use super::params::{Route, parse};
 use super::problem::Problem;
 use super::question::{ListAnswer, ListQuery, Query};
@@ -23,9 +24,10 @@ use crate::sink::report::Report;
 /// How long a question may wait for its answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
+type PathOf<T> = Result<Path<T>, PathRejection>;
 type Pairs = UrlQuery<Vec<(String, String)>>;
 
-pub fn api(state: HttpState, check_host: bool) -> Router {
+pub fn api(state: HttpState, host: HostCheck) -> Router {
     let router = Router::new()
         .route("/v1/findings", get(findings))
         .route("/v1/findings/{id}", get(finding))
@@ -35,15 +37,14 @@ pub fn api(state: HttpState, check_host: bool) -> Router {
         .route("/v1/pods/{namespace}/{name}", get(pod))
         .route("/v1/status", get(status))
         .route("/v1/watch", get(watch));
-    let router = finish(router, state);
-    if check_host { router.layer(from_fn(local_host)) } else { router }
+    finish(router, state, host)
 }
 
 pub fn telemetry(state: HttpState) -> Router {
-    finish(Router::new(), state)
+    finish(Router::new(), state, HostCheck::Off)
 }
 
-fn finish(router: Router<HttpState>, state: HttpState) -> Router {
+fn finish(router: Router<HttpState>, state: HttpState, host: HostCheck) -> Router {
     router
         .route("/metrics", get(metrics))
         .route("/livez", get(livez))
@@ -51,6 +52,7 @@ fn finish(router: Router<HttpState>, state: HttpState) -> Router {
         .fallback(|request: Request| async move { Problem::no_such_route(request.uri().path()) })
         .method_not_allowed_fallback(|method: Method| async move { Problem::method(method.as_str()) })
         .layer(from_fn(no_body))
+        .layer(from_fn_with_state(host, local_host))
         .layer(from_fn_with_state(state.clone(), count))
         .with_state(state)
 }
@@ -90,12 +92,10 @@ async fn no_body(request: Request, next: Next) -> Response {
 }
 
 /// A page in a browser must not reach the agent under a name of its own that resolves to this machine.
-async fn local_host(request: Request, next: Next) -> Response {
-    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("");
-    let name =
-        host.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).map_or(host, |(name, _)| name);
-    let bare = name.trim_start_matches('[').trim_end_matches(']');
-    if name.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok() {
+async fn local_host(State(check): State<HostCheck>, request: Request, next: Next) -> Response {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let host = hosts.next().and_then(|host| host.to_str().ok()).unwrap_or("");
+    if hosts.next().is_none() && check.admits(host) {
         next.run(request).await
     } else {
         Problem::foreign_host().into_response()
@@ -111,10 +111,11 @@ async fn ask<T>(state: &HttpState, make: impl FnOnce(oneshot::Sender<T>) -> Quer
     }
 }
 
-fn list_query(route: Route, pairs: &Pairs, headers: &HeaderMap) -> Result<ListQuery, Problem> {
+fn list_query(s: &HttpState, route: Route, pairs: &Pairs, headers: &HeaderMap) -> Result<ListQuery, Problem> {
     let mut list = parse(route, &pairs.0)?;
-    let tag = headers.get(header::IF_NONE_MATCH).and_then(|tag| tag.to_str().ok());
-    list.known = tag.and_then(|tag| tag.trim().trim_start_matches("W/").trim_matches('"').parse().ok());
+    let tags = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|tags| tags.to_str().ok());
+    let known = |tag: &str| s.watch_log.number(tag.trim().trim_start_matches("W/").trim_matches('"'));
+    list.known = tags.flat_map(|tags| tags.split(',')).filter_map(known).max();
     Ok(list)
 }
 
@@ -125,12 +126,13 @@ fn json<T: Serialize>(value: &T) -> Response {
     }
 }
 
-fn listed(answer: &ListAnswer) -> Response {
+fn listed(s: &HttpState, answer: &ListAnswer) -> Response {
     let (mut response, generation) = match answer {
         ListAnswer::Unchanged(generation) => (StatusCode::NOT_MODIFIED.into_response(), *generation),
         ListAnswer::Page(page) => (json(page), page.generation),
     };
-    if let Ok(tag) = header::HeaderValue::from_str(&format!("\"{generation}\"")) {
+    // Weak: the times of writing differ from answer to answer.
+    if let Ok(tag) = header::HeaderValue::from_str(&format!("W/\"{}\"", s.watch_log.id(generation))) {
         response.headers_mut().insert(header::ETAG, tag);
     }
     response
@@ -140,9 +142,13 @@ fn found<T: Serialize>(answer: Option<&T>, what: &str) -> Result<Response, Probl
     answer.map(json).ok_or_else(|| Problem::not_found(format!("no such {what}"), "path/id"))
 }
 
+fn part<T>(path: PathOf<T>) -> Result<T, Problem> {
+    path.map(|Path(part)| part).map_err(|rejection| Problem::bad_path(rejection.body_text()))
+}
+
 async fn findings(State(s): State<HttpState>, pairs: Pairs, headers: HeaderMap) -> Result<Response, Problem> {
-    let list = list_query(Route::Findings, &pairs, &headers)?;
-    Ok(listed(&ask(&s, |reply| Query::Findings(list, reply)).await?))
+    let list = list_query(&s, Route::Findings, &pairs, &headers)?;
+    Ok(listed(&s, &ask(&s, |reply| Query::Findings(list, reply)).await?))
 }
 
 async fn listeners(
@@ -150,8 +156,8 @@ async fn listeners(
     pairs: Pairs,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let list = list_query(Route::Listeners, &pairs, &headers)?;
-    Ok(listed(&ask(&s, |reply| Query::Listeners(list, reply)).await?))
+    let list = list_query(&s, Route::Listeners, &pairs, &headers)?;
+    Ok(listed(&s, &ask(&s, |reply| Query::Listeners(list, reply)).await?))
 }
 
 async fn connections(
@@ -159,22 +165,22 @@ async fn connections(
     pairs: Pairs,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let list = list_query(Route::Listeners, &pairs, &headers)?;
-    Ok(listed(&ask(&s, |reply| Query::Connections(list, reply)).await?))
+    let list = list_query(&s, Route::Listeners, &pairs, &headers)?;
+    Ok(listed(&s, &ask(&s, |reply| Query::Connections(list, reply)).await?))
 }
 
-async fn finding(State(s): State<HttpState>, Path(id): Path<String>) -> Result<Response, Problem> {
+async fn finding(State(s): State<HttpState>, id: PathOf<String>) -> Result<Response, Problem> {
+    let id = part(id)?;
     found(ask(&s, |reply| Query::Finding(id, reply)).await?.as_ref(), "finding")
 }
 
-async fn listener(State(s): State<HttpState>, Path(id): Path<String>) -> Result<Response, Problem> {
+async fn listener(State(s): State<HttpState>, id: PathOf<String>) -> Result<Response, Problem> {
+    let id = part(id)?;
     found(ask(&s, |reply| Query::Listener(id, reply)).await?.as_ref(), "listener")
 }
 
-async fn pod(
-    State(s): State<HttpState>,
-    Path((namespace, name)): Path<(String, String)>,
-) -> Result<Response, Problem> {
+async fn pod(State(s): State<HttpState>, names: PathOf<(String, String)>) -> Result<Response, Problem> {
+    let (namespace, name) = part(names)?;
     found(
         ask(&s, |reply| Query::Pod { namespace, name, reply }).await?.as_ref(),
         "pod with a listener on this node",
@@ -187,7 +193,7 @@ async fn status(State(s): State<HttpState>) -> Result<Response, Problem> {
 
 async fn watch(State(s): State<HttpState>, pairs: Pairs, headers: HeaderMap) -> Result<Response, Problem> {
     let list = parse(Route::Watch, &pairs.0)?;
-    Ok(follow(s, &headers, list.filter))
+    follow(s, &headers, list.filter)
 }
 
 async fn metrics(State(s): State<HttpState>) -> Response {
