@@ -8,6 +8,7 @@ pub mod filter;
 pub mod http;
 pub mod line;
 pub mod metrics;
+pub mod publish;
 pub mod report;
 pub mod status_table;
 pub mod stdout;

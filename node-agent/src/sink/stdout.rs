@@ -15,6 +15,9 @@ pub const BLOCKED: &str = "stdout-blocked";
 /// Reason of lines after the reader closed its end.
 pub const CLOSED: &str = "stdout-closed";
 
+/// Reason of objects that are too long for a line.
+pub const TOO_LONG: &str = "line-too-long";
+
 /// How many lines were written and lost so far.
 #[derive(Debug, Default)]
 pub struct LineCounts {
@@ -71,9 +74,8 @@ impl LineSink {
         if self.untold == 0 || self.counts.is_closed.load(Ordering::Relaxed) {
             return;
         }
-        if let Some(line) = loss(self.untold)
-            && self.queue_line(line)
-        {
+        // Where the loss itself cannot be written, its counter is what tells of it.
+        if loss(self.untold).is_none_or(|line| self.queue_line(line)) {
             self.untold = 0;
         }
     }

@@ -1,0 +1,95 @@
+//! The one way of a report to those who read the stream: as a line to stdout, and into the log that `/v1/watch` reads.
+//! Whatever does not get through is counted.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+
+use super::line::ndjson;
+use super::report::{Loss, Report};
+use super::stdout::{BLOCKED, LineCounts, LineSink};
+use super::text;
+use super::watch_log::WatchLog;
+use crate::args::{Kind, OutputMode};
+use crate::config::OutputConfig;
+use crate::sink::convert::Converter;
+
+/// Writes reports to stdout and to the log.
+#[derive(Debug)]
+pub struct Publisher {
+    lines: LineSink,
+    output: OutputConfig,
+    log: Arc<WatchLog>,
+    too_long: Arc<AtomicU64>,
+}
+
+impl Publisher {
+    #[must_use]
+    pub fn new(lines: LineSink, output: OutputConfig, log: Arc<WatchLog>) -> Self {
+        Self { lines, output, log, too_long: Arc::default() }
+    }
+
+    /// Counters of lines, for metrics and status.
+    #[must_use]
+    pub fn counts(&self) -> Arc<LineCounts> {
+        self.lines.counts()
+    }
+
+    /// Objects that were too long for a line ([`super::stdout::TOO_LONG`]); bounded input cannot reach that.
+    #[must_use]
+    pub fn too_long(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.too_long)
+    }
+
+    /// Publishes a report. Never waits.
+    pub fn publish(&mut self, report: &Report, convert: &Converter) {
+        let Some(line) = ndjson(report) else {
+            self.too_long.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        self.log.publish(report, &line);
+        if !self.is_wanted(report) {
+            return;
+        }
+        let mode = self.output.mode;
+        match mode {
+            OutputMode::Ndjson => self.lines.write(line, |count| loss_line(mode, convert, count)),
+            OutputMode::Text => {
+                self.lines.write(text::line(report).into(), |count| loss_line(mode, convert, count));
+            }
+            OutputMode::None => {}
+        }
+    }
+
+    /// Tells of lines that were lost as soon as there is room. Call it from time to time.
+    pub fn tell(&mut self, convert: &Converter) {
+        let mode = self.output.mode;
+        self.lines.tell(|count| loss_line(mode, convert, count));
+    }
+
+    /// Writes what waits and ends; gives up after `patience`. True if everything was written.
+    #[must_use]
+    pub fn finish(self, patience: std::time::Duration) -> bool {
+        self.lines.finish(patience)
+    }
+
+    fn is_wanted(&self, report: &Report) -> bool {
+        let kind = match report {
+            Report::Finding(_) => Kind::Finding,
+            Report::Listener(_) => Kind::Listener,
+            Report::Connection(_) => Kind::Connection,
+            Report::Loss(_) => Kind::Loss,
+            Report::AgentStatus(_) => Kind::Status,
+        };
+        self.output.kinds.is_empty() || self.output.kinds.contains(&kind)
+    }
+}
+
+fn loss_line(mode: OutputMode, convert: &Converter, count: u64) -> Option<Bytes> {
+    let loss: Loss = convert.loss(BLOCKED, count, false);
+    match mode {
+        OutputMode::Text => Some(text::line(&Report::Loss(loss)).into()),
+        OutputMode::Ndjson | OutputMode::None => ndjson(&Report::Loss(loss)),
+    }
+}
