@@ -1,0 +1,83 @@
+//! Clients that send too much, too little or nothing: each costs itself its connection, and nobody else anything.
+
+use std::time::Duration;
+
+use portolan::sink::http::Bounds;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::exchange::{PATIENCE, get, send};
+use crate::model::Node;
+use crate::served::{EPOCH, Served, eventually};
+use crate::watching::finding_report;
+
+fn impatient(connections: usize) -> Bounds {
+    Bounds { connections, patience: Duration::from_millis(200) }
+}
+
+/// Waits until the server closes.
+async fn is_cut_off(stream: &mut TcpStream) {
+    let mut rest = Vec::new();
+    let read = timeout(PATIENCE, stream.read_to_end(&mut rest)).await;
+    assert!(read.is_ok(), "still connected");
+}
+
+#[tokio::test]
+async fn header_bombs_are_refused() {
+    let served = Served::start(Node::default()).await;
+    let many = "x-a: b\r\n".repeat(500);
+    assert_eq!(get(served.address, "/livez", &many).await.status, 431);
+    let long = format!("x-a: {}\r\n", "b".repeat(1 << 20));
+    assert_eq!(get(served.address, "/livez", &long).await.status, 431);
+    let long_path = format!("/v1/findings?pod={}", "a".repeat(1 << 20));
+    assert!(matches!(get(served.address, &long_path, "").await.status, 400..500));
+    assert_eq!(send(served.address, "\u{0}\u{1}\r\n\r\n").await.status, 400);
+    assert_eq!(get(served.address, "/livez", "").await.status, 200);
+}
+
+#[tokio::test]
+async fn who_says_nothing_is_cut_off_and_makes_room() {
+    let served = Served::start_within(Node::default(), impatient(2), 16, EPOCH).await;
+    let mut silent = TcpStream::connect(served.address).await.expect("connects");
+    let mut slow = TcpStream::connect(served.address).await.expect("connects");
+    slow.write_all(b"GET /livez HTTP/1.1\r\nhost: loc").await.expect("sends");
+    // Both places are taken: this one is served once they are free again.
+    assert_eq!(get(served.address, "/livez", "").await.status, 200);
+    is_cut_off(&mut silent).await;
+    is_cut_off(&mut slow).await;
+}
+
+#[tokio::test]
+async fn who_reads_nothing_is_cut_off() {
+    let served = Served::start_within(Node::default(), impatient(4), 4096, EPOCH).await;
+    let mut deaf = TcpStream::connect(served.address).await.expect("connects");
+    deaf.write_all(b"GET /v1/watch HTTP/1.1\r\nhost: localhost\r\n\r\n").await.expect("sends");
+    eventually("it follows", || served.log.followers() == 1).await;
+    let report = finding_report("shop", 1);
+    eventually("it is cut off", || {
+        for _ in 0..64 {
+            served.publish(&report);
+        }
+        served.log.followers() == 0
+    })
+    .await;
+    drop(deaf);
+}
+
+#[tokio::test]
+async fn who_leaves_in_the_middle_harms_nobody() {
+    let served = Served::start(Node::default()).await;
+    for cut in [
+        "G",
+        "GET /v1/find",
+        "GET /v1/findings HTTP/1.1\r\nhost: localhost\r\n",
+        "GET /v1/findings HTTP/1.1\r\nhost: localhost\r\n\r\n",
+    ] {
+        for _ in 0..50 {
+            let mut stream = TcpStream::connect(served.address).await.expect("connects");
+            stream.write_all(cut.as_bytes()).await.expect("sends");
+        }
+    }
+    assert_eq!(get(served.address, "/v1/findings", "").await.status, 200);
+}

@@ -1,0 +1,217 @@
+//! A small node as a read model: a pod that listens on more than it declares, a neighbour that calls it, and a listener
+//! that belongs to nobody.
+
+use std::num::NonZeroU16;
+use std::sync::Arc;
+
+use portolan::engine::change::{
+    Connection, Declaration, DeclarationStatus, Exposure, Finding, FindingCode, FindingState, Listener,
+    ListenerState, NetnsRef, Origin, Peer, PodRef, Traffic,
+};
+use portolan::engine::identity::{BootTime, NetnsId, PodUid, PortId, Protocol};
+use portolan::engine::input::Process;
+use portolan::engine::pod::{Container, ContainerKind, Workload};
+use portolan::sink::convert::{Converter, Wall};
+use portolan::sink::http::question::ReadModel;
+use portolan::sink::report::{AgentStatus, HookStatus, Limit, SourceStatus};
+
+/// 2026-03-04T12:00:00Z.
+const NOON: i128 = 1_772_625_600_000_000_000;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Node {
+    pub generation: u64,
+    pub findings: Vec<Arc<Finding>>,
+    pub listeners: Vec<Arc<Listener>>,
+    pub connections: Vec<Arc<Connection>>,
+}
+
+pub fn converter() -> Converter {
+    Converter { node: "node-1".into(), wall: Wall { unix_ns_at_boot: NOON }, now: seconds(90) }
+}
+
+pub fn seconds(n: u64) -> BootTime {
+    BootTime(n * 1_000_000_000)
+}
+
+fn port_id(protocol: Protocol, port: u16) -> PortId {
+    PortId { netns: NetnsId(7), protocol, port: NonZeroU16::new(port).expect("not 0") }
+}
+
+pub fn pod(namespace: &str, name: &str) -> PodRef {
+    PodRef {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        uid: PodUid(format!("uid-{name}")),
+        workload: Some(Workload { kind: "Deployment".to_owned(), name: name.to_owned() }),
+        host_network: false,
+    }
+}
+
+fn traffic(connections: u64) -> Traffic {
+    let peer = Peer {
+        address: "10.244.0.9".parse().expect("address"),
+        origin: Origin::Pod,
+        reference: Some("shop/curler".to_owned()),
+        connections,
+        packets: connections * 5,
+        bytes: connections * 400,
+        first_seen: seconds(10),
+        last_seen: seconds(60),
+    };
+    Traffic {
+        attempts: connections,
+        connections,
+        packets: connections * 5,
+        bytes: connections * 400,
+        last_seen: (connections > 0).then(|| seconds(60)),
+        peers: if connections > 0 { vec![peer] } else { Vec::new() },
+        truncated: false,
+    }
+}
+
+pub fn listener(owner: Option<PodRef>, protocol: Protocol, port: u16, status: DeclarationStatus) -> Listener {
+    let place = owner.as_ref().map_or("nobody", |pod| pod.name.as_str());
+    Listener {
+        id: format!("{place}-{}-{port:05}", protocol.as_str().to_lowercase()),
+        port: port_id(protocol, port),
+        addresses: vec!["0.0.0.0".parse().expect("address")],
+        v6_only: false,
+        sockets: 1,
+        netns: NetnsRef { inode: 4_026_532_001, name: Some("cni-1".to_owned()) },
+        process: Some(Process {
+            pid: 4242,
+            name: "python3".to_owned(),
+            executable: Some("/usr/bin/python3.11".to_owned()),
+            cgroup: None,
+        }),
+        opened_at: Some(seconds(5)),
+        state: ListenerState::Open,
+        container: owner.as_ref().map(|_| Container {
+            name: "app".to_owned(),
+            id: "containerd://abc".to_owned(),
+            image: "example/app:1".to_owned(),
+            kind: ContainerKind::Regular,
+            ports: Vec::new(),
+        }),
+        pod: owner,
+        declaration: Declaration {
+            status,
+            declared_by: if status == DeclarationStatus::Declared {
+                vec!["container/app".to_owned()]
+            } else {
+                Vec::new()
+            },
+            explained_by: Vec::new(),
+        },
+        exposure: Exposure::Pod,
+        traffic: traffic(if port == 9090 { 12 } else { 0 }),
+    }
+}
+
+pub fn finding(code: FindingCode, listener: &Arc<Listener>) -> Finding {
+    Finding {
+        id: listener.id.clone(),
+        state: FindingState::Open,
+        code,
+        message: format!("port {} is not in the manifest: declare it or close it", listener.port.port),
+        first_seen: seconds(10),
+        last_seen: seconds(60),
+        pod: listener.pod.clone(),
+        container: listener.container.clone(),
+        listener: Some(Arc::clone(listener)),
+        protocol: Some(listener.port.protocol),
+        declaration: listener.declaration.clone(),
+        exposure: Exposure::Pod,
+        traffic: listener.traffic.clone(),
+        opened_at: listener.opened_at,
+    }
+}
+
+fn connection(listener: &Listener, number: u16) -> Connection {
+    Connection {
+        listener_id: listener.id.clone(),
+        port: listener.port,
+        local: "10.244.0.8".parse().expect("address"),
+        remote: ("10.244.0.9".parse().expect("address"), 40_000 + number),
+        origin: Origin::Pod,
+        reference: Some("shop/curler".to_owned()),
+        opened_at: seconds(20 + u64::from(number)),
+        closed_at: number.is_multiple_of(2).then(|| seconds(60)),
+        bytes_in: 75,
+        bytes_out: 325,
+        pod: listener.pod.clone(),
+    }
+}
+
+impl Default for Node {
+    fn default() -> Self {
+        let app = || Some(pod("shop", "multi-port-app"));
+        let listeners: Vec<Arc<Listener>> = [
+            listener(app(), Protocol::Tcp, 8080, DeclarationStatus::Declared),
+            listener(app(), Protocol::Tcp, 9090, DeclarationStatus::Undeclared),
+            listener(app(), Protocol::Tcp, 5000, DeclarationStatus::Undeclared),
+            listener(Some(pod("kube-system", "dns")), Protocol::Udp, 53, DeclarationStatus::Declared),
+            listener(None, Protocol::Tcp, 22, DeclarationStatus::Unknown),
+        ]
+        .map(Arc::new)
+        .into();
+        let findings = [
+            finding(FindingCode::UndeclaredActive, &listeners[1]),
+            finding(FindingCode::UndeclaredReachable, &listeners[2]),
+            Finding { state: FindingState::Resolved, ..finding(FindingCode::Unattributed, &listeners[4]) },
+        ];
+        let connections = (0..3).map(|number| Arc::new(connection(&listeners[1], number))).collect();
+        Self { generation: 7, findings: findings.map(Arc::new).into(), listeners, connections }
+    }
+}
+
+impl ReadModel for Node {
+    fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    fn converter(&self) -> Converter {
+        converter()
+    }
+
+    fn findings(&self) -> impl Iterator<Item = &Arc<Finding>> {
+        self.findings.iter()
+    }
+
+    fn listeners(&self) -> impl Iterator<Item = &Arc<Listener>> {
+        self.listeners.iter()
+    }
+
+    fn connections(&self) -> impl Iterator<Item = &Arc<Connection>> {
+        self.connections.iter()
+    }
+
+    fn status(&self) -> AgentStatus {
+        let hook = |name: &str, state: &str, reason: Option<&str>| HookStatus {
+            name: name.to_owned(),
+            state: state.to_owned(),
+            reason: reason.map(ToOwned::to_owned),
+        };
+        AgentStatus {
+            envelope: converter().envelope(),
+            version: "0.1.0".to_owned(),
+            kernel: "6.12.0".to_owned(),
+            hooks: vec![
+                hook("sock_ops", "attached", None),
+                hook("sk_lookup", "refused", Some("CAP_NET_ADMIN is missing")),
+            ],
+            sources: vec![SourceStatus {
+                name: "file".to_owned(),
+                state: "up".to_owned(),
+                since: converter().envelope().time,
+                reason: None,
+            }],
+            namespaces: 3,
+            listeners: self.listeners.len(),
+            lost: [("ring-full".to_owned(), 0)].into(),
+            limits: [("listeners".to_owned(), Limit { used: 5, max: 65_536 })].into(),
+        }
+    }
+}
