@@ -1,1 +1,287 @@
-//! x
+//! The commands that ask a running agent: what they print, what they say beside it, and how they exit.
+
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
+
+use clap::Parser;
+use portolan::args::{Cli, Command};
+use portolan::engine::change::DeclarationStatus;
+use portolan::engine::identity::Protocol;
+use portolan::exit::Exit;
+use portolan::query::{self, console::Console};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use crate::golden;
+use crate::model::{Node, listener, pod};
+use crate::served::{EPOCH, Scratch, Served, eventually};
+use crate::watching::finding_report;
+use portolan::sink::http::Bounds;
+
+/// A stream that the test can look at while it is written.
+#[derive(Clone, Default)]
+struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("lock").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Written {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().expect("lock").clone()).expect("text")
+    }
+}
+
+#[derive(Debug)]
+struct Outcome {
+    exit: Exit,
+    out: String,
+    words: String,
+}
+
+async fn run(line: &str) -> Outcome {
+    let (out, words) = (Written::default(), Written::default());
+    let exit = run_into(line, out.clone(), words.clone()).await;
+    Outcome { exit, out: out.text(), words: words.text() }
+}
+
+async fn run_into(line: &str, out: impl Write, words: impl Write) -> Exit {
+    let cli =
+        Cli::try_parse_from(std::iter::once("portolan").chain(line.split_whitespace())).expect("parses");
+    let mut console = Console::new(out, words);
+    match cli.command {
+        Command::Findings(args) => query::findings(&args, &mut console).await,
+        Command::Listeners(args) => query::listeners(&args, &mut console).await,
+        Command::Connections(args) => query::connections(&args, &mut console).await,
+        Command::Status(args) => query::status(&args, &mut console).await,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn every_command_in_every_format_prints_its_golden_file() {
+    let served = Served::start(Node::default()).await;
+    for command in ["findings", "listeners", "connections", "status"] {
+        for format in ["table", "wide", "json", "yaml", "name"] {
+            let outcome = run(&format!("{command} --server {} -o {format}", served.url())).await;
+            assert_eq!((outcome.exit, outcome.words.as_str()), (Exit::Fine, ""));
+            golden::check(&format!("command-{command}-{format}.txt"), &outcome.out);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_unix_socket_is_asked_alike() {
+    let served = Served::start(Node::default()).await;
+    let scratch = Scratch::new("unix");
+    let path = scratch.0.join("api.sock");
+    served.also_on(&path).await;
+    let by_unix = run(&format!("findings --server unix:{}", path.display())).await;
+    let by_tcp = run(&format!("findings --server {}", served.url())).await;
+    assert_eq!((by_unix.exit, by_unix.out), (Exit::Fine, by_tcp.out));
+}
+
+#[tokio::test]
+async fn fail_on_makes_scripts_fail_and_filters_decide_what_counts() {
+    let served = Served::start(Node::default()).await;
+    for (options, exit) in [
+        ("--fail-on high", Exit::FailOn),
+        ("--fail-on critical", Exit::Fine),
+        ("--fail-on info", Exit::FailOn),
+        ("--fail-on high -n kube-system", Exit::Fine),
+        ("--fail-on high --severity medium", Exit::Fine),
+        ("--fail-on info --state resolved", Exit::Fine),
+    ] {
+        let outcome = run(&format!("findings --server {} {options}", served.url())).await;
+        assert_eq!(outcome.exit, exit, "{options}");
+    }
+}
+
+#[tokio::test]
+async fn long_lists_are_fetched_whole() {
+    let owner = || Some(pod("shop", "storm"));
+    let many = |port| listener(owner(), Protocol::Tcp, port, DeclarationStatus::Undeclared).into();
+    let served = Served::start(Node { listeners: (1..=1234).map(many).collect(), ..Node::default() }).await;
+    let outcome = run(&format!("listeners --server {} -o name", served.url())).await;
+    assert_eq!(outcome.out.lines().count(), 1234);
+    assert_eq!(outcome.out.lines().last(), Some("listener/storm-tcp-01234"));
+}
+
+#[tokio::test]
+async fn an_empty_answer_says_so_beside_an_empty_table() {
+    let served = Served::start(Node { findings: Vec::new(), ..Node::default() }).await;
+    let outcome = run(&format!("findings --server {}", served.url())).await;
+    assert_eq!((outcome.exit, outcome.out.as_str()), (Exit::Fine, ""));
+    assert!(outcome.words.starts_with("No findings: ") && outcome.words.contains("`portolan listeners`"));
+    let outcome = run(&format!("listeners --server {} -n nowhere", served.url())).await;
+    assert!(outcome.words.starts_with("Nothing matches"), "{}", outcome.words);
+}
+
+#[tokio::test]
+async fn an_agent_that_cannot_be_asked_is_one_clear_line() {
+    let gone = TcpListener::bind("127.0.0.1:0").await.expect("binds").local_addr().expect("address");
+    for (options, exit, words) in [
+        (
+            format!("findings --server http://{gone}"),
+            Exit::Partial,
+            format!(
+                "cannot reach the agent at http://{gone}: connection refused; is `portolan agent` running?"
+            ),
+        ),
+        (
+            "status --server unix:/nowhere/portolan.sock".to_owned(),
+            Exit::Partial,
+            "cannot reach the agent at unix:/nowhere/portolan.sock: no such file or directory; is".to_owned(),
+        ),
+        (
+            format!("listeners --watch --server http://{gone}"),
+            Exit::Partial,
+            "cannot reach the agent".to_owned(),
+        ),
+        (
+            "findings --server https://x".to_owned(),
+            Exit::WrongUse,
+            "--server: \"https://x\" is not valid".to_owned(),
+        ),
+    ] {
+        let outcome = run(&options).await;
+        assert_eq!(outcome.exit, exit, "{outcome:?}");
+        assert!(outcome.words.starts_with(&words) && outcome.words.lines().count() == 1, "{outcome:?}");
+        assert_eq!(outcome.out, "");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_filter_is_wrong_use_and_says_what_would_be_right() {
+    let served = Served::start(Node::default()).await;
+    let outcome = run(&format!("findings --server {} --code undeclared", served.url())).await;
+    assert_eq!(outcome.exit, Exit::WrongUse);
+    assert!(
+        outcome.words.contains("query/code: \"undeclared\": expected one of undeclared-external,"),
+        "{outcome:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_agent_that_is_not_ready_gives_a_partial_answer() {
+    let served = Served::start(Node::default()).await;
+    served.health.ready.store(false, std::sync::atomic::Ordering::Relaxed);
+    let outcome = run(&format!("findings --server {}", served.url())).await;
+    assert_eq!(outcome.exit, Exit::Partial);
+    assert!(outcome.out.starts_with("SEVERITY") && outcome.words.contains("partial"), "{outcome:?}");
+    let outcome = run(&format!("findings --server {} --fail-on high", served.url())).await;
+    assert_eq!(outcome.exit, Exit::FailOn);
+}
+
+/// A server that gives these answers, one a connection, whatever is asked.
+async fn scripted(answers: Vec<String>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+    let address = listener.local_addr().expect("address");
+    tokio::spawn(async move {
+        for answer in answers {
+            let (mut stream, _) = listener.accept().await.expect("accepts");
+            let _ = stream.read(&mut [0; 4096]).await;
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    });
+    format!("http://{address}")
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_partial_and_keeps_what_came() {
+    let page = r#"{"schema":"portolan/v1","items":[{"id":"one"}],"continue":"one","generation":1}"#;
+    let whole = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{page}", page.len());
+    let cut = "HTTP/1.1 200 OK\r\ncontent-length: 9999\r\n\r\n{\"items\":[".to_owned();
+    let server = scripted(vec![whole, cut]).await;
+    let outcome = run(&format!("findings --server {server} -o name")).await;
+    assert_eq!((outcome.exit, outcome.out.as_str()), (Exit::Partial, "finding/one\n"));
+    assert!(outcome.words.starts_with("the answer is partial: the answer of http://"), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn something_else_on_the_port_is_told_apart() {
+    for answer in ["HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello", "SSH-2.0-OpenSSH_9.2\r\n"] {
+        let server = scripted(vec![answer.to_owned()]).await;
+        let outcome = run(&format!("findings --server {server}")).await;
+        assert_eq!(outcome.exit, Exit::Partial);
+        assert_eq!(outcome.words.lines().count(), 1, "{outcome:?}");
+    }
+}
+
+#[tokio::test]
+async fn hostile_text_moves_no_terminal_in_any_format() {
+    let evil = "\u{1b}[2J\u{9b}31m\n\u{202e}";
+    let mut odd = listener(Some(pod("shop", "odd")), Protocol::Tcp, 80, DeclarationStatus::Undeclared);
+    if let Some(process) = &mut odd.process {
+        process.name = evil.to_owned();
+    }
+    let served = Served::start(Node { listeners: vec![odd.into()], ..Node::default() }).await;
+    for format in ["table", "wide", "json", "yaml"] {
+        let out = run(&format!("listeners --server {} -o {format}", served.url())).await.out;
+        let unsafe_char = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+        assert!(!out.contains(unsafe_char), "{format}: {out:?}");
+        if format == "json" {
+            let json: serde_json::Value = serde_json::from_str(&out).expect("json");
+            assert_eq!(json.pointer("/items/0/process/name").and_then(|name| name.as_str()), Some(evil));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_watch_shows_the_list_then_changes_and_ends_at_fail_on() {
+    let served = Served::start(Node { findings: Vec::new(), ..Node::default() }).await;
+    let (out, words) = (Written::default(), Written::default());
+    let line = format!("findings --watch --fail-on medium -n shop -o name --server {}", served.url());
+    let followed = run_into(&line, out.clone(), words);
+    let published = async {
+        eventually("it follows", || served.log.followers() == 1).await;
+        served.publish(&finding_report("other", 1));
+        served.publish(&finding_report("shop", 81));
+    };
+    let (exit, ()) = tokio::join!(followed, published);
+    assert_eq!((exit, out.text().as_str()), (Exit::FailOn, "finding/app-tcp-00081\n"));
+}
+
+#[tokio::test]
+async fn a_watch_outlives_the_agent_and_lists_anew() {
+    let scratch = Scratch::new("watch");
+    let path = scratch.0.join("api.sock");
+    let first = Served::start(Node::default()).await;
+    first.also_on(&path).await;
+    let (out, words) = (Written::default(), Written::default());
+    let line = format!("findings --watch --fail-on critical -o name --server unix:{}", path.display());
+    let (seen, said) = (out.clone(), words.clone());
+    let restarts = async {
+        eventually("the list is shown", || seen.text().contains("finding/multi-port-app-tcp-09090")).await;
+        first.publish(&finding_report("shop", 81));
+        eventually("a change is shown", || seen.text().contains("app-tcp-00081")).await;
+        first.shut_down();
+        eventually("the end is said", || said.text().contains("trying again")).await;
+        let second = Served::start_within(Node::default(), Bounds::default(), 16, EPOCH + 1).await;
+        second.also_on(&path).await;
+        eventually("the list is shown again", || seen.text().matches("tcp-09090").count() == 2).await;
+        assert!(said.text().contains("listing anew"), "{}", said.text());
+        second.publish(&finding_report("shop", 82));
+        eventually("a change is shown again", || seen.text().contains("app-tcp-00082")).await;
+    };
+    tokio::select! {
+        exit = run_into(&line, out, words) => panic!("ended: {exit:?}"),
+        () = restarts => {}
+    }
+}
+
+#[tokio::test]
+async fn a_reader_that_closes_is_no_error() {
+    let served = Served::start(Node::default()).await;
+    let (reader, writer) = io::pipe().expect("pipe");
+    drop(reader);
+    let exit = run_into(&format!("findings --server {}", served.url()), writer, io::sink()).await;
+    assert_eq!(exit, Exit::Fine);
+}

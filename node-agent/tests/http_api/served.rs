@@ -24,7 +24,6 @@ pub struct Served {
     pub telemetry: SocketAddr,
     pub log: Arc<WatchLog>,
     pub health: Arc<Health>,
-    pub metrics: Arc<Metrics>,
     shutdown: watch::Sender<bool>,
     state: HttpState,
 }
@@ -62,7 +61,6 @@ impl Served {
             telemetry: telemetry.local_addr().expect("address"),
             log: Arc::clone(&state.watch_log),
             health: Arc::clone(&state.health),
-            metrics: Arc::clone(&state.metrics),
             shutdown,
             state: state.clone(),
         };

@@ -117,7 +117,7 @@ async fn followers_that_leave_are_forgotten_and_too_many_are_refused() {
 #[tokio::test]
 async fn the_end_of_the_agent_ends_the_stream() {
     let served = Served::start(Node::default()).await;
-    let following = Following::start(served.address, "/v1/watch", "").await;
+    let following = Following::start(served.address, "/v1/watch", "connection: close\r\n").await;
     served.shut_down();
     let text = following.end().await;
     assert!(text.ends_with("0\r\n\r\n"), "{text:?}");

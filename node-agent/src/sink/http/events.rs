@@ -30,7 +30,7 @@ pub fn follow(state: HttpState, headers: &HeaderMap, filter: Filter) -> Result<R
         return Err(Problem::too_many_followers());
     }
     let growth = state.watch_log.growth();
-    let asked = headers.get("last-event-id").and_then(|id| id.to_str().ok());
+    let asked = headers.get("last-event-id").map(|id| id.to_str().unwrap_or_default());
     let resumed = asked.map(|id| state.watch_log.resume(id));
     let reset = matches!(resumed, Some(None));
     let from = resumed.flatten().unwrap_or_else(|| state.watch_log.end());

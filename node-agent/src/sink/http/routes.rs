@@ -95,7 +95,7 @@ async fn no_body(request: Request, next: Next) -> Response {
 async fn local_host(State(check): State<HostCheck>, request: Request, next: Next) -> Response {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let host = hosts.next().and_then(|host| host.to_str().ok()).unwrap_or("");
-    if hosts.next().is_none() && check.admits(host) {
+    if check == HostCheck::Off || (hosts.next().is_none() && check.admits(host)) {
         next.run(request).await
     } else {
         Problem::foreign_host().into_response()
