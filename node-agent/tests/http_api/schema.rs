@@ -1,1 +1,82 @@
-//! x
+//! docs/schema.json is what the wire types say, and what is really written obeys it.
+
+use std::path::PathBuf;
+
+use portolan::sink::convert::Converter;
+use portolan::sink::http::question::ReadModel;
+use portolan::sink::line::ndjson;
+use portolan::sink::report::Report;
+use serde_json::{Value, json};
+
+use crate::exchange::get;
+use crate::golden;
+use crate::model::{Node, converter};
+use crate::served::Served;
+
+fn schema() -> Value {
+    let mut schema = serde_json::to_value(schemars::schema_for!(Report)).expect("json");
+    schema["title"] = json!("portolan/v1");
+    schema["description"] = json!("One object of `portolan agent`'s stream, and one item of its HTTP lists.");
+    schema
+}
+
+/// Every kind, as the agent writes it.
+fn samples() -> Vec<Value> {
+    let node = Node::default();
+    let convert: Converter = converter();
+    let mut reports: Vec<Report> =
+        vec![Report::Loss(convert.loss("ring-full", 3, false)), Report::AgentStatus(node.status())];
+    reports.extend(node.findings.iter().map(|finding| Report::Finding(convert.finding(finding))));
+    reports.extend(node.listeners.iter().map(|listener| Report::Listener(convert.listener(listener))));
+    reports
+        .extend(node.connections.iter().map(|connection| Report::Connection(convert.connection(connection))));
+    let lines = reports.iter().map(|report| ndjson(report).expect("short"));
+    lines.map(|line| serde_json::from_slice(&line).expect("json")).collect()
+}
+
+#[test]
+fn the_schema_in_docs_is_that_of_the_wire_types() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/schema.json");
+    golden::check_file(&path, &format!("{:#}\n", schema()));
+}
+
+#[test]
+fn what_is_written_obeys_the_schema() {
+    let validator = jsonschema::validator_for(&schema()).expect("a schema");
+    for sample in samples() {
+        if let Err(error) = validator.validate(&sample) {
+            panic!("{error}\n{sample:#}");
+        }
+    }
+}
+
+#[test]
+fn the_schema_refuses_what_is_not_an_object_of_ours() {
+    let validator = jsonschema::validator_for(&schema()).expect("a schema");
+    for sample in samples() {
+        let fields = sample.as_object().expect("object");
+        for name in ["kind", "schema", "node", "time", "id"] {
+            let mut without = fields.clone();
+            if without.remove(name).is_some() {
+                assert!(!validator.is_valid(&Value::Object(without)), "{} without {name}", sample["kind"]);
+            }
+        }
+        let mut foreign = fields.clone();
+        foreign.insert("kind".to_owned(), json!("Pod"));
+        assert!(!validator.is_valid(&Value::Object(foreign)));
+    }
+}
+
+#[tokio::test]
+async fn what_http_answers_obeys_the_schema() {
+    let validator = jsonschema::validator_for(&schema()).expect("a schema");
+    let served = Served::start(Node::default()).await;
+    for path in ["/v1/findings", "/v1/listeners", "/v1/connections"] {
+        let list = get(served.address, path, "").await.json();
+        let items = list["items"].as_array().expect("items").clone();
+        assert!(!items.is_empty() && items.iter().all(|item| validator.is_valid(item)), "{path}");
+    }
+    for path in ["/v1/findings/multi-port-app-tcp-09090", "/v1/listeners/dns-udp-00053", "/v1/status"] {
+        assert!(validator.is_valid(&get(served.address, path, "").await.json()), "{path}");
+    }
+}
