@@ -11,14 +11,16 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use crate::config::{AgentConfig, ListenAddress, MetadataSource, OutputConfig};
+use crate::config::{AgentConfig, ListenAddress, MetadataSource};
 use crate::engine::Engine;
 use crate::engine::identity::NetnsId;
 use crate::engine::input::{Input, NetnsFacts};
-use crate::pipeline::{Output, Pipeline};
+use crate::pipeline::Pipeline;
+use crate::sink::http::host::HostCheck;
 use crate::sink::http::question::{Query, answer};
-use crate::sink::http::{Endpoint, Health, HttpState, api_router, serve, telemetry_router};
+use crate::sink::http::{Bounds, Endpoint, Health, HttpState, api_router, serve, telemetry_router};
 use crate::sink::metrics::Metrics;
+use crate::sink::publish::Publisher;
 use crate::sink::stdout::LineSink;
 use crate::sink::watch_log::WatchLog;
 use crate::source::clock;
@@ -36,7 +38,7 @@ const QUERY_QUEUE: usize = 64;
 /// Lines that may wait for stdout.
 const STDOUT_QUEUE: usize = 16_384;
 /// Lines that followers of the HTTP API can catch up on.
-const WATCH_LOG: usize = 4096;
+const WATCH_LOG: usize = 1024;
 /// The kernel's counters are drained once in this time.
 const DRAIN_EVERY: Duration = Duration::from_secs(1);
 /// How long the last lines may take at the end.
@@ -75,11 +77,12 @@ pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
     let (sources, source_changes) = mpsc::channel(64);
     let (shutdown, ended) = watch::channel(false);
     let health = Arc::new(Health::default());
-    let pipeline = pipeline(&config, kernel)?;
+    let watch_log = Arc::new(WatchLog::new(clock::now().0, WATCH_LOG));
+    let pipeline = pipeline(&config, kernel, Arc::clone(&watch_log))?;
 
     let state = HttpState {
         queries,
-        watch_log: Arc::clone(&pipeline.watch_log),
+        watch_log,
         metrics: Arc::clone(&pipeline.metrics),
         health: Arc::clone(&health),
         shutdown: ended.clone(),
@@ -192,9 +195,9 @@ impl Station {
     fn end(mut self) {
         self.facts.close();
         self.netns.shutdown();
-        let Pipeline { output, kernel, .. } = self.pipeline;
+        let Pipeline { publisher, kernel, .. } = self.pipeline;
         drop(kernel);
-        if !output.lines.finish(LAST_LINES) {
+        if !publisher.finish(LAST_LINES) {
             tracing::warn!("stdout is blocked: its last lines were dropped");
         }
     }
@@ -221,20 +224,21 @@ fn load_kernel(config: &AgentConfig) -> Result<(Option<KernelHooks>, Option<Netn
     Ok((Some(hooks), Some(programs)))
 }
 
-fn pipeline(config: &AgentConfig, kernel: Option<KernelHooks>) -> Result<Pipeline, AgentError> {
+fn pipeline(
+    config: &AgentConfig,
+    kernel: Option<KernelHooks>,
+    watch_log: Arc<WatchLog>,
+) -> Result<Pipeline, AgentError> {
     let lines = LineSink::start(io::stdout(), STDOUT_QUEUE)
         .map_err(|reason| AgentError::Start { what: "the stdout thread", reason })?;
+    let publisher = Publisher::new(lines, config.output.clone(), watch_log);
     let uname = rustix::system::uname();
     let release = uname.release().to_string_lossy().into_owned();
     let node = config.node_name.clone().unwrap_or_else(|| uname.nodename().to_string_lossy().into_owned());
     Ok(Pipeline::new(
         Engine::new(wiring_options::engine(config, kernel.is_some())),
         kernel,
-        Output {
-            lines,
-            config: OutputConfig { mode: config.output.mode, kinds: config.output.kinds.clone() },
-        },
-        Arc::new(WatchLog::new(clock::now().0, WATCH_LOG)),
+        publisher,
         Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), release.clone())),
         node.into(),
         release,
@@ -279,11 +283,16 @@ async fn start_servers(
 ) -> Result<Vec<JoinHandle<()>>, AgentError> {
     let mut servers = Vec::new();
     if let Some(endpoint) = bind("--api", &config.api).await? {
-        let check_host = matches!(endpoint, Endpoint::Tcp(_));
-        servers.push(tokio::spawn(serve(endpoint, api_router(state.clone(), check_host), ended.clone())));
+        let check = match &endpoint {
+            Endpoint::Tcp(listener) => listener.local_addr().map_or(HostCheck::Off, HostCheck::Bound),
+            Endpoint::Unix(_) => HostCheck::Off,
+        };
+        let router = api_router(state.clone(), check);
+        servers.push(tokio::spawn(serve(endpoint, router, Bounds::default(), ended.clone())));
     }
     if let Some(endpoint) = bind("--telemetry", &config.telemetry).await? {
-        servers.push(tokio::spawn(serve(endpoint, telemetry_router(state.clone()), ended.clone())));
+        let router = telemetry_router(state.clone());
+        servers.push(tokio::spawn(serve(endpoint, router, Bounds::default(), ended.clone())));
     }
     Ok(servers)
 }

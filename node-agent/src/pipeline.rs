@@ -3,31 +3,22 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use crate::args::{Kind, OutputMode};
-use crate::config::OutputConfig;
 use crate::engine::Engine;
 use crate::engine::change::{Change, Connection, Finding, FindingState, Listener};
 use crate::engine::identity::BootTime;
 use crate::engine::input::Input;
 use crate::sink::convert::{Converter, Wall};
 use crate::sink::http::question::ReadModel;
-use crate::sink::line::ndjson;
 use crate::sink::metrics::{
     ConnectionLabels, FindingLabels, KindLabel, ListenerLabels, MapLabel, Metrics, SourceLabel,
 };
-use crate::sink::report::{AgentStatus, HookStatus, Limit, Report, SourceStatus};
-use crate::sink::stdout::{BLOCKED, CLOSED, LineSink};
-use crate::sink::text;
-use crate::sink::watch_log::WatchLog;
+use crate::sink::publish::Publisher;
+use crate::sink::report::{AgentStatus, HookStatus, Limit, SourceStatus};
+use crate::sink::stdout::{BLOCKED, CLOSED, TOO_LONG};
 use crate::source::clock;
 use crate::source::kernel::KernelHooks;
-
-/// What stdout gets.
-pub struct Output {
-    pub lines: LineSink,
-    pub config: OutputConfig,
-}
 
 /// How a source is doing, as status tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,8 +33,7 @@ pub struct Pipeline {
     pub engine: Engine,
     /// `None`: scan only.
     pub kernel: Option<KernelHooks>,
-    pub output: Output,
-    pub watch_log: Arc<WatchLog>,
+    pub publisher: Publisher,
     pub metrics: Arc<Metrics>,
     pub node: Arc<str>,
     pub kernel_release: String,
@@ -59,8 +49,7 @@ impl Pipeline {
     pub fn new(
         engine: Engine,
         kernel: Option<KernelHooks>,
-        output: Output,
-        watch_log: Arc<WatchLog>,
+        publisher: Publisher,
         metrics: Arc<Metrics>,
         node: Arc<str>,
         kernel_release: String,
@@ -68,8 +57,7 @@ impl Pipeline {
         Self {
             engine,
             kernel,
-            output,
-            watch_log,
+            publisher,
             metrics,
             node,
             kernel_release,
@@ -109,12 +97,11 @@ impl Pipeline {
                     needs_scan = true;
                     *self.unrecovered.entry(reason).or_default() += count;
                 }
-                self.metrics.lost_total(reason, total);
                 self.apply(Input::Lost { reason, count, recovered: false });
             }
         }
         let converter = self.converter();
-        self.output.lines.tell(|lost| loss_line(&converter, lost));
+        self.publisher.tell(&converter);
         needs_scan
     }
 
@@ -175,29 +162,9 @@ impl Pipeline {
                 self.measure_latency(finding, now);
             }
             if let Some(report) = converter.change(change) {
-                self.emit(report, &converter);
+                self.publisher.publish(&report, &converter);
             }
         }
-    }
-
-    fn emit(&mut self, report: Report, converter: &Converter) {
-        let Some(line) = ndjson(&report) else { return };
-        let wanted = self.output.config.kinds.is_empty() || self.output.config.kinds.contains(&kind(&report));
-        match self.output.config.mode {
-            OutputMode::Ndjson if wanted => {
-                self.output.lines.write(line.clone(), |lost| loss_line(converter, lost));
-            }
-            OutputMode::Text if wanted => {
-                let mut text = text::line(&report);
-                text.push('\n');
-                self.output.lines.write(text.into(), |lost| {
-                    let loss = Report::Loss(converter.loss(BLOCKED, lost, false));
-                    Some((text::line(&loss) + "\n").into())
-                });
-            }
-            _ => {}
-        }
-        self.watch_log.publish(report, &line);
     }
 
     fn measure_latency(&self, finding: &Finding, now: BootTime) {
@@ -250,19 +217,19 @@ impl Pipeline {
     }
 
     fn lost_totals(&self) -> BTreeMap<String, u64> {
-        let mut lost: BTreeMap<String, u64> = self
-            .engine
-            .counts()
-            .totals
-            .lost
-            .iter()
-            .map(|(reason, count)| ((*reason).to_owned(), *count))
-            .collect();
-        let counts = self.output.lines.counts();
-        for (reason, count) in [(BLOCKED, &counts.blocked), (CLOSED, &counts.closed)] {
-            let count = count.load(std::sync::atomic::Ordering::Relaxed);
+        self.loss_counts().into_iter().map(|(reason, count)| (reason.to_owned(), count)).collect()
+    }
+
+    /// Everything that was dropped anywhere, by reason.
+    fn loss_counts(&self) -> BTreeMap<&'static str, u64> {
+        let mut lost = self.engine.counts().totals.lost;
+        let counts = self.publisher.counts();
+        let too_long = self.publisher.too_long();
+        for (reason, count) in [(BLOCKED, &counts.blocked), (CLOSED, &counts.closed), (TOO_LONG, &*too_long)]
+        {
+            let count = count.load(Ordering::Relaxed);
             if count > 0 {
-                lost.insert(reason.to_owned(), count);
+                lost.insert(reason, count);
             }
         }
         lost
@@ -270,7 +237,7 @@ impl Pipeline {
 }
 
 impl Pipeline {
-    /// Sets the gauges from the engine's counts; called before a scrape is answered, and from time to time.
+    /// Sets the gauges from the engine's counts and the loss counters; called with every drain.
     pub fn measure(&self) {
         let counts = self.engine.counts();
         let metrics = &self.metrics;
@@ -293,13 +260,13 @@ impl Pipeline {
                 origin: origin.map_or("unknown", crate::engine::change::Origin::as_str),
             };
             let counter = metrics.connections.get_or_create(&labels);
-            counter.inner().fetch_max(*total, std::sync::atomic::Ordering::Relaxed);
+            counter.inner().fetch_max(*total, Ordering::Relaxed);
+        }
+        for (reason, total) in self.loss_counts() {
+            metrics.lost_total(reason, total);
         }
         metrics.namespaces.set(i64::try_from(counts.netns).unwrap_or(i64::MAX));
-        metrics
-            .unattributed
-            .inner()
-            .fetch_max(counts.totals.unattributed, std::sync::atomic::Ordering::Relaxed);
+        metrics.unattributed.inner().fetch_max(counts.totals.unattributed, Ordering::Relaxed);
         for (name, state) in &self.sources {
             let labels = SourceLabel { source: source_kind(name) };
             metrics.source_up.get_or_create(&labels).set(i64::from(state.reason.is_none()));
@@ -323,20 +290,6 @@ fn is_mended_by_scan(reason: &str) -> bool {
 
 fn hook_status(hook: crate::source::kernel::HookStatus) -> HookStatus {
     HookStatus { name: hook.name, state: hook.state, reason: hook.reason }
-}
-
-fn loss_line(converter: &Converter, lost: u64) -> Option<bytes::Bytes> {
-    ndjson(&Report::Loss(converter.loss(BLOCKED, lost, false)))
-}
-
-fn kind(report: &Report) -> Kind {
-    match report {
-        Report::Finding(_) => Kind::Finding,
-        Report::Listener(_) => Kind::Listener,
-        Report::Connection(_) => Kind::Connection,
-        Report::Loss(_) => Kind::Loss,
-        Report::AgentStatus(_) => Kind::Status,
-    }
 }
 
 impl ReadModel for Pipeline {

@@ -176,16 +176,16 @@ impl ReadModel for Node {
         converter()
     }
 
-    fn findings(&self) -> impl Iterator<Item = &Arc<Finding>> {
-        self.findings.iter()
+    fn findings(&self) -> impl Iterator<Item = Arc<Finding>> {
+        self.findings.iter().cloned()
     }
 
-    fn listeners(&self) -> impl Iterator<Item = &Arc<Listener>> {
-        self.listeners.iter()
+    fn listeners(&self) -> impl Iterator<Item = Arc<Listener>> {
+        self.listeners.iter().cloned()
     }
 
-    fn connections(&self) -> impl Iterator<Item = &Arc<Connection>> {
-        self.connections.iter()
+    fn connections(&self) -> impl Iterator<Item = Arc<Connection>> {
+        self.connections.iter().cloned()
     }
 
     fn status(&self) -> AgentStatus {
