@@ -6,4 +6,5 @@ mod declarations;
 mod hostile;
 mod listening;
 mod order;
+#[expect(clippy::expect_used, reason = "builders of test data: a wrong literal is a broken test")]
 mod world;
