@@ -1,0 +1,201 @@
+//! The agent binary itself, started as an operator would, with its stream read by a thread and its HTTP endpoint asked.
+
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use portolan::sink::report::{AgentStatus, Finding, Listener, Report};
+use rustix::process::{Pid, Signal};
+
+use super::http;
+use super::patience::{Deadline, PATIENCE, eventually};
+
+/// Grace time of every agent of the tier.
+pub const GRACE: Duration = Duration::from_millis(300);
+/// Shrinks the ring of listener events so far that a burst overflows it.
+pub const TINY_LISTENER_RING: [&str; 2] = ["--limit", "listener-ring-bytes=4096"];
+
+/// The binary under test; a virtual machine carries it under another path.
+pub fn binary() -> OsString {
+    std::env::var_os("PORTOLAN_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_portolan").into())
+}
+
+/// How the agent's stdout is treated.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Stdout {
+    Read,
+    /// A pipe that nobody reads.
+    Blocked,
+    /// A pipe whose reader has gone.
+    Closed,
+}
+
+/// A running agent; it ends with the guard.
+pub struct Agent {
+    child: Child,
+    socket: PathBuf,
+    lines: Arc<Lines>,
+    /// Kept open where nobody reads.
+    _blocked: Option<ChildStdout>,
+}
+
+#[derive(Default)]
+struct Lines {
+    reports: Mutex<Vec<Report>>,
+    grown: Condvar,
+    diagnostics: Mutex<String>,
+}
+
+impl Agent {
+    /// Start and wait until it is ready.
+    pub fn start(metadata: &Path, socket: PathBuf, options: &[&str], stdout: Stdout) -> Self {
+        let agent = Self::start_unready(metadata, socket, options, stdout);
+        agent.wait_ready();
+        agent
+    }
+
+    /// Start only.
+    pub fn start_unready(metadata: &Path, socket: PathBuf, options: &[&str], stdout: Stdout) -> Self {
+        let _ = std::fs::remove_file(&socket);
+        let mut child = command(metadata, &socket, options).spawn().expect("start the agent");
+        let lines = Arc::new(Lines::default());
+        let mut blocked = None;
+        let out = child.stdout.take().expect("piped");
+        match stdout {
+            Stdout::Read => read_reports(out, Arc::clone(&lines)),
+            Stdout::Blocked => blocked = Some(out),
+            Stdout::Closed => drop(out),
+        }
+        read_diagnostics(child.stderr.take().expect("piped"), Arc::clone(&lines));
+        Self { child, socket, lines, _blocked: blocked }
+    }
+
+    fn wait_ready(&self) {
+        eventually(PATIENCE, "the agent is ready", || match http::get(&self.socket, "/readyz") {
+            Ok((200, _)) => Ok(()),
+            other => Err(format!("{other:?}; stderr: {}", self.diagnostics())),
+        });
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it said on stderr.
+    pub fn diagnostics(&self) -> String {
+        self.lines.diagnostics.lock().expect("not poisoned").clone()
+    }
+
+    pub fn listeners(&self) -> Result<Vec<Listener>, String> {
+        http::list(&self.socket, "/v1/listeners")
+    }
+
+    pub fn findings(&self) -> Result<Vec<Finding>, String> {
+        http::list(&self.socket, "/v1/findings")
+    }
+
+    pub fn status(&self) -> AgentStatus {
+        let (code, body) = http::get(&self.socket, "/v1/status").expect("GET /v1/status");
+        assert_eq!(code, 200, "{}", String::from_utf8_lossy(&body));
+        serde_json::from_slice(&body)
+            .unwrap_or_else(|error| panic!("/v1/status: {error}: {}", String::from_utf8_lossy(&body)))
+    }
+
+    /// Wait for the first report of the stream, old or new, of which `pick` makes something.
+    pub fn wait_report<T>(&self, what: &str, mut pick: impl FnMut(&Report) -> Option<T>) -> T {
+        let deadline = Deadline::after(PATIENCE);
+        let mut reports = self.lines.reports.lock().expect("not poisoned");
+        let mut seen = 0;
+        loop {
+            if let Some(found) = reports[seen..].iter().find_map(&mut pick) {
+                return found;
+            }
+            seen = reports.len();
+            let left = deadline.remaining();
+            if left.is_zero() {
+                let last: Vec<_> = reports.iter().rev().take(5).collect();
+                panic!("no line for: {what}; {seen} lines, last {last:#?}\nstderr: {}", self.diagnostics());
+            }
+            reports = self.lines.grown.wait_timeout(reports, left).expect("not poisoned").0;
+        }
+    }
+
+    /// Every report of the stream so far.
+    pub fn reports(&self) -> Vec<Report> {
+        self.lines.reports.lock().expect("not poisoned").clone()
+    }
+
+    /// kill -9.
+    pub fn kill(mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// SIGTERM, and how it ended.
+    pub fn stop(mut self) -> ExitStatus {
+        let pid = Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, Signal::TERM).expect("signal the agent");
+        eventually(PATIENCE, "the agent ends", || {
+            self.child.try_wait().expect("wait for the agent").ok_or_else(|| "still runs".into())
+        })
+    }
+
+    /// Wait for an end that it chooses itself.
+    pub fn wait_exit(mut self) -> (ExitStatus, String) {
+        let status = eventually(PATIENCE, "the agent ends", || {
+            self.child.try_wait().expect("wait for the agent").ok_or_else(|| "still runs".into())
+        });
+        (status, self.diagnostics())
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn command(metadata: &Path, socket: &Path, options: &[&str]) -> Command {
+    // The agent dies with the thread that started it, so that none is left when a whole run is killed.
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL"]).arg(binary()).arg("agent");
+    command.arg("--metadata").arg(format!("file={}", metadata.display()));
+    command.arg("--api").arg(format!("unix:{}", socket.display()));
+    command.args(["--telemetry", "off", "--output", "ndjson", "--node-name", "tier-node"]);
+    command.args(["--grace", &format!("{}ms", GRACE.as_millis())]);
+    command.args(options).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn read_reports(out: ChildStdout, lines: Arc<Lines>) {
+    std::thread::spawn(move || {
+        for line in BufReader::new(out).lines() {
+            let Ok(line) = line else { break };
+            assert!(line.len() < 16 << 10, "a line of {} bytes", line.len());
+            match serde_json::from_str(&line) {
+                Ok(report) => lines.reports.lock().expect("not poisoned").push(report),
+                Err(error) => lines.note(&format!("NOT OF THE SCHEMA: {error}: {line}\n")),
+            }
+            lines.grown.notify_all();
+        }
+    });
+}
+
+fn read_diagnostics(mut err: ChildStderr, lines: Arc<Lines>) {
+    std::thread::spawn(move || {
+        let mut buffer = [0u8; 4096];
+        while let Ok(length @ 1..) = err.read(&mut buffer) {
+            lines.note(&String::from_utf8_lossy(&buffer[..length]));
+        }
+    });
+}
+
+impl Lines {
+    fn note(&self, text: &str) {
+        self.diagnostics.lock().expect("not poisoned").push_str(text);
+    }
+}

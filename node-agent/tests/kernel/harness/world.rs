@@ -1,0 +1,132 @@
+//! A case's world: a network, its manifests, its actors and one agent that watches it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use portolan::sink::report::{Finding, Listener};
+
+use super::actor::{Actor, Scratch, at};
+use super::agent::{Agent, Stdout};
+use super::manifest::{self, PodManifest};
+use super::network::Network;
+use super::oracle::{self, Listeners};
+use super::patience::{PATIENCE, eventually};
+
+/// Everything a case stands on; all of it is gone when it is dropped.
+pub struct World {
+    pub network: Network,
+    pub pods: Vec<PodManifest>,
+    pub scratch: Scratch,
+}
+
+impl World {
+    /// One namespace and one pod per role. `web:8080,53/UDP` declares ports; a role that begins with `outside` is no pod.
+    pub fn new(roles: &[&str]) -> Self {
+        let names: Vec<&str> = roles.iter().map(|role| role.split(':').next().unwrap_or(role)).collect();
+        let network = Network::new(&names);
+        let mut world = Self { network, pods: Vec::new(), scratch: Scratch::new() };
+        for role in roles {
+            let (name, ports) = role.split_once(':').unwrap_or((role, ""));
+            if name != super::network::OUTSIDE {
+                world.declare(name, &ports.split(',').filter(|port| !port.is_empty()).collect::<Vec<_>>());
+            }
+        }
+        world
+    }
+
+    /// Declare exactly these ports for a role's pod, and write the file.
+    pub fn declare(&mut self, role: &str, ports: &[&str]) {
+        let netns = self.network.netns(role);
+        self.pods.retain(|pod| pod.netns != netns);
+        let ports = ports.iter().map(ToString::to_string).collect();
+        self.pods.push(PodManifest { name: role.into(), netns, ports });
+        manifest::write(&self.metadata(), &self.pods);
+    }
+
+    pub fn metadata(&self) -> PathBuf {
+        self.scratch.path("pods.yaml")
+    }
+
+    /// The agent, ready.
+    pub fn agent(&self) -> Agent {
+        self.agent_with(&[], Stdout::Read)
+    }
+
+    pub fn agent_with(&self, options: &[&str], stdout: Stdout) -> Agent {
+        Agent::start(&self.metadata(), self.scratch.path("api.sock"), options, stdout)
+    }
+
+    /// A process in a role's namespace.
+    pub fn actor(&self, role: &str) -> Actor {
+        Actor::start(&self.network.netns(role))
+    }
+
+    pub fn v4(&self, role: &str, port: u16) -> SocketAddr {
+        at(self.network.v4(role), port)
+    }
+
+    pub fn v6(&self, role: &str, port: u16) -> SocketAddr {
+        at(self.network.v6(role), port)
+    }
+
+    /// What the kernel says now.
+    pub fn kernel(&self) -> Listeners {
+        oracle::kernel(&self.network.all_netns())
+    }
+
+    /// Wait until the agent's list is the kernel's own: nothing missing, nothing extra.
+    pub fn settles(&self, agent: &Agent) -> Listeners {
+        self.settles_within(agent, PATIENCE)
+    }
+
+    pub fn settles_within(&self, agent: &Agent, patience: Duration) -> Listeners {
+        let netns = self.network.all_netns();
+        eventually(patience, "the agent's list equals the kernel's", || {
+            let kernel = oracle::kernel(&netns);
+            let said = oracle::agent(&agent.listeners()?, &netns);
+            oracle::compare(&kernel, &said).map_err(|why| format!("{why}\nstderr: {}", agent.diagnostics()))?;
+            Ok(kernel)
+        })
+    }
+
+    /// Wait for a listener of a role's pod for which `holds` is true.
+    pub fn listener(&self, agent: &Agent, role: &str, port: u16, holds: impl Fn(&Listener) -> bool) -> Listener {
+        let netns = self.network.netns(role);
+        eventually(PATIENCE, &format!("listener {role}:{port} as expected"), || {
+            let items = agent.listeners()?;
+            let found = items.into_iter().find(|item| item.netns.name.as_ref() == Some(&netns) && item.port == port);
+            match found {
+                Some(item) if holds(&item) => Ok(item),
+                other => Err(format!("{other:#?}\nstderr: {}", agent.diagnostics())),
+            }
+        })
+    }
+
+    /// Wait for the finding of a role's port for which `holds` is true. Port 0: a finding without a listener.
+    pub fn finding(&self, agent: &Agent, role: &str, port: u16, holds: impl Fn(&Finding) -> bool) -> Finding {
+        eventually(PATIENCE, &format!("finding {role}:{port} as expected"), || {
+            let mine = self.findings_of(agent, role)?;
+            let of_port = |item: &Finding| item.listener.as_ref().map_or(port == 0, |of| of.port == port);
+            match mine.iter().find(|item| of_port(item) && holds(item)) {
+                Some(found) => Ok(found.clone()),
+                None => Err(format!("{mine:#?}\nstderr: {}", agent.diagnostics())),
+            }
+        })
+    }
+
+    /// Every finding of a role's pod.
+    pub fn findings_of(&self, agent: &Agent, role: &str) -> Result<Vec<Finding>, String> {
+        let netns = self.network.netns(role);
+        let uid = format!("uid-{netns}");
+        let of_role = |item: &Finding| {
+            item.pod.as_ref().is_some_and(|pod| pod.uid == uid)
+                || item.listener.as_ref().is_some_and(|of| of.netns.name.as_ref() == Some(&netns))
+        };
+        Ok(agent.findings()?.into_iter().filter(of_role).collect())
+    }
+
+    pub fn address(&self, role: &str) -> IpAddr {
+        self.network.v4(role)
+    }
+}
