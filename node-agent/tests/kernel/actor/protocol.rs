@@ -28,50 +28,123 @@ pub struct SocketOptions {
 /// One order.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Request {
-    Open { socket: SocketName, transport: Transport, v6: bool, options: SocketOptions },
-    Bind { socket: SocketName, address: SocketAddr },
-    Listen { socket: SocketName, backlog: i32 },
-    Local { socket: SocketName },
-    Connect { socket: SocketName, to: SocketAddr },
+    Open {
+        socket: SocketName,
+        transport: Transport,
+        v6: bool,
+        options: SocketOptions,
+    },
+    Bind {
+        socket: SocketName,
+        address: SocketAddr,
+    },
+    Listen {
+        socket: SocketName,
+        backlog: i32,
+    },
+    Local {
+        socket: SocketName,
+    },
+    Connect {
+        socket: SocketName,
+        to: SocketAddr,
+    },
     /// Start a connect and do not wait for it.
-    StartConnect { socket: SocketName, to: SocketAddr },
+    StartConnect {
+        socket: SocketName,
+        to: SocketAddr,
+    },
     /// Undo a connect or a listen: connect(AF_UNSPEC).
-    Disconnect { socket: SocketName },
-    Accept { socket: SocketName, accepted: SocketName },
+    Disconnect {
+        socket: SocketName,
+    },
+    Accept {
+        socket: SocketName,
+        accepted: SocketName,
+    },
     /// Accept, read to the end and close, on a thread of its own, until the listener ends.
-    Serve { socket: SocketName },
+    Serve {
+        socket: SocketName,
+    },
     /// Connect and close `times` times, `length` bytes sent on each; answers how many completed.
-    ConnectMany { to: SocketAddr, times: u32, length: usize },
+    ConnectMany {
+        to: SocketAddr,
+        times: u32,
+        length: usize,
+    },
     /// Write `length` bytes to a connected socket.
-    Write { socket: SocketName, length: usize },
+    Write {
+        socket: SocketName,
+        length: usize,
+    },
     /// Read until `length` bytes came.
-    Read { socket: SocketName, length: usize },
+    Read {
+        socket: SocketName,
+        length: usize,
+    },
     /// One datagram of `length` bytes, `times` times.
-    SendTo { socket: SocketName, to: SocketAddr, length: usize, times: u32 },
+    SendTo {
+        socket: SocketName,
+        to: SocketAddr,
+        length: usize,
+        times: u32,
+    },
     /// `times` datagrams with one sendmmsg.
-    SendMany { socket: SocketName, to: SocketAddr, length: usize, times: u32 },
+    SendMany {
+        socket: SocketName,
+        to: SocketAddr,
+        length: usize,
+        times: u32,
+    },
     /// Receive `times` datagrams.
-    Receive { socket: SocketName, times: u32 },
-    Shutdown { socket: SocketName },
-    Close { socket: SocketName },
+    Receive {
+        socket: SocketName,
+        times: u32,
+    },
+    Shutdown {
+        socket: SocketName,
+    },
+    Close {
+        socket: SocketName,
+    },
     CloseAll,
     /// Open, bind, listen, hold for this long, close: all in the actor, so that no pipe stands between.
-    ListenBriefly { address: SocketAddr, milliseconds: u64 },
+    ListenBriefly {
+        address: SocketAddr,
+        milliseconds: u64,
+    },
     /// Listen on every port of a range; answers how many did.
-    ListenRange { address: SocketAddr, last_port: u16 },
+    ListenRange {
+        address: SocketAddr,
+        last_port: u16,
+    },
     /// Open and close a listener `times` times.
-    ListenOften { address: SocketAddr, times: u32 },
+    ListenOften {
+        address: SocketAddr,
+        times: u32,
+    },
     /// Start a child process that inherits every socket; answers its pid.
     Inherit,
     /// Wait at a unix socket for one descriptor (SCM_RIGHTS) and keep it.
-    Take { path: PathBuf, socket: SocketName },
+    Take {
+        path: PathBuf,
+        socket: SocketName,
+    },
     /// Hand a descriptor over.
-    Give { path: PathBuf, socket: SocketName },
-    EnterNetns { name: String },
+    Give {
+        path: PathBuf,
+        socket: SocketName,
+    },
+    EnterNetns {
+        name: String,
+    },
     /// Move to a new netns that only this process holds; answers its inode.
     NestNetns,
     /// A TCP SYN with any source, written by hand; loopback and routes as the kernel has them.
-    SendSyn { from: SocketAddr, to: SocketAddr },
+    SendSyn {
+        from: SocketAddr,
+        to: SocketAddr,
+    },
 }
 
 /// What came of it.

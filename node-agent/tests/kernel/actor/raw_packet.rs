@@ -63,5 +63,9 @@ pub fn set_destination_options(socket: BorrowedFd<'_>) -> Result<()> {
             libc::socklen_t::try_from(header.len()).expect("eight"),
         )
     };
-    if result == 0 { Ok(()) } else { Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO))
+    }
 }

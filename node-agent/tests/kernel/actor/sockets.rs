@@ -14,8 +14,9 @@ use std::time::Duration;
 
 use rustix::io::{Errno, FdFlags, Result};
 use rustix::net::{
-    AddressFamily, MMsgHdr, Protocol, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, Shutdown, SocketAddrAny, SocketFlags, SocketType, ipproto, sockopt,
+    AddressFamily, MMsgHdr, Protocol, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketAddrAny, SocketFlags, SocketType,
+    ipproto, sockopt,
 };
 use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 
@@ -56,7 +57,9 @@ impl Sockets {
             R::Write { socket, length } => write_all(self.get(socket)?, length)?,
             R::Read { socket, length } => read_exact(self.get(socket)?, length)?,
             R::SendTo { socket, to, length, times } => send_to(self.get(socket)?, to, length, times)?,
-            R::SendMany { socket, to, length, times } => return send_many(self.get(socket)?, to, length, times),
+            R::SendMany { socket, to, length, times } => {
+                return send_many(self.get(socket)?, to, length, times);
+            }
             R::Receive { socket, times } => receive(self.get(socket)?, times)?,
             R::Shutdown { socket } => rustix::net::shutdown(self.get(socket)?, Shutdown::Both)?,
             R::Close { socket } => drop(self.open.remove(&socket).ok_or(Errno::BADF)?),
@@ -266,7 +269,8 @@ fn give(path: &Path, socket: BorrowedFd<'_>) -> Result<()> {
 }
 
 fn nest_netns() -> Result<Reply> {
-    rustix::thread::unshare(UnshareFlags::NEWNET)?;
+    // SAFETY: only the network namespace is left, and no descriptor table is unshared.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET)? };
     let netns = rustix::fs::stat("/proc/thread-self/ns/net")?;
     Ok(Reply::Number(netns.st_ino))
 }

@@ -3,11 +3,47 @@
 use libtest_mimic::Trial;
 
 use super::case;
-use crate::actor::protocol::{SocketOptions, Transport};
+use crate::actor::protocol::{Request, SocketOptions, Transport};
 use crate::harness::world::World;
 
 pub fn cases() -> Vec<Trial> {
-    vec![case("harness/the_oracle_sees_what_the_actors_do", the_oracle_sees_what_the_actors_do)]
+    vec![
+        case("harness/the_oracle_sees_what_the_actors_do", the_oracle_sees_what_the_actors_do),
+        case("harness/actors_do_the_odd_things_too", actors_do_the_odd_things_too),
+    ]
+}
+
+fn actors_do_the_odd_things_too() {
+    let mut world = World::new(&["web", "client", "outside"]);
+    let (web, client, outside) = (world.actor("web"), world.actor("client"), world.actor("outside"));
+    let datagrams = web.udp("[::]:53");
+    let options = SocketOptions { destination_options: true, ..SocketOptions::default() };
+    client.open_with(Transport::Udp, true, options).send_to(world.v6("web", 53), 100, 2);
+    datagrams.receive(2);
+    let sender = outside.open(Transport::Udp, false);
+    let to = world.v4("web", 53);
+    assert_eq!(outside.number(&Request::SendMany { socket: sender.name(), to, length: 100, times: 5 }), 5);
+    datagrams.receive(5);
+    client.order(&Request::SendSyn { from: "192.0.2.77:1".parse().unwrap(), to: world.v4("web", 53) });
+    assert_eq!(outside.try_connect(world.v4("web", 54)), Err(libc::ECONNREFUSED));
+
+    let socket = web.listen("0.0.0.0:7000");
+    let path = world.scratch.path("rights.sock");
+    let taken = client.fresh();
+    client.post(&Request::Take { path: path.clone(), socket: taken });
+    web.order(&Request::Give { path, socket: socket.name() });
+    client.reply().expect("taken");
+    web.kill();
+    assert_eq!(world.kernel().len(), 1, "the taker still listens in the giver's netns");
+
+    let late = world.network.add_bare("late");
+    let actor = world.actor("client");
+    let socket = actor.open(Transport::Tcp, false);
+    actor.order(&Request::EnterNetns { name: late });
+    socket.listen(5);
+    assert!(actor.number(&Request::Inherit) > 0);
+    actor.number(&Request::NestNetns);
+    assert_eq!(world.kernel().len(), 2);
 }
 
 fn the_oracle_sees_what_the_actors_do() {

@@ -1,12 +1,41 @@
 //! The cases that must hold, by name, one file per subject.
 
+mod agent_process;
+mod churn;
+mod connections;
+mod counters;
+mod findings;
 mod harness_itself;
+mod hostile;
+mod lifetime;
+mod listening;
+mod manifests;
+mod origin;
+mod ownership;
+mod udp;
 
 use libtest_mimic::{Failed, Trial};
 
 /// Every case of the tier.
 pub fn all() -> Vec<Trial> {
-    [harness_itself::cases()].into_iter().flatten().collect()
+    [
+        harness_itself::cases(),
+        listening::cases(),
+        ownership::cases(),
+        lifetime::cases(),
+        udp::cases(),
+        connections::cases(),
+        counters::cases(),
+        origin::cases(),
+        findings::cases(),
+        manifests::cases(),
+        agent_process::cases(),
+        hostile::cases(),
+        churn::cases(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// One case: a name that says what must hold, and the function that shows it.

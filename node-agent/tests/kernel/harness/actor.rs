@@ -65,7 +65,9 @@ impl Actor {
     pub fn reply(&self) -> Result<Reply, i32> {
         let mut line = String::new();
         self.pipes.lock().expect("not poisoned").1.read_line(&mut line).expect("the actor answers");
-        match serde_json::from_str(&line).unwrap_or_else(|error| panic!("actor {} is gone: {error}", self.pid)) {
+        match serde_json::from_str(&line)
+            .unwrap_or_else(|error| panic!("actor {} is gone: {error}", self.pid))
+        {
             Reply::Refused(errno) => Err(errno),
             reply => Ok(reply),
         }

@@ -142,14 +142,6 @@ impl Agent {
             self.child.try_wait().expect("wait for the agent").ok_or_else(|| "still runs".into())
         })
     }
-
-    /// Wait for an end that it chooses itself.
-    pub fn wait_exit(mut self) -> (ExitStatus, String) {
-        let status = eventually(PATIENCE, "the agent ends", || {
-            self.child.try_wait().expect("wait for the agent").ok_or_else(|| "still runs".into())
-        });
-        (status, self.diagnostics())
-    }
 }
 
 impl Drop for Agent {

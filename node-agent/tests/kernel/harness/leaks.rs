@@ -21,7 +21,8 @@ impl Before {
     /// Panics with what is left.
     pub fn compare(&self) {
         let mine = format!("{}{}-", network::PREFIX, std::process::id());
-        let netns: Vec<_> = network::tier_netns().into_iter().filter(|name| name.starts_with(&mine)).collect();
+        let netns: Vec<_> =
+            network::tier_netns().into_iter().filter(|name| name.starts_with(&mine)).collect();
         assert!(netns.is_empty(), "namespaces are left: {netns:?}");
         let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
         let mounts: Vec<_> = mounts.lines().filter(|line| line.contains(&mine)).collect();
@@ -62,6 +63,7 @@ fn children() -> Vec<String> {
 
 fn agent_runs() -> bool {
     let Ok(processes) = std::fs::read_dir("/proc") else { return false };
-    let mut names = processes.filter_map(|process| std::fs::read_to_string(process.ok()?.path().join("comm")).ok());
+    let mut names =
+        processes.filter_map(|process| std::fs::read_to_string(process.ok()?.path().join("comm")).ok());
     names.any(|name| name.trim_end() == "portolan")
 }

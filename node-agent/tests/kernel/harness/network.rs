@@ -30,7 +30,8 @@ impl Network {
     /// Make the hub and one namespace for each role; the role `outside` gets 203.0.113.5 behind the hub.
     pub fn new(roles: &[&str]) -> Self {
         let stem = format!("{PREFIX}{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let network = Self { stem, roles: roles.iter().map(ToString::to_string).collect(), extra: Vec::new() };
+        let network =
+            Self { stem, roles: roles.iter().map(ToString::to_string).collect(), extra: Vec::new() };
         network.build();
         network
     }

@@ -71,8 +71,7 @@ fn parse_line(line: &str) -> Option<(String, IpAddr, u16, Option<bool>)> {
     let protocol = fields.first()?.to_uppercase();
     let (address, port) = fields.get(4)?.rsplit_once(':')?;
     let address = address.split('%').next()?.trim_matches(['[', ']']);
-    let address: IpAddr =
-        if address == "*" { Ipv6Addr::UNSPECIFIED.into() } else { address.parse().ok()? };
+    let address: IpAddr = if address == "*" { Ipv6Addr::UNSPECIFIED.into() } else { address.parse().ok()? };
     let v6_only = fields.iter().find_map(|field| field.strip_prefix("v6only:")).map(|flag| flag == "1");
     Some((protocol, address.to_canonical(), port.parse().ok()?, v6_only))
 }
@@ -99,11 +98,15 @@ pub fn compare(kernel: &Listeners, agent: &Listeners) -> Result<(), String> {
     for (key, served) in kernel {
         match agent.get(key) {
             None => differences.push(format!("missing {key:?} {served:?}")),
-            Some(said) if said != served => differences.push(format!("{key:?}: kernel {served:?}, agent {said:?}")),
+            Some(said) if said != served => {
+                differences.push(format!("{key:?}: kernel {served:?}, agent {said:?}"))
+            }
             Some(_) => {}
         }
     }
-    differences.extend(agent.iter().filter(|(key, _)| !kernel.contains_key(*key)).map(|(key, _)| format!("extra {key:?}")));
+    differences.extend(
+        agent.iter().filter(|(key, _)| !kernel.contains_key(*key)).map(|(key, _)| format!("extra {key:?}")),
+    );
     if differences.is_empty() {
         return Ok(());
     }

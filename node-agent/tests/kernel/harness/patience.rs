@@ -14,7 +14,9 @@ pub fn eventually<T>(patience: Duration, what: &str, mut attempt: impl FnMut() -
     loop {
         match attempt() {
             Ok(value) => return value,
-            Err(reason) if started.elapsed() > patience => panic!("{what}: not within {patience:?}: {reason}"),
+            Err(reason) if started.elapsed() > patience => {
+                panic!("{what}: not within {patience:?}: {reason}")
+            }
             Err(_) => std::thread::sleep(STEP),
         }
     }
@@ -32,18 +34,5 @@ impl Deadline {
     /// Zero once it has passed.
     pub fn remaining(self) -> Duration {
         self.0.saturating_duration_since(Instant::now())
-    }
-}
-
-/// A clock that runs from now on.
-pub struct Stopwatch(Instant);
-
-impl Stopwatch {
-    pub fn start() -> Self {
-        Self(Instant::now())
-    }
-
-    pub fn elapsed(&self) -> Duration {
-        self.0.elapsed()
     }
 }

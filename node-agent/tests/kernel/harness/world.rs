@@ -85,17 +85,25 @@ impl World {
         eventually(patience, "the agent's list equals the kernel's", || {
             let kernel = oracle::kernel(&netns);
             let said = oracle::agent(&agent.listeners()?, &netns);
-            oracle::compare(&kernel, &said).map_err(|why| format!("{why}\nstderr: {}", agent.diagnostics()))?;
+            oracle::compare(&kernel, &said)
+                .map_err(|why| format!("{why}\nstderr: {}", agent.diagnostics()))?;
             Ok(kernel)
         })
     }
 
     /// Wait for a listener of a role's pod for which `holds` is true.
-    pub fn listener(&self, agent: &Agent, role: &str, port: u16, holds: impl Fn(&Listener) -> bool) -> Listener {
+    pub fn listener(
+        &self,
+        agent: &Agent,
+        role: &str,
+        port: u16,
+        holds: impl Fn(&Listener) -> bool,
+    ) -> Listener {
         let netns = self.network.netns(role);
         eventually(PATIENCE, &format!("listener {role}:{port} as expected"), || {
             let items = agent.listeners()?;
-            let found = items.into_iter().find(|item| item.netns.name.as_ref() == Some(&netns) && item.port == port);
+            let found =
+                items.into_iter().find(|item| item.netns.name.as_ref() == Some(&netns) && item.port == port);
             match found {
                 Some(item) if holds(&item) => Ok(item),
                 other => Err(format!("{other:#?}\nstderr: {}", agent.diagnostics())),

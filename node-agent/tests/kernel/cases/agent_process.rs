@@ -1,0 +1,109 @@
+//! The agent as a process: killed, doubled, gagged, or not allowed.
+
+use std::process::{Command, Stdio};
+
+use libtest_mimic::Trial;
+
+use super::case;
+use crate::actor::protocol::Request;
+use crate::harness::agent::{self, Agent, Stdout};
+use crate::harness::world::World;
+
+pub fn cases() -> Vec<Trial> {
+    vec![
+        case("agent/killed_and_restarted_with_nothing_missed", killed_and_restarted),
+        case("agent/two_at_once", two_at_once),
+        case("agent/stdout_blocked", stdout_blocked),
+        case("agent/stdout_closed", stdout_closed),
+        case("agent/stops_when_told", stops_when_told),
+        case("agent/without_capabilities_exits_4", without_capabilities_exits_4),
+    ]
+}
+
+fn killed_and_restarted() {
+    let world = World::new(&["web", "client"]);
+    let web = world.actor("web");
+    let kept = web.serve("0.0.0.0:7000");
+    let closed = web.listen("0.0.0.0:7001");
+    let first = world.agent();
+    world.settles(&first);
+    first.kill();
+    // While it is down.
+    closed.close();
+    web.listen("0.0.0.0:7002");
+    let second = world.agent();
+    world.settles(&second);
+    world.actor("client").connect_many(world.v4("web", 7000), 3);
+    world.listener(&second, "web", 7000, |item| item.traffic.connections == 3);
+    let _ = kept;
+    web.kill();
+    world.settles(&second);
+}
+
+fn two_at_once() {
+    let world = World::new(&["web", "client"]);
+    let first = world.agent();
+    let second = Agent::start(&world.metadata(), world.scratch.path("second.sock"), &[], Stdout::Read);
+    let (web, client) = (world.actor("web"), world.actor("client"));
+    web.serve("0.0.0.0:7000");
+    client.connect_many(world.v4("web", 7000), 50);
+    for agent in [&first, &second] {
+        let seen = world.listener(agent, "web", 7000, |item| item.traffic.connections >= 50);
+        assert_eq!(seen.traffic.connections, 50);
+        assert!(seen.traffic.packets > 0, "its own classifier counts: {:?}", seen.traffic);
+        world.settles(agent);
+    }
+    assert!(first.stop().success());
+    web.listen("0.0.0.0:7001");
+    client.connect_many(world.v4("web", 7000), 1);
+    world.listener(&second, "web", 7000, |item| item.traffic.connections == 51);
+    world.settles(&second);
+}
+
+fn stdout_blocked() {
+    let world = World::new(&["web"]);
+    let agent = world.agent_with(&[], Stdout::Blocked);
+    let web = world.actor("web");
+    // Far more lines than a pipe and any queue of lines hold.
+    for _ in 0..20 {
+        web.order(&Request::ListenOften { address: "0.0.0.0:7000".parse().unwrap(), times: 200 });
+    }
+    web.listen("0.0.0.0:7001");
+    world.settles(&agent);
+    agent.stop();
+}
+
+fn stdout_closed() {
+    let world = World::new(&["web"]);
+    let agent = world.agent_with(&[], Stdout::Closed);
+    let web = world.actor("web");
+    web.listen("0.0.0.0:7000");
+    world.settles(&agent);
+    web.listen("0.0.0.0:7001");
+    world.settles(&agent);
+}
+
+fn stops_when_told() {
+    let world = World::new(&["web"]);
+    let web = world.actor("web");
+    web.listen("0.0.0.0:7000");
+    let agent = world.agent();
+    world.settles(&agent);
+    let status = agent.stop();
+    assert!(status.success(), "{status}");
+}
+
+fn without_capabilities_exits_4() {
+    let world = World::new(&["web"]);
+    let output = Command::new("setpriv")
+        .args(["--bounding-set", "-all", "--inh-caps", "-all"])
+        .arg(agent::binary())
+        .args(["agent", "--telemetry", "off", "--api", "off", "--metadata"])
+        .arg(format!("file={}", world.metadata().display()))
+        .stdin(Stdio::null())
+        .output()
+        .expect("setpriv runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(said.contains("CAP_BPF") || said.contains("CAP_SYS_ADMIN"), "says what is missing: {said}");
+}

@@ -1,0 +1,182 @@
+//! What counts as a connection, and what is only an attempt.
+
+use libtest_mimic::Trial;
+use portolan::sink::report::Report;
+
+use super::case;
+use crate::actor::protocol::{Request, Transport};
+use crate::harness::patience::{PATIENCE, eventually};
+use crate::harness::world::World;
+
+pub fn cases() -> Vec<Trial> {
+    vec![
+        case("connections/accepted", accepted),
+        case("connections/waiting_in_the_queue", waiting_in_the_queue),
+        case("connections/refused", refused),
+        case("connections/queue_full", queue_full),
+        case("connections/syn_without_an_end", syn_without_an_end),
+        case("connections/client_port_lower_and_higher", client_port_lower_and_higher),
+        case("connections/ten_thousand_short_ones", ten_thousand_short_ones),
+        case("connections/ipv4_to_a_dual_stack_listener", ipv4_to_a_dual_stack_listener),
+        case("connections/to_a_listener_older_than_the_agent", to_a_listener_older_than_the_agent),
+        case("connections/record_of_each_on_undeclared_ports", record_of_each_on_undeclared_ports),
+    ]
+}
+
+fn accepted() {
+    let world = World::new(&["web:8080", "client"]);
+    let agent = world.agent();
+    let (web, client) = (world.actor("web"), world.actor("client"));
+    web.serve("0.0.0.0:8080");
+    client.connect_many(world.v4("web", 8080), 3);
+    let seen = world.listener(&agent, "web", 8080, |item| item.traffic.connections == 3);
+    assert_eq!(seen.traffic.attempts, 3);
+    let peer = &seen.traffic.peers[0];
+    assert_eq!((peer.address.as_str(), peer.connections), (world.address("client").to_string().as_str(), 3));
+    world.settles(&agent);
+}
+
+fn waiting_in_the_queue() {
+    let world = World::new(&["web", "client"]);
+    let agent = world.agent();
+    let (web, client) = (world.actor("web"), world.actor("client"));
+    web.listen("0.0.0.0:7000");
+    client.connect(world.v4("web", 7000));
+    // accept() is never called, and yet a peer has reached the port.
+    world.listener(&agent, "web", 7000, |item| item.traffic.connections == 1);
+    world.finding(&agent, "web", 7000, |finding| finding.code == "undeclared-active");
+    world.settles(&agent);
+}
+
+fn refused() {
+    let world = World::new(&["web", "client"]);
+    let agent = world.agent();
+    let (web, client) = (world.actor("web"), world.actor("client"));
+    web.serve("0.0.0.0:7000");
+    assert_eq!(client.try_connect(world.v4("web", 7001)), Err(libc::ECONNREFUSED));
+    client.connect_many(world.v4("web", 7000), 1);
+    world.listener(&agent, "web", 7000, |item| item.traffic.connections == 1);
+    let netns = world.network.netns("web");
+    let closed = agent.reports().into_iter().any(
+        |report| matches!(report, Report::Listener(item) if item.port == 7001 && item.netns.name.as_ref() == Some(&netns)),
+    );
+    assert!(!closed, "a closed port makes no record");
+    world.settles(&agent);
+}
+
+fn queue_full() {
+    let world = World::new(&["web", "client"]);
+    let agent = world.agent();
+    let (web, client) = (world.actor("web"), world.actor("client"));
+    let socket = web.open(Transport::Tcp, false);
+    socket.bind("0.0.0.0:7000".parse().unwrap());
+    socket.listen(0);
+    let waiting: Vec<_> = (0..6).map(|_| client.open(Transport::Tcp, false)).collect();
+    waiting.iter().for_each(|peer| peer.start_connect(world.v4("web", 7000)));
+    // One fits the queue; those beyond it stay attempts for as long as nobody accepts.
+    let seen = world.listener(&agent, "web", 7000, |item| item.traffic.attempts >= 6);
+    assert!((1..=2).contains(&seen.traffic.connections), "{:?}", seen.traffic);
+    world.settles(&agent);
+}
+
+fn syn_without_an_end() {
+    let world = World::new(&["web", "client"]);
+    let agent = world.agent();
+    let (web, client) = (world.actor("web"), world.actor("client"));
+    web.listen("0.0.0.0:7000");
+    world.listener(&agent, "web", 7000, |_| true);
+    for port in 2000..2005 {
+        client.order(&Request::SendSyn {
+            from: format!("192.0.2.77:{port}").parse().unwrap(),
+            to: world.v4("web", 7000),
+        });
+    }
+    let seen = world.listener(&agent, "web", 7000, |item| item.traffic.attempts == 5);
+    assert_eq!(seen.traffic.connections, 0);
+    assert!(seen.traffic.peers.iter().all(|peer| peer.connections == 0), "{:?}", seen.traffic.peers);
+    let finding = world.finding(&agent, "web", 7000, |finding| finding.state == "open");
+    assert_eq!(finding.code, "undeclared-reachable", "a SYN that came to nothing is no traffic");
+    world.settles(&agent);
+}
+
+fn client_port_lower_and_higher() {
+    let world = World::new(&["web", "client"]);
+    let agent = world.agent();
+    let (web, client) = (world.actor("web"), world.actor("client"));
+    web.serve("0.0.0.0:7000");
+    for port in [900, 60_000] {
+        let peer = client.open(Transport::Tcp, false);
+        peer.bind(world.v4("client", port));
+        peer.connect(world.v4("web", 7000));
+    }
+    let seen = world.listener(&agent, "web", 7000, |item| item.traffic.connections == 2);
+    assert_eq!(seen.traffic.peers.len(), 1);
+    world.settles(&agent);
+}
+
+fn ten_thousand_short_ones() {
+    const TIMES: u32 = 10_000;
+    let world = World::new(&["web:8080", "client"]);
+    let agent = world.agent();
+    let (web, client) = (world.actor("web"), world.actor("client"));
+    web.serve("0.0.0.0:8080");
+    client.connect_many(world.v4("web", 8080), TIMES);
+    let seen = world.listener(&agent, "web", 8080, |item| item.traffic.connections >= u64::from(TIMES));
+    assert_eq!(seen.traffic.connections, u64::from(TIMES));
+    assert_eq!(seen.traffic.peers[0].connections, u64::from(TIMES));
+    world.settles(&agent);
+}
+
+fn ipv4_to_a_dual_stack_listener() {
+    let world = World::new(&["web", "client"]);
+    let agent = world.agent();
+    let (web, client) = (world.actor("web"), world.actor("client"));
+    web.serve("[::]:7000");
+    client.connect_many(world.v4("web", 7000), 2);
+    client.connect_many(world.v6("web", 7000), 3);
+    let seen = world.listener(&agent, "web", 7000, |item| item.traffic.connections == 5);
+    let mut peers: Vec<_> =
+        seen.traffic.peers.iter().map(|peer| (peer.address.clone(), peer.connections)).collect();
+    peers.sort();
+    let (v4, v6) = (world.address("client").to_string(), world.network.v6("client").to_string());
+    assert_eq!(peers, [(v4, 2), (v6, 3)]);
+    world.settles(&agent);
+}
+
+fn to_a_listener_older_than_the_agent() {
+    let world = World::new(&["web", "client"]);
+    let (web, client) = (world.actor("web"), world.actor("client"));
+    web.serve("0.0.0.0:7000");
+    let agent = world.agent();
+    client.connect_many(world.v4("web", 7000), 4);
+    world.listener(&agent, "web", 7000, |item| item.traffic.connections == 4);
+    world.settles(&agent);
+}
+
+fn record_of_each_on_undeclared_ports() {
+    let world = World::new(&["web", "client"]);
+    let agent = world.agent();
+    let (web, client) = (world.actor("web"), world.actor("client"));
+    let socket = web.listen("0.0.0.0:7000");
+    let finding = world.finding(&agent, "web", 7000, |finding| finding.state == "open");
+    let peer = client.connect(world.v4("web", 7000));
+    let served = socket.accept();
+    peer.write(5000);
+    web.order(&Request::Read { socket: served.name(), length: 5000 });
+    served.write(70);
+    client.order(&Request::Read { socket: peer.name(), length: 70 });
+    peer.close();
+    served.close();
+    let record = agent.wait_report("the connection's end", |report| match report {
+        Report::Connection(item) if item.id == finding.id && item.closed_at.is_some() => Some(item.clone()),
+        _ => None,
+    });
+    assert_eq!((record.bytes_in, record.bytes_out), (5000, 70));
+    assert_eq!(record.remote.address, world.address("client").to_string());
+    assert_eq!(record.local.port, 7000);
+    eventually(PATIENCE, "the connection is listed or gone, as the agent keeps them", || {
+        world.finding(&agent, "web", 7000, |finding| finding.traffic.connections == 1);
+        Ok(())
+    });
+    world.settles(&agent);
+}

@@ -1,0 +1,123 @@
+//! Packets and bytes: against what the kernel itself counts on the pod's interface.
+
+use libtest_mimic::Trial;
+
+use super::case;
+use crate::actor::protocol::{Request, SocketOptions, Transport};
+use crate::harness::network::inside;
+use crate::harness::world::World;
+
+const IPV4_HEADER: u64 = 20;
+const UDP_HEADER: u64 = 8;
+
+pub fn cases() -> Vec<Trial> {
+    vec![
+        case("counters/bulk_with_segmentation_offload", bulk_with_segmentation_offload),
+        case("counters/long_lived_and_still_counting", long_lived_and_still_counting),
+        case("counters/fragments", fragments),
+        case("counters/ipv6_extension_headers", ipv6_extension_headers),
+        case("counters/sendto_and_sendmmsg", sendto_and_sendmmsg),
+    ]
+}
+
+/// Packets and bytes that the pod's eth0 received, link headers left out as the agent leaves them out.
+fn received(world: &World, role: &str) -> (u64, u64) {
+    let text = inside(&world.network.netns(role), || std::fs::read_to_string("/proc/thread-self/net/dev"));
+    let text = text.expect("interface counters");
+    let line = text.lines().find(|line| line.trim_start().starts_with("eth0:")).expect("eth0");
+    let fields: Vec<u64> = line.split_whitespace().skip(1).filter_map(|field| field.parse().ok()).collect();
+    (fields[1], fields[0] - 14 * fields[1])
+}
+
+/// Every payload byte arrived; headers once per packet, whether the kernel passed single packets or large buffers.
+fn bulk_with_segmentation_offload() {
+    const LENGTH: usize = 8 << 20;
+    let world = World::new(&["web", "client"]);
+    let agent = world.agent();
+    let (web, client) = (world.actor("web"), world.actor("client"));
+    let socket = web.listen("0.0.0.0:7000");
+    world.listener(&agent, "web", 7000, |_| true);
+    let (packets_before, bytes_before) = received(&world, "web");
+    let peer = client.connect(world.v4("web", 7000));
+    let served = socket.accept();
+    web.post(&Request::Read { socket: served.name(), length: LENGTH });
+    peer.write(LENGTH);
+    web.reply().expect("read to the end");
+    let payload = LENGTH as u64;
+    let seen = world.listener(&agent, "web", 7000, |item| item.traffic.bytes >= payload);
+    let (packets_after, bytes_after) = received(&world, "web");
+    let (buffers, bytes) = (packets_after - packets_before, bytes_after - bytes_before);
+    // The interface counts large buffers as one packet each, and ARP as well: the agent's bytes are at most its.
+    assert!(seen.traffic.bytes <= bytes, "agent {:?}, interface {bytes} bytes", seen.traffic);
+    assert!(seen.traffic.bytes > payload, "headers are counted: {:?}", seen.traffic);
+    let segments = payload.div_ceil(1448);
+    assert!(seen.traffic.packets >= segments.min(buffers), "{:?} for {segments} segments", seen.traffic);
+    assert!(seen.traffic.packets <= 2 * segments, "{:?} for {segments} segments", seen.traffic);
+    world.settles(&agent);
+}
+
+fn long_lived_and_still_counting() {
+    let world = World::new(&["web", "client"]);
+    let agent = world.agent();
+    let (web, client) = (world.actor("web"), world.actor("client"));
+    let socket = web.listen("0.0.0.0:7000");
+    let peer = client.connect(world.v4("web", 7000));
+    let served = socket.accept();
+    for round in 1..=3u64 {
+        peer.write(100_000);
+        web.order(&Request::Read { socket: served.name(), length: 100_000 });
+        let seen = world.listener(&agent, "web", 7000, |item| item.traffic.bytes >= round * 100_000);
+        assert_eq!(seen.traffic.connections, 1);
+        assert!(seen.traffic.bytes < round * 120_000, "{:?}", seen.traffic);
+    }
+    world.settles(&agent);
+}
+
+/// Only the first fragment carries ports, so only it can be counted; the listener is not missed for it.
+fn fragments() {
+    let world = World::new(&["dns", "client"]);
+    let agent = world.agent();
+    let (dns, client) = (world.actor("dns"), world.actor("client"));
+    let socket = dns.udp("0.0.0.0:53");
+    world.listener(&agent, "dns", 53, |_| true);
+    client.open(Transport::Udp, false).send_to(world.v4("dns", 53), 4000, 10);
+    socket.receive(10);
+    let seen = world.listener(&agent, "dns", 53, |item| item.traffic.packets >= 10);
+    assert_eq!(seen.traffic.packets, 10, "one packet with ports per datagram");
+    assert_eq!(seen.traffic.attempts, 10, "one socket lookup per datagram");
+    world.settles(&agent);
+}
+
+fn ipv6_extension_headers() {
+    let world = World::new(&["dns", "client"]);
+    let agent = world.agent();
+    let (dns, client) = (world.actor("dns"), world.actor("client"));
+    let socket = dns.udp("[::]:53");
+    world.listener(&agent, "dns", 53, |_| true);
+    let options = SocketOptions { destination_options: true, ..SocketOptions::default() };
+    client.open_with(Transport::Udp, true, options).send_to(world.v6("dns", 53), 100, 7);
+    socket.receive(7);
+    let seen = world.listener(&agent, "dns", 53, |item| item.traffic.packets >= 7);
+    // IPv6 header 40, destination options 8, UDP 8, payload 100.
+    assert_eq!((seen.traffic.packets, seen.traffic.bytes), (7, 7 * 156));
+    world.settles(&agent);
+}
+
+fn sendto_and_sendmmsg() {
+    let world = World::new(&["dns", "client"]);
+    let agent = world.agent();
+    let (dns, client) = (world.actor("dns"), world.actor("client"));
+    let socket = dns.udp("0.0.0.0:53");
+    world.listener(&agent, "dns", 53, |_| true);
+    let to = world.v4("dns", 53);
+    let sender = client.open(Transport::Udp, false);
+    sender.send_to(to, 200, 20);
+    let many = client.number(&Request::SendMany { socket: sender.name(), to, length: 200, times: 30 });
+    assert_eq!(many, 30);
+    socket.receive(50);
+    let seen = world.listener(&agent, "dns", 53, |item| item.traffic.packets >= 50);
+    assert_eq!((seen.traffic.packets, seen.traffic.attempts), (50, 50));
+    assert_eq!(seen.traffic.bytes, 50 * (200 + IPV4_HEADER + UDP_HEADER));
+    assert_eq!(seen.traffic.connections, 0);
+    world.settles(&agent);
+}

@@ -1,0 +1,84 @@
+//! A pod that means harm: what it can do is bounded and said.
+
+use libtest_mimic::Trial;
+use portolan::sink::report::Report;
+use procfs::process::Process;
+
+use super::case;
+use crate::actor::protocol::Request;
+use crate::harness::agent::{Stdout, TINY_LISTENER_RING};
+use crate::harness::patience::{PATIENCE, eventually};
+use crate::harness::world::World;
+
+pub fn cases() -> Vec<Trial> {
+    vec![
+        case("hostile/every_port_of_a_pod", every_port_of_a_pod),
+        case("hostile/ring_overflow_recovers_with_exact_counts", ring_overflow_recovers_with_exact_counts),
+        case("hostile/opens_and_closes_at_full_speed", opens_and_closes_at_full_speed),
+    ]
+}
+
+fn every_port_of_a_pod() {
+    const RESIDENT_LIMIT: u64 = 300 << 20;
+    let world = World::new(&["web"]);
+    let agent = world.agent();
+    let web = world.actor("web");
+    // Descriptors of one process are limited: several hold the range together.
+    let others: Vec<_> = (0..4).map(|_| world.actor("web")).collect();
+    let mut listening = 0;
+    for (index, actor) in [&web].into_iter().chain(&others).enumerate() {
+        let first = u16::try_from(index * 13_107 + 1).unwrap();
+        let last = if index == 4 { 65_535 } else { first + 13_106 };
+        let address = std::net::SocketAddr::new("0.0.0.0".parse().unwrap(), first);
+        listening += actor.number(&Request::ListenRange { address, last_port: last });
+    }
+    assert_eq!(listening, 65_535);
+    world.settles_within(&agent, 6 * PATIENCE);
+    world.finding(&agent, "web", 0, |finding| finding.code == "port-storm" && finding.state == "open");
+    let open =
+        world.findings_of(&agent, "web").unwrap().into_iter().filter(|item| item.state == "open").count();
+    assert!(open <= 150, "{open} open findings");
+    let pid = i32::try_from(agent.pid()).unwrap();
+    let resident = Process::new(pid).unwrap().statm().unwrap().resident * procfs::page_size();
+    assert!(resident < RESIDENT_LIMIT, "{} MiB resident", resident >> 20);
+    drop((web, others));
+    world.settles_within(&agent, 6 * PATIENCE);
+}
+
+fn ring_overflow_recovers_with_exact_counts() {
+    const TIMES: u32 = 500;
+    let world = World::new(&["web", "client"]);
+    let agent = world.agent_with(&TINY_LISTENER_RING, Stdout::Read);
+    let (web, client) = (world.actor("web"), world.actor("client"));
+    web.serve("0.0.0.0:7000");
+    client.post(&Request::ConnectMany { to: world.v4("web", 7000), times: TIMES, length: 0 });
+    let burst = Request::ListenOften { address: "0.0.0.0:7001".parse().unwrap(), times: 500 };
+    let lost = eventually(PATIENCE, "the ring overflows", || {
+        web.order(&burst);
+        let lost = agent.status().lost.get("listener-ring-full").copied().unwrap_or(0);
+        if lost > 0 { Ok(lost) } else { Err("nothing lost".into()) }
+    });
+    assert!(lost > 0);
+    client.reply().expect("all connections completed");
+    web.listen("0.0.0.0:7002");
+    agent.wait_report("a loss that is recovered", |report| match report {
+        Report::Loss(loss) if loss.reason == "listener-ring-full" && loss.recovered => Some(()),
+        _ => None,
+    });
+    world.settles(&agent);
+    let seen = world.listener(&agent, "web", 7000, |item| item.traffic.connections >= u64::from(TIMES));
+    assert_eq!(seen.traffic.connections, u64::from(TIMES));
+}
+
+fn opens_and_closes_at_full_speed() {
+    let world = World::new(&["web"]);
+    let agent = world.agent();
+    let web = world.actor("web");
+    let kept = web.listen("0.0.0.0:7000");
+    for _ in 0..20 {
+        web.order(&Request::ListenOften { address: "0.0.0.0:7001".parse().unwrap(), times: 1000 });
+    }
+    let _ = kept;
+    world.settles(&agent);
+    world.listener(&agent, "web", 7000, |item| item.state == "open");
+}
