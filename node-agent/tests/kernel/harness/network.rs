@@ -38,15 +38,20 @@ impl Network {
 
     fn build(&self) {
         let hub = self.netns("hub");
-        let mut batch = format!("netns add {hub}\n");
+        // The bridge first: where both ends of a veth have the same index, the kernel takes them for no pair and lets the
+        // news of their carrier wait for up to a second.
+        let mut batch = format!("netns add {hub}\nlink add bridge0 netns {hub} type bridge\n");
         for (index, role) in self.roles.iter().enumerate() {
             let netns = self.netns(role);
             batch += &format!("netns add {netns}\n");
             batch += &format!("link add eth0 netns {netns} type veth peer name port{index} netns {hub}\n");
         }
         ip(&[], &batch);
+        for (index, role) in self.roles.iter().enumerate() {
+            ip(&["-n", &self.netns(role)], &Self::member_batch(index, role));
+        }
         let mut batch = String::from(
-            "link set lo up\nlink add bridge0 type bridge\naddress add 10.77.0.1/24 dev bridge0\n\
+            "link set lo up\naddress add 10.77.0.1/24 dev bridge0\n\
              address add fd77::1/64 dev bridge0 nodad\nlink set bridge0 up\n",
         );
         for (index, role) in self.roles.iter().enumerate() {
@@ -58,9 +63,6 @@ impl Network {
         }
         ip(&["-n", &hub], &batch);
         inside(&hub, || std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").expect("forward in the hub"));
-        for (index, role) in self.roles.iter().enumerate() {
-            ip(&["-n", &self.netns(role)], &Self::member_batch(index, role));
-        }
     }
 
     fn member_batch(index: usize, role: &str) -> String {
