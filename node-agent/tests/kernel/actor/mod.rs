@@ -3,6 +3,7 @@
 
 pub mod protocol;
 mod raw_packet;
+mod ring;
 mod sockets;
 
 use std::io::{BufRead, Write};

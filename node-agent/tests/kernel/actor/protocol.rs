@@ -42,6 +42,11 @@ pub enum Request {
         socket: SocketName,
         backlog: i32,
     },
+    /// Bind and listen through io_uring.
+    RingListen {
+        socket: SocketName,
+        address: SocketAddr,
+    },
     Local {
         socket: SocketName,
     },

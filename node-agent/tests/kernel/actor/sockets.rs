@@ -21,7 +21,7 @@ use rustix::net::{
 use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 
 use super::protocol::{Reply, Request, SocketName, SocketOptions, Transport};
-use super::{ACTOR_HOLDS, raw_packet};
+use super::{ACTOR_HOLDS, raw_packet, ring};
 
 #[derive(Default)]
 pub struct Sockets {
@@ -44,6 +44,7 @@ impl Sockets {
             }
             R::Bind { socket, address } => rustix::net::bind(self.get(socket)?, &address)?,
             R::Listen { socket, backlog } => rustix::net::listen(self.get(socket)?, backlog)?,
+            R::RingListen { socket, address } => ring::bind_and_listen(self.get(socket)?, address, 16)?,
             R::Local { socket } => return Ok(Reply::Address(local(self.get(socket)?)?)),
             R::Connect { socket, to } => rustix::net::connect(self.get(socket)?, &to)?,
             R::StartConnect { socket, to } => start_connect(self.get(socket)?, to)?,

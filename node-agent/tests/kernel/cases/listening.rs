@@ -4,7 +4,7 @@ use libtest_mimic::Trial;
 use portolan::sink::report::Listener;
 
 use super::case;
-use crate::actor::protocol::{SocketOptions, Transport};
+use crate::actor::protocol::{Request, SocketOptions, Transport};
 use crate::harness::world::World;
 
 pub fn cases() -> Vec<Trial> {
@@ -19,6 +19,7 @@ pub fn cases() -> Vec<Trial> {
         case("listening/loopback_all_of_it", loopback_all_of_it),
         case("listening/one_address_of_several_interfaces", one_address_of_several_interfaces),
         case("listening/ipv4_mapped_address", ipv4_mapped_address),
+        case("listening/io_uring", io_uring),
         case("listening/mptcp", mptcp),
         case("listening/same_port_on_two_addresses", same_port_on_two_addresses),
         case("listening/bind_that_fails", bind_that_fails),
@@ -166,6 +167,24 @@ fn ipv4_mapped_address() {
     world.settles(&agent);
 }
 
+fn io_uring() {
+    let world = World::new(&["web"]);
+    let agent = world.agent();
+    let web = world.actor("web");
+    let socket = web.open(Transport::Tcp, false);
+    let request = Request::RingListen { socket: socket.name(), address: "0.0.0.0:7000".parse().unwrap() };
+    match web.attempt(&request) {
+        Err(libc::EINVAL | libc::ENOSYS | libc::EPERM) => {
+            return println!("skipped: no io_uring bind and listen here");
+        }
+        other => other.expect("bound and listening"),
+    };
+    world.listener(&agent, "web", 7000, sockets(1));
+    world.settles(&agent);
+    socket.close();
+    world.settles(&agent);
+}
+
 fn mptcp() {
     let world = World::new(&["web", "client"]);
     let agent = world.agent();
@@ -205,10 +224,7 @@ fn bind_that_fails() {
     let web = world.actor("web");
     web.listen("0.0.0.0:7000");
     let second = web.open(Transport::Tcp, false);
-    let request = crate::actor::protocol::Request::Bind {
-        socket: second.name(),
-        address: "0.0.0.0:7000".parse().unwrap(),
-    };
+    let request = Request::Bind { socket: second.name(), address: "0.0.0.0:7000".parse().unwrap() };
     assert_eq!(web.attempt(&request), Err(libc::EADDRINUSE));
     world.listener(&agent, "web", 7000, sockets(1));
     world.settles(&agent);

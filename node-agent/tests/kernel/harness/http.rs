@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 pub fn get(socket: &Path, target: &str) -> std::io::Result<(u16, Vec<u8>)> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    write!(stream, "GET {target} HTTP/1.1\r\nHost: portolan\r\nConnection: close\r\n\r\n")?;
+    write!(stream, "GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     split(&answer).ok_or_else(|| std::io::Error::other("no HTTP answer"))

@@ -77,7 +77,7 @@ fn parse_line(line: &str) -> Option<(String, IpAddr, u16, Option<bool>)> {
 }
 
 /// What the agent says of these namespaces, in the oracle's terms.
-pub fn agent(items: &[Listener], netns: &[String]) -> Listeners {
+pub fn agent(items: &[Listener], netns: &[String]) -> Result<Listeners, String> {
     let mut listeners = Listeners::new();
     for item in items {
         let Some(name) = item.netns.name.as_ref().filter(|name| netns.contains(name)) else { continue };
@@ -87,9 +87,11 @@ pub fn agent(items: &[Listener], netns: &[String]) -> Listeners {
         let key = (name.clone(), item.protocol.clone(), item.port);
         let addresses = item.addresses.iter().map(|text| text.parse().expect("an address")).collect();
         let served = Served { addresses, sockets: item.sockets, v6_only: item.v6_only };
-        assert!(listeners.insert(key, served).is_none(), "listed twice: {item:?}");
+        if listeners.insert(key, served).is_some() {
+            return Err(format!("listed twice: {item:?}"));
+        }
     }
-    listeners
+    Ok(listeners)
 }
 
 /// What is missing, what is extra, what differs; `Ok` if nothing.

@@ -84,7 +84,7 @@ impl World {
         let netns = self.network.all_netns();
         eventually(patience, "the agent's list equals the kernel's", || {
             let kernel = oracle::kernel(&netns);
-            let said = oracle::agent(&agent.listeners()?, &netns);
+            let said = oracle::agent(&agent.listeners()?, &netns)?;
             oracle::compare(&kernel, &said)
                 .map_err(|why| format!("{why}\nstderr: {}", agent.diagnostics()))?;
             Ok(kernel)
