@@ -149,7 +149,7 @@ fn one_address_of_several_interfaces() {
     let world = World::new(&["web"]);
     world.network.ip(
         "web",
-        "link add dummy1 type dummy\naddress add 198.51.100.7/24 dev dummy1\nlink set dummy1 up\n",
+        "link add eth1 type veth peer name eth2\naddress add 198.51.100.7/24 dev eth1\nlink set eth2 up\nlink set eth1 up\n",
     );
     let agent = world.agent();
     let web = world.actor("web");

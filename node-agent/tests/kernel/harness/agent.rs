@@ -52,7 +52,7 @@ struct Lines {
 impl Agent {
     /// Start and wait until it is ready.
     pub fn start(metadata: &Path, socket: PathBuf, options: &[&str], stdout: Stdout) -> Self {
-        let agent = Self::start_unready(metadata, socket, options, stdout);
+        let mut agent = Self::start_unready(metadata, socket, options, stdout);
         agent.wait_ready();
         agent
     }
@@ -73,9 +73,12 @@ impl Agent {
         Self { child, socket, lines, _blocked: blocked }
     }
 
-    fn wait_ready(&self) {
+    fn wait_ready(&mut self) {
         eventually(PATIENCE, "the agent is ready", || match http::get(&self.socket, "/readyz") {
             Ok((200, _)) => Ok(()),
+            _ if matches!(self.child.try_wait(), Ok(Some(_))) => {
+                panic!("the agent has ended: {}", self.diagnostics())
+            }
             other => Err(format!("{other:?}; stderr: {}", self.diagnostics())),
         });
     }
