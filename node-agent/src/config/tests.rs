@@ -1,3 +1,5 @@
+//! Tests of the configuration: what wins, and what each wrong input says.
+
 use super::*;
 use clap::Parser;
 

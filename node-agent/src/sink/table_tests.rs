@@ -1,3 +1,5 @@
+//! Tests of the tables: what they show, sort and escape.
+
 use super::*;
 use crate::sink::report::{Declaration, Envelope, Netns, Peer, Pod, Policy, Process, Traffic};
 
