@@ -1,6 +1,7 @@
 //! Wiring of `portolan agent`: starts every stage, owns every task and channel, and ends them in order.
 
 use std::io;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -159,6 +160,13 @@ impl Station {
             && !self.pipeline.engine.knows_netns(socket.port.netns)
         {
             self.netns.discover();
+        }
+        // The hooks cannot see IPV6_V6ONLY: the kernel's own list tells.
+        if let Input::SocketOpened(socket) = &input
+            && socket.v6_only.is_none()
+            && socket.address == IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+        {
+            self.netns.scan(socket.port.netns);
         }
         self.pipeline.count_event(&input);
         self.pipeline.apply(input);

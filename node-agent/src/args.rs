@@ -99,6 +99,9 @@ pub struct AgentArgs {
     /// How long a port must be open before it becomes a finding, such as 5s, 500ms or 1m [default: 5s]
     #[arg(long, value_name = "DURATION")]
     pub grace: Option<String>,
+    /// How long a declared port may stay silent before it becomes a stale-declaration [default: 1m]
+    #[arg(long, value_name = "DURATION")]
+    pub stale_grace: Option<String>,
     /// Load no program: only scan, again and again. Sees listeners, but no traffic and nothing short-lived
     #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
     pub scan_only: Option<bool>,

@@ -14,6 +14,7 @@ pub fn engine(config: &AgentConfig, traffic_drained: bool) -> EngineOptions {
     let size = |cap: u32| usize::try_from(cap).unwrap_or(usize::MAX);
     EngineOptions {
         grace: config.grace,
+        stale_grace: config.stale_grace,
         storm_ports: size(config.caps.findings_per_pod),
         max_peers_per_listener: size(config.caps.peers_per_port),
         max_peers: size(config.caps.peers),

@@ -13,6 +13,12 @@ use portolan_ebpf::abi::{
 use super::{TCP_CLOSE, TCP_LISTEN, accept::connection, netns_cookie_of, socket_cookie, tcp_port};
 use crate::maps::{Refusal, emit_connection, emit_listener, is_recorded, listener_closed, lost};
 
+const TCP_FIN_WAIT2: u32 = 5;
+const TCP_TIME_WAIT: u32 = 6;
+const TCP_CLOSE_WAIT: u32 = 8;
+const TCP_LAST_ACK: u32 = 9;
+const TCP_CLOSING: u32 = 11;
+
 /// A socket that carries the state flag changed from the state in args[0] to that in args[1]: a listener that leaves
 /// LISTEN (also by shutdown), or a recorded connection that reaches CLOSE.
 #[inline(always)]
@@ -25,7 +31,20 @@ pub fn try_state(ctx: &SockOpsContext) -> Result<(), Refusal> {
     }
     // SAFETY: both counters may be read by every sock_ops program.
     let (received, acked) = unsafe { ((*ctx.ops).bytes_received, (*ctx.ops).bytes_acked) };
+    let (fin_received, fin_acked) = fins(ctx.arg(0));
+    let (received, acked) = (received.saturating_sub(fin_received), acked.saturating_sub(fin_acked));
     emit_connection(&connection(ctx, CONNECTION_CLOSED, received, acked))
+}
+
+/// The kernel's byte counters count a FIN as a byte (RFC 4898): which ones were in them, by the state before CLOSE. A peer
+/// that never answered in FIN_WAIT2 is taken for one that did.
+#[inline(always)]
+fn fins(before: u32) -> (u64, u64) {
+    match before {
+        TCP_FIN_WAIT2 | TCP_TIME_WAIT | TCP_LAST_ACK | TCP_CLOSING => (1, 1),
+        TCP_CLOSE_WAIT => (1, 0),
+        _ => (0, 0),
+    }
 }
 
 /// Called when the last reference to any inet socket is dropped; it may not read the port. Since 5.9.

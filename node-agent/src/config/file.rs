@@ -25,6 +25,7 @@ pub struct FileConfig {
     pub kinds: Option<Vec<Kind>>,
     pub include_host: Option<bool>,
     pub grace: Option<String>,
+    pub stale_grace: Option<String>,
     pub scan_only: Option<bool>,
     pub pod_cidrs: Option<Vec<String>>,
     pub node_cidrs: Option<Vec<String>>,

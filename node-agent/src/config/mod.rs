@@ -94,6 +94,7 @@ pub struct AgentConfig {
     pub output: OutputConfig,
     pub include_host: bool,
     pub grace: Duration,
+    pub stale_grace: Duration,
     pub scan_only: bool,
     pub pod_cidrs: Vec<IpNet>,
     pub node_cidrs: Vec<IpNet>,
@@ -138,6 +139,10 @@ impl AgentConfig {
             grace: match args.grace.as_ref().or(file.grace.as_ref()) {
                 Some(text) => value::duration("--grace", text)?,
                 None => Duration::from_secs(5),
+            },
+            stale_grace: match args.stale_grace.as_ref().or(file.stale_grace.as_ref()) {
+                Some(text) => value::duration("--stale-grace", text)?,
+                None => Duration::from_secs(60),
             },
             scan_only: args.scan_only.or(file.scan_only).unwrap_or(false),
             pod_cidrs: value::networks("--pod-cidr", &either(&args.pod_cidr, file.pod_cidrs))?,

@@ -110,11 +110,15 @@ impl AddressBook {
         if peer.is_loopback() || self.is_node(peer) {
             return (Origin::Node, None);
         }
-        if let Some(owners) = self.owners.get(&peer) {
+        // Where the operator said which addresses pods have, a netns without a pod does not make its address one.
+        let learning = self.pod_ranges.is_empty();
+        if let Some(owners) = self.owners.get(&peer)
+            && (learning || owners.iter().any(|owner| self.pod_of(*owner, pods).is_some()))
+        {
             return self.owned(owners, serving, pods);
         }
         let ranged = self.pod_ranges.iter().any(|range| range.contains(&peer));
-        if ranged || self.in_subnet(peer) {
+        if ranged || (learning && self.in_subnet(peer)) {
             return (Origin::Pod, None);
         }
         (Origin::External, None)

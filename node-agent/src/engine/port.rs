@@ -102,6 +102,13 @@ impl Port {
     }
 }
 
+/// Every IPv6 socket refuses IPv4, and there is one.
+fn is_v6_only<'a>(views: impl Iterator<Item = &'a SocketView>) -> bool {
+    let mut refusing =
+        views.filter(|view| view.address.is_ipv6()).map(|view| view.v6_only == Some(true)).peekable();
+    refusing.peek().is_some() && refusing.all(|refuses| refuses)
+}
+
 impl Face {
     /// What these sockets amount to; `None` for none.
     #[must_use]
@@ -115,7 +122,7 @@ impl Face {
         let opened: Option<Vec<BootTime>> = views.iter().map(|(view, _)| view.opened_at).collect();
         Some(Self {
             addresses,
-            v6_only: views.iter().all(|(view, _)| view.address.is_ipv6() && view.v6_only == Some(true)),
+            v6_only: is_v6_only(views.iter().map(|(view, _)| view)),
             process: views.iter().find_map(|(_, process)| process.cloned()),
             opened_at: opened.and_then(|times| times.into_iter().min()),
             first_at,

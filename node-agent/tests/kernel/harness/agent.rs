@@ -16,7 +16,7 @@ use super::patience::{Deadline, PATIENCE, eventually};
 /// Grace time of every agent of the tier.
 pub const GRACE: Duration = Duration::from_millis(300);
 /// Shrinks the ring of listener events so far that a burst overflows it.
-pub const TINY_LISTENER_RING: [&str; 2] = ["--limit", "listener-ring-bytes=4096"];
+pub const TINY_LISTENER_RING: [&str; 2] = ["--listener-ring-bytes", "4096"];
 
 /// The binary under test; a virtual machine carries it under another path.
 pub fn binary() -> OsString {
@@ -162,6 +162,8 @@ fn command(metadata: &Path, socket: &Path, options: &[&str]) -> Command {
     command.arg("--api").arg(format!("unix:{}", socket.display()));
     command.args(["--telemetry", "off", "--output", "ndjson", "--node-name", "tier-node"]);
     command.args(["--grace", &format!("{}ms", GRACE.as_millis())]);
+    // The harness's pods live in these ranges; with them said, an address elsewhere is outside the cluster.
+    command.args(["--stale-grace", "1s", "--pod-cidr", "10.77.0.0/24", "--pod-cidr", "fd00::/8"]);
     command.args(options).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
