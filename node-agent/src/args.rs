@@ -201,7 +201,7 @@ pub struct FindingFilterArgs {
     /// Only these severities
     #[arg(long, value_delimiter = ',', value_name = "SEVERITY")]
     pub severity: Vec<SeverityArg>,
-    /// Exit with code 1 if a finding that is shown is this bad, or worse
+    /// Exit with code 1 if a finding that is shown is this bad, or worse; --watch ends at the first
     #[arg(long, value_name = "SEVERITY")]
     pub fail_on: Option<SeverityArg>,
 }
@@ -279,7 +279,7 @@ pub struct FindingsArgs {
     pub filter: FilterArgs,
     #[command(flatten)]
     pub findings: FindingFilterArgs,
-    /// Which states: open, suppressed, resolved, or several
+    /// Which states: open, suppressed, resolved, or several; --watch of open ones shows their end too
     #[arg(long, value_delimiter = ',', default_value = "open", value_name = "STATE")]
     pub state: Vec<String>,
     /// Keep running and show what changes

@@ -53,17 +53,27 @@ pub fn json_text(json: &str) -> String {
     out
 }
 
-/// `text` cut to at most `max` bytes at a character's border, and whether it was cut.
+/// `text` cut at a character's border to what JSON writes in at most `max` bytes, and whether it was cut. A workload
+/// that names itself in control characters gets a shorter name, not a longer line.
 #[must_use]
 pub fn bounded(text: &str, max: usize) -> (String, bool) {
-    if text.len() <= max {
-        return (text.to_owned(), false);
+    let mut written = 0;
+    for (at, c) in text.char_indices() {
+        written += json_len(c);
+        if written > max {
+            return (text.get(..at).unwrap_or_default().to_owned(), true);
+        }
     }
-    let mut end = max;
-    while !text.is_char_boundary(end) {
-        end = end.saturating_sub(1);
+    (text.to_owned(), false)
+}
+
+/// Bytes that JSON needs for `c`.
+fn json_len(c: char) -> usize {
+    match c {
+        '"' | '\\' | '\n' | '\r' | '\t' | '\u{8}' | '\u{c}' => 2,
+        '\0'..='\u{1f}' => 6,
+        c => c.len_utf8(),
     }
-    (text.get(..end).unwrap_or_default().to_owned(), true)
 }
 
 #[cfg(test)]
@@ -106,7 +116,8 @@ mod tests {
         #[test]
         fn a_cut_is_a_prefix(text in any::<String>(), max in 0_usize..64) {
             let (cut, was_cut) = bounded(&text, max);
-            prop_assert!(cut.len() <= max && text.starts_with(&cut));
+            let json = serde_json::to_string(&cut).expect("json");
+            prop_assert!(json.len() - 2 <= max && text.starts_with(&cut));
             prop_assert_eq!(was_cut, cut.len() != text.len());
         }
     }

@@ -81,3 +81,7 @@ fn cut_lists(report: &mut Report) {
         Report::Connection(_) | Report::Loss(_) => {}
     }
 }
+
+#[cfg(test)]
+#[path = "line_tests.rs"]
+mod tests;

@@ -127,20 +127,22 @@ impl WatchLog {
         (next >= ring.oldest() && next <= ring.next).then_some(next)
     }
 
-    /// Up to `max` lines from `from` on that the filter lets through.
+    /// The lines from `from` on that the filter lets through, up to `most` bytes of them (one line at least).
     #[must_use]
-    pub fn read(&self, from: u64, max: usize, filter: &Filter) -> Batch {
+    pub fn read(&self, from: u64, most: usize, filter: &Filter) -> Batch {
         let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
         let oldest = ring.oldest();
         let start = from.max(oldest);
         let skip = usize::try_from(start - oldest).unwrap_or(usize::MAX);
         let mut batch = Batch { missed: start - from, lines: Vec::new(), next: start };
+        let mut bytes = 0_usize;
         for entry in ring.entries.iter().skip(skip) {
-            if batch.lines.len() == max {
+            if bytes >= most {
                 break;
             }
             batch.next = entry.line.number + 1;
             if filter.lets_through(&entry.facts.borrow()) {
+                bytes = bytes.saturating_add(entry.line.json.len());
                 batch.lines.push(entry.line.clone());
             }
         }

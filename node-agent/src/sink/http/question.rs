@@ -15,6 +15,10 @@ use crate::sink::report::{self, Report, SCHEMA};
 pub const DEFAULT_LIMIT: usize = 500;
 /// Items of a page at most.
 pub const MAX_LIMIT: usize = 1000;
+/// Bytes of a page, estimated: a page that would be longer ends early, so that slow readers cannot hold much memory.
+const MAX_PAGE_BYTES: usize = 1 << 20;
+/// Findings and listeners of one pod in its detail at most.
+const MAX_POD_ITEMS: usize = 250;
 
 /// A list's filter and page.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -139,15 +143,31 @@ fn page<E>(
         .filter(|(key, _)| list.after.as_ref().is_none_or(|after| key > after))
         .collect();
     matching.sort_by(|(a, _), (b, _)| a.cmp(b));
-    let more = matching.len() > limit;
-    matching.truncate(limit);
-    let next = matching.last().filter(|_| more).map(|(key, _)| key.clone());
-    ListAnswer::Page(report::List {
-        schema: SCHEMA.to_owned(),
-        items: matching.iter().map(|(_, item)| convert(item)).collect(),
-        r#continue: next,
-        generation,
-    })
+    let all = matching.len();
+    let mut bytes = 0;
+    let mut last = None;
+    let mut items = Vec::new();
+    for (key, item) in matching.into_iter().take(limit) {
+        let report = convert(&item);
+        bytes += estimated_bytes(&report);
+        items.push(report);
+        last = Some(key);
+        if bytes > MAX_PAGE_BYTES {
+            break;
+        }
+    }
+    let r#continue = last.filter(|_| items.len() < all);
+    ListAnswer::Page(report::List { schema: SCHEMA.to_owned(), items, r#continue, generation })
+}
+
+/// About what JSON needs for it; without writing it, since this runs between two events of the engine.
+fn estimated_bytes(report: &Report) -> usize {
+    let peers = match report {
+        Report::Finding(finding) => finding.traffic.peers.len(),
+        Report::Listener(listener) => listener.traffic.peers.len(),
+        Report::Connection(_) | Report::Loss(_) | Report::AgentStatus(_) => 0,
+    };
+    2048 + 256 * peers
 }
 
 fn pod_detail(
@@ -158,8 +178,10 @@ fn pod_detail(
 ) -> Option<report::PodDetail> {
     let is_it =
         |pod: Option<&change::PodRef>| pod.is_some_and(|pod| pod.namespace == namespace && pod.name == name);
-    let listeners: Vec<_> = model.listeners().filter(|l| is_it(l.pod.as_ref())).take(MAX_LIMIT + 1).collect();
-    let findings: Vec<_> = model.findings().filter(|f| is_it(f.pod.as_ref())).take(MAX_LIMIT + 1).collect();
+    let listeners: Vec<_> =
+        model.listeners().filter(|l| is_it(l.pod.as_ref())).take(MAX_POD_ITEMS + 1).collect();
+    let findings: Vec<_> =
+        model.findings().filter(|f| is_it(f.pod.as_ref())).take(MAX_POD_ITEMS + 1).collect();
     let pod = listeners
         .iter()
         .find_map(|l| l.pod.as_ref())
@@ -167,8 +189,12 @@ fn pod_detail(
     Some(report::PodDetail {
         envelope: convert.envelope(),
         pod: pod_ref(pod),
-        truncated: listeners.len() > MAX_LIMIT || findings.len() > MAX_LIMIT,
-        findings: findings.iter().take(MAX_LIMIT).map(|f| Report::Finding(convert.finding(f))).collect(),
-        listeners: listeners.iter().take(MAX_LIMIT).map(|l| Report::Listener(convert.listener(l))).collect(),
+        truncated: listeners.len() > MAX_POD_ITEMS || findings.len() > MAX_POD_ITEMS,
+        findings: findings.iter().take(MAX_POD_ITEMS).map(|f| Report::Finding(convert.finding(f))).collect(),
+        listeners: listeners
+            .iter()
+            .take(MAX_POD_ITEMS)
+            .map(|l| Report::Listener(convert.listener(l)))
+            .collect(),
     })
 }
