@@ -201,7 +201,7 @@ pub struct FindingFilterArgs {
     /// Only these severities
     #[arg(long, value_delimiter = ',', value_name = "SEVERITY")]
     pub severity: Vec<SeverityArg>,
-    /// Exit with code 1 if a finding that is shown is this bad, or worse; --watch ends at the first
+    /// Exit with code 1 if a finding that is shown is this bad, or worse (`findings --watch` ends at the first)
     #[arg(long, value_name = "SEVERITY")]
     pub fail_on: Option<SeverityArg>,
 }

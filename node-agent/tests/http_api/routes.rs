@@ -110,6 +110,23 @@ async fn pages_together_are_the_whole_list_and_nothing_twice() {
 }
 
 #[tokio::test]
+async fn a_page_of_heavy_objects_ends_early_and_says_where_to_go_on() {
+    let heavy = |port| {
+        let mut one =
+            listener(Some(pod("shop", "storm")), Protocol::Tcp, port, DeclarationStatus::Undeclared);
+        let peer = listener(None, Protocol::Tcp, 9090, DeclarationStatus::Unknown).traffic.peers.remove(0);
+        one.traffic.peers = vec![peer; 500];
+        one.into()
+    };
+    let node = Node { listeners: (1..=1000).map(heavy).collect(), ..Node::default() };
+    let served = Served::start(node).await;
+    let answer = get(served.address, "/v1/listeners?limit=1000", "").await;
+    assert!(answer.body.len() < 2 << 20, "{} bytes", answer.body.len());
+    let page = ids(&answer);
+    assert!(page.len() > 50 && answer.json()["continue"].as_str() == page.last().map(String::as_str));
+}
+
+#[tokio::test]
 async fn an_unchanged_generation_of_the_same_run_is_304() {
     let served = Served::start(Node::default()).await;
     let first = get(served.address, "/v1/findings", "").await;
