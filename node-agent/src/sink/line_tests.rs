@@ -1,3 +1,5 @@
+//! Where a pod chose everything and chose badly, a line is still one short line.
+
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU16;
 use std::sync::Arc;

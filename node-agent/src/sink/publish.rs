@@ -93,3 +93,59 @@ fn loss_line(mode: OutputMode, convert: &Converter, count: u64) -> Option<Bytes>
         OutputMode::Ndjson | OutputMode::None => ndjson(&Report::Loss(loss)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::engine::identity::BootTime;
+    use crate::sink::convert::Wall;
+    use crate::sink::filter::Filter;
+
+    fn convert() -> Converter {
+        Converter { node: "n".into(), wall: Wall { unix_ns_at_boot: 0 }, now: BootTime(0) }
+    }
+
+    /// What stdout carries after `reports`, and how many lines the log has.
+    fn published(mode: OutputMode, kinds: &[Kind], reports: &[Report]) -> (String, usize, u64) {
+        let (mut reader, writer) = std::io::pipe().expect("pipe");
+        let log = Arc::new(WatchLog::new(1, 100));
+        let lines = LineSink::start(writer, 16).expect("thread");
+        let output = OutputConfig { mode, kinds: kinds.to_vec() };
+        let mut publisher = Publisher::new(lines, output, Arc::clone(&log));
+        for report in reports {
+            publisher.publish(report, &convert());
+        }
+        let too_long = publisher.too_long();
+        assert!(publisher.finish(Duration::from_secs(5)));
+        let mut text = String::new();
+        reader.read_to_string(&mut text).expect("text");
+        let logged = log.read(0, usize::MAX, &Filter::default()).lines.len();
+        (text, logged, too_long.load(Ordering::Relaxed))
+    }
+
+    #[test]
+    fn stdout_gets_what_was_asked_for_and_the_log_gets_all() {
+        let loss = Report::Loss(convert().loss("ring-full", 2, true));
+        let (text, logged, _) = published(OutputMode::Ndjson, &[], std::slice::from_ref(&loss));
+        assert!(text.starts_with("{\"kind\":\"Loss\"") && text.ends_with("}\n"), "{text}");
+        assert_eq!(logged, 1);
+        let (text, logged, _) = published(OutputMode::Text, &[Kind::Loss], std::slice::from_ref(&loss));
+        assert_eq!(
+            (text.as_str(), logged),
+            ("1970-01-01T00:00:00.000Z LOSS      2 × ring-full, recovered\n", 1)
+        );
+        for (mode, kinds) in [(OutputMode::None, vec![]), (OutputMode::Ndjson, vec![Kind::Finding])] {
+            assert_eq!(published(mode, &kinds, std::slice::from_ref(&loss)), (String::new(), 1, 0));
+        }
+    }
+
+    #[test]
+    fn what_no_line_can_hold_is_counted() {
+        let mut loss = convert().loss("x", 1, false);
+        loss.reason = "x".repeat(20_000);
+        assert_eq!(published(OutputMode::Ndjson, &[], &[Report::Loss(loss)]), (String::new(), 0, 1));
+    }
+}
