@@ -10,8 +10,8 @@ use crate::stopwatch::Stopwatch;
 
 /// How long the kernel may take to let go of what was closed.
 const SETTLE: Duration = Duration::from_secs(10);
-/// Every namespace, interface and program that this project makes carries this in its name.
-const OURS: [&str; 2] = ["portolan", "ptl"];
+/// Every namespace, interface and program that this project makes carries one of these in its name.
+const OURS: [&str; 4] = ["portolan", "ptl-", "tier-", "netns-"];
 
 /// What is there at one moment, by kind and name.
 #[derive(Debug, Default)]
