@@ -69,7 +69,7 @@ pub struct AgentArgs {
     /// YAML file with the same settings (camelCase: --node-name is nodeName); the command line wins
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Where pods and their declared ports come from: file=PATH (manifests, re-read when they change). Repeatable
+    /// Where pods and their declared ports come from: file=PATH (manifests, or a directory of them; re-read when they change)
     #[arg(long, value_name = "SOURCE", value_delimiter = ',')]
     pub metadata: Vec<String>,
     /// Name of this node in every object [default: the host name]
@@ -242,7 +242,7 @@ pub enum Format {
 
 #[derive(Debug, Args)]
 pub struct ScanArgs {
-    /// Where pods and their declared ports come from: file=PATH. Repeatable
+    /// Where pods and their declared ports come from: file=PATH (manifests, or a directory of them)
     #[arg(long, value_name = "SOURCE", value_delimiter = ',')]
     pub metadata: Vec<String>,
     /// How to show it

@@ -175,8 +175,16 @@ pub fn netns_dirs(given: Vec<PathBuf>) -> Vec<PathBuf> {
 /// The sources that `--metadata` names.
 ///
 /// # Errors
-/// An unknown source, or one that this version does not have.
+/// An unknown source, one that this version does not have, or more than one.
 pub fn metadata_sources(given: &[String]) -> Result<Vec<MetadataSource>, ConfigError> {
+    // Each source tells all of its pods, so two files would take turns in replacing each other's.
+    if let [_, second, ..] = given {
+        return Err(ConfigError::BadValue {
+            option: "--metadata".to_owned(),
+            given: second.clone(),
+            expected: "one file=PATH; PATH may be a directory of manifests",
+        });
+    }
     given
         .iter()
         .map(|text| {
