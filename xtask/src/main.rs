@@ -1,5 +1,6 @@
 //! The project's own commands: set-up, demo, tests, benches and house checks.
 
+mod bench;
 mod ci;
 mod demo;
 mod setup;
@@ -29,6 +30,11 @@ enum Task {
     Demo(demo::Options),
     /// Run the test tiers that this machine can run
     Test(test::Options),
+    /// Measure speed and memory beside what they are compared with, as root
+    Bench(bench::Options),
+    /// The load generators of `bench`
+    #[command(subcommand, hide = true)]
+    Load(bench::load::Load),
     /// House checks: sizes, names, borders between the parts, links
     Tidy,
     /// Everything that must be green: formatting, lints, tidy, tests
@@ -40,6 +46,8 @@ fn main() -> ExitCode {
         Task::Setup(options) => setup::run(options),
         Task::Demo(options) => demo::run(options),
         Task::Test(options) => test::run(&options),
+        Task::Bench(options) => bench::run(&options),
+        Task::Load(load) => bench::load::run(&load),
         Task::Tidy => tidy::run(),
         Task::Ci => ci::run(),
     };

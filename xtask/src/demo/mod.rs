@@ -1,6 +1,6 @@
 //! Shows the real agent at work on the example that started this project, checks what it says, and removes every trace.
 
-mod agent;
+pub mod agent;
 mod findings;
 mod pods;
 mod world;

@@ -7,6 +7,8 @@ mod drain;
 mod hooks;
 mod netns_programs;
 mod object;
+#[cfg(feature = "bench")]
+pub mod packet_cost;
 mod refusal;
 mod rings;
 

@@ -1,0 +1,115 @@
+//! What the tc program costs per packet, by BPF_PROG_TEST_RUN over packets made here, beside a program that does nothing.
+//! For `cargo xtask bench`; no part of the agent.
+
+use anyhow::{Context, Result};
+use aya::maps::{HashMap, PerCpuHashMap, PerCpuValues};
+use aya::programs::{SchedClassifier, TestRun, TestRunOptions};
+use aya::util::nr_cpus;
+use aya::{Ebpf, EbpfLoader};
+use portolan_ebpf::abi::traffic::{PeerKey, PortKey};
+use portolan_ebpf::abi::{IPPROTO_TCP, IPPROTO_UDP};
+use zerocopy::IntoBytes;
+
+use super::bpffs::DetachedBpffs;
+use super::object::{KERNEL_OBJECT, NetnsObject};
+use crate::engine::identity::NetnsId;
+
+const NETNS: NetnsId = NetnsId(0x5eed);
+const LISTENING: u16 = 8080;
+const SILENT: u16 = 8081;
+const SOURCE: [u8; 4] = [10, 99, 0, 2];
+/// Packets per run, and runs of each program, taken in turns.
+const REPEAT: u32 = 200_000;
+const RUNS: usize = 15;
+
+/// Nanoseconds per packet, medians.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PacketCost {
+    pub what: &'static str,
+    pub program: f64,
+    pub empty: f64,
+}
+
+/// Measures each kind of packet.
+///
+/// # Errors
+/// Where the kernel does not load or run the programs.
+pub fn measure() -> Result<Vec<PacketCost>> {
+    let bpffs = DetachedBpffs::new().context("a private bpffs")?;
+    let mut loader = EbpfLoader::new();
+    loader.default_map_pin_directory(bpffs.path());
+    let mut object = NetnsObject::new(KERNEL_OBJECT.context("this build has no kernel programs")?)
+        .context("not our kernel object")?;
+    let mut ebpf = loader.load(object.for_netns(NETNS))?;
+    fill(&mut ebpf)?;
+    for name in ["portolan_ingress", "portolan_empty"] {
+        let program: &mut SchedClassifier = ebpf.program_mut(name).context("no such program")?.try_into()?;
+        program.load()?;
+    }
+    [
+        ("tcp-listening", packet(IPPROTO_TCP, LISTENING)),
+        ("tcp-silent", packet(IPPROTO_TCP, SILENT)),
+        ("udp-datagram", packet(IPPROTO_UDP, LISTENING)),
+    ]
+    .into_iter()
+    .map(|(what, packet)| compare(&ebpf, what, &packet))
+    .collect()
+}
+
+/// Both entries that a packet of an established connection finds, and those of a datagram.
+fn fill(ebpf: &mut Ebpf) -> Result<()> {
+    let zero = || PerCpuValues::try_from(vec![[0_u64; 5]; nr_cpus().map_or(1, |cpus| cpus)]);
+    for protocol in [IPPROTO_TCP, IPPROTO_UDP] {
+        let port = PortKey { netns_cookie: NETNS.0, port: LISTENING, protocol, reserved: [0; 5] };
+        let [a, b, c, d] = SOURCE;
+        let peer = PeerKey { port, address: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d] };
+        let (mut port_key, mut peer_key) = ([0; 16], [0; 32]);
+        port_key.copy_from_slice(port.as_bytes());
+        peer_key.copy_from_slice(peer.as_bytes());
+        let ports = ebpf.map_mut("PORT_STATS").context("no PORT_STATS")?;
+        PerCpuHashMap::<_, [u8; 16], [u64; 5]>::try_from(ports)?.insert(port_key, zero()?, 0)?;
+        let peers = ebpf.map_mut("PEERS").context("no PEERS")?;
+        HashMap::<_, [u8; 32], [u64; 5]>::try_from(peers)?.insert(peer_key, [0; 5], 0)?;
+    }
+    Ok(())
+}
+
+fn compare(ebpf: &Ebpf, what: &'static str, packet: &[u8]) -> Result<PacketCost> {
+    let (mut program, mut empty) = (Vec::new(), Vec::new());
+    for _ in 0..RUNS {
+        program.push(nanoseconds(ebpf, "portolan_ingress", packet)?);
+        empty.push(nanoseconds(ebpf, "portolan_empty", packet)?);
+    }
+    Ok(PacketCost { what, program: median(program), empty: median(empty) })
+}
+
+fn nanoseconds(ebpf: &Ebpf, name: &str, packet: &[u8]) -> Result<f64> {
+    let program: &SchedClassifier = ebpf.program(name).context("no such program")?.try_into()?;
+    let options = TestRunOptions { data_in: Some(packet), repeat: REPEAT, ..TestRunOptions::default() };
+    Ok(program.test_run(options)?.duration.as_secs_f64() * 1e9)
+}
+
+fn median(mut numbers: Vec<f64>) -> f64 {
+    numbers.sort_by(f64::total_cmp);
+    numbers.get(numbers.len() / 2).copied().unwrap_or_default()
+}
+
+/// Ethernet, IPv4, and a TCP or UDP header with 64 bytes behind it. The test device's own address is all zeroes.
+fn packet(protocol: u8, port: u16) -> Vec<u8> {
+    let transport: usize = if protocol == IPPROTO_TCP { 20 } else { 8 };
+    let length = u8::try_from(20 + transport + 64).unwrap_or_default();
+    let mut bytes = vec![0; 12];
+    bytes.extend([0x08, 0x00, 0x45, 0, 0, length, 0, 0, 0x40, 0, 64, protocol, 0, 0]);
+    bytes.extend(SOURCE);
+    bytes.extend([10, 99, 0, 1]);
+    bytes.extend(40_000_u16.to_be_bytes());
+    bytes.extend(port.to_be_bytes());
+    if protocol == IPPROTO_TCP {
+        bytes.extend([0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x10, 0xff, 0xff, 0, 0, 0, 0]);
+    } else {
+        bytes.extend([0, 72, 0, 0]);
+    }
+    bytes.extend([0; 64]);
+    bytes
+}

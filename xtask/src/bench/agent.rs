@@ -1,0 +1,125 @@
+//! The agent under measurement: started, ready, asked for its memory and CPU time, ended on drop.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::demo::agent::{free_address, is_ready};
+use crate::stopwatch::Stopwatch;
+
+/// How long loading and attaching may take.
+const START: Duration = Duration::from_secs(60);
+
+/// Ticks per second in /proc, on every machine that Linux runs on today.
+const USER_HZ: u64 = 100;
+
+/// A running agent.
+pub struct Agent {
+    child: Child,
+    telemetry: SocketAddr,
+    api: SocketAddr,
+}
+
+impl Agent {
+    /// Starts it with `--metadata file=manifest` and `words`, and waits until it is ready.
+    ///
+    /// # Errors
+    /// Where it does not get ready.
+    pub fn start(binary: &Path, manifest: &Path, words: &[&str]) -> Result<Self> {
+        Self::start_with(binary, manifest, words, Stdio::null())
+    }
+
+    /// As [`Self::start`], with its records to read.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_piped(binary: &Path, manifest: &Path, words: &[&str]) -> Result<(Self, ChildStdout)> {
+        let mut agent = Self::start_with(binary, manifest, words, Stdio::piped())?;
+        let out = agent.child.stdout.take().context("the agent has no stdout")?;
+        Ok((agent, out))
+    }
+
+    fn start_with(binary: &Path, manifest: &Path, words: &[&str], out: Stdio) -> Result<Self> {
+        let (api, telemetry) = (free_address(0)?, free_address(0)?);
+        let log = manifest.with_extension("log");
+        let child = Command::new(binary)
+            .args(["agent", "--node-name", "portolan-bench", "--metadata"])
+            .arg(format!("file={}", manifest.display()))
+            .args(["--api", &api.to_string(), "--telemetry", &telemetry.to_string()])
+            .args(words)
+            .stdin(Stdio::null())
+            .stdout(out)
+            .stderr(std::fs::File::create(&log)?)
+            .spawn()
+            .with_context(|| format!("cannot start {}", binary.display()))?;
+        let mut agent = Self { child, telemetry, api };
+        agent.wait_ready(&log)?;
+        Ok(agent)
+    }
+
+    fn wait_ready(&mut self, log: &Path) -> Result<()> {
+        let since = Stopwatch::start();
+        while !is_ready(self.telemetry) {
+            if let Some(status) = self.child.try_wait()? {
+                let said = std::fs::read_to_string(log).unwrap_or_default();
+                bail!("the agent ended with {status}: {}", said.trim());
+            }
+            if since.elapsed() > START {
+                bail!("the agent was not ready within {} s", START.as_secs());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    /// What its HTTP interface answers on `path`.
+    ///
+    /// # Errors
+    /// Where it does not answer.
+    pub fn ask(&self, path: &str) -> Result<String> {
+        crate::demo::agent::get(self.api, path).with_context(|| format!("the agent does not answer {path}"))
+    }
+
+    /// Resident memory, in bytes.
+    ///
+    /// # Errors
+    /// Where it has ended.
+    pub fn resident_bytes(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        let kilobytes: u64 = line.split_whitespace().next().context("no VmRSS")?.parse()?;
+        Ok(kilobytes * 1024)
+    }
+
+    /// CPU time of all its threads so far, user and kernel.
+    ///
+    /// # Errors
+    /// Where it has ended.
+    pub fn cpu(&self) -> Result<Duration> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        let (_, fields) = stat.rsplit_once(')').context("unknown format of stat")?;
+        let ticks: u64 = fields.split_whitespace().skip(11).take(2).flat_map(str::parse::<u64>).sum();
+        Ok(Duration::from_millis(ticks * 1000 / USER_HZ))
+    }
+
+    /// Its share of one core while `length` passes.
+    ///
+    /// # Errors
+    /// Where it has ended.
+    pub fn share_over(&self, length: Duration) -> Result<f64> {
+        let (before, since) = (self.cpu()?, Stopwatch::start());
+        std::thread::sleep(length);
+        Ok((self.cpu()?.saturating_sub(before)).as_secs_f64() / since.elapsed().as_secs_f64())
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        // Both fail only where it has ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,50 @@
+//! What one more network namespace costs the agent: found, scanned, programs loaded and attached.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use super::agent::Agent;
+use super::netns::Netns;
+use super::{Bench, Row};
+use crate::stopwatch::Stopwatch;
+
+const NAMESPACES: usize = 100;
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub fn measure(bench: &Bench) -> Result<Vec<Row>> {
+    let manifest = bench.manifest("attach.yaml", &[])?;
+    let agent = Agent::start(&bench.agent, &manifest, &[])?;
+    let known = namespaces(&agent)?;
+    let before = agent.cpu()?;
+    let mut made = Vec::new();
+    for n in 0..NAMESPACES {
+        let netns = Netns::make(&format!("attach{n}"))?;
+        netns.add_interface()?;
+        made.push(netns);
+    }
+    let since = Stopwatch::start();
+    while namespaces(&agent)? < known + NAMESPACES as u64 {
+        if since.elapsed() > PATIENCE {
+            bail!("the agent knows {} namespaces, not {NAMESPACES} more than {known}", namespaces(&agent)?);
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    // The interfaces that came last are attached within a second.
+    std::thread::sleep(Duration::from_secs(2));
+    let each = agent.cpu()?.saturating_sub(before).as_secs_f64() * 1e3 / NAMESPACES as f64;
+    Ok(vec![Row::new(
+        "one more network namespace",
+        format!("{each:.2} ms of CPU"),
+        "≤ 2 ms",
+        each <= 2.0,
+        format!("CPU time of the agent while {NAMESPACES} with lo and a veth pair are made, per namespace"),
+    )])
+}
+
+fn namespaces(agent: &Agent) -> Result<u64> {
+    let answer = agent.ask("/v1/status")?;
+    let found = answer.split("\"namespaces\":").nth(1).map(str::trim_start).unwrap_or_default();
+    let digits: String = found.chars().take_while(char::is_ascii_digit).collect();
+    Ok(digits.parse()?)
+}

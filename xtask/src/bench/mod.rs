@@ -1,0 +1,148 @@
+//! Measures speed and memory on this machine: every number beside what it is compared with, in one run. Nothing here can
+//! fail a test; a goal that is missed is shown as missed.
+
+mod agent;
+mod attach;
+mod latency;
+pub mod load;
+mod median;
+mod memory;
+mod netns;
+mod packet;
+mod process;
+mod scan;
+mod table;
+mod traffic;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, ValueEnum};
+
+use crate::{setup, step, workspace};
+use table::Row;
+
+#[derive(Args, Clone, Debug)]
+pub struct Options {
+    /// Only these
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<Measurement>,
+    /// Write the table to docs/performance.md
+    #[arg(long)]
+    write: bool,
+}
+
+/// In the order of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Measurement {
+    Scan,
+    Latency,
+    Traffic,
+    Packet,
+    Memory,
+    Attach,
+}
+
+/// What every measurement needs.
+pub struct Bench {
+    /// The agent, optimised.
+    agent: PathBuf,
+    /// Prints what the tc program costs.
+    packet_cost: PathBuf,
+    /// For manifests and logs.
+    directory: PathBuf,
+}
+
+impl Bench {
+    /// Writes a manifest with one pod per name of a netns; each declares nothing but port 1.
+    fn manifest(&self, file: &str, netns: &[&str]) -> Result<PathBuf> {
+        let path = self.directory.join(file);
+        let pods = netns.iter().enumerate().map(|(n, netns)| {
+            format!(
+                "---\napiVersion: v1\nkind: Pod\nmetadata:\n  namespace: bench\n  name: {netns}\n  \
+                 uid: 00000000-0000-4000-8000-{n:012x}\n  annotations:\n    portolan.dev/netns: {netns}\n\
+                 spec:\n  containers:\n    - name: app\n      image: app\n      ports:\n        \
+                 - containerPort: 1\n"
+            )
+        });
+        std::fs::write(&path, pods.collect::<String>())
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(path)
+    }
+}
+
+/// Builds, measures, shows.
+///
+/// # Errors
+/// Where this machine does not allow it or something does not build.
+pub fn run(options: &Options) -> Result<()> {
+    refuse()?;
+    netns::remove_leftovers();
+    if !setup::is_complete() {
+        setup::run(setup::Options::default())?;
+    }
+    let bench = build()?;
+    raise_open_files();
+    let all = Measurement::value_variants();
+    let wanted = if options.only.is_empty() { all } else { &options.only };
+    let rows: Vec<Row> = wanted.iter().flat_map(|measurement| measure(&bench, *measurement)).collect();
+    println!("\n{}\n\n{}", table::machine(), table::show(&rows));
+    if options.write {
+        table::write(&rows, &table::machine())?;
+        println!("\nwritten to docs/performance.md");
+    }
+    Ok(())
+}
+
+fn measure(bench: &Bench, measurement: Measurement) -> Vec<Row> {
+    let (what, measure): (_, fn(&Bench) -> Result<Vec<Row>>) = match measurement {
+        Measurement::Scan => ("scan beside ss", scan::measure),
+        Measurement::Latency => ("socket opened to finding", latency::measure),
+        Measurement::Traffic => ("connections and throughput", traffic::measure),
+        Measurement::Packet => ("tc program per packet", packet::measure),
+        Measurement::Memory => ("memory and CPU of a full node", memory::measure),
+        Measurement::Attach => ("attaching a netns", attach::measure),
+    };
+    eprintln!("  … {what}");
+    measure(bench).unwrap_or_else(|error| vec![Row::failed(what, &error)])
+}
+
+fn refuse() -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        bail!("the benches make network namespaces and load kernel programs: run them as root");
+    }
+    for program in ["ip", "ss"] {
+        if !step::in_path(program) {
+            bail!("the benches need {program} (package iproute2)");
+        }
+    }
+    Ok(())
+}
+
+/// The kernel object is optimised in every profile, so that the program that only runs it need not be.
+fn build() -> Result<Bench> {
+    let cargo = |words: &[&str]| {
+        let mut command = Command::new("cargo");
+        command.args(["build", "--locked", "--package", "portolan"]).args(words).current_dir(workspace::root());
+        command
+    };
+    step::run("building the agent", &mut cargo(&["--release"]))?;
+    let example = ["--features", "bench", "--example", "packet_cost"];
+    step::run("building what runs the tc program", &mut cargo(&example))?;
+    let directory = workspace::target().join("bench");
+    std::fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    Ok(Bench {
+        agent: workspace::agent("release"),
+        packet_cost: Path::new(&workspace::target()).join("debug/examples/packet_cost"),
+        directory,
+    })
+}
+
+/// As many descriptors as allowed: children inherit the limit.
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // Without it the load generators may be refused, and say so.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}

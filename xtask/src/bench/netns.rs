@@ -1,0 +1,118 @@
+//! Network namespaces of the benches: made by `ip`, removed when the guard is dropped.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Result, bail};
+
+use crate::step;
+
+/// Every namespace of the benches begins with this, and no other does.
+pub const PREFIX: &str = "ptl-bench-";
+
+/// One network namespace with its loopback up.
+pub struct Netns {
+    name: String,
+}
+
+impl Netns {
+    /// # Errors
+    /// Where `ip` refuses.
+    pub fn make(name: &str) -> Result<Self> {
+        let name = format!("{PREFIX}{name}");
+        ip(&["netns", "add", &name])?;
+        let netns = Self { name };
+        ip(&["-n", &netns.name, "link", "set", "lo", "up"])?;
+        Ok(netns)
+    }
+
+    /// `count` of them, numbered.
+    ///
+    /// # Errors
+    /// As [`Self::make`].
+    pub fn make_many(name: &str, count: usize) -> Result<Vec<Self>> {
+        (0..count).map(|n| Self::make(&format!("{name}{n}"))).collect()
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A command that runs `program` inside.
+    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name]).arg(program);
+        command
+    }
+
+    /// Joins two by a veth pair, `eth0` in both: the first is 10.99.0.1, the second 10.99.0.2.
+    ///
+    /// # Errors
+    /// Where `ip` refuses.
+    pub fn join(&self, other: &Self) -> Result<()> {
+        ip(&[
+            "-n",
+            &self.name,
+            "link",
+            "add",
+            "eth0",
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "eth0",
+            "netns",
+            &other.name,
+        ])?;
+        for (netns, address) in [(self, "10.99.0.1/24"), (other, "10.99.0.2/24")] {
+            ip(&["-n", &netns.name, "address", "add", address, "dev", "eth0"])?;
+            ip(&["-n", &netns.name, "link", "set", "eth0", "up"])?;
+        }
+        Ok(())
+    }
+
+    /// A veth pair with both ends inside: an interface more to attach to.
+    ///
+    /// # Errors
+    /// Where `ip` refuses.
+    pub fn add_interface(&self) -> Result<()> {
+        ip(&["-n", &self.name, "link", "add", "eth0", "type", "veth", "peer", "name", "peer0"])
+    }
+}
+
+impl Drop for Netns {
+    fn drop(&mut self) {
+        if let Err(error) = ip(&["netns", "delete", &self.name]) {
+            eprintln!("cannot remove {}: {error:#}", self.name);
+        }
+    }
+}
+
+/// Removes what a bench left that was killed.
+pub fn remove_leftovers() {
+    let Ok(entries) = std::fs::read_dir("/run/netns") else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with(PREFIX) {
+            let inside = step::output(Command::new("ip").args(["netns", "pids", &name])).unwrap_or_default();
+            for pid in inside.lines().filter_map(|pid| pid.trim().parse().ok()) {
+                if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+                    // It fails only where the process has ended by itself.
+                    let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+                }
+            }
+            drop(Netns { name });
+        }
+    }
+}
+
+/// Runs `ip`.
+///
+/// # Errors
+/// Where it fails; its words are in the message.
+pub fn ip(words: &[&str]) -> Result<()> {
+    let output = Command::new("ip").args(words).stdin(Stdio::null()).output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    bail!("`ip {}`: {}", words.join(" "), String::from_utf8_lossy(&output.stderr).trim())
+}

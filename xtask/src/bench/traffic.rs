@@ -1,0 +1,97 @@
+//! Connections and bytes between two namespaces, with the agent and without it, taken in turns.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::agent::Agent;
+use super::median::median;
+use super::netns::Netns;
+use super::process::Generator;
+use super::{Bench, Row};
+
+const PAIRS: usize = 9;
+const MILLISECONDS: &str = "1500";
+const ACCEPTING: &str = "5000";
+const SINK: &str = "5001";
+
+pub fn measure(bench: &Bench) -> Result<Vec<Row>> {
+    let (server, client) = (Netns::make("server")?, Netns::make("client")?);
+    server.join(&client)?;
+    let manifest = bench.manifest("traffic.yaml", &[server.name(), client.name()])?;
+    let mut servers =
+        [Generator::start(&server, &["accept", ACCEPTING])?, Generator::start(&server, &["sink", SINK])?];
+    for server in &mut servers {
+        server.line()?;
+    }
+    let connect = ["connect", "10.99.0.1:5000", "--milliseconds", MILLISECONDS];
+    let send = ["send", "10.99.0.1:5001", "--milliseconds", MILLISECONDS];
+    let connections = compare(bench, &manifest, &client, &connect)?;
+    let bytes = compare(bench, &manifest, &client, &send)?;
+    Ok(vec![
+        Row::new(
+            "connect–accept–close with the agent",
+            format!("{:.3} of {:.0}/s without it", connections.ratio, connections.without),
+            "≥ 0.97",
+            connections.ratio >= 0.97,
+            format!("veth, undeclared port, each connection recorded; median of {PAIRS} pairs of 1.5 s"),
+        ),
+        Row::new(
+            "bulk throughput with the agent",
+            format!("{:.3} of {:.1} Gbit/s without it", bytes.ratio, bytes.without * 8e-9),
+            "≥ 0.98",
+            bytes.ratio >= 0.98,
+            format!("one TCP stream over veth; median of {PAIRS} pairs of 1.5 s"),
+        ),
+        paced(bench, &manifest, &client)?,
+    ])
+}
+
+struct Compared {
+    /// Median of the ratios within the pairs.
+    ratio: f64,
+    without: f64,
+}
+
+fn compare(bench: &Bench, manifest: &Path, client: &Netns, words: &[&str]) -> Result<Compared> {
+    let (mut ratios, mut without) = (Vec::new(), Vec::new());
+    for pair in 0..PAIRS {
+        let with_agent = || -> Result<f64> {
+            let _agent = Agent::start(&bench.agent, manifest, &["--grace", "100ms"])?;
+            // The finding opens, so that what is recorded is recorded.
+            std::thread::sleep(Duration::from_millis(500));
+            Generator::start(client, words)?.number()
+        };
+        let alone = || Generator::start(client, words)?.number();
+        // The order changes: neither always comes after the other.
+        let (with, alone) = if pair % 2 == 0 {
+            let with = with_agent()?;
+            (with, alone()?)
+        } else {
+            let alone = alone()?;
+            (with_agent()?, alone)
+        };
+        ratios.push(with / alone);
+        without.push(alone);
+    }
+    Ok(Compared { ratio: median(&ratios), without: median(&without) })
+}
+
+/// What the agent itself needs at a steady 5,000 connections a second.
+fn paced(bench: &Bench, manifest: &Path, client: &Netns) -> Result<Row> {
+    let agent = Agent::start(&bench.agent, manifest, &["--grace", "100ms"])?;
+    std::thread::sleep(Duration::from_secs(1));
+    let words = ["connect", "10.99.0.1:5000", "--milliseconds", "10000", "--rate", "5000"];
+    let load = Generator::start(client, &words)?;
+    std::thread::sleep(Duration::from_secs(1));
+    let share = agent.share_over(Duration::from_secs(8))? * 100.0;
+    let rate = load.number()?;
+    Ok(Row::new(
+        "CPU of the agent at 5,000 connections/s",
+        format!("{share:.1} % of a core at {rate:.0}/s"),
+        "≤ 10 %",
+        share <= 10.0 && rate > 4900.0,
+        "undeclared port, each connection recorded and printed; over 8 s".to_owned(),
+    ))
+}
