@@ -1,0 +1,241 @@
+//! The distribution's kernels for small machines: found in its package lists, fetched and unpacked once, kept below
+//! target/vm. The machine's own apt lists are not touched.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::step;
+
+/// What the agent must do on a kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// Everything works.
+    Full,
+    /// The agent ends with exit code 4, and scans work.
+    Refusal,
+}
+
+/// A line of kernels; the newest of it is used.
+#[derive(Clone, Copy, Debug)]
+pub struct Line {
+    pub name: &'static str,
+    /// What its releases begin with; empty: any.
+    release: &'static str,
+    pub expect: Expect,
+}
+
+/// Oldest first.
+pub const LINES: [Line; 4] = [
+    Line { name: "5.10", release: "5.10.", expect: Expect::Refusal },
+    Line { name: "6.1", release: "6.1.", expect: Expect::Full },
+    Line { name: "6.12", release: "6.12.", expect: Expect::Full },
+    Line { name: "newest", release: "", expect: Expect::Full },
+];
+
+/// Suites that carry those lines, and whether the mirror of security updates has them.
+const SUITES: [(&str, bool); 6] = [
+    ("bullseye", false),
+    ("bullseye-security", true),
+    ("bookworm", false),
+    ("bookworm-security", true),
+    ("bookworm-backports", false),
+    ("sid", false),
+];
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+/// How many releases of a line are tried: a list may name a package that its mirror no longer has.
+const TRIES: usize = 3;
+
+/// An unpacked kernel package.
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    pub image: PathBuf,
+    pub modules: PathBuf,
+    pub release: String,
+}
+
+/// What stands in the way of fetching kernels.
+pub fn obstacle() -> Option<String> {
+    let missing = ["apt-get", "apt-cache", "dpkg-deb"].into_iter().find(|program| !step::in_path(program));
+    if let Some(program) = missing {
+        return Some(format!("needs Debian's kernel packages, and this machine has no {program}"));
+    }
+    (!Path::new(KEYRING).exists()).then(|| format!("needs Debian's keys, {KEYRING}: install debian-archive-keyring"))
+}
+
+/// Every line's kernel, fetched where it is not there yet.
+///
+/// # Errors
+/// Where the package lists cannot be had; a single line that fails is in its place.
+pub fn fetch(directory: &Path) -> Result<Vec<(Line, Result<Kernel>)>> {
+    let there = |line: &Line| unpacked(&directory.join("kernels").join(line.name)).ok();
+    let lists = if LINES.iter().all(|line| there(line).is_some()) {
+        None
+    } else {
+        Some(Lists::update(&directory.join("apt"))?)
+    };
+    let fetched = LINES.into_iter().map(|line| {
+        let kernel = match (there(&line), &lists) {
+            (Some(kernel), _) => Ok(kernel),
+            (None, Some(lists)) => lists.install(line, &directory.join("kernels").join(line.name)),
+            (None, None) => Err(anyhow::anyhow!("it has gone")),
+        };
+        (line, kernel)
+    });
+    Ok(fetched.collect())
+}
+
+/// Package lists of our own.
+struct Lists {
+    directory: PathBuf,
+    releases: Vec<String>,
+}
+
+impl Lists {
+    fn update(directory: &Path) -> Result<Self> {
+        for part in ["lists/partial", "cache/archives/partial"] {
+            std::fs::create_dir_all(directory.join(part))?;
+        }
+        let (main, security) = mirrors()?;
+        let sources: String = SUITES
+            .iter()
+            .map(|(suite, is_security)| {
+                let mirror = if *is_security { &security } else { &main };
+                format!("deb [signed-by={KEYRING} check-valid-until=no] {mirror} {suite} main\n")
+            })
+            .collect();
+        std::fs::write(directory.join("sources.list"), sources)?;
+        let mut lists = Self { directory: directory.to_owned(), releases: Vec::new() };
+        step::run("reading the lists of kernel packages", lists.apt("apt-get").arg("update"))?;
+        let names = step::output(lists.apt("apt-cache").args(["pkgnames", "linux-image-"]))
+            .context("apt-cache knows no kernels")?;
+        lists.releases = names.lines().filter_map(release_of).map(str::to_owned).collect();
+        lists.releases.sort_by_key(|release| numbers(release));
+        lists.releases.dedup();
+        Ok(lists)
+    }
+
+    fn apt(&self, program: &str) -> Command {
+        let at = |part: &str| self.directory.join(part).display().to_string();
+        let mut command = Command::new(program);
+        for option in [
+            format!("Dir::Etc::sourcelist={}", at("sources.list")),
+            "Dir::Etc::sourceparts=/dev/null".to_owned(),
+            format!("Dir::State::lists={}", at("lists")),
+            format!("Dir::Cache={}", at("cache")),
+            "Acquire::Languages=none".to_owned(),
+            "Acquire::Retries=3".to_owned(),
+            "APT::Sandbox::User=root".to_owned(),
+        ] {
+            command.args(["-o", &option]);
+        }
+        command
+    }
+
+    /// The newest release of the line that can be had.
+    fn install(&self, line: Line, target: &Path) -> Result<Kernel> {
+        let mut last = anyhow::anyhow!("no package of the line {} in the lists", line.name);
+        let fitting = self.releases.iter().rev().filter(|release| release.starts_with(line.release));
+        for release in fitting.take(TRIES) {
+            for suffix in ["", "-unsigned"] {
+                match self.download(&format!("linux-image-{release}-cloud-amd64{suffix}"), target) {
+                    Ok(kernel) => return Ok(kernel),
+                    Err(error) => last = error,
+                }
+            }
+        }
+        Err(last)
+    }
+
+    fn download(&self, package: &str, target: &Path) -> Result<Kernel> {
+        let parcel = self.directory.join("parcel");
+        let fresh = self.directory.join("unpacked");
+        for directory in [&parcel, &fresh, &target.to_owned()] {
+            if directory.exists() {
+                std::fs::remove_dir_all(directory)?;
+            }
+        }
+        std::fs::create_dir_all(&parcel)?;
+        let mut download = self.apt("apt-get");
+        download.args(["download", package]).current_dir(&parcel);
+        step::run(&format!("fetching {package}"), &mut download)?;
+        let deb = std::fs::read_dir(&parcel)?.flatten().next().context("apt-get fetched no file")?.path();
+        step::run(&format!("unpacking {package}"), Command::new("dpkg-deb").arg("-x").arg(&deb).arg(&fresh))?;
+        if let Some(parent) = target.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        std::fs::rename(&fresh, target)?;
+        std::fs::remove_dir_all(&parcel)?;
+        unpacked(target)
+    }
+}
+
+/// The kernel in an unpacked package.
+fn unpacked(directory: &Path) -> Result<Kernel> {
+    let boot = directory.join("boot");
+    for entry in std::fs::read_dir(&boot)?.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some(release) = name.strip_prefix("vmlinuz-") else { continue };
+        let modules = ["lib/modules", "usr/lib/modules"]
+            .into_iter()
+            .map(|parent| directory.join(parent).join(release))
+            .find(|modules| modules.is_dir())
+            .with_context(|| format!("{} has no modules", directory.display()))?;
+        return Ok(Kernel { image: entry.path(), modules, release: release.to_owned() });
+    }
+    bail!("no kernel in {}", boot.display())
+}
+
+/// Where this machine's own packages come from: everything else, and security updates.
+fn mirrors() -> Result<(String, String)> {
+    let system = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let codename = system
+        .lines()
+        .find_map(|line| line.strip_prefix("VERSION_CODENAME="))
+        .context("/etc/os-release names no release of Debian")?
+        .trim_matches('"');
+    let targets =
+        step::output(Command::new("apt-get").args(["indextargets", "--format", "$(CODENAME) $(REPO_URI)"]))
+            .context("apt-get does not say where this machine's packages come from")?;
+    let of = |wanted: &str| {
+        let mut pairs = targets.lines().filter_map(|line| line.split_once(' '));
+        pairs.find(|(codename, _)| *codename == wanted).map(|(_, mirror)| mirror.to_owned())
+    };
+    let main = of(codename).with_context(|| format!("no mirror of {codename}: run `apt-get update`"))?;
+    let security = of(&format!("{codename}-security")).unwrap_or_else(|| main.clone());
+    Ok((main, security))
+}
+
+/// `6.1.0-49` of `linux-image-6.1.0-49-cloud-amd64`, signed or not.
+fn release_of(package: &str) -> Option<&str> {
+    let release = package.strip_prefix("linux-image-")?;
+    let release = release.strip_suffix("-unsigned").unwrap_or(release).strip_suffix("-cloud-amd64")?;
+    release.starts_with(|first: char| first.is_ascii_digit()).then_some(release)
+}
+
+/// Orders releases as people do: 46 after 9.
+fn numbers(release: &str) -> Vec<u64> {
+    release.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_releases_by_their_numbers() {
+        let mut releases = ["6.1.0-9", "6.12.94+deb12", "5.10.0-46", "6.1.0-49", "7.2.3+deb14"];
+        releases.sort_by_key(|release| numbers(release));
+        assert_eq!(releases, ["5.10.0-46", "6.1.0-9", "6.1.0-49", "6.12.94+deb12", "7.2.3+deb14"]);
+    }
+
+    #[test]
+    fn knows_kernels_for_small_machines() {
+        assert_eq!(release_of("linux-image-6.1.0-49-cloud-amd64"), Some("6.1.0-49"));
+        assert_eq!(release_of("linux-image-7.2.3+deb14-cloud-amd64-unsigned"), Some("7.2.3+deb14"));
+        assert_eq!(release_of("linux-image-cloud-amd64"), None);
+        assert_eq!(release_of("linux-image-6.1.0-49-amd64"), None);
+        assert_eq!(release_of("linux-image-6.1.0-49-cloud-amd64-dbg"), None);
+    }
+}
