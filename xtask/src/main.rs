@@ -8,6 +8,7 @@ mod step;
 mod stopwatch;
 mod test;
 mod tidy;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;

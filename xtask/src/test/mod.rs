@@ -1,7 +1,7 @@
 //! Runs the test tiers that this machine can run, collects every failure before it fails, and says what it skipped and why.
 
 mod leftovers;
-mod tally;
+pub mod tally;
 mod tier;
 
 use anyhow::{Result, bail};

@@ -1,0 +1,105 @@
+//! The same agent on other kernels: boots each in a virtual machine, in which `bin/vm-guest` checks what the agent reports.
+
+mod initramfs;
+mod kernels;
+mod machine;
+mod modules;
+mod verdict;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::test::tally::Tally;
+use crate::{setup, step, workspace};
+use initramfs::Programs;
+use kernels::{Kernel, Line};
+use verdict::Verdict;
+
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+/// Programs that the guest's parts are made with.
+const NEEDED: [&str; 5] = ["qemu-system-x86_64", "cpio", "xz", "ip", "ldd"];
+
+/// What stands in the way, and what to do about it.
+pub fn obstacle() -> Option<String> {
+    if !cfg!(all(target_arch = "x86_64", target_os = "linux")) {
+        return Some("needs an x86-64 Linux machine: its guests are".to_owned());
+    }
+    let missing: Vec<_> = NEEDED.into_iter().filter(|program| !step::in_path(program)).collect();
+    if !missing.is_empty() {
+        return Some(format!("needs {}: run `cargo xtask setup --tests`", missing.join(", ")));
+    }
+    if !setup::is_complete() {
+        return Some("needs the kernel toolchain: run `cargo xtask setup`".to_owned());
+    }
+    kernels::obstacle()
+}
+
+/// Runs every kernel, and only then says what failed.
+///
+/// # Errors
+/// Where the agent cannot be built or no kernel can be fetched.
+pub fn run() -> Result<Tally> {
+    let directory = workspace::target().join("vm");
+    std::fs::create_dir_all(&directory)?;
+    let programs = build(&directory)?;
+    let mut tally = Tally::default();
+    for (line, kernel) in kernels::fetch(&directory)? {
+        let outcome = kernel.and_then(|kernel| check(&directory, &programs, line, &kernel, &mut tally));
+        if let Err(error) = outcome {
+            count(&mut tally, line.name, "boot", &Verdict::Failed(format!("{error:#}")));
+        }
+    }
+    Ok(tally)
+}
+
+/// Statically linked, since the guest has no libraries; in a directory of its own, since its flags differ.
+fn build(directory: &Path) -> Result<Programs> {
+    let target = directory.join("build");
+    let mut command = Command::new("cargo");
+    command
+        .args(["build", "--locked", "--release", "--target", TARGET, "--package", "portolan", "--package", "xtask"])
+        .args(["--bin", "portolan", "--bin", "vm-guest", "--config"])
+        .arg(format!("target.{TARGET}.rustflags=['-Ctarget-feature=+crt-static']"))
+        .arg("--target-dir")
+        .arg(&target)
+        .current_dir(workspace::root());
+    step::run("building the agent and the guest's checks, statically linked", &mut command)?;
+    let built = |name: &str| -> PathBuf { target.join(TARGET).join("release").join(name) };
+    Ok(Programs { init: built("vm-guest"), agent: built("portolan") })
+}
+
+fn check(directory: &Path, programs: &Programs, line: Line, kernel: &Kernel, tally: &mut Tally) -> Result<()> {
+    println!("kernel {} ({})", line.name, kernel.release);
+    let archive = initramfs::write(directory, line.name, programs, kernel)
+        .with_context(|| format!("cannot make the guest of {}", kernel.release))?;
+    let log = directory.join(format!("{}.log", line.name));
+    let verdicts = machine::boot(kernel, &archive, line.expect, &log)?;
+    for (name, verdict) in &verdicts.checks {
+        count(tally, line.name, name, verdict);
+    }
+    if !verdicts.finished {
+        let why = format!("the guest ended early ({}); its console: {}", verdicts.last, log.display());
+        count(tally, line.name, "end", &Verdict::Failed(why));
+    }
+    Ok(())
+}
+
+fn count(tally: &mut Tally, kernel: &str, name: &str, verdict: &Verdict) {
+    match verdict {
+        Verdict::Passed => {
+            tally.passed += 1;
+            println!("  {kernel} {name} ok");
+        }
+        Verdict::Skipped(why) => {
+            tally.skipped += 1;
+            println!("  {kernel} {name} skipped: {why}");
+        }
+        Verdict::Failed(why) => {
+            tally.failed += 1;
+            tally.failures.push(format!("{kernel} {name}"));
+            println!("  {kernel} {name} FAILED: {why}");
+        }
+    }
+}
