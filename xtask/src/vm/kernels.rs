@@ -61,7 +61,8 @@ pub fn obstacle() -> Option<String> {
     if let Some(program) = missing {
         return Some(format!("needs Debian's kernel packages, and this machine has no {program}"));
     }
-    (!Path::new(KEYRING).exists()).then(|| format!("needs Debian's keys, {KEYRING}: install debian-archive-keyring"))
+    (!Path::new(KEYRING).exists())
+        .then(|| format!("needs Debian's keys, {KEYRING}: install debian-archive-keyring"))
 }
 
 /// Every line's kernel, fetched where it is not there yet.
@@ -211,7 +212,9 @@ fn mirrors() -> Result<(String, String)> {
 fn release_of(package: &str) -> Option<&str> {
     let release = package.strip_prefix("linux-image-")?;
     let release = release.strip_suffix("-unsigned").unwrap_or(release).strip_suffix("-cloud-amd64")?;
-    release.starts_with(|first: char| first.is_ascii_digit()).then_some(release)
+    // Two numbers only: a package that names the newest one.
+    let is_one = release.starts_with(|first: char| first.is_ascii_digit()) && numbers(release).len() > 2;
+    is_one.then_some(release)
 }
 
 /// Orders releases as people do: 46 after 9.
@@ -234,6 +237,7 @@ mod tests {
     fn knows_kernels_for_small_machines() {
         assert_eq!(release_of("linux-image-6.1.0-49-cloud-amd64"), Some("6.1.0-49"));
         assert_eq!(release_of("linux-image-7.2.3+deb14-cloud-amd64-unsigned"), Some("7.2.3+deb14"));
+        assert_eq!(release_of("linux-image-6.12-cloud-amd64"), None);
         assert_eq!(release_of("linux-image-cloud-amd64"), None);
         assert_eq!(release_of("linux-image-6.1.0-49-amd64"), None);
         assert_eq!(release_of("linux-image-6.1.0-49-cloud-amd64-dbg"), None);

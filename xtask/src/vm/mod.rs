@@ -59,7 +59,17 @@ fn build(directory: &Path) -> Result<Programs> {
     let target = directory.join("build");
     let mut command = Command::new("cargo");
     command
-        .args(["build", "--locked", "--release", "--target", TARGET, "--package", "portolan", "--package", "xtask"])
+        .args([
+            "build",
+            "--locked",
+            "--release",
+            "--target",
+            TARGET,
+            "--package",
+            "portolan",
+            "--package",
+            "xtask",
+        ])
         .args(["--bin", "portolan", "--bin", "vm-guest", "--config"])
         .arg(format!("target.{TARGET}.rustflags=['-Ctarget-feature=+crt-static']"))
         .arg("--target-dir")
@@ -70,7 +80,13 @@ fn build(directory: &Path) -> Result<Programs> {
     Ok(Programs { init: built("vm-guest"), agent: built("portolan") })
 }
 
-fn check(directory: &Path, programs: &Programs, line: Line, kernel: &Kernel, tally: &mut Tally) -> Result<()> {
+fn check(
+    directory: &Path,
+    programs: &Programs,
+    line: Line,
+    kernel: &Kernel,
+    tally: &mut Tally,
+) -> Result<()> {
     println!("kernel {} ({})", line.name, kernel.release);
     let archive = initramfs::write(directory, line.name, programs, kernel)
         .with_context(|| format!("cannot make the guest of {}", kernel.release))?;

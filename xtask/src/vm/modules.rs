@@ -88,7 +88,8 @@ fn unpack(path: &Path) -> Result<Vec<u8>> {
 
 /// What the module says of itself: `depends=a,b`, ended by a zero byte as all its facts are.
 fn dependencies(image: &[u8]) -> Vec<String> {
-    let says = |fact: &[u8]| fact.strip_prefix(b"depends=").map(|list| String::from_utf8_lossy(list).into_owned());
+    let says =
+        |fact: &[u8]| fact.strip_prefix(b"depends=").map(|list| String::from_utf8_lossy(list).into_owned());
     let list = image.split(|byte| *byte == 0).find_map(says).unwrap_or_default();
     list.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
@@ -99,7 +100,10 @@ mod tests {
 
     #[test]
     fn reads_what_a_module_needs() {
-        assert_eq!(dependencies(b"\x7fELF\0license=GPL\0depends=libcrc32c,udp_tunnel\0name=sctp\0"), ["libcrc32c", "udp_tunnel"]);
+        assert_eq!(
+            dependencies(b"\x7fELF\0license=GPL\0depends=libcrc32c,udp_tunnel\0name=sctp\0"),
+            ["libcrc32c", "udp_tunnel"]
+        );
         assert!(dependencies(b"\0depends=\0name=veth\0").is_empty());
     }
 }

@@ -61,7 +61,8 @@ mod tests {
             verdicts.line(line);
         }
         let failed = Verdict::Failed("4 packets, not 5".to_owned());
-        let wanted = [("tcp", Verdict::Passed), ("sctp", Verdict::Skipped("no module".to_owned())), ("udp", failed)];
+        let wanted =
+            [("tcp", Verdict::Passed), ("sctp", Verdict::Skipped("no module".to_owned())), ("udp", failed)];
         assert_eq!(verdicts.checks, wanted.map(|(name, verdict)| (name.to_owned(), verdict)));
         assert!(verdicts.finished);
     }

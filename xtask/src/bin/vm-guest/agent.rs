@@ -1,0 +1,134 @@
+//! The agent under test, and the records that it has written so far.
+
+use std::fs::{self, File};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::console::Console;
+use crate::world::MANIFEST;
+
+pub const BINARY: &str = "/portolan";
+const RECORDS: &str = "/tmp/agent.ndjson";
+const LOG: &str = "/tmp/agent.log";
+/// How long the agent may take for anything: this machine is emulated, and may share its processors.
+const PATIENCE: Duration = Duration::from_secs(60);
+const STEP: Duration = Duration::from_millis(100);
+
+/// A running agent.
+pub struct Agent {
+    child: Child,
+}
+
+impl Agent {
+    /// # Errors
+    /// Where it cannot be started.
+    pub fn start() -> Result<Self> {
+        let child = Command::new(BINARY)
+            .args(["agent", "--node-name", "guest", "--grace", "1s", "--telemetry", "off"])
+            .args(["--metadata", &format!("file={MANIFEST}")])
+            .stdin(Stdio::null())
+            .stdout(File::create(RECORDS)?)
+            .stderr(File::create(LOG)?)
+            .spawn()
+            .context("start the agent")?;
+        Ok(Self { child })
+    }
+
+    /// Waits until something in the records is as wanted.
+    ///
+    /// # Errors
+    /// Where the agent ends before, or takes too long: with what came nearest.
+    pub fn wait<T>(&mut self, look: impl Fn(&Records) -> Result<T>) -> Result<T> {
+        let mut waited = Duration::ZERO;
+        loop {
+            let why = match Records::read().and_then(|records| look(&records)) {
+                Ok(found) => return Ok(found),
+                Err(why) => why,
+            };
+            if let Some(status) = self.child.try_wait()? {
+                bail!("the agent ended with {status}: {}", last_lines());
+            }
+            if waited > PATIENCE {
+                return Err(why);
+            }
+            sleep(STEP);
+            waited += STEP;
+        }
+    }
+
+    /// Asks it to end; its exit code.
+    ///
+    /// # Errors
+    /// Where it does not.
+    pub fn end(mut self) -> Result<Option<i32>> {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("no pid")?;
+        kill_process(pid, Signal::TERM)?;
+        let mut waited = Duration::ZERO;
+        while waited < PATIENCE {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status.code());
+            }
+            sleep(STEP);
+            waited += STEP;
+        }
+        bail!("it still runs {} s after SIGTERM", PATIENCE.as_secs())
+    }
+}
+
+/// Prints the agent's diagnostics, for the log.
+pub fn show_log(console: &mut Console) {
+    for line in fs::read_to_string(LOG).unwrap_or_default().lines() {
+        console.note(&format!("agent: {line}"));
+    }
+}
+
+fn last_lines() -> String {
+    let log = fs::read_to_string(LOG).unwrap_or_default();
+    let lines: Vec<_> = log.lines().rev().take(5).collect();
+    lines.into_iter().rev().collect::<Vec<_>>().join(" | ")
+}
+
+/// What the agent has written, oldest first.
+pub struct Records(Vec<Value>);
+
+impl Records {
+    fn read() -> Result<Self> {
+        let text = fs::read_to_string(RECORDS)?;
+        // The last line may be half written.
+        let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        let lines = whole.lines().map(|line| serde_json::from_str(line).with_context(|| line.to_owned()));
+        Ok(Self(lines.collect::<Result<_>>()?))
+    }
+
+    /// The last word on a port of the app.
+    pub fn last(&self, kind: &str, protocol: &str, port: u16) -> Option<&Value> {
+        let of = |record: &&Value| {
+            let listener = record.get("listener").unwrap_or(record);
+            text(record, "/kind") == kind
+                && text(record, "/pod/name") == "app"
+                && text(listener, "/protocol") == protocol
+                && listener.pointer("/port").and_then(Value::as_u64) == Some(u64::from(port))
+        };
+        self.0.iter().rev().find(of)
+    }
+
+    /// The last status of the agent itself.
+    pub fn status(&self) -> Option<&Value> {
+        self.0.iter().rev().find(|record| text(record, "/kind") == "AgentStatus")
+    }
+}
+
+/// A string within an object; empty where there is none.
+pub fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// A number within an object; 0 where there is none.
+pub fn number(value: &Value, pointer: &str) -> u64 {
+    value.pointer(pointer).and_then(Value::as_u64).unwrap_or_default()
+}

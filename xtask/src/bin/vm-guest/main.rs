@@ -1,0 +1,32 @@
+//! The first process of the vm tier's guests: checks what the agent reports on this kernel, says so on the console, and
+//! powers off.
+
+mod agent;
+mod checks;
+mod console;
+mod refusal;
+mod sockets;
+mod system;
+mod world;
+
+use console::Console;
+
+fn main() {
+    let mut console = Console::default();
+    match run(&mut console) {
+        Ok(()) => console.end(),
+        Err(error) => console.failed("guest", &format!("{error:#}")),
+    }
+    system::power_off();
+}
+
+fn run(console: &mut Console) -> anyhow::Result<()> {
+    system::mount_all()?;
+    system::load_modules(console)?;
+    let arguments = std::fs::read_to_string("/proc/cmdline")?;
+    let world = world::World::make()?;
+    if arguments.split_whitespace().any(|word| word == "expect=refusal") {
+        return refusal::check(console, &world);
+    }
+    checks::run(console, &world)
+}

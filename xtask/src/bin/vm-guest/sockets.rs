@@ -1,0 +1,126 @@
+//! Listeners in one pod, callers in the other: plain sockets, made by threads that enter the pod's namespace.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsFd, OwnedFd};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use rustix::net::{AddressFamily, SocketType, bind, connect, ipproto, listen, socket};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use crate::world::{APP, CALLER};
+
+/// A caller that gets no answer within this is a failure.
+const PATIENCE: Duration = Duration::from_secs(20);
+const HELLO: &[u8] = b"hello";
+
+/// Runs the work in a thread of its own, within that namespace.
+///
+/// # Errors
+/// The work's own, and where the namespace cannot be entered.
+pub fn inside<T: Send>(netns: &str, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let enter = || {
+        let file = File::open(format!("/run/netns/{netns}"))?;
+        move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))?;
+        work()
+    };
+    thread::scope(|scope| scope.spawn(enter).join()).map_err(|_| anyhow!("a thread in {netns} panicked"))?
+}
+
+/// A TCP server in the app: answers each connection, for as long as the guest runs.
+///
+/// # Errors
+/// Where the port cannot be bound.
+pub fn serve_tcp(port: u16) -> Result<()> {
+    let listener = inside(APP, || Ok(TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))?))?;
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut word = [0; HELLO.len()];
+            // A caller that leaves early sees it itself.
+            let _ = stream.read_exact(&mut word).and_then(|()| stream.write_all(&word));
+        }
+    });
+    Ok(())
+}
+
+/// That many whole connections from the caller, one after the other.
+///
+/// # Errors
+/// Where one is not answered.
+pub fn call_tcp(address: &str, port: u16, times: usize) -> Result<()> {
+    let target: SocketAddr = format!("{address}:{port}").parse()?;
+    inside(CALLER, || {
+        for _ in 0..times {
+            let mut stream = TcpStream::connect_timeout(&target, PATIENCE)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.write_all(HELLO)?;
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer)?;
+        }
+        Ok(())
+    })
+    .with_context(|| format!("call {target}"))
+}
+
+/// A UDP server in the app: answers each datagram.
+///
+/// # Errors
+/// Where the port cannot be bound.
+pub fn serve_udp(port: u16) -> Result<()> {
+    let server = inside(APP, || Ok(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))?))?;
+    thread::spawn(move || {
+        let mut word = [0; 64];
+        while let Ok((length, from)) = server.recv_from(&mut word) {
+            // As for TCP.
+            let _ = server.send_to(word.get(..length).unwrap_or_default(), from);
+        }
+    });
+    Ok(())
+}
+
+/// That many datagrams from one socket of the caller, each answered before the next.
+///
+/// # Errors
+/// Where one is not answered.
+pub fn call_udp(address: &str, port: u16, times: usize) -> Result<()> {
+    inside(CALLER, || {
+        let client = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+        client.set_read_timeout(Some(PATIENCE))?;
+        let mut word = [0; 64];
+        for _ in 0..times {
+            client.send_to(HELLO, (address, port))?;
+            client.recv_from(&mut word)?;
+        }
+        Ok(())
+    })
+    .with_context(|| format!("call {address}:{port}"))
+}
+
+/// An SCTP listener in the app.
+///
+/// # Errors
+/// Where the kernel has no SCTP.
+pub fn listen_sctp(port: u16) -> Result<OwnedFd> {
+    inside(APP, || {
+        let listener = socket(AddressFamily::INET, SocketType::STREAM, Some(ipproto::SCTP))?;
+        bind(&listener, &SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))?;
+        listen(&listener, 16)?;
+        Ok(listener)
+    })
+}
+
+/// One SCTP association from the caller; it ends at once.
+///
+/// # Errors
+/// Where it is refused.
+pub fn call_sctp(address: &str, port: u16) -> Result<()> {
+    let target: SocketAddr = format!("{address}:{port}").parse()?;
+    inside(CALLER, || {
+        let client = socket(AddressFamily::INET, SocketType::STREAM, Some(ipproto::SCTP))?;
+        connect(&client, &target)?;
+        Ok(())
+    })
+}
