@@ -1,6 +1,7 @@
 //! The distribution's kernels for small machines: found in its package lists, fetched and unpacked once, kept below
 //! target/vm. The machine's own apt lists are not touched.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -43,6 +44,8 @@ const SUITES: [(&str, bool); 6] = [
     ("bookworm-backports", false),
     ("sid", false),
 ];
+/// Debian's kernels for virtual machines.
+const FLAVOUR: &str = "-cloud-amd64";
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// How many releases of a line are tried: a list may name a package that its mirror no longer has.
 const TRIES: usize = 3;
@@ -90,6 +93,9 @@ pub fn fetch(directory: &Path) -> Result<Vec<(Line, Result<Kernel>)>> {
 /// Package lists of our own.
 struct Lists {
     directory: PathBuf,
+    /// Every package of any kernel.
+    packages: BTreeSet<String>,
+    /// Oldest first.
     releases: Vec<String>,
 }
 
@@ -107,10 +113,12 @@ impl Lists {
             })
             .collect();
         std::fs::write(directory.join("sources.list"), sources)?;
-        let mut lists = Self { directory: directory.to_owned(), releases: Vec::new() };
+        let mut lists =
+            Self { directory: directory.to_owned(), packages: BTreeSet::new(), releases: Vec::new() };
         step::run("reading the lists of kernel packages", lists.apt("apt-get").arg("update"))?;
-        let names = step::output(lists.apt("apt-cache").args(["pkgnames", "linux-image-"]))
+        let names = step::output(lists.apt("apt-cache").args(["pkgnames", "linux-"]))
             .context("apt-cache knows no kernels")?;
+        lists.packages = names.lines().map(str::to_owned).collect();
         lists.releases = names.lines().filter_map(release_of).map(str::to_owned).collect();
         lists.releases.sort_by_key(|release| numbers(release));
         lists.releases.dedup();
@@ -139,8 +147,11 @@ impl Lists {
         let mut last = anyhow::anyhow!("no package of the line {} in the lists", line.name);
         let fitting = self.releases.iter().rev().filter(|release| release.starts_with(line.release));
         for release in fitting.take(TRIES) {
-            for suffix in ["", "-unsigned"] {
-                match self.download(&format!("linux-image-{release}-cloud-amd64{suffix}"), target) {
+            for packages in packagings(release) {
+                if !packages.iter().all(|package| self.packages.contains(package)) {
+                    continue;
+                }
+                match self.download(&packages, target) {
                     Ok(kernel) => return Ok(kernel),
                     Err(error) => last = error,
                 }
@@ -149,43 +160,57 @@ impl Lists {
         Err(last)
     }
 
-    fn download(&self, package: &str, target: &Path) -> Result<Kernel> {
-        let parcel = self.directory.join("parcel");
+    fn download(&self, packages: &[String], target: &Path) -> Result<Kernel> {
+        let parcels = self.directory.join("parcels");
         let fresh = self.directory.join("unpacked");
-        for directory in [&parcel, &fresh, &target.to_owned()] {
+        for directory in [&parcels, &fresh, &target.to_owned()] {
             if directory.exists() {
                 std::fs::remove_dir_all(directory)?;
             }
         }
-        std::fs::create_dir_all(&parcel)?;
+        std::fs::create_dir_all(&parcels)?;
+        let what = packages.join(" and ");
         let mut download = self.apt("apt-get");
-        download.args(["download", package]).current_dir(&parcel);
-        step::run(&format!("fetching {package}"), &mut download)?;
-        let deb = std::fs::read_dir(&parcel)?.flatten().next().context("apt-get fetched no file")?.path();
-        step::run(&format!("unpacking {package}"), Command::new("dpkg-deb").arg("-x").arg(&deb).arg(&fresh))?;
+        download.arg("download").args(packages).current_dir(&parcels);
+        step::run(&format!("fetching {what}"), &mut download)?;
+        for deb in std::fs::read_dir(&parcels)?.flatten() {
+            step::run(
+                &format!("unpacking {}", deb.file_name().display()),
+                Command::new("dpkg-deb").arg("-x").arg(deb.path()).arg(&fresh),
+            )?;
+        }
+        unpacked(&fresh)?;
         if let Some(parent) = target.parent() {
             std::fs::create_dir_all(parent)?;
         }
         std::fs::rename(&fresh, target)?;
-        std::fs::remove_dir_all(&parcel)?;
+        std::fs::remove_dir_all(&parcels)?;
         unpacked(target)
     }
 }
 
-/// The kernel in an unpacked package.
+/// The packages that together are one kernel: in two parts lately, in one before.
+fn packagings(release: &str) -> [Vec<String>; 3] {
+    [
+        vec![format!("linux-binary-{release}{FLAVOUR}"), format!("linux-modules-{release}{FLAVOUR}")],
+        vec![format!("linux-image-{release}{FLAVOUR}")],
+        vec![format!("linux-image-{release}{FLAVOUR}-unsigned")],
+    ]
+}
+
+/// The kernel in unpacked packages.
 fn unpacked(directory: &Path) -> Result<Kernel> {
-    let boot = directory.join("boot");
-    for entry in std::fs::read_dir(&boot)?.flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let Some(release) = name.strip_prefix("vmlinuz-") else { continue };
-        let modules = ["lib/modules", "usr/lib/modules"]
-            .into_iter()
-            .map(|parent| directory.join(parent).join(release))
-            .find(|modules| modules.is_dir())
-            .with_context(|| format!("{} has no modules", directory.display()))?;
-        return Ok(Kernel { image: entry.path(), modules, release: release.to_owned() });
+    for parent in ["lib/modules", "usr/lib/modules"] {
+        for entry in std::fs::read_dir(directory.join(parent)).into_iter().flatten().flatten() {
+            let release = entry.file_name().to_string_lossy().into_owned();
+            let places =
+                [directory.join("boot").join(format!("vmlinuz-{release}")), entry.path().join("vmlinuz")];
+            if let Some(image) = places.into_iter().find(|place| place.is_file()) {
+                return Ok(Kernel { image, modules: entry.path(), release });
+            }
+        }
     }
-    bail!("no kernel in {}", boot.display())
+    bail!("{} has no kernel with its modules", directory.display())
 }
 
 /// Where this machine's own packages come from: everything else, and security updates.
@@ -211,7 +236,7 @@ fn mirrors() -> Result<(String, String)> {
 /// `6.1.0-49` of `linux-image-6.1.0-49-cloud-amd64`, signed or not.
 fn release_of(package: &str) -> Option<&str> {
     let release = package.strip_prefix("linux-image-")?;
-    let release = release.strip_suffix("-unsigned").unwrap_or(release).strip_suffix("-cloud-amd64")?;
+    let release = release.strip_suffix("-unsigned").unwrap_or(release).strip_suffix(FLAVOUR)?;
     // Two numbers only: a package that names the newest one.
     let is_one = release.starts_with(|first: char| first.is_ascii_digit()) && numbers(release).len() > 2;
     is_one.then_some(release)
