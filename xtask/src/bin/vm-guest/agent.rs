@@ -61,6 +61,18 @@ impl Agent {
         }
     }
 
+    /// Asks it how it is doing, until the answer is as wanted.
+    ///
+    /// # Errors
+    /// Where the agent ends before, or takes too long.
+    pub fn wait_status(&mut self, look: impl Fn(&Value) -> Result<String>) -> Result<String> {
+        self.wait(|_| {
+            let output = Command::new(BINARY).args(["status", "-o", "json"]).stdin(Stdio::null()).output()?;
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            look(&serde_json::from_slice(&output.stdout).with_context(|| format!("no status: {said}"))?)
+        })
+    }
+
     /// Asks it to end; its exit code.
     ///
     /// # Errors
@@ -115,11 +127,6 @@ impl Records {
                 && listener.pointer("/port").and_then(Value::as_u64) == Some(u64::from(port))
         };
         self.0.iter().rev().find(of)
-    }
-
-    /// The last status of the agent itself.
-    pub fn status(&self) -> Option<&Value> {
-        self.0.iter().rev().find(|record| text(record, "/kind") == "AgentStatus")
     }
 }
 

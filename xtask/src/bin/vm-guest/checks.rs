@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
 
 use crate::agent::{self, Agent, Records, number, text};
 use crate::console::Console;
@@ -25,7 +26,7 @@ pub fn run(console: &mut Console, world: &World) -> Result<()> {
     sockets::serve_tcp(OLDER)?;
     let sctp = has_protocol("SCTP").then(|| sockets::listen_sctp(SCTP));
     let mut agent = Agent::start()?;
-    console.result("ready", agent.wait(hooks));
+    console.result("ready", agent.wait_status(hooks));
     console.result("older-listener", agent.wait(|records| opened(records, "TCP", OLDER)));
     console.result("declared", declared(&mut agent));
     console.result("connections", called(&mut agent, ADDRESS, UNDECLARED));
@@ -38,19 +39,19 @@ pub fn run(console: &mut Console, world: &World) -> Result<()> {
         None => console.skipped("sctp", "this kernel has no SCTP"),
         Some(listener) => console.result("sctp", self::sctp(&mut agent, listener)),
     }
-    console.result("hooks-at-the-end", agent.wait(hooks));
+    console.result("hooks-at-the-end", agent.wait_status(hooks));
     console.result("clean-end", clean_end(agent));
     agent::show_log(console);
     Ok(())
 }
 
 /// Every hook is attached.
-fn hooks(records: &Records) -> Result<String> {
-    let status = records.status().context("no AgentStatus yet")?;
+fn hooks(status: &Value) -> Result<String> {
     let hooks = status.pointer("/hooks").and_then(|hooks| hooks.as_array()).context("no hooks")?;
     ensure!(!hooks.is_empty(), "the list of hooks is empty");
-    let refused: Vec<_> = hooks.iter().filter(|hook| text(hook, "/state") != "attached").collect();
-    ensure!(refused.is_empty(), "not attached: {refused:?}");
+    for hook in hooks {
+        ensure!(text(hook, "/state") == "attached", "not attached: {hook}");
+    }
     Ok(hooks.iter().map(|hook| text(hook, "/name")).collect::<Vec<_>>().join(" "))
 }
 
