@@ -61,9 +61,8 @@ pub fn run(load: &Load) -> Result<()> {
 
 fn pod(tcp: u16, udp: u16, peers: u16) -> Result<()> {
     let any = Ipv4Addr::UNSPECIFIED;
-    let _listeners = (0..tcp)
-        .map(|n| TcpListener::bind((any, FIRST_PORT + n)))
-        .collect::<std::io::Result<Vec<_>>>()?;
+    let _listeners =
+        (0..tcp).map(|n| TcpListener::bind((any, FIRST_PORT + n))).collect::<std::io::Result<Vec<_>>>()?;
     let _sockets =
         (0..udp).map(|n| UdpSocket::bind((any, FIRST_PORT + n))).collect::<std::io::Result<Vec<_>>>()?;
     say("ready")?;

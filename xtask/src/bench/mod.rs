@@ -29,7 +29,7 @@ pub struct Options {
     #[arg(long, value_delimiter = ',')]
     only: Vec<Measurement>,
     /// Write the table to docs/performance.md
-    #[arg(long)]
+    #[arg(long, conflicts_with = "only")]
     write: bool,
 }
 
@@ -105,7 +105,11 @@ fn measure(bench: &Bench, measurement: Measurement) -> Vec<Row> {
         Measurement::Attach => ("attaching a netns", attach::measure),
     };
     eprintln!("  … {what}");
-    measure(bench).unwrap_or_else(|error| vec![Row::failed(what, &error)])
+    let rows = measure(bench).unwrap_or_else(|error| vec![Row::failed(what, &error)]);
+    for row in &rows {
+        eprintln!("    {row}");
+    }
+    rows
 }
 
 fn refuse() -> Result<()> {
@@ -124,7 +128,10 @@ fn refuse() -> Result<()> {
 fn build() -> Result<Bench> {
     let cargo = |words: &[&str]| {
         let mut command = Command::new("cargo");
-        command.args(["build", "--locked", "--package", "portolan"]).args(words).current_dir(workspace::root());
+        command
+            .args(["build", "--locked", "--package", "portolan"])
+            .args(words)
+            .current_dir(workspace::root());
         command
     };
     step::run("building the agent", &mut cargo(&["--release"]))?;

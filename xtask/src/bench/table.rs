@@ -34,6 +34,12 @@ impl Row {
     }
 }
 
+impl std::fmt::Display for Row {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {} (goal {}: {})", self.what, self.measured, self.goal, self.verdict())
+    }
+}
+
 /// For a terminal.
 pub fn show(rows: &[Row]) -> String {
     let mut table = Table::new();

@@ -11,7 +11,7 @@ use super::netns::Netns;
 use super::process::Generator;
 use super::{Bench, Row};
 
-const PAIRS: usize = 9;
+const PAIRS: usize = 7;
 const MILLISECONDS: &str = "1500";
 const ACCEPTING: &str = "5000";
 const SINK: &str = "5001";
