@@ -44,6 +44,9 @@ enum Measurement {
     Attach,
 }
 
+/// Takes one measurement: the rows of its part of the table.
+type Measure = fn(&Bench) -> Result<Vec<Row>>;
+
 /// What every measurement needs.
 pub struct Bench {
     /// The agent, optimised.
@@ -96,7 +99,7 @@ pub fn run(options: &Options) -> Result<()> {
 }
 
 fn measure(bench: &Bench, measurement: Measurement) -> Vec<Row> {
-    let (what, measure): (_, fn(&Bench) -> Result<Vec<Row>>) = match measurement {
+    let (what, measure): (_, Measure) = match measurement {
         Measurement::Scan => ("scan beside ss", scan::measure),
         Measurement::Latency => ("socket opened to finding", latency::measure),
         Measurement::Traffic => ("connections and throughput", traffic::measure),
