@@ -61,9 +61,11 @@ impl Packet for Buffer {
 #[inline(always)]
 fn try_ingress(skb: *mut __sk_buff) -> Result<(), Refusal> {
     // SAFETY: these fields may be read by every classifier.
-    let (kind, protocol, tag) = unsafe { ((*skb).pkt_type, (*skb).protocol, (*skb).vlan_tci) };
-    // A VLAN's packets come again on its own device, where they are counted.
-    if kind == PACKET_OTHERHOST || tag & VLAN_ID != 0 {
+    let (kind, protocol, tagged, tag) =
+        unsafe { ((*skb).pkt_type, (*skb).protocol, (*skb).vlan_present, (*skb).vlan_tci) };
+    // A VLAN's packets come again on its own device, where they are counted; up to 6.1 they still carry the old tag there,
+    // and only `vlan_present` says that it is gone.
+    if kind == PACKET_OTHERHOST || (tagged != 0 && tag & VLAN_ID != 0) {
         return Ok(());
     }
     let buffer = Buffer(skb);
