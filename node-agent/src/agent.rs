@@ -222,6 +222,10 @@ impl NetnsActor for Attach {
     fn gone(&mut self, netns: NetnsId) {
         self.0.detach(netns);
     }
+
+    fn leave(&mut self, netns: NetnsId) {
+        self.0.remove_filters(netns);
+    }
 }
 
 fn load_kernel(config: &AgentConfig) -> Result<(Option<KernelHooks>, Option<NetnsPrograms>), KernelRefusal> {

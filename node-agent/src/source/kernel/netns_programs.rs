@@ -107,7 +107,7 @@ impl NetnsPrograms {
         self.netns.remove(&netns);
     }
 
-    /// Whether a netns that this thread is inside still has filters that only netlink can remove.
+    /// Forgets the netns that this thread is inside, and removes the filters that do not go with their link.
     pub fn remove_filters(&mut self, netns: NetnsId) {
         let Some(attached) = self.netns.remove(&netns) else { return };
         for ((_, name), ingress) in &attached.interfaces {

@@ -30,6 +30,8 @@ pub trait NetnsActor: Send {
     fn enter(&mut self, facts: &NetnsFacts, interfaces: &[(u32, String)]);
     /// The netns is gone; called outside.
     fn gone(&mut self, netns: NetnsId);
+    /// The thread is inside for the last time, before it ends: takes away what does not go by itself.
+    fn leave(&mut self, _netns: NetnsId) {}
 }
 
 /// For those who only look.

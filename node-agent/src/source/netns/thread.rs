@@ -89,6 +89,7 @@ pub(super) fn run(parts: Parts) {
     while !thread.ended {
         thread.turn();
     }
+    thread.leave_all();
 }
 
 impl NetnsThread {
@@ -287,6 +288,24 @@ impl NetnsThread {
         // The first look of the rotation is drawn evenly, so that namespaces made together drift apart.
         self.spread = self.spread.wrapping_add(0x9E37_79B9_7F4A_7C15);
         at.after(rotation.mul_f64(0.25 + 0.75 * ((self.spread >> 11) as f64 / (1_u64 << 53) as f64)))
+    }
+
+    /// Goes once more into every netns, for what the actor can only take away from inside.
+    fn leave_all(&mut self) {
+        for (inode, known) in std::mem::take(&mut self.known) {
+            let netns = known.facts.netns;
+            if inode == self.home.inode {
+                self.parts.actor.leave(netns);
+                continue;
+            }
+            let ways = known.candidate.ways_in(&self.parts.options.proc_root);
+            // One that cannot be entered any more takes its interfaces with it.
+            let entered = ways.into_iter().find_map(|way| self.home.enter(&way, inode).ok());
+            if entered.is_some() {
+                self.parts.actor.leave(netns);
+            }
+            drop(entered);
+        }
     }
 
     fn forget(&mut self, inode: u64) {
