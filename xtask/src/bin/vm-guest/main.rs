@@ -12,7 +12,7 @@ mod world;
 use console::Console;
 
 fn main() {
-    let mut console = Console::default();
+    let mut console = Console;
     match run(&mut console) {
         Ok(()) => console.end(),
         Err(error) => console.failed("guest", &format!("{error:#}")),
