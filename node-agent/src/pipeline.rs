@@ -217,12 +217,14 @@ impl Pipeline {
     }
 
     fn lost_totals(&self) -> BTreeMap<String, u64> {
-        self.loss_counts().into_iter().map(|(reason, count)| (reason.to_owned(), count)).collect()
+        self.with_losses_of_lines(self.engine.counts().totals.lost)
+            .into_iter()
+            .map(|(reason, count)| (reason.to_owned(), count))
+            .collect()
     }
 
     /// Everything that was dropped anywhere, by reason.
-    fn loss_counts(&self) -> BTreeMap<&'static str, u64> {
-        let mut lost = self.engine.counts().totals.lost;
+    fn with_losses_of_lines(&self, mut lost: BTreeMap<&'static str, u64>) -> BTreeMap<&'static str, u64> {
         let counts = self.publisher.counts();
         let too_long = self.publisher.too_long();
         for (reason, count) in [(BLOCKED, &counts.blocked), (CLOSED, &counts.closed), (TOO_LONG, &*too_long)]
@@ -262,7 +264,7 @@ impl Pipeline {
             let counter = metrics.connections.get_or_create(&labels);
             counter.inner().fetch_max(*total, Ordering::Relaxed);
         }
-        for (reason, total) in self.loss_counts() {
+        for (reason, total) in self.with_losses_of_lines(counts.totals.lost.clone()) {
             metrics.lost_total(reason, total);
         }
         metrics.namespaces.set(i64::try_from(counts.netns).unwrap_or(i64::MAX));

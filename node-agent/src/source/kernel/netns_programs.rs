@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io;
 
 use aya::programs::links::{FdLink, LinkOrder};
+use aya::programs::sk_lookup::SkLookupLink;
 use aya::programs::tc::{
     NlOptions, SchedClassifierLinkId, TcAttachOptions, qdisc_add_clsact, qdisc_detach_program,
 };
@@ -33,8 +34,10 @@ enum Ingress {
 
 /// What is attached in one netns.
 struct Attached {
-    /// Holds the programs; dropping it closes the sk_lookup link too.
-    object: Ebpf,
+    /// Detaches when closed.
+    _lookup: SkLookupLink,
+    /// By its descriptor alone: the loaded object, with its instructions and types, would cost a hundred kilobytes each.
+    ingress: SchedClassifier,
     interfaces: BTreeMap<(u32, String), Ingress>,
     refused: BTreeSet<(u32, String)>,
 }
@@ -88,7 +91,7 @@ impl NetnsPrograms {
             if attached.interfaces.contains_key(interface) && !is_lost(attached, interface) {
                 continue;
             }
-            match attach_interface(&mut attached.object, &interface.1) {
+            match attach_interface(&mut attached.ingress, &interface.1) {
                 Ok(ingress) => {
                     attached.interfaces.insert(interface.clone(), ingress);
                     attached.refused.remove(interface);
@@ -123,10 +126,14 @@ impl NetnsPrograms {
         let lookup: &mut SkLookup = program(&mut object, LOOKUP)?;
         lookup.load().map_err(|error| text(&error))?;
         let here = File::open("/proc/thread-self/ns/net").map_err(|error| error.to_string())?;
-        lookup.attach(&here).map_err(|error| text(&error))?;
+        let link = lookup.attach(&here).and_then(|id| lookup.take_link(id)).map_err(|error| text(&error))?;
         let ingress: &mut SchedClassifier = program(&mut object, INGRESS)?;
         ingress.load().map_err(|error| text(&error))?;
-        Ok(Attached { object, interfaces: BTreeMap::new(), refused: BTreeSet::new() })
+        let ingress = ingress
+            .info()
+            .and_then(|loaded| SchedClassifier::from_program_info(loaded, INGRESS.into()))
+            .map_err(|error| text(&error))?;
+        Ok(Attached { _lookup: link, ingress, interfaces: BTreeMap::new(), refused: BTreeSet::new() })
     }
 }
 
@@ -150,8 +157,7 @@ where
         .ok_or_else(|| format!("the kernel object has no program {name}"))
 }
 
-fn attach_interface(object: &mut Ebpf, name: &str) -> anyhow::Result<Ingress> {
-    let ingress: &mut SchedClassifier = program(object, INGRESS).map_err(anyhow::Error::msg)?;
+fn attach_interface(ingress: &mut SchedClassifier, name: &str) -> anyhow::Result<Ingress> {
     let first = TcAttachOptions::TcxOrder(LinkOrder::first());
     match ingress.attach_with_options(name, TcAttachType::Ingress, first) {
         Ok(id) => {

@@ -53,6 +53,8 @@ struct NetnsThread {
     parts: Parts,
     home: Home,
     host_inode: u64,
+    /// Names in the directories that changed since all of them were looked through.
+    changed_names: BTreeSet<String>,
     owners: SocketOwners,
     /// By inode number: valid until the next look finds another cookie there.
     known: BTreeMap<u64, Known>,
@@ -76,6 +78,7 @@ pub(super) fn run(parts: Parts) {
         parts,
         home,
         host_inode,
+        changed_names: BTreeSet::new(),
         owners,
         known: BTreeMap::new(),
         next_walk: BootTime(0),
@@ -101,7 +104,7 @@ impl NetnsThread {
             return;
         }
         let done = self.parts.report.borrow().scans_done;
-        if self.parts.watch.drain() || self.parts.watch.add_missing() {
+        if self.parts.watch.drain(&mut self.changed_names) || self.parts.watch.add_missing() {
             self.unfinished_tries = UNFINISHED_TRIES;
             self.next_walk = self.next_walk.min(clock::now().after(CHANGE_PAUSE));
             self.look_at_names();
@@ -149,9 +152,20 @@ impl NetnsThread {
                 self.look_at(inode, Candidate { paths, pids: Vec::new() });
                 continue;
             };
-            // Another name, or the same one made anew, may be another netns under a recycled inode number.
-            known.candidate.paths = paths;
-            known.next_look = BootTime(0);
+            // Another name, or the same one made anew, may be another netns under a recycled inode number. The others are
+            // left alone: with every look at every name, N new ones would cost N².
+            let is_news = paths != known.candidate.paths
+                || paths
+                    .iter()
+                    .filter_map(|path| path.rsplit('/').next())
+                    .any(|name| self.changed_names.contains(name));
+            if is_news {
+                known.candidate.paths = paths;
+                known.next_look = BootTime(0);
+            }
+        }
+        if !named.unfinished || self.next_names.is_none() {
+            self.changed_names.clear();
         }
     }
 

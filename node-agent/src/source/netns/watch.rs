@@ -1,6 +1,7 @@
 //! Notices names that appear and vanish in the netns directories. A directory that does not exist yet is watched once it
 //! does.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -57,13 +58,16 @@ impl DirWatch {
         added
     }
 
-    /// Takes all that is queued; true if anything happened.
-    pub fn drain(&mut self) -> bool {
+    /// Takes all that is queued; true if anything happened. Adds the names of the files that it was about to `changed`.
+    pub fn drain(&mut self, changed: &mut BTreeSet<String>) -> bool {
         let mut buffer = [MaybeUninit::<u8>::uninit(); 4096];
         let mut reader = Reader::new(&self.inotify, &mut buffer);
         let mut any = false;
         while let Ok(event) = reader.next() {
             any = true;
+            if let Some(name) = event.file_name() {
+                changed.insert(name.to_string_lossy().into_owned());
+            }
             if event.events().contains(ReadFlags::IGNORED) {
                 let ended = event.wd();
                 self.dirs
