@@ -39,7 +39,7 @@ const DEMO: [Package; 2] = [
     Package { name: "python3", why: "the demo's pods, and tests", program: Some("python3") },
 ];
 
-const TESTS: [Package; 6] = [
+const TESTS: [Package; 5] = [
     Package {
         name: "bpftool",
         why: "finds kernel programs that tests left behind",
@@ -51,7 +51,6 @@ const TESTS: [Package; 6] = [
         why: "the vm tier: other kernels",
         program: Some("qemu-system-x86_64"),
     },
-    Package { name: "busybox-static", why: "the vm tier: the guest's tools", program: Some("busybox") },
     Package { name: "cpio", why: "the vm tier: the guest's file system", program: Some("cpio") },
     Package { name: "xz-utils", why: "the vm tier: unpacks kernel modules", program: Some("xz") },
 ];
