@@ -20,7 +20,14 @@ impl KernelRefusal {
     /// A step was refused: what it was, and why, in the words of the kernel and of this node.
     #[must_use]
     pub fn step(what: &str, error: &(dyn std::error::Error + 'static)) -> Self {
-        let mut text = format!("{what} was refused: {}", chain(error));
+        let reason = chain(error);
+        if let Some((_, function)) = reason.split_once("unknown func ") {
+            let function: String = function.chars().take_while(|c| !c.is_whitespace()).collect();
+            return Self::of(format!(
+                "the kernel is too old for {what}, it has no {function}: full function needs Linux 5.15 or newer"
+            ));
+        }
+        let mut text = format!("{what} was refused: {reason}");
         if is_permission(error) {
             text.push_str(&format!("; {}", permission_hint()));
         }
