@@ -2,7 +2,7 @@
 
 mod leftovers;
 pub mod tally;
-mod tier;
+pub mod tier;
 
 use anyhow::{Result, bail};
 use clap::Args;

@@ -34,7 +34,21 @@ impl Drop for Qemu {
 pub fn boot(kernel: &Kernel, archive: &Path, expect: Expect, log: &Path) -> Result<Verdicts> {
     let mode = if expect == Expect::Full { "full" } else { "refusal" };
     let mut child = Command::new("qemu-system-x86_64")
-        .args(["-accel", "tcg", "-cpu", "max", "-m", "1024", "-smp", "2", "-display", "none", "-no-reboot"])
+        // One thread for both processors: with one each, a kernel that patches its code while it starts (7.2) can run the
+        // emulator's stale copy of it and panic.
+        .args([
+            "-accel",
+            "tcg,thread=single",
+            "-cpu",
+            "max",
+            "-m",
+            "1024",
+            "-smp",
+            "2",
+            "-display",
+            "none",
+            "-no-reboot",
+        ])
         .args(["-nodefaults", "-serial", "stdio", "-kernel"])
         .arg(&kernel.image)
         .arg("-initrd")
