@@ -26,7 +26,7 @@ pub async fn findings(args: &FindingsArgs, console: &mut Console<'_>) -> Exit {
     let FindingFilterArgs { code, severity, fail_on } = &args.findings;
     let mut watched = namespace(args.filter.namespace.as_ref());
     watched.extend(alternatives("code", code.clone()));
-    watched.extend(alternatives("severity", severity.iter().map(|s| severity_name(*s)).collect()));
+    watched.extend(alternatives("severity", severity.iter().map(|s| s.as_str().to_owned()).collect()));
     let mut listed = watched.clone();
     let is_narrowed = !listed.is_empty();
     listed.extend(alternatives("state", args.state.clone()));
@@ -177,8 +177,4 @@ fn namespace(namespace: Option<&String>) -> Pairs {
 
 fn alternatives(name: &'static str, values: Vec<String>) -> Option<(&'static str, String)> {
     (!values.is_empty()).then(|| (name, values.join(",")))
-}
-
-fn severity_name(severity: SeverityArg) -> String {
-    severity.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
