@@ -14,7 +14,7 @@ pub struct NetnsId(pub u64);
 pub struct SocketCookie(pub u64);
 
 /// A pod's UID as the metadata source says it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PodUid(pub String);
 
 /// A point in time: nanoseconds of CLOCK_BOOTTIME. Jumps of the wall clock never reach the engine.

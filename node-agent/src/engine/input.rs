@@ -5,8 +5,11 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::identity::{BootTime, NetnsId, PortId, SocketCookie};
+use super::identity::{BootTime, NetnsId, PodUid, PortId, SocketCookie};
+use super::namespace::Namespace;
+use super::network_policy::NetworkPolicy;
 use super::pod::Pod;
+use super::service::Service;
 
 /// One fact from one source.
 #[derive(Clone, Debug)]
@@ -14,15 +17,38 @@ pub enum Input {
     /// The kernel saw a socket begin to serve.
     SocketOpened(OpenedSocket),
     /// The kernel saw a socket end to serve.
-    SocketClosed { netns: NetnsId, cookie: SocketCookie, at: BootTime },
+    SocketClosed {
+        netns: NetnsId,
+        cookie: SocketCookie,
+        at: BootTime,
+    },
     /// A whole netns was listed: what is not in it and is older than the scan is gone.
     NetnsScanned(NetnsScan),
     /// A netns exists, or what is known about it changed. Replaces what was known of it.
     NetnsSeen(NetnsFacts),
     /// A netns is gone, with every socket in it.
-    NetnsGone { netns: NetnsId, at: BootTime },
+    NetnsGone {
+        netns: NetnsId,
+        at: BootTime,
+    },
     /// One source's pods, all of them: what is not listed is gone.
-    Pods { source: &'static str, pods: Vec<Pod> },
+    Pods {
+        source: &'static str,
+        pods: Vec<Pod>,
+    },
+    /// One pod of a source is new or differs.
+    PodChanged {
+        source: &'static str,
+        pod: Box<Pod>,
+    },
+    /// One pod of a source is gone.
+    PodGone {
+        source: &'static str,
+        uid: PodUid,
+    },
+    Services(Listing<Service>),
+    NetworkPolicies(Listing<NetworkPolicy>),
+    Namespaces(Listing<Namespace>),
     /// The kernel's counters, all that changed since the drain before.
     Traffic(TrafficDrain),
     /// A connection on a recorded port opened.
@@ -30,7 +56,26 @@ pub enum Input {
     /// A connection on a recorded port ended.
     ConnectionClosed(ConnectionClosed),
     /// Something was dropped somewhere. `recovered` once the scan after it is done.
-    Lost { reason: &'static str, count: u64, recovered: bool },
+    Lost {
+        reason: &'static str,
+        count: u64,
+        recovered: bool,
+    },
+}
+
+/// What a source says of one kind of object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listing<T> {
+    /// All of them: what is not listed is gone.
+    All(Vec<T>),
+    Changed(Box<T>),
+    /// The object of that name is gone; the namespace is empty for objects that live in none.
+    Gone {
+        namespace: String,
+        name: String,
+    },
+    /// Forbidden, or not asked for: facts that need it are unknown. The default until the first `All`.
+    Unavailable,
 }
 
 /// A process, as far as it is known.

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use super::Engine;
 use super::change::{Change, Connection, Loss};
 use super::fingerprint::{Owner, hex, port_id};
-use super::identity::{BootTime, NetnsId, PortId, Protocol, SocketCookie};
+use super::identity::{BootTime, NetnsId, PodUid, PortId, Protocol, SocketCookie};
 use super::input::{
     ConnectionClosed, ConnectionOpened, NetnsFacts, NetnsScan, OpenedSocket, PortDelta, TrafficDrain,
 };
 use super::origin::Serving;
 use super::pod::Pod;
+use super::pod_index::PodChanges;
 use super::port::{Face, Port};
 use super::socket_table::Served;
 use super::traffic::PeerLimits;
@@ -103,6 +104,20 @@ impl Engine {
 
     pub(super) fn pods_listed(&mut self, source: &'static str, pods: Vec<Pod>, now: BootTime) {
         let changes = self.pods.replace(source, pods, now);
+        self.settle_pods(changes, now);
+    }
+
+    pub(super) fn pod_changed(&mut self, source: &'static str, pod: Pod, now: BootTime) {
+        let changes = self.pods.change(source, pod, now);
+        self.settle_pods(changes, now);
+    }
+
+    pub(super) fn pod_gone(&mut self, source: &'static str, uid: &PodUid, now: BootTime) {
+        let changes = self.pods.remove(source, uid, now);
+        self.settle_pods(changes, now);
+    }
+
+    fn settle_pods(&mut self, changes: PodChanges, now: BootTime) {
         for (key, before) in &changes.changed {
             if let Some(before) = before {
                 self.addresses.remove_pod(*key, before);

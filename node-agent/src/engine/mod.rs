@@ -18,12 +18,15 @@ pub mod input;
 pub mod intake;
 pub mod judge;
 pub mod message;
+pub mod namespace;
 pub mod netns_index;
+pub mod network_policy;
 pub mod options;
 pub mod origin;
 pub mod pod;
 pub mod pod_index;
 pub mod port;
+pub mod service;
 pub mod socket_table;
 pub mod timers;
 pub mod traffic;
@@ -111,6 +114,10 @@ impl Engine {
             Input::NetnsSeen(facts) => self.netns_seen(facts, now),
             Input::NetnsGone { netns, at } => self.netns_gone(netns, at, now),
             Input::Pods { source, pods } => self.pods_listed(source, pods, now),
+            Input::PodChanged { source, pod } => self.pod_changed(source, *pod, now),
+            Input::PodGone { source, uid } => self.pod_gone(source, &uid, now),
+            // No declaration depends on these yet.
+            Input::Services(_) | Input::NetworkPolicies(_) | Input::Namespaces(_) => {}
             Input::Traffic(drain) => self.traffic_drained(drain, now),
             Input::ConnectionOpened(opened) => self.connection_opened(&opened),
             Input::ConnectionClosed(closed) => self.connection_closed(&closed),

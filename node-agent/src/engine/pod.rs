@@ -7,7 +7,7 @@ use std::num::NonZeroU16;
 use super::identity::{PodUid, Protocol};
 
 /// A pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pod {
     pub uid: PodUid,
     pub namespace: String,
@@ -15,11 +15,19 @@ pub struct Pod {
     pub workload: Option<Workload>,
     pub host_network: bool,
     pub labels: BTreeMap<String, String>,
+    /// Only those that something here reads (`prometheus.io/*`, `portolan.dev/*`, a mesh's), each bounded by its source.
+    pub annotations: BTreeMap<String, String>,
     pub containers: Vec<Container>,
     /// status.podIPs, as far as the source knows them.
     pub addresses: Vec<IpAddr>,
     /// Canonical path of its netns (`/run/netns/NAME`); `None` for hostNetwork or where the source does not know.
     pub netns_path: Option<String>,
+    /// The API server's UID of a static pod's mirror; `uid` is then kubelet's hash, which cgroups and the runtime carry.
+    pub mirror: Option<PodUid>,
+    /// Every container is ready; `None` where the source does not know.
+    pub ready: Option<bool>,
+    /// Name of a runtime whose sockets this kernel does not see (Kata, gVisor).
+    pub opaque_runtime: Option<String>,
 }
 
 /// The object that owns a pod.
@@ -30,19 +38,50 @@ pub struct Workload {
 }
 
 /// One container of a pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Container {
     pub name: String,
     /// Runtime's id; empty where the source does not know.
     pub id: String,
     pub image: String,
     pub kind: ContainerKind,
+    /// `None` where the source does not know.
+    pub running: Option<bool>,
     pub ports: Vec<DeclaredPort>,
+    /// Ports that its probes and lifecycle handlers call.
+    pub probes: Vec<ProbePort>,
+}
+
+/// A port that kubelet calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbePort {
+    pub handler: ProbeHandler,
+    pub port: PortRef,
+}
+
+/// What calls it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProbeHandler {
+    Liveness,
+    Readiness,
+    Startup,
+    PostStart,
+    PreStop,
+}
+
+/// A port as objects refer to it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PortRef {
+    Number(NonZeroU16),
+    /// The name of a container's declared port.
+    Name(String),
 }
 
 /// Which of a pod's lists a container stands in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ContainerKind {
+    /// Also where the source cannot tell: the runtime does not know a sidecar from a debug container.
+    #[default]
     Regular,
     /// An init container with restartPolicy Always.
     Sidecar,

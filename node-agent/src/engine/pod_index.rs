@@ -137,6 +137,27 @@ impl PodIndex {
         changes
     }
 
+    /// Replaces one pod of a source.
+    pub fn change(&mut self, source: &'static str, pod: Pod, now: BootTime) -> PodChanges {
+        let uid = pod.uid.clone();
+        let mut changes = PodChanges::default();
+        let known = self.sources.entry(source).or_default().insert(uid.clone(), Arc::new(pod));
+        let same = known.as_ref() == self.sources.get(source).and_then(|pods| pods.get(&uid));
+        if !same {
+            self.settle(&uid, now, &mut changes);
+        }
+        changes
+    }
+
+    /// Forgets one pod of a source.
+    pub fn remove(&mut self, source: &'static str, uid: &PodUid, now: BootTime) -> PodChanges {
+        let mut changes = PodChanges::default();
+        if self.sources.get_mut(source).is_some_and(|pods| pods.remove(uid).is_some()) {
+            self.settle(uid, now, &mut changes);
+        }
+        changes
+    }
+
     #[must_use]
     pub fn next_expiry(&self) -> Option<BootTime> {
         self.leaving.front().map(|(at, _)| *at)

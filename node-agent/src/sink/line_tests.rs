@@ -54,7 +54,7 @@ fn overfull(name: &str) -> Served {
             id: some(),
             image: some(),
             kind: ContainerKind::Regular,
-            ports: Vec::new(),
+            ..Container::default()
         }),
         declaration: Declaration {
             status: DeclarationStatus::Undeclared,

@@ -93,7 +93,7 @@ pub fn listener(owner: Option<PodRef>, protocol: Protocol, port: u16, status: De
             id: "containerd://abc".to_owned(),
             image: "example/app:1".to_owned(),
             kind: ContainerKind::Regular,
-            ports: Vec::new(),
+            ..Container::default()
         }),
         pod: owner,
         declaration: Declaration {

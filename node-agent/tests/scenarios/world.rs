@@ -186,6 +186,7 @@ impl PodBuilder {
             image: "app:1".to_owned(),
             kind,
             ports,
+            ..Container::default()
         });
         self
     }
@@ -202,12 +203,7 @@ pub fn pod(name: &str) -> PodBuilder {
         uid: PodUid(format!("uid-{name}")),
         namespace: "demo".to_owned(),
         name: name.to_owned(),
-        workload: None,
-        host_network: false,
-        labels: BTreeMap::new(),
-        containers: Vec::new(),
-        addresses: Vec::new(),
-        netns_path: None,
+        ..Pod::default()
     })
 }
 

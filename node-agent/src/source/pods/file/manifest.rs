@@ -152,6 +152,7 @@ fn pod_of(object: &Object, kind: &str, line: u64) -> Result<Option<Pod>, Invalid
         containers: containers_of(spec, line)?,
         addresses: object.status.as_ref().map(addresses_of).unwrap_or_default(),
         netns_path: annotation.filter(|_| !host_network),
+        ..Pod::default()
     }))
 }
 
@@ -240,7 +241,8 @@ fn container_of(container: &Spanned<ContainerSpec>, kind: ContainerKind) -> Resu
         return invalid(container.referenced.line(), "the container's name is missing");
     };
     let ports = spec.ports.iter().flatten().map(|port| port_of(&name, port)).collect::<Result<_, _>>()?;
-    Ok(Container { name, id: String::new(), image: spec.image.clone().unwrap_or_default(), kind, ports })
+    let image = spec.image.clone().unwrap_or_default();
+    Ok(Container { name, image, kind, ports, ..Container::default() })
 }
 
 fn port_of(container: &str, port: &Spanned<Port>) -> Result<DeclaredPort, Invalid> {
