@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::args::{FindingFilterArgs, Format, ScanArgs};
 use crate::config::{self, MetadataSource};
 use crate::engine::Engine;
+use crate::engine::finding_code::Severity;
 use crate::engine::input::Input;
 use crate::engine::options::EngineOptions;
 use crate::exit::Exit;
@@ -108,9 +109,8 @@ fn show(findings: &[report::Finding], collected: &Collected, args: &ScanArgs) ->
         let text = format!("{} namespaces could not be looked at: {reasons}", collected.failed.len());
         return say(&text, Exit::Partial);
     }
-    let worst = args.findings.fail_on.map(|severity| severity.as_str());
-    let fails =
-        worst.is_some_and(|least| findings.iter().any(|finding| rank(&finding.severity) >= rank(least)));
+    let reaches = |least| findings.iter().any(|finding| Severity::parse(&finding.severity) >= Some(least));
+    let fails = args.findings.fail_on.is_some_and(reaches);
     if fails { Exit::FailOn } else { Exit::Fine }
 }
 
@@ -121,10 +121,6 @@ fn empty(collected: &Collected) -> String {
     format!(
         "No findings: {sockets} listening sockets in {netns} network namespaces, and none differs from its manifest.\n"
     )
-}
-
-fn rank(severity: &str) -> usize {
-    ["info", "low", "medium", "high", "critical"].iter().position(|name| *name == severity).unwrap_or(0)
 }
 
 fn refused(collected: &Collected) -> Exit {

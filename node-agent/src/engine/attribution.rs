@@ -40,14 +40,9 @@ pub fn container<'a>(
     process: Option<&Process>,
     declaring: &[&'a Container],
 ) -> Option<&'a Container> {
-    if let Some(cgroup) = process.and_then(|process| process.cgroup.as_deref()) {
-        let known = pod.containers.iter().find(|container| {
-            let id = bare_id(&container.id);
-            id.len() >= 12 && cgroup.contains(id)
-        });
-        if known.is_some() {
-            return known;
-        }
+    let known = pod.containers.iter().find(|container| runs_in(process, container));
+    if known.is_some() {
+        return known;
     }
     match declaring {
         [one] => Some(one),
@@ -65,11 +60,16 @@ pub fn container<'a>(
 /// True if the listener was certainly opened by a debug container.
 #[must_use]
 pub fn is_ephemeral(container: Option<&Container>, process: Option<&Process>) -> bool {
-    let (Some(container), Some(process)) = (container, process) else { return false };
+    container
+        .is_some_and(|container| container.kind == ContainerKind::Ephemeral && runs_in(process, container))
+}
+
+/// True if the process certainly runs in this container: its cgroup carries the container's id.
+#[must_use]
+pub fn runs_in(process: Option<&Process>, container: &Container) -> bool {
+    let Some(cgroup) = process.and_then(|process| process.cgroup.as_deref()) else { return false };
     let id = bare_id(&container.id);
-    container.kind == ContainerKind::Ephemeral
-        && id.len() >= 12
-        && process.cgroup.as_deref().is_some_and(|cgroup| cgroup.contains(id))
+    id.len() >= 12 && cgroup.contains(id)
 }
 
 /// Reads from the right: the innermost `pod<UID>` that is known wins; `_` may stand for `-`.

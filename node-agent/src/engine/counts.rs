@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::Engine;
-use super::change::{DeclarationStatus, FindingCode, Origin, Severity};
+use super::change::{DeclarationStatus, Origin};
+use super::finding_code::{FindingCode, Severity};
 use super::finding_store::Subject;
 use super::identity::Protocol;
 
@@ -64,7 +65,10 @@ impl Engine {
         for (_, record) in self.findings.iter() {
             let pod = match record.subject {
                 Subject::Port(id) => self.ports.get(&id).and_then(|port| port.pod),
-                Subject::Stale(pod, ..) | Subject::Storm(pod) => Some(pod),
+                Subject::Stale(pod, ..)
+                | Subject::Dangling(pod, ..)
+                | Subject::Storm(pod)
+                | Subject::Opaque(pod) => Some(pod),
             };
             let namespace = pod.and_then(|pod| self.pods.get(pod)).map(|record| record.pod.namespace.clone());
             let key = (record.code, record.code.severity(), namespace.unwrap_or_default());

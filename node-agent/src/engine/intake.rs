@@ -4,6 +4,7 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use super::Engine;
+use super::attribution::runs_in;
 use super::change::{Change, Connection, Loss};
 use super::fingerprint::{Owner, hex, port_id};
 use super::identity::{BootTime, NetnsId, PodUid, PortId, Protocol, SocketCookie};
@@ -122,24 +123,36 @@ impl Engine {
             if let Some(before) = before {
                 self.addresses.remove_pod(*key, before);
             }
+            self.select_for(*key);
             let Some(record) = self.pods.get(*key) else { continue };
             self.addresses.add_pod(*key, &record.pod);
             self.dirty.extend(record.ports.iter().copied());
+            let waiting = self.unattributed.iter().copied();
+            let mine: Vec<PortId> = waiting.filter(|id| self.may_be_of(*id, &record.pod)).collect();
+            self.dirty.extend(mine);
             if let Some(netns) = self.pods.netns(*key, &self.netns) {
                 self.dirty.extend(self.ports_of(netns));
             }
         }
         for key in &changes.departed {
             let Some(record) = self.pods.get(*key) else { continue };
-            self.addresses.remove_pod(*key, &record.pod);
+            self.addresses.retire_pod(*key, &record.pod, now);
             self.dirty.extend(record.ports.iter().copied());
         }
-        if !changes.changed.is_empty() {
-            self.dirty.extend(self.unattributed.iter().copied());
-        }
         for key in changes.changed.iter().map(|(key, _)| *key).chain(changes.departed) {
-            self.check_declared_ports(key, now);
+            self.check_pod(key, now);
         }
+    }
+
+    /// True unless the process that serves this port certainly runs in another pod.
+    fn may_be_of(&self, id: PortId, pod: &Pod) -> bool {
+        let face = self.ports.get(&id).and_then(|port| port.face.as_ref());
+        let process = face.and_then(|face| face.process.as_deref());
+        let Some(cgroup) = process.and_then(|process| process.cgroup.as_deref()) else { return false };
+        let uid = pod.uid.0.as_str();
+        cgroup.contains(uid)
+            || cgroup.contains(&uid.replace('-', "_"))
+            || pod.containers.iter().any(|container| runs_in(process, container))
     }
 
     pub(super) fn traffic_drained(&mut self, drain: TrafficDrain, now: BootTime) {

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use super::Engine;
 use super::attribution::{Attribution, attribute, container, is_ephemeral};
-use super::change::{Change, DeclarationStatus, FindingCode, ListenerState};
-use super::declaration;
+use super::change::{Change, DeclarationStatus, ListenerState, PolicyVerdict};
+use super::declaration::{self, Served};
 use super::evaluate::{Facts, PodFact, exposure, verdict};
 use super::finding_store::{RETELL, Raised, Subject};
 use super::fingerprint::{Owner, port_id};
 use super::identity::{BootTime, PortId, Protocol};
+use super::isolation;
 use super::options::RecordMode;
 use super::origin::Serving;
 use super::port::{Face, Port};
@@ -62,7 +63,7 @@ impl Engine {
             return Fate::Keep(Some(hold));
         }
         let news = self.print(id, port);
-        self.check_declared_port(id, port, now);
+        self.check_expected_port(id, port, now);
         if port.sockets.is_empty() {
             return self.close(id, port, now);
         }
@@ -79,7 +80,8 @@ impl Engine {
         let Some(facts) = self.netns.facts(id.netns) else { return false };
         let (first, last) = facts.ephemeral_ports;
         let ephemeral = id.protocol == Protocol::Udp && (first..=last).contains(&id.port.get());
-        if !ephemeral || port.serves || port.status == DeclarationStatus::Declared {
+        let expected = matches!(port.status, DeclarationStatus::Declared | DeclarationStatus::Explained);
+        if !ephemeral || port.serves || expected {
             return false;
         }
         let stayed = face.scanned_at.is_some_and(|at| at >= face.first_at.after(EPHEMERAL_PROOF));
@@ -107,14 +109,11 @@ impl Engine {
             self.move_port(id, port, pod);
         }
         port.id = next;
-        let record = pod.and_then(|pod| self.pods.get(pod));
-        port.status = match record {
-            None => DeclarationStatus::Unknown,
-            Some(record) if declaration::is_declared(&record.pod, id.protocol, id.port) => {
-                DeclarationStatus::Declared
-            }
-            Some(_) => DeclarationStatus::Undeclared,
-        };
+        port.status = pod.and_then(|pod| self.pods.get(pod)).map_or(DeclarationStatus::Unknown, |record| {
+            let process = port.face.as_ref().and_then(|face| face.process.as_deref());
+            let served = Served { protocol: id.protocol, port: id.port, process };
+            declaration::status(record.manifests(), served)
+        });
     }
 
     fn name(&self, id: PortId, found: Option<Attribution>) -> u64 {
@@ -175,13 +174,7 @@ impl Engine {
 
     /// Prints the listener if it differs from what was printed; true if it did.
     fn print(&mut self, id: PortId, port: &mut Port) -> bool {
-        let pod = port.pod.and_then(|pod| self.pods.get(pod)).map(|record| Arc::clone(&record.pod));
-        let process = port.face.as_ref().and_then(|face| face.process.as_deref());
-        let declaring =
-            pod.as_deref().map(|pod| declaration::declaring(pod, id.protocol, id.port)).unwrap_or_default();
-        let container = pod.as_deref().and_then(|pod| container(pod, process, &declaring));
-        let declared_by: Vec<String> = declaring.iter().map(|container| container.name.clone()).collect();
-        let mark = port.mark(container.map(|container| container.name.as_str()), &declared_by);
+        let mark = self.mark(id, port);
         // A close is one line of its own: what it changes is not printed before it.
         if port.printed == Some(mark) || (port.printed.is_some() && port.sockets.is_empty()) {
             return false;
@@ -194,6 +187,22 @@ impl Engine {
         let listener = self.render_listener(id, port, ListenerState::Open);
         self.tell(Change::Listener(Arc::new(listener)));
         true
+    }
+
+    /// A mark of all that makes the listener worth printing again.
+    fn mark(&self, id: PortId, port: &Port) -> u64 {
+        let record = port.pod.and_then(|pod| self.pods.get(pod));
+        let process = port.face.as_ref().and_then(|face| face.process.as_deref());
+        let declaring =
+            record.map(|r| declaration::declaring(&r.pod, id.protocol, id.port)).unwrap_or_default();
+        let container = record.and_then(|record| container(&record.pod, process, &declaring));
+        let mut said_by: Vec<String> = declaring.iter().map(|container| container.name.clone()).collect();
+        if let Some(record) = record.filter(|_| port.status == DeclarationStatus::Explained) {
+            let served = Served { protocol: id.protocol, port: id.port, process };
+            let explained = declaration::describe(Some(record.manifests()), served).explained_by;
+            said_by.extend(explained.into_iter().map(|why| why.reference));
+        }
+        port.mark(container.map(|container| container.name.as_str()), &said_by)
     }
 
     fn close(&mut self, id: PortId, port: &Port, now: BootTime) -> Fate {
@@ -252,7 +261,8 @@ impl Engine {
         news: bool,
         now: BootTime,
     ) -> Option<BootTime> {
-        let code = self.code(id, port, face);
+        let facts = self.facts(id, port, face);
+        let code = verdict(&facts);
         let open = self.port_finding(id, port.id);
         let stormed = port.pod.and_then(|pod| self.pods.get(pod)).is_some_and(|r| r.undeclared.contains(&id));
         let due = face.first_at.after(self.options.grace);
@@ -267,7 +277,7 @@ impl Engine {
             self.resolve_port_finding(id, port);
             return None;
         };
-        let raised = self.findings.raise(port.id, Subject::Port(id), code, face.first_at);
+        let raised = self.findings.raise(port.id, Subject::Port(id), (code, facts.policy), face.first_at);
         let told_at = self.findings.get(port.id).map_or(now, |record| record.told_at);
         if raised == Raised::Same && !news {
             if !port.traffic.news {
@@ -285,8 +295,8 @@ impl Engine {
         None
     }
 
-    /// The verdict on a port as it stands.
-    fn code(&self, id: PortId, port: &Port, face: &Face) -> Option<FindingCode> {
+    /// What the verdict on a port is made of, as it stands.
+    fn facts(&self, id: PortId, port: &Port, face: &Face) -> Facts {
         let host = self.netns.is_host(id.netns);
         let record = port.pod.and_then(|pod| self.pods.get(pod));
         let pod = match record {
@@ -297,13 +307,18 @@ impl Engine {
         };
         let process = face.process.as_deref();
         let container = record.and_then(|record| container(&record.pod, process, &[]));
-        verdict(&Facts {
+        Facts {
             pod,
             declaration: port.status,
             exposure: exposure(&face.addresses, host),
+            policy: record.map_or(PolicyVerdict::Unknown, |record| {
+                isolation::verdict(self.policies.known(), record.manifests(), id.protocol, id.port)
+            }),
             reach: port.traffic.reach(),
+            published: record
+                .is_some_and(|record| declaration::has_host_port(&record.pod, id.protocol, id.port)),
             ephemeral: is_ephemeral(container, process),
-        })
+        }
     }
 
     fn port_finding(&self, id: PortId, finding: u64) -> bool {

@@ -11,12 +11,17 @@ pub mod counts;
 pub mod declaration;
 pub mod declared_ports;
 pub mod evaluate;
+pub mod explanation;
+pub mod finding_code;
 pub mod finding_store;
 pub mod fingerprint;
 pub mod identity;
 pub mod input;
 pub mod intake;
+pub mod isolation;
 pub mod judge;
+pub mod listings;
+pub mod mesh;
 pub mod message;
 pub mod namespace;
 pub mod netns_index;
@@ -25,7 +30,9 @@ pub mod options;
 pub mod origin;
 pub mod pod;
 pub mod pod_index;
+pub mod pod_merge;
 pub mod port;
+pub mod selection;
 pub mod service;
 pub mod socket_table;
 pub mod timers;
@@ -38,11 +45,15 @@ use counts::Totals;
 use finding_store::FindingStore;
 use identity::{BootTime, PortId};
 use input::Input;
+use namespace::Namespaces;
 use netns_index::NetnsIndex;
+use network_policy::NetworkPolicy;
 use options::EngineOptions;
 use origin::AddressBook;
 use pod_index::{PodIndex, PodKey};
 use port::Port;
+use selection::Selection;
+use service::Service;
 use socket_table::SocketTable;
 use timers::{Timer, Timers};
 
@@ -56,6 +67,9 @@ pub struct Engine {
     sockets: SocketTable,
     netns: NetnsIndex,
     pods: PodIndex,
+    services: Selection<Service>,
+    policies: Selection<NetworkPolicy>,
+    namespaces: Namespaces,
     addresses: AddressBook,
     ports: BTreeMap<PortId, Box<Port>>,
     /// Ports that have no pod yet.
@@ -86,6 +100,9 @@ impl Engine {
             sockets: SocketTable::new(options.max_listeners.saturating_mul(SOCKETS_PER_LISTENER)),
             netns: NetnsIndex::default(),
             pods: PodIndex::default(),
+            services: Selection::default(),
+            policies: Selection::default(),
+            namespaces: Namespaces::default(),
             addresses: AddressBook::new(options.pod_ranges.clone(), options.node_ranges.clone()),
             ports: BTreeMap::new(),
             unattributed: BTreeSet::new(),
@@ -116,8 +133,9 @@ impl Engine {
             Input::Pods { source, pods } => self.pods_listed(source, pods, now),
             Input::PodChanged { source, pod } => self.pod_changed(source, *pod, now),
             Input::PodGone { source, uid } => self.pod_gone(source, &uid, now),
-            // No declaration depends on these yet.
-            Input::Services(_) | Input::NetworkPolicies(_) | Input::Namespaces(_) => {}
+            Input::Services(listing) => self.services_told(listing, now),
+            Input::NetworkPolicies(listing) => self.policies_told(listing, now),
+            Input::Namespaces(listing) => self.namespaces_told(listing),
             Input::Traffic(drain) => self.traffic_drained(drain, now),
             Input::ConnectionOpened(opened) => self.connection_opened(&opened),
             Input::ConnectionClosed(closed) => self.connection_closed(&closed),
@@ -131,7 +149,7 @@ impl Engine {
         while let Some(timer) = self.timers.pop_due(now) {
             match timer {
                 Timer::Port(port) => self.judge(port, now),
-                Timer::Pod(pod) => self.check_declared_ports(pod, now),
+                Timer::Pod(pod) => self.check_pod(pod, now),
                 Timer::Sweep => self.sweep(now),
             }
             self.tell_storms(now);
@@ -148,6 +166,7 @@ impl Engine {
     fn sweep(&mut self, now: BootTime) {
         self.sockets.sweep(now);
         self.netns.sweep(now);
+        self.addresses.sweep(now, &self.pods);
         let orphans = self.pods.sweep(now);
         self.dirty.extend(orphans);
     }
@@ -158,7 +177,12 @@ impl Engine {
             self.judge(port, now);
             self.tell_storms(now);
         }
-        let expiries = [self.sockets.next_expiry(), self.netns.next_expiry(), self.pods.next_expiry()];
+        let expiries = [
+            self.sockets.next_expiry(),
+            self.netns.next_expiry(),
+            self.pods.next_expiry(),
+            self.addresses.next_expiry(),
+        ];
         let next = expiries.into_iter().flatten().min();
         self.timers.set(Timer::Sweep, next);
         std::mem::take(&mut self.out)

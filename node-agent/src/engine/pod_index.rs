@@ -1,5 +1,5 @@
-//! Pods of all sources, merged by UID, with the netns each lives in. A deleted pod stays for a moment as a name for what
-//! comes late.
+//! Pods of all sources, merged by UID and found by UID, mirror, name, netns and labels. A deleted pod stays for a moment
+//! as a name for what comes late.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::num::NonZeroU16;
@@ -7,9 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::change::PodRef;
+use super::declaration::Manifests;
 use super::identity::{BootTime, NetnsId, PodUid, PortId, Protocol};
 use super::netns_index::{NetnsIndex, canonical};
+use super::network_policy::NetworkPolicy;
 use super::pod::Pod;
+use super::pod_merge::Told;
+use super::selection::{LabelIndex, Selector, Selects};
+use super::service::Service;
 
 /// How long a deleted pod is remembered.
 const MEMORY: Duration = Duration::from_secs(60);
@@ -31,7 +36,11 @@ pub struct PodRecord {
     /// Those of them that are undeclared and past the grace time.
     pub undeclared: BTreeSet<PortId>,
     pub storm: bool,
-    /// Declared ports that nobody serves, and since when.
+    /// The Services that select it, by name.
+    pub services: Vec<(Arc<Service>, Selects)>,
+    /// The NetworkPolicies that select it, or may, by name.
+    pub policies: Vec<(Arc<NetworkPolicy>, Selects)>,
+    /// Ports that ought to be served and are not, and since when.
     pub silent: BTreeMap<(Protocol, NonZeroU16), BootTime>,
 }
 
@@ -51,6 +60,8 @@ pub struct PodIndex {
     records: HashMap<PodKey, PodRecord>,
     by_path: HashMap<String, BTreeSet<PodKey>>,
     by_name: BTreeMap<(String, String), BTreeSet<PodKey>>,
+    labels: LabelIndex,
+    host_network: BTreeSet<PodKey>,
     /// Paths of each netns, to find the pod of an address.
     paths: HashMap<NetnsId, Vec<String>>,
     leaving: VecDeque<(BootTime, PodKey)>,
@@ -67,6 +78,13 @@ impl PodIndex {
         self.records.get_mut(&key)
     }
 
+    /// True if a source still knows it.
+    #[must_use]
+    pub fn is_live(&self, key: PodKey) -> bool {
+        self.records.get(&key).is_some_and(|record| record.departed.is_none())
+    }
+
+    /// By its UID or its mirror's.
     #[must_use]
     pub fn by_uid(&self, uid: &PodUid) -> Option<PodKey> {
         self.keys.get(uid).copied()
@@ -109,6 +127,17 @@ impl PodIndex {
         }
     }
 
+    /// Pods in the node's own network.
+    pub fn in_host_network(&self) -> impl Iterator<Item = PodKey> + '_ {
+        self.host_network.iter().copied()
+    }
+
+    /// Every pod that one of these objects may select.
+    #[must_use]
+    pub fn selected_by<T: Selector>(&self, objects: &[Arc<T>]) -> BTreeSet<PodKey> {
+        objects.iter().flat_map(|object| self.labels.candidates(object.as_ref())).collect()
+    }
+
     /// Replaces one source's pods.
     pub fn replace(&mut self, source: &'static str, pods: Vec<Pod>, now: BootTime) -> PodChanges {
         let mut next = HashMap::with_capacity(pods.len());
@@ -149,9 +178,12 @@ impl PodIndex {
         changes
     }
 
-    /// Forgets one pod of a source.
+    /// Forgets one pod of a source, named by its UID or its mirror's.
     pub fn remove(&mut self, source: &'static str, uid: &PodUid, now: BootTime) -> PodChanges {
         let mut changes = PodChanges::default();
+        let told = self.sources.get(source).is_some_and(|pods| pods.contains_key(uid));
+        let main = self.by_uid(uid).and_then(|key| self.get(key)).map(|record| record.pod.uid.clone());
+        let uid = &main.filter(|_| !told).unwrap_or_else(|| uid.clone());
         if self.sources.get_mut(source).is_some_and(|pods| pods.remove(uid).is_some()) {
             self.settle(uid, now, &mut changes);
         }
@@ -172,7 +204,7 @@ impl PodIndex {
             }
             if let Some(record) = self.records.remove(&key) {
                 self.unlist(key, &record.pod);
-                self.keys.remove(&record.pod.uid);
+                self.forget_uids(key, &record.pod);
                 orphans.extend(record.ports);
             }
         }
@@ -197,8 +229,9 @@ impl PodIndex {
 
     /// Brings one pod in line with what the sources say of it now.
     fn settle(&mut self, uid: &PodUid, now: BootTime, changes: &mut PodChanges) {
-        let effective = self.strongest(uid);
-        let key = self.keys.get(uid).copied();
+        let effective = self.merged(uid);
+        // The UID may also be known as the mirror of another pod: that one is not meant.
+        let key = self.by_uid(uid).filter(|key| self.get(*key).is_some_and(|record| record.pod.uid == *uid));
         match (effective, key) {
             (Some(pod), Some(key)) => {
                 let Some(record) = self.records.get_mut(&key) else { return };
@@ -209,14 +242,16 @@ impl PodIndex {
                 record.reference = Arc::new(refer(&pod));
                 record.label = label(&pod);
                 let before = std::mem::replace(&mut record.pod, Arc::clone(&pod));
-                self.unlist(key, &before);
-                self.list(key, &pod);
+                if !is_found_alike(&before, &pod) {
+                    self.unlist(key, &before);
+                    self.forget_uids(key, &before);
+                    self.list(key, &pod);
+                }
                 changes.changed.push((key, Some(before)));
             }
             (Some(pod), None) => {
                 let key = PodKey(self.next);
                 self.next = self.next.wrapping_add(1);
-                self.keys.insert(uid.clone(), key);
                 self.list(key, &pod);
                 self.records.insert(key, PodRecord::new(pod));
                 changes.changed.push((key, None));
@@ -234,25 +269,42 @@ impl PodIndex {
         }
     }
 
-    /// The strongest source's word: the runtime, the API server, then files.
-    fn strongest(&self, uid: &PodUid) -> Option<Arc<Pod>> {
-        let rank = |source: &str| match source {
-            "cri" => 0,
-            "kubernetes" | "api" => 1,
-            _ => 2,
-        };
-        let told = self.sources.iter().filter_map(|(source, pods)| Some((rank(source), pods.get(uid)?)));
-        told.min_by_key(|(rank, _)| *rank).map(|(_, pod)| Arc::clone(pod))
+    fn merged(&self, uid: &PodUid) -> Option<Arc<Pod>> {
+        let mut told = Told::default();
+        for (source, pods) in &self.sources {
+            if let Some(pod) = pods.get(uid) {
+                told.add(source, pod);
+            }
+        }
+        told.merge()
     }
 
     fn list(&mut self, key: PodKey, pod: &Pod) {
         self.by_name.entry((pod.namespace.clone(), pod.name.clone())).or_default().insert(key);
+        self.labels.add(key, pod);
+        self.keys.insert(pod.uid.clone(), key);
+        if let Some(mirror) = &pod.mirror {
+            self.keys.entry(mirror.clone()).or_insert(key);
+        }
+        if pod.host_network {
+            self.host_network.insert(key);
+        }
         if let Some(path) = pod.netns_path.as_deref().filter(|_| !pod.host_network) {
             self.by_path.entry(canonical(path).to_owned()).or_default().insert(key);
         }
     }
 
+    fn forget_uids(&mut self, key: PodKey, pod: &Pod) {
+        for uid in std::iter::once(&pod.uid).chain(&pod.mirror) {
+            if self.keys.get(uid) == Some(&key) {
+                self.keys.remove(uid);
+            }
+        }
+    }
+
     fn unlist(&mut self, key: PodKey, pod: &Pod) {
+        self.labels.remove(key, pod);
+        self.host_network.remove(&key);
         let name = (pod.namespace.clone(), pod.name.clone());
         if let Some(keys) = self.by_name.get_mut(&name) {
             keys.remove(&key);
@@ -271,6 +323,12 @@ impl PodIndex {
 }
 
 impl PodRecord {
+    /// All that manifests say of it.
+    #[must_use]
+    pub fn manifests(&self) -> Manifests<'_> {
+        Manifests { pod: &self.pod, services: &self.services, policies: &self.policies }
+    }
+
     fn new(pod: Arc<Pod>) -> Self {
         Self {
             reference: Arc::new(refer(&pod)),
@@ -280,9 +338,17 @@ impl PodRecord {
             ports: BTreeSet::new(),
             undeclared: BTreeSet::new(),
             storm: false,
+            services: Vec::new(),
+            policies: Vec::new(),
             silent: BTreeMap::new(),
         }
     }
+}
+
+/// True if both stand under the same entries of the index.
+fn is_found_alike(a: &Pod, b: &Pod) -> bool {
+    (&a.namespace, &a.name, &a.mirror, &a.labels) == (&b.namespace, &b.name, &b.mirror, &b.labels)
+        && (a.host_network, &a.netns_path) == (b.host_network, &b.netns_path)
 }
 
 fn refer(pod: &Pod) -> PodRef {
