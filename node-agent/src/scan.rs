@@ -26,8 +26,8 @@ use crate::wiring_options;
 /// Looks, judges, shows.
 #[must_use]
 pub fn run(args: &ScanArgs) -> Exit {
-    let pods = match read_pods(args) {
-        Ok(pods) => pods,
+    let objects = match read_objects(args) {
+        Ok(objects) => objects,
         Err(error) => return say(&error, Exit::WrongUse),
     };
     let options = wiring_options::netns(config::netns_dirs(args.netns_dir.clone()), args.include_host);
@@ -38,21 +38,21 @@ pub fn run(args: &ScanArgs) -> Exit {
     if collected.netns.is_empty() && !collected.failed.is_empty() {
         return refused(&collected);
     }
-    let findings = judge(&collected, pods, args);
+    let findings = judge(&collected, objects, args);
     show(&findings, &collected, args)
 }
 
-fn read_pods(args: &ScanArgs) -> Result<Vec<crate::engine::pod::Pod>, String> {
-    let mut pods = Vec::new();
-    for source in config::metadata_sources(&args.metadata).map_err(|error| error.to_string())? {
-        let MetadataSource::File(path) = source;
-        pods.extend(file::read(&path).map_err(|error| error.to_string())?);
+/// Of one source at most.
+fn read_objects(args: &ScanArgs) -> Result<file::Objects, String> {
+    let sources = config::metadata_sources(&args.metadata).map_err(|error| error.to_string())?;
+    match sources.first() {
+        Some(MetadataSource::File(path)) => file::read(path).map_err(|error| error.to_string()),
+        None => Ok(file::Objects::default()),
     }
-    Ok(pods)
 }
 
 /// Everything through the engine, with no grace: what is seen now is judged now.
-fn judge(collected: &Collected, pods: Vec<crate::engine::pod::Pod>, args: &ScanArgs) -> Vec<report::Finding> {
+fn judge(collected: &Collected, objects: file::Objects, args: &ScanArgs) -> Vec<report::Finding> {
     let started = clock::now();
     let mut engine = Engine::new(EngineOptions {
         grace: std::time::Duration::ZERO,
@@ -60,7 +60,9 @@ fn judge(collected: &Collected, pods: Vec<crate::engine::pod::Pod>, args: &ScanA
         include_host: args.include_host,
         ..EngineOptions::default()
     });
-    engine.apply(Input::Pods { source: "file", pods }, started);
+    for input in objects.inputs(None) {
+        engine.apply(input, started);
+    }
     for (facts, scan) in &collected.netns {
         engine.apply(Input::NetnsSeen(facts.clone()), started);
         if let Some(scan) = scan {

@@ -15,6 +15,7 @@ use super::identity::{BootTime, PortId, Protocol};
 use super::isolation;
 use super::options::RecordMode;
 use super::origin::Serving;
+use super::pod_index::{PodKey, PodRecord};
 use super::port::{Face, Port};
 use super::timers::Timer;
 
@@ -94,10 +95,14 @@ impl Engine {
         let process = port.face.as_ref().and_then(|face| face.process.as_deref());
         let mut found = attribute(&self.pods, facts, process);
         if found.is_none() {
-            // A pod that was deleted keeps its name here until it is forgotten.
+            // A pod that was deleted keeps its name here until it is forgotten, and so does one of which the runtime, which
+            // alone knew its netns, says no more.
+            let stays = |record: &PodRecord| {
+                record.departed.is_some() || (record.pod.netns_path.is_none() && !record.pod.host_network)
+            };
             found = port
                 .pod
-                .filter(|pod| self.pods.get(*pod).is_some_and(|record| record.departed.is_some()))
+                .filter(|pod| self.pods.get(*pod).is_some_and(stays))
                 .map(|pod| Attribution { pod, main_netns: true });
         }
         let pod = found.map(|found| found.pod);
@@ -126,7 +131,7 @@ impl Engine {
         port_id(owner, id.protocol, id.port.get())
     }
 
-    fn move_port(&mut self, id: PortId, port: &mut Port, pod: Option<super::pod_index::PodKey>) {
+    fn move_port(&mut self, id: PortId, port: &mut Port, pod: Option<PodKey>) {
         if let Some(before) = port.pod {
             self.enrol(before, id, false);
             if let Some(record) = self.pods.get_mut(before) {

@@ -99,3 +99,11 @@ pub struct DeclaredPort {
     pub protocol: Protocol,
     pub host_port: Option<NonZeroU16>,
 }
+
+/// True for runtimes, by the name of their class or handler, whose sockets this node's kernel does not see: they run the pod
+/// in a virtual machine, or with a network stack of their own.
+#[must_use]
+pub fn hides_sockets(runtime: &str) -> bool {
+    let runtime = runtime.to_ascii_lowercase();
+    ["kata", "gvisor", "runsc", "firecracker"].iter().any(|name| runtime.contains(name))
+}

@@ -3,8 +3,14 @@
 mod attribution;
 mod connections;
 mod declarations;
+mod explanations;
 mod hostile;
 mod listening;
+#[expect(clippy::expect_used, reason = "builders of test data: a wrong literal is a broken test")]
+mod objects;
 mod order;
+mod policies;
+mod sources;
+mod verdicts;
 #[expect(clippy::expect_used, reason = "builders of test data: a wrong literal is a broken test")]
 mod world;

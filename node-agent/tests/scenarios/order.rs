@@ -3,10 +3,12 @@
 use std::num::NonZeroU16;
 
 use portolan::engine::identity::{BootTime, NetnsId, Protocol, SocketCookie};
-use portolan::engine::input::Input;
+use portolan::engine::input::{Input, Listing};
+use portolan::engine::pod::ContainerKind;
 use proptest::prelude::*;
 
-use crate::world::{APP, CURLER, World, app, ms, netns, opened, pod, pods, scan};
+use crate::objects::{admits, admitted, for_app, number, policies, policy, sends, service, service_changed};
+use crate::world::{APP, CURLER, World, app, ms, netns, opened, pod, pods, scan, told};
 
 /// One thing that really happened; what the sources say follows from it.
 #[derive(Clone, Debug)]
@@ -23,6 +25,60 @@ fn deed() -> impl Strategy<Value = Deed> {
         3 => any::<usize>().prop_map(|which| Deed::Close { which }),
         1 => (1..=2_u64).prop_map(|netns| Deed::Scan { netns }),
     ]
+}
+
+/// What the API server and the runtime say of the two pods, their Services and policies. Each says each thing once: what
+/// they say of one object later replaces what they said before, so that the order of that is no matter of taste.
+#[derive(Clone, Debug)]
+struct Cluster {
+    by_runtime: [bool; 2],
+    by_server: [Option<(bool, bool)>; 2],
+    services: Vec<(u16, bool, bool)>,
+    policies: Option<Vec<(u16, u16, bool)>>,
+}
+
+fn cluster() -> impl Strategy<Value = Cluster> {
+    let by_server = proptest::array::uniform2(proptest::option::of((any::<bool>(), any::<bool>())));
+    let services = proptest::collection::vec((9_000..9_004_u16, any::<bool>(), any::<bool>()), 0..4);
+    let rules = proptest::collection::vec((9_000..9_004_u16, 0..3_u16, any::<bool>()), 0..3);
+    let policies = proptest::option::of(rules);
+    (any::<[bool; 2]>(), by_server, services, policies).prop_map(
+        |(by_runtime, by_server, services, policies)| Cluster { by_runtime, by_server, services, policies },
+    )
+}
+
+fn protocol(udp: bool) -> Protocol {
+    if udp { Protocol::Udp } else { Protocol::Tcp }
+}
+
+fn said(cluster: &Cluster) -> Vec<Input> {
+    let mut inputs = Vec::new();
+    for (index, (name, netns)) in [("multi-port-app", "app"), ("curler", "curler")].into_iter().enumerate() {
+        let ports = [(9_000, Protocol::Tcp)];
+        if cluster.by_runtime[index] {
+            let pod = pod(name).at(netns).label("app", "old");
+            inputs.push(told("cri", pod.container("app", ContainerKind::Regular, &ports).running(true)));
+        }
+        if let Some((web, ready)) = cluster.by_server[index] {
+            let pod = pod(name).label("app", if web { "web" } else { "db" }).ready(ready);
+            inputs.push(told("kubernetes", pod.container("app", ContainerKind::Init, &ports)));
+        }
+    }
+    for (index, (port, udp, web)) in cluster.services.iter().enumerate() {
+        let service = service(&format!("s{index}"), if *web { "web" } else { "old" });
+        inputs.push(service_changed(sends(service, 80, protocol(*udp), number(*port))));
+    }
+    inputs.push(match &cluster.policies {
+        None => Input::NetworkPolicies(Listing::Unavailable),
+        Some(rules) => {
+            let one = |(index, (port, more, web)): (usize, &(u16, u16, bool))| {
+                let policy = for_app(policy(&format!("p{index}")), if *web { "web" } else { "old" });
+                admits(policy, vec![admitted(Protocol::Tcp, Some(number(*port)), Some(port + more))])
+            };
+            policies(rules.iter().enumerate().map(one).collect())
+        }
+    });
+    inputs
 }
 
 /// What the sources say about these deeds, and the sockets that are left.
@@ -72,7 +128,17 @@ fn rest(inputs: Vec<Input>) -> (Vec<String>, Vec<(NetnsId, Protocol, NonZeroU16)
                 l.id, l.port, l.addresses, l.opened_at, l.sockets, l.process
             )
         })
-        .chain(world.engine.findings().map(|f| format!("{} {} {:?}", f.id, f.code.as_str(), f.pod)))
+        .chain(world.engine.findings().map(|f| {
+            format!(
+                "{} {} {:?} {:?} {:?} {}",
+                f.id,
+                f.code.as_str(),
+                f.pod,
+                f.declaration,
+                f.policy,
+                f.message
+            )
+        }))
         .collect();
     lines.sort();
     let mut ports: Vec<_> =
@@ -81,10 +147,10 @@ fn rest(inputs: Vec<Input>) -> (Vec<String>, Vec<(NetnsId, Protocol, NonZeroU16)
     (lines, ports)
 }
 
-fn deeds_and_order() -> impl Strategy<Value = (Vec<Deed>, Vec<usize>)> {
-    proptest::collection::vec(deed(), 0..30).prop_flat_map(|deeds| {
-        let count = facts(&deeds).0.len();
-        (Just(deeds), Just((0..count).collect::<Vec<_>>()).prop_shuffle())
+fn deeds_and_order() -> impl Strategy<Value = (Vec<Deed>, Cluster, Vec<usize>)> {
+    (proptest::collection::vec(deed(), 0..30), cluster()).prop_flat_map(|(deeds, cluster)| {
+        let count = facts(&deeds).0.len() + said(&cluster).len();
+        (Just(deeds), Just(cluster), Just((0..count).collect::<Vec<_>>()).prop_shuffle())
     })
 }
 
@@ -92,8 +158,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_order_ends_in_the_same_state((deeds, order) in deeds_and_order(), twice in any::<bool>()) {
-        let (inputs, left) = facts(&deeds);
+    fn any_order_ends_in_the_same_state(
+        (deeds, cluster, order) in deeds_and_order(),
+        twice in any::<bool>(),
+    ) {
+        let (mut inputs, left) = facts(&deeds);
+        inputs.extend(said(&cluster));
         let mut shuffled: Vec<Input> = order.iter().map(|index| inputs[*index].clone()).collect();
         if twice {
             shuffled.extend(inputs.clone());
