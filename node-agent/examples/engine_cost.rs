@@ -17,8 +17,10 @@ use portolan::engine::pod::{Container, ContainerKind, DeclaredPort, Pod, PortRef
 use portolan::engine::service::{Service, ServiceKind, ServicePort};
 use portolan::source::clock;
 
-/// Services for each pod, as on a node with 250 pods in a cluster with 2,000 Services.
+/// Services for each pod of the node, as with 250 pods in a cluster with 2,000 Services; most select pods of other nodes.
 const SERVICES_PER_POD: usize = 8;
+/// Pods that share their labels, and a Service.
+const REPLICAS: usize = 3;
 const SAMPLES: usize = 4_000;
 const SIZES: [usize; 3] = [10, 100, 1_000];
 
@@ -33,13 +35,13 @@ type Make = fn(usize, usize) -> Input;
 
 fn main() -> anyhow::Result<()> {
     let kinds: [(&str, Make); 7] = [
-        ("socket opened", |pod, round| opened(pod, 40_000 + round as u64, 9_191)),
-        ("socket closed", |pod, round| closed(pod, 40_000 + round as u64)),
+        ("socket opened or closed", opened_or_closed),
         ("traffic of one port", |pod, _| traffic(pod)),
-        ("pod changed", |pod, round| pod_changed(pod, round)),
-        ("service changed", |pod, round| service_changed(pod, round)),
-        ("policy changed", |pod, round| policy_changed(pod, round)),
-        ("pod gone and back", |pod, round| gone_or_back(pod, round)),
+        ("pod changed its readiness", pod_changed),
+        ("pod changed a label", pod_relabelled),
+        ("service changed", service_changed),
+        ("policy changed", policy_changed),
+        ("pod gone or back", gone_or_back),
     ];
     let mut costs: Vec<Cost> = kinds.iter().map(|(what, _)| Cost { what, median_ns: Vec::new() }).collect();
     for size in SIZES {
@@ -130,11 +132,11 @@ fn netns(pod: usize) -> Input {
 fn labels(pod: usize) -> BTreeMap<String, String> {
     let label = |key: &str, value: String| (key.to_owned(), value);
     BTreeMap::from([
-        label("app.kubernetes.io/name", format!("app-{}", pod / 3)),
+        label("app.kubernetes.io/name", format!("app-{}", pod / REPLICAS)),
         label("app.kubernetes.io/instance", format!("release-{}", pod / 10)),
         label("app.kubernetes.io/part-of", "shop".to_owned()),
         label("app.kubernetes.io/managed-by", "Helm".to_owned()),
-        label("pod-template-hash", format!("{:08x}", pod / 3)),
+        label("pod-template-hash", format!("{:08x}", pod / REPLICAS)),
         label("topology.kubernetes.io/zone", "zone-a".to_owned()),
     ])
 }
@@ -178,6 +180,13 @@ fn pod_changed(pod: usize, round: usize) -> Input {
     Input::PodChanged { source: "kubernetes", pod: Box::new(told) }
 }
 
+fn pod_relabelled(pod: usize, round: usize) -> Input {
+    let mut told = by_runtime(pod);
+    told.netns_path = None;
+    told.labels.insert("release".to_owned(), format!("{}", round % 2));
+    Input::PodChanged { source: "kubernetes", pod: Box::new(told) }
+}
+
 fn gone_or_back(pod: usize, round: usize) -> Input {
     if round.is_multiple_of(2) {
         Input::PodGone { source: "cri", uid: PodUid(uid(pod)) }
@@ -187,7 +196,9 @@ fn gone_or_back(pod: usize, round: usize) -> Input {
 }
 
 fn service(index: usize, number: u16) -> Service {
-    let name = format!("app-{}", index / 3);
+    let local = index.is_multiple_of(SERVICES_PER_POD * REPLICAS);
+    let name =
+        if local { format!("app-{}", index / SERVICES_PER_POD / REPLICAS) } else { format!("far-{index}") };
     Service {
         namespace: "shop".to_owned(),
         name: format!("service-{index}"),
@@ -208,8 +219,8 @@ fn service(index: usize, number: u16) -> Service {
 }
 
 fn service_changed(pod: usize, round: usize) -> Input {
-    let number = if round.is_multiple_of(2) { 81 } else { 80 };
-    Input::Services(Listing::Changed(Box::new(service(pod, number))))
+    let number = u16::try_from(1 + (round * REPLICAS + pod % REPLICAS) % 60_000).unwrap_or(1);
+    Input::Services(Listing::Changed(Box::new(service(pod / REPLICAS * REPLICAS * SERVICES_PER_POD, number))))
 }
 
 fn policy(index: usize, ingress: Vec<portolan::engine::network_policy::IngressRule>) -> NetworkPolicy {
@@ -223,8 +234,11 @@ fn policy(index: usize, ingress: Vec<portolan::engine::network_policy::IngressRu
 }
 
 fn policy_changed(pod: usize, round: usize) -> Input {
-    let rule = portolan::engine::network_policy::IngressRule { ports: Vec::new(), peers: round };
-    Input::NetworkPolicies(Listing::Changed(Box::new(policy(pod / 3, vec![rule]))))
+    let rule = portolan::engine::network_policy::IngressRule {
+        ports: Vec::new(),
+        peers: round * REPLICAS + pod % REPLICAS,
+    };
+    Input::NetworkPolicies(Listing::Changed(Box::new(policy(pod / REPLICAS, vec![rule]))))
 }
 
 fn opened(pod: usize, cookie: u64, number: u16) -> Input {
@@ -246,9 +260,18 @@ fn opened(pod: usize, cookie: u64, number: u16) -> Input {
     })
 }
 
-fn closed(pod: usize, cookie: u64) -> Input {
-    let cookie = SocketCookie(pod as u64 * 1_000_000 + cookie);
-    Input::SocketClosed { netns: netns_id(pod), cookie, at: at(3) }
+/// In turns, each time another socket of the same port.
+fn opened_or_closed(pod: usize, round: usize) -> Input {
+    let (number, at) = (40_000 + round as u64 / 2, at(3 + round as u64));
+    let mut input = opened(pod, number, 9_191);
+    if let Input::SocketOpened(socket) = &mut input {
+        socket.at = at;
+    }
+    if round.is_multiple_of(2) {
+        return input;
+    }
+    let cookie = SocketCookie(pod as u64 * 1_000_000 + number);
+    Input::SocketClosed { netns: netns_id(pod), cookie, at }
 }
 
 fn traffic(pod: usize) -> Input {

@@ -38,6 +38,16 @@ impl Engine {
             .collect();
         ports.sort_unstable();
         ports.dedup();
+        self.check_ports(key, ports.into_iter(), now);
+    }
+
+    /// Looks at these ports of a pod, if they ought to be served.
+    pub(super) fn check_ports(
+        &mut self,
+        key: PodKey,
+        ports: impl Iterator<Item = (Protocol, NonZeroU16)>,
+        now: BootTime,
+    ) {
         let netns = self.pods.netns(key, &self.netns);
         for (protocol, port) in ports {
             let id = netns.map(|netns| PortId { netns, protocol, port });

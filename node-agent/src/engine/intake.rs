@@ -13,7 +13,7 @@ use super::input::{
 };
 use super::origin::Serving;
 use super::pod::Pod;
-use super::pod_index::PodChanges;
+use super::pod_index::{PodChange, PodChanges};
 use super::port::{Face, Port};
 use super::socket_table::Served;
 use super::traffic::PeerLimits;
@@ -119,7 +119,7 @@ impl Engine {
     }
 
     fn settle_pods(&mut self, changes: PodChanges, now: BootTime) {
-        for (key, before) in &changes.changed {
+        for PodChange { key, before, .. } in changes.changed.iter().filter(|change| !change.only_readiness) {
             if let Some(before) = before {
                 self.addresses.remove_pod(*key, before);
             }
@@ -139,7 +139,7 @@ impl Engine {
             self.addresses.retire_pod(*key, &record.pod, now);
             self.dirty.extend(record.ports.iter().copied());
         }
-        for key in changes.changed.iter().map(|(key, _)| *key).chain(changes.departed) {
+        for key in changes.changed.iter().map(|change| change.key).chain(changes.departed) {
             self.check_pod(key, now);
         }
     }

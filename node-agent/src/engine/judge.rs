@@ -1,21 +1,24 @@
 //! The one place that looks at a port and decides what to say of it. It depends on the state alone, not on what led
 //! there: that is why the order of inputs does not matter.
 
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Engine;
 use super::attribution::{Attribution, attribute, container, is_ephemeral};
-use super::change::{Change, DeclarationStatus, ListenerState, PolicyVerdict};
+use super::change::{Change, DeclarationStatus, Explanation, ListenerState, PolicyVerdict};
 use super::declaration::{self, Served};
 use super::evaluate::{Facts, PodFact, exposure, verdict};
+use super::explanation::explanations;
 use super::finding_store::{RETELL, Raised, Subject};
-use super::fingerprint::{Owner, port_id};
+use super::fingerprint::{Fnv, Owner, port_id};
 use super::identity::{BootTime, PortId, Protocol};
 use super::isolation;
 use super::options::RecordMode;
 use super::origin::Serving;
-use super::pod_index::{PodKey, PodRecord};
+use super::pod_index::PodKey;
+use super::pod_record::PodRecord;
 use super::port::{Face, Port};
 use super::timers::Timer;
 
@@ -196,18 +199,20 @@ impl Engine {
 
     /// A mark of all that makes the listener worth printing again.
     fn mark(&self, id: PortId, port: &Port) -> u64 {
-        let record = port.pod.and_then(|pod| self.pods.get(pod));
-        let process = port.face.as_ref().and_then(|face| face.process.as_deref());
-        let declaring =
-            record.map(|r| declaration::declaring(&r.pod, id.protocol, id.port)).unwrap_or_default();
-        let container = record.and_then(|record| container(&record.pod, process, &declaring));
-        let mut said_by: Vec<String> = declaring.iter().map(|container| container.name.clone()).collect();
-        if let Some(record) = record.filter(|_| port.status == DeclarationStatus::Explained) {
-            let served = Served { protocol: id.protocol, port: id.port, process };
-            let explained = declaration::describe(Some(record.manifests()), served).explained_by;
-            said_by.extend(explained.into_iter().map(|why| why.reference));
+        let mut fnv = Fnv::default();
+        if let Some(record) = port.pod.and_then(|pod| self.pods.get(pod)) {
+            let process = port.face.as_ref().and_then(|face| face.process.as_deref());
+            let declaring = declaration::declaring(&record.pod, id.protocol, id.port);
+            container(&record.pod, process, &declaring).map(|container| &container.name).hash(&mut fnv);
+            declaring.iter().for_each(|container| container.name.hash(&mut fnv));
+            if port.status == DeclarationStatus::Explained {
+                let served = Served { protocol: id.protocol, port: id.port, process };
+                for why in explanations(record.manifests(), served).map(Explanation::from) {
+                    why.reference.hash(&mut fnv);
+                }
+            }
         }
-        port.mark(container.map(|container| container.name.as_str()), &said_by)
+        port.mark(fnv.finish())
     }
 
     fn close(&mut self, id: PortId, port: &Port, now: BootTime) -> Fate {

@@ -2,23 +2,44 @@
 //! before, are judged again.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU16;
+use std::sync::Arc;
 
 use super::Engine;
-use super::identity::BootTime;
+use super::identity::{BootTime, Protocol};
 use super::input::Listing;
 use super::namespace::Namespace;
 use super::network_policy::NetworkPolicy;
 use super::pod_index::PodKey;
 use super::service::Service;
 
+/// Objects of which it pays to look which ports they mean.
+const FEW: usize = 8;
+
 impl Engine {
     pub(super) fn services_told(&mut self, listing: Listing<Service>, now: BootTime) {
         let touched = self.services.take(listing);
         for key in self.pods.selected_by(&touched) {
-            if self.select_services(key) {
+            if !self.select_services(key) {
+                continue;
+            }
+            if touched.len() > FEW {
                 self.judge_pod(key, now);
+            } else {
+                self.judge_targets(key, &touched, now);
             }
         }
+    }
+
+    /// Judges the ports of a pod to which these Services send or sent.
+    fn judge_targets(&mut self, key: PodKey, services: &[Arc<Service>], now: BootTime) {
+        let Some(record) = self.pods.get(key) else { return };
+        let ports = services.iter().flat_map(|service| &service.ports);
+        let targets: BTreeSet<(Protocol, NonZeroU16)> =
+            ports.filter_map(|port| Some((port.protocol, port.target_in(&record.pod)?))).collect();
+        let mine = record.ports.iter().filter(|id| targets.contains(&(id.protocol, id.port)));
+        self.dirty.extend(mine.copied());
+        self.check_ports(key, targets.into_iter(), now);
     }
 
     pub(super) fn policies_told(&mut self, listing: Listing<NetworkPolicy>, now: BootTime) {

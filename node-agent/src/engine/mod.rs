@@ -31,6 +31,7 @@ pub mod origin;
 pub mod pod;
 pub mod pod_index;
 pub mod pod_merge;
+pub mod pod_record;
 pub mod port;
 pub mod selection;
 pub mod service;

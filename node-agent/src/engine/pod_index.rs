@@ -2,19 +2,15 @@
 //! as a name for what comes late.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::change::PodRef;
-use super::declaration::Manifests;
-use super::identity::{BootTime, NetnsId, PodUid, PortId, Protocol};
+use super::identity::{BootTime, NetnsId, PodUid, PortId};
 use super::netns_index::{NetnsIndex, canonical};
-use super::network_policy::NetworkPolicy;
 use super::pod::Pod;
 use super::pod_merge::Told;
-use super::selection::{LabelIndex, Selector, Selects};
-use super::service::Service;
+use super::pod_record::{PodRecord, label, refer};
+use super::selection::{LabelIndex, Selector};
 
 /// How long a deleted pod is remembered.
 const MEMORY: Duration = Duration::from_secs(60);
@@ -23,33 +19,22 @@ const MEMORY: Duration = Duration::from_secs(60);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PodKey(u32);
 
-/// One pod and what the engine keeps about it.
-#[derive(Debug)]
-pub struct PodRecord {
-    pub pod: Arc<Pod>,
-    pub reference: Arc<PodRef>,
-    /// `NAMESPACE/NAME`, shared by all peers that are this pod.
-    pub label: Arc<str>,
-    pub departed: Option<BootTime>,
-    /// Ports that are attributed to it.
-    pub ports: BTreeSet<PortId>,
-    /// Those of them that are undeclared and past the grace time.
-    pub undeclared: BTreeSet<PortId>,
-    pub storm: bool,
-    /// The Services that select it, by name.
-    pub services: Vec<(Arc<Service>, Selects)>,
-    /// The NetworkPolicies that select it, or may, by name.
-    pub policies: Vec<(Arc<NetworkPolicy>, Selects)>,
-    /// Ports that ought to be served and are not, and since when.
-    pub silent: BTreeMap<(Protocol, NonZeroU16), BootTime>,
-}
-
 /// What a new list of pods changed.
 #[derive(Debug, Default)]
 pub struct PodChanges {
-    /// Pods that are new or differ, with the addresses they had before.
-    pub changed: Vec<(PodKey, Option<Arc<Pod>>)>,
+    /// Pods that are new, differ, or are back.
+    pub changed: Vec<PodChange>,
     pub departed: Vec<PodKey>,
+}
+
+/// One of them.
+#[derive(Debug)]
+pub struct PodChange {
+    pub key: PodKey,
+    /// `None`: it is new.
+    pub before: Option<Arc<Pod>>,
+    /// What changes most often, and no port is judged by it.
+    pub only_readiness: bool,
 }
 
 /// All pods.
@@ -220,9 +205,12 @@ impl PodIndex {
     }
 
     fn choose(&self, keys: &BTreeSet<PodKey>) -> Option<PodKey> {
+        if keys.len() == 1 {
+            return keys.first().copied();
+        }
         let rank = |key: &&PodKey| {
             let record = self.records.get(*key);
-            record.map(|record| (record.departed.is_none(), record.departed, record.pod.uid.clone()))
+            record.map(|record| (record.departed.is_none(), record.departed, &record.pod.uid))
         };
         keys.iter().max_by_key(rank).copied()
     }
@@ -238,23 +226,28 @@ impl PodIndex {
                 if record.pod == pod && record.departed.is_none() {
                     return;
                 }
-                record.departed = None;
-                record.reference = Arc::new(refer(&pod));
-                record.label = label(&pod);
+                let back = record.departed.take().is_some();
+                if !record.reference.names(&pod) {
+                    record.reference = Arc::new(refer(&pod));
+                    record.label = label(&pod);
+                }
                 let before = std::mem::replace(&mut record.pod, Arc::clone(&pod));
-                if !is_found_alike(&before, &pod) {
+                if is_found_alike(&before, &pod) {
+                    self.labels.relabel(key, &before, &pod);
+                } else {
                     self.unlist(key, &before);
                     self.forget_uids(key, &before);
                     self.list(key, &pod);
                 }
-                changes.changed.push((key, Some(before)));
+                let only_readiness = !back && before.differs_only_in_readiness(&pod);
+                changes.changed.push(PodChange { key, before: Some(before), only_readiness });
             }
             (Some(pod), None) => {
                 let key = PodKey(self.next);
                 self.next = self.next.wrapping_add(1);
                 self.list(key, &pod);
                 self.records.insert(key, PodRecord::new(pod));
-                changes.changed.push((key, None));
+                changes.changed.push(PodChange { key, before: None, only_readiness: false });
             }
             (None, Some(key)) => {
                 if let Some(record) = self.records.get_mut(&key)
@@ -322,45 +315,8 @@ impl PodIndex {
     }
 }
 
-impl PodRecord {
-    /// All that manifests say of it.
-    #[must_use]
-    pub fn manifests(&self) -> Manifests<'_> {
-        Manifests { pod: &self.pod, services: &self.services, policies: &self.policies }
-    }
-
-    fn new(pod: Arc<Pod>) -> Self {
-        Self {
-            reference: Arc::new(refer(&pod)),
-            label: label(&pod),
-            pod,
-            departed: None,
-            ports: BTreeSet::new(),
-            undeclared: BTreeSet::new(),
-            storm: false,
-            services: Vec::new(),
-            policies: Vec::new(),
-            silent: BTreeMap::new(),
-        }
-    }
-}
-
-/// True if both stand under the same entries of the index.
+/// True if both stand under the same entries of the index, but for their labels.
 fn is_found_alike(a: &Pod, b: &Pod) -> bool {
-    (&a.namespace, &a.name, &a.mirror, &a.labels) == (&b.namespace, &b.name, &b.mirror, &b.labels)
+    (&a.namespace, &a.name, &a.mirror) == (&b.namespace, &b.name, &b.mirror)
         && (a.host_network, &a.netns_path) == (b.host_network, &b.netns_path)
-}
-
-fn refer(pod: &Pod) -> PodRef {
-    PodRef {
-        namespace: pod.namespace.clone(),
-        name: pod.name.clone(),
-        uid: pod.uid.clone(),
-        workload: pod.workload.clone(),
-        host_network: pod.host_network,
-    }
-}
-
-fn label(pod: &Pod) -> Arc<str> {
-    format!("{}/{}", pod.namespace, pod.name).into()
 }

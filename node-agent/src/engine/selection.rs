@@ -67,6 +67,12 @@ fn places(pod: &Pod) -> impl Iterator<Item = Place> + '_ {
     std::iter::once(None).chain(labels).map(|label| place(&pod.namespace, label))
 }
 
+/// Places of the labels that one has and the other has not.
+fn missing<'a>(one: &'a Pod, other: &'a Pod) -> impl Iterator<Item = Place> + 'a {
+    let labels = one.labels.iter().filter(|(key, value)| other.labels.get(*key) != Some(value));
+    labels.map(|(key, value)| place(&one.namespace, Some((key, value))))
+}
+
 /// Pods by namespace and label.
 #[derive(Debug, Default)]
 pub struct LabelIndex {
@@ -75,23 +81,37 @@ pub struct LabelIndex {
 
 impl LabelIndex {
     pub fn add(&mut self, key: PodKey, pod: &Pod) {
-        for place in places(pod) {
-            let listed = self.pods.entry(place).or_default();
-            if let Err(slot) = listed.binary_search(&key) {
-                listed.insert(slot, key);
-            }
-        }
+        places(pod).for_each(|place| self.put(key, place));
     }
 
     pub fn remove(&mut self, key: PodKey, pod: &Pod) {
-        for place in places(pod) {
-            let Some(listed) = self.pods.get_mut(&place) else { continue };
-            if let Ok(slot) = listed.binary_search(&key) {
-                listed.remove(slot);
-            }
-            if listed.is_empty() {
-                self.pods.remove(&place);
-            }
+        places(pod).for_each(|place| self.take(key, place));
+    }
+
+    /// Brings a pod's labels up to date; its namespace never changes.
+    pub fn relabel(&mut self, key: PodKey, before: &Pod, after: &Pod) {
+        for place in missing(before, after) {
+            self.take(key, place);
+        }
+        for place in missing(after, before) {
+            self.put(key, place);
+        }
+    }
+
+    fn put(&mut self, key: PodKey, place: Place) {
+        let listed = self.pods.entry(place).or_default();
+        if let Err(slot) = listed.binary_search(&key) {
+            listed.insert(slot, key);
+        }
+    }
+
+    fn take(&mut self, key: PodKey, place: Place) {
+        let Some(listed) = self.pods.get_mut(&place) else { return };
+        if let Ok(slot) = listed.binary_search(&key) {
+            listed.remove(slot);
+        }
+        if listed.is_empty() {
+            self.pods.remove(&place);
         }
     }
 

@@ -19,7 +19,7 @@ use super::isolation;
 use super::message;
 use super::namespace::Namespace;
 use super::pod::Pod;
-use super::pod_index::PodRecord;
+use super::pod_record::PodRecord;
 use super::port::Port;
 use super::service::Service;
 

@@ -25,7 +25,7 @@ fn explained(pod: PodBuilder, objects: Vec<Input>) -> Vec<String> {
         world.apply(object);
     }
     world.listen(APP, 10, 9090).wait(6_000);
-    let declaration = world.engine.listeners().next().expect("a listener").declaration.clone();
+    let declaration = world.listener().declaration.clone();
     let is_explained = declaration.status == DeclarationStatus::Explained;
     assert_eq!(is_explained, !declaration.explained_by.is_empty(), "{declaration:?}");
     let text = |why: &Explanation| format!("{} {}", why.source, why.reference);
@@ -95,7 +95,7 @@ fn a_service_by_name_means_a_declared_port_so_that_a_wrong_name_explains_nothing
     world.apply(netns(APP, "app", "10.1.0.2/24")).apply(told("kubernetes", declared));
     let by_name = |target: &str, protocol| sends(service("web", "web"), 80, protocol, named(target));
     world.apply(services(vec![by_name("admin", Tcp)])).listen(APP, 10, 9090).wait(6_000).check(&[]);
-    let listener = world.engine.listeners().next().expect("a listener");
+    let listener = world.listener();
     assert_eq!(listener.declaration.explained_by[0].reference, "demo/web:80");
     assert_eq!(by_service(by_name("admin", Tcp)), NOTHING, "no container has the name");
     let udp = explained(web().named_port("admin", 9090, Udp), vec![services(vec![by_name("admin", Tcp)])]);

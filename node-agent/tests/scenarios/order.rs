@@ -53,13 +53,16 @@ fn protocol(udp: bool) -> Protocol {
 
 fn said(cluster: &Cluster) -> Vec<Input> {
     let mut inputs = Vec::new();
-    for (index, (name, netns)) in [("multi-port-app", "app"), ("curler", "curler")].into_iter().enumerate() {
+    let names = [("multi-port-app", "app"), ("curler", "curler")];
+    for ((name, netns), (by_runtime, by_server)) in
+        names.into_iter().zip(cluster.by_runtime.into_iter().zip(cluster.by_server))
+    {
         let ports = [(9_000, Protocol::Tcp)];
-        if cluster.by_runtime[index] {
+        if by_runtime {
             let pod = pod(name).at(netns).label("app", "old");
             inputs.push(told("cri", pod.container("app", ContainerKind::Regular, &ports).running(true)));
         }
-        if let Some((web, ready)) = cluster.by_server[index] {
+        if let Some((web, ready)) = by_server {
             let pod = pod(name).label("app", if web { "web" } else { "db" }).ready(ready);
             inputs.push(told("kubernetes", pod.container("app", ContainerKind::Init, &ports)));
         }

@@ -70,6 +70,11 @@ impl World {
         first
     }
 
+    /// The first open listener.
+    pub fn listener(&self) -> std::sync::Arc<portolan::engine::change::Listener> {
+        self.engine.listeners().next().expect("a listener")
+    }
+
     pub fn listen_in(&mut self, cgroup: &str, netns: u64, cookie: u64, port: u16) -> &mut Self {
         self.apply(opened_in(cgroup, netns, cookie, port, self.now))
     }
