@@ -9,7 +9,7 @@ use aya_ebpf::{
     maps::{HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf},
 };
 use portolan_ebpf::abi::{
-    connection::ConnectionRecord,
+    connection::{ConnectionRecord, RecordBudget},
     lost::LostSlot,
     netns::NETNS_COOKIE_UNSET,
     socket::{LISTENER_CLOSED, LISTENER_OPENED, ListenerRecord, ListenerValue},
@@ -33,7 +33,7 @@ static PORT_STATS: PerCpuHashMap<PortKey, PortCounters> = PerCpuHashMap::pinned(
 #[map]
 static PEERS: LruHashMap<PeerKey, PeerCounters> = LruHashMap::pinned(65_536, 0);
 #[map]
-static RECORDED: HashMap<PortKey, u32> = HashMap::pinned(16_384, BPF_F_NO_PREALLOC);
+static RECORDED: HashMap<PortKey, RecordBudget> = HashMap::pinned(16_384, BPF_F_NO_PREALLOC);
 #[map]
 static LOST: PerCpuArray<u64> = PerCpuArray::pinned(LostSlot::ALL.len() as u32, 0);
 #[map]
@@ -134,6 +134,30 @@ pub fn ensure_peer(key: &PeerKey, port: *mut PortCounters) -> Result<*mut PeerCo
 #[inline(always)]
 pub fn is_recorded(key: &PortKey) -> bool {
     RECORDED.get_ptr(key).is_some()
+}
+
+/// When a connection that opens now did, if it is recorded: its port is, and has not used up this second. What is above
+/// that is counted as lost, and the connection still is in the port's counters.
+#[inline(always)]
+pub fn take_record(key: &PortKey) -> Option<u64> {
+    const SECOND_NS: u64 = 1_000_000_000;
+    let budget = RECORDED.get_ptr_mut(key)?;
+    let at = now();
+    // SAFETY: a map value, readable under the RCU read lock. Two CPUs may both begin the second or both take its last
+    // record; then a few more are recorded, and none is miscounted.
+    let (used, most) = unsafe {
+        if at.wrapping_sub((*budget).second_boot_ns) >= SECOND_NS {
+            (*budget).second_boot_ns = at;
+            (*budget).connections = 0;
+        }
+        add(&raw mut (*budget).connections, 1);
+        ((*budget).connections, (*budget).most)
+    };
+    if used > most {
+        lost(LostSlot::ConnectionRecordsLimited);
+        return None;
+    }
+    Some(at)
 }
 
 /// What post_bind saw of this socket.

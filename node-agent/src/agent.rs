@@ -15,7 +15,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use crate::config::{AgentConfig, ListenAddress, MetadataSource};
 use crate::engine::Engine;
 use crate::engine::identity::NetnsId;
-use crate::engine::input::{Input, NetnsFacts};
+use crate::engine::input::{ConnectionFact, Input, NetnsFacts};
 use crate::pipeline::Pipeline;
 use crate::sink::http::host::HostCheck;
 use crate::sink::http::question::{Query, answer};
@@ -34,6 +34,8 @@ use crate::wiring_options;
 const INPUT_QUEUE: usize = 4096;
 /// Facts that the engine takes in one go.
 const INPUT_BATCH: usize = 256;
+/// Batches of connections that may wait for the engine; as above.
+const CONNECTION_QUEUE: usize = 4;
 /// Questions of the HTTP API that may wait.
 const QUERY_QUEUE: usize = 64;
 /// Lines that may wait for stdout.
@@ -76,6 +78,7 @@ pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
     let (mut kernel, programs) = load_kernel(&config)?;
     let rings = kernel.as_mut().and_then(KernelHooks::take_rings);
     let (inputs, facts) = mpsc::channel(INPUT_QUEUE);
+    let (recorded, connections) = mpsc::channel(CONNECTION_QUEUE);
     let (queries, questions) = mpsc::channel(QUERY_QUEUE);
     let (sources, source_changes) = mpsc::channel(64);
     let (shutdown, ended) = watch::channel(false);
@@ -93,7 +96,7 @@ pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
     let servers = start_servers(&config, &state, &ended).await?;
     let mut tasks = start_metadata(&config, &inputs, &sources);
     if let Some(rings) = rings {
-        tasks.push(tokio::spawn(rings.forward(inputs.clone())));
+        tasks.push(tokio::spawn(rings.forward(inputs.clone(), recorded)));
     }
     let actor: Box<dyn NetnsActor> = match programs {
         Some(programs) => Box::new(Attach(programs)),
@@ -103,8 +106,17 @@ pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
     let netns = netns::start(options, actor, inputs).map_err(started("the netns thread"))?;
     health.live.store(true, Ordering::Relaxed);
 
-    let mut station =
-        Station { pipeline, netns, health, facts, questions, source_changes, recovering: None, drains: 0 };
+    let mut station = Station {
+        pipeline,
+        netns,
+        health,
+        facts,
+        connections,
+        questions,
+        source_changes,
+        recovering: None,
+        drains: 0,
+    };
     tokio::select! {
         () = station.observe() => {}
         _ = terminate.recv() => {}
@@ -127,6 +139,7 @@ struct Station {
     netns: NetnsHandle,
     health: Arc<Health>,
     facts: mpsc::Receiver<Input>,
+    connections: mpsc::Receiver<Vec<ConnectionFact>>,
     questions: mpsc::Receiver<Query>,
     source_changes: mpsc::Receiver<SourceChange>,
     /// Ticket of the scan that mends what was lost.
@@ -147,6 +160,7 @@ impl Station {
                     if taken == 0 { return }
                     for input in batch.drain(..) { self.take(input) }
                 }
+                Some(facts) = self.connections.recv() => self.take(Input::Connections(facts)),
                 () = sleep(deadline) => self.pipeline.tick(),
                 _ = drain.tick() => self.drain(),
                 Some(query) = self.questions.recv() => self.reply(query),
@@ -210,6 +224,7 @@ impl Station {
     /// Detaches, lets the last lines out, and ends.
     fn end(mut self) {
         self.facts.close();
+        self.connections.close();
         self.netns.shutdown();
         let Pipeline { publisher, kernel, .. } = self.pipeline;
         drop(kernel);

@@ -132,6 +132,10 @@ pub struct AgentArgs {
     /// Recorded connections that are held at most [default: 4096]
     #[arg(long, value_name = "N")]
     pub max_connections: Option<u32>,
+    /// Connections of one port in a second that get an object of their own at most; the others are only counted, and a
+    /// loss says how many [default: RECORDS_DEFAULT]
+    #[arg(long, value_name = "N")]
+    pub max_records_per_second: Option<u32>,
     /// Bytes of the kernel's ring of listener records; a small one shows how losses are mended
     #[arg(long, value_name = "BYTES", hide = true, value_parser = clap::value_parser!(u32).range(4096..=1 << 28))]
     pub listener_ring_bytes: Option<u32>,

@@ -147,6 +147,7 @@ fn hook_checks() -> Vec<Check> {
         max_peers: 64,
         listener_ring_bytes: 4096,
         connection_ring_bytes: 4096,
+        records_per_second: 1,
     };
     match KernelHooks::load(&options) {
         Ok((hooks, _programs)) => hooks

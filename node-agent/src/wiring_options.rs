@@ -46,6 +46,7 @@ pub fn kernel(config: &AgentConfig) -> KernelOptions {
         max_peers: config.caps.peers,
         listener_ring_bytes: config.caps.listener_ring_bytes,
         connection_ring_bytes: config.caps.connection_ring_bytes,
+        records_per_second: config.caps.records_per_second,
     }
 }
 

@@ -301,18 +301,20 @@ pub struct Finding {
 /// One connection on a recorded port.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Connection {
-    pub listener_id: String,
+    /// As [`Listener::id`], before it is written as text.
+    pub listener_id: u64,
     pub port: PortId,
     pub local: IpAddr,
     pub remote: (IpAddr, u16),
     pub origin: Origin,
-    pub reference: Option<String>,
+    /// `NAMESPACE/NAME` of the pod that connected, where known.
+    pub reference: Option<Arc<str>>,
     pub opened_at: BootTime,
     /// `None`: still open.
     pub closed_at: Option<BootTime>,
     pub bytes_in: u64,
     pub bytes_out: u64,
-    pub pod: Option<PodRef>,
+    pub pod: Option<Arc<PodRef>>,
 }
 
 /// Something was dropped.

@@ -51,10 +51,8 @@ pub enum Input {
     Namespaces(Listing<Namespace>),
     /// The kernel's counters, all that changed since the drain before.
     Traffic(TrafficDrain),
-    /// A connection on a recorded port opened.
-    ConnectionOpened(ConnectionOpened),
-    /// A connection on a recorded port ended.
-    ConnectionClosed(ConnectionClosed),
+    /// Connections on recorded ports opened and ended; many at once, since there may be thousands in a second.
+    Connections(Vec<ConnectionFact>),
     /// Something was dropped somewhere. `recovered` once the scan after it is done.
     Lost {
         reason: &'static str,
@@ -169,6 +167,13 @@ pub struct PeerDelta {
     pub connections: u64,
     pub packets: u64,
     pub bytes: u64,
+}
+
+/// What happened to one connection on a recorded port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConnectionFact {
+    Opened(ConnectionOpened),
+    Closed(ConnectionClosed),
 }
 
 /// A completed handshake on a recorded port.

@@ -4,12 +4,9 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use super::Engine;
-use super::change::{Change, Connection, Loss};
-use super::fingerprint::{Owner, hex, port_id};
+use super::change::{Change, Loss};
 use super::identity::{BootTime, NetnsId, PodUid, PortId, Protocol, SocketCookie};
-use super::input::{
-    ConnectionClosed, ConnectionOpened, NetnsFacts, NetnsScan, OpenedSocket, PortDelta, TrafficDrain,
-};
+use super::input::{NetnsFacts, NetnsScan, OpenedSocket, PortDelta, TrafficDrain};
 use super::origin::Serving;
 use super::pod::Pod;
 use super::pod_index::PodChanges;
@@ -174,40 +171,6 @@ impl Engine {
             self.dirty.insert(id);
         }
         self.generation = self.generation.saturating_add(1);
-    }
-
-    pub(super) fn connection_opened(&mut self, opened: &ConnectionOpened) {
-        self.record_connection(opened, None);
-    }
-
-    pub(super) fn connection_closed(&mut self, closed: &ConnectionClosed) {
-        self.record_connection(&closed.opened, Some(closed));
-    }
-
-    fn record_connection(&mut self, opened: &ConnectionOpened, closed: Option<&ConnectionClosed>) {
-        let port = self.ports.get(&opened.port);
-        let pod = port.and_then(|port| port.pod);
-        let facts = self.netns.facts(opened.port.netns).map(Arc::as_ref);
-        let (origin, reference) = self.addresses.origin(opened.remote.0, Serving { pod, facts }, &self.pods);
-        let unknown =
-            || port_id(Owner::Netns(opened.port.netns), opened.port.protocol, opened.port.port.get());
-        let connection = Arc::new(Connection {
-            listener_id: hex(port.filter(|port| port.id != 0).map_or_else(unknown, |port| port.id)),
-            port: opened.port,
-            local: opened.local,
-            remote: opened.remote,
-            origin,
-            reference: reference.map(|reference| reference.to_string()),
-            // The record of the end does not know the beginning.
-            opened_at: self.connections.opened_at(opened.cookie).map_or(opened.at, |at| at.min(opened.at)),
-            closed_at: closed.map(|closed| closed.at),
-            bytes_in: closed.map_or(0, |closed| closed.bytes_in),
-            bytes_out: closed.map_or(0, |closed| closed.bytes_out),
-            pod: pod.and_then(|pod| self.pods.get(pod)).map(|record| (*record.reference).clone()),
-        });
-        if self.connections.record(opened.cookie, &connection) {
-            self.tell(Change::Connection(connection));
-        }
     }
 
     pub(super) fn lost(&mut self, reason: &'static str, count: u64, recovered: bool) {

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 pub mod attribution;
 pub mod change;
+pub mod connection_intake;
 pub mod connection_table;
 pub mod counts;
 pub mod declaration;
@@ -92,7 +93,7 @@ impl Engine {
             closing: BTreeSet::new(),
             ids: HashMap::new(),
             findings: FindingStore::default(),
-            connections: ConnectionTable::new(options.max_connections),
+            connections: ConnectionTable::new(options.max_connections, options.connection_hold),
             timers: Timers::default(),
             totals: Totals::default(),
             storms: Vec::new(),
@@ -119,8 +120,7 @@ impl Engine {
             // No declaration depends on these yet.
             Input::Services(_) | Input::NetworkPolicies(_) | Input::Namespaces(_) => {}
             Input::Traffic(drain) => self.traffic_drained(drain, now),
-            Input::ConnectionOpened(opened) => self.connection_opened(&opened),
-            Input::ConnectionClosed(closed) => self.connection_closed(&closed),
+            Input::Connections(facts) => self.connections_recorded(&facts, now),
             Input::Lost { reason, count, recovered } => self.lost(reason, count, recovered),
         }
         self.finish(now)
@@ -132,6 +132,7 @@ impl Engine {
             match timer {
                 Timer::Port(port) => self.judge(port, now),
                 Timer::Pod(pod) => self.check_declared_ports(pod, now),
+                Timer::Connections => self.tell_held_connections(now),
                 Timer::Sweep => self.sweep(now),
             }
             self.tell_storms(now);

@@ -27,6 +27,8 @@ pub struct EngineOptions {
     pub max_listeners: usize,
     /// Recorded connections that are kept.
     pub max_connections: usize,
+    /// How long the line of a connection waits for its end, so that a short connection is one line.
+    pub connection_hold: Duration,
     /// How long a declared port may be silent before it is a `stale-declaration`.
     pub stale_grace: Duration,
     /// How long to wait for a pod before a listener is reported without one.
@@ -49,6 +51,7 @@ impl Default for EngineOptions {
             max_peers: 65_536,
             max_listeners: 65_536,
             max_connections: 4_096,
+            connection_hold: Duration::from_millis(100),
             stale_grace: Duration::from_secs(60),
             attribution_hold: Duration::from_secs(3),
             pod_ranges: Vec::new(),

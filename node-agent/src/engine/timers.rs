@@ -10,6 +10,8 @@ use super::pod_index::PodKey;
 pub enum Timer {
     Port(PortId),
     Pod(PodKey),
+    /// Connections whose line waits for their end.
+    Connections,
     /// Tombstones, departed pods and netns that ended.
     Sweep,
 }

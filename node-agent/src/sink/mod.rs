@@ -1,6 +1,7 @@
 //! Where reports go: stdout, HTTP, metrics. IO out, no decisions.
 
 pub mod cell;
+pub mod connection_lines;
 pub mod convert;
 pub mod escape;
 pub mod facts;

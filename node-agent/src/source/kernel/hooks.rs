@@ -13,8 +13,10 @@ use aya::programs::{CgroupAttachMode, CgroupSock, SockOps};
 use aya::util::nr_cpus;
 use aya::{Ebpf, EbpfLoader};
 use portolan_ebpf::abi::lost::LostSlot;
+use portolan_ebpf::abi::socket::ListenerValue;
 use zerocopy::IntoBytes;
 
+use super::batch::BatchReader;
 use super::bpffs::DetachedBpffs;
 use super::decode::port_key;
 use super::drain::{CounterMaps, Drain};
@@ -61,6 +63,8 @@ pub struct KernelOptions {
     /// Powers of two, at least a page.
     pub listener_ring_bytes: u32,
     pub connection_ring_bytes: u32,
+    /// Connections of one port that are recorded in a second at most.
+    pub records_per_second: u32,
 }
 
 /// How one hook is doing.
@@ -97,7 +101,7 @@ pub struct KernelHooks {
     ports: PerCpuHashMap<MapData, [u8; 16], [u64; 5]>,
     peers: HashMap<MapData, [u8; 32], [u64; 5]>,
     listeners: HashMap<MapData, u64, [u8; 80]>,
-    recorded: HashMap<MapData, [u8; 16], u32>,
+    recorded: HashMap<MapData, [u8; 16], [u64; 3]>,
     lost: PerCpuArray<MapData, u64>,
     changes: PerCpuArray<MapData, u64>,
     rings: Option<Rings>,
@@ -243,7 +247,8 @@ impl KernelHooks {
     /// Turns the recording of single connections on or off.
     pub fn record(&mut self, port: PortId, on: bool) {
         if on {
-            if self.recorded.insert(key_bytes(port), 1, 0).is_err() {
+            let budget = [0, 0, self.options.records_per_second.into()];
+            if self.recorded.insert(key_bytes(port), budget, 0).is_err() {
                 *self.own_lost.entry("recorded-map-full").or_default() += 1;
             }
         } else {
@@ -289,11 +294,20 @@ impl KernelHooks {
         lost
     }
 
+    /// Entries of `LISTENERS`, counted in batches: one call for each entry is what ten thousand of them must not cost.
+    fn listeners_held(&self) -> u64 {
+        let mut reader = BatchReader::new(size_of::<u64>(), size_of::<ListenerValue>(), 1024);
+        let mut held = 0;
+        // A batch that fails leaves a gauge too low, and nothing else.
+        let _ = reader.read(self.listeners.map().fd().as_fd(), |_, _| held += 1);
+        held
+    }
+
     /// Name, entries and capacity of the maps that can fill up.
     #[must_use]
     pub fn map_usage(&self) -> Vec<(&'static str, u64, u64)> {
         vec![
-            ("listeners", self.listeners.keys().count() as u64, self.options.max_listeners.into()),
+            ("listeners", self.listeners_held(), self.options.max_listeners.into()),
             ("port-stats", self.watched as u64, self.options.max_listeners.into()),
             ("peers", self.peers_seen, self.options.max_peers.into()),
         ]
