@@ -133,7 +133,7 @@ pub struct AgentArgs {
     #[arg(long, value_name = "N")]
     pub max_connections: Option<u32>,
     /// Connections of one port in a second that get an object of their own at most; the others are only counted, and a
-    /// loss says how many [default: RECORDS_DEFAULT]
+    /// loss says how many [default: 8000]
     #[arg(long, value_name = "N")]
     pub max_records_per_second: Option<u32>,
     /// Bytes of the kernel's ring of listener records; a small one shows how losses are mended

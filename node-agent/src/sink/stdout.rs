@@ -230,4 +230,45 @@ mod tests {
         }
         assert!(!sink.finish(Duration::from_millis(50)));
     }
+
+    /// Takes `left` bytes and then refuses.
+    struct Refusing {
+        left: usize,
+    }
+
+    impl Write for Refusing {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let taken = bytes.len().min(self.left);
+            self.left -= taken;
+            if taken == 0 { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(taken) }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn of_lines_that_go_out_together_each_is_counted() {
+        for (left, written) in [(0, 0), (3, 0), (4, 1), (11, 2), (12, 3), (100, 3)] {
+            let mut sink = LineSink::start(Refusing { left }, 16).expect("thread");
+            let counts = sink.counts();
+            sink.write("one\ntwo\nend\n".into(), 3, told);
+            assert!(sink.finish(Duration::from_secs(5)));
+            let counted = (counts.written.load(Ordering::Relaxed), counts.closed.load(Ordering::Relaxed));
+            assert_eq!(counted, (written, 3 - written), "{left} bytes");
+        }
+    }
+
+    #[test]
+    fn lines_that_find_no_room_together_are_lost_together() {
+        let (_reader, writer) = io::pipe().expect("pipe");
+        let mut sink = LineSink::start(writer, 64).expect("thread");
+        let long = "x".repeat(1023) + "\n";
+        for _ in 0..10 {
+            sink.write(long.repeat(60).into(), 60, told);
+        }
+        let lost = sink.counts().blocked.load(Ordering::Relaxed);
+        assert!(lost >= 6 * 60 && lost.is_multiple_of(60), "{lost}");
+    }
 }
