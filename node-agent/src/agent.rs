@@ -95,9 +95,7 @@ pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
     };
     let servers = start_servers(&config, &state, &ended).await?;
     let mut tasks = start_metadata(&config, &inputs, &sources);
-    if let Some(rings) = rings {
-        tasks.push(tokio::spawn(rings.forward(inputs.clone(), recorded)));
-    }
+    tasks.extend(rings.map(|rings| tokio::spawn(rings.forward(inputs.clone(), recorded))));
     let actor: Box<dyn NetnsActor> = match programs {
         Some(programs) => Box::new(Attach(programs)),
         None => Box::new(netns::OnlyLook),
