@@ -1,4 +1,4 @@
-//! Every map, the load-time constants, and the few operations on them that more than one hook needs.
+//! The maps (those of ports and flows apart), the load-time constants, and the few operations on them that more than one hook needs.
 //! All maps are pinned by name: the loads for each netns share those of the first load. The loader sets the sizes.
 
 use aya_ebpf::{
@@ -6,8 +6,10 @@ use aya_ebpf::{
     bindings::{BPF_F_NO_PREALLOC, BPF_NOEXIST},
     helpers::generated::bpf_ktime_get_boot_ns,
     macros::map,
-    maps::{HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf},
+    maps::{HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
+
+use crate::ports::ensure_port;
 use portolan_ebpf::abi::{
     connection::{ConnectionRecord, RecordBudget},
     lost::LostSlot,
@@ -29,19 +31,24 @@ static LISTENERS: HashMap<u64, ListenerValue> = HashMap::pinned(16_384, BPF_F_NO
 #[map]
 static BINDS: LruHashMap<u64, ListenerValue> = LruHashMap::pinned(16_384, 0);
 #[map]
-static PORT_STATS: PerCpuHashMap<PortKey, PortCounters> = PerCpuHashMap::pinned(16_384, BPF_F_NO_PREALLOC);
-#[map]
 static PEERS: LruHashMap<PeerKey, PeerCounters> = LruHashMap::pinned(65_536, 0);
 #[map]
 static RECORDED: HashMap<PortKey, RecordBudget> = HashMap::pinned(16_384, BPF_F_NO_PREALLOC);
 #[map]
 static LOST: PerCpuArray<u64> = PerCpuArray::pinned(LostSlot::ALL.len() as u32, 0);
 #[map]
-static CHANGES: PerCpuArray<u64> = PerCpuArray::pinned(1, 0);
+static CHANGES: PerCpuArray<u64> = PerCpuArray::pinned(2, 0);
 #[map]
 static LISTENER_EVENTS: RingBuf = RingBuf::pinned(1 << 20, 0);
 #[map]
 static CONNECTION_EVENTS: RingBuf = RingBuf::pinned(1 << 20, 0);
+
+/// One more in `PortCounters::peers_created`, as the upper half of eight bytes that begin with `generation`: this target has no
+/// 32-bit atomic add, and here nothing can carry into the other half.
+const PEER_CREATED: u64 = 1 << 32;
+const _: () = assert!(
+    core::mem::offset_of!(PortCounters, peers_created) == core::mem::offset_of!(PortCounters, generation) + 4
+);
 
 /// Why a hook gave up: what is counted in `LOST`.
 pub type Refusal = LostSlot;
@@ -84,7 +91,7 @@ pub fn lost(slot: LostSlot) {
     }
 }
 
-/// Tells the agent that some counter moved. Only whether it moved matters, so a plain add may lose a race.
+/// Tells the agent that some counter moved; to be called after it did. Only whether it moved matters, so a plain add may lose a race.
 #[inline(always)]
 pub fn changed() {
     if let Some(counter) = CHANGES.get_ptr_mut(0) {
@@ -93,21 +100,15 @@ pub fn changed() {
     }
 }
 
-/// This CPU's counters of a port, if the port is counted.
+/// A number that this CPU did not give before (modulo 2^32) and that is not zero. For programs that do not nest.
 #[inline(always)]
-pub fn port_counters(key: &PortKey) -> Option<*mut PortCounters> {
-    PORT_STATS.get_ptr_mut(key)
-}
-
-/// As [`port_counters`], but made where absent.
-#[inline(always)]
-pub fn ensure_port(key: &PortKey) -> Result<*mut PortCounters, Refusal> {
-    if let Some(counters) = PORT_STATS.get_ptr_mut(key) {
-        return Ok(counters);
+pub fn next_generation() -> u32 {
+    let Some(counter) = CHANGES.get_ptr_mut(1) else { return 1 };
+    // SAFETY: a value of CHANGES, which is an array: never freed.
+    unsafe {
+        *counter = (*counter).wrapping_add(1);
+        (*counter as u32).max(1)
     }
-    // Another CPU may have made it first; the second lookup tells.
-    let _ = PORT_STATS.insert(key, PortCounters::default(), u64::from(BPF_NOEXIST));
-    PORT_STATS.get_ptr_mut(key).ok_or(LostSlot::PortStatsMapFull)
 }
 
 /// A peer's counters, if it is known.
@@ -125,7 +126,7 @@ pub fn ensure_peer(key: &PeerKey, port: *mut PortCounters) -> Result<*mut PeerCo
     let fresh = PeerCounters { first_boot_ns: now(), ..PeerCounters::default() };
     if PEERS.insert(key, fresh, u64::from(BPF_NOEXIST)).is_ok() {
         // SAFETY: `port` came from PORT_STATS in this run of the program, which holds the RCU read lock.
-        unsafe { add(&raw mut (*port).peers_created, 1) }
+        unsafe { add((&raw mut (*port).generation).cast(), PEER_CREATED) }
     }
     PEERS.get_ptr_mut(key).ok_or(LostSlot::PeersMapFull)
 }

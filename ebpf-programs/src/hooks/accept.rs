@@ -7,8 +7,9 @@ use portolan_ebpf::abi::{
 };
 
 use super::{STATE_CB_FLAG, local_address, remote_address, socket_cookie, tcp_port};
-use crate::maps::{
-    Refusal, add, changed, counts_connections, emit_connection, ensure_peer, ensure_port, take_record,
+use crate::{
+    maps::{Refusal, add, changed, counts_connections, emit_connection, ensure_peer, take_record},
+    ports::ensure_port,
 };
 
 /// The kernel completed a handshake; accept(2) may never be called. Counted exactly, whatever the ring does.
@@ -21,17 +22,27 @@ pub fn try_established(ctx: &SockOpsContext) -> Result<(), Refusal> {
     if recorded_at.is_some() != (flags & STATE_CB_FLAG != 0) {
         let _ = ctx.set_cb_flags((flags ^ STATE_CB_FLAG) as i32);
     }
-    if counts_connections() {
-        let port = ensure_port(&key)?;
-        changed();
-        // SAFETY: the pointers are into map values, and the program holds the RCU read lock.
-        unsafe { add(&raw mut (*port).connections, 1) };
-        let peer = ensure_peer(&PeerKey { port: key, address: remote_address(ctx) }, port)?;
+    // A full map is no reason to leave the record out.
+    let counted = if counts_connections() { count(ctx, &key) } else { Ok(()) };
+    if let Some(at) = recorded_at {
+        emit_connection(&connection(ctx, key, at, CONNECTION_OPENED, (0, 0)))?;
+    }
+    counted
+}
+
+#[inline(always)]
+fn count(ctx: &SockOpsContext, key: &PortKey) -> Result<(), Refusal> {
+    let port = ensure_port(key)?;
+    // SAFETY: the pointers are into map values, and the program holds the RCU read lock.
+    unsafe { add(&raw mut (*port).connections, 1) };
+    let peer = ensure_peer(&PeerKey { port: *key, address: remote_address(ctx) }, port);
+    if let Ok(peer) = peer {
         // SAFETY: as above.
         unsafe { add(&raw mut (*peer).connections, 1) };
     }
-    let Some(at) = recorded_at else { return Ok(()) };
-    emit_connection(&connection(ctx, key, at, CONNECTION_OPENED, (0, 0)))
+    // Last: a drain that comes between sees what it announces.
+    changed();
+    peer.map(|_| ())
 }
 
 /// The record of the connection that a context is about.

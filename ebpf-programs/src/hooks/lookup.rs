@@ -7,7 +7,10 @@ use portolan_ebpf::abi::{
 };
 
 use super::{address, mapped};
-use crate::maps::{Refusal, add, changed, ensure_peer, lost, netns_cookie, port_counters};
+use crate::{
+    maps::{Refusal, add, changed, ensure_peer, lost, netns_cookie},
+    ports::{may_be_counted, port_counters},
+};
 
 const SK_PASS: u32 = 1;
 
@@ -27,11 +30,14 @@ fn try_lookup(ctx: &SkLookupContext) -> Result<(), Refusal> {
     // SAFETY: every field of the context may be read.
     let (protocol, local_port) = unsafe { ((*ctx.lookup).protocol as u8, (*ctx.lookup).local_port as u16) };
     let key = PortKey { netns_cookie: netns_cookie(), port: local_port, protocol, reserved: [0; 5] };
+    if !may_be_counted(&key) {
+        return Ok(());
+    }
     let Some(port) = port_counters(&key) else { return Ok(()) };
-    changed();
     // SAFETY: the pointer is into a map value, and the program holds the RCU read lock.
     unsafe { add(&raw mut (*port).attempts, 1) };
     if protocol != IPPROTO_UDP {
+        changed();
         return Ok(());
     }
     // SAFETY: as for the other fields.
@@ -40,8 +46,11 @@ fn try_lookup(ctx: &SkLookupContext) -> Result<(), Refusal> {
     } else {
         address(words!(ctx.lookup, bpf_sk_lookup, remote_ip6))
     };
-    let peer = ensure_peer(&PeerKey { port: key, address: remote }, port)?;
-    // SAFETY: as above.
-    unsafe { add(&raw mut (*peer).attempts, 1) };
-    Ok(())
+    let peer = ensure_peer(&PeerKey { port: key, address: remote }, port);
+    if let Ok(peer) = peer {
+        // SAFETY: as above.
+        unsafe { add(&raw mut (*peer).attempts, 1) };
+    }
+    changed();
+    peer.map(|_| ())
 }

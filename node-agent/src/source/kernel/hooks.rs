@@ -8,7 +8,9 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aya::maps::{HashMap, IterableMap, Map, MapData, PerCpuArray, PerCpuHashMap, PerCpuValues, RingBuf};
+use aya::maps::{
+    HashMap, IterableMap, Map, MapData, MapError, PerCpuArray, PerCpuHashMap, PerCpuValues, RingBuf,
+};
 use aya::programs::{CgroupAttachMode, CgroupSock, SockOps};
 use aya::util::nr_cpus;
 use aya::{Ebpf, EbpfLoader};
@@ -20,8 +22,10 @@ use super::batch::BatchReader;
 use super::bpffs::DetachedBpffs;
 use super::decode::port_key;
 use super::drain::{CounterMaps, Drain};
+use super::flows::FlowMap;
 use super::netns_programs::NetnsPrograms;
 use super::object::{KERNEL_OBJECT, NetnsObject};
+use super::port_filter::PortFilter;
 use super::refusal::{KernelRefusal, missing_capabilities};
 use super::rings::Rings;
 use crate::engine::identity::{BootTime, PortId};
@@ -100,6 +104,8 @@ pub struct KernelHooks {
     traffic: TrafficLevel,
     ports: PerCpuHashMap<MapData, [u8; 16], [u64; 5]>,
     peers: HashMap<MapData, [u8; 32], [u64; 5]>,
+    flows: FlowMap,
+    filter: PortFilter,
     listeners: HashMap<MapData, u64, [u8; 80]>,
     recorded: HashMap<MapData, [u8; 16], [u64; 3]>,
     lost: PerCpuArray<MapData, u64>,
@@ -168,6 +174,8 @@ impl KernelHooks {
         Ok(Self {
             ports: map(&mut ebpf, "PORT_STATS")?,
             peers: map(&mut ebpf, "PEERS")?,
+            flows: map(&mut ebpf, "FLOWS")?,
+            filter: PortFilter(map(&mut ebpf, "PORTS_TAKEN")?),
             listeners: map(&mut ebpf, "LISTENERS")?,
             recorded: map(&mut ebpf, "RECORDED")?,
             lost: map(&mut ebpf, "LOST")?,
@@ -220,15 +228,25 @@ impl KernelHooks {
         if self.traffic == TrafficLevel::Off {
             return;
         }
-        let Ok(zero) = PerCpuValues::try_from(vec![[0_u64; 5]; self.cpus]) else { return };
-        match self.ports.insert(key_bytes(port), zero, BPF_NOEXIST) {
+        match self.make(port) {
             Ok(()) => self.watched += 1,
-            Err(aya::maps::MapError::SyscallError(error))
-                if error.io_error.raw_os_error() == Some(libc::EEXIST) =>
-            {
-                self.watched += 1;
+            Err(error) => {
+                tracing::debug!(%error, "cannot count a port");
+                *self.own_lost.entry(LostSlot::PortStatsMapFull.reason()).or_default() += 1;
             }
-            Err(_) => *self.own_lost.entry(LostSlot::PortStatsMapFull.reason()).or_default() += 1,
+        }
+    }
+
+    /// Makes a port's entry where it is not there.
+    fn make(&mut self, port: PortId) -> Result<(), MapError> {
+        let key = port_key(port);
+        let zero = PerCpuValues::try_from(vec![[0_u64; 5]; self.cpus]).map_err(MapError::IoError)?;
+        self.filter.will_make(&key)?;
+        let Err(error) = self.ports.insert(key_bytes(port), zero, BPF_NOEXIST) else { return Ok(()) };
+        self.filter.did_not_make(&key)?;
+        match &error {
+            MapError::SyscallError(call) if call.io_error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
+            _ => Err(error),
         }
     }
 
@@ -239,8 +257,15 @@ impl KernelHooks {
             return;
         }
         self.watched = self.watched.saturating_sub(1);
-        if let Err(error) = self.drain.take_port(self.ports.map().fd().as_fd(), &port_key(port)) {
-            tracing::debug!(%error, "cannot take a port's counters");
+        let key = port_key(port);
+        match self.drain.take_port(self.ports.map().fd().as_fd(), &key) {
+            Ok(true) => {
+                if let Err(error) = self.filter.took(&key) {
+                    tracing::warn!(%error, "cannot tell the programs that a port is gone");
+                }
+            }
+            Ok(false) => {}
+            Err(error) => tracing::debug!(%error, "cannot take a port's counters"),
         }
     }
 
@@ -262,7 +287,11 @@ impl KernelHooks {
             .changes
             .get(&0, 0)
             .map_or(0, |values| values.iter().fold(0, |sum: u64, one| sum.wrapping_add(*one)));
-        let maps = CounterMaps { ports: self.ports.map().fd().as_fd(), peers: self.peers.map().fd().as_fd() };
+        let maps = CounterMaps {
+            ports: self.ports.map().fd().as_fd(),
+            peers: self.peers.map().fd().as_fd(),
+            flows: self.flows.map().fd().as_fd(),
+        };
         match self.drain.run(maps, changes, at) {
             Ok((drained, orphans)) => {
                 for peer in orphans {

@@ -4,11 +4,13 @@ mod batch;
 mod bpffs;
 mod decode;
 mod drain;
+mod flows;
 mod hooks;
 mod netns_programs;
 mod object;
 #[cfg(feature = "bench")]
 pub mod packet_cost;
+mod port_filter;
 mod refusal;
 mod rings;
 
