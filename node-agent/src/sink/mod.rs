@@ -9,6 +9,7 @@ pub mod filter;
 pub mod http;
 pub mod line;
 pub mod metrics;
+pub mod pretty;
 pub mod publish;
 pub mod report;
 pub mod status_table;
