@@ -102,7 +102,11 @@ mod tests {
         let text = String::from_utf8(written).expect("text");
         assert!(!text.chars().any(|c| c != '\n' && (c.is_control() || c == '\u{202e}')), "{text:?}");
         let read: Value = serde_json::from_str(&text).expect("json");
-        assert_eq!(text, format!("{}\n", json_text(&format!("{read:#}"))), "indented as by the other commands");
+        assert_eq!(
+            text,
+            format!("{}\n", json_text(&format!("{read:#}"))),
+            "indented as by the other commands"
+        );
         assert_eq!(read["schema"], SCHEMA);
         assert_eq!(read["continue"], Value::Null);
         let back: Vec<&str> =

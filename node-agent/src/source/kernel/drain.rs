@@ -12,18 +12,14 @@ use zerocopy::{FromBytes, IntoBytes};
 use super::batch::{BatchReader, take};
 use super::decode::{address, port_id};
 use super::flows::{FlowReader, Pending};
+use super::peer_memory::PeerMemory;
 use crate::engine::identity::{BootTime, PortId};
 use crate::engine::input::{PeerDelta, PortDelta, TrafficDrain};
 
 /// Entries that one system call reads.
 const BATCH: usize = 2048;
-
-/// What was told of a peer, and the drain that saw it last.
-#[derive(Clone, Copy, Debug)]
-struct SeenPeer {
-    told: PeerCounters,
-    drain: u32,
-}
+/// So much room for ports is not worth giving back.
+const SPARE: usize = 4096;
 
 /// One entry of `PORT_STATS` for which a flow may be kept.
 #[derive(Clone, Debug, Default)]
@@ -52,7 +48,7 @@ struct Kept {
 #[derive(Debug)]
 pub struct Drain {
     ports: HashMap<PortKey, PortCounters>,
-    peers: HashMap<PeerKey, SeenPeer>,
+    peers: PeerMemory,
     /// Growth of ports that were taken out since.
     taken: BTreeMap<PortId, PortDelta>,
     ended: Vec<Ended>,
@@ -78,7 +74,7 @@ impl Drain {
         let cpus = cpus.max(1);
         Self {
             ports: HashMap::new(),
-            peers: HashMap::new(),
+            peers: PeerMemory::default(),
             taken: BTreeMap::new(),
             ended: Vec::new(),
             changes: None,
@@ -144,11 +140,7 @@ impl Drain {
                 orphans.extend(orphan.then_some(key));
             }
         }
-        let current = self.number;
-        self.peers.retain(|_, seen| seen.drain == current);
-        if self.peers.capacity() > 4 * self.peers.len() + 1024 {
-            self.peers.shrink_to_fit();
-        }
+        self.peers.retain(self.number);
         Ok((orphans, whole))
     }
 
@@ -216,6 +208,9 @@ impl Drain {
         let mut value = vec![0; size_of::<PortCounters>() * self.cpus];
         let taken = take(map, key.as_bytes(), &mut value)?;
         let told = self.ports.remove(key).unwrap_or_default();
+        if self.ports.capacity() > 4 * self.ports.len() + SPARE {
+            self.ports.shrink_to(2 * self.ports.len());
+        }
         if taken.is_none() {
             return Ok(false);
         }
@@ -289,7 +284,7 @@ fn tell_port(
 
 /// Whether this peer is silent and its port counted no more.
 fn tell_peer(
-    peers: &mut HashMap<PeerKey, SeenPeer>,
+    peers: &mut PeerMemory,
     ports: &HashMap<PortKey, PortCounters>,
     drain: &mut TrafficDrain,
     key: PeerKey,
@@ -297,11 +292,15 @@ fn tell_peer(
     number: u32,
 ) -> bool {
     let fresh = PeerCounters { first_boot_ns: now.first_boot_ns, ..PeerCounters::default() };
-    let known = peers.get(&key).map(|seen| seen.told).filter(|told| told.first_boot_ns == now.first_boot_ns);
-    let told = known.unwrap_or(fresh);
-    peers.insert(key, SeenPeer { told: highest_peer(&now, &told), drain: number });
+    let mut delta = None;
+    peers.remember(key, number, |known| {
+        let known = known.filter(|told| told.first_boot_ns == now.first_boot_ns);
+        let told = known.unwrap_or(fresh);
+        delta = peer_delta(&key, &now, &told, known.is_none());
+        highest_peer(&now, &told)
+    });
     let Ok(port) = port_id(&key.port) else { return false };
-    match peer_delta(&key, &now, &told, known.is_none()) {
+    match delta {
         Some(delta) => {
             drain.ports.entry(port).or_default().peers.push(delta);
             false

@@ -10,6 +10,7 @@ mod netns_programs;
 mod object;
 #[cfg(feature = "bench")]
 pub mod packet_cost;
+mod peer_memory;
 mod port_filter;
 mod refusal;
 mod rings;
