@@ -352,6 +352,8 @@ fn key_bytes(port: PortId) -> [u8; 16] {
 fn loader(options: &KernelOptions, bpffs: &DetachedBpffs) -> EbpfLoader<'static> {
     let mut loader = EbpfLoader::new();
     loader
+        // Nothing in the object is relocated against the kernel's types, which take 14 MB.
+        .btf(None)
         .default_map_pin_directory(bpffs.path())
         .override_global("TRAFFIC", options.traffic.constant(), true)
         .map_max_entries("LISTENERS", options.max_listeners)
