@@ -84,6 +84,10 @@ impl PortTraffic {
         self.truncated |= delta.peers_created > u64::try_from(delta.peers.len()).unwrap_or(u64::MAX);
         let mut by_origin = Vec::new();
         let budget = self.peers.len().saturating_add(limits.left).min(limits.per_listener);
+        if self.peers.is_empty() {
+            // Growing step by step leaves holes behind that nothing else fits into.
+            self.peers.reserve_exact(delta.peers.len().min(budget));
+        }
         for peer in &delta.peers {
             let origin = self.absorb_peer(protocol, peer, at, (budget, limits.hold), resolve);
             if peer.connections > 0 {
@@ -240,6 +244,10 @@ impl PortTraffic {
         }
         if let Err(slot) = self.peers.binary_search_by(|known| known.address.cmp(&peer.address)) {
             self.news = true;
+            if self.peers.len() == self.peers.capacity() {
+                // Doubling would leave a third of all peers' memory empty.
+                self.peers.reserve_exact(self.peers.len() / 8 + 4);
+            }
             self.peers.insert(slot, peer);
         }
     }
