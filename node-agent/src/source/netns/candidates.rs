@@ -5,15 +5,17 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// How many processes of a netns are remembered as ways into it.
-const MAX_PIDS: usize = 4;
+/// How many processes of a netns are remembered: as ways into it, and as those that probably hold its sockets.
+const MAX_PIDS: usize = 16;
+/// How many of them are tried as ways in.
+const MAX_WAYS: usize = 4;
 
 /// What holds a netns, by its inode number.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Candidate {
     /// Canonical paths, sorted.
     pub paths: Vec<String>,
-    /// Some of the processes in it.
+    /// Some of the processes in it, ascending.
     pub pids: Vec<u32>,
 }
 
@@ -21,7 +23,7 @@ impl Candidate {
     /// Every way in, the most lasting first.
     pub fn ways_in(&self, proc_root: &Path) -> Vec<PathBuf> {
         let paths = self.paths.iter().map(PathBuf::from);
-        let pids = self.pids.iter().map(|pid| proc_root.join(format!("{pid}/ns/net")));
+        let pids = self.pids.iter().take(MAX_WAYS).map(|pid| proc_root.join(format!("{pid}/ns/net")));
         paths.chain(pids).collect()
     }
 }

@@ -25,17 +25,34 @@ pub struct Look {
     pub interfaces: Vec<(u32, String)>,
 }
 
-/// Looks at the netns that the calling thread is in.
+/// Looks at the netns that the calling thread is in. `ephemeral_ports` are read anew unless given: the kernel finds that
+/// file the slower, the more netns there are.
 ///
 /// # Errors
 /// When its identity cannot be read, or its interfaces and addresses cannot be listed.
-pub fn look(inode: u64, paths: Vec<String>, is_host: bool) -> io::Result<Look> {
+pub fn look(
+    inode: u64,
+    paths: Vec<String>,
+    is_host: bool,
+    ephemeral_ports: Option<(u16, u16)>,
+) -> io::Result<Look> {
     let netns = enter::identity(inode)?;
     let mut route = Dump::open(netlink_sys::protocols::NETLINK_ROUTE)?;
     let addresses = addresses(&mut route)?;
     let interfaces = interfaces(&mut route)?;
-    let facts = NetnsFacts { netns, inode, paths, is_host, addresses, ephemeral_ports: ephemeral_ports() };
+    let ephemeral_ports = ephemeral_ports.unwrap_or_else(read_ephemeral_ports);
+    let facts = NetnsFacts { netns, inode, paths, is_host, addresses, ephemeral_ports };
     Ok(Look { facts, interfaces })
+}
+
+/// The same without the interfaces, for those who attach nothing to them.
+///
+/// # Errors
+/// When its identity cannot be read, or its addresses cannot be listed.
+pub fn facts(inode: u64, paths: Vec<String>, is_host: bool) -> io::Result<NetnsFacts> {
+    let netns = enter::identity(inode)?;
+    let addresses = addresses(&mut Dump::open(netlink_sys::protocols::NETLINK_ROUTE)?)?;
+    Ok(NetnsFacts { netns, inode, paths, is_host, addresses, ephemeral_ports: read_ephemeral_ports() })
 }
 
 fn addresses(route: &mut Dump) -> io::Result<Vec<IpNet>> {
@@ -91,7 +108,7 @@ fn request(message: RouteNetlinkMessage) -> NetlinkMessage<RouteNetlinkMessage> 
 }
 
 /// The sysctl tree shows the netns of the thread that opens the file.
-fn ephemeral_ports() -> (u16, u16) {
+fn read_ephemeral_ports() -> (u16, u16) {
     fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range")
         .ok()
         .and_then(|text| parse_range(&text))
@@ -110,7 +127,7 @@ mod tests {
     #[test]
     fn the_own_netns_has_an_identity_and_a_loopback_address() {
         let inode = enter::Home::of_this_thread().expect("proc").inode;
-        let look = look(inode, Vec::new(), true).expect("look");
+        let look = look(inode, Vec::new(), true, None).expect("look");
         assert_eq!(look.facts.inode, inode);
         assert!(look.facts.ephemeral_ports.0 < look.facts.ephemeral_ports.1);
         assert!(look.interfaces.iter().all(|(index, name)| *index > 0 && name != "lo"));

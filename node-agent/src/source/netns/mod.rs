@@ -1,6 +1,7 @@
 //! Network namespaces: which exist, what they are, who serves in them. One dedicated thread enters, acts and returns; it
 //! keeps no descriptor of a foreign netns, so a deleted one is freed at once.
 
+pub mod budget;
 pub mod candidates;
 pub mod enter;
 pub mod look;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::{mpsc, watch as progress};
 
+use self::budget::Budget;
 use crate::engine::identity::NetnsId;
 use crate::engine::input::{Input, NetnsFacts};
 
@@ -50,10 +52,12 @@ pub struct NetnsOptions {
     pub dirs: Vec<PathBuf>,
     /// The host's /proc.
     pub proc_root: PathBuf,
-    /// Each netns is looked at again once in this time.
+    /// Each netns is looked at again once in this time, if that costs no more than `budget`.
     pub rotation: Duration,
-    /// /proc is walked for netns without a name once in this time.
+    /// /proc is walked for netns without a name once in this time, if that costs no more than `budget`.
     pub process_walk: Duration,
+    /// What rotation and walk may take each while nothing happens.
+    pub budget: Budget,
     /// The host's own netns is acted in and scanned as well; its facts are told in any case.
     pub host: HostNetns,
 }
@@ -72,6 +76,7 @@ impl Default for NetnsOptions {
             proc_root: PathBuf::from("/proc"),
             rotation: Duration::from_secs(15),
             process_walk: Duration::from_secs(3),
+            budget: Budget::default(),
             host: HostNetns::FactsOnly,
         }
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::{mpsc, watch as progress};
 
+use super::budget::{Average, again_on_request};
 use super::candidates::{self, Candidate};
 use super::enter::Home;
 use super::look::{Look, look};
@@ -30,6 +31,9 @@ const MISSING_DIR_PAUSE: Duration = Duration::from_millis(250);
 /// After names changed, processes are walked this much later: many changes, one walk.
 const CHANGE_PAUSE: Duration = Duration::from_millis(60);
 
+/// The range of ephemeral ports is set when a pod is made, and read again only with every one of so many later looks.
+const EPHEMERAL_EVERY: usize = 16;
+
 /// What the thread is made of.
 pub(super) struct Parts {
     pub options: NetnsOptions,
@@ -45,8 +49,19 @@ struct Known {
     candidate: Candidate,
     facts: NetnsFacts,
     sockets: BTreeSet<SocketCookie>,
-    early_looks: usize,
+    /// How often it was looked at again.
+    looks: usize,
     next_look: BootTime,
+    /// When a look may be asked for.
+    ready_at: BootTime,
+}
+
+impl Known {
+    /// The range as it was read, while it need not be read again.
+    fn ephemeral_ports(&self) -> Option<(u16, u16)> {
+        let is_kept = self.looks > EARLY_LOOKS_MS.len() && !self.looks.is_multiple_of(EPHEMERAL_EVERY);
+        is_kept.then_some(self.facts.ephemeral_ports)
+    }
 }
 
 struct NetnsThread {
@@ -59,9 +74,13 @@ struct NetnsThread {
     /// By inode number: valid until the next look finds another cookie there.
     known: BTreeMap<u64, Known>,
     next_walk: BootTime,
+    /// When a walk may be asked for.
+    walk_ready_at: BootTime,
     next_names: Option<BootTime>,
     unfinished_tries: u8,
     spread: u64,
+    /// CPU time of one look.
+    cost_of_look: Average,
     /// The engine is gone, or a shutdown was asked for.
     ended: bool,
 }
@@ -82,9 +101,11 @@ pub(super) fn run(parts: Parts) {
         owners,
         known: BTreeMap::new(),
         next_walk: BootTime(0),
+        walk_ready_at: BootTime(0),
         next_names: None,
         unfinished_tries: 0,
         spread: 0,
+        cost_of_look: Average::default(),
         ended: false,
     };
     thread.discover();
@@ -111,12 +132,16 @@ impl NetnsThread {
         } else if self.next_names.is_some_and(|at| at <= clock::now()) {
             self.look_at_names();
         }
-        if wanted.discover || wanted.scan_all > done || self.next_walk <= clock::now() {
+        if wanted.discover {
+            self.next_walk = self.next_walk.min(self.walk_ready_at);
+        }
+        if wanted.scan_all > done || self.next_walk <= clock::now() {
             self.discover();
         }
-        self.look_at_due(|known, now| {
-            known.next_look <= now || wanted.scan_all > done || wanted.scan.contains(&known.facts.netns)
-        });
+        for known in self.known.values_mut().filter(|known| wanted.scan.contains(&known.facts.netns)) {
+            known.next_look = known.next_look.min(known.ready_at);
+        }
+        self.look_at_due(|known, now| known.next_look <= now || wanted.scan_all > done);
         if wanted.scan_all > done {
             self.parts.report.send_modify(|progress| progress.scans_done = wanted.scan_all);
         }
@@ -171,6 +196,7 @@ impl NetnsThread {
 
     /// Names and processes: finds every netns, and which ones are gone.
     fn discover(&mut self) {
+        let before = clock::thread_cpu();
         let mut found: BTreeMap<u64, Candidate> = BTreeMap::new();
         for (inode, pids) in candidates::of_processes(&self.parts.options.proc_root) {
             found.entry(inode).or_default().pids = pids;
@@ -181,6 +207,7 @@ impl NetnsThread {
             found.entry(inode).or_default().paths = paths;
         }
         found.entry(self.home.inode).or_default();
+        let cost = clock::thread_cpu().saturating_sub(before);
         let gone: Vec<u64> = self.known.keys().filter(|inode| !found.contains_key(inode)).copied().collect();
         for inode in gone {
             self.forget(inode);
@@ -192,7 +219,9 @@ impl NetnsThread {
                 Some(known) => known.candidate = candidate,
             }
         }
-        self.next_walk = clock::now().after(self.parts.options.process_walk);
+        let (now, options) = (clock::now(), &self.parts.options);
+        self.next_walk = now.after(options.budget.pause(cost, options.process_walk));
+        self.walk_ready_at = again_on_request(now, cost);
         let alive = self.known.values().flat_map(|known| known.sockets.iter().copied()).collect();
         self.owners.retain(&alive);
         self.count();
@@ -217,6 +246,7 @@ impl NetnsThread {
     /// Enters, lets the actor act, scans, returns, tells.
     fn look_at(&mut self, inode: u64, candidate: Candidate) {
         let at = clock::now();
+        let before = clock::thread_cpu();
         match self.visit(inode, &candidate) {
             Ok((look, sockets)) => self.learn(inode, candidate, look, sockets, at),
             Err(error) => {
@@ -227,6 +257,11 @@ impl NetnsThread {
                 }
                 self.next_walk = self.next_walk.min(at.after(CHANGE_PAUSE));
             }
+        }
+        let cost = clock::thread_cpu().saturating_sub(before);
+        self.cost_of_look.add(cost);
+        if let Some(known) = self.known.get_mut(&inode) {
+            known.ready_at = again_on_request(clock::now(), cost);
         }
     }
 
@@ -248,7 +283,8 @@ impl NetnsThread {
                 return Err(failure);
             }
         }
-        let look = look(inode, candidate.paths.clone(), is_host)?;
+        let ephemeral = self.known.get(&inode).and_then(Known::ephemeral_ports);
+        let look = look(inode, candidate.paths.clone(), is_host, ephemeral)?;
         let mut sockets = None;
         if !is_host || self.parts.options.host == HostNetns::Scanned {
             self.parts.actor.enter(&look.facts, &look.interfaces);
@@ -277,26 +313,30 @@ impl NetnsThread {
         let mut cookies = BTreeSet::new();
         if let Some(sockets) = sockets {
             cookies.extend(sockets.iter().map(|socket| socket.cookie));
-            self.owners.find(&sockets);
+            self.owners.find(&sockets, &candidate.pids);
             let sockets = sockets
                 .iter()
                 .map(|socket| socket.in_netns(netns, self.owners.owner(socket).cloned()))
                 .collect();
             self.send(Input::NetnsScanned(NetnsScan { netns, at, sockets }));
         }
-        let early_looks = before.map_or(0, |known| known.early_looks + 1);
-        let next_look = self.next_look(early_looks, at);
-        self.known
-            .insert(inode, Known { candidate, facts: look.facts, sockets: cookies, early_looks, next_look });
+        let looks = before.map_or(0, |known| known.looks + 1);
+        let next_look = self.next_look(looks, at);
+        let ready_at = next_look;
+        let known = Known { candidate, facts: look.facts, sockets: cookies, looks, next_look, ready_at };
+        self.known.insert(inode, known);
         self.count();
     }
 
-    fn next_look(&mut self, early_looks: usize, at: BootTime) -> BootTime {
-        if let Some(pause) = EARLY_LOOKS_MS.get(early_looks) {
+    fn next_look(&mut self, looks: usize, at: BootTime) -> BootTime {
+        if let Some(pause) = EARLY_LOOKS_MS.get(looks) {
             return at.after(Duration::from_millis(*pause));
         }
-        let rotation = self.parts.options.rotation;
-        if early_looks > EARLY_LOOKS_MS.len() {
+        let options = &self.parts.options;
+        let netns = u32::try_from(self.known.len()).unwrap_or(u32::MAX);
+        let all = self.cost_of_look.get().saturating_mul(netns);
+        let rotation = options.budget.pause(all, options.rotation);
+        if looks > EARLY_LOOKS_MS.len() {
             return at.after(rotation);
         }
         // The first look of the rotation is drawn evenly, so that namespaces made together drift apart.
