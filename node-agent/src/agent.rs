@@ -16,6 +16,7 @@ use crate::config::{AgentConfig, ListenAddress, MetadataSource};
 use crate::engine::Engine;
 use crate::engine::identity::NetnsId;
 use crate::engine::input::{ConnectionFact, Input, NetnsFacts};
+use crate::memory;
 use crate::pipeline::Pipeline;
 use crate::sink::http::host::HostCheck;
 use crate::sink::http::question::{Query, answer};
@@ -26,6 +27,7 @@ use crate::sink::stdout::LineSink;
 use crate::sink::watch_log::WatchLog;
 use crate::source::clock;
 use crate::source::kernel::{KernelHooks, KernelRefusal, NetnsPrograms};
+use crate::source::netns::budget::Budget;
 use crate::source::netns::{self, NetnsActor, NetnsHandle};
 use crate::source::pods::{SourceState, file};
 use crate::wiring_options;
@@ -46,6 +48,8 @@ const WATCH_LOG: usize = 1024;
 const DRAIN_EVERY: Duration = Duration::from_secs(1);
 /// The gauges are set once in this many drains.
 const MEASURE_EVERY: u32 = 5;
+/// Free memory is given back once in this many drains.
+const GIVE_BACK_EVERY: u32 = 10;
 /// How long the last lines may take at the end.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
@@ -100,7 +104,10 @@ pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
         Some(programs) => Box::new(Attach(programs)),
         None => Box::new(netns::OnlyLook),
     };
-    let options = wiring_options::netns(config.netns_dirs.clone(), config.include_host);
+    let mut options = wiring_options::netns(config.netns_dirs.clone(), config.include_host);
+    if config.scan_only {
+        options.budget = Budget::LOOKS_ALONE;
+    }
     let netns = netns::start(options, actor, inputs).map_err(started("the netns thread"))?;
     health.live.store(true, Ordering::Relaxed);
 
@@ -196,6 +203,9 @@ impl Station {
         self.drains = self.drains.wrapping_add(1);
         if self.drains.is_multiple_of(MEASURE_EVERY) {
             self.pipeline.measure();
+        }
+        if self.drains.is_multiple_of(GIVE_BACK_EVERY) {
+            memory::give_back();
         }
     }
 
