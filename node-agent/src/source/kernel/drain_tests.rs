@@ -71,7 +71,7 @@ fn a_peer_that_did_not_move_has_no_delta() {
 
 #[test]
 fn a_peer_that_was_made_again_begins_anew() {
-    let (mut peers, ports) = (HashMap::new(), HashMap::from([(PORT, counted(0))]));
+    let (mut peers, ports) = (PeerMemory::default(), HashMap::from([(PORT, counted(0))]));
     let mut told = |birth, packets| {
         let mut drain = TrafficDrain::default();
         let now = PeerCounters { first_boot_ns: birth, packets, ..PeerCounters::default() };
