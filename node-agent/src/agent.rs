@@ -26,6 +26,7 @@ use crate::sink::stdout::LineSink;
 use crate::sink::watch_log::WatchLog;
 use crate::source::clock;
 use crate::source::kernel::{KernelHooks, KernelRefusal, NetnsPrograms};
+use crate::source::netns::look::Interface;
 use crate::source::netns::{self, NetnsActor, NetnsHandle};
 use crate::source::pods::{SourceState, file};
 use crate::wiring_options;
@@ -223,8 +224,12 @@ impl Station {
 struct Attach(NetnsPrograms);
 
 impl NetnsActor for Attach {
-    fn enter(&mut self, facts: &NetnsFacts, interfaces: &[(u32, String)]) {
+    fn enter(&mut self, facts: &NetnsFacts, interfaces: &[Interface]) {
         self.0.attach(facts.netns, interfaces);
+    }
+
+    fn hears_of_sockets(&self) -> bool {
+        true
     }
 
     fn gone(&mut self, netns: NetnsId) {

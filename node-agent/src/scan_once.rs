@@ -81,7 +81,7 @@ fn every_candidate(options: &NetnsOptions, home: &Home) -> BTreeMap<u64, Candida
     for (inode, pids) in candidates::of_processes(&options.proc_root) {
         found.entry(inode).or_default().pids = pids;
     }
-    for (inode, paths) in candidates::named(&options.dirs, home.nsfs).by_inode {
+    for (inode, paths) in candidates::named(&options.dirs, home.nsfs) {
         found.entry(inode).or_default().paths = paths;
     }
     found.entry(home.inode).or_default();
@@ -107,7 +107,7 @@ fn list(
         }
         Some(visit?)
     };
-    let facts = look(inode, candidate.paths.clone(), is_host)?.facts;
+    let facts = look(inode, candidate.paths.clone(), is_host, None)?.facts;
     let at = clock::now();
     let scanned = !is_host || options.host == HostNetns::Scanned;
     let sockets = if scanned { Some((at, listed_sockets()?)) } else { None };

@@ -16,17 +16,20 @@ pub enum LostSlot {
     PeersMapFull = 4,
     /// A hook ended with an error that none of the above names.
     HookError = 5,
+    /// A netns's own program could not call the shared one, or was interrupted by its like: this packet is not counted.
+    HandoverFailed = 6,
 }
 
 impl LostSlot {
     /// Every slot, in the order of the array.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::ListenerRingFull,
         Self::ConnectionRingFull,
         Self::ListenersMapFull,
         Self::PortStatsMapFull,
         Self::PeersMapFull,
         Self::HookError,
+        Self::HandoverFailed,
     ];
 
     /// Name of the reason, as in `lost_total{reason}`.
@@ -39,6 +42,7 @@ impl LostSlot {
             Self::PortStatsMapFull => "port-stats-map-full",
             Self::PeersMapFull => "peers-map-full",
             Self::HookError => "hook-error",
+            Self::HandoverFailed => "handover-failed",
         }
     }
 }

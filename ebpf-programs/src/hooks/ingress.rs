@@ -7,12 +7,15 @@ use aya_ebpf::{
 use portolan_ebpf::{
     abi::{
         IPPROTO_TCP,
+        netns::HANDOVER_INGRESS,
         traffic::{PeerKey, PortKey},
     },
     packet::{Packet, Segment, parse, wire_bytes},
 };
 
-use crate::maps::{Refusal, add, changed, ensure_peer, lost, netns_cookie, peer_counters, port_counters};
+use crate::maps::{
+    Place, Refusal, add, changed, ensure_peer, handed_over, lost, peer_counters, port_counters,
+};
 
 /// TCX_NEXT and TC_ACT_UNSPEC: the next program decides.
 const NEXT: i32 = -1;
@@ -22,11 +25,13 @@ const VLAN_ID: u32 = 0x0fff;
 /// BPF_HDR_START_NET.
 const FROM_NETWORK_HEADER: u32 = 1;
 
-/// Called for every packet that an interface receives, before netfilter. TCX since 6.6, clsact before. Works with and
-/// without an Ethernet header. <https://docs.ebpf.io/linux/program-type/BPF_PROG_TYPE_SCHED_CLS/>
+/// Called by a netns's own program, for every packet that an interface receives, before netfilter. TCX since 6.6, clsact
+/// before. Works with and without an Ethernet header. <https://docs.ebpf.io/linux/program-type/BPF_PROG_TYPE_SCHED_CLS/>
 #[classifier]
 fn portolan_ingress(ctx: TcContext) -> i32 {
-    if let Err(refusal) = try_ingress(ctx.skb.skb) {
+    let skb = ctx.skb.skb;
+    if let Err(refusal) = handed_over(HANDOVER_INGRESS, skb.cast()).and_then(|place| try_ingress(skb, place))
+    {
         lost(refusal);
     }
     NEXT
@@ -59,7 +64,7 @@ impl Packet for Buffer {
 }
 
 #[inline(always)]
-fn try_ingress(skb: *mut __sk_buff) -> Result<(), Refusal> {
+fn try_ingress(skb: *mut __sk_buff, place: Place) -> Result<(), Refusal> {
     // SAFETY: these fields may be read by every classifier.
     let (kind, protocol, tagged, tag) =
         unsafe { ((*skb).pkt_type, (*skb).protocol, (*skb).vlan_present, (*skb).vlan_tci) };
@@ -71,7 +76,7 @@ fn try_ingress(skb: *mut __sk_buff) -> Result<(), Refusal> {
     let buffer = Buffer(skb);
     let Some(segment) = parse(&buffer, u16::from_be(protocol as u16)) else { return Ok(()) };
     let key = PortKey {
-        netns_cookie: netns_cookie(),
+        netns_cookie: place.netns_cookie(),
         port: segment.destination_port,
         protocol: segment.protocol,
         reserved: [0; 5],

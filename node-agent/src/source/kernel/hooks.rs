@@ -19,7 +19,7 @@ use super::bpffs::DetachedBpffs;
 use super::decode::port_key;
 use super::drain::{CounterMaps, Drain};
 use super::netns_programs::NetnsPrograms;
-use super::object::{KERNEL_OBJECT, NetnsObject};
+use super::object::{KERNEL_OBJECTS, NetnsObject};
 use super::refusal::{KernelRefusal, missing_capabilities};
 use super::rings::Rings;
 use crate::engine::identity::{BootTime, PortId};
@@ -118,7 +118,7 @@ impl KernelHooks {
     /// Everything that is missing, if sock_ops cannot run: without it there is nothing to observe. Any other hook that
     /// is refused is said in [`Self::statuses`].
     pub fn load(options: &KernelOptions) -> Result<(Self, NetnsPrograms), KernelRefusal> {
-        let bytes = KERNEL_OBJECT.ok_or_else(|| {
+        let objects = KERNEL_OBJECTS.as_ref().ok_or_else(|| {
             KernelRefusal::of("this build has no kernel programs: run `cargo xtask setup` and build again")
         })?;
         let missing = missing_capabilities().unwrap_or_default();
@@ -129,10 +129,11 @@ impl KernelHooks {
         let bpffs = DetachedBpffs::new()
             .map_err(|error| KernelRefusal::step("a private bpffs (kernel 5.2, CAP_SYS_ADMIN)", &error))?;
         let mut loader = loader(options, &bpffs);
-        let object = NetnsObject::new(bytes).ok_or_else(|| {
+        let object = NetnsObject::new(objects.netns).ok_or_else(|| {
             KernelRefusal::of("the embedded kernel object has no place for the netns cookie: build again")
         })?;
-        let mut ebpf = loader.load(bytes).map_err(|error| KernelRefusal::step("loading maps", &error))?;
+        let mut ebpf =
+            loader.load(objects.shared).map_err(|error| KernelRefusal::step("loading maps", &error))?;
         let mut refused = Vec::new();
         for (program, name) in CGROUP_HOOKS {
             if let Err(refusal) = attach_cgroup(&mut ebpf, program, name, &cgroup) {
@@ -144,7 +145,9 @@ impl KernelHooks {
             }
         }
         let refusals = Refusals::default();
-        let programs = NetnsPrograms::new(loader, object, options.traffic, Arc::new(bpffs), refusals.clone());
+        let bpffs = Arc::new(bpffs);
+        let programs =
+            NetnsPrograms::new(loader, object, &mut ebpf, options.traffic, bpffs, refusals.clone());
         Ok((Self::with_maps(ebpf, *options, refused, refusals)?, programs))
     }
 
@@ -309,8 +312,11 @@ fn key_bytes(port: PortId) -> [u8; 16] {
 fn loader(options: &KernelOptions, bpffs: &DetachedBpffs) -> EbpfLoader<'static> {
     let mut loader = EbpfLoader::new();
     loader
+        // The kernel's own types take megabytes, and the programs have no relocation that needs them.
+        .btf(None)
         .default_map_pin_directory(bpffs.path())
-        .override_global("TRAFFIC", options.traffic.constant(), true)
+        // The object of one netns has no such constant.
+        .override_global("TRAFFIC", options.traffic.constant(), false)
         .map_max_entries("LISTENERS", options.max_listeners)
         .map_max_entries("PORT_STATS", options.max_listeners)
         .map_max_entries("RECORDED", options.max_listeners)
