@@ -108,12 +108,14 @@ pub unsafe fn add(counter: *mut u64, by: u64) {
     unsafe { core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) counter, in(reg) by) }
 }
 
-/// Counts one loss.
+/// Counts one loss; how many of its kind this CPU has counted with it.
 #[inline(always)]
-pub fn lost(slot: LostSlot) {
-    if let Some(counter) = LOST.get_ptr_mut(slot as u32) {
-        // SAFETY: a value of LOST, which is an array: never freed.
-        unsafe { add(counter, 1) }
+pub fn lost(slot: LostSlot) -> u64 {
+    let Some(counter) = LOST.get_ptr_mut(slot as u32) else { return 0 };
+    // SAFETY: a value of LOST, which is an array: never freed.
+    unsafe {
+        add(counter, 1);
+        counter.read_volatile()
     }
 }
 

@@ -76,6 +76,7 @@ pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
 
     let (mut kernel, programs) = load_kernel(&config)?;
     let rings = kernel.as_mut().and_then(KernelHooks::take_rings);
+    let kernel_log = kernel.as_mut().and_then(KernelHooks::take_log);
     let (inputs, facts) = mpsc::channel(INPUT_QUEUE);
     let (queries, questions) = mpsc::channel(QUERY_QUEUE);
     let (sources, source_changes) = mpsc::channel(64);
@@ -96,6 +97,7 @@ pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
     if let Some(rings) = rings {
         tasks.push(tokio::spawn(rings.forward(inputs.clone())));
     }
+    tasks.extend(kernel_log.map(|log| tokio::spawn(log.forward())));
     let actor: Box<dyn NetnsActor> = match programs {
         Some(programs) => Box::new(Attach(programs)),
         None => Box::new(netns::OnlyLook),

@@ -11,7 +11,7 @@ use std::io::{self, Write};
 
 use crate::args::{DoctorArgs, Format};
 use crate::exit::Exit;
-use crate::source::kernel::{KernelHooks, KernelOptions, TrafficLevel};
+use crate::source::kernel::{KernelHooks, KernelLogLevel, KernelOptions, TrafficLevel};
 use crate::source::netns::enter;
 use crate::source::netns::{NetnsOptions, candidates};
 use crate::source::scan::listed_sockets;
@@ -147,6 +147,7 @@ fn hook_checks() -> Vec<Check> {
         max_peers: 64,
         listener_ring_bytes: 4096,
         connection_ring_bytes: 4096,
+        log: KernelLogLevel::Off,
     };
     match KernelHooks::load(&options) {
         Ok((hooks, _programs)) => hooks

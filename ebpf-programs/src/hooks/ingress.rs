@@ -13,9 +13,8 @@ use portolan_ebpf::{
     packet::{Packet, Segment, parse, wire_bytes},
 };
 
-use crate::maps::{
-    Place, Refusal, add, changed, ensure_peer, handed_over, lost, peer_counters, port_counters,
-};
+use crate::diagnose::refused;
+use crate::maps::{Place, Refusal, add, changed, ensure_peer, handed_over, peer_counters, port_counters};
 
 /// TCX_NEXT and TC_ACT_UNSPEC: the next program decides.
 const NEXT: i32 = -1;
@@ -32,7 +31,7 @@ fn portolan_ingress(ctx: TcContext) -> i32 {
     let skb = ctx.skb.skb;
     if let Err(refusal) = handed_over(HANDOVER_INGRESS, skb.cast()).and_then(|place| try_ingress(skb, place))
     {
-        lost(refusal);
+        refused("portolan_ingress", refusal);
     }
     NEXT
 }

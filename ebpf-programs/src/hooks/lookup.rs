@@ -8,7 +8,8 @@ use portolan_ebpf::abi::{
 };
 
 use super::{address, mapped};
-use crate::maps::{Place, Refusal, add, changed, ensure_peer, handed_over, lost, port_counters};
+use crate::diagnose::refused;
+use crate::maps::{Place, Refusal, add, changed, ensure_peer, handed_over, port_counters};
 
 const SK_PASS: u32 = 1;
 
@@ -19,7 +20,7 @@ const SK_PASS: u32 = 1;
 fn portolan_lookup(ctx: SkLookupContext) -> u32 {
     if let Err(refusal) = handed_over(HANDOVER_LOOKUP, ctx.as_ptr()).and_then(|place| try_lookup(&ctx, place))
     {
-        lost(refusal);
+        refused("portolan_lookup", refusal);
     }
     SK_PASS
 }

@@ -18,6 +18,7 @@ use zerocopy::IntoBytes;
 use super::bpffs::DetachedBpffs;
 use super::decode::port_key;
 use super::drain::{CounterMaps, Drain};
+use super::kernel_log::{self, KernelLog, KernelLogLevel};
 use super::netns_programs::NetnsPrograms;
 use super::object::{KERNEL_OBJECTS, NetnsObject};
 use super::refusal::{KernelRefusal, missing_capabilities};
@@ -61,6 +62,8 @@ pub struct KernelOptions {
     /// Powers of two, at least a page.
     pub listener_ring_bytes: u32,
     pub connection_ring_bytes: u32,
+    /// What the programs say of themselves.
+    pub log: KernelLogLevel,
 }
 
 /// How one hook is doing.
@@ -101,6 +104,7 @@ pub struct KernelHooks {
     lost: PerCpuArray<MapData, u64>,
     changes: PerCpuArray<MapData, u64>,
     rings: Option<Rings>,
+    log: Option<KernelLog>,
     drain: Drain,
     cpus: usize,
     undecodable: Arc<AtomicU64>,
@@ -158,6 +162,7 @@ impl KernelHooks {
         refusals: Refusals,
     ) -> Result<Self, KernelRefusal> {
         let cpus = nr_cpus().map_err(|(what, error)| KernelRefusal::step(what, &error))?;
+        let log = KernelLog::of(&mut ebpf, options.log);
         let undecodable = Arc::new(AtomicU64::new(0));
         let rings = Rings {
             listeners: map::<RingBuf<MapData>>(&mut ebpf, "LISTENER_EVENTS")?,
@@ -176,6 +181,7 @@ impl KernelHooks {
             refusals,
             traffic: options.traffic,
             rings: Some(rings),
+            log,
             drain: Drain::new(cpus),
             cpus,
             undecodable,
@@ -212,6 +218,12 @@ impl KernelHooks {
     #[must_use]
     pub fn take_rings(&mut self) -> Option<Rings> {
         self.rings.take()
+    }
+
+    /// What the programs say of themselves, once; `None` when that is nothing.
+    #[must_use]
+    pub fn take_log(&mut self) -> Option<KernelLog> {
+        self.log.take()
     }
 
     /// Counts this port's traffic from now on.
@@ -315,12 +327,14 @@ fn loader(options: &KernelOptions, bpffs: &DetachedBpffs) -> EbpfLoader<'static>
         // The kernel's own types take megabytes, and the programs have no relocation that needs them.
         .btf(None)
         .default_map_pin_directory(bpffs.path())
-        // The object of one netns has no such constant.
+        // The object of one netns has no such constants.
         .override_global("TRAFFIC", options.traffic.constant(), false)
+        .override_global(kernel_log::LEVEL, options.log.constant(), false)
         .map_max_entries("LISTENERS", options.max_listeners)
         .map_max_entries("PORT_STATS", options.max_listeners)
         .map_max_entries("RECORDED", options.max_listeners)
         .map_max_entries("PEERS", options.max_peers)
+        .map_max_entries(kernel_log::RING, options.log.ring_bytes())
         .map_max_entries("LISTENER_EVENTS", options.listener_ring_bytes)
         .map_max_entries("CONNECTION_EVENTS", options.connection_ring_bytes);
     loader

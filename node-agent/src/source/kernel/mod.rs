@@ -5,6 +5,7 @@ mod bpffs;
 mod decode;
 mod drain;
 mod hooks;
+mod kernel_log;
 mod netns_programs;
 mod object;
 #[cfg(feature = "bench")]
@@ -13,6 +14,7 @@ mod refusal;
 mod rings;
 
 pub use hooks::{HookStatus, KernelHooks, KernelOptions, TrafficLevel};
+pub use kernel_log::{KernelLog, KernelLogLevel};
 pub use netns_programs::NetnsPrograms;
 pub use refusal::KernelRefusal;
 pub use rings::Rings;
