@@ -74,7 +74,7 @@ pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(started("signal handling"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(started("signal handling"))?;
 
-    let (mut kernel, programs) = load_kernel(&config)?;
+    let (mut kernel, attach) = load_kernel(&config)?;
     let rings = kernel.as_mut().and_then(KernelHooks::take_rings);
     let kernel_log = kernel.as_mut().and_then(KernelHooks::take_log);
     let (inputs, facts) = mpsc::channel(INPUT_QUEUE);
@@ -98,8 +98,8 @@ pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
         tasks.push(tokio::spawn(rings.forward(inputs.clone())));
     }
     tasks.extend(kernel_log.map(|log| tokio::spawn(log.forward())));
-    let actor: Box<dyn NetnsActor> = match programs {
-        Some(programs) => Box::new(Attach(programs)),
+    let actor: Box<dyn NetnsActor> = match attach {
+        Some(attach) => Box::new(attach),
         None => Box::new(netns::OnlyLook),
     };
     let options = wiring_options::netns(config.netns_dirs.clone(), config.include_host);
@@ -223,32 +223,36 @@ impl Station {
 }
 
 /// Attaches this netns's programs while the netns thread is inside.
-struct Attach(NetnsPrograms);
+struct Attach {
+    programs: NetnsPrograms,
+    hears_of_sockets: bool,
+}
 
 impl NetnsActor for Attach {
     fn enter(&mut self, facts: &NetnsFacts, interfaces: &[Interface]) {
-        self.0.attach(facts.netns, interfaces);
+        self.programs.attach(facts.netns, interfaces);
     }
 
     fn hears_of_sockets(&self) -> bool {
-        true
+        self.hears_of_sockets
     }
 
     fn gone(&mut self, netns: NetnsId) {
-        self.0.detach(netns);
+        self.programs.detach(netns);
     }
 
     fn leave(&mut self, netns: NetnsId) {
-        self.0.remove_filters(netns);
+        self.programs.remove_filters(netns);
     }
 }
 
-fn load_kernel(config: &AgentConfig) -> Result<(Option<KernelHooks>, Option<NetnsPrograms>), KernelRefusal> {
+fn load_kernel(config: &AgentConfig) -> Result<(Option<KernelHooks>, Option<Attach>), KernelRefusal> {
     if config.scan_only {
         return Ok((None, None));
     }
     let (hooks, programs) = KernelHooks::load(&wiring_options::kernel(config))?;
-    Ok((Some(hooks), Some(programs)))
+    let attach = Attach { programs, hears_of_sockets: hooks.hears_of_sockets() };
+    Ok((Some(hooks), Some(attach)))
 }
 
 fn pipeline(

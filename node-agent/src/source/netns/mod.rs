@@ -29,7 +29,7 @@ const MAX_SINGLE_SCANS: usize = 256;
 pub trait NetnsActor: Send {
     /// The thread is inside the netns of `facts`; `interfaces` are without the loopback.
     fn enter(&mut self, facts: &NetnsFacts, interfaces: &[Interface]);
-    /// Whether something else tells of every socket that opens, so that a new netns is scanned once and then in rotation.
+    /// Whether something else tells of every socket that opens, so that a netns made meanwhile is scanned seldom.
     fn hears_of_sockets(&self) -> bool {
         false
     }

@@ -47,6 +47,8 @@ struct Known {
     sockets: BTreeSet<SocketCookie>,
     early_looks: usize,
     next_look: BootTime,
+    /// It was not there at the first discovery, so that no socket in it is older than the hooks.
+    born_later: bool,
 }
 
 /// How much of a netns a look is about.
@@ -131,8 +133,10 @@ impl NetnsThread {
             if wanted.scan_all > done || wanted.scan.contains(&known.facts.netns) {
                 return Some(Depth::Whole);
             }
-            let is_early = known.early_looks < EARLY_LOOKS_MS.len();
-            let depth = if is_early && hears_of_sockets { Depth::Interfaces } else { Depth::Whole };
+            // The last of the early looks is whole again, for what came between the hooks and the first scan.
+            let is_early = known.early_looks + 1 < EARLY_LOOKS_MS.len();
+            let is_light = is_early && known.born_later && hears_of_sockets;
+            let depth = if is_light { Depth::Interfaces } else { Depth::Whole };
             (known.next_look <= now).then_some(depth)
         });
         if wanted.scan_all > done {
@@ -313,6 +317,8 @@ impl NetnsThread {
         }
         let mut cookies = BTreeSet::new();
         let early_looks = before.as_ref().map_or(0, |known| known.early_looks + 1);
+        let first_done = self.parts.report.borrow().first_scan_done;
+        let born_later = before.as_ref().map_or(first_done, |known| known.born_later);
         if let (None, Some(before)) = (&sockets, before) {
             cookies = before.sockets;
         }
@@ -326,8 +332,10 @@ impl NetnsThread {
             self.send(Input::NetnsScanned(NetnsScan { netns, at, sockets }));
         }
         let next_look = self.next_look(early_looks, at);
-        self.known
-            .insert(inode, Known { candidate, facts: look.facts, sockets: cookies, early_looks, next_look });
+        self.known.insert(
+            inode,
+            Known { candidate, facts: look.facts, sockets: cookies, early_looks, next_look, born_later },
+        );
         self.count();
     }
 
