@@ -1,5 +1,7 @@
-//! The maps (those of ports and flows apart), the load-time constants, and the few operations on them that more than one hook needs.
-//! All maps are pinned by name: the loads for each netns share those of the first load. The loader sets the sizes.
+//! Every map but `HANDOVER` and those of ports and flows, the load-time constants, and the few operations on them that
+//! more than one hook needs. `LOST` is shared with each netns's own programs by its pin. The loader sets the sizes.
+
+use core::ffi::c_void;
 
 use aya_ebpf::{
     Global,
@@ -13,14 +15,11 @@ use crate::ports::ensure_port;
 use portolan_ebpf::abi::{
     connection::{ConnectionRecord, RecordBudget},
     lost::LostSlot,
-    netns::NETNS_COOKIE_UNSET,
     socket::{LISTENER_CLOSED, LISTENER_OPENED, ListenerRecord, ListenerValue},
     traffic::{PeerCounters, PeerKey, PortCounters, PortKey},
 };
 
-/// Cookie of the netns that this copy of `ingress` and `lookup` is attached in.
-#[unsafe(no_mangle)]
-static NETNS_COOKIE: Global<u64> = Global::new(NETNS_COOKIE_UNSET);
+use crate::handover::HANDOVER;
 
 /// 0: count nothing; 1: count connections and attempts; 2: count packets too.
 #[unsafe(no_mangle)]
@@ -53,10 +52,43 @@ const _: () = assert!(
 /// Why a hook gave up: what is counted in `LOST`.
 pub type Refusal = LostSlot;
 
-/// See [`NETNS_COOKIE`].
+/// Where a program that every netns shares runs: what the netns's own program handed over.
+#[derive(Clone, Copy)]
+pub struct Place {
+    netns_cookie: u64,
+    link_header: u32,
+}
+
+impl Place {
+    /// Cookie of the netns.
+    #[inline(always)]
+    pub const fn netns_cookie(self) -> u64 {
+        self.netns_cookie
+    }
+
+    /// Bytes of link header before the network header on this interface; `u32::MAX` when unknown.
+    #[inline(always)]
+    pub const fn link_header_length(self) -> u32 {
+        self.link_header
+    }
+}
+
+/// What was handed over for `context`. The netns's own program wrote it on this CPU just before, in the same run: a tc
+/// program runs with bottom halves off, so that no other can come between, and a lookup that a process began (sock_diag) may
+/// be interrupted by one that a packet began. On PREEMPT_RT either may be preempted by its like. Then the context, which is
+/// written first and read last, is another one, and this run is lost rather than counted for another netns.
 #[inline(always)]
-pub fn netns_cookie() -> u64 {
-    NETNS_COOKIE.load()
+pub fn handed_over(slot: u32, context: *mut c_void) -> Result<Place, Refusal> {
+    let Some(handover) = HANDOVER.get_ptr(slot) else { return Err(LostSlot::HandoverFailed) };
+    // SAFETY: a value of HANDOVER, which is an array: never freed. Volatile, for the order of the reads.
+    unsafe {
+        let netns_cookie = (&raw const (*handover).netns_cookie).read_volatile();
+        let link_header = (&raw const (*handover).link_header).read_volatile();
+        if (&raw const (*handover).context).read_volatile() != context as u64 {
+            return Err(LostSlot::HandoverFailed);
+        }
+        Ok(Place { netns_cookie, link_header })
+    }
 }
 
 /// Whether handshakes and attempts are counted.
@@ -82,12 +114,14 @@ pub unsafe fn add(counter: *mut u64, by: u64) {
     unsafe { core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) counter, in(reg) by) }
 }
 
-/// Counts one loss.
+/// Counts one loss; how many of its kind this CPU has counted with it.
 #[inline(always)]
-pub fn lost(slot: LostSlot) {
-    if let Some(counter) = LOST.get_ptr_mut(slot as u32) {
-        // SAFETY: a value of LOST, which is an array: never freed.
-        unsafe { add(counter, 1) }
+pub fn lost(slot: LostSlot) -> u64 {
+    let Some(counter) = LOST.get_ptr_mut(slot as u32) else { return 0 };
+    // SAFETY: a value of LOST, which is an array: never freed.
+    unsafe {
+        add(counter, 1);
+        counter.read_volatile()
     }
 }
 

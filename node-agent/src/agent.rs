@@ -28,6 +28,7 @@ use crate::sink::watch_log::WatchLog;
 use crate::source::clock;
 use crate::source::kernel::{KernelHooks, KernelRefusal, NetnsPrograms};
 use crate::source::netns::budget::Budget;
+use crate::source::netns::look::Interface;
 use crate::source::netns::{self, NetnsActor, NetnsHandle};
 use crate::source::pods::{SourceState, file};
 use crate::wiring_options;
@@ -79,8 +80,9 @@ pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(started("signal handling"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(started("signal handling"))?;
 
-    let (mut kernel, programs) = load_kernel(&config)?;
+    let (mut kernel, attach) = load_kernel(&config)?;
     let rings = kernel.as_mut().and_then(KernelHooks::take_rings);
+    let kernel_log = kernel.as_mut().and_then(KernelHooks::take_log);
     let (inputs, facts) = mpsc::channel(INPUT_QUEUE);
     let (recorded, connections) = mpsc::channel(CONNECTION_QUEUE);
     let (queries, questions) = mpsc::channel(QUERY_QUEUE);
@@ -100,8 +102,9 @@ pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
     let servers = start_servers(&config, &state, &ended).await?;
     let mut tasks = start_metadata(&config, &inputs, &sources);
     tasks.extend(rings.map(|rings| tokio::spawn(rings.forward(inputs.clone(), recorded))));
-    let actor: Box<dyn NetnsActor> = match programs {
-        Some(programs) => Box::new(Attach(programs)),
+    tasks.extend(kernel_log.map(|log| tokio::spawn(log.forward())));
+    let actor: Box<dyn NetnsActor> = match attach {
+        Some(attach) => Box::new(attach),
         None => Box::new(netns::OnlyLook),
     };
     let mut options = wiring_options::netns(config.netns_dirs.clone(), config.include_host);
@@ -243,28 +246,36 @@ impl Station {
 }
 
 /// Attaches this netns's programs while the netns thread is inside.
-struct Attach(NetnsPrograms);
+struct Attach {
+    programs: NetnsPrograms,
+    hears_of_sockets: bool,
+}
 
 impl NetnsActor for Attach {
-    fn enter(&mut self, facts: &NetnsFacts, interfaces: &[(u32, String)]) {
-        self.0.attach(facts.netns, interfaces);
+    fn enter(&mut self, facts: &NetnsFacts, interfaces: &[Interface]) {
+        self.programs.attach(facts.netns, interfaces);
+    }
+
+    fn hears_of_sockets(&self) -> bool {
+        self.hears_of_sockets
     }
 
     fn gone(&mut self, netns: NetnsId) {
-        self.0.detach(netns);
+        self.programs.detach(netns);
     }
 
     fn leave(&mut self, netns: NetnsId) {
-        self.0.remove_filters(netns);
+        self.programs.remove_filters(netns);
     }
 }
 
-fn load_kernel(config: &AgentConfig) -> Result<(Option<KernelHooks>, Option<NetnsPrograms>), KernelRefusal> {
+fn load_kernel(config: &AgentConfig) -> Result<(Option<KernelHooks>, Option<Attach>), KernelRefusal> {
     if config.scan_only {
         return Ok((None, None));
     }
     let (hooks, programs) = KernelHooks::load(&wiring_options::kernel(config))?;
-    Ok((Some(hooks), Some(programs)))
+    let attach = Attach { programs, hears_of_sockets: hooks.hears_of_sockets() };
+    Ok((Some(hooks), Some(attach)))
 }
 
 fn pipeline(

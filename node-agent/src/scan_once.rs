@@ -113,7 +113,7 @@ fn every_candidate(options: &NetnsOptions, home: &Home) -> Vec<(u64, Candidate)>
     for (inode, pids) in candidates::of_processes(&options.proc_root) {
         found.entry(inode).or_default().pids = pids;
     }
-    for (inode, paths) in candidates::named(&options.dirs, home.nsfs).by_inode {
+    for (inode, paths) in candidates::named(&options.dirs, home.nsfs) {
         found.entry(inode).or_default().paths = paths;
     }
     found.entry(home.inode).or_default();

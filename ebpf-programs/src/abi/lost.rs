@@ -18,11 +18,13 @@ pub enum LostSlot {
     HookError = 5,
     /// A port had more connections in a second than get a record of their own; they are counted all the same.
     ConnectionRecordsLimited = 6,
+    /// A netns's own program could not call the shared one, or was interrupted by its like: this packet is not counted.
+    HandoverFailed = 7,
 }
 
 impl LostSlot {
     /// Every slot, in the order of the array.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::ListenerRingFull,
         Self::ConnectionRingFull,
         Self::ListenersMapFull,
@@ -30,6 +32,7 @@ impl LostSlot {
         Self::PeersMapFull,
         Self::HookError,
         Self::ConnectionRecordsLimited,
+        Self::HandoverFailed,
     ];
 
     /// Name of the reason, as in `lost_total{reason}`.
@@ -43,6 +46,7 @@ impl LostSlot {
             Self::PeersMapFull => "peers-map-full",
             Self::HookError => "hook-error",
             Self::ConnectionRecordsLimited => "connection-records-limited",
+            Self::HandoverFailed => "handover-failed",
         }
     }
 }

@@ -4,6 +4,8 @@
 use aya_ebpf::{bindings::__sk_buff, helpers::generated::bpf_skb_load_bytes_relative};
 use portolan_ebpf::packet::{ETHERNET_HEADER, Packet, begins_with_ethernet};
 
+use crate::maps::Place;
+
 /// BPF_HDR_START_NET.
 const FROM_NETWORK_HEADER: u32 = 1;
 
@@ -56,23 +58,19 @@ impl Linear {
     /// From the network header on, of a buffer that holds IPv4 or IPv6 behind an Ethernet header; `None` where that is not
     /// certain.
     #[inline(always)]
-    pub fn at_network_header(skb: *mut __sk_buff, ether_type: u16) -> Option<Self> {
+    pub fn at_network_header(skb: *mut __sk_buff, ether_type: u16, place: Place) -> Option<Self> {
+        // A header of another length, or none.
+        if place.link_header_length() != ETHERNET_HEADER {
+            return None;
+        }
         let frame = Self {
             start: register!(skb, __sk_buff, data, 0) as usize,
             end: register!(skb, __sk_buff, data_end, 0) as usize,
         };
-        match link_header_length(skb, &frame, ether_type) {
-            ETHERNET_HEADER => Some(Self { start: frame.start + ETHERNET_HEADER as usize, end: frame.end }),
-            _ => None,
-        }
+        // Redirected from a device of another kind, a packet may come without its header.
+        let is_certain = begins_with_ethernet(&frame, word!(skb, __sk_buff, len), ether_type);
+        is_certain.then(|| Self { start: frame.start + ETHERNET_HEADER as usize, end: frame.end })
     }
-}
-
-/// Bytes before the network header; `u32::MAX` where that is not certain.
-#[inline(always)]
-fn link_header_length(skb: *mut __sk_buff, frame: &Linear, ether_type: u16) -> u32 {
-    let length = word!(skb, __sk_buff, len);
-    if begins_with_ethernet(frame, length, ether_type) { ETHERNET_HEADER } else { u32::MAX }
 }
 
 impl Packet for Linear {

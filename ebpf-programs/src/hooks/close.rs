@@ -11,7 +11,8 @@ use portolan_ebpf::abi::{
 };
 
 use super::{TCP_CLOSE, TCP_LISTEN, accept::connection, netns_cookie_of, socket_cookie, tcp_port};
-use crate::maps::{Refusal, emit_connection, emit_listener, is_recorded, listener_closed, lost, now};
+use crate::diagnose::refused;
+use crate::maps::{Refusal, emit_connection, emit_listener, is_recorded, listener_closed, now};
 
 const TCP_FIN_WAIT2: u32 = 5;
 const TCP_TIME_WAIT: u32 = 6;
@@ -56,7 +57,7 @@ fn fins(before: u32) -> (u64, u64) {
 #[cgroup_sock(sock_release)]
 fn portolan_release(ctx: SockContext) -> i32 {
     if let Err(refusal) = try_release(&ctx) {
-        lost(refusal);
+        refused("portolan_release", refusal);
     }
     1
 }

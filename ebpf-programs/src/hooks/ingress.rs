@@ -6,16 +6,16 @@ use aya_ebpf::{bindings::__sk_buff, macros::classifier, programs::TcContext};
 use portolan_ebpf::{
     abi::{
         IPPROTO_TCP,
+        netns::HANDOVER_INGRESS,
         traffic::{PeerKey, PortKey},
     },
     packet::{Packet, Segment, parse, wire_bytes},
 };
 
 use super::buffer::{Buffer, Linear};
-use crate::{
-    flows,
-    maps::{Refusal, lost, netns_cookie},
-};
+use crate::diagnose::refused;
+use crate::flows;
+use crate::maps::{Place, Refusal, handed_over};
 
 /// TCX_NEXT and TC_ACT_UNSPEC: the next program decides.
 const NEXT: i32 = -1;
@@ -23,12 +23,14 @@ const NEXT: i32 = -1;
 const PACKET_OTHERHOST: u32 = 3;
 const VLAN_ID: u32 = 0x0fff;
 
-/// Called for every packet that an interface receives, before netfilter. TCX since 6.6, clsact before. Works with and
-/// without an Ethernet header. <https://docs.ebpf.io/linux/program-type/BPF_PROG_TYPE_SCHED_CLS/>
+/// Called by a netns's own program, for every packet that an interface receives, before netfilter. TCX since 6.6, clsact
+/// before. Works with and without an Ethernet header. <https://docs.ebpf.io/linux/program-type/BPF_PROG_TYPE_SCHED_CLS/>
 #[classifier]
 fn portolan_ingress(ctx: TcContext) -> i32 {
-    if let Err(refusal) = try_ingress(ctx.skb.skb) {
-        lost(refusal);
+    let skb = ctx.skb.skb;
+    if let Err(refusal) = handed_over(HANDOVER_INGRESS, skb.cast()).and_then(|place| try_ingress(skb, place))
+    {
+        refused("portolan_ingress", refusal);
     }
     NEXT
 }
@@ -40,7 +42,7 @@ fn portolan_empty(_ctx: TcContext) -> i32 {
 }
 
 #[inline(always)]
-fn try_ingress(skb: *mut __sk_buff) -> Result<(), Refusal> {
+fn try_ingress(skb: *mut __sk_buff, place: Place) -> Result<(), Refusal> {
     // SAFETY: these fields may be read by every classifier.
     let (kind, protocol, tagged, tag) =
         unsafe { ((*skb).pkt_type, (*skb).protocol, (*skb).vlan_present, (*skb).vlan_tci) };
@@ -51,17 +53,17 @@ fn try_ingress(skb: *mut __sk_buff) -> Result<(), Refusal> {
     }
     let ether_type = u16::from_be(protocol as u16);
     // What the linear data do not tell with certainty, the helper does.
-    if let Some(linear) = Linear::at_network_header(skb, ether_type)
+    if let Some(linear) = Linear::at_network_header(skb, ether_type, place)
         && let Some(segment) = parse(&linear, ether_type)
     {
-        return count(skb, &segment);
+        return count(skb, place, &segment);
     }
     let mut segment = MaybeUninit::uninit();
     if !parse_any(skb, ether_type, &mut segment) {
         return Ok(());
     }
     // SAFETY: it was written.
-    count(skb, unsafe { segment.assume_init_ref() })
+    count(skb, place, unsafe { segment.assume_init_ref() })
 }
 
 /// A function of its own in the kernel too, so that the common case needs none of its registers.
@@ -75,9 +77,9 @@ fn parse_any(skb: *mut __sk_buff, ether_type: u16, segment: &mut MaybeUninit<Seg
 }
 
 #[inline(always)]
-fn count(skb: *mut __sk_buff, segment: &Segment) -> Result<(), Refusal> {
+fn count(skb: *mut __sk_buff, place: Place, segment: &Segment) -> Result<(), Refusal> {
     let port = PortKey {
-        netns_cookie: netns_cookie(),
+        netns_cookie: place.netns_cookie(),
         port: segment.destination_port,
         protocol: segment.protocol,
         reserved: [0; 5],

@@ -1,35 +1,36 @@
 //! The kernel looks for the socket that a SYN or a datagram is for: attempts.
 
-use aya_ebpf::{bindings::bpf_sk_lookup, macros::sk_lookup, programs::SkLookupContext};
+use aya_ebpf::{EbpfContext, bindings::bpf_sk_lookup, macros::sk_lookup, programs::SkLookupContext};
 use portolan_ebpf::abi::{
     AF_INET, IPPROTO_UDP,
+    netns::HANDOVER_LOOKUP,
     traffic::{PeerKey, PortKey},
 };
 
 use super::{address, mapped};
-use crate::{
-    maps::{Refusal, add, changed, ensure_peer, lost, netns_cookie},
-    ports::{may_be_counted, port_counters},
-};
+use crate::diagnose::refused;
+use crate::maps::{Place, Refusal, add, changed, ensure_peer, handed_over};
+use crate::ports::{may_be_counted, port_counters};
 
 const SK_PASS: u32 = 1;
 
-/// Called once per SYN (closed ports and loopback included) and once per datagram to an unconnected UDP socket, never
-/// for an established connection. Assigns nothing. Since 5.9.
+/// Called by a netns's own program, once per SYN (closed ports and loopback included) and once per datagram to an
+/// unconnected UDP socket, never for an established connection. Assigns nothing. Since 5.9.
 /// <https://docs.kernel.org/bpf/prog_sk_lookup.html>
 #[sk_lookup]
 fn portolan_lookup(ctx: SkLookupContext) -> u32 {
-    if let Err(refusal) = try_lookup(&ctx) {
-        lost(refusal);
+    if let Err(refusal) = handed_over(HANDOVER_LOOKUP, ctx.as_ptr()).and_then(|place| try_lookup(&ctx, place))
+    {
+        refused("portolan_lookup", refusal);
     }
     SK_PASS
 }
 
 #[inline(always)]
-fn try_lookup(ctx: &SkLookupContext) -> Result<(), Refusal> {
+fn try_lookup(ctx: &SkLookupContext, place: Place) -> Result<(), Refusal> {
     // SAFETY: every field of the context may be read.
     let (protocol, local_port) = unsafe { ((*ctx.lookup).protocol as u8, (*ctx.lookup).local_port as u16) };
-    let key = PortKey { netns_cookie: netns_cookie(), port: local_port, protocol, reserved: [0; 5] };
+    let key = PortKey { netns_cookie: place.netns_cookie(), port: local_port, protocol, reserved: [0; 5] };
     if !may_be_counted(&key) {
         return Ok(());
     }

@@ -59,7 +59,8 @@ use aya_ebpf::{
 };
 use portolan_ebpf::abi::{AF_INET, IPPROTO_TCP, traffic::PortKey};
 
-use crate::maps::{Refusal, lost};
+use crate::diagnose::refused;
+use crate::maps::Refusal;
 
 const TCP_PASSIVE_ESTABLISHED_CB: u32 = 5;
 const TCP_STATE_CB: u32 = 10;
@@ -75,7 +76,7 @@ const TCP_LISTEN: u32 = 10;
 #[sock_ops]
 fn portolan_tcp(ctx: SockOpsContext) -> u32 {
     if let Err(refusal) = try_tcp(&ctx) {
-        lost(refusal);
+        refused("portolan_tcp", refusal);
     }
     1
 }

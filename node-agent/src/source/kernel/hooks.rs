@@ -23,8 +23,9 @@ use super::bpffs::DetachedBpffs;
 use super::decode::port_key;
 use super::drain::{CounterMaps, Drain};
 use super::flows::FlowMap;
+use super::kernel_log::{self, KernelLog, KernelLogLevel};
 use super::netns_programs::NetnsPrograms;
-use super::object::{KERNEL_OBJECT, NetnsObject};
+use super::object::{KERNEL_OBJECTS, NetnsObject};
 use super::port_filter::PortFilter;
 use super::refusal::{KernelRefusal, missing_capabilities};
 use super::rings::Rings;
@@ -69,6 +70,8 @@ pub struct KernelOptions {
     pub connection_ring_bytes: u32,
     /// Connections of one port that are recorded in a second at most.
     pub records_per_second: u32,
+    /// What the programs say of themselves.
+    pub log: KernelLogLevel,
 }
 
 /// How one hook is doing.
@@ -111,6 +114,7 @@ pub struct KernelHooks {
     lost: PerCpuArray<MapData, u64>,
     changes: PerCpuArray<MapData, u64>,
     rings: Option<Rings>,
+    log: Option<KernelLog>,
     drain: Drain,
     cpus: usize,
     undecodable: Arc<AtomicU64>,
@@ -128,7 +132,7 @@ impl KernelHooks {
     /// Everything that is missing, if sock_ops cannot run: without it there is nothing to observe. Any other hook that
     /// is refused is said in [`Self::statuses`].
     pub fn load(options: &KernelOptions) -> Result<(Self, NetnsPrograms), KernelRefusal> {
-        let bytes = KERNEL_OBJECT.ok_or_else(|| {
+        let objects = KERNEL_OBJECTS.as_ref().ok_or_else(|| {
             KernelRefusal::of("this build has no kernel programs: run `cargo xtask setup` and build again")
         })?;
         let missing = missing_capabilities().unwrap_or_default();
@@ -139,10 +143,11 @@ impl KernelHooks {
         let bpffs = DetachedBpffs::new()
             .map_err(|error| KernelRefusal::step("a private bpffs (kernel 5.2, CAP_SYS_ADMIN)", &error))?;
         let mut loader = loader(options, &bpffs);
-        let object = NetnsObject::new(bytes).ok_or_else(|| {
+        let object = NetnsObject::new(objects.netns).ok_or_else(|| {
             KernelRefusal::of("the embedded kernel object has no place for the netns cookie: build again")
         })?;
-        let mut ebpf = loader.load(bytes).map_err(|error| KernelRefusal::step("loading maps", &error))?;
+        let mut ebpf =
+            loader.load(objects.shared).map_err(|error| KernelRefusal::step("loading maps", &error))?;
         let mut refused = Vec::new();
         for (program, name) in CGROUP_HOOKS {
             if let Err(refusal) = attach_cgroup(&mut ebpf, program, name, &cgroup) {
@@ -154,7 +159,9 @@ impl KernelHooks {
             }
         }
         let refusals = Refusals::default();
-        let programs = NetnsPrograms::new(loader, object, options.traffic, Arc::new(bpffs), refusals.clone());
+        let bpffs = Arc::new(bpffs);
+        let programs =
+            NetnsPrograms::new(loader, object, &mut ebpf, options.traffic, bpffs, refusals.clone());
         Ok((Self::with_maps(ebpf, *options, refused, refusals)?, programs))
     }
 
@@ -165,6 +172,7 @@ impl KernelHooks {
         refusals: Refusals,
     ) -> Result<Self, KernelRefusal> {
         let cpus = nr_cpus().map_err(|(what, error)| KernelRefusal::step(what, &error))?;
+        let log = KernelLog::of(&mut ebpf, options.log);
         let undecodable = Arc::new(AtomicU64::new(0));
         let rings = Rings {
             listeners: map::<RingBuf<MapData>>(&mut ebpf, "LISTENER_EVENTS")?,
@@ -185,6 +193,7 @@ impl KernelHooks {
             refusals,
             traffic: options.traffic,
             rings: Some(rings),
+            log,
             drain: Drain::new(cpus),
             cpus,
             undecodable,
@@ -217,10 +226,22 @@ impl KernelHooks {
         cgroup.chain(netns).collect()
     }
 
+    /// Whether every hook is there that tells of sockets; else the scan stands in for one.
+    #[must_use]
+    pub fn hears_of_sockets(&self) -> bool {
+        self.refused.is_empty()
+    }
+
     /// The rings' reading ends, once.
     #[must_use]
     pub fn take_rings(&mut self) -> Option<Rings> {
         self.rings.take()
+    }
+
+    /// What the programs say of themselves, once; `None` when that is nothing.
+    #[must_use]
+    pub fn take_log(&mut self) -> Option<KernelLog> {
+        self.log.take()
     }
 
     /// Counts this port's traffic from now on.
@@ -355,11 +376,14 @@ fn loader(options: &KernelOptions, bpffs: &DetachedBpffs) -> EbpfLoader<'static>
         // Nothing in the object is relocated against the kernel's types, which take 14 MB.
         .btf(None)
         .default_map_pin_directory(bpffs.path())
-        .override_global("TRAFFIC", options.traffic.constant(), true)
+        // The object of one netns has no such constants.
+        .override_global("TRAFFIC", options.traffic.constant(), false)
+        .override_global(kernel_log::LEVEL, options.log.constant(), false)
         .map_max_entries("LISTENERS", options.max_listeners)
         .map_max_entries("PORT_STATS", options.max_listeners)
         .map_max_entries("RECORDED", options.max_listeners)
         .map_max_entries("PEERS", options.max_peers)
+        .map_max_entries(kernel_log::RING, options.log.ring_bytes())
         .map_max_entries("LISTENER_EVENTS", options.listener_ring_bytes)
         .map_max_entries("CONNECTION_EVENTS", options.connection_ring_bytes);
     loader

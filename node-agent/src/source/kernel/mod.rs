@@ -6,6 +6,7 @@ mod decode;
 mod drain;
 mod flows;
 mod hooks;
+mod kernel_log;
 mod netns_programs;
 mod object;
 #[cfg(feature = "bench")]
@@ -16,6 +17,7 @@ mod refusal;
 mod rings;
 
 pub use hooks::{HookStatus, KernelHooks, KernelOptions, TrafficLevel};
+pub use kernel_log::{KernelLog, KernelLogLevel};
 pub use netns_programs::NetnsPrograms;
 pub use refusal::KernelRefusal;
 pub use rings::Rings;

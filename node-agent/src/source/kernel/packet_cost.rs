@@ -1,7 +1,7 @@
 //! What the tc program costs per packet, by BPF_PROG_TEST_RUN over packets made here, beside a program that does nothing.
 //! For `cargo xtask bench`; no part of the agent.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result};
 use aya::maps::{Array, HashMap, PerCpuHashMap, PerCpuValues};
 use aya::programs::{SchedClassifier, TestRun, TestRunOptions};
 use aya::util::nr_cpus;
@@ -11,9 +11,15 @@ use portolan_ebpf::abi::{IPPROTO_TCP, IPPROTO_UDP};
 use zerocopy::IntoBytes;
 
 use super::bpffs::DetachedBpffs;
-use super::object::{KERNEL_OBJECT, NetnsObject};
+use super::netns_programs::array_of;
+use super::object::{KERNEL_OBJECTS, NetnsObject};
 use crate::engine::identity::NetnsId;
+use crate::source::netns::look::LinkHeader;
 
+/// What is attached; it calls the shared program.
+const INGRESS: &str = "portolan_tc";
+const SHARED: &str = "portolan_ingress";
+const EMPTY: &str = "portolan_empty";
 const NETNS: NetnsId = NetnsId(0x5eed);
 const LISTENING: u16 = 8080;
 const SILENT: u16 = 8081;
@@ -42,14 +48,17 @@ pub fn measure() -> Result<Vec<PacketCost>> {
     let bpffs = DetachedBpffs::new().context("a private bpffs")?;
     let mut loader = EbpfLoader::new();
     loader.default_map_pin_directory(bpffs.path());
-    let mut object = NetnsObject::new(KERNEL_OBJECT.context("this build has no kernel programs")?)
-        .context("not our kernel object")?;
-    let mut ebpf = loader.load(object.for_netns(NETNS))?;
+    let objects = KERNEL_OBJECTS.as_ref().context("this build has no kernel programs")?;
+    let mut object = NetnsObject::new(objects.netns).context("not our kernel object")?;
+    let mut ebpf = loader.load(objects.shared)?;
     fill(&mut ebpf)?;
-    for name in ["portolan_ingress", "portolan_empty"] {
-        let program: &mut SchedClassifier = ebpf.program_mut(name).context("no such program")?.try_into()?;
-        program.load()?;
-    }
+    // The test device is a loopback device, whose packets have an Ethernet header too.
+    let mut own = loader.load(object.for_netns(NETNS, LinkHeader::Ethernet))?;
+    load(&mut ebpf, SHARED)?;
+    let shared: &SchedClassifier = ebpf.program(SHARED).context("no such program")?.try_into()?;
+    let _array = array_of(&mut own, "SHARED_INGRESS", shared.fd()?).map_err(Error::msg)?;
+    load(&mut ebpf, EMPTY)?;
+    load(&mut own, INGRESS)?;
     let tcp = |peer| v4(IPPROTO_TCP, LISTENING, peer, &[]);
     let mut costs = [
         ("tcp-listening", tcp(0)),
@@ -59,12 +68,17 @@ pub fn measure() -> Result<Vec<PacketCost>> {
         ("tcp-ip-options", v4(IPPROTO_TCP, LISTENING, 0, &[1, 1, 1, 0])),
     ]
     .into_iter()
-    .map(|(what, packet)| compare(&ebpf, what, &packet))
+    .map(|(what, packet)| compare([&own, &ebpf], what, &packet))
     .collect::<Result<Vec<_>>>()?;
     for (what, flows) in [("one-flow", 1), ("two-flows", 2), ("many-flows", PEERS)] {
-        costs.push(take_turns(&ebpf, what, &(0..flows).map(tcp).collect::<Vec<_>>())?);
+        costs.push(take_turns([&own, &ebpf], what, &(0..flows).map(tcp).collect::<Vec<_>>())?);
     }
     Ok(costs)
+}
+
+fn load(ebpf: &mut Ebpf, name: &str) -> Result<()> {
+    let program: &mut SchedClassifier = ebpf.program_mut(name).context("no such program")?.try_into()?;
+    Ok(program.load()?)
 }
 
 /// The entries that a packet of an established connection finds, and those of a datagram.
@@ -88,22 +102,22 @@ fn fill(ebpf: &mut Ebpf) -> Result<()> {
     Ok(())
 }
 
-fn compare(ebpf: &Ebpf, what: &'static str, packet: &[u8]) -> Result<PacketCost> {
+fn compare([own, shared]: [&Ebpf; 2], what: &'static str, packet: &[u8]) -> Result<PacketCost> {
     let (mut program, mut empty) = (Vec::new(), Vec::new());
     for _ in 0..RUNS {
-        program.push(nanoseconds(ebpf, "portolan_ingress", packet, REPEAT)?);
-        empty.push(nanoseconds(ebpf, "portolan_empty", packet, REPEAT)?);
+        program.push(nanoseconds(own, INGRESS, packet, REPEAT)?);
+        empty.push(nanoseconds(shared, EMPTY, packet, REPEAT)?);
     }
     Ok(PacketCost { what, program: median(program), empty: median(empty) })
 }
 
 /// Packets of several flows, one after the other. Each comes by a system call of its own and finds caches that are not warm:
 /// compare with one flow measured so.
-fn take_turns(ebpf: &Ebpf, what: &'static str, packets: &[Vec<u8>]) -> Result<PacketCost> {
+fn take_turns([own, shared]: [&Ebpf; 2], what: &'static str, packets: &[Vec<u8>]) -> Result<PacketCost> {
     let (mut program, mut empty) = (Vec::new(), Vec::new());
     for packet in packets.iter().cycle().take(TURNS) {
-        program.push(nanoseconds(ebpf, "portolan_ingress", packet, 1)?);
-        empty.push(nanoseconds(ebpf, "portolan_empty", packet, 1)?);
+        program.push(nanoseconds(own, INGRESS, packet, 1)?);
+        empty.push(nanoseconds(shared, EMPTY, packet, 1)?);
     }
     Ok(PacketCost { what, program: middle(program), empty: middle(empty) })
 }

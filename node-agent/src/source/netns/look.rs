@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
-use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkFlags, LinkMessage};
+use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkFlags, LinkLayerType, LinkMessage};
 
 use super::enter;
 use crate::engine::input::NetnsFacts;
@@ -21,26 +21,41 @@ const DEFAULT_EPHEMERAL: (u16, u16) = (32768, 60999);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Look {
     pub facts: NetnsFacts,
-    /// Index and name of every interface that is not a loopback.
-    pub interfaces: Vec<(u32, String)>,
+    /// Every interface that is not a loopback.
+    pub interfaces: Vec<Interface>,
 }
 
-/// Looks at the netns that the calling thread is in. `ephemeral_ports` are read anew unless given: the kernel finds that
-/// file the slower, the more netns there are.
+/// One network interface.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Interface {
+    pub index: u32,
+    pub name: String,
+    pub link_header: LinkHeader,
+}
+
+/// What stands before the network header of the packets that an interface receives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LinkHeader {
+    /// 14 bytes: veth, macvlan, SR-IOV, most others.
+    Ethernet,
+    /// tun, wireguard, netkit in L3 mode.
+    Absent,
+    Unknown,
+}
+
+/// Looks at the netns that the calling thread is in. The ephemeral ports are those of `before` if that was
+/// the same netns: the kernel finds their file the slower, the more netns there are.
 ///
 /// # Errors
 /// When its identity cannot be read, or its interfaces and addresses cannot be listed.
-pub fn look(
-    inode: u64,
-    paths: Vec<String>,
-    is_host: bool,
-    ephemeral_ports: Option<(u16, u16)>,
-) -> io::Result<Look> {
+pub fn look(inode: u64, paths: Vec<String>, is_host: bool, before: Option<&NetnsFacts>) -> io::Result<Look> {
     let netns = enter::identity(inode)?;
     let mut route = Dump::open(netlink_sys::protocols::NETLINK_ROUTE)?;
     let addresses = addresses(&mut route)?;
     let interfaces = interfaces(&mut route)?;
-    let ephemeral_ports = ephemeral_ports.unwrap_or_else(read_ephemeral_ports);
+    let ephemeral_ports = before
+        .filter(|facts| facts.netns == netns)
+        .map_or_else(read_ephemeral_ports, |facts| facts.ephemeral_ports);
     let facts = NetnsFacts { netns, inode, paths, is_host, addresses, ephemeral_ports };
     Ok(Look { facts, interfaces })
 }
@@ -82,7 +97,7 @@ fn address_of(message: &AddressMessage) -> Option<IpNet> {
     IpNet::new(ip, message.header.prefix_len).ok()
 }
 
-fn interfaces(route: &mut Dump) -> io::Result<Vec<(u32, String)>> {
+fn interfaces(route: &mut Dump) -> io::Result<Vec<Interface>> {
     let mut found = Vec::new();
     let mut link = LinkMessage::default();
     link.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
@@ -95,7 +110,12 @@ fn interfaces(route: &mut Dump) -> io::Result<Vec<(u32, String)>> {
             LinkAttribute::IfName(name) => Some(name),
             _ => None,
         });
-        found.push((link.header.index, name.unwrap_or_default()));
+        let link_header = match link.header.link_layer_type {
+            LinkLayerType::Ether => LinkHeader::Ethernet,
+            LinkLayerType::None | LinkLayerType::Rawip => LinkHeader::Absent,
+            _ => LinkHeader::Unknown,
+        };
+        found.push(Interface { index: link.header.index, name: name.unwrap_or_default(), link_header });
     })?;
     found.sort();
     Ok(found)
@@ -130,7 +150,7 @@ mod tests {
         let look = look(inode, Vec::new(), true, None).expect("look");
         assert_eq!(look.facts.inode, inode);
         assert!(look.facts.ephemeral_ports.0 < look.facts.ephemeral_ports.1);
-        assert!(look.interfaces.iter().all(|(index, name)| *index > 0 && name != "lo"));
+        assert!(look.interfaces.iter().all(|interface| interface.index > 0 && interface.name != "lo"));
     }
 
     #[test]

@@ -20,6 +20,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::{mpsc, watch as progress};
 
 use self::budget::Budget;
+use self::look::Interface;
 use crate::engine::identity::NetnsId;
 use crate::engine::input::{Input, NetnsFacts};
 
@@ -28,8 +29,12 @@ const MAX_SINGLE_SCANS: usize = 256;
 
 /// Acts inside each netns on the netns thread. Must be repeatable: it is called at each look.
 pub trait NetnsActor: Send {
-    /// The thread is inside the netns of `facts`; `interfaces` (index, name) are without the loopback.
-    fn enter(&mut self, facts: &NetnsFacts, interfaces: &[(u32, String)]);
+    /// The thread is inside the netns of `facts`; `interfaces` are without the loopback.
+    fn enter(&mut self, facts: &NetnsFacts, interfaces: &[Interface]);
+    /// Whether something else tells of every socket that opens, so that a netns made meanwhile is scanned seldom.
+    fn hears_of_sockets(&self) -> bool {
+        false
+    }
     /// The netns is gone; called outside.
     fn gone(&mut self, netns: NetnsId);
     /// The thread is inside for the last time, before it ends: takes away what does not go by itself.
@@ -41,7 +46,7 @@ pub trait NetnsActor: Send {
 pub struct OnlyLook;
 
 impl NetnsActor for OnlyLook {
-    fn enter(&mut self, _facts: &NetnsFacts, _interfaces: &[(u32, String)]) {}
+    fn enter(&mut self, _facts: &NetnsFacts, _interfaces: &[Interface]) {}
     fn gone(&mut self, _netns: NetnsId) {}
 }
 

@@ -54,14 +54,26 @@ struct Known {
     next_look: BootTime,
     /// When a look may be asked for.
     ready_at: BootTime,
+    /// Somebody asked for its sockets.
+    asked: bool,
+    /// It was not there at the first discovery, so that no socket in it is older than the hooks.
+    born_later: bool,
 }
 
 impl Known {
-    /// The range as it was read, while it need not be read again.
-    fn ephemeral_ports(&self) -> Option<(u16, u16)> {
-        let is_kept = self.looks > EARLY_LOOKS_MS.len() && !self.looks.is_multiple_of(EPHEMERAL_EVERY);
-        is_kept.then_some(self.facts.ephemeral_ports)
+    /// What hardly ever changes need not be read again yet.
+    fn is_kept(&self) -> bool {
+        self.looks > EARLY_LOOKS_MS.len() && !self.looks.is_multiple_of(EPHEMERAL_EVERY)
     }
+}
+
+/// How much of a netns a look is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Depth {
+    /// Its sockets too.
+    Whole,
+    /// Interfaces and addresses, and its sockets only if it turns out to be another netns.
+    Interfaces,
 }
 
 struct NetnsThread {
@@ -125,9 +137,12 @@ impl NetnsThread {
             return;
         }
         let done = self.parts.report.borrow().scans_done;
+        let waiting = self.changed_names.len();
         if self.parts.watch.drain(&mut self.changed_names) || self.parts.watch.add_missing() {
+            self.next_walk = BootTime(0);
+        }
+        if self.changed_names.len() > waiting {
             self.unfinished_tries = UNFINISHED_TRIES;
-            self.next_walk = self.next_walk.min(clock::now().after(CHANGE_PAUSE));
             self.look_at_names();
         } else if self.next_names.is_some_and(|at| at <= clock::now()) {
             self.look_at_names();
@@ -140,8 +155,19 @@ impl NetnsThread {
         }
         for known in self.known.values_mut().filter(|known| wanted.scan.contains(&known.facts.netns)) {
             known.next_look = known.next_look.min(known.ready_at);
+            known.asked = true;
         }
-        self.look_at_due(|known, now| known.next_look <= now || wanted.scan_all > done);
+        let hears_of_sockets = self.parts.actor.hears_of_sockets();
+        self.look_at_due(|known, now| {
+            if wanted.scan_all > done {
+                return Some(Depth::Whole);
+            }
+            // The last of the early looks is whole again, for what came between the hooks and the first scan.
+            let is_early = known.looks + 1 < EARLY_LOOKS_MS.len();
+            let is_light = is_early && known.born_later && hears_of_sockets && !known.asked;
+            let depth = if is_light { Depth::Interfaces } else { Depth::Whole };
+            (known.next_look <= now).then_some(depth)
+        });
         if wanted.scan_all > done {
             self.parts.report.send_modify(|progress| progress.scans_done = wanted.scan_all);
         }
@@ -165,33 +191,42 @@ impl NetnsThread {
         let _woken = poll(&mut fds, Some(&timeout));
     }
 
-    /// Names only: the fast way to a new netns.
+    /// Changed names only: the fast way to a new netns.
     fn look_at_names(&mut self) {
-        let named = candidates::named(&self.parts.options.dirs, self.home.nsfs);
-        self.next_names = (named.unfinished && self.unfinished_tries > 0).then(|| {
+        let names = std::mem::take(&mut self.changed_names);
+        let changed = candidates::changed(&self.parts.options.dirs, &names, self.home.nsfs);
+        self.next_names = None;
+        if !changed.unfinished.is_empty() && self.unfinished_tries > 0 {
             self.unfinished_tries -= 1;
-            clock::now().after(UNFINISHED_PAUSE)
-        });
-        for (inode, paths) in named.by_inode {
-            let Some(known) = self.known.get_mut(&inode) else {
-                self.look_at(inode, Candidate { paths, pids: Vec::new() });
-                continue;
-            };
-            // Another name, or the same one made anew, may be another netns under a recycled inode number. The others are
-            // left alone: with every look at every name, N new ones would cost N².
-            let is_news = paths != known.candidate.paths
-                || paths
-                    .iter()
-                    .filter_map(|path| path.rsplit('/').next())
-                    .any(|name| self.changed_names.contains(name));
-            if is_news {
-                known.candidate.paths = paths;
-                known.next_look = BootTime(0);
+            self.next_names = Some(clock::now().after(UNFINISHED_PAUSE));
+            self.changed_names = changed.unfinished;
+        }
+        // A netns that lost a name may be gone: only a walk tells.
+        let lost = |known: &Known, path: &String| known.candidate.paths.contains(path);
+        let is_lost = changed.others.iter().any(|path| self.known.values().any(|known| lost(known, path)))
+            || changed.netns.iter().any(|(inode, path)| {
+                self.known.iter().any(|(other, known)| other != inode && lost(known, path))
+            });
+        if is_lost {
+            self.walk_soon();
+        }
+        for (inode, path) in changed.netns {
+            match self.known.get_mut(&inode) {
+                None => self.look_at(inode, Candidate { paths: vec![path], pids: Vec::new() }, Depth::Whole),
+                // The same name made anew may be another netns under a recycled inode number.
+                Some(known) => {
+                    if !known.candidate.paths.contains(&path) {
+                        known.candidate.paths.push(path);
+                        known.candidate.paths.sort();
+                    }
+                    known.next_look = BootTime(0);
+                }
             }
         }
-        if !named.unfinished || self.next_names.is_none() {
-            self.changed_names.clear();
-        }
+    }
+
+    fn walk_soon(&mut self) {
+        self.next_walk = self.next_walk.min(clock::now().after(CHANGE_PAUSE));
     }
 
     /// Names and processes: finds every netns, and which ones are gone.
@@ -203,7 +238,7 @@ impl NetnsThread {
         }
         // Names after processes: a netns that loses its last process and keeps its name is never missed.
         let named = candidates::named(&self.parts.options.dirs, self.home.nsfs);
-        for (inode, paths) in named.by_inode {
+        for (inode, paths) in named {
             found.entry(inode).or_default().paths = paths;
         }
         found.entry(self.home.inode).or_default();
@@ -214,8 +249,10 @@ impl NetnsThread {
         }
         for (inode, candidate) in found {
             match self.known.get_mut(&inode) {
-                None => self.look_at(inode, candidate),
-                Some(known) if known.candidate.paths != candidate.paths => self.look_at(inode, candidate),
+                None => self.look_at(inode, candidate, Depth::Whole),
+                Some(known) if known.candidate.paths != candidate.paths => {
+                    self.look_at(inode, candidate, Depth::Whole);
+                }
                 Some(known) => known.candidate = candidate,
             }
         }
@@ -227,27 +264,26 @@ impl NetnsThread {
         self.count();
     }
 
-    fn look_at_due(&mut self, is_due: impl Fn(&Known, BootTime) -> bool) {
+    fn look_at_due(&mut self, due: impl Fn(&Known, BootTime) -> Option<Depth>) {
         let now = clock::now();
-        let due: Vec<(u64, Candidate)> = self
+        let due: Vec<(u64, Candidate, Depth)> = self
             .known
             .iter()
-            .filter(|(_, known)| is_due(known, now))
-            .map(|(inode, known)| (*inode, known.candidate.clone()))
+            .filter_map(|(inode, known)| Some((*inode, known.candidate.clone(), due(known, now)?)))
             .collect();
-        for (inode, candidate) in due {
+        for (inode, candidate, depth) in due {
             if self.ended {
                 return;
             }
-            self.look_at(inode, candidate);
+            self.look_at(inode, candidate, depth);
         }
     }
 
     /// Enters, lets the actor act, scans, returns, tells.
-    fn look_at(&mut self, inode: u64, candidate: Candidate) {
+    fn look_at(&mut self, inode: u64, candidate: Candidate, depth: Depth) {
         let at = clock::now();
         let before = clock::thread_cpu();
-        match self.visit(inode, &candidate) {
+        match self.visit(inode, &candidate, depth) {
             Ok((look, sockets)) => self.learn(inode, candidate, look, sockets, at),
             Err(error) => {
                 tracing::debug!(inode, %error, "cannot look at a netns");
@@ -255,7 +291,7 @@ impl NetnsThread {
                 if let Some(known) = self.known.get_mut(&inode) {
                     known.next_look = at.after(self.parts.options.rotation);
                 }
-                self.next_walk = self.next_walk.min(at.after(CHANGE_PAUSE));
+                self.walk_soon();
             }
         }
         let cost = clock::thread_cpu().saturating_sub(before);
@@ -265,7 +301,12 @@ impl NetnsThread {
         }
     }
 
-    fn visit(&mut self, inode: u64, candidate: &Candidate) -> io::Result<(Look, Option<Vec<ListedSocket>>)> {
+    fn visit(
+        &mut self,
+        inode: u64,
+        candidate: &Candidate,
+        depth: Depth,
+    ) -> io::Result<(Look, Option<Vec<ListedSocket>>)> {
         let is_host = inode == self.host_inode;
         let mut entered = None;
         let mut failure = io::Error::from(io::ErrorKind::NotFound);
@@ -283,12 +324,17 @@ impl NetnsThread {
                 return Err(failure);
             }
         }
-        let ephemeral = self.known.get(&inode).and_then(Known::ephemeral_ports);
-        let look = look(inode, candidate.paths.clone(), is_host, ephemeral)?;
+        let known = self.known.get(&inode);
+        let kept = known.filter(|known| depth == Depth::Interfaces || known.is_kept());
+        let look = look(inode, candidate.paths.clone(), is_host, kept.map(|known| &known.facts))?;
+        let before = known.filter(|_| depth == Depth::Interfaces).map(|known| &known.facts);
+        let is_same = before.is_some_and(|facts| facts.netns == look.facts.netns);
         let mut sockets = None;
         if !is_host || self.parts.options.host == HostNetns::Scanned {
             self.parts.actor.enter(&look.facts, &look.interfaces);
-            sockets = Some(listed_sockets()?);
+            if !is_same {
+                sockets = Some(listed_sockets()?);
+            }
         }
         drop(entered);
         Ok((look, sockets))
@@ -311,6 +357,12 @@ impl NetnsThread {
             self.send(Input::NetnsSeen(look.facts.clone()));
         }
         let mut cookies = BTreeSet::new();
+        let looks = before.as_ref().map_or(0, |known| known.looks + 1);
+        let first_done = self.parts.report.borrow().first_scan_done;
+        let born_later = before.as_ref().map_or(first_done, |known| known.born_later);
+        if let (None, Some(before)) = (&sockets, before) {
+            cookies = before.sockets;
+        }
         if let Some(sockets) = sockets {
             cookies.extend(sockets.iter().map(|socket| socket.cookie));
             self.owners.find(&sockets, &candidate.pids);
@@ -320,10 +372,17 @@ impl NetnsThread {
                 .collect();
             self.send(Input::NetnsScanned(NetnsScan { netns, at, sockets }));
         }
-        let looks = before.map_or(0, |known| known.looks + 1);
         let next_look = self.next_look(looks, at);
-        let ready_at = next_look;
-        let known = Known { candidate, facts: look.facts, sockets: cookies, looks, next_look, ready_at };
+        let known = Known {
+            candidate,
+            facts: look.facts,
+            sockets: cookies,
+            looks,
+            next_look,
+            ready_at: next_look,
+            asked: false,
+            born_later,
+        };
         self.known.insert(inode, known);
         self.count();
     }
