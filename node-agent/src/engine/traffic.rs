@@ -119,7 +119,7 @@ impl PortTraffic {
         }
         let (origin, reference) = resolve(delta.address);
         let mut peer = PeerCount::new(delta, origin, reference, at);
-        peer.settled = origin != Origin::External || hold.is_zero();
+        peer.settled = peer.is_certain() || hold.is_zero();
         if !peer.settled {
             let settle = at.after(hold);
             self.settle_at = Some(self.settle_at.map_or(settle, |before| before.min(settle)));
@@ -150,7 +150,7 @@ impl PortTraffic {
             peer.origin = origin;
             peer.reference = reference;
             let due = peer.counted_at.after(hold);
-            peer.settled = origin != Origin::External || due <= now;
+            peer.settled = peer.is_certain() || due <= now;
             if !peer.settled {
                 next = Some(next.map_or(due, |next: BootTime| next.min(due)));
             }
@@ -169,7 +169,7 @@ impl PortTraffic {
         self.reach = Reach::Nothing;
         for peer in &mut self.peers {
             (peer.origin, peer.reference) = resolve(peer.address);
-            peer.settled |= peer.origin != Origin::External;
+            peer.settled |= peer.is_certain();
         }
         self.reach =
             self.peers.iter().filter(|p| p.served(protocol)).map(PeerCount::reach).max().unwrap_or_default();
@@ -288,12 +288,22 @@ impl PeerCount {
         }
     }
 
+    /// Nothing that is learned later can bring the peer nearer.
+    fn is_certain(&self) -> bool {
+        match self.origin {
+            Origin::SamePod | Origin::Node | Origin::Service => true,
+            // Without a name it may still be the pod itself or the node.
+            Origin::Pod => self.reference.is_some(),
+            Origin::External => false,
+        }
+    }
+
     const fn reach(&self) -> Reach {
         match self.origin {
             Origin::SamePod | Origin::Node => Reach::Node,
-            Origin::Pod | Origin::Service => Reach::InCluster,
             // Not certain yet: it counts once nothing better turned up.
-            Origin::External if !self.settled => Reach::Nothing,
+            _ if !self.settled => Reach::Nothing,
+            Origin::Pod | Origin::Service => Reach::InCluster,
             Origin::External => Reach::External,
         }
     }

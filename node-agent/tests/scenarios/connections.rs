@@ -45,8 +45,9 @@ fn a_call_from_outside_is_critical_once_no_pod_turned_up_for_it() {
 #[test]
 fn a_caller_whose_pod_is_learned_a_moment_later_was_never_external() {
     let mut world = World::demo();
-    world.listen(APP, 10, 9090).wait(6_000).calls(APP, Protocol::Tcp, 9090, "10.7.7.7", 1).wait(1_000);
-    world.apply(netns(CURLER + 1, "late", "10.7.7.7/32"));
+    world.listen(APP, 10, 9090).wait(6_000).calls(APP, Protocol::Tcp, 9090, "198.51.100.7", 1).wait(1_000);
+    world.apply(netns(CURLER + 1, "late", "198.51.100.7/32"));
+    world.apply(pods(vec![crate::world::app(), pod("late").at("late").into()]));
     world.wait(5_000).check(&["undeclared-active 9090/TCP"]);
     assert!(world.told("undeclared-external").is_empty());
 }
@@ -74,6 +75,9 @@ fn served_datagrams_count_also_where_only_the_socket_lookup_saw_them() {
 #[test]
 fn new_peers_are_told_at_most_once_a_second() {
     let mut world = World::demo();
+    let callers =
+        (10..30).map(|last| pod(&format!("caller-{last}")).address(&format!("10.1.0.{last}")).into());
+    world.apply(pods(callers.chain([crate::world::app()]).collect()));
     world.listen(APP, 10, 9090).wait(6_000);
     for last in 10..30 {
         world.calls(APP, Protocol::Tcp, 9090, &format!("10.1.0.{last}"), 1).wait(50);

@@ -6,6 +6,7 @@ mod declarations;
 mod hostile;
 mod listening;
 mod order;
+mod origin;
 mod recorded;
 #[expect(clippy::expect_used, reason = "builders of test data: a wrong literal is a broken test")]
 mod world;
