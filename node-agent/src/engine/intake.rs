@@ -11,7 +11,7 @@ use super::origin::Serving;
 use super::pod::Pod;
 use super::pod_index::PodChanges;
 use super::port::{Face, Port};
-use super::socket_table::Served;
+use super::socket_table::{Served, SocketView};
 use super::traffic::PeerLimits;
 
 impl Engine {
@@ -197,7 +197,7 @@ impl Engine {
             self.leave(before, cookie, ended);
         }
         match view {
-            Some(view) => self.join(view.port, cookie, view.opened_at, now),
+            Some(view) => self.join(view, cookie, now),
             None => {
                 self.tell_short_lived(cookie, floor, ended, now);
                 self.sockets.bury(cookie, netns, now);
@@ -205,19 +205,25 @@ impl Engine {
         }
     }
 
-    fn join(&mut self, id: PortId, cookie: SocketCookie, opened_at: Option<BootTime>, now: BootTime) {
+    fn join(&mut self, view: SocketView, cookie: SocketCookie, now: BootTime) {
+        let id = view.port;
         let counted = self.sockets.get(cookie).is_some_and(|socket| socket.counted_in == Some(id));
         if !counted && !self.make_room_for_socket(id, now) {
             self.sockets.discard(cookie);
             return;
         }
         let floor = self.netns.floor(id.netns);
+        let beyond = !view.address.is_loopback();
+        let mut was_beyond = false;
         if let Some(socket) = self.sockets.get_mut(cookie) {
             socket.counted_in = Some(id);
-            socket.told = socket.told.max(opened_at);
+            was_beyond = std::mem::replace(&mut socket.beyond_loopback, beyond);
+            socket.told = socket.told.max(view.opened_at);
         }
         if let Some(port) = self.ports.get_mut(&id) {
             port.sockets.insert(cookie);
+            port.beyond_loopback += usize::from(beyond);
+            port.beyond_loopback = port.beyond_loopback.saturating_sub(usize::from(was_beyond));
             let before = port.face.take();
             port.refresh(floor, &self.sockets);
             if self.closing.remove(&id) || port.face != before {
@@ -228,13 +234,16 @@ impl Engine {
 
     fn leave(&mut self, id: PortId, cookie: SocketCookie, ended: BootTime) {
         let floor = self.netns.floor(id.netns);
+        let mut was_beyond = false;
         if let Some(socket) = self.sockets.get_mut(cookie) {
             socket.counted_in = None;
+            was_beyond = std::mem::take(&mut socket.beyond_loopback);
             let netns = self.netns.entry(id.netns);
             netns.sockets = netns.sockets.saturating_sub(1);
         }
         if let Some(port) = self.ports.get_mut(&id) {
             port.sockets.remove(&cookie);
+            port.beyond_loopback = port.beyond_loopback.saturating_sub(usize::from(was_beyond));
             port.refresh(floor, &self.sockets);
             if port.sockets.is_empty() {
                 port.closed_at = port.closed_at.max(Some(ended));

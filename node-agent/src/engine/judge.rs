@@ -8,7 +8,7 @@ use super::Engine;
 use super::attribution::{Attribution, attribute, container, is_ephemeral};
 use super::change::{Change, DeclarationStatus, FindingCode, ListenerState};
 use super::declaration;
-use super::evaluate::{Facts, PodFact, exposure, verdict};
+use super::evaluate::{Facts, PodFact, verdict};
 use super::finding_store::{RETELL, Raised, Subject};
 use super::fingerprint::{Owner, port_id};
 use super::identity::{BootTime, PortId, Protocol};
@@ -300,7 +300,7 @@ impl Engine {
         verdict(&Facts {
             pod,
             declaration: port.status,
-            exposure: exposure(&face.addresses, host),
+            exposure: face.exposure(host),
             reach: port.traffic.reach(),
             ephemeral: is_ephemeral(container, process),
         })

@@ -10,7 +10,6 @@ use super::change::{
     NetnsRef, PodRef, Traffic,
 };
 use super::declaration;
-use super::evaluate::exposure;
 use super::finding_store::{FindingRecord, Subject};
 use super::fingerprint::{hex, parse};
 use super::identity::NetnsId;
@@ -78,11 +77,13 @@ impl Engine {
         let declaring = pod.map(|pod| declaration::declaring(pod, id.protocol, id.port)).unwrap_or_default();
         let facts = self.netns.facts(id.netns);
         let addresses = face.map(|face| face.addresses.clone()).unwrap_or_default();
+        let host = self.netns.is_host(id.netns);
+        let unknown = if host { Exposure::Host } else { Exposure::Pod };
         let name = facts.and_then(|f| f.paths.first()).and_then(|p| p.rsplit('/').next()).map(str::to_owned);
         Listener {
             id: hex(port.id),
             port: id,
-            exposure: exposure(&addresses, self.netns.is_host(id.netns)),
+            exposure: face.map_or(unknown, |face| face.exposure(host)),
             addresses,
             v6_only: face.is_some_and(|face| face.v6_only),
             sockets: port.sockets.len(),

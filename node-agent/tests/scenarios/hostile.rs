@@ -73,3 +73,20 @@ fn opens_and_closes_without_end_leave_nothing_behind() {
     assert!(world.listeners().is_empty());
     assert!(world.engine.limits().iter().all(|(_, used, _)| *used == 0));
 }
+
+#[test]
+fn very_many_loopback_addresses_do_not_hide_the_one_that_is_reachable() {
+    for (sockets, reachable) in [(64, "192.168.1.7"), (64, "fd00::7"), (1_000, "192.168.1.7")] {
+        let mut world = World::demo();
+        for last in 1..=sockets {
+            let loopback = format!("127.0.{}.{}", last / 250, last % 250 + 1);
+            world.apply(opened(APP, last, Protocol::Tcp, 9090, &loopback, world.now));
+        }
+        world.apply(opened(APP, 5_000, Protocol::Tcp, 9090, reachable, world.now)).wait(6_000);
+        world.check(&["undeclared-reachable 9090/TCP"]);
+        let listener = world.engine.listeners().next().expect("a listener");
+        assert_eq!(listener.addresses.len(), 64);
+        assert!(sockets > 64 || listener.addresses.contains(&reachable.parse().expect("an address")));
+        world.close(APP, 5_000).wait(1_000).check(&["undeclared-loopback 9090/TCP"]);
+    }
+}
