@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Engine;
 use super::attribution::{Attribution, attribute, container, is_ephemeral};
-use super::change::{Change, DeclarationStatus, FindingCode, ListenerState};
+use super::change::{Change, DeclarationStatus, Exposure, FindingCode, ListenerState};
 use super::declaration;
 use super::evaluate::{Facts, PodFact, verdict};
 use super::finding_store::{RETELL, Raised, Subject};
@@ -16,6 +16,7 @@ use super::options::RecordMode;
 use super::origin::Serving;
 use super::port::{Face, Port};
 use super::timers::Timer;
+use super::traffic::Reach;
 
 /// An ephemeral UDP port is looked at again after this long.
 const EPHEMERAL_PROOF: Duration = Duration::from_secs(5);
@@ -297,11 +298,17 @@ impl Engine {
         };
         let process = face.process.as_deref();
         let container = record.and_then(|record| container(&record.pod, process, &[]));
+        let exposure = face.exposure(host);
+        let reach = match (id.protocol, exposure) {
+            // Counted at the interface, but no socket on loopback takes what comes from there.
+            (Protocol::Udp | Protocol::Sctp, Exposure::Loopback) => port.traffic.reach().min(Reach::Node),
+            _ => port.traffic.reach(),
+        };
         verdict(&Facts {
             pod,
             declaration: port.status,
-            exposure: face.exposure(host),
-            reach: port.traffic.reach(),
+            exposure,
+            reach,
             ephemeral: is_ephemeral(container, process),
         })
     }

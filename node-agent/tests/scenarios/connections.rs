@@ -159,3 +159,18 @@ fn a_caller_who_left_the_list_still_counts_when_the_pod_is_learned() {
     world.calls(APP, Protocol::Tcp, 9090, "10.1.0.1", 5).apply(pods(vec![crate::world::app()]));
     world.check(&["undeclared-external 9090/TCP"]);
 }
+
+#[test]
+fn datagrams_to_a_loopback_socket_are_nobodys_traffic() {
+    let mut world = World::demo();
+    for (cookie, protocol, port) in [(10, Protocol::Udp, 53), (11, Protocol::Sctp, 54)] {
+        world.apply(crate::world::opened(APP, cookie, protocol, port, "127.0.0.1", world.now));
+    }
+    world.wait(6_000);
+    world.calls(APP, Protocol::Udp, 53, "203.0.113.9", 1).calls(APP, Protocol::Udp, 53, "10.1.0.3", 1);
+    let sent = PortDelta { packets: 4, peers_created: 1, ..PortDelta::default() };
+    world.drain(APP, Protocol::Sctp, 54, sent).wait(10_000);
+    world.check(&["undeclared-loopback 53/UDP", "undeclared-loopback 54/SCTP"]);
+    world.apply(crate::world::opened(APP, 12, Protocol::Udp, 53, "0.0.0.0", world.now));
+    world.check(&["undeclared-external 53/UDP", "undeclared-loopback 54/SCTP"]);
+}
