@@ -53,10 +53,12 @@ impl Engine {
             return if now < hold { Fate::Keep(Some(hold)) } else { Fate::Drop };
         };
         if self.is_ignored(id, port) {
+            self.hide(id, port);
             return if port.sockets.is_empty() { Fate::Drop } else { Fate::Keep(None) };
         }
         self.watch(id, port);
         if self.is_candidate(id, port, &face) {
+            self.hide(id, port);
             return if port.sockets.is_empty() { Fate::Drop } else { Fate::Keep(None) };
         }
         if port.printed.is_none() && port.pod.is_none() && !self.netns.is_host(id.netns) && now < hold {
@@ -103,6 +105,7 @@ impl Engine {
         let next = self.name(id, found);
         if port.id != next && port.id != 0 && port.printed.is_some() {
             self.withdraw(id, port);
+            port.printed = None;
         }
         if port.pod != pod {
             self.move_port(id, port, pod);
@@ -220,6 +223,17 @@ impl Engine {
         self.tell(Change::Listener(Arc::new(listener)));
         if self.ids.get(&port.id) == Some(&id) {
             self.ids.remove(&port.id);
+        }
+    }
+
+    /// Takes back what was told of a port that is nothing to tell of any more.
+    fn hide(&mut self, id: PortId, port: &mut Port) {
+        if let Some(pod) = port.pod {
+            self.enrol(pod, id, false);
+        }
+        if port.printed.is_some() {
+            self.withdraw(id, port);
+            port.printed = None;
         }
     }
 
