@@ -61,7 +61,9 @@ impl Engine {
             self.hide(id, port);
             return if port.sockets.is_empty() { Fate::Drop } else { Fate::Keep(None) };
         }
-        if port.printed.is_none() && port.pod.is_none() && !self.netns.is_host(id.netns) && now < hold {
+        // Before its netns is known, a pod's main netns cannot be told from a further one in it: the id would change.
+        let unsure = port.pod.is_none() || self.netns.facts(id.netns).is_none();
+        if port.printed.is_none() && unsure && !self.netns.is_host(id.netns) && now < hold {
             return Fate::Keep(Some(hold));
         }
         let news = self.print(id, port);
