@@ -97,6 +97,7 @@ impl Engine {
             }
         }
         self.check_pods_of(id, now);
+        self.pods.learn_paths(id, &[]);
     }
 
     pub(super) fn pods_listed(&mut self, source: &'static str, pods: Vec<Pod>, now: BootTime) {

@@ -1,10 +1,10 @@
 //! Identity: which pod a netns is, when pods come late, go, or come again under the same name.
 
 use portolan::engine::change::FindingState;
-use portolan::engine::identity::Protocol;
+use portolan::engine::identity::{NetnsId, Protocol};
 use portolan::engine::input::Input;
 
-use crate::world::{APP, World, app, netns, opened, pod, pods, process};
+use crate::world::{APP, World, app, netns, opened, pod, pods, process, scan};
 
 #[test]
 fn a_pod_that_is_learned_within_the_hold_is_named_from_the_first_line() {
@@ -87,4 +87,16 @@ fn a_netns_that_nobody_finds_does_not_keep_a_pods_listener_back_for_ever() {
     }
     world.apply(socket).wait(3_100);
     assert_eq!(world.listeners(), ["9090/TCP app"]);
+}
+
+#[test]
+fn a_netns_that_ended_is_no_pods_any_more() {
+    let mut world = World::demo();
+    let at = world.now;
+    world.apply(scan(APP, at, &[])).wait(61_000).check(&["stale-declaration"]);
+    let at = world.now;
+    world.apply(Input::NetnsGone { netns: NetnsId(APP), at }).check(&[]);
+    world.apply(netns(APP + 10, "app", "10.1.0.9/24")).listen(APP + 10, 11, 9090).wait(6_000);
+    assert_eq!(world.listeners(), ["9090/TCP multi-port-app"]);
+    world.check(&["undeclared-reachable 9090/TCP"]);
 }
