@@ -94,7 +94,7 @@ impl Engine {
             return;
         }
         let count = record.undeclared.len();
-        let storm = if record.storm { count > cap / 4 * 3 } else { count > cap };
+        let storm = if record.storm { count > cap - cap / 4 } else { count > cap };
         if storm == record.storm {
             return;
         }
