@@ -60,7 +60,7 @@ impl Engine {
             .pods
             .netns(key, &self.netns)
             .and_then(|netns| self.netns.get(netns))
-            .is_some_and(|netns| netns.scanned && !netns.gone);
+            .is_some_and(super::netns_index::Netns::is_scanned);
         let Some(record) = self.pods.get_mut(key) else { return };
         let declared = super::declaration::is_declared(&record.pod, protocol, port);
         let id = stale_id(&record.pod.uid, protocol, port.get());

@@ -41,9 +41,7 @@ impl Engine {
     }
 
     pub(super) fn netns_scanned(&mut self, scan: NetnsScan, now: BootTime) {
-        let netns = self.netns.entry(scan.netns);
-        netns.floor = netns.floor.max(scan.at);
-        let first = !netns.gone && !std::mem::replace(&mut netns.scanned, !netns.gone);
+        let first = self.netns.entry(scan.netns).scan(scan.at);
         let known = self.ports_of(scan.netns);
         let cookies: Vec<SocketCookie> = known
             .iter()
@@ -69,13 +67,13 @@ impl Engine {
         }
     }
 
-    pub(super) fn netns_seen(&mut self, facts: NetnsFacts, now: BootTime) {
+    pub(super) fn netns_seen(&mut self, facts: NetnsFacts, at: BootTime, now: BootTime) {
         let id = facts.netns;
-        let Some(before) = self.netns.learn(facts) else { return };
+        let Some(before) = self.netns.learn(facts, at) else { return };
         if let Some(before) = before {
             self.addresses.remove_netns(&before);
         }
-        if let Some(facts) = self.netns.facts(id) {
+        if let Some(facts) = self.netns.facts(id).filter(|_| !self.netns.is_gone(id)) {
             self.addresses.add_netns(facts);
             self.pods.learn_paths(id, &facts.paths);
         }
@@ -97,7 +95,9 @@ impl Engine {
             }
         }
         self.check_pods_of(id, now);
-        self.pods.learn_paths(id, &[]);
+        if self.netns.is_gone(id) {
+            self.pods.learn_paths(id, &[]);
+        }
     }
 
     pub(super) fn pods_listed(&mut self, source: &'static str, pods: Vec<Pod>, now: BootTime) {

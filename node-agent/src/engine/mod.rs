@@ -112,7 +112,7 @@ impl Engine {
             Input::SocketOpened(opened) => self.socket_opened(opened, now),
             Input::SocketClosed { netns, cookie, at } => self.socket_closed(netns, cookie, at, now),
             Input::NetnsScanned(scan) => self.netns_scanned(scan, now),
-            Input::NetnsSeen(facts) => self.netns_seen(facts, now),
+            Input::NetnsSeen { facts, at } => self.netns_seen(facts, at, now),
             Input::NetnsGone { netns, at } => self.netns_gone(netns, at, now),
             Input::Pods { source, pods } => self.pods_listed(source, pods, now),
             Input::PodChanged { source, pod } => self.pod_changed(source, *pod, now),

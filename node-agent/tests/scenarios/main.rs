@@ -5,6 +5,7 @@ mod connections;
 mod declarations;
 mod hostile;
 mod listening;
+mod netns;
 mod order;
 mod origin;
 mod recorded;

@@ -1,7 +1,8 @@
 //! Where callers are, by their address alone: what is learned, what is guessed, and what a pod cannot make us believe.
 
 use portolan::engine::change::Origin;
-use portolan::engine::identity::Protocol;
+use portolan::engine::identity::{NetnsId, Protocol};
+use portolan::engine::input::Input;
 use portolan::engine::options::EngineOptions;
 
 use crate::world::{APP, CURLER, World, app, host, netns, pods};
@@ -58,7 +59,7 @@ fn a_call_of_the_node_before_its_addresses_are_known_raises_nothing() {
     world.apply(netns(APP, "app", "10.1.0.2/24")).apply(pods(vec![app()])).listen(APP, 10, 9090);
     world.wait(6_000).calls(APP, Protocol::Tcp, 9090, "192.168.1.10", 1).wait(1_000);
     let mut node = host();
-    if let portolan::engine::input::Input::NetnsSeen(facts) = &mut node {
+    if let Input::NetnsSeen { facts, .. } = &mut node {
         facts.addresses.push("192.168.1.10/24".parse().expect("an address"));
     }
     world.apply(node).wait(10_000).check(&["undeclared-reachable 9090/TCP"]);
@@ -69,10 +70,10 @@ fn a_call_of_the_node_before_its_addresses_are_known_raises_nothing() {
 fn the_end_of_one_netns_leaves_its_neighbours_addresses_alone() {
     let mut world = World::demo();
     let at = world.now;
-    let gone = portolan::engine::identity::NetnsId(77);
+    let gone = NetnsId(77);
     world.apply(netns(77, "other", "10.1.0.3/24"));
-    world.apply(portolan::engine::input::Input::NetnsGone { netns: gone, at });
+    world.apply(Input::NetnsGone { netns: gone, at });
     world.listen(APP, 10, 9090).wait(6_000).calls(APP, Protocol::Tcp, 9090, "10.1.0.3", 1);
     world.check(&["undeclared-active 9090/TCP"]);
-    assert!(world.engine.knows_netns(portolan::engine::identity::NetnsId(CURLER)));
+    assert!(world.engine.knows_netns(NetnsId(CURLER)));
 }

@@ -215,28 +215,35 @@ pub fn pods(pods: Vec<Pod>) -> Input {
     Input::Pods { source: "file", pods }
 }
 
+/// A netns that was there from the beginning.
 pub fn netns(id: u64, name: &str, address: &str) -> Input {
+    netns_at(id, name, address, ms(500))
+}
+
+pub fn netns_at(id: u64, name: &str, address: &str, at: BootTime) -> Input {
     let addresses = ["127.0.0.1/8", address].iter().map(|a| a.parse().expect("an address")).collect();
-    Input::NetnsSeen(NetnsFacts {
+    let facts = NetnsFacts {
         netns: NetnsId(id),
         inode: 4_026_530_000 + id,
         paths: vec![format!("/run/netns/{name}")],
         is_host: false,
         addresses,
         ephemeral_ports: (32_768, 60_999),
-    })
+    };
+    Input::NetnsSeen { facts, at }
 }
 
 pub fn host() -> Input {
     let addresses = ["127.0.0.1/8", "192.0.2.10/24", "10.1.0.1/24"];
-    Input::NetnsSeen(NetnsFacts {
+    let facts = NetnsFacts {
         netns: NetnsId(HOST),
         inode: 4_026_531_840,
         paths: Vec::new(),
         is_host: true,
         addresses: addresses.iter().map(|a| a.parse().expect("an address")).collect(),
         ephemeral_ports: (32_768, 60_999),
-    })
+    };
+    Input::NetnsSeen { facts, at: ms(500) }
 }
 
 pub fn opened(

@@ -308,7 +308,7 @@ impl NetnsThread {
         }
         let before = self.known.remove(&inode);
         if before.as_ref().is_none_or(|known| known.facts != look.facts) {
-            self.send(Input::NetnsSeen(look.facts.clone()));
+            self.send(Input::NetnsSeen { facts: look.facts.clone(), at });
         }
         let mut cookies = BTreeSet::new();
         if let Some(sockets) = sockets {
