@@ -17,7 +17,8 @@ pub enum Change {
     Loss(Loss),
     /// Count this port's traffic from now on (idempotent).
     Watch(PortId),
-    /// No socket serves this port any more, and its last traffic was taken in.
+    /// Count this port's traffic no more (idempotent): nothing serves it and its last traffic was taken in, or it is not
+    /// kept. Also for ports that were never watched, since the kernel counts a port from the moment it opens.
     Unwatch(PortId),
     /// Turn the recording of single connections of this port on or off.
     Record {

@@ -21,7 +21,7 @@ impl Engine {
         let fact =
             Served { at: opened.at, port: opened.port, address: opened.address, v6_only: opened.v6_only };
         let Some(socket) = self.sockets.entry(opened.cookie) else {
-            self.refuse("engine-sockets-full");
+            self.refuse_port("engine-sockets-full", opened.port);
             return;
         };
         socket.open(fact, process);
@@ -53,7 +53,7 @@ impl Engine {
             let fact =
                 Served { at: scan.at, port: socket.port, address: socket.address, v6_only: socket.v6_only };
             let Some(entry) = self.sockets.entry(socket.cookie) else {
-                self.refuse("engine-sockets-full");
+                self.refuse_port("engine-sockets-full", socket.port);
                 continue;
             };
             entry.list(fact, process);
@@ -153,6 +153,7 @@ impl Engine {
             return;
         }
         let Some(port) = self.ports.get_mut(&id) else { return };
+        port.dismissed = false;
         let facts = self.netns.facts(id.netns).map(Arc::as_ref);
         let serving = Serving { pod: port.pod, facts };
         let (addresses, pods) = (&self.addresses, &self.pods);
@@ -185,6 +186,14 @@ impl Engine {
     fn refuse(&mut self, reason: &'static str) {
         if self.totals.lose(reason, 1) {
             self.tell(Change::Loss(Loss { reason, count: 1, recovered: false }));
+        }
+    }
+
+    /// A port, or a socket of it, did not fit: unless it is kept for its other sockets, the kernel side counts it for nothing.
+    fn refuse_port(&mut self, reason: &'static str, id: PortId) {
+        self.refuse(reason);
+        if !self.ports.contains_key(&id) {
+            self.out.push(Change::Unwatch(id));
         }
     }
 
@@ -223,6 +232,7 @@ impl Engine {
         }
         if let Some(port) = self.ports.get_mut(&id) {
             port.sockets.insert(cookie);
+            port.dismissed &= counted;
             port.beyond_loopback += usize::from(beyond);
             port.beyond_loopback = port.beyond_loopback.saturating_sub(usize::from(was_beyond));
             let before = port.face.take();
@@ -281,7 +291,7 @@ impl Engine {
         let all = self.ports.len();
         let netns = self.netns.entry(id.netns);
         if all >= self.options.max_listeners || netns.ports >= self.options.max_listeners.div_ceil(2) {
-            self.refuse("engine-listeners-full");
+            self.refuse_port("engine-listeners-full", id);
             return false;
         }
         netns.ports = netns.ports.saturating_add(1);
@@ -293,7 +303,7 @@ impl Engine {
     /// The same for one more socket of it: one netns may take half of the socket table.
     fn make_room_for_socket(&mut self, id: PortId, now: BootTime) -> bool {
         if self.netns.entry(id.netns).sockets >= self.sockets.max().div_ceil(2) {
-            self.refuse("engine-sockets-full");
+            self.refuse_port("engine-sockets-full", id);
             return false;
         }
         let room = self.make_room(id, now);

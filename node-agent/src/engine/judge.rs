@@ -54,7 +54,7 @@ impl Engine {
         };
         if self.is_ignored(id, port) {
             self.hide(id, port);
-            return if port.sockets.is_empty() { Fate::Drop } else { Fate::Keep(None) };
+            return self.ignore(id, port, hold, now);
         }
         self.watch(id, port);
         if self.is_candidate(id, port, &face) {
@@ -77,6 +77,24 @@ impl Engine {
     /// The node's own sockets are nobody's, unless asked for.
     fn is_ignored(&self, id: PortId, port: &Port) -> bool {
         port.pod.is_none() && self.netns.is_host(id.netns) && !self.options.include_host
+    }
+
+    /// Counts nothing for it, unless a pod may still claim it.
+    fn ignore(&mut self, id: PortId, port: &mut Port, hold: BootTime, now: BootTime) -> Fate {
+        if port.sockets.is_empty() {
+            return Fate::Drop;
+        }
+        if now < hold {
+            return Fate::Keep(Some(hold));
+        }
+        if std::mem::take(&mut port.recording) {
+            self.out.push(Change::Record { port: id, on: false });
+        }
+        let was_watched = std::mem::take(&mut port.watched);
+        if !std::mem::replace(&mut port.dismissed, true) || was_watched {
+            self.out.push(Change::Unwatch(id));
+        }
+        Fate::Keep(None)
     }
 
     /// An explicit bind to an ephemeral UDP port is mostly a client: it counts once it stayed and several peers sent to it.
@@ -255,9 +273,8 @@ impl Engine {
         if port.recording {
             self.out.push(Change::Record { port: id, on: false });
         }
-        if port.watched {
-            self.out.push(Change::Unwatch(id));
-        }
+        // The kernel side counts a port before it is asked to.
+        self.out.push(Change::Unwatch(id));
     }
 
     /// Opens, changes or resolves the port's finding; says when to look again.

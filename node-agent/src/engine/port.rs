@@ -51,6 +51,8 @@ pub struct Port {
     /// When the engine first heard of it.
     pub heard_at: BootTime,
     pub watched: bool,
+    /// Its counting was ended, and nothing happened since that made the kernel begin it anew.
+    pub dismissed: bool,
     pub recording: bool,
     /// An ephemeral UDP port that proved to be a server.
     pub serves: bool,
@@ -71,6 +73,7 @@ impl Port {
             closed_at: None,
             heard_at: now,
             watched: false,
+            dismissed: false,
             recording: false,
             serves: false,
             traffic: PortTraffic::default(),

@@ -1,10 +1,11 @@
 //! Pods that try to exhaust or deceive the agent.
 
-use portolan::engine::identity::Protocol;
+use portolan::engine::change::Change;
+use portolan::engine::identity::{PortId, Protocol};
 use portolan::engine::input::Input;
 use portolan::engine::options::EngineOptions;
 
-use crate::world::{APP, CURLER, World, app, netns, opened, pods, process};
+use crate::world::{APP, CURLER, HOST, World, app, host, netns, opened, pod, pods, port, process};
 
 #[test]
 fn very_many_ports_are_one_storm_which_ends_well_below_the_cap() {
@@ -89,4 +90,62 @@ fn very_many_loopback_addresses_do_not_hide_the_one_that_is_reachable() {
         assert!(sockets > 64 || listener.addresses.contains(&reachable.parse().expect("an address")));
         world.close(APP, 5_000).wait(1_000).check(&["undeclared-loopback 9090/TCP"]);
     }
+}
+
+/// Ports that the kernel side is told to count no more.
+fn unwatched(world: &World) -> Vec<PortId> {
+    let unwatched = world.said.iter().filter_map(|change| match change {
+        Change::Unwatch(id) => Some(*id),
+        _ => None,
+    });
+    unwatched.collect()
+}
+
+#[test]
+fn a_port_that_finds_no_room_is_not_counted() {
+    let mut world = World::with(EngineOptions { max_listeners: 4, ..EngineOptions::default() });
+    world.apply(netns(APP, "app", "10.1.0.2/24")).apply(pods(vec![app()]));
+    world.listen(APP, 10, 9090).listen(APP, 11, 9091).listen(APP, 12, 9092);
+    assert_eq!(unwatched(&world), [port(APP, Protocol::Tcp, 9092)]);
+    world.calls(APP, Protocol::Tcp, 9092, "10.1.0.3", 1);
+    assert_eq!(unwatched(&world).len(), 2, "the kernel made the counters anew");
+    for cookie in 100..200 {
+        world.listen(APP, cookie, 9090);
+    }
+    assert_eq!(
+        unwatched(&world).len(),
+        2,
+        "a port that is kept stays counted, even if a socket of it found no room"
+    );
+}
+
+#[test]
+fn the_nodes_own_ports_are_not_counted_and_those_of_its_pods_are() {
+    let mut world = World::new();
+    world.apply(host()).listen(HOST, 10, 22).wait(1_000).listen(HOST, 11, 53).close(HOST, 11);
+    assert_eq!(unwatched(&world), [port(HOST, Protocol::Tcp, 53)]);
+    world.wait(3_000);
+    assert_eq!(unwatched(&world), [port(HOST, Protocol::Tcp, 53), port(HOST, Protocol::Tcp, 22)]);
+    let mut socket = opened(HOST, 12, Protocol::Tcp, 9100, "0.0.0.0", world.now);
+    if let Input::SocketOpened(socket) = &mut socket {
+        socket.process = Some(process("node_exporter", Some("/kubepods/podaa-bb/0123")));
+    }
+    world.apply(socket).wait(1_000);
+    world.apply(pods(vec![pod("exporter").uid("aa-bb").host_network().into()])).wait(6_000);
+    assert!(world.said.contains(&Change::Watch(port(HOST, Protocol::Tcp, 9100))));
+    assert_eq!(unwatched(&world).len(), 2);
+    world.calls(HOST, Protocol::Tcp, 22, "10.1.0.3", 1);
+    world.apply(opened(HOST, 13, Protocol::Tcp, 22, "192.0.2.10", world.now));
+    assert_eq!(
+        unwatched(&world)[2..],
+        [port(HOST, Protocol::Tcp, 22); 2],
+        "the kernel made the counters anew"
+    );
+}
+
+#[test]
+fn a_port_of_which_only_traffic_is_known_is_not_counted_for_ever() {
+    let mut world = World::demo();
+    world.calls(APP, Protocol::Tcp, 9090, "10.1.0.3", 1).wait(10_000);
+    assert_eq!(unwatched(&world), [port(APP, Protocol::Tcp, 9090)]);
 }
