@@ -26,6 +26,7 @@ impl Engine {
         };
         socket.open(fact, process);
         self.settle_socket(opened.cookie, netns, now);
+        self.netns.prune(netns);
     }
 
     pub(super) fn socket_closed(
@@ -195,6 +196,7 @@ impl Engine {
         if !self.ports.contains_key(&id) {
             self.out.push(Change::Unwatch(id));
         }
+        self.netns.prune(id.netns);
     }
 
     /// Brings a socket's port in line with what is now known of the socket.
@@ -288,9 +290,12 @@ impl Engine {
         if self.ports.contains_key(&id) {
             return true;
         }
-        let all = self.ports.len();
+        let (all, half) = (self.ports.len(), self.options.max_listeners.div_ceil(2));
+        // Those without a pod share one half, however many netns they are in.
+        let homeless = !self.netns.is_host(id.netns) && self.pods.in_netns(id.netns).is_none();
+        let crowded = homeless && self.unattributed.len() >= half;
         let netns = self.netns.entry(id.netns);
-        if all >= self.options.max_listeners || netns.ports >= self.options.max_listeners.div_ceil(2) {
+        if all >= self.options.max_listeners || netns.ports >= half || crowded {
             self.refuse_port("engine-listeners-full", id);
             return false;
         }

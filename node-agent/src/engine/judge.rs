@@ -275,6 +275,7 @@ impl Engine {
         }
         // The kernel side counts a port before it is asked to.
         self.out.push(Change::Unwatch(id));
+        self.netns.prune(id.netns);
     }
 
     /// Opens, changes or resolves the port's finding; says when to look again.

@@ -87,6 +87,31 @@ impl NetnsIndex {
         self.all.entry(netns).or_default()
     }
 
+    /// Forgets a netns of which nothing was told and nothing is kept: many end before anybody finds them.
+    pub fn prune(&mut self, netns: NetnsId) {
+        let is_empty = |netns: &Netns| {
+            netns.facts.is_none()
+                && netns.floor == BootTime(0)
+                && netns.gone_at.is_none()
+                && netns.ports == 0
+                && netns.sockets == 0
+        };
+        if self.all.get(&netns).is_some_and(is_empty) {
+            self.all.remove(&netns);
+        }
+    }
+
+    /// How many are remembered, those that ended included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
     #[must_use]
     pub fn facts(&self, netns: NetnsId) -> Option<&Arc<NetnsFacts>> {
         self.all.get(&netns)?.facts.as_ref()

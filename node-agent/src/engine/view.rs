@@ -36,6 +36,12 @@ impl Engine {
         self.netns.facts(netns).is_some()
     }
 
+    /// How many netns are remembered, those that ended included.
+    #[must_use]
+    pub fn remembered_netns(&self) -> usize {
+        self.netns.len()
+    }
+
     /// The open finding with this id.
     #[must_use]
     pub fn finding(&self, id: &str) -> Option<Arc<Finding>> {

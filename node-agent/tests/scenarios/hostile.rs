@@ -92,6 +92,38 @@ fn very_many_loopback_addresses_do_not_hide_the_one_that_is_reachable() {
     }
 }
 
+#[test]
+fn netns_that_nobody_found_leave_nothing_behind() {
+    let mut world = World::demo();
+    for netns in 1_000..2_000 {
+        world.listen(netns, netns, 9090).wait(1).close(netns, netns);
+    }
+    world.wait(100_000);
+    assert_eq!(world.engine.remembered_netns(), 3);
+}
+
+#[test]
+fn netns_that_found_no_room_leave_nothing_behind() {
+    let mut world = World::with(EngineOptions { max_listeners: 4, ..EngineOptions::default() });
+    for netns in 1_000..2_000 {
+        world.listen(netns, netns, 9090);
+        world.calls(netns, Protocol::Tcp, 9091, "10.1.0.3", 1);
+    }
+    assert!(world.engine.remembered_netns() <= 4);
+}
+
+#[test]
+fn many_netns_without_a_pod_leave_half_of_the_room_to_others() {
+    let mut world = World::with(EngineOptions { max_listeners: 100, ..EngineOptions::default() });
+    for id in 1_000..2_000 {
+        world.listen(id, id, 9090);
+    }
+    world.apply(netns(APP, "app", "10.1.0.2/24")).apply(pods(vec![app()])).wait(10_000);
+    assert_eq!(world.engine.limits()[0], ("listeners", 50, 100));
+    world.listen(APP, 10, 9090).wait(6_000);
+    assert!(world.findings().contains(&"undeclared-reachable 9090/TCP".to_owned()));
+}
+
 /// Ports that the kernel side is told to count no more.
 fn unwatched(world: &World) -> Vec<PortId> {
     let unwatched = world.said.iter().filter_map(|change| match change {
