@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::Engine;
 use super::attribution::{Attribution, attribute, container, is_ephemeral};
 use super::change::{Change, DeclarationStatus, Exposure, FindingCode, ListenerState};
+use super::crowd::CrowdOf;
 use super::declaration;
 use super::evaluate::{Facts, PodFact, verdict};
 use super::finding_store::{RETELL, Raised, Subject};
@@ -30,6 +31,11 @@ enum Fate {
     /// Keep it, and look again then.
     Keep(Option<BootTime>),
     Drop,
+}
+
+/// Whose findings are counted together with this port's.
+fn crowd_of(id: PortId, port: &Port) -> CrowdOf {
+    port.pod.map_or(CrowdOf::Netns(id.netns), CrowdOf::Pod)
 }
 
 impl Engine {
@@ -152,11 +158,9 @@ impl Engine {
     }
 
     fn move_port(&mut self, id: PortId, port: &mut Port, pod: Option<super::pod_index::PodKey>) {
-        if let Some(before) = port.pod {
-            self.enrol(before, id, false);
-            if let Some(record) = self.pods.get_mut(before) {
-                record.ports.remove(&id);
-            }
+        self.enrol(crowd_of(id, port), id, None);
+        if let Some(record) = port.pod.and_then(|before| self.pods.get_mut(before)) {
+            record.ports.remove(&id);
         }
         let first = port.pod.is_none();
         port.pod = pod;
@@ -248,9 +252,7 @@ impl Engine {
 
     /// Takes back what was told of a port that is nothing to tell of any more.
     fn hide(&mut self, id: PortId, port: &mut Port) {
-        if let Some(pod) = port.pod {
-            self.enrol(pod, id, false);
-        }
+        self.enrol(crowd_of(id, port), id, None);
         if port.printed.is_some() {
             self.withdraw(id, port);
             port.printed = None;
@@ -264,11 +266,9 @@ impl Engine {
         self.peers = self.peers.saturating_sub(port.traffic.peer_count());
         let netns = self.netns.entry(id.netns);
         netns.ports = netns.ports.saturating_sub(1);
-        if let Some(pod) = port.pod {
-            self.enrol(pod, id, false);
-            if let Some(record) = self.pods.get_mut(pod) {
-                record.ports.remove(&id);
-            }
+        self.enrol(crowd_of(id, port), id, None);
+        if let Some(record) = port.pod.and_then(|pod| self.pods.get_mut(pod)) {
+            record.ports.remove(&id);
         }
         if port.recording {
             self.out.push(Change::Record { port: id, on: false });
@@ -289,16 +289,15 @@ impl Engine {
     ) -> Option<BootTime> {
         let code = self.code(id, port, face);
         let open = self.port_finding(id, port.id);
-        let stormed = port.pod.and_then(|pod| self.pods.get(pod)).is_some_and(|r| r.undeclared.contains(&id));
+        let of = crowd_of(id, port);
+        let stormed = self.crowd(of).is_some_and(|crowd| crowd.ports.contains(&id));
         let due = face.first_at.after(self.options.grace);
         if code.is_some() && !open && !stormed && now < due {
             return Some(due);
         }
-        if let Some(pod) = port.pod {
-            self.enrol(pod, id, code.is_some());
-        }
-        let storm = port.pod.and_then(|pod| self.pods.get(pod)).is_some_and(|record| record.storm);
-        let Some(code) = code.filter(|_| !storm) else {
+        self.enrol(of, id, code);
+        let hidden = self.crowd(of).is_some_and(|crowd| crowd.hides(id, self.options.storm_ports));
+        let Some(code) = code.filter(|_| !hidden) else {
             self.resolve_port_finding(id, port);
             return None;
         };

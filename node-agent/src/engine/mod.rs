@@ -9,6 +9,7 @@ pub mod change;
 pub mod connection_intake;
 pub mod connection_table;
 pub mod counts;
+pub mod crowd;
 pub mod declaration;
 pub mod declared_ports;
 pub mod evaluate;
@@ -36,13 +37,14 @@ pub mod view;
 use change::Change;
 use connection_table::ConnectionTable;
 use counts::Totals;
+use crowd::{CrowdOf, Turn};
 use finding_store::FindingStore;
 use identity::{BootTime, PortId};
 use input::Input;
 use netns_index::NetnsIndex;
 use options::EngineOptions;
 use origin::AddressBook;
-use pod_index::{PodIndex, PodKey};
+use pod_index::PodIndex;
 use port::Port;
 use socket_table::SocketTable;
 use timers::{Timer, Timers};
@@ -69,8 +71,8 @@ pub struct Engine {
     connections: ConnectionTable,
     timers: Timers,
     totals: Totals,
-    /// Storms that began (true) or ended, not told yet.
-    storms: Vec<(PodKey, u64, bool)>,
+    /// What happened to storms and is not told yet.
+    storms: Vec<(CrowdOf, Turn)>,
     /// Ports to judge again before the call ends.
     dirty: BTreeSet<PortId>,
     out: Vec<Change>,

@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::crowd::Crowd;
 use super::identity::{BootTime, NetnsId};
 use super::input::{NetnsFacts, Process};
 
@@ -24,6 +25,8 @@ pub struct Netns {
     pub ports: usize,
     /// Sockets that are kept for it.
     pub sockets: usize,
+    /// Its ports that make findings and have no pod.
+    pub crowd: Crowd,
     /// Sockets of one process share its description.
     last_process: Option<Arc<Process>>,
 }
@@ -81,6 +84,10 @@ impl NetnsIndex {
     #[must_use]
     pub fn get(&self, netns: NetnsId) -> Option<&Netns> {
         self.all.get(&netns)
+    }
+
+    pub fn get_mut(&mut self, netns: NetnsId) -> Option<&mut Netns> {
+        self.all.get_mut(&netns)
     }
 
     pub fn entry(&mut self, netns: NetnsId) -> &mut Netns {

@@ -1,6 +1,6 @@
 //! Pods that try to exhaust or deceive the agent.
 
-use portolan::engine::change::Change;
+use portolan::engine::change::{Change, FindingState};
 use portolan::engine::identity::{PortId, Protocol};
 use portolan::engine::input::Input;
 use portolan::engine::options::EngineOptions;
@@ -22,6 +22,64 @@ fn very_many_ports_are_one_storm_which_ends_well_below_the_cap() {
         world.close(APP, port);
     }
     world.check(&["undeclared-reachable 10199/TCP", "undeclared-reachable 10200/TCP"]);
+}
+
+#[test]
+fn a_storm_does_not_hide_who_called_from_outside() {
+    let mut world = World::demo();
+    for port in 1..=3 {
+        world.listen(APP, u64::from(port), 9_000 + port);
+    }
+    world.wait(6_000).calls(APP, Protocol::Tcp, 9_002, "203.0.113.9", 1).wait(5_000);
+    for port in 1..=200 {
+        world.listen(APP, 100 + u64::from(port), 10_000 + port);
+    }
+    world.wait(6_000).check(&["port-storm", "undeclared-external 9002/TCP"]);
+    assert_eq!(world.told("undeclared-external"), [FindingState::Open]);
+    world.calls(APP, Protocol::Tcp, 9_003, "203.0.113.9", 1).wait(5_000);
+    world.check(&["port-storm", "undeclared-external 9002/TCP", "undeclared-external 9003/TCP"]);
+}
+
+#[test]
+fn a_storm_of_critical_ports_is_bounded_as_well() {
+    let mut world = World::demo();
+    for port in 1..=200 {
+        world.listen(APP, u64::from(port), 10_000 + port);
+        world.calls(APP, Protocol::Tcp, 10_000 + port, "203.0.113.9", 1);
+    }
+    world.wait(10_000);
+    assert_eq!(world.findings().len(), 65);
+    assert!(world.findings().contains(&"undeclared-external 10064/TCP".to_owned()));
+    world.close(APP, 1);
+    assert!(world.findings().contains(&"undeclared-external 10065/TCP".to_owned()));
+    assert_eq!(world.findings().len(), 65);
+}
+
+#[test]
+fn a_storm_is_told_again_each_time_it_doubled() {
+    let mut world = World::demo();
+    for port in 1..=600 {
+        world.listen(APP, u64::from(port), 10_000 + port);
+    }
+    world.wait(6_000).check(&["port-storm"]);
+    // 65, 130, 260, 520.
+    assert_eq!(world.told("port-storm"), [FindingState::Open; 4]);
+}
+
+#[test]
+fn very_many_ports_without_a_pod_are_one_finding_which_is_no_worse() {
+    let mut world = World::new();
+    world.apply(netns(APP, "app", "10.1.0.2/24"));
+    for port in 1..=200 {
+        world.listen(APP, u64::from(port), 10_000 + port);
+    }
+    world.wait(10_000).check(&["unattributed"]);
+    let message = world.engine.findings().next().expect("a finding").message.clone();
+    assert!(
+        message.starts_with("200 ports are served in netns app, which belongs to no known pod"),
+        "{message}"
+    );
+    world.apply(pods(vec![app()])).check(&["port-storm"]);
 }
 
 #[test]
