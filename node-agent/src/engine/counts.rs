@@ -34,12 +34,9 @@ impl Totals {
         }
     }
 
-    /// Counts a loss; true if it is the first of its kind.
-    pub(super) fn lose(&mut self, reason: &'static str, count: u64) -> bool {
-        let first = !self.lost.contains_key(reason);
+    pub(super) fn lose(&mut self, reason: &'static str, count: u64) {
         let total = self.lost.entry(reason).or_default();
         *total = total.saturating_add(count);
-        first
     }
 }
 

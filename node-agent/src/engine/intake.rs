@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU16;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Engine;
 use super::change::{Change, Loss};
@@ -12,7 +13,11 @@ use super::pod::Pod;
 use super::pod_index::PodChanges;
 use super::port::{Face, Port};
 use super::socket_table::{Served, SocketView};
+use super::timers::Timer;
 use super::traffic::PeerLimits;
+
+/// What does not fit is told at most this often.
+const REFUSED_RETELL: Duration = Duration::from_secs(10);
 
 impl Engine {
     pub(super) fn socket_opened(&mut self, opened: OpenedSocket, now: BootTime) {
@@ -183,10 +188,25 @@ impl Engine {
         self.tell(Change::Loss(Loss { reason, count, recovered }));
     }
 
-    /// Something did not fit: counted always, told the first time.
+    /// Something did not fit: counted at once, told a moment later with all that did not fit in that moment.
     fn refuse(&mut self, reason: &'static str) {
-        if self.totals.lose(reason, 1) {
-            self.tell(Change::Loss(Loss { reason, count: 1, recovered: false }));
+        self.totals.lose(reason, 1);
+        let count = self.refused.entry(reason).or_default();
+        *count = count.saturating_add(1);
+    }
+
+    /// Tells what did not fit, unless that was done a moment ago: then it is told later.
+    pub(super) fn tell_refused(&mut self, now: BootTime) {
+        if self.refused.is_empty() {
+            return;
+        }
+        let due = self.refused_told_at.map_or(now, |told| told.after(REFUSED_RETELL));
+        if now < due {
+            return self.timers.set(Timer::Refused, Some(due));
+        }
+        self.refused_told_at = Some(now);
+        for (reason, count) in std::mem::take(&mut self.refused) {
+            self.tell(Change::Loss(Loss { reason, count, recovered: false }));
         }
     }
 

@@ -73,6 +73,9 @@ pub struct Engine {
     totals: Totals,
     /// What happened to storms and is not told yet.
     storms: Vec<(CrowdOf, Turn)>,
+    /// How often something did not fit since that was told last.
+    refused: BTreeMap<&'static str, u64>,
+    refused_told_at: Option<BootTime>,
     /// Ports to judge again before the call ends.
     dirty: BTreeSet<PortId>,
     out: Vec<Change>,
@@ -99,6 +102,8 @@ impl Engine {
             timers: Timers::default(),
             totals: Totals::default(),
             storms: Vec::new(),
+            refused: BTreeMap::new(),
+            refused_told_at: None,
             dirty: BTreeSet::new(),
             out: Vec::new(),
             generation: 0,
@@ -135,6 +140,8 @@ impl Engine {
                 Timer::Port(port) => self.judge(port, now),
                 Timer::Pod(pod) => self.check_declared_ports(pod, now),
                 Timer::Connections => self.tell_held_connections(now),
+                // Told below.
+                Timer::Refused => {}
                 Timer::Sweep => self.sweep(now),
             }
             self.tell_storms(now);
@@ -161,6 +168,7 @@ impl Engine {
             self.judge(port, now);
             self.tell_storms(now);
         }
+        self.tell_refused(now);
         let expiries = [self.sockets.next_expiry(), self.netns.next_expiry(), self.pods.next_expiry()];
         let next = expiries.into_iter().flatten().min();
         self.timers.set(Timer::Sweep, next);

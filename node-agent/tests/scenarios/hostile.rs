@@ -239,3 +239,20 @@ fn a_port_of_which_only_traffic_is_known_is_not_counted_for_ever() {
     world.calls(APP, Protocol::Tcp, 9090, "10.1.0.3", 1).wait(10_000);
     assert_eq!(unwatched(&world), [port(APP, Protocol::Tcp, 9090)]);
 }
+
+#[test]
+fn what_finds_no_room_is_told_again_and_again_with_how_often() {
+    let mut world = World::with(EngineOptions { max_listeners: 2, ..EngineOptions::default() });
+    world.apply(netns(APP, "app", "10.1.0.2/24")).apply(pods(vec![app()])).listen(APP, 1, 1);
+    for second in 0..30 {
+        world.listen(APP, 10 + second, 9_000).listen(APP, 100 + second, 9_001).wait(1_000);
+    }
+    world.wait(60_000);
+    let told = world.said.iter().filter_map(|change| match change {
+        Change::Loss(loss) => Some((loss.reason, loss.count, loss.recovered)),
+        _ => None,
+    });
+    let told: Vec<_> = told.collect();
+    assert_eq!(told.len(), 4, "{told:?}");
+    assert_eq!(told.iter().map(|(_, count, _)| count).sum::<u64>(), 60);
+}
