@@ -72,24 +72,7 @@ impl World {
     }
 
     pub fn calls(&mut self, netns: u64, protocol: Protocol, port: u16, peer: &str, count: u64) -> &mut Self {
-        let tcp = protocol == Protocol::Tcp;
-        let peer = PeerDelta {
-            address: ip(peer),
-            first_seen: self.now,
-            attempts: if tcp { 0 } else { count },
-            connections: if tcp { count } else { 0 },
-            packets: if tcp { count * 5 } else { 0 },
-            bytes: count * 300,
-        };
-        let delta = PortDelta {
-            attempts: count,
-            connections: peer.connections,
-            packets: peer.packets,
-            bytes: peer.bytes,
-            peers_created: 1,
-            peers: vec![peer],
-        };
-        self.drain(netns, protocol, port, delta)
+        self.apply(call(netns, protocol, port, peer, count, self.now))
     }
 
     pub fn drain(&mut self, netns: u64, protocol: Protocol, number: u16, delta: PortDelta) -> &mut Self {
@@ -273,6 +256,28 @@ pub fn scan(netns: u64, at: BootTime, sockets: &[(u64, Protocol, u16)]) -> Input
         process: Some(process("python3", None)),
     });
     Input::NetnsScanned(NetnsScan { netns: NetnsId(netns), at, sockets: sockets.collect() })
+}
+
+/// What one drain tells of one peer's calls.
+pub fn call(netns: u64, protocol: Protocol, number: u16, peer: &str, count: u64, at: BootTime) -> Input {
+    let tcp = protocol == Protocol::Tcp;
+    let peer = PeerDelta {
+        address: ip(peer),
+        first_seen: at,
+        attempts: if tcp { 0 } else { count },
+        connections: if tcp { count } else { 0 },
+        packets: if tcp { count * 5 } else { 0 },
+        bytes: count * 300,
+    };
+    let delta = PortDelta {
+        attempts: count,
+        connections: peer.connections,
+        packets: peer.packets,
+        bytes: peer.bytes,
+        peers_created: 1,
+        peers: vec![peer],
+    };
+    Input::Traffic(TrafficDrain { at, ports: BTreeMap::from([(port(netns, protocol, number), delta)]) })
 }
 
 pub fn process(name: &str, cgroup: Option<&str>) -> Process {
