@@ -2,6 +2,7 @@
 //! to count and to record).
 
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use super::identity::{BootTime, PodUid, PortId, Protocol};
@@ -291,7 +292,9 @@ pub struct Finding {
     pub container: Option<Container>,
     /// `None` for a stale declaration and a port storm.
     pub listener: Option<Arc<Listener>>,
+    /// The port that it is about, which for a stale declaration no listener tells; `None` for a port storm.
     pub protocol: Option<Protocol>,
+    pub port: Option<NonZeroU16>,
     pub declaration: Declaration,
     pub exposure: Exposure,
     pub traffic: Traffic,

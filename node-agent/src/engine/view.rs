@@ -117,6 +117,7 @@ impl Engine {
             pod: listener.pod.clone(),
             container: listener.container.clone(),
             protocol: Some(id.protocol),
+            port: Some(id.port),
             declaration: listener.declaration.clone(),
             exposure: listener.exposure,
             traffic: listener.traffic.clone(),
@@ -141,6 +142,7 @@ impl Engine {
                 let mut finding = bare(id, record, Some(&pod.reference));
                 finding.message = message::stale(&pod.reference, protocol, port.get());
                 finding.protocol = Some(protocol);
+                finding.port = Some(port);
                 finding.container = match declaring.as_slice() {
                     [one] => Some((*one).clone()),
                     _ => None,
@@ -198,6 +200,7 @@ fn bare(id: u64, record: &FindingRecord, pod: Option<&PodRef>) -> Finding {
         container: None,
         listener: None,
         protocol: None,
+        port: None,
         declaration: Declaration {
             status: DeclarationStatus::Undeclared,
             declared_by: Vec::new(),
