@@ -105,7 +105,7 @@ pub struct AgentArgs {
     /// Load no program: only scan, again and again. Sees listeners, but no traffic and nothing short-lived
     #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
     pub scan_only: Option<bool>,
-    /// Address range of pods, for telling them from the outside. Repeatable [default: learned from this node's pods]
+    /// Address range of pods, for telling them from the outside. Repeatable [default: every private address]
     #[arg(long, value_name = "CIDR", value_delimiter = ',')]
     pub pod_cidr: Vec<String>,
     /// Address range of nodes. Repeatable [default: learned from this node]

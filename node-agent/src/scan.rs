@@ -70,7 +70,7 @@ fn judge(collected: &Collected, pods: Vec<Pod>, args: &ScanArgs) -> (Vec<Arc<Fin
     });
     engine.apply(Input::Pods { source: "file", pods }, started);
     for (facts, scan) in &collected.netns {
-        engine.apply(Input::NetnsSeen(facts.clone()), started);
+        engine.apply(Input::NetnsSeen { facts: facts.clone(), at: started }, started);
         if let Some(scan) = scan {
             engine.apply(Input::NetnsScanned(scan.clone()), started);
         }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::args::{AgentArgs, KernelLog, Kind, OutputMode, RecordMode, TrafficMode};
+use crate::engine::options::STORM_PORTS;
 use file::FileConfig;
 
 /// Something in the command line or the configuration file is wrong. Exit code 2.
@@ -75,7 +76,7 @@ impl Default for Caps {
             listeners: 65_536,
             peers: 65_536,
             peers_per_port: 64,
-            findings_per_pod: 64,
+            findings_per_pod: STORM_PORTS,
             connections: 4_096,
             records_per_second: 8_000,
             listener_ring_bytes: 1 << 20,

@@ -2,6 +2,7 @@
 //! to count and to record).
 
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use super::identity::{BootTime, PodUid, PortId, Protocol};
@@ -17,7 +18,8 @@ pub enum Change {
     Loss(Loss),
     /// Count this port's traffic from now on (idempotent).
     Watch(PortId),
-    /// No socket serves this port any more, and its last traffic was taken in.
+    /// Count this port's traffic no more (idempotent): nothing serves it and its last traffic was taken in, or it is not
+    /// kept. Also for ports that were never watched, since the kernel counts a port from the moment it opens.
     Unwatch(PortId),
     /// Turn the recording of single connections of this port on or off.
     Record {
@@ -290,7 +292,9 @@ pub struct Finding {
     pub container: Option<Container>,
     /// `None` for a stale declaration and a port storm.
     pub listener: Option<Arc<Listener>>,
+    /// The port that it is about, which for a stale declaration no listener tells; `None` for a port storm.
     pub protocol: Option<Protocol>,
+    pub port: Option<NonZeroU16>,
     pub declaration: Declaration,
     pub exposure: Exposure,
     pub traffic: Traffic,

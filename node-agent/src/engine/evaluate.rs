@@ -1,7 +1,5 @@
 //! Four facts, one code: whose the port is, what declares it, from where it can be reached, and what reached it.
 
-use std::net::IpAddr;
-
 use super::change::{DeclarationStatus, Exposure, FindingCode};
 use super::traffic::Reach;
 
@@ -46,16 +44,4 @@ pub const fn verdict(facts: &Facts) -> Option<FindingCode> {
         (_, _, Exposure::Host) => FindingCode::UndeclaredHost,
         (_, _, Exposure::Pod) => FindingCode::UndeclaredReachable,
     })
-}
-
-/// From where the addresses of a port can be reached.
-#[must_use]
-pub fn exposure(addresses: &[IpAddr], host: bool) -> Exposure {
-    if !addresses.is_empty() && addresses.iter().all(IpAddr::is_loopback) {
-        Exposure::Loopback
-    } else if host {
-        Exposure::Host
-    } else {
-        Exposure::Pod
-    }
 }

@@ -5,6 +5,7 @@ use std::num::NonZeroU16;
 use std::time::Duration;
 
 use super::change::FindingCode;
+use super::crowd::CrowdOf;
 use super::identity::{BootTime, PortId, Protocol};
 use super::pod_index::PodKey;
 
@@ -16,7 +17,7 @@ pub const RETELL: Duration = Duration::from_secs(1);
 pub enum Subject {
     Port(PortId),
     Stale(PodKey, Protocol, NonZeroU16),
-    Storm(PodKey),
+    Storm(CrowdOf),
 }
 
 /// One open finding.

@@ -24,8 +24,13 @@ pub enum Input {
     },
     /// A whole netns was listed: what is not in it and is older than the scan is gone.
     NetnsScanned(NetnsScan),
-    /// A netns exists, or what is known about it changed. Replaces what was known of it.
-    NetnsSeen(NetnsFacts),
+    /// A netns exists, or what is known about it changed. Replaces what was known of it. The latest of these and of
+    /// `NetnsGone` by `at` holds, whichever came first: a netns that was taken for gone comes back.
+    NetnsSeen {
+        facts: NetnsFacts,
+        /// Before the look at it began.
+        at: BootTime,
+    },
     /// A netns is gone, with every socket in it.
     NetnsGone {
         netns: NetnsId,

@@ -1,7 +1,7 @@
 //! One sentence per finding: what it is and what to do next. Names that a pod chose are bounded and lose every character
 //! that could steer a terminal or turn the text around.
 
-use super::change::{FindingCode, Listener, Origin, Peer, PodRef, Traffic};
+use super::change::{FindingCode, Listener, NetnsRef, Origin, Peer, PodRef, Traffic};
 use super::identity::Protocol;
 
 /// Longest name that is shown.
@@ -77,6 +77,15 @@ pub fn stale(pod: &PodRef, protocol: Protocol, port: u16) -> String {
 #[must_use]
 pub fn storm(pod: &PodRef, ports: usize) -> String {
     format!("pod {} serves {ports} undeclared ports: look at what runs in it before anything else", name(pod))
+}
+
+/// The sentence for a netns without a pod that serves too many ports.
+#[must_use]
+pub fn crowd(netns: &NetnsRef, ports: usize) -> String {
+    let netns = netns.name.as_deref().map_or_else(|| netns.inode.to_string(), safe);
+    format!(
+        "{ports} ports are served in netns {netns}, which belongs to no known pod: check that the pod sources see everything on this node"
+    )
 }
 
 fn name(pod: &PodRef) -> String {

@@ -9,6 +9,7 @@ pub mod change;
 pub mod connection_intake;
 pub mod connection_table;
 pub mod counts;
+pub mod crowd;
 pub mod declaration;
 pub mod declared_ports;
 pub mod evaluate;
@@ -36,13 +37,14 @@ pub mod view;
 use change::Change;
 use connection_table::ConnectionTable;
 use counts::Totals;
+use crowd::{CrowdOf, Turn};
 use finding_store::FindingStore;
 use identity::{BootTime, PortId};
 use input::Input;
 use netns_index::NetnsIndex;
 use options::EngineOptions;
 use origin::AddressBook;
-use pod_index::{PodIndex, PodKey};
+use pod_index::PodIndex;
 use port::Port;
 use socket_table::SocketTable;
 use timers::{Timer, Timers};
@@ -69,8 +71,11 @@ pub struct Engine {
     connections: ConnectionTable,
     timers: Timers,
     totals: Totals,
-    /// Storms that began (true) or ended, not told yet.
-    storms: Vec<(PodKey, u64, bool)>,
+    /// What happened to storms and is not told yet.
+    storms: Vec<(CrowdOf, Turn)>,
+    /// How often something did not fit since that was told last.
+    refused: BTreeMap<&'static str, u64>,
+    refused_told_at: Option<BootTime>,
     /// Ports to judge again before the call ends.
     dirty: BTreeSet<PortId>,
     out: Vec<Change>,
@@ -97,6 +102,8 @@ impl Engine {
             timers: Timers::default(),
             totals: Totals::default(),
             storms: Vec::new(),
+            refused: BTreeMap::new(),
+            refused_told_at: None,
             dirty: BTreeSet::new(),
             out: Vec::new(),
             generation: 0,
@@ -112,7 +119,7 @@ impl Engine {
             Input::SocketOpened(opened) => self.socket_opened(opened, now),
             Input::SocketClosed { netns, cookie, at } => self.socket_closed(netns, cookie, at, now),
             Input::NetnsScanned(scan) => self.netns_scanned(scan, now),
-            Input::NetnsSeen(facts) => self.netns_seen(facts, now),
+            Input::NetnsSeen { facts, at } => self.netns_seen(facts, at, now),
             Input::NetnsGone { netns, at } => self.netns_gone(netns, at, now),
             Input::Pods { source, pods } => self.pods_listed(source, pods, now),
             Input::PodChanged { source, pod } => self.pod_changed(source, *pod, now),
@@ -133,6 +140,8 @@ impl Engine {
                 Timer::Port(port) => self.judge(port, now),
                 Timer::Pod(pod) => self.check_declared_ports(pod, now),
                 Timer::Connections => self.tell_held_connections(now),
+                // Told below.
+                Timer::Refused => {}
                 Timer::Sweep => self.sweep(now),
             }
             self.tell_storms(now);
@@ -159,6 +168,7 @@ impl Engine {
             self.judge(port, now);
             self.tell_storms(now);
         }
+        self.tell_refused(now);
         let expiries = [self.sockets.next_expiry(), self.netns.next_expiry(), self.pods.next_expiry()];
         let next = expiries.into_iter().flatten().min();
         self.timers.set(Timer::Sweep, next);

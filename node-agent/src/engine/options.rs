@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+/// Undeclared ports of one pod above which one finding stands for all, where nothing else is configured.
+pub const STORM_PORTS: u32 = 64;
+
 /// Which connections get a record of their own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RecordMode {
@@ -46,7 +49,7 @@ impl Default for EngineOptions {
     fn default() -> Self {
         Self {
             grace: Duration::from_secs(5),
-            storm_ports: 32,
+            storm_ports: STORM_PORTS as usize,
             max_peers_per_listener: 64,
             max_peers: 65_536,
             max_listeners: 65_536,

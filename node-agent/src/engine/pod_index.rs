@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::change::PodRef;
+use super::crowd::Crowd;
 use super::identity::{BootTime, NetnsId, PodUid, PortId, Protocol};
 use super::netns_index::{NetnsIndex, canonical};
 use super::pod::Pod;
@@ -28,9 +29,8 @@ pub struct PodRecord {
     pub departed: Option<BootTime>,
     /// Ports that are attributed to it.
     pub ports: BTreeSet<PortId>,
-    /// Those of them that are undeclared and past the grace time.
-    pub undeclared: BTreeSet<PortId>,
-    pub storm: bool,
+    /// Those of them that make findings.
+    pub crowd: Crowd,
     /// Declared ports that nobody serves, and since when.
     pub silent: BTreeMap<(Protocol, NonZeroU16), BootTime>,
 }
@@ -278,8 +278,7 @@ impl PodRecord {
             pod,
             departed: None,
             ports: BTreeSet::new(),
-            undeclared: BTreeSet::new(),
-            storm: false,
+            crowd: Crowd::default(),
             silent: BTreeMap::new(),
         }
     }

@@ -48,6 +48,8 @@ pub struct Socket {
     process: Option<(BootTime, Arc<Process>)>,
     /// The port that counts it among its sockets.
     pub counted_in: Option<PortId>,
+    /// It is counted there as bound to something else than loopback.
+    pub beyond_loopback: bool,
     /// The latest opening that was told.
     pub told: Option<BootTime>,
     buried: bool,
@@ -62,6 +64,7 @@ impl Socket {
             closed: None,
             process: None,
             counted_in: None,
+            beyond_loopback: false,
             told: None,
             buried: false,
         }

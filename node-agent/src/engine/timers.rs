@@ -12,6 +12,8 @@ pub enum Timer {
     Pod(PodKey),
     /// Connections whose line waits for their end.
     Connections,
+    /// What did not fit and is not told yet.
+    Refused,
     /// Tombstones, departed pods and netns that ended.
     Sweep,
 }

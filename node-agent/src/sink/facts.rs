@@ -53,7 +53,7 @@ impl<'a> Facts<'a> {
             severity: Some(finding.code.severity().as_str()),
             state: Some(finding.state.as_str()),
             protocol: finding.protocol.map(|protocol| protocol.as_str()),
-            port: finding.listener.as_ref().map(|listener| listener.port.port.get()),
+            port: finding.port.map(std::num::NonZeroU16::get),
             origins: finding.traffic.peers.iter().map(|peer| peer.origin.as_str()).collect(),
             ..Self::of_pod("Finding", finding.pod.as_ref())
         }

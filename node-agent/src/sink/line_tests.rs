@@ -78,6 +78,7 @@ fn overfull_finding(name: &str) -> Finding {
         pod: listener.pod.clone(),
         container: listener.container.clone(),
         protocol: Some(Protocol::Sctp),
+        port: Some(listener.port.port),
         declaration: listener.declaration.clone(),
         exposure: Exposure::Pod,
         traffic: listener.traffic.clone(),

@@ -122,6 +122,7 @@ pub fn finding(code: FindingCode, listener: &Arc<Listener>) -> Finding {
         container: listener.container.clone(),
         listener: Some(Arc::clone(listener)),
         protocol: Some(listener.port.protocol),
+        port: Some(listener.port.port),
         declaration: listener.declaration.clone(),
         exposure: Exposure::Pod,
         traffic: listener.traffic.clone(),

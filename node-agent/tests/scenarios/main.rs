@@ -5,7 +5,9 @@ mod connections;
 mod declarations;
 mod hostile;
 mod listening;
+mod netns;
 mod order;
+mod origin;
 mod recorded;
 #[expect(clippy::expect_used, reason = "builders of test data: a wrong literal is a broken test")]
 mod world;

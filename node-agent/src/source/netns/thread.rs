@@ -354,7 +354,7 @@ impl NetnsThread {
         }
         let before = self.known.remove(&inode);
         if before.as_ref().is_none_or(|known| known.facts != look.facts) {
-            self.send(Input::NetnsSeen(look.facts.clone()));
+            self.send(Input::NetnsSeen { facts: look.facts.clone(), at });
         }
         let mut cookies = BTreeSet::new();
         let looks = before.as_ref().map_or(0, |known| known.looks + 1);
