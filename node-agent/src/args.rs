@@ -108,7 +108,7 @@ pub struct AgentArgs {
     /// Load no program: only scan, again and again. Sees listeners, but no traffic and nothing short-lived
     #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
     pub scan_only: Option<bool>,
-    /// Address range of pods, for telling them from the outside. Repeatable [default: learned from this node's pods]
+    /// Address range of pods, for telling them from the outside. Repeatable [default: every private address]
     #[arg(long, value_name = "CIDR", value_delimiter = ',')]
     pub pod_cidr: Vec<String>,
     /// Address range of nodes. Repeatable [default: learned from this node]
@@ -135,6 +135,10 @@ pub struct AgentArgs {
     /// Recorded connections that are held at most [default: 4096]
     #[arg(long, value_name = "N")]
     pub max_connections: Option<u32>,
+    /// Connections of one port in a second that get an object of their own at most; the others are only counted, and a
+    /// loss says how many [default: 8000]
+    #[arg(long, value_name = "N")]
+    pub max_records_per_second: Option<u32>,
     /// Bytes of the kernel's ring of listener records; a small one shows how losses are mended
     #[arg(long, value_name = "BYTES", hide = true, value_parser = clap::value_parser!(u32).range(4096..=1 << 28))]
     pub listener_ring_bytes: Option<u32>,

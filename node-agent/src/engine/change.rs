@@ -2,6 +2,7 @@
 //! to count and to record).
 
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use super::finding_code::FindingCode;
@@ -18,7 +19,8 @@ pub enum Change {
     Loss(Loss),
     /// Count this port's traffic from now on (idempotent).
     Watch(PortId),
-    /// No socket serves this port any more, and its last traffic was taken in.
+    /// Count this port's traffic no more (idempotent): nothing serves it and its last traffic was taken in, or it is not
+    /// kept. Also for ports that were never watched, since the kernel counts a port from the moment it opens.
     Unwatch(PortId),
     /// Turn the recording of single connections of this port on or off.
     Record {
@@ -248,7 +250,9 @@ pub struct Finding {
     pub container: Option<Container>,
     /// `None` where the finding is about a pod, or about a port that nobody serves.
     pub listener: Option<Arc<Listener>>,
+    /// The port that it is about, which for a stale declaration no listener tells; `None` for a port storm.
     pub protocol: Option<Protocol>,
+    pub port: Option<NonZeroU16>,
     pub declaration: Declaration,
     pub exposure: Exposure,
     pub policy: Policy,
@@ -260,18 +264,20 @@ pub struct Finding {
 /// One connection on a recorded port.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Connection {
-    pub listener_id: String,
+    /// As [`Listener::id`], before it is written as text.
+    pub listener_id: u64,
     pub port: PortId,
     pub local: IpAddr,
     pub remote: (IpAddr, u16),
     pub origin: Origin,
-    pub reference: Option<String>,
+    /// `NAMESPACE/NAME` of the pod that connected, where known.
+    pub reference: Option<Arc<str>>,
     pub opened_at: BootTime,
     /// `None`: still open.
     pub closed_at: Option<BootTime>,
     pub bytes_in: u64,
     pub bytes_out: u64,
-    pub pod: Option<PodRef>,
+    pub pod: Option<Arc<PodRef>>,
 }
 
 /// Something was dropped.

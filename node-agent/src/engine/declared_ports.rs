@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use super::Engine;
 use super::change::{Change, FindingState, PolicyVerdict};
+use super::crowd::{Crowd, CrowdOf, Turn};
 use super::declaration::{declared_ports, ought_to_listen, service_targets};
 use super::finding_code::FindingCode;
 use super::finding_store::{Raised, Subject};
-use super::fingerprint::{dangling_id, opaque_id, stale_id, storm_id};
+use super::fingerprint::{Owner, dangling_id, opaque_id, stale_id, storm_id};
 use super::identity::{BootTime, NetnsId, PortId, Protocol};
 use super::pod_index::PodKey;
 use super::port::Port;
@@ -121,7 +122,7 @@ impl Engine {
     /// as far as known, and its sockets are this kernel's.
     fn can_be_silent(&self, key: PodKey) -> bool {
         let netns = self.pods.netns(key, &self.netns).and_then(|netns| self.netns.get(netns));
-        netns.is_some_and(|netns| netns.scanned && !netns.gone)
+        netns.is_some_and(super::netns_index::Netns::is_scanned)
             && self.pods.get(key).is_some_and(|record| {
                 record.departed.is_none()
                     && record.pod.ready != Some(false)
@@ -129,32 +130,38 @@ impl Engine {
             })
     }
 
-    /// Counts a port among its pod's undeclared ones, or not any more; a storm begins above the cap and ends well below.
-    pub(super) fn enrol(&mut self, key: PodKey, id: PortId, undeclared: bool) {
-        let cap = self.options.storm_ports;
-        let Some(record) = self.pods.get_mut(key) else { return };
-        let changed = if undeclared { record.undeclared.insert(id) } else { record.undeclared.remove(&id) };
-        if !changed {
-            return;
-        }
-        let count = record.undeclared.len();
-        let storm = if record.storm { count > cap / 4 * 3 } else { count > cap };
-        if storm == record.storm {
-            return;
-        }
-        record.storm = storm;
-        let finding = storm_id(&record.pod.uid);
-        self.dirty.extend(record.undeclared.iter().copied().filter(|other| *other != id));
-        self.storms.push((key, finding, storm));
+    /// Counts a port among those that make findings, or not any more.
+    pub(super) fn enrol(&mut self, of: CrowdOf, id: PortId, code: Option<FindingCode>) {
+        let crowd = match of {
+            CrowdOf::Pod(key) => self.pods.get_mut(key).map(|record| &mut record.crowd),
+            CrowdOf::Netns(netns) => self.netns.get_mut(netns).map(|netns| &mut netns.crowd),
+        };
+        let turn = crowd.and_then(|crowd| crowd.enrol(id, code, self.options.storm_ports, &mut self.dirty));
+        self.storms.extend(turn.map(|turn| (of, turn)));
     }
 
-    /// Tells storms that began or ended since.
+    pub(super) fn crowd(&self, of: CrowdOf) -> Option<&Crowd> {
+        match of {
+            CrowdOf::Pod(key) => self.pods.get(key).map(|record| &record.crowd),
+            CrowdOf::Netns(netns) => self.netns.get(netns).map(|netns| &netns.crowd),
+        }
+    }
+
+    /// Tells storms that began, grew markedly, or ended since.
     pub(super) fn tell_storms(&mut self, now: BootTime) {
-        for (key, finding, storm) in std::mem::take(&mut self.storms) {
-            if storm {
-                self.raise_pod_finding(finding, Subject::Storm(key), FindingCode::PortStorm, now, now);
-            } else {
-                self.resolve_pod_finding(finding, now);
+        for (of, turn) in std::mem::take(&mut self.storms) {
+            let (id, code) = match of {
+                CrowdOf::Pod(key) => {
+                    let Some(record) = self.pods.get(key) else { continue };
+                    (storm_id(Owner::Pod(&record.pod.uid)), FindingCode::PortStorm)
+                }
+                // A crowd does not make worse what cannot be judged.
+                CrowdOf::Netns(netns) => (storm_id(Owner::Netns(netns)), FindingCode::Unattributed),
+            };
+            match turn {
+                Turn::Began => self.raise_pod_finding(id, Subject::Storm(of), code, now, now),
+                Turn::Grew => self.tell_pod_finding(id, now),
+                Turn::Ended => self.resolve_pod_finding(id, now),
             }
         }
     }
@@ -170,6 +177,10 @@ impl Engine {
         if self.findings.raise(id, subject, (code, PolicyVerdict::Unknown), since) == Raised::Same {
             return;
         }
+        self.tell_pod_finding(id, now);
+    }
+
+    fn tell_pod_finding(&mut self, id: u64, now: BootTime) {
         self.findings.tell(id, now);
         if let Some(finding) = self.render_pod_finding(id, now) {
             self.tell(Change::Finding(Arc::new(finding)));

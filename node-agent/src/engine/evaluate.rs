@@ -1,7 +1,5 @@
 //! Four facts, one code: whose the port is, what declares it, from where it can be reached, and what reached it.
 
-use std::net::IpAddr;
-
 use super::change::{DeclarationStatus, Exposure, PolicyVerdict};
 use super::finding_code::FindingCode;
 use super::traffic::Reach;
@@ -62,17 +60,5 @@ const fn undeclared(facts: &Facts) -> FindingCode {
         (_, _, Exposure::Host, _) => FindingCode::UndeclaredHost,
         (_, _, Exposure::Pod, PolicyVerdict::Blocked) => FindingCode::UndeclaredBlocked,
         (_, _, Exposure::Pod, _) => FindingCode::UndeclaredReachable,
-    }
-}
-
-/// From where the addresses of a port can be reached.
-#[must_use]
-pub fn exposure(addresses: &[IpAddr], host: bool) -> Exposure {
-    if !addresses.is_empty() && addresses.iter().all(IpAddr::is_loopback) {
-        Exposure::Loopback
-    } else if host {
-        Exposure::Host
-    } else {
-        Exposure::Pod
     }
 }

@@ -5,6 +5,7 @@ use std::num::NonZeroU16;
 use std::time::Duration;
 
 use super::change::PolicyVerdict;
+use super::crowd::CrowdOf;
 use super::finding_code::FindingCode;
 use super::identity::{BootTime, PortId, Protocol};
 use super::pod_index::PodKey;
@@ -19,7 +20,7 @@ pub enum Subject {
     Stale(PodKey, Protocol, NonZeroU16),
     /// A port that a Service sends to and nobody serves.
     Dangling(PodKey, Protocol, NonZeroU16),
-    Storm(PodKey),
+    Storm(CrowdOf),
     /// A pod whose sockets this kernel does not see.
     Opaque(PodKey),
 }

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use super::Engine;
 use super::attribution::{Attribution, attribute, container, is_ephemeral};
-use super::change::{Change, DeclarationStatus, Explanation, ListenerState, PolicyVerdict};
+use super::change::{Change, DeclarationStatus, Explanation, Exposure, ListenerState, PolicyVerdict};
+use super::crowd::CrowdOf;
 use super::declaration::{self, Served};
-use super::evaluate::{Facts, PodFact, exposure, verdict};
+use super::evaluate::{Facts, PodFact, verdict};
 use super::explanation::explanations;
 use super::finding_store::{RETELL, Raised, Subject};
 use super::fingerprint::{Fnv, Owner, port_id};
@@ -21,6 +22,7 @@ use super::pod_index::PodKey;
 use super::pod_record::PodRecord;
 use super::port::{Face, Port};
 use super::timers::Timer;
+use super::traffic::Reach;
 
 /// An ephemeral UDP port is looked at again after this long.
 const EPHEMERAL_PROOF: Duration = Duration::from_secs(5);
@@ -34,6 +36,11 @@ enum Fate {
     /// Keep it, and look again then.
     Keep(Option<BootTime>),
     Drop,
+}
+
+/// Whose findings are counted together with this port's.
+fn crowd_of(id: PortId, port: &Port) -> CrowdOf {
+    port.pod.map_or(CrowdOf::Netns(id.netns), CrowdOf::Pod)
 }
 
 impl Engine {
@@ -57,13 +64,17 @@ impl Engine {
             return if now < hold { Fate::Keep(Some(hold)) } else { Fate::Drop };
         };
         if self.is_ignored(id, port) {
-            return if port.sockets.is_empty() { Fate::Drop } else { Fate::Keep(None) };
+            self.hide(id, port);
+            return self.ignore(id, port, hold, now);
         }
         self.watch(id, port);
         if self.is_candidate(id, port, &face) {
+            self.hide(id, port);
             return if port.sockets.is_empty() { Fate::Drop } else { Fate::Keep(None) };
         }
-        if port.printed.is_none() && port.pod.is_none() && !self.netns.is_host(id.netns) && now < hold {
+        // Before its netns is known, a pod's main netns cannot be told from a further one in it: the id would change.
+        let unsure = port.pod.is_none() || self.netns.facts(id.netns).is_none();
+        if port.printed.is_none() && unsure && !self.netns.is_host(id.netns) && now < hold {
             return Fate::Keep(Some(hold));
         }
         let news = self.print(id, port);
@@ -77,6 +88,24 @@ impl Engine {
     /// The node's own sockets are nobody's, unless asked for.
     fn is_ignored(&self, id: PortId, port: &Port) -> bool {
         port.pod.is_none() && self.netns.is_host(id.netns) && !self.options.include_host
+    }
+
+    /// Counts nothing for it, unless a pod may still claim it.
+    fn ignore(&mut self, id: PortId, port: &mut Port, hold: BootTime, now: BootTime) -> Fate {
+        if port.sockets.is_empty() {
+            return Fate::Drop;
+        }
+        if now < hold {
+            return Fate::Keep(Some(hold));
+        }
+        if std::mem::take(&mut port.recording) {
+            self.out.push(Change::Record { port: id, on: false });
+        }
+        let was_watched = std::mem::take(&mut port.watched);
+        if !std::mem::replace(&mut port.dismissed, true) || was_watched {
+            self.out.push(Change::Unwatch(id));
+        }
+        Fate::Keep(None)
     }
 
     /// An explicit bind to an ephemeral UDP port is mostly a client: it counts once it stayed and several peers sent to it.
@@ -112,6 +141,7 @@ impl Engine {
         let next = self.name(id, found);
         if port.id != next && port.id != 0 && port.printed.is_some() {
             self.withdraw(id, port);
+            port.printed = None;
         }
         if port.pod != pod {
             self.move_port(id, port, pod);
@@ -135,11 +165,9 @@ impl Engine {
     }
 
     fn move_port(&mut self, id: PortId, port: &mut Port, pod: Option<PodKey>) {
-        if let Some(before) = port.pod {
-            self.enrol(before, id, false);
-            if let Some(record) = self.pods.get_mut(before) {
-                record.ports.remove(&id);
-            }
+        self.enrol(crowd_of(id, port), id, None);
+        if let Some(record) = port.pod.and_then(|before| self.pods.get_mut(before)) {
+            record.ports.remove(&id);
         }
         let first = port.pod.is_none();
         port.pod = pod;
@@ -241,6 +269,15 @@ impl Engine {
         }
     }
 
+    /// Takes back what was told of a port that is nothing to tell of any more.
+    fn hide(&mut self, id: PortId, port: &mut Port) {
+        self.enrol(crowd_of(id, port), id, None);
+        if port.printed.is_some() {
+            self.withdraw(id, port);
+            port.printed = None;
+        }
+    }
+
     fn release(&mut self, id: PortId, port: &Port) {
         self.timers.set(Timer::Port(id), None);
         self.unattributed.remove(&id);
@@ -248,18 +285,16 @@ impl Engine {
         self.peers = self.peers.saturating_sub(port.traffic.peer_count());
         let netns = self.netns.entry(id.netns);
         netns.ports = netns.ports.saturating_sub(1);
-        if let Some(pod) = port.pod {
-            self.enrol(pod, id, false);
-            if let Some(record) = self.pods.get_mut(pod) {
-                record.ports.remove(&id);
-            }
+        self.enrol(crowd_of(id, port), id, None);
+        if let Some(record) = port.pod.and_then(|pod| self.pods.get_mut(pod)) {
+            record.ports.remove(&id);
         }
         if port.recording {
             self.out.push(Change::Record { port: id, on: false });
         }
-        if port.watched {
-            self.out.push(Change::Unwatch(id));
-        }
+        // The kernel side counts a port before it is asked to.
+        self.out.push(Change::Unwatch(id));
+        self.netns.prune(id.netns);
     }
 
     /// Opens, changes or resolves the port's finding; says when to look again.
@@ -274,16 +309,15 @@ impl Engine {
         let facts = self.facts(id, port, face);
         let code = verdict(&facts);
         let open = self.port_finding(id, port.id);
-        let stormed = port.pod.and_then(|pod| self.pods.get(pod)).is_some_and(|r| r.undeclared.contains(&id));
+        let of = crowd_of(id, port);
+        let stormed = self.crowd(of).is_some_and(|crowd| crowd.ports.contains(&id));
         let due = face.first_at.after(self.options.grace);
         if code.is_some() && !open && !stormed && now < due {
             return Some(due);
         }
-        if let Some(pod) = port.pod {
-            self.enrol(pod, id, code.is_some());
-        }
-        let storm = port.pod.and_then(|pod| self.pods.get(pod)).is_some_and(|record| record.storm);
-        let Some(code) = code.filter(|_| !storm) else {
+        self.enrol(of, id, code);
+        let hidden = self.crowd(of).is_some_and(|crowd| crowd.hides(id, self.options.storm_ports));
+        let Some(code) = code.filter(|_| !hidden) else {
             self.resolve_port_finding(id, port);
             return None;
         };
@@ -317,14 +351,20 @@ impl Engine {
         };
         let process = face.process.as_deref();
         let container = record.and_then(|record| container(&record.pod, process, &[]));
+        let exposure = face.exposure(host);
+        let reach = match (id.protocol, exposure) {
+            // Counted at the interface, but no socket on loopback takes what comes from there.
+            (Protocol::Udp | Protocol::Sctp, Exposure::Loopback) => port.traffic.reach().min(Reach::Node),
+            _ => port.traffic.reach(),
+        };
         Facts {
             pod,
             declaration: port.status,
-            exposure: exposure(&face.addresses, host),
+            exposure,
             policy: record.map_or(PolicyVerdict::Unknown, |record| {
                 isolation::verdict(self.policies.known(), record.manifests(), id.protocol, id.port)
             }),
-            reach: port.traffic.reach(),
+            reach,
             published: record
                 .is_some_and(|record| declaration::has_host_port(&record.pod, id.protocol, id.port)),
             ephemeral: is_ephemeral(container, process),

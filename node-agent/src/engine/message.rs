@@ -3,7 +3,7 @@
 
 use std::num::NonZeroU16;
 
-use super::change::{Listener, Origin, Peer, PodRef, Policy, PolicyVerdict, Traffic};
+use super::change::{Listener, NetnsRef, Origin, Peer, PodRef, Policy, PolicyVerdict, Traffic};
 use super::declaration::Manifests;
 use super::finding_code::FindingCode;
 use super::identity::Protocol;
@@ -175,6 +175,15 @@ pub fn opaque(pod: &Pod) -> String {
 #[must_use]
 pub fn storm(pod: &PodRef, ports: usize) -> String {
     format!("pod {} serves {ports} undeclared ports: look at what runs in it before anything else", name(pod))
+}
+
+/// The sentence for a netns without a pod that serves too many ports.
+#[must_use]
+pub fn crowd(netns: &NetnsRef, ports: usize) -> String {
+    let netns = netns.name.as_deref().map_or_else(|| netns.inode.to_string(), safe);
+    format!(
+        "{ports} ports are served in netns {netns}, which belongs to no known pod: check that the pod sources see everything on this node"
+    )
 }
 
 fn name(pod: &PodRef) -> String {

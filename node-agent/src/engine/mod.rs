@@ -6,8 +6,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 pub mod attribution;
 pub mod change;
+pub mod connection_intake;
 pub mod connection_table;
 pub mod counts;
+pub mod crowd;
 pub mod declaration;
 pub mod declared_ports;
 pub mod evaluate;
@@ -43,6 +45,7 @@ pub mod view;
 use change::Change;
 use connection_table::ConnectionTable;
 use counts::Totals;
+use crowd::{CrowdOf, Turn};
 use finding_store::FindingStore;
 use identity::{BootTime, PortId};
 use input::Input;
@@ -51,7 +54,7 @@ use netns_index::NetnsIndex;
 use network_policy::NetworkPolicy;
 use options::EngineOptions;
 use origin::AddressBook;
-use pod_index::{PodIndex, PodKey};
+use pod_index::PodIndex;
 use port::Port;
 use selection::Selection;
 use service::Service;
@@ -83,8 +86,11 @@ pub struct Engine {
     connections: ConnectionTable,
     timers: Timers,
     totals: Totals,
-    /// Storms that began (true) or ended, not told yet.
-    storms: Vec<(PodKey, u64, bool)>,
+    /// What happened to storms and is not told yet.
+    storms: Vec<(CrowdOf, Turn)>,
+    /// How often something did not fit since that was told last.
+    refused: BTreeMap<&'static str, u64>,
+    refused_told_at: Option<BootTime>,
     /// Ports to judge again before the call ends.
     dirty: BTreeSet<PortId>,
     out: Vec<Change>,
@@ -110,10 +116,12 @@ impl Engine {
             closing: BTreeSet::new(),
             ids: HashMap::new(),
             findings: FindingStore::default(),
-            connections: ConnectionTable::new(options.max_connections),
+            connections: ConnectionTable::new(options.max_connections, options.connection_hold),
             timers: Timers::default(),
             totals: Totals::default(),
             storms: Vec::new(),
+            refused: BTreeMap::new(),
+            refused_told_at: None,
             dirty: BTreeSet::new(),
             out: Vec::new(),
             generation: 0,
@@ -129,7 +137,7 @@ impl Engine {
             Input::SocketOpened(opened) => self.socket_opened(opened, now),
             Input::SocketClosed { netns, cookie, at } => self.socket_closed(netns, cookie, at, now),
             Input::NetnsScanned(scan) => self.netns_scanned(scan, now),
-            Input::NetnsSeen(facts) => self.netns_seen(facts, now),
+            Input::NetnsSeen { facts, at } => self.netns_seen(facts, at, now),
             Input::NetnsGone { netns, at } => self.netns_gone(netns, at, now),
             Input::Pods { source, pods } => self.pods_listed(source, pods, now),
             Input::PodChanged { source, pod } => self.pod_changed(source, *pod, now),
@@ -138,8 +146,7 @@ impl Engine {
             Input::NetworkPolicies(listing) => self.policies_told(listing, now),
             Input::Namespaces(listing) => self.namespaces_told(listing),
             Input::Traffic(drain) => self.traffic_drained(drain, now),
-            Input::ConnectionOpened(opened) => self.connection_opened(&opened),
-            Input::ConnectionClosed(closed) => self.connection_closed(&closed),
+            Input::Connections(facts) => self.connections_recorded(&facts, now),
             Input::Lost { reason, count, recovered } => self.lost(reason, count, recovered),
         }
         self.finish(now)
@@ -151,6 +158,9 @@ impl Engine {
             match timer {
                 Timer::Port(port) => self.judge(port, now),
                 Timer::Pod(pod) => self.check_pod(pod, now),
+                Timer::Connections => self.tell_held_connections(now),
+                // Told below.
+                Timer::Refused => {}
                 Timer::Sweep => self.sweep(now),
             }
             self.tell_storms(now);
@@ -178,6 +188,7 @@ impl Engine {
             self.judge(port, now);
             self.tell_storms(now);
         }
+        self.tell_refused(now);
         let expiries = [
             self.sockets.next_expiry(),
             self.netns.next_expiry(),

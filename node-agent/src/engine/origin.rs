@@ -1,7 +1,7 @@
 //! Where a peer is, told by its address: the pod itself, the node, another pod, or outside. An address that could be a
-//! pod's is never called external.
+//! pod's is never called external; nothing that a pod does to its own interfaces makes another address look like a pod's.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,10 +38,6 @@ pub struct Serving<'a> {
 pub struct AddressBook {
     owners: HashMap<IpAddr, BTreeSet<AddressOwner>>,
     node: BTreeSet<IpAddr>,
-    /// Subnets of pod interfaces, with how many interfaces are in each.
-    subnets: HashMap<IpNet, usize>,
-    /// Prefix lengths in use, longest irrelevant: (is IPv6, length) with the number of subnets.
-    lengths: BTreeMap<(bool, u8), usize>,
     pod_ranges: Vec<IpNet>,
     node_ranges: Vec<IpNet>,
     /// Deleted pods whose addresses are still here.
@@ -94,14 +90,6 @@ impl AddressBook {
                 continue;
             }
             self.owners.entry(net.addr()).or_default().insert(AddressOwner::Netns(facts.netns));
-            if net.prefix_len() != net.max_prefix_len() && net.prefix_len() != 0 {
-                let subnet = net.trunc();
-                let users = self.subnets.entry(subnet).or_default();
-                *users += 1;
-                if *users == 1 {
-                    *self.lengths.entry((subnet.addr().is_ipv6(), subnet.prefix_len())).or_default() += 1;
-                }
-            }
         }
     }
 
@@ -112,13 +100,6 @@ impl AddressBook {
                 continue;
             }
             self.disown(net.addr(), AddressOwner::Netns(facts.netns));
-            let subnet = net.trunc();
-            let Some(users) = self.subnets.get_mut(&subnet) else { continue };
-            *users = users.saturating_sub(1);
-            if *users == 0 {
-                self.subnets.remove(&subnet);
-                self.forget_length(subnet);
-            }
         }
     }
 
@@ -134,18 +115,18 @@ impl AddressBook {
         if peer.is_loopback() || self.is_node(peer) {
             return (Origin::Node, None);
         }
-        // Where the operator said which addresses pods have, a netns without a pod does not make its address one.
-        let learning = self.pod_ranges.is_empty();
+        // A netns without a pod makes no address a pod's: a process may give its own netns any address of the Internet.
         if let Some(owners) = self.owners.get(&peer)
-            && (learning || owners.iter().any(|owner| self.pod_of(*owner, pods).is_some()))
+            && owners.iter().any(|owner| self.pod_of(*owner, pods).is_some())
         {
             return self.owned(owners, serving, pods);
         }
-        let ranged = self.pod_ranges.iter().any(|range| range.contains(&peer));
-        if ranged || (learning && self.in_subnet(peer)) {
-            return (Origin::Pod, None);
-        }
-        (Origin::External, None)
+        let could_be_a_pod = if self.pod_ranges.is_empty() {
+            is_private(peer)
+        } else {
+            self.pod_ranges.iter().any(|range| range.contains(&peer))
+        };
+        (if could_be_a_pod { Origin::Pod } else { Origin::External }, None)
     }
 
     fn owned(
@@ -178,12 +159,6 @@ impl AddressBook {
         self.node.contains(&peer) || self.node_ranges.iter().any(|range| range.contains(&peer))
     }
 
-    fn in_subnet(&self, peer: IpAddr) -> bool {
-        self.lengths.keys().filter(|(v6, _)| *v6 == peer.is_ipv6()).any(|(_, length)| {
-            IpNet::new(peer, *length).is_ok_and(|net| self.subnets.contains_key(&net.trunc()))
-        })
-    }
-
     fn disown(&mut self, address: IpAddr, owner: AddressOwner) {
         if let Some(owners) = self.owners.get_mut(&address) {
             owners.remove(&owner);
@@ -192,15 +167,17 @@ impl AddressBook {
             }
         }
     }
+}
 
-    fn forget_length(&mut self, subnet: IpNet) {
-        let key = (subnet.addr().is_ipv6(), subnet.prefix_len());
-        if let Some(count) = self.lengths.get_mut(&key) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                self.lengths.remove(&key);
-            }
+/// An address that is not routed on the Internet: where nobody said which addresses pods and nodes have, it may be theirs.
+fn is_private(peer: IpAddr) -> bool {
+    match peer.to_canonical() {
+        IpAddr::V4(v4) => {
+            let [first, second, ..] = v4.octets();
+            // 100.64.0.0/10 is the shared space of RFC 6598, which providers give to nodes and pods.
+            v4.is_private() || v4.is_link_local() || (first == 100 && second & 0xc0 == 64)
         }
+        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_unicast_link_local(),
     }
 }
 

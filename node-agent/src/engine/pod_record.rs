@@ -5,6 +5,7 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use super::change::PodRef;
+use super::crowd::Crowd;
 use super::declaration::Manifests;
 use super::identity::{BootTime, PortId, Protocol};
 use super::network_policy::NetworkPolicy;
@@ -22,9 +23,8 @@ pub struct PodRecord {
     pub departed: Option<BootTime>,
     /// Ports that are attributed to it.
     pub ports: BTreeSet<PortId>,
-    /// Those of them that are undeclared and past the grace time.
-    pub undeclared: BTreeSet<PortId>,
-    pub storm: bool,
+    /// Those of them that make findings.
+    pub crowd: Crowd,
     /// The Services that select it, by name.
     pub services: Vec<(Arc<Service>, Selects)>,
     /// The NetworkPolicies that select it, or may, by name.
@@ -47,8 +47,7 @@ impl PodRecord {
             pod,
             departed: None,
             ports: BTreeSet::new(),
-            undeclared: BTreeSet::new(),
-            storm: false,
+            crowd: Crowd::default(),
             services: Vec::new(),
             policies: Vec::new(),
             silent: BTreeMap::new(),

@@ -10,8 +10,8 @@ use super::change::{
     Connection, Declaration, DeclarationStatus, Exposure, Finding, FindingState, Listener, ListenerState,
     NetnsRef, PodRef, Policy, Traffic,
 };
+use super::crowd::CrowdOf;
 use super::declaration::{self, Served};
-use super::evaluate::exposure;
 use super::finding_store::{FindingRecord, Subject};
 use super::fingerprint::{hex, parse};
 use super::identity::{BootTime, NetnsId, PortId, Protocol};
@@ -39,6 +39,12 @@ impl Engine {
     #[must_use]
     pub fn knows_netns(&self, netns: NetnsId) -> bool {
         self.netns.facts(netns).is_some()
+    }
+
+    /// How many netns are remembered, those that ended included.
+    #[must_use]
+    pub fn remembered_netns(&self) -> usize {
+        self.netns.len()
     }
 
     /// The open finding with this id.
@@ -91,17 +97,17 @@ impl Engine {
         let face = port.face.as_ref();
         let process = face.and_then(|face| face.process.as_deref());
         let declaring = pod.map(|pod| declaration::declaring(pod, id.protocol, id.port)).unwrap_or_default();
-        let facts = self.netns.facts(id.netns);
         let addresses = face.map(|face| face.addresses.clone()).unwrap_or_default();
-        let name = facts.and_then(|f| f.paths.first()).and_then(|p| p.rsplit('/').next()).map(str::to_owned);
+        let host = self.netns.is_host(id.netns);
+        let unknown = if host { Exposure::Host } else { Exposure::Pod };
         Listener {
             id: hex(port.id),
             port: id,
-            exposure: exposure(&addresses, self.netns.is_host(id.netns)),
+            exposure: face.map_or(unknown, |face| face.exposure(host)),
             addresses,
             v6_only: face.is_some_and(|face| face.v6_only),
             sockets: port.sockets.len(),
-            netns: NetnsRef { inode: facts.map_or(0, |facts| facts.inode), name },
+            netns: self.refer_netns(id.netns),
             process: process.cloned(),
             opened_at: face.and_then(|face| face.opened_at),
             state,
@@ -134,6 +140,7 @@ impl Engine {
             pod: listener.pod.clone(),
             container: listener.container.clone(),
             protocol: Some(id.protocol),
+            port: Some(id.port),
             declaration: listener.declaration.clone(),
             exposure: listener.exposure,
             policy,
@@ -167,16 +174,28 @@ impl Engine {
             }
             Subject::Opaque(key) => {
                 let pod = self.pods.get(key)?;
-                let mut finding = bare(id, record, &pod.reference);
+                let mut finding = bare(id, record, Some(&pod.reference));
                 finding.message = message::opaque(&pod.pod);
                 finding.declaration.status = DeclarationStatus::Unknown;
                 Some(finding)
             }
-            Subject::Storm(key) => {
-                let pod = self.pods.get(key)?;
-                let mut finding = bare(id, record, &pod.reference);
-                finding.message = message::storm(&pod.reference, pod.undeclared.len());
-                finding.traffic = self.traffic_of(pod.undeclared.iter());
+            Subject::Storm(of) => {
+                let crowd = self.crowd(of)?;
+                let mut finding = match of {
+                    CrowdOf::Pod(key) => {
+                        let pod = self.pods.get(key)?;
+                        let mut finding = bare(id, record, Some(&pod.reference));
+                        finding.message = message::storm(&pod.reference, crowd.ports.len());
+                        finding
+                    }
+                    CrowdOf::Netns(netns) => {
+                        let mut finding = bare(id, record, None);
+                        finding.message = message::crowd(&self.refer_netns(netns), crowd.ports.len());
+                        finding.declaration.status = DeclarationStatus::Unknown;
+                        finding
+                    }
+                };
+                finding.traffic = self.traffic_of(crowd.ports.iter());
                 Some(finding)
             }
         }
@@ -191,8 +210,9 @@ impl Engine {
         (protocol, port): (Protocol, NonZeroU16),
     ) -> Finding {
         let declaring = declaration::declaring(&pod.pod, protocol, port);
-        let mut finding = bare(id, record, &pod.reference);
+        let mut finding = bare(id, record, Some(&pod.reference));
         finding.protocol = Some(protocol);
+        finding.port = Some(port);
         finding.container = match declaring.as_slice() {
             [one] => Some((*one).clone()),
             _ => None,
@@ -207,6 +227,12 @@ impl Engine {
         isolation::describe(self.policies.known(), pod.manifests(), protocol, port)
     }
 
+    fn refer_netns(&self, netns: NetnsId) -> NetnsRef {
+        let facts = self.netns.facts(netns);
+        let name = facts.and_then(|f| f.paths.first()).and_then(|p| p.rsplit('/').next()).map(str::to_owned);
+        NetnsRef { inode: facts.map_or(0, |facts| facts.inode), name }
+    }
+
     /// Totals over many ports, without peers.
     fn traffic_of<'a>(&self, ports: impl Iterator<Item = &'a PortId>) -> Traffic {
         let mut sum = Traffic::default();
@@ -217,7 +243,7 @@ impl Engine {
     }
 }
 
-fn bare(id: u64, record: &FindingRecord, pod: &PodRef) -> Finding {
+fn bare(id: u64, record: &FindingRecord, pod: Option<&PodRef>) -> Finding {
     Finding {
         id: hex(id),
         state: FindingState::Open,
@@ -225,16 +251,17 @@ fn bare(id: u64, record: &FindingRecord, pod: &PodRef) -> Finding {
         message: String::new(),
         first_seen: record.first_seen,
         last_seen: record.told_at,
-        pod: Some(pod.clone()),
+        pod: pod.cloned(),
         container: None,
         listener: None,
         protocol: None,
+        port: None,
         declaration: Declaration {
             status: DeclarationStatus::Undeclared,
             declared_by: Vec::new(),
             explained_by: Vec::new(),
         },
-        exposure: if pod.host_network { Exposure::Host } else { Exposure::Pod },
+        exposure: if pod.is_some_and(|pod| pod.host_network) { Exposure::Host } else { Exposure::Pod },
         policy: Policy::default(),
         traffic: Traffic::default(),
         opened_at: None,

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use super::escape::bounded;
 use super::report::{self, Report, SCHEMA};
 use crate::engine::change::{self, Change};
+use crate::engine::fingerprint::hex;
 use crate::engine::identity::BootTime;
 use crate::engine::input;
 use crate::engine::pod;
@@ -134,7 +135,7 @@ impl Converter {
     pub fn connection(&self, connection: &change::Connection) -> report::Connection {
         report::Connection {
             envelope: self.envelope(),
-            id: name(&connection.listener_id),
+            id: hex(connection.listener_id),
             protocol: connection.port.protocol.as_str().to_owned(),
             local: report::Endpoint {
                 address: connection.local.to_string(),
@@ -144,13 +145,13 @@ impl Converter {
                 address: connection.remote.0.to_string(),
                 port: connection.remote.1,
                 origin: connection.origin.as_str().to_owned(),
-                reference: connection.reference.as_deref().map(text),
+                reference: connection.reference.as_deref().map(reference),
             },
             opened_at: self.wall.rfc3339(connection.opened_at),
             closed_at: connection.closed_at.map(|at| self.wall.rfc3339(at)),
             bytes_in: connection.bytes_in,
             bytes_out: connection.bytes_out,
-            pod: connection.pod.as_ref().map(pod_ref),
+            pod: connection.pod.as_deref().map(pod_ref),
         }
     }
 
@@ -186,6 +187,12 @@ impl Converter {
             last_seen: self.wall.rfc3339(peer.last_seen),
         }
     }
+}
+
+/// The name of a connection's pod, as reports write it.
+#[must_use]
+pub fn reference(pod: &str) -> String {
+    text(pod)
 }
 
 /// A pod as reports name it.

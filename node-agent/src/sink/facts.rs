@@ -1,5 +1,7 @@
 //! What a filter looks at, borrowed from an engine type or a report: one filter serves lists, watch and `scan`.
 
+use std::sync::Arc;
+
 use super::report::{self, Report};
 use crate::engine::change;
 
@@ -59,7 +61,7 @@ impl<'a> Facts<'a> {
             severity: Some(finding.code.severity().as_str()),
             state: Some(finding.state.as_str()),
             protocol: finding.protocol.map(|protocol| protocol.as_str()),
-            port: finding.listener.as_ref().map(|listener| listener.port.port.get()),
+            port: finding.port.map(std::num::NonZeroU16::get),
             origins: finding.traffic.peers.iter().map(|peer| peer.origin.as_str()).collect(),
             ..Self::of_pod("Finding", finding.pod.as_ref().map(PodNames::from))
         }
@@ -83,7 +85,7 @@ impl<'a> Facts<'a> {
             protocol: Some(connection.port.protocol.as_str()),
             port: Some(connection.port.port.get()),
             origins: vec![connection.origin.as_str()],
-            ..Self::of_pod("Connection", connection.pod.as_ref().map(PodNames::from))
+            ..Self::of_pod("Connection", connection.pod.as_deref().map(PodNames::from))
         }
     }
 
@@ -122,9 +124,18 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// [`Facts`] that outlive their object, without the object.
+/// [`Facts`] that outlive their object.
 #[derive(Debug)]
-pub struct KeptFacts {
+pub enum KeptFacts {
+    /// Without the object, which may be large.
+    Copied(Box<CopiedFacts>),
+    /// A connection is small, and there are many.
+    Connection(Arc<change::Connection>),
+}
+
+/// See [`KeptFacts::Copied`].
+#[derive(Debug)]
+pub struct CopiedFacts {
     kind: &'static str,
     namespace: Option<Box<str>>,
     pod: Option<Box<str>>,
@@ -144,7 +155,7 @@ impl KeptFacts {
         let mut origins = facts.origins.clone();
         origins.sort_unstable();
         origins.dedup();
-        Self {
+        Self::Copied(Box::new(CopiedFacts {
             kind: facts.kind,
             namespace: facts.namespace.map(Into::into),
             pod: facts.pod.map(Into::into),
@@ -155,16 +166,37 @@ impl KeptFacts {
             protocol: facts.protocol.map(Into::into),
             port: facts.port,
             origins: origins.into_iter().map(Into::into).collect(),
-        }
+        }))
     }
 
     #[must_use]
     pub fn kind(&self) -> &'static str {
-        self.kind
+        match self {
+            Self::Copied(facts) => facts.kind,
+            Self::Connection(_) => "Connection",
+        }
     }
 
     #[must_use]
     pub fn borrow(&self) -> Facts<'_> {
+        match self {
+            Self::Copied(facts) => facts.borrow(),
+            Self::Connection(connection) => Facts::of_connection(connection),
+        }
+    }
+
+    /// Bytes that it holds beside itself.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Copied(facts) => size_of::<CopiedFacts>() + facts.heap_bytes(),
+            Self::Connection(_) => size_of::<change::Connection>(),
+        }
+    }
+}
+
+impl CopiedFacts {
+    fn borrow(&self) -> Facts<'_> {
         Facts {
             kind: self.kind,
             namespace: self.namespace.as_deref(),
@@ -179,9 +211,7 @@ impl KeptFacts {
         }
     }
 
-    /// Bytes that it holds beside itself.
-    #[must_use]
-    pub fn heap_bytes(&self) -> usize {
+    fn heap_bytes(&self) -> usize {
         let facts = self.borrow();
         let texts = [facts.namespace, facts.pod, facts.code, facts.severity, facts.state, facts.protocol];
         let workload = facts.workload.map_or(0, |(kind, name)| kind.len() + name.len());

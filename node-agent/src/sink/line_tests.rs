@@ -79,6 +79,7 @@ fn overfull_finding(name: &str) -> Finding {
         pod: listener.pod.clone(),
         container: listener.container.clone(),
         protocol: Some(Protocol::Sctp),
+        port: Some(listener.port.port),
         declaration: listener.declaration.clone(),
         exposure: Exposure::Pod,
         policy: Policy { verdict: PolicyVerdict::NotIsolated, policies: vec![name.to_owned(); 100] },

@@ -197,7 +197,7 @@ fn a_recycled_netns_inode_does_not_mix_two_pods_up() {
     let at = world.now;
     world.apply(Input::NetnsGone { netns: NetnsId(APP), at });
     let mut again = netns(CURLER, "again", "10.1.0.2/24");
-    if let Input::NetnsSeen(facts) = &mut again {
+    if let Input::NetnsSeen { facts, .. } = &mut again {
         facts.inode = 4_026_530_000 + APP;
     }
     world.apply(again).apply(told("cri", pod("next").uid("ee-ff").at("again").container("c", Regular, &[])));

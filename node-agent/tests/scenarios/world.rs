@@ -89,24 +89,7 @@ impl World {
     }
 
     pub fn calls(&mut self, netns: u64, protocol: Protocol, port: u16, peer: &str, count: u64) -> &mut Self {
-        let tcp = protocol == Protocol::Tcp;
-        let peer = PeerDelta {
-            address: ip(peer),
-            first_seen: self.now,
-            attempts: if tcp { 0 } else { count },
-            connections: if tcp { count } else { 0 },
-            packets: if tcp { count * 5 } else { 0 },
-            bytes: count * 300,
-        };
-        let delta = PortDelta {
-            attempts: count,
-            connections: peer.connections,
-            packets: peer.packets,
-            bytes: peer.bytes,
-            peers_created: 1,
-            peers: vec![peer],
-        };
-        self.drain(netns, protocol, port, delta)
+        self.apply(call(netns, protocol, port, peer, count, self.now))
     }
 
     pub fn drain(&mut self, netns: u64, protocol: Protocol, number: u16, delta: PortDelta) -> &mut Self {
@@ -309,28 +292,35 @@ pub fn pods(pods: Vec<Pod>) -> Input {
     Input::Pods { source: "file", pods }
 }
 
+/// A netns that was there from the beginning.
 pub fn netns(id: u64, name: &str, address: &str) -> Input {
+    netns_at(id, name, address, ms(500))
+}
+
+pub fn netns_at(id: u64, name: &str, address: &str, at: BootTime) -> Input {
     let addresses = ["127.0.0.1/8", address].iter().map(|a| a.parse().expect("an address")).collect();
-    Input::NetnsSeen(NetnsFacts {
+    let facts = NetnsFacts {
         netns: NetnsId(id),
         inode: 4_026_530_000 + id,
         paths: vec![format!("/run/netns/{name}")],
         is_host: false,
         addresses,
         ephemeral_ports: (32_768, 60_999),
-    })
+    };
+    Input::NetnsSeen { facts, at }
 }
 
 pub fn host() -> Input {
     let addresses = ["127.0.0.1/8", "192.0.2.10/24", "10.1.0.1/24"];
-    Input::NetnsSeen(NetnsFacts {
+    let facts = NetnsFacts {
         netns: NetnsId(HOST),
         inode: 4_026_531_840,
         paths: Vec::new(),
         is_host: true,
         addresses: addresses.iter().map(|a| a.parse().expect("an address")).collect(),
         ephemeral_ports: (32_768, 60_999),
-    })
+    };
+    Input::NetnsSeen { facts, at: ms(500) }
 }
 
 pub fn opened(
@@ -360,6 +350,28 @@ pub fn scan(netns: u64, at: BootTime, sockets: &[(u64, Protocol, u16)]) -> Input
         process: Some(process("python3", None)),
     });
     Input::NetnsScanned(NetnsScan { netns: NetnsId(netns), at, sockets: sockets.collect() })
+}
+
+/// What one drain tells of one peer's calls.
+pub fn call(netns: u64, protocol: Protocol, number: u16, peer: &str, count: u64, at: BootTime) -> Input {
+    let tcp = protocol == Protocol::Tcp;
+    let peer = PeerDelta {
+        address: ip(peer),
+        first_seen: at,
+        attempts: if tcp { 0 } else { count },
+        connections: if tcp { count } else { 0 },
+        packets: if tcp { count * 5 } else { 0 },
+        bytes: count * 300,
+    };
+    let delta = PortDelta {
+        attempts: count,
+        connections: peer.connections,
+        packets: peer.packets,
+        bytes: peer.bytes,
+        peers_created: 1,
+        peers: vec![peer],
+    };
+    Input::Traffic(TrafficDrain { at, ports: BTreeMap::from([(port(netns, protocol, number), delta)]) })
 }
 
 pub fn process(name: &str, cgroup: Option<&str>) -> Process {
