@@ -2,8 +2,11 @@
 
 use std::path::PathBuf;
 
+use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+
+use crate::engine::finding_code::Severity;
 
 /// Shows every port that a node's pods really listen on, which of them no manifest declares, and the traffic that
 /// reaches them.
@@ -204,33 +207,19 @@ pub struct FindingFilterArgs {
     pub code: Vec<String>,
     /// Only these severities
     #[arg(long, value_delimiter = ',', value_name = "SEVERITY")]
-    pub severity: Vec<SeverityArg>,
+    pub severity: Vec<Severity>,
     /// Exit with code 1 if a finding that is shown is this bad, or worse (`findings --watch` ends at the first)
     #[arg(long, value_name = "SEVERITY")]
-    pub fail_on: Option<SeverityArg>,
+    pub fail_on: Option<Severity>,
 }
 
-/// Ordered from least to worst.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
-pub enum SeverityArg {
-    Info,
-    Low,
-    Medium,
-    High,
-    Critical,
-}
+impl ValueEnum for Severity {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Self::ALL
+    }
 
-impl SeverityArg {
-    /// As reports write it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Info => "info",
-            Self::Low => "low",
-            Self::Medium => "medium",
-            Self::High => "high",
-            Self::Critical => "critical",
-        }
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.as_str()))
     }
 }
 

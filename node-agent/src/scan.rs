@@ -12,7 +12,6 @@ use crate::engine::Engine;
 use crate::engine::change::Finding;
 use crate::engine::input::Input;
 use crate::engine::options::EngineOptions;
-use crate::engine::pod::Pod;
 use crate::exit::Exit;
 use crate::query::show;
 use crate::scan_once::{self, Collected};
@@ -31,8 +30,8 @@ const OUTPUT_BUFFER: usize = 64 * 1024;
 /// Looks, judges, shows.
 #[must_use]
 pub fn run(args: &ScanArgs) -> Exit {
-    let pods = match read_pods(args) {
-        Ok(pods) => pods,
+    let objects = match read_objects(args) {
+        Ok(objects) => objects,
         Err(error) => return say(&error, Exit::WrongUse),
     };
     let options = wiring_options::netns(config::netns_dirs(args.netns_dir.clone()), args.include_host);
@@ -43,24 +42,24 @@ pub fn run(args: &ScanArgs) -> Exit {
     if collected.netns.is_empty() && !collected.failed.is_empty() {
         return refused(&collected);
     }
-    let (findings, converter) = judge(&collected, pods, args);
+    let (findings, converter) = judge(&collected, objects, args);
     match show(&findings, &converter, &collected, args) {
         Ok(()) => verdict(&findings, &collected, args),
         Err(error) => say(&error, Exit::Partial),
     }
 }
 
-fn read_pods(args: &ScanArgs) -> Result<Vec<Pod>, String> {
-    let mut pods = Vec::new();
-    for source in config::metadata_sources(&args.metadata).map_err(|error| error.to_string())? {
-        let MetadataSource::File(path) = source;
-        pods.extend(file::read(&path).map_err(|error| error.to_string())?);
+/// Of one source at most.
+fn read_objects(args: &ScanArgs) -> Result<file::Objects, String> {
+    let sources = config::metadata_sources(&args.metadata).map_err(|error| error.to_string())?;
+    match sources.first() {
+        Some(MetadataSource::File(path)) => file::read(path).map_err(|error| error.to_string()),
+        None => Ok(file::Objects::default()),
     }
-    Ok(pods)
 }
 
 /// Everything through the engine, with no grace: what is seen now is judged now.
-fn judge(collected: &Collected, pods: Vec<Pod>, args: &ScanArgs) -> (Vec<Arc<Finding>>, Converter) {
+fn judge(collected: &Collected, objects: file::Objects, args: &ScanArgs) -> (Vec<Arc<Finding>>, Converter) {
     let started = clock::now();
     let mut engine = Engine::new(EngineOptions {
         grace: std::time::Duration::ZERO,
@@ -68,7 +67,9 @@ fn judge(collected: &Collected, pods: Vec<Pod>, args: &ScanArgs) -> (Vec<Arc<Fin
         include_host: args.include_host,
         ..EngineOptions::default()
     });
-    engine.apply(Input::Pods { source: "file", pods }, started);
+    for input in objects.inputs(None) {
+        engine.apply(input, started);
+    }
     for (facts, scan) in &collected.netns {
         engine.apply(Input::NetnsSeen { facts: facts.clone(), at: started }, started);
         if let Some(scan) = scan {
@@ -132,10 +133,8 @@ fn verdict(findings: &[Arc<Finding>], collected: &Collected, args: &ScanArgs) ->
         let text = format!("{} namespaces could not be looked at: {reasons}", collected.failed.len());
         return say(&text, Exit::Partial);
     }
-    let worst = args.findings.fail_on.map(|severity| severity.as_str());
-    let fails = worst.is_some_and(|least| {
-        findings.iter().any(|finding| rank(finding.code.severity().as_str()) >= rank(least))
-    });
+    let reaches = |least| findings.iter().any(|finding| finding.code.severity() >= least);
+    let fails = args.findings.fail_on.is_some_and(reaches);
     if fails { Exit::FailOn } else { Exit::Fine }
 }
 
@@ -146,10 +145,6 @@ fn empty(collected: &Collected) -> String {
     format!(
         "No findings: {sockets} listening sockets in {netns} network namespaces, and none differs from its manifest.\n"
     )
-}
-
-fn rank(severity: &str) -> usize {
-    ["info", "low", "medium", "high", "critical"].iter().position(|name| *name == severity).unwrap_or(0)
 }
 
 fn refused(collected: &Collected) -> Exit {

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
+use super::finding_code::FindingCode;
 use super::identity::{BootTime, PodUid, PortId, Protocol};
 use super::input::Process;
 use super::pod::{Container, Workload};
@@ -132,6 +133,40 @@ impl Exposure {
     }
 }
 
+/// What NetworkPolicies say of a port.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    pub verdict: PolicyVerdict,
+    /// `NAMESPACE/NAME` of those that make it so, sorted.
+    pub policies: Vec<String>,
+}
+
+/// Whether NetworkPolicies let anybody reach a port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PolicyVerdict {
+    /// The pod is isolated, and a rule admits the port from somewhere.
+    Open,
+    /// The pod is isolated, and no rule admits the port.
+    Blocked,
+    /// No policy selects the pod: everybody may call it.
+    NotIsolated,
+    /// The policies are not known, or do not govern this pod.
+    #[default]
+    Unknown,
+}
+
+impl PolicyVerdict {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Blocked => "blocked",
+            Self::NotIsolated => "not-isolated",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// Traffic of a port since it opened (or since the agent started).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Traffic {
@@ -200,83 +235,6 @@ impl FindingState {
     }
 }
 
-/// How bad a finding is; ordered from least to worst.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Severity {
-    Info,
-    Low,
-    Medium,
-    High,
-    Critical,
-}
-
-impl Severity {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Info => "info",
-            Self::Low => "low",
-            Self::Medium => "medium",
-            Self::High => "high",
-            Self::Critical => "critical",
-        }
-    }
-}
-
-/// What a finding says; docs/findings.md explains each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum FindingCode {
-    UndeclaredExternal,
-    UndeclaredActive,
-    UndeclaredHost,
-    UndeclaredReachable,
-    EphemeralContainer,
-    PortStorm,
-    UndeclaredLoopback,
-    StaleDeclaration,
-    Unattributed,
-}
-
-impl FindingCode {
-    /// Every code.
-    pub const ALL: [Self; 9] = [
-        Self::UndeclaredExternal,
-        Self::UndeclaredActive,
-        Self::UndeclaredHost,
-        Self::UndeclaredReachable,
-        Self::EphemeralContainer,
-        Self::PortStorm,
-        Self::UndeclaredLoopback,
-        Self::StaleDeclaration,
-        Self::Unattributed,
-    ];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::UndeclaredExternal => "undeclared-external",
-            Self::UndeclaredActive => "undeclared-active",
-            Self::UndeclaredHost => "undeclared-host",
-            Self::UndeclaredReachable => "undeclared-reachable",
-            Self::EphemeralContainer => "ephemeral-container",
-            Self::PortStorm => "port-storm",
-            Self::UndeclaredLoopback => "undeclared-loopback",
-            Self::StaleDeclaration => "stale-declaration",
-            Self::Unattributed => "unattributed",
-        }
-    }
-
-    #[must_use]
-    pub const fn severity(self) -> Severity {
-        match self {
-            Self::UndeclaredExternal => Severity::Critical,
-            Self::UndeclaredActive | Self::UndeclaredHost | Self::PortStorm => Severity::High,
-            Self::UndeclaredReachable | Self::EphemeralContainer => Severity::Medium,
-            Self::UndeclaredLoopback | Self::StaleDeclaration | Self::Unattributed => Severity::Info,
-        }
-    }
-}
-
 /// A port that is not as its manifest says.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
@@ -290,13 +248,14 @@ pub struct Finding {
     pub last_seen: BootTime,
     pub pod: Option<PodRef>,
     pub container: Option<Container>,
-    /// `None` for a stale declaration and a port storm.
+    /// `None` where the finding is about a pod, or about a port that nobody serves.
     pub listener: Option<Arc<Listener>>,
     /// The port that it is about, which for a stale declaration no listener tells; `None` for a port storm.
     pub protocol: Option<Protocol>,
     pub port: Option<NonZeroU16>,
     pub declaration: Declaration,
     pub exposure: Exposure,
+    pub policy: Policy,
     pub traffic: Traffic,
     /// When the socket opened, as far as known; for the latency metric. Not reported.
     pub opened_at: Option<BootTime>,

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::Engine;
-use super::change::{DeclarationStatus, FindingCode, Origin, Severity};
+use super::change::{DeclarationStatus, Origin};
 use super::crowd::CrowdOf;
+use super::finding_code::{FindingCode, Severity};
 use super::finding_store::Subject;
 use super::identity::Protocol;
 
@@ -62,7 +63,10 @@ impl Engine {
         for (_, record) in self.findings.iter() {
             let pod = match record.subject {
                 Subject::Port(id) => self.ports.get(&id).and_then(|port| port.pod),
-                Subject::Stale(pod, ..) | Subject::Storm(CrowdOf::Pod(pod)) => Some(pod),
+                Subject::Stale(pod, ..)
+                | Subject::Dangling(pod, ..)
+                | Subject::Storm(CrowdOf::Pod(pod))
+                | Subject::Opaque(pod) => Some(pod),
                 Subject::Storm(CrowdOf::Netns(_)) => None,
             };
             let namespace = pod.and_then(|pod| self.pods.get(pod)).map(|record| record.pod.namespace.clone());

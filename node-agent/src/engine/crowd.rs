@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::change::{FindingCode, Severity};
+use super::finding_code::{FindingCode, Severity};
 use super::identity::{NetnsId, PortId};
 use super::pod_index::PodKey;
 

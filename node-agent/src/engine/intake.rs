@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Engine;
+use super::attribution::runs_in;
 use super::change::{Change, Loss};
 use super::identity::{BootTime, NetnsId, PodUid, PortId, Protocol, SocketCookie};
 use super::input::{NetnsFacts, NetnsScan, OpenedSocket, PortDelta, TrafficDrain};
 use super::origin::Serving;
 use super::pod::Pod;
-use super::pod_index::PodChanges;
+use super::pod_index::{PodChange, PodChanges};
 use super::port::{Face, Port};
 use super::socket_table::{Served, SocketView};
 use super::timers::Timer;
@@ -122,28 +123,40 @@ impl Engine {
     }
 
     fn settle_pods(&mut self, changes: PodChanges, now: BootTime) {
-        for (key, before) in &changes.changed {
+        for PodChange { key, before, .. } in changes.changed.iter().filter(|change| !change.only_readiness) {
             if let Some(before) = before {
                 self.addresses.remove_pod(*key, before);
             }
+            self.select_for(*key);
             let Some(record) = self.pods.get(*key) else { continue };
             self.addresses.add_pod(*key, &record.pod);
             self.dirty.extend(record.ports.iter().copied());
+            let waiting = self.unattributed.iter().copied();
+            let mine: Vec<PortId> = waiting.filter(|id| self.may_be_of(*id, &record.pod)).collect();
+            self.dirty.extend(mine);
             if let Some(netns) = self.pods.netns(*key, &self.netns) {
                 self.dirty.extend(self.ports_of(netns));
             }
         }
         for key in &changes.departed {
             let Some(record) = self.pods.get(*key) else { continue };
-            self.addresses.remove_pod(*key, &record.pod);
+            self.addresses.retire_pod(*key, &record.pod, now);
             self.dirty.extend(record.ports.iter().copied());
         }
-        if !changes.changed.is_empty() {
-            self.dirty.extend(self.unattributed.iter().copied());
+        for key in changes.changed.iter().map(|change| change.key).chain(changes.departed) {
+            self.check_pod(key, now);
         }
-        for key in changes.changed.iter().map(|(key, _)| *key).chain(changes.departed) {
-            self.check_declared_ports(key, now);
-        }
+    }
+
+    /// True unless the process that serves this port certainly runs in another pod.
+    fn may_be_of(&self, id: PortId, pod: &Pod) -> bool {
+        let face = self.ports.get(&id).and_then(|port| port.face.as_ref());
+        let process = face.and_then(|face| face.process.as_deref());
+        let Some(cgroup) = process.and_then(|process| process.cgroup.as_deref()) else { return false };
+        let uid = pod.uid.0.as_str();
+        cgroup.contains(uid)
+            || cgroup.contains(&uid.replace('-', "_"))
+            || pod.containers.iter().any(|container| runs_in(process, container))
     }
 
     pub(super) fn traffic_drained(&mut self, drain: TrafficDrain, now: BootTime) {

@@ -1,20 +1,25 @@
 //! The one place that looks at a port and decides what to say of it. It depends on the state alone, not on what led
 //! there: that is why the order of inputs does not matter.
 
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Engine;
 use super::attribution::{Attribution, attribute, container, is_ephemeral};
-use super::change::{Change, DeclarationStatus, Exposure, FindingCode, ListenerState};
+use super::change::{Change, DeclarationStatus, Explanation, Exposure, ListenerState, PolicyVerdict};
 use super::crowd::CrowdOf;
-use super::declaration;
+use super::declaration::{self, Served};
 use super::evaluate::{Facts, PodFact, verdict};
+use super::explanation::explanations;
 use super::finding_store::{RETELL, Raised, Subject};
-use super::fingerprint::{Owner, port_id};
+use super::fingerprint::{Fnv, Owner, port_id};
 use super::identity::{BootTime, PortId, Protocol};
+use super::isolation;
 use super::options::RecordMode;
 use super::origin::Serving;
+use super::pod_index::PodKey;
+use super::pod_record::PodRecord;
 use super::port::{Face, Port};
 use super::timers::Timer;
 use super::traffic::Reach;
@@ -73,7 +78,7 @@ impl Engine {
             return Fate::Keep(Some(hold));
         }
         let news = self.print(id, port);
-        self.check_declared_port(id, port, now);
+        self.check_expected_port(id, port, now);
         if port.sockets.is_empty() {
             return self.close(id, port, now);
         }
@@ -108,7 +113,8 @@ impl Engine {
         let Some(facts) = self.netns.facts(id.netns) else { return false };
         let (first, last) = facts.ephemeral_ports;
         let ephemeral = id.protocol == Protocol::Udp && (first..=last).contains(&id.port.get());
-        if !ephemeral || port.serves || port.status == DeclarationStatus::Declared {
+        let expected = matches!(port.status, DeclarationStatus::Declared | DeclarationStatus::Explained);
+        if !ephemeral || port.serves || expected {
             return false;
         }
         let stayed = face.scanned_at.is_some_and(|at| at >= face.first_at.after(EPHEMERAL_PROOF));
@@ -121,10 +127,14 @@ impl Engine {
         let process = port.face.as_ref().and_then(|face| face.process.as_deref());
         let mut found = attribute(&self.pods, facts, process);
         if found.is_none() {
-            // A pod that was deleted keeps its name here until it is forgotten.
+            // A pod that was deleted keeps its name here until it is forgotten, and so does one of which the runtime, which
+            // alone knew its netns, says no more.
+            let stays = |record: &PodRecord| {
+                record.departed.is_some() || (record.pod.netns_path.is_none() && !record.pod.host_network)
+            };
             found = port
                 .pod
-                .filter(|pod| self.pods.get(*pod).is_some_and(|record| record.departed.is_some()))
+                .filter(|pod| self.pods.get(*pod).is_some_and(stays))
                 .map(|pod| Attribution { pod, main_netns: true });
         }
         let pod = found.map(|found| found.pod);
@@ -137,14 +147,11 @@ impl Engine {
             self.move_port(id, port, pod);
         }
         port.id = next;
-        let record = pod.and_then(|pod| self.pods.get(pod));
-        port.status = match record {
-            None => DeclarationStatus::Unknown,
-            Some(record) if declaration::is_declared(&record.pod, id.protocol, id.port) => {
-                DeclarationStatus::Declared
-            }
-            Some(_) => DeclarationStatus::Undeclared,
-        };
+        port.status = pod.and_then(|pod| self.pods.get(pod)).map_or(DeclarationStatus::Unknown, |record| {
+            let process = port.face.as_ref().and_then(|face| face.process.as_deref());
+            let served = Served { protocol: id.protocol, port: id.port, process };
+            declaration::status(record.manifests(), served)
+        });
     }
 
     fn name(&self, id: PortId, found: Option<Attribution>) -> u64 {
@@ -157,7 +164,7 @@ impl Engine {
         port_id(owner, id.protocol, id.port.get())
     }
 
-    fn move_port(&mut self, id: PortId, port: &mut Port, pod: Option<super::pod_index::PodKey>) {
+    fn move_port(&mut self, id: PortId, port: &mut Port, pod: Option<PodKey>) {
         self.enrol(crowd_of(id, port), id, None);
         if let Some(record) = port.pod.and_then(|before| self.pods.get_mut(before)) {
             record.ports.remove(&id);
@@ -203,13 +210,7 @@ impl Engine {
 
     /// Prints the listener if it differs from what was printed; true if it did.
     fn print(&mut self, id: PortId, port: &mut Port) -> bool {
-        let pod = port.pod.and_then(|pod| self.pods.get(pod)).map(|record| Arc::clone(&record.pod));
-        let process = port.face.as_ref().and_then(|face| face.process.as_deref());
-        let declaring =
-            pod.as_deref().map(|pod| declaration::declaring(pod, id.protocol, id.port)).unwrap_or_default();
-        let container = pod.as_deref().and_then(|pod| container(pod, process, &declaring));
-        let declared_by: Vec<String> = declaring.iter().map(|container| container.name.clone()).collect();
-        let mark = port.mark(container.map(|container| container.name.as_str()), &declared_by);
+        let mark = self.mark(id, port);
         // A close is one line of its own: what it changes is not printed before it.
         if port.printed == Some(mark) || (port.printed.is_some() && port.sockets.is_empty()) {
             return false;
@@ -222,6 +223,24 @@ impl Engine {
         let listener = self.render_listener(id, port, ListenerState::Open);
         self.tell(Change::Listener(Arc::new(listener)));
         true
+    }
+
+    /// A mark of all that makes the listener worth printing again.
+    fn mark(&self, id: PortId, port: &Port) -> u64 {
+        let mut fnv = Fnv::default();
+        if let Some(record) = port.pod.and_then(|pod| self.pods.get(pod)) {
+            let process = port.face.as_ref().and_then(|face| face.process.as_deref());
+            let declaring = declaration::declaring(&record.pod, id.protocol, id.port);
+            container(&record.pod, process, &declaring).map(|container| &container.name).hash(&mut fnv);
+            declaring.iter().for_each(|container| container.name.hash(&mut fnv));
+            if port.status == DeclarationStatus::Explained {
+                let served = Served { protocol: id.protocol, port: id.port, process };
+                for why in explanations(record.manifests(), served).map(Explanation::from) {
+                    why.reference.hash(&mut fnv);
+                }
+            }
+        }
+        port.mark(fnv.finish())
     }
 
     fn close(&mut self, id: PortId, port: &Port, now: BootTime) -> Fate {
@@ -287,7 +306,8 @@ impl Engine {
         news: bool,
         now: BootTime,
     ) -> Option<BootTime> {
-        let code = self.code(id, port, face);
+        let facts = self.facts(id, port, face);
+        let code = verdict(&facts);
         let open = self.port_finding(id, port.id);
         let of = crowd_of(id, port);
         let stormed = self.crowd(of).is_some_and(|crowd| crowd.ports.contains(&id));
@@ -301,7 +321,7 @@ impl Engine {
             self.resolve_port_finding(id, port);
             return None;
         };
-        let raised = self.findings.raise(port.id, Subject::Port(id), code, face.first_at);
+        let raised = self.findings.raise(port.id, Subject::Port(id), (code, facts.policy), face.first_at);
         let told_at = self.findings.get(port.id).map_or(now, |record| record.told_at);
         if raised == Raised::Same && !news {
             if !port.traffic.news {
@@ -319,8 +339,8 @@ impl Engine {
         None
     }
 
-    /// The verdict on a port as it stands.
-    fn code(&self, id: PortId, port: &Port, face: &Face) -> Option<FindingCode> {
+    /// What the verdict on a port is made of, as it stands.
+    fn facts(&self, id: PortId, port: &Port, face: &Face) -> Facts {
         let host = self.netns.is_host(id.netns);
         let record = port.pod.and_then(|pod| self.pods.get(pod));
         let pod = match record {
@@ -337,13 +357,18 @@ impl Engine {
             (Protocol::Udp | Protocol::Sctp, Exposure::Loopback) => port.traffic.reach().min(Reach::Node),
             _ => port.traffic.reach(),
         };
-        verdict(&Facts {
+        Facts {
             pod,
             declaration: port.status,
             exposure,
+            policy: record.map_or(PolicyVerdict::Unknown, |record| {
+                isolation::verdict(self.policies.known(), record.manifests(), id.protocol, id.port)
+            }),
             reach,
+            published: record
+                .is_some_and(|record| declaration::has_host_port(&record.pod, id.protocol, id.port)),
             ephemeral: is_ephemeral(container, process),
-        })
+        }
     }
 
     fn port_finding(&self, id: PortId, finding: u64) -> bool {

@@ -13,12 +13,17 @@ pub mod crowd;
 pub mod declaration;
 pub mod declared_ports;
 pub mod evaluate;
+pub mod explanation;
+pub mod finding_code;
 pub mod finding_store;
 pub mod fingerprint;
 pub mod identity;
 pub mod input;
 pub mod intake;
+pub mod isolation;
 pub mod judge;
+pub mod listings;
+pub mod mesh;
 pub mod message;
 pub mod namespace;
 pub mod netns_index;
@@ -27,7 +32,10 @@ pub mod options;
 pub mod origin;
 pub mod pod;
 pub mod pod_index;
+pub mod pod_merge;
+pub mod pod_record;
 pub mod port;
+pub mod selection;
 pub mod service;
 pub mod socket_table;
 pub mod timers;
@@ -41,11 +49,15 @@ use crowd::{CrowdOf, Turn};
 use finding_store::FindingStore;
 use identity::{BootTime, PortId};
 use input::Input;
+use namespace::Namespaces;
 use netns_index::NetnsIndex;
+use network_policy::NetworkPolicy;
 use options::EngineOptions;
 use origin::AddressBook;
 use pod_index::PodIndex;
 use port::Port;
+use selection::Selection;
+use service::Service;
 use socket_table::SocketTable;
 use timers::{Timer, Timers};
 
@@ -59,6 +71,9 @@ pub struct Engine {
     sockets: SocketTable,
     netns: NetnsIndex,
     pods: PodIndex,
+    services: Selection<Service>,
+    policies: Selection<NetworkPolicy>,
+    namespaces: Namespaces,
     addresses: AddressBook,
     ports: BTreeMap<PortId, Box<Port>>,
     /// Ports that have no pod yet.
@@ -92,6 +107,9 @@ impl Engine {
             sockets: SocketTable::new(options.max_listeners.saturating_mul(SOCKETS_PER_LISTENER)),
             netns: NetnsIndex::default(),
             pods: PodIndex::default(),
+            services: Selection::default(),
+            policies: Selection::default(),
+            namespaces: Namespaces::default(),
             addresses: AddressBook::new(options.pod_ranges.clone(), options.node_ranges.clone()),
             ports: BTreeMap::new(),
             unattributed: BTreeSet::new(),
@@ -124,8 +142,9 @@ impl Engine {
             Input::Pods { source, pods } => self.pods_listed(source, pods, now),
             Input::PodChanged { source, pod } => self.pod_changed(source, *pod, now),
             Input::PodGone { source, uid } => self.pod_gone(source, &uid, now),
-            // No declaration depends on these yet.
-            Input::Services(_) | Input::NetworkPolicies(_) | Input::Namespaces(_) => {}
+            Input::Services(listing) => self.services_told(listing, now),
+            Input::NetworkPolicies(listing) => self.policies_told(listing, now),
+            Input::Namespaces(listing) => self.namespaces_told(listing),
             Input::Traffic(drain) => self.traffic_drained(drain, now),
             Input::Connections(facts) => self.connections_recorded(&facts, now),
             Input::Lost { reason, count, recovered } => self.lost(reason, count, recovered),
@@ -138,7 +157,7 @@ impl Engine {
         while let Some(timer) = self.timers.pop_due(now) {
             match timer {
                 Timer::Port(port) => self.judge(port, now),
-                Timer::Pod(pod) => self.check_declared_ports(pod, now),
+                Timer::Pod(pod) => self.check_pod(pod, now),
                 Timer::Connections => self.tell_held_connections(now),
                 // Told below.
                 Timer::Refused => {}
@@ -158,6 +177,7 @@ impl Engine {
     fn sweep(&mut self, now: BootTime) {
         self.sockets.sweep(now);
         self.netns.sweep(now);
+        self.addresses.sweep(now, &self.pods);
         let orphans = self.pods.sweep(now);
         self.dirty.extend(orphans);
     }
@@ -169,7 +189,12 @@ impl Engine {
             self.tell_storms(now);
         }
         self.tell_refused(now);
-        let expiries = [self.sockets.next_expiry(), self.netns.next_expiry(), self.pods.next_expiry()];
+        let expiries = [
+            self.sockets.next_expiry(),
+            self.netns.next_expiry(),
+            self.pods.next_expiry(),
+            self.addresses.next_expiry(),
+        ];
         let next = expiries.into_iter().flatten().min();
         self.timers.set(Timer::Sweep, next);
         std::mem::take(&mut self.out)

@@ -1,20 +1,23 @@
 //! Where a peer is, told by its address: the pod itself, the node, another pod, or outside. An address that could be a
 //! pod's is never called external; nothing that a pod does to its own interfaces makes another address look like a pod's.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
 use super::change::Origin;
-use super::identity::NetnsId;
+use super::identity::{BootTime, NetnsId};
 use super::input::NetnsFacts;
 use super::pod::Pod;
 use super::pod_index::{PodIndex, PodKey};
 
 /// Addresses of one netns that are looked at: a hostile pod may add any number to its own.
 const MAX_ADDRESSES: usize = 256;
+/// How long a deleted pod's address still names it: the last drains, and not until a network gives it to another pod.
+const LATE_RECORDS: Duration = Duration::from_secs(5);
 
 /// Whose address something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,6 +40,8 @@ pub struct AddressBook {
     node: BTreeSet<IpAddr>,
     pod_ranges: Vec<IpNet>,
     node_ranges: Vec<IpNet>,
+    /// Deleted pods whose addresses are still here.
+    leaving: VecDeque<(BootTime, PodKey, Arc<Pod>)>,
 }
 
 impl AddressBook {
@@ -56,6 +61,25 @@ impl AddressBook {
     pub fn remove_pod(&mut self, key: PodKey, pod: &Pod) {
         for address in pod.addresses.iter().take(MAX_ADDRESSES) {
             self.disown(*address, AddressOwner::Pod(key));
+        }
+    }
+
+    /// Lets a deleted pod's addresses name it for a moment, for records that come late.
+    pub fn retire_pod(&mut self, key: PodKey, pod: &Arc<Pod>, now: BootTime) {
+        self.leaving.push_back((now.after(LATE_RECORDS), key, Arc::clone(pod)));
+    }
+
+    #[must_use]
+    pub fn next_expiry(&self) -> Option<BootTime> {
+        self.leaving.front().map(|(at, ..)| *at)
+    }
+
+    /// Forgets the addresses of pods that are still gone.
+    pub fn sweep(&mut self, now: BootTime, pods: &PodIndex) {
+        while let Some((_, key, pod)) = self.leaving.pop_front_if(|(at, ..)| *at <= now) {
+            if !pods.is_live(key) {
+                self.remove_pod(key, &pod);
+            }
         }
     }
 
@@ -112,11 +136,14 @@ impl AddressBook {
         pods: &PodIndex,
     ) -> (Origin, Option<Arc<str>>) {
         let found: BTreeSet<PodKey> = owners.iter().filter_map(|owner| self.pod_of(*owner, pods)).collect();
-        let mut found = found.into_iter();
-        match (found.next(), found.next()) {
-            (Some(pod), None) if serving.pod == Some(pod) => (Origin::SamePod, None),
-            (Some(pod), None) => (Origin::Pod, pods.get(pod).map(|record| Arc::clone(&record.label))),
-            // Two pods claim the address: a pod, but which one is not said.
+        let strange = || owners.iter().any(|owner| self.pod_of(*owner, pods).is_none());
+        let (live, gone): (Vec<PodKey>, Vec<PodKey>) = found.into_iter().partition(|key| pods.is_live(*key));
+        match (live.as_slice(), gone.as_slice()) {
+            ([pod], _) if serving.pod == Some(*pod) => (Origin::SamePod, None),
+            ([pod], _) => (Origin::Pod, label(*pod, pods)),
+            // A record that comes late, unless somebody has taken the address over.
+            ([], [pod]) if !strange() => (Origin::Pod, label(*pod, pods)),
+            // Two pods claim the address, or a netns whose pod is not known: a pod, but which one is not said.
             _ => (Origin::Pod, None),
         }
     }
@@ -152,6 +179,10 @@ fn is_private(peer: IpAddr) -> bool {
         }
         IpAddr::V6(v6) => v6.is_unique_local() || v6.is_unicast_link_local(),
     }
+}
+
+fn label(pod: PodKey, pods: &PodIndex) -> Option<Arc<str>> {
+    pods.get(pod).map(|record| Arc::clone(&record.label))
 }
 
 fn reachable(facts: &NetnsFacts) -> impl Iterator<Item = &IpNet> {

@@ -94,9 +94,9 @@ impl Port {
         }
     }
 
-    /// A mark of all that makes a listener worth printing again.
+    /// A mark of all that makes a listener worth printing again; `said` is one of its container and its declaration.
     #[must_use]
-    pub fn mark(&self, container: Option<&str>, declared_by: &[String]) -> u64 {
+    pub fn mark(&self, said: u64) -> u64 {
         let mut fnv = Fnv::default();
         if let Some(face) = &self.face {
             face.addresses.hash(&mut fnv);
@@ -106,8 +106,7 @@ impl Port {
         }
         self.pod.hash(&mut fnv);
         self.status.hash(&mut fnv);
-        container.hash(&mut fnv);
-        declared_by.hash(&mut fnv);
+        said.hash(&mut fnv);
         fnv.finish()
     }
 }

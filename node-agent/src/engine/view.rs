@@ -1,23 +1,27 @@
 //! What can be asked: listeners, findings and connections as reports show them, made when asked for so that the state
 //! itself stays small.
 
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use super::Engine;
 use super::attribution::container;
 use super::change::{
     Connection, Declaration, DeclarationStatus, Exposure, Finding, FindingState, Listener, ListenerState,
-    NetnsRef, PodRef, Traffic,
+    NetnsRef, PodRef, Policy, Traffic,
 };
 use super::crowd::CrowdOf;
-use super::declaration;
+use super::declaration::{self, Served};
 use super::finding_store::{FindingRecord, Subject};
 use super::fingerprint::{hex, parse};
-use super::identity::NetnsId;
-use super::identity::{BootTime, PortId};
+use super::identity::{BootTime, NetnsId, PortId, Protocol};
+use super::isolation;
 use super::message;
+use super::namespace::Namespace;
 use super::pod::Pod;
+use super::pod_record::PodRecord;
 use super::port::Port;
+use super::service::Service;
 
 impl Engine {
     /// The listeners that were printed and not closed.
@@ -70,6 +74,17 @@ impl Engine {
         record.departed.is_none().then(|| Arc::clone(&record.pod))
     }
 
+    /// A namespace's metadata, if a source told it.
+    #[must_use]
+    pub fn namespace(&self, name: &str) -> Option<&Namespace> {
+        self.namespaces.get(name)
+    }
+
+    /// Every Service that was told.
+    pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
+        self.services.iter()
+    }
+
     /// Grows with everything that a question could show differently.
     #[must_use]
     pub const fn generation(&self) -> u64 {
@@ -98,7 +113,10 @@ impl Engine {
             state,
             pod: record.map(|record| (*record.reference).clone()),
             container: pod.and_then(|pod| container(pod, process, &declaring)).cloned(),
-            declaration: declaration::describe(pod, &declaring),
+            declaration: declaration::describe(
+                record.map(PodRecord::manifests),
+                Served { protocol: id.protocol, port: id.port, process },
+            ),
             traffic: port.traffic.report(id.protocol),
         }
     }
@@ -107,11 +125,16 @@ impl Engine {
         let record = self.findings.get(port.id)?;
         let state = if port.sockets.is_empty() { ListenerState::Closed } else { ListenerState::Open };
         let listener = Arc::new(self.render_listener(id, port, state));
+        let policy = port
+            .pod
+            .and_then(|pod| self.pods.get(pod))
+            .map(|pod| self.policy_of(pod, id.protocol, id.port))
+            .unwrap_or_default();
         Some(Finding {
             id: hex(port.id),
             state: FindingState::Open,
             code: record.code,
-            message: message::listener(record.code, &listener),
+            message: message::listener(record.code, &listener, &policy),
             first_seen: record.first_seen,
             last_seen: now.max(record.told_at).max(port.traffic.last_seen().unwrap_or_default()),
             pod: listener.pod.clone(),
@@ -120,6 +143,7 @@ impl Engine {
             port: Some(id.port),
             declaration: listener.declaration.clone(),
             exposure: listener.exposure,
+            policy,
             traffic: listener.traffic.clone(),
             opened_at: listener.opened_at,
             listener: Some(listener),
@@ -138,16 +162,21 @@ impl Engine {
             Subject::Port(port) => self.render_port_finding(port, self.ports.get(&port)?, record.told_at),
             Subject::Stale(key, protocol, port) => {
                 let pod = self.pods.get(key)?;
-                let declaring = declaration::declaring(&pod.pod, protocol, port);
-                let mut finding = bare(id, record, Some(&pod.reference));
+                let mut finding = self.silent_port(id, record, pod, (protocol, port));
                 finding.message = message::stale(&pod.reference, protocol, port.get());
-                finding.protocol = Some(protocol);
-                finding.port = Some(port);
-                finding.container = match declaring.as_slice() {
-                    [one] => Some((*one).clone()),
-                    _ => None,
-                };
-                finding.declaration = declaration::describe(Some(&pod.pod), &declaring);
+                Some(finding)
+            }
+            Subject::Dangling(key, protocol, port) => {
+                let pod = self.pods.get(key)?;
+                let mut finding = self.silent_port(id, record, pod, (protocol, port));
+                finding.message = message::dangling(pod.manifests(), protocol, port);
+                Some(finding)
+            }
+            Subject::Opaque(key) => {
+                let pod = self.pods.get(key)?;
+                let mut finding = bare(id, record, Some(&pod.reference));
+                finding.message = message::opaque(&pod.pod);
+                finding.declaration.status = DeclarationStatus::Unknown;
                 Some(finding)
             }
             Subject::Storm(of) => {
@@ -170,6 +199,32 @@ impl Engine {
                 Some(finding)
             }
         }
+    }
+
+    /// A finding about a port that nobody serves.
+    fn silent_port(
+        &self,
+        id: u64,
+        record: &FindingRecord,
+        pod: &PodRecord,
+        (protocol, port): (Protocol, NonZeroU16),
+    ) -> Finding {
+        let declaring = declaration::declaring(&pod.pod, protocol, port);
+        let mut finding = bare(id, record, Some(&pod.reference));
+        finding.protocol = Some(protocol);
+        finding.port = Some(port);
+        finding.container = match declaring.as_slice() {
+            [one] => Some((*one).clone()),
+            _ => None,
+        };
+        let served = Served { protocol, port, process: None };
+        finding.declaration = declaration::describe(Some(pod.manifests()), served);
+        finding.policy = self.policy_of(pod, protocol, port);
+        finding
+    }
+
+    fn policy_of(&self, pod: &PodRecord, protocol: Protocol, port: NonZeroU16) -> Policy {
+        isolation::describe(self.policies.known(), pod.manifests(), protocol, port)
     }
 
     fn refer_netns(&self, netns: NetnsId) -> NetnsRef {
@@ -207,6 +262,7 @@ fn bare(id: u64, record: &FindingRecord, pod: Option<&PodRef>) -> Finding {
             explained_by: Vec::new(),
         },
         exposure: if pod.is_some_and(|pod| pod.host_network) { Exposure::Host } else { Exposure::Pod },
+        policy: Policy::default(),
         traffic: Traffic::default(),
         opened_at: None,
     }

@@ -16,7 +16,7 @@ use crate::engine::pod;
 
 /// Peers that one object lists at most, busiest first.
 pub const MAX_PEERS: usize = 20;
-/// Addresses, declaring containers and explanations that one object lists at most.
+/// Addresses, declaring containers, explanations and policies that one object lists at most.
 const MAX_LIST: usize = 16;
 /// Bytes of a name at most. Kubernetes names have 253.
 const MAX_NAME: usize = 253;
@@ -94,7 +94,10 @@ impl Converter {
             }),
             declaration: declaration(&finding.declaration),
             exposure: finding.exposure.as_str().to_owned(),
-            policy: report::Policy { verdict: "unknown".to_owned(), policies: Vec::new() },
+            policy: report::Policy {
+                verdict: finding.policy.verdict.as_str().to_owned(),
+                policies: finding.policy.policies.iter().take(MAX_LIST).map(|policy| name(policy)).collect(),
+            },
             traffic: self.traffic(&finding.traffic),
             suppressed_by: None,
         }

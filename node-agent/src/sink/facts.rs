@@ -21,27 +21,35 @@ pub struct Facts<'a> {
     pub origins: Vec<&'a str>,
 }
 
-impl<'a> Facts<'a> {
-    fn of_pod(kind: &'static str, pod: Option<&'a change::PodRef>) -> Self {
-        Self {
-            kind,
-            namespace: pod.map(|pod| pod.namespace.as_str()),
-            pod: pod.map(|pod| pod.name.as_str()),
-            workload: pod
-                .and_then(|pod| pod.workload.as_ref())
-                .map(|workload| (workload.kind.as_str(), workload.name.as_str())),
-            ..Self::default()
-        }
-    }
+/// A pod's names, from the engine's type or the wire's.
+#[derive(Clone, Copy)]
+struct PodNames<'a> {
+    namespace: &'a str,
+    name: &'a str,
+    workload: Option<(&'a str, &'a str)>,
+}
 
-    fn of_report_pod(kind: &'static str, pod: Option<&'a report::Pod>) -> Self {
+impl<'a> From<&'a change::PodRef> for PodNames<'a> {
+    fn from(pod: &'a change::PodRef) -> Self {
+        let workload = pod.workload.as_ref().map(|workload| (&*workload.kind, &*workload.name));
+        Self { namespace: &pod.namespace, name: &pod.name, workload }
+    }
+}
+
+impl<'a> From<&'a report::Pod> for PodNames<'a> {
+    fn from(pod: &'a report::Pod) -> Self {
+        let workload = pod.workload.as_ref().map(|workload| (&*workload.kind, &*workload.name));
+        Self { namespace: &pod.namespace, name: &pod.name, workload }
+    }
+}
+
+impl<'a> Facts<'a> {
+    fn of_pod(kind: &'static str, pod: Option<PodNames<'a>>) -> Self {
         Self {
             kind,
-            namespace: pod.map(|pod| pod.namespace.as_str()),
-            pod: pod.map(|pod| pod.name.as_str()),
-            workload: pod
-                .and_then(|pod| pod.workload.as_ref())
-                .map(|workload| (workload.kind.as_str(), workload.name.as_str())),
+            namespace: pod.map(|pod| pod.namespace),
+            pod: pod.map(|pod| pod.name),
+            workload: pod.and_then(|pod| pod.workload),
             ..Self::default()
         }
     }
@@ -55,7 +63,7 @@ impl<'a> Facts<'a> {
             protocol: finding.protocol.map(|protocol| protocol.as_str()),
             port: finding.port.map(std::num::NonZeroU16::get),
             origins: finding.traffic.peers.iter().map(|peer| peer.origin.as_str()).collect(),
-            ..Self::of_pod("Finding", finding.pod.as_ref())
+            ..Self::of_pod("Finding", finding.pod.as_ref().map(PodNames::from))
         }
     }
 
@@ -66,7 +74,7 @@ impl<'a> Facts<'a> {
             protocol: Some(listener.port.protocol.as_str()),
             port: Some(listener.port.port.get()),
             origins: listener.traffic.peers.iter().map(|peer| peer.origin.as_str()).collect(),
-            ..Self::of_pod("Listener", listener.pod.as_ref())
+            ..Self::of_pod("Listener", listener.pod.as_ref().map(PodNames::from))
         }
     }
 
@@ -77,7 +85,7 @@ impl<'a> Facts<'a> {
             protocol: Some(connection.port.protocol.as_str()),
             port: Some(connection.port.port.get()),
             origins: vec![connection.origin.as_str()],
-            ..Self::of_pod("Connection", connection.pod.as_deref())
+            ..Self::of_pod("Connection", connection.pod.as_deref().map(PodNames::from))
         }
     }
 
@@ -94,21 +102,21 @@ impl<'a> Facts<'a> {
                 protocol: finding.listener.as_ref().map(|listener| listener.protocol.as_str()),
                 port: finding.listener.as_ref().map(|listener| listener.port),
                 origins: origins(&finding.traffic),
-                ..Self::of_report_pod("Finding", finding.pod.as_ref())
+                ..Self::of_pod("Finding", finding.pod.as_ref().map(PodNames::from))
             },
             Report::Listener(listener) => Self {
                 state: Some(&listener.state),
                 protocol: Some(&listener.protocol),
                 port: Some(listener.port),
                 origins: origins(&listener.traffic),
-                ..Self::of_report_pod("Listener", listener.pod.as_ref())
+                ..Self::of_pod("Listener", listener.pod.as_ref().map(PodNames::from))
             },
             Report::Connection(connection) => Self {
                 state: Some(if connection.closed_at.is_none() { "open" } else { "closed" }),
                 protocol: Some(&connection.protocol),
                 port: Some(connection.local.port),
                 origins: vec![&connection.remote.origin],
-                ..Self::of_report_pod("Connection", connection.pod.as_ref())
+                ..Self::of_pod("Connection", connection.pod.as_ref().map(PodNames::from))
             },
             Report::Loss(_) => Self { kind: "Loss", ..Self::default() },
             Report::AgentStatus(_) => Self { kind: "AgentStatus", ..Self::default() },

@@ -5,9 +5,10 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use portolan::engine::change::{
-    Connection, Declaration, DeclarationStatus, Exposure, Finding, FindingCode, FindingState, Listener,
-    ListenerState, NetnsRef, Origin, Peer, PodRef, Traffic,
+    Connection, Declaration, DeclarationStatus, Exposure, Finding, FindingState, Listener, ListenerState,
+    NetnsRef, Origin, Peer, PodRef, Policy, Traffic,
 };
+use portolan::engine::finding_code::FindingCode;
 use portolan::engine::identity::{BootTime, NetnsId, PodUid, PortId, Protocol};
 use portolan::engine::input::Process;
 use portolan::engine::pod::{Container, ContainerKind, Workload};
@@ -125,6 +126,7 @@ pub fn finding(code: FindingCode, listener: &Arc<Listener>) -> Finding {
         port: Some(listener.port.port),
         declaration: listener.declaration.clone(),
         exposure: Exposure::Pod,
+        policy: Policy::default(),
         traffic: listener.traffic.clone(),
         opened_at: listener.opened_at,
     }

@@ -12,7 +12,7 @@ use portolan::engine::input::{
     Input, NetnsFacts, NetnsScan, OpenedSocket, PeerDelta, PortDelta, Process, ScannedSocket, TrafficDrain,
 };
 use portolan::engine::options::EngineOptions;
-use portolan::engine::pod::{Container, ContainerKind, DeclaredPort, Pod};
+use portolan::engine::pod::{Container, ContainerKind, DeclaredPort, Pod, PortRef, ProbeHandler, ProbePort};
 
 pub const APP: u64 = 1;
 pub const CURLER: u64 = 2;
@@ -60,6 +60,23 @@ impl World {
         }
         self.now = end;
         self
+    }
+
+    /// The only open finding.
+    pub fn finding(&self) -> std::sync::Arc<portolan::engine::change::Finding> {
+        let mut findings = self.engine.findings();
+        let first = findings.next().expect("a finding");
+        assert!(findings.next().is_none(), "more than one: {:?}", self.findings());
+        first
+    }
+
+    /// The first open listener.
+    pub fn listener(&self) -> std::sync::Arc<portolan::engine::change::Listener> {
+        self.engine.listeners().next().expect("a listener")
+    }
+
+    pub fn listen_in(&mut self, cgroup: &str, netns: u64, cookie: u64, port: u16) -> &mut Self {
+        self.apply(opened_in(cgroup, netns, cookie, port, self.now))
     }
 
     pub fn listen(&mut self, netns: u64, cookie: u64, port: u16) -> &mut Self {
@@ -154,6 +171,59 @@ impl PodBuilder {
         self
     }
 
+    pub fn label(mut self, key: &str, value: &str) -> Self {
+        self.0.labels.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    pub fn annotation(mut self, key: &str, value: &str) -> Self {
+        self.0.annotations.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    pub fn ready(mut self, ready: bool) -> Self {
+        self.0.ready = Some(ready);
+        self
+    }
+
+    pub fn mirror(mut self, uid: &str) -> Self {
+        self.0.mirror = Some(PodUid(uid.to_owned()));
+        self
+    }
+
+    pub fn runtime(mut self, name: &str) -> Self {
+        self.0.opaque_runtime = Some(name.to_owned());
+        self
+    }
+
+    /// Of the container that was added last.
+    fn last(&mut self) -> &mut Container {
+        self.0.containers.last_mut().expect("a container")
+    }
+
+    pub fn named_port(mut self, name: &str, number: u16, protocol: Protocol) -> Self {
+        let port = NonZeroU16::new(number).expect("a port");
+        let name = Some(name.to_owned());
+        self.last().ports.push(DeclaredPort { name, port, protocol, host_port: None });
+        self
+    }
+
+    /// Publishes the last port of the last container.
+    pub fn host_port(mut self, number: u16) -> Self {
+        self.last().ports.last_mut().expect("a port").host_port = NonZeroU16::new(number);
+        self
+    }
+
+    pub fn probe(mut self, handler: ProbeHandler, port: PortRef) -> Self {
+        self.last().probes.push(ProbePort { handler, port });
+        self
+    }
+
+    pub fn running(mut self, running: bool) -> Self {
+        self.last().running = Some(running);
+        self
+    }
+
     pub fn container(mut self, name: &str, kind: ContainerKind, ports: &[(u16, Protocol)]) -> Self {
         let declared = |(port, protocol): &(u16, Protocol)| DeclaredPort {
             name: None,
@@ -192,6 +262,30 @@ pub fn pod(name: &str) -> PodBuilder {
 
 pub fn app() -> Pod {
     pod("multi-port-app").at("app").container("app", ContainerKind::Regular, &[(8080, Protocol::Tcp)]).into()
+}
+
+/// One pod, as this source sees it.
+pub fn told(source: &'static str, pod: impl Into<Pod>) -> Input {
+    Input::PodChanged { source, pod: Box::new(pod.into()) }
+}
+
+pub fn gone(source: &'static str, uid: &str) -> Input {
+    Input::PodGone { source, uid: PodUid(uid.to_owned()) }
+}
+
+/// The cgroup of a container that [`PodBuilder::container`] made.
+pub fn cgroup(pod_uid: &str, container: &str) -> String {
+    let uid = pod_uid.replace('-', "_");
+    format!("/kubepods.slice/kubepods-pod{uid}.slice/cri-containerd-{container:0>16}.scope")
+}
+
+/// A socket on all addresses, opened by a process in this cgroup.
+pub fn opened_in(cgroup: &str, netns: u64, cookie: u64, number: u16, at: BootTime) -> Input {
+    let mut input = opened(netns, cookie, Protocol::Tcp, number, "0.0.0.0", at);
+    if let Input::SocketOpened(socket) = &mut input {
+        socket.process = Some(process("python3", Some(cgroup)));
+    }
+    input
 }
 
 pub fn pods(pods: Vec<Pod>) -> Input {
