@@ -27,7 +27,7 @@ use crate::sink::watch_log::WatchLog;
 use crate::source::clock;
 use crate::source::kernel::{KernelHooks, KernelRefusal, NetnsPrograms};
 use crate::source::netns::{self, NetnsActor, NetnsHandle};
-use crate::source::pods::{SourceState, file};
+use crate::source::pods::{SourceState, cri, file};
 use crate::wiring_options;
 
 /// Facts that may wait for the engine; a full queue makes the sources wait, and the rings in the kernel take the rest.
@@ -270,16 +270,16 @@ fn start_metadata(
     inputs: &mpsc::Sender<Input>,
     sources: &mpsc::Sender<SourceChange>,
 ) -> Vec<JoinHandle<()>> {
-    let start = |source: &MetadataSource| {
-        let MetadataSource::File(path) = source;
+    let start = |source: MetadataSource| {
         let (status, states) = watch::channel(SourceState::default());
-        let name = format!("file={}", path.display());
-        [
-            tokio::spawn(file::watch(path.clone(), inputs.clone(), status)),
-            tokio::spawn(tell_states(name, states, sources.clone())),
-        ]
+        let name = wiring_options::source_name(&source);
+        let task = match source {
+            MetadataSource::File(path) => tokio::spawn(file::watch(path, inputs.clone(), status)),
+            MetadataSource::Cri(socket) => tokio::spawn(cri::follow(socket, inputs.clone(), status)),
+        };
+        [task, tokio::spawn(tell_states(name, states, sources.clone()))]
     };
-    config.metadata.iter().flat_map(start).collect()
+    wiring_options::metadata(&config.metadata).into_iter().flat_map(start).collect()
 }
 
 /// Passes every change of a source's state on, with its name.

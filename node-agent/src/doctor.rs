@@ -14,6 +14,7 @@ use crate::exit::Exit;
 use crate::source::kernel::{KernelHooks, KernelOptions, TrafficLevel};
 use crate::source::netns::enter;
 use crate::source::netns::{NetnsOptions, candidates};
+use crate::source::pods::cri;
 use crate::source::scan::listed_sockets;
 
 /// Result of one check.
@@ -128,6 +129,7 @@ pub fn check(name: &str, needed: Needed, result: Result<String, (String, String)
 pub fn run(args: &DoctorArgs) -> Exit {
     let mut checks = system_checks(&NetnsOptions::default());
     checks.extend(hook_checks());
+    checks.push(check("container runtime", Needed::ByNothing, container_runtime()));
     let diagnosis = Diagnosis::of(checks);
     let text = match args.output {
         Format::Table | Format::Wide | Format::Name => diagnosis.table() + "\n",
@@ -332,6 +334,23 @@ fn sock_diag() -> Result<String, (String, String)> {
     match listed_sockets() {
         Ok(sockets) => Ok(format!("TCP and UDP, {} sockets here", sockets.len())),
         Err(error) => Err(problem(error.to_string(), "load the modules inet_diag, tcp_diag and udp_diag")),
+    }
+}
+
+fn container_runtime() -> Result<String, (String, String)> {
+    let fix = "give the agent its socket: --metadata cri=SOCKET; in a pod mount the socket's directory";
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| problem(error.to_string(), fix))?;
+    match runtime.block_on(cri::probe(None)) {
+        Ok(found) => Ok(format!(
+            "{} {} at {}, {} sandboxes, {}",
+            found.name,
+            found.version,
+            found.socket.display(),
+            found.sandboxes,
+            found.notice
+        )),
+        Err(error) => Err(problem(error.to_string(), fix)),
     }
 }
 

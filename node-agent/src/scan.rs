@@ -19,7 +19,7 @@ use crate::sink::filter::Filter;
 use crate::sink::report;
 use crate::sink::table::Colour;
 use crate::source::clock;
-use crate::source::pods::file;
+use crate::source::pods::{cri, file};
 use crate::wiring_options;
 
 /// Looks, judges, shows.
@@ -37,21 +37,33 @@ pub fn run(args: &ScanArgs) -> Exit {
     if collected.netns.is_empty() && !collected.failed.is_empty() {
         return refused(&collected);
     }
-    let findings = judge(&collected, pods, args);
+    let findings = judge(&collected, &pods, args);
     show(&findings, &collected, args)
 }
 
-fn read_pods(args: &ScanArgs) -> Result<Vec<crate::engine::pod::Pod>, String> {
-    let mut pods = Vec::new();
-    for source in config::metadata_sources(&args.metadata).map_err(|error| error.to_string())? {
-        let MetadataSource::File(path) = source;
-        pods.extend(file::read(&path).map_err(|error| error.to_string())?);
+/// Each source's pods, one look at each.
+fn read_pods(args: &ScanArgs) -> Result<Vec<Input>, String> {
+    let asked = config::metadata_sources(&args.metadata).map_err(|error| error.to_string())?;
+    let mut listed = Vec::new();
+    for source in wiring_options::metadata(&asked) {
+        listed.push(match source {
+            MetadataSource::File(path) => {
+                let pods = file::read(&path).map_err(|error| error.to_string())?;
+                Input::Pods { source: "file", pods }
+            }
+            MetadataSource::Cri(socket) => {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+                let runtime = runtime.map_err(|error| error.to_string())?;
+                let pods = runtime.block_on(cri::read(socket)).map_err(|error| error.to_string())?;
+                Input::Pods { source: cri::SOURCE, pods }
+            }
+        });
     }
-    Ok(pods)
+    Ok(listed)
 }
 
 /// Everything through the engine, with no grace: what is seen now is judged now.
-fn judge(collected: &Collected, pods: Vec<crate::engine::pod::Pod>, args: &ScanArgs) -> Vec<report::Finding> {
+fn judge(collected: &Collected, pods: &[Input], args: &ScanArgs) -> Vec<report::Finding> {
     let started = clock::now();
     let mut engine = Engine::new(EngineOptions {
         grace: std::time::Duration::ZERO,
@@ -59,7 +71,9 @@ fn judge(collected: &Collected, pods: Vec<crate::engine::pod::Pod>, args: &ScanA
         include_host: args.include_host,
         ..EngineOptions::default()
     });
-    engine.apply(Input::Pods { source: "file", pods }, started);
+    for listed in pods {
+        engine.apply(listed.clone(), started);
+    }
     for (facts, scan) in &collected.netns {
         engine.apply(Input::NetnsSeen(facts.clone()), started);
         if let Some(scan) = scan {

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use crate::args::{RecordMode as RecordArg, TrafficMode};
-use crate::config::AgentConfig;
+use crate::config::{AgentConfig, MetadataSource};
 use crate::engine::options::{EngineOptions, RecordMode};
 use crate::source::kernel::{KernelOptions, TrafficLevel};
 use crate::source::netns::{HostNetns, NetnsOptions};
+use crate::source::pods::cri;
 
 /// The engine's part.
 #[must_use]
@@ -46,6 +47,25 @@ pub fn kernel(config: &AgentConfig) -> KernelOptions {
         max_peers: config.caps.peers,
         listener_ring_bytes: config.caps.listener_ring_bytes,
         connection_ring_bytes: config.caps.connection_ring_bytes,
+    }
+}
+
+/// The sources of pods: those that were asked for, else what is there.
+#[must_use]
+pub fn metadata(asked: &[MetadataSource]) -> Vec<MetadataSource> {
+    if asked.is_empty() && cri::socket::is_any() {
+        return vec![MetadataSource::Cri(None)];
+    }
+    asked.to_vec()
+}
+
+/// A source's name, as it is typed.
+#[must_use]
+pub fn source_name(source: &MetadataSource) -> String {
+    match source {
+        MetadataSource::File(path) => format!("file={}", path.display()),
+        MetadataSource::Cri(None) => "cri".to_owned(),
+        MetadataSource::Cri(Some(socket)) => format!("cri={}", socket.display()),
     }
 }
 
