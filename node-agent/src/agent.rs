@@ -91,7 +91,9 @@ pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
         shutdown: ended.clone(),
     };
     let servers = start_servers(&config, &state, &ended).await?;
-    let mut tasks = start_metadata(&config, &inputs, &sources);
+    let metadata = wiring_options::metadata(&config.metadata);
+    let netns_options = wiring_options::netns(config.netns_dirs.clone(), config.include_host, &metadata);
+    let mut tasks = start_metadata(metadata, &inputs, &sources);
     if let Some(rings) = rings {
         tasks.push(tokio::spawn(rings.forward(inputs.clone())));
     }
@@ -99,12 +101,20 @@ pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
         Some(programs) => Box::new(Attach(programs)),
         None => Box::new(netns::OnlyLook),
     };
-    let options = wiring_options::netns(config.netns_dirs.clone(), config.include_host);
-    let netns = netns::start(options, actor, inputs).map_err(started("the netns thread"))?;
+    let netns = netns::start(netns_options, actor, inputs).map_err(started("the netns thread"))?;
     health.live.store(true, Ordering::Relaxed);
 
-    let mut station =
-        Station { pipeline, netns, health, facts, questions, source_changes, recovering: None, drains: 0 };
+    let mut station = Station {
+        pipeline,
+        netns,
+        health,
+        facts,
+        questions,
+        source_changes,
+        host: None,
+        recovering: None,
+        drains: 0,
+    };
     tokio::select! {
         () = station.observe() => {}
         _ = terminate.recv() => {}
@@ -129,6 +139,8 @@ struct Station {
     facts: mpsc::Receiver<Input>,
     questions: mpsc::Receiver<Query>,
     source_changes: mpsc::Receiver<SourceChange>,
+    /// The host's own netns.
+    host: Option<NetnsId>,
     /// Ticket of the scan that mends what was lost.
     recovering: Option<u64>,
     drains: u32,
@@ -169,6 +181,19 @@ impl Station {
         if let Input::SocketOpened(socket) = &input
             && socket.v6_only.is_none()
             && socket.address == IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+        {
+            self.netns.scan(socket.port.netns);
+        }
+        if let Input::NetnsSeen(facts) = &input
+            && facts.is_host
+        {
+            self.host = Some(facts.netns);
+        }
+        // There a pod is known by its process's cgroup alone. A server that forks into the background was gone before it
+        // could be looked up; the list tells who holds the socket now.
+        if let Input::SocketOpened(socket) = &input
+            && self.host == Some(socket.port.netns)
+            && socket.process.as_ref().is_none_or(|process| process.cgroup.is_none())
         {
             self.netns.scan(socket.port.netns);
         }
@@ -266,7 +291,7 @@ fn pipeline(
 }
 
 fn start_metadata(
-    config: &AgentConfig,
+    metadata: Vec<MetadataSource>,
     inputs: &mpsc::Sender<Input>,
     sources: &mpsc::Sender<SourceChange>,
 ) -> Vec<JoinHandle<()>> {
@@ -279,7 +304,7 @@ fn start_metadata(
         };
         [task, tokio::spawn(tell_states(name, states, sources.clone()))]
     };
-    wiring_options::metadata(&config.metadata).into_iter().flat_map(start).collect()
+    metadata.into_iter().flat_map(start).collect()
 }
 
 /// Passes every change of a source's state on, with its name.

@@ -312,6 +312,9 @@ pub struct StatusArgs {
 
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
+    /// The sources of pods that are to be looked at too: cri[=SOCKET] [default: what is there]
+    #[arg(long, value_name = "SOURCE", value_delimiter = ',')]
+    pub metadata: Vec<String>,
     /// How to show it
     #[arg(short, long, default_value = "table")]
     pub output: Format,

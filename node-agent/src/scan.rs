@@ -25,11 +25,16 @@ use crate::wiring_options;
 /// Looks, judges, shows.
 #[must_use]
 pub fn run(args: &ScanArgs) -> Exit {
-    let pods = match read_pods(args) {
+    let sources = match config::metadata_sources(&args.metadata) {
+        Ok(asked) => wiring_options::metadata(&asked),
+        Err(error) => return say(&error.to_string(), Exit::WrongUse),
+    };
+    let pods = match read_pods(&sources) {
         Ok(pods) => pods,
         Err(error) => return say(&error, Exit::WrongUse),
     };
-    let options = wiring_options::netns(config::netns_dirs(args.netns_dir.clone()), args.include_host);
+    let dirs = config::netns_dirs(args.netns_dir.clone());
+    let options = wiring_options::netns(dirs, args.include_host, &sources);
     let collected = match scan_once::collect(&options) {
         Ok(collected) => collected,
         Err(error) => return say(&format!("cannot look at the network namespaces: {error}"), Exit::Refused),
@@ -42,19 +47,18 @@ pub fn run(args: &ScanArgs) -> Exit {
 }
 
 /// Each source's pods, one look at each.
-fn read_pods(args: &ScanArgs) -> Result<Vec<Input>, String> {
-    let asked = config::metadata_sources(&args.metadata).map_err(|error| error.to_string())?;
+fn read_pods(sources: &[MetadataSource]) -> Result<Vec<Input>, String> {
     let mut listed = Vec::new();
-    for source in wiring_options::metadata(&asked) {
+    for source in sources {
         listed.push(match source {
             MetadataSource::File(path) => {
-                let pods = file::read(&path).map_err(|error| error.to_string())?;
+                let pods = file::read(path).map_err(|error| error.to_string())?;
                 Input::Pods { source: "file", pods }
             }
             MetadataSource::Cri(socket) => {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
                 let runtime = runtime.map_err(|error| error.to_string())?;
-                let pods = runtime.block_on(cri::read(socket)).map_err(|error| error.to_string())?;
+                let pods = runtime.block_on(cri::read(socket.clone())).map_err(|error| error.to_string())?;
                 Input::Pods { source: cri::SOURCE, pods }
             }
         });

@@ -109,7 +109,7 @@ fn list(
     };
     let facts = look(inode, candidate.paths.clone(), is_host)?.facts;
     let at = clock::now();
-    let scanned = !is_host || options.host == HostNetns::Scanned;
+    let scanned = !is_host || options.host != HostNetns::FactsOnly;
     let sockets = if scanned { Some((at, listed_sockets()?)) } else { None };
     Ok((facts, sockets))
 }

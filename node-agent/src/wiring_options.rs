@@ -71,7 +71,13 @@ pub fn source_name(source: &MetadataSource) -> String {
 
 /// The netns thread's part.
 #[must_use]
-pub fn netns(dirs: Vec<PathBuf>, include_host: bool) -> NetnsOptions {
-    let host = if include_host { HostNetns::Scanned } else { HostNetns::FactsOnly };
+pub fn netns(dirs: Vec<PathBuf>, include_host: bool, sources: &[MetadataSource]) -> NetnsOptions {
+    // Only what knows cgroups can tell a pod's sockets in the host's netns from the host's own.
+    let knows_cgroups = sources.iter().any(|source| matches!(source, MetadataSource::Cri(_)));
+    let host = match (include_host, knows_cgroups) {
+        (true, _) => HostNetns::Scanned,
+        (false, true) => HostNetns::Listed,
+        (false, false) => HostNetns::FactsOnly,
+    };
     NetnsOptions { dirs, host, ..NetnsOptions::default() }
 }

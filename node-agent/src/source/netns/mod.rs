@@ -54,7 +54,7 @@ pub struct NetnsOptions {
     pub rotation: Duration,
     /// /proc is walked for netns without a name once in this time.
     pub process_walk: Duration,
-    /// The host's own netns is acted in and scanned as well; its facts are told in any case.
+    /// Whether the host's own netns is acted in and scanned as well; its facts are told in any case.
     pub host: HostNetns,
 }
 
@@ -62,6 +62,8 @@ pub struct NetnsOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HostNetns {
     Scanned,
+    /// Its sockets are listed, for the pods that share it; nothing is attached in it.
+    Listed,
     FactsOnly,
 }
 

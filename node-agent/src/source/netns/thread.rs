@@ -249,11 +249,11 @@ impl NetnsThread {
             }
         }
         let look = look(inode, candidate.paths.clone(), is_host)?;
-        let mut sockets = None;
         if !is_host || self.parts.options.host == HostNetns::Scanned {
             self.parts.actor.enter(&look.facts, &look.interfaces);
-            sockets = Some(listed_sockets()?);
         }
+        let listed = !is_host || self.parts.options.host != HostNetns::FactsOnly;
+        let sockets = if listed { Some(listed_sockets()?) } else { None };
         drop(entered);
         Ok((look, sockets))
     }

@@ -96,7 +96,8 @@ impl CriError {
             Code::Unimplemented => Self::Unimplemented { call },
             Code::NotFound => Self::NotFound { call },
             code => {
-                let message = status.message().chars().filter(|c| !c.is_control()).take(MAX_MESSAGE).collect();
+                let message =
+                    status.message().chars().filter(|c| !c.is_control()).take(MAX_MESSAGE).collect();
                 Self::Refused { call, code, message }
             }
         }

@@ -66,8 +66,8 @@ fn field_length(message: &[u8]) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use prost::Message;
     use proptest::prelude::*;
+    use prost::Message;
 
     use super::*;
     use crate::source::pods::cri::messages::{Container, ListResponse};

@@ -28,9 +28,16 @@ const MISSES: u32 = 3;
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
+/// Looks of a scan that may end without a further pod.
+const IN_VAIN: u32 = 3;
+
 /// Tells the pods of the runtime at `socket` (`None`: the first of the usual places that answers) for as long as the engine
 /// is there. While the runtime does not answer, `status` says why, and what was told last stays.
-pub async fn follow(socket: Option<PathBuf>, inputs: mpsc::Sender<Input>, status: state::Sender<SourceState>) {
+pub async fn follow(
+    socket: Option<PathBuf>,
+    inputs: mpsc::Sender<Input>,
+    status: state::Sender<SourceState>,
+) {
     let mut follower = Follower { roster: Roster::default(), inputs, status, wait: FIRST_WAIT };
     loop {
         let error = match open(socket.as_deref()).await {
@@ -58,10 +65,12 @@ pub async fn read(socket: Option<PathBuf>) -> Result<Vec<Pod>, CriError> {
     let session = open(socket.as_deref()).await?;
     let mut roster = Roster::default();
     let mut pods = Vec::new();
+    let mut in_vain = 0;
     loop {
         let pass = roster.pass(&session.runtime).await?;
+        in_vain += u32::from(pass.pods.is_empty());
         pods.extend(pass.pods);
-        if !pass.more {
+        if !pass.more && !pass.waits || in_vain > IN_VAIN {
             return Ok(pods);
         }
     }
@@ -163,10 +172,12 @@ impl Events {
                 Ok(stream) => stream,
                 Err(error) => return tracing::info!("{error}; polling"),
             };
-            while let Ok(Some(_)) = stream.message().await {
-                // A hint that waits already is enough.
-                if matches!(hint.try_send(()), Err(mpsc::error::TrySendError::Closed(()))) {
-                    return;
+            loop {
+                match stream.message().await {
+                    // A hint that waits already is enough.
+                    Ok(Some(_)) => drop(hint.try_send(())),
+                    Ok(None) => return,
+                    Err(status) => return tracing::info!("events: {}; polling", status.code()),
                 }
             }
         });

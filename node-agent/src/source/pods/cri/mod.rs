@@ -18,3 +18,8 @@ pub use self::probe::{Found, probe};
 
 /// Name of this source.
 pub const SOURCE: &str = "cri";
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod tests;

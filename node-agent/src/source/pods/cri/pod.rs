@@ -79,11 +79,7 @@ pub(super) fn assemble(
     }
 }
 
-fn convert(
-    container: &Container,
-    declared: Declared,
-    images: &HashMap<String, String>,
-) -> pod::Container {
+fn convert(container: &Container, declared: Declared, images: &HashMap<String, String>) -> pod::Container {
     pod::Container {
         name: bounded(container_name(container)),
         id: bounded(&container.id),

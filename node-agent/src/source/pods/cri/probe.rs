@@ -70,9 +70,10 @@ impl Session {
         if !self.events_are_ours() {
             return "polled each second: its events have one reader, which is kubelet";
         }
-        match tokio::time::timeout(REFUSAL, self.runtime.events()).await {
-            Ok(Err(_)) => "polled each second: it tells no events",
-            Ok(Ok(_)) | Err(_) => "by its events",
+        let first = async { self.runtime.events().await.ok()?.message().await.ok()? };
+        match tokio::time::timeout(REFUSAL, first).await {
+            Ok(None) => "polled each second: it tells no events",
+            Ok(Some(_)) | Err(_) => "by its events",
         }
     }
 }

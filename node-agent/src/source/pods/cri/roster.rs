@@ -32,6 +32,8 @@ pub(super) struct Pass {
     pub first: bool,
     /// Some sandboxes are still to be asked for, and there is no reason to wait.
     pub more: bool,
+    /// Some sandboxes are still to be asked for, sooner or later.
+    pub waits: bool,
     /// Sandboxes whose status could not be had; their pods are told without their netns.
     pub without_status: u64,
     /// Items, entries and texts that could not be read.
@@ -122,7 +124,7 @@ impl Roster {
         let mut asked = 0;
         for sandbox in sandboxes {
             if asked == STATUSES {
-                pass.more |= self.details.get(&sandbox.id).is_none();
+                pass.more |= !self.details.is_settled(&sandbox.id);
                 continue;
             }
             if !self.details.is_due(&sandbox.id) {
@@ -207,6 +209,7 @@ impl Roster {
         let mut told = self.told.take().unwrap_or_default();
         for (uid, sandbox) in current {
             if !self.details.is_settled(&sandbox.item.id) {
+                pass.waits = true;
                 continue;
             }
             let none = Vec::new();
