@@ -112,6 +112,7 @@ pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
         questions,
         source_changes,
         host: None,
+        unsure_of_host: false,
         recovering: None,
         drains: 0,
     };
@@ -141,6 +142,8 @@ struct Station {
     source_changes: mpsc::Receiver<SourceChange>,
     /// The host's own netns.
     host: Option<NetnsId>,
+    /// A socket opened there whose process is not known.
+    unsure_of_host: bool,
     /// Ticket of the scan that mends what was lost.
     recovering: Option<u64>,
     drains: u32,
@@ -195,7 +198,7 @@ impl Station {
             && self.host == Some(socket.port.netns)
             && socket.process.as_ref().is_none_or(|process| process.cgroup.is_none())
         {
-            self.netns.scan(socket.port.netns);
+            self.unsure_of_host = true;
         }
         self.pipeline.count_event(&input);
         self.pipeline.apply(input);
@@ -204,6 +207,11 @@ impl Station {
     fn drain(&mut self) {
         if self.pipeline.drain() {
             self.recovering = Some(self.netns.scan_all());
+        }
+        if std::mem::take(&mut self.unsure_of_host)
+            && let Some(host) = self.host
+        {
+            self.netns.scan(host);
         }
         // Counting looks at every port.
         self.drains = self.drains.wrapping_add(1);

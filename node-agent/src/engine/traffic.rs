@@ -115,7 +115,7 @@ impl PortTraffic {
         }
         let (origin, reference) = resolve(delta.address);
         let mut peer = PeerCount::new(delta, origin, reference, at);
-        peer.settled = origin != Origin::External || hold.is_zero();
+        peer.settled = peer.is_certain() || hold.is_zero();
         if !peer.settled {
             let settle = at.after(hold);
             self.settle_at = Some(self.settle_at.map_or(settle, |before| before.min(settle)));
@@ -142,11 +142,11 @@ impl PortTraffic {
         let mut reach = self.reach;
         for peer in self.peers.iter_mut().filter(|peer| !peer.settled) {
             let (origin, reference) = resolve(peer.address);
-            changed |= origin != peer.origin;
+            changed |= origin != peer.origin || reference != peer.reference;
             peer.origin = origin;
             peer.reference = reference;
             let due = peer.counted_at.after(hold);
-            peer.settled = origin != Origin::External || due <= now;
+            peer.settled = peer.is_certain() || due <= now;
             if !peer.settled {
                 next = Some(next.map_or(due, |next: BootTime| next.min(due)));
             }
@@ -165,7 +165,7 @@ impl PortTraffic {
         self.reach = Reach::Nothing;
         for peer in &mut self.peers {
             (peer.origin, peer.reference) = resolve(peer.address);
-            peer.settled |= peer.origin != Origin::External;
+            peer.settled |= peer.is_certain();
         }
         self.reach =
             self.peers.iter().filter(|p| p.served(protocol)).map(PeerCount::reach).max().unwrap_or_default();
@@ -277,6 +277,15 @@ impl PeerCount {
             Protocol::Tcp => self.connections > 0,
             Protocol::Udp => self.packets > 0 || self.attempts > 0,
             Protocol::Sctp => self.connections > 0 || self.packets > 0,
+        }
+    }
+
+    /// Nothing better can turn up: an address that belongs to pods may still get its pod's name.
+    const fn is_certain(&self) -> bool {
+        match self.origin {
+            Origin::External => false,
+            Origin::Pod => self.reference.is_some(),
+            Origin::SamePod | Origin::Node | Origin::Service => true,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -257,9 +257,4 @@ fn status(id: &str) -> Vec<u8> {
         info: [("info".to_owned(), info)].into(),
     }
     .encode_to_vec()
-}
-
-/// Removes the socket's directory early, as a path that was never there.
-pub fn missing(name: &str) -> PathBuf {
-    Path::new("/nonexistent").join(name)
 }

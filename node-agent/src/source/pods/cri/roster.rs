@@ -2,6 +2,7 @@
 //! lists as the one before costs two calls and a hash.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
@@ -16,9 +17,10 @@ use super::messages::{
 use super::pod::{assemble, container_name, uid, unnamed_image};
 use crate::engine::identity::PodUid;
 use crate::engine::pod::Pod;
+use crate::source::clock;
 
-/// Sandboxes whose status is asked for in one pass, so that a slow runtime does not keep back what is known.
-const STATUSES: usize = 32;
+/// How long one pass asks for the status of sandboxes, so that a slow runtime does not keep back what is known.
+const ASKING: Duration = Duration::from_secs(1);
 
 /// What a pass found.
 #[derive(Debug, Default)]
@@ -121,16 +123,17 @@ impl Roster {
         sandboxes: impl Iterator<Item = &PodSandbox>,
         pass: &mut Pass,
     ) -> Result<(), CriError> {
-        let mut asked = 0;
+        let until = clock::now().after(ASKING);
+        let mut enough = false;
         for sandbox in sandboxes {
-            if asked == STATUSES {
+            enough |= clock::now() > until;
+            if enough {
                 pass.more |= !self.details.is_settled(&sandbox.id);
                 continue;
             }
             if !self.details.is_due(&sandbox.id) {
                 continue;
             }
-            asked += 1;
             let request = PodSandboxStatusRequest { pod_sandbox_id: sandbox.id.clone(), verbose: true };
             match runtime.ask_for::<PodSandboxStatusResponse>(Call::PodSandboxStatus, &request).await {
                 Ok(answer) => {
@@ -146,10 +149,8 @@ impl Roster {
                         pass.without_status += 1;
                         tracing::warn!(sandbox = sandbox.id, "{error}; its pod is told without its netns");
                     }
-                    if matches!(error, CriError::Slow { .. }) {
-                        // One slow answer is enough for a pass.
-                        asked = STATUSES;
-                    }
+                    // One slow answer is enough for a pass.
+                    enough |= matches!(error, CriError::Slow { .. });
                 }
             }
         }

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::fake::{Answer, Fake, container, missing, netns, sandbox};
+use super::fake::{Answer, Fake, container, netns, sandbox};
 use super::messages::{Image, ImageSpec, ListResponse};
 use super::{follow, probe, read};
 use crate::engine::input::Input;
@@ -234,7 +234,7 @@ async fn what_a_bad_runtime_answers_is_said_in_one_line() {
         fake.edit(|content| content.answers.clear());
         assert!(followed.next().await.starts_with("cri all: shop/pod-a"));
     }
-    let error = read(Some(missing("x"))).await.expect_err("is missing");
+    let error = read(Some("/nonexistent/x".into())).await.expect_err("is missing");
     assert_eq!(error.to_string(), "cannot connect to /nonexistent/x: No such file or directory (os error 2)");
 }
 
