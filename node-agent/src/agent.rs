@@ -104,18 +104,8 @@ pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
     let netns = netns::start(netns_options, actor, inputs).map_err(started("the netns thread"))?;
     health.live.store(true, Ordering::Relaxed);
 
-    let mut station = Station {
-        pipeline,
-        netns,
-        health,
-        facts,
-        questions,
-        source_changes,
-        host: None,
-        unsure_of_host: false,
-        recovering: None,
-        drains: 0,
-    };
+    let upkeep = Upkeep::default();
+    let mut station = Station { pipeline, netns, health, facts, questions, source_changes, upkeep };
     tokio::select! {
         () = station.observe() => {}
         _ = terminate.recv() => {}
@@ -140,6 +130,12 @@ struct Station {
     facts: mpsc::Receiver<Input>,
     questions: mpsc::Receiver<Query>,
     source_changes: mpsc::Receiver<SourceChange>,
+    upkeep: Upkeep,
+}
+
+/// What is to be looked after beside the flow of facts.
+#[derive(Default)]
+struct Upkeep {
     /// The host's own netns.
     host: Option<NetnsId>,
     /// A socket opened there whose process is not known.
@@ -190,15 +186,15 @@ impl Station {
         if let Input::NetnsSeen(facts) = &input
             && facts.is_host
         {
-            self.host = Some(facts.netns);
+            self.upkeep.host = Some(facts.netns);
         }
         // There a pod is known by its process's cgroup alone. A server that forks into the background was gone before it
         // could be looked up; the list tells who holds the socket now.
         if let Input::SocketOpened(socket) = &input
-            && self.host == Some(socket.port.netns)
+            && self.upkeep.host == Some(socket.port.netns)
             && socket.process.as_ref().is_none_or(|process| process.cgroup.is_none())
         {
-            self.unsure_of_host = true;
+            self.upkeep.unsure_of_host = true;
         }
         self.pipeline.count_event(&input);
         self.pipeline.apply(input);
@@ -206,16 +202,16 @@ impl Station {
 
     fn drain(&mut self) {
         if self.pipeline.drain() {
-            self.recovering = Some(self.netns.scan_all());
+            self.upkeep.recovering = Some(self.netns.scan_all());
         }
-        if std::mem::take(&mut self.unsure_of_host)
-            && let Some(host) = self.host
+        if std::mem::take(&mut self.upkeep.unsure_of_host)
+            && let Some(host) = self.upkeep.host
         {
             self.netns.scan(host);
         }
         // Counting looks at every port.
-        self.drains = self.drains.wrapping_add(1);
-        if self.drains.is_multiple_of(MEASURE_EVERY) {
+        self.upkeep.drains = self.upkeep.drains.wrapping_add(1);
+        if self.upkeep.drains.is_multiple_of(MEASURE_EVERY) {
             self.pipeline.measure();
         }
     }
@@ -225,8 +221,8 @@ impl Station {
             self.pipeline.source("netns", None);
             tracing::info!(namespaces = progress.netns, "observing");
         }
-        if self.recovering.is_some_and(|ticket| progress.scans_done >= ticket) {
-            self.recovering = None;
+        if self.upkeep.recovering.is_some_and(|ticket| progress.scans_done >= ticket) {
+            self.upkeep.recovering = None;
             self.pipeline.recovered();
         }
     }

@@ -10,12 +10,11 @@ use serde::Serialize;
 use std::io::{self, Write};
 
 use crate::args::{DoctorArgs, Format};
-use crate::config::{self, MetadataSource};
+use crate::doctor_sources;
 use crate::exit::Exit;
 use crate::source::kernel::{KernelHooks, KernelOptions, TrafficLevel};
 use crate::source::netns::enter;
 use crate::source::netns::{NetnsOptions, candidates};
-use crate::source::pods::cri;
 use crate::source::scan::listed_sockets;
 
 /// Result of one check.
@@ -130,7 +129,7 @@ pub fn check(name: &str, needed: Needed, result: Result<String, (String, String)
 pub fn run(args: &DoctorArgs) -> Exit {
     let mut checks = system_checks(&NetnsOptions::default());
     checks.extend(hook_checks());
-    checks.extend(runtime_check(&args.metadata));
+    checks.extend(doctor_sources::checks(&args.metadata));
     let diagnosis = Diagnosis::of(checks);
     let text = match args.output {
         Format::Table | Format::Wide | Format::Name => diagnosis.table() + "\n",
@@ -335,43 +334,6 @@ fn sock_diag() -> Result<String, (String, String)> {
     match listed_sockets() {
         Ok(sockets) => Ok(format!("TCP and UDP, {} sockets here", sockets.len())),
         Err(error) => Err(problem(error.to_string(), "load the modules inet_diag, tcp_diag and udp_diag")),
-    }
-}
-
-/// The container runtime that was asked for, or the one that is there; no row where only other sources were asked for.
-fn runtime_check(metadata: &[String]) -> Option<Check> {
-    let asked = match config::metadata_sources(metadata) {
-        Ok(sources) => sources,
-        Err(error) => {
-            let wrong = problem(error.to_string(), "see portolan agent --help");
-            return Some(check("container runtime", Needed::ByNothing, Err(wrong)));
-        }
-    };
-    let cri = asked.iter().find_map(|source| match source {
-        MetadataSource::Cri(socket) => Some(socket.clone()),
-        MetadataSource::File(_) => None,
-    });
-    if cri.is_none() && !asked.is_empty() {
-        return None;
-    }
-    let result = container_runtime(cri.flatten().as_deref());
-    Some(check("container runtime", Needed::ByNothing, result))
-}
-
-fn container_runtime(socket: Option<&Path>) -> Result<String, (String, String)> {
-    let fix = "give the agent its socket: --metadata cri=SOCKET; in a pod mount the socket's directory";
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| problem(error.to_string(), fix))?;
-    match runtime.block_on(cri::probe(socket)) {
-        Ok(found) => Ok(format!(
-            "{} {} at {}, {} sandboxes, {}",
-            found.name,
-            found.version,
-            found.socket.display(),
-            found.sandboxes,
-            found.notice
-        )),
-        Err(error) => Err(problem(error.to_string(), fix)),
     }
 }
 

@@ -108,6 +108,7 @@ impl PortTraffic {
             peer.add(delta, at);
             if peer.reference.is_none() && peer.origin == Origin::Pod {
                 peer.reference = resolve(peer.address).1;
+                self.news |= peer.reference.is_some();
             }
             let (served, reach) = (peer.served(protocol), peer.reach());
             self.raise(served, reach);

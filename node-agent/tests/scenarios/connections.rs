@@ -63,6 +63,17 @@ fn a_caller_in_the_pods_range_is_named_once_its_pod_is_learned() {
     let late = pod("late").uid("late").address("10.1.0.77").into();
     world.wait(500).apply(pods(vec![crate::world::app(), late])).wait(5_000);
     assert_eq!(name(&world).as_deref(), Some("demo/late"));
+    assert_eq!(world.told("undeclared-active").len(), 2, "the name is worth a line");
+}
+
+#[test]
+fn a_caller_that_calls_again_once_its_pod_is_learned_is_named_in_a_line_of_its_own() {
+    let mut world = World::demo();
+    world.listen(APP, 10, 9090).wait(6_000).calls(APP, Protocol::Tcp, 9090, "10.1.0.77", 1);
+    let late = pod("late").uid("late").address("10.1.0.77").into();
+    world.wait(500).apply(pods(vec![crate::world::app(), late]));
+    world.calls(APP, Protocol::Tcp, 9090, "10.1.0.77", 1).wait(2_000);
+    assert_eq!(world.told("undeclared-active").len(), 2);
 }
 
 #[test]

@@ -100,8 +100,8 @@ fn image<'a>(container: &'a Container, images: &'a HashMap<String, String>) -> &
     if !spec.image.is_empty() && !is_digest(&spec.image) {
         return &spec.image;
     }
-    let known = image_ids(container).find_map(|id| images.get(id));
-    known.map_or_else(|| if spec.image.is_empty() { &container.image_ref } else { &spec.image }, |name| name)
+    let id = if spec.image.is_empty() { &container.image_ref } else { &spec.image };
+    image_ids(container).find_map(|id| images.get(id)).unwrap_or(id)
 }
 
 /// Ids under which the list of images may have a container's image; empty if its name is known without.
