@@ -52,6 +52,10 @@ pub(super) fn assemble(
     let name = of(POD_NAME, &metadata.name);
     let unknown = Details::default();
     let details = details.unwrap_or(&unknown);
+    let beyond = containers.len().saturating_sub(MAX_CONTAINERS);
+    if beyond > 0 {
+        invalid.insert(sandbox.id.clone(), u64::try_from(beyond).unwrap_or(u64::MAX));
+    }
     let containers: Vec<pod::Container> = containers
         .iter()
         .take(MAX_CONTAINERS)

@@ -64,6 +64,8 @@ pub(super) struct Roster {
     told: Option<HashMap<PodUid, u64>>,
     /// Ids of items that were complained about.
     complained: HashSet<String>,
+    /// Fingerprints of the items that could not be read at all.
+    bad: HashSet<u64>,
 }
 
 impl Roster {
@@ -86,8 +88,10 @@ impl Roster {
         if !pass.differs && !self.details.has_failures() {
             return Ok(pass);
         }
-        let sandboxes: Vec<Listed<PodSandbox>> = self.read(&sandboxes.items, &mut pass);
-        let containers: Vec<Listed<Container>> = self.read(&containers.items, &mut pass);
+        let mut bad = HashSet::new();
+        let sandboxes: Vec<Listed<PodSandbox>> = self.read(&sandboxes.items, &mut bad, &mut pass);
+        let containers: Vec<Listed<Container>> = self.read(&containers.items, &mut bad, &mut pass);
+        self.bad = bad;
         let mut by_sandbox: HashMap<&str, Vec<&Listed<Container>>> = HashMap::new();
         for container in &containers {
             by_sandbox.entry(&container.item.pod_sandbox_id).or_default().push(container);
@@ -105,13 +109,23 @@ impl Roster {
         Ok(pass)
     }
 
-    /// Reads the items of a list; one that cannot be read is counted.
-    fn read<T: Message + Default>(&self, items: &[Bytes], pass: &mut Pass) -> Vec<Listed<T>> {
+    /// Reads the items of a list; one that cannot be read is counted when it turns up.
+    fn read<T: Message + Default>(
+        &self,
+        items: &[Bytes],
+        bad: &mut HashSet<u64>,
+        pass: &mut Pass,
+    ) -> Vec<Listed<T>> {
         let mut read = Vec::with_capacity(items.len());
         for bytes in items {
+            let fingerprint = self.fingerprints.of_message(bytes);
             match T::decode(bytes.clone()) {
-                Ok(item) => read.push(Listed { item, fingerprint: self.fingerprints.of_message(bytes) }),
-                Err(error) => pass.complain(format!("an item of a list cannot be read: {error}")),
+                Ok(item) => read.push(Listed { item, fingerprint }),
+                Err(error) => {
+                    if bad.insert(fingerprint) && !self.bad.contains(&fingerprint) {
+                        pass.complain(format!("an item of a list cannot be read: {error}"));
+                    }
+                }
             }
         }
         read
@@ -225,8 +239,8 @@ impl Roster {
             pass.pods.push(assemble(&sandbox.item, details, &containers, &self.images, &mut invalid));
             for (id, count) in invalid {
                 if self.complained.insert(id.clone()) {
-                    let what = "annotations that cannot be read";
-                    pass.complain(format!("container {id:.12} of pod {} has {what}", sandbox.item.id));
+                    let what = "has ports or handlers that cannot be read, or too many";
+                    pass.complain(format!("{id:.12} of sandbox {:.12} {what}", sandbox.item.id));
                     pass.unreadable += count.saturating_sub(1);
                 }
             }

@@ -8,8 +8,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::fake::{Answer, Fake, container, netns, sandbox};
+use super::client::Runtime;
+use super::fake::{Answer, Content, Fake, container, netns, sandbox};
 use super::messages::{Image, ImageSpec, ListResponse};
+use super::roster::Roster;
 use super::{follow, probe, read};
 use crate::engine::input::Input;
 use crate::engine::pod::Pod;
@@ -253,6 +255,11 @@ async fn items_that_cannot_be_read_do_not_hide_the_others() {
     let mut followed = Followed::of(&fake);
     assert_eq!(followed.next().await, format!("cri all: {}", usual("a")));
     assert_eq!(followed.next().await, "lost cri-unreadable-metadata 4");
+    // Once is enough, whatever else changes.
+    fake.edit(|content| content.containers.push(container("a", "side")));
+    assert_eq!(followed.next().await, format!("cri changed: {} side[8080]", usual("a")));
+    fake.edit(|content| content.containers.truncate(1));
+    assert_eq!(followed.next().await, format!("cri changed: {}", usual("a")));
 }
 
 #[tokio::test]
@@ -278,4 +285,64 @@ async fn a_scan_gives_up_on_a_status_that_does_not_come() {
     fake.edit(|content| content.answers = BTreeMap::from([("PodSandboxStatus", Answer::Never)]));
     let pods = read(Some(fake.socket())).await.expect("pods");
     assert_eq!(pods.iter().map(brief).collect::<Vec<_>>(), ["shop/pod-a uid-a - app[8080]"]);
+}
+
+/// Changes one thing, chosen by `pick`.
+fn change(content: &mut Content, mut pick: impl FnMut(usize) -> usize) {
+    let (sandboxes, containers) = (content.sandboxes.len().max(1), content.containers.len().max(1));
+    let (one, other, id) = (pick(sandboxes), pick(containers), pick(6));
+    match pick(8) {
+        0 => {
+            // Two sandboxes may be the same pod.
+            let mut new = sandbox(&format!("s{id}"));
+            new.labels.insert("io.kubernetes.pod.uid".to_owned(), format!("uid-{}", id % 4));
+            new.created_at = i64::try_from(pick(4)).expect("small");
+            content.sandboxes.retain(|sandbox| sandbox.id != new.id);
+            content.sandboxes.push(new);
+        }
+        1 if !content.sandboxes.is_empty() => drop(content.sandboxes.remove(one)),
+        2 => content.sandboxes.iter_mut().skip(one).take(1).for_each(|sandbox| sandbox.state ^= 1),
+        3 => {
+            let mut new = container(&format!("s{id}"), ["app", "side"][pick(2)]);
+            new.id = format!("c{}", pick(9));
+            new.created_at = i64::try_from(pick(4)).expect("small");
+            content.containers.retain(|container| container.id != new.id);
+            content.containers.push(new);
+        }
+        4 if !content.containers.is_empty() => drop(content.containers.remove(other)),
+        5 => content.containers.iter_mut().skip(other).take(1).for_each(|container| container.state ^= 3),
+        6 => content.containers.iter_mut().skip(other).take(1).for_each(|container| {
+            let ports = format!(r#"[{{"containerPort":{}}}]"#, 80 + pick(3));
+            container.annotations.insert("io.kubernetes.container.ports".to_owned(), ports);
+        }),
+        _ => {
+            content.sandboxes.reverse();
+            content.containers.rotate_left(other);
+        }
+    }
+}
+
+#[tokio::test]
+async fn whatever_changed_in_between_what_was_told_is_what_is_there() {
+    let fake = Fake::start("churn");
+    let runtime = Runtime::connect(&fake.socket()).await.expect("connected");
+    let mut roster = Roster::default();
+    let mut told: BTreeMap<String, Pod> = BTreeMap::new();
+    let mut seed = 7_usize;
+    for round in 0..400 {
+        fake.edit(|content| {
+            change(content, |most| {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                (seed >> 33) % most
+            });
+        });
+        let pass = roster.pass(&runtime).await.expect("a pass");
+        for uid in pass.gone {
+            assert!(told.remove(&uid.0).is_some(), "round {round}: {uid:?} was never told");
+        }
+        told.extend(pass.pods.into_iter().map(|pod| (pod.uid.0.clone(), pod)));
+        let there = read(Some(fake.socket())).await.expect("pods");
+        let there: BTreeMap<String, Pod> = there.into_iter().map(|pod| (pod.uid.0.clone(), pod)).collect();
+        assert_eq!(told, there, "round {round}");
+    }
 }
