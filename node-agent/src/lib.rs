@@ -9,6 +9,7 @@ pub mod doctor;
 pub mod doctor_sources;
 pub mod engine;
 pub mod exit;
+pub mod memory;
 pub mod pipeline;
 pub mod query;
 pub mod scan;

@@ -3,6 +3,7 @@
 
 mod agent;
 mod attach;
+mod engine;
 mod latency;
 pub mod load;
 mod median;
@@ -42,6 +43,7 @@ enum Measurement {
     Packet,
     Memory,
     Attach,
+    Engine,
 }
 
 /// Takes one measurement: the rows of its part of the table.
@@ -53,6 +55,8 @@ pub struct Bench {
     agent: PathBuf,
     /// Prints what the tc program costs.
     packet_cost: PathBuf,
+    /// Prints what an input costs in the engine, optimised.
+    engine_cost: PathBuf,
     /// For manifests and logs.
     directory: PathBuf,
 }
@@ -106,6 +110,7 @@ fn measure(bench: &Bench, measurement: Measurement) -> Vec<Row> {
         Measurement::Packet => ("tc program per packet", packet::measure),
         Measurement::Memory => ("memory and CPU of a full node", memory::measure),
         Measurement::Attach => ("attaching a netns", attach::measure),
+        Measurement::Engine => ("one input in the engine", engine::measure),
     };
     eprintln!("  … {what}");
     let rows = measure(bench).unwrap_or_else(|error| vec![Row::failed(what, &error)]);
@@ -140,10 +145,13 @@ fn build() -> Result<Bench> {
     step::run("building the agent", &mut cargo(&["--release"]))?;
     let example = ["--features", "bench", "--example", "packet_cost"];
     step::run("building what runs the tc program", &mut cargo(&example))?;
+    let example = ["--release", "--features", "bench", "--example", "engine_cost"];
+    step::run("building what feeds the engine", &mut cargo(&example))?;
     let directory = workspace::target().join("bench");
     std::fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
     Ok(Bench {
         agent: workspace::agent("release"),
+        engine_cost: Path::new(&workspace::target()).join("release/examples/engine_cost"),
         packet_cost: Path::new(&workspace::target()).join("debug/examples/packet_cost"),
         directory,
     })
