@@ -30,7 +30,7 @@ use crate::source::kernel::{KernelHooks, KernelRefusal, NetnsPrograms};
 use crate::source::netns::budget::Budget;
 use crate::source::netns::look::Interface;
 use crate::source::netns::{self, NetnsActor, NetnsHandle};
-use crate::source::pods::{SourceState, file};
+use crate::source::pods::{SourceState, cri, file};
 use crate::wiring_options;
 
 /// Facts that may wait for the engine; a full queue makes the sources wait, and the rings in the kernel take the rest.
@@ -100,31 +100,24 @@ pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
         shutdown: ended.clone(),
     };
     let servers = start_servers(&config, &state, &ended).await?;
-    let mut tasks = start_metadata(&config, &inputs, &sources);
+    let metadata = wiring_options::metadata(&config.metadata);
+    let mut options = wiring_options::netns(config.netns_dirs.clone(), config.include_host, &metadata);
+    if config.scan_only {
+        options.budget = Budget::LOOKS_ALONE;
+    }
+    let mut tasks = start_metadata(metadata, &inputs, &sources);
     tasks.extend(rings.map(|rings| tokio::spawn(rings.forward(inputs.clone(), recorded))));
     tasks.extend(kernel_log.map(|log| tokio::spawn(log.forward())));
     let actor: Box<dyn NetnsActor> = match attach {
         Some(attach) => Box::new(attach),
         None => Box::new(netns::OnlyLook),
     };
-    let mut options = wiring_options::netns(config.netns_dirs.clone(), config.include_host);
-    if config.scan_only {
-        options.budget = Budget::LOOKS_ALONE;
-    }
     let netns = netns::start(options, actor, inputs).map_err(started("the netns thread"))?;
     health.live.store(true, Ordering::Relaxed);
 
-    let mut station = Station {
-        pipeline,
-        netns,
-        health,
-        facts,
-        connections,
-        questions,
-        source_changes,
-        recovering: None,
-        drains: 0,
-    };
+    let upkeep = Upkeep::default();
+    let mut station =
+        Station { pipeline, netns, health, facts, connections, questions, source_changes, upkeep };
     tokio::select! {
         () = station.observe() => {}
         _ = terminate.recv() => {}
@@ -150,6 +143,16 @@ struct Station {
     connections: mpsc::Receiver<Vec<ConnectionFact>>,
     questions: mpsc::Receiver<Query>,
     source_changes: mpsc::Receiver<SourceChange>,
+    upkeep: Upkeep,
+}
+
+/// What is to be looked after beside the flow of facts.
+#[derive(Default)]
+struct Upkeep {
+    /// The host's own netns.
+    host: Option<NetnsId>,
+    /// A socket opened there whose process is not known.
+    unsure_of_host: bool,
     /// Ticket of the scan that mends what was lost.
     recovering: Option<u64>,
     drains: u32,
@@ -194,20 +197,38 @@ impl Station {
         {
             self.netns.scan(socket.port.netns);
         }
+        if let Input::NetnsSeen { facts, .. } = &input
+            && facts.is_host
+        {
+            self.upkeep.host = Some(facts.netns);
+        }
+        // There a pod is known by its process's cgroup alone. A server that forks into the background was gone before it
+        // could be looked up; the list tells who holds the socket now.
+        if let Input::SocketOpened(socket) = &input
+            && self.upkeep.host == Some(socket.port.netns)
+            && socket.process.as_ref().is_none_or(|process| process.cgroup.is_none())
+        {
+            self.upkeep.unsure_of_host = true;
+        }
         self.pipeline.count_event(&input);
         self.pipeline.apply(input);
     }
 
     fn drain(&mut self) {
         if self.pipeline.drain() {
-            self.recovering = Some(self.netns.scan_all());
+            self.upkeep.recovering = Some(self.netns.scan_all());
+        }
+        if std::mem::take(&mut self.upkeep.unsure_of_host)
+            && let Some(host) = self.upkeep.host
+        {
+            self.netns.scan(host);
         }
         // Counting looks at every port.
-        self.drains = self.drains.wrapping_add(1);
-        if self.drains.is_multiple_of(MEASURE_EVERY) {
+        self.upkeep.drains = self.upkeep.drains.wrapping_add(1);
+        if self.upkeep.drains.is_multiple_of(MEASURE_EVERY) {
             self.pipeline.measure();
         }
-        if self.drains.is_multiple_of(GIVE_BACK_EVERY) {
+        if self.upkeep.drains.is_multiple_of(GIVE_BACK_EVERY) {
             memory::give_back();
         }
     }
@@ -217,8 +238,8 @@ impl Station {
             self.pipeline.source("netns", None);
             tracing::info!(namespaces = progress.netns, "observing");
         }
-        if self.recovering.is_some_and(|ticket| progress.scans_done >= ticket) {
-            self.recovering = None;
+        if self.upkeep.recovering.is_some_and(|ticket| progress.scans_done >= ticket) {
+            self.upkeep.recovering = None;
             self.pipeline.recovered();
         }
     }
@@ -300,20 +321,20 @@ fn pipeline(
 }
 
 fn start_metadata(
-    config: &AgentConfig,
+    metadata: Vec<MetadataSource>,
     inputs: &mpsc::Sender<Input>,
     sources: &mpsc::Sender<SourceChange>,
 ) -> Vec<JoinHandle<()>> {
-    let start = |source: &MetadataSource| {
-        let MetadataSource::File(path) = source;
+    let start = |source: MetadataSource| {
         let (status, states) = watch::channel(SourceState::default());
-        let name = format!("file={}", path.display());
-        [
-            tokio::spawn(file::watch(path.clone(), inputs.clone(), status)),
-            tokio::spawn(tell_states(name, states, sources.clone())),
-        ]
+        let name = wiring_options::source_name(&source);
+        let task = match source {
+            MetadataSource::File(path) => tokio::spawn(file::watch(path, inputs.clone(), status)),
+            MetadataSource::Cri(socket) => tokio::spawn(cri::follow(socket, inputs.clone(), status)),
+        };
+        [task, tokio::spawn(tell_states(name, states, sources.clone()))]
     };
-    config.metadata.iter().flat_map(start).collect()
+    metadata.into_iter().flat_map(start).collect()
 }
 
 /// Passes every change of a source's state on, with its name.

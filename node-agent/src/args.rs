@@ -43,6 +43,8 @@ pub enum Command {
 
 const AGENT_EXAMPLES: &str = "\
 Examples:
+  portolan agent --metadata cri
+  portolan agent --metadata cri=/run/k3s/containerd/containerd.sock
   portolan agent --metadata file=/etc/portolan/pods.yaml
   portolan agent --metadata file=pods.yaml --output text --grace 1s
   portolan agent --metadata file=pods.yaml --api unix:/run/portolan.sock --telemetry off
@@ -52,6 +54,7 @@ Exit codes: 0 ended as asked, 2 wrong use or configuration, 4 this node does not
 
 const SCAN_EXAMPLES: &str = "\
 Examples:
+  portolan scan --metadata cri
   portolan scan --metadata file=pods.yaml
   portolan scan --metadata file=pods.yaml -n shop -o wide
   portolan scan --metadata file=pods.yaml --fail-on high -o json
@@ -72,7 +75,9 @@ pub struct AgentArgs {
     /// YAML file with the same settings (camelCase: --node-name is nodeName); the command line wins
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Where pods and their declared ports come from: file=PATH (manifests, or a directory of them; re-read when they change)
+    /// Where pods and their declared ports come from, one of each kind: cri[=SOCKET] (the container runtime; without
+    /// SOCKET the first of the usual ones that answers), file=PATH (manifests, or a directory of them; re-read when they
+    /// change) [default: cri where a runtime is there]
     #[arg(long, value_name = "SOURCE", value_delimiter = ',')]
     pub metadata: Vec<String>,
     /// Name of this node in every object [default: the host name]
@@ -235,7 +240,8 @@ pub enum Format {
 
 #[derive(Debug, Args)]
 pub struct ScanArgs {
-    /// Where pods and their declared ports come from: file=PATH (manifests, or a directory of them)
+    /// Where pods and their declared ports come from, one of each kind: cri[=SOCKET] (the container runtime), file=PATH
+    /// (manifests, or a directory of them) [default: cri where a runtime is there]
     #[arg(long, value_name = "SOURCE", value_delimiter = ',')]
     pub metadata: Vec<String>,
     /// How to show it
@@ -299,6 +305,9 @@ pub struct StatusArgs {
 
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
+    /// The sources of pods that are to be looked at too: cri[=SOCKET] [default: what is there]
+    #[arg(long, value_name = "SOURCE", value_delimiter = ',')]
+    pub metadata: Vec<String>,
     /// How to show it
     #[arg(short, long, default_value = "table")]
     pub output: Format,

@@ -10,6 +10,7 @@ use serde::Serialize;
 use std::io::{self, Write};
 
 use crate::args::{DoctorArgs, Format};
+use crate::doctor_sources;
 use crate::exit::Exit;
 use crate::source::kernel::{KernelHooks, KernelLogLevel, KernelOptions, TrafficLevel};
 use crate::source::netns::enter;
@@ -128,6 +129,7 @@ pub fn check(name: &str, needed: Needed, result: Result<String, (String, String)
 pub fn run(args: &DoctorArgs) -> Exit {
     let mut checks = system_checks(&NetnsOptions::default());
     checks.extend(hook_checks());
+    checks.extend(doctor_sources::checks(&args.metadata));
     let diagnosis = Diagnosis::of(checks);
     let text = match args.output {
         Format::Table | Format::Wide | Format::Name => diagnosis.table() + "\n",

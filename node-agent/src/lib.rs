@@ -6,6 +6,7 @@ pub mod args;
 pub mod command;
 pub mod config;
 pub mod doctor;
+pub mod doctor_sources;
 pub mod engine;
 pub mod exit;
 pub mod memory;

@@ -21,7 +21,7 @@ use crate::sink::filter::Filter;
 use crate::sink::pretty;
 use crate::sink::table::Colour;
 use crate::source::clock;
-use crate::source::pods::file;
+use crate::source::pods::{cri, file};
 use crate::wiring_options;
 
 /// As much as a pipe takes.
@@ -30,11 +30,16 @@ const OUTPUT_BUFFER: usize = 64 * 1024;
 /// Looks, judges, shows.
 #[must_use]
 pub fn run(args: &ScanArgs) -> Exit {
-    let objects = match read_objects(args) {
-        Ok(objects) => objects,
+    let sources = match config::metadata_sources(&args.metadata) {
+        Ok(asked) => wiring_options::metadata(&asked),
+        Err(error) => return say(&error.to_string(), Exit::WrongUse),
+    };
+    let told = match read_sources(&sources) {
+        Ok(told) => told,
         Err(error) => return say(&error, Exit::WrongUse),
     };
-    let options = wiring_options::netns(config::netns_dirs(args.netns_dir.clone()), args.include_host);
+    let dirs = config::netns_dirs(args.netns_dir.clone());
+    let options = wiring_options::netns(dirs, args.include_host, &sources);
     let collected = match scan_once::collect(&options) {
         Ok(collected) => collected,
         Err(error) => return say(&format!("cannot look at the network namespaces: {error}"), Exit::Refused),
@@ -42,24 +47,34 @@ pub fn run(args: &ScanArgs) -> Exit {
     if collected.netns.is_empty() && !collected.failed.is_empty() {
         return refused(&collected);
     }
-    let (findings, converter) = judge(&collected, objects, args);
+    let (findings, converter) = judge(&collected, told, args);
     match show(&findings, &converter, &collected, args) {
         Ok(()) => verdict(&findings, &collected, args),
         Err(error) => say(&error, Exit::Partial),
     }
 }
 
-/// Of one source at most.
-fn read_objects(args: &ScanArgs) -> Result<file::Objects, String> {
-    let sources = config::metadata_sources(&args.metadata).map_err(|error| error.to_string())?;
-    match sources.first() {
-        Some(MetadataSource::File(path)) => file::read(path).map_err(|error| error.to_string()),
-        None => Ok(file::Objects::default()),
+/// What each source tells, one look at each.
+fn read_sources(sources: &[MetadataSource]) -> Result<Vec<Input>, String> {
+    let mut told = Vec::new();
+    for source in sources {
+        match source {
+            MetadataSource::File(path) => {
+                told.extend(file::read(path).map_err(|error| error.to_string())?.inputs(None));
+            }
+            MetadataSource::Cri(socket) => {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+                let runtime = runtime.map_err(|error| error.to_string())?;
+                let pods = runtime.block_on(cri::read(socket.clone())).map_err(|error| error.to_string())?;
+                told.push(Input::Pods { source: cri::SOURCE, pods });
+            }
+        }
     }
+    Ok(told)
 }
 
 /// Everything through the engine, with no grace: what is seen now is judged now.
-fn judge(collected: &Collected, objects: file::Objects, args: &ScanArgs) -> (Vec<Arc<Finding>>, Converter) {
+fn judge(collected: &Collected, told: Vec<Input>, args: &ScanArgs) -> (Vec<Arc<Finding>>, Converter) {
     let started = clock::now();
     let mut engine = Engine::new(EngineOptions {
         grace: std::time::Duration::ZERO,
@@ -67,7 +82,7 @@ fn judge(collected: &Collected, objects: file::Objects, args: &ScanArgs) -> (Vec
         include_host: args.include_host,
         ..EngineOptions::default()
     });
-    for input in objects.inputs(None) {
+    for input in told {
         engine.apply(input, started);
     }
     for (facts, scan) in &collected.netns {

@@ -177,7 +177,7 @@ fn look_at(task: &Task<'_>, home: &Home, inode: u64, candidate: &Candidate) -> i
     let is_host = inode == task.host_inode;
     let facts = facts(inode, candidate.paths.clone(), is_host)?;
     let at = clock::now();
-    let is_scanned = !is_host || task.options.host == HostNetns::Scanned;
+    let is_scanned = !is_host || task.options.host != HostNetns::FactsOnly;
     let scan = if is_scanned { Some((at, listed_sockets()?)) } else { None };
     Ok(Listed { facts, scan })
 }

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use crate::args::{KernelLog as LogArg, RecordMode as RecordArg, TrafficMode};
-use crate::config::AgentConfig;
+use crate::config::{AgentConfig, MetadataSource};
 use crate::engine::options::{EngineOptions, RecordMode};
 use crate::source::kernel::{KernelLogLevel, KernelOptions, TrafficLevel};
 use crate::source::netns::{HostNetns, NetnsOptions};
+use crate::source::pods::cri;
 
 /// The engine's part.
 #[must_use]
@@ -57,9 +58,34 @@ pub fn kernel(config: &AgentConfig) -> KernelOptions {
     }
 }
 
+/// The sources of pods: those that were asked for, else what is there.
+#[must_use]
+pub fn metadata(asked: &[MetadataSource]) -> Vec<MetadataSource> {
+    if asked.is_empty() && cri::socket::is_any() {
+        return vec![MetadataSource::Cri(None)];
+    }
+    asked.to_vec()
+}
+
+/// A source's name, as it is typed.
+#[must_use]
+pub fn source_name(source: &MetadataSource) -> String {
+    match source {
+        MetadataSource::File(path) => format!("file={}", path.display()),
+        MetadataSource::Cri(None) => "cri".to_owned(),
+        MetadataSource::Cri(Some(socket)) => format!("cri={}", socket.display()),
+    }
+}
+
 /// The netns thread's part.
 #[must_use]
-pub fn netns(dirs: Vec<PathBuf>, include_host: bool) -> NetnsOptions {
-    let host = if include_host { HostNetns::Scanned } else { HostNetns::FactsOnly };
+pub fn netns(dirs: Vec<PathBuf>, include_host: bool, sources: &[MetadataSource]) -> NetnsOptions {
+    // Only what knows cgroups can tell a pod's sockets in the host's netns from the host's own.
+    let knows_cgroups = sources.iter().any(|source| matches!(source, MetadataSource::Cri(_)));
+    let host = match (include_host, knows_cgroups) {
+        (true, _) => HostNetns::Scanned,
+        (false, true) => HostNetns::Listed,
+        (false, false) => HostNetns::FactsOnly,
+    };
     NetnsOptions { dirs, host, ..NetnsOptions::default() }
 }

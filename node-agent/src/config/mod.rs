@@ -20,7 +20,7 @@ pub enum ConfigError {
     #[error("{option}: {given:?} is not valid: expected {expected}")]
     BadValue { option: String, given: String, expected: &'static str },
     #[error(
-        "--metadata {given}: not available in this version; use file=PATH with a manifest of this node's pods"
+        "--metadata {given}: not available in this version; use cri, or file=PATH with a manifest of this node's pods"
     )]
     NotAvailable { given: String },
     #[error("cannot read configuration file {path}: {reason}")]
@@ -36,6 +36,8 @@ pub enum ConfigError {
 pub enum MetadataSource {
     /// A file of Kubernetes manifests.
     File(PathBuf),
+    /// The container runtime at this socket, or at the first of the usual ones that answers.
+    Cri(Option<PathBuf>),
 }
 
 /// Where something listens.
@@ -179,31 +181,38 @@ pub fn netns_dirs(given: Vec<PathBuf>) -> Vec<PathBuf> {
 /// The sources that `--metadata` names.
 ///
 /// # Errors
-/// An unknown source, one that this version does not have, or more than one.
+/// An unknown source, one that this version does not have, or two of a kind.
 pub fn metadata_sources(given: &[String]) -> Result<Vec<MetadataSource>, ConfigError> {
-    // Each source tells all of its pods, so two files would take turns in replacing each other's.
-    if let [_, second, ..] = given {
-        return Err(ConfigError::BadValue {
+    let mut sources: Vec<MetadataSource> = Vec::new();
+    for text in given {
+        let bad = |expected| ConfigError::BadValue {
             option: "--metadata".to_owned(),
-            given: second.clone(),
-            expected: "one file=PATH; PATH may be a directory of manifests",
-        });
+            given: text.clone(),
+            expected,
+        };
+        let source = metadata_source(text)?.ok_or_else(|| bad("cri, cri=SOCKET or file=PATH"))?;
+        // Each source tells all of its pods, so two of a kind would take turns in replacing each other's.
+        if sources.iter().any(|known| std::mem::discriminant(known) == std::mem::discriminant(&source)) {
+            return Err(bad("one source of each kind; the PATH of file may be a directory of manifests"));
+        }
+        sources.push(source);
     }
-    given
-        .iter()
-        .map(|text| {
-            let (name, rest) = text.split_once('=').unwrap_or((text, ""));
-            match name {
-                "file" if !rest.is_empty() => Ok(MetadataSource::File(PathBuf::from(rest))),
-                "kubernetes" | "cri" => Err(ConfigError::NotAvailable { given: text.clone() }),
-                _ => Err(ConfigError::BadValue {
-                    option: "--metadata".to_owned(),
-                    given: text.clone(),
-                    expected: "file=PATH",
-                }),
-            }
-        })
-        .collect()
+    Ok(sources)
+}
+
+fn metadata_source(text: &str) -> Result<Option<MetadataSource>, ConfigError> {
+    let (name, rest) = text.split_once('=').unwrap_or((text, ""));
+    Ok(match name {
+        "file" if !rest.is_empty() => Some(MetadataSource::File(PathBuf::from(rest))),
+        "cri" if text == "cri" => Some(MetadataSource::Cri(None)),
+        "cri" => {
+            // As kubelet and crictl write it.
+            let path = PathBuf::from(rest.strip_prefix("unix://").unwrap_or(rest));
+            path.is_absolute().then_some(MetadataSource::Cri(Some(path)))
+        }
+        "kubernetes" => return Err(ConfigError::NotAvailable { given: text.to_owned() }),
+        _ => None,
+    })
 }
 
 fn resolve_caps(args: &AgentArgs, file: &file::FileLimits) -> Result<Caps, ConfigError> {

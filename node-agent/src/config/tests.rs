@@ -42,11 +42,23 @@ fn the_command_line_beats_the_file() {
 }
 
 #[test]
+fn one_source_of_each_kind_may_be_given() {
+    let metadata = |line: &str| resolved(line, "").expect("valid").metadata;
+    let socket = |path: &str| MetadataSource::Cri(Some(path.into()));
+    assert_eq!(metadata("--metadata cri"), [MetadataSource::Cri(None)]);
+    let both = [socket("/run/x.sock"), MetadataSource::File("/a".into())];
+    assert_eq!(metadata("--metadata cri=/run/x.sock,file=/a"), both);
+    assert_eq!(metadata("--metadata cri=unix:///run/x.sock"), [socket("/run/x.sock")]);
+}
+
+#[test]
 fn what_is_wrong_is_said_in_one_line() {
     for (line, file, then) in [
         ("--metadata kubernetes", "", "--metadata kubernetes: not available in this version"),
-        ("--metadata cri=/run/x.sock", "", "not available in this version"),
-        ("--metadata file=", "", "expected file=PATH"),
+        ("--metadata cri=", "", "expected cri, cri=SOCKET or file=PATH"),
+        ("--metadata cri=run/x.sock", "", "expected cri, cri=SOCKET or file=PATH"),
+        ("--metadata file=", "", "expected cri, cri=SOCKET or file=PATH"),
+        ("--metadata file=a,cri,file=b", "", "\"file=b\" is not valid: expected one source of each kind"),
         ("--api 9470", "", "--api: \"9470\" is not valid: expected ADDR:PORT"),
         ("--api unix:rel", "", "absolute path"),
         ("--telemetry unix:/x", "", "--telemetry: \"unix:/x\" is not valid"),

@@ -1,7 +1,7 @@
 //! Which pod, and which of its containers, a listener belongs to: by the netns first, by the process's cgroup where the
 //! netns is shared or unknown.
 
-use super::identity::PodUid;
+use super::cgroup;
 use super::input::{NetnsFacts, Process};
 use super::pod::{Container, ContainerKind, Pod};
 use super::pod_index::{PodIndex, PodKey};
@@ -28,7 +28,7 @@ pub fn attribute(
             return Some(Attribution { pod, main_netns: true });
         }
     }
-    let pod = by_cgroup(pods, process?.cgroup.as_deref()?)?;
+    let pod = cgroup::pod(process?.cgroup.as_deref()?, |uid| pods.by_uid(uid))?;
     let host_network = pods.get(pod).is_some_and(|record| record.pod.host_network);
     (host_network == is_host).then_some(Attribution { pod, main_netns: host_network })
 }
@@ -40,9 +40,11 @@ pub fn container<'a>(
     process: Option<&Process>,
     declaring: &[&'a Container],
 ) -> Option<&'a Container> {
-    let known = pod.containers.iter().find(|container| runs_in(process, container));
-    if known.is_some() {
-        return known;
+    if let Some(path) = process.and_then(|process| process.cgroup.as_deref()) {
+        let named = pod.containers.iter().filter_map(|one| Some((cgroup::position(path, &one.id)?, one)));
+        if let Some((_, own)) = named.min_by_key(|(position, _)| *position) {
+            return Some(own);
+        }
     }
     match declaring {
         [one] => Some(one),
@@ -64,30 +66,9 @@ pub fn is_ephemeral(container: Option<&Container>, process: Option<&Process>) ->
         .is_some_and(|container| container.kind == ContainerKind::Ephemeral && runs_in(process, container))
 }
 
-/// True if the process certainly runs in this container: a part of its cgroup path ends in the container's id, be it bare
-/// or behind the runtime's prefix (`cri-containerd-ID.scope`).
+/// True if the process certainly runs in this container: its cgroup carries the container's id.
 #[must_use]
 pub fn runs_in(process: Option<&Process>, container: &Container) -> bool {
-    let Some(cgroup) = process.and_then(|process| process.cgroup.as_deref()) else { return false };
-    let id = bare_id(&container.id).as_bytes();
-    let names_it = |part: &[u8]| {
-        let part = part.strip_suffix(b".scope").unwrap_or(part);
-        part.strip_suffix(id).is_some_and(|before| before.is_empty() || before.ends_with(b"-"))
-    };
-    id.len() >= 12 && cgroup.as_bytes().rsplit(|byte| matches!(byte, b'/' | b':')).any(names_it)
-}
-
-/// Reads from the right: the innermost `pod<UID>` that is known wins; `_` may stand for `-`.
-fn by_cgroup(pods: &PodIndex, cgroup: &str) -> Option<PodKey> {
-    cgroup.rsplit(['/', ':']).find_map(|part| {
-        let part = part.strip_suffix(".slice").unwrap_or(part);
-        let (_, uid) = part.rsplit_once("pod")?;
-        let uid = PodUid(uid.replace('_', "-"));
-        pods.by_uid(&uid)
-    })
-}
-
-/// A container id without the runtime's scheme (`containerd://`).
-fn bare_id(id: &str) -> &str {
-    id.rsplit_once('/').map_or(id, |(_, bare)| bare)
+    let path = process.and_then(|process| process.cgroup.as_deref());
+    path.is_some_and(|path| cgroup::position(path, &container.id).is_some())
 }

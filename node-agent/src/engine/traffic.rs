@@ -157,6 +157,7 @@ impl PortTraffic {
             peer.add(delta, at);
             if peer.reference.is_none() && peer.origin == Origin::Pod {
                 peer.reference = resolve(peer.address).1;
+                self.news |= peer.reference.is_some();
             }
             let (served, reach) = (peer.served(protocol), peer.reach());
             self.raise(served, reach);
@@ -190,7 +191,7 @@ impl PortTraffic {
         let mut reach = self.reach;
         for peer in self.peers.iter_mut().filter(|peer| !peer.settled) {
             let (origin, reference) = resolve(peer.address);
-            changed |= origin != peer.origin;
+            changed |= origin != peer.origin || reference != peer.reference;
             peer.origin = origin;
             peer.reference = reference;
             let due = peer.counted_at.after(hold);

@@ -54,6 +54,21 @@ fn a_caller_whose_pod_is_learned_a_moment_later_was_never_external() {
 }
 
 #[test]
+fn a_caller_in_the_pods_range_is_named_once_its_pod_is_learned() {
+    let mut world = World::demo();
+    world.listen(APP, 10, 9090).wait(6_000).calls(APP, Protocol::Tcp, 9090, "10.1.0.77", 1);
+    let name = |world: &World| {
+        let finding = world.engine.findings().next().expect("a finding");
+        finding.traffic.peers[0].reference.as_deref().map(str::to_owned)
+    };
+    assert_eq!(name(&world), None);
+    let late = pod("late").uid("late").address("10.1.0.77").into();
+    world.wait(500).apply(pods(vec![crate::world::app(), late])).wait(5_000);
+    assert_eq!(name(&world).as_deref(), Some("demo/late"));
+    world.check(&["undeclared-active 9090/TCP"]);
+}
+
+#[test]
 fn an_attempt_is_not_a_connection() {
     let mut world = World::demo();
     world.listen(APP, 10, 9090).wait(6_000);

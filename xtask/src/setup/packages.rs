@@ -39,7 +39,7 @@ const DEMO: [Package; 2] = [
     Package { name: "python3", why: "the demo's pods, and tests", program: Some("python3") },
 ];
 
-const TESTS: [Package; 5] = [
+const TESTS: [Package; 9] = [
     Package {
         name: "bpftool",
         why: "finds kernel programs that tests left behind",
@@ -53,6 +53,18 @@ const TESTS: [Package; 5] = [
     },
     Package { name: "cpio", why: "the vm tier: the guest's file system", program: Some("cpio") },
     Package { name: "xz-utils", why: "the vm tier: unpacks kernel modules", program: Some("xz") },
+    Package {
+        name: "containerd",
+        why: "the cri tier: a container runtime, started by the tests",
+        program: Some("containerd"),
+    },
+    Package { name: "runc", why: "the cri tier: starts its containers", program: Some("runc") },
+    Package {
+        name: "containernetworking-plugins",
+        why: "the cri tier: the network of its pods",
+        program: None,
+    },
+    Package { name: "busybox-static", why: "the cri tier: all that its image holds", program: None },
 ];
 
 pub(super) fn needs(tests: bool) -> Vec<Need> {

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 
 use super::tally::Tally;
-use crate::{setup, vm, workspace};
+use crate::{setup, step, vm, workspace};
 
 /// A group of tests with the same needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -64,8 +64,9 @@ impl Tier {
                 Some("needs the kernel toolchain: run `cargo xtask setup`".to_owned())
             }
             Self::Kernel => None,
+            Self::Cri => cri_obstacle(),
             Self::Vm => vm::obstacle(),
-            Self::Api | Self::Cri | Self::Chart | Self::E2e => Some("not in this version".to_owned()),
+            Self::Api | Self::Chart | Self::E2e => Some("not in this version".to_owned()),
         }
     }
 
@@ -100,10 +101,35 @@ impl Tier {
                 "--",
                 "--test-threads=1",
             ])),
+            Self::Cri => Tally::of(cargo().args([
+                "test",
+                "--package",
+                "portolan",
+                "--features",
+                "cri-tier",
+                "--test",
+                "cri",
+                "--no-fail-fast",
+            ])),
             Self::Vm => vm::run(),
-            Self::Api | Self::Cri | Self::Chart | Self::E2e => Ok(Tally::default()),
+            Self::Api | Self::Chart | Self::E2e => Ok(Tally::default()),
         }
     }
+}
+
+fn cri_obstacle() -> Option<String> {
+    if !rustix::process::geteuid().is_root() {
+        return Some("needs root: run `sudo -E env PATH=$PATH cargo xtask test --tier cri`".to_owned());
+    }
+    if !setup::is_complete() {
+        return Some("needs the kernel toolchain: run `cargo xtask setup`".to_owned());
+    }
+    let missing: Vec<&str> =
+        ["containerd", "ctr", "runc", "busybox"].into_iter().filter(|name| !step::in_path(name)).collect();
+    if !missing.is_empty() {
+        return Some(format!("needs {}: run `cargo xtask setup --tests`", missing.join(", ")));
+    }
+    None
 }
 
 fn cargo() -> Command {

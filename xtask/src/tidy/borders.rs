@@ -10,12 +10,18 @@ struct Border {
     because: &'static str,
 }
 
-const BORDERS: [Border; 6] = [
+const BORDERS: [Border; 7] = [
     Border {
         within: "node-agent/src/",
         except: &["node-agent/src/source/kernel/"],
         words: &["aya::", "aya_obj", "aya_log"],
         because: "only source/kernel/ names aya",
+    },
+    Border {
+        within: "node-agent/src/",
+        except: &["node-agent/src/source/pods/cri/"],
+        words: &["tonic", "prost"],
+        because: "only source/pods/cri/ speaks gRPC",
     },
     Border {
         within: "node-agent/src/",

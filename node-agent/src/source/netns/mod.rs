@@ -63,7 +63,7 @@ pub struct NetnsOptions {
     pub process_walk: Duration,
     /// What rotation and walk may take each while nothing happens.
     pub budget: Budget,
-    /// The host's own netns is acted in and scanned as well; its facts are told in any case.
+    /// Whether the host's own netns is acted in and scanned as well; its facts are told in any case.
     pub host: HostNetns,
 }
 
@@ -71,6 +71,8 @@ pub struct NetnsOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HostNetns {
     Scanned,
+    /// Its sockets are listed, for the pods that share it; nothing is attached in it.
+    Listed,
     FactsOnly,
 }
 

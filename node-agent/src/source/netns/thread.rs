@@ -329,13 +329,11 @@ impl NetnsThread {
         let look = look(inode, candidate.paths.clone(), is_host, kept.map(|known| &known.facts))?;
         let before = known.filter(|_| depth == Depth::Interfaces).map(|known| &known.facts);
         let is_same = before.is_some_and(|facts| facts.netns == look.facts.netns);
-        let mut sockets = None;
         if !is_host || self.parts.options.host == HostNetns::Scanned {
             self.parts.actor.enter(&look.facts, &look.interfaces);
-            if !is_same {
-                sockets = Some(listed_sockets()?);
-            }
         }
+        let is_listed = !is_host || self.parts.options.host != HostNetns::FactsOnly;
+        let sockets = if is_listed && !is_same { Some(listed_sockets()?) } else { None };
         drop(entered);
         Ok((look, sockets))
     }

@@ -1,5 +1,6 @@
 //! Where pods come from. Each source tells all of its pods at once; the engine joins them.
 
+pub mod cri;
 pub mod file;
 
 /// How a source does, for status and readiness.

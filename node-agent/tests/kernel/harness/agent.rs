@@ -59,6 +59,11 @@ impl Agent {
 
     /// Start only.
     pub fn start_unready(metadata: &Path, socket: PathBuf, options: &[&str], stdout: Stdout) -> Self {
+        Self::start_on(&format!("file={}", metadata.display()), socket, options, stdout)
+    }
+
+    /// Start only, with pods of any source.
+    pub fn start_on(metadata: &str, socket: PathBuf, options: &[&str], stdout: Stdout) -> Self {
         let _ = std::fs::remove_file(&socket);
         let mut child = command(metadata, &socket, options).spawn().expect("start the agent");
         let lines = Arc::new(Lines::default());
@@ -73,8 +78,9 @@ impl Agent {
         Self { child, socket, lines, _blocked: blocked }
     }
 
-    fn wait_ready(&mut self) {
-        eventually(PATIENCE, "the agent is ready", || match http::get(&self.socket, "/readyz") {
+    pub fn wait_ready(&mut self) {
+        // The first look takes the longer, the more other tests have on this machine.
+        eventually(PATIENCE * 6, "the agent is ready", || match http::get(&self.socket, "/readyz") {
             Ok((200, _)) => Ok(()),
             _ if matches!(self.child.try_wait(), Ok(Some(_))) => {
                 panic!("the agent has ended: {}", self.diagnostics())
@@ -154,12 +160,11 @@ impl Drop for Agent {
     }
 }
 
-fn command(metadata: &Path, socket: &Path, options: &[&str]) -> Command {
+fn command(metadata: &str, socket: &Path, options: &[&str]) -> Command {
     // The agent dies with the thread that started it, so that none is left when a whole run is killed.
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL"]).arg(binary()).arg("agent");
-    command.arg("--metadata").arg(format!("file={}", metadata.display()));
-    command.arg("--api").arg(format!("unix:{}", socket.display()));
+    command.args(["--metadata", metadata]).arg("--api").arg(format!("unix:{}", socket.display()));
     command.args(["--telemetry", "off", "--output", "ndjson", "--node-name", "tier-node"]);
     command.args(["--grace", &format!("{}ms", GRACE.as_millis())]);
     // The harness's pods live in these ranges; with them said, an address elsewhere is outside the cluster.

@@ -1,0 +1,227 @@
+//! What kubelet writes into the annotations of the runtime's containers (declared ports, the preStop handler), and which of
+//! a pod's own annotations are kept. Whoever may start containers wrote it: what is wrong is skipped and counted.
+
+use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroU16;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::engine::identity::Protocol;
+use crate::engine::pod::{DeclaredPort, PortRef, ProbeHandler, ProbePort};
+
+const PORTS: &str = "io.kubernetes.container.ports";
+const PRE_STOP: &str = "io.kubernetes.container.preStopHandler";
+/// Ports that one container may declare here; the API server's size limit is reached long before.
+const MAX_PORTS: usize = 4096;
+/// Characters of a port's name that are kept; Kubernetes allows 15.
+const MAX_PORT_NAME: usize = 63;
+/// Domains of the pod annotations that something here reads, with all below them.
+const DOMAINS: [&str; 6] =
+    ["portolan.dev", "prometheus.io", "istio.io", "linkerd.io", "kuma.io", "consul.hashicorp.com"];
+const MAX_ANNOTATIONS: usize = 64;
+const MAX_ANNOTATION: usize = 1024;
+
+/// What one container's annotations say.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Declared {
+    pub ports: Vec<DeclaredPort>,
+    pub probes: Vec<ProbePort>,
+    /// Entries that could not be read.
+    pub invalid: u64,
+}
+
+/// Reads a container's annotations.
+pub(super) fn declared(annotations: &HashMap<String, String>) -> Declared {
+    let mut declared = Declared::default();
+    if let Some(text) = annotations.get(PORTS) {
+        declared.read_ports(text);
+    }
+    if let Some(text) = annotations.get(PRE_STOP) {
+        match serde_json::from_str::<Option<Handler>>(text) {
+            Ok(handler) => declared.read_pre_stop(handler.unwrap_or_default()),
+            Err(_) => declared.invalid += 1,
+        }
+    }
+    declared
+}
+
+/// The pod annotations that something here reads, each bounded.
+pub(super) fn kept(annotations: &HashMap<String, String>) -> BTreeMap<String, String> {
+    let read = |key: &str| {
+        let domain = key.split_once('/').map_or("", |(domain, _)| domain);
+        DOMAINS.iter().any(|known| {
+            domain.strip_suffix(known).is_some_and(|before| before.is_empty() || before.ends_with('.'))
+        })
+    };
+    let mut kept: Vec<(&String, &String)> =
+        annotations.iter().filter(|(key, value)| read(key) && value.len() <= MAX_ANNOTATION).collect();
+    kept.sort();
+    kept.into_iter().take(MAX_ANNOTATIONS).map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+impl Declared {
+    fn read_ports(&mut self, text: &str) {
+        let Ok(entries) = serde_json::from_str::<Option<Vec<Value>>>(text) else {
+            self.invalid += 1;
+            return;
+        };
+        for (count, entry) in entries.unwrap_or_default().into_iter().enumerate() {
+            match Entry::deserialize(entry).ok().and_then(Entry::port) {
+                Some(port) if count < MAX_PORTS => self.ports.push(port),
+                _ => self.invalid += 1,
+            }
+        }
+    }
+
+    fn read_pre_stop(&mut self, handler: Handler) {
+        for target in [handler.http_get, handler.tcp_socket].into_iter().flatten() {
+            let port = match &target.port {
+                Value::Number(number) => number.as_i64().and_then(valid).map(PortRef::Number),
+                Value::String(name) => match name.parse::<i64>() {
+                    Ok(number) => valid(number).map(PortRef::Number),
+                    Err(_) if !name.is_empty() && name.len() <= MAX_PORT_NAME => {
+                        Some(PortRef::Name(name.clone()))
+                    }
+                    Err(_) => None,
+                },
+                _ => None,
+            };
+            match port {
+                Some(port) => self.probes.push(ProbePort { handler: ProbeHandler::PreStop, port }),
+                None => self.invalid += 1,
+            }
+        }
+    }
+}
+
+/// A container's port as kubelet writes it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Entry {
+    name: Option<String>,
+    container_port: i64,
+    host_port: Option<i64>,
+    protocol: Option<String>,
+}
+
+impl Entry {
+    fn port(self) -> Option<DeclaredPort> {
+        let protocol = match self.protocol.as_deref() {
+            None | Some("") => Protocol::Tcp,
+            Some(name) => Protocol::ALL.into_iter().find(|protocol| protocol.as_str() == name)?,
+        };
+        let host_port = match self.host_port {
+            None | Some(0) => None,
+            Some(number) => Some(valid(number)?),
+        };
+        let name = self.name.filter(|name| !name.is_empty() && name.len() <= MAX_PORT_NAME);
+        Some(DeclaredPort { name, port: valid(self.container_port)?, protocol, host_port })
+    }
+}
+
+/// A lifecycle handler; exec and sleep have no port.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Handler {
+    http_get: Option<Target>,
+    tcp_socket: Option<Target>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    port: Value,
+}
+
+fn valid(number: i64) -> Option<NonZeroU16> {
+    u16::try_from(number).ok().and_then(NonZeroU16::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn annotated(key: &str, value: &str) -> Declared {
+        declared(&[(key.to_owned(), value.to_owned())].into())
+    }
+
+    fn numbers(declared: &Declared) -> Vec<(u16, Protocol)> {
+        declared.ports.iter().map(|port| (port.port.get(), port.protocol)).collect()
+    }
+
+    #[test]
+    fn ports_are_read_as_kubelet_writes_them() {
+        let text = r#"[{"name":"http","hostPort":80,"containerPort":8080,"protocol":"TCP"},
+            {"containerPort":53,"protocol":"UDP"},{"containerPort":9,"hostIP":"10.0.0.1","new":{"a":[1]}}]"#;
+        let declared = annotated(PORTS, text);
+        assert_eq!(numbers(&declared), [(8080, Protocol::Tcp), (53, Protocol::Udp), (9, Protocol::Tcp)]);
+        let first = declared.ports.first().expect("a port");
+        assert_eq!((first.name.as_deref(), first.host_port.map(NonZeroU16::get)), (Some("http"), Some(80)));
+        assert_eq!(declared.invalid, 0);
+    }
+
+    #[test]
+    fn a_wrong_entry_is_counted_and_the_others_stay() {
+        let text = r#"[{"containerPort":0},{"containerPort":65536},{"containerPort":-1},{"containerPort":"80"},
+            {"containerPort":80.5},{"containerPort":null},{},7,null,{"containerPort":80,"protocol":"ICMP"},
+            {"containerPort":80,"hostPort":70000},{"containerPort":443}]"#;
+        let declared = annotated(PORTS, text);
+        assert_eq!((numbers(&declared), declared.invalid), (vec![(443, Protocol::Tcp)], 11));
+        for (text, invalid) in [("null", 0), ("[]", 0), ("", 1), ("{}", 1), ("[{\"containerPort\":80", 1)] {
+            assert_eq!(annotated(PORTS, text), Declared { invalid, ..Declared::default() }, "{text}");
+        }
+        let many = format!("[{}]", vec![r#"{"containerPort":80}"#; MAX_PORTS + 2].join(","));
+        let declared = annotated(PORTS, &many);
+        assert_eq!((declared.ports.len(), declared.invalid), (MAX_PORTS, 2));
+    }
+
+    #[test]
+    fn the_pre_stop_handler_calls_a_port_by_number_or_name() {
+        for (text, port) in [
+            (r#"{"httpGet":{"path":"/x","port":8080,"scheme":"HTTP"}}"#, Some("8080")),
+            (r#"{"httpGet":{"port":"quit"}}"#, Some("quit")),
+            (r#"{"tcpSocket":{"port":"8081"}}"#, Some("8081")),
+            (r#"{"exec":{"command":["sh"]}}"#, None),
+            ("null", None),
+        ] {
+            let declared = annotated(PRE_STOP, text);
+            let found = declared.probes.first().map(|probe| match &probe.port {
+                PortRef::Number(number) => number.to_string(),
+                PortRef::Name(name) => name.clone(),
+            });
+            assert_eq!((found.as_deref(), declared.invalid), (port, 0), "{text}");
+        }
+        for text in [r#"{"httpGet":{"port":0}}"#, r#"{"httpGet":{}}"#, r#"{"tcpSocket":{"port":""}}"#, "x"] {
+            assert_eq!(annotated(PRE_STOP, text).invalid, 1, "{text}");
+        }
+    }
+
+    #[test]
+    fn only_annotations_that_are_read_stay() {
+        let all = [
+            ("prometheus.io/port", "9090"),
+            ("portolan.dev/ignore", "x"),
+            ("sidecar.istio.io/status", "{}"),
+            ("fakeistio.io/x", "1"),
+            ("kubectl.kubernetes.io/last-applied-configuration", "{}"),
+            ("plain", "1"),
+        ];
+        let long = ("prometheus.io/path".to_owned(), "x".repeat(MAX_ANNOTATION + 1));
+        let all: HashMap<String, String> =
+            all.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).chain([long]).collect();
+        let kept: Vec<String> = kept(&all).into_keys().collect();
+        assert_eq!(kept, ["portolan.dev/ignore", "prometheus.io/port", "sidecar.istio.io/status"]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_without_harm(text in "\\PC*", json in r#"\[(\{"containerPort":-?[0-9]{1,20}\},?){0,5}\]"#) {
+            for text in [text, json] {
+                annotated(PORTS, &text);
+                annotated(PRE_STOP, &text);
+            }
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! Where container runtimes listen.
+
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+
+/// In the order in which they are tried: those that only serve Kubernetes come before containerd's own, which may be
+/// Docker's, with CRI switched off.
+pub const DEFAULTS: [&str; 6] = [
+    "/run/k3s/containerd/containerd.sock",
+    "/run/k0s/containerd.sock",
+    "/var/snap/microk8s/common/run/containerd.sock",
+    "/run/crio/crio.sock",
+    "/run/containerd/containerd.sock",
+    "/run/cri-dockerd.sock",
+];
+
+/// The sockets to try: the one that was asked for, else those of [`DEFAULTS`] that are there.
+#[must_use]
+pub fn candidates(asked: Option<&Path>) -> Vec<PathBuf> {
+    match asked {
+        Some(path) => vec![path.to_owned()],
+        None => DEFAULTS.iter().map(PathBuf::from).filter(|path| is_socket(path)).collect(),
+    }
+}
+
+/// Whether a container runtime seems to be here.
+#[must_use]
+pub fn is_any() -> bool {
+    DEFAULTS.iter().any(|path| is_socket(Path::new(path)))
+}
+
+fn is_socket(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|meta| meta.file_type().is_socket())
+}

@@ -1,0 +1,16 @@
+//! What the cases stand on: a runtime of their own, pods in it, and the agent.
+
+pub mod containerd;
+pub mod image;
+pub mod messages;
+pub mod mount_table;
+pub mod pod;
+pub mod world;
+
+#[path = "../../kernel/harness/agent.rs"]
+#[expect(dead_code, reason = "shared with the kernel tier, which uses more of it")]
+pub mod agent;
+#[path = "../../kernel/harness/http.rs"]
+pub mod http;
+#[path = "../../kernel/harness/patience.rs"]
+pub mod patience;

@@ -1,0 +1,167 @@
+//! Pods as kubelet makes them: its labels, its annotations, its cgroups, through CRI.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use portolan::source::pods::cri::messages::{
+    ContainerMetadata, ImageSpec, MODE_NODE, NamespaceOption, PodSandboxMetadata, PodSandboxStatusRequest,
+    PodSandboxStatusResponse,
+};
+use prost::Message;
+
+use super::containerd::Node;
+use super::image;
+use super::messages::{
+    ContainerConfig, ContainerSecurity, CreateContainer, Id, LinuxContainer, LinuxSandbox, RunSandbox,
+    SandboxConfig, SandboxSecurity,
+};
+
+pub const NAMESPACE: &str = "shop";
+
+/// A pod that runs; it is removed with the guard.
+pub struct Pod {
+    pub name: String,
+    pub uid: String,
+    id: String,
+    config: SandboxConfig,
+}
+
+/// What a pod is to be.
+pub struct Wanted {
+    name: String,
+    uid: String,
+    host_network: bool,
+    labels: HashMap<String, String>,
+    annotations: HashMap<String, String>,
+}
+
+impl Wanted {
+    pub fn pod(name: &str) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        let next = NEXT.fetch_add(1, Ordering::Relaxed);
+        let uid = format!("0dc1f2b4-7a51-4c3e-9d60-{:08x}{next:04x}", std::process::id());
+        let annotations = [("kubernetes.io/config.source", "api"), ("prometheus.io/port", "9100")];
+        Self {
+            name: name.to_owned(),
+            uid,
+            host_network: false,
+            labels: [("app".to_owned(), name.to_owned())].into(),
+            annotations: annotations.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+        }
+    }
+
+    /// As kubelet makes it from a file on the node: its UID is a hash.
+    pub fn static_pod(name: &str) -> Self {
+        let mut wanted = Self::pod(name);
+        wanted.uid = wanted.uid.replace('-', "");
+        wanted.annotations.insert("kubernetes.io/config.source".to_owned(), "file".to_owned());
+        wanted.annotations.insert("kubernetes.io/config.hash".to_owned(), wanted.uid.clone());
+        wanted
+    }
+
+    pub fn host_network(mut self) -> Self {
+        self.host_network = true;
+        self
+    }
+
+    pub fn label(mut self, key: &str, value: &str) -> Self {
+        self.labels.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Runs the sandbox.
+    pub fn run(mut self) -> Pod {
+        Node::with(Node::ensure);
+        for (key, value) in [("name", self.name.as_str()), ("namespace", NAMESPACE), ("uid", &self.uid)] {
+            self.labels.insert(format!("io.kubernetes.pod.{key}"), value.to_owned());
+        }
+        let config = SandboxConfig {
+            metadata: Some(PodSandboxMetadata {
+                name: self.name.clone(),
+                uid: self.uid.clone(),
+                namespace: NAMESPACE.to_owned(),
+                attempt: 0,
+            }),
+            hostname: if self.host_network { String::new() } else { self.name.clone() },
+            log_directory: Node::with(|node| node.path("logs")).display().to_string(),
+            labels: self.labels,
+            annotations: self.annotations,
+            linux: Some(LinuxSandbox {
+                cgroup_parent: format!("/{}/kubepods/besteffort/pod{}", Node::cgroup(), self.uid),
+                security_context: Some(SandboxSecurity {
+                    namespace_options: Some(namespaces(self.host_network)),
+                }),
+            }),
+        };
+        let request = RunSandbox { config: Some(config.clone()) };
+        let id = call("/runtime.v1.RuntimeService/RunPodSandbox", &request).id;
+        Pod { name: self.name, uid: self.uid, id, config }
+    }
+}
+
+impl Pod {
+    /// Runs a shell script in a container that declares these ports; returns the container's id.
+    pub fn container(&self, name: &str, ports: &str, script: &str) -> String {
+        let labels = ["io.kubernetes.pod.name", "io.kubernetes.pod.namespace", "io.kubernetes.pod.uid"];
+        let mut labels: HashMap<String, String> =
+            labels.iter().map(|key| ((*key).to_owned(), self.config.labels[*key].clone())).collect();
+        labels.insert("io.kubernetes.container.name".to_owned(), name.to_owned());
+        let mut annotations: HashMap<String, String> =
+            [("io.kubernetes.container.restartCount".to_owned(), "0".to_owned())].into();
+        if !ports.is_empty() {
+            annotations.insert("io.kubernetes.container.ports".to_owned(), ports.to_owned());
+        }
+        let host_network = self.config.hostname.is_empty();
+        let config = ContainerConfig {
+            metadata: Some(ContainerMetadata { name: name.to_owned(), attempt: 0 }),
+            image: Some(ImageSpec { image: image::BOX.to_owned(), ..ImageSpec::default() }),
+            command: ["/bin/sh", "-c", script].map(str::to_owned).into(),
+            labels,
+            annotations,
+            linux: Some(LinuxContainer {
+                security_context: Some(ContainerSecurity {
+                    namespace_options: Some(namespaces(host_network)),
+                }),
+            }),
+        };
+        let request = CreateContainer {
+            pod_sandbox_id: self.id.clone(),
+            config: Some(config),
+            sandbox_config: Some(self.config.clone()),
+        };
+        let made = call("/runtime.v1.RuntimeService/CreateContainer", &request);
+        call("/runtime.v1.RuntimeService/StartContainer", &made);
+        made.id
+    }
+}
+
+impl Drop for Pod {
+    fn drop(&mut self) {
+        let id = Id { id: self.id.clone() };
+        for path in
+            ["/runtime.v1.RuntimeService/StopPodSandbox", "/runtime.v1.RuntimeService/RemovePodSandbox"]
+        {
+            // What stays goes with the node.
+            if let Err(error) = Node::with(|node| node.call(path, &id)) {
+                eprintln!("{error}");
+            }
+        }
+    }
+}
+
+fn call(path: &'static str, request: &impl Message) -> Id {
+    Node::with(|node| node.call(path, request).unwrap_or_else(|error| panic!("{error}\n{}", node.log())))
+}
+
+fn namespaces(host_network: bool) -> NamespaceOption {
+    // The pid namespace is the container's own, as kubelet asks for.
+    NamespaceOption { network: if host_network { MODE_NODE } else { 0 }, pid: 1, ipc: 0 }
+}
+
+/// The pod's address, as the runtime tells it.
+pub fn address(pod: &Pod) -> std::net::IpAddr {
+    let asked = PodSandboxStatusRequest { pod_sandbox_id: pod.id.clone(), verbose: false };
+    let answer = Node::with(|node| node.ask("/runtime.v1.RuntimeService/PodSandboxStatus", &asked));
+    let answer = PodSandboxStatusResponse::decode(answer.expect("a status")).expect("a status");
+    answer.status.unwrap().network.unwrap().ip.parse().expect("an address")
+}
