@@ -26,6 +26,7 @@ use crate::sink::stdout::LineSink;
 use crate::sink::watch_log::WatchLog;
 use crate::source::clock;
 use crate::source::kernel::{KernelHooks, KernelRefusal, NetnsPrograms};
+use crate::source::kubernetes;
 use crate::source::netns::{self, NetnsActor, NetnsHandle};
 use crate::source::pods::{SourceState, file};
 use crate::wiring_options;
@@ -270,14 +271,17 @@ fn start_metadata(
     inputs: &mpsc::Sender<Input>,
     sources: &mpsc::Sender<SourceChange>,
 ) -> Vec<JoinHandle<()>> {
-    let start = |source: &MetadataSource| {
-        let MetadataSource::File(path) = source;
-        let (status, states) = watch::channel(SourceState::default());
-        let name = format!("file={}", path.display());
-        [
-            tokio::spawn(file::watch(path.clone(), inputs.clone(), status)),
-            tokio::spawn(tell_states(name, states, sources.clone())),
-        ]
+    let follow = |name: String, states| tokio::spawn(tell_states(name, states, sources.clone()));
+    let start = |source: &MetadataSource| match source {
+        MetadataSource::File(path) => {
+            let (status, states) = watch::channel(SourceState::default());
+            let name = format!("file={}", path.display());
+            vec![tokio::spawn(file::watch(path.clone(), inputs.clone(), status)), follow(name, states)]
+        }
+        MetadataSource::Kubernetes => kubernetes::start(&wiring_options::kubernetes(config), inputs)
+            .into_iter()
+            .flat_map(|watching| [watching.task, follow(watching.source.to_owned(), watching.states)])
+            .collect(),
     };
     config.metadata.iter().flat_map(start).collect()
 }

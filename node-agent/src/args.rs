@@ -40,6 +40,7 @@ pub enum Command {
 
 const AGENT_EXAMPLES: &str = "\
 Examples:
+  portolan agent --metadata kubernetes --node-name node-1
   portolan agent --metadata file=/etc/portolan/pods.yaml
   portolan agent --metadata file=pods.yaml --output text --grace 1s
   portolan agent --metadata file=pods.yaml --api unix:/run/portolan.sock --telemetry off
@@ -69,12 +70,22 @@ pub struct AgentArgs {
     /// YAML file with the same settings (camelCase: --node-name is nodeName); the command line wins
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Where pods and their declared ports come from: file=PATH (manifests, or a directory of them; re-read when they change)
+    /// Where pods and their declared ports come from, one of each kind: kubernetes (the API server), file=PATH (manifests, or
+    /// a directory of them; re-read when they change)
     #[arg(long, value_name = "SOURCE", value_delimiter = ',')]
     pub metadata: Vec<String>,
-    /// Name of this node in every object [default: the host name]
+    /// Name of this node in every object [default: the host name]; --metadata kubernetes needs it as the cluster knows it
     #[arg(long, env = "NODE_NAME", value_name = "NAME")]
     pub node_name: Option<String>,
+    /// Credentials for the API server [default: KUBECONFIG, else the pod's service account, else ~/.kube/config]
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Watch Services, for ports that they explain [default: true]
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
+    pub services: Option<bool>,
+    /// Watch NetworkPolicies, for ports that they block [default: true]
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
+    pub policies: Option<bool>,
     /// Address of the HTTP API: ADDR:PORT, unix:PATH or off [default: 127.0.0.1:9470]
     #[arg(long, value_name = "ADDR")]
     pub api: Option<String>,

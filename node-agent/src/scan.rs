@@ -44,8 +44,14 @@ pub fn run(args: &ScanArgs) -> Exit {
 fn read_pods(args: &ScanArgs) -> Result<Vec<crate::engine::pod::Pod>, String> {
     let mut pods = Vec::new();
     for source in config::metadata_sources(&args.metadata).map_err(|error| error.to_string())? {
-        let MetadataSource::File(path) = source;
-        pods.extend(file::read(&path).map_err(|error| error.to_string())?);
+        match source {
+            MetadataSource::File(path) => pods.extend(file::read(&path).map_err(|error| error.to_string())?),
+            MetadataSource::Kubernetes => {
+                return Err("--metadata kubernetes: only the agent follows the API server; give scan a file=PATH, such as the \
+                            output of `kubectl get pods -A -o yaml`"
+                    .to_owned());
+            }
+        }
     }
     Ok(pods)
 }

@@ -6,6 +6,8 @@ use crate::args::{RecordMode as RecordArg, TrafficMode};
 use crate::config::AgentConfig;
 use crate::engine::options::{EngineOptions, RecordMode};
 use crate::source::kernel::{KernelOptions, TrafficLevel};
+use crate::source::kubernetes::KubernetesOptions;
+use crate::source::kubernetes::backoff::Pace;
 use crate::source::netns::{HostNetns, NetnsOptions};
 
 /// The engine's part.
@@ -46,6 +48,18 @@ pub fn kernel(config: &AgentConfig) -> KernelOptions {
         max_peers: config.caps.peers,
         listener_ring_bytes: config.caps.listener_ring_bytes,
         connection_ring_bytes: config.caps.connection_ring_bytes,
+    }
+}
+
+/// The API server's part.
+#[must_use]
+pub fn kubernetes(config: &AgentConfig) -> KubernetesOptions {
+    KubernetesOptions {
+        node_name: config.node_name.clone().unwrap_or_default(),
+        kubeconfig: config.kubeconfig.clone(),
+        services: config.services,
+        policies: config.policies,
+        pace: Pace::default(),
     }
 }
 

@@ -42,11 +42,28 @@ fn the_command_line_beats_the_file() {
 }
 
 #[test]
+fn one_source_of_each_kind_may_be_given() {
+    let file = "nodeName: node-1\nservices: true\npolicies: false\nkubeconfig: /k\n";
+    let config = resolved("--metadata kubernetes,file=/a --services=false", file).expect("valid");
+    assert_eq!(config.metadata, [MetadataSource::Kubernetes, MetadataSource::File("/a".into())]);
+    assert_eq!((config.services, config.policies), (Switch::Off, Switch::Off));
+    assert_eq!(config.kubeconfig, Some("/k".into()));
+    assert_eq!(resolved("", "").expect("valid").services, Switch::On);
+}
+
+#[test]
 fn what_is_wrong_is_said_in_one_line() {
     for (line, file, then) in [
-        ("--metadata kubernetes", "", "--metadata kubernetes: not available in this version"),
+        ("--metadata kubernetes", "", "needs this node's name: give --node-name or set NODE_NAME"),
+        ("--metadata kubernetes", "nodeName: a,spec=b", "--node-name: \"a,spec=b\" is not valid"),
+        ("--metadata kubernetes=x", "", "expected kubernetes or file=PATH"),
+        (
+            "--metadata file=a,kubernetes,file=b",
+            "",
+            "\"file=b\" is not valid: expected one source of each kind",
+        ),
         ("--metadata cri=/run/x.sock", "", "not available in this version"),
-        ("--metadata file=", "", "expected file=PATH"),
+        ("--metadata file=", "", "expected kubernetes or file=PATH"),
         ("--api 9470", "", "--api: \"9470\" is not valid: expected ADDR:PORT"),
         ("--api unix:rel", "", "absolute path"),
         ("--telemetry unix:/x", "", "--telemetry: \"unix:/x\" is not valid"),
