@@ -317,6 +317,9 @@ pub struct StatusArgs {
 
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
+    /// Credentials for the API server [default: KUBECONFIG, else the pod's service account, else ~/.kube/config]
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
     /// How to show it
     #[arg(short, long, default_value = "table")]
     pub output: Format,

@@ -110,7 +110,12 @@ impl World {
             }
         });
         if known.await.is_err() {
-            panic!("not in time: {what}; known: {:#?}\nrequests: {:#?}", self.known, self.last_requests());
+            panic!(
+                "not in time: {what}; known: {:?}\nsources: {:#?}\nrequests: {:#?}",
+                self.known,
+                self.watching.iter().map(|one| (one.source, one.states.borrow().clone())).collect::<Vec<_>>(),
+                self.last_requests()
+            );
         }
     }
 

@@ -1,7 +1,7 @@
 //! The way to the API server: credentials, TLS, and one GET. Credentials are read anew after a fault, so that a rotated
 //! token or authority is picked up wherever it came from.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -26,6 +26,14 @@ const MAX_ASKED_DELAY: Duration = Duration::from_secs(300);
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// Set where a process runs in a pod.
 const IN_CLUSTER: &str = "KUBERNETES_SERVICE_HOST";
+
+/// Whether anything says where the API server is.
+pub fn is_configured(kubeconfig: Option<&Path>) -> bool {
+    let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".kube/config"));
+    kubeconfig.is_some()
+        || [IN_CLUSTER, "KUBECONFIG"].into_iter().any(|name| std::env::var_os(name).is_some())
+        || home.is_some_and(|file| file.is_file())
+}
 
 /// Credentials, and the client made of them.
 pub struct ApiAccess {
@@ -102,6 +110,9 @@ fn unreachable(error: &kube::Error) -> ApiFault {
     let reason = causes(error).replace("ServiceError: ", "");
     match error {
         kube::Error::Auth(_) => ApiFault::Credentials { reason },
+        kube::Error::Service(error) if error.is::<kube::client::AuthError>() => {
+            ApiFault::Credentials { reason }
+        }
         _ => ApiFault::Unreachable { reason },
     }
 }

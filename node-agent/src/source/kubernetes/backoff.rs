@@ -23,7 +23,7 @@ pub struct Pace {
     pub seldom: Duration,
     /// An answer, or a part of one, that takes longer will not come.
     pub answer_within: Duration,
-    /// A watch that has brought bookmarks, one a minute, and says nothing for so long, is dead.
+    /// A watch that says nothing for so long, not even a bookmark, of which one comes a minute, is taken for dead.
     pub quiet: Duration,
     /// The server is asked to end a watch after once to twice this.
     pub watch_for: Duration,
@@ -39,7 +39,7 @@ impl Default for Pace {
             most: Duration::from_secs(60),
             seldom: Duration::from_secs(600),
             answer_within: Duration::from_secs(30),
-            quiet: Duration::from_secs(180),
+            quiet: Duration::from_secs(240),
             watch_for: Duration::from_secs(300),
             short: Duration::from_secs(30),
         }

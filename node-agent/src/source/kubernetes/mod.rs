@@ -5,11 +5,12 @@
 mod access;
 pub mod backoff;
 mod body;
-mod fault;
+pub mod fault;
 mod items;
 pub mod kind;
 pub mod object;
 mod place;
+pub mod trial;
 mod watch;
 
 use std::path::PathBuf;

@@ -193,11 +193,7 @@ impl<K: Kind> Watcher<K> {
         let mut heard = false;
         let mut lines = Lines::new(body);
         loop {
-            let patience = match (&initial, self.bookmarks) {
-                (Some(_), _) => pace.answer_within,
-                (None, true) => pace.quiet,
-                (None, false) => lasting + pace.answer_within,
-            };
+            let patience = if initial.is_some() { pace.answer_within } else { pace.quiet };
             let line = match lines.next(patience).await {
                 Ok(Some(line)) => line,
                 ended => return self.ended(ended.map(drop), initial.is_some(), heard, opened),
@@ -234,7 +230,11 @@ impl<K: Kind> Watcher<K> {
             // A version from the future gives a silence without end: ask what there is.
             self.place.lost();
         }
-        ended?;
+        match ended {
+            // Nothing to worry about where no bookmark was ever seen.
+            Err(ApiFault::Silent) if !self.bookmarks => {}
+            ended => ended?,
+        }
         if short { Err(ApiFault::ShortLived) } else { Ok(()) }
     }
 
@@ -299,7 +299,7 @@ impl<K: Kind> Watcher<K> {
         let envelope: Envelope = serde_json::from_str(object).unwrap_or_default();
         let metadata = envelope.metadata.0.unwrap_or_default();
         let is_end = metadata.annotation(INITIAL_EVENTS_END) == Some("true");
-        self.bookmarks = true;
+        self.bookmarks |= initial.is_none();
         match initial.take_if(|_| is_end) {
             Some(collected) => self.tell_all(collected, metadata.resource_version.0).await,
             None if initial.is_some() => Ok(()),
