@@ -2,6 +2,7 @@
 //! fail a test; a goal that is missed is shown as missed.
 
 mod agent;
+mod api;
 mod attach;
 mod latency;
 pub mod load;
@@ -42,6 +43,7 @@ enum Measurement {
     Packet,
     Memory,
     Attach,
+    Api,
 }
 
 /// Takes one measurement: the rows of its part of the table.
@@ -53,6 +55,8 @@ pub struct Bench {
     agent: PathBuf,
     /// Prints what the tc program costs.
     packet_cost: PathBuf,
+    /// Simulates many agents against one API server.
+    api_load: PathBuf,
     /// For manifests and logs.
     directory: PathBuf,
 }
@@ -106,6 +110,7 @@ fn measure(bench: &Bench, measurement: Measurement) -> Vec<Row> {
         Measurement::Packet => ("tc program per packet", packet::measure),
         Measurement::Memory => ("memory and CPU of a full node", memory::measure),
         Measurement::Attach => ("attaching a netns", attach::measure),
+        Measurement::Api => ("requests to the API server", api::measure),
     };
     eprintln!("  … {what}");
     let rows = measure(bench).unwrap_or_else(|error| vec![Row::failed(what, &error)]);
@@ -138,13 +143,14 @@ fn build() -> Result<Bench> {
         command
     };
     step::run("building the agent", &mut cargo(&["--release"]))?;
-    let example = ["--features", "bench", "--example", "packet_cost"];
-    step::run("building what runs the tc program", &mut cargo(&example))?;
+    let examples = ["--features", "bench", "--example", "packet_cost", "--example", "api_load"];
+    step::run("building what runs the tc program and what plays a cluster's agents", &mut cargo(&examples))?;
     let directory = workspace::target().join("bench");
     std::fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
     Ok(Bench {
         agent: workspace::agent("release"),
         packet_cost: Path::new(&workspace::target()).join("debug/examples/packet_cost"),
+        api_load: Path::new(&workspace::target()).join("debug/examples/api_load"),
         directory,
     })
 }
