@@ -1,12 +1,7 @@
 //! Stands in for Kubernetes' API server: lists, watches, pages, bookmarks and discovery over real sockets, answering as the
 //! real one was measured to, well enough for kubectl. Faults on demand: refusals, silence, cut and broken answers,
 //! outages, lost history, rotated tokens and authorities.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "made for tests, which fail by panicking"
-)]
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "made for tests, which fail by panicking")]
 
 pub mod access;
 mod answer;

@@ -12,6 +12,7 @@ use portolan::source::kubernetes::backoff::Pace;
 use portolan::source::kubernetes::{self, KubernetesOptions, Switch, Watching};
 use portolan_api_stand_in::access::{Authority, ClientFiles};
 use portolan_api_stand_in::server::{Server, Settings, Transport};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
@@ -21,10 +22,16 @@ const FASTER: u32 = 10;
 /// A second of the real agents' time.
 const SECOND: Duration = Duration::from_millis(100);
 const AGENTS: usize = 5000;
+/// Descriptors of one agent: four connections, both ends here.
+const DESCRIPTORS: usize = 8;
 const SERVICES: usize = 20;
 
 fn main() -> anyhow::Result<()> {
-    let agents = std::env::args().nth(1).map_or(Ok(AGENTS), |text| text.parse())?;
+    let wanted = std::env::args().nth(1).map_or(Ok(AGENTS), |text| text.parse())?;
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
+    let descriptors = limit.maximum.and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX);
+    let agents = AGENTS.min(wanted).min(descriptors.saturating_sub(1000) / DESCRIPTORS);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let measured = runtime.block_on(simulate(agents))?;
     println!("{measured}");

@@ -1,12 +1,6 @@
 //! The api tier: the sources that talk to Kubernetes' API server, against one that stands in for it over real sockets.
 //! Needs neither root nor a network.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
+#![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod credentials;
 mod hostile;

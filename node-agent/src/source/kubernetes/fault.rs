@@ -43,7 +43,7 @@ pub enum Remedy {
 impl ApiFault {
     pub fn remedy(&self) -> Remedy {
         match self {
-            Self::Refused { code: 403 | 404 | 405, .. } => Remedy::AskSeldom,
+            Self::Refused { code: 403..=405, .. } => Remedy::AskSeldom,
             Self::Refused { code: 401 | 429 | 500.., .. }
             | Self::Credentials { .. }
             | Self::Unreachable { .. }

@@ -1,6 +1,8 @@
 //! One watcher: lists a kind of object, follows its changes, and starts over where it must. It holds no objects of its
 //! own beyond a list that is under way, and ends only with the engine.
 
+mod follow;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,19 +12,17 @@ use tokio::time::sleep;
 
 use super::Link;
 use super::backoff::{Backoff, Turn, part_of, random};
-use super::body::{Lines, MAX_OBJECT, piece};
-use super::fault::{ApiFault, Remedy, bounded};
+use super::body::{MAX_OBJECT, piece};
+use super::fault::{ApiFault, Remedy};
 use super::items::ItemCutter;
 use super::kind::{Kind, Told};
-use super::object::{Cuts, Envelope, Object, Status, WatchLine};
+use super::object::{Cuts, Envelope, Object};
 use super::place::{Place, Target};
 use crate::engine::identity::BootTime;
 use crate::engine::input::Input;
 use crate::source::clock;
 use crate::source::pods::SourceState;
 
-/// Marks the end of what a streamed list begins with.
-const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 /// Pages of one list; a server that has more goes round in circles.
 const MAX_PAGES: usize = 10_000;
 /// Reason of what was left out of objects.
@@ -48,6 +48,9 @@ pub struct Watcher<K: Kind> {
 
 /// What is being collected before a list is whole.
 type Collected<K> = BTreeMap<<K as Kind>::Key, <K as Kind>::Item>;
+
+/// What an object amounts to; `None` for one without an identity.
+type ToldOf<K> = Option<Told<<K as Kind>::Key, <K as Kind>::Item>>;
 
 impl<K: Kind> Watcher<K> {
     pub fn new(
@@ -177,155 +180,8 @@ impl<K: Kind> Watcher<K> {
         })
     }
 
-    /// Opens a watch from where we stand, one that begins with a list if there was none, and follows it to its end.
-    async fn follow(&mut self, turn: &mut Option<Turn<'_>>) -> Result<(), ApiFault> {
-        let pace = self.link.pace;
-        let selector = self.kind.field_selector();
-        let target = Target { path: K::PATH, field_selector: selector.as_deref() };
-        let lasting = pace.watch_for + part_of(pace.watch_for, random());
-        let request = self.place.watch_request(target, lasting);
-        let body = self.link.access.get(&request, K::PARTS, pace.answer_within).await?;
-        let mut initial = (!self.place.is_listed()).then(Collected::<K>::new);
-        if initial.is_none() {
-            self.got_through(turn);
-        }
-        let opened = clock::now();
-        let mut heard = false;
-        let mut lines = Lines::new(body);
-        loop {
-            let patience = if initial.is_some() { pace.answer_within } else { pace.quiet };
-            let line = match lines.next(patience).await {
-                Ok(Some(line)) => line,
-                ended => return self.ended(ended.map(drop), initial.is_some(), heard, opened),
-            };
-            heard = true;
-            let was_initial = initial.is_some();
-            if was_initial && clock::now().since(opened) > pace.answer_within * 2 {
-                // Events without end, but no end of a list.
-                return Err(ApiFault::Silent);
-            }
-            self.line(line, &mut initial).await?;
-            self.invalid += std::mem::take(&mut lines.skipped);
-            self.tell_losses().await?;
-            if was_initial && initial.is_none() {
-                self.got_through(turn);
-            }
-        }
-    }
-
-    /// What the end of a watch means.
-    fn ended(
-        &mut self,
-        ended: Result<(), ApiFault>,
-        initial: bool,
-        heard: bool,
-        opened: BootTime,
-    ) -> Result<(), ApiFault> {
-        if initial {
-            // A server that does not know streamed lists takes the request for a plain watch.
-            return Err(ended.err().unwrap_or(ApiFault::ShortLived));
-        }
-        let short = clock::now().since(opened) < self.link.pace.short;
-        if !heard && !short {
-            // A version from the future gives a silence without end: ask what there is.
-            self.place.lost();
-        }
-        match ended {
-            // Nothing to worry about where no bookmark was ever seen.
-            Err(ApiFault::Silent) if !self.bookmarks => {}
-            ended => ended?,
-        }
-        if short { Err(ApiFault::ShortLived) } else { Ok(()) }
-    }
-
-    /// Takes one line of a watch. `initial` becomes `None` when the list that it began with is whole.
-    async fn line(&mut self, line: &[u8], initial: &mut Option<Collected<K>>) -> Result<(), ApiFault> {
-        if line.iter().all(u8::is_ascii_whitespace) {
-            return Ok(());
-        }
-        let parsed: Result<WatchLine<'_>, _> = serde_json::from_slice(line);
-        let line = parsed.map_err(|error| {
-            self.place.lost();
-            ApiFault::nonsense("watch event", &error)
-        })?;
-        match &*line.event {
-            "ADDED" | "MODIFIED" => self.came(line.object.get().as_bytes(), initial).await,
-            "DELETED" => self.went(line.object.get().as_bytes(), initial).await,
-            "BOOKMARK" => self.bookmark(line.object.get(), initial).await,
-            "ERROR" => Err(self.refused(line.object.get())),
-            // One that this version does not know.
-            _ => Ok(()),
-        }
-    }
-
-    async fn came(&mut self, object: &[u8], initial: &mut Option<Collected<K>>) -> Result<(), ApiFault> {
-        let Some((told, version)) = self.object(object) else {
-            self.invalid += 1;
-            return Ok(());
-        };
-        match (told, initial) {
-            (Some(told), Some(collected)) => self.collect(collected, told),
-            (Some(Told { item: Some(item), .. }), None) => {
-                let input = self.kind.changed(item);
-                self.tell(input).await?;
-            }
-            (Some(Told { key, item: None }), None) => {
-                let input = self.kind.gone(key);
-                self.tell(input).await?;
-            }
-            (None, _) => self.invalid += 1,
-        }
-        self.moved_to(version);
-        Ok(())
-    }
-
-    async fn went(&mut self, object: &[u8], initial: &mut Option<Collected<K>>) -> Result<(), ApiFault> {
-        let Some((Some(told), version)) = self.object(object) else {
-            self.invalid += 1;
-            return Ok(());
-        };
-        match initial {
-            Some(collected) => drop(collected.remove(&told.key)),
-            None => {
-                let input = self.kind.gone(told.key);
-                self.tell(input).await?;
-            }
-        }
-        self.moved_to(version);
-        Ok(())
-    }
-
-    async fn bookmark(&mut self, object: &str, initial: &mut Option<Collected<K>>) -> Result<(), ApiFault> {
-        let envelope: Envelope = serde_json::from_str(object).unwrap_or_default();
-        let metadata = envelope.metadata.0.unwrap_or_default();
-        let is_end = metadata.annotation(INITIAL_EVENTS_END) == Some("true");
-        self.bookmarks |= initial.is_none();
-        match initial.take_if(|_| is_end) {
-            Some(collected) => self.tell_all(collected, metadata.resource_version.0).await,
-            None if initial.is_some() => Ok(()),
-            None => {
-                self.place.moved_to(metadata.resource_version.0);
-                Ok(())
-            }
-        }
-    }
-
-    /// An event that tells of a fault.
-    fn refused(&mut self, object: &str) -> ApiFault {
-        let status: Status = serde_json::from_str(object).unwrap_or_default();
-        self.place.lost();
-        match status.code.0 {
-            Some(410) => ApiFault::Expired,
-            code => ApiFault::Refused {
-                code: code.unwrap_or(500),
-                reason: bounded(&status.message.0.or(status.reason.0).unwrap_or_default()),
-                retry_after: None,
-            },
-        }
-    }
-
     /// Parses an object: what it amounts to, and its version. `None` where it is no object at all.
-    fn object(&mut self, text: &[u8]) -> Option<(Option<Told<K::Key, K::Item>>, Option<String>)> {
+    fn object(&mut self, text: &[u8]) -> Option<(ToldOf<K>, Option<String>)> {
         let object: Object<K::Spec, K::Status> = serde_json::from_slice(text).ok()?;
         let mut metadata = object.metadata.0?;
         let version = metadata.resource_version.0.take();
