@@ -139,7 +139,7 @@ async fn a_watch_that_ends_in_time_goes_on_where_it_was() {
 async fn a_restored_backup_is_listed_of_now_page_by_page() {
     let settings = Settings {
         streamed_lists: StreamedLists::Refused,
-        watches_last: Some(Duration::from_millis(100)),
+        watches_last: Some(Duration::from_millis(300)),
         ..Settings::default()
     };
     let mut world = World::with_settings(settings, [service("old")]).await;

@@ -62,9 +62,10 @@ impl<K: Kind> Watcher<K> {
             // A server that does not know streamed lists takes the request for a plain watch.
             return Err(ended.err().unwrap_or(ApiFault::ShortLived));
         }
-        let short = clock::now().since(opened) < self.link.pace.short;
-        if !heard && !short {
-            // A version from the future gives a silence without end: ask what there is.
+        let lived = clock::now().since(opened);
+        let short = lived < self.link.pace.short;
+        if !heard && lived >= self.link.pace.quiet / 2 && ended != Err(ApiFault::CutShort) {
+            // Not even a bookmark: a version from the future gives a silence without end. Ask what there is.
             self.place.lost();
         }
         match ended {
