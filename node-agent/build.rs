@@ -11,7 +11,9 @@ use std::process::Command;
 use anyhow::{Context, Result, anyhow, bail};
 use aya_build::{Package, Toolchain, build_ebpf};
 
-const OBJECT: &str = "portolan-ebpf";
+const PACKAGE: &str = "portolan-ebpf";
+/// The programs that are loaded once, and those that are loaded for each netns.
+const OBJECTS: [&str; 2] = ["portolan-ebpf", "portolan-netns"];
 const CHOSEN: &str = "PORTOLAN_BPF_TOOLCHAIN";
 const LINKED: &str = "portolan-bpf";
 const REMEDY: &str = "run `cargo xtask setup`, which installs what the kernel programs need";
@@ -51,7 +53,11 @@ fn main() -> Result<()> {
 /// Writes the source that `source/kernel/object.rs` includes.
 fn embed(out: &Path, built: bool) -> Result<()> {
     let source = if built {
-        format!("Some(aya::include_bytes_aligned!({:?}))", out.join(OBJECT))
+        let [shared, netns] = OBJECTS.map(|name| out.join(name));
+        format!(
+            "Some(Objects {{ shared: aya::include_bytes_aligned!({shared:?}), \
+             netns: aya::include_bytes_aligned!({netns:?}) }})"
+        )
     } else {
         "None".to_owned()
     };
@@ -134,6 +140,6 @@ fn build(out: &Path, programs: &Path, compiler: &Compiler, linker: &Path) -> Res
     }
     let root = programs.to_str().context("the path of ebpf-programs is not UTF-8")?;
     // Cargo there runs in its own target directory below OUT_DIR, so it never waits for the lock of this one.
-    build_ebpf([Package { name: OBJECT, root_dir: root, ..Package::default() }], Toolchain::Custom(name))
+    build_ebpf([Package { name: PACKAGE, root_dir: root, ..Package::default() }], Toolchain::Custom(name))
         .context("build the kernel programs")
 }

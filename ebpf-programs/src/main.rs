@@ -1,10 +1,19 @@
-//! The kernel object: entry points of every hook. Only the BPF target builds it; on the host it is empty.
+//! The kernel object that is loaded once: entry points of every hook. Only the BPF target builds it; on the host it is
+//! empty.
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 
+#[cfg(target_arch = "bpf")]
+mod diagnose;
+#[cfg(target_arch = "bpf")]
+mod flows;
+#[cfg(target_arch = "bpf")]
+mod handover;
 #[cfg(target_arch = "bpf")]
 mod hooks;
 #[cfg(target_arch = "bpf")]
 mod maps;
+#[cfg(target_arch = "bpf")]
+mod ports;
 
 /// The programs call helpers that only GPL-compatible programs may call.
 #[cfg(target_arch = "bpf")]

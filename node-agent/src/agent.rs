@@ -15,7 +15,8 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use crate::config::{AgentConfig, ListenAddress, MetadataSource};
 use crate::engine::Engine;
 use crate::engine::identity::NetnsId;
-use crate::engine::input::{Input, NetnsFacts};
+use crate::engine::input::{ConnectionFact, Input, NetnsFacts};
+use crate::memory;
 use crate::pipeline::Pipeline;
 use crate::sink::http::host::HostCheck;
 use crate::sink::http::question::{Query, answer};
@@ -27,6 +28,8 @@ use crate::sink::watch_log::WatchLog;
 use crate::source::clock;
 use crate::source::kernel::{KernelHooks, KernelRefusal, NetnsPrograms};
 use crate::source::kubernetes;
+use crate::source::netns::budget::Budget;
+use crate::source::netns::look::Interface;
 use crate::source::netns::{self, NetnsActor, NetnsHandle};
 use crate::source::pods::{SourceState, file};
 use crate::wiring_options;
@@ -35,6 +38,8 @@ use crate::wiring_options;
 const INPUT_QUEUE: usize = 4096;
 /// Facts that the engine takes in one go.
 const INPUT_BATCH: usize = 256;
+/// Batches of connections that may wait for the engine; as above.
+const CONNECTION_QUEUE: usize = 4;
 /// Questions of the HTTP API that may wait.
 const QUERY_QUEUE: usize = 64;
 /// Lines that may wait for stdout.
@@ -45,6 +50,8 @@ const WATCH_LOG: usize = 1024;
 const DRAIN_EVERY: Duration = Duration::from_secs(1);
 /// The gauges are set once in this many drains.
 const MEASURE_EVERY: u32 = 5;
+/// Free memory is given back once in this many drains.
+const GIVE_BACK_EVERY: u32 = 10;
 /// How long the last lines may take at the end.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
@@ -74,9 +81,11 @@ pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(started("signal handling"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(started("signal handling"))?;
 
-    let (mut kernel, programs) = load_kernel(&config)?;
+    let (mut kernel, attach) = load_kernel(&config)?;
     let rings = kernel.as_mut().and_then(KernelHooks::take_rings);
+    let kernel_log = kernel.as_mut().and_then(KernelHooks::take_log);
     let (inputs, facts) = mpsc::channel(INPUT_QUEUE);
+    let (recorded, connections) = mpsc::channel(CONNECTION_QUEUE);
     let (queries, questions) = mpsc::channel(QUERY_QUEUE);
     let (sources, source_changes) = mpsc::channel(64);
     let (shutdown, ended) = watch::channel(false);
@@ -93,19 +102,30 @@ pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
     };
     let servers = start_servers(&config, &state, &ended).await?;
     let mut tasks = start_metadata(&config, &inputs, &sources);
-    if let Some(rings) = rings {
-        tasks.push(tokio::spawn(rings.forward(inputs.clone())));
-    }
-    let actor: Box<dyn NetnsActor> = match programs {
-        Some(programs) => Box::new(Attach(programs)),
+    tasks.extend(rings.map(|rings| tokio::spawn(rings.forward(inputs.clone(), recorded))));
+    tasks.extend(kernel_log.map(|log| tokio::spawn(log.forward())));
+    let actor: Box<dyn NetnsActor> = match attach {
+        Some(attach) => Box::new(attach),
         None => Box::new(netns::OnlyLook),
     };
-    let options = wiring_options::netns(config.netns_dirs.clone(), config.include_host);
+    let mut options = wiring_options::netns(config.netns_dirs.clone(), config.include_host);
+    if config.scan_only {
+        options.budget = Budget::LOOKS_ALONE;
+    }
     let netns = netns::start(options, actor, inputs).map_err(started("the netns thread"))?;
     health.live.store(true, Ordering::Relaxed);
 
-    let mut station =
-        Station { pipeline, netns, health, facts, questions, source_changes, recovering: None, drains: 0 };
+    let mut station = Station {
+        pipeline,
+        netns,
+        health,
+        facts,
+        connections,
+        questions,
+        source_changes,
+        recovering: None,
+        drains: 0,
+    };
     tokio::select! {
         () = station.observe() => {}
         _ = terminate.recv() => {}
@@ -128,6 +148,7 @@ struct Station {
     netns: NetnsHandle,
     health: Arc<Health>,
     facts: mpsc::Receiver<Input>,
+    connections: mpsc::Receiver<Vec<ConnectionFact>>,
     questions: mpsc::Receiver<Query>,
     source_changes: mpsc::Receiver<SourceChange>,
     /// Ticket of the scan that mends what was lost.
@@ -148,6 +169,7 @@ impl Station {
                     if taken == 0 { return }
                     for input in batch.drain(..) { self.take(input) }
                 }
+                Some(facts) = self.connections.recv() => self.take(Input::Connections(facts)),
                 () = sleep(deadline) => self.pipeline.tick(),
                 _ = drain.tick() => self.drain(),
                 Some(query) = self.questions.recv() => self.reply(query),
@@ -186,6 +208,9 @@ impl Station {
         if self.drains.is_multiple_of(MEASURE_EVERY) {
             self.pipeline.measure();
         }
+        if self.drains.is_multiple_of(GIVE_BACK_EVERY) {
+            memory::give_back();
+        }
     }
 
     fn scanned(&mut self, progress: netns::Progress) {
@@ -211,6 +236,7 @@ impl Station {
     /// Detaches, lets the last lines out, and ends.
     fn end(mut self) {
         self.facts.close();
+        self.connections.close();
         self.netns.shutdown();
         let Pipeline { publisher, kernel, .. } = self.pipeline;
         drop(kernel);
@@ -221,28 +247,36 @@ impl Station {
 }
 
 /// Attaches this netns's programs while the netns thread is inside.
-struct Attach(NetnsPrograms);
+struct Attach {
+    programs: NetnsPrograms,
+    hears_of_sockets: bool,
+}
 
 impl NetnsActor for Attach {
-    fn enter(&mut self, facts: &NetnsFacts, interfaces: &[(u32, String)]) {
-        self.0.attach(facts.netns, interfaces);
+    fn enter(&mut self, facts: &NetnsFacts, interfaces: &[Interface]) {
+        self.programs.attach(facts.netns, interfaces);
+    }
+
+    fn hears_of_sockets(&self) -> bool {
+        self.hears_of_sockets
     }
 
     fn gone(&mut self, netns: NetnsId) {
-        self.0.detach(netns);
+        self.programs.detach(netns);
     }
 
     fn leave(&mut self, netns: NetnsId) {
-        self.0.remove_filters(netns);
+        self.programs.remove_filters(netns);
     }
 }
 
-fn load_kernel(config: &AgentConfig) -> Result<(Option<KernelHooks>, Option<NetnsPrograms>), KernelRefusal> {
+fn load_kernel(config: &AgentConfig) -> Result<(Option<KernelHooks>, Option<Attach>), KernelRefusal> {
     if config.scan_only {
         return Ok((None, None));
     }
     let (hooks, programs) = KernelHooks::load(&wiring_options::kernel(config))?;
-    Ok((Some(hooks), Some(programs)))
+    let attach = Attach { programs, hears_of_sockets: hooks.hears_of_sockets() };
+    Ok((Some(hooks), Some(attach)))
 }
 
 fn pipeline(

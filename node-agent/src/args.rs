@@ -2,8 +2,11 @@
 
 use std::path::PathBuf;
 
+use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+
+use crate::engine::finding_code::Severity;
 
 /// Shows every port that a node's pods really listen on, which of them no manifest declares, and the traffic that
 /// reaches them.
@@ -116,7 +119,7 @@ pub struct AgentArgs {
     /// Load no program: only scan, again and again. Sees listeners, but no traffic and nothing short-lived
     #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
     pub scan_only: Option<bool>,
-    /// Address range of pods, for telling them from the outside. Repeatable [default: learned from this node's pods]
+    /// Address range of pods, for telling them from the outside. Repeatable [default: every private address]
     #[arg(long, value_name = "CIDR", value_delimiter = ',')]
     pub pod_cidr: Vec<String>,
     /// Address range of nodes. Repeatable [default: learned from this node]
@@ -143,6 +146,10 @@ pub struct AgentArgs {
     /// Recorded connections that are held at most [default: 4096]
     #[arg(long, value_name = "N")]
     pub max_connections: Option<u32>,
+    /// Connections of one port in a second that get an object of their own at most; the others are only counted, and a
+    /// loss says how many [default: 8000]
+    #[arg(long, value_name = "N")]
+    pub max_records_per_second: Option<u32>,
     /// Bytes of the kernel's ring of listener records; a small one shows how losses are mended
     #[arg(long, value_name = "BYTES", hide = true, value_parser = clap::value_parser!(u32).range(4096..=1 << 28))]
     pub listener_ring_bytes: Option<u32>,
@@ -211,33 +218,19 @@ pub struct FindingFilterArgs {
     pub code: Vec<String>,
     /// Only these severities
     #[arg(long, value_delimiter = ',', value_name = "SEVERITY")]
-    pub severity: Vec<SeverityArg>,
+    pub severity: Vec<Severity>,
     /// Exit with code 1 if a finding that is shown is this bad, or worse (`findings --watch` ends at the first)
     #[arg(long, value_name = "SEVERITY")]
-    pub fail_on: Option<SeverityArg>,
+    pub fail_on: Option<Severity>,
 }
 
-/// Ordered from least to worst.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
-pub enum SeverityArg {
-    Info,
-    Low,
-    Medium,
-    High,
-    Critical,
-}
+impl ValueEnum for Severity {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Self::ALL
+    }
 
-impl SeverityArg {
-    /// As reports write it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Info => "info",
-            Self::Low => "low",
-            Self::Medium => "medium",
-            Self::High => "high",
-            Self::Critical => "critical",
-        }
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.as_str()))
     }
 }
 

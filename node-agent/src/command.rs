@@ -11,7 +11,7 @@ use crate::args::{AgentArgs, Cli, Command};
 use crate::config::AgentConfig;
 use crate::exit::Exit;
 use crate::query::console::Console;
-use crate::{doctor, query, scan};
+use crate::{doctor, memory, query, scan};
 
 /// Runs what was typed.
 #[must_use]
@@ -38,6 +38,7 @@ fn run_agent(args: &AgentArgs) -> Exit {
         Ok(config) => config,
         Err(error) => return fail(&error, Exit::WrongUse),
     };
+    memory::limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let outcome = match runtime {
         Ok(runtime) => runtime.block_on(agent::run(config)),

@@ -11,7 +11,7 @@ use std::io::{self, Write};
 
 use crate::args::{DoctorArgs, Format};
 use crate::exit::Exit;
-use crate::source::kernel::{KernelHooks, KernelOptions, TrafficLevel};
+use crate::source::kernel::{KernelHooks, KernelLogLevel, KernelOptions, TrafficLevel};
 use crate::source::kubernetes::fault::ApiFault;
 use crate::source::kubernetes::trial::{self, Trial};
 use crate::source::netns::enter;
@@ -142,7 +142,7 @@ pub fn run(args: &DoctorArgs) -> Exit {
     if diagnosis.ability == Ability::Agent { Exit::Fine } else { Exit::Refused }
 }
 
-/// Loads and attaches every hook of the root cgroup, and takes them away again.
+/// Loads every hook, attaches those of the root cgroup, and takes them away again.
 fn hook_checks() -> Vec<Check> {
     let options = KernelOptions {
         traffic: TrafficLevel::Full,
@@ -150,14 +150,17 @@ fn hook_checks() -> Vec<Check> {
         max_peers: 64,
         listener_ring_bytes: 4096,
         connection_ring_bytes: 4096,
+        records_per_second: 1,
+        log: KernelLogLevel::Off,
     };
     match KernelHooks::load(&options) {
         Ok((hooks, _programs)) => hooks
             .statuses()
             .into_iter()
-            .filter(|hook| !matches!(hook.name.as_str(), "sk_lookup" | "tc"))
             .map(|hook| {
+                let of_netns = matches!(hook.name.as_str(), "sk_lookup" | "tc");
                 let result = match hook.reason {
+                    None if of_netns => Ok("loads".to_owned()),
                     None => Ok("loads and attaches".to_owned()),
                     Some(reason) => {
                         Err((reason, "the scan stands in for this hook; slower to notice".to_owned()))
@@ -362,7 +365,7 @@ fn dirs(options: &NetnsOptions) -> Result<String, (String, String)> {
         return Err(problem("none yet", "watched until they appear; in a pod mount the host's /run/netns"));
     }
     let nsfs = enter::Home::of_this_thread().map_or(0, |home| home.nsfs);
-    Ok(format!("{}: {} netns", there.join(", "), candidates::named(&options.dirs, nsfs).by_inode.len()))
+    Ok(format!("{}: {} netns", there.join(", "), candidates::named(&options.dirs, nsfs).len()))
 }
 
 fn sock_diag() -> Result<String, (String, String)> {

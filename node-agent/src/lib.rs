@@ -8,6 +8,7 @@ pub mod config;
 pub mod doctor;
 pub mod engine;
 pub mod exit;
+pub mod memory;
 pub mod pipeline;
 pub mod query;
 pub mod scan;

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use crate::engine::Engine;
 use crate::engine::change::{Change, Connection, Finding, FindingState, Listener};
 use crate::engine::identity::BootTime;
-use crate::engine::input::Input;
+use crate::engine::input::{ConnectionFact, Input};
 use crate::sink::convert::{Converter, Wall};
 use crate::sink::http::question::ReadModel;
 use crate::sink::metrics::{
@@ -114,14 +114,22 @@ impl Pipeline {
 
     /// Counts what the kernel told.
     pub fn count_event(&self, input: &Input) {
-        let kind = match input {
-            Input::SocketOpened(_) => "listener-opened",
-            Input::SocketClosed { .. } => "listener-closed",
-            Input::ConnectionOpened(_) => "connection-opened",
-            Input::ConnectionClosed(_) => "connection-closed",
-            _ => return,
-        };
-        self.metrics.kernel_events.get_or_create(&KindLabel { kind }).inc();
+        match input {
+            Input::SocketOpened(_) => self.count_events("listener-opened", 1),
+            Input::SocketClosed { .. } => self.count_events("listener-closed", 1),
+            Input::Connections(facts) => {
+                let opened = facts.iter().filter(|fact| matches!(fact, ConnectionFact::Opened(_))).count();
+                self.count_events("connection-opened", opened);
+                self.count_events("connection-closed", facts.len() - opened);
+            }
+            _ => {}
+        }
+    }
+
+    fn count_events(&self, kind: &'static str, count: usize) {
+        if count > 0 {
+            self.metrics.kernel_events.get_or_create(&KindLabel { kind }).inc_by(count as u64);
+        }
     }
 
     /// A source came up (`reason` is `None`) or went down.
@@ -152,6 +160,10 @@ impl Pipeline {
         }
         let converter = self.converter();
         for change in changes {
+            if let Change::Connection(connection) = change {
+                self.publisher.gather(connection, &converter);
+                continue;
+            }
             match (change, &mut self.kernel) {
                 (Change::Watch(port), Some(kernel)) => kernel.watch(*port),
                 (Change::Unwatch(port), Some(kernel)) => kernel.unwatch(*port),
@@ -165,6 +177,7 @@ impl Pipeline {
                 self.publisher.publish(&report, &converter);
             }
         }
+        self.publisher.publish_gathered(&converter);
     }
 
     fn measure_latency(&self, finding: &Finding, now: BootTime) {

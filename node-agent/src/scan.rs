@@ -1,32 +1,37 @@
 //! `portolan scan`: one look at every netns, judged by the same engine as the agent's, then exit. No programs are loaded.
 
 use std::collections::BTreeSet;
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use crate::args::{FindingFilterArgs, Format, ScanArgs};
 use crate::config::{self, MetadataSource};
 use crate::engine::Engine;
+use crate::engine::change::Finding;
 use crate::engine::input::Input;
 use crate::engine::options::EngineOptions;
 use crate::exit::Exit;
-use crate::query::pages::Gathered;
-use crate::query::show::{self, Subject};
+use crate::query::show;
 use crate::scan_once::{self, Collected};
 use crate::sink::convert::{Converter, Wall};
 use crate::sink::facts::Facts;
 use crate::sink::filter::Filter;
-use crate::sink::report;
+use crate::sink::pretty;
 use crate::sink::table::Colour;
 use crate::source::clock;
 use crate::source::pods::file;
 use crate::wiring_options;
 
+/// As much as a pipe takes.
+const OUTPUT_BUFFER: usize = 64 * 1024;
+
 /// Looks, judges, shows.
 #[must_use]
 pub fn run(args: &ScanArgs) -> Exit {
-    let pods = match read_pods(args) {
-        Ok(pods) => pods,
+    let objects = match read_objects(args) {
+        Ok(objects) => objects,
         Err(error) => return say(&error, Exit::WrongUse),
     };
     let options = wiring_options::netns(config::netns_dirs(args.netns_dir.clone()), args.include_host);
@@ -37,27 +42,29 @@ pub fn run(args: &ScanArgs) -> Exit {
     if collected.netns.is_empty() && !collected.failed.is_empty() {
         return refused(&collected);
     }
-    let findings = judge(&collected, pods, args);
-    show(&findings, &collected, args)
+    let (findings, converter) = judge(&collected, objects, args);
+    match show(&findings, &converter, &collected, args) {
+        Ok(()) => verdict(&findings, &collected, args),
+        Err(error) => say(&error, Exit::Partial),
+    }
 }
 
-fn read_pods(args: &ScanArgs) -> Result<Vec<crate::engine::pod::Pod>, String> {
-    let mut pods = Vec::new();
-    for source in config::metadata_sources(&args.metadata).map_err(|error| error.to_string())? {
-        match source {
-            MetadataSource::File(path) => pods.extend(file::read(&path).map_err(|error| error.to_string())?),
-            MetadataSource::Kubernetes => {
-                return Err("--metadata kubernetes: only the agent follows the API server; give scan a file=PATH, such as the \
-                            output of `kubectl get pods -A -o yaml`"
-                    .to_owned());
-            }
-        }
+/// Of one source at most.
+fn read_objects(args: &ScanArgs) -> Result<file::Objects, String> {
+    let sources = config::metadata_sources(&args.metadata).map_err(|error| error.to_string())?;
+    if sources.contains(&MetadataSource::Kubernetes) {
+        return Err("--metadata kubernetes: only the agent follows the API server; give scan a file=PATH, such as the output of \
+                    `kubectl get pods -A -o yaml`"
+            .to_owned());
     }
-    Ok(pods)
+    match sources.first() {
+        Some(MetadataSource::File(path)) => file::read(path).map_err(|error| error.to_string()),
+        Some(MetadataSource::Kubernetes) | None => Ok(file::Objects::default()),
+    }
 }
 
 /// Everything through the engine, with no grace: what is seen now is judged now.
-fn judge(collected: &Collected, pods: Vec<crate::engine::pod::Pod>, args: &ScanArgs) -> Vec<report::Finding> {
+fn judge(collected: &Collected, objects: file::Objects, args: &ScanArgs) -> (Vec<Arc<Finding>>, Converter) {
     let started = clock::now();
     let mut engine = Engine::new(EngineOptions {
         grace: std::time::Duration::ZERO,
@@ -65,9 +72,11 @@ fn judge(collected: &Collected, pods: Vec<crate::engine::pod::Pod>, args: &ScanA
         include_host: args.include_host,
         ..EngineOptions::default()
     });
-    engine.apply(Input::Pods { source: "file", pods }, started);
+    for input in objects.inputs(None) {
+        engine.apply(input, started);
+    }
     for (facts, scan) in &collected.netns {
-        engine.apply(Input::NetnsSeen(facts.clone()), started);
+        engine.apply(Input::NetnsSeen { facts: facts.clone(), at: started }, started);
         if let Some(scan) = scan {
             engine.apply(Input::NetnsScanned(scan.clone()), started);
         }
@@ -82,8 +91,8 @@ fn judge(collected: &Collected, pods: Vec<crate::engine::pod::Pod>, args: &ScanA
     };
     let mut findings: Vec<Arc<_>> = engine.findings().collect();
     findings.retain(|finding| filter.lets_through(&Facts::of_finding(finding)));
-    findings.sort_by_key(|finding| (std::cmp::Reverse(finding.code.severity()), finding.id.clone()));
-    findings.iter().map(|finding| converter.finding(finding)).collect()
+    findings.sort_by_cached_key(|finding| (std::cmp::Reverse(finding.code.severity()), finding.id.clone()));
+    (findings, converter)
 }
 
 fn filter(args: &ScanArgs) -> Filter {
@@ -96,27 +105,41 @@ fn filter(args: &ScanArgs) -> Filter {
     }
 }
 
-fn show(findings: &[report::Finding], collected: &Collected, args: &ScanArgs) -> Exit {
-    let items: Vec<_> = findings.iter().filter_map(|finding| serde_json::to_value(finding).ok()).collect();
-    let gathered = Gathered { items, generation: 0, broken: None };
-    let colour = Colour::for_stdout(std::env::var_os("NO_COLOR").as_deref());
+fn show(
+    findings: &[Arc<Finding>],
+    converter: &Converter,
+    collected: &Collected,
+    args: &ScanArgs,
+) -> Result<(), String> {
+    let reports = findings.iter().map(|finding| converter.finding(finding));
+    if args.output == Format::Json {
+        let stdout = io::stdout().as_fd().try_clone_to_owned().map_err(|error| error.to_string())?;
+        let mut out = BufWriter::with_capacity(OUTPUT_BUFFER, File::from(stdout));
+        // A reader that went away wants no more.
+        let _ = pretty::list(&mut out, reports).and_then(|()| out.flush());
+        return Ok(());
+    }
     let is_table = matches!(args.output, Format::Table | Format::Wide);
-    let text = match show::list(Subject::Findings, &gathered, args.output, colour) {
-        Ok(_) if is_table && findings.is_empty() => empty(collected),
-        Ok(text) => text,
-        Err(error) => return say(&error.to_string(), Exit::Partial),
+    let text = if is_table && findings.is_empty() {
+        empty(collected)
+    } else {
+        let colour = Colour::for_stdout(std::env::var_os("NO_COLOR").as_deref());
+        let reports: Vec<_> = reports.collect();
+        show::findings(&reports, args.output, colour).map_err(|error| error.to_string())?
     };
-    // A reader that went away wants no more.
     let _ = io::stdout().write_all(text.as_bytes());
+    Ok(())
+}
+
+fn verdict(findings: &[Arc<Finding>], collected: &Collected, args: &ScanArgs) -> Exit {
     if !collected.failed.is_empty() {
         let reasons: BTreeSet<&str> = collected.failed.iter().map(|failed| failed.reason.as_str()).collect();
         let reasons = reasons.into_iter().collect::<Vec<_>>().join(", ");
         let text = format!("{} namespaces could not be looked at: {reasons}", collected.failed.len());
         return say(&text, Exit::Partial);
     }
-    let worst = args.findings.fail_on.map(|severity| severity.as_str());
-    let fails =
-        worst.is_some_and(|least| findings.iter().any(|finding| rank(&finding.severity) >= rank(least)));
+    let reaches = |least| findings.iter().any(|finding| finding.code.severity() >= least);
+    let fails = args.findings.fail_on.is_some_and(reaches);
     if fails { Exit::FailOn } else { Exit::Fine }
 }
 
@@ -127,10 +150,6 @@ fn empty(collected: &Collected) -> String {
     format!(
         "No findings: {sockets} listening sockets in {netns} network namespaces, and none differs from its manifest.\n"
     )
-}
-
-fn rank(severity: &str) -> usize {
-    ["info", "low", "medium", "high", "critical"].iter().position(|name| *name == severity).unwrap_or(0)
 }
 
 fn refused(collected: &Collected) -> Exit {

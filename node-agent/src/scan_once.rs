@@ -1,18 +1,25 @@
-//! The collecting half of `portolan scan`: one look at every netns, no programs loaded. All namespaces are listed first,
-//! then one walk over the processes names the owners.
+//! The collecting half of `portolan scan`: one look at every netns, no programs loaded. The namespaces are shared out to a
+//! few threads; whose sockets the processes of their own netns do not hold are then looked for in one walk over all.
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{self, Builder};
 
-use crate::engine::identity::NetnsId;
+use crate::engine::identity::{BootTime, NetnsId};
 use crate::engine::input::{NetnsFacts, NetnsScan};
 use crate::source::clock;
 use crate::source::netns::candidates::{self, Candidate};
 use crate::source::netns::enter::Home;
-use crate::source::netns::look::look;
+use crate::source::netns::look::facts;
 use crate::source::netns::{HostNetns, NetnsOptions};
 use crate::source::process::SocketOwners;
 use crate::source::scan::{ListedSocket, listed_sockets};
+
+/// The kernel's tables have locks: more threads than this wait for each other.
+const MAX_THREADS: usize = 4;
+/// So few namespaces are not worth one more thread.
+const NETNS_PER_THREAD: usize = 8;
 
 /// What was seen at once.
 #[derive(Clone, Debug, Default)]
@@ -31,75 +38,135 @@ pub struct Failed {
     pub reason: String,
 }
 
-/// Looks at every netns once, on a thread of its own (setns needs one).
+/// Looks at every netns once, on threads of its own (setns needs them).
 ///
 /// # Errors
 /// When /proc is not there or no thread can be started.
 pub fn collect(options: &NetnsOptions) -> io::Result<Collected> {
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new()
-            .name("scan".to_owned())
-            .spawn_scoped(scope, || collect_here(options))?;
-        thread.join().unwrap_or_else(|_| Err(io::Error::other("the scan thread panicked")))
-    })
-}
-
-/// One netns before the owners are known.
-type Listed = (NetnsFacts, Option<(crate::engine::identity::BootTime, Vec<ListedSocket>)>);
-
-fn collect_here(options: &NetnsOptions) -> io::Result<Collected> {
     let home = Home::of_this_thread()?;
-    let host_inode = candidates::host_inode(&options.proc_root, home.inode);
-    let mut failed = Vec::new();
-    let mut listed: Vec<Listed> = Vec::new();
-    for (inode, candidate) in every_candidate(options, &home) {
-        match list(options, &home, inode, inode == host_inode, &candidate) {
-            Ok(one) => listed.push(one),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => failed.push(Failed { inode, candidate, reason: error.to_string() }),
-        }
-    }
+    let task = Task {
+        options,
+        host_inode: candidates::host_inode(&options.proc_root, home.inode),
+        candidates: every_candidate(options, &home),
+        next: AtomicUsize::new(0),
+    };
+    let mut shares = looked_at(&task)?;
     let mut owners = SocketOwners::new(&options.proc_root);
-    owners.find(listed.iter().flat_map(|(_, scan)| scan.iter().flat_map(|(_, sockets)| sockets)));
-    let netns = listed.into_iter().map(|(facts, scan)| {
-        let netns: NetnsId = facts.netns;
-        let scan = scan.map(|(at, sockets)| NetnsScan {
-            netns,
-            at,
-            sockets: sockets
-                .iter()
-                .map(|socket| socket.in_netns(netns, owners.owner(socket).cloned()))
-                .collect(),
-        });
-        (facts, scan)
-    });
+    for share in &mut shares {
+        owners.learn(std::mem::replace(&mut share.owners, SocketOwners::new(&options.proc_root)));
+    }
+    let sockets = shares.iter().flat_map(|share| &share.listed).flat_map(|(_, listed)| listed.sockets());
+    owners.find(sockets, &[]);
+    let mut listed = Vec::with_capacity(task.candidates.len());
+    let mut failed = Vec::new();
+    for share in shares {
+        listed.extend(share.listed);
+        failed.extend(share.failed);
+    }
+    // As if one thread had done it all.
+    listed.sort_by_key(|(index, _)| *index);
+    failed.sort_by_key(|failed: &Failed| failed.inode);
+    let netns = listed.into_iter().map(|(_, listed)| listed.with_owners(&owners));
     Ok(Collected { netns: netns.collect(), failed })
 }
 
-fn every_candidate(options: &NetnsOptions, home: &Home) -> BTreeMap<u64, Candidate> {
+/// What is shared out.
+struct Task<'a> {
+    options: &'a NetnsOptions,
+    host_inode: u64,
+    candidates: Vec<(u64, Candidate)>,
+    /// Index of the next candidate that nobody has taken.
+    next: AtomicUsize,
+}
+
+/// What one thread saw.
+struct Share {
+    /// With the index of the candidate.
+    listed: Vec<(usize, Listed)>,
+    failed: Vec<Failed>,
+    owners: SocketOwners,
+}
+
+/// One netns before all owners are known.
+struct Listed {
+    facts: NetnsFacts,
+    scan: Option<(BootTime, Vec<ListedSocket>)>,
+}
+
+impl Listed {
+    fn sockets(&self) -> impl Iterator<Item = &ListedSocket> {
+        self.scan.iter().flat_map(|(_, sockets)| sockets)
+    }
+
+    fn with_owners(self, owners: &SocketOwners) -> (NetnsFacts, Option<NetnsScan>) {
+        let netns: NetnsId = self.facts.netns;
+        let scan = self.scan.map(|(at, sockets)| {
+            let named = sockets.iter().map(|socket| socket.in_netns(netns, owners.owner(socket).cloned()));
+            NetnsScan { netns, at, sockets: named.collect() }
+        });
+        (self.facts, scan)
+    }
+}
+
+fn every_candidate(options: &NetnsOptions, home: &Home) -> Vec<(u64, Candidate)> {
     let mut found: BTreeMap<u64, Candidate> = BTreeMap::new();
     for (inode, pids) in candidates::of_processes(&options.proc_root) {
         found.entry(inode).or_default().pids = pids;
     }
-    for (inode, paths) in candidates::named(&options.dirs, home.nsfs).by_inode {
+    for (inode, paths) in candidates::named(&options.dirs, home.nsfs) {
         found.entry(inode).or_default().paths = paths;
     }
     found.entry(home.inode).or_default();
-    found
+    found.into_iter().collect()
 }
 
-fn list(
-    options: &NetnsOptions,
-    home: &Home,
-    inode: u64,
-    is_host: bool,
-    candidate: &Candidate,
-) -> io::Result<Listed> {
+fn looked_at(task: &Task<'_>) -> io::Result<Vec<Share>> {
+    let useful = task.candidates.len().div_ceil(NETNS_PER_THREAD).clamp(1, MAX_THREADS);
+    let threads = thread::available_parallelism().map_or(1, |cpus| cpus.get().min(useful));
+    thread::scope(|scope| {
+        let mut running = Vec::new();
+        for _ in 0..threads {
+            let thread = Builder::new().name("scan".to_owned()).spawn_scoped(scope, || look_at_share(task));
+            match thread {
+                Ok(thread) => running.push(thread),
+                Err(error) if running.is_empty() => return Err(error),
+                // Those that run do its share as well.
+                Err(_) => break,
+            }
+        }
+        let panicked = |_| Err(io::Error::other("a scan thread panicked"));
+        running.into_iter().map(|thread| thread.join().unwrap_or_else(panicked)).collect()
+    })
+}
+
+/// Takes candidates until none is left.
+fn look_at_share(task: &Task<'_>) -> io::Result<Share> {
+    let home = Home::of_this_thread()?;
+    let mut share =
+        Share { listed: Vec::new(), failed: Vec::new(), owners: SocketOwners::new(&task.options.proc_root) };
+    loop {
+        let index = task.next.fetch_add(1, Ordering::Relaxed);
+        let Some((inode, candidate)) = task.candidates.get(index) else { return Ok(share) };
+        match look_at(task, &home, *inode, candidate) {
+            Ok(listed) => {
+                share.owners.find_near(listed.sockets(), &candidate.pids);
+                share.listed.push((index, listed));
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                let (inode, candidate) = (*inode, candidate.clone());
+                share.failed.push(Failed { inode, candidate, reason: error.to_string() });
+            }
+        }
+    }
+}
+
+fn look_at(task: &Task<'_>, home: &Home, inode: u64, candidate: &Candidate) -> io::Result<Listed> {
     let _visit = if inode == home.inode {
         None
     } else {
         let mut visit = Err(io::Error::from(io::ErrorKind::NotFound));
-        for way in candidate.ways_in(&options.proc_root) {
+        for way in candidate.ways_in(&task.options.proc_root) {
             visit = home.enter(&way, inode);
             if visit.is_ok() {
                 break;
@@ -107,9 +174,10 @@ fn list(
         }
         Some(visit?)
     };
-    let facts = look(inode, candidate.paths.clone(), is_host)?.facts;
+    let is_host = inode == task.host_inode;
+    let facts = facts(inode, candidate.paths.clone(), is_host)?;
     let at = clock::now();
-    let scanned = !is_host || options.host == HostNetns::Scanned;
-    let sockets = if scanned { Some((at, listed_sockets()?)) } else { None };
-    Ok((facts, sockets))
+    let is_scanned = !is_host || task.options.host == HostNetns::Scanned;
+    let scan = if is_scanned { Some((at, listed_sockets()?)) } else { None };
+    Ok(Listed { facts, scan })
 }

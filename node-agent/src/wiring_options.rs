@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use crate::args::{RecordMode as RecordArg, TrafficMode};
+use crate::args::{KernelLog as LogArg, RecordMode as RecordArg, TrafficMode};
 use crate::config::AgentConfig;
 use crate::engine::options::{EngineOptions, RecordMode};
-use crate::source::kernel::{KernelOptions, TrafficLevel};
+use crate::source::kernel::{KernelLogLevel, KernelOptions, TrafficLevel};
 use crate::source::kubernetes::KubernetesOptions;
 use crate::source::kubernetes::backoff::Pace;
 use crate::source::netns::{HostNetns, NetnsOptions};
@@ -48,6 +48,14 @@ pub fn kernel(config: &AgentConfig) -> KernelOptions {
         max_peers: config.caps.peers,
         listener_ring_bytes: config.caps.listener_ring_bytes,
         connection_ring_bytes: config.caps.connection_ring_bytes,
+        records_per_second: config.caps.records_per_second,
+        log: match config.kernel_log {
+            LogArg::Off => KernelLogLevel::Off,
+            LogArg::Error => KernelLogLevel::Error,
+            LogArg::Warn => KernelLogLevel::Warn,
+            LogArg::Info => KernelLogLevel::Info,
+            LogArg::Debug => KernelLogLevel::Debug,
+        },
     }
 }
 

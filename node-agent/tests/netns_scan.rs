@@ -198,7 +198,7 @@ async fn a_netns_is_noticed_at_once_and_freed_when_deleted() {
     let netns = Netns::new("life");
     let path = netns.path();
     let id = wait_for(&mut inputs, |input| match input {
-        Input::NetnsSeen(facts) if facts.paths.contains(&path) => Some(facts.netns),
+        Input::NetnsSeen { facts, .. } if facts.paths.contains(&path) => Some(facts.netns),
         _ => None,
     })
     .await;
@@ -246,7 +246,7 @@ async fn a_netns_that_only_a_process_holds_is_found_and_a_name_made_again_is_ano
     let inode = fs::metadata(&ns).expect("proc").ino();
     handle.discover();
     let nested = wait_for(&mut inputs, |input| match input {
-        Input::NetnsSeen(facts) if facts.inode == inode => Some(facts.clone()),
+        Input::NetnsSeen { facts, .. } if facts.inode == inode => Some(facts.clone()),
         _ => None,
     })
     .await;
@@ -260,7 +260,7 @@ async fn a_netns_that_only_a_process_holds_is_found_and_a_name_made_again_is_ano
     let netns = Netns::new("again");
     let path = netns.path();
     let seen = |input: &Input| match input {
-        Input::NetnsSeen(facts) if facts.paths.contains(&path) => Some(facts.netns),
+        Input::NetnsSeen { facts, .. } if facts.paths.contains(&path) => Some(facts.netns),
         _ => None,
     };
     let first = wait_for(&mut inputs, seen).await;

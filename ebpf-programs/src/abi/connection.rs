@@ -9,6 +9,19 @@ pub const CONNECTION_OPENED: u32 = 1;
 /// [`ConnectionRecord::kind`]: the connection ended; the byte counts are final.
 pub const CONNECTION_CLOSED: u32 = 2;
 
+/// Value of `RECORDED` (key: the port): how many connections it may record in a second, and how many came in this one.
+/// 24 bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct RecordBudget {
+    /// When its current second began, CLOCK_BOOTTIME in ns.
+    pub second_boot_ns: u64,
+    /// Connections of this second, recorded or not.
+    pub connections: u64,
+    /// How many of a second are recorded; set by the agent.
+    pub most: u64,
+}
+
 /// One record of the `CONNECTION_EVENTS` ring. 96 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]

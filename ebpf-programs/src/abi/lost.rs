@@ -16,17 +16,23 @@ pub enum LostSlot {
     PeersMapFull = 4,
     /// A hook ended with an error that none of the above names.
     HookError = 5,
+    /// A port had more connections in a second than get a record of their own; they are counted all the same.
+    ConnectionRecordsLimited = 6,
+    /// A netns's own program could not call the shared one, or was interrupted by its like: this packet is not counted.
+    HandoverFailed = 7,
 }
 
 impl LostSlot {
     /// Every slot, in the order of the array.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::ListenerRingFull,
         Self::ConnectionRingFull,
         Self::ListenersMapFull,
         Self::PortStatsMapFull,
         Self::PeersMapFull,
         Self::HookError,
+        Self::ConnectionRecordsLimited,
+        Self::HandoverFailed,
     ];
 
     /// Name of the reason, as in `lost_total{reason}`.
@@ -39,6 +45,8 @@ impl LostSlot {
             Self::PortStatsMapFull => "port-stats-map-full",
             Self::PeersMapFull => "peers-map-full",
             Self::HookError => "hook-error",
+            Self::ConnectionRecordsLimited => "connection-records-limited",
+            Self::HandoverFailed => "handover-failed",
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Times are nanoseconds of CLOCK_BOOTTIME.
 
 pub mod connection;
+pub mod flow;
 pub mod lost;
 pub mod netns;
 pub mod socket;

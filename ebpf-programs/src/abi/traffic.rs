@@ -31,8 +31,23 @@ pub struct PortCounters {
     pub packets: u64,
     /// Bytes of these packets from the network header on.
     pub bytes: u64,
-    /// Peers that were new to `PEERS`: more than the agent still finds there means that the LRU forgot some.
-    pub peers_created: u64,
+    /// Tells this entry on this CPU from earlier and later ones of the same port; 0 until a flow is cached for it.
+    pub generation: u32,
+    /// Peers that were new to `PEERS`, modulo 2^32: more than the agent still finds there means that the LRU forgot some.
+    pub peers_created: u32,
+}
+
+/// Entries of `PORTS_MADE` and `PORTS_TAKEN` that [`port_bucket`] chooses from; a power of two.
+pub const PORT_BUCKETS: u32 = 16_384;
+/// The entry of both behind the buckets: how many `PORT_STATS` entries were made by the programs, and taken out by the agent.
+pub const PORTS_TOTAL: u32 = PORT_BUCKETS;
+
+/// In which bucket of the filter a port is.
+#[inline(always)]
+#[must_use]
+pub const fn port_bucket(key: &PortKey) -> u32 {
+    let mixed = (key.netns_cookie << 24) ^ ((key.protocol as u64) << 16) ^ key.port as u64;
+    (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - PORT_BUCKETS.trailing_zeros())) as u32
 }
 
 /// Key of `PEERS`, an LRU hash. 32 bytes.

@@ -7,7 +7,8 @@ use aya_ebpf::{
 use portolan_ebpf::abi::{AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP, socket::ListenerValue};
 
 use super::{address, mapped, netns_cookie_of, socket_cookie};
-use crate::maps::{Refusal, listener_opened, lost, now, remember_bind};
+use crate::diagnose::refused;
+use crate::maps::{Refusal, listener_opened, now, remember_bind};
 
 /// IPPROTO_MPTCP, as socket(2) takes it.
 const IPPROTO_MPTCP: u32 = 262;
@@ -18,7 +19,7 @@ const IPPROTO_MPTCP: u32 = 262;
 fn portolan_bind4(ctx: SockContext) -> i32 {
     let local = mapped(word!(ctx.sock, bpf_sock, src_ip4));
     if let Err(refusal) = try_bind(&ctx, AF_INET, local) {
-        lost(refusal);
+        refused("portolan_bind4", refusal);
     }
     1
 }
@@ -28,7 +29,7 @@ fn portolan_bind4(ctx: SockContext) -> i32 {
 fn portolan_bind6(ctx: SockContext) -> i32 {
     let local = address(words!(ctx.sock, bpf_sock, src_ip6));
     if let Err(refusal) = try_bind(&ctx, AF_INET6, local) {
-        lost(refusal);
+        refused("portolan_bind6", refusal);
     }
     1
 }

@@ -11,7 +11,8 @@ use portolan_ebpf::abi::{
 };
 
 use super::{TCP_CLOSE, TCP_LISTEN, accept::connection, netns_cookie_of, socket_cookie, tcp_port};
-use crate::maps::{Refusal, emit_connection, emit_listener, is_recorded, listener_closed, lost};
+use crate::diagnose::refused;
+use crate::maps::{Refusal, emit_connection, emit_listener, is_recorded, listener_closed, now};
 
 const TCP_FIN_WAIT2: u32 = 5;
 const TCP_TIME_WAIT: u32 = 6;
@@ -26,14 +27,18 @@ pub fn try_state(ctx: &SockOpsContext) -> Result<(), Refusal> {
     if ctx.arg(0) == TCP_LISTEN {
         return listener_closed(socket_cookie(ctx)).map(|_| ());
     }
-    if ctx.arg(1) != TCP_CLOSE || !is_recorded(&tcp_port(ctx)) {
+    if ctx.arg(1) != TCP_CLOSE {
+        return Ok(());
+    }
+    let port = tcp_port(ctx);
+    if !is_recorded(&port) {
         return Ok(());
     }
     // SAFETY: both counters may be read by every sock_ops program.
     let (received, acked) = unsafe { ((*ctx.ops).bytes_received, (*ctx.ops).bytes_acked) };
     let (fin_received, fin_acked) = fins(ctx.arg(0));
     let (received, acked) = (received.saturating_sub(fin_received), acked.saturating_sub(fin_acked));
-    emit_connection(&connection(ctx, CONNECTION_CLOSED, received, acked))
+    emit_connection(&connection(ctx, port, now(), CONNECTION_CLOSED, (received, acked)))
 }
 
 /// The kernel's byte counters count a FIN as a byte (RFC 4898): which ones were in them, by the state before CLOSE. A peer
@@ -52,7 +57,7 @@ fn fins(before: u32) -> (u64, u64) {
 #[cgroup_sock(sock_release)]
 fn portolan_release(ctx: SockContext) -> i32 {
     if let Err(refusal) = try_release(&ctx) {
-        lost(refusal);
+        refused("portolan_release", refusal);
     }
     1
 }

@@ -1,33 +1,36 @@
 //! Packets that arrive at a pod's interface: packets and bytes of each listening port and of its peers.
 
-use aya_ebpf::{
-    bindings::__sk_buff, helpers::generated::bpf_skb_load_bytes_relative, macros::classifier,
-    programs::TcContext,
-};
+use core::mem::MaybeUninit;
+
+use aya_ebpf::{bindings::__sk_buff, macros::classifier, programs::TcContext};
 use portolan_ebpf::{
     abi::{
         IPPROTO_TCP,
+        netns::HANDOVER_INGRESS,
         traffic::{PeerKey, PortKey},
     },
     packet::{Packet, Segment, parse, wire_bytes},
 };
 
-use crate::maps::{Refusal, add, changed, ensure_peer, lost, netns_cookie, peer_counters, port_counters};
+use super::buffer::{Buffer, Linear};
+use crate::diagnose::refused;
+use crate::flows;
+use crate::maps::{Place, Refusal, handed_over};
 
 /// TCX_NEXT and TC_ACT_UNSPEC: the next program decides.
 const NEXT: i32 = -1;
 /// The packet is for another machine: a promiscuous interface saw it.
 const PACKET_OTHERHOST: u32 = 3;
 const VLAN_ID: u32 = 0x0fff;
-/// BPF_HDR_START_NET.
-const FROM_NETWORK_HEADER: u32 = 1;
 
-/// Called for every packet that an interface receives, before netfilter. TCX since 6.6, clsact before. Works with and
-/// without an Ethernet header. <https://docs.ebpf.io/linux/program-type/BPF_PROG_TYPE_SCHED_CLS/>
+/// Called by a netns's own program, for every packet that an interface receives, before netfilter. TCX since 6.6, clsact
+/// before. Works with and without an Ethernet header. <https://docs.ebpf.io/linux/program-type/BPF_PROG_TYPE_SCHED_CLS/>
 #[classifier]
 fn portolan_ingress(ctx: TcContext) -> i32 {
-    if let Err(refusal) = try_ingress(ctx.skb.skb) {
-        lost(refusal);
+    let skb = ctx.skb.skb;
+    if let Err(refusal) = handed_over(HANDOVER_INGRESS, skb.cast()).and_then(|place| try_ingress(skb, place))
+    {
+        refused("portolan_ingress", refusal);
     }
     NEXT
 }
@@ -38,28 +41,8 @@ fn portolan_empty(_ctx: TcContext) -> i32 {
     NEXT
 }
 
-struct Buffer(*mut __sk_buff);
-
-impl Packet for Buffer {
-    #[inline(always)]
-    fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
-        let mut bytes = core::mem::MaybeUninit::<[u8; N]>::uninit();
-        // SAFETY: the buffer is N bytes long; the helper fills all of it or fails.
-        unsafe {
-            let status = bpf_skb_load_bytes_relative(
-                self.0.cast(),
-                offset,
-                bytes.as_mut_ptr().cast(),
-                N as u32,
-                FROM_NETWORK_HEADER,
-            );
-            (status == 0).then(|| bytes.assume_init())
-        }
-    }
-}
-
 #[inline(always)]
-fn try_ingress(skb: *mut __sk_buff) -> Result<(), Refusal> {
+fn try_ingress(skb: *mut __sk_buff, place: Place) -> Result<(), Refusal> {
     // SAFETY: these fields may be read by every classifier.
     let (kind, protocol, tagged, tag) =
         unsafe { ((*skb).pkt_type, (*skb).protocol, (*skb).vlan_present, (*skb).vlan_tci) };
@@ -68,50 +51,55 @@ fn try_ingress(skb: *mut __sk_buff) -> Result<(), Refusal> {
     if kind == PACKET_OTHERHOST || (tagged != 0 && tag & VLAN_ID != 0) {
         return Ok(());
     }
-    let buffer = Buffer(skb);
-    let Some(segment) = parse(&buffer, u16::from_be(protocol as u16)) else { return Ok(()) };
-    let key = PortKey {
-        netns_cookie: netns_cookie(),
+    let ether_type = u16::from_be(protocol as u16);
+    // What the linear data do not tell with certainty, the helper does.
+    if let Some(linear) = Linear::at_network_header(skb, ether_type, place)
+        && let Some(segment) = parse(&linear, ether_type)
+    {
+        return count(skb, place, &segment);
+    }
+    let mut segment = MaybeUninit::uninit();
+    if !parse_any(skb, ether_type, &mut segment) {
+        return Ok(());
+    }
+    // SAFETY: it was written.
+    count(skb, place, unsafe { segment.assume_init_ref() })
+}
+
+/// A function of its own in the kernel too, so that the common case needs none of its registers.
+#[inline(never)]
+fn parse_any(skb: *mut __sk_buff, ether_type: u16, segment: &mut MaybeUninit<Segment>) -> bool {
+    let parsed = parse(&Buffer(skb), ether_type);
+    if let Some(parsed) = parsed {
+        segment.write(parsed);
+    }
+    parsed.is_some()
+}
+
+#[inline(always)]
+fn count(skb: *mut __sk_buff, place: Place, segment: &Segment) -> Result<(), Refusal> {
+    let port = PortKey {
+        netns_cookie: place.netns_cookie(),
         port: segment.destination_port,
         protocol: segment.protocol,
         reserved: [0; 5],
     };
-    let Some(port) = port_counters(&key) else { return Ok(()) };
-    let (packets, bytes) = size(&buffer, &segment);
-    changed();
-    // SAFETY: the pointer is into this CPU's value; only this program writes these two fields, and it does not nest.
-    unsafe {
-        (*port).packets += packets;
-        (*port).bytes += bytes;
-    }
-    let peer_key = PeerKey { port: key, address: segment.source };
-    let peer = if segment.protocol == IPPROTO_TCP {
-        // Only a completed handshake makes a TCP peer: a SYN flood cannot push out real ones.
-        let Some(peer) = peer_counters(&peer_key) else { return Ok(()) };
-        peer
-    } else {
-        ensure_peer(&peer_key, port)?
-    };
-    // SAFETY: the pointer is into a map value, and the program holds the RCU read lock.
-    unsafe {
-        add(&raw mut (*peer).packets, packets);
-        add(&raw mut (*peer).bytes, bytes);
-    }
-    Ok(())
+    let (packets, bytes) = size(skb, segment);
+    flows::count(PeerKey { port, address: zerocopy::transmute!(segment.source) }, packets, bytes)
 }
 
 /// Packets on the wire, and their bytes from the network header on.
 #[inline(always)]
-fn size(buffer: &Buffer, segment: &Segment) -> (u64, u64) {
+fn size(skb: *mut __sk_buff, segment: &Segment) -> (u64, u64) {
     // SAFETY: these fields may be read by every classifier.
-    let (segments, length) = unsafe { ((*buffer.0).gso_segs, (*buffer.0).len) };
+    let (segments, length) = unsafe { ((*skb).gso_segs, (*skb).len) };
     // A jumbogram's IP header holds no length; the buffer's may include the link header, 14 bytes in 64 KiB.
     let whole = if segment.ip_length == 0 { length } else { segment.ip_length };
     if segments <= 1 {
         return (1, u64::from(whole));
     }
     let transport = if segment.protocol == IPPROTO_TCP {
-        let [offset] = buffer.load::<1>(segment.transport + 12).unwrap_or([0x50]);
+        let [offset] = Buffer(skb).load::<1>(segment.transport + 12).unwrap_or([0x50]);
         u32::from(offset >> 4) * 4
     } else {
         8

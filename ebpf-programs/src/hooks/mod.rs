@@ -7,6 +7,13 @@ macro_rules! word {
     ($context:expr, $type:ty, $field:ident) => {
         word!($context, $type, $field, 0)
     };
+    ($context:expr, $type:ty, $field:ident, $n:literal) => {
+        register!($context, $type, $field, $n) as u32
+    };
+}
+
+/// As [`word`], all of the register: the kernel makes whole pointers of the fields that stand for one.
+macro_rules! register {
     ($context:expr, $type:ty, $field:ident, $n:literal) => {{
         let word: u64;
         // SAFETY: loads four bytes within the context, whose pointer the kernel gave to this program.
@@ -19,7 +26,7 @@ macro_rules! word {
                 options(pure, readonly, nostack),
             )
         };
-        word as u32
+        word
     }};
 }
 
@@ -37,6 +44,7 @@ macro_rules! words {
 
 mod accept;
 mod bind;
+mod buffer;
 mod close;
 mod ingress;
 mod listen;
@@ -51,7 +59,8 @@ use aya_ebpf::{
 };
 use portolan_ebpf::abi::{AF_INET, IPPROTO_TCP, traffic::PortKey};
 
-use crate::maps::{Refusal, lost};
+use crate::diagnose::refused;
+use crate::maps::Refusal;
 
 const TCP_PASSIVE_ESTABLISHED_CB: u32 = 5;
 const TCP_STATE_CB: u32 = 10;
@@ -67,7 +76,7 @@ const TCP_LISTEN: u32 = 10;
 #[sock_ops]
 fn portolan_tcp(ctx: SockOpsContext) -> u32 {
     if let Err(refusal) = try_tcp(&ctx) {
-        lost(refusal);
+        refused("portolan_tcp", refusal);
     }
     1
 }

@@ -16,11 +16,18 @@ pub const ETH_P_8021AD: u16 = 0x88a8;
 pub const EXTENSION_HEADERS: u32 = 6;
 
 const VLAN_ID: u16 = 0x0fff;
+/// Bytes before the network header of a device that has one.
+pub const ETHERNET_HEADER: u32 = 14;
+const MAPPED_PREFIX: u32 = u32::from_ne_bytes([0, 0, 0xff, 0xff]);
 const IPV4_HEADER: u32 = 20;
 const IPV6_HEADER: u32 = 40;
 
 /// Bytes from the network header on.
 pub trait Packet {
+    /// Only places that are known when the program is built can be loaded: [`parse`] gives up where an option or an
+    /// extension header moves the transport header.
+    const FIXED_PLACES: bool = false;
+
     /// The `N` bytes at `offset` from the network header; `None` where the packet is shorter.
     fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]>;
 }
@@ -32,12 +39,46 @@ pub struct Segment {
     pub protocol: u8,
     /// Destination port, host order.
     pub destination_port: u16,
-    /// Source address, network order, IPv4 mapped.
-    pub source: [u8; 16],
+    /// Source address, IPv4 mapped: its four words as they stand in memory, in network order.
+    pub source: [u32; 4],
     /// Bytes from the network header on, as the IP header says; 0 in a jumbogram (BIG TCP).
     pub ip_length: u32,
     /// Where the transport header begins.
     pub transport: u32,
+}
+
+/// Whether a frame of `length` bytes, whose packet is of `ether_type`, certainly begins with an Ethernet header.
+///
+/// Devices without one (tun, wireguard, netkit in L3 mode) hand over the bare packet, and there a source address of
+/// 8.0.0.0/16 stands where the EtherType would be. So a frame that could as well be a bare packet is not certain, even where
+/// that needs a MAC address that reads like an IP header.
+#[inline(always)]
+pub fn begins_with_ethernet<P: Packet>(frame: &P, length: u32, ether_type: u16) -> bool {
+    let Some([b, _, b2, b3, b4, b5, _, _, _, _, _, _, t0, t1, n, _, n2, n3, n4, n5]) = frame.load::<20>(0)
+    else {
+        return false;
+    };
+    if u16::from_be_bytes([t0, t1]) != ether_type {
+        return false;
+    }
+    let (bare, behind) = match ether_type {
+        ETH_P_IP => (whole_v4(b, [b2, b3]), whole_v4(n, [n2, n3])),
+        ETH_P_IPV6 => (whole_v6(b, [b4, b5]), whole_v6(n, [n4, n5])),
+        _ => return false,
+    };
+    bare.is_none_or(|whole| whole > length) && behind.is_some_and(|whole| whole + ETHERNET_HEADER <= length)
+}
+
+/// How long a packet says it is that begins with this byte and has this length field; `None` if it is not IPv4.
+#[inline(always)]
+fn whole_v4(first: u8, length: [u8; 2]) -> Option<u32> {
+    (first >> 4 == 4 && first & 0x0f >= 5).then(|| u32::from(u16::from_be_bytes(length)))
+}
+
+/// As [`whole_v4`], for IPv6.
+#[inline(always)]
+fn whole_v6(first: u8, length: [u8; 2]) -> Option<u32> {
+    (first >> 4 == 6).then(|| u32::from(u16::from_be_bytes(length)) + IPV6_HEADER)
 }
 
 /// Parses what stands at the network header. `None`: no transport port (other protocol, later fragment, truncated), or
@@ -78,11 +119,14 @@ fn parse_v4<P: Packet>(packet: &P, start: u32) -> Option<Segment> {
     if u16::from_be_bytes([f0, f1]) & 0x1fff != 0 {
         return None;
     }
+    if P::FIXED_PLACES && header != IPV4_HEADER {
+        return None;
+    }
     let port = if header == IPV4_HEADER { [p0, p1] } else { packet.load::<2>(start + header + 2)? };
     Some(Segment {
         protocol,
         destination_port: u16::from_be_bytes(port),
-        source: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, s0, s1, s2, s3],
+        source: [0, 0, MAPPED_PREFIX, u32::from_ne_bytes([s0, s1, s2, s3])],
         ip_length: u32::from(u16::from_be_bytes([l0, l1])),
         transport: start + header,
     })
@@ -94,9 +138,14 @@ fn parse_v6<P: Packet>(packet: &P, start: u32) -> Option<Segment> {
     if v >> 4 != 6 {
         return None;
     }
+    if P::FIXED_PLACES && !has_ports(next) {
+        return None;
+    }
     let (protocol, transport) =
         if has_ports(next) { (next, start + IPV6_HEADER) } else { skip_extensions(packet, next, start)? };
-    let source = packet.load::<16>(start + 8)?;
+    let [a0, a1, a2, a3, b0, b1, b2, b3, c0, c1, c2, c3, d0, d1, d2, d3] = packet.load::<16>(start + 8)?;
+    let source =
+        [[a0, a1, a2, a3], [b0, b1, b2, b3], [c0, c1, c2, c3], [d0, d1, d2, d3]].map(u32::from_ne_bytes);
     let port = packet.load::<2>(transport + 2)?;
     let payload = u32::from(u16::from_be_bytes([l0, l1]));
     Some(Segment {

@@ -1,6 +1,9 @@
 //! Packets built by hand against the parser, and every truncation of each.
 
-use super::{ETH_P_8021Q, ETH_P_IP, ETH_P_IPV6, EXTENSION_HEADERS, Packet, Segment, parse, wire_bytes};
+use super::{
+    ETH_P_8021Q, ETH_P_IP, ETH_P_IPV6, EXTENSION_HEADERS, Packet, Segment, begins_with_ethernet, parse,
+    wire_bytes,
+};
 
 struct Bytes(Vec<u8>);
 
@@ -53,10 +56,11 @@ fn ports_of_every_protocol_over_ipv4() {
 #[test]
 fn addresses_and_lengths() {
     let four = parse(&Bytes(v4(6, 0, 0, 80)), ETH_P_IP).unwrap();
-    assert_eq!(four.source, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, 7]);
+    let bytes = |segment: Segment| segment.source.map(u32::to_ne_bytes).concat();
+    assert_eq!(bytes(four), [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, 7]);
     assert_eq!((four.ip_length, four.transport), (99, 20));
     let six = parse(&Bytes(v6(17, &[], 53)), ETH_P_IPV6).unwrap();
-    assert_eq!((six.source[0], six.source[15]), (0xfd, 7));
+    assert_eq!((bytes(six)[0], bytes(six)[15]), (0xfd, 7));
     assert_eq!((six.ip_length, six.transport), (90, 40));
 }
 
@@ -101,4 +105,79 @@ fn each_segment_had_its_headers() {
     assert_eq!(wire_bytes(1500, 40, 1), 1500);
     assert_eq!(wire_bytes(1500, 40, 0), 1500);
     assert_eq!(wire_bytes(40 + 3000, 40, 3), 3120);
+}
+
+/// As [`Bytes`], without places that only the packet tells.
+struct Fixed(Bytes);
+
+impl Packet for Fixed {
+    const FIXED_PLACES: bool = true;
+
+    fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        self.0.load(offset)
+    }
+}
+
+#[test]
+fn fixed_places_give_the_same_or_nothing() {
+    let hop_by_hop = [6, 0, 1, 4, 0, 0, 0, 0];
+    for (packet, ether_type, is_fixed) in [
+        (v4(6, 0, 0, 80), ETH_P_IP, true),
+        (v4(17, 0, 0x2000, 53), ETH_P_IP, true),
+        (v4(6, 8, 0, 80), ETH_P_IP, false),
+        (v6(17, &[], 53), ETH_P_IPV6, true),
+        (v6(0, &hop_by_hop, 443), ETH_P_IPV6, false),
+    ] {
+        let any = parse(&Bytes(packet.clone()), ether_type);
+        assert!(any.is_some());
+        assert_eq!(parse(&Fixed(Bytes(packet)), ether_type), any.filter(|_| is_fixed));
+    }
+}
+
+/// A frame with these addresses before this packet, which says that it is this long.
+fn frame(destination: [u8; 6], ether_type: u16, mut packet: Vec<u8>) -> Vec<u8> {
+    let length = packet.len() as u16;
+    match ether_type {
+        ETH_P_IP => packet[2..4].copy_from_slice(&length.to_be_bytes()),
+        _ => packet[4..6].copy_from_slice(&(length - 40).to_be_bytes()),
+    }
+    [&destination[..], &[2, 0, 0, 0, 0, 1], &ether_type.to_be_bytes(), &packet].concat()
+}
+
+fn is_ethernet(frame: Vec<u8>, ether_type: u16) -> bool {
+    let length = frame.len() as u32;
+    for short in 0..frame.len() {
+        let _ = begins_with_ethernet(&Bytes(frame[..short].to_vec()), length, ether_type);
+    }
+    begins_with_ethernet(&Bytes(frame), length, ether_type)
+}
+
+#[test]
+fn an_ethernet_header_is_known_for_certain_or_not_at_all() {
+    let usual = [0x02, 0x42, 0xac, 0x11, 0, 2];
+    let (four, six) = (v4(6, 0, 0, 80), v6(6, &[], 80));
+    assert!(is_ethernet(frame(usual, ETH_P_IP, four.clone()), ETH_P_IP));
+    assert!(is_ethernet(frame(usual, ETH_P_IPV6, six.clone()), ETH_P_IPV6));
+    // A short frame is padded.
+    assert!(is_ethernet([frame(usual, ETH_P_IP, four.clone()), vec![0; 6]].concat(), ETH_P_IP));
+    // A MAC address like an IP header: certain while the length in it cannot be.
+    assert!(is_ethernet(frame([0x46, 0, 0xff, 0xff, 0, 2], ETH_P_IP, four.clone()), ETH_P_IP));
+    assert!(!is_ethernet(frame([0x46, 0, 0, 30, 0, 2], ETH_P_IP, four.clone()), ETH_P_IP));
+    assert!(!is_ethernet(frame([0x62, 0, 0, 0, 0, 2], ETH_P_IPV6, six.clone()), ETH_P_IPV6));
+    assert!(!is_ethernet(frame(usual, ETH_P_IP, four), ETH_P_IPV6));
+}
+
+/// From 8.0.69.0, or from an IPv6 address with 86dd in it: what follows reads like an Ethernet header and another packet.
+#[test]
+fn a_bare_packet_is_never_taken_for_a_frame() {
+    let mut four = v4(6, 0, 0, 80);
+    four[2..4].copy_from_slice(&60_u16.to_be_bytes());
+    four[12..20].copy_from_slice(&[8, 0, 0x45, 0, 0, 30, 0, 1]);
+    let mut six = v6(6, &[], 80);
+    six[4..6].copy_from_slice(&20_u16.to_be_bytes());
+    six[12..20].copy_from_slice(&[0x86, 0xdd, 0x60, 0, 0, 0, 0, 1]);
+    for (mut packet, ether_type) in [(four, ETH_P_IP), (six, ETH_P_IPV6)] {
+        packet.extend([0; 40]);
+        assert!(!is_ethernet(packet, ether_type));
+    }
 }

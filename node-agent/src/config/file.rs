@@ -46,6 +46,7 @@ pub struct FileLimits {
     pub peers_per_port: Option<u32>,
     pub findings_per_pod: Option<u32>,
     pub connections: Option<u32>,
+    pub records_per_second: Option<u32>,
 }
 
 /// Reads and parses the file at `path`.

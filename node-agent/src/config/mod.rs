@@ -11,6 +11,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::args::{AgentArgs, KernelLog, Kind, OutputMode, RecordMode, TrafficMode};
+use crate::engine::options::STORM_PORTS;
 use crate::source::kubernetes::Switch;
 use file::FileConfig;
 
@@ -66,6 +67,8 @@ pub struct Caps {
     pub peers_per_port: u32,
     pub findings_per_pod: u32,
     pub connections: u32,
+    /// Connections of one port that are recorded in a second.
+    pub records_per_second: u32,
     /// Bytes of the ring of listener records; a power of two, at least a page.
     pub listener_ring_bytes: u32,
     /// Bytes of the ring of connection records; likewise.
@@ -78,8 +81,9 @@ impl Default for Caps {
             listeners: 65_536,
             peers: 65_536,
             peers_per_port: 64,
-            findings_per_pod: 64,
+            findings_per_pod: STORM_PORTS,
             connections: 4_096,
+            records_per_second: 8_000,
             listener_ring_bytes: 1 << 20,
             connection_ring_bytes: 1 << 20,
         }
@@ -263,6 +267,13 @@ fn resolve_caps(args: &AgentArgs, file: &file::FileLimits) -> Result<Caps, Confi
             args.max_connections,
             file.connections,
             default.connections,
+            1 << 20,
+        )?,
+        records_per_second: cap(
+            "--max-records-per-second",
+            args.max_records_per_second,
+            file.records_per_second,
+            default.records_per_second,
             1 << 20,
         )?,
         listener_ring_bytes: args

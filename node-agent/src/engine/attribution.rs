@@ -40,14 +40,9 @@ pub fn container<'a>(
     process: Option<&Process>,
     declaring: &[&'a Container],
 ) -> Option<&'a Container> {
-    if let Some(cgroup) = process.and_then(|process| process.cgroup.as_deref()) {
-        let known = pod.containers.iter().find(|container| {
-            let id = bare_id(&container.id);
-            id.len() >= 12 && cgroup.contains(id)
-        });
-        if known.is_some() {
-            return known;
-        }
+    let known = pod.containers.iter().find(|container| runs_in(process, container));
+    if known.is_some() {
+        return known;
     }
     match declaring {
         [one] => Some(one),
@@ -65,11 +60,21 @@ pub fn container<'a>(
 /// True if the listener was certainly opened by a debug container.
 #[must_use]
 pub fn is_ephemeral(container: Option<&Container>, process: Option<&Process>) -> bool {
-    let (Some(container), Some(process)) = (container, process) else { return false };
-    let id = bare_id(&container.id);
-    container.kind == ContainerKind::Ephemeral
-        && id.len() >= 12
-        && process.cgroup.as_deref().is_some_and(|cgroup| cgroup.contains(id))
+    container
+        .is_some_and(|container| container.kind == ContainerKind::Ephemeral && runs_in(process, container))
+}
+
+/// True if the process certainly runs in this container: a part of its cgroup path ends in the container's id, be it bare
+/// or behind the runtime's prefix (`cri-containerd-ID.scope`).
+#[must_use]
+pub fn runs_in(process: Option<&Process>, container: &Container) -> bool {
+    let Some(cgroup) = process.and_then(|process| process.cgroup.as_deref()) else { return false };
+    let id = bare_id(&container.id).as_bytes();
+    let names_it = |part: &[u8]| {
+        let part = part.strip_suffix(b".scope").unwrap_or(part);
+        part.strip_suffix(id).is_some_and(|before| before.is_empty() || before.ends_with(b"-"))
+    };
+    id.len() >= 12 && cgroup.as_bytes().rsplit(|byte| matches!(byte, b'/' | b':')).any(names_it)
 }
 
 /// Reads from the right: the innermost `pod<UID>` that is known wins; `_` may stand for `-`.
@@ -84,5 +89,5 @@ fn by_cgroup(pods: &PodIndex, cgroup: &str) -> Option<PodKey> {
 
 /// A container id without the runtime's scheme (`containerd://`).
 fn bare_id(id: &str) -> &str {
-    id.rsplit_once("://").map_or(id, |(_, bare)| bare)
+    id.rsplit_once('/').map_or(id, |(_, bare)| bare)
 }

@@ -2,8 +2,10 @@
 //! to count and to record).
 
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
+use super::finding_code::FindingCode;
 use super::identity::{BootTime, PodUid, PortId, Protocol};
 use super::input::Process;
 use super::pod::{Container, Workload};
@@ -17,7 +19,8 @@ pub enum Change {
     Loss(Loss),
     /// Count this port's traffic from now on (idempotent).
     Watch(PortId),
-    /// No socket serves this port any more, and its last traffic was taken in.
+    /// Count this port's traffic no more (idempotent): nothing serves it and its last traffic was taken in, or it is not
+    /// kept. Also for ports that were never watched, since the kernel counts a port from the moment it opens.
     Unwatch(PortId),
     /// Turn the recording of single connections of this port on or off.
     Record {
@@ -130,6 +133,40 @@ impl Exposure {
     }
 }
 
+/// What NetworkPolicies say of a port.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    pub verdict: PolicyVerdict,
+    /// `NAMESPACE/NAME` of those that make it so, sorted.
+    pub policies: Vec<String>,
+}
+
+/// Whether NetworkPolicies let anybody reach a port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PolicyVerdict {
+    /// The pod is isolated, and a rule admits the port from somewhere.
+    Open,
+    /// The pod is isolated, and no rule admits the port.
+    Blocked,
+    /// No policy selects the pod: everybody may call it.
+    NotIsolated,
+    /// The policies are not known, or do not govern this pod.
+    #[default]
+    Unknown,
+}
+
+impl PolicyVerdict {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Blocked => "blocked",
+            Self::NotIsolated => "not-isolated",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// Traffic of a port since it opened (or since the agent started).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Traffic {
@@ -198,83 +235,6 @@ impl FindingState {
     }
 }
 
-/// How bad a finding is; ordered from least to worst.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Severity {
-    Info,
-    Low,
-    Medium,
-    High,
-    Critical,
-}
-
-impl Severity {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Info => "info",
-            Self::Low => "low",
-            Self::Medium => "medium",
-            Self::High => "high",
-            Self::Critical => "critical",
-        }
-    }
-}
-
-/// What a finding says; docs/findings.md explains each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum FindingCode {
-    UndeclaredExternal,
-    UndeclaredActive,
-    UndeclaredHost,
-    UndeclaredReachable,
-    EphemeralContainer,
-    PortStorm,
-    UndeclaredLoopback,
-    StaleDeclaration,
-    Unattributed,
-}
-
-impl FindingCode {
-    /// Every code.
-    pub const ALL: [Self; 9] = [
-        Self::UndeclaredExternal,
-        Self::UndeclaredActive,
-        Self::UndeclaredHost,
-        Self::UndeclaredReachable,
-        Self::EphemeralContainer,
-        Self::PortStorm,
-        Self::UndeclaredLoopback,
-        Self::StaleDeclaration,
-        Self::Unattributed,
-    ];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::UndeclaredExternal => "undeclared-external",
-            Self::UndeclaredActive => "undeclared-active",
-            Self::UndeclaredHost => "undeclared-host",
-            Self::UndeclaredReachable => "undeclared-reachable",
-            Self::EphemeralContainer => "ephemeral-container",
-            Self::PortStorm => "port-storm",
-            Self::UndeclaredLoopback => "undeclared-loopback",
-            Self::StaleDeclaration => "stale-declaration",
-            Self::Unattributed => "unattributed",
-        }
-    }
-
-    #[must_use]
-    pub const fn severity(self) -> Severity {
-        match self {
-            Self::UndeclaredExternal => Severity::Critical,
-            Self::UndeclaredActive | Self::UndeclaredHost | Self::PortStorm => Severity::High,
-            Self::UndeclaredReachable | Self::EphemeralContainer => Severity::Medium,
-            Self::UndeclaredLoopback | Self::StaleDeclaration | Self::Unattributed => Severity::Info,
-        }
-    }
-}
-
 /// A port that is not as its manifest says.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
@@ -288,11 +248,14 @@ pub struct Finding {
     pub last_seen: BootTime,
     pub pod: Option<PodRef>,
     pub container: Option<Container>,
-    /// `None` for a stale declaration and a port storm.
+    /// `None` where the finding is about a pod, or about a port that nobody serves.
     pub listener: Option<Arc<Listener>>,
+    /// The port that it is about, which for a stale declaration no listener tells; `None` for a port storm.
     pub protocol: Option<Protocol>,
+    pub port: Option<NonZeroU16>,
     pub declaration: Declaration,
     pub exposure: Exposure,
+    pub policy: Policy,
     pub traffic: Traffic,
     /// When the socket opened, as far as known; for the latency metric. Not reported.
     pub opened_at: Option<BootTime>,
@@ -301,18 +264,20 @@ pub struct Finding {
 /// One connection on a recorded port.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Connection {
-    pub listener_id: String,
+    /// As [`Listener::id`], before it is written as text.
+    pub listener_id: u64,
     pub port: PortId,
     pub local: IpAddr,
     pub remote: (IpAddr, u16),
     pub origin: Origin,
-    pub reference: Option<String>,
+    /// `NAMESPACE/NAME` of the pod that connected, where known.
+    pub reference: Option<Arc<str>>,
     pub opened_at: BootTime,
     /// `None`: still open.
     pub closed_at: Option<BootTime>,
     pub bytes_in: u64,
     pub bytes_out: u64,
-    pub pod: Option<PodRef>,
+    pub pod: Option<Arc<PodRef>>,
 }
 
 /// Something was dropped.

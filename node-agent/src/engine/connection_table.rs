@@ -1,56 +1,107 @@
-//! The latest connections on recorded ports, bounded: the oldest goes first.
+//! The latest connections on recorded ports, bounded: the oldest goes first. A connection is told once where it ends
+//! within the hold, and else when it opened and when it ended.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::change::Connection;
 use super::identity::{BootTime, SocketCookie};
+
+/// One connection, and whether anything of it was told.
+#[derive(Debug)]
+struct Kept {
+    connection: Arc<Connection>,
+    is_told: bool,
+}
 
 /// Recorded connections in the order in which they were first heard of.
 #[derive(Debug)]
 pub struct ConnectionTable {
     order: VecDeque<SocketCookie>,
-    all: HashMap<SocketCookie, Arc<Connection>>,
+    all: HashMap<SocketCookie, Kept>,
+    /// Those that may be untold, with when they will be told at the latest.
+    held: VecDeque<(BootTime, SocketCookie)>,
     max: usize,
+    hold: Duration,
 }
 
 impl ConnectionTable {
     #[must_use]
-    pub fn new(max: usize) -> Self {
-        Self { order: VecDeque::new(), all: HashMap::new(), max }
+    pub fn new(max: usize, hold: Duration) -> Self {
+        Self { order: VecDeque::new(), all: HashMap::new(), held: VecDeque::new(), max, hold }
     }
 
-    /// Takes a connection in; false if that is known already, or older news than what is known.
-    pub fn record(&mut self, cookie: SocketCookie, connection: &Arc<Connection>) -> bool {
-        if let Some(known) = self.all.get(&cookie) {
-            if known.closed_at.is_some()
-                || (connection.closed_at.is_none() && known.opened_at >= connection.opened_at)
-            {
-                return false;
-            }
-        } else if self.max > 0 {
-            if self.all.len() >= self.max
-                && let Some(oldest) = self.order.pop_front()
-            {
-                self.all.remove(&oldest);
-            }
-            self.order.push_back(cookie);
+    /// Takes a connection that is open in, unless more is known of it. Returns what must be told now: it, or the one
+    /// that had to go for it.
+    pub fn open(&mut self, cookie: SocketCookie, connection: Connection) -> Option<Arc<Connection>> {
+        if self.max == 0 {
+            return Some(Arc::new(connection));
         }
-        if self.max > 0 {
-            self.all.insert(cookie, Arc::clone(connection));
+        if let Some(known) = self.all.get_mut(&cookie) {
+            // The record of the end came first, or a record came twice.
+            if known.connection.opened_at > connection.opened_at {
+                Arc::make_mut(&mut known.connection).opened_at = connection.opened_at;
+            }
+            return None;
         }
-        true
+        self.held.push_back((connection.opened_at.after(self.hold), cookie));
+        self.insert(cookie, Kept { connection: Arc::new(connection), is_told: false })
     }
 
-    /// When this connection opened, if it is known.
-    #[must_use]
-    pub fn opened_at(&self, cookie: SocketCookie) -> Option<BootTime> {
-        self.all.get(&cookie).map(|known| known.opened_at)
+    /// Takes the end of a connection in; `whole` makes it where its beginning is not known. Returns what must be told:
+    /// nothing if that is known already.
+    pub fn close(
+        &mut self,
+        cookie: SocketCookie,
+        end: (BootTime, u64, u64),
+        whole: impl FnOnce() -> Connection,
+    ) -> [Option<Arc<Connection>>; 2] {
+        let ended = |connection: &mut Connection| {
+            connection.closed_at = Some(end.0);
+            (connection.bytes_in, connection.bytes_out) = (end.1, end.2);
+            connection.opened_at = connection.opened_at.min(end.0);
+        };
+        if let Some(known) = self.all.get_mut(&cookie) {
+            if known.connection.closed_at.is_some() {
+                return [None, None];
+            }
+            ended(Arc::make_mut(&mut known.connection));
+            known.is_told = true;
+            return [Some(Arc::clone(&known.connection)), None];
+        }
+        let mut connection = whole();
+        ended(&mut connection);
+        let connection = Arc::new(connection);
+        let gone = match self.max {
+            0 => None,
+            _ => self.insert(cookie, Kept { connection: Arc::clone(&connection), is_told: true }),
+        };
+        [gone, Some(connection)]
+    }
+
+    /// Takes the next connection out of the hold that is open still and waited long enough.
+    pub fn next_overdue(&mut self, now: BootTime) -> Option<Arc<Connection>> {
+        while let Some((_, cookie)) = self.held.pop_front_if(|(due, _)| *due <= now) {
+            if let Some(kept) = self.all.get_mut(&cookie).filter(|kept| !kept.is_told) {
+                kept.is_told = true;
+                return Some(Arc::clone(&kept.connection));
+            }
+        }
+        None
+    }
+
+    /// When a connection will have waited long enough.
+    pub fn next_due(&mut self) -> Option<BootTime> {
+        let Self { held, all, .. } = self;
+        let is_told = |cookie: &SocketCookie| all.get(cookie).is_none_or(|kept| kept.is_told);
+        while held.pop_front_if(|(_, cookie)| is_told(cookie)).is_some() {}
+        held.front().map(|(due, _)| *due)
     }
 
     /// Latest first.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Connection>> {
-        self.order.iter().rev().filter_map(|cookie| self.all.get(cookie))
+        self.order.iter().rev().filter_map(|cookie| self.all.get(cookie)).map(|kept| &kept.connection)
     }
 
     #[must_use]
@@ -61,5 +112,14 @@ impl ConnectionTable {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.all.is_empty()
+    }
+
+    /// Returns the oldest if it had to go and was not told.
+    fn insert(&mut self, cookie: SocketCookie, kept: Kept) -> Option<Arc<Connection>> {
+        let oldest = if self.all.len() >= self.max { self.order.pop_front() } else { None };
+        let gone = oldest.and_then(|oldest| self.all.remove(&oldest));
+        self.order.push_back(cookie);
+        self.all.insert(cookie, kept);
+        gone.filter(|gone| !gone.is_told).map(|gone| gone.connection)
     }
 }

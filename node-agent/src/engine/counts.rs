@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::Engine;
-use super::change::{DeclarationStatus, FindingCode, Origin, Severity};
+use super::change::{DeclarationStatus, Origin};
+use super::crowd::CrowdOf;
+use super::finding_code::{FindingCode, Severity};
 use super::finding_store::Subject;
 use super::identity::Protocol;
 
@@ -33,12 +35,9 @@ impl Totals {
         }
     }
 
-    /// Counts a loss; true if it is the first of its kind.
-    pub(super) fn lose(&mut self, reason: &'static str, count: u64) -> bool {
-        let first = !self.lost.contains_key(reason);
+    pub(super) fn lose(&mut self, reason: &'static str, count: u64) {
         let total = self.lost.entry(reason).or_default();
         *total = total.saturating_add(count);
-        first
     }
 }
 
@@ -64,7 +63,11 @@ impl Engine {
         for (_, record) in self.findings.iter() {
             let pod = match record.subject {
                 Subject::Port(id) => self.ports.get(&id).and_then(|port| port.pod),
-                Subject::Stale(pod, ..) | Subject::Storm(pod) => Some(pod),
+                Subject::Stale(pod, ..)
+                | Subject::Dangling(pod, ..)
+                | Subject::Storm(CrowdOf::Pod(pod))
+                | Subject::Opaque(pod) => Some(pod),
+                Subject::Storm(CrowdOf::Netns(_)) => None,
             };
             let namespace = pod.and_then(|pod| self.pods.get(pod)).map(|record| record.pod.namespace.clone());
             let key = (record.code, record.code.severity(), namespace.unwrap_or_default());

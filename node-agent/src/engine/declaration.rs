@@ -1,11 +1,35 @@
-//! What a pod's manifest says about a port: containers and sidecars declare, init and debug containers do not, and the
-//! protocol must match.
+//! What the manifests say about a port: declared by a container, or else explained by something that expects it there, or
+//! else undeclared. Debug containers can never declare, and the protocol must match.
 
 use std::num::NonZeroU16;
+use std::sync::Arc;
 
-use super::change::{Declaration, DeclarationStatus};
+use super::change::{Declaration, DeclarationStatus, Explanation};
+use super::explanation::explanations;
 use super::identity::Protocol;
+use super::input::Process;
+use super::network_policy::NetworkPolicy;
 use super::pod::{Container, ContainerKind, Pod};
+use super::selection::Selects;
+use super::service::Service;
+
+/// All that manifests say of one pod.
+#[derive(Clone, Copy, Debug)]
+pub struct Manifests<'a> {
+    pub pod: &'a Pod,
+    /// The Services that select it, by name.
+    pub services: &'a [(Arc<Service>, Selects)],
+    /// The NetworkPolicies that select it, or may, by name.
+    pub policies: &'a [(Arc<NetworkPolicy>, Selects)],
+}
+
+/// One listener, as far as declarations depend on it.
+#[derive(Clone, Copy, Debug)]
+pub struct Served<'a> {
+    pub protocol: Protocol,
+    pub port: NonZeroU16,
+    pub process: Option<&'a Process>,
+}
 
 /// The containers that declare this port.
 #[must_use]
@@ -15,7 +39,7 @@ pub fn declaring(pod: &Pod, protocol: Protocol, port: NonZeroU16) -> Vec<&Contai
 
 /// Every port that a pod declares; a port may come twice.
 pub fn declared_ports(pod: &Pod) -> impl Iterator<Item = (Protocol, NonZeroU16)> + '_ {
-    let declaring = pod.containers.iter().filter(|container| can_declare(container.kind));
+    let declaring = pod.containers.iter().filter(|container| can_declare(container));
     declaring.flat_map(|container| container.ports.iter().map(|port| (port.protocol, port.port)))
 }
 
@@ -25,23 +49,79 @@ pub fn is_declared(pod: &Pod, protocol: Protocol, port: NonZeroU16) -> bool {
     pod.containers.iter().any(|container| declares(container, protocol, port))
 }
 
+/// True if the port is declared by a container that ought to serve it now: an init container comes and goes, and one that
+/// is known not to run serves nothing.
+#[must_use]
+pub fn ought_to_listen(pod: &Pod, protocol: Protocol, port: NonZeroU16) -> bool {
+    pod.containers.iter().any(|container| {
+        container.kind != ContainerKind::Init
+            && container.running != Some(false)
+            && declares(container, protocol, port)
+    })
+}
+
+/// The port that a container declares under this name with this protocol, as Services and policies resolve it.
+#[must_use]
+pub fn named_port(pod: &Pod, name: &str, protocol: Protocol) -> Option<NonZeroU16> {
+    let mut ports = pod.containers.iter().filter(|container| can_declare(container)).flat_map(|c| &c.ports);
+    ports.find(|port| port.protocol == protocol && port.name.as_deref() == Some(name)).map(|port| port.port)
+}
+
+/// Every port of the pod that a Service sends to; a port may come twice.
+pub fn service_targets(manifests: Manifests<'_>) -> impl Iterator<Item = (Protocol, NonZeroU16)> {
+    let ports = manifests.services.iter().flat_map(|(service, _)| &service.ports);
+    ports.filter_map(move |port| Some((port.protocol, port.target_in(manifests.pod)?)))
+}
+
+/// True if something maps a port of the node to this one although no container that counts declares it: an init container
+/// that ended, say, whose mapping stays.
+#[must_use]
+pub fn has_host_port(pod: &Pod, protocol: Protocol, port: NonZeroU16) -> bool {
+    let mut ports = pod.containers.iter().flat_map(|container| &container.ports);
+    ports.any(|known| known.protocol == protocol && known.port == port && known.host_port.is_some())
+}
+
+/// How the port stands.
+#[must_use]
+pub fn status(manifests: Manifests<'_>, served: Served<'_>) -> DeclarationStatus {
+    if is_declared(manifests.pod, served.protocol, served.port) {
+        DeclarationStatus::Declared
+    } else if explanations(manifests, served).next().is_some() {
+        DeclarationStatus::Explained
+    } else {
+        DeclarationStatus::Undeclared
+    }
+}
+
 /// The declaration as reports show it.
 #[must_use]
-pub fn describe(pod: Option<&Pod>, declaring: &[&Container]) -> Declaration {
-    let status = match (pod, declaring) {
-        (None, _) => DeclarationStatus::Unknown,
-        (Some(_), []) => DeclarationStatus::Undeclared,
-        (Some(_), _) => DeclarationStatus::Declared,
+pub fn describe(manifests: Option<Manifests<'_>>, served: Served<'_>) -> Declaration {
+    let Some(manifests) = manifests else {
+        let status = DeclarationStatus::Unknown;
+        return Declaration { status, declared_by: Vec::new(), explained_by: Vec::new() };
     };
-    let declared_by = declaring.iter().map(|container| format!("container/{}", container.name)).collect();
-    Declaration { status, declared_by, explained_by: Vec::new() }
+    let declaring = declaring(manifests.pod, served.protocol, served.port);
+    let declared_by: Vec<String> =
+        declaring.iter().map(|container| format!("container/{}", container.name)).collect();
+    let explained_by: Vec<Explanation> = explanations(manifests, served).map(Explanation::from).collect();
+    let status = match (declared_by.is_empty(), explained_by.is_empty()) {
+        (false, _) => DeclarationStatus::Declared,
+        (true, false) => DeclarationStatus::Explained,
+        (true, true) => DeclarationStatus::Undeclared,
+    };
+    Declaration { status, declared_by, explained_by }
 }
 
 fn declares(container: &Container, protocol: Protocol, port: NonZeroU16) -> bool {
-    can_declare(container.kind)
+    can_declare(container)
         && container.ports.iter().any(|declared| declared.protocol == protocol && declared.port == port)
 }
 
-const fn can_declare(kind: ContainerKind) -> bool {
-    matches!(kind, ContainerKind::Regular | ContainerKind::Sidecar)
+/// A plain init container only while it runs.
+fn can_declare(container: &Container) -> bool {
+    match container.kind {
+        ContainerKind::Regular | ContainerKind::Sidecar => true,
+        ContainerKind::Init => container.running == Some(true),
+        ContainerKind::Ephemeral => false,
+    }
 }

@@ -1,8 +1,7 @@
 //! Four facts, one code: whose the port is, what declares it, from where it can be reached, and what reached it.
 
-use std::net::IpAddr;
-
-use super::change::{DeclarationStatus, Exposure, FindingCode};
+use super::change::{DeclarationStatus, Exposure, PolicyVerdict};
+use super::finding_code::FindingCode;
 use super::traffic::Reach;
 
 /// What a verdict is made of.
@@ -11,7 +10,10 @@ pub struct Facts {
     pub pod: PodFact,
     pub declaration: DeclarationStatus,
     pub exposure: Exposure,
+    pub policy: PolicyVerdict,
     pub reach: Reach,
+    /// A port of the node leads to it, whoever comes: a hostPort.
+    pub published: bool,
     /// Certainly opened by a debug container.
     pub ephemeral: bool,
 }
@@ -35,27 +37,28 @@ pub const fn verdict(facts: &Facts) -> Option<FindingCode> {
         PodFact::Unknown => return Some(FindingCode::Unattributed),
         PodFact::Known => {}
     }
-    if matches!(facts.declaration, DeclarationStatus::Declared | DeclarationStatus::Explained) {
-        return None;
+    match (facts.declaration, facts.ephemeral, facts.exposure) {
+        (DeclarationStatus::Undeclared, ..) => Some(undeclared(facts)),
+        // A debug container can never declare, and what is expected of the pod is not expected of it.
+        (_, true, _) => Some(FindingCode::EphemeralContainer),
+        (DeclarationStatus::Explained, _, Exposure::Loopback) => Some(FindingCode::UndeclaredLoopback),
+        (DeclarationStatus::Explained, ..) => Some(FindingCode::UndeclaredExplained),
+        (DeclarationStatus::Declared | DeclarationStatus::Unknown, ..) => None,
     }
-    Some(match (facts.reach, facts.ephemeral, facts.exposure) {
-        (Reach::External, ..) => FindingCode::UndeclaredExternal,
-        (Reach::InCluster, ..) => FindingCode::UndeclaredActive,
-        (_, true, _) => FindingCode::EphemeralContainer,
-        (_, _, Exposure::Loopback) => FindingCode::UndeclaredLoopback,
-        (_, _, Exposure::Host) => FindingCode::UndeclaredHost,
-        (_, _, Exposure::Pod) => FindingCode::UndeclaredReachable,
-    })
 }
 
-/// From where the addresses of a port can be reached.
-#[must_use]
-pub fn exposure(addresses: &[IpAddr], host: bool) -> Exposure {
-    if !addresses.is_empty() && addresses.iter().all(IpAddr::is_loopback) {
-        Exposure::Loopback
-    } else if host {
-        Exposure::Host
-    } else {
-        Exposure::Pod
+/// Traffic that was served beats what the addresses and the policies promise.
+const fn undeclared(facts: &Facts) -> FindingCode {
+    let on_node = facts.published || matches!(facts.exposure, Exposure::Host);
+    match (facts.reach, facts.ephemeral, facts.exposure, facts.policy) {
+        (Reach::External, ..) => FindingCode::UndeclaredExternal,
+        // Whoever reaches the node reaches the port: that it was a pod this time is luck.
+        (Reach::InCluster, ..) if on_node => FindingCode::UndeclaredExternal,
+        (Reach::InCluster, ..) => FindingCode::UndeclaredActive,
+        (_, true, ..) => FindingCode::EphemeralContainer,
+        (_, _, Exposure::Loopback, _) => FindingCode::UndeclaredLoopback,
+        (_, _, Exposure::Host, _) => FindingCode::UndeclaredHost,
+        (_, _, Exposure::Pod, PolicyVerdict::Blocked) => FindingCode::UndeclaredBlocked,
+        (_, _, Exposure::Pod, _) => FindingCode::UndeclaredReachable,
     }
 }

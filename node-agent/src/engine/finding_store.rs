@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use super::change::FindingCode;
+use super::change::PolicyVerdict;
+use super::crowd::CrowdOf;
+use super::finding_code::FindingCode;
 use super::identity::{BootTime, PortId, Protocol};
 use super::pod_index::PodKey;
 
@@ -16,7 +18,11 @@ pub const RETELL: Duration = Duration::from_secs(1);
 pub enum Subject {
     Port(PortId),
     Stale(PodKey, Protocol, NonZeroU16),
-    Storm(PodKey),
+    /// A port that a Service sends to and nobody serves.
+    Dangling(PodKey, Protocol, NonZeroU16),
+    Storm(CrowdOf),
+    /// A pod whose sockets this kernel does not see.
+    Opaque(PodKey),
 }
 
 /// One open finding.
@@ -24,6 +30,7 @@ pub enum Subject {
 pub struct FindingRecord {
     pub subject: Subject,
     pub code: FindingCode,
+    pub policy: PolicyVerdict,
     pub first_seen: BootTime,
     pub told_at: BootTime,
 }
@@ -48,16 +55,23 @@ impl FindingStore {
         self.open.get(&id)
     }
 
-    /// Opens a finding or changes its code.
-    pub fn raise(&mut self, id: u64, subject: Subject, code: FindingCode, first_seen: BootTime) -> Raised {
+    /// Opens a finding, or changes its code or what policies say of it.
+    pub fn raise(
+        &mut self,
+        id: u64,
+        subject: Subject,
+        (code, policy): (FindingCode, PolicyVerdict),
+        first_seen: BootTime,
+    ) -> Raised {
         match self.open.get_mut(&id) {
-            Some(record) if record.code == code => Raised::Same,
+            Some(record) if (record.code, record.policy) == (code, policy) => Raised::Same,
             Some(record) => {
                 record.code = code;
+                record.policy = policy;
                 Raised::Changed
             }
             None => {
-                let record = FindingRecord { subject, code, first_seen, told_at: BootTime(0) };
+                let record = FindingRecord { subject, code, policy, first_seen, told_at: BootTime(0) };
                 self.open.insert(id, record);
                 Raised::Opened
             }

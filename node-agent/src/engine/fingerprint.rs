@@ -48,10 +48,22 @@ pub fn stale_id(uid: &PodUid, protocol: Protocol, port: u16) -> u64 {
     identify(b"stale", Owner::Pod(uid), protocol.number(), port)
 }
 
-/// Id of a pod's port storm.
+/// Id of a port storm.
 #[must_use]
-pub fn storm_id(uid: &PodUid) -> u64 {
-    identify(b"storm", Owner::Pod(uid), 0, 0)
+pub fn storm_id(owner: Owner<'_>) -> u64 {
+    identify(b"storm", owner, 0, 0)
+}
+
+/// Id of a Service's port that nobody serves.
+#[must_use]
+pub fn dangling_id(uid: &PodUid, protocol: Protocol, port: u16) -> u64 {
+    identify(b"dangling", Owner::Pod(uid), protocol.number(), port)
+}
+
+/// Id of a pod whose sockets cannot be seen.
+#[must_use]
+pub fn opaque_id(uid: &PodUid) -> u64 {
+    identify(b"opaque", Owner::Pod(uid), 0, 0)
 }
 
 /// An id as reports show it.

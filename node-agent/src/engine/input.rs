@@ -24,8 +24,13 @@ pub enum Input {
     },
     /// A whole netns was listed: what is not in it and is older than the scan is gone.
     NetnsScanned(NetnsScan),
-    /// A netns exists, or what is known about it changed. Replaces what was known of it.
-    NetnsSeen(NetnsFacts),
+    /// A netns exists, or what is known about it changed. Replaces what was known of it. The latest of these and of
+    /// `NetnsGone` by `at` holds, whichever came first: a netns that was taken for gone comes back.
+    NetnsSeen {
+        facts: NetnsFacts,
+        /// Before the look at it began.
+        at: BootTime,
+    },
     /// A netns is gone, with every socket in it.
     NetnsGone {
         netns: NetnsId,
@@ -51,10 +56,8 @@ pub enum Input {
     Namespaces(Listing<Namespace>),
     /// The kernel's counters, all that changed since the drain before.
     Traffic(TrafficDrain),
-    /// A connection on a recorded port opened.
-    ConnectionOpened(ConnectionOpened),
-    /// A connection on a recorded port ended.
-    ConnectionClosed(ConnectionClosed),
+    /// Connections on recorded ports opened and ended; many at once, since there may be thousands in a second.
+    Connections(Vec<ConnectionFact>),
     /// Something was dropped somewhere. `recovered` once the scan after it is done.
     Lost {
         reason: &'static str,
@@ -169,6 +172,13 @@ pub struct PeerDelta {
     pub connections: u64,
     pub packets: u64,
     pub bytes: u64,
+}
+
+/// What happened to one connection on a recorded port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConnectionFact {
+    Opened(ConnectionOpened),
+    Closed(ConnectionClosed),
 }
 
 /// A completed handshake on a recorded port.

@@ -2,20 +2,23 @@
 
 use std::num::NonZeroU16;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Engine;
-use super::change::{Change, Connection, Loss};
-use super::fingerprint::{Owner, hex, port_id};
+use super::attribution::runs_in;
+use super::change::{Change, Loss};
 use super::identity::{BootTime, NetnsId, PodUid, PortId, Protocol, SocketCookie};
-use super::input::{
-    ConnectionClosed, ConnectionOpened, NetnsFacts, NetnsScan, OpenedSocket, PortDelta, TrafficDrain,
-};
+use super::input::{NetnsFacts, NetnsScan, OpenedSocket, PortDelta, TrafficDrain};
 use super::origin::Serving;
 use super::pod::Pod;
-use super::pod_index::PodChanges;
+use super::pod_index::{PodChange, PodChanges};
 use super::port::{Face, Port};
-use super::socket_table::Served;
+use super::socket_table::{Served, SocketView};
+use super::timers::Timer;
 use super::traffic::PeerLimits;
+
+/// What does not fit is told at most this often.
+const REFUSED_RETELL: Duration = Duration::from_secs(10);
 
 impl Engine {
     pub(super) fn socket_opened(&mut self, opened: OpenedSocket, now: BootTime) {
@@ -24,11 +27,12 @@ impl Engine {
         let fact =
             Served { at: opened.at, port: opened.port, address: opened.address, v6_only: opened.v6_only };
         let Some(socket) = self.sockets.entry(opened.cookie) else {
-            self.refuse("engine-sockets-full");
+            self.refuse_port("engine-sockets-full", opened.port);
             return;
         };
         socket.open(fact, process);
         self.settle_socket(opened.cookie, netns, now);
+        self.netns.prune(netns);
     }
 
     pub(super) fn socket_closed(
@@ -44,9 +48,7 @@ impl Engine {
     }
 
     pub(super) fn netns_scanned(&mut self, scan: NetnsScan, now: BootTime) {
-        let netns = self.netns.entry(scan.netns);
-        netns.floor = netns.floor.max(scan.at);
-        let first = !netns.gone && !std::mem::replace(&mut netns.scanned, !netns.gone);
+        let first = self.netns.entry(scan.netns).scan(scan.at);
         let known = self.ports_of(scan.netns);
         let cookies: Vec<SocketCookie> = known
             .iter()
@@ -58,7 +60,7 @@ impl Engine {
             let fact =
                 Served { at: scan.at, port: socket.port, address: socket.address, v6_only: socket.v6_only };
             let Some(entry) = self.sockets.entry(socket.cookie) else {
-                self.refuse("engine-sockets-full");
+                self.refuse_port("engine-sockets-full", socket.port);
                 continue;
             };
             entry.list(fact, process);
@@ -72,13 +74,13 @@ impl Engine {
         }
     }
 
-    pub(super) fn netns_seen(&mut self, facts: NetnsFacts, now: BootTime) {
+    pub(super) fn netns_seen(&mut self, facts: NetnsFacts, at: BootTime, now: BootTime) {
         let id = facts.netns;
-        let Some(before) = self.netns.learn(facts) else { return };
+        let Some(before) = self.netns.learn(facts, at) else { return };
         if let Some(before) = before {
             self.addresses.remove_netns(&before);
         }
-        if let Some(facts) = self.netns.facts(id) {
+        if let Some(facts) = self.netns.facts(id).filter(|_| !self.netns.is_gone(id)) {
             self.addresses.add_netns(facts);
             self.pods.learn_paths(id, &facts.paths);
         }
@@ -100,6 +102,9 @@ impl Engine {
             }
         }
         self.check_pods_of(id, now);
+        if self.netns.is_gone(id) {
+            self.pods.learn_paths(id, &[]);
+        }
     }
 
     pub(super) fn pods_listed(&mut self, source: &'static str, pods: Vec<Pod>, now: BootTime) {
@@ -118,28 +123,40 @@ impl Engine {
     }
 
     fn settle_pods(&mut self, changes: PodChanges, now: BootTime) {
-        for (key, before) in &changes.changed {
+        for PodChange { key, before, .. } in changes.changed.iter().filter(|change| !change.only_readiness) {
             if let Some(before) = before {
                 self.addresses.remove_pod(*key, before);
             }
+            self.select_for(*key);
             let Some(record) = self.pods.get(*key) else { continue };
             self.addresses.add_pod(*key, &record.pod);
             self.dirty.extend(record.ports.iter().copied());
+            let waiting = self.unattributed.iter().copied();
+            let mine: Vec<PortId> = waiting.filter(|id| self.may_be_of(*id, &record.pod)).collect();
+            self.dirty.extend(mine);
             if let Some(netns) = self.pods.netns(*key, &self.netns) {
                 self.dirty.extend(self.ports_of(netns));
             }
         }
         for key in &changes.departed {
             let Some(record) = self.pods.get(*key) else { continue };
-            self.addresses.remove_pod(*key, &record.pod);
+            self.addresses.retire_pod(*key, &record.pod, now);
             self.dirty.extend(record.ports.iter().copied());
         }
-        if !changes.changed.is_empty() {
-            self.dirty.extend(self.unattributed.iter().copied());
+        for key in changes.changed.iter().map(|change| change.key).chain(changes.departed) {
+            self.check_pod(key, now);
         }
-        for key in changes.changed.iter().map(|(key, _)| *key).chain(changes.departed) {
-            self.check_declared_ports(key, now);
-        }
+    }
+
+    /// True unless the process that serves this port certainly runs in another pod.
+    fn may_be_of(&self, id: PortId, pod: &Pod) -> bool {
+        let face = self.ports.get(&id).and_then(|port| port.face.as_ref());
+        let process = face.and_then(|face| face.process.as_deref());
+        let Some(cgroup) = process.and_then(|process| process.cgroup.as_deref()) else { return false };
+        let uid = pod.uid.0.as_str();
+        cgroup.contains(uid)
+            || cgroup.contains(&uid.replace('-', "_"))
+            || pod.containers.iter().any(|container| runs_in(process, container))
     }
 
     pub(super) fn traffic_drained(&mut self, drain: TrafficDrain, now: BootTime) {
@@ -155,6 +172,7 @@ impl Engine {
             return;
         }
         let Some(port) = self.ports.get_mut(&id) else { return };
+        port.dismissed = false;
         let facts = self.netns.facts(id.netns).map(Arc::as_ref);
         let serving = Serving { pod: port.pod, facts };
         let (addresses, pods) = (&self.addresses, &self.pods);
@@ -176,40 +194,6 @@ impl Engine {
         self.generation = self.generation.saturating_add(1);
     }
 
-    pub(super) fn connection_opened(&mut self, opened: &ConnectionOpened) {
-        self.record_connection(opened, None);
-    }
-
-    pub(super) fn connection_closed(&mut self, closed: &ConnectionClosed) {
-        self.record_connection(&closed.opened, Some(closed));
-    }
-
-    fn record_connection(&mut self, opened: &ConnectionOpened, closed: Option<&ConnectionClosed>) {
-        let port = self.ports.get(&opened.port);
-        let pod = port.and_then(|port| port.pod);
-        let facts = self.netns.facts(opened.port.netns).map(Arc::as_ref);
-        let (origin, reference) = self.addresses.origin(opened.remote.0, Serving { pod, facts }, &self.pods);
-        let unknown =
-            || port_id(Owner::Netns(opened.port.netns), opened.port.protocol, opened.port.port.get());
-        let connection = Arc::new(Connection {
-            listener_id: hex(port.filter(|port| port.id != 0).map_or_else(unknown, |port| port.id)),
-            port: opened.port,
-            local: opened.local,
-            remote: opened.remote,
-            origin,
-            reference: reference.map(|reference| reference.to_string()),
-            // The record of the end does not know the beginning.
-            opened_at: self.connections.opened_at(opened.cookie).map_or(opened.at, |at| at.min(opened.at)),
-            closed_at: closed.map(|closed| closed.at),
-            bytes_in: closed.map_or(0, |closed| closed.bytes_in),
-            bytes_out: closed.map_or(0, |closed| closed.bytes_out),
-            pod: pod.and_then(|pod| self.pods.get(pod)).map(|record| (*record.reference).clone()),
-        });
-        if self.connections.record(opened.cookie, &connection) {
-            self.tell(Change::Connection(connection));
-        }
-    }
-
     pub(super) fn lost(&mut self, reason: &'static str, count: u64, recovered: bool) {
         if !recovered {
             self.totals.lose(reason, count);
@@ -217,11 +201,35 @@ impl Engine {
         self.tell(Change::Loss(Loss { reason, count, recovered }));
     }
 
-    /// Something did not fit: counted always, told the first time.
+    /// Something did not fit: counted at once, told a moment later with all that did not fit in that moment.
     fn refuse(&mut self, reason: &'static str) {
-        if self.totals.lose(reason, 1) {
-            self.tell(Change::Loss(Loss { reason, count: 1, recovered: false }));
+        self.totals.lose(reason, 1);
+        let count = self.refused.entry(reason).or_default();
+        *count = count.saturating_add(1);
+    }
+
+    /// Tells what did not fit, unless that was done a moment ago: then it is told later.
+    pub(super) fn tell_refused(&mut self, now: BootTime) {
+        if self.refused.is_empty() {
+            return;
         }
+        let due = self.refused_told_at.map_or(now, |told| told.after(REFUSED_RETELL));
+        if now < due {
+            return self.timers.set(Timer::Refused, Some(due));
+        }
+        self.refused_told_at = Some(now);
+        for (reason, count) in std::mem::take(&mut self.refused) {
+            self.tell(Change::Loss(Loss { reason, count, recovered: false }));
+        }
+    }
+
+    /// A port, or a socket of it, did not fit: unless it is kept for its other sockets, the kernel side counts it for nothing.
+    fn refuse_port(&mut self, reason: &'static str, id: PortId) {
+        self.refuse(reason);
+        if !self.ports.contains_key(&id) {
+            self.out.push(Change::Unwatch(id));
+        }
+        self.netns.prune(id.netns);
     }
 
     /// Brings a socket's port in line with what is now known of the socket.
@@ -234,7 +242,7 @@ impl Engine {
             self.leave(before, cookie, ended);
         }
         match view {
-            Some(view) => self.join(view.port, cookie, view.opened_at, now),
+            Some(view) => self.join(view, cookie, now),
             None => {
                 self.tell_short_lived(cookie, floor, ended, now);
                 self.sockets.bury(cookie, netns, now);
@@ -242,19 +250,26 @@ impl Engine {
         }
     }
 
-    fn join(&mut self, id: PortId, cookie: SocketCookie, opened_at: Option<BootTime>, now: BootTime) {
+    fn join(&mut self, view: SocketView, cookie: SocketCookie, now: BootTime) {
+        let id = view.port;
         let counted = self.sockets.get(cookie).is_some_and(|socket| socket.counted_in == Some(id));
         if !counted && !self.make_room_for_socket(id, now) {
             self.sockets.discard(cookie);
             return;
         }
         let floor = self.netns.floor(id.netns);
+        let beyond = !view.address.is_loopback();
+        let mut was_beyond = false;
         if let Some(socket) = self.sockets.get_mut(cookie) {
             socket.counted_in = Some(id);
-            socket.told = socket.told.max(opened_at);
+            was_beyond = std::mem::replace(&mut socket.beyond_loopback, beyond);
+            socket.told = socket.told.max(view.opened_at);
         }
         if let Some(port) = self.ports.get_mut(&id) {
             port.sockets.insert(cookie);
+            port.dismissed &= counted;
+            port.beyond_loopback += usize::from(beyond);
+            port.beyond_loopback = port.beyond_loopback.saturating_sub(usize::from(was_beyond));
             let before = port.face.take();
             port.refresh(floor, &self.sockets);
             if self.closing.remove(&id) || port.face != before {
@@ -265,13 +280,16 @@ impl Engine {
 
     fn leave(&mut self, id: PortId, cookie: SocketCookie, ended: BootTime) {
         let floor = self.netns.floor(id.netns);
+        let mut was_beyond = false;
         if let Some(socket) = self.sockets.get_mut(cookie) {
             socket.counted_in = None;
+            was_beyond = std::mem::take(&mut socket.beyond_loopback);
             let netns = self.netns.entry(id.netns);
             netns.sockets = netns.sockets.saturating_sub(1);
         }
         if let Some(port) = self.ports.get_mut(&id) {
             port.sockets.remove(&cookie);
+            port.beyond_loopback = port.beyond_loopback.saturating_sub(usize::from(was_beyond));
             port.refresh(floor, &self.sockets);
             if port.sockets.is_empty() {
                 port.closed_at = port.closed_at.max(Some(ended));
@@ -305,10 +323,13 @@ impl Engine {
         if self.ports.contains_key(&id) {
             return true;
         }
-        let all = self.ports.len();
+        let (all, half) = (self.ports.len(), self.options.max_listeners.div_ceil(2));
+        // Those without a pod share one half, however many netns they are in.
+        let homeless = !self.netns.is_host(id.netns) && self.pods.in_netns(id.netns).is_none();
+        let crowded = homeless && self.unattributed.len() >= half;
         let netns = self.netns.entry(id.netns);
-        if all >= self.options.max_listeners || netns.ports >= self.options.max_listeners.div_ceil(2) {
-            self.refuse("engine-listeners-full");
+        if all >= self.options.max_listeners || netns.ports >= half || crowded {
+            self.refuse_port("engine-listeners-full", id);
             return false;
         }
         netns.ports = netns.ports.saturating_add(1);
@@ -320,7 +341,7 @@ impl Engine {
     /// The same for one more socket of it: one netns may take half of the socket table.
     fn make_room_for_socket(&mut self, id: PortId, now: BootTime) -> bool {
         if self.netns.entry(id.netns).sockets >= self.sockets.max().div_ceil(2) {
-            self.refuse("engine-sockets-full");
+            self.refuse_port("engine-sockets-full", id);
             return false;
         }
         let room = self.make_room(id, now);

@@ -1,21 +1,28 @@
 //! The one place that looks at a port and decides what to say of it. It depends on the state alone, not on what led
 //! there: that is why the order of inputs does not matter.
 
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Engine;
 use super::attribution::{Attribution, attribute, container, is_ephemeral};
-use super::change::{Change, DeclarationStatus, FindingCode, ListenerState};
-use super::declaration;
-use super::evaluate::{Facts, PodFact, exposure, verdict};
+use super::change::{Change, DeclarationStatus, Explanation, Exposure, ListenerState, PolicyVerdict};
+use super::crowd::CrowdOf;
+use super::declaration::{self, Served};
+use super::evaluate::{Facts, PodFact, verdict};
+use super::explanation::explanations;
 use super::finding_store::{RETELL, Raised, Subject};
-use super::fingerprint::{Owner, port_id};
+use super::fingerprint::{Fnv, Owner, port_id};
 use super::identity::{BootTime, PortId, Protocol};
+use super::isolation;
 use super::options::RecordMode;
 use super::origin::Serving;
+use super::pod_index::PodKey;
+use super::pod_record::PodRecord;
 use super::port::{Face, Port};
 use super::timers::Timer;
+use super::traffic::Reach;
 
 /// An ephemeral UDP port is looked at again after this long.
 const EPHEMERAL_PROOF: Duration = Duration::from_secs(5);
@@ -29,6 +36,11 @@ enum Fate {
     /// Keep it, and look again then.
     Keep(Option<BootTime>),
     Drop,
+}
+
+/// Whose findings are counted together with this port's.
+fn crowd_of(id: PortId, port: &Port) -> CrowdOf {
+    port.pod.map_or(CrowdOf::Netns(id.netns), CrowdOf::Pod)
 }
 
 impl Engine {
@@ -52,17 +64,21 @@ impl Engine {
             return if now < hold { Fate::Keep(Some(hold)) } else { Fate::Drop };
         };
         if self.is_ignored(id, port) {
-            return if port.sockets.is_empty() { Fate::Drop } else { Fate::Keep(None) };
+            self.hide(id, port);
+            return self.ignore(id, port, hold, now);
         }
         self.watch(id, port);
         if self.is_candidate(id, port, &face) {
+            self.hide(id, port);
             return if port.sockets.is_empty() { Fate::Drop } else { Fate::Keep(None) };
         }
-        if port.printed.is_none() && port.pod.is_none() && !self.netns.is_host(id.netns) && now < hold {
+        // Before its netns is known, a pod's main netns cannot be told from a further one in it: the id would change.
+        let unsure = port.pod.is_none() || self.netns.facts(id.netns).is_none();
+        if port.printed.is_none() && unsure && !self.netns.is_host(id.netns) && now < hold {
             return Fate::Keep(Some(hold));
         }
         let news = self.print(id, port);
-        self.check_declared_port(id, port, now);
+        self.check_expected_port(id, port, now);
         if port.sockets.is_empty() {
             return self.close(id, port, now);
         }
@@ -74,12 +90,31 @@ impl Engine {
         port.pod.is_none() && self.netns.is_host(id.netns) && !self.options.include_host
     }
 
+    /// Counts nothing for it, unless a pod may still claim it.
+    fn ignore(&mut self, id: PortId, port: &mut Port, hold: BootTime, now: BootTime) -> Fate {
+        if port.sockets.is_empty() {
+            return Fate::Drop;
+        }
+        if now < hold {
+            return Fate::Keep(Some(hold));
+        }
+        if std::mem::take(&mut port.recording) {
+            self.out.push(Change::Record { port: id, on: false });
+        }
+        let was_watched = std::mem::take(&mut port.watched);
+        if !std::mem::replace(&mut port.dismissed, true) || was_watched {
+            self.out.push(Change::Unwatch(id));
+        }
+        Fate::Keep(None)
+    }
+
     /// An explicit bind to an ephemeral UDP port is mostly a client: it counts once it stayed and several peers sent to it.
     fn is_candidate(&self, id: PortId, port: &mut Port, face: &Face) -> bool {
         let Some(facts) = self.netns.facts(id.netns) else { return false };
         let (first, last) = facts.ephemeral_ports;
         let ephemeral = id.protocol == Protocol::Udp && (first..=last).contains(&id.port.get());
-        if !ephemeral || port.serves || port.status == DeclarationStatus::Declared {
+        let expected = matches!(port.status, DeclarationStatus::Declared | DeclarationStatus::Explained);
+        if !ephemeral || port.serves || expected {
             return false;
         }
         let stayed = face.scanned_at.is_some_and(|at| at >= face.first_at.after(EPHEMERAL_PROOF));
@@ -92,29 +127,31 @@ impl Engine {
         let process = port.face.as_ref().and_then(|face| face.process.as_deref());
         let mut found = attribute(&self.pods, facts, process);
         if found.is_none() {
-            // A pod that was deleted keeps its name here until it is forgotten.
+            // A pod that was deleted keeps its name here until it is forgotten, and so does one of which the runtime, which
+            // alone knew its netns, says no more.
+            let stays = |record: &PodRecord| {
+                record.departed.is_some() || (record.pod.netns_path.is_none() && !record.pod.host_network)
+            };
             found = port
                 .pod
-                .filter(|pod| self.pods.get(*pod).is_some_and(|record| record.departed.is_some()))
+                .filter(|pod| self.pods.get(*pod).is_some_and(stays))
                 .map(|pod| Attribution { pod, main_netns: true });
         }
         let pod = found.map(|found| found.pod);
         let next = self.name(id, found);
         if port.id != next && port.id != 0 && port.printed.is_some() {
             self.withdraw(id, port);
+            port.printed = None;
         }
         if port.pod != pod {
             self.move_port(id, port, pod);
         }
         port.id = next;
-        let record = pod.and_then(|pod| self.pods.get(pod));
-        port.status = match record {
-            None => DeclarationStatus::Unknown,
-            Some(record) if declaration::is_declared(&record.pod, id.protocol, id.port) => {
-                DeclarationStatus::Declared
-            }
-            Some(_) => DeclarationStatus::Undeclared,
-        };
+        port.status = pod.and_then(|pod| self.pods.get(pod)).map_or(DeclarationStatus::Unknown, |record| {
+            let process = port.face.as_ref().and_then(|face| face.process.as_deref());
+            let served = Served { protocol: id.protocol, port: id.port, process };
+            declaration::status(record.manifests(), served)
+        });
     }
 
     fn name(&self, id: PortId, found: Option<Attribution>) -> u64 {
@@ -127,12 +164,10 @@ impl Engine {
         port_id(owner, id.protocol, id.port.get())
     }
 
-    fn move_port(&mut self, id: PortId, port: &mut Port, pod: Option<super::pod_index::PodKey>) {
-        if let Some(before) = port.pod {
-            self.enrol(before, id, false);
-            if let Some(record) = self.pods.get_mut(before) {
-                record.ports.remove(&id);
-            }
+    fn move_port(&mut self, id: PortId, port: &mut Port, pod: Option<PodKey>) {
+        self.enrol(crowd_of(id, port), id, None);
+        if let Some(record) = port.pod.and_then(|before| self.pods.get_mut(before)) {
+            record.ports.remove(&id);
         }
         let first = port.pod.is_none();
         port.pod = pod;
@@ -175,13 +210,7 @@ impl Engine {
 
     /// Prints the listener if it differs from what was printed; true if it did.
     fn print(&mut self, id: PortId, port: &mut Port) -> bool {
-        let pod = port.pod.and_then(|pod| self.pods.get(pod)).map(|record| Arc::clone(&record.pod));
-        let process = port.face.as_ref().and_then(|face| face.process.as_deref());
-        let declaring =
-            pod.as_deref().map(|pod| declaration::declaring(pod, id.protocol, id.port)).unwrap_or_default();
-        let container = pod.as_deref().and_then(|pod| container(pod, process, &declaring));
-        let declared_by: Vec<String> = declaring.iter().map(|container| container.name.clone()).collect();
-        let mark = port.mark(container.map(|container| container.name.as_str()), &declared_by);
+        let mark = self.mark(id, port);
         // A close is one line of its own: what it changes is not printed before it.
         if port.printed == Some(mark) || (port.printed.is_some() && port.sockets.is_empty()) {
             return false;
@@ -194,6 +223,24 @@ impl Engine {
         let listener = self.render_listener(id, port, ListenerState::Open);
         self.tell(Change::Listener(Arc::new(listener)));
         true
+    }
+
+    /// A mark of all that makes the listener worth printing again.
+    fn mark(&self, id: PortId, port: &Port) -> u64 {
+        let mut fnv = Fnv::default();
+        if let Some(record) = port.pod.and_then(|pod| self.pods.get(pod)) {
+            let process = port.face.as_ref().and_then(|face| face.process.as_deref());
+            let declaring = declaration::declaring(&record.pod, id.protocol, id.port);
+            container(&record.pod, process, &declaring).map(|container| &container.name).hash(&mut fnv);
+            declaring.iter().for_each(|container| container.name.hash(&mut fnv));
+            if port.status == DeclarationStatus::Explained {
+                let served = Served { protocol: id.protocol, port: id.port, process };
+                for why in explanations(record.manifests(), served).map(Explanation::from) {
+                    why.reference.hash(&mut fnv);
+                }
+            }
+        }
+        port.mark(fnv.finish())
     }
 
     fn close(&mut self, id: PortId, port: &Port, now: BootTime) -> Fate {
@@ -222,6 +269,15 @@ impl Engine {
         }
     }
 
+    /// Takes back what was told of a port that is nothing to tell of any more.
+    fn hide(&mut self, id: PortId, port: &mut Port) {
+        self.enrol(crowd_of(id, port), id, None);
+        if port.printed.is_some() {
+            self.withdraw(id, port);
+            port.printed = None;
+        }
+    }
+
     fn release(&mut self, id: PortId, port: &Port) {
         self.timers.set(Timer::Port(id), None);
         self.unattributed.remove(&id);
@@ -229,18 +285,16 @@ impl Engine {
         self.peers = self.peers.saturating_sub(port.traffic.peer_count());
         let netns = self.netns.entry(id.netns);
         netns.ports = netns.ports.saturating_sub(1);
-        if let Some(pod) = port.pod {
-            self.enrol(pod, id, false);
-            if let Some(record) = self.pods.get_mut(pod) {
-                record.ports.remove(&id);
-            }
+        self.enrol(crowd_of(id, port), id, None);
+        if let Some(record) = port.pod.and_then(|pod| self.pods.get_mut(pod)) {
+            record.ports.remove(&id);
         }
         if port.recording {
             self.out.push(Change::Record { port: id, on: false });
         }
-        if port.watched {
-            self.out.push(Change::Unwatch(id));
-        }
+        // The kernel side counts a port before it is asked to.
+        self.out.push(Change::Unwatch(id));
+        self.netns.prune(id.netns);
     }
 
     /// Opens, changes or resolves the port's finding; says when to look again.
@@ -252,22 +306,22 @@ impl Engine {
         news: bool,
         now: BootTime,
     ) -> Option<BootTime> {
-        let code = self.code(id, port, face);
+        let facts = self.facts(id, port, face);
+        let code = verdict(&facts);
         let open = self.port_finding(id, port.id);
-        let stormed = port.pod.and_then(|pod| self.pods.get(pod)).is_some_and(|r| r.undeclared.contains(&id));
+        let of = crowd_of(id, port);
+        let stormed = self.crowd(of).is_some_and(|crowd| crowd.ports.contains(&id));
         let due = face.first_at.after(self.options.grace);
         if code.is_some() && !open && !stormed && now < due {
             return Some(due);
         }
-        if let Some(pod) = port.pod {
-            self.enrol(pod, id, code.is_some());
-        }
-        let storm = port.pod.and_then(|pod| self.pods.get(pod)).is_some_and(|record| record.storm);
-        let Some(code) = code.filter(|_| !storm) else {
+        self.enrol(of, id, code);
+        let hidden = self.crowd(of).is_some_and(|crowd| crowd.hides(id, self.options.storm_ports));
+        let Some(code) = code.filter(|_| !hidden) else {
             self.resolve_port_finding(id, port);
             return None;
         };
-        let raised = self.findings.raise(port.id, Subject::Port(id), code, face.first_at);
+        let raised = self.findings.raise(port.id, Subject::Port(id), (code, facts.policy), face.first_at);
         let told_at = self.findings.get(port.id).map_or(now, |record| record.told_at);
         if raised == Raised::Same && !news {
             if !port.traffic.news {
@@ -285,8 +339,8 @@ impl Engine {
         None
     }
 
-    /// The verdict on a port as it stands.
-    fn code(&self, id: PortId, port: &Port, face: &Face) -> Option<FindingCode> {
+    /// What the verdict on a port is made of, as it stands.
+    fn facts(&self, id: PortId, port: &Port, face: &Face) -> Facts {
         let host = self.netns.is_host(id.netns);
         let record = port.pod.and_then(|pod| self.pods.get(pod));
         let pod = match record {
@@ -297,13 +351,24 @@ impl Engine {
         };
         let process = face.process.as_deref();
         let container = record.and_then(|record| container(&record.pod, process, &[]));
-        verdict(&Facts {
+        let exposure = face.exposure(host);
+        let reach = match (id.protocol, exposure) {
+            // Counted at the interface, but no socket on loopback takes what comes from there.
+            (Protocol::Udp | Protocol::Sctp, Exposure::Loopback) => port.traffic.reach().min(Reach::Node),
+            _ => port.traffic.reach(),
+        };
+        Facts {
             pod,
             declaration: port.status,
-            exposure: exposure(&face.addresses, host),
-            reach: port.traffic.reach(),
+            exposure,
+            policy: record.map_or(PolicyVerdict::Unknown, |record| {
+                isolation::verdict(self.policies.known(), record.manifests(), id.protocol, id.port)
+            }),
+            reach,
+            published: record
+                .is_some_and(|record| declaration::has_host_port(&record.pod, id.protocol, id.port)),
             ephemeral: is_ephemeral(container, process),
-        })
+        }
     }
 
     fn port_finding(&self, id: PortId, finding: u64) -> bool {

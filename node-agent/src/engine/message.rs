@@ -1,8 +1,13 @@
 //! One sentence per finding: what it is and what to do next. Names that a pod chose are bounded and lose every character
 //! that could steer a terminal or turn the text around.
 
-use super::change::{FindingCode, Listener, Origin, Peer, PodRef, Traffic};
+use std::num::NonZeroU16;
+
+use super::change::{Listener, NetnsRef, Origin, Peer, PodRef, Policy, PolicyVerdict, Traffic};
+use super::declaration::Manifests;
+use super::finding_code::FindingCode;
 use super::identity::Protocol;
+use super::pod::Pod;
 
 /// Longest name that is shown.
 const MAX_NAME: usize = 80;
@@ -24,7 +29,7 @@ const fn turns_text(c: char) -> bool {
 
 /// The sentence for a finding about a listener.
 #[must_use]
-pub fn listener(code: FindingCode, listener: &Listener) -> String {
+pub fn listener(code: FindingCode, listener: &Listener, policy: &Policy) -> String {
     let who = listener.process.as_ref().map_or_else(|| "an unknown process".to_owned(), |p| safe(&p.name));
     let what = format!("port {}/{} is served by {who}", listener.port.port, listener.port.protocol);
     let Some(pod) = &listener.pod else {
@@ -35,33 +40,94 @@ pub fn listener(code: FindingCode, listener: &Listener) -> String {
     };
     let undeclared = format!("{what} but not declared by pod {}", name(pod));
     match code {
-        FindingCode::UndeclaredExternal => format!(
-            "{undeclared}; {} from outside the cluster: close it or declare it in containerPort and restrict who may call it",
-            busiest(&listener.traffic, listener.port.protocol, |origin| origin == Origin::External)
-        ),
-        FindingCode::UndeclaredActive => format!(
-            "{undeclared}; {}: declare it in containerPort or close it",
-            busiest(&listener.traffic, listener.port.protocol, |o| matches!(
-                o,
-                Origin::Pod | Origin::Service
-            ))
-        ),
+        FindingCode::UndeclaredExternal | FindingCode::UndeclaredActive => {
+            format!("{undeclared}; {}", called(code, listener, policy))
+        }
         FindingCode::UndeclaredHost => {
             format!("{undeclared}, on the node's own network: declare it as hostPort or bind it to loopback")
         }
-        FindingCode::EphemeralContainer => {
-            format!(
-                "{what}, opened by a debug container in pod {}: end the debug session or close it",
-                name(pod)
-            )
-        }
+        FindingCode::EphemeralContainer => format!(
+            "{what}, opened by a debug container in pod {}: end the debug session or close it",
+            name(pod)
+        ),
         FindingCode::UndeclaredLoopback => format!(
             "{undeclared}; only its own containers can reach it on loopback: nothing to do unless it is unknown to you"
         ),
-        _ => format!(
-            "{undeclared}; every pod that policy admits can call it: declare it in containerPort or close it"
+        FindingCode::UndeclaredBlocked => format!(
+            "{undeclared}; {} keeps everybody out: close it, or declare it and admit it if it is meant to be called",
+            policies(policy)
         ),
+        FindingCode::UndeclaredExplained => {
+            format!("{undeclared}; {}: add it to containerPort", explained(listener))
+        }
+        _ => format!("{undeclared}; {}: declare it in containerPort or close it", reachable(policy)),
     }
+}
+
+/// Who called, and what to do; a policy that should have kept them out is said.
+fn called(code: FindingCode, listener: &Listener, policy: &Policy) -> String {
+    let protocol = listener.port.protocol;
+    let in_cluster = |origin| matches!(origin, Origin::Pod | Origin::Service);
+    let is_outside = |peer: &Peer| peer.origin == Origin::External;
+    let (who, advice) = match code {
+        FindingCode::UndeclaredActive => {
+            (busiest(&listener.traffic, protocol, in_cluster), "declare it in containerPort or close it")
+        }
+        _ if listener.traffic.peers.iter().any(is_outside) => (
+            format!(
+                "{} from outside the cluster",
+                busiest(&listener.traffic, protocol, |origin| origin == Origin::External)
+            ),
+            "close it or declare it in containerPort and restrict who may call it",
+        ),
+        _ => (
+            format!("{} through the node's own address", busiest(&listener.traffic, protocol, in_cluster)),
+            "close it or declare it as hostPort and restrict who may call it",
+        ),
+    };
+    match policy.verdict {
+        PolicyVerdict::Blocked => format!(
+            "{who} although {} admits nobody (policy says blocked, connection seen): {advice}, and check that the \
+             network plugin enforces policies",
+            policies(policy)
+        ),
+        _ => format!("{who}: {advice}"),
+    }
+}
+
+fn reachable(policy: &Policy) -> String {
+    match policy.verdict {
+        PolicyVerdict::NotIsolated => {
+            "no NetworkPolicy isolates the pod, so every pod can call it".to_owned()
+        }
+        PolicyVerdict::Open => format!("{} admits callers to it", policies(policy)),
+        PolicyVerdict::Blocked | PolicyVerdict::Unknown => {
+            "every pod that policy admits can call it".to_owned()
+        }
+    }
+}
+
+fn policies(policy: &Policy) -> String {
+    match policy.policies.as_slice() {
+        [] => "NetworkPolicy".to_owned(),
+        [one] => format!("NetworkPolicy {}", safe(one)),
+        [one, rest @ ..] => format!("NetworkPolicy {} with {} more", safe(one), rest.len()),
+    }
+}
+
+/// Why it is expected nevertheless; the first reason stands for the others.
+fn explained(listener: &Listener) -> String {
+    let all = &listener.declaration.explained_by;
+    let Some(why) = all.first() else { return "it is expected".to_owned() };
+    let subject = safe(&why.reference);
+    let why = match why.source.as_str() {
+        "probe" | "lifecycle" => format!("{subject} calls it"),
+        "service" => format!("Service {subject} sends traffic to it"),
+        "annotation" => format!("annotation {subject} names it"),
+        "mesh" => format!("it belongs to mesh {subject}"),
+        _ => format!("NetworkPolicy {subject} admits it"),
+    };
+    if all.len() > 1 { format!("{why} ({} more explain it)", all.len() - 1) } else { why }
 }
 
 /// The sentence for a declared port that nobody serves.
@@ -73,10 +139,51 @@ pub fn stale(pod: &PodRef, protocol: Protocol, port: u16) -> String {
     )
 }
 
+/// The sentence for a port that a Service sends to and nobody serves.
+#[must_use]
+pub fn dangling(manifests: Manifests<'_>, protocol: Protocol, port: NonZeroU16) -> String {
+    let pod = format!("{}/{}", safe(&manifests.pod.namespace), safe(&manifests.pod.name));
+    let sending = manifests.services.iter().filter(|(service, _)| {
+        let mut ports = service.ports.iter().filter(|entry| entry.protocol == protocol);
+        ports.any(|entry| entry.target_in(manifests.pod) == Some(port))
+    });
+    let services: Vec<String> = sending.map(|(service, _)| safe(&service.name)).collect();
+    let who = match services.as_slice() {
+        [] => "a Service sends".to_owned(),
+        [one] => format!("Service {one} sends"),
+        [one, rest @ ..] => format!("Service {one} with {} more sends", rest.len()),
+    };
+    format!(
+        "{who} traffic to port {port}/{protocol} of pod {pod} but nothing listens on it: \
+         correct the Service's targetPort or its selector, or start the process"
+    )
+}
+
+/// The sentence for a pod whose sockets this kernel does not see.
+#[must_use]
+pub fn opaque(pod: &Pod) -> String {
+    format!(
+        "pod {}/{} runs in a sandbox of runtime {}, whose sockets this node's kernel does not see: its ports are not \
+         judged, which is not a pass; restrict it by a NetworkPolicy, or look from within",
+        safe(&pod.namespace),
+        safe(&pod.name),
+        pod.opaque_runtime.as_deref().map_or_else(|| "unknown".to_owned(), safe)
+    )
+}
+
 /// The sentence for a pod with too many undeclared ports.
 #[must_use]
 pub fn storm(pod: &PodRef, ports: usize) -> String {
     format!("pod {} serves {ports} undeclared ports: look at what runs in it before anything else", name(pod))
+}
+
+/// The sentence for a netns without a pod that serves too many ports.
+#[must_use]
+pub fn crowd(netns: &NetnsRef, ports: usize) -> String {
+    let netns = netns.name.as_deref().map_or_else(|| netns.inode.to_string(), safe);
+    format!(
+        "{ports} ports are served in netns {netns}, which belongs to no known pod: check that the pod sources see everything on this node"
+    )
 }
 
 fn name(pod: &PodRef) -> String {

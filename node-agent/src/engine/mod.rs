@@ -6,17 +6,24 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 pub mod attribution;
 pub mod change;
+pub mod connection_intake;
 pub mod connection_table;
 pub mod counts;
+pub mod crowd;
 pub mod declaration;
 pub mod declared_ports;
 pub mod evaluate;
+pub mod explanation;
+pub mod finding_code;
 pub mod finding_store;
 pub mod fingerprint;
 pub mod identity;
 pub mod input;
 pub mod intake;
+pub mod isolation;
 pub mod judge;
+pub mod listings;
+pub mod mesh;
 pub mod message;
 pub mod namespace;
 pub mod netns_index;
@@ -25,7 +32,10 @@ pub mod options;
 pub mod origin;
 pub mod pod;
 pub mod pod_index;
+pub mod pod_merge;
+pub mod pod_record;
 pub mod port;
+pub mod selection;
 pub mod service;
 pub mod socket_table;
 pub mod timers;
@@ -35,14 +45,19 @@ pub mod view;
 use change::Change;
 use connection_table::ConnectionTable;
 use counts::Totals;
+use crowd::{CrowdOf, Turn};
 use finding_store::FindingStore;
 use identity::{BootTime, PortId};
 use input::Input;
+use namespace::Namespaces;
 use netns_index::NetnsIndex;
+use network_policy::NetworkPolicy;
 use options::EngineOptions;
 use origin::AddressBook;
-use pod_index::{PodIndex, PodKey};
+use pod_index::PodIndex;
 use port::Port;
+use selection::Selection;
+use service::Service;
 use socket_table::SocketTable;
 use timers::{Timer, Timers};
 
@@ -56,6 +71,9 @@ pub struct Engine {
     sockets: SocketTable,
     netns: NetnsIndex,
     pods: PodIndex,
+    services: Selection<Service>,
+    policies: Selection<NetworkPolicy>,
+    namespaces: Namespaces,
     addresses: AddressBook,
     ports: BTreeMap<PortId, Box<Port>>,
     /// Ports that have no pod yet.
@@ -68,8 +86,11 @@ pub struct Engine {
     connections: ConnectionTable,
     timers: Timers,
     totals: Totals,
-    /// Storms that began (true) or ended, not told yet.
-    storms: Vec<(PodKey, u64, bool)>,
+    /// What happened to storms and is not told yet.
+    storms: Vec<(CrowdOf, Turn)>,
+    /// How often something did not fit since that was told last.
+    refused: BTreeMap<&'static str, u64>,
+    refused_told_at: Option<BootTime>,
     /// Ports to judge again before the call ends.
     dirty: BTreeSet<PortId>,
     out: Vec<Change>,
@@ -86,16 +107,21 @@ impl Engine {
             sockets: SocketTable::new(options.max_listeners.saturating_mul(SOCKETS_PER_LISTENER)),
             netns: NetnsIndex::default(),
             pods: PodIndex::default(),
+            services: Selection::default(),
+            policies: Selection::default(),
+            namespaces: Namespaces::default(),
             addresses: AddressBook::new(options.pod_ranges.clone(), options.node_ranges.clone()),
             ports: BTreeMap::new(),
             unattributed: BTreeSet::new(),
             closing: BTreeSet::new(),
             ids: HashMap::new(),
             findings: FindingStore::default(),
-            connections: ConnectionTable::new(options.max_connections),
+            connections: ConnectionTable::new(options.max_connections, options.connection_hold),
             timers: Timers::default(),
             totals: Totals::default(),
             storms: Vec::new(),
+            refused: BTreeMap::new(),
+            refused_told_at: None,
             dirty: BTreeSet::new(),
             out: Vec::new(),
             generation: 0,
@@ -111,16 +137,16 @@ impl Engine {
             Input::SocketOpened(opened) => self.socket_opened(opened, now),
             Input::SocketClosed { netns, cookie, at } => self.socket_closed(netns, cookie, at, now),
             Input::NetnsScanned(scan) => self.netns_scanned(scan, now),
-            Input::NetnsSeen(facts) => self.netns_seen(facts, now),
+            Input::NetnsSeen { facts, at } => self.netns_seen(facts, at, now),
             Input::NetnsGone { netns, at } => self.netns_gone(netns, at, now),
             Input::Pods { source, pods } => self.pods_listed(source, pods, now),
             Input::PodChanged { source, pod } => self.pod_changed(source, *pod, now),
             Input::PodGone { source, uid } => self.pod_gone(source, &uid, now),
-            // No declaration depends on these yet.
-            Input::Services(_) | Input::NetworkPolicies(_) | Input::Namespaces(_) => {}
+            Input::Services(listing) => self.services_told(listing, now),
+            Input::NetworkPolicies(listing) => self.policies_told(listing, now),
+            Input::Namespaces(listing) => self.namespaces_told(listing),
             Input::Traffic(drain) => self.traffic_drained(drain, now),
-            Input::ConnectionOpened(opened) => self.connection_opened(&opened),
-            Input::ConnectionClosed(closed) => self.connection_closed(&closed),
+            Input::Connections(facts) => self.connections_recorded(&facts, now),
             Input::Lost { reason, count, recovered } => self.lost(reason, count, recovered),
         }
         self.finish(now)
@@ -131,7 +157,10 @@ impl Engine {
         while let Some(timer) = self.timers.pop_due(now) {
             match timer {
                 Timer::Port(port) => self.judge(port, now),
-                Timer::Pod(pod) => self.check_declared_ports(pod, now),
+                Timer::Pod(pod) => self.check_pod(pod, now),
+                Timer::Connections => self.tell_held_connections(now),
+                // Told below.
+                Timer::Refused => {}
                 Timer::Sweep => self.sweep(now),
             }
             self.tell_storms(now);
@@ -148,6 +177,7 @@ impl Engine {
     fn sweep(&mut self, now: BootTime) {
         self.sockets.sweep(now);
         self.netns.sweep(now);
+        self.addresses.sweep(now, &self.pods);
         let orphans = self.pods.sweep(now);
         self.dirty.extend(orphans);
     }
@@ -158,7 +188,13 @@ impl Engine {
             self.judge(port, now);
             self.tell_storms(now);
         }
-        let expiries = [self.sockets.next_expiry(), self.netns.next_expiry(), self.pods.next_expiry()];
+        self.tell_refused(now);
+        let expiries = [
+            self.sockets.next_expiry(),
+            self.netns.next_expiry(),
+            self.pods.next_expiry(),
+            self.addresses.next_expiry(),
+        ];
         let next = expiries.into_iter().flatten().min();
         self.timers.set(Timer::Sweep, next);
         std::mem::take(&mut self.out)

@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::crowd::Crowd;
 use super::identity::{BootTime, NetnsId};
 use super::input::{NetnsFacts, Process};
 
@@ -16,12 +17,16 @@ pub struct Netns {
     pub facts: Option<Arc<NetnsFacts>>,
     /// A socket that was last seen earlier than this does not serve any more.
     pub floor: BootTime,
-    pub scanned: bool,
-    pub gone: bool,
+    /// The latest time at which it was seen to exist, to end, and to be listed.
+    seen_at: Option<BootTime>,
+    gone_at: Option<BootTime>,
+    scanned_at: Option<BootTime>,
     /// Ports that are kept for it.
     pub ports: usize,
     /// Sockets that are kept for it.
     pub sockets: usize,
+    /// Its ports that make findings and have no pod.
+    pub crowd: Crowd,
     /// Sockets of one process share its description.
     last_process: Option<Arc<Process>>,
 }
@@ -30,6 +35,26 @@ impl Netns {
     #[must_use]
     pub fn is_host(&self) -> bool {
         self.facts.as_ref().is_some_and(|facts| facts.is_host)
+    }
+
+    /// It ended, as far as is known: nobody has seen it since.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.gone_at.is_some() && self.gone_at >= self.seen_at
+    }
+
+    /// Its sockets were listed since it last came to be.
+    #[must_use]
+    pub fn is_scanned(&self) -> bool {
+        !self.is_gone() && self.scanned_at > self.gone_at
+    }
+
+    /// Notes that its sockets were listed; true if that had not been done before.
+    pub fn scan(&mut self, at: BootTime) -> bool {
+        let before = self.is_scanned();
+        self.floor = self.floor.max(at);
+        self.scanned_at = self.scanned_at.max(Some(at));
+        !before && self.is_scanned()
     }
 
     /// The description of a process, shared with the socket before where it is the same.
@@ -61,8 +86,37 @@ impl NetnsIndex {
         self.all.get(&netns)
     }
 
+    pub fn get_mut(&mut self, netns: NetnsId) -> Option<&mut Netns> {
+        self.all.get_mut(&netns)
+    }
+
     pub fn entry(&mut self, netns: NetnsId) -> &mut Netns {
         self.all.entry(netns).or_default()
+    }
+
+    /// Forgets a netns of which nothing was told and nothing is kept: many end before anybody finds them.
+    pub fn prune(&mut self, netns: NetnsId) {
+        let is_empty = |netns: &Netns| {
+            netns.facts.is_none()
+                && netns.floor == BootTime(0)
+                && netns.gone_at.is_none()
+                && netns.ports == 0
+                && netns.sockets == 0
+        };
+        if self.all.get(&netns).is_some_and(is_empty) {
+            self.all.remove(&netns);
+        }
+    }
+
+    /// How many are remembered, those that ended included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
     }
 
     #[must_use]
@@ -92,26 +146,30 @@ impl NetnsIndex {
         self.host
     }
 
-    /// Takes facts in; returns those before, or `None` if nothing changed.
-    pub fn learn(&mut self, facts: NetnsFacts) -> Option<Option<Arc<NetnsFacts>>> {
+    /// Takes facts in that were true at `at`; returns those before, or `None` if nothing changed. Facts that are older than
+    /// the end of the netns are kept as its name, until it is forgotten.
+    pub fn learn(&mut self, facts: NetnsFacts, at: BootTime) -> Option<Option<Arc<NetnsFacts>>> {
         let id = facts.netns;
         let netns = self.all.entry(id).or_default();
-        // Cookies never recur; inode numbers (highest bit set) do.
-        let recurs = id.0 >> 63 == 1;
-        if netns.gone && !recurs {
+        if netns.seen_at.is_some_and(|seen| seen > at) {
             return None;
         }
-        if !netns.gone && netns.facts.as_deref() == Some(&facts) {
+        let was_gone = netns.is_gone();
+        netns.seen_at = Some(at);
+        let is_gone = netns.is_gone();
+        if was_gone == is_gone && netns.facts.as_deref() == Some(&facts) {
             return None;
-        }
-        netns.gone = false;
-        if facts.is_host {
-            self.host = Some(id);
         }
         let facts = Arc::new(facts);
         let before = netns.facts.replace(Arc::clone(&facts));
         if let Some(before) = &before {
             self.forget_paths(before);
+        }
+        if is_gone {
+            return Some(before);
+        }
+        if facts.is_host {
+            self.host = Some(id);
         }
         for path in &facts.paths {
             self.by_path.insert(canonical(path).to_owned(), id);
@@ -119,15 +177,15 @@ impl NetnsIndex {
         Some(before)
     }
 
-    /// Marks a netns as ended; true if it was not before.
+    /// Marks a netns as ended at `at`; true if it was not before, and is now.
     pub fn end(&mut self, id: NetnsId, at: BootTime, now: BootTime) -> bool {
         let netns = self.all.entry(id).or_default();
+        let was_gone = netns.is_gone();
+        netns.gone_at = netns.gone_at.max(Some(at));
         netns.floor = netns.floor.max(at.after(Duration::from_nanos(1)));
-        netns.scanned = false;
-        if netns.gone {
+        if was_gone || !netns.is_gone() {
             return false;
         }
-        netns.gone = true;
         if let Some(facts) = netns.facts.clone() {
             self.forget_paths(&facts);
         }
@@ -142,16 +200,25 @@ impl NetnsIndex {
 
     pub fn sweep(&mut self, now: BootTime) {
         while let Some((_, id)) = self.leaving.pop_front_if(|(at, _)| *at <= now) {
-            if self.all.get(&id).is_some_and(|netns| netns.gone) {
+            let Some(netns) = self.all.get(&id).filter(|netns| netns.is_gone()) else { continue };
+            if netns.ports == 0 && netns.sockets == 0 {
                 self.all.remove(&id);
+            } else {
+                self.leaving.push_back((now.after(MEMORY), id));
             }
         }
+    }
+
+    /// It ended, and is remembered.
+    #[must_use]
+    pub fn is_gone(&self, netns: NetnsId) -> bool {
+        self.all.get(&netns).is_some_and(Netns::is_gone)
     }
 
     /// How many exist.
     #[must_use]
     pub fn live(&self) -> usize {
-        self.all.values().filter(|netns| netns.facts.is_some() && !netns.gone).count()
+        self.all.values().filter(|netns| netns.facts.is_some() && !netns.is_gone()).count()
     }
 
     fn forget_paths(&mut self, facts: &NetnsFacts) {

@@ -5,6 +5,7 @@ use std::num::NonZeroU16;
 
 use super::identity::Protocol;
 use super::pod::PortRef;
+use super::selection::{Selector, Selects};
 
 /// A NetworkPolicy that has ingress among its types; others are not told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,4 +59,53 @@ pub enum LabelOperator {
     DoesNotExist,
     /// One that this version does not know: selects nothing for certain, so the policy fact becomes unknown.
     Unknown,
+}
+
+impl Selector for NetworkPolicy {
+    fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn needs(&self) -> Vec<Vec<(&str, &str)>> {
+        let labels = self.selector.labels.iter().map(|(key, value)| vec![(key.as_str(), value.as_str())]);
+        let among = self.selector.expressions.iter().filter(|one| one.operator == LabelOperator::In);
+        let among =
+            among.map(|one| one.values.iter().map(|value| (one.key.as_str(), value.as_str())).collect());
+        labels.chain(among).collect()
+    }
+
+    fn selects(&self, labels: &BTreeMap<String, String>) -> Selects {
+        self.selector.selects(labels)
+    }
+}
+
+impl LabelSelector {
+    /// Whether it means a pod with these labels: every part of it must.
+    #[must_use]
+    pub fn selects(&self, labels: &BTreeMap<String, String>) -> Selects {
+        if !self.labels.iter().all(|(key, value)| labels.get(key) == Some(value)) {
+            return Selects::No;
+        }
+        self.expressions.iter().map(|one| one.selects(labels)).min().unwrap_or(Selects::Yes)
+    }
+}
+
+impl LabelExpression {
+    fn selects(&self, labels: &BTreeMap<String, String>) -> Selects {
+        let value = labels.get(&self.key);
+        let among = value.is_some_and(|value| self.values.contains(value));
+        let holds = match self.operator {
+            LabelOperator::In => among,
+            // Also where the pod has no such label.
+            LabelOperator::NotIn => !among,
+            LabelOperator::Exists => value.is_some(),
+            LabelOperator::DoesNotExist => value.is_none(),
+            LabelOperator::Unknown => return Selects::Maybe,
+        };
+        if holds { Selects::Yes } else { Selects::No }
+    }
 }

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+/// Undeclared ports of one pod above which one finding stands for all, where nothing else is configured.
+pub const STORM_PORTS: u32 = 64;
+
 /// Which connections get a record of their own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RecordMode {
@@ -27,6 +30,8 @@ pub struct EngineOptions {
     pub max_listeners: usize,
     /// Recorded connections that are kept.
     pub max_connections: usize,
+    /// How long the line of a connection waits for its end, so that a short connection is one line.
+    pub connection_hold: Duration,
     /// How long a declared port may be silent before it is a `stale-declaration`.
     pub stale_grace: Duration,
     /// How long to wait for a pod before a listener is reported without one.
@@ -44,11 +49,12 @@ impl Default for EngineOptions {
     fn default() -> Self {
         Self {
             grace: Duration::from_secs(5),
-            storm_ports: 32,
+            storm_ports: STORM_PORTS as usize,
             max_peers_per_listener: 64,
             max_peers: 65_536,
             max_listeners: 65_536,
             max_connections: 4_096,
+            connection_hold: Duration::from_millis(100),
             stale_grace: Duration::from_secs(60),
             attribution_hold: Duration::from_secs(3),
             pod_ranges: Vec::new(),

@@ -1,20 +1,23 @@
 //! Where a peer is, told by its address: the pod itself, the node, another pod, or outside. An address that could be a
-//! pod's is never called external.
+//! pod's is never called external; nothing that a pod does to its own interfaces makes another address look like a pod's.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
 use super::change::Origin;
-use super::identity::NetnsId;
+use super::identity::{BootTime, NetnsId};
 use super::input::NetnsFacts;
 use super::pod::Pod;
 use super::pod_index::{PodIndex, PodKey};
 
 /// Addresses of one netns that are looked at: a hostile pod may add any number to its own.
 const MAX_ADDRESSES: usize = 256;
+/// How long a deleted pod's address still names it: the last drains, and not until a network gives it to another pod.
+const LATE_RECORDS: Duration = Duration::from_secs(5);
 
 /// Whose address something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,12 +38,10 @@ pub struct Serving<'a> {
 pub struct AddressBook {
     owners: HashMap<IpAddr, BTreeSet<AddressOwner>>,
     node: BTreeSet<IpAddr>,
-    /// Subnets of pod interfaces, with how many interfaces are in each.
-    subnets: HashMap<IpNet, usize>,
-    /// Prefix lengths in use, longest irrelevant: (is IPv6, length) with the number of subnets.
-    lengths: BTreeMap<(bool, u8), usize>,
     pod_ranges: Vec<IpNet>,
     node_ranges: Vec<IpNet>,
+    /// Deleted pods whose addresses are still here.
+    leaving: VecDeque<(BootTime, PodKey, Arc<Pod>)>,
 }
 
 impl AddressBook {
@@ -63,6 +64,25 @@ impl AddressBook {
         }
     }
 
+    /// Lets a deleted pod's addresses name it for a moment, for records that come late.
+    pub fn retire_pod(&mut self, key: PodKey, pod: &Arc<Pod>, now: BootTime) {
+        self.leaving.push_back((now.after(LATE_RECORDS), key, Arc::clone(pod)));
+    }
+
+    #[must_use]
+    pub fn next_expiry(&self) -> Option<BootTime> {
+        self.leaving.front().map(|(at, ..)| *at)
+    }
+
+    /// Forgets the addresses of pods that are still gone.
+    pub fn sweep(&mut self, now: BootTime, pods: &PodIndex) {
+        while let Some((_, key, pod)) = self.leaving.pop_front_if(|(at, ..)| *at <= now) {
+            if !pods.is_live(key) {
+                self.remove_pod(key, &pod);
+            }
+        }
+    }
+
     pub fn add_netns(&mut self, facts: &NetnsFacts) {
         for net in reachable(facts) {
             if facts.is_host {
@@ -70,14 +90,6 @@ impl AddressBook {
                 continue;
             }
             self.owners.entry(net.addr()).or_default().insert(AddressOwner::Netns(facts.netns));
-            if net.prefix_len() != net.max_prefix_len() && net.prefix_len() != 0 {
-                let subnet = net.trunc();
-                let users = self.subnets.entry(subnet).or_default();
-                *users += 1;
-                if *users == 1 {
-                    *self.lengths.entry((subnet.addr().is_ipv6(), subnet.prefix_len())).or_default() += 1;
-                }
-            }
         }
     }
 
@@ -88,13 +100,6 @@ impl AddressBook {
                 continue;
             }
             self.disown(net.addr(), AddressOwner::Netns(facts.netns));
-            let subnet = net.trunc();
-            let Some(users) = self.subnets.get_mut(&subnet) else { continue };
-            *users = users.saturating_sub(1);
-            if *users == 0 {
-                self.subnets.remove(&subnet);
-                self.forget_length(subnet);
-            }
         }
     }
 
@@ -110,18 +115,18 @@ impl AddressBook {
         if peer.is_loopback() || self.is_node(peer) {
             return (Origin::Node, None);
         }
-        // Where the operator said which addresses pods have, a netns without a pod does not make its address one.
-        let learning = self.pod_ranges.is_empty();
+        // A netns without a pod makes no address a pod's: a process may give its own netns any address of the Internet.
         if let Some(owners) = self.owners.get(&peer)
-            && (learning || owners.iter().any(|owner| self.pod_of(*owner, pods).is_some()))
+            && owners.iter().any(|owner| self.pod_of(*owner, pods).is_some())
         {
             return self.owned(owners, serving, pods);
         }
-        let ranged = self.pod_ranges.iter().any(|range| range.contains(&peer));
-        if ranged || (learning && self.in_subnet(peer)) {
-            return (Origin::Pod, None);
-        }
-        (Origin::External, None)
+        let could_be_a_pod = if self.pod_ranges.is_empty() {
+            is_private(peer)
+        } else {
+            self.pod_ranges.iter().any(|range| range.contains(&peer))
+        };
+        (if could_be_a_pod { Origin::Pod } else { Origin::External }, None)
     }
 
     fn owned(
@@ -131,10 +136,13 @@ impl AddressBook {
         pods: &PodIndex,
     ) -> (Origin, Option<Arc<str>>) {
         let found: BTreeSet<PodKey> = owners.iter().filter_map(|owner| self.pod_of(*owner, pods)).collect();
-        let mut found = found.into_iter();
-        match (found.next(), found.next()) {
-            (Some(pod), None) if serving.pod == Some(pod) => (Origin::SamePod, None),
-            (Some(pod), None) => (Origin::Pod, pods.get(pod).map(|record| Arc::clone(&record.label))),
+        let strange = || owners.iter().any(|owner| self.pod_of(*owner, pods).is_none());
+        let (live, gone): (Vec<PodKey>, Vec<PodKey>) = found.into_iter().partition(|key| pods.is_live(*key));
+        match (live.as_slice(), gone.as_slice()) {
+            ([pod], _) if serving.pod == Some(*pod) => (Origin::SamePod, None),
+            ([pod], _) => (Origin::Pod, label(*pod, pods)),
+            // A record that comes late, unless somebody has taken the address over.
+            ([], [pod]) if !strange() => (Origin::Pod, label(*pod, pods)),
             // Two pods claim the address, or a netns whose pod is not known: a pod, but which one is not said.
             _ => (Origin::Pod, None),
         }
@@ -151,12 +159,6 @@ impl AddressBook {
         self.node.contains(&peer) || self.node_ranges.iter().any(|range| range.contains(&peer))
     }
 
-    fn in_subnet(&self, peer: IpAddr) -> bool {
-        self.lengths.keys().filter(|(v6, _)| *v6 == peer.is_ipv6()).any(|(_, length)| {
-            IpNet::new(peer, *length).is_ok_and(|net| self.subnets.contains_key(&net.trunc()))
-        })
-    }
-
     fn disown(&mut self, address: IpAddr, owner: AddressOwner) {
         if let Some(owners) = self.owners.get_mut(&address) {
             owners.remove(&owner);
@@ -165,16 +167,22 @@ impl AddressBook {
             }
         }
     }
+}
 
-    fn forget_length(&mut self, subnet: IpNet) {
-        let key = (subnet.addr().is_ipv6(), subnet.prefix_len());
-        if let Some(count) = self.lengths.get_mut(&key) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                self.lengths.remove(&key);
-            }
+/// An address that is not routed on the Internet: where nobody said which addresses pods and nodes have, it may be theirs.
+fn is_private(peer: IpAddr) -> bool {
+    match peer.to_canonical() {
+        IpAddr::V4(v4) => {
+            let [first, second, ..] = v4.octets();
+            // 100.64.0.0/10 is the shared space of RFC 6598, which providers give to nodes and pods.
+            v4.is_private() || v4.is_link_local() || (first == 100 && second & 0xc0 == 64)
         }
+        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_unicast_link_local(),
     }
+}
+
+fn label(pod: PodKey, pods: &PodIndex) -> Option<Arc<str>> {
+    pods.get(pod).map(|record| Arc::clone(&record.label))
 }
 
 fn reachable(facts: &NetnsFacts) -> impl Iterator<Item = &IpNet> {

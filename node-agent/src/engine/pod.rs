@@ -30,6 +30,34 @@ pub struct Pod {
     pub opaque_runtime: Option<String>,
 }
 
+impl Pod {
+    /// True if both say the same of everything but readiness.
+    #[must_use]
+    pub fn differs_only_in_readiness(&self, other: &Self) -> bool {
+        // Every field is named, so that a new one is not forgotten here.
+        let Self {
+            uid,
+            namespace,
+            name,
+            workload,
+            host_network,
+            labels,
+            annotations,
+            containers,
+            addresses,
+            netns_path,
+            mirror,
+            ready: _,
+            opaque_runtime,
+        } = self;
+        (uid, namespace, name, workload) == (&other.uid, &other.namespace, &other.name, &other.workload)
+            && (host_network, labels, annotations) == (&other.host_network, &other.labels, &other.annotations)
+            && (containers, addresses) == (&other.containers, &other.addresses)
+            && (netns_path, mirror) == (&other.netns_path, &other.mirror)
+            && opaque_runtime == &other.opaque_runtime
+    }
+}
+
 /// The object that owns a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Workload {
@@ -98,4 +126,12 @@ pub struct DeclaredPort {
     pub port: NonZeroU16,
     pub protocol: Protocol,
     pub host_port: Option<NonZeroU16>,
+}
+
+/// True for runtimes, by the name of their class or handler, whose sockets this node's kernel does not see: they run the pod
+/// in a virtual machine, or with a network stack of their own.
+#[must_use]
+pub fn hides_sockets(runtime: &str) -> bool {
+    let runtime = runtime.to_ascii_lowercase();
+    ["kata", "gvisor", "runsc", "firecracker"].iter().any(|name| runtime.contains(name))
 }

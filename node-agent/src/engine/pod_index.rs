@@ -1,15 +1,16 @@
-//! Pods of all sources, merged by UID, with the netns each lives in. A deleted pod stays for a moment as a name for what
-//! comes late.
+//! Pods of all sources, merged by UID and found by UID, mirror, name, netns and labels. A deleted pod stays for a moment
+//! as a name for what comes late.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::change::PodRef;
-use super::identity::{BootTime, NetnsId, PodUid, PortId, Protocol};
+use super::identity::{BootTime, NetnsId, PodUid, PortId};
 use super::netns_index::{NetnsIndex, canonical};
 use super::pod::Pod;
+use super::pod_merge::Told;
+use super::pod_record::{PodRecord, label, refer};
+use super::selection::{LabelIndex, Selector};
 
 /// How long a deleted pod is remembered.
 const MEMORY: Duration = Duration::from_secs(60);
@@ -18,29 +19,22 @@ const MEMORY: Duration = Duration::from_secs(60);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PodKey(u32);
 
-/// One pod and what the engine keeps about it.
-#[derive(Debug)]
-pub struct PodRecord {
-    pub pod: Arc<Pod>,
-    pub reference: Arc<PodRef>,
-    /// `NAMESPACE/NAME`, shared by all peers that are this pod.
-    pub label: Arc<str>,
-    pub departed: Option<BootTime>,
-    /// Ports that are attributed to it.
-    pub ports: BTreeSet<PortId>,
-    /// Those of them that are undeclared and past the grace time.
-    pub undeclared: BTreeSet<PortId>,
-    pub storm: bool,
-    /// Declared ports that nobody serves, and since when.
-    pub silent: BTreeMap<(Protocol, NonZeroU16), BootTime>,
-}
-
 /// What a new list of pods changed.
 #[derive(Debug, Default)]
 pub struct PodChanges {
-    /// Pods that are new or differ, with the addresses they had before.
-    pub changed: Vec<(PodKey, Option<Arc<Pod>>)>,
+    /// Pods that are new, differ, or are back.
+    pub changed: Vec<PodChange>,
     pub departed: Vec<PodKey>,
+}
+
+/// One of them.
+#[derive(Debug)]
+pub struct PodChange {
+    pub key: PodKey,
+    /// `None`: it is new.
+    pub before: Option<Arc<Pod>>,
+    /// What changes most often, and no port is judged by it.
+    pub only_readiness: bool,
 }
 
 /// All pods.
@@ -51,6 +45,8 @@ pub struct PodIndex {
     records: HashMap<PodKey, PodRecord>,
     by_path: HashMap<String, BTreeSet<PodKey>>,
     by_name: BTreeMap<(String, String), BTreeSet<PodKey>>,
+    labels: LabelIndex,
+    host_network: BTreeSet<PodKey>,
     /// Paths of each netns, to find the pod of an address.
     paths: HashMap<NetnsId, Vec<String>>,
     leaving: VecDeque<(BootTime, PodKey)>,
@@ -67,6 +63,13 @@ impl PodIndex {
         self.records.get_mut(&key)
     }
 
+    /// True if a source still knows it.
+    #[must_use]
+    pub fn is_live(&self, key: PodKey) -> bool {
+        self.records.get(&key).is_some_and(|record| record.departed.is_none())
+    }
+
+    /// By its UID or its mirror's.
     #[must_use]
     pub fn by_uid(&self, uid: &PodUid) -> Option<PodKey> {
         self.keys.get(uid).copied()
@@ -109,6 +112,17 @@ impl PodIndex {
         }
     }
 
+    /// Pods in the node's own network.
+    pub fn in_host_network(&self) -> impl Iterator<Item = PodKey> + '_ {
+        self.host_network.iter().copied()
+    }
+
+    /// Every pod that one of these objects may select.
+    #[must_use]
+    pub fn selected_by<T: Selector>(&self, objects: &[Arc<T>]) -> BTreeSet<PodKey> {
+        objects.iter().flat_map(|object| self.labels.candidates(object.as_ref())).collect()
+    }
+
     /// Replaces one source's pods.
     pub fn replace(&mut self, source: &'static str, pods: Vec<Pod>, now: BootTime) -> PodChanges {
         let mut next = HashMap::with_capacity(pods.len());
@@ -149,9 +163,12 @@ impl PodIndex {
         changes
     }
 
-    /// Forgets one pod of a source.
+    /// Forgets one pod of a source, named by its UID or its mirror's.
     pub fn remove(&mut self, source: &'static str, uid: &PodUid, now: BootTime) -> PodChanges {
         let mut changes = PodChanges::default();
+        let told = self.sources.get(source).is_some_and(|pods| pods.contains_key(uid));
+        let main = self.by_uid(uid).and_then(|key| self.get(key)).map(|record| record.pod.uid.clone());
+        let uid = &main.filter(|_| !told).unwrap_or_else(|| uid.clone());
         if self.sources.get_mut(source).is_some_and(|pods| pods.remove(uid).is_some()) {
             self.settle(uid, now, &mut changes);
         }
@@ -172,7 +189,7 @@ impl PodIndex {
             }
             if let Some(record) = self.records.remove(&key) {
                 self.unlist(key, &record.pod);
-                self.keys.remove(&record.pod.uid);
+                self.forget_uids(key, &record.pod);
                 orphans.extend(record.ports);
             }
         }
@@ -188,38 +205,49 @@ impl PodIndex {
     }
 
     fn choose(&self, keys: &BTreeSet<PodKey>) -> Option<PodKey> {
+        if keys.len() == 1 {
+            return keys.first().copied();
+        }
         let rank = |key: &&PodKey| {
             let record = self.records.get(*key);
-            record.map(|record| (record.departed.is_none(), record.departed, record.pod.uid.clone()))
+            record.map(|record| (record.departed.is_none(), record.departed, &record.pod.uid))
         };
         keys.iter().max_by_key(rank).copied()
     }
 
     /// Brings one pod in line with what the sources say of it now.
     fn settle(&mut self, uid: &PodUid, now: BootTime, changes: &mut PodChanges) {
-        let effective = self.strongest(uid);
-        let key = self.keys.get(uid).copied();
+        let effective = self.merged(uid);
+        // The UID may also be known as the mirror of another pod: that one is not meant.
+        let key = self.by_uid(uid).filter(|key| self.get(*key).is_some_and(|record| record.pod.uid == *uid));
         match (effective, key) {
             (Some(pod), Some(key)) => {
                 let Some(record) = self.records.get_mut(&key) else { return };
                 if record.pod == pod && record.departed.is_none() {
                     return;
                 }
-                record.departed = None;
-                record.reference = Arc::new(refer(&pod));
-                record.label = label(&pod);
+                let back = record.departed.take().is_some();
+                if !record.reference.names(&pod) {
+                    record.reference = Arc::new(refer(&pod));
+                    record.label = label(&pod);
+                }
                 let before = std::mem::replace(&mut record.pod, Arc::clone(&pod));
-                self.unlist(key, &before);
-                self.list(key, &pod);
-                changes.changed.push((key, Some(before)));
+                if is_found_alike(&before, &pod) {
+                    self.labels.relabel(key, &before, &pod);
+                } else {
+                    self.unlist(key, &before);
+                    self.forget_uids(key, &before);
+                    self.list(key, &pod);
+                }
+                let only_readiness = !back && before.differs_only_in_readiness(&pod);
+                changes.changed.push(PodChange { key, before: Some(before), only_readiness });
             }
             (Some(pod), None) => {
                 let key = PodKey(self.next);
                 self.next = self.next.wrapping_add(1);
-                self.keys.insert(uid.clone(), key);
                 self.list(key, &pod);
                 self.records.insert(key, PodRecord::new(pod));
-                changes.changed.push((key, None));
+                changes.changed.push(PodChange { key, before: None, only_readiness: false });
             }
             (None, Some(key)) => {
                 if let Some(record) = self.records.get_mut(&key)
@@ -234,25 +262,42 @@ impl PodIndex {
         }
     }
 
-    /// The strongest source's word: the runtime, the API server, then files.
-    fn strongest(&self, uid: &PodUid) -> Option<Arc<Pod>> {
-        let rank = |source: &str| match source {
-            "cri" => 0,
-            "kubernetes" | "api" => 1,
-            _ => 2,
-        };
-        let told = self.sources.iter().filter_map(|(source, pods)| Some((rank(source), pods.get(uid)?)));
-        told.min_by_key(|(rank, _)| *rank).map(|(_, pod)| Arc::clone(pod))
+    fn merged(&self, uid: &PodUid) -> Option<Arc<Pod>> {
+        let mut told = Told::default();
+        for (source, pods) in &self.sources {
+            if let Some(pod) = pods.get(uid) {
+                told.add(source, pod);
+            }
+        }
+        told.merge()
     }
 
     fn list(&mut self, key: PodKey, pod: &Pod) {
         self.by_name.entry((pod.namespace.clone(), pod.name.clone())).or_default().insert(key);
+        self.labels.add(key, pod);
+        self.keys.insert(pod.uid.clone(), key);
+        if let Some(mirror) = &pod.mirror {
+            self.keys.entry(mirror.clone()).or_insert(key);
+        }
+        if pod.host_network {
+            self.host_network.insert(key);
+        }
         if let Some(path) = pod.netns_path.as_deref().filter(|_| !pod.host_network) {
             self.by_path.entry(canonical(path).to_owned()).or_default().insert(key);
         }
     }
 
+    fn forget_uids(&mut self, key: PodKey, pod: &Pod) {
+        for uid in std::iter::once(&pod.uid).chain(&pod.mirror) {
+            if self.keys.get(uid) == Some(&key) {
+                self.keys.remove(uid);
+            }
+        }
+    }
+
     fn unlist(&mut self, key: PodKey, pod: &Pod) {
+        self.labels.remove(key, pod);
+        self.host_network.remove(&key);
         let name = (pod.namespace.clone(), pod.name.clone());
         if let Some(keys) = self.by_name.get_mut(&name) {
             keys.remove(&key);
@@ -270,31 +315,8 @@ impl PodIndex {
     }
 }
 
-impl PodRecord {
-    fn new(pod: Arc<Pod>) -> Self {
-        Self {
-            reference: Arc::new(refer(&pod)),
-            label: label(&pod),
-            pod,
-            departed: None,
-            ports: BTreeSet::new(),
-            undeclared: BTreeSet::new(),
-            storm: false,
-            silent: BTreeMap::new(),
-        }
-    }
-}
-
-fn refer(pod: &Pod) -> PodRef {
-    PodRef {
-        namespace: pod.namespace.clone(),
-        name: pod.name.clone(),
-        uid: pod.uid.clone(),
-        workload: pod.workload.clone(),
-        host_network: pod.host_network,
-    }
-}
-
-fn label(pod: &Pod) -> Arc<str> {
-    format!("{}/{}", pod.namespace, pod.name).into()
+/// True if both stand under the same entries of the index, but for their labels.
+fn is_found_alike(a: &Pod, b: &Pod) -> bool {
+    (&a.namespace, &a.name, &a.mirror) == (&b.namespace, &b.name, &b.mirror)
+        && (a.host_network, &a.netns_path) == (b.host_network, &b.netns_path)
 }

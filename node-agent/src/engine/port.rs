@@ -5,7 +5,7 @@ use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::change::DeclarationStatus;
+use super::change::{DeclarationStatus, Exposure};
 use super::fingerprint::Fnv;
 use super::identity::{BootTime, SocketCookie};
 use super::input::Process;
@@ -21,7 +21,10 @@ const MAX_ADDRESSES: usize = 64;
 /// What the sockets of a port look like from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Face {
+    /// Sorted; where some were cut off, those that are not loopback stayed.
     pub addresses: Vec<IpAddr>,
+    /// A socket is bound to something else than loopback, whether it is among those looked at or not.
+    pub beyond_loopback: bool,
     pub v6_only: bool,
     pub process: Option<Arc<Process>>,
     pub opened_at: Option<BootTime>,
@@ -34,6 +37,8 @@ pub struct Face {
 #[derive(Debug)]
 pub struct Port {
     pub sockets: BTreeSet<SocketCookie>,
+    /// How many of them are bound to something else than loopback.
+    pub beyond_loopback: usize,
     /// `None` while only traffic is known of it.
     pub face: Option<Face>,
     pub pod: Option<PodKey>,
@@ -46,6 +51,8 @@ pub struct Port {
     /// When the engine first heard of it.
     pub heard_at: BootTime,
     pub watched: bool,
+    /// Its counting was ended, and nothing happened since that made the kernel begin it anew.
+    pub dismissed: bool,
     pub recording: bool,
     /// An ephemeral UDP port that proved to be a server.
     pub serves: bool,
@@ -57,6 +64,7 @@ impl Port {
     pub fn new(now: BootTime) -> Self {
         Self {
             sockets: BTreeSet::new(),
+            beyond_loopback: 0,
             face: None,
             pod: None,
             id: 0,
@@ -65,6 +73,7 @@ impl Port {
             closed_at: None,
             heard_at: now,
             watched: false,
+            dismissed: false,
             recording: false,
             serves: false,
             traffic: PortTraffic::default(),
@@ -78,15 +87,16 @@ impl Port {
             Some((socket.view(floor)?, socket.process()))
         });
         let views: Vec<(SocketView, Option<&Arc<Process>>)> = looked_at.collect();
-        if let Some(face) = Face::of(&views, self.sockets.len()) {
+        if let Some(mut face) = Face::of(&views, self.sockets.len()) {
+            face.beyond_loopback |= self.beyond_loopback > 0;
             self.face = Some(face);
             self.closed_at = None;
         }
     }
 
-    /// A mark of all that makes a listener worth printing again.
+    /// A mark of all that makes a listener worth printing again; `said` is one of its container and its declaration.
     #[must_use]
-    pub fn mark(&self, container: Option<&str>, declared_by: &[String]) -> u64 {
+    pub fn mark(&self, said: u64) -> u64 {
         let mut fnv = Fnv::default();
         if let Some(face) = &self.face {
             face.addresses.hash(&mut fnv);
@@ -96,8 +106,7 @@ impl Port {
         }
         self.pod.hash(&mut fnv);
         self.status.hash(&mut fnv);
-        container.hash(&mut fnv);
-        declared_by.hash(&mut fnv);
+        said.hash(&mut fnv);
         fnv.finish()
     }
 }
@@ -110,6 +119,16 @@ fn is_v6_only<'a>(views: impl Iterator<Item = &'a SocketView>) -> bool {
 }
 
 impl Face {
+    /// From where the port can be reached.
+    #[must_use]
+    pub const fn exposure(&self, host: bool) -> Exposure {
+        match (self.beyond_loopback, host) {
+            (false, _) => Exposure::Loopback,
+            (true, true) => Exposure::Host,
+            (true, false) => Exposure::Pod,
+        }
+    }
+
     /// What these sockets amount to; `None` for none.
     #[must_use]
     pub fn of(views: &[(SocketView, Option<&Arc<Process>>)], sockets: usize) -> Option<Self> {
@@ -117,11 +136,17 @@ impl Face {
         let mut addresses: Vec<IpAddr> = views.iter().map(|(view, _)| view.address).collect();
         addresses.sort_unstable();
         addresses.dedup();
-        addresses.truncate(MAX_ADDRESSES);
+        let beyond_loopback = addresses.iter().any(|address| !address.is_loopback());
+        if addresses.len() > MAX_ADDRESSES {
+            addresses.sort_by_key(IpAddr::is_loopback);
+            addresses.truncate(MAX_ADDRESSES);
+            addresses.sort_unstable();
+        }
         addresses.shrink_to_fit();
         let opened: Option<Vec<BootTime>> = views.iter().map(|(view, _)| view.opened_at).collect();
         Some(Self {
             addresses,
+            beyond_loopback,
             v6_only: is_v6_only(views.iter().map(|(view, _)| view)),
             process: views.iter().find_map(|(_, process)| process.cloned()),
             opened_at: opened.and_then(|times| times.into_iter().min()),

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 
+use super::declaration::named_port;
 use super::identity::Protocol;
-use super::pod::PortRef;
+use super::pod::{Pod, PortRef};
+use super::selection::{Selector, Selects};
 
 /// A Service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,4 +41,46 @@ pub struct ServicePort {
     /// Never absent: a Service without targetPort sends to `port`.
     pub target: PortRef,
     pub node_port: Option<NonZeroU16>,
+}
+
+impl Service {
+    /// True if its traffic goes to the pods that it selects.
+    #[must_use]
+    pub fn selects_pods(&self) -> bool {
+        !self.selector.is_empty() && self.kind != ServiceKind::ExternalName
+    }
+}
+
+impl Selector for Service {
+    fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn needs(&self) -> Vec<Vec<(&str, &str)>> {
+        if !self.selects_pods() {
+            return vec![Vec::new()];
+        }
+        self.selector.iter().map(|(key, value)| vec![(key.as_str(), value.as_str())]).collect()
+    }
+
+    fn selects(&self, labels: &BTreeMap<String, String>) -> Selects {
+        let all = self.selector.iter().all(|(key, value)| labels.get(key) == Some(value));
+        if all && self.selects_pods() { Selects::Yes } else { Selects::No }
+    }
+}
+
+impl ServicePort {
+    /// The port of this pod that it sends to; `None` where no container has a port of that name and protocol, since the
+    /// pod is then no endpoint of it.
+    #[must_use]
+    pub fn target_in(&self, pod: &Pod) -> Option<NonZeroU16> {
+        match &self.target {
+            PortRef::Number(port) => Some(*port),
+            PortRef::Name(name) => named_port(pod, name, self.protocol),
+        }
+    }
 }

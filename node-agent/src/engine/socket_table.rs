@@ -12,6 +12,9 @@ use super::input::Process;
 /// How long a closed socket is remembered.
 const TOMBSTONE_LIFE: Duration = Duration::from_secs(30);
 
+/// So much room is not worth giving back.
+const SPARE: usize = 4096;
+
 /// One statement that a socket serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Served {
@@ -45,6 +48,8 @@ pub struct Socket {
     process: Option<(BootTime, Arc<Process>)>,
     /// The port that counts it among its sockets.
     pub counted_in: Option<PortId>,
+    /// It is counted there as bound to something else than loopback.
+    pub beyond_loopback: bool,
     /// The latest opening that was told.
     pub told: Option<BootTime>,
     buried: bool,
@@ -59,6 +64,7 @@ impl Socket {
             closed: None,
             process: None,
             counted_in: None,
+            beyond_loopback: false,
             told: None,
             buried: false,
         }
@@ -150,7 +156,8 @@ impl Socket {
 /// All sockets, bounded.
 #[derive(Debug)]
 pub struct SocketTable {
-    sockets: HashMap<SocketCookie, Socket>,
+    /// Boxed: after a burst most of the table is empty.
+    sockets: HashMap<SocketCookie, Box<Socket>>,
     /// Closed sockets by the time at which they are forgotten.
     graves: VecDeque<(BootTime, SocketCookie, NetnsId)>,
     max: usize,
@@ -164,11 +171,11 @@ impl SocketTable {
 
     #[must_use]
     pub fn get(&self, cookie: SocketCookie) -> Option<&Socket> {
-        self.sockets.get(&cookie)
+        self.sockets.get(&cookie).map(Box::as_ref)
     }
 
     pub fn get_mut(&mut self, cookie: SocketCookie) -> Option<&mut Socket> {
-        self.sockets.get_mut(&cookie)
+        self.sockets.get_mut(&cookie).map(Box::as_mut)
     }
 
     /// The socket, made if it is new; `None` if the table is full.
@@ -180,7 +187,7 @@ impl SocketTable {
                 return None;
             }
         }
-        Some(self.sockets.entry(cookie).or_insert_with(Socket::new))
+        Some(self.sockets.entry(cookie).or_insert_with(|| Box::new(Socket::new())))
     }
 
     /// Drops a socket that found no room; a later scan brings it back.
@@ -215,6 +222,13 @@ impl SocketTable {
     pub fn sweep(&mut self, now: BootTime) {
         while let Some((_, cookie, _)) = self.graves.pop_front_if(|(at, ..)| *at <= now) {
             self.forget(cookie);
+        }
+        let (left, graves) = (self.sockets.len(), self.graves.len());
+        if self.sockets.capacity() > 4 * left + SPARE {
+            self.sockets.shrink_to(2 * left);
+        }
+        if self.graves.capacity() > 4 * graves + SPARE {
+            self.graves.shrink_to(2 * graves);
         }
     }
 

@@ -10,6 +10,10 @@ use super::pod_index::PodKey;
 pub enum Timer {
     Port(PortId),
     Pod(PodKey),
+    /// Connections whose line waits for their end.
+    Connections,
+    /// What did not fit and is not told yet.
+    Refused,
     /// Tombstones, departed pods and netns that ended.
     Sweep,
 }

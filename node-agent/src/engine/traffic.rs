@@ -61,6 +61,12 @@ pub struct PortTraffic {
     peers: Vec<PeerCount>,
     truncated: bool,
     reach: Reach,
+    /// How far those came from who are not in the list: evicted, without room, or forgotten by the kernel.
+    unlisted: Reach,
+    /// What all peers served so far, listed or not; what the port served beyond that is the kernel's forgotten peers'.
+    named: u64,
+    /// Since when the port served more than its peers: if that lasts, some were forgotten before they were drained.
+    nameless_since: Option<BootTime>,
     /// A peer came in that no report has named yet.
     pub news: bool,
     settle_at: Option<BootTime>,
@@ -84,13 +90,56 @@ impl PortTraffic {
         self.truncated |= delta.peers_created > u64::try_from(delta.peers.len()).unwrap_or(u64::MAX);
         let mut by_origin = Vec::new();
         let budget = self.peers.len().saturating_add(limits.left).min(limits.per_listener);
+        if self.peers.is_empty() {
+            // Growing step by step leaves holes behind that nothing else fits into.
+            self.peers.reserve_exact(delta.peers.len().min(budget));
+        }
         for peer in &delta.peers {
             let origin = self.absorb_peer(protocol, peer, at, (budget, limits.hold), resolve);
             if peer.connections > 0 {
                 by_origin.push((origin, peer.connections));
             }
+            self.named = self.named.saturating_add(peer_served(protocol, peer));
         }
+        self.look_for_nameless(protocol, at, limits.hold);
         by_origin
+    }
+
+    /// Port and peers are read one after the other, so that a moment's difference means nothing.
+    fn look_for_nameless(&mut self, protocol: Protocol, at: BootTime, hold: Duration) {
+        if self.unlisted >= Reach::InCluster || self.served(protocol) <= self.named {
+            self.nameless_since = None;
+        } else if self.nameless_since.is_none() {
+            self.nameless_since = Some(at);
+            self.ask_again(at.after(hold));
+        }
+    }
+
+    /// Callers whom nobody can name may be anyone: at least a pod.
+    fn count_nameless(&mut self, now: BootTime, hold: Duration) -> Option<BootTime> {
+        let due = self.nameless_since?.after(hold);
+        if due > now {
+            return Some(due);
+        }
+        self.nameless_since = None;
+        self.truncated = true;
+        self.raise_unlisted(true, Reach::InCluster);
+        self.news = true;
+        None
+    }
+
+    /// What makes a port used, as counted for the port: handshakes, or the lookups of datagrams, which are in port and peers at
+    /// once; packets are added in turns.
+    const fn served(&self, protocol: Protocol) -> u64 {
+        match protocol {
+            Protocol::Tcp => self.connections,
+            Protocol::Udp => self.attempts,
+            Protocol::Sctp => self.packets.saturating_add(self.connections),
+        }
+    }
+
+    fn ask_again(&mut self, at: BootTime) {
+        self.settle_at = Some(self.settle_at.map_or(at, |before| before.min(at)));
     }
 
     fn absorb_peer(
@@ -115,10 +164,9 @@ impl PortTraffic {
         }
         let (origin, reference) = resolve(delta.address);
         let mut peer = PeerCount::new(delta, origin, reference, at);
-        peer.settled = origin != Origin::External || hold.is_zero();
+        peer.settled = peer.is_certain() || hold.is_zero();
         if !peer.settled {
-            let settle = at.after(hold);
-            self.settle_at = Some(self.settle_at.map_or(settle, |before| before.min(settle)));
+            self.ask_again(at.after(hold));
         }
         self.raise(peer.served(protocol), peer.reach());
         self.store(protocol, peer, budget, resolve);
@@ -138,7 +186,7 @@ impl PortTraffic {
         }
         let before = self.reach;
         let mut changed = false;
-        let mut next = None;
+        let mut next = self.count_nameless(now, hold);
         let mut reach = self.reach;
         for peer in self.peers.iter_mut().filter(|peer| !peer.settled) {
             let (origin, reference) = resolve(peer.address);
@@ -146,7 +194,7 @@ impl PortTraffic {
             peer.origin = origin;
             peer.reference = reference;
             let due = peer.counted_at.after(hold);
-            peer.settled = origin != Origin::External || due <= now;
+            peer.settled = peer.is_certain() || due <= now;
             if !peer.settled {
                 next = Some(next.map_or(due, |next: BootTime| next.min(due)));
             }
@@ -162,13 +210,12 @@ impl PortTraffic {
 
     /// Asks again for every origin: the port's own pod became known.
     pub fn resolve_again(&mut self, protocol: Protocol, resolve: Resolve<'_>) {
-        self.reach = Reach::Nothing;
         for peer in &mut self.peers {
             (peer.origin, peer.reference) = resolve(peer.address);
-            peer.settled |= peer.origin != Origin::External;
+            peer.settled |= peer.is_certain();
         }
-        self.reach =
-            self.peers.iter().filter(|p| p.served(protocol)).map(PeerCount::reach).max().unwrap_or_default();
+        let listed = self.peers.iter().filter(|p| p.served(protocol)).map(PeerCount::reach).max();
+        self.reach = self.unlisted.max(listed.unwrap_or_default());
     }
 
     #[must_use]
@@ -225,23 +272,50 @@ impl PortTraffic {
         }
     }
 
+    fn raise_unlisted(&mut self, served: bool, reach: Reach) {
+        if served {
+            self.unlisted = self.unlisted.max(reach);
+            self.reach = self.reach.max(reach);
+        }
+    }
+
     fn store(&mut self, protocol: Protocol, peer: PeerCount, budget: usize, resolve: Resolve<'_>) {
         if self.peers.len() >= budget {
             self.truncated = true;
             let least =
                 self.peers.iter().enumerate().min_by_key(|(_, p)| (p.connections, p.packets, p.last_seen));
-            let Some(least) = least.map(|(index, _)| index) else { return };
-            let mut gone = self.peers.remove(least);
-            if !gone.settled {
-                (gone.origin, _) = resolve(gone.address);
-                gone.settled = true;
-                self.raise(gone.served(protocol), gone.reach());
-            }
+            let Some(least) = least.map(|(index, _)| index) else {
+                return self.unlist(protocol, peer, resolve);
+            };
+            let gone = self.peers.remove(least);
+            self.unlist(protocol, gone, resolve);
         }
         if let Err(slot) = self.peers.binary_search_by(|known| known.address.cmp(&peer.address)) {
             self.news = true;
+            if self.peers.len() == self.peers.capacity() {
+                // Doubling would leave a third of all peers' memory empty.
+                self.peers.reserve_exact(self.peers.len() / 8 + 4);
+            }
             self.peers.insert(slot, peer);
         }
+    }
+
+    /// Keeps of a peer how far it came: there will be no later look at it.
+    fn unlist(&mut self, protocol: Protocol, mut peer: PeerCount, resolve: Resolve<'_>) {
+        if !peer.settled {
+            (peer.origin, _) = resolve(peer.address);
+            peer.settled = true;
+        }
+        self.raise_unlisted(peer.served(protocol), peer.reach());
+    }
+}
+
+/// The same for what one drain tells of a peer.
+const fn peer_served(protocol: Protocol, delta: &PeerDelta) -> u64 {
+    match protocol {
+        Protocol::Tcp => delta.connections,
+        Protocol::Udp => delta.attempts,
+        Protocol::Sctp => delta.packets.saturating_add(delta.connections),
     }
 }
 
@@ -280,12 +354,22 @@ impl PeerCount {
         }
     }
 
+    /// Nothing that is learned later can bring the peer nearer.
+    fn is_certain(&self) -> bool {
+        match self.origin {
+            Origin::SamePod | Origin::Node | Origin::Service => true,
+            // Without a name it may still be the pod itself or the node.
+            Origin::Pod => self.reference.is_some(),
+            Origin::External => false,
+        }
+    }
+
     const fn reach(&self) -> Reach {
         match self.origin {
             Origin::SamePod | Origin::Node => Reach::Node,
-            Origin::Pod | Origin::Service => Reach::InCluster,
             // Not certain yet: it counts once nothing better turned up.
-            Origin::External if !self.settled => Reach::Nothing,
+            _ if !self.settled => Reach::Nothing,
+            Origin::Pod | Origin::Service => Reach::InCluster,
             Origin::External => Reach::External,
         }
     }

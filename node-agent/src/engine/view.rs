@@ -1,23 +1,27 @@
 //! What can be asked: listeners, findings and connections as reports show them, made when asked for so that the state
 //! itself stays small.
 
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use super::Engine;
 use super::attribution::container;
 use super::change::{
     Connection, Declaration, DeclarationStatus, Exposure, Finding, FindingState, Listener, ListenerState,
-    NetnsRef, PodRef, Traffic,
+    NetnsRef, PodRef, Policy, Traffic,
 };
-use super::declaration;
-use super::evaluate::exposure;
+use super::crowd::CrowdOf;
+use super::declaration::{self, Served};
 use super::finding_store::{FindingRecord, Subject};
 use super::fingerprint::{hex, parse};
-use super::identity::NetnsId;
-use super::identity::{BootTime, PortId};
+use super::identity::{BootTime, NetnsId, PortId, Protocol};
+use super::isolation;
 use super::message;
+use super::namespace::Namespace;
 use super::pod::Pod;
+use super::pod_record::PodRecord;
 use super::port::Port;
+use super::service::Service;
 
 impl Engine {
     /// The listeners that were printed and not closed.
@@ -35,6 +39,12 @@ impl Engine {
     #[must_use]
     pub fn knows_netns(&self, netns: NetnsId) -> bool {
         self.netns.facts(netns).is_some()
+    }
+
+    /// How many netns are remembered, those that ended included.
+    #[must_use]
+    pub fn remembered_netns(&self) -> usize {
+        self.netns.len()
     }
 
     /// The open finding with this id.
@@ -64,6 +74,17 @@ impl Engine {
         record.departed.is_none().then(|| Arc::clone(&record.pod))
     }
 
+    /// A namespace's metadata, if a source told it.
+    #[must_use]
+    pub fn namespace(&self, name: &str) -> Option<&Namespace> {
+        self.namespaces.get(name)
+    }
+
+    /// Every Service that was told.
+    pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
+        self.services.iter()
+    }
+
     /// Grows with everything that a question could show differently.
     #[must_use]
     pub const fn generation(&self) -> u64 {
@@ -76,23 +97,26 @@ impl Engine {
         let face = port.face.as_ref();
         let process = face.and_then(|face| face.process.as_deref());
         let declaring = pod.map(|pod| declaration::declaring(pod, id.protocol, id.port)).unwrap_or_default();
-        let facts = self.netns.facts(id.netns);
         let addresses = face.map(|face| face.addresses.clone()).unwrap_or_default();
-        let name = facts.and_then(|f| f.paths.first()).and_then(|p| p.rsplit('/').next()).map(str::to_owned);
+        let host = self.netns.is_host(id.netns);
+        let unknown = if host { Exposure::Host } else { Exposure::Pod };
         Listener {
             id: hex(port.id),
             port: id,
-            exposure: exposure(&addresses, self.netns.is_host(id.netns)),
+            exposure: face.map_or(unknown, |face| face.exposure(host)),
             addresses,
             v6_only: face.is_some_and(|face| face.v6_only),
             sockets: port.sockets.len(),
-            netns: NetnsRef { inode: facts.map_or(0, |facts| facts.inode), name },
+            netns: self.refer_netns(id.netns),
             process: process.cloned(),
             opened_at: face.and_then(|face| face.opened_at),
             state,
             pod: record.map(|record| (*record.reference).clone()),
             container: pod.and_then(|pod| container(pod, process, &declaring)).cloned(),
-            declaration: declaration::describe(pod, &declaring),
+            declaration: declaration::describe(
+                record.map(PodRecord::manifests),
+                Served { protocol: id.protocol, port: id.port, process },
+            ),
             traffic: port.traffic.report(id.protocol),
         }
     }
@@ -101,18 +125,25 @@ impl Engine {
         let record = self.findings.get(port.id)?;
         let state = if port.sockets.is_empty() { ListenerState::Closed } else { ListenerState::Open };
         let listener = Arc::new(self.render_listener(id, port, state));
+        let policy = port
+            .pod
+            .and_then(|pod| self.pods.get(pod))
+            .map(|pod| self.policy_of(pod, id.protocol, id.port))
+            .unwrap_or_default();
         Some(Finding {
             id: hex(port.id),
             state: FindingState::Open,
             code: record.code,
-            message: message::listener(record.code, &listener),
+            message: message::listener(record.code, &listener, &policy),
             first_seen: record.first_seen,
             last_seen: now.max(record.told_at).max(port.traffic.last_seen().unwrap_or_default()),
             pod: listener.pod.clone(),
             container: listener.container.clone(),
             protocol: Some(id.protocol),
+            port: Some(id.port),
             declaration: listener.declaration.clone(),
             exposure: listener.exposure,
+            policy,
             traffic: listener.traffic.clone(),
             opened_at: listener.opened_at,
             listener: Some(listener),
@@ -131,25 +162,75 @@ impl Engine {
             Subject::Port(port) => self.render_port_finding(port, self.ports.get(&port)?, record.told_at),
             Subject::Stale(key, protocol, port) => {
                 let pod = self.pods.get(key)?;
-                let declaring = declaration::declaring(&pod.pod, protocol, port);
-                let mut finding = bare(id, record, &pod.reference);
+                let mut finding = self.silent_port(id, record, pod, (protocol, port));
                 finding.message = message::stale(&pod.reference, protocol, port.get());
-                finding.protocol = Some(protocol);
-                finding.container = match declaring.as_slice() {
-                    [one] => Some((*one).clone()),
-                    _ => None,
-                };
-                finding.declaration = declaration::describe(Some(&pod.pod), &declaring);
                 Some(finding)
             }
-            Subject::Storm(key) => {
+            Subject::Dangling(key, protocol, port) => {
                 let pod = self.pods.get(key)?;
-                let mut finding = bare(id, record, &pod.reference);
-                finding.message = message::storm(&pod.reference, pod.undeclared.len());
-                finding.traffic = self.traffic_of(pod.undeclared.iter());
+                let mut finding = self.silent_port(id, record, pod, (protocol, port));
+                finding.message = message::dangling(pod.manifests(), protocol, port);
+                Some(finding)
+            }
+            Subject::Opaque(key) => {
+                let pod = self.pods.get(key)?;
+                let mut finding = bare(id, record, Some(&pod.reference));
+                finding.message = message::opaque(&pod.pod);
+                finding.declaration.status = DeclarationStatus::Unknown;
+                Some(finding)
+            }
+            Subject::Storm(of) => {
+                let crowd = self.crowd(of)?;
+                let mut finding = match of {
+                    CrowdOf::Pod(key) => {
+                        let pod = self.pods.get(key)?;
+                        let mut finding = bare(id, record, Some(&pod.reference));
+                        finding.message = message::storm(&pod.reference, crowd.ports.len());
+                        finding
+                    }
+                    CrowdOf::Netns(netns) => {
+                        let mut finding = bare(id, record, None);
+                        finding.message = message::crowd(&self.refer_netns(netns), crowd.ports.len());
+                        finding.declaration.status = DeclarationStatus::Unknown;
+                        finding
+                    }
+                };
+                finding.traffic = self.traffic_of(crowd.ports.iter());
                 Some(finding)
             }
         }
+    }
+
+    /// A finding about a port that nobody serves.
+    fn silent_port(
+        &self,
+        id: u64,
+        record: &FindingRecord,
+        pod: &PodRecord,
+        (protocol, port): (Protocol, NonZeroU16),
+    ) -> Finding {
+        let declaring = declaration::declaring(&pod.pod, protocol, port);
+        let mut finding = bare(id, record, Some(&pod.reference));
+        finding.protocol = Some(protocol);
+        finding.port = Some(port);
+        finding.container = match declaring.as_slice() {
+            [one] => Some((*one).clone()),
+            _ => None,
+        };
+        let served = Served { protocol, port, process: None };
+        finding.declaration = declaration::describe(Some(pod.manifests()), served);
+        finding.policy = self.policy_of(pod, protocol, port);
+        finding
+    }
+
+    fn policy_of(&self, pod: &PodRecord, protocol: Protocol, port: NonZeroU16) -> Policy {
+        isolation::describe(self.policies.known(), pod.manifests(), protocol, port)
+    }
+
+    fn refer_netns(&self, netns: NetnsId) -> NetnsRef {
+        let facts = self.netns.facts(netns);
+        let name = facts.and_then(|f| f.paths.first()).and_then(|p| p.rsplit('/').next()).map(str::to_owned);
+        NetnsRef { inode: facts.map_or(0, |facts| facts.inode), name }
     }
 
     /// Totals over many ports, without peers.
@@ -162,7 +243,7 @@ impl Engine {
     }
 }
 
-fn bare(id: u64, record: &FindingRecord, pod: &PodRef) -> Finding {
+fn bare(id: u64, record: &FindingRecord, pod: Option<&PodRef>) -> Finding {
     Finding {
         id: hex(id),
         state: FindingState::Open,
@@ -170,16 +251,18 @@ fn bare(id: u64, record: &FindingRecord, pod: &PodRef) -> Finding {
         message: String::new(),
         first_seen: record.first_seen,
         last_seen: record.told_at,
-        pod: Some(pod.clone()),
+        pod: pod.cloned(),
         container: None,
         listener: None,
         protocol: None,
+        port: None,
         declaration: Declaration {
             status: DeclarationStatus::Undeclared,
             declared_by: Vec::new(),
             explained_by: Vec::new(),
         },
-        exposure: if pod.host_network { Exposure::Host } else { Exposure::Pod },
+        exposure: if pod.is_some_and(|pod| pod.host_network) { Exposure::Host } else { Exposure::Pod },
+        policy: Policy::default(),
         traffic: Traffic::default(),
         opened_at: None,
     }

@@ -10,10 +10,10 @@ mod sse;
 mod url;
 mod watch;
 
-use clap::ValueEnum;
 use serde_json::Value;
 
-use crate::args::{FindingFilterArgs, FindingsArgs, Format, ListArgs, ServerArgs, SeverityArg, StatusArgs};
+use crate::args::{FindingFilterArgs, FindingsArgs, Format, ListArgs, ServerArgs, StatusArgs};
+use crate::engine::finding_code::Severity;
 use crate::exit::Exit;
 use console::Console;
 use error::QueryError;
@@ -74,7 +74,7 @@ struct Request {
     watched: Pairs,
     /// The user filtered: an empty answer does not mean that there is nothing.
     is_narrowed: bool,
-    fail_on: Option<SeverityArg>,
+    fail_on: Option<Severity>,
 }
 
 /// A question to one agent, and how its answer is shown.
@@ -85,7 +85,7 @@ struct Asked<'a> {
     watched: &'a Pairs,
     is_narrowed: bool,
     format: Format,
-    fail_on: Option<SeverityArg>,
+    fail_on: Option<Severity>,
 }
 
 impl Asked<'_> {
@@ -99,7 +99,7 @@ impl Asked<'_> {
 
     fn reaches_fail_on(&self, item: &Value) -> bool {
         let text = |name: &str| item.get(name).and_then(Value::as_str);
-        let severity = text("severity").and_then(|severity| SeverityArg::from_str(severity, true).ok());
+        let severity = text("severity").and_then(Severity::parse);
         text("state") != Some("resolved")
             && self.fail_on.is_some_and(|bad| severity.is_some_and(|severity| severity >= bad))
     }

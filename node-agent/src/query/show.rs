@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::pages::Gathered;
 use crate::args::Format;
 use crate::sink::escape::{json_text, terminal};
-use crate::sink::report::{AgentStatus, Report, SCHEMA};
+use crate::sink::report::{AgentStatus, Finding, Report, SCHEMA};
 use crate::sink::table::{self, Colour, Width};
 use crate::sink::{status_table, text};
 
@@ -62,6 +62,22 @@ pub fn list(subject: Subject, list: &Gathered, format: Format, colour: Colour) -
         (_, Subject::Findings) => Ok(table::findings(&typed(subject, &list.items)?, width, colour)),
         (_, Subject::Listeners) => Ok(table::listeners(&typed(subject, &list.items)?, width)),
         (_, Subject::Connections) => Ok(table::connections(&typed(subject, &list.items)?, width)),
+    }
+}
+
+/// Findings that are at hand as what they are. JSON is not made here but written as it comes ([`crate::sink::pretty`]).
+///
+/// # Errors
+/// [`NotShown`].
+pub fn findings(items: &[Finding], format: Format, colour: Colour) -> Result<String, NotShown> {
+    match format {
+        Format::Table => Ok(table::findings(items, Width::Narrow, colour)),
+        Format::Wide => Ok(table::findings(items, Width::Wide, colour)),
+        Format::Json | Format::Yaml | Format::Name => {
+            let items = items.iter().map(serde_json::to_value).collect::<Result<_, _>>();
+            let items = items.map_err(|error| NotShown { kind: "Finding", reason: error.to_string() })?;
+            list(Subject::Findings, &Gathered { items, generation: 0, broken: None }, format, colour)
+        }
     }
 }
 

@@ -9,13 +9,14 @@ use jiff::Timestamp;
 use super::escape::bounded;
 use super::report::{self, Report, SCHEMA};
 use crate::engine::change::{self, Change};
+use crate::engine::fingerprint::hex;
 use crate::engine::identity::BootTime;
 use crate::engine::input;
 use crate::engine::pod;
 
 /// Peers that one object lists at most, busiest first.
 pub const MAX_PEERS: usize = 20;
-/// Addresses, declaring containers and explanations that one object lists at most.
+/// Addresses, declaring containers, explanations and policies that one object lists at most.
 const MAX_LIST: usize = 16;
 /// Bytes of a name at most. Kubernetes names have 253.
 const MAX_NAME: usize = 253;
@@ -93,7 +94,10 @@ impl Converter {
             }),
             declaration: declaration(&finding.declaration),
             exposure: finding.exposure.as_str().to_owned(),
-            policy: report::Policy { verdict: "unknown".to_owned(), policies: Vec::new() },
+            policy: report::Policy {
+                verdict: finding.policy.verdict.as_str().to_owned(),
+                policies: finding.policy.policies.iter().take(MAX_LIST).map(|policy| name(policy)).collect(),
+            },
             traffic: self.traffic(&finding.traffic),
             suppressed_by: None,
         }
@@ -131,7 +135,7 @@ impl Converter {
     pub fn connection(&self, connection: &change::Connection) -> report::Connection {
         report::Connection {
             envelope: self.envelope(),
-            id: name(&connection.listener_id),
+            id: hex(connection.listener_id),
             protocol: connection.port.protocol.as_str().to_owned(),
             local: report::Endpoint {
                 address: connection.local.to_string(),
@@ -141,13 +145,13 @@ impl Converter {
                 address: connection.remote.0.to_string(),
                 port: connection.remote.1,
                 origin: connection.origin.as_str().to_owned(),
-                reference: connection.reference.as_deref().map(text),
+                reference: connection.reference.as_deref().map(reference),
             },
             opened_at: self.wall.rfc3339(connection.opened_at),
             closed_at: connection.closed_at.map(|at| self.wall.rfc3339(at)),
             bytes_in: connection.bytes_in,
             bytes_out: connection.bytes_out,
-            pod: connection.pod.as_ref().map(pod_ref),
+            pod: connection.pod.as_deref().map(pod_ref),
         }
     }
 
@@ -183,6 +187,12 @@ impl Converter {
             last_seen: self.wall.rfc3339(peer.last_seen),
         }
     }
+}
+
+/// The name of a connection's pod, as reports write it.
+#[must_use]
+pub fn reference(pod: &str) -> String {
+    text(pod)
 }
 
 /// A pod as reports name it.

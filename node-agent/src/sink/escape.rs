@@ -1,6 +1,10 @@
 //! Makes text that a workload chose safe for a terminal. JSON output needs none of this: its own escapes do.
 
+use std::borrow::Cow;
 use std::fmt::Write;
+
+/// `\u001b` for one byte.
+const MAX_JSON_PER_BYTE: usize = 6;
 
 /// Whether this character could move a cursor, recolour, reorder or break a line.
 fn is_unsafe(c: char) -> bool {
@@ -35,10 +39,11 @@ pub fn terminal(text: &str) -> String {
 /// JSON text with the unsafe characters that JSON lets stand as they are (DEL, C1, bidi marks, …) written as `\\uXXXX`:
 /// the same JSON, safe for a terminal.
 #[must_use]
-pub fn json_text(json: &str) -> String {
+pub fn json_text(json: &str) -> Cow<'_, str> {
     let stands = |c: char| c.is_ascii() && c != '\u{7f}' || !is_unsafe(c);
-    if json.chars().all(stands) {
-        return json.to_owned();
+    let is_plain = json.bytes().all(|byte| byte.is_ascii() && byte != 0x7f);
+    if is_plain || json.chars().all(stands) {
+        return json.into();
     }
     let mut out = String::with_capacity(json.len() + 16);
     for c in json.chars() {
@@ -50,13 +55,16 @@ pub fn json_text(json: &str) -> String {
             }
         }
     }
-    out
+    out.into()
 }
 
 /// `text` cut at a character's border to what JSON writes in at most `max` bytes, and whether it was cut. A workload
 /// that names itself in control characters gets a shorter name, not a longer line.
 #[must_use]
 pub fn bounded(text: &str, max: usize) -> (String, bool) {
+    if text.len().saturating_mul(MAX_JSON_PER_BYTE) <= max {
+        return (text.to_owned(), false);
+    }
     let mut written = 0;
     for (at, c) in text.char_indices() {
         written += json_len(c);
@@ -108,7 +116,8 @@ mod tests {
 
         #[test]
         fn escaped_json_is_the_same_json(text in any::<String>()) {
-            let json = json_text(&serde_json::to_string(&text).expect("json"));
+            let json = serde_json::to_string(&text).expect("json");
+            let json = json_text(&json);
             prop_assert!(!json.chars().any(is_unsafe));
             prop_assert_eq!(serde_json::from_str::<String>(&json).expect("json"), text);
         }

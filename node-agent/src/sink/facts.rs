@@ -1,5 +1,7 @@
 //! What a filter looks at, borrowed from an engine type or a report: one filter serves lists, watch and `scan`.
 
+use std::sync::Arc;
+
 use super::report::{self, Report};
 use crate::engine::change;
 
@@ -19,27 +21,35 @@ pub struct Facts<'a> {
     pub origins: Vec<&'a str>,
 }
 
-impl<'a> Facts<'a> {
-    fn of_pod(kind: &'static str, pod: Option<&'a change::PodRef>) -> Self {
-        Self {
-            kind,
-            namespace: pod.map(|pod| pod.namespace.as_str()),
-            pod: pod.map(|pod| pod.name.as_str()),
-            workload: pod
-                .and_then(|pod| pod.workload.as_ref())
-                .map(|workload| (workload.kind.as_str(), workload.name.as_str())),
-            ..Self::default()
-        }
-    }
+/// A pod's names, from the engine's type or the wire's.
+#[derive(Clone, Copy)]
+struct PodNames<'a> {
+    namespace: &'a str,
+    name: &'a str,
+    workload: Option<(&'a str, &'a str)>,
+}
 
-    fn of_report_pod(kind: &'static str, pod: Option<&'a report::Pod>) -> Self {
+impl<'a> From<&'a change::PodRef> for PodNames<'a> {
+    fn from(pod: &'a change::PodRef) -> Self {
+        let workload = pod.workload.as_ref().map(|workload| (&*workload.kind, &*workload.name));
+        Self { namespace: &pod.namespace, name: &pod.name, workload }
+    }
+}
+
+impl<'a> From<&'a report::Pod> for PodNames<'a> {
+    fn from(pod: &'a report::Pod) -> Self {
+        let workload = pod.workload.as_ref().map(|workload| (&*workload.kind, &*workload.name));
+        Self { namespace: &pod.namespace, name: &pod.name, workload }
+    }
+}
+
+impl<'a> Facts<'a> {
+    fn of_pod(kind: &'static str, pod: Option<PodNames<'a>>) -> Self {
         Self {
             kind,
-            namespace: pod.map(|pod| pod.namespace.as_str()),
-            pod: pod.map(|pod| pod.name.as_str()),
-            workload: pod
-                .and_then(|pod| pod.workload.as_ref())
-                .map(|workload| (workload.kind.as_str(), workload.name.as_str())),
+            namespace: pod.map(|pod| pod.namespace),
+            pod: pod.map(|pod| pod.name),
+            workload: pod.and_then(|pod| pod.workload),
             ..Self::default()
         }
     }
@@ -51,9 +61,9 @@ impl<'a> Facts<'a> {
             severity: Some(finding.code.severity().as_str()),
             state: Some(finding.state.as_str()),
             protocol: finding.protocol.map(|protocol| protocol.as_str()),
-            port: finding.listener.as_ref().map(|listener| listener.port.port.get()),
+            port: finding.port.map(std::num::NonZeroU16::get),
             origins: finding.traffic.peers.iter().map(|peer| peer.origin.as_str()).collect(),
-            ..Self::of_pod("Finding", finding.pod.as_ref())
+            ..Self::of_pod("Finding", finding.pod.as_ref().map(PodNames::from))
         }
     }
 
@@ -64,7 +74,7 @@ impl<'a> Facts<'a> {
             protocol: Some(listener.port.protocol.as_str()),
             port: Some(listener.port.port.get()),
             origins: listener.traffic.peers.iter().map(|peer| peer.origin.as_str()).collect(),
-            ..Self::of_pod("Listener", listener.pod.as_ref())
+            ..Self::of_pod("Listener", listener.pod.as_ref().map(PodNames::from))
         }
     }
 
@@ -75,7 +85,7 @@ impl<'a> Facts<'a> {
             protocol: Some(connection.port.protocol.as_str()),
             port: Some(connection.port.port.get()),
             origins: vec![connection.origin.as_str()],
-            ..Self::of_pod("Connection", connection.pod.as_ref())
+            ..Self::of_pod("Connection", connection.pod.as_deref().map(PodNames::from))
         }
     }
 
@@ -92,21 +102,21 @@ impl<'a> Facts<'a> {
                 protocol: finding.listener.as_ref().map(|listener| listener.protocol.as_str()),
                 port: finding.listener.as_ref().map(|listener| listener.port),
                 origins: origins(&finding.traffic),
-                ..Self::of_report_pod("Finding", finding.pod.as_ref())
+                ..Self::of_pod("Finding", finding.pod.as_ref().map(PodNames::from))
             },
             Report::Listener(listener) => Self {
                 state: Some(&listener.state),
                 protocol: Some(&listener.protocol),
                 port: Some(listener.port),
                 origins: origins(&listener.traffic),
-                ..Self::of_report_pod("Listener", listener.pod.as_ref())
+                ..Self::of_pod("Listener", listener.pod.as_ref().map(PodNames::from))
             },
             Report::Connection(connection) => Self {
                 state: Some(if connection.closed_at.is_none() { "open" } else { "closed" }),
                 protocol: Some(&connection.protocol),
                 port: Some(connection.local.port),
                 origins: vec![&connection.remote.origin],
-                ..Self::of_report_pod("Connection", connection.pod.as_ref())
+                ..Self::of_pod("Connection", connection.pod.as_ref().map(PodNames::from))
             },
             Report::Loss(_) => Self { kind: "Loss", ..Self::default() },
             Report::AgentStatus(_) => Self { kind: "AgentStatus", ..Self::default() },
@@ -114,9 +124,18 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// [`Facts`] that outlive their object, without the object.
+/// [`Facts`] that outlive their object.
 #[derive(Debug)]
-pub struct KeptFacts {
+pub enum KeptFacts {
+    /// Without the object, which may be large.
+    Copied(Box<CopiedFacts>),
+    /// A connection is small, and there are many.
+    Connection(Arc<change::Connection>),
+}
+
+/// See [`KeptFacts::Copied`].
+#[derive(Debug)]
+pub struct CopiedFacts {
     kind: &'static str,
     namespace: Option<Box<str>>,
     pod: Option<Box<str>>,
@@ -136,7 +155,7 @@ impl KeptFacts {
         let mut origins = facts.origins.clone();
         origins.sort_unstable();
         origins.dedup();
-        Self {
+        Self::Copied(Box::new(CopiedFacts {
             kind: facts.kind,
             namespace: facts.namespace.map(Into::into),
             pod: facts.pod.map(Into::into),
@@ -147,16 +166,37 @@ impl KeptFacts {
             protocol: facts.protocol.map(Into::into),
             port: facts.port,
             origins: origins.into_iter().map(Into::into).collect(),
-        }
+        }))
     }
 
     #[must_use]
     pub fn kind(&self) -> &'static str {
-        self.kind
+        match self {
+            Self::Copied(facts) => facts.kind,
+            Self::Connection(_) => "Connection",
+        }
     }
 
     #[must_use]
     pub fn borrow(&self) -> Facts<'_> {
+        match self {
+            Self::Copied(facts) => facts.borrow(),
+            Self::Connection(connection) => Facts::of_connection(connection),
+        }
+    }
+
+    /// Bytes that it holds beside itself.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Copied(facts) => size_of::<CopiedFacts>() + facts.heap_bytes(),
+            Self::Connection(_) => size_of::<change::Connection>(),
+        }
+    }
+}
+
+impl CopiedFacts {
+    fn borrow(&self) -> Facts<'_> {
         Facts {
             kind: self.kind,
             namespace: self.namespace.as_deref(),
@@ -171,9 +211,7 @@ impl KeptFacts {
         }
     }
 
-    /// Bytes that it holds beside itself.
-    #[must_use]
-    pub fn heap_bytes(&self) -> usize {
+    fn heap_bytes(&self) -> usize {
         let facts = self.borrow();
         let texts = [facts.namespace, facts.pod, facts.code, facts.severity, facts.state, facts.protocol];
         let workload = facts.workload.map_or(0, |(kind, name)| kind.len() + name.len());

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use super::*;
 use crate::engine::change::{
-    Declaration, DeclarationStatus, Explanation, Exposure, Finding, FindingCode, FindingState,
-    Listener as Served, ListenerState, NetnsRef, Origin, Peer, PodRef, Traffic as Counted,
+    Declaration, DeclarationStatus, Explanation, Exposure, Finding, FindingState, Listener as Served,
+    ListenerState, NetnsRef, Origin, Peer, PodRef, Policy, PolicyVerdict, Traffic as Counted,
 };
+use crate::engine::finding_code::FindingCode;
 use crate::engine::identity::{BootTime, NetnsId, PodUid, PortId, Protocol};
 use crate::engine::input::Process;
 use crate::engine::pod::{Container, ContainerKind, Workload};
@@ -78,8 +79,10 @@ fn overfull_finding(name: &str) -> Finding {
         pod: listener.pod.clone(),
         container: listener.container.clone(),
         protocol: Some(Protocol::Sctp),
+        port: Some(listener.port.port),
         declaration: listener.declaration.clone(),
         exposure: Exposure::Pod,
+        policy: Policy { verdict: PolicyVerdict::NotIsolated, policies: vec![name.to_owned(); 100] },
         traffic: listener.traffic.clone(),
         opened_at: None,
         listener: Some(Arc::new(listener)),

@@ -1,6 +1,7 @@
 //! Where reports go: stdout, HTTP, metrics. IO out, no decisions.
 
 pub mod cell;
+pub mod connection_lines;
 pub mod convert;
 pub mod escape;
 pub mod facts;
@@ -8,6 +9,7 @@ pub mod filter;
 pub mod http;
 pub mod line;
 pub mod metrics;
+pub mod pretty;
 pub mod publish;
 pub mod report;
 pub mod status_table;

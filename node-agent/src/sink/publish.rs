@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
+use super::connection_lines::ConnectionLines;
 use super::line::ndjson;
 use super::report::{Loss, Report};
 use super::stdout::{BLOCKED, LineCounts, LineSink};
@@ -13,12 +14,14 @@ use super::text;
 use super::watch_log::WatchLog;
 use crate::args::{Kind, OutputMode};
 use crate::config::OutputConfig;
+use crate::engine::change::Connection;
 use crate::sink::convert::Converter;
 
 /// Writes reports to stdout and to the log.
 #[derive(Debug)]
 pub struct Publisher {
     lines: LineSink,
+    connections: ConnectionLines,
     output: OutputConfig,
     log: Arc<WatchLog>,
     too_long: Arc<AtomicU64>,
@@ -27,7 +30,7 @@ pub struct Publisher {
 impl Publisher {
     #[must_use]
     pub fn new(lines: LineSink, output: OutputConfig, log: Arc<WatchLog>) -> Self {
-        Self { lines, output, log, too_long: Arc::default() }
+        Self { lines, connections: ConnectionLines::default(), output, log, too_long: Arc::default() }
     }
 
     /// Counters of lines, for metrics and status.
@@ -42,8 +45,9 @@ impl Publisher {
         Arc::clone(&self.too_long)
     }
 
-    /// Publishes a report. Never waits.
+    /// Publishes a report, after what was gathered before it. Never waits.
     pub fn publish(&mut self, report: &Report, convert: &Converter) {
+        self.publish_gathered(convert);
         let Some(line) = ndjson(report) else {
             self.too_long.fetch_add(1, Ordering::Relaxed);
             return;
@@ -54,9 +58,36 @@ impl Publisher {
         }
         let mode = self.output.mode;
         match mode {
-            OutputMode::Ndjson => self.lines.write(line, |count| loss_line(mode, convert, count)),
+            OutputMode::Ndjson => self.lines.write(line, 1, |count| loss_line(mode, convert, count)),
             OutputMode::Text => {
-                self.lines.write(text::line(report).into(), |count| loss_line(mode, convert, count));
+                self.lines.write(text::line(report).into(), 1, |count| loss_line(mode, convert, count));
+            }
+            OutputMode::None => {}
+        }
+    }
+
+    /// Takes one connection; its line goes out with those of others, at the latest by [`Self::publish_gathered`].
+    pub fn gather(&mut self, connection: &Arc<Connection>, convert: &Converter) {
+        if self.connections.add(connection, convert) {
+            self.publish_gathered(convert);
+        }
+    }
+
+    /// Publishes the connections that were gathered. Never waits.
+    pub fn publish_gathered(&mut self, convert: &Converter) {
+        let Some(lines) = self.connections.take() else { return };
+        self.log.publish_connections(&lines);
+        if !self.wants(Kind::Connection) {
+            return;
+        }
+        let mode = self.output.mode;
+        let loss = |count| loss_line(mode, convert, count);
+        match mode {
+            OutputMode::Ndjson => self.lines.write(lines.bytes, lines.each.len(), loss),
+            OutputMode::Text => {
+                let report = |connection: &Connection| Report::Connection(convert.connection(connection));
+                let text: String = lines.each.iter().map(|(_, one)| text::line(&report(one))).collect();
+                self.lines.write(text.into(), lines.each.len(), loss);
             }
             OutputMode::None => {}
         }
@@ -82,6 +113,10 @@ impl Publisher {
             Report::Loss(_) => Kind::Loss,
             Report::AgentStatus(_) => Kind::Status,
         };
+        self.wants(kind)
+    }
+
+    fn wants(&self, kind: Kind) -> bool {
         self.output.kinds.is_empty() || self.output.kinds.contains(&kind)
     }
 }

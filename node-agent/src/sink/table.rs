@@ -1,11 +1,14 @@
 //! Reports as tables for people, laid out as kubectl does: upper-case headers, no borders, one row a line. Every cell is
 //! escaped, since pods choose much of what is in them; colour is put on after the layout.
 
+use std::cmp::Reverse;
+
 use comfy_table::{ContentArrangement, Table, presets};
 
 use super::cell::{self, NONE};
 use super::escape::terminal;
 use super::report::{Connection, Finding, Listener};
+use crate::engine::finding_code::Severity;
 
 /// Which columns there are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,7 +46,7 @@ pub fn findings(findings: &[Finding], width: Width, colour: Colour) -> String {
     }
     let mut sorted: Vec<&Finding> = findings.iter().collect();
     sorted.sort_by_cached_key(|finding| {
-        (rank(&finding.severity), place(finding), port(finding), finding.id.clone())
+        (Reverse(Severity::parse(&finding.severity)), place(finding), port(finding), finding.id.clone())
     });
     let mut header = vec!["SEVERITY", "CODE", "POD", "PORT", "PROCESS", "TRAFFIC", "PEERS", "AGE"];
     if width == Width::Wide {
@@ -89,10 +92,6 @@ fn place(finding: &Finding) -> String {
 
 fn port(finding: &Finding) -> Option<(u16, &str)> {
     finding.listener.as_ref().map(|listener| (listener.port, listener.protocol.as_str()))
-}
-
-fn rank(severity: &str) -> usize {
-    ["critical", "high", "medium", "low", "info"].iter().position(|s| *s == severity).unwrap_or(usize::MAX)
 }
 
 /// Listeners by pod and port. One sentence if there is none.
@@ -195,7 +194,7 @@ pub fn lay_out(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> Stri
 
 /// The table with the severity that begins each line in its colour.
 fn coloured(text: &str) -> String {
-    let colours = [("critical", "1;31"), ("high", "31"), ("medium", "33"), ("low", "36"), ("info", "2")];
+    let colours = Severity::ALL.map(|severity| (severity.as_str(), colour_of(severity)));
     let mut out = String::with_capacity(text.len() * 2);
     for line in text.lines() {
         let found = colours.iter().find_map(|(word, colour)| Some((word, colour, line.strip_prefix(word)?)));
@@ -205,6 +204,16 @@ fn coloured(text: &str) -> String {
         }
     }
     out
+}
+
+const fn colour_of(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Critical => "1;31",
+        Severity::High => "31",
+        Severity::Medium => "33",
+        Severity::Low => "36",
+        Severity::Info => "2",
+    }
 }
 
 #[cfg(test)]

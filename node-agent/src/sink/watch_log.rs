@@ -2,11 +2,12 @@
 //! one who falls behind the ring is told how much it missed, and nobody waits for anyone.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use super::connection_lines::Lines;
 use super::facts::{Facts, KeptFacts};
 use super::filter::Filter;
 use super::report::Report;
@@ -71,16 +72,19 @@ impl WatchLog {
     pub fn publish(&self, report: &Report, line: &Bytes) {
         let json = line.slice(..line.len() - usize::from(line.ends_with(b"\n")));
         let facts = KeptFacts::of(&Facts::of_report(report));
-        let bytes = size_of::<Entry>() + json.len() + facts.heap_bytes();
         let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
-        let number = ring.next;
-        ring.next += 1;
-        ring.bytes += bytes;
-        let line = LoggedLine { number, kind: facts.kind(), json };
-        ring.entries.push_back(Entry { line, facts, bytes });
-        while ring.entries.len() > self.capacity || ring.bytes > MAX_BYTES {
-            let Some(old) = ring.entries.pop_front() else { break };
-            ring.bytes = ring.bytes.saturating_sub(old.bytes);
+        ring.append(json, facts, self.capacity);
+        let next = ring.next;
+        drop(ring);
+        self.grown.send_replace(next);
+    }
+
+    /// Appends many connections at once. Their lines stay one piece of memory, which goes with the last of them.
+    pub fn publish_connections(&self, lines: &Lines) {
+        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        for (range, connection) in &lines.each {
+            let json = lines.bytes.slice(range.clone());
+            ring.append(json, KeptFacts::Connection(Arc::clone(connection)), self.capacity);
         }
         let next = ring.next;
         drop(ring);
@@ -151,6 +155,18 @@ impl WatchLog {
 }
 
 impl Ring {
+    fn append(&mut self, json: Bytes, facts: KeptFacts, capacity: usize) {
+        let bytes = size_of::<Entry>() + json.len() + facts.heap_bytes();
+        let line = LoggedLine { number: self.next, kind: facts.kind(), json };
+        self.next += 1;
+        self.bytes += bytes;
+        self.entries.push_back(Entry { line, facts, bytes });
+        while self.entries.len() > capacity || self.bytes > MAX_BYTES {
+            let Some(old) = self.entries.pop_front() else { break };
+            self.bytes = self.bytes.saturating_sub(old.bytes);
+        }
+    }
+
     /// Number of the oldest line that is kept, or of the next.
     fn oldest(&self) -> u64 {
         self.entries.front().map_or(self.next, |entry| entry.line.number)

@@ -1,6 +1,8 @@
 //! The only file that reads clocks. Everything else is handed a `BootTime`, and asks here for its wall-clock form at the
 //! very edge.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
@@ -11,6 +13,13 @@ use crate::engine::identity::BootTime;
 pub fn now() -> BootTime {
     let nanos = nanos(&clock_gettime(ClockId::Boottime));
     BootTime(u64::try_from(nanos).unwrap_or(u64::MAX))
+}
+
+/// CPU time that the calling thread has used, in the kernel and outside.
+#[must_use]
+pub fn thread_cpu() -> Duration {
+    let nanos = nanos(&clock_gettime(ClockId::ThreadCPUTime));
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
 }
 
 /// The wall-clock time of `at`, by what the two clocks differ now.
@@ -38,8 +47,6 @@ fn nanos(time: &Timespec) -> i128 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

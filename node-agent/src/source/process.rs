@@ -1,10 +1,12 @@
-//! Which process holds a socket: one walk over /proc/*/fd for all namespaces together, and a look at one process by pid.
-//! Found owners are remembered by socket inode and cookie, so a walk happens only for sockets not seen before.
+//! Which process holds a socket: a look into the descriptors of the processes of its netns, then one walk over all of
+//! /proc for what they do not hold, and a look at one process by pid. Found owners are remembered by socket inode and
+//! cookie, so a walk happens only for sockets not seen before.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{Dir, Mode, OFlags, open, readlinkat_raw};
 
@@ -24,7 +26,8 @@ type Key = (u32, SocketCookie);
 #[derive(Debug)]
 pub struct SocketOwners {
     proc_root: PathBuf,
-    known: BTreeMap<Key, Process>,
+    /// Sockets of one process share it.
+    known: BTreeMap<Key, Arc<Process>>,
     tried: BTreeMap<Key, u8>,
 }
 
@@ -38,26 +41,42 @@ impl SocketOwners {
     /// The owner of `socket`, as far as the walks before found one.
     #[must_use]
     pub fn owner(&self, socket: &ListedSocket) -> Option<&Process> {
-        self.known.get(&(socket.inode, socket.cookie))
+        self.known.get(&(socket.inode, socket.cookie)).map(Arc::as_ref)
     }
 
-    /// Walks once if any of `sockets` has no known owner.
-    pub fn find<'a>(&mut self, sockets: impl IntoIterator<Item = &'a ListedSocket>) {
-        let mut wanted: BTreeMap<u32, Key> = BTreeMap::new();
-        for socket in sockets {
-            let key = (socket.inode, socket.cookie);
-            let tries = self.tried.get(&key).copied().unwrap_or(0);
-            if socket.inode != 0 && tries < MAX_TRIES && !self.known.contains_key(&key) {
-                wanted.insert(socket.inode, key);
-            }
-        }
+    /// Looks for the owners that are not known: among `near` first, the processes of the sockets' own netns, and in one
+    /// walk over all processes only for what they do not hold.
+    pub fn find<'a>(&mut self, sockets: impl IntoIterator<Item = &'a ListedSocket>, near: &[u32]) {
+        let mut wanted = self.wanted(sockets);
+        self.walk(&mut wanted, near);
         if wanted.is_empty() {
             return;
         }
-        self.walk(&mut wanted);
+        let all = pids(&self.proc_root);
+        self.walk(&mut wanted, &all);
         for key in wanted.into_values() {
             *self.tried.entry(key).or_default() += 1;
         }
+    }
+
+    /// Looks among `near` alone.
+    pub fn find_near<'a>(&mut self, sockets: impl IntoIterator<Item = &'a ListedSocket>, near: &[u32]) {
+        let mut wanted = self.wanted(sockets);
+        self.walk(&mut wanted, near);
+    }
+
+    /// Takes over what others found.
+    pub fn learn(&mut self, others: Self) {
+        self.known.extend(others.known);
+    }
+
+    fn wanted<'a>(&self, sockets: impl IntoIterator<Item = &'a ListedSocket>) -> BTreeMap<u32, Key> {
+        let key = |socket: &ListedSocket| (socket.inode, socket.cookie);
+        let keys = sockets.into_iter().map(key).filter(|key| {
+            let tries = self.tried.get(key).copied().unwrap_or(0);
+            key.0 != 0 && tries < MAX_TRIES && !self.known.contains_key(key)
+        });
+        keys.map(|key| (key.0, key)).collect()
     }
 
     /// Forgets all but these sockets.
@@ -66,8 +85,8 @@ impl SocketOwners {
         self.tried.retain(|(_, cookie), _| alive.contains(cookie));
     }
 
-    fn walk(&mut self, wanted: &mut BTreeMap<u32, Key>) {
-        for pid in pids(&self.proc_root) {
+    fn walk(&mut self, wanted: &mut BTreeMap<u32, Key>, pids: &[u32]) {
+        for &pid in pids {
             if wanted.is_empty() {
                 return;
             }
@@ -75,11 +94,11 @@ impl SocketOwners {
             if held.is_empty() {
                 continue;
             }
-            let Some(process) = look_up(&self.proc_root, pid, None) else { continue };
+            let Some(process) = look_up(&self.proc_root, pid, None).map(Arc::new) else { continue };
             for inode in held {
                 if let Some(key) = wanted.remove(&inode) {
                     self.tried.remove(&key);
-                    self.known.insert(key, process.clone());
+                    self.known.insert(key, Arc::clone(&process));
                 }
             }
         }
@@ -175,9 +194,14 @@ mod tests {
         let listed = listed_sockets().expect("sock_diag");
         let socket = listed.iter().find(|socket| socket.port.get() == port).expect("listed");
         let mut owners = SocketOwners::new(Path::new("/proc"));
-        owners.find([socket]);
+        owners.find_near([socket], &[]);
+        assert_eq!(owners.owner(socket), None);
+        owners.find([socket], &[]);
         let owner = owners.owner(socket).expect("owner");
         assert_eq!(owner.pid, std::process::id());
+        let mut near = SocketOwners::new(Path::new("/proc"));
+        near.find_near([socket], &[std::process::id()]);
+        assert_eq!(near.owner(socket), Some(owner));
         assert_eq!(owner.executable, std::env::current_exe().ok().map(|path| path.display().to_string()));
         owners.retain(&BTreeSet::new());
         assert_eq!(owners.owner(socket), None);

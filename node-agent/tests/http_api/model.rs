@@ -5,9 +5,10 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use portolan::engine::change::{
-    Connection, Declaration, DeclarationStatus, Exposure, Finding, FindingCode, FindingState, Listener,
-    ListenerState, NetnsRef, Origin, Peer, PodRef, Traffic,
+    Connection, Declaration, DeclarationStatus, Exposure, Finding, FindingState, Listener, ListenerState,
+    NetnsRef, Origin, Peer, PodRef, Policy, Traffic,
 };
+use portolan::engine::finding_code::FindingCode;
 use portolan::engine::identity::{BootTime, NetnsId, PodUid, PortId, Protocol};
 use portolan::engine::input::Process;
 use portolan::engine::pod::{Container, ContainerKind, Workload};
@@ -53,7 +54,7 @@ fn traffic(connections: u64) -> Traffic {
     let peer = Peer {
         address: "10.244.0.9".parse().expect("address"),
         origin: Origin::Pod,
-        reference: Some("shop/curler".to_owned()),
+        reference: Some("shop/curler".into()),
         connections,
         packets: connections * 5,
         bytes: connections * 400,
@@ -122,8 +123,10 @@ pub fn finding(code: FindingCode, listener: &Arc<Listener>) -> Finding {
         container: listener.container.clone(),
         listener: Some(Arc::clone(listener)),
         protocol: Some(listener.port.protocol),
+        port: Some(listener.port.port),
         declaration: listener.declaration.clone(),
         exposure: Exposure::Pod,
+        policy: Policy::default(),
         traffic: listener.traffic.clone(),
         opened_at: listener.opened_at,
     }
@@ -131,17 +134,17 @@ pub fn finding(code: FindingCode, listener: &Arc<Listener>) -> Finding {
 
 fn connection(listener: &Listener, number: u16) -> Connection {
     Connection {
-        listener_id: listener.id.clone(),
+        listener_id: listener.port.port.get().into(),
         port: listener.port,
         local: "10.244.0.8".parse().expect("address"),
         remote: ("10.244.0.9".parse().expect("address"), 40_000 + number),
         origin: Origin::Pod,
-        reference: Some("shop/curler".to_owned()),
+        reference: Some("shop/curler".into()),
         opened_at: seconds(20 + u64::from(number)),
         closed_at: number.is_multiple_of(2).then(|| seconds(60)),
         bytes_in: 75,
         bytes_out: 325,
-        pod: listener.pod.clone(),
+        pod: listener.pod.clone().map(Arc::new),
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use portolan::engine::change::{DeclarationStatus, FindingCode};
+use portolan::engine::change::DeclarationStatus;
+use portolan::engine::finding_code::FindingCode;
 use portolan::engine::identity::Protocol;
 use portolan::sink::http::Bounds;
 use portolan::sink::report::Report;

@@ -1,8 +1,10 @@
 //! Identity: which pod a netns is, when pods come late, go, or come again under the same name.
 
 use portolan::engine::change::FindingState;
+use portolan::engine::identity::{NetnsId, Protocol};
+use portolan::engine::input::Input;
 
-use crate::world::{APP, World, app, netns, pod, pods};
+use crate::world::{APP, World, app, netns, opened, pod, pods, process, scan};
 
 #[test]
 fn a_pod_that_is_learned_within_the_hold_is_named_from_the_first_line() {
@@ -58,4 +60,43 @@ fn ids_lead_back_to_what_they_name() {
     let id = world.engine.findings().next().expect("a finding").id.clone();
     assert_eq!(world.engine.finding(&id).map(|finding| finding.id.clone()), Some(id.clone()));
     assert_eq!(world.engine.listener(&id).map(|listener| listener.id.clone()), Some(id));
+}
+
+#[test]
+fn a_listener_whose_process_is_known_before_its_netns_has_one_id() {
+    let mut world = World::new();
+    world.apply(pods(vec![pod("app").uid("aa-bb").at("app").into()]));
+    let mut socket = opened(APP, 10, Protocol::Tcp, 9090, "0.0.0.0", world.now);
+    if let Input::SocketOpened(socket) = &mut socket {
+        socket.process = Some(process("python3", Some("/kubepods/podaa-bb/0123")));
+    }
+    world.apply(socket).wait(1_000);
+    assert_eq!(world.printed(9090), (0, 0));
+    world.apply(netns(APP, "app", "10.1.0.2/24"));
+    assert_eq!(world.printed(9090), (1, 0));
+    assert_eq!(world.listeners(), ["9090/TCP app"]);
+}
+
+#[test]
+fn a_netns_that_nobody_finds_does_not_keep_a_pods_listener_back_for_ever() {
+    let mut world = World::new();
+    world.apply(pods(vec![pod("app").uid("aa-bb").at("app").into()]));
+    let mut socket = opened(77, 10, Protocol::Tcp, 9090, "0.0.0.0", world.now);
+    if let Input::SocketOpened(socket) = &mut socket {
+        socket.process = Some(process("python3", Some("/kubepods/podaa-bb/0123")));
+    }
+    world.apply(socket).wait(3_100);
+    assert_eq!(world.listeners(), ["9090/TCP app"]);
+}
+
+#[test]
+fn a_netns_that_ended_is_no_pods_any_more() {
+    let mut world = World::demo();
+    let at = world.now;
+    world.apply(scan(APP, at, &[])).wait(61_000).check(&["stale-declaration"]);
+    let at = world.now;
+    world.apply(Input::NetnsGone { netns: NetnsId(APP), at }).check(&[]);
+    world.apply(netns(APP + 10, "app", "10.1.0.9/24")).listen(APP + 10, 11, 9090).wait(6_000);
+    assert_eq!(world.listeners(), ["9090/TCP multi-port-app"]);
+    world.check(&["undeclared-reachable 9090/TCP"]);
 }

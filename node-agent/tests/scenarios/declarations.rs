@@ -51,6 +51,8 @@ fn a_declared_port_that_nobody_serves_is_stale_after_its_own_grace() {
     let at = world.now;
     world.apply(scan(APP, at, &[])).wait(59_000).check(&[]);
     world.wait(2_000).check(&["stale-declaration"]);
+    let stale = world.engine.findings().next().expect("a finding");
+    assert_eq!((stale.protocol, stale.port.map(|port| port.get())), (Some(Tcp), Some(8080)));
     world.listen(APP, 10, 8080).check(&[]);
     world.close(APP, 10).wait(61_000).check(&["stale-declaration"]);
 }

@@ -1,10 +1,11 @@
 //! Pods that try to exhaust or deceive the agent.
 
-use portolan::engine::identity::Protocol;
+use portolan::engine::change::{Change, FindingState};
+use portolan::engine::identity::{PortId, Protocol};
 use portolan::engine::input::Input;
 use portolan::engine::options::EngineOptions;
 
-use crate::world::{APP, CURLER, World, app, netns, opened, pods, process};
+use crate::world::{APP, CURLER, HOST, World, app, host, netns, opened, pod, pods, port, process};
 
 #[test]
 fn very_many_ports_are_one_storm_which_ends_well_below_the_cap() {
@@ -13,14 +14,72 @@ fn very_many_ports_are_one_storm_which_ends_well_below_the_cap() {
         world.listen(APP, u64::from(port), 10_000 + port);
     }
     world.wait(6_000).check(&["port-storm"]);
-    for port in 1..=174 {
+    for port in 1..=151 {
         world.close(APP, port);
     }
     world.check(&["port-storm"]);
-    for port in 175..=198 {
+    for port in 152..=198 {
         world.close(APP, port);
     }
     world.check(&["undeclared-reachable 10199/TCP", "undeclared-reachable 10200/TCP"]);
+}
+
+#[test]
+fn a_storm_does_not_hide_who_called_from_outside() {
+    let mut world = World::demo();
+    for port in 1..=3 {
+        world.listen(APP, u64::from(port), 9_000 + port);
+    }
+    world.wait(6_000).calls(APP, Protocol::Tcp, 9_002, "203.0.113.9", 1).wait(5_000);
+    for port in 1..=200 {
+        world.listen(APP, 100 + u64::from(port), 10_000 + port);
+    }
+    world.wait(6_000).check(&["port-storm", "undeclared-external 9002/TCP"]);
+    assert_eq!(world.told("undeclared-external"), [FindingState::Open]);
+    world.calls(APP, Protocol::Tcp, 9_003, "203.0.113.9", 1).wait(5_000);
+    world.check(&["port-storm", "undeclared-external 9002/TCP", "undeclared-external 9003/TCP"]);
+}
+
+#[test]
+fn a_storm_of_critical_ports_is_bounded_as_well() {
+    let mut world = World::demo();
+    for port in 1..=200 {
+        world.listen(APP, u64::from(port), 10_000 + port);
+        world.calls(APP, Protocol::Tcp, 10_000 + port, "203.0.113.9", 1);
+    }
+    world.wait(10_000);
+    assert_eq!(world.findings().len(), 65);
+    assert!(world.findings().contains(&"undeclared-external 10064/TCP".to_owned()));
+    world.close(APP, 1);
+    assert!(world.findings().contains(&"undeclared-external 10065/TCP".to_owned()));
+    assert_eq!(world.findings().len(), 65);
+}
+
+#[test]
+fn a_storm_is_told_again_each_time_it_doubled() {
+    let mut world = World::demo();
+    for port in 1..=600 {
+        world.listen(APP, u64::from(port), 10_000 + port);
+    }
+    world.wait(6_000).check(&["port-storm"]);
+    // 65, 130, 260, 520.
+    assert_eq!(world.told("port-storm"), [FindingState::Open; 4]);
+}
+
+#[test]
+fn very_many_ports_without_a_pod_are_one_finding_which_is_no_worse() {
+    let mut world = World::new();
+    world.apply(netns(APP, "app", "10.1.0.2/24"));
+    for port in 1..=200 {
+        world.listen(APP, u64::from(port), 10_000 + port);
+    }
+    world.wait(10_000).check(&["unattributed"]);
+    let message = world.engine.findings().next().expect("a finding").message.clone();
+    assert!(
+        message.starts_with("200 ports are served in netns app, which belongs to no known pod"),
+        "{message}"
+    );
+    world.apply(pods(vec![app()])).check(&["port-storm"]);
 }
 
 #[test]
@@ -72,4 +131,128 @@ fn opens_and_closes_without_end_leave_nothing_behind() {
     world.wait(100_000);
     assert!(world.listeners().is_empty());
     assert!(world.engine.limits().iter().all(|(_, used, _)| *used == 0));
+}
+
+#[test]
+fn very_many_loopback_addresses_do_not_hide_the_one_that_is_reachable() {
+    for (sockets, reachable) in [(64, "192.168.1.7"), (64, "fd00::7"), (1_000, "192.168.1.7")] {
+        let mut world = World::demo();
+        for last in 1..=sockets {
+            let loopback = format!("127.0.{}.{}", last / 250, last % 250 + 1);
+            world.apply(opened(APP, last, Protocol::Tcp, 9090, &loopback, world.now));
+        }
+        world.apply(opened(APP, 5_000, Protocol::Tcp, 9090, reachable, world.now)).wait(6_000);
+        world.check(&["undeclared-reachable 9090/TCP"]);
+        let listener = world.engine.listeners().next().expect("a listener");
+        assert_eq!(listener.addresses.len(), 64);
+        assert!(sockets > 64 || listener.addresses.contains(&reachable.parse().expect("an address")));
+        world.close(APP, 5_000).wait(1_000).check(&["undeclared-loopback 9090/TCP"]);
+    }
+}
+
+#[test]
+fn netns_that_nobody_found_leave_nothing_behind() {
+    let mut world = World::demo();
+    for netns in 1_000..2_000 {
+        world.listen(netns, netns, 9090).wait(1).close(netns, netns);
+    }
+    world.wait(100_000);
+    assert_eq!(world.engine.remembered_netns(), 3);
+}
+
+#[test]
+fn netns_that_found_no_room_leave_nothing_behind() {
+    let mut world = World::with(EngineOptions { max_listeners: 4, ..EngineOptions::default() });
+    for netns in 1_000..2_000 {
+        world.listen(netns, netns, 9090);
+        world.calls(netns, Protocol::Tcp, 9091, "10.1.0.3", 1);
+    }
+    assert!(world.engine.remembered_netns() <= 4);
+}
+
+#[test]
+fn many_netns_without_a_pod_leave_half_of_the_room_to_others() {
+    let mut world = World::with(EngineOptions { max_listeners: 100, ..EngineOptions::default() });
+    for id in 1_000..2_000 {
+        world.listen(id, id, 9090);
+    }
+    world.apply(netns(APP, "app", "10.1.0.2/24")).apply(pods(vec![app()])).wait(10_000);
+    assert_eq!(world.engine.limits()[0], ("listeners", 50, 100));
+    world.listen(APP, 10, 9090).wait(6_000);
+    assert!(world.findings().contains(&"undeclared-reachable 9090/TCP".to_owned()));
+}
+
+/// Ports that the kernel side is told to count no more.
+fn unwatched(world: &World) -> Vec<PortId> {
+    let unwatched = world.said.iter().filter_map(|change| match change {
+        Change::Unwatch(id) => Some(*id),
+        _ => None,
+    });
+    unwatched.collect()
+}
+
+#[test]
+fn a_port_that_finds_no_room_is_not_counted() {
+    let mut world = World::with(EngineOptions { max_listeners: 4, ..EngineOptions::default() });
+    world.apply(netns(APP, "app", "10.1.0.2/24")).apply(pods(vec![app()]));
+    world.listen(APP, 10, 9090).listen(APP, 11, 9091).listen(APP, 12, 9092);
+    assert_eq!(unwatched(&world), [port(APP, Protocol::Tcp, 9092)]);
+    world.calls(APP, Protocol::Tcp, 9092, "10.1.0.3", 1);
+    assert_eq!(unwatched(&world).len(), 2, "the kernel made the counters anew");
+    for cookie in 100..200 {
+        world.listen(APP, cookie, 9090);
+    }
+    assert_eq!(
+        unwatched(&world).len(),
+        2,
+        "a port that is kept stays counted, even if a socket of it found no room"
+    );
+}
+
+#[test]
+fn the_nodes_own_ports_are_not_counted_and_those_of_its_pods_are() {
+    let mut world = World::new();
+    world.apply(host()).listen(HOST, 10, 22).wait(1_000).listen(HOST, 11, 53).close(HOST, 11);
+    assert_eq!(unwatched(&world), [port(HOST, Protocol::Tcp, 53)]);
+    world.wait(3_000);
+    assert_eq!(unwatched(&world), [port(HOST, Protocol::Tcp, 53), port(HOST, Protocol::Tcp, 22)]);
+    let mut socket = opened(HOST, 12, Protocol::Tcp, 9100, "0.0.0.0", world.now);
+    if let Input::SocketOpened(socket) = &mut socket {
+        socket.process = Some(process("node_exporter", Some("/kubepods/podaa-bb/0123")));
+    }
+    world.apply(socket).wait(1_000);
+    world.apply(pods(vec![pod("exporter").uid("aa-bb").host_network().into()])).wait(6_000);
+    assert!(world.said.contains(&Change::Watch(port(HOST, Protocol::Tcp, 9100))));
+    assert_eq!(unwatched(&world).len(), 2);
+    world.calls(HOST, Protocol::Tcp, 22, "10.1.0.3", 1);
+    world.apply(opened(HOST, 13, Protocol::Tcp, 22, "192.0.2.10", world.now));
+    assert_eq!(
+        unwatched(&world)[2..],
+        [port(HOST, Protocol::Tcp, 22); 2],
+        "the kernel made the counters anew"
+    );
+}
+
+#[test]
+fn a_port_of_which_only_traffic_is_known_is_not_counted_for_ever() {
+    let mut world = World::demo();
+    world.calls(APP, Protocol::Tcp, 9090, "10.1.0.3", 1).wait(10_000);
+    assert_eq!(unwatched(&world), [port(APP, Protocol::Tcp, 9090)]);
+}
+
+#[test]
+fn what_finds_no_room_is_told_again_and_again_with_how_often() {
+    let mut world = World::with(EngineOptions { max_listeners: 2, ..EngineOptions::default() });
+    world.apply(netns(APP, "app", "10.1.0.2/24")).apply(pods(vec![app()])).listen(APP, 1, 1);
+    for second in 0..30 {
+        world.listen(APP, 10 + second, 9_000).listen(APP, 100 + second, 9_001).wait(1_000);
+    }
+    world.wait(60_000);
+    let told = world.said.iter().filter_map(|change| match change {
+        Change::Loss(loss) => Some((loss.reason, loss.count, loss.recovered)),
+        _ => None,
+    });
+    let told: Vec<_> = told.collect();
+    assert_eq!(told.len(), 4, "{told:?}");
+    assert_eq!(told.iter().map(|(_, count, _)| count).sum::<u64>(), 60);
 }

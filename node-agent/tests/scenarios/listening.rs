@@ -4,6 +4,7 @@ use portolan::engine::change::{Change, FindingState};
 use portolan::engine::identity::{NetnsId, Protocol};
 use portolan::engine::input::Input;
 use portolan::engine::options::EngineOptions;
+use portolan::engine::pod::ContainerKind;
 
 use crate::world::{APP, HOST, World, host, ms, netns, opened, pod, pods, process, scan};
 
@@ -122,6 +123,49 @@ fn an_ephemeral_udp_port_is_hidden_until_it_proves_to_serve() {
     assert!(world.listeners().is_empty());
     world.calls(APP, Protocol::Udp, 40_000, "10.1.0.4", 1);
     assert_eq!(world.listeners(), ["40000/UDP multi-port-app"]);
+}
+
+#[test]
+fn an_ephemeral_udp_port_that_is_declared_no_more_is_withdrawn() {
+    let declaring =
+        || pod("app").at("app").container("app", ContainerKind::Regular, &[(40_000, Protocol::Udp)]);
+    let mut world = World::new();
+    world.apply(netns(APP, "app", "10.1.0.2/24")).apply(pods(vec![declaring().into()]));
+    world.apply(opened(APP, 10, Protocol::Udp, 40_000, "0.0.0.0", world.now)).wait(6_000);
+    assert_eq!(world.listeners(), ["40000/UDP app"]);
+    world.apply(pods(vec![pod("app").at("app").into()]));
+    assert!(world.listeners().is_empty());
+    assert_eq!(world.printed(40_000), (1, 1));
+    world.close(APP, 10).wait(1_000);
+    assert_eq!(world.printed(40_000), (1, 1));
+}
+
+#[test]
+fn an_ephemeral_range_that_is_learned_late_withdraws_the_finding() {
+    let mut world = World::new();
+    world.apply(pods(vec![pod("aa-bb").uid("aa-bb").at("app").into()]));
+    let mut socket = opened(APP, 10, Protocol::Udp, 40_000, "0.0.0.0", world.now);
+    if let Input::SocketOpened(socket) = &mut socket {
+        socket.process = Some(process("resolver", Some("/kubepods/podaa-bb/0123")));
+    }
+    world.apply(socket).wait(9_000).check(&["undeclared-reachable 40000/UDP"]);
+    world.apply(netns(APP, "app", "10.1.0.2/24")).check(&[]);
+    assert!(world.listeners().is_empty());
+    assert!(world.engine.counts().findings.is_empty());
+}
+
+#[test]
+fn a_host_network_pod_that_leaves_before_its_process_takes_its_listeners_along() {
+    let mut world = World::new();
+    world.apply(host()).apply(pods(vec![pod("proxy").uid("aa-bb").host_network().into()]));
+    let mut socket = opened(HOST, 11, Protocol::Tcp, 9100, "0.0.0.0", world.now);
+    if let Input::SocketOpened(socket) = &mut socket {
+        socket.process = Some(process("node_exporter", Some("/kubepods/podaa-bb/0123")));
+    }
+    world.apply(socket).wait(6_000).check(&["undeclared-host 9100/TCP"]);
+    world.apply(pods(Vec::new())).wait(100_000).check(&[]);
+    assert!(world.listeners().is_empty());
+    assert_eq!(world.printed(9100), (1, 1));
 }
 
 #[test]

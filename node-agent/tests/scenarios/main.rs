@@ -1,10 +1,20 @@
 //! Scenarios of the engine: given pods and namespaces, when facts come in, then this is reported.
 
 mod attribution;
+mod cluster_order;
 mod connections;
 mod declarations;
+mod explanations;
 mod hostile;
 mod listening;
+mod netns;
+#[expect(clippy::expect_used, reason = "builders of test data: a wrong literal is a broken test")]
+mod objects;
 mod order;
+mod origin;
+mod policies;
+mod recorded;
+mod sources;
+mod verdicts;
 #[expect(clippy::expect_used, reason = "builders of test data: a wrong literal is a broken test")]
 mod world;

@@ -12,7 +12,7 @@ use portolan::engine::input::{
     Input, NetnsFacts, NetnsScan, OpenedSocket, PeerDelta, PortDelta, Process, ScannedSocket, TrafficDrain,
 };
 use portolan::engine::options::EngineOptions;
-use portolan::engine::pod::{Container, ContainerKind, DeclaredPort, Pod};
+use portolan::engine::pod::{Container, ContainerKind, DeclaredPort, Pod, PortRef, ProbeHandler, ProbePort};
 
 pub const APP: u64 = 1;
 pub const CURLER: u64 = 2;
@@ -62,6 +62,23 @@ impl World {
         self
     }
 
+    /// The only open finding.
+    pub fn finding(&self) -> std::sync::Arc<portolan::engine::change::Finding> {
+        let mut findings = self.engine.findings();
+        let first = findings.next().expect("a finding");
+        assert!(findings.next().is_none(), "more than one: {:?}", self.findings());
+        first
+    }
+
+    /// The first open listener.
+    pub fn listener(&self) -> std::sync::Arc<portolan::engine::change::Listener> {
+        self.engine.listeners().next().expect("a listener")
+    }
+
+    pub fn listen_in(&mut self, cgroup: &str, netns: u64, cookie: u64, port: u16) -> &mut Self {
+        self.apply(opened_in(cgroup, netns, cookie, port, self.now))
+    }
+
     pub fn listen(&mut self, netns: u64, cookie: u64, port: u16) -> &mut Self {
         self.apply(opened(netns, cookie, Protocol::Tcp, port, "0.0.0.0", self.now))
     }
@@ -72,24 +89,7 @@ impl World {
     }
 
     pub fn calls(&mut self, netns: u64, protocol: Protocol, port: u16, peer: &str, count: u64) -> &mut Self {
-        let tcp = protocol == Protocol::Tcp;
-        let peer = PeerDelta {
-            address: ip(peer),
-            first_seen: self.now,
-            attempts: if tcp { 0 } else { count },
-            connections: if tcp { count } else { 0 },
-            packets: if tcp { count * 5 } else { 0 },
-            bytes: count * 300,
-        };
-        let delta = PortDelta {
-            attempts: count,
-            connections: peer.connections,
-            packets: peer.packets,
-            bytes: peer.bytes,
-            peers_created: 1,
-            peers: vec![peer],
-        };
-        self.drain(netns, protocol, port, delta)
+        self.apply(call(netns, protocol, port, peer, count, self.now))
     }
 
     pub fn drain(&mut self, netns: u64, protocol: Protocol, number: u16, delta: PortDelta) -> &mut Self {
@@ -171,6 +171,59 @@ impl PodBuilder {
         self
     }
 
+    pub fn label(mut self, key: &str, value: &str) -> Self {
+        self.0.labels.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    pub fn annotation(mut self, key: &str, value: &str) -> Self {
+        self.0.annotations.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    pub fn ready(mut self, ready: bool) -> Self {
+        self.0.ready = Some(ready);
+        self
+    }
+
+    pub fn mirror(mut self, uid: &str) -> Self {
+        self.0.mirror = Some(PodUid(uid.to_owned()));
+        self
+    }
+
+    pub fn runtime(mut self, name: &str) -> Self {
+        self.0.opaque_runtime = Some(name.to_owned());
+        self
+    }
+
+    /// Of the container that was added last.
+    fn last(&mut self) -> &mut Container {
+        self.0.containers.last_mut().expect("a container")
+    }
+
+    pub fn named_port(mut self, name: &str, number: u16, protocol: Protocol) -> Self {
+        let port = NonZeroU16::new(number).expect("a port");
+        let name = Some(name.to_owned());
+        self.last().ports.push(DeclaredPort { name, port, protocol, host_port: None });
+        self
+    }
+
+    /// Publishes the last port of the last container.
+    pub fn host_port(mut self, number: u16) -> Self {
+        self.last().ports.last_mut().expect("a port").host_port = NonZeroU16::new(number);
+        self
+    }
+
+    pub fn probe(mut self, handler: ProbeHandler, port: PortRef) -> Self {
+        self.last().probes.push(ProbePort { handler, port });
+        self
+    }
+
+    pub fn running(mut self, running: bool) -> Self {
+        self.last().running = Some(running);
+        self
+    }
+
     pub fn container(mut self, name: &str, kind: ContainerKind, ports: &[(u16, Protocol)]) -> Self {
         let declared = |(port, protocol): &(u16, Protocol)| DeclaredPort {
             name: None,
@@ -211,32 +264,63 @@ pub fn app() -> Pod {
     pod("multi-port-app").at("app").container("app", ContainerKind::Regular, &[(8080, Protocol::Tcp)]).into()
 }
 
+/// One pod, as this source sees it.
+pub fn told(source: &'static str, pod: impl Into<Pod>) -> Input {
+    Input::PodChanged { source, pod: Box::new(pod.into()) }
+}
+
+pub fn gone(source: &'static str, uid: &str) -> Input {
+    Input::PodGone { source, uid: PodUid(uid.to_owned()) }
+}
+
+/// The cgroup of a container that [`PodBuilder::container`] made.
+pub fn cgroup(pod_uid: &str, container: &str) -> String {
+    let uid = pod_uid.replace('-', "_");
+    format!("/kubepods.slice/kubepods-pod{uid}.slice/cri-containerd-{container:0>16}.scope")
+}
+
+/// A socket on all addresses, opened by a process in this cgroup.
+pub fn opened_in(cgroup: &str, netns: u64, cookie: u64, number: u16, at: BootTime) -> Input {
+    let mut input = opened(netns, cookie, Protocol::Tcp, number, "0.0.0.0", at);
+    if let Input::SocketOpened(socket) = &mut input {
+        socket.process = Some(process("python3", Some(cgroup)));
+    }
+    input
+}
+
 pub fn pods(pods: Vec<Pod>) -> Input {
     Input::Pods { source: "file", pods }
 }
 
+/// A netns that was there from the beginning.
 pub fn netns(id: u64, name: &str, address: &str) -> Input {
+    netns_at(id, name, address, ms(500))
+}
+
+pub fn netns_at(id: u64, name: &str, address: &str, at: BootTime) -> Input {
     let addresses = ["127.0.0.1/8", address].iter().map(|a| a.parse().expect("an address")).collect();
-    Input::NetnsSeen(NetnsFacts {
+    let facts = NetnsFacts {
         netns: NetnsId(id),
         inode: 4_026_530_000 + id,
         paths: vec![format!("/run/netns/{name}")],
         is_host: false,
         addresses,
         ephemeral_ports: (32_768, 60_999),
-    })
+    };
+    Input::NetnsSeen { facts, at }
 }
 
 pub fn host() -> Input {
     let addresses = ["127.0.0.1/8", "192.0.2.10/24", "10.1.0.1/24"];
-    Input::NetnsSeen(NetnsFacts {
+    let facts = NetnsFacts {
         netns: NetnsId(HOST),
         inode: 4_026_531_840,
         paths: Vec::new(),
         is_host: true,
         addresses: addresses.iter().map(|a| a.parse().expect("an address")).collect(),
         ephemeral_ports: (32_768, 60_999),
-    })
+    };
+    Input::NetnsSeen { facts, at: ms(500) }
 }
 
 pub fn opened(
@@ -266,6 +350,28 @@ pub fn scan(netns: u64, at: BootTime, sockets: &[(u64, Protocol, u16)]) -> Input
         process: Some(process("python3", None)),
     });
     Input::NetnsScanned(NetnsScan { netns: NetnsId(netns), at, sockets: sockets.collect() })
+}
+
+/// What one drain tells of one peer's calls.
+pub fn call(netns: u64, protocol: Protocol, number: u16, peer: &str, count: u64, at: BootTime) -> Input {
+    let tcp = protocol == Protocol::Tcp;
+    let peer = PeerDelta {
+        address: ip(peer),
+        first_seen: at,
+        attempts: if tcp { 0 } else { count },
+        connections: if tcp { count } else { 0 },
+        packets: if tcp { count * 5 } else { 0 },
+        bytes: count * 300,
+    };
+    let delta = PortDelta {
+        attempts: count,
+        connections: peer.connections,
+        packets: peer.packets,
+        bytes: peer.bytes,
+        peers_created: 1,
+        peers: vec![peer],
+    };
+    Input::Traffic(TrafficDrain { at, ports: BTreeMap::from([(port(netns, protocol, number), delta)]) })
 }
 
 pub fn process(name: &str, cgroup: Option<&str>) -> Process {

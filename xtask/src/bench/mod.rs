@@ -4,6 +4,7 @@
 mod agent;
 mod api;
 mod attach;
+mod engine;
 mod latency;
 pub mod load;
 mod median;
@@ -44,6 +45,7 @@ enum Measurement {
     Memory,
     Attach,
     Api,
+    Engine,
 }
 
 /// Takes one measurement: the rows of its part of the table.
@@ -57,6 +59,8 @@ pub struct Bench {
     packet_cost: PathBuf,
     /// Simulates many agents against one API server.
     api_load: PathBuf,
+    /// Prints what an input costs in the engine, optimised.
+    engine_cost: PathBuf,
     /// For manifests and logs.
     directory: PathBuf,
 }
@@ -111,6 +115,7 @@ fn measure(bench: &Bench, measurement: Measurement) -> Vec<Row> {
         Measurement::Memory => ("memory and CPU of a full node", memory::measure),
         Measurement::Attach => ("attaching a netns", attach::measure),
         Measurement::Api => ("requests to the API server", api::measure),
+        Measurement::Engine => ("one input in the engine", engine::measure),
     };
     eprintln!("  … {what}");
     let rows = measure(bench).unwrap_or_else(|error| vec![Row::failed(what, &error)]);
@@ -145,10 +150,13 @@ fn build() -> Result<Bench> {
     step::run("building the agent", &mut cargo(&["--release"]))?;
     let examples = ["--features", "bench", "--example", "packet_cost", "--example", "api_load"];
     step::run("building what runs the tc program and what plays a cluster's agents", &mut cargo(&examples))?;
+    let example = ["--release", "--features", "bench", "--example", "engine_cost"];
+    step::run("building what feeds the engine", &mut cargo(&example))?;
     let directory = workspace::target().join("bench");
     std::fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
     Ok(Bench {
         agent: workspace::agent("release"),
+        engine_cost: Path::new(&workspace::target()).join("release/examples/engine_cost"),
         packet_cost: Path::new(&workspace::target()).join("debug/examples/packet_cost"),
         api_load: Path::new(&workspace::target()).join("debug/examples/api_load"),
         directory,

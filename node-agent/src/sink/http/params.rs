@@ -4,7 +4,7 @@ use std::num::NonZeroU16;
 
 use super::problem::Problem;
 use super::question::{ListQuery, MAX_LIMIT};
-use crate::engine::change::FindingCode;
+use crate::engine::finding_code::{FindingCode, Severity};
 
 const FINDING_FIELDS: &[&str] =
     &["namespace", "pod", "workload", "code", "severity", "state", "protocol", "port", "origin"];
@@ -64,7 +64,7 @@ pub fn parse(route: Route, pairs: &[(String, String)]) -> Result<ListQuery, Prob
 
 fn add(list: &mut ListQuery, name: &str, value: &str) -> Result<(), Problem> {
     let allowed: &[&str] = match name {
-        "severity" => &["critical", "high", "medium", "low", "info"],
+        "severity" => &Severity::ALL.map(Severity::as_str),
         "state" => &["open", "suppressed", "resolved", "closed"],
         "protocol" => &["TCP", "UDP", "SCTP"],
         "origin" => &["same-pod", "pod", "node", "service", "external"],

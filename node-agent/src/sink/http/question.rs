@@ -122,7 +122,7 @@ pub fn answer(query: Query, model: &impl ReadModel) {
 /// Oldest first within a listener; unique, since a peer's port cannot open twice at one instant.
 fn connection_key(connection: &change::Connection) -> String {
     let (address, port) = connection.remote;
-    format!("{}~{:020}~{address}~{port}", connection.listener_id, connection.opened_at.0)
+    format!("{:016x}~{:020}~{address}~{port}", connection.listener_id, connection.opened_at.0)
 }
 
 fn page<E>(

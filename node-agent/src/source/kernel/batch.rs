@@ -4,6 +4,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
 const BPF_MAP_LOOKUP_AND_DELETE_ELEM: libc::c_long = 21;
 const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
 
@@ -103,6 +104,21 @@ impl BatchReader {
 /// # Errors
 /// What bpf(2) says; EINVAL or ENOTSUPP on kernels before 5.14.
 pub fn take(map: BorrowedFd<'_>, key: &[u8], value: &mut [u8]) -> io::Result<Option<()>> {
+    match element(BPF_MAP_LOOKUP_AND_DELETE_ELEM, map, key, value) {
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        done => done.map(Some),
+    }
+}
+
+/// Reads one entry.
+///
+/// # Errors
+/// What bpf(2) says.
+pub fn look_up(map: BorrowedFd<'_>, key: &[u8], value: &mut [u8]) -> io::Result<()> {
+    element(BPF_MAP_LOOKUP_ELEM, map, key, value)
+}
+
+fn element(command: libc::c_long, map: BorrowedFd<'_>, key: &[u8], value: &mut [u8]) -> io::Result<()> {
     let mut attr = ElementAttr {
         map_fd: map.as_raw_fd() as u32,
         pad: 0,
@@ -112,16 +128,7 @@ pub fn take(map: BorrowedFd<'_>, key: &[u8], value: &mut [u8]) -> io::Result<Opt
     };
     // SAFETY: key and value are of this map's sizes (the callers' constants) and outlive the call.
     let status = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            BPF_MAP_LOOKUP_AND_DELETE_ELEM,
-            std::ptr::from_mut(&mut attr),
-            size_of::<ElementAttr>(),
-        )
+        libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(&mut attr), size_of::<ElementAttr>())
     };
-    if status == 0 {
-        return Ok(Some(()));
-    }
-    let error = io::Error::last_os_error();
-    if error.raw_os_error() == Some(libc::ENOENT) { Ok(None) } else { Err(error) }
+    if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -9,7 +9,9 @@ use portolan_ebpf::abi::traffic::PortKey;
 use zerocopy::FromBytes;
 
 use crate::engine::identity::{BootTime, NetnsId, PortId, Protocol, SocketCookie};
-use crate::engine::input::{ConnectionClosed, ConnectionOpened, Input, OpenedSocket, Process};
+use crate::engine::input::{
+    ConnectionClosed, ConnectionFact, ConnectionOpened, Input, OpenedSocket, Process,
+};
 
 /// What is wrong with a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,7 +51,7 @@ pub fn listener(bytes: &[u8]) -> Result<Input, DecodeError> {
 ///
 /// # Errors
 /// What is wrong with the bytes.
-pub fn connection(bytes: &[u8]) -> Result<Input, DecodeError> {
+pub fn connection(bytes: &[u8]) -> Result<ConnectionFact, DecodeError> {
     let record: ConnectionRecord = exactly(bytes)?;
     let opened = ConnectionOpened {
         cookie: SocketCookie(record.socket_cookie),
@@ -59,8 +61,8 @@ pub fn connection(bytes: &[u8]) -> Result<Input, DecodeError> {
         at: BootTime(record.at_boot_ns),
     };
     match record.kind {
-        CONNECTION_OPENED => Ok(Input::ConnectionOpened(opened)),
-        CONNECTION_CLOSED => Ok(Input::ConnectionClosed(ConnectionClosed {
+        CONNECTION_OPENED => Ok(ConnectionFact::Opened(opened)),
+        CONNECTION_CLOSED => Ok(ConnectionFact::Closed(ConnectionClosed {
             at: opened.at,
             opened,
             bytes_in: record.bytes_in,

@@ -1,5 +1,6 @@
-//! What the kernel's counters grew by since the last drain. Sums per-CPU values, and remembers the last sum of each entry;
-//! an entry that the LRU forgot and made again is known by its time of birth.
+//! What the kernel's counters grew by since the last drain. Sums per-CPU values, adds what the programs keep of flows and have
+//! not yet added to the maps, and remembers what was told of each entry; an entry that the LRU forgot and made again is known
+//! by its time of birth.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -10,31 +11,53 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use super::batch::{BatchReader, take};
 use super::decode::{address, port_id};
+use super::flows::{FlowReader, Pending};
+use super::peer_memory::PeerMemory;
 use crate::engine::identity::{BootTime, PortId};
 use crate::engine::input::{PeerDelta, PortDelta, TrafficDrain};
 
 /// Entries that one system call reads.
 const BATCH: usize = 2048;
+/// So much room for ports is not worth giving back.
+const SPARE: usize = 4096;
 
-/// A peer's counters as they were, and the drain that saw them last.
-#[derive(Clone, Copy, Debug)]
-struct SeenPeer {
-    counters: PeerCounters,
-    drain: u32,
+/// One entry of `PORT_STATS` for which a flow may be kept.
+#[derive(Clone, Debug, Default)]
+struct Entry {
+    counters: PortCounters,
+    /// By CPU; only where there is one.
+    generations: Vec<(usize, u32)>,
 }
 
-/// Remembers the last counters.
+/// An entry that was taken out, of which something may be pending.
+#[derive(Clone, Debug)]
+struct Ended {
+    key: PortKey,
+    entry: Entry,
+    told: PortCounters,
+}
+
+/// What the maps said of the ports and peers of kept flows: told when what is pending was read.
+#[derive(Debug, Default)]
+struct Kept {
+    ports: HashMap<PortKey, Option<Entry>>,
+    peers: HashMap<PeerKey, Option<PeerCounters>>,
+}
+
+/// Remembers what was told.
 #[derive(Debug)]
 pub struct Drain {
     ports: HashMap<PortKey, PortCounters>,
-    peers: HashMap<PeerKey, SeenPeer>,
+    peers: PeerMemory,
     /// Growth of ports that were taken out since.
     taken: BTreeMap<PortId, PortDelta>,
+    ended: Vec<Ended>,
     changes: Option<u64>,
     number: u32,
     cpus: usize,
     port_reader: BatchReader,
     peer_reader: BatchReader,
+    flow_reader: FlowReader,
 }
 
 /// The maps that are drained.
@@ -42,6 +65,7 @@ pub struct Drain {
 pub struct CounterMaps<'a> {
     pub ports: BorrowedFd<'a>,
     pub peers: BorrowedFd<'a>,
+    pub flows: BorrowedFd<'a>,
 }
 
 impl Drain {
@@ -50,13 +74,15 @@ impl Drain {
         let cpus = cpus.max(1);
         Self {
             ports: HashMap::new(),
-            peers: HashMap::new(),
+            peers: PeerMemory::default(),
             taken: BTreeMap::new(),
+            ended: Vec::new(),
             changes: None,
             number: 0,
             cpus,
             port_reader: BatchReader::new(size_of::<PortKey>(), size_of::<PortCounters>() * cpus, BATCH),
             peer_reader: BatchReader::new(size_of::<PeerKey>(), size_of::<PeerCounters>(), BATCH),
+            flow_reader: FlowReader::new(cpus),
         }
     }
 
@@ -73,29 +99,75 @@ impl Drain {
     ) -> io::Result<(TrafficDrain, Vec<PeerKey>)> {
         let mut drain = TrafficDrain { at, ports: std::mem::take(&mut self.taken) };
         if self.changes == Some(changes) {
+            self.ended.clear();
             return Ok((drain, Vec::new()));
         }
         self.number = self.number.wrapping_add(1);
-        self.read_ports(maps.ports, &mut drain)?;
-        let orphans = self.read_peers(maps.peers, &mut drain)?;
-        self.changes = Some(changes);
-        Ok((drain, orphans))
+        match self.read(maps, &mut drain) {
+            Ok((orphans, whole)) => {
+                self.changes = whole.then_some(changes);
+                Ok((drain, orphans))
+            }
+            Err(error) => {
+                self.taken = drain.ports;
+                Err(error)
+            }
+        }
     }
 
-    fn read_ports(&mut self, map: BorrowedFd<'_>, drain: &mut TrafficDrain) -> io::Result<()> {
+    /// First the maps, then what is pending. Counts that a program moves from there to the maps in between are missed until the
+    /// next drain and never doubled; therefore a sum may be smaller than what was told, and tells nothing then.
+    fn read(&mut self, maps: CounterMaps<'_>, drain: &mut TrafficDrain) -> io::Result<(Vec<PeerKey>, bool)> {
+        let mut kept = Kept::default();
+        for key in self.flow_reader.kept(maps.flows)? {
+            kept.ports.insert(key.port, None);
+            kept.peers.insert(key, None);
+        }
+        self.read_ports(maps.ports, drain, &mut kept)?;
+        let mut orphans = self.read_peers(maps.peers, drain, &mut kept)?;
+        let (pending, whole) = self.flow_reader.read(maps.flows)?;
+        self.tell_ended(&pending, drain);
+        for (key, entry) in kept.ports {
+            if let Some(entry) = entry {
+                let now = with_pending(&key, &entry, &pending);
+                tell_port(&mut self.ports, drain, key, now);
+            }
+        }
+        for (key, counters) in kept.peers {
+            if let Some(counters) = counters {
+                let now = with_pending_peer(&key, counters, &pending);
+                let orphan = tell_peer(&mut self.peers, &self.ports, drain, key, now, self.number);
+                orphans.extend(orphan.then_some(key));
+            }
+        }
+        self.peers.retain(self.number);
+        Ok((orphans, whole))
+    }
+
+    fn read_ports(
+        &mut self,
+        map: BorrowedFd<'_>,
+        drain: &mut TrafficDrain,
+        kept: &mut Kept,
+    ) -> io::Result<()> {
         let Self { ports, port_reader, .. } = self;
         port_reader.read(map, |key, value| {
             let Ok(key) = PortKey::read_from_bytes(key) else { return };
-            let now = sum(value);
-            let before = ports.insert(key, now).unwrap_or_default();
-            let Ok(port) = port_id(&key) else { return };
-            if now != before {
-                add_port(drain.ports.entry(port).or_default(), &now, &before);
+            if let Some(entry) = kept.ports.get_mut(&key) {
+                ports.entry(key).or_default();
+                *entry = Some(Entry { counters: sum(value), generations: generations(value) });
+            } else {
+                tell_port(ports, drain, key, sum(value));
             }
         })
     }
 
-    fn read_peers(&mut self, map: BorrowedFd<'_>, drain: &mut TrafficDrain) -> io::Result<Vec<PeerKey>> {
+    fn read_peers(
+        &mut self,
+        map: BorrowedFd<'_>,
+        drain: &mut TrafficDrain,
+        kept: &mut Kept,
+    ) -> io::Result<Vec<PeerKey>> {
         let mut orphans = Vec::new();
         let Self { ports, peers, peer_reader, number, .. } = self;
         peer_reader.read(map, |key, value| {
@@ -103,24 +175,23 @@ impl Drain {
             else {
                 return;
             };
-            let before = peers
-                .insert(key, SeenPeer { counters: now, drain: *number })
-                .map(|seen| seen.counters)
-                .filter(|counters| counters.first_boot_ns == now.first_boot_ns)
-                .unwrap_or_default();
-            let Ok(port) = port_id(&key.port) else { return };
-            if let Some(delta) = peer_delta(&key, &now, &before) {
-                drain.ports.entry(port).or_default().peers.push(delta);
-            } else if !ports.contains_key(&key.port) {
+            if let Some(counters) = kept.peers.get_mut(&key) {
+                *counters = Some(now);
+            } else if tell_peer(peers, ports, drain, key, now, *number) {
                 orphans.push(key);
             }
         })?;
-        let current = self.number;
-        self.peers.retain(|_, seen| seen.drain == current);
-        if self.peers.capacity() > 4 * self.peers.len() + 1024 {
-            self.peers.shrink_to_fit();
-        }
         Ok(orphans)
+    }
+
+    /// What is pending of entries that were taken out since the last drain.
+    fn tell_ended(&mut self, pending: &[Pending], drain: &mut TrafficDrain) {
+        for Ended { key, entry, told } in self.ended.drain(..) {
+            let delta = rise(&with_pending(&key, &entry, pending), &told);
+            if let (Ok(port), Some(delta)) = (port_id(&key), delta) {
+                add(drain.ports.entry(port).or_default(), &delta);
+            }
+        }
     }
 
     /// Peers that the last drain found.
@@ -129,86 +200,170 @@ impl Drain {
         self.peers.len()
     }
 
-    /// Takes a port's counters out of the map; their growth is in the next drain.
+    /// Takes a port's counters out of the map; their growth is in the next drain. `false`: there were none.
     ///
     /// # Errors
     /// What bpf(2) says.
-    pub fn take_port(&mut self, map: BorrowedFd<'_>, key: &PortKey) -> io::Result<()> {
+    pub fn take_port(&mut self, map: BorrowedFd<'_>, key: &PortKey) -> io::Result<bool> {
         let mut value = vec![0; size_of::<PortCounters>() * self.cpus];
         let taken = take(map, key.as_bytes(), &mut value)?;
-        let before = self.ports.remove(key).unwrap_or_default();
-        let now = sum(&value);
-        if taken.is_some()
-            && now != before
-            && let Ok(port) = port_id(key)
-        {
-            add_port(self.taken.entry(port).or_default(), &now, &before);
+        let told = self.ports.remove(key).unwrap_or_default();
+        if self.ports.capacity() > 4 * self.ports.len() + SPARE {
+            self.ports.shrink_to(2 * self.ports.len());
         }
-        Ok(())
+        if taken.is_none() {
+            return Ok(false);
+        }
+        let entry = Entry { counters: sum(&value), generations: generations(&value) };
+        if let (Ok(port), Some(delta)) = (port_id(key), rise(&entry.counters, &told)) {
+            add(self.taken.entry(port).or_default(), &delta);
+        }
+        if !entry.generations.is_empty() {
+            let told = highest(&entry.counters, &told);
+            self.ended.push(Ended { key: *key, entry, told });
+        }
+        Ok(true)
     }
 }
 
-fn sum(per_cpu: &[u8]) -> PortCounters {
-    let values = per_cpu
-        .chunks_exact(size_of::<PortCounters>())
-        .filter_map(|cpu| PortCounters::read_from_bytes(cpu).ok());
-    values.fold(PortCounters::default(), |sum, cpu| PortCounters {
+fn per_cpu(value: &[u8]) -> impl Iterator<Item = PortCounters> {
+    value.chunks_exact(size_of::<PortCounters>()).filter_map(|cpu| PortCounters::read_from_bytes(cpu).ok())
+}
+
+fn sum(value: &[u8]) -> PortCounters {
+    per_cpu(value).fold(PortCounters::default(), |sum, cpu| PortCounters {
         attempts: sum.attempts.wrapping_add(cpu.attempts),
         connections: sum.connections.wrapping_add(cpu.connections),
         packets: sum.packets.wrapping_add(cpu.packets),
         bytes: sum.bytes.wrapping_add(cpu.bytes),
+        generation: 0,
         peers_created: sum.peers_created.wrapping_add(cpu.peers_created),
     })
 }
 
-/// Counters only grow; one that is smaller belongs to an entry that was taken out and made anew.
-fn grown(now: u64, before: u64) -> u64 {
-    now.checked_sub(before).unwrap_or(now)
+fn generations(value: &[u8]) -> Vec<(usize, u32)> {
+    per_cpu(value)
+        .enumerate()
+        .map(|(cpu, counters)| (cpu, counters.generation))
+        .filter(|(_, generation)| *generation != 0)
+        .collect()
 }
 
-fn add_port(delta: &mut PortDelta, now: &PortCounters, before: &PortCounters) {
-    delta.attempts += grown(now.attempts, before.attempts);
-    delta.connections += grown(now.connections, before.connections);
-    delta.packets += grown(now.packets, before.packets);
-    delta.bytes += grown(now.bytes, before.bytes);
-    delta.peers_created += grown(now.peers_created, before.peers_created);
+fn with_pending(key: &PortKey, entry: &Entry, pending: &[Pending]) -> PortCounters {
+    let own =
+        |flow: &&Pending| flow.key.port == *key && entry.generations.contains(&(flow.cpu, flow.generation));
+    pending.iter().filter(own).fold(entry.counters, |sum, flow| PortCounters {
+        packets: sum.packets.wrapping_add(flow.packets),
+        bytes: sum.bytes.wrapping_add(flow.bytes),
+        ..sum
+    })
 }
 
-fn peer_delta(key: &PeerKey, now: &PeerCounters, before: &PeerCounters) -> Option<PeerDelta> {
-    let changed = now != before;
+fn with_pending_peer(key: &PeerKey, counters: PeerCounters, pending: &[Pending]) -> PeerCounters {
+    let own = |flow: &&Pending| flow.key == *key && flow.peer_first_boot_ns == counters.first_boot_ns;
+    pending.iter().filter(own).fold(counters, |sum, flow| PeerCounters {
+        packets: sum.packets.wrapping_add(flow.packets),
+        bytes: sum.bytes.wrapping_add(flow.bytes),
+        ..sum
+    })
+}
+
+fn tell_port(
+    ports: &mut HashMap<PortKey, PortCounters>,
+    drain: &mut TrafficDrain,
+    key: PortKey,
+    now: PortCounters,
+) {
+    let told = ports.entry(key).or_default();
+    let delta = rise(&now, told);
+    *told = highest(&now, told);
+    if let (Ok(port), Some(delta)) = (port_id(&key), delta) {
+        add(drain.ports.entry(port).or_default(), &delta);
+    }
+}
+
+/// Whether this peer is silent and its port counted no more.
+fn tell_peer(
+    peers: &mut PeerMemory,
+    ports: &HashMap<PortKey, PortCounters>,
+    drain: &mut TrafficDrain,
+    key: PeerKey,
+    now: PeerCounters,
+    number: u32,
+) -> bool {
+    let fresh = PeerCounters { first_boot_ns: now.first_boot_ns, ..PeerCounters::default() };
+    let mut delta = None;
+    peers.remember(key, number, |known| {
+        let known = known.filter(|told| told.first_boot_ns == now.first_boot_ns);
+        let told = known.unwrap_or(fresh);
+        delta = peer_delta(&key, &now, &told, known.is_none());
+        highest_peer(&now, &told)
+    });
+    let Ok(port) = port_id(&key.port) else { return false };
+    match delta {
+        Some(delta) => {
+            drain.ports.entry(port).or_default().peers.push(delta);
+            false
+        }
+        None => !ports.contains_key(&key.port),
+    }
+}
+
+/// How much more there is than was told.
+fn rise(now: &PortCounters, told: &PortCounters) -> Option<PortDelta> {
+    let delta = PortDelta {
+        attempts: now.attempts.saturating_sub(told.attempts),
+        connections: now.connections.saturating_sub(told.connections),
+        packets: now.packets.saturating_sub(told.packets),
+        bytes: now.bytes.saturating_sub(told.bytes),
+        // The kernel counts them modulo 2^32.
+        peers_created: now.peers_created.wrapping_sub(told.peers_created).into(),
+        ..PortDelta::default()
+    };
+    (delta != PortDelta::default()).then_some(delta)
+}
+
+fn add(sum: &mut PortDelta, delta: &PortDelta) {
+    sum.attempts += delta.attempts;
+    sum.connections += delta.connections;
+    sum.packets += delta.packets;
+    sum.bytes += delta.bytes;
+    sum.peers_created += delta.peers_created;
+}
+
+fn highest(now: &PortCounters, told: &PortCounters) -> PortCounters {
+    PortCounters {
+        attempts: now.attempts.max(told.attempts),
+        connections: now.connections.max(told.connections),
+        packets: now.packets.max(told.packets),
+        bytes: now.bytes.max(told.bytes),
+        generation: 0,
+        peers_created: now.peers_created,
+    }
+}
+
+fn highest_peer(now: &PeerCounters, told: &PeerCounters) -> PeerCounters {
+    PeerCounters {
+        first_boot_ns: now.first_boot_ns,
+        attempts: now.attempts.max(told.attempts),
+        connections: now.connections.max(told.connections),
+        packets: now.packets.max(told.packets),
+        bytes: now.bytes.max(told.bytes),
+    }
+}
+
+fn peer_delta(key: &PeerKey, now: &PeerCounters, told: &PeerCounters, is_new: bool) -> Option<PeerDelta> {
+    let changed = is_new || highest_peer(now, told) != *told;
     changed.then(|| PeerDelta {
         address: address(key.address),
         first_seen: BootTime(now.first_boot_ns),
-        attempts: grown(now.attempts, before.attempts),
-        connections: grown(now.connections, before.connections),
-        packets: grown(now.packets, before.packets),
-        bytes: grown(now.bytes, before.bytes),
+        attempts: now.attempts.saturating_sub(told.attempts),
+        connections: now.connections.saturating_sub(told.connections),
+        packets: now.packets.saturating_sub(told.packets),
+        bytes: now.bytes.saturating_sub(told.bytes),
     })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_port_is_the_sum_of_its_cpus() {
-        let one = PortCounters { attempts: 1, connections: 2, packets: 3, bytes: 4, peers_created: 5 };
-        let bytes = [one.as_bytes(), one.as_bytes()].concat();
-        assert_eq!(
-            sum(&bytes),
-            PortCounters { attempts: 2, connections: 4, packets: 6, bytes: 8, peers_created: 10 }
-        );
-    }
-
-    #[test]
-    fn a_peer_that_did_not_move_has_no_delta() {
-        let key = PeerKey {
-            port: PortKey { netns_cookie: 1, port: 80, protocol: 6, reserved: [0; 5] },
-            address: [0; 16],
-        };
-        let seen = PeerCounters { first_boot_ns: 9, connections: 3, ..PeerCounters::default() };
-        assert_eq!(peer_delta(&key, &seen, &seen), None);
-        let more = PeerCounters { connections: 5, ..seen };
-        assert_eq!(peer_delta(&key, &more, &seen).map(|delta| delta.connections), Some(2));
-    }
-}
+#[path = "drain_tests.rs"]
+mod tests;

@@ -8,18 +8,25 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aya::maps::{HashMap, IterableMap, Map, MapData, PerCpuArray, PerCpuHashMap, PerCpuValues, RingBuf};
+use aya::maps::{
+    HashMap, IterableMap, Map, MapData, MapError, PerCpuArray, PerCpuHashMap, PerCpuValues, RingBuf,
+};
 use aya::programs::{CgroupAttachMode, CgroupSock, SockOps};
 use aya::util::nr_cpus;
 use aya::{Ebpf, EbpfLoader};
 use portolan_ebpf::abi::lost::LostSlot;
+use portolan_ebpf::abi::socket::ListenerValue;
 use zerocopy::IntoBytes;
 
+use super::batch::BatchReader;
 use super::bpffs::DetachedBpffs;
 use super::decode::port_key;
 use super::drain::{CounterMaps, Drain};
+use super::flows::FlowMap;
+use super::kernel_log::{self, KernelLog, KernelLogLevel};
 use super::netns_programs::NetnsPrograms;
-use super::object::{KERNEL_OBJECT, NetnsObject};
+use super::object::{KERNEL_OBJECTS, NetnsObject};
+use super::port_filter::PortFilter;
 use super::refusal::{KernelRefusal, missing_capabilities};
 use super::rings::Rings;
 use crate::engine::identity::{BootTime, PortId};
@@ -61,6 +68,10 @@ pub struct KernelOptions {
     /// Powers of two, at least a page.
     pub listener_ring_bytes: u32,
     pub connection_ring_bytes: u32,
+    /// Connections of one port that are recorded in a second at most.
+    pub records_per_second: u32,
+    /// What the programs say of themselves.
+    pub log: KernelLogLevel,
 }
 
 /// How one hook is doing.
@@ -96,11 +107,14 @@ pub struct KernelHooks {
     traffic: TrafficLevel,
     ports: PerCpuHashMap<MapData, [u8; 16], [u64; 5]>,
     peers: HashMap<MapData, [u8; 32], [u64; 5]>,
+    flows: FlowMap,
+    filter: PortFilter,
     listeners: HashMap<MapData, u64, [u8; 80]>,
-    recorded: HashMap<MapData, [u8; 16], u32>,
+    recorded: HashMap<MapData, [u8; 16], [u64; 3]>,
     lost: PerCpuArray<MapData, u64>,
     changes: PerCpuArray<MapData, u64>,
     rings: Option<Rings>,
+    log: Option<KernelLog>,
     drain: Drain,
     cpus: usize,
     undecodable: Arc<AtomicU64>,
@@ -118,7 +132,7 @@ impl KernelHooks {
     /// Everything that is missing, if sock_ops cannot run: without it there is nothing to observe. Any other hook that
     /// is refused is said in [`Self::statuses`].
     pub fn load(options: &KernelOptions) -> Result<(Self, NetnsPrograms), KernelRefusal> {
-        let bytes = KERNEL_OBJECT.ok_or_else(|| {
+        let objects = KERNEL_OBJECTS.as_ref().ok_or_else(|| {
             KernelRefusal::of("this build has no kernel programs: run `cargo xtask setup` and build again")
         })?;
         let missing = missing_capabilities().unwrap_or_default();
@@ -129,10 +143,11 @@ impl KernelHooks {
         let bpffs = DetachedBpffs::new()
             .map_err(|error| KernelRefusal::step("a private bpffs (kernel 5.2, CAP_SYS_ADMIN)", &error))?;
         let mut loader = loader(options, &bpffs);
-        let object = NetnsObject::new(bytes).ok_or_else(|| {
+        let object = NetnsObject::new(objects.netns).ok_or_else(|| {
             KernelRefusal::of("the embedded kernel object has no place for the netns cookie: build again")
         })?;
-        let mut ebpf = loader.load(bytes).map_err(|error| KernelRefusal::step("loading maps", &error))?;
+        let mut ebpf =
+            loader.load(objects.shared).map_err(|error| KernelRefusal::step("loading maps", &error))?;
         let mut refused = Vec::new();
         for (program, name) in CGROUP_HOOKS {
             if let Err(refusal) = attach_cgroup(&mut ebpf, program, name, &cgroup) {
@@ -144,7 +159,9 @@ impl KernelHooks {
             }
         }
         let refusals = Refusals::default();
-        let programs = NetnsPrograms::new(loader, object, options.traffic, Arc::new(bpffs), refusals.clone());
+        let bpffs = Arc::new(bpffs);
+        let programs =
+            NetnsPrograms::new(loader, object, &mut ebpf, options.traffic, bpffs, refusals.clone());
         Ok((Self::with_maps(ebpf, *options, refused, refusals)?, programs))
     }
 
@@ -155,6 +172,7 @@ impl KernelHooks {
         refusals: Refusals,
     ) -> Result<Self, KernelRefusal> {
         let cpus = nr_cpus().map_err(|(what, error)| KernelRefusal::step(what, &error))?;
+        let log = KernelLog::of(&mut ebpf, options.log);
         let undecodable = Arc::new(AtomicU64::new(0));
         let rings = Rings {
             listeners: map::<RingBuf<MapData>>(&mut ebpf, "LISTENER_EVENTS")?,
@@ -164,6 +182,8 @@ impl KernelHooks {
         Ok(Self {
             ports: map(&mut ebpf, "PORT_STATS")?,
             peers: map(&mut ebpf, "PEERS")?,
+            flows: map(&mut ebpf, "FLOWS")?,
+            filter: PortFilter(map(&mut ebpf, "PORTS_TAKEN")?),
             listeners: map(&mut ebpf, "LISTENERS")?,
             recorded: map(&mut ebpf, "RECORDED")?,
             lost: map(&mut ebpf, "LOST")?,
@@ -173,6 +193,7 @@ impl KernelHooks {
             refusals,
             traffic: options.traffic,
             rings: Some(rings),
+            log,
             drain: Drain::new(cpus),
             cpus,
             undecodable,
@@ -205,10 +226,22 @@ impl KernelHooks {
         cgroup.chain(netns).collect()
     }
 
+    /// Whether every hook is there that tells of sockets; else the scan stands in for one.
+    #[must_use]
+    pub fn hears_of_sockets(&self) -> bool {
+        self.refused.is_empty()
+    }
+
     /// The rings' reading ends, once.
     #[must_use]
     pub fn take_rings(&mut self) -> Option<Rings> {
         self.rings.take()
+    }
+
+    /// What the programs say of themselves, once; `None` when that is nothing.
+    #[must_use]
+    pub fn take_log(&mut self) -> Option<KernelLog> {
+        self.log.take()
     }
 
     /// Counts this port's traffic from now on.
@@ -216,15 +249,25 @@ impl KernelHooks {
         if self.traffic == TrafficLevel::Off {
             return;
         }
-        let Ok(zero) = PerCpuValues::try_from(vec![[0_u64; 5]; self.cpus]) else { return };
-        match self.ports.insert(key_bytes(port), zero, BPF_NOEXIST) {
+        match self.make(port) {
             Ok(()) => self.watched += 1,
-            Err(aya::maps::MapError::SyscallError(error))
-                if error.io_error.raw_os_error() == Some(libc::EEXIST) =>
-            {
-                self.watched += 1;
+            Err(error) => {
+                tracing::debug!(%error, "cannot count a port");
+                *self.own_lost.entry(LostSlot::PortStatsMapFull.reason()).or_default() += 1;
             }
-            Err(_) => *self.own_lost.entry(LostSlot::PortStatsMapFull.reason()).or_default() += 1,
+        }
+    }
+
+    /// Makes a port's entry where it is not there.
+    fn make(&mut self, port: PortId) -> Result<(), MapError> {
+        let key = port_key(port);
+        let zero = PerCpuValues::try_from(vec![[0_u64; 5]; self.cpus]).map_err(MapError::IoError)?;
+        self.filter.will_make(&key)?;
+        let Err(error) = self.ports.insert(key_bytes(port), zero, BPF_NOEXIST) else { return Ok(()) };
+        self.filter.did_not_make(&key)?;
+        match &error {
+            MapError::SyscallError(call) if call.io_error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
+            _ => Err(error),
         }
     }
 
@@ -235,15 +278,23 @@ impl KernelHooks {
             return;
         }
         self.watched = self.watched.saturating_sub(1);
-        if let Err(error) = self.drain.take_port(self.ports.map().fd().as_fd(), &port_key(port)) {
-            tracing::debug!(%error, "cannot take a port's counters");
+        let key = port_key(port);
+        match self.drain.take_port(self.ports.map().fd().as_fd(), &key) {
+            Ok(true) => {
+                if let Err(error) = self.filter.took(&key) {
+                    tracing::warn!(%error, "cannot tell the programs that a port is gone");
+                }
+            }
+            Ok(false) => {}
+            Err(error) => tracing::debug!(%error, "cannot take a port's counters"),
         }
     }
 
     /// Turns the recording of single connections on or off.
     pub fn record(&mut self, port: PortId, on: bool) {
         if on {
-            if self.recorded.insert(key_bytes(port), 1, 0).is_err() {
+            let budget = [0, 0, self.options.records_per_second.into()];
+            if self.recorded.insert(key_bytes(port), budget, 0).is_err() {
                 *self.own_lost.entry("recorded-map-full").or_default() += 1;
             }
         } else {
@@ -257,7 +308,11 @@ impl KernelHooks {
             .changes
             .get(&0, 0)
             .map_or(0, |values| values.iter().fold(0, |sum: u64, one| sum.wrapping_add(*one)));
-        let maps = CounterMaps { ports: self.ports.map().fd().as_fd(), peers: self.peers.map().fd().as_fd() };
+        let maps = CounterMaps {
+            ports: self.ports.map().fd().as_fd(),
+            peers: self.peers.map().fd().as_fd(),
+            flows: self.flows.map().fd().as_fd(),
+        };
         match self.drain.run(maps, changes, at) {
             Ok((drained, orphans)) => {
                 for peer in orphans {
@@ -289,11 +344,20 @@ impl KernelHooks {
         lost
     }
 
+    /// Entries of `LISTENERS`, counted in batches: one call for each entry is what ten thousand of them must not cost.
+    fn listeners_held(&self) -> u64 {
+        let mut reader = BatchReader::new(size_of::<u64>(), size_of::<ListenerValue>(), 1024);
+        let mut held = 0;
+        // A batch that fails leaves a gauge too low, and nothing else.
+        let _ = reader.read(self.listeners.map().fd().as_fd(), |_, _| held += 1);
+        held
+    }
+
     /// Name, entries and capacity of the maps that can fill up.
     #[must_use]
     pub fn map_usage(&self) -> Vec<(&'static str, u64, u64)> {
         vec![
-            ("listeners", self.listeners.keys().count() as u64, self.options.max_listeners.into()),
+            ("listeners", self.listeners_held(), self.options.max_listeners.into()),
             ("port-stats", self.watched as u64, self.options.max_listeners.into()),
             ("peers", self.peers_seen, self.options.max_peers.into()),
         ]
@@ -309,12 +373,17 @@ fn key_bytes(port: PortId) -> [u8; 16] {
 fn loader(options: &KernelOptions, bpffs: &DetachedBpffs) -> EbpfLoader<'static> {
     let mut loader = EbpfLoader::new();
     loader
+        // Nothing in the object is relocated against the kernel's types, which take 14 MB.
+        .btf(None)
         .default_map_pin_directory(bpffs.path())
-        .override_global("TRAFFIC", options.traffic.constant(), true)
+        // The object of one netns has no such constants.
+        .override_global("TRAFFIC", options.traffic.constant(), false)
+        .override_global(kernel_log::LEVEL, options.log.constant(), false)
         .map_max_entries("LISTENERS", options.max_listeners)
         .map_max_entries("PORT_STATS", options.max_listeners)
         .map_max_entries("RECORDED", options.max_listeners)
         .map_max_entries("PEERS", options.max_peers)
+        .map_max_entries(kernel_log::RING, options.log.ring_bytes())
         .map_max_entries("LISTENER_EVENTS", options.listener_ring_bytes)
         .map_max_entries("CONNECTION_EVENTS", options.connection_ring_bytes);
     loader

@@ -4,15 +4,20 @@ mod batch;
 mod bpffs;
 mod decode;
 mod drain;
+mod flows;
 mod hooks;
+mod kernel_log;
 mod netns_programs;
 mod object;
 #[cfg(feature = "bench")]
 pub mod packet_cost;
+mod peer_memory;
+mod port_filter;
 mod refusal;
 mod rings;
 
 pub use hooks::{HookStatus, KernelHooks, KernelOptions, TrafficLevel};
+pub use kernel_log::{KernelLog, KernelLogLevel};
 pub use netns_programs::NetnsPrograms;
 pub use refusal::KernelRefusal;
 pub use rings::Rings;

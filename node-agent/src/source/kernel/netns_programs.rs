@@ -1,26 +1,27 @@
 //! The programs of one netns: sk_lookup on the netns itself, tc ingress on each of its interfaces. Everything here runs on
 //! the netns thread while it is inside, and no descriptor that would keep the netns alive stays open.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 use std::fs::File;
 use std::io;
 
+use aya::maps::{MapData, ProgramArray};
 use aya::programs::links::{FdLink, LinkOrder};
 use aya::programs::sk_lookup::SkLookupLink;
 use aya::programs::tc::{
     NlOptions, SchedClassifierLinkId, TcAttachOptions, qdisc_add_clsact, qdisc_detach_program,
 };
-use aya::programs::{ProgramError, SchedClassifier, SkLookup, TcAttachType, tc::TcError};
+use aya::programs::{ProgramError, ProgramFd, SchedClassifier, SkLookup, TcAttachType, tc::TcError};
 use aya::{Ebpf, EbpfLoader};
 
 use super::bpffs::DetachedBpffs;
-use super::hooks::TrafficLevel;
+use super::hooks::{Refusals, TrafficLevel};
 use super::object::NetnsObject;
 use crate::engine::identity::NetnsId;
+use crate::source::netns::look::{Interface, LinkHeader};
 
+/// Name of our filters.
 const INGRESS: &str = "portolan_ingress";
-/// The kernel keeps 15 bytes of a program's name; a filter's name is ours entirely.
-const LOOKUP: &str = "portolan_lookup";
 /// Behind what a CNI usually takes (1), before the end.
 const CLSACT_PRIORITY: u16 = 0xb0b0;
 
@@ -32,73 +33,88 @@ enum Ingress {
     Clsact,
 }
 
-/// What is attached in one netns.
+/// What is attached in one netns. The links hold the programs, so nothing else is kept.
 struct Attached {
     /// Detaches when closed.
     _lookup: SkLookupLink,
-    /// By its descriptor alone: the loaded object, with its instructions and types, would cost a hundred kilobytes each.
-    ingress: SchedClassifier,
-    interfaces: BTreeMap<(u32, String), Ingress>,
-    refused: BTreeSet<(u32, String)>,
+    interfaces: BTreeMap<Interface, Ingress>,
+    refused: BTreeSet<Interface>,
+}
+
+/// Where the programs of each netns find those that all share. The kernel empties an array when its descriptor is closed.
+struct Shared {
+    _lookup: ProgramArray<MapData>,
+    /// Not at every level of traffic.
+    ingress: Option<ProgramArray<MapData>>,
 }
 
 /// Loads and attaches per netns.
 pub struct NetnsPrograms {
     loader: EbpfLoader<'static>,
     object: NetnsObject,
-    traffic: TrafficLevel,
+    /// `None` where nothing is counted, or where the shared program was refused.
+    shared: Option<Shared>,
     netns: BTreeMap<NetnsId, Attached>,
     /// The pins of the shared maps live here.
     _bpffs: std::sync::Arc<DetachedBpffs>,
-    refusals: super::hooks::Refusals,
+    refusals: Refusals,
 }
 
 impl NetnsPrograms {
+    /// Loads the shared programs of `ebpf`. What the kernel refuses is told in status.
     pub(super) fn new(
-        loader: EbpfLoader<'static>,
-        object: NetnsObject,
+        mut loader: EbpfLoader<'static>,
+        mut object: NetnsObject,
+        ebpf: &mut Ebpf,
         traffic: TrafficLevel,
         bpffs: std::sync::Arc<DetachedBpffs>,
-        refusals: super::hooks::Refusals,
+        refusals: Refusals,
     ) -> Self {
-        Self { loader, object, traffic, netns: BTreeMap::new(), _bpffs: bpffs, refusals }
+        let shared = if traffic == TrafficLevel::Off {
+            None
+        } else {
+            share(&mut loader, &mut object, ebpf, traffic, &refusals)
+                .map_err(|reason| refusals.tell("sk_lookup", reason))
+                .ok()
+        };
+        Self { loader, object, shared, netns: BTreeMap::new(), _bpffs: bpffs, refusals }
     }
 
-    /// Brings the attachments of the netns that this thread is inside up to date: loads at the first call, adds new
-    /// interfaces, forgets vanished ones. What the kernel refuses is told in status and tried again at the next call.
-    pub fn attach(&mut self, netns: NetnsId, interfaces: &[(u32, String)]) {
-        if self.traffic == TrafficLevel::Off {
+    /// Brings the attachments of the netns that this thread is inside up to date: sk_lookup at the first call, new
+    /// interfaces, vanished ones. What the kernel refuses is told in status and tried again at the next call.
+    pub fn attach(&mut self, netns: NetnsId, interfaces: &[Interface]) {
+        let Some(shared) = &self.shared else { return };
+        let counts_packets = shared.ingress.is_some();
+        let Self { loader, object, .. } = self;
+        let mut stage = Stage { loader, object, netns, objects: BTreeMap::new() };
+        let attached = match self.netns.entry(netns) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => match stage.attach_lookup(interfaces) {
+                Ok(lookup) => new.insert(Attached {
+                    _lookup: lookup,
+                    interfaces: BTreeMap::new(),
+                    refused: BTreeSet::new(),
+                }),
+                Err(error) => return self.refusals.tell("sk_lookup", error),
+            },
+        };
+        if !counts_packets {
             return;
         }
-        if !self.netns.contains_key(&netns) {
-            match self.load(netns) {
-                Ok(attached) => {
-                    self.netns.insert(netns, attached);
-                }
-                Err(error) => {
-                    self.refusals.tell("sk_lookup", error);
-                    return;
-                }
-            }
-        }
-        if self.traffic != TrafficLevel::Full {
-            return;
-        }
-        let Some(attached) = self.netns.get_mut(&netns) else { return };
         attached.interfaces.retain(|known, _| interfaces.contains(known));
         attached.refused.retain(|known| interfaces.contains(known));
         for interface in interfaces {
             if attached.interfaces.contains_key(interface) && !is_lost(attached, interface) {
                 continue;
             }
-            match attach_interface(&mut attached.ingress, &interface.1) {
+            match stage.attach_ingress(interface) {
                 Ok(ingress) => {
                     attached.interfaces.insert(interface.clone(), ingress);
                     attached.refused.remove(interface);
                 }
                 Err(error) => {
                     if attached.refused.insert(interface.clone()) {
-                        self.refusals.tell("tc", format!("{}: {error:#}", interface.1));
+                        self.refusals.tell("tc", format!("{}: {error}", interface.name));
                     }
                 }
             }
@@ -113,35 +129,96 @@ impl NetnsPrograms {
     /// Forgets the netns that this thread is inside, and removes the filters that do not go with their link.
     pub fn remove_filters(&mut self, netns: NetnsId) {
         let Some(attached) = self.netns.remove(&netns) else { return };
-        for ((_, name), ingress) in &attached.interfaces {
+        for (interface, ingress) in &attached.interfaces {
             if matches!(ingress, Ingress::Clsact) {
                 // Gone already with its interface, or removed by somebody else: both are what is wanted.
-                let _ = qdisc_detach_program(name, TcAttachType::Ingress, INGRESS);
+                let _ = qdisc_detach_program(&interface.name, TcAttachType::Ingress, INGRESS);
             }
         }
     }
+}
 
-    fn load(&mut self, netns: NetnsId) -> Result<Attached, String> {
-        let mut object = self.loader.load(self.object.for_netns(netns)).map_err(|error| text(&error))?;
-        let lookup: &mut SkLookup = program(&mut object, LOOKUP)?;
+/// Loads the shared programs, and puts them where those of each netns call them.
+fn share(
+    loader: &mut EbpfLoader<'static>,
+    object: &mut NetnsObject,
+    ebpf: &mut Ebpf,
+    traffic: TrafficLevel,
+    refusals: &Refusals,
+) -> Result<Shared, String> {
+    let bytes = object.for_netns(NetnsId(0), LinkHeader::Unknown);
+    let mut arrays = loader.load(bytes).map_err(|error| text(&error))?;
+    let program: &mut SkLookup = program(ebpf, "portolan_lookup")?;
+    program.load().map_err(|error| text(&error))?;
+    let lookup = array_of(&mut arrays, "SHARED_LOOKUP", program.fd().map_err(|error| text(&error))?)?;
+    let ingress = if traffic == TrafficLevel::Full {
+        share_ingress(&mut arrays, ebpf).map_err(|reason| refusals.tell("tc", reason)).ok()
+    } else {
+        None
+    };
+    Ok(Shared { _lookup: lookup, ingress })
+}
+
+fn share_ingress(arrays: &mut Ebpf, ebpf: &mut Ebpf) -> Result<ProgramArray<MapData>, String> {
+    let program: &mut SchedClassifier = program(ebpf, "portolan_ingress")?;
+    program.load().map_err(|error| text(&error))?;
+    array_of(arrays, "SHARED_INGRESS", program.fd().map_err(|error| text(&error))?)
+}
+
+/// The array of this name, with the program in it.
+pub(super) fn array_of(
+    arrays: &mut Ebpf,
+    name: &str,
+    program: &ProgramFd,
+) -> Result<ProgramArray<MapData>, String> {
+    let map = arrays.take_map(name).ok_or_else(|| format!("the kernel object has no map {name}"))?;
+    let mut array = ProgramArray::try_from(map).map_err(|error| text(&error))?;
+    array.set(0, program, 0).map_err(|error| text(&error))?;
+    Ok(array)
+}
+
+/// What one call of [`NetnsPrograms::attach`] has loaded: one program for each kind of link header among the new interfaces.
+struct Stage<'a> {
+    loader: &'a mut EbpfLoader<'static>,
+    object: &'a mut NetnsObject,
+    netns: NetnsId,
+    objects: BTreeMap<LinkHeader, Ebpf>,
+}
+
+impl Stage<'_> {
+    /// The first thing in a netns; the object is loaded so that most interfaces find theirs in it.
+    fn attach_lookup(&mut self, interfaces: &[Interface]) -> Result<SkLookupLink, String> {
+        let usual = interfaces.first().map_or(LinkHeader::Unknown, |interface| interface.link_header);
+        let lookup: &mut SkLookup = program(self.object(usual)?, "portolan_sk")?;
         lookup.load().map_err(|error| text(&error))?;
         let here = File::open("/proc/thread-self/ns/net").map_err(|error| error.to_string())?;
-        let link = lookup.attach(&here).and_then(|id| lookup.take_link(id)).map_err(|error| text(&error))?;
-        let ingress: &mut SchedClassifier = program(&mut object, INGRESS)?;
-        ingress.load().map_err(|error| text(&error))?;
-        let ingress = ingress
-            .info()
-            .and_then(|loaded| SchedClassifier::from_program_info(loaded, INGRESS.into()))
-            .map_err(|error| text(&error))?;
-        Ok(Attached { _lookup: link, ingress, interfaces: BTreeMap::new(), refused: BTreeSet::new() })
+        lookup.attach(&here).and_then(|id| lookup.take_link(id)).map_err(|error| text(&error))
+    }
+
+    fn attach_ingress(&mut self, interface: &Interface) -> Result<Ingress, String> {
+        let ingress: &mut SchedClassifier = program(self.object(interface.link_header)?, "portolan_tc")?;
+        if ingress.fd().is_err() {
+            ingress.load().map_err(|error| text(&error))?;
+        }
+        attach_interface(ingress, &interface.name).map_err(|error| format!("{error:#}"))
+    }
+
+    fn object(&mut self, link_header: LinkHeader) -> Result<&mut Ebpf, String> {
+        match self.objects.entry(link_header) {
+            Entry::Occupied(loaded) => Ok(loaded.into_mut()),
+            Entry::Vacant(new) => {
+                let bytes = self.object.for_netns(self.netns, link_header);
+                Ok(new.insert(self.loader.load(bytes).map_err(|error| text(&error))?))
+            }
+        }
     }
 }
 
 /// A clsact filter that went with its qdisc: making the qdisc anew succeeds only if somebody removed it. TCX links cannot be
 /// removed by others.
-fn is_lost(attached: &Attached, interface: &(u32, String)) -> bool {
+fn is_lost(attached: &Attached, interface: &Interface) -> bool {
     match attached.interfaces.get(interface) {
-        Some(Ingress::Clsact) => qdisc_add_clsact(&interface.1).is_ok(),
+        Some(Ingress::Clsact) => qdisc_add_clsact(&interface.name).is_ok(),
         Some(Ingress::Tcx(_)) => false,
         None => true,
     }

@@ -1,4 +1,4 @@
-//! The two rings, read as they fill: every record becomes a fact, a bad one is counted.
+//! The two rings: every record becomes a fact, a bad one is counted.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,11 +10,17 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 
 use super::decode::{self, DecodeError};
-use crate::engine::input::{Input, OpenedSocket};
+use crate::engine::input::{ConnectionFact, Input, OpenedSocket};
 use crate::source::process;
 
 /// Clock ticks of /proc/PID/stat are 10 ms on every architecture that Kubernetes runs on (USER_HZ is 100).
 const TICK: Duration = Duration::from_millis(10);
+
+/// How long connection records gather in their ring after the first one: nobody waits for them, and one look at a hundred
+/// of them costs little more than one look at one. The kernel wakes this side only where the ring was empty before.
+const GATHER: Duration = Duration::from_millis(25);
+/// Connection records that the engine takes in one go.
+const CONNECTION_BATCH: usize = 512;
 
 /// Reading ends of the rings.
 pub struct Rings {
@@ -24,57 +30,80 @@ pub struct Rings {
 }
 
 impl Rings {
-    /// Reads until the receiver of `facts` is gone. Listener records first; where the engine is slow this waits, the
-    /// ring fills, and the kernel counts what it drops.
-    pub async fn forward(self, facts: mpsc::Sender<Input>) {
-        let undecodable = self.undecodable;
+    /// Reads until a receiver is gone: listener records at once, connection records a little later, many at a time. Where
+    /// the engine is slow this waits, the ring fills, and the kernel counts what it drops.
+    pub async fn forward(self, facts: mpsc::Sender<Input>, connections: mpsc::Sender<Vec<ConnectionFact>>) {
         // SAFETY: a RingBuf owns its map's descriptor and hands out no way to close or replace it.
         let registered = unsafe { (AsyncFd::register(self.listeners), AsyncFd::register(self.connections)) };
-        let (Ok(mut listeners), Ok(mut connections)) = registered else {
+        let (Ok(listener_ring), Ok(connection_ring)) = registered else {
             tracing::error!("the rings of the kernel programs cannot be polled");
             return;
         };
-        loop {
-            let alive = tokio::select! {
-                biased;
-                ready = listeners.readable_mut() => forward_ready(ready, &facts, &undecodable, listener).await,
-                ready = connections.readable_mut() => forward_ready(ready, &facts, &undecodable, decode::connection).await,
-            };
-            if !alive {
-                return;
-            }
+        let undecodable = &self.undecodable;
+        tokio::select! {
+            () = forward_listeners(listener_ring, facts, undecodable) => {}
+            () = forward_connections(connection_ring, connections, undecodable) => {}
         }
     }
 }
 
-type Ready<'a> = std::io::Result<tokio::io::unix::AsyncFdReadyMutGuard<'a, RingBuf<MapData>>>;
-
-/// Sends what a ring holds now. False: nobody wants it any more.
-async fn forward_ready(
-    ready: Ready<'_>,
-    facts: &mpsc::Sender<Input>,
+async fn forward_listeners(
+    mut ring: AsyncFd<RingBuf<MapData>>,
+    facts: mpsc::Sender<Input>,
     undecodable: &AtomicU64,
-    decode: fn(&[u8]) -> Result<Input, DecodeError>,
-) -> bool {
-    let Ok(mut guard) = ready else { return false };
-    loop {
-        let decoded = guard.get_inner_mut().next().map(|record| decode(&record));
-        match decoded {
-            None => break,
-            Some(Ok(fact)) => {
-                if facts.send(fact).await.is_err() {
-                    return false;
-                }
-            }
-            Some(Err(error)) => {
-                if undecodable.fetch_add(1, Ordering::Relaxed) == 0 {
-                    tracing::error!(%error, "a record of the kernel programs cannot be decoded");
-                }
+) {
+    while let Ok(mut guard) = ring.readable_mut().await {
+        loop {
+            let decoded = guard.get_inner_mut().next().map(|record| listener(&record));
+            let Some(decoded) = decoded else { break };
+            if let Some(fact) = checked(decoded, undecodable)
+                && facts.send(fact).await.is_err()
+            {
+                return;
             }
         }
+        guard.clear_ready();
     }
-    guard.clear_ready();
-    true
+}
+
+async fn forward_connections(
+    mut ring: AsyncFd<RingBuf<MapData>>,
+    facts: mpsc::Sender<Vec<ConnectionFact>>,
+    undecodable: &AtomicU64,
+) {
+    while let Ok(mut guard) = ring.readable_mut().await {
+        tokio::time::sleep(GATHER).await;
+        loop {
+            let batch = read_batch(guard.get_inner_mut(), undecodable);
+            if batch.is_empty() {
+                break;
+            }
+            if facts.send(batch).await.is_err() {
+                return;
+            }
+        }
+        guard.clear_ready();
+    }
+}
+
+/// What the ring holds, up to a batch; empty only if it holds nothing.
+fn read_batch(ring: &mut RingBuf<MapData>, undecodable: &AtomicU64) -> Vec<ConnectionFact> {
+    let mut batch = Vec::new();
+    while batch.len() < CONNECTION_BATCH {
+        let Some(record) = ring.next() else { break };
+        batch.extend(checked(decode::connection(&record), undecodable));
+    }
+    batch
+}
+
+fn checked<T>(decoded: Result<T, DecodeError>, undecodable: &AtomicU64) -> Option<T> {
+    decoded
+        .inspect_err(|error| {
+            if undecodable.fetch_add(1, Ordering::Relaxed) == 0 {
+                tracing::error!(%error, "a record of the kernel programs cannot be decoded");
+            }
+        })
+        .ok()
 }
 
 /// As [`decode::listener`], with what /proc tells of the process while it lives.

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
-use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkFlags, LinkMessage};
+use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkFlags, LinkLayerType, LinkMessage};
 
 use super::enter;
 use crate::engine::input::NetnsFacts;
@@ -21,21 +21,53 @@ const DEFAULT_EPHEMERAL: (u16, u16) = (32768, 60999);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Look {
     pub facts: NetnsFacts,
-    /// Index and name of every interface that is not a loopback.
-    pub interfaces: Vec<(u32, String)>,
+    /// Every interface that is not a loopback.
+    pub interfaces: Vec<Interface>,
 }
 
-/// Looks at the netns that the calling thread is in.
+/// One network interface.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Interface {
+    pub index: u32,
+    pub name: String,
+    pub link_header: LinkHeader,
+}
+
+/// What stands before the network header of the packets that an interface receives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LinkHeader {
+    /// 14 bytes: veth, macvlan, SR-IOV, most others.
+    Ethernet,
+    /// tun, wireguard, netkit in L3 mode.
+    Absent,
+    Unknown,
+}
+
+/// Looks at the netns that the calling thread is in. The ephemeral ports are those of `before` if that was
+/// the same netns: the kernel finds their file the slower, the more netns there are.
 ///
 /// # Errors
 /// When its identity cannot be read, or its interfaces and addresses cannot be listed.
-pub fn look(inode: u64, paths: Vec<String>, is_host: bool) -> io::Result<Look> {
+pub fn look(inode: u64, paths: Vec<String>, is_host: bool, before: Option<&NetnsFacts>) -> io::Result<Look> {
     let netns = enter::identity(inode)?;
     let mut route = Dump::open(netlink_sys::protocols::NETLINK_ROUTE)?;
     let addresses = addresses(&mut route)?;
     let interfaces = interfaces(&mut route)?;
-    let facts = NetnsFacts { netns, inode, paths, is_host, addresses, ephemeral_ports: ephemeral_ports() };
+    let ephemeral_ports = before
+        .filter(|facts| facts.netns == netns)
+        .map_or_else(read_ephemeral_ports, |facts| facts.ephemeral_ports);
+    let facts = NetnsFacts { netns, inode, paths, is_host, addresses, ephemeral_ports };
     Ok(Look { facts, interfaces })
+}
+
+/// The same without the interfaces, for those who attach nothing to them.
+///
+/// # Errors
+/// When its identity cannot be read, or its addresses cannot be listed.
+pub fn facts(inode: u64, paths: Vec<String>, is_host: bool) -> io::Result<NetnsFacts> {
+    let netns = enter::identity(inode)?;
+    let addresses = addresses(&mut Dump::open(netlink_sys::protocols::NETLINK_ROUTE)?)?;
+    Ok(NetnsFacts { netns, inode, paths, is_host, addresses, ephemeral_ports: read_ephemeral_ports() })
 }
 
 fn addresses(route: &mut Dump) -> io::Result<Vec<IpNet>> {
@@ -65,7 +97,7 @@ fn address_of(message: &AddressMessage) -> Option<IpNet> {
     IpNet::new(ip, message.header.prefix_len).ok()
 }
 
-fn interfaces(route: &mut Dump) -> io::Result<Vec<(u32, String)>> {
+fn interfaces(route: &mut Dump) -> io::Result<Vec<Interface>> {
     let mut found = Vec::new();
     let mut link = LinkMessage::default();
     link.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
@@ -78,7 +110,12 @@ fn interfaces(route: &mut Dump) -> io::Result<Vec<(u32, String)>> {
             LinkAttribute::IfName(name) => Some(name),
             _ => None,
         });
-        found.push((link.header.index, name.unwrap_or_default()));
+        let link_header = match link.header.link_layer_type {
+            LinkLayerType::Ether => LinkHeader::Ethernet,
+            LinkLayerType::None | LinkLayerType::Rawip => LinkHeader::Absent,
+            _ => LinkHeader::Unknown,
+        };
+        found.push(Interface { index: link.header.index, name: name.unwrap_or_default(), link_header });
     })?;
     found.sort();
     Ok(found)
@@ -91,7 +128,7 @@ fn request(message: RouteNetlinkMessage) -> NetlinkMessage<RouteNetlinkMessage> 
 }
 
 /// The sysctl tree shows the netns of the thread that opens the file.
-fn ephemeral_ports() -> (u16, u16) {
+fn read_ephemeral_ports() -> (u16, u16) {
     fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range")
         .ok()
         .and_then(|text| parse_range(&text))
@@ -110,10 +147,10 @@ mod tests {
     #[test]
     fn the_own_netns_has_an_identity_and_a_loopback_address() {
         let inode = enter::Home::of_this_thread().expect("proc").inode;
-        let look = look(inode, Vec::new(), true).expect("look");
+        let look = look(inode, Vec::new(), true, None).expect("look");
         assert_eq!(look.facts.inode, inode);
         assert!(look.facts.ephemeral_ports.0 < look.facts.ephemeral_ports.1);
-        assert!(look.interfaces.iter().all(|(index, name)| *index > 0 && name != "lo"));
+        assert!(look.interfaces.iter().all(|interface| interface.index > 0 && interface.name != "lo"));
     }
 
     #[test]

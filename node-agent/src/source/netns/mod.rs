@@ -1,6 +1,7 @@
 //! Network namespaces: which exist, what they are, who serves in them. One dedicated thread enters, acts and returns; it
 //! keeps no descriptor of a foreign netns, so a deleted one is freed at once.
 
+pub mod budget;
 pub mod candidates;
 pub mod enter;
 pub mod look;
@@ -18,6 +19,8 @@ use std::time::Duration;
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::{mpsc, watch as progress};
 
+use self::budget::Budget;
+use self::look::Interface;
 use crate::engine::identity::NetnsId;
 use crate::engine::input::{Input, NetnsFacts};
 
@@ -26,8 +29,12 @@ const MAX_SINGLE_SCANS: usize = 256;
 
 /// Acts inside each netns on the netns thread. Must be repeatable: it is called at each look.
 pub trait NetnsActor: Send {
-    /// The thread is inside the netns of `facts`; `interfaces` (index, name) are without the loopback.
-    fn enter(&mut self, facts: &NetnsFacts, interfaces: &[(u32, String)]);
+    /// The thread is inside the netns of `facts`; `interfaces` are without the loopback.
+    fn enter(&mut self, facts: &NetnsFacts, interfaces: &[Interface]);
+    /// Whether something else tells of every socket that opens, so that a netns made meanwhile is scanned seldom.
+    fn hears_of_sockets(&self) -> bool {
+        false
+    }
     /// The netns is gone; called outside.
     fn gone(&mut self, netns: NetnsId);
     /// The thread is inside for the last time, before it ends: takes away what does not go by itself.
@@ -39,7 +46,7 @@ pub trait NetnsActor: Send {
 pub struct OnlyLook;
 
 impl NetnsActor for OnlyLook {
-    fn enter(&mut self, _facts: &NetnsFacts, _interfaces: &[(u32, String)]) {}
+    fn enter(&mut self, _facts: &NetnsFacts, _interfaces: &[Interface]) {}
     fn gone(&mut self, _netns: NetnsId) {}
 }
 
@@ -50,10 +57,12 @@ pub struct NetnsOptions {
     pub dirs: Vec<PathBuf>,
     /// The host's /proc.
     pub proc_root: PathBuf,
-    /// Each netns is looked at again once in this time.
+    /// Each netns is looked at again once in this time, if that costs no more than `budget`.
     pub rotation: Duration,
-    /// /proc is walked for netns without a name once in this time.
+    /// /proc is walked for netns without a name once in this time, if that costs no more than `budget`.
     pub process_walk: Duration,
+    /// What rotation and walk may take each while nothing happens.
+    pub budget: Budget,
     /// The host's own netns is acted in and scanned as well; its facts are told in any case.
     pub host: HostNetns,
 }
@@ -72,6 +81,7 @@ impl Default for NetnsOptions {
             proc_root: PathBuf::from("/proc"),
             rotation: Duration::from_secs(15),
             process_walk: Duration::from_secs(3),
+            budget: Budget::default(),
             host: HostNetns::FactsOnly,
         }
     }

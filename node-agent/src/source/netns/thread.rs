@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::{mpsc, watch as progress};
 
+use super::budget::{Average, again_on_request};
 use super::candidates::{self, Candidate};
 use super::enter::Home;
 use super::look::{Look, look};
@@ -30,6 +31,9 @@ const MISSING_DIR_PAUSE: Duration = Duration::from_millis(250);
 /// After names changed, processes are walked this much later: many changes, one walk.
 const CHANGE_PAUSE: Duration = Duration::from_millis(60);
 
+/// The range of ephemeral ports is set when a pod is made, and read again only with every one of so many later looks.
+const EPHEMERAL_EVERY: usize = 16;
+
 /// What the thread is made of.
 pub(super) struct Parts {
     pub options: NetnsOptions,
@@ -45,8 +49,31 @@ struct Known {
     candidate: Candidate,
     facts: NetnsFacts,
     sockets: BTreeSet<SocketCookie>,
-    early_looks: usize,
+    /// How often it was looked at again.
+    looks: usize,
     next_look: BootTime,
+    /// When a look may be asked for.
+    ready_at: BootTime,
+    /// Somebody asked for its sockets.
+    asked: bool,
+    /// It was not there at the first discovery, so that no socket in it is older than the hooks.
+    born_later: bool,
+}
+
+impl Known {
+    /// What hardly ever changes need not be read again yet.
+    fn is_kept(&self) -> bool {
+        self.looks > EARLY_LOOKS_MS.len() && !self.looks.is_multiple_of(EPHEMERAL_EVERY)
+    }
+}
+
+/// How much of a netns a look is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Depth {
+    /// Its sockets too.
+    Whole,
+    /// Interfaces and addresses, and its sockets only if it turns out to be another netns.
+    Interfaces,
 }
 
 struct NetnsThread {
@@ -59,9 +86,13 @@ struct NetnsThread {
     /// By inode number: valid until the next look finds another cookie there.
     known: BTreeMap<u64, Known>,
     next_walk: BootTime,
+    /// When a walk may be asked for.
+    walk_ready_at: BootTime,
     next_names: Option<BootTime>,
     unfinished_tries: u8,
     spread: u64,
+    /// CPU time of one look.
+    cost_of_look: Average,
     /// The engine is gone, or a shutdown was asked for.
     ended: bool,
 }
@@ -82,9 +113,11 @@ pub(super) fn run(parts: Parts) {
         owners,
         known: BTreeMap::new(),
         next_walk: BootTime(0),
+        walk_ready_at: BootTime(0),
         next_names: None,
         unfinished_tries: 0,
         spread: 0,
+        cost_of_look: Average::default(),
         ended: false,
     };
     thread.discover();
@@ -104,18 +137,36 @@ impl NetnsThread {
             return;
         }
         let done = self.parts.report.borrow().scans_done;
+        let waiting = self.changed_names.len();
         if self.parts.watch.drain(&mut self.changed_names) || self.parts.watch.add_missing() {
+            self.next_walk = BootTime(0);
+        }
+        if self.changed_names.len() > waiting {
             self.unfinished_tries = UNFINISHED_TRIES;
-            self.next_walk = self.next_walk.min(clock::now().after(CHANGE_PAUSE));
             self.look_at_names();
         } else if self.next_names.is_some_and(|at| at <= clock::now()) {
             self.look_at_names();
         }
-        if wanted.discover || wanted.scan_all > done || self.next_walk <= clock::now() {
+        if wanted.discover {
+            self.next_walk = self.next_walk.min(self.walk_ready_at);
+        }
+        if wanted.scan_all > done || self.next_walk <= clock::now() {
             self.discover();
         }
+        for known in self.known.values_mut().filter(|known| wanted.scan.contains(&known.facts.netns)) {
+            known.next_look = known.next_look.min(known.ready_at);
+            known.asked = true;
+        }
+        let hears_of_sockets = self.parts.actor.hears_of_sockets();
         self.look_at_due(|known, now| {
-            known.next_look <= now || wanted.scan_all > done || wanted.scan.contains(&known.facts.netns)
+            if wanted.scan_all > done {
+                return Some(Depth::Whole);
+            }
+            // The last of the early looks is whole again, for what came between the hooks and the first scan.
+            let is_early = known.looks + 1 < EARLY_LOOKS_MS.len();
+            let is_light = is_early && known.born_later && hears_of_sockets && !known.asked;
+            let depth = if is_light { Depth::Interfaces } else { Depth::Whole };
+            (known.next_look <= now).then_some(depth)
         });
         if wanted.scan_all > done {
             self.parts.report.send_modify(|progress| progress.scans_done = wanted.scan_all);
@@ -140,84 +191,99 @@ impl NetnsThread {
         let _woken = poll(&mut fds, Some(&timeout));
     }
 
-    /// Names only: the fast way to a new netns.
+    /// Changed names only: the fast way to a new netns.
     fn look_at_names(&mut self) {
-        let named = candidates::named(&self.parts.options.dirs, self.home.nsfs);
-        self.next_names = (named.unfinished && self.unfinished_tries > 0).then(|| {
+        let names = std::mem::take(&mut self.changed_names);
+        let changed = candidates::changed(&self.parts.options.dirs, &names, self.home.nsfs);
+        self.next_names = None;
+        if !changed.unfinished.is_empty() && self.unfinished_tries > 0 {
             self.unfinished_tries -= 1;
-            clock::now().after(UNFINISHED_PAUSE)
-        });
-        for (inode, paths) in named.by_inode {
-            let Some(known) = self.known.get_mut(&inode) else {
-                self.look_at(inode, Candidate { paths, pids: Vec::new() });
-                continue;
-            };
-            // Another name, or the same one made anew, may be another netns under a recycled inode number. The others are
-            // left alone: with every look at every name, N new ones would cost N².
-            let is_news = paths != known.candidate.paths
-                || paths
-                    .iter()
-                    .filter_map(|path| path.rsplit('/').next())
-                    .any(|name| self.changed_names.contains(name));
-            if is_news {
-                known.candidate.paths = paths;
-                known.next_look = BootTime(0);
+            self.next_names = Some(clock::now().after(UNFINISHED_PAUSE));
+            self.changed_names = changed.unfinished;
+        }
+        // A netns that lost a name may be gone: only a walk tells.
+        let lost = |known: &Known, path: &String| known.candidate.paths.contains(path);
+        let is_lost = changed.others.iter().any(|path| self.known.values().any(|known| lost(known, path)))
+            || changed.netns.iter().any(|(inode, path)| {
+                self.known.iter().any(|(other, known)| other != inode && lost(known, path))
+            });
+        if is_lost {
+            self.walk_soon();
+        }
+        for (inode, path) in changed.netns {
+            match self.known.get_mut(&inode) {
+                None => self.look_at(inode, Candidate { paths: vec![path], pids: Vec::new() }, Depth::Whole),
+                // The same name made anew may be another netns under a recycled inode number.
+                Some(known) => {
+                    if !known.candidate.paths.contains(&path) {
+                        known.candidate.paths.push(path);
+                        known.candidate.paths.sort();
+                    }
+                    known.next_look = BootTime(0);
+                }
             }
         }
-        if !named.unfinished || self.next_names.is_none() {
-            self.changed_names.clear();
-        }
+    }
+
+    fn walk_soon(&mut self) {
+        self.next_walk = self.next_walk.min(clock::now().after(CHANGE_PAUSE));
     }
 
     /// Names and processes: finds every netns, and which ones are gone.
     fn discover(&mut self) {
+        let before = clock::thread_cpu();
         let mut found: BTreeMap<u64, Candidate> = BTreeMap::new();
         for (inode, pids) in candidates::of_processes(&self.parts.options.proc_root) {
             found.entry(inode).or_default().pids = pids;
         }
         // Names after processes: a netns that loses its last process and keeps its name is never missed.
         let named = candidates::named(&self.parts.options.dirs, self.home.nsfs);
-        for (inode, paths) in named.by_inode {
+        for (inode, paths) in named {
             found.entry(inode).or_default().paths = paths;
         }
         found.entry(self.home.inode).or_default();
+        let cost = clock::thread_cpu().saturating_sub(before);
         let gone: Vec<u64> = self.known.keys().filter(|inode| !found.contains_key(inode)).copied().collect();
         for inode in gone {
             self.forget(inode);
         }
         for (inode, candidate) in found {
             match self.known.get_mut(&inode) {
-                None => self.look_at(inode, candidate),
-                Some(known) if known.candidate.paths != candidate.paths => self.look_at(inode, candidate),
+                None => self.look_at(inode, candidate, Depth::Whole),
+                Some(known) if known.candidate.paths != candidate.paths => {
+                    self.look_at(inode, candidate, Depth::Whole);
+                }
                 Some(known) => known.candidate = candidate,
             }
         }
-        self.next_walk = clock::now().after(self.parts.options.process_walk);
+        let (now, options) = (clock::now(), &self.parts.options);
+        self.next_walk = now.after(options.budget.pause(cost, options.process_walk));
+        self.walk_ready_at = again_on_request(now, cost);
         let alive = self.known.values().flat_map(|known| known.sockets.iter().copied()).collect();
         self.owners.retain(&alive);
         self.count();
     }
 
-    fn look_at_due(&mut self, is_due: impl Fn(&Known, BootTime) -> bool) {
+    fn look_at_due(&mut self, due: impl Fn(&Known, BootTime) -> Option<Depth>) {
         let now = clock::now();
-        let due: Vec<(u64, Candidate)> = self
+        let due: Vec<(u64, Candidate, Depth)> = self
             .known
             .iter()
-            .filter(|(_, known)| is_due(known, now))
-            .map(|(inode, known)| (*inode, known.candidate.clone()))
+            .filter_map(|(inode, known)| Some((*inode, known.candidate.clone(), due(known, now)?)))
             .collect();
-        for (inode, candidate) in due {
+        for (inode, candidate, depth) in due {
             if self.ended {
                 return;
             }
-            self.look_at(inode, candidate);
+            self.look_at(inode, candidate, depth);
         }
     }
 
     /// Enters, lets the actor act, scans, returns, tells.
-    fn look_at(&mut self, inode: u64, candidate: Candidate) {
+    fn look_at(&mut self, inode: u64, candidate: Candidate, depth: Depth) {
         let at = clock::now();
-        match self.visit(inode, &candidate) {
+        let before = clock::thread_cpu();
+        match self.visit(inode, &candidate, depth) {
             Ok((look, sockets)) => self.learn(inode, candidate, look, sockets, at),
             Err(error) => {
                 tracing::debug!(inode, %error, "cannot look at a netns");
@@ -225,12 +291,22 @@ impl NetnsThread {
                 if let Some(known) = self.known.get_mut(&inode) {
                     known.next_look = at.after(self.parts.options.rotation);
                 }
-                self.next_walk = self.next_walk.min(at.after(CHANGE_PAUSE));
+                self.walk_soon();
             }
+        }
+        let cost = clock::thread_cpu().saturating_sub(before);
+        self.cost_of_look.add(cost);
+        if let Some(known) = self.known.get_mut(&inode) {
+            known.ready_at = again_on_request(clock::now(), cost);
         }
     }
 
-    fn visit(&mut self, inode: u64, candidate: &Candidate) -> io::Result<(Look, Option<Vec<ListedSocket>>)> {
+    fn visit(
+        &mut self,
+        inode: u64,
+        candidate: &Candidate,
+        depth: Depth,
+    ) -> io::Result<(Look, Option<Vec<ListedSocket>>)> {
         let is_host = inode == self.host_inode;
         let mut entered = None;
         let mut failure = io::Error::from(io::ErrorKind::NotFound);
@@ -248,11 +324,17 @@ impl NetnsThread {
                 return Err(failure);
             }
         }
-        let look = look(inode, candidate.paths.clone(), is_host)?;
+        let known = self.known.get(&inode);
+        let kept = known.filter(|known| depth == Depth::Interfaces || known.is_kept());
+        let look = look(inode, candidate.paths.clone(), is_host, kept.map(|known| &known.facts))?;
+        let before = known.filter(|_| depth == Depth::Interfaces).map(|known| &known.facts);
+        let is_same = before.is_some_and(|facts| facts.netns == look.facts.netns);
         let mut sockets = None;
         if !is_host || self.parts.options.host == HostNetns::Scanned {
             self.parts.actor.enter(&look.facts, &look.interfaces);
-            sockets = Some(listed_sockets()?);
+            if !is_same {
+                sockets = Some(listed_sockets()?);
+            }
         }
         drop(entered);
         Ok((look, sockets))
@@ -272,31 +354,48 @@ impl NetnsThread {
         }
         let before = self.known.remove(&inode);
         if before.as_ref().is_none_or(|known| known.facts != look.facts) {
-            self.send(Input::NetnsSeen(look.facts.clone()));
+            self.send(Input::NetnsSeen { facts: look.facts.clone(), at });
         }
         let mut cookies = BTreeSet::new();
+        let looks = before.as_ref().map_or(0, |known| known.looks + 1);
+        let first_done = self.parts.report.borrow().first_scan_done;
+        let born_later = before.as_ref().map_or(first_done, |known| known.born_later);
+        if let (None, Some(before)) = (&sockets, before) {
+            cookies = before.sockets;
+        }
         if let Some(sockets) = sockets {
             cookies.extend(sockets.iter().map(|socket| socket.cookie));
-            self.owners.find(&sockets);
+            self.owners.find(&sockets, &candidate.pids);
             let sockets = sockets
                 .iter()
                 .map(|socket| socket.in_netns(netns, self.owners.owner(socket).cloned()))
                 .collect();
             self.send(Input::NetnsScanned(NetnsScan { netns, at, sockets }));
         }
-        let early_looks = before.map_or(0, |known| known.early_looks + 1);
-        let next_look = self.next_look(early_looks, at);
-        self.known
-            .insert(inode, Known { candidate, facts: look.facts, sockets: cookies, early_looks, next_look });
+        let next_look = self.next_look(looks, at);
+        let known = Known {
+            candidate,
+            facts: look.facts,
+            sockets: cookies,
+            looks,
+            next_look,
+            ready_at: next_look,
+            asked: false,
+            born_later,
+        };
+        self.known.insert(inode, known);
         self.count();
     }
 
-    fn next_look(&mut self, early_looks: usize, at: BootTime) -> BootTime {
-        if let Some(pause) = EARLY_LOOKS_MS.get(early_looks) {
+    fn next_look(&mut self, looks: usize, at: BootTime) -> BootTime {
+        if let Some(pause) = EARLY_LOOKS_MS.get(looks) {
             return at.after(Duration::from_millis(*pause));
         }
-        let rotation = self.parts.options.rotation;
-        if early_looks > EARLY_LOOKS_MS.len() {
+        let options = &self.parts.options;
+        let netns = u32::try_from(self.known.len()).unwrap_or(u32::MAX);
+        let all = self.cost_of_look.get().saturating_mul(netns);
+        let rotation = options.budget.pause(all, options.rotation);
+        if looks > EARLY_LOOKS_MS.len() {
             return at.after(rotation);
         }
         // The first look of the rotation is drawn evenly, so that namespaces made together drift apart.

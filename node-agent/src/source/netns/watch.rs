@@ -58,15 +58,17 @@ impl DirWatch {
         added
     }
 
-    /// Takes all that is queued; true if anything happened. Adds the names of the files that it was about to `changed`.
+    /// Takes all that is queued. Adds the names of the files that it was about to `changed`; true if that is not all that
+    /// changed.
     pub fn drain(&mut self, changed: &mut BTreeSet<String>) -> bool {
         let mut buffer = [MaybeUninit::<u8>::uninit(); 4096];
         let mut reader = Reader::new(&self.inotify, &mut buffer);
-        let mut any = false;
+        let mut more = false;
         while let Ok(event) = reader.next() {
-            any = true;
-            if let Some(name) = event.file_name() {
-                changed.insert(name.to_string_lossy().into_owned());
+            match event.file_name() {
+                Some(name) => _ = changed.insert(name.to_string_lossy().into_owned()),
+                // Of the directory itself, or of a queue that has overflown.
+                None => more = true,
             }
             if event.events().contains(ReadFlags::IGNORED) {
                 let ended = event.wd();
@@ -76,6 +78,6 @@ impl DirWatch {
                     .for_each(|(_, watch)| *watch = None);
             }
         }
-        any
+        more
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod dump;
 mod sctp;
+mod tcp;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -50,12 +51,11 @@ impl ListedSocket {
 pub fn listed_sockets() -> io::Result<Vec<ListedSocket>> {
     let mut diag = Dump::open(netlink_sys::protocols::NETLINK_SOCK_DIAG)?;
     let mut found = BTreeMap::new();
+    tcp::list(&mut diag, &mut found)?;
     for (family, required) in [(AF_INET6, false), (AF_INET, true)] {
-        for protocol in [Protocol::Tcp, Protocol::Udp] {
-            match list(&mut diag, family, protocol, &mut found) {
-                Err(error) if required || !is_absent(&error) => return Err(error),
-                _ => {}
-            }
+        match list(&mut diag, family, Protocol::Udp, &mut found) {
+            Err(error) if required || !is_absent(&error) => return Err(error),
+            _ => {}
         }
     }
     sctp::list(&mut diag, &mut found)?;

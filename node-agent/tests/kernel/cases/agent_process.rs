@@ -6,7 +6,8 @@ use libtest_mimic::Trial;
 
 use super::case;
 use crate::actor::protocol::Request;
-use crate::harness::agent::{self, Agent, Stdout};
+use crate::harness::agent::{self, Agent, Stdout, TINY_LISTENER_RING};
+use crate::harness::patience::{PATIENCE, eventually};
 use crate::harness::world::World;
 
 pub fn cases() -> Vec<Trial> {
@@ -17,6 +18,7 @@ pub fn cases() -> Vec<Trial> {
         case("agent/stdout_closed", stdout_closed),
         case("agent/stops_when_told", stops_when_told),
         case("agent/without_capabilities_exits_4", without_capabilities_exits_4),
+        case("agent/kernel_log_is_off_until_asked_for", kernel_log_is_off_until_asked_for),
     ]
 }
 
@@ -106,4 +108,31 @@ fn without_capabilities_exits_4() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(4), "{said}");
     assert!(said.contains("CAP_BPF") || said.contains("CAP_SYS_ADMIN"), "says what is missing: {said}");
+}
+
+/// Overflows the ring of listener records; then the programs have something to say.
+fn kernel_log_is_off_until_asked_for() {
+    let world = World::new(&["web"]);
+    let web = world.actor("web");
+    let overflow = |options: &[&str]| {
+        let agent = world.agent_with(&[&TINY_LISTENER_RING, options].concat(), Stdout::Read);
+        eventually(PATIENCE, "the ring overflows", || {
+            web.order(&Request::ListenOften { address: "0.0.0.0:7001".parse().unwrap(), times: 500 });
+            let lost = agent.status().lost.get("listener-ring-full").copied().unwrap_or(0);
+            if lost > 0 { Ok(()) } else { Err("nothing lost".into()) }
+        });
+        agent
+    };
+    let silent = overflow(&[]);
+    let talking = overflow(&["--kernel-log", "warn"]);
+    eventually(PATIENCE, "a line of the kernel programs", || {
+        let said = talking.diagnostics();
+        if said.contains("kernel: portolan_") && said.contains("listener-ring-full (1 on this CPU so far)") {
+            Ok(())
+        } else {
+            Err(said)
+        }
+    });
+    let said = silent.diagnostics();
+    assert!(!said.contains("kernel:"), "{said}");
 }

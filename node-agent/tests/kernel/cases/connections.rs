@@ -5,6 +5,7 @@ use portolan::sink::report::Report;
 
 use super::case;
 use crate::actor::protocol::{Request, Transport};
+use crate::harness::agent::Stdout;
 use crate::harness::patience::{PATIENCE, eventually};
 use crate::harness::world::World;
 
@@ -20,6 +21,8 @@ pub fn cases() -> Vec<Trial> {
         case("connections/ipv4_to_a_dual_stack_listener", ipv4_to_a_dual_stack_listener),
         case("connections/to_a_listener_older_than_the_agent", to_a_listener_older_than_the_agent),
         case("connections/record_of_each_on_undeclared_ports", record_of_each_on_undeclared_ports),
+        case("connections/a_short_one_is_one_line", a_short_one_is_one_line),
+        case("connections/records_above_the_cap_are_a_loss", records_above_the_cap_are_a_loss),
     ]
 }
 
@@ -177,6 +180,55 @@ fn record_of_each_on_undeclared_ports() {
     eventually(PATIENCE, "the connection is listed or gone, as the agent keeps them", || {
         world.finding(&agent, "web", 7000, |finding| finding.traffic.connections == 1);
         Ok(())
+    });
+    world.settles(&agent);
+}
+
+fn a_short_one_is_one_line() {
+    const TIMES: u32 = 300;
+    let world = World::new(&["web", "client"]);
+    let agent = world.agent();
+    let (web, client) = (world.actor("web"), world.actor("client"));
+    web.serve("0.0.0.0:7000");
+    world.finding(&agent, "web", 7000, |finding| finding.state == "open");
+    client.connect_many(world.v4("web", 7000), TIMES);
+    let mut ended = std::collections::BTreeSet::new();
+    agent.wait_report("the end of every connection", |report| match report {
+        Report::Connection(item) if item.closed_at.is_some() => {
+            ended.insert((item.remote.port, item.opened_at.clone()));
+            (ended.len() == TIMES as usize).then_some(())
+        }
+        _ => None,
+    });
+    let lines = agent.reports().iter().filter(|report| matches!(report, Report::Connection(_))).count();
+    // A machine that stands still for a moment may make two of one.
+    assert!(lines <= TIMES as usize * 11 / 10, "{lines} lines for {TIMES} connections");
+    world.settles(&agent);
+}
+
+fn records_above_the_cap_are_a_loss() {
+    const TIMES: u32 = 2000;
+    let world = World::new(&["web", "client"]);
+    let agent = world.agent_with(&["--max-records-per-second", "10"], Stdout::Read);
+    let (web, client) = (world.actor("web"), world.actor("client"));
+    web.serve("0.0.0.0:7000");
+    world.finding(&agent, "web", 7000, |finding| finding.state == "open");
+    client.connect_many(world.v4("web", 7000), TIMES);
+    let seen = world.listener(&agent, "web", 7000, |item| item.traffic.connections >= u64::from(TIMES));
+    assert_eq!(seen.traffic.connections, u64::from(TIMES), "the count is exact all the same");
+    assert_eq!(seen.traffic.peers[0].connections, u64::from(TIMES));
+    eventually(PATIENCE, "every connection is either listed or counted as lost", || {
+        let status = agent.status();
+        let lost = status.lost.get("connection-records-limited").copied().unwrap_or(0);
+        let told = status.limits.get("connections").map_or(0, |limit| limit.used);
+        if lost > 0 && lost + told == u64::from(TIMES) {
+            return Ok(());
+        }
+        Err(format!("{lost} lost, {told} listed"))
+    });
+    agent.wait_report("the loss is told", |report| match report {
+        Report::Loss(loss) if loss.reason == "connection-records-limited" => Some(()),
+        _ => None,
     });
     world.settles(&agent);
 }

@@ -1,10 +1,12 @@
 //! Packets and bytes: against what the kernel itself counts on the pod's interface.
 
 use libtest_mimic::Trial;
+use portolan::sink::report::Report;
 
 use super::case;
 use crate::actor::protocol::{Request, SocketOptions, Transport};
 use crate::harness::network::inside;
+use crate::harness::patience::{PATIENCE, eventually};
 use crate::harness::world::World;
 
 const IPV4_HEADER: u64 = 20;
@@ -17,6 +19,8 @@ pub fn cases() -> Vec<Trial> {
         case("counters/fragments", fragments),
         case("counters/ipv6_extension_headers", ipv6_extension_headers),
         case("counters/sendto_and_sendmmsg", sendto_and_sendmmsg),
+        case("counters/more_flows_than_a_cpu_keeps", more_flows_than_a_cpu_keeps),
+        case("counters/every_life_of_a_port_has_its_own", every_life_of_a_port_has_its_own),
     ]
 }
 
@@ -120,5 +124,70 @@ fn sendto_and_sendmmsg() {
     assert_eq!((seen.traffic.packets, seen.traffic.attempts), (50, 50));
     assert_eq!(seen.traffic.bytes, 50 * (200 + IPV4_HEADER + UDP_HEADER));
     assert_eq!(seen.traffic.connections, 0);
+    world.settles(&agent);
+}
+
+/// Datagrams of many flows in turns push each other out of what the programs keep; at rest every count is exact.
+fn more_flows_than_a_cpu_keeps() {
+    const PORTS: u16 = 45;
+    const ROUNDS: u64 = 12;
+    let world = World::new(&["dns", "one", "two"]);
+    let agent = world.agent();
+    let (dns, one, two) = (world.actor("dns"), world.actor("one"), world.actor("two"));
+    let ports = || 5000..5000 + PORTS;
+    let sockets: Vec<_> = ports().map(|port| dns.udp(&format!("0.0.0.0:{port}"))).collect();
+    let senders = [one.open(Transport::Udp, false), two.open(Transport::Udp, false)];
+    for round in 0..ROUNDS {
+        for (port, socket) in ports().zip(&sockets) {
+            senders.iter().for_each(|sender| sender.send_to(world.v4("dns", port), 100, 1));
+            socket.receive(2);
+        }
+        // Ports that come and go make the programs look again.
+        if round % 4 == 3 {
+            dns.udp("0.0.0.0:9999").close();
+        }
+    }
+    let expected = (2 * ROUNDS, 2 * ROUNDS * (100 + IPV4_HEADER + UDP_HEADER));
+    for port in ports() {
+        let seen = world.listener(&agent, "dns", port, |item| item.traffic.packets >= expected.0);
+        assert_eq!((seen.traffic.packets, seen.traffic.bytes), expected, "port {port}");
+    }
+    for port in ports() {
+        let seen = world.listener(&agent, "dns", port, |item| {
+            item.traffic.peers.iter().all(|peer| peer.packets >= ROUNDS) && item.traffic.peers.len() == 2
+        });
+        assert!(seen.traffic.peers.iter().all(|peer| peer.packets == ROUNDS), "{:?}", seen.traffic.peers);
+        assert_eq!(seen.traffic.packets, expected.0, "nothing was told twice");
+    }
+    world.settles(&agent);
+}
+
+/// A port that opens again begins at nothing and misses nothing, though the programs still keep the flow of its last life.
+fn every_life_of_a_port_has_its_own() {
+    let world = World::new(&["dns", "client"]);
+    let agent = world.agent();
+    let (dns, client) = (world.actor("dns"), world.actor("client"));
+    let sender = client.open(Transport::Udp, false);
+    for life in 1..=8_u32 {
+        let socket = dns.udp("0.0.0.0:53");
+        for half in [life, 2] {
+            sender.send_to(world.v4("dns", 53), 100, half);
+            socket.receive(half);
+            // Another port comes and goes in the middle of it.
+            dns.udp("0.0.0.0:54").close();
+        }
+        socket.close();
+        let ended = eventually(PATIENCE, "every life has its line", || {
+            let reports = agent.reports();
+            let ended = reports.iter().filter_map(|report| match report {
+                Report::Listener(item) if item.port == 53 && item.state == "closed" => Some(item.clone()),
+                _ => None,
+            });
+            let ended: Vec<_> = ended.collect();
+            if ended.len() >= life as usize { Ok(ended) } else { Err(format!("{ended:?}")) }
+        });
+        let last = ended.last().expect("one at least");
+        assert_eq!(last.traffic.packets, u64::from(life + 2), "life {life}: {:?}", last.traffic);
+    }
     world.settles(&agent);
 }

@@ -20,6 +20,7 @@ pub fn cases() -> Vec<Trial> {
         case("lifetime/older_than_the_agent_and_closed", older_than_the_agent_and_closed),
         case("lifetime/restarted_identically_by_another_pid", restarted_identically_by_another_pid),
         case("lifetime/a_netns_that_appears_later", a_netns_that_appears_later),
+        case("lifetime/an_interface_that_appears_later", an_interface_that_appears_later),
     ]
 }
 
@@ -147,6 +148,30 @@ fn restarted_identically_by_another_pid() {
     });
     assert_eq!(before.id, after.id, "the same port of the same pod");
     world.settles(&agent);
+}
+
+/// In a netns that is long known: the rotation of looks finds it. All traffic comes through it.
+fn an_interface_that_appears_later() {
+    let world = World::new(&["web", "client"]);
+    let agent = world.agent();
+    let (web, client) = (world.actor("web"), world.actor("client"));
+    web.serve("0.0.0.0:7000");
+    world.settles(&agent);
+    let netns = world.network.netns("web");
+    world.network.ip("client", &format!("link add late0 type veth peer name late0 netns {netns}\n"));
+    for (role, address) in [("web", "10.78.0.1/24"), ("client", "10.78.0.2/24")] {
+        world.network.ip(role, &format!("address add {address} dev late0\nlink set late0 up\n"));
+    }
+    eventually(3 * PATIENCE, "packets of the late interface are counted", || {
+        client.connect_many("10.78.0.1:7000".parse().unwrap(), 1);
+        let listed = agent.listeners()?;
+        let counted = listed.iter().any(|item| {
+            item.netns.name.as_ref() == Some(&netns) && item.port == 7000 && item.traffic.packets > 0
+        });
+        if counted { Ok(()) } else { Err("none yet".into()) }
+    });
+    let lost = agent.status().lost.get("handover-failed").copied().unwrap_or(0);
+    assert_eq!(lost, 0, "each packet found the shared program");
 }
 
 fn a_netns_that_appears_later() {

@@ -1,20 +1,27 @@
-//! The text of manifests into pods: documents and lists, Pods and the workloads whose template makes them. Pure; what is
-//! wrong is told with its line and what was expected.
+//! The text of manifests into objects: documents and lists; Pods and the workloads whose template makes them. Pure; what
+//! is wrong is told with its line and what was expected.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU16;
 
 use serde::de::DeserializeOwned;
-use serde_saphyr::Spanned;
 
-use super::schema::{ContainerSpec, Head, List, Meta, Object, Port, Spec, Status};
-use crate::engine::identity::{PodUid, Protocol};
-use crate::engine::pod::{Container, ContainerKind, DeclaredPort, Pod, Workload};
+use super::Objects;
+use super::containers::{containers_of, learn_status};
+use super::others::{namespace_of, policy_of, service_of};
+use super::schema::{Condition, Head, List, Meta, Object, Spec, Status};
+use crate::engine::identity::PodUid;
+use crate::engine::pod::{Pod, Workload, hides_sockets};
 use crate::source::netns::candidates::canonical;
 use crate::source::pods::owner::workload;
 
 const NETNS_ANNOTATION: &str = "portolan.dev/netns";
 const NETNS_DIR: &str = "/run/netns/";
+/// Annotations that something reads.
+const KEPT_ANNOTATIONS: [&str; 2] = ["prometheus.io/", "portolan.dev/"];
+/// Characters of an annotation at most.
+const MAX_ANNOTATION: usize = 1024;
+/// What kubelet calls a static pod; the UID of its mirror is the API server's.
+const STATIC_UID: &str = "kubernetes.io/config.mirror";
 const TEMPLATED: [&str; 6] =
     ["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "Job"];
 
@@ -25,17 +32,18 @@ pub(super) struct Invalid {
     pub problem: String,
 }
 
-fn invalid<T>(line: u64, problem: impl Into<String>) -> Result<T, Invalid> {
+pub(super) fn invalid<T>(line: u64, problem: impl Into<String>) -> Result<T, Invalid> {
     Err(Invalid { line, problem: problem.into() })
 }
 
-/// All pods of `text`; other kinds are skipped.
-pub(super) fn parse(text: &str) -> Result<Vec<Pod>, Invalid> {
-    let mut pods = Vec::new();
+/// All objects of `text` that matter; other kinds are skipped.
+pub(super) fn parse(text: &str) -> Result<Objects, Invalid> {
+    let mut objects = Objects::default();
     for document in documents(text) {
-        document.pods(&mut pods).map_err(|error| Invalid { line: error.line + document.before, ..error })?;
+        let found = document.objects(&mut objects);
+        found.map_err(|error| Invalid { line: error.line + document.before, ..error })?;
     }
-    Ok(pods)
+    Ok(objects)
 }
 
 /// One YAML document and the number of lines before it.
@@ -71,31 +79,65 @@ fn is_empty(text: &str) -> bool {
 }
 
 impl Document {
-    fn pods(&self, pods: &mut Vec<Pod>) -> Result<(), Invalid> {
+    fn objects(&self, objects: &mut Objects) -> Result<(), Invalid> {
         let first = self.text.lines().take_while(|line| is_empty(line)).count();
         let first = u64::try_from(first).unwrap_or(0) + 1;
         let head: Head = from_yaml(&self.text, first)?;
         let Some(kind) = head.kind else {
             return invalid(first, "kind is missing: expected a Kubernetes object such as Pod or Deployment");
         };
-        if matches!(kind.value.as_str(), "List" | "PodList")
-            || kind.value.ends_with("List") && is_known(kind.value.trim_end_matches("List"))
-        {
+        let listed = kind.value.strip_suffix("List");
+        if listed.is_some_and(|listed| listed.is_empty() || is_known(listed)) {
             let list: List = from_yaml(&self.text, first)?;
             for item in list.items.unwrap_or_default() {
-                let default = kind.value.trim_end_matches("List");
-                pods.extend(pod_of(&item.value, default, item.referenced.line())?);
+                let default = listed.unwrap_or_default();
+                take(&item.value, default, item.referenced.line(), objects)?;
             }
         } else if is_known(&kind.value) {
             let object: Object = from_yaml(&self.text, first)?;
-            pods.extend(pod_of(&object, &kind.value, first)?);
+            take(&object, &kind.value, first, objects)?;
         }
         Ok(())
     }
 }
 
 fn is_known(kind: &str) -> bool {
+    makes_pods(kind) || matches!(kind, "Service" | "NetworkPolicy" | "Namespace")
+}
+
+fn makes_pods(kind: &str) -> bool {
     kind == "Pod" || kind == "CronJob" || TEMPLATED.contains(&kind)
+}
+
+/// Who an object is.
+#[derive(Clone, Debug)]
+pub(super) struct Named {
+    pub namespace: String,
+    pub name: String,
+    /// Of the object, for what is wrong with it as a whole.
+    pub line: u64,
+}
+
+fn take(object: &Object, kind: &str, line: u64, objects: &mut Objects) -> Result<(), Invalid> {
+    let kind = object.kind.as_deref().unwrap_or(kind);
+    if !is_known(kind) {
+        return Ok(());
+    }
+    let Some(meta) = &object.metadata else {
+        return invalid(line, "metadata is missing: expected metadata.name");
+    };
+    let Some(name) = meta.name.as_ref().map(|name| name.value.clone()).filter(|name| !name.is_empty()) else {
+        return invalid(line, format!("metadata.name is missing: expected the name of the {kind}"));
+    };
+    let namespace = meta.namespace.clone().unwrap_or_else(|| "default".to_owned());
+    let named = Named { namespace, name, line };
+    match kind {
+        "Service" => objects.services.push(service_of(object, named)?),
+        "NetworkPolicy" => objects.policies.extend(policy_of(object, named)?),
+        "Namespace" => objects.namespaces.push(namespace_of(meta, named)),
+        _ => objects.pods.push(pod_of(object, meta, kind, named)?),
+    }
+    Ok(())
 }
 
 fn from_yaml<T: DeserializeOwned>(text: &str, first: u64) -> Result<T, Invalid> {
@@ -118,29 +160,20 @@ fn one_line(problem: &str) -> String {
     line.chars().filter(|c| !c.is_control()).take(300).collect()
 }
 
-/// The pod of an object; `None` for kinds that make none.
-fn pod_of(object: &Object, kind: &str, line: u64) -> Result<Option<Pod>, Invalid> {
-    let kind = object.kind.as_deref().unwrap_or(kind);
-    if !is_known(kind) {
-        return Ok(None);
-    }
-    let Some(meta) = &object.metadata else {
-        return invalid(line, "metadata is missing: expected metadata.name");
-    };
-    let Some(name) = meta.name.as_ref().map(|name| name.value.clone()).filter(|name| !name.is_empty()) else {
-        return invalid(line, format!("metadata.name is missing: expected the name of the {kind}"));
-    };
-    let namespace = meta.namespace.clone().unwrap_or_else(|| "default".to_owned());
-    let uid = match &meta.uid {
-        Some(uid) if !uid.is_empty() => uid.clone(),
-        _ => format!("manifest/{kind}/{namespace}/{name}").to_lowercase(),
-    };
+fn pod_of(object: &Object, meta: &Meta, kind: &str, named: Named) -> Result<Pod, Invalid> {
+    let Named { namespace, name, line } = named;
     let (template, spec) = template_of(object, kind, line)?;
     let labels = strings(template.and_then(|meta| meta.labels.as_ref()).or(meta.labels.as_ref()));
     let host_network = spec.host_network.unwrap_or(false);
     let annotation = [template, Some(meta)].into_iter().flatten().find_map(netns_annotation);
-    Ok(Some(Pod {
-        uid: PodUid(uid),
+    let mut containers = containers_of(spec, line)?;
+    let status = object.status.as_ref().filter(|_| kind == "Pod");
+    if let Some(status) = status {
+        learn_status(&mut containers, status);
+    }
+    let (uid, mirror) = uids(meta, &format!("manifest/{kind}/{namespace}/{name}").to_lowercase());
+    Ok(Pod {
+        uid,
         workload: if kind == "Pod" {
             owner_of(meta, &labels)
         } else {
@@ -150,11 +183,40 @@ fn pod_of(object: &Object, kind: &str, line: u64) -> Result<Option<Pod>, Invalid
         name,
         host_network,
         labels,
-        containers: containers_of(spec, line)?,
-        addresses: object.status.as_ref().map(addresses_of).unwrap_or_default(),
+        annotations: annotations(template.unwrap_or(meta)),
+        containers,
+        addresses: status.map(addresses_of).unwrap_or_default(),
         netns_path: annotation.filter(|_| !host_network),
-        ..Pod::default()
-    }))
+        mirror,
+        ready: status.and_then(ready),
+        opaque_runtime: spec.runtime_class_name.clone().filter(|class| hides_sockets(class)),
+    })
+}
+
+/// Its UID, and its mirror's where the object is a mirror.
+fn uids(meta: &Meta, fallback: &str) -> (PodUid, Option<PodUid>) {
+    let uid = meta.uid.as_deref().filter(|uid| !uid.is_empty()).unwrap_or(fallback).to_owned();
+    let hash = meta.annotations.as_ref().and_then(|all| all.get(STATIC_UID)?.clone());
+    match hash.filter(|hash| !hash.is_empty() && *hash != uid) {
+        Some(hash) => (PodUid(hash), Some(PodUid(uid))),
+        None => (PodUid(uid), None),
+    }
+}
+
+pub(super) fn annotations(meta: &Meta) -> BTreeMap<String, String> {
+    let kept = |key: &str| KEPT_ANNOTATIONS.iter().any(|prefix| key.starts_with(prefix));
+    let all = meta.annotations.iter().flatten().filter(|(key, _)| kept(key));
+    all.map(|(key, value)| {
+        let value = value.iter().flat_map(|value| value.chars()).take(MAX_ANNOTATION).collect();
+        (key.clone(), value)
+    })
+    .collect()
+}
+
+fn ready(status: &Status) -> Option<bool> {
+    let is = |condition: &&Condition| condition.condition_type.as_deref() == Some("ContainersReady");
+    let condition = status.conditions.iter().flatten().find(is)?;
+    Some(condition.status.as_deref() == Some("True"))
 }
 
 /// Metadata and spec of the pods that an object makes; a Pod's own spec.
@@ -198,7 +260,7 @@ fn netns_annotation(meta: &Meta) -> Option<String> {
     }
 }
 
-fn strings(map: Option<&BTreeMap<String, Option<String>>>) -> BTreeMap<String, String> {
+pub(super) fn strings(map: Option<&BTreeMap<String, Option<String>>>) -> BTreeMap<String, String> {
     let pairs = map.into_iter().flatten();
     pairs.map(|(key, value)| (key.clone(), value.clone().unwrap_or_default())).collect()
 }
@@ -210,73 +272,6 @@ fn addresses_of(status: &Status) -> Vec<std::net::IpAddr> {
     addresses.sort();
     addresses.dedup();
     addresses
-}
-
-fn containers_of(spec: &Spec, line: u64) -> Result<Vec<Container>, Invalid> {
-    if spec.containers.as_ref().is_none_or(Vec::is_empty) {
-        return invalid(line, "spec.containers is missing: expected at least one container");
-    }
-    let mut containers = Vec::new();
-    for container in spec.containers.iter().flatten() {
-        containers.push(container_of(container, ContainerKind::Regular)?);
-    }
-    for container in spec.init_containers.iter().flatten() {
-        let sidecar = container.value.restart_policy.as_deref() == Some("Always");
-        let kind = if sidecar { ContainerKind::Sidecar } else { ContainerKind::Init };
-        containers.push(container_of(container, kind)?);
-    }
-    for container in spec.ephemeral_containers.iter().flatten() {
-        containers.push(container_of(container, ContainerKind::Ephemeral)?);
-    }
-    Ok(containers)
-}
-
-fn container_of(container: &Spanned<ContainerSpec>, kind: ContainerKind) -> Result<Container, Invalid> {
-    let spec = &container.value;
-    let Some(name) = spec.name.as_ref().map(|name| name.value.clone()).filter(|name| !name.is_empty()) else {
-        return invalid(container.referenced.line(), "the container's name is missing");
-    };
-    let ports = spec.ports.iter().flatten().map(|port| port_of(&name, port)).collect::<Result<_, _>>()?;
-    let image = spec.image.clone().unwrap_or_default();
-    Ok(Container { name, image, kind, ports, ..Container::default() })
-}
-
-fn port_of(container: &str, port: &Spanned<Port>) -> Result<DeclaredPort, Invalid> {
-    let Some(number) = &port.value.container_port else {
-        let problem =
-            format!("containerPort is missing in container {container}: expected a number from 1 to 65535");
-        return invalid(port.referenced.line(), problem);
-    };
-    let protocol = match &port.value.protocol {
-        None => Protocol::Tcp,
-        Some(text) => match Protocol::ALL.into_iter().find(|protocol| protocol.as_str() == text.value) {
-            Some(protocol) => protocol,
-            None => {
-                let problem = format!("protocol is {:?}: expected TCP, UDP or SCTP", bounded(&text.value));
-                return invalid(text.referenced.line(), problem);
-            }
-        },
-    };
-    let host_port = match &port.value.host_port {
-        // What kubectl prints for none.
-        Some(none) if none.value == 0 => None,
-        Some(number) => Some(port_number("hostPort", number)?),
-        None => None,
-    };
-    let name = port.value.name.clone();
-    Ok(DeclaredPort { name, port: port_number("containerPort", number)?, protocol, host_port })
-}
-
-fn port_number(field: &str, number: &Spanned<i64>) -> Result<NonZeroU16, Invalid> {
-    let port = u16::try_from(number.value).ok().and_then(NonZeroU16::new);
-    port.ok_or_else(|| Invalid {
-        line: number.referenced.line(),
-        problem: format!("{field} is {}: expected a number from 1 to 65535", number.value),
-    })
-}
-
-fn bounded(text: &str) -> String {
-    text.chars().take(40).collect()
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
-//! Pods from a file, or a directory, of Kubernetes manifests: for use without Kubernetes, and for scans. A broken file is
-//! one line of error; the last good state stays.
+//! Pods, Services, NetworkPolicies and namespaces from a file, or a directory, of Kubernetes manifests: for use without
+//! Kubernetes, and for scans. A broken file is one line of error; the last good state stays.
 
+mod containers;
 mod manifest;
+mod others;
 mod schema;
 mod watch;
 
@@ -11,8 +13,14 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 pub use self::watch::watch;
+use crate::engine::input::{Input, Listing};
+use crate::engine::namespace::Namespace;
+use crate::engine::network_policy::NetworkPolicy;
 use crate::engine::pod::Pod;
+use crate::engine::service::Service;
 
+/// Name of this source.
+pub const SOURCE: &str = "file";
 /// Largest file that is read.
 const MAX_BYTES: u64 = 16 * 1024 * 1024;
 const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
@@ -28,12 +36,51 @@ pub enum ManifestError {
     Invalid { path: PathBuf, line: u64, problem: String },
 }
 
+/// What manifests hold; of objects that come twice, the last.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Objects {
+    pub pods: Vec<Pod>,
+    pub services: Vec<Service>,
+    pub policies: Vec<NetworkPolicy>,
+    pub namespaces: Vec<Namespace>,
+}
+
+impl Objects {
+    /// As the API server's source would tell it, after `before` was told. Manifests that hold no object of a kind say nothing
+    /// of that kind (no NetworkPolicy in a file does not mean that there is none in the cluster), unless they did before.
+    #[must_use]
+    pub fn inputs(self, before: Option<&Self>) -> Vec<Input> {
+        let Self { pods, services, policies, namespaces } = self;
+        let first = before.is_none();
+        let told = before.cloned().unwrap_or_default();
+        let mut inputs = Vec::new();
+        // What explains and admits comes first, so that nothing is judged without it.
+        inputs.extend(listing(namespaces, &told.namespaces).map(Input::Namespaces));
+        inputs.extend(listing(services, &told.services).map(Input::Services));
+        inputs.extend(listing(policies, &told.policies).map(Input::NetworkPolicies));
+        if first || pods != told.pods {
+            inputs.push(Input::Pods { source: SOURCE, pods });
+        }
+        inputs
+    }
+}
+
+fn listing<T: PartialEq>(now: Vec<T>, before: &[T]) -> Option<Listing<T>> {
+    if now == before {
+        None
+    } else if now.is_empty() {
+        Some(Listing::Unavailable)
+    } else {
+        Some(Listing::All(now))
+    }
+}
+
 /// Reads the manifests at `path`: one file, or every `*.yaml`, `*.yml` and `*.json` of a directory.
 ///
 /// # Errors
 /// The first thing that is wrong.
-pub fn read(path: &Path) -> Result<Vec<Pod>, ManifestError> {
-    let mut pods = BTreeMap::new();
+pub fn read(path: &Path) -> Result<Objects, ManifestError> {
+    let mut objects = Objects::default();
     for file in files(path)? {
         let text = text_of(&file)?;
         let found = manifest::parse(&text).map_err(|invalid| ManifestError::Invalid {
@@ -41,9 +88,22 @@ pub fn read(path: &Path) -> Result<Vec<Pod>, ManifestError> {
             line: invalid.line,
             problem: invalid.problem,
         })?;
-        pods.extend(found.into_iter().map(|pod| (pod.uid.clone(), pod)));
+        objects.pods.extend(found.pods);
+        objects.services.extend(found.services);
+        objects.policies.extend(found.policies);
+        objects.namespaces.extend(found.namespaces);
     }
-    Ok(pods.into_values().collect())
+    let named = |namespace: &String, name: &String| (namespace.clone(), name.clone());
+    objects.pods = last_of_each(objects.pods, |pod| pod.uid.clone());
+    objects.services = last_of_each(objects.services, |one| named(&one.namespace, &one.name));
+    objects.policies = last_of_each(objects.policies, |one| named(&one.namespace, &one.name));
+    objects.namespaces = last_of_each(objects.namespaces, |one| one.name.clone());
+    Ok(objects)
+}
+
+fn last_of_each<T, K: Ord>(all: Vec<T>, key: impl Fn(&T) -> K) -> Vec<T> {
+    let each: BTreeMap<K, T> = all.into_iter().map(|one| (key(&one), one)).collect();
+    each.into_values().collect()
 }
 
 fn files(path: &Path) -> Result<Vec<PathBuf>, ManifestError> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_saphyr::Spanned;
 
 /// Enough of a document to know whether it matters.
@@ -43,16 +44,88 @@ pub struct Owner {
     pub controller: Option<bool>,
 }
 
-/// Of a pod, or of what makes pods.
+/// Of every kind that is read at once, since a list mixes them.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Spec {
+    // Of a pod, or of what makes pods.
     pub host_network: Option<bool>,
+    pub runtime_class_name: Option<String>,
     pub containers: Option<Vec<Spanned<ContainerSpec>>>,
     pub init_containers: Option<Vec<Spanned<ContainerSpec>>>,
     pub ephemeral_containers: Option<Vec<Spanned<ContainerSpec>>>,
     pub template: Option<Box<Template>>,
     pub job_template: Option<Box<Template>>,
+    // Of a Service.
+    #[serde(rename = "type")]
+    pub service_type: Option<Spanned<String>>,
+    #[serde(rename = "clusterIP")]
+    pub cluster_ip: Option<String>,
+    #[serde(rename = "clusterIPs")]
+    pub cluster_ips: Option<Vec<String>>,
+    #[serde(rename = "externalIPs")]
+    pub external_ips: Option<Vec<String>>,
+    pub ports: Option<Vec<Spanned<ServicePortSpec>>>,
+    /// A Service's is a map of texts, a workload's is not.
+    pub selector: Option<BTreeMap<String, Option<Text>>>,
+    // Of a NetworkPolicy.
+    pub pod_selector: Option<Selector>,
+    pub ingress: Option<Vec<Rule>>,
+    pub policy_types: Option<Vec<String>>,
+}
+
+/// A text, or something else that is not looked at.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub enum Text {
+    Text(String),
+    Other(IgnoredAny),
+}
+
+/// A port as objects refer to it.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub enum NumberOrName {
+    Number(i64),
+    Name(String),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServicePortSpec {
+    pub name: Option<String>,
+    pub protocol: Option<Spanned<String>>,
+    pub port: Option<Spanned<i64>>,
+    pub target_port: Option<Spanned<NumberOrName>>,
+    pub node_port: Option<Spanned<i64>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Selector {
+    pub match_labels: Option<BTreeMap<String, Option<String>>>,
+    pub match_expressions: Option<Vec<Expression>>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Expression {
+    pub key: Option<String>,
+    pub operator: Option<String>,
+    pub values: Option<Vec<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Rule {
+    pub from: Option<Vec<IgnoredAny>>,
+    pub ports: Option<Vec<Spanned<PolicyPort>>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyPort {
+    pub protocol: Option<Spanned<String>>,
+    pub port: Option<Spanned<NumberOrName>>,
+    pub end_port: Option<Spanned<i64>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -68,6 +141,31 @@ pub struct ContainerSpec {
     pub image: Option<String>,
     pub restart_policy: Option<String>,
     pub ports: Option<Vec<Spanned<Port>>>,
+    pub liveness_probe: Option<Call>,
+    pub readiness_probe: Option<Call>,
+    pub startup_probe: Option<Call>,
+    pub lifecycle: Option<Lifecycle>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Lifecycle {
+    pub post_start: Option<Call>,
+    pub pre_stop: Option<Call>,
+}
+
+/// What a probe or a lifecycle hook calls; not what it runs.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Call {
+    pub http_get: Option<Called>,
+    pub tcp_socket: Option<Called>,
+    pub grpc: Option<Called>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Called {
+    pub port: Option<Spanned<NumberOrName>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -85,10 +183,40 @@ pub struct Status {
     #[serde(rename = "podIP")]
     pub pod_ip: Option<String>,
     #[serde(rename = "podIPs")]
-    pub pod_ips: Option<Vec<PodIp>>,
+    pub pod_ips: Option<Vec<Ip>>,
+    pub conditions: Option<Vec<Condition>>,
+    pub container_statuses: Option<Vec<ContainerStatus>>,
+    pub init_container_statuses: Option<Vec<ContainerStatus>>,
+    pub ephemeral_container_statuses: Option<Vec<ContainerStatus>>,
+    pub load_balancer: Option<LoadBalancer>,
 }
 
 #[derive(Debug, Deserialize)]
-pub struct PodIp {
+pub struct Ip {
     pub ip: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Condition {
+    #[serde(rename = "type")]
+    pub condition_type: Option<String>,
+    pub status: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct ContainerStatus {
+    pub name: Option<String>,
+    #[serde(rename = "containerID")]
+    pub container_id: Option<String>,
+    pub state: Option<ContainerState>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct ContainerState {
+    pub running: Option<IgnoredAny>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct LoadBalancer {
+    pub ingress: Option<Vec<Ip>>,
 }

@@ -11,26 +11,23 @@ use rustix::fs::inotify::{CreateFlags, Reader, WatchFlags, add_watch, init};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, watch as state};
 
-use super::read;
+use super::{Objects, read};
 use crate::engine::input::Input;
-use crate::engine::pod::Pod;
 use crate::source::pods::SourceState;
 
-/// Name of this source.
-const SOURCE: &str = "file";
 /// Changes come in bursts: one reading after the last.
 const SETTLE: Duration = Duration::from_millis(50);
 /// Read again after this in any case: a link may lead to a directory that is not watched.
 const ANYWAY: Duration = Duration::from_secs(10);
 
-/// Tells the pods of `path` now and whenever they change; ends when the engine is gone. A broken manifest goes to `status`,
+/// Tells the objects of `path` now and whenever they change; ends when the engine is gone. A broken manifest goes to `status`,
 /// and the last good state stays.
 pub async fn watch(path: PathBuf, inputs: mpsc::Sender<Input>, status: state::Sender<SourceState>) {
     let watch = inotify(&path).and_then(watched);
     if let Err(error) = &watch {
         tracing::warn!(path = %path.display(), %error, "cannot watch for changes; reading every 10 s");
     }
-    let mut told: Option<Vec<Pod>> = None;
+    let mut told: Option<Objects> = None;
     loop {
         if !tell(&path, &mut told, &inputs, &status).await {
             return;
@@ -46,7 +43,7 @@ pub async fn watch(path: PathBuf, inputs: mpsc::Sender<Input>, status: state::Se
 /// Reads and tells; false when nobody listens.
 async fn tell(
     path: &Path,
-    told: &mut Option<Vec<Pod>>,
+    told: &mut Option<Objects>,
     inputs: &mpsc::Sender<Input>,
     status: &state::Sender<SourceState>,
 ) -> bool {
@@ -62,9 +59,14 @@ async fn tell(
         changed
     });
     match result {
-        Ok(pods) if told.as_ref() != Some(&pods) => {
-            *told = Some(pods.clone());
-            inputs.send(Input::Pods { source: SOURCE, pods }).await.is_ok()
+        Ok(objects) => {
+            for input in objects.clone().inputs(told.as_ref()) {
+                if inputs.send(input).await.is_err() {
+                    return false;
+                }
+            }
+            *told = Some(objects);
+            true
         }
         Err(error) if changed => {
             tracing::error!("{error}; the last good state stays");

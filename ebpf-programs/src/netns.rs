@@ -1,0 +1,23 @@
+//! The kernel object that is loaded once per netns, and therefore tiny: its programs know their netns by constants, hand
+//! them over and call the shared programs, which the verifier has seen once. Only the BPF target builds it.
+#![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
+
+#[cfg(target_arch = "bpf")]
+mod handover;
+#[cfg(target_arch = "bpf")]
+mod place;
+
+/// As the object of the shared programs says it.
+#[cfg(target_arch = "bpf")]
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[cfg(target_arch = "bpf")]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+#[cfg(not(target_arch = "bpf"))]
+fn main() {}

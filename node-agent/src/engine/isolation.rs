@@ -1,0 +1,71 @@
+//! What NetworkPolicies make of a port: isolated or not, admitted or not. Only the ingress half and only the port count;
+//! who exactly may call is the network plugin's business, and policies of other kinds are out of reach.
+
+use std::num::NonZeroU16;
+
+use super::change::{Policy, PolicyVerdict};
+use super::declaration::{Manifests, named_port};
+use super::identity::Protocol;
+use super::network_policy::{AdmittedPort, NetworkPolicy};
+use super::pod::{Pod, PortRef};
+use super::selection::Selects;
+
+/// The verdict on a port of a pod. `known`: every policy was told.
+#[must_use]
+pub fn verdict(known: bool, manifests: Manifests<'_>, protocol: Protocol, port: NonZeroU16) -> PolicyVerdict {
+    // What a policy means for a pod in the node's own network is left to each network plugin.
+    if !known || manifests.pod.host_network {
+        return PolicyVerdict::Unknown;
+    }
+    let admits = |policy: &NetworkPolicy| admits(policy, manifests.pod, protocol, port);
+    let certain = || manifests.policies.iter().filter(|(_, selects)| *selects == Selects::Yes);
+    if certain().any(|(policy, _)| admits(policy)) {
+        PolicyVerdict::Open
+    } else if manifests.policies.iter().any(|(_, selects)| *selects == Selects::Maybe) {
+        PolicyVerdict::Unknown
+    } else if certain().next().is_some() {
+        PolicyVerdict::Blocked
+    } else {
+        PolicyVerdict::NotIsolated
+    }
+}
+
+/// The verdict with the policies that make it so: those that admit the port, or all that isolate the pod.
+#[must_use]
+pub fn describe(known: bool, manifests: Manifests<'_>, protocol: Protocol, port: NonZeroU16) -> Policy {
+    let verdict = verdict(known, manifests, protocol, port);
+    let makes_it_so = |policy: &NetworkPolicy| match verdict {
+        PolicyVerdict::Open => admits(policy, manifests.pod, protocol, port),
+        PolicyVerdict::Blocked | PolicyVerdict::Unknown => known,
+        PolicyVerdict::NotIsolated => false,
+    };
+    let policies = manifests.policies.iter().filter(|(policy, _)| makes_it_so(policy));
+    let policies = policies.map(|(policy, _)| format!("{}/{}", policy.namespace, policy.name)).collect();
+    Policy { verdict, policies }
+}
+
+/// True if the policy writes this port down as a number or within a range: somebody expects it to be served. A rule for
+/// every port, or for a name, says nothing of a number.
+#[must_use]
+pub fn names_number(policy: &NetworkPolicy, protocol: Protocol, port: NonZeroU16) -> bool {
+    let ports = policy.ingress.iter().flat_map(|rule| &rule.ports);
+    ports.filter(|admitted| admitted.protocol == protocol).any(|admitted| in_numbers(admitted, port))
+}
+
+fn admits(policy: &NetworkPolicy, pod: &Pod, protocol: Protocol, port: NonZeroU16) -> bool {
+    policy.ingress.iter().any(|rule| {
+        rule.ports.is_empty()
+            || rule.ports.iter().filter(|admitted| admitted.protocol == protocol).any(|admitted| {
+                match &admitted.port {
+                    None => true,
+                    Some(PortRef::Number(_)) => in_numbers(admitted, port),
+                    Some(PortRef::Name(name)) => named_port(pod, name, protocol) == Some(port),
+                }
+            })
+    })
+}
+
+fn in_numbers(admitted: &AdmittedPort, port: NonZeroU16) -> bool {
+    let Some(PortRef::Number(first)) = &admitted.port else { return false };
+    (*first..=admitted.end_port.unwrap_or(*first)).contains(&port)
+}

@@ -1,0 +1,84 @@
+//! What is told of totals that the programs move about meanwhile.
+
+use super::*;
+
+const PORT: PortKey = PortKey { netns_cookie: 1, port: 80, protocol: 6, reserved: [0; 5] };
+const PEER: PeerKey = PeerKey { port: PORT, address: [7; 16] };
+
+fn counted(packets: u64) -> PortCounters {
+    PortCounters { packets, bytes: 100 * packets, ..PortCounters::default() }
+}
+
+fn pending(cpu: usize, generation: u32, packets: u64) -> Pending {
+    Pending { cpu, key: PEER, generation, peer_first_boot_ns: 9, packets, bytes: 100 * packets }
+}
+
+#[test]
+fn a_port_is_the_sum_of_its_cpus() {
+    let one =
+        PortCounters { attempts: 1, connections: 2, packets: 3, bytes: 4, generation: 7, peers_created: 5 };
+    let bytes = [one.as_bytes(), PortCounters::default().as_bytes(), one.as_bytes()].concat();
+    let twice =
+        PortCounters { attempts: 2, connections: 4, packets: 6, bytes: 8, generation: 0, peers_created: 10 };
+    assert_eq!(sum(&bytes), twice);
+    assert_eq!(generations(&bytes), [(0, 7), (2, 7)]);
+}
+
+#[test]
+fn only_what_is_pending_for_this_entry_is_added() {
+    let entry = Entry { counters: counted(10), generations: vec![(0, 4), (1, 5)] };
+    let flows = [pending(0, 4, 1), pending(1, 5, 2), pending(1, 4, 40), pending(2, 5, 80)];
+    assert_eq!(with_pending(&PORT, &entry, &flows), counted(13));
+    assert_eq!(with_pending(&PortKey { port: 81, ..PORT }, &entry, &flows), counted(10));
+}
+
+#[test]
+fn only_what_is_pending_for_this_peer_is_added() {
+    let peer = PeerCounters { first_boot_ns: 9, packets: 10, ..PeerCounters::default() };
+    let flows = [pending(0, 4, 1), Pending { peer_first_boot_ns: 8, ..pending(0, 4, 40) }];
+    assert_eq!(with_pending_peer(&PEER, peer, &flows).packets, 11);
+}
+
+#[test]
+fn counts_that_are_on_their_way_are_told_once() {
+    let (mut ports, mut told) = (HashMap::new(), 0);
+    // Pending, in between, in the map, and one more.
+    for (now, sum) in [(5, 5), (3, 5), (5, 5), (6, 6)] {
+        let mut drain = TrafficDrain::default();
+        tell_port(&mut ports, &mut drain, PORT, counted(now));
+        told += drain.ports.values().map(|port| port.packets).sum::<u64>();
+        assert_eq!(told, sum);
+    }
+}
+
+#[test]
+fn what_was_pending_when_a_port_was_taken_out_is_told() {
+    let mut drain = Drain::new(1);
+    let entry = Entry { counters: counted(10), generations: vec![(0, 4)] };
+    drain.ended.push(Ended { key: PORT, entry, told: counted(12) });
+    let mut told = TrafficDrain::default();
+    drain.tell_ended(&[pending(0, 4, 5), pending(0, 6, 40)], &mut told);
+    assert_eq!(told.ports.values().map(|port| port.packets).sum::<u64>(), 3);
+}
+
+#[test]
+fn a_peer_that_did_not_move_has_no_delta() {
+    let seen = PeerCounters { first_boot_ns: 9, connections: 3, ..PeerCounters::default() };
+    assert_eq!(peer_delta(&PEER, &seen, &seen, false), None);
+    let more = PeerCounters { connections: 5, ..seen };
+    assert_eq!(peer_delta(&PEER, &more, &seen, false).map(|delta| delta.connections), Some(2));
+}
+
+#[test]
+fn a_peer_that_was_made_again_begins_anew() {
+    let (mut peers, ports) = (PeerMemory::default(), HashMap::from([(PORT, counted(0))]));
+    let mut told = |birth, packets| {
+        let mut drain = TrafficDrain::default();
+        let now = PeerCounters { first_boot_ns: birth, packets, ..PeerCounters::default() };
+        assert!(!tell_peer(&mut peers, &ports, &mut drain, PEER, now, 1));
+        drain.ports.values().flat_map(|port| &port.peers).map(|peer| peer.packets).collect::<Vec<_>>()
+    };
+    assert_eq!(told(1, 5), [5]);
+    assert!(told(1, 4).is_empty());
+    assert_eq!(told(2, 4), [4]);
+}

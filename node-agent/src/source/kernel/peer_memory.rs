@@ -1,0 +1,132 @@
+//! The last counters of every peer, packed: there may be as many as the kernel's map holds, and a hash map of such keys
+//! and values would be half empty.
+
+use std::hash::{BuildHasher, RandomState};
+
+use hashbrown::HashTable;
+use portolan_ebpf::abi::traffic::{PeerCounters, PeerKey, PortKey};
+
+/// A peer's counters as they were, and the drain that saw them last. 72 bytes: the key without its padding.
+#[derive(Clone, Copy, Debug)]
+struct SeenPeer {
+    netns_cookie: u64,
+    address: [u8; 16],
+    counters: PeerCounters,
+    drain: u32,
+    port: u16,
+    protocol: u8,
+}
+
+impl SeenPeer {
+    const fn key(&self) -> PeerKey {
+        let Self { netns_cookie, port, protocol, address, .. } = *self;
+        PeerKey { port: PortKey { netns_cookie, port, protocol, reserved: [0; 5] }, address }
+    }
+}
+
+/// The peers one after the other, and an index of them.
+#[derive(Debug, Default)]
+pub(super) struct PeerMemory {
+    peers: Vec<SeenPeer>,
+    places: HashTable<u32>,
+    /// Seeded: pods choose addresses.
+    hasher: RandomState,
+}
+
+impl PeerMemory {
+    /// Remembers what `next` makes of what was remembered before, as seen by drain number `drain`.
+    pub(super) fn remember(
+        &mut self,
+        key: PeerKey,
+        drain: u32,
+        next: impl FnOnce(Option<PeerCounters>) -> PeerCounters,
+    ) {
+        let Self { peers, places, hasher } = self;
+        let hash = hasher.hash_one(key);
+        let is_it = |place: &u32| peers.get(*place as usize).is_some_and(|seen| seen.key() == key);
+        if let Some(place) = places.find(hash, is_it).copied() {
+            if let Some(seen) = peers.get_mut(place as usize) {
+                seen.drain = drain;
+                seen.counters = next(Some(seen.counters));
+            }
+            return;
+        }
+        let counters = next(None);
+        // The kernel's maps hold fewer than 2³² entries.
+        let Ok(place) = u32::try_from(peers.len()) else { return };
+        if peers.len() == peers.capacity() {
+            peers.reserve_exact(peers.len() / 8 + 64);
+        }
+        let PeerKey { port: PortKey { netns_cookie, port, protocol, .. }, address } = key;
+        peers.push(SeenPeer { netns_cookie, address, counters, drain, port, protocol });
+        places.insert_unique(hash, place, |place| hash_at(hasher, peers, *place));
+    }
+
+    /// Forgets the peers that drain number `drain` did not find.
+    pub(super) fn retain(&mut self, drain: u32) {
+        let Self { peers, places, hasher } = self;
+        let before = peers.len();
+        peers.retain(|seen| seen.drain == drain);
+        if peers.len() == before {
+            return;
+        }
+        if peers.capacity() > 2 * peers.len() + 1024 {
+            peers.shrink_to_fit();
+        }
+        // The others have moved up.
+        *places = HashTable::with_capacity(peers.len());
+        for (place, seen) in (0_u32..).zip(peers.iter()) {
+            let rehash = |place: &u32| hash_at(hasher, peers, *place);
+            places.insert_unique(hasher.hash_one(seen.key()), place, rehash);
+        }
+    }
+
+    /// How many are remembered.
+    pub(super) fn len(&self) -> usize {
+        self.peers.len()
+    }
+}
+
+fn hash_at(hasher: &RandomState, peers: &[SeenPeer], place: u32) -> u64 {
+    peers.get(place as usize).map_or(0, |seen| hasher.hash_one(seen.key()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn key(port: u16, address: u8) -> PeerKey {
+        let port = PortKey { netns_cookie: 1, port, protocol: 17, reserved: [0; 5] };
+        PeerKey { port, address: [address; 16] }
+    }
+
+    proptest! {
+        /// Whatever drains find, it answers as a map would.
+        #[test]
+        fn it_is_a_map(drains in prop::collection::vec(
+            prop::collection::vec((0_u16..8, 0_u8..8, 0_u64..4), 0..60), 1..8)
+        ) {
+            let mut memory = PeerMemory::default();
+            let mut map: HashMap<PeerKey, (PeerCounters, u32)> = HashMap::new();
+            for (number, found) in (1_u32..).zip(drains) {
+                for (port, address, packets) in found {
+                    let counters = PeerCounters { packets, ..PeerCounters::default() };
+                    let before = map.insert(key(port, address), (counters, number)).map(|(before, _)| before);
+                    let mut found = None;
+                    memory.remember(key(port, address), number, |known| {
+                        found = known;
+                        counters
+                    });
+                    prop_assert_eq!(found, before);
+                }
+                memory.retain(number);
+                map.retain(|_, (_, drain)| *drain == number);
+                prop_assert_eq!(memory.len(), map.len());
+            }
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! The containers of a manifest: their ports, probes and lifecycle hooks, and what the pod's status says of them.
+
+use std::num::NonZeroU16;
+
+use serde_saphyr::Spanned;
+
+use super::manifest::{Invalid, invalid};
+use super::schema::{ContainerSpec, NumberOrName, Port, Spec, Status};
+use crate::engine::identity::Protocol;
+use crate::engine::pod::{Container, ContainerKind, DeclaredPort, PortRef, ProbeHandler, ProbePort};
+
+/// The containers of all three lists.
+pub(super) fn containers_of(spec: &Spec, line: u64) -> Result<Vec<Container>, Invalid> {
+    if spec.containers.as_ref().is_none_or(Vec::is_empty) {
+        return invalid(line, "spec.containers is missing: expected at least one container");
+    }
+    let mut containers = Vec::new();
+    for container in spec.containers.iter().flatten() {
+        containers.push(container_of(container, ContainerKind::Regular)?);
+    }
+    for container in spec.init_containers.iter().flatten() {
+        let sidecar = container.value.restart_policy.as_deref() == Some("Always");
+        let kind = if sidecar { ContainerKind::Sidecar } else { ContainerKind::Init };
+        containers.push(container_of(container, kind)?);
+    }
+    for container in spec.ephemeral_containers.iter().flatten() {
+        containers.push(container_of(container, ContainerKind::Ephemeral)?);
+    }
+    Ok(containers)
+}
+
+fn container_of(container: &Spanned<ContainerSpec>, kind: ContainerKind) -> Result<Container, Invalid> {
+    let spec = &container.value;
+    let Some(name) = spec.name.as_ref().map(|name| name.value.clone()).filter(|name| !name.is_empty()) else {
+        return invalid(container.referenced.line(), "the container's name is missing");
+    };
+    let ports = spec.ports.iter().flatten().map(|port| port_of(&name, port)).collect::<Result<_, _>>()?;
+    let image = spec.image.clone().unwrap_or_default();
+    Ok(Container { name, image, kind, ports, probes: probes_of(spec)?, ..Container::default() })
+}
+
+fn port_of(container: &str, port: &Spanned<Port>) -> Result<DeclaredPort, Invalid> {
+    let Some(number) = &port.value.container_port else {
+        let problem =
+            format!("containerPort is missing in container {container}: expected a number from 1 to 65535");
+        return invalid(port.referenced.line(), problem);
+    };
+    let protocol = protocol_of(port.value.protocol.as_ref())?;
+    let host_port = optional_port("hostPort", port.value.host_port.as_ref())?;
+    let name = port.value.name.clone();
+    Ok(DeclaredPort { name, port: port_number("containerPort", number)?, protocol, host_port })
+}
+
+fn probes_of(spec: &ContainerSpec) -> Result<Vec<ProbePort>, Invalid> {
+    let hooks = spec.lifecycle.as_ref();
+    let calls = [
+        (ProbeHandler::Liveness, spec.liveness_probe.as_ref()),
+        (ProbeHandler::Readiness, spec.readiness_probe.as_ref()),
+        (ProbeHandler::Startup, spec.startup_probe.as_ref()),
+        (ProbeHandler::PostStart, hooks.and_then(|hooks| hooks.post_start.as_ref())),
+        (ProbeHandler::PreStop, hooks.and_then(|hooks| hooks.pre_stop.as_ref())),
+    ];
+    let mut probes = Vec::new();
+    for (handler, call) in calls {
+        let called = call.into_iter().flat_map(|call| [&call.http_get, &call.tcp_socket, &call.grpc]);
+        for port in called.flatten().filter_map(|called| called.port.as_ref()) {
+            let field = format!("the port of {}", handler.as_str());
+            probes.push(ProbePort { handler, port: port_ref(&field, port)? });
+        }
+    }
+    Ok(probes)
+}
+
+/// What a pod's status says of its containers: their ids, and whether they run.
+pub(super) fn learn_status(containers: &mut [Container], status: &Status) {
+    let all =
+        [&status.container_statuses, &status.init_container_statuses, &status.ephemeral_container_statuses];
+    for told in all.into_iter().flatten().flatten() {
+        let named = containers.iter_mut().find(|one| told.name.as_ref() == Some(&one.name));
+        let Some(container) = named else { continue };
+        container.id = told.container_id.clone().unwrap_or_default();
+        container.running = told.state.as_ref().map(|state| state.running.is_some());
+    }
+}
+
+/// TCP where nothing is written.
+pub(super) fn protocol_of(text: Option<&Spanned<String>>) -> Result<Protocol, Invalid> {
+    let Some(text) = text else { return Ok(Protocol::Tcp) };
+    Protocol::ALL.into_iter().find(|protocol| protocol.as_str() == text.value).ok_or_else(|| Invalid {
+        line: text.referenced.line(),
+        problem: format!("protocol is {:?}: expected TCP, UDP or SCTP", bounded(&text.value)),
+    })
+}
+
+/// 0 is what kubectl prints for none.
+pub(super) fn optional_port(
+    field: &str,
+    number: Option<&Spanned<i64>>,
+) -> Result<Option<NonZeroU16>, Invalid> {
+    number.filter(|number| number.value != 0).map(|number| port_number(field, number)).transpose()
+}
+
+/// A number, also where it is written as text, or a port's name.
+pub(super) fn port_ref(field: &str, port: &Spanned<NumberOrName>) -> Result<PortRef, Invalid> {
+    let line = port.referenced.line();
+    let number = match &port.value {
+        NumberOrName::Number(number) => Some(*number),
+        NumberOrName::Name(name) => name.parse().ok(),
+    };
+    match (&port.value, number) {
+        (_, Some(number)) => port_in_range(field, number, line).map(PortRef::Number),
+        (NumberOrName::Name(name), None) if !name.is_empty() => Ok(PortRef::Name(name.clone())),
+        _ => invalid(line, format!("{field} is empty: expected a number from 1 to 65535 or a port's name")),
+    }
+}
+
+pub(super) fn port_number(field: &str, number: &Spanned<i64>) -> Result<NonZeroU16, Invalid> {
+    port_in_range(field, number.value, number.referenced.line())
+}
+
+fn port_in_range(field: &str, number: i64, line: u64) -> Result<NonZeroU16, Invalid> {
+    let port = u16::try_from(number).ok().and_then(NonZeroU16::new);
+    port.ok_or_else(|| Invalid {
+        line,
+        problem: format!("{field} is {number}: expected a number from 1 to 65535"),
+    })
+}
+
+pub(super) fn bounded(text: &str) -> String {
+    text.chars().take(40).collect()
+}

@@ -1,0 +1,85 @@
+//! The TCP listeners of both address families in one dump. The kernel walks the listeners of the whole node for every
+//! dump, whatever netns asks, and only the older form of the request leaves the family open.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use netlink_packet_core::{
+    DecodeError, NLM_F_DUMP, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader, NetlinkMessage,
+    NetlinkPayload, NetlinkSerializable, Parseable,
+};
+use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6};
+use netlink_packet_sock_diag::inet::{InetResponse, StateFlags};
+
+use super::dump::{Dump, Outcome};
+use super::{ListedSocket, is_absent, socket_of};
+use crate::engine::identity::{Protocol, SocketCookie};
+
+/// `TCPDIAG_GETSOCK` of linux/inet_diag.h.
+const TCPDIAG_GETSOCK: u16 = 18;
+/// Size of `struct inet_diag_req`.
+const REQUEST: usize = 60;
+/// Where its `idiag_states` stand.
+const STATES: std::ops::Range<usize> = 52..56;
+
+/// Adds the TCP listeners. Where the kernel lacks the older form it is asked per family.
+pub(super) fn list(diag: &mut Dump, found: &mut BTreeMap<SocketCookie, ListedSocket>) -> io::Result<()> {
+    match list_once(diag, found) {
+        Ok(outcome) if outcome.may_have_holes() => list_once(diag, found).map(drop),
+        Ok(_) => Ok(()),
+        Err(error) if is_absent(&error) => {
+            match super::list(diag, AF_INET6, Protocol::Tcp, found) {
+                Err(error) if !is_absent(&error) => return Err(error),
+                _ => {}
+            }
+            super::list(diag, AF_INET, Protocol::Tcp, found)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn list_once(diag: &mut Dump, found: &mut BTreeMap<SocketCookie, ListedSocket>) -> io::Result<Outcome> {
+    let mut request =
+        NetlinkMessage::new(NetlinkHeader::default(), NetlinkPayload::InnerMessage(Message::Request));
+    request.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+    diag.run(request, |message| {
+        if let Message::Response(response) = message
+            && let Some(socket) = socket_of(&response, Protocol::Tcp)
+        {
+            found.insert(socket.cookie, socket);
+        }
+    })
+}
+
+/// What is asked and answered.
+#[derive(Debug)]
+enum Message {
+    /// All that listen.
+    Request,
+    Response(Box<InetResponse>),
+}
+
+impl NetlinkSerializable for Message {
+    fn message_type(&self) -> u16 {
+        TCPDIAG_GETSOCK
+    }
+
+    fn buffer_len(&self) -> usize {
+        REQUEST
+    }
+
+    fn serialize(&self, buffer: &mut [u8]) {
+        buffer.fill(0);
+        if let Some(states) = buffer.get_mut(STATES) {
+            states.copy_from_slice(&StateFlags::LISTEN.bits().to_ne_bytes());
+        }
+    }
+}
+
+impl NetlinkDeserializable for Message {
+    type Error = DecodeError;
+
+    fn deserialize(_header: &NetlinkHeader, payload: &[u8]) -> Result<Self, DecodeError> {
+        InetResponse::parse(payload).map(|response| Self::Response(Box::new(response)))
+    }
+}

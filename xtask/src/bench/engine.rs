@@ -1,0 +1,42 @@
+//! What one input costs in the engine, and whether that grows with the number of pods.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use super::{Bench, Row};
+
+/// Nanoseconds at the median with 1,000 pods.
+const MOST: f64 = 5_000.0;
+/// How much more with 1,000 pods than with 10.
+const FLAT: f64 = 1.5;
+
+#[derive(serde::Deserialize)]
+struct Cost {
+    what: String,
+    /// With 10, 100 and 1,000 pods, about the same ten.
+    median_ns: [f64; 3],
+    /// About each of 1,000 in turn.
+    cold_ns: f64,
+}
+
+pub fn measure(bench: &Bench) -> Result<Vec<Row>> {
+    let output = Command::new(&bench.engine_cost).output().context("cannot start engine_cost")?;
+    if !output.status.success() {
+        bail!("engine_cost: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    let costs: Vec<Cost> = serde_json::from_slice(&output.stdout)?;
+    Ok(costs.iter().map(row).collect())
+}
+
+fn row(cost: &Cost) -> Row {
+    let [ten, hundred, thousand] = cost.median_ns;
+    let growth = thousand / ten.max(1.0);
+    Row::new(
+        &format!("engine, {}", cost.what),
+        format!("{:.1} / {:.1} / {:.1} µs ({growth:.2} times)", ten / 1e3, hundred / 1e3, thousand / 1e3),
+        "≤ 5 µs, within 1.5 times",
+        thousand <= MOST && growth <= FLAT,
+        "median of 4,000 inputs about ten pods of 10 / 100 / 1,000 with 8 Services each".to_owned(),
+    )
+}
