@@ -27,6 +27,7 @@ use crate::sink::stdout::LineSink;
 use crate::sink::watch_log::WatchLog;
 use crate::source::clock;
 use crate::source::kernel::{KernelHooks, KernelRefusal, NetnsPrograms};
+use crate::source::kubernetes;
 use crate::source::netns::budget::Budget;
 use crate::source::netns::look::Interface;
 use crate::source::netns::{self, NetnsActor, NetnsHandle};
@@ -100,12 +101,12 @@ pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
         shutdown: ended.clone(),
     };
     let servers = start_servers(&config, &state, &ended).await?;
-    let metadata = wiring_options::metadata(&config.metadata);
+    let metadata = wiring_options::agent_metadata(&config);
     let mut options = wiring_options::netns(config.netns_dirs.clone(), config.include_host, &metadata);
     if config.scan_only {
         options.budget = Budget::LOOKS_ALONE;
     }
-    let mut tasks = start_metadata(metadata, &inputs, &sources);
+    let mut tasks = start_metadata(&config, metadata, &inputs, &sources);
     tasks.extend(rings.map(|rings| tokio::spawn(rings.forward(inputs.clone(), recorded))));
     tasks.extend(kernel_log.map(|log| tokio::spawn(log.forward())));
     let actor: Box<dyn NetnsActor> = match attach {
@@ -321,18 +322,27 @@ fn pipeline(
 }
 
 fn start_metadata(
+    config: &AgentConfig,
     metadata: Vec<MetadataSource>,
     inputs: &mpsc::Sender<Input>,
     sources: &mpsc::Sender<SourceChange>,
 ) -> Vec<JoinHandle<()>> {
+    let follow = |name: String, states| tokio::spawn(tell_states(name, states, sources.clone()));
     let start = |source: MetadataSource| {
-        let (status, states) = watch::channel(SourceState::default());
         let name = wiring_options::source_name(&source);
-        let task = match source {
-            MetadataSource::File(path) => tokio::spawn(file::watch(path, inputs.clone(), status)),
-            MetadataSource::Cri(socket) => tokio::spawn(cri::follow(socket, inputs.clone(), status)),
-        };
-        [task, tokio::spawn(tell_states(name, states, sources.clone()))]
+        let (status, states) = watch::channel(SourceState::default());
+        match source {
+            MetadataSource::File(path) => {
+                vec![tokio::spawn(file::watch(path, inputs.clone(), status)), follow(name, states)]
+            }
+            MetadataSource::Cri(socket) => {
+                vec![tokio::spawn(cri::follow(socket, inputs.clone(), status)), follow(name, states)]
+            }
+            MetadataSource::Kubernetes => kubernetes::start(&wiring_options::kubernetes(config), inputs)
+                .into_iter()
+                .flat_map(|watching| [watching.task, follow(watching.source.to_owned(), watching.states)])
+                .collect(),
+        }
     };
     metadata.into_iter().flat_map(start).collect()
 }

@@ -45,6 +45,7 @@ const AGENT_EXAMPLES: &str = "\
 Examples:
   portolan agent --metadata cri
   portolan agent --metadata cri=/run/k3s/containerd/containerd.sock
+  portolan agent --metadata cri,kubernetes --node-name node-1
   portolan agent --metadata file=/etc/portolan/pods.yaml
   portolan agent --metadata file=pods.yaml --output text --grace 1s
   portolan agent --metadata file=pods.yaml --api unix:/run/portolan.sock --telemetry off
@@ -76,13 +77,22 @@ pub struct AgentArgs {
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Where pods and their declared ports come from, one of each kind: cri[=SOCKET] (the container runtime; without
-    /// SOCKET the first of the usual ones that answers), file=PATH (manifests, or a directory of them; re-read when they
-    /// change) [default: cri where a runtime is there]
+    /// SOCKET the first of the usual ones that answers), kubernetes (the API server), file=PATH (manifests, or a directory
+    /// of them; re-read when they change) [default: what is there of cri and, in a pod that knows NODE_NAME, kubernetes]
     #[arg(long, value_name = "SOURCE", value_delimiter = ',')]
     pub metadata: Vec<String>,
-    /// Name of this node in every object [default: the host name]
+    /// Name of this node in every object [default: the host name]; --metadata kubernetes needs it as the cluster knows it
     #[arg(long, env = "NODE_NAME", value_name = "NAME")]
     pub node_name: Option<String>,
+    /// Credentials for the API server [default: KUBECONFIG, else the pod's service account, else ~/.kube/config]
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Watch Services, for ports that they explain [default: true]
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
+    pub services: Option<bool>,
+    /// Watch NetworkPolicies, for ports that they block [default: true]
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
+    pub policies: Option<bool>,
     /// Address of the HTTP API: ADDR:PORT, unix:PATH or off [default: 127.0.0.1:9470]
     #[arg(long, value_name = "ADDR")]
     pub api: Option<String>,
@@ -308,6 +318,9 @@ pub struct DoctorArgs {
     /// The sources of pods that are to be looked at too: cri[=SOCKET] [default: what is there]
     #[arg(long, value_name = "SOURCE", value_delimiter = ',')]
     pub metadata: Vec<String>,
+    /// Credentials for the API server [default: KUBECONFIG, else the pod's service account, else ~/.kube/config]
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
     /// How to show it
     #[arg(short, long, default_value = "table")]
     pub output: Format,

@@ -67,7 +67,9 @@ pub fn fail(error: &dyn std::error::Error, exit: Exit) -> Exit {
 }
 
 fn log_to_stderr() {
-    let filter = EnvFilter::try_from_env("PORTOLAN_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    // The client tells an error per connection that fails; what that means is told once, by the source.
+    let filter =
+        EnvFilter::try_from_env("PORTOLAN_LOG").unwrap_or_else(|_| EnvFilter::new("info,kube_client=off"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -13,6 +13,8 @@ use crate::args::{DoctorArgs, Format};
 use crate::doctor_sources;
 use crate::exit::Exit;
 use crate::source::kernel::{KernelHooks, KernelLogLevel, KernelOptions, TrafficLevel};
+use crate::source::kubernetes::fault::ApiFault;
+use crate::source::kubernetes::trial::{self, Trial};
 use crate::source::netns::enter;
 use crate::source::netns::{NetnsOptions, candidates};
 use crate::source::scan::listed_sockets;
@@ -130,6 +132,7 @@ pub fn run(args: &DoctorArgs) -> Exit {
     let mut checks = system_checks(&NetnsOptions::default());
     checks.extend(hook_checks());
     checks.extend(doctor_sources::checks(&args.metadata));
+    checks.extend(api_server_checks(args.kubeconfig.clone()));
     let diagnosis = Diagnosis::of(checks);
     let text = match args.output {
         Format::Table | Format::Wide | Format::Name => diagnosis.table() + "\n",
@@ -172,6 +175,40 @@ fn hook_checks() -> Vec<Check> {
             let found = refusal.missing.join("; ");
             vec![check("kernel programs", Needed::ByAgent, Err((found, "see the rows above".to_owned())))]
         }
+    }
+}
+
+/// What the API server lets us see, by asking for it.
+fn api_server_checks(kubeconfig: Option<PathBuf>) -> Vec<Check> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let trials = match runtime {
+        Ok(runtime) => runtime.block_on(trial::of_all(kubeconfig)),
+        Err(error) => {
+            let result = Err(problem(error.to_string(), "see the rows above"));
+            return vec![check("API server", Needed::ByNothing, result)];
+        }
+    };
+    let Some(trials) = trials else {
+        let found = "not in a pod, and no kubeconfig: not asked".to_owned();
+        return vec![check("API server", Needed::ByNothing, Ok(found))];
+    };
+    let row = |trial: Trial| {
+        let name = format!("API server: {}", trial.source.rsplit_once('/').map_or("pods", |(_, kind)| kind));
+        let result = trial.result.map(|()| "may list and watch".to_owned());
+        check(&name, Needed::ByNothing, result.map_err(|fault| problem(fault.to_string(), fix_of(&fault))))
+    };
+    trials.into_iter().map(row).collect()
+}
+
+fn fix_of(fault: &ApiFault) -> &'static str {
+    match fault {
+        ApiFault::Refused { code: 403, .. } => {
+            "allow the service account to list and watch it in all namespaces"
+        }
+        ApiFault::Refused { code: 401, .. } | ApiFault::Credentials { .. } => {
+            "give credentials that the server accepts"
+        }
+        _ => "see that the server can be reached from here; until then these facts are unknown",
     }
 }
 

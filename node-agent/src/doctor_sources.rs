@@ -21,7 +21,8 @@ pub fn checks(metadata: &[String]) -> Vec<Check> {
         MetadataSource::Cri(socket) => {
             Some(check("container runtime", Needed::ByNothing, container_runtime(socket.as_deref())))
         }
-        MetadataSource::File(_) => None,
+        // The API server has rows of its own, a file is read where it is used.
+        MetadataSource::File(_) | MetadataSource::Kubernetes => None,
     };
     sources.into_iter().filter_map(row).collect()
 }

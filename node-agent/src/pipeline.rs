@@ -296,7 +296,13 @@ impl Pipeline {
 
 /// The label of a source: its kind, since a path would be a label that grows.
 fn source_kind(name: &str) -> &'static str {
-    if name.starts_with("file=") { "file" } else { "netns" }
+    const KUBERNETES: [&str; 4] =
+        ["kubernetes", "kubernetes/namespaces", "kubernetes/networkpolicies", "kubernetes/services"];
+    match KUBERNETES.into_iter().find(|known| *known == name) {
+        Some(kubernetes) => kubernetes,
+        None if name.starts_with("file=") => "file",
+        None => "netns",
+    }
 }
 
 fn is_mended_by_scan(reason: &str) -> bool {

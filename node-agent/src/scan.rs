@@ -68,6 +68,11 @@ fn read_sources(sources: &[MetadataSource]) -> Result<Vec<Input>, String> {
                 let pods = runtime.block_on(cri::read(socket.clone())).map_err(|error| error.to_string())?;
                 told.push(Input::Pods { source: cri::SOURCE, pods });
             }
+            MetadataSource::Kubernetes => {
+                return Err("--metadata kubernetes: only the agent follows the API server; give scan cri, or a file=PATH such \
+                            as the output of `kubectl get pods -A -o yaml`"
+                    .to_owned());
+            }
         }
     }
     Ok(told)

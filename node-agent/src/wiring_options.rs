@@ -6,6 +6,9 @@ use crate::args::{KernelLog as LogArg, RecordMode as RecordArg, TrafficMode};
 use crate::config::{AgentConfig, MetadataSource};
 use crate::engine::options::{EngineOptions, RecordMode};
 use crate::source::kernel::{KernelLogLevel, KernelOptions, TrafficLevel};
+use crate::source::kubernetes::KubernetesOptions;
+use crate::source::kubernetes::access::is_in_cluster;
+use crate::source::kubernetes::backoff::Pace;
 use crate::source::netns::{HostNetns, NetnsOptions};
 use crate::source::pods::cri;
 
@@ -67,6 +70,16 @@ pub fn metadata(asked: &[MetadataSource]) -> Vec<MetadataSource> {
     asked.to_vec()
 }
 
+/// The same for the agent, which may follow the API server too: in a pod that knows its node's name.
+#[must_use]
+pub fn agent_metadata(config: &AgentConfig) -> Vec<MetadataSource> {
+    let mut sources = metadata(&config.metadata);
+    if config.metadata.is_empty() && config.node_name.is_some() && is_in_cluster() {
+        sources.push(MetadataSource::Kubernetes);
+    }
+    sources
+}
+
 /// A source's name, as it is typed.
 #[must_use]
 pub fn source_name(source: &MetadataSource) -> String {
@@ -74,6 +87,19 @@ pub fn source_name(source: &MetadataSource) -> String {
         MetadataSource::File(path) => format!("file={}", path.display()),
         MetadataSource::Cri(None) => "cri".to_owned(),
         MetadataSource::Cri(Some(socket)) => format!("cri={}", socket.display()),
+        MetadataSource::Kubernetes => "kubernetes".to_owned(),
+    }
+}
+
+/// The API server's part.
+#[must_use]
+pub fn kubernetes(config: &AgentConfig) -> KubernetesOptions {
+    KubernetesOptions {
+        node_name: config.node_name.clone().unwrap_or_default(),
+        kubeconfig: config.kubeconfig.clone(),
+        services: config.services,
+        policies: config.policies,
+        pace: Pace::default(),
     }
 }
 
@@ -81,7 +107,7 @@ pub fn source_name(source: &MetadataSource) -> String {
 #[must_use]
 pub fn netns(dirs: Vec<PathBuf>, include_host: bool, sources: &[MetadataSource]) -> NetnsOptions {
     // Only what knows cgroups can tell a pod's sockets in the host's netns from the host's own.
-    let knows_cgroups = sources.iter().any(|source| matches!(source, MetadataSource::Cri(_)));
+    let knows_cgroups = sources.iter().any(|source| !matches!(source, MetadataSource::File(_)));
     let host = match (include_host, knows_cgroups) {
         (true, _) => HostNetns::Scanned,
         (false, true) => HostNetns::Listed,

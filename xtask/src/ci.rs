@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Result, bail};
 
 use crate::setup::toolchain::Compiler;
+use crate::test::tier::Tier;
 use crate::{step, test, tidy, workspace};
 
 /// One thing that must be green.
@@ -34,7 +35,7 @@ pub fn run() -> Result<()> {
         }
     }
     // The vm tier stays with `cargo xtask test` until emulated kernels have proven to start every time.
-    let tiers = vec![test::tier::Tier::Unit, test::tier::Tier::Http, test::tier::Tier::Kernel];
+    let tiers = vec![Tier::Unit, Tier::Http, Tier::Kernel, Tier::Api];
     if let Err(error) = test::run(&test::Options { tiers }) {
         println!("tests: {error:#}");
         failed.push("tests");

@@ -17,6 +17,9 @@ const MAX_FILE: u64 = 1 << 20;
 pub struct FileConfig {
     pub metadata: Option<Vec<String>>,
     pub node_name: Option<String>,
+    pub kubeconfig: Option<PathBuf>,
+    pub services: Option<bool>,
+    pub policies: Option<bool>,
     pub api: Option<String>,
     pub telemetry: Option<String>,
     pub traffic: Option<TrafficMode>,

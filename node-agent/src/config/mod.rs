@@ -12,6 +12,7 @@ use ipnet::IpNet;
 
 use crate::args::{AgentArgs, KernelLog, Kind, OutputMode, RecordMode, TrafficMode};
 use crate::engine::options::STORM_PORTS;
+use crate::source::kubernetes::Switch;
 use file::FileConfig;
 
 /// Something in the command line or the configuration file is wrong. Exit code 2.
@@ -20,9 +21,9 @@ pub enum ConfigError {
     #[error("{option}: {given:?} is not valid: expected {expected}")]
     BadValue { option: String, given: String, expected: &'static str },
     #[error(
-        "--metadata {given}: not available in this version; use cri, or file=PATH with a manifest of this node's pods"
+        "--metadata kubernetes needs this node's name: give --node-name or set NODE_NAME (in a pod: from spec.nodeName)"
     )]
-    NotAvailable { given: String },
+    NodeNameMissing,
     #[error("cannot read configuration file {path}: {reason}")]
     Unreadable { path: String, reason: String },
     #[error("{path}:{line}: {reason}")]
@@ -38,6 +39,8 @@ pub enum MetadataSource {
     File(PathBuf),
     /// The container runtime at this socket, or at the first of the usual ones that answers.
     Cri(Option<PathBuf>),
+    /// The API server.
+    Kubernetes,
 }
 
 /// Where something listens.
@@ -93,6 +96,12 @@ pub struct AgentConfig {
     pub metadata: Vec<MetadataSource>,
     /// `None`: the host name.
     pub node_name: Option<String>,
+    /// `None`: KUBECONFIG, else the pod's service account, else `~/.kube/config`.
+    pub kubeconfig: Option<PathBuf>,
+    /// Services are watched where the API server is a source.
+    pub services: Switch,
+    /// NetworkPolicies likewise.
+    pub policies: Switch,
     pub api: ListenAddress,
     pub telemetry: ListenAddress,
     pub traffic: TrafficMode,
@@ -128,6 +137,9 @@ impl AgentConfig {
         let config = Self {
             metadata: metadata_sources(&metadata)?,
             node_name: args.node_name.clone().or(file.node_name).filter(|name| !name.is_empty()),
+            kubeconfig: args.kubeconfig.clone().or(file.kubeconfig),
+            services: Switch::of(args.services.or(file.services)),
+            policies: Switch::of(args.policies.or(file.policies)),
             api: value::address("--api", args.api.as_ref().or(file.api.as_ref()), "127.0.0.1:9470", true)?,
             telemetry: value::address(
                 "--telemetry",
@@ -158,7 +170,25 @@ impl AgentConfig {
             caps,
         };
         config.check_addresses()?;
+        config.check_node_name()?;
         Ok(config)
+    }
+
+    /// The API server is asked for the pods of one node, by its exact name.
+    fn check_node_name(&self) -> Result<(), ConfigError> {
+        if !self.metadata.contains(&MetadataSource::Kubernetes) {
+            return Ok(());
+        }
+        let name = self.node_name.as_ref().ok_or(ConfigError::NodeNameMissing)?;
+        let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
+        if name.len() <= 253 && name.chars().all(is_name) {
+            return Ok(());
+        }
+        Err(ConfigError::BadValue {
+            option: "--node-name".to_owned(),
+            given: name.chars().take(300).collect(),
+            expected: "the node's name in Kubernetes: lower-case letters, digits, `-` and `.`",
+        })
     }
 
     fn check_addresses(&self) -> Result<(), ConfigError> {
@@ -181,7 +211,7 @@ pub fn netns_dirs(given: Vec<PathBuf>) -> Vec<PathBuf> {
 /// The sources that `--metadata` names.
 ///
 /// # Errors
-/// An unknown source, one that this version does not have, or two of a kind.
+/// An unknown source, or two of a kind.
 pub fn metadata_sources(given: &[String]) -> Result<Vec<MetadataSource>, ConfigError> {
     let mut sources: Vec<MetadataSource> = Vec::new();
     for text in given {
@@ -190,7 +220,7 @@ pub fn metadata_sources(given: &[String]) -> Result<Vec<MetadataSource>, ConfigE
             given: text.clone(),
             expected,
         };
-        let source = metadata_source(text)?.ok_or_else(|| bad("cri, cri=SOCKET or file=PATH"))?;
+        let source = metadata_source(text).ok_or_else(|| bad("cri, cri=SOCKET, kubernetes or file=PATH"))?;
         // Each source tells all of its pods, so two of a kind would take turns in replacing each other's.
         if sources.iter().any(|known| std::mem::discriminant(known) == std::mem::discriminant(&source)) {
             return Err(bad("one source of each kind; the PATH of file may be a directory of manifests"));
@@ -200,9 +230,9 @@ pub fn metadata_sources(given: &[String]) -> Result<Vec<MetadataSource>, ConfigE
     Ok(sources)
 }
 
-fn metadata_source(text: &str) -> Result<Option<MetadataSource>, ConfigError> {
+fn metadata_source(text: &str) -> Option<MetadataSource> {
     let (name, rest) = text.split_once('=').unwrap_or((text, ""));
-    Ok(match name {
+    match name {
         "file" if !rest.is_empty() => Some(MetadataSource::File(PathBuf::from(rest))),
         "cri" if text == "cri" => Some(MetadataSource::Cri(None)),
         "cri" => {
@@ -210,9 +240,9 @@ fn metadata_source(text: &str) -> Result<Option<MetadataSource>, ConfigError> {
             let path = PathBuf::from(rest.strip_prefix("unix://").unwrap_or(rest));
             path.is_absolute().then_some(MetadataSource::Cri(Some(path)))
         }
-        "kubernetes" => return Err(ConfigError::NotAvailable { given: text.to_owned() }),
+        "kubernetes" if text == "kubernetes" => Some(MetadataSource::Kubernetes),
         _ => None,
-    })
+    }
 }
 
 fn resolve_caps(args: &AgentArgs, file: &file::FileLimits) -> Result<Caps, ConfigError> {

@@ -49,15 +49,23 @@ fn one_source_of_each_kind_may_be_given() {
     let both = [socket("/run/x.sock"), MetadataSource::File("/a".into())];
     assert_eq!(metadata("--metadata cri=/run/x.sock,file=/a"), both);
     assert_eq!(metadata("--metadata cri=unix:///run/x.sock"), [socket("/run/x.sock")]);
+    let file = "nodeName: node-1\nservices: true\npolicies: false\nkubeconfig: /k\n";
+    let config = resolved("--metadata kubernetes,file=/a --services=false", file).expect("valid");
+    assert_eq!(config.metadata, [MetadataSource::Kubernetes, MetadataSource::File("/a".into())]);
+    assert_eq!((config.services, config.policies), (Switch::Off, Switch::Off));
+    assert_eq!(config.kubeconfig, Some("/k".into()));
+    assert_eq!(resolved("", "").expect("valid").services, Switch::On);
 }
 
 #[test]
 fn what_is_wrong_is_said_in_one_line() {
     for (line, file, then) in [
-        ("--metadata kubernetes", "", "--metadata kubernetes: not available in this version"),
-        ("--metadata cri=", "", "expected cri, cri=SOCKET or file=PATH"),
-        ("--metadata cri=run/x.sock", "", "expected cri, cri=SOCKET or file=PATH"),
-        ("--metadata file=", "", "expected cri, cri=SOCKET or file=PATH"),
+        ("--metadata kubernetes", "", "needs this node's name: give --node-name or set NODE_NAME"),
+        ("--metadata kubernetes", "nodeName: a,spec=b", "--node-name: \"a,spec=b\" is not valid"),
+        ("--metadata kubernetes=x", "", "expected cri, cri=SOCKET, kubernetes or file=PATH"),
+        ("--metadata cri=", "", "expected cri, cri=SOCKET, kubernetes or file=PATH"),
+        ("--metadata cri=run/x.sock", "", "expected cri, cri=SOCKET, kubernetes or file=PATH"),
+        ("--metadata file=", "", "expected cri, cri=SOCKET, kubernetes or file=PATH"),
         ("--metadata file=a,cri,file=b", "", "\"file=b\" is not valid: expected one source of each kind"),
         ("--api 9470", "", "--api: \"9470\" is not valid: expected ADDR:PORT"),
         ("--api unix:rel", "", "absolute path"),

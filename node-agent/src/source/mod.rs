@@ -2,7 +2,11 @@
 
 pub mod clock;
 pub mod kernel;
+pub mod kubernetes;
+pub mod namespaces;
 pub mod netns;
 pub mod pods;
+pub mod policies;
 pub mod process;
 pub mod scan;
+pub mod services;

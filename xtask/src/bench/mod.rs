@@ -2,6 +2,7 @@
 //! fail a test; a goal that is missed is shown as missed.
 
 mod agent;
+mod api;
 mod attach;
 mod engine;
 mod latency;
@@ -43,6 +44,7 @@ enum Measurement {
     Packet,
     Memory,
     Attach,
+    Api,
     Engine,
 }
 
@@ -55,6 +57,8 @@ pub struct Bench {
     agent: PathBuf,
     /// Prints what the tc program costs.
     packet_cost: PathBuf,
+    /// Simulates many agents against one API server.
+    api_load: PathBuf,
     /// Prints what an input costs in the engine, optimised.
     engine_cost: PathBuf,
     /// For manifests and logs.
@@ -110,6 +114,7 @@ fn measure(bench: &Bench, measurement: Measurement) -> Vec<Row> {
         Measurement::Packet => ("tc program per packet", packet::measure),
         Measurement::Memory => ("memory and CPU of a full node", memory::measure),
         Measurement::Attach => ("attaching a netns", attach::measure),
+        Measurement::Api => ("requests to the API server", api::measure),
         Measurement::Engine => ("one input in the engine", engine::measure),
     };
     eprintln!("  … {what}");
@@ -143,8 +148,8 @@ fn build() -> Result<Bench> {
         command
     };
     step::run("building the agent", &mut cargo(&["--release"]))?;
-    let example = ["--features", "bench", "--example", "packet_cost"];
-    step::run("building what runs the tc program", &mut cargo(&example))?;
+    let examples = ["--features", "bench", "--example", "packet_cost", "--example", "api_load"];
+    step::run("building what runs the tc program and what plays a cluster's agents", &mut cargo(&examples))?;
     let example = ["--release", "--features", "bench", "--example", "engine_cost"];
     step::run("building what feeds the engine", &mut cargo(&example))?;
     let directory = workspace::target().join("bench");
@@ -153,6 +158,7 @@ fn build() -> Result<Bench> {
         agent: workspace::agent("release"),
         engine_cost: Path::new(&workspace::target()).join("release/examples/engine_cost"),
         packet_cost: Path::new(&workspace::target()).join("debug/examples/packet_cost"),
+        api_load: Path::new(&workspace::target()).join("debug/examples/api_load"),
         directory,
     })
 }

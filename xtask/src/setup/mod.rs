@@ -1,5 +1,6 @@
 //! Installs what building and testing need, and says what and why: safe to repeat, and `--check` only looks.
 
+mod kubectl;
 mod packages;
 pub mod toolchain;
 
@@ -38,6 +39,12 @@ pub fn run(options: Options) -> Result<()> {
     }
     packages::install(options.tests)?;
     toolchain::install()?;
+    if options.tests
+        && let Err(error) = kubectl::install()
+    {
+        // One test is skipped without it, and says so.
+        eprintln!("kubectl: {error:#}");
+    }
     report(options)
 }
 
@@ -49,6 +56,9 @@ pub fn is_complete() -> bool {
 fn needs(options: Options) -> Vec<Need> {
     let mut needs = packages::needs(options.tests);
     needs.extend(toolchain::needs());
+    if options.tests {
+        needs.push(kubectl::need());
+    }
     needs
 }
 

@@ -10,7 +10,7 @@ struct Border {
     because: &'static str,
 }
 
-const BORDERS: [Border; 7] = [
+const BORDERS: [Border; 8] = [
     Border {
         within: "node-agent/src/",
         except: &["node-agent/src/source/kernel/"],
@@ -28,6 +28,12 @@ const BORDERS: [Border; 7] = [
         except: &["node-agent/src/sink/http/"],
         words: &["axum"],
         because: "only sink/http/ names axum",
+    },
+    Border {
+        within: "node-agent/src/",
+        except: &["node-agent/src/source/kubernetes/"],
+        words: &["kube::", "k8s_openapi"],
+        because: "only source/kubernetes/ names the Kubernetes client",
     },
     Border {
         within: "node-agent/src/engine/",

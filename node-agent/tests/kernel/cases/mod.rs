@@ -7,6 +7,7 @@ mod counters;
 mod findings;
 mod harness_itself;
 mod hostile;
+mod kubernetes;
 mod lifetime;
 mod listening;
 mod manifests;
@@ -29,6 +30,7 @@ pub fn all() -> Vec<Trial> {
         origin::cases(),
         findings::cases(),
         manifests::cases(),
+        kubernetes::cases(),
         agent_process::cases(),
         hostile::cases(),
         churn::cases(),

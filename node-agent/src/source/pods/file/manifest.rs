@@ -12,6 +12,7 @@ use super::schema::{Condition, Head, List, Meta, Object, Spec, Status};
 use crate::engine::identity::PodUid;
 use crate::engine::pod::{Pod, Workload, hides_sockets};
 use crate::source::netns::candidates::canonical;
+use crate::source::pods::owner::workload;
 
 const NETNS_ANNOTATION: &str = "portolan.dev/netns";
 const NETNS_DIR: &str = "/run/netns/";
@@ -247,12 +248,7 @@ fn template_of<'a>(
 /// The controller; a Deployment where a ReplicaSet carries its hash in the name.
 fn owner_of(meta: &Meta, labels: &BTreeMap<String, String>) -> Option<Workload> {
     let owner = meta.owner_references.as_ref()?.iter().find(|owner| owner.controller == Some(true))?;
-    let hash = labels.get("pod-template-hash").map(|hash| format!("-{hash}"));
-    let deployment = hash.and_then(|hash| owner.name.strip_suffix(&hash).map(str::to_owned));
-    match deployment {
-        Some(name) if owner.kind == "ReplicaSet" => Some(Workload { kind: "Deployment".to_owned(), name }),
-        _ => Some(Workload { kind: owner.kind.clone(), name: owner.name.clone() }),
-    }
+    Some(workload(&owner.kind, &owner.name, labels.get("pod-template-hash").map(String::as_str)))
 }
 
 fn netns_annotation(meta: &Meta) -> Option<String> {

@@ -1,0 +1,116 @@
+//! One request, from its head to its answer: token, faults, then what was asked for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::header::{ACCEPT, AUTHORIZATION, HeaderName, USER_AGENT};
+use hyper::{Request, Response};
+
+use crate::body::{Body, cut, refused, silent, whole};
+use crate::fault::Fault;
+use crate::list::Form;
+use crate::query::Asked;
+use crate::server::Inner;
+use crate::{discovery, list, log, watch};
+
+/// Answers, and notes that it did.
+pub async fn answer(inner: Arc<Inner>, request: Request<Incoming>) -> Response<Body> {
+    let header = |name: HeaderName| {
+        let value = request.headers().get(name).and_then(|value| value.to_str().ok());
+        value.unwrap_or_default().to_owned()
+    };
+    let mut noted = log::Request {
+        at: inner.log.elapsed(),
+        method: request.method().to_string(),
+        path: request.uri().path().to_owned(),
+        query: request.uri().query().unwrap_or_default().to_owned(),
+        user_agent: header(USER_AGENT),
+        accept: header(ACCEPT),
+        status: 0,
+    };
+    let token = header(AUTHORIZATION);
+    let answered = respond(&inner, &noted, &token);
+    noted.status = answered.as_ref().map_or(0, |response| response.status().as_u16());
+    inner.log.add(noted);
+    match answered {
+        Some(response) => response,
+        None => std::future::pending().await,
+    }
+}
+
+/// `None`: there never is an answer.
+fn respond(inner: &Arc<Inner>, request: &log::Request, authorization: &str) -> Option<Response<Body>> {
+    let wanted = inner.settings().token;
+    if wanted.is_some_and(|token| authorization.strip_prefix("Bearer ").map(str::trim) != Some(&token)) {
+        return Some(refused(401, "Unauthorized", "Unauthorized"));
+    }
+    let Some(asked) = Asked::of(&request.path, &request.query) else {
+        return Some(discovery::answer(&request.path));
+    };
+    let is_watch = asked.is_set("watch");
+    let form = Form::of(&request.accept);
+    let fault = inner.faults().take(asked.resource.plural, is_watch);
+    if let Some(fault) = fault {
+        return failed(inner, fault, &asked, form);
+    }
+    if let Some(name) = asked.name.as_deref().filter(|_| !is_watch) {
+        let store = inner.store();
+        let found = store.get(asked.resource.plural, asked.namespace.as_deref().unwrap_or_default(), name);
+        return Some(match found {
+            Some(version) => whole(hyper::StatusCode::OK, form.text(version).to_owned()),
+            None => refused(404, "NotFound", &format!("{} \"{name}\" not found", asked.resource.plural)),
+        });
+    }
+    Some(if is_watch {
+        watch::answer(inner, asked, form)
+    } else {
+        list::answer(&inner.store(), &asked, form)
+    })
+}
+
+fn failed(inner: &Arc<Inner>, fault: Fault, asked: &Asked, form: Form) -> Option<Response<Body>> {
+    Some(match fault {
+        Fault::Status(code) => {
+            let (reason, message) = told(code, asked);
+            refused(code, reason, &message)
+        }
+        Fault::TooMany(seconds) => {
+            let mut response = refused(429, "TooManyRequests", "too many requests, please try again later");
+            let seconds = seconds.to_string().parse().expect("a value");
+            response.headers_mut().insert("retry-after", seconds);
+            response
+        }
+        Fault::Stall => return None,
+        Fault::Silence => silent(),
+        Fault::Cut(after) => {
+            let text = list::text(&inner.store(), asked, form).unwrap_or_default();
+            cut(&text, after)
+        }
+        Fault::Say(text) => whole(hyper::StatusCode::OK, text),
+        Fault::Empty => whole(hyper::StatusCode::OK, ""),
+    })
+}
+
+fn told(code: u16, asked: &Asked) -> (&'static str, String) {
+    let Asked { resource, .. } = asked;
+    let verb = if asked.is_set("watch") { "watch" } else { "list" };
+    match code {
+        401 => ("Unauthorized", "Unauthorized".to_owned()),
+        403 => (
+            "Forbidden",
+            format!(
+                "{0} is forbidden: User \"system:serviceaccount:portolan:portolan\" cannot {verb} resource \"{0}\" in API \
+                 group \"{1}\" at the cluster scope",
+                resource.plural, resource.group
+            ),
+        ),
+        404 => ("NotFound", "the server could not find the requested resource".to_owned()),
+        410 => ("Expired", "too old resource version".to_owned()),
+        503 => ("ServiceUnavailable", "apiserver is shutting down".to_owned()),
+        _ => ("InternalError", "Internal error occurred: told to fail".to_owned()),
+    }
+}
+
+/// How long a connection may wait for its first request.
+pub const HEAD_WITHIN: Duration = Duration::from_secs(30);

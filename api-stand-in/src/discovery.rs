@@ -1,0 +1,47 @@
+//! What kubectl asks before it asks for objects: groups, kinds, version.
+
+use hyper::{Response, StatusCode};
+use serde_json::{Value, json};
+
+use crate::body::{Body, refused, whole};
+use crate::resource::RESOURCES;
+
+/// The answer to a request that is not for objects.
+pub fn answer(path: &str) -> Response<Body> {
+    let value = match path.trim_end_matches('/') {
+        "/api" => json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}),
+        "/apis" => groups(),
+        "/api/v1" => kinds(""),
+        "/apis/networking.k8s.io/v1" => kinds("networking.k8s.io"),
+        "/version" => json!({
+            "major": "1", "minor": "36", "gitVersion": "v1.36.2", "platform": "linux/amd64", "goVersion": "go1.26"
+        }),
+        "/openapi/v3" => json!({"paths": {}}),
+        "/livez" | "/readyz" => return whole(StatusCode::OK, "ok"),
+        _ => return refused(404, "NotFound", "the server could not find the requested resource"),
+    };
+    whole(StatusCode::OK, value.to_string())
+}
+
+fn groups() -> Value {
+    let version = json!({"groupVersion": "networking.k8s.io/v1", "version": "v1"});
+    json!({
+        "kind": "APIGroupList", "apiVersion": "v1",
+        "groups": [{"name": "networking.k8s.io", "versions": [version], "preferredVersion": version}],
+    })
+}
+
+fn kinds(group: &str) -> Value {
+    let resources: Vec<Value> = RESOURCES
+        .iter()
+        .filter(|resource| resource.group == group)
+        .map(|resource| {
+            json!({
+                "name": resource.plural, "singularName": resource.kind.to_lowercase(), "namespaced": resource.namespaced,
+                "kind": resource.kind, "verbs": ["get", "list", "watch"],
+            })
+        })
+        .collect();
+    let version = if group.is_empty() { "v1".to_owned() } else { format!("{group}/v1") };
+    json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version, "resources": resources})
+}

@@ -1,0 +1,18 @@
+//! Stands in for Kubernetes' API server: lists, watches, pages, bookmarks and discovery over real sockets, answering as the
+//! real one was measured to, well enough for kubectl. Faults on demand: refusals, silence, cut and broken answers,
+//! outages, lost history, rotated tokens and authorities.
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "made for tests, which fail by panicking")]
+
+pub mod access;
+mod answer;
+mod body;
+mod discovery;
+pub mod fault;
+mod list;
+pub mod log;
+pub mod object;
+mod query;
+pub mod resource;
+pub mod server;
+pub mod store;
+mod watch;

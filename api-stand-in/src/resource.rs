@@ -1,0 +1,44 @@
+//! The kinds of objects that are served.
+
+/// A kind of object.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Resource {
+    /// Empty for the core group.
+    pub group: &'static str,
+    pub version: &'static str,
+    pub plural: &'static str,
+    pub kind: &'static str,
+    pub namespaced: bool,
+}
+
+pub static RESOURCES: [Resource; 5] = [
+    Resource { group: "", version: "v1", plural: "pods", kind: "Pod", namespaced: true },
+    Resource { group: "", version: "v1", plural: "services", kind: "Service", namespaced: true },
+    Resource { group: "", version: "v1", plural: "namespaces", kind: "Namespace", namespaced: false },
+    Resource { group: "", version: "v1", plural: "nodes", kind: "Node", namespaced: false },
+    Resource {
+        group: "networking.k8s.io",
+        version: "v1",
+        plural: "networkpolicies",
+        kind: "NetworkPolicy",
+        namespaced: true,
+    },
+];
+
+impl Resource {
+    /// The kind of that plural.
+    #[must_use]
+    pub fn of(plural: &str) -> Option<&'static Self> {
+        RESOURCES.iter().find(|resource| resource.plural == plural)
+    }
+
+    /// As objects say it.
+    #[must_use]
+    pub fn api_version(&self) -> String {
+        if self.group.is_empty() {
+            self.version.to_owned()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
+    }
+}

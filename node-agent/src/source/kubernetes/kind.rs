@@ -1,0 +1,62 @@
+//! What a kind of Kubernetes object is to the watcher: where it is listed, what of it is read, and what the engine is
+//! told about it.
+
+use serde::de::DeserializeOwned;
+
+use super::object::{Cuts, Metadata};
+use crate::engine::input::Input;
+
+/// A kind of object that is watched.
+pub trait Kind: Send + Sync + 'static {
+    /// What is read of `spec` and `status`.
+    type Spec: DeserializeOwned + Send;
+    type Status: DeserializeOwned + Send;
+    /// What an object is known by.
+    type Key: Ord + Send;
+    /// The engine's form of it.
+    type Item: Send;
+
+    /// Name of this source in status.
+    const SOURCE: &'static str;
+    /// Where it is listed, in all namespaces.
+    const PATH: &'static str;
+    const PARTS: Parts;
+    /// Objects that are kept at most.
+    const MOST: usize;
+
+    /// Only objects of which this is true are asked for.
+    fn field_selector(&self) -> Option<String> {
+        None
+    }
+
+    /// Makes the engine's form of an object; `None` for one that has no identity.
+    fn read(
+        &self,
+        metadata: Metadata,
+        spec: Option<Self::Spec>,
+        status: Option<Self::Status>,
+        cuts: &mut Cuts,
+    ) -> Option<Told<Self::Key, Self::Item>>;
+
+    /// These are all of them.
+    fn all(&mut self, items: Vec<Self::Item>) -> Input;
+    fn changed(&mut self, item: Self::Item) -> Input;
+    fn gone(&mut self, key: Self::Key) -> Input;
+    /// They cannot be had.
+    fn unavailable(&mut self) -> Option<Input>;
+}
+
+/// How much of each object the server is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parts {
+    Whole,
+    MetadataOnly,
+}
+
+/// What an object amounts to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told<Key, Item> {
+    pub key: Key,
+    /// `None`: it exists, but is nothing to the engine.
+    pub item: Option<Item>,
+}

@@ -1,0 +1,52 @@
+//! Namespaces: only their metadata is asked for.
+
+use serde::de::IgnoredAny;
+
+use crate::engine::input::{Input, Listing};
+use crate::engine::namespace::Namespace;
+use crate::source::kubernetes::kind::{Kind, Parts, Told};
+use crate::source::kubernetes::object::{Cuts, Metadata};
+
+/// All namespaces.
+pub struct Namespaces;
+
+impl Kind for Namespaces {
+    type Spec = IgnoredAny;
+    type Status = IgnoredAny;
+    type Key = String;
+    type Item = Namespace;
+
+    const SOURCE: &'static str = "kubernetes/namespaces";
+    const PATH: &'static str = "/api/v1/namespaces";
+    const PARTS: Parts = Parts::MetadataOnly;
+    const MOST: usize = 65_536;
+
+    fn read(
+        &self,
+        mut metadata: Metadata,
+        _spec: Option<IgnoredAny>,
+        _status: Option<IgnoredAny>,
+        cuts: &mut Cuts,
+    ) -> Option<Told<String, Namespace>> {
+        let (_, name) = metadata.take_key(cuts)?;
+        let labels = metadata.take_labels(cuts);
+        let annotations = metadata.take_annotations(|key| key.starts_with("portolan.dev/"), cuts);
+        Some(Told { key: name.clone(), item: Some(Namespace { name, labels, annotations }) })
+    }
+
+    fn all(&mut self, namespaces: Vec<Namespace>) -> Input {
+        Input::Namespaces(Listing::All(namespaces))
+    }
+
+    fn changed(&mut self, namespace: Namespace) -> Input {
+        Input::Namespaces(Listing::Changed(Box::new(namespace)))
+    }
+
+    fn gone(&mut self, name: String) -> Input {
+        Input::Namespaces(Listing::Gone { namespace: String::new(), name })
+    }
+
+    fn unavailable(&mut self) -> Option<Input> {
+        Some(Input::Namespaces(Listing::Unavailable))
+    }
+}

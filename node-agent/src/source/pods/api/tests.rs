@@ -1,0 +1,133 @@
+//! What is read of pods, whatever shape they have.
+
+use super::*;
+use crate::engine::identity::Protocol;
+use crate::engine::pod::{PortRef, ProbeHandler};
+use crate::source::kubernetes::object::Object;
+
+fn told(json: &str) -> Option<Told<PodUid, Pod>> {
+    let object: Object<PodSpec, PodStatus> = serde_json::from_str(json).expect("an object");
+    let metadata = object.metadata.0.unwrap_or_default();
+    NodePods::new("node-1".to_owned()).read(metadata, object.spec.0, object.status.0, &mut Cuts::default())
+}
+
+fn pod(json: &str) -> Pod {
+    told(json).expect("an identity").item.expect("a pod")
+}
+
+const WEB: &str = r#"{"metadata":{"namespace":"shop","name":"web-6d4b75cb6d-x","uid":"u1",
+    "labels":{"app":"web","pod-template-hash":"6d4b75cb6d"},
+    "annotations":{"prometheus.io/port":"9100","kubectl.kubernetes.io/last-applied-configuration":"{}",
+      "sidecar.istio.io/inject":"true","notistio.io/x":"y"},
+    "ownerReferences":[{"kind":"ReplicaSet","name":"web-6d4b75cb6d","controller":true}]},
+  "spec":{"nodeName":"node-1","containers":[{"name":"app","image":"web:1",
+      "ports":[{"containerPort":8080,"name":"http"},{"containerPort":53,"protocol":"UDP","hostPort":53},
+        {"containerPort":0},{"containerPort":65536},{"containerPort":-1},{"containerPort":null},{"containerPort":"x"},
+        {"containerPort":1,"protocol":"QUIC"}],
+      "livenessProbe":{"httpGet":{"port":"http"}},"readinessProbe":{"tcpSocket":{"port":8081}},
+      "startupProbe":{"grpc":{"port":9000}},
+      "lifecycle":{"preStop":{"httpGet":{"port":"8082"}},"postStart":{"httpGet":{"port":1,"host":"10.1.1.1"}}}}],
+    "initContainers":[{"name":"proxy","restartPolicy":"Always","ports":[{"containerPort":15001}]},{"name":"init"}],
+    "ephemeralContainers":[{"name":"debug"}]},
+  "status":{"phase":"Running","podIP":"10.1.0.5","podIPs":[{"ip":"10.1.0.5"},{"ip":"fd00::5"}],
+    "conditions":[{"type":"ContainersReady","status":"False"}],
+    "containerStatuses":[{"name":"app","containerID":"containerd://abc","ready":true,"state":{"running":{"startedAt":"x"}}}],
+    "initContainerStatuses":[{"name":"init","containerID":"containerd://def","state":{"terminated":{}}}]}}"#;
+
+#[test]
+fn identity_workload_labels_and_annotations() {
+    let pod = pod(WEB);
+    assert_eq!(
+        (pod.uid.0.as_str(), pod.namespace.as_str(), pod.name.as_str()),
+        ("u1", "shop", "web-6d4b75cb6d-x")
+    );
+    let workload = pod.workload.expect("a workload");
+    assert_eq!((workload.kind.as_str(), workload.name.as_str()), ("Deployment", "web"));
+    let keys: Vec<_> = pod.annotations.keys().map(String::as_str).collect();
+    assert_eq!(keys, ["prometheus.io/port", "sidecar.istio.io/inject"]);
+    assert_eq!(pod.addresses.len(), 2);
+    assert_eq!(pod.ready, Some(false));
+}
+
+#[test]
+fn containers_ports_and_probes() {
+    let pod = pod(WEB);
+    let kinds: Vec<_> =
+        pod.containers.iter().map(|c| (c.name.as_str(), c.kind, c.running, c.id.as_str())).collect();
+    assert_eq!(
+        kinds,
+        [
+            ("app", ContainerKind::Regular, Some(true), "abc"),
+            ("proxy", ContainerKind::Sidecar, None, ""),
+            ("init", ContainerKind::Init, Some(false), "def"),
+            ("debug", ContainerKind::Ephemeral, None, ""),
+        ]
+    );
+    let app = &pod.containers[0];
+    let ports: Vec<_> = app.ports.iter().map(|port| (port.port.get(), port.protocol)).collect();
+    assert_eq!(ports, [(8080, Protocol::Tcp), (53, Protocol::Udp)]);
+    assert_eq!(app.ports[1].host_port.map(std::num::NonZeroU16::get), Some(53));
+    let number = |n: u16| PortRef::Number(n.try_into().expect("a port"));
+    let probes: Vec<_> = app.probes.iter().map(|probe| (probe.handler, probe.port.clone())).collect();
+    assert_eq!(
+        probes,
+        [
+            (ProbeHandler::Liveness, PortRef::Name("http".to_owned())),
+            (ProbeHandler::Readiness, number(8081)),
+            (ProbeHandler::Startup, number(9000)),
+            (ProbeHandler::PreStop, number(8082)),
+        ]
+    );
+}
+
+#[test]
+fn a_static_pod_goes_by_kubelets_hash_and_keeps_its_mirror() {
+    let json = |owner: &str| {
+        format!(
+            r#"{{"metadata":{{"namespace":"kube-system","name":"etcd-node-1","uid":"mirror-uid","annotations":{{
+                "kubernetes.io/config.hash":"0123abcd","kubernetes.io/config.mirror":"0123abcd"}},
+                "ownerReferences":[{{"kind":"{owner}","name":"node-1","controller":true}}]}},
+                "spec":{{"nodeName":"node-1","hostNetwork":true}}}}"#
+        )
+    };
+    let mirror = pod(&json("Node"));
+    assert_eq!(mirror.uid.0, "0123abcd");
+    assert_eq!(mirror.mirror, Some(PodUid("mirror-uid".to_owned())));
+    assert!(mirror.host_network);
+    let forged = pod(&json("ReplicaSet"));
+    assert_eq!((forged.uid.0.as_str(), forged.mirror), ("mirror-uid", None));
+}
+
+#[test]
+fn a_pod_without_status_or_spec_is_a_pod_of_which_little_is_known() {
+    let pod = pod(r#"{"metadata":{"name":"a","uid":"u"}}"#);
+    assert_eq!((pod.ready, pod.addresses.len(), pod.containers.len()), (None, 0, 0));
+    let odd =
+        self::pod(r#"{"metadata":{"name":"a","uid":"u"},"spec":{"containers":{"x":1}},"status":[null]}"#);
+    assert_eq!(odd.containers, []);
+    assert_eq!(odd.ready, None);
+}
+
+#[test]
+fn ended_pods_and_other_nodes_pods_are_nothing() {
+    for json in [
+        r#"{"metadata":{"name":"a","uid":"u"},"status":{"phase":"Succeeded"}}"#,
+        r#"{"metadata":{"name":"a","uid":"u"},"status":{"phase":"Failed"}}"#,
+        r#"{"metadata":{"name":"a","uid":"u"},"spec":{"nodeName":"node-2"}}"#,
+    ] {
+        assert_eq!(told(json), Some(Told { key: PodUid("u".to_owned()), item: None }), "{json}");
+    }
+    assert!(told(r#"{"metadata":{"name":"a"}}"#).is_none());
+}
+
+#[test]
+fn ready_without_conditions_is_what_the_containers_say() {
+    let json = |ready: &str| {
+        format!(
+            r#"{{"metadata":{{"name":"a","uid":"u"}},"spec":{{"containers":[{{"name":"x"}},{{"name":"y"}}]}},
+                "status":{{"containerStatuses":[{{"name":"x","ready":true}},{{"name":"y","ready":{ready}}}]}}}}"#
+        )
+    };
+    assert_eq!(pod(&json("true")).ready, Some(true));
+    assert_eq!(pod(&json("false")).ready, Some(false));
+}

@@ -1,0 +1,116 @@
+//! A server, or a way to it, that sends what nobody should: nothing of it stops a watcher or is taken for the truth.
+
+use portolan_api_stand_in::fault::{Fault, On, StreamedLists};
+use portolan_api_stand_in::server::{Server, Settings, Transport};
+
+use crate::world::{FAST, NODE, World, pod, service};
+
+async fn world_with(streamed_lists: StreamedLists, on: On, fault: Fault, times: u32) -> World {
+    let server = Server::start(Transport::Plain, Settings { streamed_lists, ..Settings::default() }).await;
+    server.put("pods", pod("a", NODE).1);
+    server.put("services", service("web").1);
+    server.fail_times(times, on, fault);
+    World::of(server, FAST)
+}
+
+/// Each of these once or twice, then the truth.
+async fn recovers_from(fault: Fault) {
+    for streamed_lists in [StreamedLists::Served, StreamedLists::Refused] {
+        for on in [On::Lists("pods"), On::Watches("pods"), On::Everything] {
+            let mut world = world_with(streamed_lists, on, fault.clone(), 2).await;
+            world.pods_are(&["a"]).await;
+            world.server.put("pods", pod("b", NODE).1);
+            world.pods_are(&["a", "b"]).await;
+            world.until("Services", |known| known.services.is_some()).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn requests_that_stall() {
+    recovers_from(Fault::Stall).await;
+}
+
+#[tokio::test]
+async fn answers_that_fall_silent() {
+    recovers_from(Fault::Silence).await;
+}
+
+#[tokio::test]
+async fn answers_that_are_cut() {
+    for after in [0, 1, 60, 200] {
+        recovers_from(Fault::Cut(after)).await;
+    }
+}
+
+#[tokio::test]
+async fn answers_that_end_at_once() {
+    recovers_from(Fault::Empty).await;
+}
+
+#[tokio::test]
+async fn what_is_no_json() {
+    recovers_from(Fault::Say("<html>Bad Gateway</html>\n".to_owned())).await;
+    recovers_from(Fault::Say("{\"kind\":\"PodList\",\"metadata\":{},\"items\":[1]}\n".to_owned())).await;
+    recovers_from(Fault::Say("{\"items\":[{\"metadata\":".to_owned())).await;
+}
+
+#[tokio::test]
+async fn a_proxy_that_sends_all_nodes_pods() {
+    let odd = r#"{"type":"ADDED","object":{"metadata":{"name":"x","uid":"x","resourceVersion":"5"},"spec":{"nodeName":"node-9"}}}
+{"type":"ADDED","object":{"metadata":{"name":"y","uid":"y","resourceVersion":"6"},"spec":{"nodeName":"node-1"}}}
+{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"7","annotations":{"k8s.io/initial-events-end":"true"}}}}
+"#;
+    let mut world =
+        world_with(StreamedLists::Served, On::Watches("pods"), Fault::Say(odd.to_owned()), 1).await;
+    world.until("a list", |known| known.pod_lists == 1).await;
+    assert_eq!(world.known.pods.keys().collect::<Vec<_>>(), ["y"]);
+}
+
+#[tokio::test]
+async fn odd_objects_are_left_out_and_counted_and_the_others_stay() {
+    let lines = [
+        r#"{"type":"ADDED","object":[]}"#,
+        r#"{"type":"ADDED","object":{"metadata":null}}"#,
+        r#"{"type":"ADDED","object":{"metadata":{"name":"no-uid"}}}"#,
+        r#"{"type":"MUTATED","object":{"metadata":{"name":"z","uid":"z"}}}"#,
+        r#"{"type":"DELETED","object":{"metadata":{"name":"never","uid":"never-there"}}}"#,
+        r#"{"type":"BOOKMARK","object":null}"#,
+        "",
+        r#"{"type":"ADDED","object":{"metadata":{"name":"y","uid":"y","resourceVersion":"6","labels":[]},"spec":"?","status":7,"future":{"a":[{}]}}}"#,
+        r#"{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"7","annotations":{"k8s.io/initial-events-end":"true"}}}}"#,
+    ];
+    let text = lines.join("\n") + "\n";
+    let mut world = world_with(StreamedLists::Served, On::Watches("pods"), Fault::Say(text), 1).await;
+    world.until("a list", |known| known.pod_lists == 1).await;
+    assert_eq!(world.known.pods.keys().collect::<Vec<_>>(), ["y"]);
+    assert_eq!(world.known.lost.get("kubernetes-object-invalid"), Some(&3));
+}
+
+#[tokio::test]
+async fn an_object_too_large_for_anybody_is_left_out_and_the_others_stay() {
+    let huge = "x".repeat(9 << 20);
+    for streamed_lists in [StreamedLists::Served, StreamedLists::Refused] {
+        let server =
+            Server::start(Transport::Plain, Settings { streamed_lists, ..Settings::default() }).await;
+        server.put("pods", pod("a", NODE).1);
+        let (plural, mut object) = pod("b", NODE);
+        object["metadata"]["annotations"] = serde_json::json!({ "huge": huge });
+        server.put(plural, object);
+        server.put("pods", pod("c", NODE).1);
+        let mut world = World::of(server, FAST);
+        world.pods_are(&["a", "c"]).await;
+        world.until("it is counted", |known| known.lost.contains_key("kubernetes-object-invalid")).await;
+    }
+}
+
+#[tokio::test]
+async fn many_labels_and_ports_are_cut_and_counted() {
+    let (plural, mut object) = pod("a", NODE);
+    object["spec"]["containers"][0]["ports"] =
+        (1..5000).map(|port| serde_json::json!({ "containerPort": port })).collect();
+    let mut world = World::new([(plural, object)]).await;
+    world.pods_are(&["a"]).await;
+    assert_eq!(world.known.pods["a"].containers[0].ports.len(), 1024);
+    world.until("it is counted", |known| known.lost.contains_key("kubernetes-object-over-limit")).await;
+}

@@ -1,0 +1,69 @@
+//! The server that stands in, checked with the real kubectl: what it reads is what our watchers read.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use portolan_api_stand_in::object;
+use portolan_api_stand_in::server::{Settings, Transport};
+use serde_json::{Value, json};
+
+use crate::world::{FAST, NODE, World};
+
+/// Where `cargo xtask setup --tests` puts it, else the machine's own.
+fn kubectl() -> Option<PathBuf> {
+    let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tools/kubectl");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places = std::env::split_paths(&path).map(|directory| directory.join("kubectl"));
+    std::iter::once(ours).chain(places).find(|file| file.is_file())
+}
+
+async fn run(kubectl: &Path, world: &World, words: &[&str]) -> String {
+    let mut command = Command::new(kubectl);
+    command.arg("--kubeconfig").arg(&world.files.kubeconfig).arg("--cache-dir");
+    command.arg(world.files.kubeconfig.with_file_name("cache")).args(words);
+    let output =
+        tokio::task::spawn_blocking(move || command.output().expect("kubectl runs")).await.expect("it ends");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{words:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
+    text
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kubectl_reads_what_our_watchers_read() {
+    let Some(kubectl) = kubectl() else {
+        println!("skipped: no kubectl; run `cargo xtask setup --tests`");
+        return;
+    };
+    let settings = Settings { token: Some("secret".to_owned()), ..Settings::default() };
+    let objects = [
+        ("pods", object::pod("shop", "web", NODE)),
+        ("pods", object::pod("shop", "other", "node-2")),
+        ("services", object::service("shop", "web", 80, &json!("http"))),
+        ("namespaces", object::namespace("shop")),
+        ("networkpolicies", object::network_policy("shop", "web", 8080)),
+    ];
+    let mut world = World::with(Transport::Tls, settings, FAST, objects).await;
+    world.listed().await;
+    let json = |text: String| serde_json::from_str::<Value>(&text).expect("JSON");
+
+    let mine = "--field-selector=spec.nodeName=node-1";
+    let pods = json(run(&kubectl, &world, &["get", "pods", "-A", mine, "-o", "json"]).await);
+    let names: Vec<&str> = pods["items"]
+        .as_array()
+        .expect("items")
+        .iter()
+        .filter_map(|pod| pod["metadata"]["name"].as_str())
+        .collect();
+    assert_eq!(names, world.known.pods.values().map(|pod| pod.name.as_str()).collect::<Vec<_>>());
+    let yaml = run(&kubectl, &world, &["get", "pods", "-n", "shop", "-o", "yaml"]).await;
+    assert!(yaml.contains("kind: Pod") && yaml.contains("containerPort: 8080"), "{yaml}");
+    let policies = json(run(&kubectl, &world, &["get", "networkpolicies", "-A", "-o", "json"]).await);
+    assert_eq!(
+        policies["items"].as_array().map(Vec::len),
+        world.known.policies.as_ref().map(|all| all.len())
+    );
+    let one = json(run(&kubectl, &world, &["get", "service", "web", "-n", "shop", "-o", "json"]).await);
+    assert_eq!(one["spec"]["ports"][0]["targetPort"], "http");
+    let table = run(&kubectl, &world, &["get", "namespaces"]).await;
+    assert!(table.contains("shop"), "{table}");
+}

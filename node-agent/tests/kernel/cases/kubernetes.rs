@@ -1,0 +1,155 @@
+//! The agent with the API server as its source of pods: listeners are tied to pods by the cgroup that kubelet would give
+//! their processes.
+
+use std::path::{Path, PathBuf};
+
+use libtest_mimic::Trial;
+use portolan_api_stand_in::server::{Server, Settings, Transport};
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+
+use super::case;
+use crate::harness::actor::Actor;
+use crate::harness::agent::{Agent, Stdout};
+use crate::harness::manifest;
+use crate::harness::patience::{PATIENCE, eventually};
+use crate::harness::world::World;
+
+pub fn cases() -> Vec<Trial> {
+    vec![
+        case("kubernetes/a_listener_is_its_pods_by_cgroup", a_listener_is_its_pods_by_cgroup),
+        case("kubernetes/ready_without_the_api_server_and_right_once_it_is_there", right_once_it_is_there),
+    ]
+}
+
+const UID: &str = "3f2b8a52-7c1e-4f57-9a55-2f6f0a3d9c11";
+const CONTAINER: &str = "5d3c1f0e9b7a68245d3c1f0e9b7a68245d3c1f0e9b7a68245d3c1f0e9b7a6824";
+
+/// A server, its runtime, and a world whose pods only that server knows.
+struct Cluster {
+    world: World,
+    server: Server,
+    runtime: Runtime,
+}
+
+impl Cluster {
+    fn new() -> Self {
+        let mut world = World::new(&["web"]);
+        world.pods.clear();
+        manifest::write(&world.metadata(), &[]);
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        let settings = Settings { token: Some("secret".to_owned()), ..Settings::default() };
+        let server = runtime.block_on(Server::start(Transport::Tls, settings));
+        Self { world, server, runtime }
+    }
+
+    fn declare(&self, ports: &[u16]) {
+        let ports: Vec<Value> = ports.iter().map(|port| json!({ "containerPort": port })).collect();
+        self.server.put(
+            "pods",
+            json!({
+                "metadata": {"namespace": "shop", "name": "web-5d4f8c7b9-x", "uid": UID,
+                    "labels": {"pod-template-hash": "5d4f8c7b9"},
+                    "ownerReferences": [{"kind": "ReplicaSet", "name": "web-5d4f8c7b9", "controller": true}]},
+                "spec": {"nodeName": "tier-node", "containers": [{"name": "main", "image": "web:1", "ports": ports}]},
+                "status": {"phase": "Running", "containerStatuses": [{"name": "main", "ready": true,
+                    "containerID": format!("containerd://{CONTAINER}"), "state": {"running": {}}}]},
+            }),
+        );
+    }
+
+    fn agent(&self) -> Agent {
+        let directory = self.world.scratch.path("client");
+        std::fs::create_dir_all(&directory).expect("a directory");
+        let files = self.server.client_files(&directory);
+        let kubeconfig = files.kubeconfig.to_str().expect("a path");
+        self.world.agent_with(&["--metadata", "kubernetes", "--kubeconfig", kubeconfig], Stdout::Read)
+    }
+
+    fn is_declared(&self, agent: &Agent, port: u16) {
+        let seen = self.world.listener(agent, "web", port, |item| item.declaration.status == "declared");
+        let pod = seen.pod.expect("a pod");
+        assert_eq!((pod.namespace.as_str(), pod.uid.as_str()), ("shop", UID));
+        let workload = pod.workload.expect("a workload");
+        assert_eq!((workload.kind.as_str(), workload.name.as_str()), ("Deployment", "web"));
+        assert_eq!(seen.container.map(|container| container.name).as_deref(), Some("main"));
+    }
+}
+
+fn a_listener_is_its_pods_by_cgroup() {
+    let cluster = Cluster::new();
+    cluster.declare(&[8080]);
+    let agent = cluster.agent();
+    let cgroup = PodCgroup::new();
+    let web = cluster.world.actor("web");
+    cgroup.take(&web);
+    web.listen("0.0.0.0:8080");
+    web.listen("0.0.0.0:7000");
+    cluster.is_declared(&agent, 8080);
+    let finding = cluster.world.finding(&agent, "web", 7000, |finding| finding.state == "open");
+    assert_eq!(finding.code, "undeclared-reachable");
+    assert_eq!(finding.pod.map(|pod| pod.uid).as_deref(), Some(UID));
+    cluster.declare(&[8080, 7000]);
+    cluster.is_declared(&agent, 7000);
+}
+
+fn right_once_it_is_there() {
+    let cluster = Cluster::new();
+    cluster.declare(&[8080]);
+    cluster.runtime.block_on(cluster.server.go_away());
+    let agent = cluster.agent();
+    let source = |state: &'static str| {
+        eventually(PATIENCE, &format!("the API server's source is {state}"), || {
+            let sources = agent.status().sources;
+            let found = sources.iter().find(|source| source.name == "kubernetes" && source.state == state);
+            found.cloned().ok_or_else(|| format!("{sources:?}"))
+        })
+    };
+    assert!(source("down").reason.is_some_and(|reason| reason.contains("refused")));
+    let cgroup = PodCgroup::new();
+    let web = cluster.world.actor("web");
+    cgroup.take(&web);
+    web.listen("0.0.0.0:8080");
+    cluster.world.listener(&agent, "web", 8080, |item| item.pod.is_none());
+    cluster.runtime.block_on(cluster.server.come_back());
+    source("up");
+    cluster.is_declared(&agent, 8080);
+    let lines = agent.diagnostics().lines().filter(|line| line.contains("cannot reach")).count();
+    assert!(lines <= 12, "one line per source and reason, not one per try: {}", agent.diagnostics());
+}
+
+/// The cgroups of a pod and its container, as kubelet and the runtime make them. Made before their process, so that they are
+/// removed after it.
+struct PodCgroup(Vec<PathBuf>);
+
+impl PodCgroup {
+    fn new() -> Self {
+        let top = cgroup2().join(format!("tier-{}.slice", std::process::id()));
+        let pod = top.join(format!("kubepods-besteffort-pod{}.slice", UID.replace('-', "_")));
+        let container = pod.join(format!("cri-containerd-{CONTAINER}.scope"));
+        std::fs::create_dir_all(&container).expect("cgroups");
+        Self(vec![container, pod, top])
+    }
+
+    /// Moves an actor into the container's.
+    fn take(&self, actor: &Actor) {
+        std::fs::write(self.0[0].join("cgroup.procs"), actor.pid().to_string()).expect("move the actor");
+    }
+}
+
+impl Drop for PodCgroup {
+    fn drop(&mut self) {
+        // Errors are left to the leak check at the end of the tier: a guard must not panic while a case does.
+        for directory in &self.0 {
+            let _ = std::fs::remove_dir(directory);
+        }
+    }
+}
+
+fn cgroup2() -> PathBuf {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("mounts");
+    let mount =
+        mounts.lines().find(|line| line.contains(" - cgroup2 ")).and_then(|line| line.split(' ').nth(4));
+    Path::new(mount.expect("cgroup2 is mounted")).to_owned()
+}
