@@ -5,7 +5,9 @@ mod blind_spots;
 pub mod budget;
 pub mod candidates;
 pub mod enter;
+mod known;
 pub mod look;
+mod sought;
 mod thread;
 mod watch;
 

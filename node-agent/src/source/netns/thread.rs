@@ -13,17 +13,17 @@ use super::blind_spots::BlindSpots;
 use super::budget::{Average, again_on_request};
 use super::candidates::{self, Candidate};
 use super::enter::Home;
+use super::known::{Depth, EARLY_LOOKS_MS, Known};
 use super::look::{Beyond, Look, look};
+use super::sought::Sought;
 use super::watch::DirWatch;
-use super::{HostNetns, MAX_SOUGHT, Mailbox, NetnsActor, NetnsOptions, Progress};
-use crate::engine::identity::{BootTime, NetnsId, SocketCookie};
-use crate::engine::input::{Input, NetnsFacts, NetnsScan};
+use super::{HostNetns, Mailbox, NetnsActor, NetnsOptions, Progress};
+use crate::engine::identity::{BootTime, NetnsId};
+use crate::engine::input::{Input, NetnsScan};
 use crate::source::clock;
 use crate::source::process::SocketOwners;
 use crate::source::scan::{SocketList, listed_sockets};
 
-/// After a netns appeared, its interfaces follow within moments (CNI).
-const EARLY_LOOKS_MS: [u64; 6] = [20, 50, 100, 200, 400, 800];
 /// `ip netns add` makes the file and mounts on it then; a file that stays empty is tried this long.
 const UNFINISHED_TRIES: u8 = 60;
 const UNFINISHED_PAUSE: Duration = Duration::from_millis(5);
@@ -31,11 +31,6 @@ const UNFINISHED_PAUSE: Duration = Duration::from_millis(5);
 const MISSING_DIR_PAUSE: Duration = Duration::from_millis(250);
 /// After names changed, processes are walked this much later: many changes, one walk.
 const CHANGE_PAUSE: Duration = Duration::from_millis(60);
-
-/// The range of ephemeral ports is set when a pod is made, and read again only with every one of so many later looks.
-const EPHEMERAL_EVERY: usize = 16;
-/// So many walks may miss a netns because what held it ended meanwhile.
-const UNSURE_WALKS: u8 = 3;
 
 /// What the thread is made of.
 pub(super) struct Parts {
@@ -45,40 +40,6 @@ pub(super) struct Parts {
     pub mailbox: Arc<Mailbox>,
     pub report: progress::Sender<Progress>,
     pub watch: DirWatch,
-}
-
-/// One netns that was entered.
-struct Known {
-    candidate: Candidate,
-    facts: NetnsFacts,
-    sockets: BTreeSet<SocketCookie>,
-    /// What was told of it that is not kept.
-    beyond: Beyond,
-    /// How often it was looked at again.
-    looks: usize,
-    next_look: BootTime,
-    /// When a look may be asked for.
-    ready_at: BootTime,
-    /// Somebody asked for its sockets.
-    asked: bool,
-    /// It was not there at the first discovery, so that no socket in it is older than the hooks.
-    born_later: bool,
-}
-
-impl Known {
-    /// What hardly ever changes need not be read again yet.
-    fn is_kept(&self) -> bool {
-        self.looks > EARLY_LOOKS_MS.len() && !self.looks.is_multiple_of(EPHEMERAL_EVERY)
-    }
-}
-
-/// How much of a netns a look is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Depth {
-    /// Its sockets too.
-    Whole,
-    /// Interfaces and addresses, and its sockets only if it turns out to be another netns.
-    Interfaces,
 }
 
 /// What one visit saw.
@@ -99,8 +60,7 @@ struct NetnsThread {
     owners: SocketOwners,
     /// By inode number: valid until the next look finds another cookie there.
     known: BTreeMap<u64, Known>,
-    /// Netns of which only the kernel told, with the walks that may have missed them.
-    sought: BTreeMap<NetnsId, u8>,
+    sought: Sought,
     blind_spots: BlindSpots,
     /// A netns vanished between the walk and the look.
     is_unsure: bool,
@@ -131,7 +91,7 @@ pub(super) fn run(parts: Parts) {
         changed_names: BTreeSet::new(),
         owners,
         known: BTreeMap::new(),
-        sought: BTreeMap::new(),
+        sought: Sought::default(),
         blind_spots: BlindSpots::default(),
         is_unsure: false,
         next_walk: BootTime(0),
@@ -171,8 +131,7 @@ impl NetnsThread {
         }
         if !wanted.discover.is_empty() {
             self.next_walk = self.next_walk.min(self.walk_ready_at);
-            let room = MAX_SOUGHT.saturating_sub(self.sought.len());
-            self.sought.extend(wanted.discover.iter().take(room).map(|netns| (*netns, 0)));
+            self.sought.add(&wanted.discover);
         }
         if wanted.scan_all > done || self.next_walk <= clock::now() {
             self.discover();
@@ -298,20 +257,11 @@ impl NetnsThread {
         if self.sought.is_empty() {
             return;
         }
-        let known: BTreeSet<NetnsId> = self.known.values().map(|known| known.facts.netns).collect();
-        self.sought.retain(|netns, _| !known.contains(netns));
+        self.sought.found(&self.known.values().map(|known| known.facts.netns).collect());
         if !self.blind_spots.all_were_looked_at() {
             return;
         }
-        let is_unsure = self.is_unsure;
-        let gone: Vec<NetnsId> = self
-            .sought
-            .extract_if(.., |_, walks| {
-                *walks += 1;
-                !is_unsure || *walks >= UNSURE_WALKS
-            })
-            .map(|(netns, _)| netns)
-            .collect();
+        let gone = self.sought.missed(self.is_unsure);
         if !self.sought.is_empty() {
             self.walk_soon();
         }
