@@ -16,6 +16,7 @@ use crate::config::{AgentConfig, ListenAddress, MetadataSource};
 use crate::engine::Engine;
 use crate::engine::identity::NetnsId;
 use crate::engine::input::{ConnectionFact, Input, NetnsFacts};
+use crate::heartbeat::Heartbeat;
 use crate::memory;
 use crate::pipeline::Pipeline;
 use crate::sink::http::host::HostCheck;
@@ -26,7 +27,7 @@ use crate::sink::publish::Publisher;
 use crate::sink::stdout::LineSink;
 use crate::sink::watch_log::WatchLog;
 use crate::source::clock;
-use crate::source::kernel::{KernelHooks, KernelRefusal, NetnsPrograms};
+use crate::source::kernel::{Capabilities, KernelHooks, KernelRefusal, NetnsPrograms};
 use crate::source::kubernetes;
 use crate::source::netns::budget::Budget;
 use crate::source::netns::look::Interface;
@@ -65,17 +66,31 @@ pub enum AgentError {
     #[error("{0}")]
     Refused(#[from] KernelRefusal),
     /// Exit code 2.
-    #[error("{option} {address}: {reason}")]
+    #[error("{option} {address}: {reason}{}", in_use(.reason))]
     Address { option: &'static str, address: String, reason: io::Error },
+    /// Exit code 4.
     #[error("cannot start {what}: {reason}")]
     Start { what: &'static str, reason: io::Error },
+    /// Without programs, looking is all there is. Exit code 4.
+    #[error("this node does not allow it: {}", .0.join("; "))]
+    Blind(Vec<String>),
+    /// Exit code 3.
+    #[error("the thread that looks at network namespaces has ended; nothing is observed without it")]
+    NetnsEnded,
+}
+
+fn in_use(reason: &io::Error) -> &'static str {
+    match reason.kind() {
+        io::ErrorKind::AddrInUse => " (by another agent? give this one another address, or `off`)",
+        _ => "",
+    }
 }
 
 /// Runs the agent until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// When the node does not allow it, an address is taken, or a thread cannot be started. Nothing that happens later ends
-/// the agent.
+/// When the node does not allow it, an address is taken, or a thread cannot be started. Later only the end of the netns
+/// thread ends the agent.
 pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
     let started = |what| move |reason| AgentError::Start { what, reason };
     let mut terminate = signal(SignalKind::terminate()).map_err(started("signal handling"))?;
@@ -102,6 +117,8 @@ pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
     };
     let servers = start_servers(&config, &state, &ended).await?;
     let metadata = wiring_options::agent_metadata(&config);
+    warn_of(&config, &metadata);
+    let waits_for_metadata = !metadata.is_empty();
     let mut options = wiring_options::netns(config.netns_dirs.clone(), config.include_host, &metadata);
     if config.scan_only {
         options.budget = Budget::LOOKS_ALONE;
@@ -115,15 +132,17 @@ pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
     };
     let netns = netns::start(options, actor, inputs).map_err(started("the netns thread"))?;
     health.live.store(true, Ordering::Relaxed);
+    let heartbeat = Heartbeat::default();
+    tasks.push(tokio::spawn(heartbeat.clone().watch(Arc::clone(&health))));
 
-    let upkeep = Upkeep::default();
+    let upkeep = Upkeep { waits_for_metadata, heartbeat, ..Upkeep::default() };
     let mut station =
         Station { pipeline, netns, health, facts, connections, questions, source_changes, upkeep };
-    tokio::select! {
-        () = station.observe() => {}
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+    let outcome = tokio::select! {
+        () = station.observe() => Err(AgentError::NetnsEnded),
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+    };
     let _ = shutdown.send(true);
     for task in tasks {
         task.abort();
@@ -132,7 +151,7 @@ pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
     for server in servers {
         let _ = tokio::time::timeout(LAST_LINES, server).await;
     }
-    Ok(())
+    outcome
 }
 
 /// The running agent: the pipeline, and what feeds it.
@@ -157,15 +176,22 @@ struct Upkeep {
     /// Ticket of the scan that mends what was lost.
     recovering: Option<u64>,
     drains: u32,
+    /// The netns thread has looked at what there is, and could.
+    is_observing: bool,
+    /// No source of metadata has told its pods yet, and there are some.
+    waits_for_metadata: bool,
+    heartbeat: Heartbeat,
 }
 
 impl Station {
+    /// Ends when the netns thread does.
     async fn observe(&mut self) {
         let mut drain = interval(DRAIN_EVERY);
         drain.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut progress = self.netns.progress();
         let mut batch = Vec::with_capacity(INPUT_BATCH);
         loop {
+            self.upkeep.heartbeat.beat();
             let deadline = self.until_deadline();
             tokio::select! {
                 taken = self.facts.recv_many(&mut batch, INPUT_BATCH) => {
@@ -176,10 +202,13 @@ impl Station {
                 () = sleep(deadline) => self.pipeline.tick(),
                 _ = drain.tick() => self.drain(),
                 Some(query) = self.questions.recv() => self.reply(query),
-                Some((name, state)) = self.source_changes.recv() => self.pipeline.source(&name, state.reason),
-                Ok(()) = progress.changed() => {
-                    let now = *progress.borrow_and_update();
-                    self.scanned(now);
+                Some((name, state)) = self.source_changes.recv() => self.told_by_source(&name, state),
+                changed = progress.changed() => {
+                    let now = progress.borrow_and_update().clone();
+                    self.scanned(&now);
+                    if changed.is_err() {
+                        return self.pipeline.source("netns", Some("its thread has ended".to_owned()));
+                    }
                 }
             }
         }
@@ -189,7 +218,7 @@ impl Station {
         if let Input::SocketOpened(socket) = &input
             && !self.pipeline.engine.knows_netns(socket.port.netns)
         {
-            self.netns.discover();
+            self.netns.discover(socket.port.netns);
         }
         // The hooks cannot see IPV6_V6ONLY: the kernel's own list tells.
         if let Input::SocketOpened(socket) = &input
@@ -234,11 +263,28 @@ impl Station {
         }
     }
 
-    fn scanned(&mut self, progress: netns::Progress) {
-        if progress.first_scan_done && !self.health.ready.swap(true, Ordering::Relaxed) {
-            self.pipeline.source("netns", None);
-            tracing::info!(namespaces = progress.netns, "observing");
+    fn told_by_source(&mut self, name: &str, state: SourceState) {
+        // What follows objects of other kinds is named by the kind as well.
+        let tells_pods = !name.starts_with("kubernetes/");
+        self.upkeep.waits_for_metadata &= !(state.up && tells_pods);
+        self.pipeline.source(name, state.reason);
+        self.check_ready();
+    }
+
+    /// Ready once: what there is was looked at, and somebody has told which pods there are.
+    fn check_ready(&mut self) {
+        let is_ready = self.upkeep.is_observing && !self.upkeep.waits_for_metadata;
+        if is_ready && !self.health.ready.swap(true, Ordering::Relaxed) {
+            tracing::info!(namespaces = self.netns.progress().borrow().netns, "observing");
         }
+    }
+
+    fn scanned(&mut self, progress: &netns::Progress) {
+        if progress.first_scan_done {
+            self.pipeline.source("netns", progress.blind.clone());
+        }
+        self.upkeep.is_observing |= progress.is_observing();
+        self.check_ready();
         if self.upkeep.recovering.is_some_and(|ticket| progress.scans_done >= ticket) {
             self.upkeep.recovering = None;
             self.pipeline.recovered();
@@ -291,9 +337,10 @@ impl NetnsActor for Attach {
     }
 }
 
-fn load_kernel(config: &AgentConfig) -> Result<(Option<KernelHooks>, Option<Attach>), KernelRefusal> {
+fn load_kernel(config: &AgentConfig) -> Result<(Option<KernelHooks>, Option<Attach>), AgentError> {
     if config.scan_only {
-        return Ok((None, None));
+        let missing = Capabilities::own().missing_to_enter();
+        return if missing.is_empty() { Ok((None, None)) } else { Err(AgentError::Blind(missing)) };
     }
     let (hooks, programs) = KernelHooks::load(&wiring_options::kernel(config))?;
     let attach = Attach { programs, hears_of_sockets: hooks.hears_of_sockets() };
@@ -319,6 +366,24 @@ fn pipeline(
         node.into(),
         release,
     ))
+}
+
+/// What is allowed and seldom meant.
+fn warn_of(config: &AgentConfig, metadata: &[MetadataSource]) {
+    if metadata.is_empty() {
+        tracing::warn!(
+            "no source of metadata is given (--metadata): nothing tells which pods there are, so every port \
+             will be `unattributed`"
+        );
+    }
+    if let ListenAddress::Tcp(address) = &config.api
+        && !address.ip().is_loopback()
+    {
+        tracing::warn!(
+            %address,
+            "--api is open to other hosts and asks nobody who they are: whoever reaches it reads every finding"
+        );
+    }
 }
 
 fn start_metadata(

@@ -11,7 +11,7 @@ use crate::args::{AgentArgs, Cli, Command};
 use crate::config::AgentConfig;
 use crate::exit::Exit;
 use crate::query::console::Console;
-use crate::{doctor, memory, query, scan};
+use crate::{descriptors, doctor, memory, query, scan};
 
 /// Runs what was typed.
 #[must_use]
@@ -39,6 +39,7 @@ fn run_agent(args: &AgentArgs) -> Exit {
         Err(error) => return fail(&error, Exit::WrongUse),
     };
     memory::limit();
+    descriptors::raise_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let outcome = match runtime {
         Ok(runtime) => runtime.block_on(agent::run(config)),
@@ -46,9 +47,11 @@ fn run_agent(args: &AgentArgs) -> Exit {
     };
     match outcome {
         Ok(()) => Exit::Fine,
-        Err(error @ AgentError::Refused(_)) => fail(&error, Exit::Refused),
         Err(error @ AgentError::Address { .. }) => fail(&error, Exit::WrongUse),
-        Err(error @ AgentError::Start { .. }) => fail(&error, Exit::Partial),
+        Err(error @ AgentError::NetnsEnded) => fail(&error, Exit::Partial),
+        Err(error @ (AgentError::Refused(_) | AgentError::Blind(_) | AgentError::Start { .. })) => {
+            fail(&error, Exit::Refused)
+        }
     }
 }
 

@@ -2,7 +2,6 @@
 //! programs load is found out by loading them, and comes in as rows of the caller.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -10,14 +9,20 @@ use serde::Serialize;
 use std::io::{self, Write};
 
 use crate::args::{DoctorArgs, Format};
+use crate::config;
 use crate::doctor_sources;
 use crate::exit::Exit;
-use crate::source::kernel::{KernelHooks, KernelLogLevel, KernelOptions, TrafficLevel};
+use crate::source::kernel::{
+    Capabilities, HookStatus, KernelHooks, KernelLogLevel, KernelOptions, NetnsPrograms, TrafficLevel,
+    root_cgroup,
+};
 use crate::source::kubernetes::fault::ApiFault;
 use crate::source::kubernetes::trial::{self, Trial};
 use crate::source::netns::enter;
+use crate::source::netns::look::{Interface, LinkHeader};
 use crate::source::netns::{NetnsOptions, candidates};
 use crate::source::scan::listed_sockets;
+use crate::wiring_options;
 
 /// Result of one check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -129,7 +134,10 @@ pub fn check(name: &str, needed: Needed, result: Result<String, (String, String)
 /// `portolan doctor`: the system's checks, and the programs loaded for real.
 #[must_use]
 pub fn run(args: &DoctorArgs) -> Exit {
-    let mut checks = system_checks(&NetnsOptions::default());
+    let asked = config::metadata_sources(&args.metadata).unwrap_or_default();
+    let sources = wiring_options::metadata(&asked);
+    let options = wiring_options::netns(config::netns_dirs(Vec::new()), false, &sources);
+    let mut checks = system_checks(&options);
     checks.extend(hook_checks());
     checks.extend(doctor_sources::checks(&args.metadata));
     checks.extend(api_server_checks(args.kubeconfig.clone()));
@@ -156,26 +164,41 @@ fn hook_checks() -> Vec<Check> {
         log: KernelLogLevel::Off,
     };
     match KernelHooks::load(&options) {
-        Ok((hooks, _programs)) => hooks
-            .statuses()
-            .into_iter()
-            .map(|hook| {
-                let of_netns = matches!(hook.name.as_str(), "sk_lookup" | "tc");
-                let result = match hook.reason {
-                    None if of_netns => Ok("loads".to_owned()),
-                    None => Ok("loads and attaches".to_owned()),
-                    Some(reason) => {
-                        Err((reason, "the scan stands in for this hook; slower to notice".to_owned()))
-                    }
-                };
-                check(&format!("hook {}", hook.name), Needed::ByNothing, result)
-            })
-            .collect(),
+        Ok((hooks, programs)) => {
+            let tried = try_in_new_netns(programs);
+            hooks.statuses().into_iter().map(|hook| hook_check(hook, &tried)).collect()
+        }
         Err(refusal) => {
             let found = refusal.missing.join("; ");
-            vec![check("kernel programs", Needed::ByAgent, Err((found, "see the rows above".to_owned())))]
+            let fix = "`portolan scan` and `portolan agent --scan-only` work without".to_owned();
+            vec![check("kernel programs", Needed::ByAgent, Err((found, fix)))]
         }
     }
+}
+
+fn hook_check(hook: HookStatus, tried: &io::Result<()>) -> Check {
+    let stand_in = "the scan stands in for this hook; slower to notice".to_owned();
+    let result = match (hook.reason, tried) {
+        (Some(reason), _) => Err((reason, stand_in)),
+        (None, Err(error)) if hook.state == "waiting" => {
+            Err((format!("loads; cannot be tried in a netns of its own: {error}"), stand_in))
+        }
+        (None, _) => Ok("loads and attaches".to_owned()),
+    };
+    check(&format!("hook {}", hook.name), Needed::ByNothing, result)
+}
+
+/// Attaches those of a netns in one that ends with this, to its loopback.
+fn try_in_new_netns(mut programs: NetnsPrograms) -> io::Result<()> {
+    let attach = move || {
+        enter::leave_for_a_new_netns()?;
+        let home = enter::Home::of_this_thread()?;
+        let loopback = Interface { index: 1, name: "lo".to_owned(), link_header: LinkHeader::Ethernet };
+        programs.attach(enter::identity(home.inode)?, &[loopback]);
+        Ok(())
+    };
+    let thread = std::thread::Builder::new().name("doctor".to_owned()).spawn(attach)?;
+    thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread panicked")))
 }
 
 /// What the API server lets us see, by asking for it.
@@ -216,7 +239,7 @@ fn fix_of(fault: &ApiFault) -> &'static str {
 #[must_use]
 pub fn system_checks(options: &NetnsOptions) -> Vec<Check> {
     let mut checks =
-        vec![check("kernel", Needed::ByNothing, kernel()), check("user", Needed::ByScan, user())];
+        vec![check("kernel", Needed::ByNothing, kernel()), check("user", Needed::ByNothing, Ok(user()))];
     checks.extend(capabilities());
     checks.extend([
         check("cgroup2", Needed::ByAgent, cgroup2()),
@@ -259,60 +282,35 @@ fn version(release: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
-fn user() -> Result<String, (String, String)> {
-    if rustix::process::geteuid().is_root() {
-        Ok("root".to_owned())
-    } else {
-        Err(problem(format!("uid {}", rustix::process::geteuid().as_raw()), "run as root"))
-    }
+/// What counts are the capabilities.
+fn user() -> String {
+    let uid = rustix::process::geteuid();
+    if uid.is_root() { "root".to_owned() } else { format!("uid {}", uid.as_raw()) }
 }
 
 fn capabilities() -> Vec<Check> {
-    let wanted = [
-        ("SYS_ADMIN", 21, Needed::ByScan),
-        ("SYS_PTRACE", 19, Needed::ByNothing),
-        ("NET_ADMIN", 12, Needed::ByAgent),
-        ("PERFMON", 38, Needed::ByAgent),
-        ("BPF", 39, Needed::ByAgent),
-    ];
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let effective = effective_capabilities(&status).unwrap_or(0);
-    let row = |(name, bit, needed): (&str, u32, Needed)| {
-        let result = if effective >> bit & 1 == 1 {
-            Ok("effective".to_owned())
-        } else {
-            Err(problem("not effective", format!("add the capability {name}")))
-        };
-        check(&format!("CAP_{name}"), needed, result)
+    let own = Capabilities::own();
+    let row = |name: &str, needed: Needed, is_there: bool, what: &str| {
+        let missing = problem(format!("missing ({what})"), format!("add the capability {name}"));
+        check(name, needed, if is_there { Ok("effective".to_owned()) } else { Err(missing) })
     };
-    wanted.into_iter().map(row).collect()
+    let mut rows = vec![row(
+        "CAP_SYS_PTRACE",
+        Needed::ByNothing,
+        own.reads_processes(),
+        "to see the netns and the sockets of other users' processes",
+    )];
+    rows.extend(own.of_the_programs().map(|(name, is_there, what)| {
+        let needed = if name == "CAP_SYS_ADMIN" { Needed::ByScan } else { Needed::ByAgent };
+        row(name, needed, is_there, what)
+    }));
+    rows
 }
 
-fn effective_capabilities(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
-    u64::from_str_radix(line.trim(), 16).ok()
-}
-
-/// The root has inode 1; a private cgroup namespace shows another directory as its root.
 fn cgroup2() -> Result<String, (String, String)> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let Some(path) = cgroup2_mounts(&mounts).next() else {
-        return Err(problem(
-            "not mounted",
-            "mount -t cgroup2 none /sys/fs/cgroup (in a pod: mount the host's)",
-        ));
-    };
-    match fs::metadata(path) {
-        Ok(meta) if meta.ino() == 1 => Ok(path.to_owned()),
-        Ok(_) => {
-            Err(problem(format!("{path} is not the root"), "use the host's cgroup namespace and its mount"))
-        }
-        Err(error) => Err(problem(format!("{path}: {error}"), "mount the host's cgroup2")),
-    }
-}
-
-fn cgroup2_mounts(mountinfo: &str) -> impl Iterator<Item = &str> {
-    mountinfo.lines().filter(|line| line.contains(" - cgroup2 ")).filter_map(|line| line.split(' ').nth(4))
+    root_cgroup().map(|_| "its root is in sight".to_owned()).map_err(|refusal| {
+        problem(refusal.missing.join("; "), "the host's cgroup2 mount and hostPID show the root to a pod")
+    })
 }
 
 fn exists(path: &str, fix: &str) -> Result<String, (String, String)> {
@@ -367,12 +365,14 @@ fn dirs(options: &NetnsOptions) -> Result<String, (String, String)> {
         return Err(problem("none yet", "watched until they appear; in a pod mount the host's /run/netns"));
     }
     let nsfs = enter::Home::of_this_thread().map_or(0, |home| home.nsfs);
-    Ok(format!("{}: {} netns", there.join(", "), candidates::named(&options.dirs, nsfs).len()))
+    candidates::named(&options.dirs, nsfs)
+        .map(|named| format!("{}: {} netns", there.join(", "), named.len()))
+        .map_err(|error| problem(error.to_string(), "let the agent read it: nothing is taken for gone else"))
 }
 
 fn sock_diag() -> Result<String, (String, String)> {
     match listed_sockets() {
-        Ok(sockets) => Ok(format!("TCP and UDP, {} sockets here", sockets.len())),
+        Ok(list) => Ok(format!("TCP and UDP, {} sockets here", list.sockets.len())),
         Err(error) => Err(problem(error.to_string(), "load the modules inet_diag, tcp_diag and udp_diag")),
     }
 }
@@ -404,10 +404,6 @@ mod tests {
         assert_eq!(version("5.10.0-28-cloud-amd64"), Some((5, 10)));
         assert_eq!(version("6.18.44"), Some((6, 18)));
         assert_eq!(version("x"), None);
-        assert_eq!(effective_capabilities("CapInh:\t0\nCapEff:\t00000000000000ff\n"), Some(0xff));
-        let mountinfo =
-            "30 1 0:26 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n31 1 0:27 / /x rw - tmpfs t rw\n";
-        assert_eq!(cgroup2_mounts(mountinfo).collect::<Vec<_>>(), ["/sys/fs/cgroup/unified"]);
     }
 
     #[test]

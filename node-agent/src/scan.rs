@@ -21,6 +21,7 @@ use crate::sink::filter::Filter;
 use crate::sink::pretty;
 use crate::sink::table::Colour;
 use crate::source::clock;
+use crate::source::kernel::Capabilities;
 use crate::source::pods::{cri, file};
 use crate::wiring_options;
 
@@ -30,6 +31,10 @@ const OUTPUT_BUFFER: usize = 64 * 1024;
 /// Looks, judges, shows.
 #[must_use]
 pub fn run(args: &ScanArgs) -> Exit {
+    let missing = Capabilities::own().missing_to_enter();
+    if !missing.is_empty() {
+        return refused(&missing.join("; "));
+    }
     let sources = match config::metadata_sources(&args.metadata) {
         Ok(asked) => wiring_options::metadata(&asked),
         Err(error) => return say(&error.to_string(), Exit::WrongUse),
@@ -44,8 +49,8 @@ pub fn run(args: &ScanArgs) -> Exit {
         Ok(collected) => collected,
         Err(error) => return say(&format!("cannot look at the network namespaces: {error}"), Exit::Refused),
     };
-    if collected.netns.is_empty() && !collected.failed.is_empty() {
-        return refused(&collected);
+    if let Some(missing) = is_blind(&collected) {
+        return refused(&missing);
     }
     let (findings, converter) = judge(&collected, told, args);
     match show(&findings, &converter, &collected, args) {
@@ -78,11 +83,25 @@ fn read_sources(sources: &[MetadataSource]) -> Result<Vec<Input>, String> {
     Ok(told)
 }
 
+fn refused(missing: &str) -> Exit {
+    say(&format!("this node does not allow it: {missing}"), Exit::Refused)
+}
+
+/// What keeps this from looking at the node at all: nothing that it could say would be true.
+fn is_blind(collected: &Collected) -> Option<String> {
+    let reason = collected.failed.first().map(|failed| failed.reason.as_str())?;
+    let sees_nothing = collected.netns.iter().all(|(facts, scan)| facts.is_host || scan.is_none());
+    sees_nothing.then(|| {
+        format!("no network namespace could be entered: {reason}; run as root (CAP_SYS_ADMIN enters them)")
+    })
+}
+
 /// Everything through the engine, with no grace: what is seen now is judged now.
 fn judge(collected: &Collected, told: Vec<Input>, args: &ScanArgs) -> (Vec<Arc<Finding>>, Converter) {
     let started = clock::now();
     let mut engine = Engine::new(EngineOptions {
         grace: std::time::Duration::ZERO,
+        stale_grace: std::time::Duration::ZERO,
         attribution_hold: std::time::Duration::ZERO,
         include_host: args.include_host,
         ..EngineOptions::default()
@@ -147,15 +166,35 @@ fn show(
 }
 
 fn verdict(findings: &[Arc<Finding>], collected: &Collected, args: &ScanArgs) -> Exit {
+    let partial = partial(collected, Capabilities::own());
+    let exit = match &partial {
+        Some(why) => say(&format!("the answer is partial: {why}"), Exit::Partial),
+        None => Exit::Fine,
+    };
+    let reaches = |least| findings.iter().any(|finding| finding.code.severity() >= least);
+    // As `portolan findings` does it: what was found stands, whatever else there may be.
+    if args.findings.fail_on.is_some_and(reaches) { Exit::FailOn } else { exit }
+}
+
+/// What was not looked at.
+fn partial(collected: &Collected, own: Capabilities) -> Option<String> {
+    let mut why: Vec<String> = Vec::new();
     if !collected.failed.is_empty() {
         let reasons: BTreeSet<&str> = collected.failed.iter().map(|failed| failed.reason.as_str()).collect();
         let reasons = reasons.into_iter().collect::<Vec<_>>().join(", ");
-        let text = format!("{} namespaces could not be looked at: {reasons}", collected.failed.len());
-        return say(&text, Exit::Partial);
+        why.push(format!("{} namespaces could not be looked at: {reasons}", collected.failed.len()));
     }
-    let reaches = |least| findings.iter().any(|finding| finding.code.severity() >= least);
-    let fails = args.findings.fail_on.is_some_and(reaches);
-    if fails { Exit::FailOn } else { Exit::Fine }
+    if let Some(error) = &collected.walk_failure {
+        why.push(format!("not every namespace was found: {error}"));
+    }
+    if collected.unreadable > 0 && !own.reads_processes() {
+        let count = collected.unreadable;
+        why.push(format!("the namespaces of {count} processes cannot be read: CAP_SYS_PTRACE is missing"));
+    }
+    if collected.unparsable > 0 {
+        why.push(format!("{} sockets of the kernel's lists could not be read", collected.unparsable));
+    }
+    (!why.is_empty()).then(|| why.join("; "))
 }
 
 fn empty(collected: &Collected) -> String {
@@ -163,19 +202,40 @@ fn empty(collected: &Collected) -> String {
         collected.netns.iter().filter_map(|(_, scan)| Some(scan.as_ref()?.sockets.len())).sum();
     let netns = collected.netns.iter().filter(|(_, scan)| scan.is_some()).count();
     format!(
-        "No findings: {sockets} listening sockets in {netns} network namespaces, and none differs from its manifest.\n"
-    )
-}
-
-fn refused(collected: &Collected) -> Exit {
-    let reason = collected.failed.first().map_or("", |failed| failed.reason.as_str());
-    say(
-        &format!("no network namespace could be entered: {reason}; run as root (CAP_SYS_ADMIN enters them)"),
-        Exit::Refused,
+        "No findings: {sockets} listening sockets in {netns} network namespaces, and none differs from its \
+         manifest.\nOne look cannot see who calls, what is open for moments only, and which ephemeral UDP \
+         ports serve: `portolan agent` does.\n"
     )
 }
 
 fn say(text: &str, exit: Exit) -> Exit {
     let _ = writeln!(io::stderr(), "portolan: {text}");
     exit
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scan_once::Failed;
+
+    #[test]
+    fn what_was_not_looked_at_is_said() {
+        let mut collected = Collected::default();
+        assert_eq!(partial(&collected, Capabilities::ALL), None);
+        collected.unreadable = 3;
+        assert_eq!(partial(&collected, Capabilities::ALL), None, "a security module hides some everywhere");
+        let without = partial(&collected, Capabilities::NONE).expect("partial");
+        assert!(without.contains("3 processes") && without.contains("CAP_SYS_PTRACE"), "{without}");
+        collected.failed = vec![Failed {
+            inode: 1,
+            candidate: crate::source::netns::candidates::Candidate::default(),
+            reason: "denied".to_owned(),
+        }];
+        collected.walk_failure = Some("/proc: full".to_owned());
+        collected.unparsable = 2;
+        let all = partial(&collected, Capabilities::ALL).expect("partial");
+        assert!(all.contains("1 namespaces") && all.contains("denied"), "{all}");
+        assert!(all.contains("/proc: full") && all.contains("2 sockets"), "{all}");
+        assert!(is_blind(&collected).is_some(), "nothing could be looked at");
+    }
 }

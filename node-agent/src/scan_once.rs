@@ -1,7 +1,6 @@
 //! The collecting half of `portolan scan`: one look at every netns, no programs loaded. The namespaces are shared out to a
 //! few threads; whose sockets the processes of their own netns do not hold are then looked for in one walk over all.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, Builder};
@@ -28,6 +27,12 @@ pub struct Collected {
     pub netns: Vec<(NetnsFacts, Option<NetnsScan>)>,
     /// Every netns that could not, by inode: the answer is partial.
     pub failed: Vec<Failed>,
+    /// Processes whose netns may not be read: one that has no name and only such processes is missing.
+    pub unreadable: usize,
+    /// Why the list of netns is not all, if it is not.
+    pub walk_failure: Option<String>,
+    /// Objects of the kernel's socket lists that do not parse.
+    pub unparsable: usize,
 }
 
 /// A netns that could not be looked at.
@@ -44,10 +49,12 @@ pub struct Failed {
 /// When /proc is not there or no thread can be started.
 pub fn collect(options: &NetnsOptions) -> io::Result<Collected> {
     let home = Home::of_this_thread()?;
+    let mut walk = candidates::walk(&options.proc_root, &options.dirs, home.nsfs);
+    walk.found.entry(home.inode).or_default();
     let task = Task {
         options,
         host_inode: candidates::host_inode(&options.proc_root, home.inode),
-        candidates: every_candidate(options, &home),
+        candidates: walk.found.into_iter().collect(),
         next: AtomicUsize::new(0),
     };
     let mut shares = looked_at(&task)?;
@@ -66,8 +73,15 @@ pub fn collect(options: &NetnsOptions) -> io::Result<Collected> {
     // As if one thread had done it all.
     listed.sort_by_key(|(index, _)| *index);
     failed.sort_by_key(|failed: &Failed| failed.inode);
+    let unparsable = listed.iter().map(|(_, listed)| listed.unparsable).sum();
     let netns = listed.into_iter().map(|(_, listed)| listed.with_owners(&owners));
-    Ok(Collected { netns: netns.collect(), failed })
+    Ok(Collected {
+        netns: netns.collect(),
+        failed,
+        unreadable: walk.unreadable,
+        walk_failure: walk.failure.map(|error| error.to_string()),
+        unparsable,
+    })
 }
 
 /// What is shared out.
@@ -91,6 +105,7 @@ struct Share {
 struct Listed {
     facts: NetnsFacts,
     scan: Option<(BootTime, Vec<ListedSocket>)>,
+    unparsable: usize,
 }
 
 impl Listed {
@@ -106,18 +121,6 @@ impl Listed {
         });
         (self.facts, scan)
     }
-}
-
-fn every_candidate(options: &NetnsOptions, home: &Home) -> Vec<(u64, Candidate)> {
-    let mut found: BTreeMap<u64, Candidate> = BTreeMap::new();
-    for (inode, pids) in candidates::of_processes(&options.proc_root) {
-        found.entry(inode).or_default().pids = pids;
-    }
-    for (inode, paths) in candidates::named(&options.dirs, home.nsfs) {
-        found.entry(inode).or_default().paths = paths;
-    }
-    found.entry(home.inode).or_default();
-    found.into_iter().collect()
 }
 
 fn looked_at(task: &Task<'_>) -> io::Result<Vec<Share>> {
@@ -165,19 +168,13 @@ fn look_at(task: &Task<'_>, home: &Home, inode: u64, candidate: &Candidate) -> i
     let _visit = if inode == home.inode {
         None
     } else {
-        let mut visit = Err(io::Error::from(io::ErrorKind::NotFound));
-        for way in candidate.ways_in(&task.options.proc_root) {
-            visit = home.enter(&way, inode);
-            if visit.is_ok() {
-                break;
-            }
-        }
-        Some(visit?)
+        Some(home.enter_any(candidate.ways_in(&task.options.proc_root), inode)?)
     };
     let is_host = inode == task.host_inode;
     let facts = facts(inode, candidate.paths.clone(), is_host)?;
     let at = clock::now();
     let is_scanned = !is_host || task.options.host != HostNetns::FactsOnly;
-    let scan = if is_scanned { Some((at, listed_sockets()?)) } else { None };
-    Ok(Listed { facts, scan })
+    let list = if is_scanned { Some(listed_sockets()?) } else { None };
+    let unparsable = list.as_ref().map_or(0, |list| list.unparsable);
+    Ok(Listed { facts, scan: list.map(|list| (at, list.sockets)), unparsable })
 }

@@ -1,18 +1,20 @@
 //! Netns discovery and scans against the real kernel: real namespaces, real sockets, and `ss` as the oracle. Root only.
 
-#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![expect(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use portolan::engine::identity::{BootTime, Protocol};
-use portolan::engine::input::{Input, NetnsScan};
+use portolan::engine::identity::{BootTime, NetnsId, Protocol};
+use portolan::engine::input::{Input, NetnsFacts, NetnsScan};
 use portolan::scan_once;
 use portolan::source::clock;
-use portolan::source::netns::{self, NetnsOptions, OnlyLook};
+use portolan::source::netns::look::Interface;
+use portolan::source::netns::{self, HostNetns, NetnsActor, NetnsOptions, OnlyLook};
 use tokio::sync::mpsc;
 
 /// A named netns that goes away with the test.
@@ -244,7 +246,7 @@ async fn a_netns_that_only_a_process_holds_is_found_and_a_name_made_again_is_ano
         tokio::task::yield_now().await;
     }
     let inode = fs::metadata(&ns).expect("proc").ino();
-    handle.discover();
+    handle.discover(NetnsId(u64::MAX));
     let nested = wait_for(&mut inputs, |input| match input {
         Input::NetnsSeen { facts, .. } if facts.inode == inode => Some(facts.clone()),
         _ => None,
@@ -268,6 +270,118 @@ async fn a_netns_that_only_a_process_holds_is_found_and_a_name_made_again_is_ano
     run(&["ip", "netns", "add", &netns.0]);
     let second = wait_for(&mut inputs, |input| seen(input).filter(|id| *id != first)).await;
     assert_ne!(first, second);
+    drop(inputs);
+    handle.shutdown();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_netns_of_which_only_the_kernel_tells_and_that_is_not_found_is_gone() {
+    let (sender, mut inputs) = mpsc::channel(4096);
+    let handle = netns::start(options(), Box::new(OnlyLook), sender).expect("start");
+    let asked = clock::now();
+    let unknown = NetnsId(0x7777_7777_7777);
+    handle.discover(unknown);
+    let at = wait_for(&mut inputs, |input| match input {
+        Input::NetnsGone { netns, at } if *netns == unknown => Some(*at),
+        _ => None,
+    })
+    .await;
+    assert!(at >= asked, "of a walk that began after it was asked for");
+    drop(inputs);
+    handle.shutdown();
+}
+
+/// What an actor was given, by inode.
+type Given = Arc<Mutex<Vec<(NetnsFacts, usize)>>>;
+
+struct Records(Given);
+
+impl NetnsActor for Records {
+    fn enter(&mut self, facts: &NetnsFacts, interfaces: &[Interface]) {
+        self.0.lock().expect("not poisoned").push((facts.clone(), interfaces.len()));
+    }
+    fn gone(&mut self, _netns: NetnsId) {}
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn interfaces_and_addresses_of_a_pod_are_capped_and_none_of_the_host_is_acted_on() {
+    let netns = Netns::new("crowd");
+    for index in 0..40 {
+        let (name, peer) = (format!("v{index}"), format!("p{index}"));
+        run(&["ip", "-n", &netns.0, "link", "add", &name, "type", "veth", "peer", "name", &peer]);
+    }
+    let addresses: String = (0..300)
+        .map(|index| format!("addr add 10.9.{}.{}/32 dev v0\n", index / 200, index % 200 + 1))
+        .collect();
+    let batch = std::env::temp_dir().join(format!("portolan-batch-{}", std::process::id()));
+    fs::write(&batch, addresses).expect("written");
+    run(&["ip", "-n", &netns.0, "-batch", &batch.to_string_lossy()]);
+    fs::remove_file(&batch).expect("removed");
+
+    let given = Given::default();
+    let (sender, mut inputs) = mpsc::channel(4096);
+    let options = NetnsOptions { host: HostNetns::Scanned, ..options() };
+    let handle = netns::start(options, Box::new(Records(Arc::clone(&given))), sender).expect("start");
+    let mut lost = BTreeSet::new();
+    wait_for(&mut inputs, |input| {
+        if let Input::Lost { reason, count, .. } = input {
+            lost.insert((*reason, *count));
+        }
+        let wanted = [("netns-interfaces-full", 80 - 64), ("netns-addresses-full", 301 - 256)];
+        wanted.iter().all(|one| lost.contains(one)).then_some(())
+    })
+    .await;
+    let mut progress = handle.progress();
+    let first = progress.wait_for(|progress| progress.first_scan_done);
+    assert!(
+        tokio::time::timeout(Duration::from_secs(10), first)
+            .await
+            .expect("in time")
+            .expect("runs")
+            .is_observing()
+    );
+    {
+        let given = given.lock().expect("not poisoned");
+        let (facts, interfaces) =
+            given.iter().find(|(facts, _)| facts.inode == netns.inode()).expect("acted in");
+        assert_eq!((*interfaces, facts.addresses.len()), (64, 256));
+        assert!(given.iter().any(|(facts, _)| facts.is_host), "the host's is acted in");
+        assert!(given.iter().all(|(facts, interfaces)| !facts.is_host || *interfaces == 0));
+    }
+    drop(inputs);
+    handle.shutdown();
+}
+
+struct Panics;
+
+impl NetnsActor for Panics {
+    fn enter(&mut self, _facts: &NetnsFacts, _interfaces: &[Interface]) {
+        panic!("on purpose");
+    }
+    fn gone(&mut self, _netns: NetnsId) {}
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_the_thread_is_noticed_and_a_walk_that_fails_is_told() {
+    let _netns = Netns::new("panic");
+    let (sender, _inputs) = mpsc::channel(4096);
+    let handle = netns::start(options(), Box::new(Panics), sender).expect("start");
+    let mut progress = handle.progress();
+    let ended = progress.wait_for(|_| false);
+    assert!(tokio::time::timeout(Duration::from_secs(10), ended).await.expect("in time").is_err());
+
+    let (sender, mut inputs) = mpsc::channel(4096);
+    let options = NetnsOptions { proc_root: "/nonexistent".into(), ..options() };
+    let handle = netns::start(options, Box::new(OnlyLook), sender).expect("start");
+    let mut progress = handle.progress();
+    let blind = progress.wait_for(|progress| progress.first_scan_done && progress.blind.is_some());
+    let told = tokio::time::timeout(Duration::from_secs(10), blind).await.expect("in time").expect("runs");
+    assert!(told.blind.as_ref().is_some_and(|reason| reason.contains("/nonexistent")), "{told:?}");
+    drop(told);
+    wait_for(&mut inputs, |input| {
+        matches!(input, Input::Lost { reason: "netns-walk-failed", .. }).then_some(())
+    })
+    .await;
     drop(inputs);
     handle.shutdown();
 }

@@ -1,6 +1,7 @@
 //! The configuration file: the settings of `agent` in YAML, camelCase. An unknown key is an error that names its line and
 //! the known key that is nearest.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -52,11 +53,14 @@ pub struct FileLimits {
 /// Reads and parses the file at `path`.
 pub fn read(path: &Path) -> Result<FileConfig, ConfigError> {
     let unreadable = |reason: String| ConfigError::Unreadable { path: path.display().to_string(), reason };
-    let size = std::fs::metadata(path).map_err(|e| unreadable(e.to_string()))?.len();
-    if size > MAX_FILE {
-        return Err(unreadable(format!("it has {size} bytes; expected at most {MAX_FILE}")));
+    let mut text = String::new();
+    // What a file says of its size need not be true: a pipe, or a device, ends nowhere.
+    std::fs::File::open(path)
+        .and_then(|file| file.take(MAX_FILE + 1).read_to_string(&mut text))
+        .map_err(|e| unreadable(e.to_string()))?;
+    if text.len() as u64 > MAX_FILE {
+        return Err(unreadable(format!("it has more than {MAX_FILE} bytes")));
     }
-    let text = std::fs::read_to_string(path).map_err(|e| unreadable(e.to_string()))?;
     parse(&path.display().to_string(), &text)
 }
 

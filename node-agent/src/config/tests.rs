@@ -88,3 +88,9 @@ fn what_is_wrong_is_said_in_one_line() {
         assert!(!error.contains('\n'), "{error}");
     }
 }
+
+#[test]
+fn a_file_without_an_end_is_not_read_to_it() {
+    let error = file::read(std::path::Path::new("/dev/zero")).expect_err("too large").to_string();
+    assert!(error.contains("more than"), "{error}");
+}

@@ -22,12 +22,19 @@ const MAX_TRIES: u8 = 3;
 /// A socket, safe against recycled inode numbers.
 type Key = (u32, SocketCookie);
 
+/// A process, and when it started: pids are used again.
+#[derive(Clone, Debug)]
+struct Owner {
+    process: Arc<Process>,
+    started: Option<u64>,
+}
+
 /// Owners of sockets.
 #[derive(Debug)]
 pub struct SocketOwners {
     proc_root: PathBuf,
     /// Sockets of one process share it.
-    known: BTreeMap<Key, Arc<Process>>,
+    known: BTreeMap<Key, Owner>,
     tried: BTreeMap<Key, u8>,
 }
 
@@ -41,7 +48,21 @@ impl SocketOwners {
     /// The owner of `socket`, as far as the walks before found one.
     #[must_use]
     pub fn owner(&self, socket: &ListedSocket) -> Option<&Process> {
-        self.known.get(&(socket.inode, socket.cookie)).map(Arc::as_ref)
+        self.known.get(&(socket.inode, socket.cookie)).map(|owner| owner.process.as_ref())
+    }
+
+    /// Forgets the owners of these sockets that have ended meanwhile: what they held is held by somebody else now, as where a
+    /// daemon forks and its parent exits.
+    pub fn check<'a>(&mut self, sockets: impl IntoIterator<Item = &'a ListedSocket>) {
+        let mut lives: BTreeMap<u32, bool> = BTreeMap::new();
+        for key in sockets.into_iter().map(|socket| (socket.inode, socket.cookie)) {
+            let Some(owner) = self.known.get(&key) else { continue };
+            let (pid, started) = (owner.process.pid, owner.started);
+            let is_same = || start_time(&self.proc_root, pid).is_some_and(|now| Some(now) == started);
+            if !*lives.entry(pid).or_insert_with(is_same) {
+                self.known.remove(&key);
+            }
+        }
     }
 
     /// Looks for the owners that are not known: among `near` first, the processes of the sockets' own netns, and in one
@@ -94,11 +115,12 @@ impl SocketOwners {
             if held.is_empty() {
                 continue;
             }
-            let Some(process) = look_up(&self.proc_root, pid, None).map(Arc::new) else { continue };
+            let started = start_time(&self.proc_root, pid);
+            let Some(process) = look_up(&self.proc_root, pid, started).map(Arc::new) else { continue };
             for inode in held {
                 if let Some(key) = wanted.remove(&inode) {
                     self.tried.remove(&key);
-                    self.known.insert(key, Arc::clone(&process));
+                    self.known.insert(key, Owner { process: Arc::clone(&process), started });
                 }
             }
         }
@@ -192,7 +214,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
         let port = listener.local_addr().expect("address").port();
         let listed = listed_sockets().expect("sock_diag");
-        let socket = listed.iter().find(|socket| socket.port.get() == port).expect("listed");
+        let socket = listed.sockets.iter().find(|socket| socket.port.get() == port).expect("listed");
         let mut owners = SocketOwners::new(Path::new("/proc"));
         owners.find_near([socket], &[]);
         assert_eq!(owners.owner(socket), None);
@@ -205,6 +227,25 @@ mod tests {
         assert_eq!(owner.executable, std::env::current_exe().ok().map(|path| path.display().to_string()));
         owners.retain(&BTreeSet::new());
         assert_eq!(owners.owner(socket), None);
+    }
+
+    #[test]
+    fn an_owner_that_ended_is_looked_for_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+        let port = listener.local_addr().expect("address").port();
+        let listed = listed_sockets().expect("sock_diag");
+        let socket = listed.sockets.iter().find(|socket| socket.port.get() == port).expect("listed");
+        let mut owners = SocketOwners::new(Path::new("/proc"));
+        owners.find_near([socket], &[std::process::id()]);
+        owners.check([socket]);
+        assert!(owners.owner(socket).is_some(), "it lives");
+        for owner in owners.known.values_mut() {
+            owner.started = owner.started.map(|started| started + 1);
+        }
+        owners.check([socket]);
+        assert_eq!(owners.owner(socket), None, "another process has this pid now");
+        owners.find_near([socket], &[std::process::id()]);
+        assert!(owners.owner(socket).is_some());
     }
 
     #[test]

@@ -86,6 +86,12 @@ impl Drain {
         }
     }
 
+    /// Entries of `PORT_STATS` at the last drain that read them.
+    #[must_use]
+    pub fn ports(&self) -> usize {
+        self.ports.len()
+    }
+
     /// Everything that grew. `changes` is the kernel's change counter, read before: where it did not move, nothing is
     /// read. Peers of ports that are counted no more are returned for deletion.
     ///

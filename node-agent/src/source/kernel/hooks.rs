@@ -5,8 +5,8 @@ use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use aya::maps::{
     HashMap, IterableMap, Map, MapData, MapError, PerCpuArray, PerCpuHashMap, PerCpuValues, RingBuf,
@@ -18,6 +18,7 @@ use portolan_ebpf::abi::lost::LostSlot;
 use portolan_ebpf::abi::socket::ListenerValue;
 use zerocopy::IntoBytes;
 
+use super::attachments::Attachments;
 use super::batch::BatchReader;
 use super::bpffs::DetachedBpffs;
 use super::decode::port_key;
@@ -27,7 +28,7 @@ use super::kernel_log::{self, KernelLog, KernelLogLevel};
 use super::netns_programs::NetnsPrograms;
 use super::object::{KERNEL_OBJECTS, NetnsObject};
 use super::port_filter::PortFilter;
-use super::refusal::{KernelRefusal, missing_capabilities};
+use super::refusal::{Capabilities, KernelRefusal};
 use super::rings::Rings;
 use crate::engine::identity::{BootTime, PortId};
 use crate::engine::input::TrafficDrain;
@@ -78,24 +79,9 @@ pub struct KernelOptions {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HookStatus {
     pub name: String,
-    /// `attached`, `partial`, `refused` or `off`.
+    /// `attached`, `partial`, `refused`, `off`, or `waiting`: for the first netns.
     pub state: String,
     pub reason: Option<String>,
-}
-
-/// What the netns thread was refused, by hook.
-#[derive(Clone, Debug, Default)]
-pub struct Refusals(Arc<Mutex<BTreeMap<&'static str, String>>>);
-
-impl Refusals {
-    pub(super) fn tell(&self, hook: &'static str, reason: String) {
-        tracing::warn!(hook, "{reason}");
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(hook, reason);
-    }
-
-    fn get(&self, hook: &str) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(hook).cloned()
-    }
 }
 
 /// The loaded kernel side.
@@ -103,7 +89,7 @@ pub struct KernelHooks {
     /// Holds the programs and their links on the cgroup.
     _object: Ebpf,
     refused: Vec<(&'static str, String)>,
-    refusals: Refusals,
+    attachments: Attachments,
     traffic: TrafficLevel,
     ports: PerCpuHashMap<MapData, [u8; 16], [u64; 5]>,
     peers: HashMap<MapData, [u8; 32], [u64; 5]>,
@@ -121,7 +107,6 @@ pub struct KernelHooks {
     /// Losses of user space itself.
     own_lost: BTreeMap<&'static str, u64>,
     options: KernelOptions,
-    watched: usize,
     peers_seen: u64,
 }
 
@@ -135,7 +120,7 @@ impl KernelHooks {
         let objects = KERNEL_OBJECTS.as_ref().ok_or_else(|| {
             KernelRefusal::of("this build has no kernel programs: run `cargo xtask setup` and build again")
         })?;
-        let missing = missing_capabilities().unwrap_or_default();
+        let missing = Capabilities::own().missing();
         if !missing.is_empty() {
             return Err(KernelRefusal { missing });
         }
@@ -158,18 +143,18 @@ impl KernelHooks {
                 refused.push((name, refusal.missing.join("; ")));
             }
         }
-        let refusals = Refusals::default();
+        let attachments = Attachments::default();
         let bpffs = Arc::new(bpffs);
         let programs =
-            NetnsPrograms::new(loader, object, &mut ebpf, options.traffic, bpffs, refusals.clone());
-        Ok((Self::with_maps(ebpf, *options, refused, refusals)?, programs))
+            NetnsPrograms::new(loader, object, &mut ebpf, options.traffic, bpffs, attachments.clone());
+        Ok((Self::with_maps(ebpf, *options, refused, attachments)?, programs))
     }
 
     fn with_maps(
         mut ebpf: Ebpf,
         options: KernelOptions,
         refused: Vec<(&'static str, String)>,
-        refusals: Refusals,
+        attachments: Attachments,
     ) -> Result<Self, KernelRefusal> {
         let cpus = nr_cpus().map_err(|(what, error)| KernelRefusal::step(what, &error))?;
         let log = KernelLog::of(&mut ebpf, options.log);
@@ -190,7 +175,7 @@ impl KernelHooks {
             changes: map(&mut ebpf, "CHANGES")?,
             _object: ebpf,
             refused,
-            refusals,
+            attachments,
             traffic: options.traffic,
             rings: Some(rings),
             log,
@@ -199,7 +184,6 @@ impl KernelHooks {
             undecodable,
             own_lost: BTreeMap::new(),
             options,
-            watched: 0,
             peers_seen: 0,
         })
     }
@@ -215,12 +199,7 @@ impl KernelHooks {
         let netns =
             [("sk_lookup", self.traffic != TrafficLevel::Off), ("tc", self.traffic == TrafficLevel::Full)];
         let netns = netns.iter().map(|(name, wanted)| {
-            let reason = self.refusals.get(name);
-            let state = match (wanted, &reason) {
-                (false, _) => "off",
-                (true, None) => "attached",
-                (true, Some(_)) => "partial",
-            };
+            let (state, reason) = if *wanted { self.attachments.state(name) } else { ("off", None) };
             HookStatus { name: (*name).to_owned(), state: state.to_owned(), reason }
         });
         cgroup.chain(netns).collect()
@@ -249,12 +228,9 @@ impl KernelHooks {
         if self.traffic == TrafficLevel::Off {
             return;
         }
-        match self.make(port) {
-            Ok(()) => self.watched += 1,
-            Err(error) => {
-                tracing::debug!(%error, "cannot count a port");
-                *self.own_lost.entry(LostSlot::PortStatsMapFull.reason()).or_default() += 1;
-            }
+        if let Err(error) = self.make(port) {
+            tracing::debug!(%error, "cannot count a port");
+            *self.own_lost.entry(LostSlot::PortStatsMapFull.reason()).or_default() += 1;
         }
     }
 
@@ -277,7 +253,6 @@ impl KernelHooks {
         if self.traffic == TrafficLevel::Off {
             return;
         }
-        self.watched = self.watched.saturating_sub(1);
         let key = port_key(port);
         match self.drain.take_port(self.ports.map().fd().as_fd(), &key) {
             Ok(true) => {
@@ -358,7 +333,7 @@ impl KernelHooks {
     pub fn map_usage(&self) -> Vec<(&'static str, u64, u64)> {
         vec![
             ("listeners", self.listeners_held(), self.options.max_listeners.into()),
-            ("port-stats", self.watched as u64, self.options.max_listeners.into()),
+            ("port-stats", self.drain.ports() as u64, self.options.max_listeners.into()),
             ("peers", self.peers_seen, self.options.max_peers.into()),
         ]
     }
@@ -424,7 +399,10 @@ fn attach_cgroup(
 }
 
 /// The root of the cgroup v2 tree, wherever it is mounted; a private cgroup namespace would show another directory.
-fn root_cgroup() -> Result<File, KernelRefusal> {
+///
+/// # Errors
+/// When it is mounted nowhere in sight.
+pub fn root_cgroup() -> Result<File, KernelRefusal> {
     let mounts = procfs::process::Process::myself()
         .and_then(|process| process.mountinfo())
         .map_err(|error| KernelRefusal::step("reading /proc/self/mountinfo", &error))?;

@@ -1,5 +1,6 @@
 //! The kernel's programs and maps, seen from user space: load, attach, read, drain. The only place that knows aya.
 
+mod attachments;
 mod batch;
 mod bpffs;
 mod decode;
@@ -16,8 +17,8 @@ mod port_filter;
 mod refusal;
 mod rings;
 
-pub use hooks::{HookStatus, KernelHooks, KernelOptions, TrafficLevel};
+pub use hooks::{HookStatus, KernelHooks, KernelOptions, TrafficLevel, root_cgroup};
 pub use kernel_log::{KernelLog, KernelLogLevel};
 pub use netns_programs::NetnsPrograms;
-pub use refusal::KernelRefusal;
+pub use refusal::{Capabilities, KernelRefusal};
 pub use rings::Rings;

@@ -1,7 +1,7 @@
 //! The programs of one netns: sk_lookup on the netns itself, tc ingress on each of its interfaces. Everything here runs on
 //! the netns thread while it is inside, and no descriptor that would keep the netns alive stays open.
 
-use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
+use std::collections::{BTreeMap, btree_map::Entry};
 use std::fs::File;
 use std::io;
 
@@ -14,8 +14,9 @@ use aya::programs::tc::{
 use aya::programs::{ProgramError, ProgramFd, SchedClassifier, SkLookup, TcAttachType, tc::TcError};
 use aya::{Ebpf, EbpfLoader};
 
+use super::attachments::Attachments;
 use super::bpffs::DetachedBpffs;
-use super::hooks::{Refusals, TrafficLevel};
+use super::hooks::TrafficLevel;
 use super::object::NetnsObject;
 use crate::engine::identity::NetnsId;
 use crate::source::netns::look::{Interface, LinkHeader};
@@ -34,11 +35,11 @@ enum Ingress {
 }
 
 /// What is attached in one netns. The links hold the programs, so nothing else is kept.
+#[derive(Default)]
 struct Attached {
     /// Detaches when closed.
-    _lookup: SkLookupLink,
+    lookup: Option<SkLookupLink>,
     interfaces: BTreeMap<Interface, Ingress>,
-    refused: BTreeSet<Interface>,
 }
 
 /// Where the programs of each netns find those that all share. The kernel empties an array when its descriptor is closed.
@@ -57,7 +58,7 @@ pub struct NetnsPrograms {
     netns: BTreeMap<NetnsId, Attached>,
     /// The pins of the shared maps live here.
     _bpffs: std::sync::Arc<DetachedBpffs>,
-    refusals: Refusals,
+    attachments: Attachments,
 }
 
 impl NetnsPrograms {
@@ -68,16 +69,16 @@ impl NetnsPrograms {
         ebpf: &mut Ebpf,
         traffic: TrafficLevel,
         bpffs: std::sync::Arc<DetachedBpffs>,
-        refusals: Refusals,
+        attachments: Attachments,
     ) -> Self {
         let shared = if traffic == TrafficLevel::Off {
             None
         } else {
-            share(&mut loader, &mut object, ebpf, traffic, &refusals)
-                .map_err(|reason| refusals.tell("sk_lookup", reason))
+            share(&mut loader, &mut object, ebpf, traffic, &attachments)
+                .map_err(|reason| attachments.nowhere("sk_lookup", reason))
                 .ok()
         };
-        Self { loader, object, shared, netns: BTreeMap::new(), _bpffs: bpffs, refusals }
+        Self { loader, object, shared, netns: BTreeMap::new(), _bpffs: bpffs, attachments }
     }
 
     /// Brings the attachments of the netns that this thread is inside up to date: sk_lookup at the first call, new
@@ -85,38 +86,34 @@ impl NetnsPrograms {
     pub fn attach(&mut self, netns: NetnsId, interfaces: &[Interface]) {
         let Some(shared) = &self.shared else { return };
         let counts_packets = shared.ingress.is_some();
-        let Self { loader, object, .. } = self;
+        let Self { loader, object, attachments, .. } = self;
         let mut stage = Stage { loader, object, netns, objects: BTreeMap::new() };
-        let attached = match self.netns.entry(netns) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(new) => match stage.attach_lookup(interfaces) {
-                Ok(lookup) => new.insert(Attached {
-                    _lookup: lookup,
-                    interfaces: BTreeMap::new(),
-                    refused: BTreeSet::new(),
-                }),
-                Err(error) => return self.refusals.tell("sk_lookup", error),
-            },
-        };
+        let attached = self.netns.entry(netns).or_default();
+        if attached.lookup.is_none() {
+            match stage.attach_lookup(interfaces) {
+                Ok(lookup) => {
+                    attached.lookup = Some(lookup);
+                    attachments.attached("sk_lookup", (netns, 0));
+                }
+                Err(error) => attachments.refused("sk_lookup", (netns, 0), error),
+            }
+        }
         if !counts_packets {
             return;
         }
         attached.interfaces.retain(|known, _| interfaces.contains(known));
-        attached.refused.retain(|known| interfaces.contains(known));
+        attachments.retain("tc", netns, |index| interfaces.iter().any(|known| known.index == index));
         for interface in interfaces {
             if attached.interfaces.contains_key(interface) && !is_lost(attached, interface) {
                 continue;
             }
+            let place = (netns, interface.index);
             match stage.attach_ingress(interface) {
                 Ok(ingress) => {
                     attached.interfaces.insert(interface.clone(), ingress);
-                    attached.refused.remove(interface);
+                    attachments.attached("tc", place);
                 }
-                Err(error) => {
-                    if attached.refused.insert(interface.clone()) {
-                        self.refusals.tell("tc", format!("{}: {error}", interface.name));
-                    }
-                }
+                Err(error) => attachments.refused("tc", place, format!("{}: {error}", interface.name)),
             }
         }
     }
@@ -124,6 +121,9 @@ impl NetnsPrograms {
     /// Forgets a netns; its programs go with their last link.
     pub fn detach(&mut self, netns: NetnsId) {
         self.netns.remove(&netns);
+        for hook in ["sk_lookup", "tc"] {
+            self.attachments.retain(hook, netns, |_| false);
+        }
     }
 
     /// Forgets the netns that this thread is inside, and removes the filters that do not go with their link.
@@ -144,7 +144,7 @@ fn share(
     object: &mut NetnsObject,
     ebpf: &mut Ebpf,
     traffic: TrafficLevel,
-    refusals: &Refusals,
+    attachments: &Attachments,
 ) -> Result<Shared, String> {
     let bytes = object.for_netns(NetnsId(0), LinkHeader::Unknown);
     let mut arrays = loader.load(bytes).map_err(|error| text(&error))?;
@@ -152,7 +152,7 @@ fn share(
     program.load().map_err(|error| text(&error))?;
     let lookup = array_of(&mut arrays, "SHARED_LOOKUP", program.fd().map_err(|error| text(&error))?)?;
     let ingress = if traffic == TrafficLevel::Full {
-        share_ingress(&mut arrays, ebpf).map_err(|reason| refusals.tell("tc", reason)).ok()
+        share_ingress(&mut arrays, ebpf).map_err(|reason| attachments.nowhere("tc", reason)).ok()
     } else {
         None
     };

@@ -85,17 +85,54 @@ const NEEDED: [(&str, u32, &str); 4] = [
     ("CAP_SYS_ADMIN", 21, "to enter network namespaces"),
 ];
 
-/// The capabilities that this process lacks. CAP_SYS_ADMIN covers CAP_BPF and CAP_PERFMON.
-///
-/// # Errors
-/// When /proc/self/status cannot be read.
-pub fn missing_capabilities() -> io::Result<Vec<String>> {
-    let status =
-        procfs::process::Process::myself().and_then(|process| process.status()).map_err(io::Error::other)?;
-    let has = |bit: u32| status.capeff & (1 << bit) != 0;
-    let covered = |bit: u32| has(bit) || (matches!(bit, 38 | 39) && has(21));
-    let lacking = NEEDED.iter().filter(|(_, bit, _)| !covered(*bit));
-    Ok(lacking.map(|(name, _, what)| format!("{name} is missing ({what})")).collect())
+const CAP_SYS_PTRACE: u32 = 19;
+const CAP_SYS_ADMIN: u32 = 21;
+
+/// The effective capabilities of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities(u64);
+
+impl Capabilities {
+    pub const ALL: Self = Self(u64::MAX);
+    pub const NONE: Self = Self(0);
+
+    /// Of this process; all of them where that cannot be read, so that the kernel decides.
+    #[must_use]
+    pub fn own() -> Self {
+        let status = procfs::process::Process::myself().and_then(|process| process.status());
+        status.map_or(Self::ALL, |status| Self(status.capeff))
+    }
+
+    fn has(self, bit: u32) -> bool {
+        // CAP_SYS_ADMIN covers CAP_BPF and CAP_PERFMON.
+        let covers = matches!(bit, 38 | 39) && self.0 & 1 << CAP_SYS_ADMIN != 0;
+        covers || self.0 & 1 << bit != 0
+    }
+
+    /// Other users' processes can be read.
+    #[must_use]
+    pub fn reads_processes(self) -> bool {
+        self.has(CAP_SYS_PTRACE)
+    }
+
+    /// What loading programs needs: name, whether it is there, what for.
+    pub fn of_the_programs(self) -> impl Iterator<Item = (&'static str, bool, &'static str)> {
+        NEEDED.iter().map(move |(name, bit, what)| (*name, self.has(*bit), *what))
+    }
+
+    /// What of that is missing.
+    #[must_use]
+    pub fn missing(self) -> Vec<String> {
+        let lacking = self.of_the_programs().filter(|(_, has, _)| !has);
+        lacking.map(|(name, _, what)| format!("{name} is missing ({what})")).collect()
+    }
+
+    /// What entering network namespaces needs and is missing.
+    #[must_use]
+    pub fn missing_to_enter(self) -> Vec<String> {
+        let lacking = NEEDED.iter().filter(|(_, bit, _)| *bit == CAP_SYS_ADMIN && !self.has(*bit));
+        lacking.map(|(name, _, what)| format!("{name} is missing ({what})")).collect()
+    }
 }
 
 fn permission_hint() -> String {
@@ -104,4 +141,22 @@ fn permission_hint() -> String {
         return format!("kernel lockdown is on: {}", lockdown.trim());
     }
     "a security module or another exclusive attachment forbids it".to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_named_and_sys_admin_covers_what_it_covers() {
+        assert_eq!(Capabilities::NONE.missing().len(), NEEDED.len());
+        let admin = Capabilities(1 << CAP_SYS_ADMIN);
+        assert_eq!(admin.missing(), ["CAP_NET_ADMIN is missing (to attach to cgroups and interfaces)"]);
+        assert!(admin.missing_to_enter().is_empty() && !admin.reads_processes());
+        assert_eq!(
+            Capabilities(1 << 38 | 1 << 39).missing_to_enter(),
+            ["CAP_SYS_ADMIN is missing (to enter network namespaces)"]
+        );
+        assert!(Capabilities::ALL.missing().is_empty());
+    }
 }

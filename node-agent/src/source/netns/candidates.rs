@@ -1,7 +1,9 @@
-//! Which netns exist: names under the runtime's directories, and processes. Only looks; enters nothing.
+//! Which netns exist: names under the runtime's directories, and processes. Only looks; enters nothing. A walk that failed
+//! says so, since what it did not find may well be there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -28,14 +30,56 @@ impl Candidate {
     }
 }
 
-/// Lists the netns that are mounted in `dirs`, inode to paths; a directory that is not there has none.
+/// What one walk over processes and names found.
+#[derive(Debug, Default)]
+pub struct Walk {
+    /// By inode number.
+    pub found: BTreeMap<u64, Candidate>,
+    /// Processes whose netns may not be read: one that has no name and only such processes is not found.
+    pub unreadable: usize,
+    /// Why it is not all: nothing may be taken for gone then.
+    pub failure: Option<io::Error>,
+}
+
+/// Finds every netns that has a process or a name.
 #[must_use]
-pub fn named(dirs: &[PathBuf], nsfs: u64) -> BTreeMap<u64, Vec<String>> {
+pub fn walk(proc_root: &Path, dirs: &[PathBuf], nsfs: u64) -> Walk {
+    let mut walk = Walk::default();
+    match of_processes(proc_root) {
+        Ok(processes) => {
+            walk.unreadable = processes.unreadable;
+            for (inode, pids) in processes.by_inode {
+                walk.found.entry(inode).or_default().pids = pids;
+            }
+        }
+        Err(error) => walk.failure = Some(at(proc_root, &error)),
+    }
+    // Names after processes: a netns that loses its last process and keeps its name is never missed.
+    match named(dirs, nsfs) {
+        Ok(named) => {
+            for (inode, paths) in named {
+                walk.found.entry(inode).or_default().paths = paths;
+            }
+        }
+        Err(error) => walk.failure = Some(error),
+    }
+    walk
+}
+
+/// Lists the netns that are mounted in `dirs`, inode to paths; a directory that is not there has none.
+///
+/// # Errors
+/// When a directory that is there cannot be read.
+pub fn named(dirs: &[PathBuf], nsfs: u64) -> io::Result<BTreeMap<u64, Vec<String>>> {
     let mut by_inode: BTreeMap<u64, Vec<String>> = BTreeMap::new();
     for dir in dirs {
-        let Ok(entries) = fs::read_dir(dir) else { continue };
-        for entry in entries.flatten() {
-            let path = entry.path();
+        let entries = match fs::read_dir(dir) {
+            Ok(entries) => entries,
+            Err(error) if is_not_there(&error) => continue,
+            Err(error) => return Err(at(dir, &error)),
+        };
+        for entry in entries {
+            let path = entry.map_err(|error| at(dir, &error))?.path();
             if let Ok(meta) = fs::metadata(&path)
                 && meta.dev() == nsfs
             {
@@ -48,7 +92,15 @@ pub fn named(dirs: &[PathBuf], nsfs: u64) -> BTreeMap<u64, Vec<String>> {
         }
     }
     by_inode.values_mut().for_each(|paths| paths.sort());
-    by_inode
+    Ok(by_inode)
+}
+
+fn is_not_there(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+fn at(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 /// What some names in the directories are now.
@@ -82,23 +134,39 @@ pub fn changed(dirs: &[PathBuf], names: &BTreeSet<String>, nsfs: u64) -> Changed
     changed
 }
 
-/// Lists the netns of all processes: inode to some pids.
-#[must_use]
-pub fn of_processes(proc_root: &Path) -> BTreeMap<u64, Vec<u32>> {
-    let mut by_inode: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
-    let Ok(entries) = fs::read_dir(proc_root) else { return by_inode };
-    for entry in entries.flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+/// The netns of all processes.
+#[derive(Debug, Default)]
+pub struct OfProcesses {
+    /// Inode to some pids.
+    pub by_inode: BTreeMap<u64, Vec<u32>>,
+    /// Processes whose netns may not be read.
+    pub unreadable: usize,
+}
+
+/// Lists the netns of all processes.
+///
+/// # Errors
+/// When the list of processes cannot be read.
+pub fn of_processes(proc_root: &Path) -> io::Result<OfProcesses> {
+    let mut processes = OfProcesses::default();
+    for entry in fs::read_dir(proc_root)? {
+        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
             continue;
         };
-        let Ok(link) = fs::read_link(proc_root.join(format!("{pid}/ns/net"))) else { continue };
+        let link = match fs::read_link(proc_root.join(format!("{pid}/ns/net"))) {
+            Ok(link) => link,
+            Err(error) => {
+                processes.unreadable += usize::from(error.kind() == io::ErrorKind::PermissionDenied);
+                continue;
+            }
+        };
         let Some(inode) = link.to_str().and_then(inode_of_link) else { continue };
-        let pids = by_inode.entry(inode).or_default();
+        let pids = processes.by_inode.entry(inode).or_default();
         if pids.len() < MAX_PIDS {
             pids.push(pid);
         }
     }
-    by_inode
+    Ok(processes)
 }
 
 /// Inode of the host's own netns: that of process 1, or else the agent's own.
@@ -153,7 +221,35 @@ mod tests {
 
     #[test]
     fn own_netns_is_found_by_its_process() {
-        let found = of_processes(Path::new("/proc"));
-        assert!(found.values().flatten().any(|pid| *pid == std::process::id()) || !found.is_empty());
+        let own = fs::metadata("/proc/self/ns/net").expect("proc");
+        let proc_root = own_process_only("found");
+        let found = walk(&proc_root, &[], own.dev());
+        fs::remove_dir_all(&proc_root).expect("removed");
+        assert_eq!(found.found.keys().copied().collect::<Vec<_>>(), [own.ino()]);
+        assert_eq!(found.found[&own.ino()].pids, [std::process::id()]);
+        assert!(found.failure.is_none());
+    }
+
+    #[test]
+    fn a_walk_that_cannot_read_says_so_and_keeps_what_it_found() {
+        let own = fs::metadata("/proc/self/ns/net").expect("proc");
+        let proc_root = own_process_only("failed");
+        let gone = proc_root.join("none");
+        assert!(walk(&gone, &[], own.dev()).failure.is_some(), "no processes is no answer");
+        let found = walk(&proc_root, &[gone, proc_root.join("net-loop")], own.dev());
+        fs::remove_dir_all(&proc_root).expect("removed");
+        assert_eq!(found.found.len(), 1);
+        let failure = found.failure.expect("a directory that is a loop of links").to_string();
+        assert!(failure.contains("net-loop"), "{failure}");
+    }
+
+    /// A /proc with nothing but this process, and a link that leads to itself.
+    fn own_process_only(name: &str) -> PathBuf {
+        let root = std::env::temp_dir().join(format!("portolan-proc-{name}-{}", std::process::id()));
+        let pid = std::process::id().to_string();
+        fs::create_dir(&root).expect("a directory");
+        std::os::unix::fs::symlink(Path::new("/proc").join(&pid), root.join(&pid)).expect("a link");
+        std::os::unix::fs::symlink(root.join("net-loop"), root.join("net-loop")).expect("a link");
+        root
     }
 }

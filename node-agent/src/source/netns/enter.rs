@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -49,6 +49,27 @@ impl Home {
         move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))?;
         Ok(Visit { home: self })
     }
+
+    /// The same by the first of `ways` that leads there.
+    ///
+    /// # Errors
+    /// What forbids it, if anything does; else `NotFound`: no way leads there any more.
+    pub fn enter_any(&self, ways: Vec<PathBuf>, inode: u64) -> io::Result<Visit<'_>> {
+        let mut strongest = io::Error::from(io::ErrorKind::NotFound);
+        for way in ways {
+            match self.enter(&way, inode) {
+                Ok(visit) => return Ok(visit),
+                Err(error) if is_gone(&error) => {}
+                Err(error) => strongest = error,
+            }
+        }
+        Err(strongest)
+    }
+}
+
+/// The name, or the process, is not there any more.
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
 }
 
 /// The thread is in a foreign netns until this is dropped, by a panic as well.
@@ -67,6 +88,15 @@ impl Drop for Visit<'_> {
             std::process::abort();
         }
     }
+}
+
+/// Moves the calling thread into a new netns, which ends with it.
+///
+/// # Errors
+/// When the kernel does not allow it.
+pub fn leave_for_a_new_netns() -> io::Result<()> {
+    // SAFETY: the thread leaves a netns; no descriptor, memory or lock is changed by that.
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET) }.map_err(io::Error::from)
 }
 
 /// The identity of the netns that the calling thread is in; `inode` is used where the kernel has no cookies.

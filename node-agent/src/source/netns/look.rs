@@ -17,12 +17,25 @@ use crate::source::scan::dump::Dump;
 /// The kernel's default of net.ipv4.ip_local_port_range.
 const DEFAULT_EPHEMERAL: (u16, u16) = (32768, 60999);
 
+/// Interfaces of one netns that are acted on: each costs a descriptor, and a pod may make as many as it likes.
+const MAX_INTERFACES: usize = 64;
+/// Addresses of one netns that are kept.
+const MAX_ADDRESSES: usize = 256;
+
 /// One look at a netns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Look {
     pub facts: NetnsFacts,
-    /// Every interface that is not a loopback.
+    /// Those that are not a loopback; the oldest, if there are too many.
     pub interfaces: Vec<Interface>,
+    pub beyond: Beyond,
+}
+
+/// How many there are of what is not kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Beyond {
+    pub interfaces: usize,
+    pub addresses: usize,
 }
 
 /// One network interface.
@@ -51,13 +64,14 @@ pub enum LinkHeader {
 pub fn look(inode: u64, paths: Vec<String>, is_host: bool, before: Option<&NetnsFacts>) -> io::Result<Look> {
     let netns = enter::identity(inode)?;
     let mut route = Dump::open(netlink_sys::protocols::NETLINK_ROUTE)?;
-    let addresses = addresses(&mut route)?;
-    let interfaces = interfaces(&mut route)?;
+    let (addresses, more_addresses) = addresses(&mut route)?;
+    let (interfaces, more_interfaces) = interfaces(&mut route)?;
     let ephemeral_ports = before
         .filter(|facts| facts.netns == netns)
         .map_or_else(read_ephemeral_ports, |facts| facts.ephemeral_ports);
     let facts = NetnsFacts { netns, inode, paths, is_host, addresses, ephemeral_ports };
-    Ok(Look { facts, interfaces })
+    let beyond = Beyond { interfaces: more_interfaces, addresses: more_addresses };
+    Ok(Look { facts, interfaces, beyond })
 }
 
 /// The same without the interfaces, for those who attach nothing to them.
@@ -66,21 +80,27 @@ pub fn look(inode: u64, paths: Vec<String>, is_host: bool, before: Option<&Netns
 /// When its identity cannot be read, or its addresses cannot be listed.
 pub fn facts(inode: u64, paths: Vec<String>, is_host: bool) -> io::Result<NetnsFacts> {
     let netns = enter::identity(inode)?;
-    let addresses = addresses(&mut Dump::open(netlink_sys::protocols::NETLINK_ROUTE)?)?;
+    let (addresses, _) = addresses(&mut Dump::open(netlink_sys::protocols::NETLINK_ROUTE)?)?;
     Ok(NetnsFacts { netns, inode, paths, is_host, addresses, ephemeral_ports: read_ephemeral_ports() })
 }
 
-fn addresses(route: &mut Dump) -> io::Result<Vec<IpNet>> {
+/// The first ones, in the kernel's order, and how many more there are.
+fn addresses(route: &mut Dump) -> io::Result<(Vec<IpNet>, usize)> {
     let mut found = Vec::new();
+    let mut more = 0;
     let request = request(RouteNetlinkMessage::GetAddress(AddressMessage::default()));
     route.run(request, |message| {
         if let RouteNetlinkMessage::NewAddress(address) = message {
-            found.extend(address_of(&address));
+            match address_of(&address) {
+                Some(address) if found.len() < MAX_ADDRESSES => found.push(address),
+                Some(_) => more += 1,
+                None => {}
+            }
         }
     })?;
     found.sort();
     found.dedup();
-    Ok(found)
+    Ok((found, more))
 }
 
 fn address_of(message: &AddressMessage) -> Option<IpNet> {
@@ -97,7 +117,7 @@ fn address_of(message: &AddressMessage) -> Option<IpNet> {
     IpNet::new(ip, message.header.prefix_len).ok()
 }
 
-fn interfaces(route: &mut Dump) -> io::Result<Vec<Interface>> {
+fn interfaces(route: &mut Dump) -> io::Result<(Vec<Interface>, usize)> {
     let mut found = Vec::new();
     let mut link = LinkMessage::default();
     link.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
@@ -118,7 +138,9 @@ fn interfaces(route: &mut Dump) -> io::Result<Vec<Interface>> {
         found.push(Interface { index: link.header.index, name: name.unwrap_or_default(), link_header });
     })?;
     found.sort();
-    Ok(found)
+    let more = found.len().saturating_sub(MAX_INTERFACES);
+    found.truncate(MAX_INTERFACES);
+    Ok((found, more))
 }
 
 fn request(message: RouteNetlinkMessage) -> NetlinkMessage<RouteNetlinkMessage> {

@@ -1,10 +1,13 @@
 //! Network namespaces: which exist, what they are, who serves in them. One dedicated thread enters, acts and returns; it
 //! keeps no descriptor of a foreign netns, so a deleted one is freed at once.
 
+mod blind_spots;
 pub mod budget;
 pub mod candidates;
 pub mod enter;
+mod known;
 pub mod look;
+mod sought;
 mod thread;
 mod watch;
 
@@ -26,10 +29,13 @@ use crate::engine::input::{Input, NetnsFacts};
 
 /// More single requests than this become one for all.
 const MAX_SINGLE_SCANS: usize = 256;
+/// More netns than this are not sought at once.
+const MAX_SOUGHT: usize = 65_536;
 
 /// Acts inside each netns on the netns thread. Must be repeatable: it is called at each look.
 pub trait NetnsActor: Send {
-    /// The thread is inside the netns of `facts`; `interfaces` are without the loopback.
+    /// The thread is inside the netns of `facts`; `interfaces` are those that carry its own packets and nobody else's: none
+    /// of the host's, and no loopback.
     fn enter(&mut self, facts: &NetnsFacts, interfaces: &[Interface]);
     /// Whether something else tells of every socket that opens, so that a netns made meanwhile is scanned seldom.
     fn hears_of_sockets(&self) -> bool {
@@ -89,8 +95,8 @@ impl Default for NetnsOptions {
     }
 }
 
-/// How far the thread is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How far the thread is. Closed when the thread has ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     /// Every netns that existed at the start was entered and scanned.
     pub first_scan_done: bool,
@@ -98,12 +104,23 @@ pub struct Progress {
     pub scans_done: u64,
     /// Netns known now.
     pub netns: usize,
+    /// What could not be looked at the last time, in one line.
+    pub blind: Option<String>,
+}
+
+impl Progress {
+    /// The first look is done, and there was something besides the agent's own netns that could be looked at.
+    #[must_use]
+    pub fn is_observing(&self) -> bool {
+        self.first_scan_done && (self.blind.is_none() || self.netns > 1)
+    }
 }
 
 /// What was asked for and not done yet. Repeated requests are one.
 #[derive(Debug, Default)]
 struct Wanted {
-    discover: bool,
+    /// The kernel told of these, and nobody knows them.
+    discover: BTreeSet<NetnsId>,
     scan: BTreeSet<NetnsId>,
     /// Ticket of the last request for all.
     scan_all: u64,
@@ -162,9 +179,13 @@ pub fn start(
 }
 
 impl NetnsHandle {
-    /// Looks for netns that are not known yet: the kernel told of one.
-    pub fn discover(&self) {
-        self.mailbox.ask(|wanted| wanted.discover = true);
+    /// Looks for a netns that is not known yet: the kernel told of it. It is told as gone if it is not found.
+    pub fn discover(&self, netns: NetnsId) {
+        self.mailbox.ask(|wanted| {
+            if wanted.discover.len() < MAX_SOUGHT {
+                wanted.discover.insert(netns);
+            }
+        });
     }
 
     /// Scans one netns soon.

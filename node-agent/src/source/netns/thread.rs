@@ -9,20 +9,21 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::{mpsc, watch as progress};
 
+use super::blind_spots::BlindSpots;
 use super::budget::{Average, again_on_request};
 use super::candidates::{self, Candidate};
 use super::enter::Home;
-use super::look::{Look, look};
+use super::known::{Depth, EARLY_LOOKS_MS, Known};
+use super::look::{Beyond, Look, look};
+use super::sought::Sought;
 use super::watch::DirWatch;
 use super::{HostNetns, Mailbox, NetnsActor, NetnsOptions, Progress};
-use crate::engine::identity::{BootTime, NetnsId, SocketCookie};
-use crate::engine::input::{Input, NetnsFacts, NetnsScan};
+use crate::engine::identity::{BootTime, NetnsId};
+use crate::engine::input::{Input, NetnsScan};
 use crate::source::clock;
 use crate::source::process::SocketOwners;
-use crate::source::scan::{ListedSocket, listed_sockets};
+use crate::source::scan::{SocketList, listed_sockets};
 
-/// After a netns appeared, its interfaces follow within moments (CNI).
-const EARLY_LOOKS_MS: [u64; 6] = [20, 50, 100, 200, 400, 800];
 /// `ip netns add` makes the file and mounts on it then; a file that stays empty is tried this long.
 const UNFINISHED_TRIES: u8 = 60;
 const UNFINISHED_PAUSE: Duration = Duration::from_millis(5);
@@ -30,9 +31,6 @@ const UNFINISHED_PAUSE: Duration = Duration::from_millis(5);
 const MISSING_DIR_PAUSE: Duration = Duration::from_millis(250);
 /// After names changed, processes are walked this much later: many changes, one walk.
 const CHANGE_PAUSE: Duration = Duration::from_millis(60);
-
-/// The range of ephemeral ports is set when a pod is made, and read again only with every one of so many later looks.
-const EPHEMERAL_EVERY: usize = 16;
 
 /// What the thread is made of.
 pub(super) struct Parts {
@@ -44,36 +42,13 @@ pub(super) struct Parts {
     pub watch: DirWatch,
 }
 
-/// One netns that was entered.
-struct Known {
-    candidate: Candidate,
-    facts: NetnsFacts,
-    sockets: BTreeSet<SocketCookie>,
-    /// How often it was looked at again.
-    looks: usize,
-    next_look: BootTime,
-    /// When a look may be asked for.
-    ready_at: BootTime,
-    /// Somebody asked for its sockets.
-    asked: bool,
-    /// It was not there at the first discovery, so that no socket in it is older than the hooks.
-    born_later: bool,
-}
-
-impl Known {
-    /// What hardly ever changes need not be read again yet.
-    fn is_kept(&self) -> bool {
-        self.looks > EARLY_LOOKS_MS.len() && !self.looks.is_multiple_of(EPHEMERAL_EVERY)
-    }
-}
-
-/// How much of a netns a look is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Depth {
-    /// Its sockets too.
-    Whole,
-    /// Interfaces and addresses, and its sockets only if it turns out to be another netns.
-    Interfaces,
+/// What one visit saw.
+struct Visited {
+    look: Look,
+    /// `None`: not asked for, or refused.
+    sockets: Option<SocketList>,
+    /// Why they were refused.
+    failure: Option<io::Error>,
 }
 
 struct NetnsThread {
@@ -85,6 +60,10 @@ struct NetnsThread {
     owners: SocketOwners,
     /// By inode number: valid until the next look finds another cookie there.
     known: BTreeMap<u64, Known>,
+    sought: Sought,
+    blind_spots: BlindSpots,
+    /// A netns vanished between the walk and the look.
+    is_unsure: bool,
     next_walk: BootTime,
     /// When a walk may be asked for.
     walk_ready_at: BootTime,
@@ -112,6 +91,9 @@ pub(super) fn run(parts: Parts) {
         changed_names: BTreeSet::new(),
         owners,
         known: BTreeMap::new(),
+        sought: Sought::default(),
+        blind_spots: BlindSpots::default(),
+        is_unsure: false,
         next_walk: BootTime(0),
         walk_ready_at: BootTime(0),
         next_names: None,
@@ -147,8 +129,9 @@ impl NetnsThread {
         } else if self.next_names.is_some_and(|at| at <= clock::now()) {
             self.look_at_names();
         }
-        if wanted.discover {
+        if !wanted.discover.is_empty() {
             self.next_walk = self.next_walk.min(self.walk_ready_at);
+            self.sought.add(&wanted.discover);
         }
         if wanted.scan_all > done || self.next_walk <= clock::now() {
             self.discover();
@@ -229,32 +212,37 @@ impl NetnsThread {
         self.next_walk = self.next_walk.min(clock::now().after(CHANGE_PAUSE));
     }
 
-    /// Names and processes: finds every netns, and which ones are gone.
+    /// Names and processes: finds every netns, and which ones are gone. A walk that failed finds only.
     fn discover(&mut self) {
-        let before = clock::thread_cpu();
-        let mut found: BTreeMap<u64, Candidate> = BTreeMap::new();
-        for (inode, pids) in candidates::of_processes(&self.parts.options.proc_root) {
-            found.entry(inode).or_default().pids = pids;
-        }
-        // Names after processes: a netns that loses its last process and keeps its name is never missed.
-        let named = candidates::named(&self.parts.options.dirs, self.home.nsfs);
-        for (inode, paths) in named {
-            found.entry(inode).or_default().paths = paths;
-        }
+        let (before, began) = (clock::thread_cpu(), clock::now());
+        let options = &self.parts.options;
+        let walk = candidates::walk(&options.proc_root, &options.dirs, self.home.nsfs);
+        let mut found = walk.found;
         found.entry(self.home.inode).or_default();
         let cost = clock::thread_cpu().saturating_sub(before);
-        let gone: Vec<u64> = self.known.keys().filter(|inode| !found.contains_key(inode)).copied().collect();
-        for inode in gone {
-            self.forget(inode);
+        let is_whole = walk.failure.is_none();
+        self.blind_spots.walked(walk.failure.as_ref(), |inode| found.contains_key(&inode));
+        if let Some(error) = &walk.failure {
+            tracing::debug!(%error, "cannot look for netns");
+            self.lose("netns-walk-failed", 1);
+        } else {
+            let gone: Vec<u64> =
+                self.known.keys().filter(|inode| !found.contains_key(inode)).copied().collect();
+            gone.into_iter().for_each(|inode| self.forget(inode));
         }
+        self.is_unsure = false;
         for (inode, candidate) in found {
             match self.known.get_mut(&inode) {
                 None => self.look_at(inode, candidate, Depth::Whole),
+                Some(_) if !is_whole => {}
                 Some(known) if known.candidate.paths != candidate.paths => {
                     self.look_at(inode, candidate, Depth::Whole);
                 }
                 Some(known) => known.candidate = candidate,
             }
+        }
+        if is_whole {
+            self.end_the_sought(began);
         }
         let (now, options) = (clock::now(), &self.parts.options);
         self.next_walk = now.after(options.budget.pause(cost, options.process_walk));
@@ -262,6 +250,24 @@ impl NetnsThread {
         let alive = self.known.values().flat_map(|known| known.sockets.iter().copied()).collect();
         self.owners.retain(&alive);
         self.count();
+    }
+
+    /// What a whole walk that began then did not find is gone, unless it may be what could not be looked at.
+    fn end_the_sought(&mut self, began: BootTime) {
+        if self.sought.is_empty() {
+            return;
+        }
+        self.sought.found(&self.known.values().map(|known| known.facts.netns).collect());
+        if !self.blind_spots.all_were_looked_at() {
+            return;
+        }
+        let gone = self.sought.missed(self.is_unsure);
+        if !self.sought.is_empty() {
+            self.walk_soon();
+        }
+        for netns in gone {
+            self.send(Input::NetnsGone { netns, at: began });
+        }
     }
 
     fn look_at_due(&mut self, due: impl Fn(&Known, BootTime) -> Option<Depth>) {
@@ -284,10 +290,15 @@ impl NetnsThread {
         let at = clock::now();
         let before = clock::thread_cpu();
         match self.visit(inode, &candidate, depth) {
-            Ok((look, sockets)) => self.learn(inode, candidate, look, sockets, at),
+            Ok(visited) => self.learn(inode, candidate, visited, at),
             Err(error) => {
-                tracing::debug!(inode, %error, "cannot look at a netns");
-                // Gone or forbidden: the next walk tells which.
+                // Gone, so that the next walk does not find it; or forbidden.
+                if error.kind() == io::ErrorKind::NotFound {
+                    self.is_unsure = true;
+                    self.blind_spots.looked(inode);
+                } else {
+                    self.look_failed(inode, &error);
+                }
                 if let Some(known) = self.known.get_mut(&inode) {
                     known.next_look = at.after(self.parts.options.rotation);
                 }
@@ -301,51 +312,47 @@ impl NetnsThread {
         }
     }
 
-    fn visit(
-        &mut self,
-        inode: u64,
-        candidate: &Candidate,
-        depth: Depth,
-    ) -> io::Result<(Look, Option<Vec<ListedSocket>>)> {
-        let is_host = inode == self.host_inode;
-        let mut entered = None;
-        let mut failure = io::Error::from(io::ErrorKind::NotFound);
-        if inode != self.home.inode {
-            for way in candidate.ways_in(&self.parts.options.proc_root) {
-                match self.home.enter(&way, inode) {
-                    Ok(visit) => {
-                        entered = Some(visit);
-                        break;
-                    }
-                    Err(error) => failure = error,
-                }
-            }
-            if entered.is_none() {
-                return Err(failure);
-            }
+    /// Counted once for each time that it begins.
+    fn look_failed(&mut self, inode: u64, error: &io::Error) {
+        tracing::debug!(inode, %error, "cannot look at a netns");
+        if self.blind_spots.failed(inode, error) {
+            self.lose("netns-look-failed", 1);
         }
+    }
+
+    fn visit(&mut self, inode: u64, candidate: &Candidate, depth: Depth) -> io::Result<Visited> {
+        let is_host = inode == self.host_inode;
+        let entered = if inode == self.home.inode {
+            None
+        } else {
+            Some(self.home.enter_any(candidate.ways_in(&self.parts.options.proc_root), inode)?)
+        };
         let known = self.known.get(&inode);
         let kept = known.filter(|known| depth == Depth::Interfaces || known.is_kept());
         let look = look(inode, candidate.paths.clone(), is_host, kept.map(|known| &known.facts))?;
         let before = known.filter(|_| depth == Depth::Interfaces).map(|known| &known.facts);
         let is_same = before.is_some_and(|facts| facts.netns == look.facts.netns);
         if !is_host || self.parts.options.host == HostNetns::Scanned {
-            self.parts.actor.enter(&look.facts, &look.interfaces);
+            // What the host's interfaces carry is mostly that of pods.
+            let own = if is_host { &[] } else { look.interfaces.as_slice() };
+            self.parts.actor.enter(&look.facts, own);
         }
         let is_listed = !is_host || self.parts.options.host != HostNetns::FactsOnly;
-        let sockets = if is_listed && !is_same { Some(listed_sockets()?) } else { None };
+        let listed = (is_listed && !is_same).then(listed_sockets);
         drop(entered);
-        Ok((look, sockets))
+        let (sockets, failure) = match listed.transpose() {
+            Ok(sockets) => (sockets, None),
+            Err(error) => (None, Some(error)),
+        };
+        Ok(Visited { look, sockets, failure })
     }
 
-    fn learn(
-        &mut self,
-        inode: u64,
-        candidate: Candidate,
-        look: Look,
-        sockets: Option<Vec<ListedSocket>>,
-        at: BootTime,
-    ) {
+    fn learn(&mut self, inode: u64, candidate: Candidate, visited: Visited, at: BootTime) {
+        let Visited { look, sockets, failure } = visited;
+        match &failure {
+            Some(error) => self.look_failed(inode, error),
+            None => self.blind_spots.looked(inode),
+        }
         let netns = look.facts.netns;
         if self.known.get(&inode).is_some_and(|known| known.facts.netns != netns) {
             self.forget(inode);
@@ -354,6 +361,7 @@ impl NetnsThread {
         if before.as_ref().is_none_or(|known| known.facts != look.facts) {
             self.send(Input::NetnsSeen { facts: look.facts.clone(), at });
         }
+        self.tell_what_is_left_out(before.as_ref().map(|known| known.beyond).unwrap_or_default(), &look);
         let mut cookies = BTreeSet::new();
         let looks = before.as_ref().map_or(0, |known| known.looks + 1);
         let first_done = self.parts.report.borrow().first_scan_done;
@@ -361,8 +369,10 @@ impl NetnsThread {
         if let (None, Some(before)) = (&sockets, before) {
             cookies = before.sockets;
         }
-        if let Some(sockets) = sockets {
+        if let Some(SocketList { sockets, unparsable }) = sockets {
+            self.lose("sockets-unparsable", unparsable);
             cookies.extend(sockets.iter().map(|socket| socket.cookie));
+            self.owners.check(&sockets);
             self.owners.find(&sockets, &candidate.pids);
             let sockets = sockets
                 .iter()
@@ -375,6 +385,7 @@ impl NetnsThread {
             candidate,
             facts: look.facts,
             sockets: cookies,
+            beyond: look.beyond,
             looks,
             next_look,
             ready_at: next_look,
@@ -383,6 +394,21 @@ impl NetnsThread {
         };
         self.known.insert(inode, known);
         self.count();
+    }
+
+    /// Only what was not told before: a netns is looked at again and again.
+    fn tell_what_is_left_out(&mut self, before: Beyond, look: &Look) {
+        let Beyond { interfaces, addresses } = look.beyond;
+        if !look.facts.is_host {
+            self.lose("netns-interfaces-full", interfaces.saturating_sub(before.interfaces));
+        }
+        self.lose("netns-addresses-full", addresses.saturating_sub(before.addresses));
+    }
+
+    fn lose(&mut self, reason: &'static str, count: usize) {
+        if count > 0 {
+            self.send(Input::Lost { reason, count: count as u64, recovered: false });
+        }
     }
 
     fn next_look(&mut self, looks: usize, at: BootTime) -> BootTime {
@@ -435,7 +461,11 @@ impl NetnsThread {
     }
 
     fn count(&self) {
-        let netns = self.known.len();
-        self.parts.report.send_if_modified(|progress| std::mem::replace(&mut progress.netns, netns) != netns);
+        let (netns, blind) = (self.known.len(), self.blind_spots.reason());
+        self.parts.report.send_if_modified(|progress| {
+            let is_new = progress.netns != netns || progress.blind != blind;
+            (progress.netns, progress.blind) = (netns, blind);
+            is_new
+        });
     }
 }

@@ -18,6 +18,8 @@ pub struct Outcome {
     pub parts: usize,
     /// The kernel says that the table changed meanwhile.
     pub interrupted: bool,
+    /// Objects that do not parse.
+    pub unparsable: usize,
 }
 
 impl Outcome {
@@ -46,7 +48,8 @@ impl Dump {
         Ok(Self { socket, buffer: Vec::with_capacity(BUFFER), sequence: 0 })
     }
 
-    /// Sends `request` and hands every object of the answer to `each`; objects that do not parse are skipped.
+    /// Sends `request` and hands every object of the answer to `each`; objects that do not parse are skipped
+    /// and counted.
     ///
     /// # Errors
     /// The kernel's error: `NotFound` where it has no such table.
@@ -101,7 +104,10 @@ fn read_part<M: NetlinkDeserializable>(
                 each(object);
             }
             Ok(_) => {}
-            Err(error) => tracing::debug!(%error, "a netlink object does not parse"),
+            Err(error) => {
+                outcome.unparsable += 1;
+                tracing::debug!(%error, "a netlink object does not parse");
+            }
         }
     }
     outcome.parts += usize::from(objects > 0);

@@ -44,13 +44,29 @@ impl ListedSocket {
     }
 }
 
-/// Lists the sockets that serve in the calling thread's netns, sorted by cookie. A protocol that the kernel lacks is absent.
+/// The sockets that serve in one netns.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SocketList {
+    /// Sorted by cookie.
+    pub sockets: Vec<ListedSocket>,
+    /// Objects of the answer that do not parse: so many sockets may be missing.
+    pub unparsable: usize,
+}
+
+/// What the tables listed so far.
+#[derive(Debug, Default)]
+struct Found {
+    sockets: BTreeMap<SocketCookie, ListedSocket>,
+    unparsable: usize,
+}
+
+/// Lists the sockets that serve in the calling thread's netns. A protocol that the kernel lacks is absent.
 ///
 /// # Errors
 /// When sock_diag cannot be asked at all, or refuses TCP or UDP over IPv4.
-pub fn listed_sockets() -> io::Result<Vec<ListedSocket>> {
+pub fn listed_sockets() -> io::Result<SocketList> {
     let mut diag = Dump::open(netlink_sys::protocols::NETLINK_SOCK_DIAG)?;
-    let mut found = BTreeMap::new();
+    let mut found = Found::default();
     tcp::list(&mut diag, &mut found)?;
     for (family, required) in [(AF_INET6, false), (AF_INET, true)] {
         match list(&mut diag, family, Protocol::Udp, &mut found) {
@@ -59,28 +75,18 @@ pub fn listed_sockets() -> io::Result<Vec<ListedSocket>> {
         }
     }
     sctp::list(&mut diag, &mut found)?;
-    Ok(found.into_values().collect())
+    Ok(SocketList { sockets: found.sockets.into_values().collect(), unparsable: found.unparsable })
 }
 
 /// Adds what one table lists. A dump that can have holes is taken a second time and united with the first.
-fn list(
-    diag: &mut Dump,
-    family: u8,
-    protocol: Protocol,
-    found: &mut BTreeMap<SocketCookie, ListedSocket>,
-) -> io::Result<()> {
+fn list(diag: &mut Dump, family: u8, protocol: Protocol, found: &mut Found) -> io::Result<()> {
     if list_once(diag, family, protocol, found)?.may_have_holes() {
         list_once(diag, family, protocol, found)?;
     }
     Ok(())
 }
 
-fn list_once(
-    diag: &mut Dump,
-    family: u8,
-    protocol: Protocol,
-    found: &mut BTreeMap<SocketCookie, ListedSocket>,
-) -> io::Result<Outcome> {
+fn list_once(diag: &mut Dump, family: u8, protocol: Protocol, found: &mut Found) -> io::Result<Outcome> {
     // The kernel keeps an unconnected UDP socket in CLOSE.
     let states = if protocol == Protocol::Udp { StateFlags::CLOSE } else { StateFlags::LISTEN };
     let socket_id = if family == AF_INET { SocketId::new_v4() } else { SocketId::new_v6() };
@@ -88,13 +94,15 @@ fn list_once(
     let inet = InetRequest { family, protocol: protocol.number(), extensions, states, socket_id };
     let mut request = NetlinkMessage::from(SockDiagMessage::InetRequest(inet));
     request.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-    diag.run(request, |message| {
+    let outcome = diag.run(request, |message| {
         if let SockDiagMessage::InetResponse(response) = message
             && let Some(socket) = socket_of(&response, protocol)
         {
-            found.insert(socket.cookie, socket);
+            found.sockets.insert(socket.cookie, socket);
         }
-    })
+    })?;
+    found.unparsable += outcome.unparsable;
+    Ok(outcome)
 }
 
 fn socket_of(response: &InetResponse, protocol: Protocol) -> Option<ListedSocket> {
@@ -138,7 +146,8 @@ mod tests {
 
     fn ports(protocol: Protocol) -> Vec<(u16, IpAddr)> {
         let listed = listed_sockets().expect("sock_diag");
-        listed.iter().filter(|s| s.protocol == protocol).map(|s| (s.port.get(), s.address)).collect()
+        assert_eq!(listed.unparsable, 0);
+        listed.sockets.iter().filter(|s| s.protocol == protocol).map(|s| (s.port.get(), s.address)).collect()
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! SCTP endpoints, where the kernel has the protocol: by sctp_diag, else by /proc/net/sctp/eps. Asked only where SCTP is
 //! loaded already, because the request itself would load it.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::net::IpAddr;
@@ -10,7 +9,7 @@ use std::path::Path;
 use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6};
 
 use super::dump::Dump;
-use super::{ListedSocket, is_absent, plain};
+use super::{Found, ListedSocket, is_absent, plain};
 use crate::engine::identity::{Protocol, SocketCookie};
 
 /// Of the netns of the thread that opens it.
@@ -18,7 +17,7 @@ const PROC_DIR: &str = "/proc/thread-self/net/sctp";
 /// The state of a listening endpoint in /proc/net/sctp/eps (SCTP_SS_LISTENING = TCP_LISTEN).
 const LISTENING: &str = "10";
 
-pub(super) fn list(diag: &mut Dump, found: &mut BTreeMap<SocketCookie, ListedSocket>) -> io::Result<()> {
+pub(super) fn list(diag: &mut Dump, found: &mut Found) -> io::Result<()> {
     if !Path::new(PROC_DIR).exists() {
         return Ok(());
     }
@@ -31,10 +30,10 @@ pub(super) fn list(diag: &mut Dump, found: &mut BTreeMap<SocketCookie, ListedSoc
     Ok(())
 }
 
-fn list_from_proc(found: &mut BTreeMap<SocketCookie, ListedSocket>) -> io::Result<()> {
+fn list_from_proc(found: &mut Found) -> io::Result<()> {
     let text = fs::read_to_string(Path::new(PROC_DIR).join("eps"))?;
     for socket in text.lines().filter_map(parse) {
-        found.insert(socket.cookie, socket);
+        found.sockets.insert(socket.cookie, socket);
     }
     Ok(())
 }

@@ -1,7 +1,6 @@
 //! The TCP listeners of both address families in one dump. The kernel walks the listeners of the whole node for every
 //! dump, whatever netns asks, and only the older form of the request leaves the family open.
 
-use std::collections::BTreeMap;
 use std::io;
 
 use netlink_packet_core::{
@@ -12,8 +11,8 @@ use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6};
 use netlink_packet_sock_diag::inet::{InetResponse, StateFlags};
 
 use super::dump::{Dump, Outcome};
-use super::{ListedSocket, is_absent, socket_of};
-use crate::engine::identity::{Protocol, SocketCookie};
+use super::{Found, is_absent, socket_of};
+use crate::engine::identity::Protocol;
 
 /// `TCPDIAG_GETSOCK` of linux/inet_diag.h.
 const TCPDIAG_GETSOCK: u16 = 18;
@@ -23,7 +22,7 @@ const REQUEST: usize = 60;
 const STATES: std::ops::Range<usize> = 52..56;
 
 /// Adds the TCP listeners. Where the kernel lacks the older form it is asked per family.
-pub(super) fn list(diag: &mut Dump, found: &mut BTreeMap<SocketCookie, ListedSocket>) -> io::Result<()> {
+pub(super) fn list(diag: &mut Dump, found: &mut Found) -> io::Result<()> {
     match list_once(diag, found) {
         Ok(outcome) if outcome.may_have_holes() => list_once(diag, found).map(drop),
         Ok(_) => Ok(()),
@@ -38,17 +37,19 @@ pub(super) fn list(diag: &mut Dump, found: &mut BTreeMap<SocketCookie, ListedSoc
     }
 }
 
-fn list_once(diag: &mut Dump, found: &mut BTreeMap<SocketCookie, ListedSocket>) -> io::Result<Outcome> {
+fn list_once(diag: &mut Dump, found: &mut Found) -> io::Result<Outcome> {
     let mut request =
         NetlinkMessage::new(NetlinkHeader::default(), NetlinkPayload::InnerMessage(Message::Request));
     request.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-    diag.run(request, |message| {
+    let outcome = diag.run(request, |message| {
         if let Message::Response(response) = message
             && let Some(socket) = socket_of(&response, Protocol::Tcp)
         {
-            found.insert(socket.cookie, socket);
+            found.sockets.insert(socket.cookie, socket);
         }
-    })
+    })?;
+    found.unparsable += outcome.unparsable;
+    Ok(outcome)
 }
 
 /// What is asked and answered.

@@ -3,6 +3,8 @@
 use std::process::{Command, Stdio};
 
 use libtest_mimic::Trial;
+use portolan::sink::report::Report;
+use rustix::process::{Resource, Rlimit, prlimit};
 
 use super::case;
 use crate::actor::protocol::Request;
@@ -18,6 +20,9 @@ pub fn cases() -> Vec<Trial> {
         case("agent/stdout_closed", stdout_closed),
         case("agent/stops_when_told", stops_when_told),
         case("agent/without_capabilities_exits_4", without_capabilities_exits_4),
+        case("agent/scan_only_without_sys_admin_exits_4", scan_only_without_sys_admin_exits_4),
+        case("agent/scan_without_privileges_says_so", scan_without_privileges_says_so),
+        case("agent/out_of_descriptors_nothing_is_taken_for_gone", out_of_descriptors),
         case("agent/kernel_log_is_off_until_asked_for", kernel_log_is_off_until_asked_for),
     ]
 }
@@ -108,6 +113,64 @@ fn without_capabilities_exits_4() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(4), "{said}");
     assert!(said.contains("CAP_BPF") || said.contains("CAP_SYS_ADMIN"), "says what is missing: {said}");
+}
+
+fn without(capabilities: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output = Command::new("setpriv")
+        .args(["--bounding-set", capabilities, "--inh-caps", capabilities])
+        .arg(agent::binary())
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .expect("setpriv runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+fn scan_only_without_sys_admin_exits_4() {
+    let (code, _, said) =
+        without("-sys_admin", &["agent", "--scan-only", "--telemetry", "off", "--api", "off"]);
+    assert_eq!(code, Some(4), "{said}");
+    assert!(said.contains("CAP_SYS_ADMIN"), "{said}");
+}
+
+fn scan_without_privileges_says_so() {
+    let (code, out, said) = without("-all", &["scan"]);
+    assert_eq!((code, out.as_str()), (Some(4), ""), "{said}");
+    assert!(said.contains("CAP_SYS_ADMIN"), "{said}");
+    let (code, out, said) = without("-sys_ptrace", &["scan"]);
+    assert_eq!(code, Some(3), "{out}{said}");
+    assert!(said.contains("CAP_SYS_PTRACE"), "{said}");
+}
+
+/// Every walk fails; all that was known stays known.
+fn out_of_descriptors() {
+    let world = World::new(&["web"]);
+    let web = world.actor("web");
+    web.listen("0.0.0.0:7000");
+    let agent = world.agent();
+    world.settles(&agent);
+    let pid = rustix::process::Pid::from_raw(i32::try_from(agent.pid()).unwrap()).unwrap();
+    let limit = |current| {
+        let limit = Rlimit { current: Some(current), maximum: Some(4096) };
+        prlimit(Some(pid), Resource::Nofile, limit).expect("prlimit").current
+    };
+    let before = limit(0);
+    assert!(before.is_none_or(|files| files > 1024), "the limit is raised at the start: {before:?}");
+    agent.wait_report("a walk that failed", |report| match report {
+        Report::Loss(loss) if loss.reason == "netns-walk-failed" => Some(()),
+        _ => None,
+    });
+    limit(4096);
+    world.settles(&agent);
+    let closed = |report: &Report| matches!(report, Report::Listener(listener) if listener.port == 7000 && listener.state == "closed");
+    assert!(!agent.reports().iter().any(closed), "what cannot be looked at is not gone");
+    eventually(PATIENCE, "the source is up again", || {
+        let status = agent.status();
+        let netns = status.sources.iter().find(|source| source.name == "netns").expect("a source");
+        if netns.state == "up" { Ok(()) } else { Err(format!("{netns:?}")) }
+    });
+    assert!(agent.status().lost["netns-walk-failed"] > 0);
 }
 
 /// Overflows the ring of listener records; then the programs have something to say.

@@ -10,7 +10,11 @@ mod watch;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
 
 pub use self::watch::watch;
 use crate::engine::input::{Input, Listing};
@@ -30,6 +34,8 @@ const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
 pub enum ManifestError {
     #[error("{}: cannot read: {source}", path.display())]
     Unreadable { path: PathBuf, source: io::Error },
+    #[error("{}: is being written all the time", path.display())]
+    BeingWritten { path: PathBuf },
     #[error("{}: larger than {} MiB", path.display(), MAX_BYTES / 1024 / 1024)]
     TooLarge { path: PathBuf },
     #[error("{}:{line}: {problem}", path.display())]
@@ -99,6 +105,37 @@ pub fn read(path: &Path) -> Result<Objects, ManifestError> {
     objects.policies = last_of_each(objects.policies, |one| named(&one.namespace, &one.name));
     objects.namespaces = last_of_each(objects.namespaces, |one| one.name.clone());
     Ok(objects)
+}
+
+/// What tells one state of a file from another.
+type Print = (PathBuf, u64, u64, i64, i64);
+
+/// Whether the manifests at a path were left alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prints(Vec<Print>);
+
+impl Prints {
+    /// Of every file that [`read`] would read now.
+    ///
+    /// # Errors
+    /// As `read`.
+    pub fn of(path: &Path) -> Result<Self, ManifestError> {
+        let print = |file: PathBuf| {
+            let meta = fs::metadata(&file)
+                .map_err(|source| ManifestError::Unreadable { path: file.clone(), source })?;
+            Ok((file, meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec()))
+        };
+        files(path)?.into_iter().map(print).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Every file was last written longer ago than `age`.
+    #[must_use]
+    pub fn are_older_than(&self, age: Duration, now: Timestamp) -> bool {
+        let latest = (now.as_nanosecond()).saturating_sub_unsigned(age.as_nanos());
+        let written =
+            |print: &Print| i128::from(print.3).saturating_mul(1_000_000_000).saturating_add(print.4.into());
+        self.0.iter().all(|print| written(print) < latest)
+    }
 }
 
 fn last_of_each<T, K: Ord>(all: Vec<T>, key: impl Fn(&T) -> K) -> Vec<T> {

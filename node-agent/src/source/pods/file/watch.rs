@@ -11,12 +11,21 @@ use rustix::fs::inotify::{CreateFlags, Reader, WatchFlags, add_watch, init};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, watch as state};
 
-use super::{Objects, read};
+use super::{ManifestError, Objects, Prints, read};
 use crate::engine::input::Input;
+use crate::source::clock;
 use crate::source::pods::SourceState;
 
 /// Changes come in bursts: one reading after the last.
 const SETTLE: Duration = Duration::from_millis(50);
+/// A file that is the same after this is not being written; who writes in one go needs far less.
+const LEFT_ALONE: Duration = Duration::from_millis(200);
+/// So often a file that is being written is looked at before the next change is waited for.
+const TRIES: u32 = 50;
+/// `kubectl get pods -o yaml > FILE` empties the file, and fills it seconds later: that there are no pods is believed only if
+/// it is still so after this, by whether there were some.
+const NONE_AT_FIRST: Duration = Duration::from_secs(1);
+const NONE_ANY_MORE: Duration = Duration::from_secs(10);
 /// Read again after this in any case: a link may lead to a directory that is not watched.
 const ANYWAY: Duration = Duration::from_secs(10);
 
@@ -47,18 +56,15 @@ async fn tell(
     inputs: &mpsc::Sender<Input>,
     status: &state::Sender<SourceState>,
 ) -> bool {
-    let from = path.to_owned();
-    let Ok(result) = tokio::task::spawn_blocking(move || read(&from)).await else { return false };
+    let result = tokio::select! {
+        result = read_believed(path, told.as_ref()) => result,
+        () = inputs.closed() => return false,
+    };
     let new_state = match &result {
         Ok(_) => SourceState { up: true, reason: None },
         Err(error) => SourceState { up: false, reason: Some(error.to_string()) },
     };
-    let changed = status.send_if_modified(|old| {
-        let changed = *old != new_state;
-        *old = new_state.clone();
-        changed
-    });
-    match result {
+    let error = match result {
         Ok(objects) => {
             for input in objects.clone().inputs(told.as_ref()) {
                 if inputs.send(input).await.is_err() {
@@ -66,14 +72,63 @@ async fn tell(
                 }
             }
             *told = Some(objects);
-            true
+            None
         }
-        Err(error) if changed => {
-            tracing::error!("{error}; the last good state stays");
-            true
-        }
-        _ => true,
+        Err(error) => Some(error),
+    };
+    // After the pods, so that who waits for this source finds them.
+    let changed = status.send_if_modified(|old| {
+        let changed = *old != new_state;
+        *old = new_state.clone();
+        changed
+    });
+    if let Some(error) = error.filter(|_| changed) {
+        tracing::error!("{error}; the last good state stays");
     }
+    true
+}
+
+/// Reads what was left alone for a while, and twice where that takes all pods away.
+async fn read_believed(path: &Path, told: Option<&Objects>) -> Result<Objects, ManifestError> {
+    let objects = read_left_alone(path).await?;
+    let pause = match told {
+        Some(told) if told.pods.is_empty() => return Ok(objects),
+        Some(_) => NONE_ANY_MORE,
+        None => NONE_AT_FIRST,
+    };
+    if !objects.pods.is_empty() {
+        return Ok(objects);
+    }
+    let asked = tokio::time::sleep(pause);
+    tokio::pin!(asked);
+    loop {
+        tokio::select! {
+            () = &mut asked => return read_left_alone(path).await,
+            () = tokio::time::sleep(LEFT_ALONE) => {}
+        }
+        let again = read_left_alone(path).await?;
+        if !again.pods.is_empty() {
+            return Ok(again);
+        }
+    }
+}
+
+async fn read_left_alone(path: &Path) -> Result<Objects, ManifestError> {
+    let mut before = Prints::of(path);
+    let is_old = before.as_ref().is_ok_and(|prints| prints.are_older_than(LEFT_ALONE, clock::wall_now()));
+    let mut pause = if is_old { Duration::ZERO } else { LEFT_ALONE };
+    for _ in 0..TRIES {
+        tokio::time::sleep(std::mem::replace(&mut pause, LEFT_ALONE)).await;
+        let from = path.to_owned();
+        let read = tokio::task::spawn_blocking(move || (Prints::of(&from), read(&from), Prints::of(&from)));
+        let Ok((now, objects, after)) = read.await else { break };
+        let is_same = matches!((&before, &now, &after), (Ok(a), Ok(b), Ok(c)) if a == b && b == c);
+        if is_same || now.is_err() {
+            return objects;
+        }
+        before = after;
+    }
+    Err(ManifestError::BeingWritten { path: path.to_owned() })
 }
 
 fn watched(inotify: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
@@ -144,5 +199,43 @@ mod tests {
         assert_eq!(next_port(&mut inputs).await, Some(81));
         task.abort();
         std::fs::remove_dir_all(&dir).expect("clean");
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_emptied_and_filled_later_never_means_that_there_are_no_pods() {
+        let dir = std::env::temp_dir().join(format!("portolan-written-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).expect("dir");
+        let path = dir.join("pods.yaml");
+        std::fs::write(&path, manifest(80)).expect("write");
+        let (sender, mut inputs) = mpsc::channel(4);
+        let (status, states) = state::channel(SourceState::default());
+        let task = tokio::spawn(watch(path.clone(), sender, status));
+        assert_eq!(next_port(&mut inputs).await, Some(80));
+        std::fs::File::create(&path).expect("emptied");
+        let early = tokio::time::timeout(Duration::from_millis(1500), inputs.recv()).await;
+        assert!(early.is_err(), "{early:?}");
+        assert!(states.borrow().up);
+        std::fs::write(&path, manifest(81)).expect("write");
+        assert_eq!(next_port(&mut inputs).await, Some(81));
+        task.abort();
+        std::fs::remove_dir_all(&dir).expect("clean");
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_being_written_is_read_when_it_is_whole() {
+        let dir = std::env::temp_dir().join(format!("portolan-growing-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).expect("dir");
+        let path = dir.join("pods.yaml");
+        let mut file = std::fs::File::create(&path).expect("file");
+        let writer = std::thread::spawn(move || {
+            for byte in manifest(82).bytes() {
+                std::io::Write::write_all(&mut file, &[byte]).expect("write");
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        });
+        let objects = read_believed(&path, None).await.expect("read");
+        writer.join().expect("written");
+        std::fs::remove_dir_all(&dir).expect("clean");
+        assert_eq!(objects.pods.len(), 1);
     }
 }

@@ -1,0 +1,67 @@
+//! Whether the engine's loop still turns: what /livez answers. The loop beats, and a task of its own watches, so that a loop
+//! that hangs cannot say of itself that it lives.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::sink::http::Health;
+
+/// The loop turns at least once a second.
+const WATCH_EVERY: Duration = Duration::from_secs(15);
+/// Without a beat in so many of these it hangs.
+const MISSED: u32 = 2;
+
+/// Beats of one loop.
+#[derive(Clone, Debug, Default)]
+pub struct Heartbeat(Arc<AtomicU64>);
+
+impl Heartbeat {
+    /// The loop has turned.
+    pub fn beat(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Tells `health` whether the loop lives, for ever.
+    pub async fn watch(self, health: Arc<Health>) {
+        let mut pulse = Pulse::default();
+        loop {
+            tokio::time::sleep(WATCH_EVERY).await;
+            let is_live = pulse.is_live(self.0.load(Ordering::Relaxed));
+            if health.live.swap(is_live, Ordering::Relaxed) != is_live {
+                tracing::warn!(is_live, "the engine's loop stands still, or turns again");
+            }
+        }
+    }
+}
+
+/// What the looks before saw.
+#[derive(Debug, Default)]
+struct Pulse {
+    beats: u64,
+    missed: u32,
+}
+
+impl Pulse {
+    fn is_live(&mut self, beats: u64) -> bool {
+        self.missed = if beats == self.beats { self.missed + 1 } else { 0 };
+        self.beats = beats;
+        self.missed < MISSED
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loop_that_stands_still_is_not_live_until_it_turns_again() {
+        let heartbeat = Heartbeat::default();
+        let mut pulse = Pulse::default();
+        let mut look = |beats: usize| {
+            (0..beats).for_each(|_| heartbeat.beat());
+            pulse.is_live(heartbeat.0.load(Ordering::Relaxed))
+        };
+        assert_eq!([1, 9, 0, 0, 0, 1, 0].map(&mut look), [true, true, true, false, false, true, true]);
+    }
+}

@@ -1,0 +1,47 @@
+//! What the netns thread remembers of one netns, and how much of it a look is about.
+
+use std::collections::BTreeSet;
+
+use super::candidates::Candidate;
+use super::look::Beyond;
+use crate::engine::identity::{BootTime, SocketCookie};
+use crate::engine::input::NetnsFacts;
+
+/// After a netns appeared, its interfaces follow within moments (CNI).
+pub(super) const EARLY_LOOKS_MS: [u64; 6] = [20, 50, 100, 200, 400, 800];
+/// The range of ephemeral ports is set when a pod is made, and read again only with every one of so many later looks.
+const EPHEMERAL_EVERY: usize = 16;
+
+/// One netns that was entered.
+pub(super) struct Known {
+    pub candidate: Candidate,
+    pub facts: NetnsFacts,
+    pub sockets: BTreeSet<SocketCookie>,
+    /// What was told of it that is not kept.
+    pub beyond: Beyond,
+    /// How often it was looked at again.
+    pub looks: usize,
+    pub next_look: BootTime,
+    /// When a look may be asked for.
+    pub ready_at: BootTime,
+    /// Somebody asked for its sockets.
+    pub asked: bool,
+    /// It was not there at the first discovery, so that no socket in it is older than the hooks.
+    pub born_later: bool,
+}
+
+impl Known {
+    /// What hardly ever changes need not be read again yet.
+    pub fn is_kept(&self) -> bool {
+        self.looks > EARLY_LOOKS_MS.len() && !self.looks.is_multiple_of(EPHEMERAL_EVERY)
+    }
+}
+
+/// How much of a netns a look is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Depth {
+    /// Its sockets too.
+    Whole,
+    /// Interfaces and addresses, and its sockets only if it turns out to be another netns.
+    Interfaces,
+}
