@@ -20,7 +20,9 @@ use crate::memory;
 use crate::pipeline::Pipeline;
 use crate::sink::http::host::HostCheck;
 use crate::sink::http::question::{Query, answer};
-use crate::sink::http::{Bounds, Endpoint, Health, HttpState, api_router, serve, telemetry_router};
+use crate::sink::http::serving::serve;
+use crate::sink::http::unix::OwnedSocket;
+use crate::sink::http::{Bounds, Endpoint, Health, HttpState, api_router, telemetry_router};
 use crate::sink::metrics::Metrics;
 use crate::sink::publish::Publisher;
 use crate::sink::stdout::LineSink;
@@ -373,11 +375,11 @@ async fn start_servers(
             Endpoint::Unix(_) => HostCheck::Off,
         };
         let router = api_router(state.clone(), check);
-        servers.push(tokio::spawn(serve(endpoint, router, Bounds::default(), ended.clone())));
+        servers.push(tokio::spawn(serve(endpoint, router, Bounds::API, ended.clone())));
     }
     if let Some(endpoint) = bind("--telemetry", &config.telemetry).await? {
         let router = telemetry_router(state.clone());
-        servers.push(tokio::spawn(serve(endpoint, router, Bounds::default(), ended.clone())));
+        servers.push(tokio::spawn(serve(endpoint, router, Bounds::TELEMETRY, ended.clone())));
     }
     Ok(servers)
 }
@@ -390,8 +392,8 @@ async fn bind(option: &'static str, address: &ListenAddress) -> Result<Option<En
             Ok(Some(Endpoint::Tcp(listener)))
         }
         ListenAddress::Unix(path) => {
-            let endpoint = Endpoint::unix(path).await.map_err(failed(path.display().to_string()))?;
-            Ok(Some(endpoint))
+            let socket = OwnedSocket::bind(path).await.map_err(failed(path.display().to_string()))?;
+            Ok(Some(Endpoint::Unix(socket)))
         }
         ListenAddress::Off => Ok(None),
     }
