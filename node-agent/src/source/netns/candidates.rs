@@ -152,8 +152,25 @@ mod tests {
     }
 
     #[test]
-    fn own_netns_is_found_by_its_process() {
-        let found = of_processes(Path::new("/proc"));
-        assert!(found.values().flatten().any(|pid| *pid == std::process::id()) || !found.is_empty());
+    fn processes_are_found_by_their_netns_and_only_some_of_each() {
+        let proc = std::env::temp_dir().join(format!("portolan-proc-{}", std::process::id()));
+        let many = u32::try_from(MAX_PIDS).expect("few") + 10;
+        let links = (100..100 + many).map(|pid| (pid.to_string(), "net:[1]"));
+        let others = [("7", "net:[2]"), ("self", "net:[3]"), ("8", "pid:[4]")];
+        for (name, link) in links.chain(others.map(|(name, link)| (name.to_owned(), link))) {
+            let ns = proc.join(name).join("ns");
+            fs::create_dir_all(&ns).expect("a directory");
+            std::os::unix::fs::symlink(link, ns.join("net")).expect("a link");
+        }
+        let found = of_processes(&proc);
+        fs::remove_dir_all(&proc).expect("removed");
+        assert_eq!(found.keys().copied().collect::<Vec<_>>(), [1, 2]);
+        assert_eq!((found[&1].len(), &found[&2]), (MAX_PIDS, &vec![7]));
+    }
+
+    #[test]
+    fn own_netns_is_found() {
+        let own = fs::metadata("/proc/self/ns/net").expect("proc").ino();
+        assert!(of_processes(Path::new("/proc")).contains_key(&own));
     }
 }
