@@ -23,8 +23,8 @@ fn loss() -> Report {
 }
 
 fn numbers(text: &str) -> Vec<u64> {
-    let ids =
-        text.lines().filter_map(|line| line.strip_prefix(&format!("id: {EPOCH:x}-")).map(str::to_owned));
+    let events = text.split("\n\n").filter(|event| event.contains("\ndata: "));
+    let ids = events.flat_map(str::lines).filter_map(|line| line.strip_prefix(&format!("id: {EPOCH:x}-")));
     ids.map(|number| number.parse().expect("number")).collect()
 }
 
@@ -134,4 +134,20 @@ async fn the_log_keeps_to_its_bytes_whatever_is_published() {
     let batch = served.log.read(0, usize::MAX, &portolan::sink::filter::Filter::default());
     let bytes: usize = batch.lines.iter().map(|line| line.json.len()).sum();
     assert!(batch.missed > 0 && bytes < 4 << 20, "{bytes} bytes, {} missed", batch.missed);
+}
+
+#[tokio::test]
+async fn a_follower_to_whom_nothing_came_can_go_on_where_it_was() {
+    let served = Served::start(Node::default()).await;
+    for port in 1..=3 {
+        served.publish(&finding_report("shop", port));
+    }
+    let mut some = Following::start(served.address, "/v1/watch?namespace=other", "").await;
+    let text = some.until("id: abc-2\n\n").await.to_owned();
+    assert!(numbers(&text).is_empty(), "{text}");
+    served.publish(&finding_report("other", 4));
+    let mut back =
+        Following::start(served.address, "/v1/watch?namespace=other", "last-event-id: abc-2\r\n").await;
+    let text = back.until("id: abc-3").await.to_owned();
+    assert!(!text.contains("reset"), "{text}");
 }
