@@ -99,8 +99,8 @@ impl<'a> Facts<'a> {
                 code: Some(&finding.code),
                 severity: Some(&finding.severity),
                 state: Some(&finding.state),
-                protocol: finding.listener.as_ref().map(|listener| listener.protocol.as_str()),
-                port: finding.listener.as_ref().map(|listener| listener.port),
+                protocol: finding.protocol.as_deref(),
+                port: finding.port,
                 origins: origins(&finding.traffic),
                 ..Self::of_pod("Finding", finding.pod.as_ref().map(PodNames::from))
             },
