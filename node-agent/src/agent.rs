@@ -18,6 +18,7 @@ use crate::engine::identity::NetnsId;
 use crate::engine::input::{ConnectionFact, Input, NetnsFacts};
 use crate::memory;
 use crate::pipeline::Pipeline;
+use crate::scan_time::Timed;
 use crate::sink::http::host::HostCheck;
 use crate::sink::http::question::{Query, answer};
 use crate::sink::http::serving::serve;
@@ -115,6 +116,7 @@ pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
         Some(attach) => Box::new(attach),
         None => Box::new(netns::OnlyLook),
     };
+    let actor = Box::new(Timed::new(actor, state.metrics.scan_duration.clone()));
     let netns = netns::start(options, actor, inputs).map_err(started("the netns thread"))?;
     health.live.store(true, Ordering::Relaxed);
 
@@ -226,6 +228,7 @@ impl Station {
         {
             self.netns.scan(host);
         }
+        self.pipeline.tell_status();
         // Counting looks at every port.
         self.upkeep.drains = self.upkeep.drains.wrapping_add(1);
         if self.upkeep.drains.is_multiple_of(MEASURE_EVERY) {

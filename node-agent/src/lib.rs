@@ -11,9 +11,14 @@ pub mod engine;
 pub mod exit;
 pub mod memory;
 pub mod pipeline;
+#[cfg(test)]
+mod pipeline_tests;
 pub mod query;
+pub mod read_model;
 pub mod scan;
 pub mod scan_once;
+mod scan_time;
 pub mod sink;
 pub mod source;
+mod status_lines;
 mod wiring_options;

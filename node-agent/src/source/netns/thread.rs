@@ -284,7 +284,12 @@ impl NetnsThread {
         let at = clock::now();
         let before = clock::thread_cpu();
         match self.visit(inode, &candidate, depth) {
-            Ok((look, sockets)) => self.learn(inode, candidate, look, sockets, at),
+            Ok((look, sockets)) => {
+                if sockets.is_some() {
+                    self.parts.actor.scanned(clock::now().since(at));
+                }
+                self.learn(inode, candidate, look, sockets, at);
+            }
             Err(error) => {
                 tracing::debug!(inode, %error, "cannot look at a netns");
                 // Gone or forbidden: the next walk tells which.
