@@ -23,7 +23,7 @@ use crate::status_lines::ToldStatus;
 
 /// How a source is doing, as status tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SourceState {
+pub struct SourceStanding {
     pub since: BootTime,
     /// `None`: it is up.
     pub reason: Option<String>,
@@ -38,7 +38,7 @@ pub struct Pipeline {
     pub metrics: Arc<Metrics>,
     pub node: Arc<str>,
     pub kernel_release: String,
-    pub sources: BTreeMap<String, SourceState>,
+    pub sources: BTreeMap<String, SourceStanding>,
     /// Totals of the kernel's loss counters that were told to the engine.
     told: BTreeMap<&'static str, u64>,
     pub(crate) closed: Ended<Listener>,
@@ -148,7 +148,7 @@ impl Pipeline {
         if let Some(reason) = &reason {
             tracing::warn!(source = name, "{reason}");
         }
-        self.sources.insert(name.to_owned(), SourceState { since: clock::now(), reason });
+        self.sources.insert(name.to_owned(), SourceStanding { since: clock::now(), reason });
     }
 
     #[must_use]
@@ -243,7 +243,7 @@ impl Pipeline {
     }
 
     fn source_statuses(&self, converter: &Converter) -> Vec<SourceStatus> {
-        let status = |(name, state): (&String, &SourceState)| SourceStatus {
+        let status = |(name, state): (&String, &SourceStanding)| SourceStatus {
             name: name.clone(),
             state: if state.reason.is_none() { "up" } else { "down" }.to_owned(),
             since: converter.wall.rfc3339(state.since),

@@ -266,7 +266,7 @@ mod tests {
     fn lines_of(reader: io::PipeReader) -> Receiver<String> {
         let (sender, lines) = channel();
         thread::spawn(move || {
-            BufReader::new(reader).lines().flatten().try_for_each(|line| sender.send(line))
+            BufReader::new(reader).lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
         });
         lines
     }
