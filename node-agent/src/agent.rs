@@ -19,9 +19,12 @@ use crate::engine::input::{ConnectionFact, Input, NetnsFacts};
 use crate::heartbeat::Heartbeat;
 use crate::memory;
 use crate::pipeline::Pipeline;
+use crate::scan_time::Timed;
 use crate::sink::http::host::HostCheck;
 use crate::sink::http::question::{Query, answer};
-use crate::sink::http::{Bounds, Endpoint, Health, HttpState, api_router, serve, telemetry_router};
+use crate::sink::http::serving::serve;
+use crate::sink::http::unix::OwnedSocket;
+use crate::sink::http::{Bounds, Endpoint, Health, HttpState, api_router, telemetry_router};
 use crate::sink::metrics::Metrics;
 use crate::sink::publish::Publisher;
 use crate::sink::stdout::LineSink;
@@ -130,6 +133,7 @@ pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
         Some(attach) => Box::new(attach),
         None => Box::new(netns::OnlyLook),
     };
+    let actor = Box::new(Timed::new(actor, state.metrics.scan_duration.clone()));
     let netns = netns::start(options, actor, inputs).map_err(started("the netns thread"))?;
     health.live.store(true, Ordering::Relaxed);
     let heartbeat = Heartbeat::default();
@@ -253,6 +257,7 @@ impl Station {
         {
             self.netns.scan(host);
         }
+        self.pipeline.tell_status();
         // Counting looks at every port.
         self.upkeep.drains = self.upkeep.drains.wrapping_add(1);
         if self.upkeep.drains.is_multiple_of(MEASURE_EVERY) {
@@ -438,11 +443,11 @@ async fn start_servers(
             Endpoint::Unix(_) => HostCheck::Off,
         };
         let router = api_router(state.clone(), check);
-        servers.push(tokio::spawn(serve(endpoint, router, Bounds::default(), ended.clone())));
+        servers.push(tokio::spawn(serve(endpoint, router, Bounds::API, ended.clone())));
     }
     if let Some(endpoint) = bind("--telemetry", &config.telemetry).await? {
         let router = telemetry_router(state.clone());
-        servers.push(tokio::spawn(serve(endpoint, router, Bounds::default(), ended.clone())));
+        servers.push(tokio::spawn(serve(endpoint, router, Bounds::TELEMETRY, ended.clone())));
     }
     Ok(servers)
 }
@@ -455,8 +460,8 @@ async fn bind(option: &'static str, address: &ListenAddress) -> Result<Option<En
             Ok(Some(Endpoint::Tcp(listener)))
         }
         ListenAddress::Unix(path) => {
-            let endpoint = Endpoint::unix(path).await.map_err(failed(path.display().to_string()))?;
-            Ok(Some(endpoint))
+            let socket = OwnedSocket::bind(path).await.map_err(failed(path.display().to_string()))?;
+            Ok(Some(Endpoint::Unix(socket)))
         }
         ListenAddress::Off => Ok(None),
     }

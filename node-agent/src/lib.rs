@@ -13,9 +13,14 @@ pub mod exit;
 mod heartbeat;
 pub mod memory;
 pub mod pipeline;
+#[cfg(test)]
+mod pipeline_tests;
 pub mod query;
+pub mod read_model;
 pub mod scan;
 pub mod scan_once;
+mod scan_time;
 pub mod sink;
 pub mod source;
+mod status_lines;
 mod wiring_options;

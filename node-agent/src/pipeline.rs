@@ -6,23 +6,24 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::engine::Engine;
-use crate::engine::change::{Change, Connection, Finding, FindingState, Listener};
+use crate::engine::change::{Change, Finding, FindingState, Listener, ListenerState};
 use crate::engine::identity::BootTime;
 use crate::engine::input::{ConnectionFact, Input};
 use crate::sink::convert::{Converter, Wall};
-use crate::sink::http::question::ReadModel;
+use crate::sink::ended::Ended;
 use crate::sink::metrics::{
     ConnectionLabels, FindingLabels, KindLabel, ListenerLabels, MapLabel, Metrics, SourceLabel,
 };
 use crate::sink::publish::Publisher;
 use crate::sink::report::{AgentStatus, HookStatus, Limit, SourceStatus};
-use crate::sink::stdout::{BLOCKED, CLOSED, TOO_LONG};
+use crate::sink::stdout::{BLOCKED, CLOSED, FAILED, TOO_LONG};
 use crate::source::clock;
 use crate::source::kernel::KernelHooks;
+use crate::status_lines::ToldStatus;
 
 /// How a source is doing, as status tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SourceState {
+pub struct SourceStanding {
     pub since: BootTime,
     /// `None`: it is up.
     pub reason: Option<String>,
@@ -37,9 +38,12 @@ pub struct Pipeline {
     pub metrics: Arc<Metrics>,
     pub node: Arc<str>,
     pub kernel_release: String,
-    pub sources: BTreeMap<String, SourceState>,
+    pub sources: BTreeMap<String, SourceStanding>,
     /// Totals of the kernel's loss counters that were told to the engine.
     told: BTreeMap<&'static str, u64>,
+    pub(crate) closed: Ended<Listener>,
+    pub(crate) resolved: Ended<Finding>,
+    pub(crate) told_status: ToldStatus,
     /// Losses whose scan is not done.
     unrecovered: BTreeMap<&'static str, u64>,
 }
@@ -63,6 +67,9 @@ impl Pipeline {
             kernel_release,
             sources: BTreeMap::new(),
             told: BTreeMap::new(),
+            closed: Ended::default(),
+            resolved: Ended::default(),
+            told_status: ToldStatus::default(),
             unrecovered: BTreeMap::new(),
         }
     }
@@ -141,7 +148,7 @@ impl Pipeline {
         if let Some(reason) = &reason {
             tracing::warn!(source = name, "{reason}");
         }
-        self.sources.insert(name.to_owned(), SourceState { since: clock::now(), reason });
+        self.sources.insert(name.to_owned(), SourceStanding { since: clock::now(), reason });
     }
 
     #[must_use]
@@ -170,6 +177,7 @@ impl Pipeline {
                 (Change::Record { port, on }, Some(kernel)) => kernel.record(*port, *on),
                 _ => {}
             }
+            self.remember(change);
             if let Change::Finding(finding) = change {
                 self.measure_latency(finding, now);
             }
@@ -180,9 +188,22 @@ impl Pipeline {
         self.publisher.publish_gathered(&converter);
     }
 
+    fn remember(&mut self, change: &Change) {
+        match change {
+            Change::Listener(listener) if listener.state == ListenerState::Closed => {
+                self.closed.remember(&listener.id, Arc::clone(listener));
+            }
+            Change::Listener(listener) => self.closed.forget(&listener.id),
+            Change::Finding(finding) if finding.state == FindingState::Resolved => {
+                self.resolved.remember(&finding.id, Arc::clone(finding));
+            }
+            Change::Finding(finding) => self.resolved.forget(&finding.id),
+            _ => {}
+        }
+    }
+
     fn measure_latency(&self, finding: &Finding, now: BootTime) {
         if finding.state == FindingState::Open
-            && finding.first_seen == finding.last_seen
             && let Some(opened) = finding.opened_at
         {
             self.metrics.detection_latency.observe(now.since(opened).as_secs_f64());
@@ -206,21 +227,23 @@ impl Pipeline {
             }
             None => Vec::new(),
         };
+        // Counting looks at every port.
+        let counts = self.engine.counts();
         AgentStatus {
             envelope: converter.envelope(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             kernel: self.kernel_release.clone(),
             hooks,
             sources: self.source_statuses(&converter),
-            namespaces: self.engine.counts().netns,
-            listeners: self.engine.counts().listeners.values().sum::<u64>() as usize,
-            lost: self.lost_totals(),
+            namespaces: counts.netns,
+            listeners: counts.listeners.values().sum::<u64>() as usize,
+            lost: self.lost_totals(counts.totals.lost),
             limits,
         }
     }
 
     fn source_statuses(&self, converter: &Converter) -> Vec<SourceStatus> {
-        let status = |(name, state): (&String, &SourceState)| SourceStatus {
+        let status = |(name, state): (&String, &SourceStanding)| SourceStatus {
             name: name.clone(),
             state: if state.reason.is_none() { "up" } else { "down" }.to_owned(),
             since: converter.wall.rfc3339(state.since),
@@ -229,8 +252,8 @@ impl Pipeline {
         self.sources.iter().map(status).collect()
     }
 
-    fn lost_totals(&self) -> BTreeMap<String, u64> {
-        self.with_losses_of_lines(self.engine.counts().totals.lost)
+    fn lost_totals(&self, lost: BTreeMap<&'static str, u64>) -> BTreeMap<String, u64> {
+        self.with_losses_of_lines(lost)
             .into_iter()
             .map(|(reason, count)| (reason.to_owned(), count))
             .collect()
@@ -240,8 +263,13 @@ impl Pipeline {
     fn with_losses_of_lines(&self, mut lost: BTreeMap<&'static str, u64>) -> BTreeMap<&'static str, u64> {
         let counts = self.publisher.counts();
         let too_long = self.publisher.too_long();
-        for (reason, count) in [(BLOCKED, &counts.blocked), (CLOSED, &counts.closed), (TOO_LONG, &*too_long)]
-        {
+        let places = [
+            (BLOCKED, &counts.blocked),
+            (CLOSED, &counts.closed),
+            (FAILED, &counts.failed),
+            (TOO_LONG, &*too_long),
+        ];
+        for (reason, count) in places {
             let count = count.load(Ordering::Relaxed);
             if count > 0 {
                 lost.insert(reason, count);
@@ -264,11 +292,10 @@ impl Pipeline {
             };
             (labels, i64::try_from(*count).unwrap_or(i64::MAX))
         }));
-        metrics.listeners.clear();
-        for ((protocol, declaration), count) in &counts.listeners {
+        metrics.set_listeners(counts.listeners.iter().map(|((protocol, declaration), count)| {
             let labels = ListenerLabels { protocol: protocol.as_str(), declaration: declaration.as_str() };
-            metrics.listeners.get_or_create(&labels).set(i64::try_from(*count).unwrap_or(i64::MAX));
-        }
+            (labels, i64::try_from(*count).unwrap_or(i64::MAX))
+        }));
         for ((declaration, origin), total) in &counts.totals.connections {
             let labels = ConnectionLabels {
                 declaration: declaration.as_str(),
@@ -282,6 +309,7 @@ impl Pipeline {
         }
         metrics.namespaces.set(i64::try_from(counts.netns).unwrap_or(i64::MAX));
         metrics.unattributed.inner().fetch_max(counts.totals.unattributed, Ordering::Relaxed);
+        metrics.short_lived.inner().fetch_max(counts.totals.short_lived, Ordering::Relaxed);
         for (name, state) in &self.sources {
             let labels = SourceLabel { source: source_kind(name) };
             metrics.source_up.get_or_create(&labels).set(i64::from(state.reason.is_none()));
@@ -311,30 +339,4 @@ fn is_mended_by_scan(reason: &str) -> bool {
 
 fn hook_status(hook: crate::source::kernel::HookStatus) -> HookStatus {
     HookStatus { name: hook.name, state: hook.state, reason: hook.reason }
-}
-
-impl ReadModel for Pipeline {
-    fn generation(&self) -> u64 {
-        self.engine.generation()
-    }
-
-    fn converter(&self) -> Converter {
-        Self::converter(self)
-    }
-
-    fn findings(&self) -> impl Iterator<Item = Arc<Finding>> {
-        self.engine.findings()
-    }
-
-    fn listeners(&self) -> impl Iterator<Item = Arc<Listener>> {
-        self.engine.listeners()
-    }
-
-    fn connections(&self) -> impl Iterator<Item = Arc<Connection>> {
-        self.engine.connections().map(Arc::clone)
-    }
-
-    fn status(&self) -> AgentStatus {
-        Self::status(self)
-    }
 }

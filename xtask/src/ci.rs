@@ -19,8 +19,9 @@ pub fn run() -> Result<()> {
     let checks: [(&str, Check); 5] = [
         ("formatting", || show(cargo(&["fmt", "--all", "--check"]))),
         ("lints", || show(cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))),
-        ("lints of the kernel tier", || {
-            let words = ["clippy", "-p", "portolan", "--all-targets", "--features", "kernel-tier", "--"];
+        ("lints of the kernel tier and the benches", || {
+            let words =
+                ["clippy", "-p", "portolan", "--all-targets", "--features", "kernel-tier,bench", "--"];
             show(cargo(&words).args(["-D", "warnings"]))
         }),
         ("warnings of the kernel object", kernel_object),

@@ -257,7 +257,8 @@ pub struct Finding {
     pub exposure: Exposure,
     pub policy: Policy,
     pub traffic: Traffic,
-    /// When the socket opened, as far as known; for the latency metric. Not reported.
+    /// When the socket opened, where that is known and this is the first that is told of the finding; for the latency
+    /// metric. Not reported.
     pub opened_at: Option<BootTime>,
 }
 

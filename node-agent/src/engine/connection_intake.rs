@@ -47,7 +47,7 @@ impl Engine {
             ends = Some(common);
         }
         // What is held can be asked for already.
-        self.generation = self.generation.saturating_add(1);
+        self.renew();
         self.tell_held_connections(now);
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
+use std::ops::Bound;
 use std::time::Duration;
 
 use super::change::PolicyVerdict;
@@ -90,6 +91,12 @@ impl FindingStore {
 
     pub fn iter(&self) -> impl Iterator<Item = (u64, &FindingRecord)> {
         self.open.iter().map(|(id, record)| (*id, record))
+    }
+
+    /// Those after this id, in the order of ids.
+    pub fn after(&self, id: Option<u64>) -> impl Iterator<Item = (u64, &FindingRecord)> {
+        let from = id.map_or(Bound::Unbounded, Bound::Excluded);
+        self.open.range((from, Bound::Unbounded)).map(|(id, record)| (*id, record))
     }
 
     #[must_use]

@@ -123,6 +123,10 @@ impl Engine {
     }
 
     fn settle_pods(&mut self, changes: PodChanges, now: BootTime) {
+        if !changes.changed.is_empty() || !changes.departed.is_empty() {
+            // Findings without a port show pods too.
+            self.renew();
+        }
         for PodChange { key, before, .. } in changes.changed.iter().filter(|change| !change.only_readiness) {
             if let Some(before) = before {
                 self.addresses.remove_pod(*key, before);
@@ -191,7 +195,7 @@ impl Engine {
         if moved || port.printed.is_none() {
             self.dirty.insert(id);
         }
-        self.generation = self.generation.saturating_add(1);
+        self.renew();
     }
 
     pub(super) fn lost(&mut self, reason: &'static str, count: u64, recovered: bool) {
@@ -264,6 +268,10 @@ impl Engine {
             socket.counted_in = Some(id);
             was_beyond = std::mem::replace(&mut socket.beyond_loopback, beyond);
             socket.told = socket.told.max(view.opened_at);
+        }
+        if !counted {
+            // One more socket is seen, though nothing is judged by it.
+            self.renew();
         }
         if let Some(port) = self.ports.get_mut(&id) {
             port.sockets.insert(cookie);

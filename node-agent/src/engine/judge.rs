@@ -333,7 +333,8 @@ impl Engine {
         }
         port.traffic.news = false;
         self.findings.tell(port.id, now);
-        if let Some(finding) = self.render_port_finding(id, port, now) {
+        if let Some(mut finding) = self.render_port_finding(id, port, now) {
+            finding.opened_at = face.opened_at.filter(|_| raised == Raised::Opened);
             self.tell(Change::Finding(Arc::new(finding)));
         }
         None

@@ -19,6 +19,9 @@ const FEW: usize = 8;
 impl Engine {
     pub(super) fn services_told(&mut self, listing: Listing<Service>, now: BootTime) {
         let touched = self.services.take(listing);
+        if !touched.is_empty() {
+            self.renew();
+        }
         for key in self.pods.selected_by(&touched) {
             if !self.select_services(key) {
                 continue;
@@ -45,6 +48,9 @@ impl Engine {
     pub(super) fn policies_told(&mut self, listing: Listing<NetworkPolicy>, now: BootTime) {
         let known = self.policies.known();
         let touched = self.policies.take(listing);
+        if !touched.is_empty() || known != self.policies.known() {
+            self.renew();
+        }
         let mut pods: BTreeSet<PodKey> = self.pods.selected_by(&touched);
         pods.retain(|key| self.select_policies(*key));
         if known != self.policies.known() {

@@ -2,7 +2,7 @@
 //! fails; the same facts in any order end in the same state.
 #![forbid(unsafe_code)]
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 pub mod attribution;
 mod cgroup;
@@ -31,6 +31,7 @@ pub mod netns_index;
 pub mod network_policy;
 pub mod options;
 pub mod origin;
+pub mod outline;
 pub mod pod;
 pub mod pod_index;
 pub mod pod_merge;
@@ -82,7 +83,7 @@ pub struct Engine {
     /// Ports without a socket whose last traffic is awaited.
     closing: BTreeSet<PortId>,
     /// Port of each printed id.
-    ids: HashMap<u64, PortId>,
+    ids: BTreeMap<u64, PortId>,
     findings: FindingStore,
     connections: ConnectionTable,
     timers: Timers,
@@ -115,7 +116,7 @@ impl Engine {
             ports: BTreeMap::new(),
             unattributed: BTreeSet::new(),
             closing: BTreeSet::new(),
-            ids: HashMap::new(),
+            ids: BTreeMap::new(),
             findings: FindingStore::default(),
             connections: ConnectionTable::new(options.max_connections, options.connection_hold),
             timers: Timers::default(),
@@ -185,6 +186,10 @@ impl Engine {
 
     /// Settles what the call touched and hands the changes over.
     fn finish(&mut self, now: BootTime) -> Vec<Change> {
+        if !self.dirty.is_empty() {
+            // Also what is judged the same may be shown differently: how many sockets, whose names.
+            self.renew();
+        }
         while let Some(port) = self.dirty.pop_first() {
             self.judge(port, now);
             self.tell_storms(now);
@@ -203,7 +208,12 @@ impl Engine {
 
     /// Says something that people see.
     fn tell(&mut self, change: Change) {
-        self.generation = self.generation.saturating_add(1);
+        self.renew();
         self.out.push(change);
+    }
+
+    /// What is listed is no longer what it was.
+    fn renew(&mut self) {
+        self.generation = self.generation.saturating_add(1);
     }
 }

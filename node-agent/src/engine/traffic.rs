@@ -244,6 +244,11 @@ impl PortTraffic {
         sum.truncated |= self.truncated || !self.peers.is_empty();
     }
 
+    /// The origin of each peer that is kept.
+    pub fn origins(&self) -> impl Iterator<Item = Origin> {
+        self.peers.iter().map(|peer| peer.origin)
+    }
+
     #[must_use]
     pub fn peer_count(&self) -> usize {
         self.peers.len()

@@ -50,16 +50,13 @@ impl Engine {
     /// The open finding with this id.
     #[must_use]
     pub fn finding(&self, id: &str) -> Option<Arc<Finding>> {
-        let id = parse(id)?;
-        self.render_finding(id, self.findings.get(id)?).map(Arc::new)
+        self.finding_of(parse(id)?)
     }
 
     /// The open listener with this id.
     #[must_use]
     pub fn listener(&self, id: &str) -> Option<Arc<Listener>> {
-        let port_id = *self.ids.get(&parse(id)?)?;
-        let port = self.ports.get(&port_id)?;
-        Some(Arc::new(self.render_listener(port_id, port, ListenerState::Open)))
+        self.listener_of(parse(id)?)
     }
 
     /// Recorded connections, latest first.
@@ -145,7 +142,7 @@ impl Engine {
             exposure: listener.exposure,
             policy,
             traffic: listener.traffic.clone(),
-            opened_at: listener.opened_at,
+            opened_at: None,
             listener: Some(listener),
         })
     }
@@ -157,7 +154,7 @@ impl Engine {
         Some(finding)
     }
 
-    fn render_finding(&self, id: u64, record: &FindingRecord) -> Option<Finding> {
+    pub(super) fn render_finding(&self, id: u64, record: &FindingRecord) -> Option<Finding> {
         match record.subject {
             Subject::Port(port) => self.render_port_finding(port, self.ports.get(&port)?, record.told_at),
             Subject::Stale(key, protocol, port) => {

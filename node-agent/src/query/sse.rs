@@ -23,9 +23,16 @@ pub struct Reader {
     rest: Vec<u8>,
     event: Event,
     has_data: bool,
+    last_id: Option<String>,
 }
 
 impl Reader {
+    /// Where the stream can be taken up again: the last id, also one that came without an event.
+    #[must_use]
+    pub fn last_id(&self) -> Option<&str> {
+        self.last_id.as_deref()
+    }
+
     /// The events that `piece` completes.
     ///
     /// # Errors
@@ -49,6 +56,9 @@ impl Reader {
     fn line(&mut self, line: &str) -> Option<Event> {
         if line.is_empty() {
             let event = std::mem::take(&mut self.event);
+            if event.id.is_some() {
+                self.last_id.clone_from(&event.id);
+            }
             return std::mem::take(&mut self.has_data).then_some(event).map(Event::named);
         }
         let (field, value) = line.split_once(':').unwrap_or((line, ""));
@@ -87,6 +97,15 @@ mod tests {
 
     fn event(id: Option<&str>, name: &str, data: &str) -> Event {
         Event { id: id.map(ToOwned::to_owned), name: name.to_owned(), data: data.to_owned() }
+    }
+
+    #[test]
+    fn an_id_without_data_is_no_event_but_where_to_go_on() {
+        let mut reader = Reader::default();
+        assert_eq!(reader.read(b": alive\nid: a-9\n"), Ok(Vec::new()));
+        assert_eq!(reader.last_id(), None);
+        assert_eq!(reader.read(b"\n"), Ok(Vec::new()));
+        assert_eq!(reader.last_id(), Some("a-9"));
     }
 
     proptest! {

@@ -83,6 +83,9 @@ impl Session<'_> {
                     return Ok(Exit::FailOn);
                 }
             }
+            if let Some(id) = reader.last_id() {
+                self.last = Some(id.to_owned());
+            }
         }
     }
 

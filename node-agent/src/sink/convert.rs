@@ -85,6 +85,8 @@ impl Converter {
             last_seen: self.wall.rfc3339(finding.last_seen),
             pod: finding.pod.as_ref().map(pod_ref),
             container: finding.container.as_ref().map(container),
+            protocol: finding.protocol.map(|protocol| protocol.as_str().to_owned()),
+            port: finding.port.map(std::num::NonZeroU16::get),
             // The finding's own traffic is the newer: the listener inside carries the sums, not the peers again.
             listener: finding.listener.as_deref().map(|inner| {
                 let mut listener = self.listener(inner);

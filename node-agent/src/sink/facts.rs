@@ -1,9 +1,13 @@
 //! What a filter looks at, borrowed from an engine type or a report: one filter serves lists, watch and `scan`.
 
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use super::report::{self, Report};
 use crate::engine::change;
+use crate::engine::finding_code::FindingCode;
+use crate::engine::identity::Protocol;
+use crate::engine::outline::Outline;
 
 /// The fields that filters know. `None`: this object has no such thing, so a filter on it leaves the object out.
 #[derive(Clone, Debug, Default)]
@@ -54,14 +58,35 @@ impl<'a> Facts<'a> {
         }
     }
 
+    /// Of an open listener or finding; where its peers are only if `origins`, since they may be many.
+    #[must_use]
+    pub fn of_outline(outline: &Outline<'a>, origins: bool) -> Self {
+        Self {
+            code: outline.code.map(FindingCode::as_str),
+            severity: outline.code.map(|code| code.severity().as_str()),
+            state: Some("open"),
+            protocol: outline.protocol.map(Protocol::as_str),
+            port: outline.port.map(NonZeroU16::get),
+            origins: if origins {
+                outline.origins().into_iter().map(change::Origin::as_str).collect()
+            } else {
+                Vec::new()
+            },
+            ..Self::of_pod(
+                if outline.code.is_some() { "Finding" } else { "Listener" },
+                outline.pod.map(PodNames::from),
+            )
+        }
+    }
+
     #[must_use]
     pub fn of_finding(finding: &'a change::Finding) -> Self {
         Self {
             code: Some(finding.code.as_str()),
             severity: Some(finding.code.severity().as_str()),
             state: Some(finding.state.as_str()),
-            protocol: finding.protocol.map(|protocol| protocol.as_str()),
-            port: finding.port.map(std::num::NonZeroU16::get),
+            protocol: finding.protocol.map(Protocol::as_str),
+            port: finding.port.map(NonZeroU16::get),
             origins: finding.traffic.peers.iter().map(|peer| peer.origin.as_str()).collect(),
             ..Self::of_pod("Finding", finding.pod.as_ref().map(PodNames::from))
         }
@@ -99,8 +124,8 @@ impl<'a> Facts<'a> {
                 code: Some(&finding.code),
                 severity: Some(&finding.severity),
                 state: Some(&finding.state),
-                protocol: finding.listener.as_ref().map(|listener| listener.protocol.as_str()),
-                port: finding.listener.as_ref().map(|listener| listener.port),
+                protocol: finding.protocol.as_deref(),
+                port: finding.port,
                 origins: origins(&finding.traffic),
                 ..Self::of_pod("Finding", finding.pod.as_ref().map(PodNames::from))
             },

@@ -2,6 +2,9 @@
 
 use super::facts::Facts;
 
+/// States of what is no more.
+const ENDED_STATES: [&str; 2] = ["resolved", "closed"];
+
 /// A filter, as the query of a URL gives it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
@@ -33,6 +36,12 @@ impl Filter {
             && (self.port.is_empty() || facts.port.is_some_and(|port| self.port.contains(&port)))
             && (self.origin.is_empty()
                 || facts.origins.iter().any(|origin| among(&self.origin, Some(origin))))
+    }
+
+    /// Whether what ended may pass, which is listed only for those who ask for its state.
+    #[must_use]
+    pub fn asks_for_ended(&self) -> bool {
+        self.state.iter().any(|state| ENDED_STATES.iter().any(|ended| state.eq_ignore_ascii_case(ended)))
     }
 
     fn workload_matches(&self, workload: Option<(&str, &str)>) -> bool {

@@ -1,7 +1,10 @@
 //! The `portolan_` metrics of CONTRACT: made once, passed in, never global. Counters that others keep are set from their
 //! totals; nothing a pod can choose is a label, except its Kubernetes namespace.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::Hash;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, PoisonError};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -16,14 +19,14 @@ pub const MAX_NAMESPACES: usize = 500;
 /// Label value of the namespaces above the cap.
 pub const OTHER_NAMESPACES: &str = "(other)";
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]
 pub struct FindingLabels {
     pub code: &'static str,
     pub severity: &'static str,
     pub namespace: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]
 pub struct ListenerLabels {
     pub protocol: &'static str,
     pub declaration: &'static str,
@@ -67,8 +70,10 @@ type Count<L> = Family<L, Counter<u64, AtomicU64>>;
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    pub findings: Family<FindingLabels, Gauge>,
-    pub listeners: Family<ListenerLabels, Gauge>,
+    findings: Family<FindingLabels, Gauge>,
+    shown_findings: Mutex<BTreeSet<FindingLabels>>,
+    listeners: Family<ListenerLabels, Gauge>,
+    shown_listeners: Mutex<BTreeSet<ListenerLabels>>,
     pub connections: Count<ConnectionLabels>,
     pub kernel_events: Count<KindLabel>,
     pub lost: Count<ReasonLabel>,
@@ -76,6 +81,7 @@ pub struct Metrics {
     pub map_capacity: Family<MapLabel, Gauge>,
     pub namespaces: Gauge,
     pub unattributed: Counter,
+    pub short_lived: Counter,
     pub source_up: Family<SourceLabel, Gauge>,
     pub scan_duration: Histogram,
     pub detection_latency: Histogram,
@@ -89,7 +95,9 @@ impl Metrics {
         let mut metrics = Self {
             registry: Registry::with_prefix("portolan"),
             findings: Family::default(),
+            shown_findings: Mutex::default(),
             listeners: Family::default(),
+            shown_listeners: Mutex::default(),
             connections: Family::default(),
             kernel_events: Family::default(),
             lost: Family::default(),
@@ -97,6 +105,7 @@ impl Metrics {
             map_capacity: Family::default(),
             namespaces: Gauge::default(),
             unattributed: Counter::default(),
+            short_lived: Counter::default(),
             source_up: Family::default(),
             scan_duration: Histogram::new(exponential_buckets(0.000_1, 4.0, 10)),
             detection_latency: Histogram::new(exponential_buckets(0.001, 2.5, 12)),
@@ -119,6 +128,11 @@ impl Metrics {
         r.register("map_capacity", "Entries that a kernel map or table can hold", self.map_capacity.clone());
         r.register("namespaces", "Network namespaces that are observed", self.namespaces.clone());
         r.register("unattributed", "Listeners for which no pod was found", self.unattributed.clone());
+        r.register(
+            "short_lived",
+            "Listeners that ended within the grace time, so that no finding was made of them",
+            self.short_lived.clone(),
+        );
         r.register("source_up", "1 while a source of facts works", self.source_up.clone());
         r.register_with_unit(
             "scan_duration",
@@ -144,16 +158,22 @@ impl Metrics {
     /// Sets `findings` to these counts; series that are not listed go. Beyond [`MAX_NAMESPACES`] namespaces are
     /// summed up.
     pub fn set_findings(&self, counts: impl IntoIterator<Item = (FindingLabels, i64)>) {
-        self.findings.clear();
-        let mut seen = std::collections::BTreeSet::new();
+        let mut seen = BTreeSet::new();
+        let mut sums: BTreeMap<FindingLabels, i64> = BTreeMap::new();
         for (mut labels, count) in counts {
             if seen.len() < MAX_NAMESPACES {
                 seen.insert(labels.namespace.clone());
             } else if !seen.contains(&labels.namespace) {
                 labels.namespace = OTHER_NAMESPACES.to_owned();
             }
-            self.findings.get_or_create(&labels).inc_by(count);
+            *sums.entry(labels).or_default() += count;
         }
+        replace(&self.findings, &self.shown_findings, sums);
+    }
+
+    /// Sets `listeners` to these counts; series that are not listed go.
+    pub fn set_listeners(&self, counts: impl IntoIterator<Item = (ListenerLabels, i64)>) {
+        replace(&self.listeners, &self.shown_listeners, counts.into_iter().collect());
     }
 
     /// The exposition text (OpenMetrics 1.0).
@@ -164,6 +184,23 @@ impl Metrics {
         let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
         text
     }
+}
+
+/// Sets every series and then takes away those that are no more: one who reads meanwhile finds each that stays, with its
+/// last number or the new one.
+fn replace<L>(family: &Family<L, Gauge>, shown: &Mutex<BTreeSet<L>>, counts: BTreeMap<L, i64>)
+where
+    L: Clone + Eq + Hash + Ord,
+{
+    for (labels, count) in &counts {
+        family.get_or_create(labels).set(*count);
+    }
+    let now: BTreeSet<L> = counts.into_keys().collect();
+    let mut shown = shown.lock().unwrap_or_else(PoisonError::into_inner);
+    for gone in shown.difference(&now) {
+        family.remove(gone);
+    }
+    *shown = now;
 }
 
 #[cfg(test)]
@@ -193,5 +230,28 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }
+    }
+
+    #[test]
+    fn one_who_reads_meanwhile_never_finds_a_series_missing() {
+        let metrics = Metrics::new("0.1.0", "6.18".to_owned());
+        let labels = |code| FindingLabels { code, severity: "high", namespace: "shop".to_owned() };
+        metrics.set_findings([(labels("stays"), 1)]);
+        let ended = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for n in 0..3000 {
+                    metrics.set_findings([(labels("stays"), 1), (labels(["a", "b"][n % 2]), 1)]);
+                }
+                ended.store(true, std::sync::atomic::Ordering::Relaxed);
+            });
+            while !ended.load(std::sync::atomic::Ordering::Relaxed) {
+                let text = metrics.encode();
+                let stays = "portolan_findings{code=\"stays\",severity=\"high\",namespace=\"shop\"} 1\n";
+                assert!(text.contains(stays), "{text}");
+            }
+        });
+        let text = metrics.encode();
+        assert!(text.contains("code=\"b\"") && !text.contains("code=\"a\""), "{text}");
     }
 }

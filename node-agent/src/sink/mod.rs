@@ -3,6 +3,7 @@
 pub mod cell;
 pub mod connection_lines;
 pub mod convert;
+pub mod ended;
 pub mod escape;
 pub mod facts;
 pub mod filter;

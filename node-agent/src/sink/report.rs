@@ -45,6 +45,11 @@ pub struct Finding {
     pub last_seen: String,
     pub pod: Option<Pod>,
     pub container: Option<Container>,
+    /// Of the port that it is about, also where nobody serves it; `null` where it is about a pod.
+    #[serde(default)]
+    pub protocol: Option<String>,
+    #[serde(default)]
+    pub port: Option<u16>,
     pub listener: Option<Box<Listener>>,
     pub declaration: Declaration,
     /// `loopback`, `pod` or `host`.

@@ -15,8 +15,14 @@ pub const BLOCKED: &str = "stdout-blocked";
 /// Reason of lines after the reader closed its end.
 pub const CLOSED: &str = "stdout-closed";
 
+/// Reason of lines that could not be written, as on a full disk; what comes later is tried again.
+pub const FAILED: &str = "stdout-failed";
+
 /// Reason of objects that are too long for a line.
 pub const TOO_LONG: &str = "line-too-long";
+
+/// How long to wait for room where writing does not wait itself.
+const FULL_PAUSE: Duration = Duration::from_millis(10);
 
 /// Bytes that are written in one go, where so many wait.
 const GATHER_BYTES: usize = 64 * 1024;
@@ -27,6 +33,7 @@ pub struct LineCounts {
     pub written: AtomicU64,
     pub blocked: AtomicU64,
     pub closed: AtomicU64,
+    pub failed: AtomicU64,
     is_closed: AtomicBool,
 }
 
@@ -123,14 +130,21 @@ impl LineSink {
 }
 
 fn write_chunks(mut out: impl Write, chunks: &Receiver<Chunk>, counts: &LineCounts, waiting: &AtomicUsize) {
+    let mut is_torn = false;
     while let Ok(first) = chunks.recv() {
         let chunk = with_followers(first, chunks);
-        let written = if counts.is_closed.load(Ordering::Relaxed) { 0 } else { write_out(&mut out, &chunk) };
-        if written < chunk.lines {
-            counts.is_closed.store(true, Ordering::Relaxed);
-        }
+        let is_closed = counts.is_closed.load(Ordering::Relaxed);
+        let (written, fate) =
+            if is_closed { (0, Fate::Closed) } else { write_out(&mut out, &chunk, &mut is_torn) };
+        let lost = match fate {
+            Fate::Closed => {
+                counts.is_closed.store(true, Ordering::Relaxed);
+                &counts.closed
+            }
+            Fate::Open => &counts.failed,
+        };
         counts.written.fetch_add(written as u64, Ordering::Relaxed);
-        counts.closed.fetch_add((chunk.lines - written) as u64, Ordering::Relaxed);
+        lost.fetch_add((chunk.lines - written) as u64, Ordering::Relaxed);
         waiting.fetch_sub(chunk.lines, Ordering::Relaxed);
     }
 }
@@ -150,21 +164,60 @@ fn with_followers(first: Chunk, chunks: &Receiver<Chunk>) -> Chunk {
     Chunk { bytes: bytes.into(), lines }
 }
 
-/// Writes the chunk; returns how many of its lines got through before an error.
-fn write_out(out: &mut impl Write, chunk: &Chunk) -> usize {
-    let mut rest: &[u8] = &chunk.bytes;
-    while !rest.is_empty() {
-        match out.write(rest) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Ok(0) | Err(_) => break,
-            Ok(count) => rest = rest.get(count..).unwrap_or_default(),
+/// What became of the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Open,
+    /// Nobody will ever read again.
+    Closed,
+}
+
+/// Writes the chunk; returns how many of its lines got through before an error. Where the last error cut a line, that
+/// one is ended first.
+fn write_out(out: &mut impl Write, chunk: &Chunk, is_torn: &mut bool) -> (usize, Fate) {
+    if *is_torn {
+        if let (1.., fate) | (_, fate @ Fate::Closed) = write_all(out, b"\n") {
+            return (0, fate);
         }
+        *is_torn = false;
     }
-    if rest.is_empty() && out.flush().is_ok() {
-        return chunk.lines;
+    let (unwritten, fate) = write_all(out, &chunk.bytes);
+    let cut = chunk.bytes.len() - unwritten;
+    let (out_already, rest) = chunk.bytes.split_at_checked(cut).unwrap_or_default();
+    if rest.is_empty() && fate == Fate::Open {
+        return (chunk.lines, fate);
     }
-    let unwritten = rest.iter().filter(|byte| **byte == b'\n').count().max(1);
-    chunk.lines.saturating_sub(unwritten)
+    *is_torn = out_already.last().is_some_and(|byte| *byte != b'\n');
+    let lost = rest.iter().filter(|byte| **byte == b'\n').count().max(1);
+    (chunk.lines.saturating_sub(lost), fate)
+}
+
+/// How many bytes are left unwritten, and whether it is worth another try later.
+fn write_all(out: &mut impl Write, bytes: &[u8]) -> (usize, Fate) {
+    let mut rest = bytes;
+    let failed = loop {
+        if rest.is_empty() {
+            break out.flush().err();
+        }
+        match out.write(rest) {
+            Ok(0) => break Some(io::ErrorKind::WriteZero.into()),
+            Ok(count) => rest = rest.get(count..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // Somebody who shares it made it so: it is for this thread to wait.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(FULL_PAUSE),
+            Err(error) => break Some(error),
+        }
+    };
+    let fate = if failed.as_ref().is_some_and(is_final) { Fate::Closed } else { Fate::Open };
+    // A flush that failed leaves open how much arrived: the last line is taken for lost.
+    let left = if failed.is_some() { rest.len().max(1) } else { 0 };
+    (left, fate)
+}
+
+/// A closed pipe or descriptor; a full disk, say, may have room again.
+fn is_final(error: &io::Error) -> bool {
+    let bad_descriptor = rustix::io::Errno::BADF.raw_os_error();
+    error.kind() == io::ErrorKind::BrokenPipe || error.raw_os_error() == Some(bad_descriptor)
 }
 
 #[cfg(test)]
@@ -213,7 +266,7 @@ mod tests {
     fn lines_of(reader: io::PipeReader) -> Receiver<String> {
         let (sender, lines) = channel();
         thread::spawn(move || {
-            BufReader::new(reader).lines().flatten().try_for_each(|line| sender.send(line))
+            BufReader::new(reader).lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
         });
         lines
     }
@@ -269,6 +322,51 @@ mod tests {
             let counted = (counts.written.load(Ordering::Relaxed), counts.closed.load(Ordering::Relaxed));
             assert_eq!(counted, (written, 3 - written), "{left} bytes");
         }
+    }
+
+    /// A disk that is full after `room` bytes, until somebody makes `more`.
+    #[derive(Clone)]
+    struct Disk {
+        room: Arc<AtomicUsize>,
+        text: Arc<std::sync::Mutex<String>>,
+    }
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let taken = bytes.len().min(self.room.load(Ordering::SeqCst));
+            if taken == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.room.fetch_sub(taken, Ordering::SeqCst);
+            self.text.lock().expect("lock").push_str(&String::from_utf8_lossy(&bytes[..taken]));
+            Ok(taken)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_full_disk_that_gets_room_again_gets_whole_lines_again() {
+        let disk = Disk { room: Arc::new(AtomicUsize::new(6)), text: Arc::default() };
+        let mut sink = LineSink::start(disk.clone(), 64).expect("thread");
+        let counts = sink.counts();
+        let lost = || counts.failed.load(Ordering::Relaxed);
+        sink.write("one\ntwo\nend\n".into(), 3, told);
+        while lost() < 2 {
+            thread::yield_now();
+        }
+        sink.write(line("nor this"), 1, told);
+        while lost() < 3 {
+            thread::yield_now();
+        }
+        disk.room.store(100, Ordering::SeqCst);
+        sink.write(line("again"), 1, told);
+        assert!(sink.finish(Duration::from_secs(5)));
+        assert_eq!(disk.text.lock().expect("lock").as_str(), "one\ntw\nagain\n");
+        assert_eq!((counts.written.load(Ordering::Relaxed), lost()), (2, 3));
+        assert_eq!(counts.closed.load(Ordering::Relaxed), 0);
     }
 
     #[test]

@@ -91,7 +91,7 @@ fn place(finding: &Finding) -> String {
 }
 
 fn port(finding: &Finding) -> Option<(u16, &str)> {
-    finding.listener.as_ref().map(|listener| (listener.port, listener.protocol.as_str()))
+    finding.port.zip(finding.protocol.as_deref())
 }
 
 /// Listeners by pod and port. One sentence if there is none.

@@ -63,6 +63,8 @@ fn finding(port: u16, severity: &str, process: &str) -> Finding {
             host_network: false,
         }),
         container: None,
+        protocol: Some("TCP".to_owned()),
+        port: Some(port),
         listener: Some(Box::new(listener(port, process))),
         declaration: listener(port, process).declaration,
         exposure: "pod".to_owned(),
@@ -75,6 +77,13 @@ fn finding(port: u16, severity: &str, process: &str) -> Finding {
         },
         suppressed_by: None,
     }
+}
+
+#[test]
+fn a_port_that_nobody_serves_is_shown_too() {
+    let stale = Finding { listener: None, ..finding(5432, "low", "x") };
+    let text = findings(&[stale], Width::Narrow, Colour::Plain);
+    assert!(text.contains("5432/TCP"), "{text}");
 }
 
 #[test]

@@ -264,7 +264,7 @@ async fn a_watch_outlives_the_agent_and_lists_anew() {
         eventually("a change is shown", || seen.text().contains("app-tcp-00081")).await;
         first.shut_down();
         eventually("the end is said", || said.text().contains("trying again")).await;
-        let second = Served::start_within(Node::default(), Bounds::default(), 16, EPOCH + 1).await;
+        let second = Served::start_within(Node::default(), Bounds::API, 16, EPOCH + 1).await;
         second.also_on(&path).await;
         eventually("the list is shown again", || seen.text().matches("tcp-09090").count() == 2).await;
         assert!(said.text().contains("listing anew"), "{}", said.text());

@@ -13,7 +13,7 @@ use crate::served::{EPOCH, Served, eventually};
 use crate::watching::finding_report;
 
 fn impatient(connections: usize) -> Bounds {
-    Bounds { connections, patience: Duration::from_millis(200) }
+    Bounds { connections, patience: Duration::from_millis(200), ..Bounds::API }
 }
 
 /// Waits until the server closes.
@@ -80,4 +80,50 @@ async fn who_leaves_in_the_middle_harms_nobody() {
         }
     }
     assert_eq!(get(served.address, "/v1/findings", "").await.status, 200);
+}
+
+#[tokio::test]
+async fn silent_clients_of_telemetry_never_keep_a_probe_waiting() {
+    let served = Served::start(Node::default()).await;
+    let mut silent = Vec::new();
+    // As many as there are places, and as many again, from one address and from many.
+    for last in (1..=32).chain(std::iter::repeat_n(1, 96)) {
+        let socket = tokio::net::TcpSocket::new_v4().expect("socket");
+        socket.bind(([127, 0, 7, last], 0).into()).expect("binds");
+        let mut stream = socket.connect(served.telemetry).await.expect("connects");
+        stream.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n").await.expect("sends");
+        silent.push(stream);
+    }
+    let probes = async {
+        for _ in 0..20 {
+            let answer = send(served.telemetry, "GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await;
+            assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
+        }
+    };
+    // Not because those who say nothing were cut off meanwhile.
+    assert!(timeout(Bounds::TELEMETRY.patience, probes).await.is_ok(), "the probes had to wait");
+}
+
+#[tokio::test]
+async fn who_reads_a_byte_now_and_then_is_cut_off() {
+    let bounds =
+        Bounds { patience: Duration::from_millis(400), answer: Duration::from_millis(800), ..Bounds::API };
+    let served = Served::start_within(Node::default(), bounds, 4096, EPOCH).await;
+    let socket = tokio::net::TcpSocket::new_v4().expect("socket");
+    socket.set_recv_buffer_size(4096).expect("size");
+    let mut slow = socket.connect(served.address).await.expect("connects");
+    slow.write_all(b"GET /v1/watch HTTP/1.1\r\nhost: localhost\r\n\r\n").await.expect("sends");
+    eventually("it follows", || served.log.followers() == 1).await;
+    let report = finding_report("shop", 1);
+    let reading = async {
+        let mut some = [0; 8192];
+        while served.log.followers() > 0 {
+            for _ in 0..2048 {
+                served.publish(&report);
+            }
+            let _ = timeout(Duration::from_millis(100), slow.read(&mut some)).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    assert!(timeout(PATIENCE, reading).await.is_ok(), "it still follows");
 }

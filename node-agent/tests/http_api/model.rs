@@ -13,7 +13,8 @@ use portolan::engine::identity::{BootTime, NetnsId, PodUid, PortId, Protocol};
 use portolan::engine::input::Process;
 use portolan::engine::pod::{Container, ContainerKind, Workload};
 use portolan::sink::convert::{Converter, Wall};
-use portolan::sink::http::question::ReadModel;
+use portolan::sink::facts::Facts;
+use portolan::sink::http::question::{ReadModel, Wanted};
 use portolan::sink::report::{AgentStatus, HookStatus, Limit, SourceStatus};
 
 /// 2026-03-04T12:00:00Z.
@@ -179,16 +180,24 @@ impl ReadModel for Node {
         converter()
     }
 
-    fn findings(&self) -> impl Iterator<Item = Arc<Finding>> {
-        self.findings.iter().cloned()
+    fn finding(&self, id: &str) -> Option<Arc<Finding>> {
+        self.findings.iter().find(|finding| finding.id == id).cloned()
     }
 
-    fn listeners(&self) -> impl Iterator<Item = Arc<Listener>> {
-        self.listeners.iter().cloned()
+    fn listener(&self, id: &str) -> Option<Arc<Listener>> {
+        self.listeners.iter().find(|listener| listener.id == id).cloned()
     }
 
-    fn connections(&self) -> impl Iterator<Item = Arc<Connection>> {
-        self.connections.iter().cloned()
+    fn findings(&self, wanted: Wanted<'_>) -> Vec<Arc<Finding>> {
+        page(&self.findings, wanted, |finding| &finding.id, |finding| Facts::of_finding(finding))
+    }
+
+    fn listeners(&self, wanted: Wanted<'_>) -> Vec<Arc<Listener>> {
+        page(&self.listeners, wanted, |listener| &listener.id, |listener| Facts::of_listener(listener))
+    }
+
+    fn connections(&self) -> impl Iterator<Item = &Arc<Connection>> {
+        self.connections.iter()
     }
 
     fn status(&self) -> AgentStatus {
@@ -217,4 +226,18 @@ impl ReadModel for Node {
             limits: [("listeners".to_owned(), Limit { used: 5, max: 65_536 })].into(),
         }
     }
+}
+
+fn page<T>(
+    all: &[Arc<T>],
+    wanted: Wanted<'_>,
+    id: impl Fn(&T) -> &String,
+    facts: impl for<'f> Fn(&'f T) -> Facts<'f>,
+) -> Vec<Arc<T>> {
+    let is_later = |item: &T| wanted.after.is_none_or(|after| id(item).as_str() > after);
+    let mut found: Vec<Arc<T>> =
+        all.iter().filter(|item| is_later(item) && wanted.lets_through(&facts(item))).cloned().collect();
+    found.sort_by(|a, b| id(a).cmp(id(b)));
+    found.truncate(wanted.most);
+    found
 }

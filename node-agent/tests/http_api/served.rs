@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use portolan::sink::http::host::HostCheck;
 use portolan::sink::http::question::answer;
-use portolan::sink::http::{Bounds, Endpoint, Health, HttpState, api_router, serve, telemetry_router};
+use portolan::sink::http::serving::serve;
+use portolan::sink::http::unix::OwnedSocket;
+use portolan::sink::http::{Bounds, Endpoint, Health, HttpState, api_router, telemetry_router};
 use portolan::sink::line::ndjson;
 use portolan::sink::metrics::Metrics;
 use portolan::sink::report::Report;
@@ -33,7 +35,7 @@ pub const EPOCH: u64 = 0xabc;
 
 impl Served {
     pub async fn start(node: Node) -> Self {
-        Self::start_within(node, Bounds::default(), 1024, EPOCH).await
+        Self::start_within(node, Bounds::API, 1024, EPOCH).await
     }
 
     pub async fn start_within(node: Node, bounds: Bounds, capacity: usize, epoch: u64) -> Self {
@@ -66,15 +68,15 @@ impl Served {
         };
         let router = api_router(state.clone(), HostCheck::Bound(address));
         tokio::spawn(serve(Endpoint::Tcp(api), router, bounds, down.clone()));
-        tokio::spawn(serve(Endpoint::Tcp(telemetry), telemetry_router(state), bounds, down));
+        tokio::spawn(serve(Endpoint::Tcp(telemetry), telemetry_router(state), Bounds::TELEMETRY, down));
         served
     }
 
     /// Serves on a unix socket too.
     pub async fn also_on(&self, path: &Path) {
-        let endpoint = Endpoint::unix(path).await.expect("binds");
+        let endpoint = Endpoint::Unix(OwnedSocket::bind(path).await.expect("binds"));
         let router = api_router(self.state.clone(), HostCheck::Off);
-        tokio::spawn(serve(endpoint, router, Bounds::default(), self.shutdown.subscribe()));
+        tokio::spawn(serve(endpoint, router, Bounds::API, self.shutdown.subscribe()));
     }
 
     pub fn url(&self) -> String {

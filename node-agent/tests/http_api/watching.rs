@@ -23,8 +23,8 @@ fn loss() -> Report {
 }
 
 fn numbers(text: &str) -> Vec<u64> {
-    let ids =
-        text.lines().filter_map(|line| line.strip_prefix(&format!("id: {EPOCH:x}-")).map(str::to_owned));
+    let events = text.split("\n\n").filter(|event| event.contains("\ndata: "));
+    let ids = events.flat_map(str::lines).filter_map(|line| line.strip_prefix(&format!("id: {EPOCH:x}-")));
     ids.map(|number| number.parse().expect("number")).collect()
 }
 
@@ -61,7 +61,7 @@ async fn a_follower_that_comes_back_gets_what_it_missed() {
 
 #[tokio::test]
 async fn who_cannot_be_taken_up_again_is_told_to_read_the_lists() {
-    let served = Served::start_within(Node::default(), Bounds::default(), 4, EPOCH).await;
+    let served = Served::start_within(Node::default(), Bounds::API, 4, EPOCH).await;
     for port in 1..=10 {
         served.publish(&finding_report("shop", port));
     }
@@ -78,7 +78,7 @@ async fn who_cannot_be_taken_up_again_is_told_to_read_the_lists() {
 
 #[tokio::test]
 async fn a_follower_that_lags_is_told_how_much_it_missed_and_stalls_nobody() {
-    let patient = Bounds { patience: std::time::Duration::from_secs(120), ..Bounds::default() };
+    let patient = Bounds { patience: std::time::Duration::from_secs(120), ..Bounds::API };
     let served = Served::start_within(Node::default(), patient, 8, EPOCH).await;
     let mut slow = Following::start(served.address, "/v1/watch", "").await;
     // Nothing is read meanwhile: the sockets' buffers fill, then the log runs over the follower.
@@ -127,11 +127,27 @@ async fn the_end_of_the_agent_ends_the_stream() {
 
 #[tokio::test]
 async fn the_log_keeps_to_its_bytes_whatever_is_published() {
-    let served = Served::start_within(Node::default(), Bounds::default(), usize::MAX, EPOCH).await;
+    let served = Served::start_within(Node::default(), Bounds::API, usize::MAX, EPOCH).await;
     for port in 1..=10_000 {
         served.publish(&finding_report("shop", port));
     }
     let batch = served.log.read(0, usize::MAX, &portolan::sink::filter::Filter::default());
     let bytes: usize = batch.lines.iter().map(|line| line.json.len()).sum();
     assert!(batch.missed > 0 && bytes < 4 << 20, "{bytes} bytes, {} missed", batch.missed);
+}
+
+#[tokio::test]
+async fn a_follower_to_whom_nothing_came_can_go_on_where_it_was() {
+    let served = Served::start(Node::default()).await;
+    for port in 1..=3 {
+        served.publish(&finding_report("shop", port));
+    }
+    let mut some = Following::start(served.address, "/v1/watch?namespace=other", "").await;
+    let text = some.until("id: abc-2\n\n").await.to_owned();
+    assert!(numbers(&text).is_empty(), "{text}");
+    served.publish(&finding_report("other", 4));
+    let mut back =
+        Following::start(served.address, "/v1/watch?namespace=other", "last-event-id: abc-2\r\n").await;
+    let text = back.until("id: abc-3").await.to_owned();
+    assert!(!text.contains("reset"), "{text}");
 }

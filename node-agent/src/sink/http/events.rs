@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use super::problem::Problem;
 use super::{HttpState, MAX_CONNECTIONS};
 use crate::sink::filter::Filter;
+use crate::sink::watch_log::WatchLog;
 
 /// Bytes that are read from the log at once; a follower that stands still holds a few times as many.
 const BATCH: usize = 32 * 1024;
@@ -51,8 +52,11 @@ async fn send(
     let log = &state.watch_log;
     let mut shutdown = state.shutdown.clone();
     let mut next = from;
-    let start = if reset { "retry: 1000\n\nevent: reset\ndata: {}\n\n" } else { "retry: 1000\n\n" };
-    let mut text = start.to_owned();
+    let mut text = "retry: 1000\n\n".to_owned();
+    if reset {
+        text.push_str("event: reset\ndata: {}\n\n");
+    }
+    text.push_str(&reached(log, next));
     loop {
         if !text.is_empty() && to.send_data(Bytes::from(std::mem::take(&mut text))).await.is_err() {
             return;
@@ -73,8 +77,16 @@ async fn send(
         }
         tokio::select! {
             grown = growth.changed() => if grown.is_err() { return },
-            () = tokio::time::sleep(KEEP_ALIVE) => text.push_str(": alive\n\n"),
+            () = tokio::time::sleep(KEEP_ALIVE) => {
+                let _ = write!(text, ": alive\n{}", reached(log, next));
+            }
             _ = shutdown.wait_for(|down| *down) => return,
         }
     }
+}
+
+/// Tells a follower how far it is, also where its filter let nothing through: an id without data is no event, but what
+/// a client goes on from. Ends what stands before it.
+fn reached(log: &WatchLog, next: u64) -> String {
+    next.checked_sub(1).map_or_else(|| "\n".to_owned(), |last| format!("id: {}\n\n", log.id(last)))
 }

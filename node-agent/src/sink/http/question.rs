@@ -1,6 +1,8 @@
 //! What HTTP asks the one owner of the engine, over a bounded queue, and how the owner answers: filter and page first,
 //! convert only what is on the page.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
@@ -17,6 +19,8 @@ pub const DEFAULT_LIMIT: usize = 500;
 pub const MAX_LIMIT: usize = 1000;
 /// Bytes of a page, estimated: a page that would be longer ends early, so that slow readers cannot hold much memory.
 const MAX_PAGE_BYTES: usize = 1 << 20;
+/// An object's without its peers, estimated.
+const LEAST_BYTES: usize = 2048;
 /// Findings and listeners of one pod in its detail at most.
 const MAX_POD_ITEMS: usize = 250;
 
@@ -52,66 +56,99 @@ pub enum Query {
     Status(oneshot::Sender<report::AgentStatus>),
 }
 
-/// What the owner of the engine lets be read.
+impl Query {
+    /// The asker is gone: it waited too long, or hung up.
+    #[must_use]
+    pub fn is_abandoned(&self) -> bool {
+        match self {
+            Self::Findings(_, reply) | Self::Listeners(_, reply) | Self::Connections(_, reply) => {
+                reply.is_closed()
+            }
+            Self::Finding(_, reply) | Self::Listener(_, reply) => reply.is_closed(),
+            Self::Pod { reply, .. } => reply.is_closed(),
+            Self::Status(reply) => reply.is_closed(),
+        }
+    }
+}
+
+/// What one page needs.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    pub filter: &'a Filter,
+    /// Only ids after this one.
+    pub after: Option<&'a str>,
+    /// So many at most.
+    pub most: usize,
+}
+
+impl Wanted<'_> {
+    /// Whether a finding or listener is of the page. What ended is only for those who ask for its state.
+    #[must_use]
+    pub fn lets_through(&self, facts: &Facts<'_>) -> bool {
+        let has_ended = matches!(facts.state, Some("resolved" | "closed"));
+        self.filter.lets_through(facts) && (!has_ended || self.filter.asks_for_ended())
+    }
+}
+
+/// What the owner of the engine lets be read. Questions run between two events of the engine: a model looks at no more
+/// than it must, and makes no object that is not wanted.
 pub trait ReadModel {
     /// Grows whenever anything listed changes.
     fn generation(&self) -> u64;
     /// For objects written now.
     fn converter(&self) -> Converter;
-    /// Open, suppressed, and lately resolved ones, in any order.
-    fn findings(&self) -> impl Iterator<Item = Arc<change::Finding>>;
-    /// Open and lately closed ones, in any order.
-    fn listeners(&self) -> impl Iterator<Item = Arc<change::Listener>>;
+    /// Also one that ended lately.
+    fn finding(&self, id: &str) -> Option<Arc<change::Finding>>;
+    /// Also one that ended lately.
+    fn listener(&self, id: &str) -> Option<Arc<change::Listener>>;
+    /// In the order of ids.
+    fn findings(&self, wanted: Wanted<'_>) -> Vec<Arc<change::Finding>>;
+    /// In the order of ids.
+    fn listeners(&self, wanted: Wanted<'_>) -> Vec<Arc<change::Listener>>;
     /// In any order.
-    fn connections(&self) -> impl Iterator<Item = Arc<change::Connection>>;
+    fn connections(&self) -> impl Iterator<Item = &Arc<change::Connection>>;
     fn status(&self) -> report::AgentStatus;
 }
 
-/// Answers one question from the model.
+/// Answers one question from the model, unless nobody waits for it any more.
 pub fn answer(query: Query, model: &impl ReadModel) {
+    if query.is_abandoned() {
+        return;
+    }
     let convert = model.converter();
-    let generation = model.generation();
     match query {
         Query::Findings(list, reply) => {
-            let _ = reply.send(page(
-                model.findings(),
-                &list,
-                generation,
-                |f| f.id.clone(),
-                |f| Facts::of_finding(f),
-                |f| Report::Finding(convert.finding(f)),
-            ));
+            let _ = reply.send(list_of(model, &list, |after, most| {
+                let found = model.findings(Wanted { filter: &list.filter, after, most });
+                let one = |f: Arc<change::Finding>| (f.id.clone(), Report::Finding(convert.finding(&f)));
+                Found { all: found.len(), reports: found.into_iter().map(one) }.page(list.limit())
+            }));
         }
         Query::Finding(id, reply) => {
-            let found = model.findings().find(|finding| finding.id == id);
-            let _ = reply.send(found.map(|finding| Report::Finding(convert.finding(&finding))));
+            let _ = reply.send(model.finding(&id).map(|finding| Report::Finding(convert.finding(&finding))));
         }
         Query::Listeners(list, reply) => {
-            let _ = reply.send(page(
-                model.listeners(),
-                &list,
-                generation,
-                |l| l.id.clone(),
-                |l| Facts::of_listener(l),
-                |l| Report::Listener(convert.listener(l)),
-            ));
+            let _ = reply.send(list_of(model, &list, |after, most| {
+                let found = model.listeners(Wanted { filter: &list.filter, after, most });
+                let one = |l: Arc<change::Listener>| (l.id.clone(), Report::Listener(convert.listener(&l)));
+                Found { all: found.len(), reports: found.into_iter().map(one) }.page(list.limit())
+            }));
         }
         Query::Listener(id, reply) => {
-            let found = model.listeners().find(|listener| listener.id == id);
+            let found = model.listener(&id);
             let _ = reply.send(found.map(|listener| Report::Listener(convert.listener(&listener))));
         }
         Query::Connections(list, reply) => {
-            let _ = reply.send(page(
-                model.connections(),
-                &list,
-                generation,
-                connection_key,
-                |c| Facts::of_connection(c),
-                |c| Report::Connection(convert.connection(c)),
-            ));
+            let _ = reply.send(list_of(model, &list, |after, most| {
+                let found = first_connections(model.connections(), &list.filter, after, most);
+                let one = |(key, c): (ConnectionKey, &Arc<change::Connection>)| {
+                    (key.text(), Report::Connection(convert.connection(c)))
+                };
+                Found { all: found.len(), reports: found.into_iter().map(one) }.page(list.limit())
+            }));
         }
         Query::Pod { namespace, name, reply } => {
-            let _ = reply.send(pod_detail(model, &convert, &namespace, &name));
+            let _ = reply.send(pod_detail(model, &convert, namespace, name));
         }
         Query::Status(reply) => {
             let _ = reply.send(model.status());
@@ -119,45 +156,105 @@ pub fn answer(query: Query, model: &impl ReadModel) {
     }
 }
 
-/// Oldest first within a listener; unique, since a peer's port cannot open twice at one instant.
-fn connection_key(connection: &change::Connection) -> String {
-    let (address, port) = connection.remote;
-    format!("{:016x}~{:020}~{address}~{port}", connection.listener_id, connection.opened_at.0)
+impl ListQuery {
+    fn limit(&self) -> usize {
+        if self.limit == 0 { DEFAULT_LIMIT } else { self.limit.min(MAX_LIMIT) }
+    }
 }
 
-fn page<E>(
-    items: impl Iterator<Item = Arc<E>>,
+fn list_of(
+    model: &impl ReadModel,
     list: &ListQuery,
-    generation: u64,
-    key: impl Fn(&E) -> String,
-    facts: impl for<'f> Fn(&'f E) -> Facts<'f>,
-    convert: impl Fn(&E) -> Report,
+    page: impl FnOnce(Option<&str>, usize) -> (Vec<Report>, Option<String>),
 ) -> ListAnswer {
+    let generation = model.generation();
     if list.known == Some(generation) {
         return ListAnswer::Unchanged(generation);
     }
-    let limit = if list.limit == 0 { DEFAULT_LIMIT } else { list.limit.min(MAX_LIMIT) };
-    let mut matching: Vec<(String, Arc<E>)> = items
-        .filter(|item| list.filter.lets_through(&facts(item)))
-        .map(|item| (key(&item), item))
-        .filter(|(key, _)| list.after.as_ref().is_none_or(|after| key > after))
-        .collect();
-    matching.sort_by(|(a, _), (b, _)| a.cmp(b));
-    let all = matching.len();
-    let mut bytes = 0;
-    let mut last = None;
-    let mut items = Vec::new();
-    for (key, item) in matching.into_iter().take(limit) {
-        let report = convert(&item);
-        bytes += estimated_bytes(&report);
-        items.push(report);
-        last = Some(key);
-        if bytes > MAX_PAGE_BYTES {
-            break;
+    // One more tells whether the list goes on.
+    let most = list.limit().min(MAX_PAGE_BYTES / LEAST_BYTES + 1) + 1;
+    let (items, r#continue) = page(list.after.as_deref(), most);
+    ListAnswer::Page(report::List { schema: SCHEMA.to_owned(), items, r#continue, generation })
+}
+
+/// What a model found: with one more than the page holds if there are more.
+struct Found<I> {
+    all: usize,
+    reports: I,
+}
+
+impl<I: Iterator<Item = (String, Report)>> Found<I> {
+    /// As many as a page may hold, and where to go on.
+    fn page(self, limit: usize) -> (Vec<Report>, Option<String>) {
+        let mut bytes = 0;
+        let mut last = None;
+        let mut items = Vec::with_capacity(self.all.min(limit));
+        for (key, report) in self.reports.take(limit) {
+            bytes += estimated_bytes(&report);
+            items.push(report);
+            last = Some(key);
+            if bytes > MAX_PAGE_BYTES {
+                break;
+            }
+        }
+        let goes_on = items.len() < self.all;
+        (items, last.filter(|_| goes_on))
+    }
+}
+
+/// Oldest first within a listener; unique, since a peer's port cannot open twice at one instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct ConnectionKey {
+    listener: u64,
+    opened_ns: u64,
+    remote: (IpAddr, u16),
+}
+
+impl ConnectionKey {
+    fn of(connection: &change::Connection) -> Self {
+        Self {
+            listener: connection.listener_id,
+            opened_ns: connection.opened_at.0,
+            remote: connection.remote,
         }
     }
-    let r#continue = last.filter(|_| items.len() < all);
-    ListAnswer::Page(report::List { schema: SCHEMA.to_owned(), items, r#continue, generation })
+
+    fn text(self) -> String {
+        let (address, port) = self.remote;
+        format!("{:016x}~{:020}~{address}~{port}", self.listener, self.opened_ns)
+    }
+
+    /// `None` for what no page ended with: such a list begins anew.
+    fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split('~');
+        let listener = u64::from_str_radix(parts.next()?, 16).ok()?;
+        let opened_ns = parts.next()?.parse().ok()?;
+        let remote = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        Some(Self { listener, opened_ns, remote })
+    }
+}
+
+/// The first `most` in the order of keys, without sorting all.
+fn first_connections<'a>(
+    connections: impl Iterator<Item = &'a Arc<change::Connection>>,
+    filter: &Filter,
+    after: Option<&str>,
+    most: usize,
+) -> BTreeMap<ConnectionKey, &'a Arc<change::Connection>> {
+    let after = after.and_then(ConnectionKey::parse);
+    let mut first = BTreeMap::new();
+    for connection in connections {
+        let key = ConnectionKey::of(connection);
+        if after.is_some_and(|after| key <= after) || !filter.lets_through(&Facts::of_connection(connection))
+        {
+            continue;
+        }
+        first.insert(key, connection);
+        if first.len() > most {
+            first.pop_last();
+        }
+    }
+    first
 }
 
 /// About what JSON needs for it; without writing it, since this runs between two events of the engine.
@@ -167,21 +264,18 @@ fn estimated_bytes(report: &Report) -> usize {
         Report::Listener(listener) => listener.traffic.peers.len(),
         Report::Connection(_) | Report::Loss(_) | Report::AgentStatus(_) => 0,
     };
-    2048 + 256 * peers
+    LEAST_BYTES + 256 * peers
 }
 
 fn pod_detail(
     model: &impl ReadModel,
     convert: &Converter,
-    namespace: &str,
-    name: &str,
+    namespace: String,
+    name: String,
 ) -> Option<report::PodDetail> {
-    let is_it =
-        |pod: Option<&change::PodRef>| pod.is_some_and(|pod| pod.namespace == namespace && pod.name == name);
-    let listeners: Vec<_> =
-        model.listeners().filter(|l| is_it(l.pod.as_ref())).take(MAX_POD_ITEMS + 1).collect();
-    let findings: Vec<_> =
-        model.findings().filter(|f| is_it(f.pod.as_ref())).take(MAX_POD_ITEMS + 1).collect();
+    let filter = Filter { namespace: vec![namespace], pod: vec![name], ..Filter::default() };
+    let wanted = Wanted { filter: &filter, after: None, most: MAX_POD_ITEMS + 1 };
+    let (listeners, findings) = (model.listeners(wanted), model.findings(wanted));
     let pod = listeners
         .iter()
         .find_map(|l| l.pod.as_ref())

@@ -1,5 +1,5 @@
-//! A stream that fails when its reader takes nothing for too long: a client that stops reading loses its connection
-//! instead of holding one of the few for ever.
+//! A stream that fails when its reader takes nothing for too long, or too long for all that waits: a client that stops
+//! reading, or reads a byte now and then, loses its connection instead of holding one of the few for ever.
 
 use std::future::Future;
 use std::io;
@@ -15,13 +15,17 @@ use tokio::time::{Sleep, sleep};
 pub struct StallGuard<S> {
     stream: S,
     patience: Duration,
+    answer: Duration,
     /// Runs while a write waits.
     waiting: Option<Pin<Box<Sleep>>>,
+    /// Runs from the first write that waits until all is written, whatever is taken meanwhile.
+    behind: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> StallGuard<S> {
-    pub fn new(stream: S, patience: Duration) -> Self {
-        Self { stream, patience, waiting: None }
+    /// `patience` bounds each wait of a write, `answer` all waits until everything is written.
+    pub fn new(stream: S, patience: Duration, answer: Duration) -> Self {
+        Self { stream, patience, answer, waiting: None, behind: None }
     }
 
     fn guard<T>(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -29,12 +33,14 @@ impl<S> StallGuard<S> {
             self.waiting = None;
             return result;
         }
-        let patience = self.patience;
+        let (patience, answer) = (self.patience, self.answer);
         let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep(patience)));
-        match waiting.as_mut().poll(cx) {
-            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-            Poll::Pending => Poll::Pending,
+        let behind = self.behind.get_or_insert_with(|| Box::pin(sleep(answer)));
+        let (waits, lags) = (waiting.as_mut().poll(cx), behind.as_mut().poll(cx));
+        if waits.is_ready() || lags.is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
+        Poll::Pending
     }
 }
 
@@ -54,7 +60,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for StallGuard<S> {
         self.guard(cx, result)
     }
 
+    /// Asked for when everything is written.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.behind = None;
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 

@@ -41,6 +41,8 @@ pub trait NetnsActor: Send {
     fn hears_of_sockets(&self) -> bool {
         false
     }
+    /// A netns was entered and its sockets listed, which took so long.
+    fn scanned(&mut self, _took: Duration) {}
     /// The netns is gone; called outside.
     fn gone(&mut self, netns: NetnsId);
     /// The thread is inside for the last time, before it ends: takes away what does not go by itself.

@@ -290,7 +290,12 @@ impl NetnsThread {
         let at = clock::now();
         let before = clock::thread_cpu();
         match self.visit(inode, &candidate, depth) {
-            Ok(visited) => self.learn(inode, candidate, visited, at),
+            Ok(visited) => {
+                if visited.sockets.is_some() {
+                    self.parts.actor.scanned(clock::now().since(at));
+                }
+                self.learn(inode, candidate, visited, at);
+            }
             Err(error) => {
                 // Gone, so that the next walk does not find it; or forbidden.
                 if error.kind() == io::ErrorKind::NotFound {

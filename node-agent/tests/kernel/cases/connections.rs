@@ -177,10 +177,10 @@ fn record_of_each_on_undeclared_ports() {
     assert_eq!((record.bytes_in, record.bytes_out), (5000, 70));
     assert_eq!(record.remote.address, world.address("client").to_string());
     assert_eq!(record.local.port, 7000);
-    eventually(PATIENCE, "the connection is listed or gone, as the agent keeps them", || {
-        world.finding(&agent, "web", 7000, |finding| finding.traffic.connections == 1);
-        Ok(())
-    });
+    world.finding(&agent, "web", 7000, |finding| finding.traffic.connections == 1);
+    let listed = agent.connections().expect("GET /v1/connections");
+    let mine: Vec<_> = listed.iter().filter(|item| item.id == finding.id).collect();
+    assert!(matches!(mine.as_slice(), [one] if one.closed_at.is_some()), "{mine:?}");
     world.settles(&agent);
 }
 

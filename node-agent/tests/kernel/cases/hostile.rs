@@ -54,12 +54,11 @@ fn ring_overflow_recovers_with_exact_counts() {
     web.serve("0.0.0.0:7000");
     client.post(&Request::ConnectMany { to: world.v4("web", 7000), times: TIMES, length: 0 });
     let burst = Request::ListenOften { address: "0.0.0.0:7001".parse().unwrap(), times: 500 };
-    let lost = eventually(PATIENCE, "the ring overflows", || {
+    eventually(PATIENCE, "the ring overflows", || {
         web.order(&burst);
         let lost = agent.status().lost.get("listener-ring-full").copied().unwrap_or(0);
-        if lost > 0 { Ok(lost) } else { Err("nothing lost".into()) }
+        if lost > 0 { Ok(()) } else { Err("nothing lost".into()) }
     });
-    assert!(lost > 0);
     client.reply().expect("all connections completed");
     web.listen("0.0.0.0:7002");
     agent.wait_report("a loss that is recovered", |report| match report {

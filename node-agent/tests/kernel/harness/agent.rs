@@ -5,9 +5,11 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use portolan::sink::report::{AgentStatus, Finding, Listener, Report};
+use jsonschema::Validator;
+use portolan::sink::report::{AgentStatus, Connection, Finding, Listener, Report};
 use rustix::process::{Pid, Signal};
 
 use super::http;
@@ -22,6 +24,11 @@ pub const TINY_LISTENER_RING: [&str; 2] = ["--listener-ring-bytes", "4096"];
 pub fn binary() -> OsString {
     std::env::var_os("PORTOLAN_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_portolan").into())
 }
+
+/// What every line must obey.
+const SCHEMA: &str = include_str!("../../../../docs/schema.json");
+/// Bytes of a line that are too many.
+const MAX_LINE: usize = 16 << 10;
 
 /// How the agent's stdout is treated.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -38,6 +45,8 @@ pub struct Agent {
     child: Child,
     socket: PathBuf,
     lines: Arc<Lines>,
+    /// Ends with the stream; `None` where nobody reads.
+    reader: Option<JoinHandle<()>>,
     /// Kept open where nobody reads.
     _blocked: Option<ChildStdout>,
 }
@@ -47,6 +56,8 @@ struct Lines {
     reports: Mutex<Vec<Report>>,
     grown: Condvar,
     diagnostics: Mutex<String>,
+    /// What is wrong with a line, in the order of coming.
+    broken: Mutex<Vec<String>>,
 }
 
 impl Agent {
@@ -67,15 +78,15 @@ impl Agent {
         let _ = std::fs::remove_file(&socket);
         let mut child = command(metadata, &socket, options).spawn().expect("start the agent");
         let lines = Arc::new(Lines::default());
-        let mut blocked = None;
+        let (mut blocked, mut reader) = (None, None);
         let out = child.stdout.take().expect("piped");
         match stdout {
-            Stdout::Read => read_reports(out, Arc::clone(&lines)),
+            Stdout::Read => reader = Some(read_reports(out, Arc::clone(&lines))),
             Stdout::Blocked => blocked = Some(out),
             Stdout::Closed => drop(out),
         }
         read_diagnostics(child.stderr.take().expect("piped"), Arc::clone(&lines));
-        Self { child, socket, lines, _blocked: blocked }
+        Self { child, socket, lines, reader, _blocked: blocked }
     }
 
     pub fn wait_ready(&mut self) {
@@ -106,6 +117,10 @@ impl Agent {
         http::list(&self.socket, "/v1/findings")
     }
 
+    pub fn connections(&self) -> Result<Vec<Connection>, String> {
+        http::list(&self.socket, "/v1/connections")
+    }
+
     pub fn status(&self) -> AgentStatus {
         let (code, body) = http::get(&self.socket, "/v1/status").expect("GET /v1/status");
         assert_eq!(code, 200, "{}", String::from_utf8_lossy(&body));
@@ -130,6 +145,12 @@ impl Agent {
             }
             reports = self.lines.grown.wait_timeout(reports, left).expect("not poisoned").0;
         }
+    }
+
+    /// Fails the case if a line was too long or is not of docs/schema.json.
+    pub fn assert_lines(&self) {
+        let broken = self.lines.broken.lock().expect("not poisoned");
+        assert!(broken.is_empty(), "{} lines are wrong; the first: {}", broken.len(), broken[0]);
     }
 
     /// Every report of the stream so far.
@@ -157,6 +178,11 @@ impl Drop for Agent {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        let ended = self.reader.take().is_none_or(|reader| reader.join().is_ok());
+        if !std::thread::panicking() {
+            assert!(ended, "the reader of the stream panicked");
+            self.assert_lines();
+        }
     }
 }
 
@@ -173,18 +199,34 @@ fn command(metadata: &str, socket: &Path, options: &[&str]) -> Command {
     command
 }
 
-fn read_reports(out: ChildStdout, lines: Arc<Lines>) {
+fn read_reports(out: ChildStdout, lines: Arc<Lines>) -> JoinHandle<()> {
     std::thread::spawn(move || {
-        for line in BufReader::new(out).lines() {
-            let Ok(line) = line else { break };
-            assert!(line.len() < 16 << 10, "a line of {} bytes", line.len());
-            match serde_json::from_str(&line) {
+        let schema = serde_json::from_str(SCHEMA).expect("json");
+        let schema = jsonschema::validator_for(&schema).expect("a schema");
+        let mut out = BufReader::new(out);
+        loop {
+            let mut line = String::new();
+            // What has no end was cut off when the agent was killed.
+            if out.read_line(&mut line).is_err() || line.pop() != Some('\n') {
+                break;
+            }
+            match understood(&schema, &line) {
                 Ok(report) => lines.reports.lock().expect("not poisoned").push(report),
-                Err(error) => lines.note(&format!("NOT OF THE SCHEMA: {error}: {line}\n")),
+                Err(what) => lines.broken.lock().expect("not poisoned").push(format!("{what}: {line}")),
             }
             lines.grown.notify_all();
         }
-    });
+    })
+}
+
+/// The report that a line is, or what is wrong with it.
+fn understood(schema: &Validator, line: &str) -> Result<Report, String> {
+    if line.len() >= MAX_LINE {
+        return Err(format!("a line of {} bytes", line.len()));
+    }
+    let value = serde_json::from_str(line).map_err(|error| error.to_string())?;
+    schema.validate(&value).map_err(|error| error.to_string())?;
+    serde_json::from_value(value).map_err(|error| error.to_string())
 }
 
 fn read_diagnostics(mut err: ChildStderr, lines: Arc<Lines>) {

@@ -1,0 +1,75 @@
+//! What ended lately: closed listeners and resolved findings, the last few of each, for those who ask for them by id or
+//! by state.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
+use std::sync::Arc;
+
+/// How many of a kind are remembered. Each may take some kilobytes.
+pub const REMEMBERED: usize = 256;
+
+/// The last that ended, by id.
+#[derive(Debug)]
+pub struct Ended<T> {
+    by_id: BTreeMap<String, (u64, Arc<T>)>,
+    /// Oldest first; one that was forgotten meanwhile has another number in `by_id`, or none.
+    order: VecDeque<(u64, String)>,
+    next: u64,
+}
+
+impl<T> Default for Ended<T> {
+    fn default() -> Self {
+        Self { by_id: BTreeMap::new(), order: VecDeque::new(), next: 0 }
+    }
+}
+
+impl<T> Ended<T> {
+    pub fn remember(&mut self, id: &str, item: Arc<T>) {
+        self.by_id.insert(id.to_owned(), (self.next, item));
+        self.order.push_back((self.next, id.to_owned()));
+        self.next += 1;
+        while self.order.len() > REMEMBERED {
+            let Some((number, id)) = self.order.pop_front() else { return };
+            if self.by_id.get(&id).is_some_and(|(kept, _)| *kept == number) {
+                self.by_id.remove(&id);
+            }
+        }
+    }
+
+    /// It is open again.
+    pub fn forget(&mut self, id: &str) {
+        self.by_id.remove(id);
+    }
+
+    #[must_use]
+    pub fn get(&self, id: &str) -> Option<&Arc<T>> {
+        self.by_id.get(id).map(|(_, item)| item)
+    }
+
+    /// Those after this id, in the order of ids.
+    pub fn after<'a>(&'a self, id: Option<&str>) -> impl Iterator<Item = &'a Arc<T>> + use<'a, T> {
+        let from = id.map_or(Bound::Unbounded, Bound::Excluded);
+        self.by_id.range::<str, _>((from, Bound::Unbounded)).map(|(_, (_, item))| item)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_are_kept_each_once_and_in_the_order_of_ids() {
+        let mut ended = Ended::default();
+        for n in 0..REMEMBERED * 2 {
+            ended.remember("again", Arc::new(n));
+            ended.remember(&format!("{n:04}"), Arc::new(n));
+        }
+        assert_eq!(ended.get("again").map(|n| **n), Some(REMEMBERED * 2 - 1));
+        assert!(ended.get("0000").is_none());
+        let kept: Vec<usize> = ended.after(Some("0509")).map(|n| **n).collect();
+        assert_eq!(kept, [510, 511, 511]);
+        assert!(ended.after(None).count() <= REMEMBERED);
+        ended.forget("0511");
+        assert!(ended.get("0511").is_none());
+    }
+}
