@@ -1,3 +1,5 @@
+//! The pipeline as stdout, metrics and HTTP see it: what is listed, found, told and measured.
+
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 use std::sync::Arc;
