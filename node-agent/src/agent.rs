@@ -129,12 +129,8 @@ pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
     let mut tasks = start_metadata(&config, metadata, &inputs, &sources);
     tasks.extend(rings.map(|rings| tokio::spawn(rings.forward(inputs.clone(), recorded))));
     tasks.extend(kernel_log.map(|log| tokio::spawn(log.forward())));
-    let actor: Box<dyn NetnsActor> = match attach {
-        Some(attach) => Box::new(attach),
-        None => Box::new(netns::OnlyLook),
-    };
-    let actor = Box::new(Timed::new(actor, state.metrics.scan_duration.clone()));
-    let netns = netns::start(options, actor, inputs).map_err(started("the netns thread"))?;
+    let netns =
+        netns::start(options, actor(attach, &state.metrics), inputs).map_err(started("the netns thread"))?;
     health.live.store(true, Ordering::Relaxed);
     let heartbeat = Heartbeat::default();
     tasks.push(tokio::spawn(heartbeat.clone().watch(Arc::clone(&health))));
@@ -340,6 +336,15 @@ impl NetnsActor for Attach {
     fn leave(&mut self, netns: NetnsId) {
         self.programs.remove_filters(netns);
     }
+}
+
+/// What happens inside each netns: attaching where there are programs, and measuring how long a scan takes.
+fn actor(attach: Option<Attach>, metrics: &Metrics) -> Box<dyn NetnsActor> {
+    let actor: Box<dyn NetnsActor> = match attach {
+        Some(attach) => Box::new(attach),
+        None => Box::new(netns::OnlyLook),
+    };
+    Box::new(Timed::new(actor, metrics.scan_duration.clone()))
 }
 
 fn load_kernel(config: &AgentConfig) -> Result<(Option<KernelHooks>, Option<Attach>), AgentError> {

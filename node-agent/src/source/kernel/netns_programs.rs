@@ -21,8 +21,8 @@ use super::object::NetnsObject;
 use crate::engine::identity::NetnsId;
 use crate::source::netns::look::{Interface, LinkHeader};
 
-/// Name of our filters.
-const INGRESS: &str = "portolan_ingress";
+/// Name of a netns's own tc program, and so of our filters.
+const INGRESS: &str = "portolan_tc";
 /// Behind what a CNI usually takes (1), before the end.
 const CLSACT_PRIORITY: u16 = 0xb0b0;
 
@@ -196,7 +196,7 @@ impl Stage<'_> {
     }
 
     fn attach_ingress(&mut self, interface: &Interface) -> Result<Ingress, String> {
-        let ingress: &mut SchedClassifier = program(self.object(interface.link_header)?, "portolan_tc")?;
+        let ingress: &mut SchedClassifier = program(self.object(interface.link_header)?, INGRESS)?;
         if ingress.fd().is_err() {
             ingress.load().map_err(|error| text(&error))?;
         }
