@@ -55,7 +55,7 @@ fn kernel_object() -> Result<()> {
         command.arg("check");
     }
     command
-        .args(["--package", "portolan-ebpf", "--bin", "portolan-ebpf", "--target", "bpfel-unknown-none"])
+        .args(["--package", "portolan-ebpf", "--bins", "--target", "bpfel-unknown-none"])
         .args(["-Z", "build-std=core", "--release", "--target-dir"])
         .arg(workspace::target().join("kernel-check"))
         .env("RUSTC_BOOTSTRAP", "1")

@@ -29,6 +29,8 @@ const UNFINISHED_TRIES: u8 = 60;
 const UNFINISHED_PAUSE: Duration = Duration::from_millis(5);
 /// A directory that is not there is tried again after this.
 const MISSING_DIR_PAUSE: Duration = Duration::from_millis(250);
+/// What could not be looked at is tried again after this.
+const LOOK_AGAIN: Duration = Duration::from_secs(3);
 /// After names changed, processes are walked this much later: many changes, one walk.
 const CHANGE_PAUSE: Duration = Duration::from_millis(60);
 
@@ -305,7 +307,7 @@ impl NetnsThread {
                     self.look_failed(inode, &error);
                 }
                 if let Some(known) = self.known.get_mut(&inode) {
-                    known.next_look = at.after(self.parts.options.rotation);
+                    known.next_look = at.after(self.parts.options.rotation.min(LOOK_AGAIN));
                 }
                 self.walk_soon();
             }
