@@ -133,5 +133,5 @@ pub struct DeclaredPort {
 #[must_use]
 pub fn hides_sockets(runtime: &str) -> bool {
     let runtime = runtime.to_ascii_lowercase();
-    ["kata", "gvisor", "runsc", "firecracker"].iter().any(|name| runtime.contains(name))
+    ["kata", "gvisor", "runsc", "firecracker", "krun"].iter().any(|name| runtime.contains(name))
 }

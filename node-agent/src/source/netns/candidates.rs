@@ -7,6 +7,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::engine::netns_index::canonical;
+
 /// How many processes of a netns are remembered: as ways into it, and as those that probably hold its sockets.
 const MAX_PIDS: usize = 16;
 /// How many of them are tried as ways in.
@@ -84,7 +86,7 @@ pub fn named(dirs: &[PathBuf], nsfs: u64) -> io::Result<BTreeMap<u64, Vec<String
                 && meta.dev() == nsfs
             {
                 let paths = by_inode.entry(meta.ino()).or_default();
-                let path = canonical(&path.to_string_lossy());
+                let path = canonical(&path.to_string_lossy()).to_owned();
                 if !paths.contains(&path) {
                     paths.push(path);
                 }
@@ -120,7 +122,7 @@ pub fn changed(dirs: &[PathBuf], names: &BTreeSet<String>, nsfs: u64) -> Changed
     let mut changed = Changed::default();
     for (dir, name) in dirs.iter().flat_map(|dir| names.iter().map(move |name| (dir, name))) {
         let path = dir.join(name);
-        let canonical = canonical(&path.to_string_lossy());
+        let canonical = canonical(&path.to_string_lossy()).to_owned();
         match fs::metadata(&path) {
             Ok(meta) if meta.dev() == nsfs => changed.netns.push((meta.ino(), canonical)),
             found => {
@@ -176,15 +178,6 @@ pub fn host_inode(proc_root: &Path, own: u64) -> u64 {
         .ok()
         .and_then(|link| link.to_str().and_then(inode_of_link))
         .unwrap_or(own)
-}
-
-/// `/var/run` is `/run`.
-#[must_use]
-pub fn canonical(path: &str) -> String {
-    match path.strip_prefix("/var/run/") {
-        Some(rest) => format!("/run/{rest}"),
-        None => path.to_owned(),
-    }
 }
 
 fn inode_of_link(link: &str) -> Option<u64> {

@@ -7,7 +7,8 @@ use std::net::IpAddr;
 use serde::Deserialize;
 
 use super::messages::{MODE_NODE, PodSandboxStatusResponse};
-use crate::source::netns::candidates::canonical;
+use crate::engine::netns_index::canonical;
+use crate::engine::pod::hides_sockets;
 
 /// Key of the runtime's own JSON; containerd and CRI-O agree.
 const INFO: &str = "info";
@@ -15,8 +16,6 @@ const INFO: &str = "info";
 const MAX_PATH: usize = 4096;
 /// Addresses that a pod may have.
 const MAX_ADDRESSES: usize = 16;
-/// Runtimes whose sockets this kernel does not see, by a part of their name.
-const OPAQUE: [&str; 5] = ["kata", "runsc", "gvisor", "firecracker", "krun"];
 
 /// What is known of a sandbox beside its list entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -76,7 +75,7 @@ impl Details {
         let texts = [own.ip].into_iter().chain(own.additional_ips.into_iter().map(|ip| ip.ip));
         let details = Self {
             host_network,
-            netns_path: path.filter(|_| !host_network).map(canonical),
+            netns_path: path.filter(|_| !host_network).map(|path| canonical(path).to_owned()),
             // The node's addresses are not the pod's.
             addresses: addresses(texts, host_network),
             runtime_type: info.runtime_type.unwrap_or_default().chars().take(128).collect(),
@@ -86,11 +85,7 @@ impl Details {
 
     /// The name of the runtime, where its sockets are not this kernel's.
     pub fn opaque_runtime(&self, handler: &str) -> Option<String> {
-        let opaque = |name: &&str| {
-            let lower = name.to_ascii_lowercase();
-            OPAQUE.iter().any(|known| lower.contains(known))
-        };
-        let name = [handler, &self.runtime_type].into_iter().find(opaque)?;
+        let name = [handler, &self.runtime_type].into_iter().find(|name| hides_sockets(name))?;
         Some(name.chars().take(128).collect())
     }
 }

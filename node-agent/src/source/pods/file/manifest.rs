@@ -10,8 +10,8 @@ use super::containers::{containers_of, learn_status};
 use super::others::{namespace_of, policy_of, service_of};
 use super::schema::{Condition, Head, List, Meta, Object, Spec, Status};
 use crate::engine::identity::PodUid;
+use crate::engine::netns_index::canonical;
 use crate::engine::pod::{Pod, Workload, hides_sockets};
-use crate::source::netns::candidates::canonical;
 use crate::source::pods::owner::workload;
 
 const NETNS_ANNOTATION: &str = "portolan.dev/netns";
@@ -255,7 +255,7 @@ fn netns_annotation(meta: &Meta) -> Option<String> {
     let value = meta.annotations.as_ref()?.get(NETNS_ANNOTATION)?.as_deref()?;
     match value {
         "" => None,
-        path if path.starts_with('/') => Some(canonical(path)),
+        path if path.starts_with('/') => Some(canonical(path).to_owned()),
         name => Some(format!("{NETNS_DIR}{name}")),
     }
 }

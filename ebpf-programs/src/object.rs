@@ -1,0 +1,11 @@
+//! What each kernel object must have beside its programs.
+
+/// The programs call helpers that only GPL-compatible programs may call.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
