@@ -102,10 +102,14 @@ pub(super) fn install(tests: bool) -> Result<()> {
         println!("  {}: {}", package.name, package.why);
     }
     step::run("updating apt's lists", &mut apt_get(&["update"]))?;
-    if Compiler::find().is_none() && !has_candidate("rustc-web") {
+    let unknown: Vec<_> = names.iter().copied().filter(|name| !has_candidate(name)).collect();
+    if !unknown.is_empty() {
         bail!(
-            "this distribution has no rustc-web, the Rust compiler that Debian keeps current; run\n  \
-             rustup toolchain install nightly --component rust-src\nthen repeat this command"
+            "apt knows no {}: Debian 12 has them in its security archive, so see that apt's sources name \
+             `bookworm-security`; elsewhere run\n  \
+             rustup toolchain install nightly --component rust-src && cargo install bpf-linker\n\
+             then repeat this command",
+            unknown.join(", ")
         );
     }
     let install = ["install", "-y", "--no-install-recommends"];
