@@ -29,13 +29,13 @@ use crate::sink::metrics::Metrics;
 use crate::sink::publish::Publisher;
 use crate::sink::stdout::LineSink;
 use crate::sink::watch_log::WatchLog;
-use crate::source::clock;
-use crate::source::kernel::{Capabilities, KernelHooks, KernelRefusal, NetnsPrograms};
+use crate::source::kernel::{Capabilities, KernelHooks, KernelRefusal, NetnsPrograms, Rings};
 use crate::source::kubernetes;
 use crate::source::netns::budget::Budget;
 use crate::source::netns::look::Interface;
 use crate::source::netns::{self, NetnsActor, NetnsHandle};
 use crate::source::pods::{SourceState, cri, file};
+use crate::source::{clock, conntrack};
 use crate::wiring_options;
 
 /// Facts that may wait for the engine; a full queue makes the sources wait, and the rings in the kernel take the rest.
@@ -127,7 +127,9 @@ pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
         options.budget = Budget::LOOKS_ALONE;
     }
     let mut tasks = start_metadata(&config, metadata, &inputs, &sources);
-    tasks.extend(rings.map(|rings| tokio::spawn(rings.forward(inputs.clone(), recorded))));
+    if let Some(rings) = rings {
+        tasks.extend(follow_rings(rings, &inputs, recorded, &sources)?);
+    }
     tasks.extend(kernel_log.map(|log| tokio::spawn(log.forward())));
     let netns =
         netns::start(options, actor(attach, &state.metrics), inputs).map_err(started("the netns thread"))?;
@@ -266,7 +268,7 @@ impl Station {
 
     fn told_by_source(&mut self, name: &str, state: SourceState) {
         // What follows objects of other kinds is named by the kind as well.
-        let tells_pods = !name.starts_with("kubernetes/");
+        let tells_pods = !name.starts_with("kubernetes/") && name != conntrack::SOURCE;
         self.upkeep.waits_for_metadata &= !(state.up && tells_pods);
         self.pipeline.source(name, state.reason);
         self.check_ready();
@@ -420,6 +422,20 @@ fn start_metadata(
         }
     };
     metadata.into_iter().flat_map(start).collect()
+}
+
+/// Connections go by way of connection tracking, all else straight to the engine.
+fn follow_rings(
+    rings: Rings,
+    inputs: &mpsc::Sender<Input>,
+    connections: mpsc::Sender<Vec<ConnectionFact>>,
+    sources: &mpsc::Sender<SourceChange>,
+) -> Result<[JoinHandle<()>; 2], AgentError> {
+    let (seen, recorded) = mpsc::channel(CONNECTION_QUEUE);
+    let states = conntrack::start("/proc".into(), recorded, connections, inputs.clone())
+        .map_err(|reason| AgentError::Start { what: "the thread for connection tracking", reason })?;
+    let states = tell_states(conntrack::SOURCE.to_owned(), states, sources.clone());
+    Ok([tokio::spawn(rings.forward(inputs.clone(), seen)), tokio::spawn(states)])
 }
 
 /// Passes every change of a source's state on, with its name.

@@ -17,8 +17,8 @@ use crate::sink::metrics::{
 use crate::sink::publish::Publisher;
 use crate::sink::report::{AgentStatus, HookStatus, Limit, SourceStatus};
 use crate::sink::stdout::{BLOCKED, CLOSED, FAILED, TOO_LONG};
-use crate::source::clock;
 use crate::source::kernel::KernelHooks;
+use crate::source::{clock, conntrack};
 use crate::status_lines::ToldStatus;
 
 /// How a source is doing, as status tells it.
@@ -328,6 +328,7 @@ fn source_kind(name: &str) -> &'static str {
         ["kubernetes", "kubernetes/namespaces", "kubernetes/networkpolicies", "kubernetes/services"];
     match KUBERNETES.into_iter().find(|known| *known == name) {
         Some(kubernetes) => kubernetes,
+        None if name == conntrack::SOURCE => conntrack::SOURCE,
         None if name.starts_with("file=") => "file",
         None => "netns",
     }

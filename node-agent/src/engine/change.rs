@@ -188,6 +188,8 @@ pub struct Peer {
     pub origin: Origin,
     /// `NAMESPACE/NAME` of the pod, where known.
     pub reference: Option<String>,
+    /// What it dialled, where connection tracking shows that it was not the pod's own address.
+    pub via: Option<Arc<Via>>,
     pub connections: u64,
     pub packets: u64,
     pub bytes: u64,
@@ -214,6 +216,53 @@ impl Origin {
             Self::Service => "service",
             Self::External => "external",
         }
+    }
+}
+
+/// The address that a client really dialled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Via {
+    pub address: IpAddr,
+    pub port: u16,
+    pub door: Door,
+    /// `NAMESPACE/NAME` of the Service, where known.
+    pub reference: Option<String>,
+    /// The client's own address, where the pod saw another.
+    pub client: Option<IpAddr>,
+}
+
+/// Whose an address is that leads to a pod; ordered by how far those may be who dial it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Door {
+    /// No known Service's, and not the node's.
+    Unknown,
+    ClusterIp,
+    /// The node's, by a rule that belongs to no known Service or hostPort.
+    NodeAddress,
+    HostPort,
+    NodePort,
+    ExternalIp,
+    LoadBalancer,
+}
+
+impl Door {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::ClusterIp => "cluster-ip",
+            Self::NodeAddress => "node-address",
+            Self::HostPort => "host-port",
+            Self::NodePort => "node-port",
+            Self::ExternalIp => "external-ip",
+            Self::LoadBalancer => "load-balancer",
+        }
+    }
+
+    /// Who is outside the cluster can dial it as well.
+    #[must_use]
+    pub const fn is_public(self) -> bool {
+        !matches!(self, Self::Unknown | Self::ClusterIp)
     }
 }
 
@@ -273,6 +322,8 @@ pub struct Connection {
     pub origin: Origin,
     /// `NAMESPACE/NAME` of the pod that connected, where known.
     pub reference: Option<Arc<str>>,
+    /// What it dialled, where that was not the pod's own address.
+    pub via: Option<Arc<Via>>,
     pub opened_at: BootTime,
     /// `None`: still open.
     pub closed_at: Option<BootTime>,

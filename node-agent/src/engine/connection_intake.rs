@@ -5,10 +5,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::Engine;
-use super::change::{Change, Connection, Origin, PodRef};
+use super::change::{Change, Connection, Origin, PodRef, Via};
 use super::fingerprint::{Owner, port_id};
 use super::identity::{BootTime, PortId};
-use super::input::{ConnectionFact, ConnectionOpened};
+use super::input::{ConnectionFact, ConnectionOpened, Dialled};
 use super::origin::Serving;
 
 /// What connections from one address to one port have in common.
@@ -19,7 +19,15 @@ struct Ends {
     listener_id: u64,
     origin: Origin,
     reference: Option<Arc<str>>,
+    dialled: Option<Dialled>,
+    via: Option<Arc<Via>>,
     pod: Option<Arc<PodRef>>,
+}
+
+impl Ends {
+    fn is_of(&self, opened: &ConnectionOpened) -> bool {
+        (self.port, self.address, self.dialled) == (opened.port, opened.remote.0, opened.dialled)
+    }
 }
 
 impl Engine {
@@ -30,8 +38,16 @@ impl Engine {
                 ConnectionFact::Opened(opened) => opened,
                 ConnectionFact::Closed(closed) => &closed.opened,
             };
-            let known = ends.filter(|ends| ends.port == opened.port && ends.address == opened.remote.0);
-            let common = known.unwrap_or_else(|| self.ends(opened));
+            let known = ends.filter(|ends| ends.is_of(opened));
+            let common = match known {
+                Some(known) => known,
+                None => {
+                    if let Some(dialled) = opened.dialled {
+                        self.came_by(opened.port, opened.remote.0, dialled, opened.at, now);
+                    }
+                    self.ends(opened)
+                }
+            };
             match fact {
                 ConnectionFact::Opened(opened) => {
                     let told = self.connections.open(opened.cookie, connection(opened, &common));
@@ -69,7 +85,15 @@ impl Engine {
         let port = self.ports.get(&opened.port);
         let pod = port.and_then(|port| port.pod);
         let facts = self.netns.facts(opened.port.netns).map(Arc::as_ref);
-        let (origin, reference) = self.addresses.origin(opened.remote.0, Serving { pod, facts }, &self.pods);
+        let traced = opened.dialled.map(|dialled| self.trace(opened.port, pod, opened.remote.0, dialled));
+        let by_address = || self.addresses.origin(opened.remote.0, Serving { pod, facts }, &self.pods);
+        let (origin, reference, via) = match traced {
+            Some(traced) => (traced.origin, traced.reference, Some(traced.via)),
+            None => {
+                let (origin, reference) = by_address();
+                (origin, reference, None)
+            }
+        };
         let unknown =
             || port_id(Owner::Netns(opened.port.netns), opened.port.protocol, opened.port.port.get());
         Ends {
@@ -78,6 +102,8 @@ impl Engine {
             listener_id: port.filter(|port| port.id != 0).map_or_else(unknown, |port| port.id),
             origin,
             reference,
+            dialled: opened.dialled,
+            via,
             pod: pod.and_then(|pod| self.pods.get(pod)).map(|record| Arc::clone(&record.reference)),
         }
     }
@@ -91,6 +117,7 @@ fn connection(opened: &ConnectionOpened, ends: &Ends) -> Connection {
         remote: opened.remote,
         origin: ends.origin,
         reference: ends.reference.clone(),
+        via: ends.via.clone(),
         opened_at: opened.at,
         closed_at: None,
         bytes_in: 0,

@@ -51,7 +51,7 @@ pub const fn verdict(facts: &Facts) -> Option<FindingCode> {
 const fn undeclared(facts: &Facts) -> FindingCode {
     let on_node = facts.published || matches!(facts.exposure, Exposure::Host);
     match (facts.reach, facts.ephemeral, facts.exposure, facts.policy) {
-        (Reach::External, ..) => FindingCode::UndeclaredExternal,
+        (Reach::External | Reach::Published, ..) => FindingCode::UndeclaredExternal,
         // Whoever reaches the node reaches the port: that it was a pod this time is luck.
         (Reach::InCluster, ..) if on_node => FindingCode::UndeclaredExternal,
         (Reach::InCluster, ..) => FindingCode::UndeclaredActive,

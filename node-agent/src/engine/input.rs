@@ -188,7 +188,18 @@ pub struct ConnectionOpened {
     pub port: PortId,
     pub local: IpAddr,
     pub remote: (IpAddr, u16),
+    /// `None`: dialled as it is, or nobody knows.
+    pub dialled: Option<Dialled>,
     pub at: BootTime,
+}
+
+/// What this node's connection tracking tells of a connection whose addresses it changes on the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Dialled {
+    /// Address and port that the client dialled: a Service's, or the node's.
+    pub to: (IpAddr, u16),
+    /// The client's own address, where the socket may see the node's.
+    pub from: IpAddr,
 }
 
 /// The end of a recorded connection.

@@ -180,7 +180,11 @@ impl Engine {
         let facts = self.netns.facts(id.netns).map(Arc::as_ref);
         let serving = Serving { pod: port.pod, facts };
         let (addresses, pods) = (&self.addresses, &self.pods);
-        let resolve = |peer| addresses.origin(peer, serving, pods);
+        let ways = port.ways.as_deref();
+        let resolve = |peer| {
+            let by_address = addresses.origin(peer, serving, pods);
+            ways.map_or_else(|| by_address.clone(), |ways| ways.place(peer, by_address.clone()))
+        };
         let limits = PeerLimits {
             per_listener: self.options.max_peers_per_listener,
             left: self.options.max_peers.saturating_sub(self.peers),
@@ -327,7 +331,7 @@ impl Engine {
     }
 
     /// True if the port is kept, or was made; false if a cap forbids it.
-    fn make_room(&mut self, id: PortId, now: BootTime) -> bool {
+    pub(super) fn make_room(&mut self, id: PortId, now: BootTime) -> bool {
         if self.ports.contains_key(&id) {
             return true;
         }

@@ -50,7 +50,7 @@ impl Engine {
         self.settle_origins(id, &mut port, now);
         match self.decide(id, &mut port, now) {
             Fate::Keep(again) => {
-                let again = again.into_iter().chain(port.traffic.settle_at()).min();
+                let again = again.into_iter().chain(port.settle_at()).min();
                 self.timers.set(Timer::Port(id), again);
                 self.ports.insert(id, port);
             }
@@ -181,14 +181,19 @@ impl Engine {
         }
         if first {
             let serving = Serving { pod: port.pod, facts: self.netns.facts(id.netns).map(Arc::as_ref) };
-            let resolve = |peer| self.addresses.origin(peer, serving, &self.pods);
+            if let Some(ways) = port.ways.as_deref_mut() {
+                ways.trace_again();
+            }
+            let resolve = |peer| self.place(peer, serving, port.ways.as_deref());
             port.traffic.resolve_again(id.protocol, &resolve);
         }
     }
 
     fn settle_origins(&mut self, id: PortId, port: &mut Port, now: BootTime) {
         let serving = Serving { pod: port.pod, facts: self.netns.facts(id.netns).map(Arc::as_ref) };
-        let resolve = |peer| self.addresses.origin(peer, serving, &self.pods);
+        self.settle_ways(id, port, now);
+        let ways = port.ways.as_deref();
+        let resolve = |peer| self.place(peer, serving, ways);
         port.traffic.settle(id.protocol, now, self.options.attribution_hold, &resolve);
     }
 
@@ -283,6 +288,10 @@ impl Engine {
         self.unattributed.remove(&id);
         self.closing.remove(&id);
         self.peers = self.peers.saturating_sub(port.traffic.peer_count());
+        if let Some(ways) = &port.ways {
+            self.ways = self.ways.saturating_sub(ways.len());
+            self.entered.remove(&id);
+        }
         let netns = self.netns.entry(id.netns);
         netns.ports = netns.ports.saturating_sub(1);
         self.enrol(crowd_of(id, port), id, None);
@@ -355,8 +364,8 @@ impl Engine {
         let exposure = face.exposure(host);
         let reach = match (id.protocol, exposure) {
             // Counted at the interface, but no socket on loopback takes what comes from there.
-            (Protocol::Udp | Protocol::Sctp, Exposure::Loopback) => port.traffic.reach().min(Reach::Node),
-            _ => port.traffic.reach(),
+            (Protocol::Udp | Protocol::Sctp, Exposure::Loopback) => port.reach().min(Reach::Node),
+            _ => port.reach(),
         };
         Facts {
             pod,

@@ -21,6 +21,7 @@ impl Engine {
         let touched = self.services.take(listing);
         if !touched.is_empty() {
             self.renew();
+            self.doors_changed(&touched);
         }
         for key in self.pods.selected_by(&touched) {
             if !self.select_services(key) {

@@ -1,9 +1,10 @@
 //! One sentence per finding: what it is and what to do next. Names that a pod chose are bounded and lose every character
 //! that could steer a terminal or turn the text around.
 
+use std::net::SocketAddr;
 use std::num::NonZeroU16;
 
-use super::change::{Listener, NetnsRef, Origin, Peer, PodRef, Policy, PolicyVerdict, Traffic};
+use super::change::{Door, Listener, NetnsRef, Origin, Peer, PodRef, Policy, PolicyVerdict, Traffic, Via};
 use super::declaration::Manifests;
 use super::finding_code::FindingCode;
 use super::identity::Protocol;
@@ -67,16 +68,22 @@ pub fn listener(code: FindingCode, listener: &Listener, policy: &Policy) -> Stri
 /// Who called, and what to do; a policy that should have kept them out is said.
 fn called(code: FindingCode, listener: &Listener, policy: &Policy) -> String {
     let protocol = listener.port.protocol;
-    let in_cluster = |origin| matches!(origin, Origin::Pod | Origin::Service);
+    let in_cluster = |peer: &Peer| matches!(peer.origin, Origin::Pod | Origin::Service);
     let is_outside = |peer: &Peer| peer.origin == Origin::External;
+    let by_public =
+        |peer: &Peer| in_cluster(peer) && peer.via.as_ref().is_some_and(|via| via.door.is_public());
     let (who, advice) = match code {
         FindingCode::UndeclaredActive => {
             (busiest(&listener.traffic, protocol, in_cluster), "declare it in containerPort or close it")
         }
         _ if listener.traffic.peers.iter().any(is_outside) => (
+            format!("{} from outside the cluster", busiest(&listener.traffic, protocol, is_outside)),
+            "close it or declare it in containerPort and restrict who may call it",
+        ),
+        _ if listener.traffic.peers.iter().any(by_public) => (
             format!(
-                "{} from outside the cluster",
-                busiest(&listener.traffic, protocol, |origin| origin == Origin::External)
+                "{}, where callers from outside come in too",
+                busiest(&listener.traffic, protocol, by_public)
             ),
             "close it or declare it in containerPort and restrict who may call it",
         ),
@@ -191,23 +198,38 @@ fn name(pod: &PodRef) -> String {
 }
 
 /// The busiest peer of those origins, and what it did.
-fn busiest(traffic: &Traffic, protocol: Protocol, wanted: impl Fn(Origin) -> bool) -> String {
-    let Some(peer) = traffic.peers.iter().find(|peer| wanted(peer.origin)) else {
+fn busiest(traffic: &Traffic, protocol: Protocol, wanted: impl Fn(&Peer) -> bool) -> String {
+    let Some(peer) = traffic.peers.iter().find(|peer| wanted(peer)) else {
         return "it was called".to_owned();
     };
-    let more = traffic.peers.iter().filter(|peer| wanted(peer.origin)).count().saturating_sub(1);
+    let more = traffic.peers.iter().filter(|peer| wanted(peer)).count().saturating_sub(1);
     let others = match more {
         0 => String::new(),
         1 => " and 1 other".to_owned(),
         more => format!(" and {more} others"),
     };
-    format!("{}{others} {}", caller(peer), deed(peer, protocol))
+    let via = peer.via.as_deref().map(through).unwrap_or_default();
+    format!("{}{others} {}{via}", caller(peer), deed(peer, protocol))
 }
 
 fn caller(peer: &Peer) -> String {
+    let address = peer.via.as_ref().and_then(|via| via.client).unwrap_or(peer.address);
     match &peer.reference {
-        Some(reference) => format!("{} ({})", safe(reference), peer.address),
-        None => peer.address.to_string(),
+        Some(reference) => format!("{} ({address})", safe(reference)),
+        None => address.to_string(),
+    }
+}
+
+/// What was dialled.
+fn through(via: &Via) -> String {
+    let dialled = SocketAddr::new(via.address, via.port);
+    let service = via.reference.as_deref().map(safe);
+    match (via.door, service) {
+        (Door::NodePort, Some(service)) => format!(" through NodePort {dialled} of Service {service}"),
+        (Door::HostPort, _) => format!(" through hostPort {dialled}"),
+        (_, Some(service)) => format!(" through Service {service} ({dialled})"),
+        (Door::NodeAddress, None) => format!(" through the node's {dialled}"),
+        (_, None) => format!(" through {dialled}"),
     }
 }
 

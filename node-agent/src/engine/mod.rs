@@ -13,6 +13,7 @@ pub mod counts;
 pub mod crowd;
 pub mod declaration;
 pub mod declared_ports;
+pub mod door;
 pub mod evaluate;
 pub mod explanation;
 pub mod finding_code;
@@ -43,11 +44,13 @@ pub mod socket_table;
 pub mod timers;
 pub mod traffic;
 pub mod view;
+pub mod way_in;
 
 use change::Change;
 use connection_table::ConnectionTable;
 use counts::Totals;
 use crowd::{CrowdOf, Turn};
+use door::Doors;
 use finding_store::FindingStore;
 use identity::{BootTime, PortId};
 use input::Input;
@@ -74,6 +77,7 @@ pub struct Engine {
     netns: NetnsIndex,
     pods: PodIndex,
     services: Selection<Service>,
+    doors: Doors,
     policies: Selection<NetworkPolicy>,
     namespaces: Namespaces,
     addresses: AddressBook,
@@ -99,6 +103,9 @@ pub struct Engine {
     generation: u64,
     /// Peers that all ports keep together.
     peers: usize,
+    /// Ways in that all ports keep together, and the ports that have some.
+    ways: usize,
+    entered: BTreeSet<PortId>,
     last_drain: Option<BootTime>,
 }
 
@@ -110,6 +117,7 @@ impl Engine {
             netns: NetnsIndex::default(),
             pods: PodIndex::default(),
             services: Selection::default(),
+            doors: Doors::default(),
             policies: Selection::default(),
             namespaces: Namespaces::default(),
             addresses: AddressBook::new(options.pod_ranges.clone(), options.node_ranges.clone()),
@@ -128,6 +136,8 @@ impl Engine {
             out: Vec::new(),
             generation: 0,
             peers: 0,
+            ways: 0,
+            entered: BTreeSet::new(),
             last_drain: None,
             options,
         }

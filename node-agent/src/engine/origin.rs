@@ -1,7 +1,7 @@
 //! Where a peer is, told by its address: the pod itself, the node, another pod, or outside. An address that could be a
 //! pod's is never called external; nothing that a pod does to its own interfaces makes another address look like a pod's.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +40,8 @@ pub struct AddressBook {
     node: BTreeSet<IpAddr>,
     pod_ranges: Vec<IpNet>,
     node_ranges: Vec<IpNet>,
+    /// Where addresses of pods are routed on the Internet: the surroundings of each, where pods of other nodes may be.
+    learned: BTreeMap<IpNet, BTreeSet<(IpAddr, PodKey)>>,
     /// Deleted pods whose addresses are still here.
     leaving: VecDeque<(BootTime, PodKey, Arc<Pod>)>,
 }
@@ -54,6 +56,9 @@ impl AddressBook {
         if !pod.host_network {
             for address in pod.addresses.iter().take(MAX_ADDRESSES) {
                 self.owners.entry(*address).or_default().insert(AddressOwner::Pod(key));
+                if let Some(around) = surroundings(*address) {
+                    self.learned.entry(around).or_default().insert((*address, key));
+                }
             }
         }
     }
@@ -61,6 +66,14 @@ impl AddressBook {
     pub fn remove_pod(&mut self, key: PodKey, pod: &Pod) {
         for address in pod.addresses.iter().take(MAX_ADDRESSES) {
             self.disown(*address, AddressOwner::Pod(key));
+            if let Some(around) = surroundings(*address)
+                && let Some(learned) = self.learned.get_mut(&around)
+            {
+                learned.remove(&(*address, key));
+                if learned.is_empty() {
+                    self.learned.remove(&around);
+                }
+            }
         }
     }
 
@@ -122,7 +135,7 @@ impl AddressBook {
             return self.owned(owners, serving, pods);
         }
         let could_be_a_pod = if self.pod_ranges.is_empty() {
-            is_private(peer)
+            is_private(peer) || surroundings(peer).is_some_and(|around| self.learned.contains_key(&around))
         } else {
             self.pod_ranges.iter().any(|range| range.contains(&peer))
         };
@@ -155,7 +168,9 @@ impl AddressBook {
         }
     }
 
-    fn is_node(&self, peer: IpAddr) -> bool {
+    /// True for an address of the node.
+    #[must_use]
+    pub fn is_node(&self, peer: IpAddr) -> bool {
         self.node.contains(&peer) || self.node_ranges.iter().any(|range| range.contains(&peer))
     }
 
@@ -169,8 +184,17 @@ impl AddressBook {
     }
 }
 
+/// What is likely to be one cluster's, of an address that is routed on the Internet: nobody gives pods less than a /16, and a
+/// site has a /48.
+fn surroundings(address: IpAddr) -> Option<IpNet> {
+    let bits = if address.is_ipv4() { 16 } else { 48 };
+    let net = IpNet::new(address, bits).ok()?;
+    (!is_private(address) && !address.is_loopback()).then(|| net.trunc())
+}
+
 /// An address that is not routed on the Internet: where nobody said which addresses pods and nodes have, it may be theirs.
-fn is_private(peer: IpAddr) -> bool {
+#[must_use]
+pub fn is_private(peer: IpAddr) -> bool {
     match peer.to_canonical() {
         IpAddr::V4(v4) => {
             let [first, second, ..] = v4.octets();

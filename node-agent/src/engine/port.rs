@@ -5,13 +5,14 @@ use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::change::{DeclarationStatus, Exposure};
+use super::change::{DeclarationStatus, Exposure, Traffic};
 use super::fingerprint::Fnv;
-use super::identity::{BootTime, SocketCookie};
+use super::identity::{BootTime, Protocol, SocketCookie};
 use super::input::Process;
 use super::pod_index::PodKey;
 use super::socket_table::{SocketTable, SocketView};
-use super::traffic::PortTraffic;
+use super::traffic::{PortTraffic, Reach};
+use super::way_in::WaysIn;
 
 /// Sockets of one port that are looked at; a group may have thousands, all alike.
 const MAX_LOOKED_AT: usize = 256;
@@ -57,6 +58,8 @@ pub struct Port {
     /// An ephemeral UDP port that proved to be a server.
     pub serves: bool,
     pub traffic: PortTraffic,
+    /// Boxed: most ports have none.
+    pub ways: Option<Box<WaysIn>>,
 }
 
 impl Port {
@@ -77,7 +80,32 @@ impl Port {
             recording: false,
             serves: false,
             traffic: PortTraffic::default(),
+            ways: None,
         }
+    }
+
+    /// Its traffic as reports show it.
+    #[must_use]
+    pub fn report(&self, protocol: Protocol) -> Traffic {
+        let mut traffic = self.traffic.report(protocol);
+        if let Some(ways) = &self.ways {
+            ways.annotate(&mut traffic);
+        }
+        traffic
+    }
+
+    /// From how far those came whom it served.
+    #[must_use]
+    pub fn reach(&self) -> Reach {
+        let ways = self.ways.as_deref().map(WaysIn::reach).unwrap_or_default();
+        self.traffic.reach().max(ways)
+    }
+
+    /// When the origin of a caller will be certain.
+    #[must_use]
+    pub fn settle_at(&self) -> Option<BootTime> {
+        let ways = self.ways.as_deref().and_then(WaysIn::settle_at);
+        self.traffic.settle_at().into_iter().chain(ways).min()
     }
 
     /// Looks at the sockets again; keeps the last face when none is left.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::change::{Origin, Peer, Traffic};
 use super::identity::{BootTime, Protocol};
 use super::input::{PeerDelta, PortDelta};
+use super::way_in::WaysIn;
 
 /// From how far traffic that was served came; ordered from nothing to worst.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,6 +18,8 @@ pub enum Reach {
     /// The pod itself or its node.
     Node,
     InCluster,
+    /// A pod, by an address that leads in from outside as well.
+    Published,
     External,
 }
 
@@ -46,8 +49,10 @@ pub struct PeerLimits {
     pub hold: Duration,
 }
 
+/// Where somebody is, and the name of the pod where known.
+pub type Place = (Origin, Option<Arc<str>>);
 /// Tells where an address is.
-pub type Resolve<'a> = &'a dyn Fn(IpAddr) -> (Origin, Option<Arc<str>>);
+pub type Resolve<'a> = &'a dyn Fn(IpAddr) -> Place;
 
 /// Traffic of one port.
 #[derive(Clone, Debug, Default)]
@@ -215,6 +220,21 @@ impl PortTraffic {
             (peer.origin, peer.reference) = resolve(peer.address);
             peer.settled |= peer.is_certain();
         }
+        self.sum_up_reach(protocol);
+    }
+
+    /// Connection tracking told more of some peers than their addresses did.
+    pub fn place_again(&mut self, protocol: Protocol, ways: &WaysIn) {
+        for peer in self.peers.iter_mut().filter(|peer| ways.has(peer.address)) {
+            let place = ways.place(peer.address, (peer.origin, peer.reference.take()));
+            peer.settled |= place.0 != peer.origin;
+            (peer.origin, peer.reference) = place;
+        }
+        self.sum_up_reach(protocol);
+        self.news = true;
+    }
+
+    fn sum_up_reach(&mut self, protocol: Protocol) {
         let listed = self.peers.iter().filter(|p| p.served(protocol)).map(PeerCount::reach).max();
         self.reach = self.unlisted.max(listed.unwrap_or_default());
     }
@@ -385,6 +405,7 @@ impl PeerCount {
             address: self.address,
             origin: self.origin,
             reference: self.reference.as_deref().map(str::to_owned),
+            via: None,
             connections: self.connections,
             packets: datagrams(protocol, self.packets, self.attempts),
             bytes: self.bytes,

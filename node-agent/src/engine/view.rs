@@ -114,7 +114,7 @@ impl Engine {
                 record.map(PodRecord::manifests),
                 Served { protocol: id.protocol, port: id.port, process },
             ),
-            traffic: port.traffic.report(id.protocol),
+            traffic: port.report(id.protocol),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::report::{Listener, Peer, Pod, Process, Traffic};
+use super::report::{Listener, Peer, Pod, Process, Traffic, Via};
 
 /// What stands where there is nothing to show.
 pub const NONE: &str = "-";
@@ -98,7 +98,25 @@ pub fn peers(traffic: &Traffic) -> String {
 }
 
 fn peer(peer: &Peer) -> String {
-    peer.reference.clone().unwrap_or_else(|| format!("{} ({})", peer.address, peer.origin))
+    let client = peer.via.as_ref().and_then(|via| via.client.as_ref());
+    let who = peer
+        .reference
+        .clone()
+        .unwrap_or_else(|| format!("{} ({})", client.unwrap_or(&peer.address), peer.origin));
+    match peer.via.as_ref().map(dialled) {
+        Some(dialled) => format!("{who} via {dialled}"),
+        None => who,
+    }
+}
+
+/// The Service, or the address, that was dialled.
+#[must_use]
+pub fn dialled(via: &Via) -> String {
+    match &via.reference {
+        Some(service) => service.clone(),
+        None if via.address.contains(':') => format!("[{}]:{}", via.address, via.port),
+        None => format!("{}:{}", via.address, via.port),
+    }
 }
 
 /// The items with commas; `-` where there are none.

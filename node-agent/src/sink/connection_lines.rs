@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::convert::{Converter, Wall, pod_ref, reference};
+use super::convert::{Converter, Wall, pod_ref, reference, via};
 use crate::engine::change::{Connection, PodRef};
 use crate::engine::fingerprint::hex;
 use crate::engine::identity::BootTime;
@@ -95,6 +95,10 @@ impl ConnectionLines {
             Some(pod) => json(bytes, &reference(pod))?,
             None => bytes.extend_from_slice(b"null"),
         }
+        if let Some(dialled) = &connection.via {
+            bytes.extend_from_slice(b",\"via\":");
+            json(bytes, &via(dialled))?;
+        }
         bytes.extend_from_slice(b"},\"openedAt\":");
         second.write(bytes, wall, connection.opened_at)?;
         bytes.extend_from_slice(b",\"closedAt\":");
@@ -163,7 +167,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::engine::change::Origin;
+    use crate::engine::change::{Door, Origin, Via};
     use crate::engine::identity::{NetnsId, PodUid, PortId, Protocol};
     use crate::engine::pod::Workload;
     use crate::sink::line::{MAX_LINE, ndjson};
@@ -192,6 +196,15 @@ mod tests {
             remote: (IpAddr::from(remote), remote[0].into()),
             origin: Origin::SamePod,
             reference: (id % 2 == 0).then(|| format!("shop/{name}").into()),
+            via: (id % 5 == 0).then(|| {
+                Arc::new(Via {
+                    address: IpAddr::from(remote),
+                    port: 80,
+                    door: Door::NodePort,
+                    reference: (id % 2 == 0).then(|| format!("shop/{name}")),
+                    client: (id % 3 == 0).then(|| IpAddr::from(remote)),
+                })
+            }),
             opened_at: BootTime(opened),
             closed_at: (length % 3 > 0).then(|| BootTime(opened.saturating_add(length))),
             bytes_in: length,

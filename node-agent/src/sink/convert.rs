@@ -148,6 +148,7 @@ impl Converter {
                 port: connection.remote.1,
                 origin: connection.origin.as_str().to_owned(),
                 reference: connection.reference.as_deref().map(reference),
+                via: connection.via.as_deref().map(via),
             },
             opened_at: self.wall.rfc3339(connection.opened_at),
             closed_at: connection.closed_at.map(|at| self.wall.rfc3339(at)),
@@ -182,6 +183,7 @@ impl Converter {
             address: peer.address.to_string(),
             origin: peer.origin.as_str().to_owned(),
             reference: peer.reference.as_deref().map(name),
+            via: peer.via.as_deref().map(via),
             connections: peer.connections,
             packets: peer.packets,
             bytes: peer.bytes,
@@ -195,6 +197,18 @@ impl Converter {
 #[must_use]
 pub fn reference(pod: &str) -> String {
     text(pod)
+}
+
+/// A dialled address as reports write it.
+#[must_use]
+pub fn via(via: &change::Via) -> report::Via {
+    report::Via {
+        address: via.address.to_string(),
+        port: via.port,
+        kind: via.door.as_str().to_owned(),
+        reference: via.reference.as_deref().map(name),
+        client: via.client.map(|client| client.to_string()),
+    }
 }
 
 /// A pod as reports name it.

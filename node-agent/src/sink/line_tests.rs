@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::*;
 use crate::engine::change::{
-    Declaration, DeclarationStatus, Explanation, Exposure, Finding, FindingState, Listener as Served,
-    ListenerState, NetnsRef, Origin, Peer, PodRef, Policy, PolicyVerdict, Traffic as Counted,
+    Declaration, DeclarationStatus, Door, Explanation, Exposure, Finding, FindingState, Listener as Served,
+    ListenerState, NetnsRef, Origin, Peer, PodRef, Policy, PolicyVerdict, Traffic as Counted, Via,
 };
 use crate::engine::finding_code::FindingCode;
 use crate::engine::identity::{BootTime, NetnsId, PodUid, PortId, Protocol};
@@ -27,6 +27,13 @@ fn overfull(name: &str) -> Served {
         address: IpAddr::V6(Ipv6Addr::new(0xfd00, n, 0xffff, 0xffff, 0xffff, 0xffff, 0xffff, 0xffff)),
         origin: Origin::External,
         reference: Some(some()),
+        via: Some(Arc::new(Via {
+            address: IpAddr::V6(Ipv6Addr::from([0xff; 16])),
+            port: u16::MAX,
+            door: Door::LoadBalancer,
+            reference: Some(some()),
+            client: Some(IpAddr::V6(Ipv6Addr::from([0xff; 16]))),
+        })),
         connections: u64::MAX,
         packets: u64::MAX,
         bytes: u64::MAX,

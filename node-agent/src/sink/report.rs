@@ -232,6 +232,9 @@ pub struct Peer {
     pub origin: String,
     #[serde(rename = "ref")]
     pub reference: Option<String>,
+    /// What was dialled, where that was not the pod's own address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<Via>,
     pub connections: u64,
     pub packets: u64,
     pub bytes: u64,
@@ -252,6 +255,23 @@ pub struct RemoteEndpoint {
     pub origin: String,
     #[serde(rename = "ref")]
     pub reference: Option<String>,
+    /// What was dialled, where that was not the pod's own address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<Via>,
+}
+
+/// The address that a client really dialled, as this node's connection tracking shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Via {
+    pub address: String,
+    pub port: u16,
+    /// `cluster-ip`, `node-port`, `load-balancer`, `external-ip`, `host-port`, `node-address` or `unknown`.
+    pub kind: String,
+    /// `NAMESPACE/NAME` of the Service, where known.
+    #[serde(rename = "ref")]
+    pub reference: Option<String>,
+    /// The client's own address, where the pod saw another.
+    pub client: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -40,6 +40,7 @@ fn finding(port: u16, severity: &str, process: &str) -> Finding {
         address: address.to_owned(),
         origin: "pod".to_owned(),
         reference: reference.map(ToOwned::to_owned),
+        via: None,
         connections: 3,
         packets: 30,
         bytes: 3000,

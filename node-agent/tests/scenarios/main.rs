@@ -16,5 +16,7 @@ mod policies;
 mod recorded;
 mod sources;
 mod verdicts;
+#[expect(clippy::expect_used, reason = "what a scenario asks for and does not find is a failed scenario")]
+mod ways_in;
 #[expect(clippy::expect_used, reason = "builders of test data: a wrong literal is a broken test")]
 mod world;

@@ -5,7 +5,7 @@ use portolan::engine::identity::{NetnsId, Protocol};
 use portolan::engine::input::Input;
 use portolan::engine::options::EngineOptions;
 
-use crate::world::{APP, CURLER, World, app, host, netns, pods};
+use crate::world::{APP, CURLER, World, app, host, netns, pod, pods, told};
 
 /// The origin of the only caller of the only listener.
 fn origin(world: &World) -> Option<Origin> {
@@ -30,6 +30,21 @@ fn an_address_of_the_internet_is_an_outsider_where_no_ranges_were_given() {
         let mut world = World::demo();
         world.listen(APP, 10, 9090).wait(6_000).calls(APP, Protocol::Tcp, 9090, peer, 1);
         world.wait(5_000).check(&["undeclared-external 9090/TCP"]);
+    }
+}
+
+#[test]
+fn where_pods_have_addresses_of_the_internet_a_neighbour_of_theirs_is_no_outsider() {
+    for (own, neighbour, outsider) in [
+        ("2001:db8:7:1::2", "2001:db8:7:9::7", "2001:db8:8::7"),
+        ("198.18.4.2", "198.18.200.7", "198.19.4.7"),
+    ] {
+        let mut world = World::demo();
+        world.apply(told("cri", pod("other").address(own)));
+        world.listen(APP, 10, 9090).wait(6_000).calls(APP, Protocol::Tcp, 9090, neighbour, 1);
+        world.wait(5_000).check(&["undeclared-active 9090/TCP"]);
+        world.calls(APP, Protocol::Tcp, 9090, outsider, 1).wait(5_000);
+        world.check(&["undeclared-external 9090/TCP"]);
     }
 }
 

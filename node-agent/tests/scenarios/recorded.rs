@@ -16,6 +16,7 @@ fn opened(cookie: u64, at: BootTime) -> ConnectionOpened {
         port: port(APP, Protocol::Tcp, 9090),
         local: ip("10.1.0.2"),
         remote: (ip("10.1.0.3"), 40_000),
+        dialled: None,
         at,
     }
 }

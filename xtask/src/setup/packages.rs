@@ -39,11 +39,16 @@ const DEMO: [Package; 2] = [
     Package { name: "python3", why: "the demo's pods, and tests", program: Some("python3") },
 ];
 
-const TESTS: [Package; 9] = [
+const TESTS: [Package; 10] = [
     Package {
         name: "bpftool",
         why: "finds kernel programs that tests left behind",
         program: Some("bpftool"),
+    },
+    Package {
+        name: "iptables",
+        why: "the kernel tier: address translation as kube-proxy does it",
+        program: Some("iptables"),
     },
     Package { name: "iperf3", why: "bulk traffic for the benches", program: Some("iperf3") },
     Package {

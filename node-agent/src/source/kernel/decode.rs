@@ -58,6 +58,7 @@ pub fn connection(bytes: &[u8]) -> Result<ConnectionFact, DecodeError> {
         port: port_id(&record.port)?,
         local: address(record.local_address),
         remote: (address(record.remote_address), record.remote_port),
+        dialled: None,
         at: BootTime(record.at_boot_ns),
     };
     match record.kind {

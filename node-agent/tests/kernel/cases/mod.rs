@@ -13,6 +13,7 @@ mod listening;
 mod manifests;
 mod origin;
 mod ownership;
+mod translated;
 mod udp;
 
 use libtest_mimic::{Failed, Trial};
@@ -28,6 +29,7 @@ pub fn all() -> Vec<Trial> {
         connections::cases(),
         counters::cases(),
         origin::cases(),
+        translated::cases(),
         findings::cases(),
         manifests::cases(),
         kubernetes::cases(),

@@ -13,6 +13,7 @@ use portolan::sink::report::{AgentStatus, Connection, Finding, Listener, Report}
 use rustix::process::{Pid, Signal};
 
 use super::http;
+use super::network::netns_path;
 use super::patience::{Deadline, PATIENCE, eventually};
 
 /// Grace time of every agent of the tier.
@@ -75,8 +76,26 @@ impl Agent {
 
     /// Start only, with pods of any source.
     pub fn start_on(metadata: &str, socket: PathBuf, options: &[&str], stdout: Stdout) -> Self {
+        let command = command(&[], metadata, &socket, options);
+        Self::spawn(command, socket, stdout)
+    }
+
+    /// Start in a netns that it takes for the node's own, and wait until it is ready.
+    pub fn start_on_node(netns: &str, metadata: &Path, socket: PathBuf) -> Self {
+        let mut enter = vec!["nsenter".to_owned(), format!("--net={}", netns_path(netns).display())];
+        // Where process 1 may be looked at, its netns is the node's: the agent becomes process 1.
+        if std::fs::read_link("/proc/1/ns/net").is_ok() {
+            enter.extend(["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"].map(str::to_owned));
+        }
+        let command = command(&enter, &format!("file={}", metadata.display()), &socket, &[]);
+        let mut agent = Self::spawn(command, socket, Stdout::Read);
+        agent.wait_ready();
+        agent
+    }
+
+    fn spawn(mut command: Command, socket: PathBuf, stdout: Stdout) -> Self {
         let _ = std::fs::remove_file(&socket);
-        let mut child = command(metadata, &socket, options).spawn().expect("start the agent");
+        let mut child = command.spawn().expect("start the agent");
         let lines = Arc::new(Lines::default());
         let (mut blocked, mut reader) = (None, None);
         let out = child.stdout.take().expect("piped");
@@ -186,10 +205,10 @@ impl Drop for Agent {
     }
 }
 
-fn command(metadata: &str, socket: &Path, options: &[&str]) -> Command {
+fn command(enter: &[String], metadata: &str, socket: &Path, options: &[&str]) -> Command {
     // The agent dies with the thread that started it, so that none is left when a whole run is killed.
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL"]).arg(binary()).arg("agent");
+    command.args(["--pdeathsig", "KILL"]).args(enter).arg(binary()).arg("agent");
     command.args(["--metadata", metadata]).arg("--api").arg(format!("unix:{}", socket.display()));
     command.args(["--telemetry", "off", "--output", "ndjson", "--node-name", "tier-node"]);
     command.args(["--grace", &format!("{}ms", GRACE.as_millis())]);

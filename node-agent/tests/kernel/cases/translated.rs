@@ -1,0 +1,178 @@
+//! Callers whose addresses the node translates, by real rules as kube-proxy and the portmap plugin write them: in the hub,
+//! which the agent takes for the node.
+
+use std::net::SocketAddr;
+use std::process::Command;
+
+use libtest_mimic::Trial;
+use portolan::sink::report::{Connection, Finding, Via};
+
+use super::case;
+use crate::harness::agent::Agent;
+use crate::harness::manifest;
+use crate::harness::network::inside;
+use crate::harness::patience::{PATIENCE, eventually};
+use crate::harness::world::World;
+
+pub fn cases() -> Vec<Trial> {
+    vec![
+        case("translated/a_pod_that_dials_a_cluster_ip", a_pod_that_dials_a_cluster_ip),
+        case("translated/a_pod_that_dials_a_cluster_ip_over_ipv6", over_ipv6),
+        case("translated/an_outsider_through_a_node_port", an_outsider_through_a_node_port),
+        case("translated/an_outsider_behind_the_nodes_address", an_outsider_behind_the_nodes_address),
+        case("translated/short_connections_through_a_service", short_connections_through_a_service),
+        case("translated/whoever_dials_the_pod_itself_came_by_no_service", dialled_directly),
+        case("translated/where_nothing_is_tracked_nothing_is_said", untracked),
+    ]
+}
+
+const CLUSTER_IP: &str = "10.96.0.10:80";
+const CLUSTER_IPV6: &str = "[fd96::10]:80";
+const NODE_PORT: &str = "203.0.113.1:30080";
+const MASQUERADED: &str = "203.0.113.1:30081";
+const SERVICE: &str = "---\napiVersion: v1\nkind: Service\nmetadata:\n  name: by-hand\n  namespace: tier\nspec:\n  \
+                       type: NodePort\n  clusterIP: 10.96.0.10\n  clusterIPs: [10.96.0.10, 'fd96::10']\n  ports:\n  \
+                       - port: 80\n    targetPort: 7000\n    nodePort: 30080\n";
+
+/// A node with a pod `web`, whose callers come by the node's rules.
+fn node() -> (World, Agent) {
+    let world = World::new(&["web", "curler", "outside"]);
+    let pods = std::fs::read_to_string(world.metadata()).expect("the manifests");
+    manifest::write_text(&world.metadata(), &(pods + SERVICE));
+    let hub = world.network.netns("hub");
+    world.network.ip("web", "route add default via fd77::1\n");
+    world.network.ip("curler", "route add default via fd77::1\n");
+    inside(&hub, || std::fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "1").expect("forward IPv6"));
+    let to = world.v4("web", 7000);
+    let to_v6 = world.v6("web", 7000);
+    for (dialled, to) in [(CLUSTER_IP, to), (CLUSTER_IPV6, to_v6), (NODE_PORT, to), (MASQUERADED, to)] {
+        translate(&hub, dialled.parse().expect("an address"), to);
+    }
+    let masquerade = "POSTROUTING -p tcp -m conntrack --ctorigdstport 30081 -j MASQUERADE";
+    rule(&hub, "iptables", masquerade);
+    let agent = Agent::start_on_node(&hub, &world.metadata(), world.scratch.path("api.sock"));
+    (world, agent)
+}
+
+fn translate(netns: &str, dialled: SocketAddr, to: SocketAddr) {
+    let tool = if dialled.is_ipv6() { "ip6tables" } else { "iptables" };
+    let (address, port) = (dialled.ip(), dialled.port());
+    let text = format!("PREROUTING -p tcp -d {address} --dport {port} -j DNAT --to-destination {to}");
+    rule(netns, tool, &text);
+}
+
+fn rule(netns: &str, tool: &str, text: &str) {
+    let output = inside(netns, || {
+        Command::new(tool)
+            .args(["-w", "-t", "nat", "-A"])
+            .args(text.split(' '))
+            .output()
+            .expect("iptables is installed")
+    });
+    assert!(output.status.success(), "{tool} {text}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The finding about the port once its only caller is known with what it dialled.
+fn finding(world: &World, agent: &Agent, code: &str) -> (Finding, String, Option<String>, Via) {
+    let finding = world.finding(agent, "web", 7000, |finding| {
+        finding.code == code && finding.traffic.peers.first().is_some_and(|peer| peer.via.is_some())
+    });
+    let peer = finding.traffic.peers[0].clone();
+    (finding, peer.origin, peer.reference, peer.via.expect("what was dialled"))
+}
+
+fn only_connection(agent: &Agent) -> Connection {
+    eventually(PATIENCE, "a recorded connection", || {
+        agent.connections()?.into_iter().next().ok_or_else(|| "none".to_owned())
+    })
+}
+
+fn a_pod_that_dials_a_cluster_ip() {
+    let (world, agent) = node();
+    let (web, curler) = (world.actor("web"), world.actor("curler"));
+    web.serve("0.0.0.0:7000");
+    curler.connect_many(CLUSTER_IP.parse().unwrap(), 3);
+    let (_, origin, reference, via) = finding(&world, &agent, "undeclared-active");
+    assert_eq!((origin.as_str(), reference.as_deref()), ("service", Some("tier/curler")));
+    assert_eq!((via.address.as_str(), via.port, via.kind.as_str()), ("10.96.0.10", 80, "cluster-ip"));
+    assert_eq!((via.reference.as_deref(), via.client), (Some("tier/by-hand"), None));
+    let connection = only_connection(&agent);
+    assert_eq!(connection.remote.origin, "service");
+    assert_eq!(connection.remote.via.expect("what was dialled").port, 80);
+    let sources = agent.status().sources;
+    assert!(sources.iter().any(|source| source.name == "conntrack" && source.state == "up"), "{sources:?}");
+}
+
+fn over_ipv6() {
+    let (world, agent) = node();
+    let (web, curler) = (world.actor("web"), world.actor("curler"));
+    web.serve("[::]:7000");
+    curler.connect_many(CLUSTER_IPV6.parse().unwrap(), 1);
+    let (_, origin, reference, via) = finding(&world, &agent, "undeclared-active");
+    assert_eq!((origin.as_str(), reference.as_deref()), ("service", Some("tier/curler")));
+    assert_eq!((via.address.as_str(), via.reference.as_deref()), ("fd96::10", Some("tier/by-hand")));
+}
+
+fn an_outsider_through_a_node_port() {
+    let (world, agent) = node();
+    let (web, outside) = (world.actor("web"), world.actor("outside"));
+    web.serve("0.0.0.0:7000");
+    outside.connect_many(NODE_PORT.parse().unwrap(), 1);
+    let (finding, origin, _, via) = finding(&world, &agent, "undeclared-external");
+    assert_eq!((origin.as_str(), via.kind.as_str()), ("external", "node-port"));
+    assert_eq!((via.address.as_str(), via.reference.as_deref()), ("203.0.113.1", Some("tier/by-hand")));
+    assert!(finding.message.contains("through NodePort 203.0.113.1:30080"), "{}", finding.message);
+}
+
+fn an_outsider_behind_the_nodes_address() {
+    let (world, agent) = node();
+    let (web, outside) = (world.actor("web"), world.actor("outside"));
+    web.serve("0.0.0.0:7000");
+    outside.connect_many(MASQUERADED.parse().unwrap(), 1);
+    let (finding, origin, _, via) = finding(&world, &agent, "undeclared-external");
+    assert_eq!(origin, "external", "the pod saw the node, the node saw who it was");
+    assert_eq!(finding.traffic.peers[0].address, "10.77.0.1");
+    assert_eq!((via.kind.as_str(), via.client.as_deref()), ("node-address", Some("203.0.113.5")));
+}
+
+fn short_connections_through_a_service() {
+    let (world, agent) = node();
+    let (web, curler) = (world.actor("web"), world.actor("curler"));
+    web.serve("0.0.0.0:7000");
+    world.finding(&agent, "web", 7000, |finding| finding.state == "open");
+    curler.connect_many(CLUSTER_IP.parse().unwrap(), 20);
+    eventually(PATIENCE, "each connection with what it dialled", || {
+        let all = agent.connections()?;
+        let known = all.iter().filter(|connection| connection.remote.via.is_some()).count();
+        (known == 20 && all.len() == 20).then_some(()).ok_or_else(|| format!("{known} of {}", all.len()))
+    });
+}
+
+fn dialled_directly() {
+    let (world, agent) = node();
+    let (web, curler) = (world.actor("web"), world.actor("curler"));
+    web.serve("0.0.0.0:7000");
+    curler.connect_many(world.v4("web", 7000), 1);
+    let finding = world.finding(&agent, "web", 7000, |finding| finding.code == "undeclared-active");
+    assert_eq!(finding.traffic.peers[0].origin, "pod");
+    assert_eq!(finding.traffic.peers[0].via, None);
+    assert_eq!(only_connection(&agent).remote.via, None);
+}
+
+fn untracked() {
+    let world = World::new(&["web", "curler"]);
+    let agent = world.agent();
+    let (web, curler) = (world.actor("web"), world.actor("curler"));
+    web.serve("0.0.0.0:7000");
+    world.finding(&agent, "web", 7000, |finding| finding.state == "open");
+    curler.connect_many(world.v4("web", 7000), 1);
+    world.finding(&agent, "web", 7000, |finding| finding.code == "undeclared-active");
+    // One caller is asked for 32 times a second.
+    eventually(PATIENCE, "status says that nothing is tracked", || {
+        curler.connect_many(world.v4("web", 7000), 40);
+        let sources = agent.status().sources;
+        let row = sources.iter().find(|source| source.name == "conntrack" && source.state == "down");
+        row.map(drop).ok_or_else(|| format!("{sources:?}"))
+    });
+    assert_eq!(only_connection(&agent).remote.origin, "pod");
+}
