@@ -62,8 +62,8 @@ app.kubernetes.io/part-of: portolan
 {{- if and .Values.sources.runtime.enabled (not .Values.sources.runtime.socket) (not .Values.sources.runtime.directories) }}
 {{- fail "sources.runtime: give the socket, or directories to look for it" }}
 {{- end }}
-{{- if and .Values.rules .Values.existingConfigMap }}
-{{- fail "rules and existingConfigMap exclude each other: put the rules into your ConfigMap" }}
+{{- if and .Values.exceptions .Values.existingConfigMap }}
+{{- fail "exceptions and existingConfigMap exclude each other: put the exceptions into your ConfigMap" }}
 {{- end }}
 {{- if and .Values.agent.api.enabled (eq (int .Values.agent.api.port) (int .Values.agent.telemetry.port)) }}
 {{- fail "agent.api.port and agent.telemetry.port must differ" }}
@@ -114,6 +114,9 @@ app.kubernetes.io/part-of: portolan
 {{- end }}
 {{- if $a.scanOnly }}
 - --scan-only
+{{- end }}
+{{- if ne $a.exceptionAnnotations "namespace" }}
+- --exception-annotations={{ $a.exceptionAnnotations }}
 {{- end }}
 {{- with $a.podCidrs }}
 - --pod-cidr={{ join "," . }}
