@@ -26,7 +26,7 @@ pub const CASES: &[Case] = &[
 /// Everything that the agent may ask of the API server.
 const READABLE: [(&str, &str); 4] =
     [("", "pods"), ("", "namespaces"), ("", "services"), ("networking.k8s.io", "networkpolicies")];
-const CAPABILITIES: [&str; 5] = ["BPF", "PERFMON", "NET_ADMIN", "SYS_PTRACE", "SYS_ADMIN"];
+const CAPABILITIES: [&str; 4] = ["SYS_ADMIN", "NET_ADMIN", "SYS_PTRACE", "DAC_READ_SEARCH"];
 /// Directories of the node that may be mounted, and files below them.
 const MOUNTABLE: [&str; 7] = [
     "/sys/fs/cgroup",
