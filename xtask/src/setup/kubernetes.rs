@@ -32,7 +32,7 @@ const SCHEMAS: &str = "kubernetes-validate==1.37.0";
 /// Takes promtool out of Prometheus' package in the current directory: installed whole, it would run as a service.
 const PROMTOOL: &str = "set -eu
 trap 'rm -rf prometheus_*.deb prometheus.new' EXIT
-apt-get download -qq prometheus
+apt-get download -qq prometheus || { apt-get update -qq && apt-get download -qq prometheus; }
 dpkg-deb --extract prometheus_*.deb prometheus.new
 mv prometheus.new/usr/bin/promtool promtool
 ";
