@@ -329,7 +329,6 @@ fn source_kind(name: &str) -> &'static str {
     match KUBERNETES.into_iter().find(|known| *known == name) {
         Some(kubernetes) => kubernetes,
         None if name.starts_with("file=") => "file",
-        None if name == "cri" || name.starts_with("cri=") => "cri",
         None => "netns",
     }
 }
