@@ -19,9 +19,16 @@ pub fn run() -> Result<()> {
     let checks: [(&str, Check); 5] = [
         ("formatting", || show(cargo(&["fmt", "--all", "--check"]))),
         ("lints", || show(cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))),
-        ("lints of the kernel tier and the benches", || {
-            let words =
-                ["clippy", "-p", "portolan", "--all-targets", "--features", "kernel-tier,bench", "--"];
+        ("lints of the kernel tier, the chart tier and the benches", || {
+            let words = [
+                "clippy",
+                "-p",
+                "portolan",
+                "--all-targets",
+                "--features",
+                "kernel-tier,chart-tier,bench",
+                "--",
+            ];
             show(cargo(&words).args(["-D", "warnings"]))
         }),
         ("warnings of the kernel object", kernel_object),
@@ -36,7 +43,7 @@ pub fn run() -> Result<()> {
         }
     }
     // The vm tier stays with `cargo xtask test` until emulated kernels have proven to start every time.
-    let tiers = vec![Tier::Unit, Tier::Http, Tier::Kernel, Tier::Api];
+    let tiers = vec![Tier::Unit, Tier::Http, Tier::Kernel, Tier::Api, Tier::Chart];
     if let Err(error) = test::run(&test::Options { tiers }) {
         println!("tests: {error:#}");
         failed.push("tests");

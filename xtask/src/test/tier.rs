@@ -48,7 +48,9 @@ impl Tier {
             Self::Vm => "the same agent on other kernels",
             Self::Api => "the sources that talk to Kubernetes' API server, against one that stands in for it",
             Self::Cri => "a real container runtime",
-            Self::Chart => "the Helm chart",
+            Self::Chart => {
+                "the Helm chart: schemas, privileges, alerts, and that the agent takes what it gives"
+            }
             Self::E2e => "a real cluster",
         }
     }
@@ -66,7 +68,8 @@ impl Tier {
             Self::Kernel => None,
             Self::Cri => cri_obstacle(),
             Self::Vm => vm::obstacle(),
-            Self::Chart | Self::E2e => Some("not in this version".to_owned()),
+            Self::Chart => chart_obstacle(),
+            Self::E2e => Some("not in this version".to_owned()),
         }
     }
 
@@ -113,9 +116,23 @@ impl Tier {
             ])),
             Self::Vm => vm::run(),
             Self::Api => Tally::of(cargo().args(["test", "--package", "portolan", "--test", "api"])),
-            Self::Chart | Self::E2e => Ok(Tally::default()),
+            Self::Chart => Tally::of(cargo().args([
+                "test",
+                "--package",
+                "portolan",
+                "--features",
+                "chart-tier",
+                "--test",
+                "chart",
+            ])),
+            Self::E2e => Ok(Tally::default()),
         }
     }
+}
+
+fn chart_obstacle() -> Option<String> {
+    let missing = setup::kubernetes::missing_for_chart();
+    (!missing.is_empty()).then(|| format!("needs {}: run `cargo xtask setup --tests`", missing.join(", ")))
 }
 
 fn cri_obstacle() -> Option<String> {
