@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 
 use crate::engine::Engine;
 use crate::engine::change::{Change, Finding, FindingState, Listener, ListenerState};
+use crate::engine::counts::Counts;
 use crate::engine::identity::BootTime;
 use crate::engine::input::{ConnectionFact, Input};
 use crate::sink::convert::{Converter, Wall};
@@ -46,6 +47,8 @@ pub struct Pipeline {
     pub(crate) told_status: ToldStatus,
     /// Losses whose scan is not done.
     unrecovered: BTreeMap<&'static str, u64>,
+    /// The engine's generation when ports and findings were counted last.
+    measured: Option<u64>,
 }
 
 impl Pipeline {
@@ -71,6 +74,7 @@ impl Pipeline {
             resolved: Ended::default(),
             told_status: ToldStatus::default(),
             unrecovered: BTreeMap::new(),
+            measured: None,
         }
     }
 
@@ -281,21 +285,20 @@ impl Pipeline {
 
 impl Pipeline {
     /// Sets the gauges from the engine's counts and the loss counters; called with every drain.
-    pub fn measure(&self) {
-        let counts = self.engine.counts();
+    pub fn measure(&mut self) {
+        if let Some(kernel) = &mut self.kernel {
+            let engine = &self.engine;
+            kernel.unwatch_strays(engine.port_count(), |port| engine.knows_port(port), clock::now());
+        }
+        let generation = Some(self.engine.generation());
+        let counts = if std::mem::replace(&mut self.measured, generation) == generation {
+            self.engine.running_totals()
+        } else {
+            let counts = self.engine.counts();
+            self.measure_lists(&counts);
+            counts
+        };
         let metrics = &self.metrics;
-        metrics.set_findings(counts.findings.iter().map(|((code, severity, namespace), count)| {
-            let labels = FindingLabels {
-                code: code.as_str(),
-                severity: severity.as_str(),
-                namespace: namespace.clone(),
-            };
-            (labels, i64::try_from(*count).unwrap_or(i64::MAX))
-        }));
-        metrics.set_listeners(counts.listeners.iter().map(|((protocol, declaration), count)| {
-            let labels = ListenerLabels { protocol: protocol.as_str(), declaration: declaration.as_str() };
-            (labels, i64::try_from(*count).unwrap_or(i64::MAX))
-        }));
         for ((declaration, origin), total) in &counts.totals.connections {
             let labels = ConnectionLabels {
                 declaration: declaration.as_str(),
@@ -319,6 +322,22 @@ impl Pipeline {
             metrics.map_entries.get_or_create(&labels).set(i64::try_from(used).unwrap_or(i64::MAX));
             metrics.map_capacity.get_or_create(&labels).set(i64::try_from(max).unwrap_or(i64::MAX));
         }
+    }
+
+    fn measure_lists(&self, counts: &Counts) {
+        let metrics = &self.metrics;
+        metrics.set_findings(counts.findings.iter().map(|((code, severity, namespace), count)| {
+            let labels = FindingLabels {
+                code: code.as_str(),
+                severity: severity.as_str(),
+                namespace: namespace.clone(),
+            };
+            (labels, i64::try_from(*count).unwrap_or(i64::MAX))
+        }));
+        metrics.set_listeners(counts.listeners.iter().map(|((protocol, declaration), count)| {
+            let labels = ListenerLabels { protocol: protocol.as_str(), declaration: declaration.as_str() };
+            (labels, i64::try_from(*count).unwrap_or(i64::MAX))
+        }));
     }
 }
 

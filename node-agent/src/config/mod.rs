@@ -85,7 +85,7 @@ impl Default for Caps {
             connections: 4_096,
             records_per_second: 8_000,
             listener_ring_bytes: 1 << 20,
-            connection_ring_bytes: 1 << 20,
+            connection_ring_bytes: 1 << 19,
         }
     }
 }

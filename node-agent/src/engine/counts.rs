@@ -52,14 +52,20 @@ pub struct Counts {
 }
 
 impl Engine {
-    /// Counts for metrics; looks at every port.
+    /// Of the counts those that cost nothing; the lists are empty.
+    #[must_use]
+    pub fn running_totals(&self) -> Counts {
+        Counts { netns: self.netns.live(), totals: self.totals.clone(), ..Counts::default() }
+    }
+
+    /// Counts for metrics; looks at every port. The lists are the same while the generation is.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        let mut counts =
-            Counts { netns: self.netns.live(), totals: self.totals.clone(), ..Counts::default() };
+        let mut counts = self.running_totals();
         for (id, port) in self.ports.iter().filter(|(_, port)| port.printed.is_some()) {
             *counts.listeners.entry((id.protocol, port.status)).or_default() += 1;
         }
+        let mut findings: BTreeMap<(FindingCode, &str), u64> = BTreeMap::new();
         for (_, record) in self.findings.iter() {
             let pod = match record.subject {
                 Subject::Port(id) => self.ports.get(&id).and_then(|port| port.pod),
@@ -69,10 +75,14 @@ impl Engine {
                 | Subject::Opaque(pod) => Some(pod),
                 Subject::Storm(CrowdOf::Netns(_)) => None,
             };
-            let namespace = pod.and_then(|pod| self.pods.get(pod)).map(|record| record.pod.namespace.clone());
-            let key = (record.code, record.code.severity(), namespace.unwrap_or_default());
-            *counts.findings.entry(key).or_default() += 1;
+            let namespace =
+                pod.and_then(|pod| self.pods.get(pod)).map(|record| record.pod.namespace.as_str());
+            *findings.entry((record.code, namespace.unwrap_or_default())).or_default() += 1;
         }
+        let owned = |((code, namespace), count): ((FindingCode, &str), u64)| {
+            ((code, code.severity(), namespace.to_owned()), count)
+        };
+        counts.findings = findings.into_iter().map(owned).collect();
         counts
     }
 

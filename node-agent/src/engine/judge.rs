@@ -117,7 +117,7 @@ impl Engine {
         if !ephemeral || port.serves || expected {
             return false;
         }
-        let stayed = face.scanned_at.is_some_and(|at| at >= face.first_at.after(EPHEMERAL_PROOF));
+        let stayed = port.scanned_at.is_some_and(|at| at >= face.first_at.after(EPHEMERAL_PROOF));
         port.serves = stayed && port.traffic.peer_count() >= EPHEMERAL_PEERS;
         !port.serves
     }

@@ -41,6 +41,18 @@ impl Engine {
         self.netns.facts(netns).is_some()
     }
 
+    /// How many ports are kept, told or not.
+    #[must_use]
+    pub fn port_count(&self) -> usize {
+        self.ports.len()
+    }
+
+    /// Whether this port is kept.
+    #[must_use]
+    pub fn knows_port(&self, port: PortId) -> bool {
+        self.ports.contains_key(&port)
+    }
+
     /// How many netns are remembered, those that ended included.
     #[must_use]
     pub fn remembered_netns(&self) -> usize {

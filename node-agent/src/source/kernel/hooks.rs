@@ -265,6 +265,15 @@ impl KernelHooks {
         }
     }
 
+    /// Ends the counting of ports that nobody knows, where there are more than the `known` ones: their records were lost.
+    pub fn unwatch_strays(&mut self, known: usize, is_known: impl Fn(PortId) -> bool, at: BootTime) {
+        if self.drain.ports() > known {
+            for port in self.drain.strays(is_known, at) {
+                self.unwatch(port);
+            }
+        }
+    }
+
     /// Turns the recording of single connections on or off.
     pub fn record(&mut self, port: PortId, on: bool) {
         if on {

@@ -5,6 +5,7 @@ mod batch;
 mod bpffs;
 mod decode;
 mod drain;
+mod elf;
 mod flows;
 mod hooks;
 mod kernel_log;

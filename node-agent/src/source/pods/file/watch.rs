@@ -26,7 +26,7 @@ const TRIES: u32 = 50;
 /// it is still so after this, by whether there were some.
 const NONE_AT_FIRST: Duration = Duration::from_secs(1);
 const NONE_ANY_MORE: Duration = Duration::from_secs(10);
-/// Read again after this in any case: a link may lead to a directory that is not watched.
+/// Looked at again after this in any case: a link may lead to a directory that is not watched.
 const ANYWAY: Duration = Duration::from_secs(10);
 
 /// Tells the objects of `path` now and whenever they change; ends when the engine is gone. A broken manifest goes to `status`,
@@ -38,13 +38,21 @@ pub async fn watch(path: PathBuf, inputs: mpsc::Sender<Input>, status: state::Se
     }
     let mut told: Option<Objects> = None;
     loop {
+        let before = Prints::of(&path).ok();
         if !tell(&path, &mut told, &inputs, &status).await {
             return;
         }
-        tokio::select! {
-            () = changed(watch.as_ref().ok()) => {}
-            () = tokio::time::sleep(ANYWAY) => {}
-            () = inputs.closed() => return,
+        let is_fine = status.borrow().up;
+        loop {
+            tokio::select! {
+                () = changed(watch.as_ref().ok()) => break,
+                () = tokio::time::sleep(ANYWAY) => {}
+                () = inputs.closed() => return,
+            }
+            // What was read then was whole and is the same now: parsing it again would say nothing new.
+            if !is_fine || before.is_none() || Prints::of(&path).ok() != before {
+                break;
+            }
         }
     }
 }
