@@ -220,6 +220,7 @@ fn service(index: usize, number: u16) -> Service {
             node_port: None,
         }],
         addresses: vec![Ipv4Addr::new(10, 96, 0, 1).into()],
+        outside: None,
     }
 }
 

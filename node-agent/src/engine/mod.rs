@@ -14,6 +14,7 @@ pub mod crowd;
 pub mod declaration;
 pub mod declared_ports;
 pub mod evaluate;
+pub mod explain;
 pub mod explanation;
 pub mod finding_code;
 pub mod finding_store;

@@ -20,6 +20,29 @@ pub struct Service {
     pub ports: Vec<ServicePort>,
     /// ClusterIPs, external and load balancer addresses: those a client may dial. Empty where headless.
     pub addresses: Vec<IpAddr>,
+    /// Boxed: most Services have none of it.
+    pub outside: Option<Box<Outside>>,
+}
+
+/// How a Service is reached from outside the cluster, beside its NodePorts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outside {
+    /// Addresses and host names that its load balancer was given.
+    pub balancer: Vec<String>,
+    /// `spec.externalIPs`.
+    pub external_ips: Vec<IpAddr>,
+    /// `externalTrafficPolicy: Local`: a node sends what comes from outside to its own pods only.
+    pub local_only: bool,
+    /// Where kube-proxy tells a load balancer whether this node has such pods: a real socket on every node.
+    pub health_check: Option<NonZeroU16>,
+}
+
+impl Outside {
+    /// `None` for nothing.
+    #[must_use]
+    pub fn boxed(self) -> Option<Box<Self>> {
+        (self != Self::default()).then(|| Box::new(self))
+    }
 }
 
 /// `spec.type`.
@@ -44,6 +67,16 @@ pub struct ServicePort {
 }
 
 impl Service {
+    /// The addresses that only the cluster itself can dial: neither its load balancer's nor its external ones.
+    pub fn cluster_addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        let is_outside = |address: &IpAddr| {
+            let Some(outside) = &self.outside else { return false };
+            let mut balancer = outside.balancer.iter().filter_map(|text| text.parse::<IpAddr>().ok());
+            outside.external_ips.contains(address) || balancer.any(|known| known == *address)
+        };
+        self.addresses.iter().copied().filter(move |address| !is_outside(address))
+    }
+
     /// True if its traffic goes to the pods that it selects.
     #[must_use]
     pub fn selects_pods(&self) -> bool {

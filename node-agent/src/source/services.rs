@@ -7,13 +7,14 @@ use serde::Deserialize;
 
 use crate::engine::input::{Input, Listing};
 use crate::engine::pod::PortRef;
-use crate::engine::service::{Service, ServiceKind, ServicePort};
+use crate::engine::service::{Outside, Service, ServiceKind, ServicePort};
 use crate::source::kubernetes::kind::{Kind, Parts, Told};
 use crate::source::kubernetes::object::{Cuts, IntOrString, Lax, LaxList, Metadata, labels, port, protocol};
 
 const MAX_PORTS: usize = 1024;
 const MAX_ADDRESSES: usize = 64;
 const MAX_PORT_NAME: usize = 63;
+const MAX_HOST_NAME: usize = 253;
 
 /// The Services of all namespaces.
 pub struct Services;
@@ -31,6 +32,8 @@ pub struct ServiceSpec {
     cluster_ips: LaxList<String>,
     #[serde(rename = "externalIPs")]
     external_ips: LaxList<String>,
+    external_traffic_policy: Lax<String>,
+    health_check_node_port: Lax<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -59,6 +62,7 @@ struct LoadBalancer {
 #[serde(default)]
 struct Ingress {
     ip: Lax<String>,
+    hostname: Lax<String>,
 }
 
 impl Kind for Services {
@@ -82,7 +86,8 @@ impl Kind for Services {
         let (namespace, name) = metadata.take_key(cuts)?;
         let spec = spec.unwrap_or_default();
         let kind = kind_of(&spec);
-        let addresses = addresses(&spec, status, cuts);
+        let outside = outside(&spec, status, cuts);
+        let addresses = addresses(&spec, &outside, cuts);
         let mut ports: Vec<ServicePort> =
             spec.ports.entries(MAX_PORTS, cuts).filter_map(service_port).collect();
         ports.shrink_to_fit();
@@ -93,6 +98,7 @@ impl Kind for Services {
             selector: labels(spec.selector.0, cuts),
             ports,
             addresses,
+            outside: outside.boxed(),
         };
         Some(Told { key: (namespace, name), item: Some(service) })
     }
@@ -142,14 +148,28 @@ fn service_port(spec: PortSpec) -> Option<ServicePort> {
     })
 }
 
-fn addresses(spec: &ServiceSpec, status: Option<ServiceStatus>, cuts: &mut Cuts) -> Vec<IpAddr> {
+fn outside(spec: &ServiceSpec, status: Option<ServiceStatus>, cuts: &mut Cuts) -> Outside {
     let balancer = status.and_then(|status| status.load_balancer.0).unwrap_or_default();
-    let ingress = balancer.ingress.entries(MAX_ADDRESSES, cuts).filter_map(|ingress| ingress.ip.0);
-    let mut texts: Vec<String> = ingress.collect();
+    let ingress: Vec<Ingress> = balancer.ingress.entries(MAX_ADDRESSES, cuts).collect();
+    let names = ingress.into_iter().flat_map(|ingress| [ingress.ip.0, ingress.hostname.0]).flatten();
+    let external = spec.external_ips.clone().entries(MAX_ADDRESSES, cuts);
+    let mut outside = Outside {
+        balancer: names.filter(|name| !name.is_empty() && name.len() <= MAX_HOST_NAME).collect(),
+        external_ips: external.filter_map(|text| text.parse().ok()).collect(),
+        local_only: spec.external_traffic_policy.0.as_deref() == Some("Local"),
+        health_check: port(spec.health_check_node_port.0),
+    };
+    outside.balancer.shrink_to_fit();
+    outside.external_ips.shrink_to_fit();
+    outside
+}
+
+fn addresses(spec: &ServiceSpec, outside: &Outside, cuts: &mut Cuts) -> Vec<IpAddr> {
+    let mut texts: Vec<String> = outside.balancer.clone();
     texts.extend(spec.cluster_ip.0.clone());
     texts.extend(spec.cluster_ips.clone().entries(MAX_ADDRESSES, cuts));
-    texts.extend(spec.external_ips.clone().entries(MAX_ADDRESSES, cuts));
     let mut addresses: Vec<IpAddr> = texts.iter().filter_map(|text| text.parse().ok()).collect();
+    addresses.extend(&outside.external_ips);
     addresses.sort_unstable();
     addresses.dedup();
     addresses.shrink_to_fit();
@@ -172,14 +192,19 @@ mod tests {
     fn target_ports_and_addresses() {
         let service = service(
             r#"{"metadata":{"namespace":"shop","name":"web"},"spec":{"type":"LoadBalancer","clusterIP":"10.0.0.1",
-            "clusterIPs":["10.0.0.1","fd00::1","no"],"externalIPs":null,"selector":{"app":"web"},"ports":[
+            "clusterIPs":["10.0.0.1","fd00::1","no"],"externalIPs":["198.51.100.7"],"externalTrafficPolicy":"Local","healthCheckNodePort":31000,"selector":{"app":"web"},"ports":[
               {"port":80},{"port":81,"targetPort":"http","protocol":"UDP","nodePort":30081},
               {"port":82,"targetPort":8082,"name":"x"},{"port":83,"targetPort":70000},{"port":0},{"port":84,"protocol":"QUIC"},null
             ]},"status":{"loadBalancer":{"ingress":[{"ip":"203.0.113.9"},{"hostname":"lb"}]}}}"#,
         );
         assert_eq!(service.kind, ServiceKind::LoadBalancer);
         let addresses: Vec<_> = service.addresses.iter().map(ToString::to_string).collect();
-        assert_eq!(addresses, ["10.0.0.1", "203.0.113.9", "fd00::1"]);
+        assert_eq!(addresses, ["10.0.0.1", "198.51.100.7", "203.0.113.9", "fd00::1"]);
+        let inside: Vec<_> = service.cluster_addresses().map(|address| address.to_string()).collect();
+        assert_eq!(inside, ["10.0.0.1", "fd00::1"]);
+        let outside = service.outside.as_ref().expect("a way from outside");
+        assert_eq!(outside.balancer, ["203.0.113.9", "lb"]);
+        assert_eq!((outside.local_only, outside.health_check.map(Into::into)), (true, Some(31_000_u16)));
         let ports: Vec<_> = service.ports.iter().map(|port| (port.port.get(), port.target.clone())).collect();
         let number = |n: u16| PortRef::Number(n.try_into().expect("a port"));
         assert_eq!(ports, [(80, number(80)), (81, PortRef::Name("http".to_owned())), (82, number(8082))]);

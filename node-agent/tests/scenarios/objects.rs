@@ -29,6 +29,7 @@ pub fn service(name: &str, app: &str) -> Service {
         selector: BTreeMap::from([("app".to_owned(), app.to_owned())]),
         ports: Vec::new(),
         addresses: Vec::<IpAddr>::new(),
+        outside: None,
     }
 }
 

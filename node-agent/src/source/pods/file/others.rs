@@ -14,7 +14,7 @@ use crate::engine::network_policy::{
     AdmittedPort, IngressRule, LabelExpression, LabelOperator, LabelSelector, NetworkPolicy,
 };
 use crate::engine::pod::PortRef;
-use crate::engine::service::{Service, ServiceKind, ServicePort};
+use crate::engine::service::{Outside, Service, ServiceKind, ServicePort};
 
 /// A Service.
 pub(super) fn service_of(object: &Object, named: Named) -> Result<Service, Invalid> {
@@ -32,6 +32,7 @@ pub(super) fn service_of(object: &Object, named: Named) -> Result<Service, Inval
         selector: selector.collect(),
         ports,
         addresses: addresses(spec, object.status.as_ref()),
+        outside: outside(spec, object.status.as_ref())?.boxed(),
         namespace: named.namespace,
         name: named.name,
     })
@@ -69,6 +70,17 @@ fn service_port(entry: &Spanned<ServicePortSpec>) -> Result<ServicePort, Invalid
             None => PortRef::Number(port),
         },
         node_port: optional_port("nodePort", entry.value.node_port.as_ref())?,
+    })
+}
+
+fn outside(spec: &Spec, status: Option<&Status>) -> Result<Outside, Invalid> {
+    let balancer = status.and_then(|status| status.load_balancer.as_ref());
+    let balanced = balancer.and_then(|balancer| balancer.ingress.as_ref()).into_iter().flatten();
+    Ok(Outside {
+        balancer: balanced.flat_map(|entry| [&entry.ip, &entry.hostname]).flatten().cloned().collect(),
+        external_ips: spec.external_ips.iter().flatten().filter_map(|text| text.parse().ok()).collect(),
+        local_only: spec.external_traffic_policy.as_deref() == Some("Local"),
+        health_check: optional_port("healthCheckNodePort", spec.health_check_node_port.as_ref())?,
     })
 }
 

@@ -65,6 +65,8 @@ pub struct Spec {
     pub cluster_ips: Option<Vec<String>>,
     #[serde(rename = "externalIPs")]
     pub external_ips: Option<Vec<String>>,
+    pub external_traffic_policy: Option<String>,
+    pub health_check_node_port: Option<Spanned<i64>>,
     pub ports: Option<Vec<Spanned<ServicePortSpec>>>,
     /// A Service's is a map of texts, a workload's is not.
     pub selector: Option<BTreeMap<String, Option<Text>>>,
@@ -194,6 +196,8 @@ pub struct Status {
 #[derive(Debug, Deserialize)]
 pub struct Ip {
     pub ip: Option<String>,
+    /// Of a load balancer.
+    pub hostname: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
