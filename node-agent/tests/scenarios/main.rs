@@ -4,6 +4,7 @@ mod attribution;
 mod cluster_order;
 mod connections;
 mod declarations;
+mod explain;
 mod explanations;
 mod hostile;
 mod listening;

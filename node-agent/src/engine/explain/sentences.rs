@@ -203,7 +203,11 @@ impl<'a> Words<'a> {
         let Some(step) = self.found.pods.first() else { return };
         let served: Vec<&End> = self.found.ends.iter().filter(|end| end.state == EndState::Served).collect();
         let who = name(&step.pod);
-        if step.opaque_runtime.is_none() && step.netns.is_some() {
+        if step.opaque_runtime.is_some() {
+            self.answer.push(format!("What pod {who} listens on cannot be seen from this node's kernel."));
+        } else if step.netns.is_none() {
+            self.answer.push(format!("What pod {who} listens on is not known yet."));
+        } else {
             let ports = served.iter().filter_map(|end| Some((end.protocol, end.port?)));
             let ports: Vec<(Protocol, NonZeroU16)> = ports.collect();
             let listening = counted(step.listening, "port", "ports");

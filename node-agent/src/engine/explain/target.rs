@@ -210,7 +210,10 @@ fn repeated(text: &str) -> String {
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Pod { named, port } => write!(f, "{named}{}", Suffix(port.as_ref())),
+            Self::Pod { named, port } => {
+                let prefix = if named.is_mistaken() { "pod/" } else { "" };
+                write!(f, "{prefix}{named}{}", Suffix(port.as_ref()))
+            }
             Self::Service { named, port } => write!(f, "svc/{named}{}", Suffix(port.as_ref())),
             Self::NodePort { port, protocol: None } => write!(f, ":{port}"),
             Self::NodePort { port, protocol: Some(protocol) } => write!(f, ":{port}/{protocol}"),
@@ -233,6 +236,16 @@ impl fmt::Display for Named {
         match &self.namespace {
             Some(namespace) => write!(f, "{namespace}/{}", self.name),
             None => f.write_str(&self.name),
+        }
+    }
+}
+
+impl Named {
+    /// True if it needs `pod/` before it to be read as a pod.
+    fn is_mistaken(&self) -> bool {
+        match self.namespace.as_deref() {
+            Some(namespace) => kind(namespace).is_some() || is_node_port(&self.to_string()),
+            None => is_node_port(&self.name),
         }
     }
 }
@@ -268,7 +281,7 @@ mod tests {
             ("web-5d4f8c7b9-x:8080", "pod web-5d4f8c7b9-x:8080"),
             ("shop/web:53/udp", "pod shop/web:53/UDP"),
             ("shop/web:http", "pod shop/web:http"),
-            ("pod/32264", "pod 32264"),
+            ("pod/32264", "pod pod/32264"),
             ("32264/web", "pod 32264/web"),
             ("svc/web", "svc/web"),
             ("service/shop/web:80", "svc/shop/web:80"),
@@ -323,9 +336,7 @@ mod tests {
         fn nothing_typed_panics_and_what_is_understood_reads_the_same_again(
             text in "(svc/|pod/|nodeport/)?[a-z0-9./:\\PC]{0,40}",
         ) {
-            if let Ok(target) = Target::parse(&text, None)
-                && !matches!(target, Target::Pod { .. })
-            {
+            if let Ok(target) = Target::parse(&text, None) {
                 prop_assert_eq!(Target::parse(&target.to_string(), None), Ok(target));
             }
         }
