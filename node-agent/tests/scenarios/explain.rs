@@ -29,7 +29,8 @@ fn by_node_port() -> Service {
 fn world(pod: PodBuilder, told_services: Vec<Service>) -> World {
     let mut world = World::new();
     world.apply(host()).apply(netns(APP, "app", "10.1.0.2/24")).apply(told("kubernetes", pod));
-    world.apply(services(told_services)).apply(scan(APP, world.now, &[])).apply(scan(HOST, world.now, &[]));
+    let at = world.now;
+    world.apply(services(told_services)).apply(scan(APP, at, &[])).apply(scan(HOST, at, &[]));
     world
 }
 
