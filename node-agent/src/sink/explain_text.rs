@@ -136,7 +136,7 @@ fn way_in(page: &mut Page, explained: &Explanation, end: &WayIn, pod: Option<&Ex
     facts(page, end, &others);
 }
 
-/// The doors of the Service that is asked about, or else of the first one; and all others.
+/// The door that is asked about with those beside it, or else those of the Service or of the first one; and all others.
 fn main_doors<'a>(explained: &Explanation, end: &'a WayIn) -> (Vec<&'a WayInDoor>, Vec<&'a WayInDoor>) {
     let asked = explained.services.first();
     let is_asked = |door: &&WayInDoor| {
@@ -145,7 +145,12 @@ fn main_doors<'a>(explained: &Explanation, end: &'a WayIn) -> (Vec<&'a WayInDoor
             (&one.namespace, &one.name) == (&asked.namespace, &asked.name) && asked.ports.contains(&one.port)
         })
     };
-    let lead = end.doors.iter().find(is_asked).or_else(|| end.doors.first());
+    let number = explained.target.text.strip_prefix(':').and_then(|text| text.split('/').next()?.parse().ok());
+    let is_dialled = |door: &&WayInDoor| {
+        number == Some(door.port) && matches!(door.kind.as_str(), "nodePort" | "hostPort" | "hostNetwork")
+    };
+    let dialled = end.doors.iter().find(is_dialled);
+    let lead = dialled.or_else(|| end.doors.iter().find(is_asked)).or_else(|| end.doors.first());
     let Some(lead) = lead else { return (Vec::new(), Vec::new()) };
     end.doors.iter().partition(|door| door.service == lead.service)
 }
@@ -237,7 +242,11 @@ fn facts(page: &mut Page, end: &WayIn, others: &[&WayInDoor]) {
     page.fact(indent, "exposure", exposure(&end.exposure));
     findings(page, indent, &end.findings.iter().collect::<Vec<_>>());
     if let Some(listener) = &end.listener {
-        traffic(page, indent, &listener.traffic, &listener.envelope.time);
+        if end.pod.is_none() {
+            page.fact(indent, "traffic", "not counted for the node's own sockets (but with agent --include-host)");
+        } else {
+            traffic(page, indent, &listener.traffic, &listener.envelope.time);
+        }
     }
 }
 

@@ -66,7 +66,7 @@ fn a_node_port_leads_to_the_process_in_the_pods_own_netns() {
     );
     assert_eq!(
         explained.answer[1],
-        "The socket is in the network namespace of pod demo/app: port 8080/TCP, served by python3 (pid 4242) in container app."
+        "The socket is in the network namespace of pod demo/app: port 8080/TCP, served by python3 (pid 77) in container app."
     );
     let listener = explained.ends[0].listener.as_ref().expect("a listener");
     assert_eq!((listener.traffic.connections, listener.traffic.peers.len()), (3, 1));
