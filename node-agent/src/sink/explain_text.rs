@@ -145,7 +145,8 @@ fn main_doors<'a>(explained: &Explanation, end: &'a WayIn) -> (Vec<&'a WayInDoor
             (&one.namespace, &one.name) == (&asked.namespace, &asked.name) && asked.ports.contains(&one.port)
         })
     };
-    let number = explained.target.text.strip_prefix(':').and_then(|text| text.split('/').next()?.parse().ok());
+    let number =
+        explained.target.text.strip_prefix(':').and_then(|text| text.split('/').next()?.parse().ok());
     let is_dialled = |door: &&WayInDoor| {
         number == Some(door.port) && matches!(door.kind.as_str(), "nodePort" | "hostPort" | "hostNetwork")
     };
@@ -243,7 +244,11 @@ fn facts(page: &mut Page, end: &WayIn, others: &[&WayInDoor]) {
     findings(page, indent, &end.findings.iter().collect::<Vec<_>>());
     if let Some(listener) = &end.listener {
         if end.pod.is_none() {
-            page.fact(indent, "traffic", "not counted for the node's own sockets (but with agent --include-host)");
+            page.fact(
+                indent,
+                "traffic",
+                "not counted for the node's own sockets (but with agent --include-host)",
+            );
         } else {
             traffic(page, indent, &listener.traffic, &listener.envelope.time);
         }
