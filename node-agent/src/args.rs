@@ -32,6 +32,9 @@ pub enum Command {
     Listeners(ListArgs),
     /// Show single connections of recorded ports
     Connections(ListArgs),
+    /// Say who serves a pod's port, a Service or a NodePort, which way traffic comes in, and what came
+    #[command(after_help = EXPLAIN_EXAMPLES)]
+    Explain(ExplainArgs),
     /// Show how the agent is doing: hooks, sources, limits, and what was lost
     Status(StatusArgs),
     /// Say what this node lets portolan do, and what is missing
@@ -69,6 +72,19 @@ Examples:
   portolan findings --code undeclared-active -o json
   portolan findings --watch
   portolan findings --fail-on high        # for scripts: exit code 1 if there is one";
+
+const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  portolan explain :32264                 # netstat on the node does not show port 32264: who serves it?
+  portolan explain shop/web-5d4f8c7b9-x   # every port of a pod
+  portolan explain shop/web-5d4f8c7b9-x:9090
+  portolan explain dns-0:53/UDP -n shop
+  portolan explain svc/shop/web           # or service/shop/web
+  portolan explain svc/web:http -n shop -o json
+
+A name that is only digits is a port of the node: pod/8080 is the pod of that name.
+
+Exit codes: 0 fine, 2 wrong use, or no such target on this node, 3 the answer is partial (stderr says why).";
 
 /// Options of `agent`. `None` and empty mean: not typed, so the file or the default decides.
 #[derive(Debug, Default, Args)]
@@ -305,6 +321,18 @@ pub struct ListArgs {
     /// Keep running and show what changes
     #[arg(short, long)]
     pub watch: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// [NAMESPACE/]POD, [NAMESPACE/]POD:PORT[/UDP], svc/[NAMESPACE/]SERVICE[:PORT], or a port of the node (a NodePort, a
+    /// hostPort): :PORT[/UDP]. PORT is a number or, but for the node's, a name
+    pub target: String,
+    /// Kubernetes namespace of the pod or Service, where the target does not say it
+    #[arg(short, long)]
+    pub namespace: Option<String>,
+    #[command(flatten)]
+    pub server: ServerArgs,
 }
 
 #[derive(Debug, Args)]

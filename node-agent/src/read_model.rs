@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use crate::engine::change::{Connection, Finding, Listener};
+use crate::engine::explain::target::Target;
+use crate::engine::explain::{Explained, Unexplained};
 use crate::engine::fingerprint::parse;
 use crate::engine::outline::Outline;
 use crate::pipeline::Pipeline;
@@ -45,6 +47,10 @@ impl ReadModel for Pipeline {
 
     fn connections(&self) -> impl Iterator<Item = &Arc<Connection>> {
         self.engine.connections()
+    }
+
+    fn explain(&self, target: &Target) -> Result<Explained, Unexplained> {
+        self.engine.explain(target)
     }
 
     fn status(&self) -> AgentStatus {

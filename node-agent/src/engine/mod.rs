@@ -15,6 +15,7 @@ pub mod declaration;
 pub mod declared_ports;
 pub mod door;
 pub mod evaluate;
+pub mod explain;
 pub mod explanation;
 pub mod finding_code;
 pub mod finding_store;

@@ -236,7 +236,7 @@ impl Engine {
         isolation::describe(self.policies.known(), pod.manifests(), protocol, port)
     }
 
-    fn refer_netns(&self, netns: NetnsId) -> NetnsRef {
+    pub(super) fn refer_netns(&self, netns: NetnsId) -> NetnsRef {
         let facts = self.netns.facts(netns);
         let name = facts.and_then(|f| f.paths.first()).and_then(|p| p.rsplit('/').next()).map(str::to_owned);
         NetnsRef { inode: facts.map_or(0, |facts| facts.inode), name }

@@ -19,6 +19,10 @@ pub enum QueryError {
     BrokenOff { server: String, path: String, reason: String },
     #[error("the answer of {server} to {path} is not portolan's: {}", terminal(.reason))]
     NotUnderstood { server: String, path: String, reason: String },
+    #[error("{0}")]
+    BadTarget(crate::engine::explain::target::BadTarget),
+    #[error("{}", terminal(.detail))]
+    NoTarget { detail: String },
     #[error("cannot write the answer: {0}")]
     Output(#[from] std::io::Error),
 }
@@ -28,7 +32,7 @@ impl QueryError {
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
-            Self::BadServer { .. } => Exit::WrongUse,
+            Self::BadServer { .. } | Self::BadTarget(_) | Self::NoTarget { .. } => Exit::WrongUse,
             Self::Refused { status, .. } if (400..500).contains(status) => Exit::WrongUse,
             Self::Unreachable { .. }
             | Self::Refused { .. }

@@ -2,6 +2,7 @@
 
 pub mod console;
 pub mod error;
+pub mod explain;
 pub mod pages;
 mod request;
 pub mod server;

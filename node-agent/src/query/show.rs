@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 use super::pages::Gathered;
 use crate::args::Format;
 use crate::sink::escape::{json_text, terminal};
+use crate::sink::explain_text;
+use crate::sink::explanation::Explanation;
 use crate::sink::report::{AgentStatus, Finding, Report, SCHEMA};
 use crate::sink::table::{self, Colour, Width};
 use crate::sink::{status_table, text};
@@ -114,6 +116,24 @@ pub fn status(status: &Value, format: Format) -> Result<String, NotShown> {
             Ok(status_table::status(&status))
         }
     }
+}
+
+/// Which way traffic comes in, as a text of this width. `name`: the listeners at the ends.
+///
+/// # Errors
+/// [`NotShown`].
+pub fn explanation(answer: &Value, format: Format, width: usize) -> Result<String, NotShown> {
+    match format {
+        Format::Json => return Ok(pretty(answer)),
+        Format::Yaml => return yaml(answer),
+        Format::Table | Format::Wide | Format::Name => {}
+    }
+    let explained: Explanation = parsed("Explanation", answer)?;
+    if format == Format::Name {
+        let listeners = explained.ends.iter().filter_map(|end| end.listener.as_ref());
+        return Ok(listeners.map(|listener| format!("listener/{}\n", terminal(&listener.id))).collect());
+    }
+    Ok(explain_text::explanation(&explained, width))
 }
 
 fn whole(list: &Gathered) -> Value {

@@ -238,7 +238,7 @@ fn process(process: &input::Process) -> report::Process {
     }
 }
 
-fn declaration(declaration: &change::Declaration) -> report::Declaration {
+pub(super) fn declaration(declaration: &change::Declaration) -> report::Declaration {
     report::Declaration {
         status: declaration.status.as_str().to_owned(),
         declared_by: declaration.declared_by.iter().take(MAX_LIST).map(|by| name(by)).collect(),
@@ -251,10 +251,10 @@ fn declaration(declaration: &change::Declaration) -> report::Declaration {
     }
 }
 
-fn name(text: &str) -> String {
+pub(super) fn name(text: &str) -> String {
     bounded(text, MAX_NAME).0
 }
 
-fn text(text: &str) -> String {
+pub(super) fn text(text: &str) -> String {
     bounded(text, MAX_TEXT).0
 }

@@ -5,6 +5,8 @@ pub mod connection_lines;
 pub mod convert;
 pub mod ended;
 pub mod escape;
+pub mod explain_text;
+pub mod explanation;
 pub mod facts;
 pub mod filter;
 pub mod http;

@@ -2,8 +2,10 @@
 //! (PORTOLAN_BLESS=1 rewrites them), hostile clients, and the commands that ask it.
 #![expect(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+mod cluster;
 mod commands;
 mod exchange;
+mod explain;
 mod golden;
 mod hostile;
 mod model;

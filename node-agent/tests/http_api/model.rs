@@ -4,10 +4,13 @@
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
+use portolan::engine::Engine;
 use portolan::engine::change::{
     Connection, Declaration, DeclarationStatus, Exposure, Finding, FindingState, Listener, ListenerState,
     NetnsRef, Origin, Peer, PodRef, Policy, Traffic,
 };
+use portolan::engine::explain::target::Target;
+use portolan::engine::explain::{Explained, Unexplained};
 use portolan::engine::finding_code::FindingCode;
 use portolan::engine::identity::{BootTime, NetnsId, PodUid, PortId, Protocol};
 use portolan::engine::input::Process;
@@ -16,6 +19,8 @@ use portolan::sink::convert::{Converter, Wall};
 use portolan::sink::facts::Facts;
 use portolan::sink::http::question::{ReadModel, Wanted};
 use portolan::sink::report::{AgentStatus, HookStatus, Limit, SourceStatus};
+
+use crate::cluster;
 
 /// 2026-03-04T12:00:00Z.
 const NOON: i128 = 1_772_625_600_000_000_000;
@@ -27,6 +32,8 @@ pub struct Node {
     pub findings: Vec<Arc<Finding>>,
     pub listeners: Vec<Arc<Listener>>,
     pub connections: Vec<Arc<Connection>>,
+    /// What is explained.
+    pub engine: Engine,
 }
 
 pub fn converter() -> Converter {
@@ -169,7 +176,13 @@ impl Default for Node {
             Finding { state: FindingState::Resolved, ..finding(FindingCode::Unattributed, &listeners[4]) },
         ];
         let connections = (0..3).map(|number| Arc::new(connection(&listeners[1], number))).collect();
-        Self { generation: 7, findings: findings.map(Arc::new).into(), listeners, connections }
+        Self {
+            generation: 7,
+            findings: findings.map(Arc::new).into(),
+            listeners,
+            connections,
+            engine: cluster::engine(),
+        }
     }
 }
 
@@ -200,6 +213,10 @@ impl ReadModel for Node {
 
     fn connections(&self) -> impl Iterator<Item = &Arc<Connection>> {
         self.connections.iter()
+    }
+
+    fn explain(&self, target: &Target) -> Result<Explained, Unexplained> {
+        self.engine.explain(target)
     }
 
     fn status(&self) -> AgentStatus {

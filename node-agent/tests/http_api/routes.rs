@@ -11,7 +11,7 @@ use crate::golden;
 use crate::model::{Node, listener, pod};
 use crate::served::{EPOCH, Served};
 
-fn shown(answer: &Answer) -> String {
+pub fn shown(answer: &Answer) -> String {
     let mut text = format!("{}\n", answer.status);
     for name in ["content-type", "etag", "allow", "retry-after"] {
         if let Some(value) = answer.header(name) {

@@ -4,6 +4,8 @@ mod attribution;
 mod cluster_order;
 mod connections;
 mod declarations;
+#[expect(clippy::expect_used, reason = "builders of test data: a wrong literal is a broken test")]
+mod explain;
 mod explanations;
 mod hostile;
 mod listening;

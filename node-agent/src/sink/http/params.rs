@@ -4,6 +4,7 @@ use std::num::NonZeroU16;
 
 use super::problem::Problem;
 use super::question::{ListQuery, MAX_LIMIT};
+use crate::engine::explain::target::Target;
 use crate::engine::finding_code::{FindingCode, Severity};
 
 const FINDING_FIELDS: &[&str] =
@@ -60,6 +61,26 @@ pub fn parse(route: Route, pairs: &[(String, String)]) -> Result<ListQuery, Prob
         }
     }
     Ok(list)
+}
+
+/// The target of `/v1/explain`: `target`, and `namespace` where the target names none.
+pub fn parse_target(pairs: &[(String, String)]) -> Result<Target, Problem> {
+    let (mut target, mut namespace) = (None, None);
+    for (name, value) in pairs {
+        let place = match name.as_str() {
+            "target" => &mut target,
+            "namespace" => &mut namespace,
+            other => {
+                let detail = "unknown parameter; expected one of target, namespace".to_owned();
+                return Err(Problem::bad_parameter(other, detail));
+            }
+        };
+        if place.replace(value.as_str()).is_some() {
+            return Err(Problem::bad_parameter(name, "it is given twice".to_owned()));
+        }
+    }
+    Target::parse(target.unwrap_or_default(), namespace)
+        .map_err(|error| Problem::bad_parameter("target", error.to_string()))
 }
 
 fn add(list: &mut ListQuery, name: &str, value: &str) -> Result<(), Problem> {

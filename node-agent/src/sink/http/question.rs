@@ -8,7 +8,10 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::engine::change;
+use crate::engine::explain::target::Target;
+use crate::engine::explain::{Explained, Unexplained};
 use crate::sink::convert::{Converter, pod_ref};
+use crate::sink::explanation::Explanation;
 use crate::sink::facts::Facts;
 use crate::sink::filter::Filter;
 use crate::sink::report::{self, Report, SCHEMA};
@@ -53,6 +56,7 @@ pub enum Query {
     Listener(String, oneshot::Sender<Option<Report>>),
     Connections(ListQuery, oneshot::Sender<ListAnswer>),
     Pod { namespace: String, name: String, reply: oneshot::Sender<Option<report::PodDetail>> },
+    Explain(Target, oneshot::Sender<Result<Explanation, Unexplained>>),
     Status(oneshot::Sender<report::AgentStatus>),
 }
 
@@ -66,6 +70,7 @@ impl Query {
             }
             Self::Finding(_, reply) | Self::Listener(_, reply) => reply.is_closed(),
             Self::Pod { reply, .. } => reply.is_closed(),
+            Self::Explain(_, reply) => reply.is_closed(),
             Self::Status(reply) => reply.is_closed(),
         }
     }
@@ -107,6 +112,11 @@ pub trait ReadModel {
     fn listeners(&self, wanted: Wanted<'_>) -> Vec<Arc<change::Listener>>;
     /// In any order.
     fn connections(&self) -> impl Iterator<Item = &Arc<change::Connection>>;
+    /// The way in to a target.
+    ///
+    /// # Errors
+    /// [`Unexplained`].
+    fn explain(&self, target: &Target) -> Result<Explained, Unexplained>;
     fn status(&self) -> report::AgentStatus;
 }
 
@@ -149,6 +159,10 @@ pub fn answer(query: Query, model: &impl ReadModel) {
         }
         Query::Pod { namespace, name, reply } => {
             let _ = reply.send(pod_detail(model, &convert, namespace, name));
+        }
+        Query::Explain(target, reply) => {
+            let explained = model.explain(&target);
+            let _ = reply.send(explained.map(|explained| convert.explanation(&explained)));
         }
         Query::Status(reply) => {
             let _ = reply.send(model.status());

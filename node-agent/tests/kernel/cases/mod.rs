@@ -4,6 +4,7 @@ mod agent_process;
 mod churn;
 mod connections;
 mod counters;
+mod explain;
 mod findings;
 mod harness_itself;
 mod hostile;
@@ -31,6 +32,7 @@ pub fn all() -> Vec<Trial> {
         origin::cases(),
         translated::cases(),
         findings::cases(),
+        explain::cases(),
         manifests::cases(),
         kubernetes::cases(),
         agent_process::cases(),

@@ -119,6 +119,10 @@ impl Agent {
         });
     }
 
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
