@@ -19,6 +19,7 @@ use crate::engine::input::{ConnectionFact, Input, NetnsFacts};
 use crate::heartbeat::Heartbeat;
 use crate::memory;
 use crate::pipeline::Pipeline;
+use crate::reload;
 use crate::scan_time::Timed;
 use crate::sink::http::host::HostCheck;
 use crate::sink::http::question::{Query, answer};
@@ -109,7 +110,10 @@ pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
     let (shutdown, ended) = watch::channel(false);
     let health = Arc::new(Health::default());
     let watch_log = Arc::new(WatchLog::new(clock::now().0, WATCH_LOG));
-    let pipeline = pipeline(&config, kernel, Arc::clone(&watch_log))?;
+    let mut pipeline = pipeline(&config, kernel, Arc::clone(&watch_log))?;
+    // Before anything is judged.
+    let rules = wiring_options::rules(&config.exceptions);
+    pipeline.apply(Input::Exceptions(rules.clone()));
 
     let state = HttpState {
         queries,
@@ -127,6 +131,11 @@ pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
         options.budget = Budget::LOOKS_ALONE;
     }
     let mut tasks = start_metadata(&config, metadata, &inputs, &sources);
+    if config.typed.is_some() {
+        let (status, states) = watch::channel(SourceState::default());
+        tasks.push(tokio::spawn(reload::follow(config.clone(), rules, inputs.clone(), status)));
+        tasks.push(tokio::spawn(tell_states(reload::SOURCE.to_owned(), states, sources.clone())));
+    }
     tasks.extend(rings.map(|rings| tokio::spawn(rings.forward(inputs.clone(), recorded))));
     tasks.extend(kernel_log.map(|log| tokio::spawn(log.forward())));
     let netns =
@@ -266,7 +275,7 @@ impl Station {
 
     fn told_by_source(&mut self, name: &str, state: SourceState) {
         // What follows objects of other kinds is named by the kind as well.
-        let tells_pods = !name.starts_with("kubernetes/");
+        let tells_pods = !name.starts_with("kubernetes/") && name != reload::SOURCE;
         self.upkeep.waits_for_metadata &= !(state.up && tells_pods);
         self.pipeline.source(name, state.reason);
         self.check_ready();

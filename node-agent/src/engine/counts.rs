@@ -47,6 +47,8 @@ pub struct Counts {
     pub listeners: BTreeMap<(Protocol, DeclarationStatus), u64>,
     /// By code, severity and Kubernetes namespace (empty where there is no pod).
     pub findings: BTreeMap<(FindingCode, Severity, String), u64>,
+    /// The same of those that exceptions suppress, which are not among `findings`.
+    pub suppressed: BTreeMap<(FindingCode, Severity, String), u64>,
     pub netns: usize,
     pub totals: Totals,
 }
@@ -70,8 +72,11 @@ impl Engine {
                 Subject::Storm(CrowdOf::Netns(_)) => None,
             };
             let namespace = pod.and_then(|pod| self.pods.get(pod)).map(|record| record.pod.namespace.clone());
-            let key = (record.code, record.code.severity(), namespace.unwrap_or_default());
-            *counts.findings.entry(key).or_default() += 1;
+            let code = record.stand.code;
+            let key = (code, code.severity(), namespace.unwrap_or_default());
+            let is_suppressed = record.stand.suppressed_by.is_some();
+            let counted = if is_suppressed { &mut counts.suppressed } else { &mut counts.findings };
+            *counted.entry(key).or_default() += 1;
         }
         counts
     }

@@ -10,6 +10,8 @@ use super::pod_index::PodKey;
 pub enum Timer {
     Port(PortId),
     Pod(PodKey),
+    /// An exception runs out.
+    Exceptions,
     /// Connections whose line waits for their end.
     Connections,
     /// What did not fit and is not told yet.

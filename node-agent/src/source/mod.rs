@@ -1,6 +1,7 @@
 //! Where facts come from: the kernel's programs, sock_diag, netns discovery, pod metadata, the clock. IO in, no decisions.
 
 pub mod clock;
+pub mod directory_watch;
 pub mod kernel;
 pub mod kubernetes;
 pub mod namespaces;

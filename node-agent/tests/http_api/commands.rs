@@ -40,13 +40,13 @@ impl Written {
 }
 
 #[derive(Debug)]
-struct Outcome {
-    exit: Exit,
-    out: String,
-    words: String,
+pub struct Outcome {
+    pub exit: Exit,
+    pub out: String,
+    pub words: String,
 }
 
-async fn run(line: &str) -> Outcome {
+pub async fn run(line: &str) -> Outcome {
     let (out, words) = (Written::default(), Written::default());
     let exit = run_into(line, out.clone(), words.clone()).await;
     Outcome { exit, out: out.text(), words: words.text() }
@@ -61,6 +61,7 @@ async fn run_into(line: &str, out: impl Write, words: impl Write) -> Exit {
         Command::Listeners(args) => query::listeners(&args, &mut console).await,
         Command::Connections(args) => query::connections(&args, &mut console).await,
         Command::Status(args) => query::status(&args, &mut console).await,
+        Command::Baseline(args) => query::baseline(&args, &mut console).await,
         other => panic!("{other:?}"),
     }
 }

@@ -4,6 +4,7 @@ mod attribution;
 mod cluster_order;
 mod connections;
 mod declarations;
+mod exceptions;
 mod explanations;
 mod hostile;
 mod listening;

@@ -4,6 +4,7 @@ mod agent_process;
 mod churn;
 mod connections;
 mod counters;
+mod exceptions;
 mod findings;
 mod harness_itself;
 mod hostile;
@@ -29,6 +30,7 @@ pub fn all() -> Vec<Trial> {
         counters::cases(),
         origin::cases(),
         findings::cases(),
+        exceptions::cases(),
         manifests::cases(),
         kubernetes::cases(),
         agent_process::cases(),
