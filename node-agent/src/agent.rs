@@ -110,10 +110,7 @@ pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
     let (shutdown, ended) = watch::channel(false);
     let health = Arc::new(Health::default());
     let watch_log = Arc::new(WatchLog::new(clock::now().0, WATCH_LOG));
-    let mut pipeline = pipeline(&config, kernel, Arc::clone(&watch_log))?;
-    // Before anything is judged.
-    let rules = wiring_options::rules(&config.exceptions);
-    pipeline.apply(Input::Exceptions(rules.clone()));
+    let pipeline = pipeline(&config, kernel, Arc::clone(&watch_log))?;
 
     let state = HttpState {
         queries,
@@ -131,11 +128,7 @@ pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
         options.budget = Budget::LOOKS_ALONE;
     }
     let mut tasks = start_metadata(&config, metadata, &inputs, &sources);
-    if config.typed.is_some() {
-        let (status, states) = watch::channel(SourceState::default());
-        tasks.push(tokio::spawn(reload::follow(config.clone(), rules, inputs.clone(), status)));
-        tasks.push(tokio::spawn(tell_states(reload::SOURCE.to_owned(), states, sources.clone())));
-    }
+    tasks.extend(start_reload(&config, &inputs, &sources));
     tasks.extend(rings.map(|rings| tokio::spawn(rings.forward(inputs.clone(), recorded))));
     tasks.extend(kernel_log.map(|log| tokio::spawn(log.forward())));
     let netns =
@@ -377,14 +370,33 @@ fn pipeline(
     let uname = rustix::system::uname();
     let release = uname.release().to_string_lossy().into_owned();
     let node = config.node_name.clone().unwrap_or_else(|| uname.nodename().to_string_lossy().into_owned());
-    Ok(Pipeline::new(
+    let mut pipeline = Pipeline::new(
         Engine::new(wiring_options::engine(config, kernel.is_some())),
         kernel,
         publisher,
         Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), release.clone())),
         node.into(),
         release,
-    ))
+    );
+    // Before anything is judged.
+    pipeline.apply(Input::Exceptions(wiring_options::rules(&config.exceptions)));
+    Ok(pipeline)
+}
+
+/// Follows the configuration file, if there is one.
+fn start_reload(
+    config: &AgentConfig,
+    inputs: &mpsc::Sender<Input>,
+    sources: &mpsc::Sender<SourceChange>,
+) -> Vec<JoinHandle<()>> {
+    if config.typed.is_none() {
+        return Vec::new();
+    }
+    let (status, states) = watch::channel(SourceState::default());
+    vec![
+        tokio::spawn(reload::follow(config.clone(), inputs.clone(), status)),
+        tokio::spawn(tell_states(reload::SOURCE.to_owned(), states, sources.clone())),
+    ]
 }
 
 /// What is allowed and seldom meant.

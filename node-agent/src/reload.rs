@@ -30,10 +30,9 @@ const ANYWAY: Duration = Duration::from_secs(10);
 /// The wall clock is set a little all the time.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(2);
 
-/// Follows the file that `running` was read from. `told` are the rules that the engine has; ends when the engine is gone.
+/// Follows the file that `running` was read from, whose rules the engine has; ends when the engine is gone.
 pub async fn follow(
     mut running: AgentConfig,
-    mut told: Vec<Arc<Rule>>,
     inputs: mpsc::Sender<Input>,
     status: watch::Sender<SourceState>,
 ) {
@@ -41,6 +40,7 @@ pub async fn follow(
     else {
         return;
     };
+    let mut told = rules(&running.exceptions);
     let directory = DirectoryWatch::of(&path);
     if let Err(error) = &directory {
         tracing::warn!(path = %path.display(), %error, "cannot watch for changes; reading every 10 s");
@@ -156,10 +156,9 @@ mod tests {
         fn start(path: &Path) -> Self {
             let typed = AgentArgs { config: Some(path.to_owned()), ..AgentArgs::default() };
             let config = AgentConfig::load(&typed).expect("valid");
-            let told = rules(&config.exceptions);
             let (sender, inputs) = mpsc::channel(4);
             let (status, states) = watch::channel(SourceState::default());
-            Self { inputs, states, task: tokio::spawn(follow(config, told, sender, status)) }
+            Self { inputs, states, task: tokio::spawn(follow(config, sender, status)) }
         }
 
         async fn next(&mut self) -> Vec<String> {

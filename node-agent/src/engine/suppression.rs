@@ -132,6 +132,9 @@ impl Engine {
         now: BootTime,
     ) -> Option<Arc<Suppression>> {
         let record = pod.and_then(|pod| self.pods.get(pod));
+        if record.map_or(self.rules.is_empty(), |record| record.exceptions.rules.is_empty()) {
+            return None;
+        }
         let process = face.process.as_deref();
         let pod = record.map(|record| &*record.pod);
         let candidate = Candidate {
