@@ -45,7 +45,7 @@ fn broken_while_running_keeps_the_last_good() {
     world.finding(&agent, "web", 7001, |finding| finding.state == "open");
     world.finding(&agent, "web", 7000, |finding| finding.state == "suppressed");
 
-    write_text(&config, "grace: 2s\n");
+    write_text(&config, "record: all\n");
     source(&agent, "up");
     world.finding(&agent, "web", 7000, |finding| finding.state == "open");
     let diagnostics = agent.diagnostics();
