@@ -88,11 +88,13 @@ struct Values(Vec<String>);
 
 impl<'de> Deserialize<'de> for Values {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(OneOrMany)
+        deserializer.deserialize_any(OneOrMany { in_list: false })
     }
 }
 
-struct OneOrMany;
+struct OneOrMany {
+    in_list: bool,
+}
 
 impl<'de> Visitor<'de> for OneOrMany {
     type Value = Values;
@@ -114,6 +116,9 @@ impl<'de> Visitor<'de> for OneOrMany {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Values, A::Error> {
+        if self.in_list {
+            return Err(de::Error::custom("expected a value, not a list in a list"));
+        }
         let mut all = Vec::new();
         while let Some(Scalar(value)) = seq.next_element()? {
             all.push(value);
@@ -127,11 +132,8 @@ struct Scalar(String);
 
 impl<'de> Deserialize<'de> for Scalar {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Values(mut one) = deserializer.deserialize_any(OneOrMany)?;
-        match (one.pop(), one.is_empty()) {
-            (Some(value), true) => Ok(Self(value)),
-            _ => Err(de::Error::custom("expected a value, not a list in a list")),
-        }
+        let Values(mut one) = deserializer.deserialize_any(OneOrMany { in_list: true })?;
+        one.pop().map(Self).ok_or_else(|| de::Error::custom("expected a value"))
     }
 }
 
