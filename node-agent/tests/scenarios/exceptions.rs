@@ -24,7 +24,7 @@ fn patterns(text: &str) -> Vec<Pattern> {
 }
 
 fn ports(text: &str) -> Vec<PortRange> {
-    vec![PortRange::parse(text).expect("a port")]
+    PortRange::parse(text).into_iter().collect()
 }
 
 fn of_app() -> Match {
