@@ -123,12 +123,8 @@ pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
     let metadata = wiring_options::agent_metadata(&config);
     warn_of(&config, &metadata);
     let waits_for_metadata = !metadata.is_empty();
-    let mut options = wiring_options::netns(config.netns_dirs.clone(), config.include_host, &metadata);
-    if config.scan_only {
-        options.budget = Budget::LOOKS_ALONE;
-    }
-    let mut tasks = start_metadata(&config, metadata, &inputs, &sources);
-    tasks.extend(start_reload(&config, &inputs, &sources));
+    let options = netns_options(&config, &metadata);
+    let mut tasks = start_sources(&config, metadata, &inputs, &sources);
     tasks.extend(rings.map(|rings| tokio::spawn(rings.forward(inputs.clone(), recorded))));
     tasks.extend(kernel_log.map(|log| tokio::spawn(log.forward())));
     let netns =
@@ -399,6 +395,14 @@ fn start_reload(
     ]
 }
 
+fn netns_options(config: &AgentConfig, metadata: &[MetadataSource]) -> netns::NetnsOptions {
+    let mut options = wiring_options::netns(config.netns_dirs.clone(), config.include_host, metadata);
+    if config.scan_only {
+        options.budget = Budget::LOOKS_ALONE;
+    }
+    options
+}
+
 /// What is allowed and seldom meant.
 fn warn_of(config: &AgentConfig, metadata: &[MetadataSource]) {
     if metadata.is_empty() {
@@ -417,7 +421,8 @@ fn warn_of(config: &AgentConfig, metadata: &[MetadataSource]) {
     }
 }
 
-fn start_metadata(
+/// Whatever is followed while the agent runs.
+fn start_sources(
     config: &AgentConfig,
     metadata: Vec<MetadataSource>,
     inputs: &mpsc::Sender<Input>,
@@ -440,7 +445,9 @@ fn start_metadata(
                 .collect(),
         }
     };
-    metadata.into_iter().flat_map(start).collect()
+    let mut tasks = start_reload(config, inputs, sources);
+    tasks.extend(metadata.into_iter().flat_map(start));
+    tasks
 }
 
 /// Passes every change of a source's state on, with its name.
