@@ -19,6 +19,7 @@ use crate::engine::input::{ConnectionFact, Input, NetnsFacts};
 use crate::heartbeat::Heartbeat;
 use crate::memory;
 use crate::pipeline::Pipeline;
+use crate::reload;
 use crate::scan_time::Timed;
 use crate::sink::http::host::HostCheck;
 use crate::sink::http::question::{Query, answer};
@@ -122,11 +123,8 @@ pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
     let metadata = wiring_options::agent_metadata(&config);
     warn_of(&config, &metadata);
     let waits_for_metadata = !metadata.is_empty();
-    let mut options = wiring_options::netns(config.netns_dirs.clone(), config.include_host, &metadata);
-    if config.scan_only {
-        options.budget = Budget::LOOKS_ALONE;
-    }
-    let mut tasks = start_metadata(&config, metadata, &inputs, &sources);
+    let options = netns_options(&config, &metadata);
+    let mut tasks = start_sources(&config, metadata, &inputs, &sources);
     if let Some(rings) = rings {
         tasks.extend(follow_rings(rings, &inputs, recorded, &sources)?);
     }
@@ -268,7 +266,7 @@ impl Station {
 
     fn told_by_source(&mut self, name: &str, state: SourceState) {
         // What follows objects of other kinds is named by the kind as well.
-        let tells_pods = !name.starts_with("kubernetes/") && name != conntrack::SOURCE;
+        let tells_pods = !name.starts_with("kubernetes/") && ![conntrack::SOURCE, reload::SOURCE].contains(&name);
         self.upkeep.waits_for_metadata &= !(state.up && tells_pods);
         self.pipeline.source(name, state.reason);
         self.check_ready();
@@ -370,14 +368,41 @@ fn pipeline(
     let uname = rustix::system::uname();
     let release = uname.release().to_string_lossy().into_owned();
     let node = config.node_name.clone().unwrap_or_else(|| uname.nodename().to_string_lossy().into_owned());
-    Ok(Pipeline::new(
+    let mut pipeline = Pipeline::new(
         Engine::new(wiring_options::engine(config, kernel.is_some())),
         kernel,
         publisher,
         Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), release.clone())),
         node.into(),
         release,
-    ))
+    );
+    // Before anything is judged.
+    pipeline.apply(Input::Exceptions(wiring_options::rules(&config.exceptions)));
+    Ok(pipeline)
+}
+
+/// Follows the configuration file, if there is one.
+fn start_reload(
+    config: &AgentConfig,
+    inputs: &mpsc::Sender<Input>,
+    sources: &mpsc::Sender<SourceChange>,
+) -> Vec<JoinHandle<()>> {
+    if config.typed.is_none() {
+        return Vec::new();
+    }
+    let (status, states) = watch::channel(SourceState::default());
+    vec![
+        tokio::spawn(reload::follow(config.clone(), inputs.clone(), status)),
+        tokio::spawn(tell_states(reload::SOURCE.to_owned(), states, sources.clone())),
+    ]
+}
+
+fn netns_options(config: &AgentConfig, metadata: &[MetadataSource]) -> netns::NetnsOptions {
+    let mut options = wiring_options::netns(config.netns_dirs.clone(), config.include_host, metadata);
+    if config.scan_only {
+        options.budget = Budget::LOOKS_ALONE;
+    }
+    options
 }
 
 /// What is allowed and seldom meant.
@@ -398,7 +423,8 @@ fn warn_of(config: &AgentConfig, metadata: &[MetadataSource]) {
     }
 }
 
-fn start_metadata(
+/// Whatever is followed while the agent runs.
+fn start_sources(
     config: &AgentConfig,
     metadata: Vec<MetadataSource>,
     inputs: &mpsc::Sender<Input>,
@@ -421,7 +447,9 @@ fn start_metadata(
                 .collect(),
         }
     };
-    metadata.into_iter().flat_map(start).collect()
+    let mut tasks = start_reload(config, inputs, sources);
+    tasks.extend(metadata.into_iter().flat_map(start));
+    tasks
 }
 
 /// Connections go by way of connection tracking, all else straight to the engine.

@@ -35,6 +35,9 @@ pub enum Command {
     /// Say who serves a pod's port, a Service or a NodePort, which way traffic comes in, and what came
     #[command(after_help = EXPLAIN_EXAMPLES)]
     Explain(ExplainArgs),
+    /// Print today's open findings as exceptions for the file of `agent --config`
+    #[command(after_help = BASELINE_EXAMPLES)]
+    Baseline(BaselineArgs),
     /// Show how the agent is doing: hooks, sources, limits, and what was lost
     Status(StatusArgs),
     /// Say what this node lets portolan do, and what is missing
@@ -85,13 +88,25 @@ Examples:
 A name that is only digits is a port of the node: pod/8080 is the pod of that name.
 
 Exit codes: 0 fine, 2 wrong use, or no such target on this node, 3 the answer is partial (stderr says why).";
+const BASELINE_EXAMPLES: &str = "\
+Examples:
+  portolan baseline --reason 'in place before portolan; team shop looks into it' --expires 2027-03-31 > exceptions.yaml
+  portolan baseline -n legacy --severity low,info --reason 'accepted by operations'
+
+One rule per workload and code: a pod's new name does not matter, and a port that gets worse opens again.
+Exit codes: 0 fine, 2 wrong use, 3 the answer is partial.";
 
 /// Options of `agent`. `None` and empty mean: not typed, so the file or the default decides.
-#[derive(Debug, Default, Args)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct AgentArgs {
-    /// YAML file with the same settings (camelCase: --node-name is nodeName); the command line wins
+    /// YAML file with the same settings (camelCase: --node-name is nodeName); the command line wins. Its `exceptions`
+    /// are taken over whenever the file changes, the other settings at the next start
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Whose annotations portolan.dev/allow-ports and portolan.dev/allow-reason make exceptions: nobody's, those of
+    /// namespaces, or those of namespaces and pods [default: namespace]
+    #[arg(long, value_name = "WHOSE")]
+    pub exception_annotations: Option<ExceptionAnnotations>,
     /// Where pods and their declared ports come from, one of each kind: cri[=SOCKET] (the container runtime; without
     /// SOCKET the first of the usual ones that answers), kubernetes (the API server), file=PATH (manifests, or a directory
     /// of them; re-read when they change) [default: what is there of cri and, in a pod that knows NODE_NAME, kubernetes]
@@ -173,6 +188,14 @@ pub struct AgentArgs {
     /// Bytes of the kernel's ring of listener records; a small one shows how losses are mended
     #[arg(long, value_name = "BYTES", hide = true, value_parser = clap::value_parser!(u32).range(4096..=1 << 28))]
     pub listener_ring_bytes: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ExceptionAnnotations {
+    Off,
+    Namespace,
+    Pod,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize)]
@@ -270,6 +293,9 @@ pub struct ScanArgs {
     /// (manifests, or a directory of them) [default: cri where a runtime is there]
     #[arg(long, value_name = "SOURCE", value_delimiter = ',')]
     pub metadata: Vec<String>,
+    /// The agent's configuration file: its `exceptions` and `exceptionAnnotations` count, and nothing else of it
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// How to show it
     #[arg(short, long, default_value = "table")]
     pub output: Format,
@@ -310,6 +336,27 @@ pub struct FindingsArgs {
     /// Keep running and show what changes
     #[arg(short, long)]
     pub watch: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct BaselineArgs {
+    /// The agent's HTTP address: http://HOST:PORT or unix:PATH
+    #[arg(long, env = "PORTOLAN_SERVER", default_value = "http://127.0.0.1:9470", value_name = "URL")]
+    pub server: String,
+    /// Why these are accepted, and by whom: stands in each rule and in each finding that it suppresses
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    /// When the rules end: a day such as 2027-03-31 (its end, UTC), or a time such as 2027-03-31T12:00:00Z
+    #[arg(long, value_name = "WHEN")]
+    pub expires: Option<String>,
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    /// Only these codes, such as undeclared-explained
+    #[arg(long, value_delimiter = ',', value_name = "CODE")]
+    pub code: Vec<String>,
+    /// Only these severities
+    #[arg(long, value_delimiter = ',', value_name = "SEVERITY")]
+    pub severity: Vec<Severity>,
 }
 
 #[derive(Debug, Args)]

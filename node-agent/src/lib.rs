@@ -17,6 +17,7 @@ pub mod pipeline;
 mod pipeline_tests;
 pub mod query;
 pub mod read_model;
+mod reload;
 pub mod scan;
 pub mod scan_once;
 mod scan_time;

@@ -8,12 +8,13 @@ use std::sync::atomic::Ordering;
 use crate::engine::Engine;
 use crate::engine::change::{Change, Finding, FindingState, Listener, ListenerState};
 use crate::engine::counts::Counts;
+use crate::engine::finding_code::{FindingCode, Severity};
 use crate::engine::identity::BootTime;
 use crate::engine::input::{ConnectionFact, Input};
 use crate::sink::convert::{Converter, Wall};
 use crate::sink::ended::Ended;
 use crate::sink::metrics::{
-    ConnectionLabels, FindingLabels, KindLabel, ListenerLabels, MapLabel, Metrics, SourceLabel,
+    ConnectionLabels, FindingLabels, KindLabel, ListenerLabels, MapLabel, Metrics, SourceLabel, StateLabel,
 };
 use crate::sink::publish::Publisher;
 use crate::sink::report::{AgentStatus, HookStatus, Limit, SourceStatus};
@@ -299,6 +300,11 @@ impl Pipeline {
             counts
         };
         let metrics = &self.metrics;
+        let (applying, expired) = self.engine.exceptions(clock::now());
+        for (state, count) in [("applies", applying), ("expired", expired)] {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            metrics.exceptions.get_or_create(&StateLabel { state }).set(count);
+        }
         for ((declaration, origin), total) in &counts.totals.connections {
             let labels = ConnectionLabels {
                 declaration: declaration.as_str(),
@@ -326,19 +332,23 @@ impl Pipeline {
 
     fn measure_lists(&self, counts: &Counts) {
         let metrics = &self.metrics;
-        metrics.set_findings(counts.findings.iter().map(|((code, severity, namespace), count)| {
-            let labels = FindingLabels {
-                code: code.as_str(),
-                severity: severity.as_str(),
-                namespace: namespace.clone(),
-            };
-            (labels, i64::try_from(*count).unwrap_or(i64::MAX))
-        }));
+        metrics.set_findings(series(&counts.findings));
+        metrics.set_suppressed(series(&counts.suppressed));
         metrics.set_listeners(counts.listeners.iter().map(|((protocol, declaration), count)| {
             let labels = ListenerLabels { protocol: protocol.as_str(), declaration: declaration.as_str() };
             (labels, i64::try_from(*count).unwrap_or(i64::MAX))
         }));
     }
+}
+
+fn series(
+    counts: &BTreeMap<(FindingCode, Severity, String), u64>,
+) -> impl Iterator<Item = (FindingLabels, i64)> {
+    counts.iter().map(|((code, severity, namespace), count)| {
+        let (code, severity) = (code.as_str(), severity.as_str());
+        let labels = FindingLabels { code, severity, namespace: namespace.clone() };
+        (labels, i64::try_from(*count).unwrap_or(i64::MAX))
+    })
 }
 
 /// The label of a source: its kind, since a path would be a label that grows.
@@ -347,7 +357,11 @@ fn source_kind(name: &str) -> &'static str {
         ["kubernetes", "kubernetes/namespaces", "kubernetes/networkpolicies", "kubernetes/services"];
     match KUBERNETES.into_iter().find(|known| *known == name) {
         Some(kubernetes) => kubernetes,
-        None if name == conntrack::SOURCE => conntrack::SOURCE,
+        let (applying, expired) = self.engine.exceptions(clock::now());
+        for (state, count) in [("applies", applying), ("expired", expired)] {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            metrics.exceptions.get_or_create(&StateLabel { state }).set(count);
+        }
         None if name.starts_with("file=") => "file",
         None => "netns",
     }

@@ -1,10 +1,15 @@
 //! What the configuration means for each stage.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use crate::args::{KernelLog as LogArg, RecordMode as RecordArg, TrafficMode};
+use crate::args::{ExceptionAnnotations, KernelLog as LogArg, RecordMode as RecordArg, TrafficMode};
+use crate::config::exceptions::Exception;
 use crate::config::{AgentConfig, MetadataSource};
+use crate::engine::exception::Rule;
+use crate::engine::exception_annotation::AnnotationSource;
 use crate::engine::options::{EngineOptions, RecordMode};
+use crate::source::clock;
 use crate::source::kernel::{KernelLogLevel, KernelOptions, TrafficLevel};
 use crate::source::kubernetes::KubernetesOptions;
 use crate::source::kubernetes::access::is_in_cluster;
@@ -31,10 +36,27 @@ pub fn engine(config: &AgentConfig, traffic_drained: bool) -> EngineOptions {
             RecordArg::All => RecordMode::All,
             RecordArg::None => RecordMode::None,
         },
+        exception_annotations: annotations(config.exception_annotations),
         include_host: config.include_host,
         traffic_drained,
         ..EngineOptions::default()
     }
+}
+
+/// Whose annotations make exceptions.
+#[must_use]
+pub const fn annotations(given: ExceptionAnnotations) -> AnnotationSource {
+    match given {
+        ExceptionAnnotations::Off => AnnotationSource::Off,
+        ExceptionAnnotations::Namespace => AnnotationSource::Namespace,
+        ExceptionAnnotations::Pod => AnnotationSource::Pod,
+    }
+}
+
+/// The operator's exceptions, as the clocks stand now.
+#[must_use]
+pub fn rules(exceptions: &[Exception]) -> Vec<Arc<Rule>> {
+    exceptions.iter().map(|exception| Arc::new(exception.rule(clock::to_boot))).collect()
 }
 
 /// The kernel side's part.

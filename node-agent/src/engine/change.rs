@@ -284,6 +284,14 @@ impl FindingState {
     }
 }
 
+/// The exception that keeps a finding from being open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suppression {
+    /// Name of the rule.
+    pub rule: String,
+    pub reason: String,
+}
+
 /// A port that is not as its manifest says.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
@@ -306,6 +314,8 @@ pub struct Finding {
     pub exposure: Exposure,
     pub policy: Policy,
     pub traffic: Traffic,
+    /// Also of one that was resolved, if it was suppressed until then.
+    pub suppressed_by: Option<Arc<Suppression>>,
     /// When the socket opened, where that is known and this is the first that is told of the finding; for the latency
     /// metric. Not reported.
     pub opened_at: Option<BootTime>,

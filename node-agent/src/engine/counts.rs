@@ -47,6 +47,8 @@ pub struct Counts {
     pub listeners: BTreeMap<(Protocol, DeclarationStatus), u64>,
     /// By code, severity and Kubernetes namespace (empty where there is no pod).
     pub findings: BTreeMap<(FindingCode, Severity, String), u64>,
+    /// The same of those that exceptions suppress, which are not among `findings`.
+    pub suppressed: BTreeMap<(FindingCode, Severity, String), u64>,
     pub netns: usize,
     pub totals: Totals,
 }
@@ -66,6 +68,7 @@ impl Engine {
             *counts.listeners.entry((id.protocol, port.status)).or_default() += 1;
         }
         let mut findings: BTreeMap<(FindingCode, &str), u64> = BTreeMap::new();
+        let mut suppressed = findings.clone();
         for (_, record) in self.findings.iter() {
             let pod = match record.subject {
                 Subject::Port(id) => self.ports.get(&id).and_then(|port| port.pod),
@@ -77,12 +80,15 @@ impl Engine {
             };
             let namespace =
                 pod.and_then(|pod| self.pods.get(pod)).map(|record| record.pod.namespace.as_str());
-            *findings.entry((record.code, namespace.unwrap_or_default())).or_default() += 1;
+            let key = (record.stand.code, namespace.unwrap_or_default());
+            let is_suppressed = record.stand.suppressed_by.is_some();
+            *if is_suppressed { &mut suppressed } else { &mut findings }.entry(key).or_default() += 1;
         }
         let owned = |((code, namespace), count): ((FindingCode, &str), u64)| {
             ((code, code.severity(), namespace.to_owned()), count)
         };
         counts.findings = findings.into_iter().map(owned).collect();
+        counts.suppressed = suppressed.into_iter().map(owned).collect();
         counts
     }
 

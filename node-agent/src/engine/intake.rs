@@ -212,7 +212,7 @@ impl Engine {
     }
 
     /// Something did not fit: counted at once, told a moment later with all that did not fit in that moment.
-    fn refuse(&mut self, reason: &'static str) {
+    pub(super) fn refuse(&mut self, reason: &'static str) {
         self.totals.lose(reason, 1);
         let count = self.refused.entry(reason).or_default();
         *count = count.saturating_add(1);

@@ -12,7 +12,7 @@ use super::crowd::CrowdOf;
 use super::declaration::{self, Served};
 use super::evaluate::{Facts, PodFact, verdict};
 use super::explanation::explanations;
-use super::finding_store::{RETELL, Raised, Subject};
+use super::finding_store::{RETELL, Raised, Stand, Subject};
 use super::fingerprint::{Fnv, Owner, port_id};
 use super::identity::{BootTime, PortId, Protocol};
 use super::isolation;
@@ -324,13 +324,18 @@ impl Engine {
         if code.is_some() && !open && !stormed && now < due {
             return Some(due);
         }
-        self.enrol(of, id, code);
-        let hidden = self.crowd(of).is_some_and(|crowd| crowd.hides(id, self.options.storm_ports));
+        let suppressed_by =
+            code.and_then(|code| self.port_suppression((id, port.pod), face, (code, facts.exposure), now));
+        // What an operator knows of is no part of a storm, and none hides it.
+        let is_open = suppressed_by.is_none();
+        self.enrol(of, id, code.filter(|_| is_open));
+        let hidden = is_open && self.crowd(of).is_some_and(|crowd| crowd.hides(id, self.options.storm_ports));
         let Some(code) = code.filter(|_| !hidden) else {
             self.resolve_port_finding(id, port);
             return None;
         };
-        let raised = self.findings.raise(port.id, Subject::Port(id), (code, facts.policy), face.first_at);
+        let stand = Stand { code, policy: facts.policy, suppressed_by };
+        let raised = self.findings.raise(port.id, Subject::Port(id), stand, face.first_at);
         let told_at = self.findings.get(port.id).map_or(now, |record| record.told_at);
         if raised == Raised::Same && !news {
             if !port.traffic.news {

@@ -81,6 +81,12 @@ impl PodIndex {
         self.choose(self.by_name.get(&(namespace.to_owned(), name.to_owned()))?)
     }
 
+    /// Every pod of a Kubernetes namespace.
+    pub fn in_namespace<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = PodKey> + 'a {
+        let from = self.by_name.range((namespace.to_owned(), String::new())..);
+        from.take_while(move |((of, _), _)| of == namespace).flat_map(|(_, keys)| keys.iter().copied())
+    }
+
     /// The pod whose netns is mounted at this path.
     #[must_use]
     pub fn by_path(&self, path: &str) -> Option<PodKey> {

@@ -12,6 +12,7 @@ use super::network_policy::NetworkPolicy;
 use super::pod::Pod;
 use super::selection::Selects;
 use super::service::Service;
+use super::suppression::PodExceptions;
 
 /// One pod and what the engine keeps about it.
 #[derive(Debug)]
@@ -29,6 +30,7 @@ pub struct PodRecord {
     pub services: Vec<(Arc<Service>, Selects)>,
     /// The NetworkPolicies that select it, or may, by name.
     pub policies: Vec<(Arc<NetworkPolicy>, Selects)>,
+    pub exceptions: PodExceptions,
     /// Ports that ought to be served and are not, and since when.
     pub silent: BTreeMap<(Protocol, NonZeroU16), BootTime>,
 }
@@ -50,6 +52,7 @@ impl PodRecord {
             crowd: Crowd::default(),
             services: Vec::new(),
             policies: Vec::new(),
+            exceptions: PodExceptions::default(),
             silent: BTreeMap::new(),
         }
     }

@@ -13,6 +13,8 @@ const SPARE: usize = 1024;
 pub enum Timer {
     Port(PortId),
     Pod(PodKey),
+    /// An exception runs out.
+    Exceptions,
     /// Connections whose line waits for their end.
     Connections,
     /// What did not fit and is not told yet.

@@ -1,5 +1,6 @@
 //! The commands that ask a running agent over its HTTP API and show the answer.
 
+mod baseline;
 pub mod console;
 pub mod error;
 pub mod explain;
@@ -16,6 +17,7 @@ use serde_json::Value;
 use crate::args::{FindingFilterArgs, FindingsArgs, Format, ListArgs, ServerArgs, StatusArgs};
 use crate::engine::finding_code::Severity;
 use crate::exit::Exit;
+pub use baseline::baseline;
 use console::Console;
 use error::QueryError;
 use pages::Gathered;
@@ -101,7 +103,7 @@ impl Asked<'_> {
     fn reaches_fail_on(&self, item: &Value) -> bool {
         let text = |name: &str| item.get(name).and_then(Value::as_str);
         let severity = text("severity").and_then(Severity::parse);
-        text("state") != Some("resolved")
+        !matches!(text("state"), Some("resolved" | "suppressed"))
             && self.fail_on.is_some_and(|bad| severity.is_some_and(|severity| severity >= bad))
     }
 }
@@ -128,20 +130,28 @@ async fn run(server: &ServerArgs, request: Request, is_followed: bool, console: 
 async fn once(asked: &Asked<'_>, console: &mut Console<'_>) -> Result<Exit, QueryError> {
     let list = asked.gather().await?;
     console.list(asked, &list)?;
-    let mut exit = Exit::Fine;
+    let exit = completeness(&asked.server, &list, console).await?;
+    let fails = list.items.iter().any(|item| asked.reaches_fail_on(item));
+    Ok(if fails { Exit::FailOn } else { exit })
+}
+
+/// Says where a list is not, or may not be, the whole one; the exit code that follows.
+async fn completeness(
+    server: &Server,
+    list: &Gathered,
+    console: &mut Console<'_>,
+) -> Result<Exit, QueryError> {
     if let Some(error) = &list.broken {
         console.say(&format!("the answer is partial: {error}"))?;
-        exit = Exit::Partial;
-    } else if let Err(QueryError::Refused { status: 503, .. }) =
-        request::get_bytes(&asked.server, "/readyz").await
-    {
+        return Ok(Exit::Partial);
+    }
+    if let Err(QueryError::Refused { status: 503, .. }) = request::get_bytes(server, "/readyz").await {
         console.say(
             "the answer may be partial: the agent is not ready; `portolan status` says what it waits for",
         )?;
-        exit = Exit::Partial;
+        return Ok(Exit::Partial);
     }
-    let fails = list.items.iter().any(|item| asked.reaches_fail_on(item));
-    Ok(if fails { Exit::FailOn } else { exit })
+    Ok(Exit::Fine)
 }
 
 async fn show_status(args: &StatusArgs, console: &mut Console<'_>) -> Result<Exit, QueryError> {

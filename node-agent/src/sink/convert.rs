@@ -101,7 +101,10 @@ impl Converter {
                 policies: finding.policy.policies.iter().take(MAX_LIST).map(|policy| name(policy)).collect(),
             },
             traffic: self.traffic(&finding.traffic),
-            suppressed_by: None,
+            suppressed_by: finding
+                .suppressed_by
+                .as_deref()
+                .map(|by| report::Suppression { rule: name(&by.rule), reason: text(&by.reason) }),
         }
     }
 

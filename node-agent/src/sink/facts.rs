@@ -64,7 +64,7 @@ impl<'a> Facts<'a> {
         Self {
             code: outline.code.map(FindingCode::as_str),
             severity: outline.code.map(|code| code.severity().as_str()),
-            state: Some("open"),
+            state: Some(if outline.is_suppressed { "suppressed" } else { "open" }),
             protocol: outline.protocol.map(Protocol::as_str),
             port: outline.port.map(NonZeroU16::get),
             origins: if origins {

@@ -79,6 +79,7 @@ fn overfull_finding(name: &str) -> Finding {
     Finding {
         id: name.to_owned(),
         state: FindingState::Open,
+        suppressed_by: None,
         code: FindingCode::UndeclaredExternal,
         message: name.to_owned(),
         first_seen: BootTime(1),

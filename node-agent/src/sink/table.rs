@@ -52,7 +52,20 @@ pub fn findings(findings: &[Finding], width: Width, colour: Colour) -> String {
     if width == Width::Wide {
         header.extend(["STATE", "ADDRESSES", "CONTAINER", "WORKLOAD", "ID", "MESSAGE"]);
     }
-    let rows = sorted.iter().map(|finding| finding_row(finding, width));
+    // Only where there is one: who lists what is open need not see an empty column.
+    let with_exceptions = sorted.iter().any(|finding| finding.suppressed_by.is_some());
+    if with_exceptions {
+        header.extend(["SUPPRESSED-BY", "REASON"]);
+    }
+    let rows = sorted.iter().map(|finding| {
+        let mut row = finding_row(finding, width);
+        if with_exceptions {
+            let by = finding.suppressed_by.as_ref();
+            let texts = by.map(|by| [by.rule.clone(), by.reason.clone()]);
+            row.extend(texts.unwrap_or_else(|| [NONE.to_owned(), NONE.to_owned()]));
+        }
+        row
+    });
     let text = lay_out(&header, rows);
     if colour == Colour::Ansi { coloured(&text) } else { text }
 }

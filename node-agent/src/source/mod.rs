@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod conntrack;
+pub mod directory_watch;
 pub mod kernel;
 pub mod kubernetes;
 pub mod namespaces;

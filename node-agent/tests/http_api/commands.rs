@@ -62,6 +62,7 @@ async fn run_into(line: &str, out: impl Write, words: impl Write) -> Exit {
         Command::Connections(args) => query::connections(&args, &mut console).await,
         Command::Explain(args) => query::explain::explain(&args, &mut console).await,
         Command::Status(args) => query::status(&args, &mut console).await,
+        Command::Baseline(args) => query::baseline(&args, &mut console).await,
         other => panic!("{other:?}"),
     }
 }

@@ -2,6 +2,7 @@
 //! (PORTOLAN_BLESS=1 rewrites them), hostile clients, and the commands that ask it.
 #![expect(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+mod baseline;
 mod cluster;
 mod commands;
 mod exchange;

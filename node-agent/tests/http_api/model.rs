@@ -124,6 +124,7 @@ pub fn finding(code: FindingCode, listener: &Arc<Listener>) -> Finding {
     Finding {
         id: listener.id.clone(),
         state: FindingState::Open,
+        suppressed_by: None,
         code,
         message: format!("port {} is not in the manifest: declare it or close it", listener.port.port),
         first_seen: seconds(10),

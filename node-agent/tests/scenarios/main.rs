@@ -4,6 +4,7 @@ mod attribution;
 mod cluster_order;
 mod connections;
 mod declarations;
+mod exceptions;
 #[expect(clippy::expect_used, reason = "builders of test data: a wrong literal is a broken test")]
 mod explain;
 mod explanations;

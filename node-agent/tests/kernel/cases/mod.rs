@@ -4,6 +4,7 @@ mod agent_process;
 mod churn;
 mod connections;
 mod counters;
+mod exceptions;
 mod explain;
 mod findings;
 mod harness_itself;
@@ -33,6 +34,7 @@ pub fn all() -> Vec<Trial> {
         translated::cases(),
         findings::cases(),
         explain::cases(),
+        exceptions::cases(),
         manifests::cases(),
         kubernetes::cases(),
         agent_process::cases(),
