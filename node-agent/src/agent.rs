@@ -266,7 +266,8 @@ impl Station {
 
     fn told_by_source(&mut self, name: &str, state: SourceState) {
         // What follows objects of other kinds is named by the kind as well.
-        let tells_pods = !name.starts_with("kubernetes/") && ![conntrack::SOURCE, reload::SOURCE].contains(&name);
+        let tells_pods =
+            !name.starts_with("kubernetes/") && ![conntrack::SOURCE, reload::SOURCE].contains(&name);
         self.upkeep.waits_for_metadata &= !(state.up && tells_pods);
         self.pipeline.source(name, state.reason);
         self.check_ready();

@@ -357,11 +357,9 @@ fn source_kind(name: &str) -> &'static str {
         ["kubernetes", "kubernetes/namespaces", "kubernetes/networkpolicies", "kubernetes/services"];
     match KUBERNETES.into_iter().find(|known| *known == name) {
         Some(kubernetes) => kubernetes,
-        let (applying, expired) = self.engine.exceptions(clock::now());
-        for (state, count) in [("applies", applying), ("expired", expired)] {
-            let count = i64::try_from(count).unwrap_or(i64::MAX);
-            metrics.exceptions.get_or_create(&StateLabel { state }).set(count);
-        }
+        None if name == conntrack::SOURCE => conntrack::SOURCE,
+        None if name == "config" => "config",
+        None if name == "cri" || name.starts_with("cri=") => "cri",
         None if name.starts_with("file=") => "file",
         None => "netns",
     }
