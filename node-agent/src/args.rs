@@ -32,6 +32,9 @@ pub enum Command {
     Listeners(ListArgs),
     /// Show single connections of recorded ports
     Connections(ListArgs),
+    /// Print a NetworkPolicy that admits what a pod or workload declares, and names what it leaves out
+    #[command(after_help = POLICY_EXAMPLES)]
+    Policy(PolicyArgs),
     /// Show how the agent is doing: hooks, sources, limits, and what was lost
     Status(StatusArgs),
     /// Say what this node lets portolan do, and what is missing
@@ -69,6 +72,18 @@ Examples:
   portolan findings --code undeclared-active -o json
   portolan findings --watch
   portolan findings --fail-on high        # for scripts: exit code 1 if there is one";
+
+const POLICY_EXAMPLES: &str = "\
+Examples:
+  portolan policy shop/web-6d4b75cb6d-x7k2p
+  portolan policy deployment/web -n shop > web-policy.yaml
+  portolan policy statefulset/db --observed
+  portolan policy sts/db -o json | kubectl apply --dry-run=server -f -
+
+The policy means all pods of the workload. What one node sees is what it can say: ask the agents of all nodes before
+you rely on --observed. Read the comments before you apply it.
+
+Exit codes: 0 fine, 2 wrong use, or no policy can mean these pods, 3 this node has no such pod, or the answer is partial.";
 
 /// Options of `agent`. `None` and empty mean: not typed, so the file or the default decides.
 #[derive(Debug, Default, Args)]
@@ -305,6 +320,31 @@ pub struct ListArgs {
     /// Keep running and show what changes
     #[arg(short, long)]
     pub watch: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct PolicyArgs {
+    /// NAMESPACE/POD, KIND/NAME of a workload (deployment/web), NAMESPACE/KIND/NAME, or a pod's name
+    pub target: String,
+    /// The Kubernetes namespace [default: whichever has the target]
+    #[arg(short, long)]
+    pub namespace: Option<String>,
+    /// Admit on each port only those who were seen calling it
+    #[arg(long)]
+    pub observed: bool,
+    /// The agent's HTTP address: http://HOST:PORT or unix:PATH
+    #[arg(long, env = "PORTOLAN_SERVER", default_value = "http://127.0.0.1:9470", value_name = "URL")]
+    pub server: String,
+    /// How to write it; in json the comments go to stderr
+    #[arg(short, long, default_value = "yaml")]
+    pub output: ManifestFormat,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ManifestFormat {
+    #[default]
+    Yaml,
+    Json,
 }
 
 #[derive(Debug, Args)]

@@ -19,6 +19,8 @@ pub enum QueryError {
     BrokenOff { server: String, path: String, reason: String },
     #[error("the answer of {server} to {path} is not portolan's: {}", terminal(.reason))]
     NotUnderstood { server: String, path: String, reason: String },
+    #[error(transparent)]
+    NoPolicy(#[from] super::policy::refusal::Refusal),
     #[error("cannot write the answer: {0}")]
     Output(#[from] std::io::Error),
 }
@@ -29,6 +31,7 @@ impl QueryError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::BadServer { .. } => Exit::WrongUse,
+            Self::NoPolicy(refusal) => refusal.exit(),
             Self::Refused { status, .. } if (400..500).contains(status) => Exit::WrongUse,
             Self::Unreachable { .. }
             | Self::Refused { .. }

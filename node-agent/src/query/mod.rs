@@ -3,6 +3,7 @@
 pub mod console;
 pub mod error;
 pub mod pages;
+pub mod policy;
 mod request;
 pub mod server;
 pub mod show;

@@ -5,6 +5,7 @@ use std::num::NonZeroU16;
 use super::problem::Problem;
 use super::question::{ListQuery, MAX_LIMIT};
 use crate::engine::finding_code::{FindingCode, Severity};
+use crate::engine::policy_basis::{PolicyTarget, Who};
 
 const FINDING_FIELDS: &[&str] =
     &["namespace", "pod", "workload", "code", "severity", "state", "protocol", "port", "origin"];
@@ -60,6 +61,28 @@ pub fn parse(route: Route, pairs: &[(String, String)]) -> Result<ListQuery, Prob
         }
     }
     Ok(list)
+}
+
+/// `namespace`, and `pod` or `workload` (`NAME` or `KIND/NAME`).
+pub fn policy_target(pairs: &[(String, String)]) -> Result<PolicyTarget, Problem> {
+    let (mut namespace, mut who) = (None, None);
+    for (name, value) in pairs {
+        match name.as_str() {
+            "namespace" => namespace = Some(value.clone()),
+            "pod" => who = Some(Who::Pod(value.clone())),
+            "workload" => {
+                let (kind, name) =
+                    value.split_once('/').map_or((None, value.as_str()), |(k, n)| (Some(k), n));
+                who = Some(Who::Workload { kind: kind.map(str::to_owned), name: name.to_owned() });
+            }
+            name => {
+                let detail = "unknown parameter; expected one of namespace, pod, workload".to_owned();
+                return Err(Problem::bad_parameter(name, detail));
+            }
+        }
+    }
+    let missing = || Problem::bad_parameter("pod", "missing; expected pod or workload".to_owned());
+    Ok(PolicyTarget { namespace, who: who.ok_or_else(missing)? })
 }
 
 fn add(list: &mut ListQuery, name: &str, value: &str) -> Result<(), Problem> {
