@@ -13,7 +13,10 @@ mod objects;
 mod order;
 mod origin;
 mod policies;
+#[expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+mod policy_draft;
 mod recorded;
+mod selected_only;
 mod sources;
 mod verdicts;
 #[expect(clippy::expect_used, reason = "builders of test data: a wrong literal is a broken test")]
