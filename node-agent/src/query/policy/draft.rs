@@ -130,7 +130,7 @@ fn remarks(
     ];
     all.extend(if ports.admitted.is_empty() { vec!["  nothing".to_owned()] } else { ports.admitted.clone() });
     if !ports.left_out.is_empty() {
-        all.push("Left out, so nobody can call it once this is applied:".to_owned());
+        all.push("Left out:".to_owned());
         all.extend(ports.left_out.iter().take(MAX_LEFT_OUT).cloned());
         let more = ports.left_out.len().saturating_sub(MAX_LEFT_OUT);
         all.extend((more > 0).then(|| format!("  and {more} more")));
