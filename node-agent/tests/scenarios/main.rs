@@ -13,7 +13,7 @@ mod objects;
 mod order;
 mod origin;
 mod policies;
-#[expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#[expect(clippy::expect_used, reason = "a test fails by panicking")]
 mod policy_draft;
 mod recorded;
 mod selected_only;
