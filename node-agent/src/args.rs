@@ -38,6 +38,9 @@ pub enum Command {
     /// Print today's open findings as exceptions for the file of `agent --config`
     #[command(after_help = BASELINE_EXAMPLES)]
     Baseline(BaselineArgs),
+    /// Print a NetworkPolicy that admits what a pod or workload declares, and names what it leaves out
+    #[command(after_help = POLICY_EXAMPLES)]
+    Policy(PolicyArgs),
     /// Show how the agent is doing: hooks, sources, limits, and what was lost
     Status(StatusArgs),
     /// Say what this node lets portolan do, and what is missing
@@ -95,6 +98,18 @@ Examples:
 
 One rule per workload and code: a pod's new name does not matter, and a port that gets worse opens again.
 Exit codes: 0 fine, 2 wrong use, 3 the answer is partial.";
+
+const POLICY_EXAMPLES: &str = "\
+Examples:
+  portolan policy shop/web-6d4b75cb6d-x7k2p
+  portolan policy deployment/web -n shop > web-policy.yaml
+  portolan policy statefulset/db --observed
+  portolan policy sts/db -o json | kubectl apply --dry-run=server -f -
+
+The policy means all pods of the workload. What one node sees is what it can say: ask the agents of all nodes before
+you rely on --observed. Read the comments before you apply it.
+
+Exit codes: 0 fine, 2 wrong use, or no policy can mean these pods, 3 this node has no such pod, or the answer is partial.";
 
 /// Options of `agent`. `None` and empty mean: not typed, so the file or the default decides.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
@@ -380,6 +395,31 @@ pub struct ExplainArgs {
     pub namespace: Option<String>,
     #[command(flatten)]
     pub server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct PolicyArgs {
+    /// NAMESPACE/POD, KIND/NAME of a workload (deployment/web), NAMESPACE/KIND/NAME, or a pod's name
+    pub target: String,
+    /// The Kubernetes namespace [default: whichever has the target]
+    #[arg(short, long)]
+    pub namespace: Option<String>,
+    /// Admit on each port only those who were seen calling it
+    #[arg(long)]
+    pub observed: bool,
+    /// The agent's HTTP address: http://HOST:PORT or unix:PATH
+    #[arg(long, env = "PORTOLAN_SERVER", default_value = "http://127.0.0.1:9470", value_name = "URL")]
+    pub server: String,
+    /// How to write it; in json the comments go to stderr
+    #[arg(short, long, default_value = "yaml")]
+    pub output: ManifestFormat,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ManifestFormat {
+    #[default]
+    Yaml,
+    Json,
 }
 
 #[derive(Debug, Args)]

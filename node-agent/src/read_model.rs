@@ -7,6 +7,7 @@ use crate::engine::explain::target::Target;
 use crate::engine::explain::{Explained, Unexplained};
 use crate::engine::fingerprint::parse;
 use crate::engine::outline::Outline;
+use crate::engine::policy_basis::{PolicyBasis, PolicyTarget};
 use crate::pipeline::Pipeline;
 use crate::sink::convert::Converter;
 use crate::sink::ended::Ended;
@@ -51,6 +52,10 @@ impl ReadModel for Pipeline {
 
     fn explain(&self, target: &Target) -> Result<Explained, Unexplained> {
         self.engine.explain(target)
+    }
+
+    fn policy_basis(&self, target: &PolicyTarget) -> PolicyBasis {
+        self.engine.policy_basis(target)
     }
 
     fn status(&self) -> AgentStatus {

@@ -18,6 +18,8 @@ pub struct Totals {
     pub unattributed: u64,
     /// Listeners that ended within the grace time.
     pub short_lived: u64,
+    /// Ports that were looked at, because something about them may have changed or was due.
+    pub judged: u64,
     pub lost: BTreeMap<&'static str, u64>,
 }
 

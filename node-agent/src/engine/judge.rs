@@ -46,6 +46,7 @@ fn crowd_of(id: PortId, port: &Port) -> CrowdOf {
 impl Engine {
     pub(super) fn judge(&mut self, id: PortId, now: BootTime) {
         let Some(mut port) = self.ports.remove(&id) else { return };
+        self.totals.judged = self.totals.judged.saturating_add(1);
         self.attribute_port(id, &mut port);
         self.settle_origins(id, &mut port, now);
         match self.decide(id, &mut port, now) {

@@ -40,6 +40,7 @@ pub mod pod;
 pub mod pod_index;
 pub mod pod_merge;
 pub mod pod_record;
+pub mod policy_basis;
 pub mod port;
 pub mod selection;
 pub mod service;

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::change::PodRef;
 use super::identity::{BootTime, NetnsId, PodUid, PortId};
 use super::netns_index::{NetnsIndex, canonical};
 use super::pod::Pod;
 use super::pod_merge::Told;
-use super::pod_record::{PodRecord, label, refer};
+use super::pod_record::{PodRecord, label};
 use super::selection::{LabelIndex, Selector};
 
 /// How long a deleted pod is remembered.
@@ -234,7 +235,7 @@ impl PodIndex {
                 }
                 let back = record.departed.take().is_some();
                 if !record.reference.names(&pod) {
-                    record.reference = Arc::new(refer(&pod));
+                    record.reference = Arc::new(PodRef::of(&pod));
                     record.label = label(&pod);
                 }
                 let before = std::mem::replace(&mut record.pod, Arc::clone(&pod));

@@ -44,7 +44,7 @@ impl PodRecord {
 
     pub(super) fn new(pod: Arc<Pod>) -> Self {
         Self {
-            reference: Arc::new(refer(&pod)),
+            reference: Arc::new(PodRef::of(&pod)),
             label: label(&pod),
             pod,
             departed: None,
@@ -59,20 +59,22 @@ impl PodRecord {
 }
 
 impl PodRef {
+    /// The names of this pod.
+    #[must_use]
+    pub fn of(pod: &Pod) -> Self {
+        Self {
+            namespace: pod.namespace.clone(),
+            name: pod.name.clone(),
+            uid: pod.uid.clone(),
+            workload: pod.workload.clone(),
+            host_network: pod.host_network,
+        }
+    }
+
     /// True if it names this pod as it is now.
     pub(super) fn names(&self, pod: &Pod) -> bool {
         (&self.namespace, &self.name, &self.uid) == (&pod.namespace, &pod.name, &pod.uid)
             && (&self.workload, self.host_network) == (&pod.workload, pod.host_network)
-    }
-}
-
-pub(super) fn refer(pod: &Pod) -> PodRef {
-    PodRef {
-        namespace: pod.namespace.clone(),
-        name: pod.name.clone(),
-        uid: pod.uid.clone(),
-        workload: pod.workload.clone(),
-        host_network: pod.host_network,
     }
 }
 

@@ -23,6 +23,8 @@ pub enum QueryError {
     BadTarget(crate::engine::explain::target::BadTarget),
     #[error("{}", terminal(.detail))]
     NoTarget { detail: String },
+    #[error(transparent)]
+    NoPolicy(#[from] super::policy::refusal::Refusal),
     #[error("cannot write the answer: {0}")]
     Output(#[from] std::io::Error),
 }
@@ -33,6 +35,7 @@ impl QueryError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::BadServer { .. } | Self::BadTarget(_) | Self::NoTarget { .. } => Exit::WrongUse,
+            Self::NoPolicy(refusal) => refusal.exit(),
             Self::Refused { status, .. } if (400..500).contains(status) => Exit::WrongUse,
             Self::Unreachable { .. }
             | Self::Refused { .. }

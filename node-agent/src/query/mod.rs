@@ -5,6 +5,7 @@ pub mod console;
 pub mod error;
 pub mod explain;
 pub mod pages;
+pub mod policy;
 mod request;
 pub mod server;
 pub mod show;

@@ -14,7 +14,8 @@ use portolan::engine::explain::{Explained, Unexplained};
 use portolan::engine::finding_code::FindingCode;
 use portolan::engine::identity::{BootTime, NetnsId, PodUid, PortId, Protocol};
 use portolan::engine::input::Process;
-use portolan::engine::pod::{Container, ContainerKind, Workload};
+use portolan::engine::pod::{Container, ContainerKind, Pod, Workload};
+use portolan::engine::policy_basis::{BasisPod, BasisPort, PolicyBasis, PolicyTarget, Who};
 use portolan::sink::convert::{Converter, Wall};
 use portolan::sink::facts::Facts;
 use portolan::sink::http::question::{ReadModel, Wanted};
@@ -218,6 +219,40 @@ impl ReadModel for Node {
 
     fn explain(&self, target: &Target) -> Result<Explained, Unexplained> {
         self.engine.explain(target)
+    }
+
+    /// All that listens is of one workload, and `curler` called it.
+    fn policy_basis(&self, target: &PolicyTarget) -> PolicyBasis {
+        let known = |name: &str, labels: [(&str, &str); 2]| {
+            let PodRef { namespace, name, uid, workload, .. } = pod("shop", name);
+            let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+            Arc::new(Pod { namespace, name, uid, workload, labels, ..Pod::default() })
+        };
+        let app = known("multi-port-app", [("app", "multi-port-app"), ("pod-template-hash", "6d4b75cb6d")]);
+        if target.who != Who::Pod(app.name.clone()) {
+            return PolicyBasis::default();
+        }
+        let mine =
+            self.listeners.iter().filter(|one| one.pod.as_ref().is_some_and(|pod| pod.name == app.name));
+        let port = |listener: &Arc<Listener>| BasisPort {
+            protocol: listener.port.protocol,
+            port: listener.port.port,
+            name: None,
+            declaration: listener.declaration.clone(),
+            listener: Some(Arc::clone(listener)),
+            code: self.findings.iter().find(|finding| finding.id == listener.id).map(|finding| finding.code),
+        };
+        let curler = known("curler", [("app", "curler"), ("version", "2")]);
+        PolicyBasis {
+            pods: vec![BasisPod {
+                pod: Arc::clone(&app),
+                policies: vec!["deny".to_owned()],
+                ports: mine.map(port).collect(),
+            }],
+            neighbours: vec![Arc::clone(&curler)],
+            callers: vec![curler],
+            truncated: false,
+        }
     }
 
     fn status(&self) -> AgentStatus {

@@ -6,6 +6,7 @@ use super::problem::Problem;
 use super::question::{ListQuery, MAX_LIMIT};
 use crate::engine::explain::target::Target;
 use crate::engine::finding_code::{FindingCode, Severity};
+use crate::engine::policy_basis::{PolicyTarget, Who};
 
 const FINDING_FIELDS: &[&str] =
     &["namespace", "pod", "workload", "code", "severity", "state", "protocol", "port", "origin"];
@@ -81,6 +82,28 @@ pub fn parse_target(pairs: &[(String, String)]) -> Result<Target, Problem> {
     }
     Target::parse(target.unwrap_or_default(), namespace)
         .map_err(|error| Problem::bad_parameter("target", error.to_string()))
+}
+
+/// `namespace`, and `pod` or `workload` (`NAME` or `KIND/NAME`).
+pub fn policy_target(pairs: &[(String, String)]) -> Result<PolicyTarget, Problem> {
+    let (mut namespace, mut who) = (None, None);
+    for (name, value) in pairs {
+        match name.as_str() {
+            "namespace" => namespace = Some(value.clone()),
+            "pod" => who = Some(Who::Pod(value.clone())),
+            "workload" => {
+                let (kind, name) =
+                    value.split_once('/').map_or((None, value.as_str()), |(k, n)| (Some(k), n));
+                who = Some(Who::Workload { kind: kind.map(str::to_owned), name: name.to_owned() });
+            }
+            name => {
+                let detail = "unknown parameter; expected one of namespace, pod, workload".to_owned();
+                return Err(Problem::bad_parameter(name, detail));
+            }
+        }
+    }
+    let missing = || Problem::bad_parameter("pod", "missing; expected pod or workload".to_owned());
+    Ok(PolicyTarget { namespace, who: who.ok_or_else(missing)? })
 }
 
 fn add(list: &mut ListQuery, name: &str, value: &str) -> Result<(), Problem> {

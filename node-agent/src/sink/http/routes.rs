@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use super::events::follow;
 use super::host::HostCheck;
-use super::params::{Route, parse, parse_target};
+use super::params::{Route, parse, parse_target, policy_target};
 use super::problem::Problem;
 use super::question::{ListAnswer, ListQuery, Query};
 use super::{Health, HttpState};
@@ -37,6 +37,7 @@ pub fn api(state: HttpState, host: HostCheck) -> Router {
         .route("/v1/connections", get(connections))
         .route("/v1/pods/{namespace}/{name}", get(pod))
         .route("/v1/explain", get(explain))
+        .route("/v1/policy", get(policy))
         .route("/v1/status", get(status))
         .route("/v1/watch", get(watch));
     finish(router, state, host)
@@ -68,7 +69,7 @@ async fn count(State(state): State<HttpState>, request: Request, next: Next) -> 
 }
 
 fn known_route(path: &str) -> &'static str {
-    const ROUTES: [&str; 12] = [
+    const ROUTES: [&str; 13] = [
         "/v1/findings",
         "/v1/findings/{id}",
         "/v1/listeners",
@@ -76,6 +77,7 @@ fn known_route(path: &str) -> &'static str {
         "/v1/connections",
         "/v1/pods/{namespace}/{name}",
         "/v1/explain",
+        "/v1/policy",
         "/v1/status",
         "/v1/watch",
         "/metrics",
@@ -199,6 +201,12 @@ async fn explain(State(s): State<HttpState>, pairs: Pairs) -> Result<Response, P
         }
         Err(error) => Err(Problem::not_found(error.to_string(), "query/target")),
     }
+}
+
+async fn policy(State(s): State<HttpState>, pairs: Pairs) -> Result<Response, Problem> {
+    let target = policy_target(&pairs.0)?;
+    let basis = ask(&s, |reply| Query::Policy(target, reply)).await?;
+    basis.as_ref().map(json).ok_or_else(|| Problem::not_found("no such pod on this node".to_owned(), "query"))
 }
 
 async fn status(State(s): State<HttpState>) -> Result<Response, Problem> {
