@@ -36,3 +36,10 @@ impl Deadline {
         self.0.saturating_duration_since(Instant::now())
     }
 }
+
+/// How long something took, for people to read.
+pub fn duration_of(act: impl FnOnce()) -> Duration {
+    let started = Instant::now();
+    act();
+    started.elapsed()
+}
