@@ -73,6 +73,16 @@ impl Agent {
         })
     }
 
+    /// kill -9.
+    ///
+    /// # Errors
+    /// Where it cannot be killed.
+    pub fn kill(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
     /// Asks it to end; its exit code.
     ///
     /// # Errors
