@@ -1,8 +1,8 @@
 //! What was typed or written in a file, validated: every stage gets its part of [`AgentConfig`]. An error is one line
 //! that says what, where, what was expected, and ends in exit code 2.
 
-mod file;
-mod value;
+pub mod file;
+pub mod value;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -8,7 +8,8 @@ use super::case;
 use super::flood::resident;
 use crate::actor::protocol::Request;
 use crate::harness::agent::{Stdout, TINY_LISTENER_RING};
-use crate::harness::patience::{PATIENCE, duration_of, eventually};
+use crate::harness::patience::{PATIENCE, eventually};
+use crate::harness::stopwatch::duration_of;
 use crate::harness::world::World;
 
 pub fn cases() -> Vec<Trial> {

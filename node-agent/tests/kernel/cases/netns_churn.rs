@@ -10,7 +10,8 @@ use super::case;
 use crate::actor::protocol::Request;
 use crate::harness::agent::Agent;
 use crate::harness::network::ip;
-use crate::harness::patience::{PATIENCE, duration_of, eventually};
+use crate::harness::patience::{PATIENCE, eventually};
+use crate::harness::stopwatch::duration_of;
 use crate::harness::world::World;
 
 const AT_ONCE: u16 = 100;

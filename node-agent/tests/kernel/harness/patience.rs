@@ -1,4 +1,4 @@
-//! Waiting for a condition, never for a time: the only file of the tier that reads a clock.
+//! Waiting for a condition, never for a time: beside `stopwatch` the only file of the tier that reads a clock.
 #![expect(clippy::disallowed_types, reason = "how long a case waits for a real process is real time")]
 
 use std::time::{Duration, Instant};
@@ -35,11 +35,4 @@ impl Deadline {
     pub fn remaining(self) -> Duration {
         self.0.saturating_duration_since(Instant::now())
     }
-}
-
-/// How long something took, for people to read.
-pub fn duration_of(act: impl FnOnce()) -> Duration {
-    let started = Instant::now();
-    act();
-    started.elapsed()
 }

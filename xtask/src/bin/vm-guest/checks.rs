@@ -99,7 +99,7 @@ pub fn called(agent: &mut Agent, address: &str, port: u16) -> Result<String> {
         records.last("Finding", "TCP", port).context("no Finding of that port").map(drop)
     })?;
     sockets::call_tcp(address, port, CALLS)?;
-    agent.wait(|records| {
+    agent.wait_findings(|records| {
         let finding = records.last("Finding", "TCP", port).context("no Finding of that port")?;
         let (code, connections) = (text(finding, "/code"), number(finding, "/traffic/connections"));
         let (packets, bytes) = (number(finding, "/traffic/packets"), number(finding, "/traffic/bytes"));
@@ -116,7 +116,7 @@ pub fn udp(agent: &mut Agent, port: u16) -> Result<String> {
     sockets::serve_udp(port)?;
     agent.wait(|records| opened(records, "UDP", port))?;
     sockets::call_udp(ADDRESS, port, CALLS)?;
-    agent.wait(|records| {
+    agent.wait_findings(|records| {
         let finding = records.last("Finding", "UDP", port).context("no Finding of that port")?;
         let (code, packets) = (text(finding, "/code"), number(finding, "/traffic/packets"));
         let (bytes, expected) = (number(finding, "/traffic/bytes"), CALLS * sockets::DATAGRAM);
@@ -130,8 +130,8 @@ pub fn udp(agent: &mut Agent, port: u16) -> Result<String> {
 fn sctp(agent: &mut Agent, listener: Result<OwnedFd>) -> Result<String> {
     let _listener = listener.context("listen")?;
     sockets::call_sctp(ADDRESS, SCTP).context("call")?;
-    agent.wait(|records| {
-        opened(records, "SCTP", SCTP)?;
+    agent.wait(|records| opened(records, "SCTP", SCTP))?;
+    agent.wait_findings(|records| {
         let finding = records.last("Finding", "SCTP", SCTP).context("no Finding of that port")?;
         let (code, packets) = (text(finding, "/code"), number(finding, "/traffic/packets"));
         ensure!(code == "undeclared-active" && packets > 0, "its code is {code}, with {packets} packets");
