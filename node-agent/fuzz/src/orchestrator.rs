@@ -1,5 +1,6 @@
 //! What kubelet, the runtime and whoever may make pods wrote: cgroup paths, annotations, statuses, manifests.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -14,11 +15,12 @@ use prost::Message;
 pub fn cgroup(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let (path, id) = text.split_once('\n').unwrap_or((&text, &text));
-    let mut seen = 0_usize;
+    let seen = Cell::new(0_usize);
     let _ = paths::pod(path, |uid| {
-        seen += 1;
+        seen.set(seen.get() + 1);
         uid.0.is_empty().then_some(())
     });
+    let seen = seen.get();
     assert!(seen <= path.len(), "{seen} names in {} bytes", path.len());
     if let Some(at) = paths::position(path, id) {
         assert!(path.get(at..).is_some(), "{at} is within a character of {path:?}");
