@@ -35,14 +35,8 @@ pub fn run() -> Result<()> {
             failed.push(name);
         }
     }
-    let mut tiers = vec![Tier::Unit, Tier::Http, Tier::Kernel, Tier::Api];
-    // These need what not every machine has: a runtime, an emulator, kernels that are fetched.
-    for tier in [Tier::Cri, Tier::Vm] {
-        match tier.obstacle() {
-            None => tiers.push(tier),
-            Some(why) => println!("\n── tier {} skipped: {why}", tier.name()),
-        }
-    }
+    // The vm and cri tiers stay with `cargo xtask test` until they have proven to hold every time on a busy machine.
+    let tiers = vec![Tier::Unit, Tier::Http, Tier::Kernel, Tier::Api];
     if let Err(error) = test::run(&test::Options { tiers }) {
         println!("tests: {error:#}");
         failed.push("tests");
