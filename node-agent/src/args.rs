@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::engine::finding_code::Severity;
+use crate::sink::selector::Selector;
 
 /// Shows every port that a node's pods really listen on, which of them no manifest declares, and the traffic that
 /// reaches them.
@@ -266,6 +267,9 @@ pub struct FilterArgs {
     /// Pods of all namespaces (the default, said aloud)
     #[arg(short = 'A', long, conflicts_with = "namespace")]
     pub all_namespaces: bool,
+    /// Only pods with these labels, such as app=web,tier in (front,back),!canary
+    #[arg(short = 'l', long, value_name = "SELECTOR")]
+    pub selector: Option<Selector>,
 }
 
 /// Which findings are shown, and which make the command fail.

@@ -366,7 +366,7 @@ fn source_kind(name: &str) -> &'static str {
 }
 
 fn is_mended_by_scan(reason: &str) -> bool {
-    matches!(reason, "listener-ring-full" | "listeners-map-full" | "hook-error")
+    matches!(reason, "listener-ring-full" | "listeners-map-full")
 }
 
 fn hook_status(hook: crate::source::kernel::HookStatus) -> HookStatus {

@@ -151,6 +151,7 @@ fn filter(args: &ScanArgs) -> Filter {
     let FindingFilterArgs { code, severity, .. } = &args.findings;
     Filter {
         namespace: args.filter.namespace.iter().cloned().collect(),
+        labels: args.filter.selector.clone().unwrap_or_default(),
         code: code.clone(),
         severity: severity.iter().map(|severity| severity.as_str().to_owned()).collect(),
         ..Filter::default()

@@ -2,8 +2,8 @@
 //! that says what, where, what was expected, and ends in exit code 2.
 
 pub mod exceptions;
-mod file;
-mod value;
+pub mod file;
+pub mod value;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

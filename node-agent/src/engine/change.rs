@@ -1,6 +1,7 @@
 //! What the engine says happened: for people (listener, finding, connection, loss) and for the kernel side (which ports
 //! to count and to record).
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::sync::Arc;
@@ -37,6 +38,8 @@ pub struct PodRef {
     pub uid: PodUid,
     pub workload: Option<Workload>,
     pub host_network: bool,
+    /// For filters; not reported.
+    pub labels: Arc<BTreeMap<String, String>>,
 }
 
 /// A netns, as reports name it.

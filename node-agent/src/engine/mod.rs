@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 pub mod attribution;
-mod cgroup;
+pub mod cgroup;
 pub mod change;
 pub mod connection_intake;
 pub mod connection_table;

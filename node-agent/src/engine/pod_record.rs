@@ -68,6 +68,7 @@ impl PodRef {
             uid: pod.uid.clone(),
             workload: pod.workload.clone(),
             host_network: pod.host_network,
+            labels: Arc::new(pod.labels.clone()),
         }
     }
 
@@ -75,6 +76,7 @@ impl PodRef {
     pub(super) fn names(&self, pod: &Pod) -> bool {
         (&self.namespace, &self.name, &self.uid) == (&pod.namespace, &pod.name, &pod.uid)
             && (&self.workload, self.host_network) == (&pod.workload, pod.host_network)
+            && *self.labels == pod.labels
     }
 }
 

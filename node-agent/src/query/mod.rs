@@ -9,13 +9,13 @@ pub mod policy;
 mod request;
 pub mod server;
 pub mod show;
-mod sse;
+pub mod sse;
 mod url;
 mod watch;
 
 use serde_json::Value;
 
-use crate::args::{FindingFilterArgs, FindingsArgs, Format, ListArgs, ServerArgs, StatusArgs};
+use crate::args::{FilterArgs, FindingFilterArgs, FindingsArgs, Format, ListArgs, ServerArgs, StatusArgs};
 use crate::engine::finding_code::Severity;
 use crate::exit::Exit;
 pub use baseline::baseline;
@@ -28,7 +28,7 @@ use show::{NotShown, Subject};
 /// `portolan findings`.
 pub async fn findings(args: &FindingsArgs, console: &mut Console<'_>) -> Exit {
     let FindingFilterArgs { code, severity, fail_on } = &args.findings;
-    let mut watched = namespace(args.filter.namespace.as_ref());
+    let mut watched = of_pods(&args.filter);
     watched.extend(alternatives("code", code.clone()));
     watched.extend(alternatives("severity", severity.iter().map(|s| s.as_str().to_owned()).collect()));
     let mut listed = watched.clone();
@@ -44,7 +44,7 @@ pub async fn findings(args: &FindingsArgs, console: &mut Console<'_>) -> Exit {
 
 /// `portolan listeners`.
 pub async fn listeners(args: &ListArgs, console: &mut Console<'_>) -> Exit {
-    let watched = namespace(args.filter.namespace.as_ref());
+    let watched = of_pods(&args.filter);
     let is_narrowed = !watched.is_empty();
     let mut listed = watched.clone();
     listed.push(("state", "open".to_owned()));
@@ -54,7 +54,7 @@ pub async fn listeners(args: &ListArgs, console: &mut Console<'_>) -> Exit {
 
 /// `portolan connections`.
 pub async fn connections(args: &ListArgs, console: &mut Console<'_>) -> Exit {
-    let watched = namespace(args.filter.namespace.as_ref());
+    let watched = of_pods(&args.filter);
     let is_narrowed = !watched.is_empty();
     let listed = watched.clone();
     let request = Request { subject: Subject::Connections, listed, watched, is_narrowed, fail_on: None };
@@ -183,8 +183,10 @@ fn understood(server: &Server, path: &str, text: Result<String, NotShown>) -> Re
     })
 }
 
-fn namespace(namespace: Option<&String>) -> Pairs {
-    namespace.map(|namespace| ("namespace", namespace.clone())).into_iter().collect()
+fn of_pods(filter: &FilterArgs) -> Pairs {
+    let namespace = filter.namespace.iter().map(|namespace| ("namespace", namespace.clone()));
+    let selector = filter.selector.iter().map(|selector| ("labels", selector.to_string()));
+    namespace.chain(selector).collect()
 }
 
 fn alternatives(name: &'static str, values: Vec<String>) -> Option<(&'static str, String)> {

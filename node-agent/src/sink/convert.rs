@@ -268,6 +268,7 @@ pub fn pod_ref(pod: &change::PodRef) -> report::Pod {
             .as_ref()
             .map(|workload| report::Workload { kind: name(&workload.kind), name: name(&workload.name) }),
         host_network: pod.host_network,
+        labels: Some(Arc::clone(&pod.labels)),
     }
 }
 

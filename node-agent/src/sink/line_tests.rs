@@ -56,6 +56,7 @@ fn overfull(name: &str) -> Served {
             uid: PodUid(some()),
             workload: Some(Workload { kind: some(), name: some() }),
             host_network: false,
+            labels: Arc::default(),
         }),
         container: Some(Container {
             name: some(),

@@ -15,6 +15,7 @@ pub mod metrics;
 pub mod pretty;
 pub mod publish;
 pub mod report;
+pub mod selector;
 pub mod status_table;
 pub mod stdout;
 pub mod table;

@@ -1,6 +1,9 @@
 //! The wire types of `portolan/v1`: exactly what stdout and HTTP carry. Engine types become these at the edge, and never
 //! the other way round except in the command-line client.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -160,6 +163,9 @@ pub struct Pod {
     pub uid: String,
     pub workload: Option<Workload>,
     pub host_network: bool,
+    /// For filters; not written.
+    #[serde(skip)]
+    pub labels: Option<Arc<BTreeMap<String, String>>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -73,6 +73,8 @@ async fn filters_narrow_and_their_alternatives_widen() {
         ("/v1/listeners?port=22&port=53", vec!["dns-udp-00053", "nobody-tcp-00022"]),
         ("/v1/listeners?protocol=udp", vec!["dns-udp-00053"]),
         ("/v1/listeners?workload=deployment/dns", vec!["dns-udp-00053"]),
+        ("/v1/listeners?labels=app%20in%20(dns,db)", vec!["dns-udp-00053"]),
+        ("/v1/listeners?labels=app%3Ddns,!app", vec![]),
         ("/v1/listeners?workload=job/dns", vec![]),
         ("/v1/listeners?origin=pod", vec!["multi-port-app-tcp-09090"]),
         ("/v1/listeners?state=closed", vec![]),

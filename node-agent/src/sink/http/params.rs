@@ -7,12 +7,25 @@ use super::question::{ListQuery, MAX_LIMIT};
 use crate::engine::explain::target::Target;
 use crate::engine::finding_code::{FindingCode, Severity};
 use crate::engine::policy_basis::{PolicyTarget, Who};
+use crate::sink::selector::{BadSelector, Selector};
 
 const FINDING_FIELDS: &[&str] =
-    &["namespace", "pod", "workload", "code", "severity", "state", "protocol", "port", "origin"];
-const LISTENER_FIELDS: &[&str] = &["namespace", "pod", "workload", "state", "protocol", "port", "origin"];
-const WATCH_FIELDS: &[&str] =
-    &["kind", "namespace", "pod", "workload", "code", "severity", "state", "protocol", "port", "origin"];
+    &["namespace", "pod", "workload", "labels", "code", "severity", "state", "protocol", "port", "origin"];
+const LISTENER_FIELDS: &[&str] =
+    &["namespace", "pod", "workload", "labels", "state", "protocol", "port", "origin"];
+const WATCH_FIELDS: &[&str] = &[
+    "kind",
+    "namespace",
+    "pod",
+    "workload",
+    "labels",
+    "code",
+    "severity",
+    "state",
+    "protocol",
+    "port",
+    "origin",
+];
 
 /// Which parameters a route knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +59,12 @@ pub fn parse(route: Route, pairs: &[(String, String)]) -> Result<ListQuery, Prob
                 })?;
             }
             ("continue", Route::Findings | Route::Listeners) => list.after = Some(value.clone()),
+            // Its own commas mean that all must hold.
+            ("labels", _) => {
+                let selector = value.parse::<Selector>();
+                let wrong = |error: BadSelector| Problem::bad_parameter("labels", error.to_string());
+                list.filter.labels.extend(selector.map_err(wrong)?);
+            }
             (name, _) if route.fields().contains(&name) => {
                 for alternative in value.split(',') {
                     add(&mut list, name, alternative)?;

@@ -3,7 +3,7 @@
 mod attachments;
 mod batch;
 mod bpffs;
-mod decode;
+pub mod decode;
 mod drain;
 mod elf;
 mod flows;
