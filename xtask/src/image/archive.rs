@@ -79,11 +79,15 @@ pub fn write(archive: &Path, identity: &Identity, target: &str, built: &Path) ->
     let files = [
         ("index.json".to_owned(), index(identity, arch, &manifest)?),
         ("manifest.json".to_owned(), docker_list(identity, &config, &layer)?),
-        ("oci-layout".to_owned(), canonical(&OciLayoutBuilder::default().image_layout_version("1.0.0").build()?)?),
+        (
+            "oci-layout".to_owned(),
+            canonical(&OciLayoutBuilder::default().image_layout_version("1.0.0").build()?)?,
+        ),
     ];
     let digest = format!("sha256:{}", manifest.digest.digest());
     let packed = layer.bytes.len() as u64;
-    let mut blobs: Vec<_> = [config, layer, manifest].into_iter().map(|blob| (blob.path(), blob.bytes)).collect();
+    let mut blobs: Vec<_> =
+        [config, layer, manifest].into_iter().map(|blob| (blob.path(), blob.bytes)).collect();
     blobs.sort();
     pack(archive, identity.time, blobs.into_iter().chain(files))
         .with_context(|| format!("cannot write {}", archive.display()))?;
@@ -120,10 +124,8 @@ fn config(identity: &Identity, arch: Arch, layer: &str) -> Result<Blob> {
         .labels(labels(identity)?)
         .build()?;
     let layers = RootFsBuilder::default().typ("layers").diff_ids(vec![format!("sha256:{layer}")]).build()?;
-    let history = HistoryBuilder::default()
-        .created(identity.timestamp()?)
-        .created_by("cargo xtask image")
-        .build()?;
+    let history =
+        HistoryBuilder::default().created(identity.timestamp()?).created_by("cargo xtask image").build()?;
     let config = ImageConfigurationBuilder::default()
         .created(identity.timestamp()?)
         .architecture(arch)

@@ -36,11 +36,23 @@ pub fn build(sources: &Path, directory: &Path, target: &str) -> Result<PathBuf> 
     }
     let mut command = Command::new("cargo");
     command
-        .args(["build", "--locked", "--release", "--package", "portolan", "--bin", "portolan", "--target", target])
+        .args([
+            "rustc",
+            "--locked",
+            "--release",
+            "--package",
+            "portolan",
+            "--bin",
+            "portolan",
+            "--target",
+            target,
+        ])
         .arg("--config")
         .arg(format!("target.{target}.rustflags={:?}", flags(sources)?))
         .arg("--target-dir")
         .arg(directory)
+        // The names of functions are a fifth of the file.
+        .args(["--", "-C", "strip=symbols"])
         .current_dir(sources)
         // They would replace the flags above, and what is linked in is not a matter of taste.
         .env_remove("RUSTFLAGS")
@@ -48,7 +60,10 @@ pub fn build(sources: &Path, directory: &Path, target: &str) -> Result<PathBuf> 
     step::run(&format!("building the agent for {target}, statically linked"), &mut command)?;
     let binary = directory.join(target).join("release/portolan");
     if asks_for_a_loader(&binary)? {
-        bail!("{} is not static: are the static libraries of the target's C library installed?", binary.display());
+        bail!(
+            "{} is not static: are the static libraries of the target's C library installed?",
+            binary.display()
+        );
     }
     Ok(binary)
 }

@@ -25,10 +25,13 @@ impl Identity {
     /// Where SOURCE_DATE_EPOCH is no number.
     pub fn of_the_tree(tag: Option<&str>) -> Result<Self> {
         let version = env!("CARGO_PKG_VERSION");
-        let changed = git(&["status", "--porcelain", "--untracked-files=no"]).is_some_and(|text| !text.is_empty());
+        let changed =
+            git(&["status", "--porcelain", "--untracked-files=no"]).is_some_and(|text| !text.is_empty());
         let commit = git(&["rev-parse", "HEAD"]);
         let time = match std::env::var("SOURCE_DATE_EPOCH") {
-            Ok(text) => text.parse().with_context(|| format!("SOURCE_DATE_EPOCH={text} is not a number of seconds"))?,
+            Ok(text) => text
+                .parse()
+                .with_context(|| format!("SOURCE_DATE_EPOCH={text} is not a number of seconds"))?,
             Err(_) => git(&["log", "-1", "--format=%ct"]).and_then(|text| text.parse().ok()).unwrap_or(0),
         };
         Ok(Self {

@@ -104,7 +104,8 @@ fn linked(metadata: &Metadata) -> BTreeMap<&PackageId, Vec<&PackageId>> {
     nodes
         .map(|node| {
             let used = node.deps.iter().filter(|used| {
-                used.dep_kinds.iter().any(|kind| kind.kind == DependencyKind::Normal) && !macros.contains(&used.pkg)
+                used.dep_kinds.iter().any(|kind| kind.kind == DependencyKind::Normal)
+                    && !macros.contains(&used.pkg)
             });
             (&node.id, used.map(|used| &used.pkg).collect())
         })
@@ -116,7 +117,8 @@ fn reference(package: &Package) -> String {
 }
 
 fn component(package: &Package) -> Component {
-    let kind = if package.name.as_str() == AGENT { Classification::Application } else { Classification::Library };
+    let kind =
+        if package.name.as_str() == AGENT { Classification::Application } else { Classification::Library };
     let mut component = made(kind, package.name.as_str(), &package.version.to_string(), &reference(package));
     component.description = package.description.as_deref().map(NormalizedString::new);
     component.licenses = package.license.clone().and_then(|text| {
@@ -137,10 +139,16 @@ fn libraries(target: &str) -> Vec<Component> {
     let mut libraries = Vec::new();
     let rustc = step::output(Command::new("rustc").arg("--version")).unwrap_or_default();
     if let Some(version) = rustc.split_whitespace().nth(1) {
-        libraries.push(made(Classification::Library, "std", version, &format!("pkg:generic/rust-std@{version}")));
+        libraries.push(made(
+            Classification::Library,
+            "std",
+            version,
+            &format!("pkg:generic/rust-std@{version}"),
+        ));
     }
     if target == super::binary::host()
-        && let Some(version) = step::output(Command::new("dpkg-query").args(["-W", "-f", "${source:Version}", "libc6-dev"]))
+        && let Some(version) =
+            step::output(Command::new("dpkg-query").args(["-W", "-f", "${source:Version}", "libc6-dev"]))
     {
         libraries.push(made(
             Classification::Library,

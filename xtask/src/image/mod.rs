@@ -101,7 +101,11 @@ fn check_again(first: &Path, target: &str, name: &str) -> Result<()> {
     std::fs::remove_dir_all(&elsewhere)?;
     let (first, second) = second?;
     if first != second {
-        bail!("two builds of the same sources differ: sha256 {} and {}", archive::sha256(&first), archive::sha256(&second));
+        bail!(
+            "two builds of the same sources differ: sha256 {} and {}",
+            archive::sha256(&first),
+            archive::sha256(&second)
+        );
     }
     println!("built twice, the same {} bytes: sha256 {}", first.len(), archive::sha256(&first));
     Ok(())
@@ -109,7 +113,8 @@ fn check_again(first: &Path, target: &str, name: &str) -> Result<()> {
 
 fn build_elsewhere(elsewhere: &Path, target: &str, name: &str) -> Result<PathBuf> {
     let sources = elsewhere.join("sources");
-    let list = step::output(std::process::Command::new("git").args(["ls-files"]).current_dir(workspace::root()));
+    let list =
+        step::output(std::process::Command::new("git").args(["ls-files"]).current_dir(workspace::root()));
     for file in list.context("git does not list the sources")?.lines() {
         let copy = sources.join(file);
         copy.parent().map(std::fs::create_dir_all).transpose()?;
