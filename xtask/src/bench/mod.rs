@@ -13,6 +13,7 @@ mod netns;
 mod packet;
 mod process;
 mod scan;
+mod start;
 mod table;
 mod traffic;
 
@@ -44,6 +45,7 @@ enum Measurement {
     Packet,
     Memory,
     Attach,
+    Start,
     Api,
     Engine,
 }
@@ -114,6 +116,7 @@ fn measure(bench: &Bench, measurement: Measurement) -> Vec<Row> {
         Measurement::Packet => ("tc program per packet", packet::measure),
         Measurement::Memory => ("memory and CPU of a full node", memory::measure),
         Measurement::Attach => ("attaching a netns", attach::measure),
+        Measurement::Start => ("start to the first scan", start::measure),
         Measurement::Api => ("requests to the API server", api::measure),
         Measurement::Engine => ("one input in the engine", engine::measure),
     };
