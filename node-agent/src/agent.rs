@@ -30,11 +30,12 @@ use crate::sink::metrics::Metrics;
 use crate::sink::publish::Publisher;
 use crate::sink::stdout::LineSink;
 use crate::sink::watch_log::WatchLog;
-use crate::source::kernel::{Capabilities, KernelHooks, KernelRefusal, NetnsPrograms, Rings};
+use crate::source::kernel::{Capabilities, KernelHooks, KernelRefusal, NetnsPrograms, Rings, root_cgroup};
 use crate::source::kubernetes;
 use crate::source::netns::budget::Budget;
 use crate::source::netns::look::Interface;
 use crate::source::netns::{self, NetnsActor, NetnsHandle};
+use crate::source::node_access;
 use crate::source::pods::{SourceState, cri, file};
 use crate::source::{clock, conntrack};
 use crate::wiring_options;
@@ -75,8 +76,8 @@ pub enum AgentError {
     /// Exit code 4.
     #[error("cannot start {what}: {reason}")]
     Start { what: &'static str, reason: io::Error },
-    /// Without programs, looking is all there is. Exit code 4.
-    #[error("this node does not allow it: {}", .0.join("; "))]
+    /// Something is missing without which nothing can be seen, or what is seen is wrong. Exit code 4.
+    #[error("this node does not allow it: {}. `portolan doctor` says more", .0.join("; "))]
     Blind(Vec<String>),
     /// Exit code 3.
     #[error("the thread that looks at network namespaces has ended; nothing is observed without it")]
@@ -348,10 +349,25 @@ fn actor(attach: Option<Attach>, metrics: &Metrics) -> Box<dyn NetnsActor> {
     Box::new(Timed::new(actor, metrics.scan_duration.clone()))
 }
 
+/// Everything that this node or this pod's manifest keeps from the agent, at once.
+fn missing(config: &AgentConfig) -> Vec<String> {
+    let own = Capabilities::own();
+    let mut missing = if config.scan_only { own.missing_to_enter() } else { own.missing() };
+    let metadata = wiring_options::agent_metadata(config);
+    missing.extend(node_access::missing(&wiring_options::node_access(&config.netns_dirs, &metadata)));
+    if !config.scan_only {
+        missing.extend(root_cgroup().err().into_iter().flat_map(|refusal| refusal.missing));
+    }
+    missing
+}
+
 fn load_kernel(config: &AgentConfig) -> Result<(Option<KernelHooks>, Option<Attach>), AgentError> {
+    let missing = missing(config);
+    if !missing.is_empty() {
+        return Err(AgentError::Blind(missing));
+    }
     if config.scan_only {
-        let missing = Capabilities::own().missing_to_enter();
-        return if missing.is_empty() { Ok((None, None)) } else { Err(AgentError::Blind(missing)) };
+        return Ok((None, None));
     }
     let (hooks, programs) = KernelHooks::load(&wiring_options::kernel(config))?;
     let attach = Attach { programs, hears_of_sockets: hooks.hears_of_sockets() };

@@ -1,6 +1,6 @@
 //! What the configuration means for each stage.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::args::{ExceptionAnnotations, KernelLog as LogArg, RecordMode as RecordArg, TrafficMode};
@@ -15,6 +15,7 @@ use crate::source::kubernetes::KubernetesOptions;
 use crate::source::kubernetes::access::is_in_cluster;
 use crate::source::kubernetes::backoff::Pace;
 use crate::source::netns::{HostNetns, NetnsOptions};
+use crate::source::node_access::Wanted;
 use crate::source::pods::cri;
 
 /// The engine's part.
@@ -100,6 +101,16 @@ pub fn agent_metadata(config: &AgentConfig) -> Vec<MetadataSource> {
         sources.push(MetadataSource::Kubernetes);
     }
     sources
+}
+
+/// What the agent needs to see of the node for that.
+#[must_use]
+pub fn node_access<'a>(netns_dirs: &'a [PathBuf], sources: &'a [MetadataSource]) -> Wanted<'a> {
+    let runtime = sources.iter().find_map(|source| match source {
+        MetadataSource::Cri(socket) => Some(socket.as_deref()),
+        MetadataSource::File(_) | MetadataSource::Kubernetes => None,
+    });
+    Wanted { netns_dirs, runtime, proc_root: Path::new("/proc") }
 }
 
 /// A source's name, as it is typed.

@@ -14,6 +14,7 @@ mod netns;
 mod packet;
 mod process;
 mod scan;
+mod start;
 mod table;
 mod traffic;
 
@@ -46,6 +47,7 @@ enum Measurement {
     Memory,
     Cluster,
     Attach,
+    Start,
     Api,
     Engine,
 }
@@ -117,6 +119,7 @@ fn measure(bench: &Bench, measurement: Measurement) -> Vec<Row> {
         Measurement::Memory => ("memory and CPU of a full node", memory::measure),
         Measurement::Cluster => ("a node of 250 pods in a cluster with 2,000 Services", cluster::measure),
         Measurement::Attach => ("attaching a netns", attach::measure),
+        Measurement::Start => ("start to the first scan", start::measure),
         Measurement::Api => ("requests to the API server", api::measure),
         Measurement::Engine => ("one input in the engine", engine::measure),
     };

@@ -422,7 +422,7 @@ pub fn root_cgroup() -> Result<File, KernelRefusal> {
         .collect();
     if paths.is_empty() {
         return Err(KernelRefusal::of(
-            "no cgroup2 is mounted: mount it, e.g. `mount -t cgroup2 none /sys/fs/cgroup/unified`",
+            "no cgroup2 is mounted: in a pod mount the node's /sys/fs/cgroup, else `mount -t cgroup2 none /sys/fs/cgroup/unified`",
         ));
     }
     for path in &paths {
@@ -433,7 +433,7 @@ pub fn root_cgroup() -> Result<File, KernelRefusal> {
         }
     }
     Err(KernelRefusal::of(format!(
-        "{} is not the root of cgroup2 but that of a cgroup namespace: run in the host's (hostPID and the host's mount)",
+        "{} is not the root of cgroup2 but that of a cgroup namespace: in a pod mount the node's /sys/fs/cgroup",
         paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
     )))
 }

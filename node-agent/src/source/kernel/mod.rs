@@ -18,6 +18,7 @@ mod port_filter;
 mod refusal;
 mod rings;
 
+pub use bpffs::DetachedBpffs;
 pub use hooks::{HookStatus, KernelHooks, KernelOptions, TrafficLevel, root_cgroup};
 pub use kernel_log::{KernelLog, KernelLogLevel};
 pub use netns_programs::NetnsPrograms;
