@@ -30,14 +30,14 @@ use crate::sink::metrics::Metrics;
 use crate::sink::publish::Publisher;
 use crate::sink::stdout::LineSink;
 use crate::sink::watch_log::WatchLog;
-use crate::source::kernel::{Capabilities, KernelHooks, KernelRefusal, NetnsPrograms, Rings, root_cgroup};
-use crate::source::kubernetes;
+use crate::source::kernel::{Capabilities, KernelHooks, KernelRefusal, NetnsPrograms, root_cgroup};
 use crate::source::netns::budget::Budget;
 use crate::source::netns::look::Interface;
 use crate::source::netns::{self, NetnsActor, NetnsHandle};
 use crate::source::node_access;
-use crate::source::pods::{SourceState, cri, file};
+use crate::source::pods::SourceState;
 use crate::source::{clock, conntrack};
+use crate::sources::{SourceChange, follow_rings, start_sources};
 use crate::wiring_options;
 
 /// Facts that may wait for the engine; a full queue makes the sources wait, and the rings in the kernel take the rest.
@@ -60,9 +60,6 @@ const MEASURE_EVERY: u32 = 5;
 const GIVE_BACK_EVERY: u32 = 10;
 /// How long the last lines may take at the end.
 const LAST_LINES: Duration = Duration::from_secs(2);
-
-/// A source's name and how it is doing.
-type SourceChange = (String, SourceState);
 
 /// Why the agent did not start or ended.
 #[derive(Debug, thiserror::Error)]
@@ -127,7 +124,8 @@ pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
     let options = netns_options(&config, &metadata);
     let mut tasks = start_sources(&config, metadata, &inputs, &sources);
     if let Some(rings) = rings {
-        tasks.extend(follow_rings(rings, &inputs, recorded, &sources)?);
+        let followed = follow_rings(rings, &inputs, recorded, &sources, CONNECTION_QUEUE);
+        tasks.extend(followed.map_err(started("the thread for connection tracking"))?);
     }
     tasks.extend(kernel_log.map(|log| tokio::spawn(log.forward())));
     let netns =
@@ -398,22 +396,6 @@ fn pipeline(
     Ok(pipeline)
 }
 
-/// Follows the configuration file, if there is one.
-fn start_reload(
-    config: &AgentConfig,
-    inputs: &mpsc::Sender<Input>,
-    sources: &mpsc::Sender<SourceChange>,
-) -> Vec<JoinHandle<()>> {
-    if config.typed.is_none() {
-        return Vec::new();
-    }
-    let (status, states) = watch::channel(SourceState::default());
-    vec![
-        tokio::spawn(reload::follow(config.clone(), inputs.clone(), status)),
-        tokio::spawn(tell_states(reload::SOURCE.to_owned(), states, sources.clone())),
-    ]
-}
-
 fn netns_options(config: &AgentConfig, metadata: &[MetadataSource]) -> netns::NetnsOptions {
     let mut options = wiring_options::netns(config.netns_dirs.clone(), config.include_host, metadata);
     if config.scan_only {
@@ -437,63 +419,6 @@ fn warn_of(config: &AgentConfig, metadata: &[MetadataSource]) {
             %address,
             "--api is open to other hosts and asks nobody who they are: whoever reaches it reads every finding"
         );
-    }
-}
-
-/// Whatever is followed while the agent runs.
-fn start_sources(
-    config: &AgentConfig,
-    metadata: Vec<MetadataSource>,
-    inputs: &mpsc::Sender<Input>,
-    sources: &mpsc::Sender<SourceChange>,
-) -> Vec<JoinHandle<()>> {
-    let follow = |name: String, states| tokio::spawn(tell_states(name, states, sources.clone()));
-    let start = |source: MetadataSource| {
-        let name = wiring_options::source_name(&source);
-        let (status, states) = watch::channel(SourceState::default());
-        match source {
-            MetadataSource::File(path) => {
-                vec![tokio::spawn(file::watch(path, inputs.clone(), status)), follow(name, states)]
-            }
-            MetadataSource::Cri(socket) => {
-                vec![tokio::spawn(cri::follow(socket, inputs.clone(), status)), follow(name, states)]
-            }
-            MetadataSource::Kubernetes => kubernetes::start(&wiring_options::kubernetes(config), inputs)
-                .into_iter()
-                .flat_map(|watching| [watching.task, follow(watching.source.to_owned(), watching.states)])
-                .collect(),
-        }
-    };
-    let mut tasks = start_reload(config, inputs, sources);
-    tasks.extend(metadata.into_iter().flat_map(start));
-    tasks
-}
-
-/// Connections go by way of connection tracking, all else straight to the engine.
-fn follow_rings(
-    rings: Rings,
-    inputs: &mpsc::Sender<Input>,
-    connections: mpsc::Sender<Vec<ConnectionFact>>,
-    sources: &mpsc::Sender<SourceChange>,
-) -> Result<[JoinHandle<()>; 2], AgentError> {
-    let (seen, recorded) = mpsc::channel(CONNECTION_QUEUE);
-    let states = conntrack::start("/proc".into(), recorded, connections, inputs.clone())
-        .map_err(|reason| AgentError::Start { what: "the thread for connection tracking", reason })?;
-    let states = tell_states(conntrack::SOURCE.to_owned(), states, sources.clone());
-    Ok([tokio::spawn(rings.forward(inputs.clone(), seen)), tokio::spawn(states)])
-}
-
-/// Passes every change of a source's state on, with its name.
-async fn tell_states(
-    name: String,
-    mut states: watch::Receiver<SourceState>,
-    sources: mpsc::Sender<SourceChange>,
-) {
-    while states.changed().await.is_ok() {
-        let state = states.borrow_and_update().clone();
-        if sources.send((name.clone(), state)).await.is_err() {
-            return;
-        }
     }
 }
 

@@ -23,5 +23,6 @@ pub mod scan_once;
 mod scan_time;
 pub mod sink;
 pub mod source;
+mod sources;
 mod status_lines;
 mod wiring_options;
