@@ -115,6 +115,12 @@ pub async fn everyone(
         answered.extend(ended.ok());
     }
     answered.sort_by_key(|(number, ..)| *number);
+    let is_wrong = |(_, _, answer): &(usize, String, OneAnswer)| matches!(answer, Err(Refusal::Question(_)));
+    if let Some(wrong) = answered.iter().position(is_wrong)
+        && let (_, _, Err(Refusal::Question(error))) = answered.swap_remove(wrong)
+    {
+        return Err(ClusterError::Output(error));
+    }
     Ok(merged(answered.into_iter().map(|(_, node, answer)| (node, answer))))
 }
 

@@ -67,7 +67,13 @@ async fn command(cli: &Cli, console: &mut Console<'_>) -> Result<Exit, ClusterEr
         Command::Top(args) => top::show(&answers.items, &args.top, output),
         Command::Findings(_) | Command::Listeners(_) => list(subject, &answers, output, console),
     };
-    console.write(&text.map_err(ClusterError::NotUnderstood)?)?;
+    let text = text.map_err(ClusterError::NotUnderstood)?;
+    // That a table is empty is no row of it, so it is said instead.
+    if answers.items.is_empty() && matches!(output, Format::Table | Format::Wide) {
+        console.say(text.trim_end())?;
+    } else {
+        console.write(&text)?;
+    }
     let is_partial = say_who_is_missing(&answers, console)?;
     let fails = fail_on.is_some_and(|bad| answers.items.iter().any(|item| reaches(item, bad)));
     Ok(match (fails, is_partial) {
