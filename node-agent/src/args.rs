@@ -42,6 +42,8 @@ pub enum Command {
     /// Print a NetworkPolicy that admits what a pod or workload declares, and names what it leaves out
     #[command(after_help = POLICY_EXAMPLES)]
     Policy(PolicyArgs),
+    /// Show the ports with the most traffic, the pods of a workload taken together
+    Top(TopArgsOfNode),
     /// Show how the agent is doing: hooks, sources, limits, and what was lost
     Status(StatusArgs),
     /// Say what this node lets portolan do, and what is missing
@@ -387,6 +389,38 @@ pub struct ListArgs {
     /// Keep running and show what changes
     #[arg(short, long)]
     pub watch: bool,
+}
+
+/// Which ports are at the top, and how many.
+#[derive(Clone, Debug, Args)]
+pub struct TopArgs {
+    /// What counts
+    #[arg(long, default_value = "connections", value_name = "AMOUNT")]
+    pub by: TopOrder,
+    /// How many ports are shown
+    #[arg(long, default_value_t = 20, value_name = "N")]
+    pub limit: usize,
+    /// Only ports that are not declared
+    #[arg(long)]
+    pub undeclared: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TopOrder {
+    Connections,
+    Bytes,
+    Packets,
+    Attempts,
+}
+
+#[derive(Debug, Args)]
+pub struct TopArgsOfNode {
+    #[command(flatten)]
+    pub server: ServerArgs,
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    #[command(flatten)]
+    pub top: TopArgs,
 }
 
 #[derive(Debug, Args)]

@@ -3,6 +3,8 @@
 
 pub mod agent;
 pub mod args;
+#[cfg(feature = "plugin")]
+pub mod cluster;
 pub mod command;
 pub mod config;
 pub mod descriptors;

@@ -11,7 +11,7 @@ use super::error::QueryError;
 use super::pages::Gathered;
 use super::server::Server;
 use super::show::Subject;
-use super::{alternatives, completeness, end, of_pods, pages};
+use super::{alternatives, completeness, end, pages};
 use crate::args::BaselineArgs;
 use crate::config::exceptions;
 use crate::engine::finding_code::FindingCode;
@@ -50,7 +50,7 @@ fn checked(args: &BaselineArgs) -> Result<(), String> {
 
 async fn print(args: &BaselineArgs, console: &mut Console<'_>) -> Result<Exit, QueryError> {
     let server = Server::parse(&args.server)?;
-    let mut filter = of_pods(&args.filter);
+    let mut filter = args.filter.filters();
     filter.extend(alternatives("code", args.code.clone()));
     filter.extend(alternatives("severity", args.severity.iter().map(|s| s.as_str().to_owned()).collect()));
     filter.push(("state", "open".to_owned()));

@@ -45,6 +45,22 @@ impl QueryError {
         }
     }
 
+    /// What went wrong, without where.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Unreachable { reason, .. }
+            | Self::BrokenOff { reason, .. }
+            | Self::NotUnderstood { reason, .. } => reason.clone(),
+            Self::Refused { detail, .. } => detail.clone(),
+            Self::BadServer { .. }
+            | Self::BadTarget(_)
+            | Self::NoTarget { .. }
+            | Self::NoPolicy(_)
+            | Self::Output(_) => self.to_string(),
+        }
+    }
+
     /// Whether the reader of our output went away, which is no fault (`portolan findings | head`).
     #[must_use]
     pub fn is_closed_pipe(&self) -> bool {

@@ -12,7 +12,8 @@ use crate::args::ExplainArgs;
 use crate::engine::explain::target::Target;
 use crate::exit::Exit;
 
-const PATH: &str = "/v1/explain";
+/// Where it is asked.
+pub const PATH: &str = "/v1/explain";
 /// Of lines where no terminal says how wide it is.
 const WIDTH: usize = 110;
 
@@ -56,7 +57,9 @@ async fn ask(args: &ExplainArgs, target: &Target, console: &mut Console<'_>) -> 
     Ok(if reasons.is_empty() && !is_unready { Exit::Fine } else { Exit::Partial })
 }
 
-fn width() -> usize {
+/// Columns of a line.
+#[must_use]
+pub fn width() -> usize {
     let out = io::stdout();
     let size = out.is_terminal().then(|| rustix::termios::tcgetwinsize(&out).ok()).flatten();
     size.map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0).unwrap_or(WIDTH)

@@ -6,16 +6,19 @@ pub mod error;
 pub mod explain;
 pub mod pages;
 pub mod policy;
-mod request;
+pub mod request;
 pub mod server;
 pub mod show;
 pub mod sse;
-mod url;
+pub mod top;
+pub mod url;
 mod watch;
 
 use serde_json::Value;
 
-use crate::args::{FilterArgs, FindingFilterArgs, FindingsArgs, Format, ListArgs, ServerArgs, StatusArgs};
+use crate::args::{
+    FilterArgs, FindingFilterArgs, FindingsArgs, Format, ListArgs, ServerArgs, StatusArgs, TopArgsOfNode,
+};
 use crate::engine::finding_code::Severity;
 use crate::exit::Exit;
 pub use baseline::baseline;
@@ -27,10 +30,9 @@ use show::{NotShown, Subject};
 
 /// `portolan findings`.
 pub async fn findings(args: &FindingsArgs, console: &mut Console<'_>) -> Exit {
-    let FindingFilterArgs { code, severity, fail_on } = &args.findings;
-    let mut watched = of_pods(&args.filter);
-    watched.extend(alternatives("code", code.clone()));
-    watched.extend(alternatives("severity", severity.iter().map(|s| s.as_str().to_owned()).collect()));
+    let fail_on = &args.findings.fail_on;
+    let mut watched = args.filter.filters();
+    watched.extend(args.findings.filters());
     let mut listed = watched.clone();
     let is_narrowed = !listed.is_empty();
     listed.extend(alternatives("state", args.state.clone()));
@@ -44,7 +46,7 @@ pub async fn findings(args: &FindingsArgs, console: &mut Console<'_>) -> Exit {
 
 /// `portolan listeners`.
 pub async fn listeners(args: &ListArgs, console: &mut Console<'_>) -> Exit {
-    let watched = of_pods(&args.filter);
+    let watched = args.filter.filters();
     let is_narrowed = !watched.is_empty();
     let mut listed = watched.clone();
     listed.push(("state", "open".to_owned()));
@@ -54,7 +56,7 @@ pub async fn listeners(args: &ListArgs, console: &mut Console<'_>) -> Exit {
 
 /// `portolan connections`.
 pub async fn connections(args: &ListArgs, console: &mut Console<'_>) -> Exit {
-    let watched = of_pods(&args.filter);
+    let watched = args.filter.filters();
     let is_narrowed = !watched.is_empty();
     let listed = watched.clone();
     let request = Request { subject: Subject::Connections, listed, watched, is_narrowed, fail_on: None };
@@ -67,7 +69,14 @@ pub async fn status(args: &StatusArgs, console: &mut Console<'_>) -> Exit {
     end(result, console)
 }
 
-type Pairs = Vec<(&'static str, String)>;
+/// `portolan top`.
+pub async fn top(args: &TopArgsOfNode, console: &mut Console<'_>) -> Exit {
+    let result = show_top(args, console).await;
+    end(result, console)
+}
+
+/// Names and values of a URL's query.
+pub type Pairs = Vec<(&'static str, String)>;
 
 /// What a command wants, before the server is known.
 struct Request {
@@ -162,6 +171,16 @@ async fn show_status(args: &StatusArgs, console: &mut Console<'_>) -> Result<Exi
     Ok(Exit::Fine)
 }
 
+async fn show_top(args: &TopArgsOfNode, console: &mut Console<'_>) -> Result<Exit, QueryError> {
+    let server = Server::parse(&args.server.server)?;
+    let path = Subject::Listeners.path();
+    let mut filters = args.filter.filters();
+    filters.push(("state", "open".to_owned()));
+    let list = pages::gather(&server, path, &filters).await?;
+    console.write(&understood(&server, path, top::show(&list.items, &args.top, args.server.output))?)?;
+    completeness(&server, &list, console).await
+}
+
 /// Says what went wrong; the exit code that follows.
 fn end(result: Result<Exit, QueryError>, console: &mut Console<'_>) -> Exit {
     match result {
@@ -183,10 +202,26 @@ fn understood(server: &Server, path: &str, text: Result<String, NotShown>) -> Re
     })
 }
 
-fn of_pods(filter: &FilterArgs) -> Pairs {
-    let namespace = filter.namespace.iter().map(|namespace| ("namespace", namespace.clone()));
-    let selector = filter.selector.iter().map(|selector| ("labels", selector.to_string()));
-    namespace.chain(selector).collect()
+impl FilterArgs {
+    /// As the HTTP API takes them.
+    #[must_use]
+    pub fn filters(&self) -> Pairs {
+        let namespace = self.namespace.iter().map(|namespace| ("namespace", namespace.clone()));
+        let selector = self.selector.iter().map(|selector| ("labels", selector.to_string()));
+        namespace.chain(selector).collect()
+    }
+}
+
+impl FindingFilterArgs {
+    /// As the HTTP API takes them.
+    #[must_use]
+    pub fn filters(&self) -> Pairs {
+        let severities = self.severity.iter().map(|severity| severity.as_str().to_owned()).collect();
+        alternatives("code", self.code.clone())
+            .into_iter()
+            .chain(alternatives("severity", severities))
+            .collect()
+    }
 }
 
 fn alternatives(name: &'static str, values: Vec<String>) -> Option<(&'static str, String)> {

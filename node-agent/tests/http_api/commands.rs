@@ -20,7 +20,7 @@ use portolan::sink::http::Bounds;
 
 /// A stream that the test can look at while it is written.
 #[derive(Clone, Default)]
-struct Written(Arc<Mutex<Vec<u8>>>);
+pub struct Written(Arc<Mutex<Vec<u8>>>);
 
 impl Write for Written {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -34,7 +34,7 @@ impl Write for Written {
 }
 
 impl Written {
-    fn text(&self) -> String {
+    pub fn text(&self) -> String {
         String::from_utf8(self.0.lock().expect("lock").clone()).expect("text")
     }
 }

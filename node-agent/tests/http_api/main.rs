@@ -9,6 +9,8 @@ mod exchange;
 mod explain;
 mod golden;
 mod hostile;
+#[cfg(feature = "plugin")]
+mod kubectl_portolan;
 mod model;
 mod routes;
 mod schema;

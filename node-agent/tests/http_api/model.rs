@@ -29,6 +29,7 @@ const NOON: i128 = 1_772_625_600_000_000_000;
 /// See the module.
 #[derive(Debug)]
 pub struct Node {
+    pub name: &'static str,
     pub generation: u64,
     pub findings: Vec<Arc<Finding>>,
     pub listeners: Vec<Arc<Listener>>,
@@ -179,13 +180,9 @@ impl Default for Node {
             Finding { state: FindingState::Resolved, ..finding(FindingCode::Unattributed, &listeners[4]) },
         ];
         let connections = (0..3).map(|number| Arc::new(connection(&listeners[1], number))).collect();
-        Self {
-            generation: 7,
-            findings: findings.map(Arc::new).into(),
-            listeners,
-            connections,
-            engine: cluster::engine(),
-        }
+        let findings = findings.map(Arc::new).into();
+        let engine = cluster::engine();
+        Self { name: "node-1", generation: 7, findings, listeners, connections, engine }
     }
 }
 
@@ -195,7 +192,7 @@ impl ReadModel for Node {
     }
 
     fn converter(&self) -> Converter {
-        converter()
+        Converter { node: self.name.into(), ..converter() }
     }
 
     fn finding(&self, id: &str) -> Option<Arc<Finding>> {

@@ -31,9 +31,9 @@ const BORDERS: [Border; 8] = [
     },
     Border {
         within: "node-agent/src/",
-        except: &["node-agent/src/source/kubernetes/"],
+        except: &["node-agent/src/source/kubernetes/", "node-agent/src/cluster/"],
         words: &["kube::", "k8s_openapi"],
-        because: "only source/kubernetes/ names the Kubernetes client",
+        because: "only source/kubernetes/ and the kubectl plugin name the Kubernetes client",
     },
     Border {
         within: "node-agent/src/engine/",
