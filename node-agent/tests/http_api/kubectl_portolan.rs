@@ -168,7 +168,7 @@ async fn what_cannot_be_asked_is_one_clear_line() {
 #[tokio::test]
 async fn explain_shows_the_way_on_each_node_that_has_a_pod() {
     let cluster = of_two_nodes("cluster-explain").await;
-    let outcome = cluster.run("explain :32264").await;
+    let outcome = cluster.run("explain :30081").await;
     assert_eq!(outcome.exit, Exit::Fine, "{outcome:?}");
     assert!(
         outcome.out.contains("── node node-1\n") && outcome.out.contains("── node node-2\n"),

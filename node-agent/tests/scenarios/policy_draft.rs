@@ -240,6 +240,7 @@ fn labelled() -> impl Strategy<Value = LabelledPod> {
             workload: owner
                 .map(|name| portolan::sink::report::Workload { kind: "Deployment".to_owned(), name }),
             host_network: false,
+            labels: None,
         },
         labels,
     })
@@ -251,6 +252,7 @@ fn policy_port() -> impl Strategy<Value = PolicyPort> {
         address,
         origin: origin.to_owned(),
         reference: Some(reference),
+        via: None,
         connections: 1,
         packets: 1,
         bytes: 1,

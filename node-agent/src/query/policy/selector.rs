@@ -150,6 +150,7 @@ mod tests {
                 uid: String::new(),
                 workload: None,
                 host_network: false,
+                labels: None,
             },
             labels: labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
         }

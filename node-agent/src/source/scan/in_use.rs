@@ -82,9 +82,9 @@ mod tests {
         let all = InUse { tcp: true, udp_v4: true, udp_v6: true };
         assert_eq!(of(&[none]), InUse { tcp: false, udp_v4: false, udp_v6: false });
         assert_eq!(of(&[none, v6]), InUse { tcp: false, udp_v4: false, udp_v6: true });
-        assert_eq!(of(&[&none.replace("TCP: inuse 0", "TCP: inuse 1"), v6]).tcp, true);
+        assert!(of(&[&none.replace("TCP: inuse 0", "TCP: inuse 1"), v6]).tcp);
         assert_eq!(of(&[""]), all);
-        assert_eq!(of(&["TCP: inuse x\nUDP: inuse 0\n"]).tcp, true);
+        assert!(of(&["TCP: inuse x\nUDP: inuse 0\n"]).tcp);
     }
 
     /// In a netns of its own where that is allowed, else in this one.
