@@ -33,30 +33,34 @@ pub fn attribute(
     (host_network == is_host).then_some(Attribution { pod, main_netns: host_network })
 }
 
-/// The container: the one whose id is in the cgroup path, else the only one that declares the port, else the only one.
+/// The container: the one whose id is in the cgroup path, else the only one that declares the port, else the only one; of
+/// those whose id is known and is not in the path, none.
 #[must_use]
 pub fn container<'a>(
     pod: &'a Pod,
     process: Option<&Process>,
     declaring: &[&'a Container],
 ) -> Option<&'a Container> {
-    if let Some(path) = process.and_then(|process| process.cgroup.as_deref()) {
+    // The root says nothing: what is below it was not to be seen.
+    let path = process.and_then(|process| process.cgroup.as_deref()).filter(|path| *path != "/");
+    if let Some(path) = path {
         let named = pod.containers.iter().filter_map(|one| Some((cgroup::position(path, &one.id)?, one)));
         if let Some((_, own)) = named.min_by_key(|(position, _)| *position) {
             return Some(own);
         }
     }
-    match declaring {
-        [one] => Some(one),
-        [] => {
-            let mut serving = pod.containers.iter().filter(|c| {
-                matches!(c.kind, ContainerKind::Regular | ContainerKind::Sidecar | ContainerKind::Ephemeral)
-            });
-            let first = serving.next();
-            if serving.next().is_none() { first } else { None }
-        }
-        _ => None,
+    let may_be = |container: &Container| path.is_none() || !cgroup::is_telling(&container.id);
+    if let [one] = declaring {
+        return may_be(one).then_some(one);
     }
+    if !declaring.is_empty() {
+        return None;
+    }
+    let mut serving = pod.containers.iter().filter(|c| {
+        matches!(c.kind, ContainerKind::Regular | ContainerKind::Sidecar | ContainerKind::Ephemeral)
+    });
+    let first = serving.next().filter(|first| may_be(first));
+    if serving.next().is_none() { first } else { None }
 }
 
 /// True if the listener was certainly opened by a debug container.

@@ -41,6 +41,12 @@ pub fn position(path: &str, container_id: &str) -> Option<usize> {
     })
 }
 
+/// Whether a container's id is known, and long enough to be found in a path.
+#[must_use]
+pub fn is_telling(container_id: &str) -> bool {
+    bare_id(container_id).len() >= SHORTEST_ID
+}
+
 /// A container id without the runtime's scheme (`containerd://`).
 fn bare_id(id: &str) -> &str {
     id.rsplit_once("://").map_or(id, |(_, bare)| bare)

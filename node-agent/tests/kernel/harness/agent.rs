@@ -14,7 +14,6 @@ use portolan::sink::report::{AgentStatus, Connection, Finding, Listener, Report}
 use rustix::process::{Pid, Signal};
 
 use super::http;
-use super::network::netns_path;
 use super::patience::{Deadline, PATIENCE, eventually};
 
 /// Grace time of every agent of the tier.
@@ -85,7 +84,8 @@ impl Agent {
 
     /// Start in a netns that it takes for the node's own, and wait until it is ready.
     pub fn start_on_node(netns: &str, metadata: &Path, socket: PathBuf) -> Self {
-        let mut enter = vec!["nsenter".to_owned(), format!("--net={}", netns_path(netns).display())];
+        let mut enter =
+            vec!["nsenter".to_owned(), format!("--net={}", Path::new("/run/netns").join(netns).display())];
         // Where process 1 may be looked at, its netns is the node's: the agent becomes process 1.
         if std::fs::read_link("/proc/1/ns/net").is_ok() {
             enter.extend(["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"].map(str::to_owned));
