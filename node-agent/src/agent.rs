@@ -36,7 +36,7 @@ use crate::source::netns::look::Interface;
 use crate::source::netns::{self, NetnsActor, NetnsHandle};
 use crate::source::pods::{SourceState, cri, file};
 use crate::source::{clock, conntrack};
-use crate::wiring_options;
+use crate::{wiring_export, wiring_options};
 
 /// Facts that may wait for the engine; a full queue makes the sources wait, and the rings in the kernel take the rest.
 const INPUT_QUEUE: usize = 4096;
@@ -109,7 +109,8 @@ pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
     let (shutdown, ended) = watch::channel(false);
     let health = Arc::new(Health::default());
     let watch_log = Arc::new(WatchLog::new(clock::now().0, WATCH_LOG));
-    let pipeline = pipeline(&config, kernel, Arc::clone(&watch_log))?;
+    let mut pipeline = pipeline(&config, kernel, Arc::clone(&watch_log))?;
+    let export = wiring_export::start(&config, &mut pipeline, &sources);
 
     let state = HttpState {
         queries,
@@ -150,6 +151,7 @@ pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
         task.abort();
     }
     station.end();
+    wiring_export::finish(export).await;
     for server in servers {
         let _ = tokio::time::timeout(LAST_LINES, server).await;
     }
@@ -268,7 +270,8 @@ impl Station {
 
     fn told_by_source(&mut self, name: &str, state: SourceState) {
         // What follows objects of other kinds is named by the kind as well.
-        let tells_pods = !name.starts_with("kubernetes/") && name != conntrack::SOURCE;
+        let tells_pods =
+            !name.starts_with("kubernetes/") && !wiring_export::is_sink(name) && name != conntrack::SOURCE;
         self.upkeep.waits_for_metadata &= !(state.up && tells_pods);
         self.pipeline.source(name, state.reason);
         self.check_ready();

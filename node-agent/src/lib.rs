@@ -23,4 +23,5 @@ mod scan_time;
 pub mod sink;
 pub mod source;
 mod status_lines;
+mod wiring_export;
 mod wiring_options;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::ConfigError;
+use super::otlp::FileOtlp;
 use crate::args::{KernelLog, Kind, OutputMode, RecordMode, TrafficMode};
 
 /// Bytes that a configuration file may have.
@@ -35,6 +36,7 @@ pub struct FileConfig {
     pub node_cidrs: Option<Vec<String>>,
     pub netns_dirs: Option<Vec<PathBuf>>,
     pub kernel_log: Option<KernelLog>,
+    pub otlp: Option<FileOtlp>,
     pub limits: Option<FileLimits>,
 }
 

@@ -2,6 +2,7 @@
 //! that says what, where, what was expected, and ends in exit code 2.
 
 mod file;
+pub mod otlp;
 mod value;
 
 use std::net::SocketAddr;
@@ -14,6 +15,7 @@ use crate::args::{AgentArgs, KernelLog, Kind, OutputMode, RecordMode, TrafficMod
 use crate::engine::options::STORM_PORTS;
 use crate::source::kubernetes::Switch;
 use file::FileConfig;
+use otlp::OtlpConfig;
 
 /// Something in the command line or the configuration file is wrong. Exit code 2.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -115,6 +117,8 @@ pub struct AgentConfig {
     pub node_cidrs: Vec<IpNet>,
     pub netns_dirs: Vec<PathBuf>,
     pub kernel_log: KernelLog,
+    /// `None`: nothing is exported.
+    pub otlp: Option<OtlpConfig>,
     pub caps: Caps,
 }
 
@@ -167,6 +171,7 @@ impl AgentConfig {
             node_cidrs: value::networks("--node-cidr", &either(&args.node_cidr, file.node_cidrs))?,
             netns_dirs: netns_dirs(either(&args.netns_dir, file.netns_dirs)),
             kernel_log: args.kernel_log.or(file.kernel_log).unwrap_or(KernelLog::Off),
+            otlp: OtlpConfig::resolve(&args.otlp, file.otlp.unwrap_or_default())?,
             caps,
         };
         config.check_addresses()?;
