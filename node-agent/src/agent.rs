@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -20,11 +19,8 @@ use crate::heartbeat::Heartbeat;
 use crate::memory;
 use crate::pipeline::Pipeline;
 use crate::scan_time::Timed;
-use crate::sink::http::host::HostCheck;
 use crate::sink::http::question::{Query, answer};
-use crate::sink::http::serving::serve;
-use crate::sink::http::unix::OwnedSocket;
-use crate::sink::http::{Bounds, Endpoint, Health, HttpState, api_router, telemetry_router};
+use crate::sink::http::{Health, HttpState};
 use crate::sink::metrics::Metrics;
 use crate::sink::publish::Publisher;
 use crate::sink::stdout::LineSink;
@@ -36,7 +32,7 @@ use crate::source::netns::look::Interface;
 use crate::source::netns::{self, NetnsActor, NetnsHandle};
 use crate::source::pods::{SourceState, cri, file};
 use crate::source::{clock, conntrack};
-use crate::{wiring_export, wiring_options};
+use crate::{wiring_export, wiring_options, wiring_servers};
 
 /// Facts that may wait for the engine; a full queue makes the sources wait, and the rings in the kernel take the rest.
 const INPUT_QUEUE: usize = 4096;
@@ -119,7 +115,7 @@ pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
         health: Arc::clone(&health),
         shutdown: ended.clone(),
     };
-    let servers = start_servers(&config, &state, &ended).await?;
+    let servers = wiring_servers::start(&config, &state, &ended).await?;
     let metadata = wiring_options::agent_metadata(&config);
     warn_of(&config, &metadata);
     let waits_for_metadata = !metadata.is_empty();
@@ -147,14 +143,10 @@ pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
         _ = interrupt.recv() => Ok(()),
     };
     let _ = shutdown.send(true);
-    for task in tasks {
-        task.abort();
-    }
+    tasks.iter().for_each(JoinHandle::abort);
     station.end();
     wiring_export::finish(export).await;
-    for server in servers {
-        let _ = tokio::time::timeout(LAST_LINES, server).await;
-    }
+    wiring_servers::finish(servers).await;
     outcome
 }
 
@@ -452,41 +444,5 @@ async fn tell_states(
         if sources.send((name.clone(), state)).await.is_err() {
             return;
         }
-    }
-}
-
-async fn start_servers(
-    config: &AgentConfig,
-    state: &HttpState,
-    ended: &watch::Receiver<bool>,
-) -> Result<Vec<JoinHandle<()>>, AgentError> {
-    let mut servers = Vec::new();
-    if let Some(endpoint) = bind("--api", &config.api).await? {
-        let check = match &endpoint {
-            Endpoint::Tcp(listener) => listener.local_addr().map_or(HostCheck::Off, HostCheck::Bound),
-            Endpoint::Unix(_) => HostCheck::Off,
-        };
-        let router = api_router(state.clone(), check);
-        servers.push(tokio::spawn(serve(endpoint, router, Bounds::API, ended.clone())));
-    }
-    if let Some(endpoint) = bind("--telemetry", &config.telemetry).await? {
-        let router = telemetry_router(state.clone());
-        servers.push(tokio::spawn(serve(endpoint, router, Bounds::TELEMETRY, ended.clone())));
-    }
-    Ok(servers)
-}
-
-async fn bind(option: &'static str, address: &ListenAddress) -> Result<Option<Endpoint>, AgentError> {
-    let failed = |address: String| move |reason| AgentError::Address { option, address, reason };
-    match address {
-        ListenAddress::Tcp(address) => {
-            let listener = TcpListener::bind(address).await.map_err(failed(address.to_string()))?;
-            Ok(Some(Endpoint::Tcp(listener)))
-        }
-        ListenAddress::Unix(path) => {
-            let socket = OwnedSocket::bind(path).await.map_err(failed(path.display().to_string()))?;
-            Ok(Some(Endpoint::Unix(socket)))
-        }
-        ListenAddress::Off => Ok(None),
     }
 }

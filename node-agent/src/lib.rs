@@ -25,3 +25,4 @@ pub mod source;
 mod status_lines;
 mod wiring_export;
 mod wiring_options;
+mod wiring_servers;

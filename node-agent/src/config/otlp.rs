@@ -161,6 +161,47 @@ mod tests {
     }
 
     #[test]
+    fn the_command_line_beats_the_file() {
+        let text =
+            "otlp:\n  endpoint: http://file:1\n  headers: {a: b=c}\n  signals: [logs]\n  interval: 5s\n";
+        let file = || crate::config::file::parse("p.yaml", text).expect("valid").otlp.expect("otlp");
+        let written = OtlpConfig::resolve(&OtlpArgs::default(), file()).expect("valid").expect("on");
+        assert_eq!((written.endpoint.host(), written.every), (Some("file"), Duration::from_secs(5)));
+        assert_eq!(written.signals, [OtlpSignal::Logs]);
+        assert_eq!(written.headers.get("a").map(HeaderValue::as_bytes), Some(&b"b=c"[..]));
+        let args = OtlpArgs {
+            otlp: Some("http://typed:1".to_owned()),
+            otlp_headers: Some("x=y".to_owned()),
+            otlp_signals: vec![OtlpSignal::Metrics],
+            otlp_interval: Some("2m".to_owned()),
+            otlp_ca: None,
+        };
+        let typed = OtlpConfig::resolve(&args, file()).expect("valid").expect("on");
+        assert_eq!((typed.endpoint.host(), typed.every), (Some("typed"), Duration::from_secs(120)));
+        assert_eq!((typed.signals.as_slice(), typed.headers.len()), (&[OtlpSignal::Metrics][..], 1));
+        let off = OtlpArgs { otlp: Some(String::new()), ..OtlpArgs::default() };
+        assert_eq!(OtlpConfig::resolve(&off, file()), Ok(None));
+    }
+
+    #[test]
+    fn what_is_asked_of_the_export_must_make_sense() {
+        for (interval, ca, then) in [
+            (Some("10ms"), None, "--otlp-interval: \"10ms\" is not valid: expected a duration from 1s to 1h"),
+            (None, Some("/nowhere"), "--otlp-ca: \"/nowhere\" is not valid: expected a readable PEM file"),
+            (None, Some("/proc/version"), "--otlp-ca: "),
+        ] {
+            let args = OtlpArgs {
+                otlp: Some("http://c".to_owned()),
+                otlp_interval: interval.map(str::to_owned),
+                otlp_ca: ca.map(PathBuf::from),
+                ..OtlpArgs::default()
+            };
+            let error = OtlpConfig::resolve(&args, FileOtlp::default()).expect_err(then).to_string();
+            assert!(error.starts_with(then), "{error}");
+        }
+    }
+
+    #[test]
     fn headers_are_decoded_and_secret() {
         let config =
             resolved("https://c/otlp", Some("authorization=Bearer%20a%3Db, x-key = 1")).expect("valid");

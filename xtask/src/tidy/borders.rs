@@ -10,7 +10,7 @@ struct Border {
     because: &'static str,
 }
 
-const BORDERS: [Border; 9] = [
+const BORDERS: [Border; 8] = [
     Border {
         within: "node-agent/src/",
         except: &["node-agent/src/source/kernel/"],
@@ -19,14 +19,8 @@ const BORDERS: [Border; 9] = [
     },
     Border {
         within: "node-agent/src/",
-        except: &["node-agent/src/source/pods/cri/"],
-        words: &["tonic"],
-        because: "only source/pods/cri/ speaks gRPC",
-    },
-    Border {
-        within: "node-agent/src/",
         except: &["node-agent/src/source/pods/cri/", "node-agent/src/sink/otlp/"],
-        words: &["prost"],
+        words: &["tonic", "prost"],
         because: "only source/pods/cri/ and sink/otlp/ know protobuf",
     },
     Border {

@@ -10,12 +10,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Request, Response};
 use hyper_util::rt::TokioIo;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use portolan_api_stand_in::access::Authority;
 use prost::Message;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
@@ -69,7 +72,21 @@ impl Receiver {
         Self::start_at("127.0.0.1:0".parse().expect("address"), replies).await
     }
 
+    /// Over TLS.
+    pub async fn start_with(authority: &Authority) -> Self {
+        let address = "127.0.0.1:0".parse().expect("address");
+        Self::listen(address, [], Some(authority.clone())).await
+    }
+
     pub async fn start_at(address: SocketAddr, replies: impl IntoIterator<Item = Reply>) -> Self {
+        Self::listen(address, replies, None).await
+    }
+
+    async fn listen(
+        address: SocketAddr,
+        replies: impl IntoIterator<Item = Reply>,
+        authority: Option<Authority>,
+    ) -> Self {
         let listener = TcpListener::bind(address).await.expect("bind");
         let address = listener.local_addr().expect("address");
         let (sender, arrived) = watch::channel(Arrived::default());
@@ -78,11 +95,16 @@ impl Receiver {
         let task = tokio::spawn(async move {
             let mut open = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                let desk = desk.clone();
+                let (desk, authority) = (desk.clone(), authority.clone());
                 open.spawn(async move {
-                    let service = service_fn(move |request| answer(desk.clone(), request));
-                    let serving = hyper::server::conn::http1::Builder::new();
-                    let _ = serving.serve_connection(TokioIo::new(stream), service).await;
+                    match authority {
+                        None => serve(stream, desk).await,
+                        Some(authority) => {
+                            if let Ok(stream) = authority.acceptor.accept(stream).await {
+                                serve(stream, desk).await;
+                            }
+                        }
+                    }
                 });
             }
         });
@@ -98,6 +120,11 @@ impl Receiver {
     pub fn arrived(&self) -> Arrived {
         self.arrived.borrow().clone()
     }
+}
+
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, desk: Desk) {
+    let service = service_fn(move |request| answer(desk.clone(), request));
+    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
 async fn answer(desk: Desk, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use portolan_api_stand_in::access::Authority;
 use tokio::net::TcpListener;
 
 use super::backlog::Room;
@@ -211,4 +212,39 @@ async fn readings_that_do_not_get_through_are_counted() {
     receiver.until(|arrived| !arrived.metrics.is_empty()).await;
     assert_eq!(lost(&export, METRICS_FAILED), 2);
     until_state(&mut export, |state| *state == Some(Ok(()))).await;
+}
+
+/// A file that is removed with the test.
+struct CaFile(std::path::PathBuf);
+
+impl CaFile {
+    fn new(pem: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("portolan-otlp-ca-{}.pem", std::process::id()));
+        std::fs::write(&path, pem).expect("write");
+        Self(path)
+    }
+}
+
+impl Drop for CaFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[tokio::test]
+async fn over_tls_only_the_given_authority_is_trusted_and_its_file_is_read_again() {
+    let authority = Authority::new();
+    let mut receiver = Receiver::start_with(&authority).await;
+    let file = CaFile::new(&Authority::new().pem);
+    let mut options = options(receiver.address, OtlpSignal::Logs);
+    options.config.endpoint = format!("https://{}/base", receiver.address).parse().expect("a URL");
+    options.config.ca = Some(file.0.clone());
+    let mut export = begin(options);
+    offer(&export, 0..2);
+    let reason = until_state(&mut export, Option::is_some).await.expect("a state").expect_err("not trusted");
+    assert!(reason.contains("certificate"), "{reason}");
+    assert_eq!(receiver.arrived().requests, 0);
+    std::fs::write(&file.0, &authority.pem).expect("write");
+    let arrived = receiver.until(|arrived| arrived.requests == 1).await;
+    assert_eq!(arrived.findings(), ids(0..2));
 }
