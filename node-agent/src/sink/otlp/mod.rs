@@ -10,6 +10,7 @@ pub mod messages;
 pub mod post;
 pub mod readings;
 pub mod record;
+pub mod repeats;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,6 +25,7 @@ use self::backlog::{Backlog, Room};
 use self::logs::LogSender;
 use self::post::Post;
 use self::readings::MetricSender;
+use self::repeats::Repeats;
 use super::metrics::Metrics;
 use super::report::Finding;
 use crate::args::OtlpSignal;
@@ -73,15 +75,18 @@ pub struct OtlpOptions {
 pub struct Outlet {
     /// `None`: records are not asked for.
     backlog: Option<Arc<Backlog>>,
+    repeats: Arc<Repeats>,
     refused: Arc<AtomicU64>,
     metrics_failed: Arc<AtomicU64>,
 }
 
 impl Outlet {
-    /// Adds the finding's record to those that wait. Never waits itself.
+    /// Adds the finding's record to those that wait, unless it only counts on too soon. Never waits itself.
     pub fn offer(&self, finding: &Finding) {
-        if let Some(backlog) = &self.backlog {
-            backlog.push(record::log_record(finding).encode_to_vec().into());
+        let Some(backlog) = &self.backlog else { return };
+        let record = record::log_record(finding);
+        if self.repeats.is_due(finding, record.time_unix_nano) {
+            backlog.push(record.encode_to_vec().into());
         }
     }
 
@@ -128,7 +133,12 @@ pub fn start(options: OtlpOptions, metrics: Arc<Metrics>) -> Export {
     let OtlpOptions { config, node, clock, pace, room } = options;
     let (ending, ended) = watch::channel(false);
     let is_asked = |signal| config.signals.contains(&signal);
-    let mut outlet = Outlet { backlog: None, refused: Arc::default(), metrics_failed: Arc::default() };
+    let mut outlet = Outlet {
+        backlog: None,
+        repeats: Arc::default(),
+        refused: Arc::default(),
+        metrics_failed: Arc::default(),
+    };
     let (mut states, mut tasks) = (Vec::new(), Vec::new());
     if is_asked(OtlpSignal::Logs) {
         let (state, told) = watch::channel(None);
