@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -21,11 +20,8 @@ use crate::memory;
 use crate::pipeline::Pipeline;
 use crate::reload;
 use crate::scan_time::Timed;
-use crate::sink::http::host::HostCheck;
 use crate::sink::http::question::{Query, answer};
-use crate::sink::http::serving::serve;
-use crate::sink::http::unix::OwnedSocket;
-use crate::sink::http::{Bounds, Endpoint, Health, HttpState, api_router, telemetry_router};
+use crate::sink::http::{Health, HttpState};
 use crate::sink::metrics::Metrics;
 use crate::sink::publish::Publisher;
 use crate::sink::stdout::LineSink;
@@ -38,7 +34,7 @@ use crate::source::node_access;
 use crate::source::pods::SourceState;
 use crate::source::{clock, conntrack};
 use crate::sources::{SourceChange, follow_rings, start_sources};
-use crate::wiring_options;
+use crate::{wiring_export, wiring_options, wiring_servers};
 
 /// Facts that may wait for the engine; a full queue makes the sources wait, and the rings in the kernel take the rest.
 const INPUT_QUEUE: usize = 4096;
@@ -108,7 +104,8 @@ pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
     let (shutdown, ended) = watch::channel(false);
     let health = Arc::new(Health::default());
     let watch_log = Arc::new(WatchLog::new(clock::now().0, WATCH_LOG));
-    let pipeline = pipeline(&config, kernel, Arc::clone(&watch_log))?;
+    let mut pipeline = pipeline(&config, kernel, Arc::clone(&watch_log))?;
+    let export = wiring_export::start(&config, &mut pipeline, &sources);
 
     let state = HttpState {
         queries,
@@ -117,7 +114,7 @@ pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
         health: Arc::clone(&health),
         shutdown: ended.clone(),
     };
-    let servers = start_servers(&config, &state, &ended).await?;
+    let servers = wiring_servers::start(&config, &state, &ended).await?;
     let metadata = wiring_options::agent_metadata(&config);
     warn_of(&config, &metadata);
     let waits_for_metadata = !metadata.is_empty();
@@ -143,13 +140,10 @@ pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
         _ = interrupt.recv() => Ok(()),
     };
     let _ = shutdown.send(true);
-    for task in tasks {
-        task.abort();
-    }
+    tasks.iter().for_each(JoinHandle::abort);
     station.end();
-    for server in servers {
-        let _ = tokio::time::timeout(LAST_LINES, server).await;
-    }
+    wiring_export::finish(export).await;
+    wiring_servers::finish(servers).await;
     outcome
 }
 
@@ -265,8 +259,9 @@ impl Station {
 
     fn told_by_source(&mut self, name: &str, state: SourceState) {
         // What follows objects of other kinds is named by the kind as well.
-        let tells_pods =
-            !name.starts_with("kubernetes/") && ![conntrack::SOURCE, reload::SOURCE].contains(&name);
+        let tells_pods = !name.starts_with("kubernetes/")
+            && !wiring_export::is_sink(name)
+            && ![conntrack::SOURCE, reload::SOURCE].contains(&name);
         self.upkeep.waits_for_metadata &= !(state.up && tells_pods);
         self.pipeline.source(name, state.reason);
         self.check_ready();
@@ -419,41 +414,5 @@ fn warn_of(config: &AgentConfig, metadata: &[MetadataSource]) {
             %address,
             "--api is open to other hosts and asks nobody who they are: whoever reaches it reads every finding"
         );
-    }
-}
-
-async fn start_servers(
-    config: &AgentConfig,
-    state: &HttpState,
-    ended: &watch::Receiver<bool>,
-) -> Result<Vec<JoinHandle<()>>, AgentError> {
-    let mut servers = Vec::new();
-    if let Some(endpoint) = bind("--api", &config.api).await? {
-        let check = match &endpoint {
-            Endpoint::Tcp(listener) => listener.local_addr().map_or(HostCheck::Off, HostCheck::Bound),
-            Endpoint::Unix(_) => HostCheck::Off,
-        };
-        let router = api_router(state.clone(), check);
-        servers.push(tokio::spawn(serve(endpoint, router, Bounds::API, ended.clone())));
-    }
-    if let Some(endpoint) = bind("--telemetry", &config.telemetry).await? {
-        let router = telemetry_router(state.clone());
-        servers.push(tokio::spawn(serve(endpoint, router, Bounds::TELEMETRY, ended.clone())));
-    }
-    Ok(servers)
-}
-
-async fn bind(option: &'static str, address: &ListenAddress) -> Result<Option<Endpoint>, AgentError> {
-    let failed = |address: String| move |reason| AgentError::Address { option, address, reason };
-    match address {
-        ListenAddress::Tcp(address) => {
-            let listener = TcpListener::bind(address).await.map_err(failed(address.to_string()))?;
-            Ok(Some(Endpoint::Tcp(listener)))
-        }
-        ListenAddress::Unix(path) => {
-            let socket = OwnedSocket::bind(path).await.map_err(failed(path.display().to_string()))?;
-            Ok(Some(Endpoint::Unix(socket)))
-        }
-        ListenAddress::Off => Ok(None),
     }
 }

@@ -61,6 +61,7 @@ Examples:
   portolan agent --metadata file=/etc/portolan/pods.yaml
   portolan agent --metadata file=pods.yaml --output text --grace 1s
   portolan agent --metadata file=pods.yaml --api unix:/run/portolan.sock --telemetry off
+  portolan agent --metadata cri,kubernetes --otlp http://otel-collector.monitoring:4318
   portolan agent --metadata file=pods.yaml | jq 'select(.kind == \"Finding\")'
 
 Exit codes: 0 ended as asked, 2 wrong use or configuration, 4 this node does not allow it (stderr says what is missing).";
@@ -184,6 +185,8 @@ pub struct AgentArgs {
     /// Log of the kernel programs themselves, on stderr; for finding faults [default: off]
     #[arg(long, value_name = "LEVEL")]
     pub kernel_log: Option<KernelLog>,
+    #[command(flatten)]
+    pub otlp: OtlpArgs,
     /// Listening sockets that are held at most [default: 65536]
     #[arg(long, value_name = "N")]
     pub max_listeners: Option<u32>,
@@ -206,6 +209,36 @@ pub struct AgentArgs {
     /// Bytes of the kernel's ring of listener records; a small one shows how losses are mended
     #[arg(long, value_name = "BYTES", hide = true, value_parser = clap::value_parser!(u32).range(4096..=1 << 28))]
     pub listener_ring_bytes: Option<u32>,
+}
+
+/// The export to OpenTelemetry; in the file under `otlp`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct OtlpArgs {
+    /// Send findings and metrics to the OpenTelemetry receiver at this base URL: OTLP/HTTP with protobuf, such as
+    /// http://HOST:4318 [default: off]
+    #[arg(long, value_name = "URL")]
+    pub otlp: Option<String>,
+    /// Headers of each export, such as a token: KEY=VALUE,KEY=VALUE, percent-encoded. Others can read a command line: better in
+    /// the variable
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_HEADERS", hide_env_values = true, value_name = "HEADERS")]
+    pub otlp_headers: Option<String>,
+    /// What is exported: findings as log records, and metrics [default: logs,metrics]
+    #[arg(long, value_name = "SIGNAL", value_delimiter = ',')]
+    pub otlp_signals: Vec<OtlpSignal>,
+    /// How often metrics are exported [default: 1m]
+    #[arg(long, value_name = "DURATION")]
+    pub otlp_interval: Option<String>,
+    /// PEM file of the authorities to trust where the URL is https [default: those of this machine; an image without any
+    /// needs it]
+    #[arg(long, value_name = "FILE")]
+    pub otlp_ca: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OtlpSignal {
+    Logs,
+    Metrics,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize)]

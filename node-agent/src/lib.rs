@@ -27,4 +27,6 @@ pub mod sink;
 pub mod source;
 mod sources;
 mod status_lines;
+mod wiring_export;
 mod wiring_options;
+mod wiring_servers;

@@ -274,8 +274,8 @@ impl Pipeline {
             (FAILED, &counts.failed),
             (TOO_LONG, &*too_long),
         ];
-        for (reason, count) in places {
-            let count = count.load(Ordering::Relaxed);
+        let lines = places.map(|(reason, count)| (reason, count.load(Ordering::Relaxed)));
+        for (reason, count) in lines.into_iter().chain(self.publisher.lost_in_export()) {
             if count > 0 {
                 lost.insert(reason, count);
             }
@@ -353,10 +353,16 @@ fn series(
 
 /// The label of a source: its kind, since a path would be a label that grows.
 fn source_kind(name: &str) -> &'static str {
-    const KUBERNETES: [&str; 4] =
-        ["kubernetes", "kubernetes/namespaces", "kubernetes/networkpolicies", "kubernetes/services"];
-    match KUBERNETES.into_iter().find(|known| *known == name) {
-        Some(kubernetes) => kubernetes,
+    const KNOWN: [&str; 6] = [
+        "kubernetes",
+        "kubernetes/namespaces",
+        "kubernetes/networkpolicies",
+        "kubernetes/services",
+        "otlp/logs",
+        "otlp/metrics",
+    ];
+    match KNOWN.into_iter().find(|known| *known == name) {
+        Some(known) => known,
         None if name == conntrack::SOURCE => conntrack::SOURCE,
         None if name == "config" => "config",
         None if name == "cri" || name.starts_with("cri=") => "cri",

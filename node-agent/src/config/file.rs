@@ -9,6 +9,7 @@ use serde_saphyr::Spanned;
 
 use super::ConfigError;
 use super::exceptions::FileRule;
+use super::otlp::FileOtlp;
 use crate::args::{ExceptionAnnotations, KernelLog, Kind, OutputMode, RecordMode, TrafficMode};
 
 /// Bytes that a configuration file may have.
@@ -37,6 +38,7 @@ pub struct FileConfig {
     pub node_cidrs: Option<Vec<String>>,
     pub netns_dirs: Option<Vec<PathBuf>>,
     pub kernel_log: Option<KernelLog>,
+    pub otlp: Option<FileOtlp>,
     pub limits: Option<FileLimits>,
     pub exception_annotations: Option<ExceptionAnnotations>,
     pub exceptions: Option<Vec<Spanned<FileRule>>>,

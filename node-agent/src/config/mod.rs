@@ -3,6 +3,7 @@
 
 pub mod exceptions;
 pub mod file;
+pub mod otlp;
 pub mod value;
 
 use std::net::SocketAddr;
@@ -16,6 +17,7 @@ use crate::engine::options::STORM_PORTS;
 use crate::source::kubernetes::Switch;
 use exceptions::Exception;
 use file::FileConfig;
+use otlp::OtlpConfig;
 
 /// Something in the command line or the configuration file is wrong. Exit code 2.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -117,6 +119,8 @@ pub struct AgentConfig {
     pub node_cidrs: Vec<IpNet>,
     pub netns_dirs: Vec<PathBuf>,
     pub kernel_log: KernelLog,
+    /// `None`: nothing is exported.
+    pub otlp: Option<OtlpConfig>,
     pub caps: Caps,
     pub exception_annotations: ExceptionAnnotations,
     /// The only setting that is taken over while the agent runs.
@@ -193,6 +197,7 @@ impl AgentConfig {
             node_cidrs: value::networks("--node-cidr", &either(&args.node_cidr, file.node_cidrs))?,
             netns_dirs: netns_dirs(either(&args.netns_dir, file.netns_dirs)),
             kernel_log: args.kernel_log.or(file.kernel_log).unwrap_or(KernelLog::Off),
+            otlp: OtlpConfig::resolve(&args.otlp, file.otlp.unwrap_or_default())?,
             caps,
             exception_annotations: args
                 .exception_annotations

@@ -8,7 +8,8 @@ use ipnet::IpNet;
 
 use super::{ConfigError, ListenAddress};
 
-fn bad(option: &str, given: &str, expected: &'static str) -> ConfigError {
+/// The error of one value.
+pub fn bad(option: &str, given: &str, expected: &'static str) -> ConfigError {
     ConfigError::BadValue { option: option.to_owned(), given: given.to_owned(), expected }
 }
 

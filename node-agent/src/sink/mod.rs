@@ -12,6 +12,7 @@ pub mod filter;
 pub mod http;
 pub mod line;
 pub mod metrics;
+pub mod otlp;
 pub mod pretty;
 pub mod publish;
 pub mod report;

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::connection_lines::ConnectionLines;
 use super::line::ndjson;
+use super::otlp::Outlet;
 use super::report::{Loss, Report};
 use super::stdout::{BLOCKED, LineCounts, LineSink};
 use super::text;
@@ -25,12 +26,30 @@ pub struct Publisher {
     output: OutputConfig,
     log: Arc<WatchLog>,
     too_long: Arc<AtomicU64>,
+    export: Option<Outlet>,
 }
 
 impl Publisher {
     #[must_use]
     pub fn new(lines: LineSink, output: OutputConfig, log: Arc<WatchLog>) -> Self {
-        Self { lines, connections: ConnectionLines::default(), output, log, too_long: Arc::default() }
+        Self {
+            lines,
+            connections: ConnectionLines::default(),
+            output,
+            log,
+            too_long: Arc::default(),
+            export: None,
+        }
+    }
+
+    /// Every finding goes there too, whatever stdout carries.
+    pub fn export_to(&mut self, outlet: Outlet) {
+        self.export = Some(outlet);
+    }
+
+    /// What the export lost, by reason.
+    pub fn lost_in_export(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.export.iter().flat_map(Outlet::lost)
     }
 
     /// Counters of lines, for metrics and status.
@@ -48,6 +67,9 @@ impl Publisher {
     /// Publishes a report, after what was gathered before it. Never waits.
     pub fn publish(&mut self, report: &Report, convert: &Converter) {
         self.publish_gathered(convert);
+        if let (Some(outlet), Report::Finding(finding)) = (&self.export, report) {
+            outlet.offer(finding);
+        }
         let Some(line) = ndjson(report) else {
             self.too_long.fetch_add(1, Ordering::Relaxed);
             return;

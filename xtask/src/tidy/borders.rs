@@ -19,9 +19,9 @@ const BORDERS: [Border; 8] = [
     },
     Border {
         within: "node-agent/src/",
-        except: &["node-agent/src/source/pods/cri/"],
+        except: &["node-agent/src/source/pods/cri/", "node-agent/src/sink/otlp/"],
         words: &["tonic", "prost"],
-        because: "only source/pods/cri/ speaks gRPC",
+        because: "only source/pods/cri/ and sink/otlp/ know protobuf",
     },
     Border {
         within: "node-agent/src/",

@@ -1,0 +1,192 @@
+//! A receiver for tests: HTTP on a real socket, reads what comes with the generated messages of OpenTelemetry, and answers
+//! as it was told to.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{HeaderMap, Request, Response};
+use hyper_util::rt::TokioIo;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use portolan_api_stand_in::access::Authority;
+use prost::Message;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinSet};
+
+/// How one request is answered.
+#[derive(Clone, Debug)]
+pub enum Reply {
+    Accept,
+    /// Accepted but for so many.
+    Partly(i64),
+    Status(u16),
+    /// 429, to come again after so many seconds.
+    Throttle(u64),
+    /// Never answers.
+    Silent,
+}
+
+/// What has arrived and was accepted.
+#[derive(Clone, Debug, Default)]
+pub struct Arrived {
+    /// Number of requests, accepted or not.
+    pub requests: usize,
+    /// Ids and states of findings, in order, by the batch.
+    pub batches: Vec<Vec<(String, String)>>,
+    pub metrics: Vec<ExportMetricsServiceRequest>,
+    pub headers: HeaderMap,
+}
+
+/// A receiver; gone when it is dropped.
+pub struct Receiver {
+    pub address: SocketAddr,
+    arrived: watch::Receiver<Arrived>,
+    task: AbortHandle,
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+#[derive(Clone)]
+struct Desk {
+    replies: Arc<Mutex<VecDeque<Reply>>>,
+    arrived: watch::Sender<Arrived>,
+}
+
+impl Receiver {
+    /// Answers with `replies`, one after the other, and accepts what comes after them.
+    pub async fn start(replies: impl IntoIterator<Item = Reply>) -> Self {
+        Self::start_at("127.0.0.1:0".parse().expect("address"), replies).await
+    }
+
+    /// Over TLS.
+    pub async fn start_with(authority: &Authority) -> Self {
+        let address = "127.0.0.1:0".parse().expect("address");
+        Self::listen(address, [], Some(authority.clone())).await
+    }
+
+    pub async fn start_at(address: SocketAddr, replies: impl IntoIterator<Item = Reply>) -> Self {
+        Self::listen(address, replies, None).await
+    }
+
+    async fn listen(
+        address: SocketAddr,
+        replies: impl IntoIterator<Item = Reply>,
+        authority: Option<Authority>,
+    ) -> Self {
+        let listener = TcpListener::bind(address).await.expect("bind");
+        let address = listener.local_addr().expect("address");
+        let (sender, arrived) = watch::channel(Arrived::default());
+        let replies = Arc::new(Mutex::new(replies.into_iter().collect()));
+        let desk = Desk { replies, arrived: sender };
+        let task = tokio::spawn(async move {
+            let mut open = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                let (desk, authority) = (desk.clone(), authority.clone());
+                open.spawn(async move {
+                    match authority {
+                        None => serve(stream, desk).await,
+                        Some(authority) => {
+                            if let Ok(stream) = authority.acceptor.accept(stream).await {
+                                serve(stream, desk).await;
+                            }
+                        }
+                    }
+                });
+            }
+        });
+        Self { address, arrived, task: task.abort_handle() }
+    }
+
+    /// Waits until `is_so`, and returns what has arrived by then.
+    pub async fn until(&mut self, is_so: impl FnMut(&Arrived) -> bool) -> Arrived {
+        let waited = tokio::time::timeout(Duration::from_secs(30), self.arrived.wait_for(is_so)).await;
+        waited.expect("it comes within 30 s").expect("the receiver runs").clone()
+    }
+
+    pub fn arrived(&self) -> Arrived {
+        self.arrived.borrow().clone()
+    }
+}
+
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, desk: Desk) {
+    let service = service_fn(move |request| answer(desk.clone(), request));
+    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+}
+
+async fn answer(desk: Desk, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    assert_eq!(request.headers()["content-type"], "application/x-protobuf");
+    let (path, headers) = (request.uri().path().to_owned(), request.headers().clone());
+    let body = request.into_body().collect().await.expect("a body").to_bytes();
+    let reply = desk.replies.lock().expect("lock").pop_front().unwrap_or(Reply::Accept);
+    desk.arrived.send_modify(|arrived| {
+        arrived.requests += 1;
+        arrived.headers = headers;
+        if matches!(reply, Reply::Accept | Reply::Partly(_)) {
+            arrived.take(&path, body);
+        }
+    });
+    Ok(match reply {
+        Reply::Accept => Response::new(Full::default()),
+        Reply::Partly(rejected) => {
+            let partial = super::messages::PartialSuccess { rejected, error_message: "too old".to_owned() };
+            let body = super::messages::ExportResponse { partial_success: Some(partial) }.encode_to_vec();
+            Response::new(Full::new(body.into()))
+        }
+        Reply::Status(status) => {
+            Response::builder().status(status).body(Full::new("not so".into())).expect("an answer")
+        }
+        Reply::Throttle(secs) => {
+            let answer = Response::builder().status(429).header("retry-after", secs);
+            answer.body(Full::default()).expect("an answer")
+        }
+        Reply::Silent => std::future::pending().await,
+    })
+}
+
+impl Arrived {
+    /// Ids and states of all findings.
+    pub fn findings(&self) -> Vec<(String, String)> {
+        self.batches.concat()
+    }
+
+    fn take(&mut self, path: &str, body: Bytes) {
+        match path {
+            "/base/v1/logs" => {
+                let request = ExportLogsServiceRequest::decode(body).expect("logs");
+                let scopes = request.resource_logs.into_iter().flat_map(|logs| logs.scope_logs);
+                let records = scopes.flat_map(|scope| scope.log_records);
+                self.batches.push(records.map(|record| named(&record.attributes)).collect());
+            }
+            "/base/v1/metrics" => {
+                self.metrics.push(ExportMetricsServiceRequest::decode(body).expect("metrics"));
+            }
+            other => panic!("{other}"),
+        }
+    }
+}
+
+fn named(attributes: &[opentelemetry_proto::tonic::common::v1::KeyValue]) -> (String, String) {
+    use opentelemetry_proto::tonic::common::v1::any_value::Value;
+    let of = |key: &str| {
+        let pair = attributes.iter().find(|pair| pair.key == key).expect(key);
+        match pair.value.as_ref().and_then(|value| value.value.clone()) {
+            Some(Value::StringValue(text)) => text,
+            other => panic!("{other:?}"),
+        }
+    };
+    (of("portolan.finding.id"), of("portolan.finding.state"))
+}

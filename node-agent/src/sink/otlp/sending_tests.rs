@@ -1,0 +1,250 @@
+//! The export in front of a receiver that works, is away, refuses, or says nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use portolan_api_stand_in::access::Authority;
+use tokio::net::TcpListener;
+
+use super::backlog::Room;
+use super::receiver::{Receiver, Reply};
+use super::tests::finding;
+use super::{Export, FULL, METRICS_FAILED, OtlpOptions, Pace, REFUSED, State, start};
+use crate::args::OtlpSignal;
+use crate::config::otlp::OtlpConfig;
+use crate::sink::metrics::Metrics;
+use crate::sink::report::Finding;
+
+const PACE: Pace = Pace {
+    linger: Duration::from_millis(20),
+    first: Duration::from_millis(20),
+    most: Duration::from_millis(100),
+    answer_within: Duration::from_secs(10),
+};
+const ROOM: Room = Room { records: 100, bytes: 1 << 20, batch: 8 };
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn options(address: std::net::SocketAddr, signal: OtlpSignal) -> OtlpOptions {
+    let mut headers = hyper::HeaderMap::new();
+    headers.insert("x-key", "secret".parse().expect("a value"));
+    let config = OtlpConfig {
+        endpoint: format!("http://{address}/base/").parse().expect("a URL"),
+        headers,
+        signals: vec![signal],
+        every: Duration::from_millis(50),
+        ca: None,
+    };
+    OtlpOptions { config, node: "node-1".into(), clock: Timestamp::now, pace: PACE, room: ROOM }
+}
+
+fn logs(address: std::net::SocketAddr) -> Export {
+    begin(options(address, OtlpSignal::Logs))
+}
+
+fn begin(options: OtlpOptions) -> Export {
+    start(options, Arc::new(Metrics::new("0.1.0", "6.18".to_owned())))
+}
+
+fn with_id(id: &str, state: &str) -> Finding {
+    Finding { id: id.to_owned(), state: state.to_owned(), ..finding() }
+}
+
+fn offer(export: &Export, ids: std::ops::Range<usize>) {
+    ids.for_each(|id| export.outlet.offer(&with_id(&id.to_string(), "open")));
+}
+
+fn ids(ids: std::ops::Range<usize>) -> Vec<(String, String)> {
+    ids.map(|id| (id.to_string(), "open".to_owned())).collect()
+}
+
+fn lost(export: &Export, reason: &str) -> u64 {
+    export.outlet.lost().into_iter().find(|(name, _)| *name == reason).expect("a reason").1
+}
+
+async fn until_state(export: &mut Export, is_so: impl FnMut(&State) -> bool) -> State {
+    let states = &mut export.states[0].1;
+    tokio::time::timeout(PATIENCE, states.wait_for(is_so)).await.expect("in time").expect("it runs").clone()
+}
+
+#[tokio::test]
+async fn findings_arrive_and_so_does_their_end() {
+    let mut receiver = Receiver::start([]).await;
+    let mut export = logs(receiver.address);
+    export.outlet.offer(&with_id("a", "open"));
+    receiver.until(|arrived| arrived.findings().len() == 1).await;
+    export.outlet.offer(&with_id("a", "resolved"));
+    let arrived = receiver.until(|arrived| arrived.findings().len() == 2).await;
+    let states: Vec<String> = arrived.findings().into_iter().map(|(_, state)| state).collect();
+    assert_eq!(states, ["open", "resolved"]);
+    assert_eq!(arrived.headers["x-key"], "secret");
+    assert_eq!(until_state(&mut export, Option::is_some).await, Some(Ok(())));
+    assert_eq!(export.finish(PATIENCE).await, 0);
+}
+
+#[tokio::test]
+async fn many_findings_travel_in_batches_and_in_order() {
+    let mut receiver = Receiver::start([]).await;
+    let export = logs(receiver.address);
+    offer(&export, 0..50);
+    let arrived = receiver.until(|arrived| arrived.findings().len() == 50).await;
+    assert_eq!(arrived.findings(), ids(0..50));
+    assert!(arrived.batches.iter().all(|batch| batch.len() <= 8), "{:?}", arrived.batches);
+    assert!(arrived.requests < 20, "{}", arrived.requests);
+}
+
+#[tokio::test]
+async fn what_a_receiver_that_was_down_missed_arrives_later() {
+    let place = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let address = place.local_addr().expect("address");
+    drop(place);
+    let mut export = logs(address);
+    offer(&export, 0..3);
+    let reason = until_state(&mut export, Option::is_some).await.expect("a state").expect_err("down");
+    assert!(reason.to_lowercase().contains("connection refused"), "{reason}");
+    let mut receiver = Receiver::start_at(address, []).await;
+    let arrived = receiver.until(|arrived| arrived.findings().len() == 3).await;
+    assert_eq!(arrived.findings(), ids(0..3));
+    until_state(&mut export, |state| *state == Some(Ok(()))).await;
+    assert_eq!(export.outlet.lost().map(|(_, count)| count), [0, 0, 0]);
+}
+
+#[tokio::test]
+async fn a_receiver_that_is_busy_is_asked_again_when_it_wants() {
+    let mut receiver =
+        Receiver::start([Reply::Status(503), Reply::Status(502), Reply::Throttle(1), Reply::Accept]).await;
+    let export = logs(receiver.address);
+    offer(&export, 0..2);
+    let begun = receiver.until(|arrived| arrived.requests == 3).await;
+    assert!(begun.batches.is_empty());
+    let at = tokio::time::Instant::now();
+    let arrived = receiver.until(|arrived| arrived.requests == 4).await;
+    assert!(at.elapsed() >= Duration::from_millis(800), "{:?}", at.elapsed());
+    assert_eq!(arrived.findings(), ids(0..2));
+    assert_eq!((lost(&export, REFUSED), lost(&export, FULL)), (0, 0));
+}
+
+#[tokio::test]
+async fn what_is_refused_is_counted_and_not_sent_again() {
+    let mut receiver = Receiver::start([Reply::Status(400), Reply::Partly(1)]).await;
+    let mut export = logs(receiver.address);
+    offer(&export, 0..2);
+    let reason = until_state(&mut export, Option::is_some).await.expect("a state").expect_err("refused");
+    assert_eq!(reason, "the receiver answers 400 Bad Request: not so");
+    assert_eq!(lost(&export, REFUSED), 2);
+    offer(&export, 2..5);
+    until_state(&mut export, |state| *state == Some(Err("too old".to_owned()))).await;
+    assert_eq!(lost(&export, REFUSED), 3);
+    offer(&export, 5..6);
+    let arrived = receiver.until(|arrived| arrived.requests == 3).await;
+    assert_eq!(arrived.findings(), ids(2..6));
+}
+
+#[tokio::test]
+async fn a_receiver_that_says_nothing_costs_the_oldest_and_never_time() {
+    let mut receiver = Receiver::start([Reply::Silent]).await;
+    let export = logs(receiver.address);
+    offer(&export, 0..8);
+    receiver.until(|arrived| arrived.requests == 1).await;
+    // The first eight are on their way; a hundred may wait.
+    offer(&export, 8..208);
+    assert_eq!(lost(&export, FULL), 100);
+    assert_eq!(export.finish(Duration::from_millis(50)).await, 108);
+}
+
+#[tokio::test]
+async fn a_request_without_an_answer_is_sent_again() {
+    let mut receiver = Receiver::start([Reply::Silent]).await;
+    let mut options = options(receiver.address, OtlpSignal::Logs);
+    options.pace.answer_within = Duration::from_millis(200);
+    let export = begin(options);
+    offer(&export, 0..2);
+    let arrived = receiver.until(|arrived| !arrived.batches.is_empty()).await;
+    assert_eq!((arrived.requests, arrived.findings()), (2, ids(0..2)));
+}
+
+#[tokio::test]
+async fn the_end_sends_what_waits_without_waiting_itself() {
+    let receiver = Receiver::start([]).await;
+    let mut options = options(receiver.address, OtlpSignal::Logs);
+    options.pace.linger = Duration::from_secs(600);
+    let export = begin(options);
+    offer(&export, 0..20);
+    assert_eq!(export.finish(PATIENCE).await, 0);
+    assert_eq!(receiver.arrived().findings(), ids(0..20));
+}
+
+#[tokio::test]
+async fn the_end_tries_a_receiver_in_trouble_once_more_and_no_longer() {
+    let mut receiver = Receiver::start([Reply::Throttle(300), Reply::Throttle(300)]).await;
+    let mut export = logs(receiver.address);
+    offer(&export, 0..2);
+    receiver.until(|arrived| arrived.requests == 1).await;
+    until_state(&mut export, Option::is_some).await;
+    assert_eq!(export.finish(PATIENCE).await, 2);
+    assert_eq!(receiver.arrived().requests, 2);
+}
+
+#[tokio::test]
+async fn metrics_arrive_again_and_again_and_at_the_end() {
+    let mut receiver = Receiver::start([]).await;
+    let export = begin(options(receiver.address, OtlpSignal::Metrics));
+    let arrived = receiver.until(|arrived| arrived.metrics.len() >= 2).await;
+    let scope = arrived.metrics[1].resource_metrics[0].scope_metrics[0].clone();
+    assert!(scope.metrics.iter().any(|metric| metric.name == "portolan.namespaces"), "{scope:?}");
+    assert_eq!(export.outlet.lost()[2], (METRICS_FAILED, 0));
+    // A finding is not asked for, so it waits for nothing.
+    offer(&export, 0..2);
+    assert_eq!(export.finish(PATIENCE).await, 0);
+    assert!(receiver.arrived().batches.is_empty());
+
+    let receiver = Receiver::start([]).await;
+    let mut seldom = options(receiver.address, OtlpSignal::Metrics);
+    seldom.config.every = Duration::from_secs(3600);
+    assert_eq!(begin(seldom).finish(PATIENCE).await, 0);
+    assert_eq!(receiver.arrived().metrics.len(), 1);
+}
+
+#[tokio::test]
+async fn readings_that_do_not_get_through_are_counted() {
+    let mut receiver = Receiver::start([Reply::Status(404), Reply::Status(404)]).await;
+    let mut export = begin(options(receiver.address, OtlpSignal::Metrics));
+    receiver.until(|arrived| !arrived.metrics.is_empty()).await;
+    assert_eq!(lost(&export, METRICS_FAILED), 2);
+    until_state(&mut export, |state| *state == Some(Ok(()))).await;
+}
+
+/// A file that is removed with the test.
+struct CaFile(std::path::PathBuf);
+
+impl CaFile {
+    fn new(pem: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("portolan-otlp-ca-{}.pem", std::process::id()));
+        std::fs::write(&path, pem).expect("write");
+        Self(path)
+    }
+}
+
+impl Drop for CaFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[tokio::test]
+async fn over_tls_only_the_given_authority_is_trusted_and_its_file_is_read_again() {
+    let authority = Authority::new();
+    let mut receiver = Receiver::start_with(&authority).await;
+    let file = CaFile::new(&Authority::new().pem);
+    let mut options = options(receiver.address, OtlpSignal::Logs);
+    options.config.endpoint = format!("https://{}/base", receiver.address).parse().expect("a URL");
+    options.config.ca = Some(file.0.clone());
+    let mut export = begin(options);
+    offer(&export, 0..2);
+    let reason = until_state(&mut export, Option::is_some).await.expect("a state").expect_err("not trusted");
+    assert!(reason.contains("certificate"), "{reason}");
+    assert_eq!(receiver.arrived().requests, 0);
+    std::fs::write(&file.0, &authority.pem).expect("write");
+    let arrived = receiver.until(|arrived| arrived.requests == 1).await;
+    assert_eq!(arrived.findings(), ids(0..2));
+}

@@ -1,0 +1,64 @@
+//! Wiring of the HTTP servers: binds the addresses of `--api` and `--telemetry`, and lets the servers end.
+
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::agent::AgentError;
+use crate::config::{AgentConfig, ListenAddress};
+use crate::sink::http::host::HostCheck;
+use crate::sink::http::serving::serve;
+use crate::sink::http::unix::OwnedSocket;
+use crate::sink::http::{Bounds, Endpoint, HttpState, api_router, telemetry_router};
+
+/// How long the last answers of one server may take.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
+
+/// Binds the addresses that are asked for, and serves.
+///
+/// # Errors
+/// When an address cannot be had.
+pub async fn start(
+    config: &AgentConfig,
+    state: &HttpState,
+    ended: &watch::Receiver<bool>,
+) -> Result<Vec<JoinHandle<()>>, AgentError> {
+    let mut servers = Vec::new();
+    if let Some(endpoint) = bind("--api", &config.api).await? {
+        let check = match &endpoint {
+            Endpoint::Tcp(listener) => listener.local_addr().map_or(HostCheck::Off, HostCheck::Bound),
+            Endpoint::Unix(_) => HostCheck::Off,
+        };
+        let router = api_router(state.clone(), check);
+        servers.push(tokio::spawn(serve(endpoint, router, Bounds::API, ended.clone())));
+    }
+    if let Some(endpoint) = bind("--telemetry", &config.telemetry).await? {
+        let router = telemetry_router(state.clone());
+        servers.push(tokio::spawn(serve(endpoint, router, Bounds::TELEMETRY, ended.clone())));
+    }
+    Ok(servers)
+}
+
+/// Lets the servers end, which they do once they are told to.
+pub async fn finish(servers: Vec<JoinHandle<()>>) {
+    for server in servers {
+        let _ = tokio::time::timeout(LAST_ANSWERS, server).await;
+    }
+}
+
+async fn bind(option: &'static str, address: &ListenAddress) -> Result<Option<Endpoint>, AgentError> {
+    let failed = |address: String| move |reason| AgentError::Address { option, address, reason };
+    match address {
+        ListenAddress::Tcp(address) => {
+            let listener = TcpListener::bind(address).await.map_err(failed(address.to_string()))?;
+            Ok(Some(Endpoint::Tcp(listener)))
+        }
+        ListenAddress::Unix(path) => {
+            let socket = OwnedSocket::bind(path).await.map_err(failed(path.display().to_string()))?;
+            Ok(Some(Endpoint::Unix(socket)))
+        }
+        ListenAddress::Off => Ok(None),
+    }
+}
