@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use std::io::{self, Write};
 
+use crate::api_server::fault::ApiFault;
 use crate::args::{DoctorArgs, Format};
 use crate::config;
 use crate::doctor_sources;
@@ -16,7 +17,6 @@ use crate::source::kernel::{
     Capabilities, HookStatus, KernelHooks, KernelLogLevel, KernelOptions, NetnsPrograms, TrafficLevel,
     root_cgroup,
 };
-use crate::source::kubernetes::fault::ApiFault;
 use crate::source::kubernetes::trial::{self, Trial};
 use crate::source::netns::enter;
 use crate::source::netns::look::{Interface, LinkHeader};

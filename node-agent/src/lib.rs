@@ -2,6 +2,7 @@
 //! inwards; `agent` wires the stages.
 
 pub mod agent;
+pub mod api_server;
 pub mod args;
 pub mod command;
 pub mod config;

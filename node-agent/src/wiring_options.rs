@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
+use crate::api_server::access::is_in_cluster;
+use crate::api_server::backoff::Pace;
 use crate::args::{KernelLog as LogArg, RecordMode as RecordArg, TrafficMode};
 use crate::config::{AgentConfig, MetadataSource};
 use crate::engine::options::{EngineOptions, RecordMode};
 use crate::source::kernel::{KernelLogLevel, KernelOptions, TrafficLevel};
 use crate::source::kubernetes::KubernetesOptions;
-use crate::source::kubernetes::access::is_in_cluster;
-use crate::source::kubernetes::backoff::Pace;
 use crate::source::netns::{HostNetns, NetnsOptions};
 use crate::source::pods::cri;
 

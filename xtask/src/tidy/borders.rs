@@ -31,9 +31,9 @@ const BORDERS: [Border; 8] = [
     },
     Border {
         within: "node-agent/src/",
-        except: &["node-agent/src/source/kubernetes/"],
+        except: &["node-agent/src/api_server/"],
         words: &["kube::", "k8s_openapi"],
-        because: "only source/kubernetes/ names the Kubernetes client",
+        because: "only api_server/ names the Kubernetes client",
     },
     Border {
         within: "node-agent/src/engine/",
