@@ -36,7 +36,7 @@ use crate::source::netns::look::Interface;
 use crate::source::netns::{self, NetnsActor, NetnsHandle};
 use crate::source::pods::{SourceState, cri, file};
 use crate::source::{clock, conntrack};
-use crate::wiring_options;
+use crate::{cluster_sinks, wiring_options};
 
 /// Facts that may wait for the engine; a full queue makes the sources wait, and the rings in the kernel take the rest.
 const INPUT_QUEUE: usize = 4096;
@@ -109,7 +109,7 @@ pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
     let (shutdown, ended) = watch::channel(false);
     let health = Arc::new(Health::default());
     let watch_log = Arc::new(WatchLog::new(clock::now().0, WATCH_LOG));
-    let pipeline = pipeline(&config, kernel, Arc::clone(&watch_log))?;
+    let mut pipeline = pipeline(&config, kernel, Arc::clone(&watch_log))?;
 
     let state = HttpState {
         queries,
@@ -126,7 +126,8 @@ pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
     if config.scan_only {
         options.budget = Budget::LOOKS_ALONE;
     }
-    let mut tasks = start_metadata(&config, metadata, &inputs, &sources);
+    let mut tasks = cluster_sinks::start(&config, &metadata, &mut pipeline, &sources);
+    tasks.extend(start_metadata(&config, metadata, &inputs, &sources));
     if let Some(rings) = rings {
         tasks.extend(follow_rings(rings, &inputs, recorded, &sources)?);
     }
@@ -256,6 +257,7 @@ impl Station {
             self.netns.scan(host);
         }
         self.pipeline.tell_status();
+        self.pipeline.settle_cluster_sinks();
         // Counting looks at every port.
         self.upkeep.drains = self.upkeep.drains.wrapping_add(1);
         if self.upkeep.drains.is_multiple_of(MEASURE_EVERY) {
@@ -267,8 +269,9 @@ impl Station {
     }
 
     fn told_by_source(&mut self, name: &str, state: SourceState) {
-        // What follows objects of other kinds is named by the kind as well.
-        let tells_pods = !name.starts_with("kubernetes/") && name != conntrack::SOURCE;
+        // What follows objects of other kinds, or is a sink, is named by the kind as well.
+        let tells_pods =
+            !name.starts_with("kubernetes/") && !name.starts_with("sink/") && name != conntrack::SOURCE;
         self.upkeep.waits_for_metadata &= !(state.up && tells_pods);
         self.pipeline.source(name, state.reason);
         self.check_ready();

@@ -4,6 +4,7 @@
 pub mod agent;
 pub mod api_server;
 pub mod args;
+mod cluster_sinks;
 pub mod command;
 pub mod config;
 pub mod descriptors;

@@ -8,6 +8,7 @@ pub mod escape;
 pub mod facts;
 pub mod filter;
 pub mod http;
+pub mod kubernetes;
 pub mod line;
 pub mod metrics;
 pub mod pretty;
