@@ -74,6 +74,13 @@ impl Events {
         self.told.get(key).is_none_or(|told| told.ended && now.since(told.at) >= self.times.told_for)
     }
 
+    /// Lets one go that is less bad.
+    fn make_room(&mut self, severity: Severity) -> bool {
+        let less = |waiting: &Waiting| !waiting.sent && waiting.line.severity() < severity;
+        let key = self.waiting.iter().find(|(_, waiting)| less(waiting)).map(|(key, _)| key.clone());
+        key.is_some_and(|key| self.waiting.remove(&key).is_some())
+    }
+
     fn remember(&mut self, key: Key, now: BootTime) {
         if self.told.len() >= MAX_TOLD {
             let old = self.times.told_for;
@@ -113,7 +120,9 @@ impl Desk for Events {
         }
         if self.waiting.len() >= MAX_WAITING {
             self.limited += 1;
-            return;
+            if !self.make_room(line.severity()) {
+                return;
+            }
         }
         let due = now.after(part_of(self.times.gather, random));
         let waiting = Waiting { pod: pod.clone(), place: None, line, since: now, due, sent: false };

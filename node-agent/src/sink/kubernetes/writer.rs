@@ -119,7 +119,9 @@ impl<D: Desk> Writer<D> {
         if outcome == Outcome::Written {
             self.counts.written.fetch_add(1, Ordering::Relaxed);
             standing.backoff.progress(now);
-            standing.trouble = None;
+            if standing.trouble.take().is_some() {
+                self.bucket.drain(now);
+            }
             standing.complaints.remove(&namespace);
         }
         self.desk().done(key, outcome, now);
