@@ -101,10 +101,10 @@ impl Desk for Events {
     type Key = Key;
 
     fn note(&mut self, finding: &Finding, now: BootTime, random: u64) {
-        let Some(pod) = &finding.pod else { return };
         if finding.state != FindingState::Open {
             return self.ended(&finding.id, None);
         }
+        let Some(pod) = &finding.pod else { return };
         self.ended(&finding.id, Some(finding.code));
         if finding.code.severity() < Severity::High {
             return;

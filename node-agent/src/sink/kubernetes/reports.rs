@@ -82,15 +82,24 @@ impl Reports {
         Some(self.pages.entry(pod.uid.clone()).or_insert_with(|| Page::new(pod.clone())))
     }
 
+    /// A finding may outlive what is known of its pod.
+    fn pod_of(&self, finding: &Finding) -> Option<PodUid> {
+        let holds = |page: &&Page| page.lines.contains_key(&finding.id);
+        match &finding.pod {
+            Some(pod) => Some(pod.uid.clone()),
+            None => self.pages.values().find(holds).map(|page| page.pod.uid.clone()),
+        }
+    }
+
     /// Puts a finding in, or takes it out. True if that is news, false if only amounts differ; `None`: nothing changed.
-    fn fold(&mut self, pod: &PodRef, finding: &Finding) -> Option<bool> {
+    fn fold(&mut self, uid: &PodUid, finding: &Finding) -> Option<bool> {
         if finding.state == FindingState::Resolved {
-            let gone = self.pages.get_mut(&pod.uid)?.lines.remove(&finding.id);
+            let gone = self.pages.get_mut(uid)?.lines.remove(&finding.id);
             self.lines -= usize::from(gone.is_some());
             return gone.map(|_| true);
         }
         let all = self.lines;
-        let page = self.page(pod)?;
+        let page = self.page(finding.pod.as_ref()?)?;
         let line = Line::of(finding);
         let known = page.lines.get(&line.id);
         if known.is_none() && (page.lines.len() >= MAX_LINES || all >= MAX_ALL_LINES) {
@@ -137,10 +146,10 @@ impl Desk for Reports {
     type Key = Sent;
 
     fn note(&mut self, finding: &Finding, now: BootTime, random: u64) {
-        let Some(pod) = &finding.pod else { return };
-        let Some(is_news) = self.fold(pod, finding) else { return };
+        let Some(uid) = self.pod_of(finding) else { return };
+        let Some(is_news) = self.fold(&uid, finding) else { return };
         let Times { gather, refresh, .. } = self.times;
-        let Some(page) = self.pages.get_mut(&pod.uid) else { return };
+        let Some(page) = self.pages.get_mut(&uid) else { return };
         let soon = now.after(gather).after(part_of(gather, random)).max(page.not_before);
         let due = match page.written {
             Some(written) if !is_news => written.at.after(refresh).max(soon),
