@@ -1,6 +1,6 @@
 //! The api tier: the sources and sinks that talk to Kubernetes' API server, against one that stands in for it over real sockets.
 //! Needs neither root nor a network.
-#![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
 mod credentials;
 mod desk;
@@ -12,4 +12,5 @@ mod memory;
 mod outage;
 mod refusal;
 mod reports;
+mod through;
 mod world;
