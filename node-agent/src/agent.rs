@@ -31,7 +31,6 @@ use crate::sink::stdout::LineSink;
 use crate::sink::watch_log::WatchLog;
 use crate::source::kernel::{Capabilities, KernelHooks, KernelRefusal, NetnsPrograms, Rings};
 use crate::source::kubernetes;
-use crate::source::netns::budget::Budget;
 use crate::source::netns::look::Interface;
 use crate::source::netns::{self, NetnsActor, NetnsHandle};
 use crate::source::pods::{SourceState, cri, file};
@@ -122,10 +121,7 @@ pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
     let metadata = wiring_options::agent_metadata(&config);
     warn_of(&config, &metadata);
     let waits_for_metadata = !metadata.is_empty();
-    let mut options = wiring_options::netns(config.netns_dirs.clone(), config.include_host, &metadata);
-    if config.scan_only {
-        options.budget = Budget::LOOKS_ALONE;
-    }
+    let options = wiring_options::agent_netns(&config, &metadata);
     let mut tasks = cluster_sinks::start(&config, &metadata, &mut pipeline, &sources);
     tasks.extend(start_metadata(&config, metadata, &inputs, &sources));
     if let Some(rings) = rings {

@@ -9,6 +9,7 @@ use crate::config::{AgentConfig, MetadataSource};
 use crate::engine::options::{EngineOptions, RecordMode};
 use crate::source::kernel::{KernelLogLevel, KernelOptions, TrafficLevel};
 use crate::source::kubernetes::KubernetesOptions;
+use crate::source::netns::budget::Budget;
 use crate::source::netns::{HostNetns, NetnsOptions};
 use crate::source::pods::cri;
 
@@ -114,4 +115,11 @@ pub fn netns(dirs: Vec<PathBuf>, include_host: bool, sources: &[MetadataSource])
         (false, false) => HostNetns::FactsOnly,
     };
     NetnsOptions { dirs, host, ..NetnsOptions::default() }
+}
+
+/// The same for the agent: without programs, looking is all there is and may cost more.
+#[must_use]
+pub fn agent_netns(config: &AgentConfig, sources: &[MetadataSource]) -> NetnsOptions {
+    let options = netns(config.netns_dirs.clone(), config.include_host, sources);
+    if config.scan_only { NetnsOptions { budget: Budget::LOOKS_ALONE, ..options } } else { options }
 }
