@@ -61,7 +61,7 @@ fn one_source_of_each_kind_may_be_given() {
 fn reports_and_events_are_off_unless_they_are_asked_for() {
     let config = resolved("", "").expect("valid");
     assert_eq!((config.reports, config.events), (Switch::Off, Switch::Off));
-    let config = resolved("--metadata kubernetes --node-name n --reports", "events: true").expect("valid");
+    let config = resolved("--metadata kubernetes --reports", "nodeName: n\nevents: true").expect("valid");
     assert_eq!((config.reports, config.events), (Switch::On, Switch::On));
     let config = resolved("--reports=false", "reports: true").expect("valid");
     assert_eq!(config.reports, Switch::Off);
