@@ -133,6 +133,9 @@ fn build(out: &Path, programs: &Path, compiler: &Compiler, linker: &Path) -> Res
     unsafe {
         env::set_var("PATH", path);
         env::set_var("CARGO_TERM_QUIET", "true");
+        // The object carries the paths of its sources: as if everybody built at the same place.
+        env::set_var("CARGO_UNSTABLE_TRIM_PATHS", "true");
+        env::set_var("CARGO_PROFILE_RELEASE_TRIM_PATHS", "all");
         env::remove_var("RUSTUP_TOOLCHAIN");
         if !nightly {
             env::set_var("RUSTC_BOOTSTRAP", "1");

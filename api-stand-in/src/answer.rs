@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Limited};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Collected, Limited};
 use hyper::body::Incoming;
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, USER_AGENT};
 use hyper::{Request, Response};
@@ -13,10 +14,10 @@ use crate::fault::{Doing, Fault};
 use crate::list::Form;
 use crate::query::Asked;
 use crate::server::Inner;
-use crate::{discovery, list, log, watch, write};
+use crate::{discovery, forward, list, log, watch, write};
 
 /// Answers, and notes that it did.
-pub async fn answer(inner: Arc<Inner>, request: Request<Incoming>) -> Response<Body> {
+pub async fn answer(inner: Arc<Inner>, mut request: Request<Incoming>) -> Response<Body> {
     let header = |name: HeaderName| {
         let value = request.headers().get(name).and_then(|value| value.to_str().ok());
         value.unwrap_or_default().to_owned()
@@ -33,9 +34,15 @@ pub async fn answer(inner: Arc<Inner>, request: Request<Incoming>) -> Response<B
         status: 0,
     };
     let token = header(AUTHORIZATION);
-    let sent = Limited::new(request.into_body(), MAX_BODY).collect().await;
-    noted.body = sent.map(|sent| String::from_utf8_lossy(&sent.to_bytes()).into_owned()).unwrap_or_default();
-    let answered = respond(&inner, &noted, &token);
+    let answered = match forward::pod_of(&noted.path) {
+        Some(pod) if is_welcome(&inner, &token) => Some(forward::answer(&inner, &mut request, pod)),
+        _ => {
+            let sent = Limited::new(request.into_body(), MAX_BODY).collect().await;
+            let text = |sent: Collected<Bytes>| String::from_utf8_lossy(&sent.to_bytes()).into_owned();
+            noted.body = sent.map(text).unwrap_or_default();
+            respond(&inner, &noted, &token)
+        }
+    };
     noted.status = answered.as_ref().map_or(0, |response| response.status().as_u16());
     inner.log.add(noted);
     match answered {
@@ -44,10 +51,14 @@ pub async fn answer(inner: Arc<Inner>, request: Request<Incoming>) -> Response<B
     }
 }
 
+fn is_welcome(inner: &Inner, authorization: &str) -> bool {
+    let wanted = inner.settings().token;
+    wanted.is_none_or(|token| authorization.strip_prefix("Bearer ").map(str::trim) == Some(&token))
+}
+
 /// `None`: there never is an answer.
 fn respond(inner: &Arc<Inner>, request: &log::Request, authorization: &str) -> Option<Response<Body>> {
-    let wanted = inner.settings().token;
-    if wanted.is_some_and(|token| authorization.strip_prefix("Bearer ").map(str::trim) != Some(&token)) {
+    if !is_welcome(inner, authorization) {
         return Some(refused(401, "Unauthorized", "Unauthorized"));
     }
     let Some(asked) = Asked::of(&request.path, &request.query) else {

@@ -8,6 +8,7 @@ mod answer;
 mod body;
 mod discovery;
 pub mod fault;
+mod forward;
 mod list;
 pub mod log;
 pub mod object;

@@ -1,5 +1,6 @@
 //! The server: made once, it can go away and come back at the same address, with what it knew.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -33,6 +34,8 @@ pub struct Settings {
     pub bookmark_every: Duration,
     /// Watches end after this at the latest.
     pub watches_last: Option<Duration>,
+    /// Where a pod's port really is, for port-forward; a pod's other ports are refused.
+    pub forwards: BTreeMap<(String, u16), SocketAddr>,
 }
 
 impl Default for Settings {
@@ -43,6 +46,7 @@ impl Default for Settings {
             absent_groups: Vec::new(),
             bookmark_every: Duration::from_secs(60),
             watches_last: None,
+            forwards: BTreeMap::new(),
         }
     }
 }
@@ -304,5 +308,6 @@ async fn serve_connection(stream: impl AsyncRead + AsyncWrite + Unpin + Send + '
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_WITHIN)
         .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades()
         .await;
 }

@@ -28,15 +28,28 @@ const SERVICES: usize = 20;
 
 fn main() -> anyhow::Result<()> {
     let wanted = std::env::args().nth(1).map_or(Ok(AGENTS), |text| text.parse())?;
-    let limit = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
-    let descriptors = limit.maximum.and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX);
-    let agents = AGENTS.min(wanted).min(descriptors.saturating_sub(1000) / DESCRIPTORS);
+    let agents = wanted.min(open_files(wanted * DESCRIPTORS + 1000)?.saturating_sub(1000) / DESCRIPTORS);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let measured = runtime.block_on(simulate(agents))?;
     println!("{measured}");
     // 20,000 connections: the kernel closes them faster than we do.
     std::process::exit(0);
+}
+
+/// How many descriptors there may be: `wanted`, which root gets whatever the limit was, or as many as are allowed.
+fn open_files(wanted: usize) -> anyhow::Result<usize> {
+    let limit = getrlimit(Resource::Nofile);
+    let allowed = limit.maximum.and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX);
+    if allowed >= wanted {
+        setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
+        return Ok(allowed);
+    }
+    let most = u64::try_from(wanted).ok();
+    if setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }).is_ok() {
+        return Ok(wanted);
+    }
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
+    Ok(allowed)
 }
 
 async fn simulate(agents: usize) -> anyhow::Result<Value> {

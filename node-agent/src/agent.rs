@@ -19,6 +19,7 @@ use crate::engine::input::{ConnectionFact, Input, NetnsFacts};
 use crate::heartbeat::Heartbeat;
 use crate::memory;
 use crate::pipeline::Pipeline;
+use crate::reload;
 use crate::scan_time::Timed;
 use crate::sink::http::host::HostCheck;
 use crate::sink::http::question::{Query, answer};
@@ -29,12 +30,14 @@ use crate::sink::metrics::Metrics;
 use crate::sink::publish::Publisher;
 use crate::sink::stdout::LineSink;
 use crate::sink::watch_log::WatchLog;
-use crate::source::kernel::{Capabilities, KernelHooks, KernelRefusal, NetnsPrograms, Rings};
-use crate::source::kubernetes;
+use crate::source::kernel::{Capabilities, KernelHooks, KernelRefusal, NetnsPrograms, root_cgroup};
+use crate::source::netns::budget::Budget;
 use crate::source::netns::look::Interface;
 use crate::source::netns::{self, NetnsActor, NetnsHandle};
-use crate::source::pods::{SourceState, cri, file};
+use crate::source::node_access;
+use crate::source::pods::SourceState;
 use crate::source::{clock, conntrack};
+use crate::sources::{SourceChange, follow_rings, start_sources};
 use crate::{cluster_sinks, wiring_options};
 
 /// Facts that may wait for the engine; a full queue makes the sources wait, and the rings in the kernel take the rest.
@@ -58,9 +61,6 @@ const GIVE_BACK_EVERY: u32 = 10;
 /// How long the last lines may take at the end.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
-/// A source's name and how it is doing.
-type SourceChange = (String, SourceState);
-
 /// Why the agent did not start or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
@@ -73,8 +73,8 @@ pub enum AgentError {
     /// Exit code 4.
     #[error("cannot start {what}: {reason}")]
     Start { what: &'static str, reason: io::Error },
-    /// Without programs, looking is all there is. Exit code 4.
-    #[error("this node does not allow it: {}", .0.join("; "))]
+    /// Something is missing without which nothing can be seen, or what is seen is wrong. Exit code 4.
+    #[error("this node does not allow it: {}. `portolan doctor` says more", .0.join("; "))]
     Blind(Vec<String>),
     /// Exit code 3.
     #[error("the thread that looks at network namespaces has ended; nothing is observed without it")]
@@ -121,11 +121,12 @@ pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
     let metadata = wiring_options::agent_metadata(&config);
     warn_of(&config, &metadata);
     let waits_for_metadata = !metadata.is_empty();
-    let options = wiring_options::agent_netns(&config, &metadata);
+    let options = netns_options(&config, &metadata);
     let mut tasks = cluster_sinks::start(&config, &metadata, &mut pipeline, &sources);
-    tasks.extend(start_metadata(&config, metadata, &inputs, &sources));
+    tasks.extend(start_sources(&config, metadata, &inputs, &sources));
     if let Some(rings) = rings {
-        tasks.extend(follow_rings(rings, &inputs, recorded, &sources)?);
+        let followed = follow_rings(rings, &inputs, recorded, &sources, CONNECTION_QUEUE);
+        tasks.extend(followed.map_err(started("the thread for connection tracking"))?);
     }
     tasks.extend(kernel_log.map(|log| tokio::spawn(log.forward())));
     let netns =
@@ -266,8 +267,9 @@ impl Station {
 
     fn told_by_source(&mut self, name: &str, state: SourceState) {
         // What follows objects of other kinds, or is a sink, is named by the kind as well.
-        let tells_pods =
-            !name.starts_with("kubernetes/") && !name.starts_with("sink/") && name != conntrack::SOURCE;
+        let tells_pods = !name.starts_with("kubernetes/")
+            && !name.starts_with("sink/")
+            && ![conntrack::SOURCE, reload::SOURCE].contains(&name);
         self.upkeep.waits_for_metadata &= !(state.up && tells_pods);
         self.pipeline.source(name, state.reason);
         self.check_ready();
@@ -348,10 +350,25 @@ fn actor(attach: Option<Attach>, metrics: &Metrics) -> Box<dyn NetnsActor> {
     Box::new(Timed::new(actor, metrics.scan_duration.clone()))
 }
 
+/// Everything that this node or this pod's manifest keeps from the agent, at once.
+fn missing(config: &AgentConfig) -> Vec<String> {
+    let own = Capabilities::own();
+    let mut missing = if config.scan_only { own.missing_to_enter() } else { own.missing() };
+    let metadata = wiring_options::agent_metadata(config);
+    missing.extend(node_access::missing(&wiring_options::node_access(&config.netns_dirs, &metadata)));
+    if !config.scan_only {
+        missing.extend(root_cgroup().err().into_iter().flat_map(|refusal| refusal.missing));
+    }
+    missing
+}
+
 fn load_kernel(config: &AgentConfig) -> Result<(Option<KernelHooks>, Option<Attach>), AgentError> {
+    let missing = missing(config);
+    if !missing.is_empty() {
+        return Err(AgentError::Blind(missing));
+    }
     if config.scan_only {
-        let missing = Capabilities::own().missing_to_enter();
-        return if missing.is_empty() { Ok((None, None)) } else { Err(AgentError::Blind(missing)) };
+        return Ok((None, None));
     }
     let (hooks, programs) = KernelHooks::load(&wiring_options::kernel(config))?;
     let attach = Attach { programs, hears_of_sockets: hooks.hears_of_sockets() };
@@ -369,14 +386,25 @@ fn pipeline(
     let uname = rustix::system::uname();
     let release = uname.release().to_string_lossy().into_owned();
     let node = config.node_name.clone().unwrap_or_else(|| uname.nodename().to_string_lossy().into_owned());
-    Ok(Pipeline::new(
+    let mut pipeline = Pipeline::new(
         Engine::new(wiring_options::engine(config, kernel.is_some())),
         kernel,
         publisher,
         Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), release.clone())),
         node.into(),
         release,
-    ))
+    );
+    // Before anything is judged.
+    pipeline.apply(Input::Exceptions(wiring_options::rules(&config.exceptions)));
+    Ok(pipeline)
+}
+
+fn netns_options(config: &AgentConfig, metadata: &[MetadataSource]) -> netns::NetnsOptions {
+    let mut options = wiring_options::netns(config.netns_dirs.clone(), config.include_host, metadata);
+    if config.scan_only {
+        options.budget = Budget::LOOKS_ALONE;
+    }
+    options
 }
 
 /// What is allowed and seldom meant.
@@ -394,60 +422,6 @@ fn warn_of(config: &AgentConfig, metadata: &[MetadataSource]) {
             %address,
             "--api is open to other hosts and asks nobody who they are: whoever reaches it reads every finding"
         );
-    }
-}
-
-fn start_metadata(
-    config: &AgentConfig,
-    metadata: Vec<MetadataSource>,
-    inputs: &mpsc::Sender<Input>,
-    sources: &mpsc::Sender<SourceChange>,
-) -> Vec<JoinHandle<()>> {
-    let follow = |name: String, states| tokio::spawn(tell_states(name, states, sources.clone()));
-    let start = |source: MetadataSource| {
-        let name = wiring_options::source_name(&source);
-        let (status, states) = watch::channel(SourceState::default());
-        match source {
-            MetadataSource::File(path) => {
-                vec![tokio::spawn(file::watch(path, inputs.clone(), status)), follow(name, states)]
-            }
-            MetadataSource::Cri(socket) => {
-                vec![tokio::spawn(cri::follow(socket, inputs.clone(), status)), follow(name, states)]
-            }
-            MetadataSource::Kubernetes => kubernetes::start(&wiring_options::kubernetes(config), inputs)
-                .into_iter()
-                .flat_map(|watching| [watching.task, follow(watching.source.to_owned(), watching.states)])
-                .collect(),
-        }
-    };
-    metadata.into_iter().flat_map(start).collect()
-}
-
-/// Connections go by way of connection tracking, all else straight to the engine.
-fn follow_rings(
-    rings: Rings,
-    inputs: &mpsc::Sender<Input>,
-    connections: mpsc::Sender<Vec<ConnectionFact>>,
-    sources: &mpsc::Sender<SourceChange>,
-) -> Result<[JoinHandle<()>; 2], AgentError> {
-    let (seen, recorded) = mpsc::channel(CONNECTION_QUEUE);
-    let states = conntrack::start("/proc".into(), recorded, connections, inputs.clone())
-        .map_err(|reason| AgentError::Start { what: "the thread for connection tracking", reason })?;
-    let states = tell_states(conntrack::SOURCE.to_owned(), states, sources.clone());
-    Ok([tokio::spawn(rings.forward(inputs.clone(), seen)), tokio::spawn(states)])
-}
-
-/// Passes every change of a source's state on, with its name.
-async fn tell_states(
-    name: String,
-    mut states: watch::Receiver<SourceState>,
-    sources: mpsc::Sender<SourceChange>,
-) {
-    while states.changed().await.is_ok() {
-        let state = states.borrow_and_update().clone();
-        if sources.send((name.clone(), state)).await.is_err() {
-            return;
-        }
     }
 }
 

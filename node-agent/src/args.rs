@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::engine::finding_code::Severity;
+use crate::sink::selector::Selector;
 
 /// Shows every port that a node's pods really listen on, which of them no manifest declares, and the traffic that
 /// reaches them.
@@ -32,6 +33,17 @@ pub enum Command {
     Listeners(ListArgs),
     /// Show single connections of recorded ports
     Connections(ListArgs),
+    /// Say who serves a pod's port, a Service or a NodePort, which way traffic comes in, and what came
+    #[command(after_help = EXPLAIN_EXAMPLES)]
+    Explain(ExplainArgs),
+    /// Print today's open findings as exceptions for the file of `agent --config`
+    #[command(after_help = BASELINE_EXAMPLES)]
+    Baseline(BaselineArgs),
+    /// Print a NetworkPolicy that admits what a pod or workload declares, and names what it leaves out
+    #[command(after_help = POLICY_EXAMPLES)]
+    Policy(PolicyArgs),
+    /// Show the ports with the most traffic, the pods of a workload taken together
+    Top(TopArgsOfNode),
     /// Show how the agent is doing: hooks, sources, limits, and what was lost
     Status(StatusArgs),
     /// Say what this node lets portolan do, and what is missing
@@ -70,12 +82,49 @@ Examples:
   portolan findings --watch
   portolan findings --fail-on high        # for scripts: exit code 1 if there is one";
 
+const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  portolan explain :32264                 # netstat on the node does not show port 32264: who serves it?
+  portolan explain shop/web-5d4f8c7b9-x   # every port of a pod
+  portolan explain shop/web-5d4f8c7b9-x:9090
+  portolan explain dns-0:53/UDP -n shop
+  portolan explain svc/shop/web           # or service/shop/web
+  portolan explain svc/web:http -n shop -o json
+
+A name that is only digits is a port of the node: pod/8080 is the pod of that name.
+
+Exit codes: 0 fine, 2 wrong use, or no such target on this node, 3 the answer is partial (stderr says why).";
+const BASELINE_EXAMPLES: &str = "\
+Examples:
+  portolan baseline --reason 'in place before portolan; team shop looks into it' --expires 2027-03-31 > exceptions.yaml
+  portolan baseline -n legacy --severity low,info --reason 'accepted by operations'
+
+One rule per workload and code: a pod's new name does not matter, and a port that gets worse opens again.
+Exit codes: 0 fine, 2 wrong use, 3 the answer is partial.";
+
+const POLICY_EXAMPLES: &str = "\
+Examples:
+  portolan policy shop/web-6d4b75cb6d-x7k2p
+  portolan policy deployment/web -n shop > web-policy.yaml
+  portolan policy statefulset/db --observed
+  portolan policy sts/db -o json | kubectl apply --dry-run=server -f -
+
+The policy means all pods of the workload. What one node sees is what it can say: ask the agents of all nodes before
+you rely on --observed. Read the comments before you apply it.
+
+Exit codes: 0 fine, 2 wrong use, or no policy can mean these pods, 3 this node has no such pod, or the answer is partial.";
+
 /// Options of `agent`. `None` and empty mean: not typed, so the file or the default decides.
-#[derive(Debug, Default, Args)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct AgentArgs {
-    /// YAML file with the same settings (camelCase: --node-name is nodeName); the command line wins
+    /// YAML file with the same settings (camelCase: --node-name is nodeName); the command line wins. Its `exceptions`
+    /// are taken over whenever the file changes, the other settings at the next start
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Whose annotations portolan.dev/allow-ports and portolan.dev/allow-reason make exceptions: nobody's, those of
+    /// namespaces, or those of namespaces and pods [default: namespace]
+    #[arg(long, value_name = "WHOSE")]
+    pub exception_annotations: Option<ExceptionAnnotations>,
     /// Where pods and their declared ports come from, one of each kind: cri[=SOCKET] (the container runtime; without
     /// SOCKET the first of the usual ones that answers), kubernetes (the API server), file=PATH (manifests, or a directory
     /// of them; re-read when they change) [default: what is there of cri and, in a pod that knows NODE_NAME, kubernetes]
@@ -169,6 +218,14 @@ pub struct AgentArgs {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
+pub enum ExceptionAnnotations {
+    Off,
+    Namespace,
+    Pod,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum TrafficMode {
     Full,
     Connections,
@@ -220,6 +277,9 @@ pub struct FilterArgs {
     /// Pods of all namespaces (the default, said aloud)
     #[arg(short = 'A', long, conflicts_with = "namespace")]
     pub all_namespaces: bool,
+    /// Only pods with these labels, such as app=web,tier in (front,back),!canary
+    #[arg(short = 'l', long, value_name = "SELECTOR")]
+    pub selector: Option<Selector>,
 }
 
 /// Which findings are shown, and which make the command fail.
@@ -262,6 +322,9 @@ pub struct ScanArgs {
     /// (manifests, or a directory of them) [default: cri where a runtime is there]
     #[arg(long, value_name = "SOURCE", value_delimiter = ',')]
     pub metadata: Vec<String>,
+    /// The agent's configuration file: its `exceptions` and `exceptionAnnotations` count, and nothing else of it
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// How to show it
     #[arg(short, long, default_value = "table")]
     pub output: Format,
@@ -305,6 +368,27 @@ pub struct FindingsArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct BaselineArgs {
+    /// The agent's HTTP address: http://HOST:PORT or unix:PATH
+    #[arg(long, env = "PORTOLAN_SERVER", default_value = "http://127.0.0.1:9470", value_name = "URL")]
+    pub server: String,
+    /// Why these are accepted, and by whom: stands in each rule and in each finding that it suppresses
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    /// When the rules end: a day such as 2027-03-31 (its end, UTC), or a time such as 2027-03-31T12:00:00Z
+    #[arg(long, value_name = "WHEN")]
+    pub expires: Option<String>,
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    /// Only these codes, such as undeclared-explained
+    #[arg(long, value_delimiter = ',', value_name = "CODE")]
+    pub code: Vec<String>,
+    /// Only these severities
+    #[arg(long, value_delimiter = ',', value_name = "SEVERITY")]
+    pub severity: Vec<Severity>,
+}
+
+#[derive(Debug, Args)]
 pub struct ListArgs {
     #[command(flatten)]
     pub server: ServerArgs,
@@ -313,6 +397,75 @@ pub struct ListArgs {
     /// Keep running and show what changes
     #[arg(short, long)]
     pub watch: bool,
+}
+
+/// Which ports are at the top, and how many.
+#[derive(Clone, Debug, Args)]
+pub struct TopArgs {
+    /// What counts
+    #[arg(long, default_value = "connections", value_name = "AMOUNT")]
+    pub by: TopOrder,
+    /// How many ports are shown
+    #[arg(long, default_value_t = 20, value_name = "N")]
+    pub limit: usize,
+    /// Only ports that are not declared
+    #[arg(long)]
+    pub undeclared: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TopOrder {
+    Connections,
+    Bytes,
+    Packets,
+    Attempts,
+}
+
+#[derive(Debug, Args)]
+pub struct TopArgsOfNode {
+    #[command(flatten)]
+    pub server: ServerArgs,
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    #[command(flatten)]
+    pub top: TopArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// [NAMESPACE/]POD, [NAMESPACE/]POD:PORT[/UDP], svc/[NAMESPACE/]SERVICE[:PORT], or a port of the node (a NodePort, a
+    /// hostPort): :PORT[/UDP]. PORT is a number or, but for the node's, a name
+    pub target: String,
+    /// Kubernetes namespace of the pod or Service, where the target does not say it
+    #[arg(short, long)]
+    pub namespace: Option<String>,
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct PolicyArgs {
+    /// NAMESPACE/POD, KIND/NAME of a workload (deployment/web), NAMESPACE/KIND/NAME, or a pod's name
+    pub target: String,
+    /// The Kubernetes namespace [default: whichever has the target]
+    #[arg(short, long)]
+    pub namespace: Option<String>,
+    /// Admit on each port only those who were seen calling it
+    #[arg(long)]
+    pub observed: bool,
+    /// The agent's HTTP address: http://HOST:PORT or unix:PATH
+    #[arg(long, env = "PORTOLAN_SERVER", default_value = "http://127.0.0.1:9470", value_name = "URL")]
+    pub server: String,
+    /// How to write it; in json the comments go to stderr
+    #[arg(short, long, default_value = "yaml")]
+    pub output: ManifestFormat,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ManifestFormat {
+    #[default]
+    Yaml,
+    Json,
 }
 
 #[derive(Debug, Args)]

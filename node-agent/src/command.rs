@@ -24,6 +24,10 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Findings(args) => asked(query::findings(&args, &mut Console::standard())),
         Command::Listeners(args) => asked(query::listeners(&args, &mut Console::standard())),
         Command::Connections(args) => asked(query::connections(&args, &mut Console::standard())),
+        Command::Explain(args) => asked(query::explain::explain(&args, &mut Console::standard())),
+        Command::Baseline(args) => asked(query::baseline(&args, &mut Console::standard())),
+        Command::Policy(args) => asked(query::policy::run(&args, &mut Console::standard())),
+        Command::Top(args) => asked(query::top(&args, &mut Console::standard())),
         Command::Status(args) => asked(query::status(&args, &mut Console::standard())),
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "portolan", &mut io::stdout());

@@ -10,17 +10,19 @@ use std::io::{self, Write};
 
 use crate::api_server::fault::ApiFault;
 use crate::args::{DoctorArgs, Format};
-use crate::config;
+use crate::config::{self, MetadataSource};
 use crate::doctor_sources;
 use crate::exit::Exit;
+use crate::source::confinement::Confinement;
 use crate::source::kernel::{
-    Capabilities, HookStatus, KernelHooks, KernelLogLevel, KernelOptions, NetnsPrograms, TrafficLevel,
-    root_cgroup,
+    Capabilities, DetachedBpffs, HookStatus, KernelHooks, KernelLogLevel, KernelOptions, NetnsPrograms,
+    TrafficLevel, root_cgroup,
 };
 use crate::source::kubernetes::trial::{self, Trial};
 use crate::source::netns::enter;
 use crate::source::netns::look::{Interface, LinkHeader};
 use crate::source::netns::{NetnsOptions, candidates};
+use crate::source::node_access;
 use crate::source::scan::listed_sockets;
 use crate::wiring_options;
 
@@ -138,6 +140,7 @@ pub fn run(args: &DoctorArgs) -> Exit {
     let sources = wiring_options::metadata(&asked);
     let options = wiring_options::netns(config::netns_dirs(Vec::new()), false, &sources);
     let mut checks = system_checks(&options);
+    checks.push(check("mounts", Needed::ByAgent, mounts(&options, &sources)));
     checks.extend(hook_checks());
     checks.extend(doctor_sources::checks(&args.metadata));
     checks.extend(api_server_checks(args.kubeconfig.clone()));
@@ -249,9 +252,10 @@ pub fn system_checks(options: &NetnsOptions) -> Vec<Check> {
             exists("/sys/kernel/btf/vmlinux", "use a kernel with CONFIG_DEBUG_INFO_BTF"),
         ),
         check("bpf file system", Needed::ByAgent, bpffs()),
+        check("confinement", Needed::ByNothing, Ok(Confinement::own().to_string())),
         check("lockdown", Needed::ByNothing, lockdown()),
         check("netns cookies", Needed::ByAgent, cookies()),
-        check("netns of process 1", Needed::ByNothing, process_one(options)),
+        check("netns of process 1", Needed::ByAgent, process_one(options)),
         check("netns directories", Needed::ByNothing, dirs(options)),
         check("sock_diag", Needed::ByScan, sock_diag()),
         check("SCTP", Needed::ByNothing, Ok(sctp())),
@@ -289,22 +293,12 @@ fn user() -> String {
 }
 
 fn capabilities() -> Vec<Check> {
-    let own = Capabilities::own();
-    let row = |name: &str, needed: Needed, is_there: bool, what: &str| {
+    let row = |(name, is_there, what): (&str, bool, &str)| {
+        let needed = if name == "CAP_SYS_ADMIN" { Needed::ByScan } else { Needed::ByAgent };
         let missing = problem(format!("missing ({what})"), format!("add the capability {name}"));
         check(name, needed, if is_there { Ok("effective".to_owned()) } else { Err(missing) })
     };
-    let mut rows = vec![row(
-        "CAP_SYS_PTRACE",
-        Needed::ByNothing,
-        own.reads_processes(),
-        "to see the netns and the sockets of other users' processes",
-    )];
-    rows.extend(own.of_the_programs().map(|(name, is_there, what)| {
-        let needed = if name == "CAP_SYS_ADMIN" { Needed::ByScan } else { Needed::ByAgent };
-        row(name, needed, is_there, what)
-    }));
-    rows
+    Capabilities::own().needed().map(row).collect()
 }
 
 fn cgroup2() -> Result<String, (String, String)> {
@@ -319,10 +313,15 @@ fn exists(path: &str, fix: &str) -> Result<String, (String, String)> {
 
 fn bpffs() -> Result<String, (String, String)> {
     let known = fs::read_to_string("/proc/filesystems").unwrap_or_default();
-    if known.split_whitespace().any(|name| name == "bpf") {
-        Ok("supported".to_owned())
-    } else {
-        Err(problem("not in this kernel", "use a kernel with CONFIG_BPF_SYSCALL"))
+    if !known.split_whitespace().any(|name| name == "bpf") {
+        return Err(problem("not in this kernel", "use a kernel with CONFIG_BPF_SYSCALL"));
+    }
+    // Without the capability its own row says so.
+    match DetachedBpffs::new() {
+        Err(error) if Capabilities::own().missing_to_enter().is_empty() => {
+            Err(problem(error.to_string(), Confinement::own().advice()))
+        }
+        _ => Ok("supported".to_owned()),
     }
 }
 
@@ -348,14 +347,23 @@ fn cookies() -> Result<String, (String, String)> {
 }
 
 fn process_one(options: &NetnsOptions) -> Result<String, (String, String)> {
-    fs::read_link(options.proc_root.join("1/ns/net")).map(|link| link.display().to_string()).map_err(
-        |error| {
-            problem(
-                error.to_string(),
-                "the agent's own netns is taken for the host's; in a pod set hostPID and add SYS_PTRACE",
-            )
-        },
-    )
+    node_access::host_processes(&options.proc_root)
+        .map_err(|missing| problem(missing, "in a pod set hostPID and add SYS_PTRACE"))?;
+    match candidates::first_netns(&options.proc_root) {
+        Ok(inode) => Ok(format!("net:[{inode}], the host's")),
+        Err(error) => Ok(format!("{error}: the agent's own is taken for the host's")),
+    }
+}
+
+fn mounts(options: &NetnsOptions, sources: &[MetadataSource]) -> Result<String, (String, String)> {
+    if !node_access::is_in_pod(&options.proc_root) {
+        return Ok("on the node itself: all is there".to_owned());
+    }
+    let missing = node_access::missing_mounts(&wiring_options::node_access(&options.dirs, sources));
+    if missing.is_empty() {
+        return Ok("in a container, with the mounts that it needs".to_owned());
+    }
+    Err(problem(missing.join("; "), "mount it as the chart does"))
 }
 
 fn dirs(options: &NetnsOptions) -> Result<String, (String, String)> {

@@ -4,6 +4,8 @@
 pub mod agent;
 pub mod api_server;
 pub mod args;
+#[cfg(feature = "plugin")]
+pub mod cluster;
 mod cluster_sinks;
 pub mod command;
 pub mod config;
@@ -19,10 +21,12 @@ pub mod pipeline;
 mod pipeline_tests;
 pub mod query;
 pub mod read_model;
+mod reload;
 pub mod scan;
 pub mod scan_once;
 mod scan_time;
 pub mod sink;
 pub mod source;
+mod sources;
 mod status_lines;
 mod wiring_options;

@@ -7,6 +7,8 @@ use std::sync::atomic::Ordering;
 
 use crate::engine::Engine;
 use crate::engine::change::{Change, Finding, FindingState, Listener, ListenerState};
+use crate::engine::counts::Counts;
+use crate::engine::finding_code::{FindingCode, Severity};
 use crate::engine::identity::BootTime;
 use crate::engine::input::{ConnectionFact, Input};
 use crate::sink::convert::{Converter, Wall};
@@ -16,7 +18,7 @@ use crate::sink::kubernetes::desk::Desk;
 use crate::sink::kubernetes::events::Events;
 use crate::sink::kubernetes::reports::Reports;
 use crate::sink::metrics::{
-    ConnectionLabels, FindingLabels, KindLabel, ListenerLabels, MapLabel, Metrics, SourceLabel,
+    ConnectionLabels, FindingLabels, KindLabel, ListenerLabels, MapLabel, Metrics, SourceLabel, StateLabel,
 };
 use crate::sink::publish::Publisher;
 use crate::sink::report::{AgentStatus, HookStatus, Limit, SourceStatus};
@@ -52,6 +54,8 @@ pub struct Pipeline {
     pub(crate) told_status: ToldStatus,
     /// Losses whose scan is not done.
     unrecovered: BTreeMap<&'static str, u64>,
+    /// The engine's generation when ports and findings were counted last.
+    measured: Option<u64>,
 }
 
 impl Pipeline {
@@ -78,6 +82,7 @@ impl Pipeline {
             resolved: Ended::default(),
             told_status: ToldStatus::default(),
             unrecovered: BTreeMap::new(),
+            measured: None,
         }
     }
 
@@ -294,21 +299,25 @@ impl Pipeline {
 
 impl Pipeline {
     /// Sets the gauges from the engine's counts and the loss counters; called with every drain.
-    pub fn measure(&self) {
-        let counts = self.engine.counts();
+    pub fn measure(&mut self) {
+        if let Some(kernel) = &mut self.kernel {
+            let engine = &self.engine;
+            kernel.unwatch_strays(engine.port_count(), |port| engine.knows_port(port), clock::now());
+        }
+        let generation = Some(self.engine.generation());
+        let counts = if std::mem::replace(&mut self.measured, generation) == generation {
+            self.engine.running_totals()
+        } else {
+            let counts = self.engine.counts();
+            self.measure_lists(&counts);
+            counts
+        };
         let metrics = &self.metrics;
-        metrics.set_findings(counts.findings.iter().map(|((code, severity, namespace), count)| {
-            let labels = FindingLabels {
-                code: code.as_str(),
-                severity: severity.as_str(),
-                namespace: namespace.clone(),
-            };
-            (labels, i64::try_from(*count).unwrap_or(i64::MAX))
-        }));
-        metrics.set_listeners(counts.listeners.iter().map(|((protocol, declaration), count)| {
-            let labels = ListenerLabels { protocol: protocol.as_str(), declaration: declaration.as_str() };
-            (labels, i64::try_from(*count).unwrap_or(i64::MAX))
-        }));
+        let (applying, expired) = self.engine.exceptions(clock::now());
+        for (state, count) in [("applies", applying), ("expired", expired)] {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            metrics.exceptions.get_or_create(&StateLabel { state }).set(count);
+        }
         for ((declaration, origin), total) in &counts.totals.connections {
             let labels = ConnectionLabels {
                 declaration: declaration.as_str(),
@@ -338,6 +347,26 @@ impl Pipeline {
             metrics.map_capacity.get_or_create(&labels).set(i64::try_from(max).unwrap_or(i64::MAX));
         }
     }
+
+    fn measure_lists(&self, counts: &Counts) {
+        let metrics = &self.metrics;
+        metrics.set_findings(series(&counts.findings));
+        metrics.set_suppressed(series(&counts.suppressed));
+        metrics.set_listeners(counts.listeners.iter().map(|((protocol, declaration), count)| {
+            let labels = ListenerLabels { protocol: protocol.as_str(), declaration: declaration.as_str() };
+            (labels, i64::try_from(*count).unwrap_or(i64::MAX))
+        }));
+    }
+}
+
+fn series(
+    counts: &BTreeMap<(FindingCode, Severity, String), u64>,
+) -> impl Iterator<Item = (FindingLabels, i64)> {
+    counts.iter().map(|((code, severity, namespace), count)| {
+        let (code, severity) = (code.as_str(), severity.as_str());
+        let labels = FindingLabels { code, severity, namespace: namespace.clone() };
+        (labels, i64::try_from(*count).unwrap_or(i64::MAX))
+    })
 }
 
 /// The label of a source: its kind, since a path would be a label that grows.
@@ -353,13 +382,15 @@ fn source_kind(name: &str) -> &'static str {
     match KUBERNETES.into_iter().find(|known| *known == name) {
         Some(kubernetes) => kubernetes,
         None if name == conntrack::SOURCE => conntrack::SOURCE,
+        None if name == "config" => "config",
+        None if name == "cri" || name.starts_with("cri=") => "cri",
         None if name.starts_with("file=") => "file",
         None => "netns",
     }
 }
 
 fn is_mended_by_scan(reason: &str) -> bool {
-    matches!(reason, "listener-ring-full" | "listeners-map-full" | "hook-error")
+    matches!(reason, "listener-ring-full" | "listeners-map-full")
 }
 
 fn hook_status(hook: crate::source::kernel::HookStatus) -> HookStatus {

@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use crate::engine::change::{Connection, Finding, Listener};
+use crate::engine::explain::target::Target;
+use crate::engine::explain::{Explained, Unexplained};
 use crate::engine::fingerprint::parse;
 use crate::engine::outline::Outline;
+use crate::engine::policy_basis::{PolicyBasis, PolicyTarget};
 use crate::pipeline::Pipeline;
 use crate::sink::convert::Converter;
 use crate::sink::ended::Ended;
@@ -45,6 +48,14 @@ impl ReadModel for Pipeline {
 
     fn connections(&self) -> impl Iterator<Item = &Arc<Connection>> {
         self.engine.connections()
+    }
+
+    fn explain(&self, target: &Target) -> Result<Explained, Unexplained> {
+        self.engine.explain(target)
+    }
+
+    fn policy_basis(&self, target: &PolicyTarget) -> PolicyBasis {
+        self.engine.policy_basis(target)
     }
 
     fn status(&self) -> AgentStatus {

@@ -6,10 +6,11 @@ use std::io::{self, BufWriter, Write};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use crate::args::{FindingFilterArgs, Format, ScanArgs};
-use crate::config::{self, MetadataSource};
+use crate::args::{ExceptionAnnotations, FindingFilterArgs, Format, ScanArgs};
+use crate::config::{self, AgentConfig, MetadataSource};
 use crate::engine::Engine;
-use crate::engine::change::Finding;
+use crate::engine::change::{Finding, FindingState};
+use crate::engine::exception_annotation::AnnotationSource;
 use crate::engine::input::Input;
 use crate::engine::options::EngineOptions;
 use crate::exit::Exit;
@@ -39,10 +40,15 @@ pub fn run(args: &ScanArgs) -> Exit {
         Ok(asked) => wiring_options::metadata(&asked),
         Err(error) => return say(&error.to_string(), Exit::WrongUse),
     };
-    let told = match read_sources(&sources) {
-        Ok(told) => told,
-        Err(error) => return say(&error, Exit::WrongUse),
+    let (exceptions, annotations) = match args.config.as_deref().map(AgentConfig::exceptions_of).transpose() {
+        Ok(read) => read.unwrap_or((Vec::new(), ExceptionAnnotations::Namespace)),
+        Err(error) => return say(&error.to_string(), Exit::WrongUse),
     };
+    let mut told = vec![Input::Exceptions(wiring_options::rules(&exceptions))];
+    match read_sources(&sources) {
+        Ok(by_sources) => told.extend(by_sources),
+        Err(error) => return say(&error, Exit::WrongUse),
+    }
     let dirs = config::netns_dirs(args.netns_dir.clone());
     let options = wiring_options::netns(dirs, args.include_host, &sources);
     let collected = match scan_once::collect(&options) {
@@ -52,7 +58,13 @@ pub fn run(args: &ScanArgs) -> Exit {
     if let Some(missing) = is_blind(&collected) {
         return refused(&missing);
     }
-    let (findings, converter) = judge(&collected, told, args);
+    let (mut findings, converter) = judge(&collected, told, wiring_options::annotations(annotations), args);
+    let all = findings.len();
+    findings.retain(|finding| finding.state == FindingState::Open);
+    if all > findings.len() {
+        let count = all - findings.len();
+        let _ = writeln!(io::stderr(), "portolan: {count} suppressed by exceptions are not shown");
+    }
     match show(&findings, &converter, &collected, args) {
         Ok(()) => verdict(&findings, &collected, args),
         Err(error) => say(&error, Exit::Partial),
@@ -97,13 +109,19 @@ fn is_blind(collected: &Collected) -> Option<String> {
 }
 
 /// Everything through the engine, with no grace: what is seen now is judged now.
-fn judge(collected: &Collected, told: Vec<Input>, args: &ScanArgs) -> (Vec<Arc<Finding>>, Converter) {
+fn judge(
+    collected: &Collected,
+    told: Vec<Input>,
+    exception_annotations: AnnotationSource,
+    args: &ScanArgs,
+) -> (Vec<Arc<Finding>>, Converter) {
     let started = clock::now();
     let mut engine = Engine::new(EngineOptions {
         grace: std::time::Duration::ZERO,
         stale_grace: std::time::Duration::ZERO,
         attribution_hold: std::time::Duration::ZERO,
         include_host: args.include_host,
+        exception_annotations,
         ..EngineOptions::default()
     });
     for input in told {
@@ -133,6 +151,7 @@ fn filter(args: &ScanArgs) -> Filter {
     let FindingFilterArgs { code, severity, .. } = &args.findings;
     Filter {
         namespace: args.filter.namespace.iter().cloned().collect(),
+        labels: args.filter.selector.clone().unwrap_or_default(),
         code: code.clone(),
         severity: severity.iter().map(|severity| severity.as_str().to_owned()).collect(),
         ..Filter::default()

@@ -1,16 +1,21 @@
 //! What the configuration means for each stage.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::api_server::access::is_in_cluster;
 use crate::api_server::backoff::Pace;
-use crate::args::{KernelLog as LogArg, RecordMode as RecordArg, TrafficMode};
+use crate::args::{ExceptionAnnotations, KernelLog as LogArg, RecordMode as RecordArg, TrafficMode};
+use crate::config::exceptions::Exception;
 use crate::config::{AgentConfig, MetadataSource};
+use crate::engine::exception::Rule;
+use crate::engine::exception_annotation::AnnotationSource;
 use crate::engine::options::{EngineOptions, RecordMode};
+use crate::source::clock;
 use crate::source::kernel::{KernelLogLevel, KernelOptions, TrafficLevel};
 use crate::source::kubernetes::KubernetesOptions;
-use crate::source::netns::budget::Budget;
 use crate::source::netns::{HostNetns, NetnsOptions};
+use crate::source::node_access::Wanted;
 use crate::source::pods::cri;
 
 /// The engine's part.
@@ -32,10 +37,27 @@ pub fn engine(config: &AgentConfig, traffic_drained: bool) -> EngineOptions {
             RecordArg::All => RecordMode::All,
             RecordArg::None => RecordMode::None,
         },
+        exception_annotations: annotations(config.exception_annotations),
         include_host: config.include_host,
         traffic_drained,
         ..EngineOptions::default()
     }
+}
+
+/// Whose annotations make exceptions.
+#[must_use]
+pub const fn annotations(given: ExceptionAnnotations) -> AnnotationSource {
+    match given {
+        ExceptionAnnotations::Off => AnnotationSource::Off,
+        ExceptionAnnotations::Namespace => AnnotationSource::Namespace,
+        ExceptionAnnotations::Pod => AnnotationSource::Pod,
+    }
+}
+
+/// The operator's exceptions, as the clocks stand now.
+#[must_use]
+pub fn rules(exceptions: &[Exception]) -> Vec<Arc<Rule>> {
+    exceptions.iter().map(|exception| Arc::new(exception.rule(clock::to_boot))).collect()
 }
 
 /// The kernel side's part.
@@ -81,6 +103,16 @@ pub fn agent_metadata(config: &AgentConfig) -> Vec<MetadataSource> {
     sources
 }
 
+/// What the agent needs to see of the node for that.
+#[must_use]
+pub fn node_access<'a>(netns_dirs: &'a [PathBuf], sources: &'a [MetadataSource]) -> Wanted<'a> {
+    let runtime = sources.iter().find_map(|source| match source {
+        MetadataSource::Cri(socket) => Some(socket.as_deref()),
+        MetadataSource::File(_) | MetadataSource::Kubernetes => None,
+    });
+    Wanted { netns_dirs, runtime, proc_root: Path::new("/proc") }
+}
+
 /// A source's name, as it is typed.
 #[must_use]
 pub fn source_name(source: &MetadataSource) -> String {
@@ -115,11 +147,4 @@ pub fn netns(dirs: Vec<PathBuf>, include_host: bool, sources: &[MetadataSource])
         (false, false) => HostNetns::FactsOnly,
     };
     NetnsOptions { dirs, host, ..NetnsOptions::default() }
-}
-
-/// The same for the agent: without programs, looking is all there is and may cost more.
-#[must_use]
-pub fn agent_netns(config: &AgentConfig, sources: &[MetadataSource]) -> NetnsOptions {
-    let options = netns(config.netns_dirs.clone(), config.include_host, sources);
-    if config.scan_only { NetnsOptions { budget: Budget::LOOKS_ALONE, ..options } } else { options }
 }

@@ -3,6 +3,8 @@
 mod bench;
 mod ci;
 mod demo;
+mod fuzz;
+mod image;
 mod setup;
 mod step;
 mod stopwatch;
@@ -36,6 +38,10 @@ enum Task {
     /// The load generators of `bench`
     #[command(subcommand, hide = true)]
     Load(bench::load::Load),
+    /// Feed arbitrary bytes to all that parses what others wrote
+    Fuzz(fuzz::Options),
+    /// Make the container image and its bill of materials
+    Image(image::Options),
     /// House checks: sizes, names, borders between the parts, links
     Tidy,
     /// Everything that must be green: formatting, lints, tidy, tests
@@ -49,6 +55,8 @@ fn main() -> ExitCode {
         Task::Test(options) => test::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Load(load) => bench::load::run(&load),
+        Task::Fuzz(options) => fuzz::run(&options),
+        Task::Image(options) => image::run(&options),
         Task::Tidy => tidy::run(),
         Task::Ci => ci::run(),
     };

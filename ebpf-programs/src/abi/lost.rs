@@ -14,23 +14,20 @@ pub enum LostSlot {
     PortStatsMapFull = 3,
     /// `PEERS` refused an entry.
     PeersMapFull = 4,
-    /// A hook ended with an error that none of the above names.
-    HookError = 5,
     /// A port had more connections in a second than get a record of their own; they are counted all the same.
-    ConnectionRecordsLimited = 6,
+    ConnectionRecordsLimited = 5,
     /// A netns's own program could not call the shared one, or was interrupted by its like: this packet is not counted.
-    HandoverFailed = 7,
+    HandoverFailed = 6,
 }
 
 impl LostSlot {
     /// Every slot, in the order of the array.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 7] = [
         Self::ListenerRingFull,
         Self::ConnectionRingFull,
         Self::ListenersMapFull,
         Self::PortStatsMapFull,
         Self::PeersMapFull,
-        Self::HookError,
         Self::ConnectionRecordsLimited,
         Self::HandoverFailed,
     ];
@@ -44,7 +41,6 @@ impl LostSlot {
             Self::ListenersMapFull => "listeners-map-full",
             Self::PortStatsMapFull => "port-stats-map-full",
             Self::PeersMapFull => "peers-map-full",
-            Self::HookError => "hook-error",
             Self::ConnectionRecordsLimited => "connection-records-limited",
             Self::HandoverFailed => "handover-failed",
         }

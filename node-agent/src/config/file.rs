@@ -5,9 +5,11 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use serde_saphyr::Spanned;
 
 use super::ConfigError;
-use crate::args::{KernelLog, Kind, OutputMode, RecordMode, TrafficMode};
+use super::exceptions::FileRule;
+use crate::args::{ExceptionAnnotations, KernelLog, Kind, OutputMode, RecordMode, TrafficMode};
 
 /// Bytes that a configuration file may have.
 const MAX_FILE: u64 = 1 << 20;
@@ -38,6 +40,8 @@ pub struct FileConfig {
     pub netns_dirs: Option<Vec<PathBuf>>,
     pub kernel_log: Option<KernelLog>,
     pub limits: Option<FileLimits>,
+    pub exception_annotations: Option<ExceptionAnnotations>,
+    pub exceptions: Option<Vec<Spanned<FileRule>>>,
 }
 
 /// `limits:` of the file.

@@ -1,18 +1,20 @@
 //! What was typed or written in a file, validated: every stage gets its part of [`AgentConfig`]. An error is one line
 //! that says what, where, what was expected, and ends in exit code 2.
 
-mod file;
-mod value;
+pub mod exceptions;
+pub mod file;
+pub mod value;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::args::{AgentArgs, KernelLog, Kind, OutputMode, RecordMode, TrafficMode};
+use crate::args::{AgentArgs, ExceptionAnnotations, KernelLog, Kind, OutputMode, RecordMode, TrafficMode};
 use crate::engine::options::STORM_PORTS;
 use crate::source::kubernetes::Switch;
+use exceptions::Exception;
 use file::FileConfig;
 
 /// Something in the command line or the configuration file is wrong. Exit code 2.
@@ -87,7 +89,7 @@ impl Default for Caps {
             connections: 4_096,
             records_per_second: 8_000,
             listener_ring_bytes: 1 << 20,
-            connection_ring_bytes: 1 << 20,
+            connection_ring_bytes: 1 << 19,
         }
     }
 }
@@ -122,6 +124,11 @@ pub struct AgentConfig {
     pub netns_dirs: Vec<PathBuf>,
     pub kernel_log: KernelLog,
     pub caps: Caps,
+    pub exception_annotations: ExceptionAnnotations,
+    /// The only setting that is taken over while the agent runs.
+    pub exceptions: Vec<Exception>,
+    /// What was typed, if that names a file: enough to read all of this again.
+    pub typed: Option<Box<AgentArgs>>,
 }
 
 impl AgentConfig {
@@ -130,11 +137,30 @@ impl AgentConfig {
     /// # Errors
     /// The first thing that is wrong.
     pub fn load(args: &AgentArgs) -> Result<Self, ConfigError> {
-        let file = match &args.config {
-            Some(path) => file::read(path)?,
-            None => FileConfig::default(),
-        };
-        Self::resolve(args, file)
+        let Some(path) = &args.config else { return Self::resolve(args, FileConfig::default()) };
+        let mut file = file::read(path)?;
+        let written = file.exceptions.take().unwrap_or_default();
+        let exceptions = exceptions::check(&path.display().to_string(), &written)?;
+        let typed = Some(Box::new(args.clone()));
+        Ok(Self { exceptions, typed, ..Self::resolve(args, file)? })
+    }
+
+    /// Only the exceptions of a file, and whose annotations make more: for a look without an agent.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn exceptions_of(path: &Path) -> Result<(Vec<Exception>, ExceptionAnnotations), ConfigError> {
+        let mut file = file::read(path)?;
+        let written = file.exceptions.take().unwrap_or_default();
+        let source = file.exception_annotations.unwrap_or(ExceptionAnnotations::Namespace);
+        Ok((exceptions::check(&path.display().to_string(), &written)?, source))
+    }
+
+    /// True if anything differs that only a start takes over.
+    #[must_use]
+    pub fn differs_beyond_exceptions(&self, other: &Self) -> bool {
+        let bare = |config: &Self| Self { exceptions: Vec::new(), ..config.clone() };
+        bare(self) != bare(other)
     }
 
     fn resolve(args: &AgentArgs, file: FileConfig) -> Result<Self, ConfigError> {
@@ -176,6 +202,12 @@ impl AgentConfig {
             netns_dirs: netns_dirs(either(&args.netns_dir, file.netns_dirs)),
             kernel_log: args.kernel_log.or(file.kernel_log).unwrap_or(KernelLog::Off),
             caps,
+            exception_annotations: args
+                .exception_annotations
+                .or(file.exception_annotations)
+                .unwrap_or(ExceptionAnnotations::Namespace),
+            exceptions: Vec::new(),
+            typed: None,
         };
         config.check_addresses()?;
         config.check_node_name()?;

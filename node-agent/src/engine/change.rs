@@ -1,6 +1,7 @@
 //! What the engine says happened: for people (listener, finding, connection, loss) and for the kernel side (which ports
 //! to count and to record).
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::sync::Arc;
@@ -37,6 +38,8 @@ pub struct PodRef {
     pub uid: PodUid,
     pub workload: Option<Workload>,
     pub host_network: bool,
+    /// For filters; not reported.
+    pub labels: Arc<BTreeMap<String, String>>,
 }
 
 /// A netns, as reports name it.
@@ -284,6 +287,14 @@ impl FindingState {
     }
 }
 
+/// The exception that keeps a finding from being open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suppression {
+    /// Name of the rule.
+    pub rule: String,
+    pub reason: String,
+}
+
 /// A port that is not as its manifest says.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
@@ -306,6 +317,8 @@ pub struct Finding {
     pub exposure: Exposure,
     pub policy: Policy,
     pub traffic: Traffic,
+    /// Also of one that was resolved, if it was suppressed until then.
+    pub suppressed_by: Option<Arc<Suppression>>,
     /// When the socket opened, where that is known and this is the first that is told of the finding; for the latency
     /// metric. Not reported.
     pub opened_at: Option<BootTime>,

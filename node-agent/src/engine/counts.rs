@@ -18,6 +18,8 @@ pub struct Totals {
     pub unattributed: u64,
     /// Listeners that ended within the grace time.
     pub short_lived: u64,
+    /// Ports that were looked at, because something about them may have changed or was due.
+    pub judged: u64,
     pub lost: BTreeMap<&'static str, u64>,
 }
 
@@ -47,19 +49,28 @@ pub struct Counts {
     pub listeners: BTreeMap<(Protocol, DeclarationStatus), u64>,
     /// By code, severity and Kubernetes namespace (empty where there is no pod).
     pub findings: BTreeMap<(FindingCode, Severity, String), u64>,
+    /// The same of those that exceptions suppress, which are not among `findings`.
+    pub suppressed: BTreeMap<(FindingCode, Severity, String), u64>,
     pub netns: usize,
     pub totals: Totals,
 }
 
 impl Engine {
-    /// Counts for metrics; looks at every port.
+    /// Of the counts those that cost nothing; the lists are empty.
+    #[must_use]
+    pub fn running_totals(&self) -> Counts {
+        Counts { netns: self.netns.live(), totals: self.totals.clone(), ..Counts::default() }
+    }
+
+    /// Counts for metrics; looks at every port. The lists are the same while the generation is.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        let mut counts =
-            Counts { netns: self.netns.live(), totals: self.totals.clone(), ..Counts::default() };
+        let mut counts = self.running_totals();
         for (id, port) in self.ports.iter().filter(|(_, port)| port.printed.is_some()) {
             *counts.listeners.entry((id.protocol, port.status)).or_default() += 1;
         }
+        let mut findings: BTreeMap<(FindingCode, &str), u64> = BTreeMap::new();
+        let mut suppressed = findings.clone();
         for (_, record) in self.findings.iter() {
             let pod = match record.subject {
                 Subject::Port(id) => self.ports.get(&id).and_then(|port| port.pod),
@@ -69,10 +80,17 @@ impl Engine {
                 | Subject::Opaque(pod) => Some(pod),
                 Subject::Storm(CrowdOf::Netns(_)) => None,
             };
-            let namespace = pod.and_then(|pod| self.pods.get(pod)).map(|record| record.pod.namespace.clone());
-            let key = (record.code, record.code.severity(), namespace.unwrap_or_default());
-            *counts.findings.entry(key).or_default() += 1;
+            let namespace =
+                pod.and_then(|pod| self.pods.get(pod)).map(|record| record.pod.namespace.as_str());
+            let key = (record.stand.code, namespace.unwrap_or_default());
+            let is_suppressed = record.stand.suppressed_by.is_some();
+            *if is_suppressed { &mut suppressed } else { &mut findings }.entry(key).or_default() += 1;
         }
+        let owned = |((code, namespace), count): ((FindingCode, &str), u64)| {
+            ((code, code.severity(), namespace.to_owned()), count)
+        };
+        counts.findings = findings.into_iter().map(owned).collect();
+        counts.suppressed = suppressed.into_iter().map(owned).collect();
         counts
     }
 

@@ -9,7 +9,7 @@ use super::change::{Change, FindingState, PolicyVerdict};
 use super::crowd::{Crowd, CrowdOf, Turn};
 use super::declaration::{declared_ports, ought_to_listen, service_targets};
 use super::finding_code::FindingCode;
-use super::finding_store::{Raised, Subject};
+use super::finding_store::{Raised, Stand, Subject};
 use super::fingerprint::{Owner, dangling_id, opaque_id, stale_id, storm_id};
 use super::identity::{BootTime, NetnsId, PortId, Protocol};
 use super::pod_index::PodKey;
@@ -33,6 +33,7 @@ impl Engine {
     pub(super) fn check_pod(&mut self, key: PodKey, now: BootTime) {
         self.check_runtime(key, now);
         let Some(record) = self.pods.get(key) else { return };
+        let storm = storm_id(Owner::Pod(&record.pod.uid));
         let mut ports: Vec<(Protocol, NonZeroU16)> = declared_ports(&record.pod)
             .chain(service_targets(record.manifests()))
             .chain(record.silent.keys().copied())
@@ -40,6 +41,15 @@ impl Engine {
         ports.sort_unstable();
         ports.dedup();
         self.check_ports(key, ports.into_iter(), now);
+        self.check_storm(storm, now);
+    }
+
+    /// A storm stays what it is, but an exception may come or go.
+    pub(super) fn check_storm(&mut self, id: u64, now: BootTime) {
+        if let Some(record) = self.findings.get(id) {
+            let (subject, code, since) = (record.subject, record.stand.code, record.first_seen);
+            self.raise_pod_finding(id, subject, code, since, now);
+        }
     }
 
     /// Looks at these ports of a pod, if they ought to be served.
@@ -174,7 +184,9 @@ impl Engine {
         since: BootTime,
         now: BootTime,
     ) {
-        if self.findings.raise(id, subject, (code, PolicyVerdict::Unknown), since) == Raised::Same {
+        let suppressed_by = self.subject_suppression(subject, code, now);
+        let stand = Stand { code, policy: PolicyVerdict::Unknown, suppressed_by };
+        if self.findings.raise(id, subject, stand, since) == Raised::Same {
             return;
         }
         self.tell_pod_finding(id, now);

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 use std::ops::Bound;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::change::PolicyVerdict;
+use super::change::{FindingState, PolicyVerdict, Suppression};
 use super::crowd::CrowdOf;
 use super::finding_code::FindingCode;
 use super::identity::{BootTime, PortId, Protocol};
@@ -26,14 +27,28 @@ pub enum Subject {
     Opaque(PodKey),
 }
 
-/// One open finding.
-#[derive(Clone, Copy, Debug)]
-pub struct FindingRecord {
-    pub subject: Subject,
+/// What a finding says; when that changes it is told again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stand {
     pub code: FindingCode,
     pub policy: PolicyVerdict,
+    pub suppressed_by: Option<Arc<Suppression>>,
+}
+
+/// One finding that is open or suppressed.
+#[derive(Clone, Debug)]
+pub struct FindingRecord {
+    pub subject: Subject,
+    pub stand: Stand,
     pub first_seen: BootTime,
     pub told_at: BootTime,
+}
+
+impl FindingRecord {
+    #[must_use]
+    pub const fn state(&self) -> FindingState {
+        if self.stand.suppressed_by.is_some() { FindingState::Suppressed } else { FindingState::Open }
+    }
 }
 
 /// What raising a finding did.
@@ -56,23 +71,16 @@ impl FindingStore {
         self.open.get(&id)
     }
 
-    /// Opens a finding, or changes its code or what policies say of it.
-    pub fn raise(
-        &mut self,
-        id: u64,
-        subject: Subject,
-        (code, policy): (FindingCode, PolicyVerdict),
-        first_seen: BootTime,
-    ) -> Raised {
+    /// Opens a finding, or changes what it says.
+    pub fn raise(&mut self, id: u64, subject: Subject, stand: Stand, first_seen: BootTime) -> Raised {
         match self.open.get_mut(&id) {
-            Some(record) if (record.code, record.policy) == (code, policy) => Raised::Same,
+            Some(record) if record.stand == stand => Raised::Same,
             Some(record) => {
-                record.code = code;
-                record.policy = policy;
+                record.stand = stand;
                 Raised::Changed
             }
             None => {
-                let record = FindingRecord { subject, code, policy, first_seen, told_at: BootTime(0) };
+                let record = FindingRecord { subject, stand, first_seen, told_at: BootTime(0) };
                 self.open.insert(id, record);
                 Raised::Opened
             }

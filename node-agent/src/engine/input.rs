@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::exception::Rule;
 use super::identity::{BootTime, NetnsId, PodUid, PortId, SocketCookie};
 use super::namespace::Namespace;
 use super::network_policy::NetworkPolicy;
@@ -54,6 +56,8 @@ pub enum Input {
     Services(Listing<Service>),
     NetworkPolicies(Listing<NetworkPolicy>),
     Namespaces(Listing<Namespace>),
+    /// The operator's exceptions, all of them, in the order in which they are asked; each has a name of its own.
+    Exceptions(Vec<Arc<Rule>>),
     /// The kernel's counters, all that changed since the drain before.
     Traffic(TrafficDrain),
     /// Connections on recorded ports opened and ended; many at once, since there may be thousands in a second.

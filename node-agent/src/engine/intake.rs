@@ -67,7 +67,9 @@ impl Engine {
             self.settle_socket(socket.cookie, scan.netns, now);
         }
         for cookie in cookies {
-            self.settle_socket(cookie, scan.netns, now);
+            if self.sockets.get(cookie).is_none_or(|socket| !socket.was_listed_at(scan.at)) {
+                self.settle_socket(cookie, scan.netns, now);
+            }
         }
         if first {
             self.check_pods_of(scan.netns, now);
@@ -210,7 +212,7 @@ impl Engine {
     }
 
     /// Something did not fit: counted at once, told a moment later with all that did not fit in that moment.
-    fn refuse(&mut self, reason: &'static str) {
+    pub(super) fn refuse(&mut self, reason: &'static str) {
         self.totals.lose(reason, 1);
         let count = self.refused.entry(reason).or_default();
         *count = count.saturating_add(1);
@@ -284,7 +286,8 @@ impl Engine {
             port.beyond_loopback = port.beyond_loopback.saturating_sub(usize::from(was_beyond));
             let before = port.face.take();
             port.refresh(floor, &self.sockets);
-            if self.closing.remove(&id) || port.face != before {
+            // What is not told yet may wait for just one more scan.
+            if self.closing.remove(&id) || port.face != before || port.printed.is_none() {
                 self.dirty.insert(id);
             }
         }

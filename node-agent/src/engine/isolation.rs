@@ -5,8 +5,9 @@ use std::num::NonZeroU16;
 
 use super::change::{Policy, PolicyVerdict};
 use super::declaration::{Manifests, named_port};
+use super::explain::PolicyStep;
 use super::identity::Protocol;
-use super::network_policy::{AdmittedPort, NetworkPolicy};
+use super::network_policy::{AdmittedPort, IngressRule, NetworkPolicy};
 use super::pod::{Pod, PortRef};
 use super::selection::Selects;
 
@@ -52,8 +53,35 @@ pub fn names_number(policy: &NetworkPolicy, protocol: Protocol, port: NonZeroU16
     ports.filter(|admitted| admitted.protocol == protocol).any(|admitted| in_numbers(admitted, port))
 }
 
+/// What each policy that selects the pod, or may, says of one of its ports.
+pub fn opinions(
+    manifests: Manifests<'_>,
+    protocol: Protocol,
+    port: NonZeroU16,
+) -> impl Iterator<Item = PolicyStep> {
+    manifests.policies.iter().map(move |(policy, selects)| {
+        let peers: Vec<usize> =
+            admitting(policy, manifests.pod, protocol, port).map(|rule| rule.peers).collect();
+        PolicyStep {
+            name: format!("{}/{}", policy.namespace, policy.name),
+            admits: (*selects == Selects::Yes).then_some(!peers.is_empty()),
+            peers: if peers.contains(&0) { 0 } else { peers.iter().sum() },
+        }
+    })
+}
+
 fn admits(policy: &NetworkPolicy, pod: &Pod, protocol: Protocol, port: NonZeroU16) -> bool {
-    policy.ingress.iter().any(|rule| {
+    admitting(policy, pod, protocol, port).next().is_some()
+}
+
+/// The rules of a policy that admit the port from somewhere.
+fn admitting<'a>(
+    policy: &'a NetworkPolicy,
+    pod: &'a Pod,
+    protocol: Protocol,
+    port: NonZeroU16,
+) -> impl Iterator<Item = &'a IngressRule> {
+    policy.ingress.iter().filter(move |rule| {
         rule.ports.is_empty()
             || rule.ports.iter().filter(|admitted| admitted.protocol == protocol).any(|admitted| {
                 match &admitted.port {

@@ -12,7 +12,7 @@ use super::crowd::CrowdOf;
 use super::declaration::{self, Served};
 use super::evaluate::{Facts, PodFact, verdict};
 use super::explanation::explanations;
-use super::finding_store::{RETELL, Raised, Subject};
+use super::finding_store::{RETELL, Raised, Stand, Subject};
 use super::fingerprint::{Fnv, Owner, port_id};
 use super::identity::{BootTime, PortId, Protocol};
 use super::isolation;
@@ -46,6 +46,7 @@ fn crowd_of(id: PortId, port: &Port) -> CrowdOf {
 impl Engine {
     pub(super) fn judge(&mut self, id: PortId, now: BootTime) {
         let Some(mut port) = self.ports.remove(&id) else { return };
+        self.totals.judged = self.totals.judged.saturating_add(1);
         self.attribute_port(id, &mut port);
         self.settle_origins(id, &mut port, now);
         match self.decide(id, &mut port, now) {
@@ -117,7 +118,7 @@ impl Engine {
         if !ephemeral || port.serves || expected {
             return false;
         }
-        let stayed = face.scanned_at.is_some_and(|at| at >= face.first_at.after(EPHEMERAL_PROOF));
+        let stayed = port.scanned_at.is_some_and(|at| at >= face.first_at.after(EPHEMERAL_PROOF));
         port.serves = stayed && port.traffic.peer_count() >= EPHEMERAL_PEERS;
         !port.serves
     }
@@ -324,13 +325,18 @@ impl Engine {
         if code.is_some() && !open && !stormed && now < due {
             return Some(due);
         }
-        self.enrol(of, id, code);
-        let hidden = self.crowd(of).is_some_and(|crowd| crowd.hides(id, self.options.storm_ports));
+        let suppressed_by =
+            code.and_then(|code| self.port_suppression((id, port.pod), face, (code, facts.exposure), now));
+        // What an operator knows of is no part of a storm, and none hides it.
+        let is_open = suppressed_by.is_none();
+        self.enrol(of, id, code.filter(|_| is_open));
+        let hidden = is_open && self.crowd(of).is_some_and(|crowd| crowd.hides(id, self.options.storm_ports));
         let Some(code) = code.filter(|_| !hidden) else {
             self.resolve_port_finding(id, port);
             return None;
         };
-        let raised = self.findings.raise(port.id, Subject::Port(id), (code, facts.policy), face.first_at);
+        let stand = Stand { code, policy: facts.policy, suppressed_by };
+        let raised = self.findings.raise(port.id, Subject::Port(id), stand, face.first_at);
         let told_at = self.findings.get(port.id).map_or(now, |record| record.told_at);
         if raised == Raised::Same && !news {
             if !port.traffic.news {

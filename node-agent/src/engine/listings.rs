@@ -62,14 +62,17 @@ impl Engine {
         }
     }
 
-    pub(super) fn namespaces_told(&mut self, listing: Listing<Namespace>) {
-        self.namespaces.take(listing);
+    pub(super) fn namespaces_told(&mut self, listing: Listing<Namespace>, now: BootTime) {
+        for namespace in self.namespaces.take(listing) {
+            self.namespace_exception_changed(&namespace, now);
+        }
     }
 
-    /// Finds the Services and policies of a pod that is new or has other labels.
+    /// Finds the Services, policies and exceptions of a pod that is new or has other labels.
     pub(super) fn select_for(&mut self, key: PodKey) {
         self.select_services(key);
         self.select_policies(key);
+        self.select_exceptions(key);
     }
 
     /// True if they are others than before.
@@ -90,7 +93,7 @@ impl Engine {
         changed
     }
 
-    fn judge_pod(&mut self, key: PodKey, now: BootTime) {
+    pub(super) fn judge_pod(&mut self, key: PodKey, now: BootTime) {
         if let Some(record) = self.pods.get(key) {
             self.dirty.extend(record.ports.iter().copied());
         }

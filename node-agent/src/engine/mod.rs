@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 pub mod attribution;
-mod cgroup;
+pub mod cgroup;
 pub mod change;
 pub mod connection_intake;
 pub mod connection_table;
@@ -15,6 +15,9 @@ pub mod declaration;
 pub mod declared_ports;
 pub mod door;
 pub mod evaluate;
+pub mod exception;
+pub mod exception_annotation;
+pub mod explain;
 pub mod explanation;
 pub mod finding_code;
 pub mod finding_store;
@@ -37,10 +40,12 @@ pub mod pod;
 pub mod pod_index;
 pub mod pod_merge;
 pub mod pod_record;
+pub mod policy_basis;
 pub mod port;
 pub mod selection;
 pub mod service;
 pub mod socket_table;
+pub mod suppression;
 pub mod timers;
 pub mod traffic;
 pub mod view;
@@ -51,6 +56,7 @@ use connection_table::ConnectionTable;
 use counts::Totals;
 use crowd::{CrowdOf, Turn};
 use door::Doors;
+use exception::Rules;
 use finding_store::FindingStore;
 use identity::{BootTime, PortId};
 use input::Input;
@@ -80,6 +86,8 @@ pub struct Engine {
     doors: Doors,
     policies: Selection<NetworkPolicy>,
     namespaces: Namespaces,
+    /// The operator's exceptions.
+    rules: Rules,
     addresses: AddressBook,
     ports: BTreeMap<PortId, Box<Port>>,
     /// Ports that have no pod yet.
@@ -120,6 +128,7 @@ impl Engine {
             doors: Doors::default(),
             policies: Selection::default(),
             namespaces: Namespaces::default(),
+            rules: Rules::default(),
             addresses: AddressBook::new(options.pod_ranges.clone(), options.node_ranges.clone()),
             ports: BTreeMap::new(),
             unattributed: BTreeSet::new(),
@@ -156,7 +165,8 @@ impl Engine {
             Input::PodGone { source, uid } => self.pod_gone(source, &uid, now),
             Input::Services(listing) => self.services_told(listing, now),
             Input::NetworkPolicies(listing) => self.policies_told(listing, now),
-            Input::Namespaces(listing) => self.namespaces_told(listing),
+            Input::Namespaces(listing) => self.namespaces_told(listing, now),
+            Input::Exceptions(rules) => self.exceptions_told(rules, now),
             Input::Traffic(drain) => self.traffic_drained(drain, now),
             Input::Connections(facts) => self.connections_recorded(&facts, now),
             Input::Lost { reason, count, recovered } => self.lost(reason, count, recovered),
@@ -170,6 +180,7 @@ impl Engine {
             match timer {
                 Timer::Port(port) => self.judge(port, now),
                 Timer::Pod(pod) => self.check_pod(pod, now),
+                Timer::Exceptions => self.exceptions_run_out(now),
                 Timer::Connections => self.tell_held_connections(now),
                 // Told below.
                 Timer::Refused => {}

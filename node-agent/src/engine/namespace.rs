@@ -1,7 +1,8 @@
-//! A Kubernetes namespace as the engine knows it.
+//! A Kubernetes namespace as the engine knows it, and the exception that its annotations make.
 
 use std::collections::BTreeMap;
 
+use super::exception_annotation::{Annotated, OF_NAMESPACE};
 use super::input::Listing;
 
 /// A namespace's metadata.
@@ -17,24 +18,54 @@ pub struct Namespace {
 #[derive(Debug, Default)]
 pub struct Namespaces {
     all: BTreeMap<String, Namespace>,
+    /// Of those whose annotations make one, or try to.
+    exceptions: BTreeMap<String, Annotated>,
 }
 
 impl Namespaces {
-    pub fn take(&mut self, listing: Listing<Namespace>) {
+    /// Returns the names of those whose exception is another now.
+    pub fn take(&mut self, listing: Listing<Namespace>) -> Vec<String> {
+        let before = self.exceptions.clone();
         match listing {
-            Listing::All(all) => self.all = all.into_iter().map(|one| (one.name.clone(), one)).collect(),
+            Listing::All(all) => {
+                self.all = all.into_iter().map(|one| (one.name.clone(), one)).collect();
+                self.exceptions = self.all.values().filter_map(exception).collect();
+            }
             Listing::Changed(one) => {
+                self.exceptions.remove(&one.name);
+                self.exceptions.extend(exception(&one));
                 self.all.insert(one.name.clone(), *one);
             }
             Listing::Gone { name, .. } => {
+                self.exceptions.remove(&name);
                 self.all.remove(&name);
             }
-            Listing::Unavailable => self.all.clear(),
+            Listing::Unavailable => {
+                self.exceptions.clear();
+                self.all.clear();
+            }
         }
+        let gone = before.iter().filter(|(name, one)| self.exceptions.get(*name) != Some(one));
+        let come = self.exceptions.iter().filter(|(name, one)| before.get(*name) != Some(one));
+        let mut changed: Vec<String> = gone.chain(come).map(|(name, _)| name.clone()).collect();
+        changed.sort_unstable();
+        changed.dedup();
+        changed
     }
 
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Namespace> {
         self.all.get(name)
     }
+
+    /// What its annotations amount to.
+    #[must_use]
+    pub fn exception(&self, name: &str) -> &Annotated {
+        self.exceptions.get(name).unwrap_or(&Annotated::Nothing)
+    }
+}
+
+fn exception(namespace: &Namespace) -> Option<(String, Annotated)> {
+    let annotated = Annotated::of(OF_NAMESPACE, &namespace.annotations);
+    (annotated != Annotated::Nothing).then(|| (namespace.name.clone(), annotated))
 }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::exception_annotation::AnnotationSource;
+
 /// Undeclared ports of one pod above which one finding stands for all, where nothing else is configured.
 pub const STORM_PORTS: u32 = 64;
 
@@ -39,6 +41,8 @@ pub struct EngineOptions {
     pub pod_ranges: Vec<IpNet>,
     pub node_ranges: Vec<IpNet>,
     pub record: RecordMode,
+    /// Whose annotations may make exceptions.
+    pub exception_annotations: AnnotationSource,
     /// Report the node's own listeners too.
     pub include_host: bool,
     /// A kernel source drains counters: a close waits for the drain after it, so that its traffic is complete.
@@ -60,6 +64,7 @@ impl Default for EngineOptions {
             pod_ranges: Vec::new(),
             node_ranges: Vec::new(),
             record: RecordMode::Undeclared,
+            exception_annotations: AnnotationSource::default(),
             include_host: false,
             traffic_drained: false,
         }

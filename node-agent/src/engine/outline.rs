@@ -22,6 +22,8 @@ pub struct Outline<'a> {
     pub port: Option<NonZeroU16>,
     /// `None`: it is a listener.
     pub code: Option<FindingCode>,
+    /// A finding that an exception suppresses.
+    pub is_suppressed: bool,
     traffic: Option<&'a Port>,
 }
 
@@ -44,7 +46,7 @@ impl Engine {
         ids.filter_map(|(id, port_id)| Some(self.outline(*id, *port_id, self.ports.get(port_id)?)))
     }
 
-    /// The open findings after this id, in the order of ids.
+    /// The open and suppressed findings after this id, in the order of ids.
     pub fn finding_outlines(&self, after: Option<u64>) -> impl Iterator<Item = Outline<'_>> {
         self.findings.after(after).map(|(id, record)| self.finding_outline(id, record))
     }
@@ -57,7 +59,7 @@ impl Engine {
         Some(Arc::new(self.render_listener(port_id, port, ListenerState::Open)))
     }
 
-    /// The open finding of an outline.
+    /// The finding of an outline.
     #[must_use]
     pub fn finding_of(&self, id: u64) -> Option<Arc<Finding>> {
         self.render_finding(id, self.findings.get(id)?).map(Arc::new)
@@ -70,18 +72,28 @@ impl Engine {
             protocol: Some(port_id.protocol),
             port: Some(port_id.port),
             code: None,
+            is_suppressed: false,
             traffic: Some(port),
         }
     }
 
     fn finding_outline<'a>(&'a self, id: u64, record: &FindingRecord) -> Outline<'a> {
+        let is_suppressed = record.stand.suppressed_by.is_some();
         let (pod, about) = match record.subject {
             Subject::Port(port_id) => {
                 let port = self.ports.get(&port_id);
                 let outline = port.map(|port| self.outline(id, port_id, port));
                 let (pod, traffic) = outline.map_or((None, None), |outline| (outline.pod, outline.traffic));
                 let (protocol, port) = (Some(port_id.protocol), Some(port_id.port));
-                return Outline { id, pod, protocol, port, code: Some(record.code), traffic };
+                return Outline {
+                    id,
+                    pod,
+                    protocol,
+                    port,
+                    code: Some(record.stand.code),
+                    is_suppressed,
+                    traffic,
+                };
             }
             Subject::Stale(pod, protocol, port) | Subject::Dangling(pod, protocol, port) => {
                 (Some(pod), Some((protocol, port)))
@@ -94,7 +106,8 @@ impl Engine {
             pod: pod.and_then(|pod| self.pod_ref(pod)),
             protocol: about.map(|(protocol, _)| protocol),
             port: about.map(|(_, port)| port),
-            code: Some(record.code),
+            code: Some(record.stand.code),
+            is_suppressed,
             traffic: None,
         }
     }

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::change::PodRef;
 use super::identity::{BootTime, NetnsId, PodUid, PortId};
 use super::netns_index::{NetnsIndex, canonical};
 use super::pod::Pod;
 use super::pod_merge::Told;
-use super::pod_record::{PodRecord, label, refer};
+use super::pod_record::{PodRecord, label};
 use super::selection::{LabelIndex, Selector};
 
 /// How long a deleted pod is remembered.
@@ -88,6 +89,12 @@ impl PodIndex {
     #[must_use]
     pub fn by_name(&self, namespace: &str, name: &str) -> Option<PodKey> {
         self.choose(self.by_name.get(&(namespace.to_owned(), name.to_owned()))?)
+    }
+
+    /// Every pod of a Kubernetes namespace.
+    pub fn in_namespace<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = PodKey> + 'a {
+        let from = self.by_name.range((namespace.to_owned(), String::new())..);
+        from.take_while(move |((of, _), _)| of == namespace).flat_map(|(_, keys)| keys.iter().copied())
     }
 
     /// The pod whose netns is mounted at this path.
@@ -237,7 +244,7 @@ impl PodIndex {
                 }
                 let back = record.departed.take().is_some();
                 if !record.reference.names(&pod) {
-                    record.reference = Arc::new(refer(&pod));
+                    record.reference = Arc::new(PodRef::of(&pod));
                     record.label = label(&pod);
                 }
                 let before = std::mem::replace(&mut record.pod, Arc::clone(&pod));

@@ -12,6 +12,7 @@ use super::network_policy::NetworkPolicy;
 use super::pod::Pod;
 use super::selection::Selects;
 use super::service::Service;
+use super::suppression::PodExceptions;
 
 /// One pod and what the engine keeps about it.
 #[derive(Debug)]
@@ -29,6 +30,7 @@ pub struct PodRecord {
     pub services: Vec<(Arc<Service>, Selects)>,
     /// The NetworkPolicies that select it, or may, by name.
     pub policies: Vec<(Arc<NetworkPolicy>, Selects)>,
+    pub exceptions: PodExceptions,
     /// Ports that ought to be served and are not, and since when.
     pub silent: BTreeMap<(Protocol, NonZeroU16), BootTime>,
 }
@@ -42,7 +44,7 @@ impl PodRecord {
 
     pub(super) fn new(pod: Arc<Pod>) -> Self {
         Self {
-            reference: Arc::new(refer(&pod)),
+            reference: Arc::new(PodRef::of(&pod)),
             label: label(&pod),
             pod,
             departed: None,
@@ -50,26 +52,31 @@ impl PodRecord {
             crowd: Crowd::default(),
             services: Vec::new(),
             policies: Vec::new(),
+            exceptions: PodExceptions::default(),
             silent: BTreeMap::new(),
         }
     }
 }
 
 impl PodRef {
+    /// The names of this pod.
+    #[must_use]
+    pub fn of(pod: &Pod) -> Self {
+        Self {
+            namespace: pod.namespace.clone(),
+            name: pod.name.clone(),
+            uid: pod.uid.clone(),
+            workload: pod.workload.clone(),
+            host_network: pod.host_network,
+            labels: Arc::new(pod.labels.clone()),
+        }
+    }
+
     /// True if it names this pod as it is now.
     pub(super) fn names(&self, pod: &Pod) -> bool {
         (&self.namespace, &self.name, &self.uid) == (&pod.namespace, &pod.name, &pod.uid)
             && (&self.workload, self.host_network) == (&pod.workload, pod.host_network)
-    }
-}
-
-pub(super) fn refer(pod: &Pod) -> PodRef {
-    PodRef {
-        namespace: pod.namespace.clone(),
-        name: pod.name.clone(),
-        uid: pod.uid.clone(),
-        workload: pod.workload.clone(),
-        host_network: pod.host_network,
+            && *self.labels == pod.labels
     }
 }
 

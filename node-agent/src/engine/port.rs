@@ -30,7 +30,6 @@ pub struct Face {
     pub process: Option<Arc<Process>>,
     pub opened_at: Option<BootTime>,
     pub first_at: BootTime,
-    pub scanned_at: Option<BootTime>,
     pub sockets: usize,
 }
 
@@ -42,6 +41,8 @@ pub struct Port {
     pub beyond_loopback: usize,
     /// `None` while only traffic is known of it.
     pub face: Option<Face>,
+    /// Latest scan that listed a socket of it. Apart from the face: by itself it makes nothing to tell.
+    pub scanned_at: Option<BootTime>,
     pub pod: Option<PodKey>,
     pub id: u64,
     pub status: DeclarationStatus,
@@ -69,6 +70,7 @@ impl Port {
             sockets: BTreeSet::new(),
             beyond_loopback: 0,
             face: None,
+            scanned_at: None,
             pod: None,
             id: 0,
             status: DeclarationStatus::Unknown,
@@ -117,6 +119,7 @@ impl Port {
         let views: Vec<(SocketView, Option<&Arc<Process>>)> = looked_at.collect();
         if let Some(mut face) = Face::of(&views, self.sockets.len()) {
             face.beyond_loopback |= self.beyond_loopback > 0;
+            self.scanned_at = views.iter().filter_map(|(view, _)| view.scanned_at).max();
             self.face = Some(face);
             self.closed_at = None;
         }
@@ -179,7 +182,6 @@ impl Face {
             process: views.iter().find_map(|(_, process)| process.cloned()),
             opened_at: opened.and_then(|times| times.into_iter().min()),
             first_at,
-            scanned_at: views.iter().filter_map(|(view, _)| view.scanned_at).max(),
             sockets,
         })
     }

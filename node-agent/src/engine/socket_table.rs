@@ -85,6 +85,12 @@ impl Socket {
         self.closed = self.closed.max(Some(at));
     }
 
+    /// It was settled with the scan of that moment.
+    #[must_use]
+    pub fn was_listed_at(&self, at: BootTime) -> bool {
+        self.scanned.is_some_and(|scanned| scanned.at == at)
+    }
+
     /// Latest time at which the socket is known to have ended; `floor` is its netns's.
     #[must_use]
     pub fn ended_at(&self, floor: BootTime) -> BootTime {

@@ -5,11 +5,16 @@ use std::collections::{BTreeSet, HashMap};
 use super::identity::{BootTime, PortId};
 use super::pod_index::PodKey;
 
+/// So much room is not worth giving back.
+const SPARE: usize = 1024;
+
 /// What a deadline is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Timer {
     Port(PortId),
     Pod(PodKey),
+    /// An exception runs out.
+    Exceptions,
     /// Connections whose line waits for their end.
     Connections,
     /// What did not fit and is not told yet.
@@ -63,6 +68,9 @@ impl Timers {
         }
         self.order.remove(&(at, timer));
         self.due.remove(&timer);
+        if self.due.capacity() > 4 * self.due.len() + SPARE {
+            self.due.shrink_to(2 * self.due.len());
+        }
         Some(timer)
     }
 }

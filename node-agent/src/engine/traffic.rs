@@ -30,13 +30,14 @@ struct PeerCount {
     origin: Origin,
     /// The origin may still turn out better: a pod that was made a moment ago is not known yet.
     settled: bool,
+    /// When it was counted first, in milliseconds since it was first seen, rounded up.
+    counted_after_ms: u32,
     reference: Option<Arc<str>>,
-    attempts: u64,
-    connections: u64,
+    /// UDP datagrams that reached the socket lookup, handshakes of the others: a protocol has one of both.
+    calls: u64,
     packets: u64,
     bytes: u64,
     first_seen: BootTime,
-    counted_at: BootTime,
     last_seen: BootTime,
 }
 
@@ -159,7 +160,7 @@ impl PortTraffic {
         if let Ok(known) = slot
             && let Some(peer) = self.peers.get_mut(known)
         {
-            peer.add(delta, at);
+            peer.add(protocol, delta, at);
             if peer.reference.is_none() && peer.origin == Origin::Pod {
                 peer.reference = resolve(peer.address).1;
                 self.news |= peer.reference.is_some();
@@ -168,8 +169,8 @@ impl PortTraffic {
             self.raise(served, reach);
             return self.peers.get(known).map_or(Origin::External, |peer| peer.origin);
         }
-        let (origin, reference) = resolve(delta.address);
-        let mut peer = PeerCount::new(delta, origin, reference, at);
+        let mut peer = PeerCount::new(protocol, delta, resolve(delta.address), at);
+        let origin = peer.origin;
         peer.settled = peer.is_certain() || hold.is_zero();
         if !peer.settled {
             self.ask_again(at.after(hold));
@@ -199,7 +200,7 @@ impl PortTraffic {
             changed |= origin != peer.origin || reference != peer.reference;
             peer.origin = origin;
             peer.reference = reference;
-            let due = peer.counted_at.after(hold);
+            let due = peer.counted_at().after(hold);
             peer.settled = peer.is_certain() || due <= now;
             if !peer.settled {
                 next = Some(next.map_or(due, |next: BootTime| next.min(due)));
@@ -308,8 +309,11 @@ impl PortTraffic {
     fn store(&mut self, protocol: Protocol, peer: PeerCount, budget: usize, resolve: Resolve<'_>) {
         if self.peers.len() >= budget {
             self.truncated = true;
-            let least =
-                self.peers.iter().enumerate().min_by_key(|(_, p)| (p.connections, p.packets, p.last_seen));
+            let least = self
+                .peers
+                .iter()
+                .enumerate()
+                .min_by_key(|(_, p)| (p.connections(protocol), p.packets, p.last_seen));
             let Some(least) = least.map(|(index, _)| index) else {
                 return self.unlist(protocol, peer, resolve);
             };
@@ -336,7 +340,15 @@ impl PortTraffic {
     }
 }
 
-/// The same for what one drain tells of a peer.
+/// What a peer's calls grew by.
+const fn calls(protocol: Protocol, delta: &PeerDelta) -> u64 {
+    match protocol {
+        Protocol::Tcp | Protocol::Sctp => delta.connections,
+        Protocol::Udp => delta.attempts,
+    }
+}
+
+/// What makes a port used, as one drain tells it of a peer.
 const fn peer_served(protocol: Protocol, delta: &PeerDelta) -> u64 {
     match protocol {
         Protocol::Tcp => delta.connections,
@@ -346,37 +358,51 @@ const fn peer_served(protocol: Protocol, delta: &PeerDelta) -> u64 {
 }
 
 impl PeerCount {
-    fn new(delta: &PeerDelta, origin: Origin, reference: Option<Arc<str>>, at: BootTime) -> Self {
+    fn new(
+        protocol: Protocol,
+        delta: &PeerDelta,
+        (origin, reference): (Origin, Option<Arc<str>>),
+        at: BootTime,
+    ) -> Self {
+        let after_ms = at.since(delta.first_seen).as_nanos().div_ceil(1_000_000);
         Self {
             address: delta.address,
             origin,
             settled: true,
+            counted_after_ms: u32::try_from(after_ms).unwrap_or(u32::MAX),
             reference,
-            attempts: delta.attempts,
-            connections: delta.connections,
+            calls: calls(protocol, delta),
             packets: delta.packets,
             bytes: delta.bytes,
             first_seen: delta.first_seen,
-            counted_at: at,
             last_seen: at,
         }
     }
 
-    fn add(&mut self, delta: &PeerDelta, at: BootTime) {
-        self.attempts = self.attempts.saturating_add(delta.attempts);
-        self.connections = self.connections.saturating_add(delta.connections);
+    fn add(&mut self, protocol: Protocol, delta: &PeerDelta, at: BootTime) {
+        self.calls = self.calls.saturating_add(calls(protocol, delta));
         self.packets = self.packets.saturating_add(delta.packets);
         self.bytes = self.bytes.saturating_add(delta.bytes);
         self.first_seen = self.first_seen.min(delta.first_seen);
         self.last_seen = self.last_seen.max(at);
     }
 
+    fn counted_at(&self) -> BootTime {
+        self.first_seen.after(Duration::from_millis(self.counted_after_ms.into()))
+    }
+
+    const fn connections(&self, protocol: Protocol) -> u64 {
+        match protocol {
+            Protocol::Tcp | Protocol::Sctp => self.calls,
+            Protocol::Udp => 0,
+        }
+    }
+
     /// A handshake was completed, or datagrams were taken: an attempt alone is not traffic.
     const fn served(&self, protocol: Protocol) -> bool {
         match protocol {
-            Protocol::Tcp => self.connections > 0,
-            Protocol::Udp => self.packets > 0 || self.attempts > 0,
-            Protocol::Sctp => self.connections > 0 || self.packets > 0,
+            Protocol::Tcp => self.calls > 0,
+            Protocol::Udp | Protocol::Sctp => self.calls > 0 || self.packets > 0,
         }
     }
 
@@ -406,8 +432,8 @@ impl PeerCount {
             origin: self.origin,
             reference: self.reference.as_deref().map(str::to_owned),
             via: None,
-            connections: self.connections,
-            packets: datagrams(protocol, self.packets, self.attempts),
+            connections: self.connections(protocol),
+            packets: datagrams(protocol, self.packets, self.calls),
             bytes: self.bytes,
             first_seen: self.first_seen,
             last_seen: self.last_seen,

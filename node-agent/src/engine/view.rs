@@ -7,8 +7,8 @@ use std::sync::Arc;
 use super::Engine;
 use super::attribution::container;
 use super::change::{
-    Connection, Declaration, DeclarationStatus, Exposure, Finding, FindingState, Listener, ListenerState,
-    NetnsRef, PodRef, Policy, Traffic,
+    Connection, Declaration, DeclarationStatus, Exposure, Finding, Listener, ListenerState, NetnsRef, PodRef,
+    Policy, Traffic,
 };
 use super::crowd::CrowdOf;
 use super::declaration::{self, Served};
@@ -30,7 +30,7 @@ impl Engine {
         printed.map(|(id, port)| Arc::new(self.render_listener(*id, port, ListenerState::Open)))
     }
 
-    /// The open findings.
+    /// The findings that are open or suppressed.
     pub fn findings(&self) -> impl Iterator<Item = Arc<Finding>> + '_ {
         self.findings.iter().filter_map(|(id, record)| self.render_finding(id, record).map(Arc::new))
     }
@@ -49,13 +49,25 @@ impl Engine {
         self.netns.facts(netns).is_some()
     }
 
+    /// How many ports are kept, told or not.
+    #[must_use]
+    pub fn port_count(&self) -> usize {
+        self.ports.len()
+    }
+
+    /// Whether this port is kept.
+    #[must_use]
+    pub fn knows_port(&self, port: PortId) -> bool {
+        self.ports.contains_key(&port)
+    }
+
     /// How many netns are remembered, those that ended included.
     #[must_use]
     pub fn remembered_netns(&self) -> usize {
         self.netns.len()
     }
 
-    /// The open finding with this id.
+    /// The open or suppressed finding with this id.
     #[must_use]
     pub fn finding(&self, id: &str) -> Option<Arc<Finding>> {
         self.finding_of(parse(id)?)
@@ -135,11 +147,12 @@ impl Engine {
             .and_then(|pod| self.pods.get(pod))
             .map(|pod| self.policy_of(pod, id.protocol, id.port))
             .unwrap_or_default();
+        let code = record.stand.code;
         Some(Finding {
             id: hex(port.id),
-            state: FindingState::Open,
-            code: record.code,
-            message: message::listener(record.code, &listener, &policy),
+            state: record.state(),
+            code,
+            message: message::listener(code, &listener, &policy),
             first_seen: record.first_seen,
             last_seen: now.max(record.told_at).max(port.traffic.last_seen().unwrap_or_default()),
             pod: listener.pod.clone(),
@@ -150,6 +163,7 @@ impl Engine {
             exposure: listener.exposure,
             policy,
             traffic: listener.traffic.clone(),
+            suppressed_by: record.stand.suppressed_by.clone(),
             opened_at: None,
             listener: Some(listener),
         })
@@ -232,7 +246,7 @@ impl Engine {
         isolation::describe(self.policies.known(), pod.manifests(), protocol, port)
     }
 
-    fn refer_netns(&self, netns: NetnsId) -> NetnsRef {
+    pub(super) fn refer_netns(&self, netns: NetnsId) -> NetnsRef {
         let facts = self.netns.facts(netns);
         let name = facts.and_then(|f| f.paths.first()).and_then(|p| p.rsplit('/').next()).map(str::to_owned);
         NetnsRef { inode: facts.map_or(0, |facts| facts.inode), name }
@@ -251,8 +265,8 @@ impl Engine {
 fn bare(id: u64, record: &FindingRecord, pod: Option<&PodRef>) -> Finding {
     Finding {
         id: hex(id),
-        state: FindingState::Open,
-        code: record.code,
+        state: record.state(),
+        code: record.stand.code,
         message: String::new(),
         first_seen: record.first_seen,
         last_seen: record.told_at,
@@ -269,6 +283,7 @@ fn bare(id: u64, record: &FindingRecord, pod: Option<&PodRef>) -> Finding {
         exposure: if pod.is_some_and(|pod| pod.host_network) { Exposure::Host } else { Exposure::Pod },
         policy: Policy::default(),
         traffic: Traffic::default(),
+        suppressed_by: record.stand.suppressed_by.clone(),
         opened_at: None,
     }
 }

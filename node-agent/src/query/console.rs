@@ -31,14 +31,20 @@ impl<'a> Console<'a> {
         Self { out: Box::new(out), words: Box::new(words), colour: Colour::Plain }
     }
 
+    /// Whether answers are coloured.
+    #[must_use]
+    pub fn colour(&self) -> Colour {
+        self.colour
+    }
+
     /// Writes a part of the answer.
-    pub(super) fn write(&mut self, text: &str) -> Result<(), QueryError> {
+    pub(crate) fn write(&mut self, text: &str) -> Result<(), QueryError> {
         self.out.write_all(text.as_bytes())?;
         Ok(self.out.flush()?)
     }
 
     /// Says something about the answer, on a line of its own.
-    pub(super) fn say(&mut self, text: &str) -> Result<(), QueryError> {
+    pub(crate) fn say(&mut self, text: &str) -> Result<(), QueryError> {
         Ok(writeln!(self.words, "{text}")?)
     }
 

@@ -19,6 +19,12 @@ pub enum QueryError {
     BrokenOff { server: String, path: String, reason: String },
     #[error("the answer of {server} to {path} is not portolan's: {}", terminal(.reason))]
     NotUnderstood { server: String, path: String, reason: String },
+    #[error("{0}")]
+    BadTarget(crate::engine::explain::target::BadTarget),
+    #[error("{}", terminal(.detail))]
+    NoTarget { detail: String },
+    #[error(transparent)]
+    NoPolicy(#[from] super::policy::refusal::Refusal),
     #[error("cannot write the answer: {0}")]
     Output(#[from] std::io::Error),
 }
@@ -28,13 +34,30 @@ impl QueryError {
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
-            Self::BadServer { .. } => Exit::WrongUse,
+            Self::BadServer { .. } | Self::BadTarget(_) | Self::NoTarget { .. } => Exit::WrongUse,
+            Self::NoPolicy(refusal) => refusal.exit(),
             Self::Refused { status, .. } if (400..500).contains(status) => Exit::WrongUse,
             Self::Unreachable { .. }
             | Self::Refused { .. }
             | Self::BrokenOff { .. }
             | Self::NotUnderstood { .. }
             | Self::Output(_) => Exit::Partial,
+        }
+    }
+
+    /// What went wrong, without where.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Unreachable { reason, .. }
+            | Self::BrokenOff { reason, .. }
+            | Self::NotUnderstood { reason, .. } => reason.clone(),
+            Self::Refused { detail, .. } => detail.clone(),
+            Self::BadServer { .. }
+            | Self::BadTarget(_)
+            | Self::NoTarget { .. }
+            | Self::NoPolicy(_)
+            | Self::Output(_) => self.to_string(),
         }
     }
 

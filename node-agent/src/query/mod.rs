@@ -1,20 +1,27 @@
 //! The commands that ask a running agent over its HTTP API and show the answer.
 
+mod baseline;
 pub mod console;
 pub mod error;
+pub mod explain;
 pub mod pages;
-mod request;
+pub mod policy;
+pub mod request;
 pub mod server;
 pub mod show;
-mod sse;
-mod url;
+pub mod sse;
+pub mod top;
+pub mod url;
 mod watch;
 
 use serde_json::Value;
 
-use crate::args::{FindingFilterArgs, FindingsArgs, Format, ListArgs, ServerArgs, StatusArgs};
+use crate::args::{
+    FilterArgs, FindingFilterArgs, FindingsArgs, Format, ListArgs, ServerArgs, StatusArgs, TopArgsOfNode,
+};
 use crate::engine::finding_code::Severity;
 use crate::exit::Exit;
+pub use baseline::baseline;
 use console::Console;
 use error::QueryError;
 use pages::Gathered;
@@ -23,10 +30,9 @@ use show::{NotShown, Subject};
 
 /// `portolan findings`.
 pub async fn findings(args: &FindingsArgs, console: &mut Console<'_>) -> Exit {
-    let FindingFilterArgs { code, severity, fail_on } = &args.findings;
-    let mut watched = namespace(args.filter.namespace.as_ref());
-    watched.extend(alternatives("code", code.clone()));
-    watched.extend(alternatives("severity", severity.iter().map(|s| s.as_str().to_owned()).collect()));
+    let fail_on = &args.findings.fail_on;
+    let mut watched = args.filter.filters();
+    watched.extend(args.findings.filters());
     let mut listed = watched.clone();
     let is_narrowed = !listed.is_empty();
     listed.extend(alternatives("state", args.state.clone()));
@@ -40,7 +46,7 @@ pub async fn findings(args: &FindingsArgs, console: &mut Console<'_>) -> Exit {
 
 /// `portolan listeners`.
 pub async fn listeners(args: &ListArgs, console: &mut Console<'_>) -> Exit {
-    let watched = namespace(args.filter.namespace.as_ref());
+    let watched = args.filter.filters();
     let is_narrowed = !watched.is_empty();
     let mut listed = watched.clone();
     listed.push(("state", "open".to_owned()));
@@ -50,7 +56,7 @@ pub async fn listeners(args: &ListArgs, console: &mut Console<'_>) -> Exit {
 
 /// `portolan connections`.
 pub async fn connections(args: &ListArgs, console: &mut Console<'_>) -> Exit {
-    let watched = namespace(args.filter.namespace.as_ref());
+    let watched = args.filter.filters();
     let is_narrowed = !watched.is_empty();
     let listed = watched.clone();
     let request = Request { subject: Subject::Connections, listed, watched, is_narrowed, fail_on: None };
@@ -63,7 +69,14 @@ pub async fn status(args: &StatusArgs, console: &mut Console<'_>) -> Exit {
     end(result, console)
 }
 
-type Pairs = Vec<(&'static str, String)>;
+/// `portolan top`.
+pub async fn top(args: &TopArgsOfNode, console: &mut Console<'_>) -> Exit {
+    let result = show_top(args, console).await;
+    end(result, console)
+}
+
+/// Names and values of a URL's query.
+pub type Pairs = Vec<(&'static str, String)>;
 
 /// What a command wants, before the server is known.
 struct Request {
@@ -100,7 +113,7 @@ impl Asked<'_> {
     fn reaches_fail_on(&self, item: &Value) -> bool {
         let text = |name: &str| item.get(name).and_then(Value::as_str);
         let severity = text("severity").and_then(Severity::parse);
-        text("state") != Some("resolved")
+        !matches!(text("state"), Some("resolved" | "suppressed"))
             && self.fail_on.is_some_and(|bad| severity.is_some_and(|severity| severity >= bad))
     }
 }
@@ -127,20 +140,28 @@ async fn run(server: &ServerArgs, request: Request, is_followed: bool, console: 
 async fn once(asked: &Asked<'_>, console: &mut Console<'_>) -> Result<Exit, QueryError> {
     let list = asked.gather().await?;
     console.list(asked, &list)?;
-    let mut exit = Exit::Fine;
+    let exit = completeness(&asked.server, &list, console).await?;
+    let fails = list.items.iter().any(|item| asked.reaches_fail_on(item));
+    Ok(if fails { Exit::FailOn } else { exit })
+}
+
+/// Says where a list is not, or may not be, the whole one; the exit code that follows.
+async fn completeness(
+    server: &Server,
+    list: &Gathered,
+    console: &mut Console<'_>,
+) -> Result<Exit, QueryError> {
     if let Some(error) = &list.broken {
         console.say(&format!("the answer is partial: {error}"))?;
-        exit = Exit::Partial;
-    } else if let Err(QueryError::Refused { status: 503, .. }) =
-        request::get_bytes(&asked.server, "/readyz").await
-    {
+        return Ok(Exit::Partial);
+    }
+    if let Err(QueryError::Refused { status: 503, .. }) = request::get_bytes(server, "/readyz").await {
         console.say(
             "the answer may be partial: the agent is not ready; `portolan status` says what it waits for",
         )?;
-        exit = Exit::Partial;
+        return Ok(Exit::Partial);
     }
-    let fails = list.items.iter().any(|item| asked.reaches_fail_on(item));
-    Ok(if fails { Exit::FailOn } else { exit })
+    Ok(Exit::Fine)
 }
 
 async fn show_status(args: &StatusArgs, console: &mut Console<'_>) -> Result<Exit, QueryError> {
@@ -148,6 +169,16 @@ async fn show_status(args: &StatusArgs, console: &mut Console<'_>) -> Result<Exi
     let status: Value = request::get(&server, "/v1/status").await?;
     console.write(&understood(&server, "/v1/status", show::status(&status, args.server.output))?)?;
     Ok(Exit::Fine)
+}
+
+async fn show_top(args: &TopArgsOfNode, console: &mut Console<'_>) -> Result<Exit, QueryError> {
+    let server = Server::parse(&args.server.server)?;
+    let path = Subject::Listeners.path();
+    let mut filters = args.filter.filters();
+    filters.push(("state", "open".to_owned()));
+    let list = pages::gather(&server, path, &filters).await?;
+    console.write(&understood(&server, path, top::show(&list.items, &args.top, args.server.output))?)?;
+    completeness(&server, &list, console).await
 }
 
 /// Says what went wrong; the exit code that follows.
@@ -171,8 +202,26 @@ fn understood(server: &Server, path: &str, text: Result<String, NotShown>) -> Re
     })
 }
 
-fn namespace(namespace: Option<&String>) -> Pairs {
-    namespace.map(|namespace| ("namespace", namespace.clone())).into_iter().collect()
+impl FilterArgs {
+    /// As the HTTP API takes them.
+    #[must_use]
+    pub fn filters(&self) -> Pairs {
+        let namespace = self.namespace.iter().map(|namespace| ("namespace", namespace.clone()));
+        let selector = self.selector.iter().map(|selector| ("labels", selector.to_string()));
+        namespace.chain(selector).collect()
+    }
+}
+
+impl FindingFilterArgs {
+    /// As the HTTP API takes them.
+    #[must_use]
+    pub fn filters(&self) -> Pairs {
+        let severities = self.severity.iter().map(|severity| severity.as_str().to_owned()).collect();
+        alternatives("code", self.code.clone())
+            .into_iter()
+            .chain(alternatives("severity", severities))
+            .collect()
+    }
 }
 
 fn alternatives(name: &'static str, values: Vec<String>) -> Option<(&'static str, String)> {

@@ -113,6 +113,10 @@ async fn send(
             let stream = connect(UnixStream::connect(path)).await.map_err(|e| unreachable(reason(&e)))?;
             converse(stream, request).await
         }
+        Server::Through(way) => {
+            let stream = connect(way.dial()).await.map_err(|e| unreachable(reason(&e)))?;
+            converse(stream, request).await
+        }
     };
     answer.map_err(|reason| broken_off(server, path, reason))
 }

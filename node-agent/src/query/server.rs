@@ -1,17 +1,36 @@
 //! Where the agent listens, as `--server` says it.
 
 use std::fmt;
+use std::future::Future;
+use std::io;
 use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
 
 use hyper::Uri;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::QueryError;
 
 /// Port of the agent's HTTP API where none is given.
 const DEFAULT_PORT: u16 = 9470;
 
+/// Bytes to an agent and back.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// A stream that is being opened.
+pub type Dialling<'a> = Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + Send + 'a>>;
+
+/// A way to an agent that is no address of this machine; it displays as what the agent is called.
+pub trait Dial: fmt::Debug + fmt::Display + Send + Sync {
+    /// Opens one stream to the agent's HTTP API.
+    fn dial(&self) -> Dialling<'_>;
+}
+
 /// An agent's address.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Server {
     /// Host as it stands in the URL (an IPv6 address in brackets), and port.
     Tcp {
@@ -19,6 +38,7 @@ pub enum Server {
         port: u16,
     },
     Unix(PathBuf),
+    Through(Arc<dyn Dial>),
 }
 
 impl Server {
@@ -50,7 +70,7 @@ impl Server {
     pub fn host_header(&self) -> String {
         match self {
             Self::Tcp { host, port } => format!("{host}:{port}"),
-            Self::Unix(_) => "localhost".to_owned(),
+            Self::Unix(_) | Self::Through(_) => "localhost".to_owned(),
         }
     }
 }
@@ -60,6 +80,7 @@ impl fmt::Display for Server {
         match self {
             Self::Tcp { host, port } => write!(f, "http://{host}:{port}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Through(way) => way.fmt(f),
         }
     }
 }

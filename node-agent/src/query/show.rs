@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 use super::pages::Gathered;
 use crate::args::Format;
 use crate::sink::escape::{json_text, terminal};
+use crate::sink::explain_text;
+use crate::sink::explanation::Explanation;
 use crate::sink::report::{AgentStatus, Finding, Report, SCHEMA};
 use crate::sink::table::{self, Colour, Width};
 use crate::sink::{status_table, text};
@@ -54,15 +56,33 @@ pub struct NotShown {
 /// # Errors
 /// [`NotShown`].
 pub fn list(subject: Subject, list: &Gathered, format: Format, colour: Colour) -> Result<String, NotShown> {
-    let width = if format == Format::Wide { Width::Wide } else { Width::Narrow };
-    match (format, subject) {
-        (Format::Json, _) => Ok(pretty(&whole(list))),
-        (Format::Yaml, _) => yaml(&whole(list)),
-        (Format::Name, _) => list.items.iter().map(|item| name(subject, item)).collect(),
-        (_, Subject::Findings) => Ok(table::findings(&typed(subject, &list.items)?, width, colour)),
-        (_, Subject::Listeners) => Ok(table::listeners(&typed(subject, &list.items)?, width)),
-        (_, Subject::Connections) => Ok(table::connections(&typed(subject, &list.items)?, width)),
+    match format {
+        Format::Json => Ok(pretty(&whole(list))),
+        Format::Yaml => yaml(&whole(list)),
+        Format::Name => names(subject, &list.items),
+        Format::Table => table(subject, &list.items, Width::Narrow, colour),
+        Format::Wide => table(subject, &list.items, Width::Wide, colour),
     }
+}
+
+/// Objects as a table.
+///
+/// # Errors
+/// [`NotShown`].
+pub fn table(subject: Subject, items: &[Value], width: Width, colour: Colour) -> Result<String, NotShown> {
+    Ok(match subject {
+        Subject::Findings => table::findings(&typed(subject, items)?, width, colour),
+        Subject::Listeners => table::listeners(&typed(subject, items)?, width),
+        Subject::Connections => table::connections(&typed(subject, items)?, width),
+    })
+}
+
+/// The name of each, a line each.
+///
+/// # Errors
+/// [`NotShown`].
+pub fn names(subject: Subject, items: &[Value]) -> Result<String, NotShown> {
+    items.iter().map(|item| name(subject, item)).collect()
 }
 
 /// Findings that are at hand as what they are. JSON is not made here but written as it comes ([`crate::sink::pretty`]).
@@ -116,15 +136,33 @@ pub fn status(status: &Value, format: Format) -> Result<String, NotShown> {
     }
 }
 
+/// Which way traffic comes in, as a text of this width. `name`: the listeners at the ends.
+///
+/// # Errors
+/// [`NotShown`].
+pub fn explanation(answer: &Value, format: Format, width: usize) -> Result<String, NotShown> {
+    match format {
+        Format::Json => return Ok(pretty(answer)),
+        Format::Yaml => return yaml(answer),
+        Format::Table | Format::Wide | Format::Name => {}
+    }
+    let explained: Explanation = parsed("Explanation", answer)?;
+    if format == Format::Name {
+        let listeners = explained.ends.iter().filter_map(|end| end.listener.as_ref());
+        return Ok(listeners.map(|listener| format!("listener/{}\n", terminal(&listener.id))).collect());
+    }
+    Ok(explain_text::explanation(&explained, width))
+}
+
 fn whole(list: &Gathered) -> Value {
     json!({ "schema": SCHEMA, "items": list.items, "continue": null, "generation": list.generation })
 }
 
-fn pretty(value: &Value) -> String {
+pub(crate) fn pretty(value: &Value) -> String {
     format!("{}\n", json_text(&format!("{value:#}")))
 }
 
-fn yaml(value: &Value) -> Result<String, NotShown> {
+pub(crate) fn yaml(value: &Value) -> Result<String, NotShown> {
     let text = serde_saphyr::to_string(&harmless(value))
         .map_err(|error| NotShown { kind: "the answer", reason: error.to_string() })?;
     Ok(if text.ends_with('\n') { text } else { format!("{text}\n") })
@@ -159,7 +197,7 @@ fn name(subject: Subject, item: &Value) -> Result<String, NotShown> {
     Ok(format!("{}\n", terminal(&name)))
 }
 
-fn typed<T: DeserializeOwned>(subject: Subject, items: &[Value]) -> Result<Vec<T>, NotShown> {
+pub(super) fn typed<T: DeserializeOwned>(subject: Subject, items: &[Value]) -> Result<Vec<T>, NotShown> {
     items.iter().map(|item| parsed(subject.kind(), item)).collect()
 }
 

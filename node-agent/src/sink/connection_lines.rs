@@ -180,6 +180,7 @@ mod tests {
             uid: PodUid("6f1c".to_owned()),
             workload: workload.then(|| Workload { kind: "Deployment".to_owned(), name: name.to_owned() }),
             host_network: workload,
+            labels: Arc::default(),
         }
     }
 

@@ -13,11 +13,14 @@ use crate::engine::fingerprint::hex;
 use crate::engine::identity::BootTime;
 use crate::engine::input;
 use crate::engine::pod;
+use crate::engine::policy_basis::{BasisPod, BasisPort, PolicyBasis};
 
 /// Peers that one object lists at most, busiest first.
 pub const MAX_PEERS: usize = 20;
 /// Addresses, declaring containers, explanations and policies that one object lists at most.
 const MAX_LIST: usize = 16;
+/// Labels of a pod at most.
+const MAX_LABELS: usize = 64;
 /// Bytes of a name at most. Kubernetes names have 253.
 const MAX_NAME: usize = 253;
 /// Bytes of a path, image or message at most.
@@ -101,7 +104,10 @@ impl Converter {
                 policies: finding.policy.policies.iter().take(MAX_LIST).map(|policy| name(policy)).collect(),
             },
             traffic: self.traffic(&finding.traffic),
-            suppressed_by: None,
+            suppressed_by: finding
+                .suppressed_by
+                .as_deref()
+                .map(|by| report::Suppression { rule: name(&by.rule), reason: text(&by.reason) }),
         }
     }
 
@@ -164,7 +170,46 @@ impl Converter {
         report::Loss { envelope: self.envelope(), reason: name(reason), count, recovered }
     }
 
+    /// With every peer that is kept: a policy that forgets one would shut it out.
+    #[must_use]
+    pub fn policy_basis(&self, basis: &PolicyBasis) -> report::PolicyBasis {
+        report::PolicyBasis {
+            envelope: self.envelope(),
+            pods: basis.pods.iter().map(|pod| self.policy_pod(pod)).collect(),
+            neighbours: basis.neighbours.iter().map(|pod| labelled(pod)).collect(),
+            callers: basis.callers.iter().map(|pod| labelled(pod)).collect(),
+            truncated: basis.truncated,
+        }
+    }
+
+    fn policy_pod(&self, pod: &BasisPod) -> report::PolicyPod {
+        report::PolicyPod {
+            labelled: labelled(&pod.pod),
+            policies: pod.policies.iter().take(MAX_LIST).map(|policy| name(policy)).collect(),
+            ports: pod.ports.iter().map(|port| self.policy_port(port)).collect(),
+        }
+    }
+
+    fn policy_port(&self, port: &BasisPort) -> report::PolicyPort {
+        let listener = port.listener.as_deref();
+        report::PolicyPort {
+            protocol: port.protocol.as_str().to_owned(),
+            port: port.port.get(),
+            name: port.name.as_deref().map(name),
+            declaration: declaration(&port.declaration),
+            exposure: listener.map(|listener| listener.exposure.as_str().to_owned()),
+            process: listener.and_then(|listener| listener.process.as_ref()).map(process),
+            code: port.code.map(|code| code.as_str().to_owned()),
+            traffic: listener
+                .map_or_else(report::Traffic::default, |one| self.traffic_of(&one.traffic, usize::MAX)),
+        }
+    }
+
     fn traffic(&self, traffic: &change::Traffic) -> report::Traffic {
+        self.traffic_of(traffic, MAX_PEERS)
+    }
+
+    fn traffic_of(&self, traffic: &change::Traffic, most: usize) -> report::Traffic {
         let mut busiest: Vec<&change::Peer> = traffic.peers.iter().collect();
         busiest.sort_by_key(|peer| Reverse((peer.bytes, peer.connections, peer.packets)));
         report::Traffic {
@@ -173,8 +218,8 @@ impl Converter {
             packets: traffic.packets,
             bytes: traffic.bytes,
             last_seen: traffic.last_seen.map(|at| self.wall.rfc3339(at)),
-            truncated: traffic.truncated || busiest.len() > MAX_PEERS,
-            peers: busiest.into_iter().take(MAX_PEERS).map(|peer| self.peer(peer)).collect(),
+            truncated: traffic.truncated || busiest.len() > most,
+            peers: busiest.into_iter().take(most).map(|peer| self.peer(peer)).collect(),
         }
     }
 
@@ -223,6 +268,14 @@ pub fn pod_ref(pod: &change::PodRef) -> report::Pod {
             .as_ref()
             .map(|workload| report::Workload { kind: name(&workload.kind), name: name(&workload.name) }),
         host_network: pod.host_network,
+        labels: Some(Arc::clone(&pod.labels)),
+    }
+}
+
+fn labelled(pod: &pod::Pod) -> report::LabelledPod {
+    report::LabelledPod {
+        pod: pod_ref(&change::PodRef::of(pod)),
+        labels: pod.labels.iter().take(MAX_LABELS).map(|(key, value)| (text(key), name(value))).collect(),
     }
 }
 
@@ -238,7 +291,7 @@ fn process(process: &input::Process) -> report::Process {
     }
 }
 
-fn declaration(declaration: &change::Declaration) -> report::Declaration {
+pub(super) fn declaration(declaration: &change::Declaration) -> report::Declaration {
     report::Declaration {
         status: declaration.status.as_str().to_owned(),
         declared_by: declaration.declared_by.iter().take(MAX_LIST).map(|by| name(by)).collect(),
@@ -251,10 +304,10 @@ fn declaration(declaration: &change::Declaration) -> report::Declaration {
     }
 }
 
-fn name(text: &str) -> String {
+pub(super) fn name(text: &str) -> String {
     bounded(text, MAX_NAME).0
 }
 
-fn text(text: &str) -> String {
+pub(super) fn text(text: &str) -> String {
     bounded(text, MAX_TEXT).0
 }

@@ -1,5 +1,6 @@
 //! What a filter looks at, borrowed from an engine type or a report: one filter serves lists, watch and `scan`.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
@@ -17,6 +18,8 @@ pub struct Facts<'a> {
     pub pod: Option<&'a str>,
     /// Kind and name.
     pub workload: Option<(&'a str, &'a str)>,
+    /// Of the pod; a report does not hold them.
+    pub labels: Option<&'a Arc<BTreeMap<String, String>>>,
     pub code: Option<&'a str>,
     pub severity: Option<&'a str>,
     pub state: Option<&'a str>,
@@ -31,19 +34,21 @@ struct PodNames<'a> {
     namespace: &'a str,
     name: &'a str,
     workload: Option<(&'a str, &'a str)>,
+    labels: Option<&'a Arc<BTreeMap<String, String>>>,
 }
 
 impl<'a> From<&'a change::PodRef> for PodNames<'a> {
     fn from(pod: &'a change::PodRef) -> Self {
         let workload = pod.workload.as_ref().map(|workload| (&*workload.kind, &*workload.name));
-        Self { namespace: &pod.namespace, name: &pod.name, workload }
+        let labels = Some(&pod.labels);
+        Self { namespace: &pod.namespace, name: &pod.name, workload, labels }
     }
 }
 
 impl<'a> From<&'a report::Pod> for PodNames<'a> {
     fn from(pod: &'a report::Pod) -> Self {
         let workload = pod.workload.as_ref().map(|workload| (&*workload.kind, &*workload.name));
-        Self { namespace: &pod.namespace, name: &pod.name, workload }
+        Self { namespace: &pod.namespace, name: &pod.name, workload, labels: pod.labels.as_ref() }
     }
 }
 
@@ -54,6 +59,7 @@ impl<'a> Facts<'a> {
             namespace: pod.map(|pod| pod.namespace),
             pod: pod.map(|pod| pod.name),
             workload: pod.and_then(|pod| pod.workload),
+            labels: pod.and_then(|pod| pod.labels),
             ..Self::default()
         }
     }
@@ -64,7 +70,7 @@ impl<'a> Facts<'a> {
         Self {
             code: outline.code.map(FindingCode::as_str),
             severity: outline.code.map(|code| code.severity().as_str()),
-            state: Some("open"),
+            state: Some(if outline.is_suppressed { "suppressed" } else { "open" }),
             protocol: outline.protocol.map(Protocol::as_str),
             port: outline.port.map(NonZeroU16::get),
             origins: if origins {
@@ -165,6 +171,7 @@ pub struct CopiedFacts {
     namespace: Option<Box<str>>,
     pod: Option<Box<str>>,
     workload: Option<(Box<str>, Box<str>)>,
+    labels: Option<Arc<BTreeMap<String, String>>>,
     code: Option<Box<str>>,
     severity: Option<Box<str>>,
     state: Option<Box<str>>,
@@ -185,6 +192,7 @@ impl KeptFacts {
             namespace: facts.namespace.map(Into::into),
             pod: facts.pod.map(Into::into),
             workload: facts.workload.map(|(kind, name)| (kind.into(), name.into())),
+            labels: facts.labels.map(Arc::clone),
             code: facts.code.map(Into::into),
             severity: facts.severity.map(Into::into),
             state: facts.state.map(Into::into),
@@ -227,6 +235,7 @@ impl CopiedFacts {
             namespace: self.namespace.as_deref(),
             pod: self.pod.as_deref(),
             workload: self.workload.as_ref().map(|(kind, name)| (&**kind, &**name)),
+            labels: self.labels.as_ref(),
             code: self.code.as_deref(),
             severity: self.severity.as_deref(),
             state: self.state.as_deref(),

@@ -1,6 +1,7 @@
 //! Which objects are wanted. Every field holds alternatives; an empty one lets everything through.
 
 use super::facts::Facts;
+use super::selector::Selector;
 
 /// States of what is no more.
 const ENDED_STATES: [&str; 2] = ["resolved", "closed"];
@@ -20,6 +21,8 @@ pub struct Filter {
     pub port: Vec<u16>,
     /// An object passes if one of its peers is of one of these.
     pub origin: Vec<String>,
+    /// What the pod's labels must be.
+    pub labels: Selector,
 }
 
 impl Filter {
@@ -29,6 +32,7 @@ impl Filter {
             && among(&self.namespace, facts.namespace)
             && among(&self.pod, facts.pod)
             && self.workload_matches(facts.workload)
+            && self.labels.selects(facts.labels.map(|labels| &**labels))
             && among(&self.code, facts.code)
             && among(&self.severity, facts.severity)
             && among(&self.state, facts.state)

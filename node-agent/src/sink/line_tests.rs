@@ -56,6 +56,7 @@ fn overfull(name: &str) -> Served {
             uid: PodUid(some()),
             workload: Some(Workload { kind: some(), name: some() }),
             host_network: false,
+            labels: Arc::default(),
         }),
         container: Some(Container {
             name: some(),
@@ -79,6 +80,7 @@ fn overfull_finding(name: &str) -> Finding {
     Finding {
         id: name.to_owned(),
         state: FindingState::Open,
+        suppressed_by: None,
         code: FindingCode::UndeclaredExternal,
         message: name.to_owned(),
         first_seen: BootTime(1),

@@ -58,6 +58,12 @@ pub struct SourceLabel {
     pub source: &'static str,
 }
 
+/// `applies` or `expired`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct StateLabel {
+    pub state: &'static str,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RequestLabels {
     pub route: &'static str,
@@ -78,6 +84,9 @@ pub struct Metrics {
     registry: Registry,
     findings: Family<FindingLabels, Gauge>,
     shown_findings: Mutex<BTreeSet<FindingLabels>>,
+    suppressed: Family<FindingLabels, Gauge>,
+    shown_suppressed: Mutex<BTreeSet<FindingLabels>>,
+    pub exceptions: Family<StateLabel, Gauge>,
     listeners: Family<ListenerLabels, Gauge>,
     shown_listeners: Mutex<BTreeSet<ListenerLabels>>,
     pub connections: Count<ConnectionLabels>,
@@ -103,6 +112,9 @@ impl Metrics {
             registry: Registry::with_prefix("portolan"),
             findings: Family::default(),
             shown_findings: Mutex::default(),
+            suppressed: Family::default(),
+            shown_suppressed: Mutex::default(),
+            exceptions: Family::default(),
             listeners: Family::default(),
             shown_listeners: Mutex::default(),
             connections: Family::default(),
@@ -128,6 +140,8 @@ impl Metrics {
         let build = Info::new(vec![("version", version.to_owned()), ("kernel", kernel)]);
         r.register("build", "Version of the agent and release of the kernel", build);
         r.register("findings", "Open findings", self.findings.clone());
+        r.register("suppressed_findings", "Findings that exceptions suppress", self.suppressed.clone());
+        r.register("exceptions", "Rules of the configuration file", self.exceptions.clone());
         r.register("listeners", "Open listening ports", self.listeners.clone());
         r.register("connections", "Completed connections to listening ports", self.connections.clone());
         r.register("kernel_events", "Events that the kernel programs sent", self.kernel_events.clone());
@@ -173,17 +187,12 @@ impl Metrics {
     /// Sets `findings` to these counts; series that are not listed go. Beyond [`MAX_NAMESPACES`] namespaces are
     /// summed up.
     pub fn set_findings(&self, counts: impl IntoIterator<Item = (FindingLabels, i64)>) {
-        let mut seen = BTreeSet::new();
-        let mut sums: BTreeMap<FindingLabels, i64> = BTreeMap::new();
-        for (mut labels, count) in counts {
-            if seen.len() < MAX_NAMESPACES {
-                seen.insert(labels.namespace.clone());
-            } else if !seen.contains(&labels.namespace) {
-                labels.namespace = OTHER_NAMESPACES.to_owned();
-            }
-            *sums.entry(labels).or_default() += count;
-        }
-        replace(&self.findings, &self.shown_findings, sums);
+        replace(&self.findings, &self.shown_findings, sums(counts));
+    }
+
+    /// The same for `suppressed_findings`.
+    pub fn set_suppressed(&self, counts: impl IntoIterator<Item = (FindingLabels, i64)>) {
+        replace(&self.suppressed, &self.shown_suppressed, sums(counts));
     }
 
     /// Sets `listeners` to these counts; series that are not listed go.
@@ -199,6 +208,20 @@ impl Metrics {
         let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
         text
     }
+}
+
+fn sums(counts: impl IntoIterator<Item = (FindingLabels, i64)>) -> BTreeMap<FindingLabels, i64> {
+    let mut seen = BTreeSet::new();
+    let mut sums: BTreeMap<FindingLabels, i64> = BTreeMap::new();
+    for (mut labels, count) in counts {
+        if seen.len() < MAX_NAMESPACES {
+            seen.insert(labels.namespace.clone());
+        } else if !seen.contains(&labels.namespace) {
+            labels.namespace = OTHER_NAMESPACES.to_owned();
+        }
+        *sums.entry(labels).or_default() += count;
+    }
+    sums
 }
 
 /// Sets every series and then takes away those that are no more: one who reads meanwhile finds each that stays, with its

@@ -1,6 +1,9 @@
 //! The wire types of `portolan/v1`: exactly what stdout and HTTP carry. Engine types become these at the edge, and never
 //! the other way round except in the command-line client.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -160,6 +163,9 @@ pub struct Pod {
     pub uid: String,
     pub workload: Option<Workload>,
     pub host_network: bool,
+    /// For filters; not written.
+    #[serde(skip)]
+    pub labels: Option<Arc<BTreeMap<String, String>>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -303,4 +309,53 @@ pub struct PodDetail {
     pub listeners: Vec<Report>,
     /// Not everything is listed.
     pub truncated: bool,
+}
+
+/// Answer of `/v1/policy`: what a NetworkPolicy for a pod or a workload can be drafted from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PolicyBasis {
+    #[serde(flatten)]
+    pub envelope: Envelope,
+    /// The target's pods of this node, never none.
+    pub pods: Vec<PolicyPod>,
+    /// The other pods of their namespaces on this node.
+    pub neighbours: Vec<LabelledPod>,
+    /// The pods of this node that called one of the ports.
+    pub callers: Vec<LabelledPod>,
+    /// Not every pod or port is listed.
+    pub truncated: bool,
+}
+
+/// A pod that the policy is for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PolicyPod {
+    #[serde(flatten)]
+    pub labelled: LabelledPod,
+    /// Names of the NetworkPolicies that select it, or may.
+    pub policies: Vec<String>,
+    pub ports: Vec<PolicyPort>,
+}
+
+/// A pod with its labels.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LabelledPod {
+    pub pod: Pod,
+    pub labels: std::collections::BTreeMap<String, String>,
+}
+
+/// A port that is declared or served.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PolicyPort {
+    /// `TCP`, `UDP` or `SCTP`.
+    pub protocol: String,
+    pub port: u16,
+    /// As a container calls it.
+    pub name: Option<String>,
+    pub declaration: Declaration,
+    /// `loopback`, `pod` or `host`; `null`: nobody serves it now.
+    pub exposure: Option<String>,
+    pub process: Option<Process>,
+    /// Of the open finding about it.
+    pub code: Option<String>,
+    pub traffic: Traffic,
 }

@@ -15,7 +15,29 @@ use crate::engine::finding_code::Severity;
 pub enum Width {
     #[default]
     Narrow,
+    /// As narrow, and which node each is on.
+    Cluster,
     Wide,
+}
+
+impl Width {
+    /// The columns that only some widths have.
+    fn columns(self, wide: &[&'static str]) -> Vec<&'static str> {
+        match self {
+            Self::Narrow => Vec::new(),
+            Self::Cluster => vec!["NODE"],
+            Self::Wide => std::iter::once("NODE").chain(wide.iter().copied()).collect(),
+        }
+    }
+
+    /// Their cells.
+    fn cells(self, node: &str, wide: impl FnOnce() -> Vec<String>) -> Vec<String> {
+        match self {
+            Self::Narrow => Vec::new(),
+            Self::Cluster => vec![node.to_owned()],
+            Self::Wide => std::iter::once(node.to_owned()).chain(wide()).collect(),
+        }
+    }
 }
 
 /// Whether severities are coloured: only for a terminal, and never with NO_COLOR.
@@ -49,10 +71,21 @@ pub fn findings(findings: &[Finding], width: Width, colour: Colour) -> String {
         (Reverse(Severity::parse(&finding.severity)), place(finding), port(finding), finding.id.clone())
     });
     let mut header = vec!["SEVERITY", "CODE", "POD", "PORT", "PROCESS", "TRAFFIC", "PEERS", "AGE"];
-    if width == Width::Wide {
-        header.extend(["STATE", "ADDRESSES", "CONTAINER", "WORKLOAD", "ID", "MESSAGE"]);
+    header.extend(width.columns(&["STATE", "ADDRESSES", "CONTAINER", "WORKLOAD", "ID", "MESSAGE"]));
+    // Only where there is one: who lists what is open need not see an empty column.
+    let with_exceptions = sorted.iter().any(|finding| finding.suppressed_by.is_some());
+    if with_exceptions {
+        header.extend(["SUPPRESSED-BY", "REASON"]);
     }
-    let rows = sorted.iter().map(|finding| finding_row(finding, width));
+    let rows = sorted.iter().map(|finding| {
+        let mut row = finding_row(finding, width);
+        if with_exceptions {
+            let by = finding.suppressed_by.as_ref();
+            let texts = by.map(|by| [by.rule.clone(), by.reason.clone()]);
+            row.extend(texts.unwrap_or_else(|| [NONE.to_owned(), NONE.to_owned()]));
+        }
+        row
+    });
     let text = lay_out(&header, rows);
     if colour == Colour::Ansi { coloured(&text) } else { text }
 }
@@ -69,17 +102,17 @@ fn finding_row(finding: &Finding, width: Width) -> Vec<String> {
         cell::peers(&finding.traffic),
         cell::age(&finding.first_seen, &finding.envelope.time),
     ];
-    if width == Width::Wide {
+    row.extend(width.cells(&finding.envelope.node, || {
         let workload = finding.pod.as_ref().and_then(|pod| pod.workload.as_ref());
-        row.extend([
+        vec![
             finding.state.clone(),
             listener.map_or_else(|| NONE.to_owned(), |listener| cell::list(&listener.addresses)),
             finding.container.as_ref().map_or_else(|| NONE.to_owned(), |container| container.name.clone()),
             workload.map_or_else(|| NONE.to_owned(), |w| format!("{}/{}", w.kind, w.name)),
             finding.id.clone(),
             finding.message.clone(),
-        ]);
-    }
+        ]
+    }));
     row
 }
 
@@ -105,9 +138,7 @@ pub fn listeners(listeners: &[Listener], width: Width) -> String {
     let mut sorted: Vec<&Listener> = listeners.iter().collect();
     sorted.sort_by_cached_key(|l| (cell::place(l), l.protocol.clone(), l.port, l.id.clone()));
     let mut header = vec!["PROTOCOL", "PORT", "ADDRESSES", "POD", "PROCESS", "DECLARATION", "TRAFFIC"];
-    if width == Width::Wide {
-        header.extend(["PEERS", "STATE", "SOCKETS", "CONTAINER", "DECLARED-BY", "AGE", "ID"]);
-    }
+    header.extend(width.columns(&["PEERS", "STATE", "SOCKETS", "CONTAINER", "DECLARED-BY", "AGE", "ID"]));
     lay_out(&header, sorted.iter().map(|listener| listener_row(listener, width)))
 }
 
@@ -121,9 +152,9 @@ fn listener_row(listener: &Listener, width: Width) -> Vec<String> {
         listener.declaration.status.clone(),
         cell::traffic(&listener.traffic),
     ];
-    if width == Width::Wide {
+    row.extend(width.cells(&listener.envelope.node, || {
         let age = |since: &String| cell::age(since, &listener.envelope.time);
-        row.extend([
+        vec![
             cell::peers(&listener.traffic),
             listener.state.clone(),
             listener.sockets.to_string(),
@@ -131,8 +162,8 @@ fn listener_row(listener: &Listener, width: Width) -> Vec<String> {
             cell::list(&listener.declaration.declared_by),
             listener.opened_at.as_ref().map_or_else(|| NONE.to_owned(), age),
             listener.id.clone(),
-        ]);
-    }
+        ]
+    }));
     row
 }
 
@@ -145,9 +176,7 @@ pub fn connections(connections: &[Connection], width: Width) -> String {
             .to_owned();
     }
     let mut header = vec!["POD", "PORT", "FROM", "ORIGIN", "STATE", "IN", "OUT", "AGE"];
-    if width == Width::Wide {
-        header.extend(["LOCAL", "REMOTE", "OPENED", "CLOSED", "LISTENER"]);
-    }
+    header.extend(width.columns(&["LOCAL", "REMOTE", "OPENED", "CLOSED", "LISTENER"]));
     lay_out(&header, connections.iter().map(|connection| connection_row(connection, width)))
 }
 
@@ -163,15 +192,15 @@ fn connection_row(connection: &Connection, width: Width) -> Vec<String> {
         cell::size(connection.bytes_out),
         cell::age(&connection.opened_at, &connection.envelope.time),
     ];
-    if width == Width::Wide {
-        row.extend([
+    row.extend(width.cells(&connection.envelope.node, || {
+        vec![
             format!("{} port {}", connection.local.address, connection.local.port),
             format!("{} port {}", remote.address, remote.port),
             connection.opened_at.clone(),
             connection.closed_at.clone().unwrap_or_else(|| NONE.to_owned()),
             connection.id.clone(),
-        ]);
-    }
+        ]
+    }));
     row
 }
 

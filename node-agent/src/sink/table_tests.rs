@@ -62,6 +62,7 @@ fn finding(port: u16, severity: &str, process: &str) -> Finding {
             uid: "u".to_owned(),
             workload: None,
             host_network: false,
+            labels: None,
         }),
         container: None,
         protocol: Some("TCP".to_owned()),

@@ -43,7 +43,11 @@ fn finding_text(finding: &Finding) -> String {
         ),
         None => String::new(),
     };
-    format!("{what:<9} {}{port} {}: {}{peers}", pod_text(finding.pod.as_ref()), finding.code, finding.message)
+    let said = match &finding.suppressed_by {
+        Some(by) if finding.state == "suppressed" => format!("by {}: {}", by.rule, by.reason),
+        _ => finding.message.clone(),
+    };
+    format!("{what:<9} {}{port} {}: {said}{peers}", pod_text(finding.pod.as_ref()), finding.code)
 }
 
 fn listener_text(listener: &Listener) -> String {

@@ -13,7 +13,7 @@ use super::filter::Filter;
 use super::report::Report;
 
 /// Bytes of lines that are kept at most.
-const MAX_BYTES: usize = 4 << 20;
+const MAX_BYTES: usize = 2 << 20;
 
 /// A line that a follower gets.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -29,6 +29,13 @@ pub fn to_wall(at: BootTime) -> Timestamp {
     Timestamp::from_nanosecond(i128::from(at.0) + offset).unwrap_or(Timestamp::MAX)
 }
 
+/// The other way round; the time of boot for what was before.
+#[must_use]
+pub fn to_boot(at: Timestamp) -> BootTime {
+    let since_boot = at.as_nanosecond() - booted_at().as_nanos();
+    BootTime(u64::try_from(since_boot.max(0)).unwrap_or(u64::MAX))
+}
+
 /// The wall-clock time now.
 #[must_use]
 pub fn wall_now() -> Timestamp {
@@ -56,5 +63,7 @@ mod tests {
         let distance = to_wall(later).duration_since(to_wall(at));
         assert!((distance.as_secs_f64() - 60.0).abs() < 0.5, "{distance:?}");
         assert!(now() >= at);
+        assert!(to_boot(to_wall(later)).since(at).as_secs_f64() - 60.0 < 0.5);
+        assert_eq!(to_boot(Timestamp::UNIX_EPOCH), BootTime(0));
     }
 }

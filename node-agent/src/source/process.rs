@@ -23,9 +23,9 @@ const MAX_TRIES: u8 = 3;
 type Key = (u32, SocketCookie);
 
 /// A process, and when it started: pids are used again.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Owner {
-    process: Arc<Process>,
+    process: Process,
     started: Option<u64>,
 }
 
@@ -34,7 +34,7 @@ struct Owner {
 pub struct SocketOwners {
     proc_root: PathBuf,
     /// Sockets of one process share it.
-    known: BTreeMap<Key, Owner>,
+    known: BTreeMap<Key, Arc<Owner>>,
     tried: BTreeMap<Key, u8>,
 }
 
@@ -48,7 +48,18 @@ impl SocketOwners {
     /// The owner of `socket`, as far as the walks before found one.
     #[must_use]
     pub fn owner(&self, socket: &ListedSocket) -> Option<&Process> {
-        self.known.get(&(socket.inode, socket.cookie)).map(|owner| owner.process.as_ref())
+        self.known.get(&(socket.inode, socket.cookie)).map(|owner| &owner.process)
+    }
+
+    /// How many sockets are remembered.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.known.len() + self.tried.len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// Forgets the owners of these sockets that have ended meanwhile: what they held is held by somebody else now, as where a
@@ -116,11 +127,12 @@ impl SocketOwners {
                 continue;
             }
             let started = start_time(&self.proc_root, pid);
-            let Some(process) = look_up(&self.proc_root, pid, started).map(Arc::new) else { continue };
+            let Some(process) = look_up(&self.proc_root, pid, started) else { continue };
+            let owner = Arc::new(Owner { process, started });
             for inode in held {
                 if let Some(key) = wanted.remove(&inode) {
                     self.tried.remove(&key);
-                    self.known.insert(key, Owner { process: Arc::clone(&process), started });
+                    self.known.insert(key, Arc::clone(&owner));
                 }
             }
         }
@@ -240,7 +252,8 @@ mod tests {
         owners.check([socket]);
         assert!(owners.owner(socket).is_some(), "it lives");
         for owner in owners.known.values_mut() {
-            owner.started = owner.started.map(|started| started + 1);
+            let (process, started) = (owner.process.clone(), owner.started.map(|started| started + 1));
+            *owner = Arc::new(Owner { process, started });
         }
         owners.check([socket]);
         assert_eq!(owners.owner(socket), None, "another process has this pid now");

@@ -175,6 +175,7 @@ pub fn pod(name: &str) -> PodRef {
         uid: PodUid(name.to_owned()),
         workload: None,
         host_network: false,
+        labels: Arc::default(),
     }
 }
 
@@ -218,6 +219,7 @@ pub fn finding(name: &str, port: u16, code: FindingCode) -> Finding {
         exposure: Exposure::Pod,
         policy: Policy::default(),
         traffic: Traffic { connections: 3, ..Traffic::default() },
+        suppressed_by: None,
         opened_at: None,
     }
 }

@@ -67,3 +67,42 @@ async fn kubectl_reads_what_our_watchers_read() {
     let table = run(&kubectl, &world, &["get", "namespaces"]).await;
     assert!(table.contains("shop"), "{table}");
 }
+
+/// What `portolan policy` prints, as the http tier's golden file holds it.
+fn drafted() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/http_api/golden/command-policy-yaml.txt")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kubectl_takes_a_drafted_policy() {
+    let Some(kubectl) = kubectl() else {
+        println!("skipped: no kubectl; run `cargo xtask setup --tests`");
+        return;
+    };
+    let world = World::with(Transport::Plain, Settings::default(), FAST, []).await;
+    let file = drafted();
+    let words = ["create", "--dry-run=client", "--validate=false", "-o", "json", "-f"];
+    let words: Vec<&str> = words.into_iter().chain(file.to_str()).collect();
+    let made: Value = serde_json::from_str(&run(&kubectl, &world, &words).await).expect("JSON");
+    let policy: k8s_openapi::api::networking::v1::NetworkPolicy =
+        serde_json::from_value(made).expect("a NetworkPolicy");
+    assert_eq!(policy.metadata.name.as_deref(), Some("multi-port-app-declared-ports"));
+}
+
+#[test]
+fn the_schemas_of_kubernetes_admit_a_drafted_policy() {
+    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tools/kubernetes-validate");
+    let program = tools.join("bin/kubernetes-validate");
+    if !program.is_file() {
+        println!("skipped: no kubernetes-validate; run `cargo xtask setup --tests`");
+        return;
+    }
+    for version in ["1.29", "1.33", "1.37"] {
+        let mut command = Command::new("python3");
+        command.env("PYTHONPATH", &tools).arg(&program).args(["--strict", "-k", version]).arg(drafted());
+        let output = command.output().expect("python3 runs");
+        let said =
+            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{version}: {said}");
+    }
+}

@@ -20,7 +20,7 @@ use portolan::sink::http::Bounds;
 
 /// A stream that the test can look at while it is written.
 #[derive(Clone, Default)]
-struct Written(Arc<Mutex<Vec<u8>>>);
+pub struct Written(Arc<Mutex<Vec<u8>>>);
 
 impl Write for Written {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -34,19 +34,19 @@ impl Write for Written {
 }
 
 impl Written {
-    fn text(&self) -> String {
+    pub fn text(&self) -> String {
         String::from_utf8(self.0.lock().expect("lock").clone()).expect("text")
     }
 }
 
 #[derive(Debug)]
-struct Outcome {
-    exit: Exit,
-    out: String,
-    words: String,
+pub struct Outcome {
+    pub exit: Exit,
+    pub out: String,
+    pub words: String,
 }
 
-async fn run(line: &str) -> Outcome {
+pub async fn run(line: &str) -> Outcome {
     let (out, words) = (Written::default(), Written::default());
     let exit = run_into(line, out.clone(), words.clone()).await;
     Outcome { exit, out: out.text(), words: words.text() }
@@ -60,7 +60,10 @@ async fn run_into(line: &str, out: impl Write, words: impl Write) -> Exit {
         Command::Findings(args) => query::findings(&args, &mut console).await,
         Command::Listeners(args) => query::listeners(&args, &mut console).await,
         Command::Connections(args) => query::connections(&args, &mut console).await,
+        Command::Explain(args) => query::explain::explain(&args, &mut console).await,
+        Command::Policy(args) => query::policy::run(&args, &mut console).await,
         Command::Status(args) => query::status(&args, &mut console).await,
+        Command::Baseline(args) => query::baseline(&args, &mut console).await,
         other => panic!("{other:?}"),
     }
 }
@@ -75,6 +78,38 @@ async fn every_command_in_every_format_prints_its_golden_file() {
             golden::check(&format!("command-{command}-{format}.txt"), &outcome.out);
         }
     }
+}
+
+#[tokio::test]
+async fn a_policy_is_printed_with_its_remarks() {
+    let served = Served::start(Node::default()).await;
+    let line = format!("policy shop/multi-port-app --server {}", served.url());
+    let yaml = run(&line).await;
+    assert_eq!((yaml.exit, yaml.words.as_str()), (Exit::Fine, ""));
+    golden::check("command-policy-yaml.txt", &yaml.out);
+    let json = run(&format!("{line} -o json --observed")).await;
+    assert_eq!(json.exit, Exit::Fine);
+    golden::check("command-policy-json.txt", &format!("{}---\n{}", json.words, json.out));
+}
+
+#[tokio::test]
+async fn a_policy_for_a_pod_of_another_node_or_for_no_target_is_told_apart() {
+    let served = Served::start(Node::default()).await;
+    for (target, exit, words) in [
+        (
+            "deployment/elsewhere -n shop",
+            Exit::Partial,
+            "knows no pod of deployment/elsewhere of namespace shop;",
+        ),
+        ("a/b/c/d", Exit::WrongUse, "\"a/b/c/d\" is no target: expected NAMESPACE/POD, KIND/NAME"),
+    ] {
+        let outcome = run(&format!("policy {target} --server {}", served.url())).await;
+        assert_eq!((outcome.exit, outcome.out.as_str()), (exit, ""), "{outcome:?}");
+        assert!(outcome.words.contains(words) && outcome.words.lines().count() == 1, "{outcome:?}");
+    }
+    served.health.ready.store(false, std::sync::atomic::Ordering::Relaxed);
+    let outcome = run(&format!("policy shop/multi-port-app --server {}", served.url())).await;
+    assert_eq!(outcome.exit, Exit::Partial);
 }
 
 #[tokio::test]

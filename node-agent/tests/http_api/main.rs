@@ -2,10 +2,15 @@
 //! (PORTOLAN_BLESS=1 rewrites them), hostile clients, and the commands that ask it.
 #![expect(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+mod baseline;
+mod cluster;
 mod commands;
 mod exchange;
+mod explain;
 mod golden;
 mod hostile;
+#[cfg(feature = "plugin")]
+mod kubectl_portolan;
 mod model;
 mod routes;
 mod schema;

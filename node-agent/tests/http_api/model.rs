@@ -4,18 +4,24 @@
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
+use portolan::engine::Engine;
 use portolan::engine::change::{
     Connection, Declaration, DeclarationStatus, Exposure, Finding, FindingState, Listener, ListenerState,
     NetnsRef, Origin, Peer, PodRef, Policy, Traffic,
 };
+use portolan::engine::explain::target::Target;
+use portolan::engine::explain::{Explained, Unexplained};
 use portolan::engine::finding_code::FindingCode;
 use portolan::engine::identity::{BootTime, NetnsId, PodUid, PortId, Protocol};
 use portolan::engine::input::Process;
-use portolan::engine::pod::{Container, ContainerKind, Workload};
+use portolan::engine::pod::{Container, ContainerKind, Pod, Workload};
+use portolan::engine::policy_basis::{BasisPod, BasisPort, PolicyBasis, PolicyTarget, Who};
 use portolan::sink::convert::{Converter, Wall};
 use portolan::sink::facts::Facts;
 use portolan::sink::http::question::{ReadModel, Wanted};
 use portolan::sink::report::{AgentStatus, HookStatus, Limit, SourceStatus};
+
+use crate::cluster;
 
 /// 2026-03-04T12:00:00Z.
 const NOON: i128 = 1_772_625_600_000_000_000;
@@ -23,10 +29,13 @@ const NOON: i128 = 1_772_625_600_000_000_000;
 /// See the module.
 #[derive(Debug)]
 pub struct Node {
+    pub name: &'static str,
     pub generation: u64,
     pub findings: Vec<Arc<Finding>>,
     pub listeners: Vec<Arc<Listener>>,
     pub connections: Vec<Arc<Connection>>,
+    /// What is explained.
+    pub engine: Engine,
 }
 
 pub fn converter() -> Converter {
@@ -48,6 +57,7 @@ pub fn pod(namespace: &str, name: &str) -> PodRef {
         uid: PodUid(format!("uid-{name}")),
         workload: Some(Workload { kind: "Deployment".to_owned(), name: name.to_owned() }),
         host_network: false,
+        labels: Arc::new([("app".to_owned(), name.to_owned())].into()),
     }
 }
 
@@ -117,6 +127,7 @@ pub fn finding(code: FindingCode, listener: &Arc<Listener>) -> Finding {
     Finding {
         id: listener.id.clone(),
         state: FindingState::Open,
+        suppressed_by: None,
         code,
         message: format!("port {} is not in the manifest: declare it or close it", listener.port.port),
         first_seen: seconds(10),
@@ -169,7 +180,9 @@ impl Default for Node {
             Finding { state: FindingState::Resolved, ..finding(FindingCode::Unattributed, &listeners[4]) },
         ];
         let connections = (0..3).map(|number| Arc::new(connection(&listeners[1], number))).collect();
-        Self { generation: 7, findings: findings.map(Arc::new).into(), listeners, connections }
+        let findings = findings.map(Arc::new).into();
+        let engine = cluster::engine();
+        Self { name: "node-1", generation: 7, findings, listeners, connections, engine }
     }
 }
 
@@ -179,7 +192,7 @@ impl ReadModel for Node {
     }
 
     fn converter(&self) -> Converter {
-        converter()
+        Converter { node: self.name.into(), ..converter() }
     }
 
     fn finding(&self, id: &str) -> Option<Arc<Finding>> {
@@ -200,6 +213,44 @@ impl ReadModel for Node {
 
     fn connections(&self) -> impl Iterator<Item = &Arc<Connection>> {
         self.connections.iter()
+    }
+
+    fn explain(&self, target: &Target) -> Result<Explained, Unexplained> {
+        self.engine.explain(target)
+    }
+
+    /// All that listens is of one workload, and `curler` called it.
+    fn policy_basis(&self, target: &PolicyTarget) -> PolicyBasis {
+        let known = |name: &str, labels: [(&str, &str); 2]| {
+            let PodRef { namespace, name, uid, workload, .. } = pod("shop", name);
+            let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+            Arc::new(Pod { namespace, name, uid, workload, labels, ..Pod::default() })
+        };
+        let app = known("multi-port-app", [("app", "multi-port-app"), ("pod-template-hash", "6d4b75cb6d")]);
+        if target.who != Who::Pod(app.name.clone()) {
+            return PolicyBasis::default();
+        }
+        let mine =
+            self.listeners.iter().filter(|one| one.pod.as_ref().is_some_and(|pod| pod.name == app.name));
+        let port = |listener: &Arc<Listener>| BasisPort {
+            protocol: listener.port.protocol,
+            port: listener.port.port,
+            name: None,
+            declaration: listener.declaration.clone(),
+            listener: Some(Arc::clone(listener)),
+            code: self.findings.iter().find(|finding| finding.id == listener.id).map(|finding| finding.code),
+        };
+        let curler = known("curler", [("app", "curler"), ("version", "2")]);
+        PolicyBasis {
+            pods: vec![BasisPod {
+                pod: Arc::clone(&app),
+                policies: vec!["deny".to_owned()],
+                ports: mine.map(port).collect(),
+            }],
+            neighbours: vec![Arc::clone(&curler)],
+            callers: vec![curler],
+            truncated: false,
+        }
     }
 
     fn status(&self) -> AgentStatus {

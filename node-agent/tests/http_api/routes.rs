@@ -11,7 +11,7 @@ use crate::golden;
 use crate::model::{Node, listener, pod};
 use crate::served::{EPOCH, Served};
 
-fn shown(answer: &Answer) -> String {
+pub fn shown(answer: &Answer) -> String {
     let mut text = format!("{}\n", answer.status);
     for name in ["content-type", "etag", "allow", "retry-after"] {
         if let Some(value) = answer.header(name) {
@@ -44,6 +44,10 @@ async fn every_route_answers_as_its_golden_file_says() {
         ("connections", "/v1/connections"),
         ("pod", "/v1/pods/shop/multi-port-app"),
         ("pod-unknown", "/v1/pods/shop/nobody"),
+        ("policy", "/v1/policy?namespace=shop&pod=multi-port-app"),
+        ("policy-unknown", "/v1/policy?pod=nobody"),
+        ("policy-bad", "/v1/policy?colour=red"),
+        ("policy-of-nobody", "/v1/policy?namespace=shop"),
         ("status", "/v1/status"),
         ("livez", "/livez"),
         ("readyz", "/readyz"),
@@ -69,6 +73,8 @@ async fn filters_narrow_and_their_alternatives_widen() {
         ("/v1/listeners?port=22&port=53", vec!["dns-udp-00053", "nobody-tcp-00022"]),
         ("/v1/listeners?protocol=udp", vec!["dns-udp-00053"]),
         ("/v1/listeners?workload=deployment/dns", vec!["dns-udp-00053"]),
+        ("/v1/listeners?labels=app%20in%20(dns,db)", vec!["dns-udp-00053"]),
+        ("/v1/listeners?labels=app%3Ddns,!app", vec![]),
         ("/v1/listeners?workload=job/dns", vec![]),
         ("/v1/listeners?origin=pod", vec!["multi-port-app-tcp-09090"]),
         ("/v1/listeners?state=closed", vec![]),

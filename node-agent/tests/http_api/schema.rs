@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use portolan::sink::convert::Converter;
+use portolan::sink::explanation::Explanation;
 use portolan::sink::http::question::ReadModel;
 use portolan::sink::line::ndjson;
 use portolan::sink::report::Report;
@@ -14,9 +15,14 @@ use crate::model::{Node, converter};
 use crate::served::Served;
 
 fn schema() -> Value {
-    let mut schema = serde_json::to_value(schemars::schema_for!(Report)).expect("json");
+    let mut generator = schemars::generate::SchemaSettings::draft2020_12().into_generator();
+    let explanation = generator.subschema_for::<Explanation>();
+    let mut schema = serde_json::to_value(generator.into_root_schema_for::<Report>()).expect("json");
+    schema["oneOf"].as_array_mut().expect("alternatives").push(explanation.into());
     schema["title"] = json!("portolan/v1");
-    schema["description"] = json!("One object of `portolan agent`'s stream, and one item of its HTTP lists.");
+    schema["description"] = json!(
+        "One object of `portolan agent`'s stream, one item of its HTTP lists, or the answer of /v1/explain."
+    );
     schema
 }
 
@@ -78,5 +84,11 @@ async fn what_http_answers_obeys_the_schema() {
     }
     for path in ["/v1/findings/multi-port-app-tcp-09090", "/v1/listeners/dns-udp-00053", "/v1/status"] {
         assert!(validator.is_valid(&get(served.address, path, "").await.json()), "{path}");
+    }
+    for target in ["shop/web", ":32264", "svc/shop/db", ":9"] {
+        let answer = get(served.address, &format!("/v1/explain?target={target}"), "").await.json();
+        if let Err(error) = validator.validate(&answer) {
+            panic!("{target}: {error}\n{answer:#}");
+        }
     }
 }

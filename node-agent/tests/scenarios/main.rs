@@ -4,6 +4,9 @@ mod attribution;
 mod cluster_order;
 mod connections;
 mod declarations;
+mod exceptions;
+#[expect(clippy::expect_used, reason = "builders of test data: a wrong literal is a broken test")]
+mod explain;
 mod explanations;
 mod hostile;
 mod listening;
@@ -13,7 +16,10 @@ mod objects;
 mod order;
 mod origin;
 mod policies;
+#[expect(clippy::expect_used, reason = "a test fails by panicking")]
+mod policy_draft;
 mod recorded;
+mod selected_only;
 mod sources;
 mod verdicts;
 #[expect(clippy::expect_used, reason = "what a scenario asks for and does not find is a failed scenario")]

@@ -4,6 +4,7 @@
 mod agent;
 mod api;
 mod attach;
+mod cluster;
 mod engine;
 mod latency;
 pub mod load;
@@ -13,6 +14,7 @@ mod netns;
 mod packet;
 mod process;
 mod scan;
+mod start;
 mod table;
 mod traffic;
 
@@ -43,7 +45,9 @@ enum Measurement {
     Traffic,
     Packet,
     Memory,
+    Cluster,
     Attach,
+    Start,
     Api,
     Engine,
 }
@@ -113,7 +117,9 @@ fn measure(bench: &Bench, measurement: Measurement) -> Vec<Row> {
         Measurement::Traffic => ("connections and throughput", traffic::measure),
         Measurement::Packet => ("tc program per packet", packet::measure),
         Measurement::Memory => ("memory and CPU of a full node", memory::measure),
+        Measurement::Cluster => ("a node of 250 pods in a cluster with 2,000 Services", cluster::measure),
         Measurement::Attach => ("attaching a netns", attach::measure),
+        Measurement::Start => ("start to the first scan", start::measure),
         Measurement::Api => ("requests to the API server", api::measure),
         Measurement::Engine => ("one input in the engine", engine::measure),
     };

@@ -1,6 +1,6 @@
 //! Installs what building and testing need, and says what and why: safe to repeat, and `--check` only looks.
 
-mod kubectl;
+pub mod kubernetes;
 mod packages;
 pub mod toolchain;
 
@@ -40,10 +40,10 @@ pub fn run(options: Options) -> Result<()> {
     packages::install(options.tests)?;
     toolchain::install()?;
     if options.tests
-        && let Err(error) = kubectl::install()
+        && let Err(error) = kubernetes::install()
     {
-        // One test is skipped without it, and says so.
-        eprintln!("kubectl: {error:#}");
+        // What needs them is skipped, and says so.
+        eprintln!("tools of Kubernetes: {error:#}");
     }
     report(options)
 }
@@ -57,7 +57,7 @@ fn needs(options: Options) -> Vec<Need> {
     let mut needs = packages::needs(options.tests);
     needs.extend(toolchain::needs());
     if options.tests {
-        needs.push(kubectl::need());
+        needs.extend(kubernetes::needs());
     }
     needs
 }

@@ -39,7 +39,12 @@ const DEMO: [Package; 2] = [
     Package { name: "python3", why: "the demo's pods, and tests", program: Some("python3") },
 ];
 
-const TESTS: [Package; 10] = [
+const TESTS: [Package; 11] = [
+    Package {
+        name: "libc6-dev",
+        why: "the image and the privilege tier: the C library, linked statically",
+        program: None,
+    },
     Package {
         name: "bpftool",
         why: "finds kernel programs that tests left behind",

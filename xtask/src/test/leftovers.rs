@@ -12,10 +12,16 @@ use crate::stopwatch::Stopwatch;
 const SETTLE: Duration = Duration::from_secs(10);
 /// Every namespace, interface and program that this project makes carries one of these in its name.
 const OURS: [&str; 4] = ["portolan", "ptl-", "tier-", "netns-"];
+/// What the names of kernel objects begin with here.
+const KERNEL: &str = "kernel ";
 
 /// What is there at one moment, by kind and name.
 #[derive(Debug, Default)]
-pub struct Leftovers(BTreeSet<String>);
+pub struct Leftovers {
+    all: BTreeSet<String>,
+    /// An agent runs that was not started here: nobody can tell whose a kernel program is.
+    is_shared: bool,
+}
 
 impl Leftovers {
     /// What is there now.
@@ -24,17 +30,22 @@ impl Leftovers {
         all.extend(names_in("/run/netns").map(|name| format!("network namespace {name}")));
         all.extend(names_in("/sys/class/net").map(|name| format!("interface {name}")));
         all.extend(mounts());
-        all.extend(processes());
+        let agents = agents();
+        let is_own = |pid: &u32| session_of(*pid) == session_of(std::process::id());
+        all.extend(agents.iter().filter(|pid| is_own(pid)).map(|pid| format!("process {pid} (portolan)")));
         all.extend(kernel_objects("prog"));
         all.extend(kernel_objects("link"));
-        Self(all)
+        Self { all, is_shared: !agents.iter().all(is_own) }
     }
 
     /// What is there now and was not `before`, once all had time to go.
     pub fn settle(before: &Self) -> Vec<String> {
         let since = Stopwatch::start();
         loop {
-            let left: Vec<String> = Self::look().0.difference(&before.0).cloned().collect();
+            let now = Self::look();
+            let is_shared = now.is_shared || before.is_shared;
+            let counts = |thing: &&String| !is_shared || !thing.starts_with(KERNEL);
+            let left: Vec<String> = now.all.difference(&before.all).filter(counts).cloned().collect();
             if left.is_empty() || since.elapsed() > SETTLE {
                 return left;
             }
@@ -62,16 +73,24 @@ fn mounts() -> Vec<String> {
     points.filter(|point| is_ours(point)).map(|point| format!("mount {point}")).collect()
 }
 
-fn processes() -> Vec<String> {
+/// Every agent on this machine.
+fn agents() -> Vec<u32> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
     entries
         .flatten()
         .filter_map(|entry| {
             let pid = entry.file_name().to_string_lossy().parse::<u32>().ok()?;
             let name = std::fs::read_to_string(entry.path().join("comm")).ok()?;
-            (name.trim() == "portolan").then(|| format!("process {pid} ({})", name.trim()))
+            (name.trim() == "portolan").then_some(pid)
         })
         .collect()
+}
+
+/// The session of a process, which all that a test starts inherits.
+fn session_of(pid: u32) -> Option<u32> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name may hold anything, and ends with the last parenthesis; then: state, parent, group, session.
+    status.rsplit_once(") ")?.1.split(' ').nth(3)?.parse().ok()
 }
 
 /// Programs or links of ours; nothing where bpftool is missing.
@@ -86,7 +105,7 @@ fn kernel_objects(kind: &str) -> Vec<String> {
         .filter_map(|object| {
             let name =
                 object.get("name").or_else(|| object.get("type")).and_then(|n| n.as_str()).unwrap_or("");
-            Some(format!("kernel {kind} {} {name}", object.get("id")?))
+            Some(format!("{KERNEL}{kind} {} {name}", object.get("id")?))
         })
         .collect()
 }

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 
 use super::tally::Tally;
-use crate::{setup, step, vm, workspace};
+use crate::{image, setup, step, vm, workspace};
 
 /// A group of tests with the same needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -17,6 +17,7 @@ pub enum Tier {
     Vm,
     Api,
     Cri,
+    Privilege,
     Chart,
     E2e,
 }
@@ -35,6 +36,7 @@ impl Tier {
             Self::Vm => "vm",
             Self::Api => "api",
             Self::Cri => "cri",
+            Self::Privilege => "privilege",
             Self::Chart => "chart",
             Self::E2e => "e2e",
         }
@@ -48,7 +50,12 @@ impl Tier {
             Self::Vm => "the same agent on other kernels",
             Self::Api => "the sources that talk to Kubernetes' API server, against one that stands in for it",
             Self::Cri => "a real container runtime",
-            Self::Chart => "the Helm chart",
+            Self::Privilege => {
+                "the image in a container with what the chart gives it, and without each part of that"
+            }
+            Self::Chart => {
+                "the Helm chart: schemas, privileges, alerts, and that the agent takes what it gives"
+            }
             Self::E2e => "a real cluster",
         }
     }
@@ -64,9 +71,10 @@ impl Tier {
                 Some("needs the kernel toolchain: run `cargo xtask setup`".to_owned())
             }
             Self::Kernel => None,
-            Self::Cri => cri_obstacle(),
+            Self::Cri | Self::Privilege => cri_obstacle(),
             Self::Vm => vm::obstacle(),
-            Self::Chart | Self::E2e => Some("not in this version".to_owned()),
+            Self::Chart => chart_obstacle(),
+            Self::E2e => Some("not in this version".to_owned()),
         }
     }
 
@@ -101,21 +109,33 @@ impl Tier {
                 "--",
                 "--test-threads=1",
             ])),
-            Self::Cri => Tally::of(cargo().args([
+            Self::Cri => Tally::of(&mut cri_tests()),
+            Self::Privilege => {
+                let image = image::make(&image::Options::default())?;
+                // Only these cases start the image; without it they are not there.
+                let mut tests = cri_tests();
+                tests.args(["--", "privilege/"]).env("PORTOLAN_IMAGE", image.archive);
+                Tally::of(tests.env("PORTOLAN_IMAGE_NAME", image.name))
+            }
+            Self::Vm => vm::run(),
+            Self::Api => Tally::of(cargo().args(["test", "--package", "portolan", "--test", "api"])),
+            Self::Chart => Tally::of(cargo().args([
                 "test",
                 "--package",
                 "portolan",
                 "--features",
-                "cri-tier",
+                "chart-tier",
                 "--test",
-                "cri",
-                "--no-fail-fast",
+                "chart",
             ])),
-            Self::Vm => vm::run(),
-            Self::Api => Tally::of(cargo().args(["test", "--package", "portolan", "--test", "api"])),
-            Self::Chart | Self::E2e => Ok(Tally::default()),
+            Self::E2e => Ok(Tally::default()),
         }
     }
+}
+
+fn chart_obstacle() -> Option<String> {
+    let missing = setup::kubernetes::missing_for_chart();
+    (!missing.is_empty()).then(|| format!("needs {}: run `cargo xtask setup --tests`", missing.join(", ")))
 }
 
 fn cri_obstacle() -> Option<String> {
@@ -131,6 +151,14 @@ fn cri_obstacle() -> Option<String> {
         return Some(format!("needs {}: run `cargo xtask setup --tests`", missing.join(", ")));
     }
     None
+}
+
+fn cri_tests() -> Command {
+    let mut command = cargo();
+    let words =
+        ["test", "--package", "portolan", "--features", "cri-tier", "--test", "cri", "--no-fail-fast"];
+    command.args(words);
+    command
 }
 
 fn cargo() -> Command {

@@ -4,13 +4,28 @@ use std::num::NonZeroU16;
 
 use super::problem::Problem;
 use super::question::{ListQuery, MAX_LIMIT};
+use crate::engine::explain::target::Target;
 use crate::engine::finding_code::{FindingCode, Severity};
+use crate::engine::policy_basis::{PolicyTarget, Who};
+use crate::sink::selector::{BadSelector, Selector};
 
 const FINDING_FIELDS: &[&str] =
-    &["namespace", "pod", "workload", "code", "severity", "state", "protocol", "port", "origin"];
-const LISTENER_FIELDS: &[&str] = &["namespace", "pod", "workload", "state", "protocol", "port", "origin"];
-const WATCH_FIELDS: &[&str] =
-    &["kind", "namespace", "pod", "workload", "code", "severity", "state", "protocol", "port", "origin"];
+    &["namespace", "pod", "workload", "labels", "code", "severity", "state", "protocol", "port", "origin"];
+const LISTENER_FIELDS: &[&str] =
+    &["namespace", "pod", "workload", "labels", "state", "protocol", "port", "origin"];
+const WATCH_FIELDS: &[&str] = &[
+    "kind",
+    "namespace",
+    "pod",
+    "workload",
+    "labels",
+    "code",
+    "severity",
+    "state",
+    "protocol",
+    "port",
+    "origin",
+];
 
 /// Which parameters a route knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +59,12 @@ pub fn parse(route: Route, pairs: &[(String, String)]) -> Result<ListQuery, Prob
                 })?;
             }
             ("continue", Route::Findings | Route::Listeners) => list.after = Some(value.clone()),
+            // Its own commas mean that all must hold.
+            ("labels", _) => {
+                let selector = value.parse::<Selector>();
+                let wrong = |error: BadSelector| Problem::bad_parameter("labels", error.to_string());
+                list.filter.labels.extend(selector.map_err(wrong)?);
+            }
             (name, _) if route.fields().contains(&name) => {
                 for alternative in value.split(',') {
                     add(&mut list, name, alternative)?;
@@ -60,6 +81,48 @@ pub fn parse(route: Route, pairs: &[(String, String)]) -> Result<ListQuery, Prob
         }
     }
     Ok(list)
+}
+
+/// The target of `/v1/explain`: `target`, and `namespace` where the target names none.
+pub fn parse_target(pairs: &[(String, String)]) -> Result<Target, Problem> {
+    let (mut target, mut namespace) = (None, None);
+    for (name, value) in pairs {
+        let place = match name.as_str() {
+            "target" => &mut target,
+            "namespace" => &mut namespace,
+            other => {
+                let detail = "unknown parameter; expected one of target, namespace".to_owned();
+                return Err(Problem::bad_parameter(other, detail));
+            }
+        };
+        if place.replace(value.as_str()).is_some() {
+            return Err(Problem::bad_parameter(name, "it is given twice".to_owned()));
+        }
+    }
+    Target::parse(target.unwrap_or_default(), namespace)
+        .map_err(|error| Problem::bad_parameter("target", error.to_string()))
+}
+
+/// `namespace`, and `pod` or `workload` (`NAME` or `KIND/NAME`).
+pub fn policy_target(pairs: &[(String, String)]) -> Result<PolicyTarget, Problem> {
+    let (mut namespace, mut who) = (None, None);
+    for (name, value) in pairs {
+        match name.as_str() {
+            "namespace" => namespace = Some(value.clone()),
+            "pod" => who = Some(Who::Pod(value.clone())),
+            "workload" => {
+                let (kind, name) =
+                    value.split_once('/').map_or((None, value.as_str()), |(k, n)| (Some(k), n));
+                who = Some(Who::Workload { kind: kind.map(str::to_owned), name: name.to_owned() });
+            }
+            name => {
+                let detail = "unknown parameter; expected one of namespace, pod, workload".to_owned();
+                return Err(Problem::bad_parameter(name, detail));
+            }
+        }
+    }
+    let missing = || Problem::bad_parameter("pod", "missing; expected pod or workload".to_owned());
+    Ok(PolicyTarget { namespace, who: who.ok_or_else(missing)? })
 }
 
 fn add(list: &mut ListQuery, name: &str, value: &str) -> Result<(), Problem> {

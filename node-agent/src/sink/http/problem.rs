@@ -32,6 +32,10 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, detail, Some(pointer.to_owned()))
     }
 
+    pub fn ambiguous(detail: String, pointer: &str) -> Self {
+        Self::new(StatusCode::CONFLICT, detail, Some(pointer.to_owned()))
+    }
+
     pub fn no_such_route(path: &str) -> Self {
         Self::not_found(format!("no such route: {path}"), "path")
     }

@@ -8,7 +8,11 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::engine::change;
+use crate::engine::explain::target::Target;
+use crate::engine::explain::{Explained, Unexplained};
+use crate::engine::policy_basis::{PolicyBasis, PolicyTarget};
 use crate::sink::convert::{Converter, pod_ref};
+use crate::sink::explanation::Explanation;
 use crate::sink::facts::Facts;
 use crate::sink::filter::Filter;
 use crate::sink::report::{self, Report, SCHEMA};
@@ -53,6 +57,8 @@ pub enum Query {
     Listener(String, oneshot::Sender<Option<Report>>),
     Connections(ListQuery, oneshot::Sender<ListAnswer>),
     Pod { namespace: String, name: String, reply: oneshot::Sender<Option<report::PodDetail>> },
+    Explain(Target, oneshot::Sender<Result<Explanation, Unexplained>>),
+    Policy(PolicyTarget, oneshot::Sender<Option<report::PolicyBasis>>),
     Status(oneshot::Sender<report::AgentStatus>),
 }
 
@@ -66,6 +72,8 @@ impl Query {
             }
             Self::Finding(_, reply) | Self::Listener(_, reply) => reply.is_closed(),
             Self::Pod { reply, .. } => reply.is_closed(),
+            Self::Explain(_, reply) => reply.is_closed(),
+            Self::Policy(_, reply) => reply.is_closed(),
             Self::Status(reply) => reply.is_closed(),
         }
     }
@@ -107,6 +115,14 @@ pub trait ReadModel {
     fn listeners(&self, wanted: Wanted<'_>) -> Vec<Arc<change::Listener>>;
     /// In any order.
     fn connections(&self) -> impl Iterator<Item = &Arc<change::Connection>>;
+    /// The way in to a target.
+    ///
+    /// # Errors
+    /// [`Unexplained`].
+    fn explain(&self, target: &Target) -> Result<Explained, Unexplained>;
+
+    /// What a policy for it can be drafted from; without pods where there are none.
+    fn policy_basis(&self, target: &PolicyTarget) -> PolicyBasis;
     fn status(&self) -> report::AgentStatus;
 }
 
@@ -149,6 +165,14 @@ pub fn answer(query: Query, model: &impl ReadModel) {
         }
         Query::Pod { namespace, name, reply } => {
             let _ = reply.send(pod_detail(model, &convert, namespace, name));
+        }
+        Query::Explain(target, reply) => {
+            let explained = model.explain(&target);
+            let _ = reply.send(explained.map(|explained| convert.explanation(&explained)));
+        }
+        Query::Policy(target, reply) => {
+            let basis = model.policy_basis(&target);
+            let _ = reply.send((!basis.pods.is_empty()).then(|| convert.policy_basis(&basis)));
         }
         Query::Status(reply) => {
             let _ = reply.send(model.status());

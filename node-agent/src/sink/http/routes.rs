@@ -14,10 +14,11 @@ use tokio::sync::oneshot;
 
 use super::events::follow;
 use super::host::HostCheck;
-use super::params::{Route, parse};
+use super::params::{Route, parse, parse_target, policy_target};
 use super::problem::Problem;
 use super::question::{ListAnswer, ListQuery, Query};
 use super::{Health, HttpState};
+use crate::engine::explain::Unexplained;
 use crate::sink::metrics::RequestLabels;
 use crate::sink::report::Report;
 
@@ -35,6 +36,8 @@ pub fn api(state: HttpState, host: HostCheck) -> Router {
         .route("/v1/listeners/{id}", get(listener))
         .route("/v1/connections", get(connections))
         .route("/v1/pods/{namespace}/{name}", get(pod))
+        .route("/v1/explain", get(explain))
+        .route("/v1/policy", get(policy))
         .route("/v1/status", get(status))
         .route("/v1/watch", get(watch));
     finish(router, state, host)
@@ -66,13 +69,15 @@ async fn count(State(state): State<HttpState>, request: Request, next: Next) -> 
 }
 
 fn known_route(path: &str) -> &'static str {
-    const ROUTES: [&str; 11] = [
+    const ROUTES: [&str; 13] = [
         "/v1/findings",
         "/v1/findings/{id}",
         "/v1/listeners",
         "/v1/listeners/{id}",
         "/v1/connections",
         "/v1/pods/{namespace}/{name}",
+        "/v1/explain",
+        "/v1/policy",
         "/v1/status",
         "/v1/watch",
         "/metrics",
@@ -185,6 +190,23 @@ async fn pod(State(s): State<HttpState>, names: PathOf<(String, String)>) -> Res
         ask(&s, |reply| Query::Pod { namespace, name, reply }).await?.as_ref(),
         "pod with a listener on this node",
     )
+}
+
+async fn explain(State(s): State<HttpState>, pairs: Pairs) -> Result<Response, Problem> {
+    let target = parse_target(&pairs.0)?;
+    match ask(&s, |reply| Query::Explain(target, reply)).await? {
+        Ok(explanation) => Ok(json(&explanation)),
+        Err(error @ Unexplained::Ambiguous { .. }) => {
+            Err(Problem::ambiguous(error.to_string(), "query/target"))
+        }
+        Err(error) => Err(Problem::not_found(error.to_string(), "query/target")),
+    }
+}
+
+async fn policy(State(s): State<HttpState>, pairs: Pairs) -> Result<Response, Problem> {
+    let target = policy_target(&pairs.0)?;
+    let basis = ask(&s, |reply| Query::Policy(target, reply)).await?;
+    basis.as_ref().map(json).ok_or_else(|| Problem::not_found("no such pod on this node".to_owned(), "query"))
 }
 
 async fn status(State(s): State<HttpState>) -> Result<Response, Problem> {

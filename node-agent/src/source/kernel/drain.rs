@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
 use portolan_ebpf::abi::traffic::{PeerCounters, PeerKey, PortCounters, PortKey};
 use zerocopy::{FromBytes, IntoBytes};
@@ -17,9 +18,12 @@ use crate::engine::identity::{BootTime, PortId};
 use crate::engine::input::{PeerDelta, PortDelta, TrafficDrain};
 
 /// Entries that one system call reads.
-const BATCH: usize = 2048;
+const BATCH: usize = 512;
 /// So much room for ports is not worth giving back.
 const SPARE: usize = 4096;
+/// A port that the engine does not know after this will not be told any more: its records were lost. Far longer than the ring and
+/// the queue behind it hold records.
+const STRAY: Duration = Duration::from_secs(10);
 
 /// One entry of `PORT_STATS` for which a flow may be kept.
 #[derive(Clone, Debug, Default)]
@@ -52,6 +56,8 @@ pub struct Drain {
     /// Growth of ports that were taken out since.
     taken: BTreeMap<PortId, PortDelta>,
     ended: Vec<Ended>,
+    /// Entries that nobody knows, and since when.
+    strays: HashMap<PortKey, BootTime>,
     changes: Option<u64>,
     number: u32,
     cpus: usize,
@@ -77,6 +83,7 @@ impl Drain {
             peers: PeerMemory::default(),
             taken: BTreeMap::new(),
             ended: Vec::new(),
+            strays: HashMap::new(),
             changes: None,
             number: 0,
             cpus,
@@ -90,6 +97,18 @@ impl Drain {
     #[must_use]
     pub fn ports(&self) -> usize {
         self.ports.len()
+    }
+
+    /// Ports that are counted though nobody has known them for a while, each once.
+    pub fn strays(&mut self, is_known: impl Fn(PortId) -> bool, at: BootTime) -> Vec<PortId> {
+        let Self { ports, strays, .. } = self;
+        let unknown =
+            ports.keys().filter_map(|key| Some((*key, port_id(key).ok()?))).filter(|(_, id)| !is_known(*id));
+        let since = |key: &PortKey| strays.get(key).copied().unwrap_or(at);
+        let (old, new): (Vec<_>, Vec<_>) =
+            unknown.map(|(key, id)| (key, id, since(&key))).partition(|(.., since)| at >= since.after(STRAY));
+        *strays = new.into_iter().map(|(key, _, since)| (key, since)).collect();
+        old.into_iter().map(|(_, id, _)| id).collect()
     }
 
     /// Everything that grew. `changes` is the kernel's change counter, read before: where it did not move, nothing is

@@ -82,3 +82,18 @@ fn a_peer_that_was_made_again_begins_anew() {
     assert!(told(1, 4).is_empty());
     assert_eq!(told(2, 4), [4]);
 }
+
+#[test]
+fn a_port_that_nobody_knows_is_a_stray_after_a_while_and_only_then() {
+    let mut drain = Drain::new(1);
+    let other = PortKey { port: 81, ..PORT };
+    drain.ports = HashMap::from([(PORT, counted(0)), (other, counted(0))]);
+    let known = port_id(&other).expect("a port");
+    let second = |n: u64| BootTime(n * 1_000_000_000);
+    let mut strays = |at| drain.strays(|port| port == known, at).len();
+    assert_eq!([1, 10, 11].map(second).map(&mut strays), [0, 0, 1]);
+    // It became known, and was lost again.
+    assert!(drain.strays(|_| true, second(12)).is_empty());
+    let found = [13, 22, 23].map(|n| drain.strays(|port| port == known, second(n)));
+    assert_eq!(found, [vec![], vec![], vec![port_id(&PORT).expect("a port")]]);
+}

@@ -265,6 +265,15 @@ impl KernelHooks {
         }
     }
 
+    /// Ends the counting of ports that nobody knows, where there are more than the `known` ones: their records were lost.
+    pub fn unwatch_strays(&mut self, known: usize, is_known: impl Fn(PortId) -> bool, at: BootTime) {
+        if self.drain.ports() > known {
+            for port in self.drain.strays(is_known, at) {
+                self.unwatch(port);
+            }
+        }
+    }
+
     /// Turns the recording of single connections on or off.
     pub fn record(&mut self, port: PortId, on: bool) {
         if on {
@@ -413,7 +422,7 @@ pub fn root_cgroup() -> Result<File, KernelRefusal> {
         .collect();
     if paths.is_empty() {
         return Err(KernelRefusal::of(
-            "no cgroup2 is mounted: mount it, e.g. `mount -t cgroup2 none /sys/fs/cgroup/unified`",
+            "no cgroup2 is mounted: in a pod mount the node's /sys/fs/cgroup, else `mount -t cgroup2 none /sys/fs/cgroup/unified`",
         ));
     }
     for path in &paths {
@@ -424,7 +433,7 @@ pub fn root_cgroup() -> Result<File, KernelRefusal> {
         }
     }
     Err(KernelRefusal::of(format!(
-        "{} is not the root of cgroup2 but that of a cgroup namespace: run in the host's (hostPID and the host's mount)",
+        "{} is not the root of cgroup2 but that of a cgroup namespace: in a pod mount the node's /sys/fs/cgroup",
         paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
     )))
 }

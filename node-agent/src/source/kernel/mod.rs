@@ -3,8 +3,9 @@
 mod attachments;
 mod batch;
 mod bpffs;
-mod decode;
+pub mod decode;
 mod drain;
+mod elf;
 mod flows;
 mod hooks;
 mod kernel_log;
@@ -17,6 +18,7 @@ mod port_filter;
 mod refusal;
 mod rings;
 
+pub use bpffs::DetachedBpffs;
 pub use hooks::{HookStatus, KernelHooks, KernelOptions, TrafficLevel, root_cgroup};
 pub use kernel_log::{KernelLog, KernelLogLevel};
 pub use netns_programs::NetnsPrograms;

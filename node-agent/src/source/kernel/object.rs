@@ -2,6 +2,7 @@
 
 use portolan_ebpf::abi::netns::{LINK_HEADER_UNKNOWN, LINK_HEADER_UNSET, NETNS_COOKIE_UNSET};
 
+use super::elf::hide_sections;
 use crate::engine::identity::NetnsId;
 use crate::source::netns::look::LinkHeader;
 
@@ -55,7 +56,7 @@ impl NetnsObject {
         if cookies.len() != COOKIE_PLACES || link_headers.len() != LINK_HEADER_PLACES {
             return None;
         }
-        let bytes = object
+        let mut bytes: Vec<u64> = object
             .chunks(8)
             .map(|chunk| {
                 let mut word = [0; 8];
@@ -63,6 +64,9 @@ impl NetnsObject {
                 u64::from_ne_bytes(word)
             })
             .collect();
+        // Thirty instructions in a file of 90 kB: what is not hidden is read again for every netns, and given to the kernel.
+        let _hidden =
+            hide_sections(zerocopy::IntoBytes::as_mut_bytes(bytes.as_mut_slice()), is_for_debuggers);
         Some(Self { bytes, length: object.len(), cookies, link_header: *link_headers.first()? })
     }
 
@@ -84,6 +88,12 @@ impl NetnsObject {
             there.copy_from_slice(&constant);
         }
     }
+}
+
+/// Neither the loader nor the kernel needs it for a program without relocations against types.
+fn is_for_debuggers(section: &str) -> bool {
+    let section = section.strip_prefix(".rel").unwrap_or(section);
+    section.starts_with(".debug_") || section.starts_with(".BTF")
 }
 
 /// What the programs are told of a link header.
@@ -147,6 +157,7 @@ mod tests {
     fn the_embedded_object_has_the_places() {
         if let Some(objects) = &KERNEL_OBJECTS {
             assert!(NetnsObject::new(objects.netns).is_some());
+            assert!(hide_sections(&mut objects.netns.to_vec(), is_for_debuggers).is_some());
         }
     }
 }

@@ -4,20 +4,39 @@
 use std::hash::{BuildHasher, RandomState};
 
 use hashbrown::HashTable;
+use portolan_ebpf::abi::IPPROTO_UDP;
 use portolan_ebpf::abi::traffic::{PeerCounters, PeerKey, PortKey};
 
-/// A peer's counters as they were, and the drain that saw them last. 72 bytes: the key without its padding.
+/// A peer's counters as they were, and the drain that saw them last. 64 bytes: the key without its padding, and one number
+/// for attempts and connections, of which a protocol has only one.
 #[derive(Clone, Copy, Debug)]
 struct SeenPeer {
     netns_cookie: u64,
     address: [u8; 16],
-    counters: PeerCounters,
+    first_boot_ns: u64,
+    /// Connections of TCP and SCTP, attempts of UDP.
+    calls: u64,
+    packets: u64,
+    bytes: u64,
     drain: u32,
     port: u16,
     protocol: u8,
 }
 
 impl SeenPeer {
+    const fn new(key: PeerKey, counters: PeerCounters, drain: u32) -> Self {
+        let PeerKey { port: PortKey { netns_cookie, port, protocol, .. }, address } = key;
+        let PeerCounters { first_boot_ns, attempts, connections, packets, bytes } = counters;
+        let calls = if protocol == IPPROTO_UDP { attempts } else { connections };
+        Self { netns_cookie, address, first_boot_ns, calls, packets, bytes, drain, port, protocol }
+    }
+
+    const fn counters(&self) -> PeerCounters {
+        let Self { first_boot_ns, calls, packets, bytes, .. } = *self;
+        let (attempts, connections) = if self.protocol == IPPROTO_UDP { (calls, 0) } else { (0, calls) };
+        PeerCounters { first_boot_ns, attempts, connections, packets, bytes }
+    }
+
     const fn key(&self) -> PeerKey {
         let Self { netns_cookie, port, protocol, address, .. } = *self;
         PeerKey { port: PortKey { netns_cookie, port, protocol, reserved: [0; 5] }, address }
@@ -46,8 +65,7 @@ impl PeerMemory {
         let is_it = |place: &u32| peers.get(*place as usize).is_some_and(|seen| seen.key() == key);
         if let Some(place) = places.find(hash, is_it).copied() {
             if let Some(seen) = peers.get_mut(place as usize) {
-                seen.drain = drain;
-                seen.counters = next(Some(seen.counters));
+                *seen = SeenPeer::new(key, next(Some(seen.counters())), drain);
             }
             return;
         }
@@ -57,8 +75,7 @@ impl PeerMemory {
         if peers.len() == peers.capacity() {
             peers.reserve_exact(peers.len() / 8 + 64);
         }
-        let PeerKey { port: PortKey { netns_cookie, port, protocol, .. }, address } = key;
-        peers.push(SeenPeer { netns_cookie, address, counters, drain, port, protocol });
+        peers.push(SeenPeer::new(key, counters, drain));
         places.insert_unique(hash, place, |place| hash_at(hasher, peers, *place));
     }
 

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use crate::source::confinement::Confinement;
+
 /// This node does not let the programs run. Exit code 4.
 #[derive(Debug, thiserror::Error)]
 pub struct KernelRefusal {
@@ -77,12 +79,12 @@ fn is_permission(error: &(dyn std::error::Error + 'static)) -> bool {
     false
 }
 
-/// What the programs need, by effective capability: name, bit, what for.
+/// What the agent needs, by effective capability: name, bit, what for. CAP_SYS_ADMIN covers CAP_BPF and CAP_PERFMON.
 const NEEDED: [(&str, u32, &str); 4] = [
-    ("CAP_BPF", 39, "to load programs and maps"),
-    ("CAP_PERFMON", 38, "for programs that read kernel state"),
-    ("CAP_NET_ADMIN", 12, "to attach to cgroups and interfaces"),
-    ("CAP_SYS_ADMIN", 21, "to enter network namespaces"),
+    ("CAP_SYS_ADMIN", CAP_SYS_ADMIN, "to enter network namespaces, and to load programs and maps"),
+    ("CAP_NET_ADMIN", 12, "to attach programs to cgroups and interfaces"),
+    ("CAP_SYS_PTRACE", CAP_SYS_PTRACE, "to see the network namespaces and executables of processes"),
+    ("CAP_DAC_READ_SEARCH", 2, "to see which process of another user holds a socket"),
 ];
 
 const CAP_SYS_PTRACE: u32 = 19;
@@ -104,9 +106,7 @@ impl Capabilities {
     }
 
     fn has(self, bit: u32) -> bool {
-        // CAP_SYS_ADMIN covers CAP_BPF and CAP_PERFMON.
-        let covers = matches!(bit, 38 | 39) && self.0 & 1 << CAP_SYS_ADMIN != 0;
-        covers || self.0 & 1 << bit != 0
+        self.0 & 1 << bit != 0
     }
 
     /// Other users' processes can be read.
@@ -115,15 +115,15 @@ impl Capabilities {
         self.has(CAP_SYS_PTRACE)
     }
 
-    /// What loading programs needs: name, whether it is there, what for.
-    pub fn of_the_programs(self) -> impl Iterator<Item = (&'static str, bool, &'static str)> {
+    /// What the agent needs: name, whether it is there, what for.
+    pub fn needed(self) -> impl Iterator<Item = (&'static str, bool, &'static str)> {
         NEEDED.iter().map(move |(name, bit, what)| (*name, self.has(*bit), *what))
     }
 
     /// What of that is missing.
     #[must_use]
     pub fn missing(self) -> Vec<String> {
-        let lacking = self.of_the_programs().filter(|(_, has, _)| !has);
+        let lacking = self.needed().filter(|(_, has, _)| !has);
         lacking.map(|(name, _, what)| format!("{name} is missing ({what})")).collect()
     }
 
@@ -140,7 +140,7 @@ fn permission_hint() -> String {
     if lockdown.contains("[confidentiality]") || lockdown.contains("[integrity]") {
         return format!("kernel lockdown is on: {}", lockdown.trim());
     }
-    "a security module or another exclusive attachment forbids it".to_owned()
+    Confinement::own().advice()
 }
 
 #[cfg(test)]
@@ -148,15 +148,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_missing_is_named_and_sys_admin_covers_what_it_covers() {
+    fn what_is_missing_is_named() {
         assert_eq!(Capabilities::NONE.missing().len(), NEEDED.len());
         let admin = Capabilities(1 << CAP_SYS_ADMIN);
-        assert_eq!(admin.missing(), ["CAP_NET_ADMIN is missing (to attach to cgroups and interfaces)"]);
-        assert!(admin.missing_to_enter().is_empty() && !admin.reads_processes());
         assert_eq!(
-            Capabilities(1 << 38 | 1 << 39).missing_to_enter(),
-            ["CAP_SYS_ADMIN is missing (to enter network namespaces)"]
+            admin.missing()[0],
+            "CAP_NET_ADMIN is missing (to attach programs to cgroups and interfaces)"
         );
+        assert!(admin.missing_to_enter().is_empty() && !admin.reads_processes());
+        let enter = Capabilities(1 << 38 | 1 << 39).missing_to_enter();
+        assert!(enter.len() == 1 && enter[0].starts_with("CAP_SYS_ADMIN is missing"), "{enter:?}");
         assert!(Capabilities::ALL.missing().is_empty());
     }
 }

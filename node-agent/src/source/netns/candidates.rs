@@ -11,6 +11,8 @@ use crate::engine::netns_index::canonical;
 
 /// How many processes of a netns are remembered: as ways into it, and as those that probably hold its sockets.
 const MAX_PIDS: usize = 16;
+/// A thread of the kernel's own, in field 9 of /proc/PID/stat.
+const PF_KTHREAD: u32 = 0x0020_0000;
 /// How many of them are tried as ways in.
 const MAX_WAYS: usize = 4;
 
@@ -171,13 +173,35 @@ pub fn of_processes(proc_root: &Path) -> io::Result<OfProcesses> {
     Ok(processes)
 }
 
-/// Inode of the host's own netns: that of process 1, or else the agent's own.
+/// Inode of the host's own netns: that of its first processes, or else the agent's own.
 #[must_use]
 pub fn host_inode(proc_root: &Path, own: u64) -> u64 {
-    fs::read_link(proc_root.join("1/ns/net"))
-        .ok()
-        .and_then(|link| link.to_str().and_then(inode_of_link))
-        .unwrap_or(own)
+    first_netns(proc_root).unwrap_or(own)
+}
+
+/// Inode of the netns of the first process that may be looked at.
+///
+/// # Errors
+/// Why process 1 may not be looked at, and there is no other.
+pub fn first_netns(proc_root: &Path) -> io::Result<u64> {
+    let mut refused = io::Error::from(io::ErrorKind::NotFound);
+    for process in first_processes(proc_root) {
+        match fs::read_link(process.join("ns/net")) {
+            Ok(link) => return link.to_str().and_then(inode_of_link).ok_or(refused),
+            Err(error) if refused.kind() == io::ErrorKind::NotFound => refused = error,
+            Err(_) => {}
+        }
+    }
+    Err(refused)
+}
+
+/// Process 1, and the kernel's own first thread, which may be looked at where a security module hides process 1.
+pub fn first_processes(proc_root: &Path) -> impl Iterator<Item = PathBuf> {
+    let thread = proc_root.join("2");
+    let is_kernels = procfs::process::Process::new_with_root(thread.clone())
+        .and_then(|process| process.stat())
+        .is_ok_and(|stat| stat.ppid == 0 && stat.flags & PF_KTHREAD != 0);
+    [proc_root.join("1")].into_iter().chain(is_kernels.then_some(thread))
 }
 
 fn inode_of_link(link: &str) -> Option<u64> {

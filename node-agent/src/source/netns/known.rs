@@ -1,7 +1,5 @@
 //! What the netns thread remembers of one netns, and how much of it a look is about.
 
-use std::collections::BTreeSet;
-
 use super::candidates::Candidate;
 use super::look::Beyond;
 use crate::engine::identity::{BootTime, SocketCookie};
@@ -16,7 +14,7 @@ const EPHEMERAL_EVERY: usize = 16;
 pub(super) struct Known {
     pub candidate: Candidate,
     pub facts: NetnsFacts,
-    pub sockets: BTreeSet<SocketCookie>,
+    pub sockets: Box<[SocketCookie]>,
     /// What was told of it that is not kept.
     pub beyond: Beyond,
     /// How often it was looked at again.

@@ -249,8 +249,11 @@ impl NetnsThread {
         let (now, options) = (clock::now(), &self.parts.options);
         self.next_walk = now.after(options.budget.pause(cost, options.process_walk));
         self.walk_ready_at = again_on_request(now, cost);
-        let alive = self.known.values().flat_map(|known| known.sockets.iter().copied()).collect();
-        self.owners.retain(&alive);
+        // Walking is frequent, and most walks find nothing to forget.
+        if self.owners.len() > self.known.values().map(|known| known.sockets.len()).sum() {
+            let alive = self.known.values().flat_map(|known| known.sockets.iter().copied()).collect();
+            self.owners.retain(&alive);
+        }
         self.count();
     }
 
@@ -277,7 +280,10 @@ impl NetnsThread {
         let due: Vec<(u64, Candidate, Depth)> = self
             .known
             .iter()
-            .filter_map(|(inode, known)| Some((*inode, known.candidate.clone(), due(known, now)?)))
+            .filter_map(|(inode, known)| {
+                let depth = due(known, now)?;
+                Some((*inode, known.candidate.clone(), depth))
+            })
             .collect();
         for (inode, candidate, depth) in due {
             if self.ended {
@@ -369,7 +375,7 @@ impl NetnsThread {
             self.send(Input::NetnsSeen { facts: look.facts.clone(), at });
         }
         self.tell_what_is_left_out(before.as_ref().map(|known| known.beyond).unwrap_or_default(), &look);
-        let mut cookies = BTreeSet::new();
+        let mut cookies = Box::default();
         let looks = before.as_ref().map_or(0, |known| known.looks + 1);
         let first_done = self.parts.report.borrow().first_scan_done;
         let born_later = before.as_ref().map_or(first_done, |known| known.born_later);
@@ -378,7 +384,7 @@ impl NetnsThread {
         }
         if let Some(SocketList { sockets, unparsable }) = sockets {
             self.lose("sockets-unparsable", unparsable);
-            cookies.extend(sockets.iter().map(|socket| socket.cookie));
+            cookies = sockets.iter().map(|socket| socket.cookie).collect();
             self.owners.check(&sockets);
             self.owners.find(&sockets, &candidate.pids);
             let sockets = sockets

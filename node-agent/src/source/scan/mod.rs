@@ -2,6 +2,7 @@
 //! connected. One look, no programs; what comes out is what `ss -tulSn` shows, with cookies.
 
 pub mod dump;
+mod in_use;
 mod sctp;
 mod tcp;
 
@@ -17,6 +18,7 @@ use netlink_packet_sock_diag::inet::nlas::Nla;
 use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags};
 
 use self::dump::{Dump, Outcome};
+use self::in_use::InUse;
 use crate::engine::identity::{NetnsId, PortId, Protocol, SocketCookie};
 use crate::engine::input::{Process, ScannedSocket};
 
@@ -67,12 +69,18 @@ struct Found {
 pub fn listed_sockets() -> io::Result<SocketList> {
     let mut diag = Dump::open(netlink_sys::protocols::NETLINK_SOCK_DIAG)?;
     let mut found = Found::default();
-    tcp::list(&mut diag, &mut found)?;
-    for (family, required) in [(AF_INET6, false), (AF_INET, true)] {
+    // The kernel's first answer on a socket has room for some thirty sockets, the later ones for hundreds: the table that is
+    // usually the smallest comes first, so that the others need not be listed twice.
+    let in_use = InUse::here();
+    let tables = [(AF_INET6, false, in_use.udp_v6), (AF_INET, true, in_use.udp_v4)];
+    for (family, required, _) in tables.into_iter().filter(|(.., has_any)| *has_any) {
         match list(&mut diag, family, Protocol::Udp, &mut found) {
             Err(error) if required || !is_absent(&error) => return Err(error),
             _ => {}
         }
+    }
+    if in_use.tcp {
+        tcp::list(&mut diag, &mut found)?;
     }
     sctp::list(&mut diag, &mut found)?;
     Ok(SocketList { sockets: found.sockets.into_values().collect(), unparsable: found.unparsable })

@@ -5,6 +5,7 @@ use portolan::sink::report::Report;
 
 use super::case;
 use crate::harness::containerd::Node;
+use crate::harness::patience::{PATIENCE, eventually};
 use crate::harness::pod::Wanted;
 use crate::harness::world::{agent, finding, listener, unready_agent, wait_source};
 
@@ -71,11 +72,13 @@ fn runtime_comes_late() {
     pod.container("app", PORTS, SCRIPT);
     Node::with(Node::kill);
     let mut agent = unready_agent();
-    agent.wait_ready();
+    eventually(PATIENCE * 6, "the agent answers", || agent.listeners().map(drop));
+    // Its only source of pods is away: it says so, and is not ready.
     let reason = wait_source(&agent, "down").expect("a reason");
     assert!(reason.contains("cannot connect to"), "{reason}");
     Node::with(Node::start);
     wait_source(&agent, "up");
+    agent.wait_ready();
     assert_eq!(listener(&agent, &pod, 8080, |_| true).declaration.status, "declared");
     finding(&agent, &pod, 9090, "undeclared-reachable");
 }

@@ -3,12 +3,16 @@
 mod attribution;
 mod commands;
 mod lifetime;
+mod privilege;
 
 use libtest_mimic::{Failed, Trial};
 
 /// Every case of the tier.
 pub fn all() -> Vec<Trial> {
-    [attribution::cases(), lifetime::cases(), commands::cases()].into_iter().flatten().collect()
+    [attribution::cases(), lifetime::cases(), commands::cases(), privilege::cases()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// One case: a name that says what must hold, and the function that shows it.

@@ -35,7 +35,7 @@ impl Node {
     /// Makes the runtime and its image.
     pub fn set_up() {
         let dir = std::env::temp_dir().join(format!("portolan-cri-{}", std::process::id()));
-        for part in ["cni", "image", "logs", "ipam"] {
+        for part in ["cni", "image", "logs", "ipam", "run"] {
             fs::create_dir_all(dir.join(part)).expect("a directory of the tier's own");
         }
         fs::write(dir.join("config.toml"), config(&dir)).expect("write");
@@ -74,7 +74,7 @@ impl Node {
     }
 
     pub fn socket(&self) -> PathBuf {
-        self.dir.join("containerd.sock")
+        self.dir.join("run/containerd.sock")
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -136,7 +136,8 @@ impl Node {
         format!("portolan-cri-{}", std::process::id())
     }
 
-    fn import(&self, archive: &Path) {
+    /// Takes the images of an archive.
+    pub fn import(&self, archive: &Path) {
         let output = Command::new("ctr")
             .args(["--namespace", "k8s.io", "--address"])
             .arg(self.socket())
@@ -190,7 +191,7 @@ root = "{dir}/root"
 state = "{dir}/state"
 disabled_plugins = ["io.containerd.internal.v1.opt"]
 [grpc]
-  address = "{dir}/containerd.sock"
+  address = "{dir}/run/containerd.sock"
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "{pause}"
   restrict_oom_score_adj = true

@@ -1,5 +1,6 @@
 //! What the cases stand on: a runtime of their own, pods in it, and the agent.
 
+pub mod agent_pod;
 pub mod containerd;
 pub mod image;
 pub mod messages;

@@ -31,6 +31,7 @@ pub struct Wanted {
     name: String,
     uid: String,
     host_network: bool,
+    host_pid: bool,
     labels: HashMap<String, String>,
     annotations: HashMap<String, String>,
 }
@@ -45,6 +46,7 @@ impl Wanted {
             name: name.to_owned(),
             uid,
             host_network: false,
+            host_pid: false,
             labels: [("app".to_owned(), name.to_owned())].into(),
             annotations: annotations.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
         }
@@ -61,6 +63,12 @@ impl Wanted {
 
     pub fn host_network(mut self) -> Self {
         self.host_network = true;
+        self
+    }
+
+    /// Sees the node's processes.
+    pub fn host_pid(mut self) -> Self {
+        self.host_pid = true;
         self
     }
 
@@ -89,7 +97,7 @@ impl Wanted {
             linux: Some(LinuxSandbox {
                 cgroup_parent: format!("/{}/kubepods/besteffort/pod{}", Node::cgroup(), self.uid),
                 security_context: Some(SandboxSecurity {
-                    namespace_options: Some(namespaces(self.host_network)),
+                    namespace_options: Some(namespaces(self.host_network, self.host_pid)),
                 }),
             }),
         };
@@ -102,6 +110,25 @@ impl Wanted {
 impl Pod {
     /// Runs a shell script in a container that declares these ports; returns the container's id.
     pub fn container(&self, name: &str, ports: &str, script: &str) -> String {
+        let mut config = self.container_config(name, ports);
+        config.command = ["/bin/sh", "-c", script].map(str::to_owned).into();
+        self.start(config)
+    }
+
+    /// Makes and starts the container; its id.
+    pub fn start(&self, config: ContainerConfig) -> String {
+        let request = CreateContainer {
+            pod_sandbox_id: self.id.clone(),
+            config: Some(config),
+            sandbox_config: Some(self.config.clone()),
+        };
+        let made = call("/runtime.v1.RuntimeService/CreateContainer", &request);
+        call("/runtime.v1.RuntimeService/StartContainer", &made);
+        made.id
+    }
+
+    /// A container as kubelet asks for it, of the tier's own image.
+    pub fn container_config(&self, name: &str, ports: &str) -> ContainerConfig {
         let labels = ["io.kubernetes.pod.name", "io.kubernetes.pod.namespace", "io.kubernetes.pod.uid"];
         let mut labels: HashMap<String, String> =
             labels.iter().map(|key| ((*key).to_owned(), self.config.labels[*key].clone())).collect();
@@ -111,27 +138,20 @@ impl Pod {
         if !ports.is_empty() {
             annotations.insert("io.kubernetes.container.ports".to_owned(), ports.to_owned());
         }
-        let host_network = self.config.hostname.is_empty();
-        let config = ContainerConfig {
+        let linux = self.config.linux.as_ref().and_then(|linux| linux.security_context.clone());
+        ContainerConfig {
             metadata: Some(ContainerMetadata { name: name.to_owned(), attempt: 0 }),
             image: Some(ImageSpec { image: image::BOX.to_owned(), ..ImageSpec::default() }),
-            command: ["/bin/sh", "-c", script].map(str::to_owned).into(),
             labels,
             annotations,
             linux: Some(LinuxContainer {
                 security_context: Some(ContainerSecurity {
-                    namespace_options: Some(namespaces(host_network)),
+                    namespace_options: linux.and_then(|context| context.namespace_options),
+                    ..ContainerSecurity::default()
                 }),
             }),
-        };
-        let request = CreateContainer {
-            pod_sandbox_id: self.id.clone(),
-            config: Some(config),
-            sandbox_config: Some(self.config.clone()),
-        };
-        let made = call("/runtime.v1.RuntimeService/CreateContainer", &request);
-        call("/runtime.v1.RuntimeService/StartContainer", &made);
-        made.id
+            ..ContainerConfig::default()
+        }
     }
 }
 
@@ -153,9 +173,10 @@ fn call(path: &'static str, request: &impl Message) -> Id {
     Node::with(|node| node.call(path, request).unwrap_or_else(|error| panic!("{error}\n{}", node.log())))
 }
 
-fn namespaces(host_network: bool) -> NamespaceOption {
+fn namespaces(host_network: bool, host_pid: bool) -> NamespaceOption {
+    let of_node = |wanted, otherwise| if wanted { MODE_NODE } else { otherwise };
     // The pid namespace is the container's own, as kubelet asks for.
-    NamespaceOption { network: if host_network { MODE_NODE } else { 0 }, pid: 1, ipc: 0 }
+    NamespaceOption { network: of_node(host_network, 0), pid: of_node(host_pid, 1), ipc: 0 }
 }
 
 /// The pod's address, as the runtime tells it.

@@ -1,10 +1,12 @@
 //! The actor: a real program, apart from the test's process, that opens sockets as it is told. It is the test executable
 //! itself, started again, so that the tier is one file to carry into a virtual machine.
 
+mod messages;
 pub mod protocol;
 mod raw_packet;
 mod ring;
 mod sockets;
+mod tun;
 
 use std::io::{BufRead, Write};
 

@@ -1,6 +1,6 @@
 //! What a case tells an actor to do: one JSON request per line on its stdin, one JSON reply per line on its stdout.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -101,8 +101,25 @@ pub enum Request {
         length: usize,
         times: u32,
     },
+    /// `times` datagrams, a sendmsg each.
+    SendMessages {
+        socket: SocketName,
+        to: SocketAddr,
+        length: usize,
+        times: u32,
+    },
     /// Receive `times` datagrams.
     Receive {
+        socket: SocketName,
+        times: u32,
+    },
+    /// The same with recvmsg.
+    ReceiveMessages {
+        socket: SocketName,
+        times: u32,
+    },
+    /// The same with recvmmsg.
+    ReceiveMany {
         socket: SocketName,
         times: u32,
     },
@@ -145,11 +162,41 @@ pub enum Request {
     },
     /// Move to a new netns that only this process holds; answers its inode.
     NestNetns,
-    /// A TCP SYN with any source, written by hand; loopback and routes as the kernel has them.
-    SendSyn {
+    /// A packet with any source, written by hand; loopback and routes as the kernel has them.
+    SendRaw {
         from: SocketAddr,
         to: SocketAddr,
+        payload: Payload,
     },
+    /// `times` such packets, each from another address that nobody has.
+    Flood {
+        to: SocketAddr,
+        payload: Payload,
+        times: u32,
+    },
+    /// One datagram to every port of an address.
+    Spray {
+        to: IpAddr,
+    },
+    /// Make a tun device in the netns the actor is in.
+    OpenTun {
+        name: String,
+    },
+    /// Let `times` packets arrive over the tun device.
+    FromTun {
+        from: SocketAddr,
+        to: SocketAddr,
+        payload: Payload,
+        times: u32,
+    },
+}
+
+/// What a packet that is written by hand carries.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub enum Payload {
+    Syn,
+    /// Of so many bytes.
+    Datagram(usize),
 }
 
 /// What came of it.

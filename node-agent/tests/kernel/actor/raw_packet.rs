@@ -1,49 +1,94 @@
-//! What plain sockets cannot send: a lone SYN with any source, and IPv6 packets with an extension header.
+//! What plain sockets cannot send: whole packets with any source, and IPv6 packets with an extension header.
 
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::io::{Errno, Result};
 use rustix::net::{AddressFamily, SendFlags, SocketType, ipproto};
 
-const IPV4_HEADER: usize = 20;
-const TCP_HEADER: usize = 20;
+use super::protocol::Payload;
 
-/// Send one IPv4 SYN.
-pub fn send_syn(from: SocketAddr, to: SocketAddr) -> Result<()> {
-    let (SocketAddr::V4(from), SocketAddr::V4(to)) = (from, to) else { return Err(Errno::AFNOSUPPORT) };
-    let socket = rustix::net::socket(AddressFamily::INET, SocketType::RAW, Some(ipproto::RAW))?;
-    rustix::net::sendto(&socket, &syn(from, to), SendFlags::empty(), &SocketAddr::from((*to.ip(), 0)))?;
-    Ok(())
+/// Addresses that nobody has: 198.18.0.0/15 is for benchmarks.
+const SPOOFED: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 0);
+const SPOOFED_ADDRESSES: u32 = 1 << 17;
+
+/// Sends IPv4 packets as they are.
+pub struct RawSocket(OwnedFd);
+
+impl RawSocket {
+    pub fn open() -> Result<Self> {
+        rustix::net::socket(AddressFamily::INET, SocketType::RAW, Some(ipproto::RAW)).map(Self)
+    }
+
+    pub fn send(&self, from: SocketAddr, to: SocketAddr, payload: Payload) -> Result<()> {
+        let packet = packet(from, to, payload)?;
+        rustix::net::sendto(&self.0, &packet, SendFlags::empty(), &SocketAddr::new(to.ip(), 0))?;
+        Ok(())
+    }
+
+    /// One packet from each of so many addresses.
+    pub fn flood(&self, to: SocketAddr, payload: Payload, times: u32) -> Result<()> {
+        for number in 0..times {
+            let address = Ipv4Addr::from_bits(SPOOFED.to_bits() + number % SPOOFED_ADDRESSES);
+            let port = 1024 + u16::try_from(number % 60_000).expect("small");
+            self.send(SocketAddr::new(address.into(), port), to, payload)?;
+        }
+        Ok(())
+    }
 }
 
-/// The kernel fills the IPv4 header's length and checksum of a packet sent over IPPROTO_RAW.
-fn syn(from: SocketAddrV4, to: SocketAddrV4) -> Vec<u8> {
-    let mut packet = vec![0u8; IPV4_HEADER];
-    packet[0] = 0x45;
-    packet[8] = 64;
-    packet[9] = 6;
-    packet[12..16].copy_from_slice(&from.ip().octets());
-    packet[16..20].copy_from_slice(&to.ip().octets());
-    let mut tcp = Vec::with_capacity(TCP_HEADER);
-    tcp.extend(from.port().to_be_bytes());
-    tcp.extend(to.port().to_be_bytes());
+/// From the network header on, every checksum right.
+pub fn packet(from: SocketAddr, to: SocketAddr, payload: Payload) -> Result<Vec<u8>> {
+    let (protocol, mut segment, place) = match payload {
+        Payload::Syn => (6, syn(from.port(), to.port()), 16),
+        Payload::Datagram(length) => (17, datagram(from.port(), to.port(), length), 6),
+    };
+    let length = u16::try_from(segment.len()).expect("a small packet");
+    let addresses = match (from.ip(), to.ip()) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => [from.octets(), to.octets()].concat(),
+        (IpAddr::V6(from), IpAddr::V6(to)) => [from.octets(), to.octets()].concat(),
+        _ => return Err(Errno::AFNOSUPPORT),
+    };
+    let mut summed = addresses.clone();
+    summed.extend([0, protocol]);
+    summed.extend(length.to_be_bytes());
+    summed.extend(&segment);
+    segment[place..place + 2].copy_from_slice(&checksum(&summed).to_be_bytes());
+    let mut packet = Vec::new();
+    if from.is_ipv4() {
+        packet.extend([0x45, 0]);
+        packet.extend((length + 20).to_be_bytes());
+        packet.extend([0, 0, 0, 0, 64, protocol, 0, 0]);
+        packet.extend(addresses);
+        let sum = checksum(&packet);
+        packet[10..12].copy_from_slice(&sum.to_be_bytes());
+    } else {
+        packet.extend([0x60, 0, 0, 0]);
+        packet.extend(length.to_be_bytes());
+        packet.extend([protocol, 64]);
+        packet.extend(addresses);
+    }
+    packet.extend(segment);
+    Ok(packet)
+}
+
+fn syn(from: u16, to: u16) -> Vec<u8> {
+    let mut tcp = [from.to_be_bytes(), to.to_be_bytes()].concat();
     tcp.extend([0, 0, 0, 1, 0, 0, 0, 0, 0x50, 0x02, 0xff, 0xff, 0, 0, 0, 0]);
-    let sum = tcp_checksum(*from.ip(), *to.ip(), &tcp);
-    tcp[16..18].copy_from_slice(&sum.to_be_bytes());
-    packet.extend(tcp);
-    packet
+    tcp
 }
 
-fn tcp_checksum(from: Ipv4Addr, to: Ipv4Addr, segment: &[u8]) -> u16 {
-    let mut pseudo = Vec::new();
-    pseudo.extend(from.octets());
-    pseudo.extend(to.octets());
-    pseudo.extend([0, 6]);
-    pseudo.extend(u16::try_from(segment.len()).expect("a header").to_be_bytes());
-    pseudo.extend(segment);
-    let mut sum: u32 =
-        pseudo.chunks_exact(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+fn datagram(from: u16, to: u16, length: usize) -> Vec<u8> {
+    let whole = u16::try_from(8 + length).expect("a small packet");
+    let mut udp = [from.to_be_bytes(), to.to_be_bytes(), whole.to_be_bytes(), [0, 0]].concat();
+    udp.resize(8 + length, b'x');
+    udp
+}
+
+/// The internet checksum of bytes of which the last may stand alone.
+fn checksum(bytes: &[u8]) -> u16 {
+    let word = |pair: &[u8]| u32::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]));
+    let mut sum: u32 = bytes.chunks(2).map(word).sum();
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -14,19 +14,21 @@ use std::time::Duration;
 
 use rustix::io::{Errno, FdFlags, Result};
 use rustix::net::{
-    AddressFamily, MMsgHdr, Protocol, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags,
-    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketAddrAny, SocketFlags, SocketType,
-    ipproto, sockopt,
+    AddressFamily, Protocol, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, Shutdown, SocketFlags, SocketType, ipproto, sockopt,
 };
 use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 
-use super::protocol::{Reply, Request, SocketName, SocketOptions, Transport};
-use super::{ACTOR_HOLDS, raw_packet, ring};
+use super::protocol::{Payload, Reply, Request, SocketName, SocketOptions, Transport};
+use super::raw_packet::RawSocket;
+use super::tun::Tun;
+use super::{ACTOR_HOLDS, messages, raw_packet, ring};
 
 #[derive(Default)]
 pub struct Sockets {
     open: BTreeMap<SocketName, Arc<OwnedFd>>,
     children: Vec<Child>,
+    tun: Option<Tun>,
 }
 
 /// Move the calling thread to a named netns.
@@ -59,9 +61,14 @@ impl Sockets {
             R::Read { socket, length } => read_exact(self.get(socket)?, length)?,
             R::SendTo { socket, to, length, times } => send_to(self.get(socket)?, to, length, times)?,
             R::SendMany { socket, to, length, times } => {
-                return send_many(self.get(socket)?, to, length, times);
+                return Ok(Reply::Number(messages::send_many(self.get(socket)?, to, length, times)?));
+            }
+            R::SendMessages { socket, to, length, times } => {
+                messages::send(self.get(socket)?, to, length, times)?;
             }
             R::Receive { socket, times } => receive(self.get(socket)?, times)?,
+            R::ReceiveMessages { socket, times } => messages::receive(self.get(socket)?, times)?,
+            R::ReceiveMany { socket, times } => messages::receive_many(self.get(socket)?, times)?,
             R::Shutdown { socket } => rustix::net::shutdown(self.get(socket)?, Shutdown::Both)?,
             R::Close { socket } => drop(self.open.remove(&socket).ok_or(Errno::BADF)?),
             R::CloseAll => self.open.clear(),
@@ -83,13 +90,23 @@ impl Sockets {
             R::Give { path, socket } => give(&path, self.get(socket)?)?,
             R::EnterNetns { name } => enter_netns(&name)?,
             R::NestNetns => return nest_netns(),
-            R::SendSyn { from, to } => raw_packet::send_syn(from, to)?,
+            R::SendRaw { from, to, payload } => RawSocket::open()?.send(from, to, payload)?,
+            R::Flood { to, payload, times } => RawSocket::open()?.flood(to, payload, times)?,
+            R::Spray { to } => spray(to)?,
+            R::OpenTun { name } => self.tun = Some(Tun::open(&name)?),
+            R::FromTun { from, to, payload, times } => self.from_tun(from, to, payload, times)?,
         }
         Ok(Reply::Done)
     }
 
     fn get(&self, socket: SocketName) -> Result<BorrowedFd<'_>> {
         self.open.get(&socket).map(|fd| fd.as_fd()).ok_or(Errno::BADF)
+    }
+
+    fn from_tun(&mut self, from: SocketAddr, to: SocketAddr, payload: Payload, times: u32) -> Result<()> {
+        let device = self.tun.as_mut().ok_or(Errno::NODEV)?;
+        let packet = raw_packet::packet(from, to, payload)?;
+        (0..times).try_for_each(|_| device.write(&packet))
     }
 
     fn listen_range(&mut self, address: SocketAddr, last_port: u16) -> Result<Reply> {
@@ -218,14 +235,13 @@ fn send_to(socket: BorrowedFd<'_>, to: SocketAddr, length: usize, times: u32) ->
     Ok(())
 }
 
-fn send_many(socket: BorrowedFd<'_>, to: SocketAddr, length: usize, times: u32) -> Result<Reply> {
-    let payload = vec![b'x'; length];
-    let slices = [IoSlice::new(&payload)];
-    let address = SocketAddrAny::from(to);
-    let mut controls: Vec<_> = (0..times).map(|_| SendAncillaryBuffer::default()).collect();
-    let mut messages: Vec<_> =
-        controls.iter_mut().map(|control| MMsgHdr::new_with_addr(&address, &slices, control)).collect();
-    Ok(Reply::Number(rustix::net::sendmmsg(socket, &mut messages, SendFlags::empty())? as u64))
+/// A port that is closed answers nothing that this socket would hear.
+fn spray(to: IpAddr) -> Result<()> {
+    let socket = open(Transport::Udp, to.is_ipv6(), SocketOptions::default())?;
+    for port in 1..=u16::MAX {
+        rustix::net::sendto(&socket, b"x", SendFlags::empty(), &SocketAddr::new(to, port))?;
+    }
+    Ok(())
 }
 
 fn receive(socket: BorrowedFd<'_>, times: u32) -> Result<()> {

@@ -18,7 +18,9 @@ pub fn cases() -> Vec<Trial> {
         case("agent/two_at_once", two_at_once),
         case("agent/stdout_blocked", stdout_blocked),
         case("agent/stdout_closed", stdout_closed),
+        case("agent/stdout_on_a_full_disk", stdout_on_a_full_disk),
         case("agent/stops_when_told", stops_when_told),
+        case("agent/without_cgroup2_exits_4", without_cgroup2_exits_4),
         case("agent/without_capabilities_exits_4", without_capabilities_exits_4),
         case("agent/scan_only_without_sys_admin_exits_4", scan_only_without_sys_admin_exits_4),
         case("agent/scan_without_privileges_says_so", scan_without_privileges_says_so),
@@ -88,6 +90,37 @@ fn stdout_closed() {
     world.settles(&agent);
     web.listen("0.0.0.0:7001");
     world.settles(&agent);
+}
+
+/// What cannot be written is lost and counted; all else goes on.
+fn stdout_on_a_full_disk() {
+    let world = World::new(&["web"]);
+    let agent = world.agent_with(&[], Stdout::Full);
+    let web = world.actor("web");
+    web.listen("0.0.0.0:7000");
+    world.settles(&agent);
+    world.finding(&agent, "web", 7000, |finding| finding.state == "open");
+    eventually(PATIENCE, "the lines that were lost are counted", || {
+        let lost = agent.status().lost;
+        let lines: u64 = lost.iter().filter(|(reason, _)| reason.starts_with("stdout")).map(|(_, n)| n).sum();
+        if lines > 0 { Ok(()) } else { Err(format!("{lost:?}")) }
+    });
+    assert!(agent.stop().success());
+}
+
+fn without_cgroup2_exits_4() {
+    let world = World::new(&["web"]);
+    let output = Command::new("unshare")
+        .args(["--mount", "sh", "-c", "umount --lazy --all --types cgroup2 && exec \"$@\"", "sh"])
+        .arg(agent::binary())
+        .args(["agent", "--telemetry", "off", "--api", "off", "--metadata"])
+        .arg(format!("file={}", world.metadata().display()))
+        .stdin(Stdio::null())
+        .output()
+        .expect("unshare runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(said.contains("no cgroup2 is mounted"), "{said}");
 }
 
 fn stops_when_told() {

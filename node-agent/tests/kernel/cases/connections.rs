@@ -4,7 +4,7 @@ use libtest_mimic::Trial;
 use portolan::sink::report::Report;
 
 use super::case;
-use crate::actor::protocol::{Request, Transport};
+use crate::actor::protocol::{Payload, Request, Transport};
 use crate::harness::agent::Stdout;
 use crate::harness::patience::{PATIENCE, eventually};
 use crate::harness::world::World;
@@ -89,9 +89,10 @@ fn syn_without_an_end() {
     web.listen("0.0.0.0:7000");
     world.listener(&agent, "web", 7000, |_| true);
     for port in 2000..2005 {
-        client.order(&Request::SendSyn {
+        client.order(&Request::SendRaw {
             from: format!("192.0.2.77:{port}").parse().unwrap(),
             to: world.v4("web", 7000),
+            payload: Payload::Syn,
         });
     }
     let seen = world.listener(&agent, "web", 7000, |item| item.traffic.attempts == 5);

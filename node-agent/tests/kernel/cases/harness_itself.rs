@@ -3,7 +3,7 @@
 use libtest_mimic::Trial;
 
 use super::case;
-use crate::actor::protocol::{Request, SocketOptions, Transport};
+use crate::actor::protocol::{Payload, Request, SocketOptions, Transport};
 use crate::harness::world::World;
 
 pub fn cases() -> Vec<Trial> {
@@ -24,7 +24,8 @@ fn actors_do_the_odd_things_too() {
     let to = world.v4("web", 53);
     assert_eq!(outside.number(&Request::SendMany { socket: sender.name(), to, length: 100, times: 5 }), 5);
     datagrams.receive(5);
-    client.order(&Request::SendSyn { from: "192.0.2.77:1".parse().unwrap(), to: world.v4("web", 53) });
+    let (from, to) = ("192.0.2.77:1".parse().unwrap(), world.v4("web", 53));
+    client.order(&Request::SendRaw { from, to, payload: Payload::Syn });
     assert_eq!(outside.try_connect(world.v4("web", 54)), Err(libc::ECONNREFUSED));
 
     let socket = web.listen("0.0.0.0:7000");

@@ -5,9 +5,11 @@ use portolan::sink::report::Report;
 use procfs::process::Process;
 
 use super::case;
+use super::flood::resident;
 use crate::actor::protocol::Request;
 use crate::harness::agent::{Stdout, TINY_LISTENER_RING};
 use crate::harness::patience::{PATIENCE, eventually};
+use crate::harness::stopwatch::duration_of;
 use crate::harness::world::World;
 
 pub fn cases() -> Vec<Trial> {
@@ -70,15 +72,30 @@ fn ring_overflow_recovers_with_exact_counts() {
     assert_eq!(seen.traffic.connections, u64::from(TIMES));
 }
 
+/// Four processes in two pods at once, far beyond ten thousand sockets in a second.
 fn opens_and_closes_at_full_speed() {
-    let world = World::new(&["web"]);
+    const TIMES: u32 = 10_000;
+    const MAY_GROW: u64 = 32 << 20;
+    let world = World::new(&["web", "other"]);
     let agent = world.agent();
     let web = world.actor("web");
-    let kept = web.listen("0.0.0.0:7000");
-    for _ in 0..20 {
-        web.order(&Request::ListenOften { address: "0.0.0.0:7001".parse().unwrap(), times: 1000 });
-    }
-    let _ = kept;
+    web.listen("0.0.0.0:7000");
     world.settles(&agent);
+    let before = resident(&agent);
+    let actors = [7001, 7002].map(|port| ["web", "other"].map(|role| (world.actor(role), port)));
+    let taken = duration_of(|| {
+        for (actor, port) in actors.iter().flatten() {
+            let address = std::net::SocketAddr::new("0.0.0.0".parse().unwrap(), *port);
+            actor.post(&Request::ListenOften { address, times: TIMES });
+        }
+        for (actor, _) in actors.iter().flatten() {
+            actor.reply().expect("opened and closed");
+        }
+    });
+    println!("{} sockets opened and closed in {taken:?}", 4 * TIMES);
+    web.listen("0.0.0.0:7003");
+    world.settles_within(&agent, 3 * PATIENCE);
+    let grown = resident(&agent).saturating_sub(before);
+    assert!(grown <= MAY_GROW, "the agent grew by {} KiB", grown >> 10);
     world.listener(&agent, "web", 7000, |item| item.state == "open");
 }

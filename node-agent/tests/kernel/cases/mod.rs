@@ -4,13 +4,18 @@ mod agent_process;
 mod churn;
 mod connections;
 mod counters;
+mod devices;
+mod exceptions;
+mod explain;
 mod findings;
+mod flood;
 mod harness_itself;
 mod hostile;
 mod kubernetes;
 mod lifetime;
 mod listening;
 mod manifests;
+mod netns_churn;
 mod origin;
 mod ownership;
 mod translated;
@@ -28,14 +33,19 @@ pub fn all() -> Vec<Trial> {
         udp::cases(),
         connections::cases(),
         counters::cases(),
+        devices::cases(),
         origin::cases(),
         translated::cases(),
         findings::cases(),
+        explain::cases(),
+        exceptions::cases(),
         manifests::cases(),
         kubernetes::cases(),
         agent_process::cases(),
         hostile::cases(),
+        flood::cases(),
         churn::cases(),
+        netns_churn::cases(),
     ]
     .into_iter()
     .flatten()

@@ -1,6 +1,7 @@
 //! The agent binary itself, started as an operator would, with its stream read by a thread and its HTTP endpoint asked.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
@@ -39,6 +40,8 @@ pub enum Stdout {
     Blocked,
     /// A pipe whose reader has gone.
     Closed,
+    /// A file on a disk without room.
+    Full,
 }
 
 /// A running agent; it ends with the guard.
@@ -95,14 +98,16 @@ impl Agent {
 
     fn spawn(mut command: Command, socket: PathBuf, stdout: Stdout) -> Self {
         let _ = std::fs::remove_file(&socket);
+        if stdout == Stdout::Full {
+            command.stdout(File::options().write(true).open("/dev/full").expect("a full device"));
+        }
         let mut child = command.spawn().expect("start the agent");
         let lines = Arc::new(Lines::default());
         let (mut blocked, mut reader) = (None, None);
-        let out = child.stdout.take().expect("piped");
-        match stdout {
-            Stdout::Read => reader = Some(read_reports(out, Arc::clone(&lines))),
-            Stdout::Blocked => blocked = Some(out),
-            Stdout::Closed => drop(out),
+        match (stdout, child.stdout.take()) {
+            (Stdout::Read, Some(out)) => reader = Some(read_reports(out, Arc::clone(&lines))),
+            (Stdout::Blocked, out) => blocked = out,
+            _ => {}
         }
         read_diagnostics(child.stderr.take().expect("piped"), Arc::clone(&lines));
         Self { child, socket, lines, reader, _blocked: blocked }
@@ -117,6 +122,10 @@ impl Agent {
             }
             other => Err(format!("{other:?}; stderr: {}", self.diagnostics())),
         });
+    }
+
+    pub fn socket(&self) -> &Path {
+        &self.socket
     }
 
     pub fn pid(&self) -> u32 {

@@ -9,4 +9,5 @@ pub mod manifest;
 pub mod network;
 pub mod oracle;
 pub mod patience;
+pub mod stopwatch;
 pub mod world;

@@ -127,6 +127,13 @@ impl Network {
         ip(&[], &format!("netns delete {netns}\n"));
     }
 
+    /// Names of the interfaces in a role's namespace.
+    pub fn links(&self, role: &str) -> Vec<String> {
+        let listed = inside(&self.netns(role), || std::fs::read_to_string("/proc/thread-self/net/dev"));
+        let listed = listed.expect("the interfaces");
+        listed.lines().filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned())).collect()
+    }
+
     /// Run `ip` commands in a role's namespace.
     pub fn ip(&self, role: &str, batch: &str) {
         ip(&["-n", &self.netns(role)], batch);
@@ -135,7 +142,8 @@ impl Network {
 
 impl Drop for Network {
     fn drop(&mut self) {
-        for netns in self.all_netns().iter().chain([&self.netns("hub")]) {
+        let mine = self.netns("");
+        for netns in tier_netns().iter().filter(|name| name.starts_with(&mine)) {
             remove_netns(netns);
         }
     }

@@ -1,4 +1,4 @@
-//! Waiting for a condition, never for a time: the only file of the tier that reads a clock.
+//! Waiting for a condition, never for a time: beside `stopwatch` the only file of the tier that reads a clock.
 #![expect(clippy::disallowed_types, reason = "how long a case waits for a real process is real time")]
 
 use std::time::{Duration, Instant};

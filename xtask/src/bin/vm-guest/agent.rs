@@ -66,11 +66,25 @@ impl Agent {
     /// # Errors
     /// Where the agent ends before, or takes too long.
     pub fn wait_status(&mut self, look: impl Fn(&Value) -> Result<String>) -> Result<String> {
-        self.wait(|_| {
-            let output = Command::new(BINARY).args(["status", "-o", "json"]).stdin(Stdio::null()).output()?;
-            let said = String::from_utf8_lossy(&output.stderr).into_owned();
-            look(&serde_json::from_slice(&output.stdout).with_context(|| format!("no status: {said}"))?)
-        })
+        self.wait(|_| look(&ask("status")?))
+    }
+
+    /// Asks it for its findings, whose traffic grows without a line for each connection, until they are as wanted.
+    ///
+    /// # Errors
+    /// As [`Self::wait`].
+    pub fn wait_findings(&mut self, look: impl Fn(&Records) -> Result<String>) -> Result<String> {
+        self.wait(|_| look(&Records(list("findings")?)))
+    }
+
+    /// kill -9.
+    ///
+    /// # Errors
+    /// Where it cannot be killed.
+    pub fn kill(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
     }
 
     /// Asks it to end; its exit code.
@@ -90,6 +104,20 @@ impl Agent {
         }
         bail!("it still runs {} s after SIGTERM", PATIENCE.as_secs())
     }
+}
+
+/// What a command of the client says.
+fn ask(command: &str) -> Result<Value> {
+    let output = Command::new(BINARY).args([command, "-o", "json"]).stdin(Stdio::null()).output()?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    serde_json::from_slice(&output.stdout).with_context(|| format!("no {command}: {said}"))
+}
+
+fn list(command: &str) -> Result<Vec<Value>> {
+    let mut answer = ask(command)?;
+    let items = answer.get_mut("items").map(Value::take);
+    let items = items.unwrap_or(answer);
+    items.as_array().cloned().with_context(|| format!("{command} is no list"))
 }
 
 /// Prints the agent's diagnostics, for the log.

@@ -3,7 +3,9 @@
 
 mod agent;
 mod checks;
+mod clock;
 mod console;
+mod killed;
 mod refusal;
 mod sockets;
 mod system;

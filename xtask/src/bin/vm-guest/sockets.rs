@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::thread;
 use std::time::Duration;
@@ -16,6 +16,8 @@ use crate::world::{APP, CALLER};
 /// A caller that gets no answer within this is a failure.
 const PATIENCE: Duration = Duration::from_secs(20);
 const HELLO: &[u8] = b"hello";
+/// Bytes of an IPv4 packet of [`call_udp`].
+pub const DATAGRAM: usize = 28 + HELLO.len();
 
 /// Runs the work in a thread of its own, within that namespace.
 ///
@@ -35,7 +37,15 @@ pub fn inside<T: Send>(netns: &str, work: impl FnOnce() -> Result<T> + Send) -> 
 /// # Errors
 /// Where the port cannot be bound.
 pub fn serve_tcp(port: u16) -> Result<()> {
-    let listener = inside(APP, || Ok(TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))?))?;
+    serve_tcp_on(Ipv4Addr::UNSPECIFIED.into(), port)
+}
+
+/// As [`serve_tcp`], on one address.
+///
+/// # Errors
+/// Where the port cannot be bound.
+pub fn serve_tcp_on(address: IpAddr, port: u16) -> Result<()> {
+    let listener = inside(APP, || Ok(TcpListener::bind((address, port))?))?;
     thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
             let mut word = [0; HELLO.len()];
@@ -51,7 +61,7 @@ pub fn serve_tcp(port: u16) -> Result<()> {
 /// # Errors
 /// Where one is not answered.
 pub fn call_tcp(address: &str, port: u16, times: usize) -> Result<()> {
-    let target: SocketAddr = format!("{address}:{port}").parse()?;
+    let target = SocketAddr::new(address.parse()?, port);
     inside(CALLER, || {
         for _ in 0..times {
             let mut stream = TcpStream::connect_timeout(&target, PATIENCE)?;

@@ -11,6 +11,10 @@ pub const CALLER: &str = "ptl-caller";
 /// The app's address on the cable, and on the VLAN within it.
 pub const ADDRESS: &str = "10.9.0.1";
 pub const VLAN_ADDRESS: &str = "10.9.7.1";
+/// Its IPv6 address on the cable.
+pub const IPV6_ADDRESS: &str = "fd09::1";
+/// Its address on the netkit device.
+pub const NETKIT_ADDRESS: &str = "10.9.8.1";
 pub const MANIFEST: &str = "/tmp/pods.yaml";
 pub const DECLARED: u16 = 8080;
 
@@ -53,6 +57,10 @@ status:
 pub struct World {
     /// Why there is no VLAN, if there is none.
     pub no_vlan: Option<String>,
+    /// Why there is no netkit device, if there is none.
+    pub no_netkit: Option<String>,
+    /// Why there is no IPv6, if there is none.
+    pub no_ipv6: Option<String>,
 }
 
 impl World {
@@ -70,9 +78,9 @@ impl World {
         for (netns, address) in [(APP, "10.9.0.1/24"), (CALLER, "10.9.0.2/24")] {
             address_on(netns, "eth0", address)?;
         }
-        let no_vlan = vlan().err().map(|error| format!("{error:#}"));
+        let why_not = |made: Result<()>| made.err().map(|error| format!("{error:#}"));
         fs::write(MANIFEST, PODS)?;
-        Ok(Self { no_vlan })
+        Ok(Self { no_vlan: why_not(vlan()), no_netkit: why_not(netkit()), no_ipv6: why_not(ipv6()) })
     }
 }
 
@@ -82,6 +90,22 @@ fn vlan() -> Result<()> {
             "ip", "-n", netns, "link", "add", "link", "eth0", "name", "eth0.7", "type", "vlan", "id", "7",
         ])?;
         address_on(netns, "eth0.7", address)?;
+    }
+    Ok(())
+}
+
+/// A pair without link headers, as newer network plugins give to pods: the kernel's default mode, and its name for the end
+/// that the app gets, since older tools cannot say either.
+fn netkit() -> Result<()> {
+    tool(&["ip", "-n", CALLER, "link", "add", "cable", "type", "netkit"])?;
+    tool(&["ip", "-n", CALLER, "link", "set", "nk0", "netns", APP])?;
+    address_on(APP, "nk0", "10.9.8.1/24")?;
+    address_on(CALLER, "cable", "10.9.8.2/24")
+}
+
+fn ipv6() -> Result<()> {
+    for (netns, address) in [(APP, "fd09::1/64"), (CALLER, "fd09::2/64")] {
+        tool(&["ip", "-n", netns, "address", "add", address, "dev", "eth0", "nodad"])?;
     }
     Ok(())
 }

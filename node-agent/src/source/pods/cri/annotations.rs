@@ -24,7 +24,7 @@ const MAX_ANNOTATION: usize = 1024;
 
 /// What one container's annotations say.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Declared {
+pub struct Declared {
     pub ports: Vec<DeclaredPort>,
     pub probes: Vec<ProbePort>,
     /// Entries that could not be read.
@@ -32,7 +32,8 @@ pub(super) struct Declared {
 }
 
 /// Reads a container's annotations.
-pub(super) fn declared(annotations: &HashMap<String, String>) -> Declared {
+#[must_use]
+pub fn declared(annotations: &HashMap<String, String>) -> Declared {
     let mut declared = Declared::default();
     if let Some(text) = annotations.get(PORTS) {
         declared.read_ports(text);
@@ -47,7 +48,8 @@ pub(super) fn declared(annotations: &HashMap<String, String>) -> Declared {
 }
 
 /// The pod annotations that something here reads, each bounded.
-pub(super) fn kept(annotations: &HashMap<String, String>) -> BTreeMap<String, String> {
+#[must_use]
+pub fn kept(annotations: &HashMap<String, String>) -> BTreeMap<String, String> {
     let read = |key: &str| {
         let domain = key.split_once('/').map_or("", |(domain, _)| domain);
         DOMAINS.iter().any(|known| {

@@ -19,7 +19,7 @@ const MAX_ADDRESSES: usize = 16;
 
 /// What is known of a sandbox beside its list entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Details {
+pub struct Details {
     pub host_network: bool,
     pub netns_path: Option<String>,
     pub addresses: Vec<IpAddr>,

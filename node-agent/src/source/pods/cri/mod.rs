@@ -1,9 +1,9 @@
 //! Pods from the container runtime, over CRI v1: what runs here, in which netns and cgroup, and the declared ports that
 //! kubelet leaves on each container. It stands next to the kernel's facts without the API server.
 
-mod annotations;
+pub mod annotations;
 pub mod client;
-mod details;
+pub mod details;
 mod fingerprint;
 mod follow;
 pub mod messages;

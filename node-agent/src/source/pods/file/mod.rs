@@ -89,11 +89,7 @@ pub fn read(path: &Path) -> Result<Objects, ManifestError> {
     let mut objects = Objects::default();
     for file in files(path)? {
         let text = text_of(&file)?;
-        let found = manifest::parse(&text).map_err(|invalid| ManifestError::Invalid {
-            path: file.clone(),
-            line: invalid.line,
-            problem: invalid.problem,
-        })?;
+        let found = parse(&file, &text)?;
         objects.pods.extend(found.pods);
         objects.services.extend(found.services);
         objects.policies.extend(found.policies);
@@ -105,6 +101,18 @@ pub fn read(path: &Path) -> Result<Objects, ManifestError> {
     objects.policies = last_of_each(objects.policies, |one| named(&one.namespace, &one.name));
     objects.namespaces = last_of_each(objects.namespaces, |one| one.name.clone());
     Ok(objects)
+}
+
+/// The manifests in the text of one file.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn parse(path: &Path, text: &str) -> Result<Objects, ManifestError> {
+    manifest::parse(text).map_err(|invalid| ManifestError::Invalid {
+        path: path.to_owned(),
+        line: invalid.line,
+        problem: invalid.problem,
+    })
 }
 
 /// What tells one state of a file from another.

@@ -1,23 +1,16 @@
-//! Reads the manifests again when they change. Directories are watched rather than files: editors rename, and a mounted
-//! ConfigMap swaps a symbolic link.
+//! Reads the manifests again when they change, and believes only what was left alone for a moment.
 
-use std::io;
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::inotify::{CreateFlags, Reader, WatchFlags, add_watch, init};
-use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, watch as state};
 
 use super::{ManifestError, Objects, Prints, read};
 use crate::engine::input::Input;
 use crate::source::clock;
+use crate::source::directory_watch::DirectoryWatch;
 use crate::source::pods::SourceState;
 
-/// Changes come in bursts: one reading after the last.
-const SETTLE: Duration = Duration::from_millis(50);
 /// A file that is the same after this is not being written; who writes in one go needs far less.
 const LEFT_ALONE: Duration = Duration::from_millis(200);
 /// So often a file that is being written is looked at before the next change is waited for.
@@ -26,26 +19,42 @@ const TRIES: u32 = 50;
 /// it is still so after this, by whether there were some.
 const NONE_AT_FIRST: Duration = Duration::from_secs(1);
 const NONE_ANY_MORE: Duration = Duration::from_secs(10);
-/// Read again after this in any case: a link may lead to a directory that is not watched.
+/// Looked at again after this in any case: a link may lead to a directory that is not watched.
 const ANYWAY: Duration = Duration::from_secs(10);
 
 /// Tells the objects of `path` now and whenever they change; ends when the engine is gone. A broken manifest goes to `status`,
 /// and the last good state stays.
 pub async fn watch(path: PathBuf, inputs: mpsc::Sender<Input>, status: state::Sender<SourceState>) {
-    let watch = inotify(&path).and_then(watched);
+    let watch = DirectoryWatch::of(&path);
     if let Err(error) = &watch {
         tracing::warn!(path = %path.display(), %error, "cannot watch for changes; reading every 10 s");
     }
     let mut told: Option<Objects> = None;
     loop {
+        let before = Prints::of(&path).ok();
         if !tell(&path, &mut told, &inputs, &status).await {
             return;
         }
-        tokio::select! {
-            () = changed(watch.as_ref().ok()) => {}
-            () = tokio::time::sleep(ANYWAY) => {}
-            () = inputs.closed() => return,
+        let is_fine = status.borrow().up;
+        loop {
+            tokio::select! {
+                () = changed(watch.as_ref().ok()) => break,
+                () = tokio::time::sleep(ANYWAY) => {}
+                () = inputs.closed() => return,
+            }
+            // What was read then was whole and is the same now: parsing it again would say nothing new.
+            if !is_fine || before.is_none() || Prints::of(&path).ok() != before {
+                break;
+            }
         }
+    }
+}
+
+/// Waits for a change; for ever where nothing is watched.
+async fn changed(watch: Option<&DirectoryWatch>) {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -129,35 +138,6 @@ async fn read_left_alone(path: &Path) -> Result<Objects, ManifestError> {
         before = after;
     }
     Err(ManifestError::BeingWritten { path: path.to_owned() })
-}
-
-fn watched(inotify: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: `OwnedFd` gives the same open descriptor as long as it lives, and `AsyncFd` owns it.
-    unsafe { AsyncFd::register(inotify) }.map_err(io::Error::from)
-}
-
-fn inotify(path: &Path) -> io::Result<OwnedFd> {
-    let inotify = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-    let flags = WatchFlags::CREATE
-        | WatchFlags::DELETE
-        | WatchFlags::MOVED_TO
-        | WatchFlags::MOVED_FROM
-        | WatchFlags::CLOSE_WRITE;
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let dir = if path.is_dir() { path } else { parent };
-    add_watch(&inotify, dir, flags)?;
-    Ok(inotify)
-}
-
-/// Waits for a change, and until it has settled. Never ends without a watch.
-async fn changed(watch: Option<&AsyncFd<OwnedFd>>) {
-    let Some(watch) = watch else { return std::future::pending().await };
-    let Ok(mut ready) = watch.readable().await else { return std::future::pending().await };
-    tokio::time::sleep(SETTLE).await;
-    let mut buffer = [MaybeUninit::<u8>::uninit(); 4096];
-    let mut reader = Reader::new(watch.get_ref().as_fd(), &mut buffer);
-    while reader.next().is_ok() {}
-    ready.clear_ready();
 }
 
 #[cfg(test)]

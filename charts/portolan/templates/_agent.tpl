@@ -1,0 +1,202 @@
+{{/* The agent: its image, arguments, privileges, and what it sees of the node */}}
+{{- define "portolan.image" -}}
+{{- $repository := .Values.image.repository }}
+{{- with .Values.image.registry }}{{ $repository = printf "%s/%s" . $repository }}{{ end }}
+{{- if .Values.image.digest }}
+{{- printf "%s@%s" $repository .Values.image.digest }}
+{{- else }}
+{{- printf "%s:%s" $repository (default .Chart.AppVersion .Values.image.tag) }}
+{{- end }}
+{{- end }}
+
+{{/* `--metadata`: the sources of pods, strongest first */}}
+{{- define "portolan.metadata" -}}
+{{- $sources := list }}
+{{- with .Values.sources.runtime }}
+{{- if .enabled }}{{ $sources = append $sources (ternary (printf "cri=%s" .socket) "cri" (ne .socket "")) }}{{ end }}
+{{- end }}
+{{- if .Values.sources.apiServer.enabled }}{{ $sources = append $sources "kubernetes" }}{{ end }}
+{{- join "," $sources }}
+{{- end }}
+
+{{- define "portolan.args" -}}
+{{- $a := .Values.agent -}}
+- agent
+- --config=/etc/portolan/config.yaml
+- --metadata={{ include "portolan.metadata" . }}
+{{- if .Values.sources.apiServer.enabled }}
+- --services={{ .Values.sources.apiServer.services }}
+- --policies={{ .Values.sources.apiServer.networkPolicies }}
+{{- end }}
+- --api={{ ternary (printf "127.0.0.1:%d" (int $a.api.port)) "off" $a.api.enabled }}
+- --telemetry={{ $a.telemetry.address }}:{{ int $a.telemetry.port }}
+- --traffic={{ $a.traffic }}
+- --record={{ $a.record }}
+- --output={{ $a.output }}
+{{- with $a.kinds }}
+- --kinds={{ join "," . }}
+{{- end }}
+- --grace={{ $a.grace }}
+- --stale-grace={{ $a.staleGrace }}
+{{- if $a.includeHost }}
+- --include-host
+{{- end }}
+{{- if $a.scanOnly }}
+- --scan-only
+{{- end }}
+{{- if ne $a.exceptionAnnotations "namespace" }}
+- --exception-annotations={{ $a.exceptionAnnotations }}
+{{- end }}
+{{- with $a.podCidrs }}
+- --pod-cidr={{ join "," . }}
+{{- end }}
+{{- with $a.nodeCidrs }}
+- --node-cidr={{ join "," . }}
+{{- end }}
+{{- range $a.netnsDirs }}
+- --netns-dir={{ . }}
+{{- end }}
+- --kernel-log={{ $a.kernelLog }}
+- --max-listeners={{ int $a.limits.listeners }}
+- --max-peers={{ int $a.limits.peers }}
+- --max-peers-per-port={{ int $a.limits.peersPerPort }}
+- --max-findings-per-pod={{ int $a.limits.findingsPerPod }}
+- --max-connections={{ int $a.limits.connections }}
+- --max-records-per-second={{ int $a.limits.recordsPerSecond }}
+{{- with $a.extraArgs }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "portolan.env" -}}
+- name: NODE_NAME
+  valueFrom:
+    fieldRef:
+      fieldPath: spec.nodeName
+- name: PORTOLAN_LOG
+  value: {{ printf "%s,kube_client=off" .Values.agent.logLevel | quote }}
+{{- if .Values.agent.api.enabled }}
+- name: PORTOLAN_SERVER
+  value: {{ printf "http://127.0.0.1:%d" (int .Values.agent.api.port) | quote }}
+{{- end }}
+{{- with .Values.agent.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* What the container may do */}}
+{{- define "portolan.securityContext" -}}
+{{- $selinux := .Values.securityContext.seLinuxOptions }}
+{{- if and .Values.openshift.enabled (not $selinux) }}{{ $selinux = dict "type" "spc_t" }}{{ end -}}
+runAsUser: 0
+runAsGroup: 0
+runAsNonRoot: false
+readOnlyRootFilesystem: true
+{{- if .Values.privileged }}
+privileged: true
+{{- else }}
+privileged: false
+allowPrivilegeEscalation: false
+capabilities:
+  {{- toYaml .Values.securityContext.capabilities | nindent 2 }}
+{{- with .Values.securityContext.seccompProfile }}
+seccompProfile:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.securityContext.appArmorProfile }}
+{{- if semverCompare ">=1.30.0-0" $.Capabilities.KubeVersion.Version }}
+appArmorProfile:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- with $selinux }}
+seLinuxOptions:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* AppArmor as Kubernetes before 1.30 has it; the container's name is the argument */}}
+{{- define "portolan.appArmorAnnotation" -}}
+{{- $profile := .root.Values.securityContext.appArmorProfile }}
+{{- if and $profile (not .root.Values.privileged) (semverCompare "<1.30.0-0" .root.Capabilities.KubeVersion.Version) }}
+{{- $known := dict "Unconfined" "unconfined" "RuntimeDefault" "runtime/default" }}
+{{- $written := default (printf "localhost/%s" (default "" $profile.localhostProfile)) (get $known $profile.type) -}}
+container.apparmor.security.beta.kubernetes.io/{{ .container }}: {{ $written | quote }}
+{{- end }}
+{{- end }}
+
+{{/* Where on the node the runtime's socket is: its directory, since a restarted runtime makes a new socket; the socket alone
+where its directory has all that runs */}}
+{{- define "portolan.runtimePaths" -}}
+{{- $runtime := .Values.sources.runtime }}
+{{- $paths := $runtime.directories }}
+{{- if $runtime.socket }}
+{{- $paths = list (ternary $runtime.socket (dir $runtime.socket) (has (dir $runtime.socket) (list "/run" "/var/run"))) }}
+{{- end }}
+{{- toJson (ternary $paths list $runtime.enabled) }}
+{{- end }}
+
+{{/* What of the node is in sight. New mounts must reach the agent, and unmounts too: else it would keep alive what ended */}}
+{{- define "portolan.hostMounts" -}}
+- name: cgroup
+  mountPath: /sys/fs/cgroup
+  readOnly: true
+{{- range $i, $dir := .Values.agent.netnsDirs }}
+- name: netns-{{ $i }}
+  mountPath: {{ $dir }}
+  readOnly: true
+  mountPropagation: HostToContainer
+{{- end }}
+{{- range $i, $path := include "portolan.runtimePaths" . | fromJsonArray }}
+- name: runtime-{{ $i }}
+  mountPath: {{ $path }}
+  readOnly: true
+  {{- if ne $path $.Values.sources.runtime.socket }}
+  mountPropagation: HostToContainer
+  {{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "portolan.hostVolumes" -}}
+- name: cgroup
+  hostPath:
+    path: /sys/fs/cgroup
+    type: Directory
+{{- range $i, $dir := .Values.agent.netnsDirs }}
+- name: netns-{{ $i }}
+  hostPath:
+    path: {{ $dir }}
+    type: DirectoryOrCreate
+{{- end }}
+{{- range $i, $path := include "portolan.runtimePaths" . | fromJsonArray }}
+- name: runtime-{{ $i }}
+  hostPath:
+    path: {{ $path }}
+    type: {{ ternary "Socket" "DirectoryOrCreate" (eq $path $.Values.sources.runtime.socket) }}
+{{- end }}
+{{- end }}
+
+{{/* Where a pod of this chart runs, and as whom */}}
+{{- define "portolan.placement" -}}
+serviceAccountName: {{ include "portolan.serviceAccountName" . }}
+automountServiceAccountToken: {{ .Values.sources.apiServer.enabled }}
+enableServiceLinks: false
+hostPID: true
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,32 @@
+//! What comes from the kernel: packets that anybody may send, and records.
+
+use portolan::source::kernel::decode;
+use portolan_ebpf::packet::{ETH_P_8021Q, ETH_P_IP, ETH_P_IPV6, Packet, begins_with_ethernet, parse};
+
+struct Bytes<'a>(&'a [u8]);
+
+impl Packet for Bytes<'_> {
+    fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        let start = usize::try_from(offset).ok()?;
+        self.0.get(start..start.checked_add(N)?)?.try_into().ok()
+    }
+}
+
+/// Where a port was found, its header lies within the packet.
+pub fn packet(bytes: &[u8]) {
+    let packet = Bytes(bytes);
+    let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+    for ether_type in [ETH_P_IP, ETH_P_IPV6, ETH_P_8021Q, 0] {
+        let _ = begins_with_ethernet(&packet, length, ether_type);
+        if let Some(segment) = parse(&packet, ether_type) {
+            assert!(segment.transport + 4 <= length, "{segment:?} of {length} bytes");
+            assert!(matches!(segment.protocol, 6 | 17 | 132), "{segment:?}");
+        }
+    }
+}
+
+/// As for the rings.
+pub fn record(bytes: &[u8]) {
+    let _ = decode::listener(bytes);
+    let _ = decode::connection(bytes);
+}

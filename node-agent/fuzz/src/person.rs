@@ -1,0 +1,34 @@
+//! What people type, and what the client reads from whatever answers it.
+
+use portolan::config::{file, value};
+use portolan::query::server::Server;
+use portolan::query::sse;
+use portolan::sink::escape;
+use portolan::sink::selector::Selector;
+
+pub fn configuration(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let _ = file::parse("fuzz.yaml", &text);
+    let _ = value::duration("grace", &text);
+    let _ = value::networks("pod-cidr", &[text.clone().into_owned()]);
+    let _ = Server::parse(&text);
+    if let Ok(selector) = text.parse::<Selector>() {
+        let written = selector.to_string().parse::<Selector>();
+        assert_eq!(written.expect("what is written can be read"), selector);
+    }
+}
+
+/// The same events whichever way the stream is cut; nothing that moves a cursor gets through to the terminal.
+pub fn client(bytes: &[u8]) {
+    let mut whole = sse::Reader::default();
+    let at_once = whole.read(bytes).ok();
+    let mut pieces = sse::Reader::default();
+    let piecewise: Option<Vec<_>> = bytes.chunks(7).map(|piece| pieces.read(piece).ok()).collect();
+    if let (Some(at_once), Some(piecewise)) = (at_once, piecewise) {
+        assert_eq!(at_once, piecewise.into_iter().flatten().collect::<Vec<_>>());
+    }
+    let text = String::from_utf8_lossy(bytes);
+    assert!(!escape::terminal(&text).chars().any(char::is_control));
+    let (cut, _) = escape::bounded(&text, 64);
+    assert!(text.starts_with(&cut));
+}

@@ -1,0 +1,137 @@
+//! What was typed after `kubectl portolan`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::args::{FilterArgs, FindingFilterArgs, Format, TopArgs};
+
+/// Shows the undeclared ports of a whole cluster, and who calls them: asks the portolan agent of every node.
+#[derive(Debug, Parser)]
+#[command(name = "kubectl-portolan", bin_name = "kubectl portolan", version, max_term_width = 110)]
+#[command(propagate_version = true, after_help = EXAMPLES)]
+pub struct Cli {
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  kubectl portolan findings
+  kubectl portolan findings -n shop --severity critical,high -o wide
+  kubectl portolan findings --fail-on high        # for scripts: exit code 1 if there is one
+  kubectl portolan explain :32264                 # which pods of which nodes serve a NodePort
+  kubectl portolan top --undeclared
+  kubectl portolan --context staging listeners -n shop
+
+Needs `list` on pods and `create` on pods/portforward in the agents' namespace.
+Exit codes: 0 fine, 1 findings at or above --fail-on, 2 wrong use, 3 the answer is partial (stderr names the nodes).";
+
+/// Which cluster, and where its agents are.
+#[derive(Clone, Debug, Args)]
+pub struct ClusterArgs {
+    /// Credentials for the API server [default: KUBECONFIG, else ~/.kube/config]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig [default: its current one]
+    #[arg(long, value_name = "NAME", global = true)]
+    pub context: Option<String>,
+    /// Namespace of the agents [default: all are searched]
+    #[arg(long, value_name = "NAMESPACE", global = true)]
+    pub agents_namespace: Option<String>,
+    /// Labels of the agents' pods
+    #[arg(long, value_name = "SELECTOR", default_value = "app.kubernetes.io/name=portolan", global = true)]
+    pub agents_selector: String,
+    /// Port of the agents' HTTP API, on loopback in their pods
+    #[arg(long, value_name = "PORT", default_value_t = 9470, global = true)]
+    pub agents_port: u16,
+    /// How long one agent may take, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=600))]
+    #[arg(global = true)]
+    pub timeout: u64,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show ports that are not as their manifests say, on all nodes
+    Findings(FindingsArgs),
+    /// Show every port that is listened on, on all nodes
+    Listeners(ListArgs),
+    /// Say who serves a pod's port, a Service or a NodePort, on whichever node its pods are
+    Explain(ExplainArgs),
+    /// Show the ports with the most traffic, by workload
+    Top(TopCommandArgs),
+}
+
+impl Command {
+    /// How the answer is shown.
+    #[must_use]
+    pub fn output(&self) -> Format {
+        match self {
+            Self::Findings(args) => args.output,
+            Self::Listeners(args) => args.output,
+            Self::Explain(args) => args.output,
+            Self::Top(args) => args.output,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct FindingsArgs {
+    /// How to show it
+    #[arg(short, long, default_value = "table")]
+    pub output: Format,
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    #[command(flatten)]
+    pub findings: FindingFilterArgs,
+    /// Which states: open, suppressed, resolved, or several
+    #[arg(long, value_delimiter = ',', default_value = "open", value_name = "STATE")]
+    pub state: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// How to show it
+    #[arg(short, long, default_value = "table")]
+    pub output: Format,
+    #[command(flatten)]
+    pub filter: FilterArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// [NAMESPACE/]POD, [NAMESPACE/]POD:PORT[/UDP], svc/[NAMESPACE/]SERVICE[:PORT], or a port of the nodes (a NodePort, a
+    /// hostPort): :PORT[/UDP]
+    pub target: String,
+    /// Kubernetes namespace of the pod or Service, where the target does not say it
+    #[arg(short, long)]
+    pub namespace: Option<String>,
+    /// How to show it
+    #[arg(short, long, default_value = "table")]
+    pub output: Format,
+}
+
+#[derive(Debug, Args)]
+pub struct TopCommandArgs {
+    /// How to show it
+    #[arg(short, long, default_value = "table")]
+    pub output: Format,
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    #[command(flatten)]
+    pub top: TopArgs,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Cli;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,212 @@
+//! The whole way in to a pod, a port, a Service or a port of the node: through which doors, to which pod, container and
+//! process. Made of the state when it is asked for; every list is cut short and says so, whatever pods there are.
+
+mod doors;
+mod ends;
+mod lookup;
+mod sentences;
+pub mod target;
+
+use std::num::NonZeroU16;
+use std::sync::Arc;
+
+use super::Engine;
+use super::change::{Declaration, Exposure, Finding, Listener, NetnsRef, PodRef, PolicyVerdict};
+use super::identity::Protocol;
+use super::service::{Service, ServicePort};
+use target::Target;
+
+/// Ends of ways, Services on them, and pods of one Service that one answer has at most.
+pub const MAX_ENDS: usize = 32;
+/// See [`MAX_ENDS`].
+pub const MAX_SERVICES: usize = 16;
+/// See [`MAX_ENDS`].
+pub const MAX_PODS: usize = 16;
+/// Doors of one end, policies on it, and ports near it that one answer has at most.
+const MAX_PER_END: usize = 16;
+/// Names that an error lists at most.
+const MAX_NAMED: usize = 8;
+
+/// The answer.
+#[derive(Clone, Debug)]
+pub struct Explained {
+    pub target: Target,
+    /// The answer in a sentence or a few.
+    pub answer: Vec<String>,
+    /// What one should know beside it.
+    pub notes: Vec<String>,
+    /// Why it is not the whole answer; empty where it is.
+    pub partial: Vec<String>,
+    /// What to do next.
+    pub next: Vec<String>,
+    /// The Services on the way.
+    pub services: Vec<ServiceStep>,
+    /// The pods at the ends.
+    pub pods: Vec<PodStep>,
+    pub ends: Vec<End>,
+    /// Something was left out, since there is too much of it.
+    pub truncated: bool,
+}
+
+/// A Service on the way.
+#[derive(Clone, Debug)]
+pub struct ServiceStep {
+    pub service: Arc<Service>,
+    /// Those of its ports that are asked for.
+    pub ports: Vec<ServicePort>,
+    /// Pods of this node that it selects.
+    pub pods_here: usize,
+}
+
+/// A pod at the end of a way.
+#[derive(Clone, Debug)]
+pub struct PodStep {
+    pub pod: PodRef,
+    pub addresses: Vec<std::net::IpAddr>,
+    pub ready: Option<bool>,
+    pub opaque_runtime: Option<String>,
+    /// `None` where it was not seen yet.
+    pub netns: Option<NetnsRef>,
+    /// How many of its ports are listened on.
+    pub listening: usize,
+    /// Findings on the pod as a whole.
+    pub findings: Vec<Arc<Finding>>,
+}
+
+/// A port of a pod, or of the node itself, at which a way ends.
+#[derive(Clone, Debug)]
+pub struct End {
+    /// `None`: the node's own.
+    pub pod: Option<PodRef>,
+    pub protocol: Protocol,
+    /// `None`: the pod declares no port of the name that the Service's targetPort says.
+    pub port: Option<NonZeroU16>,
+    pub state: EndState,
+    pub doors: Vec<Door>,
+    pub listener: Option<Arc<Listener>>,
+    pub declaration: Declaration,
+    pub exposure: Exposure,
+    pub policy: PolicyVerdict,
+    /// Those that select the pod, with what they say of the port.
+    pub policies: Vec<PolicyStep>,
+    pub findings: Vec<Arc<Finding>>,
+    /// Where nobody listens: ports of the same pod that are listened on, the nearest first.
+    pub nearest: Vec<(Protocol, NonZeroU16)>,
+}
+
+/// What is at the end of a way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndState {
+    /// A socket listens.
+    Served,
+    /// Nobody listens.
+    Silent,
+    /// The pod has no port of the name that is asked for, so that nothing is sent to it.
+    Unresolved,
+    /// The pod's network namespace was not seen or not looked at yet.
+    Unseen,
+    /// The pod's sockets are not this kernel's.
+    Opaque,
+}
+
+impl EndState {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Served => "served",
+            Self::Silent => "silent",
+            Self::Unresolved => "unresolved",
+            Self::Unseen => "unseen",
+            Self::Opaque => "opaque",
+        }
+    }
+}
+
+/// What somebody dials to get to an end.
+#[derive(Clone, Debug)]
+pub struct Door {
+    pub kind: DoorKind,
+    /// What is dialled; empty: any address of any node, or one that is not known.
+    pub addresses: Vec<String>,
+    pub port: NonZeroU16,
+    /// Through which port of which Service it leads.
+    pub service: Option<(Arc<Service>, ServicePort)>,
+}
+
+/// What kind of thing is dialled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DoorKind {
+    NodePort,
+    LoadBalancer,
+    ExternalIp,
+    ClusterIp,
+    /// The Service's name, which resolves to the pods' own addresses.
+    Headless,
+    HostPort,
+    /// The node's own addresses: the pod has no network of its own.
+    HostNetwork,
+    PodAddress,
+    /// Only from within the pod.
+    Loopback,
+}
+
+impl DoorKind {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NodePort => "nodePort",
+            Self::LoadBalancer => "loadBalancer",
+            Self::ExternalIp => "externalIP",
+            Self::ClusterIp => "clusterIP",
+            Self::Headless => "headless",
+            Self::HostPort => "hostPort",
+            Self::HostNetwork => "hostNetwork",
+            Self::PodAddress => "podAddress",
+            Self::Loopback => "loopback",
+        }
+    }
+}
+
+/// A NetworkPolicy that selects the pod, or may.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyStep {
+    /// `NAMESPACE/NAME`.
+    pub name: String,
+    /// `None`: it says something that this version does not understand.
+    pub admits: Option<bool>,
+    /// How many peers its rules for this port name; 0 where it admits: from everywhere.
+    pub peers: usize,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unexplained {
+    #[error("no pod {name} is known on this node; {hint}")]
+    NoPod { name: String, hint: String },
+    #[error("no Service {name} is known; {hint}")]
+    NoService { name: String, hint: String },
+    #[error("{what} {name} has no port {port}; it has {known}")]
+    NoPort { what: &'static str, name: String, port: String, known: String },
+    #[error(
+        "{count} {what} are called {name}: say which, as one of {}{}",
+        candidates.join(", "),
+        if candidates.len() < *count { ", …" } else { "" }
+    )]
+    Ambiguous { what: &'static str, name: String, count: usize, candidates: Vec<String> },
+}
+
+impl Engine {
+    /// The whole way in to what is asked for.
+    ///
+    /// # Errors
+    /// [`Unexplained`].
+    pub fn explain(&self, target: &Target) -> Result<Explained, Unexplained> {
+        let mut trail = ends::Trail::new(self, target);
+        match target {
+            Target::Pod { named, port } => trail.follow_pod(named, port.as_ref())?,
+            Target::Service { named, port } => trail.follow_service(named, port.as_ref())?,
+            Target::NodePort { port, protocol } => trail.follow_node_port(*port, *protocol),
+        }
+        Ok(sentences::complete(trail.explained(), self.services.known()))
+    }
+}

@@ -1,0 +1,66 @@
+//! `portolan explain`: one question, whose answer is shown as a text, and what to say where there is none.
+
+use std::io::{self, IsTerminal};
+
+use serde_json::Value;
+
+use super::console::Console;
+use super::error::QueryError;
+use super::server::Server;
+use super::{end, request, show, understood, url};
+use crate::args::ExplainArgs;
+use crate::engine::explain::target::Target;
+use crate::exit::Exit;
+
+/// Where it is asked.
+pub const PATH: &str = "/v1/explain";
+/// Of lines where no terminal says how wide it is.
+const WIDTH: usize = 110;
+
+/// `portolan explain`.
+pub async fn explain(args: &ExplainArgs, console: &mut Console<'_>) -> Exit {
+    let target = match Target::parse(&args.target, args.namespace.as_deref()) {
+        Ok(target) => target,
+        Err(error) => return end(Err(QueryError::BadTarget(error)), console),
+    };
+    let result = ask(args, &target, console).await;
+    end(result, console)
+}
+
+async fn ask(args: &ExplainArgs, target: &Target, console: &mut Console<'_>) -> Result<Exit, QueryError> {
+    let server = Server::parse(&args.server.server)?;
+    let question = url::with_query(PATH, &[("target", target.to_string())]);
+    let answer: Value = match request::get(&server, &question).await {
+        // The agent understood, and there is no such thing: what it says needs no frame.
+        Err(QueryError::Refused { status: 404 | 409, detail, .. })
+            if detail.starts_with("query/target: ") =>
+        {
+            let detail = detail.trim_start_matches("query/target: ").to_owned();
+            return Err(QueryError::NoTarget { detail });
+        }
+        answer => answer?,
+    };
+    let text = show::explanation(&answer, args.server.output, width());
+    console.write(&understood(&server, PATH, text)?)?;
+    let reasons = answer.get("partial").and_then(Value::as_array).into_iter().flatten();
+    let reasons: Vec<&str> = reasons.filter_map(Value::as_str).collect();
+    for reason in &reasons {
+        console.say(&format!("the answer is partial: {}", crate::sink::escape::terminal(reason)))?;
+    }
+    let is_unready =
+        matches!(request::get_bytes(&server, "/readyz").await, Err(QueryError::Refused { status: 503, .. }));
+    if is_unready {
+        console.say(
+            "the answer may be partial: the agent is not ready; `portolan status` says what it waits for",
+        )?;
+    }
+    Ok(if reasons.is_empty() && !is_unready { Exit::Fine } else { Exit::Partial })
+}
+
+/// Columns of a line.
+#[must_use]
+pub fn width() -> usize {
+    let out = io::stdout();
+    let size = out.is_terminal().then(|| rustix::termios::tcgetwinsize(&out).ok()).flatten();
+    size.map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0).unwrap_or(WIDTH)
+}

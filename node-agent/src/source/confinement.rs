@@ -1,0 +1,94 @@
+//! What holds this process back beside its capabilities: the profile of a security module, a seccomp filter. They answer
+//! EPERM and EACCES where every capability is there, and only they can be named then.
+
+use std::fmt;
+use std::fs;
+
+/// Where the kernel tells the label: AppArmor's own place, then that of the first module.
+const LABELS: [&str; 2] = ["/proc/self/attr/apparmor/current", "/proc/self/attr/current"];
+/// Beginnings of the types that SELinux gives to what it leaves alone.
+const FREE_TYPES: [&str; 4] = ["unconfined", "spc_t", "kernel_t", "initrc_t"];
+
+/// Of this process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Confinement {
+    /// The security module's name for it, if it is one that forbids things.
+    pub profile: Option<String>,
+    pub has_seccomp_filter: bool,
+}
+
+impl Confinement {
+    /// As the kernel tells it.
+    #[must_use]
+    pub fn own() -> Self {
+        let label = LABELS.iter().find_map(|path| profile_of(&fs::read_to_string(path).ok()?));
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let mode = status.lines().find_map(|line| line.strip_prefix("Seccomp:")).map(str::trim);
+        Self { profile: label, has_seccomp_filter: mode == Some("2") }
+    }
+
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// What to say of an EPERM where the capability is there.
+    #[must_use]
+    pub fn advice(&self) -> String {
+        if self.is_none() {
+            return "a security module or another exclusive attachment forbids it".to_owned();
+        }
+        format!(
+            "the capability is there, so {self} forbids it, or another program's exclusive attachment; in a pod \
+             `privileged: true` (a value of the chart) lifts the former"
+        )
+    }
+}
+
+impl fmt::Display for Confinement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.profile, self.has_seccomp_filter) {
+            (Some(profile), true) => write!(f, "{profile} or the seccomp filter"),
+            (Some(profile), false) => f.write_str(profile),
+            (None, true) => f.write_str("the seccomp filter"),
+            (None, false) => f.write_str("nothing"),
+        }
+    }
+}
+
+fn profile_of(label: &str) -> Option<String> {
+    let label = label.trim_end_matches(['\0', '\n']).trim();
+    let mut parts = label.split(':');
+    // user:role:type:level is SELinux's; AppArmor writes `profile (mode)`.
+    if let (Some(_), Some(_), Some(kind)) = (parts.next(), parts.next(), parts.next()) {
+        let is_free = FREE_TYPES.iter().any(|free| kind.starts_with(free));
+        return (!is_free).then(|| format!("SELinux's type {kind}"));
+    }
+    let holds_back = !matches!(label, "" | "unconfined" | "kernel") && !label.ends_with("(complain)");
+    holds_back.then(|| format!("AppArmor's profile {label}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_forbids_is_named() {
+        for free in ["", "unconfined\n", "kernel\0", "cri (complain)", "system_u:system_r:spc_t:s0\0"] {
+            assert_eq!(profile_of(free), None, "{free:?}");
+        }
+        let named = profile_of("cri-containerd.apparmor.d (enforce)\n").expect("a profile");
+        assert_eq!(named, "AppArmor's profile cri-containerd.apparmor.d (enforce)");
+        assert_eq!(
+            profile_of("system_u:system_r:container_t:s0:c1,c2\0").expect("a type"),
+            "SELinux's type container_t"
+        );
+    }
+
+    #[test]
+    fn the_advice_names_the_switch_only_where_it_helps() {
+        let confined = Confinement { profile: None, has_seccomp_filter: true };
+        assert!(confined.advice().contains("`privileged: true`") && confined.advice().contains("seccomp"));
+        assert!(!Confinement::default().advice().contains("privileged"));
+    }
+}

@@ -1,0 +1,53 @@
+//! Wrong values are refused before anything is installed, with a message that names the value.
+
+use crate::Case;
+use crate::helm::template_set;
+
+pub const CASES: &[Case] = &[("wrong values are refused and named", refused)];
+
+/// What is set, and what helm must say of it.
+const WRONG: [(&str, &str); 30] = [
+    ("agent.grce=5s", "'/agent': additional properties 'grce' not allowed"),
+    ("agnt.grace=5s", "additional properties 'agnt' not allowed"),
+    ("sources.apiServer.pods=false", "'/sources/apiServer'"),
+    ("agent.grace=soon", "'/agent/grace'"),
+    ("agent.traffic=some", "'/agent/traffic'"),
+    ("agent.record=yes", "'/agent/record'"),
+    ("agent.kinds={findings}", "'/agent/kinds/0'"),
+    ("agent.api.port=0", "'/agent/api/port'"),
+    ("agent.telemetry.port=70000", "'/agent/telemetry/port'"),
+    ("agent.telemetry.address=localhost", "'/agent/telemetry/address'"),
+    ("agent.limits.peersPerPort=0", "'/agent/limits/peersPerPort'"),
+    ("agent.podCidrs={ten}", "'/agent/podCidrs/0'"),
+    ("agent.netnsDirs={/}", "'/agent/netnsDirs/0'"),
+    ("agent.netnsDirs=null", "agent.netnsDirs"),
+    ("sources.runtime.directories={/}", "'/sources/runtime/directories/0'"),
+    ("sources.runtime.socket=containerd.sock", "'/sources/runtime/socket'"),
+    ("securityContext.capabilities.add={CAP_BPF}", "'/securityContext/capabilities/add/0'"),
+    ("securityContext.seccompProfile.type=None", "'/securityContext/seccompProfile/type'"),
+    ("privileged=maybe", "'/privileged'"),
+    ("image.digest=sha256:12", "'/image/digest'"),
+    ("image.pullPolicy=Sometimes", "'/image/pullPolicy'"),
+    ("updateStrategy.rollingUpdate.maxUnavailable=some", "'/updateStrategy/rollingUpdate/maxUnavailable'"),
+    ("resources.limits.memory=lots", "'/resources/limits/memory'"),
+    ("networkPolicy.egressPorts={https}", "'/networkPolicy/egressPorts/0'"),
+    ("exceptions[0].reason=known", "'/exceptions/0': missing properties"),
+    ("exceptions[0].name=a,exceptions[0].reason=b,exceptions[0].mtch.port=80", "'/exceptions/0'"),
+    (
+        "existingConfigMap=mine,exceptions[0].name=a,exceptions[0].reason=b,exceptions[0].match.port=80",
+        "exceptions and existingConfigMap exclude each other",
+    ),
+    (
+        "sources.runtime.enabled=false,sources.apiServer.enabled=false",
+        "at least one of sources.runtime.enabled",
+    ),
+    ("sources.runtime.directories=null", "give the socket, or directories"),
+    ("agent.api.port=9471", "agent.api.port and agent.telemetry.port must differ"),
+];
+
+fn refused() {
+    for (setting, message) in WRONG {
+        let Err(refusal) = template_set(&[setting]) else { panic!("{setting} is accepted") };
+        assert!(refusal.contains(message), "{setting}: {refusal}");
+    }
+}

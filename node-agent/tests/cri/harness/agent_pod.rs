@@ -1,0 +1,187 @@
+//! The agent's image in a pod with what the chart gives it: this is the one place where the tests say what that is.
+
+use std::fs;
+
+use portolan::sink::report::Report;
+use portolan::source::pods::cri::messages::ImageSpec;
+
+use super::containerd::Node;
+use super::messages::{
+    CapabilitySet, ContainerSecurity, ContainerStatusResponse, EXITED, HOST_TO_CONTAINER, Id, Mount,
+    SecurityProfile,
+};
+use super::patience::{PATIENCE, eventually};
+use super::pod::{Pod, Wanted};
+use prost::Message;
+
+/// `securityContext.capabilities.add` of the chart.
+pub const CAPABILITIES: [&str; 4] = ["SYS_ADMIN", "NET_ADMIN", "SYS_PTRACE", "DAC_READ_SEARCH"];
+/// Archive and name of the image under test.
+const ARCHIVE: &str = "PORTOLAN_IMAGE";
+const NAME: &str = "PORTOLAN_IMAGE_NAME";
+/// What kubelet hides from containers, and what it makes read-only, unless they are privileged.
+const MASKED: [&str; 9] = [
+    "/proc/asound",
+    "/proc/acpi",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/sys/firmware",
+];
+const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// Whether there is an image to test.
+pub fn is_given() -> bool {
+    std::env::var_os(ARCHIVE).is_some()
+}
+
+/// What a pod of the agent is given.
+pub struct Given {
+    pub capabilities: Vec<String>,
+    pub mounts: Vec<Mount>,
+    pub host_pid: bool,
+    pub privileged: bool,
+    /// 0, the runtime's default, in the chart.
+    pub seccomp: SecurityProfile,
+}
+
+impl Given {
+    /// As the chart has it.
+    pub fn by_the_chart() -> Self {
+        Self {
+            capabilities: CAPABILITIES.map(str::to_owned).into(),
+            mounts: mounts(),
+            host_pid: true,
+            privileged: false,
+            seccomp: SecurityProfile::default(),
+        }
+    }
+
+    pub fn without_capability(mut self, name: &str) -> Self {
+        self.capabilities.retain(|capability| capability != name);
+        assert_eq!(self.capabilities.len(), CAPABILITIES.len() - 1);
+        self
+    }
+
+    pub fn without_mount(mut self, container_path: &str) -> Self {
+        let before = self.mounts.len();
+        self.mounts.retain(|mount| mount.container_path != container_path);
+        assert_eq!(self.mounts.len(), before - 1);
+        self
+    }
+
+    /// Runs the agent.
+    pub fn run(self) -> AgentPod {
+        self.run_command(&["agent", "--metadata", &runtime(), "--telemetry", "0.0.0.0:9471"])
+    }
+
+    /// Runs the image with these arguments.
+    pub fn run_command(self, arguments: &[&str]) -> AgentPod {
+        let image = std::env::var(NAME).expect("the name of the image");
+        Node::with(|node| node.import(std::env::var_os(ARCHIVE).expect("an image").as_ref()));
+        let wanted = Wanted::pod("portolan");
+        let pod = if self.host_pid { wanted.host_pid() } else { wanted }.run();
+        let mut config = pod.container_config("agent", r#"[{"name":"telemetry","containerPort":9471}]"#);
+        config.image = Some(ImageSpec { image, ..ImageSpec::default() });
+        config.args = arguments.iter().map(|word| (*word).to_owned()).collect();
+        config.log_path = format!("{}.log", pod.uid);
+        config.mounts = self.mounts;
+        let security = config.linux.as_mut().and_then(|linux| linux.security_context.as_mut()).expect("one");
+        let namespace_options = security.namespace_options.take();
+        *security = ContainerSecurity {
+            namespace_options,
+            ..context(self.privileged, self.capabilities, self.seccomp)
+        };
+        let log = Node::with(|node| node.path("logs")).join(&config.log_path);
+        let id = pod.start(config);
+        AgentPod { id, log, _pod: pod }
+    }
+}
+
+/// As kubelet makes it of a container's `securityContext`.
+fn context(privileged: bool, add: Vec<String>, seccomp: SecurityProfile) -> ContainerSecurity {
+    let base = ContainerSecurity { privileged, readonly_rootfs: true, ..ContainerSecurity::default() };
+    if privileged {
+        return base;
+    }
+    ContainerSecurity {
+        capabilities: Some(CapabilitySet { add, drop: vec!["ALL".to_owned()] }),
+        no_new_privs: true,
+        masked_paths: MASKED.map(str::to_owned).into(),
+        readonly_paths: READ_ONLY.map(str::to_owned).into(),
+        seccomp: Some(seccomp),
+        ..base
+    }
+}
+
+/// `--metadata` for an agent that sees the runtime where the node has it.
+pub fn runtime() -> String {
+    Node::with(|node| format!("cri={}", node.socket().display()))
+}
+
+/// The directory of the runtime's socket.
+pub fn runtime_dir() -> String {
+    Node::with(|node| node.path("run")).display().to_string()
+}
+
+/// The chart's `hostMounts`: the names of network namespaces, the cgroups, the runtime's socket, nothing else.
+fn mounts() -> Vec<Mount> {
+    let mount = |path: String, propagation| Mount {
+        container_path: path.clone(),
+        host_path: path,
+        readonly: true,
+        propagation,
+    };
+    vec![
+        mount("/run/netns".to_owned(), HOST_TO_CONTAINER),
+        mount("/sys/fs/cgroup".to_owned(), 0),
+        mount(runtime_dir(), 0),
+    ]
+}
+
+/// The image as it runs, or ran; it goes with the guard.
+pub struct AgentPod {
+    id: String,
+    log: std::path::PathBuf,
+    _pod: Pod,
+}
+
+impl AgentPod {
+    /// What it said so far on one of its streams: `stdout` or `stderr`.
+    pub fn said(&self, stream: &str) -> String {
+        let text = fs::read_to_string(&self.log).unwrap_or_default();
+        // The runtime writes: time, stream, F for a whole line, the line.
+        let mark = format!(" {stream} F ");
+        let lines = text.lines().filter_map(|line| line.split_once(&mark));
+        lines.map(|(_, line)| format!("{line}\n")).collect()
+    }
+
+    /// Waits for a report of which `pick` makes something.
+    pub fn wait_report<T>(&self, what: &str, mut pick: impl FnMut(&Report) -> Option<T>) -> T {
+        eventually(PATIENCE * 3, what, || {
+            let said = self.said("stdout");
+            let reports = said.lines().map(|line| serde_json::from_str::<Report>(line).expect("a report"));
+            let found = reports.filter_map(|report| pick(&report)).next();
+            found.ok_or_else(|| {
+                let last: Vec<&str> = said.lines().rev().take(3).collect();
+                format!("{} lines, the last {last:#?}; {}", said.lines().count(), self.said("stderr"))
+            })
+        })
+    }
+
+    /// Waits for its end; the exit code.
+    pub fn exit_code(&self) -> i32 {
+        eventually(PATIENCE * 3, "the agent ends", || {
+            let asked = Id { id: self.id.clone() };
+            let answer = Node::with(|node| node.ask("/runtime.v1.RuntimeService/ContainerStatus", &asked))?;
+            let status = ContainerStatusResponse::decode(answer).map_err(|error| error.to_string())?.status;
+            match status {
+                Some(status) if status.state == EXITED => Ok(status.exit_code),
+                other => Err(format!("{other:?}; {}{}", self.said("stderr"), self.said("stdout"))),
+            }
+        })
+    }
+}

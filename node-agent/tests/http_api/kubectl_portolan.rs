@@ -1,0 +1,185 @@
+//! `kubectl portolan` against agents behind an API server that stands in for the real one: real port-forwards over real
+//! sockets, merged answers, and nodes that do not answer.
+
+use std::path::Path;
+
+use clap::Parser;
+use portolan::cluster;
+use portolan::cluster::args::Cli;
+use portolan::exit::Exit;
+use portolan::query::console::Console;
+use portolan_api_stand_in::server::{Server, Settings, Transport};
+use serde_json::{Value, json};
+
+use crate::commands::Written;
+use crate::golden;
+use crate::model::Node;
+use crate::served::{Scratch, Served};
+
+/// An API server with agents' pods behind it.
+struct Cluster {
+    server: Server,
+    scratch: Scratch,
+    agents: Vec<Served>,
+}
+
+impl Cluster {
+    async fn new(name: &str) -> Self {
+        let settings = Settings { token: Some("secret".to_owned()), ..Settings::default() };
+        let server = Server::start(Transport::Tls, settings).await;
+        Self { server, scratch: Scratch::new(name), agents: Vec::new() }
+    }
+
+    /// Puts an agent onto a node.
+    async fn agent(&mut self, node: Node) {
+        let name = node.name;
+        let served = Served::start(node).await;
+        let address = served.address;
+        self.pod(name, "Running");
+        self.server.change_settings(|settings| {
+            settings.forwards.insert((format!("portolan-{name}"), 9470), address);
+        });
+        self.agents.push(served);
+    }
+
+    /// The pod of an agent; nobody listens in it.
+    fn pod(&self, node: &str, phase: &str) {
+        let pod = json!({
+            "kind": "Pod", "apiVersion": "v1",
+            "metadata": {
+                "name": format!("portolan-{node}"), "namespace": "portolan",
+                "labels": {"app.kubernetes.io/name": "portolan"},
+            },
+            "spec": {"nodeName": node, "containers": []},
+            "status": {"phase": phase},
+        });
+        self.server.put("pods", pod);
+    }
+
+    async fn run(&self, line: &str) -> Outcome {
+        let kubeconfig = self.server.client_files(&self.scratch.0).kubeconfig;
+        run(&kubeconfig, line).await
+    }
+}
+
+#[derive(Debug)]
+struct Outcome {
+    exit: Exit,
+    out: String,
+    words: String,
+}
+
+async fn run(kubeconfig: &Path, line: &str) -> Outcome {
+    let kubeconfig = kubeconfig.to_str().expect("text");
+    let words = ["kubectl-portolan", "--kubeconfig", kubeconfig].into_iter().chain(line.split_whitespace());
+    let cli = Cli::try_parse_from(words).expect("parses");
+    let (out, words) = (Written::default(), Written::default());
+    let exit = cluster::answer(&cli, &mut Console::new(out.clone(), words.clone())).await;
+    Outcome { exit, out: out.text(), words: words.text() }
+}
+
+async fn of_two_nodes(name: &str) -> Cluster {
+    let mut cluster = Cluster::new(name).await;
+    cluster.agent(Node::default()).await;
+    cluster.agent(Node { name: "node-2", ..Node::default() }).await;
+    cluster
+}
+
+#[tokio::test]
+async fn every_command_shows_all_nodes_in_one_answer() {
+    let cluster = of_two_nodes("cluster-all").await;
+    for command in ["findings", "listeners", "top"] {
+        for format in ["table", "wide", "json", "yaml", "name"] {
+            let outcome = cluster.run(&format!("{command} -o {format}")).await;
+            assert_eq!((outcome.exit, outcome.words.as_str()), (Exit::Fine, ""), "{command} {format}");
+            golden::check(&format!("cluster-{command}-{format}.txt"), &outcome.out);
+        }
+    }
+}
+
+#[tokio::test]
+async fn top_counts_the_pods_of_a_workload_together() {
+    let cluster = of_two_nodes("cluster-top").await;
+    let outcome = cluster.run("top --undeclared --limit 1 -o json").await;
+    let top: Value = serde_json::from_str(&outcome.out).expect("JSON");
+    let items = top["items"].as_array().expect("items");
+    assert_eq!(items.len(), 1);
+    assert_eq!((&items[0]["port"], &items[0]["connections"]), (&json!(9090), &json!(24)), "12 on each node");
+    assert_eq!(items[0]["nodes"], json!(["node-1", "node-2"]));
+}
+
+#[tokio::test]
+async fn a_node_that_does_not_answer_is_named_and_the_answer_is_partial() {
+    let mut cluster = of_two_nodes("cluster-partial").await;
+    cluster.pod("node-3", "Running");
+    cluster.pod("node-4", "Pending");
+    cluster.agent(Node { name: "node-5", ..Node::default() }).await;
+    cluster.agents[2].health.ready.store(false, std::sync::atomic::Ordering::Relaxed);
+    let outcome = cluster.run("findings -o json").await;
+    assert_eq!(outcome.exit, Exit::Partial);
+    let answer: Value = serde_json::from_str(&outcome.out).expect("JSON");
+    assert_eq!(answer["nodes"], json!(["node-1", "node-2", "node-5"]));
+    let missing: Vec<&str> =
+        answer["missing"].as_array().expect("missing").iter().filter_map(|m| m["node"].as_str()).collect();
+    assert_eq!(missing, ["node-3", "node-4", "node-5"]);
+    for words in
+        ["of 5 nodes", "node-3: failed to connect to localhost:9470", "node-4: its agent's pod", "is Pending"]
+    {
+        assert!(outcome.words.contains(words), "{words}: {}", outcome.words);
+    }
+    assert!(outcome.words.contains("node-5: its agent is not ready yet"), "{}", outcome.words);
+}
+
+#[tokio::test]
+async fn a_bad_finding_anywhere_fails_a_script_also_where_a_node_is_missing() {
+    let mut cluster = Cluster::new("cluster-fail").await;
+    cluster.agent(Node { findings: Vec::new(), ..Node::default() }).await;
+    cluster.agent(Node { name: "node-2", ..Node::default() }).await;
+    assert_eq!(cluster.run("findings --fail-on high").await.exit, Exit::FailOn);
+    assert_eq!(cluster.run("findings --fail-on critical").await.exit, Exit::Fine);
+    cluster.pod("node-3", "Running");
+    assert_eq!(cluster.run("findings --fail-on high").await.exit, Exit::FailOn);
+    assert_eq!(cluster.run("findings --fail-on critical").await.exit, Exit::Partial);
+}
+
+#[tokio::test]
+async fn what_cannot_be_asked_is_one_clear_line() {
+    let cluster = Cluster::new("cluster-none").await;
+    let outcome = cluster.run("findings").await;
+    assert_eq!((outcome.exit, outcome.out.as_str()), (Exit::Partial, ""));
+    assert!(
+        outcome.words.starts_with("no agent found: no pod in any namespace has the labels"),
+        "{outcome:?}"
+    );
+    let cluster = of_two_nodes("cluster-wrong").await;
+    let outcome = cluster.run("findings --code undeclared").await;
+    assert_eq!(outcome.exit, Exit::WrongUse);
+    assert!(outcome.words.contains("expected one of undeclared-external,"), "{outcome:?}");
+    let outcome = run(Path::new("/nowhere/kubeconfig"), "findings").await;
+    assert_eq!(outcome.exit, Exit::WrongUse);
+    assert!(outcome.words.starts_with("no credentials for a cluster"), "{outcome:?}");
+    cluster.server.change_settings(|settings| settings.token = Some("another".to_owned()));
+    let outcome = run(&cluster.scratch.0.join("kubeconfig"), "findings").await;
+    assert_eq!(outcome.exit, Exit::Partial);
+    assert!(outcome.words.starts_with("the agents' pods cannot be listed: "), "{outcome:?}");
+    assert_eq!(outcome.words.lines().count(), 1, "{outcome:?}");
+}
+
+#[tokio::test]
+async fn explain_shows_the_way_on_each_node_that_has_a_pod() {
+    let cluster = of_two_nodes("cluster-explain").await;
+    let outcome = cluster.run("explain :30081").await;
+    assert_eq!(outcome.exit, Exit::Fine, "{outcome:?}");
+    assert!(
+        outcome.out.contains("── node node-1\n") && outcome.out.contains("── node node-2\n"),
+        "{outcome:?}"
+    );
+    let outcome = cluster.run("explain nowhere/nothing").await;
+    assert_eq!((outcome.exit, outcome.out.as_str()), (Exit::WrongUse, ""));
+    assert!(outcome.words.starts_with("no agent knows nowhere/nothing"), "{outcome:?}");
+    let outcome = cluster.run("explain a:b:c:d").await;
+    assert_eq!(outcome.exit, Exit::WrongUse, "{outcome:?}");
+    cluster.pod("node-3", "Running");
+    let outcome = cluster.run("explain nowhere/nothing").await;
+    assert_eq!(outcome.exit, Exit::Partial, "the node that did not answer may have it: {outcome:?}");
+}
