@@ -3,16 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http_body_util::{BodyExt, Collected, Limited};
 use hyper::body::Incoming;
-use hyper::header::{ACCEPT, AUTHORIZATION, HeaderName, USER_AGENT};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, USER_AGENT};
 use hyper::{Request, Response};
 
 use crate::body::{Body, cut, refused, silent, whole};
-use crate::fault::Fault;
+use crate::fault::{Doing, Fault};
 use crate::list::Form;
 use crate::query::Asked;
 use crate::server::Inner;
-use crate::{discovery, forward, list, log, watch};
+use crate::{discovery, forward, list, log, watch, write};
 
 /// Answers, and notes that it did.
 pub async fn answer(inner: Arc<Inner>, mut request: Request<Incoming>) -> Response<Body> {
@@ -27,12 +29,19 @@ pub async fn answer(inner: Arc<Inner>, mut request: Request<Incoming>) -> Respon
         query: request.uri().query().unwrap_or_default().to_owned(),
         user_agent: header(USER_AGENT),
         accept: header(ACCEPT),
+        content_type: header(CONTENT_TYPE),
+        body: String::new(),
         status: 0,
     };
     let token = header(AUTHORIZATION);
     let answered = match forward::pod_of(&noted.path) {
         Some(pod) if is_welcome(&inner, &token) => Some(forward::answer(&inner, &mut request, pod)),
-        _ => respond(&inner, &noted, &token),
+        _ => {
+            let sent = Limited::new(request.into_body(), MAX_BODY).collect().await;
+            let text = |sent: Collected<Bytes>| String::from_utf8_lossy(&sent.to_bytes()).into_owned();
+            noted.body = sent.map(text).unwrap_or_default();
+            respond(&inner, &noted, &token)
+        }
     };
     noted.status = answered.as_ref().map_or(0, |response| response.status().as_u16());
     inner.log.add(noted);
@@ -55,11 +64,22 @@ fn respond(inner: &Arc<Inner>, request: &log::Request, authorization: &str) -> O
     let Some(asked) = Asked::of(&request.path, &request.query) else {
         return Some(discovery::answer(&request.path));
     };
+    if inner.settings().absent_groups.contains(&asked.resource.group) {
+        return Some(discovery::nothing());
+    }
     let is_watch = asked.is_set("watch");
+    let doing = match request.method.as_str() {
+        "GET" if is_watch => Doing::Watch,
+        "GET" => Doing::List,
+        _ => Doing::Write,
+    };
     let form = Form::of(&request.accept);
-    let fault = inner.faults().take(asked.resource.plural, is_watch);
+    let fault = inner.faults().take(asked.resource.plural, doing);
     if let Some(fault) = fault {
-        return failed(inner, fault, &asked, form);
+        return failed(inner, fault, &asked, &request.method, form);
+    }
+    if doing == Doing::Write {
+        return Some(write::answer(inner, &asked, request));
     }
     if let Some(name) = asked.name.as_deref().filter(|_| !is_watch) {
         let store = inner.store();
@@ -76,10 +96,16 @@ fn respond(inner: &Arc<Inner>, request: &log::Request, authorization: &str) -> O
     })
 }
 
-fn failed(inner: &Arc<Inner>, fault: Fault, asked: &Asked, form: Form) -> Option<Response<Body>> {
+fn failed(
+    inner: &Arc<Inner>,
+    fault: Fault,
+    asked: &Asked,
+    method: &str,
+    form: Form,
+) -> Option<Response<Body>> {
     Some(match fault {
         Fault::Status(code) => {
-            let (reason, message) = told(code, asked);
+            let (reason, message) = told(code, asked, method);
             refused(code, reason, &message)
         }
         Fault::TooMany(seconds) => {
@@ -99,9 +125,14 @@ fn failed(inner: &Arc<Inner>, fault: Fault, asked: &Asked, form: Form) -> Option
     })
 }
 
-fn told(code: u16, asked: &Asked) -> (&'static str, String) {
+fn told(code: u16, asked: &Asked, method: &str) -> (&'static str, String) {
     let Asked { resource, .. } = asked;
-    let verb = if asked.is_set("watch") { "watch" } else { "list" };
+    let verb = match method {
+        "POST" => "create",
+        "PATCH" => "patch",
+        _ if asked.is_set("watch") => "watch",
+        _ => "list",
+    };
     match code {
         401 => ("Unauthorized", "Unauthorized".to_owned()),
         403 => (
@@ -118,6 +149,9 @@ fn told(code: u16, asked: &Asked) -> (&'static str, String) {
         _ => ("InternalError", "Internal error occurred: told to fail".to_owned()),
     }
 }
+
+/// Bytes of a request that are read.
+const MAX_BODY: usize = 4 * 1024 * 1024;
 
 /// How long a connection may wait for its first request.
 pub const HEAD_WITHIN: Duration = Duration::from_secs(30);

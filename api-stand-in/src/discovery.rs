@@ -4,7 +4,7 @@ use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::body::{Body, refused, whole};
-use crate::resource::RESOURCES;
+use crate::resource::{RESOURCES, Resource};
 
 /// The answer to a request that is not for objects.
 pub fn answer(path: &str) -> Response<Body> {
@@ -13,6 +13,8 @@ pub fn answer(path: &str) -> Response<Body> {
         "/apis" => groups(),
         "/api/v1" => kinds(""),
         "/apis/networking.k8s.io/v1" => kinds("networking.k8s.io"),
+        "/apis/events.k8s.io/v1" => kinds("events.k8s.io"),
+        "/apis/openreports.io/v1alpha1" => kinds("openreports.io"),
         "/version" => json!({
             "major": "1", "minor": "36", "gitVersion": "v1.36.2", "platform": "linux/amd64", "goVersion": "go1.26"
         }),
@@ -23,12 +25,20 @@ pub fn answer(path: &str) -> Response<Body> {
     whole(StatusCode::OK, value.to_string())
 }
 
+/// The answer where a group is not served: no object, as it is not the group's to answer.
+pub fn nothing() -> Response<Body> {
+    whole(StatusCode::NOT_FOUND, "404 page not found\n")
+}
+
 fn groups() -> Value {
-    let version = json!({"groupVersion": "networking.k8s.io/v1", "version": "v1"});
-    json!({
-        "kind": "APIGroupList", "apiVersion": "v1",
-        "groups": [{"name": "networking.k8s.io", "versions": [version], "preferredVersion": version}],
-    })
+    let named = RESOURCES.iter().filter(|resource| !resource.group.is_empty());
+    let groups: Vec<Value> = named
+        .map(|resource| {
+            let version = json!({"groupVersion": resource.api_version(), "version": resource.version});
+            json!({"name": resource.group, "versions": [version], "preferredVersion": version})
+        })
+        .collect();
+    json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
 }
 
 fn kinds(group: &str) -> Value {
@@ -42,6 +52,6 @@ fn kinds(group: &str) -> Value {
             })
         })
         .collect();
-    let version = if group.is_empty() { "v1".to_owned() } else { format!("{group}/v1") };
+    let version = RESOURCES.iter().find(|resource| resource.group == group).map(Resource::api_version);
     json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version, "resources": resources})
 }

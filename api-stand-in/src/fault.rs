@@ -9,6 +9,8 @@ pub enum On {
     Lists(&'static str),
     /// Watches, streamed lists too.
     Watches(&'static str),
+    /// What makes or changes objects of a kind.
+    Writes(&'static str),
 }
 
 /// How a request fails.
@@ -50,6 +52,15 @@ pub enum StreamedLists {
     Unknown,
 }
 
+/// What a request does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doing {
+    /// One object, or many.
+    List,
+    Watch,
+    Write,
+}
+
 /// All rules in force.
 #[derive(Debug, Default)]
 pub struct Faults {
@@ -66,13 +77,14 @@ impl Faults {
     }
 
     /// The fault of a request; uses up one of a rule's times.
-    pub fn take(&mut self, plural: &str, is_watch: bool) -> Option<Fault> {
+    pub fn take(&mut self, plural: &str, doing: Doing) -> Option<Fault> {
         let hit = self.rules.iter().position(|rule| {
             let on = match rule.on {
                 On::Everything => true,
                 On::Kind(kind) => kind == plural,
-                On::Lists(kind) => kind == plural && !is_watch,
-                On::Watches(kind) => kind == plural && is_watch,
+                On::Lists(kind) => kind == plural && doing == Doing::List,
+                On::Watches(kind) => kind == plural && doing == Doing::Watch,
+                On::Writes(kind) => kind == plural && doing == Doing::Write,
             };
             on && rule.times != Some(0)
         })?;

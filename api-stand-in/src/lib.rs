@@ -1,4 +1,4 @@
-//! Stands in for Kubernetes' API server: lists, watches, pages, bookmarks and discovery over real sockets, answering as the
+//! Stands in for Kubernetes' API server: lists, watches, pages, bookmarks, discovery, creation and server-side apply over real sockets, answering as the
 //! real one was measured to, well enough for kubectl. Faults on demand: refusals, silence, cut and broken answers,
 //! outages, lost history, rotated tokens and authorities.
 #![expect(clippy::expect_used, clippy::indexing_slicing, reason = "made for tests, which fail by panicking")]
@@ -16,4 +16,6 @@ mod query;
 pub mod resource;
 pub mod server;
 pub mod store;
+mod valid;
 mod watch;
+mod write;

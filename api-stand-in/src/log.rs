@@ -20,6 +20,9 @@ pub struct Request {
     pub query: String,
     pub user_agent: String,
     pub accept: String,
+    pub content_type: String,
+    /// What was sent.
+    pub body: String,
     /// 0: none was given.
     pub status: u16,
 }

@@ -11,7 +11,7 @@ pub struct Resource {
     pub namespaced: bool,
 }
 
-pub static RESOURCES: [Resource; 5] = [
+pub static RESOURCES: [Resource; 7] = [
     Resource { group: "", version: "v1", plural: "pods", kind: "Pod", namespaced: true },
     Resource { group: "", version: "v1", plural: "services", kind: "Service", namespaced: true },
     Resource { group: "", version: "v1", plural: "namespaces", kind: "Namespace", namespaced: false },
@@ -21,6 +21,14 @@ pub static RESOURCES: [Resource; 5] = [
         version: "v1",
         plural: "networkpolicies",
         kind: "NetworkPolicy",
+        namespaced: true,
+    },
+    Resource { group: "events.k8s.io", version: "v1", plural: "events", kind: "Event", namespaced: true },
+    Resource {
+        group: "openreports.io",
+        version: "v1alpha1",
+        plural: "reports",
+        kind: "Report",
         namespaced: true,
     },
 ];

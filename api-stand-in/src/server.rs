@@ -28,6 +28,8 @@ pub struct Settings {
     /// Refused without it.
     pub token: Option<String>,
     pub streamed_lists: StreamedLists,
+    /// Groups that the server does not have, as where their kinds are not installed.
+    pub absent_groups: Vec<&'static str>,
     /// The real one sends one a minute.
     pub bookmark_every: Duration,
     /// Watches end after this at the latest.
@@ -41,6 +43,7 @@ impl Default for Settings {
         Self {
             token: None,
             streamed_lists: StreamedLists::Served,
+            absent_groups: Vec::new(),
             bookmark_every: Duration::from_secs(60),
             watches_last: None,
             forwards: BTreeMap::new(),
@@ -75,6 +78,10 @@ impl Inner {
 
     pub(crate) fn settings(&self) -> Settings {
         self.settings.lock().expect("not poisoned").clone()
+    }
+
+    pub(crate) fn tell(&self, revision: u64) {
+        self.news.send_replace(revision);
     }
 
     pub(crate) fn news(&self) -> watch::Receiver<u64> {
@@ -217,6 +224,12 @@ impl Server {
         let resource = Resource::of(plural).expect("a kind that is served");
         let revision = self.inner.store().delete(resource, namespace, name).expect("it is there");
         self.inner.news.send_replace(revision);
+    }
+
+    /// The objects of a kind as they are, by namespace and name.
+    #[must_use]
+    pub fn objects(&self, plural: &str) -> Vec<Value> {
+        self.inner.store().objects(plural).map(|(_, version)| version.value.clone()).collect()
     }
 
     /// Forgets the history up to now.

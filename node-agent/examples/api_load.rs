@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use portolan::api_server::backoff::Pace;
 use portolan::engine::input::Input;
-use portolan::source::kubernetes::backoff::Pace;
 use portolan::source::kubernetes::{self, KubernetesOptions, Switch, Watching};
 use portolan_api_stand_in::access::{Authority, ClientFiles};
 use portolan_api_stand_in::server::{Server, Settings, Transport};

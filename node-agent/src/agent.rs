@@ -34,7 +34,7 @@ use crate::source::node_access;
 use crate::source::pods::SourceState;
 use crate::source::{clock, conntrack};
 use crate::sources::{SourceChange, follow_rings, start_sources};
-use crate::{wiring_export, wiring_options, wiring_servers};
+use crate::{cluster_sinks, wiring_export, wiring_options, wiring_servers};
 
 /// Facts that may wait for the engine; a full queue makes the sources wait, and the rings in the kernel take the rest.
 const INPUT_QUEUE: usize = 4096;
@@ -119,7 +119,8 @@ pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
     warn_of(&config, &metadata);
     let waits_for_metadata = !metadata.is_empty();
     let options = netns_options(&config, &metadata);
-    let mut tasks = start_sources(&config, metadata, &inputs, &sources);
+    let mut tasks = cluster_sinks::start(&config, &metadata, &mut pipeline, &sources);
+    tasks.extend(start_sources(&config, metadata, &inputs, &sources));
     if let Some(rings) = rings {
         let followed = follow_rings(rings, &inputs, recorded, &sources, CONNECTION_QUEUE);
         tasks.extend(followed.map_err(started("the thread for connection tracking"))?);
@@ -247,6 +248,7 @@ impl Station {
             self.netns.scan(host);
         }
         self.pipeline.tell_status();
+        self.pipeline.settle_cluster_sinks();
         // Counting looks at every port.
         self.upkeep.drains = self.upkeep.drains.wrapping_add(1);
         if self.upkeep.drains.is_multiple_of(MEASURE_EVERY) {
@@ -258,8 +260,9 @@ impl Station {
     }
 
     fn told_by_source(&mut self, name: &str, state: SourceState) {
-        // What follows objects of other kinds is named by the kind as well.
+        // What follows objects of other kinds, or is a sink, is named by the kind as well.
         let tells_pods = !name.starts_with("kubernetes/")
+            && !name.starts_with("sink/")
             && !wiring_export::is_sink(name)
             && ![conntrack::SOURCE, reload::SOURCE].contains(&name);
         self.upkeep.waits_for_metadata &= !(state.up && tells_pods);

@@ -143,6 +143,14 @@ pub struct AgentArgs {
     /// Watch NetworkPolicies, for ports that they block [default: true]
     #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
     pub policies: Option<bool>,
+    /// Keep an OpenReports `Report` for each pod with findings, in the pod's namespace: at most one write per pod and minute;
+    /// needs --metadata kubernetes and the right to create, patch and list reports.openreports.io [default: false]
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
+    pub reports: Option<bool>,
+    /// Tell of new findings of high and critical severity by Kubernetes Events about the pod; needs --metadata kubernetes
+    /// and the right to create events.events.k8s.io [default: false]
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
+    pub events: Option<bool>,
     /// Address of the HTTP API: ADDR:PORT, unix:PATH or off [default: 127.0.0.1:9470]
     #[arg(long, value_name = "ADDR")]
     pub api: Option<String>,

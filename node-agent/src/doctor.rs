@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use std::io::{self, Write};
 
+use crate::api_server::fault::ApiFault;
 use crate::args::{DoctorArgs, Format};
 use crate::config::{self, MetadataSource};
 use crate::doctor_sources;
@@ -17,7 +18,6 @@ use crate::source::kernel::{
     Capabilities, DetachedBpffs, HookStatus, KernelHooks, KernelLogLevel, KernelOptions, NetnsPrograms,
     TrafficLevel, root_cgroup,
 };
-use crate::source::kubernetes::fault::ApiFault;
 use crate::source::kubernetes::trial::{self, Trial};
 use crate::source::netns::enter;
 use crate::source::netns::look::{Interface, LinkHeader};

@@ -2,9 +2,11 @@
 //! inwards; `agent` wires the stages.
 
 pub mod agent;
+pub mod api_server;
 pub mod args;
 #[cfg(feature = "plugin")]
 pub mod cluster;
+mod cluster_sinks;
 pub mod command;
 pub mod config;
 pub mod descriptors;

@@ -13,6 +13,10 @@ use crate::engine::identity::BootTime;
 use crate::engine::input::{ConnectionFact, Input};
 use crate::sink::convert::{Converter, Wall};
 use crate::sink::ended::Ended;
+use crate::sink::kubernetes::ClusterSinks;
+use crate::sink::kubernetes::desk::Desk;
+use crate::sink::kubernetes::events::Events;
+use crate::sink::kubernetes::reports::Reports;
 use crate::sink::metrics::{
     ConnectionLabels, FindingLabels, KindLabel, ListenerLabels, MapLabel, Metrics, SourceLabel, StateLabel,
 };
@@ -37,6 +41,8 @@ pub struct Pipeline {
     /// `None`: scan only.
     pub kernel: Option<KernelHooks>,
     pub publisher: Publisher,
+    /// Objects at the API server that tell of findings.
+    pub cluster: ClusterSinks,
     pub metrics: Arc<Metrics>,
     pub node: Arc<str>,
     pub kernel_release: String,
@@ -66,6 +72,7 @@ impl Pipeline {
             engine,
             kernel,
             publisher,
+            cluster: ClusterSinks::default(),
             metrics,
             node,
             kernel_release,
@@ -185,6 +192,7 @@ impl Pipeline {
             self.remember(change);
             if let Change::Finding(finding) = change {
                 self.measure_latency(finding, now);
+                self.cluster.note(finding, now);
             }
             if let Some(report) = converter.change(change) {
                 self.publisher.publish(&report, &converter);
@@ -268,6 +276,11 @@ impl Pipeline {
     fn with_losses_of_lines(&self, mut lost: BTreeMap<&'static str, u64>) -> BTreeMap<&'static str, u64> {
         let counts = self.publisher.counts();
         let too_long = self.publisher.too_long();
+        let limited = [("reports", "reports-limited"), ("events", "events-limited")];
+        for done in self.cluster.done().iter().filter(|done| done.limited > 0) {
+            let reason = limited.iter().find(|(sink, _)| *sink == done.sink);
+            lost.extend(reason.map(|(_, reason)| (*reason, done.limited)));
+        }
         let places = [
             (BLOCKED, &counts.blocked),
             (CLOSED, &counts.closed),
@@ -323,6 +336,11 @@ impl Pipeline {
             let labels = SourceLabel { source: source_kind(name) };
             metrics.source_up.get_or_create(&labels).set(i64::from(state.reason.is_none()));
         }
+        for done in self.cluster.done() {
+            metrics.sink_writes_total(done.sink, "written", done.written);
+            metrics.sink_writes_total(done.sink, "refused", done.refused);
+            metrics.sink_writes_total(done.sink, "failed", done.failed);
+        }
         for (name, used, max) in self.kernel.iter().flat_map(KernelHooks::map_usage) {
             let labels = MapLabel { map: name };
             metrics.map_entries.get_or_create(&labels).set(i64::try_from(used).unwrap_or(i64::MAX));
@@ -353,13 +371,15 @@ fn series(
 
 /// The label of a source: its kind, since a path would be a label that grows.
 fn source_kind(name: &str) -> &'static str {
-    const KNOWN: [&str; 6] = [
+    const KNOWN: [&str; 8] = [
         "kubernetes",
         "kubernetes/namespaces",
         "kubernetes/networkpolicies",
         "kubernetes/services",
         "otlp/logs",
         "otlp/metrics",
+        Reports::NAME,
+        Events::NAME,
     ];
     match KNOWN.into_iter().find(|known| *known == name) {
         Some(known) => known,

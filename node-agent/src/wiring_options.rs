@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::api_server::access::is_in_cluster;
+use crate::api_server::backoff::Pace;
 use crate::args::{ExceptionAnnotations, KernelLog as LogArg, RecordMode as RecordArg, TrafficMode};
 use crate::config::exceptions::Exception;
 use crate::config::{AgentConfig, MetadataSource};
@@ -12,8 +14,6 @@ use crate::engine::options::{EngineOptions, RecordMode};
 use crate::source::clock;
 use crate::source::kernel::{KernelLogLevel, KernelOptions, TrafficLevel};
 use crate::source::kubernetes::KubernetesOptions;
-use crate::source::kubernetes::access::is_in_cluster;
-use crate::source::kubernetes::backoff::Pace;
 use crate::source::netns::{HostNetns, NetnsOptions};
 use crate::source::node_access::Wanted;
 use crate::source::pods::cri;

@@ -24,6 +24,8 @@ pub struct FileConfig {
     pub kubeconfig: Option<PathBuf>,
     pub services: Option<bool>,
     pub policies: Option<bool>,
+    pub reports: Option<bool>,
+    pub events: Option<bool>,
     pub api: Option<String>,
     pub telemetry: Option<String>,
     pub traffic: Option<TrafficMode>,

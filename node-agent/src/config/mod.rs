@@ -28,6 +28,8 @@ pub enum ConfigError {
         "--metadata kubernetes needs this node's name: give --node-name or set NODE_NAME (in a pod: from spec.nodeName)"
     )]
     NodeNameMissing,
+    #[error("{option} needs the API server as a source of pods: add `kubernetes` to --metadata")]
+    ServerNotFollowed { option: &'static str },
     #[error("cannot read configuration file {path}: {reason}")]
     Unreadable { path: String, reason: String },
     #[error("{path}:{line}: {reason}")]
@@ -106,6 +108,10 @@ pub struct AgentConfig {
     pub services: Switch,
     /// NetworkPolicies likewise.
     pub policies: Switch,
+    /// Reports are written to the API server.
+    pub reports: Switch,
+    /// Events likewise.
+    pub events: Switch,
     pub api: ListenAddress,
     pub telemetry: ListenAddress,
     pub traffic: TrafficMode,
@@ -170,6 +176,8 @@ impl AgentConfig {
             kubeconfig: args.kubeconfig.clone().or(file.kubeconfig),
             services: Switch::of(args.services.or(file.services)),
             policies: Switch::of(args.policies.or(file.policies)),
+            reports: Switch::of(Some(args.reports.or(file.reports).unwrap_or(false))),
+            events: Switch::of(Some(args.events.or(file.events).unwrap_or(false))),
             api: value::address("--api", args.api.as_ref().or(file.api.as_ref()), "127.0.0.1:9470", true)?,
             telemetry: value::address(
                 "--telemetry",
@@ -208,6 +216,7 @@ impl AgentConfig {
         };
         config.check_addresses()?;
         config.check_node_name()?;
+        config.check_cluster_sinks()?;
         Ok(config)
     }
 
@@ -226,6 +235,21 @@ impl AgentConfig {
             given: name.chars().take(300).collect(),
             expected: "the node's name in Kubernetes: lower-case letters, digits, `-` and `.`",
         })
+    }
+
+    /// What is written about a pod needs the API server's own name of it.
+    fn check_cluster_sinks(&self) -> Result<(), ConfigError> {
+        let asked = [("--reports", self.reports), ("--events", self.events)];
+        let option = asked.into_iter().find(|(_, switch)| *switch == Switch::On);
+        match option {
+            // Where none is given, the API server is taken in a pod.
+            Some((option, _))
+                if !self.metadata.is_empty() && !self.metadata.contains(&MetadataSource::Kubernetes) =>
+            {
+                Err(ConfigError::ServerNotFollowed { option })
+            }
+            _ => Ok(()),
+        }
     }
 
     fn check_addresses(&self) -> Result<(), ConfigError> {

@@ -58,10 +58,22 @@ fn one_source_of_each_kind_may_be_given() {
 }
 
 #[test]
+fn reports_and_events_are_off_unless_they_are_asked_for() {
+    let config = resolved("", "").expect("valid");
+    assert_eq!((config.reports, config.events), (Switch::Off, Switch::Off));
+    let config = resolved("--metadata kubernetes --reports", "nodeName: n\nevents: true").expect("valid");
+    assert_eq!((config.reports, config.events), (Switch::On, Switch::On));
+    let config = resolved("--reports=false", "reports: true").expect("valid");
+    assert_eq!(config.reports, Switch::Off);
+}
+
+#[test]
 fn what_is_wrong_is_said_in_one_line() {
     for (line, file, then) in [
         ("--metadata kubernetes", "", "needs this node's name: give --node-name or set NODE_NAME"),
         ("--metadata kubernetes", "nodeName: a,spec=b", "--node-name: \"a,spec=b\" is not valid"),
+        ("--metadata cri --reports", "", "--reports needs the API server as a source of pods"),
+        ("--metadata cri", "events: true", "--events needs the API server as a source of pods"),
         ("--metadata kubernetes=x", "", "expected cri, cri=SOCKET, kubernetes or file=PATH"),
         ("--metadata cri=", "", "expected cri, cri=SOCKET, kubernetes or file=PATH"),
         ("--metadata cri=run/x.sock", "", "expected cri, cri=SOCKET, kubernetes or file=PATH"),

@@ -76,6 +76,15 @@ impl PodIndex {
         self.keys.get(uid).copied()
     }
 
+    /// The UID that the API server has for a pod, by the pod's UID or its mirror's; `None` where it does not know the pod.
+    #[must_use]
+    pub fn at_server(&self, uid: &PodUid) -> Option<(&PodRecord, &PodUid)> {
+        let record = self.get(self.by_uid(uid)?)?;
+        let told = self.sources.get("kubernetes")?.get(&record.pod.uid)?;
+        let is_same = (&told.namespace, &told.name) == (&record.pod.namespace, &record.pod.name);
+        is_same.then(|| (record, told.mirror.as_ref().unwrap_or(&told.uid)))
+    }
+
     /// The pod of that name that is there, else the one that was there last.
     #[must_use]
     pub fn by_name(&self, namespace: &str, name: &str) -> Option<PodKey> {

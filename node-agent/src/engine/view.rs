@@ -14,7 +14,7 @@ use super::crowd::CrowdOf;
 use super::declaration::{self, Served};
 use super::finding_store::{FindingRecord, Subject};
 use super::fingerprint::{hex, parse};
-use super::identity::{BootTime, NetnsId, PortId, Protocol};
+use super::identity::{BootTime, NetnsId, PodUid, PortId, Protocol};
 use super::isolation;
 use super::message;
 use super::namespace::Namespace;
@@ -33,6 +33,14 @@ impl Engine {
     /// The findings that are open or suppressed.
     pub fn findings(&self) -> impl Iterator<Item = Arc<Finding>> + '_ {
         self.findings.iter().filter_map(|(id, record)| self.render_finding(id, record).map(Arc::new))
+    }
+
+    /// The pod of a UID (its own, or its mirror's), and the UID that the API server has for it; `None` where the API server
+    /// does not know it.
+    #[must_use]
+    pub fn at_server(&self, uid: &PodUid) -> Option<(Arc<PodRef>, PodUid)> {
+        let (record, uid) = self.pods.at_server(uid)?;
+        Some((Arc::clone(&record.reference), uid.clone()))
     }
 
     /// Whether a netns source has told of this netns.

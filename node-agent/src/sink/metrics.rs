@@ -70,6 +70,12 @@ pub struct RequestLabels {
     pub status: u16,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct SinkLabels {
+    pub sink: &'static str,
+    pub result: &'static str,
+}
+
 type Count<L> = Family<L, Counter<u64, AtomicU64>>;
 
 /// Every metric of the agent. Cheap to clone parts of; `encode` writes them all.
@@ -95,6 +101,7 @@ pub struct Metrics {
     pub scan_duration: Histogram,
     pub detection_latency: Histogram,
     pub http_requests: Count<RequestLabels>,
+    sink_writes: Count<SinkLabels>,
 }
 
 impl Metrics {
@@ -122,6 +129,7 @@ impl Metrics {
             scan_duration: Histogram::new(exponential_buckets(0.000_1, 4.0, 10)),
             detection_latency: Histogram::new(exponential_buckets(0.001, 2.5, 12)),
             http_requests: Family::default(),
+            sink_writes: Family::default(),
         };
         metrics.register(version, kernel);
         metrics
@@ -161,11 +169,18 @@ impl Metrics {
             self.detection_latency.clone(),
         );
         r.register("http_requests", "Requests that were answered", self.http_requests.clone());
+        r.register("sink_writes", "Objects that were sent to other systems", self.sink_writes.clone());
     }
 
     /// Raises the counter of `reason` to `total`, the number that its owner keeps; never lowers it.
     pub fn lost_total(&self, reason: &'static str, total: u64) {
         let counter = self.lost.get_or_create(&ReasonLabel { reason });
+        counter.inner().fetch_max(total, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// Raises the counter of a sink's writes that came to this end; never lowers it.
+    pub fn sink_writes_total(&self, sink: &'static str, result: &'static str, total: u64) {
+        let counter = self.sink_writes.get_or_create(&SinkLabels { sink, result });
         counter.inner().fetch_max(total, std::sync::atomic::Ordering::Relaxed);
     }
 

@@ -10,6 +10,7 @@ pub mod explanation;
 pub mod facts;
 pub mod filter;
 pub mod http;
+pub mod kubernetes;
 pub mod line;
 pub mod metrics;
 pub mod otlp;

@@ -1,12 +1,16 @@
-//! The api tier: the sources that talk to Kubernetes' API server, against one that stands in for it over real sockets.
+//! The api tier: the sources and sinks that talk to Kubernetes' API server, against one that stands in for it over real sockets.
 //! Needs neither root nor a network.
-#![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
 mod credentials;
+mod desk;
+mod events;
 mod hostile;
 mod kubectl;
 mod listing;
 mod memory;
 mod outage;
 mod refusal;
+mod reports;
+mod through;
 mod world;

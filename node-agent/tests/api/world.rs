@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use portolan::api_server::backoff::Pace;
 use portolan::engine::input::{Input, Listing};
 use portolan::engine::namespace::Namespace;
 use portolan::engine::network_policy::NetworkPolicy;
 use portolan::engine::pod::Pod;
 use portolan::engine::service::Service;
-use portolan::source::kubernetes::backoff::Pace;
 use portolan::source::kubernetes::{self, KubernetesOptions, Switch, Watching};
 use portolan::source::pods::SourceState;
 use portolan_api_stand_in::access::ClientFiles;

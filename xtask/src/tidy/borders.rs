@@ -31,9 +31,9 @@ const BORDERS: [Border; 8] = [
     },
     Border {
         within: "node-agent/src/",
-        except: &["node-agent/src/source/kubernetes/", "node-agent/src/cluster/"],
+        except: &["node-agent/src/api_server/", "node-agent/src/cluster/"],
         words: &["kube::", "k8s_openapi"],
-        because: "only source/kubernetes/ and the kubectl plugin name the Kubernetes client",
+        because: "only api_server/ and the kubectl plugin name the Kubernetes client",
     },
     Border {
         within: "node-agent/src/engine/",

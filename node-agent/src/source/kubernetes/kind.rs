@@ -53,6 +53,20 @@ pub enum Parts {
     MetadataOnly,
 }
 
+impl Parts {
+    /// What a request says that it accepts.
+    #[must_use]
+    pub const fn accepted(self) -> &'static str {
+        match self {
+            Self::Whole => "application/json",
+            Self::MetadataOnly => {
+                "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,\
+                 application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
+            }
+        }
+    }
+}
+
 /// What an object amounts to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Told<Key, Item> {

@@ -1,11 +1,7 @@
 //! The API server as a source: lists and watches a few kinds of objects at constant cost, whatever the server answers.
-//! The only folder that names the Kubernetes client; what an object means is told by the kinds in `pods/api`, `services`,
+//! What an object means is told by the kinds in `pods/api`, `services`,
 //! `policies` and `namespaces`.
 
-pub mod access;
-pub mod backoff;
-mod body;
-pub mod fault;
 mod items;
 pub mod kind;
 pub mod object;
@@ -20,10 +16,10 @@ use std::sync::atomic::AtomicBool;
 use tokio::sync::{mpsc, watch as state};
 use tokio::task::JoinHandle;
 
-use self::access::ApiAccess;
-use self::backoff::{Pace, Turns};
 use self::kind::Kind;
 use self::watch::Watcher;
+use crate::api_server::access::ApiAccess;
+use crate::api_server::backoff::{Pace, Turns};
 use crate::engine::input::Input;
 use crate::source::namespaces::Namespaces;
 use crate::source::pods::SourceState;

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::access::{ApiAccess, is_configured};
-use super::fault::ApiFault;
 use super::kind::Kind;
+use crate::api_server::access::{ApiAccess, is_configured};
+use crate::api_server::fault::ApiFault;
 use crate::source::namespaces::Namespaces;
 use crate::source::pods::api::NodePods;
 use crate::source::policies::NetworkPolicies;
@@ -39,7 +39,8 @@ async fn of<K: Kind>(access: &ApiAccess) -> Trial {
     let mut result = Ok(());
     for question in ["limit=1", "watch=true&timeoutSeconds=1&resourceVersion=0"] {
         if result.is_ok() {
-            result = access.get(&format!("{}?{question}", K::PATH), K::PARTS, WITHIN).await.map(drop);
+            result =
+                access.get(&format!("{}?{question}", K::PATH), K::PARTS.accepted(), WITHIN).await.map(drop);
         }
     }
     Trial { source: K::SOURCE, result }

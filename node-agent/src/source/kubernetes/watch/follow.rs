@@ -1,11 +1,11 @@
 //! A watch from its first line to its end: what each event does, and what the end means.
 
 use super::{Collected, Watcher};
+use crate::api_server::backoff::{Turn, part_of, random};
+use crate::api_server::body::Lines;
+use crate::api_server::fault::{ApiFault, bounded};
 use crate::engine::identity::BootTime;
 use crate::source::clock;
-use crate::source::kubernetes::backoff::{Turn, part_of, random};
-use crate::source::kubernetes::body::Lines;
-use crate::source::kubernetes::fault::{ApiFault, bounded};
 use crate::source::kubernetes::kind::{Kind, Told};
 use crate::source::kubernetes::object::{Envelope, Status, WatchLine};
 use crate::source::kubernetes::place::Target;
@@ -21,7 +21,7 @@ impl<K: Kind> Watcher<K> {
         let target = Target { path: K::PATH, field_selector: selector.as_deref() };
         let lasting = pace.watch_for + part_of(pace.watch_for, random());
         let request = self.place.watch_request(target, lasting);
-        let body = self.link.access.get(&request, K::PARTS, pace.answer_within).await?;
+        let body = self.link.access.get(&request, K::PARTS.accepted(), pace.answer_within).await?;
         let mut initial = (!self.place.is_listed()).then(Collected::<K>::new);
         if initial.is_none() {
             self.got_through(turn);

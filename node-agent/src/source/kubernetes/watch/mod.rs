@@ -11,13 +11,13 @@ use tokio::sync::{mpsc, watch as state};
 use tokio::time::sleep;
 
 use super::Link;
-use super::backoff::{Backoff, Turn, part_of, random};
-use super::body::{MAX_OBJECT, piece};
-use super::fault::{ApiFault, Remedy};
 use super::items::ItemCutter;
 use super::kind::{Kind, Told};
 use super::object::{Cuts, Envelope, Object};
 use super::place::{Place, Target};
+use crate::api_server::backoff::{Backoff, Turn, part_of, random};
+use crate::api_server::body::{MAX_OBJECT, piece};
+use crate::api_server::fault::{ApiFault, Remedy};
 use crate::engine::identity::BootTime;
 use crate::engine::input::Input;
 use crate::source::clock;
@@ -164,7 +164,7 @@ impl<K: Kind> Watcher<K> {
     /// One page; gives the list without its items.
     async fn page(&mut self, request: &str, collected: &mut Collected<K>) -> Result<Envelope, ApiFault> {
         let within = self.link.pace.answer_within;
-        let mut body = self.link.access.get(request, K::PARTS, within).await?;
+        let mut body = self.link.access.get(request, K::PARTS.accepted(), within).await?;
         let mut cutter = ItemCutter::new(MAX_OBJECT);
         while let Some(piece) = piece(&mut body, within).await? {
             let cut = cutter.push(&piece, |item| match self.object(item) {

@@ -1,12 +1,12 @@
-//! The way to the API server: credentials, TLS, and one GET. Credentials are read anew after a fault, so that a rotated
-//! token or authority is picked up wherever it came from.
+//! The way to the API server: credentials, TLS, one GET, one write. Credentials are read anew after a fault, so that a
+//! rotated token or authority is picked up wherever it came from.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use hyper::header::{ACCEPT, HeaderValue, RETRY_AFTER, USER_AGENT};
-use hyper::{Request, Response};
+use hyper::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
+use hyper::{Method, Request, Response};
 use kube::Client;
 use kube::client::Body;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
@@ -14,8 +14,6 @@ use tokio::time::timeout;
 
 use super::body;
 use super::fault::{ApiFault, bounded, causes};
-use super::kind::Parts;
-use super::object::Status;
 
 /// What the server's log calls us.
 const AGENT: &str = concat!("portolan/", env!("CARGO_PKG_VERSION"));
@@ -40,6 +38,23 @@ pub fn is_in_cluster() -> bool {
     std::env::var_os(IN_CLUSTER).is_some()
 }
 
+/// How an object is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// Server-side apply: makes it, or makes it so.
+    Apply,
+    Create,
+}
+
+/// An object to be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    pub verb: Verb,
+    pub uri: String,
+    /// JSON.
+    pub object: Vec<u8>,
+}
+
 /// Credentials, and the client made of them.
 pub struct ApiAccess {
     kubeconfig: Option<PathBuf>,
@@ -56,16 +71,49 @@ impl ApiAccess {
         *self.client.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// The body of a good answer.
+    /// The body of a good answer, in the form that is accepted.
     ///
     /// # Errors
     /// Where there is none within `within`.
-    pub async fn get(&self, uri: &str, parts: Parts, within: Duration) -> Result<Body, ApiFault> {
+    pub async fn get(&self, uri: &str, accepted: &'static str, within: Duration) -> Result<Body, ApiFault> {
         let request = Request::get(uri)
             .header(USER_AGENT, AGENT)
-            .header(ACCEPT, accepted(parts))
+            .header(ACCEPT, accepted)
             .body(Body::empty())
             .map_err(|error| ApiFault::nonsense("address", &error))?;
+        self.send(request, within).await
+    }
+
+    /// Writes an object; what the server answers to it is let go.
+    ///
+    /// # Errors
+    /// Where it was not accepted within `within`.
+    pub async fn write(&self, write: Write, within: Duration) -> Result<(), ApiFault> {
+        let (method, content_type) = match write.verb {
+            Verb::Apply => (Method::PATCH, "application/apply-patch+yaml"),
+            Verb::Create => (Method::POST, "application/json"),
+        };
+        let request = Request::builder()
+            .method(method)
+            .uri(write.uri)
+            .header(USER_AGENT, AGENT)
+            .header(ACCEPT, "application/json")
+            .header(CONTENT_TYPE, content_type)
+            .body(Body::from(write.object))
+            .map_err(|error| ApiFault::nonsense("address", &error))?;
+        let mut answer = self.send(request, within).await?;
+        // Read to its end, so that the connection can be used again.
+        let mut read = 0;
+        while let Ok(Some(piece)) = body::piece(&mut answer, within).await {
+            read += piece.len();
+            if read > body::MAX_OBJECT {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn send(&self, request: Request<Body>, within: Duration) -> Result<Body, ApiFault> {
         let client = self.client().await?;
         let answer = timeout(within, client.send(request)).await.map_err(|_| ApiFault::Silent)?;
         let response = answer.map_err(|error| unreachable(&error))?;
@@ -101,16 +149,6 @@ impl ApiAccess {
     }
 }
 
-fn accepted(parts: Parts) -> HeaderValue {
-    HeaderValue::from_static(match parts {
-        Parts::Whole => "application/json",
-        Parts::MetadataOnly => {
-            "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,\
-             application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
-        }
-    })
-}
-
 fn unreachable(error: &kube::Error) -> ApiFault {
     let reason = causes(error).replace("ServiceError: ", "");
     match error {
@@ -134,8 +172,9 @@ async fn refusal(response: Response<Body>) -> ApiFault {
             break;
         }
     }
-    let status: Status = serde_json::from_slice(&text).unwrap_or_default();
-    let reason = status.message.0.or(status.reason.0);
+    let status: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
+    let told = |field| status.get(field).and_then(serde_json::Value::as_str).map(str::to_owned);
+    let reason = told("message").or_else(|| told("reason"));
     let reason = reason.unwrap_or_else(|| String::from_utf8_lossy(&text).trim().to_owned());
     ApiFault::Refused { code, reason: bounded(&reason), retry_after }
 }

@@ -1,0 +1,79 @@
+//! What is kept of a finding for the objects that tell of it: bounded, without the peers, so that the findings of a whole
+//! node take little.
+
+use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::num::NonZeroU16;
+
+use crate::engine::change::{Exposure, Finding, FindingState, PolicyVerdict};
+use crate::engine::finding_code::{FindingCode, Severity};
+use crate::engine::identity::{BootTime, Protocol};
+use crate::sink::escape::bounded;
+
+/// Bytes of a message; the field of an Event takes 1024.
+const MAX_MESSAGE: usize = 1000;
+/// Bytes of a name.
+const MAX_NAME: usize = 253;
+
+/// One finding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    pub id: String,
+    pub code: FindingCode,
+    pub state: FindingState,
+    pub message: String,
+    pub protocol: Option<Protocol>,
+    pub port: Option<NonZeroU16>,
+    pub process: Option<String>,
+    pub container: Option<String>,
+    pub exposure: Exposure,
+    pub policy: PolicyVerdict,
+    pub origins: BTreeSet<&'static str>,
+    pub peers: usize,
+    /// There were more peers than are counted.
+    pub more_peers: bool,
+    pub connections: u64,
+    pub first_seen: BootTime,
+}
+
+impl Line {
+    #[must_use]
+    pub fn of(finding: &Finding) -> Self {
+        let process = finding.listener.as_ref().and_then(|listener| listener.process.as_ref());
+        Self {
+            id: name(&finding.id),
+            code: finding.code,
+            state: finding.state,
+            message: bounded(&finding.message, MAX_MESSAGE).0,
+            protocol: finding.protocol,
+            port: finding.port,
+            process: process.map(|process| name(&process.name)),
+            container: finding.container.as_ref().map(|container| name(&container.name)),
+            exposure: finding.exposure,
+            policy: finding.policy.verdict,
+            origins: finding.traffic.peers.iter().map(|peer| peer.origin.as_str()).collect(),
+            peers: finding.traffic.peers.len(),
+            more_peers: finding.traffic.truncated,
+            connections: finding.traffic.connections,
+            first_seen: finding.first_seen,
+        }
+    }
+
+    #[must_use]
+    pub fn severity(&self) -> Severity {
+        self.code.severity()
+    }
+
+    /// A number that differs where something but the amounts differs: what grows with every call is no news.
+    #[must_use]
+    pub fn shape(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (&self.id, self.code, self.state, self.protocol, self.port).hash(&mut hasher);
+        (&self.process, &self.container, self.exposure, self.policy, &self.origins).hash(&mut hasher);
+        hasher.finish()
+    }
+}
+
+fn name(text: &str) -> String {
+    bounded(text, MAX_NAME).0
+}

@@ -1,0 +1,230 @@
+//! The sinks that write to the API server, against one that stands in, and what the engine would tell them.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU16;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use portolan::api_server::access::ApiAccess;
+use portolan::engine::change::{
+    Declaration, DeclarationStatus, Exposure, Finding, FindingState, Listener, ListenerState, NetnsRef,
+    PodRef, Policy, Traffic,
+};
+use portolan::engine::finding_code::FindingCode;
+use portolan::engine::identity::{NetnsId, PodUid, PortId, Protocol};
+use portolan::engine::input::Process;
+use portolan::sink::convert::Wall;
+use portolan::sink::kubernetes::desk::Times;
+use portolan::sink::kubernetes::writer::Office;
+use portolan::sink::kubernetes::{ClusterSinks, Writing};
+use portolan::source::clock;
+use portolan_api_stand_in::log::Request;
+use portolan_api_stand_in::server::{Server, Settings, Transport};
+use serde_json::Value;
+use tokio::time::timeout;
+
+use crate::world::{FAST, NODE, PATIENCE, scratch};
+
+/// The sinks' times, a hundred times shorter.
+pub const SOON: Times = Times {
+    start_within: Duration::ZERO,
+    gather: Duration::from_millis(20),
+    between: Duration::from_millis(600),
+    refresh: Duration::from_secs(3600),
+    told_for: Duration::from_secs(3600),
+    seldom: Duration::from_millis(300),
+    report_every: Duration::from_millis(5),
+    event_every: Duration::from_millis(5),
+    burst: 10,
+};
+
+/// Which sinks are on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum On {
+    Reports,
+    Events,
+    Nothing,
+}
+
+pub struct Desk {
+    pub server: Server,
+    pub sinks: ClusterSinks,
+    writing: Vec<Writing>,
+    /// What the API server knows: the pod, and its UID there.
+    pods: BTreeMap<PodUid, (Arc<PodRef>, PodUid)>,
+    directory: PathBuf,
+}
+
+impl Desk {
+    pub async fn new(on: On) -> Self {
+        Self::with(on, Settings::default(), SOON, |_| {}).await
+    }
+
+    /// A server that is prepared before anything is written.
+    pub async fn with(on: On, settings: Settings, times: Times, prepare: impl FnOnce(&Server)) -> Self {
+        let server = Server::start(Transport::Plain, settings).await;
+        prepare(&server);
+        let directory = scratch();
+        let files = server.client_files(&directory);
+        let office = Office {
+            access: Arc::new(ApiAccess::new(Some(files.kubeconfig))),
+            node: NODE.into(),
+            now: clock::now,
+            wall: || Wall { unix_ns_at_boot: clock::booted_at().as_nanos() },
+            times,
+            pace: FAST,
+        };
+        let mut sinks = ClusterSinks::default();
+        let writing = match on {
+            On::Reports => vec![sinks.start_reports(&office)],
+            On::Events => vec![sinks.start_events(&office)],
+            On::Nothing => Vec::new(),
+        };
+        Self { server, sinks, writing, pods: BTreeMap::new(), directory }
+    }
+
+    /// The API server has this pod.
+    pub fn knows(&mut self, name: &str) {
+        self.knows_as(name, name);
+    }
+
+    /// The API server has this pod under another UID.
+    pub fn knows_as(&mut self, name: &str, uid: &str) {
+        let known = (Arc::new(pod(name)), PodUid(uid.to_owned()));
+        self.pods.insert(PodUid(uid.to_owned()), known.clone());
+        self.pods.insert(PodUid(name.to_owned()), known);
+    }
+
+    pub fn forgets(&mut self, name: &str) {
+        self.pods.remove(&PodUid(name.to_owned()));
+        self.settle();
+    }
+
+    pub fn note(&self, finding: &Finding) {
+        self.sinks.note(finding, clock::now());
+    }
+
+    fn settle(&self) {
+        self.sinks.settle(&|uid| self.pods.get(uid).cloned(), clock::now());
+    }
+
+    /// Lets the agent's seconds go by until it holds.
+    pub async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
+        let reached = timeout(PATIENCE, async {
+            while !holds(self) {
+                self.settle();
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+        if reached.await.is_err() {
+            panic!(
+                "not in time: {what}; status: {:?}, done: {:?}\nreports: {:#?}\nrequests: {:#?}",
+                self.reason(),
+                self.sinks.done(),
+                self.server.objects("reports"),
+                self.server.log().all()
+            );
+        }
+    }
+
+    /// For what must not happen.
+    pub async fn for_a_while(&self, time: Duration) {
+        let _ = timeout(time, self.until("nothing", |_| false)).await;
+    }
+
+    /// Why the sink does not work.
+    pub fn reason(&self) -> Option<String> {
+        self.writing.first().and_then(|one| one.states.borrow().clone())
+    }
+
+    /// Requests that would change something.
+    pub fn writes(&self) -> Vec<Request> {
+        let all = self.server.log().all();
+        all.into_iter().filter(|request| request.method != "GET").collect()
+    }
+
+    /// The report of a pod, by its UID at the server.
+    pub fn report(&self, uid: &str) -> Option<Value> {
+        let all = self.server.objects("reports");
+        all.into_iter().find(|report| report["metadata"]["name"] == format!("portolan-{uid}"))
+    }
+
+    /// Counts of a report's summary: pass, fail, warn, skip.
+    pub fn summary(&self, uid: &str) -> Option<[u64; 4]> {
+        let report = self.report(uid)?;
+        let count = |field: &str| report["summary"][field].as_u64().expect("a count");
+        Some([count("pass"), count("fail"), count("warn"), count("skip")])
+    }
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        for one in &self.writing {
+            one.task.abort();
+        }
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// A pod whose UID is its name.
+pub fn pod(name: &str) -> PodRef {
+    PodRef {
+        namespace: "shop".to_owned(),
+        name: name.to_owned(),
+        uid: PodUid(name.to_owned()),
+        workload: None,
+        host_network: false,
+        labels: Arc::default(),
+    }
+}
+
+/// An open finding about a port of a pod.
+pub fn finding(name: &str, port: u16, code: FindingCode) -> Finding {
+    let port = NonZeroU16::new(port).expect("not 0");
+    let declaration = Declaration {
+        status: DeclarationStatus::Undeclared,
+        declared_by: Vec::new(),
+        explained_by: Vec::new(),
+    };
+    let listener = Listener {
+        id: format!("{name}-{port}"),
+        port: PortId { netns: NetnsId(7), protocol: Protocol::Tcp, port },
+        addresses: Vec::new(),
+        v6_only: false,
+        sockets: 1,
+        netns: NetnsRef { inode: 7, name: None },
+        process: Some(Process { pid: 7, name: "python3".to_owned(), executable: None, cgroup: None }),
+        opened_at: None,
+        state: ListenerState::Open,
+        pod: Some(pod(name)),
+        container: None,
+        declaration: declaration.clone(),
+        exposure: Exposure::Pod,
+        traffic: Traffic::default(),
+    };
+    Finding {
+        id: format!("{name}-{port}"),
+        state: FindingState::Open,
+        code,
+        message: format!("port {port}/TCP is served but not declared"),
+        first_seen: clock::now(),
+        last_seen: clock::now(),
+        pod: Some(pod(name)),
+        container: None,
+        listener: Some(Arc::new(listener)),
+        protocol: Some(Protocol::Tcp),
+        port: Some(port),
+        declaration,
+        exposure: Exposure::Pod,
+        policy: Policy::default(),
+        traffic: Traffic { connections: 3, ..Traffic::default() },
+        suppressed_by: None,
+        opened_at: None,
+    }
+}
+
+/// The same, ended.
+pub fn resolved(finding: &Finding) -> Finding {
+    Finding { state: FindingState::Resolved, ..finding.clone() }
+}

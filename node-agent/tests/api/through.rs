@@ -1,0 +1,124 @@
+//! From a socket to the report of its pod: the engine, the pipeline and the sinks together.
+
+use std::num::NonZeroU16;
+use std::sync::Arc;
+use std::time::Duration;
+
+use portolan::api_server::access::ApiAccess;
+use portolan::args::OutputMode;
+use portolan::config::OutputConfig;
+use portolan::engine::Engine;
+use portolan::engine::identity::{NetnsId, PodUid, PortId, Protocol, SocketCookie};
+use portolan::engine::input::{Input, NetnsFacts, OpenedSocket};
+use portolan::engine::options::EngineOptions;
+use portolan::engine::pod::{Container, Pod};
+use portolan::pipeline::Pipeline;
+use portolan::sink::convert::Wall;
+use portolan::sink::kubernetes::writer::Office;
+use portolan::sink::metrics::Metrics;
+use portolan::sink::publish::Publisher;
+use portolan::sink::stdout::LineSink;
+use portolan::sink::watch_log::WatchLog;
+use portolan::source::clock;
+use portolan_api_stand_in::server::{Server, Settings, Transport};
+use tokio::time::timeout;
+
+use crate::desk::SOON;
+use crate::world::{FAST, NODE, PATIENCE, scratch};
+
+const NETNS: NetnsId = NetnsId(7);
+
+fn pipeline() -> Pipeline {
+    let options = EngineOptions {
+        grace: Duration::ZERO,
+        attribution_hold: Duration::ZERO,
+        traffic_drained: false,
+        ..EngineOptions::default()
+    };
+    let lines = LineSink::start(std::io::sink(), 16).expect("a thread");
+    let output = OutputConfig { mode: OutputMode::None, kinds: Vec::new() };
+    let publisher = Publisher::new(lines, output, Arc::new(WatchLog::new(1, 100)));
+    let metrics = Arc::new(Metrics::new("0.1.0", "6.18".to_owned()));
+    Pipeline::new(Engine::new(options), None, publisher, metrics, NODE.into(), "6.18".to_owned())
+}
+
+fn pod(netns: Option<&str>) -> Pod {
+    Pod {
+        uid: PodUid("uid-app".to_owned()),
+        namespace: "shop".to_owned(),
+        name: "app".to_owned(),
+        netns_path: netns.map(str::to_owned),
+        containers: vec![Container { name: "app".to_owned(), ..Container::default() }],
+        ..Pod::default()
+    }
+}
+
+fn open(pipeline: &mut Pipeline) {
+    pipeline.apply(Input::NetnsSeen {
+        facts: NetnsFacts {
+            netns: NETNS,
+            inode: 7,
+            paths: vec!["/run/netns/app".to_owned()],
+            is_host: false,
+            addresses: vec!["10.1.0.2/24".parse().expect("an address")],
+            ephemeral_ports: (32_768, 60_999),
+        },
+        at: clock::now(),
+    });
+    pipeline.apply(Input::Pods { source: "cri", pods: vec![pod(Some("/run/netns/app"))] });
+    let port = NonZeroU16::new(9090).expect("not 0");
+    pipeline.apply(Input::SocketOpened(OpenedSocket {
+        cookie: SocketCookie(1),
+        port: PortId { netns: NETNS, protocol: Protocol::Tcp, port },
+        address: [0, 0, 0, 0].into(),
+        v6_only: None,
+        process: None,
+        at: clock::now(),
+    }));
+    pipeline.tick();
+}
+
+/// Lets the agent's seconds go by until the server has it so.
+async fn until(pipeline: &Pipeline, what: &str, holds: impl Fn() -> bool) {
+    let reached = timeout(PATIENCE, async {
+        while !holds() {
+            pipeline.settle_cluster_sinks();
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    reached.await.unwrap_or_else(|_| panic!("not in time: {what}; {:?}", pipeline.cluster.done()));
+}
+
+#[tokio::test]
+async fn a_socket_becomes_a_report_once_the_api_server_knows_its_pod() {
+    let server = Server::start(Transport::Plain, Settings::default()).await;
+    let directory = scratch();
+    let office = Office {
+        access: Arc::new(ApiAccess::new(Some(server.client_files(&directory).kubeconfig))),
+        node: NODE.into(),
+        now: clock::now,
+        wall: || Wall { unix_ns_at_boot: clock::booted_at().as_nanos() },
+        times: SOON,
+        pace: FAST,
+    };
+    let mut pipeline = pipeline();
+    let writing = pipeline.cluster.start_reports(&office);
+    open(&mut pipeline);
+    assert_eq!(pipeline.engine.at_server(&PodUid("uid-app".to_owned())), None);
+    // The API server calls it by another UID: it is a static pod.
+    let mirror = Pod { mirror: Some(PodUid("mirror".to_owned())), ..pod(None) };
+    pipeline.apply(Input::Pods { source: "kubernetes", pods: vec![mirror] });
+    let summary = || Some(server.objects("reports").first()?["summary"].clone());
+    let counts = |field: &'static str| move |summary: serde_json::Value| summary[field].as_u64();
+    until(&pipeline, "a report", || summary().and_then(counts("warn")) == Some(1)).await;
+    assert_eq!(server.objects("reports")[0]["scope"]["uid"], "mirror");
+    pipeline.apply(Input::SocketClosed { netns: NETNS, cookie: SocketCookie(1), at: clock::now() });
+    pipeline.tick();
+    until(&pipeline, "it passes", || summary().and_then(counts("pass")) == Some(1)).await;
+    pipeline.measure();
+    let metrics = pipeline.metrics.encode();
+    let line = "portolan_sink_writes_total{sink=\"reports\",result=\"written\"} 2";
+    assert!(metrics.contains(line), "{metrics}");
+    writing.task.abort();
+    let _ = std::fs::remove_dir_all(directory);
+}
