@@ -1,0 +1,228 @@
+//! Options of the commands that ask or look once: what is shown, how, and of whom it is asked.
+
+use std::path::PathBuf;
+
+use clap::builder::PossibleValue;
+use clap::{Args, ValueEnum};
+
+use crate::engine::finding_code::Severity;
+use crate::sink::selector::Selector;
+
+/// Which objects are shown.
+#[derive(Clone, Debug, Default, Args)]
+pub struct FilterArgs {
+    /// Only pods of this Kubernetes namespace
+    #[arg(short, long)]
+    pub namespace: Option<String>,
+    /// Pods of all namespaces (the default, said aloud)
+    #[arg(short = 'A', long, conflicts_with = "namespace")]
+    pub all_namespaces: bool,
+    /// Only pods with these labels, such as app=web,tier in (front,back),!canary
+    #[arg(short = 'l', long, value_name = "SELECTOR")]
+    pub selector: Option<Selector>,
+}
+
+/// Which findings are shown, and which make the command fail.
+#[derive(Clone, Debug, Default, Args)]
+pub struct FindingFilterArgs {
+    /// Only these codes, such as undeclared-active
+    #[arg(long, value_delimiter = ',', value_name = "CODE")]
+    pub code: Vec<String>,
+    /// Only these severities
+    #[arg(long, value_delimiter = ',', value_name = "SEVERITY")]
+    pub severity: Vec<Severity>,
+    /// Exit with code 1 if a finding that is shown is this bad, or worse (`findings --watch` ends at the first)
+    #[arg(long, value_name = "SEVERITY")]
+    pub fail_on: Option<Severity>,
+}
+
+impl ValueEnum for Severity {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Self::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.as_str()))
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    #[default]
+    Table,
+    Wide,
+    Json,
+    Yaml,
+    Name,
+}
+
+#[derive(Debug, Args)]
+pub struct ScanArgs {
+    /// Where pods and their declared ports come from, one of each kind: cri[=SOCKET] (the container runtime), file=PATH
+    /// (manifests, or a directory of them) [default: cri where a runtime is there]
+    #[arg(long, value_name = "SOURCE", value_delimiter = ',')]
+    pub metadata: Vec<String>,
+    /// The agent's configuration file: its `exceptions` and `exceptionAnnotations` count, and nothing else of it
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// How to show it
+    #[arg(short, long, default_value = "table")]
+    pub output: Format,
+    /// Look at the host's own network namespace too
+    #[arg(long)]
+    pub include_host: bool,
+    /// Directory in which the container runtime mounts network namespaces. Repeatable [default: /run/netns]
+    #[arg(long, value_name = "DIR")]
+    pub netns_dir: Vec<PathBuf>,
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    #[command(flatten)]
+    pub findings: FindingFilterArgs,
+}
+
+/// Where the agent is asked, and how the answer is shown.
+#[derive(Clone, Debug, Args)]
+pub struct ServerArgs {
+    /// The agent's HTTP address: http://HOST:PORT or unix:PATH
+    #[arg(long, env = "PORTOLAN_SERVER", default_value = "http://127.0.0.1:9470", value_name = "URL")]
+    pub server: String,
+    /// How to show it
+    #[arg(short, long, default_value = "table")]
+    pub output: Format,
+}
+
+#[derive(Debug, Args)]
+pub struct FindingsArgs {
+    #[command(flatten)]
+    pub server: ServerArgs,
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    #[command(flatten)]
+    pub findings: FindingFilterArgs,
+    /// Which states: open, suppressed, resolved, or several; --watch of open ones shows their end too
+    #[arg(long, value_delimiter = ',', default_value = "open", value_name = "STATE")]
+    pub state: Vec<String>,
+    /// Keep running and show what changes
+    #[arg(short, long)]
+    pub watch: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct BaselineArgs {
+    /// The agent's HTTP address: http://HOST:PORT or unix:PATH
+    #[arg(long, env = "PORTOLAN_SERVER", default_value = "http://127.0.0.1:9470", value_name = "URL")]
+    pub server: String,
+    /// Why these are accepted, and by whom: stands in each rule and in each finding that it suppresses
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    /// When the rules end: a day such as 2027-03-31 (its end, UTC), or a time such as 2027-03-31T12:00:00Z
+    #[arg(long, value_name = "WHEN")]
+    pub expires: Option<String>,
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    /// Only these codes, such as undeclared-explained
+    #[arg(long, value_delimiter = ',', value_name = "CODE")]
+    pub code: Vec<String>,
+    /// Only these severities
+    #[arg(long, value_delimiter = ',', value_name = "SEVERITY")]
+    pub severity: Vec<Severity>,
+}
+
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    #[command(flatten)]
+    pub server: ServerArgs,
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    /// Keep running and show what changes
+    #[arg(short, long)]
+    pub watch: bool,
+}
+
+/// Which ports are at the top, and how many.
+#[derive(Clone, Debug, Args)]
+pub struct TopArgs {
+    /// What counts
+    #[arg(long, default_value = "connections", value_name = "AMOUNT")]
+    pub by: TopOrder,
+    /// How many ports are shown
+    #[arg(long, default_value_t = 20, value_name = "N")]
+    pub limit: usize,
+    /// Only ports that are not declared
+    #[arg(long)]
+    pub undeclared: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TopOrder {
+    Connections,
+    Bytes,
+    Packets,
+    Attempts,
+}
+
+#[derive(Debug, Args)]
+pub struct TopArgsOfNode {
+    #[command(flatten)]
+    pub server: ServerArgs,
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    #[command(flatten)]
+    pub top: TopArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// [NAMESPACE/]POD, [NAMESPACE/]POD:PORT[/UDP], svc/[NAMESPACE/]SERVICE[:PORT], or a port of the node (a NodePort, a
+    /// hostPort): :PORT[/UDP]. PORT is a number or, but for the node's, a name
+    pub target: String,
+    /// Kubernetes namespace of the pod or Service, where the target does not say it
+    #[arg(short, long)]
+    pub namespace: Option<String>,
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct PolicyArgs {
+    /// NAMESPACE/POD, KIND/NAME of a workload (deployment/web), NAMESPACE/KIND/NAME, or a pod's name
+    pub target: String,
+    /// The Kubernetes namespace [default: whichever has the target]
+    #[arg(short, long)]
+    pub namespace: Option<String>,
+    /// Admit on each port only those who were seen calling it
+    #[arg(long)]
+    pub observed: bool,
+    /// The agent's HTTP address: http://HOST:PORT or unix:PATH
+    #[arg(long, env = "PORTOLAN_SERVER", default_value = "http://127.0.0.1:9470", value_name = "URL")]
+    pub server: String,
+    /// How to write it; in json the comments go to stderr
+    #[arg(short, long, default_value = "yaml")]
+    pub output: ManifestFormat,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ManifestFormat {
+    #[default]
+    Yaml,
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// The sources of pods that are to be looked at too: cri[=SOCKET] [default: what is there]
+    #[arg(long, value_name = "SOURCE", value_delimiter = ',')]
+    pub metadata: Vec<String>,
+    /// Credentials for the API server [default: KUBECONFIG, else the pod's service account, else ~/.kube/config]
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// How to show it
+    #[arg(short, long, default_value = "table")]
+    pub output: Format,
+}
