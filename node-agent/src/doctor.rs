@@ -350,7 +350,7 @@ fn process_one(options: &NetnsOptions) -> Result<String, (String, String)> {
     node_access::host_processes(&options.proc_root)
         .map_err(|missing| problem(missing, "in a pod set hostPID and add SYS_PTRACE"))?;
     match candidates::first_netns(&options.proc_root) {
-        Ok(inode) => Ok(format!("net:[{inode}], the host's")),
+        Ok((inode, _)) => Ok(format!("net:[{inode}], the host's")),
         Err(error) => Ok(format!("{error}: the agent's own is taken for the host's")),
     }
 }

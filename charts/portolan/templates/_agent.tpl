@@ -63,6 +63,22 @@
 - --max-findings-per-pod={{ int $a.limits.findingsPerPod }}
 - --max-connections={{ int $a.limits.connections }}
 - --max-records-per-second={{ int $a.limits.recordsPerSecond }}
+{{- if $a.reports }}
+- --reports
+{{- end }}
+{{- if $a.events }}
+- --events
+{{- end }}
+{{- with $a.otlp }}
+{{- if .endpoint }}
+- --otlp={{ .endpoint }}
+- --otlp-signals={{ join "," .signals }}
+- --otlp-interval={{ .interval }}
+{{- if .caConfigMap }}
+- --otlp-ca=/etc/portolan-otlp/ca.crt
+{{- end }}
+{{- end }}
+{{- end }}
 {{- with $a.extraArgs }}
 {{ toYaml . }}
 {{- end }}
@@ -78,6 +94,15 @@
 {{- if .Values.agent.api.enabled }}
 - name: PORTOLAN_SERVER
   value: {{ printf "http://127.0.0.1:%d" (int .Values.agent.api.port) | quote }}
+{{- end }}
+{{- with .Values.agent.otlp }}
+{{- if and .endpoint .headersSecret }}
+- name: OTEL_EXPORTER_OTLP_HEADERS
+  valueFrom:
+    secretKeyRef:
+      name: {{ .headersSecret }}
+      key: headers
+{{- end }}
 {{- end }}
 {{- with .Values.agent.extraEnv }}
 {{ toYaml . }}

@@ -68,6 +68,15 @@ app.kubernetes.io/part-of: portolan
 {{- if and .Values.exceptions .Values.existingConfigMap }}
 {{- fail "exceptions and existingConfigMap exclude each other: put the exceptions into your ConfigMap" }}
 {{- end }}
+{{- if and (or .Values.agent.reports .Values.agent.events) (not .Values.sources.apiServer.enabled) }}
+{{- fail "agent.reports and agent.events write to the API server: set sources.apiServer.enabled to true" }}
+{{- end }}
+{{- if and .Values.agent.otlp.endpoint (not .Values.agent.otlp.signals) }}
+{{- fail "agent.otlp.signals: give at least one of logs and metrics, or leave agent.otlp.endpoint empty" }}
+{{- end }}
+{{- if and (hasPrefix "https:" .Values.agent.otlp.endpoint) (not .Values.agent.otlp.caConfigMap) }}
+{{- fail "agent.otlp.caConfigMap: the image has no certificate authorities of its own: name a ConfigMap whose key ca.crt has those to trust" }}
+{{- end }}
 {{- if and .Values.agent.api.enabled (eq (int .Values.agent.api.port) (int .Values.agent.telemetry.port)) }}
 {{- fail "agent.api.port and agent.telemetry.port must differ" }}
 {{- end }}

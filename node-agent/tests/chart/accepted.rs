@@ -22,10 +22,11 @@ pub const CASES: &[Case] = &[
 ];
 
 /// Options that the chart does not set, and why.
-const LEFT_OUT: [(&str, &str); 3] = [
+const LEFT_OUT: [(&str, &str); 4] = [
     ("kubeconfig", "a pod has its service account"),
     ("node-name", "the variable NODE_NAME"),
     ("listener-ring-bytes", "for finding faults only"),
+    ("otlp-headers", "a Secret, by its variable"),
 ];
 
 /// Of a configuration in a file of its own, which goes with this.
@@ -74,16 +75,8 @@ fn parsed(objects: &Objects) -> Result<AgentConfig, String> {
     AgentConfig::load(&args).map_err(|error| error.to_string())
 }
 
-/// Whether this agent has exceptions; the values file about them is for one that does.
-fn knows_exceptions() -> bool {
-    let command = Cli::command();
-    let agent = command.find_subcommand("agent").expect("agent");
-    agent.get_arguments().any(|arg| arg.get_long() == Some("exception-annotations"))
-}
-
 fn accepted() {
-    let tried = all().into_iter().filter(|(name, _)| knows_exceptions() || name != "exceptions");
-    for (name, objects) in tried {
+    for (name, objects) in all() {
         parsed(&objects).unwrap_or_else(|error| panic!("{name}: {error}"));
     }
 }
@@ -108,7 +101,6 @@ fn defaults() {
 
 fn values_reach_it() {
     let defaults = meaning(&of(&[]));
-    let of_exceptions = knows_exceptions().then_some("agent.exceptionAnnotations=pod");
     for setting in [
         "agent.traffic=connections",
         "agent.record=all",
@@ -137,11 +129,17 @@ fn values_reach_it() {
         "sources.apiServer.enabled=false",
         "sources.apiServer.services=false",
         "sources.apiServer.networkPolicies=false",
-    ]
-    .into_iter()
-    .chain(of_exceptions)
-    {
+        "agent.exceptionAnnotations=pod",
+        "agent.reports=true",
+        "agent.events=true",
+        "agent.otlp.endpoint=http://collector:4318",
+    ] {
         assert_ne!(meaning(&of(&[setting])), defaults, "{setting}");
+    }
+    let exported = meaning(&of(&["agent.otlp.endpoint=http://collector:4318"]));
+    for setting in ["agent.otlp.signals={logs}", "agent.otlp.interval=30s"] {
+        let further = meaning(&of(&["agent.otlp.endpoint=http://collector:4318", setting]));
+        assert_ne!(further, exported, "{setting}");
     }
     let config = of(&["sources.runtime.socket=/run/x/y.sock"]);
     let expected = [MetadataSource::Cri(Some("/run/x/y.sock".into())), MetadataSource::Kubernetes];
@@ -151,7 +149,8 @@ fn values_reach_it() {
 fn every_option() {
     let settings = [
         "agent.includeHost=true,agent.scanOnly=true,agent.kinds={finding},agent.exceptionAnnotations=pod",
-        "agent.podCidrs={10.0.0.0/8},agent.nodeCidrs={192.0.2.0/24}",
+        "agent.podCidrs={10.0.0.0/8},agent.nodeCidrs={192.0.2.0/24},agent.reports=true,agent.events=true",
+        "agent.otlp.endpoint=https://collector:4318,agent.otlp.caConfigMap=ca",
     ];
     let objects = template_set(&settings).expect("renders");
     let given: Vec<String> = objects.args();
@@ -185,7 +184,7 @@ fn doctor() {
 }
 
 fn addresses() {
-    for (name, objects) in all().into_iter().filter(|(name, _)| name != "exceptions") {
+    for (name, objects) in all() {
         let config = parsed(&objects).expect("accepted");
         let ListenAddress::Tcp(telemetry) = config.telemetry else { panic!("{name}: no telemetry") };
         assert!(telemetry.ip().is_unspecified(), "{name}");

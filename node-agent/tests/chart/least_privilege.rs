@@ -7,7 +7,7 @@ use crate::helm::{all, template, template_set};
 use crate::objects::{Objects, items, keys, texts};
 
 pub const CASES: &[Case] = &[
-    ("roles list and watch four kinds and nothing else", roles),
+    ("roles list and watch four kinds, and write what is switched on, and nothing else", roles),
     ("each kind is watched only if its feature is on", role_follows_features),
     ("without the API source there is no role and no token", no_api_no_token),
     ("containers have exactly the capabilities of the chart", capabilities),
@@ -17,15 +17,21 @@ pub const CASES: &[Case] = &[
     ("every container has requests and a limit of memory", resources),
     ("the API stays on loopback and no object leads to it", api_on_loopback),
     ("no secret is made, read or mounted", secrets),
+    ("restricted egress still reaches the receiver of OTLP", egress),
     ("AppArmor is said as each version of Kubernetes has it", app_armor),
     ("the quota exists where the priority class needs it", quota),
     ("OpenShift's constraints allow what the agent asks for", openshift),
     ("every node but those that are none gets an agent", placement),
 ];
 
-/// Everything that the agent may ask of the API server.
+/// What the agent always may ask of the API server: to list and to watch these.
 const READABLE: [(&str, &str); 4] =
     [("", "pods"), ("", "namespaces"), ("", "services"), ("networking.k8s.io", "networkpolicies")];
+/// What it may write where the value is true: group, resource, verbs.
+const WRITABLE: [(&str, &str, &str, &[&str]); 2] = [
+    ("agent.reports", "openreports.io", "reports", &["create", "patch", "list"]),
+    ("agent.events", "events.k8s.io", "events", &["create"]),
+];
 const CAPABILITIES: [&str; 4] = ["SYS_ADMIN", "NET_ADMIN", "SYS_PTRACE", "DAC_READ_SEARCH"];
 /// Directories of the node that may be mounted, and files below them.
 const MOUNTABLE: [&str; 7] = [
@@ -38,13 +44,14 @@ const MOUNTABLE: [&str; 7] = [
     "/run/cri-dockerd.sock",
 ];
 
-fn readable(objects: &Objects) -> Vec<(String, String)> {
+/// Group, resource and verbs of every rule.
+fn granted(objects: &Objects) -> Vec<(String, String, Vec<String>)> {
     let rules = objects.of_kind("ClusterRole").flat_map(|role| items(&role["rules"]));
     let of_rule = |rule: &Value| {
-        let groups = texts(&rule["apiGroups"]);
-        let resources = texts(&rule["resources"]);
+        let [groups, resources, verbs] = ["apiGroups", "resources", "verbs"].map(|key| texts(&rule[key]));
         let pairs = groups.into_iter().flat_map(move |group| {
-            resources.clone().into_iter().map(move |resource| (group.clone(), resource))
+            let verbs = verbs.clone();
+            resources.clone().into_iter().map(move |resource| (group.clone(), resource, verbs.clone()))
         });
         pairs.collect::<Vec<_>>()
     };
@@ -58,24 +65,35 @@ fn roles() {
             assert!(role.get("aggregationRule").is_none(), "{name}");
             for rule in items(&role["rules"]) {
                 assert_eq!(keys(rule), ["apiGroups", "resources", "verbs"], "{name}");
-                assert_eq!(texts(&rule["verbs"]), ["list", "watch"], "{name}");
             }
         }
-        for (group, resource) in readable(&objects) {
-            let known = READABLE.contains(&(group.as_str(), resource.as_str()));
-            assert!(known, "{name}: {group}/{resource}");
+        let args = objects.args();
+        for (group, resource, verbs) in granted(&objects) {
+            if READABLE.contains(&(group.as_str(), resource.as_str())) {
+                assert_eq!(verbs, ["list", "watch"], "{name}: {group}/{resource}");
+                continue;
+            }
+            let known = WRITABLE.iter().find(|(_, known, of, _)| *known == group && *of == resource);
+            let (value, .., may) = known.unwrap_or_else(|| panic!("{name}: {group}/{resource}"));
+            assert_eq!(verbs, *may, "{name}: {group}/{resource}");
+            let option = value.replace("agent.", "--");
+            assert!(args.contains(&option), "{name}: {group}/{resource} without {option}");
         }
     }
 }
 
 fn role_follows_features() {
     let readable = |settings: &[&str]| {
-        let pairs = readable(&template_set(settings).expect("renders"));
-        pairs.into_iter().map(|(_, resource)| resource).collect::<Vec<_>>()
+        let granted = granted(&template_set(settings).expect("renders"));
+        granted.into_iter().map(|(_, resource, _)| resource).collect::<Vec<_>>()
     };
     assert_eq!(readable(&[]), ["pods", "namespaces", "services", "networkpolicies"]);
     assert_eq!(readable(&["sources.apiServer.services=false"]), ["pods", "namespaces", "networkpolicies"]);
     assert_eq!(readable(&["sources.apiServer.networkPolicies=false"]), ["pods", "namespaces", "services"]);
+    for (value, _, resource, _) in WRITABLE {
+        let expected = ["pods", "namespaces", "services", "networkpolicies", resource];
+        assert_eq!(readable(&[&format!("{value}=true")]), expected);
+    }
     let args = template_set(&["sources.apiServer.networkPolicies=false"]).expect("renders").args();
     assert!(args.contains(&"--policies=false".to_owned()), "{args:?}");
 }
@@ -206,11 +224,32 @@ fn secrets() {
     for (name, objects) in all() {
         assert!(!objects.has("Secret"), "{name}");
         if name == "full" {
-            continue; // it mounts one of its own, to show that it can
+            continue; // it mounts one of its own, and reads headers from another, to show that it can
         }
         for (kind, spec) in objects.pod_specs() {
             assert!(!spec.to_string().contains("secret"), "{name} {kind}");
         }
+    }
+}
+
+fn egress() {
+    let ports = |settings: &[&str]| {
+        let objects = template_set(settings).expect("renders");
+        let policy = &objects.the("NetworkPolicy")["spec"];
+        let rules = items(&policy["egress"]).iter().flat_map(|rule| items(&rule["ports"]));
+        rules.map(|port| format!("{}/{}", port["port"], port["protocol"].as_str().unwrap_or(""))).collect()
+    };
+    let none: Vec<String> = ports(&["agent.otlp.endpoint=http://collector:4318"]);
+    assert!(none.is_empty(), "{none:?}: nothing is restricted unless asked for");
+    let server = "networkPolicy.egressPorts={6443}";
+    assert_eq!(ports(&[server]), ["6443/TCP"]);
+    for (endpoint, port) in [
+        ("http://collector:4318", "4318/TCP"),
+        ("http://[fd00::1]:4318/x", "4318/TCP"),
+        ("http://c", "80/TCP"),
+    ] {
+        let with = ports(&[server, &format!("agent.otlp.endpoint={endpoint}")]);
+        assert_eq!(with, ["6443/TCP", port, "53/UDP", "53/TCP"], "{endpoint}");
     }
 }
 

@@ -6,7 +6,7 @@ use crate::helm::template_set;
 pub const CASES: &[Case] = &[("wrong values are refused and named", refused)];
 
 /// What is set, and what helm must say of it.
-const WRONG: [(&str, &str); 30] = [
+const WRONG: [(&str, &str); 36] = [
     ("agent.grce=5s", "'/agent': additional properties 'grce' not allowed"),
     ("agnt.grace=5s", "additional properties 'agnt' not allowed"),
     ("sources.apiServer.pods=false", "'/sources/apiServer'"),
@@ -42,6 +42,12 @@ const WRONG: [(&str, &str); 30] = [
         "at least one of sources.runtime.enabled",
     ),
     ("sources.runtime.directories=null", "give the socket, or directories"),
+    ("agent.otlp.endpoint=collector", "'/agent/otlp/endpoint'"),
+    ("agent.otlp.signals={traces}", "'/agent/otlp/signals/0'"),
+    ("agent.otlp.endpoint=http://c:4318,agent.otlp.signals=null", "give at least one of logs and metrics"),
+    ("agent.otlp.endpoint=https://c:4318", "agent.otlp.caConfigMap: the image has no"),
+    ("agent.reports=true,sources.apiServer.enabled=false", "write to the API server"),
+    ("agent.events=true,sources.apiServer.enabled=false", "write to the API server"),
     ("agent.api.port=9471", "agent.api.port and agent.telemetry.port must differ"),
 ];
 

@@ -84,25 +84,11 @@ impl Tier {
     /// Where it could not be run at all; tests that fail are in the tally.
     pub fn run(self) -> Result<Tally> {
         match self {
-            Self::Unit => Tally::of(cargo().args([
-                "test",
-                "--workspace",
-                // Its binary is no test; `cargo xtask fuzz` runs it.
-                "--exclude",
-                "portolan-fuzz",
-                "--no-fail-fast",
-                "--lib",
-                "--bins",
-                "--test",
-                "scenarios",
-            ])),
-            Self::Http => Tally::of(cargo().args(["test", "--package", "portolan", "--test", "http_api"])),
-            Self::Kernel => Tally::of(cargo().args([
-                "test",
-                "--package",
-                "portolan",
-                "--features",
-                "kernel-tier",
+            Self::Unit => {
+                Tally::of(tests().args(["--no-fail-fast", "--lib", "--bins", "--test", "scenarios"]))
+            }
+            Self::Http => Tally::of(tests().args(["--test", "http_api"])),
+            Self::Kernel => Tally::of(tests().args([
                 "--test",
                 "kernel",
                 "--test",
@@ -121,16 +107,8 @@ impl Tier {
                 Tally::of(tests.env("PORTOLAN_IMAGE_NAME", image.name))
             }
             Self::Vm => vm::run(),
-            Self::Api => Tally::of(cargo().args(["test", "--package", "portolan", "--test", "api"])),
-            Self::Chart => Tally::of(cargo().args([
-                "test",
-                "--package",
-                "portolan",
-                "--features",
-                "chart-tier",
-                "--test",
-                "chart",
-            ])),
+            Self::Api => Tally::of(tests().args(["--test", "api"])),
+            Self::Chart => Tally::of(tests().args(["--test", "chart"])),
             Self::E2e => Ok(Tally::default()),
         }
     }
@@ -157,15 +135,17 @@ fn cri_obstacle() -> Option<String> {
 }
 
 fn cri_tests() -> Command {
-    let mut command = cargo();
-    let words =
-        ["test", "--package", "portolan", "--features", "cri-tier", "--test", "cri", "--no-fail-fast"];
-    command.args(words);
+    let mut command = tests();
+    command.args(["--test", "cri", "--no-fail-fast"]);
     command
 }
 
-fn cargo() -> Command {
+/// `cargo test` as every tier has it: one choice of packages and features, so that the crates are built once for all.
+fn tests() -> Command {
     let mut command = Command::new("cargo");
-    command.current_dir(workspace::root());
+    // The fuzzer's binary is no test; `cargo xtask fuzz` runs it.
+    command.args(["test", "--workspace", "--exclude", "portolan-fuzz"]);
+    let tiers = ["kernel", "cri", "chart"].map(|tier| format!("portolan/{tier}-tier"));
+    command.args(["--features", &tiers.join(",")]).current_dir(workspace::root());
     command
 }

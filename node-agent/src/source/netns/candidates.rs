@@ -176,18 +176,22 @@ pub fn of_processes(proc_root: &Path) -> io::Result<OfProcesses> {
 /// Inode of the host's own netns: that of its first processes, or else the agent's own.
 #[must_use]
 pub fn host_inode(proc_root: &Path, own: u64) -> u64 {
-    first_netns(proc_root).unwrap_or(own)
+    first_netns(proc_root).map_or(own, |(inode, _)| inode)
 }
 
-/// Inode of the netns of the first process that may be looked at.
+/// Inode of the netns of the first process that may be looked at, and the way in.
 ///
 /// # Errors
 /// Why process 1 may not be looked at, and there is no other.
-pub fn first_netns(proc_root: &Path) -> io::Result<u64> {
+pub fn first_netns(proc_root: &Path) -> io::Result<(u64, PathBuf)> {
     let mut refused = io::Error::from(io::ErrorKind::NotFound);
     for process in first_processes(proc_root) {
-        match fs::read_link(process.join("ns/net")) {
-            Ok(link) => return link.to_str().and_then(inode_of_link).ok_or(refused),
+        let way_in = process.join("ns/net");
+        match fs::read_link(&way_in) {
+            Ok(link) => {
+                let inode = link.to_str().and_then(inode_of_link);
+                return inode.map(|inode| (inode, way_in)).ok_or(refused);
+            }
             Err(error) if refused.kind() == io::ErrorKind::NotFound => refused = error,
             Err(_) => {}
         }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use super::candidates::host_inode;
+use super::candidates::first_netns;
 use crate::engine::identity::NetnsId;
 
 /// SO_NETNS_COOKIE (5.14 and newer).
@@ -91,18 +91,19 @@ impl Drop for Visit<'_> {
     }
 }
 
-/// Acts in the node's own netns: that of process 1 where it may be read, else the calling thread's.
+/// Acts in the node's own netns: that of the first process that may be looked at, else the calling thread's.
 ///
 /// # Errors
 /// When it cannot be entered, or what is done there fails.
 pub fn in_host_netns<T>(proc_root: &Path, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     let home = Home::of_this_thread()?;
-    let inode = host_inode(proc_root, home.inode);
-    if inode == home.inode {
-        return act();
+    match first_netns(proc_root) {
+        Ok((inode, way_in)) if inode != home.inode => {
+            let _visit = home.enter(&way_in, inode)?;
+            act()
+        }
+        _ => act(),
     }
-    let _visit = home.enter(&proc_root.join("1/ns/net"), inode)?;
-    act()
 }
 
 /// Moves the calling thread into a new netns, which ends with it.

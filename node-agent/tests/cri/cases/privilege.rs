@@ -5,7 +5,7 @@ use libtest_mimic::Trial;
 use portolan::sink::report::{Finding, Report};
 
 use super::case;
-use crate::harness::agent_pod::{AgentPod, CAPABILITIES, Given, is_given, runtime, runtime_dir};
+use crate::harness::agent_pod::{AgentPod, Given, capabilities, is_given, runtime, runtime_dir};
 use crate::harness::containerd::Node;
 use crate::harness::messages::{LOCALHOST, Number, SecurityProfile};
 use crate::harness::pod::{Pod, Wanted, address};
@@ -107,7 +107,7 @@ fn lacks_capability(name: &str) {
 
 fn every_capability_has_its_case() {
     let names: Vec<String> = cases().iter().map(|trial| trial.name().to_owned()).collect();
-    for capability in CAPABILITIES {
+    for capability in capabilities() {
         let name = format!("privilege/without_{}", capability.to_lowercase());
         assert!(names.contains(&name), "{name}");
     }

@@ -1,4 +1,4 @@
-//! The agent's image in a pod with what the chart gives it: this is the one place where the tests say what that is.
+//! The agent's image in a pod with what the chart's own values give it.
 
 use std::fs;
 
@@ -14,8 +14,8 @@ use super::patience::{PATIENCE, eventually};
 use super::pod::{Pod, Wanted};
 use prost::Message;
 
-/// `securityContext.capabilities.add` of the chart.
-pub const CAPABILITIES: [&str; 4] = ["SYS_ADMIN", "NET_ADMIN", "SYS_PTRACE", "DAC_READ_SEARCH"];
+/// The chart's default values.
+const VALUES: &str = include_str!("../../../../charts/portolan/values.yaml");
 /// Archive and name of the image under test.
 const ARCHIVE: &str = "PORTOLAN_IMAGE";
 const NAME: &str = "PORTOLAN_IMAGE_NAME";
@@ -38,6 +38,18 @@ pub fn is_given() -> bool {
     std::env::var_os(ARCHIVE).is_some()
 }
 
+/// Texts in the chart's values.
+fn texts(pointer: &str) -> Vec<String> {
+    let values: serde_json::Value = serde_saphyr::from_str(VALUES).expect("the chart's values");
+    let found = values.pointer(pointer).unwrap_or_else(|| panic!("{pointer} in the chart's values"));
+    serde_json::from_value(found.clone()).expect("a list of texts")
+}
+
+/// The capabilities that the chart gives, without `CAP_`.
+pub fn capabilities() -> Vec<String> {
+    texts("/securityContext/capabilities/add")
+}
+
 /// What a pod of the agent is given.
 pub struct Given {
     pub capabilities: Vec<String>,
@@ -52,7 +64,7 @@ impl Given {
     /// As the chart has it.
     pub fn by_the_chart() -> Self {
         Self {
-            capabilities: CAPABILITIES.map(str::to_owned).into(),
+            capabilities: capabilities(),
             mounts: mounts(),
             host_pid: true,
             privileged: false,
@@ -61,8 +73,9 @@ impl Given {
     }
 
     pub fn without_capability(mut self, name: &str) -> Self {
+        let before = self.capabilities.len();
         self.capabilities.retain(|capability| capability != name);
-        assert_eq!(self.capabilities.len(), CAPABILITIES.len() - 1);
+        assert_eq!(self.capabilities.len(), before - 1, "{name}");
         self
     }
 
@@ -82,7 +95,7 @@ impl Given {
     pub fn run_command(self, arguments: &[&str]) -> AgentPod {
         let image = std::env::var(NAME).expect("the name of the image");
         Node::with(|node| node.import(std::env::var_os(ARCHIVE).expect("an image").as_ref()));
-        let wanted = Wanted::pod("portolan");
+        let wanted = Wanted::pod("portolan").privileged(self.privileged);
         let pod = if self.host_pid { wanted.host_pid() } else { wanted }.run();
         let mut config = pod.container_config("agent", r#"[{"name":"telemetry","containerPort":9471}]"#);
         config.image = Some(ImageSpec { image, ..ImageSpec::default() });
@@ -108,7 +121,7 @@ fn context(privileged: bool, add: Vec<String>, seccomp: SecurityProfile) -> Cont
         return base;
     }
     ContainerSecurity {
-        capabilities: Some(CapabilitySet { add, drop: vec!["ALL".to_owned()] }),
+        capabilities: Some(CapabilitySet { add, drop: texts("/securityContext/capabilities/drop") }),
         no_new_privs: true,
         masked_paths: MASKED.map(str::to_owned).into(),
         readonly_paths: READ_ONLY.map(str::to_owned).into(),
@@ -135,11 +148,11 @@ fn mounts() -> Vec<Mount> {
         readonly: true,
         propagation,
     };
-    vec![
-        mount("/run/netns".to_owned(), HOST_TO_CONTAINER),
-        mount("/sys/fs/cgroup".to_owned(), 0),
-        mount(runtime_dir(), 0),
-    ]
+    let mut mounts: Vec<Mount> =
+        texts("/agent/netnsDirs").into_iter().map(|path| mount(path, HOST_TO_CONTAINER)).collect();
+    // This node's runtime is where the tests made it.
+    mounts.extend([mount("/sys/fs/cgroup".to_owned(), 0), mount(runtime_dir(), HOST_TO_CONTAINER)]);
+    mounts
 }
 
 /// The image as it runs, or ran; it goes with the guard.

@@ -35,6 +35,9 @@ pub struct LinuxSandbox {
 pub struct SandboxSecurity {
     #[prost(message, optional, tag = "1")]
     pub namespace_options: Option<NamespaceOption>,
+    /// Whether containers in it may be.
+    #[prost(bool, tag = "6")]
+    pub privileged: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]

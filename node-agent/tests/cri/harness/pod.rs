@@ -32,6 +32,7 @@ pub struct Wanted {
     uid: String,
     host_network: bool,
     host_pid: bool,
+    privileged: bool,
     labels: HashMap<String, String>,
     annotations: HashMap<String, String>,
 }
@@ -47,6 +48,7 @@ impl Wanted {
             uid,
             host_network: false,
             host_pid: false,
+            privileged: false,
             labels: [("app".to_owned(), name.to_owned())].into(),
             annotations: annotations.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
         }
@@ -69,6 +71,12 @@ impl Wanted {
     /// Sees the node's processes.
     pub fn host_pid(mut self) -> Self {
         self.host_pid = true;
+        self
+    }
+
+    /// Its containers may run privileged.
+    pub fn privileged(mut self, privileged: bool) -> Self {
+        self.privileged = privileged;
         self
     }
 
@@ -98,6 +106,7 @@ impl Wanted {
                 cgroup_parent: format!("/{}/kubepods/besteffort/pod{}", Node::cgroup(), self.uid),
                 security_context: Some(SandboxSecurity {
                     namespace_options: Some(namespaces(self.host_network, self.host_pid)),
+                    privileged: self.privileged,
                 }),
             }),
         };

@@ -86,10 +86,9 @@ impl Agent {
     pub fn start_on_node(netns: &str, metadata: &Path, socket: PathBuf) -> Self {
         let mut enter =
             vec!["nsenter".to_owned(), format!("--net={}", Path::new("/run/netns").join(netns).display())];
-        // Where process 1 may be looked at, its netns is the node's: the agent becomes process 1.
-        if std::fs::read_link("/proc/1/ns/net").is_ok() {
-            enter.extend(["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"].map(str::to_owned));
-        }
+        // Process 1's netns is the node's, so process 1 is a shell in there, and the agent its child.
+        enter.extend(["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"].map(str::to_owned));
+        enter.extend(["sh", "-c", r#""$0" "$@" & wait"#].map(str::to_owned));
         let command = command(&enter, &format!("file={}", metadata.display()), &socket, &[]);
         let mut agent = Self::spawn(command, socket, Stdout::Read);
         agent.wait_ready();
