@@ -163,6 +163,15 @@ impl Engine {
         (if is_host_port { Door::HostPort } else { Door::NodeAddress }, None)
     }
 
+    /// The node has other addresses: what was dialled may be its own, or no longer.
+    pub(super) fn node_changed(&mut self) {
+        for id in &self.entered {
+            let ways = self.ports.get_mut(id).and_then(|port| port.ways.as_deref_mut());
+            ways.into_iter().for_each(WaysIn::trace_again);
+            self.dirty.insert(*id);
+        }
+    }
+
     /// Services changed: what was dialled may be theirs, or no longer.
     pub(super) fn doors_changed(&mut self, touched: &[Arc<Service>]) {
         for service in touched {

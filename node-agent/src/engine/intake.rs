@@ -79,12 +79,15 @@ impl Engine {
     pub(super) fn netns_seen(&mut self, facts: NetnsFacts, at: BootTime, now: BootTime) {
         let id = facts.netns;
         let Some(before) = self.netns.learn(facts, at) else { return };
-        if let Some(before) = before {
-            self.addresses.remove_netns(&before);
+        if let Some(before) = &before {
+            self.addresses.remove_netns(before);
         }
         if let Some(facts) = self.netns.facts(id).filter(|_| !self.netns.is_gone(id)) {
             self.addresses.add_netns(facts);
             self.pods.learn_paths(id, &facts.paths);
+            if facts.is_host && before.is_none_or(|before| before.addresses != facts.addresses) {
+                self.node_changed();
+            }
         }
         self.dirty.extend(self.ports_of(id));
         self.check_pods_of(id, now);

@@ -61,11 +61,30 @@ fn config_text(objects: &Objects) -> String {
     map["data"]["config.yaml"].as_str().expect("a file").to_owned()
 }
 
+fn mounts_of_agent(objects: &Objects) -> Vec<String> {
+    let paths = items(&objects.agent()["volumeMounts"]).iter().map(|mount| mount["mountPath"].as_str());
+    paths.map(|path| path.expect("a path").to_owned()).collect()
+}
+
+/// A file of certificates, as a ConfigMap would have it.
+fn authorities() -> PathBuf {
+    static MADE: std::sync::LazyLock<ConfigFile> = std::sync::LazyLock::new(|| {
+        let made = rcgen::generate_simple_self_signed(["collector".to_owned()]).expect("a certificate");
+        ConfigFile::of(&made.cert.pem())
+    });
+    MADE.0.clone()
+}
+
 /// As the agent would, of these objects.
 fn parsed(objects: &Objects) -> Result<AgentConfig, String> {
     let file = ConfigFile::of(&config_text(objects));
+    let mounted = mounts_of_agent(objects);
     let words = objects.args().into_iter().map(|word| match word.as_str() {
         "--config=/etc/portolan/config.yaml" => format!("--config={}", file.0.display()),
+        "--otlp-ca=/etc/portolan-otlp/ca.crt" => {
+            assert!(mounted.contains(&"/etc/portolan-otlp".to_owned()), "{mounted:?}");
+            format!("--otlp-ca={}", authorities().display())
+        }
         _ => word,
     });
     let words = ["portolan".to_owned()].into_iter().chain(words).chain(["--node-name=node-1".to_owned()]);

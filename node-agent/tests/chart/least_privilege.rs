@@ -246,7 +246,8 @@ fn egress() {
     for (endpoint, port) in [
         ("http://collector:4318", "4318/TCP"),
         ("http://[fd00::1]:4318/x", "4318/TCP"),
-        ("http://c", "80/TCP"),
+        ("http://otel2", "80/TCP"),
+        ("http://10.0.0.5/x", "80/TCP"),
     ] {
         let with = ports(&[server, &format!("agent.otlp.endpoint={endpoint}")]);
         assert_eq!(with, ["6443/TCP", port, "53/UDP", "53/TCP"], "{endpoint}");

@@ -6,7 +6,7 @@ use crate::helm::template_set;
 pub const CASES: &[Case] = &[("wrong values are refused and named", refused)];
 
 /// What is set, and what helm must say of it.
-const WRONG: [(&str, &str); 36] = [
+const WRONG: [(&str, &str); 40] = [
     ("agent.grce=5s", "'/agent': additional properties 'grce' not allowed"),
     ("agnt.grace=5s", "additional properties 'agnt' not allowed"),
     ("sources.apiServer.pods=false", "'/sources/apiServer'"),
@@ -43,6 +43,10 @@ const WRONG: [(&str, &str); 36] = [
     ),
     ("sources.runtime.directories=null", "give the socket, or directories"),
     ("agent.otlp.endpoint=collector", "'/agent/otlp/endpoint'"),
+    ("agent.otlp.endpoint=http://c:4318/v1/logs", "'/agent/otlp/endpoint'"),
+    ("agent.otlp.endpoint=http://u:p@c:4318", "'/agent/otlp/endpoint'"),
+    ("agent.otlp.interval=1d", "'/agent/otlp/interval'"),
+    ("agent.otlp.interval=100ms", "'/agent/otlp/interval'"),
     ("agent.otlp.signals={traces}", "'/agent/otlp/signals/0'"),
     ("agent.otlp.endpoint=http://c:4318,agent.otlp.signals=null", "give at least one of logs and metrics"),
     ("agent.otlp.endpoint=https://c:4318", "agent.otlp.caConfigMap: the image has no"),

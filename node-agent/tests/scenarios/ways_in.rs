@@ -226,6 +226,17 @@ fn another_service_shares_an_address_with_another_port() {
     assert_eq!(door(&peer(&world)), (Door::ClusterIp, Some("demo/other")));
 }
 
+#[test]
+fn the_nodes_addresses_may_be_known_later_than_the_call() {
+    let mut world = World::new();
+    for input in facts(&[3], false).into_iter().skip(1) {
+        world.apply(input);
+    }
+    assert_eq!(door(&peer(&world)), (Door::Unknown, None));
+    world.apply(host()).wait(1_000);
+    assert_eq!(door(&peer(&world)).0, Door::NodeAddress);
+}
+
 /// Callers as the pod sees them, whose they are, and what they dialled.
 const CALLS: [(&str, Option<Tracked>); 7] = [
     (CURLERS, Some((CURLERS, CLUSTER_IP, 80))),
