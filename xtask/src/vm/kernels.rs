@@ -18,21 +18,37 @@ pub enum Expect {
     Refusal,
 }
 
-/// A line of kernels; the newest of it is used.
+/// A line of kernels, of which the newest is used, and how it is booted.
 #[derive(Clone, Copy, Debug)]
 pub struct Line {
     pub name: &'static str,
     /// What its releases begin with; empty: any.
     release: &'static str,
+    /// Further words of its command line.
+    pub options: &'static str,
     pub expect: Expect,
 }
 
+impl Line {
+    const fn new(name: &'static str, release: &'static str, options: &'static str, expect: Expect) -> Self {
+        Self { name, release, options, expect }
+    }
+
+    /// Its kernel, below the directory of this tier.
+    fn unpacked_to(self, directory: &Path) -> PathBuf {
+        let release = self.release.trim_end_matches('.');
+        directory.join("kernels").join(if release.is_empty() { "newest" } else { release })
+    }
+}
+
 /// Oldest first.
-pub const LINES: [Line; 4] = [
-    Line { name: "5.10", release: "5.10.", expect: Expect::Refusal },
-    Line { name: "6.1", release: "6.1.", expect: Expect::Full },
-    Line { name: "6.12", release: "6.12.", expect: Expect::Full },
-    Line { name: "newest", release: "", expect: Expect::Full },
+pub const LINES: [Line; 5] = [
+    Line::new("5.10", "5.10.", "", Expect::Refusal),
+    Line::new("6.1", "6.1.", "", Expect::Full),
+    Line::new("6.12", "6.12.", "", Expect::Full),
+    // As secure boot has it: nobody reads the kernel's memory, also not by programs.
+    Line::new("6.12-locked-down", "6.12.", "lockdown=confidentiality", Expect::Full),
+    Line::new("newest", "", "", Expect::Full),
 ];
 
 /// Suites that carry those lines, and whether the mirror of security updates has them.
@@ -73,7 +89,7 @@ pub fn obstacle() -> Option<String> {
 /// # Errors
 /// Where the package lists cannot be had; a single line that fails is in its place.
 pub fn fetch(directory: &Path) -> Result<Vec<(Line, Result<Kernel>)>> {
-    let there = |line: &Line| unpacked(&directory.join("kernels").join(line.name)).ok();
+    let there = |line: &Line| unpacked(&line.unpacked_to(directory)).ok();
     let lists = if LINES.iter().all(|line| there(line).is_some()) {
         None
     } else {
@@ -82,7 +98,7 @@ pub fn fetch(directory: &Path) -> Result<Vec<(Line, Result<Kernel>)>> {
     let fetched = LINES.into_iter().map(|line| {
         let kernel = match (there(&line), &lists) {
             (Some(kernel), _) => Ok(kernel),
-            (None, Some(lists)) => lists.install(line, &directory.join("kernels").join(line.name)),
+            (None, Some(lists)) => lists.install(line, &line.unpacked_to(directory)),
             (None, None) => Err(anyhow::anyhow!("it has gone")),
         };
         (line, kernel)

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::kernels::{Expect, Kernel};
+use super::kernels::{Expect, Kernel, Line};
 use super::verdict::Verdicts;
 use crate::stopwatch::Stopwatch;
 
@@ -31,8 +31,8 @@ impl Drop for Qemu {
 ///
 /// # Errors
 /// Where qemu cannot be started or the log cannot be written.
-pub fn boot(kernel: &Kernel, archive: &Path, expect: Expect, log: &Path) -> Result<Verdicts> {
-    let mode = if expect == Expect::Full { "full" } else { "refusal" };
+pub fn boot(kernel: &Kernel, archive: &Path, line: Line, log: &Path) -> Result<Verdicts> {
+    let mode = if line.expect == Expect::Full { "full" } else { "refusal" };
     let mut child = Command::new("qemu-system-x86_64")
         // One thread for both processors: with one each, a kernel that patches its code while it starts (7.2) can run the
         // emulator's stale copy of it and panic.
@@ -53,7 +53,7 @@ pub fn boot(kernel: &Kernel, archive: &Path, expect: Expect, log: &Path) -> Resu
         .arg(&kernel.image)
         .arg("-initrd")
         .arg(archive)
-        .args(["-append", &format!("console=ttyS0 panic=-1 quiet expect={mode}")])
+        .args(["-append", &format!("console=ttyS0 panic=-1 quiet expect={mode} {}", line.options)])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())

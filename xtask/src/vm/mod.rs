@@ -91,7 +91,7 @@ fn check(
     let archive = initramfs::write(directory, line.name, programs, kernel)
         .with_context(|| format!("cannot make the guest of {}", kernel.release))?;
     let log = directory.join(format!("{}.log", line.name));
-    let verdicts = machine::boot(kernel, &archive, line.expect, &log)?;
+    let verdicts = machine::boot(kernel, &archive, line, &log)?;
     for (name, verdict) in &verdicts.checks {
         count(tally, line.name, name, verdict);
     }

@@ -17,6 +17,7 @@ pub fn cases() -> Vec<Trial> {
         case("hostile/every_port_of_a_pod", every_port_of_a_pod),
         case("hostile/ring_overflow_recovers_with_exact_counts", ring_overflow_recovers_with_exact_counts),
         case("hostile/opens_and_closes_at_full_speed", opens_and_closes_at_full_speed),
+        case("hostile/full_maps_are_said_and_blind_nobody", full_maps),
     ]
 }
 
@@ -98,4 +99,37 @@ fn opens_and_closes_at_full_speed() {
     let grown = resident(&agent).saturating_sub(before);
     assert!(grown <= MAY_GROW, "the agent grew by {} KiB", grown >> 10);
     world.listener(&agent, "web", 7000, |item| item.state == "open");
+}
+
+/// One pod takes every entry of the kernel's maps: that is said, another pod's port is found all the same, and is counted
+/// once there is room.
+fn full_maps() {
+    const ENTRIES: usize = 64;
+    let world = World::new(&["web", "other", "client"]);
+    let agent = world.agent_with(&["--max-listeners", &ENTRIES.to_string()], Stdout::Read);
+    let (web, other, client) = (world.actor("web"), world.actor("other"), world.actor("client"));
+    let range = Request::ListenRange { address: "0.0.0.0:8001".parse().unwrap(), last_port: 8200 };
+    assert_eq!(web.number(&range), 200);
+    for reason in ["listeners-map-full", "port-stats-map-full"] {
+        eventually(PATIENCE, reason, || {
+            let lost = agent.status().lost.get(reason).copied().unwrap_or(0);
+            if lost > 0 { Ok(()) } else { Err(format!("{:?}", agent.status().lost)) }
+        });
+    }
+    other.serve("0.0.0.0:9000");
+    world.finding(&agent, "other", 9000, |finding| finding.code == "undeclared-reachable");
+    drop(web);
+    eventually(PATIENCE, "the ports of the pod that ended are closed", || {
+        let left = agent
+            .listeners()?
+            .iter()
+            .filter(|item| item.state == "open" && (8001..9000).contains(&item.port))
+            .count();
+        if left == 0 { Ok(()) } else { Err(format!("{left} are open")) }
+    });
+    client.connect_many(world.v4("other", 9000), 3);
+    let active = world.finding(&agent, "other", 9000, |finding| finding.code == "undeclared-active");
+    world.listener(&agent, "other", 9000, |item| item.traffic.connections >= 3);
+    assert_eq!(active.listener.expect("a listener").port, 9000);
+    world.settles(&agent);
 }

@@ -30,5 +30,8 @@ fn run(console: &mut Console) -> anyhow::Result<()> {
     if arguments.split_whitespace().any(|word| word == "expect=refusal") {
         return refusal::check(console, &world);
     }
+    if arguments.split_whitespace().any(|word| word == "lockdown=confidentiality") {
+        console.result("locked-down", system::lockdown());
+    }
     checks::run(console, &world)
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::mount::{MountFlags, mount};
 use rustix::system::{RebootCommand, finit_module, reboot};
 
@@ -48,6 +48,17 @@ pub fn load_modules(console: &mut Console) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether the kernel is locked down as far as it can be; what it says of that.
+///
+/// # Errors
+/// Where it is not.
+pub fn lockdown() -> Result<String> {
+    mount("securityfs", "/sys/kernel/security", "securityfs", MountFlags::empty(), None)?;
+    let said = fs::read_to_string("/sys/kernel/security/lockdown")?;
+    ensure!(said.contains("[confidentiality]"), "it is not locked down: {said}");
+    Ok(said.trim().to_owned())
 }
 
 /// Whether the kernel has it, as a module or built in.
