@@ -42,7 +42,8 @@ pub struct ClusterArgs {
     #[arg(long, value_name = "NAMESPACE", global = true)]
     pub agents_namespace: Option<String>,
     /// Labels of the agents' pods
-    #[arg(long, value_name = "SELECTOR", default_value = "app.kubernetes.io/name=portolan", global = true)]
+    #[arg(long, value_name = "SELECTOR", global = true)]
+    #[arg(default_value = "app.kubernetes.io/name=portolan,app.kubernetes.io/component=agent")]
     pub agents_selector: String,
     /// Port of the agents' HTTP API, on loopback in their pods
     #[arg(long, value_name = "PORT", default_value_t = 9470, global = true)]
