@@ -26,7 +26,8 @@ Examples:
   kubectl portolan top --undeclared
   kubectl portolan --context staging listeners -n shop
 
-Needs `list` on pods and `create` on pods/portforward in the agents' namespace.
+Needs `list` on pods, and `get` and `create` on pods/portforward, in the agents' namespace; without --agents-namespace it
+lists the pods of all. (`get` begins a WebSocket; Kubernetes 1.35 and newer ask for `create` as well.)
 Exit codes: 0 fine, 1 findings at or above --fail-on, 2 wrong use, 3 the answer is partial (stderr names the nodes).";
 
 /// Which cluster, and where its agents are.
