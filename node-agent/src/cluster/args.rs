@@ -26,7 +26,8 @@ Examples:
   kubectl portolan top --undeclared
   kubectl portolan --context staging listeners -n shop
 
-Needs `list` on pods and `create` on pods/portforward in the agents' namespace.
+Needs `list` on pods, and `get` and `create` on pods/portforward, in the agents' namespace; without --agents-namespace it
+lists the pods of all. (`get` begins a WebSocket; Kubernetes 1.35 and newer ask for `create` as well.)
 Exit codes: 0 fine, 1 findings at or above --fail-on, 2 wrong use, 3 the answer is partial (stderr names the nodes).";
 
 /// Which cluster, and where its agents are.
@@ -42,7 +43,8 @@ pub struct ClusterArgs {
     #[arg(long, value_name = "NAMESPACE", global = true)]
     pub agents_namespace: Option<String>,
     /// Labels of the agents' pods
-    #[arg(long, value_name = "SELECTOR", default_value = "app.kubernetes.io/name=portolan", global = true)]
+    #[arg(long, value_name = "SELECTOR", global = true)]
+    #[arg(default_value = "app.kubernetes.io/name=portolan,app.kubernetes.io/component=agent")]
     pub agents_selector: String,
     /// Port of the agents' HTTP API, on loopback in their pods
     #[arg(long, value_name = "PORT", default_value_t = 9470, global = true)]

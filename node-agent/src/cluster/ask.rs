@@ -15,6 +15,7 @@ use super::args::ClusterArgs;
 use super::forward::Forward;
 use crate::exit::Exit;
 use crate::query::error::QueryError;
+use crate::query::explain::said_of_target;
 use crate::query::pages::{self, Gathered};
 use crate::query::request;
 use crate::query::server::Server;
@@ -100,9 +101,9 @@ impl Question {
         match self {
             Self::List(path, filters) => pages::gather(server, path, filters).await,
             Self::Object(path) => {
-                let items = match request::get(server, path).await {
+                let items = match request::get(server, path).await.map_err(said_of_target) {
                     Ok(object) => vec![object],
-                    Err(QueryError::Refused { status: 404, .. }) => Vec::new(),
+                    Err(QueryError::NoTarget { .. }) => Vec::new(),
                     Err(error) => return Err(error),
                 };
                 Ok(Gathered { items, generation: 0, broken: None })
@@ -136,13 +137,8 @@ pub async fn everyone(args: &ClusterArgs, question: &Question) -> Result<Answers
         answered.extend(ended.ok());
     }
     answered.sort_by_key(|(number, ..)| *number);
-    let is_wrong = |(_, _, answer): &(usize, String, OneAnswer)| matches!(answer, Err(Refusal::Question(_)));
-    if let Some(wrong) = answered.iter().position(is_wrong)
-        && let (_, _, Err(Refusal::Question(error))) = answered.swap_remove(wrong)
-    {
-        return Err(ClusterError::Output(error));
-    }
-    Ok(merged(answered.into_iter().map(|(_, node, answer)| (node, answer))))
+    merged(answered.into_iter().map(|(_, node, answer)| (node, answer)).collect())
+        .map_err(ClusterError::Output)
 }
 
 /// A list, and what is wrong with it; or why there is none.
@@ -151,8 +147,10 @@ type OneAnswer = Result<(Vec<Value>, Option<String>), Refusal>;
 /// Why an agent gave nothing.
 #[derive(Debug)]
 enum Refusal {
-    /// The question was wrong: every agent will say the same.
+    /// The question is wrong, whatever others say of it.
     Question(QueryError),
+    /// The question is wrong, or this agent is too old for it.
+    Perhaps(QueryError),
     Node(String),
 }
 
@@ -170,7 +168,8 @@ async fn one(client: Client, agent: Agent, port: u16, question: &Question, patie
     });
     match answered.await {
         Err(_) => Err(Refusal::Node(format!("no answer within {} s", patience.as_secs()))),
-        Ok(Err(error @ QueryError::Refused { status: 400..=499, .. })) => Err(Refusal::Question(error)),
+        Ok(Err(error @ QueryError::SeveralTargets { .. })) => Err(Refusal::Question(error)),
+        Ok(Err(error @ QueryError::Refused { status: 400..=499, .. })) => Err(Refusal::Perhaps(error)),
         Ok(Err(error)) => Err(Refusal::Node(way.complaint().unwrap_or_else(|| error.reason()))),
         Ok(Ok((Gathered { items, broken: Some(error), .. }, _))) => Ok((items, Some(error.reason()))),
         Ok(Ok((Gathered { items, .. }, Err(QueryError::Refused { status: 503, .. })))) => {
@@ -180,7 +179,9 @@ async fn one(client: Client, agent: Agent, port: u16, question: &Question, patie
     }
 }
 
-fn merged(answered: impl Iterator<Item = (String, OneAnswer)>) -> Answers {
+/// All in one, unless the question is wrong: that is so where nobody who was reached took it.
+fn merged(answered: Vec<(String, OneAnswer)>) -> Result<Answers, QueryError> {
+    let nobody_took_it = !answered.iter().any(|(_, answer)| answer.is_ok());
     let mut answers = Answers::default();
     for (node, answer) in answered {
         let (reason, answered) = match answer {
@@ -189,32 +190,61 @@ fn merged(answered: impl Iterator<Item = (String, OneAnswer)>) -> Answers {
                 answers.nodes.insert(node.clone());
                 (reason, true)
             }
-            Err(Refusal::Question(error)) => (Some(error.reason()), false),
+            Err(Refusal::Question(error)) => return Err(error),
+            Err(Refusal::Perhaps(error)) if nobody_took_it => return Err(error),
+            Err(Refusal::Perhaps(error)) => (
+                Some(format!("its agent, perhaps an older one, refuses the question: {}", error.reason())),
+                false,
+            ),
             Err(Refusal::Node(reason)) => (Some(reason), false),
         };
         if let Some(reason) = reason {
             answers.missing.push(Missing { node: terminal(&node), reason: terminal(&reason), answered });
         }
     }
-    answers
+    Ok(answers)
 }
 
 #[cfg(test)]
 mod tests {
     use super::{OneAnswer, Refusal, merged};
+    use crate::query::error::QueryError;
     use serde_json::json;
+
+    fn answered(id: &str) -> OneAnswer {
+        Ok((vec![json!({"id": id})], None))
+    }
+
+    fn refused() -> OneAnswer {
+        let (server, path, detail) = ("node b".into(), "/v1/findings".into(), "query/by: unknown".into());
+        Err(Refusal::Perhaps(QueryError::Refused { server, path, status: 400, detail }))
+    }
+
+    fn silent() -> OneAnswer {
+        Err(Refusal::Node("no answer within 20 s".to_owned()))
+    }
 
     #[test]
     fn answers_are_merged_node_by_node_and_who_is_missing_is_named() {
-        let answers: [(String, OneAnswer); 3] = [
-            ("a".to_owned(), Ok((vec![json!({"id": "1"})], None))),
-            ("b\u{1b}[2J".to_owned(), Err(Refusal::Node("no answer within 20 s".to_owned()))),
-            ("c".to_owned(), Ok((vec![json!({"id": "2"})], Some("its agent is not ready yet".to_owned())))),
-        ];
-        let merged = merged(answers.into_iter());
+        let unready = Ok((vec![json!({"id": "2"})], Some("its agent is not ready yet".to_owned())));
+        let answers = [("a", answered("1")), ("b\u{1b}[2J", silent()), ("c", unready)];
+        let merged =
+            merged(answers.map(|(node, answer)| (node.to_owned(), answer)).into()).expect("an answer");
         assert_eq!(merged.items, [json!({"id": "1"}), json!({"id": "2"})]);
         assert_eq!(merged.nodes.into_iter().collect::<Vec<_>>(), ["a", "c"]);
         let missing: Vec<_> = merged.missing.iter().map(|m| (m.node.as_str(), m.answered)).collect();
         assert_eq!(missing, [("b\\u{1b}[2J", false), ("c", true)]);
+    }
+
+    #[test]
+    fn a_question_is_wrong_where_nobody_takes_it_and_else_it_is_the_agent() {
+        let of = |answers: [OneAnswer; 2]| merged(answers.map(|answer| ("node".to_owned(), answer)).into());
+        assert!(matches!(of([refused(), refused()]), Err(QueryError::Refused { status: 400, .. })));
+        assert!(matches!(of([silent(), refused()]), Err(QueryError::Refused { status: 400, .. })));
+        let answers = of([refused(), answered("1")]).expect("an answer");
+        assert_eq!((answers.items.len(), answers.missing.len()), (1, 1));
+        let detail = "2 pods are called web".to_owned();
+        let several = Err(Refusal::Question(QueryError::SeveralTargets { detail }));
+        assert!(matches!(of([answered("1"), several]), Err(QueryError::SeveralTargets { .. })));
     }
 }

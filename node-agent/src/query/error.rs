@@ -23,6 +23,8 @@ pub enum QueryError {
     BadTarget(crate::engine::explain::target::BadTarget),
     #[error("{}", terminal(.detail))]
     NoTarget { detail: String },
+    #[error("{}", terminal(.detail))]
+    SeveralTargets { detail: String },
     #[error(transparent)]
     NoPolicy(#[from] super::policy::refusal::Refusal),
     #[error("cannot write the answer: {0}")]
@@ -34,7 +36,10 @@ impl QueryError {
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
-            Self::BadServer { .. } | Self::BadTarget(_) | Self::NoTarget { .. } => Exit::WrongUse,
+            Self::BadServer { .. }
+            | Self::BadTarget(_)
+            | Self::NoTarget { .. }
+            | Self::SeveralTargets { .. } => Exit::WrongUse,
             Self::NoPolicy(refusal) => refusal.exit(),
             Self::Refused { status, .. } if (400..500).contains(status) => Exit::WrongUse,
             Self::Unreachable { .. }
@@ -56,6 +61,7 @@ impl QueryError {
             Self::BadServer { .. }
             | Self::BadTarget(_)
             | Self::NoTarget { .. }
+            | Self::SeveralTargets { .. }
             | Self::NoPolicy(_)
             | Self::Output(_) => self.to_string(),
         }

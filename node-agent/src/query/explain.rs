@@ -30,16 +30,7 @@ pub async fn explain(args: &ExplainArgs, console: &mut Console<'_>) -> Exit {
 async fn ask(args: &ExplainArgs, target: &Target, console: &mut Console<'_>) -> Result<Exit, QueryError> {
     let server = Server::parse(&args.server.server)?;
     let question = url::with_query(PATH, &[("target", target.to_string())]);
-    let answer: Value = match request::get(&server, &question).await {
-        // The agent understood, and there is no such thing: what it says needs no frame.
-        Err(QueryError::Refused { status: 404 | 409, detail, .. })
-            if detail.starts_with("query/target: ") =>
-        {
-            let detail = detail.trim_start_matches("query/target: ").to_owned();
-            return Err(QueryError::NoTarget { detail });
-        }
-        answer => answer?,
-    };
+    let answer: Value = request::get(&server, &question).await.map_err(said_of_target)?;
     let text = show::explanation(&answer, args.server.output, width());
     console.write(&understood(&server, PATH, text)?)?;
     let reasons = answer.get("partial").and_then(Value::as_array).into_iter().flatten();
@@ -55,6 +46,18 @@ async fn ask(args: &ExplainArgs, target: &Target, console: &mut Console<'_>) -> 
         )?;
     }
     Ok(if reasons.is_empty() && !is_unready { Exit::Fine } else { Exit::Partial })
+}
+
+/// What an agent says of a target that it understood needs no frame: there is none, or there are several. Of a path that it
+/// does not know, being older, it says 404 too.
+#[must_use]
+pub fn said_of_target(error: QueryError) -> QueryError {
+    let QueryError::Refused { status, detail, .. } = &error else { return error };
+    match (status, detail.strip_prefix("query/target: ")) {
+        (404, Some(detail)) => QueryError::NoTarget { detail: detail.to_owned() },
+        (409, Some(detail)) => QueryError::SeveralTargets { detail: detail.to_owned() },
+        _ => error,
+    }
 }
 
 /// Columns of a line.

@@ -216,7 +216,7 @@ async fn an_agent_that_is_not_ready_gives_a_partial_answer() {
 }
 
 /// A server that gives these answers, one a connection, whatever is asked.
-async fn scripted(answers: Vec<String>) -> String {
+pub async fn scripted(answers: Vec<String>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
     let address = listener.local_addr().expect("address");
     tokio::spawn(async move {

@@ -11,7 +11,7 @@ use portolan::query::console::Console;
 use portolan_api_stand_in::server::{Server, Settings, Transport};
 use serde_json::{Value, json};
 
-use crate::commands::Written;
+use crate::commands::{Written, scripted};
 use crate::golden;
 use crate::model::Node;
 use crate::served::{Scratch, Served};
@@ -42,24 +42,39 @@ impl Cluster {
         self.agents.push(served);
     }
 
+    /// Puts an agent of another version onto a node: it says this to whatever it is asked, so many times.
+    async fn agent_that_says(&self, node: &str, times: usize, status: &str, problem: &Value) {
+        let body = problem.to_string();
+        let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        let url = scripted(vec![answer; times]).await;
+        let address = url.trim_start_matches("http://").parse().expect("an address");
+        self.pod(node, "Running");
+        self.server.change_settings(|settings| {
+            settings.forwards.insert((format!("portolan-{node}"), 9470), address);
+        });
+    }
+
     /// The pod of an agent; nobody listens in it.
     fn pod(&self, node: &str, phase: &str) {
-        let pod = json!({
-            "kind": "Pod", "apiVersion": "v1",
-            "metadata": {
-                "name": format!("portolan-{node}"), "namespace": "portolan",
-                "labels": {"app.kubernetes.io/name": "portolan"},
-            },
-            "spec": {"nodeName": node, "containers": []},
-            "status": {"phase": phase},
-        });
-        self.server.put("pods", pod);
+        self.server.put("pods", pod(&format!("portolan-{node}"), node, phase));
     }
 
     async fn run(&self, line: &str) -> Outcome {
         let kubeconfig = self.server.client_files(&self.scratch.0).kubeconfig;
         run(&kubeconfig, line).await
     }
+}
+
+fn pod(name: &str, node: &str, phase: &str) -> Value {
+    json!({
+        "kind": "Pod", "apiVersion": "v1",
+        "metadata": {
+            "name": name, "namespace": "portolan",
+            "labels": {"app.kubernetes.io/name": "portolan", "app.kubernetes.io/component": "agent"},
+        },
+        "spec": {"nodeName": node, "containers": []},
+        "status": {"phase": phase},
+    })
 }
 
 #[derive(Debug)]
@@ -128,6 +143,60 @@ async fn a_node_that_does_not_answer_is_named_and_the_answer_is_partial() {
         assert!(outcome.words.contains(words), "{words}: {}", outcome.words);
     }
     assert!(outcome.words.contains("node-5: its agent is not ready yet"), "{}", outcome.words);
+}
+
+#[tokio::test]
+async fn a_node_counts_once_while_its_agent_is_replaced_and_the_test_pod_is_none() {
+    let cluster = of_two_nodes("cluster-upgrade").await;
+    let mut doctor = pod("portolan-doctor", "node-1", "Failed");
+    doctor["metadata"]["labels"]["app.kubernetes.io/component"] = json!("doctor");
+    let mut leaving = pod("portolan-leaving", "node-1", "Running");
+    leaving["metadata"]["deletionTimestamp"] = json!("2026-01-02T00:00:00Z");
+    let starting = pod("portolan-starting", "node-2", "Running");
+    let mut evicted = pod("portolan-evicted", "node-2", "Failed");
+    evicted["metadata"]["creationTimestamp"] = json!("2026-01-02T00:00:00Z");
+    for pod in [doctor, leaving, starting, evicted] {
+        cluster.server.put("pods", pod);
+    }
+    let ready = json!([{"type": "Ready", "status": "True"}]);
+    let mut serving = pod("portolan-node-2", "node-2", "Running");
+    serving["status"]["conditions"] = ready;
+    cluster.server.put("pods", serving);
+    let outcome = cluster.run("top --undeclared --limit 1 -o json").await;
+    assert_eq!((outcome.exit, outcome.words.as_str()), (Exit::Fine, ""));
+    let top: Value = serde_json::from_str(&outcome.out).expect("JSON");
+    assert_eq!(top["items"][0]["connections"], json!(24), "12 on each node");
+}
+
+#[tokio::test]
+async fn an_agent_of_another_version_costs_its_node_and_not_the_answer() {
+    let cluster = of_two_nodes("cluster-old").await;
+    let problem = json!({"pointer": "query/labels", "detail": "unknown parameter"});
+    cluster.agent_that_says("node-3", 1, "400 Bad Request", &problem).await;
+    let outcome = cluster.run("findings -l app=multi-port-app -o json").await;
+    assert_eq!(outcome.exit, Exit::Partial, "{outcome:?}");
+    let answer: Value = serde_json::from_str(&outcome.out).expect("JSON");
+    assert_eq!(answer["nodes"], json!(["node-1", "node-2"]));
+    assert_eq!(answer["missing"][0]["node"], json!("node-3"));
+    assert!(outcome.words.contains("query/labels: unknown parameter"), "{outcome:?}");
+
+    let problem = json!({"pointer": "path", "detail": "no such route: /v1/explain"});
+    cluster.agent_that_says("node-3", 2, "404 Not Found", &problem).await;
+    let outcome = cluster.run("explain :30081").await;
+    assert_eq!(outcome.exit, Exit::Partial, "{outcome:?}");
+    assert!(outcome.out.contains("── node node-1\n") && outcome.words.contains("node-3: "), "{outcome:?}");
+    let outcome = cluster.run("explain nowhere/nothing").await;
+    assert_eq!(outcome.exit, Exit::Partial, "node-3 was not able to say that it has none: {outcome:?}");
+}
+
+#[tokio::test]
+async fn a_name_that_one_node_has_twice_is_said_though_others_have_none() {
+    let cluster = of_two_nodes("cluster-twice").await;
+    let detail = "2 pods are called web: say which, as one of shop/web, stage/web";
+    let problem = json!({"pointer": "query/target", "detail": detail});
+    cluster.agent_that_says("node-3", 1, "409 Conflict", &problem).await;
+    let outcome = cluster.run("explain nothing").await;
+    assert_eq!((outcome.exit, outcome.words.trim_end()), (Exit::WrongUse, detail));
 }
 
 #[tokio::test]

@@ -44,6 +44,8 @@ pub fn build(sources: &Path, directory: &Path, target: &str) -> Result<PathBuf> 
             "portolan",
             "--bin",
             "portolan",
+            // The image has the agent alone, and not what the kubectl plugin needs.
+            "--no-default-features",
             "--target",
             target,
         ])

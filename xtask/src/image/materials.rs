@@ -7,7 +7,7 @@ use std::process::Command;
 use std::str::FromStr;
 
 use anyhow::{Context, Result, anyhow};
-use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package, PackageId};
+use cargo_metadata::{CargoOpt, DependencyKind, Metadata, MetadataCommand, Package, PackageId};
 use cyclonedx_bom::external_models::date_time::DateTime;
 use cyclonedx_bom::external_models::uri::Purl;
 use cyclonedx_bom::models::component::{Classification, Component, Components};
@@ -73,6 +73,8 @@ fn dependency(reference: &str, uses: &BTreeSet<String>) -> Dependency {
 fn collect(parts: &mut Parts, name: &str, target: &str) -> Result<String> {
     let metadata = MetadataCommand::new()
         .manifest_path(workspace::root().join("Cargo.toml"))
+        // As the binary is built.
+        .features(CargoOpt::NoDefaultFeatures)
         .other_options(["--locked", "--filter-platform", target].map(str::to_owned))
         .exec()?;
     let packages: BTreeMap<&PackageId, &Package> =
@@ -158,4 +160,17 @@ fn libraries(target: &str) -> Vec<Component> {
         ));
     }
     libraries
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{AGENT, Parts, collect};
+
+    #[test]
+    fn the_agent_of_the_image_links_nothing_of_the_plugin() {
+        let mut parts = Parts::new();
+        collect(&mut parts, AGENT, &super::super::binary::host()).expect("cargo resolves");
+        let has = |name: &str| parts.keys().any(|part| part.starts_with(&format!("pkg:cargo/{name}@")));
+        assert!(has("kube-client") && !has("tokio-tungstenite"), "{:?}", parts.keys());
+    }
 }
