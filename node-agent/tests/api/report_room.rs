@@ -129,8 +129,10 @@ async fn what_an_agent_before_left_is_mended_also_where_the_pods_are_listed_late
         },
         "summary": {"pass": 0, "fail": 1, "warn": 0, "error": 0, "skip": 0},
     });
-    let mut desk =
-        Desk::with(On::Reports, Settings::default(), SOON, |server| drop(server.put("reports", left))).await;
+    let mut desk = Desk::with(On::Reports, Settings::default(), SOON, |server| {
+        server.put("reports", left);
+    })
+    .await;
     desk.for_a_while(SOON.seldom * 3).await;
     desk.knows("calm");
     desk.until("it passes", |desk| desk.summary("calm") == Some([1, 0, 0, 0])).await;
