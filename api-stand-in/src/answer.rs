@@ -74,7 +74,7 @@ fn respond(inner: &Arc<Inner>, request: &log::Request, authorization: &str) -> O
         _ => Doing::Write,
     };
     let form = Form::of(&request.accept);
-    let fault = inner.faults().take(asked.resource.plural, doing);
+    let fault = inner.faults().take(asked.resource.plural, asked.namespace.as_deref(), doing);
     if let Some(fault) = fault {
         return failed(inner, fault, &asked, &request.method, form);
     }
@@ -135,14 +135,19 @@ fn told(code: u16, asked: &Asked, method: &str) -> (&'static str, String) {
     };
     match code {
         401 => ("Unauthorized", "Unauthorized".to_owned()),
-        403 => (
-            "Forbidden",
-            format!(
-                "{0} is forbidden: User \"system:serviceaccount:portolan:portolan\" cannot {verb} resource \"{0}\" in API \
-                 group \"{1}\" at the cluster scope",
+        403 => {
+            let name = asked.name.as_ref().map(|name| format!(" \"{name}\"")).unwrap_or_default();
+            let scope = match &asked.namespace {
+                Some(namespace) => format!("in the namespace \"{namespace}\""),
+                None => "at the cluster scope".to_owned(),
+            };
+            let message = format!(
+                "{0}{name} is forbidden: User \"system:serviceaccount:portolan:portolan\" cannot {verb} resource \"{0}\" in \
+                 API group \"{1}\" {scope}",
                 resource.plural, resource.group
-            ),
-        ),
+            );
+            ("Forbidden", message)
+        }
         404 => ("NotFound", "the server could not find the requested resource".to_owned()),
         410 => ("Expired", "too old resource version".to_owned()),
         503 => ("ServiceUnavailable", "apiserver is shutting down".to_owned()),

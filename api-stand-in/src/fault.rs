@@ -11,6 +11,8 @@ pub enum On {
     Watches(&'static str),
     /// What makes or changes objects of a kind.
     Writes(&'static str),
+    /// The same, in one namespace.
+    WritesIn(&'static str, &'static str),
 }
 
 /// How a request fails.
@@ -77,7 +79,7 @@ impl Faults {
     }
 
     /// The fault of a request; uses up one of a rule's times.
-    pub fn take(&mut self, plural: &str, doing: Doing) -> Option<Fault> {
+    pub fn take(&mut self, plural: &str, namespace: Option<&str>, doing: Doing) -> Option<Fault> {
         let hit = self.rules.iter().position(|rule| {
             let on = match rule.on {
                 On::Everything => true,
@@ -85,6 +87,9 @@ impl Faults {
                 On::Lists(kind) => kind == plural && doing == Doing::List,
                 On::Watches(kind) => kind == plural && doing == Doing::Watch,
                 On::Writes(kind) => kind == plural && doing == Doing::Write,
+                On::WritesIn(kind, within) => {
+                    kind == plural && namespace == Some(within) && doing == Doing::Write
+                }
             };
             on && rule.times != Some(0)
         })?;

@@ -70,8 +70,12 @@ fn follow(writing: Writing, states: mpsc::Sender<(String, SourceState)>) -> [Joi
 }
 
 impl Pipeline {
-    /// Tells the sinks which pods the API server knows. Call it about once a second.
+    /// Tells the sinks which pods the API server knows, and again what they could not keep. Call it about once a second.
     pub fn settle_cluster_sinks(&self) {
-        self.cluster.settle(&|uid| self.engine.at_server(uid), clock::now());
+        let now = clock::now();
+        self.cluster.settle(&|uid| self.engine.at_server(uid), now);
+        for finding in self.cluster.wanted().iter().filter_map(|id| self.engine.finding(id)) {
+            self.cluster.note(&finding, now);
+        }
     }
 }

@@ -100,8 +100,16 @@ impl Pipeline {
         self.carry_out(&changes, now);
     }
 
-    /// Takes the kernel's counters in. True if something was lost since the last drain that only a scan can mend.
+    /// Takes the kernel's counters in, and tells of lines that were lost. True if something was lost since the last drain
+    /// that only a scan can mend.
     pub fn drain(&mut self) -> bool {
+        let needs_scan = self.drain_kernel();
+        let converter = self.converter();
+        self.publisher.tell(&converter);
+        needs_scan
+    }
+
+    fn drain_kernel(&mut self) -> bool {
         let Some(kernel) = &mut self.kernel else { return false };
         let drained = kernel.drain(clock::now());
         let lost = kernel.lost();
@@ -119,8 +127,6 @@ impl Pipeline {
                 self.apply(Input::Lost { reason, count, recovered: false });
             }
         }
-        let converter = self.converter();
-        self.publisher.tell(&converter);
         needs_scan
     }
 

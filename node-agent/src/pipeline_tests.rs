@@ -1,8 +1,10 @@
 //! The pipeline as stdout, metrics and HTTP see it: what is listed, found, told and measured.
 
 use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
 use std::num::NonZeroU16;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -35,6 +37,11 @@ struct Running {
 
 impl Running {
     fn start() -> Self {
+        let lines = LineSink::start(std::io::sink(), 16).expect("thread");
+        Self::write_to(lines, OutputConfig { mode: OutputMode::None, kinds: vec![Kind::Status] })
+    }
+
+    fn write_to(lines: LineSink, output: OutputConfig) -> Self {
         let options = EngineOptions {
             grace: Duration::ZERO,
             attribution_hold: Duration::ZERO,
@@ -43,8 +50,6 @@ impl Running {
             ..EngineOptions::default()
         };
         let log = Arc::new(WatchLog::new(1, 10_000));
-        let lines = LineSink::start(std::io::sink(), 16).expect("thread");
-        let output = OutputConfig { mode: OutputMode::None, kinds: vec![Kind::Status] };
         let publisher = Publisher::new(lines, output, Arc::clone(&log));
         let metrics = Arc::new(Metrics::new("0.1.0", "6.18".to_owned()));
         let engine = Engine::new(options);
@@ -324,4 +329,33 @@ fn a_listener_that_came_and_went_at_once_is_counted() {
     running.open(1, 9090);
     running.pipeline.measure();
     assert!(running.pipeline.metrics.encode().contains("portolan_short_lived_total 0\n"));
+}
+
+#[test]
+fn lines_that_were_lost_are_told_where_there_is_room_again_also_without_kernel_programs() {
+    let (reader, writer) = std::io::pipe().expect("pipe");
+    let lines = LineSink::start(writer, 1).expect("thread");
+    let counts = lines.counts();
+    let mut running =
+        Running::write_to(lines, OutputConfig { mode: OutputMode::Ndjson, kinds: vec![Kind::Listener] });
+    for cookie in 1..=400 {
+        running.open(cookie, 9000 + u16::try_from(cookie).expect("small"));
+    }
+    let lost = counts.blocked.load(Ordering::Relaxed);
+    assert!(lost > 0);
+    let (sender, read) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        BufReader::new(reader).lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+    });
+    let mut told = 0;
+    for _ in 0..1000 {
+        running.pipeline.drain();
+        let Ok(line) = read.recv_timeout(Duration::from_millis(10)) else { continue };
+        let line: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+        told += line["count"].as_u64().filter(|_| line["kind"] == "Loss").unwrap_or(0);
+        if told == lost {
+            return;
+        }
+    }
+    panic!("{told} of {lost} are told");
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use portolan::api_server::access::ApiAccess;
@@ -32,6 +32,7 @@ pub const SOON: Times = Times {
     gather: Duration::from_millis(20),
     between: Duration::from_millis(600),
     refresh: Duration::from_secs(3600),
+    renew: Duration::from_secs(3600),
     told_for: Duration::from_secs(3600),
     seldom: Duration::from_millis(300),
     report_every: Duration::from_millis(5),
@@ -53,6 +54,8 @@ pub struct Desk {
     writing: Vec<Writing>,
     /// What the API server knows: the pod, and its UID there.
     pods: BTreeMap<PodUid, (Arc<PodRef>, PodUid)>,
+    /// What the engine knows.
+    findings: Mutex<BTreeMap<String, Finding>>,
     directory: PathBuf,
 }
 
@@ -81,7 +84,7 @@ impl Desk {
             On::Events => vec![sinks.start_events(&office)],
             On::Nothing => Vec::new(),
         };
-        Self { server, sinks, writing, pods: BTreeMap::new(), directory }
+        Self { server, sinks, writing, pods: BTreeMap::new(), findings: Mutex::default(), directory }
     }
 
     /// The API server has this pod.
@@ -102,11 +105,20 @@ impl Desk {
     }
 
     pub fn note(&self, finding: &Finding) {
+        let mut findings = self.findings.lock().unwrap_or_else(PoisonError::into_inner);
+        match finding.state {
+            FindingState::Resolved => findings.remove(&finding.id),
+            _ => findings.insert(finding.id.clone(), finding.clone()),
+        };
         self.sinks.note(finding, clock::now());
     }
 
     fn settle(&self) {
         self.sinks.settle(&|uid| self.pods.get(uid).cloned(), clock::now());
+        let findings = self.findings.lock().unwrap_or_else(PoisonError::into_inner);
+        for finding in self.sinks.wanted().iter().filter_map(|id| findings.get(id)) {
+            self.sinks.note(finding, clock::now());
+        }
     }
 
     /// Lets the agent's seconds go by until it holds.
@@ -177,6 +189,17 @@ pub fn pod(name: &str) -> PodRef {
         host_network: false,
         labels: Arc::default(),
     }
+}
+
+/// The same of a pod in another namespace.
+pub fn within(namespace: &str, finding: Finding) -> Finding {
+    let pod = finding.pod.map(|pod| PodRef { namespace: namespace.to_owned(), ..pod });
+    Finding { pod, ..finding }
+}
+
+/// The same, accepted by an exception.
+pub fn suppressed(finding: Finding) -> Finding {
+    Finding { state: FindingState::Suppressed, ..finding }
 }
 
 /// An open finding about a port of a pod.

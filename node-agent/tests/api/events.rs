@@ -42,6 +42,43 @@ async fn what_is_bad_and_new_is_told_once() {
 }
 
 #[tokio::test]
+async fn what_ends_while_its_event_is_on_its_way_is_news_when_it_is_back() {
+    let times = portolan::sink::kubernetes::desk::Times { told_for: Duration::ZERO, ..SOON };
+    let mut desk = Desk::with(On::Events, Settings::default(), times, |server| {
+        server.fail_times(1, Requests::Writes("events"), Fault::Silence);
+    })
+    .await;
+    desk.knows("web");
+    let active = finding("web", 9090, UndeclaredActive);
+    desk.note(&active);
+    desk.until("a try", |desk| desk.writes().len() == 1).await;
+    desk.note(&resolved(&active));
+    desk.until("it is told", |desk| desk.sinks.done()[0].written == 1).await;
+    desk.note(&active);
+    desk.until("it is told again", |desk| desk.writes().len() == 2).await;
+}
+
+#[tokio::test]
+async fn what_ended_before_its_event_arrived_is_not_told_late() {
+    let mut desk = Desk::with(On::Events, Settings::default(), SOON, |server| {
+        server.fail_times(1, Requests::Writes("events"), Fault::Stall);
+    })
+    .await;
+    desk.knows("web");
+    let active = finding("web", 9090, UndeclaredActive);
+    desk.note(&active);
+    desk.until("a try", |desk| desk.writes().len() == 1).await;
+    desk.note(&resolved(&active));
+    desk.until("it failed", |desk| desk.sinks.done()[0].failed == 1).await;
+    desk.until("nothing is wrong", |desk| desk.reason().is_none()).await;
+    desk.for_a_while(Duration::from_millis(500)).await;
+    assert_eq!(desk.writes().len(), 1);
+    // It is back: that is news.
+    desk.note(&active);
+    desk.until("an Event", |desk| desk.server.objects("events").len() == 1).await;
+}
+
+#[tokio::test]
 async fn what_an_agent_before_told_is_not_told_again() {
     let mut desk = Desk::new(On::Events).await;
     desk.knows("web");

@@ -11,6 +11,8 @@ mod listing;
 mod memory;
 mod outage;
 mod refusal;
+mod report_room;
+mod report_trouble;
 mod reports;
 mod through;
 mod world;

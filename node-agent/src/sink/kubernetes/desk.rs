@@ -1,5 +1,6 @@
 //! What a writer of objects asks of those who know what is to be written: what is due, and what became of it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,8 @@ pub struct Times {
     pub between: Duration,
     /// A report of which only amounts changed is written once in this time at most.
     pub refresh: Duration,
+    /// A report that nothing changes is written again after once to twice this.
+    pub renew: Duration,
     /// The same finding makes one Event in this time at most.
     pub told_for: Duration,
     /// What the server does not take is tried again after this.
@@ -37,6 +40,7 @@ impl Default for Times {
             gather: Duration::from_secs(5),
             between: Duration::from_secs(60),
             refresh: Duration::from_secs(1800),
+            renew: Duration::from_secs(4 * 3600),
             told_for: Duration::from_secs(3600),
             seldom: Duration::from_secs(600),
             report_every: Duration::from_secs(2),
@@ -62,8 +66,10 @@ pub struct Order<Key> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     Written,
-    /// Try again from then on.
+    /// Try again from then on; it may have arrived all the same.
     Again(BootTime),
+    /// It was not taken: try again from then on.
+    Refused(BootTime),
 }
 
 /// What is to be written of one kind of object. Told by the engine's side, asked by a writer; neither waits for the other.
@@ -88,6 +94,9 @@ pub trait Desk: Send + 'static {
     fn take(&mut self, author: Author<'_>, now: BootTime) -> Option<Order<Self::Key>>;
 
     fn done(&mut self, key: Self::Key, outcome: Outcome, now: BootTime);
+
+    /// The Kubernetes namespaces of what failed and will be tried again.
+    fn owed(&self) -> BTreeSet<&str>;
 
     /// How often something found no room.
     fn limited(&self) -> u64;

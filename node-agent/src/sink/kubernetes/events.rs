@@ -1,7 +1,7 @@
 //! Which findings an Event is to tell of: those of high and critical severity, each once when it is new, and again at most
 //! after an hour where it had ended meanwhile.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::desk::{Desk, Lookup, Order, Outcome, Times};
 use super::event_object::event;
@@ -32,6 +32,10 @@ struct Waiting {
     due: BootTime,
     /// On its way.
     sent: bool,
+    /// It ended while it was on its way.
+    ended: bool,
+    /// The last try failed.
+    has_failed: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +63,10 @@ impl Events {
     /// It is no longer so: what was not told need not be.
     fn ended(&mut self, id: &str, but: Option<FindingCode>) {
         let is_over = |key: &Key| key.0 == id && Some(key.1) != but;
-        self.waiting.retain(|key, waiting| waiting.sent || !is_over(key));
+        self.waiting.retain(|key, waiting| {
+            waiting.ended |= is_over(key);
+            waiting.sent || !waiting.ended
+        });
         for code in FindingCode::ALL {
             let key = (id.to_owned(), code);
             if is_over(&key)
@@ -81,7 +88,7 @@ impl Events {
         key.is_some_and(|key| self.waiting.remove(&key).is_some())
     }
 
-    fn remember(&mut self, key: Key, now: BootTime) {
+    fn remember(&mut self, key: Key, ended: bool, now: BootTime) {
         if self.told.len() >= MAX_TOLD {
             let old = self.times.told_for;
             self.told.retain(|_, told| !told.ended || now.since(told.at) < old);
@@ -91,7 +98,7 @@ impl Events {
         {
             self.told.remove(&oldest);
         }
-        self.told.insert(key, Told { at: now, ended: false });
+        self.told.insert(key, Told { at: now, ended });
     }
 }
 
@@ -113,6 +120,7 @@ impl Desk for Events {
         let key = (line.id.clone(), line.code);
         if let Some(waiting) = self.waiting.get_mut(&key) {
             waiting.line = line;
+            waiting.ended = false;
             return;
         }
         if !self.is_news(&key, now) {
@@ -125,8 +133,9 @@ impl Desk for Events {
             }
         }
         let due = now.after(part_of(self.times.gather, random));
-        let waiting = Waiting { pod: pod.clone(), place: None, line, since: now, due, sent: false };
-        self.waiting.insert(key, waiting);
+        let (pod, place) = (pod.clone(), None);
+        let (sent, ended, has_failed) = (false, false, false);
+        self.waiting.insert(key, Waiting { pod, place, line, since: now, due, sent, ended, has_failed });
     }
 
     fn settle(&mut self, at_server: Lookup<'_>, now: BootTime) {
@@ -158,18 +167,25 @@ impl Desk for Events {
     }
 
     fn done(&mut self, key: Key, outcome: Outcome, now: BootTime) {
+        let Some(waiting) = self.waiting.get_mut(&key) else { return };
+        let ended = waiting.ended;
         match outcome {
             Outcome::Written => {
                 self.waiting.remove(&key);
-                self.remember(key, now);
+                self.remember(key, ended, now);
             }
-            Outcome::Again(at) => {
-                if let Some(waiting) = self.waiting.get_mut(&key) {
-                    waiting.sent = false;
-                    waiting.due = at;
-                }
+            Outcome::Again(_) | Outcome::Refused(_) if ended => drop(self.waiting.remove(&key)),
+            Outcome::Again(at) | Outcome::Refused(at) => {
+                waiting.sent = false;
+                waiting.has_failed = true;
+                waiting.due = at;
             }
         }
+    }
+
+    fn owed(&self) -> BTreeSet<&str> {
+        let failed = self.waiting.values().filter(|waiting| waiting.has_failed);
+        failed.filter_map(|waiting| Some(waiting.place.as_ref()?.namespace.as_str())).collect()
     }
 
     fn limited(&self) -> u64 {

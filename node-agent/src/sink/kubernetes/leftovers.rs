@@ -46,7 +46,7 @@ pub async fn list(office: &Office) -> Vec<PodUid> {
             Ok(pods) => return pods,
             Err(fault) if fault.remedy() == Remedy::TakeTurns => {
                 office.access.renew();
-                sleep(backoff.next(random()).max(fault.asked_delay().unwrap_or_default())).await;
+                sleep(backoff.next(random()) + fault.asked_delay().unwrap_or_default()).await;
             }
             Err(fault) => {
                 tracing::warn!(

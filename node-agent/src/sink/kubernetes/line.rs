@@ -15,6 +15,25 @@ const MAX_MESSAGE: usize = 1000;
 /// Bytes of a name.
 const MAX_NAME: usize = 253;
 
+/// How a finding counts in a report; ordered from least to worst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PolicyResult {
+    Skip,
+    Warn,
+    Fail,
+}
+
+impl PolicyResult {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Skip => "skip",
+            Self::Warn => "warn",
+            Self::Fail => "fail",
+        }
+    }
+}
+
 /// One finding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
@@ -62,6 +81,22 @@ impl Line {
     #[must_use]
     pub fn severity(&self) -> Severity {
         self.code.severity()
+    }
+
+    #[must_use]
+    pub fn result(&self) -> PolicyResult {
+        match (self.state, self.code, self.severity()) {
+            // Suppressed: known and accepted. Opaque: nothing could be looked at.
+            (FindingState::Suppressed, ..) | (_, FindingCode::OpaqueRuntime, _) => PolicyResult::Skip,
+            (.., Severity::Critical | Severity::High) => PolicyResult::Fail,
+            (.., Severity::Medium | Severity::Low | Severity::Info) => PolicyResult::Warn,
+        }
+    }
+
+    /// Ordered from what would be missed least: whether it is open, and how bad it is.
+    #[must_use]
+    pub fn rank(&self) -> (bool, Severity) {
+        (self.state == FindingState::Open, self.severity())
     }
 
     /// A number that differs where something but the amounts differs: what grows with every call is no news.

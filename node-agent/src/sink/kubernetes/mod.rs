@@ -7,6 +7,7 @@ mod event_object;
 pub mod events;
 mod leftovers;
 mod line;
+mod page;
 mod place;
 pub mod report_object;
 pub mod reports;
@@ -113,6 +114,13 @@ impl ClusterSinks {
         if let Some(events) = &self.events {
             events.with(|desk| desk.settle(at_server, now));
         }
+    }
+
+    /// Findings, by their ids, that were left out for want of room and are to be noted again. Call it after
+    /// [`Self::settle`].
+    #[must_use]
+    pub fn wanted(&self) -> Vec<String> {
+        self.reports.as_ref().map(|reports| reports.with(|desk| desk.wanted())).unwrap_or_default()
     }
 
     /// What was done so far, by those that are on.

@@ -1,13 +1,14 @@
 //! A pod's findings as an OpenReports `Report` (openreports.io/v1alpha1): at most so many results, the worst first, the rest
 //! in the summary.
 
+use std::cmp::Reverse;
+
 use serde_json::{Map, Value, json};
 
-use super::line::Line;
+use super::line::{Line, PolicyResult};
 use super::place::Place;
 use crate::api_server::access::{Verb, Write};
 use crate::engine::change::FindingState;
-use crate::engine::finding_code::{FindingCode, Severity};
 use crate::sink::convert::Wall;
 
 /// Results of one report at most.
@@ -26,49 +27,43 @@ pub struct Author<'a> {
     pub wall: Wall,
 }
 
-/// How a finding counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
-    Fail,
-    Warn,
-    Skip,
+/// How many findings of a pod count how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Summary {
+    fail: usize,
+    warn: usize,
+    skip: usize,
 }
 
-impl Outcome {
-    fn of(line: &Line) -> Self {
-        match (line.state, line.code, line.severity()) {
-            // Suppressed: known and accepted. Opaque: nothing could be looked at.
-            (FindingState::Suppressed, ..) | (_, FindingCode::OpaqueRuntime, _) => Self::Skip,
-            (.., Severity::Critical | Severity::High) => Self::Fail,
-            (.., Severity::Medium | Severity::Low | Severity::Info) => Self::Warn,
+impl FromIterator<PolicyResult> for Summary {
+    fn from_iter<I: IntoIterator<Item = PolicyResult>>(results: I) -> Self {
+        let mut summary = Self::default();
+        for result in results {
+            match result {
+                PolicyResult::Fail => summary.fail += 1,
+                PolicyResult::Warn => summary.warn += 1,
+                PolicyResult::Skip => summary.skip += 1,
+            }
         }
-    }
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Fail => "fail",
-            Self::Warn => "warn",
-            Self::Skip => "skip",
-        }
+        summary
     }
 }
 
-/// The report of a pod. Without findings it says that there are none.
+/// The report of a pod: what is known of its findings, and how many there are in all. Without any it says that there are
+/// none.
 #[must_use]
-pub fn report(author: Author<'_>, pod: &Place, lines: &[&Line]) -> Write {
+pub fn report(author: Author<'_>, pod: &Place, lines: &[&Line], summary: Summary) -> Write {
     let name = format!("portolan-{}", pod.uid.0);
     let mut sorted = lines.to_vec();
-    sorted.sort_by_key(|line| {
-        let rank = Severity::ALL.iter().position(|severity| *severity == line.severity());
-        (line.state != FindingState::Open, rank, line.port, line.protocol)
-    });
-    let count = |outcome| lines.iter().filter(|line| Outcome::of(line) == outcome).count();
-    let results: Vec<Value> = match sorted.as_slice() {
-        [] => vec![json!({
+    sorted.sort_by_key(|line| (Reverse(line.rank()), line.port, line.protocol));
+    let Summary { fail, warn, skip } = summary;
+    let all = fail + warn + skip;
+    let results: Vec<Value> = match all {
+        0 => vec![json!({
             "source": "portolan", "policy": "declared-ports", "result": "pass",
             "message": "no port of this pod is other than its manifest says",
         })],
-        some => some.iter().take(MAX_RESULTS).map(|line| result(author, line)).collect(),
+        _ => sorted.iter().take(MAX_RESULTS).map(|line| result(author, line)).collect(),
     };
     let mut metadata = json!({
         "name": name,
@@ -76,7 +71,7 @@ pub fn report(author: Author<'_>, pod: &Place, lines: &[&Line]) -> Write {
         "labels": {"app.kubernetes.io/managed-by": "portolan", "portolan.dev/node": label(author.node)},
         "ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": pod.name, "uid": pod.uid.0}],
     });
-    let not_listed = lines.len().saturating_sub(MAX_RESULTS);
+    let not_listed = all.saturating_sub(results.len());
     if let (Some(metadata), 1..) = (metadata.as_object_mut(), not_listed) {
         metadata.insert("annotations".to_owned(), json!({NOT_LISTED: not_listed.to_string()}));
     }
@@ -89,10 +84,7 @@ pub fn report(author: Author<'_>, pod: &Place, lines: &[&Line]) -> Write {
             "apiVersion": "v1", "kind": "Pod", "namespace": pod.namespace, "name": pod.name, "uid": pod.uid.0
         },
         "configuration": {"limits": {"maxResults": MAX_RESULTS}},
-        "summary": {
-            "pass": usize::from(lines.is_empty()), "fail": count(Outcome::Fail), "warn": count(Outcome::Warn),
-            "error": 0, "skip": count(Outcome::Skip),
-        },
+        "summary": {"pass": usize::from(all == 0), "fail": fail, "warn": warn, "error": 0, "skip": skip},
         "results": results,
     });
     let uri = format!("{GROUP}/namespaces/{}/reports/{name}?fieldManager=portolan&force=true", pod.namespace);
@@ -105,7 +97,7 @@ fn result(author: Author<'_>, line: &Line) -> Value {
         "source": "portolan",
         "policy": line.code.as_str(),
         "category": "Network",
-        "result": Outcome::of(line).as_str(),
+        "result": line.result().as_str(),
         "severity": line.severity().as_str(),
         "scored": line.state == FindingState::Open,
         "message": line.message,

@@ -1,4 +1,4 @@
-//! Records that wait for the receiver: bounded in number and bytes, the oldest goes first, and whoever adds never waits.
+//! Records that have not arrived yet: bounded in number and bytes, the oldest goes first, and whoever adds never waits.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,25 +11,27 @@ use tokio::time::sleep;
 
 use super::ended;
 
-/// What may wait.
+/// What may wait, or be on its way.
 #[derive(Clone, Copy, Debug)]
 pub struct Room {
     pub records: usize,
     pub bytes: usize,
-    /// Records of one request.
+    /// Records of one request,
     pub batch: usize,
+    /// and their bytes, unless a single one has more.
+    pub batch_bytes: usize,
 }
 
 impl Room {
-    pub const DEFAULT: Self = Self { records: 4096, bytes: 8 << 20, batch: 512 };
+    pub const DEFAULT: Self = Self { records: 4096, bytes: 8 << 20, batch: 512, batch_bytes: 512 << 10 };
 }
 
 #[derive(Debug, Default)]
 struct Waiting {
     records: VecDeque<Bytes>,
     bytes: usize,
-    /// Taken, and not settled yet.
-    in_flight: usize,
+    /// Taken, and not settled yet: records and bytes.
+    in_flight: (usize, usize),
 }
 
 /// Written by the agent's loop, read by one task.
@@ -47,7 +49,7 @@ impl Backlog {
         Self { room, waiting: Mutex::default(), grown: Notify::new(), dropped: AtomicU64::new(0) }
     }
 
-    /// Adds a record; where there is no room the oldest goes and is counted.
+    /// Adds a record; where there is no room the oldest that waits goes and is counted.
     pub fn push(&self, record: Bytes) {
         let mut waiting = self.lock();
         waiting.bytes += record.len();
@@ -57,9 +59,15 @@ impl Backlog {
         self.grown.notify_one();
     }
 
-    /// Up to a batch of the oldest, once there are as many, the first has waited for `linger`, or the end is near. `None`:
-    /// it is the end, and nothing is left. What is taken must be settled or put back.
-    pub async fn batch(&self, linger: Duration, ending: &mut watch::Receiver<bool>) -> Option<Vec<Bytes>> {
+    /// Up to a batch of the oldest, `most` at most, once there are as many, the first has waited for `linger`, or the end is
+    /// near. `None`: it is the end, and nothing is left. What is taken must be settled or put back.
+    pub async fn batch(
+        &self,
+        most: usize,
+        linger: Duration,
+        ending: &mut watch::Receiver<bool>,
+    ) -> Option<Vec<Bytes>> {
+        let most = most.min(self.room.batch);
         while self.lock().records.is_empty() {
             if *ending.borrow() {
                 return None;
@@ -70,7 +78,7 @@ impl Backlog {
             }
         }
         let full = async {
-            while self.lock().records.len() < self.room.batch {
+            while self.lock().is_less_than(most, self.room.batch_bytes) {
                 self.grown.notified().await;
             }
         };
@@ -79,23 +87,22 @@ impl Backlog {
             () = sleep(linger) => {}
             () = ended(ending) => {}
         }
-        Some(self.take())
+        Some(self.take(most))
     }
 
     /// What was taken has arrived, or never will.
     pub fn settle(&self) {
-        self.lock().in_flight = 0;
+        self.lock().in_flight = (0, 0);
     }
 
-    /// What was taken goes back to where it was; if there is no room any more, it is the oldest of it that goes.
+    /// What was taken goes back to where it was.
     pub fn put_back(&self, batch: Vec<Bytes>) {
         let mut waiting = self.lock();
-        waiting.in_flight = 0;
+        waiting.bytes += waiting.in_flight.1;
+        waiting.in_flight = (0, 0);
         for record in batch.into_iter().rev() {
-            waiting.bytes += record.len();
             waiting.records.push_front(record);
         }
-        self.make_room(&mut waiting);
     }
 
     /// How many records went for want of room.
@@ -108,20 +115,28 @@ impl Backlog {
     #[must_use]
     pub fn unsent(&self) -> usize {
         let waiting = self.lock();
-        waiting.records.len() + waiting.in_flight
+        waiting.records.len() + waiting.in_flight.0
     }
 
-    fn take(&self) -> Vec<Bytes> {
+    fn take(&self, most: usize) -> Vec<Bytes> {
         let mut waiting = self.lock();
-        let count = waiting.records.len().min(self.room.batch);
+        let mut bytes = 0;
+        let fits = |record: &&Bytes| {
+            bytes += record.len();
+            bytes <= self.room.batch_bytes
+        };
+        let count = waiting.records.iter().take(most).take_while(fits).count().max(1);
+        let count = count.min(waiting.records.len());
         let batch: Vec<Bytes> = waiting.records.drain(..count).collect();
-        waiting.bytes -= batch.iter().map(Bytes::len).sum::<usize>();
-        waiting.in_flight = batch.len();
+        let bytes = batch.iter().map(Bytes::len).sum();
+        waiting.bytes -= bytes;
+        waiting.in_flight = (count, bytes);
         batch
     }
 
     fn make_room(&self, waiting: &mut Waiting) {
-        while waiting.records.len() > self.room.records || waiting.bytes > self.room.bytes {
+        let (records, bytes) = waiting.in_flight;
+        while waiting.records.len() + records > self.room.records || waiting.bytes + bytes > self.room.bytes {
             let Some(oldest) = waiting.records.pop_front() else { break };
             waiting.bytes -= oldest.len();
             self.dropped.fetch_add(1, Ordering::Relaxed);
@@ -130,6 +145,12 @@ impl Backlog {
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiting {
+    fn is_less_than(&self, records: usize, bytes: usize) -> bool {
+        self.records.len() < records && self.bytes < bytes
     }
 }
 
@@ -142,7 +163,7 @@ mod tests {
     }
 
     fn backlog(records: usize, bytes: usize) -> Backlog {
-        Backlog::new(Room { records, bytes, batch: 2 })
+        Backlog::new(Room { records, bytes, batch: 2, batch_bytes: 1000 })
     }
 
     #[tokio::test]
@@ -151,27 +172,44 @@ mod tests {
             (0..5).for_each(|n| backlog.push(record(n)));
             assert_eq!((backlog.unsent(), backlog.dropped()), (3, 2));
             let (_sender, mut ending) = watch::channel(false);
-            let batch = backlog.batch(Duration::from_secs(60), &mut ending).await;
+            let batch = backlog.batch(9, Duration::from_secs(60), &mut ending).await;
             assert_eq!(batch, Some(vec![record(2), record(3)]));
         }
     }
 
     #[tokio::test]
-    async fn what_comes_back_is_the_oldest_again() {
-        let backlog = backlog(3, 1000);
-        let (sender, mut ending) = watch::channel(false);
-        (0..2).for_each(|n| backlog.push(record(n)));
-        let batch = backlog.batch(Duration::ZERO, &mut ending).await.expect("two");
-        (2..4).for_each(|n| backlog.push(record(n)));
-        assert_eq!(backlog.unsent(), 4);
-        backlog.put_back(batch);
-        assert_eq!((backlog.unsent(), backlog.dropped()), (3, 1));
-        sender.send_replace(true);
-        assert_eq!(backlog.batch(Duration::ZERO, &mut ending).await, Some(vec![record(1), record(2)]));
-        backlog.settle();
-        assert_eq!(backlog.batch(Duration::from_secs(60), &mut ending).await, Some(vec![record(3)]));
-        backlog.settle();
-        assert_eq!(backlog.batch(Duration::from_secs(60), &mut ending).await, None);
-        assert_eq!(backlog.unsent(), 0);
+    async fn what_is_on_its_way_takes_room_and_comes_back_as_the_oldest() {
+        for backlog in [backlog(3, 1000), backlog(100, 30)] {
+            let (sender, mut ending) = watch::channel(false);
+            (0..2).for_each(|n| backlog.push(record(n)));
+            let batch = backlog.batch(9, Duration::ZERO, &mut ending).await.expect("two");
+            (2..4).for_each(|n| backlog.push(record(n)));
+            assert_eq!((backlog.unsent(), backlog.dropped()), (3, 1));
+            backlog.put_back(batch);
+            assert_eq!((backlog.unsent(), backlog.dropped()), (3, 1));
+            sender.send_replace(true);
+            let long = Duration::from_secs(60);
+            assert_eq!(backlog.batch(9, long, &mut ending).await, Some(vec![record(0), record(1)]));
+            backlog.settle();
+            assert_eq!(backlog.batch(9, long, &mut ending).await, Some(vec![record(3)]));
+            backlog.settle();
+            assert_eq!(backlog.batch(9, long, &mut ending).await, None);
+            assert_eq!(backlog.unsent(), 0);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_batch_is_bounded_in_bytes_too_but_takes_one_whatever_it_has() {
+        let backlog = Backlog::new(Room { records: 100, bytes: 1000, batch: 50, batch_bytes: 25 });
+        let (_sender, mut ending) = watch::channel(false);
+        (0..3).for_each(|n| backlog.push(record(n)));
+        backlog.push(Bytes::from(vec![9; 70]));
+        let long = Duration::from_secs(60);
+        // It is full, so nothing waits for more.
+        assert_eq!(backlog.batch(9, long, &mut ending).await, Some(vec![record(0), record(1)]));
+        assert_eq!(backlog.batch(9, long, &mut ending).await, Some(vec![record(2)]));
+        assert_eq!(backlog.batch(9, long, &mut ending).await.map(|batch| batch.len()), Some(1));
+        (0..3).for_each(|n| backlog.push(record(n)));
+        assert_eq!(backlog.batch(1, long, &mut ending).await, Some(vec![record(0)]));
     }
 }

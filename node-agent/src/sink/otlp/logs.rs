@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
@@ -33,17 +34,28 @@ impl LogSender {
     /// Ends when it is told to and nothing is left, or the receiver does not take what is.
     pub async fn run(mut self) {
         let mut backoff = Backoff::new(self.pace.first, self.pace.most);
-        while let Some(batch) = self.backlog.batch(self.pace.linger, &mut self.ending).await {
+        // Records of one request: less where the receiver finds that too much.
+        let mut most = usize::MAX;
+        while let Some(batch) = self.backlog.batch(most, self.pace.linger, &mut self.ending).await {
+            let count = batch.len();
             match self.post.send(self.request(&batch)).await {
                 Answer::Accepted { rejected, reason } => {
                     self.backlog.settle();
-                    self.refuse(rejected.min(batch.len() as u64));
+                    most = most.saturating_mul(2);
+                    self.refuse(rejected.min(count as u64));
                     self.standing.tell((rejected > 0).then_some(reason));
                     backoff.succeeded();
                 }
-                Answer::Refused { reason } => {
+                Answer::TooLarge { reason } if count > 1 => {
+                    self.backlog.put_back(batch);
+                    most = count / 2;
+                    self.standing.tell(Some(reason));
+                    self.pause(backoff.next(random())).await;
+                }
+                Answer::TooLarge { reason } | Answer::Refused { reason } => {
                     self.backlog.settle();
-                    self.refuse(batch.len() as u64);
+                    most = most.saturating_mul(2);
+                    self.refuse(count as u64);
                     self.standing.tell(Some(reason));
                 }
                 Answer::Later { after, reason } => {
@@ -52,13 +64,17 @@ impl LogSender {
                     if *self.ending.borrow() {
                         return;
                     }
-                    let wait = after.unwrap_or_else(|| backoff.next(random()));
-                    tokio::select! {
-                        () = sleep(wait) => {}
-                        () = ended(&mut self.ending) => {}
-                    }
+                    self.pause(backoff.next(random()) + after.unwrap_or_default()).await;
                 }
             }
+        }
+    }
+
+    /// Comes back earlier when the end is near.
+    async fn pause(&mut self, wait: Duration) {
+        tokio::select! {
+            () = sleep(wait) => {}
+            () = ended(&mut self.ending) => {}
         }
     }
 

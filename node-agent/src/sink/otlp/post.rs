@@ -43,6 +43,8 @@ pub enum Answer {
     Accepted { rejected: u64, reason: String },
     /// Not now: try again, after this time where the receiver said so.
     Later { after: Option<Duration>, reason: String },
+    /// Not so much at once.
+    TooLarge { reason: String },
     /// Never: trying again would end the same.
     Refused { reason: String },
 }
@@ -156,7 +158,7 @@ fn authorities(path: &Path) -> Result<RootCertStore, String> {
     Ok(store)
 }
 
-/// As OTLP/HTTP has it: 429, 502, 503 and 504 may be tried again, every other refusal holds.
+/// As OTLP/HTTP has it: 429, 502, 503 and 504 may be tried again, every other refusal holds, though after 413 less may do.
 async fn judge(response: Response<Incoming>) -> Answer {
     let status = response.status();
     let after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
@@ -167,7 +169,11 @@ async fn judge(response: Response<Incoming>) -> Answer {
         let partial = ExportResponse::decode(body).ok().and_then(|answer| answer.partial_success);
         let partial = partial.unwrap_or_default();
         let rejected = u64::try_from(partial.rejected).unwrap_or(0);
-        return Answer::Accepted { rejected, reason: bounded(&partial.error_message) };
+        let reason = match bounded(&partial.error_message) {
+            silent if silent.is_empty() => format!("the receiver rejected {rejected} of them"),
+            reason => reason,
+        };
+        return Answer::Accepted { rejected, reason };
     }
     let reason = format!("the receiver answers {status}{}", detail(&body));
     match status {
@@ -175,6 +181,7 @@ async fn judge(response: Response<Incoming>) -> Answer {
         | StatusCode::BAD_GATEWAY
         | StatusCode::SERVICE_UNAVAILABLE
         | StatusCode::GATEWAY_TIMEOUT => Answer::Later { after, reason },
+        StatusCode::PAYLOAD_TOO_LARGE => Answer::TooLarge { reason },
         _ => Answer::Refused { reason },
     }
 }

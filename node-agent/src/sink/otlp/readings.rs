@@ -1,6 +1,8 @@
 //! Sends the metrics from time to time, and once more at the end. What did not get through is not kept: the next reading
 //! holds it, since every sum counts from the start.
 
+use std::future::ready;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,7 +11,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use prost::Message;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Sleep, sleep};
 
 use super::attributes::{resource, scope};
 use super::backoff::{Backoff, part_of, random};
@@ -41,50 +43,46 @@ impl MetricSender {
     pub async fn run(mut self) {
         let start = nanos((self.clock)());
         // Agents that start together do not send together.
-        let mut wait = part_of(self.every, random());
+        self.until(pin!(sleep(part_of(self.every, random())))).await;
         loop {
-            self.pause(wait).await;
+            // However long this one takes.
+            let mut next = pin!(sleep(self.every));
             let is_last = *self.ending.borrow();
-            let waited = self.send_one(start).await;
+            self.send_one(start, next.as_mut()).await;
             if is_last {
                 return;
             }
-            wait = self.every.saturating_sub(waited);
+            self.until(next).await;
         }
     }
 
-    /// One reading, tried again until the next would be due; returns how long was waited between the tries.
-    async fn send_one(&mut self, start: u64) -> Duration {
+    /// One reading, tried again until the next is due.
+    async fn send_one(&mut self, start: u64, mut next: Pin<&mut Sleep>) {
         let mut backoff = Backoff::new(self.pace.first, self.pace.most);
-        let mut waited = Duration::ZERO;
         loop {
             let span = Span { start, now: nanos((self.clock)()) };
             match self.post.send(self.request(span)).await {
-                Answer::Accepted { rejected: 0, .. } => {
-                    self.standing.tell(None);
-                    return waited;
-                }
-                Answer::Accepted { reason, .. } | Answer::Refused { reason } => {
-                    self.fail(reason);
-                    return waited;
-                }
+                Answer::Accepted { rejected: 0, .. } => return self.standing.tell(None),
+                Answer::Accepted { reason, .. }
+                | Answer::TooLarge { reason }
+                | Answer::Refused { reason } => return self.fail(reason),
+                Answer::Later { reason, .. } if *self.ending.borrow() => return self.fail(reason),
                 Answer::Later { after, reason } => {
-                    let wait = after.unwrap_or_else(|| backoff.next(random()));
-                    if *self.ending.borrow() || waited + wait >= self.every {
-                        self.fail(reason);
-                        return waited;
+                    self.standing.tell(Some(reason.clone()));
+                    let wait = backoff.next(random()) + after.unwrap_or_default();
+                    self.until(pin!(sleep(wait))).await;
+                    if is_over(next.as_mut()).await {
+                        return self.fail(reason);
                     }
-                    self.standing.tell(Some(reason));
-                    waited += wait;
-                    self.pause(wait).await;
                 }
             }
         }
     }
 
-    async fn pause(&mut self, wait: Duration) {
+    /// Comes back earlier when the end is near.
+    async fn until(&mut self, wait: Pin<&mut Sleep>) {
         tokio::select! {
-            () = sleep(wait) => {}
+            () = wait => {}
             () = ended(&mut self.ending) => {}
         }
     }
@@ -100,6 +98,14 @@ impl MetricSender {
         let readings =
             ResourceMetrics { resource: Some(resource(&self.node)), scope_metrics: Some(scope_metrics) };
         MetricsRequest { resource_metrics: Some(readings) }.encode_to_vec().into()
+    }
+}
+
+async fn is_over(wait: Pin<&mut Sleep>) -> bool {
+    tokio::select! {
+        biased;
+        () = wait => true,
+        () = ready(()) => false,
     }
 }
 

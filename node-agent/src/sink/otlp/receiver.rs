@@ -27,11 +27,13 @@ use tokio::task::{AbortHandle, JoinSet};
 #[derive(Clone, Debug)]
 pub enum Reply {
     Accept,
-    /// Accepted but for so many.
-    Partly(i64),
+    /// Accepted but for so many, and why.
+    Partly(i64, &'static str),
     Status(u16),
     /// 429, to come again after so many seconds.
     Throttle(u64),
+    /// 413 for a request of more bytes, to this one and all that follow.
+    AtMost(usize),
     /// Never answers.
     Silent,
 }
@@ -64,6 +66,17 @@ impl Drop for Receiver {
 struct Desk {
     replies: Arc<Mutex<VecDeque<Reply>>>,
     arrived: watch::Sender<Arrived>,
+}
+
+impl Desk {
+    fn reply(&self, bytes: usize) -> Reply {
+        let mut replies = self.replies.lock().expect("lock");
+        match replies.front() {
+            Some(Reply::AtMost(most)) if bytes > *most => Reply::Status(413),
+            Some(Reply::AtMost(_)) => Reply::Accept,
+            _ => replies.pop_front().unwrap_or(Reply::Accept),
+        }
+    }
 }
 
 impl Receiver {
@@ -131,18 +144,18 @@ async fn answer(desk: Desk, request: Request<Incoming>) -> Result<Response<Full<
     assert_eq!(request.headers()["content-type"], "application/x-protobuf");
     let (path, headers) = (request.uri().path().to_owned(), request.headers().clone());
     let body = request.into_body().collect().await.expect("a body").to_bytes();
-    let reply = desk.replies.lock().expect("lock").pop_front().unwrap_or(Reply::Accept);
+    let reply = desk.reply(body.len());
     desk.arrived.send_modify(|arrived| {
         arrived.requests += 1;
         arrived.headers = headers;
-        if matches!(reply, Reply::Accept | Reply::Partly(_)) {
+        if matches!(reply, Reply::Accept | Reply::Partly(..)) {
             arrived.take(&path, body);
         }
     });
     Ok(match reply {
         Reply::Accept => Response::new(Full::default()),
-        Reply::Partly(rejected) => {
-            let partial = super::messages::PartialSuccess { rejected, error_message: "too old".to_owned() };
+        Reply::Partly(rejected, why) => {
+            let partial = super::messages::PartialSuccess { rejected, error_message: why.to_owned() };
             let body = super::messages::ExportResponse { partial_success: Some(partial) }.encode_to_vec();
             Response::new(Full::new(body.into()))
         }
@@ -153,7 +166,7 @@ async fn answer(desk: Desk, request: Request<Incoming>) -> Result<Response<Full<
             let answer = Response::builder().status(429).header("retry-after", secs);
             answer.body(Full::default()).expect("an answer")
         }
-        Reply::Silent => std::future::pending().await,
+        Reply::AtMost(_) | Reply::Silent => std::future::pending().await,
     })
 }
 

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use portolan_api_stand_in::access::Authority;
+use prost::Message;
 use tokio::net::TcpListener;
 
 use super::backlog::Room;
 use super::receiver::{Receiver, Reply};
+use super::record::log_record;
 use super::tests::finding;
 use super::{Export, FULL, METRICS_FAILED, OtlpOptions, Pace, REFUSED, State, start};
 use crate::args::OtlpSignal;
@@ -22,7 +24,7 @@ const PACE: Pace = Pace {
     most: Duration::from_millis(100),
     answer_within: Duration::from_secs(10),
 };
-const ROOM: Room = Room { records: 100, bytes: 1 << 20, batch: 8 };
+const ROOM: Room = Room { records: 100, bytes: 1 << 20, batch: 8, batch_bytes: 1 << 20 };
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn options(address: std::net::SocketAddr, signal: OtlpSignal) -> OtlpOptions {
@@ -126,7 +128,8 @@ async fn a_receiver_that_is_busy_is_asked_again_when_it_wants() {
 
 #[tokio::test]
 async fn what_is_refused_is_counted_and_not_sent_again() {
-    let mut receiver = Receiver::start([Reply::Status(400), Reply::Partly(1)]).await;
+    let mut receiver =
+        Receiver::start([Reply::Status(400), Reply::Partly(1, "too old"), Reply::Partly(1, "")]).await;
     let mut export = logs(receiver.address);
     offer(&export, 0..2);
     let reason = until_state(&mut export, Option::is_some).await.expect("a state").expect_err("refused");
@@ -138,6 +141,39 @@ async fn what_is_refused_is_counted_and_not_sent_again() {
     offer(&export, 5..6);
     let arrived = receiver.until(|arrived| arrived.requests == 3).await;
     assert_eq!(arrived.findings(), ids(2..6));
+    until_state(&mut export, |state| *state == Some(Err("the receiver rejected 1 of them".to_owned()))).await;
+}
+
+#[tokio::test]
+async fn what_is_too_much_at_once_comes_in_smaller_parts_and_only_what_is_too_much_alone_is_refused() {
+    let one = log_record(&with_id("0", "open")).encoded_len();
+    let mut receiver = Receiver::start([Reply::AtMost(3 * one)]).await;
+    let export = logs(receiver.address);
+    offer(&export, 0..8);
+    let huge = Finding { message: "x".repeat(4 * one), ..with_id("8", "open") };
+    export.outlet.offer(&huge);
+    offer(&export, 9..12);
+    let arrived = receiver.until(|arrived| arrived.findings().len() == 11).await;
+    assert_eq!(arrived.findings(), [ids(0..8), ids(9..12)].concat());
+    assert_eq!((lost(&export, REFUSED), lost(&export, FULL)), (1, 0));
+}
+
+/// What five waits come to at least.
+const FIVE_WAITS: Duration = Duration::from_millis(10 + 20 + 40 + 50 + 50);
+
+#[tokio::test]
+async fn a_receiver_that_asks_for_no_wait_is_not_hammered() {
+    for signal in [OtlpSignal::Logs, OtlpSignal::Metrics] {
+        let mut receiver = Receiver::start(std::iter::repeat_n(Reply::Throttle(0), 5)).await;
+        let mut options = options(receiver.address, signal);
+        options.config.every = Duration::from_secs(2);
+        let export = begin(options);
+        offer(&export, 0..2);
+        receiver.until(|arrived| arrived.requests >= 1).await;
+        let at = tokio::time::Instant::now();
+        receiver.until(|arrived| arrived.requests == 6).await;
+        assert!(at.elapsed() >= FIVE_WAITS, "{signal:?}: {:?}", at.elapsed());
+    }
 }
 
 #[tokio::test]
@@ -146,10 +182,10 @@ async fn a_receiver_that_says_nothing_costs_the_oldest_and_never_time() {
     let export = logs(receiver.address);
     offer(&export, 0..8);
     receiver.until(|arrived| arrived.requests == 1).await;
-    // The first eight are on their way; a hundred may wait.
+    // The first eight are on their way, and 92 may wait.
     offer(&export, 8..208);
-    assert_eq!(lost(&export, FULL), 100);
-    assert_eq!(export.finish(Duration::from_millis(50)).await, 108);
+    assert_eq!(lost(&export, FULL), 108);
+    assert_eq!(export.finish(Duration::from_millis(50)).await, 100);
 }
 
 #[tokio::test]
@@ -212,6 +248,17 @@ async fn readings_that_do_not_get_through_are_counted() {
     receiver.until(|arrived| !arrived.metrics.is_empty()).await;
     assert_eq!(lost(&export, METRICS_FAILED), 2);
     until_state(&mut export, |state| *state == Some(Ok(()))).await;
+}
+
+#[tokio::test]
+async fn a_reading_is_given_up_when_the_next_is_due_however_long_the_answers_take() {
+    let mut receiver = Receiver::start([Reply::Silent, Reply::Silent, Reply::Silent, Reply::Silent]).await;
+    let mut options = options(receiver.address, OtlpSignal::Metrics);
+    options.pace.answer_within = Duration::from_millis(150);
+    options.config.every = Duration::from_millis(200);
+    let export = begin(options);
+    receiver.until(|arrived| !arrived.metrics.is_empty()).await;
+    assert!(lost(&export, METRICS_FAILED) >= 2);
 }
 
 /// A file that is removed with the test.

@@ -19,6 +19,7 @@ pub fn cases() -> Vec<Trial> {
     vec![
         case("kubernetes/a_listener_is_its_pods_by_cgroup", a_listener_is_its_pods_by_cgroup),
         case("kubernetes/ready_without_the_api_server_and_right_once_it_is_there", right_once_it_is_there),
+        case("kubernetes/reports_and_events_tell_the_api_server", reports_and_events_tell_the_api_server),
     ]
 }
 
@@ -34,7 +35,7 @@ struct Cluster {
 
 impl Cluster {
     fn new() -> Self {
-        let mut world = World::new(&["web"]);
+        let mut world = World::new(&["web", "client"]);
         world.pods.clear();
         manifest::write(&world.metadata(), &[]);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
@@ -59,12 +60,13 @@ impl Cluster {
         );
     }
 
-    fn agent(&self) -> Agent {
+    fn agent(&self, more: &[&str]) -> Agent {
         let directory = self.world.scratch.path("client");
         std::fs::create_dir_all(&directory).expect("a directory");
         let files = self.server.client_files(&directory);
         let kubeconfig = files.kubeconfig.to_str().expect("a path");
-        self.world.agent_with(&["--metadata", "kubernetes", "--kubeconfig", kubeconfig], Stdout::Read)
+        let options = [&["--metadata", "kubernetes", "--kubeconfig", kubeconfig], more].concat();
+        self.world.agent_with(&options, Stdout::Read)
     }
 
     fn is_declared(&self, agent: &Agent, port: u16) {
@@ -80,7 +82,7 @@ impl Cluster {
 fn a_listener_is_its_pods_by_cgroup() {
     let cluster = Cluster::new();
     cluster.declare(&[8080]);
-    let agent = cluster.agent();
+    let agent = cluster.agent(&[]);
     let cgroup = PodCgroup::new();
     let web = cluster.world.actor("web");
     cgroup.take(&web);
@@ -98,7 +100,7 @@ fn right_once_it_is_there() {
     let cluster = Cluster::new();
     cluster.declare(&[8080]);
     cluster.runtime.block_on(cluster.server.go_away());
-    let agent = cluster.agent();
+    let agent = cluster.agent(&[]);
     let source = |state: &'static str| {
         eventually(PATIENCE, &format!("the API server's source is {state}"), || {
             let sources = agent.status().sources;
@@ -117,6 +119,33 @@ fn right_once_it_is_there() {
     cluster.is_declared(&agent, 8080);
     let lines = agent.diagnostics().lines().filter(|line| line.contains("cannot reach")).count();
     assert!(lines <= 12, "one line per source and reason, not one per try: {}", agent.diagnostics());
+}
+
+fn reports_and_events_tell_the_api_server() {
+    let cluster = Cluster::new();
+    cluster.declare(&[8080]);
+    let agent = cluster.agent(&["--reports", "--events"]);
+    let cgroup = PodCgroup::new();
+    let (web, client) = (cluster.world.actor("web"), cluster.world.actor("client"));
+    cgroup.take(&web);
+    web.serve("0.0.0.0:7000");
+    client.connect_many(cluster.world.v4("web", 7000), 1);
+    let told = |plural: &str, holds: &dyn Fn(&Value) -> bool| {
+        // Nothing is written before a random moment within half a minute of the start.
+        eventually(PATIENCE * 6, plural, || {
+            let objects = cluster.server.objects(plural);
+            objects.into_iter().find(holds).ok_or_else(|| format!("{:?}", agent.status().sources))
+        })
+    };
+    let report = told("reports", &|report| report["summary"]["fail"] == 1);
+    assert_eq!(report["metadata"]["name"], format!("portolan-{UID}"));
+    assert_eq!(report["metadata"]["ownerReferences"][0]["uid"], UID);
+    assert_eq!(report["results"][0]["rule"], "7000/TCP");
+    let event = told("events", &|_| true);
+    assert_eq!((&event["regarding"]["uid"], &event["type"]), (&json!(UID), &json!("Warning")));
+    for sink in ["sink/reports", "sink/events"] {
+        assert!(agent.status().sources.iter().any(|source| source.name == sink && source.state == "up"));
+    }
 }
 
 /// The cgroups of a pod and its container, as kubelet and the runtime make them. Made before their process, so that they are
