@@ -9,9 +9,9 @@ pub const CURLER: &str = "curler";
 pub const DECLARED: u16 = 8080;
 pub const UNDECLARED: [u16; 2] = [9090, 5000];
 
-const SERVER: &str = "mkdir -p /tmp/www && echo hello > /tmp/www/index.html
-for port in 8080 9090; do httpd -p $port -h /tmp/www; done
-exec httpd -f -p 5000 -h /tmp/www";
+const SERVER: &str = "mkdir -p /tmp/site && echo hello > /tmp/site/index.html
+for port in 8080 9090; do httpd -p $port -h /tmp/site; done
+exec httpd -f -p 5000 -h /tmp/site";
 
 const CALLER: &str = "while true; do
   for url in http://$APP:8080/ http://$APP:9090/ http://$APP:5000/ http://$SERVICE/; do

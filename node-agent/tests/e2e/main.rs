@@ -1,12 +1,6 @@
 //! The e2e tier: the chart and the image in a real cluster. It installs into namespaces of its own, deploys the multi-port
 //! example, reads the findings in every way that users have, upgrades, uninstalls, and leaves nothing behind.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
+#![expect(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod cases;
 mod example;
