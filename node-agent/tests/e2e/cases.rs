@@ -93,7 +93,8 @@ fn chart_test(world: &World) {
 fn upgrade(world: &World) {
     let before = eventually("findings before the upgrade", || by_plugin(world));
     let chart = chart().display().to_string();
-    let words = ["upgrade", &world.release, &chart, "--reuse-values", "--set=agent.grace=3s", "--wait"];
+    let words =
+        ["upgrade", &world.release, &chart, "--reset-then-reuse-values", "--set=agent.grace=3s", "--wait"];
     world.helm(&[&words[..], &["--timeout=5m"]].concat()).expect("an upgrade");
     world.rolled_out().expect("every node has the new agent");
     let agent = world.agent().expect("one agent, the new one");
