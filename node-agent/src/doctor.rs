@@ -15,8 +15,8 @@ use crate::doctor_sources;
 use crate::exit::Exit;
 use crate::source::confinement::Confinement;
 use crate::source::kernel::{
-    Capabilities, DetachedBpffs, HookStatus, KernelHooks, KernelLogLevel, KernelOptions, NetnsPrograms,
-    TrafficLevel, root_cgroup,
+    Capabilities, DetachedBpffs, Extent, HookStatus, KernelHooks, KernelLogLevel, KernelOptions,
+    NetnsPrograms, TrafficLevel, root_cgroup,
 };
 use crate::source::kubernetes::trial::{self, Trial};
 use crate::source::netns::enter;
@@ -302,7 +302,11 @@ fn capabilities() -> Vec<Check> {
 }
 
 fn cgroup2() -> Result<String, (String, String)> {
-    root_cgroup().map(|_| "its root is in sight".to_owned()).map_err(|refusal| {
+    let seen = |extent: Extent| match extent {
+        Extent::Machine => "its root is in sight".to_owned(),
+        Extent::NodeInContainer => "this node is a container: its part of the tree is in sight".to_owned(),
+    };
+    root_cgroup().map(|root| seen(root.extent)).map_err(|refusal| {
         problem(refusal.missing.join("; "), "the host's cgroup2 mount and hostPID show the root to a pod")
     })
 }

@@ -42,6 +42,8 @@ enum Task {
     Fuzz(fuzz::Options),
     /// Make the container image and its bill of materials
     Image(image::Options),
+    /// Make the archive of `kubectl portolan`
+    Plugin(image::plugin::Options),
     /// House checks: sizes, names, borders between the parts, links
     Tidy,
     /// Everything that must be green: formatting, lints, tidy, tests
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
         Task::Load(load) => bench::load::run(&load),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Image(options) => image::run(&options),
+        Task::Plugin(options) => image::plugin::run(&options),
         Task::Tidy => tidy::run(),
         Task::Ci => ci::run(),
     };

@@ -4,6 +4,7 @@
 
 mod credentials;
 mod desk;
+mod e2e;
 mod events;
 mod hostile;
 mod kubectl;

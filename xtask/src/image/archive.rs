@@ -108,8 +108,11 @@ fn layer(built: &Path, time: u64) -> Result<Vec<u8>> {
     Ok(tar.into_inner()?)
 }
 
-fn packed(layer: &[u8]) -> Result<Vec<u8>> {
-    // No name and no time in the header.
+/// Compressed, without a name and a time.
+///
+/// # Errors
+/// None of the memory that it writes to.
+pub fn packed(layer: &[u8]) -> Result<Vec<u8>> {
     let mut gzip = GzBuilder::new().write(Vec::new(), Compression::best());
     gzip.write_all(layer)?;
     Ok(gzip.finish()?)
@@ -172,7 +175,7 @@ fn index(identity: &Identity, arch: Arch, manifest: &Blob) -> Result<Vec<u8>> {
 }
 
 /// As containerd and Kubernetes write a name in full: with its registry.
-fn full_name(name: &str) -> String {
+pub fn full_name(name: &str) -> String {
     match name.split_once('/') {
         Some((first, _)) if first.contains(['.', ':']) || first == "localhost" => name.to_owned(),
         Some(_) => format!("docker.io/{name}"),
@@ -206,7 +209,11 @@ fn pack(archive: &Path, time: u64, files: impl Iterator<Item = (String, Vec<u8>)
     Ok(())
 }
 
-fn add(tar: &mut Builder<impl Write>, path: &str, mode: u32, time: u64, bytes: &[u8]) -> Result<()> {
+/// Adds one file.
+///
+/// # Errors
+/// Where it cannot be written.
+pub fn add(tar: &mut Builder<impl Write>, path: &str, mode: u32, time: u64, bytes: &[u8]) -> Result<()> {
     tar.append_data(&mut header(mode, time, bytes.len() as u64), path, bytes)?;
     Ok(())
 }

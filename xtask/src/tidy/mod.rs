@@ -4,6 +4,7 @@ mod borders;
 mod rust_source;
 mod shape;
 mod tree;
+mod workflows;
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -57,6 +58,7 @@ pub fn run() -> Result<()> {
             complaints.extend(tree::links(file, workspace::root()));
         }
     }
+    complaints.extend(workflows::check()?);
     report(&complaints, files.len())
 }
 

@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -21,6 +19,7 @@ use zerocopy::IntoBytes;
 use super::attachments::Attachments;
 use super::batch::BatchReader;
 use super::bpffs::DetachedBpffs;
+use super::cgroup_root::root_cgroup;
 use super::decode::port_key;
 use super::drain::{CounterMaps, Drain};
 use super::flows::FlowMap;
@@ -124,7 +123,7 @@ impl KernelHooks {
         if !missing.is_empty() {
             return Err(KernelRefusal { missing });
         }
-        let cgroup = root_cgroup()?;
+        let cgroup = root_cgroup()?.dir;
         let bpffs = DetachedBpffs::new()
             .map_err(|error| KernelRefusal::step("a private bpffs (kernel 5.2, CAP_SYS_ADMIN)", &error))?;
         let mut loader = loader(options, &bpffs);
@@ -405,35 +404,4 @@ fn attach_cgroup(
         hook.attach(cgroup.as_fd(), CgroupAttachMode::Single).map_err(|error| refused(&error))?;
     }
     Ok(())
-}
-
-/// The root of the cgroup v2 tree, wherever it is mounted; a private cgroup namespace would show another directory.
-///
-/// # Errors
-/// When it is mounted nowhere in sight.
-pub fn root_cgroup() -> Result<File, KernelRefusal> {
-    let mounts = procfs::process::Process::myself()
-        .and_then(|process| process.mountinfo())
-        .map_err(|error| KernelRefusal::step("reading /proc/self/mountinfo", &error))?;
-    let paths: Vec<PathBuf> = mounts
-        .into_iter()
-        .filter(|mount| mount.fs_type == "cgroup2")
-        .map(|mount| mount.mount_point)
-        .collect();
-    if paths.is_empty() {
-        return Err(KernelRefusal::of(
-            "no cgroup2 is mounted: in a pod mount the node's /sys/fs/cgroup, else `mount -t cgroup2 none /sys/fs/cgroup/unified`",
-        ));
-    }
-    for path in &paths {
-        if let Ok(dir) = File::open(path)
-            && dir.metadata().is_ok_and(|found| found.ino() == 1)
-        {
-            return Ok(dir);
-        }
-    }
-    Err(KernelRefusal::of(format!(
-        "{} is not the root of cgroup2 but that of a cgroup namespace: in a pod mount the node's /sys/fs/cgroup",
-        paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
-    )))
 }

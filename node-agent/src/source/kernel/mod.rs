@@ -3,6 +3,7 @@
 mod attachments;
 mod batch;
 mod bpffs;
+mod cgroup_root;
 pub mod decode;
 mod drain;
 mod elf;
@@ -19,7 +20,8 @@ mod refusal;
 mod rings;
 
 pub use bpffs::DetachedBpffs;
-pub use hooks::{HookStatus, KernelHooks, KernelOptions, TrafficLevel, root_cgroup};
+pub use cgroup_root::{Extent, root_cgroup};
+pub use hooks::{HookStatus, KernelHooks, KernelOptions, TrafficLevel};
 pub use kernel_log::{KernelLog, KernelLogLevel};
 pub use netns_programs::NetnsPrograms;
 pub use refusal::{Capabilities, KernelRefusal};

@@ -94,7 +94,7 @@ impl Sockets {
             R::Flood { to, payload, times } => RawSocket::open()?.flood(to, payload, times)?,
             R::Spray { to } => spray(to)?,
             R::OpenTun { name } => self.tun = Some(Tun::open(&name)?),
-            R::FromTun { from, to, payload, times } => self.from_tun(from, to, payload, times)?,
+            R::FromTun { from, to, payload, times } => self.send_from_tun(from, to, payload, times)?,
         }
         Ok(Reply::Done)
     }
@@ -103,7 +103,13 @@ impl Sockets {
         self.open.get(&socket).map(|fd| fd.as_fd()).ok_or(Errno::BADF)
     }
 
-    fn from_tun(&mut self, from: SocketAddr, to: SocketAddr, payload: Payload, times: u32) -> Result<()> {
+    fn send_from_tun(
+        &mut self,
+        from: SocketAddr,
+        to: SocketAddr,
+        payload: Payload,
+        times: u32,
+    ) -> Result<()> {
         let device = self.tun.as_mut().ok_or(Errno::NODEV)?;
         let packet = raw_packet::packet(from, to, payload)?;
         (0..times).try_for_each(|_| device.write(&packet))

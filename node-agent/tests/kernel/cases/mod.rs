@@ -16,6 +16,7 @@ mod lifetime;
 mod listening;
 mod manifests;
 mod netns_churn;
+mod node_in_container;
 mod origin;
 mod ownership;
 mod translated;
@@ -42,6 +43,7 @@ pub fn all() -> Vec<Trial> {
         manifests::cases(),
         kubernetes::cases(),
         agent_process::cases(),
+        node_in_container::cases(),
         hostile::cases(),
         flood::cases(),
         churn::cases(),

@@ -1,0 +1,108 @@
+//! The cases, in the order in which they are run: each way to read the findings, the chart's own test, an upgrade.
+
+use std::process::Command;
+use std::sync::Arc;
+
+use libtest_mimic::{Failed, Trial};
+
+use super::example::APP;
+use super::forward::Forward;
+use super::patience::eventually;
+use super::tools::output;
+use super::verdict::{Ids, in_list, in_log, of_example};
+use super::world::{World, chart};
+
+/// A claim, and what shows it.
+type Case = (&'static str, fn(&World));
+
+const CASES: [Case; 7] = [
+    ("findings/in_the_agents_log", in_the_log),
+    ("findings/over_the_http_api_by_port_forward", over_http),
+    ("findings/by_the_client_in_the_agents_pod", in_the_pod),
+    ("findings/by_kubectl_portolan", by_the_plugin),
+    ("kubectl_portolan/explains_the_service", explained),
+    ("helm/its_own_test_passes", chart_test),
+    ("helm/an_upgrade_changes_a_value_and_keeps_the_findings", upgrade),
+];
+
+/// Every case; only their names where there is no world.
+pub fn trials(world: Option<&Arc<World>>) -> Vec<Trial> {
+    let trial = |(name, case): Case| {
+        let world = world.map(Arc::clone);
+        Trial::test(name, move || {
+            case(world.as_ref().expect("a world that is set up"));
+            Ok::<(), Failed>(())
+        })
+    };
+    CASES.into_iter().map(trial).collect()
+}
+
+/// The log of the agent that has the example on its node.
+fn told(world: &World) -> Result<Ids, String> {
+    let log = ["--namespace", &world.release, "logs", &world.agent()?, "--container=agent", "--tail=-1"];
+    of_example(&in_log(&world.kubectl(&log)?)?, &world.examples)
+}
+
+fn in_the_log(world: &World) {
+    eventually("the agent's log tells the findings", || told(world));
+}
+
+fn over_http(world: &World) {
+    let agent = world.agent().expect("an agent");
+    let forward = Forward::start(&world.tools, &world.release, &agent, 9470).expect("a port-forward");
+    let server = format!("http://127.0.0.1:{}", forward.port);
+    eventually("the HTTP API lists the findings", || {
+        let mut client = Command::new(env!("CARGO_BIN_EXE_portolan"));
+        client.args(["findings", "--server", &server, "--output", "json"]);
+        of_example(&in_list(&output(&mut client)?)?, &world.examples)
+    });
+}
+
+fn in_the_pod(world: &World) {
+    eventually("the client in the pod lists the findings", || {
+        let agent = world.agent()?;
+        let words = ["--namespace", &world.release, "exec", &agent, "--container=agent", "--"];
+        let mut command = world.tools.kubectl(&words);
+        command.args(["/portolan", "findings", "--output", "json"]);
+        of_example(&in_list(&output(&mut command)?)?, &world.examples)
+    });
+}
+
+fn by_plugin(world: &World) -> Result<Ids, String> {
+    let words = ["portolan", "findings", "--agents-namespace", &world.release, "--output", "json"];
+    of_example(&in_list(&world.kubectl(&words)?)?, &world.examples)
+}
+
+fn by_the_plugin(world: &World) {
+    eventually("kubectl portolan lists the findings", || by_plugin(world));
+}
+
+fn explained(world: &World) {
+    let target = format!("svc/{}/{APP}", world.examples);
+    let text = world.kubectl(&["portolan", "explain", &target, "--agents-namespace", &world.release]);
+    // Lines are broken where the terminal would end.
+    let text = text.expect("an explanation").split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(text.contains(&format!("pod {}/{APP}", world.examples)) && text.contains("8080/TCP"), "{text}");
+}
+
+fn chart_test(world: &World) {
+    let text = world.helm(&["test", &world.release, "--timeout=5m"]).expect("the chart's test passes");
+    assert!(text.contains("Succeeded"), "{text}");
+}
+
+fn upgrade(world: &World) {
+    let before = eventually("findings before the upgrade", || by_plugin(world));
+    let chart = chart().display().to_string();
+    let words =
+        ["upgrade", &world.release, &chart, "--reset-then-reuse-values", "--set=agent.grace=3s", "--wait"];
+    world.helm(&[&words[..], &["--timeout=5m"]].concat()).expect("an upgrade");
+    world.rolled_out().expect("every node has the new agent");
+    let agent = world.agent().expect("one agent, the new one");
+    let pod = world.object("pod", &world.release, &agent).expect("its pod");
+    let args = pod["spec"]["containers"][0]["args"].as_array().expect("arguments");
+    assert!(args.iter().any(|arg| arg == "--grace=3s"), "{args:?}");
+    // The new agent has seen nothing of the past: what it tells, it found itself.
+    let after = eventually("the new agent's log tells the findings", || told(world));
+    assert_eq!(after, before, "a finding keeps its id");
+    eventually("kubectl portolan lists the findings after the upgrade", || by_plugin(world));
+}
