@@ -28,6 +28,7 @@ pub struct Manifests<'a> {
 pub struct Served<'a> {
     pub protocol: Protocol,
     pub port: NonZeroU16,
+    /// It stands for all that serve the port; `None` where they are in several containers, or not known.
     pub process: Option<&'a Process>,
 }
 

@@ -156,13 +156,14 @@ impl Engine {
 
     /// True unless the process that serves this port certainly runs in another pod.
     fn may_be_of(&self, id: PortId, pod: &Pod) -> bool {
-        let face = self.ports.get(&id).and_then(|port| port.face.as_ref());
-        let process = face.and_then(|face| face.process.as_deref());
-        let Some(cgroup) = process.and_then(|process| process.cgroup.as_deref()) else { return false };
+        let Some(face) = self.ports.get(&id).and_then(|port| port.face.as_ref()) else { return false };
         let uid = pod.uid.0.as_str();
-        cgroup.contains(uid)
-            || cgroup.contains(&uid.replace('-', "_"))
-            || pod.containers.iter().any(|container| runs_in(process, container))
+        face.processes().any(|process| {
+            let Some(cgroup) = process.and_then(|process| process.cgroup.as_deref()) else { return false };
+            cgroup.contains(uid)
+                || cgroup.contains(&uid.replace('-', "_"))
+                || pod.containers.iter().any(|container| runs_in(process, container))
+        })
     }
 
     pub(super) fn traffic_drained(&mut self, drain: TrafficDrain, now: BootTime) {

@@ -125,8 +125,8 @@ impl Engine {
 
     fn attribute_port(&mut self, id: PortId, port: &mut Port) {
         let facts = self.netns.facts(id.netns).map(Arc::as_ref);
-        let process = port.face.as_ref().and_then(|face| face.process.as_deref());
-        let mut found = attribute(&self.pods, facts, process);
+        let processes = port.face.iter().flat_map(Face::processes).chain([None]);
+        let mut found = processes.into_iter().find_map(|process| attribute(&self.pods, facts, process));
         if found.is_none() {
             // A pod that was deleted keeps its name here until it is forgotten, and so does one of which the runtime, which
             // alone knew its netns, says no more.
@@ -149,8 +149,7 @@ impl Engine {
         }
         port.id = next;
         port.status = pod.and_then(|pod| self.pods.get(pod)).map_or(DeclarationStatus::Unknown, |record| {
-            let process = port.face.as_ref().and_then(|face| face.process.as_deref());
-            let served = Served { protocol: id.protocol, port: id.port, process };
+            let served = Served { protocol: id.protocol, port: id.port, process: port.resident() };
             declaration::status(record.manifests(), served)
         });
     }
@@ -235,7 +234,7 @@ impl Engine {
     fn mark(&self, id: PortId, port: &Port) -> u64 {
         let mut fnv = Fnv::default();
         if let Some(record) = port.pod.and_then(|pod| self.pods.get(pod)) {
-            let process = port.face.as_ref().and_then(|face| face.process.as_deref());
+            let process = port.resident();
             let declaring = declaration::declaring(&record.pod, id.protocol, id.port);
             container(&record.pod, process, &declaring).map(|container| &container.name).hash(&mut fnv);
             declaring.iter().for_each(|container| container.name.hash(&mut fnv));
@@ -326,7 +325,7 @@ impl Engine {
             return Some(due);
         }
         let suppressed_by =
-            code.and_then(|code| self.port_suppression((id, port.pod), face, (code, facts.exposure), now));
+            code.and_then(|code| self.port_suppression((id, port.pod), face, (code, &facts), now));
         // What an operator knows of is no part of a storm, and none hides it.
         let is_open = suppressed_by.is_none();
         self.enrol(of, id, code.filter(|_| is_open));
@@ -365,8 +364,9 @@ impl Engine {
             None if host => PodFact::Host,
             None => PodFact::Unknown,
         };
-        let process = face.process.as_deref();
-        let container = record.and_then(|record| container(&record.pod, process, &[]));
+        let in_debug_container = |record: &PodRecord| {
+            face.processes().any(|process| is_ephemeral(container(&record.pod, process, &[]), process))
+        };
         let exposure = face.exposure(host);
         let reach = match (id.protocol, exposure) {
             // Counted at the interface, but no socket on loopback takes what comes from there.
@@ -383,7 +383,7 @@ impl Engine {
             reach,
             published: record
                 .is_some_and(|record| declaration::has_host_port(&record.pod, id.protocol, id.port)),
-            ephemeral: is_ephemeral(container, process),
+            ephemeral: record.is_some_and(in_debug_container),
         }
     }
 
