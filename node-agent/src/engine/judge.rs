@@ -21,13 +21,12 @@ use super::origin::Serving;
 use super::pod_index::PodKey;
 use super::pod_record::PodRecord;
 use super::port::{Face, Port};
+use super::room::Taken;
 use super::timers::Timer;
 use super::traffic::Reach;
 
 /// An ephemeral UDP port is looked at again after this long.
 const EPHEMERAL_PROOF: Duration = Duration::from_secs(5);
-/// Peers that make an ephemeral UDP port a server.
-const EPHEMERAL_PEERS: usize = 2;
 /// How long a close waits for its last traffic.
 const LAST_TRAFFIC: Duration = Duration::from_secs(3);
 
@@ -119,7 +118,7 @@ impl Engine {
             return false;
         }
         let stayed = port.scanned_at.is_some_and(|at| at >= face.first_at.after(EPHEMERAL_PROOF));
-        port.serves = stayed && port.traffic.peer_count() >= EPHEMERAL_PEERS;
+        port.serves = stayed && port.traffic.is_called_by_several();
         !port.serves
     }
 
@@ -287,13 +286,13 @@ impl Engine {
         self.timers.set(Timer::Port(id), None);
         self.unattributed.remove(&id);
         self.closing.remove(&id);
-        self.peers = self.peers.saturating_sub(port.traffic.peer_count());
+        let peers = port.traffic.peer_count();
+        self.peers = self.peers.saturating_sub(peers);
+        self.netns.give_back(id.netns, Taken { ports: 1, peers, ..Taken::default() });
         if let Some(ways) = &port.ways {
             self.ways = self.ways.saturating_sub(ways.len());
             self.entered.remove(&id);
         }
-        let netns = self.netns.entry(id.netns);
-        netns.ports = netns.ports.saturating_sub(1);
         self.enrol(crowd_of(id, port), id, None);
         if let Some(record) = port.pod.and_then(|pod| self.pods.get_mut(pod)) {
             record.ports.remove(&id);

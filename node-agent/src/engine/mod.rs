@@ -42,6 +42,7 @@ pub mod pod_merge;
 pub mod pod_record;
 pub mod policy_basis;
 pub mod port;
+pub mod room;
 pub mod selection;
 pub mod service;
 pub mod socket_table;
@@ -202,6 +203,9 @@ impl Engine {
         self.netns.sweep(now);
         self.addresses.sweep(now, &self.pods);
         let orphans = self.pods.sweep(now);
+        for orphan in &orphans {
+            self.settle_home(orphan.netns);
+        }
         self.dirty.extend(orphans);
     }
 

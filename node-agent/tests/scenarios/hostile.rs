@@ -1,11 +1,14 @@
 //! Pods that try to exhaust or deceive the agent.
 
-use portolan::engine::change::{Change, FindingState};
+use portolan::engine::change::{Change, FindingState, Origin};
 use portolan::engine::identity::{PortId, Protocol};
 use portolan::engine::input::Input;
 use portolan::engine::options::EngineOptions;
+use portolan::engine::pod::ContainerKind;
 
-use crate::world::{APP, CURLER, HOST, World, app, host, netns, opened, pod, pods, port, process};
+use crate::world::{
+    APP, CURLER, HOST, World, app, cgroup, host, netns, opened, pod, pods, port, process, scan,
+};
 
 #[test]
 fn very_many_ports_are_one_storm_which_ends_well_below_the_cap() {
@@ -171,15 +174,117 @@ fn netns_that_found_no_room_leave_nothing_behind() {
 }
 
 #[test]
-fn many_netns_without_a_pod_leave_half_of_the_room_to_others() {
+fn many_netns_without_a_pod_leave_three_quarters_of_the_room_to_others() {
     let mut world = World::with(EngineOptions { max_listeners: 100, ..EngineOptions::default() });
     for id in 1_000..2_000 {
         world.listen(id, id, 9090);
     }
     world.apply(netns(APP, "app", "10.1.0.2/24")).apply(pods(vec![app()])).wait(10_000);
-    assert_eq!(world.engine.limits()[0], ("listeners", 50, 100));
+    assert_eq!(world.engine.limits()[0], ("listeners", 25, 100));
     world.listen(APP, 10, 9090).wait(6_000);
     assert!(world.findings().contains(&"undeclared-reachable 9090/TCP".to_owned()));
+}
+
+/// How much is used of a table.
+fn used(world: &World, table: &str) -> usize {
+    world.engine.limits().iter().find(|(name, ..)| *name == table).expect("a table").1
+}
+
+#[test]
+fn a_pod_that_makes_netns_of_its_own_leaves_a_quarter_of_the_room_to_others() {
+    let mut world = World::with(EngineOptions { max_listeners: 100, ..EngineOptions::default() });
+    let shop = pod("app").uid("aa-bb").at("app").container("app", ContainerKind::Regular, &[]);
+    world.apply(netns(APP, "app", "10.1.0.2/24")).apply(netns(CURLER, "curler", "10.1.0.3/24"));
+    world.apply(pods(vec![shop.into(), pod("curler").at("curler").into()]));
+    for port in 1..=200 {
+        world.listen_in(&cgroup("aa-bb", "app"), APP, u64::from(port), port);
+    }
+    // Their ports are the pod's, by its cgroup.
+    for id in 1_000..2_000 {
+        world.listen_in(&cgroup("aa-bb", "app"), id, id, 9090);
+    }
+    for id in 1_000..2_000 {
+        for socket in 1..=9 {
+            world.listen_in(&cgroup("aa-bb", "app"), id, 100_000 + 10 * id + socket, 9090);
+        }
+    }
+    world.wait(10_000);
+    assert_eq!((used(&world, "listeners"), used(&world, "sockets")), (75, 150));
+    for port in 1..=25 {
+        world.listen(CURLER, 10_000_000 + u64::from(port), port);
+    }
+    assert_eq!(used(&world, "listeners"), 100);
+}
+
+#[test]
+fn what_becomes_a_pods_no_longer_counts_among_what_is_nobodys() {
+    let mut world = World::with(EngineOptions { max_listeners: 100, ..EngineOptions::default() });
+    world.apply(netns(APP, "app", "10.1.0.2/24"));
+    let listen = |world: &mut World, netns: u64| {
+        for port in 1..=100 {
+            world.listen(netns, 1_000 * netns + u64::from(port), port);
+        }
+        used(world, "listeners")
+    };
+    assert_eq!(listen(&mut world, APP), 25);
+    assert_eq!(listen(&mut world, 7), 25, "another netns of nobody");
+    world.apply(pods(vec![app()]));
+    assert_eq!(listen(&mut world, 7), 50);
+    assert_eq!(listen(&mut world, APP), 75);
+    world.apply(pods(Vec::new())).wait(100_000);
+    for port in 1..=10 {
+        world.close(7, 7_000 + port);
+    }
+    world.wait(1);
+    assert_eq!(listen(&mut world, 7), 65, "the pod is forgotten, and its netns is nobody's again");
+}
+
+#[test]
+fn callers_of_one_netns_leave_room_for_those_of_others() {
+    let mut world = World::with(EngineOptions { max_peers: 100, ..EngineOptions::default() });
+    world.apply(host()).apply(netns(APP, "app", "10.1.0.2/24")).apply(netns(CURLER, "curler", "10.1.0.3/24"));
+    world.apply(pods(vec![app(), pod("curler").at("curler").into()]));
+    for port in 9_001..=9_010 {
+        world.listen(APP, u64::from(port), port);
+        for caller in 1..=50 {
+            world.calls(APP, Protocol::Tcp, port, &format!("198.51.100.{caller}"), 1);
+        }
+    }
+    assert_eq!(used(&world, "peers"), 50);
+    world.listen(CURLER, 10, 9090).calls(CURLER, Protocol::Tcp, 9090, "203.0.113.9", 1);
+    assert_eq!(used(&world, "peers"), 51);
+    for cookie in 9_001..=9_010 {
+        world.close(APP, cookie);
+    }
+    assert_eq!(used(&world, "peers"), 1);
+}
+
+#[test]
+fn an_ephemeral_udp_server_is_told_also_where_no_caller_finds_room() {
+    let mut world = World::with(EngineOptions { max_peers: 0, ..EngineOptions::default() });
+    world.apply(host()).apply(netns(APP, "app", "10.1.0.2/24")).apply(pods(vec![app()]));
+    world.apply(opened(APP, 10, Protocol::Udp, 40_000, "0.0.0.0", world.now)).wait(6_000);
+    let at = world.now;
+    world.apply(scan(APP, at, &[(10, Protocol::Udp, 40_000)]));
+    world.calls(APP, Protocol::Udp, 40_000, "10.1.0.3", 1).calls(APP, Protocol::Udp, 40_000, "10.1.0.3", 1);
+    assert!(world.listeners().is_empty(), "one caller is mostly the server of a client");
+    world.calls(APP, Protocol::Udp, 40_000, "10.1.0.4", 1);
+    assert_eq!(world.listeners(), ["40000/UDP multi-port-app"]);
+}
+
+#[test]
+fn a_pods_own_calls_push_nobody_out_of_the_list_of_its_peers() {
+    let mut world = World::demo();
+    world.listen(APP, 10, 9090).calls(APP, Protocol::Tcp, 9090, "203.0.113.9", 1);
+    for caller in 1..=200 {
+        world.calls(APP, Protocol::Tcp, 9090, &format!("127.0.1.{caller}"), 1_000);
+    }
+    for caller in 1..=63 {
+        world.calls(APP, Protocol::Tcp, 9090, &format!("198.51.100.{caller}"), 1);
+    }
+    let traffic = world.listener().traffic.clone();
+    assert_eq!((traffic.peers.len(), traffic.truncated), (64, true));
+    assert!(traffic.peers.iter().all(|peer| peer.origin == Origin::External), "{traffic:?}");
 }
 
 /// Ports that the kernel side is told to count no more.
