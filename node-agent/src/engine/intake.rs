@@ -288,7 +288,7 @@ impl Engine {
             port.beyond_loopback += usize::from(beyond);
             port.beyond_loopback = port.beyond_loopback.saturating_sub(usize::from(was_beyond));
             let before = port.face.take();
-            port.refresh(floor, &self.sockets);
+            port.refresh(floor, &self.sockets, self.options.grace);
             // What is not told yet may wait for just one more scan.
             if self.closing.remove(&id) || port.face != before || port.printed.is_none() {
                 self.dirty.insert(id);
@@ -307,7 +307,8 @@ impl Engine {
         if let Some(port) = self.ports.get_mut(&id) {
             port.sockets.remove(&cookie);
             port.beyond_loopback = port.beyond_loopback.saturating_sub(usize::from(was_beyond));
-            port.refresh(floor, &self.sockets);
+            port.tenure.leave(ended);
+            port.refresh(floor, &self.sockets, self.options.grace);
             if port.sockets.is_empty() {
                 port.closed_at = port.closed_at.max(Some(ended));
                 self.closing.insert(id);
@@ -330,6 +331,10 @@ impl Engine {
             return;
         }
         port.face = face;
+        if let Some(face) = &mut port.face {
+            face.first_at = port.tenure.go_on(face.first_at, self.options.grace);
+        }
+        port.tenure.leave(ended);
         port.closed_at = Some(ended);
         self.closing.insert(view.port);
         self.dirty.insert(view.port);

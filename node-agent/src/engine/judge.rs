@@ -255,9 +255,13 @@ impl Engine {
             return Fate::Keep(Some(patience));
         }
         if let Some(face) = &port.face
-            && face.opened_at.is_some_and(|opened| closed_at.since(opened) < self.options.grace)
+            && face.opened_at.is_some()
+            && closed_at.since(face.first_at) < self.options.grace
         {
             self.totals.short_lived = self.totals.short_lived.saturating_add(1);
+        }
+        if !self.tenures.keep(id, port.tenure, now.after(self.options.grace)) {
+            self.refuse("engine-closed-ports-full");
         }
         self.withdraw(id, port);
         Fate::Drop

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::change::{DeclarationStatus, Exposure, Traffic};
 use super::fingerprint::Fnv;
@@ -11,6 +12,7 @@ use super::identity::{BootTime, Protocol, SocketCookie};
 use super::input::Process;
 use super::pod_index::PodKey;
 use super::socket_table::{SocketTable, SocketView};
+use super::tenure::Tenure;
 use super::traffic::{PortTraffic, Reach};
 use super::way_in::WaysIn;
 
@@ -34,6 +36,7 @@ pub struct Face {
     /// One process of each other program or cgroup that serves it too; `None` for sockets of which nothing is known.
     others: Box<[Option<Arc<Process>>]>,
     pub opened_at: Option<BootTime>,
+    /// Since when the port is served, short breaks aside.
     pub first_at: BootTime,
     pub sockets: usize,
 }
@@ -53,6 +56,7 @@ pub struct Port {
     pub status: DeclarationStatus,
     /// Mark of what was last printed; `None` if nothing was.
     pub printed: Option<u64>,
+    pub tenure: Tenure,
     /// When the last socket ended.
     pub closed_at: Option<BootTime>,
     /// When the engine first heard of it.
@@ -80,6 +84,7 @@ impl Port {
             id: 0,
             status: DeclarationStatus::Unknown,
             printed: None,
+            tenure: Tenure::default(),
             closed_at: None,
             heard_at: now,
             watched: false,
@@ -121,8 +126,8 @@ impl Port {
         self.face.as_ref().and_then(Face::resident)
     }
 
-    /// Looks at the sockets again; keeps the last face when none is left.
-    pub fn refresh(&mut self, floor: BootTime, table: &SocketTable) {
+    /// Looks at the sockets again; keeps the last face when none is left. Breaks no longer than `patience` are none.
+    pub fn refresh(&mut self, floor: BootTime, table: &SocketTable, patience: Duration) {
         let looked_at = self.sockets.iter().take(MAX_LOOKED_AT).filter_map(|cookie| {
             let socket = table.get(*cookie)?;
             Some((socket.view(floor)?, socket.process()))
@@ -130,6 +135,7 @@ impl Port {
         let views: Vec<(SocketView, Option<&Arc<Process>>)> = looked_at.collect();
         if let Some(mut face) = Face::of(&views, self.sockets.len()) {
             face.beyond_loopback |= self.beyond_loopback > 0;
+            face.first_at = self.tenure.go_on(face.first_at, patience);
             self.scanned_at = views.iter().filter_map(|(view, _)| view.scanned_at).max();
             self.face = Some(face);
             self.closed_at = None;

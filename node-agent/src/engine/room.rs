@@ -63,7 +63,8 @@ impl Engine {
             return false;
         }
         self.netns.take(id.netns, Taken { ports: 1, ..Taken::default() });
-        self.ports.insert(id, Box::new(Port::new(now)));
+        let port = Port { tenure: self.tenures.resume(id), ..Port::new(now) };
+        self.ports.insert(id, Box::new(port));
         self.unattributed.insert(id);
         true
     }
