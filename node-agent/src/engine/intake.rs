@@ -225,9 +225,16 @@ impl Engine {
 
     /// Something did not fit: counted at once, told a moment later with all that did not fit in that moment.
     pub(super) fn refuse(&mut self, reason: &'static str) {
-        self.totals.lose(reason, 1);
-        let count = self.refused.entry(reason).or_default();
-        *count = count.saturating_add(1);
+        self.refuse_many(reason, 1);
+    }
+
+    pub(super) fn refuse_many(&mut self, reason: &'static str, more: usize) {
+        if more > 0 {
+            let more = u64::try_from(more).unwrap_or(u64::MAX);
+            self.totals.lose(reason, more);
+            let count = self.refused.entry(reason).or_default();
+            *count = count.saturating_add(more);
+        }
     }
 
     /// Tells what did not fit, unless that was done a moment ago: then it is told later.

@@ -17,6 +17,7 @@ pub mod door;
 pub mod evaluate;
 pub mod exception;
 pub mod exception_annotation;
+pub mod expected;
 pub mod explain;
 pub mod explanation;
 pub mod finding_code;

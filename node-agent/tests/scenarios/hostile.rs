@@ -6,8 +6,10 @@ use portolan::engine::input::Input;
 use portolan::engine::options::EngineOptions;
 use portolan::engine::pod::ContainerKind;
 
+use crate::objects::{named, number, sends, service, services};
 use crate::world::{
-    APP, CURLER, HOST, World, app, cgroup, host, netns, opened, pod, pods, port, process, scan,
+    APP, CURLER, HOST, PodBuilder, World, app, cgroup, host, netns, opened, pod, pods, port, process, scan,
+    told,
 };
 
 #[test]
@@ -111,6 +113,74 @@ fn a_flood_of_addresses_is_truncated_and_keeps_the_busy_peer() {
     let traffic = world.engine.listeners().next().expect("a listener").traffic.clone();
     assert_eq!((traffic.peers.len(), traffic.truncated, traffic.connections), (64, true, 4_100));
     assert_eq!(traffic.peers[0].connections, 100);
+}
+
+/// A pod that declares these ports by names, and is reached by Services.
+fn declares(count: u16, ready: bool) -> PodBuilder {
+    let pod = pod("app").at("app").label("app", "web").container("app", ContainerKind::Regular, &[]);
+    (1..=count)
+        .fold(pod, |pod, port| pod.named_port(&format!("port-{port}"), port, Protocol::Tcp))
+        .ready(ready)
+}
+
+/// Readiness changes often: each change costs what the pod has, not that times what its Services have.
+#[test]
+fn very_many_declared_ports_and_a_service_of_as_many_are_looked_at_without_delay() {
+    let mut world = World::new();
+    let unknown = |service, port| sends(service, port, Protocol::Tcp, named("port-of-nobody"));
+    world.apply(netns(APP, "app", "10.1.0.2/24")).apply(told("file", declares(1_024, true)));
+    world.apply(services(vec![(1..=1_024).fold(service("web", "web"), unknown)]));
+    let at = world.now;
+    world.apply(scan(APP, at, &[]));
+    for turn in 0..100 {
+        world.apply(told("file", declares(1_024, turn % 2 == 0)));
+    }
+    assert!(world.findings().is_empty());
+}
+
+#[test]
+fn silent_ports_of_one_pod_are_told_up_to_the_cap_and_the_rest_is_counted() {
+    let mut world = World::new();
+    world.apply(netns(APP, "app", "10.1.0.2/24")).apply(told("file", declares(200, true)));
+    let at = world.now;
+    world.apply(scan(APP, at, &[])).wait(61_000);
+    let told = |world: &World| -> Vec<u16> {
+        let mut ports: Vec<u16> = world.engine.findings().filter_map(|f| Some(f.port?.get())).collect();
+        ports.sort_unstable();
+        ports
+    };
+    assert_eq!(told(&world), (1..=64).collect::<Vec<_>>());
+    let lost = |world: &World| world.engine.counts().totals.lost.get("expected-ports-full").copied();
+    assert_eq!(lost(&world), Some(136));
+    world.apply(told_ready(false)).apply(told_ready(true)).wait(61_000);
+    assert_eq!(told(&world).len(), 64);
+    world.listen(APP, 7, 7).wait(61_000);
+    assert_eq!(told(&world), (1..=65).filter(|port| *port != 7).collect::<Vec<_>>());
+    world.close(APP, 7).wait(61_000);
+    assert_eq!(told(&world), (1..=64).collect::<Vec<_>>());
+}
+
+fn told_ready(ready: bool) -> Input {
+    told("file", declares(200, ready))
+}
+
+#[test]
+fn services_that_send_to_every_port_there_is_are_bounded_too() {
+    let mut world = World::new();
+    world.apply(netns(APP, "app", "10.1.0.2/24")).apply(told("file", declares(1, true)));
+    let at = world.now;
+    world.apply(scan(APP, at, &[]));
+    let all: Vec<u16> = (1..=u16::MAX).collect();
+    let of_some = |(n, ports): (usize, &[u16])| {
+        ports.iter().fold(service(&format!("web-{n}"), "web"), |service, port| {
+            sends(service, *port, Protocol::Udp, number(*port))
+        })
+    };
+    world.apply(services(all.chunks(1_024).enumerate().map(of_some).collect())).wait(61_000);
+    assert_eq!(world.engine.findings().count(), 64);
+    let lost = world.engine.counts().totals.lost["expected-ports-full"];
+    // One of them is declared, over TCP: all others are the Services'.
+    assert_eq!(lost, 65_535 + 1 - 64);
 }
 
 #[test]
