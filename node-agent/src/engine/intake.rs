@@ -305,16 +305,18 @@ impl Engine {
 
     fn leave(&mut self, id: PortId, cookie: SocketCookie, ended: BootTime) {
         let floor = self.netns.floor(id.netns);
+        let mut began = None;
         let mut was_beyond = false;
         if let Some(socket) = self.sockets.get_mut(cookie) {
             socket.counted_in = None;
+            began = socket.began_at();
             was_beyond = std::mem::take(&mut socket.beyond_loopback);
             self.netns.give_back(id.netns, Taken { sockets: 1, ..Taken::default() });
         }
         if let Some(port) = self.ports.get_mut(&id) {
             port.sockets.remove(&cookie);
             port.beyond_loopback = port.beyond_loopback.saturating_sub(usize::from(was_beyond));
-            port.tenure.leave(ended);
+            port.tenure.learn(began.unwrap_or(ended), ended, self.options.grace);
             port.refresh(floor, &self.sockets, self.options.grace);
             if port.sockets.is_empty() {
                 port.closed_at = port.closed_at.max(Some(ended));
@@ -335,6 +337,11 @@ impl Engine {
         }
         let Some(port) = self.ports.get_mut(&view.port) else { return };
         if !port.sockets.is_empty() || port.printed.is_some() {
+            let since = port.tenure.learn(view.first_at, ended, self.options.grace);
+            if let Some(face) = &mut port.face {
+                face.first_at = since;
+            }
+            self.dirty.insert(view.port);
             return;
         }
         port.face = face;

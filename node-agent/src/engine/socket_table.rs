@@ -97,6 +97,12 @@ impl Socket {
         self.closed.unwrap_or_default().max(floor)
     }
 
+    /// When it began to serve, as far as is known, whether it still does or not.
+    #[must_use]
+    pub fn began_at(&self) -> Option<BootTime> {
+        self.opened.map(|opened| opened.at).or(self.first_scanned)
+    }
+
     #[must_use]
     pub fn process(&self) -> Option<&Arc<Process>> {
         self.process.as_ref().map(|(_, process)| process)

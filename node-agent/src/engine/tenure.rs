@@ -25,6 +25,15 @@ impl Tenure {
         since
     }
 
+    /// A socket that served it meanwhile, or before, is told late: says since when the port is served then.
+    pub fn learn(&mut self, first: BootTime, left: BootTime, patience: Duration) -> BootTime {
+        let since = self.since.unwrap_or(first);
+        let since = if since <= left.after(patience) { since.min(first) } else { since };
+        self.since = Some(since);
+        self.leave(left);
+        since
+    }
+
     /// A socket of it ended.
     pub fn leave(&mut self, at: BootTime) {
         self.left_at = self.left_at.max(Some(at));
@@ -96,9 +105,12 @@ mod tests {
     }
 
     #[test]
-    fn a_beginning_that_is_told_late_counts() {
+    fn what_is_told_late_counts_unless_a_break_lies_between() {
         let mut tenure = Tenure::default();
-        tenure.go_on(BootTime(9), GRACE);
-        assert_eq!(tenure.go_on(BootTime(3), GRACE), BootTime(3));
+        tenure.go_on(BootTime(90), GRACE);
+        assert_eq!(tenure.go_on(BootTime(80), GRACE), BootTime(80));
+        assert_eq!(tenure.learn(BootTime(10), BootTime(74), GRACE), BootTime(80));
+        assert_eq!(tenure.learn(BootTime(20), BootTime(75), GRACE), BootTime(20));
+        assert_eq!(tenure.learn(BootTime(30), BootTime(31), GRACE), BootTime(20));
     }
 }
