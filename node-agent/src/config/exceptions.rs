@@ -229,6 +229,7 @@ fn matches(file: &FileMatch) -> Result<Match, String> {
         code: parsed("code", file.code.as_ref(), code, || {
             format!("one of {}", FindingCode::ALL.map(FindingCode::as_str).join(", "))
         })?,
+        never_ephemeral: false,
     })
 }
 

@@ -1,6 +1,7 @@
 //! What the manifests say about a port: declared by a container, or else explained by something that expects it there, or
 //! else undeclared. Debug containers can never declare, and the protocol must match.
 
+use std::collections::HashMap;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use super::explanation::explanations;
 use super::identity::Protocol;
 use super::input::Process;
 use super::network_policy::NetworkPolicy;
-use super::pod::{Container, ContainerKind, Pod};
+use super::pod::{Container, ContainerKind, Pod, PortRef};
 use super::selection::Selects;
 use super::service::Service;
 
@@ -28,6 +29,7 @@ pub struct Manifests<'a> {
 pub struct Served<'a> {
     pub protocol: Protocol,
     pub port: NonZeroU16,
+    /// It stands for all that serve the port; `None` where they are in several containers, or not known.
     pub process: Option<&'a Process>,
 }
 
@@ -49,15 +51,13 @@ pub fn is_declared(pod: &Pod, protocol: Protocol, port: NonZeroU16) -> bool {
     pod.containers.iter().any(|container| declares(container, protocol, port))
 }
 
-/// True if the port is declared by a container that ought to serve it now: an init container comes and goes, and one that
-/// is known not to run serves nothing.
-#[must_use]
-pub fn ought_to_listen(pod: &Pod, protocol: Protocol, port: NonZeroU16) -> bool {
-    pod.containers.iter().any(|container| {
-        container.kind != ContainerKind::Init
-            && container.running != Some(false)
-            && declares(container, protocol, port)
-    })
+/// The ports that are declared by a container that ought to serve them now: an init container comes and goes, and one that
+/// is known not to run serves nothing. A port may come twice.
+pub fn ought_to_listen(pod: &Pod) -> impl Iterator<Item = (Protocol, NonZeroU16)> + '_ {
+    let serving = pod.containers.iter().filter(|container| {
+        container.kind != ContainerKind::Init && container.running != Some(false) && can_declare(container)
+    });
+    serving.flat_map(|container| container.ports.iter().map(|port| (port.protocol, port.port)))
 }
 
 /// The port that a container declares under this name with this protocol, as Services and policies resolve it.
@@ -69,8 +69,27 @@ pub fn named_port(pod: &Pod, name: &str, protocol: Protocol) -> Option<NonZeroU1
 
 /// Every port of the pod that a Service sends to; a port may come twice.
 pub fn service_targets(manifests: Manifests<'_>) -> impl Iterator<Item = (Protocol, NonZeroU16)> {
-    let ports = manifests.services.iter().flat_map(|(service, _)| &service.ports);
-    ports.filter_map(move |port| Some((port.protocol, port.target_in(manifests.pod)?)))
+    targets_of(manifests.pod, manifests.services.iter().map(|(service, _)| &**service))
+}
+
+/// Every port of the pod that one of these Services sends to. Names are looked up once for all: both may have very many.
+pub fn targets_of<'a>(
+    pod: &'a Pod,
+    services: impl Iterator<Item = &'a Service>,
+) -> impl Iterator<Item = (Protocol, NonZeroU16)> {
+    let mut names: HashMap<(Protocol, &str), NonZeroU16> = HashMap::new();
+    for port in pod.containers.iter().filter(|container| can_declare(container)).flat_map(|c| &c.ports) {
+        if let Some(name) = &port.name {
+            names.entry((port.protocol, name)).or_insert(port.port);
+        }
+    }
+    services.flat_map(|service| &service.ports).filter_map(move |entry| {
+        let port = match &entry.target {
+            PortRef::Number(port) => *port,
+            PortRef::Name(name) => *names.get(&(entry.protocol, name.as_str()))?,
+        };
+        Some((entry.protocol, port))
+    })
 }
 
 /// True if something maps a port of the node to this one although no container that counts declares it: an init container

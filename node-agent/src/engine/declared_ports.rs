@@ -1,20 +1,22 @@
 //! What is judged per pod rather than per port: declarations and Services that nobody serves, storms of undeclared ports,
 //! and runtimes that hide their sockets.
 
-use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use super::Engine;
 use super::change::{Change, FindingState, PolicyVerdict};
 use super::crowd::{Crowd, CrowdOf, Turn};
-use super::declaration::{declared_ports, ought_to_listen, service_targets};
+use super::expected::{At, Expected, Expects};
 use super::finding_code::FindingCode;
 use super::finding_store::{Raised, Stand, Subject};
 use super::fingerprint::{Owner, dangling_id, opaque_id, stale_id, storm_id};
-use super::identity::{BootTime, NetnsId, PortId, Protocol};
+use super::identity::{BootTime, NetnsId, PortId};
 use super::pod_index::PodKey;
 use super::port::Port;
 use super::timers::Timer;
+
+/// More ports of a pod are expected than are looked at, or are not served than are told.
+const EXPECTED_FULL: &str = "expected-ports-full";
 
 impl Engine {
     /// Looks at the pods that live in a netns.
@@ -32,16 +34,32 @@ impl Engine {
     /// Looks at a pod's runtime, and at every port of it that ought to be served.
     pub(super) fn check_pod(&mut self, key: PodKey, now: BootTime) {
         self.check_runtime(key, now);
-        let Some(record) = self.pods.get(key) else { return };
+        let can_be_silent = self.can_be_silent(key);
+        let netns = self.pods.netns(key, &self.netns);
+        let Some(record) = self.pods.get_mut(key) else { return };
         let storm = storm_id(Owner::Pod(&record.pod.uid));
-        let mut ports: Vec<(Protocol, NonZeroU16)> = declared_ports(&record.pod)
-            .chain(service_targets(record.manifests()))
-            .chain(record.silent.keys().copied())
-            .collect();
+        let beyond_before = std::mem::take(&mut record.silent.beyond);
+        let mut ports: Vec<At> = record.expected.ports().chain(record.silent.ports()).collect();
         ports.sort_unstable();
         ports.dedup();
-        self.check_ports(key, ports.into_iter(), now);
+        for at in ports {
+            let (protocol, port) = at;
+            let id = netns.map(|netns| PortId { netns, protocol, port });
+            let served = id.and_then(|id| self.ports.get(&id)).is_some_and(|port| !port.sockets.is_empty());
+            self.check_expected(key, at, can_be_silent && !served, now);
+        }
+        let beyond = self.pods.get(key).map_or(0, |record| record.silent.beyond);
+        self.refuse_many(EXPECTED_FULL, beyond.saturating_sub(beyond_before));
         self.check_storm(storm, now);
+    }
+
+    /// Resolves anew what is expected of a pod.
+    pub(super) fn expect(&mut self, key: PodKey) {
+        let Some(record) = self.pods.get_mut(key) else { return };
+        let expected = Expected::of(record.manifests());
+        let more = expected.beyond.saturating_sub(record.expected.beyond);
+        record.expected = expected;
+        self.refuse_many(EXPECTED_FULL, more);
     }
 
     /// A storm stays what it is, but an exception may come or go.
@@ -52,26 +70,14 @@ impl Engine {
         }
     }
 
-    /// Looks at these ports of a pod, if they ought to be served.
-    pub(super) fn check_ports(
-        &mut self,
-        key: PodKey,
-        ports: impl Iterator<Item = (Protocol, NonZeroU16)>,
-        now: BootTime,
-    ) {
-        let netns = self.pods.netns(key, &self.netns);
-        for (protocol, port) in ports {
-            let id = netns.map(|netns| PortId { netns, protocol, port });
-            let served = id.and_then(|id| self.ports.get(&id)).is_some_and(|port| !port.sockets.is_empty());
-            self.check_expected(key, protocol, port, served, now);
-        }
-    }
-
     /// The same for the one port that is being judged.
     pub(super) fn check_expected_port(&mut self, id: PortId, port: &Port, now: BootTime) {
-        if let Some(pod) = port.pod {
-            self.check_expected(pod, id.protocol, id.port, !port.sockets.is_empty(), now);
-        }
+        let Some(pod) = port.pod else { return };
+        let silent = port.sockets.is_empty() && self.can_be_silent(pod);
+        let beyond = |engine: &Self| engine.pods.get(pod).map_or(0, |record| record.silent.beyond);
+        let before = beyond(self);
+        self.check_expected(pod, (id.protocol, id.port), silent, now);
+        self.refuse_many(EXPECTED_FULL, beyond(self).saturating_sub(before));
     }
 
     fn check_runtime(&mut self, key: PodKey, now: BootTime) {
@@ -84,45 +90,48 @@ impl Engine {
         }
     }
 
-    fn check_expected(
-        &mut self,
-        key: PodKey,
-        protocol: Protocol,
-        port: NonZeroU16,
-        served: bool,
-        now: BootTime,
-    ) {
-        let silent = !served && self.can_be_silent(key);
+    fn check_expected(&mut self, key: PodKey, at: At, silent: bool, now: BootTime) {
+        let cap = self.options.storm_ports;
         let Some(record) = self.pods.get_mut(key) else { return };
-        let stale = silent && ought_to_listen(&record.pod, protocol, port);
-        let dangling = silent && service_targets(record.manifests()).any(|target| target == (protocol, port));
-        let known = record.silent.contains_key(&(protocol, port));
-        if !stale && !dangling && !known {
+        let Some(expects) = record.expected.get(at).filter(|_| silent) else {
+            if record.silent.end(at) {
+                if record.silent.beyond > 0 {
+                    // One that found no room may have it now.
+                    self.timers.hasten(Timer::Pod(key), now);
+                }
+                self.settle_silent(key, at, Expects::default(), now);
+            }
             return;
+        };
+        let left_out = record.silent.begin(at, now, cap);
+        let since = record.silent.since(at);
+        if let Some(left_out) = left_out.filter(|left_out| *left_out != at) {
+            self.settle_silent(key, left_out, Expects::default(), now);
         }
-        let uid = &record.pod.uid;
-        let findings = [
-            (stale, stale_id(uid, protocol, port.get()), FindingCode::StaleDeclaration),
-            (dangling, dangling_id(uid, protocol, port.get()), FindingCode::DanglingServicePort),
-        ];
-        if !stale && !dangling {
-            record.silent.remove(&(protocol, port));
-        }
-        let since =
-            if stale || dangling { *record.silent.entry((protocol, port)).or_insert(now) } else { now };
+        let Some(since) = since else { return };
         let due = since.after(self.options.stale_grace);
-        if now < due && (stale || dangling) {
+        if now < due {
             self.timers.hasten(Timer::Pod(key), due);
         }
-        for (holds, id, code) in findings {
+        self.settle_silent(key, at, expects, now);
+    }
+
+    /// Opens or resolves what is to be said of a port by whoever expects it and for how long it has been silent.
+    fn settle_silent(&mut self, key: PodKey, at: At, expects: Expects, now: BootTime) {
+        let Some(record) = self.pods.get(key) else { return };
+        let (protocol, port) = at;
+        let uid = &record.pod.uid;
+        let since = record.silent.since(at).unwrap_or(now);
+        let stale = (stale_id(uid, protocol, port.get()), Subject::Stale(key, protocol, port));
+        let dangling = (dangling_id(uid, protocol, port.get()), Subject::Dangling(key, protocol, port));
+        let findings = [
+            (expects.declared, stale, FindingCode::StaleDeclaration),
+            (expects.targeted, dangling, FindingCode::DanglingServicePort),
+        ];
+        for (holds, (id, subject), code) in findings {
             if !holds {
                 self.resolve_pod_finding(id, now);
-            } else if now >= due {
-                let subject = if code == FindingCode::StaleDeclaration {
-                    Subject::Stale(key, protocol, port)
-                } else {
-                    Subject::Dangling(key, protocol, port)
-                };
+            } else if now >= since.after(self.options.stale_grace) {
                 self.raise_pod_finding(id, subject, code, since, now);
             }
         }

@@ -14,7 +14,7 @@ pub struct Facts {
     pub reach: Reach,
     /// A port of the node leads to it, whoever comes: a hostPort.
     pub published: bool,
-    /// Certainly opened by a debug container.
+    /// A socket of it was certainly opened by a debug container.
     pub ephemeral: bool,
 }
 

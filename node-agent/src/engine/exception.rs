@@ -11,6 +11,7 @@ use super::finding_code::FindingCode;
 use super::identity::{BootTime, Protocol};
 use super::input::Process;
 use super::pod::{Container, Pod};
+use super::port::Face;
 
 /// One exception.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,12 +35,14 @@ pub struct Match {
     /// Name of the container that the finding is about; one that is not certain does not match.
     pub container: Vec<Pattern>,
     pub image: Vec<Pattern>,
-    /// What the process calls itself; a pattern with a `/` is compared with the path of its executable.
+    /// What each process that serves the port calls itself; a pattern with a `/` is compared with the path of its executable.
     pub process: Vec<Pattern>,
     pub port: Vec<PortRange>,
     pub protocol: Vec<Protocol>,
     pub exposure: Vec<Exposure>,
     pub code: Vec<FindingCode>,
+    /// Nothing that a debug container serves, whatever its code.
+    pub never_ephemeral: bool,
 }
 
 /// A name, in which `*` stands for any text, also none.
@@ -57,10 +60,13 @@ pub struct PortRange {
 #[derive(Clone, Copy, Debug)]
 pub struct Candidate<'a> {
     pub container: Option<&'a Container>,
-    pub process: Option<&'a Process>,
+    /// Of the port; `None` where the finding is not about sockets.
+    pub face: Option<&'a Face>,
     pub protocol: Option<Protocol>,
     pub port: Option<NonZeroU16>,
     pub exposure: Exposure,
+    /// A debug container serves the port, alone or beside others.
+    pub ephemeral: bool,
     pub code: FindingCode,
 }
 
@@ -111,12 +117,15 @@ impl Match {
             _ => self.port.is_empty() && self.protocol.is_empty(),
         };
         let container = candidate.container;
+        // Whoever joins a port is not covered by what another process on it is called.
+        let runs_one = |process| self.process.iter().any(|one| runs(one, process));
         on_port
+            && !(self.never_ephemeral && candidate.ephemeral)
             && (self.code.is_empty() || self.code.contains(&candidate.code))
             && (self.exposure.is_empty() || self.exposure.contains(&candidate.exposure))
             && among(&self.container, container.map(|container| container.name.as_str()))
             && among(&self.image, container.map(|container| container.image.as_str()))
-            && (self.process.is_empty() || self.process.iter().any(|one| runs(one, candidate.process)))
+            && (self.process.is_empty() || candidate.face.is_some_and(|face| face.processes().all(runs_one)))
     }
 }
 

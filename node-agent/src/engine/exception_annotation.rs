@@ -67,7 +67,7 @@ impl Annotated {
                 let reason = reason.chars().take(MAX_REASON).collect();
                 Self::Rule(Arc::new(Rule {
                     says: Arc::new(Suppression { rule: name.to_owned(), reason }),
-                    matches: Match { port, code: CODES.to_vec(), ..Match::default() },
+                    matches: Match { port, code: CODES.to_vec(), never_ephemeral: true, ..Match::default() },
                     expires: None,
                 }))
             }
@@ -109,7 +109,9 @@ mod tests {
             panic!("no rule");
         };
         assert_eq!((rule.matches.port.len(), rule.says.reason.as_str()), (2, "known"));
-        assert!(!rule.matches.code.contains(&FindingCode::EphemeralContainer));
+        assert!(
+            rule.matches.never_ephemeral && !rule.matches.code.contains(&FindingCode::EphemeralContainer)
+        );
         assert_eq!(read(None, None), Annotated::Nothing);
         let many = vec!["80"; MAX_PORTS + 1].join(",");
         for (ports, reason) in [

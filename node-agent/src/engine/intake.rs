@@ -12,7 +12,8 @@ use super::input::{NetnsFacts, NetnsScan, OpenedSocket, PortDelta, TrafficDrain}
 use super::origin::Serving;
 use super::pod::Pod;
 use super::pod_index::{PodChange, PodChanges};
-use super::port::{Face, Port};
+use super::port::Face;
+use super::room::Taken;
 use super::socket_table::{Served, SocketView};
 use super::timers::Timer;
 use super::traffic::PeerLimits;
@@ -89,6 +90,7 @@ impl Engine {
                 self.node_changed();
             }
         }
+        self.settle_home(id);
         self.dirty.extend(self.ports_of(id));
         self.check_pods_of(id, now);
     }
@@ -109,6 +111,7 @@ impl Engine {
         self.check_pods_of(id, now);
         if self.netns.is_gone(id) {
             self.pods.learn_paths(id, &[]);
+            self.settle_home(id);
         }
     }
 
@@ -136,6 +139,10 @@ impl Engine {
             if let Some(before) = before {
                 self.addresses.remove_pod(*key, before);
             }
+            let was_in = before.as_ref().and_then(|before| self.netns.at_path(before.netns_path.as_deref()?));
+            for netns in was_in.into_iter().chain(self.pods.netns(*key, &self.netns)) {
+                self.settle_home(netns);
+            }
             self.select_for(*key);
             let Some(record) = self.pods.get(*key) else { continue };
             self.addresses.add_pod(*key, &record.pod);
@@ -159,13 +166,14 @@ impl Engine {
 
     /// True unless the process that serves this port certainly runs in another pod.
     fn may_be_of(&self, id: PortId, pod: &Pod) -> bool {
-        let face = self.ports.get(&id).and_then(|port| port.face.as_ref());
-        let process = face.and_then(|face| face.process.as_deref());
-        let Some(cgroup) = process.and_then(|process| process.cgroup.as_deref()) else { return false };
+        let Some(face) = self.ports.get(&id).and_then(|port| port.face.as_ref()) else { return false };
         let uid = pod.uid.0.as_str();
-        cgroup.contains(uid)
-            || cgroup.contains(&uid.replace('-', "_"))
-            || pod.containers.iter().any(|container| runs_in(process, container))
+        face.processes().any(|process| {
+            let Some(cgroup) = process.and_then(|process| process.cgroup.as_deref()) else { return false };
+            cgroup.contains(uid)
+                || cgroup.contains(&uid.replace('-', "_"))
+                || pod.containers.iter().any(|container| runs_in(process, container))
+        })
     }
 
     pub(super) fn traffic_drained(&mut self, drain: TrafficDrain, now: BootTime) {
@@ -190,15 +198,19 @@ impl Engine {
             let by_address = addresses.origin(peer, serving, pods);
             ways.map_or_else(|| by_address.clone(), |ways| ways.place(peer, by_address.clone()))
         };
+        let share = self.netns.share_left(id.netns, self.options.max_peers, |taken| taken.peers);
         let limits = PeerLimits {
             per_listener: self.options.max_peers_per_listener,
-            left: self.options.max_peers.saturating_sub(self.peers),
+            left: self.options.max_peers.saturating_sub(self.peers).min(share),
             hold: self.options.attribution_hold,
         };
         let kept = port.traffic.peer_count();
         let reach = port.traffic.reach();
         let by_origin = port.traffic.absorb(id.protocol, delta, at, limits, &resolve);
-        self.peers = self.peers.saturating_sub(kept).saturating_add(port.traffic.peer_count());
+        // A full list may lose a peer for each new one, never more.
+        let more = port.traffic.peer_count().saturating_sub(kept);
+        self.peers = self.peers.saturating_add(more);
+        self.netns.take(id.netns, Taken { peers: more, ..Taken::default() });
         self.totals.count_connections(port.status, delta.connections, &by_origin);
         let moved = reach != port.traffic.reach() || port.traffic.news || port.traffic.settle_at().is_some();
         if moved || port.printed.is_none() {
@@ -216,9 +228,16 @@ impl Engine {
 
     /// Something did not fit: counted at once, told a moment later with all that did not fit in that moment.
     pub(super) fn refuse(&mut self, reason: &'static str) {
-        self.totals.lose(reason, 1);
-        let count = self.refused.entry(reason).or_default();
-        *count = count.saturating_add(1);
+        self.refuse_many(reason, 1);
+    }
+
+    pub(super) fn refuse_many(&mut self, reason: &'static str, more: usize) {
+        if more > 0 {
+            let more = u64::try_from(more).unwrap_or(u64::MAX);
+            self.totals.lose(reason, more);
+            let count = self.refused.entry(reason).or_default();
+            *count = count.saturating_add(more);
+        }
     }
 
     /// Tells what did not fit, unless that was done a moment ago: then it is told later.
@@ -234,15 +253,6 @@ impl Engine {
         for (reason, count) in std::mem::take(&mut self.refused) {
             self.tell(Change::Loss(Loss { reason, count, recovered: false }));
         }
-    }
-
-    /// A port, or a socket of it, did not fit: unless it is kept for its other sockets, the kernel side counts it for nothing.
-    fn refuse_port(&mut self, reason: &'static str, id: PortId) {
-        self.refuse(reason);
-        if !self.ports.contains_key(&id) {
-            self.out.push(Change::Unwatch(id));
-        }
-        self.netns.prune(id.netns);
     }
 
     /// Brings a socket's port in line with what is now known of the socket.
@@ -288,7 +298,7 @@ impl Engine {
             port.beyond_loopback += usize::from(beyond);
             port.beyond_loopback = port.beyond_loopback.saturating_sub(usize::from(was_beyond));
             let before = port.face.take();
-            port.refresh(floor, &self.sockets);
+            port.refresh(floor, &self.sockets, self.options.grace);
             // What is not told yet may wait for just one more scan.
             if self.closing.remove(&id) || port.face != before || port.printed.is_none() {
                 self.dirty.insert(id);
@@ -298,17 +308,19 @@ impl Engine {
 
     fn leave(&mut self, id: PortId, cookie: SocketCookie, ended: BootTime) {
         let floor = self.netns.floor(id.netns);
+        let mut began = None;
         let mut was_beyond = false;
         if let Some(socket) = self.sockets.get_mut(cookie) {
             socket.counted_in = None;
+            began = socket.began_at();
             was_beyond = std::mem::take(&mut socket.beyond_loopback);
-            let netns = self.netns.entry(id.netns);
-            netns.sockets = netns.sockets.saturating_sub(1);
+            self.netns.give_back(id.netns, Taken { sockets: 1, ..Taken::default() });
         }
         if let Some(port) = self.ports.get_mut(&id) {
             port.sockets.remove(&cookie);
             port.beyond_loopback = port.beyond_loopback.saturating_sub(usize::from(was_beyond));
-            port.refresh(floor, &self.sockets);
+            port.tenure.learn(began.unwrap_or(ended), ended, self.options.grace);
+            port.refresh(floor, &self.sockets, self.options.grace);
             if port.sockets.is_empty() {
                 port.closed_at = port.closed_at.max(Some(ended));
                 self.closing.insert(id);
@@ -328,46 +340,21 @@ impl Engine {
         }
         let Some(port) = self.ports.get_mut(&view.port) else { return };
         if !port.sockets.is_empty() || port.printed.is_some() {
+            let since = port.tenure.learn(view.first_at, ended, self.options.grace);
+            if let Some(face) = &mut port.face {
+                face.first_at = since;
+            }
+            self.dirty.insert(view.port);
             return;
         }
         port.face = face;
+        if let Some(face) = &mut port.face {
+            face.first_at = port.tenure.go_on(face.first_at, self.options.grace);
+        }
+        port.tenure.leave(ended);
         port.closed_at = Some(ended);
         self.closing.insert(view.port);
         self.dirty.insert(view.port);
-    }
-
-    /// True if the port is kept, or was made; false if a cap forbids it.
-    pub(super) fn make_room(&mut self, id: PortId, now: BootTime) -> bool {
-        if self.ports.contains_key(&id) {
-            return true;
-        }
-        let (all, half) = (self.ports.len(), self.options.max_listeners.div_ceil(2));
-        // Those without a pod share one half, however many netns they are in.
-        let homeless = !self.netns.is_host(id.netns) && self.pods.in_netns(id.netns).is_none();
-        let crowded = homeless && self.unattributed.len() >= half;
-        let netns = self.netns.entry(id.netns);
-        if all >= self.options.max_listeners || netns.ports >= half || crowded {
-            self.refuse_port("engine-listeners-full", id);
-            return false;
-        }
-        netns.ports = netns.ports.saturating_add(1);
-        self.ports.insert(id, Box::new(Port::new(now)));
-        self.unattributed.insert(id);
-        true
-    }
-
-    /// The same for one more socket of it: one netns may take half of the socket table.
-    fn make_room_for_socket(&mut self, id: PortId, now: BootTime) -> bool {
-        if self.netns.entry(id.netns).sockets >= self.sockets.max().div_ceil(2) {
-            self.refuse_port("engine-sockets-full", id);
-            return false;
-        }
-        let room = self.make_room(id, now);
-        if room {
-            let netns = self.netns.entry(id.netns);
-            netns.sockets = netns.sockets.saturating_add(1);
-        }
-        room
     }
 
     /// The ports of one netns that are kept.

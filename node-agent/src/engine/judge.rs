@@ -21,13 +21,12 @@ use super::origin::Serving;
 use super::pod_index::PodKey;
 use super::pod_record::PodRecord;
 use super::port::{Face, Port};
+use super::room::Taken;
 use super::timers::Timer;
 use super::traffic::Reach;
 
 /// An ephemeral UDP port is looked at again after this long.
 const EPHEMERAL_PROOF: Duration = Duration::from_secs(5);
-/// Peers that make an ephemeral UDP port a server.
-const EPHEMERAL_PEERS: usize = 2;
 /// How long a close waits for its last traffic.
 const LAST_TRAFFIC: Duration = Duration::from_secs(3);
 
@@ -119,14 +118,14 @@ impl Engine {
             return false;
         }
         let stayed = port.scanned_at.is_some_and(|at| at >= face.first_at.after(EPHEMERAL_PROOF));
-        port.serves = stayed && port.traffic.peer_count() >= EPHEMERAL_PEERS;
+        port.serves = stayed && port.traffic.is_called_by_several();
         !port.serves
     }
 
     fn attribute_port(&mut self, id: PortId, port: &mut Port) {
         let facts = self.netns.facts(id.netns).map(Arc::as_ref);
-        let process = port.face.as_ref().and_then(|face| face.process.as_deref());
-        let mut found = attribute(&self.pods, facts, process);
+        let processes = port.face.iter().flat_map(Face::processes).chain([None]);
+        let mut found = processes.into_iter().find_map(|process| attribute(&self.pods, facts, process));
         if found.is_none() {
             // A pod that was deleted keeps its name here until it is forgotten, and so does one of which the runtime, which
             // alone knew its netns, says no more.
@@ -149,8 +148,7 @@ impl Engine {
         }
         port.id = next;
         port.status = pod.and_then(|pod| self.pods.get(pod)).map_or(DeclarationStatus::Unknown, |record| {
-            let process = port.face.as_ref().and_then(|face| face.process.as_deref());
-            let served = Served { protocol: id.protocol, port: id.port, process };
+            let served = Served { protocol: id.protocol, port: id.port, process: port.resident() };
             declaration::status(record.manifests(), served)
         });
     }
@@ -235,7 +233,7 @@ impl Engine {
     fn mark(&self, id: PortId, port: &Port) -> u64 {
         let mut fnv = Fnv::default();
         if let Some(record) = port.pod.and_then(|pod| self.pods.get(pod)) {
-            let process = port.face.as_ref().and_then(|face| face.process.as_deref());
+            let process = port.resident();
             let declaring = declaration::declaring(&record.pod, id.protocol, id.port);
             container(&record.pod, process, &declaring).map(|container| &container.name).hash(&mut fnv);
             declaring.iter().for_each(|container| container.name.hash(&mut fnv));
@@ -257,9 +255,13 @@ impl Engine {
             return Fate::Keep(Some(patience));
         }
         if let Some(face) = &port.face
-            && face.opened_at.is_some_and(|opened| closed_at.since(opened) < self.options.grace)
+            && face.opened_at.is_some()
+            && closed_at.since(face.first_at) < self.options.grace
         {
             self.totals.short_lived = self.totals.short_lived.saturating_add(1);
+        }
+        if !self.tenures.keep(id, port.tenure, now.after(self.options.grace)) {
+            self.refuse("engine-closed-ports-full");
         }
         self.withdraw(id, port);
         Fate::Drop
@@ -288,13 +290,13 @@ impl Engine {
         self.timers.set(Timer::Port(id), None);
         self.unattributed.remove(&id);
         self.closing.remove(&id);
-        self.peers = self.peers.saturating_sub(port.traffic.peer_count());
+        let peers = port.traffic.peer_count();
+        self.peers = self.peers.saturating_sub(peers);
+        self.netns.give_back(id.netns, Taken { ports: 1, peers, ..Taken::default() });
         if let Some(ways) = &port.ways {
             self.ways = self.ways.saturating_sub(ways.len());
             self.entered.remove(&id);
         }
-        let netns = self.netns.entry(id.netns);
-        netns.ports = netns.ports.saturating_sub(1);
         self.enrol(crowd_of(id, port), id, None);
         if let Some(record) = port.pod.and_then(|pod| self.pods.get_mut(pod)) {
             record.ports.remove(&id);
@@ -326,7 +328,7 @@ impl Engine {
             return Some(due);
         }
         let suppressed_by =
-            code.and_then(|code| self.port_suppression((id, port.pod), face, (code, facts.exposure), now));
+            code.and_then(|code| self.port_suppression((id, port.pod), face, (code, &facts), now));
         // What an operator knows of is no part of a storm, and none hides it.
         let is_open = suppressed_by.is_none();
         self.enrol(of, id, code.filter(|_| is_open));
@@ -365,8 +367,9 @@ impl Engine {
             None if host => PodFact::Host,
             None => PodFact::Unknown,
         };
-        let process = face.process.as_deref();
-        let container = record.and_then(|record| container(&record.pod, process, &[]));
+        let in_debug_container = |record: &PodRecord| {
+            face.processes().any(|process| is_ephemeral(container(&record.pod, process, &[]), process))
+        };
         let exposure = face.exposure(host);
         let reach = match (id.protocol, exposure) {
             // Counted at the interface, but no socket on loopback takes what comes from there.
@@ -383,7 +386,7 @@ impl Engine {
             reach,
             published: record
                 .is_some_and(|record| declaration::has_host_port(&record.pod, id.protocol, id.port)),
-            ephemeral: is_ephemeral(container, process),
+            ephemeral: record.is_some_and(in_debug_container),
         }
     }
 

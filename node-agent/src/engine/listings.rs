@@ -2,11 +2,12 @@
 //! before, are judged again.
 
 use std::collections::BTreeSet;
-use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use super::Engine;
-use super::identity::{BootTime, Protocol};
+use super::declaration::targets_of;
+use super::expected::At;
+use super::identity::BootTime;
 use super::input::Listing;
 use super::namespace::Namespace;
 use super::network_policy::NetworkPolicy;
@@ -27,6 +28,7 @@ impl Engine {
             if !self.select_services(key) {
                 continue;
             }
+            self.expect(key);
             if touched.len() > FEW {
                 self.judge_pod(key, now);
             } else {
@@ -38,12 +40,10 @@ impl Engine {
     /// Judges the ports of a pod to which these Services send or sent.
     fn judge_targets(&mut self, key: PodKey, services: &[Arc<Service>], now: BootTime) {
         let Some(record) = self.pods.get(key) else { return };
-        let ports = services.iter().flat_map(|service| &service.ports);
-        let targets: BTreeSet<(Protocol, NonZeroU16)> =
-            ports.filter_map(|port| Some((port.protocol, port.target_in(&record.pod)?))).collect();
+        let targets: BTreeSet<At> = targets_of(&record.pod, services.iter().map(Arc::as_ref)).collect();
         let mine = record.ports.iter().filter(|id| targets.contains(&(id.protocol, id.port)));
         self.dirty.extend(mine.copied());
-        self.check_ports(key, targets.into_iter(), now);
+        self.check_pod(key, now);
     }
 
     pub(super) fn policies_told(&mut self, listing: Listing<NetworkPolicy>, now: BootTime) {
@@ -71,6 +71,7 @@ impl Engine {
     /// Finds the Services, policies and exceptions of a pod that is new or has other labels.
     pub(super) fn select_for(&mut self, key: PodKey) {
         self.select_services(key);
+        self.expect(key);
         self.select_policies(key);
         self.select_exceptions(key);
     }

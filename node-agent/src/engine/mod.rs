@@ -17,6 +17,7 @@ pub mod door;
 pub mod evaluate;
 pub mod exception;
 pub mod exception_annotation;
+pub mod expected;
 pub mod explain;
 pub mod explanation;
 pub mod finding_code;
@@ -42,10 +43,12 @@ pub mod pod_merge;
 pub mod pod_record;
 pub mod policy_basis;
 pub mod port;
+pub mod room;
 pub mod selection;
 pub mod service;
 pub mod socket_table;
 pub mod suppression;
+pub mod tenure;
 pub mod timers;
 pub mod traffic;
 pub mod view;
@@ -70,10 +73,14 @@ use port::Port;
 use selection::Selection;
 use service::Service;
 use socket_table::SocketTable;
+use tenure::Tenures;
 use timers::{Timer, Timers};
 
 /// Sockets that are kept per port that is kept.
 const SOCKETS_PER_LISTENER: usize = 4;
+
+/// Ports that are kept per closed one whose age is remembered for a grace time.
+const LISTENERS_PER_TENURE: usize = 8;
 
 /// The state of one node, and the only place that decides.
 #[derive(Debug)]
@@ -115,6 +122,7 @@ pub struct Engine {
     ways: usize,
     entered: BTreeSet<PortId>,
     last_drain: Option<BootTime>,
+    tenures: Tenures,
 }
 
 impl Engine {
@@ -148,6 +156,7 @@ impl Engine {
             ways: 0,
             entered: BTreeSet::new(),
             last_drain: None,
+            tenures: Tenures::new(options.max_listeners.div_ceil(LISTENERS_PER_TENURE)),
             options,
         }
     }
@@ -200,8 +209,12 @@ impl Engine {
     fn sweep(&mut self, now: BootTime) {
         self.sockets.sweep(now);
         self.netns.sweep(now);
+        self.tenures.sweep(now);
         self.addresses.sweep(now, &self.pods);
         let orphans = self.pods.sweep(now);
+        for orphan in &orphans {
+            self.settle_home(orphan.netns);
+        }
         self.dirty.extend(orphans);
     }
 
@@ -219,6 +232,7 @@ impl Engine {
         let expiries = [
             self.sockets.next_expiry(),
             self.netns.next_expiry(),
+            self.tenures.next_expiry(),
             self.pods.next_expiry(),
             self.addresses.next_expiry(),
         ];

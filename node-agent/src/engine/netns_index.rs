@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::crowd::Crowd;
 use super::identity::{BootTime, NetnsId};
 use super::input::{NetnsFacts, Process};
+use super::room::Taken;
 
 /// How long a netns that ended is remembered, for records that come late.
 const MEMORY: Duration = Duration::from_secs(60);
@@ -21,10 +22,9 @@ pub struct Netns {
     seen_at: Option<BootTime>,
     gone_at: Option<BootTime>,
     scanned_at: Option<BootTime>,
-    /// Ports that are kept for it.
-    pub ports: usize,
-    /// Sockets that are kept for it.
-    pub sockets: usize,
+    pub taken: Taken,
+    /// No pod's path claims it.
+    pub homeless: bool,
     /// Its ports that make findings and have no pod.
     pub crowd: Crowd,
     /// Sockets of one process share its description.
@@ -78,6 +78,8 @@ pub struct NetnsIndex {
     by_path: HashMap<String, NetnsId>,
     leaving: VecDeque<(BootTime, NetnsId)>,
     host: Option<NetnsId>,
+    /// What is kept for all that no pod's path claims.
+    homeless: Taken,
 }
 
 impl NetnsIndex {
@@ -100,8 +102,7 @@ impl NetnsIndex {
             netns.facts.is_none()
                 && netns.floor == BootTime(0)
                 && netns.gone_at.is_none()
-                && netns.ports == 0
-                && netns.sockets == 0
+                && netns.taken == Taken::default()
         };
         if self.all.get(&netns).is_some_and(is_empty) {
             self.all.remove(&netns);
@@ -117,6 +118,39 @@ impl NetnsIndex {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.all.is_empty()
+    }
+
+    /// Counts what is kept for a netns from now on.
+    pub fn take(&mut self, netns: NetnsId, more: Taken) {
+        let netns = self.all.entry(netns).or_default();
+        netns.taken.add(more);
+        if netns.homeless {
+            self.homeless.add(more);
+        }
+    }
+
+    /// Counts what is kept for it no more.
+    pub fn give_back(&mut self, netns: NetnsId, less: Taken) {
+        let Some(netns) = self.all.get_mut(&netns) else { return };
+        netns.taken.remove(less);
+        if netns.homeless {
+            self.homeless.remove(less);
+        }
+    }
+
+    /// Counts what is kept for it among that of the homeless, or not any more.
+    pub fn settle_home(&mut self, netns: NetnsId, homeless: bool) {
+        let Some(netns) = self.all.get_mut(&netns) else { return };
+        match (std::mem::replace(&mut netns.homeless, homeless), homeless) {
+            (false, true) => self.homeless.add(netns.taken),
+            (true, false) => self.homeless.remove(netns.taken),
+            _ => {}
+        }
+    }
+
+    #[must_use]
+    pub const fn homeless(&self) -> Taken {
+        self.homeless
     }
 
     #[must_use]
@@ -201,7 +235,7 @@ impl NetnsIndex {
     pub fn sweep(&mut self, now: BootTime) {
         while let Some((_, id)) = self.leaving.pop_front_if(|(at, _)| *at <= now) {
             let Some(netns) = self.all.get(&id).filter(|netns| netns.is_gone()) else { continue };
-            if netns.ports == 0 && netns.sockets == 0 {
+            if netns.taken == Taken::default() {
                 self.all.remove(&id);
             } else {
                 self.leaving.push_back((now.after(MEMORY), id));

@@ -1,13 +1,13 @@
 //! One pod as the engine keeps it: what is known of it, what selects it, and the ports that are judged under its name.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::num::NonZeroU16;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::change::PodRef;
 use super::crowd::Crowd;
 use super::declaration::Manifests;
-use super::identity::{BootTime, PortId, Protocol};
+use super::expected::{Expected, Silent};
+use super::identity::{BootTime, PortId};
 use super::network_policy::NetworkPolicy;
 use super::pod::Pod;
 use super::selection::Selects;
@@ -31,8 +31,8 @@ pub struct PodRecord {
     /// The NetworkPolicies that select it, or may, by name.
     pub policies: Vec<(Arc<NetworkPolicy>, Selects)>,
     pub exceptions: PodExceptions,
-    /// Ports that ought to be served and are not, and since when.
-    pub silent: BTreeMap<(Protocol, NonZeroU16), BootTime>,
+    pub expected: Expected,
+    pub silent: Silent,
 }
 
 impl PodRecord {
@@ -53,7 +53,8 @@ impl PodRecord {
             services: Vec::new(),
             policies: Vec::new(),
             exceptions: PodExceptions::default(),
-            silent: BTreeMap::new(),
+            expected: Expected::default(),
+            silent: Silent::default(),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::change::{DeclarationStatus, Exposure, Traffic};
 use super::fingerprint::Fnv;
@@ -11,6 +12,7 @@ use super::identity::{BootTime, Protocol, SocketCookie};
 use super::input::Process;
 use super::pod_index::PodKey;
 use super::socket_table::{SocketTable, SocketView};
+use super::tenure::Tenure;
 use super::traffic::{PortTraffic, Reach};
 use super::way_in::WaysIn;
 
@@ -18,6 +20,8 @@ use super::way_in::WaysIn;
 const MAX_LOOKED_AT: usize = 256;
 /// Addresses of one port that are kept.
 const MAX_ADDRESSES: usize = 64;
+/// Programs beside the first that are told apart among those that serve one port.
+const MAX_OTHERS: usize = 8;
 
 /// What the sockets of a port look like from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,8 +31,12 @@ pub struct Face {
     /// A socket is bound to something else than loopback, whether it is among those looked at or not.
     pub beyond_loopback: bool,
     pub v6_only: bool,
+    /// The first one that is known, to be shown. What is decided asks for all of them.
     pub process: Option<Arc<Process>>,
+    /// One process of each other program or cgroup that serves it too; `None` for sockets of which nothing is known.
+    others: Box<[Option<Arc<Process>>]>,
     pub opened_at: Option<BootTime>,
+    /// Since when the port is served, short breaks aside.
     pub first_at: BootTime,
     pub sockets: usize,
 }
@@ -48,6 +56,7 @@ pub struct Port {
     pub status: DeclarationStatus,
     /// Mark of what was last printed; `None` if nothing was.
     pub printed: Option<u64>,
+    pub tenure: Tenure,
     /// When the last socket ended.
     pub closed_at: Option<BootTime>,
     /// When the engine first heard of it.
@@ -75,6 +84,7 @@ impl Port {
             id: 0,
             status: DeclarationStatus::Unknown,
             printed: None,
+            tenure: Tenure::default(),
             closed_at: None,
             heard_at: now,
             watched: false,
@@ -110,8 +120,14 @@ impl Port {
         self.traffic.settle_at().into_iter().chain(ways).min()
     }
 
-    /// Looks at the sockets again; keeps the last face when none is left.
-    pub fn refresh(&mut self, floor: BootTime, table: &SocketTable) {
+    /// The process that stands for all of its sockets as far as containers go.
+    #[must_use]
+    pub fn resident(&self) -> Option<&Process> {
+        self.face.as_ref().and_then(Face::resident)
+    }
+
+    /// Looks at the sockets again; keeps the last face when none is left. Breaks no longer than `patience` are none.
+    pub fn refresh(&mut self, floor: BootTime, table: &SocketTable, patience: Duration) {
         let looked_at = self.sockets.iter().take(MAX_LOOKED_AT).filter_map(|cookie| {
             let socket = table.get(*cookie)?;
             Some((socket.view(floor)?, socket.process()))
@@ -119,6 +135,7 @@ impl Port {
         let views: Vec<(SocketView, Option<&Arc<Process>>)> = looked_at.collect();
         if let Some(mut face) = Face::of(&views, self.sockets.len()) {
             face.beyond_loopback |= self.beyond_loopback > 0;
+            face.first_at = self.tenure.go_on(face.first_at, patience);
             self.scanned_at = views.iter().filter_map(|(view, _)| view.scanned_at).max();
             self.face = Some(face);
             self.closed_at = None;
@@ -160,6 +177,21 @@ impl Face {
         }
     }
 
+    /// One process of each program and cgroup that serves it; `None` stands for those of which nothing is known.
+    pub fn processes(&self) -> impl Iterator<Item = Option<&Process>> {
+        std::iter::once(&self.process).chain(&self.others).map(Option::as_deref)
+    }
+
+    /// A process that stands for all as far as containers go: `None` where they are in several cgroups, or one is not known.
+    #[must_use]
+    pub fn resident(&self) -> Option<&Process> {
+        let first = self.process.as_deref()?;
+        let with_first = |other: &Option<Arc<Process>>| {
+            other.as_ref().is_some_and(|other| other.cgroup.is_some() && other.cgroup == first.cgroup)
+        };
+        self.others.iter().all(with_first).then_some(first)
+    }
+
     /// What these sockets amount to; `None` for none.
     #[must_use]
     pub fn of(views: &[(SocketView, Option<&Arc<Process>>)], sockets: usize) -> Option<Self> {
@@ -175,14 +207,43 @@ impl Face {
         }
         addresses.shrink_to_fit();
         let opened: Option<Vec<BootTime>> = views.iter().map(|(view, _)| view.opened_at).collect();
+        let process = views.iter().find_map(|(_, process)| process.cloned());
         Some(Self {
+            others: others(views, process.as_ref(), sockets),
+            process,
             addresses,
             beyond_loopback,
             v6_only: is_v6_only(views.iter().map(|(view, _)| view)),
-            process: views.iter().find_map(|(_, process)| process.cloned()),
             opened_at: opened.and_then(|times| times.into_iter().min()),
             first_at,
             sockets,
         })
     }
+}
+
+/// The processes that are not of the same program and cgroup as the first. Beyond what is looked at or kept, nothing is known.
+fn others(
+    views: &[(SocketView, Option<&Arc<Process>>)],
+    first: Option<&Arc<Process>>,
+    sockets: usize,
+) -> Box<[Option<Arc<Process>>]> {
+    let is_same = |a: Option<&Arc<Process>>, b: Option<&Arc<Process>>| match (a, b) {
+        (Some(a), Some(b)) => {
+            Arc::ptr_eq(a, b) || (&a.name, &a.executable, &a.cgroup) == (&b.name, &b.executable, &b.cgroup)
+        }
+        (a, b) => a.is_none() && b.is_none(),
+    };
+    let mut others: Vec<Option<Arc<Process>>> = Vec::new();
+    let unseen = (sockets > views.len()).then_some(None);
+    for process in views.iter().map(|(_, process)| *process).chain(unseen) {
+        if is_same(process, first) || others.iter().any(|other| is_same(process, other.as_ref())) {
+            continue;
+        }
+        let room = others.len() < MAX_OTHERS;
+        others.push(process.filter(|_| room).cloned());
+        if !room {
+            break;
+        }
+    }
+    others.into()
 }

@@ -97,6 +97,12 @@ impl Socket {
         self.closed.unwrap_or_default().max(floor)
     }
 
+    /// When it began to serve, as far as is known, whether it still does or not.
+    #[must_use]
+    pub fn began_at(&self) -> Option<BootTime> {
+        self.opened.map(|opened| opened.at).or(self.first_scanned)
+    }
+
     #[must_use]
     pub fn process(&self) -> Option<&Arc<Process>> {
         self.process.as_ref().map(|(_, process)| process)
@@ -186,12 +192,10 @@ impl SocketTable {
 
     /// The socket, made if it is new; `None` if the table is full.
     pub fn entry(&mut self, cookie: SocketCookie) -> Option<&mut Socket> {
-        if self.sockets.len() >= self.max && !self.sockets.contains_key(&cookie) {
+        while self.sockets.len() >= self.max && !self.sockets.contains_key(&cookie) {
+            // A grave may be of a socket that serves again: that one makes no room.
             let (_, oldest, _) = self.graves.pop_front()?;
             self.forget(oldest);
-            if self.sockets.len() >= self.max {
-                return None;
-            }
         }
         Some(self.sockets.entry(cookie).or_insert_with(|| Box::new(Socket::new())))
     }
@@ -255,5 +259,36 @@ impl SocketTable {
                 self.sockets.remove(&cookie);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::num::NonZeroU16;
+
+    use super::*;
+    use crate::engine::identity::Protocol;
+
+    #[test]
+    fn a_socket_that_serves_again_does_not_keep_a_closed_one_in_the_table() {
+        let netns = NetnsId(1);
+        let port = PortId { netns, protocol: Protocol::Tcp, port: NonZeroU16::MIN };
+        let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let fact = |at| Served { at: BootTime(at), port, address, v6_only: None };
+        let mut table = SocketTable::new(2);
+        for cookie in [SocketCookie(1), SocketCookie(2)] {
+            let socket = table.entry(cookie).expect("room");
+            socket.open(fact(1), None);
+            socket.close(BootTime(2));
+            table.bury(cookie, netns, BootTime(2));
+        }
+        let again = table.entry(SocketCookie(1)).expect("it is known");
+        again.open(fact(3), None);
+        again.counted_in = Some(port);
+        assert!(table.entry(SocketCookie(3)).is_some(), "the second is closed");
+        assert!(table.get(SocketCookie(1)).is_some(), "the first serves");
+        table.get_mut(SocketCookie(3)).expect("just made").counted_in = Some(port);
+        assert!(table.entry(SocketCookie(4)).is_none(), "all serve");
     }
 }

@@ -9,6 +9,7 @@ use super::attribution::{container, runs_in};
 use super::change::{Exposure, Suppression};
 use super::crowd::CrowdOf;
 use super::declaration;
+use super::evaluate::Facts;
 use super::exception::{Candidate, Rule};
 use super::exception_annotation::{Annotated, AnnotationSource, OF_POD};
 use super::finding_code::FindingCode;
@@ -128,21 +129,20 @@ impl Engine {
         &self,
         (id, pod): (PortId, Option<PodKey>),
         face: &Face,
-        (code, exposure): (FindingCode, Exposure),
+        (code, facts): (FindingCode, &Facts),
         now: BootTime,
     ) -> Option<Arc<Suppression>> {
         let record = pod.and_then(|pod| self.pods.get(pod));
         if record.map_or(self.rules.is_empty(), |record| record.exceptions.rules.is_empty()) {
             return None;
         }
-        let process = face.process.as_deref();
-        let pod = record.map(|record| &*record.pod);
         let candidate = Candidate {
-            container: pod.and_then(|pod| certain_container(pod, process)),
-            process,
+            container: record.and_then(|record| certain_container(&record.pod, face)),
+            face: Some(face),
             protocol: Some(id.protocol),
             port: Some(id.port),
-            exposure,
+            exposure: facts.exposure,
+            ephemeral: facts.ephemeral,
             code,
         };
         self.suppression(record.map(|record| record.exceptions.rules.as_slice()), &candidate, now)
@@ -171,10 +171,11 @@ impl Engine {
                 Some([one]) => Some(one),
                 _ => None,
             },
-            process: None,
+            face: None,
             protocol: port.map(|(protocol, _)| protocol),
             port: port.map(|(_, port)| port),
             exposure: if pod.is_some_and(|pod| pod.host_network) { Exposure::Host } else { Exposure::Pod },
+            ephemeral: false,
             code,
         };
         self.suppression(record.map(|record| record.exceptions.rules.as_slice()), &candidate, now)
@@ -203,8 +204,15 @@ impl Engine {
     }
 }
 
+/// The container of every process that serves the port.
+fn certain_container<'a>(pod: &'a Pod, face: &Face) -> Option<&'a Container> {
+    let mut containers = face.processes().map(|process| container_of(pod, process));
+    let first = containers.next().flatten()?;
+    containers.all(|other| other.is_some_and(|other| std::ptr::eq(other, first))).then_some(first)
+}
+
 /// The container, unless the runtime knows its containers and the process was seen outside of all of them.
-fn certain_container<'a>(pod: &'a Pod, process: Option<&Process>) -> Option<&'a Container> {
+fn container_of<'a>(pod: &'a Pod, process: Option<&Process>) -> Option<&'a Container> {
     let found = container(pod, process, &[])?;
     let is_elsewhere = process.is_some_and(|process| process.cgroup.is_some())
         && !found.id.is_empty()

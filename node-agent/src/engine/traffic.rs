@@ -55,6 +55,25 @@ pub type Place = (Origin, Option<Arc<str>>);
 /// Tells where an address is.
 pub type Resolve<'a> = &'a dyn Fn(IpAddr) -> Place;
 
+/// How many addresses called, whether they are in the list of peers or not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Callers {
+    #[default]
+    None,
+    One(IpAddr),
+    Several,
+}
+
+impl Callers {
+    fn count(&mut self, caller: IpAddr) {
+        *self = match *self {
+            Self::None => Self::One(caller),
+            Self::One(known) if known == caller => Self::One(known),
+            Self::One(_) | Self::Several => Self::Several,
+        };
+    }
+}
+
 /// Traffic of one port.
 #[derive(Clone, Debug, Default)]
 pub struct PortTraffic {
@@ -66,6 +85,7 @@ pub struct PortTraffic {
     /// Sorted by address.
     peers: Vec<PeerCount>,
     truncated: bool,
+    callers: Callers,
     reach: Reach,
     /// How far those came from who are not in the list: evicted, without room, or forgotten by the kernel.
     unlisted: Reach,
@@ -101,6 +121,7 @@ impl PortTraffic {
             self.peers.reserve_exact(delta.peers.len().min(budget));
         }
         for peer in &delta.peers {
+            self.callers.count(peer.address);
             let origin = self.absorb_peer(protocol, peer, at, (budget, limits.hold), resolve);
             if peer.connections > 0 {
                 by_origin.push((origin, peer.connections));
@@ -270,6 +291,12 @@ impl PortTraffic {
         self.peers.iter().map(|peer| peer.origin)
     }
 
+    /// More than one address called, as far as is known.
+    #[must_use]
+    pub const fn is_called_by_several(&self) -> bool {
+        matches!(self.callers, Callers::Several)
+    }
+
     #[must_use]
     pub fn peer_count(&self) -> usize {
         self.peers.len()
@@ -309,11 +336,14 @@ impl PortTraffic {
     fn store(&mut self, protocol: Protocol, peer: PeerCount, budget: usize, resolve: Resolve<'_>) {
         if self.peers.len() >= budget {
             self.truncated = true;
+            // The pod's own calls tell nobody anything: they go first, and push nobody out.
+            let is_own = |peer: &PeerCount| peer.origin == Origin::SamePod;
             let least = self
                 .peers
                 .iter()
                 .enumerate()
-                .min_by_key(|(_, p)| (p.connections(protocol), p.packets, p.last_seen));
+                .min_by_key(|(_, p)| (!is_own(p), p.connections(protocol), p.packets, p.last_seen))
+                .filter(|(_, least)| is_own(least) || !is_own(&peer));
             let Some(least) = least.map(|(index, _)| index) else {
                 return self.unlist(protocol, peer, resolve);
             };

@@ -112,7 +112,7 @@ impl Engine {
         let record = port.pod.and_then(|pod| self.pods.get(pod));
         let pod = record.map(|record| &*record.pod);
         let face = port.face.as_ref();
-        let process = face.and_then(|face| face.process.as_deref());
+        let resident = port.resident();
         let declaring = pod.map(|pod| declaration::declaring(pod, id.protocol, id.port)).unwrap_or_default();
         let addresses = face.map(|face| face.addresses.clone()).unwrap_or_default();
         let host = self.netns.is_host(id.netns);
@@ -125,14 +125,14 @@ impl Engine {
             v6_only: face.is_some_and(|face| face.v6_only),
             sockets: port.sockets.len(),
             netns: self.refer_netns(id.netns),
-            process: process.cloned(),
+            process: face.and_then(|face| face.process.as_deref()).cloned(),
             opened_at: face.and_then(|face| face.opened_at),
             state,
             pod: record.map(|record| (*record.reference).clone()),
-            container: pod.and_then(|pod| container(pod, process, &declaring)).cloned(),
+            container: pod.and_then(|pod| container(pod, resident, &declaring)).cloned(),
             declaration: declaration::describe(
                 record.map(PodRecord::manifests),
-                Served { protocol: id.protocol, port: id.port, process },
+                Served { protocol: id.protocol, port: id.port, process: resident },
             ),
             traffic: port.report(id.protocol),
         }

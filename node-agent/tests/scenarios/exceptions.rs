@@ -15,7 +15,9 @@ use portolan::engine::pod::ContainerKind::{Ephemeral, Regular};
 use portolan::engine::pod::Pod;
 use proptest::prelude::*;
 
-use crate::world::{APP, CURLER, World, app, call, cgroup, host, ms, netns, opened, opened_in, pod, pods};
+use crate::world::{
+    APP, CURLER, World, app, call, cgroup, host, ms, netns, opened, opened_in, pod, pods, process,
+};
 
 const REACHABLE: &str = "undeclared-reachable 9090/TCP";
 
@@ -177,6 +179,35 @@ fn a_process_is_compared_by_name_or_by_the_path_of_its_executable() {
 }
 
 #[test]
+fn a_socket_of_another_process_is_not_covered_by_what_the_first_is_called_or_runs_in() {
+    for (place, name, then) in [
+        ("app", "python3", ["Suppressed by container", "Suppressed by image", "Suppressed by name"]),
+        ("app", "nc", ["Suppressed by container", "Suppressed by image", "Open"]),
+        ("other", "python3", ["Open", "Open", "Suppressed by name"]),
+        ("nowhere", "nc", ["Open", "Open", "Open"]),
+    ] {
+        let mut world = World::demo();
+        let shop = pod("app").at("app").container("app", Regular, &[]);
+        let shop = if place == "other" { shop.container("other", Regular, &[]) } else { shop };
+        let container = Match { container: patterns("app"), ..Match::default() };
+        let image = Match { image: patterns("app:1"), ..Match::default() };
+        let name_of = Match { process: patterns("python3"), namespace: patterns("demo"), ..Match::default() };
+        world.apply(pods(vec![shop.into()]));
+        world.apply(opened_in(&cgroup("uid-app", "app"), APP, 10, 9090, world.now));
+        let mut second = opened(APP, 11, Tcp, 9090, "10.1.0.2", world.now);
+        if let Input::SocketOpened(socket) = &mut second {
+            socket.process = Some(process(name, Some(&cgroup("uid-app", place))));
+        }
+        world.apply(second).wait(6_000);
+        let rules = [("container", container), ("image", image), ("name", name_of)];
+        for ((rule_name, matches), then) in rules.into_iter().zip(then) {
+            world.apply(exceptions(vec![rule(rule_name, matches)]));
+            assert_eq!(states(&world), [format!("undeclared-reachable {then}")], "{name} in {place}");
+        }
+    }
+}
+
+#[test]
 fn what_belongs_to_no_pod_is_matched_only_by_rules_that_name_none() {
     let mut world = World::demo();
     world.apply(netns(7, "stray", "10.1.0.7/24")).listen(7, 10, 9090).wait(9_000);
@@ -269,6 +300,10 @@ fn annotations_count_only_where_the_operator_lets_them() {
             .close(APP, 10)
             .wait(6_000);
         assert_eq!(states(&world), ["ephemeral-container Open"], "a debug session is never agreed on");
+        world.calls(APP, Tcp, 9090, "10.1.0.3", 1).wait(5_000);
+        assert_eq!(states(&world), ["undeclared-active Open"], "nor is who calls it");
+        world.listen_in(&cgroup("uid-app", "c"), APP, 12, 9090);
+        assert_eq!(states(&world), ["undeclared-active Open"], "nor does the pod's own process cover it");
     }
 }
 

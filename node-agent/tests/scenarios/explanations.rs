@@ -192,6 +192,31 @@ fn a_process_that_calls_itself_like_a_mesh_proxy_explains_nothing() {
 }
 
 #[test]
+fn a_socket_beside_the_meshs_own_is_not_the_meshs() {
+    let mut world = World::new();
+    let pod = web().container("istio-proxy", Sidecar, &[]);
+    world.apply(netns(APP, "app", "10.1.0.2/24")).apply(told("kubernetes", pod));
+    let mut admin = opened(APP, 10, Tcp, 15_000, "127.0.0.1", world.now);
+    if let Input::SocketOpened(socket) = &mut admin {
+        socket.process = Some(process("envoy", Some(&cgroup("aa-bb", "istio-proxy"))));
+    }
+    world.apply(admin.clone()).wait(6_000).check(&["undeclared-loopback 15000/TCP"]);
+    let mut beside = opened(APP, 11, Tcp, 15_000, "10.1.0.2", world.now);
+    if let Input::SocketOpened(socket) = &mut beside {
+        socket.process = Some(process("envoy", Some(&cgroup("aa-bb", "app"))));
+    }
+    world.apply(beside).check(&["undeclared-reachable 15000/TCP"]);
+    // Nor where nobody knows whose it is.
+    let mut unknown = opened(APP, 12, Tcp, 15_000, "10.1.0.2", world.now);
+    if let Input::SocketOpened(socket) = &mut unknown {
+        socket.process = None;
+    }
+    world.apply(unknown).close(APP, 11).check(&["undeclared-reachable 15000/TCP"]);
+    world.close(APP, 12).check(&["undeclared-loopback 15000/TCP"]);
+    assert_eq!(world.listener().declaration.status, DeclarationStatus::Explained);
+}
+
+#[test]
 fn a_policy_that_writes_the_port_down() {
     let by = |ports| explained(web(), vec![policies(vec![admits(policy("web"), ports)])]);
     assert_eq!(by(vec![admitted(Tcp, Some(number(9090)), None)]), ["network-policy demo/web"]);

@@ -79,6 +79,57 @@ fn a_reuseport_group_is_one_listener_until_its_last_socket_ends() {
 }
 
 #[test]
+fn a_listener_whose_sockets_take_turns_is_as_old_as_the_first_of_them() {
+    for drained in [false, true] {
+        let mut world = World::with(EngineOptions { traffic_drained: drained, ..EngineOptions::default() });
+        world.apply(netns(APP, "app", "10.1.0.2/24")).apply(pods(vec![crate::world::app()]));
+        let begin = world.now;
+        for cookie in 10..16 {
+            world.listen(APP, cookie, 9090).wait(1).close(APP, cookie - 1).wait(3_999);
+        }
+        world.check(&["undeclared-reachable 9090/TCP"]);
+        assert_eq!(world.finding().first_seen, begin);
+        assert_eq!(world.told("undeclared-reachable"), [FindingState::Open]);
+        assert_eq!(world.engine.counts().totals.short_lived, 0);
+    }
+}
+
+#[test]
+fn a_close_that_is_told_before_the_next_opening_changes_nothing_about_the_age() {
+    let mut world = World::demo();
+    let begin = world.now;
+    world.listen(APP, 10, 9090).wait(4_000);
+    let next = opened(APP, 11, Protocol::Tcp, 9090, "0.0.0.0", world.now);
+    world.wait(1).close(APP, 10).wait(1).apply(next).wait(1_100);
+    world.check(&["undeclared-reachable 9090/TCP"]);
+    assert_eq!(world.finding().first_seen, begin);
+}
+
+#[test]
+fn a_break_within_the_grace_time_is_none_and_a_longer_one_is() {
+    for (pause, then) in [(4_900, vec!["undeclared-reachable 9090/TCP"]), (5_100, vec![])] {
+        let mut world = World::demo();
+        world.listen(APP, 10, 9090).wait(3_000).close(APP, 10).wait(pause).listen(APP, 11, 9090).wait(1);
+        world.check(&then);
+        world.wait(5_000).check(&["undeclared-reachable 9090/TCP"]);
+    }
+}
+
+#[test]
+fn an_ephemeral_udp_server_whose_sockets_take_turns_is_told() {
+    let mut world = World::demo();
+    for cookie in 10..16 {
+        let at = world.now;
+        world.apply(opened(APP, cookie, Protocol::Udp, 40_000, "0.0.0.0", at)).close(APP, cookie - 1);
+        world.wait(3_000);
+    }
+    let at = world.now;
+    world.apply(scan(APP, at, &[(15, Protocol::Udp, 40_000)]));
+    world.calls(APP, Protocol::Udp, 40_000, "10.1.0.3", 1).calls(APP, Protocol::Udp, 40_000, "10.1.0.4", 1);
+    assert_eq!(world.listeners(), ["40000/UDP multi-port-app"]);
+}
+
+#[test]
 fn the_end_of_the_netns_closes_everything_in_it() {
     let mut world = World::demo();
     world.listen(APP, 10, 9090).listen(APP, 11, 5000).wait(6_000);

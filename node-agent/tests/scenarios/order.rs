@@ -148,7 +148,10 @@ fn rest(inputs: Vec<Input>) -> (Vec<String>, Vec<(NetnsId, Protocol, NonZeroU16)
                 l.id, l.port, l.addresses, l.opened_at, l.sockets, l.process, l.traffic.connections
             )
         })
-        .chain(world.engine.findings().map(|f| format!("{} {} {:?}", f.id, f.code.as_str(), f.pod)))
+        .chain(world.engine.findings().map(|f| {
+            let since = f.listener.as_ref().map(|_| f.first_seen);
+            format!("{} {} {:?} {since:?}", f.id, f.code.as_str(), f.pod)
+        }))
         .collect();
     lines.push(format!(
         "{} netns, {} remembered",

@@ -96,6 +96,28 @@ fn ephemeral_container_also_where_another_container_declares_the_port() {
 }
 
 #[test]
+fn ephemeral_container_also_where_it_joins_the_port_of_another() {
+    let mut world = World::new();
+    let app = pod("app").uid("aa-bb").at("app").container("app", Regular, &[(8080, Tcp)]);
+    world.apply(netns(APP, "app", "10.1.0.2/24"));
+    world.apply(told("kubernetes", app.container("debugger", Ephemeral, &[])));
+    world.listen_in(&cgroup("aa-bb", "app"), APP, 10, 8080).wait(6_000).check(&[]);
+    world.listen_in(&cgroup("aa-bb", "debugger"), APP, 11, 8080).wait(6_000);
+    world.check(&["ephemeral-container 8080/TCP"]);
+    world.close(APP, 11).check(&[]);
+}
+
+#[test]
+fn undeclared_host_where_a_process_of_the_node_was_there_first() {
+    let mut world = World::new();
+    world.apply(host());
+    world.apply(told("cri", pod("proxy").uid("aa-bb").host_network().container("proxy", Regular, &[])));
+    world.apply(opened(HOST, 10, Tcp, 9100, "127.0.0.1", world.now));
+    world.listen_in(&cgroup("aa-bb", "proxy"), HOST, 11, 9100).wait(6_000);
+    world.check(&["undeclared-host 9100/TCP"]);
+}
+
+#[test]
 fn port_storm_stands_for_more_undeclared_ports_than_the_cap() {
     let mut world = World::demo();
     for port in 1..=65 {

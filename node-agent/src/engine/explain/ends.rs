@@ -273,16 +273,17 @@ impl Engine {
         let served = known.filter(|(_, known)| !known.sockets.is_empty() && known.face.is_some());
         let listener =
             served.map(|(id, known)| Arc::new(self.render_listener(id, known, ListenerState::Open)));
-        let process = listener.as_ref().and_then(|listener| listener.process.as_ref());
         let state = self.end_state(key, record, served.is_some());
         let exposure = listener.as_ref().map(|listener| listener.exposure);
         let exposure = exposure.unwrap_or(default_exposure(record));
         let ids = [known.map(|(_, known)| known.id), Some(stale_id(uid, protocol, port.get()))];
         let ids = ids.into_iter().flatten().chain([dangling_id(uid, protocol, port.get())]);
         let silent = state == EndState::Silent;
+        let unserved =
+            || declaration::describe(Some(record.manifests()), Served { protocol, port, process: None });
         End {
             doors: doors::of_pod_port(record, protocol, port, exposure).take(MAX_PER_END + 1).collect(),
-            declaration: declaration::describe(Some(record.manifests()), Served { protocol, port, process }),
+            declaration: listener.as_ref().map_or_else(unserved, |listener| listener.declaration.clone()),
             exposure,
             policy: isolation::verdict(self.policies.known(), record.manifests(), protocol, port),
             policies: isolation::opinions(record.manifests(), protocol, port).take(MAX_PER_END).collect(),
