@@ -3,6 +3,7 @@
 mod attachments;
 mod batch;
 mod bpffs;
+mod clsact;
 pub mod decode;
 mod drain;
 mod elf;
