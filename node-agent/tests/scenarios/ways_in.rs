@@ -232,7 +232,8 @@ fn a_way_that_found_no_room_still_counts_for_the_verdict() {
             world.apply(comes(CURLERS, Some((CURLERS, &address, 80)), 100 + step, at));
         }
         if last {
-            world.wait(5_000).check(&["undeclared-active 9090/TCP"]).apply(node_port);
+            world.wait(5_000).check(&["undeclared-active 9090/TCP"]);
+            world.apply(node_port);
         }
         world.wait(5_000).check(&["undeclared-external 9090/TCP"]);
         assert!(world.listener().traffic.truncated);

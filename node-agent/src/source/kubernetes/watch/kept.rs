@@ -13,12 +13,13 @@ pub const MOST_BYTES: usize = 16 << 20;
 pub struct Kept<K: Kind> {
     weights: BTreeMap<K::Key, usize>,
     total: usize,
-    is_cut: bool,
+    /// The lightest of those that are not told whole.
+    lightest_cut: Option<usize>,
 }
 
 impl<K: Kind> Default for Kept<K> {
     fn default() -> Self {
-        Self { weights: BTreeMap::new(), total: 0, is_cut: false }
+        Self { weights: BTreeMap::new(), total: 0, lightest_cut: None }
     }
 }
 
@@ -29,8 +30,11 @@ impl<K: Kind> Kept<K> {
         self.forget(key);
         let has_place = self.weights.len() < K::MOST;
         let weighs = |item: &K::Item| weight(item) + weight(key);
-        let is_whole = has_place && self.total.saturating_add(weighs(&item)) <= MOST_BYTES;
-        self.is_cut |= !is_whole;
+        let whole = weighs(&item);
+        let is_whole = has_place && self.total.saturating_add(whole) <= MOST_BYTES;
+        if !is_whole {
+            self.lightest_cut = Some(self.lightest_cut.map_or(whole, |lightest| lightest.min(whole)));
+        }
         let told = if is_whole { Some(item) } else { K::in_part(item).filter(|_| has_place) };
         if let Some(told) = &told {
             let weighs = weighs(told);
@@ -47,7 +51,7 @@ impl<K: Kind> Kept<K> {
     /// Why the engine does not know all of it, if so.
     #[must_use]
     pub fn shortage(&self) -> Option<String> {
-        self.is_cut.then(|| {
+        self.lightest_cut.is_some().then(|| {
             format!(
                 "the API server has more than is kept, {} objects and {} MiB: what is beyond is told in part or not at all",
                 K::MOST,
@@ -59,7 +63,8 @@ impl<K: Kind> Kept<K> {
     /// True if a new list would show more than is known.
     #[must_use]
     pub fn has_room_again(&self) -> bool {
-        self.is_cut && self.total < MOST_BYTES / 4 * 3 && self.weights.len() < K::MOST / 4 * 3
+        self.lightest_cut.is_some_and(|lightest| self.total.saturating_add(lightest) <= MOST_BYTES)
+            && self.weights.len() < K::MOST
     }
 }
 
