@@ -201,7 +201,7 @@ impl Station {
                     let now = progress.borrow_and_update().clone();
                     self.scanned(&now);
                     if changed.is_err() {
-                        return self.pipeline.source("netns", Some("its thread has ended".to_owned()));
+                        return self.pipeline.source("netns", SourceState::of(Some("its thread has ended".to_owned())));
                     }
                 }
             }
@@ -266,7 +266,7 @@ impl Station {
             && !wiring_export::is_sink(name)
             && ![conntrack::SOURCE, reload::SOURCE].contains(&name);
         self.upkeep.waits_for_metadata &= !(state.up && tells_pods);
-        self.pipeline.source(name, state.reason);
+        self.pipeline.source(name, state);
         self.check_ready();
     }
 
@@ -280,7 +280,7 @@ impl Station {
 
     fn scanned(&mut self, progress: &netns::Progress) {
         if progress.first_scan_done {
-            self.pipeline.source("netns", progress.blind.clone());
+            self.pipeline.source("netns", SourceState::of(progress.blind.clone()));
         }
         self.upkeep.is_observing |= progress.is_observing();
         self.check_ready();

@@ -49,7 +49,7 @@ pub fn start(
         writing.push(pipeline.cluster.start_events(&office));
     }
     for one in &writing {
-        pipeline.source(one.name, None);
+        pipeline.source(one.name, SourceState::of(None));
     }
     writing.into_iter().flat_map(|one| follow(one, states.clone())).collect()
 }

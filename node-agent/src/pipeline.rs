@@ -24,6 +24,7 @@ use crate::sink::publish::Publisher;
 use crate::sink::report::{AgentStatus, HookStatus, Limit, SourceStatus};
 use crate::sink::stdout::{BLOCKED, CLOSED, FAILED, TOO_LONG};
 use crate::source::kernel::KernelHooks;
+use crate::source::pods::SourceState;
 use crate::source::{clock, conntrack};
 use crate::status_lines::ToldStatus;
 
@@ -31,7 +32,8 @@ use crate::status_lines::ToldStatus;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceStanding {
     pub since: BootTime,
-    /// `None`: it is up.
+    pub is_up: bool,
+    /// Why not, or what is amiss all the same.
     pub reason: Option<String>,
 }
 
@@ -158,15 +160,17 @@ impl Pipeline {
     }
 
     /// A source came up (`reason` is `None`) or went down.
-    pub fn source(&mut self, name: &str, reason: Option<String>) {
+    pub fn source(&mut self, name: &str, SourceState { up, reason }: SourceState) {
+        // One that has not told anything yet has no fault either.
+        let is_up = up || reason.is_none();
         let known = self.sources.get(name);
-        if known.is_some_and(|state| state.reason == reason) {
+        if known.is_some_and(|state| (state.is_up, &state.reason) == (is_up, &reason)) {
             return;
         }
         if let Some(reason) = &reason {
             tracing::warn!(source = name, "{reason}");
         }
-        self.sources.insert(name.to_owned(), SourceStanding { since: clock::now(), reason });
+        self.sources.insert(name.to_owned(), SourceStanding { since: clock::now(), is_up, reason });
     }
 
     #[must_use]
@@ -264,7 +268,7 @@ impl Pipeline {
     fn source_statuses(&self, converter: &Converter) -> Vec<SourceStatus> {
         let status = |(name, state): (&String, &SourceStanding)| SourceStatus {
             name: name.clone(),
-            state: if state.reason.is_none() { "up" } else { "down" }.to_owned(),
+            state: if state.is_up { "up" } else { "down" }.to_owned(),
             since: converter.wall.rfc3339(state.since),
             reason: state.reason.clone(),
         };
@@ -340,7 +344,7 @@ impl Pipeline {
         metrics.short_lived.inner().fetch_max(counts.totals.short_lived, Ordering::Relaxed);
         for (name, state) in &self.sources {
             let labels = SourceLabel { source: source_kind(name) };
-            metrics.source_up.get_or_create(&labels).set(i64::from(state.reason.is_none()));
+            metrics.source_up.get_or_create(&labels).set(i64::from(state.is_up));
         }
         for done in self.cluster.done() {
             metrics.sink_writes_total(done.sink, "written", done.written);

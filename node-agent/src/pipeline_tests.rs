@@ -26,6 +26,7 @@ use crate::sink::report::Report;
 use crate::sink::stdout::LineSink;
 use crate::sink::watch_log::WatchLog;
 use crate::source::clock;
+use crate::source::pods::SourceState;
 
 const NETNS: NetnsId = NetnsId(7);
 
@@ -312,11 +313,11 @@ fn the_status_is_told_when_a_source_changes_and_once_a_minute() {
     };
     tell(&mut running, 0);
     tell(&mut running, 1);
-    running.pipeline.source("file=x", Some("it is not there".to_owned()));
+    running.pipeline.source("file=x", SourceState::of(Some("it is not there".to_owned())));
     tell(&mut running, 2);
-    running.pipeline.source("file=x", Some("it cannot be read".to_owned()));
+    running.pipeline.source("file=x", SourceState::of(Some("it cannot be read".to_owned())));
     tell(&mut running, 3);
-    running.pipeline.source("file=x", None);
+    running.pipeline.source("file=x", SourceState::of(None));
     tell(&mut running, 4);
     tell(&mut running, 63);
     tell(&mut running, 64);

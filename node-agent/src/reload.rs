@@ -29,18 +29,17 @@ const TRIES: u32 = 50;
 const ANYWAY: Duration = Duration::from_secs(10);
 /// The wall clock is set a little all the time.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(2);
+/// Of a file whose other settings are not those that run.
+const WAITS: &str = "settings beside `exceptions` changed: they are taken over at the next start";
 
-/// Follows the file that `running` was read from, whose rules the engine has; ends when the engine is gone.
-pub async fn follow(
-    mut running: AgentConfig,
-    inputs: mpsc::Sender<Input>,
-    status: watch::Sender<SourceState>,
-) {
-    let Some((typed, path)) = running.typed.clone().and_then(|t| t.config.clone().map(|path| (t, path)))
+/// Follows the file that `started` was read from, whose rules the engine has; ends when the engine is gone.
+pub async fn follow(started: AgentConfig, inputs: mpsc::Sender<Input>, status: watch::Sender<SourceState>) {
+    let Some((typed, path)) = started.typed.clone().and_then(|t| t.config.clone().map(|path| (t, path)))
     else {
         return;
     };
-    let mut told = rules(&running.exceptions);
+    let mut latest = started.clone();
+    let mut told = rules(&latest.exceptions);
     let directory = DirectoryWatch::of(&path);
     if let Err(error) = &directory {
         tracing::warn!(path = %path.display(), %error, "cannot watch for changes; reading every 10 s");
@@ -52,18 +51,12 @@ pub async fn follow(
             () = sleep(ANYWAY) => {}
             () = inputs.closed() => return,
         }
-        let Some(read) = read_left_alone(&typed, &running).await else { continue };
-        say(&status, &path, &read);
+        let Some(read) = read_left_alone(&typed, &latest).await else { continue };
+        say(&status, &path, &read, &started);
         if let Ok(read) = read {
-            if read.differs_beyond_exceptions(&running) {
-                tracing::warn!(
-                    path = %path.display(),
-                    "settings beside `exceptions` changed: they are taken over at the next start"
-                );
-            }
-            running = read;
+            latest = read;
         }
-        let now = rules(&running.exceptions);
+        let now = rules(&latest.exceptions);
         if differ(&told, &now) {
             tracing::info!(path = %path.display(), rules = now.len(), "exceptions are taken over");
             told.clone_from(&now);
@@ -84,11 +77,11 @@ async fn changed(directory: Option<&DirectoryWatch>) {
 /// Reads until two readings agree; `None` if they never do.
 async fn read_left_alone(
     typed: &AgentArgs,
-    running: &AgentConfig,
+    latest: &AgentConfig,
 ) -> Option<Result<AgentConfig, ConfigError>> {
     let mut before = read(typed).await?;
     for _ in 0..TRIES {
-        if before.as_ref().is_ok_and(|config| config == running) {
+        if before.as_ref().is_ok_and(|config| config == latest) {
             return Some(before);
         }
         let is_emptied = before.as_ref().is_ok_and(|config| config.exceptions.is_empty());
@@ -108,8 +101,16 @@ async fn read(typed: &AgentArgs) -> Option<Result<AgentConfig, ConfigError>> {
 }
 
 /// Status and diagnostics, once for each change.
-fn say(status: &watch::Sender<SourceState>, path: &Path, read: &Result<AgentConfig, ConfigError>) {
+fn say(
+    status: &watch::Sender<SourceState>,
+    path: &Path,
+    read: &Result<AgentConfig, ConfigError>,
+    started: &AgentConfig,
+) {
     let state = match read {
+        Ok(read) if read.differs_beyond_exceptions(started) => {
+            SourceState { up: true, reason: Some(WAITS.to_owned()) }
+        }
         Ok(_) => SourceState { up: true, reason: None },
         Err(error) => SourceState { up: false, reason: Some(error.to_string()) },
     };
@@ -122,7 +123,10 @@ fn say(status: &watch::Sender<SourceState>, path: &Path, read: &Result<AgentConf
         Err(_) if changed => {
             tracing::error!("the exceptions that were read last stay: correct {}", path.display())
         }
-        Ok(_) if changed => tracing::info!(path = %path.display(), "the configuration file is valid again"),
+        // What is amiss is said by whoever gets the state.
+        Ok(_) if changed && state.reason.is_none() => {
+            tracing::info!(path = %path.display(), "the configuration file says what runs");
+        }
         _ => {}
     }
 }
@@ -198,9 +202,17 @@ mod tests {
         assert!(reason.contains("config.yaml:2: exceptions[0] \"one\": reason is missing"), "{reason}");
         swap("..4", &format!("grace: 1s\nexceptions:\n{}", rule("two")));
         assert_eq!(followed.next().await, ["two"]);
-        followed.state(true).await;
-        swap("..5", "# nothing\n");
+        assert_eq!(followed.state(true).await.reason.as_deref(), Some(WAITS));
+        swap("..5", &format!("grace: 1s\nexceptions:\n{}", rule("three")));
+        assert_eq!(followed.next().await, ["three"]);
+        assert_eq!(
+            followed.state(true).await.reason.as_deref(),
+            Some(WAITS),
+            "it runs with what it began with"
+        );
+        swap("..6", "# nothing\n");
         assert_eq!(followed.next().await, Vec::<String>::new());
+        assert_eq!(followed.state(true).await.reason, None);
         assert!(followed.inputs.try_recv().is_err(), "the broken file told nothing");
         followed.task.abort();
         std::fs::remove_dir_all(&dir).expect("clean");

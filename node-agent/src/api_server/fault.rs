@@ -34,6 +34,8 @@ pub enum ApiFault {
 pub enum Remedy {
     /// Not allowed, or not served here: the facts are unknown; ask again now and then.
     AskSeldom,
+    /// The same, of what was served until now: ask once more, soon.
+    AskOnce,
     /// The server or the way to it is in trouble: one watcher at a time, with new credentials, after a growing time.
     TakeTurns,
     /// Only this watch: again after a growing time.

@@ -2,6 +2,7 @@
 //! who exactly may call is the network plugin's business, and policies of other kinds are out of reach.
 
 use std::num::NonZeroU16;
+use std::ops::RangeInclusive;
 
 use super::change::{Policy, PolicyVerdict};
 use super::declaration::{Manifests, named_port};
@@ -10,6 +11,9 @@ use super::identity::Protocol;
 use super::network_policy::{AdmittedPort, IngressRule, NetworkPolicy};
 use super::pod::{Pod, PortRef};
 use super::selection::Selects;
+
+/// Ports of a range that still says what somebody expects; a wider one only says that no port is closed.
+const WIDEST_EXPLANATION: usize = 1024;
 
 /// The verdict on a port of a pod. `known`: every policy was told.
 #[must_use]
@@ -46,11 +50,14 @@ pub fn describe(known: bool, manifests: Manifests<'_>, protocol: Protocol, port:
 }
 
 /// True if the policy writes this port down as a number or within a range: somebody expects it to be served. A rule for
-/// every port, or for a name, says nothing of a number.
+/// every port, for nearly every one, or for a name, says nothing of a number.
 #[must_use]
 pub fn names_number(policy: &NetworkPolicy, protocol: Protocol, port: NonZeroU16) -> bool {
     let ports = policy.ingress.iter().flat_map(|rule| &rule.ports);
-    ports.filter(|admitted| admitted.protocol == protocol).any(|admitted| in_numbers(admitted, port))
+    ports
+        .filter(|admitted| admitted.protocol == protocol)
+        .filter_map(numbers)
+        .any(|numbers| numbers.contains(&port) && width(&numbers) <= WIDEST_EXPLANATION)
 }
 
 /// What each policy that selects the pod, or may, says of one of its ports.
@@ -86,14 +93,23 @@ fn admitting<'a>(
             || rule.ports.iter().filter(|admitted| admitted.protocol == protocol).any(|admitted| {
                 match &admitted.port {
                     None => true,
-                    Some(PortRef::Number(_)) => in_numbers(admitted, port),
+                    Some(PortRef::Number(_)) => {
+                        numbers(admitted).is_some_and(|numbers| numbers.contains(&port))
+                    }
                     Some(PortRef::Name(name)) => named_port(pod, name, protocol) == Some(port),
                 }
             })
     })
 }
 
-fn in_numbers(admitted: &AdmittedPort, port: NonZeroU16) -> bool {
-    let Some(PortRef::Number(first)) = &admitted.port else { return false };
-    (*first..=admitted.end_port.unwrap_or(*first)).contains(&port)
+/// The ports that an entry admits by number.
+fn numbers(admitted: &AdmittedPort) -> Option<RangeInclusive<NonZeroU16>> {
+    match &admitted.port {
+        Some(PortRef::Number(first)) => Some(*first..=admitted.end_port.unwrap_or(*first)),
+        _ => None,
+    }
+}
+
+fn width(numbers: &RangeInclusive<NonZeroU16>) -> usize {
+    usize::from(numbers.end().get()).saturating_sub(usize::from(numbers.start().get())) + 1
 }

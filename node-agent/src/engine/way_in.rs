@@ -12,7 +12,7 @@ use super::input::Dialled;
 use super::origin::is_private;
 use super::traffic::{Place, Reach};
 
-/// Ways into one port that are kept.
+/// Ways into one port that are kept, and of those that are not, so many that are not certain yet.
 const MAX_WAYS: usize = 32;
 
 /// One way in.
@@ -49,12 +49,16 @@ struct KnownWay {
 pub struct WaysIn {
     /// In their order.
     list: Vec<KnownWay>,
+    /// Those that found no room, until it is certain from how far they lead in.
+    passing: Vec<KnownWay>,
+    /// The farthest of those that passed.
+    unlisted: Reach,
     is_cut: bool,
     settle_at: Option<BootTime>,
 }
 
 impl WaysIn {
-    /// Takes one in; true if it is new. `room` says how many more all ports together may keep.
+    /// Takes one in; true if there is something new to settle. `room` says how many more all ports together may keep.
     pub fn add(&mut self, peer: IpAddr, dialled: Dialled, at: BootTime, room: usize) -> bool {
         let way = Way { is_private: is_private(dialled.from), dialled, peer };
         let slot = match self.list.binary_search_by(|known| known.way.cmp(&way)) {
@@ -67,15 +71,28 @@ impl WaysIn {
             Err(slot) => slot,
         };
         let most = MAX_WAYS.min(self.list.len().saturating_add(room));
+        let known = KnownWay { way, first_seen: at, traced: None, settled: false };
         if slot >= most {
-            return !std::mem::replace(&mut self.is_cut, true);
+            return self.pass(known);
         }
-        self.list.insert(slot, KnownWay { way, first_seen: at, traced: None, settled: false });
-        if self.list.len() > most {
-            self.is_cut = true;
-            self.list.truncate(most);
+        self.list.insert(slot, known);
+        while self.list.len() > most
+            && let Some(last) = self.list.pop()
+        {
+            self.pass(last);
         }
         true
+    }
+
+    /// One that is not kept still counts for the verdict; true if that is news.
+    fn pass(&mut self, known: KnownWay) -> bool {
+        let is_first = !std::mem::replace(&mut self.is_cut, true);
+        let is_known = self.unlisted == Reach::External || self.passing.iter().any(|p| p.way == known.way);
+        let is_held = !is_known && self.passing.len() < MAX_WAYS;
+        if is_held {
+            self.passing.push(known);
+        }
+        is_first || is_held
     }
 
     #[must_use]
@@ -94,7 +111,7 @@ impl WaysIn {
 
     /// What is known of them may be known better now.
     pub fn trace_again(&mut self) {
-        for known in &mut self.list {
+        for known in self.list.iter_mut().chain(&mut self.passing) {
             known.traced = None;
             known.settled = false;
         }
@@ -104,7 +121,8 @@ impl WaysIn {
     pub fn settle(&mut self, now: BootTime, hold: Duration, trace: &dyn Fn(&Way) -> Traced) -> bool {
         let mut changed = false;
         let mut next = None;
-        for known in self.list.iter_mut().filter(|known| !known.settled) {
+        let all = self.list.iter_mut().chain(&mut self.passing);
+        for known in all.filter(|known| !known.settled) {
             let traced = trace(&known.way);
             let due = known.first_seen.after(hold);
             known.settled = is_certain(&traced) || due <= now;
@@ -114,6 +132,9 @@ impl WaysIn {
                 next = Some(next.map_or(due, |next: BootTime| next.min(due)));
             }
         }
+        let passed = self.passing.extract_if(.., |known| known.settled);
+        let farthest = passed.filter_map(|known| known.traced.as_ref().map(reach)).max();
+        self.unlisted = self.unlisted.max(farthest.unwrap_or_default());
         self.settle_at = next;
         changed
     }
@@ -123,11 +144,12 @@ impl WaysIn {
         self.settle_at
     }
 
-    /// From how far those came who came so.
+    /// From how far those came who came so, whether or not they are kept.
     #[must_use]
     pub fn reach(&self) -> Reach {
         let settled = self.list.iter().filter(|known| known.settled);
-        settled.filter_map(|known| known.traced.as_ref()).map(reach).max().unwrap_or_default()
+        let farthest = settled.filter_map(|known| known.traced.as_ref()).map(reach).max();
+        farthest.unwrap_or_default().max(self.unlisted)
     }
 
     /// Where a peer is, from what its address alone says: the worst of those that came by it.

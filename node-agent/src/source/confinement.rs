@@ -58,14 +58,17 @@ impl fmt::Display for Confinement {
 
 fn profile_of(label: &str) -> Option<String> {
     let label = label.trim_end_matches(['\0', '\n']).trim();
-    let mut parts = label.split(':');
-    // user:role:type:level is SELinux's; AppArmor writes `profile (mode)`.
-    if let (Some(_), Some(_), Some(kind)) = (parts.next(), parts.next(), parts.next()) {
+    // AppArmor writes `profile (mode)`, with `:namespace:` before it where there is one; user:role:type:level is SELinux's.
+    let namespaced = label.strip_prefix(':').and_then(|label| label.split_once(':'));
+    let is_apparmor = namespaced.is_some() || label.ends_with(')');
+    if let Some(kind) = label.split(':').nth(2).filter(|_| !is_apparmor) {
         let is_free = FREE_TYPES.iter().any(|free| kind.starts_with(free));
         return (!is_free).then(|| format!("SELinux's type {kind}"));
     }
-    let holds_back = !matches!(label, "" | "unconfined" | "kernel") && !label.ends_with("(complain)");
-    holds_back.then(|| format!("AppArmor's profile {label}"))
+    let profile = namespaced.map_or(label, |(_, profile)| profile.trim_start_matches('/'));
+    let is_free = matches!(profile, "" | "unconfined" | "kernel");
+    let is_lenient = ["(complain)", "(unconfined)"].iter().any(|mode| profile.ends_with(mode));
+    (!is_free && !is_lenient).then(|| format!("AppArmor's profile {label}"))
 }
 
 #[cfg(test)]
@@ -74,8 +77,20 @@ mod tests {
 
     #[test]
     fn only_what_forbids_is_named() {
-        for free in ["", "unconfined\n", "kernel\0", "cri (complain)", "system_u:system_r:spc_t:s0\0"] {
+        for free in [
+            "",
+            "unconfined\n",
+            "kernel\0",
+            "cri (complain)",
+            "crun (unconfined)",
+            ":lxd-a:unconfined\n",
+            ":lxd-a://cri (complain)",
+            "system_u:system_r:spc_t:s0\0",
+        ] {
             assert_eq!(profile_of(free), None, "{free:?}");
+        }
+        for label in [":lxd-a://cri (enforce)", ":root//lxd-a:cri (enforce)", "a:b:spc_t (enforce)"] {
+            assert_eq!(profile_of(label), Some(format!("AppArmor's profile {label}")));
         }
         let named = profile_of("cri-containerd.apparmor.d (enforce)\n").expect("a profile");
         assert_eq!(named, "AppArmor's profile cri-containerd.apparmor.d (enforce)");

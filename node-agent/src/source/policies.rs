@@ -74,6 +74,14 @@ impl Kind for NetworkPolicies {
         Some(Told { key, item: Some(NetworkPolicy { namespace, name, selector, ingress }) })
     }
 
+    /// It may concern every pod of its namespace, and whom it admits is unknown.
+    fn in_part(policy: NetworkPolicy) -> Option<NetworkPolicy> {
+        let unknown =
+            LabelExpression { key: String::new(), operator: LabelOperator::Unknown, values: Vec::new() };
+        let selector = LabelSelector { expressions: vec![unknown], ..LabelSelector::default() };
+        Some(NetworkPolicy { selector, ingress: Vec::new(), ..policy })
+    }
+
     fn all(&mut self, policies: Vec<NetworkPolicy>) -> Input {
         Input::NetworkPolicies(Listing::All(policies))
     }

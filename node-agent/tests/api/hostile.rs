@@ -1,9 +1,10 @@
 //! A server, or a way to it, that sends what nobody should: nothing of it stops a watcher or is taken for the truth.
 
+use portolan::engine::selection::Selects;
 use portolan_api_stand_in::fault::{Fault, On, StreamedLists};
 use portolan_api_stand_in::server::{Server, Settings, Transport};
 
-use crate::world::{FAST, NODE, World, pod, service};
+use crate::world::{FAST, Known, NODE, World, pod, policy, service};
 
 async fn world_with(streamed_lists: StreamedLists, on: On, fault: Fault, times: u32) -> World {
     let server = Server::start(Transport::Plain, Settings { streamed_lists, ..Settings::default() }).await;
@@ -101,6 +102,51 @@ async fn an_object_too_large_for_anybody_is_left_out_and_the_others_stay() {
         let mut world = World::of(server, FAST);
         world.pods_are(&["a", "c"]).await;
         world.until("it is counted", |known| known.lost.contains_key("kubernetes-object-invalid")).await;
+    }
+}
+
+/// A policy that takes about 3 MiB.
+fn heavy_policy(name: &str) -> (&'static str, serde_json::Value) {
+    let (plural, mut object) = policy(name);
+    let ports: Vec<_> = (1..=1000).map(|port| serde_json::json!({ "port": port })).collect();
+    object["spec"]["ingress"] = vec![serde_json::json!({ "ports": ports }); 100].into();
+    (plural, object)
+}
+
+#[tokio::test]
+async fn objects_beyond_what_is_kept_are_told_in_part_whenever_they_come() {
+    for streamed_lists in [StreamedLists::Served, StreamedLists::Refused] {
+        let names: Vec<String> = (0..10).map(|n| format!("p{n}")).collect();
+        let (listed, later) = names.split_at(6);
+        let settings = Settings { streamed_lists, ..Settings::default() };
+        let mut world = World::with_settings(settings, listed.iter().map(|name| heavy_policy(name))).await;
+        world.until("a list", |known| known.policies.is_some()).await;
+        for name in later {
+            world.server.put("networkpolicies", heavy_policy(name).1);
+        }
+        world.until("all", |known| known.policies.as_ref().is_some_and(|known| known.len() == 10)).await;
+        let policies = world.known.policies.as_ref().expect("known");
+        let whole = policies.values().filter(|policy| !policy.ingress.is_empty()).count();
+        assert!((2..=6).contains(&whole), "{whole}");
+        let cut = policies.values().filter(|policy| policy.ingress.is_empty());
+        let none = std::collections::BTreeMap::new();
+        assert!(
+            cut.clone().count() >= 4 && cut.clone().all(|one| one.selector.selects(&none) == Selects::Maybe)
+        );
+        let state = world.source("kubernetes/networkpolicies", |state| state.reason.is_some()).await;
+        assert!(state.up && state.reason.is_some_and(|reason| reason.contains("more than is kept")));
+        world.until("it is counted", |known| known.lost.contains_key("kubernetes-object-over-limit")).await;
+        // Nothing whole is forgotten for it, and what was cut comes back with the list after there is room.
+        for name in &names[..8] {
+            world.server.delete("networkpolicies", "shop", name);
+        }
+        world.until("two", |known| known.policies.as_ref().is_some_and(|known| known.len() == 2)).await;
+        world.server.cut_connections().await;
+        let is_whole = |known: &Known| {
+            known.policies.iter().flat_map(|all| all.values()).all(|policy| !policy.ingress.is_empty())
+        };
+        world.until("both are whole", is_whole).await;
+        world.source("kubernetes/networkpolicies", |state| state.up && state.reason.is_none()).await;
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a pod costs to remember.
 
+use portolan::source::kubernetes::weight::weight;
 use portolan_api_stand_in::object;
 use portolan_api_stand_in::server::{Server, Settings, Transport};
 
@@ -34,6 +35,8 @@ fn a_pod_costs_at_most_8_kib() {
     let each = (allocated() - before) / PODS;
     println!("{each} bytes for a pod of {text} bytes of JSON");
     assert!(each <= 8 << 10, "{each} bytes");
+    let estimate = copies.iter().map(weight).sum::<usize>() / PODS;
+    assert!((each / 2..each * 2).contains(&estimate), "estimated {estimate} bytes, of {each}");
     let engine = std::mem::size_of_val(&copies[0]);
     assert!(engine < each);
     drop(copies);

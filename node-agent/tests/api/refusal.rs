@@ -50,6 +50,21 @@ async fn forbidden_while_running_becomes_unknown() {
 }
 
 #[tokio::test]
+async fn forbidden_once_while_running_takes_nothing_away() {
+    let mut world = World::new([service("web")]).await;
+    world.until("a Service", |known| known.services.is_some()).await;
+    for _ in 0..2 {
+        world.server.fail_times(1, On::Kind("services"), Fault::Status(403));
+        world.server.cut_connections().await;
+        world.source("kubernetes/services", |state| !state.up).await;
+        world.source("kubernetes/services", |state| state.up).await;
+    }
+    world.server.put("services", service("db").1);
+    world.until("both", |known| known.services.as_ref().is_some_and(|known| known.len() == 2)).await;
+    assert_eq!(world.known.unavailable, 0);
+}
+
+#[tokio::test]
 async fn pods_that_are_forbidden_do_not_stop_the_rest() {
     let mut world = refusing(On::Kind("pods"), Fault::Status(403)).await;
     world.until("Services", |known| known.services.is_some()).await;

@@ -47,6 +47,8 @@ pub struct Known {
     pub namespaces: Option<BTreeMap<String, Namespace>>,
     /// How often all pods were told at once.
     pub pod_lists: usize,
+    /// How often a kind was told to be unavailable.
+    pub unavailable: usize,
     pub lost: BTreeMap<&'static str, u64>,
 }
 
@@ -192,6 +194,12 @@ impl Drop for World {
 
 impl Known {
     fn take(&mut self, input: Input) {
+        self.unavailable += usize::from(matches!(
+            input,
+            Input::Services(Listing::Unavailable)
+                | Input::NetworkPolicies(Listing::Unavailable)
+                | Input::Namespaces(Listing::Unavailable)
+        ));
         match input {
             Input::Pods { pods, .. } => {
                 self.pod_lists += 1;

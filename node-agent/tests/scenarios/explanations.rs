@@ -224,7 +224,12 @@ fn a_policy_that_writes_the_port_down() {
     assert_eq!(by(vec![admitted(Tcp, Some(number(9000)), Some(9089))]), NOTHING);
     assert_eq!(by(vec![admitted(Tcp, Some(number(9100)), Some(9000))]), NOTHING, "a range that is none");
     assert_eq!(by(vec![admitted(Udp, Some(number(9090)), None)]), NOTHING);
+    assert_eq!(by(vec![admitted(Tcp, Some(number(9000)), Some(10_023))]), ["network-policy demo/web"]);
     assert_eq!(by(vec![admitted(Tcp, None, None)]), NOTHING, "every port says nothing of this one");
+    for (first, last) in [(9000, 10_024), (1, 65_535)] {
+        let nearly_all = admitted(Tcp, Some(number(first)), Some(last));
+        assert_eq!(by(vec![nearly_all]), NOTHING, "nor does a range that is about every port");
+    }
     assert_eq!(by(Vec::new()), NOTHING);
     assert_eq!(by(vec![admitted(Tcp, Some(named("admin")), None)]), NOTHING, "a name that nobody declares");
 }

@@ -218,6 +218,29 @@ fn outsiders_are_kept_whatever_came_before_and_after() {
 }
 
 #[test]
+fn a_way_that_found_no_room_still_counts_for_the_verdict() {
+    // The node port comes last in their order, behind as many ways as are kept.
+    for last in [false, true] {
+        let mut world = serving();
+        let at = world.now;
+        let node_port = comes(CURLERS, Some((CURLERS, NODE, 30_080)), 1_000, at);
+        if !last {
+            world.apply(node_port.clone());
+        }
+        for step in 0..40_u64 {
+            let address = format!("10.96.1.{step}");
+            world.apply(comes(CURLERS, Some((CURLERS, &address, 80)), 100 + step, at));
+        }
+        if last {
+            world.wait(5_000).check(&["undeclared-active 9090/TCP"]);
+            world.apply(node_port);
+        }
+        world.wait(5_000).check(&["undeclared-external 9090/TCP"]);
+        assert!(world.listener().traffic.truncated);
+    }
+}
+
+#[test]
 fn another_service_shares_an_address_with_another_port() {
     let mut other = by_hand("other", CLUSTER_IP);
     other.ports[0].port = 443.try_into().expect("a port");

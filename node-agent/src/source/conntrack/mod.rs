@@ -9,13 +9,15 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 
 use self::budget::Budget;
-use self::message::{Answer, Ends};
+use self::message::{Answer, BadAnswer, Ends};
 use self::table::Table;
 use crate::engine::identity::BootTime;
-use crate::engine::input::{ConnectionFact, ConnectionOpened, Input};
+use crate::engine::input::{ConnectionFact, ConnectionOpened, Dialled, Input};
 use crate::source::clock;
 use crate::source::pods::SourceState;
 
@@ -26,7 +28,9 @@ pub const SOURCE: &str = "conntrack";
 const BLIND_AFTER: u32 = 64;
 /// A table that could not be opened is tried again after this, if there is something to ask.
 const TRY_AGAIN: Duration = Duration::from_secs(60);
-/// What was not asked is told at most this often.
+/// So many questions in a row that were asked in vain mean that the table is broken.
+const BROKEN_AFTER: u32 = 16;
+/// What was not asked is told at most this often, also when nothing more is asked.
 const TELL_LOSS: Duration = Duration::from_secs(10);
 
 /// What the thread is made of.
@@ -51,7 +55,8 @@ pub fn start(
 ) -> io::Result<watch::Receiver<SourceState>> {
     let (status, states) = watch::channel(SourceState::default());
     let lookups = Lookups::new(Parts { proc_root, recorded, connections, inputs, status });
-    std::thread::Builder::new().name(SOURCE.to_owned()).spawn(move || lookups.run())?;
+    let waiting = Builder::new_current_thread().enable_time().build()?;
+    std::thread::Builder::new().name(SOURCE.to_owned()).spawn(move || lookups.run(&waiting, TELL_LOSS))?;
     Ok(states)
 }
 
@@ -62,6 +67,8 @@ struct Lookups {
     budget: Budget,
     /// In a row.
     untracked: u32,
+    /// In a row.
+    in_vain: u32,
     /// Since it was told.
     unasked: u64,
     failed: u64,
@@ -76,17 +83,28 @@ impl Lookups {
             try_at: BootTime(0),
             budget: Budget::default(),
             untracked: 0,
+            in_vain: 0,
             unasked: 0,
             failed: 0,
             told_at: BootTime(0),
         }
     }
 
-    fn run(mut self) {
+    /// `patience`: when there was nothing to ask for so long, what was lost before is told all the same.
+    fn run(mut self, waiting: &Runtime, patience: Duration) {
         self.open(clock::now());
-        while let Some(mut facts) = self.parts.recorded.blocking_recv() {
-            self.look_up(&mut facts);
-            if self.parts.connections.blocking_send(facts).is_err() || self.tell_losses().is_none() {
+        loop {
+            match waiting.block_on(async { timeout(patience, self.parts.recorded.recv()).await }) {
+                Ok(Some(mut facts)) => {
+                    self.look_up(&mut facts);
+                    if self.parts.connections.blocking_send(facts).is_err() {
+                        return;
+                    }
+                }
+                Ok(None) => return,
+                Err(_) => {}
+            }
+            if self.tell_losses().is_none() {
                 return;
             }
         }
@@ -120,8 +138,8 @@ impl Lookups {
 
     fn ask(&mut self, opened: &mut ConnectionOpened, now: BootTime) {
         let Some(table) = &mut self.table else { return };
-        // Over loopback nothing leaves the pod, and so nothing passes the node's rules.
-        if opened.remote.0.is_loopback() {
+        // What a pod sends to itself never leaves it, and so passes none of the node's rules.
+        if opened.remote.0.is_loopback() || opened.remote.0 == opened.local {
             return;
         }
         if !self.budget.grant(opened.port, opened.remote.0, now) {
@@ -131,20 +149,46 @@ impl Lookups {
         let port = opened.port;
         let ends =
             Ends { protocol: port.protocol, local: (opened.local, port.port.get()), remote: opened.remote };
-        match table.ask(&ends) {
-            Ok(Answer::Unknown) => return self.missed(),
-            Ok(Answer::AsDialled) => {}
-            Ok(Answer::Translated(dialled)) => opened.dialled = Some(dialled),
+        let answer = table.ask(&ends);
+        opened.dialled = self.answered(answer, now);
+    }
+
+    fn answered(&mut self, answer: Result<Answer, BadAnswer>, now: BootTime) -> Option<Dialled> {
+        let dialled = match answer {
             Err(error) => {
-                tracing::debug!(%error, "connection tracking was asked in vain");
-                self.failed = self.failed.saturating_add(1);
-                return;
+                self.failed(&error, now);
+                return None;
             }
-        }
+            Ok(Answer::Unknown) => {
+                self.in_vain = 0;
+                self.missed();
+                return None;
+            }
+            Ok(Answer::AsDialled) => None,
+            Ok(Answer::Translated(dialled)) => Some(dialled),
+        };
+        self.in_vain = 0;
         if self.untracked >= BLIND_AFTER {
             self.tell(None);
         }
         self.untracked = 0;
+        dialled
+    }
+
+    /// A table that answers nothing any more is opened anew after a while.
+    fn failed(&mut self, error: &BadAnswer, now: BootTime) {
+        tracing::debug!(%error, "connection tracking was asked in vain");
+        self.failed = self.failed.saturating_add(1);
+        self.in_vain = self.in_vain.saturating_add(1);
+        if self.in_vain >= BROKEN_AFTER {
+            (self.in_vain, self.untracked) = (0, 0);
+            self.table = None;
+            self.try_at = now.after(TRY_AGAIN);
+            self.tell(Some(format!(
+                "the node's connection tracking does not answer any more ({error}); which Service a caller dialled \
+                 is not known"
+            )));
+        }
     }
 
     fn missed(&mut self) {
@@ -177,5 +221,58 @@ impl Lookups {
             }
         }
         Some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Started {
+        lookups: Lookups,
+        recorded: mpsc::Sender<Vec<ConnectionFact>>,
+        inputs: mpsc::Receiver<Input>,
+        states: watch::Receiver<SourceState>,
+    }
+
+    fn started() -> Started {
+        let (sender, recorded) = mpsc::channel(1);
+        let (connections, _) = mpsc::channel(1);
+        let (told, inputs) = mpsc::channel(4);
+        let (status, states) = watch::channel(SourceState { up: true, reason: None });
+        let proc_root = PathBuf::from("/nonexistent");
+        let parts = Parts { proc_root, recorded, connections, inputs: told, status };
+        Started { lookups: Lookups::new(parts), recorded: sender, inputs, states }
+    }
+
+    #[test]
+    fn a_table_that_answers_nothing_any_more_is_said_to_be_broken() {
+        let Started { mut lookups, states, .. } = started();
+        let now = BootTime(1);
+        let error = || Err(BadAnswer::Refused(libc::ENOBUFS));
+        for _ in 1..BROKEN_AFTER {
+            assert_eq!(lookups.answered(error(), now), None);
+        }
+        lookups.answered(Ok(Answer::AsDialled), now);
+        lookups.answered(error(), now);
+        assert!(states.borrow().up, "one that answers now and then is not broken");
+        for _ in 1..BROKEN_AFTER {
+            lookups.answered(error(), now);
+        }
+        let state = states.borrow().clone();
+        assert!(!state.up && state.reason.is_some_and(|reason| reason.contains("does not answer any more")));
+        assert_eq!((lookups.failed, lookups.try_at), (u64::from(2 * BROKEN_AFTER) - 1, now.after(TRY_AGAIN)));
+    }
+
+    #[test]
+    fn a_loss_is_told_when_nothing_more_comes() {
+        let Started { mut lookups, recorded, mut inputs, .. } = started();
+        lookups.unasked = 7;
+        let waiting = Builder::new_current_thread().enable_time().build().expect("a runtime");
+        let thread = std::thread::spawn(move || lookups.run(&waiting, Duration::from_millis(5)));
+        let told = inputs.blocking_recv();
+        assert!(matches!(told, Some(Input::Lost { reason: "conntrack-limited", count: 7, .. })), "{told:?}");
+        drop(recorded);
+        thread.join().expect("it ends with its senders");
     }
 }

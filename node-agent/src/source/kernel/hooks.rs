@@ -1,6 +1,6 @@
 //! The programs on the root cgroup, the maps, and the counters.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -96,6 +96,9 @@ pub struct KernelHooks {
     filter: PortFilter,
     listeners: HashMap<MapData, u64, [u8; 80]>,
     recorded: HashMap<MapData, [u8; 16], [u64; 3]>,
+    /// Ports for which there was no room in `ports` or `recorded`, until there is.
+    uncounted: BTreeSet<PortId>,
+    unrecorded: BTreeSet<PortId>,
     lost: PerCpuArray<MapData, u64>,
     changes: PerCpuArray<MapData, u64>,
     rings: Option<Rings>,
@@ -170,6 +173,8 @@ impl KernelHooks {
             filter: PortFilter(map(&mut ebpf, "PORTS_TAKEN")?),
             listeners: map(&mut ebpf, "LISTENERS")?,
             recorded: map(&mut ebpf, "RECORDED")?,
+            uncounted: BTreeSet::new(),
+            unrecorded: BTreeSet::new(),
             lost: map(&mut ebpf, "LOST")?,
             changes: map(&mut ebpf, "CHANGES")?,
             _object: ebpf,
@@ -230,6 +235,7 @@ impl KernelHooks {
         if let Err(error) = self.make(port) {
             tracing::debug!(%error, "cannot count a port");
             *self.own_lost.entry(LostSlot::PortStatsMapFull.reason()).or_default() += 1;
+            put_off(&mut self.uncounted, port, &self.options);
         }
     }
 
@@ -248,7 +254,8 @@ impl KernelHooks {
 
     /// Ends the counting of a port; its last counts are in the next drain.
     pub fn unwatch(&mut self, port: PortId) {
-        let _ = self.recorded.remove(&key_bytes(port));
+        self.record(port, false);
+        self.uncounted.remove(&port);
         if self.traffic == TrafficLevel::Off {
             return;
         }
@@ -265,24 +272,39 @@ impl KernelHooks {
     }
 
     /// Ends the counting of ports that nobody knows, where there are more than the `known` ones: their records were lost.
+    /// Begins it for those that found no room before, as far as there is room now.
     pub fn unwatch_strays(&mut self, known: usize, is_known: impl Fn(PortId) -> bool, at: BootTime) {
         if self.drain.ports() > known {
             for port in self.drain.strays(is_known, at) {
                 self.unwatch(port);
             }
         }
+        while let Some(port) = self.uncounted.first().copied()
+            && self.make(port).is_ok()
+        {
+            self.uncounted.remove(&port);
+        }
+        while let Some(port) = self.unrecorded.first().copied()
+            && self.make_record(port).is_ok()
+        {
+            self.unrecorded.remove(&port);
+        }
     }
 
     /// Turns the recording of single connections on or off.
     pub fn record(&mut self, port: PortId, on: bool) {
-        if on {
-            let budget = [0, 0, self.options.records_per_second.into()];
-            if self.recorded.insert(key_bytes(port), budget, 0).is_err() {
-                *self.own_lost.entry("recorded-map-full").or_default() += 1;
-            }
-        } else {
+        if !on {
+            self.unrecorded.remove(&port);
             let _ = self.recorded.remove(&key_bytes(port));
+        } else if self.make_record(port).is_err() {
+            *self.own_lost.entry("recorded-map-full").or_default() += 1;
+            put_off(&mut self.unrecorded, port, &self.options);
         }
+    }
+
+    fn make_record(&mut self, port: PortId) -> Result<(), MapError> {
+        let budget = [0, 0, self.options.records_per_second.into()];
+        self.recorded.insert(key_bytes(port), budget, 0)
     }
 
     /// What the counters grew by since the last drain.
@@ -344,6 +366,13 @@ impl KernelHooks {
             ("port-stats", self.drain.ports() as u64, self.options.max_listeners.into()),
             ("peers", self.peers_seen, self.options.max_peers.into()),
         ]
+    }
+}
+
+/// Not more of them than the map itself may have: what is beyond was counted as lost.
+fn put_off(ports: &mut BTreeSet<PortId>, port: PortId, options: &KernelOptions) {
+    if ports.len() < usize::try_from(options.max_listeners).unwrap_or(usize::MAX) {
+        ports.insert(port);
     }
 }
 

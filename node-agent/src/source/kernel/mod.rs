@@ -4,6 +4,7 @@ mod attachments;
 mod batch;
 mod bpffs;
 mod cgroup_root;
+mod clsact;
 pub mod decode;
 mod drain;
 mod elf;

@@ -16,6 +16,7 @@ use aya::{Ebpf, EbpfLoader};
 
 use super::attachments::Attachments;
 use super::bpffs::DetachedBpffs;
+use super::clsact::has_filter;
 use super::hooks::TrafficLevel;
 use super::object::NetnsObject;
 use crate::engine::identity::NetnsId;
@@ -107,6 +108,8 @@ impl NetnsPrograms {
             if attached.interfaces.contains_key(interface) && !is_lost(attached, interface) {
                 continue;
             }
+            // One that was lost is tried until it is there again.
+            attached.interfaces.remove(interface);
             let place = (netns, interface.index);
             match stage.attach_ingress(interface) {
                 Ok(ingress) => {
@@ -214,11 +217,11 @@ impl Stage<'_> {
     }
 }
 
-/// A clsact filter that went with its qdisc: making the qdisc anew succeeds only if somebody removed it. TCX links cannot be
-/// removed by others.
+/// A clsact filter that somebody removed, alone or with its qdisc. TCX links cannot be removed by others.
 fn is_lost(attached: &Attached, interface: &Interface) -> bool {
     match attached.interfaces.get(interface) {
-        Some(Ingress::Clsact) => qdisc_add_clsact(&interface.name).is_ok(),
+        // Where the kernel does not say, it is looked for again at the next call.
+        Some(Ingress::Clsact) => has_filter(interface.index, INGRESS).is_ok_and(|has_it| !has_it),
         Some(Ingress::Tcx(_)) => false,
         None => true,
     }

@@ -4,6 +4,7 @@
 use serde::de::DeserializeOwned;
 
 use super::object::{Cuts, Metadata};
+use super::weight::Weigh;
 use crate::engine::input::Input;
 
 /// A kind of object that is watched.
@@ -12,9 +13,9 @@ pub trait Kind: Send + Sync + 'static {
     type Spec: DeserializeOwned + Send;
     type Status: DeserializeOwned + Send;
     /// What an object is known by.
-    type Key: Ord + Send;
+    type Key: Ord + Clone + Weigh + Send + Sync;
     /// The engine's form of it.
-    type Item: Send;
+    type Item: Weigh + Send;
 
     /// Name of this source in status.
     const SOURCE: &'static str;
@@ -37,6 +38,12 @@ pub trait Kind: Send + Sync + 'static {
         status: Option<Self::Status>,
         cuts: &mut Cuts,
     ) -> Option<Told<Self::Key, Self::Item>>;
+
+    /// What is told of an object for which there is no room, so that nothing is judged as if it did not exist; `None` where
+    /// that makes no difference.
+    fn in_part(_item: Self::Item) -> Option<Self::Item> {
+        None
+    }
 
     /// These are all of them.
     fn all(&mut self, items: Vec<Self::Item>) -> Input;

@@ -8,6 +8,7 @@ pub mod object;
 mod place;
 pub mod trial;
 mod watch;
+pub mod weight;
 
 use std::path::PathBuf;
 use std::sync::Arc;

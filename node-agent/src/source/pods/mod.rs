@@ -10,6 +10,14 @@ pub mod owner;
 pub struct SourceState {
     /// It has told its pods at least once, and the last attempt was fine.
     pub up: bool,
-    /// Why not, in one line.
+    /// Why not, or what is amiss all the same, in one line.
     pub reason: Option<String>,
+}
+
+impl SourceState {
+    /// Up where there is no reason why not.
+    #[must_use]
+    pub const fn of(reason: Option<String>) -> Self {
+        Self { up: reason.is_none(), reason }
+    }
 }

@@ -1,7 +1,11 @@
 //! Packets and bytes: against what the kernel itself counts on the pod's interface.
 
+use std::num::NonZeroU16;
+
 use libtest_mimic::Trial;
+use portolan::engine::identity::{BootTime, NetnsId, PortId, Protocol};
 use portolan::sink::report::Report;
+use portolan::source::kernel::{KernelHooks, KernelLogLevel, KernelOptions, TrafficLevel};
 
 use super::case;
 use crate::actor::protocol::{Request, SocketOptions, Transport};
@@ -21,6 +25,7 @@ pub fn cases() -> Vec<Trial> {
         case("counters/sendto_and_sendmmsg", sendto_and_sendmmsg),
         case("counters/more_flows_than_a_cpu_keeps", more_flows_than_a_cpu_keeps),
         case("counters/every_life_of_a_port_has_its_own", every_life_of_a_port_has_its_own),
+        case("counters/a_port_that_found_no_room_gets_it_later", a_port_that_found_no_room_gets_it_later),
     ]
 }
 
@@ -190,4 +195,36 @@ fn every_life_of_a_port_has_its_own() {
         assert_eq!(last.traffic.packets, u64::from(life + 2), "life {life}: {:?}", last.traffic);
     }
     world.settles(&agent);
+}
+
+/// Straight on the maps: other ports on the machine may take room too, but give none back.
+fn a_port_that_found_no_room_gets_it_later() {
+    const ROOM: u16 = 4096;
+    const TOO_MANY: u16 = 50;
+    const ENDED: u16 = 100;
+    let options = KernelOptions {
+        traffic: TrafficLevel::Connections,
+        max_listeners: ROOM.into(),
+        max_peers: 64,
+        listener_ring_bytes: 4096,
+        connection_ring_bytes: 4096,
+        records_per_second: 1,
+        log: KernelLogLevel::Off,
+    };
+    let (mut hooks, _) = KernelHooks::load(&options).expect("the kernel side");
+    let port = |port: u16| {
+        let port = NonZeroU16::new(port).expect("a port");
+        PortId { netns: NetnsId(u64::MAX), protocol: Protocol::Sctp, port }
+    };
+    for number in 1..=ROOM + TOO_MANY {
+        hooks.watch(port(number));
+    }
+    assert!(hooks.lost()["port-stats-map-full"] >= u64::from(TOO_MANY));
+    for number in 1..=ENDED {
+        hooks.unwatch(port(number));
+    }
+    hooks.unwatch_strays(usize::MAX, |_| true, BootTime(1));
+    hooks.drain(BootTime(2));
+    let (_, used, _) = *hooks.map_usage().iter().find(|(map, ..)| *map == "port-stats").expect("told");
+    assert!(used >= u64::from(ROOM - ENDED + TOO_MANY), "{used} ports are counted");
 }

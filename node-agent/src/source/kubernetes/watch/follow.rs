@@ -5,10 +5,12 @@ use crate::api_server::backoff::{Turn, part_of, random};
 use crate::api_server::body::Lines;
 use crate::api_server::fault::{ApiFault, bounded};
 use crate::engine::identity::BootTime;
+use crate::engine::input::Input;
 use crate::source::clock;
 use crate::source::kubernetes::kind::{Kind, Told};
 use crate::source::kubernetes::object::{Envelope, Status, WatchLine};
 use crate::source::kubernetes::place::Target;
+use crate::source::pods::SourceState;
 
 /// Marks the end of what a streamed list begins with.
 const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
@@ -22,8 +24,9 @@ impl<K: Kind> Watcher<K> {
         let lasting = pace.watch_for + part_of(pace.watch_for, random());
         let request = self.place.watch_request(target, lasting);
         let body = self.link.access.get(&request, K::PARTS.accepted(), pace.answer_within).await?;
-        let mut initial = (!self.place.is_listed()).then(Collected::<K>::new);
+        let mut initial = (!self.place.is_listed()).then(Collected::<K>::default);
         if initial.is_none() {
+            self.doubted = false;
             self.got_through(turn);
         }
         let opened = clock::now();
@@ -45,6 +48,7 @@ impl<K: Kind> Watcher<K> {
             self.invalid += std::mem::take(&mut lines.skipped);
             self.tell_losses().await?;
             if was_initial && initial.is_none() {
+                self.doubted = false;
                 self.got_through(turn);
             }
         }
@@ -66,6 +70,9 @@ impl<K: Kind> Watcher<K> {
         let short = lived < self.link.pace.short;
         if !heard && lived >= self.link.pace.quiet / 2 && ended != Err(ApiFault::CutShort) {
             // Not even a bookmark: a version from the future gives a silence without end. Ask what there is.
+            self.place.lost();
+        }
+        if self.kept.has_room_again() {
             self.place.lost();
         }
         match ended {
@@ -103,12 +110,8 @@ impl<K: Kind> Watcher<K> {
         };
         match (told, initial) {
             (Some(told), Some(collected)) => self.collect(collected, told),
-            (Some(Told { item: Some(item), .. }), None) => {
-                let input = self.kind.changed(item);
-                self.tell(input).await?;
-            }
-            (Some(Told { key, item: None }), None) => {
-                let input = self.kind.gone(key);
+            (Some(told), None) => {
+                let input = self.change(told);
                 self.tell(input).await?;
             }
             (None, _) => self.invalid += 1,
@@ -117,15 +120,33 @@ impl<K: Kind> Watcher<K> {
         Ok(())
     }
 
+    /// What the engine is told of one object.
+    fn change(&mut self, Told { key, item }: Told<K::Key, K::Item>) -> Input {
+        let Some(item) = item else {
+            self.kept.forget(&key);
+            return self.kind.gone(key);
+        };
+        let (item, is_cut) = self.kept.admit(&key, item);
+        if is_cut {
+            self.cuts.0 += 1;
+            self.set_state(SourceState { up: true, reason: self.kept.shortage() });
+        }
+        match item {
+            Some(item) => self.kind.changed(item),
+            // What was known of it is no longer true.
+            None => self.kind.gone(key),
+        }
+    }
+
     async fn went(&mut self, object: &[u8], initial: &mut Option<Collected<K>>) -> Result<(), ApiFault> {
         let Some((Some(told), version)) = self.object(object) else {
             self.invalid += 1;
             return Ok(());
         };
         match initial {
-            Some(collected) => drop(collected.remove(&told.key)),
+            Some(collected) => collected.remove(&told.key),
             None => {
-                let input = self.kind.gone(told.key);
+                let input = self.change(Told { item: None, ..told });
                 self.tell(input).await?;
             }
         }

@@ -2,6 +2,7 @@
 //! own beyond a list that is under way, and ends only with the engine.
 
 mod follow;
+mod kept;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::sync::atomic::Ordering;
 use tokio::sync::{mpsc, watch as state};
 use tokio::time::sleep;
 
+use self::kept::Kept;
 use super::Link;
 use super::items::ItemCutter;
 use super::kind::{Kind, Told};
@@ -37,17 +39,39 @@ pub struct Watcher<K: Kind> {
     inputs: mpsc::Sender<Input>,
     status: state::Sender<SourceState>,
     place: Place,
+    /// What the engine was told.
+    kept: Kept<K>,
     backoff: Backoff,
     /// When this watcher last tried at once because another one had got through.
     jumped_at: Option<BootTime>,
     /// Bookmarks come: silence means something.
     bookmarks: bool,
+    /// The engine has a list.
+    told: bool,
+    /// Forbidden since it was last served: one such answer may be an authorizer that is starting.
+    doubted: bool,
     cuts: Cuts,
     invalid: u64,
 }
 
 /// What is being collected before a list is whole.
-type Collected<K> = BTreeMap<<K as Kind>::Key, <K as Kind>::Item>;
+struct Collected<K: Kind> {
+    items: BTreeMap<K::Key, K::Item>,
+    kept: Kept<K>,
+}
+
+impl<K: Kind> Default for Collected<K> {
+    fn default() -> Self {
+        Self { items: BTreeMap::new(), kept: Kept::default() }
+    }
+}
+
+impl<K: Kind> Collected<K> {
+    fn remove(&mut self, key: &K::Key) {
+        self.kept.forget(key);
+        self.items.remove(key);
+    }
+}
 
 /// What an object amounts to; `None` for one without an identity.
 type ToldOf<K> = Option<Told<<K as Kind>::Key, <K as Kind>::Item>>;
@@ -66,8 +90,11 @@ impl<K: Kind> Watcher<K> {
             inputs,
             status,
             place: Place::default(),
+            kept: Kept::default(),
             jumped_at: None,
             bookmarks: false,
+            told: false,
+            doubted: false,
             cuts: Cuts::default(),
             invalid: 0,
         }
@@ -93,8 +120,10 @@ impl<K: Kind> Watcher<K> {
                 return;
             }
             let mark = link.turns.mark();
-            self.tell_fault(&fault).await;
-            match fault.remedy() {
+            let remedy = self.remedy(&fault);
+            self.tell_fault(&fault, remedy).await;
+            match remedy {
+                Remedy::AskOnce => sleep(link.pace.most / 2 + part_of(link.pace.most / 2, random())).await,
                 Remedy::AskSeldom => {
                     sleep(link.pace.seldom / 2 + part_of(link.pace.seldom / 2, random())).await
                 }
@@ -108,6 +137,17 @@ impl<K: Kind> Watcher<K> {
                     link.access.renew();
                 }
             }
+        }
+    }
+
+    /// What was served before and is refused once is asked for once more before it is taken for unknown.
+    fn remedy(&mut self, fault: &ApiFault) -> Remedy {
+        match fault.remedy() {
+            Remedy::AskSeldom if self.told && !self.doubted => {
+                self.doubted = true;
+                Remedy::AskOnce
+            }
+            remedy => remedy,
         }
     }
 
@@ -147,7 +187,7 @@ impl<K: Kind> Watcher<K> {
     async fn list(&mut self) -> Result<(), ApiFault> {
         let selector = self.kind.field_selector();
         let target = Target { path: K::PATH, field_selector: selector.as_deref() };
-        let mut collected = Collected::<K>::new();
+        let mut collected = Collected::<K>::default();
         let mut next_page: Option<String> = None;
         for _ in 0..MAX_PAGES {
             let request = self.place.list_request(target, next_page.as_deref());
@@ -189,10 +229,13 @@ impl<K: Kind> Watcher<K> {
     }
 
     fn collect(&mut self, collected: &mut Collected<K>, told: Told<K::Key, K::Item>) {
-        match told.item {
-            Some(_) if collected.len() >= K::MOST => self.cuts.0 += 1,
-            Some(item) => drop(collected.insert(told.key, item)),
-            None => drop(collected.remove(&told.key)),
+        let Told { key, item } = told;
+        let Some(item) = item else { return collected.remove(&key) };
+        let (item, is_cut) = collected.kept.admit(&key, item);
+        self.cuts.0 += u64::from(is_cut);
+        match item {
+            Some(item) => drop(collected.items.insert(key, item)),
+            None => drop(collected.items.remove(&key)),
         }
     }
 
@@ -204,8 +247,10 @@ impl<K: Kind> Watcher<K> {
     }
 
     async fn tell_all(&mut self, collected: Collected<K>, version: Option<String>) -> Result<(), ApiFault> {
-        let input = self.kind.all(collected.into_values().collect());
+        let input = self.kind.all(collected.items.into_values().collect());
         self.tell(input).await?;
+        self.kept = collected.kept;
+        self.told = true;
         self.place.listed_at(version);
         self.backoff.progress(clock::now());
         self.tell_losses().await
@@ -231,12 +276,13 @@ impl<K: Kind> Watcher<K> {
         if let Some(turn) = turn.take() {
             turn.got_through();
         }
-        self.set_state(SourceState { up: true, reason: None });
+        self.set_state(SourceState { up: true, reason: self.kept.shortage() });
     }
 
-    async fn tell_fault(&mut self, fault: &ApiFault) {
-        if fault.remedy() == Remedy::AskSeldom {
+    async fn tell_fault(&mut self, fault: &ApiFault, remedy: Remedy) {
+        if remedy == Remedy::AskSeldom {
             self.place.lost();
+            self.told = false;
             if let Some(input) = self.kind.unavailable() {
                 // Where the engine is gone, so is everything else.
                 let _ = self.tell(input).await;

@@ -70,10 +70,10 @@ impl Kind for NodePods {
         let (spec, has_status) = (spec.unwrap_or_default(), status.is_some());
         let status = status.unwrap_or_default();
         if self.is_nothing(&spec, &status) {
-            let (uid, _) = identity(&metadata)?;
+            let (uid, _) = identity(&metadata, &self.node)?;
             return Some(Told { key: uid, item: None });
         }
-        let pod = pod(metadata, spec, status, cuts)?;
+        let pod = pod(metadata, spec, status, &self.node, cuts)?;
         let pod = Pod { ready: pod.ready.filter(|_| has_status), ..pod };
         Some(Told { key: pod.uid.clone(), item: Some(pod) })
     }
@@ -97,26 +97,32 @@ impl Kind for NodePods {
 }
 
 /// The UID that cgroups and the runtime carry, and the API server's where it is another one.
-fn identity(metadata: &Metadata) -> Option<(PodUid, Option<PodUid>)> {
+fn identity(metadata: &Metadata, node: &str) -> Option<(PodUid, Option<PodUid>)> {
     let uid = metadata.uid.0.clone().filter(|uid| !uid.is_empty() && uid.len() <= 64)?;
-    let is_mirror = metadata.annotation(MIRROR_OF).is_some() && is_owned_by_node(metadata);
+    let is_mirror = metadata.annotation(MIRROR_OF).is_some() && is_owned_by(metadata, node);
     let hash = metadata.annotation(CONFIG_HASH).or(metadata.annotation(MIRROR_OF));
-    match hash.filter(|hash| is_mirror && !hash.is_empty() && hash.len() <= 64) {
+    match hash.filter(|hash| is_mirror && is_hash(hash)) {
         Some(hash) => Some((PodUid(hash.to_owned()), Some(PodUid(uid)))),
         None => Some((PodUid(uid), None)),
     }
 }
 
-/// Kubelet makes the node the owner of every mirror; an annotation alone could be anybody's.
-fn is_owned_by_node(metadata: &Metadata) -> bool {
-    let owners = metadata.owner_references.0.iter().flatten().filter_map(|owner| owner.0.as_ref());
-    owners
-        .into_iter()
-        .any(|owner| owner.kind.0.as_deref() == Some("Node") && owner.controller.0 == Some(true))
+/// What kubelet makes of a manifest. Anybody may write the annotation, but never the UID of a pod in this form.
+fn is_hash(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-fn pod(mut metadata: Metadata, spec: PodSpec, status: PodStatus, cuts: &mut Cuts) -> Option<Pod> {
-    let (uid, mirror) = identity(&metadata)?;
+/// Kubelet makes its node the owner of every mirror; an annotation alone could be anybody's.
+fn is_owned_by(metadata: &Metadata, node: &str) -> bool {
+    let owners = metadata.owner_references.0.iter().flatten().filter_map(|owner| owner.0.as_ref());
+    owners.into_iter().any(|owner| {
+        (owner.kind.0.as_deref(), owner.name.0.as_deref()) == (Some("Node"), Some(node))
+            && owner.controller.0 == Some(true)
+    })
+}
+
+fn pod(mut metadata: Metadata, spec: PodSpec, status: PodStatus, node: &str, cuts: &mut Cuts) -> Option<Pod> {
+    let (uid, mirror) = identity(&metadata, node)?;
     let (namespace, name) = metadata.take_key(cuts)?;
     let labels = metadata.take_labels(cuts);
     let annotations = metadata.take_annotations(is_read, cuts);

@@ -82,20 +82,26 @@ fn containers_ports_and_probes() {
 
 #[test]
 fn a_static_pod_goes_by_kubelets_hash_and_keeps_its_mirror() {
-    let json = |owner: &str| {
+    let json = |owner: &str, node: &str, hash: &str| {
         format!(
             r#"{{"metadata":{{"namespace":"kube-system","name":"etcd-node-1","uid":"mirror-uid","annotations":{{
-                "kubernetes.io/config.hash":"0123abcd","kubernetes.io/config.mirror":"0123abcd"}},
-                "ownerReferences":[{{"kind":"{owner}","name":"node-1","controller":true}}]}},
+                "kubernetes.io/config.hash":"{hash}","kubernetes.io/config.mirror":"{hash}"}},
+                "ownerReferences":[{{"kind":"{owner}","name":"{node}","controller":true}}]}},
                 "spec":{{"nodeName":"node-1","hostNetwork":true}}}}"#
         )
     };
-    let mirror = pod(&json("Node"));
-    assert_eq!(mirror.uid.0, "0123abcd");
+    let hash = "0123456789abcdef0123456789abcdef";
+    let mirror = pod(&json("Node", "node-1", hash));
+    assert_eq!(mirror.uid.0, hash);
     assert_eq!(mirror.mirror, Some(PodUid("mirror-uid".to_owned())));
     assert!(mirror.host_network);
-    let forged = pod(&json("ReplicaSet"));
-    assert_eq!((forged.uid.0.as_str(), forged.mirror), ("mirror-uid", None));
+    let victim = "6f1d9f0e-3c1b-4a53-8f6e-0b6f5a3c9d21";
+    for (owner, node, claimed) in
+        [("ReplicaSet", "node-1", hash), ("Node", "node-2", hash), ("Node", "node-1", victim)]
+    {
+        let forged = pod(&json(owner, node, claimed));
+        assert_eq!((forged.uid.0.as_str(), forged.mirror), ("mirror-uid", None), "{owner} {node} {claimed}");
+    }
 }
 
 #[test]

@@ -1,0 +1,171 @@
+//! About how many bytes of memory an object takes, with what the allocator keeps around each piece of it. An estimate: it
+//! bounds what anybody who may create objects can make the agent remember.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use crate::engine::identity::PodUid;
+use crate::engine::namespace::Namespace;
+use crate::engine::network_policy::{AdmittedPort, IngressRule, LabelExpression, NetworkPolicy};
+use crate::engine::pod::{Container, DeclaredPort, Pod, PortRef, ProbePort, Workload};
+use crate::engine::service::{Outside, Service, ServicePort};
+
+/// What the allocator keeps around a piece.
+const AROUND: usize = 16;
+/// Entries of a tree's node, half of which are used.
+const NODE: usize = 11;
+
+/// Something that may have pieces elsewhere in memory.
+pub trait Weigh {
+    /// Bytes of the pieces, without itself.
+    fn pieces(&self) -> usize;
+}
+
+/// Bytes of an object and its pieces.
+#[must_use]
+pub fn weight<T: Weigh>(of: &T) -> usize {
+    size_of::<T>() + AROUND + of.pieces()
+}
+
+impl Weigh for IpAddr {
+    fn pieces(&self) -> usize {
+        0
+    }
+}
+
+impl Weigh for String {
+    fn pieces(&self) -> usize {
+        if self.is_empty() { 0 } else { self.len() + AROUND }
+    }
+}
+
+impl<T: Weigh> Weigh for Option<T> {
+    fn pieces(&self) -> usize {
+        self.as_ref().map_or(0, Weigh::pieces)
+    }
+}
+
+impl<T: Weigh> Weigh for Box<T> {
+    fn pieces(&self) -> usize {
+        weight(self.as_ref())
+    }
+}
+
+impl<T: Weigh> Weigh for Vec<T> {
+    fn pieces(&self) -> usize {
+        let around = if self.is_empty() { 0 } else { AROUND };
+        around + size_of_val(self.as_slice()) + self.iter().map(Weigh::pieces).sum::<usize>()
+    }
+}
+
+impl Weigh for BTreeMap<String, String> {
+    fn pieces(&self) -> usize {
+        let nodes = self.len().div_ceil(NODE / 2) * (NODE * 2 * size_of::<String>() + AROUND);
+        nodes + self.iter().map(|(key, value)| key.pieces() + value.pieces()).sum::<usize>()
+    }
+}
+
+impl Weigh for PodUid {
+    fn pieces(&self) -> usize {
+        self.0.pieces()
+    }
+}
+
+impl Weigh for (String, String) {
+    fn pieces(&self) -> usize {
+        self.0.pieces() + self.1.pieces()
+    }
+}
+
+impl Weigh for PortRef {
+    fn pieces(&self) -> usize {
+        match self {
+            Self::Number(_) => 0,
+            Self::Name(name) => name.pieces(),
+        }
+    }
+}
+
+impl Weigh for Pod {
+    fn pieces(&self) -> usize {
+        let names = self.uid.pieces() + self.mirror.pieces() + self.namespace.pieces() + self.name.pieces();
+        let maps = self.labels.pieces() + self.annotations.pieces();
+        let rest = self.netns_path.pieces() + self.opaque_runtime.pieces() + self.addresses.pieces();
+        names + maps + rest + self.workload.pieces() + self.containers.pieces()
+    }
+}
+
+impl Weigh for Workload {
+    fn pieces(&self) -> usize {
+        self.kind.pieces() + self.name.pieces()
+    }
+}
+
+impl Weigh for Container {
+    fn pieces(&self) -> usize {
+        let names = self.name.pieces() + self.id.pieces() + self.image.pieces();
+        names + self.ports.pieces() + self.probes.pieces()
+    }
+}
+
+impl Weigh for DeclaredPort {
+    fn pieces(&self) -> usize {
+        self.name.pieces()
+    }
+}
+
+impl Weigh for ProbePort {
+    fn pieces(&self) -> usize {
+        self.port.pieces()
+    }
+}
+
+impl Weigh for Service {
+    fn pieces(&self) -> usize {
+        let names = self.namespace.pieces() + self.name.pieces() + self.selector.pieces();
+        names + self.ports.pieces() + self.addresses.pieces() + self.outside.pieces()
+    }
+}
+
+impl Weigh for ServicePort {
+    fn pieces(&self) -> usize {
+        self.name.pieces() + self.target.pieces()
+    }
+}
+
+impl Weigh for Outside {
+    fn pieces(&self) -> usize {
+        self.balancer.pieces() + self.external_ips.pieces()
+    }
+}
+
+impl Weigh for NetworkPolicy {
+    fn pieces(&self) -> usize {
+        let selector = self.selector.labels.pieces() + self.selector.expressions.pieces();
+        self.namespace.pieces() + self.name.pieces() + selector + self.ingress.pieces()
+    }
+}
+
+impl Weigh for LabelExpression {
+    fn pieces(&self) -> usize {
+        self.key.pieces() + self.values.pieces()
+    }
+}
+
+impl Weigh for IngressRule {
+    fn pieces(&self) -> usize {
+        self.ports.pieces()
+    }
+}
+
+impl Weigh for AdmittedPort {
+    fn pieces(&self) -> usize {
+        self.port.pieces()
+    }
+}
+
+impl Weigh for Namespace {
+    fn pieces(&self) -> usize {
+        self.name.pieces() + self.labels.pieces() + self.annotations.pieces()
+    }
+}
