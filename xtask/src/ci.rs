@@ -66,8 +66,8 @@ fn kernel_object() -> Result<()> {
 }
 
 fn cargo(words: &[&str]) -> Command {
-    let mut command = Command::new("cargo");
-    command.args(words).current_dir(workspace::root());
+    let mut command = workspace::cargo();
+    command.args(words);
     command
 }
 

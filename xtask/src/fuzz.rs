@@ -61,7 +61,7 @@ pub fn run(options: &Options) -> Result<()> {
 }
 
 fn build(directory: &Path) -> Result<std::path::PathBuf> {
-    let mut command = Command::new("cargo");
+    let mut command = workspace::cargo();
     command
         .args([
             "build",

@@ -1,6 +1,7 @@
 //! Where things are in the work tree, whatever directory the command was started from.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// The root of the work tree.
 pub fn root() -> &'static Path {
@@ -16,4 +17,20 @@ pub fn target() -> PathBuf {
 /// The agent's binary, as cargo leaves it.
 pub fn agent(profile: &str) -> PathBuf {
     target().join(profile).join("portolan")
+}
+
+/// Cargo, in the root of the work tree, as if the user had called it: what `cargo xtask` sets for this program would make
+/// dependencies whose build scripts look at it be built anew.
+pub fn cargo() -> Command {
+    let mut command = Command::new("cargo");
+    command.current_dir(root());
+    for (name, _) in std::env::vars_os() {
+        if name
+            .to_str()
+            .is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"))
+        {
+            command.env_remove(name);
+        }
+    }
+    command
 }

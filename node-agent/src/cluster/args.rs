@@ -44,7 +44,7 @@ pub struct ClusterArgs {
     pub agents_namespace: Option<String>,
     /// Labels of the agents' pods
     #[arg(long, value_name = "SELECTOR", global = true)]
-    #[arg(default_value = "app.kubernetes.io/name=portolan,app.kubernetes.io/component=agent")]
+    #[arg(default_value = "app.kubernetes.io/part-of=portolan,app.kubernetes.io/component=agent")]
     pub agents_selector: String,
     /// Port of the agents' HTTP API, on loopback in their pods
     #[arg(long, value_name = "PORT", default_value_t = 9470, global = true)]

@@ -70,7 +70,7 @@ fn pod(name: &str, node: &str, phase: &str) -> Value {
         "kind": "Pod", "apiVersion": "v1",
         "metadata": {
             "name": name, "namespace": "portolan",
-            "labels": {"app.kubernetes.io/name": "portolan", "app.kubernetes.io/component": "agent"},
+            "labels": {"app.kubernetes.io/part-of": "portolan", "app.kubernetes.io/component": "agent"},
         },
         "spec": {"nodeName": node, "containers": []},
         "status": {"phase": phase},

@@ -19,7 +19,6 @@ mod table;
 mod traffic;
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
@@ -146,7 +145,7 @@ fn refuse() -> Result<()> {
 /// The kernel object is optimised in every profile, so that the program that only runs it need not be.
 fn build() -> Result<Bench> {
     let cargo = |words: &[&str]| {
-        let mut command = Command::new("cargo");
+        let mut command = workspace::cargo();
         command
             .args(["build", "--locked", "--package", "portolan"])
             .args(words)

@@ -73,8 +73,8 @@ fn refuse() -> Result<()> {
 }
 
 fn build(debug: bool) -> Result<PathBuf> {
-    let mut command = Command::new("cargo");
-    command.args(["build", "--locked", "--package", "portolan"]).current_dir(workspace::root());
+    let mut command = workspace::cargo();
+    command.args(["build", "--locked", "--package", "portolan"]);
     if !debug {
         command.arg("--release");
     }

@@ -2,13 +2,12 @@
 //! other, glibc linked in.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use object::elf::PT_INTERP;
 use object::read::elf::{ElfFile64, ProgramHeader};
 
-use crate::{setup, step};
+use crate::{setup, step, workspace};
 
 /// One of the binaries.
 #[derive(Clone, Copy)]
@@ -70,7 +69,7 @@ pub fn build(sources: &Path, directory: &Path, target: &str, program: Program) -
     if !setup::is_complete() {
         setup::run(setup::Options::default())?;
     }
-    let mut command = Command::new("cargo");
+    let mut command = workspace::cargo();
     command
         .args([
             "rustc",

@@ -144,10 +144,10 @@ fn cri_tests() -> Command {
 
 /// `cargo test` as every tier has it: one choice of packages and features, so that the crates are built once for all.
 pub(super) fn tests() -> Command {
-    let mut command = Command::new("cargo");
+    let mut command = workspace::cargo();
     // The fuzzer's binary is no test; `cargo xtask fuzz` runs it.
     command.args(["test", "--workspace", "--exclude", "portolan-fuzz"]);
     let tiers = ["kernel", "cri", "chart", "e2e"].map(|tier| format!("portolan/{tier}-tier"));
-    command.args(["--features", &tiers.join(",")]).current_dir(workspace::root());
+    command.args(["--features", &tiers.join(",")]);
     command
 }

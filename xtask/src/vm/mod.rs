@@ -7,7 +7,6 @@ mod modules;
 mod verdict;
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result};
 
@@ -57,7 +56,7 @@ pub fn run() -> Result<Tally> {
 /// Statically linked, since the guest has no libraries; in a directory of its own, since its flags differ.
 fn build(directory: &Path) -> Result<Programs> {
     let target = directory.join("build");
-    let mut command = Command::new("cargo");
+    let mut command = workspace::cargo();
     command
         .args([
             "build",

@@ -191,7 +191,7 @@ async fn kubectl_makes_the_example_and_finds_the_plugin() {
         settings.forwards.insert(("portolan-1".to_owned(), 9470), agent);
     });
     let mut pod = object::pod("agents", "portolan-1", "node-1");
-    let labels = json!({ "app.kubernetes.io/name": "portolan", "app.kubernetes.io/component": "agent" });
+    let labels = json!({ "app.kubernetes.io/part-of": "portolan", "app.kubernetes.io/component": "agent" });
     pod["metadata"]["labels"] = labels;
     server.put("namespaces", object::namespace("agents"));
     server.put("namespaces", object::namespace("examples"));
