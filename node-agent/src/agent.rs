@@ -1,7 +1,6 @@
 //! Wiring of `portolan agent`: starts every stage, owns every task and channel, and ends them in order.
 
 use std::io;
-use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -217,7 +216,7 @@ impl Station {
         // The hooks cannot see IPV6_V6ONLY: the kernel's own list tells.
         if let Input::SocketOpened(socket) = &input
             && socket.v6_only.is_none()
-            && socket.address == IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+            && socket.address.is_ipv6()
         {
             self.netns.scan(socket.port.netns);
         }
