@@ -11,6 +11,7 @@ use crate::args::{AgentArgs, Cli, Command};
 use crate::config::AgentConfig;
 use crate::exit::Exit;
 use crate::query::console::Console;
+use crate::sink::escape::terminal;
 use crate::{descriptors, doctor, memory, query, scan};
 
 /// Runs what was typed.
@@ -30,8 +31,9 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Top(args) => asked(query::top(&args, &mut Console::standard())),
         Command::Status(args) => asked(query::status(&args, &mut Console::standard())),
         Command::Completion { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "portolan", &mut io::stdout());
-            Exit::Fine
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "portolan", &mut script);
+            written(io::stdout().write_all(&script))
         }
     };
     exit.into()
@@ -69,8 +71,19 @@ fn asked(question: impl Future<Output = Exit>) -> Exit {
 /// Says on stderr what went wrong.
 #[must_use]
 pub fn fail(error: &dyn std::error::Error, exit: Exit) -> Exit {
-    let _ = writeln!(io::stderr(), "portolan: {error}");
+    let _ = writeln!(io::stderr(), "portolan: {}", terminal(&error.to_string()));
     exit
+}
+
+/// How a command ends whose answer was written so: a reader that went away wants no more, anything else is a loss.
+#[must_use]
+pub fn written(outcome: io::Result<()>) -> Exit {
+    match outcome {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            fail(&io::Error::new(error.kind(), format!("cannot write the answer: {error}")), Exit::Partial)
+        }
+        _ => Exit::Fine,
+    }
 }
 
 fn log_to_stderr() {

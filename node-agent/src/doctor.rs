@@ -10,6 +10,7 @@ use std::io::{self, Write};
 
 use crate::api_server::fault::ApiFault;
 use crate::args::{DoctorArgs, Format};
+use crate::command::written;
 use crate::config::{self, MetadataSource};
 use crate::doctor_sources;
 use crate::exit::Exit;
@@ -150,9 +151,8 @@ pub fn run(args: &DoctorArgs) -> Exit {
         Format::Json => serde_json::to_string_pretty(&diagnosis).unwrap_or_default() + "\n",
         Format::Yaml => serde_saphyr::to_string(&diagnosis).unwrap_or_default(),
     };
-    // A reader that went away wants no more.
-    let _ = io::stdout().write_all(text.as_bytes());
-    if diagnosis.ability == Ability::Agent { Exit::Fine } else { Exit::Refused }
+    let exit = written(io::stdout().write_all(text.as_bytes()));
+    if diagnosis.ability == Ability::Agent { exit } else { Exit::Refused }
 }
 
 /// Loads every hook, attaches those of the root cgroup, and takes them away again.

@@ -17,6 +17,7 @@ use crate::exit::Exit;
 use crate::query::show;
 use crate::scan_once::{self, Collected};
 use crate::sink::convert::{Converter, Wall};
+use crate::sink::escape::terminal;
 use crate::sink::facts::Facts;
 use crate::sink::filter::Filter;
 use crate::sink::pretty;
@@ -168,20 +169,27 @@ fn show(
     if args.output == Format::Json {
         let stdout = io::stdout().as_fd().try_clone_to_owned().map_err(|error| error.to_string())?;
         let mut out = BufWriter::with_capacity(OUTPUT_BUFFER, File::from(stdout));
-        // A reader that went away wants no more.
-        let _ = pretty::list(&mut out, reports).and_then(|()| out.flush());
-        return Ok(());
+        return whole(pretty::list(&mut out, reports).and_then(|()| out.flush()));
     }
     let is_table = matches!(args.output, Format::Table | Format::Wide);
     let text = if is_table && findings.is_empty() {
-        empty(collected)
+        empty(collected, args)
     } else {
         let colour = Colour::for_stdout(std::env::var_os("NO_COLOR").as_deref());
         let reports: Vec<_> = reports.collect();
         show::findings(&reports, args.output, colour).map_err(|error| error.to_string())?
     };
-    let _ = io::stdout().write_all(text.as_bytes());
-    Ok(())
+    whole(io::stdout().write_all(text.as_bytes()))
+}
+
+/// A reader that went away wants no more; anything else that stops the answer is a loss.
+fn whole(written: io::Result<()>) -> Result<(), String> {
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(format!("cannot write the answer: {error}"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn verdict(findings: &[Arc<Finding>], collected: &Collected, args: &ScanArgs) -> Exit {
@@ -216,19 +224,23 @@ fn partial(collected: &Collected, own: Capabilities) -> Option<String> {
     (!why.is_empty()).then(|| why.join("; "))
 }
 
-fn empty(collected: &Collected) -> String {
+fn empty(collected: &Collected, args: &ScanArgs) -> String {
     let sockets: usize =
         collected.netns.iter().filter_map(|(_, scan)| Some(scan.as_ref()?.sockets.len())).sum();
     let netns = collected.netns.iter().filter(|(_, scan)| scan.is_some()).count();
+    let narrowed = args.filter.namespace.is_some()
+        || args.filter.selector.is_some()
+        || !(args.findings.code.is_empty() && args.findings.severity.is_empty());
+    let none = if narrowed { "Nothing matches what was asked, of" } else { "No findings:" };
+    let differs = if narrowed { "" } else { ", and none differs from its manifest" };
     format!(
-        "No findings: {sockets} listening sockets in {netns} network namespaces, and none differs from its \
-         manifest.\nOne look cannot see who calls, what is open for moments only, and which ephemeral UDP \
+        "{none} {sockets} listening sockets in {netns} network namespaces{differs}.\nOne look cannot see who calls, what is open for moments only, and which ephemeral UDP \
          ports serve: `portolan agent` does.\n"
     )
 }
 
 fn say(text: &str, exit: Exit) -> Exit {
-    let _ = writeln!(io::stderr(), "portolan: {text}");
+    let _ = writeln!(io::stderr(), "portolan: {}", terminal(text));
     exit
 }
 

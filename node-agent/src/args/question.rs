@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::builder::PossibleValue;
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, ValueEnum};
 
-use crate::engine::finding_code::Severity;
+use crate::engine::finding_code::{FindingCode, Severity};
 use crate::sink::selector::Selector;
 
 /// Which objects are shown.
@@ -22,11 +22,19 @@ pub struct FilterArgs {
     pub selector: Option<Selector>,
 }
 
+/// States of a finding.
+const STATES: [&str; 3] = ["open", "suppressed", "resolved"];
+
+/// Codes of findings: a wrong one would match nothing, and pass for "none".
+fn codes() -> PossibleValuesParser {
+    PossibleValuesParser::new(FindingCode::ALL.map(FindingCode::as_str))
+}
+
 /// Which findings are shown, and which make the command fail.
 #[derive(Clone, Debug, Default, Args)]
 pub struct FindingFilterArgs {
     /// Only these codes, such as undeclared-active
-    #[arg(long, value_delimiter = ',', value_name = "CODE")]
+    #[arg(long, value_delimiter = ',', value_name = "CODE", value_parser = codes(), hide_possible_values = true)]
     pub code: Vec<String>,
     /// Only these severities
     #[arg(long, value_delimiter = ',', value_name = "SEVERITY")]
@@ -100,7 +108,7 @@ pub struct FindingsArgs {
     #[command(flatten)]
     pub findings: FindingFilterArgs,
     /// Which states: open, suppressed, resolved, or several; --watch of open ones shows their end too
-    #[arg(long, value_delimiter = ',', default_value = "open", value_name = "STATE")]
+    #[arg(long, value_delimiter = ',', default_value = "open", value_name = "STATE", value_parser = STATES, hide_possible_values = true)]
     pub state: Vec<String>,
     /// Keep running and show what changes
     #[arg(short, long)]
@@ -121,7 +129,7 @@ pub struct BaselineArgs {
     #[command(flatten)]
     pub filter: FilterArgs,
     /// Only these codes, such as undeclared-explained
-    #[arg(long, value_delimiter = ',', value_name = "CODE")]
+    #[arg(long, value_delimiter = ',', value_name = "CODE", value_parser = codes(), hide_possible_values = true)]
     pub code: Vec<String>,
     /// Only these severities
     #[arg(long, value_delimiter = ',', value_name = "SEVERITY")]
@@ -225,4 +233,23 @@ pub struct DoctorArgs {
     /// How to show it
     #[arg(short, long, default_value = "table")]
     pub output: Format,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use crate::args::Cli;
+
+    #[test]
+    fn a_code_or_a_state_that_does_not_exist_is_wrong_use_and_not_an_empty_answer() {
+        for words in [
+            ["scan", "--code", "undeclared-activ"],
+            ["findings", "--code", "undeclared-activ"],
+            ["findings", "--state", "closed"],
+        ] {
+            let refusal = Cli::try_parse_from(["portolan"].into_iter().chain(words)).expect_err("refused");
+            assert!(refusal.to_string().contains("undeclared-active") || words[2] == "closed", "{refusal}");
+        }
+    }
 }

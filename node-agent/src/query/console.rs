@@ -54,9 +54,10 @@ impl<'a> Console<'a> {
         let text = understood(&asked.server, asked.subject.path(), text)?;
         let is_empty_table = list.items.is_empty() && matches!(asked.format, Format::Table | Format::Wide);
         if is_empty_table {
-            let hint =
-                if asked.is_narrowed { "Nothing matches what was asked. Without filters: " } else { "" };
-            return Ok(write!(self.words, "{hint}{text}")?);
+            if asked.is_narrowed {
+                return self.say("Nothing matches what was asked; without these filters there may be more.");
+            }
+            return Ok(write!(self.words, "{text}")?);
         }
         self.write(&text)
     }

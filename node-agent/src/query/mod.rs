@@ -34,7 +34,7 @@ pub async fn findings(args: &FindingsArgs, console: &mut Console<'_>) -> Exit {
     let mut watched = args.filter.filters();
     watched.extend(args.findings.filters());
     let mut listed = watched.clone();
-    let is_narrowed = !listed.is_empty();
+    let is_narrowed = !listed.is_empty() || args.state != ["open"];
     listed.extend(alternatives("state", args.state.clone()));
     // Who follows what is open wants to see it resolved, too.
     if args.state != ["open"] {
@@ -139,9 +139,13 @@ async fn run(server: &ServerArgs, request: Request, is_followed: bool, console: 
 
 async fn once(asked: &Asked<'_>, console: &mut Console<'_>) -> Result<Exit, QueryError> {
     let list = asked.gather().await?;
-    console.list(asked, &list)?;
-    let exit = completeness(&asked.server, &list, console).await?;
     let fails = list.items.iter().any(|item| asked.reaches_fail_on(item));
+    match console.list(asked, &list) {
+        // The verdict stands, whether the reader waited for the whole list or not.
+        Err(error) if fails && error.is_closed_pipe() => return Ok(Exit::FailOn),
+        shown => shown?,
+    }
+    let exit = completeness(&asked.server, &list, console).await?;
     Ok(if fails { Exit::FailOn } else { exit })
 }
 

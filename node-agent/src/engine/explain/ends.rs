@@ -67,15 +67,18 @@ impl<'a> Trail<'a> {
         Ok(())
     }
 
-    /// Those that somebody expects come first, so that a pod that opens thousands cannot hide them.
+    /// Some that nobody declares come first, and then those that somebody expects: neither can hide the other.
     fn follow_every_port(&mut self, key: PodKey, record: &'a PodRecord) {
         let expected: BTreeSet<(Protocol, NonZeroU16)> =
             declared_ports(&record.pod).chain(service_targets(record.manifests())).collect();
-        let mut served = record.ports.iter().filter(|id| self.engine.is_shown(id));
-        let some: Vec<(Protocol, NonZeroU16)> =
-            served.by_ref().take(MAX_ENDS).map(|id| (id.protocol, id.port)).collect();
-        self.found.truncated |= served.next().is_some();
-        for (protocol, port) in expected.into_iter().chain(some) {
+        let served = || record.ports.iter().filter(|id| self.engine.is_shown(id));
+        let named = |id: &PortId| (id.protocol, id.port);
+        let undeclared: Vec<(Protocol, NonZeroU16)> =
+            served().filter(|id| self.is_undeclared(id)).take(MAX_ENDS / 2).map(named).collect();
+        let some: Vec<(Protocol, NonZeroU16)> = served().take(MAX_ENDS).map(named).collect();
+        let is_cut = served().nth(MAX_ENDS).is_some();
+        self.found.truncated |= is_cut;
+        for (protocol, port) in undeclared.into_iter().chain(expected).chain(some) {
             self.add_end(key, record, protocol, port);
         }
         self.found.ends.sort_by_key(|end| (end.protocol, end.port));
@@ -206,8 +209,17 @@ impl<'a> Trail<'a> {
             opaque_runtime: pod.opaque_runtime.clone(),
             netns: engine.pods.netns(key, &engine.netns).map(|netns| engine.refer_netns(netns)),
             listening: record.ports.iter().filter(|id| engine.is_shown(id)).count(),
+            undeclared: record
+                .ports
+                .iter()
+                .filter(|id| engine.is_shown(id) && self.is_undeclared(id))
+                .count(),
             findings: about_pod.into_iter().filter_map(|id| engine.finding_of(id)).collect(),
         });
+    }
+
+    fn is_undeclared(&self, id: &PortId) -> bool {
+        self.engine.ports.get(id).is_some_and(|port| port.status != DeclarationStatus::Declared)
     }
 
     /// False if there is no room for it, or it is there already.

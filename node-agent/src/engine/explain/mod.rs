@@ -69,6 +69,8 @@ pub struct PodStep {
     pub netns: Option<NetnsRef>,
     /// How many of its ports are listened on.
     pub listening: usize,
+    /// How many of those no container declares.
+    pub undeclared: usize,
     /// Findings on the pod as a whole.
     pub findings: Vec<Arc<Finding>>,
 }

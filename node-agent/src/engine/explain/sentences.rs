@@ -211,8 +211,7 @@ impl<'a> Words<'a> {
             let ports = served.iter().filter_map(|end| Some((end.protocol, end.port?)));
             let ports: Vec<(Protocol, NonZeroU16)> = ports.collect();
             let listening = counted(step.listening, "port", "ports");
-            let undeclared =
-                served.iter().filter(|end| end.declaration.status != DeclarationStatus::Declared).count();
+            let undeclared = step.undeclared;
             self.answer.push(match (step.listening, undeclared) {
                 (0, _) => format!("Pod {who} listens on no port."),
                 (_, 0) => format!("Pod {who} listens on {listening}: {}.", some_of(ports.into_iter())),

@@ -26,7 +26,8 @@ impl OwnedSocket {
             return Err(io::ErrorKind::AddrInUse.into());
         }
         if std::fs::symlink_metadata(path).is_ok_and(|found| !found.file_type().is_socket()) {
-            return Err(io::ErrorKind::AlreadyExists.into());
+            let what = "something that is no socket is there: give another path, or remove it";
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, what));
         }
         let folder = Folder::beside(path)?;
         let made = folder.0.join("s");

@@ -40,6 +40,11 @@ pub enum ManifestError {
     TooLarge { path: PathBuf },
     #[error("{}:{line}: {problem}", path.display())]
     Invalid { path: PathBuf, line: u64, problem: String },
+    #[error(
+        "{}: the pods {first} and {second} both name the network namespace {netns}: expected one pod for each",
+        path.display()
+    )]
+    SharedNetns { path: PathBuf, first: String, second: String, netns: String },
 }
 
 /// What manifests hold; of objects that come twice, the last.
@@ -97,10 +102,29 @@ pub fn read(path: &Path) -> Result<Objects, ManifestError> {
     }
     let named = |namespace: &String, name: &String| (namespace.clone(), name.clone());
     objects.pods = last_of_each(objects.pods, |pod| pod.uid.clone());
+    one_pod_for_each_netns(path, &objects.pods)?;
     objects.services = last_of_each(objects.services, |one| named(&one.namespace, &one.name));
     objects.policies = last_of_each(objects.policies, |one| named(&one.namespace, &one.name));
     objects.namespaces = last_of_each(objects.namespaces, |one| one.name.clone());
     Ok(objects)
+}
+
+/// The pod that came last would take the other's ports over, and be judged for them.
+fn one_pod_for_each_netns(path: &Path, pods: &[Pod]) -> Result<(), ManifestError> {
+    let mut known = BTreeMap::new();
+    for pod in pods {
+        let Some(netns) = &pod.netns_path else { continue };
+        let second = format!("{}/{}", pod.namespace, pod.name);
+        if let Some(first) = known.insert(netns, second.clone()) {
+            return Err(ManifestError::SharedNetns {
+                path: path.to_owned(),
+                first,
+                second,
+                netns: netns.clone(),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// The manifests in the text of one file.

@@ -218,4 +218,21 @@ mod tests {
         std::fs::remove_dir_all(&dir).expect("clean");
         assert_eq!(objects.pods.len(), 1);
     }
+
+    #[test]
+    fn two_pods_that_name_one_netns_are_refused_and_both_named() {
+        let path = std::env::temp_dir().join(format!("portolan-shared-{}.yaml", std::process::id()));
+        let pod = |name: &str| {
+            format!(
+                "kind: Pod\nmetadata: {{name: {name}, annotations: {{portolan.dev/netns: x}}}}\nspec: {{containers: [{{name: c}}]}}\n"
+            )
+        };
+        std::fs::write(&path, format!("{}---\n{}", pod("a"), pod("b"))).expect("write");
+        let refusal = crate::source::pods::file::read(&path).expect_err("refused").to_string();
+        assert!(
+            refusal.contains("pods default/a and default/b both name the network namespace"),
+            "{refusal}"
+        );
+        std::fs::remove_file(&path).expect("clean");
+    }
 }
