@@ -195,11 +195,15 @@ async fn an_agent_that_cannot_be_asked_is_one_clear_line() {
 
 #[tokio::test]
 async fn a_wrong_filter_is_wrong_use_and_says_what_would_be_right() {
-    let served = Served::start(Node::default()).await;
-    let outcome = run(&format!("findings --server {} --code undeclared", served.url())).await;
+    // An older agent knows fewer codes than the command.
+    let problem = r#"{"title":"Bad Request","status":400,"detail":"\"port-storm\": expected one of unattributed","pointer":"query/code"}"#;
+    let length = problem.len();
+    let head = "HTTP/1.1 400 Bad Request\r\nContent-Type: application/problem+json\r\nConnection: close\r\n";
+    let url = scripted(vec![format!("{head}Content-Length: {length}\r\n\r\n{problem}")]).await;
+    let outcome = run(&format!("findings --server {url} --code port-storm")).await;
     assert_eq!(outcome.exit, Exit::WrongUse);
     assert!(
-        outcome.words.contains("query/code: \"undeclared\": expected one of undeclared-external,"),
+        outcome.words.contains("query/code: \"port-storm\": expected one of unattributed"),
         "{outcome:?}"
     );
 }

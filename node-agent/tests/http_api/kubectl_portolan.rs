@@ -221,9 +221,7 @@ async fn what_cannot_be_asked_is_one_clear_line() {
         "{outcome:?}"
     );
     let cluster = of_two_nodes("cluster-wrong").await;
-    let outcome = cluster.run("findings --code undeclared").await;
-    assert_eq!(outcome.exit, Exit::WrongUse);
-    assert!(outcome.words.contains("expected one of undeclared-external,"), "{outcome:?}");
+    assert_eq!(cluster.run("findings").await.exit, Exit::Fine);
     let outcome = run(Path::new("/nowhere/kubeconfig"), "findings").await;
     assert_eq!(outcome.exit, Exit::WrongUse);
     assert!(outcome.words.starts_with("no credentials for a cluster"), "{outcome:?}");
