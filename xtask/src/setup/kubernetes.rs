@@ -1,5 +1,5 @@
 //! Tools of Kubernetes that tests check with, where the machine has none: kubectl and helm, which a package of PyPI carries,
-//! Kubernetes' own schemas in another, and promtool out of the distribution's package of Prometheus.
+//! Kubernetes' own schemas in another, promtool out of the distribution's package of Prometheus, and an OTLP collector.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -27,6 +27,19 @@ for tool in ('kubectl', 'helm'):
     os.rename(directory + '/' + tool + '.new', directory + '/' + tool)
 os.remove(wheel.filename)
 ";
+/// A Python package that carries an OTLP collector, and how it is taken out.
+const COLLECTOR: &str = "rotel==0.0.1a15";
+const UNPACK_COLLECTOR: &str = "
+import glob, os, shutil, sys, zipfile
+directory = sys.argv[1]
+wheel = zipfile.ZipFile(glob.glob(directory + '/rotel-*.whl')[0])
+new = directory + '/rotel-agent.new'
+with wheel.open('rotel/rotel-agent') as source, open(new, 'wb') as target:
+    shutil.copyfileobj(source, target)
+os.chmod(new, 0o755)
+os.rename(new, directory + '/rotel-agent')
+os.remove(wheel.filename)
+";
 /// The schemas of Kubernetes 1.29 to 1.37, with what checks against them.
 const SCHEMAS: &str = "kubernetes-validate==1.37.0";
 /// Takes promtool out of Prometheus' package in the current directory: installed whole, it would run as a service.
@@ -44,7 +57,7 @@ struct Tool {
     bring: fn() -> Result<()>,
 }
 
-const TOOLS: [Tool; 4] = [
+const TOOLS: [Tool; 5] = [
     Tool {
         name: "kubectl",
         why: "the api tier: checks the server that it tests against; the e2e tier",
@@ -53,6 +66,7 @@ const TOOLS: [Tool; 4] = [
     Tool { name: "helm", why: "the chart tier: renders the chart; the e2e tier", bring: layer },
     Tool { name: "kubernetes-validate", why: "the chart tier: Kubernetes' own schemas", bring: schemas },
     Tool { name: "promtool", why: "the chart tier: tries the alerts", bring: promtool },
+    Tool { name: "rotel-agent", why: "the unit tier: an OTLP collector to export to", bring: collector },
 ];
 
 /// Where this puts them; the tests look here first.
@@ -80,7 +94,8 @@ pub(super) fn needs() -> Vec<Need> {
 
 /// What the chart tier misses.
 pub fn missing_for_chart() -> Vec<&'static str> {
-    let missing = TOOLS.iter().filter(|tool| tool.name != "kubectl" && !tool.is_there());
+    let elsewhere = ["kubectl", "rotel-agent"];
+    let missing = TOOLS.iter().filter(|tool| !elsewhere.contains(&tool.name) && !tool.is_there());
     missing.map(|tool| tool.name).collect()
 }
 
@@ -109,6 +124,14 @@ fn layer() -> Result<()> {
     let mut pip = Command::new("python3");
     step::run("bringing kubectl and helm (38 MB)", pip.args(download).arg(place()).arg(PACKAGE))?;
     step::run("unpacking kubectl and helm", Command::new("python3").args(["-c", UNPACK]).arg(place()))
+}
+
+fn collector() -> Result<()> {
+    let download = ["-m", "pip", "download", "--quiet", "--no-deps", "--dest"];
+    let mut pip = Command::new("python3");
+    step::run("bringing an OTLP collector (10 MB)", pip.args(download).arg(place()).arg(COLLECTOR))?;
+    let mut unpack = Command::new("python3");
+    step::run("unpacking the OTLP collector", unpack.args(["-c", UNPACK_COLLECTOR]).arg(place()))
 }
 
 fn schemas() -> Result<()> {

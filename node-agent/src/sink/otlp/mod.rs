@@ -199,6 +199,8 @@ async fn ended(ending: &mut watch::Receiver<bool>) {
 }
 
 #[cfg(test)]
+mod collector_tests;
+#[cfg(test)]
 mod receiver;
 #[cfg(test)]
 mod sending_tests;

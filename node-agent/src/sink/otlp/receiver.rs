@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::io::Read as _;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -143,7 +144,12 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, des
 async fn answer(desk: Desk, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     assert_eq!(request.headers()["content-type"], "application/x-protobuf");
     let (path, headers) = (request.uri().path().to_owned(), request.headers().clone());
-    let body = request.into_body().collect().await.expect("a body").to_bytes();
+    let mut body = request.into_body().collect().await.expect("a body").to_bytes();
+    if headers.get("content-encoding").is_some_and(|encoding| encoding == "gzip") {
+        let mut plain = Vec::new();
+        flate2::read::GzDecoder::new(&*body).read_to_end(&mut plain).expect("gzip");
+        body = plain.into();
+    }
     let reply = desk.reply(body.len());
     desk.arrived.send_modify(|arrived| {
         arrived.requests += 1;

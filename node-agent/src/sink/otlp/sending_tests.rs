@@ -25,9 +25,9 @@ const PACE: Pace = Pace {
     answer_within: Duration::from_secs(10),
 };
 const ROOM: Room = Room { records: 100, bytes: 1 << 20, batch: 8, batch_bytes: 1 << 20 };
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
-fn options(address: std::net::SocketAddr, signal: OtlpSignal) -> OtlpOptions {
+pub(super) fn options(address: std::net::SocketAddr, signal: OtlpSignal) -> OtlpOptions {
     let mut headers = hyper::HeaderMap::new();
     headers.insert("x-key", "secret".parse().expect("a value"));
     let config = OtlpConfig {
@@ -44,15 +44,15 @@ fn logs(address: std::net::SocketAddr) -> Export {
     begin(options(address, OtlpSignal::Logs))
 }
 
-fn begin(options: OtlpOptions) -> Export {
+pub(super) fn begin(options: OtlpOptions) -> Export {
     start(options, Arc::new(Metrics::new("0.1.0", "6.18".to_owned())))
 }
 
-fn with_id(id: &str, state: &str) -> Finding {
+pub(super) fn with_id(id: &str, state: &str) -> Finding {
     Finding { id: id.to_owned(), state: state.to_owned(), ..finding() }
 }
 
-fn offer(export: &Export, ids: std::ops::Range<usize>) {
+pub(super) fn offer(export: &Export, ids: std::ops::Range<usize>) {
     ids.for_each(|id| export.outlet.offer(&with_id(&id.to_string(), "open")));
 }
 
@@ -64,7 +64,7 @@ fn lost(export: &Export, reason: &str) -> u64 {
     export.outlet.lost().into_iter().find(|(name, _)| *name == reason).expect("a reason").1
 }
 
-async fn until_state(export: &mut Export, is_so: impl FnMut(&State) -> bool) -> State {
+pub(super) async fn until_state(export: &mut Export, is_so: impl FnMut(&State) -> bool) -> State {
     let states = &mut export.states[0].1;
     tokio::time::timeout(PATIENCE, states.wait_for(is_so)).await.expect("in time").expect("it runs").clone()
 }
