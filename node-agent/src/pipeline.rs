@@ -28,6 +28,9 @@ use crate::source::pods::SourceState;
 use crate::source::{clock, conntrack};
 use crate::status_lines::ToldStatus;
 
+/// Deadlines of the engine whose changes are in memory together.
+const TICK_PART: usize = 256;
+
 /// How a source is doing, as status tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceStanding {
@@ -95,11 +98,16 @@ impl Pipeline {
         self.carry_out(&changes, now);
     }
 
-    /// The engine's timers.
+    /// The engine's timers, and part by part what they make it tell.
     pub fn tick(&mut self) {
         let now = clock::now();
-        let changes = self.engine.tick(now);
-        self.carry_out(&changes, now);
+        loop {
+            let changes = self.engine.tick_some(TICK_PART, now);
+            self.carry_out(&changes, now);
+            if self.engine.next_deadline().is_none_or(|due| due > now) {
+                return;
+            }
+        }
     }
 
     /// Takes the kernel's counters in, and tells of lines that were lost. True if something was lost since the last drain

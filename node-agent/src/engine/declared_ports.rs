@@ -53,13 +53,17 @@ impl Engine {
         self.check_storm(storm, now);
     }
 
-    /// Resolves anew what is expected of a pod.
-    pub(super) fn expect(&mut self, key: PodKey) {
-        let Some(record) = self.pods.get_mut(key) else { return };
+    /// Resolves anew what is expected of a pod. True if it is something else than before.
+    pub(super) fn expect(&mut self, key: PodKey) -> bool {
+        let Some(record) = self.pods.get_mut(key) else { return false };
         let expected = Expected::of(record.manifests());
+        if expected == record.expected {
+            return false;
+        }
         let more = expected.beyond.saturating_sub(record.expected.beyond);
         record.expected = expected;
         self.refuse_many(EXPECTED_FULL, more);
+        true
     }
 
     /// A storm stays what it is, but an exception may come or go.

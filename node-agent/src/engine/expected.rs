@@ -23,7 +23,7 @@ pub struct Expects {
 }
 
 /// The ports that are expected, the lowest ones where there are too many.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Expected {
     ports: BTreeMap<At, Expects>,
     /// How often one was left out.

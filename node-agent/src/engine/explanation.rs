@@ -6,11 +6,10 @@ use std::num::NonZeroU16;
 use super::change::Explanation;
 use super::declaration::{Manifests, Served};
 use super::identity::Protocol;
-use super::isolation::names_number;
+use super::isolation;
 use super::mesh;
 use super::network_policy::NetworkPolicy;
 use super::pod::{Container, PortRef, ProbeHandler, ProbePort};
-use super::selection::Selects;
 use super::service::{Service, ServicePort};
 
 const PROMETHEUS_PORT: &str = "prometheus.io/port";
@@ -47,11 +46,7 @@ pub fn explanations<'a>(
     let annotation = scraped_port(manifests).filter(|scraped| (protocol, *scraped) == (Protocol::Tcp, port));
     let annotation = annotation.map(|_| Why::Annotation(PROMETHEUS_PORT));
     let mesh = mesh::opened_by(pod, served).map(|(mesh, container)| Why::Mesh(mesh, container));
-    let policies = manifests
-        .policies
-        .iter()
-        .filter(move |(policy, selects)| *selects == Selects::Yes && names_number(policy, protocol, port));
-    let policies = policies.map(|(policy, _)| Why::Policy(policy));
+    let policies = isolation::naming(manifests, protocol, port).map(Why::Policy);
     probes.chain(services).chain(annotation).chain(mesh).chain(policies)
 }
 

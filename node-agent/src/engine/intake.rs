@@ -10,8 +10,8 @@ use super::change::{Change, Loss};
 use super::identity::{BootTime, NetnsId, PodUid, PortId, Protocol, SocketCookie};
 use super::input::{NetnsFacts, NetnsScan, OpenedSocket, PortDelta, TrafficDrain};
 use super::origin::Serving;
-use super::pod::Pod;
-use super::pod_index::{PodChange, PodChanges};
+use super::pod::{Extent, Pod};
+use super::pod_index::{PodChange, PodChanges, PodKey};
 use super::port::Face;
 use super::room::Taken;
 use super::socket_table::{Served, SocketView};
@@ -51,11 +51,8 @@ impl Engine {
     pub(super) fn netns_scanned(&mut self, scan: NetnsScan, now: BootTime) {
         let first = self.netns.entry(scan.netns).scan(scan.at);
         let known = self.ports_of(scan.netns);
-        let cookies: Vec<SocketCookie> = known
-            .iter()
-            .filter_map(|id| self.ports.get(id))
-            .flat_map(|port| port.sockets.iter().copied())
-            .collect();
+        let cookies: Vec<SocketCookie> =
+            known.iter().filter_map(|id| self.ports.get(id)).flat_map(|port| port.sockets.iter()).collect();
         for socket in scan.sockets {
             let process = self.netns.entry(scan.netns).share_process(socket.process);
             let fact =
@@ -103,7 +100,7 @@ impl Engine {
         }
         for port in self.ports_of(id) {
             let cookies: Vec<SocketCookie> =
-                self.ports.get(&port).map(|port| port.sockets.iter().copied().collect()).unwrap_or_default();
+                self.ports.get(&port).map(|port| port.sockets.iter().collect()).unwrap_or_default();
             for cookie in cookies {
                 self.settle_socket(cookie, id, now);
             }
@@ -135,32 +132,48 @@ impl Engine {
             // Findings without a port show pods too.
             self.renew();
         }
-        for PodChange { key, before, .. } in changes.changed.iter().filter(|change| !change.only_readiness) {
-            if let Some(before) = before {
-                self.addresses.remove_pod(*key, before);
-            }
-            let was_in = before.as_ref().and_then(|before| self.netns.at_path(before.netns_path.as_deref()?));
-            for netns in was_in.into_iter().chain(self.pods.netns(*key, &self.netns)) {
-                self.settle_home(netns);
-            }
-            self.select_for(*key);
-            let Some(record) = self.pods.get(*key) else { continue };
-            self.addresses.add_pod(*key, &record.pod);
-            self.dirty.extend(record.ports.iter().copied());
-            let waiting = self.unattributed.iter().copied();
-            let mine: Vec<PortId> = waiting.filter(|id| self.may_be_of(*id, &record.pod)).collect();
-            self.dirty.extend(mine);
-            if let Some(netns) = self.pods.netns(*key, &self.netns) {
-                self.dirty.extend(self.ports_of(netns));
-            }
-        }
         for key in &changes.departed {
             let Some(record) = self.pods.get(*key) else { continue };
             self.addresses.retire_pod(*key, &record.pod, now);
             self.dirty.extend(record.ports.iter().copied());
         }
-        for key in changes.changed.iter().map(|change| change.key).chain(changes.departed) {
+        let mut differing = Vec::with_capacity(changes.changed.len());
+        for PodChange { key, before, extent } in changes.changed {
+            match extent {
+                Extent::Readiness => {}
+                // Whom they mean may be the same as before.
+                Extent::Labels if !self.select_for(key) => continue,
+                Extent::Labels => {
+                    let ports = self.pods.get(key).map(|record| &record.ports);
+                    self.dirty.extend(ports.into_iter().flatten().copied());
+                }
+                Extent::More => self.settle_pod(key, before.as_deref()),
+            }
+            differing.push(key);
+        }
+        for key in differing.into_iter().chain(changes.departed) {
             self.check_pod(key, now);
+        }
+    }
+
+    /// Brings what follows from a pod in line with what it is now.
+    fn settle_pod(&mut self, key: PodKey, before: Option<&Pod>) {
+        if let Some(before) = before {
+            self.addresses.remove_pod(key, before);
+        }
+        let was_in = before.and_then(|before| self.netns.at_path(before.netns_path.as_deref()?));
+        for netns in was_in.into_iter().chain(self.pods.netns(key, &self.netns)) {
+            self.settle_home(netns);
+        }
+        self.select_for(key);
+        let Some(record) = self.pods.get(key) else { return };
+        self.addresses.add_pod(key, &record.pod);
+        self.dirty.extend(record.ports.iter().copied());
+        let waiting = self.unattributed.iter().copied();
+        let mine: Vec<PortId> = waiting.filter(|id| self.may_be_of(*id, &record.pod)).collect();
+        self.dirty.extend(mine);
+        if let Some(netns) = self.pods.netns(key, &self.netns) {
+            self.dirty.extend(self.ports_of(netns));
         }
     }
 
@@ -317,7 +330,7 @@ impl Engine {
             self.netns.give_back(id.netns, Taken { sockets: 1, ..Taken::default() });
         }
         if let Some(port) = self.ports.get_mut(&id) {
-            port.sockets.remove(&cookie);
+            port.sockets.remove(cookie);
             port.beyond_loopback = port.beyond_loopback.saturating_sub(usize::from(was_beyond));
             port.tenure.learn(began.unwrap_or(ended), ended, self.options.grace);
             port.refresh(floor, &self.sockets, self.options.grace);

@@ -60,6 +60,16 @@ pub fn names_number(policy: &NetworkPolicy, protocol: Protocol, port: NonZeroU16
         .any(|numbers| numbers.contains(&port) && width(&numbers) <= WIDEST_EXPLANATION)
 }
 
+/// The policies that select the pod for certain and write this port down, by name.
+pub fn naming<'a>(
+    manifests: Manifests<'a>,
+    protocol: Protocol,
+    port: NonZeroU16,
+) -> impl Iterator<Item = &'a NetworkPolicy> {
+    let certain = manifests.policies.iter().filter(|(_, selects)| *selects == Selects::Yes);
+    certain.map(|(policy, _)| policy.as_ref()).filter(move |policy| names_number(policy, protocol, port))
+}
+
 /// What each policy that selects the pod, or may, says of one of its ports.
 pub fn opinions(
     manifests: Manifests<'_>,

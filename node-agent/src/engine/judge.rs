@@ -18,6 +18,7 @@ use super::identity::{BootTime, PortId, Protocol};
 use super::isolation;
 use super::options::RecordMode;
 use super::origin::Serving;
+use super::pod::{Container, ContainerKind};
 use super::pod_index::PodKey;
 use super::pod_record::PodRecord;
 use super::port::{Face, Port};
@@ -368,7 +369,9 @@ impl Engine {
             None => PodFact::Unknown,
         };
         let in_debug_container = |record: &PodRecord| {
-            face.processes().any(|process| is_ephemeral(container(&record.pod, process, &[]), process))
+            let is_debug = |container: &Container| container.kind == ContainerKind::Ephemeral;
+            record.pod.containers.iter().any(is_debug)
+                && face.processes().any(|process| is_ephemeral(container(&record.pod, process, &[]), process))
         };
         let exposure = face.exposure(host);
         let reach = match (id.protocol, exposure) {

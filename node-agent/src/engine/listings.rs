@@ -5,13 +5,16 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Engine;
-use super::declaration::targets_of;
+use super::change::DeclarationStatus;
+use super::declaration::{Manifests, targets_of};
 use super::expected::At;
-use super::identity::BootTime;
+use super::identity::{BootTime, PortId};
 use super::input::Listing;
+use super::isolation;
 use super::namespace::Namespace;
 use super::network_policy::NetworkPolicy;
 use super::pod_index::PodKey;
+use super::selection::Selects;
 use super::service::Service;
 
 /// Objects of which it pays to look which ports they mean.
@@ -25,25 +28,29 @@ impl Engine {
             self.doors_changed(&touched);
         }
         for key in self.pods.selected_by(&touched) {
-            if !self.select_services(key) {
-                continue;
-            }
-            self.expect(key);
+            let Some(record) = self.pods.get_mut(key) else { continue };
             if touched.len() > FEW {
-                self.judge_pod(key, now);
-            } else {
-                self.judge_targets(key, &touched, now);
+                if self.select_services(key) {
+                    self.expect(key);
+                    self.judge_pod(key, now);
+                }
+            } else if self.services.reselect(&record.pod, &mut record.services, &touched).is_some() {
+                self.judge_targets(key, &touched);
+                if self.expect(key) {
+                    self.check_pod(key, now);
+                }
             }
         }
     }
 
-    /// Judges the ports of a pod to which these Services send or sent.
-    fn judge_targets(&mut self, key: PodKey, services: &[Arc<Service>], now: BootTime) {
+    /// Judges the ports of a pod to which these Services send or sent; what a container declares needs no Service.
+    fn judge_targets(&mut self, key: PodKey, services: &[Arc<Service>]) {
         let Some(record) = self.pods.get(key) else { return };
         let targets: BTreeSet<At> = targets_of(&record.pod, services.iter().map(Arc::as_ref)).collect();
+        let is_undeclared =
+            |id: &PortId| self.ports.get(id).is_some_and(|port| port.status != DeclarationStatus::Declared);
         let mine = record.ports.iter().filter(|id| targets.contains(&(id.protocol, id.port)));
-        self.dirty.extend(mine.copied());
-        self.check_pod(key, now);
+        self.dirty.extend(mine.filter(|id| is_undeclared(id)).copied());
     }
 
     pub(super) fn policies_told(&mut self, listing: Listing<NetworkPolicy>, now: BootTime) {
@@ -53,6 +60,15 @@ impl Engine {
             self.renew();
         }
         let mut pods: BTreeSet<PodKey> = self.pods.selected_by(&touched);
+        if known == self.policies.known() && touched.len() <= FEW {
+            for key in pods {
+                let Some(record) = self.pods.get_mut(key) else { continue };
+                if let Some(before) = self.policies.reselect(&record.pod, &mut record.policies, &touched) {
+                    self.judge_isolated(key, &before);
+                }
+            }
+            return;
+        }
         pods.retain(|key| self.select_policies(*key));
         if known != self.policies.known() {
             pods = self.pods.live().map(|(key, _)| key).collect();
@@ -62,18 +78,34 @@ impl Engine {
         }
     }
 
+    /// Judges the ports of a pod of which its policies say something else than those before did.
+    fn judge_isolated(&mut self, key: PodKey, before: &[(Arc<NetworkPolicy>, Selects)]) {
+        let Some(record) = self.pods.get(key) else { return };
+        let known = self.policies.known();
+        let now = record.manifests();
+        let before = Manifests { policies: before, ..now };
+        let says_the_same = |id: &&PortId| {
+            let verdict = |manifests| isolation::verdict(known, manifests, id.protocol, id.port);
+            let explaining =
+                |manifests| isolation::naming(manifests, id.protocol, id.port).map(|policy| &policy.name);
+            verdict(before) == verdict(now) && explaining(before).eq(explaining(now))
+        };
+        self.dirty.extend(record.ports.iter().filter(|id| !says_the_same(id)).copied());
+    }
+
     pub(super) fn namespaces_told(&mut self, listing: Listing<Namespace>, now: BootTime) {
         for namespace in self.namespaces.take(listing) {
             self.namespace_exception_changed(&namespace, now);
         }
     }
 
-    /// Finds the Services, policies and exceptions of a pod that is new or has other labels.
-    pub(super) fn select_for(&mut self, key: PodKey) {
-        self.select_services(key);
+    /// Finds the Services, policies and exceptions of a pod that is new or has other labels. True if any are others than before.
+    pub(super) fn select_for(&mut self, key: PodKey) -> bool {
+        let services = self.select_services(key);
         self.expect(key);
-        self.select_policies(key);
-        self.select_exceptions(key);
+        let policies = self.select_policies(key);
+        let exceptions = self.select_exceptions(key);
+        services || policies || exceptions
     }
 
     /// True if they are others than before.

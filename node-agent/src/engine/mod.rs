@@ -185,7 +185,13 @@ impl Engine {
 
     /// Does what is due by now.
     pub fn tick(&mut self, now: BootTime) -> Vec<Change> {
-        while let Some(timer) = self.timers.pop_due(now) {
+        self.tick_some(usize::MAX, now)
+    }
+
+    /// The same for as many deadlines at most: what is told of thousands of ports at once would take its room at once, too.
+    pub fn tick_some(&mut self, most: usize, now: BootTime) -> Vec<Change> {
+        for _ in 0..most {
+            let Some(timer) = self.timers.pop_due(now) else { break };
             match timer {
                 Timer::Port(port) => self.judge(port, now),
                 Timer::Pod(pod) => self.check_pod(pod, now),

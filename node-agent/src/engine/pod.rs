@@ -30,10 +30,20 @@ pub struct Pod {
     pub opaque_runtime: Option<String>,
 }
 
+/// How much of a pod differs from what was said of it before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Extent {
+    /// What changes most often, and no port is judged by it.
+    Readiness,
+    /// What selects the pod, too.
+    Labels,
+    More,
+}
+
 impl Pod {
-    /// True if both say the same of everything but readiness.
+    /// What the two differ in at most.
     #[must_use]
-    pub fn differs_only_in_readiness(&self, other: &Self) -> bool {
+    pub fn extent_of_change(&self, other: &Self) -> Extent {
         // Every field is named, so that a new one is not forgotten here.
         let Self {
             uid,
@@ -50,11 +60,17 @@ impl Pod {
             ready: _,
             opaque_runtime,
         } = self;
-        (uid, namespace, name, workload) == (&other.uid, &other.namespace, &other.name, &other.workload)
-            && (host_network, labels, annotations) == (&other.host_network, &other.labels, &other.annotations)
+        let is_same_otherwise = (uid, namespace, name, workload)
+            == (&other.uid, &other.namespace, &other.name, &other.workload)
+            && (host_network, annotations) == (&other.host_network, &other.annotations)
             && (containers, addresses) == (&other.containers, &other.addresses)
             && (netns_path, mirror) == (&other.netns_path, &other.mirror)
-            && opaque_runtime == &other.opaque_runtime
+            && opaque_runtime == &other.opaque_runtime;
+        match (is_same_otherwise, *labels == other.labels) {
+            (true, true) => Extent::Readiness,
+            (true, false) => Extent::Labels,
+            (false, _) => Extent::More,
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::change::PodRef;
 use super::identity::{BootTime, NetnsId, PodUid, PortId};
 use super::netns_index::{NetnsIndex, canonical};
-use super::pod::Pod;
+use super::pod::{Extent, Pod};
 use super::pod_merge::Told;
 use super::pod_record::{PodRecord, label};
 use super::selection::{LabelIndex, Selector};
@@ -34,8 +34,7 @@ pub struct PodChange {
     pub key: PodKey,
     /// `None`: it is new.
     pub before: Option<Arc<Pod>>,
-    /// What changes most often, and no port is judged by it.
-    pub only_readiness: bool,
+    pub extent: Extent,
 }
 
 /// All pods.
@@ -255,15 +254,15 @@ impl PodIndex {
                     self.forget_uids(key, &before);
                     self.list(key, &pod);
                 }
-                let only_readiness = !back && before.differs_only_in_readiness(&pod);
-                changes.changed.push(PodChange { key, before: Some(before), only_readiness });
+                let extent = if back { Extent::More } else { before.extent_of_change(&pod) };
+                changes.changed.push(PodChange { key, before: Some(before), extent });
             }
             (Some(pod), None) => {
                 let key = PodKey(self.next);
                 self.next = self.next.wrapping_add(1);
                 self.list(key, &pod);
                 self.records.insert(key, PodRecord::new(pod));
-                changes.changed.push(PodChange { key, before: None, only_readiness: false });
+                changes.changed.push(PodChange { key, before: None, extent: Extent::More });
             }
             (None, Some(key)) => {
                 if let Some(record) = self.records.get_mut(&key)

@@ -1,6 +1,5 @@
 //! One port of one netns inside the engine: its sockets, what they amount to, and what was told about it.
 
-use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -41,10 +40,48 @@ pub struct Face {
     pub sockets: usize,
 }
 
+/// The sockets of one port, sorted. Most ports have one, for which a tree would take a hundred bytes.
+#[derive(Debug, Default)]
+pub struct Cookies(Vec<SocketCookie>);
+
+impl Cookies {
+    pub fn insert(&mut self, cookie: SocketCookie) {
+        if let Err(slot) = self.0.binary_search(&cookie) {
+            if self.0.is_empty() {
+                self.0.reserve_exact(1);
+            }
+            self.0.insert(slot, cookie);
+        }
+    }
+
+    pub fn remove(&mut self, cookie: SocketCookie) {
+        if let Ok(slot) = self.0.binary_search(&cookie) {
+            self.0.remove(slot);
+            if self.0.capacity() > 4 * self.0.len() + 4 {
+                self.0.shrink_to(2 * self.0.len());
+            }
+        }
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = SocketCookie> {
+        self.0.iter().copied()
+    }
+
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 /// One port.
 #[derive(Debug)]
 pub struct Port {
-    pub sockets: BTreeSet<SocketCookie>,
+    pub sockets: Cookies,
     /// How many of them are bound to something else than loopback.
     pub beyond_loopback: usize,
     /// `None` while only traffic is known of it.
@@ -76,7 +113,7 @@ impl Port {
     #[must_use]
     pub fn new(now: BootTime) -> Self {
         Self {
-            sockets: BTreeSet::new(),
+            sockets: Cookies::default(),
             beyond_loopback: 0,
             face: None,
             scanned_at: None,
@@ -129,7 +166,7 @@ impl Port {
     /// Looks at the sockets again; keeps the last face when none is left. Breaks no longer than `patience` are none.
     pub fn refresh(&mut self, floor: BootTime, table: &SocketTable, patience: Duration) {
         let looked_at = self.sockets.iter().take(MAX_LOOKED_AT).filter_map(|cookie| {
-            let socket = table.get(*cookie)?;
+            let socket = table.get(cookie)?;
             Some((socket.view(floor)?, socket.process()))
         });
         let views: Vec<(SocketView, Option<&Arc<Process>>)> = looked_at.collect();

@@ -2,10 +2,8 @@
 //! under labels that a match cannot do without.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::hash::Hasher;
 use std::sync::Arc;
 
-use super::fingerprint::Fnv;
 use super::input::Listing;
 use super::pod::Pod;
 use super::pod_index::PodKey;
@@ -32,15 +30,36 @@ pub trait Selector: PartialEq {
 type Place = u64;
 
 fn place(namespace: &str, label: Option<(&str, &str)>) -> Place {
-    let mut fnv = Fnv::default();
-    fnv.write(namespace.as_bytes());
+    let mut words = Words::default();
+    words.add(namespace);
     if let Some((key, value)) = label {
-        for part in [key, value] {
-            fnv.write(&[0]);
-            fnv.write(part.as_bytes());
-        }
+        words.add(key);
+        words.add(value);
     }
-    fnv.finish()
+    words.0
+}
+
+/// A number of texts that is never told nor kept: eight bytes at once, since every label of a changed pod needs it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Words(u64);
+
+impl Words {
+    fn add(&mut self, text: &str) {
+        let mut chunks = text.as_bytes().chunks_exact(8);
+        for chunk in chunks.by_ref() {
+            self.mix(chunk);
+        }
+        self.mix(chunks.remainder());
+        // Which text a byte belongs to.
+        self.0 = self.0.wrapping_add(text.len() as u64);
+    }
+
+    fn mix(&mut self, bytes: &[u8]) {
+        let mut word = [0; 8];
+        word.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+        let mixed = (self.0 ^ u64::from_le_bytes(word)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        self.0 = mixed ^ (mixed >> 32);
+    }
 }
 
 /// Alternatives of places: whatever an object selects is found by looking at one of these lists.
@@ -127,7 +146,8 @@ impl LabelIndex {
 pub struct Selection<T> {
     /// All of them were told, and the source may still see them.
     known: bool,
-    objects: BTreeMap<(String, String), Entry<T>>,
+    /// By namespace and name.
+    objects: BTreeMap<String, BTreeMap<String, Entry<T>>>,
     anchored: HashMap<Place, Vec<Arc<T>>>,
 }
 
@@ -152,12 +172,12 @@ impl<T: Selector> Selection<T> {
 
     #[must_use]
     pub fn get(&self, namespace: &str, name: &str) -> Option<&Arc<T>> {
-        self.objects.get(&(namespace.to_owned(), name.to_owned())).map(|entry| &entry.object)
+        self.entry(namespace, name).map(|entry| &entry.object)
     }
 
     /// Every object, by namespace and name.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<T>> {
-        self.objects.values().map(|entry| &entry.object)
+        self.objects.values().flat_map(BTreeMap::values).map(|entry| &entry.object)
     }
 
     /// Takes a source's word in. Returns every object that came, went or differs, the old one and the new.
@@ -168,7 +188,7 @@ impl<T: Selector> Selection<T> {
                 self.replace(objects)
             }
             Listing::Changed(object) => self.change(*object),
-            Listing::Gone { namespace, name } => self.remove(&(namespace, name)).into_iter().collect(),
+            Listing::Gone { namespace, name } => self.remove(&namespace, &name).into_iter().collect(),
             Listing::Unavailable => {
                 self.known = false;
                 self.replace(Vec::new())
@@ -192,35 +212,78 @@ impl<T: Selector> Selection<T> {
         found
     }
 
+    /// Brings the list of those that select a pod up to date, which is as [`Self::selecting`] makes it, where only these objects
+    /// came, went or differ. Returns the list before if it was another.
+    pub fn reselect(
+        &self,
+        pod: &Pod,
+        listed: &mut Vec<(Arc<T>, Selects)>,
+        touched: &[Arc<T>],
+    ) -> Option<Vec<(Arc<T>, Selects)>> {
+        let mut before = None;
+        for object in touched.iter().filter(|object| object.namespace() == pod.namespace) {
+            let slot = listed.binary_search_by(|(known, _)| known.name().cmp(object.name()));
+            let now = self.get(object.namespace(), object.name());
+            let now = now.map(|now| (Arc::clone(now), now.selects(&pod.labels)));
+            let now = now.filter(|(_, selects)| *selects != Selects::No);
+            if slot.ok().and_then(|slot| listed.get(slot)) == now.as_ref() {
+                continue;
+            }
+            before.get_or_insert_with(|| listed.clone());
+            match (slot, now) {
+                (Ok(slot), Some(now)) => listed.splice(slot..=slot, [now]).for_each(drop),
+                (Ok(slot), None) => drop(listed.remove(slot)),
+                (Err(slot), Some(now)) => {
+                    listed.reserve_exact(1);
+                    listed.insert(slot, now);
+                }
+                (Err(_), None) => {}
+            }
+        }
+        before
+    }
+
+    fn entry(&self, namespace: &str, name: &str) -> Option<&Entry<T>> {
+        self.objects.get(namespace)?.get(name)
+    }
+
     fn replace(&mut self, objects: Vec<T>) -> Vec<Arc<T>> {
-        let mut gone: BTreeSet<(String, String)> = self.objects.keys().cloned().collect();
+        let mut gone: BTreeSet<(String, String)> = self.iter().map(|object| name(object.as_ref())).collect();
         let mut touched = Vec::new();
         for object in objects {
             gone.remove(&name(&object));
             touched.extend(self.change(object));
         }
-        touched.extend(gone.iter().filter_map(|name| self.remove(name)));
+        touched.extend(gone.iter().filter_map(|(namespace, name)| self.remove(namespace, name)));
         touched
     }
 
     fn change(&mut self, object: T) -> Vec<Arc<T>> {
-        let name = name(&object);
-        if self.objects.get(&name).is_some_and(|entry| *entry.object == object) {
+        let known = self.entry(object.namespace(), object.name());
+        if known.is_some_and(|entry| *entry.object == object) {
             return Vec::new();
         }
-        let mut touched: Vec<Arc<T>> = self.remove(&name).into_iter().collect();
+        let mut touched: Vec<Arc<T>> = self.remove(object.namespace(), object.name()).into_iter().collect();
         let anchors = shortest(ways(&object), |place| self.anchored.get(place).map_or(0, Vec::len));
         let object = Arc::new(object);
         for place in &anchors {
             self.anchored.entry(*place).or_default().push(Arc::clone(&object));
         }
-        self.objects.insert(name, Entry { object: Arc::clone(&object), anchors });
+        let (namespace, name) = name(object.as_ref());
+        self.objects
+            .entry(namespace)
+            .or_default()
+            .insert(name, Entry { object: Arc::clone(&object), anchors });
         touched.push(object);
         touched
     }
 
-    fn remove(&mut self, name: &(String, String)) -> Option<Arc<T>> {
-        let entry = self.objects.remove(name)?;
+    fn remove(&mut self, namespace: &str, name: &str) -> Option<Arc<T>> {
+        let of_namespace = self.objects.get_mut(namespace)?;
+        let entry = of_namespace.remove(name)?;
+        if of_namespace.is_empty() {
+            self.objects.remove(namespace);
+        }
         for place in &entry.anchors {
             let Some(listed) = self.anchored.get_mut(place) else { continue };
             listed.retain(|object| !Arc::ptr_eq(object, &entry.object));

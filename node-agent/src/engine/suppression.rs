@@ -81,9 +81,9 @@ impl Engine {
         }
     }
 
-    /// Finds the rules that may concern a pod.
-    pub(super) fn select_exceptions(&mut self, key: PodKey) {
-        let Some(record) = self.pods.get(key) else { return };
+    /// Finds the rules that may concern a pod. True if they are others than before.
+    pub(super) fn select_exceptions(&mut self, key: PodKey) -> bool {
+        let Some(record) = self.pods.get(key) else { return false };
         let pod = &record.pod;
         let listed = self.rules.iter().filter(|rule| rule.matches.concerns_pod(pod));
         let mut rules: Vec<Arc<Rule>> = listed.cloned().collect();
@@ -101,12 +101,16 @@ impl Engine {
         rules.extend(own.rule().cloned());
         rules.shrink_to_fit();
         let turned_invalid = own == Annotated::Invalid && record.exceptions.own != own;
+        let before = &record.exceptions.rules;
+        let is_same =
+            before.len() == rules.len() && before.iter().zip(&rules).all(|(a, b)| Arc::ptr_eq(a, b));
         if let Some(record) = self.pods.get_mut(key) {
             record.exceptions = PodExceptions { rules, own };
         }
         if turned_invalid {
             self.refuse("exception-annotation-invalid");
         }
+        !is_same
     }
 
     /// A namespace's annotations changed: its pods are judged again.

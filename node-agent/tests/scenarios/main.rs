@@ -1,6 +1,7 @@
 //! Scenarios of the engine: given pods and namespaces, when facts come in, then this is reported.
 
 mod attribution;
+mod cluster_changes;
 mod cluster_order;
 mod connections;
 mod declarations;

@@ -2,6 +2,7 @@
 
 use portolan::engine::identity::Protocol::Tcp;
 use portolan::engine::input::{Input, Listing};
+use portolan::engine::network_policy::{IngressRule, NetworkPolicy};
 use portolan::engine::pod::ContainerKind::Regular;
 
 use crate::objects::{for_app, number, policy, sends, service, service_changed, service_gone};
@@ -51,4 +52,24 @@ fn a_policy_change_touches_only_the_pods_that_it_selects() {
     world.apply(Input::NetworkPolicies(Listing::All(Vec::new())));
     let change = Input::NetworkPolicies(Listing::Changed(Box::new(for_app(policy("web"), "app-7"))));
     assert_eq!(judged(&mut world, change), 3 * REPLICAS);
+    let again = |peers| {
+        let rule = IngressRule { ports: Vec::new(), peers };
+        let open = NetworkPolicy { ingress: vec![rule], ..for_app(policy("web"), "app-7") };
+        Input::NetworkPolicies(Listing::Changed(Box::new(open)))
+    };
+    assert_eq!(judged(&mut world, again(1)), 3 * REPLICAS, "open instead of closed");
+    assert_eq!(judged(&mut world, again(2)), 0, "to somebody else, which changes no verdict");
+}
+
+#[test]
+fn a_label_that_nobody_asks_for_changes_no_verdict() {
+    let mut world = full_node();
+    world.apply(service_changed(sends(service("web", "app-7"), 80, Tcp, number(9_090))));
+    let labelled = |app: &str, release: &str| {
+        let pod = pod("pod-29").at("pod-29").label("app", app).label("team", "all").label("release", release);
+        told("kubernetes", pod.container("app", Regular, &[]))
+    };
+    assert_eq!(judged(&mut world, labelled("app-7", "1")), 0);
+    assert_eq!(judged(&mut world, labelled("app-8", "1")), 3, "away from the Service");
+    assert_eq!(judged(&mut world, labelled("app-8", "2")), 0);
 }

@@ -233,8 +233,8 @@ impl Drain {
         let mut value = vec![0; size_of::<PortCounters>() * self.cpus];
         let taken = take(map, key.as_bytes(), &mut value)?;
         let told = self.ports.remove(key).unwrap_or_default();
-        if self.ports.capacity() > 4 * self.ports.len() + SPARE {
-            self.ports.shrink_to(2 * self.ports.len());
+        if self.ports.capacity() > 2 * self.ports.len() + SPARE {
+            self.ports.shrink_to(self.ports.len() + SPARE / 2);
         }
         if taken.is_none() {
             return Ok(false);

@@ -33,6 +33,27 @@ impl Budget {
     }
 }
 
+/// The pace of a rotation: each look sets the pause before the next one by what it has cost, since many that are due at once
+/// would each cost more than those before them told.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pace {
+    ready_at: BootTime,
+}
+
+impl Pace {
+    /// When the next of the rotation may be looked at.
+    #[must_use]
+    pub const fn ready_at(self) -> BootTime {
+        self.ready_at
+    }
+
+    /// One of `count` was looked at, which ended now and cost `cost`. None of them waits for longer than the budget allows.
+    pub fn looked(&mut self, now: BootTime, cost: Duration, count: usize, budget: Budget) {
+        let longest = budget.longest / u32::try_from(count).unwrap_or(u32::MAX).max(1);
+        self.ready_at = now.after(Budget { longest, ..budget }.pause(cost, Duration::ZERO));
+    }
+}
+
 /// What is asked for by what pods do may take this share of a core per netns: with a pause of nine times its cost.
 const ON_REQUEST: u32 = 9;
 
@@ -87,6 +108,19 @@ mod tests {
         let after = |cost| again_on_request(ended, cost).since(ended);
         assert_eq!(after(Duration::from_millis(1)), Duration::from_millis(9));
         assert_eq!(after(Duration::from_secs(100)), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_pace_follows_each_cost_and_leaves_nobody_out() {
+        let budget = Budget { share: 0.01, longest: Duration::from_secs(60) };
+        let ready = |cost_ms, count| {
+            let mut pace = Pace::default();
+            pace.looked(BootTime(0), Duration::from_millis(cost_ms), count, budget);
+            pace.ready_at().since(BootTime(0))
+        };
+        assert_eq!(ready(1, 250), Duration::from_millis(100));
+        assert_eq!(ready(10, 250), Duration::from_millis(240), "all of them within a minute");
+        assert_eq!(ready(0, 0), Duration::ZERO);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What the netns thread remembers of one netns, and how much of it a look is about.
 
+use super::budget::Pace;
 use super::candidates::Candidate;
 use super::look::Beyond;
 use crate::engine::identity::{BootTime, SocketCookie};
@@ -29,6 +30,16 @@ pub(super) struct Known {
 }
 
 impl Known {
+    /// When it is to be looked at next: while it is in the rotation, at that one's pace.
+    pub fn due(&self, pace: Pace) -> BootTime {
+        if self.is_rotating() { self.next_look.max(pace.ready_at()) } else { self.next_look }
+    }
+
+    /// Nothing but the time that passed asks for its next look.
+    pub fn is_rotating(&self) -> bool {
+        self.looks >= EARLY_LOOKS_MS.len() && !self.asked && self.next_look != BootTime(0)
+    }
+
     /// What hardly ever changes need not be read again yet.
     pub fn is_kept(&self) -> bool {
         self.looks > EARLY_LOOKS_MS.len() && !self.looks.is_multiple_of(EPHEMERAL_EVERY)

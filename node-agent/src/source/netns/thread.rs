@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::{mpsc, watch as progress};
 
 use super::blind_spots::BlindSpots;
-use super::budget::{Average, again_on_request};
+use super::budget::{Average, Pace, again_on_request};
 use super::candidates::{self, Candidate};
 use super::enter::Home;
 use super::known::{Depth, EARLY_LOOKS_MS, Known};
@@ -74,6 +74,7 @@ struct NetnsThread {
     spread: u64,
     /// CPU time of one look.
     cost_of_look: Average,
+    pace: Pace,
     /// The engine is gone, or a shutdown was asked for.
     ended: bool,
 }
@@ -102,6 +103,7 @@ pub(super) fn run(parts: Parts) {
         unfinished_tries: 0,
         spread: 0,
         cost_of_look: Average::default(),
+        pace: Pace::default(),
         ended: false,
     };
     thread.discover();
@@ -143,9 +145,13 @@ impl NetnsThread {
             known.asked = true;
         }
         let hears_of_sockets = self.parts.actor.hears_of_sockets();
-        self.look_at_due(|known, now| {
+        let turn = self.whose_turn();
+        self.look_at_due(|inode, known, now| {
             if wanted.scan_all > done {
                 return Some(Depth::Whole);
+            }
+            if known.is_rotating() && turn != Some(inode) {
+                return None;
             }
             // The last of the early looks is whole again, for what came between the hooks and the first scan.
             let is_early = known.looks + 1 < EARLY_LOOKS_MS.len();
@@ -161,7 +167,7 @@ impl NetnsThread {
     /// Sleeps until something is due or asked for.
     fn wait(&self) {
         let now = clock::now();
-        let looks = self.known.values().map(|known| known.next_look);
+        let looks = self.known.values().map(|known| known.due(self.pace));
         let missing = self.parts.watch.is_incomplete().then(|| now.after(MISSING_DIR_PAUSE));
         let due = looks.chain([self.next_walk]).chain(self.next_names).chain(missing).min();
         let pause = due.map_or(Duration::from_secs(1), |due| due.since(now));
@@ -275,13 +281,20 @@ impl NetnsThread {
         }
     }
 
-    fn look_at_due(&mut self, due: impl Fn(&Known, BootTime) -> Option<Depth>) {
+    /// The one of the rotation that has waited longest, at its pace.
+    fn whose_turn(&self) -> Option<u64> {
+        let rotating = self.known.iter().filter(|(_, known)| known.is_rotating());
+        let (inode, first) = rotating.min_by_key(|(_, known)| known.next_look)?;
+        (first.due(self.pace) <= clock::now()).then_some(*inode)
+    }
+
+    fn look_at_due(&mut self, due: impl Fn(u64, &Known, BootTime) -> Option<Depth>) {
         let now = clock::now();
         let due: Vec<(u64, Candidate, Depth)> = self
             .known
             .iter()
             .filter_map(|(inode, known)| {
-                let depth = due(known, now)?;
+                let depth = due(*inode, known, now)?;
                 Some((*inode, known.candidate.clone(), depth))
             })
             .collect();
@@ -295,8 +308,8 @@ impl NetnsThread {
 
     /// Enters, lets the actor act, scans, returns, tells.
     fn look_at(&mut self, inode: u64, candidate: Candidate, depth: Depth) {
-        let at = clock::now();
-        let before = clock::thread_cpu();
+        let (at, before) = (clock::now(), clock::thread_cpu());
+        let was_rotating = self.known.get(&inode).is_some_and(Known::is_rotating);
         match self.visit(inode, &candidate, depth) {
             Ok(visited) => {
                 if visited.sockets.is_some() {
@@ -318,10 +331,13 @@ impl NetnsThread {
                 self.walk_soon();
             }
         }
-        let cost = clock::thread_cpu().saturating_sub(before);
+        let (cost, now) = (clock::thread_cpu().saturating_sub(before), clock::now());
         self.cost_of_look.add(cost);
+        if was_rotating {
+            self.pace.looked(now, cost, self.known.len(), self.parts.options.budget);
+        }
         if let Some(known) = self.known.get_mut(&inode) {
-            known.ready_at = again_on_request(clock::now(), cost);
+            known.ready_at = again_on_request(now, cost);
         }
     }
 

@@ -6,8 +6,9 @@ use std::io;
 use netlink_packet_core::{NetlinkDeserializable, NetlinkMessage, NetlinkPayload, NetlinkSerializable};
 use netlink_sys::{Socket, SocketAddr};
 
-/// The kernel fills as much as the reader took before, up to 32 KiB: fewer parts, fewer holes.
-const BUFFER: usize = 64 * 1024;
+/// The kernel fills as much as the reader took before, up to 32 KiB: fewer parts, fewer holes. glibc tidies its whole heap
+/// whenever 64 KiB are given back.
+const BUFFER: usize = 32 * 1024;
 const HEADER: usize = 16;
 const NLM_F_DUMP_INTR: u16 = 0x10;
 
