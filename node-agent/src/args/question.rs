@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::builder::{PossibleValue, PossibleValuesParser};
+use clap::builder::{PossibleValue, PossibleValuesParser, RangedU64ValueParser};
 use clap::{Args, ValueEnum};
 
 use crate::engine::finding_code::{FindingCode, Severity};
@@ -153,8 +153,8 @@ pub struct TopArgs {
     /// What counts
     #[arg(long, default_value = "connections", value_name = "AMOUNT")]
     pub by: TopOrder,
-    /// How many ports are shown
-    #[arg(long, default_value_t = 20, value_name = "N")]
+    /// How many ports are shown, 1 or more
+    #[arg(long, default_value_t = 20, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     pub limit: usize,
     /// Only ports that are not declared
     #[arg(long)]
@@ -232,7 +232,15 @@ pub struct DoctorArgs {
     pub kubeconfig: Option<PathBuf>,
     /// How to show it
     #[arg(short, long, default_value = "table")]
-    pub output: Format,
+    pub output: DoctorFormat,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum DoctorFormat {
+    #[default]
+    Table,
+    Json,
+    Yaml,
 }
 
 #[cfg(test)]
