@@ -3,7 +3,7 @@
 "use strict";
 
 const EVERY = 5000; // milliseconds between two looks
-const LIMIT = 200; // findings that are shown
+const LIMIT = 100; // findings of one severity that are asked for: a page must cost the agent little, however many there are
 const SEVERITIES = ["critical", "high", "medium", "low", "info"];
 const STEERING = /[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g;
 
@@ -27,15 +27,10 @@ async function ask(path) {
   return answer.json();
 }
 
-async function everything(path) {
-  const items = [];
-  let after = null;
-  do {
-    const page = await ask(path + (after === null ? "" : `&continue=${encodeURIComponent(after)}`));
-    items.push(...page.items);
-    after = page.items.length > 0 ? page.continue : null;
-  } while (after !== null);
-  return items;
+/** The first findings of a kind, and how many there are: `100+` where there are more. */
+async function some(filter) {
+  const page = await ask(`/v1/findings?${filter}&limit=${LIMIT}`);
+  return { items: page.items, count: `${page.items.length}${page.continue === null ? "" : "+"}` };
 }
 
 function row(finding) {
@@ -71,23 +66,29 @@ function troubles(status) {
 }
 
 async function look() {
-  const [status, findings] = await Promise.all([ask("/v1/status"), everything("/v1/findings?limit=1000")]);
-  const open = findings.filter((finding) => finding.state === "open");
-  const rank = (finding) => SEVERITIES.indexOf(finding.severity);
-  open.sort((a, b) => rank(a) - rank(b) || (b.traffic?.connections ?? 0) - (a.traffic?.connections ?? 0));
-  const of = (severity) => open.filter((finding) => finding.severity === severity).length;
-  const counts = SEVERITIES.map((severity) => element("li", `${of(severity)} ${severity}`, of(severity) > 0 ? severity : ""));
+  const [status, suppressed, ...open] = await Promise.all([
+    ask("/v1/status"),
+    some("state=suppressed"),
+    ...SEVERITIES.map((severity) => some(`state=open&severity=${severity}`)),
+  ]);
+  const counts = SEVERITIES.map((severity, at) =>
+    element("li", `${open[at].count} ${severity}`, open[at].items.length > 0 ? severity : ""),
+  );
   counts.push(
-    element("li", `${findings.length - open.length} suppressed`),
+    element("li", `${suppressed.count} suppressed`),
     element("li", `${status.listeners} listeners`),
     element("li", `${status.namespaces} network namespaces`),
   );
+  const busiest = (a, b) => (b.traffic?.connections ?? 0) - (a.traffic?.connections ?? 0);
+  const findings = open.flatMap((some) => some.items.sort(busiest));
+  const isAll = open.every((some) => !some.count.endsWith("+"));
   at("node").textContent = shown(status.node);
   at("counts").replaceChildren(...counts);
   at("troubles").replaceChildren(...troubles(status).map((trouble) => element("li", trouble)));
-  at("findings").replaceChildren(...open.slice(0, LIMIT).map(row));
-  at("caption").textContent =
-    open.length > LIMIT ? `The worst ${LIMIT} of ${open.length} open findings` : `Open findings: ${open.length}`;
+  at("findings").replaceChildren(...findings.map(row));
+  at("caption").textContent = isAll
+    ? `Open findings: ${findings.length}`
+    : `Open findings: ${LIMIT} of each severity at most; /v1/findings has all`;
   at("state").textContent = `agent ${shown(status.version)}, kernel ${shown(status.kernel)}, as of ${new Date().toLocaleTimeString()}`;
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::builder::{PossibleValue, PossibleValuesParser, RangedU64ValueParser};
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, ValueEnum};
 
 use crate::engine::finding_code::{FindingCode, Severity};
@@ -28,6 +28,11 @@ const STATES: [&str; 3] = ["open", "suppressed", "resolved"];
 /// Codes of findings: a wrong one would match nothing, and pass for "none".
 fn codes() -> PossibleValuesParser {
     PossibleValuesParser::new(FindingCode::ALL.map(FindingCode::as_str))
+}
+
+/// A table of no rows would look as if there were nothing.
+fn one_or_more(text: &str) -> Result<usize, &'static str> {
+    text.parse().ok().filter(|number| *number > 0).ok_or("expected a number, 1 or more")
 }
 
 /// Which findings are shown, and which make the command fail.
@@ -154,7 +159,7 @@ pub struct TopArgs {
     #[arg(long, default_value = "connections", value_name = "AMOUNT")]
     pub by: TopOrder,
     /// How many ports are shown, 1 or more
-    #[arg(long, default_value_t = 20, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
+    #[arg(long, default_value_t = 20, value_name = "N", value_parser = one_or_more)]
     pub limit: usize,
     /// Only ports that are not declared
     #[arg(long)]
