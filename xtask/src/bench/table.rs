@@ -108,7 +108,7 @@ fn written(text: &str, rows: &[Row], machine: &str, others: Others) -> Option<St
     for (what, line) in &new {
         let is_it =
             |old: &&str| old.strip_prefix("| ").and_then(|old| old.split(" | ").next()) == Some(*what);
-        match lines.iter().position(|old| is_it(old)) {
+        match lines.iter().position(is_it) {
             Some(at) => lines.splice(at..=at, [line.as_str()]).for_each(drop),
             None => lines.push(line),
         }
