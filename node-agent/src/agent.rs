@@ -31,7 +31,7 @@ use crate::source::netns::look::Interface;
 use crate::source::netns::{self, NetnsActor, NetnsHandle};
 use crate::source::node_access;
 use crate::source::pods::SourceState;
-use crate::source::{clock, conntrack};
+use crate::source::{clock, conntrack, reread};
 use crate::sources::{SourceChange, follow_rings, start_sources};
 use crate::{cluster_sinks, wiring_export, wiring_options, wiring_servers};
 
@@ -92,6 +92,7 @@ pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
     let started = |what| move |reason| AgentError::Start { what, reason };
     let mut terminate = signal(SignalKind::terminate()).map_err(started("signal handling"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(started("signal handling"))?;
+    let (again, hangups) = reread::start().map_err(started("signal handling"))?;
 
     let (mut kernel, attach) = load_kernel(&config)?;
     let rings = kernel.as_mut().and_then(KernelHooks::take_rings);
@@ -119,7 +120,8 @@ pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
     let waits_for_metadata = !metadata.is_empty();
     let options = netns_options(&config, &metadata);
     let mut tasks = cluster_sinks::start(&config, &metadata, &mut pipeline, &sources);
-    tasks.extend(start_sources(&config, metadata, &inputs, &sources));
+    tasks.extend(start_sources(&config, metadata, &inputs, &sources, &again));
+    tasks.extend(hangups);
     if let Some(rings) = rings {
         let followed = follow_rings(rings, &inputs, recorded, &sources, CONNECTION_QUEUE);
         tasks.extend(followed.map_err(started("the thread for connection tracking"))?);

@@ -64,6 +64,8 @@ Examples:
   portolan agent --metadata cri,kubernetes --otlp http://otel-collector.monitoring:4318
   portolan agent --metadata file=pods.yaml | jq 'select(.kind == \"Finding\")'
 
+Signals: SIGTERM and SIGINT end it; SIGHUP, unless it was started from a terminal, lets it read the configuration file and the manifests again at once.
+
 Exit codes: 0 ended as asked, 2 wrong use or configuration, 4 this node does not allow it (stderr says what is missing).";
 
 const SCAN_EXAMPLES: &str = "\
@@ -110,8 +112,7 @@ Examples:
   portolan policy statefulset/db --observed
   portolan policy sts/db -o json | kubectl apply --dry-run=server -f -
 
-The policy means all pods of the workload. What one node sees is what it can say: ask the agents of all nodes before
-you rely on --observed. Read the comments before you apply it.
+The policy means all pods of the workload. What one node sees is what it can say: ask the agents of all nodes before you rely on --observed. Read the comments before you apply it.
 
 Exit codes: 0 fine, 2 wrong use, or no policy can mean these pods, 3 this node has no such pod, or the answer is partial.";
 

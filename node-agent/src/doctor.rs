@@ -9,11 +9,12 @@ use serde::Serialize;
 use std::io::{self, Write};
 
 use crate::api_server::fault::ApiFault;
-use crate::args::{DoctorArgs, Format};
+use crate::args::{DoctorArgs, DoctorFormat};
 use crate::command::written;
 use crate::config::{self, MetadataSource};
 use crate::doctor_sources;
 use crate::exit::Exit;
+use crate::sink::escape::terminal;
 use crate::source::confinement::Confinement;
 use crate::source::kernel::{
     Capabilities, DetachedBpffs, Extent, HookStatus, KernelHooks, KernelLogLevel, KernelOptions,
@@ -26,6 +27,11 @@ use crate::source::netns::{NetnsOptions, candidates};
 use crate::source::node_access;
 use crate::source::scan::listed_sockets;
 use crate::wiring_options;
+
+/// Of a line of the table.
+const COLUMNS: usize = 100;
+/// Of the column of states, with the gap after it.
+const STATE_WIDTH: usize = 7;
 
 /// Result of one check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -101,26 +107,54 @@ impl Diagnosis {
         Self { ability, checks }
     }
 
-    /// A table for people.
+    /// A table for people, at most [`COLUMNS`] wide: what to do stands beneath what was found.
     #[must_use]
     pub fn table(&self) -> String {
-        let mut table = comfy_table::Table::new();
-        table.load_preset(comfy_table::presets::NOTHING).set_header([
-            "CHECK",
-            "STATE",
-            "FOUND",
-            "WHAT TO DO",
-        ]);
+        let name_width = self.checks.iter().map(|check| check.name.chars().count()).max().unwrap_or(0);
+        let begin = name_width.max("CHECK".len()) + 2;
+        let indent = begin + STATE_WIDTH;
+        let row = |name: &str, state: &str| format!("{name:<begin$}{state:<STATE_WIDTH$}");
+        let mut text = format!("{}FOUND, AND WHAT TO DO\n", row("CHECK", "STATE"));
         for check in &self.checks {
             let state = match check.state {
                 CheckState::Ok => "ok",
                 CheckState::Warn => "warn",
                 CheckState::Fail => "FAIL",
             };
-            table.add_row([check.name.as_str(), state, &check.found, &check.fix]);
+            let mut first = row(&check.name, state);
+            let found = wrapped(&terminal(&check.found), COLUMNS.saturating_sub(indent));
+            let fix = wrapped(&terminal(&check.fix), COLUMNS.saturating_sub(indent + 2));
+            let fix = fix
+                .iter()
+                .filter(|line| !line.is_empty())
+                .enumerate()
+                .map(|(at, line)| format!("{}{line}", if at == 0 { "→ " } else { "  " }));
+            for line in found.into_iter().chain(fix) {
+                text.push_str(format!("{first}{line}").trim_end());
+                text.push('\n');
+                first = " ".repeat(indent);
+            }
         }
-        format!("{}\n\n{}", table.trim_fmt(), self.ability.sentence())
+        format!("{text}\n{}", self.ability.sentence())
     }
+}
+
+/// Lines of at most so many characters, broken at blanks; a longer word stands alone. Never none.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    if lines.is_empty() {
+        lines.push(String::new());
+    }
+    lines
 }
 
 /// A row: fine with `Ok(found)`, else `Err((found, fix))`, which fails what needs it, or warns if nothing does.
@@ -147,9 +181,9 @@ pub fn run(args: &DoctorArgs) -> Exit {
     checks.extend(api_server_checks(args.kubeconfig.clone()));
     let diagnosis = Diagnosis::of(checks);
     let text = match args.output {
-        Format::Table | Format::Wide | Format::Name => diagnosis.table() + "\n",
-        Format::Json => serde_json::to_string_pretty(&diagnosis).unwrap_or_default() + "\n",
-        Format::Yaml => serde_saphyr::to_string(&diagnosis).unwrap_or_default(),
+        DoctorFormat::Table => diagnosis.table() + "\n",
+        DoctorFormat::Json => serde_json::to_string_pretty(&diagnosis).unwrap_or_default() + "\n",
+        DoctorFormat::Yaml => serde_saphyr::to_string(&diagnosis).unwrap_or_default(),
     };
     let exit = written(io::stdout().write_all(text.as_bytes()));
     if diagnosis.ability == Ability::Agent { exit } else { Exit::Refused }
@@ -409,6 +443,18 @@ mod tests {
         );
         let table = Diagnosis::of(vec![fail(Needed::ByAgent)]).table();
         assert!(table.contains("fix it") && table.contains("FAIL") && table.contains("scan"), "{table}");
+    }
+
+    #[test]
+    fn the_table_fits_a_hundred_columns_and_advice_stands_beneath_what_was_found() {
+        let long = |word: &str| vec![word; 60].join(" ");
+        let row = check("a check with a long name", Needed::ByAgent, Err(problem(long("found"), long("do"))));
+        let table = Diagnosis::of(vec![row, check("b", Needed::ByNothing, Ok(String::new()))]).table();
+        assert!(table.lines().all(|line| line.chars().count() <= COLUMNS), "{table}");
+        assert_eq!(table.matches("found").count(), 60, "{table}");
+        let arrow = table.lines().position(|line| line.contains("→ do")).expect("advice");
+        assert!(arrow > 3 && table.lines().nth(arrow).is_some_and(|line| line.starts_with("   ")), "{table}");
+        assert!(table.lines().any(|line| line.starts_with("b ")), "also one without words: {table}");
     }
 
     #[test]

@@ -26,6 +26,7 @@ use crate::sink::stdout::{BLOCKED, CLOSED, FAILED, TOO_LONG};
 use crate::source::kernel::KernelHooks;
 use crate::source::pods::SourceState;
 use crate::source::{clock, conntrack};
+use crate::spelling::Spelling;
 use crate::status_lines::ToldStatus;
 
 /// Deadlines of the engine whose changes are in memory together.
@@ -59,6 +60,7 @@ pub struct Pipeline {
     pub(crate) told_status: ToldStatus,
     /// Losses whose scan is not done.
     unrecovered: BTreeMap<&'static str, u64>,
+    spelling: Spelling,
     /// The engine's generation when ports and findings were counted last.
     measured: Option<u64>,
 }
@@ -87,12 +89,16 @@ impl Pipeline {
             resolved: Ended::default(),
             told_status: ToldStatus::default(),
             unrecovered: BTreeMap::new(),
+            spelling: Spelling::default(),
             measured: None,
         }
     }
 
     /// One fact through the engine.
     pub fn apply(&mut self, input: Input) {
+        for remark in self.spelling.remarks(&input) {
+            tracing::warn!("{remark}");
+        }
         let now = clock::now();
         let changes = self.engine.apply(input, now);
         self.carry_out(&changes, now);

@@ -14,6 +14,7 @@ use crate::engine::exception::Rule;
 use crate::engine::input::Input;
 use crate::source::directory_watch::DirectoryWatch;
 use crate::source::pods::SourceState;
+use crate::source::reread::{Asked, asked};
 use crate::wiring_options::rules;
 
 /// Name of the source in `status`.
@@ -33,7 +34,13 @@ const CLOCK_TOLERANCE: Duration = Duration::from_secs(2);
 const WAITS: &str = "settings beside `exceptions` changed: they are taken over at the next start";
 
 /// Follows the file that `started` was read from, whose rules the engine has; ends when the engine is gone.
-pub async fn follow(started: AgentConfig, inputs: mpsc::Sender<Input>, status: watch::Sender<SourceState>) {
+/// It is read at once whenever `again` is counted up.
+pub async fn follow(
+    started: AgentConfig,
+    inputs: mpsc::Sender<Input>,
+    status: watch::Sender<SourceState>,
+    mut again: Asked,
+) {
     let Some((typed, path)) = started.typed.clone().and_then(|t| t.config.clone().map(|path| (t, path)))
     else {
         return;
@@ -48,6 +55,7 @@ pub async fn follow(started: AgentConfig, inputs: mpsc::Sender<Input>, status: w
     loop {
         tokio::select! {
             () = changed(directory.as_ref().ok()) => {}
+            () = asked(&mut again) => {}
             () = sleep(ANYWAY) => {}
             () = inputs.closed() => return,
         }
@@ -112,22 +120,19 @@ fn say(
             SourceState { up: true, reason: Some(WAITS.to_owned()) }
         }
         Ok(_) => SourceState { up: true, reason: None },
-        Err(error) => SourceState { up: false, reason: Some(error.to_string()) },
+        // Whoever gets the state says it.
+        Err(error) => SourceState {
+            up: false,
+            reason: Some(format!("{error}; the exceptions that were read last stay")),
+        },
     };
     let changed = status.send_if_modified(|old| {
         let changed = *old != state;
         *old = state.clone();
         changed
     });
-    match read {
-        Err(_) if changed => {
-            tracing::error!("the exceptions that were read last stay: correct {}", path.display())
-        }
-        // What is amiss is said by whoever gets the state.
-        Ok(_) if changed && state.reason.is_none() => {
-            tracing::info!(path = %path.display(), "the configuration file says what runs");
-        }
-        _ => {}
+    if changed && state.reason.is_none() {
+        tracing::info!(path = %path.display(), "the configuration file says what runs");
     }
 }
 
@@ -162,7 +167,8 @@ mod tests {
             let config = AgentConfig::load(&typed).expect("valid");
             let (sender, inputs) = mpsc::channel(4);
             let (status, states) = watch::channel(SourceState::default());
-            Self { inputs, states, task: tokio::spawn(follow(config, sender, status)) }
+            let (_, asked) = watch::channel(0);
+            Self { inputs, states, task: tokio::spawn(follow(config, sender, status, asked)) }
         }
 
         async fn next(&mut self) -> Vec<String> {

@@ -25,6 +25,7 @@ use crate::sink::table::Colour;
 use crate::source::clock;
 use crate::source::kernel::Capabilities;
 use crate::source::pods::{cri, file};
+use crate::spelling::Spelling;
 use crate::wiring_options;
 
 /// As much as a pipe takes.
@@ -125,7 +126,11 @@ fn judge(
         exception_annotations,
         ..EngineOptions::default()
     });
+    let mut spelling = Spelling::default();
     for input in told {
+        for remark in spelling.remarks(&input) {
+            let _ = writeln!(io::stderr(), "portolan: {remark}");
+        }
         engine.apply(input, started);
     }
     for (facts, scan) in &collected.netns {

@@ -9,6 +9,7 @@ use crate::config::{AgentConfig, MetadataSource};
 use crate::engine::input::{ConnectionFact, Input};
 use crate::source::kernel::Rings;
 use crate::source::pods::{SourceState, cri, file};
+use crate::source::reread::Asked;
 use crate::source::{conntrack, kubernetes};
 use crate::{reload, wiring_options};
 
@@ -20,13 +21,14 @@ fn start_reload(
     config: &AgentConfig,
     inputs: &mpsc::Sender<Input>,
     sources: &mpsc::Sender<SourceChange>,
+    again: &Asked,
 ) -> Vec<JoinHandle<()>> {
     if config.typed.is_none() {
         return Vec::new();
     }
     let (status, states) = watch::channel(SourceState::default());
     vec![
-        tokio::spawn(reload::follow(config.clone(), inputs.clone(), status)),
+        tokio::spawn(reload::follow(config.clone(), inputs.clone(), status, again.clone())),
         tokio::spawn(tell_states(reload::SOURCE.to_owned(), states, sources.clone())),
     ]
 }
@@ -37,6 +39,7 @@ pub fn start_sources(
     metadata: Vec<MetadataSource>,
     inputs: &mpsc::Sender<Input>,
     sources: &mpsc::Sender<SourceChange>,
+    again: &Asked,
 ) -> Vec<JoinHandle<()>> {
     let follow = |name: String, states| tokio::spawn(tell_states(name, states, sources.clone()));
     let start = |source: MetadataSource| {
@@ -44,7 +47,10 @@ pub fn start_sources(
         let (status, states) = watch::channel(SourceState::default());
         match source {
             MetadataSource::File(path) => {
-                vec![tokio::spawn(file::watch(path, inputs.clone(), status)), follow(name, states)]
+                vec![
+                    tokio::spawn(file::watch(path, inputs.clone(), status, again.clone())),
+                    follow(name, states),
+                ]
             }
             MetadataSource::Cri(socket) => {
                 vec![tokio::spawn(cri::follow(socket, inputs.clone(), status)), follow(name, states)]
@@ -55,7 +61,7 @@ pub fn start_sources(
                 .collect(),
         }
     };
-    let mut tasks = start_reload(config, inputs, sources);
+    let mut tasks = start_reload(config, inputs, sources, again);
     tasks.extend(metadata.into_iter().flat_map(start));
     tasks
 }

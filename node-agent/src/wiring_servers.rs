@@ -56,7 +56,7 @@ async fn bind(option: &'static str, address: &ListenAddress) -> Result<Option<En
             Ok(Some(Endpoint::Tcp(listener)))
         }
         ListenAddress::Unix(path) => {
-            let socket = OwnedSocket::bind(path).await.map_err(failed(path.display().to_string()))?;
+            let socket = OwnedSocket::bind(path).await.map_err(failed(format!("unix:{}", path.display())))?;
             Ok(Some(Endpoint::Unix(socket)))
         }
         ListenAddress::Off => Ok(None),

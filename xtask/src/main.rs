@@ -44,6 +44,8 @@ enum Task {
     Image(image::Options),
     /// Make the archive of `kubectl portolan`
     Plugin(image::plugin::Options),
+    /// Pack the chart with the image that a release pushed
+    Chart(image::chart::Options),
     /// House checks: sizes, names, borders between the parts, links
     Tidy,
     /// Everything that must be green: formatting, lints, tidy, tests
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Image(options) => image::run(&options),
         Task::Plugin(options) => image::plugin::run(&options),
+        Task::Chart(options) => image::chart::run(&options),
         Task::Tidy => tidy::run(),
         Task::Ci => ci::run(),
     };

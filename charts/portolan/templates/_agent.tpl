@@ -2,8 +2,11 @@
 {{- define "portolan.image" -}}
 {{- $repository := .Values.image.repository }}
 {{- with .Values.image.registry }}{{ $repository = printf "%s/%s" . $repository }}{{ end }}
+{{- $released := index (default dict .Chart.Annotations) "portolan.dev/image" | default "" }}
 {{- if .Values.image.digest }}
 {{- printf "%s@%s" $repository .Values.image.digest }}
+{{- else if and (not .Values.image.tag) (hasPrefix (printf "%s@" $repository) $released) }}
+{{- $released }}
 {{- else }}
 {{- printf "%s:%s" $repository (default .Chart.AppVersion .Values.image.tag) }}
 {{- end }}

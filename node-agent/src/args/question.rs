@@ -30,6 +30,11 @@ fn codes() -> PossibleValuesParser {
     PossibleValuesParser::new(FindingCode::ALL.map(FindingCode::as_str))
 }
 
+/// A table of no rows would look as if there were nothing.
+fn one_or_more(text: &str) -> Result<usize, &'static str> {
+    text.parse().ok().filter(|number| *number > 0).ok_or("expected a number, 1 or more")
+}
+
 /// Which findings are shown, and which make the command fail.
 #[derive(Clone, Debug, Default, Args)]
 pub struct FindingFilterArgs {
@@ -153,8 +158,8 @@ pub struct TopArgs {
     /// What counts
     #[arg(long, default_value = "connections", value_name = "AMOUNT")]
     pub by: TopOrder,
-    /// How many ports are shown
-    #[arg(long, default_value_t = 20, value_name = "N")]
+    /// How many ports are shown, 1 or more
+    #[arg(long, default_value_t = 20, value_name = "N", value_parser = one_or_more)]
     pub limit: usize,
     /// Only ports that are not declared
     #[arg(long)]
@@ -232,7 +237,15 @@ pub struct DoctorArgs {
     pub kubeconfig: Option<PathBuf>,
     /// How to show it
     #[arg(short, long, default_value = "table")]
-    pub output: Format,
+    pub output: DoctorFormat,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum DoctorFormat {
+    #[default]
+    Table,
+    Json,
+    Yaml,
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::engine::finding_code::Severity;
 use crate::exit::Exit;
 use crate::query::console::Console;
 use crate::query::show::{self, NotShown, Subject};
-use crate::query::top;
+use crate::query::{Seen, top};
 use crate::sink::report::SCHEMA;
 use crate::sink::table::Width;
 use args::{Cli, Command};
@@ -71,7 +71,13 @@ async fn command(cli: &Cli, console: &mut Console<'_>) -> Result<Exit, ClusterEr
     };
     let text = text.map_err(ClusterError::NotUnderstood)?;
     // That a table is empty is no row of it, so it is said instead.
-    if answers.items.is_empty() && matches!(output, Format::Table | Format::Wide) {
+    if let (Command::Top(args), "") = (&cli.command, text.as_str()) {
+        console.say(&args.filter.none_of(
+            "port that is listened on",
+            args.top.undeclared,
+            Seen::ByAllNodes,
+        ))?;
+    } else if answers.items.is_empty() && matches!(output, Format::Table | Format::Wide) {
         console.say(text.trim_end())?;
     } else {
         console.write(&text)?;

@@ -11,6 +11,7 @@ use super::ConfigError;
 use super::exceptions::FileRule;
 use super::otlp::FileOtlp;
 use crate::args::{ExceptionAnnotations, KernelLog, Kind, OutputMode, RecordMode, TrafficMode};
+use crate::yaml_words;
 
 /// Bytes that a configuration file may have.
 const MAX_FILE: u64 = 1 << 20;
@@ -77,37 +78,8 @@ pub fn parse(path: &str, text: &str) -> Result<FileConfig, ConfigError> {
     if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
         return Ok(FileConfig::default());
     }
-    serde_saphyr::from_str(text).map_err(|error| ConfigError::InFile {
-        path: path.to_owned(),
-        line: error.location().map_or(1, |location| location.line()),
-        reason: reason(error.without_snippet()),
+    serde_saphyr::from_str(text).map_err(|error| {
+        let (line, reason) = yaml_words::fault(&error, text);
+        ConfigError::InFile { path: path.to_owned(), line: line.unwrap_or(1), reason }
     })
-}
-
-/// One line, with a hint at the nearest known key.
-fn reason(error: &serde_saphyr::Error) -> String {
-    let serde_saphyr::Error::SerdeUnknownField { field, expected, .. } = error else {
-        return error.to_string().lines().next().unwrap_or("not valid YAML").trim().to_owned();
-    };
-    match expected.iter().min_by_key(|key| distance(field, key)) {
-        Some(near) if distance(field, near) <= 1 + field.len() / 3 => {
-            format!("unknown key `{field}`: did you mean `{near}`?")
-        }
-        _ => format!("unknown key `{field}`: expected one of {}", expected.join(", ")),
-    }
-}
-
-/// Levenshtein distance, capitals aside.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.to_lowercase().chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.to_lowercase().chars().enumerate() {
-        let mut next = vec![i + 1];
-        for ((y, above_left), above) in b.iter().zip(&row).zip(row.iter().skip(1)) {
-            let left = next.last().copied().unwrap_or(0);
-            next.push((above_left + usize::from(x != *y)).min(above + 1).min(left + 1));
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or(0)
 }

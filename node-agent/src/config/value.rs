@@ -37,7 +37,7 @@ pub fn address(
             Err(bad(
                 option,
                 text,
-                if unix { "unix: and an absolute path shorter than 108 bytes" } else { expected },
+                if unix { "unix:PATH with an absolute path shorter than 108 bytes" } else { expected },
             ))
         };
     }

@@ -1,5 +1,5 @@
-//! One sentence per finding: what it is and what to do next. Names that a pod chose are bounded and lose every character
-//! that could steer a terminal or turn the text around.
+//! One sentence per finding: what it is and what to do next. Names that a pod chose are bounded, and whatever in
+//! them could steer a terminal or turn the text around is written out.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
@@ -8,24 +8,21 @@ use super::change::{Door, Listener, NetnsRef, Origin, Peer, PodRef, Policy, Poli
 use super::declaration::Manifests;
 use super::finding_code::FindingCode;
 use super::identity::Protocol;
+use super::plain_text::written_out;
 use super::pod::Pod;
 
 /// Longest name that is shown.
 const MAX_NAME: usize = 80;
 
-/// A name that is safe to show: bounded, without control characters and bidirectional marks.
+/// A name that is safe to show: bounded, and written out where it could steer a terminal.
 #[must_use]
 pub fn safe(name: &str) -> String {
-    let clean = |c: char| if c.is_control() || turns_text(c) { '\u{fffd}' } else { c };
-    let mut shown: String = name.chars().take(MAX_NAME).map(clean).collect();
-    if name.chars().nth(MAX_NAME).is_some() {
+    let first: String = name.chars().take(MAX_NAME).collect();
+    let mut shown = written_out(&first);
+    if first.len() < name.len() {
         shown.push('…');
     }
     shown
-}
-
-const fn turns_text(c: char) -> bool {
-    matches!(c, '\u{061c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 /// The sentence for a finding about a listener.

@@ -37,6 +37,7 @@ pub mod network_policy;
 pub mod options;
 pub mod origin;
 pub mod outline;
+pub mod plain_text;
 pub mod pod;
 pub mod pod_index;
 pub mod pod_merge;

@@ -11,13 +11,14 @@ use super::error::QueryError;
 use super::pages::Gathered;
 use super::server::Server;
 use super::show::Subject;
-use super::{alternatives, completeness, end, pages};
+use super::{Seen, alternatives, completeness, end, pages};
 use crate::args::BaselineArgs;
 use crate::config::exceptions;
 use crate::engine::finding_code::FindingCode;
 use crate::exit::Exit;
 use crate::sink::escape::json_text;
 use crate::sink::report::Finding;
+use crate::source::clock;
 
 /// What an undeclared port can be, the worst first.
 const LADDER: [FindingCode; 7] = [
@@ -44,7 +45,13 @@ pub async fn baseline(args: &BaselineArgs, console: &mut Console<'_>) -> Exit {
 /// What the agent would refuse.
 fn checked(args: &BaselineArgs) -> Result<(), String> {
     exceptions::reason(&args.reason).map_err(|problem| format!("--{problem}"))?;
-    args.expires.as_deref().map(exceptions::end).transpose().map_err(|problem| format!("--{problem}"))?;
+    let Some(expires) = args.expires.as_deref() else { return Ok(()) };
+    let end = exceptions::end(expires).map_err(|problem| format!("--{problem}"))?;
+    if end <= clock::wall_now() {
+        return Err(format!(
+            "--expires: {expires:?} is over: such rules would suppress nothing; expected a day or a time to come"
+        ));
+    }
     Ok(())
 }
 
@@ -57,11 +64,24 @@ async fn print(args: &BaselineArgs, console: &mut Console<'_>) -> Result<Exit, Q
     let list = pages::gather(&server, Subject::Findings.path(), &filter).await?;
     let rules = Rules::of(&list);
     console.write(&rules.yaml(args))?;
-    for words in rules.words() {
+    for words in rules.words(&args.nothing()) {
         console.say(&words)?;
     }
     let exit = completeness(&server, &list, console).await?;
     Ok(if rules.not_understood > 0 { Exit::Partial } else { exit })
+}
+
+impl BaselineArgs {
+    /// What is said where there is no finding.
+    fn nothing(&self) -> String {
+        let none = self.filter.none_of("open finding", false, Seen::ByOneNode);
+        let by_code = if self.code.is_empty() && self.severity.is_empty() {
+            ""
+        } else {
+            " Without --code and --severity there may be more."
+        };
+        format!("{none}{by_code} There is nothing to make an exception of.")
+    }
 }
 
 /// Whose findings one rule covers.
@@ -148,10 +168,10 @@ impl Rules {
     }
 
     /// How much it is, and what to do with it.
-    fn words(&self) -> Vec<String> {
+    fn words(&self, nothing: &str) -> Vec<String> {
         let mut words = Vec::new();
         if self.findings == 0 {
-            words.push("No open finding: there is nothing to make an exception of.".to_owned());
+            words.push(nothing.to_owned());
         } else {
             words.push(format!(
                 "{} as {}. Read them, strike out what should be mended, and put the rest under `exceptions:` in the \

@@ -181,7 +181,15 @@ async fn show_top(args: &TopArgsOfNode, console: &mut Console<'_>) -> Result<Exi
     let mut filters = args.filter.filters();
     filters.push(("state", "open".to_owned()));
     let list = pages::gather(&server, path, &filters).await?;
-    console.write(&understood(&server, path, top::show(&list.items, &args.top, args.server.output))?)?;
+    let text = understood(&server, path, top::show(&list.items, &args.top, args.server.output))?;
+    console.write(&text)?;
+    if text.is_empty() {
+        console.say(&args.filter.none_of(
+            "port that is listened on",
+            args.top.undeclared,
+            Seen::ByOneNode,
+        ))?;
+    }
     completeness(&server, &list, console).await
 }
 
@@ -206,7 +214,38 @@ fn understood(server: &Server, path: &str, text: Result<String, NotShown>) -> Re
     })
 }
 
+/// How much of a cluster was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    ByOneNode,
+    ByAllNodes,
+}
+
 impl FilterArgs {
+    /// That there is nothing, what was asked for, and what to do. `what`: a singular. `undeclared`: only such ports.
+    #[must_use]
+    pub fn none_of(&self, what: &str, undeclared: bool, seen: Seen) -> String {
+        let undeclared = if undeclared { "undeclared " } else { "" };
+        let place = if seen == Seen::ByOneNode { " on this node" } else { "" };
+        let labels = self.selector.as_ref().map(|selector| format!(" of pods with the labels {selector}"));
+        let namespace = self.namespace.as_ref().map(|name| format!(" in namespace {name:?}"));
+        let elsewhere = match seen {
+            Seen::ByOneNode => "; an agent sees its own node only, `kubectl portolan` asks all",
+            Seen::ByAllNodes => "",
+        };
+        let advice = match (&namespace, &labels) {
+            (Some(_), _) => {
+                format!(
+                    ": is the name right (`kubectl get namespaces`)? Without -n all of them are shown{elsewhere}"
+                )
+            }
+            (None, Some(_)) => format!(": without -l all of them are shown{elsewhere}"),
+            (None, None) => String::new(),
+        };
+        let all = [labels, namespace].into_iter().flatten().collect::<String>();
+        format!("No {undeclared}{what} is known{all}{place}{advice}.")
+    }
+
     /// As the HTTP API takes them.
     #[must_use]
     pub fn filters(&self) -> Pairs {

@@ -31,7 +31,7 @@ struct Row {
 /// Namespace, workload, port, protocol.
 type Key = (String, String, u16, String);
 
-/// The rows of all listeners, busiest first.
+/// The rows of all listeners, busiest first. A table without rows is empty: what that means is the caller's to say.
 ///
 /// # Errors
 /// Where a listener is not as expected.
@@ -113,7 +113,7 @@ fn callers(row: &Row) -> Vec<&str> {
 
 fn table(rows: &[(Key, Row)], output: Format) -> String {
     if rows.is_empty() {
-        return "No port is listened on. `listeners` shows what the agents see.\n".to_owned();
+        return String::new();
     }
     let mut header =
         vec!["NAMESPACE", "WORKLOAD", "PORT", "DECLARATION", "CONNECTIONS", "BYTES", "PODS", "TOP CALLER"];

@@ -92,16 +92,17 @@ impl Session<'_> {
     /// Shows the list; true if `--fail-on` is reached.
     async fn list(&self, console: &mut Console<'_>) -> Result<bool, QueryError> {
         let list = self.asked.gather().await?;
-        if self.asked.is_tabular() || list.items.is_empty() {
-            console.list(self.asked, &list)?;
+        let fails = list.items.iter().any(|item| self.asked.reaches_fail_on(item));
+        let shown = if self.asked.is_tabular() || list.items.is_empty() {
+            console.list(self.asked, &list)
         } else {
-            for item in &list.items {
-                self.show(item, console)?;
-            }
-        }
-        match list.broken {
-            Some(error) => Err(error),
-            None => Ok(list.items.iter().any(|item| self.asked.reaches_fail_on(item))),
+            list.items.iter().try_for_each(|item| self.show(item, console))
+        };
+        match (shown, list.broken) {
+            // The verdict stands, whether the reader waited for the whole list or not.
+            (Err(error), _) if fails && error.is_closed_pipe() => Ok(true),
+            (Err(error), _) | (Ok(()), Some(error)) => Err(error),
+            (Ok(()), None) => Ok(fails),
         }
     }
 
@@ -126,8 +127,11 @@ impl Session<'_> {
         let item: Value =
             serde_json::from_str(&event.data).map_err(|error| self.broken(error.to_string()))?;
         self.last = event.id.or(self.last.take());
-        self.show(&item, console)?;
-        Ok(self.asked.reaches_fail_on(&item))
+        let fails = self.asked.reaches_fail_on(&item);
+        match self.show(&item, console) {
+            Err(error) if fails && error.is_closed_pipe() => Ok(true),
+            shown => shown.map(|()| fails),
+        }
     }
 
     fn show(&self, item: &Value, console: &mut Console<'_>) -> Result<(), QueryError> {

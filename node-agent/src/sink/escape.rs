@@ -3,37 +3,15 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
+use crate::engine::plain_text::{is_unsafe, written_out};
+
 /// `\u001b` for one byte.
 const MAX_JSON_PER_BYTE: usize = 6;
 
-/// Whether this character could move a cursor, recolour, reorder or break a line.
-fn is_unsafe(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{061c}' | '\u{feff}')
-        || matches!(c, '\u{e0000}'..='\u{e007f}')
-}
-
-/// `text` with every control character (C0, C1, newline and ESC included), bidi mark and invisible character written as
-/// `\n`, `\t`, `\r` or `\u{…}`. Backslashes are doubled only where something was escaped, so that plain names stay plain.
+/// `text` as it may stand on a terminal: see [`written_out`].
 #[must_use]
 pub fn terminal(text: &str) -> String {
-    if !text.chars().any(is_unsafe) {
-        return text.to_owned();
-    }
-    let mut out = String::with_capacity(text.len() + 16);
-    for c in text.chars() {
-        match c {
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '\\' => out.push_str("\\\\"),
-            c if is_unsafe(c) => {
-                let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
-            }
-            c => out.push(c),
-        }
-    }
-    out
+    written_out(text)
 }
 
 /// JSON text with the unsafe characters that JSON lets stand as they are (DEL, C1, bidi marks, …) written as `\\uXXXX`:
@@ -86,7 +64,8 @@ fn json_len(c: char) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{bounded, is_unsafe, json_text, terminal};
+    use super::{bounded, json_text, terminal};
+    use crate::engine::plain_text::is_unsafe;
     use proptest::prelude::*;
 
     #[test]

@@ -12,5 +12,6 @@ pub mod node_access;
 pub mod pods;
 pub mod policies;
 pub mod process;
+pub mod reread;
 pub mod scan;
 pub mod services;

@@ -16,6 +16,7 @@ mod helm;
 mod least_privilege;
 mod objects;
 mod refused;
+mod released;
 mod standard;
 
 use std::process::ExitCode;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         least_privilege::CASES,
         accepted::CASES,
         refused::CASES,
+        released::CASES,
         documented::CASES,
         alerts::CASES,
     ];

@@ -201,6 +201,10 @@ async fn a_wrong_option_and_an_answer_that_is_not_whole_are_said() {
     for (options, then) in [
         ("--reason=", "--reason is missing: say why"),
         ("--reason known --expires soon", "--expires: \"soon\" is not valid: expected a day such as"),
+        (
+            "--reason known --expires 2020-02-29",
+            "--expires: \"2020-02-29\" is over: such rules would suppress",
+        ),
     ] {
         let outcome = run(&format!("baseline {options} --server {}", served.url())).await;
         assert_eq!((outcome.exit, outcome.out.as_str()), (Exit::WrongUse, ""), "{outcome:?}");

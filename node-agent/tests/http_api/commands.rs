@@ -64,6 +64,7 @@ async fn run_into(line: &str, out: impl Write, words: impl Write) -> Exit {
         Command::Policy(args) => query::policy::run(&args, &mut console).await,
         Command::Status(args) => query::status(&args, &mut console).await,
         Command::Baseline(args) => query::baseline(&args, &mut console).await,
+        Command::Top(args) => query::top(&args, &mut console).await,
         other => panic!("{other:?}"),
     }
 }
@@ -78,6 +79,31 @@ async fn every_command_in_every_format_prints_its_golden_file() {
             golden::check(&format!("command-{command}-{format}.txt"), &outcome.out);
         }
     }
+}
+
+#[tokio::test]
+async fn a_namespace_without_anything_is_said_with_what_to_do() {
+    let served = Served::start(Node::default()).await;
+    for (line, then) in [
+        (
+            "top -n nope",
+            "No port that is listened on is known in namespace \"nope\" on this node: is the name right",
+        ),
+        ("top --undeclared -n nope", "No undeclared port that is listened on is known in namespace \"nope\""),
+        (
+            "top -l app=nope",
+            "No port that is listened on is known of pods with the labels app in (nope) on this node",
+        ),
+        ("baseline --reason x -n nope", "No open finding is known in namespace \"nope\" on this node"),
+    ] {
+        let outcome = run(&format!("{line} --server {}", served.url())).await;
+        assert!(outcome.words.starts_with(then) && outcome.words.lines().count() == 1, "{line}: {outcome:?}");
+        assert!(outcome.words.contains("`kubectl portolan` asks all"), "{line}: {outcome:?}");
+        assert_eq!(outcome.exit, Exit::Fine, "{line}");
+    }
+    let json = run(&format!("top -n nope -o json --server {}", served.url())).await;
+    assert!(json.words.is_empty() && json.out.contains("\"items\": []"), "{json:?}");
+    assert!(Cli::try_parse_from(["portolan", "top", "--limit", "0"]).is_err(), "a table of nothing");
 }
 
 #[tokio::test]
@@ -270,6 +296,51 @@ async fn hostile_text_moves_no_terminal_in_any_format() {
             let json: serde_json::Value = serde_json::from_str(&out).expect("json");
             assert_eq!(json.pointer("/items/0/process/name").and_then(|name| name.as_str()), Some(evil));
         }
+    }
+}
+
+/// A reader that is gone: the other end of a pipe.
+struct Gone;
+
+impl Write for Gone {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn the_verdict_stands_where_the_reader_is_gone() {
+    let served = Served::start(Node::default()).await;
+    for (options, exit) in [
+        ("--fail-on high", Exit::FailOn),
+        ("--fail-on critical", Exit::Fine),
+        ("--fail-on high --watch", Exit::FailOn),
+        ("--fail-on high --watch -o json", Exit::FailOn),
+        ("--fail-on critical --watch -o json", Exit::Fine),
+        ("--watch", Exit::Fine),
+    ] {
+        let line = format!("findings {options} --server {}", served.url());
+        assert_eq!(run_into(&line, Gone, io::sink()).await, exit, "{options}");
+    }
+}
+
+#[tokio::test]
+async fn a_change_that_nobody_reads_still_makes_a_watch_fail() {
+    let served = Served::start(Node { findings: Vec::new(), ..Node::default() }).await;
+    let line = format!("findings --fail-on medium --watch -o name --server {}", served.url());
+    let watching = run_into(&line, Gone, io::sink());
+    let publishing = async {
+        eventually("somebody follows", || served.log.followers() == 1).await;
+        served.publish(&finding_report("shop", 7));
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        exit = watching => assert_eq!(exit, Exit::FailOn),
+        () = publishing => {}
     }
 }
 

@@ -12,6 +12,7 @@ mod hostile;
 #[cfg(feature = "plugin")]
 mod kubectl_portolan;
 mod model;
+mod page;
 mod routes;
 mod schema;
 mod served;

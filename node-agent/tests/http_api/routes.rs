@@ -65,6 +65,51 @@ async fn every_route_answers_as_its_golden_file_says() {
 }
 
 #[tokio::test]
+async fn every_route_refuses_what_it_does_not_know_and_names_what_it_does() {
+    let served = Served::start(Node::default()).await;
+    let document = get(served.address, "/openapi.json", "").await.json();
+    let paths = document["paths"].as_object().expect("paths");
+    assert!(paths.len() >= 14, "{paths:?}");
+    for (path, item) in paths {
+        let real = path
+            .replace("{id}", "multi-port-app-tcp-09090")
+            .replace("{namespace}", "shop")
+            .replace("{name}", "multi-port-app");
+        let answer = get(served.address, &format!("{real}?colour=red"), "").await;
+        assert_eq!(
+            (answer.status, answer.header("content-type")),
+            (400, Some("application/problem+json")),
+            "{path}"
+        );
+        let problem = answer.json();
+        assert_eq!(problem["pointer"], "query/colour", "{path}");
+        let parameters = item["get"]["parameters"].as_array().expect("parameters");
+        let known: Vec<&str> = parameters
+            .iter()
+            .filter(|parameter| parameter["in"] == "query")
+            .map(|parameter| parameter["name"].as_str().expect("a name"))
+            .collect();
+        let expected = if known.is_empty() {
+            "unknown parameter; this route takes none".to_owned()
+        } else {
+            format!("unknown parameter; expected one of {}", known.join(", "))
+        };
+        assert_eq!(problem["detail"], expected, "{path}");
+    }
+    for (path, pointer) in [
+        ("/v1/findings?limit=1&limit=2", "query/limit"),
+        ("/v1/listeners?continue=a&continue=b", "query/continue"),
+        ("/v1/explain?target=web&target=db", "query/target"),
+        ("/v1/policy?pod=web&pod=db", "query/pod"),
+        ("/v1/policy?pod=web&workload=db", "query/workload"),
+        ("/v1/policy?namespace=a&namespace=b&pod=web", "query/namespace"),
+    ] {
+        let answer = get(served.address, path, "").await;
+        assert_eq!((answer.status, &answer.json()["pointer"]), (400, &Value::from(pointer)), "{path}");
+    }
+}
+
+#[tokio::test]
 async fn filters_narrow_and_their_alternatives_widen() {
     let served = Served::start(Node::default()).await;
     for (path, then) in [

@@ -1,4 +1,4 @@
-//! docs/schema.json is what the wire types say, and what is really written obeys it.
+//! docs/schema.json and docs/openapi.json are what the code says, and what is really written obeys them.
 
 use std::path::PathBuf;
 
@@ -91,4 +91,55 @@ async fn what_http_answers_obeys_the_schema() {
             panic!("{target}: {error}\n{answer:#}");
         }
     }
+}
+
+#[tokio::test]
+async fn the_description_is_that_in_docs_and_every_answer_obeys_it() {
+    let served = Served::start(Node::default()).await;
+    let answer = get(served.address, "/openapi.json", "").await;
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")));
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/openapi.json");
+    golden::check_file(&path, &answer.body);
+
+    let document = answer.json();
+    for (path, real) in [
+        ("/v1/findings", "/v1/findings"),
+        ("/v1/findings/{id}", "/v1/findings/multi-port-app-tcp-09090"),
+        ("/v1/listeners", "/v1/listeners"),
+        ("/v1/listeners/{id}", "/v1/listeners/dns-udp-00053"),
+        ("/v1/connections", "/v1/connections"),
+        ("/v1/pods/{namespace}/{name}", "/v1/pods/shop/multi-port-app"),
+        ("/v1/explain", "/v1/explain?target=shop/web"),
+        ("/v1/policy", "/v1/policy?pod=multi-port-app"),
+        ("/v1/status", "/v1/status"),
+    ] {
+        let described = &document["paths"][path]["get"]["responses"];
+        obeys(
+            &document,
+            &described["200"]["content"]["application/json"]["schema"],
+            &get(served.address, real, "").await.json(),
+        );
+        let wrong = get(
+            served.address,
+            &format!("{real}{}colour=red", if real.contains('?') { '&' } else { '?' }),
+            "",
+        )
+        .await;
+        obeys(
+            &document,
+            &described["default"]["content"]["application/problem+json"]["schema"],
+            &wrong.json(),
+        );
+    }
+}
+
+/// What a part of the description says of an answer.
+fn obeys(document: &Value, schema: &Value, answer: &Value) {
+    let mut whole = schema.clone();
+    whole["components"] = document["components"].clone();
+    let validator = jsonschema::validator_for(&whole).expect("a schema");
+    if let Err(error) = validator.validate(answer) {
+        panic!("{error}\n{answer:#}");
+    }
+    assert!(!validator.is_valid(&json!({ "kind": "Pod" })), "it refuses what is none");
 }

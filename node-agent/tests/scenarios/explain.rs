@@ -152,6 +152,24 @@ fn services_that_were_not_told_leave_the_answer_partial() {
 }
 
 #[test]
+fn a_port_of_the_node_is_not_called_unserved_where_the_nodes_own_sockets_are_not_looked_at() {
+    let mut unseen = World::new();
+    unseen.apply(host()).apply(netns(APP, "app", "10.1.0.2/24")).apply(told("kubernetes", web()));
+    let at = unseen.now;
+    unseen.apply(services(Vec::new())).apply(scan(APP, at, &[]));
+    let explained = explain(&unseen, ":30999");
+    assert_eq!(explained.partial, ["the sockets of the node's own network were not looked at"]);
+    assert!(explained.next.iter().any(|next| next.contains("--include-host")), "{:?}", explained.next);
+    assert!(!explained.answer[0].contains("no socket"), "{:?}", explained.answer);
+
+    let explained = explain(&world(web(), Vec::new()), ":30999");
+    assert!(
+        explained.partial.is_empty() && explained.answer[0].contains("no socket is seen"),
+        "{explained:?}"
+    );
+}
+
+#[test]
 fn a_host_port_is_a_rule_and_a_host_network_port_is_a_socket_of_the_node() {
     let mut world = world(web().host_port(8088), Vec::new());
     world.listen(APP, 10, 8080).wait(6_000);

@@ -24,15 +24,15 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 
 use crate::{setup, step, workspace};
-use table::Row;
+use table::{Others, Row};
 
 #[derive(Args, Clone, Debug)]
 pub struct Options {
     /// Only these
     #[arg(long, value_delimiter = ',')]
     only: Vec<Measurement>,
-    /// Write the table to docs/performance.md
-    #[arg(long, conflicts_with = "only")]
+    /// Write the table to docs/performance.md; with --only the rows that were not measured stay as they are
+    #[arg(long)]
     write: bool,
 }
 
@@ -103,7 +103,8 @@ pub fn run(options: &Options) -> Result<()> {
     let rows: Vec<Row> = wanted.iter().flat_map(|measurement| measure(&bench, *measurement)).collect();
     println!("\n{}\n\n{}", table::machine(), table::show(&rows));
     if options.write {
-        table::write(&rows, &table::machine())?;
+        let others = if options.only.is_empty() { Others::Replaced } else { Others::Kept };
+        table::write(&rows, &table::machine(), others)?;
         println!("\nwritten to docs/performance.md");
     }
     Ok(())

@@ -1,7 +1,5 @@
 //! The table of all measurements: on the terminal, and between two markers of docs/performance.md.
 
-use std::fmt::Write as _;
-
 use anyhow::{Context, Result, bail};
 use comfy_table::{ContentArrangement, Table, presets};
 
@@ -9,6 +7,7 @@ use crate::workspace;
 
 const BEGIN: &str = "<!-- begin: written by `cargo xtask bench --write` -->";
 const END: &str = "<!-- end -->";
+const HEAD: &str = "| what | measured | goal | |\n|---|---|---|---|\n";
 
 /// One measured thing.
 pub struct Row {
@@ -32,6 +31,21 @@ impl Row {
     fn verdict(&self) -> &'static str {
         if self.met { "met" } else { "MISSED" }
     }
+
+    /// As Markdown has it.
+    fn line(&self) -> String {
+        let cell = |text: &str| text.replace(['|', '\n'], " ");
+        let how = if self.how.is_empty() { String::new() } else { format!(" ({})", cell(&self.how)) };
+        let verdict = if self.goal.is_empty() { "" } else { self.verdict() };
+        let goal = if self.goal.is_empty() { "none" } else { &self.goal };
+        format!(
+            "| {} | {}{how} | {} | {} |",
+            cell(&self.what),
+            cell(&self.measured),
+            cell(goal),
+            verdict.to_lowercase()
+        )
+    }
 }
 
 impl std::fmt::Display for Row {
@@ -53,30 +67,53 @@ pub fn show(rows: &[Row]) -> String {
     table.to_string()
 }
 
-/// Replaces what stands between the markers of docs/performance.md.
+/// What is done with the rows that are in the document already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Others {
+    /// Everything was measured: what is not in it is gone.
+    Replaced,
+    /// A part was measured: the rest stays.
+    Kept,
+}
+
+/// Writes the rows between the markers of docs/performance.md.
 ///
 /// # Errors
 /// Where the file or its markers are missing.
-pub fn write(rows: &[Row], machine: &str) -> Result<()> {
+pub fn write(rows: &[Row], machine: &str, others: Others) -> Result<()> {
     let path = workspace::root().join("docs/performance.md");
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let (Some((before, _)), Some((_, after))) = (text.split_once(BEGIN), text.split_once(END)) else {
+    let Some(text) = written(&text, rows, machine, others) else {
         bail!("{} lacks `{BEGIN}` or `{END}`", path.display());
     };
-    let mut table = format!("{machine}\n\n| what | measured | goal | | how |\n|---|---|---|---|---|\n");
-    for row in rows {
-        writeln!(
-            table,
-            "| {} | {} | {} | {} | {} |",
-            row.what,
-            row.measured,
-            row.goal,
-            row.verdict(),
-            row.how
-        )?;
+    std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// The document with the rows; `None` without the markers.
+fn written(text: &str, rows: &[Row], machine: &str, others: Others) -> Option<String> {
+    let (before, rest) = text.split_once(BEGIN)?;
+    let (old, after) = rest.split_once(END)?;
+    let new: Vec<(&str, String)> = rows.iter().map(|row| (row.what.as_str(), row.line())).collect();
+    if others == Others::Replaced {
+        let lines = new.iter().map(|(_, line)| format!("{line}\n")).collect::<String>();
+        return Some(format!("{before}{BEGIN}\n{machine}\n\n{HEAD}{lines}{END}{after}"));
     }
-    std::fs::write(&path, format!("{before}{BEGIN}\n{table}{END}{after}"))
-        .with_context(|| format!("cannot write {}", path.display()))
+    let mut lines: Vec<&str> = old.trim_matches('\n').lines().collect();
+    let anew = format!("Measured again in part: {machine}");
+    if !lines.iter().any(|line| line.ends_with(machine)) {
+        let table = lines.iter().position(|line| line.starts_with('|')).unwrap_or(lines.len());
+        // Before the empty line that a table needs above it.
+        lines.insert(table.saturating_sub(1), &anew);
+    }
+    for (what, line) in &new {
+        let is_it =
+            |old: &&str| old.strip_prefix("| ").and_then(|old| old.split(" | ").next()) == Some(*what);
+        match lines.iter().position(is_it) {
+            Some(at) => lines.splice(at..=at, [line.as_str()]).for_each(drop),
+            None => lines.push(line),
+        }
+    }
+    Some(format!("{before}{BEGIN}\n{}\n{END}{after}", lines.join("\n")))
 }
 
 /// CPUs, memory and kernel of this machine.
@@ -94,4 +131,42 @@ pub fn machine() -> String {
         .unwrap_or_else(|| "unknown processor".to_owned());
     let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
     format!("Machine: {cpus} CPUs ({model}), {} GiB of memory, Linux {kernel}.", kilobytes >> 20)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(what: &str, measured: &str) -> Row {
+        Row::new(what, measured.to_owned(), "≤ 5", true, "of 9".to_owned())
+    }
+
+    #[test]
+    fn a_part_that_is_measured_again_leaves_the_other_rows_as_they_are() {
+        let doc = format!(
+            "before\n{BEGIN}\nMachine: a.\n\n{HEAD}| one | 1 | ≤ 5 | met |\n| two | 2 (x) | none |  |\n{END}\nafter\n"
+        );
+        let rows = [row("two", "3"), row("three", "4")];
+        let kept = written(&doc, &rows, "Machine: a.", Others::Kept).expect("markers");
+        assert_eq!(
+            kept,
+            format!(
+                "before\n{BEGIN}\nMachine: a.\n\n{HEAD}| one | 1 | ≤ 5 | met |\n| two | 3 (of 9) | ≤ 5 | met |\n\
+                 | three | 4 (of 9) | ≤ 5 | met |\n{END}\nafter\n"
+            )
+        );
+        let again = written(&kept, &rows, "Machine: b.", Others::Kept).expect("markers");
+        assert!(again.contains("Machine: a.\nMeasured again in part: Machine: b.\n\n| what"), "{again}");
+        assert_eq!(written(&again, &rows, "Machine: b.", Others::Kept), Some(again.clone()), "said once");
+
+        let all = written(&doc, &rows, "Machine: a.", Others::Replaced).expect("markers");
+        assert!(!all.contains("| one |") && all.contains("| three |"), "{all}");
+        assert_eq!(written("no markers", &rows, "", Others::Kept), None);
+    }
+
+    #[test]
+    fn the_document_has_its_markers() {
+        let text = std::fs::read_to_string(workspace::root().join("docs/performance.md")).expect("docs");
+        assert!(written(&text, &[], "Machine", Others::Kept).is_some());
+    }
 }

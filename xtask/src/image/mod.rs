@@ -3,6 +3,7 @@
 
 mod archive;
 mod binary;
+pub mod chart;
 mod identity;
 mod materials;
 pub mod plugin;

@@ -152,7 +152,11 @@ mod tests {
     fn the_release_builds_fills_and_uploads_what_the_manifest_names() {
         let release = read(".github/workflows/release.yaml");
         let publish = release.split("\n  publish:").nth(1).expect("the job that publishes");
-        assert!(release.contains("cargo xtask plugin\n"), "builds the archives");
+        // It publishes what the workflow of the tests has built and tested.
+        assert!(publish.contains("\n    needs: tested\n"), "{publish}");
+        assert!(release.contains("\n    uses: ./.github/workflows/ci.yaml\n"), "{release}");
+        let tests = read(".github/workflows/ci.yaml");
+        assert!(tests.contains("\n  workflow_call:") && tests.contains("cargo xtask plugin\n"), "{tests}");
         for part in [
             "s|@TAG@|$VERSION|g",
             "s|@REPOSITORY@|$GITHUB_REPOSITORY|g",

@@ -132,7 +132,7 @@ fn install_linker(compiler: Option<Compiler>) -> Result<()> {
         let wanted = wanted.unwrap_or_default();
         bail!(
             "bpf-linker needs the development files of LLVM {wanted} or newer, and none are installed; install llvm-{wanted}-dev \
-             and libpolly-{wanted}-dev (names as in Debian), or a packaged bpf-linker, and repeat"
+             and libpolly-{wanted}-dev (names as in Debian), and repeat; or put the released program into PATH: https://github.com/aya-rs/bpf-linker/releases"
         );
     };
     step::run(

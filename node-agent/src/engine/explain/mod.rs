@@ -13,6 +13,7 @@ use std::sync::Arc;
 use super::Engine;
 use super::change::{Declaration, Exposure, Finding, Listener, NetnsRef, PodRef, PolicyVerdict};
 use super::identity::Protocol;
+use super::netns_index;
 use super::service::{Service, ServicePort};
 use target::Target;
 
@@ -209,6 +210,11 @@ impl Engine {
             Target::Service { named, port } => trail.follow_service(named, port.as_ref())?,
             Target::NodePort { port, protocol } => trail.follow_node_port(*port, *protocol),
         }
-        Ok(sentences::complete(trail.explained(), self.services.known()))
+        let host = self.netns.host().and_then(|netns| self.netns.get(netns));
+        let sight = sentences::Sight {
+            services: self.services.known(),
+            host_sockets: host.is_some_and(netns_index::Netns::is_scanned),
+        };
+        Ok(sentences::complete(trail.explained(), sight))
     }
 }

@@ -14,9 +14,18 @@ use crate::engine::service::{Service, ServiceKind};
 /// Ends of which something is said one by one.
 const MAX_TOLD: usize = 4;
 
-/// Fills in the sentences. `services_known`: every Service was told.
-pub(super) fn complete(mut found: Explained, services_known: bool) -> Explained {
-    let mut words = Words { services_known, ..Words::new(&found) };
+/// What is known beside what was found.
+#[derive(Clone, Copy)]
+pub(super) struct Sight {
+    /// Every Service was told.
+    pub services: bool,
+    /// The sockets of the node's own netns were looked at.
+    pub host_sockets: bool,
+}
+
+/// Fills in the sentences.
+pub(super) fn complete(mut found: Explained, sight: Sight) -> Explained {
+    let mut words = Words::new(&found, sight);
     match &found.target {
         Target::NodePort { port, .. } => words.of_node_port(*port),
         Target::Service { named, .. } => words.of_service(&named.to_string()),
@@ -38,7 +47,7 @@ pub(super) fn complete(mut found: Explained, services_known: bool) -> Explained 
 
 struct Words<'a> {
     found: &'a Explained,
-    services_known: bool,
+    sight: Sight,
     answer: Vec<String>,
     notes: Vec<String>,
     partial: Vec<String>,
@@ -46,15 +55,8 @@ struct Words<'a> {
 }
 
 impl<'a> Words<'a> {
-    fn new(found: &'a Explained) -> Self {
-        Self {
-            found,
-            services_known: true,
-            answer: Vec::new(),
-            notes: Vec::new(),
-            partial: Vec::new(),
-            next: Vec::new(),
-        }
+    fn new(found: &'a Explained, sight: Sight) -> Self {
+        Self { found, sight, answer: Vec::new(), notes: Vec::new(), partial: Vec::new(), next: Vec::new() }
     }
 
     fn of_node_port(&mut self, port: NonZeroU16) {
@@ -92,11 +94,16 @@ impl<'a> Words<'a> {
             ));
         }
         if self.answer.is_empty() {
-            let services = if self.services_known { "no Service has it as a NodePort, " } else { "" };
+            let services = if self.sight.services { "no Service has it as a NodePort, " } else { "" };
+            let sockets = if self.sight.host_sockets {
+                "and no socket is seen on it in the node's own network."
+            } else {
+                "and whether a socket of the node itself has it is not known."
+            };
             self.answer.push(format!(
-                "Nobody is known to serve port {port} here: {services}no pod of this node has it as a hostPort, and no \
-                 socket is seen on it in the node's own network."
+                "Nobody is known to serve port {port} here: {services}no pod of this node has it as a hostPort, {sockets}"
             ));
+            self.unless_host_seen();
         }
         self.unless_services_known("whether it is a NodePort");
     }
@@ -377,8 +384,18 @@ impl<'a> Words<'a> {
         }
     }
 
+    fn unless_host_seen(&mut self) {
+        if !self.sight.host_sockets {
+            self.partial.push("the sockets of the node's own network were not looked at".to_owned());
+            self.next.push(
+                "let the agent look at the node's own sockets: start it with --include-host   (or see them: ss -ltnup)"
+                    .to_owned(),
+            );
+        }
+    }
+
     fn unless_services_known(&mut self, what: &str) {
-        if !self.services_known {
+        if !self.sight.services {
             self.partial
                 .push(format!("the agent was not told all Services, so {what} is not known for certain"));
             self.next.push(

@@ -10,6 +10,11 @@ pub enum Refusal {
     )]
     BadTarget { given: String },
     #[error(
+        "{given:?} is of namespace {place:?}, but -n says {namespace:?}: give one of them (a kind that is not Kubernetes' \
+         own begins with a capital, as in Rollout/web)"
+    )]
+    TwoNamespaces { given: String, place: String, namespace: String },
+    #[error(
         "the agent at {server} knows no pod of {target}; ask the agent of a node where one runs \
          (`kubectl get pods -o wide` says which)"
     )]
@@ -30,6 +35,7 @@ impl Refusal {
         match self {
             Self::NotHere { .. } => Exit::Partial,
             Self::BadTarget { .. }
+            | Self::TwoNamespaces { .. }
             | Self::ManyNamespaces { .. }
             | Self::HostNetwork { .. }
             | Self::NoLabels { .. }

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use crate::engine::plain_text::written_out;
+
 /// Characters of one remark at most.
 const MAX_CHARS: usize = 400;
 /// Names that one remark lists at most.
@@ -10,6 +12,7 @@ const MAX_NAMES: usize = 8;
 /// The text with everything written out that could end a comment, steer a terminal, or that YAML does not let stand in a
 /// comment.
 pub fn harmless(text: &str) -> String {
+    let text = written_out(text);
     let mut out = String::with_capacity(text.len());
     for (number, c) in text.chars().enumerate() {
         if number == MAX_CHARS {

@@ -27,20 +27,28 @@ pub struct Target {
 }
 
 impl Target {
-    /// `NAMESPACE/POD`, `KIND/NAME`, `NAMESPACE/KIND/NAME` or `POD`; with a namespace given beside it, two parts are kind
-    /// and name.
+    /// `NAMESPACE/POD`, `KIND/NAME`, `NAMESPACE/KIND/NAME` or `POD`; with a namespace given beside it, two parts are also a
+    /// kind that is not Kubernetes' own, if it begins with a capital as kinds do.
     pub fn parse(given: &str, namespace: Option<&str>) -> Result<Self, Refusal> {
         let parts: Vec<&str> = given.split('/').collect();
         let (place, kind, name) = match parts.as_slice() {
             [name] => (None, None, *name),
-            [kind, name] if namespace.is_some() || is_kind(kind) => (None, Some(*kind), *name),
+            [kind, name] if is_kind(kind) => (None, Some(*kind), *name),
+            [kind, name] if namespace.is_some() && kind.starts_with(char::is_uppercase) => {
+                (None, Some(*kind), *name)
+            }
             [place, name] => (Some(*place), None, *name),
             [place, kind, name] => (Some(*place), Some(*kind), *name),
             _ => return Err(bad(given)),
         };
-        let clash = place.is_some() && namespace.is_some() && place != namespace;
-        if clash || parts.iter().any(|part| part.is_empty()) {
+        if parts.iter().any(|part| part.is_empty()) {
             return Err(bad(given));
+        }
+        if let (Some(place), Some(namespace)) = (place, namespace)
+            && place != namespace
+        {
+            let [given, place, namespace] = [given, place, namespace].map(str::to_owned);
+            return Err(Refusal::TwoNamespaces { given, place, namespace });
         }
         Ok(Self {
             namespace: place.or(namespace).map(str::to_owned),
@@ -107,6 +115,7 @@ mod tests {
             ("deployment.apps/web", Some("shop"), "namespace=shop workload=Deployment/web"),
             ("shop/sts/db", None, "namespace=shop workload=StatefulSet/db"),
             ("Rollout/web", Some("shop"), "namespace=shop workload=Rollout/web"),
+            ("shop/web-1", Some("shop"), "namespace=shop pod=web-1"),
             ("shop/ds/x", Some("shop"), "namespace=shop workload=DaemonSet/x"),
         ] {
             let target = Target::parse(given, namespace).expect(given);
@@ -118,6 +127,18 @@ mod tests {
             [("", None), ("a/", None), ("/a", None), ("a/b/c/d", None), ("a/ds/b", Some("c"))]
         {
             assert!(Target::parse(given, namespace).is_err(), "{given:?}");
+        }
+    }
+
+    #[test]
+    fn two_namespaces_that_contradict_each_other_are_refused_in_one_line() {
+        for given in ["shop/web-1", "shop/ds/web"] {
+            let refusal = Target::parse(given, Some("other")).expect_err(given).to_string();
+            assert!(
+                refusal.starts_with(&format!("{given:?} is of namespace \"shop\", but -n says \"other\""))
+                    && !refusal.contains('\n'),
+                "{refusal}"
+            );
         }
     }
 }

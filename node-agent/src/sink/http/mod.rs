@@ -1,9 +1,12 @@
 //! The HTTP endpoint: bounded in connections, header sizes, times and questions, so that no client can stall another or
 //! the agent.
 
+mod description;
 mod events;
 mod guests;
 pub mod host;
+mod openapi;
+mod page;
 mod params;
 mod problem;
 pub mod question;

@@ -1,56 +1,41 @@
-//! The query of a URL to a filter and a page. An unknown name or value is an error that points at it.
+//! The query of a URL: to a filter and a page, or to a target. An unknown name or value is an error that points at it.
 
 use std::num::NonZeroU16;
 
+use super::description::{Described, values};
 use super::problem::Problem;
 use super::question::{ListQuery, MAX_LIMIT};
 use crate::engine::explain::target::Target;
-use crate::engine::finding_code::{FindingCode, Severity};
 use crate::engine::policy_basis::{PolicyTarget, Who};
 use crate::sink::selector::{BadSelector, Selector};
 
-const FINDING_FIELDS: &[&str] =
-    &["namespace", "pod", "workload", "labels", "code", "severity", "state", "protocol", "port", "origin"];
-const LISTENER_FIELDS: &[&str] =
-    &["namespace", "pod", "workload", "labels", "state", "protocol", "port", "origin"];
-const WATCH_FIELDS: &[&str] = &[
-    "kind",
-    "namespace",
-    "pod",
-    "workload",
-    "labels",
-    "code",
-    "severity",
-    "state",
-    "protocol",
-    "port",
-    "origin",
-];
-
-/// Which parameters a route knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Route {
-    Findings,
-    Listeners,
-    Watch,
-}
-
-impl Route {
-    fn fields(self) -> &'static [&'static str] {
-        match self {
-            Self::Findings => FINDING_FIELDS,
-            Self::Listeners => LISTENER_FIELDS,
-            Self::Watch => WATCH_FIELDS,
+/// What a route knows, and each once that cannot be repeated.
+pub fn check(route: &Described, pairs: &[(String, String)]) -> Result<(), Problem> {
+    let mut seen: Vec<&str> = Vec::new();
+    for (name, _) in pairs {
+        let Some(known) = route.parameters.iter().find(|known| known.name == name) else {
+            let names: Vec<&str> = route.parameters.iter().map(|known| known.name).collect();
+            let detail = match names.as_slice() {
+                [] => "unknown parameter; this route takes none".to_owned(),
+                names => format!("unknown parameter; expected one of {}", names.join(", ")),
+            };
+            return Err(Problem::bad_parameter(name, detail));
+        };
+        if !known.repeats && seen.contains(&known.name) {
+            return Err(Problem::bad_parameter(name, "it is given twice".to_owned()));
         }
+        seen.push(known.name);
     }
+    Ok(())
 }
 
-/// Parses decoded pairs; a name may be repeated, and a value may be a comma-separated list of alternatives.
-pub fn parse(route: Route, pairs: &[(String, String)]) -> Result<ListQuery, Problem> {
+/// The filter and the page of pairs that [`check`] let through: a name may be repeated, and a value may be a comma-separated list
+/// of alternatives.
+pub fn parse(pairs: &[(String, String)]) -> Result<ListQuery, Problem> {
     let mut list = ListQuery::default();
     for (name, value) in pairs {
-        match (name.as_str(), route) {
-            ("limit", Route::Findings | Route::Listeners) => {
+        match name.as_str() {
+            "limit" => {
                 list.limit = value.parse().ok().filter(|n| (1..=MAX_LIMIT).contains(n)).ok_or_else(|| {
                     Problem::bad_parameter(
                         "limit",
@@ -58,83 +43,55 @@ pub fn parse(route: Route, pairs: &[(String, String)]) -> Result<ListQuery, Prob
                     )
                 })?;
             }
-            ("continue", Route::Findings | Route::Listeners) => list.after = Some(value.clone()),
+            "continue" => list.after = Some(value.clone()),
             // Its own commas mean that all must hold.
-            ("labels", _) => {
+            "labels" => {
                 let selector = value.parse::<Selector>();
                 let wrong = |error: BadSelector| Problem::bad_parameter("labels", error.to_string());
                 list.filter.labels.extend(selector.map_err(wrong)?);
             }
-            (name, _) if route.fields().contains(&name) => {
+            name => {
                 for alternative in value.split(',') {
                     add(&mut list, name, alternative)?;
                 }
-            }
-            (name, _) => {
-                let known = route.fields().join(", ");
-                let page = if route == Route::Watch { "" } else { ", limit, continue" };
-                return Err(Problem::bad_parameter(
-                    name,
-                    format!("unknown parameter; expected one of {known}{page}"),
-                ));
             }
         }
     }
     Ok(list)
 }
 
+fn value<'a>(pairs: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    pairs.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+}
+
 /// The target of `/v1/explain`: `target`, and `namespace` where the target names none.
 pub fn parse_target(pairs: &[(String, String)]) -> Result<Target, Problem> {
-    let (mut target, mut namespace) = (None, None);
-    for (name, value) in pairs {
-        let place = match name.as_str() {
-            "target" => &mut target,
-            "namespace" => &mut namespace,
-            other => {
-                let detail = "unknown parameter; expected one of target, namespace".to_owned();
-                return Err(Problem::bad_parameter(other, detail));
-            }
-        };
-        if place.replace(value.as_str()).is_some() {
-            return Err(Problem::bad_parameter(name, "it is given twice".to_owned()));
-        }
-    }
-    Target::parse(target.unwrap_or_default(), namespace)
+    Target::parse(value(pairs, "target").unwrap_or_default(), value(pairs, "namespace"))
         .map_err(|error| Problem::bad_parameter("target", error.to_string()))
 }
 
 /// `namespace`, and `pod` or `workload` (`NAME` or `KIND/NAME`).
 pub fn policy_target(pairs: &[(String, String)]) -> Result<PolicyTarget, Problem> {
-    let (mut namespace, mut who) = (None, None);
-    for (name, value) in pairs {
-        match name.as_str() {
-            "namespace" => namespace = Some(value.clone()),
-            "pod" => who = Some(Who::Pod(value.clone())),
-            "workload" => {
-                let (kind, name) =
-                    value.split_once('/').map_or((None, value.as_str()), |(k, n)| (Some(k), n));
-                who = Some(Who::Workload { kind: kind.map(str::to_owned), name: name.to_owned() });
-            }
-            name => {
-                let detail = "unknown parameter; expected one of namespace, pod, workload".to_owned();
-                return Err(Problem::bad_parameter(name, detail));
-            }
+    let who = match (value(pairs, "pod"), value(pairs, "workload")) {
+        (Some(pod), None) => Who::Pod(pod.to_owned()),
+        (None, Some(workload)) => {
+            let (kind, name) = workload.split_once('/').map_or((None, workload), |(k, n)| (Some(k), n));
+            Who::Workload { kind: kind.map(str::to_owned), name: name.to_owned() }
         }
-    }
-    let missing = || Problem::bad_parameter("pod", "missing; expected pod or workload".to_owned());
-    Ok(PolicyTarget { namespace, who: who.ok_or_else(missing)? })
+        (None, None) => {
+            let detail = "missing; expected pod or workload".to_owned();
+            return Err(Problem::bad_parameter("pod", detail));
+        }
+        (Some(_), Some(_)) => {
+            let detail = "pod is given too; expected one of them".to_owned();
+            return Err(Problem::bad_parameter("workload", detail));
+        }
+    };
+    Ok(PolicyTarget { namespace: value(pairs, "namespace").map(str::to_owned), who })
 }
 
 fn add(list: &mut ListQuery, name: &str, value: &str) -> Result<(), Problem> {
-    let allowed: &[&str] = match name {
-        "severity" => &Severity::ALL.map(Severity::as_str),
-        "state" => &["open", "suppressed", "resolved", "closed"],
-        "protocol" => &["TCP", "UDP", "SCTP"],
-        "origin" => &["same-pod", "pod", "node", "service", "external"],
-        "kind" => &["Finding", "Listener", "Connection", "Loss", "AgentStatus"],
-        "code" => &FindingCode::ALL.map(FindingCode::as_str),
-        _ => &[],
-    };
+    let allowed = values(name);
     if !allowed.is_empty() && !allowed.iter().any(|a| a.eq_ignore_ascii_case(value)) {
         let detail = format!("{value:?}: expected one of {}", allowed.join(", "));
         return Err(Problem::bad_parameter(name, detail));

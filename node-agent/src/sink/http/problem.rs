@@ -2,10 +2,11 @@
 
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// An error that a client gets.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Problem {
     title: &'static str,
     status: u16,
@@ -22,6 +23,10 @@ impl Problem {
 
     pub fn bad_parameter(name: &str, detail: String) -> Self {
         Self::new(StatusCode::BAD_REQUEST, detail, Some(format!("query/{name}")))
+    }
+
+    pub fn bad_query(detail: String) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, detail, Some("query".to_owned()))
     }
 
     pub fn bad_path(detail: String) -> Self {

@@ -12,12 +12,13 @@ use axum::routing::get;
 use serde::Serialize;
 use tokio::sync::oneshot;
 
+use super::description::Described;
 use super::events::follow;
 use super::host::HostCheck;
-use super::params::{Route, parse, parse_target, policy_target};
+use super::params::{check, parse, parse_target, policy_target};
 use super::problem::Problem;
 use super::question::{ListAnswer, ListQuery, Query};
-use super::{Health, HttpState};
+use super::{Health, HttpState, description, openapi, page};
 use crate::engine::explain::Unexplained;
 use crate::sink::metrics::RequestLabels;
 use crate::sink::report::Report;
@@ -39,7 +40,11 @@ pub fn api(state: HttpState, host: HostCheck) -> Router {
         .route("/v1/explain", get(explain))
         .route("/v1/policy", get(policy))
         .route("/v1/status", get(status))
-        .route("/v1/watch", get(watch));
+        .route("/v1/watch", get(watch))
+        .route("/openapi.json", get(openapi))
+        .route("/", get(page::html))
+        .route("/page.js", get(page::script))
+        .route("/page.css", get(page::style));
     finish(router, state, host)
 }
 
@@ -54,6 +59,7 @@ fn finish(router: Router<HttpState>, state: HttpState, host: HostCheck) -> Route
         .route("/readyz", get(readyz))
         .fallback(|request: Request| async move { Problem::no_such_route(request.uri().path()) })
         .method_not_allowed_fallback(|method: Method| async move { Problem::method(method.as_str()) })
+        .layer(from_fn(known_parameters))
         .layer(from_fn(no_body))
         .layer(from_fn_with_state(host, local_host))
         .layer(from_fn_with_state(state.clone(), count))
@@ -61,30 +67,29 @@ fn finish(router: Router<HttpState>, state: HttpState, host: HostCheck) -> Route
 }
 
 async fn count(State(state): State<HttpState>, request: Request, next: Next) -> Response {
-    let route = request.extensions().get::<MatchedPath>().map_or("other", |path| known_route(path.as_str()));
+    let route = described(&request).map_or("other", |route| route.path);
     let response = next.run(request).await;
     let labels = RequestLabels { route, status: response.status().as_u16() };
     state.metrics.http_requests.get_or_create(&labels).inc();
     response
 }
 
-fn known_route(path: &str) -> &'static str {
-    const ROUTES: [&str; 13] = [
-        "/v1/findings",
-        "/v1/findings/{id}",
-        "/v1/listeners",
-        "/v1/listeners/{id}",
-        "/v1/connections",
-        "/v1/pods/{namespace}/{name}",
-        "/v1/explain",
-        "/v1/policy",
-        "/v1/status",
-        "/v1/watch",
-        "/metrics",
-        "/livez",
-        "/readyz",
-    ];
-    ROUTES.into_iter().find(|route| *route == path).unwrap_or("other")
+fn described(request: &Request) -> Option<&'static Described> {
+    description::of(request.extensions().get::<MatchedPath>()?.as_str())
+}
+
+/// Whatever the route, a parameter that it does not know is refused: it would narrow nothing, and pass for having done so.
+async fn known_parameters(request: Request, next: Next) -> Response {
+    if let Some(route) = described(&request) {
+        let checked = match Pairs::try_from_uri(request.uri()) {
+            Ok(UrlQuery(pairs)) => check(route, &pairs),
+            Err(error) => Err(Problem::bad_query(error.body_text())),
+        };
+        if let Err(problem) = checked {
+            return problem.into_response();
+        }
+    }
+    next.run(request).await
 }
 
 async fn no_body(request: Request, next: Next) -> Response {
@@ -116,8 +121,8 @@ async fn ask<T>(state: &HttpState, make: impl FnOnce(oneshot::Sender<T>) -> Quer
     }
 }
 
-fn list_query(s: &HttpState, route: Route, pairs: &Pairs, headers: &HeaderMap) -> Result<ListQuery, Problem> {
-    let mut list = parse(route, &pairs.0)?;
+fn list_query(s: &HttpState, pairs: &Pairs, headers: &HeaderMap) -> Result<ListQuery, Problem> {
+    let mut list = parse(&pairs.0)?;
     let tags = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|tags| tags.to_str().ok());
     let known = |tag: &str| s.watch_log.number(tag.trim().trim_start_matches("W/").trim_matches('"'));
     list.known = tags.flat_map(|tags| tags.split(',')).filter_map(known).max();
@@ -152,7 +157,7 @@ fn part<T>(path: PathOf<T>) -> Result<T, Problem> {
 }
 
 async fn findings(State(s): State<HttpState>, pairs: Pairs, headers: HeaderMap) -> Result<Response, Problem> {
-    let list = list_query(&s, Route::Findings, &pairs, &headers)?;
+    let list = list_query(&s, &pairs, &headers)?;
     Ok(listed(&s, &ask(&s, |reply| Query::Findings(list, reply)).await?))
 }
 
@@ -161,7 +166,7 @@ async fn listeners(
     pairs: Pairs,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let list = list_query(&s, Route::Listeners, &pairs, &headers)?;
+    let list = list_query(&s, &pairs, &headers)?;
     Ok(listed(&s, &ask(&s, |reply| Query::Listeners(list, reply)).await?))
 }
 
@@ -170,7 +175,7 @@ async fn connections(
     pairs: Pairs,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let list = list_query(&s, Route::Listeners, &pairs, &headers)?;
+    let list = list_query(&s, &pairs, &headers)?;
     Ok(listed(&s, &ask(&s, |reply| Query::Connections(list, reply)).await?))
 }
 
@@ -214,8 +219,12 @@ async fn status(State(s): State<HttpState>) -> Result<Response, Problem> {
 }
 
 async fn watch(State(s): State<HttpState>, pairs: Pairs, headers: HeaderMap) -> Result<Response, Problem> {
-    let list = parse(Route::Watch, &pairs.0)?;
+    let list = parse(&pairs.0)?;
     follow(s, &headers, list.filter)
+}
+
+async fn openapi() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], openapi::document()).into_response()
 }
 
 async fn metrics(State(s): State<HttpState>) -> Response {

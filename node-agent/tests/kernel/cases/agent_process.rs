@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use libtest_mimic::Trial;
 use portolan::sink::report::Report;
-use rustix::process::{Resource, Rlimit, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 
 use super::case;
 use crate::actor::protocol::Request;
@@ -20,6 +20,7 @@ pub fn cases() -> Vec<Trial> {
         case("agent/stdout_closed", stdout_closed),
         case("agent/stdout_on_a_full_disk", stdout_on_a_full_disk),
         case("agent/stops_when_told", stops_when_told),
+        case("agent/a_hangup_reads_again_and_ends_nothing", a_hangup_reads_again),
         case("agent/without_cgroup2_exits_4", without_cgroup2_exits_4),
         case("agent/without_capabilities_exits_4", without_capabilities_exits_4),
         case("agent/scan_only_without_sys_admin_exits_4", scan_only_without_sys_admin_exits_4),
@@ -128,6 +129,22 @@ fn stops_when_told() {
     let web = world.actor("web");
     web.listen("0.0.0.0:7000");
     let agent = world.agent();
+    world.settles(&agent);
+    let status = agent.stop();
+    assert!(status.success(), "{status}");
+}
+
+fn a_hangup_reads_again() {
+    let world = World::new(&["web"]);
+    let agent = Agent::start_as_service(&world.metadata(), world.scratch.path("api.sock"));
+    let pid = Pid::from_raw(agent.pid().cast_signed()).expect("a pid");
+    rustix::process::kill_process(pid, Signal::HUP).expect("signal the agent");
+    eventually(PATIENCE, "it says what it does", || {
+        let said = agent.diagnostics();
+        if said.contains("SIGHUP: reading the configuration file") { Ok(()) } else { Err(said) }
+    });
+    let web = world.actor("web");
+    web.listen("0.0.0.0:7000");
     world.settles(&agent);
     let status = agent.stop();
     assert!(status.success(), "{status}");

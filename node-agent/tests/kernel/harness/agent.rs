@@ -82,6 +82,15 @@ impl Agent {
         Self::spawn(command, socket, stdout)
     }
 
+    /// Start as a service does, without a terminal that could end, and wait until it is ready.
+    pub fn start_as_service(metadata: &Path, socket: PathBuf) -> Self {
+        let metadata = format!("file={}", metadata.display());
+        let mut agent =
+            Self::spawn(command(&["setsid".to_owned()], &metadata, &socket, &[]), socket, Stdout::Read);
+        agent.wait_ready();
+        agent
+    }
+
     /// Start in a netns that it takes for the node's own, and wait until it is ready.
     pub fn start_on_node(netns: &str, metadata: &Path, socket: PathBuf) -> Self {
         let mut enter =

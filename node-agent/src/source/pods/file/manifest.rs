@@ -13,8 +13,10 @@ use crate::engine::identity::PodUid;
 use crate::engine::netns_index::canonical;
 use crate::engine::pod::{Pod, Workload, hides_sockets};
 use crate::source::pods::owner::workload;
+use crate::yaml_words;
 
-const NETNS_ANNOTATION: &str = "portolan.dev/netns";
+/// Names the netns of a pod.
+pub(super) const NETNS_ANNOTATION: &str = "portolan.dev/netns";
 const NETNS_DIR: &str = "/run/netns/";
 /// Annotations that something reads.
 const KEPT_ANNOTATIONS: [&str; 2] = ["prometheus.io/", "portolan.dev/"];
@@ -142,22 +144,9 @@ fn take(object: &Object, kind: &str, line: u64, objects: &mut Objects) -> Result
 
 fn from_yaml<T: DeserializeOwned>(text: &str, first: u64) -> Result<T, Invalid> {
     serde_saphyr::from_str(text).map_err(|error| {
-        let error = error.without_snippet();
-        let line = error.location().map_or(first, |location| location.line().max(1));
-        let problem = error.to_string();
-        Invalid { line, problem: one_line(&problem) }
+        let (line, problem) = yaml_words::fault(&error, text);
+        Invalid { line: line.unwrap_or(first), problem }
     })
-}
-
-/// The parser's message without its place, which is said before it, and without its picture of the text.
-fn one_line(problem: &str) -> String {
-    let line = problem.lines().next().unwrap_or_default().trim();
-    let line = line.strip_prefix("error: ").unwrap_or(line);
-    let line = match line.strip_prefix("line ").and_then(|rest| rest.split_once(": ")) {
-        Some((_, message)) => message,
-        None => line.rsplit_once(" at line ").map_or(line, |(message, _)| message),
-    };
-    line.chars().filter(|c| !c.is_control()).take(300).collect()
 }
 
 fn pod_of(object: &Object, meta: &Meta, kind: &str, named: Named) -> Result<Pod, Invalid> {

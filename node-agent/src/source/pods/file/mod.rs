@@ -25,6 +25,8 @@ use crate::engine::service::Service;
 
 /// Name of this source.
 pub const SOURCE: &str = "file";
+/// Annotation that binds a pod to its netns.
+pub const NETNS_ANNOTATION: &str = manifest::NETNS_ANNOTATION;
 /// Largest file that is read.
 const MAX_BYTES: u64 = 16 * 1024 * 1024;
 const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];

@@ -10,6 +10,7 @@ use crate::engine::input::Input;
 use crate::source::clock;
 use crate::source::directory_watch::DirectoryWatch;
 use crate::source::pods::SourceState;
+use crate::source::reread::{Asked, asked};
 
 /// A file that is the same after this is not being written; who writes in one go needs far less.
 const LEFT_ALONE: Duration = Duration::from_millis(200);
@@ -24,7 +25,13 @@ const ANYWAY: Duration = Duration::from_secs(10);
 
 /// Tells the objects of `path` now and whenever they change; ends when the engine is gone. A broken manifest goes to `status`,
 /// and the last good state stays.
-pub async fn watch(path: PathBuf, inputs: mpsc::Sender<Input>, status: state::Sender<SourceState>) {
+/// It is read at once whenever `again` is counted up.
+pub async fn watch(
+    path: PathBuf,
+    inputs: mpsc::Sender<Input>,
+    status: state::Sender<SourceState>,
+    mut again: Asked,
+) {
     let watch = DirectoryWatch::of(&path);
     if let Err(error) = &watch {
         tracing::warn!(path = %path.display(), %error, "cannot watch for changes; reading every 10 s");
@@ -39,6 +46,7 @@ pub async fn watch(path: PathBuf, inputs: mpsc::Sender<Input>, status: state::Se
         loop {
             tokio::select! {
                 () = changed(watch.as_ref().ok()) => break,
+                () = asked(&mut again) => break,
                 () = tokio::time::sleep(ANYWAY) => {}
                 () = inputs.closed() => return,
             }
@@ -71,29 +79,26 @@ async fn tell(
     };
     let new_state = match &result {
         Ok(_) => SourceState { up: true, reason: None },
+        // Whoever gets the state says it.
+        Err(error) if told.is_some() => {
+            SourceState { up: false, reason: Some(format!("{error}; what was read before stays")) }
+        }
         Err(error) => SourceState { up: false, reason: Some(error.to_string()) },
     };
-    let error = match result {
-        Ok(objects) => {
-            for input in objects.clone().inputs(told.as_ref()) {
-                if inputs.send(input).await.is_err() {
-                    return false;
-                }
+    if let Ok(objects) = result {
+        for input in objects.clone().inputs(told.as_ref()) {
+            if inputs.send(input).await.is_err() {
+                return false;
             }
-            *told = Some(objects);
-            None
         }
-        Err(error) => Some(error),
-    };
+        *told = Some(objects);
+    }
     // After the pods, so that who waits for this source finds them.
-    let changed = status.send_if_modified(|old| {
+    status.send_if_modified(|old| {
         let changed = *old != new_state;
         *old = new_state.clone();
         changed
     });
-    if let Some(error) = error.filter(|_| changed) {
-        tracing::error!("{error}; the last good state stays");
-    }
     true
 }
 
@@ -108,11 +113,11 @@ async fn read_believed(path: &Path, told: Option<&Objects>) -> Result<Objects, M
     if !objects.pods.is_empty() {
         return Ok(objects);
     }
-    let asked = tokio::time::sleep(pause);
-    tokio::pin!(asked);
+    let patience = tokio::time::sleep(pause);
+    tokio::pin!(patience);
     loop {
         tokio::select! {
-            () = &mut asked => return read_left_alone(path).await,
+            () = &mut patience => return read_left_alone(path).await,
             () = tokio::time::sleep(LEFT_ALONE) => {}
         }
         let again = read_left_alone(path).await?;
@@ -164,7 +169,8 @@ mod tests {
         std::fs::write(&path, manifest(80)).expect("write");
         let (sender, mut inputs) = mpsc::channel(4);
         let (status, mut states) = state::channel(SourceState::default());
-        let task = tokio::spawn(watch(path.clone(), sender, status));
+        let (_again, asked) = state::channel(0);
+        let task = tokio::spawn(watch(path.clone(), sender, status, asked));
         assert_eq!(next_port(&mut inputs).await, Some(80));
         std::fs::write(&path, "kind: Pod\n").expect("write");
         let broken = states.wait_for(|state| state.reason.is_some());
@@ -173,7 +179,11 @@ mod tests {
             .expect("in time")
             .expect("open")
             .clone();
-        assert!(!state.up && state.reason.is_some_and(|reason| reason.contains("pods.yaml:1: ")));
+        let reason = state.reason.expect("a reason");
+        assert!(
+            !state.up && reason.contains("pods.yaml:1: ") && reason.contains("read before stays"),
+            "{reason}"
+        );
         std::fs::write(dir.join("new"), manifest(81)).expect("write");
         std::fs::rename(dir.join("new"), &path).expect("rename");
         assert_eq!(next_port(&mut inputs).await, Some(81));
@@ -189,7 +199,8 @@ mod tests {
         std::fs::write(&path, manifest(80)).expect("write");
         let (sender, mut inputs) = mpsc::channel(4);
         let (status, states) = state::channel(SourceState::default());
-        let task = tokio::spawn(watch(path.clone(), sender, status));
+        let (_again, asked) = state::channel(0);
+        let task = tokio::spawn(watch(path.clone(), sender, status, asked));
         assert_eq!(next_port(&mut inputs).await, Some(80));
         std::fs::File::create(&path).expect("emptied");
         let early = tokio::time::timeout(Duration::from_millis(1500), inputs.recv()).await;

@@ -1,0 +1,104 @@
+// Asks the agent that served this page, and shows what it says. What a pod named itself only ever becomes text: no part of
+// an answer is parsed as HTML.
+"use strict";
+
+const EVERY = 5000; // milliseconds between two looks
+const LIMIT = 100; // findings of one severity that are asked for: a page must cost the agent little, however many there are
+const SEVERITIES = ["critical", "high", "medium", "low", "info"];
+const STEERING = /[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g;
+
+const at = (id) => document.getElementById(id);
+
+/** As the commands write it: characters that could reorder or hide text are written out. */
+function shown(value) {
+  return String(value ?? "-").replace(STEERING, (c) => `\\u{${c.codePointAt(0).toString(16)}}`);
+}
+
+function element(name, text, kind) {
+  const made = document.createElement(name);
+  made.textContent = shown(text);
+  if (SEVERITIES.includes(kind)) made.className = kind;
+  return made;
+}
+
+async function ask(path) {
+  const answer = await fetch(path, { headers: { accept: "application/json" } });
+  if (!answer.ok) throw new Error(`${path} answers ${answer.status}`);
+  return answer.json();
+}
+
+/** The first findings of a kind, and how many there are: `100+` where there are more. */
+async function some(filter) {
+  const page = await ask(`/v1/findings?${filter}&limit=${LIMIT}`);
+  return { items: page.items, count: `${page.items.length}${page.continue === null ? "" : "+"}` };
+}
+
+function row(finding) {
+  const { pod, listener, traffic } = finding;
+  const peers = traffic?.peers ?? [];
+  const callers = peers.slice(0, 3).map((peer) => peer.ref ?? `${peer.address} (${peer.origin})`);
+  if (peers.length > 3 || traffic?.truncated) callers.push("…");
+  const port = finding.port ? `${finding.port}/${finding.protocol}` : "-";
+  const line = document.createElement("tr");
+  line.append(
+    element("td", finding.severity, finding.severity),
+    element("td", finding.code),
+    element("td", pod ? `${pod.namespace}/${pod.name}` : "-"),
+    element("td", port),
+    element("td", listener?.process?.name),
+    element("td", traffic?.connections),
+    element("td", callers.join(", ") || "-"),
+    element("td", new Date(finding.firstSeen).toLocaleString()),
+    element("td", finding.message),
+  );
+  return line;
+}
+
+function troubles(status) {
+  const named = (what, list, fine) =>
+    list.filter((one) => !fine(one)).map((one) => `${what} ${one.name}: ${one.state}${one.reason ? `, ${one.reason}` : ""}`);
+  const lost = Object.entries(status.lost).filter(([, count]) => count > 0);
+  return [
+    ...named("hook", status.hooks, (hook) => hook.reason === null || hook.reason === undefined),
+    ...named("source", status.sources, (source) => source.reason === null || source.reason === undefined),
+    ...lost.map(([reason, count]) => `lost: ${reason} ${count}`),
+  ];
+}
+
+async function look() {
+  const [status, suppressed, ...open] = await Promise.all([
+    ask("/v1/status"),
+    some("state=suppressed"),
+    ...SEVERITIES.map((severity) => some(`state=open&severity=${severity}`)),
+  ]);
+  const counts = SEVERITIES.map((severity, at) =>
+    element("li", `${open[at].count} ${severity}`, open[at].items.length > 0 ? severity : ""),
+  );
+  counts.push(
+    element("li", `${suppressed.count} suppressed`),
+    element("li", `${status.listeners} listeners`),
+    element("li", `${status.namespaces} network namespaces`),
+  );
+  const busiest = (a, b) => (b.traffic?.connections ?? 0) - (a.traffic?.connections ?? 0);
+  const findings = open.flatMap((some) => some.items.sort(busiest));
+  const isAll = open.every((some) => !some.count.endsWith("+"));
+  at("node").textContent = shown(status.node);
+  at("counts").replaceChildren(...counts);
+  at("troubles").replaceChildren(...troubles(status).map((trouble) => element("li", trouble)));
+  at("findings").replaceChildren(...findings.map(row));
+  at("caption").textContent = isAll
+    ? `Open findings: ${findings.length}`
+    : `Open findings: ${LIMIT} of each severity at most; /v1/findings has all`;
+  at("state").textContent = `agent ${shown(status.version)}, kernel ${shown(status.kernel)}, as of ${new Date().toLocaleTimeString()}`;
+}
+
+async function turn() {
+  try {
+    if (!document.hidden) await look();
+  } catch (error) {
+    at("state").textContent = `not up to date: ${shown(error.message)}`;
+  }
+  setTimeout(turn, EVERY);
+}
+
+turn();

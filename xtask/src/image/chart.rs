@@ -1,0 +1,206 @@
+//! The chart as a release carries it: it names the image that was pushed, so that installing it pulls just that one. The
+//! chart in the tree names none, since everybody who builds the image has another registry.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::str::FromStr;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+
+use crate::{step, workspace};
+
+const CHART: &str = "charts/portolan";
+/// What the chart's templates read the digest from: a value would outlive an upgrade with `--reuse-values`.
+const ANNOTATION: &str = "portolan.dev/image";
+
+#[derive(Args, Clone, Debug)]
+pub struct Options {
+    /// The image that was pushed: registry, repository and digest
+    #[arg(long, value_name = "REGISTRY/REPOSITORY@sha256:HEX")]
+    image: Pushed,
+    /// Where the archive goes; default: target/chart
+    #[arg(long, value_name = "DIRECTORY")]
+    output: Option<PathBuf>,
+}
+
+/// An image in a registry, known by its digest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Pushed {
+    registry: String,
+    repository: String,
+    digest: String,
+}
+
+impl FromStr for Pushed {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wanted = || {
+            format!("`{text}` is no REGISTRY/REPOSITORY@sha256:HEX, as in ghcr.io/me/portolan@sha256:0123…")
+        };
+        let (name, digest) = text.split_once('@').ok_or_else(wanted)?;
+        let (registry, repository) = name.split_once('/').ok_or_else(wanted)?;
+        let hex = digest.strip_prefix("sha256:").ok_or_else(wanted)?;
+        let is_hex = hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        let is_plain = |part: &str| {
+            !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-/:".contains(&b))
+        };
+        // Without a dot or a port the first part would be a directory of Docker's own registry.
+        let is_registry = registry.contains(['.', ':']) || registry == "localhost";
+        if !is_hex || !is_registry || !is_plain(registry) || !is_plain(repository) || repository.contains(':')
+        {
+            return Err(wanted());
+        }
+        let [registry, repository, digest] = [registry, repository, digest].map(str::to_owned);
+        Ok(Self { registry, repository, digest })
+    }
+}
+
+/// Copies the chart, fills in the image, and packs it.
+///
+/// # Errors
+/// Where the chart has not the lines that are filled in, or helm is missing or refuses it.
+pub fn run(options: &Options) -> Result<()> {
+    let directory = options.output.clone().unwrap_or_else(|| workspace::target().join("chart"));
+    let copy = directory.join("filled/portolan");
+    if copy.exists() {
+        std::fs::remove_dir_all(&copy)?;
+    }
+    copy_tree(&workspace::root().join(CHART), &copy)?;
+    fill(&copy.join("values.yaml"), |text| values(text, &options.image))?;
+    fill(&copy.join("Chart.yaml"), |text| chart(text, &options.image))?;
+    let mut helm = Command::new(helm());
+    step::run(
+        "packing the chart",
+        helm.arg("package").arg(&copy).arg("--destination").arg(&directory).current_dir(workspace::root()),
+    )?;
+    println!("{}", directory.join(concat!("portolan-", env!("CARGO_PKG_VERSION"), ".tgz")).display());
+    Ok(())
+}
+
+/// `values.yaml` with registry and repository.
+fn values(text: &str, image: &Pushed) -> Result<String> {
+    let text = set(text, "image", "registry: \"\"", &format!("registry: {}", image.registry))?;
+    set(&text, "image", "repository: portolan", &format!("repository: {}", image.repository))
+}
+
+/// `Chart.yaml` with the digest.
+fn chart(text: &str, image: &Pushed) -> Result<String> {
+    let first = "artifacthub.io/category: security";
+    let whole = format!("{ANNOTATION}: {}/{}@{}", image.registry, image.repository, image.digest);
+    set(text, "annotations", first, &format!("{whole}\n  {first}"))
+}
+
+/// Puts `new` in the place of the one line `old` of a section.
+fn set(text: &str, section: &str, old: &str, new: &str) -> Result<String> {
+    let mut within = false;
+    let mut found = 0;
+    let mut lines = String::with_capacity(text.len() + new.len());
+    for line in text.lines() {
+        if !line.starts_with([' ', '#']) {
+            within = line == format!("{section}:");
+        }
+        if within && line.strip_prefix("  ") == Some(old) {
+            found += 1;
+            lines.push_str("  ");
+            lines.push_str(new);
+        } else {
+            lines.push_str(line);
+        }
+        lines.push('\n');
+    }
+    ensure!(found == 1, "the chart has {found} lines `{old}` in `{section}`, not one: cannot fill it in");
+    Ok(lines)
+}
+
+fn fill(file: &Path, change: impl Fn(&str) -> Result<String>) -> Result<()> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    std::fs::write(file, change(&text)?).with_context(|| format!("cannot write {}", file.display()))
+}
+
+fn copy_tree(from: &Path, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to).with_context(|| format!("cannot make {}", to.display()))?;
+    for entry in std::fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            copy_tree(&entry.path(), &target)?;
+        } else if kind.is_file() {
+            std::fs::copy(entry.path(), target)?;
+        } else {
+            bail!("{} is neither a file nor a directory", entry.path().display());
+        }
+    }
+    Ok(())
+}
+
+/// The one that setup brings, else the machine's own.
+fn helm() -> PathBuf {
+    let ours = workspace::target().join("tools/helm");
+    if ours.exists() { ours } else { PathBuf::from("helm") }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    const HEX: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+    fn read(file: &str) -> String {
+        std::fs::read_to_string(workspace::root().join(file)).expect(file)
+    }
+
+    fn parsed(text: &str) -> Value {
+        serde_saphyr::from_str(text).expect("YAML")
+    }
+
+    #[test]
+    fn the_released_chart_names_the_image_that_was_pushed_and_changes_nothing_else() {
+        let reference = format!("ghcr.io/me/portolan@sha256:{HEX}");
+        let image: Pushed = reference.parse().expect("a reference");
+        let before = read("charts/portolan/values.yaml");
+        let mut after = parsed(&values(&before, &image).expect("filled"));
+        assert_eq!(after["image"]["registry"], "ghcr.io");
+        assert_eq!(after["image"]["repository"], "me/portolan");
+        after["image"]["registry"] = "".into();
+        after["image"]["repository"] = "portolan".into();
+        assert_eq!(after, parsed(&before));
+
+        let before = read("charts/portolan/Chart.yaml");
+        let mut after = parsed(&chart(&before, &image).expect("filled"));
+        let annotations = after["annotations"].as_object_mut().expect("annotations");
+        assert_eq!(annotations.remove(ANNOTATION), Some(reference.into()));
+        assert_eq!(after, parsed(&before));
+        assert_eq!(after["version"], env!("CARGO_PKG_VERSION"), "what the archive is called");
+        assert_eq!(after["appVersion"], after["version"]);
+        // The templates read it under the same name.
+        assert!(read("charts/portolan/templates/_agent.tpl").contains(&format!("\"{ANNOTATION}\"")));
+    }
+
+    #[test]
+    fn a_chart_that_cannot_be_filled_in_is_refused() {
+        let image = format!("ghcr.io/me/portolan@sha256:{HEX}").parse().expect("a reference");
+        let error = values("image:\n  registry: other\n", &image).expect_err("no such line");
+        assert!(error.to_string().contains("0 lines"), "{error}");
+    }
+
+    #[test]
+    fn only_a_whole_reference_with_a_digest_is_taken() {
+        for wrong in [
+            "portolan",
+            "ghcr.io/me/portolan:v1",
+            "ghcr.io/me/portolan:v1@sha256:12",
+            &format!("me/portolan@sha256:{HEX}"),
+            &format!("ghcr.io/me/portolan:v1@sha256:{HEX}"),
+            &format!("ghcr.io/me/por tolan@sha256:{HEX}"),
+        ] {
+            assert!(wrong.parse::<Pushed>().is_err(), "{wrong}");
+        }
+        let image: Pushed = format!("localhost:5000/portolan@sha256:{HEX}").parse().expect("a reference");
+        assert_eq!((image.registry.as_str(), image.repository.as_str()), ("localhost:5000", "portolan"));
+    }
+}
