@@ -14,7 +14,9 @@ use crate::objects::{
 };
 use crate::world::{World, ms, netns, pod, told};
 
-const APPS: [&str; 2] = ["web", "db"];
+fn app_named(which: usize) -> &'static str {
+    if which == 0 { "web" } else { "db" }
+}
 
 /// What one object is from now on.
 #[derive(Clone, Copy, Debug)]
@@ -54,12 +56,12 @@ impl Version {
         match self {
             Self::Service { which, app, port, by_name } => {
                 let target = if by_name { named("main") } else { number(port) };
-                let service = service(&format!("s{which}"), APPS[app]);
+                let service = service(&format!("s{which}"), app_named(app));
                 service_changed(sends(service, port, Protocol::Tcp, target))
             }
             Self::NoService { which } => service_gone(&format!("s{which}")),
             Self::Policy { which, app, first, more, rules } => {
-                let policy = for_app(policy(&format!("p{which}")), APPS[app]);
+                let policy = for_app(policy(&format!("p{which}")), app_named(app));
                 let ports = vec![admitted(Protocol::Tcp, Some(number(first)), Some(first + more))];
                 let policy = if rules { admits(policy, ports) } else { policy };
                 Input::NetworkPolicies(Listing::Changed(Box::new(policy)))
@@ -75,7 +77,7 @@ impl Version {
 
 fn labelled(which: usize, app: usize, release: usize) -> portolan::engine::pod::Pod {
     let name = format!("pod-{which}");
-    let pod = pod(&name).at(&name).label("app", APPS[app]).label("release", &release.to_string());
+    let pod = pod(&name).at(&name).label("app", app_named(app)).label("release", &release.to_string());
     pod.container("app", ContainerKind::Regular, &[(9_000, Protocol::Tcp)])
         .named_port("main", 9_001, Protocol::Tcp)
         .into()
