@@ -18,7 +18,7 @@ const NODE: &str = r#"set -e
 look() { echo "$1: $("$AGENT" doctor 2>&1 | grep '^ cgroup2')"; }
 export AGENT="$1" TREE="$2"
 mount -t proc proc /proc
-umount --lazy "$TREE"
+umount --lazy --all --types cgroup2
 mount -t cgroup2 none "$TREE"
 look "a plain container"
 echo $$ > "$TREE/init.scope/cgroup.procs"
