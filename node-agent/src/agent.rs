@@ -320,8 +320,12 @@ struct Attach {
 }
 
 impl NetnsActor for Attach {
-    fn enter(&mut self, facts: &NetnsFacts, interfaces: &[Interface]) {
-        self.programs.attach(facts.netns, interfaces);
+    fn enter(&mut self, facts: &NetnsFacts, interfaces: &[Interface]) -> bool {
+        self.programs.begin(facts.netns, interfaces)
+    }
+
+    fn act(&mut self, netns: NetnsId) -> bool {
+        self.programs.attach_next(netns)
     }
 
     fn hears_of_sockets(&self) -> bool {

@@ -231,7 +231,9 @@ fn try_in_new_netns(mut programs: NetnsPrograms) -> io::Result<()> {
         enter::leave_for_a_new_netns()?;
         let home = enter::Home::of_this_thread()?;
         let loopback = Interface { index: 1, name: "lo".to_owned(), link_header: LinkHeader::Ethernet };
-        programs.attach(enter::identity(home.inode)?, &[loopback]);
+        let netns = enter::identity(home.inode)?;
+        programs.begin(netns, &[loopback]);
+        while programs.attach_next(netns) {}
         Ok(())
     };
     let thread = std::thread::Builder::new().name("doctor".to_owned()).spawn(attach)?;

@@ -23,8 +23,12 @@ impl Timed {
 }
 
 impl NetnsActor for Timed {
-    fn enter(&mut self, facts: &NetnsFacts, interfaces: &[Interface]) {
-        self.actor.enter(facts, interfaces);
+    fn enter(&mut self, facts: &NetnsFacts, interfaces: &[Interface]) -> bool {
+        self.actor.enter(facts, interfaces)
+    }
+
+    fn act(&mut self, netns: NetnsId) -> bool {
+        self.actor.act(netns)
     }
 
     fn hears_of_sockets(&self) -> bool {
@@ -59,7 +63,9 @@ mod tests {
     struct Counting(Arc<AtomicU32>);
 
     impl NetnsActor for Counting {
-        fn enter(&mut self, _: &NetnsFacts, _: &[Interface]) {}
+        fn enter(&mut self, _: &NetnsFacts, _: &[Interface]) -> bool {
+            false
+        }
 
         fn scanned(&mut self, _: Duration) {
             self.0.fetch_add(1, Ordering::Relaxed);

@@ -2,7 +2,7 @@
 
 #![expect(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::process::{Child, Command, Stdio};
@@ -13,6 +13,7 @@ use portolan::engine::identity::{BootTime, NetnsId, Protocol};
 use portolan::engine::input::{Input, NetnsFacts, NetnsScan};
 use portolan::scan_once;
 use portolan::source::clock;
+use portolan::source::netns::enter::identity;
 use portolan::source::netns::look::Interface;
 use portolan::source::netns::{self, HostNetns, NetnsActor, NetnsOptions, OnlyLook};
 use tokio::sync::mpsc;
@@ -297,8 +298,9 @@ type Given = Arc<Mutex<Vec<(NetnsFacts, usize)>>>;
 struct Records(Given);
 
 impl NetnsActor for Records {
-    fn enter(&mut self, facts: &NetnsFacts, interfaces: &[Interface]) {
+    fn enter(&mut self, facts: &NetnsFacts, interfaces: &[Interface]) -> bool {
         self.0.lock().expect("not poisoned").push((facts.clone(), interfaces.len()));
+        false
     }
     fn gone(&mut self, _netns: NetnsId) {}
 }
@@ -356,7 +358,7 @@ async fn interfaces_and_addresses_of_a_pod_are_capped_and_none_of_the_host_is_ac
 struct Panics;
 
 impl NetnsActor for Panics {
-    fn enter(&mut self, _facts: &NetnsFacts, _interfaces: &[Interface]) {
+    fn enter(&mut self, _facts: &NetnsFacts, _interfaces: &[Interface]) -> bool {
         panic!("on purpose");
     }
     fn gone(&mut self, _netns: NetnsId) {}
@@ -384,5 +386,94 @@ async fn the_end_of_the_thread_is_noticed_and_a_walk_that_fails_is_told() {
     })
     .await;
     drop(inputs);
+    handle.shutdown();
+}
+
+/// Tells of every step, and which netns were entered before it; each waits until the test lets it go, and is never the last.
+struct Steps {
+    entered: BTreeSet<NetnsId>,
+    taken: std::sync::mpsc::Sender<(NetnsId, BTreeSet<NetnsId>)>,
+    go_on: std::sync::mpsc::Receiver<()>,
+}
+
+impl NetnsActor for Steps {
+    fn enter(&mut self, facts: &NetnsFacts, _interfaces: &[Interface]) -> bool {
+        self.entered.insert(facts.netns);
+        true
+    }
+    fn act(&mut self, netns: NetnsId) -> bool {
+        assert_eq!(identity(0).expect("identity"), netns, "the thread is inside");
+        // Once the test has ended nobody listens, and nobody is waited for.
+        let _ended = self.taken.send((netns, self.entered.clone()));
+        let _ended = self.go_on.recv();
+        true
+    }
+    fn gone(&mut self, _netns: NetnsId) {}
+}
+
+/// What the inputs told so far.
+struct Told {
+    inputs: mpsc::Receiver<Input>,
+    ids: BTreeMap<String, NetnsId>,
+    listed: BTreeSet<NetnsId>,
+    gone: BTreeSet<NetnsId>,
+}
+
+impl Told {
+    fn listed(&mut self, path: &str) -> Option<NetnsId> {
+        while let Ok(input) = self.inputs.try_recv() {
+            match input {
+                Input::NetnsSeen { facts, .. } => {
+                    self.ids.extend(facts.paths.iter().map(|path| (path.clone(), facts.netns)));
+                }
+                Input::NetnsScanned(scan) => _ = self.listed.insert(scan.netns),
+                Input::NetnsGone { netns, .. } => _ = self.gone.insert(netns),
+                _ => {}
+            }
+        }
+        self.ids.get(path).copied().filter(|id| self.listed.contains(id))
+    }
+}
+
+#[test]
+fn no_listing_waits_for_what_an_actor_has_left_to_do() {
+    let (goes, stays) = (Netns::new("steps-a"), Netns::new("steps-b"));
+    let (sender, inputs) = mpsc::channel(65_536);
+    let (taken, steps) = std::sync::mpsc::channel();
+    let (go_on, gate) = std::sync::mpsc::channel();
+    let actor = Steps { entered: BTreeSet::new(), taken, go_on: gate };
+    let handle = netns::start(options(), Box::new(actor), sender).expect("start");
+    let next = || steps.recv_timeout(Duration::from_secs(10)).expect("a step");
+    let step = || {
+        go_on.send(()).expect("the actor waits");
+        next().0
+    };
+    // The first step has begun, and goes no further: what was there is listed all the same.
+    let (_, entered) = next();
+    assert!(handle.progress().borrow().first_scan_done);
+    let mut told = Told { inputs, ids: BTreeMap::new(), listed: BTreeSet::new(), gone: BTreeSet::new() };
+    for netns in [&goes, &stays] {
+        let id = told.listed(&netns.path()).expect("listed");
+        assert!(entered.contains(&id), "entered before the first step");
+    }
+    // Steps without end keep a new one waiting no longer than until the next.
+    let new = Netns::new("steps-c");
+    let deadline = clock::now().after(Duration::from_secs(10));
+    while told.listed(&new.path()).is_none() {
+        step();
+        assert!(clock::now() < deadline, "{:?}", told.ids);
+    }
+    // One that is gone has no more of them.
+    let gone = told.listed(&goes.path()).expect("listed");
+    drop(goes);
+    while !told.gone.contains(&gone) {
+        step();
+        told.listed(&new.path());
+        assert!(clock::now() < deadline, "{:?}", told.gone);
+    }
+    for _ in 0..8 {
+        assert_ne!(step(), gone);
+    }
+    drop((go_on, told));
     handle.shutdown();
 }

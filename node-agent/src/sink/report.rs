@@ -135,7 +135,7 @@ pub struct AgentStatus {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HookStatus {
     pub name: String,
-    /// `attached`, `partial`, `refused`, `off`, or `waiting` for the first network namespace.
+    /// `attached`, `attaching`, `partial`, `refused`, `off`, or `waiting` for the first network namespace.
     pub state: String,
     pub reason: Option<String>,
 }

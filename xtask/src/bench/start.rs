@@ -12,13 +12,15 @@ const NAMESPACES: usize = 100;
 const STARTS: usize = 5;
 
 pub fn measure(bench: &Bench) -> Result<Vec<Row>> {
-    let manifest = bench.manifest("start.yaml", &[])?;
     let mut made = Vec::new();
     for n in 0..NAMESPACES {
         let netns = Netns::make(&format!("start{n}"))?;
         netns.add_interface()?;
         made.push(netns);
     }
+    // One pod: that a file holds none is believed only after a second.
+    let names: Vec<&str> = made.iter().take(1).map(Netns::name).collect();
+    let manifest = bench.manifest("start.yaml", &names)?;
     let mut seconds = Vec::new();
     for _ in 0..STARTS {
         let since = Stopwatch::start();

@@ -13,6 +13,8 @@ struct Hook {
     /// Why it can be attached nowhere.
     nowhere: Option<String>,
     attached: BTreeSet<Place>,
+    /// Their turn has not come yet.
+    waiting: BTreeSet<Place>,
     refused: BTreeMap<Place, String>,
     latest: Option<Place>,
 }
@@ -33,9 +35,20 @@ impl Attachments {
         self.change(hook, |hook| hook.nowhere = Some(reason));
     }
 
+    /// It is tried soon. What was refused before stays refused until then.
+    pub fn waits(&self, hook: &'static str, place: Place) {
+        self.change(hook, |hook| {
+            hook.attached.remove(&place);
+            if !hook.refused.contains_key(&place) {
+                hook.waiting.insert(place);
+            }
+        });
+    }
+
     pub fn attached(&self, hook: &'static str, place: Place) {
         self.change(hook, |hook| {
             hook.refused.remove(&place);
+            hook.waiting.remove(&place);
             hook.attached.insert(place);
         });
     }
@@ -44,6 +57,7 @@ impl Attachments {
     pub fn refused(&self, hook: &'static str, place: Place, reason: String) {
         let is_new = self.change(hook, |hook| {
             hook.attached.remove(&place);
+            hook.waiting.remove(&place);
             hook.latest = Some(place);
             hook.refused.insert(place, reason.clone()).is_none()
         });
@@ -57,6 +71,7 @@ impl Attachments {
         self.change(hook, |hook| {
             let places = (netns, 0)..=(netns, u32::MAX);
             hook.attached.extract_if(places.clone(), |place| !is_left(place.1)).for_each(drop);
+            hook.waiting.extract_if(places.clone(), |place| !is_left(place.1)).for_each(drop);
             hook.refused.extract_if(places, |place, _| !is_left(place.1)).for_each(drop);
         });
     }
@@ -67,11 +82,16 @@ impl Attachments {
             if let Some(reason) = &hook.nowhere {
                 return ("refused", Some(reason.clone()));
             }
+            let attached = hook.attached.len();
+            let all = attached + hook.waiting.len() + hook.refused.len();
             let latest = hook.latest.and_then(|place| hook.refused.get(&place));
             let Some(reason) = latest.or_else(|| hook.refused.values().next()) else {
-                return (if hook.attached.is_empty() { "waiting" } else { "attached" }, None);
+                return match (all, hook.waiting.len()) {
+                    (0, _) => ("waiting", None),
+                    (_, 0) => ("attached", None),
+                    _ => ("attaching", Some(format!("attached {attached} of {all}, the others follow"))),
+                };
             };
-            let (attached, all) = (hook.attached.len(), hook.attached.len() + hook.refused.len());
             let state = if attached == 0 { "refused" } else { "partial" };
             (state, Some(format!("attached {attached} of {all}: {reason}")))
         })
@@ -99,7 +119,24 @@ mod tests {
         hooks.retain("tc", NETNS, |index| index == 3);
         hooks.refused("tc", (NETNS, 3), "gone".to_owned());
         assert_eq!(hooks.state("tc"), ("refused", Some("attached 0 of 1: gone".to_owned())));
+        hooks.waits("tc", (NETNS, 3));
+        assert_eq!(hooks.state("tc").0, "refused", "until it is tried again");
         hooks.nowhere("tc", "old".to_owned());
         assert_eq!(hooks.state("tc"), ("refused", Some("old".to_owned())));
+    }
+
+    #[test]
+    fn what_waits_for_its_turn_is_told() {
+        let hooks = Attachments::default();
+        hooks.waits("tc", (NETNS, 2));
+        hooks.waits("tc", (NETNS, 3));
+        hooks.attached("tc", (NETNS, 2));
+        let told = "attached 1 of 2, the others follow".to_owned();
+        assert_eq!(hooks.state("tc"), ("attaching", Some(told)));
+        hooks.refused("tc", (NetnsId(8), 2), "no".to_owned());
+        assert_eq!(hooks.state("tc"), ("partial", Some("attached 1 of 3: no".to_owned())));
+        hooks.retain("tc", NetnsId(8), |_| false);
+        hooks.retain("tc", NETNS, |index| index == 2);
+        assert_eq!(hooks.state("tc"), ("attached", None));
     }
 }

@@ -78,7 +78,7 @@ pub struct KernelOptions {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HookStatus {
     pub name: String,
-    /// `attached`, `partial`, `refused`, `off`, or `waiting`: for the first netns.
+    /// `attached`, `attaching`, `partial`, `refused`, `off`, or `waiting`: for the first netns.
     pub state: String,
     pub reason: Option<String>,
 }

@@ -13,10 +13,12 @@ mod hooks;
 mod kernel_log;
 mod netns_programs;
 mod object;
+mod own_programs;
 #[cfg(feature = "bench")]
 pub mod packet_cost;
 mod peer_memory;
 mod port_filter;
+mod program_call;
 mod refusal;
 mod rings;
 

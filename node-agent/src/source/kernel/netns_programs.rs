@@ -1,9 +1,10 @@
 //! The programs of one netns: sk_lookup on the netns itself, tc ingress on each of its interfaces. Everything here runs on
 //! the netns thread while it is inside, and no descriptor that would keep the netns alive stays open.
 
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::collections::{BTreeMap, VecDeque, btree_map::Entry};
 use std::fs::File;
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 
 use aya::maps::{MapData, ProgramArray};
 use aya::programs::links::{FdLink, LinkOrder};
@@ -19,6 +20,8 @@ use super::bpffs::DetachedBpffs;
 use super::clsact::has_filter;
 use super::hooks::TrafficLevel;
 use super::object::NetnsObject;
+use super::own_programs::OwnPrograms;
+use super::program_call;
 use crate::engine::identity::NetnsId;
 use crate::source::netns::look::{Interface, LinkHeader};
 
@@ -27,20 +30,30 @@ const INGRESS: &str = "portolan_tc";
 /// Behind what a CNI usually takes (1), before the end.
 const CLSACT_PRIORITY: u16 = 0xb0b0;
 
+/// What is held for its Drop, by whom it was made.
+enum Held<T> {
+    Here(#[expect(dead_code, reason = "held for its Drop")] OwnedFd),
+    ByLoader(T),
+}
+
 /// How an interface is attached.
 enum Ingress {
     /// The link dies with its interface, and detaches when closed.
-    Tcx(#[expect(dead_code, reason = "held for its Drop")] FdLink),
+    Tcx(#[expect(dead_code, reason = "held for its Drop")] Held<FdLink>),
     /// A netlink filter: only its name tells it, and it must be removed inside the netns.
     Clsact,
 }
 
-/// What is attached in one netns. The links hold the programs, so nothing else is kept.
+/// What is attached in one netns. The links hold the programs, so nothing else is kept once all are attached.
 #[derive(Default)]
 struct Attached {
     /// Detaches when closed.
-    lookup: Option<SkLookupLink>,
+    lookup: Option<Held<SkLookupLink>>,
     interfaces: BTreeMap<Interface, Ingress>,
+    /// Not attached yet: each link waits for the kernel, and meanwhile nobody on the node can change an interface.
+    waiting: VecDeque<Interface>,
+    /// Those that the waiting ones may share.
+    loaded: BTreeMap<LinkHeader, OwnedFd>,
 }
 
 /// Where the programs of each netns find those that all share. The kernel empties an array when its descriptor is closed.
@@ -48,6 +61,10 @@ struct Shared {
     _lookup: ProgramArray<MapData>,
     /// Not at every level of traffic.
     ingress: Option<ProgramArray<MapData>>,
+    /// The fast way to load a netns's own programs.
+    own: Option<OwnPrograms>,
+    /// A link was refused as by a kernel without TCX; from then on the loader tries both.
+    is_without_tcx: bool,
 }
 
 /// Loads and attaches per netns.
@@ -82,16 +99,15 @@ impl NetnsPrograms {
         Self { loader, object, shared, netns: BTreeMap::new(), _bpffs: bpffs, attachments }
     }
 
-    /// Brings the attachments of the netns that this thread is inside up to date: sk_lookup at the first call, new
-    /// interfaces, vanished ones. What the kernel refuses is told in status and tried again at the next call.
-    pub fn attach(&mut self, netns: NetnsId, interfaces: &[Interface]) {
-        let Some(shared) = &self.shared else { return };
-        let counts_packets = shared.ingress.is_some();
-        let Self { loader, object, attachments, .. } = self;
-        let mut stage = Stage { loader, object, netns, objects: BTreeMap::new() };
+    /// Brings the attachments of the netns that this thread is inside up to date, as far as that goes at once: sk_lookup at the
+    /// first call, vanished interfaces. True if interfaces are left for [`Self::attach_next`]. What the kernel refuses is
+    /// told in status and tried again at the next call.
+    pub fn begin(&mut self, netns: NetnsId, interfaces: &[Interface]) -> bool {
+        let Self { loader, object, shared, attachments, .. } = self;
+        let Some(shared) = shared else { return false };
         let attached = self.netns.entry(netns).or_default();
         if attached.lookup.is_none() {
-            match stage.attach_lookup(interfaces) {
+            match attach_lookup(shared, Stage { loader, object, netns }) {
                 Ok(lookup) => {
                     attached.lookup = Some(lookup);
                     attachments.attached("sk_lookup", (netns, 0));
@@ -99,26 +115,40 @@ impl NetnsPrograms {
                 Err(error) => attachments.refused("sk_lookup", (netns, 0), error),
             }
         }
-        if !counts_packets {
-            return;
+        if shared.ingress.is_none() {
+            return false;
         }
         attached.interfaces.retain(|known, _| interfaces.contains(known));
         attachments.retain("tc", netns, |index| interfaces.iter().any(|known| known.index == index));
-        for interface in interfaces {
-            if attached.interfaces.contains_key(interface) && !is_lost(attached, interface) {
-                continue;
+        let missing = |interface: &&Interface| is_lost(attached, interface);
+        attached.waiting = interfaces.iter().filter(missing).cloned().collect();
+        attached.waiting.iter().for_each(|interface| attachments.waits("tc", (netns, interface.index)));
+        attached.settle();
+        !attached.waiting.is_empty()
+    }
+
+    /// Attaches one interface of the netns that this thread is inside, of those that [`Self::begin`] left; true if there are
+    /// more.
+    pub fn attach_next(&mut self, netns: NetnsId) -> bool {
+        let Self { loader, object, shared, attachments, .. } = self;
+        let (Some(shared), Some(attached)) = (shared, self.netns.get_mut(&netns)) else { return false };
+        let Some(interface) = attached.waiting.pop_front() else { return false };
+        // A filter that was lost is tried until it is there again.
+        attached.interfaces.remove(&interface);
+        match attach_ingress(shared, &mut attached.loaded, Stage { loader, object, netns }, &interface) {
+            Ok(Some(ingress)) => {
+                attachments.attached("tc", (netns, interface.index));
+                attached.interfaces.insert(interface, ingress);
             }
-            // One that was lost is tried until it is there again.
-            attached.interfaces.remove(interface);
-            let place = (netns, interface.index);
-            match stage.attach_ingress(interface) {
-                Ok(ingress) => {
-                    attached.interfaces.insert(interface.clone(), ingress);
-                    attachments.attached("tc", place);
-                }
-                Err(error) => attachments.refused("tc", place, format!("{}: {error}", interface.name)),
+            // Gone or renamed since it was looked at: the next look tells.
+            Ok(None) => attachments.retain("tc", netns, |index| index != interface.index),
+            Err(error) => {
+                let reason = format!("{}: {error}", interface.name);
+                attachments.refused("tc", (netns, interface.index), reason);
             }
         }
+        attached.settle();
+        !attached.waiting.is_empty()
     }
 
     /// Forgets a netns; its programs go with their last link.
@@ -141,6 +171,15 @@ impl NetnsPrograms {
     }
 }
 
+impl Attached {
+    /// Programs are kept only while somebody waits for them.
+    fn settle(&mut self) {
+        if self.waiting.is_empty() {
+            (self.waiting, self.loaded) = Default::default();
+        }
+    }
+}
+
 /// Loads the shared programs, and puts them where those of each netns call them.
 fn share(
     loader: &mut EbpfLoader<'static>,
@@ -149,8 +188,13 @@ fn share(
     traffic: TrafficLevel,
     attachments: &Attachments,
 ) -> Result<Shared, String> {
+    let unset = object.bytes().to_vec();
     let bytes = object.for_netns(NetnsId(0), LinkHeader::Unknown);
     let mut arrays = loader.load(bytes).map_err(|error| text(&error))?;
+    // Without it each load goes through the loader, which is slower and the same otherwise.
+    let own = OwnPrograms::new(&unset, &arrays)
+        .inspect_err(|error| tracing::warn!(%error, "programs are loaded the slow way"))
+        .ok();
     let program: &mut SkLookup = program(ebpf, "portolan_lookup")?;
     program.load().map_err(|error| text(&error))?;
     let lookup = array_of(&mut arrays, "SHARED_LOOKUP", program.fd().map_err(|error| text(&error))?)?;
@@ -159,7 +203,7 @@ fn share(
     } else {
         None
     };
-    Ok(Shared { _lookup: lookup, ingress })
+    Ok(Shared { _lookup: lookup, ingress, own, is_without_tcx: false })
 }
 
 fn share_ingress(arrays: &mut Ebpf, ebpf: &mut Ebpf) -> Result<ProgramArray<MapData>, String> {
@@ -180,39 +224,71 @@ pub(super) fn array_of(
     Ok(array)
 }
 
-/// What one call of [`NetnsPrograms::attach`] has loaded: one program for each kind of link header among the new interfaces.
+/// The loader's way to the programs of one netns: where bpf(2) refuses the short one, for its reasons, and for clsact.
 struct Stage<'a> {
     loader: &'a mut EbpfLoader<'static>,
     object: &'a mut NetnsObject,
     netns: NetnsId,
-    objects: BTreeMap<LinkHeader, Ebpf>,
 }
 
 impl Stage<'_> {
-    /// The first thing in a netns; the object is loaded so that most interfaces find theirs in it.
-    fn attach_lookup(&mut self, interfaces: &[Interface]) -> Result<SkLookupLink, String> {
-        let usual = interfaces.first().map_or(LinkHeader::Unknown, |interface| interface.link_header);
-        let lookup: &mut SkLookup = program(self.object(usual)?, "portolan_sk")?;
+    fn load(&mut self, link_header: LinkHeader) -> Result<Ebpf, String> {
+        self.loader.load(self.object.for_netns(self.netns, link_header)).map_err(|error| text(&error))
+    }
+
+    fn attach_lookup(mut self, here: &File) -> Result<SkLookupLink, String> {
+        let mut object = self.load(LinkHeader::Unknown)?;
+        let lookup: &mut SkLookup = program(&mut object, "portolan_sk")?;
         lookup.load().map_err(|error| text(&error))?;
-        let here = File::open("/proc/thread-self/ns/net").map_err(|error| error.to_string())?;
-        lookup.attach(&here).and_then(|id| lookup.take_link(id)).map_err(|error| text(&error))
+        lookup.attach(here).and_then(|id| lookup.take_link(id)).map_err(|error| text(&error))
     }
 
-    fn attach_ingress(&mut self, interface: &Interface) -> Result<Ingress, String> {
-        let ingress: &mut SchedClassifier = program(self.object(interface.link_header)?, INGRESS)?;
-        if ingress.fd().is_err() {
-            ingress.load().map_err(|error| text(&error))?;
+    fn attach_ingress(mut self, interface: &Interface) -> Result<Option<Ingress>, String> {
+        let mut object = self.load(interface.link_header)?;
+        let ingress: &mut SchedClassifier = program(&mut object, INGRESS)?;
+        ingress.load().map_err(|error| text(&error))?;
+        match attach_interface(ingress, &interface.name) {
+            Ok(ingress) => Ok(Some(ingress)),
+            Err(error) if error.chain().any(|cause| code(cause) == Some(libc::ENODEV)) => Ok(None),
+            Err(error) => Err(format!("{error:#}")),
         }
-        attach_interface(ingress, &interface.name).map_err(|error| format!("{error:#}"))
     }
+}
 
-    fn object(&mut self, link_header: LinkHeader) -> Result<&mut Ebpf, String> {
-        match self.objects.entry(link_header) {
-            Entry::Occupied(loaded) => Ok(loaded.into_mut()),
-            Entry::Vacant(new) => {
-                let bytes = self.object.for_netns(self.netns, link_header);
-                Ok(new.insert(self.loader.load(bytes).map_err(|error| text(&error))?))
-            }
+fn attach_lookup(shared: &Shared, stage: Stage<'_>) -> Result<Held<SkLookupLink>, String> {
+    let here = File::open("/proc/thread-self/ns/net").map_err(|error| error.to_string())?;
+    let quick = shared.own.as_ref().map(|own| {
+        let program = own.load_lookup(stage.netns)?;
+        program_call::link_lookup(program.as_fd(), here.as_fd())
+    });
+    match quick {
+        Some(Ok(link)) => Ok(Held::Here(link)),
+        _ => stage.attach_lookup(&here).map(Held::ByLoader),
+    }
+}
+
+/// `None` where there is no such interface any more.
+fn attach_ingress(
+    shared: &mut Shared,
+    loaded: &mut BTreeMap<LinkHeader, OwnedFd>,
+    stage: Stage<'_>,
+    interface: &Interface,
+) -> Result<Option<Ingress>, String> {
+    let Some(own) = shared.own.as_ref().filter(|_| !shared.is_without_tcx) else {
+        return stage.attach_ingress(interface);
+    };
+    let quick = match loaded.entry(interface.link_header) {
+        Entry::Occupied(there) => program_call::link_ingress(there.get().as_fd(), interface.index),
+        Entry::Vacant(new) => own
+            .load_ingress(stage.netns, interface.link_header)
+            .and_then(|program| program_call::link_ingress(new.insert(program).as_fd(), interface.index)),
+    };
+    match quick {
+        Ok(link) => Ok(Some(Ingress::Tcx(Held::Here(link)))),
+        Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
+        Err(error) => {
+            shared.is_without_tcx |= error.raw_os_error() == Some(libc::EINVAL);
+            stage.attach_ingress(interface)
         }
     }
 }
@@ -242,7 +318,7 @@ fn attach_interface(ingress: &mut SchedClassifier, name: &str) -> anyhow::Result
     match ingress.attach_with_options(name, TcAttachType::Ingress, first) {
         Ok(id) => {
             let link = ingress.take_link(id)?;
-            Ok(Ingress::Tcx(FdLink::try_from(link)?))
+            Ok(Ingress::Tcx(Held::ByLoader(FdLink::try_from(link)?)))
         }
         Err(error) if is_without_tcx(&error) => attach_clsact(ingress, name),
         Err(error) => Err(error.into()),
@@ -272,10 +348,14 @@ fn is_without_tcx(error: &ProgramError) -> bool {
     matches!(error, ProgramError::SyscallError(error) if error.io_error.raw_os_error() == Some(libc::EINVAL))
 }
 
+fn code(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
+    error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error)
+}
+
 fn is_exists(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(cause) = next {
-        if cause.downcast_ref::<io::Error>().is_some_and(|io| io.raw_os_error() == Some(libc::EEXIST)) {
+        if code(cause) == Some(libc::EEXIST) {
             return true;
         }
         next = cause.source();

@@ -24,9 +24,9 @@ const COOKIE_PLACES: usize = 2;
 /// The tc program loads the length of the link header: an instruction of 8 bytes.
 const LINK_HEADER_PLACES: usize = 1;
 /// BPF_ALU64 | BPF_MOV | BPF_K.
-const MOVE_CONSTANT: u8 = 0xb7;
+pub(super) const MOVE_CONSTANT: u8 = 0xb7;
 /// BPF_LD | BPF_DW | BPF_IMM.
-const LOAD_CONSTANT: u8 = 0x18;
+pub(super) const LOAD_CONSTANT: u8 = 0x18;
 
 /// A copy of the object of one netns whose constants can be set again and again.
 #[derive(Debug)]
@@ -70,6 +70,12 @@ impl NetnsObject {
         Some(Self { bytes, length: object.len(), cookies, link_header: *link_headers.first()? })
     }
 
+    /// The object as it is now.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        zerocopy::IntoBytes::as_bytes(self.bytes.as_slice()).get(..self.length).unwrap_or_default()
+    }
+
     /// The object for one netns, and for interfaces with this link header.
     #[must_use]
     pub fn for_netns(&mut self, netns: NetnsId, link_header: LinkHeader) -> &[u8] {
@@ -79,7 +85,7 @@ impl NetnsObject {
             self.write(place + 8, [e, f, g, h]);
         }
         self.write(self.link_header, length(link_header).to_le_bytes());
-        zerocopy::IntoBytes::as_bytes(self.bytes.as_slice()).get(..self.length).unwrap_or_default()
+        self.bytes()
     }
 
     fn write(&mut self, place: usize, constant: [u8; 4]) {
@@ -97,7 +103,7 @@ fn is_for_debuggers(section: &str) -> bool {
 }
 
 /// What the programs are told of a link header.
-const fn length(link_header: LinkHeader) -> u32 {
+pub(super) const fn length(link_header: LinkHeader) -> u32 {
     match link_header {
         LinkHeader::Ethernet => 14,
         LinkHeader::Absent => 0,

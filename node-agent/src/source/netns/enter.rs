@@ -120,7 +120,19 @@ pub fn leave_for_a_new_netns() -> io::Result<()> {
 /// # Errors
 /// When no socket can be made.
 pub fn identity(inode: u64) -> io::Result<NetnsId> {
-    Ok(cookie()?.map_or(NetnsId(inode | 1 << 63), NetnsId))
+    Ok(of_cookie(cookie()?, inode))
+}
+
+/// As [`identity`], of the netns in which this socket was made.
+///
+/// # Errors
+/// What the kernel says.
+pub fn identity_by(socket: &impl AsRawFd, inode: u64) -> io::Result<NetnsId> {
+    Ok(of_cookie(cookie_of(socket)?, inode))
+}
+
+fn of_cookie(cookie: Option<u64>, inode: u64) -> NetnsId {
+    NetnsId(cookie.unwrap_or(inode | 1 << 63))
 }
 
 /// The cookie of the netns that the calling thread is in; `None` on kernels before 5.14.
@@ -130,6 +142,10 @@ pub fn identity(inode: u64) -> io::Result<NetnsId> {
 pub fn cookie() -> io::Result<Option<u64>> {
     let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
         .or_else(|_| socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None))?;
+    cookie_of(&socket)
+}
+
+fn cookie_of(socket: &impl AsRawFd) -> io::Result<Option<u64>> {
     let mut cookie = 0_u64;
     let mut length = libc::socklen_t::try_from(size_of::<u64>()).unwrap_or(8);
     // SAFETY: `cookie` and `length` outlive the call, and `length` is the size of `cookie`.

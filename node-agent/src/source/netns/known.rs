@@ -25,8 +25,6 @@ pub(super) struct Known {
     pub ready_at: BootTime,
     /// Somebody asked for its sockets.
     pub asked: bool,
-    /// It was not there at the first discovery, so that no socket in it is older than the hooks.
-    pub born_later: bool,
 }
 
 impl Known {

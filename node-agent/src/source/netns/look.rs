@@ -62,8 +62,8 @@ pub enum LinkHeader {
 /// # Errors
 /// When its identity cannot be read, or its interfaces and addresses cannot be listed.
 pub fn look(inode: u64, paths: Vec<String>, is_host: bool, before: Option<&NetnsFacts>) -> io::Result<Look> {
-    let netns = enter::identity(inode)?;
     let mut route = Dump::open(netlink_sys::protocols::NETLINK_ROUTE)?;
+    let netns = enter::identity_by(&route, inode)?;
     let (addresses, more_addresses) = addresses(&mut route)?;
     let (interfaces, more_interfaces) = interfaces(&mut route)?;
     let ephemeral_ports = before
@@ -79,8 +79,9 @@ pub fn look(inode: u64, paths: Vec<String>, is_host: bool, before: Option<&Netns
 /// # Errors
 /// When its identity cannot be read, or its addresses cannot be listed.
 pub fn facts(inode: u64, paths: Vec<String>, is_host: bool) -> io::Result<NetnsFacts> {
-    let netns = enter::identity(inode)?;
-    let (addresses, _) = addresses(&mut Dump::open(netlink_sys::protocols::NETLINK_ROUTE)?)?;
+    let mut route = Dump::open(netlink_sys::protocols::NETLINK_ROUTE)?;
+    let netns = enter::identity_by(&route, inode)?;
+    let (addresses, _) = addresses(&mut route)?;
     Ok(NetnsFacts { netns, inode, paths, is_host, addresses, ephemeral_ports: read_ephemeral_ports() })
 }
 

@@ -1,6 +1,7 @@
 //! Network namespaces: which exist, what they are, who serves in them. One dedicated thread enters, acts and returns; it
 //! keeps no descriptor of a foreign netns, so a deleted one is freed at once.
 
+mod acting;
 mod blind_spots;
 pub mod budget;
 pub mod candidates;
@@ -32,11 +33,16 @@ const MAX_SINGLE_SCANS: usize = 256;
 /// More netns than this are not sought at once.
 const MAX_SOUGHT: usize = 65_536;
 
-/// Acts inside each netns on the netns thread. Must be repeatable: it is called at each look.
+/// Acts inside each netns on the netns thread.
 pub trait NetnsActor: Send {
-    /// The thread is inside the netns of `facts`; `interfaces` are those that carry its own packets and nobody else's: none
-    /// of the host's, and no loopback.
-    fn enter(&mut self, facts: &NetnsFacts, interfaces: &[Interface]);
+    /// The thread is inside the netns of `facts`, whose sockets are listed next: what waits for the kernel is left for
+    /// [`Self::act`]; true if there is any. `interfaces` are those that carry its own packets and nobody else's: none
+    /// of the host's, and no loopback. Must be repeatable: it is called at each look.
+    fn enter(&mut self, facts: &NetnsFacts, interfaces: &[Interface]) -> bool;
+    /// One step of what the last call of [`Self::enter`] left in this netns, in which the thread is again; true if there is more.
+    fn act(&mut self, _netns: NetnsId) -> bool {
+        false
+    }
     /// Whether something else tells of every socket that opens, so that a netns made meanwhile is scanned seldom.
     fn hears_of_sockets(&self) -> bool {
         false
@@ -54,7 +60,9 @@ pub trait NetnsActor: Send {
 pub struct OnlyLook;
 
 impl NetnsActor for OnlyLook {
-    fn enter(&mut self, _facts: &NetnsFacts, _interfaces: &[Interface]) {}
+    fn enter(&mut self, _facts: &NetnsFacts, _interfaces: &[Interface]) -> bool {
+        false
+    }
     fn gone(&mut self, _netns: NetnsId) {}
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::{mpsc, watch as progress};
 
+use super::acting::Unfinished;
 use super::blind_spots::BlindSpots;
 use super::budget::{Average, Pace, again_on_request};
 use super::candidates::{self, Candidate};
@@ -51,17 +52,20 @@ struct Visited {
     sockets: Option<SocketList>,
     /// Why they were refused.
     failure: Option<io::Error>,
+    /// The actor has something left to do there.
+    is_unfinished: bool,
 }
 
-struct NetnsThread {
-    parts: Parts,
-    home: Home,
+pub(super) struct NetnsThread {
+    pub parts: Parts,
+    pub home: Home,
     host_inode: u64,
     /// Names in the directories that changed since all of them were looked through.
     changed_names: BTreeSet<String>,
     owners: SocketOwners,
     /// By inode number: valid until the next look finds another cookie there.
-    known: BTreeMap<u64, Known>,
+    pub known: BTreeMap<u64, Known>,
+    pub unfinished: Unfinished,
     sought: Sought,
     blind_spots: BlindSpots,
     /// A netns vanished between the walk and the look.
@@ -94,6 +98,7 @@ pub(super) fn run(parts: Parts) {
         changed_names: BTreeSet::new(),
         owners,
         known: BTreeMap::new(),
+        unfinished: Unfinished::default(),
         sought: Sought::default(),
         blind_spots: BlindSpots::default(),
         is_unsure: false,
@@ -155,13 +160,14 @@ impl NetnsThread {
             }
             // The last of the early looks is whole again, for what came between the hooks and the first scan.
             let is_early = known.looks + 1 < EARLY_LOOKS_MS.len();
-            let is_light = is_early && known.born_later && hears_of_sockets && !known.asked;
+            let is_light = is_early && hears_of_sockets && !known.asked;
             let depth = if is_light { Depth::Interfaces } else { Depth::Whole };
             (known.next_look <= now).then_some(depth)
         });
         if wanted.scan_all > done {
             self.parts.report.send_modify(|progress| progress.scans_done = wanted.scan_all);
         }
+        self.act_next();
     }
 
     /// Sleeps until something is due or asked for.
@@ -170,7 +176,11 @@ impl NetnsThread {
         let looks = self.known.values().map(|known| known.due(self.pace));
         let missing = self.parts.watch.is_incomplete().then(|| now.after(MISSING_DIR_PAUSE));
         let due = looks.chain([self.next_walk]).chain(self.next_names).chain(missing).min();
-        let pause = due.map_or(Duration::from_secs(1), |due| due.since(now));
+        let pause = if self.unfinished.is_empty() {
+            due.map_or(Duration::from_secs(1), |due| due.since(now))
+        } else {
+            Duration::ZERO
+        };
         let timeout = Timespec {
             tv_sec: i64::try_from(pause.as_secs()).unwrap_or(1),
             tv_nsec: i64::from(pause.subsec_nanos()),
@@ -306,7 +316,7 @@ impl NetnsThread {
         }
     }
 
-    /// Enters, lets the actor act, scans, returns, tells.
+    /// Enters, lets the actor begin, scans, returns, tells.
     fn look_at(&mut self, inode: u64, candidate: Candidate, depth: Depth) {
         let (at, before) = (clock::now(), clock::thread_cpu());
         let was_rotating = self.known.get(&inode).is_some_and(Known::is_rotating);
@@ -361,11 +371,10 @@ impl NetnsThread {
         let look = look(inode, candidate.paths.clone(), is_host, kept.map(|known| &known.facts))?;
         let before = known.filter(|_| depth == Depth::Interfaces).map(|known| &known.facts);
         let is_same = before.is_some_and(|facts| facts.netns == look.facts.netns);
-        if !is_host || self.parts.options.host == HostNetns::Scanned {
-            // What the host's interfaces carry is mostly that of pods.
-            let own = if is_host { &[] } else { look.interfaces.as_slice() };
-            self.parts.actor.enter(&look.facts, own);
-        }
+        let is_acted_in = !is_host || self.parts.options.host == HostNetns::Scanned;
+        // What the host's interfaces carry is mostly that of pods.
+        let own = if is_host { &[] } else { look.interfaces.as_slice() };
+        let is_unfinished = is_acted_in && self.parts.actor.enter(&look.facts, own);
         let is_listed = !is_host || self.parts.options.host != HostNetns::FactsOnly;
         let listed = (is_listed && !is_same).then(listed_sockets);
         drop(entered);
@@ -373,11 +382,11 @@ impl NetnsThread {
             Ok(sockets) => (sockets, None),
             Err(error) => (None, Some(error)),
         };
-        Ok(Visited { look, sockets, failure })
+        Ok(Visited { look, sockets, failure, is_unfinished })
     }
 
     fn learn(&mut self, inode: u64, candidate: Candidate, visited: Visited, at: BootTime) {
-        let Visited { look, sockets, failure } = visited;
+        let Visited { look, sockets, failure, is_unfinished } = visited;
         match &failure {
             Some(error) => self.look_failed(inode, error),
             None => self.blind_spots.looked(inode),
@@ -393,8 +402,6 @@ impl NetnsThread {
         self.tell_what_is_left_out(before.as_ref().map(|known| known.beyond).unwrap_or_default(), &look);
         let mut cookies = Box::default();
         let looks = before.as_ref().map_or(0, |known| known.looks + 1);
-        let first_done = self.parts.report.borrow().first_scan_done;
-        let born_later = before.as_ref().map_or(first_done, |known| known.born_later);
         if let (None, Some(before)) = (&sockets, before) {
             cookies = before.sockets;
         }
@@ -419,9 +426,11 @@ impl NetnsThread {
             next_look,
             ready_at: next_look,
             asked: false,
-            born_later,
         };
         self.known.insert(inode, known);
+        if is_unfinished {
+            self.unfinished.push(inode);
+        }
         self.count();
     }
 
@@ -454,24 +463,6 @@ impl NetnsThread {
         // The first look of the rotation is drawn evenly, so that namespaces made together drift apart.
         self.spread = self.spread.wrapping_add(0x9E37_79B9_7F4A_7C15);
         at.after(rotation.mul_f64(0.25 + 0.75 * ((self.spread >> 11) as f64 / (1_u64 << 53) as f64)))
-    }
-
-    /// Goes once more into every netns, for what the actor can only take away from inside.
-    fn leave_all(&mut self) {
-        for (inode, known) in std::mem::take(&mut self.known) {
-            let netns = known.facts.netns;
-            if inode == self.home.inode {
-                self.parts.actor.leave(netns);
-                continue;
-            }
-            let ways = known.candidate.ways_in(&self.parts.options.proc_root);
-            // One that cannot be entered any more takes its interfaces with it.
-            let entered = ways.into_iter().find_map(|way| self.home.enter(&way, inode).ok());
-            if entered.is_some() {
-                self.parts.actor.leave(netns);
-            }
-            drop(entered);
-        }
     }
 
     fn forget(&mut self, inode: u64) {

@@ -2,6 +2,7 @@
 //! which it was opened, so it is opened inside and dropped before leaving.
 
 use std::io;
+use std::os::fd::{AsRawFd, RawFd};
 
 use netlink_packet_core::{NetlinkDeserializable, NetlinkMessage, NetlinkPayload, NetlinkSerializable};
 use netlink_sys::{Socket, SocketAddr};
@@ -36,6 +37,12 @@ pub struct Dump {
     socket: Socket,
     buffer: Vec<u8>,
     sequence: u32,
+}
+
+impl AsRawFd for Dump {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
 }
 
 impl Dump {

@@ -19,6 +19,7 @@ mod netns_churn;
 mod node_in_container;
 mod origin;
 mod ownership;
+mod start;
 mod translated;
 mod udp;
 
@@ -42,6 +43,7 @@ pub fn all() -> Vec<Trial> {
         exceptions::cases(),
         manifests::cases(),
         kubernetes::cases(),
+        start::cases(),
         agent_process::cases(),
         node_in_container::cases(),
         hostile::cases(),

@@ -23,7 +23,7 @@ pub fn cases() -> Vec<Trial> {
 }
 
 /// What the agent holds of the kernel: descriptors by what they stand for.
-fn held(agent: &Agent) -> BTreeMap<String, usize> {
+pub(super) fn held(agent: &Agent) -> BTreeMap<String, usize> {
     let process = Process::new(i32::try_from(agent.pid()).unwrap()).expect("the agent runs");
     let mut held = BTreeMap::new();
     for descriptor in process.fd().expect("its descriptors").flatten() {

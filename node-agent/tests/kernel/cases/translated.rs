@@ -8,6 +8,7 @@ use libtest_mimic::Trial;
 use portolan::sink::report::{Connection, Finding, Via};
 
 use super::case;
+use crate::harness::actor::Actor;
 use crate::harness::agent::Agent;
 use crate::harness::manifest;
 use crate::harness::network::inside;
@@ -87,10 +88,16 @@ fn only_connection(agent: &Agent) -> Connection {
     })
 }
 
+/// What is called before its finding is open is counted, but perhaps not recorded.
+fn serve(world: &World, agent: &Agent, web: &Actor, address: &str) {
+    web.serve(address);
+    world.finding(agent, "web", 7000, |finding| finding.state == "open");
+}
+
 fn a_pod_that_dials_a_cluster_ip() {
     let (world, agent) = node();
     let (web, curler) = (world.actor("web"), world.actor("curler"));
-    web.serve("0.0.0.0:7000");
+    serve(&world, &agent, &web, "0.0.0.0:7000");
     curler.connect_many(CLUSTER_IP.parse().unwrap(), 3);
     let (_, origin, reference, via) = finding(&world, &agent, "undeclared-active");
     assert_eq!((origin.as_str(), reference.as_deref()), ("service", Some("tier/curler")));
@@ -106,7 +113,7 @@ fn a_pod_that_dials_a_cluster_ip() {
 fn over_ipv6() {
     let (world, agent) = node();
     let (web, curler) = (world.actor("web"), world.actor("curler"));
-    web.serve("[::]:7000");
+    serve(&world, &agent, &web, "[::]:7000");
     curler.connect_many(CLUSTER_IPV6.parse().unwrap(), 1);
     let (_, origin, reference, via) = finding(&world, &agent, "undeclared-active");
     assert_eq!((origin.as_str(), reference.as_deref()), ("service", Some("tier/curler")));
@@ -116,7 +123,7 @@ fn over_ipv6() {
 fn an_outsider_through_a_node_port() {
     let (world, agent) = node();
     let (web, outside) = (world.actor("web"), world.actor("outside"));
-    web.serve("0.0.0.0:7000");
+    serve(&world, &agent, &web, "0.0.0.0:7000");
     outside.connect_many(NODE_PORT.parse().unwrap(), 1);
     let (finding, origin, _, via) = finding(&world, &agent, "undeclared-external");
     assert_eq!((origin.as_str(), via.kind.as_str()), ("external", "node-port"));
@@ -127,7 +134,7 @@ fn an_outsider_through_a_node_port() {
 fn an_outsider_behind_the_nodes_address() {
     let (world, agent) = node();
     let (web, outside) = (world.actor("web"), world.actor("outside"));
-    web.serve("0.0.0.0:7000");
+    serve(&world, &agent, &web, "0.0.0.0:7000");
     outside.connect_many(MASQUERADED.parse().unwrap(), 1);
     let (finding, origin, _, via) = finding(&world, &agent, "undeclared-external");
     assert_eq!(origin, "external", "the pod saw the node, the node saw who it was");
@@ -138,8 +145,7 @@ fn an_outsider_behind_the_nodes_address() {
 fn short_connections_through_a_service() {
     let (world, agent) = node();
     let (web, curler) = (world.actor("web"), world.actor("curler"));
-    web.serve("0.0.0.0:7000");
-    world.finding(&agent, "web", 7000, |finding| finding.state == "open");
+    serve(&world, &agent, &web, "0.0.0.0:7000");
     curler.connect_many(CLUSTER_IP.parse().unwrap(), 20);
     eventually(PATIENCE, "each connection with what it dialled", || {
         let all = agent.connections()?;
@@ -151,7 +157,7 @@ fn short_connections_through_a_service() {
 fn dialled_directly() {
     let (world, agent) = node();
     let (web, curler) = (world.actor("web"), world.actor("curler"));
-    web.serve("0.0.0.0:7000");
+    serve(&world, &agent, &web, "0.0.0.0:7000");
     curler.connect_many(world.v4("web", 7000), 1);
     let finding = world.finding(&agent, "web", 7000, |finding| finding.code == "undeclared-active");
     assert_eq!(finding.traffic.peers[0].origin, "pod");
@@ -163,8 +169,7 @@ fn untracked() {
     let world = World::new(&["web", "curler"]);
     let agent = world.agent();
     let (web, curler) = (world.actor("web"), world.actor("curler"));
-    web.serve("0.0.0.0:7000");
-    world.finding(&agent, "web", 7000, |finding| finding.state == "open");
+    serve(&world, &agent, &web, "0.0.0.0:7000");
     curler.connect_many(world.v4("web", 7000), 1);
     world.finding(&agent, "web", 7000, |finding| finding.code == "undeclared-active");
     // One caller is asked for 32 times a second.

@@ -64,10 +64,11 @@ struct Lines {
 }
 
 impl Agent {
-    /// Start and wait until it is ready.
+    /// Start and wait until it is ready and counts the packets of all that was there.
     pub fn start(metadata: &Path, socket: PathBuf, options: &[&str], stdout: Stdout) -> Self {
         let mut agent = Self::start_unready(metadata, socket, options, stdout);
         agent.wait_ready();
+        agent.wait_attached();
         agent
     }
 
@@ -101,6 +102,7 @@ impl Agent {
         let command = command(&enter, &format!("file={}", metadata.display()), &socket, &[]);
         let mut agent = Self::spawn(command, socket, Stdout::Read);
         agent.wait_ready();
+        agent.wait_attached();
         agent
     }
 
@@ -129,6 +131,14 @@ impl Agent {
                 panic!("the agent has ended: {}", self.diagnostics())
             }
             other => Err(format!("{other:?}; stderr: {}", self.diagnostics())),
+        });
+    }
+
+    /// Interfaces follow when it is ready, one after the other.
+    pub fn wait_attached(&self) {
+        eventually(PATIENCE * 6, "no interface waits for its program", || {
+            let waiting = self.status().hooks.into_iter().find(|hook| hook.state == "attaching");
+            waiting.map_or(Ok(()), |hook| Err(format!("{hook:?}")))
         });
     }
 

@@ -1,0 +1,201 @@
+//! The programs of one netns as instructions that are relocated once, and in which only the constants of a netns are set before
+//! each load. To parse the object anew for each netns takes ten times as long as the kernel takes to load it.
+
+use std::collections::HashSet;
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+
+use aya::Ebpf;
+use aya::maps::Map;
+use aya_obj::Object;
+use aya_obj::generated::bpf_insn;
+use portolan_ebpf::abi::netns::{LINK_HEADER_UNSET, NETNS_COOKIE_UNSET};
+
+use super::object::{LOAD_CONSTANT, MOVE_CONSTANT, length};
+use super::program_call::{self, Kind};
+use crate::engine::identity::NetnsId;
+use crate::source::netns::look::LinkHeader;
+
+/// Both programs.
+pub struct OwnPrograms {
+    ingress: Template,
+    lookup: Template,
+    license: CString,
+    /// The instructions name them by number.
+    _maps: Vec<OwnedFd>,
+}
+
+/// One program, and where its constants are.
+#[derive(Debug, PartialEq, Eq)]
+struct Template {
+    name: &'static str,
+    /// As the kernel wants them.
+    instructions: Vec<u64>,
+    /// The first of two instructions whose upper halves are the halves of the cookie.
+    cookie: usize,
+    /// Of the tc program.
+    link_header: Option<usize>,
+}
+
+impl OwnPrograms {
+    /// From the kernel object of one netns, its constants not set, and one load of it, whose maps are used.
+    ///
+    /// # Errors
+    /// Where it is not our object, or a map is missing.
+    pub fn new(object: &[u8], loaded: &Ebpf) -> Result<Self, String> {
+        let mut object = Object::parse(object).map_err(|error| error.to_string())?;
+        let mut maps = Vec::new();
+        let named = object.maps.clone();
+        let mut places: Vec<(&str, RawFd, &aya_obj::Map)> = Vec::new();
+        for (name, map) in &named {
+            let fd = descriptor(loaded, name).ok_or_else(|| format!("the map {name} is not loaded"))?;
+            places.push((name.as_str(), fd.as_raw_fd(), map));
+            maps.push(fd);
+        }
+        let sections: HashSet<usize> = object.functions.keys().map(|(section, _)| *section).collect();
+        object.relocate_maps(places.into_iter(), &sections).map_err(|error| error.to_string())?;
+        object.relocate_calls(&sections).map_err(|error| error.to_string())?;
+        Ok(Self {
+            ingress: Template::of(&object, "portolan_tc")?,
+            lookup: Template::of(&object, "portolan_sk")?,
+            license: object.license,
+            _maps: maps,
+        })
+    }
+
+    /// The program for the interfaces of a netns that have this link header.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn load_ingress(&self, netns: NetnsId, link_header: LinkHeader) -> io::Result<OwnedFd> {
+        self.load(Kind::Ingress, &self.ingress, netns, link_header)
+    }
+
+    /// The program for a netns itself.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn load_lookup(&self, netns: NetnsId) -> io::Result<OwnedFd> {
+        self.load(Kind::Lookup, &self.lookup, netns, LinkHeader::Unknown)
+    }
+
+    fn load(
+        &self,
+        kind: Kind,
+        template: &Template,
+        netns: NetnsId,
+        header: LinkHeader,
+    ) -> io::Result<OwnedFd> {
+        program_call::load(kind, template.name, &self.license, &template.with(netns, header))
+    }
+}
+
+impl Template {
+    fn of(object: &Object, name: &'static str) -> Result<Self, String> {
+        let program = object.programs.get(name);
+        let function = program.and_then(|program| object.functions.get(&program.function_key()));
+        let instructions = function.ok_or_else(|| format!("the kernel object has no program {name}"))?;
+        Self::find(name, instructions.instructions.iter().map(number).collect())
+            .ok_or_else(|| format!("{name} has no place for the netns cookie"))
+    }
+
+    fn find(name: &'static str, instructions: Vec<u64>) -> Option<Self> {
+        let [low, high] = halves(NETNS_COOKIE_UNSET);
+        let mut pairs = instructions.windows(2);
+        let cookie = pairs.position(|pair| {
+            let [first, second] = *pair else { return false };
+            opcode(first) == LOAD_CONSTANT
+                && source(first) == 0
+                && [upper(first), upper(second)] == [low, high]
+        })?;
+        let link_header = instructions
+            .iter()
+            .position(|one| opcode(*one) == MOVE_CONSTANT && upper(*one) == LINK_HEADER_UNSET);
+        Some(Self { name, instructions, cookie, link_header })
+    }
+
+    /// For one netns.
+    fn with(&self, netns: NetnsId, link_header: LinkHeader) -> Vec<u64> {
+        let mut instructions = self.instructions.clone();
+        let mut set = |place: usize, constant: u32| {
+            if let Some(instruction) = instructions.get_mut(place) {
+                *instruction = *instruction & u64::from(u32::MAX) | u64::from(constant) << 32;
+            }
+        };
+        let [low, high] = halves(netns.0);
+        set(self.cookie, low);
+        set(self.cookie + 1, high);
+        if let Some(place) = self.link_header {
+            set(place, length(link_header));
+        }
+        instructions
+    }
+}
+
+/// A descriptor of our own for a map of the netns object.
+fn descriptor(loaded: &Ebpf, name: &str) -> Option<OwnedFd> {
+    let (Map::PerCpuArray(map) | Map::ProgramArray(map)) = loaded.map(name)? else { return None };
+    map.fd().as_fd().try_clone_to_owned().ok()
+}
+
+/// `struct bpf_insn` on a little-endian machine, for which alone the object is built.
+fn number(instruction: &bpf_insn) -> u64 {
+    let registers = instruction.dst_reg() | instruction.src_reg() << 4;
+    let [offset_low, offset_high] = instruction.off.to_le_bytes();
+    let [a, b, c, d] = instruction.imm.to_le_bytes();
+    u64::from_le_bytes([instruction.code, registers, offset_low, offset_high, a, b, c, d])
+}
+
+const fn halves(number: u64) -> [u32; 2] {
+    [number as u32, (number >> 32) as u32]
+}
+
+const fn opcode(instruction: u64) -> u8 {
+    instruction as u8
+}
+
+const fn source(instruction: u64) -> u8 {
+    (instruction >> 12) as u8 & 0xf
+}
+
+const fn upper(instruction: u64) -> u32 {
+    (instruction >> 32) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::kernel::object::KERNEL_OBJECTS;
+
+    const EXIT: u64 = 0x95;
+
+    fn with_upper(lower: u64, upper: u32) -> u64 {
+        lower | u64::from(upper) << 32
+    }
+
+    #[test]
+    fn constants_are_set_where_they_belong_and_nowhere_else() {
+        let [low, high] = halves(NETNS_COOKIE_UNSET);
+        // The second is a map's, whose descriptor happens to be the same number.
+        let map = with_upper(0x1218, low);
+        let program = |cookie: [u32; 2], header| {
+            let cookie = [with_upper(0x0218, cookie[0]), with_upper(0, cookie[1])];
+            [&[EXIT, map, with_upper(0, high)], &cookie[..], &[with_upper(0x03b7, header), EXIT]].concat()
+        };
+        let template = Template::find("x", program([low, high], LINK_HEADER_UNSET)).expect("a template");
+        let netns = NetnsId(0x1122_3344_5566_7788);
+        assert_eq!(template.with(netns, LinkHeader::Ethernet), program([0x5566_7788, 0x1122_3344], 14));
+        assert_eq!(template.with(NetnsId(1), LinkHeader::Absent), program([1, 0], 0));
+        assert_eq!(Template::find("x", vec![EXIT, map, with_upper(0, high)]), None);
+    }
+
+    #[test]
+    fn the_embedded_object_has_the_places() {
+        let Some(objects) = &KERNEL_OBJECTS else { return };
+        let object = Object::parse(objects.netns).expect("our object");
+        let link_header = |name| Template::of(&object, name).expect("a place for the cookie").link_header;
+        assert!(link_header("portolan_tc").is_some());
+        assert!(link_header("portolan_sk").is_none());
+    }
+}
