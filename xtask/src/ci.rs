@@ -33,9 +33,7 @@ pub fn run() -> Result<()> {
             failed.push(name);
         }
     }
-    // The vm and cri tiers stay with `cargo xtask test` until they have proven to hold every time on a busy machine.
-    let tiers = vec![Tier::Unit, Tier::Http, Tier::Kernel, Tier::Api, Tier::Chart];
-    if let Err(error) = test::run_tiers(tiers, false) {
+    if let Err(error) = test::run_tiers(Tier::all(), false) {
         println!("tests: {error:#}");
         failed.push("tests");
     }
