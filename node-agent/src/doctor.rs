@@ -29,9 +29,7 @@ use crate::source::scan::listed_sockets;
 use crate::wiring_options;
 
 /// Of a line of the table.
-const COLUMNS: usize = 100;
-/// Of the column of states, with the gap after it.
-const STATE_WIDTH: usize = 7;
+const COLUMNS: u16 = 100;
 
 /// Result of one check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -110,51 +108,31 @@ impl Diagnosis {
     /// A table for people, at most [`COLUMNS`] wide: what to do stands beneath what was found.
     #[must_use]
     pub fn table(&self) -> String {
-        let name_width = self.checks.iter().map(|check| check.name.chars().count()).max().unwrap_or(0);
-        let begin = name_width.max("CHECK".len()) + 2;
-        let indent = begin + STATE_WIDTH;
-        let row = |name: &str, state: &str| format!("{name:<begin$}{state:<STATE_WIDTH$}");
-        let mut text = format!("{}FOUND, AND WHAT TO DO\n", row("CHECK", "STATE"));
+        let mut table = comfy_table::Table::new();
+        table
+            .load_preset(comfy_table::presets::NOTHING)
+            .set_content_arrangement(comfy_table::ContentArrangement::Dynamic)
+            .set_width(COLUMNS)
+            .set_header(["CHECK", "STATE", "FOUND, AND WHAT TO DO"]);
+        for (column, is_last) in table.column_iter_mut().zip([false, false, true]) {
+            column.set_padding((0, if is_last { 0 } else { 2 }));
+            if !is_last {
+                column.set_constraint(comfy_table::ColumnConstraint::ContentWidth);
+            }
+        }
         for check in &self.checks {
             let state = match check.state {
                 CheckState::Ok => "ok",
                 CheckState::Warn => "warn",
                 CheckState::Fail => "FAIL",
             };
-            let mut first = row(&check.name, state);
-            let found = wrapped(&terminal(&check.found), COLUMNS.saturating_sub(indent));
-            let fix = wrapped(&terminal(&check.fix), COLUMNS.saturating_sub(indent + 2));
-            let fix = fix
-                .iter()
-                .filter(|line| !line.is_empty())
-                .enumerate()
-                .map(|(at, line)| format!("{}{line}", if at == 0 { "→ " } else { "  " }));
-            for line in found.into_iter().chain(fix) {
-                text.push_str(format!("{first}{line}").trim_end());
-                text.push('\n');
-                first = " ".repeat(indent);
-            }
+            let found = terminal(&check.found);
+            let words =
+                if check.fix.is_empty() { found } else { format!("{found}\n→ {}", terminal(&check.fix)) };
+            table.add_row([check.name.as_str(), state, words.as_str()]);
         }
-        format!("{text}\n{}", self.ability.sentence())
+        format!("{}\n\n{}", table.trim_fmt(), self.ability.sentence())
     }
-}
-
-/// Lines of at most so many characters, broken at blanks; a longer word stands alone. Never none.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
-        match lines.last_mut() {
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    if lines.is_empty() {
-        lines.push(String::new());
-    }
-    lines
 }
 
 /// A row: fine with `Ok(found)`, else `Err((found, fix))`, which fails what needs it, or warns if nothing does.
@@ -452,7 +430,7 @@ mod tests {
         let long = |word: &str| vec![word; 60].join(" ");
         let row = check("a check with a long name", Needed::ByAgent, Err(problem(long("found"), long("do"))));
         let table = Diagnosis::of(vec![row, check("b", Needed::ByNothing, Ok(String::new()))]).table();
-        assert!(table.lines().all(|line| line.chars().count() <= COLUMNS), "{table}");
+        assert!(table.lines().all(|line| line.chars().count() <= usize::from(COLUMNS)), "{table}");
         assert_eq!(table.matches("found").count(), 60, "{table}");
         let arrow = table.lines().position(|line| line.contains("→ do")).expect("advice");
         assert!(arrow > 3 && table.lines().nth(arrow).is_some_and(|line| line.starts_with("   ")), "{table}");

@@ -14,7 +14,8 @@ const EVERY: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub struct ToldStatus {
     at: Option<BootTime>,
-    /// Name and state of every hook and source. Reasons hold numbers that change at every look.
+    /// Name and state of every hook and source. Reasons hold numbers that change at every look, and a hook that is being attached
+    /// counts as attached: every new pod has its turn.
     states: Vec<(String, String)>,
 }
 
@@ -41,6 +42,7 @@ impl Pipeline {
         let sources = self.sources.iter().map(|(name, source)| {
             (name.clone(), if source.reason.is_none() { "up" } else { "down" }.to_owned())
         });
-        hooks.map(|hook| (hook.name, hook.state)).chain(sources).collect()
+        let settled = |state: String| if state == "attaching" { "attached".to_owned() } else { state };
+        hooks.map(|hook| (hook.name, settled(hook.state))).chain(sources).collect()
     }
 }

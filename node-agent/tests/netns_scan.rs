@@ -15,7 +15,7 @@ use portolan::scan_once;
 use portolan::source::clock;
 use portolan::source::netns::enter::identity;
 use portolan::source::netns::look::Interface;
-use portolan::source::netns::{self, HostNetns, NetnsActor, NetnsOptions, OnlyLook};
+use portolan::source::netns::{self, HostNetns, NetnsActor, NetnsHandle, NetnsOptions, OnlyLook, Progress};
 use tokio::sync::mpsc;
 
 /// A named netns that goes away with the test.
@@ -35,6 +35,14 @@ impl Netns {
 
     fn inode(&self) -> u64 {
         fs::metadata(self.path()).expect("mounted").ino()
+    }
+
+    /// Runs many commands of ip.
+    fn batch(&self, commands: &str) {
+        let batch = std::env::temp_dir().join(format!("portolan-batch-{}", self.0));
+        fs::write(&batch, commands).expect("written");
+        run(&["ip", "-n", &self.0, "-batch", &batch.to_string_lossy()]);
+        fs::remove_file(&batch).expect("removed");
     }
 
     /// Runs Python inside until dropped; returns once it printed `ready`.
@@ -193,9 +201,7 @@ fn descriptors_of(inode: u64) -> usize {
 async fn a_netns_is_noticed_at_once_and_freed_when_deleted() {
     let (sender, mut inputs) = mpsc::channel(1024);
     let handle = netns::start(options(), Box::new(OnlyLook), sender).expect("start");
-    let mut progress = handle.progress();
-    let first = progress.wait_for(|progress| progress.first_scan_done);
-    tokio::time::timeout(Duration::from_secs(10), first).await.expect("in time").expect("runs");
+    until(&handle, |progress| progress.first_scan_done).await;
 
     let before: BootTime = clock::now();
     let netns = Netns::new("life");
@@ -297,12 +303,39 @@ type Given = Arc<Mutex<Vec<(NetnsFacts, usize)>>>;
 
 struct Records(Given);
 
+async fn until(handle: &NetnsHandle, is_so: impl FnMut(&Progress) -> bool) -> Progress {
+    let mut progress = handle.progress();
+    let told = tokio::time::timeout(Duration::from_secs(10), progress.wait_for(is_so)).await;
+    told.expect("in time").expect("runs").clone()
+}
+
 impl NetnsActor for Records {
     fn enter(&mut self, facts: &NetnsFacts, interfaces: &[Interface]) -> bool {
         self.0.lock().expect("not poisoned").push((facts.clone(), interfaces.len()));
         false
     }
     fn gone(&mut self, _netns: NetnsId) {}
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interface_with_as_many_names_as_the_kernel_takes_is_seen() {
+    let netns = Netns::new("names");
+    run(&["ip", "-n", &netns.0, "link", "add", "v0", "type", "veth", "peer", "name", "p0"]);
+    // The kernel takes just under 64 KiB of them.
+    let names: String =
+        (0..480).map(|index| format!("link property add dev v0 altname {index:0>127}\n")).collect();
+    netns.batch(&names);
+    let given = Given::default();
+    let (sender, mut inputs) = mpsc::channel(4096);
+    let handle = netns::start(options(), Box::new(Records(Arc::clone(&given))), sender).expect("start");
+    until(&handle, |progress| progress.first_scan_done).await;
+    let interfaces = |inode| {
+        let given = given.lock().expect("not poisoned");
+        given.iter().find(|(facts, _)| facts.inode == inode).map(|(_, interfaces)| *interfaces)
+    };
+    assert_eq!(interfaces(netns.inode()), Some(2));
+    inputs.close();
+    handle.shutdown();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -315,10 +348,7 @@ async fn interfaces_and_addresses_of_a_pod_are_capped_and_none_of_the_host_is_ac
     let addresses: String = (0..300)
         .map(|index| format!("addr add 10.9.{}.{}/32 dev v0\n", index / 200, index % 200 + 1))
         .collect();
-    let batch = std::env::temp_dir().join(format!("portolan-batch-{}", std::process::id()));
-    fs::write(&batch, addresses).expect("written");
-    run(&["ip", "-n", &netns.0, "-batch", &batch.to_string_lossy()]);
-    fs::remove_file(&batch).expect("removed");
+    netns.batch(&addresses);
 
     let given = Given::default();
     let (sender, mut inputs) = mpsc::channel(4096);
@@ -334,15 +364,7 @@ async fn interfaces_and_addresses_of_a_pod_are_capped_and_none_of_the_host_is_ac
         wanted.iter().all(|one| lost.contains(one)).then_some(())
     })
     .await;
-    let mut progress = handle.progress();
-    let first = progress.wait_for(|progress| progress.first_scan_done);
-    assert!(
-        tokio::time::timeout(Duration::from_secs(10), first)
-            .await
-            .expect("in time")
-            .expect("runs")
-            .is_observing()
-    );
+    assert!(until(&handle, |progress| progress.first_scan_done).await.is_observing());
     {
         let given = given.lock().expect("not poisoned");
         let (facts, interfaces) =
@@ -376,11 +398,8 @@ async fn the_end_of_the_thread_is_noticed_and_a_walk_that_fails_is_told() {
     let (sender, mut inputs) = mpsc::channel(4096);
     let options = NetnsOptions { proc_root: "/nonexistent".into(), ..options() };
     let handle = netns::start(options, Box::new(OnlyLook), sender).expect("start");
-    let mut progress = handle.progress();
-    let blind = progress.wait_for(|progress| progress.first_scan_done && progress.blind.is_some());
-    let told = tokio::time::timeout(Duration::from_secs(10), blind).await.expect("in time").expect("runs");
+    let told = until(&handle, |progress| progress.first_scan_done && progress.blind.is_some()).await;
     assert!(told.blind.as_ref().is_some_and(|reason| reason.contains("/nonexistent")), "{told:?}");
-    drop(told);
     wait_for(&mut inputs, |input| {
         matches!(input, Input::Lost { reason: "netns-walk-failed", .. }).then_some(())
     })

@@ -5,7 +5,7 @@
 const EVERY = 5000; // milliseconds between two looks
 const LIMIT = 100; // findings of one severity that are asked for: a page must cost the agent little, however many there are
 const SEVERITIES = ["critical", "high", "medium", "low", "info"];
-const STEERING = /[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g;
+const STEERING = /[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\u{e0000}-\u{e007f}]/gu;
 
 const at = (id) => document.getElementById(id);
 
@@ -59,8 +59,8 @@ function troubles(status) {
     list.filter((one) => !fine(one)).map((one) => `${what} ${one.name}: ${one.state}${one.reason ? `, ${one.reason}` : ""}`);
   const lost = Object.entries(status.lost).filter(([, count]) => count > 0);
   return [
-    ...named("hook", status.hooks, (hook) => hook.reason === null || hook.reason === undefined),
-    ...named("source", status.sources, (source) => source.reason === null || source.reason === undefined),
+    ...named("hook", status.hooks, (hook) => hook.state === "attaching" || (hook.reason ?? null) === null),
+    ...named("source", status.sources, (source) => (source.reason ?? null) === null),
     ...lost.map(([reason, count]) => `lost: ${reason} ${count}`),
   ];
 }

@@ -112,7 +112,8 @@ impl LabelIndex {
         for place in missing(before, after) {
             self.take(key, place);
         }
-        for place in missing(after, before) {
+        // All of them: a label that is gone may have fallen together with one that stays.
+        for place in places(after) {
             self.put(key, place);
         }
     }

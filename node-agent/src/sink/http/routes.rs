@@ -12,7 +12,7 @@ use axum::routing::get;
 use serde::Serialize;
 use tokio::sync::oneshot;
 
-use super::description::Described;
+use super::description::{Answer, Described};
 use super::events::follow;
 use super::host::HostCheck;
 use super::params::{check, parse, parse_target, policy_target};
@@ -80,7 +80,9 @@ fn described(request: &Request) -> Option<&'static Described> {
 
 /// Whatever the route, a parameter that it does not know is refused: it would narrow nothing, and pass for having done so.
 async fn known_parameters(request: Request, next: Next) -> Response {
-    if let Some(route) = described(&request) {
+    // Scrape jobs and probes may send what they like: they are not asked questions.
+    let is_question = |route: &&Described| !matches!(route.answer, Answer::Metrics | Answer::Health);
+    if let Some(route) = described(&request).filter(is_question) {
         let checked = match Pairs::try_from_uri(request.uri()) {
             Ok(UrlQuery(pairs)) => check(route, &pairs),
             Err(error) => Err(Problem::bad_query(error.body_text())),

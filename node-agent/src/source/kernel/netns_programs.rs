@@ -249,7 +249,7 @@ impl Stage<'_> {
         ingress.load().map_err(|error| text(&error))?;
         match attach_interface(ingress, &interface.name) {
             Ok(ingress) => Ok(Some(ingress)),
-            Err(error) if error.chain().any(|cause| code(cause) == Some(libc::ENODEV)) => Ok(None),
+            Err(error) if is_gone(&error) => Ok(None),
             Err(error) => Err(format!("{error:#}")),
         }
     }
@@ -277,13 +277,15 @@ fn attach_ingress(
     let Some(own) = shared.own.as_ref().filter(|_| !shared.is_without_tcx) else {
         return stage.attach_ingress(interface);
     };
-    let quick = match loaded.entry(interface.link_header) {
-        Entry::Occupied(there) => program_call::link_ingress(there.get().as_fd(), interface.index),
-        Entry::Vacant(new) => own
-            .load_ingress(stage.netns, interface.link_header)
-            .and_then(|program| program_call::link_ingress(new.insert(program).as_fd(), interface.index)),
+    let program = match loaded.entry(interface.link_header) {
+        Entry::Occupied(there) => there.into_mut(),
+        Entry::Vacant(new) => match own.load_ingress(stage.netns, interface.link_header) {
+            Ok(program) => new.insert(program),
+            // The loader says why.
+            Err(_) => return stage.attach_ingress(interface),
+        },
     };
-    match quick {
+    match program_call::link_ingress(program.as_fd(), interface.index) {
         Ok(link) => Ok(Some(Ingress::Tcx(Held::Here(link)))),
         Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
         Err(error) => {
@@ -350,6 +352,19 @@ fn is_without_tcx(error: &ProgramError) -> bool {
 
 fn code(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
     error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error)
+}
+
+/// Removed or renamed since it was listed. The loader looks names up, and shows what that says as its own error, without a cause.
+fn is_gone(error: &anyhow::Error) -> bool {
+    let by_program = match error.downcast_ref::<ProgramError>() {
+        Some(ProgramError::TcError(error)) => Some(error),
+        _ => None,
+    };
+    let by_name = match error.downcast_ref::<TcError>().or(by_program) {
+        Some(TcError::IoError(error)) => error.raw_os_error(),
+        _ => None,
+    };
+    by_name == Some(libc::ENODEV) || error.chain().any(|cause| code(cause) == Some(libc::ENODEV))
 }
 
 fn is_exists(error: &(dyn std::error::Error + 'static)) -> bool {

@@ -56,8 +56,12 @@ impl OwnPrograms {
         let sections: HashSet<usize> = object.functions.keys().map(|(section, _)| *section).collect();
         object.relocate_maps(places.into_iter(), &sections).map_err(|error| error.to_string())?;
         object.relocate_calls(&sections).map_err(|error| error.to_string())?;
+        let ingress = Template::of(&object, "portolan_tc")?;
+        if ingress.link_header.is_none() {
+            return Err("portolan_tc has no place for the link header".to_owned());
+        }
         Ok(Self {
-            ingress: Template::of(&object, "portolan_tc")?,
+            ingress,
             lookup: Template::of(&object, "portolan_sk")?,
             license: object.license,
             _maps: maps,

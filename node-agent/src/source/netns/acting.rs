@@ -8,42 +8,63 @@ use std::time::Duration;
 use super::enter;
 use super::known::EARLY_LOOKS_MS;
 use super::thread::NetnsThread;
-use crate::engine::identity::NetnsId;
+use crate::engine::identity::{BootTime, NetnsId};
 use crate::source::clock;
 
-/// Netns in which the actor has something left to do, by inode number.
+/// Netns in which the actor has something left to do, by inode number. Those that have a name come first: a runtime or an
+/// administrator made them. Any process may make others, as many as it likes, so between two steps in those the kernel has
+/// as long a rest as the first one took.
 #[derive(Debug, Default)]
-pub(super) struct Unfinished {
-    queue: VecDeque<u64>,
+pub(super) struct ToAct {
+    named: VecDeque<u64>,
+    nameless: VecDeque<u64>,
     queued: BTreeSet<u64>,
+    rests_until: Option<BootTime>,
 }
 
-impl Unfinished {
-    /// Behind the others; where it is in the queue it keeps its place.
-    pub fn push(&mut self, inode: u64) {
+impl ToAct {
+    /// Behind its like; where it is in the queue it keeps its place.
+    pub fn push(&mut self, inode: u64, has_name: bool) {
         if self.queued.insert(inode) {
-            self.queue.push_back(inode);
+            if has_name { &mut self.named } else { &mut self.nameless }.push_back(inode);
         }
     }
 
-    fn pop(&mut self) -> Option<u64> {
-        let inode = self.queue.pop_front()?;
-        self.queued.remove(&inode);
-        Some(inode)
+    /// The next one, and whether it has a name.
+    fn pop(&mut self, now: BootTime) -> Option<(u64, bool)> {
+        let named = self.named.pop_front().map(|inode| (inode, true));
+        let rested = self.rests_until.is_none_or(|end| now >= end);
+        let next = named.or_else(|| {
+            let inode = if rested { self.nameless.pop_front()? } else { return None };
+            Some((inode, false))
+        })?;
+        self.queued.remove(&next.0);
+        Some(next)
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+    /// Until the next step may begin; none where nothing is left.
+    pub fn pause(&self, now: BootTime) -> Option<Duration> {
+        if !self.named.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let rest = self.rests_until.map_or(Duration::ZERO, |end| end.since(now));
+        (!self.nameless.is_empty()).then_some(rest)
     }
 }
 
 impl NetnsThread {
     /// One step in the netns that waits longest.
     pub(super) fn act_next(&mut self) {
-        let Some(inode) = self.unfinished.pop() else { return };
+        let begun = clock::now();
+        let Some((inode, has_name)) = self.to_act.pop(begun) else { return };
         let Some(netns) = self.known.get(&inode).map(|known| known.facts.netns) else { return };
-        match self.act_in(inode, netns) {
-            Ok(true) => self.unfinished.push(inode),
+        let acted = self.act_in(inode, netns);
+        if !has_name {
+            let now = clock::now();
+            self.to_act.rests_until = Some(now.after(now.since(begun)));
+        }
+        match acted {
+            Ok(true) => self.to_act.push(inode, has_name),
             Ok(false) => {}
             Err(error) => {
                 // Gone, replaced or closed to us: a look tells which, and says so.
@@ -96,15 +117,32 @@ impl NetnsThread {
 mod tests {
     use super::*;
 
+    const NOW: BootTime = BootTime(1_000);
+
     #[test]
     fn each_waits_once_and_those_that_are_not_done_queue_again() {
-        let mut unfinished = Unfinished::default();
+        let mut to_act = ToAct::default();
         for inode in [3, 1, 3] {
-            unfinished.push(inode);
+            to_act.push(inode, true);
         }
-        assert_eq!(unfinished.pop(), Some(3));
-        unfinished.push(3);
-        assert_eq!([unfinished.pop(), unfinished.pop(), unfinished.pop()], [Some(1), Some(3), None]);
-        assert!(unfinished.is_empty());
+        assert_eq!(to_act.pop(NOW), Some((3, true)));
+        to_act.push(3, true);
+        assert_eq!([to_act.pop(NOW), to_act.pop(NOW)], [Some((1, true)), Some((3, true))]);
+        assert_eq!((to_act.pop(NOW), to_act.pause(NOW)), (None, None));
+    }
+
+    #[test]
+    fn the_nameless_come_last_and_with_rests() {
+        let mut to_act = ToAct::default();
+        to_act.push(1, false);
+        to_act.push(2, true);
+        assert_eq!(to_act.pop(NOW), Some((2, true)));
+        let rest = Duration::from_millis(11);
+        to_act.rests_until = Some(NOW.after(rest));
+        assert_eq!((to_act.pop(NOW), to_act.pause(NOW)), (None, Some(rest)));
+        to_act.push(3, true);
+        assert_eq!(to_act.pause(NOW), Some(Duration::ZERO));
+        assert_eq!(to_act.pop(NOW), Some((3, true)));
+        assert_eq!(to_act.pop(NOW.after(rest)), Some((1, false)));
     }
 }

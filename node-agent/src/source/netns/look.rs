@@ -62,7 +62,7 @@ pub enum LinkHeader {
 /// # Errors
 /// When its identity cannot be read, or its interfaces and addresses cannot be listed.
 pub fn look(inode: u64, paths: Vec<String>, is_host: bool, before: Option<&NetnsFacts>) -> io::Result<Look> {
-    let mut route = Dump::open(netlink_sys::protocols::NETLINK_ROUTE)?;
+    let mut route = Dump::open_for_large(netlink_sys::protocols::NETLINK_ROUTE)?;
     let netns = enter::identity_by(&route, inode)?;
     let (addresses, more_addresses) = addresses(&mut route)?;
     let (interfaces, more_interfaces) = interfaces(&mut route)?;
@@ -122,7 +122,7 @@ fn interfaces(route: &mut Dump) -> io::Result<(Vec<Interface>, usize)> {
     let mut found = Vec::new();
     let mut link = LinkMessage::default();
     link.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
-    route.run(request(RouteNetlinkMessage::GetLink(link)), |message| {
+    let outcome = route.run(request(RouteNetlinkMessage::GetLink(link)), |message| {
         let RouteNetlinkMessage::NewLink(link) = message else { return };
         if link.header.flags.contains(LinkFlags::Loopback) {
             return;
@@ -139,7 +139,7 @@ fn interfaces(route: &mut Dump) -> io::Result<(Vec<Interface>, usize)> {
         found.push(Interface { index: link.header.index, name: name.unwrap_or_default(), link_header });
     })?;
     found.sort();
-    let more = found.len().saturating_sub(MAX_INTERFACES);
+    let more = found.len().saturating_sub(MAX_INTERFACES) + outcome.unparsable;
     found.truncate(MAX_INTERFACES);
     Ok((found, more))
 }

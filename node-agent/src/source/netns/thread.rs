@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::{mpsc, watch as progress};
 
-use super::acting::Unfinished;
+use super::acting::ToAct;
 use super::blind_spots::BlindSpots;
 use super::budget::{Average, Pace, again_on_request};
 use super::candidates::{self, Candidate};
@@ -53,7 +53,7 @@ struct Visited {
     /// Why they were refused.
     failure: Option<io::Error>,
     /// The actor has something left to do there.
-    is_unfinished: bool,
+    is_to_act: bool,
 }
 
 pub(super) struct NetnsThread {
@@ -65,7 +65,7 @@ pub(super) struct NetnsThread {
     owners: SocketOwners,
     /// By inode number: valid until the next look finds another cookie there.
     pub known: BTreeMap<u64, Known>,
-    pub unfinished: Unfinished,
+    pub to_act: ToAct,
     sought: Sought,
     blind_spots: BlindSpots,
     /// A netns vanished between the walk and the look.
@@ -98,7 +98,7 @@ pub(super) fn run(parts: Parts) {
         changed_names: BTreeSet::new(),
         owners,
         known: BTreeMap::new(),
-        unfinished: Unfinished::default(),
+        to_act: ToAct::default(),
         sought: Sought::default(),
         blind_spots: BlindSpots::default(),
         is_unsure: false,
@@ -176,11 +176,8 @@ impl NetnsThread {
         let looks = self.known.values().map(|known| known.due(self.pace));
         let missing = self.parts.watch.is_incomplete().then(|| now.after(MISSING_DIR_PAUSE));
         let due = looks.chain([self.next_walk]).chain(self.next_names).chain(missing).min();
-        let pause = if self.unfinished.is_empty() {
-            due.map_or(Duration::from_secs(1), |due| due.since(now))
-        } else {
-            Duration::ZERO
-        };
+        let pause = due.map_or(Duration::from_secs(1), |due| due.since(now));
+        let pause = self.to_act.pause(now).map_or(pause, |step| step.min(pause));
         let timeout = Timespec {
             tv_sec: i64::try_from(pause.as_secs()).unwrap_or(1),
             tv_nsec: i64::from(pause.subsec_nanos()),
@@ -374,7 +371,7 @@ impl NetnsThread {
         let is_acted_in = !is_host || self.parts.options.host == HostNetns::Scanned;
         // What the host's interfaces carry is mostly that of pods.
         let own = if is_host { &[] } else { look.interfaces.as_slice() };
-        let is_unfinished = is_acted_in && self.parts.actor.enter(&look.facts, own);
+        let is_to_act = is_acted_in && self.parts.actor.enter(&look.facts, own);
         let is_listed = !is_host || self.parts.options.host != HostNetns::FactsOnly;
         let listed = (is_listed && !is_same).then(listed_sockets);
         drop(entered);
@@ -382,11 +379,11 @@ impl NetnsThread {
             Ok(sockets) => (sockets, None),
             Err(error) => (None, Some(error)),
         };
-        Ok(Visited { look, sockets, failure, is_unfinished })
+        Ok(Visited { look, sockets, failure, is_to_act })
     }
 
     fn learn(&mut self, inode: u64, candidate: Candidate, visited: Visited, at: BootTime) {
-        let Visited { look, sockets, failure, is_unfinished } = visited;
+        let Visited { look, sockets, failure, is_to_act } = visited;
         match &failure {
             Some(error) => self.look_failed(inode, error),
             None => self.blind_spots.looked(inode),
@@ -417,6 +414,7 @@ impl NetnsThread {
             self.send(Input::NetnsScanned(NetnsScan { netns, at, sockets }));
         }
         let next_look = self.next_look(looks, at);
+        let has_name = !candidate.paths.is_empty();
         let known = Known {
             candidate,
             facts: look.facts,
@@ -428,8 +426,8 @@ impl NetnsThread {
             asked: false,
         };
         self.known.insert(inode, known);
-        if is_unfinished {
-            self.unfinished.push(inode);
+        if is_to_act {
+            self.to_act.push(inode, has_name);
         }
         self.count();
     }

@@ -10,6 +10,7 @@ use netlink_sys::{Socket, SocketAddr};
 /// The kernel fills as much as the reader took before, up to 32 KiB: fewer parts, fewer holes. glibc tidies its whole heap
 /// whenever 64 KiB are given back.
 const BUFFER: usize = 32 * 1024;
+const LARGE_BUFFER: usize = 72 * 1024;
 const HEADER: usize = 16;
 const NLM_F_DUMP_INTR: u16 = 0x10;
 
@@ -20,7 +21,7 @@ pub struct Outcome {
     pub parts: usize,
     /// The kernel says that the table changed meanwhile.
     pub interrupted: bool,
-    /// Objects that do not parse.
+    /// Objects that do not parse, and parts that are larger than the buffer.
     pub unparsable: usize,
 }
 
@@ -51,9 +52,21 @@ impl Dump {
     /// # Errors
     /// When the kernel has no such netlink protocol.
     pub fn open(protocol: isize) -> io::Result<Self> {
+        Self::with_buffer(protocol, BUFFER)
+    }
+
+    /// The same for objects that may be very large: an interface with all its alternative names takes nearly 64 KiB.
+    ///
+    /// # Errors
+    /// When the kernel has no such netlink protocol.
+    pub fn open_for_large(protocol: isize) -> io::Result<Self> {
+        Self::with_buffer(protocol, LARGE_BUFFER)
+    }
+
+    fn with_buffer(protocol: isize, length: usize) -> io::Result<Self> {
         let socket = Socket::new(protocol)?;
         socket.connect(&SocketAddr::new(0, 0))?;
-        Ok(Self { socket, buffer: Vec::with_capacity(BUFFER), sequence: 0 })
+        Ok(Self { socket, buffer: Vec::with_capacity(length), sequence: 0 })
     }
 
     /// Sends `request` and hands every object of the answer to `each`; objects that do not parse are skipped
@@ -74,7 +87,9 @@ impl Dump {
         let mut outcome = Outcome::default();
         loop {
             self.buffer.clear();
-            self.socket.recv(&mut self.buffer, 0)?;
+            let length = self.socket.recv(&mut self.buffer, libc::MSG_TRUNC)?;
+            // The end of the part was cut off, and what was in it would be missing without a word.
+            outcome.unparsable += usize::from(length > self.buffer.len());
             if self.buffer.is_empty() {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }

@@ -15,7 +15,7 @@ pub fn cases() -> Vec<Trial> {
 /// Process 1 of the node; `$1` is the agent, `$2` where cgroup2 is mounted. The last part is a pod's with the node's cgroups
 /// mounted beside its own, as a container runtime makes it.
 const NODE: &str = r#"set -e
-look() { echo "$1: $("$AGENT" doctor 2>&1 | grep '^ cgroup2')"; }
+look() { echo "$1: $("$AGENT" doctor -o json 2>&1 | tr -d '\n')"; }
 export AGENT="$1" TREE="$2"
 mount -t proc proc /proc
 umount --lazy --all --types cgroup2
@@ -24,7 +24,7 @@ look "a plain container"
 echo $$ > "$TREE/init.scope/cgroup.procs"
 look "the node itself"
 sh -c 'echo $$ > "$TREE/pods/agent/cgroup.procs"; exec "$@"' sh unshare --cgroup --mount sh -ec '
-  look() { echo "$1: $("$AGENT" doctor 2>&1 | grep "^ cgroup2")"; }
+  look() { echo "$1: $("$AGENT" doctor -o json 2>&1 | tr -d "\n")"; }
   look "a pod with the tree of the node"
   mount -t tmpfs none /mnt && mkdir /mnt/own
   mount -t cgroup2 none /mnt/own

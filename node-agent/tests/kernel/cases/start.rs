@@ -14,10 +14,10 @@ use crate::harness::world::World;
 const CROWD: usize = 40;
 
 pub fn cases() -> Vec<Trial> {
-    vec![case("start/ready_first_then_interface_by_interface", ready_first_then_interface_by_interface)]
+    vec![case("start/ready_with_many_interfaces_and_every_one_attached", ready_with_many_interfaces)]
 }
 
-fn ready_first_then_interface_by_interface() {
+fn ready_with_many_interfaces() {
     let mut world = World::new(&["web", "client"]);
     for number in 0..CROWD {
         let role = format!("crowd{number}");
@@ -55,8 +55,7 @@ fn packets_are_counted(world: &World, agent: &Agent, web: &Actor, client: &Actor
     assert!(seen.traffic.packets > 0 && seen.traffic.connections == 1, "{:?}", seen.traffic);
 }
 
-/// A program has no descriptor once it is attached, and a link none once its namespace is gone. Other cases have theirs
-/// meanwhile, but not so many.
+/// A program has no descriptor once it is attached, and a link none once its namespace is gone.
 fn programs_are_held_by_their_links_alone(world: &mut World, agent: &Agent) {
     let count = |kind| held(agent).get(kind).copied().unwrap_or_default();
     let (programs, links) = (count("bpf-prog"), count("bpf_link"));

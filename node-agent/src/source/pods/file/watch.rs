@@ -192,6 +192,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_change_that_no_watch_notices_is_read_when_it_is_asked_for() {
+        let dir = std::env::temp_dir().join(format!("portolan-asked-{}", std::process::id()));
+        let elsewhere = dir.join("elsewhere");
+        std::fs::create_dir_all(&elsewhere).expect("dir");
+        let (path, real) = (dir.join("pods.yaml"), elsewhere.join("pods.yaml"));
+        std::fs::write(&real, manifest(80)).expect("write");
+        std::os::unix::fs::symlink(&real, &path).expect("link");
+        let (sender, mut inputs) = mpsc::channel(4);
+        let (status, _states) = state::channel(SourceState::default());
+        let (again, asked) = state::channel(0);
+        let task = tokio::spawn(watch(path, sender, status, asked));
+        assert_eq!(next_port(&mut inputs).await, Some(80));
+        std::fs::write(&real, manifest(81)).expect("write");
+        let early = tokio::time::timeout(Duration::from_millis(1500), inputs.recv()).await;
+        assert!(early.is_err(), "{early:?}");
+        again.send_modify(|count| *count += 1);
+        assert_eq!(next_port(&mut inputs).await, Some(81));
+        task.abort();
+        std::fs::remove_dir_all(&dir).expect("clean");
+    }
+
+    #[tokio::test]
     async fn a_file_that_is_emptied_and_filled_later_never_means_that_there_are_no_pods() {
         let dir = std::env::temp_dir().join(format!("portolan-written-{}", std::process::id()));
         std::fs::create_dir_all(&dir).expect("dir");
