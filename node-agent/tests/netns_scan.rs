@@ -225,8 +225,7 @@ async fn a_netns_is_noticed_at_once_and_freed_when_deleted() {
         _ => None,
     })
     .await;
-    let done = progress.wait_for(|progress| progress.scans_done >= ticket);
-    tokio::time::timeout(Duration::from_secs(10), done).await.expect("in time").expect("runs");
+    until(&handle, |progress| progress.scans_done >= ticket).await;
 
     let inode = netns.inode();
     assert_eq!(descriptors_of(inode), 0, "a netns is not pinned while it is known");
