@@ -155,6 +155,16 @@ fn pod_of(object: &Object, meta: &Meta, kind: &str, named: Named) -> Result<Pod,
     let labels = strings(template.and_then(|meta| meta.labels.as_ref()).or(meta.labels.as_ref()));
     let host_network = spec.host_network.unwrap_or(false);
     let annotation = [template, Some(meta)].into_iter().flatten().find_map(netns_annotation);
+    // It would name another process's netns some day.
+    if let Some(path) = annotation.as_deref().filter(|path| path.starts_with("/proc/")) {
+        return invalid(
+            line,
+            format!(
+                "{NETNS_ANNOTATION} of {kind} {name} is {path}, which ends with the process: expected a name in {NETNS_DIR} \
+                 or a path in a directory of --netns-dir"
+            ),
+        );
+    }
     let mut containers = containers_of(spec, line)?;
     let status = object.status.as_ref().filter(|_| kind == "Pod");
     if let Some(status) = status {

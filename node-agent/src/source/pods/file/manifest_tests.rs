@@ -62,6 +62,20 @@ fn a_pod_keeps_all_that_matters() {
 }
 
 #[test]
+fn a_netns_is_not_named_by_a_process_which_may_end() {
+    let text = "kind: Pod
+metadata: {name: web, annotations: {portolan.dev/netns: /proc/17/ns/net}}
+spec: {containers: [{name: a}]}
+";
+    let problem = parse(text).expect_err("refused").problem;
+    assert_eq!(
+        problem,
+        "portolan.dev/netns of Pod web is /proc/17/ns/net, which ends with the process: expected a name in /run/netns/ or a path in \
+         a directory of --netns-dir"
+    );
+}
+
+#[test]
 fn workloads_lists_and_json_give_pods_and_other_kinds_are_skipped() {
     let text = "\
 # a comment
