@@ -29,7 +29,11 @@ impl Row {
     }
 
     fn verdict(&self) -> &'static str {
-        if self.met { "met" } else { "MISSED" }
+        match self.goal.as_str() {
+            "none" => "",
+            _ if self.met => "met",
+            _ => "MISSED",
+        }
     }
 
     /// As Markdown has it.
