@@ -6,6 +6,7 @@
 pub mod access;
 mod answer;
 mod body;
+pub mod brought;
 mod discovery;
 pub mod fault;
 mod forward;

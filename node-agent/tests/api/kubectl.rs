@@ -3,19 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use portolan_api_stand_in::object;
 use portolan_api_stand_in::server::{Settings, Transport};
+use portolan_api_stand_in::{brought, object};
 use serde_json::{Value, json};
 
 use crate::world::{FAST, NODE, World};
-
-/// Where `cargo xtask setup --tests` puts it, else the machine's own.
-fn kubectl() -> Option<PathBuf> {
-    let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tools/kubectl");
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let places = std::env::split_paths(&path).map(|directory| directory.join("kubectl"));
-    std::iter::once(ours).chain(places).find(|file| file.is_file())
-}
 
 async fn run(kubectl: &Path, world: &World, words: &[&str]) -> String {
     let mut command = Command::new(kubectl);
@@ -30,7 +22,7 @@ async fn run(kubectl: &Path, world: &World, words: &[&str]) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kubectl_reads_what_our_watchers_read() {
-    let Some(kubectl) = kubectl() else {
+    let Some(kubectl) = brought::program("kubectl") else {
         println!("skipped: no kubectl; run `cargo xtask setup --tests`");
         return;
     };
@@ -75,7 +67,7 @@ fn drafted() -> PathBuf {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kubectl_takes_a_drafted_policy() {
-    let Some(kubectl) = kubectl() else {
+    let Some(kubectl) = brought::program("kubectl") else {
         println!("skipped: no kubectl; run `cargo xtask setup --tests`");
         return;
     };
@@ -91,7 +83,7 @@ async fn kubectl_takes_a_drafted_policy() {
 
 #[test]
 fn the_schemas_of_kubernetes_admit_a_drafted_policy() {
-    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tools/kubernetes-validate");
+    let tools = brought::directory().join("kubernetes-validate");
     let program = tools.join("bin/kubernetes-validate");
     if !program.is_file() {
         println!("skipped: no kubernetes-validate; run `cargo xtask setup --tests`");

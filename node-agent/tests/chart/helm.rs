@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use portolan_api_stand_in::brought;
 use serde_json::Value;
 
 use crate::objects::Objects;
@@ -22,19 +23,6 @@ pub fn read(name: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// A tool where `cargo xtask setup --tests` puts it, else the machine's own.
-pub fn tool(name: &str) -> Option<PathBuf> {
-    let ours = tools().join(name);
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let places = std::env::split_paths(&path).map(|directory| directory.join(name));
-    std::iter::once(ours).chain(places).find(|file| file.is_file())
-}
-
-/// Where setup puts tools.
-pub fn tools() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tools")
-}
-
 /// The values files with which every case is tried, by name.
 pub fn values_files() -> Vec<(String, PathBuf)> {
     let entries = std::fs::read_dir(chart().join("ci")).expect("charts/portolan/ci");
@@ -48,9 +36,9 @@ pub fn values_files() -> Vec<(String, PathBuf)> {
 }
 
 pub fn run(words: &[&str]) -> Output {
-    let helm = tool("helm").expect("helm: run `cargo xtask setup --tests`");
+    let helm = brought::program("helm").expect("helm: run `cargo xtask setup --tests`");
     // helm writes nothing for what is done here, and must not read the user's plugins.
-    let home = tools().join("helm-home");
+    let home = brought::directory().join("helm-home");
     Command::new(helm)
         .args(words)
         .env("HELM_CACHE_HOME", &home)

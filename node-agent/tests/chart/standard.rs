@@ -3,10 +3,11 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
+use portolan_api_stand_in::brought;
 use serde_json::{Value, json};
 
 use crate::Case;
-use crate::helm::{all, chart, read, run, template, template_file, tools, values_files};
+use crate::helm::{all, chart, read, run, template, template_file, values_files};
 use crate::objects::{items, keys};
 
 pub const CASES: &[Case] = &[
@@ -54,7 +55,7 @@ fn lint() {
 fn invalid(entries: &[Value]) -> String {
     let mut child = Command::new("python3")
         .args(["-c", VALIDATE])
-        .env("PYTHONPATH", tools().join("kubernetes-validate"))
+        .env("PYTHONPATH", brought::directory().join("kubernetes-validate"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()

@@ -5,6 +5,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use portolan_api_stand_in::brought;
+
 /// Both, for one cluster.
 pub struct Tools {
     kubeconfig: OsString,
@@ -18,8 +20,9 @@ impl Tools {
     /// # Errors
     /// Which of them is missing.
     pub fn new(kubeconfig: impl Into<OsString>, plugin: &Path) -> Result<Self, String> {
-        let find =
-            |name: &str| tool(name).ok_or_else(|| format!("needs {name}: run `cargo xtask setup --tests`"));
+        let find = |name: &str| {
+            brought::program(name).ok_or_else(|| format!("needs {name}: run `cargo xtask setup --tests`"))
+        };
         let old = std::env::var_os("PATH").unwrap_or_default();
         let directories = plugin.parent().map(Path::to_owned).into_iter().chain(std::env::split_paths(&old));
         Ok(Self {
@@ -41,7 +44,7 @@ impl Tools {
 
     fn command(&self, program: &Path, words: &[&str]) -> Command {
         // Both must not read the user's plugins, nor write where the user has theirs.
-        let home = directory().join("e2e-home");
+        let home = brought::directory().join("e2e-home");
         let mut command = Command::new(program);
         command.args(words).stdin(Stdio::null()).env("KUBECONFIG", &self.kubeconfig).env("PATH", &self.path);
         for name in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME", "KUBECACHEDIR"] {
@@ -49,18 +52,6 @@ impl Tools {
         }
         command
     }
-}
-
-/// Where `cargo xtask setup --tests` puts tools.
-pub fn directory() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tools")
-}
-
-/// A tool from there, else the machine's own.
-fn tool(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let places = std::env::split_paths(&path).map(|directory| directory.join(name));
-    std::iter::once(directory().join(name)).chain(places).find(|file| file.is_file())
 }
 
 /// What the command prints; where it fails, what was run and why it failed.

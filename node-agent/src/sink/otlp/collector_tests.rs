@@ -1,24 +1,16 @@
 //! The export through a real collector, of others' making: what it takes in it hands on to the receiver of these tests.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use portolan_api_stand_in::brought;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::OtlpOptions;
 use super::receiver::Receiver;
 use super::sending_tests::{PATIENCE, begin, offer, options, until_state, with_id};
 use crate::args::OtlpSignal;
-
-/// Where `cargo xtask setup --tests` puts it, else the machine's own.
-fn program() -> Option<PathBuf> {
-    let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tools/rotel-agent");
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let places = std::env::split_paths(&path).map(|directory| directory.join("rotel-agent"));
-    std::iter::once(ours).chain(places).find(|file| file.is_file())
-}
 
 /// A collector that runs; it ends with this.
 struct Collector {
@@ -36,7 +28,7 @@ impl Drop for Collector {
 impl Collector {
     /// Starts one that hands on to `receiver`, and waits until it listens; none where the machine has no such program.
     async fn start(receiver: &Receiver) -> Option<Self> {
-        let Some(program) = program() else {
+        let Some(program) = brought::program("rotel-agent") else {
             println!("skipped: no collector; run `cargo xtask setup --tests`");
             return None;
         };
