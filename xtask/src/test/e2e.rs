@@ -5,13 +5,13 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::tally::Tally;
-use super::tier::tests;
+use super::tier::{Tier, tests};
 use crate::setup;
 
 /// What stands in the way, all of it at once, and what to do.
 pub fn obstacle() -> Option<String> {
     let value = |name: &str| std::env::var(name).unwrap_or_default();
-    needs(&value("KUBECONFIG"), &value("PORTOLAN_IMAGE"), &setup::kubernetes::missing_for_e2e())
+    needs(&value("KUBECONFIG"), &value("PORTOLAN_IMAGE"), &setup::kubernetes::missing_for(Tier::E2e))
 }
 
 fn needs(kubeconfig: &str, image: &str, tools: &[&str]) -> Option<String> {
