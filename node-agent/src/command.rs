@@ -75,14 +75,25 @@ pub fn fail(error: &dyn std::error::Error, exit: Exit) -> Exit {
     exit
 }
 
-/// How a command ends whose answer was written so: a reader that went away wants no more, anything else is a loss.
+/// How a command ends whose answer was written so.
 #[must_use]
 pub fn written(outcome: io::Result<()>) -> Exit {
+    match delivered(outcome) {
+        Err(error) => fail(&error, Exit::Partial),
+        Ok(()) => Exit::Fine,
+    }
+}
+
+/// A reader that went away wants no more; anything else that stops the answer is a loss.
+///
+/// # Errors
+/// What stopped it.
+pub fn delivered(outcome: io::Result<()>) -> io::Result<()> {
     match outcome {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            fail(&io::Error::new(error.kind(), format!("cannot write the answer: {error}")), Exit::Partial)
+            Err(io::Error::new(error.kind(), format!("cannot write the answer: {error}")))
         }
-        _ => Exit::Fine,
+        _ => Ok(()),
     }
 }
 

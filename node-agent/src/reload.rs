@@ -126,12 +126,8 @@ fn say(
             reason: Some(format!("{error}; the exceptions that were read last stay")),
         },
     };
-    let changed = status.send_if_modified(|old| {
-        let changed = *old != state;
-        *old = state.clone();
-        changed
-    });
-    if changed && state.reason.is_none() {
+    let is_fine = state.reason.is_none();
+    if state.tell(status) && is_fine {
         tracing::info!(path = %path.display(), "the configuration file says what runs");
     }
 }

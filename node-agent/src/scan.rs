@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use crate::args::{ExceptionAnnotations, FindingFilterArgs, Format, ScanArgs};
+use crate::command::delivered;
 use crate::config::{self, AgentConfig, MetadataSource};
 use crate::engine::Engine;
 use crate::engine::change::{Finding, FindingState};
@@ -174,7 +175,8 @@ fn show(
     if args.output == Format::Json {
         let stdout = io::stdout().as_fd().try_clone_to_owned().map_err(|error| error.to_string())?;
         let mut out = BufWriter::with_capacity(OUTPUT_BUFFER, File::from(stdout));
-        return whole(pretty::list(&mut out, reports).and_then(|()| out.flush()));
+        let outcome = pretty::list(&mut out, reports).and_then(|()| out.flush());
+        return delivered(outcome).map_err(|error| error.to_string());
     }
     let is_table = matches!(args.output, Format::Table | Format::Wide);
     let text = if is_table && findings.is_empty() {
@@ -184,17 +186,7 @@ fn show(
         let reports: Vec<_> = reports.collect();
         show::findings(&reports, args.output, colour).map_err(|error| error.to_string())?
     };
-    whole(io::stdout().write_all(text.as_bytes()))
-}
-
-/// A reader that went away wants no more; anything else that stops the answer is a loss.
-fn whole(written: io::Result<()>) -> Result<(), String> {
-    match written {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(format!("cannot write the answer: {error}"))
-        }
-        _ => Ok(()),
-    }
+    delivered(io::stdout().write_all(text.as_bytes())).map_err(|error| error.to_string())
 }
 
 fn verdict(findings: &[Arc<Finding>], collected: &Collected, args: &ScanArgs) -> Exit {

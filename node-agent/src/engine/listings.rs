@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Engine;
-use super::change::DeclarationStatus;
 use super::declaration::{Manifests, targets_of};
 use super::expected::At;
 use super::identity::{BootTime, PortId};
@@ -47,10 +46,9 @@ impl Engine {
     fn judge_targets(&mut self, key: PodKey, services: &[Arc<Service>]) {
         let Some(record) = self.pods.get(key) else { return };
         let targets: BTreeSet<At> = targets_of(&record.pod, services.iter().map(Arc::as_ref)).collect();
-        let is_undeclared =
-            |id: &PortId| self.ports.get(id).is_some_and(|port| port.status != DeclarationStatus::Declared);
         let mine = record.ports.iter().filter(|id| targets.contains(&(id.protocol, id.port)));
-        self.dirty.extend(mine.filter(|id| is_undeclared(id)).copied());
+        self.dirty
+            .extend(mine.filter(|id| self.ports.get(id).is_some_and(|port| port.is_undeclared())).copied());
     }
 
     pub(super) fn policies_told(&mut self, listing: Listing<NetworkPolicy>, now: BootTime) {

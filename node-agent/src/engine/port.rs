@@ -163,6 +163,12 @@ impl Port {
         self.face.as_ref().and_then(Face::resident)
     }
 
+    /// No container is known to declare it.
+    #[must_use]
+    pub fn is_undeclared(&self) -> bool {
+        self.status != DeclarationStatus::Declared
+    }
+
     /// Looks at the sockets again; keeps the last face when none is left. Breaks no longer than `patience` are none.
     pub fn refresh(&mut self, floor: BootTime, table: &SocketTable, patience: Duration) {
         let looked_at = self.sockets.iter().take(MAX_LOOKED_AT).filter_map(|cookie| {

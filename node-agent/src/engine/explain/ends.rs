@@ -219,7 +219,7 @@ impl<'a> Trail<'a> {
     }
 
     fn is_undeclared(&self, id: &PortId) -> bool {
-        self.engine.ports.get(id).is_some_and(|port| port.status != DeclarationStatus::Declared)
+        self.engine.ports.get(id).is_some_and(|port| port.is_undeclared())
     }
 
     /// False if there is no room for it, or it is there already.

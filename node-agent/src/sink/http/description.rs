@@ -2,6 +2,7 @@
 //! and the names under which requests are counted.
 
 use crate::engine::finding_code::{FindingCode, Severity};
+use crate::engine::identity::Protocol;
 
 /// A route.
 #[derive(Clone, Copy, Debug)]
@@ -180,7 +181,7 @@ pub fn values(name: &str) -> Vec<&'static str> {
     match name {
         "severity" => Severity::ALL.map(Severity::as_str).to_vec(),
         "state" => vec!["open", "suppressed", "resolved", "closed"],
-        "protocol" => vec!["TCP", "UDP", "SCTP"],
+        "protocol" => Protocol::ALL.map(Protocol::as_str).to_vec(),
         "origin" => vec!["same-pod", "pod", "node", "service", "external"],
         "kind" => vec!["Finding", "Listener", "Connection", "Loss", "AgentStatus"],
         "code" => FindingCode::ALL.map(FindingCode::as_str).to_vec(),

@@ -32,14 +32,13 @@ impl ToAct {
 
     /// The next one, and whether it has a name.
     fn pop(&mut self, now: BootTime) -> Option<(u64, bool)> {
-        let named = self.named.pop_front().map(|inode| (inode, true));
-        let rested = self.rests_until.is_none_or(|end| now >= end);
-        let next = named.or_else(|| {
-            let inode = if rested { self.nameless.pop_front()? } else { return None };
-            Some((inode, false))
-        })?;
-        self.queued.remove(&next.0);
-        Some(next)
+        let (inode, has_name) = match self.named.pop_front() {
+            Some(inode) => (inode, true),
+            None if self.rests_until.is_none_or(|end| now >= end) => (self.nameless.pop_front()?, false),
+            None => return None,
+        };
+        self.queued.remove(&inode);
+        Some((inode, has_name))
     }
 
     /// Until the next step may begin; none where nothing is left.
@@ -104,11 +103,10 @@ impl NetnsThread {
             }
             let ways = known.candidate.ways_in(&self.parts.options.proc_root);
             // One that cannot be entered any more takes its interfaces with it.
-            let entered = ways.into_iter().find_map(|way| self.home.enter(&way, inode).ok());
-            if entered.is_some() {
+            if let Ok(entered) = self.home.enter_any(ways, inode) {
                 self.parts.actor.leave(netns);
+                drop(entered);
             }
-            drop(entered);
         }
     }
 }

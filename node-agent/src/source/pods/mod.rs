@@ -5,6 +5,8 @@ pub mod cri;
 pub mod file;
 pub mod owner;
 
+use tokio::sync::watch;
+
 /// How a source does, for status and readiness.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SourceState {
@@ -19,5 +21,14 @@ impl SourceState {
     #[must_use]
     pub const fn of(reason: Option<String>) -> Self {
         Self { up: reason.is_none(), reason }
+    }
+
+    /// Tells it to who follows the source, unless that is what was told last; true if it was something else.
+    pub fn tell(self, status: &watch::Sender<Self>) -> bool {
+        status.send_if_modified(|told| {
+            let differs = *told != self;
+            *told = self;
+            differs
+        })
     }
 }

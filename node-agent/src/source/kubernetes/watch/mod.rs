@@ -294,11 +294,7 @@ impl<K: Kind> Watcher<K> {
     }
 
     fn set_state(&self, new: SourceState) {
-        self.status.send_if_modified(|old| {
-            let changed = *old != new;
-            *old = new;
-            changed
-        });
+        new.tell(&self.status);
     }
 }
 

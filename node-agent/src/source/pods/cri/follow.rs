@@ -148,11 +148,7 @@ impl Follower {
     }
 
     fn say(&self, new: SourceState) {
-        self.status.send_if_modified(|old| {
-            let changed = *old != new;
-            *old = new;
-            changed
-        });
+        new.tell(&self.status);
     }
 }
 

@@ -94,11 +94,7 @@ async fn tell(
         *told = Some(objects);
     }
     // After the pods, so that who waits for this source finds them.
-    status.send_if_modified(|old| {
-        let changed = *old != new_state;
-        *old = new_state.clone();
-        changed
-    });
+    new_state.tell(status);
     true
 }
 
