@@ -10,8 +10,6 @@ use aya_ebpf::{
     macros::map,
     maps::{HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
-
-use crate::ports::ensure_port;
 use portolan_ebpf::abi::{
     connection::{ConnectionRecord, RecordBudget},
     lost::LostSlot,
@@ -20,6 +18,7 @@ use portolan_ebpf::abi::{
 };
 
 use crate::handover::HANDOVER;
+use crate::ports::ensure_port;
 
 /// 0: count nothing; 1: count connections and attempts; 2: count packets too.
 #[unsafe(no_mangle)]

@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use portolan::api_server::backoff::Pace;
-use portolan::engine::input::Input;
 use portolan::source::kubernetes::{self, KubernetesOptions, Switch, Watching};
 use portolan_api_stand_in::access::{Authority, ClientFiles};
 use portolan_api_stand_in::server::{Server, Settings, Transport};
+use portolan_engine::input::Input;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;

@@ -6,16 +6,16 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use portolan::engine::Engine;
-use portolan::engine::identity::{BootTime, NetnsId, PodUid, PortId, Protocol, SocketCookie};
-use portolan::engine::input::{
+use portolan::source::clock;
+use portolan_engine::Engine;
+use portolan_engine::identity::{BootTime, NetnsId, PodUid, PortId, Protocol, SocketCookie};
+use portolan_engine::input::{
     Input, Listing, NetnsFacts, OpenedSocket, PeerDelta, PortDelta, Process, TrafficDrain,
 };
-use portolan::engine::network_policy::{LabelSelector, NetworkPolicy};
-use portolan::engine::options::EngineOptions;
-use portolan::engine::pod::{Container, ContainerKind, DeclaredPort, Pod, PortRef};
-use portolan::engine::service::{Service, ServiceKind, ServicePort};
-use portolan::source::clock;
+use portolan_engine::network_policy::{LabelSelector, NetworkPolicy};
+use portolan_engine::options::EngineOptions;
+use portolan_engine::pod::{Container, ContainerKind, DeclaredPort, Pod, PortRef};
+use portolan_engine::service::{Service, ServiceKind, ServicePort};
 
 /// Services for each pod of the node, as with 250 pods in a cluster with 2,000 Services; most select pods of other nodes.
 const SERVICES_PER_POD: usize = 8;
@@ -236,7 +236,7 @@ fn service_changed(pod: usize, round: usize) -> Input {
     Input::Services(Listing::Changed(Box::new(service(pod / REPLICAS * REPLICAS * SERVICES_PER_POD, number))))
 }
 
-fn policy(index: usize, ingress: Vec<portolan::engine::network_policy::IngressRule>) -> NetworkPolicy {
+fn policy(index: usize, ingress: Vec<portolan_engine::network_policy::IngressRule>) -> NetworkPolicy {
     let labels = BTreeMap::from([("app.kubernetes.io/name".to_owned(), format!("app-{index}"))]);
     NetworkPolicy {
         namespace: "shop".to_owned(),
@@ -247,7 +247,7 @@ fn policy(index: usize, ingress: Vec<portolan::engine::network_policy::IngressRu
 }
 
 fn policy_changed(pod: usize, round: usize) -> Input {
-    let rule = portolan::engine::network_policy::IngressRule {
+    let rule = portolan_engine::network_policy::IngressRule {
         ports: Vec::new(),
         peers: round * REPLICAS + pod % REPLICAS,
     };

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use portolan_engine::Engine;
+use portolan_engine::identity::NetnsId;
+use portolan_engine::input::{ConnectionFact, Input, NetnsFacts};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::config::{AgentConfig, ListenAddress, MetadataSource};
-use crate::engine::Engine;
-use crate::engine::identity::NetnsId;
-use crate::engine::input::{ConnectionFact, Input, NetnsFacts};
 use crate::heartbeat::Heartbeat;
 use crate::memory;
 use crate::pipeline::Pipeline;

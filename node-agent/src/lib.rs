@@ -12,7 +12,6 @@ pub mod config;
 pub mod descriptors;
 pub mod doctor;
 pub mod doctor_sources;
-pub mod engine;
 pub mod exit;
 mod heartbeat;
 pub mod memory;

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::engine::Engine;
-use crate::engine::change::{Change, Finding, FindingState, Listener, ListenerState};
-use crate::engine::counts::Counts;
-use crate::engine::finding_code::{FindingCode, Severity};
-use crate::engine::identity::BootTime;
-use crate::engine::input::{ConnectionFact, Input};
+use portolan_engine::Engine;
+use portolan_engine::change::{Change, Finding, FindingState, Listener, ListenerState};
+use portolan_engine::counts::Counts;
+use portolan_engine::finding_code::{FindingCode, Severity};
+use portolan_engine::identity::BootTime;
+use portolan_engine::input::{ConnectionFact, Input};
+
 use crate::sink::convert::{Converter, Wall};
 use crate::sink::ended::Ended;
 use crate::sink::kubernetes::ClusterSinks;
@@ -345,7 +346,7 @@ impl Pipeline {
         for ((declaration, origin), total) in &counts.totals.connections {
             let labels = ConnectionLabels {
                 declaration: declaration.as_str(),
-                origin: origin.map_or("unknown", crate::engine::change::Origin::as_str),
+                origin: origin.map_or("unknown", portolan_engine::change::Origin::as_str),
             };
             let counter = metrics.connections.get_or_create(&labels);
             counter.inner().fetch_max(*total, Ordering::Relaxed);

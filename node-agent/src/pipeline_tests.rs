@@ -7,15 +7,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use portolan_engine::Engine;
+use portolan_engine::identity::{BootTime, NetnsId, PodUid, PortId, Protocol, SocketCookie};
+use portolan_engine::input::{Input, NetnsFacts, NetnsScan, OpenedSocket, ScannedSocket};
+use portolan_engine::options::EngineOptions;
+use portolan_engine::pod::{Container, DeclaredPort, Pod, Workload};
 use tokio::sync::oneshot;
 
 use crate::args::{Kind, OutputMode};
 use crate::config::OutputConfig;
-use crate::engine::Engine;
-use crate::engine::identity::{BootTime, NetnsId, PodUid, PortId, Protocol, SocketCookie};
-use crate::engine::input::{Input, NetnsFacts, NetnsScan, OpenedSocket, ScannedSocket};
-use crate::engine::options::EngineOptions;
-use crate::engine::pod::{Container, DeclaredPort, Pod, Workload};
 use crate::pipeline::Pipeline;
 use crate::sink::ended::REMEMBERED;
 use crate::sink::filter::Filter;

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::engine::change::{Connection, Finding, Listener};
-use crate::engine::explain::target::Target;
-use crate::engine::explain::{Explained, Unexplained};
-use crate::engine::fingerprint::parse;
-use crate::engine::outline::Outline;
-use crate::engine::policy_basis::{PolicyBasis, PolicyTarget};
+use portolan_engine::change::{Connection, Finding, Listener};
+use portolan_engine::explain::target::Target;
+use portolan_engine::explain::{Explained, Unexplained};
+use portolan_engine::fingerprint::parse;
+use portolan_engine::outline::Outline;
+use portolan_engine::policy_basis::{PolicyBasis, PolicyTarget};
+
 use crate::pipeline::Pipeline;
 use crate::sink::convert::Converter;
 use crate::sink::ended::Ended;

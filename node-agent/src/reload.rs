@@ -5,13 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use portolan_engine::exception::Rule;
+use portolan_engine::input::Input;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
 use crate::args::AgentArgs;
 use crate::config::{AgentConfig, ConfigError};
-use crate::engine::exception::Rule;
-use crate::engine::input::Input;
 use crate::source::directory_watch::DirectoryWatch;
 use crate::source::pods::SourceState;
 use crate::source::reread::{Asked, asked};
@@ -224,11 +224,11 @@ mod tests {
     fn a_clock_that_is_set_a_little_changes_no_rule() {
         let at = |secs: u64| {
             let rule = crate::config::exceptions::Exception {
-                says: Arc::new(crate::engine::change::Suppression { rule: "a".into(), reason: "b".into() }),
-                matches: crate::engine::exception::Match::default(),
+                says: Arc::new(portolan_engine::change::Suppression { rule: "a".into(), reason: "b".into() }),
+                matches: portolan_engine::exception::Match::default(),
                 expires: Some(jiff::Timestamp::UNIX_EPOCH),
             };
-            vec![Arc::new(rule.rule(|_| crate::engine::identity::BootTime(secs * 1_000_000_000)))]
+            vec![Arc::new(rule.rule(|_| portolan_engine::identity::BootTime(secs * 1_000_000_000)))]
         };
         assert!(!differ(&at(100), &at(101)));
         assert!(differ(&at(100), &at(3700)) && differ(&at(3700), &at(100)));

@@ -6,14 +6,15 @@ use std::io::{self, BufWriter, Write};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
+use portolan_engine::Engine;
+use portolan_engine::change::{Finding, FindingState};
+use portolan_engine::exception_annotation::AnnotationSource;
+use portolan_engine::input::Input;
+use portolan_engine::options::EngineOptions;
+
 use crate::args::{ExceptionAnnotations, FindingFilterArgs, Format, ScanArgs};
 use crate::command::delivered;
 use crate::config::{self, AgentConfig, MetadataSource};
-use crate::engine::Engine;
-use crate::engine::change::{Finding, FindingState};
-use crate::engine::exception_annotation::AnnotationSource;
-use crate::engine::input::Input;
-use crate::engine::options::EngineOptions;
 use crate::exit::Exit;
 use crate::query::show;
 use crate::scan_once::{self, Collected};

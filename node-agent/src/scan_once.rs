@@ -5,8 +5,9 @@ use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, Builder};
 
-use crate::engine::identity::{BootTime, NetnsId};
-use crate::engine::input::{NetnsFacts, NetnsScan};
+use portolan_engine::identity::{BootTime, NetnsId};
+use portolan_engine::input::{NetnsFacts, NetnsScan};
+
 use crate::source::clock;
 use crate::source::netns::candidates::{self, Candidate};
 use crate::source::netns::enter::Home;

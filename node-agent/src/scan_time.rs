@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use portolan_engine::identity::NetnsId;
+use portolan_engine::input::NetnsFacts;
 use prometheus_client::metrics::histogram::Histogram;
 
-use crate::engine::identity::NetnsId;
-use crate::engine::input::NetnsFacts;
 use crate::source::netns::NetnsActor;
 use crate::source::netns::look::Interface;
 

@@ -2,11 +2,11 @@
 
 use std::io;
 
+use portolan_engine::input::{ConnectionFact, Input};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::config::{AgentConfig, MetadataSource};
-use crate::engine::input::{ConnectionFact, Input};
 use crate::source::kernel::Rings;
 use crate::source::pods::{SourceState, cri, file};
 use crate::source::reread::Asked;

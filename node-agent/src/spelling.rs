@@ -3,11 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::engine::exception_annotation;
-use crate::engine::input::{Input, Listing};
-use crate::engine::namespace::Namespace;
-use crate::engine::plain_text::written_out;
-use crate::engine::pod::Pod;
+use portolan_engine::exception_annotation;
+use portolan_engine::input::{Input, Listing};
+use portolan_engine::namespace::Namespace;
+use portolan_engine::plain_text::written_out;
+use portolan_engine::pod::Pod;
+
 use crate::source::pods::file::NETNS_ANNOTATION;
 use crate::yaml_words::nearest;
 

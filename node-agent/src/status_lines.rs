@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::engine::identity::BootTime;
+use portolan_engine::identity::BootTime;
+
 use crate::pipeline::Pipeline;
 use crate::sink::report::Report;
 use crate::source::clock;

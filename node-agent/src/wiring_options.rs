@@ -3,14 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use portolan_engine::exception::Rule;
+use portolan_engine::exception_annotation::AnnotationSource;
+use portolan_engine::options::{EngineOptions, RecordMode};
+
 use crate::api_server::access::is_in_cluster;
 use crate::api_server::backoff::Pace;
 use crate::args::{ExceptionAnnotations, KernelLog as LogArg, RecordMode as RecordArg, TrafficMode};
 use crate::config::exceptions::Exception;
 use crate::config::{AgentConfig, MetadataSource};
-use crate::engine::exception::Rule;
-use crate::engine::exception_annotation::AnnotationSource;
-use crate::engine::options::{EngineOptions, RecordMode};
 use crate::source::clock;
 use crate::source::kernel::{KernelLogLevel, KernelOptions, TrafficLevel};
 use crate::source::kubernetes::KubernetesOptions;

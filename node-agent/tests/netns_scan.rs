@@ -9,13 +9,13 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use portolan::engine::identity::{BootTime, NetnsId, Protocol};
-use portolan::engine::input::{Input, NetnsFacts, NetnsScan};
 use portolan::scan_once;
 use portolan::source::clock;
 use portolan::source::netns::enter::identity;
 use portolan::source::netns::look::Interface;
 use portolan::source::netns::{self, HostNetns, NetnsActor, NetnsHandle, NetnsOptions, OnlyLook, Progress};
+use portolan_engine::identity::{BootTime, NetnsId, Protocol};
+use portolan_engine::input::{Input, NetnsFacts, NetnsScan};
 use tokio::sync::mpsc;
 
 /// A named netns that goes away with the test.
@@ -100,9 +100,8 @@ fn row_of_ss(line: &str) -> Option<(Protocol, u16, u32)> {
 }
 
 fn rows(scan: &NetnsScan) -> BTreeSet<(Protocol, u16, u32)> {
-    let pid = |process: &Option<portolan::engine::input::Process>| {
-        process.as_ref().map_or(0, |process| process.pid)
-    };
+    let pid =
+        |process: &Option<portolan_engine::input::Process>| process.as_ref().map_or(0, |process| process.pid);
     scan.sockets
         .iter()
         .map(|socket| (socket.port.protocol, socket.port.port.get(), pid(&socket.process)))

@@ -4,11 +4,11 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::path::Path;
 
-use portolan::engine::cgroup as paths;
 use portolan::source::pods::cri::annotations::{declared, kept};
 use portolan::source::pods::cri::details::Details;
 use portolan::source::pods::cri::messages::PodSandboxStatusResponse;
 use portolan::source::pods::file;
+use portolan_engine::cgroup as paths;
 use prost::Message;
 
 /// A path, and after a line break the id of a container.

@@ -6,9 +6,8 @@ use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use portolan_engine::identity::BootTime;
 use tokio::sync::{Mutex, MutexGuard};
-
-use crate::engine::identity::BootTime;
 
 /// Every time that the watchers keep to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

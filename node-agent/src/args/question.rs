@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::builder::{PossibleValue, PossibleValuesParser};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
+use portolan_engine::finding_code::{FindingCode, Severity};
 
-use crate::engine::finding_code::{FindingCode, Severity};
 use crate::sink::selector::Selector;
 
 /// Which objects are shown.
@@ -30,6 +30,12 @@ fn codes() -> PossibleValuesParser {
     PossibleValuesParser::new(FindingCode::ALL.map(FindingCode::as_str))
 }
 
+/// Parses a severity. It stands here because the engine, which owns the type, does not know the command line.
+fn severities() -> impl TypedValueParser<Value = Severity> {
+    PossibleValuesParser::new(Severity::ALL.map(Severity::as_str))
+        .try_map(|text| Severity::parse(&text).ok_or("expected a severity"))
+}
+
 /// A table of no rows would look as if there were nothing.
 fn one_or_more(text: &str) -> Result<usize, &'static str> {
     text.parse().ok().filter(|number| *number > 0).ok_or("expected a number, 1 or more")
@@ -42,21 +48,11 @@ pub struct FindingFilterArgs {
     #[arg(long, value_delimiter = ',', value_name = "CODE", value_parser = codes(), hide_possible_values = true)]
     pub code: Vec<String>,
     /// Only these severities
-    #[arg(long, value_delimiter = ',', value_name = "SEVERITY")]
+    #[arg(long, value_delimiter = ',', value_name = "SEVERITY", value_parser = severities())]
     pub severity: Vec<Severity>,
     /// Exit with code 1 if a finding that is shown is this bad, or worse (`findings --watch` ends at the first)
-    #[arg(long, value_name = "SEVERITY")]
+    #[arg(long, value_name = "SEVERITY", value_parser = severities())]
     pub fail_on: Option<Severity>,
-}
-
-impl ValueEnum for Severity {
-    fn value_variants<'a>() -> &'a [Self] {
-        &Self::ALL
-    }
-
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(PossibleValue::new(self.as_str()))
-    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -137,7 +133,7 @@ pub struct BaselineArgs {
     #[arg(long, value_delimiter = ',', value_name = "CODE", value_parser = codes(), hide_possible_values = true)]
     pub code: Vec<String>,
     /// Only these severities
-    #[arg(long, value_delimiter = ',', value_name = "SEVERITY")]
+    #[arg(long, value_delimiter = ',', value_name = "SEVERITY", value_parser = severities())]
     pub severity: Vec<Severity>,
 }
 

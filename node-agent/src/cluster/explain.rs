@@ -1,12 +1,12 @@
 //! `kubectl portolan explain`: each agent knows the pods of its own node, so the way in is shown for every node that has one.
 
+use portolan_engine::explain::target::Target;
 use serde_json::{Value, json};
 
 use super::args::{ClusterArgs, ExplainArgs};
 use super::ask::{self, Answers, ClusterError, Question};
 use super::say_who_is_missing;
 use crate::args::Format;
-use crate::engine::explain::target::Target;
 use crate::exit::Exit;
 use crate::query::console::Console;
 use crate::query::error::QueryError;

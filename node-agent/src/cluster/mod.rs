@@ -12,7 +12,6 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use crate::args::{FilterArgs, Format};
-use crate::engine::finding_code::Severity;
 use crate::exit::Exit;
 use crate::query::console::Console;
 use crate::query::show::{self, NotShown, Subject};
@@ -21,6 +20,7 @@ use crate::sink::report::SCHEMA;
 use crate::sink::table::Width;
 use args::{Cli, Command};
 use ask::{Answers, ClusterError, Question};
+use portolan_engine::finding_code::Severity;
 
 /// Runs what was typed.
 #[must_use]

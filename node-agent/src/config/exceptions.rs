@@ -7,15 +7,15 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
+use portolan_engine::change::{Exposure, Suppression};
+use portolan_engine::exception::{Match, Pattern, PortRange, Rule};
+use portolan_engine::finding_code::FindingCode;
+use portolan_engine::identity::{BootTime, Protocol};
 use serde::Deserialize;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 
 use super::ConfigError;
-use crate::engine::change::{Exposure, Suppression};
-use crate::engine::exception::{Match, Pattern, PortRange, Rule};
-use crate::engine::finding_code::FindingCode;
-use crate::engine::identity::{BootTime, Protocol};
 
 /// Rules that one file may hold.
 const MAX_RULES: usize = 4096;

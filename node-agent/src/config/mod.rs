@@ -13,11 +13,11 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::args::{AgentArgs, ExceptionAnnotations, KernelLog, Kind, OutputMode, RecordMode, TrafficMode};
-use crate::engine::options::STORM_PORTS;
 use crate::source::kubernetes::Switch;
 use exceptions::Exception;
 use file::FileConfig;
 use otlp::OtlpConfig;
+use portolan_engine::options::STORM_PORTS;
 
 /// Something in the command line or the configuration file is wrong. Exit code 2.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
+use portolan_engine::finding_code::FindingCode;
 use serde::Deserialize;
 
 use super::console::Console;
@@ -14,7 +15,6 @@ use super::show::Subject;
 use super::{Seen, alternatives, completeness, end, pages};
 use crate::args::BaselineArgs;
 use crate::config::exceptions;
-use crate::engine::finding_code::FindingCode;
 use crate::exit::Exit;
 use crate::sink::escape::json_text;
 use crate::sink::report::Finding;

@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal};
 
+use portolan_engine::explain::target::Target;
 use serde_json::Value;
 
 use super::console::Console;
@@ -9,7 +10,6 @@ use super::error::QueryError;
 use super::server::Server;
 use super::{end, request, show, understood, url};
 use crate::args::ExplainArgs;
-use crate::engine::explain::target::Target;
 use crate::exit::Exit;
 
 /// Where it is asked.

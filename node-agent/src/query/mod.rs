@@ -14,12 +14,12 @@ pub mod top;
 pub mod url;
 mod watch;
 
+use portolan_engine::finding_code::Severity;
 use serde_json::Value;
 
 use crate::args::{
     FilterArgs, FindingFilterArgs, FindingsArgs, Format, ListArgs, ServerArgs, StatusArgs, TopArgsOfNode,
 };
-use crate::engine::finding_code::Severity;
 use crate::exit::Exit;
 pub use baseline::baseline;
 use console::Console;

@@ -6,11 +6,11 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use portolan_engine::change::{Connection, PodRef};
+use portolan_engine::fingerprint::hex;
+use portolan_engine::identity::BootTime;
 
 use super::convert::{Converter, Wall, pod_ref, reference, via};
-use crate::engine::change::{Connection, PodRef};
-use crate::engine::fingerprint::hex;
-use crate::engine::identity::BootTime;
 
 /// Bytes after which the lines go out, so that a pipe takes them in one piece.
 const FULL: usize = 60 * 1024;
@@ -167,11 +167,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::engine::change::{Door, Origin, Via};
-    use crate::engine::identity::{NetnsId, PodUid, PortId, Protocol};
-    use crate::engine::pod::Workload;
     use crate::sink::line::{MAX_LINE, ndjson};
     use crate::sink::report::Report;
+    use portolan_engine::change::{Door, Origin, Via};
+    use portolan_engine::identity::{NetnsId, PodUid, PortId, Protocol};
+    use portolan_engine::pod::Workload;
 
     fn pod(name: &str, workload: bool) -> PodRef {
         PodRef {

@@ -5,15 +5,15 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use portolan_engine::change::{self, Change};
+use portolan_engine::fingerprint::hex;
+use portolan_engine::identity::BootTime;
+use portolan_engine::input;
+use portolan_engine::pod;
+use portolan_engine::policy_basis::{BasisPod, BasisPort, PolicyBasis};
 
 use super::escape::bounded;
 use super::report::{self, Report, SCHEMA};
-use crate::engine::change::{self, Change};
-use crate::engine::fingerprint::hex;
-use crate::engine::identity::BootTime;
-use crate::engine::input;
-use crate::engine::pod;
-use crate::engine::policy_basis::{BasisPod, BasisPort, PolicyBasis};
 
 /// Peers that one object lists at most, busiest first.
 pub const MAX_PEERS: usize = 20;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
-use crate::engine::plain_text::{is_unsafe, written_out};
+use portolan_engine::plain_text::{is_unsafe, written_out};
 
 /// `\u001b` for one byte.
 const MAX_JSON_PER_BYTE: usize = 6;
@@ -65,7 +65,7 @@ fn json_len(c: char) -> usize {
 #[cfg(test)]
 mod tests {
     use super::{bounded, json_text, terminal};
-    use crate::engine::plain_text::is_unsafe;
+    use portolan_engine::plain_text::is_unsafe;
     use proptest::prelude::*;
 
     #[test]

@@ -1,15 +1,15 @@
 //! The wire type of `/v1/explain`: the way in to a pod, a port, a Service or a port of the node. It is asked for and never
 //! streamed, so it stands beside the objects of the stream.
 
+use portolan_engine::explain::target::Target;
+use portolan_engine::explain::{self, Door, End, Explained, PodStep, PolicyStep, ServiceStep};
+use portolan_engine::pod::PortRef;
+use portolan_engine::service::{ServiceKind, ServicePort};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::convert::{Converter, declaration, name, pod_ref, text};
 use super::report::{Declaration, Envelope, Finding, Listener, Netns, Pod};
-use crate::engine::explain::target::Target;
-use crate::engine::explain::{self, Door, End, Explained, PodStep, PolicyStep, ServiceStep};
-use crate::engine::pod::PortRef;
-use crate::engine::service::{ServiceKind, ServicePort};
 
 /// Labels of a selector that are shown at most.
 const MAX_LABELS: usize = 16;

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
+use portolan_engine::change;
+use portolan_engine::finding_code::FindingCode;
+use portolan_engine::identity::Protocol;
+use portolan_engine::outline::Outline;
+
 use super::report::{self, Report};
-use crate::engine::change;
-use crate::engine::finding_code::FindingCode;
-use crate::engine::identity::Protocol;
-use crate::engine::outline::Outline;
 
 /// The fields that filters know. `None`: this object has no such thing, so a filter on it leaves the object out.
 #[derive(Clone, Debug, Default)]

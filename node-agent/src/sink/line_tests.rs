@@ -4,15 +4,16 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
-use super::*;
-use crate::engine::change::{
+use portolan_engine::change::{
     Declaration, DeclarationStatus, Door, Explanation, Exposure, Finding, FindingState, Listener as Served,
     ListenerState, NetnsRef, Origin, Peer, PodRef, Policy, PolicyVerdict, Traffic as Counted, Via,
 };
-use crate::engine::finding_code::FindingCode;
-use crate::engine::identity::{BootTime, NetnsId, PodUid, PortId, Protocol};
-use crate::engine::input::Process;
-use crate::engine::pod::{Container, ContainerKind, Workload};
+use portolan_engine::finding_code::FindingCode;
+use portolan_engine::identity::{BootTime, NetnsId, PodUid, PortId, Protocol};
+use portolan_engine::input::Process;
+use portolan_engine::pod::{Container, ContainerKind, Workload};
+
+use super::*;
 use crate::sink::convert::{Converter, Wall};
 use crate::sink::report::Report;
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use portolan_engine::change::Connection;
 
 use super::connection_lines::ConnectionLines;
 use super::line::ndjson;
@@ -15,7 +16,6 @@ use super::text;
 use super::watch_log::WatchLog;
 use crate::args::{Kind, OutputMode};
 use crate::config::OutputConfig;
-use crate::engine::change::Connection;
 use crate::sink::convert::Converter;
 
 /// Writes reports to stdout and to the log.
@@ -157,9 +157,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::engine::identity::BootTime;
     use crate::sink::convert::Wall;
     use crate::sink::filter::Filter;
+    use portolan_engine::identity::BootTime;
 
     fn convert() -> Converter {
         Converter { node: "n".into(), wall: Wall { unix_ns_at_boot: 0 }, now: BootTime(0) }

@@ -4,11 +4,11 @@
 use std::cmp::Reverse;
 
 use comfy_table::{ContentArrangement, Table, presets};
+use portolan_engine::finding_code::Severity;
 
 use super::cell::{self, NONE};
 use super::escape::terminal;
 use super::report::{Connection, Finding, Listener};
-use crate::engine::finding_code::Severity;
 
 /// Which columns there are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -4,9 +4,8 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use portolan_engine::identity::BootTime;
 use rustix::time::{ClockId, Timespec, clock_gettime};
-
-use crate::engine::identity::BootTime;
 
 /// Nanoseconds of CLOCK_BOOTTIME: the clock of `bpf_ktime_get_boot_ns`.
 #[must_use]

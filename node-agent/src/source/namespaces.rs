@@ -1,9 +1,9 @@
 //! Namespaces: only their metadata is asked for.
 
+use portolan_engine::input::{Input, Listing};
+use portolan_engine::namespace::Namespace;
 use serde::de::IgnoredAny;
 
-use crate::engine::input::{Input, Listing};
-use crate::engine::namespace::Namespace;
 use crate::source::kubernetes::kind::{Kind, Parts, Told};
 use crate::source::kubernetes::object::{Cuts, Metadata};
 

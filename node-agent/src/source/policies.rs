@@ -1,13 +1,13 @@
 //! NetworkPolicies, cut down to the ports that they admit: egress and the peers' selectors are let go.
 
+use portolan_engine::input::{Input, Listing};
+use portolan_engine::network_policy::{
+    AdmittedPort, IngressRule, LabelExpression, LabelOperator, LabelSelector, NetworkPolicy,
+};
+use portolan_engine::pod::PortRef;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use crate::engine::input::{Input, Listing};
-use crate::engine::network_policy::{
-    AdmittedPort, IngressRule, LabelExpression, LabelOperator, LabelSelector, NetworkPolicy,
-};
-use crate::engine::pod::PortRef;
 use crate::source::kubernetes::kind::{Kind, Parts, Told};
 use crate::source::kubernetes::object::{
     Cuts, Expression, IntOrString, Lax, LaxList, MAX_NAME, Metadata, Selector, labels, port, protocol,
@@ -158,7 +158,7 @@ mod tests {
     use std::num::NonZeroU16;
 
     use super::*;
-    use crate::engine::identity::Protocol;
+    use portolan_engine::identity::Protocol;
 
     fn policy(spec: &str) -> Option<NetworkPolicy> {
         let metadata = serde_json::from_str(r#"{"namespace":"shop","name":"p"}"#).expect("metadata");

@@ -8,11 +8,11 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use portolan_engine::identity::SocketCookie;
+use portolan_engine::input::Process;
 use rustix::fs::{Dir, Mode, OFlags, open, readlinkat_raw};
 
 use super::scan::ListedSocket;
-use crate::engine::identity::SocketCookie;
-use crate::engine::input::Process;
 
 /// Longest path of an executable or cgroup that is kept, in bytes.
 const MAX_PATH: usize = 1024;

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use portolan_engine::input::{Input, Listing};
+use portolan_engine::pod::PortRef;
+use portolan_engine::service::{Outside, Service, ServiceKind, ServicePort};
 use serde::Deserialize;
 
-use crate::engine::input::{Input, Listing};
-use crate::engine::pod::PortRef;
-use crate::engine::service::{Outside, Service, ServiceKind, ServicePort};
 use crate::source::kubernetes::kind::{Kind, Parts, Told};
 use crate::source::kubernetes::object::{Cuts, IntOrString, Lax, LaxList, Metadata, labels, port, protocol};
 

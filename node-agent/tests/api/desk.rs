@@ -7,13 +7,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use portolan::api_server::access::ApiAccess;
-use portolan::engine::change::{
-    Declaration, DeclarationStatus, Exposure, Finding, FindingState, Listener, ListenerState, NetnsRef,
-    PodRef, Policy, Traffic,
-};
-use portolan::engine::finding_code::FindingCode;
-use portolan::engine::identity::{NetnsId, PodUid, PortId, Protocol};
-use portolan::engine::input::Process;
 use portolan::sink::convert::Wall;
 use portolan::sink::kubernetes::desk::Times;
 use portolan::sink::kubernetes::writer::Office;
@@ -21,6 +14,13 @@ use portolan::sink::kubernetes::{ClusterSinks, Writing};
 use portolan::source::clock;
 use portolan_api_stand_in::log::Request;
 use portolan_api_stand_in::server::{Server, Settings, Transport};
+use portolan_engine::change::{
+    Declaration, DeclarationStatus, Exposure, Finding, FindingState, Listener, ListenerState, NetnsRef,
+    PodRef, Policy, Traffic,
+};
+use portolan_engine::finding_code::FindingCode;
+use portolan_engine::identity::{NetnsId, PodUid, PortId, Protocol};
+use portolan_engine::input::Process;
 use serde_json::Value;
 use tokio::time::timeout;
 

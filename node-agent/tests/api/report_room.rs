@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use portolan::engine::finding_code::FindingCode::{
-    UndeclaredActive, UndeclaredExternal, UndeclaredReachable,
-};
 use portolan_api_stand_in::server::Settings;
+use portolan_engine::finding_code::FindingCode::{UndeclaredActive, UndeclaredExternal, UndeclaredReachable};
 use serde_json::{Value, json};
 
 use crate::desk::{Desk, On, SOON, finding, resolved, suppressed};

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 
-use portolan::engine::finding_code::Severity;
 use portolan::sink::metrics::{
     ConnectionLabels, FindingLabels, KindLabel, ListenerLabels, MapLabel, Metrics, ReasonLabel,
     RequestLabels, SourceLabel,
 };
 use portolan_api_stand_in::brought;
 use portolan_ebpf::abi::lost::LostSlot;
+use portolan_engine::finding_code::Severity;
 use serde_json::Value;
 
 use crate::Case;

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portolan::config::AgentConfig;
-use portolan::engine::Engine;
-use portolan::engine::change::FindingState;
-use portolan::engine::identity::{BootTime, NetnsId, PodUid, PortId, Protocol, SocketCookie};
-use portolan::engine::input::{Input, NetnsFacts, NetnsScan, OpenedSocket};
-use portolan::engine::options::EngineOptions;
-use portolan::engine::pod::{Container, DeclaredPort, Pod, Workload};
 use portolan::exit::Exit;
 use portolan::source::clock;
+use portolan_engine::Engine;
+use portolan_engine::change::FindingState;
+use portolan_engine::identity::{BootTime, NetnsId, PodUid, PortId, Protocol, SocketCookie};
+use portolan_engine::input::{Input, NetnsFacts, NetnsScan, OpenedSocket};
+use portolan_engine::options::EngineOptions;
+use portolan_engine::pod::{Container, DeclaredPort, Pod, Workload};
 
 use crate::commands::run;
 use crate::model::Node;

@@ -4,15 +4,15 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 
-use portolan::engine::Engine;
-use portolan::engine::identity::{NetnsId, PodUid, PortId, Protocol, SocketCookie};
-use portolan::engine::input::{
+use portolan_engine::Engine;
+use portolan_engine::identity::{NetnsId, PodUid, PortId, Protocol, SocketCookie};
+use portolan_engine::input::{
     Input, Listing, NetnsFacts, NetnsScan, OpenedSocket, PeerDelta, PortDelta, Process, TrafficDrain,
 };
-use portolan::engine::network_policy::{AdmittedPort, IngressRule, LabelSelector, NetworkPolicy};
-use portolan::engine::options::EngineOptions;
-use portolan::engine::pod::{Container, DeclaredPort, Pod, PortRef};
-use portolan::engine::service::{Outside, Service, ServiceKind, ServicePort};
+use portolan_engine::network_policy::{AdmittedPort, IngressRule, LabelSelector, NetworkPolicy};
+use portolan_engine::options::EngineOptions;
+use portolan_engine::pod::{Container, DeclaredPort, Pod, PortRef};
+use portolan_engine::service::{Outside, Service, ServiceKind, ServicePort};
 
 use crate::model::seconds;
 

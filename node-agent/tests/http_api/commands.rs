@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex};
 
 use clap::Parser;
 use portolan::args::{Cli, Command};
-use portolan::engine::change::DeclarationStatus;
-use portolan::engine::identity::Protocol;
 use portolan::exit::Exit;
 use portolan::query::{self, console::Console};
+use portolan::sink::http::Bounds;
+use portolan_engine::change::DeclarationStatus;
+use portolan_engine::identity::Protocol;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -16,7 +17,6 @@ use crate::golden;
 use crate::model::{Node, listener, pod};
 use crate::served::{EPOCH, Scratch, Served, eventually};
 use crate::watching::finding_report;
-use portolan::sink::http::Bounds;
 
 /// A stream that the test can look at while it is written.
 #[derive(Clone, Default)]

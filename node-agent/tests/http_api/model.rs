@@ -4,22 +4,22 @@
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
-use portolan::engine::Engine;
-use portolan::engine::change::{
-    Connection, Declaration, DeclarationStatus, Exposure, Finding, FindingState, Listener, ListenerState,
-    NetnsRef, Origin, Peer, PodRef, Policy, Traffic,
-};
-use portolan::engine::explain::target::Target;
-use portolan::engine::explain::{Explained, Unexplained};
-use portolan::engine::finding_code::FindingCode;
-use portolan::engine::identity::{BootTime, NetnsId, PodUid, PortId, Protocol};
-use portolan::engine::input::Process;
-use portolan::engine::pod::{Container, ContainerKind, Pod, Workload};
-use portolan::engine::policy_basis::{BasisPod, BasisPort, PolicyBasis, PolicyTarget, Who};
 use portolan::sink::convert::{Converter, Wall};
 use portolan::sink::facts::Facts;
 use portolan::sink::http::question::{ReadModel, Wanted};
 use portolan::sink::report::{AgentStatus, HookStatus, Limit, SourceStatus};
+use portolan_engine::Engine;
+use portolan_engine::change::{
+    Connection, Declaration, DeclarationStatus, Exposure, Finding, FindingState, Listener, ListenerState,
+    NetnsRef, Origin, Peer, PodRef, Policy, Traffic,
+};
+use portolan_engine::explain::target::Target;
+use portolan_engine::explain::{Explained, Unexplained};
+use portolan_engine::finding_code::FindingCode;
+use portolan_engine::identity::{BootTime, NetnsId, PodUid, PortId, Protocol};
+use portolan_engine::input::Process;
+use portolan_engine::pod::{Container, ContainerKind, Pod, Workload};
+use portolan_engine::policy_basis::{BasisPod, BasisPort, PolicyBasis, PolicyTarget, Who};
 
 use crate::cluster;
 

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use portolan::engine::change::DeclarationStatus;
-use portolan::engine::finding_code::FindingCode;
-use portolan::engine::identity::Protocol;
 use portolan::sink::http::Bounds;
 use portolan::sink::report::Report;
+use portolan_engine::change::DeclarationStatus;
+use portolan_engine::finding_code::FindingCode;
+use portolan_engine::identity::Protocol;
 
 use crate::exchange::{Following, get};
 use crate::model::{Node, converter, finding, listener, pod};

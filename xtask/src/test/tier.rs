@@ -85,9 +85,15 @@ impl Tier {
     /// Where it could not be run at all; tests that fail are in the tally.
     pub fn run(self) -> Result<Tally> {
         match self {
-            Self::Unit => {
-                Tally::of(tests().args(["--no-fail-fast", "--lib", "--bins", "--test", "scenarios"]))
-            }
+            Self::Unit => Tally::of(tests().args([
+                "--no-fail-fast",
+                "--lib",
+                "--bins",
+                "--test",
+                "scenarios",
+                "--test",
+                "policy_draft",
+            ])),
             Self::Http => Tally::of(tests().args(["--test", "http_api"])),
             Self::Kernel => Tally::of(tests().args([
                 "--test",

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::engine::plain_text::written_out;
+use portolan_engine::plain_text::written_out;
 
 /// Characters of one remark at most.
 const MAX_CHARS: usize = 400;

@@ -2,11 +2,12 @@
 
 use std::num::NonZeroU16;
 
+use portolan_engine::explain::target::Target;
+use portolan_engine::policy_basis::{PolicyTarget, Who};
+
 use super::description::{Described, values};
 use super::problem::Problem;
 use super::question::{ListQuery, MAX_LIMIT};
-use crate::engine::explain::target::Target;
-use crate::engine::policy_basis::{PolicyTarget, Who};
 use crate::sink::selector::{BadSelector, Selector};
 
 /// What a route knows, and each once that cannot be repeated.

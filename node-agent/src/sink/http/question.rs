@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use portolan_engine::change;
+use portolan_engine::explain::target::Target;
+use portolan_engine::explain::{Explained, Unexplained};
+use portolan_engine::policy_basis::{PolicyBasis, PolicyTarget};
 use tokio::sync::oneshot;
 
-use crate::engine::change;
-use crate::engine::explain::target::Target;
-use crate::engine::explain::{Explained, Unexplained};
-use crate::engine::policy_basis::{PolicyBasis, PolicyTarget};
 use crate::sink::convert::{Converter, pod_ref};
 use crate::sink::explanation::Explanation;
 use crate::sink::facts::Facts;

@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use portolan_engine::explain::Unexplained;
 use serde::Serialize;
 use tokio::sync::oneshot;
 
@@ -19,7 +20,6 @@ use super::params::{check, parse, parse_target, policy_target};
 use super::problem::Problem;
 use super::question::{ListAnswer, ListQuery, Query};
 use super::{Health, HttpState, description, openapi, page};
-use crate::engine::explain::Unexplained;
 use crate::sink::metrics::RequestLabels;
 use crate::sink::report::Report;
 

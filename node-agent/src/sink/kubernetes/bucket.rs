@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::engine::identity::BootTime;
+use portolan_engine::identity::BootTime;
 
 /// Tokens that come back one by one.
 #[derive(Debug)]

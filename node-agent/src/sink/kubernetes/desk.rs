@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use portolan_engine::change::{Finding, PodRef};
+use portolan_engine::identity::{BootTime, PodUid};
+
 use super::report_object::Author;
 use crate::api_server::access::Write;
-use crate::engine::change::{Finding, PodRef};
-use crate::engine::identity::{BootTime, PodUid};
 
 /// The times of both sinks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

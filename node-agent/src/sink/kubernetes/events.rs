@@ -3,15 +3,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use portolan_engine::change::{Finding, FindingState, PodRef};
+use portolan_engine::finding_code::{FindingCode, Severity};
+use portolan_engine::identity::BootTime;
+
 use super::desk::{Desk, Lookup, Order, Outcome, Times};
 use super::event_object::event;
 use super::line::Line;
 use super::place::Place;
 use super::report_object::Author;
 use crate::api_server::backoff::part_of;
-use crate::engine::change::{Finding, FindingState, PodRef};
-use crate::engine::finding_code::{FindingCode, Severity};
-use crate::engine::identity::BootTime;
 
 /// Events that may wait.
 const MAX_WAITING: usize = 256;

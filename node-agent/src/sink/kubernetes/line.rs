@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::num::NonZeroU16;
 
-use crate::engine::change::{Exposure, Finding, FindingState, PolicyVerdict};
-use crate::engine::finding_code::{FindingCode, Severity};
-use crate::engine::identity::{BootTime, Protocol};
+use portolan_engine::change::{Exposure, Finding, FindingState, PolicyVerdict};
+use portolan_engine::finding_code::{FindingCode, Severity};
+use portolan_engine::identity::{BootTime, Protocol};
+
 use crate::sink::escape::bounded;
 
 /// Bytes of a message; the field of an Event takes 1024.

@@ -17,6 +17,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use portolan_engine::change::Finding;
+use portolan_engine::identity::BootTime;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -26,8 +28,6 @@ use self::events::Events;
 use self::reports::Reports;
 use self::writer::{Office, WriteCounts, Writer};
 use crate::api_server::backoff::random;
-use crate::engine::change::Finding;
-use crate::engine::identity::BootTime;
 
 /// How long after the start what an agent before us left is compared with what we found: by then a port that is open, or a
 /// declared port that is silent, has become a finding.

@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use portolan_engine::change::PodRef;
+use portolan_engine::identity::{BootTime, PodUid};
+
 use super::line::{Line, PolicyResult};
 use super::place::Place;
 use super::report_object::Summary;
-use crate::engine::change::PodRef;
-use crate::engine::identity::{BootTime, PodUid};
 
 /// One pod's report.
 #[derive(Debug)]

@@ -3,14 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use portolan_engine::change::{Finding, FindingState, PodRef};
+use portolan_engine::identity::{BootTime, PodUid};
+
 use super::desk::{Desk, Lookup, Order, Outcome, Times};
 use super::line::Line;
 use super::page::{Page, Written};
 use super::place::Place;
 use super::report_object::{Author, report};
 use crate::api_server::backoff::part_of;
-use crate::engine::change::{Finding, FindingState, PodRef};
-use crate::engine::identity::{BootTime, PodUid};
 
 /// Pods that are kept.
 const MAX_PODS: usize = 1024;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use portolan_engine::identity::BootTime;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
@@ -15,7 +16,6 @@ use super::report_object::Author;
 use crate::api_server::access::{ApiAccess, Verb};
 use crate::api_server::backoff::{Backoff, Pace, part_of, random};
 use crate::api_server::fault::ApiFault;
-use crate::engine::identity::BootTime;
 use crate::sink::convert::Wall;
 
 /// How often it is looked whether something is due.

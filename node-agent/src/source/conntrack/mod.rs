@@ -9,6 +9,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use portolan_engine::identity::BootTime;
+use portolan_engine::input::{ConnectionFact, ConnectionOpened, Dialled, Input};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
@@ -16,8 +18,6 @@ use tokio::time::timeout;
 use self::budget::Budget;
 use self::message::{Answer, BadAnswer, Ends};
 use self::table::Table;
-use crate::engine::identity::BootTime;
-use crate::engine::input::{ConnectionFact, ConnectionOpened, Dialled, Input};
 use crate::source::clock;
 use crate::source::pods::SourceState;
 

@@ -7,9 +7,9 @@ use std::path::Path;
 
 use netlink_sys::constants::NETLINK_NETFILTER;
 use netlink_sys::{Socket, SocketAddr};
+use portolan_engine::identity::Protocol;
 
 use super::message::{Answer, BadAnswer, Ends, answer, question};
-use crate::engine::identity::Protocol;
 use crate::source::netns::enter::in_host_netns;
 
 /// An answer is a few hundred bytes.

@@ -6,12 +6,11 @@ use std::num::NonZeroU16;
 use portolan_ebpf::abi::connection::{CONNECTION_CLOSED, CONNECTION_OPENED, ConnectionRecord};
 use portolan_ebpf::abi::socket::{LISTENER_CLOSED, LISTENER_OPENED, ListenerRecord, ListenerValue};
 use portolan_ebpf::abi::traffic::PortKey;
-use zerocopy::FromBytes;
-
-use crate::engine::identity::{BootTime, NetnsId, PortId, Protocol, SocketCookie};
-use crate::engine::input::{
+use portolan_engine::identity::{BootTime, NetnsId, PortId, Protocol, SocketCookie};
+use portolan_engine::input::{
     ConnectionClosed, ConnectionFact, ConnectionOpened, Input, OpenedSocket, Process,
 };
+use zerocopy::FromBytes;
 
 /// What is wrong with a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -8,14 +8,14 @@ use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use portolan_ebpf::abi::traffic::{PeerCounters, PeerKey, PortCounters, PortKey};
+use portolan_engine::identity::{BootTime, PortId};
+use portolan_engine::input::{PeerDelta, PortDelta, TrafficDrain};
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::batch::{BatchReader, take};
 use super::decode::{address, port_id};
 use super::flows::{FlowReader, Pending};
 use super::peer_memory::PeerMemory;
-use crate::engine::identity::{BootTime, PortId};
-use crate::engine::input::{PeerDelta, PortDelta, TrafficDrain};
 
 /// Entries that one system call reads.
 const BATCH: usize = 512;

@@ -14,6 +14,8 @@ use aya::util::nr_cpus;
 use aya::{Ebpf, EbpfLoader};
 use portolan_ebpf::abi::lost::LostSlot;
 use portolan_ebpf::abi::socket::ListenerValue;
+use portolan_engine::identity::{BootTime, PortId};
+use portolan_engine::input::TrafficDrain;
 use zerocopy::IntoBytes;
 
 use super::attachments::Attachments;
@@ -29,8 +31,6 @@ use super::object::{KERNEL_OBJECTS, NetnsObject};
 use super::port_filter::PortFilter;
 use super::refusal::{Capabilities, KernelRefusal};
 use super::rings::Rings;
-use crate::engine::identity::{BootTime, PortId};
-use crate::engine::input::TrafficDrain;
 
 const BPF_NOEXIST: u64 = 1;
 /// On the root cgroup: program, as status names it.

@@ -14,6 +14,7 @@ use aya::programs::tc::{
 };
 use aya::programs::{ProgramError, ProgramFd, SchedClassifier, SkLookup, TcAttachType, tc::TcError};
 use aya::{Ebpf, EbpfLoader};
+use portolan_engine::identity::NetnsId;
 
 use super::attachments::Attachments;
 use super::bpffs::DetachedBpffs;
@@ -22,7 +23,6 @@ use super::hooks::TrafficLevel;
 use super::object::NetnsObject;
 use super::own_programs::OwnPrograms;
 use super::program_call;
-use crate::engine::identity::NetnsId;
 use crate::source::netns::look::{Interface, LinkHeader};
 
 /// Name of a netns's own tc program, and so of our filters.

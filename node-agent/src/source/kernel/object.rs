@@ -1,9 +1,9 @@
 //! The kernel objects that build.rs embedded, and the constants that are written into the one that each netns loads.
 
 use portolan_ebpf::abi::netns::{LINK_HEADER_UNKNOWN, LINK_HEADER_UNSET, NETNS_COOKIE_UNSET};
+use portolan_engine::identity::NetnsId;
 
 use super::elf::hide_sections;
-use crate::engine::identity::NetnsId;
 use crate::source::netns::look::LinkHeader;
 
 /// What build.rs compiled.

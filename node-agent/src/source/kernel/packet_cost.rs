@@ -8,12 +8,12 @@ use aya::util::nr_cpus;
 use aya::{Ebpf, EbpfLoader};
 use portolan_ebpf::abi::traffic::{PeerKey, PortKey, port_bucket};
 use portolan_ebpf::abi::{IPPROTO_TCP, IPPROTO_UDP};
+use portolan_engine::identity::NetnsId;
 use zerocopy::IntoBytes;
 
 use super::bpffs::DetachedBpffs;
 use super::netns_programs::array_of;
 use super::object::{KERNEL_OBJECTS, NetnsObject};
-use crate::engine::identity::NetnsId;
 use crate::source::netns::look::LinkHeader;
 
 /// What is attached; it calls the shared program.

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aya::maps::{MapData, RingBuf};
+use portolan_engine::input::{ConnectionFact, Input, OpenedSocket};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 
 use super::decode::{self, DecodeError};
-use crate::engine::input::{ConnectionFact, Input, OpenedSocket};
 use crate::source::process;
 
 /// Clock ticks of /proc/PID/stat are 10 ms on every architecture that Kubernetes runs on (USER_HZ is 100).

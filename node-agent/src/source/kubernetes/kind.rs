@@ -1,11 +1,11 @@
 //! What a kind of Kubernetes object is to the watcher: where it is listed, what of it is read, and what the engine is
 //! told about it.
 
+use portolan_engine::input::Input;
 use serde::de::DeserializeOwned;
 
 use super::object::{Cuts, Metadata};
 use super::weight::Weigh;
-use crate::engine::input::Input;
 
 /// A kind of object that is watched.
 pub trait Kind: Send + Sync + 'static {

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use portolan_engine::input::Input;
 use tokio::sync::{mpsc, watch as state};
 use tokio::task::JoinHandle;
 
@@ -21,7 +22,6 @@ use self::kind::Kind;
 use self::watch::Watcher;
 use crate::api_server::access::ApiAccess;
 use crate::api_server::backoff::{Pace, Turns};
-use crate::engine::input::Input;
 use crate::source::namespaces::Namespaces;
 use crate::source::pods::SourceState;
 use crate::source::pods::api::NodePods;

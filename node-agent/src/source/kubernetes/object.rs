@@ -5,12 +5,11 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 
+use portolan_engine::identity::Protocol;
+use portolan_engine::pod::PortRef;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
-
-use crate::engine::identity::Protocol;
-use crate::engine::pod::PortRef;
 
 /// Longest name of anything in Kubernetes.
 pub const MAX_NAME: usize = 253;

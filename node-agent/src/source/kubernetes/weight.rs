@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use crate::engine::identity::PodUid;
-use crate::engine::namespace::Namespace;
-use crate::engine::network_policy::{AdmittedPort, IngressRule, LabelExpression, NetworkPolicy};
-use crate::engine::pod::{Container, DeclaredPort, Pod, PortRef, ProbePort, Workload};
-use crate::engine::service::{Outside, Service, ServicePort};
+use portolan_engine::identity::PodUid;
+use portolan_engine::namespace::Namespace;
+use portolan_engine::network_policy::{AdmittedPort, IngressRule, LabelExpression, NetworkPolicy};
+use portolan_engine::pod::{Container, DeclaredPort, Pod, PortRef, ProbePort, Workload};
+use portolan_engine::service::{Outside, Service, ServicePort};
 
 /// What the allocator keeps around a piece.
 const AROUND: usize = 16;

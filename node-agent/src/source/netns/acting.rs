@@ -5,10 +5,11 @@ use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::time::Duration;
 
+use portolan_engine::identity::{BootTime, NetnsId};
+
 use super::enter;
 use super::known::EARLY_LOOKS_MS;
 use super::thread::NetnsThread;
-use crate::engine::identity::{BootTime, NetnsId};
 use crate::source::clock;
 
 /// Netns in which the actor has something left to do, by inode number. Those that have a name come first: a runtime or an

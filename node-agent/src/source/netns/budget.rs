@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::engine::identity::BootTime;
+use portolan_engine::identity::BootTime;
 
 /// A share of one core, and what it may lead to.
 #[derive(Clone, Copy, Debug, PartialEq)]

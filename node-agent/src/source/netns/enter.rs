@@ -7,11 +7,11 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use portolan_engine::identity::NetnsId;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::candidates::first_netns;
-use crate::engine::identity::NetnsId;
 
 /// SO_NETNS_COOKIE (5.14 and newer).
 const SO_NETNS_COOKIE: libc::c_int = 71;

@@ -1,10 +1,11 @@
 //! What the netns thread remembers of one netns, and how much of it a look is about.
 
+use portolan_engine::identity::{BootTime, SocketCookie};
+use portolan_engine::input::NetnsFacts;
+
 use super::budget::Pace;
 use super::candidates::Candidate;
 use super::look::Beyond;
-use crate::engine::identity::{BootTime, SocketCookie};
-use crate::engine::input::NetnsFacts;
 
 /// After a netns appeared, its interfaces follow within moments (CNI).
 pub(super) const EARLY_LOOKS_MS: [u64; 6] = [20, 50, 100, 200, 400, 800];

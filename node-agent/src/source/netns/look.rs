@@ -9,9 +9,9 @@ use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkFlags, LinkLayerType, LinkMessage};
+use portolan_engine::input::NetnsFacts;
 
 use super::enter;
-use crate::engine::input::NetnsFacts;
 use crate::source::scan::dump::Dump;
 
 /// The kernel's default of net.ipv4.ip_local_port_range.

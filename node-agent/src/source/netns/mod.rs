@@ -20,13 +20,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use portolan_engine::identity::NetnsId;
+use portolan_engine::input::{Input, NetnsFacts};
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::{mpsc, watch as progress};
 
 use self::budget::Budget;
 use self::look::Interface;
-use crate::engine::identity::NetnsId;
-use crate::engine::input::{Input, NetnsFacts};
 
 /// More single requests than this become one for all.
 const MAX_SINGLE_SCANS: usize = 256;

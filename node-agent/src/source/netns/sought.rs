@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use portolan_engine::identity::NetnsId;
+
 use super::MAX_SOUGHT;
-use crate::engine::identity::NetnsId;
 
 /// So many walks may miss a netns because what held it ended meanwhile.
 const UNSURE_WALKS: u8 = 3;

@@ -6,6 +6,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use portolan_engine::identity::{BootTime, NetnsId};
+use portolan_engine::input::{Input, NetnsScan};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::{mpsc, watch as progress};
 
@@ -19,8 +21,6 @@ use super::look::{Beyond, Look, look};
 use super::sought::Sought;
 use super::watch::DirWatch;
 use super::{HostNetns, Mailbox, NetnsActor, NetnsOptions, Progress};
-use crate::engine::identity::{BootTime, NetnsId};
-use crate::engine::input::{Input, NetnsScan};
 use crate::source::clock;
 use crate::source::process::SocketOwners;
 use crate::source::scan::{SocketList, listed_sockets};

@@ -16,11 +16,11 @@ use netlink_packet_sock_diag::SockDiagMessage;
 use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6};
 use netlink_packet_sock_diag::inet::nlas::Nla;
 use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags};
+use portolan_engine::identity::{NetnsId, PortId, Protocol, SocketCookie};
+use portolan_engine::input::{Process, ScannedSocket};
 
 use self::dump::{Dump, Outcome};
 use self::in_use::InUse;
-use crate::engine::identity::{NetnsId, PortId, Protocol, SocketCookie};
-use crate::engine::input::{Process, ScannedSocket};
 
 /// One socket as the kernel lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,10 +7,10 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6};
+use portolan_engine::identity::{Protocol, SocketCookie};
 
 use super::dump::Dump;
 use super::{Found, ListedSocket, is_absent, plain};
-use crate::engine::identity::{Protocol, SocketCookie};
 
 /// Of the netns of the thread that opens it.
 const PROC_DIR: &str = "/proc/thread-self/net/sctp";

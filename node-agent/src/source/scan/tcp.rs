@@ -9,10 +9,10 @@ use netlink_packet_core::{
 };
 use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6};
 use netlink_packet_sock_diag::inet::{InetResponse, StateFlags};
+use portolan_engine::identity::Protocol;
 
 use super::dump::{Dump, Outcome};
 use super::{Found, is_absent, socket_of};
-use crate::engine::identity::Protocol;
 
 /// `TCPDIAG_GETSOCK` of linux/inet_diag.h.
 const TCPDIAG_GETSOCK: u16 = 18;

@@ -1,11 +1,12 @@
 //! A watch from its first line to its end: what each event does, and what the end means.
 
+use portolan_engine::identity::BootTime;
+use portolan_engine::input::Input;
+
 use super::{Collected, Watcher};
 use crate::api_server::backoff::{Turn, part_of, random};
 use crate::api_server::body::Lines;
 use crate::api_server::fault::{ApiFault, bounded};
-use crate::engine::identity::BootTime;
-use crate::engine::input::Input;
 use crate::source::clock;
 use crate::source::kubernetes::kind::{Kind, Told};
 use crate::source::kubernetes::object::{Envelope, Status, WatchLine};

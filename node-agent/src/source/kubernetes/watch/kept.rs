@@ -71,15 +71,15 @@ impl<K: Kind> Kept<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::network_policy::{AdmittedPort, IngressRule, LabelSelector, NetworkPolicy};
-    use crate::engine::selection::{Selector, Selects};
     use crate::source::policies::NetworkPolicies;
+    use portolan_engine::network_policy::{AdmittedPort, IngressRule, LabelSelector, NetworkPolicy};
+    use portolan_engine::selection::{Selector, Selects};
 
     type Key = (String, String);
 
     fn policy(name: &str, ports: usize) -> (Key, NetworkPolicy) {
         let port =
-            AdmittedPort { protocol: crate::engine::identity::Protocol::Tcp, port: None, end_port: None };
+            AdmittedPort { protocol: portolan_engine::identity::Protocol::Tcp, port: None, end_port: None };
         let policy = NetworkPolicy {
             namespace: "shop".to_owned(),
             name: name.to_owned(),

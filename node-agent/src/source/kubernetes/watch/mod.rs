@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use portolan_engine::identity::BootTime;
+use portolan_engine::input::Input;
 use tokio::sync::{mpsc, watch as state};
 use tokio::time::sleep;
 
@@ -20,8 +22,6 @@ use super::place::{Place, Target};
 use crate::api_server::backoff::{Backoff, Turn, part_of, random};
 use crate::api_server::body::{MAX_OBJECT, piece};
 use crate::api_server::fault::{ApiFault, Remedy};
-use crate::engine::identity::BootTime;
-use crate::engine::input::Input;
 use crate::source::clock;
 use crate::source::pods::SourceState;
 

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use portolan_engine::pod::{Container, ContainerKind, DeclaredPort, PortRef, ProbeHandler, ProbePort};
+
 use super::schema::{Action, ContainerSpec, ContainerStatus, PodSpec, PodStatus, PortSpec};
-use crate::engine::pod::{Container, ContainerKind, DeclaredPort, PortRef, ProbeHandler, ProbePort};
 use crate::source::kubernetes::object::{Cuts, Lax, LaxList, MAX_NAME, port, protocol};
 
 const MAX_CONTAINERS: usize = 256;

@@ -6,11 +6,12 @@ mod schema;
 
 use std::net::IpAddr;
 
+use portolan_engine::identity::PodUid;
+use portolan_engine::input::Input;
+use portolan_engine::pod::{Container, ContainerKind, Pod, Workload};
+
 use self::container::containers;
 use self::schema::{PodSpec, PodStatus};
-use crate::engine::identity::PodUid;
-use crate::engine::input::Input;
-use crate::engine::pod::{Container, ContainerKind, Pod, Workload};
 use crate::source::kubernetes::kind::{Kind, Parts, Told};
 use crate::source::kubernetes::object::{Cuts, Metadata, Owner};
 use crate::source::pods::owner::workload;

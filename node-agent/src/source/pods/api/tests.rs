@@ -1,8 +1,9 @@
 //! What is read of pods, whatever shape they have.
 
+use portolan_engine::identity::Protocol;
+use portolan_engine::pod::{PortRef, ProbeHandler};
+
 use super::*;
-use crate::engine::identity::Protocol;
-use crate::engine::pod::{PortRef, ProbeHandler};
 use crate::source::kubernetes::object::Object;
 
 fn told(json: &str) -> Option<Told<PodUid, Pod>> {

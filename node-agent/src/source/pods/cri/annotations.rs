@@ -4,11 +4,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU16;
 
+use portolan_engine::identity::Protocol;
+use portolan_engine::pod::{DeclaredPort, PortRef, ProbeHandler, ProbePort};
 use serde::Deserialize;
 use serde_json::Value;
-
-use crate::engine::identity::Protocol;
-use crate::engine::pod::{DeclaredPort, PortRef, ProbeHandler, ProbePort};
 
 const PORTS: &str = "io.kubernetes.container.ports";
 const PRE_STOP: &str = "io.kubernetes.container.preStopHandler";

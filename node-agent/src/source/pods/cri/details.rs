@@ -4,11 +4,11 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use portolan_engine::netns_index::canonical;
+use portolan_engine::pod::hides_sockets;
 use serde::Deserialize;
 
 use super::messages::{MODE_NODE, PodSandboxStatusResponse};
-use crate::engine::netns_index::canonical;
-use crate::engine::pod::hides_sockets;
 
 /// Key of the runtime's own JSON; containerd and CRI-O agree.
 const INFO: &str = "info";

@@ -4,6 +4,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use portolan_engine::input::Input;
+use portolan_engine::pod::Pod;
 use tokio::sync::{mpsc, watch as state};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
@@ -12,8 +14,6 @@ use super::SOURCE;
 use super::client::{CriError, Runtime};
 use super::probe::{Session, open};
 use super::roster::{Pass, Roster};
-use crate::engine::input::Input;
-use crate::engine::pod::Pod;
 use crate::source::pods::SourceState;
 
 /// Between two looks where there are no events.

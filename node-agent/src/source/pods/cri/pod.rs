@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use portolan_engine::identity::PodUid;
+use portolan_engine::pod::{self, ContainerKind, Pod};
+
 use super::annotations::{self, Declared};
 use super::details::Details;
 use super::messages::{CONTAINER_RUNNING, Container, PodSandbox};
 use super::owner;
-use crate::engine::identity::PodUid;
-use crate::engine::pod::{self, ContainerKind, Pod};
 
 const POD_NAME: &str = "io.kubernetes.pod.name";
 const POD_NAMESPACE: &str = "io.kubernetes.pod.namespace";

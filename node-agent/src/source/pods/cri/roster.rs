@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use bytes::Bytes;
+use portolan_engine::identity::PodUid;
+use portolan_engine::pod::Pod;
 use prost::Message;
 
 use super::client::{Call, CriError, Runtime};
@@ -15,8 +17,6 @@ use super::messages::{
     PodSandboxStatusResponse, SANDBOX_READY,
 };
 use super::pod::{assemble, container_name, uid, unnamed_image};
-use crate::engine::identity::PodUid;
-use crate::engine::pod::Pod;
 use crate::source::clock;
 
 /// How long one pass asks for the status of sandboxes, so that a slow runtime does not keep back what is known.

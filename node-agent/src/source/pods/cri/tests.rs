@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use portolan_engine::input::Input;
+use portolan_engine::pod::Pod;
 use prost::Message;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -13,8 +15,6 @@ use super::fake::{Answer, Content, Fake, container, netns, sandbox};
 use super::messages::{Image, ImageSpec, ListResponse};
 use super::roster::Roster;
 use super::{follow, probe, read};
-use crate::engine::input::Input;
-use crate::engine::pod::Pod;
 use crate::source::pods::SourceState;
 
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -2,12 +2,12 @@
 
 use std::num::NonZeroU16;
 
+use portolan_engine::identity::Protocol;
+use portolan_engine::pod::{Container, ContainerKind, DeclaredPort, PortRef, ProbeHandler, ProbePort};
 use serde_saphyr::Spanned;
 
 use super::manifest::{Invalid, invalid};
 use super::schema::{ContainerSpec, NumberOrName, Port, Spec, Status};
-use crate::engine::identity::Protocol;
-use crate::engine::pod::{Container, ContainerKind, DeclaredPort, PortRef, ProbeHandler, ProbePort};
 
 /// The containers of all three lists.
 pub(super) fn containers_of(spec: &Spec, line: u64) -> Result<Vec<Container>, Invalid> {

@@ -3,15 +3,15 @@
 
 use std::collections::BTreeMap;
 
+use portolan_engine::identity::PodUid;
+use portolan_engine::netns_index::canonical;
+use portolan_engine::pod::{Pod, Workload, hides_sockets};
 use serde::de::DeserializeOwned;
 
 use super::Objects;
 use super::containers::{containers_of, learn_status};
 use super::others::{namespace_of, policy_of, service_of};
 use super::schema::{Condition, Head, List, Meta, Object, Spec, Status};
-use crate::engine::identity::PodUid;
-use crate::engine::netns_index::canonical;
-use crate::engine::pod::{Pod, Workload, hides_sockets};
 use crate::source::pods::owner::workload;
 use crate::yaml_words;
 

@@ -1,15 +1,15 @@
 //! Manifests as people write them, and as they get them wrong.
 
-use proptest::prelude::*;
-
 use std::num::NonZeroU16;
 
+use portolan_engine::identity::Protocol;
+use portolan_engine::input::{Input, Listing};
+use portolan_engine::network_policy::LabelOperator;
+use portolan_engine::pod::{ContainerKind, PortRef, ProbeHandler};
+use portolan_engine::service::ServiceKind;
+use proptest::prelude::*;
+
 use super::*;
-use crate::engine::identity::Protocol;
-use crate::engine::input::{Input, Listing};
-use crate::engine::network_policy::LabelOperator;
-use crate::engine::pod::{ContainerKind, PortRef, ProbeHandler};
-use crate::engine::service::ServiceKind;
 
 const DEMO: &str = "\
 apiVersion: v1

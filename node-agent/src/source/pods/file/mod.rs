@@ -17,11 +17,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 pub use self::watch::watch;
-use crate::engine::input::{Input, Listing};
-use crate::engine::namespace::Namespace;
-use crate::engine::network_policy::NetworkPolicy;
-use crate::engine::pod::Pod;
-use crate::engine::service::Service;
+use portolan_engine::input::{Input, Listing};
+use portolan_engine::namespace::Namespace;
+use portolan_engine::network_policy::NetworkPolicy;
+use portolan_engine::pod::Pod;
+use portolan_engine::service::Service;
 
 /// Name of this source.
 pub const SOURCE: &str = "file";

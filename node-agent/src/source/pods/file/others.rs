@@ -2,6 +2,12 @@
 
 use std::net::IpAddr;
 
+use portolan_engine::namespace::Namespace;
+use portolan_engine::network_policy::{
+    AdmittedPort, IngressRule, LabelExpression, LabelOperator, LabelSelector, NetworkPolicy,
+};
+use portolan_engine::pod::PortRef;
+use portolan_engine::service::{Outside, Service, ServiceKind, ServicePort};
 use serde_saphyr::Spanned;
 
 use super::containers::{bounded, optional_port, port_number, port_ref, protocol_of};
@@ -9,12 +15,6 @@ use super::manifest::{Invalid, Named, annotations, invalid, strings};
 use super::schema::{
     Expression, Meta, Object, PolicyPort, Rule, Selector, ServicePortSpec, Spec, Status, Text,
 };
-use crate::engine::namespace::Namespace;
-use crate::engine::network_policy::{
-    AdmittedPort, IngressRule, LabelExpression, LabelOperator, LabelSelector, NetworkPolicy,
-};
-use crate::engine::pod::PortRef;
-use crate::engine::service::{Outside, Service, ServiceKind, ServicePort};
 
 /// A Service.
 pub(super) fn service_of(object: &Object, named: Named) -> Result<Service, Invalid> {

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use portolan_engine::input::Input;
 use tokio::sync::{mpsc, watch as state};
 
 use super::{ManifestError, Objects, Prints, read};
-use crate::engine::input::Input;
 use crate::source::clock;
 use crate::source::directory_watch::DirectoryWatch;
 use crate::source::pods::SourceState;

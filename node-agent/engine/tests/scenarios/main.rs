@@ -1,0 +1,27 @@
+//! Scenarios of the engine: given pods and namespaces, when facts come in, then this is reported.
+
+mod attribution;
+mod cluster_changes;
+mod cluster_order;
+mod connections;
+mod declarations;
+mod exceptions;
+#[expect(clippy::expect_used, reason = "builders of test data: a wrong literal is a broken test")]
+mod explain;
+mod explanations;
+mod hostile;
+mod listening;
+mod netns;
+#[expect(clippy::expect_used, reason = "builders of test data: a wrong literal is a broken test")]
+mod objects;
+mod order;
+mod origin;
+mod policies;
+mod recorded;
+mod selected_only;
+mod sources;
+mod verdicts;
+#[expect(clippy::expect_used, reason = "what a scenario asks for and does not find is a failed scenario")]
+mod ways_in;
+#[expect(clippy::expect_used, reason = "builders of test data: a wrong literal is a broken test")]
+mod world;

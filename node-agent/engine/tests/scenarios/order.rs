@@ -1,0 +1,205 @@
+//! The same facts in any order, also twice, end in the same state.
+
+use std::num::NonZeroU16;
+
+use portolan_engine::identity::Protocol::{Tcp, Udp};
+use portolan_engine::identity::{BootTime, NetnsId, Protocol, SocketCookie};
+use portolan_engine::input::Input;
+use portolan_engine::pod::ContainerKind::Regular;
+use portolan_engine::pod::Pod;
+use proptest::prelude::*;
+
+use crate::world::{APP, CURLER, World, call, host, ms, netns, netns_at, opened, pod, pods, scan};
+
+/// The netns of the pod whose ports are called; it stays, and so do these ports.
+const SERVER: u64 = 3;
+const SERVED: [(u64, Protocol, u16); 2] = [(1, Tcp, 80), (2, Udp, 53)];
+/// Another pod, the server itself, its node, an outsider.
+const CALLERS: [&str; 5] = ["10.1.0.2", "10.1.0.9", "10.1.0.1", "127.0.0.1", "203.0.113.9"];
+
+/// One thing that really happened; what the sources say follows from it.
+#[derive(Clone, Debug)]
+enum Deed {
+    Open { netns: u64, port: u16, udp: bool },
+    Close { which: usize },
+    Scan { netns: u64 },
+    End { netns: u64 },
+    Return { netns: u64 },
+    Call { which: usize, caller: usize },
+    Manifests { app: bool, declares: bool, curler: bool },
+}
+
+fn deed() -> impl Strategy<Value = Deed> {
+    prop_oneof![
+        4 => (1..=2_u64, 9_000..9_004_u16, any::<bool>())
+            .prop_map(|(netns, port, udp)| Deed::Open { netns, port, udp }),
+        3 => any::<usize>().prop_map(|which| Deed::Close { which }),
+        1 => (1..=2_u64).prop_map(|netns| Deed::Scan { netns }),
+        1 => (1..=2_u64).prop_map(|netns| Deed::End { netns }),
+        1 => (1..=2_u64).prop_map(|netns| Deed::Return { netns }),
+        2 => (0..SERVED.len(), 0..CALLERS.len()).prop_map(|(which, caller)| Deed::Call { which, caller }),
+        1 => any::<(bool, bool, bool)>()
+            .prop_map(|(app, declares, curler)| Deed::Manifests { app, declares, curler }),
+    ]
+}
+
+fn manifests(app: bool, declares: bool, curler: bool) -> Input {
+    let ports = if declares { &[(8080, Tcp), (9_000, Tcp)][..] } else { &[(8080, Tcp)][..] };
+    let mut all: Vec<Pod> = vec![pod("server").at("server").into()];
+    all.extend(app.then(|| pod("app").at("app").container("app", Regular, ports).into()));
+    all.extend(curler.then(|| pod("curler").at("curler").into()));
+    pods(all)
+}
+
+/// What the sources say about these deeds, and the sockets that are left.
+struct Told {
+    inputs: Vec<Input>,
+    open: Vec<(u64, u64, Protocol, u16)>,
+    ended: Vec<u64>,
+}
+
+impl Told {
+    fn of(deeds: &[Deed]) -> Self {
+        let mut told = Self { inputs: Vec::new(), open: Vec::new(), ended: Vec::new() };
+        told.inputs.extend([
+            host(),
+            netns(APP, "app", "10.1.0.2/24"),
+            netns(CURLER, "curler", "10.1.0.3/24"),
+        ]);
+        told.inputs.extend([netns(SERVER, "server", "10.1.0.9/24"), manifests(true, false, true)]);
+        for (cookie, protocol, port) in SERVED {
+            told.open.push((SERVER, cookie, protocol, port));
+            told.inputs.push(opened(SERVER, cookie, protocol, port, "0.0.0.0", ms(1_000)));
+        }
+        for (step, deed) in deeds.iter().enumerate() {
+            told.take(deed, 100 + step as u64, ms(2_000 + 10 * step as u64));
+        }
+        told
+    }
+
+    fn take(&mut self, deed: &Deed, cookie: u64, at: BootTime) {
+        let input = match deed {
+            Deed::Open { netns, port, udp } if !self.ended.contains(netns) => {
+                let protocol = if *udp { Udp } else { Tcp };
+                self.open.push((*netns, cookie, protocol, *port));
+                opened(*netns, cookie, protocol, *port, "0.0.0.0", at)
+            }
+            Deed::Close { which } if self.open.len() > SERVED.len() => {
+                let others = self.open.len() - SERVED.len();
+                let (netns, cookie, ..) = self.open.remove(SERVED.len() + which % others);
+                Input::SocketClosed { netns: NetnsId(netns), cookie: SocketCookie(cookie), at }
+            }
+            Deed::Scan { netns } if !self.ended.contains(netns) => {
+                let listed = self.open.iter().filter(|(n, ..)| n == netns);
+                let listed: Vec<_> =
+                    listed.map(|(_, cookie, protocol, port)| (*cookie, *protocol, *port)).collect();
+                scan(*netns, at, &listed)
+            }
+            Deed::End { netns } if !self.ended.contains(netns) => {
+                self.ended.push(*netns);
+                self.open.retain(|(n, ..)| n != netns);
+                Input::NetnsGone { netns: NetnsId(*netns), at }
+            }
+            Deed::Return { netns } if self.ended.contains(netns) => {
+                self.ended.retain(|n| n != netns);
+                let (name, address) =
+                    if *netns == APP { ("app", "10.1.0.2/24") } else { ("curler", "10.1.0.3/24") };
+                netns_at(*netns, name, address, at)
+            }
+            Deed::Call { which, caller } => {
+                let (Some((_, protocol, port)), Some(caller)) = (SERVED.get(*which), CALLERS.get(*caller))
+                else {
+                    return;
+                };
+                call(SERVER, *protocol, *port, caller, 1, at)
+            }
+            Deed::Manifests { app, declares, curler } => manifests(*app, *declares, *curler),
+            _ => return,
+        };
+        self.inputs.push(input);
+    }
+}
+
+/// A source tells all of its pods, one list after the other: the lists keep their order among the rest.
+fn reorder(inputs: &[Input], order: &[usize]) -> Vec<Input> {
+    let mut lists = inputs.iter().filter(|input| matches!(input, Input::Pods { .. }));
+    let shuffled = order.iter().filter_map(|index| match inputs.get(*index)? {
+        Input::Pods { .. } => lists.next().cloned(),
+        other => Some(other.clone()),
+    });
+    shuffled.collect()
+}
+
+/// All that people see, once everything has come to rest.
+fn rest(inputs: Vec<Input>) -> (Vec<String>, Vec<(NetnsId, Protocol, NonZeroU16)>) {
+    let mut world = World::new();
+    // All of it has happened, a moment ago.
+    world.now = ms(2_300);
+    for input in inputs {
+        world.apply(input).wait(1);
+    }
+    world.wait(200_000);
+    let mut lines: Vec<String> = world
+        .engine
+        .listeners()
+        .map(|l| {
+            format!(
+                "{:?} {:?} {:?} {:?} {} {:?} {}",
+                l.id, l.port, l.addresses, l.opened_at, l.sockets, l.process, l.traffic.connections
+            )
+        })
+        .chain(world.engine.findings().map(|f| {
+            let since = f.listener.as_ref().map(|_| f.first_seen);
+            format!("{} {} {:?} {since:?}", f.id, f.code.as_str(), f.pod)
+        }))
+        .collect();
+    lines.push(format!(
+        "{} netns, {} remembered",
+        world.engine.counts().netns,
+        world.engine.remembered_netns()
+    ));
+    lines.sort();
+    let mut ports: Vec<_> =
+        world.engine.listeners().map(|l| (l.port.netns, l.port.protocol, l.port.port)).collect();
+    ports.sort_unstable();
+    (lines, ports)
+}
+
+fn deeds_and_order() -> impl Strategy<Value = (Vec<Deed>, Vec<usize>)> {
+    proptest::collection::vec(deed(), 0..30).prop_flat_map(|deeds| {
+        let count = Told::of(&deeds).inputs.len();
+        (Just(deeds), Just((0..count).collect::<Vec<_>>()).prop_shuffle())
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_order_ends_in_the_same_state((deeds, order) in deeds_and_order(), twice in any::<bool>()) {
+        let Told { inputs, open, .. } = Told::of(&deeds);
+        let mut shuffled = reorder(&inputs, &order);
+        if twice {
+            // Counters are told once only: what was drained is gone.
+            shuffled.extend(inputs.iter().filter(|input| !matches!(input, Input::Traffic(_))).cloned());
+        }
+        let (lines, ports) = rest(inputs);
+        let mut left: Vec<_> = open
+            .into_iter()
+            .map(|(netns, _, protocol, port)| (NetnsId(netns), protocol, NonZeroU16::new(port).expect("a port")))
+            .collect();
+        left.sort_unstable();
+        left.dedup();
+        prop_assert_eq!(ports, left, "the oracle: what was opened and not closed");
+        prop_assert_eq!(rest(shuffled).0, lines);
+    }
+
+    #[test]
+    fn time_may_stand_or_jump(step in 0..u64::MAX) {
+        let mut world = World::demo();
+        world.listen(APP, 10, 9090);
+        world.now = BootTime(step);
+        world.close(APP, 10);
+        world.engine.tick(BootTime(u64::MAX));
+    }
+}

@@ -1,0 +1,325 @@
+//! `portolan policy`: what is drafted from the engine's state is a valid NetworkPolicy, and the engine that is told of it
+//! finds the declared ports admitted and the others blocked.
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+
+#[path = "../../engine/tests/scenarios/objects.rs"]
+#[expect(dead_code, reason = "builders that the engine's scenarios share")]
+mod objects;
+#[path = "../../engine/tests/scenarios/world.rs"]
+#[expect(dead_code, reason = "builders that the engine's scenarios share")]
+mod world;
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use portolan::query::policy::draft::{Draft, draft};
+use portolan::query::policy::refusal::Refusal;
+use portolan::query::policy::yaml;
+use portolan::sink::convert::{Converter, Wall};
+use portolan::sink::report::{Explanation, LabelledPod, Peer, PolicyBasis, PolicyPort};
+use portolan::source::pods::file;
+use portolan_engine::change::PolicyVerdict;
+use portolan_engine::identity::Protocol::{Sctp, Tcp, Udp};
+use portolan_engine::input::{Input, Listing};
+use portolan_engine::pod::ContainerKind::Regular;
+use portolan_engine::pod::{Pod, ProbeHandler, Workload};
+use portolan_engine::policy_basis::{PolicyTarget, Who};
+use proptest::prelude::*;
+
+use crate::objects::{number, sends, service, services};
+use crate::world::{APP, CURLER, PodBuilder, World, host, netns, opened, pod, pods};
+
+fn web() -> PodBuilder {
+    let pod = pod("web-1").at("app").label("app", "web").label("pod-template-hash", "abc");
+    pod.container("app", Regular, &[(8080, Tcp), (7, Udp)])
+}
+
+fn owned(builder: PodBuilder) -> Pod {
+    let workload = Some(Workload { kind: "Deployment".to_owned(), name: "web".to_owned() });
+    Pod { workload, ..builder.into() }
+}
+
+/// Two pods: `web` declares 8080 and UDP 7; `curler` calls it.
+fn world(web: Pod) -> World {
+    let mut world = World::new();
+    world.apply(host()).apply(netns(APP, "app", "10.1.0.2/24")).apply(netns(CURLER, "curler", "10.1.0.3/24"));
+    world.apply(pods(vec![web, pod("curler").at("curler").label("app", "curler").into()]));
+    world.listen(APP, 10, 8080).listen(APP, 11, 9090);
+    world.calls(APP, Tcp, 9090, "10.1.0.3", 3).wait(6_000);
+    world
+}
+
+fn basis(world: &World, who: Who) -> PolicyBasis {
+    let basis = world.engine.policy_basis(&PolicyTarget { namespace: None, who });
+    let converter = Converter { node: "node-1".into(), wall: Wall { unix_ns_at_boot: 0 }, now: world.now };
+    converter.policy_basis(&basis)
+}
+
+fn of_pod(world: &World) -> PolicyBasis {
+    basis(world, Who::Pod("web-1".to_owned()))
+}
+
+/// The draft as the API server's own type reads its YAML; nothing of it is unknown to that type.
+fn typed(draft: &Draft) -> NetworkPolicy {
+    let text = yaml(draft).expect("yaml");
+    let value: serde_json::Value = serde_saphyr::from_str(&text).expect("yaml");
+    let policy: NetworkPolicy = serde_json::from_value(value.clone()).expect("a NetworkPolicy");
+    assert_eq!(serde_json::to_value(&policy).expect("json"), value);
+    policy
+}
+
+fn rules(draft: &Draft) -> Vec<String> {
+    let value = serde_json::to_value(&draft.policy.spec.ingress).expect("json");
+    let all = value.as_array().expect("rules").iter();
+    all.map(|rule| {
+        let from = rule.get("from").map_or_else(|| "*".to_owned(), ToString::to_string);
+        let ports = rule["ports"].as_array().expect("ports").iter();
+        let ports: Vec<String> = ports
+            .map(|port| format!("{}/{}", port["port"], port["protocol"].as_str().unwrap_or("")))
+            .collect();
+        format!("{} from {from}", ports.join(" "))
+    })
+    .collect()
+}
+
+fn said(draft: &Draft, what: &str) {
+    assert!(draft.remarks.iter().any(|remark| remark.contains(what)), "{what:?}: {:#?}", draft.remarks);
+}
+
+#[test]
+fn declared_ports_are_admitted_and_the_others_blocked_once_it_is_applied() {
+    let mut world = world(owned(web()));
+    let draft = draft(&of_pod(&world), false).expect("a draft");
+    assert_eq!(rules(&draft), ["7/UDP 8080/TCP from *"]);
+    said(&draft, "9090/TCP undeclared-active, served by python3, called by demo/curler");
+    let policy = typed(&draft);
+    assert_eq!(policy.metadata.name.as_deref(), Some("web-declared-ports"));
+    assert_eq!(
+        policy.spec.as_ref().and_then(|spec| spec.pod_selector.as_ref()?.match_labels.clone()),
+        Some(BTreeMap::from([("app".to_owned(), "web".to_owned())]))
+    );
+    world.apply(Input::NetworkPolicies(Listing::All(read_back(&draft))));
+    assert_eq!(world.finding().policy.verdict, PolicyVerdict::Blocked);
+    let basis = of_pod(&world);
+    assert_eq!(basis.pods[0].policies, ["web-declared-ports"]);
+    // The same policy over a pod that declares nothing any more: what it admits is the former declaration.
+    let mut other = self::world(owned(web()));
+    let undeclared_8080 = pod("web-1").at("app").label("app", "web").container("app", Regular, &[]);
+    other.apply(pods(vec![owned(undeclared_8080)]));
+    other.apply(Input::NetworkPolicies(Listing::All(read_back(&draft))));
+    let verdicts: Vec<_> = other
+        .engine
+        .findings()
+        .filter_map(|finding| Some((finding.port?.get(), finding.policy.verdict)))
+        .collect();
+    assert!(verdicts.contains(&(8080, PolicyVerdict::Open)), "{verdicts:?}");
+    assert!(verdicts.contains(&(9090, PolicyVerdict::Blocked)), "{verdicts:?}");
+}
+
+/// As our own reader of manifests understands it.
+fn read_back(draft: &Draft) -> Vec<portolan_engine::network_policy::NetworkPolicy> {
+    let path = std::env::temp_dir().join(format!("portolan-policy-{}.yaml", std::process::id()));
+    std::fs::write(&path, yaml(draft).expect("yaml")).expect("writes");
+    let objects = file::read(&path).expect("our own reader takes it");
+    let _ = std::fs::remove_file(&path);
+    objects.policies
+}
+
+#[test]
+fn a_service_is_let_in_and_kubelet_needs_no_rule() {
+    let web = web().probe(ProbeHandler::Liveness, number(9091));
+    let mut world = world(owned(web));
+    world.apply(services(vec![sends(service("web", "web"), 80, Tcp, number(9090))]));
+    let now = world.now;
+    world.listen(APP, 12, 9091).apply(opened(APP, 13, Tcp, 9901, "127.0.0.1", now)).wait(6_000);
+    let draft = draft(&of_pod(&world), false).expect("a draft");
+    assert_eq!(rules(&draft), ["7/UDP 8080/TCP 9090/TCP from *"]);
+    said(&draft, "9090/TCP from everywhere: not declared, but expected by service demo/web:80: declare it");
+    said(&draft, "9091/TCP not declared; only kubelet calls it (container/app/livenessProbe), from the node");
+    said(&draft, "9901/TCP served on loopback only, served by python3");
+}
+
+#[test]
+fn a_declared_port_on_loopback_is_left_out_and_one_that_nobody_serves_is_admitted() {
+    let mut world = World::new();
+    world.apply(netns(APP, "app", "10.1.0.2/24")).apply(pods(vec![owned(web())]));
+    world.apply(opened(APP, 10, Tcp, 8080, "127.0.0.1", world.now)).wait(6_000);
+    let draft = draft(&of_pod(&world), false).expect("a draft");
+    assert_eq!(rules(&draft), ["7/UDP from *"]);
+    said(&draft, "8080/TCP declared, but served on loopback only");
+}
+
+#[test]
+fn who_was_seen_is_admitted_and_who_cannot_be_said_makes_it_wider() {
+    let seen = |peers: &[&str]| {
+        let mut world = world(owned(web()));
+        for peer in peers {
+            world.calls(APP, Tcp, 8080, peer, 2);
+        }
+        world.wait(10_000);
+        let drafted = draft(&of_pod(&world), true).expect("a draft");
+        typed(&drafted);
+        rules(&drafted).into_iter().find(|rule| rule.contains("8080/TCP")).expect("a rule")
+    };
+    let curler = r#"{"podSelector":{"matchLabels":{"app":"curler"}}}"#;
+    assert_eq!(seen(&["10.1.0.3"]), format!("8080/TCP from [{curler}]"));
+    let block = r#"{"ipBlock":{"cidr":"203.0.113.7/32"}}"#;
+    assert_eq!(seen(&["10.1.0.3", "203.0.113.7"]), format!("8080/TCP from [{block},{curler}]"));
+    assert_eq!(
+        seen(&["10.1.0.3", "10.9.9.9"]),
+        r#"8080/TCP from [{"namespaceSelector":{}}]"#,
+        "a pod of another node, whose labels nobody here knows"
+    );
+    assert_eq!(seen(&["192.0.2.10"]), "7/UDP 8080/TCP from *", "only the node called");
+    let many: Vec<String> = (1..=40).map(|host| format!("203.0.113.{host}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    assert_eq!(seen(&many), r#"8080/TCP from [{"ipBlock":{"cidr":"0.0.0.0/0"}}]"#);
+}
+
+#[test]
+fn a_caller_of_another_namespace_is_meant_by_both_selectors() {
+    let mut world = world(owned(web()));
+    let caller =
+        Pod { namespace: "ops".to_owned(), ..pod("curler").at("curler").label("app", "probe").into() };
+    world.apply(pods(vec![owned(web()), caller])).calls(APP, Tcp, 8080, "10.1.0.3", 1).wait(6_000);
+    let drafted = draft(&of_pod(&world), true).expect("a draft");
+    let then = r#"8080/TCP from [{"namespaceSelector":{"matchLabels":{"kubernetes.io/metadata.name":"ops"}},"podSelector":{"matchLabels":{"app":"probe"}}}]"#;
+    assert!(rules(&drafted).contains(&then.to_owned()), "{:?}", rules(&drafted));
+}
+
+#[test]
+fn a_workload_is_all_its_pods_and_its_ports_are_theirs_together() {
+    let mut world = world(owned(web()));
+    let second = pod("web-2").at("two").label("app", "web").label("pod-template-hash", "def");
+    let second = owned(second.container("app", Regular, &[(8081, Sctp)]));
+    world.apply(pods(vec![owned(web()), second, pod("other").label("app", "web").label("x", "y").into()]));
+    for who in [
+        Who::Pod("web-2".to_owned()),
+        Who::Workload { kind: Some("deployment".to_owned()), name: "web".to_owned() },
+    ] {
+        let drafted = draft(&basis(&world, who), false).expect("a draft");
+        assert_eq!(rules(&drafted), ["7/UDP 8080/TCP 8081/SCTP from *"]);
+        assert_eq!(drafted.policy.spec.pod_selector.match_labels.len(), 1);
+        said(&drafted, "WARNING: the selector also means other pods of this node: demo/other;");
+        typed(&drafted);
+    }
+}
+
+#[test]
+fn what_no_policy_can_mean_is_refused() {
+    let drafted = |pod: PodBuilder| {
+        let mut world = World::new();
+        world.apply(pods(vec![pod.into()]));
+        draft(&of_pod(&world), false)
+    };
+    let bare = || pod("web-1").container("app", Regular, &[(8080, Tcp)]);
+    assert!(matches!(drafted(bare().label("app", "x").host_network()), Err(Refusal::HostNetwork { .. })));
+    assert!(matches!(drafted(bare()), Err(Refusal::NoLabels { .. })));
+    let mut world = World::new();
+    let elsewhere = Pod { namespace: "other".to_owned(), ..pod("web-1").uid("b").label("app", "x").into() };
+    world.apply(pods(vec![bare().label("app", "x").into(), elsewhere]));
+    assert!(matches!(draft(&of_pod(&world), false), Err(Refusal::ManyNamespaces { .. })));
+    assert!(basis(&world, Who::Pod("nobody".to_owned())).pods.is_empty());
+    assert!(draft(&basis(&world, Who::Pod("nobody".to_owned())), false).is_err());
+}
+
+#[test]
+fn a_pod_that_declares_nothing_is_shut_off_and_that_is_said() {
+    let mut world = World::new();
+    world.apply(pods(vec![pod("web-1").label("app", "x").container("app", Regular, &[]).into()]));
+    let drafted = draft(&of_pod(&world), false).expect("a draft");
+    assert_eq!(drafted.warnings, ["the pods declare no port: this policy shuts them off"]);
+    let policy = typed(&drafted);
+    assert_eq!(policy.spec.and_then(|spec| spec.ingress), Some(Vec::new()));
+}
+
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof!["[a-z0-9-]{1,12}", any::<String>(), Just("\n- evil: true\r\u{85}\u{2028}# ".to_owned())]
+}
+
+fn labelled() -> impl Strategy<Value = LabelledPod> {
+    let names = (text(), text(), proptest::option::of(text()));
+    let labels = proptest::collection::btree_map("([a-z.]{1,8}/)?[A-Za-z0-9_.-]{1,20}|\\PC*", text(), 0..5);
+    (names, labels).prop_map(|((namespace, name, owner), labels)| LabelledPod {
+        pod: portolan::sink::report::Pod {
+            namespace,
+            name,
+            uid: "u".to_owned(),
+            workload: owner
+                .map(|name| portolan::sink::report::Workload { kind: "Deployment".to_owned(), name }),
+            host_network: false,
+            labels: None,
+        },
+        labels,
+    })
+}
+
+fn policy_port() -> impl Strategy<Value = PolicyPort> {
+    let peer = (text(), prop_oneof![Just("pod"), Just("node"), Just("external"), Just("x")], text());
+    let peer = peer.prop_map(|(address, origin, reference)| Peer {
+        address,
+        origin: origin.to_owned(),
+        reference: Some(reference),
+        via: None,
+        connections: 1,
+        packets: 1,
+        bytes: 1,
+        first_seen: String::new(),
+        last_seen: String::new(),
+    });
+    let by = proptest::option::of(text());
+    (
+        any::<u16>(),
+        prop_oneof![Just("TCP"), Just("UDP"), Just("SCTP"), Just("X")],
+        text(),
+        by,
+        proptest::collection::vec(peer, 0..4),
+    )
+        .prop_map(|(port, protocol, words, by, peers)| {
+            let explained_by = vec![Explanation { source: words.clone(), reference: words.clone() }];
+            PolicyPort {
+                protocol: protocol.to_owned(),
+                port,
+                name: Some(words.clone()),
+                declaration: portolan::sink::report::Declaration {
+                    status: "declared".to_owned(),
+                    declared_by: by.into_iter().collect(),
+                    explained_by: if port % 2 == 0 { explained_by } else { Vec::new() },
+                },
+                exposure: Some("pod".to_owned()),
+                process: Some(portolan::sink::report::Process {
+                    pid: 1,
+                    name: words.clone(),
+                    executable: None,
+                }),
+                code: Some(words),
+                traffic: portolan::sink::report::Traffic { peers, ..Default::default() },
+            }
+        })
+}
+
+proptest! {
+    #[test]
+    fn whatever_pods_choose_the_draft_is_a_valid_policy_with_harmless_comments(
+        target in labelled(),
+        others in proptest::collection::vec(labelled(), 0..3),
+        ports in proptest::collection::vec(policy_port(), 0..5),
+        observed in any::<bool>(),
+    ) {
+        let world = World::new();
+        let mut basis = of_pod(&world);
+        basis.pods = vec![portolan::sink::report::PolicyPod { labelled: target, policies: vec!["\n".to_owned()], ports }];
+        basis.callers = others.clone();
+        basis.neighbours = others;
+        let Ok(drafted) = draft(&basis, observed) else { return Ok(()) };
+        prop_assert_eq!(&drafted, &draft(&basis, observed).expect("again"));
+        let policy = typed(&drafted);
+        let name = policy.metadata.name.expect("a name");
+        prop_assert!(name.len() <= 253 && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c)));
+        for line in drafted.remarks.iter().chain(&drafted.warnings) {
+            prop_assert!(line.chars().all(|c| !c.is_control() && (c.is_ascii() || c.is_alphanumeric() || c == '…')), "{:?}", line);
+        }
+        let text = yaml(&drafted).expect("yaml");
+        prop_assert!(text.lines().skip_while(|line| line.starts_with('#')).all(|line| line.is_ascii()));
+    }
+}
