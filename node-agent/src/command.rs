@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::CommandFactory;
+use portolan_report::escape::terminal;
 use tracing_subscriber::EnvFilter;
 
 use crate::agent::{self, AgentError};
@@ -11,7 +12,6 @@ use crate::args::{AgentArgs, Cli, Command};
 use crate::config::AgentConfig;
 use crate::exit::Exit;
 use crate::query::console::Console;
-use crate::sink::escape::terminal;
 use crate::{descriptors, doctor, memory, query, scan};
 
 /// Runs what was typed.

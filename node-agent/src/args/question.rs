@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use portolan_engine::finding_code::{FindingCode, Severity};
-
-use crate::sink::selector::Selector;
+use portolan_report::label_selector::Selector;
 
 /// Which objects are shown.
 #[derive(Clone, Debug, Default, Args)]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
+use portolan_report::escape::terminal;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -20,7 +21,6 @@ use crate::query::pages::{self, Gathered};
 use crate::query::request;
 use crate::query::server::Server;
 use crate::query::show::NotShown;
-use crate::sink::escape::terminal;
 
 /// Agents that are asked at the same time: each is a stream through the API server.
 const AT_ONCE: usize = 16;

@@ -1,6 +1,8 @@
 //! `kubectl portolan explain`: each agent knows the pods of its own node, so the way in is shown for every node that has one.
 
 use portolan_engine::explain::target::Target;
+use portolan_report::escape::terminal;
+use portolan_report::wire::SCHEMA;
 use serde_json::{Value, json};
 
 use super::args::{ClusterArgs, ExplainArgs};
@@ -12,8 +14,6 @@ use crate::query::console::Console;
 use crate::query::error::QueryError;
 use crate::query::explain::{PATH, width};
 use crate::query::{show, url};
-use crate::sink::escape::terminal;
-use crate::sink::report::SCHEMA;
 
 /// Asks all, and shows who has a pod at the end of the way; where nobody has, what one agent says about it.
 pub async fn explain(

@@ -16,11 +16,11 @@ use crate::exit::Exit;
 use crate::query::console::Console;
 use crate::query::show::{self, NotShown, Subject};
 use crate::query::{Seen, top};
-use crate::sink::report::SCHEMA;
-use crate::sink::table::Width;
 use args::{Cli, Command};
 use ask::{Answers, ClusterError, Question};
 use portolan_engine::finding_code::Severity;
+use portolan_report::table::Width;
+use portolan_report::wire::SCHEMA;
 
 /// Runs what was typed.
 #[must_use]

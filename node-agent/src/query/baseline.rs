@@ -5,6 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use portolan_engine::finding_code::FindingCode;
+use portolan_report::escape::json_text;
+use portolan_report::exception_rule;
+use portolan_report::wire::Finding;
 use serde::Deserialize;
 
 use super::console::Console;
@@ -14,10 +17,7 @@ use super::server::Server;
 use super::show::Subject;
 use super::{Seen, alternatives, completeness, end, pages};
 use crate::args::BaselineArgs;
-use crate::config::exceptions;
 use crate::exit::Exit;
-use crate::sink::escape::json_text;
-use crate::sink::report::Finding;
 use crate::source::clock;
 
 /// What an undeclared port can be, the worst first.
@@ -44,9 +44,9 @@ pub async fn baseline(args: &BaselineArgs, console: &mut Console<'_>) -> Exit {
 
 /// What the agent would refuse.
 fn checked(args: &BaselineArgs) -> Result<(), String> {
-    exceptions::reason(&args.reason).map_err(|problem| format!("--{problem}"))?;
+    exception_rule::reason(&args.reason).map_err(|problem| format!("--{problem}"))?;
     let Some(expires) = args.expires.as_deref() else { return Ok(()) };
-    let end = exceptions::end(expires).map_err(|problem| format!("--{problem}"))?;
+    let end = exception_rule::expiry(expires).map_err(|problem| format!("--{problem}"))?;
     if end <= clock::wall_now() {
         return Err(format!(
             "--expires: {expires:?} is over: such rules would suppress nothing; expected a day or a time to come"
@@ -264,7 +264,7 @@ fn ranges(ports: &BTreeSet<(String, u16)>) -> Vec<String> {
 
 /// The title, cut to what a rule's name may have, with a number where it is taken.
 fn unused(title: &str, names: &mut BTreeSet<String>) -> String {
-    let cut: String = title.chars().take(exceptions::MAX_NAME - 8).collect();
+    let cut: String = title.chars().take(exception_rule::MAX_NAME - 8).collect();
     let numbered = (2..).map(|number: u32| format!("{cut}-{number}"));
     let name = std::iter::once(cut.clone()).chain(numbered).find(|name| !names.contains(name));
     let name = name.unwrap_or(cut);

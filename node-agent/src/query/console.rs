@@ -2,11 +2,12 @@
 
 use std::io::{self, Write};
 
+use portolan_report::table::Colour;
+
 use super::error::QueryError;
 use super::pages::Gathered;
 use super::{Asked, show, understood};
 use crate::args::Format;
-use crate::sink::table::Colour;
 
 /// See the module.
 pub struct Console<'a> {

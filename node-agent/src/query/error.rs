@@ -1,7 +1,8 @@
 //! Why a question could not be asked or answered, each in one line that says what to do, and the exit code that follows.
 
+use portolan_report::escape::terminal;
+
 use crate::exit::Exit;
-use crate::sink::escape::terminal;
 
 /// See the module.
 #[derive(Debug, thiserror::Error)]

@@ -36,7 +36,7 @@ async fn ask(args: &ExplainArgs, target: &Target, console: &mut Console<'_>) -> 
     let reasons = answer.get("partial").and_then(Value::as_array).into_iter().flatten();
     let reasons: Vec<&str> = reasons.filter_map(Value::as_str).collect();
     for reason in &reasons {
-        console.say(&format!("the answer is partial: {}", crate::sink::escape::terminal(reason)))?;
+        console.say(&format!("the answer is partial: {}", portolan_report::escape::terminal(reason)))?;
     }
     let is_unready =
         matches!(request::get_bytes(&server, "/readyz").await, Err(QueryError::Refused { status: 503, .. }));

@@ -1,17 +1,17 @@
 //! Objects as the user asked for them. Tables read only what they show; json and yaml give all that the agent wrote, also
 //! fields that this client does not know.
 
+use portolan_report::escape::{json_text, terminal};
+use portolan_report::explain_text;
+use portolan_report::explanation::Explanation;
+use portolan_report::table::{self, Colour, Width};
+use portolan_report::wire::{AgentStatus, Finding, Report, SCHEMA};
+use portolan_report::{status_table, text};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::pages::Gathered;
 use crate::args::Format;
-use crate::sink::escape::{json_text, terminal};
-use crate::sink::explain_text;
-use crate::sink::explanation::Explanation;
-use crate::sink::report::{AgentStatus, Finding, Report, SCHEMA};
-use crate::sink::table::{self, Colour, Width};
-use crate::sink::{status_table, text};
 
 /// What a command shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +85,7 @@ pub fn names(subject: Subject, items: &[Value]) -> Result<String, NotShown> {
     items.iter().map(|item| name(subject, item)).collect()
 }
 
-/// Findings that are at hand as what they are. JSON is not made here but written as it comes ([`crate::sink::pretty`]).
+/// Findings that are at hand as what they are. JSON is not made here but written as it comes ([`portolan_report::json_list`]).
 ///
 /// # Errors
 /// [`NotShown`].

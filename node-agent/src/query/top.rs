@@ -3,14 +3,14 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
+use portolan_report::cells;
+use portolan_report::escape::terminal;
+use portolan_report::table::lay_out;
+use portolan_report::wire::{Listener, SCHEMA};
 use serde_json::{Value, json};
 
 use super::show::{self, NotShown, Subject};
 use crate::args::{Format, TopArgs, TopOrder};
-use crate::sink::cell;
-use crate::sink::escape::terminal;
-use crate::sink::report::{Listener, SCHEMA};
-use crate::sink::table::lay_out;
 
 /// A port of a workload, or of a pod that belongs to none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,7 +58,7 @@ fn key(listener: &Listener) -> Key {
             let name = pod.workload.as_ref().map(|workload| format!("{}/{}", workload.kind, workload.name));
             (pod.namespace.clone(), name.unwrap_or_else(|| format!("Pod/{}", pod.name)))
         }
-        None => (String::new(), format!("{} on {}", cell::place(listener), listener.envelope.node)),
+        None => (String::new(), format!("{} on {}", cells::place(listener), listener.envelope.node)),
     };
     (namespace, name, listener.port, listener.protocol.clone())
 }
@@ -88,7 +88,7 @@ fn add(row: &mut Row, listener: &Listener) {
         }
     };
     note(&mut row.nodes, listener.envelope.node.clone());
-    note(&mut row.pods, cell::place(listener));
+    note(&mut row.pods, cells::place(listener));
     if let Some(process) = &listener.process {
         note(&mut row.processes, process.name.clone());
     }
@@ -122,7 +122,7 @@ fn table(rows: &[(Key, Row)], output: Format) -> String {
     }
     let cells = rows.iter().map(|((namespace, workload, port, protocol), row)| {
         let callers = callers(row);
-        let mut top = callers.first().map_or_else(|| cell::NONE.to_owned(), |caller| (*caller).to_owned());
+        let mut top = callers.first().map_or_else(|| cells::NONE.to_owned(), |caller| (*caller).to_owned());
         if callers.len() > 1 || row.truncated {
             top = format!(
                 "{top} +{}{}",
@@ -131,12 +131,12 @@ fn table(rows: &[(Key, Row)], output: Format) -> String {
             );
         }
         let mut cells = vec![
-            if namespace.is_empty() { cell::NONE.to_owned() } else { namespace.clone() },
+            if namespace.is_empty() { cells::NONE.to_owned() } else { namespace.clone() },
             workload.clone(),
             format!("{port}/{protocol}"),
             row.declaration.clone(),
             row.connections.to_string(),
-            cell::size(row.bytes),
+            cells::size(row.bytes),
             row.pods.len().to_string(),
             top,
         ];
@@ -144,8 +144,8 @@ fn table(rows: &[(Key, Row)], output: Format) -> String {
             cells.extend([
                 row.attempts.to_string(),
                 row.packets.to_string(),
-                cell::list(&row.processes),
-                cell::list(&row.nodes),
+                cells::list(&row.processes),
+                cells::list(&row.nodes),
             ]);
         }
         cells

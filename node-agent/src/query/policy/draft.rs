@@ -3,13 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use portolan_report::wire::{LabelledPod, PolicyBasis};
+
 use super::object::{Metadata, NetworkPolicy, Peer, Port, Rule, Selector, Spec, is_dns_label, is_subdomain};
 use super::peers::{everywhere, seen};
 use super::refusal::Refusal;
 use super::remark::{harmless, names};
 use super::selector::{full_name, select};
 use super::wanted_ports::{Verdict, all};
-use crate::sink::report::{LabelledPod, PolicyBasis};
 
 const SUFFIX: &str = "-declared-ports";
 /// Ports that are named as left out at most.

@@ -19,8 +19,8 @@ use super::url::with_query;
 use super::{end, request};
 use crate::args::{ManifestFormat, PolicyArgs};
 use crate::exit::Exit;
-use crate::sink::report::PolicyBasis;
 use draft::{Draft, draft};
+use portolan_report::wire::PolicyBasis;
 use refusal::Refusal;
 use target::Target;
 

@@ -4,11 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use portolan_report::wire::LabelledPod;
+
 use super::object::{IpBlock, Peer, Selector, is_dns_label};
 use super::remark::names;
 use super::selector::known_by;
 use super::wanted_ports::WantedPort;
-use crate::sink::report::LabelledPod;
 
 /// Addresses outside of the cluster that one port lists at most.
 const MAX_BLOCKS: usize = 16;

@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use portolan_report::wire::LabelledPod;
+
 use super::object::is_label;
 use super::refusal::Refusal;
 use super::remark::names;
-use crate::sink::report::LabelledPod;
 
 pub type Labels = BTreeMap<String, String>;
 
@@ -140,7 +141,7 @@ fn identity(stable: &Labels) -> Labels {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sink::report::Pod;
+    use portolan_report::wire::Pod;
 
     fn pod(name: &str, labels: &[(&str, &str)]) -> LabelledPod {
         LabelledPod {

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
+use portolan_report::escape::terminal;
+
 use super::refusal::Refusal;
-use crate::sink::escape::terminal;
 
 /// Kinds of workloads, each with what kubectl calls it.
 const KINDS: [(&str, &[&str]); 7] = [

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use portolan_report::wire::{Explanation, Peer, PolicyPod, PolicyPort};
+
 use super::remark::names;
-use crate::sink::report::{Explanation, Peer, PolicyPod, PolicyPort};
 
 /// One port, as all pods that have it say.
 #[derive(Debug, Default)]

@@ -2,8 +2,7 @@
 //! line says so (`truncated`).
 
 use bytes::Bytes;
-
-use super::report::{Listener, Report, Traffic};
+use portolan_report::wire::{Listener, Report, Traffic};
 
 /// A line, its newline included, is shorter than this.
 pub const MAX_LINE: usize = 16 * 1024;
@@ -83,5 +82,5 @@ fn cut_lists(report: &mut Report) {
 }
 
 #[cfg(test)]
-#[path = "line_tests.rs"]
+#[path = "ndjson_tests.rs"]
 mod tests;

@@ -12,10 +12,10 @@ use portolan_engine::finding_code::FindingCode;
 use portolan_engine::identity::{BootTime, NetnsId, PodUid, PortId, Protocol};
 use portolan_engine::input::Process;
 use portolan_engine::pod::{Container, ContainerKind, Workload};
+use portolan_report::wire::Report;
 
 use super::*;
 use crate::sink::convert::{Converter, Wall};
-use crate::sink::report::Report;
 
 fn converter(name: &str) -> Converter {
     Converter { node: name.into(), wall: Wall { unix_ns_at_boot: 0 }, now: BootTime(1) }

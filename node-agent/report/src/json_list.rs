@@ -6,8 +6,8 @@ use std::io::{self, Write};
 use serde::Serialize;
 use serde_json::ser::{CharEscape, Formatter, PrettyFormatter, Serializer};
 
-use super::escape::json_text;
-use super::report::SCHEMA;
+use crate::escape::json_text;
+use crate::wire::SCHEMA;
 
 /// Writes `items` in the shape of every list of the API, with a newline at the end.
 ///

@@ -1,7 +1,7 @@
 //! Which objects are wanted. Every field holds alternatives; an empty one lets everything through.
 
-use super::facts::Facts;
-use super::selector::Selector;
+use crate::facts::Facts;
+use crate::label_selector::Selector;
 
 /// States of what is no more.
 const ENDED_STATES: [&str; 2] = ["resolved", "closed"];

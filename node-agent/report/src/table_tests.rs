@@ -1,7 +1,7 @@
 //! Tests of the tables: what they show, sort and escape.
 
 use super::*;
-use crate::sink::report::{Declaration, Envelope, Netns, Peer, Pod, Policy, Process, Traffic};
+use crate::wire::{Declaration, Envelope, Netns, Peer, Pod, Policy, Process, Traffic};
 
 fn envelope() -> Envelope {
     Envelope {

@@ -1,10 +1,10 @@
 //! An explanation for people: the answer in sentences, each way in as a tree from the door to the process, and what is
 //! known of the port at its end. Everything that a pod may choose is escaped, and no line is wider than the terminal.
 
-use super::cell;
-use super::escape::terminal;
-use super::explanation::{ExplainedPod, Explanation, WayIn, WayInDoor, WayInPolicy};
-use super::report::{Declaration, Finding, Listener, Pod, Traffic};
+use crate::cells;
+use crate::escape::terminal;
+use crate::explanation::{ExplainedPod, Explanation, WayIn, WayInDoor, WayInPolicy};
+use crate::wire::{Declaration, Finding, Listener, Pod, Traffic};
 
 /// Peers of one port that are shown.
 const MAX_PEERS: usize = 5;
@@ -158,7 +158,7 @@ fn main_doors<'a>(explained: &Explanation, end: &'a WayIn) -> (Vec<&'a WayInDoor
 
 fn door_text(door: &WayInDoor, protocol: &str) -> String {
     let port = format!("port {}/{protocol}", door.port);
-    let some = cell::list(&door.addresses).replace(',', ", ");
+    let some = cells::list(&door.addresses).replace(',', ", ");
     match (door.kind.as_str(), door.addresses.is_empty()) {
         ("nodePort", _) => format!("any address of any node, {port} (NodePort)"),
         ("hostPort", _) => format!("any address of this node, {port} (hostPort)"),
@@ -207,10 +207,10 @@ fn process(listener: &Listener) -> String {
             format!("process {} (pid {}{executable})", process.name, process.pid)
         },
     );
-    let addresses = cell::list(&listener.addresses).replace(',', ", ");
+    let addresses = cells::list(&listener.addresses).replace(',', ", ");
     let since = listener.opened_at.as_ref().map_or_else(
         || ", since before the agent".to_owned(),
-        |at| format!(", for {}", cell::age(at, &listener.envelope.time)),
+        |at| format!(", for {}", cells::age(at, &listener.envelope.time)),
     );
     let sockets =
         if listener.sockets > 1 { format!(" with {} sockets", listener.sockets) } else { String::new() };
@@ -313,7 +313,7 @@ fn findings(page: &mut Page, indent: &str, findings: &[&Finding]) {
 
 fn traffic(page: &mut Page, indent: &str, traffic: &Traffic, now: &str) {
     let last = traffic.last_seen.as_ref();
-    let last = last.map_or_else(String::new, |at| format!(", last {} ago", cell::age(at, now)));
+    let last = last.map_or_else(String::new, |at| format!(", last {} ago", cells::age(at, now)));
     let amount = if traffic.attempts == 0 && traffic.packets == 0 && traffic.connections == 0 {
         "none seen".to_owned()
     } else {
@@ -322,7 +322,7 @@ fn traffic(page: &mut Page, indent: &str, traffic: &Traffic, now: &str) {
             traffic.attempts,
             traffic.connections,
             traffic.packets,
-            cell::size(traffic.bytes)
+            cells::size(traffic.bytes)
         )
     };
     page.fact(indent, "traffic", &amount);
@@ -335,8 +335,8 @@ fn traffic(page: &mut Page, indent: &str, traffic: &Traffic, now: &str) {
             "{who}, {}: {} connections, {}, last {} ago",
             peer.origin,
             peer.connections,
-            cell::size(peer.bytes),
-            cell::age(&peer.last_seen, now)
+            cells::size(peer.bytes),
+            cells::age(&peer.last_seen, now)
         );
         page.fact(indent, if number == 0 { "from" } else { "" }, &words);
     }

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::report::{Listener, Peer, Pod, Process, Traffic, Via};
+use crate::wire::{Listener, Peer, Pod, Process, Traffic, Via};
 
 /// What stands where there is nothing to show.
 pub const NONE: &str = "-";

@@ -6,9 +6,9 @@ use std::cmp::Reverse;
 use comfy_table::{ContentArrangement, Table, presets};
 use portolan_engine::finding_code::Severity;
 
-use super::cell::{self, NONE};
-use super::escape::terminal;
-use super::report::{Connection, Finding, Listener};
+use crate::cells::{self, NONE};
+use crate::escape::terminal;
+use crate::wire::{Connection, Finding, Listener};
 
 /// Which columns there are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -97,16 +97,16 @@ fn finding_row(finding: &Finding, width: Width) -> Vec<String> {
         finding.code.clone(),
         place(finding),
         port(finding).map_or_else(|| NONE.to_owned(), |(port, protocol)| format!("{port}/{protocol}")),
-        cell::process(listener.and_then(|listener| listener.process.as_ref())),
-        cell::traffic(&finding.traffic),
-        cell::peers(&finding.traffic),
-        cell::age(&finding.first_seen, &finding.envelope.time),
+        cells::process(listener.and_then(|listener| listener.process.as_ref())),
+        cells::traffic(&finding.traffic),
+        cells::peers(&finding.traffic),
+        cells::age(&finding.first_seen, &finding.envelope.time),
     ];
     row.extend(width.cells(&finding.envelope.node, || {
         let workload = finding.pod.as_ref().and_then(|pod| pod.workload.as_ref());
         vec![
             finding.state.clone(),
-            listener.map_or_else(|| NONE.to_owned(), |listener| cell::list(&listener.addresses)),
+            listener.map_or_else(|| NONE.to_owned(), |listener| cells::list(&listener.addresses)),
             finding.container.as_ref().map_or_else(|| NONE.to_owned(), |container| container.name.clone()),
             workload.map_or_else(|| NONE.to_owned(), |w| format!("{}/{}", w.kind, w.name)),
             finding.id.clone(),
@@ -118,8 +118,8 @@ fn finding_row(finding: &Finding, width: Width) -> Vec<String> {
 
 fn place(finding: &Finding) -> String {
     match (&finding.pod, &finding.listener) {
-        (None, Some(listener)) => cell::place(listener),
-        (pod, _) => cell::pod(pod.as_ref()),
+        (None, Some(listener)) => cells::place(listener),
+        (pod, _) => cells::pod(pod.as_ref()),
     }
 }
 
@@ -136,7 +136,7 @@ pub fn listeners(listeners: &[Listener], width: Width) -> String {
             .to_owned();
     }
     let mut sorted: Vec<&Listener> = listeners.iter().collect();
-    sorted.sort_by_cached_key(|l| (cell::place(l), l.protocol.clone(), l.port, l.id.clone()));
+    sorted.sort_by_cached_key(|l| (cells::place(l), l.protocol.clone(), l.port, l.id.clone()));
     let mut header = vec!["PROTOCOL", "PORT", "ADDRESSES", "POD", "PROCESS", "DECLARATION", "TRAFFIC"];
     header.extend(width.columns(&["PEERS", "STATE", "SOCKETS", "CONTAINER", "DECLARED-BY", "AGE", "ID"]));
     lay_out(&header, sorted.iter().map(|listener| listener_row(listener, width)))
@@ -146,20 +146,20 @@ fn listener_row(listener: &Listener, width: Width) -> Vec<String> {
     let mut row = vec![
         listener.protocol.clone(),
         listener.port.to_string(),
-        cell::list(&listener.addresses),
-        cell::place(listener),
-        cell::process(listener.process.as_ref()),
+        cells::list(&listener.addresses),
+        cells::place(listener),
+        cells::process(listener.process.as_ref()),
         listener.declaration.status.clone(),
-        cell::traffic(&listener.traffic),
+        cells::traffic(&listener.traffic),
     ];
     row.extend(width.cells(&listener.envelope.node, || {
-        let age = |since: &String| cell::age(since, &listener.envelope.time);
+        let age = |since: &String| cells::age(since, &listener.envelope.time);
         vec![
-            cell::peers(&listener.traffic),
+            cells::peers(&listener.traffic),
             listener.state.clone(),
             listener.sockets.to_string(),
             listener.container.as_ref().map_or_else(|| NONE.to_owned(), |container| container.name.clone()),
-            cell::list(&listener.declaration.declared_by),
+            cells::list(&listener.declaration.declared_by),
             listener.opened_at.as_ref().map_or_else(|| NONE.to_owned(), age),
             listener.id.clone(),
         ]
@@ -183,14 +183,14 @@ pub fn connections(connections: &[Connection], width: Width) -> String {
 fn connection_row(connection: &Connection, width: Width) -> Vec<String> {
     let remote = &connection.remote;
     let mut row = vec![
-        cell::pod(connection.pod.as_ref()),
+        cells::pod(connection.pod.as_ref()),
         format!("{}/{}", connection.local.port, connection.protocol),
         remote.reference.clone().unwrap_or_else(|| remote.address.clone()),
         remote.origin.clone(),
         if connection.closed_at.is_some() { "closed" } else { "open" }.to_owned(),
-        cell::size(connection.bytes_in),
-        cell::size(connection.bytes_out),
-        cell::age(&connection.opened_at, &connection.envelope.time),
+        cells::size(connection.bytes_in),
+        cells::size(connection.bytes_out),
+        cells::age(&connection.opened_at, &connection.envelope.time),
     ];
     row.extend(width.cells(&connection.envelope.node, || {
         vec![

@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
-use super::escape::terminal;
-use super::report::AgentStatus;
-use super::table::lay_out;
+use crate::escape::terminal;
+use crate::table::lay_out;
+use crate::wire::AgentStatus;
 
 /// The whole status as text of several parts.
 #[must_use]
@@ -50,5 +50,5 @@ fn part(text: &mut String, header: &[&str], rows: impl ExactSizeIterator<Item = 
 }
 
 fn or_dash(text: Option<&String>) -> String {
-    text.cloned().unwrap_or_else(|| super::cell::NONE.to_owned())
+    text.cloned().unwrap_or_else(|| crate::cells::NONE.to_owned())
 }

@@ -9,7 +9,7 @@ use portolan_engine::finding_code::FindingCode;
 use portolan_engine::identity::Protocol;
 use portolan_engine::outline::Outline;
 
-use super::report::{self, Report};
+use crate::wire::{self, Report};
 
 /// The fields that filters know. `None`: this object has no such thing, so a filter on it leaves the object out.
 #[derive(Clone, Debug, Default)]
@@ -46,8 +46,8 @@ impl<'a> From<&'a change::PodRef> for PodNames<'a> {
     }
 }
 
-impl<'a> From<&'a report::Pod> for PodNames<'a> {
-    fn from(pod: &'a report::Pod) -> Self {
+impl<'a> From<&'a wire::Pod> for PodNames<'a> {
+    fn from(pod: &'a wire::Pod) -> Self {
         let workload = pod.workload.as_ref().map(|workload| (&*workload.kind, &*workload.name));
         Self { namespace: &pod.namespace, name: &pod.name, workload, labels: pod.labels.as_ref() }
     }
@@ -123,7 +123,7 @@ impl<'a> Facts<'a> {
 
     #[must_use]
     pub fn of_report(report: &'a Report) -> Self {
-        let origins = |traffic: &'a report::Traffic| -> Vec<&'a str> {
+        let origins = |traffic: &'a wire::Traffic| -> Vec<&'a str> {
             traffic.peers.iter().map(|peer| peer.origin.as_str()).collect()
         };
         match report {

@@ -1,9 +1,9 @@
 //! One report as one line for people (`--output text`). Everything that a workload chose is escaped.
 
-use super::escape::terminal;
-use super::report::{Connection, Finding, Listener, Pod, Report};
+use crate::escape::terminal;
+use crate::wire::{Connection, Finding, Listener, Pod, Report};
 
-/// `report` as one line with its newline.
+/// `wire` as one line with its newline.
 #[must_use]
 pub fn line(report: &Report) -> String {
     let (time, rest) = match report {
