@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use portolan_client::exit::Exit;
 use portolan_report::escape::terminal;
 use serde::Serialize;
 
@@ -13,7 +14,6 @@ use crate::args::{DoctorArgs, DoctorFormat};
 use crate::command::written;
 use crate::config::{self, MetadataSource};
 use crate::doctor_sources;
-use crate::exit::Exit;
 use crate::source::confinement::Confinement;
 use crate::source::kernel::{
     Capabilities, DetachedBpffs, Extent, HookStatus, KernelHooks, KernelLogLevel, KernelOptions,

@@ -6,6 +6,9 @@ use std::io::{self, BufWriter, Write};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
+use portolan_client::args::{FindingFilterArgs, Format};
+use portolan_client::exit::Exit;
+use portolan_client::query::show;
 use portolan_engine::Engine;
 use portolan_engine::change::{Finding, FindingState};
 use portolan_engine::exception_annotation::AnnotationSource;
@@ -17,11 +20,9 @@ use portolan_report::filter::Filter;
 use portolan_report::json_list;
 use portolan_report::table::Colour;
 
-use crate::args::{ExceptionAnnotations, FindingFilterArgs, Format, ScanArgs};
+use crate::args::{ExceptionAnnotations, ScanArgs};
 use crate::command::delivered;
 use crate::config::{self, AgentConfig, MetadataSource};
-use crate::exit::Exit;
-use crate::query::show;
 use crate::scan_once::{self, Collected};
 use crate::sink::convert::{Converter, Wall};
 use crate::source::clock;

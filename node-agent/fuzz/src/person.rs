@@ -1,8 +1,8 @@
 //! What people type, and what the client reads from whatever answers it.
 
 use portolan::config::{file, value};
-use portolan::query::server::Server;
-use portolan::query::sse;
+use portolan_client::query::server::Server;
+use portolan_client::query::sse;
 use portolan_report::escape;
 use portolan_report::label_selector::Selector;
 

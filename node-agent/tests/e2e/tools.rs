@@ -16,10 +16,24 @@ pub struct Tools {
     helm: PathBuf,
 }
 
+/// Returns the path of `kubectl-portolan`, which Cargo builds into the directory of the agent's binary.
+///
+/// # Errors
+/// Where it is not built.
+pub fn plugin() -> Result<PathBuf, String> {
+    let path = Path::new(env!("CARGO_BIN_EXE_portolan")).with_file_name("kubectl-portolan");
+    if path.is_file() {
+        Ok(path)
+    } else {
+        Err("needs kubectl-portolan: run `cargo build -p portolan-client`".to_owned())
+    }
+}
+
 impl Tools {
     /// # Errors
     /// Which of them is missing.
-    pub fn new(kubeconfig: impl Into<OsString>, plugin: &Path) -> Result<Self, String> {
+    pub fn new(kubeconfig: impl Into<OsString>) -> Result<Self, String> {
+        let plugin = plugin()?;
         let find = |name: &str| {
             brought::program(name).ok_or_else(|| format!("needs {name}: run `cargo xtask setup --tests`"))
         };

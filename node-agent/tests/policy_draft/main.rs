@@ -12,11 +12,11 @@ mod world;
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use portolan::query::policy::draft::{Draft, draft};
-use portolan::query::policy::refusal::Refusal;
-use portolan::query::policy::yaml;
 use portolan::sink::convert::{Converter, Wall};
 use portolan::source::pods::file;
+use portolan_client::query::policy::draft::{Draft, draft};
+use portolan_client::query::policy::refusal::Refusal;
+use portolan_client::query::policy::yaml;
 use portolan_engine::change::PolicyVerdict;
 use portolan_engine::identity::Protocol::{Sctp, Tcp, Udp};
 use portolan_engine::input::{Input, Listing};

@@ -28,7 +28,7 @@ const DIGEST: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef012
 
 /// For the cluster of this kubeconfig; `None`, and why, where a tool is missing.
 fn tools(kubeconfig: &Path) -> Option<Tools> {
-    let tools = Tools::new(kubeconfig, Path::new(env!("CARGO_BIN_EXE_kubectl-portolan")));
+    let tools = Tools::new(kubeconfig);
     tools.map_err(|missing| println!("skipped: {missing}")).ok()
 }
 

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
+use jiff::Timestamp;
 use portolan_engine::finding_code::FindingCode;
 use portolan_report::escape::json_text;
 use portolan_report::exception_rule;
@@ -18,7 +19,6 @@ use super::show::Subject;
 use super::{Seen, alternatives, completeness, end, pages};
 use crate::args::BaselineArgs;
 use crate::exit::Exit;
-use crate::source::clock;
 
 /// What an undeclared port can be, the worst first.
 const LADDER: [FindingCode; 7] = [
@@ -47,7 +47,7 @@ fn checked(args: &BaselineArgs) -> Result<(), String> {
     exception_rule::reason(&args.reason).map_err(|problem| format!("--{problem}"))?;
     let Some(expires) = args.expires.as_deref() else { return Ok(()) };
     let end = exception_rule::expiry(expires).map_err(|problem| format!("--{problem}"))?;
-    if end <= clock::wall_now() {
+    if end <= Timestamp::now() {
         return Err(format!(
             "--expires: {expires:?} is over: such rules would suppress nothing; expected a day or a time to come"
         ));

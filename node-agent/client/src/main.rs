@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use portolan::cluster;
-use portolan::cluster::args::Cli;
+use portolan_client::cluster;
+use portolan_client::cluster::args::Cli;
 
 fn main() -> ExitCode {
     cluster::run(&Cli::parse())

@@ -1,9 +1,10 @@
 //! `portolan explain`: one question, whose answer is shown as a text, and what to say where there is none.
 
-use std::io::{self, IsTerminal};
+use std::io;
 
 use portolan_engine::explain::target::Target;
 use serde_json::Value;
+use terminal_size::{Width, terminal_size_of};
 
 use super::console::Console;
 use super::error::QueryError;
@@ -14,7 +15,7 @@ use crate::exit::Exit;
 
 /// Where it is asked.
 pub const PATH: &str = "/v1/explain";
-/// Of lines where no terminal says how wide it is.
+/// Line width where stdout is no terminal.
 const WIDTH: usize = 110;
 
 /// `portolan explain`.
@@ -60,10 +61,9 @@ pub fn said_of_target(error: QueryError) -> QueryError {
     }
 }
 
-/// Columns of a line.
+/// Number of columns that a line of text may take: those of the terminal, else 110.
 #[must_use]
 pub fn width() -> usize {
-    let out = io::stdout();
-    let size = out.is_terminal().then(|| rustix::termios::tcgetwinsize(&out).ok()).flatten();
-    size.map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0).unwrap_or(WIDTH)
+    let columns = terminal_size_of(io::stdout()).map(|(Width(columns), _)| usize::from(columns));
+    columns.filter(|columns| *columns > 0).unwrap_or(WIDTH)
 }

@@ -5,9 +5,12 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-mod question;
+mod local;
 
-pub use question::*;
+pub use local::{DoctorArgs, DoctorFormat, ScanArgs};
+use portolan_client::args::{
+    BaselineArgs, ExplainArgs, FindingsArgs, ListArgs, PolicyArgs, StatusArgs, TopArgsOfNode,
+};
 
 /// Shows every port that a node's pods really listen on, which of them no manifest declares, and the traffic that
 /// reaches them.

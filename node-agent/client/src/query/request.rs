@@ -13,7 +13,9 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::TcpStream;
+#[cfg(unix)]
+use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::error::QueryError;
@@ -109,9 +111,14 @@ async fn send(
                 connect(TcpStream::connect((host, *port))).await.map_err(|e| unreachable(reason(&e)))?;
             converse(stream, request).await
         }
+        #[cfg(unix)]
         Server::Unix(path) => {
             let stream = connect(UnixStream::connect(path)).await.map_err(|e| unreachable(reason(&e)))?;
             converse(stream, request).await
+        }
+        #[cfg(not(unix))]
+        Server::Unix(_) => {
+            return Err(unreachable("this system has no unix sockets; use http://HOST:PORT".to_owned()));
         }
         Server::Through(way) => {
             let stream = connect(way.dial()).await.map_err(|e| unreachable(reason(&e)))?;
