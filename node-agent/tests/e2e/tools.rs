@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use portolan_api_stand_in::brought;
+use portolan_testing::tools;
 
 /// Both, for one cluster.
 pub struct Tools {
@@ -35,7 +35,7 @@ impl Tools {
     pub fn new(kubeconfig: impl Into<OsString>) -> Result<Self, String> {
         let plugin = plugin()?;
         let find = |name: &str| {
-            brought::program(name).ok_or_else(|| format!("needs {name}: run `cargo xtask setup --tests`"))
+            tools::program(name).ok_or_else(|| format!("needs {name}: run `cargo xtask setup --tests`"))
         };
         let old = std::env::var_os("PATH").unwrap_or_default();
         let directories = plugin.parent().map(Path::to_owned).into_iter().chain(std::env::split_paths(&old));
@@ -58,7 +58,7 @@ impl Tools {
 
     fn command(&self, program: &Path, words: &[&str]) -> Command {
         // Both must not read the user's plugins, nor write where the user has theirs.
-        let home = brought::directory().join("e2e-home");
+        let home = tools::directory().join("e2e-home");
         let mut command = Command::new(program);
         command.args(words).stdin(Stdio::null()).env("KUBECONFIG", &self.kubeconfig).env("PATH", &self.path);
         for name in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME", "KUBECACHEDIR"] {

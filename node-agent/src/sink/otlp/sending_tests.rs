@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use portolan_api_stand_in::access::Authority;
 use portolan_report::wire::Finding;
+use portolan_testing::api_server::access::Authority;
 use prost::Message;
 use tokio::net::TcpListener;
 

@@ -13,8 +13,8 @@ mod verdict;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use portolan_api_stand_in::server::{Server, Settings, Transport};
-use portolan_api_stand_in::{brought, object};
+use portolan_testing::api_server::object;
+use portolan_testing::api_server::server::{Server, Settings, Transport};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -56,7 +56,7 @@ fn objects() -> Vec<Value> {
 
 #[test]
 fn the_schemas_of_kubernetes_admit_the_example() {
-    let packages = brought::directory().join("kubernetes-validate");
+    let packages = portolan_testing::tools::directory().join("kubernetes-validate");
     if !packages.join("bin/kubernetes-validate").is_file() {
         println!("skipped: no kubernetes-validate; run `cargo xtask setup --tests`");
         return;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::resource::{RESOURCES, Resource};
+use crate::api_server::resource::{RESOURCES, Resource};
 
 /// Path and parameters of a request for objects.
 #[derive(Debug)]

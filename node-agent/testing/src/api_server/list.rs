@@ -3,9 +3,9 @@
 
 use hyper::{Response, StatusCode};
 
-use crate::body::{Body, refused, whole};
-use crate::query::Asked;
-use crate::store::{Store, Version};
+use crate::api_server::body::{Body, refused, whole};
+use crate::api_server::query::Asked;
+use crate::api_server::store::{Store, Version};
 
 /// How much of each object is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,12 +9,12 @@ use hyper::body::Incoming;
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, USER_AGENT};
 use hyper::{Request, Response};
 
-use crate::body::{Body, cut, refused, silent, whole};
-use crate::fault::{Doing, Fault};
-use crate::list::Form;
-use crate::query::Asked;
-use crate::server::Inner;
-use crate::{discovery, forward, list, log, watch, write};
+use crate::api_server::body::{Body, cut, refused, silent, whole};
+use crate::api_server::fault::{Doing, Fault};
+use crate::api_server::list::Form;
+use crate::api_server::query::Asked;
+use crate::api_server::server::Inner;
+use crate::api_server::{discovery, forward, list, log, watch, write};
 
 /// Answers, and notes that it did.
 pub async fn answer(inner: Arc<Inner>, mut request: Request<Incoming>) -> Response<Body> {

@@ -15,9 +15,9 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
-use crate::body::{Body, refused, whole};
-use crate::query::parameters;
-use crate::server::Inner;
+use crate::api_server::body::{Body, refused, whole};
+use crate::api_server::query::parameters;
+use crate::api_server::server::Inner;
 
 const DATA: u8 = 0;
 const ERROR: u8 = 1;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::query::parameters;
+use crate::api_server::query::parameters;
 
 /// Requests that are kept.
 const MOST: usize = 1_000_000;

@@ -3,8 +3,8 @@
 use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
 
-use crate::body::{Body, refused, whole};
-use crate::resource::{RESOURCES, Resource};
+use crate::api_server::body::{Body, refused, whole};
+use crate::api_server::resource::{RESOURCES, Resource};
 
 /// The answer to a request that is not for objects.
 pub fn answer(path: &str) -> Response<Body> {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 /// Where setup puts them.
 #[must_use]
 pub fn directory() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tools")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/tools")
 }
 
 /// A program from there, else the machine's own.

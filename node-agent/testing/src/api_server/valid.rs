@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::resource::Resource;
+use crate::api_server::resource::Resource;
 
 /// Why the object is not accepted, as the real server says it.
 pub fn check(resource: &Resource, object: &Value) -> Result<(), String> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::resource::Resource;
+use crate::api_server::resource::Resource;
 
 /// Changes that are remembered.
 const HISTORY: usize = 100_000;

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
 
-use crate::body::{Body, refused, whole};
-use crate::log;
-use crate::query::Asked;
-use crate::resource::Resource;
-use crate::server::Inner;
-use crate::store::Store;
-use crate::valid;
+use crate::api_server::body::{Body, refused, whole};
+use crate::api_server::log;
+use crate::api_server::query::Asked;
+use crate::api_server::resource::Resource;
+use crate::api_server::server::Inner;
+use crate::api_server::store::Store;
+use crate::api_server::valid;
 
 type Refusal = Box<Response<Body>>;
 

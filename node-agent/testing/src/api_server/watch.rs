@@ -10,12 +10,12 @@ use hyper::Response;
 use serde_json::json;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
-use crate::body::{Body, Broken, fed, refused, status_object};
-use crate::fault::StreamedLists;
-use crate::list::Form;
-use crate::query::Asked;
-use crate::server::Inner;
-use crate::store::{Change, Store, Version};
+use crate::api_server::body::{Body, Broken, fed, refused, status_object};
+use crate::api_server::fault::StreamedLists;
+use crate::api_server::list::Form;
+use crate::api_server::query::Asked;
+use crate::api_server::server::Inner;
+use crate::api_server::store::{Change, Store, Version};
 
 /// A watch without a time lasts so long.
 const LASTS: Duration = Duration::from_secs(1800);

@@ -15,12 +15,12 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::access::{Authority, ClientFiles};
-use crate::answer::{HEAD_WITHIN, answer};
-use crate::fault::{Fault, Faults, On, Rule, StreamedLists};
-use crate::log::{Log, Request};
-use crate::resource::Resource;
-use crate::store::Store;
+use crate::api_server::access::{Authority, ClientFiles};
+use crate::api_server::answer::{HEAD_WITHIN, answer};
+use crate::api_server::fault::{Fault, Faults, On, Rule, StreamedLists};
+use crate::api_server::log::{Log, Request};
+use crate::api_server::resource::Resource;
+use crate::api_server::store::Store;
 
 /// How the server behaves when nothing is wrong.
 #[derive(Clone, Debug)]

@@ -1,12 +1,10 @@
 //! Stands in for Kubernetes' API server: lists, watches, pages, bookmarks, discovery, creation and server-side apply over real sockets, answering as the
 //! real one was measured to, well enough for kubectl. Faults on demand: refusals, silence, cut and broken answers,
 //! outages, lost history, rotated tokens and authorities.
-#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "made for tests, which fail by panicking")]
 
 pub mod access;
 mod answer;
 mod body;
-pub mod brought;
 mod discovery;
 pub mod fault;
 mod forward;
