@@ -5,6 +5,7 @@ pub mod exceptions;
 pub mod file;
 pub mod otlp;
 pub mod value;
+pub mod yaml_error;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

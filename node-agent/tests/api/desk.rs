@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use portolan::api_server::access::ApiAccess;
+use portolan::kubernetes_api::access::ApiAccess;
 use portolan::sink::convert::Wall;
 use portolan::sink::kubernetes::desk::Times;
 use portolan::sink::kubernetes::writer::Office;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use portolan::api_server::backoff::Pace;
+use portolan::kubernetes_api::backoff::Pace;
 use portolan::source::kubernetes::{self, KubernetesOptions, Switch, Watching};
 use portolan::source::pods::SourceState;
 use portolan_engine::input::{Input, Listing};

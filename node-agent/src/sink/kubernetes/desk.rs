@@ -8,7 +8,7 @@ use portolan_engine::change::{Finding, PodRef};
 use portolan_engine::identity::{BootTime, PodUid};
 
 use super::report_object::Author;
-use crate::api_server::access::Write;
+use crate::kubernetes_api::access::Write;
 
 /// The times of both sinks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

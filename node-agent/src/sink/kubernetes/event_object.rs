@@ -8,7 +8,7 @@ use serde_json::json;
 use super::line::Line;
 use super::place::Place;
 use super::report_object::Author;
-use crate::api_server::access::{Verb, Write};
+use crate::kubernetes_api::access::{Verb, Write};
 
 /// Bytes of a note, as the API server has it.
 const MAX_NOTE: usize = 1024;

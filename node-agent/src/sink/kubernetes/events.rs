@@ -12,7 +12,7 @@ use super::event_object::event;
 use super::line::Line;
 use super::place::Place;
 use super::report_object::Author;
-use crate::api_server::backoff::part_of;
+use crate::kubernetes_api::backoff::part_of;
 
 /// Events that may wait.
 const MAX_WAITING: usize = 256;

@@ -11,7 +11,7 @@ use super::line::Line;
 use super::page::{Page, Written};
 use super::place::Place;
 use super::report_object::{Author, report};
-use crate::api_server::backoff::part_of;
+use crate::kubernetes_api::backoff::part_of;
 
 /// Pods that are kept.
 const MAX_PODS: usize = 1024;

@@ -1,6 +1,8 @@
 //! What this node lets us do: one row per check, with what was found and what to do. Facts of the system only; whether
 //! programs load is found out by loading them, and comes in as rows of the caller.
 
+pub mod sources;
+
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -9,11 +11,12 @@ use portolan_client::exit::Exit;
 use portolan_report::escape::terminal;
 use serde::Serialize;
 
-use crate::api_server::fault::ApiFault;
+use crate::agent::stage_options;
 use crate::args::{DoctorArgs, DoctorFormat};
 use crate::command::written;
 use crate::config::{self, MetadataSource};
-use crate::doctor_sources;
+use crate::doctor::sources;
+use crate::kubernetes_api::fault::ApiFault;
 use crate::source::confinement::Confinement;
 use crate::source::kernel::{
     Capabilities, DetachedBpffs, Extent, HookStatus, KernelHooks, KernelLogLevel, KernelOptions,
@@ -25,7 +28,6 @@ use crate::source::netns::look::{Interface, LinkHeader};
 use crate::source::netns::{NetnsOptions, candidates};
 use crate::source::node_access;
 use crate::source::scan::listed_sockets;
-use crate::wiring_options;
 
 /// Of a line of the table.
 const COLUMNS: u16 = 100;
@@ -149,12 +151,12 @@ pub fn check(name: &str, needed: Needed, result: Result<String, (String, String)
 #[must_use]
 pub fn run(args: &DoctorArgs) -> Exit {
     let asked = config::metadata_sources(&args.metadata).unwrap_or_default();
-    let sources = wiring_options::metadata(&asked);
-    let options = wiring_options::netns(config::netns_dirs(Vec::new()), false, &sources);
+    let sources = stage_options::metadata(&asked);
+    let options = stage_options::netns(config::netns_dirs(Vec::new()), false, &sources);
     let mut checks = system_checks(&options);
     checks.push(check("mounts", Needed::ByAgent, mounts(&options, &sources)));
     checks.extend(hook_checks());
-    checks.extend(doctor_sources::checks(&args.metadata));
+    checks.extend(sources::checks(&args.metadata));
     checks.extend(api_server_checks(args.kubeconfig.clone()));
     let diagnosis = Diagnosis::of(checks);
     let text = match args.output {
@@ -376,7 +378,7 @@ fn mounts(options: &NetnsOptions, sources: &[MetadataSource]) -> Result<String, 
     if !node_access::is_in_pod(&options.proc_root) {
         return Ok("on the node itself: all is there".to_owned());
     }
-    let missing = node_access::missing_mounts(&wiring_options::node_access(&options.dirs, sources));
+    let missing = node_access::missing_mounts(&stage_options::node_access(&options.dirs, sources));
     if missing.is_empty() {
         return Ok("in a container, with the mounts that it needs".to_owned());
     }

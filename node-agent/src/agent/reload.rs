@@ -10,12 +10,12 @@ use portolan_engine::input::Input;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
+use crate::agent::stage_options::rules;
 use crate::args::AgentArgs;
 use crate::config::{AgentConfig, ConfigError};
 use crate::source::directory_watch::DirectoryWatch;
 use crate::source::pods::SourceState;
-use crate::source::reread::{Asked, asked};
-use crate::wiring_options::rules;
+use crate::source::sighup::{Asked, asked};
 
 /// Name of the source in `status`.
 pub const SOURCE: &str = "config";

@@ -7,11 +7,11 @@ use portolan_engine::exception::Rule;
 use portolan_engine::exception_annotation::AnnotationSource;
 use portolan_engine::options::{EngineOptions, RecordMode};
 
-use crate::api_server::access::is_in_cluster;
-use crate::api_server::backoff::Pace;
 use crate::args::{ExceptionAnnotations, KernelLog as LogArg, RecordMode as RecordArg, TrafficMode};
 use crate::config::exceptions::Exception;
 use crate::config::{AgentConfig, MetadataSource};
+use crate::kubernetes_api::access::is_in_cluster;
+use crate::kubernetes_api::backoff::Pace;
 use crate::source::clock;
 use crate::source::kernel::{KernelLogLevel, KernelOptions, TrafficLevel};
 use crate::source::kubernetes::KubernetesOptions;

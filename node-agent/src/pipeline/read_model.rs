@@ -13,8 +13,8 @@ use portolan_report::wire::AgentStatus;
 
 use crate::pipeline::Pipeline;
 use crate::sink::convert::Converter;
-use crate::sink::ended::Ended;
 use crate::sink::http::question::{ReadModel, Wanted};
+use crate::sink::stream::ended::Ended;
 
 impl ReadModel for Pipeline {
     fn generation(&self) -> u64 {

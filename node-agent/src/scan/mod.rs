@@ -1,5 +1,7 @@
 //! `portolan scan`: one look at every netns, judged by the same engine as the agent's, then exit. No programs are loaded.
 
+pub mod collect;
+
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -20,16 +22,16 @@ use portolan_report::filter::Filter;
 use portolan_report::json_list;
 use portolan_report::table::Colour;
 
+use crate::agent::stage_options;
 use crate::args::{ExceptionAnnotations, ScanArgs};
 use crate::command::delivered;
 use crate::config::{self, AgentConfig, MetadataSource};
-use crate::scan_once::{self, Collected};
+use crate::scan::collect::{self, Collected};
 use crate::sink::convert::{Converter, Wall};
+use crate::source::annotation_lint::Spelling;
 use crate::source::clock;
 use crate::source::kernel::Capabilities;
 use crate::source::pods::{cri, file};
-use crate::spelling::Spelling;
-use crate::wiring_options;
 
 /// As much as a pipe takes.
 const OUTPUT_BUFFER: usize = 64 * 1024;
@@ -246,7 +248,7 @@ fn say(text: &str, exit: Exit) -> Exit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scan_once::Failed;
+    use crate::scan::collect::Failed;
 
     #[test]
     fn what_was_not_looked_at_is_said() {

@@ -19,12 +19,12 @@ use tokio::sync::oneshot;
 use crate::args::{Kind, OutputMode};
 use crate::config::OutputConfig;
 use crate::pipeline::Pipeline;
-use crate::sink::ended::REMEMBERED;
 use crate::sink::http::question::{ListAnswer, ListQuery, Query, ReadModel, answer};
 use crate::sink::metrics::Metrics;
-use crate::sink::publish::Publisher;
-use crate::sink::stdout::LineSink;
-use crate::sink::watch_log::WatchLog;
+use crate::sink::stream::ended::REMEMBERED;
+use crate::sink::stream::publish::Publisher;
+use crate::sink::stream::stdout::LineSink;
+use crate::sink::stream::watch_log::WatchLog;
 use crate::source::clock;
 use crate::source::pods::SourceState;
 

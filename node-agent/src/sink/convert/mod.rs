@@ -1,6 +1,8 @@
 //! Engine types to wire types, at the edge and nowhere else. Every text and list is bounded here, so that one object is
 //! one short line whatever a workload chose.
 
+mod explanation;
+
 use std::cmp::Reverse;
 use std::sync::Arc;
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::api_server::access::ApiAccess;
-use crate::api_server::backoff::Pace;
 use crate::config::{AgentConfig, MetadataSource};
+use crate::kubernetes_api::access::ApiAccess;
+use crate::kubernetes_api::backoff::Pace;
 use crate::pipeline::Pipeline;
 use crate::sink::convert::Wall;
 use crate::sink::kubernetes::Writing;

@@ -9,8 +9,8 @@ use portolan_engine::namespace::Namespace;
 use portolan_engine::plain_text::written_out;
 use portolan_engine::pod::Pod;
 
+use crate::config::yaml_error::nearest;
 use crate::source::pods::file::NETNS_ANNOTATION;
-use crate::yaml_words::nearest;
 
 const PREFIX: &str = "portolan.dev/";
 const KNOWN: [&str; 3] = [exception_annotation::PORTS, exception_annotation::REASON, NETNS_ANNOTATION];

@@ -10,7 +10,7 @@ use portolan_report::explanation::{
 };
 use portolan_report::wire::{Finding, Netns};
 
-use super::convert::{Converter, declaration, name, pod_ref, text};
+use super::{Converter, declaration, name, pod_ref, text};
 
 /// Maximum number of selector labels that are shown.
 const MAX_LABELS: usize = 16;

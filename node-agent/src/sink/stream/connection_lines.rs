@@ -10,7 +10,7 @@ use portolan_engine::change::{Connection, PodRef};
 use portolan_engine::fingerprint::hex;
 use portolan_engine::identity::BootTime;
 
-use super::convert::{Converter, Wall, pod_ref, reference, via};
+use crate::sink::convert::{Converter, Wall, pod_ref, reference, via};
 
 /// Bytes after which the lines go out, so that a pipe takes them in one piece.
 const FULL: usize = 60 * 1024;
@@ -167,7 +167,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::sink::ndjson::{MAX_LINE, ndjson};
+    use crate::sink::stream::ndjson::{MAX_LINE, ndjson};
     use portolan_engine::change::{Door, Origin, Via};
     use portolan_engine::identity::{NetnsId, PodUid, PortId, Protocol};
     use portolan_engine::pod::Workload;

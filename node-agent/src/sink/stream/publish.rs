@@ -11,12 +11,12 @@ use portolan_report::wire::{Loss, Report};
 
 use super::connection_lines::ConnectionLines;
 use super::ndjson::ndjson;
-use super::otlp::Outlet;
 use super::stdout::{BLOCKED, LineCounts, LineSink};
 use super::watch_log::WatchLog;
 use crate::args::{Kind, OutputMode};
 use crate::config::OutputConfig;
 use crate::sink::convert::Converter;
+use crate::sink::otlp::Outlet;
 
 /// Writes reports to stdout and to the log.
 #[derive(Debug)]

@@ -1,6 +1,11 @@
 //! The one owner of the engine: hands it facts with the time, and carries out the changes it answers with, on the sinks
 //! and on the kernel side. It waits for nothing and nobody, so a slow reader never stalls the collection.
 
+pub mod read_model;
+mod status_log;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,8 +18,8 @@ use portolan_engine::identity::BootTime;
 use portolan_engine::input::{ConnectionFact, Input};
 use portolan_report::wire::{AgentStatus, HookStatus, Limit, SourceStatus};
 
+use crate::pipeline::status_log::ToldStatus;
 use crate::sink::convert::{Converter, Wall};
-use crate::sink::ended::Ended;
 use crate::sink::kubernetes::ClusterSinks;
 use crate::sink::kubernetes::desk::Desk;
 use crate::sink::kubernetes::events::Events;
@@ -22,13 +27,13 @@ use crate::sink::kubernetes::reports::Reports;
 use crate::sink::metrics::{
     ConnectionLabels, FindingLabels, KindLabel, ListenerLabels, MapLabel, Metrics, SourceLabel, StateLabel,
 };
-use crate::sink::publish::Publisher;
-use crate::sink::stdout::{BLOCKED, CLOSED, FAILED, TOO_LONG};
+use crate::sink::stream::ended::Ended;
+use crate::sink::stream::publish::Publisher;
+use crate::sink::stream::stdout::{BLOCKED, CLOSED, FAILED, TOO_LONG};
+use crate::source::annotation_lint::Spelling;
 use crate::source::kernel::KernelHooks;
 use crate::source::pods::SourceState;
 use crate::source::{clock, conntrack};
-use crate::spelling::Spelling;
-use crate::status_lines::ToldStatus;
 
 /// Deadlines of the engine whose changes are in memory together.
 const TICK_PART: usize = 256;

@@ -6,12 +6,12 @@ use portolan_engine::input::{ConnectionFact, Input};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use super::{reload, stage_options};
 use crate::config::{AgentConfig, MetadataSource};
 use crate::source::kernel::Rings;
 use crate::source::pods::{SourceState, cri, file};
-use crate::source::reread::Asked;
+use crate::source::sighup::Asked;
 use crate::source::{conntrack, kubernetes};
-use crate::{reload, wiring_options};
 
 /// A source's name and how it is doing.
 pub type SourceChange = (String, SourceState);
@@ -43,7 +43,7 @@ pub fn start_sources(
 ) -> Vec<JoinHandle<()>> {
     let follow = |name: String, states| tokio::spawn(tell_states(name, states, sources.clone()));
     let start = |source: MetadataSource| {
-        let name = wiring_options::source_name(&source);
+        let name = stage_options::source_name(&source);
         let (status, states) = watch::channel(SourceState::default());
         match source {
             MetadataSource::File(path) => {
@@ -55,7 +55,7 @@ pub fn start_sources(
             MetadataSource::Cri(socket) => {
                 vec![tokio::spawn(cri::follow(socket, inputs.clone(), status)), follow(name, states)]
             }
-            MetadataSource::Kubernetes => kubernetes::start(&wiring_options::kubernetes(config), inputs)
+            MetadataSource::Kubernetes => kubernetes::start(&stage_options::kubernetes(config), inputs)
                 .into_iter()
                 .flat_map(|watching| [watching.task, follow(watching.source.to_owned(), watching.states)])
                 .collect(),

@@ -1,5 +1,16 @@
 //! Wiring of `portolan agent`: starts every stage, owns every task and channel, and ends them in order.
 
+pub mod allocator;
+pub mod descriptor_limit;
+mod heartbeat;
+mod kubernetes_sinks;
+mod otlp_export;
+mod reload;
+mod scan_time;
+mod servers;
+mod sources;
+pub mod stage_options;
+
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,18 +24,19 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
+use crate::agent::allocator;
+use crate::agent::heartbeat::Heartbeat;
+use crate::agent::reload;
+use crate::agent::scan_time::Timed;
+use crate::agent::sources::{SourceChange, follow_rings, start_sources};
 use crate::config::{AgentConfig, ListenAddress, MetadataSource};
-use crate::heartbeat::Heartbeat;
-use crate::memory;
 use crate::pipeline::Pipeline;
-use crate::reload;
-use crate::scan_time::Timed;
 use crate::sink::http::question::{Query, answer};
 use crate::sink::http::{Health, HttpState};
 use crate::sink::metrics::Metrics;
-use crate::sink::publish::Publisher;
-use crate::sink::stdout::LineSink;
-use crate::sink::watch_log::WatchLog;
+use crate::sink::stream::publish::Publisher;
+use crate::sink::stream::stdout::LineSink;
+use crate::sink::stream::watch_log::WatchLog;
 use crate::source::kernel::{Capabilities, KernelHooks, KernelRefusal, NetnsPrograms, root_cgroup};
 use crate::source::netns::budget::Budget;
 use crate::source::netns::look::Interface;
@@ -32,8 +44,6 @@ use crate::source::netns::{self, NetnsActor, NetnsHandle};
 use crate::source::node_access;
 use crate::source::pods::SourceState;
 use crate::source::{clock, conntrack, reread};
-use crate::sources::{SourceChange, follow_rings, start_sources};
-use crate::{cluster_sinks, wiring_export, wiring_options, wiring_servers};
 
 /// Facts that may wait for the engine; a full queue makes the sources wait, and the rings in the kernel take the rest.
 const INPUT_QUEUE: usize = 4096;
@@ -105,7 +115,7 @@ pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
     let health = Arc::new(Health::default());
     let watch_log = Arc::new(WatchLog::new(clock::now().0, WATCH_LOG));
     let mut pipeline = pipeline(&config, kernel, Arc::clone(&watch_log))?;
-    let export = wiring_export::start(&config, &mut pipeline, &sources);
+    let export = otlp_export::start(&config, &mut pipeline, &sources);
 
     let state = HttpState {
         queries,
@@ -114,12 +124,12 @@ pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
         health: Arc::clone(&health),
         shutdown: ended.clone(),
     };
-    let servers = wiring_servers::start(&config, &state, &ended).await?;
-    let metadata = wiring_options::agent_metadata(&config);
+    let servers = servers::start(&config, &state, &ended).await?;
+    let metadata = stage_options::agent_metadata(&config);
     warn_of(&config, &metadata);
     let waits_for_metadata = !metadata.is_empty();
     let options = netns_options(&config, &metadata);
-    let mut tasks = cluster_sinks::start(&config, &metadata, &mut pipeline, &sources);
+    let mut tasks = kubernetes_sinks::start(&config, &metadata, &mut pipeline, &sources);
     tasks.extend(start_sources(&config, metadata, &inputs, &sources, &again));
     tasks.extend(hangups);
     if let Some(rings) = rings {
@@ -144,8 +154,8 @@ pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
     let _ = shutdown.send(true);
     tasks.iter().for_each(JoinHandle::abort);
     station.end();
-    wiring_export::finish(export).await;
-    wiring_servers::finish(servers).await;
+    otlp_export::finish(export).await;
+    servers::finish(servers).await;
     outcome
 }
 
@@ -264,7 +274,7 @@ impl Station {
         // What follows objects of other kinds, or is a sink, is named by the kind as well.
         let tells_pods = !name.starts_with("kubernetes/")
             && !name.starts_with("sink/")
-            && !wiring_export::is_sink(name)
+            && !otlp_export::is_sink(name)
             && ![conntrack::SOURCE, reload::SOURCE].contains(&name);
         self.upkeep.waits_for_metadata &= !(state.up && tells_pods);
         self.pipeline.source(name, state);
@@ -354,8 +364,8 @@ fn actor(attach: Option<Attach>, metrics: &Metrics) -> Box<dyn NetnsActor> {
 fn missing(config: &AgentConfig) -> Vec<String> {
     let own = Capabilities::own();
     let mut missing = if config.scan_only { own.missing_to_enter() } else { own.missing() };
-    let metadata = wiring_options::agent_metadata(config);
-    missing.extend(node_access::missing(&wiring_options::node_access(&config.netns_dirs, &metadata)));
+    let metadata = stage_options::agent_metadata(config);
+    missing.extend(node_access::missing(&stage_options::node_access(&config.netns_dirs, &metadata)));
     if !config.scan_only {
         missing.extend(root_cgroup().err().into_iter().flat_map(|refusal| refusal.missing));
     }
@@ -370,7 +380,7 @@ fn load_kernel(config: &AgentConfig) -> Result<(Option<KernelHooks>, Option<Atta
     if config.scan_only {
         return Ok((None, None));
     }
-    let (hooks, programs) = KernelHooks::load(&wiring_options::kernel(config))?;
+    let (hooks, programs) = KernelHooks::load(&stage_options::kernel(config))?;
     let attach = Attach { programs, hears_of_sockets: hooks.hears_of_sockets() };
     Ok((Some(hooks), Some(attach)))
 }
@@ -387,7 +397,7 @@ fn pipeline(
     let release = uname.release().to_string_lossy().into_owned();
     let node = config.node_name.clone().unwrap_or_else(|| uname.nodename().to_string_lossy().into_owned());
     let mut pipeline = Pipeline::new(
-        Engine::new(wiring_options::engine(config, kernel.is_some())),
+        Engine::new(stage_options::engine(config, kernel.is_some())),
         kernel,
         publisher,
         Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), release.clone())),
@@ -395,12 +405,12 @@ fn pipeline(
         release,
     );
     // Before anything is judged.
-    pipeline.apply(Input::Exceptions(wiring_options::rules(&config.exceptions)));
+    pipeline.apply(Input::Exceptions(stage_options::rules(&config.exceptions)));
     Ok(pipeline)
 }
 
 fn netns_options(config: &AgentConfig, metadata: &[MetadataSource]) -> netns::NetnsOptions {
-    let mut options = wiring_options::netns(config.netns_dirs.clone(), config.include_host, metadata);
+    let mut options = stage_options::netns(config.netns_dirs.clone(), config.include_host, metadata);
     if config.scan_only {
         options.budget = Budget::LOOKS_ALONE;
     }
