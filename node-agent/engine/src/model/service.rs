@@ -20,12 +20,12 @@ pub struct Service {
     /// ClusterIPs, external and load balancer addresses: those a client may dial. Empty where headless.
     pub addresses: Vec<IpAddr>,
     /// Boxed: most Services have none of it.
-    pub outside: Option<Box<Outside>>,
+    pub outside: Option<Box<ExternalAccess>>,
 }
 
 /// How a Service is reached from outside the cluster, beside its NodePorts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Outside {
+pub struct ExternalAccess {
     /// Addresses and host names that its load balancer was given.
     pub balancer: Vec<String>,
     /// `spec.externalIPs`.
@@ -36,7 +36,7 @@ pub struct Outside {
     pub health_check: Option<NonZeroU16>,
 }
 
-impl Outside {
+impl ExternalAccess {
     /// `None` for nothing.
     #[must_use]
     pub fn boxed(self) -> Option<Box<Self>> {

@@ -6,9 +6,9 @@ use portolan_engine::model::identity::Protocol::{self, Tcp, Udp};
 use portolan_engine::model::input::Input;
 use portolan_engine::model::listing::Listing;
 use portolan_engine::model::pod::ContainerKind::Regular;
-use portolan_engine::model::service::{Outside, Service, ServiceKind};
+use portolan_engine::model::service::{ExternalAccess, Service, ServiceKind};
 use portolan_engine::read::explain::answer::{
-    EndState, EntryPointKind, Explained, MAX_ENDS, MAX_PODS, Unexplained,
+    EndState, EntryPointKind, ExplainError, Explained, MAX_ENDS, MAX_PODS,
 };
 use portolan_engine::read::explain::target::Target;
 
@@ -43,7 +43,7 @@ fn explain(world: &World, target: &str) -> Explained {
     world.engine.explain(&target).expect("an answer")
 }
 
-fn refused(world: &World, target: &str) -> Unexplained {
+fn refused(world: &World, target: &str) -> ExplainError {
     let target = Target::parse(target, None).expect("a target");
     world.engine.explain(&target).expect_err("no answer")
 }
@@ -129,7 +129,7 @@ fn a_service_without_pods_here_or_without_a_selector_is_a_partial_answer() {
     let mut alien = by_node_port();
     alien.selector.clear();
     let mut local = node_port(sends(service("far", "far"), 80, Tcp, number(80)), 30_080);
-    local.outside = Outside { local_only: true, ..Outside::default() }.boxed();
+    local.outside = ExternalAccess { local_only: true, ..ExternalAccess::default() }.boxed();
     let world = world(web(), vec![alien, local]);
     let explained = explain(&world, ":32264");
     assert!(explained.answer[1].contains("has no selector"), "{:?}", explained.answer);
@@ -313,6 +313,6 @@ fn thousands_of_ports_and_hundreds_of_pods_are_cut_and_that_is_said() {
 fn a_deleted_pod_is_not_explained() {
     let mut world = world(web(), vec![by_node_port()]);
     world.listen(APP, 10, 8080).apply(crate::world::gone("kubernetes", "aa-bb"));
-    assert!(matches!(refused(&world, "demo/app"), Unexplained::NoPod { .. }));
+    assert!(matches!(refused(&world, "demo/app"), ExplainError::NoPod { .. }));
     assert_eq!(explain(&world, ":32264").services[0].pods_here, 0);
 }

@@ -8,7 +8,7 @@ use portolan_engine::model::connection::{Connection, ConnectionFact, ConnectionO
 use portolan_engine::model::identity::{BootTime, Protocol, SocketCookie};
 use portolan_engine::model::input::Input;
 use portolan_engine::model::pod::{ContainerKind, Pod};
-use portolan_engine::model::service::{Outside, Service, ServiceKind};
+use portolan_engine::model::service::{ExternalAccess, Service, ServiceKind};
 use portolan_engine::model::traffic::{Dialled, Origin, Peer, ViaKind};
 use proptest::prelude::*;
 
@@ -152,10 +152,10 @@ fn a_host_port_that_leads_to_an_undeclared_port_is_told_as_such() {
 
 #[test]
 fn a_load_balancers_and_an_external_address_lead_in_from_outside() {
-    let outside = Outside {
+    let outside = ExternalAccess {
         balancer: vec!["198.51.100.7".to_owned()],
         external_ips: vec![ip("198.51.100.8")],
-        ..Outside::default()
+        ..ExternalAccess::default()
     };
     for (address, expected) in
         [("198.51.100.7", ViaKind::LoadBalancer), ("198.51.100.8", ViaKind::ExternalIp)]
@@ -286,7 +286,8 @@ fn facts(which: &[usize], balanced: bool) -> Vec<Input> {
     ];
     if balanced {
         let mut service = by_hand("lb", "198.51.100.7");
-        service.outside = Outside { balancer: vec!["198.51.100.7".to_owned()], ..Outside::default() }.boxed();
+        service.outside =
+            ExternalAccess { balancer: vec!["198.51.100.7".to_owned()], ..ExternalAccess::default() }.boxed();
         inputs.push(service_changed(service));
     }
     for (step, which) in which.iter().enumerate() {

@@ -172,7 +172,7 @@ impl EntryPointKind {
 
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unexplained {
+pub enum ExplainError {
     #[error("no pod {name} is known on this node; {hint}")]
     NoPod { name: String, hint: String },
     #[error("no Service {name} is known; {hint}")]

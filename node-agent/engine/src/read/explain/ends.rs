@@ -11,12 +11,12 @@ use crate::model::listener::{Declaration, DeclarationStatus, Exposure, ListenerS
 use crate::model::policy::PolicyVerdict;
 use crate::model::service::{Service, ServicePort};
 use crate::read::explain::answer::{
-    End, EndState, EntryPoint, EntryPointKind, Explained, MAX_ENDS, MAX_NAMED, MAX_PER_END, MAX_PODS,
-    MAX_SERVICES, PodStep, ServiceStep, Unexplained,
+    End, EndState, EntryPoint, EntryPointKind, ExplainError, Explained, MAX_ENDS, MAX_NAMED, MAX_PER_END,
+    MAX_PODS, MAX_SERVICES, PodStep, ServiceStep,
 };
 use crate::read::explain::entry_points;
 use crate::read::explain::lookup::some_of;
-use crate::read::explain::target::{AskedPort, Named, Target};
+use crate::read::explain::target::{ObjectName, RequestedPort, Target};
 use crate::rules::declaration::{declared_ports, service_targets};
 use crate::rules::manifests::ServedPort;
 use crate::rules::{declaration, isolation};
@@ -51,7 +51,11 @@ impl<'a> AnswerBuilder<'a> {
         self.found
     }
 
-    pub(crate) fn follow_pod(&mut self, named: &Named, port: Option<&AskedPort>) -> Result<(), Unexplained> {
+    pub(crate) fn follow_pod(
+        &mut self,
+        named: &ObjectName,
+        port: Option<&RequestedPort>,
+    ) -> Result<(), ExplainError> {
         let engine = self.engine;
         let key = engine.pod_called(named)?;
         let Some(record) = engine.pods.get(key) else { return Ok(()) };
@@ -89,9 +93,9 @@ impl<'a> AnswerBuilder<'a> {
 
     pub(crate) fn follow_service(
         &mut self,
-        named: &Named,
-        asked: Option<&AskedPort>,
-    ) -> Result<(), Unexplained> {
+        named: &ObjectName,
+        asked: Option<&RequestedPort>,
+    ) -> Result<(), ExplainError> {
         if !self.engine.services.known() && self.engine.services.iter().next().is_none() {
             return Ok(());
         }
@@ -103,7 +107,7 @@ impl<'a> AnswerBuilder<'a> {
             .cloned()
             .collect();
         if let Some(asked) = asked.filter(|_| entries.is_empty()) {
-            return Err(Unexplained::NoPort {
+            return Err(ExplainError::NoPort {
                 what: "Service",
                 name: format!("{}/{}", service.namespace, service.name),
                 port: asked.to_string(),

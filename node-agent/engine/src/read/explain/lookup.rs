@@ -8,14 +8,14 @@ use crate::engine::Engine;
 use crate::model::identity::{PodKey, PortId, Protocol};
 use crate::model::pod::{PortRef, named_port};
 use crate::model::service::{Service, ServicePort};
-use crate::read::explain::answer::{MAX_NAMED, Unexplained};
-use crate::read::explain::target::{AskedPort, Named};
+use crate::read::explain::answer::{ExplainError, MAX_NAMED};
+use crate::read::explain::target::{ObjectName, RequestedPort};
 use crate::rules::declaration;
 use crate::rules::declaration::service_targets;
 use crate::state::pod_record::PodRecord;
 
 impl Engine {
-    pub(crate) fn pod_called(&self, named: &Named) -> Result<PodKey, Unexplained> {
+    pub(crate) fn pod_called(&self, named: &ObjectName) -> Result<PodKey, ExplainError> {
         if let Some(namespace) = &named.namespace {
             let key = self.pods.by_name(namespace, &named.name).filter(|key| self.pods.is_live(*key));
             return key.ok_or_else(|| self.no_pod(named));
@@ -34,7 +34,7 @@ impl Engine {
         }
     }
 
-    fn no_pod(&self, named: &Named) -> Unexplained {
+    fn no_pod(&self, named: &ObjectName) -> ExplainError {
         let also = self.pods.live().filter(|(_, record)| record.pod.name == named.name);
         let mut also: Vec<String> =
             also.map(|(_, record)| format!("{}/{}", record.pod.namespace, record.pod.name)).collect();
@@ -47,10 +47,10 @@ impl Engine {
         } else {
             format!("there is {}", also.join(", "))
         };
-        Unexplained::NoPod { name: named.to_string(), hint }
+        ExplainError::NoPod { name: named.to_string(), hint }
     }
 
-    pub(crate) fn service_called(&self, named: &Named) -> Result<Arc<Service>, Unexplained> {
+    pub(crate) fn service_called(&self, named: &ObjectName) -> Result<Arc<Service>, ExplainError> {
         let mut found = self.services.iter().filter(|service| named.means(&service.namespace, &service.name));
         let Some(first) = found.next() else {
             let mut also: Vec<String> = self
@@ -68,7 +68,7 @@ impl Engine {
             } else {
                 format!("there is {}", also.join(", "))
             };
-            return Err(Unexplained::NoService { name: named.to_string(), hint });
+            return Err(ExplainError::NoService { name: named.to_string(), hint });
         };
         let others: Vec<&str> = found.map(|service| service.namespace.as_str()).collect();
         if others.is_empty() {
@@ -83,8 +83,8 @@ impl Engine {
         &self,
         key: PodKey,
         record: &PodRecord,
-        asked: &AskedPort,
-    ) -> Result<Vec<(Protocol, NonZeroU16)>, Unexplained> {
+        asked: &RequestedPort,
+    ) -> Result<Vec<(Protocol, NonZeroU16)>, ExplainError> {
         let protocols =
             Protocol::ALL.into_iter().filter(|one| asked.protocol.is_none_or(|said| said == *one));
         match &asked.port {
@@ -111,7 +111,7 @@ impl Engine {
                 let declared = record.pod.containers.iter().flat_map(|container| &container.ports);
                 let names = declared.filter_map(|port| port.name.clone()).take(MAX_NAMED);
                 let names: Vec<String> = names.collect();
-                Err(Unexplained::NoPort {
+                Err(ExplainError::NoPort {
                     what: "pod",
                     name: record.label.to_string(),
                     port: asked.to_string(),
@@ -126,7 +126,7 @@ impl Engine {
     }
 }
 
-impl AskedPort {
+impl RequestedPort {
     pub(crate) fn means(&self, entry: &ServicePort) -> bool {
         let named = match &self.port {
             PortRef::Number(port) => *port == entry.port,
@@ -136,7 +136,7 @@ impl AskedPort {
     }
 }
 
-impl Named {
+impl ObjectName {
     fn means(&self, namespace: &str, name: &str) -> bool {
         self.name == name && self.namespace.as_deref().is_none_or(|said| said == namespace)
     }
@@ -147,12 +147,17 @@ fn ambiguous<'n>(
     prefix: &str,
     name: &str,
     namespaces: impl Iterator<Item = &'n str>,
-) -> Unexplained {
+) -> ExplainError {
     let mut all: Vec<&str> = namespaces.collect();
     all.sort_unstable();
     all.dedup();
     let candidates = all.iter().take(MAX_NAMED).map(|namespace| format!("{prefix}{namespace}/{name}"));
-    Unexplained::Ambiguous { what, name: name.to_owned(), count: all.len(), candidates: candidates.collect() }
+    ExplainError::Ambiguous {
+        what,
+        name: name.to_owned(),
+        count: all.len(),
+        candidates: candidates.collect(),
+    }
 }
 
 /// `80/TCP, 53/UDP and 7 more`; `no ports`.

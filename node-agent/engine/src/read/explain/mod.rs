@@ -9,7 +9,7 @@ mod sentences;
 pub mod target;
 
 use crate::engine::Engine;
-use crate::read::explain::answer::{Explained, Unexplained};
+use crate::read::explain::answer::{ExplainError, Explained};
 use crate::read::explain::target::Target;
 use crate::state::netns::Netns;
 
@@ -17,8 +17,8 @@ impl Engine {
     /// The whole way in to what is asked for.
     ///
     /// # Errors
-    /// [`Unexplained`].
-    pub fn explain(&self, target: &Target) -> Result<Explained, Unexplained> {
+    /// [`ExplainError`].
+    pub fn explain(&self, target: &Target) -> Result<Explained, ExplainError> {
         let mut builder = ends::AnswerBuilder::new(self, target);
         match target {
             Target::Pod { named, port } => builder.follow_pod(named, port.as_ref())?,

@@ -26,12 +26,12 @@ const MAX_REPEATED: usize = 64;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     Pod {
-        named: Named,
-        port: Option<AskedPort>,
+        named: ObjectName,
+        port: Option<RequestedPort>,
     },
     Service {
-        named: Named,
-        port: Option<AskedPort>,
+        named: ObjectName,
+        port: Option<RequestedPort>,
     },
     /// A port of the node: a NodePort, a hostPort, or a socket in the node's own network.
     NodePort {
@@ -42,14 +42,14 @@ pub enum Target {
 
 /// A name, and its namespace where it was said.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Named {
+pub struct ObjectName {
     pub namespace: Option<String>,
     pub name: String,
 }
 
 /// A port of a pod or Service.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AskedPort {
+pub struct RequestedPort {
     pub port: PortRef,
     /// `None`: whatever protocol it has.
     pub protocol: Option<Protocol>,
@@ -118,10 +118,10 @@ impl Target {
     }
 }
 
-fn object_of(object: &str) -> Option<(Kind, Named)> {
+fn object_of(object: &str) -> Option<(Kind, ObjectName)> {
     let mut parts = object.split('/');
     let parts = (parts.next()?, parts.next(), parts.next(), parts.next());
-    let named = |namespace: Option<&str>, name: &str| Named {
+    let named = |namespace: Option<&str>, name: &str| ObjectName {
         namespace: namespace.map(str::to_owned),
         name: name.to_owned(),
     };
@@ -157,7 +157,7 @@ fn node_port(text: &str) -> Result<Target, BadTarget> {
     Ok(Target::NodePort { port, protocol })
 }
 
-fn asked_port(text: &str) -> Result<AskedPort, BadTarget> {
+fn asked_port(text: &str) -> Result<RequestedPort, BadTarget> {
     let (port, protocol) = with_protocol(text)?;
     let bad = || BadTarget::Port { given: repeated(port) };
     let is_number = port.bytes().all(|byte| byte.is_ascii_digit());
@@ -167,7 +167,7 @@ fn asked_port(text: &str) -> Result<AskedPort, BadTarget> {
         let is_name = port.len() <= MAX_PORT_NAME && is_name(port);
         PortRef::Name(is_name.then(|| port.to_owned()).ok_or_else(bad)?)
     };
-    Ok(AskedPort { port, protocol })
+    Ok(RequestedPort { port, protocol })
 }
 
 fn with_protocol(text: &str) -> Result<(&str, Option<Protocol>), BadTarget> {
@@ -185,7 +185,7 @@ fn number(text: &str) -> Option<NonZeroU16> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
-fn checked(mut named: Named, option: Option<&str>) -> Result<Named, BadTarget> {
+fn checked(mut named: ObjectName, option: Option<&str>) -> Result<ObjectName, BadTarget> {
     for part in named.namespace.iter().chain([&named.name]).map(String::as_str).chain(option) {
         if part.len() > MAX_NAME || !is_name(part) {
             return Err(BadTarget::Name { given: repeated(part) });
@@ -223,7 +223,7 @@ impl fmt::Display for Target {
     }
 }
 
-impl fmt::Display for AskedPort {
+impl fmt::Display for RequestedPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.port {
             PortRef::Number(port) => write!(f, "{port}")?,
@@ -233,7 +233,7 @@ impl fmt::Display for AskedPort {
     }
 }
 
-impl fmt::Display for Named {
+impl fmt::Display for ObjectName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.namespace {
             Some(namespace) => write!(f, "{namespace}/{}", self.name),
@@ -242,7 +242,7 @@ impl fmt::Display for Named {
     }
 }
 
-impl Named {
+impl ObjectName {
     /// True if it needs `pod/` before it to be read as a pod.
     fn is_mistaken(&self) -> bool {
         match self.namespace.as_deref() {
@@ -252,7 +252,7 @@ impl Named {
     }
 }
 
-struct Suffix<'a>(Option<&'a AskedPort>);
+struct Suffix<'a>(Option<&'a RequestedPort>);
 
 impl fmt::Display for Suffix<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
