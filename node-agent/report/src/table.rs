@@ -4,7 +4,7 @@
 use std::cmp::Reverse;
 
 use comfy_table::{ContentArrangement, Table, presets};
-use portolan_engine::finding_code::Severity;
+use portolan_engine::model::finding_code::Severity;
 
 use crate::cells::{self, NONE};
 use crate::escape::terminal;

@@ -17,16 +17,16 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use portolan_engine::Engine;
-use portolan_engine::identity::NetnsId;
-use portolan_engine::input::{ConnectionFact, Input, NetnsFacts};
+use portolan_engine::model::connection::ConnectionFact;
+use portolan_engine::model::identity::NetnsId;
+use portolan_engine::model::input::Input;
+use portolan_engine::model::netns::NetnsFacts;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use crate::agent::allocator;
 use crate::agent::heartbeat::Heartbeat;
-use crate::agent::reload;
 use crate::agent::scan_time::Timed;
 use crate::agent::sources::{SourceChange, follow_rings, start_sources};
 use crate::config::{AgentConfig, ListenAddress, MetadataSource};
@@ -43,7 +43,7 @@ use crate::source::netns::look::Interface;
 use crate::source::netns::{self, NetnsActor, NetnsHandle};
 use crate::source::node_access;
 use crate::source::pods::SourceState;
-use crate::source::{clock, conntrack, reread};
+use crate::source::{clock, conntrack, sighup};
 
 /// Facts that may wait for the engine; a full queue makes the sources wait, and the rings in the kernel take the rest.
 const INPUT_QUEUE: usize = 4096;
@@ -102,7 +102,7 @@ pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
     let started = |what| move |reason| AgentError::Start { what, reason };
     let mut terminate = signal(SignalKind::terminate()).map_err(started("signal handling"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(started("signal handling"))?;
-    let (again, hangups) = reread::start().map_err(started("signal handling"))?;
+    let (again, hangups) = sighup::start().map_err(started("signal handling"))?;
 
     let (mut kernel, attach) = load_kernel(&config)?;
     let rings = kernel.as_mut().and_then(KernelHooks::take_rings);
@@ -266,7 +266,7 @@ impl Station {
             self.pipeline.measure();
         }
         if self.upkeep.drains.is_multiple_of(GIVE_BACK_EVERY) {
-            memory::give_back();
+            allocator::give_back();
         }
     }
 

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portolan_engine::exception::Rule;
-use portolan_engine::input::Input;
+use portolan_engine::model::exception::Rule;
+use portolan_engine::model::input::Input;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
@@ -170,7 +170,7 @@ mod tests {
         async fn next(&mut self) -> Vec<String> {
             let input = tokio::time::timeout(PATIENCE, self.inputs.recv()).await.expect("in time");
             let Some(Input::Exceptions(rules)) = input else { panic!("{input:?}") };
-            rules.iter().map(|rule| rule.says.rule.clone()).collect()
+            rules.iter().map(|rule| rule.suppression.rule.clone()).collect()
         }
 
         async fn state(&mut self, up: bool) -> SourceState {
@@ -224,11 +224,14 @@ mod tests {
     fn a_clock_that_is_set_a_little_changes_no_rule() {
         let at = |secs: u64| {
             let rule = crate::config::exceptions::Exception {
-                says: Arc::new(portolan_engine::change::Suppression { rule: "a".into(), reason: "b".into() }),
-                matches: portolan_engine::exception::Match::default(),
+                says: Arc::new(portolan_engine::model::finding::Suppression {
+                    rule: "a".into(),
+                    reason: "b".into(),
+                }),
+                matches: portolan_engine::model::exception::Match::default(),
                 expires: Some(jiff::Timestamp::UNIX_EPOCH),
             };
-            vec![Arc::new(rule.rule(|_| portolan_engine::identity::BootTime(secs * 1_000_000_000)))]
+            vec![Arc::new(rule.rule(|_| portolan_engine::model::identity::BootTime(secs * 1_000_000_000)))]
         };
         assert!(!differ(&at(100), &at(101)));
         assert!(differ(&at(100), &at(3700)) && differ(&at(3700), &at(100)));

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use portolan_engine::identity::NetnsId;
-use portolan_engine::input::NetnsFacts;
+use portolan_engine::model::identity::NetnsId;
+use portolan_engine::model::netns::NetnsFacts;
 use prometheus_client::metrics::histogram::Histogram;
 
 use crate::source::netns::NetnsActor;

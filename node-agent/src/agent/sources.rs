@@ -2,7 +2,8 @@
 
 use std::io;
 
-use portolan_engine::input::{ConnectionFact, Input};
+use portolan_engine::model::connection::ConnectionFact;
+use portolan_engine::model::input::Input;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 

@@ -3,9 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use portolan_engine::exception::Rule;
-use portolan_engine::exception_annotation::AnnotationSource;
-use portolan_engine::options::{EngineOptions, RecordMode};
+use portolan_engine::model::exception::Rule;
+use portolan_engine::model::options::{AnnotationSource, EngineOptions, RecordMode};
 
 use crate::args::{ExceptionAnnotations, KernelLog as LogArg, RecordMode as RecordArg, TrafficMode};
 use crate::config::exceptions::Exception;

@@ -15,7 +15,6 @@ use crate::agent::stage_options;
 use crate::args::{DoctorArgs, DoctorFormat};
 use crate::command::written;
 use crate::config::{self, MetadataSource};
-use crate::doctor::sources;
 use crate::kubernetes_api::fault::ApiFault;
 use crate::source::confinement::Confinement;
 use crate::source::kernel::{

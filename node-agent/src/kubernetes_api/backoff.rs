@@ -6,7 +6,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use portolan_engine::identity::BootTime;
+use portolan_engine::model::identity::BootTime;
 use tokio::sync::{Mutex, MutexGuard};
 
 /// Every time that the watchers keep to.

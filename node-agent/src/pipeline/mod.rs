@@ -11,11 +11,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use portolan_engine::Engine;
-use portolan_engine::change::{Change, Finding, FindingState, Listener, ListenerState};
-use portolan_engine::counts::Counts;
-use portolan_engine::finding_code::{FindingCode, Severity};
-use portolan_engine::identity::BootTime;
-use portolan_engine::input::{ConnectionFact, Input};
+use portolan_engine::model::change::Change;
+use portolan_engine::model::connection::ConnectionFact;
+use portolan_engine::model::finding::{Finding, FindingState};
+use portolan_engine::model::finding_code::{FindingCode, Severity};
+use portolan_engine::model::identity::BootTime;
+use portolan_engine::model::input::Input;
+use portolan_engine::model::listener::{Listener, ListenerState};
+use portolan_engine::read::counts::Counts;
 use portolan_report::wire::{AgentStatus, HookStatus, Limit, SourceStatus};
 
 use crate::pipeline::status_log::ToldStatus;
@@ -351,7 +354,7 @@ impl Pipeline {
         for ((declaration, origin), total) in &counts.totals.connections {
             let labels = ConnectionLabels {
                 declaration: declaration.as_str(),
-                origin: origin.map_or("unknown", portolan_engine::change::Origin::as_str),
+                origin: origin.map_or("unknown", portolan_engine::model::traffic::Origin::as_str),
             };
             let counter = metrics.connections.get_or_create(&labels);
             counter.inner().fetch_max(*total, Ordering::Relaxed);

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use portolan_engine::change::{Connection, Finding, Listener};
-use portolan_engine::explain::target::Target;
-use portolan_engine::explain::{Explained, Unexplained};
-use portolan_engine::fingerprint::parse;
-use portolan_engine::outline::Outline;
-use portolan_engine::policy_basis::{PolicyBasis, PolicyTarget};
+use portolan_engine::model::connection::Connection;
+use portolan_engine::model::finding::Finding;
+use portolan_engine::model::fingerprint::parse;
+use portolan_engine::model::listener::Listener;
+use portolan_engine::read::explain::answer::{ExplainError, Explained};
+use portolan_engine::read::explain::target::Target;
+use portolan_engine::read::policy_basis::{PolicyBasis, PolicyTarget};
+use portolan_engine::read::summary::Summary;
 use portolan_report::facts::Facts;
 use portolan_report::wire::AgentStatus;
 
@@ -34,15 +36,15 @@ impl ReadModel for Pipeline {
     }
 
     fn findings(&self, wanted: Wanted<'_>) -> Vec<Arc<Finding>> {
-        let outlines = self.engine.finding_outlines(wanted.after.and_then(parse));
-        let open = filtered(outlines, wanted).filter_map(|id| self.engine.finding_of(id));
+        let outlines = self.engine.finding_summaries(wanted.after.and_then(parse));
+        let open = filtered(outlines, wanted).filter_map(|id| self.engine.finding_by_id(id));
         let ended = ended(&self.resolved, wanted, |finding| Facts::of_finding(finding));
         merged(open.take(wanted.most).collect(), ended, wanted.most, |finding| &finding.id)
     }
 
     fn listeners(&self, wanted: Wanted<'_>) -> Vec<Arc<Listener>> {
-        let outlines = self.engine.listener_outlines(wanted.after.and_then(parse));
-        let open = filtered(outlines, wanted).filter_map(|id| self.engine.listener_of(id));
+        let outlines = self.engine.listener_summaries(wanted.after.and_then(parse));
+        let open = filtered(outlines, wanted).filter_map(|id| self.engine.listener_by_id(id));
         let ended = ended(&self.closed, wanted, |listener| Facts::of_listener(listener));
         merged(open.take(wanted.most).collect(), ended, wanted.most, |listener| &listener.id)
     }
@@ -51,7 +53,7 @@ impl ReadModel for Pipeline {
         self.engine.connections()
     }
 
-    fn explain(&self, target: &Target) -> Result<Explained, Unexplained> {
+    fn explain(&self, target: &Target) -> Result<Explained, ExplainError> {
         self.engine.explain(target)
     }
 
@@ -65,7 +67,7 @@ impl ReadModel for Pipeline {
 }
 
 fn filtered<'a>(
-    outlines: impl Iterator<Item = Outline<'a>>,
+    outlines: impl Iterator<Item = Summary<'a>>,
     wanted: Wanted<'_>,
 ) -> impl Iterator<Item = u64> {
     let origins = !wanted.filter.origin.is_empty();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use portolan_engine::identity::BootTime;
+use portolan_engine::model::identity::BootTime;
 use portolan_report::wire::Report;
 
 use crate::pipeline::Pipeline;

@@ -8,10 +8,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use portolan_engine::Engine;
-use portolan_engine::identity::{BootTime, NetnsId, PodUid, PortId, Protocol, SocketCookie};
-use portolan_engine::input::{Input, NetnsFacts, NetnsScan, OpenedSocket, ScannedSocket};
-use portolan_engine::options::EngineOptions;
-use portolan_engine::pod::{Container, DeclaredPort, Pod, Workload};
+use portolan_engine::model::identity::{BootTime, NetnsId, PodUid, PortId, Protocol, SocketCookie};
+use portolan_engine::model::input::Input;
+use portolan_engine::model::netns::NetnsFacts;
+use portolan_engine::model::options::EngineOptions;
+use portolan_engine::model::pod::{Container, DeclaredPort, Pod, Workload};
+use portolan_engine::model::socket::{NetnsScan, OpenedSocket, ScannedSocket};
 use portolan_report::filter::Filter;
 use portolan_report::wire::Report;
 use tokio::sync::oneshot;

@@ -5,8 +5,9 @@ use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, Builder};
 
-use portolan_engine::identity::{BootTime, NetnsId};
-use portolan_engine::input::{NetnsFacts, NetnsScan};
+use portolan_engine::model::identity::{BootTime, NetnsId};
+use portolan_engine::model::netns::NetnsFacts;
+use portolan_engine::model::socket::NetnsScan;
 
 use crate::source::clock;
 use crate::source::netns::candidates::{self, Candidate};

@@ -12,10 +12,9 @@ use portolan_client::args::{FindingFilterArgs, Format};
 use portolan_client::exit::Exit;
 use portolan_client::query::show;
 use portolan_engine::Engine;
-use portolan_engine::change::{Finding, FindingState};
-use portolan_engine::exception_annotation::AnnotationSource;
-use portolan_engine::input::Input;
-use portolan_engine::options::EngineOptions;
+use portolan_engine::model::finding::{Finding, FindingState};
+use portolan_engine::model::input::Input;
+use portolan_engine::model::options::{AnnotationSource, EngineOptions};
 use portolan_report::escape::terminal;
 use portolan_report::facts::Facts;
 use portolan_report::filter::Filter;
@@ -26,7 +25,7 @@ use crate::agent::stage_options;
 use crate::args::{ExceptionAnnotations, ScanArgs};
 use crate::command::delivered;
 use crate::config::{self, AgentConfig, MetadataSource};
-use crate::scan::collect::{self, Collected};
+use crate::scan::collect::Collected;
 use crate::sink::convert::{Converter, Wall};
 use crate::source::annotation_lint::Spelling;
 use crate::source::clock;
@@ -44,28 +43,28 @@ pub fn run(args: &ScanArgs) -> Exit {
         return refused(&missing.join("; "));
     }
     let sources = match config::metadata_sources(&args.metadata) {
-        Ok(asked) => wiring_options::metadata(&asked),
+        Ok(asked) => stage_options::metadata(&asked),
         Err(error) => return say(&error.to_string(), Exit::WrongUse),
     };
     let (exceptions, annotations) = match args.config.as_deref().map(AgentConfig::exceptions_of).transpose() {
         Ok(read) => read.unwrap_or((Vec::new(), ExceptionAnnotations::Namespace)),
         Err(error) => return say(&error.to_string(), Exit::WrongUse),
     };
-    let mut told = vec![Input::Exceptions(wiring_options::rules(&exceptions))];
+    let mut told = vec![Input::Exceptions(stage_options::rules(&exceptions))];
     match read_sources(&sources) {
         Ok(by_sources) => told.extend(by_sources),
         Err(error) => return say(&error, Exit::WrongUse),
     }
     let dirs = config::netns_dirs(args.netns_dir.clone());
-    let options = wiring_options::netns(dirs, args.include_host, &sources);
-    let collected = match scan_once::collect(&options) {
+    let options = stage_options::netns(dirs, args.include_host, &sources);
+    let collected = match collect::collect(&options) {
         Ok(collected) => collected,
         Err(error) => return say(&format!("cannot look at the network namespaces: {error}"), Exit::Refused),
     };
     if let Some(missing) = is_blind(&collected) {
         return refused(&missing);
     }
-    let (mut findings, converter) = judge(&collected, told, wiring_options::annotations(annotations), args);
+    let (mut findings, converter) = judge(&collected, told, stage_options::annotations(annotations), args);
     let all = findings.len();
     findings.retain(|finding| finding.state == FindingState::Open);
     if all > findings.len() {

@@ -3,11 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use portolan_engine::exception_annotation;
-use portolan_engine::input::{Input, Listing};
-use portolan_engine::namespace::Namespace;
-use portolan_engine::plain_text::written_out;
-use portolan_engine::pod::Pod;
+use portolan_engine::model::input::Input;
+use portolan_engine::model::listing::Listing;
+use portolan_engine::model::namespace::Namespace;
+use portolan_engine::model::pod::Pod;
+use portolan_engine::read::plain_text::escape;
+use portolan_engine::rules::exception_annotation;
 
 use crate::config::yaml_error::nearest;
 use crate::source::pods::file::NETNS_ANNOTATION;
@@ -89,7 +90,7 @@ fn as_label(name: &str) -> String {
 }
 
 fn shown(text: &str) -> String {
-    written_out(&text.chars().take(MAX_NAME).collect::<String>())
+    escape(&text.chars().take(MAX_NAME).collect::<String>())
 }
 
 #[cfg(test)]

@@ -16,10 +16,12 @@ use portolan::sink::stream::stdout::LineSink;
 use portolan::sink::stream::watch_log::WatchLog;
 use portolan::source::clock;
 use portolan_engine::Engine;
-use portolan_engine::identity::{NetnsId, PodUid, PortId, Protocol, SocketCookie};
-use portolan_engine::input::{Input, NetnsFacts, OpenedSocket};
-use portolan_engine::options::EngineOptions;
-use portolan_engine::pod::{Container, Pod};
+use portolan_engine::model::identity::{NetnsId, PodUid, PortId, Protocol, SocketCookie};
+use portolan_engine::model::input::Input;
+use portolan_engine::model::netns::NetnsFacts;
+use portolan_engine::model::options::EngineOptions;
+use portolan_engine::model::pod::{Container, Pod};
+use portolan_engine::model::socket::OpenedSocket;
 use portolan_testing::api_server::server::{Server, Settings, Transport};
 use tokio::time::timeout;
 

@@ -31,9 +31,9 @@ const BORDERS: [Border; 8] = [
     },
     Border {
         within: "node-agent/src/",
-        except: &["node-agent/src/api_server/", "node-agent/src/cluster/"],
+        except: &["node-agent/src/kubernetes_api/", "node-agent/src/cluster/"],
         words: &["kube::", "k8s_openapi"],
-        because: "only api_server/ and the kubectl plugin name the Kubernetes client",
+        because: "only kubernetes_api/ and the kubectl plugin name the Kubernetes client",
     },
     Border {
         within: "node-agent/engine/src/",

@@ -1,9 +1,10 @@
 //! Conversion of an engine's explanation into the wire type of `/v1/explain`.
 
-use portolan_engine::explain::target::Target;
-use portolan_engine::explain::{self, Door, End, Explained, PodStep, PolicyStep, ServiceStep};
-use portolan_engine::pod::PortRef;
-use portolan_engine::service::{ServiceKind, ServicePort};
+use portolan_engine::model::pod::PortRef;
+use portolan_engine::model::service::{ServiceKind, ServicePort};
+use portolan_engine::read::explain::answer::{self, End, EntryPoint, Explained, PodStep, ServiceStep};
+use portolan_engine::read::explain::target::Target;
+use portolan_engine::rules::isolation::PolicyStep;
 use portolan_report::explanation::{
     DoorService, ExplainedPod, ExplainedService, ExplainedServicePort, ExplainedTarget, Explanation,
     ExplanationKind, NearPort, PolicyOpinion, WayIn, WayInDoor, WayInPolicy,
@@ -52,7 +53,7 @@ impl Converter {
 
     fn way_in(&self, end: &End) -> WayIn {
         WayIn {
-            doors: end.doors.iter().map(door).collect(),
+            doors: end.entry_points.iter().map(door).collect(),
             pod: end.pod.as_ref().map(pod_ref),
             protocol: end.protocol.as_str().to_owned(),
             port: end.port.map(Into::into),
@@ -129,10 +130,10 @@ fn service_port(entry: &ServicePort) -> ExplainedServicePort {
     }
 }
 
-fn door(door: &Door) -> WayInDoor {
+fn door(door: &EntryPoint) -> WayInDoor {
     WayInDoor {
         kind: door.kind.as_str().to_owned(),
-        addresses: door.addresses.iter().take(explain::MAX_PODS).map(|address| name(address)).collect(),
+        addresses: door.addresses.iter().take(answer::MAX_PODS).map(|address| name(address)).collect(),
         port: door.port.into(),
         service: door.service.as_ref().map(|(service, entry)| DoorService {
             namespace: name(&service.namespace),

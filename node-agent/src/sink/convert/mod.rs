@@ -7,12 +7,11 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use portolan_engine::change::{self, Change};
-use portolan_engine::fingerprint::hex;
-use portolan_engine::identity::BootTime;
-use portolan_engine::input;
-use portolan_engine::pod;
-use portolan_engine::policy_basis::{BasisPod, BasisPort, PolicyBasis};
+use portolan_engine::model::change::Change;
+use portolan_engine::model::fingerprint::hex;
+use portolan_engine::model::identity::BootTime;
+use portolan_engine::model::{connection, finding, listener, pod, process, traffic};
+use portolan_engine::read::policy_basis::{BasisPod, BasisPort, PolicyBasis};
 use portolan_report::escape::bounded;
 use portolan_report::wire::{self, Report, SCHEMA};
 
@@ -77,7 +76,7 @@ impl Converter {
     }
 
     #[must_use]
-    pub fn finding(&self, finding: &change::Finding) -> wire::Finding {
+    pub fn finding(&self, finding: &finding::Finding) -> wire::Finding {
         wire::Finding {
             envelope: self.envelope(),
             id: name(&finding.id),
@@ -113,7 +112,7 @@ impl Converter {
     }
 
     #[must_use]
-    pub fn listener(&self, listener: &change::Listener) -> wire::Listener {
+    pub fn listener(&self, listener: &listener::Listener) -> wire::Listener {
         wire::Listener {
             envelope: self.envelope(),
             id: name(&listener.id),
@@ -129,8 +128,8 @@ impl Converter {
             process: listener.process.as_ref().map(process),
             opened_at: listener.opened_at.map(|at| self.wall.rfc3339(at)),
             state: match listener.state {
-                change::ListenerState::Open => "open",
-                change::ListenerState::Closed => "closed",
+                listener::ListenerState::Open => "open",
+                listener::ListenerState::Closed => "closed",
             }
             .to_owned(),
             pod: listener.pod.as_ref().map(pod_ref),
@@ -141,7 +140,7 @@ impl Converter {
     }
 
     #[must_use]
-    pub fn connection(&self, connection: &change::Connection) -> wire::Connection {
+    pub fn connection(&self, connection: &connection::Connection) -> wire::Connection {
         wire::Connection {
             envelope: self.envelope(),
             id: hex(connection.listener_id),
@@ -203,12 +202,12 @@ impl Converter {
         }
     }
 
-    fn traffic(&self, traffic: &change::Traffic) -> wire::Traffic {
+    fn traffic(&self, traffic: &traffic::Traffic) -> wire::Traffic {
         self.traffic_of(traffic, MAX_PEERS)
     }
 
-    fn traffic_of(&self, traffic: &change::Traffic, most: usize) -> wire::Traffic {
-        let mut busiest: Vec<&change::Peer> = traffic.peers.iter().collect();
+    fn traffic_of(&self, traffic: &traffic::Traffic, most: usize) -> wire::Traffic {
+        let mut busiest: Vec<&traffic::Peer> = traffic.peers.iter().collect();
         busiest.sort_by_key(|peer| Reverse((peer.bytes, peer.connections, peer.packets)));
         wire::Traffic {
             attempts: traffic.attempts,
@@ -221,7 +220,7 @@ impl Converter {
         }
     }
 
-    fn peer(&self, peer: &change::Peer) -> wire::Peer {
+    fn peer(&self, peer: &traffic::Peer) -> wire::Peer {
         wire::Peer {
             address: peer.address.to_string(),
             origin: peer.origin.as_str().to_owned(),
@@ -244,11 +243,11 @@ pub fn reference(pod: &str) -> String {
 
 /// A dialled address as reports write it.
 #[must_use]
-pub fn via(via: &change::Via) -> wire::Via {
+pub fn via(via: &traffic::Via) -> wire::Via {
     wire::Via {
         address: via.address.to_string(),
         port: via.port,
-        kind: via.door.as_str().to_owned(),
+        kind: via.kind.as_str().to_owned(),
         reference: via.reference.as_deref().map(name),
         client: via.client.map(|client| client.to_string()),
     }
@@ -256,7 +255,7 @@ pub fn via(via: &change::Via) -> wire::Via {
 
 /// A pod as reports name it.
 #[must_use]
-pub fn pod_ref(pod: &change::PodRef) -> wire::Pod {
+pub fn pod_ref(pod: &pod::PodRef) -> wire::Pod {
     wire::Pod {
         namespace: name(&pod.namespace),
         name: name(&pod.name),
@@ -272,7 +271,7 @@ pub fn pod_ref(pod: &change::PodRef) -> wire::Pod {
 
 fn labelled(pod: &pod::Pod) -> wire::LabelledPod {
     wire::LabelledPod {
-        pod: pod_ref(&change::PodRef::of(pod)),
+        pod: pod_ref(&pod::PodRef::of(pod)),
         labels: pod.labels.iter().take(MAX_LABELS).map(|(key, value)| (text(key), name(value))).collect(),
     }
 }
@@ -281,7 +280,7 @@ fn container(container: &pod::Container) -> wire::Container {
     wire::Container { name: name(&container.name), id: name(&container.id), image: text(&container.image) }
 }
 
-fn process(process: &input::Process) -> wire::Process {
+fn process(process: &process::Process) -> wire::Process {
     wire::Process {
         pid: process.pid,
         name: name(&process.name),
@@ -289,7 +288,7 @@ fn process(process: &input::Process) -> wire::Process {
     }
 }
 
-pub(super) fn declaration(declaration: &change::Declaration) -> wire::Declaration {
+pub(super) fn declaration(declaration: &listener::Declaration) -> wire::Declaration {
     wire::Declaration {
         status: declaration.status.as_str().to_owned(),
         declared_by: declaration.declared_by.iter().take(MAX_LIST).map(|by| name(by)).collect(),

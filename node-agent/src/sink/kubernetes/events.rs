@@ -3,9 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use portolan_engine::change::{Finding, FindingState, PodRef};
-use portolan_engine::finding_code::{FindingCode, Severity};
-use portolan_engine::identity::BootTime;
+use portolan_engine::model::finding::{Finding, FindingState};
+use portolan_engine::model::finding_code::{FindingCode, Severity};
+use portolan_engine::model::identity::BootTime;
+use portolan_engine::model::pod::PodRef;
 
 use super::desk::{Desk, Lookup, Order, Outcome, Times};
 use super::event_object::event;

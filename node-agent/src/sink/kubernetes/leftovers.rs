@@ -1,6 +1,6 @@
 //! The reports that an agent before us left of this node's pods, so that one whose findings ended meanwhile is mended too.
 
-use portolan_engine::identity::PodUid;
+use portolan_engine::model::identity::PodUid;
 use serde::Deserialize;
 use tokio::time::sleep;
 

@@ -17,8 +17,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use portolan_engine::change::Finding;
-use portolan_engine::identity::BootTime;
+use portolan_engine::model::finding::Finding;
+use portolan_engine::model::identity::BootTime;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 

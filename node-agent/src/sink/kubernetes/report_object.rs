@@ -3,7 +3,7 @@
 
 use std::cmp::Reverse;
 
-use portolan_engine::change::FindingState;
+use portolan_engine::model::finding::FindingState;
 use serde_json::{Map, Value, json};
 
 use super::line::{Line, PolicyResult};

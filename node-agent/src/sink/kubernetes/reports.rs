@@ -3,8 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use portolan_engine::change::{Finding, FindingState, PodRef};
-use portolan_engine::identity::{BootTime, PodUid};
+use portolan_engine::model::finding::{Finding, FindingState};
+use portolan_engine::model::identity::{BootTime, PodUid};
+use portolan_engine::model::pod::PodRef;
 
 use super::desk::{Desk, Lookup, Order, Outcome, Times};
 use super::line::Line;

@@ -6,9 +6,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use portolan_engine::change::{Connection, PodRef};
-use portolan_engine::fingerprint::hex;
-use portolan_engine::identity::BootTime;
+use portolan_engine::model::connection::Connection;
+use portolan_engine::model::fingerprint::hex;
+use portolan_engine::model::identity::BootTime;
+use portolan_engine::model::pod::PodRef;
 
 use crate::sink::convert::{Converter, Wall, pod_ref, reference, via};
 
@@ -168,9 +169,10 @@ mod tests {
 
     use super::*;
     use crate::sink::stream::ndjson::{MAX_LINE, ndjson};
-    use portolan_engine::change::{Door, Origin, Via};
-    use portolan_engine::identity::{NetnsId, PodUid, PortId, Protocol};
-    use portolan_engine::pod::Workload;
+    use portolan_engine::model::identity::{NetnsId, PodUid, PortId, Protocol};
+    use portolan_engine::model::pod::Workload;
+    use portolan_engine::model::traffic::ViaKind;
+    use portolan_engine::model::traffic::{Origin, Via};
     use portolan_report::wire::Report;
 
     fn pod(name: &str, workload: bool) -> PodRef {
@@ -201,7 +203,7 @@ mod tests {
                 Arc::new(Via {
                     address: IpAddr::from(remote),
                     port: 80,
-                    door: Door::NodePort,
+                    kind: ViaKind::NodePort,
                     reference: (id % 2 == 0).then(|| format!("shop/{name}")),
                     client: (id % 3 == 0).then(|| IpAddr::from(remote)),
                 })

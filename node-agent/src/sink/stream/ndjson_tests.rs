@@ -4,14 +4,17 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
-use portolan_engine::change::{
-    Declaration, DeclarationStatus, Door, Explanation, Exposure, Finding, FindingState, Listener as Served,
-    ListenerState, NetnsRef, Origin, Peer, PodRef, Policy, PolicyVerdict, Traffic as Counted, Via,
+use portolan_engine::model::finding::{Finding, FindingState};
+use portolan_engine::model::finding_code::FindingCode;
+use portolan_engine::model::identity::{BootTime, NetnsId, PodUid, PortId, Protocol};
+use portolan_engine::model::listener::{
+    Declaration, DeclarationStatus, Explanation, Exposure, Listener as Served, ListenerState,
 };
-use portolan_engine::finding_code::FindingCode;
-use portolan_engine::identity::{BootTime, NetnsId, PodUid, PortId, Protocol};
-use portolan_engine::input::Process;
-use portolan_engine::pod::{Container, ContainerKind, Workload};
+use portolan_engine::model::netns::NetnsRef;
+use portolan_engine::model::pod::{Container, ContainerKind, PodRef, Workload};
+use portolan_engine::model::policy::{Policy, PolicyVerdict};
+use portolan_engine::model::process::Process;
+use portolan_engine::model::traffic::{Origin, Peer, Traffic as Counted, Via, ViaKind};
 use portolan_report::wire::Report;
 
 use super::*;
@@ -31,7 +34,7 @@ fn overfull(name: &str) -> Served {
         via: Some(Arc::new(Via {
             address: IpAddr::V6(Ipv6Addr::from([0xff; 16])),
             port: u16::MAX,
-            door: Door::LoadBalancer,
+            kind: ViaKind::LoadBalancer,
             reference: Some(some()),
             client: Some(IpAddr::V6(Ipv6Addr::from([0xff; 16]))),
         })),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use portolan_engine::change::Connection;
+use portolan_engine::model::connection::Connection;
 use portolan_report::text;
 use portolan_report::wire::{Loss, Report};
 
@@ -158,7 +158,7 @@ mod tests {
 
     use super::*;
     use crate::sink::convert::Wall;
-    use portolan_engine::identity::BootTime;
+    use portolan_engine::model::identity::BootTime;
     use portolan_report::filter::Filter;
 
     fn convert() -> Converter {

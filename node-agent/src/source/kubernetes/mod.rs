@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use portolan_engine::input::Input;
+use portolan_engine::model::input::Input;
 use tokio::sync::{mpsc, watch as state};
 use tokio::task::JoinHandle;
 

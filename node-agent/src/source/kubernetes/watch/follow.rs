@@ -1,7 +1,7 @@
 //! A watch from its first line to its end: what each event does, and what the end means.
 
-use portolan_engine::identity::BootTime;
-use portolan_engine::input::Input;
+use portolan_engine::model::identity::BootTime;
+use portolan_engine::model::input::Input;
 
 use super::{Collected, Watcher};
 use crate::kubernetes_api::backoff::{Turn, part_of, random};

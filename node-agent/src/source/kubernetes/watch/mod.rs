@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use portolan_engine::identity::BootTime;
-use portolan_engine::input::Input;
+use portolan_engine::model::identity::BootTime;
+use portolan_engine::model::input::Input;
 use tokio::sync::{mpsc, watch as state};
 use tokio::time::sleep;
 

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use portolan_engine::identity::PodUid;
-use portolan_engine::netns_index::canonical;
-use portolan_engine::pod::{Pod, Workload, hides_sockets};
+use portolan_engine::model::identity::PodUid;
+use portolan_engine::model::netns::canonical;
+use portolan_engine::model::pod::{Pod, Workload, hides_sockets};
 use serde::de::DeserializeOwned;
 
 use super::Objects;

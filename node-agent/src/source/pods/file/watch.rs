@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use portolan_engine::input::Input;
+use portolan_engine::model::input::Input;
 use tokio::sync::{mpsc, watch as state};
 
 use super::{ManifestError, Objects, Prints, read};
