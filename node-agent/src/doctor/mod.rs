@@ -110,7 +110,7 @@ impl Diagnosis {
     pub fn table(&self) -> String {
         let mut table = comfy_table::Table::new();
         table
-            .load_preset(comfy_table::presets::NOTHING)
+            .load_style(comfy_table::presets::NOTHING)
             .set_content_arrangement(comfy_table::ContentArrangement::Dynamic)
             .set_width(COLUMNS)
             .set_header(["CHECK", "STATE", "FOUND, AND WHAT TO DO"]);
