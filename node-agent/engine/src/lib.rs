@@ -51,7 +51,7 @@ impl Engine {
     /// The same for as many deadlines at most: what is told of thousands of ports at once would take its room at once, too.
     pub fn tick_some(&mut self, most: usize, now: BootTime) -> Vec<Change> {
         for _ in 0..most {
-            let Some(timer) = self.timers.pop_due(now) else { break };
+            let Some(timer) = self.agenda.pop_due(now) else { break };
             match timer {
                 Timer::Port(port) => self.judge(port, now),
                 Timer::Pod(pod) => self.check_pod(pod, now),
@@ -69,41 +69,30 @@ impl Engine {
     /// When `tick` has something to do next.
     #[must_use]
     pub fn next_deadline(&self) -> Option<BootTime> {
-        self.timers.next()
+        self.agenda.next_deadline()
     }
 
     fn sweep(&mut self, now: BootTime) {
-        self.sockets.sweep(now);
-        self.netns.sweep(now);
-        self.port_ages.sweep(now);
-        self.addresses.sweep(now, &self.pods);
-        let orphans = self.pods.sweep(now);
-        for orphan in &orphans {
-            self.settle_claim(orphan.netns);
-        }
-        self.dirty.extend(orphans);
+        self.ports.index_mut().sweep(now);
+        let orphans = self.facts.sweep(now);
+        self.agenda.judge_all(orphans);
     }
 
-    /// Settles what the call touched and hands the changes over.
+    /// Judges the ports that the call touched, sets the deadlines, and hands the changes over.
     fn finish(&mut self, now: BootTime) -> Vec<Change> {
-        if !self.dirty.is_empty() {
-            // Also what is judged the same may be shown differently: how many sockets, whose names.
-            self.bump_generation();
+        if self.agenda.has_ports() {
+            // A port whose verdict stays the same may still look different in a listing: its sockets, its names.
+            self.outbox.touch();
         }
-        while let Some(port) = self.dirty.pop_first() {
+        while let Some(port) = self.agenda.next_port() {
             self.judge(port, now);
             self.emit_storms(now);
         }
-        self.emit_refused(now);
-        let expiries = [
-            self.sockets.next_expiry(),
-            self.netns.next_expiry(),
-            self.port_ages.next_expiry(),
-            self.pods.next_expiry(),
-            self.addresses.next_expiry(),
-        ];
-        let next = expiries.into_iter().flatten().min();
-        self.timers.set(Timer::Sweep, next);
-        std::mem::take(&mut self.out)
+        if let Some(due) = self.outbox.emit_refused(now) {
+            self.agenda.set(Timer::Refused, Some(due));
+        }
+        let expiries = [self.facts.next_expiry(), self.ports.index().next_expiry()];
+        self.agenda.set(Timer::Sweep, expiries.into_iter().flatten().min());
+        self.outbox.take_changes()
     }
 }

@@ -20,19 +20,19 @@ const FEW: usize = 8;
 
 impl Engine {
     pub(crate) fn services_listed(&mut self, listing: Listing<Service>, now: BootTime) {
-        let touched = self.services.take(listing);
+        let touched = self.facts.services.take(listing);
         if !touched.is_empty() {
-            self.bump_generation();
+            self.outbox.touch();
             self.service_addresses_changed(&touched);
         }
-        for key in self.pods.selected_by(&touched) {
-            let Some(record) = self.pods.get_mut(key) else { continue };
+        for key in self.facts.pods.selected_by(&touched) {
+            let Some(record) = self.facts.pods.get_mut(key) else { continue };
             if touched.len() > FEW {
                 if self.select_services(key) {
                     self.resolve_expectations(key);
                     self.judge_pod(key, now);
                 }
-            } else if self.services.reselect(&record.pod, &mut record.services, &touched).is_some() {
+            } else if self.facts.services.reselect(&record.pod, &mut record.services, &touched).is_some() {
                 self.judge_targets(key, &touched);
                 if self.resolve_expectations(key) {
                     self.check_pod(key, now);
@@ -43,33 +43,36 @@ impl Engine {
 
     /// Judges the ports of a pod to which these Services send or sent; what a container declares needs no Service.
     fn judge_targets(&mut self, key: PodKey, services: &[Arc<Service>]) {
-        let Some(record) = self.pods.get(key) else { return };
+        let Some(record) = self.facts.pods.get(key) else { return };
         let targets: BTreeSet<ProtocolPort> =
             targets_of(&record.pod, services.iter().map(Arc::as_ref)).collect();
         let mine = record.ports.iter().filter(|id| targets.contains(&(id.protocol, id.port)));
-        self.dirty
-            .extend(mine.filter(|id| self.ports.get(id).is_some_and(|port| port.is_undeclared())).copied());
+        self.agenda.judge_all(
+            mine.filter(|id| self.ports.get(**id).is_some_and(|port| port.is_undeclared())).copied(),
+        );
     }
 
     pub(crate) fn policies_listed(&mut self, listing: Listing<NetworkPolicy>, now: BootTime) {
-        let known = self.policies.known();
-        let touched = self.policies.take(listing);
-        if !touched.is_empty() || known != self.policies.known() {
-            self.bump_generation();
+        let known = self.facts.policies.known();
+        let touched = self.facts.policies.take(listing);
+        if !touched.is_empty() || known != self.facts.policies.known() {
+            self.outbox.touch();
         }
-        let mut pods: BTreeSet<PodKey> = self.pods.selected_by(&touched);
-        if known == self.policies.known() && touched.len() <= FEW {
+        let mut pods: BTreeSet<PodKey> = self.facts.pods.selected_by(&touched);
+        if known == self.facts.policies.known() && touched.len() <= FEW {
             for key in pods {
-                let Some(record) = self.pods.get_mut(key) else { continue };
-                if let Some(before) = self.policies.reselect(&record.pod, &mut record.policies, &touched) {
+                let Some(record) = self.facts.pods.get_mut(key) else { continue };
+                if let Some(before) =
+                    self.facts.policies.reselect(&record.pod, &mut record.policies, &touched)
+                {
                     self.judge_isolated(key, &before);
                 }
             }
             return;
         }
         pods.retain(|key| self.select_policies(*key));
-        if known != self.policies.known() {
-            pods = self.pods.live().map(|(key, _)| key).collect();
+        if known != self.facts.policies.known() {
+            pods = self.facts.pods.live().map(|(key, _)| key).collect();
         }
         for key in pods {
             self.judge_pod(key, now);
@@ -78,8 +81,8 @@ impl Engine {
 
     /// Judges the ports of a pod of which its policies say something else than those before did.
     fn judge_isolated(&mut self, key: PodKey, before: &[(Arc<NetworkPolicy>, Selects)]) {
-        let Some(record) = self.pods.get(key) else { return };
-        let known = self.policies.known();
+        let Some(record) = self.facts.pods.get(key) else { return };
+        let known = self.facts.policies.known();
         let now = record.manifests();
         let before = Manifests { policies: before, ..now };
         let says_the_same = |id: &&PortId| {
@@ -88,11 +91,11 @@ impl Engine {
                 |manifests| isolation::naming(manifests, id.protocol, id.port).map(|policy| &policy.name);
             verdict(before) == verdict(now) && explaining(before).eq(explaining(now))
         };
-        self.dirty.extend(record.ports.iter().filter(|id| !says_the_same(id)).copied());
+        self.agenda.judge_all(record.ports.iter().filter(|id| !says_the_same(id)).copied());
     }
 
     pub(crate) fn namespaces_listed(&mut self, listing: Listing<Namespace>, now: BootTime) {
-        for namespace in self.namespaces.take(listing) {
+        for namespace in self.facts.namespaces.take(listing) {
             self.namespace_exception_changed(&namespace, now);
         }
     }
@@ -108,8 +111,8 @@ impl Engine {
 
     /// True if they are others than before.
     fn select_services(&mut self, key: PodKey) -> bool {
-        let Some(record) = self.pods.get_mut(key) else { return false };
-        let next = self.services.selecting(&record.pod);
+        let Some(record) = self.facts.pods.get_mut(key) else { return false };
+        let next = self.facts.services.selecting(&record.pod);
         let changed = record.services != next;
         record.services = next;
         changed
@@ -117,16 +120,16 @@ impl Engine {
 
     /// True if they are others than before.
     fn select_policies(&mut self, key: PodKey) -> bool {
-        let Some(record) = self.pods.get_mut(key) else { return false };
-        let next = self.policies.selecting(&record.pod);
+        let Some(record) = self.facts.pods.get_mut(key) else { return false };
+        let next = self.facts.policies.selecting(&record.pod);
         let changed = record.policies != next;
         record.policies = next;
         changed
     }
 
     pub(crate) fn judge_pod(&mut self, key: PodKey, now: BootTime) {
-        if let Some(record) = self.pods.get(key) {
-            self.dirty.extend(record.ports.iter().copied());
+        if let Some(record) = self.facts.pods.get(key) {
+            self.agenda.judge_all(record.ports.iter().copied());
         }
         self.check_pod(key, now);
     }

@@ -3,32 +3,31 @@
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
-use crate::engine::Engine;
+use crate::judge::context::JudgeContext;
 use crate::model::exception::{Candidate, Rule};
 use crate::model::finding::Suppression;
 use crate::model::finding_code::FindingCode;
-use crate::model::identity::{BootTime, PodKey, PortId, Protocol};
+use crate::model::identity::{PodKey, PortId, Protocol};
 use crate::model::listener::Exposure;
 use crate::model::pod::{Container, Pod};
 use crate::model::process::Process;
 use crate::rules::container_match::{container, runs_in};
 use crate::rules::declaration;
-use crate::rules::evaluate::Facts;
+use crate::rules::evaluate::PortFacts;
 use crate::state::bindings::Bindings;
 use crate::state::findings::Subject;
 use crate::state::storms::StormScope;
 
-impl Engine {
+impl JudgeContext<'_> {
     /// The exception that suppresses this finding of a port.
     pub(crate) fn port_suppression(
         &self,
         (id, pod): (PortId, Option<PodKey>),
         bindings: &Bindings,
-        (code, facts): (FindingCode, &Facts),
-        now: BootTime,
+        (code, facts): (FindingCode, &PortFacts),
     ) -> Option<Arc<Suppression>> {
-        let record = pod.and_then(|pod| self.pods.get(pod));
-        if record.map_or(self.rules.is_empty(), |record| record.exceptions.rules.is_empty()) {
+        let record = pod.and_then(|pod| self.facts.pods.get(pod));
+        if record.map_or(self.facts.exceptions.is_empty(), |record| record.exceptions.rules.is_empty()) {
             return None;
         }
         let processes: Vec<Option<&Process>> = bindings.processes().collect();
@@ -41,7 +40,7 @@ impl Engine {
             ephemeral: facts.ephemeral,
             code,
         };
-        self.suppression(record.map(|record| record.exceptions.rules.as_slice()), &candidate, now)
+        self.suppression(record.map(|record| record.exceptions.rules.as_slice()), &candidate)
     }
 
     /// The exception that suppresses a finding that is not about a socket.
@@ -49,7 +48,6 @@ impl Engine {
         &self,
         subject: Subject,
         code: FindingCode,
-        now: BootTime,
     ) -> Option<Arc<Suppression>> {
         let (key, port): (Option<PodKey>, Option<(Protocol, NonZeroU16)>) = match subject {
             Subject::Stale(key, protocol, port) | Subject::Dangling(key, protocol, port) => {
@@ -58,7 +56,7 @@ impl Engine {
             Subject::Opaque(key) | Subject::Storm(StormScope::Pod(key)) => (Some(key), None),
             Subject::Storm(StormScope::Netns(_)) | Subject::Port(_) => (None, None),
         };
-        let record = key.and_then(|key| self.pods.get(key));
+        let record = key.and_then(|key| self.facts.pods.get(key));
         let pod = record.map(|record| &*record.pod);
         let declaring =
             pod.zip(port).map(|(pod, (protocol, port))| declaration::declaring(pod, protocol, port));
@@ -74,7 +72,7 @@ impl Engine {
             ephemeral: false,
             code,
         };
-        self.suppression(record.map(|record| record.exceptions.rules.as_slice()), &candidate, now)
+        self.suppression(record.map(|record| record.exceptions.rules.as_slice()), &candidate)
     }
 
     /// The first rule that applies; of a pod's own list, or of those for what belongs to no pod.
@@ -82,12 +80,11 @@ impl Engine {
         &self,
         of_pod: Option<&[Arc<Rule>]>,
         candidate: &Candidate<'_>,
-        now: BootTime,
     ) -> Option<Arc<Suppression>> {
-        let holds = |rule: &&Arc<Rule>| rule.applies(now) && rule.matches.matches_beside_pod(candidate);
+        let holds = |rule: &&Arc<Rule>| rule.applies(self.now) && rule.matches.matches_beside_pod(candidate);
         let found = match of_pod {
             Some(rules) => rules.iter().find(holds),
-            None => self.rules.iter().filter(|rule| rule.matches.concerns_no_pod()).find(holds),
+            None => self.facts.exceptions.iter().filter(|rule| rule.matches.concerns_no_pod()).find(holds),
         };
         found.map(|rule| Arc::clone(&rule.suppression))
     }

@@ -26,7 +26,7 @@ impl Engine {
     /// Of the counts those that cost nothing; the lists are empty.
     #[must_use]
     pub fn running_totals(&self) -> Counts {
-        Counts { netns: self.netns.live(), totals: self.totals.clone(), ..Counts::default() }
+        Counts { netns: self.facts.netns.live(), totals: self.outbox.totals().clone(), ..Counts::default() }
     }
 
     /// Counts for metrics; looks at every port. The lists are the same while the generation is.
@@ -40,7 +40,7 @@ impl Engine {
         let mut suppressed = findings.clone();
         for (_, record) in self.findings.iter() {
             let pod = match record.subject {
-                Subject::Port(id) => self.ports.get(&id).and_then(|port| port.pod),
+                Subject::Port(id) => self.ports.get(id).and_then(|port| port.pod),
                 Subject::Stale(pod, ..)
                 | Subject::Dangling(pod, ..)
                 | Subject::Storm(StormScope::Pod(pod))
@@ -48,7 +48,7 @@ impl Engine {
                 Subject::Storm(StormScope::Netns(_)) => None,
             };
             let namespace =
-                pod.and_then(|pod| self.pods.get(pod)).map(|record| record.pod.namespace.as_str());
+                pod.and_then(|pod| self.facts.pods.get(pod)).map(|record| record.pod.namespace.as_str());
             let key = (record.assessment.code, namespace.unwrap_or_default());
             let is_suppressed = record.assessment.suppressed_by.is_some();
             *if is_suppressed { &mut suppressed } else { &mut findings }.entry(key).or_default() += 1;
@@ -66,16 +66,16 @@ impl Engine {
     pub fn limits(&self) -> Vec<(&'static str, usize, usize)> {
         vec![
             ("listeners", self.ports.len(), self.options.max_listeners),
-            ("peers", self.peers, self.options.max_peers),
-            ("connections", self.connections.len(), self.options.max_connections),
-            ("sockets", self.sockets.len(), self.sockets.max()),
+            ("peers", self.ports.index().peers(), self.options.max_peers),
+            ("connections", self.facts.connections.len(), self.options.max_connections),
+            ("sockets", self.facts.sockets.len(), self.facts.sockets.max()),
         ]
     }
 
     /// How many rules apply, and how many ran out.
     #[must_use]
     pub fn exceptions(&self, now: BootTime) -> (usize, usize) {
-        let applying = self.rules.iter().filter(|rule| rule.applies(now)).count();
-        (applying, self.rules.len().saturating_sub(applying))
+        let applying = self.facts.exceptions.iter().filter(|rule| rule.applies(now)).count();
+        (applying, self.facts.exceptions.len().saturating_sub(applying))
     }
 }

@@ -10,6 +10,7 @@ use crate::model::finding_code::FindingCode;
 use crate::model::identity::{PodKey, PortId, Protocol};
 use crate::model::listener::{Declaration, Listener, ListenerState};
 use crate::model::pod::{Pod, Workload};
+use crate::read::render;
 use crate::rules::declaration;
 use crate::rules::declaration::declared_ports;
 use crate::rules::manifests::ServedPort;
@@ -92,13 +93,18 @@ impl Engine {
     #[must_use]
     pub fn policy_basis(&self, target: &PolicyTarget) -> PolicyBasis {
         let mut basis = PolicyBasis::default();
-        let meant: Vec<&PodRecord> =
-            self.pods.live().map(|(_, record)| record).filter(|record| target.means(&record.pod)).collect();
+        let meant: Vec<&PodRecord> = self
+            .facts
+            .pods
+            .live()
+            .map(|(_, record)| record)
+            .filter(|record| target.means(&record.pod))
+            .collect();
         let owners: BTreeSet<(&str, &str, &str)> = meant.iter().filter_map(|one| owner(&one.pod)).collect();
         let names: BTreeSet<(&str, &str)> = meant.iter().map(|one| full_name(&one.pod)).collect();
         let namespaces: BTreeSet<&str> = meant.iter().map(|one| one.pod.namespace.as_str()).collect();
         let mut pods: BTreeMap<(&str, &str), (PodKey, &PodRecord)> = BTreeMap::new();
-        for (key, record) in self.pods.live() {
+        for (key, record) in self.facts.pods.live() {
             let pod = &record.pod;
             if names.contains(&full_name(pod)) || owner(pod).is_some_and(|owner| owners.contains(&owner)) {
                 pods.insert(full_name(pod), (key, record));
@@ -118,7 +124,7 @@ impl Engine {
     }
 
     fn basis_pod(&self, key: PodKey, record: &PodRecord, left: &mut usize, truncated: &mut bool) -> BasisPod {
-        let netns = self.pods.netns(key, &self.netns);
+        let netns = self.facts.netns_of(key);
         let served = record.ports.iter().map(|id| (id.port, id.protocol, Some(*id)));
         let declared = declared_ports(&record.pod)
             .map(|(protocol, port)| (port, protocol, netns.map(|netns| PortId { netns, protocol, port })));
@@ -146,11 +152,12 @@ impl Engine {
         port: NonZeroU16,
         id: Option<PortId>,
     ) -> Option<BasisPort> {
-        let served = id.and_then(|id| Some((id, self.ports.get(&id)?)));
+        let served = id.and_then(|id| Some((id, self.ports.get(id)?)));
         let served = served.filter(|(_, port)| !port.sockets.is_empty());
         let code =
             served.and_then(|(_, port)| self.findings.get(port.id)).map(|finding| finding.assessment.code);
-        let listener = served.map(|(id, port)| Arc::new(self.render_listener(id, port, ListenerState::Open)));
+        let listener =
+            served.map(|(id, port)| Arc::new(render::listener(&self.facts, id, port, ListenerState::Open)));
         let declaring = declaration::declaring(&record.pod, protocol, port);
         if listener.is_none() && declaring.is_empty() {
             return None;

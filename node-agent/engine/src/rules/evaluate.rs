@@ -7,7 +7,7 @@ use crate::model::reach::Reach;
 
 /// What a verdict is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Facts {
+pub struct PortFacts {
     pub pod: PodFact,
     pub declaration: DeclarationStatus,
     pub exposure: Exposure,
@@ -32,7 +32,7 @@ pub enum PodFact {
 
 /// The code of the finding, if the facts make one. The worst traffic wins over all else.
 #[must_use]
-pub const fn verdict(facts: &Facts) -> Option<FindingCode> {
+pub const fn verdict(facts: &PortFacts) -> Option<FindingCode> {
     match facts.pod {
         PodFact::Departed | PodFact::Host => return None,
         PodFact::Unknown => return Some(FindingCode::Unattributed),
@@ -49,7 +49,7 @@ pub const fn verdict(facts: &Facts) -> Option<FindingCode> {
 }
 
 /// Traffic that was served beats what the addresses and the policies promise.
-const fn undeclared(facts: &Facts) -> FindingCode {
+const fn undeclared(facts: &PortFacts) -> FindingCode {
     let on_node = facts.published || matches!(facts.exposure, Exposure::Host);
     match (facts.reach, facts.ephemeral, facts.exposure, facts.policy) {
         (Reach::External | Reach::Published, ..) => FindingCode::UndeclaredExternal,

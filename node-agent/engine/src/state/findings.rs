@@ -10,7 +10,7 @@ use crate::model::finding::{FindingState, Suppression};
 use crate::model::finding_code::FindingCode;
 use crate::model::identity::{BootTime, PodKey, PortId, Protocol};
 use crate::model::policy::PolicyVerdict;
-use crate::state::storms::StormScope;
+use crate::state::storms::{StormChange, StormScope};
 
 /// A finding is told at most this often for new peers.
 pub const REPORT_INTERVAL: Duration = Duration::from_secs(1);
@@ -61,11 +61,13 @@ pub enum Raised {
 
 /// The open findings by their id.
 #[derive(Debug, Default)]
-pub struct FindingStore {
+pub struct Findings {
     open: BTreeMap<u64, FindingRecord>,
+    /// Changes of storms that are not reported yet.
+    storms: Vec<(StormScope, StormChange)>,
 }
 
-impl FindingStore {
+impl Findings {
     #[must_use]
     pub fn get(&self, id: u64) -> Option<&FindingRecord> {
         self.open.get(&id)
@@ -101,6 +103,16 @@ impl FindingStore {
 
     pub fn resolve(&mut self, id: u64) -> Option<FindingRecord> {
         self.open.remove(&id)
+    }
+
+    /// Queues a change of a storm until [`Self::take_storms`].
+    pub fn push_storm(&mut self, scope: StormScope, change: StormChange) {
+        self.storms.push((scope, change));
+    }
+
+    /// Takes the queued changes of storms, oldest first.
+    pub fn take_storms(&mut self) -> Vec<(StormScope, StormChange)> {
+        std::mem::take(&mut self.storms)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (u64, &FindingRecord)> {

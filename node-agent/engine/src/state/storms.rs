@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::model::finding_code::{FindingCode, Severity};
 use crate::model::identity::{NetnsId, PodKey, PortId};
+use crate::state::agenda::Agenda;
 
 /// Whose ports are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,21 +36,21 @@ pub enum StormChange {
 }
 
 impl StormState {
-    /// Takes a port in, or out if it makes no finding. Says what that did to the storm, which begins above the cap and ends
-    /// well below, and adds to `again` the ports that are to be judged again.
+    /// Counts a port, or stops counting it if it makes no finding. A storm begins above `cap` and ends at three quarters of
+    /// it. Schedules the ports whose visibility changes to be judged again.
     pub fn update(
         &mut self,
         id: PortId,
         code: Option<FindingCode>,
         cap: usize,
-        again: &mut BTreeSet<PortId>,
+        agenda: &mut Agenda,
     ) -> Option<StormChange> {
         if code.is_some_and(|code| code.severity() == Severity::Critical) {
             if self.critical.insert(id) && self.is_active {
-                again.extend(self.critical.iter().nth(cap));
+                agenda.judge_all(self.critical.iter().nth(cap).copied());
             }
         } else if self.critical.remove(&id) && self.is_active {
-            again.extend(cap.checked_sub(1).and_then(|last| self.critical.iter().nth(last)));
+            agenda.judge_all(cap.checked_sub(1).and_then(|last| self.critical.iter().nth(last).copied()));
         }
         let changed = if code.is_some() { self.ports.insert(id) } else { self.ports.remove(&id) };
         if !changed {
@@ -57,18 +58,18 @@ impl StormState {
         }
         let count = self.ports.len();
         let is_active = if self.is_active { count > cap - cap / 4 } else { count > cap };
-        let turn = match (self.is_active, is_active) {
+        let change = match (self.is_active, is_active) {
             (false, true) => StormChange::Began,
             (true, false) => StormChange::Ended,
             (true, true) if count >= self.reported_count.saturating_mul(2) => StormChange::Grew,
             _ => return None,
         };
         self.reported_count = count;
-        if turn != StormChange::Grew {
+        if change != StormChange::Grew {
             self.is_active = is_active;
-            again.extend(self.ports.iter().copied().filter(|other| *other != id));
+            agenda.judge_all(self.ports.iter().copied().filter(|other| *other != id));
         }
-        Some(turn)
+        Some(change)
     }
 
     /// The storm's finding stands for this port's.

@@ -17,10 +17,11 @@ use crate::state::pod_record::PodRecord;
 impl Engine {
     pub(crate) fn pod_called(&self, named: &ObjectName) -> Result<PodKey, ExplainError> {
         if let Some(namespace) = &named.namespace {
-            let key = self.pods.by_name(namespace, &named.name).filter(|key| self.pods.is_live(*key));
+            let key =
+                self.facts.pods.by_name(namespace, &named.name).filter(|key| self.facts.pods.is_live(*key));
             return key.ok_or_else(|| self.no_pod(named));
         }
-        let called = self.pods.live().filter(|(_, record)| record.pod.name == named.name);
+        let called = self.facts.pods.live().filter(|(_, record)| record.pod.name == named.name);
         let mut found: Vec<(&str, PodKey)> =
             called.map(|(key, record)| (record.pod.namespace.as_str(), key)).collect();
         found.sort_unstable();
@@ -28,18 +29,19 @@ impl Engine {
             [] => Err(self.no_pod(named)),
             [(_, key)] => Ok(*key),
             [(first, _), .., (last, _)] if first == last => {
-                self.pods.by_name(first, &named.name).ok_or_else(|| self.no_pod(named))
+                self.facts.pods.by_name(first, &named.name).ok_or_else(|| self.no_pod(named))
             }
             _ => Err(ambiguous("pods", "", &named.name, found.iter().map(|(namespace, _)| *namespace))),
         }
     }
 
     fn no_pod(&self, named: &ObjectName) -> ExplainError {
-        let also = self.pods.live().filter(|(_, record)| record.pod.name == named.name);
+        let also = self.facts.pods.live().filter(|(_, record)| record.pod.name == named.name);
         let mut also: Vec<String> =
             also.map(|(_, record)| format!("{}/{}", record.pod.namespace, record.pod.name)).collect();
         also.sort_unstable();
-        let services = self.services.iter().filter(|service| named.means(&service.namespace, &service.name));
+        let services =
+            self.facts.services.iter().filter(|service| named.means(&service.namespace, &service.name));
         also.extend(services.map(|service| format!("svc/{}/{}", service.namespace, service.name)));
         also.truncate(MAX_NAMED);
         let hint = if also.is_empty() {
@@ -51,9 +53,11 @@ impl Engine {
     }
 
     pub(crate) fn service_called(&self, named: &ObjectName) -> Result<Arc<Service>, ExplainError> {
-        let mut found = self.services.iter().filter(|service| named.means(&service.namespace, &service.name));
+        let mut found =
+            self.facts.services.iter().filter(|service| named.means(&service.namespace, &service.name));
         let Some(first) = found.next() else {
             let mut also: Vec<String> = self
+                .facts
                 .services
                 .iter()
                 .filter(|service| service.name == named.name)
@@ -89,7 +93,7 @@ impl Engine {
             Protocol::ALL.into_iter().filter(|one| asked.protocol.is_none_or(|said| said == *one));
         match &asked.port {
             PortRef::Number(port) => {
-                let netns = self.pods.netns(key, &self.netns);
+                let netns = self.facts.netns_of(key);
                 let is_known = |protocol: &Protocol| {
                     let id = netns.map(|netns| PortId { netns, protocol: *protocol, port: *port });
                     id.is_some_and(|id| record.ports.contains(&id) && self.is_served(&id))
@@ -122,7 +126,7 @@ impl Engine {
     }
 
     pub(crate) fn is_served(&self, id: &PortId) -> bool {
-        self.ports.get(id).is_some_and(|port| !port.sockets.is_empty() && port.bindings.is_some())
+        self.ports.get(*id).is_some_and(|port| !port.sockets.is_empty() && port.bindings.is_some())
     }
 }
 
