@@ -18,7 +18,7 @@ const MAX_NAME: usize = 80;
 
 /// A name that is safe to show: bounded, and written out where it could steer a terminal.
 #[must_use]
-pub fn safe(name: &str) -> String {
+pub(crate) fn safe(name: &str) -> String {
     let first: String = name.chars().take(MAX_NAME).collect();
     let mut shown = escape(&first);
     if first.len() < name.len() {
@@ -29,7 +29,7 @@ pub fn safe(name: &str) -> String {
 
 /// The sentence for a finding about a listener.
 #[must_use]
-pub fn listener(code: FindingCode, listener: &Listener, policy: &Policy) -> String {
+pub(crate) fn listener(code: FindingCode, listener: &Listener, policy: &Policy) -> String {
     let who = listener.process.as_ref().map_or_else(|| "an unknown process".to_owned(), |p| safe(&p.name));
     let what = format!("port {}/{} is served by {who}", listener.port.port, listener.port.protocol);
     let Some(pod) = &listener.pod else {
@@ -138,7 +138,7 @@ fn explained(listener: &Listener) -> String {
 
 /// The sentence for a declared port that nobody serves.
 #[must_use]
-pub fn stale(pod: &PodRef, protocol: Protocol, port: u16) -> String {
+pub(crate) fn stale(pod: &PodRef, protocol: Protocol, port: u16) -> String {
     format!(
         "port {port}/{protocol} is declared by pod {} but nothing listens on it: remove the declaration or fix the process",
         name(pod)
@@ -147,7 +147,7 @@ pub fn stale(pod: &PodRef, protocol: Protocol, port: u16) -> String {
 
 /// The sentence for a port that a Service sends to and nobody serves.
 #[must_use]
-pub fn dangling(manifests: Manifests<'_>, protocol: Protocol, port: NonZeroU16) -> String {
+pub(crate) fn dangling(manifests: Manifests<'_>, protocol: Protocol, port: NonZeroU16) -> String {
     let pod = format!("{}/{}", safe(&manifests.pod.namespace), safe(&manifests.pod.name));
     let sending = manifests.services.iter().filter(|(service, _)| {
         let mut ports = service.ports.iter().filter(|entry| entry.protocol == protocol);
@@ -167,7 +167,7 @@ pub fn dangling(manifests: Manifests<'_>, protocol: Protocol, port: NonZeroU16) 
 
 /// The sentence for a pod whose sockets this kernel does not see.
 #[must_use]
-pub fn opaque(pod: &Pod) -> String {
+pub(crate) fn opaque(pod: &Pod) -> String {
     format!(
         "pod {}/{} runs in a sandbox of runtime {}, whose sockets this node's kernel does not see: its ports are not \
          judged, which is not a pass; restrict it by a NetworkPolicy, or look from within",
@@ -179,13 +179,13 @@ pub fn opaque(pod: &Pod) -> String {
 
 /// The sentence for a pod with too many undeclared ports.
 #[must_use]
-pub fn pod_storm(pod: &PodRef, ports: usize) -> String {
+pub(crate) fn pod_storm(pod: &PodRef, ports: usize) -> String {
     format!("pod {} serves {ports} undeclared ports: look at what runs in it before anything else", name(pod))
 }
 
 /// The sentence for a netns without a pod that serves too many ports.
 #[must_use]
-pub fn netns_storm(netns: &NetnsRef, ports: usize) -> String {
+pub(crate) fn netns_storm(netns: &NetnsRef, ports: usize) -> String {
     let netns = netns.name.as_deref().map_or_else(|| netns.inode.to_string(), safe);
     format!(
         "{ports} ports are served in netns {netns}, which belongs to no known pod: check that the pod sources see everything on this node"

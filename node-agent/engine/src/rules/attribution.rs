@@ -17,7 +17,7 @@ pub(crate) trait PodLookup {
 
 /// How a pod was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Attribution {
+pub(crate) struct Attribution {
     pub pod: PodKey,
     /// By its netns or as a hostNetwork pod; false for a further netns inside a pod.
     pub main_netns: bool,
@@ -25,7 +25,7 @@ pub struct Attribution {
 
 /// The pod that a port in this netns, served by this process, belongs to.
 #[must_use]
-pub fn attribute(
+pub(crate) fn attribute(
     pods: &impl PodLookup,
     facts: Option<&NetnsFacts>,
     process: Option<&Process>,

@@ -45,7 +45,7 @@ pub fn position(path: &str, container_id: &str) -> Option<usize> {
 
 /// Whether a container's id is known, and long enough to be found in a path.
 #[must_use]
-pub fn is_searchable(container_id: &str) -> bool {
+pub(crate) fn is_searchable(container_id: &str) -> bool {
     bare_id(container_id).len() >= SHORTEST_ID
 }
 

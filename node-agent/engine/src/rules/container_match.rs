@@ -7,7 +7,7 @@ use crate::rules::cgroup;
 /// The container: the one whose id is in the cgroup path, else the only one that declares the port, else the only one; of
 /// those whose id is known and is not in the path, none.
 #[must_use]
-pub fn container<'a>(
+pub(crate) fn container<'a>(
     pod: &'a Pod,
     process: Option<&Process>,
     declaring: &[&'a Container],
@@ -36,14 +36,14 @@ pub fn container<'a>(
 
 /// True if the listener was certainly opened by a debug container.
 #[must_use]
-pub fn is_ephemeral(container: Option<&Container>, process: Option<&Process>) -> bool {
+pub(crate) fn is_ephemeral(container: Option<&Container>, process: Option<&Process>) -> bool {
     container
         .is_some_and(|container| container.kind == ContainerKind::Ephemeral && runs_in(process, container))
 }
 
 /// True if the process certainly runs in this container: its cgroup carries the container's id.
 #[must_use]
-pub fn runs_in(process: Option<&Process>, container: &Container) -> bool {
+pub(crate) fn runs_in(process: Option<&Process>, container: &Container) -> bool {
     let path = process.and_then(|process| process.cgroup.as_deref());
     path.is_some_and(|path| cgroup::position(path, &container.id).is_some())
 }

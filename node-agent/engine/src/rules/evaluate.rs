@@ -7,7 +7,7 @@ use crate::model::reach::Reach;
 
 /// What a verdict is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PortFacts {
+pub(crate) struct PortFacts {
     pub pod: PodFact,
     pub declaration: DeclarationStatus,
     pub exposure: Exposure,
@@ -21,7 +21,7 @@ pub struct PortFacts {
 
 /// Whose a port is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PodFact {
+pub(crate) enum PodFact {
     Known,
     /// The pod was deleted: nothing is said of it any more.
     Departed,
@@ -32,7 +32,7 @@ pub enum PodFact {
 
 /// The code of the finding, if the facts make one. The worst traffic wins over all else.
 #[must_use]
-pub const fn verdict(facts: &PortFacts) -> Option<FindingCode> {
+pub(crate) const fn verdict(facts: &PortFacts) -> Option<FindingCode> {
     match facts.pod {
         PodFact::Departed | PodFact::Host => return None,
         PodFact::Unknown => return Some(FindingCode::Unattributed),

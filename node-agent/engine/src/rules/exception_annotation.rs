@@ -15,10 +15,10 @@ pub const PORTS: &str = "portolan.dev/allow-ports";
 pub const REASON: &str = "portolan.dev/allow-reason";
 
 /// Name of the rule that a namespace's annotations make.
-pub const OF_NAMESPACE: &str = "annotation/namespace";
+pub(crate) const OF_NAMESPACE: &str = "annotation/namespace";
 
 /// Name of the rule that a pod's annotations make.
-pub const OF_POD: &str = "annotation/pod";
+pub(crate) const OF_POD: &str = "annotation/pod";
 
 /// Ports and ranges that one annotation may list.
 const MAX_PORTS: usize = 64;
@@ -39,7 +39,7 @@ const CODES: [FindingCode; 7] = [
 
 /// What annotations amount to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Annotated {
+pub(crate) enum Annotated {
     #[default]
     Nothing,
     Rule(Arc<Rule>),
@@ -50,7 +50,7 @@ pub enum Annotated {
 impl Annotated {
     /// Reads the annotations of an object; `name` is the rule's.
     #[must_use]
-    pub fn of(name: &str, annotations: &BTreeMap<String, String>) -> Self {
+    pub(crate) fn of(name: &str, annotations: &BTreeMap<String, String>) -> Self {
         let Some(ports) = annotations.get(PORTS) else {
             return if annotations.contains_key(REASON) { Self::Invalid } else { Self::Nothing };
         };
@@ -69,7 +69,7 @@ impl Annotated {
     }
 
     #[must_use]
-    pub const fn rule(&self) -> Option<&Arc<Rule>> {
+    pub(crate) const fn rule(&self) -> Option<&Arc<Rule>> {
         match self {
             Self::Rule(rule) => Some(rule),
             Self::Nothing | Self::Invalid => None,

@@ -12,7 +12,7 @@ const MAX_EXPECTED: usize = 4096;
 
 /// Who expects a port to be served.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ExpectedBy {
+pub(crate) struct ExpectedBy {
     /// A container that declares it and ought to run.
     pub declared: bool,
     /// A Service that sends to it.
@@ -21,7 +21,7 @@ pub struct ExpectedBy {
 
 /// The ports that are expected, the lowest ones where there are too many.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Expectations {
+pub(crate) struct Expectations {
     ports: BTreeMap<ProtocolPort, ExpectedBy>,
     /// How often one was left out.
     pub beyond: usize,
@@ -29,7 +29,7 @@ pub struct Expectations {
 
 impl Expectations {
     #[must_use]
-    pub fn of(manifests: Manifests<'_>) -> Self {
+    pub(crate) fn of(manifests: Manifests<'_>) -> Self {
         let mut expected = Self::default();
         ought_to_listen(manifests.pod).for_each(|at| expected.add(at, |expects| expects.declared = true));
         service_targets(manifests).for_each(|at| expected.add(at, |expects| expects.targeted = true));
@@ -45,11 +45,11 @@ impl Expectations {
     }
 
     #[must_use]
-    pub fn get(&self, at: ProtocolPort) -> Option<ExpectedBy> {
+    pub(crate) fn get(&self, at: ProtocolPort) -> Option<ExpectedBy> {
         self.ports.get(&at).copied()
     }
 
-    pub fn ports(&self) -> impl Iterator<Item = ProtocolPort> {
+    pub(crate) fn ports(&self) -> impl Iterator<Item = ProtocolPort> {
         self.ports.keys().copied()
     }
 }

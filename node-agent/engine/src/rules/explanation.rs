@@ -26,7 +26,7 @@ pub enum Why<'a> {
 }
 
 /// Every explanation of a port, whether or not it is declared as well.
-pub fn explanations<'a>(
+pub(crate) fn explanations<'a>(
     manifests: Manifests<'a>,
     served: ServedPort<'a>,
 ) -> impl Iterator<Item = Why<'a>> + use<'a> {

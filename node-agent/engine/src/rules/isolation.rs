@@ -16,7 +16,12 @@ const WIDEST_EXPLANATION: usize = 1024;
 
 /// The verdict on a port of a pod. `known`: every policy was told.
 #[must_use]
-pub fn verdict(known: bool, manifests: Manifests<'_>, protocol: Protocol, port: NonZeroU16) -> PolicyVerdict {
+pub(crate) fn verdict(
+    known: bool,
+    manifests: Manifests<'_>,
+    protocol: Protocol,
+    port: NonZeroU16,
+) -> PolicyVerdict {
     // What a policy means for a pod in the node's own network is left to each network plugin.
     if !known || manifests.pod.host_network {
         return PolicyVerdict::Unknown;
@@ -36,7 +41,12 @@ pub fn verdict(known: bool, manifests: Manifests<'_>, protocol: Protocol, port: 
 
 /// The verdict with the policies that make it so: those that admit the port, or all that isolate the pod.
 #[must_use]
-pub fn describe(known: bool, manifests: Manifests<'_>, protocol: Protocol, port: NonZeroU16) -> Policy {
+pub(crate) fn describe(
+    known: bool,
+    manifests: Manifests<'_>,
+    protocol: Protocol,
+    port: NonZeroU16,
+) -> Policy {
     let verdict = verdict(known, manifests, protocol, port);
     let makes_it_so = |policy: &NetworkPolicy| match verdict {
         PolicyVerdict::Open => admits(policy, manifests.pod, protocol, port),
@@ -51,7 +61,7 @@ pub fn describe(known: bool, manifests: Manifests<'_>, protocol: Protocol, port:
 /// True if the policy writes this port down as a number or within a range: somebody expects it to be served. A rule for
 /// every port, for nearly every one, or for a name, says nothing of a number.
 #[must_use]
-pub fn names_number(policy: &NetworkPolicy, protocol: Protocol, port: NonZeroU16) -> bool {
+pub(crate) fn names_number(policy: &NetworkPolicy, protocol: Protocol, port: NonZeroU16) -> bool {
     let ports = policy.ingress.iter().flat_map(|rule| &rule.ports);
     ports
         .filter(|admitted| admitted.protocol == protocol)
@@ -60,7 +70,7 @@ pub fn names_number(policy: &NetworkPolicy, protocol: Protocol, port: NonZeroU16
 }
 
 /// The policies that select the pod for certain and write this port down, by name.
-pub fn naming<'a>(
+pub(crate) fn naming<'a>(
     manifests: Manifests<'a>,
     protocol: Protocol,
     port: NonZeroU16,
@@ -70,7 +80,7 @@ pub fn naming<'a>(
 }
 
 /// What each policy that selects the pod, or may, says of one of its ports.
-pub fn opinions(
+pub(crate) fn opinions(
     manifests: Manifests<'_>,
     protocol: Protocol,
     port: NonZeroU16,

@@ -12,7 +12,7 @@ use crate::model::service::Service;
 
 /// All that manifests say of one pod.
 #[derive(Clone, Copy, Debug)]
-pub struct Manifests<'a> {
+pub(crate) struct Manifests<'a> {
     pub pod: &'a Pod,
     /// The Services that select it, by name.
     pub services: &'a [(Arc<Service>, Selects)],
@@ -22,7 +22,7 @@ pub struct Manifests<'a> {
 
 /// One listener, as far as declarations depend on it.
 #[derive(Clone, Copy, Debug)]
-pub struct ServedPort<'a> {
+pub(crate) struct ServedPort<'a> {
     pub protocol: Protocol,
     pub port: NonZeroU16,
     /// It stands for all that serve the port; `None` where they are in several containers, or not known.

@@ -59,7 +59,7 @@ const MESHES: &[Mesh] = &[
 
 /// The mesh whose container opened this port, if it is one of the mesh's own.
 #[must_use]
-pub fn opened_by<'a>(pod: &'a Pod, served: ServedPort<'_>) -> Option<(&'static str, &'a Container)> {
+pub(crate) fn opened_by<'a>(pod: &'a Pod, served: ServedPort<'_>) -> Option<(&'static str, &'a Container)> {
     MESHES.iter().find_map(|mesh| {
         let port = served.port.get();
         let mut ports = mesh.ports.iter();

@@ -7,7 +7,7 @@ use crate::model::pod::{Container, Pod};
 
 /// What the sources say of one pod.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct PodSources<'a> {
+pub(crate) struct PodSources<'a> {
     runtime: Option<&'a Arc<Pod>>,
     server: Option<&'a Arc<Pod>>,
     file: Option<&'a Arc<Pod>>,
@@ -15,7 +15,7 @@ pub struct PodSources<'a> {
 
 impl<'a> PodSources<'a> {
     /// Takes one source's word in.
-    pub fn add(&mut self, source: &str, pod: &'a Arc<Pod>) {
+    pub(crate) fn add(&mut self, source: &str, pod: &'a Arc<Pod>) {
         let place = match source {
             "cri" => &mut self.runtime,
             "kubernetes" => &mut self.server,
@@ -26,7 +26,7 @@ impl<'a> PodSources<'a> {
 
     /// The pod as it is; `None` if no source knows it.
     #[must_use]
-    pub fn merge(mut self) -> Option<Arc<Pod>> {
+    pub(crate) fn merge(mut self) -> Option<Arc<Pod>> {
         let strongest = self.runtime.or(self.server).or(self.file)?;
         // A UID that a source takes from an annotation (a static pod's mirror) may be a lie: the name must fit, too.
         let same = |pod: &&Arc<Pod>| (&pod.namespace, &pod.name) == (&strongest.namespace, &strongest.name);

@@ -29,14 +29,14 @@ enum AddressOwner {
 
 /// For whom an origin is asked.
 #[derive(Clone, Copy, Debug)]
-pub struct Serving<'a> {
+pub(crate) struct Serving<'a> {
     pub pod: Option<PodKey>,
     pub facts: Option<&'a NetnsFacts>,
 }
 
 /// All known addresses.
 #[derive(Debug, Default)]
-pub struct AddressIndex {
+pub(crate) struct AddressIndex {
     owners: HashMap<IpAddr, BTreeSet<AddressOwner>>,
     node: BTreeSet<IpAddr>,
     pod_ranges: Vec<IpNet>,
@@ -49,11 +49,11 @@ pub struct AddressIndex {
 
 impl AddressIndex {
     #[must_use]
-    pub fn new(pod_ranges: Vec<IpNet>, node_ranges: Vec<IpNet>) -> Self {
+    pub(crate) fn new(pod_ranges: Vec<IpNet>, node_ranges: Vec<IpNet>) -> Self {
         Self { pod_ranges, node_ranges, ..Self::default() }
     }
 
-    pub fn add_pod(&mut self, key: PodKey, pod: &Pod) {
+    pub(crate) fn add_pod(&mut self, key: PodKey, pod: &Pod) {
         if !pod.host_network {
             for address in pod.addresses.iter().take(MAX_ADDRESSES) {
                 self.owners.entry(*address).or_default().insert(AddressOwner::Pod(key));
@@ -64,7 +64,7 @@ impl AddressIndex {
         }
     }
 
-    pub fn remove_pod(&mut self, key: PodKey, pod: &Pod) {
+    pub(crate) fn remove_pod(&mut self, key: PodKey, pod: &Pod) {
         for address in pod.addresses.iter().take(MAX_ADDRESSES) {
             self.disown(*address, AddressOwner::Pod(key));
             if let Some(around) = surroundings(*address)
@@ -79,17 +79,17 @@ impl AddressIndex {
     }
 
     /// Lets a deleted pod's addresses name it for a moment, for records that come late.
-    pub fn retire_pod(&mut self, key: PodKey, pod: &Arc<Pod>, now: BootTime) {
+    pub(crate) fn retire_pod(&mut self, key: PodKey, pod: &Arc<Pod>, now: BootTime) {
         self.leaving.push_back((now.after(LATE_RECORDS), key, Arc::clone(pod)));
     }
 
     #[must_use]
-    pub fn next_expiry(&self) -> Option<BootTime> {
+    pub(crate) fn next_expiry(&self) -> Option<BootTime> {
         self.leaving.front().map(|(at, ..)| *at)
     }
 
     /// Forgets the addresses of pods that are still gone.
-    pub fn sweep(&mut self, now: BootTime, pods: &PodIndex) {
+    pub(crate) fn sweep(&mut self, now: BootTime, pods: &PodIndex) {
         while let Some((_, key, pod)) = self.leaving.pop_front_if(|(at, ..)| *at <= now) {
             if !pods.is_live(key) {
                 self.remove_pod(key, &pod);
@@ -97,7 +97,7 @@ impl AddressIndex {
         }
     }
 
-    pub fn add_netns(&mut self, facts: &NetnsFacts) {
+    pub(crate) fn add_netns(&mut self, facts: &NetnsFacts) {
         for net in reachable(facts) {
             if facts.is_host {
                 self.node.insert(net.addr());
@@ -107,7 +107,7 @@ impl AddressIndex {
         }
     }
 
-    pub fn remove_netns(&mut self, facts: &NetnsFacts) {
+    pub(crate) fn remove_netns(&mut self, facts: &NetnsFacts) {
         for net in reachable(facts) {
             if facts.is_host {
                 self.node.remove(&net.addr());
@@ -119,7 +119,12 @@ impl AddressIndex {
 
     /// Where a peer is, and its pod's name where that is known.
     #[must_use]
-    pub fn origin(&self, peer: IpAddr, serving: Serving<'_>, pods: &PodIndex) -> (Origin, Option<Arc<str>>) {
+    pub(crate) fn origin(
+        &self,
+        peer: IpAddr,
+        serving: Serving<'_>,
+        pods: &PodIndex,
+    ) -> (Origin, Option<Arc<str>>) {
         let host = serving.facts.is_some_and(|facts| facts.is_host);
         let own =
             |facts: &NetnsFacts| facts.addresses.iter().take(MAX_ADDRESSES).any(|net| net.addr() == peer);
@@ -171,7 +176,7 @@ impl AddressIndex {
 
     /// True for an address of the node.
     #[must_use]
-    pub fn is_node(&self, peer: IpAddr) -> bool {
+    pub(crate) fn is_node(&self, peer: IpAddr) -> bool {
         self.node.contains(&peer) || self.node_ranges.iter().any(|range| range.contains(&peer))
     }
 
@@ -195,7 +200,7 @@ fn surroundings(address: IpAddr) -> Option<IpNet> {
 
 /// An address that is not routed on the Internet: where nobody said which addresses pods and nodes have, it may be theirs.
 #[must_use]
-pub fn is_private(peer: IpAddr) -> bool {
+pub(crate) fn is_private(peer: IpAddr) -> bool {
     match peer.to_canonical() {
         IpAddr::V4(v4) => {
             let [first, second, ..] = v4.octets();

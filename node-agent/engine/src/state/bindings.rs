@@ -16,7 +16,7 @@ const MAX_OTHER_PROCESSES: usize = 8;
 
 /// What the sockets of a port look like from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bindings {
+pub(crate) struct Bindings {
     /// Sorted; where some were cut off, those that are not loopback stayed.
     pub addresses: Vec<IpAddr>,
     /// A socket is bound to something else than loopback, whether it is among those looked at or not.
@@ -42,7 +42,7 @@ fn is_v6_only<'a>(views: impl Iterator<Item = &'a SocketView>) -> bool {
 impl Bindings {
     /// From where the port can be reached.
     #[must_use]
-    pub const fn exposure(&self, host: bool) -> Exposure {
+    pub(crate) const fn exposure(&self, host: bool) -> Exposure {
         match (self.beyond_loopback, host) {
             (false, _) => Exposure::Loopback,
             (true, true) => Exposure::Host,
@@ -51,13 +51,13 @@ impl Bindings {
     }
 
     /// One process of each program and cgroup that serves it; `None` stands for those of which nothing is known.
-    pub fn processes(&self) -> impl Iterator<Item = Option<&Process>> {
+    pub(crate) fn processes(&self) -> impl Iterator<Item = Option<&Process>> {
         std::iter::once(&self.process).chain(&self.others).map(Option::as_deref)
     }
 
     /// A process that stands for all as far as containers go: `None` where they are in several cgroups, or one is not known.
     #[must_use]
-    pub fn representative(&self) -> Option<&Process> {
+    pub(crate) fn representative(&self) -> Option<&Process> {
         let first = self.process.as_deref()?;
         let with_first = |other: &Option<Arc<Process>>| {
             other.as_ref().is_some_and(|other| other.cgroup.is_some() && other.cgroup == first.cgroup)
@@ -67,7 +67,7 @@ impl Bindings {
 
     /// What these sockets amount to; `None` for none.
     #[must_use]
-    pub fn of(views: &[(SocketView, Option<&Arc<Process>>)], sockets: usize) -> Option<Self> {
+    pub(crate) fn of(views: &[(SocketView, Option<&Arc<Process>>)], sockets: usize) -> Option<Self> {
         let first_at = views.iter().map(|(view, _)| view.first_at).min()?;
         let mut addresses: Vec<IpAddr> = views.iter().map(|(view, _)| view.address).collect();
         addresses.sort_unstable();

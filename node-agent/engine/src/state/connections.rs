@@ -17,7 +17,7 @@ struct RecordedConnection {
 
 /// Recorded connections in the order in which they were first heard of.
 #[derive(Debug)]
-pub struct ConnectionTable {
+pub(crate) struct ConnectionTable {
     order: VecDeque<SocketCookie>,
     all: HashMap<SocketCookie, RecordedConnection>,
     /// Those that may be untold, with when they will be told at the latest.
@@ -28,13 +28,13 @@ pub struct ConnectionTable {
 
 impl ConnectionTable {
     #[must_use]
-    pub fn new(max: usize, hold: Duration) -> Self {
+    pub(crate) fn new(max: usize, hold: Duration) -> Self {
         Self { order: VecDeque::new(), all: HashMap::new(), held: VecDeque::new(), max, hold }
     }
 
     /// Takes a connection that is open in, unless more is known of it. Returns what must be told now: it, or the one
     /// that had to go for it.
-    pub fn open(&mut self, cookie: SocketCookie, connection: Connection) -> Option<Arc<Connection>> {
+    pub(crate) fn open(&mut self, cookie: SocketCookie, connection: Connection) -> Option<Arc<Connection>> {
         if self.max == 0 {
             return Some(Arc::new(connection));
         }
@@ -51,7 +51,7 @@ impl ConnectionTable {
 
     /// Takes the end of a connection in; `whole` makes it where its beginning is not known. Returns what must be told:
     /// nothing if that is known already.
-    pub fn close(
+    pub(crate) fn close(
         &mut self,
         cookie: SocketCookie,
         end: (BootTime, u64, u64),
@@ -84,7 +84,7 @@ impl ConnectionTable {
     }
 
     /// Takes the next connection out of the hold that is open still and waited long enough.
-    pub fn next_overdue(&mut self, now: BootTime) -> Option<Arc<Connection>> {
+    pub(crate) fn next_overdue(&mut self, now: BootTime) -> Option<Arc<Connection>> {
         while let Some((_, cookie)) = self.held.pop_front_if(|(due, _)| *due <= now) {
             if let Some(recorded) = self.all.get_mut(&cookie).filter(|recorded| !recorded.is_reported) {
                 recorded.is_reported = true;
@@ -95,7 +95,7 @@ impl ConnectionTable {
     }
 
     /// When a connection will have waited long enough.
-    pub fn next_due(&mut self) -> Option<BootTime> {
+    pub(crate) fn next_due(&mut self) -> Option<BootTime> {
         let Self { held, all, .. } = self;
         let is_reported = |cookie: &SocketCookie| all.get(cookie).is_none_or(|recorded| recorded.is_reported);
         while held.pop_front_if(|(_, cookie)| is_reported(cookie)).is_some() {}
@@ -103,12 +103,12 @@ impl ConnectionTable {
     }
 
     /// Latest first.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<Connection>> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Connection>> {
         self.order.iter().rev().filter_map(|cookie| self.all.get(cookie)).map(|recorded| &recorded.connection)
     }
 
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.all.len()
     }
 

@@ -9,7 +9,7 @@ use crate::rules::exception_annotation::Annotated;
 
 /// The operator's rules in the order in which they are asked.
 #[derive(Debug, Default)]
-pub struct ExceptionRules {
+pub(crate) struct ExceptionRules {
     all: Vec<Arc<Rule>>,
     /// What ran out until then was taken note of.
     settled: BootTime,
@@ -17,7 +17,7 @@ pub struct ExceptionRules {
 
 impl ExceptionRules {
     /// Replaces all; returns those that are there no more, new, or not what they were.
-    pub fn replace(&mut self, rules: Vec<Arc<Rule>>) -> Vec<Arc<Rule>> {
+    pub(crate) fn replace(&mut self, rules: Vec<Arc<Rule>>) -> Vec<Arc<Rule>> {
         let before = std::mem::replace(&mut self.all, rules);
         if before.iter().map(Arc::as_ref).eq(self.all.iter().map(Arc::as_ref)) {
             return Vec::new();
@@ -36,22 +36,22 @@ impl ExceptionRules {
         before.iter().chain(&self.all).cloned().collect()
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<Rule>> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Rule>> {
         self.all.iter()
     }
 
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.all.len()
     }
 
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.all.is_empty()
     }
 
     /// Those that ran out since this was asked last.
-    pub fn take_expired(&mut self, now: BootTime) -> Vec<Arc<Rule>> {
+    pub(crate) fn take_expired(&mut self, now: BootTime) -> Vec<Arc<Rule>> {
         let settled = self.settled;
         self.settled = settled.max(now);
         let expired = |at: BootTime| settled < at && at <= now;
@@ -60,14 +60,14 @@ impl ExceptionRules {
 
     /// When the next one runs out.
     #[must_use]
-    pub fn next_expiry(&self) -> Option<BootTime> {
+    pub(crate) fn next_expiry(&self) -> Option<BootTime> {
         self.all.iter().filter_map(|rule| rule.expires).filter(|at| *at > self.settled).min()
     }
 }
 
 /// The rules that may concern one pod, and what its annotations came to.
 #[derive(Debug, Default)]
-pub struct PodExceptions {
+pub(crate) struct PodExceptions {
     /// In the order in which they are asked.
     pub rules: Vec<Arc<Rule>>,
     pub own: Annotated,

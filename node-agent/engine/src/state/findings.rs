@@ -13,11 +13,11 @@ use crate::model::policy::PolicyVerdict;
 use crate::state::storms::{StormChange, StormScope};
 
 /// A finding is told at most this often for new peers.
-pub const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+pub(crate) const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a finding is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Subject {
+pub(crate) enum Subject {
     Port(PortId),
     Stale(PodKey, Protocol, NonZeroU16),
     /// A port that a Service sends to and nobody serves.
@@ -29,7 +29,7 @@ pub enum Subject {
 
 /// What a finding says; when that changes it is told again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Assessment {
+pub(crate) struct Assessment {
     pub code: FindingCode,
     pub policy: PolicyVerdict,
     pub suppressed_by: Option<Arc<Suppression>>,
@@ -37,7 +37,7 @@ pub struct Assessment {
 
 /// One finding that is open or suppressed.
 #[derive(Clone, Debug)]
-pub struct FindingRecord {
+pub(crate) struct FindingRecord {
     pub subject: Subject,
     pub assessment: Assessment,
     pub first_seen: BootTime,
@@ -46,14 +46,14 @@ pub struct FindingRecord {
 
 impl FindingRecord {
     #[must_use]
-    pub const fn state(&self) -> FindingState {
+    pub(crate) const fn state(&self) -> FindingState {
         if self.assessment.suppressed_by.is_some() { FindingState::Suppressed } else { FindingState::Open }
     }
 }
 
 /// What raising a finding did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Raised {
+pub(crate) enum Raised {
     Opened,
     Changed,
     Same,
@@ -61,7 +61,7 @@ pub enum Raised {
 
 /// The open findings by their id.
 #[derive(Debug, Default)]
-pub struct Findings {
+pub(crate) struct Findings {
     open: BTreeMap<u64, FindingRecord>,
     /// Changes of storms that are not reported yet.
     storms: Vec<(StormScope, StormChange)>,
@@ -69,12 +69,12 @@ pub struct Findings {
 
 impl Findings {
     #[must_use]
-    pub fn get(&self, id: u64) -> Option<&FindingRecord> {
+    pub(crate) fn get(&self, id: u64) -> Option<&FindingRecord> {
         self.open.get(&id)
     }
 
     /// Opens a finding, or changes what it says.
-    pub fn raise(
+    pub(crate) fn raise(
         &mut self,
         id: u64,
         subject: Subject,
@@ -95,32 +95,32 @@ impl Findings {
         }
     }
 
-    pub fn mark_reported(&mut self, id: u64, now: BootTime) {
+    pub(crate) fn mark_reported(&mut self, id: u64, now: BootTime) {
         if let Some(record) = self.open.get_mut(&id) {
             record.reported_at = now;
         }
     }
 
-    pub fn resolve(&mut self, id: u64) -> Option<FindingRecord> {
+    pub(crate) fn resolve(&mut self, id: u64) -> Option<FindingRecord> {
         self.open.remove(&id)
     }
 
     /// Queues a change of a storm until [`Self::take_storms`].
-    pub fn push_storm(&mut self, scope: StormScope, change: StormChange) {
+    pub(crate) fn push_storm(&mut self, scope: StormScope, change: StormChange) {
         self.storms.push((scope, change));
     }
 
     /// Takes the queued changes of storms, oldest first.
-    pub fn take_storms(&mut self) -> Vec<(StormScope, StormChange)> {
+    pub(crate) fn take_storms(&mut self) -> Vec<(StormScope, StormChange)> {
         std::mem::take(&mut self.storms)
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (u64, &FindingRecord)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &FindingRecord)> {
         self.open.iter().map(|(id, record)| (*id, record))
     }
 
     /// Those after this id, in the order of ids.
-    pub fn after(&self, id: Option<u64>) -> impl Iterator<Item = (u64, &FindingRecord)> {
+    pub(crate) fn after(&self, id: Option<u64>) -> impl Iterator<Item = (u64, &FindingRecord)> {
         let from = id.map_or(Bound::Unbounded, Bound::Excluded);
         self.open.range((from, Bound::Unbounded)).map(|(id, record)| (*id, record))
     }

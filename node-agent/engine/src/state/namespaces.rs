@@ -8,7 +8,7 @@ use crate::rules::exception_annotation::{Annotated, OF_NAMESPACE};
 
 /// All namespaces, as far as they were told.
 #[derive(Debug, Default)]
-pub struct Namespaces {
+pub(crate) struct Namespaces {
     all: BTreeMap<String, Namespace>,
     /// Of those whose annotations make one, or try to.
     exceptions: BTreeMap<String, Annotated>,
@@ -16,7 +16,7 @@ pub struct Namespaces {
 
 impl Namespaces {
     /// Returns the names of those whose exception is another now.
-    pub fn take(&mut self, listing: Listing<Namespace>) -> Vec<String> {
+    pub(crate) fn take(&mut self, listing: Listing<Namespace>) -> Vec<String> {
         let before = self.exceptions.clone();
         match listing {
             Listing::All(all) => {
@@ -46,13 +46,13 @@ impl Namespaces {
     }
 
     #[must_use]
-    pub fn get(&self, name: &str) -> Option<&Namespace> {
+    pub(crate) fn get(&self, name: &str) -> Option<&Namespace> {
         self.all.get(name)
     }
 
     /// What its annotations amount to.
     #[must_use]
-    pub fn exception(&self, name: &str) -> &Annotated {
+    pub(crate) fn exception(&self, name: &str) -> &Annotated {
         self.exceptions.get(name).unwrap_or(&Annotated::Nothing)
     }
 }

@@ -16,7 +16,7 @@ const MAX_NAT_PATHS: usize = 32;
 
 /// One way in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct NatPath {
+pub(crate) struct NatPath {
     /// Those that may be from outside come first and are kept, whatever came earlier.
     is_private: bool,
     pub dialled: Dialled,
@@ -26,7 +26,7 @@ pub struct NatPath {
 
 /// What a way means.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TracedPath {
+pub(crate) struct TracedPath {
     /// Of the client itself.
     pub origin: Origin,
     pub reference: Option<Arc<str>>,
@@ -45,7 +45,7 @@ struct KnownPath {
 
 /// The ways into one port.
 #[derive(Debug, Default)]
-pub struct NatPaths {
+pub(crate) struct NatPaths {
     /// In their order.
     kept: Vec<KnownPath>,
     /// Those that found no room, until it is certain from how far they lead in.
@@ -58,7 +58,7 @@ pub struct NatPaths {
 
 impl NatPaths {
     /// Takes one in; true if there is something new to settle. `room` says how many more all ports together may keep.
-    pub fn add(&mut self, peer: IpAddr, dialled: Dialled, at: BootTime, room: usize) -> bool {
+    pub(crate) fn add(&mut self, peer: IpAddr, dialled: Dialled, at: BootTime, room: usize) -> bool {
         let path = NatPath { is_private: is_private(dialled.from), dialled, peer };
         let slot = match self.kept.binary_search_by(|known| known.path.cmp(&path)) {
             Ok(known) => {
@@ -95,16 +95,16 @@ impl NatPaths {
     }
 
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.kept.len()
     }
 
-    pub fn paths(&self) -> impl Iterator<Item = &NatPath> {
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &NatPath> {
         self.kept.iter().map(|known| &known.path)
     }
 
     /// What is known of them may be known better now.
-    pub fn retrace(&mut self) {
+    pub(crate) fn retrace(&mut self) {
         for known in self.kept.iter_mut().chain(&mut self.pending) {
             known.traced = None;
             known.settled = false;
@@ -112,7 +112,12 @@ impl NatPaths {
     }
 
     /// Traces what is not certain; true if something turned out otherwise.
-    pub fn settle(&mut self, now: BootTime, hold: Duration, trace: &dyn Fn(&NatPath) -> TracedPath) -> bool {
+    pub(crate) fn settle(
+        &mut self,
+        now: BootTime,
+        hold: Duration,
+        trace: &dyn Fn(&NatPath) -> TracedPath,
+    ) -> bool {
         let mut changed = false;
         let mut next = None;
         let all = self.kept.iter_mut().chain(&mut self.pending);
@@ -134,13 +139,13 @@ impl NatPaths {
     }
 
     #[must_use]
-    pub const fn settle_at(&self) -> Option<BootTime> {
+    pub(crate) const fn settle_at(&self) -> Option<BootTime> {
         self.settle_at
     }
 
     /// From how far those came who came so, whether or not they are kept.
     #[must_use]
-    pub fn reach(&self) -> Reach {
+    pub(crate) fn reach(&self) -> Reach {
         let settled = self.kept.iter().filter(|known| known.settled);
         let farthest = settled.filter_map(|known| known.traced.as_ref()).map(reach).max();
         farthest.unwrap_or_default().max(self.unlisted)
@@ -148,7 +153,7 @@ impl NatPaths {
 
     /// Where a peer is, from what its address alone says: the worst of those that came by it.
     #[must_use]
-    pub fn origin_of(&self, peer: IpAddr, by_address: PeerOrigin) -> PeerOrigin {
+    pub(crate) fn origin_of(&self, peer: IpAddr, by_address: PeerOrigin) -> PeerOrigin {
         let mut origin_of = by_address;
         let mine = || self.kept.iter().filter(|known| known.path.peer == peer && known.settled);
         // Nobody but the node gives its own address to others' connections.
@@ -167,12 +172,12 @@ impl NatPaths {
     }
 
     #[must_use]
-    pub fn has(&self, peer: IpAddr) -> bool {
+    pub(crate) fn has(&self, peer: IpAddr) -> bool {
         self.kept.iter().any(|known| known.path.peer == peer)
     }
 
     /// Says of each peer what it dialled; of several the one that leads in from farthest.
-    pub fn annotate(&self, traffic: &mut Traffic) {
+    pub(crate) fn annotate(&self, traffic: &mut Traffic) {
         traffic.truncated |= self.is_truncated;
         for peer in &mut traffic.peers {
             let mine = self.kept.iter().filter(|known| known.path.peer == peer.address);

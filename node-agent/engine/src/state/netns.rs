@@ -16,7 +16,7 @@ const MEMORY: Duration = Duration::from_secs(60);
 
 /// One netns.
 #[derive(Debug, Default)]
-pub struct Netns {
+pub(crate) struct Netns {
     pub facts: Option<Arc<NetnsFacts>>,
     /// A socket that was last seen earlier than this does not serve any more.
     pub floor: BootTime,
@@ -35,24 +35,24 @@ pub struct Netns {
 
 impl Netns {
     #[must_use]
-    pub fn is_host(&self) -> bool {
+    pub(crate) fn is_host(&self) -> bool {
         self.facts.as_ref().is_some_and(|facts| facts.is_host)
     }
 
     /// It ended, as far as is known: nobody has seen it since.
     #[must_use]
-    pub fn is_gone(&self) -> bool {
+    pub(crate) fn is_gone(&self) -> bool {
         self.gone_at.is_some() && self.gone_at >= self.seen_at
     }
 
     /// Its sockets were listed since it last came to be.
     #[must_use]
-    pub fn is_scanned(&self) -> bool {
+    pub(crate) fn is_scanned(&self) -> bool {
         !self.is_gone() && self.scanned_at > self.gone_at
     }
 
     /// Notes that its sockets were listed; true if that had not been done before.
-    pub fn scan(&mut self, at: BootTime) -> bool {
+    pub(crate) fn scan(&mut self, at: BootTime) -> bool {
         let before = self.is_scanned();
         self.floor = self.floor.max(at);
         self.scanned_at = self.scanned_at.max(Some(at));
@@ -60,7 +60,7 @@ impl Netns {
     }
 
     /// The description of a process, shared with the socket before where it is the same.
-    pub fn share_process(&mut self, process: Option<Process>) -> Option<Arc<Process>> {
+    pub(crate) fn share_process(&mut self, process: Option<Process>) -> Option<Arc<Process>> {
         let process = process?;
         if let Some(last) = &self.last_process
             && **last == process
@@ -75,7 +75,7 @@ impl Netns {
 
 /// All netns.
 #[derive(Debug, Default)]
-pub struct NetnsIndex {
+pub(crate) struct NetnsIndex {
     all: HashMap<NetnsId, Netns>,
     by_path: HashMap<String, NetnsId>,
     leaving: VecDeque<(BootTime, NetnsId)>,
@@ -86,20 +86,20 @@ pub struct NetnsIndex {
 
 impl NetnsIndex {
     #[must_use]
-    pub fn get(&self, netns: NetnsId) -> Option<&Netns> {
+    pub(crate) fn get(&self, netns: NetnsId) -> Option<&Netns> {
         self.all.get(&netns)
     }
 
-    pub fn get_mut(&mut self, netns: NetnsId) -> Option<&mut Netns> {
+    pub(crate) fn get_mut(&mut self, netns: NetnsId) -> Option<&mut Netns> {
         self.all.get_mut(&netns)
     }
 
-    pub fn entry(&mut self, netns: NetnsId) -> &mut Netns {
+    pub(crate) fn entry(&mut self, netns: NetnsId) -> &mut Netns {
         self.all.entry(netns).or_default()
     }
 
     /// Forgets a netns of which nothing was told and nothing is kept: many end before anybody finds them.
-    pub fn prune(&mut self, netns: NetnsId) {
+    pub(crate) fn prune(&mut self, netns: NetnsId) {
         let is_empty = |netns: &Netns| {
             netns.facts.is_none()
                 && netns.floor == BootTime(0)
@@ -113,12 +113,12 @@ impl NetnsIndex {
 
     /// How many are remembered, those that ended included.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.all.len()
     }
 
     /// Counts what is kept for a netns from now on.
-    pub fn charge(&mut self, netns: NetnsId, more: Usage) {
+    pub(crate) fn charge(&mut self, netns: NetnsId, more: Usage) {
         let netns = self.all.entry(netns).or_default();
         netns.usage.add(more);
         if netns.unclaimed {
@@ -127,7 +127,7 @@ impl NetnsIndex {
     }
 
     /// Counts what is kept for it no more.
-    pub fn refund(&mut self, netns: NetnsId, less: Usage) {
+    pub(crate) fn refund(&mut self, netns: NetnsId, less: Usage) {
         let Some(netns) = self.all.get_mut(&netns) else { return };
         netns.usage.remove(less);
         if netns.unclaimed {
@@ -136,7 +136,7 @@ impl NetnsIndex {
     }
 
     /// Counts what is kept for it among that of the homeless, or not any more.
-    pub fn settle_claim(&mut self, netns: NetnsId, unclaimed: bool) {
+    pub(crate) fn settle_claim(&mut self, netns: NetnsId, unclaimed: bool) {
         let Some(netns) = self.all.get_mut(&netns) else { return };
         match (std::mem::replace(&mut netns.unclaimed, unclaimed), unclaimed) {
             (false, true) => self.unclaimed.add(netns.usage),
@@ -146,40 +146,40 @@ impl NetnsIndex {
     }
 
     #[must_use]
-    pub const fn unclaimed(&self) -> Usage {
+    pub(crate) const fn unclaimed(&self) -> Usage {
         self.unclaimed
     }
 
     #[must_use]
-    pub fn facts(&self, netns: NetnsId) -> Option<&Arc<NetnsFacts>> {
+    pub(crate) fn facts(&self, netns: NetnsId) -> Option<&Arc<NetnsFacts>> {
         self.all.get(&netns)?.facts.as_ref()
     }
 
     #[must_use]
-    pub fn floor(&self, netns: NetnsId) -> BootTime {
+    pub(crate) fn floor(&self, netns: NetnsId) -> BootTime {
         self.all.get(&netns).map_or(BootTime(0), |netns| netns.floor)
     }
 
     #[must_use]
-    pub fn is_host(&self, netns: NetnsId) -> bool {
+    pub(crate) fn is_host(&self, netns: NetnsId) -> bool {
         self.all.get(&netns).is_some_and(Netns::is_host)
     }
 
     /// The netns that is mounted at this path.
     #[must_use]
-    pub fn at_path(&self, path: &str) -> Option<NetnsId> {
+    pub(crate) fn at_path(&self, path: &str) -> Option<NetnsId> {
         self.by_path.get(canonical(path)).copied()
     }
 
     /// The host's own netns, if it was seen.
     #[must_use]
-    pub fn host(&self) -> Option<NetnsId> {
+    pub(crate) fn host(&self) -> Option<NetnsId> {
         self.host
     }
 
     /// Takes facts in that were true at `at`; returns those before, or `None` if nothing changed. Facts that are older than
     /// the end of the netns are kept as its name, until it is forgotten.
-    pub fn learn(&mut self, facts: NetnsFacts, at: BootTime) -> Option<Option<Arc<NetnsFacts>>> {
+    pub(crate) fn learn(&mut self, facts: NetnsFacts, at: BootTime) -> Option<Option<Arc<NetnsFacts>>> {
         let id = facts.netns;
         let netns = self.all.entry(id).or_default();
         if netns.seen_at.is_some_and(|seen| seen > at) {
@@ -209,7 +209,7 @@ impl NetnsIndex {
     }
 
     /// Marks a netns as ended at `at`; true if it was not before, and is now.
-    pub fn end(&mut self, id: NetnsId, at: BootTime, now: BootTime) -> bool {
+    pub(crate) fn end(&mut self, id: NetnsId, at: BootTime, now: BootTime) -> bool {
         let netns = self.all.entry(id).or_default();
         let was_gone = netns.is_gone();
         netns.gone_at = netns.gone_at.max(Some(at));
@@ -225,11 +225,11 @@ impl NetnsIndex {
     }
 
     #[must_use]
-    pub fn next_expiry(&self) -> Option<BootTime> {
+    pub(crate) fn next_expiry(&self) -> Option<BootTime> {
         self.leaving.front().map(|(at, _)| *at)
     }
 
-    pub fn sweep(&mut self, now: BootTime) {
+    pub(crate) fn sweep(&mut self, now: BootTime) {
         while let Some((_, id)) = self.leaving.pop_front_if(|(at, _)| *at <= now) {
             let Some(netns) = self.all.get(&id).filter(|netns| netns.is_gone()) else { continue };
             if netns.usage == Usage::default() {
@@ -242,13 +242,13 @@ impl NetnsIndex {
 
     /// It ended, and is remembered.
     #[must_use]
-    pub fn is_gone(&self, netns: NetnsId) -> bool {
+    pub(crate) fn is_gone(&self, netns: NetnsId) -> bool {
         self.all.get(&netns).is_some_and(Netns::is_gone)
     }
 
     /// How many exist.
     #[must_use]
-    pub fn live(&self) -> usize {
+    pub(crate) fn live(&self) -> usize {
         self.all.values().filter(|netns| netns.facts.is_some() && !netns.is_gone()).count()
     }
 
@@ -264,7 +264,7 @@ impl NetnsIndex {
 impl NetnsIndex {
     /// How much a netns may still take of a table for `max`, as far as the others must be left something.
     #[must_use]
-    pub fn quota_left(&self, netns: NetnsId, max: usize, of: fn(&Usage) -> usize) -> usize {
+    pub(crate) fn quota_left(&self, netns: NetnsId, max: usize, of: fn(&Usage) -> usize) -> usize {
         let own = self.get(netns);
         let left = max.div_ceil(2).saturating_sub(own.map_or(0, |netns| of(&netns.usage)));
         if own.is_some_and(|netns| netns.unclaimed) {

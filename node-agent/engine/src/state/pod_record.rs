@@ -16,7 +16,7 @@ use crate::state::unserved::UnservedPorts;
 
 /// One pod and what the engine keeps about it.
 #[derive(Debug)]
-pub struct PodRecord {
+pub(crate) struct PodRecord {
     pub pod: Arc<Pod>,
     pub reference: Arc<PodRef>,
     /// `NAMESPACE/NAME`, shared by all peers that are this pod.
@@ -38,7 +38,7 @@ pub struct PodRecord {
 impl PodRecord {
     /// All that manifests say of it.
     #[must_use]
-    pub fn manifests(&self) -> Manifests<'_> {
+    pub(crate) fn manifests(&self) -> Manifests<'_> {
         Manifests { pod: &self.pod, services: &self.services, policies: &self.policies }
     }
 

@@ -20,7 +20,7 @@ const MEMORY: Duration = Duration::from_secs(60);
 
 /// What a new list of pods changed.
 #[derive(Debug, Default)]
-pub struct PodChanges {
+pub(crate) struct PodChanges {
     /// Pods that are new, differ, or are back.
     pub changed: Vec<PodChange>,
     pub departed: Vec<PodKey>,
@@ -28,7 +28,7 @@ pub struct PodChanges {
 
 /// One of them.
 #[derive(Debug)]
-pub struct PodChange {
+pub(crate) struct PodChange {
     pub key: PodKey,
     /// `None`: it is new.
     pub before: Option<Arc<Pod>>,
@@ -37,7 +37,7 @@ pub struct PodChange {
 
 /// All pods.
 #[derive(Debug, Default)]
-pub struct PodIndex {
+pub(crate) struct PodIndex {
     sources: BTreeMap<&'static str, HashMap<PodUid, Arc<Pod>>>,
     keys: HashMap<PodUid, PodKey>,
     records: HashMap<PodKey, PodRecord>,
@@ -53,29 +53,29 @@ pub struct PodIndex {
 
 impl PodIndex {
     #[must_use]
-    pub fn get(&self, key: PodKey) -> Option<&PodRecord> {
+    pub(crate) fn get(&self, key: PodKey) -> Option<&PodRecord> {
         self.records.get(&key)
     }
 
-    pub fn get_mut(&mut self, key: PodKey) -> Option<&mut PodRecord> {
+    pub(crate) fn get_mut(&mut self, key: PodKey) -> Option<&mut PodRecord> {
         self.records.get_mut(&key)
     }
 
     /// True if a source still knows it.
     #[must_use]
-    pub fn is_live(&self, key: PodKey) -> bool {
+    pub(crate) fn is_live(&self, key: PodKey) -> bool {
         self.records.get(&key).is_some_and(|record| record.departed.is_none())
     }
 
     /// By its UID or its mirror's.
     #[must_use]
-    pub fn by_uid(&self, uid: &PodUid) -> Option<PodKey> {
+    pub(crate) fn by_uid(&self, uid: &PodUid) -> Option<PodKey> {
         self.keys.get(uid).copied()
     }
 
     /// The UID that the API server has for a pod, by the pod's UID or its mirror's; `None` where it does not know the pod.
     #[must_use]
-    pub fn at_server(&self, uid: &PodUid) -> Option<(&PodRecord, &PodUid)> {
+    pub(crate) fn at_server(&self, uid: &PodUid) -> Option<(&PodRecord, &PodUid)> {
         let record = self.get(self.by_uid(uid)?)?;
         let known = self.sources.get("kubernetes")?.get(&record.pod.uid)?;
         let is_same = (&known.namespace, &known.name) == (&record.pod.namespace, &record.pod.name);
@@ -84,25 +84,25 @@ impl PodIndex {
 
     /// The pod of that name that is there, else the one that was there last.
     #[must_use]
-    pub fn by_name(&self, namespace: &str, name: &str) -> Option<PodKey> {
+    pub(crate) fn by_name(&self, namespace: &str, name: &str) -> Option<PodKey> {
         self.choose(self.by_name.get(&(namespace.to_owned(), name.to_owned()))?)
     }
 
     /// Every pod of a Kubernetes namespace.
-    pub fn in_namespace<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = PodKey> + 'a {
+    pub(crate) fn in_namespace<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = PodKey> + 'a {
         let from = self.by_name.range((namespace.to_owned(), String::new())..);
         from.take_while(move |((of, _), _)| of == namespace).flat_map(|(_, keys)| keys.iter().copied())
     }
 
     /// The pod whose netns is mounted at this path.
     #[must_use]
-    pub fn by_path(&self, path: &str) -> Option<PodKey> {
+    pub(crate) fn by_path(&self, path: &str) -> Option<PodKey> {
         self.choose(self.by_path.get(canonical(path))?)
     }
 
     /// The netns a pod lives in, if it was seen.
     #[must_use]
-    pub fn netns(&self, key: PodKey, netns: &NetnsIndex) -> Option<NetnsId> {
+    pub(crate) fn netns(&self, key: PodKey, netns: &NetnsIndex) -> Option<NetnsId> {
         let pod = &self.records.get(&key)?.pod;
         if pod.host_network {
             return netns.host();
@@ -112,12 +112,12 @@ impl PodIndex {
 
     /// The pod that lives in a netns.
     #[must_use]
-    pub fn in_netns(&self, netns: NetnsId) -> Option<PodKey> {
+    pub(crate) fn in_netns(&self, netns: NetnsId) -> Option<PodKey> {
         self.paths.get(&netns)?.iter().find_map(|path| self.by_path(path))
     }
 
     /// Notes where a netns is mounted; nothing for one that ended.
-    pub fn learn_paths(&mut self, netns: NetnsId, paths: &[String]) {
+    pub(crate) fn learn_paths(&mut self, netns: NetnsId, paths: &[String]) {
         if paths.is_empty() {
             self.paths.remove(&netns);
         } else {
@@ -126,18 +126,18 @@ impl PodIndex {
     }
 
     /// Pods in the node's own network.
-    pub fn in_host_network(&self) -> impl Iterator<Item = PodKey> + '_ {
+    pub(crate) fn in_host_network(&self) -> impl Iterator<Item = PodKey> + '_ {
         self.host_network.iter().copied()
     }
 
     /// Every pod that one of these objects may select.
     #[must_use]
-    pub fn selected_by<T: Selector>(&self, objects: &[Arc<T>]) -> BTreeSet<PodKey> {
+    pub(crate) fn selected_by<T: Selector>(&self, objects: &[Arc<T>]) -> BTreeSet<PodKey> {
         objects.iter().flat_map(|object| self.labels.candidates(object.as_ref())).collect()
     }
 
     /// Replaces one source's pods.
-    pub fn replace(&mut self, source: &'static str, pods: Vec<Pod>, now: BootTime) -> PodChanges {
+    pub(crate) fn replace(&mut self, source: &'static str, pods: Vec<Pod>, now: BootTime) -> PodChanges {
         let mut next = HashMap::with_capacity(pods.len());
         let mut before = self.sources.remove(source).unwrap_or_default();
         let mut touched = Vec::new();
@@ -165,7 +165,7 @@ impl PodIndex {
     }
 
     /// Replaces one pod of a source.
-    pub fn change(&mut self, source: &'static str, pod: Pod, now: BootTime) -> PodChanges {
+    pub(crate) fn change(&mut self, source: &'static str, pod: Pod, now: BootTime) -> PodChanges {
         let uid = pod.uid.clone();
         let mut changes = PodChanges::default();
         let known = self.sources.entry(source).or_default().insert(uid.clone(), Arc::new(pod));
@@ -177,7 +177,7 @@ impl PodIndex {
     }
 
     /// Forgets one pod of a source, named by its UID or its mirror's.
-    pub fn remove(&mut self, source: &'static str, uid: &PodUid, now: BootTime) -> PodChanges {
+    pub(crate) fn remove(&mut self, source: &'static str, uid: &PodUid, now: BootTime) -> PodChanges {
         let mut changes = PodChanges::default();
         let known = self.sources.get(source).is_some_and(|pods| pods.contains_key(uid));
         let main = self.by_uid(uid).and_then(|key| self.get(key)).map(|record| record.pod.uid.clone());
@@ -189,12 +189,12 @@ impl PodIndex {
     }
 
     #[must_use]
-    pub fn next_expiry(&self) -> Option<BootTime> {
+    pub(crate) fn next_expiry(&self) -> Option<BootTime> {
         self.leaving.front().map(|(at, _)| *at)
     }
 
     /// Forgets pods that left long ago; returns the ports that lose their pod by it.
-    pub fn sweep(&mut self, now: BootTime) -> Vec<PortId> {
+    pub(crate) fn sweep(&mut self, now: BootTime) -> Vec<PortId> {
         let mut orphans = Vec::new();
         while let Some((_, key)) = self.leaving.pop_front_if(|(at, _)| *at <= now) {
             if self.records.get(&key).is_none_or(|r| r.departed.is_none_or(|at| at.after(MEMORY) > now)) {
@@ -210,7 +210,7 @@ impl PodIndex {
     }
 
     /// Pods that exist.
-    pub fn live(&self) -> impl Iterator<Item = (PodKey, &PodRecord)> {
+    pub(crate) fn live(&self) -> impl Iterator<Item = (PodKey, &PodRecord)> {
         self.records
             .iter()
             .filter(|(_, record)| record.departed.is_none())

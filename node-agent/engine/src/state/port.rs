@@ -21,10 +21,10 @@ const MAX_SAMPLED_SOCKETS: usize = 256;
 
 /// The sockets of one port, sorted. Most ports have one, for which a tree would take a hundred bytes.
 #[derive(Debug, Default)]
-pub struct SocketSet(Vec<SocketCookie>);
+pub(crate) struct SocketSet(Vec<SocketCookie>);
 
 impl SocketSet {
-    pub fn insert(&mut self, cookie: SocketCookie) {
+    pub(crate) fn insert(&mut self, cookie: SocketCookie) {
         if let Err(slot) = self.0.binary_search(&cookie) {
             if self.0.is_empty() {
                 self.0.reserve_exact(1);
@@ -33,7 +33,7 @@ impl SocketSet {
         }
     }
 
-    pub fn remove(&mut self, cookie: SocketCookie) {
+    pub(crate) fn remove(&mut self, cookie: SocketCookie) {
         if let Ok(slot) = self.0.binary_search(&cookie) {
             self.0.remove(slot);
             if self.0.capacity() > 4 * self.0.len() + 4 {
@@ -42,24 +42,24 @@ impl SocketSet {
         }
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = SocketCookie> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = SocketCookie> {
         self.0.iter().copied()
     }
 
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
 /// One port.
 #[derive(Debug)]
-pub struct Port {
+pub(crate) struct Port {
     pub sockets: SocketSet,
     /// How many of them are bound to something else than loopback.
     pub beyond_loopback: usize,
@@ -90,7 +90,7 @@ pub struct Port {
 
 impl Port {
     #[must_use]
-    pub fn new(now: BootTime) -> Self {
+    pub(crate) fn new(now: BootTime) -> Self {
         Self {
             sockets: SocketSet::default(),
             beyond_loopback: 0,
@@ -114,7 +114,7 @@ impl Port {
 
     /// Its traffic as reports show it.
     #[must_use]
-    pub fn report(&self, protocol: Protocol) -> Traffic {
+    pub(crate) fn report(&self, protocol: Protocol) -> Traffic {
         let mut traffic = self.traffic.report(protocol);
         if let Some(nat_paths) = &self.nat_paths {
             nat_paths.annotate(&mut traffic);
@@ -124,32 +124,32 @@ impl Port {
 
     /// From how far those came whom it served.
     #[must_use]
-    pub fn reach(&self) -> Reach {
+    pub(crate) fn reach(&self) -> Reach {
         let nat_paths = self.nat_paths.as_deref().map(NatPaths::reach).unwrap_or_default();
         self.traffic.reach().max(nat_paths)
     }
 
     /// When the origin of a caller will be certain.
     #[must_use]
-    pub fn settle_at(&self) -> Option<BootTime> {
+    pub(crate) fn settle_at(&self) -> Option<BootTime> {
         let nat_paths = self.nat_paths.as_deref().and_then(NatPaths::settle_at);
         self.traffic.settle_at().into_iter().chain(nat_paths).min()
     }
 
     /// The process that stands for all of its sockets as far as containers go.
     #[must_use]
-    pub fn representative(&self) -> Option<&Process> {
+    pub(crate) fn representative(&self) -> Option<&Process> {
         self.bindings.as_ref().and_then(Bindings::representative)
     }
 
     /// No container is known to declare it.
     #[must_use]
-    pub fn is_undeclared(&self) -> bool {
+    pub(crate) fn is_undeclared(&self) -> bool {
         self.status != DeclarationStatus::Declared
     }
 
     /// Looks at the sockets again; keeps the last face when none is left. Breaks no longer than `patience` are none.
-    pub fn refresh(&mut self, floor: BootTime, table: &SocketTable, max_gap: Duration) {
+    pub(crate) fn refresh(&mut self, floor: BootTime, table: &SocketTable, max_gap: Duration) {
         let sampled = self.sockets.iter().take(MAX_SAMPLED_SOCKETS).filter_map(|cookie| {
             let socket = table.get(cookie)?;
             Some((socket.view(floor)?, socket.process()))
@@ -166,7 +166,7 @@ impl Port {
 
     /// A mark of all that makes a listener worth printing again; `said` is one of its container and its declaration.
     #[must_use]
-    pub fn change_mark(&self, said: u64) -> u64 {
+    pub(crate) fn change_mark(&self, said: u64) -> u64 {
         let mut fnv = Fnv::default();
         if let Some(bindings) = &self.bindings {
             bindings.addresses.hash(&mut fnv);

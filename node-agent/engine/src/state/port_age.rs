@@ -11,14 +11,14 @@ const SPARE: usize = 256;
 
 /// Since when a port is served, and when a socket of it ended last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PortAge {
+pub(crate) struct PortAge {
     since: Option<BootTime>,
     closed_at: Option<BootTime>,
 }
 
 impl PortAge {
     /// The sockets of now serve since `first`: says since when the port is served, breaks no longer than `patience` aside.
-    pub fn continue_from(&mut self, first: BootTime, max_gap: Duration) -> BootTime {
+    pub(crate) fn continue_from(&mut self, first: BootTime, max_gap: Duration) -> BootTime {
         let unbroken = self.closed_at.is_some_and(|closed| first <= closed.after(max_gap));
         let since = self.since.filter(|_| unbroken).map_or(first, |since| since.min(first));
         self.since = Some(since);
@@ -26,7 +26,7 @@ impl PortAge {
     }
 
     /// A socket that served it meanwhile, or before, is told late: says since when the port is served then.
-    pub fn record_closed(&mut self, first: BootTime, closed: BootTime, max_gap: Duration) -> BootTime {
+    pub(crate) fn record_closed(&mut self, first: BootTime, closed: BootTime, max_gap: Duration) -> BootTime {
         let since = self.since.unwrap_or(first);
         let since = if since <= closed.after(max_gap) { since.min(first) } else { since };
         self.since = Some(since);
@@ -35,14 +35,14 @@ impl PortAge {
     }
 
     /// A socket of it ended.
-    pub fn mark_closed(&mut self, at: BootTime) {
+    pub(crate) fn mark_closed(&mut self, at: BootTime) {
         self.closed_at = self.closed_at.max(Some(at));
     }
 }
 
 /// Tenures of ports that closed a moment ago and are kept no more, bounded.
 #[derive(Debug)]
-pub struct PortAges {
+pub(crate) struct PortAges {
     /// With the time at which each is forgotten.
     of: HashMap<PortId, (BootTime, PortAge)>,
     order: VecDeque<(BootTime, PortId)>,
@@ -51,12 +51,12 @@ pub struct PortAges {
 
 impl PortAges {
     #[must_use]
-    pub fn new(max: usize) -> Self {
+    pub(crate) fn new(max: usize) -> Self {
         Self { of: HashMap::new(), order: VecDeque::new(), max }
     }
 
     /// Keeps it until then; false if there is no room.
-    pub fn keep(&mut self, id: PortId, age: PortAge, until: BootTime) -> bool {
+    pub(crate) fn keep(&mut self, id: PortId, age: PortAge, until: BootTime) -> bool {
         let room = self.order.len() < self.max;
         if room {
             self.of.insert(id, (until, age));
@@ -66,16 +66,16 @@ impl PortAges {
     }
 
     /// That of a port which is kept again.
-    pub fn take(&mut self, id: PortId) -> PortAge {
+    pub(crate) fn take(&mut self, id: PortId) -> PortAge {
         self.of.remove(&id).map(|(_, age)| age).unwrap_or_default()
     }
 
     #[must_use]
-    pub fn next_expiry(&self) -> Option<BootTime> {
+    pub(crate) fn next_expiry(&self) -> Option<BootTime> {
         self.order.front().map(|(at, _)| *at)
     }
 
-    pub fn sweep(&mut self, now: BootTime) {
+    pub(crate) fn sweep(&mut self, now: BootTime) {
         while let Some((until, id)) = self.order.pop_front_if(|(at, _)| *at <= now) {
             if self.of.get(&id).is_some_and(|(kept_until, _)| *kept_until <= until) {
                 self.of.remove(&id);

@@ -30,7 +30,7 @@ struct PeerCount {
 
 /// What bounds the peers, and how long an origin stays open to better knowledge.
 #[derive(Clone, Copy, Debug)]
-pub struct PeerLimits {
+pub(crate) struct PeerLimits {
     pub per_listener: usize,
     /// How many more all listeners together may take.
     pub left: usize,
@@ -38,7 +38,7 @@ pub struct PeerLimits {
 }
 
 /// Tells where an address is.
-pub type Resolve<'a> = &'a dyn Fn(IpAddr) -> PeerOrigin;
+pub(crate) type Resolve<'a> = &'a dyn Fn(IpAddr) -> PeerOrigin;
 
 /// How many addresses called, whether they are in the list of peers or not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,7 +61,7 @@ impl Callers {
 
 /// Traffic of one port.
 #[derive(Clone, Debug, Default)]
-pub struct PortTraffic {
+pub(crate) struct PortTraffic {
     attempts: u64,
     connections: u64,
     packets: u64,
@@ -85,7 +85,7 @@ pub struct PortTraffic {
 
 impl PortTraffic {
     /// Adds what one drain brought. Returns the new connections by origin.
-    pub fn absorb(
+    pub(crate) fn absorb(
         &mut self,
         protocol: Protocol,
         delta: &PortDelta,
@@ -187,7 +187,7 @@ impl PortTraffic {
     }
 
     /// Asks again for the origins that were not certain; true if one of them raised the reach or changed.
-    pub fn settle(
+    pub(crate) fn settle(
         &mut self,
         protocol: Protocol,
         now: BootTime,
@@ -222,7 +222,7 @@ impl PortTraffic {
     }
 
     /// Asks again for every origin: the port's own pod became known.
-    pub fn resolve_all(&mut self, protocol: Protocol, resolve: Resolve<'_>) {
+    pub(crate) fn resolve_all(&mut self, protocol: Protocol, resolve: Resolve<'_>) {
         for peer in &mut self.peers {
             (peer.origin, peer.reference) = resolve(peer.address);
             peer.settled |= peer.is_certain();
@@ -231,7 +231,7 @@ impl PortTraffic {
     }
 
     /// Connection tracking told more of some peers than their addresses did.
-    pub fn apply_nat_paths(&mut self, protocol: Protocol, nat_paths: &NatPaths) {
+    pub(crate) fn apply_nat_paths(&mut self, protocol: Protocol, nat_paths: &NatPaths) {
         for peer in self.peers.iter_mut().filter(|peer| nat_paths.has(peer.address)) {
             let origin = nat_paths.origin_of(peer.address, (peer.origin, peer.reference.take()));
             peer.settled |= origin.0 != peer.origin;
@@ -247,22 +247,22 @@ impl PortTraffic {
     }
 
     #[must_use]
-    pub const fn settle_at(&self) -> Option<BootTime> {
+    pub(crate) const fn settle_at(&self) -> Option<BootTime> {
         self.settle_at
     }
 
     #[must_use]
-    pub const fn reach(&self) -> Reach {
+    pub(crate) const fn reach(&self) -> Reach {
         self.reach
     }
 
     #[must_use]
-    pub const fn last_seen(&self) -> Option<BootTime> {
+    pub(crate) const fn last_seen(&self) -> Option<BootTime> {
         self.last_seen
     }
 
     /// Adds the totals, not the peers, to a sum over ports.
-    pub fn add_to(&self, protocol: Protocol, sum: &mut Traffic) {
+    pub(crate) fn add_to(&self, protocol: Protocol, sum: &mut Traffic) {
         sum.attempts = sum.attempts.saturating_add(self.attempts);
         sum.connections = sum.connections.saturating_add(self.connections);
         sum.packets = sum.packets.saturating_add(datagrams(protocol, self.packets, self.attempts));
@@ -272,24 +272,24 @@ impl PortTraffic {
     }
 
     /// The origin of each peer that is kept.
-    pub fn origins(&self) -> impl Iterator<Item = Origin> {
+    pub(crate) fn origins(&self) -> impl Iterator<Item = Origin> {
         self.peers.iter().map(|peer| peer.origin)
     }
 
     /// More than one address called, as far as is known.
     #[must_use]
-    pub const fn is_called_by_several(&self) -> bool {
+    pub(crate) const fn is_called_by_several(&self) -> bool {
         matches!(self.callers, Callers::Several)
     }
 
     #[must_use]
-    pub fn peer_count(&self) -> usize {
+    pub(crate) fn peer_count(&self) -> usize {
         self.peers.len()
     }
 
     /// As reports show it. UDP between pod and itself never passes its interface, so that the socket lookups count.
     #[must_use]
-    pub fn report(&self, protocol: Protocol) -> Traffic {
+    pub(crate) fn report(&self, protocol: Protocol) -> Traffic {
         let mut peers: Vec<Peer> = self.peers.iter().map(|peer| peer.report(protocol)).collect();
         peers.sort_by(|a, b| {
             (b.connections, b.packets, a.address).cmp(&(a.connections, a.packets, b.address))

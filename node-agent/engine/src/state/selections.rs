@@ -77,21 +77,21 @@ fn missing<'a>(one: &'a Pod, other: &'a Pod) -> impl Iterator<Item = LabelKey> +
 
 /// Pods by namespace and label.
 #[derive(Debug, Default)]
-pub struct LabelIndex {
+pub(crate) struct LabelIndex {
     pods: HashMap<LabelKey, Vec<PodKey>>,
 }
 
 impl LabelIndex {
-    pub fn add(&mut self, key: PodKey, pod: &Pod) {
+    pub(crate) fn add(&mut self, key: PodKey, pod: &Pod) {
         label_keys(pod).for_each(|label_key| self.put(key, label_key));
     }
 
-    pub fn remove(&mut self, key: PodKey, pod: &Pod) {
+    pub(crate) fn remove(&mut self, key: PodKey, pod: &Pod) {
         label_keys(pod).for_each(|label_key| self.take(key, label_key));
     }
 
     /// Brings a pod's labels up to date; its namespace never changes.
-    pub fn relabel(&mut self, key: PodKey, before: &Pod, after: &Pod) {
+    pub(crate) fn relabel(&mut self, key: PodKey, before: &Pod, after: &Pod) {
         for label_key in missing(before, after) {
             self.take(key, label_key);
         }
@@ -119,7 +119,7 @@ impl LabelIndex {
     }
 
     /// Every pod that the object may select, and hardly any other.
-    pub fn candidates(&self, object: &impl Selector) -> impl Iterator<Item = PodKey> + '_ {
+    pub(crate) fn candidates(&self, object: &impl Selector) -> impl Iterator<Item = PodKey> + '_ {
         let keys = shortest(alternatives(object), |label_key| self.pods.get(label_key).map_or(0, Vec::len));
         keys.into_iter().filter_map(|label_key| self.pods.get(&label_key)).flatten().copied()
     }
@@ -127,7 +127,7 @@ impl LabelIndex {
 
 /// One kind of objects, and which of them select a pod.
 #[derive(Debug)]
-pub struct Selection<T> {
+pub(crate) struct Selection<T> {
     /// All of them were told, and the source may still see them.
     known: bool,
     /// By namespace and name.
@@ -150,22 +150,22 @@ impl<T> Default for Selection<T> {
 
 impl<T: Selector> Selection<T> {
     #[must_use]
-    pub const fn known(&self) -> bool {
+    pub(crate) const fn known(&self) -> bool {
         self.known
     }
 
     #[must_use]
-    pub fn get(&self, namespace: &str, name: &str) -> Option<&Arc<T>> {
+    pub(crate) fn get(&self, namespace: &str, name: &str) -> Option<&Arc<T>> {
         self.entry(namespace, name).map(|entry| &entry.object)
     }
 
     /// Every object, by namespace and name.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<T>> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<T>> {
         self.objects.values().flat_map(BTreeMap::values).map(|entry| &entry.object)
     }
 
     /// Takes a source's word in. Returns every object that came, went or differs, the old one and the new.
-    pub fn take(&mut self, listing: Listing<T>) -> Vec<Arc<T>> {
+    pub(crate) fn take(&mut self, listing: Listing<T>) -> Vec<Arc<T>> {
         match listing {
             Listing::All(objects) => {
                 self.known = true;
@@ -182,7 +182,7 @@ impl<T: Selector> Selection<T> {
 
     /// The objects that select, or may select, a pod with these labels, by name.
     #[must_use]
-    pub fn selecting(&self, pod: &Pod) -> Vec<(Arc<T>, Selects)> {
+    pub(crate) fn selecting(&self, pod: &Pod) -> Vec<(Arc<T>, Selects)> {
         let mut found: Vec<(Arc<T>, Selects)> = label_keys(pod)
             .filter_map(|label_key| self.anchored.get(&label_key))
             .flatten()
@@ -198,7 +198,7 @@ impl<T: Selector> Selection<T> {
 
     /// Brings the list of those that select a pod up to date, which is as [`Self::selecting`] makes it, where only these objects
     /// came, went or differ. Returns the list before if it was another.
-    pub fn reselect(
+    pub(crate) fn reselect(
         &self,
         pod: &Pod,
         listed: &mut Vec<(Arc<T>, Selects)>,

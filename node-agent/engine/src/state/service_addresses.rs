@@ -10,13 +10,13 @@ use crate::model::traffic::ViaKind;
 
 /// Services by what a client may dial.
 #[derive(Debug, Default)]
-pub struct ServiceAddresses {
+pub(crate) struct ServiceAddresses {
     by_address: HashMap<IpAddr, Vec<Arc<Service>>>,
     by_node_port: HashMap<(Protocol, u16), Vec<Arc<Service>>>,
 }
 
 impl ServiceAddresses {
-    pub fn add(&mut self, service: &Arc<Service>) {
+    pub(crate) fn add(&mut self, service: &Arc<Service>) {
         for address in &service.addresses {
             self.by_address.entry(*address).or_default().push(Arc::clone(service));
         }
@@ -25,7 +25,7 @@ impl ServiceAddresses {
         }
     }
 
-    pub fn remove(&mut self, service: &Arc<Service>) {
+    pub(crate) fn remove(&mut self, service: &Arc<Service>) {
         for address in &service.addresses {
             forget(&mut self.by_address, address, service);
         }
@@ -35,13 +35,13 @@ impl ServiceAddresses {
     }
 
     /// The Service with this address and port.
-    pub fn service(&self, (address, port): (IpAddr, u16), protocol: Protocol) -> Option<&Service> {
+    pub(crate) fn service(&self, (address, port): (IpAddr, u16), protocol: Protocol) -> Option<&Service> {
         let named = |entry: &ServicePort| entry.port.get() == port && entry.protocol == protocol;
         let serving = self.by_address.get(&address)?.iter().filter(|service| service.ports.iter().any(named));
         first(serving)
     }
 
-    pub fn node_port(&self, port: u16, protocol: Protocol) -> Option<&Service> {
+    pub(crate) fn node_port(&self, port: u16, protocol: Protocol) -> Option<&Service> {
         first(self.by_node_port.get(&(protocol, port))?.iter())
     }
 }

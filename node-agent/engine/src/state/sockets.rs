@@ -17,7 +17,7 @@ const SPARE: usize = 4096;
 
 /// One statement that a socket serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct SocketFact {
+pub(crate) struct SocketFact {
     pub at: BootTime,
     pub port: PortId,
     pub address: IpAddr,
@@ -26,7 +26,7 @@ pub struct SocketFact {
 
 /// What the facts about a socket amount to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SocketView {
+pub(crate) struct SocketView {
     pub port: PortId,
     pub address: IpAddr,
     pub v6_only: Option<bool>,
@@ -40,7 +40,7 @@ pub struct SocketView {
 
 /// One socket.
 #[derive(Debug)]
-pub struct Socket {
+pub(crate) struct Socket {
     opened: Option<SocketFact>,
     scanned: Option<SocketFact>,
     first_scanned: Option<BootTime>,
@@ -70,47 +70,47 @@ impl Socket {
         }
     }
 
-    pub fn open(&mut self, fact: SocketFact, process: Option<Arc<Process>>) {
+    pub(crate) fn open(&mut self, fact: SocketFact, process: Option<Arc<Process>>) {
         self.opened = self.opened.max(Some(fact));
         self.learn_process(fact.at, process);
     }
 
-    pub fn list(&mut self, fact: SocketFact, process: Option<Arc<Process>>) {
+    pub(crate) fn list(&mut self, fact: SocketFact, process: Option<Arc<Process>>) {
         self.scanned = self.scanned.max(Some(fact));
         self.first_scanned = Some(self.first_scanned.map_or(fact.at, |first| first.min(fact.at)));
         self.learn_process(fact.at, process);
     }
 
-    pub fn close(&mut self, at: BootTime) {
+    pub(crate) fn close(&mut self, at: BootTime) {
         self.closed = self.closed.max(Some(at));
     }
 
     /// It was settled with the scan of that moment.
     #[must_use]
-    pub fn was_listed_at(&self, at: BootTime) -> bool {
+    pub(crate) fn was_listed_at(&self, at: BootTime) -> bool {
         self.scanned.is_some_and(|scanned| scanned.at == at)
     }
 
     /// Latest time at which the socket is known to have ended; `floor` is its netns's.
     #[must_use]
-    pub fn ended_at(&self, floor: BootTime) -> BootTime {
+    pub(crate) fn ended_at(&self, floor: BootTime) -> BootTime {
         self.closed.unwrap_or_default().max(floor)
     }
 
     /// When it began to serve, as far as is known, whether it still does or not.
     #[must_use]
-    pub fn began_at(&self) -> Option<BootTime> {
+    pub(crate) fn began_at(&self) -> Option<BootTime> {
         self.opened.map(|opened| opened.at).or(self.first_scanned)
     }
 
     #[must_use]
-    pub fn process(&self) -> Option<&Arc<Process>> {
+    pub(crate) fn process(&self) -> Option<&Arc<Process>> {
         self.process.as_ref().map(|(_, process)| process)
     }
 
     /// The socket if it serves: seen after it last closed, and not before the latest scan of its netns (`floor`).
     #[must_use]
-    pub fn view(&self, floor: BootTime) -> Option<SocketView> {
+    pub(crate) fn view(&self, floor: BootTime) -> Option<SocketView> {
         let latest = self.latest()?;
         let serves = latest.at >= floor && self.closed.is_none_or(|closed| latest.at > closed);
         serves.then(|| self.describe(latest))
@@ -118,7 +118,7 @@ impl Socket {
 
     /// A socket that opened and ended before it could be counted, unless that opening was told before.
     #[must_use]
-    pub fn short_lived(&self, floor: BootTime) -> Option<SocketView> {
+    pub(crate) fn short_lived(&self, floor: BootTime) -> Option<SocketView> {
         let opened = self.opened?;
         let fresh = self.view(floor).is_none()
             && self.reported_open.is_none_or(|reported_open| reported_open < opened.at);
@@ -168,7 +168,7 @@ impl Socket {
 
 /// All sockets, bounded.
 #[derive(Debug)]
-pub struct SocketTable {
+pub(crate) struct SocketTable {
     /// Boxed: after a burst most of the table is empty.
     sockets: HashMap<SocketCookie, Box<Socket>>,
     /// Closed sockets by the time at which they are forgotten.
@@ -178,21 +178,21 @@ pub struct SocketTable {
 
 impl SocketTable {
     #[must_use]
-    pub fn new(max: usize) -> Self {
+    pub(crate) fn new(max: usize) -> Self {
         Self { sockets: HashMap::new(), tombstones: VecDeque::new(), max }
     }
 
     #[must_use]
-    pub fn get(&self, cookie: SocketCookie) -> Option<&Socket> {
+    pub(crate) fn get(&self, cookie: SocketCookie) -> Option<&Socket> {
         self.sockets.get(&cookie).map(Box::as_ref)
     }
 
-    pub fn get_mut(&mut self, cookie: SocketCookie) -> Option<&mut Socket> {
+    pub(crate) fn get_mut(&mut self, cookie: SocketCookie) -> Option<&mut Socket> {
         self.sockets.get_mut(&cookie).map(Box::as_mut)
     }
 
     /// The socket, made if it is new; `None` if the table is full.
-    pub fn entry(&mut self, cookie: SocketCookie) -> Option<&mut Socket> {
+    pub(crate) fn entry(&mut self, cookie: SocketCookie) -> Option<&mut Socket> {
         while self.sockets.len() >= self.max && !self.sockets.contains_key(&cookie) {
             // A grave may be of a socket that serves again: that one makes no room.
             let (_, oldest, _) = self.tombstones.pop_front()?;
@@ -202,14 +202,14 @@ impl SocketTable {
     }
 
     /// Drops a socket that found no room; a later scan brings it back.
-    pub fn discard(&mut self, cookie: SocketCookie) {
+    pub(crate) fn discard(&mut self, cookie: SocketCookie) {
         if self.sockets.get(&cookie).is_some_and(|socket| socket.counted_in.is_none()) {
             self.sockets.remove(&cookie);
         }
     }
 
     /// Lets a socket that serves nothing be forgotten later.
-    pub fn keep_tombstone(&mut self, cookie: SocketCookie, netns: NetnsId, now: BootTime) {
+    pub(crate) fn keep_tombstone(&mut self, cookie: SocketCookie, netns: NetnsId, now: BootTime) {
         if let Some(socket) = self.sockets.get_mut(&cookie)
             && !socket.is_tombstone
         {
@@ -220,17 +220,17 @@ impl SocketTable {
 
     /// How many fit.
     #[must_use]
-    pub const fn max(&self) -> usize {
+    pub(crate) const fn max(&self) -> usize {
         self.max
     }
 
     /// When the next tombstone is to go.
     #[must_use]
-    pub fn next_expiry(&self) -> Option<BootTime> {
+    pub(crate) fn next_expiry(&self) -> Option<BootTime> {
         self.tombstones.front().map(|(at, ..)| *at)
     }
 
-    pub fn sweep(&mut self, now: BootTime) {
+    pub(crate) fn sweep(&mut self, now: BootTime) {
         while let Some((_, cookie, _)) = self.tombstones.pop_front_if(|(at, ..)| *at <= now) {
             self.forget(cookie);
         }
@@ -244,7 +244,7 @@ impl SocketTable {
     }
 
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.sockets.len()
     }
 

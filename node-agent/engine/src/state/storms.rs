@@ -9,7 +9,7 @@ use crate::state::agenda::Agenda;
 
 /// Whose ports are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum StormScope {
+pub(crate) enum StormScope {
     Pod(PodKey),
     /// What belongs to no known pod.
     Netns(NetnsId),
@@ -17,7 +17,7 @@ pub enum StormScope {
 
 /// Ports that make findings.
 #[derive(Debug, Default)]
-pub struct StormState {
+pub(crate) struct StormState {
     /// All of them, past the grace time.
     pub ports: BTreeSet<PortId>,
     critical: BTreeSet<PortId>,
@@ -28,7 +28,7 @@ pub struct StormState {
 
 /// What happened to the storm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StormChange {
+pub(crate) enum StormChange {
     Began,
     /// It doubled since it was told last.
     Grew,
@@ -38,7 +38,7 @@ pub enum StormChange {
 impl StormState {
     /// Counts a port, or stops counting it if it makes no finding. A storm begins above `cap` and ends at three quarters of
     /// it. Schedules the ports whose visibility changes to be judged again.
-    pub fn update(
+    pub(crate) fn update(
         &mut self,
         id: PortId,
         code: Option<FindingCode>,
@@ -74,7 +74,7 @@ impl StormState {
 
     /// The storm's finding stands for this port's.
     #[must_use]
-    pub fn hides(&self, id: PortId, cap: usize) -> bool {
+    pub(crate) fn hides(&self, id: PortId, cap: usize) -> bool {
         self.is_active && !self.critical.iter().take(cap).any(|critical| *critical == id)
     }
 }

@@ -9,7 +9,7 @@ const SPARE: usize = 1024;
 
 /// What a deadline is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Timer {
+pub(crate) enum Timer {
     Port(PortId),
     Pod(PodKey),
     /// An exception runs out.
@@ -24,14 +24,14 @@ pub enum Timer {
 
 /// The deadlines.
 #[derive(Debug, Default)]
-pub struct Timers {
+pub(crate) struct Timers {
     order: BTreeSet<(BootTime, Timer)>,
     due: HashMap<Timer, BootTime>,
 }
 
 impl Timers {
     /// Replaces the deadline of `timer`; `None` cancels it.
-    pub fn set(&mut self, timer: Timer, at: Option<BootTime>) {
+    pub(crate) fn set(&mut self, timer: Timer, at: Option<BootTime>) {
         let before = match at {
             Some(at) => self.due.insert(timer, at),
             None => self.due.remove(&timer),
@@ -48,19 +48,19 @@ impl Timers {
     }
 
     /// Sets the deadline unless an earlier one stands.
-    pub fn hasten(&mut self, timer: Timer, at: BootTime) {
+    pub(crate) fn hasten(&mut self, timer: Timer, at: BootTime) {
         if self.due.get(&timer).is_none_or(|due| *due > at) {
             self.set(timer, Some(at));
         }
     }
 
     #[must_use]
-    pub fn next(&self) -> Option<BootTime> {
+    pub(crate) fn next(&self) -> Option<BootTime> {
         self.order.first().map(|(at, _)| *at)
     }
 
     /// Takes the earliest timer that is due.
-    pub fn pop_due(&mut self, now: BootTime) -> Option<Timer> {
+    pub(crate) fn pop_due(&mut self, now: BootTime) -> Option<Timer> {
         let (at, timer) = *self.order.first()?;
         if at > now {
             return None;

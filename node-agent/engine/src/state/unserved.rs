@@ -6,7 +6,7 @@ use crate::model::identity::{BootTime, ProtocolPort};
 
 /// Ports that ought to be served and are not, and since when; the lowest ones where there are too many.
 #[derive(Debug, Default)]
-pub struct UnservedPorts {
+pub(crate) struct UnservedPorts {
     since: BTreeMap<ProtocolPort, BootTime>,
     /// How many were left out since they were all looked at last.
     pub beyond: usize,
@@ -14,12 +14,12 @@ pub struct UnservedPorts {
 
 impl UnservedPorts {
     #[must_use]
-    pub fn since(&self, at: ProtocolPort) -> Option<BootTime> {
+    pub(crate) fn since(&self, at: ProtocolPort) -> Option<BootTime> {
         self.since.get(&at).copied()
     }
 
     /// Takes a port in; returns the one for which there is no room, which may be the same.
-    pub fn begin(&mut self, at: ProtocolPort, now: BootTime, cap: usize) -> Option<ProtocolPort> {
+    pub(crate) fn begin(&mut self, at: ProtocolPort, now: BootTime, cap: usize) -> Option<ProtocolPort> {
         self.since.entry(at).or_insert(now);
         if self.since.len() <= cap {
             return None;
@@ -29,11 +29,11 @@ impl UnservedPorts {
     }
 
     /// True if it was silent until now.
-    pub fn end(&mut self, at: ProtocolPort) -> bool {
+    pub(crate) fn end(&mut self, at: ProtocolPort) -> bool {
         self.since.remove(&at).is_some()
     }
 
-    pub fn ports(&self) -> impl Iterator<Item = ProtocolPort> {
+    pub(crate) fn ports(&self) -> impl Iterator<Item = ProtocolPort> {
         self.since.keys().copied()
     }
 }

@@ -17,7 +17,7 @@ use crate::rules::isolation::PolicyStep;
 pub const MAX_ENDS: usize = 32;
 
 /// See [`MAX_ENDS`].
-pub const MAX_SERVICES: usize = 16;
+pub(crate) const MAX_SERVICES: usize = 16;
 
 /// See [`MAX_ENDS`].
 pub const MAX_PODS: usize = 16;

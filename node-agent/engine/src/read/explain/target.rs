@@ -7,7 +7,7 @@ use crate::model::identity::Protocol;
 use crate::model::pod::PortRef;
 
 /// Every form, as errors and help show them.
-pub const FORMS: &str =
+pub(crate) const FORMS: &str =
     "[NAMESPACE/]POD, [NAMESPACE/]POD:PORT[/UDP], svc/[NAMESPACE/]SERVICE[:PORT], :NODEPORT[/UDP]";
 
 /// Bytes of a target at most.
