@@ -4,7 +4,7 @@
 //! Folders, in this order: `model` → `rules` → `state` → `engine` → `read` → `judge` → `apply`. A file imports only from
 //! its own folder and from folders to its left, and no files import each other in a circle.
 #![forbid(unsafe_code)]
-#![warn(missing_docs, unreachable_pub)]
+#![deny(missing_docs, unreachable_pub)]
 
 mod apply;
 mod engine;

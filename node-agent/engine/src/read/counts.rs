@@ -13,23 +13,26 @@ use crate::state::totals::Totals;
 /// The present state in numbers, and the totals.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
+    /// Open listeners by protocol and declaration status.
     pub listeners: BTreeMap<(Protocol, DeclarationStatus), u64>,
-    /// By code, severity and Kubernetes namespace (empty where there is no pod).
+    /// Open findings by code, severity and Kubernetes namespace (empty where there is no pod).
     pub findings: BTreeMap<(FindingCode, Severity, String), u64>,
-    /// The same of those that exceptions suppress, which are not among `findings`.
+    /// Suppressed findings, which `findings` does not contain, by the same keys.
     pub suppressed: BTreeMap<(FindingCode, Severity, String), u64>,
+    /// Number of known netns that have not ended.
     pub netns: usize,
+    /// Totals since the agent started.
     pub totals: Totals,
 }
 
 impl Engine {
-    /// Of the counts those that cost nothing; the lists are empty.
+    /// Returns the counts that cost nothing to compute. The maps are empty.
     #[must_use]
     pub fn running_totals(&self) -> Counts {
         Counts { netns: self.facts.netns.live(), totals: self.outbox.totals().clone(), ..Counts::default() }
     }
 
-    /// Counts for metrics; looks at every port. The lists are the same while the generation is.
+    /// Returns all counts; visits every port. The maps stay the same while the generation does.
     #[must_use]
     pub fn counts(&self) -> Counts {
         let mut counts = self.running_totals();
@@ -61,7 +64,7 @@ impl Engine {
         counts
     }
 
-    /// Name, used and most of every bounded table.
+    /// Returns name, used and maximum of every bounded table.
     #[must_use]
     pub fn limits(&self) -> Vec<(&'static str, usize, usize)> {
         vec![
@@ -72,7 +75,7 @@ impl Engine {
         ]
     }
 
-    /// How many rules apply, and how many ran out.
+    /// Returns how many exception rules apply, and how many expired.
     #[must_use]
     pub fn exceptions(&self, now: BootTime) -> (usize, usize) {
         let applying = self.facts.exceptions.iter().filter(|rule| rule.applies(now)).count();

@@ -129,6 +129,7 @@ pub(crate) fn pod_finding(facts: &Facts, id: u64, record: &FindingRecord) -> Opt
     }
 }
 
+/// Renders a storm finding, with the traffic of its ports summed up.
 fn storm(
     facts: &Facts,
     ports: &Ports,
@@ -190,6 +191,7 @@ pub(crate) fn netns_ref(facts: &Facts, netns: NetnsId) -> NetnsRef {
     NetnsRef { inode: facts.map_or(0, |facts| facts.inode), name }
 }
 
+/// Renders what every finding without a listener has in common, without its message.
 fn bare(id: u64, record: &FindingRecord, pod: Option<&PodRef>) -> Finding {
     Finding {
         id: hex(id),

@@ -16,22 +16,27 @@ use crate::state::findings::{FindingRecord, Subject};
 use crate::state::port::Port;
 use crate::state::storms::StormScope;
 
-/// The short of an open listener or finding.
+/// Key properties of an open listener or finding.
 #[derive(Clone, Copy, Debug)]
 pub struct Summary<'a> {
+    /// Numeric id; see [`crate::model::fingerprint::hex`].
     pub id: u64,
+    /// The pod, where known.
     pub pod: Option<&'a PodRef>,
+    /// Protocol, if it is about a port.
     pub protocol: Option<Protocol>,
+    /// Port number, if it is about a port.
     pub port: Option<NonZeroU16>,
-    /// `None`: it is a listener.
+    /// Code of the finding; `None` for a listener.
     pub code: Option<FindingCode>,
-    /// A finding that an exception suppresses.
+    /// True for a finding that an exception suppresses.
     pub is_suppressed: bool,
+    /// The port whose peers count; `None` if there is none.
     traffic: Option<&'a Port>,
 }
 
 impl Summary<'_> {
-    /// Where its peers are, each place once.
+    /// Returns where its peers are, sorted, each origin once.
     #[must_use]
     pub fn origins(&self) -> Vec<Origin> {
         let mut origins: Vec<Origin> = self.traffic.iter().flat_map(|port| port.traffic.origins()).collect();
@@ -42,25 +47,25 @@ impl Summary<'_> {
 }
 
 impl Engine {
-    /// The open listeners after this id, in the order of ids.
+    /// Returns the open listeners after this id, in the order of ids.
     pub fn listener_summaries(&self, after: Option<u64>) -> impl Iterator<Item = Summary<'_>> {
         let reported = self.ports.reported_after(after);
         reported.map(|(id, port_id, port)| self.port_summary(id, port_id, port))
     }
 
-    /// The open and suppressed findings after this id, in the order of ids.
+    /// Returns the open and suppressed findings after this id, in the order of ids.
     pub fn finding_summaries(&self, after: Option<u64>) -> impl Iterator<Item = Summary<'_>> {
         self.findings.after(after).map(|(id, record)| self.finding_summary(id, record))
     }
 
-    /// The open listener of an outline.
+    /// Returns the open listener with this numeric id.
     #[must_use]
     pub fn listener_by_id(&self, id: u64) -> Option<Arc<Listener>> {
         let (port_id, port) = self.ports.reported_as(id)?;
         Some(Arc::new(render::listener(&self.facts, port_id, port, ListenerState::Open)))
     }
 
-    /// The finding of an outline.
+    /// Returns the open or suppressed finding with this numeric id.
     #[must_use]
     pub fn finding_by_id(&self, id: u64) -> Option<Arc<Finding>> {
         render::finding(&self.facts, &self.ports, id, self.findings.get(id)?).map(Arc::new)

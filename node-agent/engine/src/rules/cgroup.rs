@@ -3,11 +3,11 @@
 
 use crate::model::identity::PodUid;
 
-/// Shorter ids are not taken for certain.
+/// Minimum length of a container id that counts as certain, in bytes.
 const SHORTEST_ID: usize = 12;
 
-/// The pod of a cgroup path: the outermost part `pod<UID>` that `known` finds. Cgroups of other nodes' kubelets around this
-/// one (kind), or within a pod, name pods that are not known.
+/// Finds the pod of a cgroup path: the outermost part `pod<UID>` whose UID `known` accepts. Parts around it (kubelets
+/// of other nodes, as in kind) or within it may name pods that are not known.
 pub fn pod<T>(path: &str, known: impl Fn(&PodUid) -> Option<T>) -> Option<T> {
     path.split(['/', ':']).find_map(|part| {
         let part = ["slice", "scope"].iter().fold(part, |part, unit| {
@@ -25,8 +25,8 @@ pub fn pod<T>(path: &str, known: impl Fn(&PodUid) -> Option<T>) -> Option<T> {
     })
 }
 
-/// Where a container's id stands in a cgroup path, as a whole word; of several containers the one that stands first is the
-/// process's own.
+/// Returns the byte offset of a container's id in a cgroup path, as a whole word. Of several containers, the one with
+/// the lowest offset is the process's own.
 #[must_use]
 pub fn position(path: &str, container_id: &str) -> Option<usize> {
     let id = bare_id(container_id);
@@ -43,13 +43,13 @@ pub fn position(path: &str, container_id: &str) -> Option<usize> {
     (0..=last).find(|at| begins(at) && is_there(at) && ends(path.get(at + id.len())))
 }
 
-/// Whether a container's id is known, and long enough to be found in a path.
+/// Returns true if the container's id is long enough to be searched for in a path.
 #[must_use]
 pub(crate) fn is_searchable(container_id: &str) -> bool {
     bare_id(container_id).len() >= SHORTEST_ID
 }
 
-/// A container id without the runtime's scheme (`containerd://`).
+/// Strips the runtime's scheme (`containerd://`) from a container id.
 fn bare_id(id: &str) -> &str {
     // Most have none, and one character is found faster than three.
     if !id.contains(':') {

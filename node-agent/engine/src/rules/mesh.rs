@@ -8,13 +8,17 @@ use crate::model::pod::{Container, ContainerKind, Pod};
 use crate::rules::container_match::runs_in;
 use crate::rules::manifests::ServedPort;
 
+/// The ports of one service mesh's proxy.
 struct Mesh {
+    /// Name of the mesh.
     name: &'static str,
+    /// Name of the proxy's container.
     container: &'static str,
+    /// Ports that the proxy opens.
     ports: &'static [(Protocol, RangeInclusive<u16>)],
 }
 
-/// Ports as the projects document them for their proxies.
+/// The known meshes, with the ports that each project documents for its proxy.
 const MESHES: &[Mesh] = &[
     Mesh {
         name: "istio",
@@ -57,7 +61,7 @@ const MESHES: &[Mesh] = &[
     },
 ];
 
-/// The mesh whose container opened this port, if it is one of the mesh's own.
+/// Returns the mesh and container that opened this port, if the port is one of the mesh's own.
 #[must_use]
 pub(crate) fn opened_by<'a>(pod: &'a Pod, served: ServedPort<'_>) -> Option<(&'static str, &'a Container)> {
     MESHES.iter().find_map(|mesh| {

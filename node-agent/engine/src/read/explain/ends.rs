@@ -24,11 +24,13 @@ use crate::rules::{declaration, isolation};
 use crate::state::pod_record::PodRecord;
 use crate::state::port::Port;
 
-/// What was found so far.
+/// Collects an answer, without its sentences.
 pub(crate) struct AnswerBuilder<'a> {
     engine: &'a Engine,
     found: Explained,
+    /// Ends that were added, to avoid duplicates.
     ends: BTreeSet<(PodKey, Protocol, Option<NonZeroU16>)>,
+    /// Pods that were added, to avoid duplicates.
     pods: BTreeSet<PodKey>,
 }
 
@@ -52,6 +54,7 @@ impl<'a> AnswerBuilder<'a> {
         self.found
     }
 
+    /// Follows a pod, or one port of it.
     pub(crate) fn follow_pod(
         &mut self,
         named: &ObjectName,
@@ -75,7 +78,8 @@ impl<'a> AnswerBuilder<'a> {
         Ok(())
     }
 
-    /// Some that nobody declares come first, and then those that somebody expects: neither can hide the other.
+    /// Adds the ports of a pod: first some undeclared ones, then the expected ones, then others, so that neither can
+    /// crowd out the other.
     fn follow_every_port(&mut self, key: PodKey, record: &'a PodRecord) {
         let expected: BTreeSet<(Protocol, NonZeroU16)> =
             declared_ports(&record.pod).chain(service_targets(record.manifests())).collect();
@@ -92,6 +96,7 @@ impl<'a> AnswerBuilder<'a> {
         self.found.ends.sort_by_key(|end| (end.protocol, end.port));
     }
 
+    /// Follows a Service, or one port of it, to its pods on this node.
     pub(crate) fn follow_service(
         &mut self,
         named: &ObjectName,
@@ -119,6 +124,7 @@ impl<'a> AnswerBuilder<'a> {
         Ok(())
     }
 
+    /// Follows a port of the node: NodePorts, hostPorts, and a socket in the host's netns.
     pub(crate) fn follow_node_port(&mut self, port: NonZeroU16, protocol: Option<Protocol>) {
         let engine = self.engine;
         let wanted = |one: Protocol| protocol.is_none_or(|protocol| protocol == one);
@@ -163,7 +169,7 @@ impl<'a> AnswerBuilder<'a> {
         }
     }
 
-    /// These ports of a Service, to each pod of this node that it selects.
+    /// Follows these ports of a Service to each pod of this node that it selects.
     fn follow_entries(&mut self, service: &Arc<Service>, entries: &[ServicePort]) {
         let engine = self.engine;
         self.add_service(service, entries);
@@ -230,7 +236,7 @@ impl<'a> AnswerBuilder<'a> {
         self.engine.ports.get(*id).is_some_and(|port| port.is_undeclared())
     }
 
-    /// False if there is no room for it, or it is there already.
+    /// Returns false if the end was added before, or the answer is full.
     fn makes_room(&mut self, end: (PodKey, Protocol, Option<NonZeroU16>)) -> bool {
         if self.ends.contains(&end) {
             return false;
@@ -275,11 +281,12 @@ impl<'a> AnswerBuilder<'a> {
 }
 
 impl Engine {
-    /// The port was told: an ephemeral UDP port, a client's mostly, is not.
+    /// Returns true if the port was reported. An ephemeral UDP port, mostly a client's, is not.
     fn is_shown(&self, id: &PortId) -> bool {
         self.is_served(id) && self.ports.get(*id).is_some_and(|port| port.reported.is_some())
     }
 
+    /// Returns the live pods of this node that a Service selects.
     fn pods_of(&self, service: &Arc<Service>) -> impl Iterator<Item = PodKey> + '_ {
         let selected = self.facts.pods.selected_by(std::slice::from_ref(service));
         let service = Arc::clone(service);
@@ -289,7 +296,7 @@ impl Engine {
         })
     }
 
-    /// One port of a pod with all that is known of it.
+    /// Returns one port of a pod with everything known about it.
     fn end(&self, key: PodKey, record: &PodRecord, protocol: Protocol, port: NonZeroU16) -> End {
         let uid = &record.pod.uid;
         let known = self.port_of(key, record, protocol, port);
@@ -301,7 +308,7 @@ impl Engine {
         let exposure = exposure.unwrap_or(default_exposure(record));
         let ids = [known.map(|(_, known)| known.id), Some(stale_id(uid, protocol, port.get()))];
         let ids = ids.into_iter().flatten().chain([dangling_id(uid, protocol, port.get())]);
-        let unserved = state == EndState::UnservedPorts;
+        let unserved = state == EndState::Silent;
         let unserved_declaration =
             || declaration::describe(Some(record.manifests()), ServedPort { protocol, port, process: None });
         End {
@@ -321,7 +328,7 @@ impl Engine {
         }
     }
 
-    /// A port that the node itself serves.
+    /// Returns a port that the node itself serves.
     fn own_end(&self, id: PortId, known: &Port) -> End {
         let listener = Arc::new(render::listener(&self.facts, id, known, ListenerState::Open));
         End {
@@ -355,13 +362,13 @@ impl Engine {
         } else if record.pod.opaque_runtime.is_some() {
             EndState::Opaque
         } else if self.facts.is_scanned(key) {
-            EndState::UnservedPorts
+            EndState::Silent
         } else {
             EndState::Unseen
         }
     }
 
-    /// In the pod's own netns, else in a further one inside it.
+    /// Finds the port in the pod's own netns, else in another netns inside the pod.
     fn port_of(
         &self,
         key: PodKey,
@@ -376,7 +383,7 @@ impl Engine {
         Some((id, self.ports.get(id)?))
     }
 
-    /// Ports of the pod that are listened on: first the same number of another protocol, then the nearest numbers.
+    /// Returns served ports of the pod: first the same number of another protocol, then the nearest numbers.
     fn nearest(
         &self,
         key: PodKey,

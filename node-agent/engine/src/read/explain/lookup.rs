@@ -15,6 +15,7 @@ use crate::rules::declaration::service_targets;
 use crate::state::pod_record::PodRecord;
 
 impl Engine {
+    /// Resolves a pod name.
     pub(crate) fn pod_called(&self, named: &ObjectName) -> Result<PodKey, ExplainError> {
         if let Some(namespace) = &named.namespace {
             let key =
@@ -35,6 +36,7 @@ impl Engine {
         }
     }
 
+    /// Builds the error for an unknown pod, with a hint.
     fn no_pod(&self, named: &ObjectName) -> ExplainError {
         let also = self.facts.pods.live().filter(|(_, record)| record.pod.name == named.name);
         let mut also: Vec<String> =
@@ -52,6 +54,7 @@ impl Engine {
         ExplainError::NoPod { name: named.to_string(), hint }
     }
 
+    /// Resolves a Service name.
     pub(crate) fn service_called(&self, named: &ObjectName) -> Result<Arc<Service>, ExplainError> {
         let mut found =
             self.facts.services.iter().filter(|service| named.means(&service.namespace, &service.name));
@@ -82,7 +85,7 @@ impl Engine {
         Err(ambiguous("Services", "svc/", &named.name, all))
     }
 
-    /// The ports of a pod that somebody means: of every protocol of which something is known.
+    /// Resolves a port of a pod, for every protocol of which something is known.
     pub(crate) fn ports_asked(
         &self,
         key: PodKey,
@@ -125,12 +128,14 @@ impl Engine {
         }
     }
 
+    /// Returns true if a socket serves the port.
     pub(crate) fn is_served(&self, id: &PortId) -> bool {
         self.ports.get(*id).is_some_and(|port| !port.sockets.is_empty() && port.bindings.is_some())
     }
 }
 
 impl RequestedPort {
+    /// Returns true if this entry of a Service is requested.
     pub(crate) fn means(&self, entry: &ServicePort) -> bool {
         let named = match &self.port {
             PortRef::Number(port) => *port == entry.port,
@@ -141,6 +146,7 @@ impl RequestedPort {
 }
 
 impl ObjectName {
+    /// Returns true if the name refers to this object.
     fn means(&self, namespace: &str, name: &str) -> bool {
         self.name == name && self.namespace.as_deref().is_none_or(|said| said == namespace)
     }
@@ -164,7 +170,7 @@ fn ambiguous<'n>(
     }
 }
 
-/// `80/TCP, 53/UDP and 7 more`; `no ports`.
+/// Formats ports as `80/TCP, 53/UDP and 7 more`; `no ports` if there are none.
 pub(crate) fn some_of(ports: impl ExactSizeIterator<Item = (Protocol, NonZeroU16)>) -> String {
     let count = ports.len();
     if count == 0 {

@@ -14,10 +14,10 @@ use crate::read::explain::target::Target;
 use crate::state::netns::Netns;
 
 impl Engine {
-    /// The whole way in to what is asked for.
+    /// Explains how traffic reaches the target.
     ///
     /// # Errors
-    /// [`ExplainError`].
+    /// Returns [`ExplainError`] if the target names nothing on this node, or several objects.
     pub fn explain(&self, target: &Target) -> Result<Explained, ExplainError> {
         let mut builder = ends::AnswerBuilder::new(self, target);
         match target {
