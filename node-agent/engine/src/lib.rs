@@ -22,7 +22,7 @@ use model::input::Input;
 use state::timers::Timer;
 
 impl Engine {
-    /// Takes one fact in and says what it changed.
+    /// Applies one fact. Returns the changes that follow from it.
     pub fn apply(&mut self, input: Input, now: BootTime) -> Vec<Change> {
         match input {
             Input::SocketOpened(opened) => self.socket_opened(opened, now),
@@ -44,12 +44,12 @@ impl Engine {
         self.finish(now)
     }
 
-    /// Does what is due by now.
+    /// Does everything that is due by `now`. Returns the changes that follow.
     pub fn tick(&mut self, now: BootTime) -> Vec<Change> {
         self.tick_some(usize::MAX, now)
     }
 
-    /// The same for as many deadlines at most: what is told of thousands of ports at once would take its room at once, too.
+    /// Does at most `most` things that are due, which bounds the number of changes returned at once.
     pub fn tick_some(&mut self, most: usize, now: BootTime) -> Vec<Change> {
         for _ in 0..most {
             let Some(timer) = self.agenda.pop_due(now) else { break };
@@ -67,12 +67,13 @@ impl Engine {
         self.finish(now)
     }
 
-    /// When `tick` has something to do next.
+    /// Returns when [`Self::tick`] has something to do next; `None` if nothing is scheduled.
     #[must_use]
     pub fn next_deadline(&self) -> Option<BootTime> {
         self.agenda.next_deadline()
     }
 
+    /// Forgets expired state.
     fn sweep(&mut self, now: BootTime) {
         self.ports.index_mut().sweep(now);
         let orphans = self.facts.sweep(now);

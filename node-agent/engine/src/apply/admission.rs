@@ -7,7 +7,7 @@ use crate::model::identity::{BootTime, PortId};
 use crate::state::quota::Usage;
 
 impl Engine {
-    /// True if the port is kept, or was made; false if a cap forbids it.
+    /// Adds the port unless it is in the table. Returns false if a cap forbids it.
     pub(crate) fn admit_port(&mut self, id: PortId, now: BootTime) -> bool {
         if self.ports.contains(id) {
             return true;
@@ -24,7 +24,7 @@ impl Engine {
         true
     }
 
-    /// The same for one more socket of it.
+    /// Admits one more socket of a port, and the port itself. Returns false if a cap forbids it.
     pub(crate) fn admit_socket(&mut self, id: PortId, now: BootTime) -> bool {
         self.facts.settle_claim(id.netns);
         if self.facts.netns.quota_left(id.netns, self.facts.sockets.max(), |usage| usage.sockets) == 0 {
@@ -38,7 +38,8 @@ impl Engine {
         room
     }
 
-    /// A port, or a socket of it, did not fit: unless it is kept for its other sockets, the kernel side counts it for nothing.
+    /// Counts a port or socket that did not fit. Asks the kernel side to stop counting the port unless it is kept for
+    /// its other sockets.
     pub(crate) fn refuse_port(&mut self, reason: &'static str, id: PortId) {
         self.outbox.refuse(reason);
         if !self.ports.contains(id) {

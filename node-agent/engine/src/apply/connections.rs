@@ -28,12 +28,14 @@ struct ConnectionContext {
 }
 
 impl ConnectionContext {
+    /// Returns true if the connection shares this context.
     fn covers(&self, opened: &ConnectionOpened) -> bool {
         (self.port, self.address, self.dialled) == (opened.port, opened.remote.0, opened.dialled)
     }
 }
 
 impl Engine {
+    /// Applies a batch of recorded connections.
     pub(crate) fn connections_recorded(&mut self, facts: &[ConnectionFact], now: BootTime) {
         let mut context: Option<ConnectionContext> = None;
         for fact in facts {
@@ -70,6 +72,7 @@ impl Engine {
         self.emit_held_connections(now);
     }
 
+    /// Reports the open connections whose hold is over.
     pub(crate) fn emit_held_connections(&mut self, now: BootTime) {
         while let Some(connection) = self.facts.connections.next_overdue(now) {
             self.outbox.emit(Change::Connection(connection));
@@ -84,6 +87,7 @@ impl Engine {
         }
     }
 
+    /// Looks up the listener, pod and origin of a connection.
     fn connection_context(&self, opened: &ConnectionOpened) -> ConnectionContext {
         let port = self.ports.get(opened.port);
         let pod = port.and_then(|port| port.pod);

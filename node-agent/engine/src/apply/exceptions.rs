@@ -14,20 +14,21 @@ use crate::state::storms::StormScope;
 use crate::state::timers::Timer;
 
 impl Engine {
+    /// Replaces the operator's exception rules.
     pub(crate) fn exceptions_listed(&mut self, rules: Vec<Arc<Rule>>, now: BootTime) {
         let changed = self.facts.exceptions.replace(rules);
         self.agenda.set(Timer::Exceptions, self.facts.exceptions.next_expiry());
         self.judge_concerned(&changed, now);
     }
 
-    /// Exceptions ran out: what they suppressed is open again.
+    /// Judges again what expired rules suppressed.
     pub(crate) fn exceptions_expired(&mut self, now: BootTime) {
         let expired = self.facts.exceptions.take_expired(now);
         self.agenda.set(Timer::Exceptions, self.facts.exceptions.next_expiry());
         self.judge_concerned(&expired, now);
     }
 
-    /// Judges again what one of these rules may match.
+    /// Judges again whatever one of these rules may match.
     fn judge_concerned(&mut self, rules: &[Arc<Rule>], now: BootTime) {
         if rules.is_empty() {
             return;
@@ -55,7 +56,7 @@ impl Engine {
         }
     }
 
-    /// The storms of netns without a pod.
+    /// Checks the storms of netns without a pod.
     fn check_netns_storms(&mut self, now: BootTime) {
         let netns = self.findings.iter().filter_map(|(_, record)| match record.subject {
             Subject::Storm(StormScope::Netns(netns)) => Some(netns),
@@ -67,7 +68,7 @@ impl Engine {
         }
     }
 
-    /// Finds the rules that may concern a pod. True if they are others than before.
+    /// Selects the rules that may concern a pod. Returns true if they changed.
     pub(crate) fn select_exceptions(&mut self, key: PodKey) -> bool {
         let Some(record) = self.facts.pods.get(key) else { return false };
         let pod = &record.pod;
@@ -99,7 +100,7 @@ impl Engine {
         !is_same
     }
 
-    /// A namespace's annotations changed: its pods are judged again.
+    /// Judges a namespace's pods again, because its annotations changed.
     pub(crate) fn namespace_exception_changed(&mut self, namespace: &str, now: BootTime) {
         if self.options.exception_annotations == AnnotationSource::Off {
             return;

@@ -5,6 +5,7 @@ use crate::model::identity::{BootTime, NetnsId, SocketCookie};
 use crate::model::netns::NetnsFacts;
 
 impl Engine {
+    /// Learns about a netns, and judges its ports and pods again if that is news.
     pub(crate) fn netns_seen(&mut self, facts: NetnsFacts, at: BootTime, now: BootTime) {
         let id = facts.netns;
         let Some(before) = self.facts.netns.learn(facts, at) else { return };
@@ -23,6 +24,7 @@ impl Engine {
         self.check_pods_of(id, now);
     }
 
+    /// Closes the sockets of an ended netns.
     pub(crate) fn netns_gone(&mut self, id: NetnsId, at: BootTime, now: BootTime) {
         if self.facts.netns.end(id, at, now)
             && let Some(facts) = self.facts.netns.facts(id)

@@ -15,10 +15,12 @@ use crate::rules::declaration::targets_of;
 use crate::rules::isolation;
 use crate::rules::manifests::Manifests;
 
-/// Objects of which it pays to look which ports they mean.
+/// Number of changed objects up to which the affected ports are looked up one by one. Above it, the pods are judged
+/// whole.
 const FEW: usize = 8;
 
 impl Engine {
+    /// Applies an update of Services.
     pub(crate) fn services_listed(&mut self, listing: Listing<Service>, now: BootTime) {
         let touched = self.facts.services.take(listing);
         if !touched.is_empty() {
@@ -41,7 +43,8 @@ impl Engine {
         }
     }
 
-    /// Judges the ports of a pod to which these Services send or sent; what a container declares needs no Service.
+    /// Judges the undeclared ports of a pod to which these Services send or sent. Declared ports do not depend on
+    /// Services.
     fn judge_targets(&mut self, key: PodKey, services: &[Arc<Service>]) {
         let Some(record) = self.facts.pods.get(key) else { return };
         let targets: BTreeSet<ProtocolPort> =
@@ -52,6 +55,7 @@ impl Engine {
         );
     }
 
+    /// Applies an update of NetworkPolicies.
     pub(crate) fn policies_listed(&mut self, listing: Listing<NetworkPolicy>, now: BootTime) {
         let known = self.facts.policies.known();
         let touched = self.facts.policies.take(listing);
@@ -79,7 +83,7 @@ impl Engine {
         }
     }
 
-    /// Judges the ports of a pod of which its policies say something else than those before did.
+    /// Judges the ports of a pod about which its policies say something else than before.
     fn judge_isolated(&mut self, key: PodKey, before: &[(Arc<NetworkPolicy>, Selects)]) {
         let Some(record) = self.facts.pods.get(key) else { return };
         let known = self.facts.policies.known();
@@ -94,13 +98,15 @@ impl Engine {
         self.agenda.judge_all(record.ports.iter().filter(|id| !says_the_same(id)).copied());
     }
 
+    /// Applies an update of namespaces.
     pub(crate) fn namespaces_listed(&mut self, listing: Listing<Namespace>, now: BootTime) {
         for namespace in self.facts.namespaces.take(listing) {
             self.namespace_exception_changed(&namespace, now);
         }
     }
 
-    /// Finds the Services, policies and exceptions of a pod that is new or has other labels. True if any are others than before.
+    /// Selects the Services, policies and exceptions of a pod that is new or has other labels. Returns true if any
+    /// changed.
     pub(crate) fn select_for(&mut self, key: PodKey) -> bool {
         let services = self.select_services(key);
         self.resolve_expectations(key);
@@ -109,7 +115,7 @@ impl Engine {
         services || policies || exceptions
     }
 
-    /// True if they are others than before.
+    /// Selects the Services of a pod. Returns true if they changed.
     fn select_services(&mut self, key: PodKey) -> bool {
         let Some(record) = self.facts.pods.get_mut(key) else { return false };
         let next = self.facts.services.selecting(&record.pod);
@@ -118,7 +124,7 @@ impl Engine {
         changed
     }
 
-    /// True if they are others than before.
+    /// Selects the policies of a pod. Returns true if they changed.
     fn select_policies(&mut self, key: PodKey) -> bool {
         let Some(record) = self.facts.pods.get_mut(key) else { return false };
         let next = self.facts.policies.selecting(&record.pod);
@@ -127,6 +133,7 @@ impl Engine {
         changed
     }
 
+    /// Judges every port of a pod, and the pod itself.
     pub(crate) fn judge_pod(&mut self, key: PodKey, now: BootTime) {
         if let Some(record) = self.facts.pods.get(key) {
             self.agenda.judge_all(record.ports.iter().copied());

@@ -7,21 +7,25 @@ use crate::rules::container_match::runs_in;
 use crate::state::pods::{PodChange, PodChanges};
 
 impl Engine {
+    /// Replaces all pods of a source.
     pub(crate) fn pods_listed(&mut self, source: &'static str, pods: Vec<Pod>, now: BootTime) {
         let changes = self.facts.pods.replace(source, pods, now);
         self.settle_pods(changes, now);
     }
 
+    /// Replaces one pod of a source.
     pub(crate) fn pod_changed(&mut self, source: &'static str, pod: Pod, now: BootTime) {
         let changes = self.facts.pods.change(source, pod, now);
         self.settle_pods(changes, now);
     }
 
+    /// Removes one pod of a source.
     pub(crate) fn pod_gone(&mut self, source: &'static str, uid: &PodUid, now: BootTime) {
         let changes = self.facts.pods.remove(source, uid, now);
         self.settle_pods(changes, now);
     }
 
+    /// Judges again what depends on the changed pods.
     fn settle_pods(&mut self, changes: PodChanges, now: BootTime) {
         if !changes.changed.is_empty() || !changes.departed.is_empty() {
             // Findings without a port show pods too.
@@ -51,7 +55,7 @@ impl Engine {
         }
     }
 
-    /// Brings what follows from a pod in line with what it is now.
+    /// Updates everything that is derived from a pod: addresses, claims, selections and attributions.
     fn settle_pod(&mut self, key: PodKey, before: Option<&Pod>) {
         if let Some(before) = before {
             self.facts.addresses.remove_pod(key, before);
@@ -72,7 +76,7 @@ impl Engine {
         }
     }
 
-    /// True unless the process that serves this port certainly runs in another pod.
+    /// Returns true unless every process of the port certainly runs in other pods.
     fn may_be_of(&self, id: PortId, pod: &Pod) -> bool {
         let Some(bindings) = self.ports.get(id).and_then(|port| port.bindings.as_ref()) else {
             return false;

@@ -8,6 +8,7 @@ use crate::state::quota::Usage;
 use crate::state::sockets::{SocketFact, SocketView};
 
 impl Engine {
+    /// Applies a socket that began to serve.
     pub(crate) fn socket_opened(&mut self, opened: OpenedSocket, now: BootTime) {
         let netns = opened.port.netns;
         let process = self.facts.netns.entry(netns).share_process(opened.process);
@@ -22,6 +23,7 @@ impl Engine {
         self.facts.netns.prune(netns);
     }
 
+    /// Applies a socket that ceased to serve.
     pub(crate) fn socket_closed(
         &mut self,
         netns: NetnsId,
@@ -34,6 +36,7 @@ impl Engine {
         self.settle_socket(cookie, netns, now);
     }
 
+    /// Applies a scan: every listed socket serves, and an older socket that is not listed is closed.
     pub(crate) fn netns_scanned(&mut self, scan: NetnsScan, now: BootTime) {
         let first = self.facts.netns.entry(scan.netns).scan(scan.at);
         let known = self.ports.of_netns(scan.netns);
@@ -64,7 +67,7 @@ impl Engine {
         }
     }
 
-    /// Brings a socket's port in line with what is now known of the socket.
+    /// Brings a socket's port in line with what is now known about the socket.
     pub(crate) fn settle_socket(&mut self, cookie: SocketCookie, netns: NetnsId, now: BootTime) {
         let floor = self.facts.netns.floor(netns);
         let Some(socket) = self.facts.sockets.get(cookie) else { return };
@@ -82,6 +85,7 @@ impl Engine {
         }
     }
 
+    /// Counts an open socket in its port.
     fn join_port(&mut self, view: SocketView, cookie: SocketCookie, now: BootTime) {
         let id = view.port;
         let counted = self.facts.sockets.get(cookie).is_some_and(|socket| socket.counted_in == Some(id));
@@ -116,6 +120,7 @@ impl Engine {
         }
     }
 
+    /// Stops counting a socket in a port.
     fn leave_port(&mut self, id: PortId, cookie: SocketCookie, ended: BootTime) {
         let floor = self.facts.netns.floor(id.netns);
         let mut began = None;
@@ -139,7 +144,7 @@ impl Engine {
         }
     }
 
-    /// A socket that came and went before it was looked at: its port opens and closes.
+    /// Opens and closes the port of a socket that closed before it was counted.
     fn record_short_lived(&mut self, cookie: SocketCookie, floor: BootTime, ended: BootTime, now: BootTime) {
         let Some(socket) = self.facts.sockets.get_mut(cookie) else { return };
         let Some(view) = socket.short_lived(floor) else { return };

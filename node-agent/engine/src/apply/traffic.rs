@@ -8,6 +8,7 @@ use crate::state::port_traffic::PeerLimits;
 use crate::state::quota::Usage;
 
 impl Engine {
+    /// Applies a drain of the kernel's counters.
     pub(crate) fn traffic_drained(&mut self, drain: TrafficDrain, now: BootTime) {
         self.ports.index_mut().drained_at(drain.at);
         for (id, delta) in &drain.ports {
@@ -16,6 +17,7 @@ impl Engine {
         self.agenda.judge_all(self.ports.index().closing());
     }
 
+    /// Adds the growth of one port's counters.
     fn count(&mut self, id: PortId, delta: &PortDelta, at: BootTime, now: BootTime) {
         if !self.admit_port(id, now) {
             return;

@@ -16,7 +16,9 @@ use crate::state::ports::Ports;
 /// Every part of the engine except the port table.
 #[derive(Debug)]
 pub(crate) struct JudgeContext<'a> {
+    /// The present time.
     pub(crate) now: BootTime,
+    /// The engine's settings.
     pub(crate) options: &'a EngineOptions,
     pub(crate) facts: &'a mut Facts,
     pub(crate) findings: &'a mut Findings,

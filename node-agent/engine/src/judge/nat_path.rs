@@ -50,6 +50,7 @@ pub(crate) fn trace(
     TracedPath { origin, reference, via: Arc::new(via) }
 }
 
+/// Returns what a dialled address belongs to, with its Service.
 fn via_kind(
     facts: &Facts,
     id: PortId,

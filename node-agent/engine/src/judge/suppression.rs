@@ -19,7 +19,7 @@ use crate::state::findings::Subject;
 use crate::state::storms::StormScope;
 
 impl JudgeContext<'_> {
-    /// The exception that suppresses this finding of a port.
+    /// Returns the exception that suppresses this finding of a port.
     pub(crate) fn port_suppression(
         &self,
         (id, pod): (PortId, Option<PodKey>),
@@ -43,7 +43,7 @@ impl JudgeContext<'_> {
         self.suppression(record.map(|record| record.exceptions.rules.as_slice()), &candidate)
     }
 
-    /// The exception that suppresses a finding that is not about a socket.
+    /// Returns the exception that suppresses a finding that is not about a served port.
     pub(crate) fn subject_suppression(
         &self,
         subject: Subject,
@@ -75,7 +75,7 @@ impl JudgeContext<'_> {
         self.suppression(record.map(|record| record.exceptions.rules.as_slice()), &candidate)
     }
 
-    /// The first rule that applies; of a pod's own list, or of those for what belongs to no pod.
+    /// Returns the first rule that applies, from the pod's own list, or from the rules for findings without a pod.
     fn suppression(
         &self,
         of_pod: Option<&[Arc<Rule>]>,
@@ -90,14 +90,15 @@ impl JudgeContext<'_> {
     }
 }
 
-/// The container of every process that serves the port.
+/// Returns the container in which every process of the port runs, if that is certain.
 fn certain_container<'a>(pod: &'a Pod, bindings: &Bindings) -> Option<&'a Container> {
     let mut containers = bindings.processes().map(|process| container_of(pod, process));
     let first = containers.next().flatten()?;
     containers.all(|other| other.is_some_and(|other| std::ptr::eq(other, first))).then_some(first)
 }
 
-/// The container, unless the runtime knows its containers and the process was seen outside of all of them.
+/// Returns the container of a process, unless the runtime knows its containers and the process was seen outside all
+/// of them.
 fn container_of<'a>(pod: &'a Pod, process: Option<&Process>) -> Option<&'a Container> {
     let found = container(pod, process, &[])?;
     let is_elsewhere = process.is_some_and(|process| process.cgroup.is_some())

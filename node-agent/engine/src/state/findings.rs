@@ -12,54 +12,68 @@ use crate::model::identity::{BootTime, PodKey, PortId, Protocol};
 use crate::model::policy::PolicyVerdict;
 use crate::state::storms::{StormChange, StormScope};
 
-/// A finding is told at most this often for new peers.
+/// Minimum interval between two reports of a finding that only has new peers.
 pub(crate) const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a finding is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Subject {
+    /// A served port.
     Port(PortId),
+    /// A declared port of a pod that nothing serves.
     Stale(PodKey, Protocol, NonZeroU16),
-    /// A port that a Service sends to and nobody serves.
+    /// A port of a pod that a Service sends to and nothing serves.
     Dangling(PodKey, Protocol, NonZeroU16),
+    /// The ports of a pod or netns.
     Storm(StormScope),
     /// A pod whose sockets this kernel does not see.
     Opaque(PodKey),
 }
 
-/// What a finding says; when that changes it is told again.
+/// What a finding says. A change of it is reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Assessment {
+    /// The code.
     pub code: FindingCode,
+    /// What NetworkPolicies say about the port.
     pub policy: PolicyVerdict,
+    /// The exception that suppresses the finding.
     pub suppressed_by: Option<Arc<Suppression>>,
 }
 
-/// One finding that is open or suppressed.
+/// One open or suppressed finding.
 #[derive(Clone, Debug)]
 pub(crate) struct FindingRecord {
+    /// What the finding is about.
     pub subject: Subject,
+    /// What the finding says.
     pub assessment: Assessment,
+    /// When the condition began.
     pub first_seen: BootTime,
+    /// When the finding was last reported; 0 if never.
     pub reported_at: BootTime,
 }
 
 impl FindingRecord {
+    /// Returns `Suppressed` if an exception applies, else `Open`.
     #[must_use]
     pub(crate) const fn state(&self) -> FindingState {
         if self.assessment.suppressed_by.is_some() { FindingState::Suppressed } else { FindingState::Open }
     }
 }
 
-/// What raising a finding did.
+/// What raising a finding changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Raised {
+    /// The finding is new.
     Opened,
+    /// The finding says something else.
     Changed,
+    /// Nothing.
     Same,
 }
 
-/// The open findings by their id.
+/// The open and suppressed findings by id.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     open: BTreeMap<u64, FindingRecord>,
@@ -95,12 +109,14 @@ impl Findings {
         }
     }
 
+    /// Notes that the finding is reported now.
     pub(crate) fn mark_reported(&mut self, id: u64, now: BootTime) {
         if let Some(record) = self.open.get_mut(&id) {
             record.reported_at = now;
         }
     }
 
+    /// Removes a finding.
     pub(crate) fn resolve(&mut self, id: u64) -> Option<FindingRecord> {
         self.open.remove(&id)
     }
@@ -115,11 +131,12 @@ impl Findings {
         std::mem::take(&mut self.storms)
     }
 
+    /// Returns the findings in the order of ids.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &FindingRecord)> {
         self.open.iter().map(|(id, record)| (*id, record))
     }
 
-    /// Those after this id, in the order of ids.
+    /// Returns the findings after this id, in the order of ids.
     pub(crate) fn after(&self, id: Option<u64>) -> impl Iterator<Item = (u64, &FindingRecord)> {
         let from = id.map_or(Bound::Unbounded, Bound::Excluded);
         self.open.range((from, Bound::Unbounded)).map(|(id, record)| (*id, record))

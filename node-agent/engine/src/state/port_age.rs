@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use crate::model::identity::{BootTime, PortId};
 
-/// So much room is not worth giving back.
+/// Spare capacity that is not worth giving back.
 const SPARE: usize = 256;
 
-/// Since when a port is served, and when a socket of it ended last.
+/// Since when a port is served, and when one of its sockets last closed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PortAge {
     since: Option<BootTime>,
@@ -17,7 +17,8 @@ pub(crate) struct PortAge {
 }
 
 impl PortAge {
-    /// The sockets of now serve since `first`: says since when the port is served, breaks no longer than `patience` aside.
+    /// Notes that the present sockets serve since `first`. Returns since when the port is served, ignoring gaps up to
+    /// `max_gap`.
     pub(crate) fn continue_from(&mut self, first: BootTime, max_gap: Duration) -> BootTime {
         let unbroken = self.closed_at.is_some_and(|closed| first <= closed.after(max_gap));
         let since = self.since.filter(|_| unbroken).map_or(first, |since| since.min(first));
@@ -25,7 +26,8 @@ impl PortAge {
         since
     }
 
-    /// A socket that served it meanwhile, or before, is told late: says since when the port is served then.
+    /// Notes a socket that served from `first` to `closed` and is reported late. Returns since when the port is
+    /// served.
     pub(crate) fn record_closed(&mut self, first: BootTime, closed: BootTime, max_gap: Duration) -> BootTime {
         let since = self.since.unwrap_or(first);
         let since = if since <= closed.after(max_gap) { since.min(first) } else { since };
@@ -34,18 +36,19 @@ impl PortAge {
         since
     }
 
-    /// A socket of it ended.
+    /// Notes that a socket closed.
     pub(crate) fn mark_closed(&mut self, at: BootTime) {
         self.closed_at = self.closed_at.max(Some(at));
     }
 }
 
-/// Tenures of ports that closed a moment ago and are kept no more, bounded.
+/// Ages of ports that closed recently and left the table, bounded.
 #[derive(Debug)]
 pub(crate) struct PortAges {
-    /// With the time at which each is forgotten.
+    /// Ages by port, with the time at which each is forgotten.
     of: HashMap<PortId, (BootTime, PortAge)>,
     order: VecDeque<(BootTime, PortId)>,
+    /// Maximum number of ages.
     max: usize,
 }
 
@@ -55,7 +58,7 @@ impl PortAges {
         Self { of: HashMap::new(), order: VecDeque::new(), max }
     }
 
-    /// Keeps it until then; false if there is no room.
+    /// Remembers an age until then. Returns false if there is no room.
     pub(crate) fn keep(&mut self, id: PortId, age: PortAge, until: BootTime) -> bool {
         let room = self.order.len() < self.max;
         if room {
@@ -65,16 +68,18 @@ impl PortAges {
         room
     }
 
-    /// That of a port which is kept again.
+    /// Takes the remembered age of a port that is kept again.
     pub(crate) fn take(&mut self, id: PortId) -> PortAge {
         self.of.remove(&id).map(|(_, age)| age).unwrap_or_default()
     }
 
+    /// Returns when [`Self::sweep`] has something to forget next.
     #[must_use]
     pub(crate) fn next_expiry(&self) -> Option<BootTime> {
         self.order.front().map(|(at, _)| *at)
     }
 
+    /// Forgets expired ages.
     pub(crate) fn sweep(&mut self, now: BootTime) {
         while let Some((until, id)) = self.order.pop_front_if(|(at, _)| *at <= now) {
             if self.of.get(&id).is_some_and(|(kept_until, _)| *kept_until <= until) {

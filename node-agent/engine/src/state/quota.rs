@@ -1,10 +1,13 @@
 //! What one netns, or all unclaimed netns together, occupies in the bounded tables.
 
-/// What is kept in each table, for one netns or for several.
+/// Number of entries in each bounded table, of one netns or of several.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Usage {
+    /// Ports.
     pub ports: usize,
+    /// Sockets that are counted in a port.
     pub sockets: usize,
+    /// Peers of all ports.
     pub peers: usize,
 }
 

@@ -7,31 +7,36 @@ use crate::model::finding_code::{FindingCode, Severity};
 use crate::model::identity::{NetnsId, PodKey, PortId};
 use crate::state::agenda::Agenda;
 
-/// Whose ports are counted together.
+/// The pod or netns whose ports are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum StormScope {
+    /// A pod.
     Pod(PodKey),
-    /// What belongs to no known pod.
+    /// A netns, for its ports without a pod.
     Netns(NetnsId),
 }
 
-/// Ports that make findings.
+/// The ports of one scope that make findings.
 #[derive(Debug, Default)]
 pub(crate) struct StormState {
     /// All of them, past the grace time.
     pub ports: BTreeSet<PortId>,
+    /// Those with a critical finding.
     critical: BTreeSet<PortId>,
+    /// True during a storm.
     pub is_active: bool,
-    /// How many there were when the storm was told last.
+    /// Number of ports when the storm was last reported.
     reported_count: usize,
 }
 
-/// What happened to the storm.
+/// What happened to a storm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StormChange {
+    /// The number of ports exceeded the cap.
     Began,
-    /// It doubled since it was told last.
+    /// The number of ports doubled since the last report.
     Grew,
+    /// The number of ports fell to three quarters of the cap.
     Ended,
 }
 
@@ -72,7 +77,7 @@ impl StormState {
         Some(change)
     }
 
-    /// The storm's finding stands for this port's.
+    /// Returns true if the storm's finding replaces this port's.
     #[must_use]
     pub(crate) fn hides(&self, id: PortId, cap: usize) -> bool {
         self.is_active && !self.critical.iter().take(cap).any(|critical| *critical == id)

@@ -4,25 +4,27 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::model::identity::{BootTime, PodKey, PortId};
 
-/// So much room is not worth giving back.
+/// Spare capacity that is not worth giving back.
 const SPARE: usize = 1024;
 
-/// What a deadline is about.
+/// What a deadline is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Timer {
+    /// Judging a port.
     Port(PortId),
+    /// Checking a pod.
     Pod(PodKey),
-    /// An exception runs out.
+    /// The expiry of an exception.
     Exceptions,
-    /// Connections whose line waits for their end.
+    /// The end of a connection's hold.
     Connections,
-    /// What did not fit and is not told yet.
+    /// The report of facts that did not fit.
     Refused,
-    /// Tombstones, departed pods and netns that ended.
+    /// The expiry of tombstones, deleted pods, ended netns and ages.
     Sweep,
 }
 
-/// The deadlines.
+/// The deadlines, at most one per timer.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
     order: BTreeSet<(BootTime, Timer)>,
@@ -47,13 +49,14 @@ impl Timers {
         }
     }
 
-    /// Sets the deadline unless an earlier one stands.
+    /// Sets the deadline of `timer` unless an earlier one is set.
     pub(crate) fn hasten(&mut self, timer: Timer, at: BootTime) {
         if self.due.get(&timer).is_none_or(|due| *due > at) {
             self.set(timer, Some(at));
         }
     }
 
+    /// Returns the earliest deadline.
     #[must_use]
     pub(crate) fn next(&self) -> Option<BootTime> {
         self.order.first().map(|(at, _)| *at)
