@@ -1,8 +1,9 @@
-//! The decisions of one node: sockets, pods and declarations in, findings out. Nothing here does IO, reads a clock,
-//! spawns, locks or fails; the same facts in any order end in the same state.
+//! The decisions of one node: sockets, pods and declarations in, findings out. Does no IO, reads no clock, spawns and
+//! locks nothing, and cannot fail; the same facts in any order end in the same state.
 //!
-//! Folders, in this order: `model` → `rules` → `state` → `engine` → `read` → `judge` → `apply`. A file imports only from
-//! its own folder and from folders to its left, and no files import each other in a circle.
+//! Folders from left to right; a file imports only from its own folder and from those to its left, and no files import
+//! each other in a circle: `model` (plain data, inputs and changes), `rules` (pure functions), `state` (one index a
+//! file), `engine` (the parts of the state), `read` (queries, rendering), `judge` (what to report), `apply` (inputs).
 #![forbid(unsafe_code)]
 #![deny(missing_docs, unreachable_pub)]
 
@@ -58,7 +59,7 @@ impl Engine {
                 Timer::Pod(pod) => self.check_pod(pod, now),
                 Timer::Exceptions => self.exceptions_expired(now),
                 Timer::Connections => self.emit_held_connections(now),
-                // Told below.
+                // `finish` emits them.
                 Timer::Refused => {}
                 Timer::Sweep => self.sweep(now),
             }

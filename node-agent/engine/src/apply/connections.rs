@@ -67,7 +67,7 @@ impl Engine {
             }
             context = Some(common);
         }
-        // What is held can be asked for already.
+        // Queries show held connections already.
         self.outbox.touch();
         self.emit_held_connections(now);
     }

@@ -89,13 +89,13 @@ impl Engine {
         let known = self.facts.policies.known();
         let now = record.manifests();
         let before = Manifests { policies: before, ..now };
-        let says_the_same = |id: &&PortId| {
+        let is_unchanged = |id: &&PortId| {
             let verdict = |manifests| isolation::verdict(known, manifests, id.protocol, id.port);
             let explaining =
                 |manifests| isolation::naming(manifests, id.protocol, id.port).map(|policy| &policy.name);
             verdict(before) == verdict(now) && explaining(before).eq(explaining(now))
         };
-        self.agenda.judge_all(record.ports.iter().filter(|id| !says_the_same(id)).copied());
+        self.agenda.judge_all(record.ports.iter().filter(|id| !is_unchanged(id)).copied());
     }
 
     /// Applies an update of namespaces.

@@ -28,7 +28,7 @@ impl Engine {
     /// Judges again what depends on the changed pods.
     fn settle_pods(&mut self, changes: PodChanges, now: BootTime) {
         if !changes.changed.is_empty() || !changes.departed.is_empty() {
-            // Findings without a port show pods too.
+            // Findings without a port show their pod too.
             self.outbox.touch();
         }
         for key in &changes.departed {
@@ -40,7 +40,7 @@ impl Engine {
         for PodChange { key, before, extent } in changes.changed {
             match extent {
                 Extent::Readiness => {}
-                // Whom they mean may be the same as before.
+                // The labels changed, but the same objects select the pod.
                 Extent::Labels if !self.select_for(key) => continue,
                 Extent::Labels => {
                     let ports = self.facts.pods.get(key).map(|record| &record.ports);
@@ -76,7 +76,7 @@ impl Engine {
         }
     }
 
-    /// Returns true unless every process of the port certainly runs in other pods.
+    /// Returns true if the cgroup of a process that serves the port names this pod or one of its containers.
     fn may_be_of(&self, id: PortId, pod: &Pod) -> bool {
         let Some(bindings) = self.ports.get(id).and_then(|port| port.bindings.as_ref()) else {
             return false;

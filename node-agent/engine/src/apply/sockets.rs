@@ -102,7 +102,7 @@ impl Engine {
             socket.reported_open = socket.reported_open.max(view.opened_at);
         }
         if !counted {
-            // One more socket is seen, though nothing is judged by it.
+            // Listings count the socket, although no verdict depends on the number.
             self.outbox.touch();
         }
         let was_closing = self.ports.index_mut().end_closing(id);
@@ -113,7 +113,7 @@ impl Engine {
             port.beyond_loopback = port.beyond_loopback.saturating_sub(usize::from(was_beyond));
             let before = port.bindings.take();
             port.refresh(floor, &self.facts.sockets, self.options.grace);
-            // What is not told yet may wait for just one more scan.
+            // A port that is not reported yet may wait for just one more scan.
             if was_closing || port.bindings != before || port.reported.is_none() {
                 self.agenda.judge(id);
             }

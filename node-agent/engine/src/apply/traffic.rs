@@ -37,7 +37,7 @@ impl Engine {
         let kept = port.traffic.peer_count();
         let reach = port.traffic.reach();
         let by_origin = port.traffic.absorb(id.protocol, delta, at, limits, &resolve);
-        // A full list may lose a peer for each new one, never more.
+        // A full list evicts at most one peer per new one, so the count never shrinks.
         let more = port.traffic.peer_count().saturating_sub(kept);
         index.add_peers(more);
         self.facts.netns.charge(id.netns, Usage { peers: more, ..Usage::default() });

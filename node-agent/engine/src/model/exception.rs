@@ -137,7 +137,7 @@ impl Match {
             _ => self.port.is_empty() && self.protocol.is_empty(),
         };
         let container = candidate.container;
-        // Whoever joins a port is not covered by what another process on it is called.
+        // A process that joins a port is not covered by the name of another process on it.
         let runs_one = |process| self.process.iter().any(|one| runs(one, process));
         on_port
             && !(self.never_ephemeral && candidate.ephemeral)
@@ -158,7 +158,7 @@ impl Pattern {
         let first = parts.next().unwrap_or_default();
         let Some(mut rest) = text.strip_prefix(first) else { return false };
         let Some(last) = parts.next_back() else { return rest.is_empty() };
-        // The shortest text for each star but the last leaves the most for what comes after.
+        // Matching each star but the last to the shortest text leaves the most text for the parts after it.
         for part in parts {
             let Some((_, after)) = rest.split_once(part) else { return false };
             rest = after;

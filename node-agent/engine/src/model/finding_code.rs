@@ -127,8 +127,7 @@ impl FindingCode {
 mod tests {
     use super::*;
 
-    /// The page that users read lists what the code has: each code once, with its severity, its section, an example and
-    /// what to do.
+    /// docs/findings.md lists each code once, with its severity, and has a section with an example and advice for each.
     #[test]
     fn every_code_is_explained_in_the_documentation() {
         let page = include_str!("../../../../docs/findings.md");

@@ -116,7 +116,7 @@ impl LabelExpression {
         let among = value.is_some_and(|value| self.values.contains(value));
         let holds = match self.operator {
             LabelOperator::In => among,
-            // Also where the pod has no such label.
+            // Also true if the pod does not have the label.
             LabelOperator::NotIn => !among,
             LabelOperator::Exists => value.is_some(),
             LabelOperator::DoesNotExist => value.is_none(),

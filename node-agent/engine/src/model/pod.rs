@@ -55,7 +55,7 @@ impl Pod {
     /// Returns the extent of the differences between the two versions.
     #[must_use]
     pub(crate) fn extent_of_change(&self, other: &Self) -> Extent {
-        // Every field is named, so that a new one is not forgotten here.
+        // Destructures every field, so that the compiler asks about a new one.
         let Self {
             uid,
             namespace,

@@ -16,7 +16,7 @@ pub fn pod<T>(path: &str, known: impl Fn(&PodUid) -> Option<T>) -> Option<T> {
         part.match_indices("pod").find_map(|(at, pod)| {
             let starts = part.get(..at).is_some_and(|before| before.is_empty() || before.ends_with('-'));
             let uid = part.get(at + pod.len()..).filter(|uid| starts && !uid.is_empty())?;
-            // In units `-` parts the levels: kubelet writes `_`, systemd's own escape is `\x2d`.
+            // In unit names `-` separates the levels, so kubelet writes `_` for it; systemd's own escape is `\x2d`.
             known(&PodUid(uid.to_owned())).or_else(|| {
                 let plain = uid.replace('_', "-").replace("\\x2d", "-");
                 if plain == uid { None } else { known(&PodUid(plain)) }
@@ -33,8 +33,8 @@ pub fn position(path: &str, container_id: &str) -> Option<usize> {
     if id.len() < SHORTEST_ID {
         return None;
     }
-    // Asked for every port that is judged: a word can only begin after what is none, which is faster than a search for `id`
-    // everywhere.
+    // Runs for every port that is judged. Testing only offsets where a word can begin is faster than searching for `id`
+    // at every offset.
     let ends = |byte: Option<&u8>| byte.is_none_or(|byte| !byte.is_ascii_alphanumeric());
     let (path, id) = (path.as_bytes(), id.as_bytes());
     let last = path.len().checked_sub(id.len())?;
@@ -51,7 +51,7 @@ pub(crate) fn is_searchable(container_id: &str) -> bool {
 
 /// Strips the runtime's scheme (`containerd://`) from a container id.
 fn bare_id(id: &str) -> &str {
-    // Most have none, and one character is found faster than three.
+    // Most ids have no scheme, and one character is found faster than three.
     if !id.contains(':') {
         return id;
     }

@@ -13,7 +13,7 @@ pub(crate) fn container<'a>(
     process: Option<&Process>,
     declaring: &[&'a Container],
 ) -> Option<&'a Container> {
-    // The root says nothing: what is below it was not to be seen.
+    // The root cgroup means that the agent could not see the path below it.
     let path = process.and_then(|process| process.cgroup.as_deref()).filter(|path| *path != "/");
     if let Some(path) = path {
         let named = pod.containers.iter().filter_map(|one| Some((cgroup::position(path, &one.id)?, one)));

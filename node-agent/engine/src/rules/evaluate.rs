@@ -47,7 +47,7 @@ pub(crate) const fn verdict(facts: &PortFacts) -> Option<FindingCode> {
     }
     match (facts.declaration, facts.ephemeral, facts.exposure) {
         (DeclarationStatus::Undeclared, ..) => Some(undeclared(facts)),
-        // A debug container can never declare, and what is expected of the pod is not expected of it.
+        // A debug container never declares ports, and expectations of the pod do not extend to it.
         (_, true, _) => Some(FindingCode::EphemeralContainer),
         (DeclarationStatus::Explained, _, Exposure::Loopback) => Some(FindingCode::UndeclaredLoopback),
         (DeclarationStatus::Explained, ..) => Some(FindingCode::UndeclaredExplained),
@@ -60,7 +60,7 @@ const fn undeclared(facts: &PortFacts) -> FindingCode {
     let on_node = facts.published || matches!(facts.exposure, Exposure::Host);
     match (facts.reach, facts.ephemeral, facts.exposure, facts.policy) {
         (Reach::External | Reach::Published, ..) => FindingCode::UndeclaredExternal,
-        // Whoever reaches the node reaches the port: that it was a pod this time is luck.
+        // Every client that reaches the node reaches the port. That the caller was a pod this time is chance.
         (Reach::InCluster, ..) if on_node => FindingCode::UndeclaredExternal,
         (Reach::InCluster, ..) => FindingCode::UndeclaredActive,
         (_, true, ..) => FindingCode::EphemeralContainer,

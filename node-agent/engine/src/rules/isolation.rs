@@ -22,7 +22,7 @@ pub(crate) fn verdict(
     protocol: Protocol,
     port: NonZeroU16,
 ) -> PolicyVerdict {
-    // What a policy means for a pod in the node's own network is left to each network plugin.
+    // What a policy means for a hostNetwork pod depends on the network plugin.
     if !known || manifests.pod.host_network {
         return PolicyVerdict::Unknown;
     }

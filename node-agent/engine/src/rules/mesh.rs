@@ -23,19 +23,19 @@ const MESHES: &[Mesh] = &[
     Mesh {
         name: "istio",
         container: "istio-proxy",
-        // Admin, in- and outbound, debug, HBONE, merged metrics, health, DNS, Envoy's metrics.
+        // Admin, outbound, inbound, debug, HBONE, merged metrics, health, DNS, Envoy's metrics.
         ports: &[(Protocol::Tcp, 15_000..=15_090), (Protocol::Udp, 15_053..=15_053)],
     },
     Mesh {
         name: "linkerd",
         container: "linkerd-proxy",
-        // Outbound, inbound; tap; admin with metrics and health.
+        // Outbound, inbound, tap, admin with metrics and health.
         ports: &[(Protocol::Tcp, 4140..=4140), (Protocol::Tcp, 4143..=4143), (Protocol::Tcp, 4190..=4191)],
     },
     Mesh {
         name: "kuma",
         container: "kuma-sidecar",
-        // Redirected traffic, DNS; Envoy's admin, readiness, metrics.
+        // Redirected traffic, DNS, Envoy's admin, readiness, metrics.
         ports: &[
             (Protocol::Tcp, 15_001..=15_010),
             (Protocol::Tcp, 15_053..=15_054),
@@ -47,7 +47,7 @@ const MESHES: &[Mesh] = &[
     Mesh {
         name: "consul",
         container: "consul-dataplane",
-        // Inbound, outbound; Envoy's admin; merged metrics, metrics, health; DNS.
+        // Inbound, outbound, Envoy's admin, merged metrics, metrics, health, DNS.
         ports: &[
             (Protocol::Tcp, 20_000..=20_000),
             (Protocol::Tcp, 15_001..=15_001),

@@ -31,7 +31,7 @@ impl<'a> PodSources<'a> {
     #[must_use]
     pub(crate) fn merge(mut self) -> Option<Arc<Pod>> {
         let strongest = self.runtime.or(self.server).or(self.file)?;
-        // A UID that a source takes from an annotation (a static pod's mirror) may be a lie: the name must fit, too.
+        // A UID from an annotation (of a static pod's mirror) may be forged, so the name must match too.
         let same = |pod: &&Arc<Pod>| (&pod.namespace, &pod.name) == (&strongest.namespace, &strongest.name);
         self.server = self.server.filter(same);
         self.file = self.file.filter(same);
@@ -40,7 +40,7 @@ impl<'a> PodSources<'a> {
     }
 
     fn join(&self, strongest: &Pod) -> Pod {
-        // Labels and annotations change during a pod's life; the runtime keeps those of its beginning.
+        // Labels and annotations change during a pod's life; the runtime keeps the initial ones.
         let described = self.server.map_or(strongest, Arc::as_ref);
         let asked = [self.server, self.file, self.runtime];
         let seen = [self.runtime, self.server, self.file];
@@ -84,7 +84,7 @@ impl<'a> PodSources<'a> {
         let (runtime, server, file) = (of(self.runtime), of(self.server), of(self.file));
         let asked = [server, file, runtime];
         let seen = [runtime, server, file];
-        // Ports never change after creation; a file may be older than the pod, so that it only fills a gap.
+        // Ports never change after creation. A file may be older than the pod, so it only fills a gap.
         let ports = [server, runtime, file.filter(|_| server.is_none())];
         Container {
             name: name.to_owned(),

@@ -146,7 +146,7 @@ impl AddressIndex {
         if peer.is_loopback() || self.is_node(peer) {
             return (Origin::Node, None);
         }
-        // A netns without a pod makes no address a pod's: a process may give its own netns any address of the Internet.
+        // A netns without a pod does not make an address a pod's: a process may give its own netns any public address.
         if let Some(owners) = self.owners.get(&peer)
             && owners.iter().any(|owner| self.pod_of(*owner, pods).is_some())
         {
@@ -172,9 +172,9 @@ impl AddressIndex {
         match (live.as_slice(), gone.as_slice()) {
             ([pod], _) if serving.pod == Some(*pod) => (Origin::SamePod, None),
             ([pod], _) => (Origin::Pod, label(*pod, pods)),
-            // A record that comes late, unless somebody has taken the address over.
+            // A late record of a deleted pod, unless a netns without a pod has the address now.
             ([], [pod]) if !strange() => (Origin::Pod, label(*pod, pods)),
-            // Two pods claim the address, or a netns whose pod is not known: a pod, but which one is not said.
+            // Several pods have the address, or a netns without a known pod: some pod, without a name.
             _ => (Origin::Pod, None),
         }
     }
@@ -217,7 +217,7 @@ pub(crate) fn is_private(peer: IpAddr) -> bool {
     match peer.to_canonical() {
         IpAddr::V4(v4) => {
             let [first, second, ..] = v4.octets();
-            // 100.64.0.0/10 is the shared space of RFC 6598, which providers give to nodes and pods.
+            // 100.64.0.0/10 is the shared address space of RFC 6598, which providers assign to nodes and pods.
             v4.is_private() || v4.is_link_local() || (first == 100 && second & 0xc0 == 64)
         }
         IpAddr::V6(v6) => v6.is_unique_local() || v6.is_unicast_link_local(),

@@ -43,7 +43,7 @@ impl ConnectionTable {
             return Some(Arc::new(connection));
         }
         if let Some(known) = self.all.get_mut(&cookie) {
-            // The record of the end came first, or a record came twice.
+            // The record of the end arrived first, or a record arrived twice.
             if known.connection.opened_at > connection.opened_at {
                 Arc::make_mut(&mut known.connection).opened_at = connection.opened_at;
             }

@@ -32,7 +32,7 @@ impl ExceptionRules {
         if kept.eq(self.all.iter().filter(|rule| !come(rule))) {
             return before.iter().filter(gone).chain(self.all.iter().filter(come)).cloned().collect();
         }
-        // In another order another rule may be the first that matches.
+        // With another order, another rule may be the first that matches.
         before.iter().chain(&self.all).cloned().collect()
     }
 

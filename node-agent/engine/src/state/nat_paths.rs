@@ -166,7 +166,7 @@ impl NatPaths {
     pub(crate) fn origin_of(&self, peer: IpAddr, by_address: PeerOrigin) -> PeerOrigin {
         let mut origin_of = by_address;
         let mine = || self.kept.iter().filter(|known| known.path.peer == peer && known.settled);
-        // Nobody but the node gives its own address to others' connections.
+        // Only the node replaces a client's address by its own.
         let is_unclaimed =
             origin_of.0 == Origin::External || (origin_of.0 == Origin::Pod && origin_of.1.is_none());
         if is_unclaimed && mine().any(|known| known.path.dialled.from != peer) {

@@ -240,7 +240,7 @@ impl PodIndex {
     /// Brings one pod in line with what the sources report now.
     fn settle(&mut self, uid: &PodUid, now: BootTime, changes: &mut PodChanges) {
         let effective = self.merged(uid);
-        // The UID may also be known as the mirror of another pod: that one is not meant.
+        // The UID may also be the mirror of another pod, which is not the one to settle.
         let key = self.by_uid(uid).filter(|key| self.get(*key).is_some_and(|record| record.pod.uid == *uid));
         match (effective, key) {
             (Some(pod), Some(key)) => {

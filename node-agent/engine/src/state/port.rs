@@ -175,10 +175,10 @@ impl Port {
         }
     }
 
-    /// Hashes everything that makes a listener worth another report. `said` is the hash of its container and
+    /// Hashes everything that makes a listener worth another report. `declaration` is the hash of its container and
     /// declaration.
     #[must_use]
-    pub(crate) fn change_mark(&self, said: u64) -> u64 {
+    pub(crate) fn change_mark(&self, declaration: u64) -> u64 {
         let mut fnv = Fnv::default();
         if let Some(bindings) = &self.bindings {
             bindings.addresses.hash(&mut fnv);
@@ -188,7 +188,7 @@ impl Port {
         }
         self.pod.hash(&mut fnv);
         self.status.hash(&mut fnv);
-        said.hash(&mut fnv);
+        declaration.hash(&mut fnv);
         fnv.finish()
     }
 }

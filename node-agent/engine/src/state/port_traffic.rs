@@ -114,7 +114,7 @@ impl PortTraffic {
         let mut by_origin = Vec::new();
         let budget = self.peers.len().saturating_add(limits.left).min(limits.per_listener);
         if self.peers.is_empty() {
-            // Growing step by step leaves holes behind that nothing else fits into.
+            // Growing step by step fragments the heap.
             self.peers.reserve_exact(delta.peers.len().min(budget));
         }
         for peer in &delta.peers {
@@ -337,7 +337,7 @@ impl PortTraffic {
     fn store(&mut self, protocol: Protocol, peer: PeerCount, budget: usize, resolve: Resolve<'_>) {
         if self.peers.len() >= budget {
             self.truncated = true;
-            // The pod's own calls tell nobody anything: they go first, and push nobody out.
+            // The pod's own calls matter least: they are evicted first, and evict no other peer.
             let is_own = |peer: &PeerCount| peer.origin == Origin::SamePod;
             let least = self
                 .peers
@@ -354,7 +354,7 @@ impl PortTraffic {
         if let Err(slot) = self.peers.binary_search_by(|known| known.address.cmp(&peer.address)) {
             self.has_new_peers = true;
             if self.peers.len() == self.peers.capacity() {
-                // Doubling would leave a third of all peers' memory empty.
+                // Doubling would leave a third of the memory of all peers unused.
                 self.peers.reserve_exact(self.peers.len() / 8 + 4);
             }
             self.peers.insert(slot, peer);
@@ -441,7 +441,7 @@ impl PeerCount {
     fn is_certain(&self) -> bool {
         match self.origin {
             Origin::SamePod | Origin::Node | Origin::Service => true,
-            // Without a name it may still be the pod itself or the node.
+            // A pod without a name may still turn out to be the pod itself or the node.
             Origin::Pod => self.reference.is_some(),
             Origin::External => false,
         }
@@ -450,7 +450,7 @@ impl PeerCount {
     const fn reach(&self) -> Reach {
         match self.origin {
             Origin::SamePod | Origin::Node => Reach::Node,
-            // Not certain yet: it counts once nothing better turned up.
+            // An uncertain origin counts once the hold is over and nothing nearer turned up.
             _ if !self.settled => Reach::Nothing,
             Origin::Pod | Origin::Service => Reach::InCluster,
             Origin::External => Reach::External,

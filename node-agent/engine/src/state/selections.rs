@@ -34,7 +34,7 @@ impl LabelHasher {
             self.mix(chunk);
         }
         self.mix(chunks.remainder());
-        // Which text a byte belongs to.
+        // Distinguishes `ab` + `c` from `a` + `bc`.
         self.0 = self.0.wrapping_add(text.len() as u64);
     }
 
@@ -97,7 +97,7 @@ impl LabelIndex {
         for label_key in missing(before, after) {
             self.take(key, label_key);
         }
-        // All of them: a label that is gone may have fallen together with one that stays.
+        // All keys, because the key of a removed label may collide with one that stays.
         for label_key in label_keys(after) {
             self.put(key, label_key);
         }

@@ -209,7 +209,7 @@ impl SocketTable {
     /// tombstone if needed.
     pub(crate) fn entry(&mut self, cookie: SocketCookie) -> Option<&mut Socket> {
         while self.sockets.len() >= self.max && !self.sockets.contains_key(&cookie) {
-            // A grave may be of a socket that serves again: that one makes no room.
+            // A tombstone may belong to a socket that is open again, which makes no room.
             let (_, oldest, _) = self.tombstones.pop_front()?;
             self.forget(oldest);
         }

@@ -72,7 +72,7 @@ fn dns_name(service: &Service) -> String {
 fn host_ports(pod: &Pod, protocol: Protocol, port: NonZeroU16) -> impl Iterator<Item = EntryPoint> + '_ {
     let declared = pod.containers.iter().flat_map(|container| &container.ports);
     let declared = declared.filter(move |known| known.protocol == protocol && known.port == port);
-    // In the node's own network the hostPort is the port itself.
+    // A hostNetwork pod's hostPort is the port itself.
     let published = declared.filter_map(|known| known.host_port).filter(|_| !pod.host_network);
     published.map(|port| EntryPoint {
         kind: EntryPointKind::HostPort,

@@ -93,7 +93,7 @@ impl Engine {
         asked: &RequestedPort,
     ) -> Result<Vec<(Protocol, NonZeroU16)>, ExplainError> {
         let protocols =
-            Protocol::ALL.into_iter().filter(|one| asked.protocol.is_none_or(|said| said == *one));
+            Protocol::ALL.into_iter().filter(|one| asked.protocol.is_none_or(|wanted| wanted == *one));
         match &asked.port {
             PortRef::Number(port) => {
                 let netns = self.facts.netns_of(key);
@@ -148,7 +148,7 @@ impl RequestedPort {
 impl ObjectName {
     /// Returns true if the name refers to this object.
     fn means(&self, namespace: &str, name: &str) -> bool {
-        self.name == name && self.namespace.as_deref().is_none_or(|said| said == namespace)
+        self.name == name && self.namespace.as_deref().is_none_or(|wanted| wanted == namespace)
     }
 }
 

@@ -142,7 +142,7 @@ impl Target {
         }
         let (kind, named) = object_of(object).ok_or_else(|| BadTarget::Form { given: repeated(text) })?;
         if let Kind::NodePort = kind {
-            // `nodeport/32264/UDP` has the protocol where others have the name.
+            // In `nodeport/32264/UDP` the protocol stands where other kinds have the name.
             return match (object.split_once('/'), port) {
                 (Some((_, port)), None) => node_port(port),
                 _ => Err(BadTarget::Form { given: repeated(text) }),
@@ -221,7 +221,7 @@ fn protocol_of(text: &str) -> Option<Protocol> {
 
 /// Parses decimal digits only: no sign, no blanks.
 fn number(text: &str) -> Option<NonZeroU16> {
-    // `parse` would take a sign.
+    // `parse` would accept a sign.
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
