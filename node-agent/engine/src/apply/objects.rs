@@ -132,12 +132,4 @@ impl Engine {
         record.policies = next;
         changed
     }
-
-    /// Judges every port of a pod, and the pod itself.
-    pub(crate) fn judge_pod(&mut self, key: PodKey, now: BootTime) {
-        if let Some(record) = self.facts.pods.get(key) {
-            self.agenda.judge_all(record.ports.iter().copied());
-        }
-        self.check_pod(key, now);
-    }
 }

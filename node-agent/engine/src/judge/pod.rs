@@ -51,6 +51,14 @@ impl Engine {
         self.check_storm(storm, now);
     }
 
+    /// Judges every port of a pod, and the pod itself.
+    pub(crate) fn judge_pod(&mut self, key: PodKey, now: BootTime) {
+        if let Some(record) = self.facts.pods.get(key) {
+            self.agenda.judge_all(record.ports.iter().copied());
+        }
+        self.check_pod(key, now);
+    }
+
     /// Resolves again which ports of a pod are expected to be served. True if the answer changed.
     pub(crate) fn resolve_expectations(&mut self, key: PodKey) -> bool {
         let Some(record) = self.facts.pods.get_mut(key) else { return false };

@@ -6,9 +6,9 @@ use crate::engine::Engine;
 use crate::model::finding_code::{FindingCode, Severity};
 use crate::model::identity::{BootTime, Protocol};
 use crate::model::listener::DeclarationStatus;
+use crate::model::totals::Totals;
 use crate::state::findings::Subject;
 use crate::state::storms::StormScope;
-use crate::state::totals::Totals;
 
 /// The present state in numbers, and the totals.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

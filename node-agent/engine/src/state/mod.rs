@@ -23,5 +23,4 @@ pub(crate) mod service_addresses;
 pub(crate) mod sockets;
 pub(crate) mod storms;
 pub(crate) mod timers;
-pub(crate) mod totals;
 pub(crate) mod unserved;

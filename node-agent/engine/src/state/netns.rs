@@ -18,9 +18,9 @@ const MEMORY: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub(crate) struct Netns {
     /// What a source reported; `None` if only sockets or traffic are known.
-    pub facts: Option<Arc<NetnsFacts>>,
+    facts: Option<Arc<NetnsFacts>>,
     /// A socket that was last seen earlier than this is closed.
-    pub floor: BootTime,
+    floor: BootTime,
     /// Latest time at which the netns was seen to exist.
     seen_at: Option<BootTime>,
     /// Latest time at which the netns was seen to have ended.
@@ -28,9 +28,9 @@ pub(crate) struct Netns {
     /// Time of the latest scan.
     scanned_at: Option<BootTime>,
     /// What its ports, sockets and peers occupy.
-    pub usage: Usage,
+    usage: Usage,
     /// True if no pod's path claims the netns.
-    pub unclaimed: bool,
+    unclaimed: bool,
     /// Its ports that make findings and have no pod.
     pub storm: StormState,
     /// The last process, shared by consecutive sockets of the same process.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::model::change::{Change, Loss};
 use crate::model::identity::BootTime;
-use crate::state::totals::Totals;
+use crate::model::totals::Totals;
 
 /// Minimum interval between two reports of facts that did not fit.
 const REFUSED_INTERVAL: Duration = Duration::from_secs(10);
