@@ -1,9 +1,11 @@
-//! The decisions of one node: sockets, pods and declarations in, findings out. Nothing here does IO, reads a clock,
-//! spawns, locks or fails; the same facts in any order end in the same state.
+//! The decisions of one node: sockets, pods and declarations in, findings out. Does no IO, reads no clock, spawns and
+//! locks nothing, and cannot fail; the same facts in any order end in the same state.
 //!
-//! Folders, in this order: `model` → `rules` → `state` → `engine` → `read` → `judge` → `apply`. A file imports only from
-//! its own folder and from folders to its left, and no files import each other in a circle.
+//! Folders from left to right; a file imports only from its own folder and from those to its left, and no files import
+//! each other in a circle: `model` (plain data, inputs and changes), `rules` (pure functions), `state` (one index a
+//! file), `engine` (the parts of the state), `read` (queries, rendering), `judge` (what to report), `apply` (inputs).
 #![forbid(unsafe_code)]
+#![deny(missing_docs, unreachable_pub)]
 
 mod apply;
 mod engine;
@@ -21,7 +23,7 @@ use model::input::Input;
 use state::timers::Timer;
 
 impl Engine {
-    /// Takes one fact in and says what it changed.
+    /// Applies one fact. Returns the changes that follow from it.
     pub fn apply(&mut self, input: Input, now: BootTime) -> Vec<Change> {
         match input {
             Input::SocketOpened(opened) => self.socket_opened(opened, now),
@@ -43,21 +45,21 @@ impl Engine {
         self.finish(now)
     }
 
-    /// Does what is due by now.
+    /// Does everything that is due by `now`. Returns the changes that follow.
     pub fn tick(&mut self, now: BootTime) -> Vec<Change> {
         self.tick_some(usize::MAX, now)
     }
 
-    /// The same for as many deadlines at most: what is told of thousands of ports at once would take its room at once, too.
+    /// Does at most `most` things that are due, which bounds the number of changes returned at once.
     pub fn tick_some(&mut self, most: usize, now: BootTime) -> Vec<Change> {
         for _ in 0..most {
-            let Some(timer) = self.timers.pop_due(now) else { break };
+            let Some(timer) = self.agenda.pop_due(now) else { break };
             match timer {
                 Timer::Port(port) => self.judge(port, now),
                 Timer::Pod(pod) => self.check_pod(pod, now),
                 Timer::Exceptions => self.exceptions_expired(now),
                 Timer::Connections => self.emit_held_connections(now),
-                // Told below.
+                // `finish` emits them.
                 Timer::Refused => {}
                 Timer::Sweep => self.sweep(now),
             }
@@ -66,44 +68,34 @@ impl Engine {
         self.finish(now)
     }
 
-    /// When `tick` has something to do next.
+    /// Returns when [`Self::tick`] has something to do next; `None` if nothing is scheduled.
     #[must_use]
     pub fn next_deadline(&self) -> Option<BootTime> {
-        self.timers.next()
+        self.agenda.next_deadline()
     }
 
+    /// Forgets expired state.
     fn sweep(&mut self, now: BootTime) {
-        self.sockets.sweep(now);
-        self.netns.sweep(now);
-        self.port_ages.sweep(now);
-        self.addresses.sweep(now, &self.pods);
-        let orphans = self.pods.sweep(now);
-        for orphan in &orphans {
-            self.settle_claim(orphan.netns);
-        }
-        self.dirty.extend(orphans);
+        self.ports.index_mut().sweep(now);
+        let orphans = self.facts.sweep(now);
+        self.agenda.judge_all(orphans);
     }
 
-    /// Settles what the call touched and hands the changes over.
+    /// Judges the ports that the call touched, sets the deadlines, and hands the changes over.
     fn finish(&mut self, now: BootTime) -> Vec<Change> {
-        if !self.dirty.is_empty() {
-            // Also what is judged the same may be shown differently: how many sockets, whose names.
-            self.bump_generation();
+        if self.agenda.has_ports() {
+            // A port whose verdict stays the same may still look different in a listing: its sockets, its names.
+            self.outbox.touch();
         }
-        while let Some(port) = self.dirty.pop_first() {
+        while let Some(port) = self.agenda.next_port() {
             self.judge(port, now);
             self.emit_storms(now);
         }
-        self.emit_refused(now);
-        let expiries = [
-            self.sockets.next_expiry(),
-            self.netns.next_expiry(),
-            self.port_ages.next_expiry(),
-            self.pods.next_expiry(),
-            self.addresses.next_expiry(),
-        ];
-        let next = expiries.into_iter().flatten().min();
-        self.timers.set(Timer::Sweep, next);
-        std::mem::take(&mut self.out)
+        if let Some(due) = self.outbox.emit_refused(now) {
+            self.agenda.set(Timer::Refused, Some(due));
+        }
+        let expiries = [self.facts.next_expiry(), self.ports.index().next_expiry()];
+        self.agenda.set(Timer::Sweep, expiries.into_iter().flatten().min());
+        self.outbox.take_changes()
     }
 }

@@ -5,13 +5,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::engine::Engine;
+use crate::judge::nat_path::trace;
 use crate::model::change::Change;
 use crate::model::connection::{Connection, ConnectionFact, ConnectionOpened};
 use crate::model::fingerprint::{Owner, port_id};
 use crate::model::identity::{BootTime, PortId};
 use crate::model::pod::PodRef;
 use crate::model::traffic::{Dialled, Origin, Via};
-use crate::state::addresses::Serving;
+use crate::state::timers::Timer;
 
 /// What connections from one address to one port have in common.
 #[derive(Clone, Debug)]
@@ -27,12 +28,14 @@ struct ConnectionContext {
 }
 
 impl ConnectionContext {
+    /// Returns true if the connection shares this context.
     fn covers(&self, opened: &ConnectionOpened) -> bool {
         (self.port, self.address, self.dialled) == (opened.port, opened.remote.0, opened.dialled)
     }
 }
 
 impl Engine {
+    /// Applies a batch of recorded connections.
     pub(crate) fn connections_recorded(&mut self, facts: &[ConnectionFact], now: BootTime) {
         let mut context: Option<ConnectionContext> = None;
         for fact in facts {
@@ -47,48 +50,51 @@ impl Engine {
                     if let Some(dialled) = opened.dialled {
                         self.record_nat_path(opened.port, opened.remote.0, dialled, opened.at, now);
                     }
-                    self.context(opened)
+                    self.connection_context(opened)
                 }
             };
             match fact {
                 ConnectionFact::Opened(opened) => {
-                    let reported = self.connections.open(opened.cookie, connection(opened, &common));
+                    let reported = self.facts.connections.open(opened.cookie, connection(opened, &common));
                     self.emit_connections(reported);
                 }
                 ConnectionFact::Closed(closed) => {
                     let end = (closed.at, closed.bytes_in, closed.bytes_out);
                     let whole = || connection(opened, &common);
-                    let reported = self.connections.close(opened.cookie, end, whole);
+                    let reported = self.facts.connections.close(opened.cookie, end, whole);
                     self.emit_connections(reported.into_iter().flatten());
                 }
             }
             context = Some(common);
         }
-        // What is held can be asked for already.
-        self.bump_generation();
+        // Queries show held connections already.
+        self.outbox.touch();
         self.emit_held_connections(now);
     }
 
+    /// Reports the open connections whose hold is over.
     pub(crate) fn emit_held_connections(&mut self, now: BootTime) {
-        while let Some(connection) = self.connections.next_overdue(now) {
-            self.emit(Change::Connection(connection));
+        while let Some(connection) = self.facts.connections.next_overdue(now) {
+            self.outbox.emit(Change::Connection(connection));
         }
-        let due = self.connections.next_due();
-        self.timers.set(crate::state::timers::Timer::Connections, due);
+        let due = self.facts.connections.next_due();
+        self.agenda.set(Timer::Connections, due);
     }
 
     fn emit_connections(&mut self, reported: impl IntoIterator<Item = Arc<Connection>>) {
         for connection in reported {
-            self.emit(Change::Connection(connection));
+            self.outbox.emit(Change::Connection(connection));
         }
     }
 
-    fn context(&self, opened: &ConnectionOpened) -> ConnectionContext {
-        let port = self.ports.get(&opened.port);
+    /// Looks up the listener, pod and origin of a connection.
+    fn connection_context(&self, opened: &ConnectionOpened) -> ConnectionContext {
+        let port = self.ports.get(opened.port);
         let pod = port.and_then(|port| port.pod);
-        let facts = self.netns.facts(opened.port.netns).map(Arc::as_ref);
-        let traced = opened.dialled.map(|dialled| self.trace(opened.port, pod, opened.remote.0, dialled));
-        let by_address = || self.addresses.origin(opened.remote.0, Serving { pod, facts }, &self.pods);
+        let serving = self.facts.serving(opened.port.netns, pod);
+        let traced =
+            opened.dialled.map(|dialled| trace(&self.facts, opened.port, pod, opened.remote.0, dialled));
+        let by_address = || self.facts.addresses.origin(opened.remote.0, serving, &self.facts.pods);
         let (origin, reference, via) = match traced {
             Some(traced) => (traced.origin, traced.reference, Some(traced.via)),
             None => {
@@ -106,7 +112,7 @@ impl Engine {
             reference,
             dialled: opened.dialled,
             via,
-            pod: pod.and_then(|pod| self.pods.get(pod)).map(|record| Arc::clone(&record.reference)),
+            pod: pod.and_then(|pod| self.facts.pods.get(pod)).map(|record| Arc::clone(&record.reference)),
         }
     }
 }

@@ -4,10 +4,11 @@ use crate::engine::Engine;
 use crate::model::change::{Change, Loss};
 
 impl Engine {
+    /// Counts and reports a loss.
     pub(crate) fn lost(&mut self, reason: &'static str, count: u64, recovered: bool) {
         if !recovered {
-            self.totals.lose(reason, count);
+            self.outbox.totals_mut().lose(reason, count);
         }
-        self.emit(Change::Loss(Loss { reason, count, recovered }));
+        self.outbox.emit(Change::Loss(Loss { reason, count, recovered }));
     }
 }

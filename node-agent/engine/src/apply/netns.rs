@@ -5,41 +5,43 @@ use crate::model::identity::{BootTime, NetnsId, SocketCookie};
 use crate::model::netns::NetnsFacts;
 
 impl Engine {
+    /// Learns about a netns, and judges its ports and pods again if that is news.
     pub(crate) fn netns_seen(&mut self, facts: NetnsFacts, at: BootTime, now: BootTime) {
         let id = facts.netns;
-        let Some(before) = self.netns.learn(facts, at) else { return };
+        let Some(before) = self.facts.netns.learn(facts, at) else { return };
         if let Some(before) = &before {
-            self.addresses.remove_netns(before);
+            self.facts.addresses.remove_netns(before);
         }
-        if let Some(facts) = self.netns.facts(id).filter(|_| !self.netns.is_gone(id)) {
-            self.addresses.add_netns(facts);
-            self.pods.learn_paths(id, &facts.paths);
+        if let Some(facts) = self.facts.netns.facts(id).filter(|_| !self.facts.netns.is_gone(id)) {
+            self.facts.addresses.add_netns(facts);
+            self.facts.pods.learn_paths(id, &facts.paths);
             if facts.is_host && before.is_none_or(|before| before.addresses != facts.addresses) {
                 self.node_addresses_changed();
             }
         }
-        self.settle_claim(id);
-        self.dirty.extend(self.ports_of(id));
+        self.facts.settle_claim(id);
+        self.agenda.judge_all(self.ports.of_netns(id));
         self.check_pods_of(id, now);
     }
 
+    /// Closes the sockets of an ended netns.
     pub(crate) fn netns_gone(&mut self, id: NetnsId, at: BootTime, now: BootTime) {
-        if self.netns.end(id, at, now)
-            && let Some(facts) = self.netns.facts(id)
+        if self.facts.netns.end(id, at, now)
+            && let Some(facts) = self.facts.netns.facts(id)
         {
-            self.addresses.remove_netns(facts);
+            self.facts.addresses.remove_netns(facts);
         }
-        for port in self.ports_of(id) {
+        for port in self.ports.of_netns(id) {
             let cookies: Vec<SocketCookie> =
-                self.ports.get(&port).map(|port| port.sockets.iter().collect()).unwrap_or_default();
+                self.ports.get(port).map(|port| port.sockets.iter().collect()).unwrap_or_default();
             for cookie in cookies {
                 self.settle_socket(cookie, id, now);
             }
         }
         self.check_pods_of(id, now);
-        if self.netns.is_gone(id) {
-            self.pods.learn_paths(id, &[]);
-            self.settle_claim(id);
+        if self.facts.netns.is_gone(id) {
+            self.facts.pods.learn_paths(id, &[]);
+            self.facts.settle_claim(id);
         }
     }
 }

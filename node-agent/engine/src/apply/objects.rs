@@ -15,24 +15,26 @@ use crate::rules::declaration::targets_of;
 use crate::rules::isolation;
 use crate::rules::manifests::Manifests;
 
-/// Objects of which it pays to look which ports they mean.
+/// Number of changed objects up to which the affected ports are looked up one by one. Above it, the pods are judged
+/// whole.
 const FEW: usize = 8;
 
 impl Engine {
+    /// Applies an update of Services.
     pub(crate) fn services_listed(&mut self, listing: Listing<Service>, now: BootTime) {
-        let touched = self.services.take(listing);
+        let touched = self.facts.services.take(listing);
         if !touched.is_empty() {
-            self.bump_generation();
+            self.outbox.touch();
             self.service_addresses_changed(&touched);
         }
-        for key in self.pods.selected_by(&touched) {
-            let Some(record) = self.pods.get_mut(key) else { continue };
+        for key in self.facts.pods.selected_by(&touched) {
+            let Some(record) = self.facts.pods.get_mut(key) else { continue };
             if touched.len() > FEW {
                 if self.select_services(key) {
                     self.resolve_expectations(key);
                     self.judge_pod(key, now);
                 }
-            } else if self.services.reselect(&record.pod, &mut record.services, &touched).is_some() {
+            } else if self.facts.services.reselect(&record.pod, &mut record.services, &touched).is_some() {
                 self.judge_targets(key, &touched);
                 if self.resolve_expectations(key) {
                     self.check_pod(key, now);
@@ -41,63 +43,70 @@ impl Engine {
         }
     }
 
-    /// Judges the ports of a pod to which these Services send or sent; what a container declares needs no Service.
+    /// Judges the undeclared ports of a pod to which these Services send or sent. Declared ports do not depend on
+    /// Services.
     fn judge_targets(&mut self, key: PodKey, services: &[Arc<Service>]) {
-        let Some(record) = self.pods.get(key) else { return };
+        let Some(record) = self.facts.pods.get(key) else { return };
         let targets: BTreeSet<ProtocolPort> =
             targets_of(&record.pod, services.iter().map(Arc::as_ref)).collect();
         let mine = record.ports.iter().filter(|id| targets.contains(&(id.protocol, id.port)));
-        self.dirty
-            .extend(mine.filter(|id| self.ports.get(id).is_some_and(|port| port.is_undeclared())).copied());
+        self.agenda.judge_all(
+            mine.filter(|id| self.ports.get(**id).is_some_and(|port| port.is_undeclared())).copied(),
+        );
     }
 
+    /// Applies an update of NetworkPolicies.
     pub(crate) fn policies_listed(&mut self, listing: Listing<NetworkPolicy>, now: BootTime) {
-        let known = self.policies.known();
-        let touched = self.policies.take(listing);
-        if !touched.is_empty() || known != self.policies.known() {
-            self.bump_generation();
+        let known = self.facts.policies.known();
+        let touched = self.facts.policies.take(listing);
+        if !touched.is_empty() || known != self.facts.policies.known() {
+            self.outbox.touch();
         }
-        let mut pods: BTreeSet<PodKey> = self.pods.selected_by(&touched);
-        if known == self.policies.known() && touched.len() <= FEW {
+        let mut pods: BTreeSet<PodKey> = self.facts.pods.selected_by(&touched);
+        if known == self.facts.policies.known() && touched.len() <= FEW {
             for key in pods {
-                let Some(record) = self.pods.get_mut(key) else { continue };
-                if let Some(before) = self.policies.reselect(&record.pod, &mut record.policies, &touched) {
+                let Some(record) = self.facts.pods.get_mut(key) else { continue };
+                if let Some(before) =
+                    self.facts.policies.reselect(&record.pod, &mut record.policies, &touched)
+                {
                     self.judge_isolated(key, &before);
                 }
             }
             return;
         }
         pods.retain(|key| self.select_policies(*key));
-        if known != self.policies.known() {
-            pods = self.pods.live().map(|(key, _)| key).collect();
+        if known != self.facts.policies.known() {
+            pods = self.facts.pods.live().map(|(key, _)| key).collect();
         }
         for key in pods {
             self.judge_pod(key, now);
         }
     }
 
-    /// Judges the ports of a pod of which its policies say something else than those before did.
+    /// Judges the ports of a pod about which its policies say something else than before.
     fn judge_isolated(&mut self, key: PodKey, before: &[(Arc<NetworkPolicy>, Selects)]) {
-        let Some(record) = self.pods.get(key) else { return };
-        let known = self.policies.known();
+        let Some(record) = self.facts.pods.get(key) else { return };
+        let known = self.facts.policies.known();
         let now = record.manifests();
         let before = Manifests { policies: before, ..now };
-        let says_the_same = |id: &&PortId| {
+        let is_unchanged = |id: &&PortId| {
             let verdict = |manifests| isolation::verdict(known, manifests, id.protocol, id.port);
             let explaining =
                 |manifests| isolation::naming(manifests, id.protocol, id.port).map(|policy| &policy.name);
             verdict(before) == verdict(now) && explaining(before).eq(explaining(now))
         };
-        self.dirty.extend(record.ports.iter().filter(|id| !says_the_same(id)).copied());
+        self.agenda.judge_all(record.ports.iter().filter(|id| !is_unchanged(id)).copied());
     }
 
+    /// Applies an update of namespaces.
     pub(crate) fn namespaces_listed(&mut self, listing: Listing<Namespace>, now: BootTime) {
-        for namespace in self.namespaces.take(listing) {
+        for namespace in self.facts.namespaces.take(listing) {
             self.namespace_exception_changed(&namespace, now);
         }
     }
 
-    /// Finds the Services, policies and exceptions of a pod that is new or has other labels. True if any are others than before.
+    /// Selects the Services, policies and exceptions of a pod that is new or has other labels. Returns true if any
+    /// changed.
     pub(crate) fn select_for(&mut self, key: PodKey) -> bool {
         let services = self.select_services(key);
         self.resolve_expectations(key);
@@ -106,28 +115,21 @@ impl Engine {
         services || policies || exceptions
     }
 
-    /// True if they are others than before.
+    /// Selects the Services of a pod. Returns true if they changed.
     fn select_services(&mut self, key: PodKey) -> bool {
-        let Some(record) = self.pods.get_mut(key) else { return false };
-        let next = self.services.selecting(&record.pod);
+        let Some(record) = self.facts.pods.get_mut(key) else { return false };
+        let next = self.facts.services.selecting(&record.pod);
         let changed = record.services != next;
         record.services = next;
         changed
     }
 
-    /// True if they are others than before.
+    /// Selects the policies of a pod. Returns true if they changed.
     fn select_policies(&mut self, key: PodKey) -> bool {
-        let Some(record) = self.pods.get_mut(key) else { return false };
-        let next = self.policies.selecting(&record.pod);
+        let Some(record) = self.facts.pods.get_mut(key) else { return false };
+        let next = self.facts.policies.selecting(&record.pod);
         let changed = record.policies != next;
         record.policies = next;
         changed
-    }
-
-    pub(crate) fn judge_pod(&mut self, key: PodKey, now: BootTime) {
-        if let Some(record) = self.pods.get(key) {
-            self.dirty.extend(record.ports.iter().copied());
-        }
-        self.check_pod(key, now);
     }
 }

@@ -1,7 +1,10 @@
 //! Decides what to report about ports and pods, from the state alone. Imports everything except `apply`.
 
-mod nat_path;
+mod attribution;
+mod context;
+pub(crate) mod nat_path;
 mod pod;
 mod port;
+mod port_finding;
 mod storms;
 mod suppression;

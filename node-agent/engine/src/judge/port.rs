@@ -1,123 +1,147 @@
-//! Judges a port: attributes it, reports its listener, and opens, changes or resolves its finding. The result depends
-//! on the state alone, not on the input that led there, so the order of inputs does not matter.
+//! Judges a port: attributes it, reports its listener, and decides on its finding. The result depends on the state alone,
+//! not on the input that led there, so the order of inputs does not matter.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::Engine;
+use crate::judge::context::JudgeContext;
 use crate::model::change::Change;
-use crate::model::fingerprint::{Fnv, Owner, port_id};
-use crate::model::identity::{BootTime, PodKey, PortId, Protocol};
-use crate::model::listener::{DeclarationStatus, Explanation, Exposure, ListenerState};
+use crate::model::fingerprint::Fnv;
+use crate::model::identity::{BootTime, PortId, Protocol};
+use crate::model::listener::{DeclarationStatus, Explanation, ListenerState};
 use crate::model::options::RecordMode;
-use crate::model::pod::{Container, ContainerKind};
-use crate::model::policy::PolicyVerdict;
-use crate::model::reach::Reach;
-use crate::rules::attribution::{Attribution, attribute};
-use crate::rules::container_match::{container, is_ephemeral};
-use crate::rules::evaluate::{Facts, PodFact, verdict};
+use crate::read::render;
+use crate::rules::container_match::container;
+use crate::rules::declaration;
 use crate::rules::explanation::explanations;
 use crate::rules::manifests::ServedPort;
-use crate::rules::{declaration, isolation};
-use crate::state::addresses::Serving;
 use crate::state::bindings::Bindings;
-use crate::state::findings::{Assessment, REPORT_INTERVAL, Raised, Subject};
-use crate::state::pod_record::PodRecord;
 use crate::state::port::Port;
+use crate::state::ports::PortIndexes;
 use crate::state::quota::Usage;
 use crate::state::storms::StormScope;
 use crate::state::timers::Timer;
 
-/// An ephemeral UDP port is looked at again after this long.
+/// Minimum age at which an ephemeral UDP port can count as a server.
 const EPHEMERAL_PROOF: Duration = Duration::from_secs(5);
 
-/// How long a close waits for its last traffic.
+/// Maximum time that a close waits for the drain with its last traffic.
 const LAST_TRAFFIC: Duration = Duration::from_secs(3);
 
-/// What is to happen to a port after it was judged.
+/// What happens to a port after it was judged.
 enum Outcome {
-    /// Keep it, and look again then.
+    /// Keep the port, and judge it again at this time.
     Keep(Option<BootTime>),
+    /// Remove the port from the table.
     Drop,
 }
 
-/// Whose findings are counted together with this port's.
-fn storm_scope(id: PortId, port: &Port) -> StormScope {
-    port.pod.map_or(StormScope::Netns(id.netns), StormScope::Pod)
+/// One port that is being judged.
+#[derive(Debug)]
+pub(crate) struct PortJudge<'a> {
+    pub(crate) id: PortId,
+    pub(crate) port: &'a mut Port,
+    pub(crate) index: &'a mut PortIndexes,
+    pub(crate) context: JudgeContext<'a>,
 }
 
 impl Engine {
+    /// Judges one port; does nothing if the port is not in the table.
     pub(crate) fn judge(&mut self, id: PortId, now: BootTime) {
-        let Some(mut port) = self.ports.remove(&id) else { return };
-        self.totals.judged = self.totals.judged.saturating_add(1);
-        self.attribute_port(id, &mut port);
-        self.settle_origins(id, &mut port, now);
-        match self.decide(id, &mut port, now) {
+        let (context, ports) = self.judging(now);
+        let Some((port, index)) = ports.split(id) else { return };
+        let mut judge = PortJudge { id, port, index, context };
+        let judged = &mut judge.context.outbox.totals_mut().judged;
+        *judged = judged.saturating_add(1);
+        judge.attribute();
+        judge.settle_origins();
+        match judge.decide() {
             Outcome::Keep(again) => {
-                let again = again.into_iter().chain(port.settle_at()).min();
-                self.timers.set(Timer::Port(id), again);
-                self.ports.insert(id, port);
+                let again = again.into_iter().chain(judge.port.settle_at()).min();
+                judge.context.agenda.set(Timer::Port(id), again);
             }
-            Outcome::Drop => self.release(id, &port),
+            Outcome::Drop => {
+                judge.release();
+                ports.remove(id);
+            }
         }
     }
+}
 
-    fn decide(&mut self, id: PortId, port: &mut Port, now: BootTime) -> Outcome {
-        let hold = port.first_heard_at.after(self.options.attribution_hold);
-        let Some(bindings) = port.bindings.clone() else {
+impl PortJudge<'_> {
+    fn decide(&mut self) -> Outcome {
+        let now = self.context.now;
+        let hold = self.port.first_heard_at.after(self.context.options.attribution_hold);
+        let Some(bindings) = self.port.bindings.clone() else {
             return if now < hold { Outcome::Keep(Some(hold)) } else { Outcome::Drop };
         };
-        if self.is_ignored(id, port) {
-            self.hide(id, port);
-            return self.ignore(id, port, hold, now);
+        if self.is_ignored() {
+            self.hide();
+            return self.ignore(hold);
         }
-        self.watch(id, port);
-        if self.is_candidate(id, port, &bindings) {
-            self.hide(id, port);
-            return if port.sockets.is_empty() { Outcome::Drop } else { Outcome::Keep(None) };
+        self.watch();
+        if self.is_candidate(&bindings) {
+            self.hide();
+            return if self.port.sockets.is_empty() { Outcome::Drop } else { Outcome::Keep(None) };
         }
-        // Before its netns is known, a pod's main netns cannot be told from a further one in it: the id would change.
-        let unsure = port.pod.is_none() || self.netns.facts(id.netns).is_none();
-        if port.reported.is_none() && unsure && !self.netns.is_host(id.netns) && now < hold {
+        // Until its netns is known, a pod's main netns cannot be distinguished from another netns inside the pod, and the
+        // two give different ids.
+        let unsure = self.port.pod.is_none() || self.context.facts.netns.facts(self.id.netns).is_none();
+        if self.port.reported.is_none() && unsure && !self.is_host() && now < hold {
             return Outcome::Keep(Some(hold));
         }
-        let is_new_report = self.report_listener(id, port);
-        self.check_expected_port(id, port, now);
-        if port.sockets.is_empty() {
-            return self.close(id, port, now);
+        let is_new_report = self.report_listener();
+        let is_served = !self.port.sockets.is_empty();
+        if let Some(pod) = self.port.pod {
+            self.context.check_expected_port(pod, (self.id.protocol, self.id.port), is_served);
         }
-        Outcome::Keep(self.judge_finding(id, port, &bindings, is_new_report, now))
+        if !is_served {
+            return self.close();
+        }
+        Outcome::Keep(self.judge_finding(&bindings, is_new_report))
     }
 
-    /// The node's own sockets are nobody's, unless asked for.
-    fn is_ignored(&self, id: PortId, port: &Port) -> bool {
-        port.pod.is_none() && self.netns.is_host(id.netns) && !self.options.include_host
+    pub(crate) fn is_host(&self) -> bool {
+        self.context.facts.netns.is_host(self.id.netns)
     }
 
-    /// Counts nothing for it, unless a pod may still claim it.
-    fn ignore(&mut self, id: PortId, port: &mut Port, hold: BootTime, now: BootTime) -> Outcome {
-        if port.sockets.is_empty() {
+    /// The pod or netns with whose findings this port's finding is counted.
+    pub(crate) fn storm_scope(&self) -> StormScope {
+        self.port.pod.map_or(StormScope::Netns(self.id.netns), StormScope::Pod)
+    }
+
+    /// True for the node's own sockets, unless `include_host` is set.
+    fn is_ignored(&self) -> bool {
+        self.port.pod.is_none() && self.is_host() && !self.context.options.include_host
+    }
+
+    /// Stops counting an ignored port once the hold is over, during which a pod may still claim it.
+    fn ignore(&mut self, hold: BootTime) -> Outcome {
+        if self.port.sockets.is_empty() {
             return Outcome::Drop;
         }
-        if now < hold {
+        if self.context.now < hold {
             return Outcome::Keep(Some(hold));
         }
-        if std::mem::take(&mut port.recording) {
-            self.out.push(Change::Record { port: id, on: false });
+        if std::mem::take(&mut self.port.recording) {
+            self.context.outbox.push(Change::Record { port: self.id, on: false });
         }
-        let was_watched = std::mem::take(&mut port.watched);
-        if !std::mem::replace(&mut port.dismissed, true) || was_watched {
-            self.out.push(Change::Unwatch(id));
+        let was_watched = std::mem::take(&mut self.port.watched);
+        if !std::mem::replace(&mut self.port.dismissed, true) || was_watched {
+            self.context.outbox.push(Change::Unwatch(self.id));
         }
         Outcome::Keep(None)
     }
 
-    /// An explicit bind to an ephemeral UDP port is mostly a client: it counts once it stayed and several peers sent to it.
-    fn is_candidate(&self, id: PortId, port: &mut Port, bindings: &Bindings) -> bool {
-        let Some(facts) = self.netns.facts(id.netns) else { return false };
+    /// True for a UDP port in the ephemeral range that has not proved to be a server. Such a bind is mostly a client's; the
+    /// port counts once it stayed open and several peers sent to it.
+    fn is_candidate(&mut self, bindings: &Bindings) -> bool {
+        let Some(facts) = self.context.facts.netns.facts(self.id.netns) else { return false };
+        let port = &mut *self.port;
         let (first, last) = facts.ephemeral_ports;
-        let ephemeral = id.protocol == Protocol::Udp && (first..=last).contains(&id.port.get());
+        let ephemeral = self.id.protocol == Protocol::Udp && (first..=last).contains(&self.id.port.get());
         let expected = matches!(port.status, DeclarationStatus::Declared | DeclarationStatus::Explained);
         if !ephemeral || port.serves || expected {
             return false;
@@ -127,117 +151,51 @@ impl Engine {
         !port.serves
     }
 
-    fn attribute_port(&mut self, id: PortId, port: &mut Port) {
-        let facts = self.netns.facts(id.netns).map(Arc::as_ref);
-        let processes = port.bindings.iter().flat_map(Bindings::processes).chain([None]);
-        let mut found = processes.into_iter().find_map(|process| attribute(&self.pods, facts, process));
-        if found.is_none() {
-            // A pod that was deleted keeps its name here until it is forgotten, and so does one of which the runtime, which
-            // alone knew its netns, says no more.
-            let stays = |record: &PodRecord| {
-                record.departed.is_some() || (record.pod.netns_path.is_none() && !record.pod.host_network)
-            };
-            found = port
-                .pod
-                .filter(|pod| self.pods.get(*pod).is_some_and(stays))
-                .map(|pod| Attribution { pod, main_netns: true });
+    /// Asks the kernel side to count the port, and to record its connections if the record mode covers it.
+    fn watch(&mut self) {
+        if !self.port.watched {
+            self.port.watched = true;
+            self.context.outbox.push(Change::Watch(self.id));
         }
-        let pod = found.map(|found| found.pod);
-        let next = self.name(id, found);
-        if port.id != next && port.id != 0 && port.reported.is_some() {
-            self.withdraw(id, port);
-            port.reported = None;
-        }
-        if port.pod != pod {
-            self.move_port(id, port, pod);
-        }
-        port.id = next;
-        port.status = pod.and_then(|pod| self.pods.get(pod)).map_or(DeclarationStatus::Unknown, |record| {
-            let served = ServedPort { protocol: id.protocol, port: id.port, process: port.representative() };
-            declaration::status(record.manifests(), served)
-        });
-    }
-
-    fn name(&self, id: PortId, found: Option<Attribution>) -> u64 {
-        let record = found.and_then(|found| Some((found.main_netns, self.pods.get(found.pod)?)));
-        let owner = match record {
-            None => Owner::Netns(id.netns),
-            Some((true, record)) => Owner::Pod(&record.pod.uid),
-            Some((false, record)) => Owner::PodNetns(&record.pod.uid, id.netns),
-        };
-        port_id(owner, id.protocol, id.port.get())
-    }
-
-    fn move_port(&mut self, id: PortId, port: &mut Port, pod: Option<PodKey>) {
-        self.update_storm(storm_scope(id, port), id, None);
-        if let Some(record) = port.pod.and_then(|before| self.pods.get_mut(before)) {
-            record.ports.remove(&id);
-        }
-        let first = port.pod.is_none();
-        port.pod = pod;
-        let Some(pod) = pod else {
-            self.unattributed.insert(id);
-            return;
-        };
-        self.unattributed.remove(&id);
-        if let Some(record) = self.pods.get_mut(pod) {
-            record.ports.insert(id);
-        }
-        if first {
-            let serving = Serving { pod: port.pod, facts: self.netns.facts(id.netns).map(Arc::as_ref) };
-            if let Some(nat_paths) = port.nat_paths.as_deref_mut() {
-                nat_paths.retrace();
-            }
-            let resolve = |peer| self.peer_origin(peer, serving, port.nat_paths.as_deref());
-            port.traffic.resolve_all(id.protocol, &resolve);
-        }
-    }
-
-    fn settle_origins(&mut self, id: PortId, port: &mut Port, now: BootTime) {
-        let serving = Serving { pod: port.pod, facts: self.netns.facts(id.netns).map(Arc::as_ref) };
-        self.settle_nat_paths(id, port, now);
-        let nat_paths = port.nat_paths.as_deref();
-        let resolve = |peer| self.peer_origin(peer, serving, nat_paths);
-        port.traffic.settle(id.protocol, now, self.options.attribution_hold, &resolve);
-    }
-
-    fn watch(&mut self, id: PortId, port: &mut Port) {
-        if !port.watched {
-            port.watched = true;
-            self.out.push(Change::Watch(id));
-        }
-        let on = match self.options.record {
+        let on = match self.context.options.record {
             RecordMode::All => true,
             RecordMode::None => false,
-            RecordMode::Undeclared => port.status == DeclarationStatus::Undeclared,
+            RecordMode::Undeclared => self.port.status == DeclarationStatus::Undeclared,
         };
-        if port.recording != on {
-            port.recording = on;
-            self.out.push(Change::Record { port: id, on });
+        if self.port.recording != on {
+            self.port.recording = on;
+            self.context.outbox.push(Change::Record { port: self.id, on });
         }
     }
 
-    /// Prints the listener if it differs from what was printed; true if it did.
-    fn report_listener(&mut self, id: PortId, port: &mut Port) -> bool {
-        let change_mark = self.change_mark(id, port);
-        // A close is one line of its own: what it changes is not printed before it.
-        if port.reported == Some(change_mark) || (port.reported.is_some() && port.sockets.is_empty()) {
+    /// Reports the listener if it differs from the last report. True if it was reported.
+    fn report_listener(&mut self) -> bool {
+        let mark = self.change_mark();
+        let was_reported = self.port.reported.is_some();
+        // A close is a report of its own; what the close changes is not reported before it.
+        if self.port.reported == Some(mark) || (was_reported && self.port.sockets.is_empty()) {
             return false;
         }
-        if port.reported.is_none() && port.pod.is_none() && !self.netns.is_host(id.netns) {
-            self.totals.unattributed = self.totals.unattributed.saturating_add(1);
+        if !was_reported && self.port.pod.is_none() && !self.is_host() {
+            let unattributed = &mut self.context.outbox.totals_mut().unattributed;
+            *unattributed = unattributed.saturating_add(1);
         }
-        port.reported = Some(change_mark);
-        self.ids.insert(port.id, id);
-        let listener = self.render_listener(id, port, ListenerState::Open);
-        self.emit(Change::Listener(Arc::new(listener)));
+        self.port.reported = Some(mark);
+        self.index.claim_id(self.port.id, self.id);
+        self.emit_listener(ListenerState::Open);
         true
     }
 
-    /// A mark of all that makes the listener worth printing again.
-    fn change_mark(&self, id: PortId, port: &Port) -> u64 {
+    fn emit_listener(&mut self, state: ListenerState) {
+        let listener = render::listener(self.context.facts, self.id, self.port, state);
+        self.context.outbox.emit(Change::Listener(Arc::new(listener)));
+    }
+
+    /// Hashes everything that makes the listener worth another report.
+    fn change_mark(&self) -> u64 {
+        let (id, port) = (self.id, &*self.port);
         let mut fnv = Fnv::default();
-        if let Some(record) = port.pod.and_then(|pod| self.pods.get(pod)) {
+        if let Some(record) = port.pod.and_then(|pod| self.context.facts.pods.get(pod)) {
             let process = port.representative();
             let declaring = declaration::declaring(&record.pod, id.protocol, id.port);
             container(&record.pod, process, &declaring).map(|container| &container.name).hash(&mut fnv);
@@ -252,166 +210,60 @@ impl Engine {
         port.change_mark(fnv.finish())
     }
 
-    fn close(&mut self, id: PortId, port: &Port, now: BootTime) -> Outcome {
-        let closed_at = port.closed_at.unwrap_or(now);
-        let drained = self.last_drain.is_some_and(|drain| drain >= closed_at);
-        let max_gap = closed_at.after(LAST_TRAFFIC);
-        if self.options.traffic_drained && !drained && now < max_gap {
-            return Outcome::Keep(Some(max_gap));
+    /// Reports the close, unless traffic of the port's last moments may still be drained.
+    fn close(&mut self) -> Outcome {
+        let (now, options) = (self.context.now, self.context.options);
+        let closed_at = self.port.closed_at.unwrap_or(now);
+        let drained = self.index.last_drain().is_some_and(|drain| drain >= closed_at);
+        let deadline = closed_at.after(LAST_TRAFFIC);
+        if options.traffic_drained && !drained && now < deadline {
+            return Outcome::Keep(Some(deadline));
         }
-        if let Some(bindings) = &port.bindings
+        if let Some(bindings) = &self.port.bindings
             && bindings.opened_at.is_some()
-            && closed_at.since(bindings.first_at) < self.options.grace
+            && closed_at.since(bindings.first_at) < options.grace
         {
-            self.totals.short_lived = self.totals.short_lived.saturating_add(1);
+            let short_lived = &mut self.context.outbox.totals_mut().short_lived;
+            *short_lived = short_lived.saturating_add(1);
         }
-        if !self.port_ages.keep(id, port.age, now.after(self.options.grace)) {
-            self.refuse("engine-closed-ports-full");
+        if !self.index.keep_age(self.id, self.port.age, now.after(options.grace)) {
+            self.context.outbox.refuse("engine-closed-ports-full");
         }
-        self.withdraw(id, port);
+        self.withdraw();
         Outcome::Drop
     }
 
-    /// Ends what was told under the port's present id.
-    fn withdraw(&mut self, id: PortId, port: &Port) {
-        self.resolve_port_finding(id, port);
-        let listener = self.render_listener(id, port, ListenerState::Closed);
-        self.emit(Change::Listener(Arc::new(listener)));
-        if self.ids.get(&port.id) == Some(&id) {
-            self.ids.remove(&port.id);
+    /// Resolves the finding and closes the listener that were reported under the port's present id.
+    pub(crate) fn withdraw(&mut self) {
+        self.resolve_finding();
+        self.emit_listener(ListenerState::Closed);
+        self.index.release_id(self.port.id, self.id);
+    }
+
+    /// Withdraws everything that was reported about a port that is not to be reported any more.
+    fn hide(&mut self) {
+        self.context.update_storm(self.storm_scope(), self.id, None);
+        if self.port.reported.is_some() {
+            self.withdraw();
+            self.port.reported = None;
         }
     }
 
-    /// Takes back what was told of a port that is nothing to tell of any more.
-    fn hide(&mut self, id: PortId, port: &mut Port) {
-        self.update_storm(storm_scope(id, port), id, None);
-        if port.reported.is_some() {
-            self.withdraw(id, port);
-            port.reported = None;
-        }
-    }
-
-    fn release(&mut self, id: PortId, port: &Port) {
-        self.timers.set(Timer::Port(id), None);
-        self.unattributed.remove(&id);
-        self.closing.remove(&id);
-        let peers = port.traffic.peer_count();
-        self.peers = self.peers.saturating_sub(peers);
-        self.netns.refund(id.netns, Usage { ports: 1, peers, ..Usage::default() });
-        if let Some(nat_paths) = &port.nat_paths {
-            self.nat_paths = self.nat_paths.saturating_sub(nat_paths.len());
-            self.ports_with_nat_paths.remove(&id);
-        }
-        self.update_storm(storm_scope(id, port), id, None);
-        if let Some(record) = port.pod.and_then(|pod| self.pods.get_mut(pod)) {
+    /// Releases everything that refers to a port which is about to leave the table.
+    fn release(&mut self) {
+        let id = self.id;
+        self.context.agenda.set(Timer::Port(id), None);
+        let peers = self.port.traffic.peer_count();
+        self.context.facts.netns.refund(id.netns, Usage { ports: 1, peers, ..Usage::default() });
+        self.context.update_storm(self.storm_scope(), id, None);
+        if let Some(record) = self.port.pod.and_then(|pod| self.context.facts.pods.get_mut(pod)) {
             record.ports.remove(&id);
         }
-        if port.recording {
-            self.out.push(Change::Record { port: id, on: false });
+        if self.port.recording {
+            self.context.outbox.push(Change::Record { port: id, on: false });
         }
-        // The kernel side counts a port before it is asked to.
-        self.out.push(Change::Unwatch(id));
-        self.netns.prune(id.netns);
-    }
-
-    /// Opens, changes or resolves the port's finding; says when to look again.
-    fn judge_finding(
-        &mut self,
-        id: PortId,
-        port: &mut Port,
-        bindings: &Bindings,
-        is_new_report: bool,
-        now: BootTime,
-    ) -> Option<BootTime> {
-        let facts = self.facts(id, port, bindings);
-        let code = verdict(&facts);
-        let open = self.port_finding(id, port.id);
-        let of = storm_scope(id, port);
-        let stormed = self.storm(of).is_some_and(|storm| storm.ports.contains(&id));
-        let due = bindings.first_at.after(self.options.grace);
-        if code.is_some() && !open && !stormed && now < due {
-            return Some(due);
-        }
-        let suppressed_by =
-            code.and_then(|code| self.port_suppression((id, port.pod), bindings, (code, &facts), now));
-        // What an operator knows of is no part of a storm, and none hides it.
-        let is_open = suppressed_by.is_none();
-        self.update_storm(of, id, code.filter(|_| is_open));
-        let hidden = is_open && self.storm(of).is_some_and(|storm| storm.hides(id, self.options.storm_ports));
-        let Some(code) = code.filter(|_| !hidden) else {
-            self.resolve_port_finding(id, port);
-            return None;
-        };
-        let assessment = Assessment { code, policy: facts.policy, suppressed_by };
-        let raised = self.findings.raise(port.id, Subject::Port(id), assessment, bindings.first_at);
-        let reported_at = self.findings.get(port.id).map_or(now, |record| record.reported_at);
-        if raised == Raised::Same && !is_new_report {
-            if !port.traffic.has_new_peers {
-                return None;
-            }
-            if now < reported_at.after(REPORT_INTERVAL) {
-                return Some(reported_at.after(REPORT_INTERVAL));
-            }
-        }
-        port.traffic.has_new_peers = false;
-        self.findings.mark_reported(port.id, now);
-        if let Some(mut finding) = self.render_port_finding(id, port, now) {
-            finding.opened_at = bindings.opened_at.filter(|_| raised == Raised::Opened);
-            self.emit(Change::Finding(Arc::new(finding)));
-        }
-        None
-    }
-
-    /// What the verdict on a port is made of, as it stands.
-    fn facts(&self, id: PortId, port: &Port, bindings: &Bindings) -> Facts {
-        let host = self.netns.is_host(id.netns);
-        let record = port.pod.and_then(|pod| self.pods.get(pod));
-        let pod = match record {
-            Some(record) if record.departed.is_some() => PodFact::Departed,
-            Some(_) => PodFact::Known,
-            None if host => PodFact::Host,
-            None => PodFact::Unknown,
-        };
-        let in_debug_container = |record: &PodRecord| {
-            let is_debug = |container: &Container| container.kind == ContainerKind::Ephemeral;
-            record.pod.containers.iter().any(is_debug)
-                && bindings
-                    .processes()
-                    .any(|process| is_ephemeral(container(&record.pod, process, &[]), process))
-        };
-        let exposure = bindings.exposure(host);
-        let reach = match (id.protocol, exposure) {
-            // Counted at the interface, but no socket on loopback takes what comes from there.
-            (Protocol::Udp | Protocol::Sctp, Exposure::Loopback) => port.reach().min(Reach::Node),
-            _ => port.reach(),
-        };
-        Facts {
-            pod,
-            declaration: port.status,
-            exposure,
-            policy: record.map_or(PolicyVerdict::Unknown, |record| {
-                isolation::verdict(self.policies.known(), record.manifests(), id.protocol, id.port)
-            }),
-            reach,
-            published: record
-                .is_some_and(|record| declaration::has_host_port(&record.pod, id.protocol, id.port)),
-            ephemeral: record.is_some_and(in_debug_container),
-        }
-    }
-
-    fn port_finding(&self, id: PortId, finding: u64) -> bool {
-        self.findings.get(finding).is_some_and(|record| record.subject == Subject::Port(id))
-    }
-
-    fn resolve_port_finding(&mut self, id: PortId, port: &Port) {
-        if !self.port_finding(id, port.id) {
-            return;
-        }
-        let finding = self.render_port_finding(id, port, BootTime(0));
-        self.findings.resolve(port.id);
-        if let Some(mut finding) = finding {
-            finding.state = crate::model::finding::FindingState::Resolved;
-            self.emit(Change::Finding(Arc::new(finding)));
-        }
+        // The kernel side counts a port from the moment it opens, watched or not.
+        self.context.outbox.push(Change::Unwatch(id));
+        self.context.facts.netns.prune(id.netns);
     }
 }

@@ -1,39 +1,73 @@
 //! Counts the ports that make findings per pod or netns, and reports storms that begin, grow or end.
 
 use crate::engine::Engine;
+use crate::judge::context::JudgeContext;
 use crate::model::finding_code::FindingCode;
 use crate::model::fingerprint::{Owner, storm_id};
 use crate::model::identity::{BootTime, PortId};
+use crate::read::render;
 use crate::state::findings::Subject;
+use crate::state::ports::Ports;
 use crate::state::storms::{StormChange, StormScope};
 
 impl Engine {
-    /// Counts a port among those that make findings, or not any more.
-    pub(crate) fn update_storm(&mut self, of: StormScope, id: PortId, code: Option<FindingCode>) {
-        let storm = match of {
-            StormScope::Pod(key) => self.pods.get_mut(key).map(|record| &mut record.storm),
-            StormScope::Netns(netns) => self.netns.get_mut(netns).map(|netns| &mut netns.storm),
-        };
-        let turn = storm.and_then(|storm| storm.update(id, code, self.options.storm_ports, &mut self.dirty));
-        self.storms.extend(turn.map(|turn| (of, turn)));
-    }
-
-    /// Tells storms that began, grew markedly, or ended since.
+    /// Reports storms that began, doubled or ended since the last call.
     pub(crate) fn emit_storms(&mut self, now: BootTime) {
-        for (of, turn) in std::mem::take(&mut self.storms) {
-            let (id, code) = match of {
+        let (mut context, ports) = self.judging(now);
+        for (scope, change) in context.findings.take_storms() {
+            let (id, code) = match scope {
                 StormScope::Pod(key) => {
-                    let Some(record) = self.pods.get(key) else { continue };
+                    let Some(record) = context.facts.pods.get(key) else { continue };
                     (storm_id(Owner::Pod(&record.pod.uid)), FindingCode::PortStorm)
                 }
-                // A crowd does not make worse what cannot be judged.
+                // The number of ports does not raise the severity of what cannot be judged.
                 StormScope::Netns(netns) => (storm_id(Owner::Netns(netns)), FindingCode::Unattributed),
             };
-            match turn {
-                StormChange::Began => self.raise_pod_finding(id, Subject::Storm(of), code, now, now),
-                StormChange::Grew => self.emit_pod_finding(id, now),
-                StormChange::Ended => self.resolve_pod_finding(id, now),
+            match change {
+                StormChange::Began => {
+                    if context.raise(id, Subject::Storm(scope), code, now) {
+                        context.emit_storm(ports, id);
+                    }
+                }
+                StormChange::Grew => {
+                    context.findings.mark_reported(id, now);
+                    context.emit_storm(ports, id);
+                }
+                StormChange::Ended => {
+                    if let Some(record) = context.findings.resolve(id) {
+                        let finding = render::finding(context.facts, ports, id, &record);
+                        context.emit_resolved(finding.map(|finding| context.seen_now(finding)));
+                    }
+                }
             }
         }
+    }
+
+    /// Looks up the exception of a storm again. The storm itself does not change.
+    pub(crate) fn check_storm(&mut self, id: u64, now: BootTime) {
+        let (mut context, ports) = self.judging(now);
+        if let Some(record) = context.findings.get(id) {
+            let (subject, code, since) = (record.subject, record.assessment.code, record.first_seen);
+            if context.raise(id, subject, code, since) {
+                context.emit_storm(ports, id);
+            }
+        }
+    }
+}
+
+impl JudgeContext<'_> {
+    /// Counts a port among those that make findings, or stops counting it if `code` is `None`.
+    pub(crate) fn update_storm(&mut self, scope: StormScope, id: PortId, code: Option<FindingCode>) {
+        let cap = self.options.storm_ports;
+        let Some(storm) = self.facts.storm_mut(scope) else { return };
+        if let Some(change) = storm.update(id, code, cap, self.agenda) {
+            self.findings.push_storm(scope, change);
+        }
+    }
+
+    fn emit_storm(&mut self, ports: &Ports, id: u64) {
+        let record = self.findings.get(id);
+        let finding = record.and_then(|record| render::finding(self.facts, ports, id, record));
+        self.emit_finding(finding.map(|finding| self.seen_now(finding)));
     }
 }

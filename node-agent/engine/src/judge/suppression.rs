@@ -3,32 +3,31 @@
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
-use crate::engine::Engine;
+use crate::judge::context::JudgeContext;
 use crate::model::exception::{Candidate, Rule};
 use crate::model::finding::Suppression;
 use crate::model::finding_code::FindingCode;
-use crate::model::identity::{BootTime, PodKey, PortId, Protocol};
+use crate::model::identity::{PodKey, PortId, Protocol};
 use crate::model::listener::Exposure;
 use crate::model::pod::{Container, Pod};
 use crate::model::process::Process;
 use crate::rules::container_match::{container, runs_in};
 use crate::rules::declaration;
-use crate::rules::evaluate::Facts;
+use crate::rules::evaluate::PortFacts;
 use crate::state::bindings::Bindings;
 use crate::state::findings::Subject;
 use crate::state::storms::StormScope;
 
-impl Engine {
-    /// The exception that suppresses this finding of a port.
+impl JudgeContext<'_> {
+    /// Returns the exception that suppresses this finding of a port.
     pub(crate) fn port_suppression(
         &self,
         (id, pod): (PortId, Option<PodKey>),
         bindings: &Bindings,
-        (code, facts): (FindingCode, &Facts),
-        now: BootTime,
+        (code, facts): (FindingCode, &PortFacts),
     ) -> Option<Arc<Suppression>> {
-        let record = pod.and_then(|pod| self.pods.get(pod));
-        if record.map_or(self.rules.is_empty(), |record| record.exceptions.rules.is_empty()) {
+        let record = pod.and_then(|pod| self.facts.pods.get(pod));
+        if record.map_or(self.facts.exceptions.is_empty(), |record| record.exceptions.rules.is_empty()) {
             return None;
         }
         let processes: Vec<Option<&Process>> = bindings.processes().collect();
@@ -41,15 +40,14 @@ impl Engine {
             ephemeral: facts.ephemeral,
             code,
         };
-        self.suppression(record.map(|record| record.exceptions.rules.as_slice()), &candidate, now)
+        self.suppression(record.map(|record| record.exceptions.rules.as_slice()), &candidate)
     }
 
-    /// The exception that suppresses a finding that is not about a socket.
+    /// Returns the exception that suppresses a finding that is not about a served port.
     pub(crate) fn subject_suppression(
         &self,
         subject: Subject,
         code: FindingCode,
-        now: BootTime,
     ) -> Option<Arc<Suppression>> {
         let (key, port): (Option<PodKey>, Option<(Protocol, NonZeroU16)>) = match subject {
             Subject::Stale(key, protocol, port) | Subject::Dangling(key, protocol, port) => {
@@ -58,7 +56,7 @@ impl Engine {
             Subject::Opaque(key) | Subject::Storm(StormScope::Pod(key)) => (Some(key), None),
             Subject::Storm(StormScope::Netns(_)) | Subject::Port(_) => (None, None),
         };
-        let record = key.and_then(|key| self.pods.get(key));
+        let record = key.and_then(|key| self.facts.pods.get(key));
         let pod = record.map(|record| &*record.pod);
         let declaring =
             pod.zip(port).map(|(pod, (protocol, port))| declaration::declaring(pod, protocol, port));
@@ -74,33 +72,33 @@ impl Engine {
             ephemeral: false,
             code,
         };
-        self.suppression(record.map(|record| record.exceptions.rules.as_slice()), &candidate, now)
+        self.suppression(record.map(|record| record.exceptions.rules.as_slice()), &candidate)
     }
 
-    /// The first rule that applies; of a pod's own list, or of those for what belongs to no pod.
+    /// Returns the first rule that applies, from the pod's own list, or from the rules for findings without a pod.
     fn suppression(
         &self,
         of_pod: Option<&[Arc<Rule>]>,
         candidate: &Candidate<'_>,
-        now: BootTime,
     ) -> Option<Arc<Suppression>> {
-        let holds = |rule: &&Arc<Rule>| rule.applies(now) && rule.matches.matches_beside_pod(candidate);
+        let holds = |rule: &&Arc<Rule>| rule.applies(self.now) && rule.matches.matches_beside_pod(candidate);
         let found = match of_pod {
             Some(rules) => rules.iter().find(holds),
-            None => self.rules.iter().filter(|rule| rule.matches.concerns_no_pod()).find(holds),
+            None => self.facts.exceptions.iter().filter(|rule| rule.matches.concerns_no_pod()).find(holds),
         };
         found.map(|rule| Arc::clone(&rule.suppression))
     }
 }
 
-/// The container of every process that serves the port.
+/// Returns the container in which every process of the port runs, if that is certain.
 fn certain_container<'a>(pod: &'a Pod, bindings: &Bindings) -> Option<&'a Container> {
     let mut containers = bindings.processes().map(|process| container_of(pod, process));
     let first = containers.next().flatten()?;
     containers.all(|other| other.is_some_and(|other| std::ptr::eq(other, first))).then_some(first)
 }
 
-/// The container, unless the runtime knows its containers and the process was seen outside of all of them.
+/// Returns the container of a process, unless the runtime knows its containers and the process was seen outside all
+/// of them.
 fn container_of<'a>(pod: &'a Pod, process: Option<&Process>) -> Option<&'a Container> {
     let found = container(pod, process, &[])?;
     let is_elsewhere = process.is_some_and(|process| process.cgroup.is_some())

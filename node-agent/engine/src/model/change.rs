@@ -11,18 +11,25 @@ use crate::model::listener::Listener;
 /// One change of the engine's state.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
+    /// A listener opened, changed or closed.
     Listener(Arc<Listener>),
+    /// A finding opened, changed or was resolved.
     Finding(Arc<Finding>),
+    /// A recorded connection opened or ended.
     Connection(Arc<Connection>),
+    /// Something was dropped.
     Loss(Loss),
-    /// Count this port's traffic from now on (idempotent).
+    /// Request: count this port's traffic from now on. Idempotent.
     Watch(PortId),
-    /// Count this port's traffic no more (idempotent): nothing serves it and its last traffic was taken in, or it is not
-    /// kept. Also for ports that were never watched, since the kernel counts a port from the moment it opens.
+    /// Request: stop counting this port's traffic. Idempotent. Either nothing serves the port and its last traffic
+    /// was drained, or the port is not kept. Also sent for ports that were never watched, because the kernel counts a
+    /// port from the moment it opens.
     Unwatch(PortId),
-    /// Turn the recording of single connections of this port on or off.
+    /// Request: turn the recording of single connections of this port on or off.
     Record {
+        /// The port.
         port: PortId,
+        /// True to record.
         on: bool,
     },
 }
@@ -30,7 +37,10 @@ pub enum Change {
 /// Something was dropped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loss {
+    /// Name of the loss, as metrics show it.
     pub reason: &'static str,
+    /// Number of dropped items.
     pub count: u64,
+    /// True if a later scan made up for the loss.
     pub recovered: bool,
 }

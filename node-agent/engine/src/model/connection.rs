@@ -7,51 +7,70 @@ use crate::model::identity::{BootTime, PortId, SocketCookie};
 use crate::model::pod::PodRef;
 use crate::model::traffic::{Dialled, Origin, Via};
 
-/// What happened to one connection on a recorded port.
+/// A change of one connection on a recorded port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConnectionFact {
+    /// The connection completed its handshake.
     Opened(ConnectionOpened),
+    /// The connection ended.
     Closed(ConnectionClosed),
 }
 
 /// A completed handshake on a recorded port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionOpened {
+    /// Cookie of the connection's socket.
     pub cookie: SocketCookie,
+    /// The recorded port.
     pub port: PortId,
+    /// Local address.
     pub local: IpAddr,
+    /// Remote address and port as the pod sees them.
     pub remote: (IpAddr, u16),
-    /// `None`: dialled as it is, or nobody knows.
+    /// Translation of the connection; `None` if it was not translated or connection tracking did not report it.
     pub dialled: Option<Dialled>,
+    /// When the handshake completed.
     pub at: BootTime,
 }
 
 /// The end of a recorded connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionClosed {
+    /// The beginning of the same connection.
     pub opened: ConnectionOpened,
+    /// When the connection ended.
     pub at: BootTime,
+    /// Bytes received.
     pub bytes_in: u64,
+    /// Bytes sent.
     pub bytes_out: u64,
 }
 
-/// One connection on a recorded port.
+/// One connection on a recorded port, as reports show it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Connection {
-    /// As [`Listener::id`], before it is written as text.
+    /// Numeric form of [`Listener::id`](crate::model::listener::Listener::id).
     pub listener_id: u64,
+    /// The recorded port.
     pub port: PortId,
+    /// Local address.
     pub local: IpAddr,
+    /// Remote address and port as the pod sees them.
     pub remote: (IpAddr, u16),
+    /// Where the client is.
     pub origin: Origin,
-    /// `NAMESPACE/NAME` of the pod that connected, where known.
+    /// `NAMESPACE/NAME` of the client's pod, where known.
     pub reference: Option<Arc<str>>,
-    /// What it dialled, where that was not the pod's own address.
+    /// The dialled address, where that was not the pod's own.
     pub via: Option<Arc<Via>>,
+    /// When the handshake completed.
     pub opened_at: BootTime,
-    /// `None`: still open.
+    /// When the connection ended; `None` while it is open.
     pub closed_at: Option<BootTime>,
+    /// Bytes received; 0 while the connection is open.
     pub bytes_in: u64,
+    /// Bytes sent; 0 while the connection is open.
     pub bytes_out: u64,
+    /// The pod that serves the port, where known.
     pub pod: Option<Arc<PodRef>>,
 }

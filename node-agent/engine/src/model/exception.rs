@@ -13,75 +13,94 @@ use crate::model::listener::Exposure;
 use crate::model::pod::{Container, Pod};
 use crate::model::process::Process;
 
-/// One exception.
+/// One exception rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     /// Name and reason, as findings show them.
     pub suppression: Arc<Suppression>,
+    /// The findings that the rule matches.
     pub matches: Match,
-    /// From then on it no longer applies.
+    /// When the rule ceases to apply; `None`: never.
     pub expires: Option<BootTime>,
 }
 
-/// What a finding must be like. Every field that is not empty must match; of several values in it, one.
+/// Conditions on a finding. Every field that is not empty must match; within a field, one value must match.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Match {
-    /// Of the pod. With this or any of the next four, findings that belong to no pod do not match.
+    /// Namespace of the pod. With this or any of the next four fields, findings without a pod do not match.
     pub namespace: Vec<Pattern>,
+    /// Name of the pod.
     pub pod: Vec<Pattern>,
+    /// Labels of the pod.
     pub labels: BTreeMap<String, Vec<Pattern>>,
+    /// Kind of the object that owns the pod.
     pub workload_kind: Vec<Pattern>,
+    /// Name of the object that owns the pod.
     pub workload_name: Vec<Pattern>,
-    /// Name of the container that the finding is about; one that is not certain does not match.
+    /// Name of the container. A container that is not certain does not match.
     pub container: Vec<Pattern>,
+    /// Image of the container. A container that is not certain does not match.
     pub image: Vec<Pattern>,
-    /// What each process that serves the port calls itself; a pattern with a `/` is compared with the path of its executable.
+    /// `comm` of every process that serves the port. A pattern with a `/` is compared with the path of the
+    /// executable.
     pub process: Vec<Pattern>,
+    /// Port numbers.
     pub port: Vec<PortRange>,
+    /// Protocols.
     pub protocol: Vec<Protocol>,
+    /// Exposures.
     pub exposure: Vec<Exposure>,
+    /// Finding codes.
     pub code: Vec<FindingCode>,
-    /// Nothing that a debug container serves, whatever its code.
+    /// True: never matches a port that a debug container serves, whatever its code.
     pub never_ephemeral: bool,
 }
 
-/// A name, in which `*` stands for any text, also none.
+/// A pattern for a name: `*` stands for any text, including none.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Pattern(pub String);
 
-/// Ports of one protocol, or of all.
+/// Ports of one protocol, or of every protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortRange {
+    /// The ports.
     pub ports: RangeInclusive<NonZeroU16>,
+    /// The protocol; `None`: every protocol.
     pub protocol: Option<Protocol>,
 }
 
-/// What is compared with a rule beside the pod: a finding, before it is told.
+/// What a rule is compared with besides the pod: a finding before it is reported.
 #[derive(Clone, Copy, Debug)]
-pub struct Candidate<'a> {
+pub(crate) struct Candidate<'a> {
+    /// The container, if it is certain.
     pub container: Option<&'a Container>,
-    /// One process of each program that serves the port, `None` for an unknown one. The slice is `None` where the finding is
-    /// not about sockets.
+    /// One process per program that serves the port, `None` for an unknown process. The slice is `None` where the
+    /// finding is not about sockets.
     pub processes: Option<&'a [Option<&'a Process>]>,
+    /// Protocol of the port, if the finding is about a port.
     pub protocol: Option<Protocol>,
+    /// Port number, if the finding is about a port.
     pub port: Option<NonZeroU16>,
+    /// From where the port can be reached.
     pub exposure: Exposure,
-    /// A debug container serves the port, alone or beside others.
+    /// True if a debug container serves the port, alone or besides others.
     pub ephemeral: bool,
+    /// Code of the finding.
     pub code: FindingCode,
 }
 
 impl Rule {
+    /// Returns true unless the rule expired.
     #[must_use]
-    pub fn applies(&self, now: BootTime) -> bool {
+    pub(crate) fn applies(&self, now: BootTime) -> bool {
         self.expires.is_none_or(|at| now < at)
     }
 }
 
 impl Match {
-    /// True if it may match something of this pod.
+    /// Returns true if the rule may match a finding of this pod.
     #[must_use]
-    pub fn concerns_pod(&self, pod: &Pod) -> bool {
+    pub(crate) fn concerns_pod(&self, pod: &Pod) -> bool {
         let workload = pod.workload.as_ref();
         among(&self.namespace, Some(&pod.namespace))
             && among(&self.pod, Some(&pod.name))
@@ -93,9 +112,9 @@ impl Match {
                 .all(|(key, values)| pod.labels.get(key).is_some_and(|value| among(values, Some(value))))
     }
 
-    /// True if it may match what belongs to no pod.
+    /// Returns true if the rule may match a finding without a pod.
     #[must_use]
-    pub fn concerns_no_pod(&self) -> bool {
+    pub(crate) fn concerns_no_pod(&self) -> bool {
         self.namespace.is_empty()
             && self.pod.is_empty()
             && self.labels.is_empty()
@@ -103,22 +122,22 @@ impl Match {
             && self.workload_name.is_empty()
     }
 
-    /// True if it may match something of this port.
+    /// Returns true if the rule may match a finding of this port.
     #[must_use]
-    pub fn concerns_port(&self, protocol: Protocol, port: NonZeroU16) -> bool {
+    pub(crate) fn concerns_port(&self, protocol: Protocol, port: NonZeroU16) -> bool {
         (self.protocol.is_empty() || self.protocol.contains(&protocol))
             && (self.port.is_empty() || self.port.iter().any(|range| range.holds(protocol, port)))
     }
 
-    /// True if it matches, the pod aside.
+    /// Returns true if everything but the pod matches.
     #[must_use]
-    pub fn matches_beside_pod(&self, candidate: &Candidate<'_>) -> bool {
+    pub(crate) fn matches_beside_pod(&self, candidate: &Candidate<'_>) -> bool {
         let on_port = match (candidate.protocol, candidate.port) {
             (Some(protocol), Some(port)) => self.concerns_port(protocol, port),
             _ => self.port.is_empty() && self.protocol.is_empty(),
         };
         let container = candidate.container;
-        // Whoever joins a port is not covered by what another process on it is called.
+        // A process that joins a port is not covered by the name of another process on it.
         let runs_one = |process| self.process.iter().any(|one| runs(one, process));
         on_port
             && !(self.never_ephemeral && candidate.ephemeral)
@@ -132,13 +151,14 @@ impl Match {
 }
 
 impl Pattern {
+    /// Returns true if the whole text matches.
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {
         let mut parts = self.0.split('*');
         let first = parts.next().unwrap_or_default();
         let Some(mut rest) = text.strip_prefix(first) else { return false };
         let Some(last) = parts.next_back() else { return rest.is_empty() };
-        // The shortest text for each star but the last leaves the most for what comes after.
+        // Matching each star but the last to the shortest text leaves the most text for the parts after it.
         for part in parts {
             let Some((_, after)) = rest.split_once(part) else { return false };
             rest = after;
@@ -148,12 +168,13 @@ impl Pattern {
 }
 
 impl PortRange {
+    /// Returns true if the range contains the port.
     #[must_use]
-    pub fn holds(&self, protocol: Protocol, port: NonZeroU16) -> bool {
+    pub(crate) fn holds(&self, protocol: Protocol, port: NonZeroU16) -> bool {
         self.ports.contains(&port) && self.protocol.is_none_or(|own| own == protocol)
     }
 
-    /// `PORT`, `FIRST-LAST`, or one of these with `/PROTOCOL`; `None` for anything else.
+    /// Parses `PORT` or `FIRST-LAST`, each optionally followed by `/PROTOCOL`; `None` for anything else.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (ports, protocol) = match text.split_once('/') {
@@ -169,15 +190,17 @@ impl PortRange {
     }
 }
 
-/// Digits only: a sign, or blanks, are nobody's port.
+/// Parses decimal digits only: no sign, no blanks.
 fn number(text: &str) -> Option<NonZeroU16> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
+/// Returns true if there are no patterns, or one of them matches.
 fn among(patterns: &[Pattern], text: Option<&str>) -> bool {
     patterns.is_empty() || text.is_some_and(|text| patterns.iter().any(|pattern| pattern.matches(text)))
 }
 
+/// Returns true if the pattern matches the process's `comm`, or its executable if the pattern has a `/`.
 fn runs(pattern: &Pattern, process: Option<&Process>) -> bool {
     process.is_some_and(|process| {
         if pattern.0.contains('/') {

@@ -1,20 +1,26 @@
 //! The codes and severities of findings: the one list that filters, tables, metrics and the command line use.
 //! docs/findings.md explains each code.
 
-/// How bad a finding is; ordered from least to worst.
+/// Severity of a finding; ordered from least to most severe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
+    /// Worth knowing; nothing to do by itself.
     Info,
+    /// Worth correcting.
     Low,
+    /// Reachable, or opened by a debug container.
     Medium,
+    /// In use, on the node's network, or a storm.
     High,
+    /// Reached from outside the cluster.
     Critical,
 }
 
 impl Severity {
-    /// Every severity, the worst first.
+    /// Every severity, most severe first.
     pub const ALL: [Self; 5] = [Self::Critical, Self::High, Self::Medium, Self::Low, Self::Info];
 
+    /// Returns the name that reports use.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -26,7 +32,7 @@ impl Severity {
         }
     }
 
-    /// The severity that is written so.
+    /// Parses the name that [`Self::as_str`] returns.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|severity| severity.as_str() == text)
@@ -36,18 +42,31 @@ impl Severity {
 /// What a finding says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FindingCode {
+    /// An undeclared port was called from outside the cluster, or through an address that leads in from outside.
     UndeclaredExternal,
+    /// An undeclared port was called from another pod.
     UndeclaredActive,
+    /// An undeclared port of a hostNetwork pod is bound to the node's addresses.
     UndeclaredHost,
+    /// An undeclared port can be called from other pods.
     UndeclaredReachable,
+    /// A debug container serves the port.
     EphemeralContainer,
+    /// A pod serves so many undeclared ports that one finding replaces theirs.
     PortStorm,
+    /// An undeclared port that NetworkPolicies block.
     UndeclaredBlocked,
+    /// An undeclared port that something else in the manifests expects.
     UndeclaredExplained,
+    /// A Service sends to a port that nothing serves.
     DanglingServicePort,
+    /// An undeclared port on loopback.
     UndeclaredLoopback,
+    /// A declared port that nothing serves.
     StaleDeclaration,
+    /// A port of no known pod.
     Unattributed,
+    /// A pod whose sockets this node's kernel does not see.
     OpaqueRuntime,
 }
 
@@ -69,6 +88,7 @@ impl FindingCode {
         Self::OpaqueRuntime,
     ];
 
+    /// Returns the name that reports use.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -88,6 +108,7 @@ impl FindingCode {
         }
     }
 
+    /// Returns the severity, which is fixed per code.
     #[must_use]
     pub const fn severity(self) -> Severity {
         match self {
@@ -106,8 +127,7 @@ impl FindingCode {
 mod tests {
     use super::*;
 
-    /// The page that users read lists what the code has: each code once, with its severity, its section, an example and
-    /// what to do.
+    /// docs/findings.md lists each code once, with its severity, and has a section with an example and advice for each.
     #[test]
     fn every_code_is_explained_in_the_documentation() {
         let page = include_str!("../../../../docs/findings.md");

@@ -5,9 +5,9 @@ use std::hash::Hasher;
 
 use crate::model::identity::{NetnsId, PodUid, Protocol};
 
-/// FNV-1a, 64 bits: offset basis and prime as published by Fowler, Noll and Vo.
+/// 64-bit FNV-1a with the offset basis and prime published by Fowler, Noll and Vo.
 #[derive(Clone, Copy, Debug)]
-pub struct Fnv(u64);
+pub(crate) struct Fnv(u64);
 
 impl Default for Fnv {
     fn default() -> Self {
@@ -27,52 +27,54 @@ impl Hasher for Fnv {
     }
 }
 
-/// What an id belongs to.
+/// The owner that an id is derived from.
 #[derive(Clone, Copy, Debug)]
-pub enum Owner<'a> {
+pub(crate) enum Owner<'a> {
+    /// A pod, for ports in its main netns.
     Pod(&'a PodUid),
+    /// A netns without a known pod.
     Netns(NetnsId),
-    /// A further netns inside a pod.
+    /// Another netns inside a pod.
     PodNetns(&'a PodUid, NetnsId),
 }
 
-/// Id of a listener and of its finding.
+/// Returns the id of a listener and of its finding.
 #[must_use]
-pub fn port_id(owner: Owner<'_>, protocol: Protocol, port: u16) -> u64 {
+pub(crate) fn port_id(owner: Owner<'_>, protocol: Protocol, port: u16) -> u64 {
     identify(b"port", owner, protocol.number(), port)
 }
 
-/// Id of a stale declaration.
+/// Returns the id of a `stale-declaration` finding.
 #[must_use]
-pub fn stale_id(uid: &PodUid, protocol: Protocol, port: u16) -> u64 {
+pub(crate) fn stale_id(uid: &PodUid, protocol: Protocol, port: u16) -> u64 {
     identify(b"stale", Owner::Pod(uid), protocol.number(), port)
 }
 
-/// Id of a port storm.
+/// Returns the id of a storm finding.
 #[must_use]
-pub fn storm_id(owner: Owner<'_>) -> u64 {
+pub(crate) fn storm_id(owner: Owner<'_>) -> u64 {
     identify(b"storm", owner, 0, 0)
 }
 
-/// Id of a Service's port that nobody serves.
+/// Returns the id of a `dangling-service-port` finding.
 #[must_use]
-pub fn dangling_id(uid: &PodUid, protocol: Protocol, port: u16) -> u64 {
+pub(crate) fn dangling_id(uid: &PodUid, protocol: Protocol, port: u16) -> u64 {
     identify(b"dangling", Owner::Pod(uid), protocol.number(), port)
 }
 
-/// Id of a pod whose sockets cannot be seen.
+/// Returns the id of an `opaque-runtime` finding.
 #[must_use]
-pub fn opaque_id(uid: &PodUid) -> u64 {
+pub(crate) fn opaque_id(uid: &PodUid) -> u64 {
     identify(b"opaque", Owner::Pod(uid), 0, 0)
 }
 
-/// An id as reports show it.
+/// Formats an id as reports show it: 16 lower-case hexadecimal digits.
 #[must_use]
 pub fn hex(id: u64) -> String {
     format!("{id:016x}")
 }
 
-/// The number behind a reported id; `None` for anything else.
+/// Parses a reported id; `None` for anything but 16 lower-case hexadecimal digits.
 #[must_use]
 pub fn parse(id: &str) -> Option<u64> {
     if id.len() != 16 || !id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {

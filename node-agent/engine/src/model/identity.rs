@@ -5,50 +5,53 @@ use std::fmt;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-/// A network namespace's kernel cookie (SO_NETNS_COOKIE). On kernels before 5.14, which have none, its inode number with
-/// the highest bit set.
+/// Kernel cookie of a network namespace (SO_NETNS_COOKIE). Kernels before 5.14 have none; there, the inode number
+/// with the highest bit set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NetnsId(pub u64);
 
-/// A socket's kernel cookie (SO_COOKIE, idiag_cookie). Never used twice by a running kernel.
+/// Kernel cookie of a socket (SO_COOKIE, idiag_cookie). A running kernel never uses one twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SocketCookie(pub u64);
 
-/// A pod's UID as the metadata source says it.
+/// UID of a pod, as the pod source reports it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PodUid(pub String);
 
-/// A point in time: nanoseconds of CLOCK_BOOTTIME. Jumps of the wall clock never reach the engine.
+/// A point in time, in nanoseconds of CLOCK_BOOTTIME. Jumps of the wall clock never reach the engine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BootTime(pub u64);
 
 impl BootTime {
-    /// This point `by` later; stops at the end of time.
+    /// Returns the point `by` later, saturating.
     #[must_use]
     pub fn after(self, by: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX)))
     }
 
-    /// How long this is after `earlier`; zero if it is not.
+    /// Returns the time since `earlier`, or zero if `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 }
 
-/// Transport protocols that have ports.
+/// A transport protocol with ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Protocol {
+    /// TCP, IANA number 6.
     Tcp,
+    /// UDP, IANA number 17.
     Udp,
+    /// SCTP, IANA number 132.
     Sctp,
 }
 
 impl Protocol {
-    /// Every protocol.
+    /// Every protocol, in the order of their `Ord`.
     pub const ALL: [Self; 3] = [Self::Tcp, Self::Udp, Self::Sctp];
 
-    /// The IANA number.
+    /// Returns the IANA number.
     #[must_use]
     pub const fn number(self) -> u8 {
         match self {
@@ -58,7 +61,7 @@ impl Protocol {
         }
     }
 
-    /// The protocol with this IANA number, if it has ports.
+    /// Returns the protocol with this IANA number; `None` for one without ports.
     #[must_use]
     pub const fn from_number(number: u8) -> Option<Self> {
         match number {
@@ -69,7 +72,7 @@ impl Protocol {
         }
     }
 
-    /// As Kubernetes writes it.
+    /// Returns the name as Kubernetes writes it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -86,17 +89,20 @@ impl fmt::Display for Protocol {
     }
 }
 
-/// One port of one protocol in one network namespace: what a listener is for people, however many sockets serve it.
+/// One port of one protocol in one netns: the key of a listener, no matter how many sockets serve it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PortId {
+    /// The netns in which the port is bound.
     pub netns: NetnsId,
+    /// The transport protocol.
     pub protocol: Protocol,
+    /// The port number.
     pub port: NonZeroU16,
 }
 
-/// A pod within the engine: four bytes instead of a UID.
+/// Key of a pod inside the engine: four bytes instead of a UID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PodKey(pub(crate) u32);
+pub(crate) struct PodKey(pub(crate) u32);
 
-/// A port of a pod.
-pub type ProtocolPort = (Protocol, NonZeroU16);
+/// A port within one pod.
+pub(crate) type ProtocolPort = (Protocol, NonZeroU16);

@@ -18,56 +18,74 @@ use crate::model::traffic::TrafficDrain;
 /// One fact from one source.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// The kernel saw a socket begin to serve.
+    /// A socket began to serve.
     SocketOpened(OpenedSocket),
-    /// The kernel saw a socket end to serve.
+    /// A socket ceased to serve.
     SocketClosed {
+        /// Netns of the socket.
         netns: NetnsId,
+        /// The socket.
         cookie: SocketCookie,
+        /// When the socket ceased to serve.
         at: BootTime,
     },
-    /// A whole netns was listed: what is not in it and is older than the scan is gone.
+    /// A whole netns was scanned. A socket that is not listed and older than the scan is gone.
     NetnsScanned(NetnsScan),
-    /// A netns exists, or what is known about it changed. Replaces what was known of it. The latest of these and of
-    /// `NetnsGone` by `at` holds, whichever came first: a netns that was taken for gone comes back.
+    /// A netns exists, or what is known about it changed; replaces what was known. Of these facts and `NetnsGone` the
+    /// latest by `at` holds, in whichever order they arrive: a netns that was considered gone comes back.
     NetnsSeen {
+        /// What is known about the netns.
         facts: NetnsFacts,
-        /// Before the look at it began.
+        /// When the source began to look at the netns.
         at: BootTime,
     },
     /// A netns is gone, with every socket in it.
     NetnsGone {
+        /// The netns.
         netns: NetnsId,
+        /// When the source noticed that.
         at: BootTime,
     },
-    /// One source's pods, all of them: what is not listed is gone.
+    /// All pods of one source. A pod that is not listed is gone from that source.
     Pods {
+        /// Name of the source: `cri`, `kubernetes`, or `file`.
         source: &'static str,
+        /// The pods.
         pods: Vec<Pod>,
     },
     /// One pod of a source is new or differs.
     PodChanged {
+        /// Name of the source.
         source: &'static str,
+        /// The pod.
         pod: Box<Pod>,
     },
     /// One pod of a source is gone.
     PodGone {
+        /// Name of the source.
         source: &'static str,
+        /// UID of the pod, or of its mirror.
         uid: PodUid,
     },
+    /// Services changed.
     Services(Listing<Service>),
+    /// NetworkPolicies changed.
     NetworkPolicies(Listing<NetworkPolicy>),
+    /// Namespaces changed.
     Namespaces(Listing<Namespace>),
-    /// The operator's exceptions, all of them, in the order in which they are asked; each has a name of its own.
+    /// The operator's exception rules, all of them, in order of precedence. Rule names are unique.
     Exceptions(Vec<Arc<Rule>>),
-    /// The kernel's counters, all that changed since the drain before.
+    /// Growth of the kernel's counters since the previous drain.
     Traffic(TrafficDrain),
-    /// Connections on recorded ports opened and ended; many at once, since there may be thousands in a second.
+    /// Connections on recorded ports opened or ended. Batched, because there may be thousands a second.
     Connections(Vec<ConnectionFact>),
-    /// Something was dropped somewhere. `recovered` once the scan after it is done.
+    /// Something was dropped outside the engine.
     Lost {
+        /// Name of the loss.
         reason: &'static str,
+        /// Number of dropped items.
         count: u64,
+        /// True once the scan that makes up for the loss is done.
         recovered: bool,
     },
 }

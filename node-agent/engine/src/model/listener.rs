@@ -8,55 +8,74 @@ use crate::model::pod::{Container, PodRef};
 use crate::model::process::Process;
 use crate::model::traffic::Traffic;
 
+/// Whether a port is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ListenerState {
+    /// A socket serves the port.
     Open,
+    /// No socket serves the port any more.
     Closed,
 }
 
-/// A port that is served, by one socket or by many.
+/// A served port, however many sockets serve it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Listener {
-    /// Stable: derived from pod UID (or netns cookie), protocol and port.
+    /// Stable id, derived from pod UID (or netns cookie), protocol and port.
     pub id: String,
+    /// The port.
     pub port: PortId,
-    /// Every address that a socket of it is bound to, sorted.
+    /// Local addresses of its sockets, sorted, at most 64; loopback addresses are cut first.
     pub addresses: Vec<IpAddr>,
-    /// Every IPv6 socket of it refuses IPv4.
+    /// True if the port has IPv6 sockets and all of them refuse IPv4.
     pub v6_only: bool,
-    /// How many sockets serve it.
+    /// Number of sockets that serve it.
     pub sockets: usize,
+    /// The netns of the port.
     pub netns: NetnsRef,
+    /// A process that serves the port, where known.
     pub process: Option<Process>,
-    /// `None`: older than the agent.
+    /// When the first of its sockets opened; `None` if a socket is older than the agent.
     pub opened_at: Option<BootTime>,
+    /// Whether the port is still served.
     pub state: ListenerState,
+    /// The pod that the port is attributed to.
     pub pod: Option<PodRef>,
+    /// The container that serves the port, where it is certain.
     pub container: Option<Container>,
+    /// What the manifests say about the port.
     pub declaration: Declaration,
+    /// From where the port can be reached.
     pub exposure: Exposure,
+    /// Traffic and peers.
     pub traffic: Traffic,
 }
 
 /// What the manifests say about a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Declaration {
+    /// The summary.
     pub status: DeclarationStatus,
-    /// Who declares it: `container/NAME`.
+    /// Containers that declare the port, as `container/NAME`.
     pub declared_by: Vec<String>,
+    /// Other reasons to expect the port.
     pub explained_by: Vec<Explanation>,
 }
 
+/// Summary of what the manifests say about a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DeclarationStatus {
+    /// A container declares the port.
     Declared,
+    /// No container declares the port, but something else expects it.
     Explained,
+    /// Nothing declares or expects the port.
     Undeclared,
-    /// No pod is known for it.
+    /// No pod is known for the port.
     Unknown,
 }
 
 impl DeclarationStatus {
+    /// Returns the name that reports use.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -68,22 +87,28 @@ impl DeclarationStatus {
     }
 }
 
-/// Why a port that is not declared is expected nevertheless.
+/// Why a port that no container declares is expected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
+    /// Kind of the reason: `probe`, `lifecycle`, `service`, `annotation`, `mesh` or `network-policy`.
     pub source: String,
+    /// The object or field that expects the port.
     pub reference: String,
 }
 
-/// From where a socket can be reached by its address.
+/// From where a port can be reached, by the addresses of its sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Exposure {
+    /// From its own netns only.
     Loopback,
+    /// From outside its pod.
     Pod,
+    /// By the node's own addresses.
     Host,
 }
 
 impl Exposure {
+    /// Returns the name that reports use.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

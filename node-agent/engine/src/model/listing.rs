@@ -1,16 +1,20 @@
 //! Updates of one kind of Kubernetes object.
 
-/// What a source says of one kind of object.
+/// An update of one kind of object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listing<T> {
-    /// All of them: what is not listed is gone.
+    /// Every object. An object that is not listed is gone.
     All(Vec<T>),
+    /// One object that is new or differs.
     Changed(Box<T>),
-    /// The object of that name is gone; the namespace is empty for objects that live in none.
+    /// One object that is gone.
     Gone {
+        /// Namespace of the object; empty for kinds without namespaces.
         namespace: String,
+        /// Name of the object.
         name: String,
     },
-    /// Forbidden, or not asked for: facts that need it are unknown. The default until the first `All`.
+    /// The kind is forbidden or not watched, so facts that need it are unknown. The initial state, until the first
+    /// `All`.
     Unavailable,
 }

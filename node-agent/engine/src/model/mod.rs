@@ -21,4 +21,5 @@ pub mod reach;
 pub mod selector;
 pub mod service;
 pub mod socket;
+pub mod totals;
 pub mod traffic;

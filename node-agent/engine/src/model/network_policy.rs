@@ -7,30 +7,34 @@ use crate::model::identity::Protocol;
 use crate::model::pod::PortRef;
 use crate::model::selector::{Selector, Selects};
 
-/// A NetworkPolicy that has ingress among its types; others are not told.
+/// A NetworkPolicy with `Ingress` among its policy types. Sources drop the others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetworkPolicy {
+    /// Kubernetes namespace.
     pub namespace: String,
+    /// Name within the namespace.
     pub name: String,
+    /// `spec.podSelector`.
     pub selector: LabelSelector,
-    /// Empty: admits nothing.
+    /// `spec.ingress`. Empty: admits nothing.
     pub ingress: Vec<IngressRule>,
 }
 
 /// One entry of `spec.ingress`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IngressRule {
-    /// Empty: every port.
+    /// Admitted ports. Empty: every port.
     pub ports: Vec<AdmittedPort>,
-    /// How many peers it names; 0: from everywhere.
+    /// Number of entries in `from`. 0: from everywhere.
     pub peers: usize,
 }
 
 /// One entry of a rule's `ports`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdmittedPort {
+    /// Protocol; TCP where the manifest has none.
     pub protocol: Protocol,
-    /// `None`: every port of the protocol.
+    /// The port, or the first port of a range; `None`: every port of the protocol.
     pub port: Option<PortRef>,
     /// Last port of a range that begins with `port`.
     pub end_port: Option<NonZeroU16>,
@@ -39,33 +43,45 @@ pub struct AdmittedPort {
 /// A label selector; an empty one selects everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LabelSelector {
+    /// `matchLabels`.
     pub labels: BTreeMap<String, String>,
+    /// `matchExpressions`.
     pub expressions: Vec<LabelExpression>,
 }
 
 /// One entry of `matchExpressions`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LabelExpression {
+    /// Label key.
     pub key: String,
+    /// How the label is compared with `values`.
     pub operator: LabelOperator,
+    /// Values; empty for `Exists` and `DoesNotExist`.
     pub values: Vec<String>,
 }
 
+/// Operator of a label expression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LabelOperator {
+    /// The label has one of the values.
     In,
+    /// The label has none of the values, or the pod does not have the label.
     NotIn,
+    /// The pod has the label.
     Exists,
+    /// The pod does not have the label.
     DoesNotExist,
-    /// One that this version does not know: selects nothing for certain, so the policy fact becomes unknown.
+    /// An operator that this version does not know. Selects nothing for certain, so the policy fact becomes unknown.
     Unknown,
 }
 
 impl Selector for NetworkPolicy {
+    /// Kubernetes namespace.
     fn namespace(&self) -> &str {
         &self.namespace
     }
 
+    /// Name within the namespace.
     fn name(&self) -> &str {
         &self.name
     }
@@ -84,7 +100,7 @@ impl Selector for NetworkPolicy {
 }
 
 impl LabelSelector {
-    /// Whether it means a pod with these labels: every part of it must.
+    /// Returns whether the selector matches these labels: every part of it must match.
     #[must_use]
     pub fn selects(&self, labels: &BTreeMap<String, String>) -> Selects {
         if !self.labels.iter().all(|(key, value)| labels.get(key) == Some(value)) {
@@ -100,7 +116,7 @@ impl LabelExpression {
         let among = value.is_some_and(|value| self.values.contains(value));
         let holds = match self.operator {
             LabelOperator::In => among,
-            // Also where the pod has no such label.
+            // Also true if the pod does not have the label.
             LabelOperator::NotIn => !among,
             LabelOperator::Exists => value.is_some(),
             LabelOperator::DoesNotExist => value.is_none(),

@@ -4,46 +4,54 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-/// Undeclared ports of one pod above which one finding stands for all, where nothing else is configured.
+/// Default of [`EngineOptions::storm_ports`].
 pub const STORM_PORTS: u32 = 64;
 
-/// Which connections get a record of their own.
+/// Which connections are recorded one by one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RecordMode {
-    /// Those on ports that are not declared.
+    /// Connections on undeclared ports.
     #[default]
     Undeclared,
+    /// Connections on every port.
     All,
+    /// No connections.
     None,
 }
 
-/// Settings of the engine; the defaults are those of the command line.
+/// Settings of the engine. The defaults equal those of the command line.
 #[derive(Clone, Debug)]
 pub struct EngineOptions {
-    /// How long a listener must live before it becomes a finding.
+    /// Minimum age of a listener before it becomes a finding.
     pub grace: Duration,
-    /// Undeclared ports of one pod above which one `port-storm` stands for all of them.
+    /// Number of undeclared ports of one pod above which one `port-storm` replaces their findings.
     pub storm_ports: usize,
+    /// Maximum number of peers kept per port.
     pub max_peers_per_listener: usize,
+    /// Maximum number of peers of all ports together.
     pub max_peers: usize,
-    /// Ports that are kept; one netns may take half of them, so that one pod cannot blind the agent to the others.
+    /// Maximum number of ports. One netns may occupy half of them, so that one pod cannot hide the others.
     pub max_listeners: usize,
-    /// Recorded connections that are kept.
+    /// Maximum number of recorded connections kept.
     pub max_connections: usize,
-    /// How long the line of a connection waits for its end, so that a short connection is one line.
+    /// How long the report of an open connection waits for its end, so that a short connection is reported once.
     pub connection_hold: Duration,
-    /// How long a declared port may be silent before it is a `stale-declaration`.
+    /// How long a declared port may be unserved before it becomes a `stale-declaration`.
     pub stale_grace: Duration,
-    /// How long to wait for a pod before a listener is reported without one.
+    /// How long a listener waits for its pod before it is reported without one.
     pub attribution_hold: Duration,
+    /// Address ranges of pods. Empty: private addresses may be pods.
     pub pod_ranges: Vec<IpNet>,
+    /// Address ranges of nodes, besides the addresses of this node.
     pub node_ranges: Vec<IpNet>,
+    /// Which connections are recorded.
     pub record: RecordMode,
-    /// Whose annotations may make exceptions.
+    /// Which objects' annotations may make exceptions.
     pub exception_annotations: AnnotationSource,
-    /// Report the node's own listeners too.
+    /// True: report the node's own listeners too.
     pub include_host: bool,
-    /// A kernel source drains counters: a close waits for the drain after it, so that its traffic is complete.
+    /// True if a kernel source drains counters. A close then waits for the next drain, so that its traffic is
+    /// complete.
     pub traffic_drained: bool,
 }
 
@@ -69,13 +77,14 @@ impl Default for EngineOptions {
     }
 }
 
-/// Whose annotations count.
+/// Which objects' annotations may make exceptions; ordered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AnnotationSource {
+    /// None.
     Off,
-    /// Namespaces'.
+    /// Namespaces.
     #[default]
     Namespace,
-    /// Namespaces' and pods'.
+    /// Namespaces and pods.
     Pod,
 }

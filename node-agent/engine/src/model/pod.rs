@@ -10,42 +10,52 @@ use crate::model::identity::{PodUid, Protocol};
 /// A pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pod {
+    /// UID; for a static pod kubelet's hash, which cgroups and the runtime carry.
     pub uid: PodUid,
+    /// Kubernetes namespace.
     pub namespace: String,
+    /// Name within the namespace.
     pub name: String,
+    /// The object that owns the pod; `None` where unknown.
     pub workload: Option<Workload>,
+    /// True if the pod uses the node's network.
     pub host_network: bool,
+    /// Labels.
     pub labels: BTreeMap<String, String>,
-    /// Only those that something here reads (`prometheus.io/*`, `portolan.dev/*`, a mesh's), each bounded by its source.
+    /// Only the annotations that the engine reads (`prometheus.io/*`, `portolan.dev/*`, a mesh's), each bounded by
+    /// its source.
     pub annotations: BTreeMap<String, String>,
+    /// Containers of every kind.
     pub containers: Vec<Container>,
-    /// status.podIPs, as far as the source knows them.
+    /// `status.podIPs`, as far as the source knows them.
     pub addresses: Vec<IpAddr>,
-    /// Canonical path of its netns (`/run/netns/NAME`); `None` for hostNetwork or where the source does not know.
+    /// Canonical path of the pod's netns (`/run/netns/NAME`); `None` for hostNetwork or where the source does not
+    /// know it.
     pub netns_path: Option<String>,
-    /// The API server's UID of a static pod's mirror; `uid` is then kubelet's hash, which cgroups and the runtime carry.
+    /// The API server's UID of a static pod's mirror pod.
     pub mirror: Option<PodUid>,
-    /// Every container is ready; `None` where the source does not know.
+    /// True if every container is ready; `None` where the source does not know.
     pub ready: Option<bool>,
     /// Name of a runtime whose sockets this kernel does not see (Kata, gVisor).
     pub opaque_runtime: Option<String>,
 }
 
-/// How much of a pod differs from what was said of it before.
+/// How far a pod differs from its previous version; ordered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Extent {
-    /// What changes most often, and no port is judged by it.
+pub(crate) enum Extent {
+    /// At most the readiness differs, which changes most often. No port is judged by it.
     Readiness,
-    /// What selects the pod, too.
+    /// The labels differ too, so other objects may select the pod.
     Labels,
+    /// Something else differs.
     More,
 }
 
 impl Pod {
-    /// What the two differ in at most.
+    /// Returns the extent of the differences between the two versions.
     #[must_use]
-    pub fn extent_of_change(&self, other: &Self) -> Extent {
-        // Every field is named, so that a new one is not forgotten here.
+    pub(crate) fn extent_of_change(&self, other: &Self) -> Extent {
+        // Destructures every field, so that the compiler asks about a new one.
         let Self {
             uid,
             namespace,
@@ -78,20 +88,26 @@ impl Pod {
 /// The object that owns a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Workload {
+    /// Kind, such as `Deployment`.
     pub kind: String,
+    /// Name, in the pod's namespace.
     pub name: String,
 }
 
 /// One container of a pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Container {
+    /// Name within the pod.
     pub name: String,
-    /// Runtime's id; empty where the source does not know.
+    /// The runtime's id, with or without its scheme; empty where the source does not know it.
     pub id: String,
+    /// Image reference; empty where the source does not know it.
     pub image: String,
+    /// Which of the pod's container lists it is in.
     pub kind: ContainerKind,
-    /// `None` where the source does not know.
+    /// True if it runs; `None` where the source does not know.
     pub running: Option<bool>,
+    /// Declared ports.
     pub ports: Vec<DeclaredPort>,
     /// Ports that its probes and lifecycle handlers call.
     pub probes: Vec<ProbePort>,
@@ -100,67 +116,80 @@ pub struct Container {
 /// A port that kubelet calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProbePort {
+    /// The probe or lifecycle handler.
     pub handler: ProbeHandler,
+    /// The port that is called.
     pub port: PortRef,
 }
 
-/// What calls it.
+/// A probe or lifecycle handler of a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProbeHandler {
+    /// `livenessProbe`.
     Liveness,
+    /// `readinessProbe`.
     Readiness,
+    /// `startupProbe`.
     Startup,
+    /// `lifecycle.postStart`.
     PostStart,
+    /// `lifecycle.preStop`.
     PreStop,
 }
 
 /// A port as objects refer to it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PortRef {
+    /// By number.
     Number(NonZeroU16),
-    /// The name of a container's declared port.
+    /// By the name of a container's declared port.
     Name(String),
 }
 
-/// Which of a pod's lists a container stands in.
+/// Which of a pod's container lists a container is in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ContainerKind {
-    /// Also where the source cannot tell: the runtime does not know a sidecar from a debug container.
+    /// A regular container. Also where the source cannot tell: the runtime does not distinguish sidecars and debug
+    /// containers.
     #[default]
     Regular,
-    /// An init container with restartPolicy Always.
+    /// An init container with `restartPolicy: Always`.
     Sidecar,
-    /// A plain init container: declares only while it runs.
+    /// A plain init container. Declares ports only while it runs.
     Init,
-    /// A debug container: can never declare.
+    /// A debug container. Never declares ports.
     Ephemeral,
 }
 
 /// One entry of a container's `ports`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeclaredPort {
+    /// Name, if the port has one.
     pub name: Option<String>,
+    /// `containerPort`.
     pub port: NonZeroU16,
+    /// Protocol; TCP where the manifest has none.
     pub protocol: Protocol,
+    /// `hostPort`, if the entry has one.
     pub host_port: Option<NonZeroU16>,
 }
 
-/// True for runtimes, by the name of their class or handler, whose sockets this node's kernel does not see: they run the pod
-/// in a virtual machine, or with a network stack of their own.
+/// Returns true for runtimes, by the name of their class or handler, whose sockets this node's kernel does not see:
+/// they run the pod in a virtual machine, or with a network stack of their own.
 #[must_use]
 pub fn hides_sockets(runtime: &str) -> bool {
     let runtime = runtime.to_ascii_lowercase();
     ["kata", "gvisor", "runsc", "firecracker", "krun"].iter().any(|name| runtime.contains(name))
 }
 
-/// The port that a container declares under this name with this protocol, as Services and policies resolve it.
+/// Resolves a port name the way Services and policies do: the first declared port with this name and protocol.
 #[must_use]
-pub fn named_port(pod: &Pod, name: &str, protocol: Protocol) -> Option<NonZeroU16> {
+pub(crate) fn named_port(pod: &Pod, name: &str, protocol: Protocol) -> Option<NonZeroU16> {
     let mut ports = pod.containers.iter().filter(|container| can_declare(container)).flat_map(|c| &c.ports);
     ports.find(|port| port.protocol == protocol && port.name.as_deref() == Some(name)).map(|port| port.port)
 }
 
-/// A plain init container only while it runs.
+/// Returns whether the container's `ports` count as declarations now.
 pub(crate) fn can_declare(container: &Container) -> bool {
     match container.kind {
         ContainerKind::Regular | ContainerKind::Sidecar => true,
@@ -169,20 +198,25 @@ pub(crate) fn can_declare(container: &Container) -> bool {
     }
 }
 
-/// A pod, as reports name it.
+/// A pod as reports name it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodRef {
+    /// Kubernetes namespace.
     pub namespace: String,
+    /// Name within the namespace.
     pub name: String,
+    /// UID, as in [`Pod::uid`].
     pub uid: PodUid,
+    /// The object that owns the pod; `None` where unknown.
     pub workload: Option<Workload>,
+    /// True if the pod uses the node's network.
     pub host_network: bool,
-    /// For filters; not reported.
+    /// Labels, for filters. Not reported.
     pub labels: Arc<BTreeMap<String, String>>,
 }
 
 impl PodRef {
-    /// The names of this pod.
+    /// Builds the reference of a pod.
     #[must_use]
     pub fn of(pod: &Pod) -> Self {
         Self {
@@ -195,7 +229,7 @@ impl PodRef {
         }
     }
 
-    /// True if it names this pod as it is now.
+    /// Returns true if the reference still describes the pod.
     pub(crate) fn names(&self, pod: &Pod) -> bool {
         (&self.namespace, &self.name, &self.uid) == (&pod.namespace, &pod.name, &pod.uid)
             && (&self.workload, self.host_network) == (&pod.workload, pod.host_network)
@@ -203,12 +237,13 @@ impl PodRef {
     }
 }
 
+/// Formats the pod as `NAMESPACE/NAME`.
 pub(crate) fn label(pod: &Pod) -> Arc<str> {
     format!("{}/{}", pod.namespace, pod.name).into()
 }
 
 impl ProbeHandler {
-    /// As the container's spec writes it.
+    /// Returns the name as a container's spec writes it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -1,21 +1,22 @@
 //! What NetworkPolicies say about a port, as reports show it.
 
-/// What NetworkPolicies say of a port.
+/// What NetworkPolicies say about a port.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
+    /// The summary.
     pub verdict: PolicyVerdict,
-    /// `NAMESPACE/NAME` of those that make it so, sorted.
+    /// `NAMESPACE/NAME` of the policies that the verdict rests on, sorted.
     pub policies: Vec<String>,
 }
 
-/// Whether NetworkPolicies let anybody reach a port.
+/// Whether NetworkPolicies admit callers to a port.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PolicyVerdict {
     /// The pod is isolated, and a rule admits the port from somewhere.
     Open,
     /// The pod is isolated, and no rule admits the port.
     Blocked,
-    /// No policy selects the pod: everybody may call it.
+    /// No policy selects the pod, so every caller is admitted.
     NotIsolated,
     /// The policies are not known, or do not govern this pod.
     #[default]
@@ -23,6 +24,7 @@ pub enum PolicyVerdict {
 }
 
 impl PolicyVerdict {
+    /// Returns the name that reports use.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -1,14 +1,17 @@
 //! How far the traffic that a port served came from.
 
-/// From how far traffic that was served came; ordered from nothing to worst.
+/// How far the callers that a port served are away; ordered from none to farthest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Reach {
+pub(crate) enum Reach {
+    /// No traffic was served.
     #[default]
     Nothing,
     /// The pod itself or its node.
     Node,
+    /// Another pod.
     InCluster,
-    /// A pod, by an address that leads in from outside as well.
+    /// A pod, through an address that also leads in from outside the cluster.
     Published,
+    /// A caller outside the cluster.
     External,
 }

@@ -11,62 +11,76 @@ use crate::model::selector::{Selector, Selects};
 /// A Service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
+    /// Kubernetes namespace.
     pub namespace: String,
+    /// Name within the namespace.
     pub name: String,
+    /// `spec.type`, with headless Services apart.
     pub kind: ServiceKind,
-    /// Empty: selects nothing (its endpoints are somebody else's work).
+    /// Labels that a pod must have. Empty: selects nothing; another controller writes the endpoints.
     pub selector: BTreeMap<String, String>,
+    /// `spec.ports`.
     pub ports: Vec<ServicePort>,
-    /// ClusterIPs, external and load balancer addresses: those a client may dial. Empty where headless.
+    /// ClusterIPs, external IPs and load balancer IPs: every address that a client may dial. Empty if headless.
     pub addresses: Vec<IpAddr>,
-    /// Boxed: most Services have none of it.
+    /// External access; `None` for most Services. Boxed for that reason.
     pub outside: Option<Box<ExternalAccess>>,
 }
 
-/// How a Service is reached from outside the cluster, beside its NodePorts.
+/// How a Service is reached from outside the cluster, besides its NodePorts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ExternalAccess {
-    /// Addresses and host names that its load balancer was given.
+    /// Addresses and host names of its load balancer (`status.loadBalancer.ingress`).
     pub balancer: Vec<String>,
     /// `spec.externalIPs`.
     pub external_ips: Vec<IpAddr>,
-    /// `externalTrafficPolicy: Local`: a node sends what comes from outside to its own pods only.
+    /// `externalTrafficPolicy: Local`: a node forwards external traffic to its own pods only.
     pub local_only: bool,
-    /// Where kube-proxy tells a load balancer whether this node has such pods: a real socket on every node.
+    /// `healthCheckNodePort`: where kube-proxy tells a load balancer whether this node has pods of the Service. A
+    /// real socket on every node.
     pub health_check: Option<NonZeroU16>,
 }
 
 impl ExternalAccess {
-    /// `None` for nothing.
+    /// Boxes the value; `None` if it is empty.
     #[must_use]
     pub fn boxed(self) -> Option<Box<Self>> {
         (self != Self::default()).then(|| Box::new(self))
     }
 }
 
-/// `spec.type`.
+/// Type of a Service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServiceKind {
+    /// Reached by a cluster IP.
     ClusterIp,
+    /// `clusterIP: None`: its name resolves to the pods' own addresses.
     Headless,
+    /// Reached by a port of every node, and by a cluster IP.
     NodePort,
+    /// Reached by a load balancer, and mostly by NodePorts and a cluster IP.
     LoadBalancer,
+    /// A DNS alias. No traffic is forwarded.
     ExternalName,
 }
 
 /// One entry of `spec.ports`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServicePort {
+    /// Name; `None` if the Service has a single unnamed port.
     pub name: Option<String>,
+    /// Protocol; TCP where the manifest has none.
     pub protocol: Protocol,
+    /// Port that clients dial on the Service's addresses.
     pub port: NonZeroU16,
-    /// Never absent: a Service without targetPort sends to `port`.
+    /// Port of the pods. Equals `port` where the manifest has no `targetPort`.
     pub target: PortRef,
+    /// NodePort, if one is allocated.
     pub node_port: Option<NonZeroU16>,
 }
 
 impl Service {
-    /// The addresses that only the cluster itself can dial: neither its load balancer's nor its external ones.
+    /// Returns the addresses that only clients inside the cluster can dial: all but load balancer and external IPs.
     pub fn cluster_addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
         let is_outside = |address: &IpAddr| {
             let Some(outside) = &self.outside else { return false };
@@ -76,18 +90,20 @@ impl Service {
         self.addresses.iter().copied().filter(move |address| !is_outside(address))
     }
 
-    /// True if its traffic goes to the pods that it selects.
+    /// Returns true if the Service forwards to the pods that it selects.
     #[must_use]
-    pub fn selects_pods(&self) -> bool {
+    pub(crate) fn selects_pods(&self) -> bool {
         !self.selector.is_empty() && self.kind != ServiceKind::ExternalName
     }
 }
 
 impl Selector for Service {
+    /// Kubernetes namespace.
     fn namespace(&self) -> &str {
         &self.namespace
     }
 
+    /// Name within the namespace.
     fn name(&self) -> &str {
         &self.name
     }
@@ -106,10 +122,10 @@ impl Selector for Service {
 }
 
 impl ServicePort {
-    /// The port of this pod that it sends to; `None` where no container has a port of that name and protocol, since the
-    /// pod is then no endpoint of it.
+    /// Resolves the target port in a pod; `None` if no container declares the named port with this protocol. The pod
+    /// is then no endpoint of the port.
     #[must_use]
-    pub fn target_in(&self, pod: &Pod) -> Option<NonZeroU16> {
+    pub(crate) fn target_in(&self, pod: &Pod) -> Option<NonZeroU16> {
         match &self.target {
             PortRef::Number(port) => Some(*port),
             PortRef::Name(name) => named_port(pod, name, self.protocol),

@@ -5,35 +5,45 @@ use std::net::IpAddr;
 use crate::model::identity::{BootTime, NetnsId, PortId, SocketCookie};
 use crate::model::process::Process;
 
-/// A socket that serves.
+/// A socket that began to serve, as a kernel hook reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenedSocket {
+    /// The socket.
     pub cookie: SocketCookie,
+    /// The port that the socket serves.
     pub port: PortId,
     /// Local address; unspecified for a wildcard. An IPv4 address on an IPv6 socket is given as IPv4.
     pub address: IpAddr,
-    /// An IPv6 socket that takes IPv4 as well: `Some(false)`; `None` where only a scan can tell.
+    /// `Some(false)` for an IPv6 socket that also accepts IPv4; `None` where only a scan can tell.
     pub v6_only: Option<bool>,
+    /// The process that opened the socket; `None` where unknown.
     pub process: Option<Process>,
+    /// When the socket began to serve.
     pub at: BootTime,
 }
 
 /// One socket of a scan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScannedSocket {
+    /// The socket.
     pub cookie: SocketCookie,
+    /// The port that the socket serves.
     pub port: PortId,
+    /// Local address, as in [`OpenedSocket::address`].
     pub address: IpAddr,
-    /// `None` for IPv4 sockets.
+    /// `Some(false)` for an IPv6 socket that also accepts IPv4; `None` for an IPv4 socket.
     pub v6_only: Option<bool>,
+    /// A process that holds the socket; `None` where unknown.
     pub process: Option<Process>,
 }
 
-/// The kernel's own list of the sockets that serve in one netns (TCP LISTEN, unconnected UDP, SCTP LISTEN).
+/// The kernel's list of the serving sockets of one netns: TCP LISTEN, unconnected UDP, SCTP LISTEN.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetnsScan {
+    /// The scanned netns.
     pub netns: NetnsId,
-    /// Taken before the first request was sent: a socket older than this that is not listed is gone.
+    /// Read before the first request was sent. A socket older than this that is not listed is gone.
     pub at: BootTime,
+    /// Every serving socket.
     pub sockets: Vec<ScannedSocket>,
 }

@@ -6,40 +6,50 @@ use std::sync::Arc;
 
 use crate::model::identity::{BootTime, PortId};
 
-/// What the counters grew by since the drain before.
+/// Growth of the kernel's counters since the previous drain.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrafficDrain {
-    /// When the drain was begun: all that happened earlier is in it or in an earlier one.
+    /// When the drain began. Everything earlier is in this drain or in a previous one.
     pub at: BootTime,
+    /// Growth of each port whose counters changed.
     pub ports: BTreeMap<PortId, PortDelta>,
 }
 
 /// Growth of one port's counters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PortDelta {
+    /// Socket lookups for this port: SYNs, and datagrams to an unconnected socket.
     pub attempts: u64,
+    /// Completed handshakes.
     pub connections: u64,
+    /// Packets at the interface.
     pub packets: u64,
+    /// Bytes at the interface.
     pub bytes: u64,
-    /// Peers that the kernel saw anew; more than listed in `peers` means that some were forgotten.
+    /// Number of peer entries that the kernel created. More than `peers` lists means that the kernel evicted some.
     pub peers_created: u64,
+    /// Growth of each peer's counters.
     pub peers: Vec<PeerDelta>,
 }
 
 /// Growth of one peer's counters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerDelta {
+    /// Address of the peer as the pod sees it.
     pub address: IpAddr,
-    /// When the kernel saw it first (since it last forgot it).
+    /// When the kernel created the peer's entry, which may be after an eviction.
     pub first_seen: BootTime,
     /// UDP datagrams that reached the socket lookup.
     pub attempts: u64,
+    /// Completed handshakes.
     pub connections: u64,
+    /// Packets at the interface.
     pub packets: u64,
+    /// Bytes at the interface.
     pub bytes: u64,
 }
 
-/// What this node's connection tracking tells of a connection whose addresses it changes on the way.
+/// What the node's connection tracking knows about a connection whose addresses it translates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Dialled {
     /// Address and port that the client dialled: a Service's, or the node's.
@@ -48,46 +58,65 @@ pub struct Dialled {
     pub from: IpAddr,
 }
 
-/// Traffic of a port since it opened (or since the agent started).
+/// Traffic of a port since it opened, or since the agent started.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Traffic {
+    /// Socket lookups for this port: SYNs, and datagrams to an unconnected socket.
     pub attempts: u64,
+    /// Completed handshakes.
     pub connections: u64,
+    /// Packets; for UDP at least the datagrams that reached the socket lookup.
     pub packets: u64,
+    /// Bytes at the interface.
     pub bytes: u64,
+    /// Time of the last drain with traffic.
     pub last_seen: Option<BootTime>,
-    /// Busiest first.
+    /// Known peers, busiest first.
     pub peers: Vec<Peer>,
-    /// Some peers are not listed: the table or the kernel's LRU was full.
+    /// True if some peers are not listed, because the table or the kernel's LRU was full.
     pub truncated: bool,
 }
 
-/// Who sent traffic to a port.
+/// A sender of traffic to a port.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Peer {
+    /// Address as the pod sees it.
     pub address: IpAddr,
+    /// Where the peer is.
     pub origin: Origin,
-    /// `NAMESPACE/NAME` of the pod, where known.
+    /// `NAMESPACE/NAME` of the peer's pod, where known.
     pub reference: Option<String>,
-    /// What it dialled, where connection tracking shows that it was not the pod's own address.
+    /// The dialled address, where connection tracking shows that it was not the pod's own.
     pub via: Option<Arc<Via>>,
+    /// Completed handshakes.
     pub connections: u64,
+    /// Packets; for UDP at least the datagrams that reached the socket lookup.
     pub packets: u64,
+    /// Bytes at the interface.
     pub bytes: u64,
+    /// When the peer was seen first.
     pub first_seen: BootTime,
+    /// Time of the last drain with traffic of the peer.
     pub last_seen: BootTime,
 }
 
+/// Where a peer is; ordered from nearest to farthest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Origin {
+    /// In the pod itself.
     SamePod,
+    /// On the pod's node.
     Node,
+    /// In another pod.
     Pod,
+    /// In another pod, which dialled a translated address such as a Service's.
     Service,
+    /// Outside the cluster.
     External,
 }
 
 impl Origin {
+    /// Returns the name that reports use.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -100,11 +129,14 @@ impl Origin {
     }
 }
 
-/// The address that a client really dialled.
+/// The address that a client dialled instead of the pod's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Via {
+    /// Dialled address.
     pub address: IpAddr,
+    /// Dialled port.
     pub port: u16,
+    /// What the address belongs to.
     pub kind: ViaKind,
     /// `NAMESPACE/NAME` of the Service, where known.
     pub reference: Option<String>,
@@ -112,21 +144,27 @@ pub struct Via {
     pub client: Option<IpAddr>,
 }
 
-/// Whose an address is that leads to a pod; ordered by how far those may be who dial it.
+/// What a dialled address belongs to; ordered by how far away its callers can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ViaKind {
-    /// No known Service's, and not the node's.
+    /// Neither a known Service's nor the node's.
     Unknown,
+    /// A Service's cluster IP.
     ClusterIp,
-    /// The node's, by a rule that belongs to no known Service or hostPort.
+    /// The node's, through a rule that belongs to no known Service or hostPort.
     NodeAddress,
+    /// The node's, through a hostPort.
     HostPort,
+    /// The node's, through a NodePort.
     NodePort,
+    /// A Service's external IP.
     ExternalIp,
+    /// A Service's load balancer.
     LoadBalancer,
 }
 
 impl ViaKind {
+    /// Returns the name that reports use.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -140,12 +178,12 @@ impl ViaKind {
         }
     }
 
-    /// Who is outside the cluster can dial it as well.
+    /// Returns true if clients outside the cluster can dial the address too.
     #[must_use]
-    pub const fn is_public(self) -> bool {
+    pub(crate) const fn is_public(self) -> bool {
         !matches!(self, Self::Unknown | Self::ClusterIp)
     }
 }
 
-/// Where somebody is, and the name of the pod where known.
-pub type PeerOrigin = (Origin, Option<Arc<str>>);
+/// Where a peer is, and `NAMESPACE/NAME` of its pod where known.
+pub(crate) type PeerOrigin = (Origin, Option<Arc<str>>);

@@ -6,30 +6,33 @@ use crate::engine::Engine;
 use crate::model::finding_code::{FindingCode, Severity};
 use crate::model::identity::{BootTime, Protocol};
 use crate::model::listener::DeclarationStatus;
+use crate::model::totals::Totals;
 use crate::state::findings::Subject;
 use crate::state::storms::StormScope;
-use crate::state::totals::Totals;
 
 /// The present state in numbers, and the totals.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
+    /// Open listeners by protocol and declaration status.
     pub listeners: BTreeMap<(Protocol, DeclarationStatus), u64>,
-    /// By code, severity and Kubernetes namespace (empty where there is no pod).
+    /// Open findings by code, severity and Kubernetes namespace (empty where there is no pod).
     pub findings: BTreeMap<(FindingCode, Severity, String), u64>,
-    /// The same of those that exceptions suppress, which are not among `findings`.
+    /// Suppressed findings, which `findings` does not contain, by the same keys.
     pub suppressed: BTreeMap<(FindingCode, Severity, String), u64>,
+    /// Number of known netns that have not ended.
     pub netns: usize,
+    /// Totals since the agent started.
     pub totals: Totals,
 }
 
 impl Engine {
-    /// Of the counts those that cost nothing; the lists are empty.
+    /// Returns the counts that cost nothing to compute. The maps are empty.
     #[must_use]
     pub fn running_totals(&self) -> Counts {
-        Counts { netns: self.netns.live(), totals: self.totals.clone(), ..Counts::default() }
+        Counts { netns: self.facts.netns.live(), totals: self.outbox.totals().clone(), ..Counts::default() }
     }
 
-    /// Counts for metrics; looks at every port. The lists are the same while the generation is.
+    /// Returns all counts; visits every port. The maps stay the same while the generation does.
     #[must_use]
     pub fn counts(&self) -> Counts {
         let mut counts = self.running_totals();
@@ -40,7 +43,7 @@ impl Engine {
         let mut suppressed = findings.clone();
         for (_, record) in self.findings.iter() {
             let pod = match record.subject {
-                Subject::Port(id) => self.ports.get(&id).and_then(|port| port.pod),
+                Subject::Port(id) => self.ports.get(id).and_then(|port| port.pod),
                 Subject::Stale(pod, ..)
                 | Subject::Dangling(pod, ..)
                 | Subject::Storm(StormScope::Pod(pod))
@@ -48,7 +51,7 @@ impl Engine {
                 Subject::Storm(StormScope::Netns(_)) => None,
             };
             let namespace =
-                pod.and_then(|pod| self.pods.get(pod)).map(|record| record.pod.namespace.as_str());
+                pod.and_then(|pod| self.facts.pods.get(pod)).map(|record| record.pod.namespace.as_str());
             let key = (record.assessment.code, namespace.unwrap_or_default());
             let is_suppressed = record.assessment.suppressed_by.is_some();
             *if is_suppressed { &mut suppressed } else { &mut findings }.entry(key).or_default() += 1;
@@ -61,21 +64,21 @@ impl Engine {
         counts
     }
 
-    /// Name, used and most of every bounded table.
+    /// Returns name, used and maximum of every bounded table.
     #[must_use]
     pub fn limits(&self) -> Vec<(&'static str, usize, usize)> {
         vec![
             ("listeners", self.ports.len(), self.options.max_listeners),
-            ("peers", self.peers, self.options.max_peers),
-            ("connections", self.connections.len(), self.options.max_connections),
-            ("sockets", self.sockets.len(), self.sockets.max()),
+            ("peers", self.ports.index().peers(), self.options.max_peers),
+            ("connections", self.facts.connections.len(), self.options.max_connections),
+            ("sockets", self.facts.sockets.len(), self.facts.sockets.max()),
         ]
     }
 
-    /// How many rules apply, and how many ran out.
+    /// Returns how many exception rules apply, and how many expired.
     #[must_use]
     pub fn exceptions(&self, now: BootTime) -> (usize, usize) {
-        let applying = self.rules.iter().filter(|rule| rule.applies(now)).count();
-        (applying, self.rules.len().saturating_sub(applying))
+        let applying = self.facts.exceptions.iter().filter(|rule| rule.applies(now)).count();
+        (applying, self.facts.exceptions.len().saturating_sub(applying))
     }
 }

@@ -13,12 +13,12 @@ use crate::model::traffic::{Origin, Peer, Traffic, Via, ViaKind};
 use crate::read::plain_text::escape;
 use crate::rules::manifests::Manifests;
 
-/// Longest name that is shown.
+/// Maximum length of a name in a sentence, in characters.
 const MAX_NAME: usize = 80;
 
-/// A name that is safe to show: bounded, and written out where it could steer a terminal.
+/// Returns a name that is safe to print: bounded, and escaped.
 #[must_use]
-pub fn safe(name: &str) -> String {
+pub(crate) fn safe(name: &str) -> String {
     let first: String = name.chars().take(MAX_NAME).collect();
     let mut shown = escape(&first);
     if first.len() < name.len() {
@@ -27,9 +27,9 @@ pub fn safe(name: &str) -> String {
     shown
 }
 
-/// The sentence for a finding about a listener.
+/// Returns the sentence for a finding about a listener.
 #[must_use]
-pub fn listener(code: FindingCode, listener: &Listener, policy: &Policy) -> String {
+pub(crate) fn listener(code: FindingCode, listener: &Listener, policy: &Policy) -> String {
     let who = listener.process.as_ref().map_or_else(|| "an unknown process".to_owned(), |p| safe(&p.name));
     let what = format!("port {}/{} is served by {who}", listener.port.port, listener.port.protocol);
     let Some(pod) = &listener.pod else {
@@ -64,7 +64,7 @@ pub fn listener(code: FindingCode, listener: &Listener, policy: &Policy) -> Stri
     }
 }
 
-/// Who called, and what to do; a policy that should have kept them out is said.
+/// Returns who called, and what to do. Mentions a policy that should have blocked the call.
 fn called(code: FindingCode, listener: &Listener, policy: &Policy) -> String {
     let protocol = listener.port.protocol;
     let in_cluster = |peer: &Peer| matches!(peer.origin, Origin::Pod | Origin::Service);
@@ -101,6 +101,7 @@ fn called(code: FindingCode, listener: &Listener, policy: &Policy) -> String {
     }
 }
 
+/// Returns who can call the port.
 fn reachable(policy: &Policy) -> String {
     match policy.verdict {
         PolicyVerdict::NotIsolated => {
@@ -113,6 +114,7 @@ fn reachable(policy: &Policy) -> String {
     }
 }
 
+/// Names the policies of a verdict.
 fn policies(policy: &Policy) -> String {
     match policy.policies.as_slice() {
         [] => "NetworkPolicy".to_owned(),
@@ -121,7 +123,7 @@ fn policies(policy: &Policy) -> String {
     }
 }
 
-/// Why it is expected nevertheless; the first reason stands for the others.
+/// Returns why the port is expected; the first reason stands for the others.
 fn explained(listener: &Listener) -> String {
     let all = &listener.declaration.explained_by;
     let Some(why) = all.first() else { return "it is expected".to_owned() };
@@ -136,18 +138,18 @@ fn explained(listener: &Listener) -> String {
     if all.len() > 1 { format!("{why} ({} more explain it)", all.len() - 1) } else { why }
 }
 
-/// The sentence for a declared port that nobody serves.
+/// Returns the sentence for a declared port that nothing serves.
 #[must_use]
-pub fn stale(pod: &PodRef, protocol: Protocol, port: u16) -> String {
+pub(crate) fn stale(pod: &PodRef, protocol: Protocol, port: u16) -> String {
     format!(
         "port {port}/{protocol} is declared by pod {} but nothing listens on it: remove the declaration or fix the process",
         name(pod)
     )
 }
 
-/// The sentence for a port that a Service sends to and nobody serves.
+/// Returns the sentence for a port that a Service sends to and nothing serves.
 #[must_use]
-pub fn dangling(manifests: Manifests<'_>, protocol: Protocol, port: NonZeroU16) -> String {
+pub(crate) fn dangling(manifests: Manifests<'_>, protocol: Protocol, port: NonZeroU16) -> String {
     let pod = format!("{}/{}", safe(&manifests.pod.namespace), safe(&manifests.pod.name));
     let sending = manifests.services.iter().filter(|(service, _)| {
         let mut ports = service.ports.iter().filter(|entry| entry.protocol == protocol);
@@ -165,9 +167,9 @@ pub fn dangling(manifests: Manifests<'_>, protocol: Protocol, port: NonZeroU16) 
     )
 }
 
-/// The sentence for a pod whose sockets this kernel does not see.
+/// Returns the sentence for a pod whose sockets this kernel does not see.
 #[must_use]
-pub fn opaque(pod: &Pod) -> String {
+pub(crate) fn opaque(pod: &Pod) -> String {
     format!(
         "pod {}/{} runs in a sandbox of runtime {}, whose sockets this node's kernel does not see: its ports are not \
          judged, which is not a pass; restrict it by a NetworkPolicy, or look from within",
@@ -177,26 +179,27 @@ pub fn opaque(pod: &Pod) -> String {
     )
 }
 
-/// The sentence for a pod with too many undeclared ports.
+/// Returns the sentence for a pod with too many undeclared ports.
 #[must_use]
-pub fn pod_storm(pod: &PodRef, ports: usize) -> String {
+pub(crate) fn pod_storm(pod: &PodRef, ports: usize) -> String {
     format!("pod {} serves {ports} undeclared ports: look at what runs in it before anything else", name(pod))
 }
 
-/// The sentence for a netns without a pod that serves too many ports.
+/// Returns the sentence for a netns without a pod that serves too many ports.
 #[must_use]
-pub fn netns_storm(netns: &NetnsRef, ports: usize) -> String {
+pub(crate) fn netns_storm(netns: &NetnsRef, ports: usize) -> String {
     let netns = netns.name.as_deref().map_or_else(|| netns.inode.to_string(), safe);
     format!(
         "{ports} ports are served in netns {netns}, which belongs to no known pod: check that the pod sources see everything on this node"
     )
 }
 
+/// Formats a pod as `NAMESPACE/NAME`, safe to print.
 fn name(pod: &PodRef) -> String {
     format!("{}/{}", safe(&pod.namespace), safe(&pod.name))
 }
 
-/// The busiest peer of those origins, and what it did.
+/// Returns the busiest of the wanted peers, and what it did.
 fn busiest(traffic: &Traffic, protocol: Protocol, wanted: impl Fn(&Peer) -> bool) -> String {
     let Some(peer) = traffic.peers.iter().find(|peer| wanted(peer)) else {
         return "it was called".to_owned();
@@ -211,6 +214,7 @@ fn busiest(traffic: &Traffic, protocol: Protocol, wanted: impl Fn(&Peer) -> bool
     format!("{}{others} {}{via}", caller(peer), activity(peer, protocol))
 }
 
+/// Names a peer by its pod and its own address.
 fn caller(peer: &Peer) -> String {
     let address = peer.via.as_ref().and_then(|via| via.client).unwrap_or(peer.address);
     match &peer.reference {
@@ -219,7 +223,7 @@ fn caller(peer: &Peer) -> String {
     }
 }
 
-/// What was dialled.
+/// Returns the dialled address with what it belongs to.
 fn dialled_through(via: &Via) -> String {
     let dialled = SocketAddr::new(via.address, via.port);
     let service = via.reference.as_deref().map(safe);
@@ -232,6 +236,7 @@ fn dialled_through(via: &Via) -> String {
     }
 }
 
+/// Returns how often a peer connected, or how many datagrams it sent.
 fn activity(peer: &Peer, protocol: Protocol) -> String {
     let (count, one, many) = match protocol {
         Protocol::Udp => (peer.packets, "sent 1 datagram", "datagrams"),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-/// Whether this character could move a cursor, recolour, reorder or break a line.
+/// Returns true if this character could move a cursor, recolour, reorder or break a line.
 #[must_use]
 pub fn is_unsafe(c: char) -> bool {
     c.is_control()
@@ -10,8 +10,8 @@ pub fn is_unsafe(c: char) -> bool {
         || matches!(c, '\u{e0000}'..='\u{e007f}')
 }
 
-/// `text` with every control character (C0, C1, newline and ESC included), bidi mark and invisible character written as
-/// `\n`, `\t`, `\r` or `\u{…}`. Backslashes are doubled only where something was escaped, so that plain names stay plain.
+/// Escapes every control character (C0, C1, newline and ESC included), bidi mark and invisible character as `
+/// `, `\t`, `\r` or `\u{…}`. Doubles backslashes only if something else was escaped, so that plain names stay plain.
 #[must_use]
 pub fn escape(text: &str) -> String {
     if !text.chars().any(is_unsafe) {

@@ -10,71 +10,84 @@ use crate::model::finding_code::FindingCode;
 use crate::model::identity::{PodKey, PortId, Protocol};
 use crate::model::listener::{Declaration, Listener, ListenerState};
 use crate::model::pod::{Pod, Workload};
+use crate::read::render;
 use crate::rules::declaration;
 use crate::rules::declaration::declared_ports;
 use crate::rules::manifests::ServedPort;
 use crate::state::pod_record::PodRecord;
 
-/// Pods that one basis tells in full at most.
+/// Maximum number of pods in one basis.
 const MAX_PODS: usize = 64;
 
-/// Ports of all of them together at most.
+/// Maximum number of ports of all pods in one basis.
 const MAX_PORTS: usize = 1024;
 
-/// Whom a policy is for.
+/// The pods that a policy is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyTarget {
-    /// `None`: whichever namespace has it.
+    /// Namespace; `None`: any.
     pub namespace: Option<String>,
+    /// Pod or workload.
     pub subject: PolicySubject,
 }
 
-/// See [`PolicyTarget`].
+/// A pod or a workload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PolicySubject {
-    /// A pod, and with it all pods of its workload: no policy means a single one of them.
+    /// The pod of this name, and with it all pods of its workload, because no policy selects only one of them.
     Pod(String),
-    /// The kind in any case (`deployment`); `None`: of any kind.
-    Workload { kind: Option<String>, name: String },
+    /// A workload.
+    Workload {
+        /// Kind, in any case (`deployment`); `None`: any.
+        kind: Option<String>,
+        /// Name.
+        name: String,
+    },
 }
 
-/// See the module.
+/// The facts from which a NetworkPolicy can be drafted.
 #[derive(Clone, Debug, Default)]
 pub struct PolicyBasis {
-    /// By namespace and name.
+    /// The target's pods on this node, by namespace and name; at most 64.
     pub pods: Vec<BasisPod>,
-    /// The other pods of their namespaces, likewise.
+    /// The other pods of their namespaces on this node, by namespace and name.
     pub neighbours: Vec<Arc<Pod>>,
     /// The pods of this node that called one of the ports.
     pub callers: Vec<Arc<Pod>>,
-    /// Not every pod or port is told.
+    /// True if a pod or port was left out.
     pub truncated: bool,
 }
 
 /// One pod of the target.
 #[derive(Clone, Debug)]
 pub struct BasisPod {
+    /// The pod.
     pub pod: Arc<Pod>,
-    /// Names of the policies that select it, or may.
+    /// Names of the policies that select the pod, or may.
     pub policies: Vec<String>,
-    /// By number and protocol.
+    /// Declared and served ports, by number and protocol; at most 1024 of all pods together.
     pub ports: Vec<BasisPort>,
 }
 
 /// A port that is declared, or served.
 #[derive(Clone, Debug)]
 pub struct BasisPort {
+    /// Protocol.
     pub protocol: Protocol,
+    /// Port number.
     pub port: NonZeroU16,
-    /// As a container calls it.
+    /// Name under which a container declares the port.
     pub name: Option<String>,
+    /// What the manifests say about the port.
     pub declaration: Declaration,
-    /// `None`: nobody serves it now.
+    /// The listener; `None` if nothing serves the port now.
     pub listener: Option<Arc<Listener>>,
+    /// Code of the port's finding, if there is one.
     pub code: Option<FindingCode>,
 }
 
 impl PolicyTarget {
+    /// Returns true if the pod is part of the target.
     fn means(&self, pod: &Pod) -> bool {
         self.namespace.as_ref().is_none_or(|namespace| *namespace == pod.namespace)
             && match &self.subject {
@@ -88,17 +101,22 @@ impl PolicyTarget {
 }
 
 impl Engine {
-    /// See the module; without pods where this node has none of the target.
+    /// Collects the basis of a policy. The basis has no pods if this node has none of the target.
     #[must_use]
     pub fn policy_basis(&self, target: &PolicyTarget) -> PolicyBasis {
         let mut basis = PolicyBasis::default();
-        let meant: Vec<&PodRecord> =
-            self.pods.live().map(|(_, record)| record).filter(|record| target.means(&record.pod)).collect();
+        let meant: Vec<&PodRecord> = self
+            .facts
+            .pods
+            .live()
+            .map(|(_, record)| record)
+            .filter(|record| target.means(&record.pod))
+            .collect();
         let owners: BTreeSet<(&str, &str, &str)> = meant.iter().filter_map(|one| owner(&one.pod)).collect();
         let names: BTreeSet<(&str, &str)> = meant.iter().map(|one| full_name(&one.pod)).collect();
         let namespaces: BTreeSet<&str> = meant.iter().map(|one| one.pod.namespace.as_str()).collect();
         let mut pods: BTreeMap<(&str, &str), (PodKey, &PodRecord)> = BTreeMap::new();
-        for (key, record) in self.pods.live() {
+        for (key, record) in self.facts.pods.live() {
             let pod = &record.pod;
             if names.contains(&full_name(pod)) || owner(pod).is_some_and(|owner| owners.contains(&owner)) {
                 pods.insert(full_name(pod), (key, record));
@@ -118,7 +136,7 @@ impl Engine {
     }
 
     fn basis_pod(&self, key: PodKey, record: &PodRecord, left: &mut usize, truncated: &mut bool) -> BasisPod {
-        let netns = self.pods.netns(key, &self.netns);
+        let netns = self.facts.netns_of(key);
         let served = record.ports.iter().map(|id| (id.port, id.protocol, Some(*id)));
         let declared = declared_ports(&record.pod)
             .map(|(protocol, port)| (port, protocol, netns.map(|netns| PortId { netns, protocol, port })));
@@ -138,7 +156,7 @@ impl Engine {
         BasisPod { pod: Arc::clone(&record.pod), policies, ports }
     }
 
-    /// `None` for what is neither served nor declared any more.
+    /// Returns one port; `None` if it is neither served nor declared.
     fn basis_port(
         &self,
         record: &PodRecord,
@@ -146,11 +164,12 @@ impl Engine {
         port: NonZeroU16,
         id: Option<PortId>,
     ) -> Option<BasisPort> {
-        let served = id.and_then(|id| Some((id, self.ports.get(&id)?)));
+        let served = id.and_then(|id| Some((id, self.ports.get(id)?)));
         let served = served.filter(|(_, port)| !port.sockets.is_empty());
         let code =
             served.and_then(|(_, port)| self.findings.get(port.id)).map(|finding| finding.assessment.code);
-        let listener = served.map(|(id, port)| Arc::new(self.render_listener(id, port, ListenerState::Open)));
+        let listener =
+            served.map(|(id, port)| Arc::new(render::listener(&self.facts, id, port, ListenerState::Open)));
         let declaring = declaration::declaring(&record.pod, protocol, port);
         if listener.is_none() && declaring.is_empty() {
             return None;
@@ -167,6 +186,7 @@ impl Engine {
         Some(BasisPort { protocol, port, name, declaration, listener, code })
     }
 
+    /// Returns the known pods among the peers of these ports.
     fn callers(&self, pods: &[BasisPod]) -> Vec<Arc<Pod>> {
         let listeners = pods.iter().flat_map(|pod| &pod.ports).filter_map(|port| port.listener.as_ref());
         let peers = listeners.flat_map(|listener| &listener.traffic.peers);
@@ -176,10 +196,12 @@ impl Engine {
     }
 }
 
+/// Returns namespace and name.
 fn full_name(pod: &Pod) -> (&str, &str) {
     (&pod.namespace, &pod.name)
 }
 
+/// Returns namespace, kind and name of the pod's workload.
 fn owner(pod: &Pod) -> Option<(&str, &str, &str)> {
     let Workload { kind, name } = pod.workload.as_ref()?;
     Some((&pod.namespace, kind, name))

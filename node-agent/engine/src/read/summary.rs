@@ -2,7 +2,6 @@
 //! rendered.
 
 use std::num::NonZeroU16;
-use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::engine::Engine;
@@ -12,26 +11,32 @@ use crate::model::identity::{PodKey, PortId, Protocol};
 use crate::model::listener::{Listener, ListenerState};
 use crate::model::pod::PodRef;
 use crate::model::traffic::Origin;
+use crate::read::render;
 use crate::state::findings::{FindingRecord, Subject};
 use crate::state::port::Port;
 use crate::state::storms::StormScope;
 
-/// The short of an open listener or finding.
+/// Key properties of an open listener or finding.
 #[derive(Clone, Copy, Debug)]
 pub struct Summary<'a> {
+    /// Numeric id; see [`crate::model::fingerprint::hex`].
     pub id: u64,
+    /// The pod, where known.
     pub pod: Option<&'a PodRef>,
+    /// Protocol, if it is about a port.
     pub protocol: Option<Protocol>,
+    /// Port number, if it is about a port.
     pub port: Option<NonZeroU16>,
-    /// `None`: it is a listener.
+    /// Code of the finding; `None` for a listener.
     pub code: Option<FindingCode>,
-    /// A finding that an exception suppresses.
+    /// True for a finding that an exception suppresses.
     pub is_suppressed: bool,
+    /// The port whose peers count; `None` if there is none.
     traffic: Option<&'a Port>,
 }
 
 impl Summary<'_> {
-    /// Where its peers are, each place once.
+    /// Returns where its peers are, sorted, each origin once.
     #[must_use]
     pub fn origins(&self) -> Vec<Origin> {
         let mut origins: Vec<Origin> = self.traffic.iter().flat_map(|port| port.traffic.origins()).collect();
@@ -42,30 +47,28 @@ impl Summary<'_> {
 }
 
 impl Engine {
-    /// The open listeners after this id, in the order of ids.
+    /// Returns the open listeners after this id, in the order of ids.
     pub fn listener_summaries(&self, after: Option<u64>) -> impl Iterator<Item = Summary<'_>> {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let ids = self.ids.range((from, Bound::Unbounded));
-        ids.filter_map(|(id, port_id)| Some(self.port_summary(*id, *port_id, self.ports.get(port_id)?)))
+        let reported = self.ports.reported_after(after);
+        reported.map(|(id, port_id, port)| self.port_summary(id, port_id, port))
     }
 
-    /// The open and suppressed findings after this id, in the order of ids.
+    /// Returns the open and suppressed findings after this id, in the order of ids.
     pub fn finding_summaries(&self, after: Option<u64>) -> impl Iterator<Item = Summary<'_>> {
         self.findings.after(after).map(|(id, record)| self.finding_summary(id, record))
     }
 
-    /// The open listener of an outline.
+    /// Returns the open listener with this numeric id.
     #[must_use]
     pub fn listener_by_id(&self, id: u64) -> Option<Arc<Listener>> {
-        let port_id = *self.ids.get(&id)?;
-        let port = self.ports.get(&port_id)?;
-        Some(Arc::new(self.render_listener(port_id, port, ListenerState::Open)))
+        let (port_id, port) = self.ports.reported_as(id)?;
+        Some(Arc::new(render::listener(&self.facts, port_id, port, ListenerState::Open)))
     }
 
-    /// The finding of an outline.
+    /// Returns the open or suppressed finding with this numeric id.
     #[must_use]
     pub fn finding_by_id(&self, id: u64) -> Option<Arc<Finding>> {
-        self.render_finding(id, self.findings.get(id)?).map(Arc::new)
+        render::finding(&self.facts, &self.ports, id, self.findings.get(id)?).map(Arc::new)
     }
 
     fn port_summary<'a>(&'a self, id: u64, port_id: PortId, port: &'a Port) -> Summary<'a> {
@@ -84,7 +87,7 @@ impl Engine {
         let is_suppressed = record.assessment.suppressed_by.is_some();
         let (pod, about) = match record.subject {
             Subject::Port(port_id) => {
-                let port = self.ports.get(&port_id);
+                let port = self.ports.get(port_id);
                 let port_summary = port.map(|port| self.port_summary(id, port_id, port));
                 let (pod, traffic) = port_summary
                     .map_or((None, None), |port_summary| (port_summary.pod, port_summary.traffic));
@@ -117,6 +120,6 @@ impl Engine {
     }
 
     fn pod_ref(&self, pod: PodKey) -> Option<&PodRef> {
-        self.pods.get(pod).map(|record| &*record.reference)
+        self.facts.pods.get(pod).map(|record| &*record.reference)
     }
 }

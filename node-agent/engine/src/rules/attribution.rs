@@ -5,27 +5,29 @@ use crate::model::netns::NetnsFacts;
 use crate::model::process::Process;
 use crate::rules::cgroup;
 
-/// How attribution looks pods up.
+/// Lookups of pods that attribution needs.
 pub(crate) trait PodLookup {
-    /// The pod whose netns is mounted at this path.
+    /// Returns the pod whose netns is mounted at this path.
     fn by_path(&self, path: &str) -> Option<PodKey>;
-    /// The pod with this UID, its own or its mirror's.
+    /// Returns the pod with this UID, its own or its mirror's.
     fn by_uid(&self, uid: &PodUid) -> Option<PodKey>;
-    /// True if the pod uses the node's network.
+    /// Returns true if the pod uses the node's network.
     fn uses_host_network(&self, pod: PodKey) -> bool;
 }
 
-/// How a pod was found.
+/// The pod that a port belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Attribution {
+pub(crate) struct Attribution {
+    /// The pod.
     pub pod: PodKey,
-    /// By its netns or as a hostNetwork pod; false for a further netns inside a pod.
+    /// True if the port is in the pod's own netns, or in the host's for a hostNetwork pod. False for another netns
+    /// inside the pod.
     pub main_netns: bool,
 }
 
-/// The pod that a port in this netns, served by this process, belongs to.
+/// Returns the pod that a port in this netns, served by this process, belongs to.
 #[must_use]
-pub fn attribute(
+pub(crate) fn attribute(
     pods: &impl PodLookup,
     facts: Option<&NetnsFacts>,
     process: Option<&Process>,

@@ -3,11 +3,11 @@
 
 use crate::model::identity::PodUid;
 
-/// Shorter ids are not taken for certain.
+/// Minimum length of a container id that counts as certain, in bytes.
 const SHORTEST_ID: usize = 12;
 
-/// The pod of a cgroup path: the outermost part `pod<UID>` that `known` finds. Cgroups of other nodes' kubelets around this
-/// one (kind), or within a pod, name pods that are not known.
+/// Finds the pod of a cgroup path: the outermost part `pod<UID>` whose UID `known` accepts. Parts around it (kubelets
+/// of other nodes, as in kind) or within it may name pods that are not known.
 pub fn pod<T>(path: &str, known: impl Fn(&PodUid) -> Option<T>) -> Option<T> {
     path.split(['/', ':']).find_map(|part| {
         let part = ["slice", "scope"].iter().fold(part, |part, unit| {
@@ -16,7 +16,7 @@ pub fn pod<T>(path: &str, known: impl Fn(&PodUid) -> Option<T>) -> Option<T> {
         part.match_indices("pod").find_map(|(at, pod)| {
             let starts = part.get(..at).is_some_and(|before| before.is_empty() || before.ends_with('-'));
             let uid = part.get(at + pod.len()..).filter(|uid| starts && !uid.is_empty())?;
-            // In units `-` parts the levels: kubelet writes `_`, systemd's own escape is `\x2d`.
+            // In unit names `-` separates the levels, so kubelet writes `_` for it; systemd's own escape is `\x2d`.
             known(&PodUid(uid.to_owned())).or_else(|| {
                 let plain = uid.replace('_', "-").replace("\\x2d", "-");
                 if plain == uid { None } else { known(&PodUid(plain)) }
@@ -25,16 +25,16 @@ pub fn pod<T>(path: &str, known: impl Fn(&PodUid) -> Option<T>) -> Option<T> {
     })
 }
 
-/// Where a container's id stands in a cgroup path, as a whole word; of several containers the one that stands first is the
-/// process's own.
+/// Returns the byte offset of a container's id in a cgroup path, as a whole word. Of several containers, the one with
+/// the lowest offset is the process's own.
 #[must_use]
 pub fn position(path: &str, container_id: &str) -> Option<usize> {
     let id = bare_id(container_id);
     if id.len() < SHORTEST_ID {
         return None;
     }
-    // Asked for every port that is judged: a word can only begin after what is none, which is faster than a search for `id`
-    // everywhere.
+    // Runs for every port that is judged. Testing only offsets where a word can begin is faster than searching for `id`
+    // at every offset.
     let ends = |byte: Option<&u8>| byte.is_none_or(|byte| !byte.is_ascii_alphanumeric());
     let (path, id) = (path.as_bytes(), id.as_bytes());
     let last = path.len().checked_sub(id.len())?;
@@ -43,15 +43,15 @@ pub fn position(path: &str, container_id: &str) -> Option<usize> {
     (0..=last).find(|at| begins(at) && is_there(at) && ends(path.get(at + id.len())))
 }
 
-/// Whether a container's id is known, and long enough to be found in a path.
+/// Returns true if the container's id is long enough to be searched for in a path.
 #[must_use]
-pub fn is_searchable(container_id: &str) -> bool {
+pub(crate) fn is_searchable(container_id: &str) -> bool {
     bare_id(container_id).len() >= SHORTEST_ID
 }
 
-/// A container id without the runtime's scheme (`containerd://`).
+/// Strips the runtime's scheme (`containerd://`) from a container id.
 fn bare_id(id: &str) -> &str {
-    // Most have none, and one character is found faster than three.
+    // Most ids have no scheme, and one character is found faster than three.
     if !id.contains(':') {
         return id;
     }

@@ -4,15 +4,16 @@ use crate::model::pod::{Container, ContainerKind, Pod};
 use crate::model::process::Process;
 use crate::rules::cgroup;
 
-/// The container: the one whose id is in the cgroup path, else the only one that declares the port, else the only one; of
-/// those whose id is known and is not in the path, none.
+/// Returns the container that serves a port: the one whose id is in the process's cgroup path, else the only one that
+/// declares the port, else the only one that can serve. A container whose id is known but not in the path is
+/// excluded.
 #[must_use]
-pub fn container<'a>(
+pub(crate) fn container<'a>(
     pod: &'a Pod,
     process: Option<&Process>,
     declaring: &[&'a Container],
 ) -> Option<&'a Container> {
-    // The root says nothing: what is below it was not to be seen.
+    // The root cgroup means that the agent could not see the path below it.
     let path = process.and_then(|process| process.cgroup.as_deref()).filter(|path| *path != "/");
     if let Some(path) = path {
         let named = pod.containers.iter().filter_map(|one| Some((cgroup::position(path, &one.id)?, one)));
@@ -34,16 +35,16 @@ pub fn container<'a>(
     if serving.next().is_none() { first } else { None }
 }
 
-/// True if the listener was certainly opened by a debug container.
+/// Returns true if a debug container certainly opened the listener.
 #[must_use]
-pub fn is_ephemeral(container: Option<&Container>, process: Option<&Process>) -> bool {
+pub(crate) fn is_ephemeral(container: Option<&Container>, process: Option<&Process>) -> bool {
     container
         .is_some_and(|container| container.kind == ContainerKind::Ephemeral && runs_in(process, container))
 }
 
-/// True if the process certainly runs in this container: its cgroup carries the container's id.
+/// Returns true if the process certainly runs in this container: its cgroup path contains the container's id.
 #[must_use]
-pub fn runs_in(process: Option<&Process>, container: &Container) -> bool {
+pub(crate) fn runs_in(process: Option<&Process>, container: &Container) -> bool {
     let path = process.and_then(|process| process.cgroup.as_deref());
     path.is_some_and(|path| cgroup::position(path, &container.id).is_some())
 }

@@ -11,40 +11,41 @@ use crate::model::service::Service;
 use crate::rules::explanation::explanations;
 use crate::rules::manifests::{Manifests, ServedPort};
 
-/// The containers that declare this port.
+/// Returns the containers that declare this port.
 #[must_use]
-pub fn declaring(pod: &Pod, protocol: Protocol, port: NonZeroU16) -> Vec<&Container> {
+pub(crate) fn declaring(pod: &Pod, protocol: Protocol, port: NonZeroU16) -> Vec<&Container> {
     pod.containers.iter().filter(|container| declares(container, protocol, port)).collect()
 }
 
-/// Every port that a pod declares; a port may come twice.
-pub fn declared_ports(pod: &Pod) -> impl Iterator<Item = (Protocol, NonZeroU16)> + '_ {
+/// Returns every port that a pod declares; duplicates are possible.
+pub(crate) fn declared_ports(pod: &Pod) -> impl Iterator<Item = (Protocol, NonZeroU16)> + '_ {
     let declaring = pod.containers.iter().filter(|container| can_declare(container));
     declaring.flat_map(|container| container.ports.iter().map(|port| (port.protocol, port.port)))
 }
 
-/// True if a container of the pod declares the port.
+/// Returns true if a container of the pod declares the port.
 #[must_use]
-pub fn is_declared(pod: &Pod, protocol: Protocol, port: NonZeroU16) -> bool {
+pub(crate) fn is_declared(pod: &Pod, protocol: Protocol, port: NonZeroU16) -> bool {
     pod.containers.iter().any(|container| declares(container, protocol, port))
 }
 
-/// The ports that are declared by a container that ought to serve them now: an init container comes and goes, and one that
-/// is known not to run serves nothing. A port may come twice.
-pub fn ought_to_listen(pod: &Pod) -> impl Iterator<Item = (Protocol, NonZeroU16)> + '_ {
+/// Returns the declared ports that should be served now. Excludes init containers and containers that are known not
+/// to run. Duplicates are possible.
+pub(crate) fn ought_to_listen(pod: &Pod) -> impl Iterator<Item = (Protocol, NonZeroU16)> + '_ {
     let serving = pod.containers.iter().filter(|container| {
         container.kind != ContainerKind::Init && container.running != Some(false) && can_declare(container)
     });
     serving.flat_map(|container| container.ports.iter().map(|port| (port.protocol, port.port)))
 }
 
-/// Every port of the pod that a Service sends to; a port may come twice.
-pub fn service_targets(manifests: Manifests<'_>) -> impl Iterator<Item = (Protocol, NonZeroU16)> {
+/// Returns every port of the pod that a Service sends to; duplicates are possible.
+pub(crate) fn service_targets(manifests: Manifests<'_>) -> impl Iterator<Item = (Protocol, NonZeroU16)> {
     targets_of(manifests.pod, manifests.services.iter().map(|(service, _)| &**service))
 }
 
-/// Every port of the pod that one of these Services sends to. Names are looked up once for all: both may have very many.
-pub fn targets_of<'a>(
+/// Returns every port of the pod that one of these Services sends to. Builds one table of port names, because both
+/// sides may have very many.
+pub(crate) fn targets_of<'a>(
     pod: &'a Pod,
     services: impl Iterator<Item = &'a Service>,
 ) -> impl Iterator<Item = (Protocol, NonZeroU16)> {
@@ -63,17 +64,17 @@ pub fn targets_of<'a>(
     })
 }
 
-/// True if something maps a port of the node to this one although no container that counts declares it: an init container
-/// that ended, say, whose mapping stays.
+/// Returns true if any container maps a port of the node to this one, also a container that does not count for
+/// declarations: the mapping of an init container stays after it ended.
 #[must_use]
-pub fn has_host_port(pod: &Pod, protocol: Protocol, port: NonZeroU16) -> bool {
+pub(crate) fn has_host_port(pod: &Pod, protocol: Protocol, port: NonZeroU16) -> bool {
     let mut ports = pod.containers.iter().flat_map(|container| &container.ports);
     ports.any(|known| known.protocol == protocol && known.port == port && known.host_port.is_some())
 }
 
-/// How the port stands.
+/// Returns the declaration status of the port.
 #[must_use]
-pub fn status(manifests: Manifests<'_>, served: ServedPort<'_>) -> DeclarationStatus {
+pub(crate) fn status(manifests: Manifests<'_>, served: ServedPort<'_>) -> DeclarationStatus {
     if is_declared(manifests.pod, served.protocol, served.port) {
         DeclarationStatus::Declared
     } else if explanations(manifests, served).next().is_some() {
@@ -83,9 +84,9 @@ pub fn status(manifests: Manifests<'_>, served: ServedPort<'_>) -> DeclarationSt
     }
 }
 
-/// The declaration as reports show it.
+/// Returns the declaration as reports show it.
 #[must_use]
-pub fn describe(manifests: Option<Manifests<'_>>, served: ServedPort<'_>) -> Declaration {
+pub(crate) fn describe(manifests: Option<Manifests<'_>>, served: ServedPort<'_>) -> Declaration {
     let Some(manifests) = manifests else {
         let status = DeclarationStatus::Unknown;
         return Declaration { status, declared_by: Vec::new(), explained_by: Vec::new() };
@@ -102,6 +103,7 @@ pub fn describe(manifests: Option<Manifests<'_>>, served: ServedPort<'_>) -> Dec
     Declaration { status, declared_by, explained_by }
 }
 
+/// Returns true if the container declares the port, and its declarations count.
 fn declares(container: &Container, protocol: Protocol, port: NonZeroU16) -> bool {
     can_declare(container)
         && container.ports.iter().any(|declared| declared.protocol == protocol && declared.port == port)

@@ -5,34 +5,41 @@ use crate::model::listener::{DeclarationStatus, Exposure};
 use crate::model::policy::PolicyVerdict;
 use crate::model::reach::Reach;
 
-/// What a verdict is made of.
+/// The facts that a verdict is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Facts {
+pub(crate) struct PortFacts {
+    /// Owner of the port.
     pub pod: PodFact,
+    /// What the manifests say.
     pub declaration: DeclarationStatus,
+    /// From where the port can be reached.
     pub exposure: Exposure,
+    /// What NetworkPolicies say.
     pub policy: PolicyVerdict,
+    /// How far the served callers are away.
     pub reach: Reach,
-    /// A port of the node leads to it, whoever comes: a hostPort.
+    /// True if a hostPort of the node leads to the port, so anyone who reaches the node reaches the port.
     pub published: bool,
-    /// A socket of it was certainly opened by a debug container.
+    /// True if a debug container certainly opened one of its sockets.
     pub ephemeral: bool,
 }
 
-/// Whose a port is.
+/// Owner of a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PodFact {
+pub(crate) enum PodFact {
+    /// A pod.
     Known,
-    /// The pod was deleted: nothing is said of it any more.
+    /// A deleted pod. No finding is made.
     Departed,
-    /// The node's own.
+    /// The node itself.
     Host,
+    /// No known pod.
     Unknown,
 }
 
-/// The code of the finding, if the facts make one. The worst traffic wins over all else.
+/// Returns the code of the finding; `None` if the facts make none. The farthest traffic takes precedence.
 #[must_use]
-pub const fn verdict(facts: &Facts) -> Option<FindingCode> {
+pub(crate) const fn verdict(facts: &PortFacts) -> Option<FindingCode> {
     match facts.pod {
         PodFact::Departed | PodFact::Host => return None,
         PodFact::Unknown => return Some(FindingCode::Unattributed),
@@ -40,7 +47,7 @@ pub const fn verdict(facts: &Facts) -> Option<FindingCode> {
     }
     match (facts.declaration, facts.ephemeral, facts.exposure) {
         (DeclarationStatus::Undeclared, ..) => Some(undeclared(facts)),
-        // A debug container can never declare, and what is expected of the pod is not expected of it.
+        // A debug container never declares ports, and expectations of the pod do not extend to it.
         (_, true, _) => Some(FindingCode::EphemeralContainer),
         (DeclarationStatus::Explained, _, Exposure::Loopback) => Some(FindingCode::UndeclaredLoopback),
         (DeclarationStatus::Explained, ..) => Some(FindingCode::UndeclaredExplained),
@@ -48,12 +55,12 @@ pub const fn verdict(facts: &Facts) -> Option<FindingCode> {
     }
 }
 
-/// Traffic that was served beats what the addresses and the policies promise.
-const fn undeclared(facts: &Facts) -> FindingCode {
+/// Returns the code of an undeclared port. Traffic that was served takes precedence over addresses and policies.
+const fn undeclared(facts: &PortFacts) -> FindingCode {
     let on_node = facts.published || matches!(facts.exposure, Exposure::Host);
     match (facts.reach, facts.ephemeral, facts.exposure, facts.policy) {
         (Reach::External | Reach::Published, ..) => FindingCode::UndeclaredExternal,
-        // Whoever reaches the node reaches the port: that it was a pod this time is luck.
+        // Every client that reaches the node reaches the port. That the caller was a pod this time is chance.
         (Reach::InCluster, ..) if on_node => FindingCode::UndeclaredExternal,
         (Reach::InCluster, ..) => FindingCode::UndeclaredActive,
         (_, true, ..) => FindingCode::EphemeralContainer,

@@ -8,25 +8,25 @@ use crate::model::exception::{Match, PortRange, Rule};
 use crate::model::finding::Suppression;
 use crate::model::finding_code::FindingCode;
 
-/// Ports, separated by commas.
+/// Annotation key: ports and ranges, separated by commas.
 pub const PORTS: &str = "portolan.dev/allow-ports";
 
-/// Why they may be open.
+/// Annotation key: why the ports may be open.
 pub const REASON: &str = "portolan.dev/allow-reason";
 
 /// Name of the rule that a namespace's annotations make.
-pub const OF_NAMESPACE: &str = "annotation/namespace";
+pub(crate) const OF_NAMESPACE: &str = "annotation/namespace";
 
 /// Name of the rule that a pod's annotations make.
-pub const OF_POD: &str = "annotation/pod";
+pub(crate) const OF_POD: &str = "annotation/pod";
 
-/// Ports and ranges that one annotation may list.
+/// Maximum number of ports and ranges in one annotation.
 const MAX_PORTS: usize = 64;
 
-/// Characters of a reason.
+/// Maximum length of a reason, in characters.
 const MAX_REASON: usize = 256;
 
-/// What a pod's manifest could have declared.
+/// Finding codes that an annotation can cover: those that a declaration in the manifest would avoid.
 const CODES: [FindingCode; 7] = [
     FindingCode::UndeclaredExternal,
     FindingCode::UndeclaredActive,
@@ -37,20 +37,22 @@ const CODES: [FindingCode; 7] = [
     FindingCode::UndeclaredLoopback,
 ];
 
-/// What annotations amount to.
+/// The exception that an object's annotations make.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Annotated {
+pub(crate) enum Annotated {
+    /// The object has none of the annotations.
     #[default]
     Nothing,
+    /// A valid exception.
     Rule(Arc<Rule>),
-    /// They are wrong, and allow nothing.
+    /// The annotations are invalid and allow nothing.
     Invalid,
 }
 
 impl Annotated {
-    /// Reads the annotations of an object; `name` is the rule's.
+    /// Parses the annotations of an object into a rule called `name`.
     #[must_use]
-    pub fn of(name: &str, annotations: &BTreeMap<String, String>) -> Self {
+    pub(crate) fn of(name: &str, annotations: &BTreeMap<String, String>) -> Self {
         let Some(ports) = annotations.get(PORTS) else {
             return if annotations.contains_key(REASON) { Self::Invalid } else { Self::Nothing };
         };
@@ -68,8 +70,9 @@ impl Annotated {
         }
     }
 
+    /// Returns the rule, if there is a valid one.
     #[must_use]
-    pub const fn rule(&self) -> Option<&Arc<Rule>> {
+    pub(crate) const fn rule(&self) -> Option<&Arc<Rule>> {
         match self {
             Self::Rule(rule) => Some(rule),
             Self::Nothing | Self::Invalid => None,
@@ -77,7 +80,8 @@ impl Annotated {
     }
 }
 
-/// All of them, or none: half of a list that is wrong is not what its author meant.
+/// Parses a list of ports and ranges; `None` if any part is invalid, because half of a wrong list is not what its
+/// author meant.
 fn ranges(text: &str) -> Option<Vec<PortRange>> {
     let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
     let ranges: Vec<PortRange> = parts.take(MAX_PORTS + 1).map(PortRange::parse).collect::<Option<_>>()?;

@@ -7,29 +7,30 @@ use crate::model::identity::ProtocolPort;
 use crate::rules::declaration::{ought_to_listen, service_targets};
 use crate::rules::manifests::Manifests;
 
-/// Ports of one pod of which it is known that they are expected: Services may name all there are.
+/// Maximum number of expected ports kept per pod. Services may name every port there is.
 const MAX_EXPECTED: usize = 4096;
 
-/// Who expects a port to be served.
+/// What expects a port to be served.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ExpectedBy {
-    /// A container that declares it and ought to run.
+pub(crate) struct ExpectedBy {
+    /// A container that declares the port and should run.
     pub declared: bool,
-    /// A Service that sends to it.
+    /// A Service that sends to the port.
     pub targeted: bool,
 }
 
-/// The ports that are expected, the lowest ones where there are too many.
+/// The expected ports of one pod; the lowest ones if there are too many.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Expectations {
+pub(crate) struct Expectations {
     ports: BTreeMap<ProtocolPort, ExpectedBy>,
-    /// How often one was left out.
+    /// Number of times that a port was left out.
     pub beyond: usize,
 }
 
 impl Expectations {
+    /// Resolves the expectations of a pod.
     #[must_use]
-    pub fn of(manifests: Manifests<'_>) -> Self {
+    pub(crate) fn of(manifests: Manifests<'_>) -> Self {
         let mut expected = Self::default();
         ought_to_listen(manifests.pod).for_each(|at| expected.add(at, |expects| expects.declared = true));
         service_targets(manifests).for_each(|at| expected.add(at, |expects| expects.targeted = true));
@@ -44,12 +45,13 @@ impl Expectations {
         }
     }
 
+    /// Returns what expects this port.
     #[must_use]
-    pub fn get(&self, at: ProtocolPort) -> Option<ExpectedBy> {
+    pub(crate) fn get(&self, at: ProtocolPort) -> Option<ExpectedBy> {
         self.ports.get(&at).copied()
     }
 
-    pub fn ports(&self) -> impl Iterator<Item = ProtocolPort> {
+    pub(crate) fn ports(&self) -> impl Iterator<Item = ProtocolPort> {
         self.ports.keys().copied()
     }
 }

@@ -11,22 +11,29 @@ use crate::model::service::{Service, ServicePort};
 use crate::rules::manifests::{Manifests, ServedPort};
 use crate::rules::{isolation, mesh};
 
+/// Annotation key: the port that Prometheus scrapes.
 const PROMETHEUS_PORT: &str = "prometheus.io/port";
 
+/// Annotation key: `false` turns scraping off.
 const PROMETHEUS_SCRAPE: &str = "prometheus.io/scrape";
 
-/// One explanation of one port.
+/// One reason to expect a port.
 #[derive(Clone, Copy, Debug)]
 pub enum Why<'a> {
+    /// A probe or lifecycle handler of the container calls the port.
     Probe(&'a Container, ProbeHandler),
+    /// The Service sends to the port.
     Service(&'a Service, &'a ServicePort),
+    /// The annotation with this key names the port.
     Annotation(&'static str),
+    /// The mesh of this name opens the port in this container.
     Mesh(&'static str, &'a Container),
+    /// The NetworkPolicy admits the port by number.
     Policy(&'a NetworkPolicy),
 }
 
-/// Every explanation of a port, whether or not it is declared as well.
-pub fn explanations<'a>(
+/// Returns every reason to expect a port, whether or not the port is declared as well.
+pub(crate) fn explanations<'a>(
     manifests: Manifests<'a>,
     served: ServedPort<'a>,
 ) -> impl Iterator<Item = Why<'a>> + use<'a> {
@@ -50,7 +57,7 @@ pub fn explanations<'a>(
     probes.chain(services).chain(annotation).chain(mesh).chain(policies)
 }
 
-/// Kubelet looks for the name among the ports of the same container, whatever their protocol.
+/// Resolves the port of a probe. Kubelet looks for a name among the ports of the same container, of any protocol.
 fn called_port(container: &Container, probe: &ProbePort) -> Option<NonZeroU16> {
     match &probe.port {
         PortRef::Number(port) => Some(*port),
@@ -60,6 +67,7 @@ fn called_port(container: &Container, probe: &ProbePort) -> Option<NonZeroU16> {
     }
 }
 
+/// Returns the port that Prometheus scrapes by the pod's annotations.
 fn scraped_port(manifests: Manifests<'_>) -> Option<NonZeroU16> {
     let annotations = &manifests.pod.annotations;
     let off = annotations.get(PROMETHEUS_SCRAPE).is_some_and(|scrape| scrape.trim() == "false");

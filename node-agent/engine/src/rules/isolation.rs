@@ -11,13 +11,18 @@ use crate::model::policy::{Policy, PolicyVerdict};
 use crate::model::selector::Selects;
 use crate::rules::manifests::Manifests;
 
-/// Ports of a range that still says what somebody expects; a wider one only says that no port is closed.
+/// Maximum width of a port range that still explains its ports. A wider range only says that no port is closed.
 const WIDEST_EXPLANATION: usize = 1024;
 
-/// The verdict on a port of a pod. `known`: every policy was told.
+/// Returns the verdict on a port of a pod. `known` is true if every policy was listed.
 #[must_use]
-pub fn verdict(known: bool, manifests: Manifests<'_>, protocol: Protocol, port: NonZeroU16) -> PolicyVerdict {
-    // What a policy means for a pod in the node's own network is left to each network plugin.
+pub(crate) fn verdict(
+    known: bool,
+    manifests: Manifests<'_>,
+    protocol: Protocol,
+    port: NonZeroU16,
+) -> PolicyVerdict {
+    // What a policy means for a hostNetwork pod depends on the network plugin.
     if !known || manifests.pod.host_network {
         return PolicyVerdict::Unknown;
     }
@@ -34,9 +39,14 @@ pub fn verdict(known: bool, manifests: Manifests<'_>, protocol: Protocol, port: 
     }
 }
 
-/// The verdict with the policies that make it so: those that admit the port, or all that isolate the pod.
+/// Returns the verdict with the policies that it rests on: those that admit the port, or all that isolate the pod.
 #[must_use]
-pub fn describe(known: bool, manifests: Manifests<'_>, protocol: Protocol, port: NonZeroU16) -> Policy {
+pub(crate) fn describe(
+    known: bool,
+    manifests: Manifests<'_>,
+    protocol: Protocol,
+    port: NonZeroU16,
+) -> Policy {
     let verdict = verdict(known, manifests, protocol, port);
     let makes_it_so = |policy: &NetworkPolicy| match verdict {
         PolicyVerdict::Open => admits(policy, manifests.pod, protocol, port),
@@ -48,10 +58,10 @@ pub fn describe(known: bool, manifests: Manifests<'_>, protocol: Protocol, port:
     Policy { verdict, policies }
 }
 
-/// True if the policy writes this port down as a number or within a range: somebody expects it to be served. A rule for
-/// every port, for nearly every one, or for a name, says nothing of a number.
+/// Returns true if the policy contains this port as a number or within a range, so that somebody expects it to be
+/// served. Rules for every port, for nearly every port or for a name do not count.
 #[must_use]
-pub fn names_number(policy: &NetworkPolicy, protocol: Protocol, port: NonZeroU16) -> bool {
+pub(crate) fn names_number(policy: &NetworkPolicy, protocol: Protocol, port: NonZeroU16) -> bool {
     let ports = policy.ingress.iter().flat_map(|rule| &rule.ports);
     ports
         .filter(|admitted| admitted.protocol == protocol)
@@ -59,8 +69,8 @@ pub fn names_number(policy: &NetworkPolicy, protocol: Protocol, port: NonZeroU16
         .any(|numbers| numbers.contains(&port) && width(&numbers) <= WIDEST_EXPLANATION)
 }
 
-/// The policies that select the pod for certain and write this port down, by name.
-pub fn naming<'a>(
+/// Returns the policies that certainly select the pod and contain this port, by name.
+pub(crate) fn naming<'a>(
     manifests: Manifests<'a>,
     protocol: Protocol,
     port: NonZeroU16,
@@ -69,8 +79,8 @@ pub fn naming<'a>(
     certain.map(|(policy, _)| policy.as_ref()).filter(move |policy| names_number(policy, protocol, port))
 }
 
-/// What each policy that selects the pod, or may, says of one of its ports.
-pub fn opinions(
+/// Returns what each policy that selects the pod, or may select it, says about one of its ports.
+pub(crate) fn opinions(
     manifests: Manifests<'_>,
     protocol: Protocol,
     port: NonZeroU16,
@@ -86,11 +96,12 @@ pub fn opinions(
     })
 }
 
+/// Returns true if the policy admits the port from somewhere.
 fn admits(policy: &NetworkPolicy, pod: &Pod, protocol: Protocol, port: NonZeroU16) -> bool {
     admitting(policy, pod, protocol, port).next().is_some()
 }
 
-/// The rules of a policy that admit the port from somewhere.
+/// Returns the rules of a policy that admit the port from somewhere.
 fn admitting<'a>(
     policy: &'a NetworkPolicy,
     pod: &'a Pod,
@@ -111,7 +122,7 @@ fn admitting<'a>(
     })
 }
 
-/// The ports that an entry admits by number.
+/// Returns the ports that an entry admits by number.
 fn numbers(admitted: &AdmittedPort) -> Option<RangeInclusive<NonZeroU16>> {
     match &admitted.port {
         Some(PortRef::Number(first)) => Some(*first..=admitted.end_port.unwrap_or(*first)),
@@ -119,17 +130,18 @@ fn numbers(admitted: &AdmittedPort) -> Option<RangeInclusive<NonZeroU16>> {
     }
 }
 
+/// Returns the number of ports in a range.
 fn width(numbers: &RangeInclusive<NonZeroU16>) -> usize {
     usize::from(numbers.end().get()).saturating_sub(usize::from(numbers.start().get())) + 1
 }
 
-/// A NetworkPolicy that selects the pod, or may.
+/// A NetworkPolicy that selects the pod, or may select it, and what it says about one port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyStep {
     /// `NAMESPACE/NAME`.
     pub name: String,
-    /// `None`: it says something that this version does not understand.
+    /// Whether it admits the port; `None` if it contains something that this version does not understand.
     pub admits: Option<bool>,
-    /// How many peers its rules for this port name; 0 where it admits: from everywhere.
+    /// Number of peers that its rules for this port name; 0 where it admits the port from everywhere.
     pub peers: usize,
 }

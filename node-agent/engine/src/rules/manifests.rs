@@ -10,21 +10,25 @@ use crate::model::process::Process;
 use crate::model::selector::Selects;
 use crate::model::service::Service;
 
-/// All that manifests say of one pod.
+/// Everything the manifests say about one pod.
 #[derive(Clone, Copy, Debug)]
-pub struct Manifests<'a> {
+pub(crate) struct Manifests<'a> {
+    /// The pod.
     pub pod: &'a Pod,
-    /// The Services that select it, by name.
+    /// The Services that select the pod, by name.
     pub services: &'a [(Arc<Service>, Selects)],
-    /// The NetworkPolicies that select it, or may, by name.
+    /// The NetworkPolicies that select the pod, or may, by name.
     pub policies: &'a [(Arc<NetworkPolicy>, Selects)],
 }
 
-/// One listener, as far as declarations depend on it.
+/// One listener, as far as its declaration depends on it.
 #[derive(Clone, Copy, Debug)]
-pub struct ServedPort<'a> {
+pub(crate) struct ServedPort<'a> {
+    /// Protocol.
     pub protocol: Protocol,
+    /// Port number.
     pub port: NonZeroU16,
-    /// It stands for all that serve the port; `None` where they are in several containers, or not known.
+    /// A process that represents all that serve the port; `None` where they are in several containers, or one is not
+    /// known.
     pub process: Option<&'a Process>,
 }

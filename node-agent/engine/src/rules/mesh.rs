@@ -8,30 +8,34 @@ use crate::model::pod::{Container, ContainerKind, Pod};
 use crate::rules::container_match::runs_in;
 use crate::rules::manifests::ServedPort;
 
+/// The ports of one service mesh's proxy.
 struct Mesh {
+    /// Name of the mesh.
     name: &'static str,
+    /// Name of the proxy's container.
     container: &'static str,
+    /// Ports that the proxy opens.
     ports: &'static [(Protocol, RangeInclusive<u16>)],
 }
 
-/// Ports as the projects document them for their proxies.
+/// The known meshes, with the ports that each project documents for its proxy.
 const MESHES: &[Mesh] = &[
     Mesh {
         name: "istio",
         container: "istio-proxy",
-        // Admin, in- and outbound, debug, HBONE, merged metrics, health, DNS, Envoy's metrics.
+        // Admin, outbound, inbound, debug, HBONE, merged metrics, health, DNS, Envoy's metrics.
         ports: &[(Protocol::Tcp, 15_000..=15_090), (Protocol::Udp, 15_053..=15_053)],
     },
     Mesh {
         name: "linkerd",
         container: "linkerd-proxy",
-        // Outbound, inbound; tap; admin with metrics and health.
+        // Outbound, inbound, tap, admin with metrics and health.
         ports: &[(Protocol::Tcp, 4140..=4140), (Protocol::Tcp, 4143..=4143), (Protocol::Tcp, 4190..=4191)],
     },
     Mesh {
         name: "kuma",
         container: "kuma-sidecar",
-        // Redirected traffic, DNS; Envoy's admin, readiness, metrics.
+        // Redirected traffic, DNS, Envoy's admin, readiness, metrics.
         ports: &[
             (Protocol::Tcp, 15_001..=15_010),
             (Protocol::Tcp, 15_053..=15_054),
@@ -43,7 +47,7 @@ const MESHES: &[Mesh] = &[
     Mesh {
         name: "consul",
         container: "consul-dataplane",
-        // Inbound, outbound; Envoy's admin; merged metrics, metrics, health; DNS.
+        // Inbound, outbound, Envoy's admin, merged metrics, metrics, health, DNS.
         ports: &[
             (Protocol::Tcp, 20_000..=20_000),
             (Protocol::Tcp, 15_001..=15_001),
@@ -57,9 +61,9 @@ const MESHES: &[Mesh] = &[
     },
 ];
 
-/// The mesh whose container opened this port, if it is one of the mesh's own.
+/// Returns the mesh and container that opened this port, if the port is one of the mesh's own.
 #[must_use]
-pub fn opened_by<'a>(pod: &'a Pod, served: ServedPort<'_>) -> Option<(&'static str, &'a Container)> {
+pub(crate) fn opened_by<'a>(pod: &'a Pod, served: ServedPort<'_>) -> Option<(&'static str, &'a Container)> {
     MESHES.iter().find_map(|mesh| {
         let port = served.port.get();
         let mut ports = mesh.ports.iter();

@@ -5,17 +5,20 @@ use std::sync::Arc;
 
 use crate::model::pod::{Container, Pod};
 
-/// What the sources say of one pod.
+/// What each source reports about one pod.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct PodSources<'a> {
+pub(crate) struct PodSources<'a> {
+    /// The container runtime.
     runtime: Option<&'a Arc<Pod>>,
+    /// The API server.
     server: Option<&'a Arc<Pod>>,
+    /// A manifest file.
     file: Option<&'a Arc<Pod>>,
 }
 
 impl<'a> PodSources<'a> {
-    /// Takes one source's word in.
-    pub fn add(&mut self, source: &str, pod: &'a Arc<Pod>) {
+    /// Adds one source's report.
+    pub(crate) fn add(&mut self, source: &str, pod: &'a Arc<Pod>) {
         let place = match source {
             "cri" => &mut self.runtime,
             "kubernetes" => &mut self.server,
@@ -24,11 +27,11 @@ impl<'a> PodSources<'a> {
         *place = Some(pod);
     }
 
-    /// The pod as it is; `None` if no source knows it.
+    /// Merges the reports; `None` if no source knows the pod.
     #[must_use]
-    pub fn merge(mut self) -> Option<Arc<Pod>> {
+    pub(crate) fn merge(mut self) -> Option<Arc<Pod>> {
         let strongest = self.runtime.or(self.server).or(self.file)?;
-        // A UID that a source takes from an annotation (a static pod's mirror) may be a lie: the name must fit, too.
+        // A UID from an annotation (of a static pod's mirror) may be forged, so the name must match too.
         let same = |pod: &&Arc<Pod>| (&pod.namespace, &pod.name) == (&strongest.namespace, &strongest.name);
         self.server = self.server.filter(same);
         self.file = self.file.filter(same);
@@ -37,7 +40,7 @@ impl<'a> PodSources<'a> {
     }
 
     fn join(&self, strongest: &Pod) -> Pod {
-        // Labels and annotations change during a pod's life; the runtime keeps those of its beginning.
+        // Labels and annotations change during a pod's life; the runtime keeps the initial ones.
         let described = self.server.map_or(strongest, Arc::as_ref);
         let asked = [self.server, self.file, self.runtime];
         let seen = [self.runtime, self.server, self.file];
@@ -62,7 +65,8 @@ impl<'a> PodSources<'a> {
         }
     }
 
-    /// In the order of the spec; what only the runtime knows comes last (a debug container that was started a moment ago).
+    /// Merges the containers, in the order of the spec. Containers that only the runtime knows come last, such as a
+    /// debug container that started a moment ago.
     fn containers(&self) -> Vec<Container> {
         let mut all: Vec<Container> = Vec::new();
         for pod in [self.server, self.file, self.runtime].into_iter().flatten() {
@@ -80,7 +84,7 @@ impl<'a> PodSources<'a> {
         let (runtime, server, file) = (of(self.runtime), of(self.server), of(self.file));
         let asked = [server, file, runtime];
         let seen = [runtime, server, file];
-        // Ports never change after creation; a file may be older than the pod, so that it only fills a gap.
+        // Ports never change after creation. A file may be older than the pod, so it only fills a gap.
         let ports = [server, runtime, file.filter(|_| server.is_none())];
         Container {
             name: name.to_owned(),
@@ -94,14 +98,14 @@ impl<'a> PodSources<'a> {
     }
 }
 
-/// The container of that name; of several (a runtime keeps those that ended) the one that runs, else the last.
+/// Returns the container of that name. A runtime lists ended containers too: prefers the running one, else the last.
 fn named<'a>(pod: &'a Pod, name: &str) -> Option<&'a Container> {
     let mut all = pod.containers.iter().filter(|container| container.name == name);
     let running = all.clone().find(|container| container.running == Some(true));
     running.or_else(|| all.next_back())
 }
 
-/// The first that has something to say.
+/// Returns the first value that a source has.
 fn first<S, T, V>(sources: &[Option<S>], field: impl Fn(&T) -> Option<V>) -> Option<V>
 where
     S: std::ops::Deref<Target = T>,
@@ -109,6 +113,7 @@ where
     sources.iter().flatten().find_map(|source| field(source))
 }
 
+/// Returns the text unless it is empty.
 fn filled(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }

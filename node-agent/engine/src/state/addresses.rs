@@ -14,46 +14,54 @@ use crate::model::pod::Pod;
 use crate::model::traffic::Origin;
 use crate::state::pods::PodIndex;
 
-/// Addresses of one netns that are looked at: a hostile pod may add any number to its own.
+/// Maximum number of addresses read per pod or netns. A hostile pod may add any number to its own.
 const MAX_ADDRESSES: usize = 256;
 
-/// How long a deleted pod's address still names it: the last drains, and not until a network gives it to another pod.
+/// How long a deleted pod's address still refers to it: long enough for the last drains, and shorter than networks
+/// take to assign the address again.
 const LATE_RECORDS: Duration = Duration::from_secs(5);
 
-/// Whose address something is.
+/// Owner of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum AddressOwner {
+    /// A pod, by its status.
     Pod(PodKey),
+    /// A netns, by its interfaces.
     Netns(NetnsId),
 }
 
-/// For whom an origin is asked.
+/// The serving side of a port, from whose point of view a peer is classified.
 #[derive(Clone, Copy, Debug)]
-pub struct Serving<'a> {
+pub(crate) struct Serving<'a> {
+    /// The pod that serves the port, where known.
     pub pod: Option<PodKey>,
+    /// The netns of the port, where known.
     pub facts: Option<&'a NetnsFacts>,
 }
 
 /// All known addresses.
 #[derive(Debug, Default)]
-pub struct AddressIndex {
+pub(crate) struct AddressIndex {
+    /// Owners of each address of a pod or netns.
     owners: HashMap<IpAddr, BTreeSet<AddressOwner>>,
+    /// Addresses of the host's netns.
     node: BTreeSet<IpAddr>,
     pod_ranges: Vec<IpNet>,
     node_ranges: Vec<IpNet>,
-    /// Where addresses of pods are routed on the Internet: the surroundings of each, where pods of other nodes may be.
+    /// Networks around public addresses of pods (see [`surroundings`]), in which pods of other nodes may be.
     learned: BTreeMap<IpNet, BTreeSet<(IpAddr, PodKey)>>,
-    /// Deleted pods whose addresses are still here.
+    /// Deleted pods whose addresses are kept until the given time.
     leaving: VecDeque<(BootTime, PodKey, Arc<Pod>)>,
 }
 
 impl AddressIndex {
     #[must_use]
-    pub fn new(pod_ranges: Vec<IpNet>, node_ranges: Vec<IpNet>) -> Self {
+    pub(crate) fn new(pod_ranges: Vec<IpNet>, node_ranges: Vec<IpNet>) -> Self {
         Self { pod_ranges, node_ranges, ..Self::default() }
     }
 
-    pub fn add_pod(&mut self, key: PodKey, pod: &Pod) {
+    /// Adds the addresses of a pod. A hostNetwork pod has none of its own.
+    pub(crate) fn add_pod(&mut self, key: PodKey, pod: &Pod) {
         if !pod.host_network {
             for address in pod.addresses.iter().take(MAX_ADDRESSES) {
                 self.owners.entry(*address).or_default().insert(AddressOwner::Pod(key));
@@ -64,7 +72,8 @@ impl AddressIndex {
         }
     }
 
-    pub fn remove_pod(&mut self, key: PodKey, pod: &Pod) {
+    /// Removes the addresses of a pod.
+    pub(crate) fn remove_pod(&mut self, key: PodKey, pod: &Pod) {
         for address in pod.addresses.iter().take(MAX_ADDRESSES) {
             self.disown(*address, AddressOwner::Pod(key));
             if let Some(around) = surroundings(*address)
@@ -78,18 +87,19 @@ impl AddressIndex {
         }
     }
 
-    /// Lets a deleted pod's addresses name it for a moment, for records that come late.
-    pub fn retire_pod(&mut self, key: PodKey, pod: &Arc<Pod>, now: BootTime) {
+    /// Keeps a deleted pod's addresses for [`LATE_RECORDS`], for facts that come late.
+    pub(crate) fn retire_pod(&mut self, key: PodKey, pod: &Arc<Pod>, now: BootTime) {
         self.leaving.push_back((now.after(LATE_RECORDS), key, Arc::clone(pod)));
     }
 
+    /// Returns when [`Self::sweep`] has something to forget next.
     #[must_use]
-    pub fn next_expiry(&self) -> Option<BootTime> {
+    pub(crate) fn next_expiry(&self) -> Option<BootTime> {
         self.leaving.front().map(|(at, ..)| *at)
     }
 
-    /// Forgets the addresses of pods that are still gone.
-    pub fn sweep(&mut self, now: BootTime, pods: &PodIndex) {
+    /// Forgets the expired addresses of pods that are still gone.
+    pub(crate) fn sweep(&mut self, now: BootTime, pods: &PodIndex) {
         while let Some((_, key, pod)) = self.leaving.pop_front_if(|(at, ..)| *at <= now) {
             if !pods.is_live(key) {
                 self.remove_pod(key, &pod);
@@ -97,7 +107,8 @@ impl AddressIndex {
         }
     }
 
-    pub fn add_netns(&mut self, facts: &NetnsFacts) {
+    /// Adds the addresses of a netns, loopback excluded.
+    pub(crate) fn add_netns(&mut self, facts: &NetnsFacts) {
         for net in reachable(facts) {
             if facts.is_host {
                 self.node.insert(net.addr());
@@ -107,7 +118,8 @@ impl AddressIndex {
         }
     }
 
-    pub fn remove_netns(&mut self, facts: &NetnsFacts) {
+    /// Removes the addresses of a netns.
+    pub(crate) fn remove_netns(&mut self, facts: &NetnsFacts) {
         for net in reachable(facts) {
             if facts.is_host {
                 self.node.remove(&net.addr());
@@ -117,9 +129,14 @@ impl AddressIndex {
         }
     }
 
-    /// Where a peer is, and its pod's name where that is known.
+    /// Classifies a peer by its address, with `NAMESPACE/NAME` of its pod where known.
     #[must_use]
-    pub fn origin(&self, peer: IpAddr, serving: Serving<'_>, pods: &PodIndex) -> (Origin, Option<Arc<str>>) {
+    pub(crate) fn origin(
+        &self,
+        peer: IpAddr,
+        serving: Serving<'_>,
+        pods: &PodIndex,
+    ) -> (Origin, Option<Arc<str>>) {
         let host = serving.facts.is_some_and(|facts| facts.is_host);
         let own =
             |facts: &NetnsFacts| facts.addresses.iter().take(MAX_ADDRESSES).any(|net| net.addr() == peer);
@@ -129,7 +146,7 @@ impl AddressIndex {
         if peer.is_loopback() || self.is_node(peer) {
             return (Origin::Node, None);
         }
-        // A netns without a pod makes no address a pod's: a process may give its own netns any address of the Internet.
+        // A netns without a pod does not make an address a pod's: a process may give its own netns any public address.
         if let Some(owners) = self.owners.get(&peer)
             && owners.iter().any(|owner| self.pod_of(*owner, pods).is_some())
         {
@@ -155,9 +172,9 @@ impl AddressIndex {
         match (live.as_slice(), gone.as_slice()) {
             ([pod], _) if serving.pod == Some(*pod) => (Origin::SamePod, None),
             ([pod], _) => (Origin::Pod, label(*pod, pods)),
-            // A record that comes late, unless somebody has taken the address over.
+            // A late record of a deleted pod, unless a netns without a pod has the address now.
             ([], [pod]) if !strange() => (Origin::Pod, label(*pod, pods)),
-            // Two pods claim the address, or a netns whose pod is not known: a pod, but which one is not said.
+            // Several pods have the address, or a netns without a known pod: some pod, without a name.
             _ => (Origin::Pod, None),
         }
     }
@@ -169,9 +186,9 @@ impl AddressIndex {
         }
     }
 
-    /// True for an address of the node.
+    /// Returns true for an address of the node.
     #[must_use]
-    pub fn is_node(&self, peer: IpAddr) -> bool {
+    pub(crate) fn is_node(&self, peer: IpAddr) -> bool {
         self.node.contains(&peer) || self.node_ranges.iter().any(|range| range.contains(&peer))
     }
 
@@ -185,21 +202,22 @@ impl AddressIndex {
     }
 }
 
-/// What is likely to be one cluster's, of an address that is routed on the Internet: nobody gives pods less than a /16, and a
-/// site has a /48.
+/// Returns the network around a public address that likely belongs to the same cluster: a /16 for IPv4, because
+/// nobody gives pods less, and a /48 for IPv6, which is one site. `None` for private and loopback addresses.
 fn surroundings(address: IpAddr) -> Option<IpNet> {
     let bits = if address.is_ipv4() { 16 } else { 48 };
     let net = IpNet::new(address, bits).ok()?;
     (!is_private(address) && !address.is_loopback()).then(|| net.trunc())
 }
 
-/// An address that is not routed on the Internet: where nobody said which addresses pods and nodes have, it may be theirs.
+/// Returns true for an address that is not routed on the Internet. Where no address ranges are configured, such an
+/// address may be a pod's or node's.
 #[must_use]
-pub fn is_private(peer: IpAddr) -> bool {
+pub(crate) fn is_private(peer: IpAddr) -> bool {
     match peer.to_canonical() {
         IpAddr::V4(v4) => {
             let [first, second, ..] = v4.octets();
-            // 100.64.0.0/10 is the shared space of RFC 6598, which providers give to nodes and pods.
+            // 100.64.0.0/10 is the shared address space of RFC 6598, which providers assign to nodes and pods.
             v4.is_private() || v4.is_link_local() || (first == 100 && second & 0xc0 == 64)
         }
         IpAddr::V6(v6) => v6.is_unique_local() || v6.is_unicast_link_local(),
@@ -210,6 +228,7 @@ fn label(pod: PodKey, pods: &PodIndex) -> Option<Arc<str>> {
     pods.get(pod).map(|record| Arc::clone(&record.label))
 }
 
+/// Returns the addresses of a netns, loopback excluded.
 fn reachable(facts: &NetnsFacts) -> impl Iterator<Item = &IpNet> {
     facts.addresses.iter().take(MAX_ADDRESSES).filter(|net| !net.addr().is_loopback())
 }

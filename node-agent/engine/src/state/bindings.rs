@@ -8,31 +8,34 @@ use crate::model::listener::Exposure;
 use crate::model::process::Process;
 use crate::state::sockets::SocketView;
 
-/// Addresses of one port that are kept.
+/// Maximum number of addresses kept per port.
 const MAX_ADDRESSES: usize = 64;
 
-/// Programs beside the first that are told apart among those that serve one port.
+/// Maximum number of additional processes kept per port.
 const MAX_OTHER_PROCESSES: usize = 8;
 
-/// What the sockets of a port look like from outside.
+/// What the sockets of one port show together.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bindings {
-    /// Sorted; where some were cut off, those that are not loopback stayed.
+pub(crate) struct Bindings {
+    /// Local addresses, sorted. If some were cut, loopback addresses were cut first.
     pub addresses: Vec<IpAddr>,
-    /// A socket is bound to something else than loopback, whether it is among those looked at or not.
+    /// True if a socket is bound to another address than loopback, sampled or not.
     pub beyond_loopback: bool,
+    /// True if the port has IPv6 sockets and all of them refuse IPv4.
     pub v6_only: bool,
-    /// The first one that is known, to be shown. What is decided asks for all of them.
+    /// The first known process, to be shown. Decisions use [`Self::processes`].
     pub process: Option<Arc<Process>>,
-    /// One process of each other program or cgroup that serves it too; `None` for sockets of which nothing is known.
+    /// One process per other program or cgroup that serves the port; `None` for sockets of unknown processes.
     others: Box<[Option<Arc<Process>>]>,
+    /// When the first socket opened; `None` if a socket's opening is not known.
     pub opened_at: Option<BootTime>,
-    /// Since when the port is served, short breaks aside.
+    /// Since when the port is served, ignoring gaps up to the grace time.
     pub first_at: BootTime,
+    /// Number of sockets.
     pub sockets: usize,
 }
 
-/// Every IPv6 socket refuses IPv4, and there is one.
+/// Returns true if there are IPv6 sockets and all of them refuse IPv4.
 fn is_v6_only<'a>(views: impl Iterator<Item = &'a SocketView>) -> bool {
     let mut refusing =
         views.filter(|view| view.address.is_ipv6()).map(|view| view.v6_only == Some(true)).peekable();
@@ -40,9 +43,9 @@ fn is_v6_only<'a>(views: impl Iterator<Item = &'a SocketView>) -> bool {
 }
 
 impl Bindings {
-    /// From where the port can be reached.
+    /// Returns from where the port can be reached.
     #[must_use]
-    pub const fn exposure(&self, host: bool) -> Exposure {
+    pub(crate) const fn exposure(&self, host: bool) -> Exposure {
         match (self.beyond_loopback, host) {
             (false, _) => Exposure::Loopback,
             (true, true) => Exposure::Host,
@@ -50,14 +53,15 @@ impl Bindings {
         }
     }
 
-    /// One process of each program and cgroup that serves it; `None` stands for those of which nothing is known.
-    pub fn processes(&self) -> impl Iterator<Item = Option<&Process>> {
+    /// Returns one process per program and cgroup that serves the port; `None` stands for unknown processes.
+    pub(crate) fn processes(&self) -> impl Iterator<Item = Option<&Process>> {
         std::iter::once(&self.process).chain(&self.others).map(Option::as_deref)
     }
 
-    /// A process that stands for all as far as containers go: `None` where they are in several cgroups, or one is not known.
+    /// Returns a process that represents all of them as far as containers matter; `None` if they are in several
+    /// cgroups, or one is not known.
     #[must_use]
-    pub fn representative(&self) -> Option<&Process> {
+    pub(crate) fn representative(&self) -> Option<&Process> {
         let first = self.process.as_deref()?;
         let with_first = |other: &Option<Arc<Process>>| {
             other.as_ref().is_some_and(|other| other.cgroup.is_some() && other.cgroup == first.cgroup)
@@ -65,9 +69,9 @@ impl Bindings {
         self.others.iter().all(with_first).then_some(first)
     }
 
-    /// What these sockets amount to; `None` for none.
+    /// Builds the bindings of sampled sockets; `None` if there are none. `sockets` is the number of all sockets.
     #[must_use]
-    pub fn of(views: &[(SocketView, Option<&Arc<Process>>)], sockets: usize) -> Option<Self> {
+    pub(crate) fn of(views: &[(SocketView, Option<&Arc<Process>>)], sockets: usize) -> Option<Self> {
         let first_at = views.iter().map(|(view, _)| view.first_at).min()?;
         let mut addresses: Vec<IpAddr> = views.iter().map(|(view, _)| view.address).collect();
         addresses.sort_unstable();
@@ -94,7 +98,8 @@ impl Bindings {
     }
 }
 
-/// The processes that are not of the same program and cgroup as the first. Beyond what is looked at or kept, nothing is known.
+/// Returns the processes whose program or cgroup differs from the first. Processes that were not sampled or do not
+/// fit count as unknown.
 fn others(
     views: &[(SocketView, Option<&Arc<Process>>)],
     first: Option<&Arc<Process>>,

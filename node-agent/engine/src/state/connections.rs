@@ -8,38 +8,42 @@ use std::time::Duration;
 use crate::model::connection::Connection;
 use crate::model::identity::{BootTime, SocketCookie};
 
-/// One connection, and whether anything of it was told.
+/// One connection, and whether it was reported in any state.
 #[derive(Debug)]
 struct RecordedConnection {
     connection: Arc<Connection>,
+    /// True if the connection was reported as open or ended.
     is_reported: bool,
 }
 
-/// Recorded connections in the order in which they were first heard of.
+/// Recorded connections.
 #[derive(Debug)]
-pub struct ConnectionTable {
+pub(crate) struct ConnectionTable {
+    /// Connections in the order in which they were first recorded.
     order: VecDeque<SocketCookie>,
     all: HashMap<SocketCookie, RecordedConnection>,
-    /// Those that may be untold, with when they will be told at the latest.
+    /// Connections that may not be reported yet, with their deadline.
     held: VecDeque<(BootTime, SocketCookie)>,
+    /// Maximum number of connections.
     max: usize,
+    /// How long an open connection is held back before it is reported.
     hold: Duration,
 }
 
 impl ConnectionTable {
     #[must_use]
-    pub fn new(max: usize, hold: Duration) -> Self {
+    pub(crate) fn new(max: usize, hold: Duration) -> Self {
         Self { order: VecDeque::new(), all: HashMap::new(), held: VecDeque::new(), max, hold }
     }
 
-    /// Takes a connection that is open in, unless more is known of it. Returns what must be told now: it, or the one
-    /// that had to go for it.
-    pub fn open(&mut self, cookie: SocketCookie, connection: Connection) -> Option<Arc<Connection>> {
+    /// Records an open connection, unless more is known about it. Returns what must be reported now: the connection
+    /// if nothing is kept, or the evicted one.
+    pub(crate) fn open(&mut self, cookie: SocketCookie, connection: Connection) -> Option<Arc<Connection>> {
         if self.max == 0 {
             return Some(Arc::new(connection));
         }
         if let Some(known) = self.all.get_mut(&cookie) {
-            // The record of the end came first, or a record came twice.
+            // The record of the end arrived first, or a record arrived twice.
             if known.connection.opened_at > connection.opened_at {
                 Arc::make_mut(&mut known.connection).opened_at = connection.opened_at;
             }
@@ -49,9 +53,9 @@ impl ConnectionTable {
         self.insert(cookie, RecordedConnection { connection: Arc::new(connection), is_reported: false })
     }
 
-    /// Takes the end of a connection in; `whole` makes it where its beginning is not known. Returns what must be told:
-    /// nothing if that is known already.
-    pub fn close(
+    /// Records the end of a connection; `whole` builds the connection if its beginning is not known. Returns what
+    /// must be reported: an evicted connection and this one, or nothing if the end is known already.
+    pub(crate) fn close(
         &mut self,
         cookie: SocketCookie,
         end: (BootTime, u64, u64),
@@ -83,8 +87,8 @@ impl ConnectionTable {
         [gone, Some(connection)]
     }
 
-    /// Takes the next connection out of the hold that is open still and waited long enough.
-    pub fn next_overdue(&mut self, now: BootTime) -> Option<Arc<Connection>> {
+    /// Takes the next open connection whose hold is over and marks it as reported.
+    pub(crate) fn next_overdue(&mut self, now: BootTime) -> Option<Arc<Connection>> {
         while let Some((_, cookie)) = self.held.pop_front_if(|(due, _)| *due <= now) {
             if let Some(recorded) = self.all.get_mut(&cookie).filter(|recorded| !recorded.is_reported) {
                 recorded.is_reported = true;
@@ -94,25 +98,25 @@ impl ConnectionTable {
         None
     }
 
-    /// When a connection will have waited long enough.
-    pub fn next_due(&mut self) -> Option<BootTime> {
+    /// Returns when the next hold ends.
+    pub(crate) fn next_due(&mut self) -> Option<BootTime> {
         let Self { held, all, .. } = self;
         let is_reported = |cookie: &SocketCookie| all.get(cookie).is_none_or(|recorded| recorded.is_reported);
         while held.pop_front_if(|(_, cookie)| is_reported(cookie)).is_some() {}
         held.front().map(|(due, _)| *due)
     }
 
-    /// Latest first.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<Connection>> {
+    /// Returns the connections, latest first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Connection>> {
         self.order.iter().rev().filter_map(|cookie| self.all.get(cookie)).map(|recorded| &recorded.connection)
     }
 
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.all.len()
     }
 
-    /// Returns the oldest if it had to go and was not told.
+    /// Adds a connection. Returns the evicted one if it was never reported.
     fn insert(&mut self, cookie: SocketCookie, recorded: RecordedConnection) -> Option<Arc<Connection>> {
         let oldest = if self.all.len() >= self.max { self.order.pop_front() } else { None };
         let gone = oldest.and_then(|oldest| self.all.remove(&oldest));

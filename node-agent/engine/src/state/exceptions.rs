@@ -7,17 +7,17 @@ use crate::model::exception::Rule;
 use crate::model::identity::BootTime;
 use crate::rules::exception_annotation::Annotated;
 
-/// The operator's rules in the order in which they are asked.
+/// The operator's rules, in order of precedence.
 #[derive(Debug, Default)]
-pub struct ExceptionRules {
+pub(crate) struct ExceptionRules {
     all: Vec<Arc<Rule>>,
-    /// What ran out until then was taken note of.
+    /// Expiries up to this time were returned by [`Self::take_expired`].
     settled: BootTime,
 }
 
 impl ExceptionRules {
-    /// Replaces all; returns those that are there no more, new, or not what they were.
-    pub fn replace(&mut self, rules: Vec<Arc<Rule>>) -> Vec<Arc<Rule>> {
+    /// Replaces all rules. Returns those that are gone, new or changed; all of them if their order changed.
+    pub(crate) fn replace(&mut self, rules: Vec<Arc<Rule>>) -> Vec<Arc<Rule>> {
         let before = std::mem::replace(&mut self.all, rules);
         if before.iter().map(Arc::as_ref).eq(self.all.iter().map(Arc::as_ref)) {
             return Vec::new();
@@ -32,43 +32,45 @@ impl ExceptionRules {
         if kept.eq(self.all.iter().filter(|rule| !come(rule))) {
             return before.iter().filter(gone).chain(self.all.iter().filter(come)).cloned().collect();
         }
-        // In another order another rule may be the first that matches.
+        // With another order, another rule may be the first that matches.
         before.iter().chain(&self.all).cloned().collect()
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<Rule>> {
+    /// Returns the rules, in order of precedence.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Rule>> {
         self.all.iter()
     }
 
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.all.len()
     }
 
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.all.is_empty()
     }
 
-    /// Those that ran out since this was asked last.
-    pub fn take_expired(&mut self, now: BootTime) -> Vec<Arc<Rule>> {
+    /// Returns the rules that expired since the last call.
+    pub(crate) fn take_expired(&mut self, now: BootTime) -> Vec<Arc<Rule>> {
         let settled = self.settled;
         self.settled = settled.max(now);
         let expired = |at: BootTime| settled < at && at <= now;
         self.all.iter().filter(|rule| rule.expires.is_some_and(expired)).cloned().collect()
     }
 
-    /// When the next one runs out.
+    /// Returns when the next rule expires.
     #[must_use]
-    pub fn next_expiry(&self) -> Option<BootTime> {
+    pub(crate) fn next_expiry(&self) -> Option<BootTime> {
         self.all.iter().filter_map(|rule| rule.expires).filter(|at| *at > self.settled).min()
     }
 }
 
-/// The rules that may concern one pod, and what its annotations came to.
+/// The rules that may concern one pod.
 #[derive(Debug, Default)]
-pub struct PodExceptions {
-    /// In the order in which they are asked.
+pub(crate) struct PodExceptions {
+    /// In order of precedence: the operator's, the namespace's, the pod's own.
     pub rules: Vec<Arc<Rule>>,
+    /// What the pod's own annotations make.
     pub own: Annotated,
 }

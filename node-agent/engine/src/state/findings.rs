@@ -10,69 +10,85 @@ use crate::model::finding::{FindingState, Suppression};
 use crate::model::finding_code::FindingCode;
 use crate::model::identity::{BootTime, PodKey, PortId, Protocol};
 use crate::model::policy::PolicyVerdict;
-use crate::state::storms::StormScope;
+use crate::state::storms::{StormChange, StormScope};
 
-/// A finding is told at most this often for new peers.
-pub const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// Minimum interval between two reports of a finding that only has new peers.
+pub(crate) const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a finding is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Subject {
+pub(crate) enum Subject {
+    /// A served port.
     Port(PortId),
+    /// A declared port of a pod that nothing serves.
     Stale(PodKey, Protocol, NonZeroU16),
-    /// A port that a Service sends to and nobody serves.
+    /// A port of a pod that a Service sends to and nothing serves.
     Dangling(PodKey, Protocol, NonZeroU16),
+    /// The ports of a pod or netns.
     Storm(StormScope),
     /// A pod whose sockets this kernel does not see.
     Opaque(PodKey),
 }
 
-/// What a finding says; when that changes it is told again.
+/// What a finding says. A change of it is reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Assessment {
+pub(crate) struct Assessment {
+    /// The code.
     pub code: FindingCode,
+    /// What NetworkPolicies say about the port.
     pub policy: PolicyVerdict,
+    /// The exception that suppresses the finding.
     pub suppressed_by: Option<Arc<Suppression>>,
 }
 
-/// One finding that is open or suppressed.
+/// One open or suppressed finding.
 #[derive(Clone, Debug)]
-pub struct FindingRecord {
+pub(crate) struct FindingRecord {
+    /// What the finding is about.
     pub subject: Subject,
+    /// What the finding says.
     pub assessment: Assessment,
+    /// When the condition began.
     pub first_seen: BootTime,
+    /// When the finding was last reported; 0 if never.
     pub reported_at: BootTime,
 }
 
 impl FindingRecord {
+    /// Returns `Suppressed` if an exception applies, else `Open`.
     #[must_use]
-    pub const fn state(&self) -> FindingState {
+    pub(crate) const fn state(&self) -> FindingState {
         if self.assessment.suppressed_by.is_some() { FindingState::Suppressed } else { FindingState::Open }
     }
 }
 
-/// What raising a finding did.
+/// What raising a finding changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Raised {
+pub(crate) enum Raised {
+    /// The finding is new.
     Opened,
+    /// The finding says something else.
     Changed,
+    /// Nothing.
     Same,
 }
 
-/// The open findings by their id.
+/// The open and suppressed findings by id.
 #[derive(Debug, Default)]
-pub struct FindingStore {
+pub(crate) struct Findings {
     open: BTreeMap<u64, FindingRecord>,
+    /// Changes of storms that are not reported yet.
+    storms: Vec<(StormScope, StormChange)>,
 }
 
-impl FindingStore {
+impl Findings {
     #[must_use]
-    pub fn get(&self, id: u64) -> Option<&FindingRecord> {
+    pub(crate) fn get(&self, id: u64) -> Option<&FindingRecord> {
         self.open.get(&id)
     }
 
     /// Opens a finding, or changes what it says.
-    pub fn raise(
+    pub(crate) fn raise(
         &mut self,
         id: u64,
         subject: Subject,
@@ -93,22 +109,35 @@ impl FindingStore {
         }
     }
 
-    pub fn mark_reported(&mut self, id: u64, now: BootTime) {
+    /// Notes that the finding is reported now.
+    pub(crate) fn mark_reported(&mut self, id: u64, now: BootTime) {
         if let Some(record) = self.open.get_mut(&id) {
             record.reported_at = now;
         }
     }
 
-    pub fn resolve(&mut self, id: u64) -> Option<FindingRecord> {
+    /// Removes a finding.
+    pub(crate) fn resolve(&mut self, id: u64) -> Option<FindingRecord> {
         self.open.remove(&id)
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (u64, &FindingRecord)> {
+    /// Queues a change of a storm until [`Self::take_storms`].
+    pub(crate) fn push_storm(&mut self, scope: StormScope, change: StormChange) {
+        self.storms.push((scope, change));
+    }
+
+    /// Takes the queued changes of storms, oldest first.
+    pub(crate) fn take_storms(&mut self) -> Vec<(StormScope, StormChange)> {
+        std::mem::take(&mut self.storms)
+    }
+
+    /// Returns the findings in the order of ids.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &FindingRecord)> {
         self.open.iter().map(|(id, record)| (*id, record))
     }
 
-    /// Those after this id, in the order of ids.
-    pub fn after(&self, id: Option<u64>) -> impl Iterator<Item = (u64, &FindingRecord)> {
+    /// Returns the findings after this id, in the order of ids.
+    pub(crate) fn after(&self, id: Option<u64>) -> impl Iterator<Item = (u64, &FindingRecord)> {
         let from = id.map_or(Bound::Unbounded, Bound::Excluded);
         self.open.range((from, Bound::Unbounded)).map(|(id, record)| (*id, record))
     }

@@ -6,17 +6,17 @@ use crate::model::listing::Listing;
 use crate::model::namespace::Namespace;
 use crate::rules::exception_annotation::{Annotated, OF_NAMESPACE};
 
-/// All namespaces, as far as they were told.
+/// The known namespaces.
 #[derive(Debug, Default)]
-pub struct Namespaces {
+pub(crate) struct Namespaces {
     all: BTreeMap<String, Namespace>,
-    /// Of those whose annotations make one, or try to.
+    /// Exceptions of the namespaces whose annotations make one, or try to.
     exceptions: BTreeMap<String, Annotated>,
 }
 
 impl Namespaces {
-    /// Returns the names of those whose exception is another now.
-    pub fn take(&mut self, listing: Listing<Namespace>) -> Vec<String> {
+    /// Applies an update. Returns the names of the namespaces whose exception changed.
+    pub(crate) fn take(&mut self, listing: Listing<Namespace>) -> Vec<String> {
         let before = self.exceptions.clone();
         match listing {
             Listing::All(all) => {
@@ -46,13 +46,13 @@ impl Namespaces {
     }
 
     #[must_use]
-    pub fn get(&self, name: &str) -> Option<&Namespace> {
+    pub(crate) fn get(&self, name: &str) -> Option<&Namespace> {
         self.all.get(name)
     }
 
-    /// What its annotations amount to.
+    /// Returns the exception that a namespace's annotations make.
     #[must_use]
-    pub fn exception(&self, name: &str) -> &Annotated {
+    pub(crate) fn exception(&self, name: &str) -> &Annotated {
         self.exceptions.get(name).unwrap_or(&Annotated::Nothing)
     }
 }

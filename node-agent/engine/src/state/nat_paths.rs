@@ -11,54 +11,61 @@ use crate::model::reach::Reach;
 use crate::model::traffic::{Dialled, Origin, PeerOrigin, Traffic, Via};
 use crate::state::addresses::is_private;
 
-/// Ways into one port that are kept, and of those that are not, so many that are not certain yet.
+/// Maximum number of paths kept per port, and of further paths that wait for their origin.
 const MAX_NAT_PATHS: usize = 32;
 
-/// One way in.
+/// One translated address through which a peer reached the port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct NatPath {
-    /// Those that may be from outside come first and are kept, whatever came earlier.
+pub(crate) struct NatPath {
+    /// True if the client's address is private. Public clients sort first and are kept, in whichever order they
+    /// arrive.
     is_private: bool,
+    /// What was dialled, and by which client.
     pub dialled: Dialled,
-    /// The caller's address as the pod sees it.
+    /// The peer's address as the pod sees it.
     pub peer: IpAddr,
 }
 
-/// What a way means.
+/// What a path means.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TracedPath {
-    /// Of the client itself.
+pub(crate) struct TracedPath {
+    /// Where the client is.
     pub origin: Origin,
+    /// `NAMESPACE/NAME` of the client's pod, where known.
     pub reference: Option<Arc<str>>,
+    /// The dialled address.
     pub via: Arc<Via>,
 }
 
+/// A path and what is known about it.
 #[derive(Debug)]
 struct KnownPath {
     path: NatPath,
     first_seen: BootTime,
-    /// `None`: to be traced.
+    /// What the path means; `None` until it is traced.
     traced: Option<TracedPath>,
-    /// The origin will not turn out better.
+    /// True if a later trace cannot bring the client nearer, or the hold is over.
     settled: bool,
 }
 
-/// The ways into one port.
+/// The NAT paths of one port.
 #[derive(Debug, Default)]
-pub struct NatPaths {
-    /// In their order.
+pub(crate) struct NatPaths {
+    /// The kept paths, sorted.
     kept: Vec<KnownPath>,
-    /// Those that found no room, until it is certain from how far they lead in.
+    /// Paths that did not fit, until their reach is certain.
     pending: Vec<KnownPath>,
-    /// The farthest of those that passed.
+    /// The farthest reach among paths that are not kept.
     unlisted: Reach,
+    /// True if a path did not fit.
     is_truncated: bool,
     settle_at: Option<BootTime>,
 }
 
 impl NatPaths {
-    /// Takes one in; true if there is something new to settle. `room` says how many more all ports together may keep.
-    pub fn add(&mut self, peer: IpAddr, dialled: Dialled, at: BootTime, room: usize) -> bool {
+    /// Adds a path. Returns true if there is something new to settle. `room` is the number of paths that all ports
+    /// together may still keep.
+    pub(crate) fn add(&mut self, peer: IpAddr, dialled: Dialled, at: BootTime, room: usize) -> bool {
         let path = NatPath { is_private: is_private(dialled.from), dialled, peer };
         let slot = match self.kept.binary_search_by(|known| known.path.cmp(&path)) {
             Ok(known) => {
@@ -83,7 +90,7 @@ impl NatPaths {
         true
     }
 
-    /// One that is not kept still counts for the verdict; true if that is news.
+    /// Lets a path that does not fit still count for the verdict. Returns true if that is new.
     fn add_pending(&mut self, known: KnownPath) -> bool {
         let is_first = !std::mem::replace(&mut self.is_truncated, true);
         let is_known = self.unlisted == Reach::External || self.pending.iter().any(|p| p.path == known.path);
@@ -94,25 +101,32 @@ impl NatPaths {
         is_first || is_held
     }
 
+    /// Returns the number of kept paths.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.kept.len()
     }
 
-    pub fn paths(&self) -> impl Iterator<Item = &NatPath> {
+    /// Returns the kept paths.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &NatPath> {
         self.kept.iter().map(|known| &known.path)
     }
 
-    /// What is known of them may be known better now.
-    pub fn retrace(&mut self) {
+    /// Marks every path to be traced again.
+    pub(crate) fn retrace(&mut self) {
         for known in self.kept.iter_mut().chain(&mut self.pending) {
             known.traced = None;
             known.settled = false;
         }
     }
 
-    /// Traces what is not certain; true if something turned out otherwise.
-    pub fn settle(&mut self, now: BootTime, hold: Duration, trace: &dyn Fn(&NatPath) -> TracedPath) -> bool {
+    /// Traces the paths that are not settled. Returns true if the meaning of one changed.
+    pub(crate) fn settle(
+        &mut self,
+        now: BootTime,
+        hold: Duration,
+        trace: &dyn Fn(&NatPath) -> TracedPath,
+    ) -> bool {
         let mut changed = false;
         let mut next = None;
         let all = self.kept.iter_mut().chain(&mut self.pending);
@@ -133,25 +147,26 @@ impl NatPaths {
         changed
     }
 
+    /// Returns when to call [`Self::settle`] again.
     #[must_use]
-    pub const fn settle_at(&self) -> Option<BootTime> {
+    pub(crate) const fn settle_at(&self) -> Option<BootTime> {
         self.settle_at
     }
 
-    /// From how far those came who came so, whether or not they are kept.
+    /// Returns the farthest reach of all paths, kept or not.
     #[must_use]
-    pub fn reach(&self) -> Reach {
+    pub(crate) fn reach(&self) -> Reach {
         let settled = self.kept.iter().filter(|known| known.settled);
         let farthest = settled.filter_map(|known| known.traced.as_ref()).map(reach).max();
         farthest.unwrap_or_default().max(self.unlisted)
     }
 
-    /// Where a peer is, from what its address alone says: the worst of those that came by it.
+    /// Classifies a peer, given what its address alone says: the farthest of the clients behind it.
     #[must_use]
-    pub fn origin_of(&self, peer: IpAddr, by_address: PeerOrigin) -> PeerOrigin {
+    pub(crate) fn origin_of(&self, peer: IpAddr, by_address: PeerOrigin) -> PeerOrigin {
         let mut origin_of = by_address;
         let mine = || self.kept.iter().filter(|known| known.path.peer == peer && known.settled);
-        // Nobody but the node gives its own address to others' connections.
+        // Only the node replaces a client's address by its own.
         let is_unclaimed =
             origin_of.0 == Origin::External || (origin_of.0 == Origin::Pod && origin_of.1.is_none());
         if is_unclaimed && mine().any(|known| known.path.dialled.from != peer) {
@@ -166,13 +181,14 @@ impl NatPaths {
         }
     }
 
+    /// Returns true if the peer came through a kept path.
     #[must_use]
-    pub fn has(&self, peer: IpAddr) -> bool {
+    pub(crate) fn has(&self, peer: IpAddr) -> bool {
         self.kept.iter().any(|known| known.path.peer == peer)
     }
 
-    /// Says of each peer what it dialled; of several the one that leads in from farthest.
-    pub fn annotate(&self, traffic: &mut Traffic) {
+    /// Sets the dialled address of each peer; of several the one that leads in from farthest.
+    pub(crate) fn annotate(&self, traffic: &mut Traffic) {
         traffic.truncated |= self.is_truncated;
         for peer in &mut traffic.peers {
             let mine = self.kept.iter().filter(|known| known.path.peer == peer.address);
@@ -185,11 +201,12 @@ impl NatPaths {
     }
 }
 
-/// Nothing that is learned later can bring the client nearer.
+/// Returns true if nothing that is learned later can bring the client nearer.
 const fn is_certain(traced: &TracedPath) -> bool {
     matches!(traced.origin, Origin::SamePod | Origin::Node) || traced.reference.is_some()
 }
 
+/// Returns how far the client of a path is away.
 fn reach(traced: &TracedPath) -> Reach {
     match traced.origin {
         Origin::SamePod | Origin::Node => Reach::Node,

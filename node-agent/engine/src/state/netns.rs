@@ -11,56 +11,61 @@ use crate::model::process::Process;
 use crate::state::quota::Usage;
 use crate::state::storms::StormState;
 
-/// How long a netns that ended is remembered, for records that come late.
+/// How long an ended netns is remembered, for facts that come late.
 const MEMORY: Duration = Duration::from_secs(60);
 
 /// One netns.
 #[derive(Debug, Default)]
-pub struct Netns {
-    pub facts: Option<Arc<NetnsFacts>>,
-    /// A socket that was last seen earlier than this does not serve any more.
-    pub floor: BootTime,
-    /// The latest time at which it was seen to exist, to end, and to be listed.
+pub(crate) struct Netns {
+    /// What a source reported; `None` if only sockets or traffic are known.
+    facts: Option<Arc<NetnsFacts>>,
+    /// A socket that was last seen earlier than this is closed.
+    floor: BootTime,
+    /// Latest time at which the netns was seen to exist.
     seen_at: Option<BootTime>,
+    /// Latest time at which the netns was seen to have ended.
     gone_at: Option<BootTime>,
+    /// Time of the latest scan.
     scanned_at: Option<BootTime>,
-    pub usage: Usage,
-    /// No pod's path claims it.
-    pub unclaimed: bool,
+    /// What its ports, sockets and peers occupy.
+    usage: Usage,
+    /// True if no pod's path claims the netns.
+    unclaimed: bool,
     /// Its ports that make findings and have no pod.
     pub storm: StormState,
-    /// Sockets of one process share its description.
+    /// The last process, shared by consecutive sockets of the same process.
     last_process: Option<Arc<Process>>,
 }
 
 impl Netns {
+    /// Returns true for the host's own netns.
     #[must_use]
-    pub fn is_host(&self) -> bool {
+    pub(crate) fn is_host(&self) -> bool {
         self.facts.as_ref().is_some_and(|facts| facts.is_host)
     }
 
-    /// It ended, as far as is known: nobody has seen it since.
+    /// Returns true if the netns ended and was not seen since.
     #[must_use]
-    pub fn is_gone(&self) -> bool {
+    pub(crate) fn is_gone(&self) -> bool {
         self.gone_at.is_some() && self.gone_at >= self.seen_at
     }
 
-    /// Its sockets were listed since it last came to be.
+    /// Returns true if its sockets were scanned since it last came into being.
     #[must_use]
-    pub fn is_scanned(&self) -> bool {
+    pub(crate) fn is_scanned(&self) -> bool {
         !self.is_gone() && self.scanned_at > self.gone_at
     }
 
-    /// Notes that its sockets were listed; true if that had not been done before.
-    pub fn scan(&mut self, at: BootTime) -> bool {
+    /// Notes a scan. Returns true if it is the first one.
+    pub(crate) fn scan(&mut self, at: BootTime) -> bool {
         let before = self.is_scanned();
         self.floor = self.floor.max(at);
         self.scanned_at = self.scanned_at.max(Some(at));
         !before && self.is_scanned()
     }
 
-    /// The description of a process, shared with the socket before where it is the same.
-    pub fn share_process(&mut self, process: Option<Process>) -> Option<Arc<Process>> {
+    /// Returns the process, shared with the previous socket if both are the same.
+    pub(crate) fn share_process(&mut self, process: Option<Process>) -> Option<Arc<Process>> {
         let process = process?;
         if let Some(last) = &self.last_process
             && **last == process
@@ -75,31 +80,34 @@ impl Netns {
 
 /// All netns.
 #[derive(Debug, Default)]
-pub struct NetnsIndex {
+pub(crate) struct NetnsIndex {
     all: HashMap<NetnsId, Netns>,
     by_path: HashMap<String, NetnsId>,
+    /// Ended netns, with the time at which each is forgotten.
     leaving: VecDeque<(BootTime, NetnsId)>,
     host: Option<NetnsId>,
-    /// What is kept for all that no pod's path claims.
+    /// What all unclaimed netns occupy together.
     unclaimed: Usage,
 }
 
 impl NetnsIndex {
     #[must_use]
-    pub fn get(&self, netns: NetnsId) -> Option<&Netns> {
+    pub(crate) fn get(&self, netns: NetnsId) -> Option<&Netns> {
         self.all.get(&netns)
     }
 
-    pub fn get_mut(&mut self, netns: NetnsId) -> Option<&mut Netns> {
+    pub(crate) fn get_mut(&mut self, netns: NetnsId) -> Option<&mut Netns> {
         self.all.get_mut(&netns)
     }
 
-    pub fn entry(&mut self, netns: NetnsId) -> &mut Netns {
+    /// Returns a netns, added if it is new.
+    pub(crate) fn entry(&mut self, netns: NetnsId) -> &mut Netns {
         self.all.entry(netns).or_default()
     }
 
-    /// Forgets a netns of which nothing was told and nothing is kept: many end before anybody finds them.
-    pub fn prune(&mut self, netns: NetnsId) {
+    /// Forgets a netns about which nothing was reported and for which nothing is kept. Many end before a source finds
+    /// them.
+    pub(crate) fn prune(&mut self, netns: NetnsId) {
         let is_empty = |netns: &Netns| {
             netns.facts.is_none()
                 && netns.floor == BootTime(0)
@@ -111,14 +119,14 @@ impl NetnsIndex {
         }
     }
 
-    /// How many are remembered, those that ended included.
+    /// Returns the number of remembered netns, including ended ones.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.all.len()
     }
 
-    /// Counts what is kept for a netns from now on.
-    pub fn charge(&mut self, netns: NetnsId, more: Usage) {
+    /// Adds to what a netns occupies.
+    pub(crate) fn charge(&mut self, netns: NetnsId, more: Usage) {
         let netns = self.all.entry(netns).or_default();
         netns.usage.add(more);
         if netns.unclaimed {
@@ -126,8 +134,8 @@ impl NetnsIndex {
         }
     }
 
-    /// Counts what is kept for it no more.
-    pub fn refund(&mut self, netns: NetnsId, less: Usage) {
+    /// Subtracts from what a netns occupies.
+    pub(crate) fn refund(&mut self, netns: NetnsId, less: Usage) {
         let Some(netns) = self.all.get_mut(&netns) else { return };
         netns.usage.remove(less);
         if netns.unclaimed {
@@ -135,8 +143,8 @@ impl NetnsIndex {
         }
     }
 
-    /// Counts what is kept for it among that of the homeless, or not any more.
-    pub fn settle_claim(&mut self, netns: NetnsId, unclaimed: bool) {
+    /// Counts what a netns occupies towards the unclaimed ones, or no longer.
+    pub(crate) fn settle_claim(&mut self, netns: NetnsId, unclaimed: bool) {
         let Some(netns) = self.all.get_mut(&netns) else { return };
         match (std::mem::replace(&mut netns.unclaimed, unclaimed), unclaimed) {
             (false, true) => self.unclaimed.add(netns.usage),
@@ -145,41 +153,43 @@ impl NetnsIndex {
         }
     }
 
+    /// Returns what all unclaimed netns occupy together.
     #[must_use]
-    pub const fn unclaimed(&self) -> Usage {
+    pub(crate) const fn unclaimed(&self) -> Usage {
         self.unclaimed
     }
 
     #[must_use]
-    pub fn facts(&self, netns: NetnsId) -> Option<&Arc<NetnsFacts>> {
+    pub(crate) fn facts(&self, netns: NetnsId) -> Option<&Arc<NetnsFacts>> {
         self.all.get(&netns)?.facts.as_ref()
     }
 
+    /// Returns the time before which a socket of this netns that was not seen since is closed.
     #[must_use]
-    pub fn floor(&self, netns: NetnsId) -> BootTime {
+    pub(crate) fn floor(&self, netns: NetnsId) -> BootTime {
         self.all.get(&netns).map_or(BootTime(0), |netns| netns.floor)
     }
 
     #[must_use]
-    pub fn is_host(&self, netns: NetnsId) -> bool {
+    pub(crate) fn is_host(&self, netns: NetnsId) -> bool {
         self.all.get(&netns).is_some_and(Netns::is_host)
     }
 
-    /// The netns that is mounted at this path.
+    /// Returns the netns that is mounted at this path.
     #[must_use]
-    pub fn at_path(&self, path: &str) -> Option<NetnsId> {
+    pub(crate) fn at_path(&self, path: &str) -> Option<NetnsId> {
         self.by_path.get(canonical(path)).copied()
     }
 
-    /// The host's own netns, if it was seen.
+    /// Returns the host's own netns, if it was reported.
     #[must_use]
-    pub fn host(&self) -> Option<NetnsId> {
+    pub(crate) fn host(&self) -> Option<NetnsId> {
         self.host
     }
 
-    /// Takes facts in that were true at `at`; returns those before, or `None` if nothing changed. Facts that are older than
-    /// the end of the netns are kept as its name, until it is forgotten.
-    pub fn learn(&mut self, facts: NetnsFacts, at: BootTime) -> Option<Option<Arc<NetnsFacts>>> {
+    /// Learns facts that held at `at`. Returns the previous facts, or `None` if nothing changed. Facts older than the
+    /// end of the netns only name it, until it is forgotten.
+    pub(crate) fn learn(&mut self, facts: NetnsFacts, at: BootTime) -> Option<Option<Arc<NetnsFacts>>> {
         let id = facts.netns;
         let netns = self.all.entry(id).or_default();
         if netns.seen_at.is_some_and(|seen| seen > at) {
@@ -208,8 +218,8 @@ impl NetnsIndex {
         Some(before)
     }
 
-    /// Marks a netns as ended at `at`; true if it was not before, and is now.
-    pub fn end(&mut self, id: NetnsId, at: BootTime, now: BootTime) -> bool {
+    /// Marks a netns as ended at `at`. Returns true if it was alive before and is ended now.
+    pub(crate) fn end(&mut self, id: NetnsId, at: BootTime, now: BootTime) -> bool {
         let netns = self.all.entry(id).or_default();
         let was_gone = netns.is_gone();
         netns.gone_at = netns.gone_at.max(Some(at));
@@ -224,12 +234,14 @@ impl NetnsIndex {
         true
     }
 
+    /// Returns when [`Self::sweep`] has something to forget next.
     #[must_use]
-    pub fn next_expiry(&self) -> Option<BootTime> {
+    pub(crate) fn next_expiry(&self) -> Option<BootTime> {
         self.leaving.front().map(|(at, _)| *at)
     }
 
-    pub fn sweep(&mut self, now: BootTime) {
+    /// Forgets ended netns for which nothing is kept.
+    pub(crate) fn sweep(&mut self, now: BootTime) {
         while let Some((_, id)) = self.leaving.pop_front_if(|(at, _)| *at <= now) {
             let Some(netns) = self.all.get(&id).filter(|netns| netns.is_gone()) else { continue };
             if netns.usage == Usage::default() {
@@ -240,15 +252,15 @@ impl NetnsIndex {
         }
     }
 
-    /// It ended, and is remembered.
+    /// Returns true for an ended netns that is remembered.
     #[must_use]
-    pub fn is_gone(&self, netns: NetnsId) -> bool {
+    pub(crate) fn is_gone(&self, netns: NetnsId) -> bool {
         self.all.get(&netns).is_some_and(Netns::is_gone)
     }
 
-    /// How many exist.
+    /// Returns the number of reported netns that have not ended.
     #[must_use]
-    pub fn live(&self) -> usize {
+    pub(crate) fn live(&self) -> usize {
         self.all.values().filter(|netns| netns.facts.is_some() && !netns.is_gone()).count()
     }
 
@@ -262,9 +274,10 @@ impl NetnsIndex {
 }
 
 impl NetnsIndex {
-    /// How much a netns may still take of a table for `max`, as far as the others must be left something.
+    /// Returns how much a netns may still occupy of a table with `max` entries. One netns gets at most half, all
+    /// unclaimed netns together at most a quarter.
     #[must_use]
-    pub fn quota_left(&self, netns: NetnsId, max: usize, of: fn(&Usage) -> usize) -> usize {
+    pub(crate) fn quota_left(&self, netns: NetnsId, max: usize, of: fn(&Usage) -> usize) -> usize {
         let own = self.get(netns);
         let left = max.div_ceil(2).saturating_sub(own.map_or(0, |netns| of(&netns.usage)));
         if own.is_some_and(|netns| netns.unclaimed) {

@@ -14,31 +14,37 @@ use crate::state::exceptions::PodExceptions;
 use crate::state::storms::StormState;
 use crate::state::unserved::UnservedPorts;
 
-/// One pod and what the engine keeps about it.
+/// One pod and everything indexed under it.
 #[derive(Debug)]
-pub struct PodRecord {
+pub(crate) struct PodRecord {
+    /// The merged pod.
     pub pod: Arc<Pod>,
+    /// The pod as reports name it.
     pub reference: Arc<PodRef>,
     /// `NAMESPACE/NAME`, shared by all peers that are this pod.
     pub label: Arc<str>,
+    /// When the pod was deleted; `None` while a source reports it.
     pub departed: Option<BootTime>,
-    /// Ports that are attributed to it.
+    /// Ports that are attributed to the pod.
     pub ports: BTreeSet<PortId>,
-    /// Those of them that make findings.
+    /// Its ports that make findings.
     pub storm: StormState,
-    /// The Services that select it, by name.
+    /// The Services that select the pod, by name.
     pub services: Vec<(Arc<Service>, Selects)>,
-    /// The NetworkPolicies that select it, or may, by name.
+    /// The NetworkPolicies that select the pod, or may, by name.
     pub policies: Vec<(Arc<NetworkPolicy>, Selects)>,
+    /// The exception rules that may concern the pod.
     pub exceptions: PodExceptions,
+    /// Ports that are expected to be served.
     pub expected: Expectations,
+    /// Expected ports that nothing serves.
     pub unserved: UnservedPorts,
 }
 
 impl PodRecord {
-    /// All that manifests say of it.
+    /// Returns everything the manifests say about the pod.
     #[must_use]
-    pub fn manifests(&self) -> Manifests<'_> {
+    pub(crate) fn manifests(&self) -> Manifests<'_> {
         Manifests { pod: &self.pod, services: &self.services, policies: &self.policies }
     }
 

@@ -18,27 +18,32 @@ use crate::state::selections::LabelIndex;
 /// How long a deleted pod is remembered.
 const MEMORY: Duration = Duration::from_secs(60);
 
-/// What a new list of pods changed.
+/// What an update of pods changed.
 #[derive(Debug, Default)]
-pub struct PodChanges {
+pub(crate) struct PodChanges {
     /// Pods that are new, differ, or are back.
     pub changed: Vec<PodChange>,
+    /// Pods that no source reports any more.
     pub departed: Vec<PodKey>,
 }
 
-/// One of them.
+/// A pod that is new, differs, or is back.
 #[derive(Debug)]
-pub struct PodChange {
+pub(crate) struct PodChange {
+    /// The pod.
     pub key: PodKey,
-    /// `None`: it is new.
+    /// The previous version; `None` if the pod is new.
     pub before: Option<Arc<Pod>>,
+    /// How far the versions differ.
     pub extent: Extent,
 }
 
 /// All pods.
 #[derive(Debug, Default)]
-pub struct PodIndex {
+pub(crate) struct PodIndex {
+    /// Pods of each source by UID.
     sources: BTreeMap<&'static str, HashMap<PodUid, Arc<Pod>>>,
+    /// Pods by UID and by mirror UID.
     keys: HashMap<PodUid, PodKey>,
     records: HashMap<PodKey, PodRecord>,
     by_path: HashMap<String, BTreeSet<PodKey>>,
@@ -47,62 +52,64 @@ pub struct PodIndex {
     host_network: BTreeSet<PodKey>,
     /// Paths of each netns, to find the pod of an address.
     paths: HashMap<NetnsId, Vec<String>>,
+    /// Deleted pods, with the time at which each is forgotten.
     leaving: VecDeque<(BootTime, PodKey)>,
     next: u32,
 }
 
 impl PodIndex {
     #[must_use]
-    pub fn get(&self, key: PodKey) -> Option<&PodRecord> {
+    pub(crate) fn get(&self, key: PodKey) -> Option<&PodRecord> {
         self.records.get(&key)
     }
 
-    pub fn get_mut(&mut self, key: PodKey) -> Option<&mut PodRecord> {
+    pub(crate) fn get_mut(&mut self, key: PodKey) -> Option<&mut PodRecord> {
         self.records.get_mut(&key)
     }
 
-    /// True if a source still knows it.
+    /// Returns true if a source still reports the pod.
     #[must_use]
-    pub fn is_live(&self, key: PodKey) -> bool {
+    pub(crate) fn is_live(&self, key: PodKey) -> bool {
         self.records.get(&key).is_some_and(|record| record.departed.is_none())
     }
 
     /// By its UID or its mirror's.
     #[must_use]
-    pub fn by_uid(&self, uid: &PodUid) -> Option<PodKey> {
+    pub(crate) fn by_uid(&self, uid: &PodUid) -> Option<PodKey> {
         self.keys.get(uid).copied()
     }
 
-    /// The UID that the API server has for a pod, by the pod's UID or its mirror's; `None` where it does not know the pod.
+    /// Returns the pod with this UID or mirror UID, and the UID that the API server has for it; `None` if the API
+    /// server does not know the pod.
     #[must_use]
-    pub fn at_server(&self, uid: &PodUid) -> Option<(&PodRecord, &PodUid)> {
+    pub(crate) fn at_server(&self, uid: &PodUid) -> Option<(&PodRecord, &PodUid)> {
         let record = self.get(self.by_uid(uid)?)?;
         let known = self.sources.get("kubernetes")?.get(&record.pod.uid)?;
         let is_same = (&known.namespace, &known.name) == (&record.pod.namespace, &record.pod.name);
         is_same.then(|| (record, known.mirror.as_ref().unwrap_or(&known.uid)))
     }
 
-    /// The pod of that name that is there, else the one that was there last.
+    /// Returns the live pod with this name, else the one that was deleted last.
     #[must_use]
-    pub fn by_name(&self, namespace: &str, name: &str) -> Option<PodKey> {
+    pub(crate) fn by_name(&self, namespace: &str, name: &str) -> Option<PodKey> {
         self.choose(self.by_name.get(&(namespace.to_owned(), name.to_owned()))?)
     }
 
-    /// Every pod of a Kubernetes namespace.
-    pub fn in_namespace<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = PodKey> + 'a {
+    /// Returns every pod of a Kubernetes namespace.
+    pub(crate) fn in_namespace<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = PodKey> + 'a {
         let from = self.by_name.range((namespace.to_owned(), String::new())..);
         from.take_while(move |((of, _), _)| of == namespace).flat_map(|(_, keys)| keys.iter().copied())
     }
 
     /// The pod whose netns is mounted at this path.
     #[must_use]
-    pub fn by_path(&self, path: &str) -> Option<PodKey> {
+    pub(crate) fn by_path(&self, path: &str) -> Option<PodKey> {
         self.choose(self.by_path.get(canonical(path))?)
     }
 
-    /// The netns a pod lives in, if it was seen.
+    /// Returns the netns that a pod lives in, if it was reported.
     #[must_use]
-    pub fn netns(&self, key: PodKey, netns: &NetnsIndex) -> Option<NetnsId> {
+    pub(crate) fn netns(&self, key: PodKey, netns: &NetnsIndex) -> Option<NetnsId> {
         let pod = &self.records.get(&key)?.pod;
         if pod.host_network {
             return netns.host();
@@ -110,14 +117,14 @@ impl PodIndex {
         netns.at_path(pod.netns_path.as_deref()?)
     }
 
-    /// The pod that lives in a netns.
+    /// Returns the pod that lives in a netns.
     #[must_use]
-    pub fn in_netns(&self, netns: NetnsId) -> Option<PodKey> {
+    pub(crate) fn in_netns(&self, netns: NetnsId) -> Option<PodKey> {
         self.paths.get(&netns)?.iter().find_map(|path| self.by_path(path))
     }
 
-    /// Notes where a netns is mounted; nothing for one that ended.
-    pub fn learn_paths(&mut self, netns: NetnsId, paths: &[String]) {
+    /// Notes the paths at which a netns is mounted; none for an ended netns.
+    pub(crate) fn learn_paths(&mut self, netns: NetnsId, paths: &[String]) {
         if paths.is_empty() {
             self.paths.remove(&netns);
         } else {
@@ -125,19 +132,19 @@ impl PodIndex {
         }
     }
 
-    /// Pods in the node's own network.
-    pub fn in_host_network(&self) -> impl Iterator<Item = PodKey> + '_ {
+    /// Returns the hostNetwork pods.
+    pub(crate) fn in_host_network(&self) -> impl Iterator<Item = PodKey> + '_ {
         self.host_network.iter().copied()
     }
 
-    /// Every pod that one of these objects may select.
+    /// Returns every pod that one of these objects may select.
     #[must_use]
-    pub fn selected_by<T: Selector>(&self, objects: &[Arc<T>]) -> BTreeSet<PodKey> {
+    pub(crate) fn selected_by<T: Selector>(&self, objects: &[Arc<T>]) -> BTreeSet<PodKey> {
         objects.iter().flat_map(|object| self.labels.candidates(object.as_ref())).collect()
     }
 
-    /// Replaces one source's pods.
-    pub fn replace(&mut self, source: &'static str, pods: Vec<Pod>, now: BootTime) -> PodChanges {
+    /// Replaces all pods of a source.
+    pub(crate) fn replace(&mut self, source: &'static str, pods: Vec<Pod>, now: BootTime) -> PodChanges {
         let mut next = HashMap::with_capacity(pods.len());
         let mut before = self.sources.remove(source).unwrap_or_default();
         let mut touched = Vec::new();
@@ -165,7 +172,7 @@ impl PodIndex {
     }
 
     /// Replaces one pod of a source.
-    pub fn change(&mut self, source: &'static str, pod: Pod, now: BootTime) -> PodChanges {
+    pub(crate) fn change(&mut self, source: &'static str, pod: Pod, now: BootTime) -> PodChanges {
         let uid = pod.uid.clone();
         let mut changes = PodChanges::default();
         let known = self.sources.entry(source).or_default().insert(uid.clone(), Arc::new(pod));
@@ -176,8 +183,8 @@ impl PodIndex {
         changes
     }
 
-    /// Forgets one pod of a source, named by its UID or its mirror's.
-    pub fn remove(&mut self, source: &'static str, uid: &PodUid, now: BootTime) -> PodChanges {
+    /// Removes one pod of a source, named by its UID or its mirror's.
+    pub(crate) fn remove(&mut self, source: &'static str, uid: &PodUid, now: BootTime) -> PodChanges {
         let mut changes = PodChanges::default();
         let known = self.sources.get(source).is_some_and(|pods| pods.contains_key(uid));
         let main = self.by_uid(uid).and_then(|key| self.get(key)).map(|record| record.pod.uid.clone());
@@ -188,13 +195,14 @@ impl PodIndex {
         changes
     }
 
+    /// Returns when [`Self::sweep`] has something to forget next.
     #[must_use]
-    pub fn next_expiry(&self) -> Option<BootTime> {
+    pub(crate) fn next_expiry(&self) -> Option<BootTime> {
         self.leaving.front().map(|(at, _)| *at)
     }
 
-    /// Forgets pods that left long ago; returns the ports that lose their pod by it.
-    pub fn sweep(&mut self, now: BootTime) -> Vec<PortId> {
+    /// Forgets pods that were deleted long ago. Returns the ports that lose their pod.
+    pub(crate) fn sweep(&mut self, now: BootTime) -> Vec<PortId> {
         let mut orphans = Vec::new();
         while let Some((_, key)) = self.leaving.pop_front_if(|(at, _)| *at <= now) {
             if self.records.get(&key).is_none_or(|r| r.departed.is_none_or(|at| at.after(MEMORY) > now)) {
@@ -209,14 +217,15 @@ impl PodIndex {
         orphans
     }
 
-    /// Pods that exist.
-    pub fn live(&self) -> impl Iterator<Item = (PodKey, &PodRecord)> {
+    /// Returns the pods that a source reports.
+    pub(crate) fn live(&self) -> impl Iterator<Item = (PodKey, &PodRecord)> {
         self.records
             .iter()
             .filter(|(_, record)| record.departed.is_none())
             .map(|(key, record)| (*key, record))
     }
 
+    /// Prefers a live pod, then the one that was deleted last.
     fn choose(&self, keys: &BTreeSet<PodKey>) -> Option<PodKey> {
         if keys.len() == 1 {
             return keys.first().copied();
@@ -228,10 +237,10 @@ impl PodIndex {
         keys.iter().max_by_key(rank).copied()
     }
 
-    /// Brings one pod in line with what the sources say of it now.
+    /// Brings one pod in line with what the sources report now.
     fn settle(&mut self, uid: &PodUid, now: BootTime, changes: &mut PodChanges) {
         let effective = self.merged(uid);
-        // The UID may also be known as the mirror of another pod: that one is not meant.
+        // The UID may also be the mirror of another pod, which is not the one to settle.
         let key = self.by_uid(uid).filter(|key| self.get(*key).is_some_and(|record| record.pod.uid == *uid));
         match (effective, key) {
             (Some(pod), Some(key)) => {
@@ -275,6 +284,7 @@ impl PodIndex {
         }
     }
 
+    /// Merges what the sources report about a pod.
     fn merged(&self, uid: &PodUid) -> Option<Arc<Pod>> {
         let mut known = PodSources::default();
         for (source, pods) in &self.sources {
@@ -342,7 +352,7 @@ impl PodLookup for PodIndex {
     }
 }
 
-/// True if both stand under the same entries of the index, but for their labels.
+/// Returns true if both versions have the same index entries, labels aside.
 fn is_found_alike(a: &Pod, b: &Pod) -> bool {
     (&a.namespace, &a.name, &a.mirror) == (&b.namespace, &b.name, &b.mirror)
         && (a.host_network, &a.netns_path) == (b.host_network, &b.netns_path)

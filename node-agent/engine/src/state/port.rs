@@ -16,15 +16,16 @@ use crate::state::port_age::PortAge;
 use crate::state::port_traffic::PortTraffic;
 use crate::state::sockets::{SocketTable, SocketView};
 
-/// Sockets of one port that are looked at; a group may have thousands, all alike.
+/// Maximum number of sockets of one port that are inspected. A group may have thousands, all alike.
 const MAX_SAMPLED_SOCKETS: usize = 256;
 
-/// The sockets of one port, sorted. Most ports have one, for which a tree would take a hundred bytes.
+/// The sockets of one port, sorted. A vector, because most ports have one socket and a tree would take a hundred
+/// bytes.
 #[derive(Debug, Default)]
-pub struct SocketSet(Vec<SocketCookie>);
+pub(crate) struct SocketSet(Vec<SocketCookie>);
 
 impl SocketSet {
-    pub fn insert(&mut self, cookie: SocketCookie) {
+    pub(crate) fn insert(&mut self, cookie: SocketCookie) {
         if let Err(slot) = self.0.binary_search(&cookie) {
             if self.0.is_empty() {
                 self.0.reserve_exact(1);
@@ -33,7 +34,7 @@ impl SocketSet {
         }
     }
 
-    pub fn remove(&mut self, cookie: SocketCookie) {
+    pub(crate) fn remove(&mut self, cookie: SocketCookie) {
         if let Ok(slot) = self.0.binary_search(&cookie) {
             self.0.remove(slot);
             if self.0.capacity() > 4 * self.0.len() + 4 {
@@ -42,55 +43,64 @@ impl SocketSet {
         }
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = SocketCookie> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = SocketCookie> {
         self.0.iter().copied()
     }
 
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
 /// One port.
 #[derive(Debug)]
-pub struct Port {
+pub(crate) struct Port {
+    /// Its open sockets.
     pub sockets: SocketSet,
-    /// How many of them are bound to something else than loopback.
+    /// Number of sockets that are bound to another address than loopback.
     pub beyond_loopback: usize,
-    /// `None` while only traffic is known of it.
+    /// What its sockets show together, kept after the last one closed; `None` while only traffic is known.
     pub bindings: Option<Bindings>,
-    /// Latest scan that listed a socket of it. Apart from the face: by itself it makes nothing to tell.
+    /// Latest scan that listed a socket of the port. Apart from the bindings, because it makes no report by itself.
     pub scanned_at: Option<BootTime>,
+    /// The pod that the port is attributed to.
     pub pod: Option<PodKey>,
+    /// Id of its listener and finding; 0 until the port is judged.
     pub id: u64,
+    /// Declaration status.
     pub status: DeclarationStatus,
-    /// Mark of what was last printed; `None` if nothing was.
+    /// Change mark of the last report; `None` if the port is not reported.
     pub reported: Option<u64>,
+    /// Since when the port is served.
     pub age: PortAge,
-    /// When the last socket ended.
+    /// When the last socket closed.
     pub closed_at: Option<BootTime>,
-    /// When the engine first heard of it.
+    /// When the engine first heard of the port.
     pub first_heard_at: BootTime,
+    /// True if the kernel side was asked to count the port.
     pub watched: bool,
-    /// Its counting was ended, and nothing happened since that made the kernel begin it anew.
+    /// True if the kernel side was asked to stop counting, and nothing happened since that made it begin again.
     pub dismissed: bool,
+    /// True if the kernel side was asked to record connections.
     pub recording: bool,
-    /// An ephemeral UDP port that proved to be a server.
+    /// True for an ephemeral UDP port that proved to be a server.
     pub serves: bool,
+    /// Traffic and peers.
     pub traffic: PortTraffic,
-    /// Boxed: most ports have none.
+    /// NAT paths. Boxed, because most ports have none.
     pub nat_paths: Option<Box<NatPaths>>,
 }
 
 impl Port {
+    /// A port without sockets or traffic.
     #[must_use]
-    pub fn new(now: BootTime) -> Self {
+    pub(crate) fn new(now: BootTime) -> Self {
         Self {
             sockets: SocketSet::default(),
             beyond_loopback: 0,
@@ -112,9 +122,9 @@ impl Port {
         }
     }
 
-    /// Its traffic as reports show it.
+    /// Returns the traffic as reports show it.
     #[must_use]
-    pub fn report(&self, protocol: Protocol) -> Traffic {
+    pub(crate) fn report(&self, protocol: Protocol) -> Traffic {
         let mut traffic = self.traffic.report(protocol);
         if let Some(nat_paths) = &self.nat_paths {
             nat_paths.annotate(&mut traffic);
@@ -122,34 +132,35 @@ impl Port {
         traffic
     }
 
-    /// From how far those came whom it served.
+    /// Returns how far the served callers are away.
     #[must_use]
-    pub fn reach(&self) -> Reach {
+    pub(crate) fn reach(&self) -> Reach {
         let nat_paths = self.nat_paths.as_deref().map(NatPaths::reach).unwrap_or_default();
         self.traffic.reach().max(nat_paths)
     }
 
-    /// When the origin of a caller will be certain.
+    /// Returns when the origin of a caller will be certain.
     #[must_use]
-    pub fn settle_at(&self) -> Option<BootTime> {
+    pub(crate) fn settle_at(&self) -> Option<BootTime> {
         let nat_paths = self.nat_paths.as_deref().and_then(NatPaths::settle_at);
         self.traffic.settle_at().into_iter().chain(nat_paths).min()
     }
 
-    /// The process that stands for all of its sockets as far as containers go.
+    /// Returns a process that represents all sockets as far as containers matter.
     #[must_use]
-    pub fn representative(&self) -> Option<&Process> {
+    pub(crate) fn representative(&self) -> Option<&Process> {
         self.bindings.as_ref().and_then(Bindings::representative)
     }
 
-    /// No container is known to declare it.
+    /// Returns true if no container is known to declare the port.
     #[must_use]
-    pub fn is_undeclared(&self) -> bool {
+    pub(crate) fn is_undeclared(&self) -> bool {
         self.status != DeclarationStatus::Declared
     }
 
-    /// Looks at the sockets again; keeps the last face when none is left. Breaks no longer than `patience` are none.
-    pub fn refresh(&mut self, floor: BootTime, table: &SocketTable, max_gap: Duration) {
+    /// Rebuilds the bindings from the sockets; keeps the last bindings if none is left. Gaps up to `max_gap` do not
+    /// reset the age.
+    pub(crate) fn refresh(&mut self, floor: BootTime, table: &SocketTable, max_gap: Duration) {
         let sampled = self.sockets.iter().take(MAX_SAMPLED_SOCKETS).filter_map(|cookie| {
             let socket = table.get(cookie)?;
             Some((socket.view(floor)?, socket.process()))
@@ -164,9 +175,10 @@ impl Port {
         }
     }
 
-    /// A mark of all that makes a listener worth printing again; `said` is one of its container and its declaration.
+    /// Hashes everything that makes a listener worth another report. `declaration` is the hash of its container and
+    /// declaration.
     #[must_use]
-    pub fn change_mark(&self, said: u64) -> u64 {
+    pub(crate) fn change_mark(&self, declaration: u64) -> u64 {
         let mut fnv = Fnv::default();
         if let Some(bindings) = &self.bindings {
             bindings.addresses.hash(&mut fnv);
@@ -176,7 +188,7 @@ impl Port {
         }
         self.pod.hash(&mut fnv);
         self.status.hash(&mut fnv);
-        said.hash(&mut fnv);
+        declaration.hash(&mut fnv);
         fnv.finish()
     }
 }

@@ -6,27 +6,29 @@ use std::time::Duration;
 
 use crate::model::identity::{BootTime, PortId};
 
-/// So much room is not worth giving back.
+/// Spare capacity that is not worth giving back.
 const SPARE: usize = 256;
 
-/// Since when a port is served, and when a socket of it ended last.
+/// Since when a port is served, and when one of its sockets last closed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PortAge {
+pub(crate) struct PortAge {
     since: Option<BootTime>,
     closed_at: Option<BootTime>,
 }
 
 impl PortAge {
-    /// The sockets of now serve since `first`: says since when the port is served, breaks no longer than `patience` aside.
-    pub fn continue_from(&mut self, first: BootTime, max_gap: Duration) -> BootTime {
+    /// Notes that the present sockets serve since `first`. Returns since when the port is served, ignoring gaps up to
+    /// `max_gap`.
+    pub(crate) fn continue_from(&mut self, first: BootTime, max_gap: Duration) -> BootTime {
         let unbroken = self.closed_at.is_some_and(|closed| first <= closed.after(max_gap));
         let since = self.since.filter(|_| unbroken).map_or(first, |since| since.min(first));
         self.since = Some(since);
         since
     }
 
-    /// A socket that served it meanwhile, or before, is told late: says since when the port is served then.
-    pub fn record_closed(&mut self, first: BootTime, closed: BootTime, max_gap: Duration) -> BootTime {
+    /// Notes a socket that served from `first` to `closed` and is reported late. Returns since when the port is
+    /// served.
+    pub(crate) fn record_closed(&mut self, first: BootTime, closed: BootTime, max_gap: Duration) -> BootTime {
         let since = self.since.unwrap_or(first);
         let since = if since <= closed.after(max_gap) { since.min(first) } else { since };
         self.since = Some(since);
@@ -34,29 +36,30 @@ impl PortAge {
         since
     }
 
-    /// A socket of it ended.
-    pub fn mark_closed(&mut self, at: BootTime) {
+    /// Notes that a socket closed.
+    pub(crate) fn mark_closed(&mut self, at: BootTime) {
         self.closed_at = self.closed_at.max(Some(at));
     }
 }
 
-/// Tenures of ports that closed a moment ago and are kept no more, bounded.
+/// Ages of ports that closed recently and left the table, bounded.
 #[derive(Debug)]
-pub struct PortAges {
-    /// With the time at which each is forgotten.
+pub(crate) struct PortAges {
+    /// Ages by port, with the time at which each is forgotten.
     of: HashMap<PortId, (BootTime, PortAge)>,
     order: VecDeque<(BootTime, PortId)>,
+    /// Maximum number of ages.
     max: usize,
 }
 
 impl PortAges {
     #[must_use]
-    pub fn new(max: usize) -> Self {
+    pub(crate) fn new(max: usize) -> Self {
         Self { of: HashMap::new(), order: VecDeque::new(), max }
     }
 
-    /// Keeps it until then; false if there is no room.
-    pub fn keep(&mut self, id: PortId, age: PortAge, until: BootTime) -> bool {
+    /// Remembers an age until then. Returns false if there is no room.
+    pub(crate) fn keep(&mut self, id: PortId, age: PortAge, until: BootTime) -> bool {
         let room = self.order.len() < self.max;
         if room {
             self.of.insert(id, (until, age));
@@ -65,17 +68,19 @@ impl PortAges {
         room
     }
 
-    /// That of a port which is kept again.
-    pub fn take(&mut self, id: PortId) -> PortAge {
+    /// Takes the remembered age of a port that is kept again.
+    pub(crate) fn take(&mut self, id: PortId) -> PortAge {
         self.of.remove(&id).map(|(_, age)| age).unwrap_or_default()
     }
 
+    /// Returns when [`Self::sweep`] has something to forget next.
     #[must_use]
-    pub fn next_expiry(&self) -> Option<BootTime> {
+    pub(crate) fn next_expiry(&self) -> Option<BootTime> {
         self.order.front().map(|(at, _)| *at)
     }
 
-    pub fn sweep(&mut self, now: BootTime) {
+    /// Forgets expired ages.
+    pub(crate) fn sweep(&mut self, now: BootTime) {
         while let Some((until, id)) = self.order.pop_front_if(|(at, _)| *at <= now) {
             if self.of.get(&id).is_some_and(|(kept_until, _)| *kept_until <= until) {
                 self.of.remove(&id);

@@ -15,12 +15,13 @@ use crate::state::nat_paths::NatPaths;
 struct PeerCount {
     address: IpAddr,
     origin: Origin,
-    /// The origin may still turn out better: a pod that was made a moment ago is not known yet.
+    /// False while the origin may still turn out nearer: a pod that was created a moment ago may not be known yet.
     settled: bool,
-    /// When it was counted first, in milliseconds since it was first seen, rounded up.
+    /// Time from when the peer was first seen until it was first counted, in milliseconds, rounded up.
     counted_after_ms: u32,
     reference: Option<Arc<str>>,
-    /// UDP datagrams that reached the socket lookup, handshakes of the others: a protocol has one of both.
+    /// UDP datagrams that reached the socket lookup; handshakes for the other protocols. A protocol has only one of
+    /// them.
     calls: u64,
     packets: u64,
     bytes: u64,
@@ -28,24 +29,29 @@ struct PeerCount {
     last_seen: BootTime,
 }
 
-/// What bounds the peers, and how long an origin stays open to better knowledge.
+/// Bounds on the peers of a port, and how long an origin may still change.
 #[derive(Clone, Copy, Debug)]
-pub struct PeerLimits {
+pub(crate) struct PeerLimits {
+    /// Maximum number of peers of this port.
     pub per_listener: usize,
-    /// How many more all listeners together may take.
+    /// Number of peers that all ports together may still add.
     pub left: usize,
+    /// How long an origin may still turn out nearer.
     pub hold: Duration,
 }
 
-/// Tells where an address is.
-pub type Resolve<'a> = &'a dyn Fn(IpAddr) -> PeerOrigin;
+/// Classifies an address.
+pub(crate) type Resolve<'a> = &'a dyn Fn(IpAddr) -> PeerOrigin;
 
-/// How many addresses called, whether they are in the list of peers or not.
+/// How many addresses called, listed as peers or not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Callers {
+    /// No address.
     #[default]
     None,
+    /// One address.
     One(IpAddr),
+    /// More than one address.
     Several,
 }
 
@@ -61,31 +67,37 @@ impl Callers {
 
 /// Traffic of one port.
 #[derive(Clone, Debug, Default)]
-pub struct PortTraffic {
+pub(crate) struct PortTraffic {
     attempts: u64,
     connections: u64,
     packets: u64,
     bytes: u64,
     last_seen: Option<BootTime>,
-    /// Sorted by address.
+    /// Kept peers, sorted by address.
     peers: Vec<PeerCount>,
+    /// True if a peer is not listed.
     truncated: bool,
+    /// How many addresses called.
     callers: Callers,
+    /// The farthest reach of served traffic.
     reach: Reach,
-    /// How far those came from who are not in the list: evicted, without room, or forgotten by the kernel.
+    /// The farthest reach of peers that are not listed: evicted, without room, or evicted by the kernel.
     unlisted: Reach,
-    /// What all peers served so far, listed or not; what the port served beyond that is the kernel's forgotten peers'.
+    /// Served traffic of all drained peers, listed or not. What the port served beyond that belongs to peers that the
+    /// kernel evicted before a drain.
     named: u64,
-    /// Since when the port served more than its peers: if that lasts, some were forgotten before they were drained.
+    /// Since when the port served more than its peers. If that lasts, the kernel evicted some before they were
+    /// drained.
     unnamed_since: Option<BootTime>,
-    /// A peer came in that no report has named yet.
+    /// True if a peer was added that no report has listed yet.
     pub has_new_peers: bool,
+    /// When an origin will be settled.
     settle_at: Option<BootTime>,
 }
 
 impl PortTraffic {
-    /// Adds what one drain brought. Returns the new connections by origin.
-    pub fn absorb(
+    /// Adds one drain. Returns the new connections by origin.
+    pub(crate) fn absorb(
         &mut self,
         protocol: Protocol,
         delta: &PortDelta,
@@ -102,7 +114,7 @@ impl PortTraffic {
         let mut by_origin = Vec::new();
         let budget = self.peers.len().saturating_add(limits.left).min(limits.per_listener);
         if self.peers.is_empty() {
-            // Growing step by step leaves holes behind that nothing else fits into.
+            // Growing step by step fragments the heap.
             self.peers.reserve_exact(delta.peers.len().min(budget));
         }
         for peer in &delta.peers {
@@ -117,7 +129,8 @@ impl PortTraffic {
         by_origin
     }
 
-    /// Port and peers are read one after the other, so that a moment's difference means nothing.
+    /// Notes whether the port served more than its peers. The kernel's port and peer counters are read one after the
+    /// other, so a short difference means nothing.
     fn check_unnamed(&mut self, protocol: Protocol, at: BootTime, hold: Duration) {
         if self.unlisted >= Reach::InCluster || self.served(protocol) <= self.named {
             self.unnamed_since = None;
@@ -127,7 +140,8 @@ impl PortTraffic {
         }
     }
 
-    /// Callers whom nobody can name may be anyone: at least a pod.
+    /// Counts unnamed callers as at least a pod, once the difference outlasted the hold. Returns when that will be,
+    /// if it is not yet.
     fn count_unnamed(&mut self, now: BootTime, hold: Duration) -> Option<BootTime> {
         let due = self.unnamed_since?.after(hold);
         if due > now {
@@ -140,8 +154,8 @@ impl PortTraffic {
         None
     }
 
-    /// What makes a port used, as counted for the port: handshakes, or the lookups of datagrams, which are in port and peers at
-    /// once; packets are added in turns.
+    /// Returns the traffic that makes a port used, from the port's counters: handshakes for TCP, socket lookups for
+    /// UDP, packets and handshakes for SCTP. Lookups are added to port and peer at once, packets one after the other.
     const fn served(&self, protocol: Protocol) -> u64 {
         match protocol {
             Protocol::Tcp => self.connections,
@@ -186,8 +200,8 @@ impl PortTraffic {
         origin
     }
 
-    /// Asks again for the origins that were not certain; true if one of them raised the reach or changed.
-    pub fn settle(
+    /// Classifies the peers that are not settled again. Returns true if a reach or an origin changed.
+    pub(crate) fn settle(
         &mut self,
         protocol: Protocol,
         now: BootTime,
@@ -221,8 +235,8 @@ impl PortTraffic {
         changed || before != self.reach
     }
 
-    /// Asks again for every origin: the port's own pod became known.
-    pub fn resolve_all(&mut self, protocol: Protocol, resolve: Resolve<'_>) {
+    /// Classifies every peer again, because the port's own pod became known.
+    pub(crate) fn resolve_all(&mut self, protocol: Protocol, resolve: Resolve<'_>) {
         for peer in &mut self.peers {
             (peer.origin, peer.reference) = resolve(peer.address);
             peer.settled |= peer.is_certain();
@@ -230,8 +244,8 @@ impl PortTraffic {
         self.sum_up_reach(protocol);
     }
 
-    /// Connection tracking told more of some peers than their addresses did.
-    pub fn apply_nat_paths(&mut self, protocol: Protocol, nat_paths: &NatPaths) {
+    /// Refines the origins of peers for which connection tracking knows the client.
+    pub(crate) fn apply_nat_paths(&mut self, protocol: Protocol, nat_paths: &NatPaths) {
         for peer in self.peers.iter_mut().filter(|peer| nat_paths.has(peer.address)) {
             let origin = nat_paths.origin_of(peer.address, (peer.origin, peer.reference.take()));
             peer.settled |= origin.0 != peer.origin;
@@ -247,22 +261,22 @@ impl PortTraffic {
     }
 
     #[must_use]
-    pub const fn settle_at(&self) -> Option<BootTime> {
+    pub(crate) const fn settle_at(&self) -> Option<BootTime> {
         self.settle_at
     }
 
     #[must_use]
-    pub const fn reach(&self) -> Reach {
+    pub(crate) const fn reach(&self) -> Reach {
         self.reach
     }
 
     #[must_use]
-    pub const fn last_seen(&self) -> Option<BootTime> {
+    pub(crate) const fn last_seen(&self) -> Option<BootTime> {
         self.last_seen
     }
 
     /// Adds the totals, not the peers, to a sum over ports.
-    pub fn add_to(&self, protocol: Protocol, sum: &mut Traffic) {
+    pub(crate) fn add_to(&self, protocol: Protocol, sum: &mut Traffic) {
         sum.attempts = sum.attempts.saturating_add(self.attempts);
         sum.connections = sum.connections.saturating_add(self.connections);
         sum.packets = sum.packets.saturating_add(datagrams(protocol, self.packets, self.attempts));
@@ -271,25 +285,27 @@ impl PortTraffic {
         sum.truncated |= self.truncated || !self.peers.is_empty();
     }
 
-    /// The origin of each peer that is kept.
-    pub fn origins(&self) -> impl Iterator<Item = Origin> {
+    /// Returns the origin of each kept peer.
+    pub(crate) fn origins(&self) -> impl Iterator<Item = Origin> {
         self.peers.iter().map(|peer| peer.origin)
     }
 
-    /// More than one address called, as far as is known.
+    /// Returns true if more than one address called, as far as is known.
     #[must_use]
-    pub const fn is_called_by_several(&self) -> bool {
+    pub(crate) const fn is_called_by_several(&self) -> bool {
         matches!(self.callers, Callers::Several)
     }
 
+    /// Returns the number of kept peers.
     #[must_use]
-    pub fn peer_count(&self) -> usize {
+    pub(crate) fn peer_count(&self) -> usize {
         self.peers.len()
     }
 
-    /// As reports show it. UDP between pod and itself never passes its interface, so that the socket lookups count.
+    /// Returns the traffic as reports show it. UDP within a pod never passes its interface, so socket lookups count
+    /// too.
     #[must_use]
-    pub fn report(&self, protocol: Protocol) -> Traffic {
+    pub(crate) fn report(&self, protocol: Protocol) -> Traffic {
         let mut peers: Vec<Peer> = self.peers.iter().map(|peer| peer.report(protocol)).collect();
         peers.sort_by(|a, b| {
             (b.connections, b.packets, a.address).cmp(&(a.connections, a.packets, b.address))
@@ -321,7 +337,7 @@ impl PortTraffic {
     fn store(&mut self, protocol: Protocol, peer: PeerCount, budget: usize, resolve: Resolve<'_>) {
         if self.peers.len() >= budget {
             self.truncated = true;
-            // The pod's own calls tell nobody anything: they go first, and push nobody out.
+            // The pod's own calls matter least: they are evicted first, and evict no other peer.
             let is_own = |peer: &PeerCount| peer.origin == Origin::SamePod;
             let least = self
                 .peers
@@ -338,14 +354,14 @@ impl PortTraffic {
         if let Err(slot) = self.peers.binary_search_by(|known| known.address.cmp(&peer.address)) {
             self.has_new_peers = true;
             if self.peers.len() == self.peers.capacity() {
-                // Doubling would leave a third of all peers' memory empty.
+                // Doubling would leave a third of the memory of all peers unused.
                 self.peers.reserve_exact(self.peers.len() / 8 + 4);
             }
             self.peers.insert(slot, peer);
         }
     }
 
-    /// Keeps of a peer how far it came: there will be no later look at it.
+    /// Keeps only the reach of a peer, which will not be classified again.
     fn unlist(&mut self, protocol: Protocol, mut peer: PeerCount, resolve: Resolve<'_>) {
         if !peer.settled {
             (peer.origin, _) = resolve(peer.address);
@@ -355,7 +371,7 @@ impl PortTraffic {
     }
 }
 
-/// What a peer's calls grew by.
+/// Returns the growth of a peer's calls.
 const fn calls(protocol: Protocol, delta: &PeerDelta) -> u64 {
     match protocol {
         Protocol::Tcp | Protocol::Sctp => delta.connections,
@@ -363,7 +379,7 @@ const fn calls(protocol: Protocol, delta: &PeerDelta) -> u64 {
     }
 }
 
-/// What makes a port used, as one drain tells it of a peer.
+/// Returns the served traffic of a peer in one drain; see [`PortTraffic::served`].
 const fn peer_served(protocol: Protocol, delta: &PeerDelta) -> u64 {
     match protocol {
         Protocol::Tcp => delta.connections,
@@ -413,7 +429,7 @@ impl PeerCount {
         }
     }
 
-    /// A handshake was completed, or datagrams were taken: an attempt alone is not traffic.
+    /// Returns true if a handshake completed or datagrams were received. An attempt alone is not traffic.
     const fn served(&self, protocol: Protocol) -> bool {
         match protocol {
             Protocol::Tcp => self.calls > 0,
@@ -421,11 +437,11 @@ impl PeerCount {
         }
     }
 
-    /// Nothing that is learned later can bring the peer nearer.
+    /// Returns true if nothing that is learned later can bring the peer nearer.
     fn is_certain(&self) -> bool {
         match self.origin {
             Origin::SamePod | Origin::Node | Origin::Service => true,
-            // Without a name it may still be the pod itself or the node.
+            // A pod without a name may still turn out to be the pod itself or the node.
             Origin::Pod => self.reference.is_some(),
             Origin::External => false,
         }
@@ -434,7 +450,7 @@ impl PeerCount {
     const fn reach(&self) -> Reach {
         match self.origin {
             Origin::SamePod | Origin::Node => Reach::Node,
-            // Not certain yet: it counts once nothing better turned up.
+            // An uncertain origin counts once the hold is over and nothing nearer turned up.
             _ if !self.settled => Reach::Nothing,
             Origin::Pod | Origin::Service => Reach::InCluster,
             Origin::External => Reach::External,

@@ -9,7 +9,7 @@ use crate::model::listing::Listing;
 use crate::model::pod::Pod;
 use crate::model::selector::{Selector, Selects};
 
-/// A namespace, or a label within it, as a number; two that fall together only cost a look in vain.
+/// Hash of a namespace, or of a label within a namespace. A hash collision only costs an extra comparison.
 type LabelKey = u64;
 
 fn label_key(namespace: &str, label: Option<(&str, &str)>) -> LabelKey {
@@ -22,7 +22,8 @@ fn label_key(namespace: &str, label: Option<(&str, &str)>) -> LabelKey {
     hasher.0
 }
 
-/// A number of texts that is never told nor kept: eight bytes at once, since every label of a changed pod needs it.
+/// A hash of texts that is neither reported nor stored. Takes eight bytes at a time, because every label of a changed
+/// pod needs it.
 #[derive(Clone, Copy, Debug, Default)]
 struct LabelHasher(u64);
 
@@ -33,7 +34,7 @@ impl LabelHasher {
             self.mix(chunk);
         }
         self.mix(chunks.remainder());
-        // Which text a byte belongs to.
+        // Distinguishes `ab` + `c` from `a` + `bc`.
         self.0 = self.0.wrapping_add(text.len() as u64);
     }
 
@@ -45,7 +46,7 @@ impl LabelHasher {
     }
 }
 
-/// Alternatives of places: whatever an object selects is found by looking at one of these lists.
+/// Returns alternative lists of keys. Looking at one of the lists finds every pod that the object selects.
 fn alternatives(object: &impl Selector) -> Vec<Vec<LabelKey>> {
     let namespace = object.namespace();
     let mut alternatives: Vec<Vec<LabelKey>> = object
@@ -59,17 +60,18 @@ fn alternatives(object: &impl Selector) -> Vec<Vec<LabelKey>> {
     alternatives
 }
 
-/// The way with the least to look at.
+/// Returns the alternative with the fewest entries to look at.
 fn shortest(alternatives: Vec<Vec<LabelKey>>, length: impl Fn(&LabelKey) -> usize) -> Vec<LabelKey> {
     alternatives.into_iter().min_by_key(|keys| keys.iter().map(&length).sum::<usize>()).unwrap_or_default()
 }
 
+/// Returns the keys of a pod: its namespace, and each of its labels.
 fn label_keys(pod: &Pod) -> impl Iterator<Item = LabelKey> + '_ {
     let labels = pod.labels.iter().map(|(key, value)| Some((key.as_str(), value.as_str())));
     std::iter::once(None).chain(labels).map(|label| label_key(&pod.namespace, label))
 }
 
-/// Places of the labels that one has and the other has not.
+/// Returns the keys of the labels that one pod has and the other lacks.
 fn missing<'a>(one: &'a Pod, other: &'a Pod) -> impl Iterator<Item = LabelKey> + 'a {
     let labels = one.labels.iter().filter(|(key, value)| other.labels.get(*key) != Some(value));
     labels.map(|(key, value)| label_key(&one.namespace, Some((key, value))))
@@ -77,25 +79,25 @@ fn missing<'a>(one: &'a Pod, other: &'a Pod) -> impl Iterator<Item = LabelKey> +
 
 /// Pods by namespace and label.
 #[derive(Debug, Default)]
-pub struct LabelIndex {
+pub(crate) struct LabelIndex {
     pods: HashMap<LabelKey, Vec<PodKey>>,
 }
 
 impl LabelIndex {
-    pub fn add(&mut self, key: PodKey, pod: &Pod) {
+    pub(crate) fn add(&mut self, key: PodKey, pod: &Pod) {
         label_keys(pod).for_each(|label_key| self.put(key, label_key));
     }
 
-    pub fn remove(&mut self, key: PodKey, pod: &Pod) {
+    pub(crate) fn remove(&mut self, key: PodKey, pod: &Pod) {
         label_keys(pod).for_each(|label_key| self.take(key, label_key));
     }
 
-    /// Brings a pod's labels up to date; its namespace never changes.
-    pub fn relabel(&mut self, key: PodKey, before: &Pod, after: &Pod) {
+    /// Updates the labels of a pod, whose namespace never changes.
+    pub(crate) fn relabel(&mut self, key: PodKey, before: &Pod, after: &Pod) {
         for label_key in missing(before, after) {
             self.take(key, label_key);
         }
-        // All of them: a label that is gone may have fallen together with one that stays.
+        // All keys, because the key of a removed label may collide with one that stays.
         for label_key in label_keys(after) {
             self.put(key, label_key);
         }
@@ -118,27 +120,29 @@ impl LabelIndex {
         }
     }
 
-    /// Every pod that the object may select, and hardly any other.
-    pub fn candidates(&self, object: &impl Selector) -> impl Iterator<Item = PodKey> + '_ {
+    /// Returns every pod that the object may select, and few others.
+    pub(crate) fn candidates(&self, object: &impl Selector) -> impl Iterator<Item = PodKey> + '_ {
         let keys = shortest(alternatives(object), |label_key| self.pods.get(label_key).map_or(0, Vec::len));
         keys.into_iter().filter_map(|label_key| self.pods.get(&label_key)).flatten().copied()
     }
 }
 
-/// One kind of objects, and which of them select a pod.
+/// The objects of one kind, and which of them select a pod.
 #[derive(Debug)]
-pub struct Selection<T> {
-    /// All of them were told, and the source may still see them.
+pub(crate) struct Selection<T> {
+    /// True if every object was listed and the source can still see the kind.
     known: bool,
-    /// By namespace and name.
+    /// Objects by namespace and name.
     objects: BTreeMap<String, BTreeMap<String, Entry<T>>>,
+    /// Objects by one label key that a selected pod has.
     anchored: HashMap<LabelKey, Vec<Arc<T>>>,
 }
 
+/// One object.
 #[derive(Debug)]
 struct Entry<T> {
     object: Arc<T>,
-    /// Where it is listed.
+    /// The keys under which the object is indexed.
     anchors: Vec<LabelKey>,
 }
 
@@ -150,22 +154,22 @@ impl<T> Default for Selection<T> {
 
 impl<T: Selector> Selection<T> {
     #[must_use]
-    pub const fn known(&self) -> bool {
+    pub(crate) const fn known(&self) -> bool {
         self.known
     }
 
     #[must_use]
-    pub fn get(&self, namespace: &str, name: &str) -> Option<&Arc<T>> {
+    pub(crate) fn get(&self, namespace: &str, name: &str) -> Option<&Arc<T>> {
         self.entry(namespace, name).map(|entry| &entry.object)
     }
 
-    /// Every object, by namespace and name.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<T>> {
+    /// Returns every object, by namespace and name.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<T>> {
         self.objects.values().flat_map(BTreeMap::values).map(|entry| &entry.object)
     }
 
-    /// Takes a source's word in. Returns every object that came, went or differs, the old one and the new.
-    pub fn take(&mut self, listing: Listing<T>) -> Vec<Arc<T>> {
+    /// Applies an update. Returns both versions of every object that came, went or differs.
+    pub(crate) fn take(&mut self, listing: Listing<T>) -> Vec<Arc<T>> {
         match listing {
             Listing::All(objects) => {
                 self.known = true;
@@ -180,9 +184,9 @@ impl<T: Selector> Selection<T> {
         }
     }
 
-    /// The objects that select, or may select, a pod with these labels, by name.
+    /// Returns the objects that select, or may select, a pod with these labels, by name.
     #[must_use]
-    pub fn selecting(&self, pod: &Pod) -> Vec<(Arc<T>, Selects)> {
+    pub(crate) fn selecting(&self, pod: &Pod) -> Vec<(Arc<T>, Selects)> {
         let mut found: Vec<(Arc<T>, Selects)> = label_keys(pod)
             .filter_map(|label_key| self.anchored.get(&label_key))
             .flatten()
@@ -196,9 +200,9 @@ impl<T: Selector> Selection<T> {
         found
     }
 
-    /// Brings the list of those that select a pod up to date, which is as [`Self::selecting`] makes it, where only these objects
-    /// came, went or differ. Returns the list before if it was another.
-    pub fn reselect(
+    /// Updates a list as returned by [`Self::selecting`], given that only the `touched` objects came, went or differ.
+    /// Returns the previous list if it changed.
+    pub(crate) fn reselect(
         &self,
         pod: &Pod,
         listed: &mut Vec<(Arc<T>, Selects)>,

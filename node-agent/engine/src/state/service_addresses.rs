@@ -10,13 +10,13 @@ use crate::model::traffic::ViaKind;
 
 /// Services by what a client may dial.
 #[derive(Debug, Default)]
-pub struct ServiceAddresses {
+pub(crate) struct ServiceAddresses {
     by_address: HashMap<IpAddr, Vec<Arc<Service>>>,
     by_node_port: HashMap<(Protocol, u16), Vec<Arc<Service>>>,
 }
 
 impl ServiceAddresses {
-    pub fn add(&mut self, service: &Arc<Service>) {
+    pub(crate) fn add(&mut self, service: &Arc<Service>) {
         for address in &service.addresses {
             self.by_address.entry(*address).or_default().push(Arc::clone(service));
         }
@@ -25,7 +25,7 @@ impl ServiceAddresses {
         }
     }
 
-    pub fn remove(&mut self, service: &Arc<Service>) {
+    pub(crate) fn remove(&mut self, service: &Arc<Service>) {
         for address in &service.addresses {
             forget(&mut self.by_address, address, service);
         }
@@ -34,18 +34,20 @@ impl ServiceAddresses {
         }
     }
 
-    /// The Service with this address and port.
-    pub fn service(&self, (address, port): (IpAddr, u16), protocol: Protocol) -> Option<&Service> {
+    /// Returns the Service with this address and port.
+    pub(crate) fn service(&self, (address, port): (IpAddr, u16), protocol: Protocol) -> Option<&Service> {
         let named = |entry: &ServicePort| entry.port.get() == port && entry.protocol == protocol;
         let serving = self.by_address.get(&address)?.iter().filter(|service| service.ports.iter().any(named));
         first(serving)
     }
 
-    pub fn node_port(&self, port: u16, protocol: Protocol) -> Option<&Service> {
+    /// Returns the Service with this NodePort.
+    pub(crate) fn node_port(&self, port: u16, protocol: Protocol) -> Option<&Service> {
         first(self.by_node_port.get(&(protocol, port))?.iter())
     }
 }
 
+/// Returns the NodePorts of a Service.
 fn node_ports(service: &Service) -> impl Iterator<Item = (Protocol, u16)> + '_ {
     service.ports.iter().filter_map(|port| Some((port.protocol, port.node_port?.get())))
 }
@@ -63,15 +65,18 @@ fn forget<K: std::hash::Hash + Eq>(
     }
 }
 
-/// Several Services may share an address; whoever is told last must not decide.
+/// Returns the first of several Services that share an address, by name. The order in which they arrived must not
+/// decide.
 fn first<'a>(services: impl Iterator<Item = &'a Arc<Service>>) -> Option<&'a Service> {
     services.map(Arc::as_ref).min_by_key(|service| (&service.namespace, &service.name))
 }
 
+/// Returns true if the address may be one of the Service's.
 pub(crate) fn leads(service: &Service, to: (IpAddr, u16)) -> bool {
     service.addresses.contains(&to.0) || node_ports(service).any(|(_, port)| port == to.1)
 }
 
+/// Returns what an address of the Service is.
 pub(crate) fn kind_of_address(service: &Service, address: IpAddr) -> ViaKind {
     let Some(outside) = &service.outside else { return ViaKind::ClusterIp };
     if outside.external_ips.contains(&address) {

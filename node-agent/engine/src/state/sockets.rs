@@ -12,46 +12,54 @@ use crate::model::process::Process;
 /// How long a closed socket is remembered.
 const TOMBSTONE_LIFE: Duration = Duration::from_secs(30);
 
-/// So much room is not worth giving back.
+/// Spare capacity that is not worth giving back.
 const SPARE: usize = 4096;
 
-/// One statement that a socket serves.
+/// A report that a socket serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct SocketFact {
+pub(crate) struct SocketFact {
+    /// When the report held.
     pub at: BootTime,
+    /// The port that the socket serves.
     pub port: PortId,
+    /// Local address.
     pub address: IpAddr,
+    /// True if an IPv6 socket refuses IPv4; `None` where unknown.
     pub v6_only: Option<bool>,
 }
 
-/// What the facts about a socket amount to.
+/// What the facts about an open socket amount to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SocketView {
+pub(crate) struct SocketView {
+    /// The port that the socket serves.
     pub port: PortId,
+    /// Local address.
     pub address: IpAddr,
+    /// True if an IPv6 socket refuses IPv4; `None` where unknown.
     pub v6_only: Option<bool>,
-    /// `None` where only scans know it.
+    /// When the socket opened; `None` if only scans know it.
     pub opened_at: Option<BootTime>,
-    /// Earliest time at which it is known to serve.
+    /// Earliest time at which the socket is known to serve.
     pub first_at: BootTime,
-    /// Latest scan that listed it.
+    /// Latest scan that listed the socket.
     pub scanned_at: Option<BootTime>,
 }
 
-/// One socket.
+/// One socket: the latest fact of each kind.
 #[derive(Debug)]
-pub struct Socket {
+pub(crate) struct Socket {
     opened: Option<SocketFact>,
     scanned: Option<SocketFact>,
     first_scanned: Option<BootTime>,
     closed: Option<BootTime>,
     process: Option<(BootTime, Arc<Process>)>,
-    /// The port that counts it among its sockets.
+    /// The port that counts the socket as its own.
     pub counted_in: Option<PortId>,
-    /// It is counted there as bound to something else than loopback.
+    /// True if that port counts the socket as bound to another address than loopback.
     pub beyond_loopback: bool,
-    /// The latest opening that was told.
+    /// The latest opening that a port took into account.
     pub reported_open: Option<BootTime>,
+    /// True if the socket is queued to be forgotten.
     is_tombstone: bool,
 }
 
@@ -70,55 +78,61 @@ impl Socket {
         }
     }
 
-    pub fn open(&mut self, fact: SocketFact, process: Option<Arc<Process>>) {
+    /// Learns that the socket opened.
+    pub(crate) fn open(&mut self, fact: SocketFact, process: Option<Arc<Process>>) {
         self.opened = self.opened.max(Some(fact));
         self.learn_process(fact.at, process);
     }
 
-    pub fn list(&mut self, fact: SocketFact, process: Option<Arc<Process>>) {
+    /// Learns that a scan listed the socket.
+    pub(crate) fn list(&mut self, fact: SocketFact, process: Option<Arc<Process>>) {
         self.scanned = self.scanned.max(Some(fact));
         self.first_scanned = Some(self.first_scanned.map_or(fact.at, |first| first.min(fact.at)));
         self.learn_process(fact.at, process);
     }
 
-    pub fn close(&mut self, at: BootTime) {
+    /// Learns that the socket closed.
+    pub(crate) fn close(&mut self, at: BootTime) {
         self.closed = self.closed.max(Some(at));
     }
 
-    /// It was settled with the scan of that moment.
+    /// Returns true if the scan of that moment listed the socket.
     #[must_use]
-    pub fn was_listed_at(&self, at: BootTime) -> bool {
+    pub(crate) fn was_listed_at(&self, at: BootTime) -> bool {
         self.scanned.is_some_and(|scanned| scanned.at == at)
     }
 
-    /// Latest time at which the socket is known to have ended; `floor` is its netns's.
+    /// Returns the latest time at which the socket is known to have ended; `floor` is its netns's.
     #[must_use]
-    pub fn ended_at(&self, floor: BootTime) -> BootTime {
+    pub(crate) fn ended_at(&self, floor: BootTime) -> BootTime {
         self.closed.unwrap_or_default().max(floor)
     }
 
-    /// When it began to serve, as far as is known, whether it still does or not.
+    /// Returns when the socket began to serve, as far as is known, open or closed.
     #[must_use]
-    pub fn began_at(&self) -> Option<BootTime> {
+    pub(crate) fn began_at(&self) -> Option<BootTime> {
         self.opened.map(|opened| opened.at).or(self.first_scanned)
     }
 
+    /// Returns the latest known process.
     #[must_use]
-    pub fn process(&self) -> Option<&Arc<Process>> {
+    pub(crate) fn process(&self) -> Option<&Arc<Process>> {
         self.process.as_ref().map(|(_, process)| process)
     }
 
-    /// The socket if it serves: seen after it last closed, and not before the latest scan of its netns (`floor`).
+    /// Returns the socket if it is open: seen after it last closed, and not before the latest scan of its netns
+    /// (`floor`).
     #[must_use]
-    pub fn view(&self, floor: BootTime) -> Option<SocketView> {
+    pub(crate) fn view(&self, floor: BootTime) -> Option<SocketView> {
         let latest = self.latest()?;
         let serves = latest.at >= floor && self.closed.is_none_or(|closed| latest.at > closed);
         serves.then(|| self.describe(latest))
     }
 
-    /// A socket that opened and ended before it could be counted, unless that opening was told before.
+    /// Returns a socket that opened and closed before it could be counted, unless that opening was taken into
+    /// account.
     #[must_use]
-    pub fn short_lived(&self, floor: BootTime) -> Option<SocketView> {
+    pub(crate) fn short_lived(&self, floor: BootTime) -> Option<SocketView> {
         let opened = self.opened?;
         let fresh = self.view(floor).is_none()
             && self.reported_open.is_none_or(|reported_open| reported_open < opened.at);
@@ -168,48 +182,49 @@ impl Socket {
 
 /// All sockets, bounded.
 #[derive(Debug)]
-pub struct SocketTable {
-    /// Boxed: after a burst most of the table is empty.
+pub(crate) struct SocketTable {
+    /// Boxed, because most of the table is empty after a burst.
     sockets: HashMap<SocketCookie, Box<Socket>>,
-    /// Closed sockets by the time at which they are forgotten.
+    /// Closed sockets, with the time at which each is forgotten.
     tombstones: VecDeque<(BootTime, SocketCookie, NetnsId)>,
     max: usize,
 }
 
 impl SocketTable {
     #[must_use]
-    pub fn new(max: usize) -> Self {
+    pub(crate) fn new(max: usize) -> Self {
         Self { sockets: HashMap::new(), tombstones: VecDeque::new(), max }
     }
 
     #[must_use]
-    pub fn get(&self, cookie: SocketCookie) -> Option<&Socket> {
+    pub(crate) fn get(&self, cookie: SocketCookie) -> Option<&Socket> {
         self.sockets.get(&cookie).map(Box::as_ref)
     }
 
-    pub fn get_mut(&mut self, cookie: SocketCookie) -> Option<&mut Socket> {
+    pub(crate) fn get_mut(&mut self, cookie: SocketCookie) -> Option<&mut Socket> {
         self.sockets.get_mut(&cookie).map(Box::as_mut)
     }
 
-    /// The socket, made if it is new; `None` if the table is full.
-    pub fn entry(&mut self, cookie: SocketCookie) -> Option<&mut Socket> {
+    /// Returns the socket, added if it is new; `None` if the table is full of open sockets. Evicts the oldest
+    /// tombstone if needed.
+    pub(crate) fn entry(&mut self, cookie: SocketCookie) -> Option<&mut Socket> {
         while self.sockets.len() >= self.max && !self.sockets.contains_key(&cookie) {
-            // A grave may be of a socket that serves again: that one makes no room.
+            // A tombstone may belong to a socket that is open again, which makes no room.
             let (_, oldest, _) = self.tombstones.pop_front()?;
             self.forget(oldest);
         }
         Some(self.sockets.entry(cookie).or_insert_with(|| Box::new(Socket::new())))
     }
 
-    /// Drops a socket that found no room; a later scan brings it back.
-    pub fn discard(&mut self, cookie: SocketCookie) {
+    /// Removes a socket that no port counts; a later scan brings it back.
+    pub(crate) fn discard(&mut self, cookie: SocketCookie) {
         if self.sockets.get(&cookie).is_some_and(|socket| socket.counted_in.is_none()) {
             self.sockets.remove(&cookie);
         }
     }
 
-    /// Lets a socket that serves nothing be forgotten later.
-    pub fn keep_tombstone(&mut self, cookie: SocketCookie, netns: NetnsId, now: BootTime) {
+    /// Queues a closed socket to be forgotten later.
+    pub(crate) fn keep_tombstone(&mut self, cookie: SocketCookie, netns: NetnsId, now: BootTime) {
         if let Some(socket) = self.sockets.get_mut(&cookie)
             && !socket.is_tombstone
         {
@@ -218,19 +233,20 @@ impl SocketTable {
         }
     }
 
-    /// How many fit.
+    /// Returns the capacity.
     #[must_use]
-    pub const fn max(&self) -> usize {
+    pub(crate) const fn max(&self) -> usize {
         self.max
     }
 
-    /// When the next tombstone is to go.
+    /// Returns when the next tombstone expires.
     #[must_use]
-    pub fn next_expiry(&self) -> Option<BootTime> {
+    pub(crate) fn next_expiry(&self) -> Option<BootTime> {
         self.tombstones.front().map(|(at, ..)| *at)
     }
 
-    pub fn sweep(&mut self, now: BootTime) {
+    /// Forgets expired tombstones.
+    pub(crate) fn sweep(&mut self, now: BootTime) {
         while let Some((_, cookie, _)) = self.tombstones.pop_front_if(|(at, ..)| *at <= now) {
             self.forget(cookie);
         }
@@ -244,7 +260,7 @@ impl SocketTable {
     }
 
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.sockets.len()
     }
 

@@ -5,51 +5,57 @@ use std::collections::BTreeSet;
 
 use crate::model::finding_code::{FindingCode, Severity};
 use crate::model::identity::{NetnsId, PodKey, PortId};
+use crate::state::agenda::Agenda;
 
-/// Whose ports are counted together.
+/// The pod or netns whose ports are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum StormScope {
+pub(crate) enum StormScope {
+    /// A pod.
     Pod(PodKey),
-    /// What belongs to no known pod.
+    /// A netns, for its ports without a pod.
     Netns(NetnsId),
 }
 
-/// Ports that make findings.
+/// The ports of one scope that make findings.
 #[derive(Debug, Default)]
-pub struct StormState {
+pub(crate) struct StormState {
     /// All of them, past the grace time.
     pub ports: BTreeSet<PortId>,
+    /// Those with a critical finding.
     critical: BTreeSet<PortId>,
+    /// True during a storm.
     pub is_active: bool,
-    /// How many there were when the storm was told last.
+    /// Number of ports when the storm was last reported.
     reported_count: usize,
 }
 
-/// What happened to the storm.
+/// What happened to a storm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StormChange {
+pub(crate) enum StormChange {
+    /// The number of ports exceeded the cap.
     Began,
-    /// It doubled since it was told last.
+    /// The number of ports doubled since the last report.
     Grew,
+    /// The number of ports fell to three quarters of the cap.
     Ended,
 }
 
 impl StormState {
-    /// Takes a port in, or out if it makes no finding. Says what that did to the storm, which begins above the cap and ends
-    /// well below, and adds to `again` the ports that are to be judged again.
-    pub fn update(
+    /// Counts a port, or stops counting it if it makes no finding. A storm begins above `cap` and ends at three quarters of
+    /// it. Schedules the ports whose visibility changes to be judged again.
+    pub(crate) fn update(
         &mut self,
         id: PortId,
         code: Option<FindingCode>,
         cap: usize,
-        again: &mut BTreeSet<PortId>,
+        agenda: &mut Agenda,
     ) -> Option<StormChange> {
         if code.is_some_and(|code| code.severity() == Severity::Critical) {
             if self.critical.insert(id) && self.is_active {
-                again.extend(self.critical.iter().nth(cap));
+                agenda.judge_all(self.critical.iter().nth(cap).copied());
             }
         } else if self.critical.remove(&id) && self.is_active {
-            again.extend(cap.checked_sub(1).and_then(|last| self.critical.iter().nth(last)));
+            agenda.judge_all(cap.checked_sub(1).and_then(|last| self.critical.iter().nth(last).copied()));
         }
         let changed = if code.is_some() { self.ports.insert(id) } else { self.ports.remove(&id) };
         if !changed {
@@ -57,23 +63,23 @@ impl StormState {
         }
         let count = self.ports.len();
         let is_active = if self.is_active { count > cap - cap / 4 } else { count > cap };
-        let turn = match (self.is_active, is_active) {
+        let change = match (self.is_active, is_active) {
             (false, true) => StormChange::Began,
             (true, false) => StormChange::Ended,
             (true, true) if count >= self.reported_count.saturating_mul(2) => StormChange::Grew,
             _ => return None,
         };
         self.reported_count = count;
-        if turn != StormChange::Grew {
+        if change != StormChange::Grew {
             self.is_active = is_active;
-            again.extend(self.ports.iter().copied().filter(|other| *other != id));
+            agenda.judge_all(self.ports.iter().copied().filter(|other| *other != id));
         }
-        Some(turn)
+        Some(change)
     }
 
-    /// The storm's finding stands for this port's.
+    /// Returns true if the storm's finding replaces this port's.
     #[must_use]
-    pub fn hides(&self, id: PortId, cap: usize) -> bool {
+    pub(crate) fn hides(&self, id: PortId, cap: usize) -> bool {
         self.is_active && !self.critical.iter().take(cap).any(|critical| *critical == id)
     }
 }

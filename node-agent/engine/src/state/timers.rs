@@ -4,34 +4,36 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::model::identity::{BootTime, PodKey, PortId};
 
-/// So much room is not worth giving back.
+/// Spare capacity that is not worth giving back.
 const SPARE: usize = 1024;
 
-/// What a deadline is about.
+/// What a deadline is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Timer {
+pub(crate) enum Timer {
+    /// Judging a port.
     Port(PortId),
+    /// Checking a pod.
     Pod(PodKey),
-    /// An exception runs out.
+    /// The expiry of an exception.
     Exceptions,
-    /// Connections whose line waits for their end.
+    /// The end of a connection's hold.
     Connections,
-    /// What did not fit and is not told yet.
+    /// The report of facts that did not fit.
     Refused,
-    /// Tombstones, departed pods and netns that ended.
+    /// The expiry of tombstones, deleted pods, ended netns and ages.
     Sweep,
 }
 
-/// The deadlines.
+/// The deadlines, at most one per timer.
 #[derive(Debug, Default)]
-pub struct Timers {
+pub(crate) struct Timers {
     order: BTreeSet<(BootTime, Timer)>,
     due: HashMap<Timer, BootTime>,
 }
 
 impl Timers {
     /// Replaces the deadline of `timer`; `None` cancels it.
-    pub fn set(&mut self, timer: Timer, at: Option<BootTime>) {
+    pub(crate) fn set(&mut self, timer: Timer, at: Option<BootTime>) {
         let before = match at {
             Some(at) => self.due.insert(timer, at),
             None => self.due.remove(&timer),
@@ -47,20 +49,21 @@ impl Timers {
         }
     }
 
-    /// Sets the deadline unless an earlier one stands.
-    pub fn hasten(&mut self, timer: Timer, at: BootTime) {
+    /// Sets the deadline of `timer` unless an earlier one is set.
+    pub(crate) fn hasten(&mut self, timer: Timer, at: BootTime) {
         if self.due.get(&timer).is_none_or(|due| *due > at) {
             self.set(timer, Some(at));
         }
     }
 
+    /// Returns the earliest deadline.
     #[must_use]
-    pub fn next(&self) -> Option<BootTime> {
+    pub(crate) fn next(&self) -> Option<BootTime> {
         self.order.first().map(|(at, _)| *at)
     }
 
     /// Takes the earliest timer that is due.
-    pub fn pop_due(&mut self, now: BootTime) -> Option<Timer> {
+    pub(crate) fn pop_due(&mut self, now: BootTime) -> Option<Timer> {
         let (at, timer) = *self.order.first()?;
         if at > now {
             return None;

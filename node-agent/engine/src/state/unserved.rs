@@ -4,22 +4,23 @@ use std::collections::BTreeMap;
 
 use crate::model::identity::{BootTime, ProtocolPort};
 
-/// Ports that ought to be served and are not, and since when; the lowest ones where there are too many.
+/// Expected ports that nothing serves, and since when; the lowest ones if there are too many.
 #[derive(Debug, Default)]
-pub struct UnservedPorts {
+pub(crate) struct UnservedPorts {
     since: BTreeMap<ProtocolPort, BootTime>,
-    /// How many were left out since they were all looked at last.
+    /// Number of ports that were left out since all were last checked.
     pub beyond: usize,
 }
 
 impl UnservedPorts {
+    /// Returns since when the port is unserved.
     #[must_use]
-    pub fn since(&self, at: ProtocolPort) -> Option<BootTime> {
+    pub(crate) fn since(&self, at: ProtocolPort) -> Option<BootTime> {
         self.since.get(&at).copied()
     }
 
-    /// Takes a port in; returns the one for which there is no room, which may be the same.
-    pub fn begin(&mut self, at: ProtocolPort, now: BootTime, cap: usize) -> Option<ProtocolPort> {
+    /// Adds a port. Returns the port that did not fit, which may be the same.
+    pub(crate) fn begin(&mut self, at: ProtocolPort, now: BootTime, cap: usize) -> Option<ProtocolPort> {
         self.since.entry(at).or_insert(now);
         if self.since.len() <= cap {
             return None;
@@ -28,12 +29,13 @@ impl UnservedPorts {
         self.since.pop_last().map(|(last, _)| last)
     }
 
-    /// True if it was silent until now.
-    pub fn end(&mut self, at: ProtocolPort) -> bool {
+    /// Removes a port. Returns true if it was unserved until now.
+    pub(crate) fn end(&mut self, at: ProtocolPort) -> bool {
         self.since.remove(&at).is_some()
     }
 
-    pub fn ports(&self) -> impl Iterator<Item = ProtocolPort> {
+    /// Returns the unserved ports.
+    pub(crate) fn ports(&self) -> impl Iterator<Item = ProtocolPort> {
         self.since.keys().copied()
     }
 }

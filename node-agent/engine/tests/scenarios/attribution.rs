@@ -1,4 +1,4 @@
-//! Identity: which pod a netns is, when pods come late, go, or come again under the same name.
+//! Attribution of netns to pods, also when pods come late, go, or return under the same name.
 
 use portolan_engine::model::finding::FindingState;
 use portolan_engine::model::identity::{NetnsId, Protocol};

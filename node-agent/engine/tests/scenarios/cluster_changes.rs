@@ -1,5 +1,5 @@
-//! Services, policies and labels that change again and again, among them changes that mean the same as before: what is said
-//! in the end is what would be said had only the last version of each been told.
+//! Services, policies and labels that change repeatedly, some of them without effect. The result equals that of listing
+//! only the last version of each.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ fn app_named(which: usize) -> &'static str {
     if which == 0 { "web" } else { "db" }
 }
 
-/// What one object is from now on.
+/// A new version of one object.
 #[derive(Clone, Copy, Debug)]
 enum Version {
     Service { which: usize, app: usize, port: u16, by_name: bool },
@@ -44,7 +44,7 @@ fn version() -> impl Strategy<Value = Version> {
 }
 
 impl Version {
-    /// Two versions of the same object have the same.
+    /// Returns the key of the object, which two versions of the same object share.
     fn of(self) -> (u8, usize) {
         match self {
             Self::Service { which, .. } | Self::NoService { which } => (0, which),
@@ -84,7 +84,7 @@ fn labelled(which: usize, app: usize, release: usize) -> portolan_engine::model:
         .into()
 }
 
-/// Two pods that serve four ports each, of which two are declared.
+/// Two pods with four served ports each, two of them declared.
 fn begin() -> World {
     let mut world = World::new();
     world.apply(services(Vec::new())).apply(policies(Vec::new()));
@@ -100,7 +100,7 @@ fn begin() -> World {
     world
 }
 
-/// All that people see, once everything has come to rest.
+/// Everything that reports show, after every deadline has passed.
 fn rest(versions: impl Iterator<Item = Version>) -> Vec<String> {
     let mut world = begin();
     for version in versions {

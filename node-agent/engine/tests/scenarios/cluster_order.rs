@@ -1,5 +1,5 @@
-//! What runtime and API server say of pods, Services and policies, among sockets that come and go: any order ends in the
-//! same state.
+//! Reports of runtime and API server about pods, Services and policies, mixed with sockets that open and close: any order
+//! ends in the same state.
 
 use std::num::NonZeroU16;
 
@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use crate::objects::{admits, admitted, for_app, number, policies, policy, sends, service, service_changed};
 use crate::world::{APP, CURLER, World, app, ms, netns, opened, pod, pods, scan, told};
 
-/// One thing that really happened; what the sources say follows from it.
+/// One event; the reports of the sources follow from it.
 #[derive(Clone, Debug)]
 enum Deed {
     Open { netns: u64, port: u16, udp: bool },
@@ -29,8 +29,8 @@ fn deed() -> impl Strategy<Value = Deed> {
     ]
 }
 
-/// What the API server and the runtime say of the two pods, their Services and policies. Each says each thing once: what
-/// they say of one object later replaces what they said before, so that the order of that is no matter of taste.
+/// Reports of the API server and the runtime about the two pods, their Services and policies. Each reports each object
+/// once, because a later report of the same object replaces the earlier one and their order matters.
 #[derive(Clone, Debug)]
 struct Cluster {
     by_runtime: [bool; 2],
@@ -86,7 +86,7 @@ fn said(cluster: &Cluster) -> Vec<Input> {
     inputs
 }
 
-/// What the sources say about these deeds, and the sockets that are left.
+/// Reports of the sources about these events, and the sockets that stay open.
 fn facts(deeds: &[Deed]) -> (Vec<Input>, Vec<(u64, Protocol, u16)>) {
     let mut inputs = vec![netns(APP, "app", "10.1.0.2/24"), netns(CURLER, "curler", "10.1.0.3/24")];
     inputs.push(pods(vec![app(), pod("curler").at("curler").into()]));
@@ -116,7 +116,7 @@ fn facts(deeds: &[Deed]) -> (Vec<Input>, Vec<(u64, Protocol, u16)>) {
     (inputs, open.into_iter().map(|(netns, _, protocol, port)| (netns, protocol, port)).collect())
 }
 
-/// All that people see, once everything has come to rest.
+/// Everything that reports show, after every deadline has passed.
 fn rest(inputs: Vec<Input>) -> (Vec<String>, Vec<(NetnsId, Protocol, NonZeroU16)>) {
     let mut world = World::new();
     world.now = ms(5_000);

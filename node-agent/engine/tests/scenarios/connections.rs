@@ -1,4 +1,4 @@
-//! Traffic: who reached a port, how far it came, and what that makes of the finding.
+//! Traffic: which peers reached a port, how far away they are, and what that means for the finding.
 
 use portolan_engine::model::finding::FindingState;
 use portolan_engine::model::identity::Protocol;

@@ -1,4 +1,4 @@
-//! What manifests say: who may declare, protocols, stale declarations, and manifests that change.
+//! Declarations: which containers may declare, protocols, stale declarations, and manifests that change.
 
 use portolan_engine::model::finding::FindingState;
 use portolan_engine::model::identity::Protocol::{Tcp, Udp};

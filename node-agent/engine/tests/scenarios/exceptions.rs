@@ -1,4 +1,4 @@
-//! Exceptions: what they suppress, for how long, and what opens again.
+//! Exceptions: what they suppress, for how long, and which findings open again.
 
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ fn exceptions(rules: Vec<Rule>) -> Input {
     Input::Exceptions(rules.into_iter().map(Arc::new).collect())
 }
 
-/// The states of all findings, with the rule where there is one.
+/// The states of all findings, with the suppressing rule if there is one.
 fn states(world: &World) -> Vec<String> {
     let mut lines: Vec<String> = world
         .engine
@@ -324,7 +324,7 @@ fn an_annotation_that_is_wrong_allows_nothing_and_is_counted_once() {
     assert_eq!((states(&world), lost(&world)), (vec!["undeclared-reachable Open".to_owned()], 2));
 }
 
-/// Rules as they were told, one set after the other; the last holds.
+/// Sets of rules, applied one after the other; the last one holds.
 fn sets() -> impl Strategy<Value = Vec<Vec<Rule>>> {
     let matches = prop_oneof![
         Just(of_app()),

@@ -1,4 +1,4 @@
-//! The way in, explained: what each kind of target leads to, in any state of the pods behind it, and within its bounds.
+//! Explanations: what each kind of target leads to, in any state of the pods behind it, and within the bounds.
 
 use std::num::NonZeroU16;
 
@@ -29,7 +29,7 @@ fn by_node_port() -> Service {
     node_port(sends(service("web", "web"), 80, Tcp, number(8080)), 32_264)
 }
 
-/// A node with this pod, whose netns was looked at.
+/// A node with this pod, whose netns was scanned.
 fn world(pod: PodBuilder, told_services: Vec<Service>) -> World {
     let mut world = World::new();
     world.apply(host()).apply(netns(APP, "app", "10.1.0.2/24")).apply(told("kubernetes", pod));

@@ -1,4 +1,4 @@
-//! Explained, not declared: what else expects a port to be served, and what looks like it but does not.
+//! Ports that are explained but not declared, and near misses that explain nothing.
 
 use portolan_engine::model::identity::Protocol::{Sctp, Tcp, Udp};
 use portolan_engine::model::input::Input;
@@ -18,7 +18,7 @@ fn web() -> PodBuilder {
     pod("app").uid("aa-bb").at("app").label("app", "web").container("app", Regular, &[(8080, Tcp)])
 }
 
-/// What explains TCP 9090 of this pod.
+/// The explanations of TCP 9090 of this pod.
 fn explained(pod: PodBuilder, objects: Vec<Input>) -> Vec<String> {
     let mut world = World::new();
     world.apply(netns(APP, "app", "10.1.0.2/24")).apply(told("kubernetes", pod));
@@ -56,7 +56,7 @@ fn a_probe_by_number_and_every_kind_of_it() {
 
 #[test]
 fn a_probe_by_name_means_the_containers_own_port_of_that_name() {
-    // Kubelet asks for the name without the protocol, so that TCP is called where UDP is declared.
+    // Kubelet resolves the name without the protocol, so it calls TCP where UDP is declared.
     let named_udp = web().named_port("admin", 9090, Udp).probe(ProbeHandler::Liveness, named("admin"));
     assert_eq!(explained(named_udp, Vec::new()), ["probe container/app/livenessProbe"]);
     let wrong = web().named_port("admin", 9090, Udp).probe(ProbeHandler::Liveness, named("admni"));
@@ -85,7 +85,7 @@ fn a_service_by_number_with_the_matching_protocol() {
 
 #[test]
 fn a_service_without_target_port_sends_to_its_port() {
-    // As every source tells it: the target is the port.
+    // As every source reports it: the target equals the port.
     assert_eq!(by_service(sends(service("web", "web"), 9090, Tcp, number(9090))), ["service demo/web:9090"]);
 }
 
@@ -207,7 +207,7 @@ fn a_socket_beside_the_meshs_own_is_not_the_meshs() {
         socket.process = Some(process("envoy", Some(&cgroup("aa-bb", "app"))));
     }
     world.apply(beside).check(&["undeclared-reachable 15000/TCP"]);
-    // Nor where nobody knows whose it is.
+    // Nor for a port of an unknown pod.
     let mut unknown = opened(APP, 12, Tcp, 15_000, "10.1.0.2", world.now);
     if let Input::SocketOpened(socket) = &mut unknown {
         socket.process = None;

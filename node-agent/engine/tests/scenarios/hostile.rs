@@ -69,7 +69,7 @@ fn a_storm_is_told_again_each_time_it_doubled() {
         world.listen(APP, u64::from(port), 10_000 + port);
     }
     world.wait(6_000).check(&["port-storm"]);
-    // 65, 130, 260, 520.
+    // At 65, 130, 260 and 520 ports.
     assert_eq!(world.told("port-storm"), [FindingState::Open; 4]);
 }
 
@@ -117,7 +117,7 @@ fn a_flood_of_addresses_is_truncated_and_keeps_the_busy_peer() {
     assert_eq!(traffic.peers[0].connections, 100);
 }
 
-/// A pod that declares these ports by names, and is reached by Services.
+/// A pod that declares these ports by name and is selected by Services.
 fn declares(count: u16, ready: bool) -> PodBuilder {
     let pod = pod("app").at("app").label("app", "web").container("app", ContainerKind::Regular, &[]);
     (1..=count)
@@ -125,7 +125,7 @@ fn declares(count: u16, ready: bool) -> PodBuilder {
         .ready(ready)
 }
 
-/// Readiness changes often: each change costs what the pod has, not that times what its Services have.
+/// Readiness changes often. Each change must cost in proportion to the pod's ports, not times its Services' ports.
 #[test]
 fn very_many_declared_ports_and_a_service_of_as_many_are_looked_at_without_delay() {
     let mut world = World::new();
@@ -181,7 +181,7 @@ fn services_that_send_to_every_port_there_is_are_bounded_too() {
     world.apply(services(all.chunks(1_024).enumerate().map(of_some).collect())).wait(61_000);
     assert_eq!(world.engine.findings().count(), 64);
     let lost = world.engine.counts().totals.lost["expected-ports-full"];
-    // One of them is declared, over TCP: all others are the Services'.
+    // One of them is declared, over TCP; Services expect all others.
     assert_eq!(lost, 65_535 + 1 - 64);
 }
 
@@ -257,7 +257,7 @@ fn many_netns_without_a_pod_leave_three_quarters_of_the_room_to_others() {
     assert!(world.findings().contains(&"undeclared-reachable 9090/TCP".to_owned()));
 }
 
-/// How much is used of a table.
+/// Used entries of a table.
 fn used(world: &World, table: &str) -> usize {
     world.engine.limits().iter().filter(|(name, ..)| *name == table).map(|(_, used, _)| used).sum()
 }
@@ -271,7 +271,7 @@ fn a_pod_that_makes_netns_of_its_own_leaves_a_quarter_of_the_room_to_others() {
     for port in 1..=200 {
         world.listen_in(&cgroup("aa-bb", "app"), APP, u64::from(port), port);
     }
-    // Their ports are the pod's, by its cgroup.
+    // Their ports belong to the pod by its cgroup.
     for id in 1_000..2_000 {
         world.listen_in(&cgroup("aa-bb", "app"), id, id, 9090);
     }
@@ -359,7 +359,7 @@ fn a_pods_own_calls_push_nobody_out_of_the_list_of_its_peers() {
     assert!(traffic.peers.iter().all(|peer| peer.origin == Origin::External), "{traffic:?}");
 }
 
-/// Ports that the kernel side is told to count no more.
+/// Ports that the kernel side is asked to stop counting.
 fn unwatched(world: &World) -> Vec<PortId> {
     let unwatched = world.said.iter().filter_map(|change| match change {
         Change::Unwatch(id) => Some(*id),

@@ -1,4 +1,4 @@
-//! What listens: opened, closed, short, scanned, grouped, hidden.
+//! Listeners: opened, closed, short-lived, scanned, grouped and hidden.
 
 use portolan_engine::model::change::Change;
 use portolan_engine::model::finding::FindingState;

@@ -1,4 +1,4 @@
-//! Scenarios of the engine: given pods and namespaces, when facts come in, then this is reported.
+//! Scenarios of the engine: given pods and netns, when facts arrive, then these findings and listeners are reported.
 
 mod attribution;
 mod cluster_changes;

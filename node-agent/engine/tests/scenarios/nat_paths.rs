@@ -1,5 +1,5 @@
-//! By which address callers came: what this node's connection tracking tells of a Service, a NodePort, a hostPort, and of
-//! the client behind the node's own address.
+//! NAT paths: what the node's connection tracking shows about Services, NodePorts, hostPorts, and the client behind the
+//! node's own address.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ const CLUSTER_IP: &str = "10.96.0.10";
 /// The client, and the address and the port that it dialled.
 type Tracked = (&'static str, &'static str, u16);
 
-/// A connection from `peer`, as the pod sees it, and what connection tracking says of it: whose it is and what was dialled.
+/// A connection from `peer` as the pod sees it, with its client and dialled address as connection tracking shows them.
 fn comes(peer: &str, dialled: Option<(&str, &str, u16)>, cookie: u64, at: BootTime) -> Input {
     let dialled = dialled.map(|(from, to, port)| Dialled { to: (ip(to), port), from: ip(from) });
     Input::Connections(vec![ConnectionFact::Opened(ConnectionOpened {
@@ -36,14 +36,14 @@ fn comes(peer: &str, dialled: Option<(&str, &str, u16)>, cookie: u64, at: BootTi
     })])
 }
 
-/// The demo whose undeclared 9090 is past its grace time.
+/// The demo whose undeclared port 9090 is past its grace time.
 fn serving() -> World {
     let mut world = World::demo();
     world.listen(APP, 10, 9090).wait(6_000);
     world
 }
 
-/// One caller, seen by both: the connection's record and the counters.
+/// One caller in both the connection's record and the counters.
 fn called(peer: &str, dialled: Option<(&str, &str, u16)>) -> World {
     let mut world = serving();
     let at = world.now;
@@ -55,13 +55,13 @@ fn peer(world: &World) -> Peer {
     world.listener().traffic.peers.first().cloned().expect("a peer")
 }
 
-/// The kind of the address that was dialled, and its Service.
+/// The kind of the dialled address, and its Service.
 fn door(peer: &Peer) -> (ViaKind, Option<&str>) {
     let via = peer.via.as_deref().expect("a way in");
     (via.kind, via.reference.as_deref())
 }
 
-/// A Service without a selector: its endpoints are made by hand, so it explains no port.
+/// A Service without a selector, whose endpoints are made by hand. It explains no port.
 fn by_hand(name: &str, address: &str) -> Service {
     let mut service = sends(service(name, "any"), 80, Protocol::Tcp, number(9090));
     service.selector.clear();
@@ -128,7 +128,7 @@ fn an_outsider_behind_the_nodes_own_address_is_external_all_the_same() {
 
 #[test]
 fn a_pod_that_dials_a_node_port_shows_that_the_outside_can() {
-    // The node gives its own address to it, as it does to those from outside.
+    // The node replaces its address by its own, as it does for external clients.
     let mut world = called("10.1.0.1", Some((CURLERS, NODE, 30_080)));
     world.wait(1_000).check(&["undeclared-external 9090/TCP"]);
     let peer = peer(&world);
@@ -223,7 +223,7 @@ fn outsiders_are_kept_whatever_came_before_and_after() {
 
 #[test]
 fn a_way_that_found_no_room_still_counts_for_the_verdict() {
-    // The node port comes last in their order, behind as many ways as are kept.
+    // The node port sorts last, behind as many paths as are kept.
     for last in [false, true] {
         let mut world = serving();
         let at = world.now;
@@ -264,7 +264,7 @@ fn the_nodes_addresses_may_be_known_later_than_the_call() {
     assert_eq!(door(&peer(&world)).0, ViaKind::NodeAddress);
 }
 
-/// Callers as the pod sees them, whose they are, and what they dialled.
+/// Callers as the pod sees them, their clients, and what they dialled.
 const CALLS: [(&str, Option<Tracked>); 7] = [
     (CURLERS, Some((CURLERS, CLUSTER_IP, 80))),
     (CURLERS, None),
@@ -299,7 +299,7 @@ fn facts(which: &[usize], balanced: bool) -> Vec<Input> {
     inputs
 }
 
-/// All that is said at the end.
+/// Everything that reports show at the end.
 fn end(inputs: Vec<Input>) -> Vec<String> {
     let mut world = World::new();
     world.now = ms(3_000);

@@ -1,4 +1,4 @@
-//! Network namespaces that come, go, and come again.
+//! Network namespaces that appear, end, and appear again.
 
 use portolan_engine::model::identity::NetnsId;
 use portolan_engine::model::identity::Protocol::Tcp;

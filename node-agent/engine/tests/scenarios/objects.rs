@@ -1,4 +1,4 @@
-//! Builders of Services and NetworkPolicies that read as sentences.
+//! Builders of Services and NetworkPolicies.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -78,7 +78,7 @@ pub fn where_label(
     policy
 }
 
-/// One more rule, from everywhere; no port: every port.
+/// Adds a rule that admits these ports from everywhere; no port means every port.
 pub fn admits(mut policy: NetworkPolicy, ports: Vec<AdmittedPort>) -> NetworkPolicy {
     policy.ingress.push(IngressRule { ports, peers: 0 });
     policy

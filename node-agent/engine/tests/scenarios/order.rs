@@ -1,4 +1,4 @@
-//! The same facts in any order, also twice, end in the same state.
+//! The same facts in any order, some of them twice, end in the same state.
 
 use std::num::NonZeroU16;
 
@@ -11,13 +11,13 @@ use proptest::prelude::*;
 
 use crate::world::{APP, CURLER, World, call, host, ms, netns, netns_at, opened, pod, pods, scan};
 
-/// The netns of the pod whose ports are called; it stays, and so do these ports.
+/// The netns of the pod whose ports are called. The netns and these ports stay.
 const SERVER: u64 = 3;
 const SERVED: [(u64, Protocol, u16); 2] = [(1, Tcp, 80), (2, Udp, 53)];
 /// Another pod, the server itself, its node, an outsider.
 const CALLERS: [&str; 5] = ["10.1.0.2", "10.1.0.9", "10.1.0.1", "127.0.0.1", "203.0.113.9"];
 
-/// One thing that really happened; what the sources say follows from it.
+/// One event; the reports of the sources follow from it.
 #[derive(Clone, Debug)]
 enum Deed {
     Open { netns: u64, port: u16, udp: bool },
@@ -51,7 +51,7 @@ fn manifests(app: bool, declares: bool, curler: bool) -> Input {
     pods(all)
 }
 
-/// What the sources say about these deeds, and the sockets that are left.
+/// Reports of the sources about these events, and the sockets that stay open.
 struct Told {
     inputs: Vec<Input>,
     open: Vec<(u64, u64, Protocol, u16)>,
@@ -120,7 +120,7 @@ impl Told {
     }
 }
 
-/// A source tells all of its pods, one list after the other: the lists keep their order among the rest.
+/// Lists of all pods of one source. The lists keep their order among the other facts.
 fn reorder(inputs: &[Input], order: &[usize]) -> Vec<Input> {
     let mut lists = inputs.iter().filter(|input| matches!(input, Input::Pods { .. }));
     let shuffled = order.iter().filter_map(|index| match inputs.get(*index)? {
@@ -130,10 +130,10 @@ fn reorder(inputs: &[Input], order: &[usize]) -> Vec<Input> {
     shuffled.collect()
 }
 
-/// All that people see, once everything has come to rest.
+/// Everything that reports show, after every deadline has passed.
 fn rest(inputs: Vec<Input>) -> (Vec<String>, Vec<(NetnsId, Protocol, NonZeroU16)>) {
     let mut world = World::new();
-    // All of it has happened, a moment ago.
+    // Everything happened a moment ago.
     world.now = ms(2_300);
     for input in inputs {
         world.apply(input).wait(1);
@@ -180,7 +180,7 @@ proptest! {
         let Told { inputs, open, .. } = Told::of(&deeds);
         let mut shuffled = reorder(&inputs, &order);
         if twice {
-            // Counters are told once only: what was drained is gone.
+            // A drain is reported only once, because drained counters are gone.
             shuffled.extend(inputs.iter().filter(|input| !matches!(input, Input::Traffic(_))).cloned());
         }
         let (lines, ports) = rest(inputs);

@@ -1,4 +1,4 @@
-//! Where callers are, by their address alone: what is learned, what is guessed, and what a pod cannot make us believe.
+//! Origins of callers by their address alone: what is learned, what is guessed, and what a pod cannot forge.
 
 use portolan_engine::model::identity::{NetnsId, Protocol};
 use portolan_engine::model::input::Input;

@@ -1,4 +1,4 @@
-//! What NetworkPolicies make of a port.
+//! What NetworkPolicies mean for a port's finding.
 
 use portolan_engine::model::identity::Protocol::{Tcp, Udp};
 use portolan_engine::model::input::Input;
@@ -13,7 +13,7 @@ use portolan_engine::model::policy::PolicyVerdict::{self, Blocked, NotIsolated, 
 use crate::objects::{admits, admitted, for_app, named, number, policies, policy, where_label};
 use crate::world::{APP, HOST, PodBuilder, World, cgroup, host, netns, pod, told};
 
-/// Declares 8080 by name, serves 9090.
+/// A pod that declares 8080 by name and serves 9090.
 fn web() -> PodBuilder {
     let pod = pod("app").uid("aa-bb").at("app").label("app", "web");
     pod.container("app", Regular, &[]).named_port("http", 8080, Tcp)

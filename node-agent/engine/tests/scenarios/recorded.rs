@@ -1,4 +1,4 @@
-//! Recorded connections: one line for a short one, two for a long one, and none that is lost between.
+//! Recorded connections: one report for a short connection, two for a long one, and none is lost in between.
 
 use std::collections::BTreeMap;
 
@@ -31,7 +31,7 @@ fn close(cookie: u64, at: u64) -> ConnectionFact {
     ConnectionFact::Closed(ConnectionClosed { opened: opened(cookie, at), at, bytes_in: 5, bytes_out: 7 })
 }
 
-/// A world at 10 s whose 9090 is recorded.
+/// A world at 10 s with recording on for port 9090.
 fn recording(max_connections: usize) -> World {
     let mut world = World::with(EngineOptions { max_connections, ..EngineOptions::default() });
     world.apply(netns(APP, "app", "10.1.0.2/24")).apply(netns(CURLER, "curler", "10.1.0.3/24"));
@@ -40,7 +40,7 @@ fn recording(max_connections: usize) -> World {
     world
 }
 
-/// What was told: when each opened and ended, in milliseconds.
+/// The reported connections: when each opened and ended, in milliseconds.
 fn told(world: &World) -> Vec<(u64, Option<u64>)> {
     let millis = |at: BootTime| at.0 / 1_000_000;
     let told = world.said.iter().filter_map(|change| match change {

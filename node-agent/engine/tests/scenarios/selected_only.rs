@@ -1,4 +1,4 @@
-//! A change of one object costs what it touches, not what the node has: counted by the ports that are judged.
+//! A change of one object costs in proportion to what it touches, not to what the node has; measured in judged ports.
 
 use portolan_engine::model::identity::Protocol::Tcp;
 use portolan_engine::model::input::Input;
@@ -12,7 +12,7 @@ use crate::world::{World, netns, pod, told};
 const PODS: u64 = 200;
 const REPLICAS: u64 = 4;
 
-/// Pods of 50 workloads, each pod with three ports that nobody declared.
+/// Pods of 50 workloads, each pod with three undeclared ports.
 fn full_node() -> World {
     let mut world = World::new();
     for n in 1..=PODS {

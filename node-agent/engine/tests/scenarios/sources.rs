@@ -1,4 +1,4 @@
-//! One pod from several sources: whoever comes first, whoever fails, the verdict is right and becomes more exact.
+//! One pod from several sources: whichever reports first or fails, the verdict is right and becomes more exact.
 
 use portolan_engine::model::identity::NetnsId;
 use portolan_engine::model::identity::Protocol::{Tcp, Udp};
@@ -10,14 +10,14 @@ use portolan_engine::model::pod::{Container, Pod, Workload};
 use crate::objects::{number, sends, service, services};
 use crate::world::{APP, CURLER, PodBuilder, World, cgroup, gone, ip, netns, opened, pod, pods, told};
 
-/// As the runtime sees it: every container looks alike, ports come from kubelet's annotation, labels are those of the start.
+/// A pod as the runtime sees it: no container kinds, ports from kubelet's annotation, the initial labels.
 fn by_runtime() -> PodBuilder {
     let pod = pod("app").uid("aa-bb").at("app").label("app", "old").address("10.1.0.2");
     let pod = pod.container("app", Regular, &[(8080, Tcp)]).running(true);
     pod.container("debugger", Regular, &[]).running(true)
 }
 
-/// As the API server sees it: kinds, labels of now, no netns.
+/// A pod as the API server sees it: container kinds, present labels, no netns.
 fn by_server() -> Pod {
     let pod = pod("app").uid("aa-bb").label("app", "web").address("fd00::2").ready(true);
     let pod = pod.container("app", Regular, &[(8080, Tcp)]).container("setup", Init, &[(7070, Tcp)]);
@@ -153,7 +153,7 @@ fn a_record_that_comes_late_still_names_the_deleted_pod_and_never_the_next_one()
     world.apply(told("cri", pod("caller").uid("cc-dd").address("10.7.0.9")));
     world.apply(gone("cri", "cc-dd")).calls(APP, Tcp, 9090, "10.7.0.9", 1);
     assert_eq!(world.finding().traffic.peers[0].reference.as_deref(), Some("demo/caller"));
-    // The address is taken over while the old pod is still remembered.
+    // Another pod takes the address while the old pod is still remembered.
     world.apply(told("cri", pod("next").uid("ee-ff").address("10.7.0.10")));
     world.apply(told("cri", pod("gone").uid("aa-00").address("10.7.0.10"))).apply(gone("cri", "aa-00"));
     world.calls(APP, Tcp, 9090, "10.7.0.10", 1);

@@ -15,7 +15,7 @@ use crate::world::{APP, HOST, World, app, cgroup, host, netns, opened, pod, pods
 const CALLER: &str = "10.1.0.3";
 const OUTSIDE: &str = "203.0.113.9";
 
-/// The demo with a pod that has labels, and a port that it does not declare.
+/// The demo with a labelled pod and an undeclared port.
 fn listening() -> World {
     let mut world = World::demo();
     world.apply(told("file", labelled())).listen(APP, 10, 9090).listen(APP, 11, 8080).wait(6_000);
@@ -54,7 +54,7 @@ fn undeclared_external_through_a_host_port() {
     let setup = app.container("setup", Init, &[(9090, Tcp)]).host_port(9090).running(false);
     world.apply(netns(APP, "app", "10.1.0.2/24")).apply(told("kubernetes", setup));
     world.listen(APP, 10, 9090).wait(6_000).check(&["undeclared-reachable 9090/TCP"]);
-    // A caller without a name may still get one, until the hold is over.
+    // An unnamed caller may still get a name until the hold is over.
     world.calls(APP, Tcp, 9090, CALLER, 1).wait(3_000).check(&["undeclared-external 9090/TCP"]);
 }
 

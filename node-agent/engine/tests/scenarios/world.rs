@@ -1,4 +1,4 @@
-//! Builders that read as sentences, and the one check of all scenarios: the open findings and listeners as short lines.
+//! Builders for scenarios, and their common check: the open findings and listeners as short lines.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -24,7 +24,7 @@ pub const APP: u64 = 1;
 pub const CURLER: u64 = 2;
 pub const HOST: u64 = 9;
 
-/// A node at a point in time, in milliseconds since it booted.
+/// A node at a point in time, in milliseconds since boot.
 pub struct World {
     pub engine: Engine,
     pub now: BootTime,
@@ -56,7 +56,7 @@ impl World {
         self
     }
 
-    /// Lets time pass, as the agent does: from deadline to deadline.
+    /// Lets time pass from deadline to deadline, as the agent does.
     pub fn wait(&mut self, millis: u64) -> &mut Self {
         let end = self.now.after(Duration::from_millis(millis));
         while let Some(next) = self.engine.next_deadline().filter(|next| *next <= end) {
@@ -133,7 +133,7 @@ impl World {
         assert_eq!(self.findings(), expected);
     }
 
-    /// How often a listener of this port was printed as open and as closed.
+    /// How often a listener of this port was reported as open and as closed.
     pub fn printed(&self, number: u16) -> (usize, usize) {
         let states = self.said.iter().filter_map(|change| match change {
             Change::Listener(listener) if listener.port.port.get() == number => Some(listener.state),
@@ -144,7 +144,7 @@ impl World {
         (open, states.len() - open)
     }
 
-    /// States of the finding lines printed with this code.
+    /// States of the reported findings with this code.
     pub fn told(&self, code: &str) -> Vec<FindingState> {
         let findings = self.said.iter().filter_map(|change| match change {
             Change::Finding(finding) if finding.code.as_str() == code => Some(finding.state),
@@ -202,7 +202,7 @@ impl PodBuilder {
         self
     }
 
-    /// Of the container that was added last.
+    /// Returns the container that was added last.
     fn last(&mut self) -> &mut Container {
         self.0.containers.last_mut().expect("a container")
     }
@@ -298,7 +298,7 @@ pub fn pods(pods: Vec<Pod>) -> Input {
     Input::Pods { source: "file", pods }
 }
 
-/// A netns that was there from the beginning.
+/// A netns that existed from the beginning.
 pub fn netns(id: u64, name: &str, address: &str) -> Input {
     netns_at(id, name, address, ms(500))
 }
@@ -358,7 +358,7 @@ pub fn scan(netns: u64, at: BootTime, sockets: &[(u64, Protocol, u16)]) -> Input
     Input::NetnsScanned(NetnsScan { netns: NetnsId(netns), at, sockets: sockets.collect() })
 }
 
-/// What one drain tells of one peer's calls.
+/// The growth of one peer's counters in one drain.
 pub fn call(netns: u64, protocol: Protocol, number: u16, peer: &str, count: u64, at: BootTime) -> Input {
     let tcp = protocol == Protocol::Tcp;
     let peer = PeerDelta {

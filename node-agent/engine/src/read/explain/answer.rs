@@ -13,111 +13,127 @@ use crate::model::service::{Service, ServicePort};
 use crate::read::explain::target::Target;
 use crate::rules::isolation::PolicyStep;
 
-/// Ends of ways, Services on them, and pods of one Service that one answer has at most.
+/// Maximum number of ends in one answer.
 pub const MAX_ENDS: usize = 32;
 
-/// See [`MAX_ENDS`].
-pub const MAX_SERVICES: usize = 16;
+/// Maximum number of Services in one answer.
+pub(crate) const MAX_SERVICES: usize = 16;
 
-/// See [`MAX_ENDS`].
+/// Maximum number of pods of one Service in one answer.
 pub const MAX_PODS: usize = 16;
 
-/// Doors of one end, policies on it, and ports near it that one answer has at most.
+/// Maximum number of entry points, policies and nearby ports of one end.
 pub(crate) const MAX_PER_END: usize = 16;
 
-/// Names that an error lists at most.
+/// Maximum number of names in an error.
 pub(crate) const MAX_NAMED: usize = 8;
 
-/// The answer.
+/// The answer to one target.
 #[derive(Clone, Debug)]
 pub struct Explained {
+    /// What was asked.
     pub target: Target,
-    /// The answer in a sentence or a few.
+    /// The answer in one or more sentences.
     pub answer: Vec<String>,
-    /// What one should know beside it.
+    /// Further facts that matter for the target.
     pub notes: Vec<String>,
-    /// Why it is not the whole answer; empty where it is.
+    /// Why the answer is not complete; empty if it is complete.
     pub partial: Vec<String>,
-    /// What to do next.
+    /// Suggested next steps.
     pub next: Vec<String>,
     /// The Services on the way.
     pub services: Vec<ServiceStep>,
     /// The pods at the ends.
     pub pods: Vec<PodStep>,
+    /// The ports at which the paths end; at most [`MAX_ENDS`].
     pub ends: Vec<End>,
-    /// Something was left out, since there is too much of it.
+    /// True if a list was cut.
     pub truncated: bool,
 }
 
 /// A Service on the way.
 #[derive(Clone, Debug)]
 pub struct ServiceStep {
+    /// The Service.
     pub service: Arc<Service>,
-    /// Those of its ports that are asked for.
+    /// The requested ports of the Service.
     pub ports: Vec<ServicePort>,
-    /// Pods of this node that it selects.
+    /// Number of pods of this node that it selects.
     pub pods_here: usize,
 }
 
-/// A pod at the end of a way.
+/// A pod at the end of a path.
 #[derive(Clone, Debug)]
 pub struct PodStep {
+    /// The pod.
     pub pod: PodRef,
+    /// Addresses of the pod; at most 16.
     pub addresses: Vec<std::net::IpAddr>,
+    /// True if every container is ready; `None` where unknown.
     pub ready: Option<bool>,
+    /// Name of a runtime that hides the pod's sockets from this kernel.
     pub opaque_runtime: Option<String>,
-    /// `None` where it was not seen yet.
+    /// The pod's netns; `None` until a source reports it.
     pub netns: Option<NetnsRef>,
-    /// How many of its ports are listened on.
+    /// Number of its reported listeners.
     pub listening: usize,
-    /// How many of those no container declares.
+    /// Number of those that no container declares.
     pub undeclared: usize,
-    /// Findings on the pod as a whole.
+    /// Findings about the pod as a whole.
     pub findings: Vec<Arc<Finding>>,
 }
 
-/// A port of a pod, or of the node itself, at which a way ends.
+/// A port of a pod, or of the node itself, at which a path ends.
 #[derive(Clone, Debug)]
 pub struct End {
-    /// `None`: the node's own.
+    /// The pod; `None` for the node itself.
     pub pod: Option<PodRef>,
+    /// Protocol.
     pub protocol: Protocol,
-    /// `None`: the pod declares no port of the name that the Service's targetPort says.
+    /// Port number; `None` if the pod declares no port with the name in the Service's `targetPort`.
     pub port: Option<NonZeroU16>,
+    /// What is at the end.
     pub state: EndState,
+    /// What can be dialled to reach it.
     pub entry_points: Vec<EntryPoint>,
+    /// The listener, if a socket listens.
     pub listener: Option<Arc<Listener>>,
+    /// What the manifests say about the port.
     pub declaration: Declaration,
+    /// From where the port can be reached.
     pub exposure: Exposure,
+    /// What NetworkPolicies say about the port.
     pub policy: PolicyVerdict,
-    /// Those that select the pod, with what they say of the port.
+    /// The policies that select the pod, with what each says about the port.
     pub policies: Vec<PolicyStep>,
+    /// Findings about the port.
     pub findings: Vec<Arc<Finding>>,
-    /// Where nobody listens: ports of the same pod that are listened on, the nearest first.
+    /// If nothing listens: served ports of the same pod, nearest first.
     pub nearest: Vec<(Protocol, NonZeroU16)>,
 }
 
-/// What is at the end of a way.
+/// What is at the end of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndState {
     /// A socket listens.
     Served,
-    /// Nobody listens.
-    UnservedPorts,
-    /// The pod has no port of the name that is asked for, so that nothing is sent to it.
+    /// Nothing listens.
+    Silent,
+    /// The pod has no port with the requested name, so nothing is sent to it.
     Unresolved,
-    /// The pod's network namespace was not seen or not looked at yet.
+    /// The pod's netns was not reported or not scanned yet.
     Unseen,
-    /// The pod's sockets are not this kernel's.
+    /// The pod's sockets are not visible to this kernel.
     Opaque,
 }
 
 impl EndState {
+    /// Returns the name that reports use.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Served => "served",
-            Self::UnservedPorts => "silent",
+            Self::Silent => "silent",
             Self::Unresolved => "unresolved",
             Self::Unseen => "unseen",
             Self::Opaque => "opaque",
@@ -125,35 +141,44 @@ impl EndState {
     }
 }
 
-/// What somebody dials to get to an end.
+/// An address and port that a client dials to reach an end.
 #[derive(Clone, Debug)]
 pub struct EntryPoint {
+    /// What the address belongs to.
     pub kind: EntryPointKind,
-    /// What is dialled; empty: any address of any node, or one that is not known.
+    /// Addresses or names to dial. Empty: any address of any node, or an unknown one.
     pub addresses: Vec<String>,
+    /// Port to dial.
     pub port: NonZeroU16,
-    /// Through which port of which Service it leads.
+    /// The Service and its port, if it leads through one.
     pub service: Option<(Arc<Service>, ServicePort)>,
 }
 
-/// What kind of thing is dialled.
+/// What the address of an entry point belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EntryPointKind {
+    /// A port of every node.
     NodePort,
+    /// A Service's load balancer.
     LoadBalancer,
+    /// A Service's external IP.
     ExternalIp,
+    /// A Service's cluster IP.
     ClusterIp,
-    /// The Service's name, which resolves to the pods' own addresses.
+    /// The name of a headless Service, which resolves to the pods' own addresses.
     Headless,
+    /// A hostPort of the node.
     HostPort,
-    /// The node's own addresses: the pod has no network of its own.
+    /// The node's own addresses: the pod uses the node's network.
     HostNetwork,
+    /// The pod's own address.
     PodAddress,
-    /// Only from within the pod.
+    /// Loopback, from within the pod only.
     Loopback,
 }
 
 impl EntryPointKind {
+    /// Returns the name that reports use.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -173,16 +198,48 @@ impl EntryPointKind {
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExplainError {
+    /// No live pod of this node has that name.
     #[error("no pod {name} is known on this node; {hint}")]
-    NoPod { name: String, hint: String },
+    NoPod {
+        /// Name as asked.
+        name: String,
+        /// Objects that have a similar name, or a command that lists them.
+        hint: String,
+    },
+    /// No known Service has that name.
     #[error("no Service {name} is known; {hint}")]
-    NoService { name: String, hint: String },
+    NoService {
+        /// Name as asked.
+        name: String,
+        /// Objects that have a similar name, or a command that lists them.
+        hint: String,
+    },
+    /// The pod or Service has no such port.
     #[error("{what} {name} has no port {port}; it has {known}")]
-    NoPort { what: &'static str, name: String, port: String, known: String },
+    NoPort {
+        /// `pod` or `Service`.
+        what: &'static str,
+        /// `NAMESPACE/NAME` of the object.
+        name: String,
+        /// Port as asked.
+        port: String,
+        /// The ports that it has.
+        known: String,
+    },
+    /// Several objects have that name.
     #[error(
         "{count} {what} are called {name}: say which, as one of {}{}",
         candidates.join(", "),
         if candidates.len() < *count { ", …" } else { "" }
     )]
-    Ambiguous { what: &'static str, name: String, count: usize, candidates: Vec<String> },
+    Ambiguous {
+        /// `pods` or `Services`.
+        what: &'static str,
+        /// Name as asked.
+        name: String,
+        /// Number of objects with that name.
+        count: usize,
+        /// The first of them, as targets.
+        candidates: Vec<String>,
+    },
 }

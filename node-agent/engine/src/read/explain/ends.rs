@@ -17,17 +17,20 @@ use crate::read::explain::answer::{
 use crate::read::explain::entry_points;
 use crate::read::explain::lookup::some_of;
 use crate::read::explain::target::{ObjectName, RequestedPort, Target};
+use crate::read::render;
 use crate::rules::declaration::{declared_ports, service_targets};
 use crate::rules::manifests::ServedPort;
 use crate::rules::{declaration, isolation};
 use crate::state::pod_record::PodRecord;
 use crate::state::port::Port;
 
-/// What was found so far.
+/// Collects an answer, without its sentences.
 pub(crate) struct AnswerBuilder<'a> {
     engine: &'a Engine,
     found: Explained,
+    /// Ends that were added, to avoid duplicates.
     ends: BTreeSet<(PodKey, Protocol, Option<NonZeroU16>)>,
+    /// Pods that were added, to avoid duplicates.
     pods: BTreeSet<PodKey>,
 }
 
@@ -51,6 +54,7 @@ impl<'a> AnswerBuilder<'a> {
         self.found
     }
 
+    /// Follows a pod, or one port of it.
     pub(crate) fn follow_pod(
         &mut self,
         named: &ObjectName,
@@ -58,7 +62,7 @@ impl<'a> AnswerBuilder<'a> {
     ) -> Result<(), ExplainError> {
         let engine = self.engine;
         let key = engine.pod_called(named)?;
-        let Some(record) = engine.pods.get(key) else { return Ok(()) };
+        let Some(record) = engine.facts.pods.get(key) else { return Ok(()) };
         self.add_pod(key, record);
         match port {
             Some(asked) => {
@@ -74,7 +78,8 @@ impl<'a> AnswerBuilder<'a> {
         Ok(())
     }
 
-    /// Some that nobody declares come first, and then those that somebody expects: neither can hide the other.
+    /// Adds the ports of a pod: first some undeclared ones, then the expected ones, then others, so that neither can
+    /// crowd out the other.
     fn follow_every_port(&mut self, key: PodKey, record: &'a PodRecord) {
         let expected: BTreeSet<(Protocol, NonZeroU16)> =
             declared_ports(&record.pod).chain(service_targets(record.manifests())).collect();
@@ -91,12 +96,13 @@ impl<'a> AnswerBuilder<'a> {
         self.found.ends.sort_by_key(|end| (end.protocol, end.port));
     }
 
+    /// Follows a Service, or one port of it, to its pods on this node.
     pub(crate) fn follow_service(
         &mut self,
         named: &ObjectName,
         asked: Option<&RequestedPort>,
     ) -> Result<(), ExplainError> {
-        if !self.engine.services.known() && self.engine.services.iter().next().is_none() {
+        if !self.engine.facts.services.known() && self.engine.facts.services.iter().next().is_none() {
             return Ok(());
         }
         let service = self.engine.service_called(named)?;
@@ -118,10 +124,11 @@ impl<'a> AnswerBuilder<'a> {
         Ok(())
     }
 
+    /// Follows a port of the node: NodePorts, hostPorts, and a socket in the host's netns.
     pub(crate) fn follow_node_port(&mut self, port: NonZeroU16, protocol: Option<Protocol>) {
         let engine = self.engine;
         let wanted = |one: Protocol| protocol.is_none_or(|protocol| protocol == one);
-        for service in engine.services.iter() {
+        for service in engine.facts.services.iter() {
             let entries: Vec<ServicePort> = service
                 .ports
                 .iter()
@@ -134,7 +141,7 @@ impl<'a> AnswerBuilder<'a> {
             }
         }
         let mut publishing: Vec<(PodKey, &PodRecord, Protocol, NonZeroU16)> = Vec::new();
-        for (key, record) in engine.pods.live().filter(|(_, record)| !record.pod.host_network) {
+        for (key, record) in engine.facts.pods.live().filter(|(_, record)| !record.pod.host_network) {
             let ports = record.pod.containers.iter().flat_map(|container| &container.ports);
             let ports = ports.filter(|known| known.host_port == Some(port) && wanted(known.protocol));
             publishing.extend(ports.map(|known| (key, record, known.protocol, known.port)));
@@ -151,10 +158,10 @@ impl<'a> AnswerBuilder<'a> {
 
     fn follow_host_socket(&mut self, protocol: Protocol, port: NonZeroU16) {
         let engine = self.engine;
-        let Some(netns) = engine.netns.host() else { return };
+        let Some(netns) = engine.facts.netns.host() else { return };
         let id = PortId { netns, protocol, port };
-        let Some(known) = engine.ports.get(&id).filter(|known| !known.sockets.is_empty()) else { return };
-        if let Some((key, record)) = known.pod.and_then(|key| Some((key, engine.pods.get(key)?))) {
+        let Some(known) = engine.ports.get(id).filter(|known| !known.sockets.is_empty()) else { return };
+        if let Some((key, record)) = known.pod.and_then(|key| Some((key, engine.facts.pods.get(key)?))) {
             self.add_pod(key, record);
             self.add_end(key, record, protocol, port);
         } else {
@@ -162,12 +169,12 @@ impl<'a> AnswerBuilder<'a> {
         }
     }
 
-    /// These ports of a Service, to each pod of this node that it selects.
+    /// Follows these ports of a Service to each pod of this node that it selects.
     fn follow_entries(&mut self, service: &Arc<Service>, entries: &[ServicePort]) {
         let engine = self.engine;
         self.add_service(service, entries);
         for key in engine.pods_of(service).take(MAX_PODS) {
-            let Some(record) = engine.pods.get(key) else { continue };
+            let Some(record) = engine.facts.pods.get(key) else { continue };
             if !entries.is_empty() {
                 self.add_pod(key, record);
             }
@@ -214,7 +221,7 @@ impl<'a> AnswerBuilder<'a> {
             addresses: pod.addresses.iter().take(MAX_PER_END).copied().collect(),
             ready: pod.ready,
             opaque_runtime: pod.opaque_runtime.clone(),
-            netns: engine.pods.netns(key, &engine.netns).map(|netns| engine.refer_netns(netns)),
+            netns: engine.facts.netns_of(key).map(|netns| render::netns_ref(&engine.facts, netns)),
             listening: record.ports.iter().filter(|id| engine.is_shown(id)).count(),
             undeclared: record
                 .ports
@@ -226,10 +233,10 @@ impl<'a> AnswerBuilder<'a> {
     }
 
     fn is_undeclared(&self, id: &PortId) -> bool {
-        self.engine.ports.get(id).is_some_and(|port| port.is_undeclared())
+        self.engine.ports.get(*id).is_some_and(|port| port.is_undeclared())
     }
 
-    /// False if there is no room for it, or it is there already.
+    /// Returns false if the end was added before, or the answer is full.
     fn makes_room(&mut self, end: (PodKey, Protocol, Option<NonZeroU16>)) -> bool {
         if self.ends.contains(&end) {
             return false;
@@ -274,33 +281,34 @@ impl<'a> AnswerBuilder<'a> {
 }
 
 impl Engine {
-    /// The port was told: an ephemeral UDP port, a client's mostly, is not.
+    /// Returns true if the port was reported. An ephemeral UDP port, mostly a client's, is not.
     fn is_shown(&self, id: &PortId) -> bool {
-        self.is_served(id) && self.ports.get(id).is_some_and(|port| port.reported.is_some())
+        self.is_served(id) && self.ports.get(*id).is_some_and(|port| port.reported.is_some())
     }
 
+    /// Returns the live pods of this node that a Service selects.
     fn pods_of(&self, service: &Arc<Service>) -> impl Iterator<Item = PodKey> + '_ {
-        let selected = self.pods.selected_by(std::slice::from_ref(service));
+        let selected = self.facts.pods.selected_by(std::slice::from_ref(service));
         let service = Arc::clone(service);
         selected.into_iter().filter(move |key| {
-            let record = self.pods.get(*key).filter(|record| record.departed.is_none());
+            let record = self.facts.pods.get(*key).filter(|record| record.departed.is_none());
             record.is_some_and(|record| record.services.iter().any(|(known, _)| Arc::ptr_eq(known, &service)))
         })
     }
 
-    /// One port of a pod with all that is known of it.
+    /// Returns one port of a pod with everything known about it.
     fn end(&self, key: PodKey, record: &PodRecord, protocol: Protocol, port: NonZeroU16) -> End {
         let uid = &record.pod.uid;
         let known = self.port_of(key, record, protocol, port);
         let served = known.filter(|(_, known)| !known.sockets.is_empty() && known.bindings.is_some());
         let listener =
-            served.map(|(id, known)| Arc::new(self.render_listener(id, known, ListenerState::Open)));
+            served.map(|(id, known)| Arc::new(render::listener(&self.facts, id, known, ListenerState::Open)));
         let state = self.end_state(key, record, served.is_some());
         let exposure = listener.as_ref().map(|listener| listener.exposure);
         let exposure = exposure.unwrap_or(default_exposure(record));
         let ids = [known.map(|(_, known)| known.id), Some(stale_id(uid, protocol, port.get()))];
         let ids = ids.into_iter().flatten().chain([dangling_id(uid, protocol, port.get())]);
-        let unserved = state == EndState::UnservedPorts;
+        let unserved = state == EndState::Silent;
         let unserved_declaration =
             || declaration::describe(Some(record.manifests()), ServedPort { protocol, port, process: None });
         End {
@@ -311,7 +319,7 @@ impl Engine {
                 .as_ref()
                 .map_or_else(unserved_declaration, |listener| listener.declaration.clone()),
             exposure,
-            policy: isolation::verdict(self.policies.known(), record.manifests(), protocol, port),
+            policy: isolation::verdict(self.facts.policies.known(), record.manifests(), protocol, port),
             policies: isolation::opinions(record.manifests(), protocol, port).take(MAX_PER_END).collect(),
             findings: ids.filter_map(|id| self.finding_by_id(id)).collect(),
             nearest: if unserved { self.nearest(key, record, protocol, port) } else { Vec::new() },
@@ -320,9 +328,9 @@ impl Engine {
         }
     }
 
-    /// A port that the node itself serves.
+    /// Returns a port that the node itself serves.
     fn own_end(&self, id: PortId, known: &Port) -> End {
-        let listener = Arc::new(self.render_listener(id, known, ListenerState::Open));
+        let listener = Arc::new(render::listener(&self.facts, id, known, ListenerState::Open));
         End {
             pod: None,
             protocol: id.protocol,
@@ -349,19 +357,18 @@ impl Engine {
     }
 
     fn end_state(&self, key: PodKey, record: &PodRecord, served: bool) -> EndState {
-        let netns = self.pods.netns(key, &self.netns).and_then(|netns| self.netns.get(netns));
         if served {
             EndState::Served
         } else if record.pod.opaque_runtime.is_some() {
             EndState::Opaque
-        } else if netns.is_some_and(crate::state::netns::Netns::is_scanned) {
-            EndState::UnservedPorts
+        } else if self.facts.is_scanned(key) {
+            EndState::Silent
         } else {
             EndState::Unseen
         }
     }
 
-    /// In the pod's own netns, else in a further one inside it.
+    /// Finds the port in the pod's own netns, else in another netns inside the pod.
     fn port_of(
         &self,
         key: PodKey,
@@ -369,14 +376,14 @@ impl Engine {
         protocol: Protocol,
         port: NonZeroU16,
     ) -> Option<(PortId, &Port)> {
-        let netns = self.pods.netns(key, &self.netns);
+        let netns = self.facts.netns_of(key);
         let main = netns.map(|netns| PortId { netns, protocol, port }).filter(|id| record.ports.contains(id));
         let of_number = |id: &&PortId| (id.protocol, id.port) == (protocol, port);
         let id = main.or_else(|| record.ports.iter().find(of_number).copied())?;
-        Some((id, self.ports.get(&id)?))
+        Some((id, self.ports.get(id)?))
     }
 
-    /// Ports of the pod that are listened on: first the same number of another protocol, then the nearest numbers.
+    /// Returns served ports of the pod: first the same number of another protocol, then the nearest numbers.
     fn nearest(
         &self,
         key: PodKey,
@@ -384,7 +391,7 @@ impl Engine {
         protocol: Protocol,
         port: NonZeroU16,
     ) -> Vec<(Protocol, NonZeroU16)> {
-        let Some(netns) = self.pods.netns(key, &self.netns) else { return Vec::new() };
+        let Some(netns) = self.facts.netns_of(key) else { return Vec::new() };
         let served = |id: &&PortId| self.is_served(id);
         let mut near = Vec::new();
         for one in Protocol::ALL {

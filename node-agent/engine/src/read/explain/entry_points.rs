@@ -11,7 +11,7 @@ use crate::model::service::{Service, ServiceKind, ServicePort};
 use crate::read::explain::answer::{EntryPoint, EntryPointKind, MAX_PER_END};
 use crate::state::pod_record::PodRecord;
 
-/// Every door to a port of a pod; those of Services first, by name.
+/// Returns every entry point to a port of a pod; those of Services come first, by name.
 pub(crate) fn of_pod_port<'a>(
     record: &'a PodRecord,
     protocol: Protocol,
@@ -27,7 +27,7 @@ pub(crate) fn of_pod_port<'a>(
     services.chain(host_ports(pod, protocol, port)).chain(own(pod, port, exposure))
 }
 
-/// The doors of one port of a Service, the outermost first.
+/// Returns the entry points of one port of a Service, outermost first.
 pub(crate) fn of_service_port(service: &Arc<Service>, entry: &ServicePort) -> Vec<EntryPoint> {
     let entry_point = |kind, addresses, port| EntryPoint {
         kind,
@@ -72,7 +72,7 @@ fn dns_name(service: &Service) -> String {
 fn host_ports(pod: &Pod, protocol: Protocol, port: NonZeroU16) -> impl Iterator<Item = EntryPoint> + '_ {
     let declared = pod.containers.iter().flat_map(|container| &container.ports);
     let declared = declared.filter(move |known| known.protocol == protocol && known.port == port);
-    // In the node's own network the hostPort is the port itself.
+    // A hostNetwork pod's hostPort is the port itself.
     let published = declared.filter_map(|known| known.host_port).filter(|_| !pod.host_network);
     published.map(|port| EntryPoint {
         kind: EntryPointKind::HostPort,

@@ -15,12 +15,14 @@ use crate::rules::declaration::service_targets;
 use crate::state::pod_record::PodRecord;
 
 impl Engine {
+    /// Resolves a pod name.
     pub(crate) fn pod_called(&self, named: &ObjectName) -> Result<PodKey, ExplainError> {
         if let Some(namespace) = &named.namespace {
-            let key = self.pods.by_name(namespace, &named.name).filter(|key| self.pods.is_live(*key));
+            let key =
+                self.facts.pods.by_name(namespace, &named.name).filter(|key| self.facts.pods.is_live(*key));
             return key.ok_or_else(|| self.no_pod(named));
         }
-        let called = self.pods.live().filter(|(_, record)| record.pod.name == named.name);
+        let called = self.facts.pods.live().filter(|(_, record)| record.pod.name == named.name);
         let mut found: Vec<(&str, PodKey)> =
             called.map(|(key, record)| (record.pod.namespace.as_str(), key)).collect();
         found.sort_unstable();
@@ -28,18 +30,20 @@ impl Engine {
             [] => Err(self.no_pod(named)),
             [(_, key)] => Ok(*key),
             [(first, _), .., (last, _)] if first == last => {
-                self.pods.by_name(first, &named.name).ok_or_else(|| self.no_pod(named))
+                self.facts.pods.by_name(first, &named.name).ok_or_else(|| self.no_pod(named))
             }
             _ => Err(ambiguous("pods", "", &named.name, found.iter().map(|(namespace, _)| *namespace))),
         }
     }
 
+    /// Builds the error for an unknown pod, with a hint.
     fn no_pod(&self, named: &ObjectName) -> ExplainError {
-        let also = self.pods.live().filter(|(_, record)| record.pod.name == named.name);
+        let also = self.facts.pods.live().filter(|(_, record)| record.pod.name == named.name);
         let mut also: Vec<String> =
             also.map(|(_, record)| format!("{}/{}", record.pod.namespace, record.pod.name)).collect();
         also.sort_unstable();
-        let services = self.services.iter().filter(|service| named.means(&service.namespace, &service.name));
+        let services =
+            self.facts.services.iter().filter(|service| named.means(&service.namespace, &service.name));
         also.extend(services.map(|service| format!("svc/{}/{}", service.namespace, service.name)));
         also.truncate(MAX_NAMED);
         let hint = if also.is_empty() {
@@ -50,10 +54,13 @@ impl Engine {
         ExplainError::NoPod { name: named.to_string(), hint }
     }
 
+    /// Resolves a Service name.
     pub(crate) fn service_called(&self, named: &ObjectName) -> Result<Arc<Service>, ExplainError> {
-        let mut found = self.services.iter().filter(|service| named.means(&service.namespace, &service.name));
+        let mut found =
+            self.facts.services.iter().filter(|service| named.means(&service.namespace, &service.name));
         let Some(first) = found.next() else {
             let mut also: Vec<String> = self
+                .facts
                 .services
                 .iter()
                 .filter(|service| service.name == named.name)
@@ -78,7 +85,7 @@ impl Engine {
         Err(ambiguous("Services", "svc/", &named.name, all))
     }
 
-    /// The ports of a pod that somebody means: of every protocol of which something is known.
+    /// Resolves a port of a pod, for every protocol of which something is known.
     pub(crate) fn ports_asked(
         &self,
         key: PodKey,
@@ -86,10 +93,10 @@ impl Engine {
         asked: &RequestedPort,
     ) -> Result<Vec<(Protocol, NonZeroU16)>, ExplainError> {
         let protocols =
-            Protocol::ALL.into_iter().filter(|one| asked.protocol.is_none_or(|said| said == *one));
+            Protocol::ALL.into_iter().filter(|one| asked.protocol.is_none_or(|wanted| wanted == *one));
         match &asked.port {
             PortRef::Number(port) => {
-                let netns = self.pods.netns(key, &self.netns);
+                let netns = self.facts.netns_of(key);
                 let is_known = |protocol: &Protocol| {
                     let id = netns.map(|netns| PortId { netns, protocol: *protocol, port: *port });
                     id.is_some_and(|id| record.ports.contains(&id) && self.is_served(&id))
@@ -121,12 +128,14 @@ impl Engine {
         }
     }
 
+    /// Returns true if a socket serves the port.
     pub(crate) fn is_served(&self, id: &PortId) -> bool {
-        self.ports.get(id).is_some_and(|port| !port.sockets.is_empty() && port.bindings.is_some())
+        self.ports.get(*id).is_some_and(|port| !port.sockets.is_empty() && port.bindings.is_some())
     }
 }
 
 impl RequestedPort {
+    /// Returns true if this entry of a Service is requested.
     pub(crate) fn means(&self, entry: &ServicePort) -> bool {
         let named = match &self.port {
             PortRef::Number(port) => *port == entry.port,
@@ -137,8 +146,9 @@ impl RequestedPort {
 }
 
 impl ObjectName {
+    /// Returns true if the name refers to this object.
     fn means(&self, namespace: &str, name: &str) -> bool {
-        self.name == name && self.namespace.as_deref().is_none_or(|said| said == namespace)
+        self.name == name && self.namespace.as_deref().is_none_or(|wanted| wanted == namespace)
     }
 }
 
@@ -160,7 +170,7 @@ fn ambiguous<'n>(
     }
 }
 
-/// `80/TCP, 53/UDP and 7 more`; `no ports`.
+/// Formats ports as `80/TCP, 53/UDP and 7 more`; `no ports` if there are none.
 pub(crate) fn some_of(ports: impl ExactSizeIterator<Item = (Protocol, NonZeroU16)>) -> String {
     let count = ports.len();
     if count == 0 {

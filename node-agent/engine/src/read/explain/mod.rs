@@ -14,10 +14,10 @@ use crate::read::explain::target::Target;
 use crate::state::netns::Netns;
 
 impl Engine {
-    /// The whole way in to what is asked for.
+    /// Explains how traffic reaches the target.
     ///
     /// # Errors
-    /// [`ExplainError`].
+    /// Returns [`ExplainError`] if the target names nothing on this node, or several objects.
     pub fn explain(&self, target: &Target) -> Result<Explained, ExplainError> {
         let mut builder = ends::AnswerBuilder::new(self, target);
         match target {
@@ -25,9 +25,9 @@ impl Engine {
             Target::Service { named, port } => builder.follow_service(named, port.as_ref())?,
             Target::NodePort { port, protocol } => builder.follow_node_port(*port, *protocol),
         }
-        let host = self.netns.host().and_then(|netns| self.netns.get(netns));
+        let host = self.facts.netns.host().and_then(|netns| self.facts.netns.get(netns));
         let visibility = sentences::Visibility {
-            services: self.services.known(),
+            services: self.facts.services.known(),
             host_sockets: host.is_some_and(Netns::is_scanned),
         };
         Ok(sentences::complete(builder.explained(), visibility))

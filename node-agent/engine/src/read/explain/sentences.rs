@@ -13,19 +13,19 @@ use crate::read::explain::lookup::some_of;
 use crate::read::explain::target::{Target, is_name};
 use crate::read::message::safe;
 
-/// Ends of which something is said one by one.
+/// Maximum number of ends that are described one by one.
 const MAX_DESCRIBED: usize = 4;
 
-/// What is known beside what was found.
+/// What the agent can see besides what was found.
 #[derive(Clone, Copy)]
 pub(crate) struct Visibility {
-    /// Every Service was told.
+    /// True if all Services are known.
     pub services: bool,
-    /// The sockets of the node's own netns were looked at.
+    /// True if the sockets of the host's netns were scanned.
     pub host_sockets: bool,
 }
 
-/// Fills in the sentences.
+/// Fills in the sentences of an answer.
 pub(crate) fn complete(mut found: Explained, visibility: Visibility) -> Explained {
     let mut sentences = Sentences::new(&found, visibility);
     match &found.target {
@@ -47,6 +47,7 @@ pub(crate) fn complete(mut found: Explained, visibility: Visibility) -> Explaine
     found
 }
 
+/// The sentences while they are written.
 struct Sentences<'a> {
     found: &'a Explained,
     visibility: Visibility,
@@ -136,7 +137,7 @@ impl<'a> Sentences<'a> {
         }
     }
 
-    /// Where the sockets behind a NAT rule are.
+    /// Describes where the sockets behind a NAT rule are.
     fn describe_sockets(&mut self, ends: &[&End]) {
         let (served, others): (Vec<&End>, Vec<&End>) =
             ends.iter().partition(|end| end.state == EndState::Served);
@@ -240,9 +241,7 @@ impl<'a> Sentences<'a> {
                 ),
             });
         }
-        for end in
-            self.found.ends.iter().filter(|end| end.state == EndState::UnservedPorts).take(MAX_DESCRIBED)
-        {
+        for end in self.found.ends.iter().filter(|end| end.state == EndState::Silent).take(MAX_DESCRIBED) {
             self.describe_end(end);
         }
     }
@@ -270,7 +269,7 @@ impl<'a> Sentences<'a> {
                 };
                 format!("{} is {}, {declared}.", upper(&place), served_by(end))
             }
-            EndState::UnservedPorts => format!("Nobody listens on {place}: who calls it is refused."),
+            EndState::Silent => format!("Nobody listens on {place}: who calls it is refused."),
             EndState::Unresolved => {
                 let target = end.entry_points.iter().find_map(|entry_point| entry_point.service.as_ref());
                 let target = target.map(|(_, entry)| match &entry.target {
@@ -346,7 +345,7 @@ impl<'a> Sentences<'a> {
         let Some(pod) = &end.pod else { return };
         let through_service = end.entry_points.iter().any(|entry_point| entry_point.service.is_some());
         match end.state {
-            EndState::UnservedPorts => {
+            EndState::Silent => {
                 if !end.nearest.is_empty() {
                     let near = some_of(end.nearest.iter().copied());
                     self.notes.push(format!("Pod {} does listen on: {near}.", name(pod)));

@@ -6,74 +6,113 @@ use std::num::NonZeroU16;
 use crate::model::identity::Protocol;
 use crate::model::pod::PortRef;
 
-/// Every form, as errors and help show them.
-pub const FORMS: &str =
+/// Every accepted form, as errors and help show it.
+pub(crate) const FORMS: &str =
     "[NAMESPACE/]POD, [NAMESPACE/]POD:PORT[/UDP], svc/[NAMESPACE/]SERVICE[:PORT], :NODEPORT[/UDP]";
 
-/// Bytes of a target at most.
+/// Maximum length of a target, in bytes.
 const MAX_TARGET: usize = 600;
 
-/// Bytes of a Kubernetes name at most.
+/// Maximum length of a Kubernetes name, in bytes.
 const MAX_NAME: usize = 253;
 
-/// Bytes of a port's name at most.
+/// Maximum length of a port name, in bytes.
 const MAX_PORT_NAME: usize = 63;
 
-/// Bytes of what was typed that an error repeats at most.
+/// Maximum length of the input that an error repeats, in characters.
 const MAX_REPEATED: usize = 64;
 
-/// What is to be explained.
+/// What to explain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
+    /// A pod, or one port of it.
     Pod {
+        /// The pod.
         named: ObjectName,
+        /// The port; `None`: every port.
         port: Option<RequestedPort>,
     },
+    /// A Service, or one port of it.
     Service {
+        /// The Service.
         named: ObjectName,
+        /// The port; `None`: every port.
         port: Option<RequestedPort>,
     },
     /// A port of the node: a NodePort, a hostPort, or a socket in the node's own network.
     NodePort {
+        /// Port number.
         port: NonZeroU16,
+        /// Protocol; `None`: every protocol.
         protocol: Option<Protocol>,
     },
 }
 
-/// A name, and its namespace where it was said.
+/// Name of an object, with its namespace if given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectName {
+    /// Namespace; `None`: any.
     pub namespace: Option<String>,
+    /// Name.
     pub name: String,
 }
 
 /// A port of a pod or Service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestedPort {
+    /// Number or name.
     pub port: PortRef,
-    /// `None`: whatever protocol it has.
+    /// Protocol; `None`: every protocol.
     pub protocol: Option<Protocol>,
 }
 
-/// Why a target was not understood.
+/// Why a target was not accepted. Each `given` repeats the rejected part, at most 64 characters of it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadTarget {
+    /// The target is empty.
     #[error("no target is given: expected one of {FORMS}")]
     Empty,
+    /// The target has none of the accepted forms.
     #[error("{given:?} is no target: expected one of {FORMS}")]
-    Form { given: String },
+    Form {
+        /// The rejected part.
+        given: String,
+    },
+    /// Neither a port number nor a port name.
     #[error("{given:?} is no port: expected a number from 1 to 65535, or the name of a port")]
-    Port { given: String },
+    Port {
+        /// The rejected part.
+        given: String,
+    },
+    /// Not a port number.
     #[error("{given:?} is no port of a node: expected a number from 1 to 65535")]
-    NodePort { given: String },
+    NodePort {
+        /// The rejected part.
+        given: String,
+    },
+    /// Not a protocol.
     #[error("{given:?} is no protocol: expected TCP, UDP or SCTP")]
-    Protocol { given: String },
+    Protocol {
+        /// The rejected part.
+        given: String,
+    },
+    /// Not a name of a Kubernetes object.
     #[error("{given:?} is no name of a Kubernetes object")]
-    Name { given: String },
+    Name {
+        /// The rejected part.
+        given: String,
+    },
+    /// Target and option give different namespaces.
     #[error("the target says namespace {said:?}, the option {option:?}: leave one out")]
-    Namespaces { said: String, option: String },
+    Namespaces {
+        /// Namespace in the target.
+        said: String,
+        /// Namespace of the option.
+        option: String,
+    },
 }
 
+/// Kind of a target.
 enum Kind {
     Pod,
     Service,
@@ -81,10 +120,10 @@ enum Kind {
 }
 
 impl Target {
-    /// Reads what was typed; `namespace` is that of an option beside it.
+    /// Parses a target as typed. `namespace` is the value of a separate option.
     ///
     /// # Errors
-    /// [`BadTarget`].
+    /// Returns [`BadTarget`] if the text has none of the accepted forms, or contradicts `namespace`.
     pub fn parse(text: &str, namespace: Option<&str>) -> Result<Self, BadTarget> {
         if text.is_empty() {
             return Err(BadTarget::Empty);
@@ -103,7 +142,7 @@ impl Target {
         }
         let (kind, named) = object_of(object).ok_or_else(|| BadTarget::Form { given: repeated(text) })?;
         if let Kind::NodePort = kind {
-            // `nodeport/32264/UDP` has the protocol where others have the name.
+            // In `nodeport/32264/UDP` the protocol stands where other kinds have the name.
             return match (object.split_once('/'), port) {
                 (Some((_, port)), None) => node_port(port),
                 _ => Err(BadTarget::Form { given: repeated(text) }),
@@ -145,7 +184,7 @@ fn kind(word: &str) -> Option<Kind> {
     }
 }
 
-/// `32264` or `32264/UDP`: digits alone are a port, not a pod (`pod/32264` is one).
+/// Returns true for `32264` or `32264/UDP`: digits alone mean a port, not a pod (`pod/32264` means a pod).
 fn is_node_port(text: &str) -> bool {
     let (port, protocol) = text.split_once('/').unwrap_or((text, "TCP"));
     !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) && protocol_of(protocol).is_some()
@@ -180,11 +219,13 @@ fn protocol_of(text: &str) -> Option<Protocol> {
     Protocol::ALL.into_iter().find(|protocol| protocol.as_str().eq_ignore_ascii_case(text))
 }
 
+/// Parses decimal digits only: no sign, no blanks.
 fn number(text: &str) -> Option<NonZeroU16> {
-    // `parse` would take a sign.
+    // `parse` would accept a sign.
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
+/// Checks a name, and merges in the namespace of the option.
 fn checked(mut named: ObjectName, option: Option<&str>) -> Result<ObjectName, BadTarget> {
     for part in named.namespace.iter().chain([&named.name]).map(String::as_str).chain(option) {
         if part.len() > MAX_NAME || !is_name(part) {
@@ -201,10 +242,12 @@ fn checked(mut named: ObjectName, option: Option<&str>) -> Result<ObjectName, Ba
     Ok(named)
 }
 
+/// Returns true if the text consists of characters that Kubernetes names have.
 pub(crate) fn is_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
 }
 
+/// Cuts rejected input to [`MAX_REPEATED`] characters.
 fn repeated(text: &str) -> String {
     text.chars().take(MAX_REPEATED).collect()
 }
@@ -243,7 +286,7 @@ impl fmt::Display for ObjectName {
 }
 
 impl ObjectName {
-    /// True if it needs `pod/` before it to be read as a pod.
+    /// Returns true if the name needs the prefix `pod/` to be parsed as a pod.
     fn is_mistaken(&self) -> bool {
         match self.namespace.as_deref() {
             Some(namespace) => kind(namespace).is_some() || is_node_port(&self.to_string()),

@@ -8,18 +8,20 @@ use crate::model::traffic::Origin;
 /// Totals since the agent started.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// `None`: the kernel had forgotten the peer.
+    /// Connections by declaration status and origin. `None`: the kernel had evicted the peer.
     pub connections: BTreeMap<(DeclarationStatus, Option<Origin>), u64>,
     /// Listeners that were reported without a pod.
     pub unattributed: u64,
-    /// Listeners that ended within the grace time.
+    /// Listeners that closed within the grace time.
     pub short_lived: u64,
-    /// Ports that were looked at, because something about them may have changed or was due.
+    /// Number of times that a port was judged.
     pub judged: u64,
+    /// Dropped items by reason.
     pub lost: BTreeMap<&'static str, u64>,
 }
 
 impl Totals {
+    /// Adds the connections of one drain.
     pub(crate) fn count_connections(&mut self, status: DeclarationStatus, all: u64, known: &[(Origin, u64)]) {
         let mut rest = all;
         for (origin, count) in known {
@@ -33,6 +35,7 @@ impl Totals {
         }
     }
 
+    /// Adds dropped items.
     pub(crate) fn lose(&mut self, reason: &'static str, count: u64) {
         let total = self.lost.entry(reason).or_default();
         *total = total.saturating_add(count);

@@ -1,0 +1,107 @@
+//! Attributes a port to its pod, and classifies its peers from that pod's point of view.
+
+use std::sync::Arc;
+
+use crate::judge::nat_path::{peer_origin, trace};
+use crate::judge::port::PortJudge;
+use crate::model::fingerprint::{Owner, port_id};
+use crate::model::identity::PodKey;
+use crate::model::listener::DeclarationStatus;
+use crate::rules::attribution::{Attribution, attribute};
+use crate::rules::declaration;
+use crate::rules::manifests::ServedPort;
+use crate::state::bindings::Bindings;
+use crate::state::nat_paths::NatPath;
+use crate::state::pod_record::PodRecord;
+
+impl PortJudge<'_> {
+    /// Finds the port's pod, id and declaration status. A changed id withdraws what was reported under the old one.
+    pub(crate) fn attribute(&mut self) {
+        let found = self.find_pod();
+        let pod = found.map(|found| found.pod);
+        let next = self.finding_id(found);
+        if self.port.id != next && self.port.id != 0 && self.port.reported.is_some() {
+            self.withdraw();
+            self.port.reported = None;
+        }
+        if self.port.pod != pod {
+            self.move_to(pod);
+        }
+        self.port.id = next;
+        let record = pod.and_then(|pod| self.context.facts.pods.get(pod));
+        self.port.status = record.map_or(DeclarationStatus::Unknown, |record| {
+            let process = self.port.representative();
+            let served = ServedPort { protocol: self.id.protocol, port: self.id.port, process };
+            declaration::status(record.manifests(), served)
+        });
+    }
+
+    fn find_pod(&self) -> Option<Attribution> {
+        let pods = &self.context.facts.pods;
+        let facts = self.context.facts.netns.facts(self.id.netns).map(Arc::as_ref);
+        let processes = self.port.bindings.iter().flat_map(Bindings::processes).chain([None]);
+        let found = processes.into_iter().find_map(|process| attribute(pods, facts, process));
+        // A deleted pod keeps its ports until it is forgotten. So does a pod whose netns only the runtime knew, after the
+        // runtime stopped reporting it.
+        let stays = |record: &PodRecord| {
+            record.departed.is_some() || (record.pod.netns_path.is_none() && !record.pod.host_network)
+        };
+        found.or_else(|| {
+            let pod = self.port.pod.filter(|pod| pods.get(*pod).is_some_and(stays))?;
+            Some(Attribution { pod, main_netns: true })
+        })
+    }
+
+    fn finding_id(&self, found: Option<Attribution>) -> u64 {
+        let record =
+            found.and_then(|found| Some((found.main_netns, self.context.facts.pods.get(found.pod)?)));
+        let owner = match record {
+            None => Owner::Netns(self.id.netns),
+            Some((true, record)) => Owner::Pod(&record.pod.uid),
+            Some((false, record)) => Owner::PodNetns(&record.pod.uid, self.id.netns),
+        };
+        port_id(owner, self.id.protocol, self.id.port.get())
+    }
+
+    fn move_to(&mut self, pod: Option<PodKey>) {
+        let id = self.id;
+        self.context.update_storm(self.storm_scope(), id, None);
+        if let Some(record) = self.port.pod.and_then(|before| self.context.facts.pods.get_mut(before)) {
+            record.ports.remove(&id);
+        }
+        let is_first = self.port.pod.is_none();
+        self.port.pod = pod;
+        self.index.set_attributed(id, pod.is_some());
+        let Some(pod) = pod else { return };
+        if let Some(record) = self.context.facts.pods.get_mut(pod) {
+            record.ports.insert(id);
+        }
+        if is_first {
+            if let Some(paths) = self.port.nat_paths.as_deref_mut() {
+                paths.retrace();
+            }
+            let facts = &*self.context.facts;
+            let serving = facts.serving(id.netns, Some(pod));
+            let paths = self.port.nat_paths.as_deref();
+            let resolve = |peer| peer_origin(facts, peer, serving, paths);
+            self.port.traffic.resolve_all(id.protocol, &resolve);
+        }
+    }
+
+    /// Traces NAT paths and classifies peers whose origin is not certain yet.
+    pub(crate) fn settle_origins(&mut self) {
+        let (id, pod, now) = (self.id, self.port.pod, self.context.now);
+        let hold = self.context.options.attribution_hold;
+        let facts = &*self.context.facts;
+        let port = &mut *self.port;
+        if let Some(paths) = port.nat_paths.as_deref_mut()
+            && paths.settle(now, hold, &|path: &NatPath| trace(facts, id, pod, path.peer, path.dialled))
+        {
+            port.traffic.apply_nat_paths(id.protocol, paths);
+        }
+        let serving = facts.serving(id.netns, pod);
+        let paths = port.nat_paths.as_deref();
+        let resolve = |peer| peer_origin(facts, peer, serving, paths);
+        port.traffic.settle(id.protocol, now, hold, &resolve);
+    }
+}

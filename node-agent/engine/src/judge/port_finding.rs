@@ -1,0 +1,118 @@
+//! Opens, changes and resolves the finding of one port.
+
+use crate::judge::port::PortJudge;
+use crate::model::identity::{BootTime, Protocol};
+use crate::model::listener::Exposure;
+use crate::model::pod::{Container, ContainerKind};
+use crate::model::policy::PolicyVerdict;
+use crate::model::reach::Reach;
+use crate::read::render;
+use crate::rules::container_match::{container, is_ephemeral};
+use crate::rules::evaluate::{PodFact, PortFacts, verdict};
+use crate::rules::{declaration, isolation};
+use crate::state::bindings::Bindings;
+use crate::state::findings::{Assessment, REPORT_INTERVAL, Raised, Subject};
+use crate::state::pod_record::PodRecord;
+
+impl PortJudge<'_> {
+    /// Opens, changes or resolves the port's finding. Returns when to judge the port again.
+    pub(crate) fn judge_finding(&mut self, bindings: &Bindings, is_new_report: bool) -> Option<BootTime> {
+        let (id, now, options) = (self.id, self.context.now, self.context.options);
+        let facts = self.port_facts(bindings);
+        let code = verdict(&facts);
+        let scope = self.storm_scope();
+        let is_counted = self.context.facts.storm(scope).is_some_and(|storm| storm.ports.contains(&id));
+        let due = bindings.first_at.after(options.grace);
+        if code.is_some() && !self.has_finding() && !is_counted && now < due {
+            return Some(due);
+        }
+        let suppressed_by = code
+            .and_then(|code| self.context.port_suppression((id, self.port.pod), bindings, (code, &facts)));
+        // A suppressed finding is neither part of a storm nor hidden by one.
+        let is_open = suppressed_by.is_none();
+        self.context.update_storm(scope, id, code.filter(|_| is_open));
+        let storm = self.context.facts.storm(scope);
+        let is_hidden = is_open && storm.is_some_and(|storm| storm.hides(id, options.storm_ports));
+        let Some(code) = code.filter(|_| !is_hidden) else {
+            self.resolve_finding();
+            return None;
+        };
+        let assessment = Assessment { code, policy: facts.policy, suppressed_by };
+        let findings = &mut *self.context.findings;
+        let raised = findings.raise(self.port.id, Subject::Port(id), assessment, bindings.first_at);
+        let reported_at = findings.get(self.port.id).map_or(now, |record| record.reported_at);
+        if raised == Raised::Same && !is_new_report {
+            if !self.port.traffic.has_new_peers {
+                return None;
+            }
+            if now < reported_at.after(REPORT_INTERVAL) {
+                return Some(reported_at.after(REPORT_INTERVAL));
+            }
+        }
+        self.port.traffic.has_new_peers = false;
+        findings.mark_reported(self.port.id, now);
+        let record = findings.get(self.port.id);
+        let mut finding =
+            record.map(|record| render::port_finding(self.context.facts, record, id, self.port, now));
+        if let Some(finding) = &mut finding {
+            finding.opened_at = bindings.opened_at.filter(|_| raised == Raised::Opened);
+        }
+        self.context.emit_finding(finding);
+        None
+    }
+
+    /// Collects the facts that the verdict table needs.
+    fn port_facts(&self, bindings: &Bindings) -> PortFacts {
+        let (id, port, facts) = (self.id, &*self.port, &*self.context.facts);
+        let host = self.is_host();
+        let record = port.pod.and_then(|pod| facts.pods.get(pod));
+        let pod = match record {
+            Some(record) if record.departed.is_some() => PodFact::Departed,
+            Some(_) => PodFact::Known,
+            None if host => PodFact::Host,
+            None => PodFact::Unknown,
+        };
+        let in_debug_container = |record: &PodRecord| {
+            let is_debug = |container: &Container| container.kind == ContainerKind::Ephemeral;
+            record.pod.containers.iter().any(is_debug)
+                && bindings
+                    .processes()
+                    .any(|process| is_ephemeral(container(&record.pod, process, &[]), process))
+        };
+        let exposure = bindings.exposure(host);
+        let reach = match (id.protocol, exposure) {
+            // Counted at the interface, although a loopback socket does not receive what arrives there.
+            (Protocol::Udp | Protocol::Sctp, Exposure::Loopback) => port.reach().min(Reach::Node),
+            _ => port.reach(),
+        };
+        PortFacts {
+            pod,
+            declaration: port.status,
+            exposure,
+            policy: record.map_or(PolicyVerdict::Unknown, |record| {
+                isolation::verdict(facts.policies.known(), record.manifests(), id.protocol, id.port)
+            }),
+            reach,
+            published: record
+                .is_some_and(|record| declaration::has_host_port(&record.pod, id.protocol, id.port)),
+            ephemeral: record.is_some_and(in_debug_container),
+        }
+    }
+
+    /// True if the finding with the port's id is open and about this port.
+    fn has_finding(&self) -> bool {
+        let record = self.context.findings.get(self.port.id);
+        record.is_some_and(|record| record.subject == Subject::Port(self.id))
+    }
+
+    /// Resolves the port's finding, if one is open.
+    pub(crate) fn resolve_finding(&mut self) {
+        if !self.has_finding() {
+            return;
+        }
+        if let Some(record) = self.context.findings.resolve(self.port.id) {
+            let finding = render::port_finding(self.context.facts, &record, self.id, self.port, BootTime(0));
+            self.context.emit_resolved(Some(finding));
+        }
+    }
+}
