@@ -171,8 +171,7 @@ mod tests {
     use crate::sink::stream::ndjson::{MAX_LINE, ndjson};
     use portolan_engine::model::identity::{NetnsId, PodUid, PortId, Protocol};
     use portolan_engine::model::pod::Workload;
-    use portolan_engine::model::traffic::ViaKind;
-    use portolan_engine::model::traffic::{Origin, Via};
+    use portolan_engine::model::traffic::{Origin, Via, ViaKind};
     use portolan_report::wire::Report;
 
     fn pod(name: &str, workload: bool) -> PodRef {
