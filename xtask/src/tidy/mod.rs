@@ -1,6 +1,7 @@
 //! House checks that no lint makes: sizes, names, the borders between the parts, what may be in the tree.
 
 mod borders;
+mod circles;
 mod rust_source;
 mod shape;
 mod tree;
@@ -58,6 +59,7 @@ pub fn run() -> Result<()> {
             complaints.extend(tree::links(file, workspace::root()));
         }
     }
+    complaints.extend(circles::check(&roots()?, &files));
     complaints.extend(workflows::check()?);
     report(&complaints, files.len())
 }
@@ -74,6 +76,17 @@ fn report(complaints: &[Complaint], files: usize) -> Result<()> {
         return Ok(());
     }
     bail!("tidy: {} complaints about {files} files", complaints.len())
+}
+
+/// Root files of all crates of the workspace: libraries, programs, integration tests, examples, build scripts.
+fn roots() -> Result<Vec<String>> {
+    let mut command = cargo_metadata::MetadataCommand::new();
+    let metadata = command.current_dir(workspace::root()).no_deps().exec()?;
+    let targets = metadata.packages.iter().flat_map(|package| &package.targets);
+    let path = |target: &cargo_metadata::Target| {
+        Some(target.src_path.strip_prefix(&metadata.workspace_root).ok()?.to_string())
+    };
+    Ok(targets.filter_map(path).collect())
 }
 
 /// Every file that is, or would be, in git and exists.
