@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::world;
+use super::process::{end, spawn};
 use crate::stopwatch::Stopwatch;
 
 /// The demo's node; also how a later demo knows an agent that was left running.
@@ -45,7 +45,7 @@ impl Agent {
             .arg(format!("file={}", manifest.display()))
             .args(["--api", &api.to_string(), "--telemetry", &telemetry.to_string()])
             .stdout(output);
-        let child = super::spawn(&mut command, &log)?;
+        let child = spawn(&mut command, &log)?;
         Ok(Self { child, records, log, api, telemetry, binary: binary.to_owned(), kept: false })
     }
 
@@ -108,7 +108,7 @@ impl Agent {
 impl Drop for Agent {
     fn drop(&mut self) {
         if !self.kept {
-            world::end(&mut self.child);
+            end(&mut self.child);
         }
     }
 }

@@ -3,11 +3,10 @@
 pub mod agent;
 mod findings;
 mod pods;
+mod process;
 mod world;
 
-use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -136,15 +135,4 @@ fn pause(stop: &AtomicBool) -> Result<()> {
     }
     std::thread::sleep(Duration::from_millis(100));
     Ok(())
-}
-
-/// Starts a program that a Ctrl-C on the terminal does not reach: the demo ends it itself.
-fn spawn(command: &mut Command, log: &std::path::Path) -> Result<Child> {
-    let log = std::fs::File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
-    command
-        .stdin(Stdio::null())
-        .stderr(log)
-        .process_group(0)
-        .spawn()
-        .with_context(|| format!("cannot start {}", step::line_of(command)))
 }

@@ -89,5 +89,5 @@ fn inside(pod: &Pod, directory: &Path, program: &str, words: &[&str]) -> Result<
     let mut command = Command::new("ip");
     command.args(["netns", "exec", pod.netns, "python3"]).arg(directory.join(program)).args(words);
     command.stdout(Stdio::null());
-    super::spawn(&mut command, &directory.join(format!("{}.log", pod.name)))
+    super::process::spawn(&mut command, &directory.join(format!("{}.log", pod.name)))
 }

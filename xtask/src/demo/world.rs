@@ -5,9 +5,10 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Result, bail};
-use rustix::process::{Pid, Signal, kill_process};
 
+use super::agent::NODE;
 use super::pods::Pod;
+use super::process::{end, kill};
 use crate::step;
 
 /// Every namespace of the demo begins with this, and no other does.
@@ -69,13 +70,6 @@ impl Drop for World {
     }
 }
 
-/// Ends a child and waits for it.
-pub fn end(child: &mut Child) {
-    // Both fail only where it has ended by itself.
-    let _ = child.kill();
-    let _ = child.wait();
-}
-
 /// Removes what a demo left that was killed or kept: its agent, the pods' processes, the namespaces.
 pub fn remove_leftovers() {
     for pid in agents() {
@@ -115,14 +109,7 @@ fn is_demo_agent(process: &Path) -> bool {
     let command = std::fs::read(process.join("cmdline")).unwrap_or_default();
     let words: Vec<_> = command.split(|byte| *byte == 0).collect();
     let program = words.first().is_some_and(|word| word.ends_with(b"/portolan"));
-    program && words.contains(&super::agent::NODE.as_bytes())
-}
-
-fn kill(pid: i32) {
-    if let Some(pid) = Pid::from_raw(pid) {
-        // It fails only where the process has ended by itself.
-        let _ = kill_process(pid, Signal::KILL);
-    }
+    program && words.contains(&NODE.as_bytes())
 }
 
 fn ip(words: &[&str]) -> Result<()> {

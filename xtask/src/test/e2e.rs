@@ -5,7 +5,8 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::tally::Tally;
-use super::tier::{Tier, tests};
+use super::tests::tests;
+use super::tier::Tier;
 use crate::setup;
 
 /// What stands in the way, all of it at once, and what to do.

@@ -2,7 +2,9 @@
 
 mod e2e;
 mod leftovers;
+mod run;
 pub mod tally;
+mod tests;
 pub mod tier;
 
 use anyhow::{Result, bail};

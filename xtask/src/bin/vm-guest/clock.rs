@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use rustix::time::{ClockId, Timespec, clock_gettime, clock_settime};
 
 use crate::agent::{Agent, text};
-use crate::checks::called;
+use crate::expectations::called;
 use crate::world::ADDRESS;
 
 const AHEAD: u16 = 9696;

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 
 use crate::agent::Agent;
-use crate::checks::{called, clean_end, filters, hooks, udp};
+use crate::expectations::{called, clean_end, filters, hooks, udp};
 use crate::sockets;
 use crate::world::ADDRESS;
 

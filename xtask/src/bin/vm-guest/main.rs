@@ -5,6 +5,7 @@ mod agent;
 mod checks;
 mod clock;
 mod console;
+mod expectations;
 mod killed;
 mod refusal;
 mod sockets;
