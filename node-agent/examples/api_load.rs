@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use portolan::api_server::backoff::Pace;
 use portolan::source::kubernetes::{self, KubernetesOptions, Switch, Watching};
-use portolan_api_stand_in::access::{Authority, ClientFiles};
-use portolan_api_stand_in::server::{Server, Settings, Transport};
 use portolan_engine::input::Input;
+use portolan_testing::api_server::access::{Authority, ClientFiles};
+use portolan_testing::api_server::server::{Server, Settings, Transport};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;

@@ -4,15 +4,16 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::CommandFactory;
+use portolan_client::exit::Exit;
+use portolan_client::query;
+use portolan_client::query::console::Console;
+use portolan_report::escape::terminal;
 use tracing_subscriber::EnvFilter;
 
 use crate::agent::{self, AgentError};
 use crate::args::{AgentArgs, Cli, Command};
 use crate::config::AgentConfig;
-use crate::exit::Exit;
-use crate::query::console::Console;
-use crate::sink::escape::terminal;
-use crate::{descriptors, doctor, memory, query, scan};
+use crate::{descriptors, doctor, memory, scan};
 
 /// Runs what was typed.
 #[must_use]

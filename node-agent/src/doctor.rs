@@ -2,19 +2,18 @@
 //! programs load is found out by loading them, and comes in as rows of the caller.
 
 use std::fs;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use portolan_client::exit::Exit;
+use portolan_report::escape::terminal;
 use serde::Serialize;
-
-use std::io::{self, Write};
 
 use crate::api_server::fault::ApiFault;
 use crate::args::{DoctorArgs, DoctorFormat};
 use crate::command::written;
 use crate::config::{self, MetadataSource};
 use crate::doctor_sources;
-use crate::exit::Exit;
-use crate::sink::escape::terminal;
 use crate::source::confinement::Confinement;
 use crate::source::kernel::{
     Capabilities, DetachedBpffs, Extent, HookStatus, KernelHooks, KernelLogLevel, KernelOptions,

@@ -4,21 +4,17 @@
 pub mod agent;
 pub mod api_server;
 pub mod args;
-#[cfg(feature = "plugin")]
-pub mod cluster;
 mod cluster_sinks;
 pub mod command;
 pub mod config;
 pub mod descriptors;
 pub mod doctor;
 pub mod doctor_sources;
-pub mod exit;
 mod heartbeat;
 pub mod memory;
 pub mod pipeline;
 #[cfg(test)]
 mod pipeline_tests;
-pub mod query;
 pub mod read_model;
 mod reload;
 pub mod scan;

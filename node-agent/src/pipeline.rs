@@ -11,6 +11,7 @@ use portolan_engine::counts::Counts;
 use portolan_engine::finding_code::{FindingCode, Severity};
 use portolan_engine::identity::BootTime;
 use portolan_engine::input::{ConnectionFact, Input};
+use portolan_report::wire::{AgentStatus, HookStatus, Limit, SourceStatus};
 
 use crate::sink::convert::{Converter, Wall};
 use crate::sink::ended::Ended;
@@ -22,7 +23,6 @@ use crate::sink::metrics::{
     ConnectionLabels, FindingLabels, KindLabel, ListenerLabels, MapLabel, Metrics, SourceLabel, StateLabel,
 };
 use crate::sink::publish::Publisher;
-use crate::sink::report::{AgentStatus, HookStatus, Limit, SourceStatus};
 use crate::sink::stdout::{BLOCKED, CLOSED, FAILED, TOO_LONG};
 use crate::source::kernel::KernelHooks;
 use crate::source::pods::SourceState;

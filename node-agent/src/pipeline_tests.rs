@@ -12,17 +12,17 @@ use portolan_engine::identity::{BootTime, NetnsId, PodUid, PortId, Protocol, Soc
 use portolan_engine::input::{Input, NetnsFacts, NetnsScan, OpenedSocket, ScannedSocket};
 use portolan_engine::options::EngineOptions;
 use portolan_engine::pod::{Container, DeclaredPort, Pod, Workload};
+use portolan_report::filter::Filter;
+use portolan_report::wire::Report;
 use tokio::sync::oneshot;
 
 use crate::args::{Kind, OutputMode};
 use crate::config::OutputConfig;
 use crate::pipeline::Pipeline;
 use crate::sink::ended::REMEMBERED;
-use crate::sink::filter::Filter;
 use crate::sink::http::question::{ListAnswer, ListQuery, Query, ReadModel, answer};
 use crate::sink::metrics::Metrics;
 use crate::sink::publish::Publisher;
-use crate::sink::report::Report;
 use crate::sink::stdout::LineSink;
 use crate::sink::watch_log::WatchLog;
 use crate::source::clock;

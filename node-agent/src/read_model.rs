@@ -8,13 +8,13 @@ use portolan_engine::explain::{Explained, Unexplained};
 use portolan_engine::fingerprint::parse;
 use portolan_engine::outline::Outline;
 use portolan_engine::policy_basis::{PolicyBasis, PolicyTarget};
+use portolan_report::facts::Facts;
+use portolan_report::wire::AgentStatus;
 
 use crate::pipeline::Pipeline;
 use crate::sink::convert::Converter;
 use crate::sink::ended::Ended;
-use crate::sink::facts::Facts;
 use crate::sink::http::question::{ReadModel, Wanted};
-use crate::sink::report::AgentStatus;
 
 impl ReadModel for Pipeline {
     fn generation(&self) -> u64 {

@@ -6,24 +6,25 @@ use std::io::{self, BufWriter, Write};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
+use portolan_client::args::{FindingFilterArgs, Format};
+use portolan_client::exit::Exit;
+use portolan_client::query::show;
 use portolan_engine::Engine;
 use portolan_engine::change::{Finding, FindingState};
 use portolan_engine::exception_annotation::AnnotationSource;
 use portolan_engine::input::Input;
 use portolan_engine::options::EngineOptions;
+use portolan_report::escape::terminal;
+use portolan_report::facts::Facts;
+use portolan_report::filter::Filter;
+use portolan_report::json_list;
+use portolan_report::table::Colour;
 
-use crate::args::{ExceptionAnnotations, FindingFilterArgs, Format, ScanArgs};
+use crate::args::{ExceptionAnnotations, ScanArgs};
 use crate::command::delivered;
 use crate::config::{self, AgentConfig, MetadataSource};
-use crate::exit::Exit;
-use crate::query::show;
 use crate::scan_once::{self, Collected};
 use crate::sink::convert::{Converter, Wall};
-use crate::sink::escape::terminal;
-use crate::sink::facts::Facts;
-use crate::sink::filter::Filter;
-use crate::sink::pretty;
-use crate::sink::table::Colour;
 use crate::source::clock;
 use crate::source::kernel::Capabilities;
 use crate::source::pods::{cri, file};
@@ -176,7 +177,7 @@ fn show(
     if args.output == Format::Json {
         let stdout = io::stdout().as_fd().try_clone_to_owned().map_err(|error| error.to_string())?;
         let mut out = BufWriter::with_capacity(OUTPUT_BUFFER, File::from(stdout));
-        let outcome = pretty::list(&mut out, reports).and_then(|()| out.flush());
+        let outcome = json_list::list(&mut out, reports).and_then(|()| out.flush());
         return delivered(outcome).map_err(|error| error.to_string());
     }
     let is_table = matches!(args.output, Format::Table | Format::Wide);

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use portolan_engine::identity::BootTime;
+use portolan_report::wire::Report;
 
 use crate::pipeline::Pipeline;
-use crate::sink::report::Report;
 use crate::source::clock;
 
 /// Also where nothing changes.

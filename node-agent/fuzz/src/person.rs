@@ -1,10 +1,10 @@
 //! What people type, and what the client reads from whatever answers it.
 
 use portolan::config::{file, value};
-use portolan::query::server::Server;
-use portolan::query::sse;
-use portolan::sink::escape;
-use portolan::sink::selector::Selector;
+use portolan_client::query::server::Server;
+use portolan_client::query::sse;
+use portolan_report::escape;
+use portolan_report::label_selector::Selector;
 
 pub fn configuration(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);

@@ -6,11 +6,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use jiff::civil::Date;
 use portolan_engine::change::{Exposure, Suppression};
 use portolan_engine::exception::{Match, Pattern, PortRange, Rule};
 use portolan_engine::finding_code::FindingCode;
 use portolan_engine::identity::{BootTime, Protocol};
+use portolan_report::exception_rule::{MAX_NAME, MAX_REASON, expiry, plain, reason, short};
 use serde::Deserialize;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
@@ -21,10 +21,6 @@ use super::ConfigError;
 const MAX_RULES: usize = 4096;
 /// Values of one field of a rule.
 const MAX_VALUES: usize = 1024;
-/// Characters of a rule's name.
-pub const MAX_NAME: usize = 200;
-/// Characters of a reason.
-const MAX_REASON: usize = 500;
 /// Rules of annotations are named so.
 const RESERVED: &str = "annotation/";
 
@@ -172,7 +168,7 @@ fn exception(rule: &FileRule) -> Result<Exception, String> {
         return Err(format!("names that begin with {RESERVED:?} are those of annotations: choose another"));
     }
     let reason = reason(rule.reason.as_deref().unwrap_or_default())?;
-    let expires = rule.expires.as_deref().map(end).transpose()?;
+    let expires = rule.expires.as_deref().map(expiry).transpose()?;
     let empty = "match is empty: it would suppress every finding; say at least one of namespace, pod, labels, \
                  workload, container, image, port, protocol, exposure, code";
     let matches = matches(rule.matches.as_ref().ok_or(empty)?)?;
@@ -186,15 +182,6 @@ fn exception(rule: &FileRule) -> Result<Exception, String> {
     }
     let says = Arc::new(Suppression { rule: name.to_owned(), reason: reason.to_owned() });
     Ok(Exception { says, matches, expires })
-}
-
-/// Why something is excepted.
-pub fn reason(text: &str) -> Result<&str, String> {
-    let reason = text.trim();
-    if reason.is_empty() {
-        return Err("reason is missing: say why this is fine, and who knows it".to_owned());
-    }
-    plain("reason", reason, MAX_REASON).map(|()| reason)
 }
 
 fn matches(file: &FileMatch) -> Result<Match, String> {
@@ -266,36 +253,6 @@ fn exposure(text: &str) -> Option<Exposure> {
 
 fn code(text: &str) -> Option<FindingCode> {
     FindingCode::ALL.into_iter().find(|code| code.as_str() == text)
-}
-
-/// Text that shows as it is written.
-fn plain(field: &str, text: &str, most: usize) -> Result<(), String> {
-    if text.chars().count() > most {
-        return Err(format!("{field} has more than {most} characters: make it shorter"));
-    }
-    if text.chars().any(char::is_control) {
-        return Err(format!("{field} has control characters or several lines: write it in one line"));
-    }
-    Ok(())
-}
-
-/// A point in time, or the end of a day in UTC.
-pub fn end(text: &str) -> Result<Timestamp, String> {
-    let of_day = || {
-        let next = text.parse::<Date>().ok().filter(|_| text.len() == 10)?.tomorrow().ok()?;
-        Some(next.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
-    };
-    text.parse::<Timestamp>().ok().or_else(of_day).ok_or_else(|| {
-        format!(
-            "expires: {:?} is not valid: expected a day such as 2027-01-31 (its end, UTC) or a time such as \
-             2027-01-31T12:00:00Z",
-            short(text)
-        )
-    })
-}
-
-fn short(text: &str) -> String {
-    text.chars().take(60).collect()
 }
 
 #[cfg(test)]

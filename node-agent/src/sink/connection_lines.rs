@@ -1,5 +1,5 @@
 //! Connections as NDJSON, written straight into one buffer: there may be thousands in a second, and most of what a line
-//! says is the same in the next. A line is what [`super::line::ndjson`] makes of the same connection.
+//! says is the same in the next. A line is what [`super::ndjson::ndjson`] makes of the same connection.
 
 use std::io::Write;
 use std::ops::Range;
@@ -167,11 +167,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::sink::line::{MAX_LINE, ndjson};
-    use crate::sink::report::Report;
+    use crate::sink::ndjson::{MAX_LINE, ndjson};
     use portolan_engine::change::{Door, Origin, Via};
     use portolan_engine::identity::{NetnsId, PodUid, PortId, Protocol};
     use portolan_engine::pod::Workload;
+    use portolan_report::wire::Report;
 
     fn pod(name: &str, workload: bool) -> PodRef {
         PodRef {

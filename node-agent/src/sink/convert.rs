@@ -11,9 +11,8 @@ use portolan_engine::identity::BootTime;
 use portolan_engine::input;
 use portolan_engine::pod;
 use portolan_engine::policy_basis::{BasisPod, BasisPort, PolicyBasis};
-
-use super::escape::bounded;
-use super::report::{self, Report, SCHEMA};
+use portolan_report::escape::bounded;
+use portolan_report::wire::{self, Report, SCHEMA};
 
 /// Peers that one object lists at most, busiest first.
 pub const MAX_PEERS: usize = 20;
@@ -67,8 +66,8 @@ impl Converter {
 
     /// The envelope of an object written now.
     #[must_use]
-    pub fn envelope(&self) -> report::Envelope {
-        report::Envelope {
+    pub fn envelope(&self) -> wire::Envelope {
+        wire::Envelope {
             schema: SCHEMA.to_owned(),
             node: name(&self.node),
             time: self.wall.rfc3339(self.now),
@@ -76,8 +75,8 @@ impl Converter {
     }
 
     #[must_use]
-    pub fn finding(&self, finding: &change::Finding) -> report::Finding {
-        report::Finding {
+    pub fn finding(&self, finding: &change::Finding) -> wire::Finding {
+        wire::Finding {
             envelope: self.envelope(),
             id: name(&finding.id),
             state: finding.state.as_str().to_owned(),
@@ -99,7 +98,7 @@ impl Converter {
             }),
             declaration: declaration(&finding.declaration),
             exposure: finding.exposure.as_str().to_owned(),
-            policy: report::Policy {
+            policy: wire::Policy {
                 verdict: finding.policy.verdict.as_str().to_owned(),
                 policies: finding.policy.policies.iter().take(MAX_LIST).map(|policy| name(policy)).collect(),
             },
@@ -107,13 +106,13 @@ impl Converter {
             suppressed_by: finding
                 .suppressed_by
                 .as_deref()
-                .map(|by| report::Suppression { rule: name(&by.rule), reason: text(&by.reason) }),
+                .map(|by| wire::Suppression { rule: name(&by.rule), reason: text(&by.reason) }),
         }
     }
 
     #[must_use]
-    pub fn listener(&self, listener: &change::Listener) -> report::Listener {
-        report::Listener {
+    pub fn listener(&self, listener: &change::Listener) -> wire::Listener {
+        wire::Listener {
             envelope: self.envelope(),
             id: name(&listener.id),
             protocol: listener.port.protocol.as_str().to_owned(),
@@ -121,7 +120,7 @@ impl Converter {
             addresses: listener.addresses.iter().take(MAX_LIST).map(ToString::to_string).collect(),
             v6_only: listener.v6_only,
             sockets: listener.sockets,
-            netns: report::Netns {
+            netns: wire::Netns {
                 inode: listener.netns.inode,
                 name: listener.netns.name.as_deref().map(name),
             },
@@ -140,16 +139,13 @@ impl Converter {
     }
 
     #[must_use]
-    pub fn connection(&self, connection: &change::Connection) -> report::Connection {
-        report::Connection {
+    pub fn connection(&self, connection: &change::Connection) -> wire::Connection {
+        wire::Connection {
             envelope: self.envelope(),
             id: hex(connection.listener_id),
             protocol: connection.port.protocol.as_str().to_owned(),
-            local: report::Endpoint {
-                address: connection.local.to_string(),
-                port: connection.port.port.get(),
-            },
-            remote: report::RemoteEndpoint {
+            local: wire::Endpoint { address: connection.local.to_string(), port: connection.port.port.get() },
+            remote: wire::RemoteEndpoint {
                 address: connection.remote.0.to_string(),
                 port: connection.remote.1,
                 origin: connection.origin.as_str().to_owned(),
@@ -166,14 +162,14 @@ impl Converter {
 
     /// That something was dropped.
     #[must_use]
-    pub fn loss(&self, reason: &str, count: u64, recovered: bool) -> report::Loss {
-        report::Loss { envelope: self.envelope(), reason: name(reason), count, recovered }
+    pub fn loss(&self, reason: &str, count: u64, recovered: bool) -> wire::Loss {
+        wire::Loss { envelope: self.envelope(), reason: name(reason), count, recovered }
     }
 
     /// With every peer that is kept: a policy that forgets one would shut it out.
     #[must_use]
-    pub fn policy_basis(&self, basis: &PolicyBasis) -> report::PolicyBasis {
-        report::PolicyBasis {
+    pub fn policy_basis(&self, basis: &PolicyBasis) -> wire::PolicyBasis {
+        wire::PolicyBasis {
             envelope: self.envelope(),
             pods: basis.pods.iter().map(|pod| self.policy_pod(pod)).collect(),
             neighbours: basis.neighbours.iter().map(|pod| labelled(pod)).collect(),
@@ -182,17 +178,17 @@ impl Converter {
         }
     }
 
-    fn policy_pod(&self, pod: &BasisPod) -> report::PolicyPod {
-        report::PolicyPod {
+    fn policy_pod(&self, pod: &BasisPod) -> wire::PolicyPod {
+        wire::PolicyPod {
             labelled: labelled(&pod.pod),
             policies: pod.policies.iter().take(MAX_LIST).map(|policy| name(policy)).collect(),
             ports: pod.ports.iter().map(|port| self.policy_port(port)).collect(),
         }
     }
 
-    fn policy_port(&self, port: &BasisPort) -> report::PolicyPort {
+    fn policy_port(&self, port: &BasisPort) -> wire::PolicyPort {
         let listener = port.listener.as_deref();
-        report::PolicyPort {
+        wire::PolicyPort {
             protocol: port.protocol.as_str().to_owned(),
             port: port.port.get(),
             name: port.name.as_deref().map(name),
@@ -201,18 +197,18 @@ impl Converter {
             process: listener.and_then(|listener| listener.process.as_ref()).map(process),
             code: port.code.map(|code| code.as_str().to_owned()),
             traffic: listener
-                .map_or_else(report::Traffic::default, |one| self.traffic_of(&one.traffic, usize::MAX)),
+                .map_or_else(wire::Traffic::default, |one| self.traffic_of(&one.traffic, usize::MAX)),
         }
     }
 
-    fn traffic(&self, traffic: &change::Traffic) -> report::Traffic {
+    fn traffic(&self, traffic: &change::Traffic) -> wire::Traffic {
         self.traffic_of(traffic, MAX_PEERS)
     }
 
-    fn traffic_of(&self, traffic: &change::Traffic, most: usize) -> report::Traffic {
+    fn traffic_of(&self, traffic: &change::Traffic, most: usize) -> wire::Traffic {
         let mut busiest: Vec<&change::Peer> = traffic.peers.iter().collect();
         busiest.sort_by_key(|peer| Reverse((peer.bytes, peer.connections, peer.packets)));
-        report::Traffic {
+        wire::Traffic {
             attempts: traffic.attempts,
             connections: traffic.connections,
             packets: traffic.packets,
@@ -223,8 +219,8 @@ impl Converter {
         }
     }
 
-    fn peer(&self, peer: &change::Peer) -> report::Peer {
-        report::Peer {
+    fn peer(&self, peer: &change::Peer) -> wire::Peer {
+        wire::Peer {
             address: peer.address.to_string(),
             origin: peer.origin.as_str().to_owned(),
             reference: peer.reference.as_deref().map(name),
@@ -246,8 +242,8 @@ pub fn reference(pod: &str) -> String {
 
 /// A dialled address as reports write it.
 #[must_use]
-pub fn via(via: &change::Via) -> report::Via {
-    report::Via {
+pub fn via(via: &change::Via) -> wire::Via {
+    wire::Via {
         address: via.address.to_string(),
         port: via.port,
         kind: via.door.as_str().to_owned(),
@@ -258,48 +254,48 @@ pub fn via(via: &change::Via) -> report::Via {
 
 /// A pod as reports name it.
 #[must_use]
-pub fn pod_ref(pod: &change::PodRef) -> report::Pod {
-    report::Pod {
+pub fn pod_ref(pod: &change::PodRef) -> wire::Pod {
+    wire::Pod {
         namespace: name(&pod.namespace),
         name: name(&pod.name),
         uid: name(&pod.uid.0),
         workload: pod
             .workload
             .as_ref()
-            .map(|workload| report::Workload { kind: name(&workload.kind), name: name(&workload.name) }),
+            .map(|workload| wire::Workload { kind: name(&workload.kind), name: name(&workload.name) }),
         host_network: pod.host_network,
         labels: Some(Arc::clone(&pod.labels)),
     }
 }
 
-fn labelled(pod: &pod::Pod) -> report::LabelledPod {
-    report::LabelledPod {
+fn labelled(pod: &pod::Pod) -> wire::LabelledPod {
+    wire::LabelledPod {
         pod: pod_ref(&change::PodRef::of(pod)),
         labels: pod.labels.iter().take(MAX_LABELS).map(|(key, value)| (text(key), name(value))).collect(),
     }
 }
 
-fn container(container: &pod::Container) -> report::Container {
-    report::Container { name: name(&container.name), id: name(&container.id), image: text(&container.image) }
+fn container(container: &pod::Container) -> wire::Container {
+    wire::Container { name: name(&container.name), id: name(&container.id), image: text(&container.image) }
 }
 
-fn process(process: &input::Process) -> report::Process {
-    report::Process {
+fn process(process: &input::Process) -> wire::Process {
+    wire::Process {
         pid: process.pid,
         name: name(&process.name),
         executable: process.executable.as_deref().map(text),
     }
 }
 
-pub(super) fn declaration(declaration: &change::Declaration) -> report::Declaration {
-    report::Declaration {
+pub(super) fn declaration(declaration: &change::Declaration) -> wire::Declaration {
+    wire::Declaration {
         status: declaration.status.as_str().to_owned(),
         declared_by: declaration.declared_by.iter().take(MAX_LIST).map(|by| name(by)).collect(),
         explained_by: declaration
             .explained_by
             .iter()
             .take(MAX_LIST)
-            .map(|by| report::Explanation { source: name(&by.source), reference: name(&by.reference) })
+            .map(|by| wire::Explanation { source: name(&by.source), reference: name(&by.reference) })
             .collect(),
     }
 }

@@ -1,25 +1,14 @@
 //! Where reports go: stdout, HTTP, metrics. IO out, no decisions.
 
-pub mod cell;
 pub mod connection_lines;
 pub mod convert;
+mod convert_explanation;
 pub mod ended;
-pub mod escape;
-pub mod explain_text;
-pub mod explanation;
-pub mod facts;
-pub mod filter;
 pub mod http;
 pub mod kubernetes;
-pub mod line;
 pub mod metrics;
+pub mod ndjson;
 pub mod otlp;
-pub mod pretty;
 pub mod publish;
-pub mod report;
-pub mod selector;
-pub mod status_table;
 pub mod stdout;
-pub mod table;
-pub mod text;
 pub mod watch_log;

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use portolan_engine::change::Connection;
+use portolan_report::text;
+use portolan_report::wire::{Loss, Report};
 
 use super::connection_lines::ConnectionLines;
-use super::line::ndjson;
+use super::ndjson::ndjson;
 use super::otlp::Outlet;
-use super::report::{Loss, Report};
 use super::stdout::{BLOCKED, LineCounts, LineSink};
-use super::text;
 use super::watch_log::WatchLog;
 use crate::args::{Kind, OutputMode};
 use crate::config::OutputConfig;
@@ -158,8 +158,8 @@ mod tests {
 
     use super::*;
     use crate::sink::convert::Wall;
-    use crate::sink::filter::Filter;
     use portolan_engine::identity::BootTime;
+    use portolan_report::filter::Filter;
 
     fn convert() -> Converter {
         Converter { node: "n".into(), wall: Wall { unix_ns_at_boot: 0 }, now: BootTime(0) }

@@ -5,12 +5,12 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use portolan_report::facts::{Facts, KeptFacts};
+use portolan_report::filter::Filter;
+use portolan_report::wire::Report;
 use tokio::sync::watch;
 
 use super::connection_lines::Lines;
-use super::facts::{Facts, KeptFacts};
-use super::filter::Filter;
-use super::report::Report;
 
 /// Bytes of lines that are kept at most.
 const MAX_BYTES: usize = 2 << 20;

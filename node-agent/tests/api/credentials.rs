@@ -1,6 +1,6 @@
 //! Credentials that change while the agent runs, and those that are missing or wrong.
 
-use portolan_api_stand_in::server::{Server, Settings, Transport};
+use portolan_testing::api_server::server::{Server, Settings, Transport};
 
 use crate::world::{FAST, NODE, World, pod};
 

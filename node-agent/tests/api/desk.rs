@@ -12,8 +12,6 @@ use portolan::sink::kubernetes::desk::Times;
 use portolan::sink::kubernetes::writer::Office;
 use portolan::sink::kubernetes::{ClusterSinks, Writing};
 use portolan::source::clock;
-use portolan_api_stand_in::log::Request;
-use portolan_api_stand_in::server::{Server, Settings, Transport};
 use portolan_engine::change::{
     Declaration, DeclarationStatus, Exposure, Finding, FindingState, Listener, ListenerState, NetnsRef,
     PodRef, Policy, Traffic,
@@ -21,6 +19,8 @@ use portolan_engine::change::{
 use portolan_engine::finding_code::FindingCode;
 use portolan_engine::identity::{NetnsId, PodUid, PortId, Protocol};
 use portolan_engine::input::Process;
+use portolan_testing::api_server::log::Request;
+use portolan_testing::api_server::server::{Server, Settings, Transport};
 use serde_json::Value;
 use tokio::time::timeout;
 

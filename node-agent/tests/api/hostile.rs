@@ -1,8 +1,8 @@
 //! A server, or a way to it, that sends what nobody should: nothing of it stops a watcher or is taken for the truth.
 
-use portolan_api_stand_in::fault::{Fault, On, StreamedLists};
-use portolan_api_stand_in::server::{Server, Settings, Transport};
 use portolan_engine::selection::Selects;
+use portolan_testing::api_server::fault::{Fault, On, StreamedLists};
+use portolan_testing::api_server::server::{Server, Settings, Transport};
 
 use crate::world::{FAST, Known, NODE, World, pod, policy, service};
 

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use portolan_api_stand_in::server::{Settings, Transport};
-use portolan_api_stand_in::{brought, object};
+use portolan_testing::api_server::server::{Settings, Transport};
+use portolan_testing::{api_server::object, tools};
 use serde_json::{Value, json};
 
 use crate::world::{FAST, NODE, World};
@@ -22,7 +22,7 @@ async fn run(kubectl: &Path, world: &World, words: &[&str]) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kubectl_reads_what_our_watchers_read() {
-    let Some(kubectl) = brought::program("kubectl") else {
+    let Some(kubectl) = tools::program("kubectl") else {
         println!("skipped: no kubectl; run `cargo xtask setup --tests`");
         return;
     };
@@ -67,7 +67,7 @@ fn drafted() -> PathBuf {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kubectl_takes_a_drafted_policy() {
-    let Some(kubectl) = brought::program("kubectl") else {
+    let Some(kubectl) = tools::program("kubectl") else {
         println!("skipped: no kubectl; run `cargo xtask setup --tests`");
         return;
     };
@@ -83,7 +83,7 @@ async fn kubectl_takes_a_drafted_policy() {
 
 #[test]
 fn the_schemas_of_kubernetes_admit_a_drafted_policy() {
-    let tools = brought::directory().join("kubernetes-validate");
+    let tools = tools::directory().join("kubernetes-validate");
     let program = tools.join("bin/kubernetes-validate");
     if !program.is_file() {
         println!("skipped: no kubernetes-validate; run `cargo xtask setup --tests`");

@@ -1,8 +1,8 @@
 //! What a pod costs to remember.
 
 use portolan::source::kubernetes::weight::weight;
-use portolan_api_stand_in::object;
-use portolan_api_stand_in::server::{Server, Settings, Transport};
+use portolan_testing::api_server::object;
+use portolan_testing::api_server::server::{Server, Settings, Transport};
 
 use crate::world::{FAST, NODE, World};
 

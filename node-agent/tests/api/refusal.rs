@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use portolan_api_stand_in::fault::{Fault, On};
-use portolan_api_stand_in::server::{Server, Settings, Transport};
+use portolan_testing::api_server::fault::{Fault, On};
+use portolan_testing::api_server::server::{Server, Settings, Transport};
 
 use crate::world::{FAST, NODE, World, pod, service};
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use portolan_api_stand_in::server::Settings;
 use portolan_engine::finding_code::FindingCode::{UndeclaredActive, UndeclaredExternal, UndeclaredReachable};
+use portolan_testing::api_server::server::Settings;
 use serde_json::{Value, json};
 
 use crate::desk::{Desk, On, SOON, finding, resolved, suppressed};

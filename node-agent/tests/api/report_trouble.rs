@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use portolan::sink::kubernetes::desk::Times;
-use portolan_api_stand_in::fault::{Fault, On as Requests};
-use portolan_api_stand_in::log::Request;
-use portolan_api_stand_in::server::{Server, Settings};
 use portolan_engine::finding_code::FindingCode::UndeclaredActive;
+use portolan_testing::api_server::fault::{Fault, On as Requests};
+use portolan_testing::api_server::log::Request;
+use portolan_testing::api_server::server::{Server, Settings};
 use serde_json::json;
 
 use crate::desk::{Desk, On, SOON, finding, resolved, within};

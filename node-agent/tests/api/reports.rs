@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use portolan_api_stand_in::fault::{Fault, On as Requests};
-use portolan_api_stand_in::server::Settings;
 use portolan_engine::change::{Finding, FindingState};
 use portolan_engine::finding_code::FindingCode::{
     OpaqueRuntime, UndeclaredActive, UndeclaredExternal, UndeclaredLoopback, UndeclaredReachable,
 };
+use portolan_testing::api_server::fault::{Fault, On as Requests};
+use portolan_testing::api_server::server::Settings;
 use serde_json::json;
 
 use crate::desk::{Desk, On, SOON, finding, resolved};

@@ -15,12 +15,12 @@ use portolan::sink::publish::Publisher;
 use portolan::sink::stdout::LineSink;
 use portolan::sink::watch_log::WatchLog;
 use portolan::source::clock;
-use portolan_api_stand_in::server::{Server, Settings, Transport};
 use portolan_engine::Engine;
 use portolan_engine::identity::{NetnsId, PodUid, PortId, Protocol, SocketCookie};
 use portolan_engine::input::{Input, NetnsFacts, OpenedSocket};
 use portolan_engine::options::EngineOptions;
 use portolan_engine::pod::{Container, Pod};
+use portolan_testing::api_server::server::{Server, Settings, Transport};
 use tokio::time::timeout;
 
 use crate::desk::SOON;

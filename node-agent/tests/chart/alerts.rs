@@ -9,9 +9,9 @@ use portolan::sink::metrics::{
     ConnectionLabels, FindingLabels, KindLabel, ListenerLabels, MapLabel, Metrics, ReasonLabel,
     RequestLabels, SourceLabel,
 };
-use portolan_api_stand_in::brought;
 use portolan_ebpf::abi::lost::LostSlot;
 use portolan_engine::finding_code::Severity;
+use portolan_testing::tools;
 use serde_json::Value;
 
 use crate::Case;
@@ -184,7 +184,7 @@ fn switches() {
 }
 
 fn promtool() {
-    let tool = brought::program("promtool").expect("promtool: run `cargo xtask setup --tests`");
+    let tool = tools::program("promtool").expect("promtool: run `cargo xtask setup --tests`");
     let directory = std::env::temp_dir().join(format!("ptl-chart-alerts-{}", std::process::id()));
     std::fs::create_dir_all(&directory).expect("a directory");
     let objects = template_set(&["prometheusRule.enabled=true"]).expect("renders");

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use portolan_api_stand_in::brought;
+use portolan_testing::tools;
 use serde_json::Value;
 
 use crate::objects::Objects;
@@ -36,9 +36,9 @@ pub fn values_files() -> Vec<(String, PathBuf)> {
 }
 
 pub fn run(words: &[&str]) -> Output {
-    let helm = brought::program("helm").expect("helm: run `cargo xtask setup --tests`");
+    let helm = tools::program("helm").expect("helm: run `cargo xtask setup --tests`");
     // helm writes nothing for what is done here, and must not read the user's plugins.
-    let home = brought::directory().join("helm-home");
+    let home = tools::directory().join("helm-home");
     Command::new(helm)
         .args(words)
         .env("HELM_CACHE_HOME", &home)

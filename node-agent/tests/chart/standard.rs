@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use portolan_api_stand_in::brought;
+use portolan_testing::tools;
 use serde_json::{Value, json};
 
 use crate::Case;
@@ -55,7 +55,7 @@ fn lint() {
 fn invalid(entries: &[Value]) -> String {
     let mut child = Command::new("python3")
         .args(["-c", VALIDATE])
-        .env("PYTHONPATH", brought::directory().join("kubernetes-validate"))
+        .env("PYTHONPATH", tools::directory().join("kubernetes-validate"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use portolan_api_stand_in::brought;
+use portolan_testing::tools;
 
 /// Both, for one cluster.
 pub struct Tools {
@@ -16,12 +16,26 @@ pub struct Tools {
     helm: PathBuf,
 }
 
+/// Returns the path of `kubectl-portolan`, which Cargo builds into the directory of the agent's binary.
+///
+/// # Errors
+/// Where it is not built.
+pub fn plugin() -> Result<PathBuf, String> {
+    let path = Path::new(env!("CARGO_BIN_EXE_portolan")).with_file_name("kubectl-portolan");
+    if path.is_file() {
+        Ok(path)
+    } else {
+        Err("needs kubectl-portolan: run `cargo build -p portolan-client`".to_owned())
+    }
+}
+
 impl Tools {
     /// # Errors
     /// Which of them is missing.
-    pub fn new(kubeconfig: impl Into<OsString>, plugin: &Path) -> Result<Self, String> {
+    pub fn new(kubeconfig: impl Into<OsString>) -> Result<Self, String> {
+        let plugin = plugin()?;
         let find = |name: &str| {
-            brought::program(name).ok_or_else(|| format!("needs {name}: run `cargo xtask setup --tests`"))
+            tools::program(name).ok_or_else(|| format!("needs {name}: run `cargo xtask setup --tests`"))
         };
         let old = std::env::var_os("PATH").unwrap_or_default();
         let directories = plugin.parent().map(Path::to_owned).into_iter().chain(std::env::split_paths(&old));
@@ -44,7 +58,7 @@ impl Tools {
 
     fn command(&self, program: &Path, words: &[&str]) -> Command {
         // Both must not read the user's plugins, nor write where the user has theirs.
-        let home = brought::directory().join("e2e-home");
+        let home = tools::directory().join("e2e-home");
         let mut command = Command::new(program);
         command.args(words).stdin(Stdio::null()).env("KUBECONFIG", &self.kubeconfig).env("PATH", &self.path);
         for name in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME", "KUBECACHEDIR"] {

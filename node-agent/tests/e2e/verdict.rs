@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use portolan::sink::report::{Finding, Report};
+use portolan_report::wire::{Finding, Report};
 use serde_json::Value;
 
 use super::example::{APP, CURLER, DECLARED, UNDECLARED};

@@ -27,7 +27,7 @@ pub struct World {
 impl World {
     /// Installs, deploys, and waits until everything runs.
     pub fn set_up(wanted: Wanted) -> Self {
-        let tools = Tools::new(&wanted.kubeconfig, Path::new(env!("CARGO_BIN_EXE_kubectl-portolan")));
+        let tools = Tools::new(&wanted.kubeconfig);
         let release = format!("portolan-e2e-{}", std::process::id());
         let world = Self {
             tools: tools.unwrap_or_else(|missing| panic!("{missing}")),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portolan::config::AgentConfig;
-use portolan::exit::Exit;
 use portolan::source::clock;
+use portolan_client::exit::Exit;
 use portolan_engine::Engine;
 use portolan_engine::change::FindingState;
 use portolan_engine::identity::{BootTime, NetnsId, PodUid, PortId, Protocol, SocketCookie};

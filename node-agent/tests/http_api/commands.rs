@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use clap::Parser;
 use portolan::args::{Cli, Command};
-use portolan::exit::Exit;
-use portolan::query::{self, console::Console};
 use portolan::sink::http::Bounds;
+use portolan_client::exit::Exit;
+use portolan_client::query::{self, console::Console};
 use portolan_engine::change::DeclarationStatus;
 use portolan_engine::identity::Protocol;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -1,6 +1,6 @@
 //! `/v1/explain` and `portolan explain`: each kind of way against its golden file, and what is said where there is none.
 
-use portolan::exit::Exit;
+use portolan_client::exit::Exit;
 
 use crate::commands::run;
 use crate::exchange::get;

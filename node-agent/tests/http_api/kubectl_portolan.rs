@@ -4,11 +4,11 @@
 use std::path::Path;
 
 use clap::Parser;
-use portolan::cluster;
-use portolan::cluster::args::Cli;
-use portolan::exit::Exit;
-use portolan::query::console::Console;
-use portolan_api_stand_in::server::{Server, Settings, Transport};
+use portolan_client::cluster;
+use portolan_client::cluster::args::Cli;
+use portolan_client::exit::Exit;
+use portolan_client::query::console::Console;
+use portolan_testing::api_server::server::{Server, Settings, Transport};
 use serde_json::{Value, json};
 
 use crate::commands::{Written, scripted};

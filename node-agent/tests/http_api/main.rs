@@ -9,7 +9,7 @@ mod exchange;
 mod explain;
 mod golden;
 mod hostile;
-#[cfg(feature = "plugin")]
+#[cfg(feature = "cluster")]
 mod kubectl_portolan;
 mod model;
 mod page;

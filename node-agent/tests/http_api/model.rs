@@ -5,9 +5,7 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use portolan::sink::convert::{Converter, Wall};
-use portolan::sink::facts::Facts;
 use portolan::sink::http::question::{ReadModel, Wanted};
-use portolan::sink::report::{AgentStatus, HookStatus, Limit, SourceStatus};
 use portolan_engine::Engine;
 use portolan_engine::change::{
     Connection, Declaration, DeclarationStatus, Exposure, Finding, FindingState, Listener, ListenerState,
@@ -20,6 +18,8 @@ use portolan_engine::identity::{BootTime, NetnsId, PodUid, PortId, Protocol};
 use portolan_engine::input::Process;
 use portolan_engine::pod::{Container, ContainerKind, Pod, Workload};
 use portolan_engine::policy_basis::{BasisPod, BasisPort, PolicyBasis, PolicyTarget, Who};
+use portolan_report::facts::Facts;
+use portolan_report::wire::{AgentStatus, HookStatus, Limit, SourceStatus};
 
 use crate::cluster;
 

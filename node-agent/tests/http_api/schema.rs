@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use portolan::sink::convert::Converter;
-use portolan::sink::explanation::Explanation;
 use portolan::sink::http::question::ReadModel;
-use portolan::sink::line::ndjson;
-use portolan::sink::report::Report;
+use portolan::sink::ndjson::ndjson;
+use portolan_report::explanation::Explanation;
+use portolan_report::wire::Report;
 use serde_json::{Value, json};
 
 use crate::exchange::get;

@@ -11,10 +11,10 @@ use portolan::sink::http::question::answer;
 use portolan::sink::http::serving::serve;
 use portolan::sink::http::unix::OwnedSocket;
 use portolan::sink::http::{Bounds, Endpoint, Health, HttpState, api_router, telemetry_router};
-use portolan::sink::line::ndjson;
 use portolan::sink::metrics::Metrics;
-use portolan::sink::report::Report;
+use portolan::sink::ndjson::ndjson;
 use portolan::sink::watch_log::WatchLog;
+use portolan_report::wire::Report;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 

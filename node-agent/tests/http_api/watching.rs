@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use portolan::sink::http::Bounds;
-use portolan::sink::report::Report;
 use portolan_engine::change::DeclarationStatus;
 use portolan_engine::finding_code::FindingCode;
 use portolan_engine::identity::Protocol;
+use portolan_report::wire::Report;
 
 use crate::exchange::{Following, get};
 use crate::model::{Node, converter, finding, listener, pod};
@@ -131,7 +131,7 @@ async fn the_log_keeps_to_its_bytes_whatever_is_published() {
     for port in 1..=10_000 {
         served.publish(&finding_report("shop", port));
     }
-    let batch = served.log.read(0, usize::MAX, &portolan::sink::filter::Filter::default());
+    let batch = served.log.read(0, usize::MAX, &portolan_report::filter::Filter::default());
     let bytes: usize = batch.lines.iter().map(|line| line.json.len()).sum();
     assert!(batch.missed > 0 && bytes < 4 << 20, "{bytes} bytes, {} missed", batch.missed);
 }

@@ -12,18 +12,18 @@ mod world;
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use portolan::query::policy::draft::{Draft, draft};
-use portolan::query::policy::refusal::Refusal;
-use portolan::query::policy::yaml;
 use portolan::sink::convert::{Converter, Wall};
-use portolan::sink::report::{Explanation, LabelledPod, Peer, PolicyBasis, PolicyPort};
 use portolan::source::pods::file;
+use portolan_client::query::policy::draft::{Draft, draft};
+use portolan_client::query::policy::refusal::Refusal;
+use portolan_client::query::policy::yaml;
 use portolan_engine::change::PolicyVerdict;
 use portolan_engine::identity::Protocol::{Sctp, Tcp, Udp};
 use portolan_engine::input::{Input, Listing};
 use portolan_engine::pod::ContainerKind::Regular;
 use portolan_engine::pod::{Pod, ProbeHandler, Workload};
 use portolan_engine::policy_basis::{PolicyTarget, Who};
+use portolan_report::wire::{Explanation, LabelledPod, Peer, PolicyBasis, PolicyPort};
 use proptest::prelude::*;
 
 use crate::objects::{number, sends, service, services};
@@ -241,12 +241,12 @@ fn labelled() -> impl Strategy<Value = LabelledPod> {
     let names = (text(), text(), proptest::option::of(text()));
     let labels = proptest::collection::btree_map("([a-z.]{1,8}/)?[A-Za-z0-9_.-]{1,20}|\\PC*", text(), 0..5);
     (names, labels).prop_map(|((namespace, name, owner), labels)| LabelledPod {
-        pod: portolan::sink::report::Pod {
+        pod: portolan_report::wire::Pod {
             namespace,
             name,
             uid: "u".to_owned(),
             workload: owner
-                .map(|name| portolan::sink::report::Workload { kind: "Deployment".to_owned(), name }),
+                .map(|name| portolan_report::wire::Workload { kind: "Deployment".to_owned(), name }),
             host_network: false,
             labels: None,
         },
@@ -281,19 +281,19 @@ fn policy_port() -> impl Strategy<Value = PolicyPort> {
                 protocol: protocol.to_owned(),
                 port,
                 name: Some(words.clone()),
-                declaration: portolan::sink::report::Declaration {
+                declaration: portolan_report::wire::Declaration {
                     status: "declared".to_owned(),
                     declared_by: by.into_iter().collect(),
                     explained_by: if port % 2 == 0 { explained_by } else { Vec::new() },
                 },
                 exposure: Some("pod".to_owned()),
-                process: Some(portolan::sink::report::Process {
+                process: Some(portolan_report::wire::Process {
                     pid: 1,
                     name: words.clone(),
                     executable: None,
                 }),
                 code: Some(words),
-                traffic: portolan::sink::report::Traffic { peers, ..Default::default() },
+                traffic: portolan_report::wire::Traffic { peers, ..Default::default() },
             }
         })
 }
@@ -308,7 +308,7 @@ proptest! {
     ) {
         let world = World::new();
         let mut basis = of_pod(&world);
-        basis.pods = vec![portolan::sink::report::PolicyPod { labelled: target, policies: vec!["\n".to_owned()], ports }];
+        basis.pods = vec![portolan_report::wire::PolicyPod { labelled: target, policies: vec!["\n".to_owned()], ports }];
         basis.callers = others.clone();
         basis.neighbours = others;
         let Ok(drafted) = draft(&basis, observed) else { return Ok(()) };

@@ -14,6 +14,8 @@ use crate::{setup, step, workspace};
 pub struct Program {
     pub name: &'static str,
     pub linking: Linking,
+    /// Package that has it.
+    pub package: &'static str,
     /// The only features that it is built with: the agent links nothing of the plugin.
     pub features: &'static str,
 }
@@ -76,7 +78,7 @@ pub fn build(sources: &Path, directory: &Path, target: &str, program: Program) -
             "--locked",
             "--release",
             "--package",
-            "portolan",
+            program.package,
             "--bin",
             binary,
             "--no-default-features",

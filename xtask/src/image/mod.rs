@@ -21,7 +21,8 @@ use identity::Identity;
 const SIZE_LIMIT: u64 = 25 << 20;
 
 /// The one program in it.
-const AGENT: Program = Program { name: "portolan", linking: Linking::Static, features: "" };
+const AGENT: Program =
+    Program { name: "portolan", package: "portolan", linking: Linking::Static, features: "" };
 /// File beside the archive with the image's name in full: what a pod has to ask for once the archive is loaded.
 const REFERENCE: &str = "reference";
 

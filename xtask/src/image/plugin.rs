@@ -15,7 +15,8 @@ use crate::workspace;
 /// As kubectl finds it: the plugin `portolan`.
 const BINARY: &str = "kubectl-portolan";
 /// A static C library would resolve names with whatever modules the user's own C library brings, and crash on those.
-const PLUGIN: Program = Program { name: BINARY, linking: Linking::Dynamic, features: "plugin" };
+const PLUGIN: Program =
+    Program { name: BINARY, package: "portolan-client", linking: Linking::Dynamic, features: "cluster" };
 
 #[derive(Args, Clone, Debug, Default)]
 pub struct Options {

@@ -51,7 +51,7 @@ fn needs(kubeconfig: &str, image: &str, tools: &[&str]) -> Option<String> {
 /// # Errors
 /// Where it could not be run at all.
 pub fn run() -> Result<Tally> {
-    Tally::of(tests().args(["--test", "e2e"]))
+    Tally::of(tests().args(["--test", "e2e", "--test", "binary"]))
 }
 
 #[cfg(test)]

@@ -63,7 +63,8 @@ impl Tier {
                 Tally::of(tests.env("PORTOLAN_IMAGE_NAME", image.name))
             }
             Self::Vm => vm::run(),
-            Self::Api => Tally::of(tests().args(["--test", "api"])),
+            // The second test builds the plugin that some cases of the first run.
+            Self::Api => Tally::of(tests().args(["--test", "api", "--test", "binary"])),
             Self::Chart => Tally::of(tests().args(["--test", "chart"])),
             Self::E2e => e2e::run(),
         }

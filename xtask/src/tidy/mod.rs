@@ -2,6 +2,7 @@
 
 mod borders;
 mod circles;
+mod dependencies;
 mod rust_source;
 mod shape;
 mod tree;
@@ -60,6 +61,7 @@ pub fn run() -> Result<()> {
         }
     }
     complaints.extend(circles::check(&roots()?, &files));
+    complaints.extend(dependencies::check()?);
     complaints.extend(workflows::check()?);
     report(&complaints, files.len())
 }

@@ -10,11 +10,11 @@ use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body_util::channel::{Channel, Sender};
+use portolan_report::filter::Filter;
 use tokio::sync::watch;
 
 use super::problem::Problem;
 use super::{HttpState, MAX_CONNECTIONS};
-use crate::sink::filter::Filter;
 use crate::sink::watch_log::WatchLog;
 
 /// Bytes that are read from the log at once; a follower that stands still holds a few times as many.

@@ -3,13 +3,13 @@
 
 use std::sync::LazyLock;
 
+use portolan_report::explanation::Explanation;
+use portolan_report::wire::{List, PodDetail, PolicyBasis, Report};
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use super::description::{Answer, Described, Parameter, ROUTES, values};
 use super::problem::Problem;
-use crate::sink::explanation::Explanation;
-use crate::sink::report::{List, PodDetail, PolicyBasis, Report};
 
 /// Of OpenAPI, whose schemas are those of JSON Schema 2020-12.
 const VERSION: &str = "3.1.0";

@@ -4,11 +4,11 @@ use std::num::NonZeroU16;
 
 use portolan_engine::explain::target::Target;
 use portolan_engine::policy_basis::{PolicyTarget, Who};
+use portolan_report::label_selector::{BadSelector, Selector};
 
 use super::description::{Described, values};
 use super::problem::Problem;
 use super::question::{ListQuery, MAX_LIMIT};
-use crate::sink::selector::{BadSelector, Selector};
 
 /// What a route knows, and each once that cannot be repeated.
 pub fn check(route: &Described, pairs: &[(String, String)]) -> Result<(), Problem> {

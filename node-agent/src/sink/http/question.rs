@@ -9,13 +9,13 @@ use portolan_engine::change;
 use portolan_engine::explain::target::Target;
 use portolan_engine::explain::{Explained, Unexplained};
 use portolan_engine::policy_basis::{PolicyBasis, PolicyTarget};
+use portolan_report::explanation::Explanation;
+use portolan_report::facts::Facts;
+use portolan_report::filter::Filter;
+use portolan_report::wire::{self, Report, SCHEMA};
 use tokio::sync::oneshot;
 
 use crate::sink::convert::{Converter, pod_ref};
-use crate::sink::explanation::Explanation;
-use crate::sink::facts::Facts;
-use crate::sink::filter::Filter;
-use crate::sink::report::{self, Report, SCHEMA};
 
 /// Items of a page where nothing is asked.
 pub const DEFAULT_LIMIT: usize = 500;
@@ -45,7 +45,7 @@ pub struct ListQuery {
 pub enum ListAnswer {
     /// Nothing changed since the generation that the client knows.
     Unchanged(u64),
-    Page(report::List<Report>),
+    Page(wire::List<Report>),
 }
 
 /// One question. The asker may be gone when the answer comes: that is no error.
@@ -56,10 +56,10 @@ pub enum Query {
     Listeners(ListQuery, oneshot::Sender<ListAnswer>),
     Listener(String, oneshot::Sender<Option<Report>>),
     Connections(ListQuery, oneshot::Sender<ListAnswer>),
-    Pod { namespace: String, name: String, reply: oneshot::Sender<Option<report::PodDetail>> },
+    Pod { namespace: String, name: String, reply: oneshot::Sender<Option<wire::PodDetail>> },
     Explain(Target, oneshot::Sender<Result<Explanation, Unexplained>>),
-    Policy(PolicyTarget, oneshot::Sender<Option<report::PolicyBasis>>),
-    Status(oneshot::Sender<report::AgentStatus>),
+    Policy(PolicyTarget, oneshot::Sender<Option<wire::PolicyBasis>>),
+    Status(oneshot::Sender<wire::AgentStatus>),
 }
 
 impl Query {
@@ -123,7 +123,7 @@ pub trait ReadModel {
 
     /// What a policy for it can be drafted from; without pods where there are none.
     fn policy_basis(&self, target: &PolicyTarget) -> PolicyBasis;
-    fn status(&self) -> report::AgentStatus;
+    fn status(&self) -> wire::AgentStatus;
 }
 
 /// Answers one question from the model, unless nobody waits for it any more.
@@ -198,7 +198,7 @@ fn list_of(
     // One more tells whether the list goes on.
     let most = list.limit().min(MAX_PAGE_BYTES / LEAST_BYTES + 1) + 1;
     let (items, r#continue) = page(list.after.as_deref(), most);
-    ListAnswer::Page(report::List { schema: SCHEMA.to_owned(), items, r#continue, generation })
+    ListAnswer::Page(wire::List { schema: SCHEMA.to_owned(), items, r#continue, generation })
 }
 
 /// What a model found: with one more than the page holds if there are more.
@@ -296,7 +296,7 @@ fn pod_detail(
     convert: &Converter,
     namespace: String,
     name: String,
-) -> Option<report::PodDetail> {
+) -> Option<wire::PodDetail> {
     let filter = Filter { namespace: vec![namespace], pod: vec![name], ..Filter::default() };
     let wanted = Wanted { filter: &filter, after: None, most: MAX_POD_ITEMS + 1 };
     let (listeners, findings) = (model.listeners(wanted), model.findings(wanted));
@@ -304,7 +304,7 @@ fn pod_detail(
         .iter()
         .find_map(|l| l.pod.as_ref())
         .or_else(|| findings.iter().find_map(|f| f.pod.as_ref()))?;
-    Some(report::PodDetail {
+    Some(wire::PodDetail {
         envelope: convert.envelope(),
         pod: pod_ref(pod),
         truncated: listeners.len() > MAX_POD_ITEMS || findings.len() > MAX_POD_ITEMS,

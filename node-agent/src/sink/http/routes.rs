@@ -10,6 +10,7 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use portolan_engine::explain::Unexplained;
+use portolan_report::wire::Report;
 use serde::Serialize;
 use tokio::sync::oneshot;
 
@@ -21,7 +22,6 @@ use super::problem::Problem;
 use super::question::{ListAnswer, ListQuery, Query};
 use super::{Health, HttpState, description, openapi, page};
 use crate::sink::metrics::RequestLabels;
-use crate::sink::report::Report;
 
 /// How long a question may wait for its answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);

@@ -8,8 +8,7 @@ use std::num::NonZeroU16;
 use portolan_engine::change::{Exposure, Finding, FindingState, PolicyVerdict};
 use portolan_engine::finding_code::{FindingCode, Severity};
 use portolan_engine::identity::{BootTime, Protocol};
-
-use crate::sink::escape::bounded;
+use portolan_report::escape::bounded;
 
 /// Bytes of a message; the field of an Event takes 1024.
 const MAX_MESSAGE: usize = 1000;

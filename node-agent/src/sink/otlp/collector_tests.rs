@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use portolan_api_stand_in::brought;
+use portolan_testing::tools;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::OtlpOptions;
@@ -28,7 +28,7 @@ impl Drop for Collector {
 impl Collector {
     /// Starts one that hands on to `receiver`, and waits until it listens; none where the machine has no such program.
     async fn start(receiver: &Receiver) -> Option<Self> {
-        let Some(program) = brought::program("rotel-agent") else {
+        let Some(program) = tools::program("rotel-agent") else {
             println!("skipped: no collector; run `cargo xtask setup --tests`");
             return None;
         };

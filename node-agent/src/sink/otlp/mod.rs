@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use portolan_report::wire::Finding;
 use prost::Message;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -27,7 +28,6 @@ use self::post::Post;
 use self::readings::MetricSender;
 use self::repeats::Repeats;
 use super::metrics::Metrics;
-use super::report::Finding;
 use crate::args::OtlpSignal;
 use crate::config::otlp::OtlpConfig;
 

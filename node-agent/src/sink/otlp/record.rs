@@ -1,10 +1,10 @@
 //! A finding as a log record: names of the semantic conventions where there are some, `portolan.` where there are none.
 
 use jiff::Timestamp;
+use portolan_report::wire::{Container, Finding, Peer, Pod, Process, Traffic};
 
 use super::attributes::Attributes;
 use super::messages::{AnyValue, KeyValue, LogRecord, Value};
-use crate::sink::report::{Container, Finding, Peer, Pod, Process, Traffic};
 
 /// `EventName` of every record.
 pub const EVENT: &str = "portolan.finding";

@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::sink::report::Finding;
+use portolan_report::wire::Finding;
 
 /// What only counts on waits for so long.
 const SELDOM: Duration = Duration::from_secs(60);

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use portolan_api_stand_in::access::Authority;
+use portolan_report::wire::Finding;
+use portolan_testing::api_server::access::Authority;
 use prost::Message;
 use tokio::net::TcpListener;
 
@@ -16,7 +17,6 @@ use super::{Export, FULL, METRICS_FAILED, OtlpOptions, Pace, REFUSED, State, sta
 use crate::args::OtlpSignal;
 use crate::config::otlp::OtlpConfig;
 use crate::sink::metrics::Metrics;
-use crate::sink::report::Finding;
 
 const PACE: Pace = Pace {
     linger: Duration::from_millis(20),

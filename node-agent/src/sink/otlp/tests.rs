@@ -7,13 +7,13 @@ use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use opentelemetry_proto::tonic::metrics::v1::Metric;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
+use portolan_report::wire::{Finding, Suppression};
 use prost::Message;
 use serde_json::{Map, Value, json};
 
 use super::exposition::{self, Span};
 use super::record::log_record;
 use crate::sink::metrics::{ConnectionLabels, FindingLabels, Metrics};
-use crate::sink::report::{Finding, Suppression};
 
 /// A finding in which everything is known.
 pub fn finding() -> Finding {

@@ -13,8 +13,8 @@ mod verdict;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use portolan_api_stand_in::server::{Server, Settings, Transport};
-use portolan_api_stand_in::{brought, object};
+use portolan_testing::api_server::object;
+use portolan_testing::api_server::server::{Server, Settings, Transport};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -28,7 +28,7 @@ const DIGEST: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef012
 
 /// For the cluster of this kubeconfig; `None`, and why, where a tool is missing.
 fn tools(kubeconfig: &Path) -> Option<Tools> {
-    let tools = Tools::new(kubeconfig, Path::new(env!("CARGO_BIN_EXE_kubectl-portolan")));
+    let tools = Tools::new(kubeconfig);
     tools.map_err(|missing| println!("skipped: {missing}")).ok()
 }
 
@@ -56,7 +56,7 @@ fn objects() -> Vec<Value> {
 
 #[test]
 fn the_schemas_of_kubernetes_admit_the_example() {
-    let packages = brought::directory().join("kubernetes-validate");
+    let packages = portolan_testing::tools::directory().join("kubernetes-validate");
     if !packages.join("bin/kubernetes-validate").is_file() {
         println!("skipped: no kubernetes-validate; run `cargo xtask setup --tests`");
         return;

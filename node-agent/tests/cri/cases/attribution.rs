@@ -43,7 +43,7 @@ fn declared_and_undeclared() {
     // A second container of the running pod declares what was a finding.
     web.container("late", r#"[{"containerPort":9090}]"#, "sleep 1000");
     agent.wait_report("the finding resolves", |report| match report {
-        portolan::sink::report::Report::Finding(item) if item.id == found.id && item.state == "resolved" => {
+        portolan_report::wire::Report::Finding(item) if item.id == found.id && item.state == "resolved" => {
             Some(())
         }
         _ => None,
@@ -137,7 +137,7 @@ fn caller_is_named() {
     let active = finding(&agent, &web, 9090, "undeclared-active");
     assert_eq!(active.severity, "high");
     agent.wait_report("the caller is named", |report| match report {
-        portolan::sink::report::Report::Finding(item) if item.id == active.id => {
+        portolan_report::wire::Report::Finding(item) if item.id == active.id => {
             let peer = item.traffic.peers.first()?;
             assert_eq!(peer.origin, "pod");
             (peer.reference.as_deref() == Some("shop/curler")).then_some(())

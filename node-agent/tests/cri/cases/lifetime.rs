@@ -1,7 +1,7 @@
 //! Pods that come, go and come again, and a runtime that does the same.
 
 use libtest_mimic::Trial;
-use portolan::sink::report::Report;
+use portolan_report::wire::Report;
 
 use super::case;
 use crate::harness::containerd::Node;

@@ -2,7 +2,7 @@
 //! with exit code 4 and the part's name. `cargo xtask test --tier privilege` makes the image and runs them.
 
 use libtest_mimic::Trial;
-use portolan::sink::report::{Finding, Report};
+use portolan_report::wire::{Finding, Report};
 
 use super::case;
 use crate::harness::agent_pod::{AgentPod, Given, capabilities, is_given, runtime, runtime_dir};

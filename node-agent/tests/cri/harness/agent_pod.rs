@@ -2,8 +2,9 @@
 
 use std::fs;
 
-use portolan::sink::report::Report;
 use portolan::source::pods::cri::messages::ImageSpec;
+use portolan_report::wire::Report;
+use prost::Message;
 
 use super::containerd::Node;
 use super::messages::{
@@ -12,7 +13,6 @@ use super::messages::{
 };
 use super::patience::{PATIENCE, eventually};
 use super::pod::{Pod, Wanted};
-use prost::Message;
 
 /// The chart's default values.
 const VALUES: &str = include_str!("../../../../charts/portolan/values.yaml");

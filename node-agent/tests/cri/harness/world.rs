@@ -1,6 +1,6 @@
 //! An agent beside the runtime, and what it says of pods.
 
-use portolan::sink::report::{Finding, Listener, Report};
+use portolan_report::wire::{Finding, Listener, Report};
 
 use super::agent::{Agent, Stdout};
 use super::containerd::Node;
@@ -63,6 +63,6 @@ pub fn finding(agent: &Agent, pod: &Pod, port: u16, code: &str) -> Finding {
     })
 }
 
-fn is(said: Option<&portolan::sink::report::Pod>, pod: &Pod) -> bool {
+fn is(said: Option<&portolan_report::wire::Pod>, pod: &Pod) -> bool {
     said.is_some_and(|said| said.uid == pod.uid && said.name == pod.name && said.namespace == NAMESPACE)
 }

@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 
 use libtest_mimic::Trial;
-use portolan::sink::report::Report;
+use portolan_report::wire::Report;
 use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 
 use super::case;

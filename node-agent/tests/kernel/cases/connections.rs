@@ -1,7 +1,7 @@
 //! What counts as a connection, and what is only an attempt.
 
 use libtest_mimic::Trial;
-use portolan::sink::report::Report;
+use portolan_report::wire::Report;
 
 use super::case;
 use crate::actor::protocol::{Payload, Request, Transport};

@@ -3,9 +3,9 @@
 use std::num::NonZeroU16;
 
 use libtest_mimic::Trial;
-use portolan::sink::report::Report;
 use portolan::source::kernel::{KernelHooks, KernelLogLevel, KernelOptions, TrafficLevel};
 use portolan_engine::identity::{BootTime, NetnsId, PortId, Protocol};
+use portolan_report::wire::Report;
 
 use super::case;
 use crate::actor::protocol::{Request, SocketOptions, Transport};

@@ -3,7 +3,7 @@
 use std::process::{Command, Output};
 
 use libtest_mimic::Trial;
-use portolan::sink::report::Report;
+use portolan_report::wire::Report;
 
 use super::case;
 use crate::harness::agent::{Agent, Stdout, binary};

@@ -3,7 +3,7 @@
 use std::process::{Command, Output};
 
 use libtest_mimic::Trial;
-use portolan::sink::explanation::Explanation;
+use portolan_report::explanation::Explanation;
 
 use super::case;
 use crate::harness::agent::{Agent, binary};

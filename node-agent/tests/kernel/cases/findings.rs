@@ -1,7 +1,7 @@
 //! The codes, as the facts come one after another.
 
 use libtest_mimic::Trial;
-use portolan::sink::report::Report;
+use portolan_report::wire::Report;
 
 use super::case;
 use crate::actor::protocol::Request;

@@ -1,7 +1,7 @@
 //! A pod that means harm: what it can do is bounded and said.
 
 use libtest_mimic::Trial;
-use portolan::sink::report::Report;
+use portolan_report::wire::Report;
 use procfs::process::Process;
 
 use super::case;

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use libtest_mimic::Trial;
-use portolan_api_stand_in::server::{Server, Settings, Transport};
+use portolan_testing::api_server::server::{Server, Settings, Transport};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 

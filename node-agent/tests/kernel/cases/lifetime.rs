@@ -1,7 +1,7 @@
 //! How listeners end, and what is shorter than anyone's attention.
 
 use libtest_mimic::Trial;
-use portolan::sink::report::Report;
+use portolan_report::wire::Report;
 
 use super::case;
 use crate::actor::protocol::Request;

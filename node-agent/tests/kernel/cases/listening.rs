@@ -1,7 +1,7 @@
 //! Which sockets count as listeners, and with which addresses.
 
 use libtest_mimic::Trial;
-use portolan::sink::report::Listener;
+use portolan_report::wire::Listener;
 
 use super::case;
 use crate::actor::protocol::{Request, SocketOptions, Transport};

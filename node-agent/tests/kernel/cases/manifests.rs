@@ -1,7 +1,7 @@
 //! Manifests that change or break while the agent runs.
 
 use libtest_mimic::Trial;
-use portolan::sink::report::Report;
+use portolan_report::wire::Report;
 
 use super::case;
 use crate::harness::manifest;

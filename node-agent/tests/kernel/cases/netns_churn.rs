@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use libtest_mimic::Trial;
-use portolan::sink::report::Report;
+use portolan_report::wire::Report;
 use procfs::process::Process;
 
 use super::case;

@@ -1,7 +1,7 @@
 //! Where traffic comes from, as the findings say it.
 
 use libtest_mimic::Trial;
-use portolan::sink::report::Peer;
+use portolan_report::wire::Peer;
 
 use super::case;
 use crate::harness::world::World;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::process::Command;
 
 use libtest_mimic::Trial;
-use portolan::sink::report::{Connection, Finding, Via};
+use portolan_report::wire::{Connection, Finding, Via};
 
 use super::case;
 use crate::harness::actor::Actor;

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use jsonschema::Validator;
-use portolan::sink::report::{AgentStatus, Connection, Finding, Listener, Report};
+use portolan_report::wire::{AgentStatus, Connection, Finding, Listener, Report};
 use rustix::process::{Pid, Signal};
 
 use super::http;

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use portolan::sink::report::List;
+use portolan_report::wire::List;
 use serde::de::DeserializeOwned;
 
 /// Status and body of a GET.

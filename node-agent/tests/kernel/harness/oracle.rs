@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
 use std::process::Command;
 
-use portolan::sink::report::Listener;
+use portolan_report::wire::Listener;
 
 /// Netns name, protocol and port: what people call a listener.
 pub type ListenerKey = (String, String, u16);

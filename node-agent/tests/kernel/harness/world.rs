@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use portolan::sink::report::{Finding, Listener};
+use portolan_report::wire::{Finding, Listener};
 
 use super::actor::{Actor, Scratch, at};
 use super::agent::{Agent, Stdout};

@@ -1,0 +1,197 @@
+//! Command-line options of the commands that query an agent: filters, output formats and the server address.
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, ValueEnum};
+use portolan_engine::finding_code::{FindingCode, Severity};
+use portolan_report::label_selector::Selector;
+
+/// Which objects are shown.
+#[derive(Clone, Debug, Default, Args)]
+pub struct FilterArgs {
+    /// Only pods of this Kubernetes namespace
+    #[arg(short, long)]
+    pub namespace: Option<String>,
+    /// Pods of all namespaces (the default, said aloud)
+    #[arg(short = 'A', long, conflicts_with = "namespace")]
+    pub all_namespaces: bool,
+    /// Only pods with these labels, such as app=web,tier in (front,back),!canary
+    #[arg(short = 'l', long, value_name = "SELECTOR")]
+    pub selector: Option<Selector>,
+}
+
+/// States of a finding.
+const STATES: [&str; 3] = ["open", "suppressed", "resolved"];
+
+/// Codes of findings: a wrong one would match nothing, and pass for "none".
+fn codes() -> PossibleValuesParser {
+    PossibleValuesParser::new(FindingCode::ALL.map(FindingCode::as_str))
+}
+
+/// Parses a severity. It stands here because the engine, which owns the type, does not know the command line.
+fn severities() -> impl TypedValueParser<Value = Severity> {
+    PossibleValuesParser::new(Severity::ALL.map(Severity::as_str))
+        .try_map(|text| Severity::parse(&text).ok_or("expected a severity"))
+}
+
+/// A table of no rows would look as if there were nothing.
+fn one_or_more(text: &str) -> Result<usize, &'static str> {
+    text.parse().ok().filter(|number| *number > 0).ok_or("expected a number, 1 or more")
+}
+
+/// Which findings are shown, and which make the command fail.
+#[derive(Clone, Debug, Default, Args)]
+pub struct FindingFilterArgs {
+    /// Only these codes, such as undeclared-active
+    #[arg(long, value_delimiter = ',', value_name = "CODE", value_parser = codes(), hide_possible_values = true)]
+    pub code: Vec<String>,
+    /// Only these severities
+    #[arg(long, value_delimiter = ',', value_name = "SEVERITY", value_parser = severities())]
+    pub severity: Vec<Severity>,
+    /// Exit with code 1 if a finding that is shown is this bad, or worse (`findings --watch` ends at the first)
+    #[arg(long, value_name = "SEVERITY", value_parser = severities())]
+    pub fail_on: Option<Severity>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    #[default]
+    Table,
+    Wide,
+    Json,
+    Yaml,
+    Name,
+}
+
+/// Where the agent is asked, and how the answer is shown.
+#[derive(Clone, Debug, Args)]
+pub struct ServerArgs {
+    /// The agent's HTTP address: http://HOST:PORT or unix:PATH
+    #[arg(long, env = "PORTOLAN_SERVER", default_value = "http://127.0.0.1:9470", value_name = "URL")]
+    pub server: String,
+    /// How to show it
+    #[arg(short, long, default_value = "table")]
+    pub output: Format,
+}
+
+#[derive(Debug, Args)]
+pub struct FindingsArgs {
+    #[command(flatten)]
+    pub server: ServerArgs,
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    #[command(flatten)]
+    pub findings: FindingFilterArgs,
+    /// Which states: open, suppressed, resolved, or several; --watch of open ones shows their end too
+    #[arg(long, value_delimiter = ',', default_value = "open", value_name = "STATE", value_parser = STATES, hide_possible_values = true)]
+    pub state: Vec<String>,
+    /// Keep running and show what changes
+    #[arg(short, long)]
+    pub watch: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct BaselineArgs {
+    /// The agent's HTTP address: http://HOST:PORT or unix:PATH
+    #[arg(long, env = "PORTOLAN_SERVER", default_value = "http://127.0.0.1:9470", value_name = "URL")]
+    pub server: String,
+    /// Why these are accepted, and by whom: stands in each rule and in each finding that it suppresses
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    /// When the rules end: a day such as 2027-03-31 (its end, UTC), or a time such as 2027-03-31T12:00:00Z
+    #[arg(long, value_name = "WHEN")]
+    pub expires: Option<String>,
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    /// Only these codes, such as undeclared-explained
+    #[arg(long, value_delimiter = ',', value_name = "CODE", value_parser = codes(), hide_possible_values = true)]
+    pub code: Vec<String>,
+    /// Only these severities
+    #[arg(long, value_delimiter = ',', value_name = "SEVERITY", value_parser = severities())]
+    pub severity: Vec<Severity>,
+}
+
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    #[command(flatten)]
+    pub server: ServerArgs,
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    /// Keep running and show what changes
+    #[arg(short, long)]
+    pub watch: bool,
+}
+
+/// Which ports are at the top, and how many.
+#[derive(Clone, Debug, Args)]
+pub struct TopArgs {
+    /// What counts
+    #[arg(long, default_value = "connections", value_name = "AMOUNT")]
+    pub by: TopOrder,
+    /// How many ports are shown, 1 or more
+    #[arg(long, default_value_t = 20, value_name = "N", value_parser = one_or_more)]
+    pub limit: usize,
+    /// Only ports that are not declared
+    #[arg(long)]
+    pub undeclared: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TopOrder {
+    Connections,
+    Bytes,
+    Packets,
+    Attempts,
+}
+
+#[derive(Debug, Args)]
+pub struct TopArgsOfNode {
+    #[command(flatten)]
+    pub server: ServerArgs,
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    #[command(flatten)]
+    pub top: TopArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// [NAMESPACE/]POD, [NAMESPACE/]POD:PORT[/UDP], svc/[NAMESPACE/]SERVICE[:PORT], or a port of the node (a NodePort, a
+    /// hostPort): :PORT[/UDP]. PORT is a number or, but for the node's, a name
+    pub target: String,
+    /// Kubernetes namespace of the pod or Service, where the target does not say it
+    #[arg(short, long)]
+    pub namespace: Option<String>,
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct PolicyArgs {
+    /// NAMESPACE/POD, KIND/NAME of a workload (deployment/web), NAMESPACE/KIND/NAME, or a pod's name
+    pub target: String,
+    /// The Kubernetes namespace [default: whichever has the target]
+    #[arg(short, long)]
+    pub namespace: Option<String>,
+    /// Admit on each port only those who were seen calling it
+    #[arg(long)]
+    pub observed: bool,
+    /// The agent's HTTP address: http://HOST:PORT or unix:PATH
+    #[arg(long, env = "PORTOLAN_SERVER", default_value = "http://127.0.0.1:9470", value_name = "URL")]
+    pub server: String,
+    /// How to write it; in json the comments go to stderr
+    #[arg(short, long, default_value = "yaml")]
+    pub output: ManifestFormat,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ManifestFormat {
+    #[default]
+    Yaml,
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    pub server: ServerArgs,
+}

@@ -1,0 +1,11 @@
+//! The `kubectl-portolan` binary, which kubectl runs as `kubectl portolan`: parse, start, exit code.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use portolan_client::cluster;
+use portolan_client::cluster::args::Cli;
+
+fn main() -> ExitCode {
+    cluster::run(&Cli::parse())
+}

@@ -1,0 +1,286 @@
+//! `portolan baseline`: today's open findings as exceptions for the configuration file. They name workloads, not pods, and cover
+//! what a port is now and everything milder: what gets worse opens again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+
+use jiff::Timestamp;
+use portolan_engine::finding_code::FindingCode;
+use portolan_report::escape::json_text;
+use portolan_report::exception_rule;
+use portolan_report::wire::Finding;
+use serde::Deserialize;
+
+use super::console::Console;
+use super::error::QueryError;
+use super::pages::Gathered;
+use super::server::Server;
+use super::show::Subject;
+use super::{Seen, alternatives, completeness, end, pages};
+use crate::args::BaselineArgs;
+use crate::exit::Exit;
+
+/// What an undeclared port can be, the worst first.
+const LADDER: [FindingCode; 7] = [
+    FindingCode::UndeclaredExternal,
+    FindingCode::UndeclaredActive,
+    FindingCode::UndeclaredHost,
+    FindingCode::UndeclaredReachable,
+    FindingCode::UndeclaredBlocked,
+    FindingCode::UndeclaredExplained,
+    FindingCode::UndeclaredLoopback,
+];
+/// Ports, or ranges of them, in one rule.
+const MAX_PORTS: usize = 500;
+
+/// See the module.
+pub async fn baseline(args: &BaselineArgs, console: &mut Console<'_>) -> Exit {
+    let result = match checked(args) {
+        Ok(()) => print(args, console).await,
+        Err(problem) => console.say(&problem).map(|()| Exit::WrongUse),
+    };
+    end(result, console)
+}
+
+/// What the agent would refuse.
+fn checked(args: &BaselineArgs) -> Result<(), String> {
+    exception_rule::reason(&args.reason).map_err(|problem| format!("--{problem}"))?;
+    let Some(expires) = args.expires.as_deref() else { return Ok(()) };
+    let end = exception_rule::expiry(expires).map_err(|problem| format!("--{problem}"))?;
+    if end <= Timestamp::now() {
+        return Err(format!(
+            "--expires: {expires:?} is over: such rules would suppress nothing; expected a day or a time to come"
+        ));
+    }
+    Ok(())
+}
+
+async fn print(args: &BaselineArgs, console: &mut Console<'_>) -> Result<Exit, QueryError> {
+    let server = Server::parse(&args.server)?;
+    let mut filter = args.filter.filters();
+    filter.extend(alternatives("code", args.code.clone()));
+    filter.extend(alternatives("severity", args.severity.iter().map(|s| s.as_str().to_owned()).collect()));
+    filter.push(("state", "open".to_owned()));
+    let list = pages::gather(&server, Subject::Findings.path(), &filter).await?;
+    let rules = Rules::of(&list);
+    console.write(&rules.yaml(args))?;
+    for words in rules.words(&args.nothing()) {
+        console.say(&words)?;
+    }
+    let exit = completeness(&server, &list, console).await?;
+    Ok(if rules.not_understood > 0 { Exit::Partial } else { exit })
+}
+
+impl BaselineArgs {
+    /// What is said where there is no finding.
+    fn nothing(&self) -> String {
+        let none = self.filter.none_of("open finding", false, Seen::ByOneNode);
+        let by_code = if self.code.is_empty() && self.severity.is_empty() {
+            ""
+        } else {
+            " Without --code and --severity there may be more."
+        };
+        format!("{none}{by_code} There is nothing to make an exception of.")
+    }
+}
+
+/// Whose findings one rule covers.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Group {
+    namespace: String,
+    owner: Owner,
+    code: FindingCode,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Owner {
+    Workload {
+        kind: String,
+        name: String,
+    },
+    /// Nobody knows what made it.
+    Pod(String),
+}
+
+/// The findings, gathered.
+#[derive(Debug, Default)]
+struct Rules {
+    groups: BTreeMap<Group, BTreeSet<(String, u16)>>,
+    findings: usize,
+    /// Of no known pod.
+    homeless: usize,
+    not_understood: usize,
+}
+
+impl Rules {
+    fn of(list: &Gathered) -> Self {
+        let mut rules = Self::default();
+        for item in &list.items {
+            match Finding::deserialize(item).ok() {
+                Some(finding) if finding.pod.is_none() => rules.homeless += 1,
+                Some(finding) => rules.take(&finding),
+                None => rules.not_understood += 1,
+            }
+        }
+        rules
+    }
+
+    fn take(&mut self, finding: &Finding) {
+        let code = FindingCode::ALL.into_iter().find(|code| code.as_str() == finding.code);
+        let group = code.zip(finding.pod.as_ref()).map(|(code, pod)| Group {
+            namespace: pod.namespace.clone(),
+            owner: match &pod.workload {
+                Some(workload) => {
+                    Owner::Workload { kind: workload.kind.clone(), name: workload.name.clone() }
+                }
+                None => Owner::Pod(pod.name.clone()),
+            },
+            code,
+        });
+        // Kubernetes has no such names; in a rule they would mean more than one.
+        let Some(group) = group.filter(|group| group.names().iter().all(|name| is_exact(name))) else {
+            self.not_understood += 1;
+            return;
+        };
+        self.findings += 1;
+        self.groups.entry(group).or_default().extend(finding.protocol.clone().zip(finding.port));
+    }
+
+    fn yaml(&self, args: &BaselineArgs) -> String {
+        if self.groups.is_empty() {
+            return "exceptions: []\n".to_owned();
+        }
+        let mut out = "exceptions:\n".to_owned();
+        let mut names = BTreeSet::new();
+        for (group, ports) in &self.groups {
+            let ranges = ranges(ports);
+            let mut parts: Vec<&[String]> = ranges.chunks(MAX_PORTS).collect();
+            if parts.is_empty() {
+                parts.push(&[]);
+            }
+            for part in parts {
+                let name = unused(&group.title(), &mut names);
+                // Writing to a String cannot fail.
+                let _ = group.write(&mut out, &name, part, args);
+            }
+        }
+        out
+    }
+
+    /// How much it is, and what to do with it.
+    fn words(&self, nothing: &str) -> Vec<String> {
+        let mut words = Vec::new();
+        if self.findings == 0 {
+            words.push(nothing.to_owned());
+        } else {
+            words.push(format!(
+                "{} as {}. Read them, strike out what should be mended, and put the rest under `exceptions:` in the \
+                 file of `portolan agent --config`: a running agent takes them over.",
+                counted(self.findings, "open finding"),
+                counted(self.groups.len(), "exception")
+            ));
+        }
+        let single = self.groups.keys().filter(|group| matches!(group.owner, Owner::Pod(_))).count();
+        if single > 0 {
+            words.push(format!(
+                "{} of them name a single pod, since nobody knows what made it: they end with that pod's name.",
+                single
+            ));
+        }
+        if self.homeless > 0 {
+            words.push(format!(
+                "{} of no known pod left out: `portolan status` tells whether a source of pods is down.",
+                counted(self.homeless, "finding")
+            ));
+        }
+        if self.not_understood > 0 {
+            words.push(format!(
+                "the answer is partial: {} not understood; is the agent another version?",
+                counted(self.not_understood, "finding")
+            ));
+        }
+        words
+    }
+}
+
+impl Group {
+    fn names(&self) -> Vec<&str> {
+        match &self.owner {
+            Owner::Workload { kind, name } => vec![&self.namespace, kind, name],
+            Owner::Pod(name) => vec![&self.namespace, name],
+        }
+    }
+
+    fn title(&self) -> String {
+        let (kind, name) = match &self.owner {
+            Owner::Workload { kind, name } => (kind.as_str(), name),
+            Owner::Pod(name) => ("Pod", name),
+        };
+        format!("baseline/{}/{kind}/{name}/{}", self.namespace, self.code.as_str())
+    }
+
+    /// This code and, for an undeclared port, all that are milder.
+    fn codes(&self) -> String {
+        let from = LADDER.iter().position(|code| *code == self.code);
+        let codes = from.and_then(|from| LADDER.get(from..)).unwrap_or(std::slice::from_ref(&self.code));
+        codes.iter().map(|code| code.as_str()).collect::<Vec<_>>().join(", ")
+    }
+
+    fn write(&self, out: &mut String, name: &str, ports: &[String], args: &BaselineArgs) -> std::fmt::Result {
+        writeln!(out, "- name: {}", quoted(name))?;
+        writeln!(out, "  reason: {}", quoted(args.reason.trim()))?;
+        if let Some(expires) = &args.expires {
+            writeln!(out, "  expires: {}", quoted(expires))?;
+        }
+        writeln!(out, "  match:")?;
+        writeln!(out, "    namespace: {}", quoted(&self.namespace))?;
+        match &self.owner {
+            Owner::Workload { kind, name } => {
+                writeln!(out, "    workload: {{kind: {}, name: {}}}", quoted(kind), quoted(name))?;
+            }
+            Owner::Pod(name) => writeln!(out, "    pod: {}", quoted(name))?,
+        }
+        if !ports.is_empty() {
+            writeln!(out, "    port: [{}]", ports.join(", "))?;
+        }
+        writeln!(out, "    code: [{}]", self.codes())
+    }
+}
+
+/// Neighbours of one protocol as a range.
+fn ranges(ports: &BTreeSet<(String, u16)>) -> Vec<String> {
+    let mut runs: Vec<(&str, u16, u16)> = Vec::new();
+    for (protocol, port) in ports {
+        match runs.last_mut() {
+            Some((of, _, last)) if of == protocol && last.checked_add(1) == Some(*port) => *last = *port,
+            _ => runs.push((protocol, *port, *port)),
+        }
+    }
+    let text = |(protocol, first, last): (&str, u16, u16)| {
+        if first == last { format!("{first}/{protocol}") } else { format!("{first}-{last}/{protocol}") }
+    };
+    runs.into_iter().map(text).collect()
+}
+
+/// The title, cut to what a rule's name may have, with a number where it is taken.
+fn unused(title: &str, names: &mut BTreeSet<String>) -> String {
+    let cut: String = title.chars().take(exception_rule::MAX_NAME - 8).collect();
+    let numbered = (2..).map(|number: u32| format!("{cut}-{number}"));
+    let name = std::iter::once(cut.clone()).chain(numbered).find(|name| !names.contains(name));
+    let name = name.unwrap_or(cut);
+    names.insert(name.clone());
+    name
+}
+
+fn is_exact(name: &str) -> bool {
+    !name.is_empty() && !name.contains('*') && !name.chars().any(char::is_control)
+}
+
+/// YAML takes JSON's text as its own.
+fn quoted(text: &str) -> String {
+    json_text(&serde_json::Value::from(text).to_string()).into_owned()
+}
+
+fn counted(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}

@@ -1,0 +1,158 @@
+//! A NetworkPolicy drafted from what an agent knows, with what a person must know before applying it. The same basis gives
+//! the same draft.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use portolan_report::wire::{LabelledPod, PolicyBasis};
+
+use super::object::{Metadata, NetworkPolicy, Peer, Port, Rule, Selector, Spec, is_dns_label, is_subdomain};
+use super::peers::{everywhere, seen};
+use super::refusal::Refusal;
+use super::remark::{harmless, names};
+use super::selector::{full_name, select};
+use super::wanted_ports::{Verdict, all};
+
+const SUFFIX: &str = "-declared-ports";
+/// Ports that are named as left out at most.
+const MAX_LEFT_OUT: usize = 64;
+
+/// See the module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Draft {
+    pub policy: NetworkPolicy,
+    /// One line each, harmless in a comment and on a terminal; an empty one parts paragraphs.
+    pub remarks: Vec<String>,
+    /// What to think about before applying it; also among the remarks.
+    pub warnings: Vec<String>,
+    /// The agent did not tell everything.
+    pub is_partial: bool,
+}
+
+/// What is said of each port.
+#[derive(Default)]
+struct Ports {
+    rules: BTreeMap<BTreeSet<Peer>, Vec<Port>>,
+    admitted: Vec<String>,
+    left_out: Vec<String>,
+}
+
+/// Drafts it; with `observed` each port admits only those who were seen.
+///
+/// # Errors
+/// [`Refusal`].
+pub fn draft(basis: &PolicyBasis, observed: bool) -> Result<Draft, Refusal> {
+    let pods: Vec<&LabelledPod> = basis.pods.iter().map(|pod| &pod.labelled).collect();
+    let first = pods.first().ok_or_else(|| Refusal::BadName { what: "the target".to_owned() })?;
+    let namespace = namespace(&pods)?;
+    if let Some(pod) = pods.iter().find(|pod| pod.pod.host_network) {
+        return Err(Refusal::HostNetwork { pod: harmless(&full_name(pod)) });
+    }
+    let selection = select(&pods, &basis.neighbours)?;
+    let name = policy_name(first)?;
+    let ports = ports(basis, &namespace, &name, observed);
+    let mut warnings: Vec<String> = selection.warnings.iter().map(|text| harmless(text)).collect();
+    if ports.admitted.is_empty() {
+        warnings.push("the pods declare no port: this policy shuts them off".to_owned());
+    }
+    if basis.truncated {
+        warnings.push("the agent told only a part of the pods and ports".to_owned());
+    }
+    let remarks = remarks(basis, &pods, &ports, &warnings, (observed, &name));
+    let rules = ports.rules.into_iter();
+    let ingress = rules.map(|(from, ports)| Rule { from: from.into_iter().collect(), ports }).collect();
+    let policy = NetworkPolicy {
+        api_version: "networking.k8s.io/v1",
+        kind: "NetworkPolicy",
+        metadata: Metadata { name, namespace },
+        spec: Spec {
+            pod_selector: Selector { match_labels: selection.labels },
+            policy_types: ["Ingress"],
+            ingress,
+        },
+    };
+    Ok(Draft { policy, remarks, warnings, is_partial: basis.truncated })
+}
+
+fn namespace(pods: &[&LabelledPod]) -> Result<String, Refusal> {
+    let all: BTreeSet<&str> = pods.iter().map(|pod| pod.pod.namespace.as_str()).collect();
+    match all.first() {
+        Some(one) if all.len() == 1 && is_dns_label(one) => Ok((*one).to_owned()),
+        Some(one) if all.len() == 1 => Err(Refusal::BadName { what: harmless(&format!("{one:?}")) }),
+        _ => Err(Refusal::ManyNamespaces { namespaces: harmless(&names(all)) }),
+    }
+}
+
+fn policy_name(pod: &LabelledPod) -> Result<String, Refusal> {
+    let owner = pod.pod.workload.as_ref().map_or(&pod.pod.name, |workload| &workload.name);
+    if !is_subdomain(owner) {
+        return Err(Refusal::BadName { what: harmless(&format!("{owner:?}")) });
+    }
+    let mut name: String = owner.chars().take(253 - SUFFIX.len()).collect();
+    name.truncate(name.trim_end_matches(['.', '-']).len());
+    Ok(name + SUFFIX)
+}
+
+fn ports(basis: &PolicyBasis, namespace: &str, name: &str, observed: bool) -> Ports {
+    let pods =
+        basis.callers.iter().chain(&basis.neighbours).chain(basis.pods.iter().map(|pod| &pod.labelled));
+    let known: BTreeMap<String, &LabelledPod> = pods.map(|pod| (full_name(pod), pod)).collect();
+    let replaced = format!("{namespace}/{name}");
+    let mut ports = Ports::default();
+    for ((number, protocol), port) in all(&basis.pods) {
+        let title = format!("{number}/{protocol}");
+        match port.verdict(protocol, &replaced) {
+            Verdict::Admit(why) => {
+                let sources = if observed { seen(&port, namespace, &known) } else { everywhere() };
+                ports.admitted.push(format!("  {title} {}: {why}", sources.words));
+                let entry = Port { port: number, protocol: protocol.to_owned() };
+                ports.rules.entry(sources.from).or_default().push(entry);
+            }
+            Verdict::LeaveOut(why) => ports.left_out.push(format!("  {title} {why}")),
+        }
+    }
+    ports
+}
+
+fn remarks(
+    basis: &PolicyBasis,
+    pods: &[&LabelledPod],
+    ports: &Ports,
+    warnings: &[String],
+    (observed, name): (bool, &str),
+) -> Vec<String> {
+    let shown: Vec<String> = pods.iter().map(|pod| full_name(pod)).collect();
+    let node = &basis.envelope.node;
+    let mut all = vec![
+        format!(
+            "Drafted by portolan from what it sees on node {node}: {}.",
+            names(shown.iter().map(String::as_str))
+        ),
+        "Admitted:".to_owned(),
+    ];
+    all.extend(if ports.admitted.is_empty() { vec!["  nothing".to_owned()] } else { ports.admitted.clone() });
+    if !ports.left_out.is_empty() {
+        all.push("Left out:".to_owned());
+        all.extend(ports.left_out.iter().take(MAX_LEFT_OUT).cloned());
+        let more = ports.left_out.len().saturating_sub(MAX_LEFT_OUT);
+        all.extend((more > 0).then(|| format!("  and {more} more")));
+    }
+    all.push(
+        "The node's own calls, such as kubelet's probes, are admitted by most network plugins whatever a policy says."
+            .to_owned(),
+    );
+    let replaced = basis.pods.iter().flat_map(|pod| &pod.policies);
+    let beside: BTreeSet<&str> = replaced.map(String::as_str).filter(|policy| *policy != name).collect();
+    if !beside.is_empty() {
+        all.push(format!("What other policies of these pods admit stays admitted: {}.", names(beside)));
+    }
+    if ports.rules.values().flatten().any(|port| port.protocol == "SCTP") {
+        all.push("SCTP in policies needs a network plugin that knows it.".to_owned());
+    }
+    if observed {
+        all.push(format!(
+            "Seen on node {node} since its agent started: who calls rarely, or calls pods of other nodes, may be missing."
+        ));
+    }
+    all.extend(warnings.iter().map(|warning| format!("WARNING: {warning}.")));
+    all.iter().map(|line| harmless(line)).collect()
+}

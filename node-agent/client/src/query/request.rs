@@ -1,0 +1,167 @@
+//! One GET to the agent over TCP or a unix socket, with every wait and size bounded.
+
+use std::future::Future;
+use std::io;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper::header::{ACCEPT, HOST};
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+#[cfg(unix)]
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+use super::error::QueryError;
+use super::server::Server;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Until the head of the answer, and between pieces of its body.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+/// Bytes of one answer: a page has at most 1000 objects of 16 KiB.
+const MAX_BODY: usize = 32 << 20;
+
+/// Asks `path` (with its query) and returns the parsed body of a 200.
+pub async fn get<T: DeserializeOwned>(server: &Server, path: &str) -> Result<T, QueryError> {
+    let body = get_bytes(server, path).await?;
+    serde_json::from_slice(&body).map_err(|error| QueryError::NotUnderstood {
+        server: server.to_string(),
+        path: path.to_owned(),
+        reason: error.to_string(),
+    })
+}
+
+/// The body of a 200.
+pub async fn get_bytes(server: &Server, path: &str) -> Result<Bytes, QueryError> {
+    let mut response = open(server, path, None).await?;
+    let mut body = BytesMut::new();
+    while let Some(piece) = next_piece(server, path, &mut response, ANSWER_TIMEOUT).await? {
+        if body.len() + piece.len() > MAX_BODY {
+            return Err(broken_off(server, path, format!("it has more than {MAX_BODY} bytes")));
+        }
+        body.extend_from_slice(&piece);
+    }
+    Ok(body.freeze())
+}
+
+/// Asks `path` and returns the answer as soon as its head says 200; any other status is an error.
+pub async fn open(
+    server: &Server,
+    path: &str,
+    last_event: Option<&str>,
+) -> Result<Response<Incoming>, QueryError> {
+    let mut response = send(server, path, last_event).await?;
+    if response.status() == StatusCode::OK {
+        return Ok(response);
+    }
+    let status = response.status();
+    let piece = next_piece(server, path, &mut response, ANSWER_TIMEOUT).await.ok().flatten();
+    Err(QueryError::Refused {
+        server: server.to_string(),
+        path: path.to_owned(),
+        status: status.as_u16(),
+        detail: detail(&piece.unwrap_or_default()).unwrap_or_else(|| status.to_string()),
+    })
+}
+
+/// The next piece of the body; `None` at its end.
+pub async fn next_piece(
+    server: &Server,
+    path: &str,
+    response: &mut Response<Incoming>,
+    patience: Duration,
+) -> Result<Option<Bytes>, QueryError> {
+    loop {
+        let frame = timeout(patience, response.body_mut().frame())
+            .await
+            .map_err(|_| broken_off(server, path, format!("nothing came for {} s", patience.as_secs())))?;
+        match frame {
+            None => return Ok(None),
+            Some(Err(error)) => return Err(broken_off(server, path, error.to_string())),
+            Some(Ok(frame)) => {
+                if let Ok(piece) = frame.into_data() {
+                    return Ok(Some(piece));
+                }
+            }
+        }
+    }
+}
+
+async fn send(
+    server: &Server,
+    path: &str,
+    last_event: Option<&str>,
+) -> Result<Response<Incoming>, QueryError> {
+    let unreachable = |reason: String| QueryError::Unreachable { server: server.to_string(), reason };
+    let mut request = Request::get(path).header(HOST, server.host_header()).header(ACCEPT, "*/*");
+    if let Some(id) = last_event {
+        request = request.header("last-event-id", id);
+    }
+    let request = request.body(Empty::<Bytes>::new()).map_err(|error| unreachable(error.to_string()))?;
+    let answer = match server {
+        Server::Tcp { host, port } => {
+            let host = host.trim_start_matches('[').trim_end_matches(']');
+            let stream =
+                connect(TcpStream::connect((host, *port))).await.map_err(|e| unreachable(reason(&e)))?;
+            converse(stream, request).await
+        }
+        #[cfg(unix)]
+        Server::Unix(path) => {
+            let stream = connect(UnixStream::connect(path)).await.map_err(|e| unreachable(reason(&e)))?;
+            converse(stream, request).await
+        }
+        #[cfg(not(unix))]
+        Server::Unix(_) => {
+            return Err(unreachable("this system has no unix sockets; use http://HOST:PORT".to_owned()));
+        }
+        Server::Through(way) => {
+            let stream = connect(way.dial()).await.map_err(|e| unreachable(reason(&e)))?;
+            converse(stream, request).await
+        }
+    };
+    answer.map_err(|reason| broken_off(server, path, reason))
+}
+
+async fn connect<S>(connecting: impl Future<Output = io::Result<S>>) -> io::Result<S> {
+    timeout(CONNECT_TIMEOUT, connecting).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+/// What the operating system says, without its number.
+fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    let end = text.find(" (os error").unwrap_or(text.len());
+    text.get(..end).unwrap_or_default().to_lowercase()
+}
+
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    request: Request<Empty<Bytes>>,
+) -> Result<Response<Incoming>, String> {
+    let (mut sender, connection) =
+        http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
+    tokio::spawn(connection);
+    match timeout(ANSWER_TIMEOUT, sender.send_request(request)).await {
+        Ok(answer) => answer.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("no answer for {} s", ANSWER_TIMEOUT.as_secs())),
+    }
+}
+
+fn broken_off(server: &Server, path: &str, reason: String) -> QueryError {
+    QueryError::BrokenOff { server: server.to_string(), path: path.to_owned(), reason }
+}
+
+/// `detail` of application/problem+json, and where it points.
+fn detail(body: &[u8]) -> Option<String> {
+    let problem: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let detail = problem.get("detail")?.as_str()?;
+    Some(match problem.get("pointer").and_then(serde_json::Value::as_str) {
+        Some(pointer) => format!("{pointer}: {detail}"),
+        None => detail.to_owned(),
+    })
+}

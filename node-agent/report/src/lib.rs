@@ -1,0 +1,18 @@
+//! The public contract of portolan: wire types, filters, label selector, escaping, tables and text.
+//!
+//! Commands and agent share this crate, so that both read and write one schema. It does no IO.
+#![forbid(unsafe_code)]
+
+pub mod cells;
+pub mod escape;
+pub mod exception_rule;
+pub mod explain_text;
+pub mod explanation;
+pub mod facts;
+pub mod filter;
+pub mod json_list;
+pub mod label_selector;
+pub mod status_table;
+pub mod table;
+pub mod text;
+pub mod wire;

@@ -1,0 +1,108 @@
+//! Lists: whole where the client takes them from the cache (resourceVersion=0, or a version), page by page where it asks
+//! for pages of now.
+
+use hyper::{Response, StatusCode};
+
+use crate::api_server::body::{Body, refused, whole};
+use crate::api_server::query::Asked;
+use crate::api_server::store::{Store, Version};
+
+/// How much of each object is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    Whole,
+    Metadata,
+}
+
+impl Form {
+    pub fn of(accept: &str) -> Self {
+        if accept.contains("as=PartialObjectMetadata") { Self::Metadata } else { Self::Whole }
+    }
+
+    pub fn text(self, version: &Version) -> &str {
+        match self {
+            Self::Whole => &version.whole,
+            Self::Metadata => &version.metadata,
+        }
+    }
+}
+
+/// The answer to a list.
+pub fn answer(store: &Store, asked: &Asked, form: Form) -> Response<Body> {
+    match text(store, asked, form) {
+        Ok(text) => whole(StatusCode::OK, text),
+        Err(refusal) => *refusal,
+    }
+}
+
+/// The text of a list, or why there is none.
+pub fn text(store: &Store, asked: &Asked, form: Form) -> Result<String, Box<Response<Body>>> {
+    let version = asked.parameter("resourceVersion");
+    let next = asked.parameter("continue");
+    let at = if next.is_empty() { None } else { Some(page_start(store, next)?) };
+    if let Ok(version) = version.parse::<u64>()
+        && version > store.revision
+    {
+        let message = format!("Timeout: Too large resource version: {version}, current: {}", store.revision);
+        return Err(Box::new(refused(504, "Timeout", &message)));
+    }
+    // A list from the cache is whole, whatever limit it was asked for with.
+    let limit = match asked.parameter("limit").parse::<usize>() {
+        Ok(limit @ 1..) if version.is_empty() => limit,
+        _ => usize::MAX,
+    };
+    let mut objects =
+        store.objects(asked.resource.plural).filter(|(_, version)| asked.selects(&version.value)).skip_while(
+            |(key, _)| at.as_ref().is_some_and(|(_, start)| format!("{}/{}", key.0, key.1) <= *start),
+        );
+    let mut items = Vec::new();
+    let mut last = String::new();
+    for (key, version) in objects.by_ref().take(limit) {
+        last = format!("{}/{}", key.0, key.1);
+        items.push(match form {
+            Form::Whole => version.in_list.as_str(),
+            Form::Metadata => version.metadata.as_str(),
+        });
+    }
+    let revision = at.as_ref().map_or(store.revision, |(revision, _)| *revision);
+    let left = objects.count();
+    let more = if left == 0 {
+        String::new()
+    } else {
+        let token = hex(&format!("{revision}:{last}"));
+        format!(r#","continue":"{token}","remainingItemCount":{left}"#)
+    };
+    let (kind, group) = match form {
+        Form::Whole => (format!("{}List", asked.resource.kind), asked.resource.api_version()),
+        Form::Metadata => ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1".to_owned()),
+    };
+    Ok(format!(
+        r#"{{"kind":"{kind}","apiVersion":"{group}","metadata":{{"resourceVersion":"{revision}"{more}}},"items":[{}]}}"#,
+        items.join(",")
+    ))
+}
+
+/// Revision and last key of a page's token.
+fn page_start(store: &Store, token: &str) -> Result<(u64, String), Box<Response<Body>>> {
+    let bad = || Box::new(refused(400, "BadRequest", "continue key is not valid: illegal base64 data"));
+    let text = unhex(token).ok_or_else(bad)?;
+    let (revision, key) = text.split_once(':').ok_or_else(bad)?;
+    let revision: u64 = revision.parse().map_err(|_| bad())?;
+    if revision < store.forgotten {
+        let message = "The provided continue parameter is too old to display a consistent list result.";
+        return Err(Box::new(refused(410, "Expired", message)));
+    }
+    Ok((revision, key.to_owned()))
+}
+
+fn hex(text: &str) -> String {
+    text.bytes().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(token: &str) -> Option<String> {
+    if !token.len().is_multiple_of(2) || !token.is_ascii() {
+        return None;
+    }
+    let bytes = (0..token.len() / 2).map(|at| u8::from_str_radix(&token[at * 2..at * 2 + 2], 16).ok());
+    String::from_utf8(bytes.collect::<Option<Vec<u8>>>()?).ok()
+}

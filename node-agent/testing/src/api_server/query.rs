@@ -1,0 +1,120 @@
+//! What a request asks for: its path, and its parameters as the real server reads them.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::api_server::resource::{RESOURCES, Resource};
+
+/// Path and parameters of a request for objects.
+#[derive(Debug)]
+pub struct Asked {
+    pub resource: &'static Resource,
+    pub namespace: Option<String>,
+    pub name: Option<String>,
+    pub parameters: BTreeMap<String, String>,
+}
+
+impl Asked {
+    /// `None`: it asks for something else.
+    pub fn of(path: &str, query: &str) -> Option<Self> {
+        let mut parts = path.trim_matches('/').split('/');
+        let group = match parts.next()? {
+            "api" => "",
+            "apis" => parts.next()?,
+            _ => return None,
+        };
+        let version = parts.next()?;
+        let rest: Vec<&str> = parts.collect();
+        let (namespace, rest) = match rest.as_slice() {
+            ["namespaces", namespace, rest @ ..] if !rest.is_empty() => (Some((*namespace).to_owned()), rest),
+            rest => (None, rest),
+        };
+        let (plural, name) = match rest {
+            [plural] => (plural, None),
+            [plural, name] => (plural, Some((*name).to_owned())),
+            _ => return None,
+        };
+        let resource = RESOURCES.iter().find(|resource| {
+            resource.group == group && resource.version == version && resource.plural == *plural
+        })?;
+        Some(Self { resource, namespace, name, parameters: parameters(query) })
+    }
+
+    pub fn parameter(&self, name: &str) -> &str {
+        self.parameters.get(name).map_or("", String::as_str)
+    }
+
+    pub fn is_set(&self, name: &str) -> bool {
+        matches!(self.parameter(name), "1" | "true")
+    }
+
+    /// Whether an object is among those that are asked for.
+    pub fn selects(&self, object: &Value) -> bool {
+        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        self.namespace.as_deref().is_none_or(|namespace| text("/metadata/namespace") == namespace)
+            && self.name.as_deref().is_none_or(|name| text("/metadata/name") == name)
+            && terms(self.parameter("fieldSelector")).all(|(field, equal, value)| {
+                (text(&format!("/{}", field.replace('.', "/"))) == value) == equal
+            })
+            && terms(self.parameter("labelSelector")).all(|(label, equal, value)| {
+                let labels = object.pointer("/metadata/labels");
+                (labels.and_then(|labels| labels.get(label)?.as_str()) == Some(value)) == equal
+            })
+    }
+}
+
+/// `a=b,c!=d`
+fn terms(selector: &str) -> impl Iterator<Item = (&str, bool, &str)> {
+    selector.split(',').filter_map(|term| match term.split_once("!=") {
+        Some((field, value)) => Some((field, false, value)),
+        None => term.split_once('=').map(|(field, value)| (field, true, value.trim_start_matches('='))),
+    })
+}
+
+pub fn parameters(query: &str) -> BTreeMap<String, String> {
+    query
+        .split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .map(|(key, value)| (decoded(key), decoded(value)))
+        .collect()
+}
+
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let digits = [rest.next().unwrap_or(b'0'), rest.next().unwrap_or(b'0')];
+                u8::from_str_radix(&String::from_utf8_lossy(&digits), 16).unwrap_or(b'?')
+            }
+            byte => byte,
+        });
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn paths_and_selectors() {
+        let asked = Asked::of("/api/v1/pods", "fieldSelector=spec.nodeName%3Da,status.phase!%3DFailed")
+            .expect("pods");
+        assert!(asked.selects(&json!({"spec": {"nodeName": "a"}})));
+        assert!(!asked.selects(&json!({"spec": {"nodeName": "b"}})));
+        assert!(!asked.selects(&json!({"spec": {"nodeName": "a"}, "status": {"phase": "Failed"}})));
+        let one =
+            Asked::of("/apis/networking.k8s.io/v1/namespaces/shop/networkpolicies/x", "").expect("a policy");
+        assert_eq!((one.namespace.as_deref(), one.name.as_deref()), (Some("shop"), Some("x")));
+        assert_eq!(Asked::of("/api/v1/namespaces", "").expect("namespaces").resource.plural, "namespaces");
+        let one = Asked::of("/api/v1/namespaces/shop", "").expect("a namespace");
+        assert_eq!((one.resource.plural, one.name.as_deref()), ("namespaces", Some("shop")));
+        assert!(Asked::of("/metrics", "").is_none());
+    }
+}
