@@ -76,6 +76,6 @@ fn build(directory: &Path) -> Result<std::path::PathBuf> {
         .args([FLAGS, "--config", "profile.release.lto=false", "--target-dir"])
         .arg(directory.join("build"))
         .current_dir(workspace::root());
-    step::run("building the parsers with coverage", &mut command)?;
+    step::build("building the parsers with coverage", &mut command)?;
     Ok(directory.join("build").join(TRIPLE).join("release/fuzz"))
 }

@@ -14,7 +14,7 @@ pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(dir))
 }
 
-/// The agent's binary, as cargo leaves it.
+/// Path of the agent's binary, in the directory that cargo names after the profile (`debug` for `dev`).
 pub fn agent(profile: &str) -> PathBuf {
     target().join(profile).join("portolan")
 }

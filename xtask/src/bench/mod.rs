@@ -153,11 +153,14 @@ fn build() -> Result<Bench> {
             .current_dir(workspace::root());
         command
     };
-    step::run("building the agent", &mut cargo(&["--release"]))?;
+    step::build("building the agent", &mut cargo(&["--release"]))?;
     let examples = ["--features", "bench", "--example", "packet_cost", "--example", "api_load"];
-    step::run("building what runs the tc program and what plays a cluster's agents", &mut cargo(&examples))?;
+    step::build(
+        "building what runs the tc program and what plays a cluster's agents",
+        &mut cargo(&examples),
+    )?;
     let example = ["--release", "--features", "bench", "--example", "engine_cost"];
-    step::run("building what feeds the engine", &mut cargo(&example))?;
+    step::build("building what feeds the engine", &mut cargo(&example))?;
     let directory = workspace::target().join("bench");
     std::fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
     Ok(Bench {

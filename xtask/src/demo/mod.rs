@@ -31,7 +31,7 @@ pub struct Options {
     /// End what an earlier `--keep` left running
     #[arg(long, conflicts_with = "keep")]
     stop: bool,
-    /// Build without optimisation: quicker to build, slower to run
+    /// Build with the development profile, which the tests use too
     #[arg(long)]
     debug: bool,
 }
@@ -71,14 +71,13 @@ fn refuse() -> Result<()> {
     Ok(())
 }
 
+/// Builds the agent. The profile `quick` needs no link-time optimisation, which takes most of the time of a release build.
 fn build(debug: bool) -> Result<PathBuf> {
+    let (profile, folder) = if debug { ("dev", "debug") } else { ("quick", "quick") };
     let mut command = workspace::cargo();
-    command.args(["build", "--locked", "--package", "portolan"]);
-    if !debug {
-        command.arg("--release");
-    }
-    step::run("building the agent and its kernel programs", &mut command)?;
-    Ok(workspace::agent(if debug { "debug" } else { "release" }))
+    command.args(["build", "--locked", "--package", "portolan", "--bin", "portolan", "--profile", profile]);
+    step::build("building the agent and its kernel programs", &mut command)?;
+    Ok(workspace::agent(folder))
 }
 
 fn show(binary: &std::path::Path, stop: &AtomicBool, keep: bool) -> Result<()> {

@@ -73,8 +73,9 @@ pub fn build(sources: &Path, directory: &Path, target: &str, program: Program) -
     }
     let mut command = workspace::cargo();
     command
+        .arg("rustc")
+        .args(step::CARGO_PROGRESS)
         .args([
-            "rustc",
             "--locked",
             "--release",
             "--package",

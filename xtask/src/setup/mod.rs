@@ -1,5 +1,6 @@
 //! Installs what building and testing need, and says what and why: safe to repeat, and `--check` only looks.
 
+mod dependency_check;
 pub mod kubernetes;
 mod packages;
 pub mod toolchain;
@@ -39,11 +40,15 @@ pub fn run(options: Options) -> Result<()> {
     }
     packages::install(options.tests)?;
     toolchain::install()?;
-    if options.tests
-        && let Err(error) = kubernetes::install()
-    {
-        // What needs them is skipped, and says so.
-        eprintln!("tools of Kubernetes: {error:#}");
+    if options.tests {
+        if let Err(error) = dependency_check::install() {
+            // The report below names it.
+            eprintln!("{error:#}");
+        }
+        if let Err(error) = kubernetes::install() {
+            // Tests that need these tools are skipped, and say so.
+            eprintln!("tools of Kubernetes: {error:#}");
+        }
     }
     report(options)
 }
@@ -57,6 +62,7 @@ fn needs(options: Options) -> Vec<Need> {
     let mut needs = packages::needs(options.tests);
     needs.extend(toolchain::needs());
     if options.tests {
+        needs.extend(dependency_check::needs());
         needs.extend(kubernetes::needs());
     }
     needs

@@ -135,7 +135,7 @@ fn install_linker(compiler: Option<Compiler>) -> Result<()> {
              and libpolly-{wanted}-dev (names as in Debian), and repeat; or put the released program into PATH: https://github.com/aya-rs/bpf-linker/releases"
         );
     };
-    step::run(
+    step::build(
         &format!("building bpf-linker {LINKER_VERSION} with LLVM {version} (about a minute)"),
         Command::new("cargo")
             .args([

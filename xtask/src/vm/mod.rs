@@ -74,7 +74,7 @@ fn build(directory: &Path) -> Result<Programs> {
         .arg("--target-dir")
         .arg(&target)
         .current_dir(workspace::root());
-    step::run("building the agent and the guest's checks, statically linked", &mut command)?;
+    step::build("building the agent and the guest's checks, statically linked", &mut command)?;
     let built = |name: &str| -> PathBuf { target.join(TARGET).join("release").join(name) };
     Ok(Programs { init: built("vm-guest"), agent: built("portolan") })
 }
