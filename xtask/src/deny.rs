@@ -38,7 +38,7 @@ pub fn advisories() -> Result<Outcome> {
             reason.unwrap_or("no reason given").trim()
         )));
     }
-    show(deny()?.args(["check", "--disable-fetch", "advisories"]))
+    show(deny()?.args(["check", "advisories"]))
 }
 
 fn deny() -> Result<Command> {
