@@ -1,4 +1,4 @@
-//! The project's own commands: set-up, demo, tests, benches and house checks.
+//! `cargo xtask`: the commands for developing portolan.
 
 mod bench;
 mod check;

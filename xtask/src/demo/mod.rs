@@ -1,4 +1,4 @@
-//! Shows the real agent at work on the example that started this project, checks what it says, and removes every trace.
+//! The demo: runs the real agent on an example, checks its findings, and removes everything again.
 
 pub mod agent;
 mod findings;
@@ -20,8 +20,8 @@ use agent::Agent;
 use findings::Findings;
 use world::World;
 
-/// How long the findings may take once the calls have begun.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Maximum time until all findings are reported, after the calls have begun.
+const FINDINGS_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Args, Clone, Copy, Debug)]
 pub struct Options {
@@ -36,10 +36,10 @@ pub struct Options {
     debug: bool,
 }
 
-/// Set-up, build, run, check.
+/// Installs the toolchain if needed, builds and runs the agent, and checks its findings.
 ///
 /// # Errors
-/// Where this machine does not allow it, or the agent did not find what it must.
+/// If this machine does not allow it, or the agent does not report the expected findings.
 pub fn run(options: Options) -> Result<()> {
     refuse()?;
     world::remove_leftovers();
@@ -105,7 +105,7 @@ fn show(binary: &std::path::Path, stop: &AtomicBool, keep: bool) -> Result<()> {
     Ok(())
 }
 
-/// Until all is found, or patience ends.
+/// Waits until all expected findings are reported.
 fn watch(findings: &mut Findings, agent: &mut Agent, stop: &AtomicBool) -> Result<()> {
     let since = Stopwatch::start();
     loop {
@@ -116,10 +116,10 @@ fn watch(findings: &mut Findings, agent: &mut Agent, stop: &AtomicBool) -> Resul
         }
         pause(stop)?;
         agent.must_live()?;
-        if since.elapsed() > PATIENCE {
+        if since.elapsed() > FINDINGS_TIMEOUT {
             bail!(
                 "not found within {} s: {}; what the agent said is in {}",
-                PATIENCE.as_secs(),
+                FINDINGS_TIMEOUT.as_secs(),
                 findings.missing().join(", "),
                 agent.log().display()
             );
@@ -127,7 +127,7 @@ fn watch(findings: &mut Findings, agent: &mut Agent, stop: &AtomicBool) -> Resul
     }
 }
 
-/// A moment until the next look.
+/// Waits until the next poll.
 fn pause(stop: &AtomicBool) -> Result<()> {
     if stop.load(Ordering::Relaxed) {
         bail!("stopped; everything is removed");

@@ -72,7 +72,7 @@ impl Tier {
 }
 
 fn chart_obstacle() -> Option<String> {
-    let missing = setup::kubernetes::missing_for(Tier::Chart);
+    let missing = setup::tools::missing_for(Tier::Chart);
     (!missing.is_empty()).then(|| format!("needs {}: run `cargo xtask setup --tests`", missing.join(", ")))
 }
 

@@ -17,7 +17,7 @@ pub enum Tier {
 }
 
 impl Tier {
-    /// In the order in which they run.
+    /// Returns all tiers in the order in which they run.
     pub fn all() -> Vec<Self> {
         Self::value_variants().to_vec()
     }

@@ -1,4 +1,4 @@
-//! What the agent must report on a kernel that it fully supports.
+//! The checks on a kernel that the agent fully supports.
 
 use std::os::fd::OwnedFd;
 
@@ -20,10 +20,10 @@ const ON_NETKIT: u16 = 9393;
 const UDP: u16 = 5353;
 const SCTP: u16 = 7070;
 
-/// Runs every check; each says its own result.
+/// Runs every check. Each check prints its own result.
 ///
 /// # Errors
-/// Where the agent cannot be started.
+/// If the agent cannot be started.
 pub fn run(console: &mut Console, world: &World) -> Result<()> {
     sockets::serve_tcp(OLDER)?;
     let sctp = has_protocol("SCTP").then(|| sockets::listen_sctp(SCTP));
@@ -56,7 +56,7 @@ pub fn run(console: &mut Console, world: &World) -> Result<()> {
     Ok(())
 }
 
-/// A declared port that is called is a listener, and no finding.
+/// Checks that a declared port with connections is a listener and no finding.
 fn declared(agent: &mut Agent) -> Result<String> {
     sockets::serve_tcp(DECLARED)?;
     sockets::call_tcp(ADDRESS, DECLARED, CALLS)?;

@@ -1,4 +1,4 @@
-//! What an agent must report, and what must be left of it: shared by the checks.
+//! Expectations that several checks share: what an agent must report, and what it may leave behind.
 
 use std::net::Ipv6Addr;
 
@@ -13,7 +13,7 @@ use crate::world::{ADDRESS, APP};
 /// Number of connections or datagrams that a check sends.
 pub const CALLS: usize = 7;
 
-/// Every hook is attached.
+/// Expects every hook to be attached.
 pub fn hooks(status: &Value) -> Result<String> {
     let hooks = status.pointer("/hooks").and_then(|hooks| hooks.as_array()).context("no hooks")?;
     ensure!(!hooks.is_empty(), "the list of hooks is empty");
@@ -23,14 +23,14 @@ pub fn hooks(status: &Value) -> Result<String> {
     Ok(hooks.iter().map(|hook| text(hook, "/name")).collect::<Vec<_>>().join(" "))
 }
 
-/// The listener is reported, and belongs to its pod.
+/// Expects an open listener. Returns its declaration.
 pub fn opened(records: &Records, protocol: &str, port: u16) -> Result<String> {
     let listener = records.last("Listener", protocol, port).context("no Listener of that port")?;
     ensure!(text(listener, "/state") == "open", "not open: {listener}");
     Ok(text(listener, "/declaration/status").to_owned())
 }
 
-/// An undeclared port: found, then found active, with exactly the connections that were made.
+/// Serves and calls an undeclared port. Expects a finding, then an active one with exactly the connections that were made.
 pub fn called(agent: &mut Agent, address: &str, port: u16) -> Result<String> {
     if address.contains(':') {
         sockets::serve_tcp_on(Ipv6Addr::UNSPECIFIED.into(), port)?;
@@ -54,7 +54,7 @@ pub fn called(agent: &mut Agent, address: &str, port: u16) -> Result<String> {
     })
 }
 
-/// A UDP port: every datagram once, with its length.
+/// Serves and calls a UDP port. Expects every datagram to be counted once, with its length.
 pub fn udp(agent: &mut Agent, port: u16) -> Result<String> {
     sockets::serve_udp(port)?;
     agent.wait(|records| opened(records, "UDP", port))?;
@@ -70,7 +70,7 @@ pub fn udp(agent: &mut Agent, port: u16) -> Result<String> {
     })
 }
 
-/// The agent ends as asked, and leaves no filter on the pod's interface.
+/// Ends the agent. Expects exit code 0 and no filter on the pod's interface.
 pub fn clean_end(agent: Agent) -> Result<String> {
     let code = agent.end()?;
     ensure!(code == Some(0), "its exit code is {code:?}");
@@ -81,7 +81,7 @@ pub fn clean_end(agent: Agent) -> Result<String> {
     Ok(String::new())
 }
 
-/// The classic filters on the pod's interface; those of TCX are not among them.
+/// Returns the clsact filters on the pod's interface, without TCX programs.
 pub fn filters() -> Result<String> {
     Ok(tool(&["tc", "-n", APP, "filter", "show", "dev", "eth0", "ingress"])?.trim().to_owned())
 }
