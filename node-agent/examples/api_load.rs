@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use portolan::api_server::backoff::Pace;
+use portolan::kubernetes_api::backoff::Pace;
 use portolan::source::kubernetes::{self, KubernetesOptions, Switch, Watching};
-use portolan_engine::input::Input;
+use portolan_engine::model::input::Input;
 use portolan_testing::api_server::access::{Authority, ClientFiles};
 use portolan_testing::api_server::server::{Server, Settings, Transport};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

@@ -8,14 +8,17 @@ use std::time::Duration;
 
 use portolan::source::clock;
 use portolan_engine::Engine;
-use portolan_engine::identity::{BootTime, NetnsId, PodUid, PortId, Protocol, SocketCookie};
-use portolan_engine::input::{
-    Input, Listing, NetnsFacts, OpenedSocket, PeerDelta, PortDelta, Process, TrafficDrain,
-};
-use portolan_engine::network_policy::{LabelSelector, NetworkPolicy};
-use portolan_engine::options::EngineOptions;
-use portolan_engine::pod::{Container, ContainerKind, DeclaredPort, Pod, PortRef};
-use portolan_engine::service::{Service, ServiceKind, ServicePort};
+use portolan_engine::model::identity::{BootTime, NetnsId, PodUid, PortId, Protocol, SocketCookie};
+use portolan_engine::model::input::Input;
+use portolan_engine::model::listing::Listing;
+use portolan_engine::model::netns::NetnsFacts;
+use portolan_engine::model::network_policy::{LabelSelector, NetworkPolicy};
+use portolan_engine::model::options::EngineOptions;
+use portolan_engine::model::pod::{Container, ContainerKind, DeclaredPort, Pod, PortRef};
+use portolan_engine::model::process::Process;
+use portolan_engine::model::service::{Service, ServiceKind, ServicePort};
+use portolan_engine::model::socket::OpenedSocket;
+use portolan_engine::model::traffic::{PeerDelta, PortDelta, TrafficDrain};
 
 /// Services for each pod of the node, as with 250 pods in a cluster with 2,000 Services; most select pods of other nodes.
 const SERVICES_PER_POD: usize = 8;
@@ -236,7 +239,7 @@ fn service_changed(pod: usize, round: usize) -> Input {
     Input::Services(Listing::Changed(Box::new(service(pod / REPLICAS * REPLICAS * SERVICES_PER_POD, number))))
 }
 
-fn policy(index: usize, ingress: Vec<portolan_engine::network_policy::IngressRule>) -> NetworkPolicy {
+fn policy(index: usize, ingress: Vec<portolan_engine::model::network_policy::IngressRule>) -> NetworkPolicy {
     let labels = BTreeMap::from([("app.kubernetes.io/name".to_owned(), format!("app-{index}"))]);
     NetworkPolicy {
         namespace: "shop".to_owned(),
@@ -247,7 +250,7 @@ fn policy(index: usize, ingress: Vec<portolan_engine::network_policy::IngressRul
 }
 
 fn policy_changed(pod: usize, round: usize) -> Input {
-    let rule = portolan_engine::network_policy::IngressRule {
+    let rule = portolan_engine::model::network_policy::IngressRule {
         ports: Vec::new(),
         peers: round * REPLICAS + pod % REPLICAS,
     };

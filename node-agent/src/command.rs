@@ -11,9 +11,10 @@ use portolan_report::escape::terminal;
 use tracing_subscriber::EnvFilter;
 
 use crate::agent::{self, AgentError};
+use crate::agent::{allocator, descriptor_limit};
 use crate::args::{AgentArgs, Cli, Command};
 use crate::config::AgentConfig;
-use crate::{descriptors, doctor, memory, scan};
+use crate::{doctor, scan};
 
 /// Runs what was typed.
 #[must_use]
@@ -45,8 +46,8 @@ fn run_agent(args: &AgentArgs) -> Exit {
         Ok(config) => config,
         Err(error) => return fail(&error, Exit::WrongUse),
     };
-    memory::limit();
-    descriptors::raise_limit();
+    allocator::limit();
+    descriptor_limit::raise_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let outcome = match runtime {
         Ok(runtime) => runtime.block_on(agent::run(config)),

@@ -9,13 +9,15 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use portolan::scan_once;
+use portolan::scan::collect;
 use portolan::source::clock;
 use portolan::source::netns::enter::identity;
 use portolan::source::netns::look::Interface;
 use portolan::source::netns::{self, HostNetns, NetnsActor, NetnsHandle, NetnsOptions, OnlyLook, Progress};
-use portolan_engine::identity::{BootTime, NetnsId, Protocol};
-use portolan_engine::input::{Input, NetnsFacts, NetnsScan};
+use portolan_engine::model::identity::{BootTime, NetnsId, Protocol};
+use portolan_engine::model::input::Input;
+use portolan_engine::model::netns::NetnsFacts;
+use portolan_engine::model::socket::NetnsScan;
 use tokio::sync::mpsc;
 
 /// A named netns that goes away with the test.
@@ -100,8 +102,9 @@ fn row_of_ss(line: &str) -> Option<(Protocol, u16, u32)> {
 }
 
 fn rows(scan: &NetnsScan) -> BTreeSet<(Protocol, u16, u32)> {
-    let pid =
-        |process: &Option<portolan_engine::input::Process>| process.as_ref().map_or(0, |process| process.pid);
+    let pid = |process: &Option<portolan_engine::model::process::Process>| {
+        process.as_ref().map_or(0, |process| process.pid)
+    };
     scan.sockets
         .iter()
         .map(|socket| (socket.port.protocol, socket.port.port.get(), pid(&socket.process)))
@@ -147,7 +150,7 @@ fn options() -> NetnsOptions {
 fn a_scan_lists_what_ss_lists() {
     let netns = Netns::new("kinds");
     let _serving = netns.python(EVERY_KIND);
-    let collected = scan_once::collect(&options()).expect("scan");
+    let collected = collect::collect(&options()).expect("scan");
     let (facts, scan) =
         collected.netns.iter().find(|(facts, _)| facts.paths.contains(&netns.path())).expect("found");
     let scan = scan.as_ref().expect("scanned");
@@ -166,7 +169,7 @@ fn a_scan_lists_what_ss_lists() {
 fn many_listeners_in_several_parts_are_all_listed() {
     let netns = Netns::new("many");
     let _serving = netns.python("keep = [socket.create_server(('0.0.0.0', p)) for p in range(2000, 2900)]");
-    let collected = scan_once::collect(&options()).expect("scan");
+    let collected = collect::collect(&options()).expect("scan");
     let scan = collected
         .netns
         .iter()

@@ -1,15 +1,15 @@
-// Asks the agent that served this page, and shows what it says. What a pod named itself only ever becomes text: no part of
-// an answer is parsed as HTML.
+// Queries the agent that served this page, and shows the answers. All content of an answer becomes text: no part of it is
+// parsed as HTML, because pods choose many of the strings.
 "use strict";
 
-const EVERY = 5000; // milliseconds between two looks
-const LIMIT = 100; // findings of one severity that are asked for: a page must cost the agent little, however many there are
+const EVERY = 5000; // milliseconds between two refreshes
+const LIMIT = 100; // maximum number of findings requested per severity: a page must cost the agent little, however many findings exist
 const SEVERITIES = ["critical", "high", "medium", "low", "info"];
 const STEERING = /[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\u{e0000}-\u{e007f}]/gu;
 
 const at = (id) => document.getElementById(id);
 
-/** As the commands write it: characters that could reorder or hide text are written out. */
+/** Returns the text with characters that could reorder or hide text written as escapes, as the commands print it. */
 function shown(value) {
   return String(value ?? "-").replace(STEERING, (c) => `\\u{${c.codePointAt(0).toString(16)}}`);
 }
@@ -27,7 +27,7 @@ async function ask(path) {
   return answer.json();
 }
 
-/** The first findings of a kind, and how many there are: `100+` where there are more. */
+/** Returns the first findings that match the filter, and their number: `100+` if there are more. */
 async function some(filter) {
   const page = await ask(`/v1/findings?${filter}&limit=${LIMIT}`);
   return { items: page.items, count: `${page.items.length}${page.continue === null ? "" : "+"}` };

@@ -1,4 +1,4 @@
-{{/* The agent: its image, arguments, privileges, and what it sees of the node */}}
+{{/* The agent: image, arguments, privileges, and mounts of the node */}}
 {{- define "portolan.image" -}}
 {{- $repository := .Values.image.repository }}
 {{- with .Values.image.registry }}{{ $repository = printf "%s/%s" . $repository }}{{ end }}
@@ -112,7 +112,7 @@
 {{- end }}
 {{- end }}
 
-{{/* What the container may do */}}
+{{/* Security context of the container */}}
 {{- define "portolan.securityContext" -}}
 {{- $selinux := .Values.securityContext.seLinuxOptions }}
 {{- if and .Values.openshift.enabled (not $selinux) }}{{ $selinux = dict "type" "spc_t" }}{{ end -}}
@@ -144,7 +144,7 @@ seLinuxOptions:
 {{- end }}
 {{- end }}
 
-{{/* AppArmor as Kubernetes before 1.30 has it; the container's name is the argument */}}
+{{/* AppArmor annotation for Kubernetes before 1.30; the argument is the container's name */}}
 {{- define "portolan.appArmorAnnotation" -}}
 {{- $profile := .root.Values.securityContext.appArmorProfile }}
 {{- if and $profile (not .root.Values.privileged) (semverCompare "<1.30.0-0" .root.Capabilities.KubeVersion.Version) }}
@@ -154,8 +154,8 @@ container.apparmor.security.beta.kubernetes.io/{{ .container }}: {{ $written | q
 {{- end }}
 {{- end }}
 
-{{/* Where on the node the runtime's socket is: its directory, since a restarted runtime makes a new socket; the socket alone
-where its directory has all that runs */}}
+{{/* Paths of the node to mount for the runtime's socket. The path is the socket's directory, because a restarted runtime creates
+a new socket. If that directory is /run or /var/run, which contains much more, the path is the socket itself */}}
 {{- define "portolan.runtimePaths" -}}
 {{- $runtime := .Values.sources.runtime }}
 {{- $paths := $runtime.directories }}
@@ -165,7 +165,7 @@ where its directory has all that runs */}}
 {{- toJson (ternary $paths list $runtime.enabled) }}
 {{- end }}
 
-{{/* What of the node is in sight. New mounts must reach the agent, and unmounts too: else it would keep alive what ended */}}
+{{/* Mounts of the node. New mounts and unmounts must both reach the agent: without unmounts it would keep ended netns alive */}}
 {{- define "portolan.hostMounts" -}}
 - name: cgroup
   mountPath: /sys/fs/cgroup
@@ -205,7 +205,7 @@ where its directory has all that runs */}}
 {{- end }}
 {{- end }}
 
-{{/* Where a pod of this chart runs, and as whom */}}
+{{/* Scheduling and service account of a pod of this chart */}}
 {{- define "portolan.placement" -}}
 serviceAccountName: {{ include "portolan.serviceAccountName" . }}
 automountServiceAccountToken: {{ .Values.sources.apiServer.enabled }}

@@ -54,7 +54,7 @@ app.kubernetes.io/part-of: portolan
 {{- end }}
 {{- end }}
 
-{{/* What the schema cannot say of values that depend on one another */}}
+{{/* Checks of values that depend on each other, which the schema cannot express */}}
 {{- define "portolan.check" -}}
 {{- if not (or .Values.sources.runtime.enabled .Values.sources.apiServer.enabled) }}
 {{- fail "sources: at least one of sources.runtime.enabled and sources.apiServer.enabled must be true: nothing else tells which pods there are" }}

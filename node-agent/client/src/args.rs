@@ -2,7 +2,7 @@
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
-use portolan_engine::finding_code::{FindingCode, Severity};
+use portolan_engine::model::finding_code::{FindingCode, Severity};
 use portolan_report::label_selector::Selector;
 
 /// Which objects are shown.

@@ -8,7 +8,7 @@ use portolan::source::pods::cri::annotations::{declared, kept};
 use portolan::source::pods::cri::details::Details;
 use portolan::source::pods::cri::messages::PodSandboxStatusResponse;
 use portolan::source::pods::file;
-use portolan_engine::cgroup as paths;
+use portolan_engine::rules::cgroup as paths;
 use prost::Message;
 
 /// A path, and after a line break the id of a container.

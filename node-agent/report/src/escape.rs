@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
-use portolan_engine::plain_text::{is_unsafe, written_out};
+use portolan_engine::read::plain_text::{escape, is_unsafe};
 
 /// `\u001b` for one byte.
 const MAX_JSON_PER_BYTE: usize = 6;
@@ -11,7 +11,7 @@ const MAX_JSON_PER_BYTE: usize = 6;
 /// `text` as it may stand on a terminal: see [`written_out`].
 #[must_use]
 pub fn terminal(text: &str) -> String {
-    written_out(text)
+    escape(text)
 }
 
 /// JSON text with the unsafe characters that JSON lets stand as they are (DEL, C1, bidi marks, …) written as `\\uXXXX`:
@@ -65,7 +65,7 @@ fn json_len(c: char) -> usize {
 #[cfg(test)]
 mod tests {
     use super::{bounded, json_text, terminal};
-    use portolan_engine::plain_text::is_unsafe;
+    use portolan_engine::read::plain_text::is_unsafe;
     use proptest::prelude::*;
 
     #[test]

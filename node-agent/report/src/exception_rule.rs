@@ -41,7 +41,7 @@ pub fn plain(field: &str, text: &str, most: usize) -> Result<(), String> {
 pub fn expiry(text: &str) -> Result<Timestamp, String> {
     let of_day = || {
         let next = text.parse::<Date>().ok().filter(|_| text.len() == 10)?.tomorrow().ok()?;
-        Some(next.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
+        Some(next.to_zoned_datetime(jiff::tz::TimeZone::UTC).ok()?.timestamp())
     };
     text.parse::<Timestamp>().ok().or_else(of_day).ok_or_else(|| {
         format!(

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
-use portolan_engine::change;
-use portolan_engine::finding_code::FindingCode;
-use portolan_engine::identity::Protocol;
-use portolan_engine::outline::Outline;
+use portolan_engine::model::finding_code::FindingCode;
+use portolan_engine::model::identity::Protocol;
+use portolan_engine::model::{connection, finding, listener, pod, traffic};
+use portolan_engine::read::summary::Summary;
 
 use crate::wire::{self, Report};
 
@@ -38,8 +38,8 @@ struct PodNames<'a> {
     labels: Option<&'a Arc<BTreeMap<String, String>>>,
 }
 
-impl<'a> From<&'a change::PodRef> for PodNames<'a> {
-    fn from(pod: &'a change::PodRef) -> Self {
+impl<'a> From<&'a pod::PodRef> for PodNames<'a> {
+    fn from(pod: &'a pod::PodRef) -> Self {
         let workload = pod.workload.as_ref().map(|workload| (&*workload.kind, &*workload.name));
         let labels = Some(&pod.labels);
         Self { namespace: &pod.namespace, name: &pod.name, workload, labels }
@@ -67,7 +67,7 @@ impl<'a> Facts<'a> {
 
     /// Of an open listener or finding; where its peers are only if `origins`, since they may be many.
     #[must_use]
-    pub fn of_outline(outline: &Outline<'a>, origins: bool) -> Self {
+    pub fn of_outline(outline: &Summary<'a>, origins: bool) -> Self {
         Self {
             code: outline.code.map(FindingCode::as_str),
             severity: outline.code.map(|code| code.severity().as_str()),
@@ -75,7 +75,7 @@ impl<'a> Facts<'a> {
             protocol: outline.protocol.map(Protocol::as_str),
             port: outline.port.map(NonZeroU16::get),
             origins: if origins {
-                outline.origins().into_iter().map(change::Origin::as_str).collect()
+                outline.origins().into_iter().map(traffic::Origin::as_str).collect()
             } else {
                 Vec::new()
             },
@@ -87,7 +87,7 @@ impl<'a> Facts<'a> {
     }
 
     #[must_use]
-    pub fn of_finding(finding: &'a change::Finding) -> Self {
+    pub fn of_finding(finding: &'a finding::Finding) -> Self {
         Self {
             code: Some(finding.code.as_str()),
             severity: Some(finding.code.severity().as_str()),
@@ -100,9 +100,9 @@ impl<'a> Facts<'a> {
     }
 
     #[must_use]
-    pub fn of_listener(listener: &'a change::Listener) -> Self {
+    pub fn of_listener(listener: &'a listener::Listener) -> Self {
         Self {
-            state: Some(if listener.state == change::ListenerState::Open { "open" } else { "closed" }),
+            state: Some(if listener.state == listener::ListenerState::Open { "open" } else { "closed" }),
             protocol: Some(listener.port.protocol.as_str()),
             port: Some(listener.port.port.get()),
             origins: listener.traffic.peers.iter().map(|peer| peer.origin.as_str()).collect(),
@@ -111,7 +111,7 @@ impl<'a> Facts<'a> {
     }
 
     #[must_use]
-    pub fn of_connection(connection: &'a change::Connection) -> Self {
+    pub fn of_connection(connection: &'a connection::Connection) -> Self {
         Self {
             state: Some(if connection.closed_at.is_none() { "open" } else { "closed" }),
             protocol: Some(connection.port.protocol.as_str()),
@@ -162,7 +162,7 @@ pub enum KeptFacts {
     /// Without the object, which may be large.
     Copied(Box<CopiedFacts>),
     /// A connection is small, and there are many.
-    Connection(Arc<change::Connection>),
+    Connection(Arc<connection::Connection>),
 }
 
 /// See [`KeptFacts::Copied`].
@@ -224,7 +224,7 @@ impl KeptFacts {
     pub fn heap_bytes(&self) -> usize {
         match self {
             Self::Copied(facts) => size_of::<CopiedFacts>() + facts.heap_bytes(),
-            Self::Connection(_) => size_of::<change::Connection>(),
+            Self::Connection(_) => size_of::<connection::Connection>(),
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::cmp::Reverse;
 
 use comfy_table::{ContentArrangement, Table, presets};
-use portolan_engine::finding_code::Severity;
+use portolan_engine::model::finding_code::Severity;
 
 use crate::cells::{self, NONE};
 use crate::escape::terminal;
@@ -208,7 +208,7 @@ fn connection_row(connection: &Connection, width: Width) -> Vec<String> {
 #[must_use]
 pub fn lay_out(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(header);
     for row in rows {
         table.add_row(row.iter().map(|cell| terminal(cell)));

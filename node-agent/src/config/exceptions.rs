@@ -6,10 +6,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use portolan_engine::change::{Exposure, Suppression};
-use portolan_engine::exception::{Match, Pattern, PortRange, Rule};
-use portolan_engine::finding_code::FindingCode;
-use portolan_engine::identity::{BootTime, Protocol};
+use portolan_engine::model::exception::{Match, Pattern, PortRange, Rule};
+use portolan_engine::model::finding::Suppression;
+use portolan_engine::model::finding_code::FindingCode;
+use portolan_engine::model::identity::{BootTime, Protocol};
+use portolan_engine::model::listener::Exposure;
 use portolan_report::exception_rule::{MAX_NAME, MAX_REASON, expiry, plain, reason, short};
 use serde::Deserialize;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
@@ -37,7 +38,7 @@ impl Exception {
     #[must_use]
     pub fn rule(&self, to_boot: impl Fn(Timestamp) -> BootTime) -> Rule {
         Rule {
-            says: Arc::clone(&self.says),
+            suppression: Arc::clone(&self.says),
             matches: self.matches.clone(),
             expires: self.expires.map(to_boot),
         }

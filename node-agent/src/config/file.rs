@@ -11,7 +11,7 @@ use super::ConfigError;
 use super::exceptions::FileRule;
 use super::otlp::FileOtlp;
 use crate::args::{ExceptionAnnotations, KernelLog, Kind, OutputMode, RecordMode, TrafficMode};
-use crate::yaml_words;
+use crate::config::yaml_error;
 
 /// Bytes that a configuration file may have.
 const MAX_FILE: u64 = 1 << 20;
@@ -79,7 +79,7 @@ pub fn parse(path: &str, text: &str) -> Result<FileConfig, ConfigError> {
         return Ok(FileConfig::default());
     }
     serde_saphyr::from_str(text).map_err(|error| {
-        let (line, reason) = yaml_words::fault(&error, text);
+        let (line, reason) = yaml_error::fault(&error, text);
         ConfigError::InFile { path: path.to_owned(), line: line.unwrap_or(1), reason }
     })
 }

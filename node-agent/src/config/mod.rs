@@ -5,6 +5,7 @@ pub mod exceptions;
 pub mod file;
 pub mod otlp;
 pub mod value;
+pub mod yaml_error;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use crate::source::kubernetes::Switch;
 use exceptions::Exception;
 use file::FileConfig;
 use otlp::OtlpConfig;
-use portolan_engine::options::STORM_PORTS;
+use portolan_engine::model::options::STORM_PORTS;
 
 /// Something in the command line or the configuration file is wrong. Exit code 2.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]

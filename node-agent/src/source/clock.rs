@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use portolan_engine::identity::BootTime;
+use portolan_engine::model::identity::BootTime;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
 /// Nanoseconds of CLOCK_BOOTTIME: the clock of `bpf_ktime_get_boot_ns`.

@@ -1,5 +1,6 @@
 //! Where facts come from: the kernel's programs, sock_diag, netns discovery, pod metadata, the clock. IO in, no decisions.
 
+pub mod annotation_lint;
 pub mod clock;
 pub mod confinement;
 pub mod conntrack;
@@ -12,6 +13,6 @@ pub mod node_access;
 pub mod pods;
 pub mod policies;
 pub mod process;
-pub mod reread;
 pub mod scan;
 pub mod services;
+pub mod sighup;

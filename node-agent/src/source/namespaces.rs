@@ -1,7 +1,8 @@
 //! Namespaces: only their metadata is asked for.
 
-use portolan_engine::input::{Input, Listing};
-use portolan_engine::namespace::Namespace;
+use portolan_engine::model::input::Input;
+use portolan_engine::model::listing::Listing;
+use portolan_engine::model::namespace::Namespace;
 use serde::de::IgnoredAny;
 
 use crate::source::kubernetes::kind::{Kind, Parts, Told};

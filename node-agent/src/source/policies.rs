@@ -1,10 +1,11 @@
 //! NetworkPolicies, cut down to the ports that they admit: egress and the peers' selectors are let go.
 
-use portolan_engine::input::{Input, Listing};
-use portolan_engine::network_policy::{
+use portolan_engine::model::input::Input;
+use portolan_engine::model::listing::Listing;
+use portolan_engine::model::network_policy::{
     AdmittedPort, IngressRule, LabelExpression, LabelOperator, LabelSelector, NetworkPolicy,
 };
-use portolan_engine::pod::PortRef;
+use portolan_engine::model::pod::PortRef;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -158,7 +159,7 @@ mod tests {
     use std::num::NonZeroU16;
 
     use super::*;
-    use portolan_engine::identity::Protocol;
+    use portolan_engine::model::identity::Protocol;
 
     fn policy(spec: &str) -> Option<NetworkPolicy> {
         let metadata = serde_json::from_str(r#"{"namespace":"shop","name":"p"}"#).expect("metadata");

@@ -8,8 +8,8 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use portolan_engine::identity::SocketCookie;
-use portolan_engine::input::Process;
+use portolan_engine::model::identity::SocketCookie;
+use portolan_engine::model::process::Process;
 use rustix::fs::{Dir, Mode, OFlags, open, readlinkat_raw};
 
 use super::scan::ListedSocket;

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use portolan_engine::input::{Input, Listing};
-use portolan_engine::pod::PortRef;
-use portolan_engine::service::{Outside, Service, ServiceKind, ServicePort};
+use portolan_engine::model::input::Input;
+use portolan_engine::model::listing::Listing;
+use portolan_engine::model::pod::PortRef;
+use portolan_engine::model::service::{ExternalAccess, Service, ServiceKind, ServicePort};
 use serde::Deserialize;
 
 use crate::source::kubernetes::kind::{Kind, Parts, Told};
@@ -148,12 +149,12 @@ fn service_port(spec: PortSpec) -> Option<ServicePort> {
     })
 }
 
-fn outside(spec: &ServiceSpec, status: Option<ServiceStatus>, cuts: &mut Cuts) -> Outside {
+fn outside(spec: &ServiceSpec, status: Option<ServiceStatus>, cuts: &mut Cuts) -> ExternalAccess {
     let balancer = status.and_then(|status| status.load_balancer.0).unwrap_or_default();
     let ingress: Vec<Ingress> = balancer.ingress.entries(MAX_ADDRESSES, cuts).collect();
     let names = ingress.into_iter().flat_map(|ingress| [ingress.ip.0, ingress.hostname.0]).flatten();
     let external = spec.external_ips.clone().entries(MAX_ADDRESSES, cuts);
-    let mut outside = Outside {
+    let mut outside = ExternalAccess {
         balancer: names.filter(|name| !name.is_empty() && name.len() <= MAX_HOST_NAME).collect(),
         external_ips: external.filter_map(|text| text.parse().ok()).collect(),
         local_only: spec.external_traffic_policy.0.as_deref() == Some("Local"),
@@ -164,7 +165,7 @@ fn outside(spec: &ServiceSpec, status: Option<ServiceStatus>, cuts: &mut Cuts) -
     outside
 }
 
-fn addresses(spec: &ServiceSpec, outside: &Outside, cuts: &mut Cuts) -> Vec<IpAddr> {
+fn addresses(spec: &ServiceSpec, outside: &ExternalAccess, cuts: &mut Cuts) -> Vec<IpAddr> {
     let mut texts: Vec<String> = outside.balancer.clone();
     texts.extend(spec.cluster_ip.0.clone());
     texts.extend(spec.cluster_ips.clone().entries(MAX_ADDRESSES, cuts));

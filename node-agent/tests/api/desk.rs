@@ -6,19 +6,21 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use portolan::api_server::access::ApiAccess;
+use portolan::kubernetes_api::access::ApiAccess;
 use portolan::sink::convert::Wall;
 use portolan::sink::kubernetes::desk::Times;
 use portolan::sink::kubernetes::writer::Office;
 use portolan::sink::kubernetes::{ClusterSinks, Writing};
 use portolan::source::clock;
-use portolan_engine::change::{
-    Declaration, DeclarationStatus, Exposure, Finding, FindingState, Listener, ListenerState, NetnsRef,
-    PodRef, Policy, Traffic,
-};
-use portolan_engine::finding_code::FindingCode;
-use portolan_engine::identity::{NetnsId, PodUid, PortId, Protocol};
-use portolan_engine::input::Process;
+use portolan_engine::model::finding::{Finding, FindingState};
+use portolan_engine::model::finding_code::FindingCode;
+use portolan_engine::model::identity::{NetnsId, PodUid, PortId, Protocol};
+use portolan_engine::model::listener::{Declaration, DeclarationStatus, Exposure, Listener, ListenerState};
+use portolan_engine::model::netns::NetnsRef;
+use portolan_engine::model::pod::PodRef;
+use portolan_engine::model::policy::Policy;
+use portolan_engine::model::process::Process;
+use portolan_engine::model::traffic::Traffic;
 use portolan_testing::api_server::log::Request;
 use portolan_testing::api_server::server::{Server, Settings, Transport};
 use serde_json::Value;

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use portolan_engine::finding_code::FindingCode::{UndeclaredActive, UndeclaredExternal, UndeclaredReachable};
+use portolan_engine::model::finding_code::FindingCode::{
+    UndeclaredActive, UndeclaredExternal, UndeclaredReachable,
+};
 use portolan_testing::api_server::fault::{Fault, On as Requests};
 use portolan_testing::api_server::server::Settings;
 use serde_json::json;

@@ -1,6 +1,6 @@
 //! A server, or a way to it, that sends what nobody should: nothing of it stops a watcher or is taken for the truth.
 
-use portolan_engine::selection::Selects;
+use portolan_engine::model::selector::Selects;
 use portolan_testing::api_server::fault::{Fault, On, StreamedLists};
 use portolan_testing::api_server::server::{Server, Settings, Transport};
 

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use portolan::sink::kubernetes::desk::Times;
-use portolan_engine::finding_code::FindingCode::UndeclaredActive;
+use portolan_engine::model::finding_code::FindingCode::UndeclaredActive;
 use portolan_testing::api_server::fault::{Fault, On as Requests};
 use portolan_testing::api_server::log::Request;
 use portolan_testing::api_server::server::{Server, Settings};

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use portolan_engine::change::{Finding, FindingState};
-use portolan_engine::finding_code::FindingCode::{
+use portolan_engine::model::finding::{Finding, FindingState};
+use portolan_engine::model::finding_code::FindingCode::{
     OpaqueRuntime, UndeclaredActive, UndeclaredExternal, UndeclaredLoopback, UndeclaredReachable,
 };
 use portolan_testing::api_server::fault::{Fault, On as Requests};

@@ -10,7 +10,7 @@ use portolan::sink::metrics::{
     RequestLabels, SourceLabel,
 };
 use portolan_ebpf::abi::lost::LostSlot;
-use portolan_engine::finding_code::Severity;
+use portolan_engine::model::finding_code::Severity;
 use portolan_testing::tools;
 use serde_json::Value;
 

@@ -8,11 +8,13 @@ use portolan::config::AgentConfig;
 use portolan::source::clock;
 use portolan_client::exit::Exit;
 use portolan_engine::Engine;
-use portolan_engine::change::FindingState;
-use portolan_engine::identity::{BootTime, NetnsId, PodUid, PortId, Protocol, SocketCookie};
-use portolan_engine::input::{Input, NetnsFacts, NetnsScan, OpenedSocket};
-use portolan_engine::options::EngineOptions;
-use portolan_engine::pod::{Container, DeclaredPort, Pod, Workload};
+use portolan_engine::model::finding::FindingState;
+use portolan_engine::model::identity::{BootTime, NetnsId, PodUid, PortId, Protocol, SocketCookie};
+use portolan_engine::model::input::Input;
+use portolan_engine::model::netns::NetnsFacts;
+use portolan_engine::model::options::EngineOptions;
+use portolan_engine::model::pod::{Container, DeclaredPort, Pod, Workload};
+use portolan_engine::model::socket::{NetnsScan, OpenedSocket};
 
 use crate::commands::run;
 use crate::model::Node;

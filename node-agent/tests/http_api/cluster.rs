@@ -5,14 +5,17 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 
 use portolan_engine::Engine;
-use portolan_engine::identity::{NetnsId, PodUid, PortId, Protocol, SocketCookie};
-use portolan_engine::input::{
-    Input, Listing, NetnsFacts, NetnsScan, OpenedSocket, PeerDelta, PortDelta, Process, TrafficDrain,
-};
-use portolan_engine::network_policy::{AdmittedPort, IngressRule, LabelSelector, NetworkPolicy};
-use portolan_engine::options::EngineOptions;
-use portolan_engine::pod::{Container, DeclaredPort, Pod, PortRef};
-use portolan_engine::service::{Outside, Service, ServiceKind, ServicePort};
+use portolan_engine::model::identity::{NetnsId, PodUid, PortId, Protocol, SocketCookie};
+use portolan_engine::model::input::Input;
+use portolan_engine::model::listing::Listing;
+use portolan_engine::model::netns::NetnsFacts;
+use portolan_engine::model::network_policy::{AdmittedPort, IngressRule, LabelSelector, NetworkPolicy};
+use portolan_engine::model::options::EngineOptions;
+use portolan_engine::model::pod::{Container, DeclaredPort, Pod, PortRef};
+use portolan_engine::model::process::Process;
+use portolan_engine::model::service::{ExternalAccess, Service, ServiceKind, ServicePort};
+use portolan_engine::model::socket::{NetnsScan, OpenedSocket};
+use portolan_engine::model::traffic::{PeerDelta, PortDelta, TrafficDrain};
 
 use crate::model::seconds;
 
@@ -101,7 +104,7 @@ fn services() -> Vec<Service> {
     let number = |n| PortRef::Number(port(n));
     let named = |name: &str| PortRef::Name(name.to_owned());
     let mut web = service("web", ServiceKind::LoadBalancer, "web", vec![sends(80, named("http"), 32_264)]);
-    let outside = Outside {
+    let outside = ExternalAccess {
         balancer: vec!["203.0.113.9".to_owned()],
         external_ips: Vec::new(),
         local_only: true,

@@ -8,8 +8,8 @@ use portolan::args::{Cli, Command};
 use portolan::sink::http::Bounds;
 use portolan_client::exit::Exit;
 use portolan_client::query::{self, console::Console};
-use portolan_engine::change::DeclarationStatus;
-use portolan_engine::identity::Protocol;
+use portolan_engine::model::identity::Protocol;
+use portolan_engine::model::listener::DeclarationStatus;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 

@@ -7,17 +7,19 @@ use std::sync::Arc;
 use portolan::sink::convert::{Converter, Wall};
 use portolan::sink::http::question::{ReadModel, Wanted};
 use portolan_engine::Engine;
-use portolan_engine::change::{
-    Connection, Declaration, DeclarationStatus, Exposure, Finding, FindingState, Listener, ListenerState,
-    NetnsRef, Origin, Peer, PodRef, Policy, Traffic,
-};
-use portolan_engine::explain::target::Target;
-use portolan_engine::explain::{Explained, Unexplained};
-use portolan_engine::finding_code::FindingCode;
-use portolan_engine::identity::{BootTime, NetnsId, PodUid, PortId, Protocol};
-use portolan_engine::input::Process;
-use portolan_engine::pod::{Container, ContainerKind, Pod, Workload};
-use portolan_engine::policy_basis::{BasisPod, BasisPort, PolicyBasis, PolicyTarget, Who};
+use portolan_engine::model::connection::Connection;
+use portolan_engine::model::finding::{Finding, FindingState};
+use portolan_engine::model::finding_code::FindingCode;
+use portolan_engine::model::identity::{BootTime, NetnsId, PodUid, PortId, Protocol};
+use portolan_engine::model::listener::{Declaration, DeclarationStatus, Exposure, Listener, ListenerState};
+use portolan_engine::model::netns::NetnsRef;
+use portolan_engine::model::pod::{Container, ContainerKind, Pod, PodRef, Workload};
+use portolan_engine::model::policy::Policy;
+use portolan_engine::model::process::Process;
+use portolan_engine::model::traffic::{Origin, Peer, Traffic};
+use portolan_engine::read::explain::answer::{ExplainError, Explained};
+use portolan_engine::read::explain::target::Target;
+use portolan_engine::read::policy_basis::{BasisPod, BasisPort, PolicyBasis, PolicySubject, PolicyTarget};
 use portolan_report::facts::Facts;
 use portolan_report::wire::{AgentStatus, HookStatus, Limit, SourceStatus};
 
@@ -215,7 +217,7 @@ impl ReadModel for Node {
         self.connections.iter()
     }
 
-    fn explain(&self, target: &Target) -> Result<Explained, Unexplained> {
+    fn explain(&self, target: &Target) -> Result<Explained, ExplainError> {
         self.engine.explain(target)
     }
 
@@ -227,7 +229,7 @@ impl ReadModel for Node {
             Arc::new(Pod { namespace, name, uid, workload, labels, ..Pod::default() })
         };
         let app = known("multi-port-app", [("app", "multi-port-app"), ("pod-template-hash", "6d4b75cb6d")]);
-        if target.who != Who::Pod(app.name.clone()) {
+        if target.subject != PolicySubject::Pod(app.name.clone()) {
             return PolicyBasis::default();
         }
         let mine =

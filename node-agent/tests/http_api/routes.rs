@@ -2,8 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
-use portolan_engine::change::DeclarationStatus;
-use portolan_engine::identity::Protocol;
+use portolan_engine::model::identity::Protocol;
+use portolan_engine::model::listener::DeclarationStatus;
 use serde_json::Value;
 
 use crate::exchange::{Answer, get, send};

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use portolan::sink::convert::Converter;
 use portolan::sink::http::question::ReadModel;
-use portolan::sink::ndjson::ndjson;
+use portolan::sink::stream::ndjson::ndjson;
 use portolan_report::explanation::Explanation;
 use portolan_report::wire::Report;
 use serde_json::{Value, json};

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use portolan::sink::http::Bounds;
-use portolan_engine::change::DeclarationStatus;
-use portolan_engine::finding_code::FindingCode;
-use portolan_engine::identity::Protocol;
+use portolan_engine::model::finding_code::FindingCode;
+use portolan_engine::model::identity::Protocol;
+use portolan_engine::model::listener::DeclarationStatus;
 use portolan_report::wire::Report;
 
 use crate::exchange::{Following, get};

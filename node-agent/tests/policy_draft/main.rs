@@ -17,12 +17,13 @@ use portolan::source::pods::file;
 use portolan_client::query::policy::draft::{Draft, draft};
 use portolan_client::query::policy::refusal::Refusal;
 use portolan_client::query::policy::yaml;
-use portolan_engine::change::PolicyVerdict;
-use portolan_engine::identity::Protocol::{Sctp, Tcp, Udp};
-use portolan_engine::input::{Input, Listing};
-use portolan_engine::pod::ContainerKind::Regular;
-use portolan_engine::pod::{Pod, ProbeHandler, Workload};
-use portolan_engine::policy_basis::{PolicyTarget, Who};
+use portolan_engine::model::identity::Protocol::{Sctp, Tcp, Udp};
+use portolan_engine::model::input::Input;
+use portolan_engine::model::listing::Listing;
+use portolan_engine::model::pod::ContainerKind::Regular;
+use portolan_engine::model::pod::{Pod, ProbeHandler, Workload};
+use portolan_engine::model::policy::PolicyVerdict;
+use portolan_engine::read::policy_basis::{PolicySubject, PolicyTarget};
 use portolan_report::wire::{Explanation, LabelledPod, Peer, PolicyBasis, PolicyPort};
 use proptest::prelude::*;
 
@@ -49,14 +50,14 @@ fn world(web: Pod) -> World {
     world
 }
 
-fn basis(world: &World, who: Who) -> PolicyBasis {
-    let basis = world.engine.policy_basis(&PolicyTarget { namespace: None, who });
+fn basis(world: &World, who: PolicySubject) -> PolicyBasis {
+    let basis = world.engine.policy_basis(&PolicyTarget { namespace: None, subject: who });
     let converter = Converter { node: "node-1".into(), wall: Wall { unix_ns_at_boot: 0 }, now: world.now };
     converter.policy_basis(&basis)
 }
 
 fn of_pod(world: &World) -> PolicyBasis {
-    basis(world, Who::Pod("web-1".to_owned()))
+    basis(world, PolicySubject::Pod("web-1".to_owned()))
 }
 
 /// The draft as the API server's own type reads its YAML; nothing of it is unknown to that type.
@@ -117,7 +118,7 @@ fn declared_ports_are_admitted_and_the_others_blocked_once_it_is_applied() {
 }
 
 /// As our own reader of manifests understands it.
-fn read_back(draft: &Draft) -> Vec<portolan_engine::network_policy::NetworkPolicy> {
+fn read_back(draft: &Draft) -> Vec<portolan_engine::model::network_policy::NetworkPolicy> {
     let path = std::env::temp_dir().join(format!("portolan-policy-{}.yaml", std::process::id()));
     std::fs::write(&path, yaml(draft).expect("yaml")).expect("writes");
     let objects = file::read(&path).expect("our own reader takes it");
@@ -194,8 +195,8 @@ fn a_workload_is_all_its_pods_and_its_ports_are_theirs_together() {
     let second = owned(second.container("app", Regular, &[(8081, Sctp)]));
     world.apply(pods(vec![owned(web()), second, pod("other").label("app", "web").label("x", "y").into()]));
     for who in [
-        Who::Pod("web-2".to_owned()),
-        Who::Workload { kind: Some("deployment".to_owned()), name: "web".to_owned() },
+        PolicySubject::Pod("web-2".to_owned()),
+        PolicySubject::Workload { kind: Some("deployment".to_owned()), name: "web".to_owned() },
     ] {
         let drafted = draft(&basis(&world, who), false).expect("a draft");
         assert_eq!(rules(&drafted), ["7/UDP 8080/TCP 8081/SCTP from *"]);
@@ -219,8 +220,8 @@ fn what_no_policy_can_mean_is_refused() {
     let elsewhere = Pod { namespace: "other".to_owned(), ..pod("web-1").uid("b").label("app", "x").into() };
     world.apply(pods(vec![bare().label("app", "x").into(), elsewhere]));
     assert!(matches!(draft(&of_pod(&world), false), Err(Refusal::ManyNamespaces { .. })));
-    assert!(basis(&world, Who::Pod("nobody".to_owned())).pods.is_empty());
-    assert!(draft(&basis(&world, Who::Pod("nobody".to_owned())), false).is_err());
+    assert!(basis(&world, PolicySubject::Pod("nobody".to_owned())).pods.is_empty());
+    assert!(draft(&basis(&world, PolicySubject::Pod("nobody".to_owned())), false).is_err());
 }
 
 #[test]

@@ -62,7 +62,7 @@ impl std::fmt::Display for Row {
 pub fn show(rows: &[Row]) -> String {
     let mut table = Table::new();
     table
-        .load_preset(presets::UTF8_HORIZONTAL_ONLY)
+        .load_style(presets::UTF8_HORIZONTAL_ONLY)
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_header(["what", "measured", "goal", "", "how"]);
     for row in rows {

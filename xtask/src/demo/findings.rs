@@ -171,7 +171,7 @@ impl Findings {
     /// Returns all findings as a table.
     pub fn table(&self) -> comfy_table::Table {
         let mut table = comfy_table::Table::new();
-        table.load_preset(comfy_table::presets::UTF8_HORIZONTAL_ONLY);
+        table.load_style(comfy_table::presets::UTF8_HORIZONTAL_ONLY);
         table.set_header([
             "POD",
             "PORT",

@@ -80,7 +80,7 @@ fn run_tier(tier: Tier) -> Outcome {
 fn summary(rows: &[(Tier, Outcome, std::time::Duration)]) {
     let mut table = comfy_table::Table::new();
     table
-        .load_preset(comfy_table::presets::UTF8_HORIZONTAL_ONLY)
+        .load_style(comfy_table::presets::UTF8_HORIZONTAL_ONLY)
         .set_content_arrangement(comfy_table::ContentArrangement::Dynamic)
         .set_width(120);
     table.set_header(["tier", "", "passed", "failed", "skipped", "time", ""]);

@@ -31,7 +31,7 @@ const BORDERS: [Border; 7] = [
     },
     Border {
         within: "node-agent/src/",
-        except: &["node-agent/src/api_server/", "node-agent/src/kubernetes_api/"],
+        except: &["node-agent/src/kubernetes_api/"],
         words: &["kube::", "k8s_openapi"],
         because: "only kubernetes_api/ names the Kubernetes client",
     },

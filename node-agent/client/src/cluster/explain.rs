@@ -1,6 +1,6 @@
 //! `kubectl portolan explain`: each agent knows the pods of its own node, so the way in is shown for every node that has one.
 
-use portolan_engine::explain::target::Target;
+use portolan_engine::read::explain::target::Target;
 use portolan_report::escape::terminal;
 use portolan_report::wire::SCHEMA;
 use serde_json::{Value, json};

@@ -18,7 +18,7 @@ use crate::query::show::{self, NotShown, Subject};
 use crate::query::{Seen, top};
 use args::{Cli, Command};
 use ask::{Answers, ClusterError, Question};
-use portolan_engine::finding_code::Severity;
+use portolan_engine::model::finding_code::Severity;
 use portolan_report::table::Width;
 use portolan_report::wire::SCHEMA;
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use jiff::Timestamp;
-use portolan_engine::finding_code::FindingCode;
+use portolan_engine::model::finding_code::FindingCode;
 use portolan_report::escape::json_text;
 use portolan_report::exception_rule;
 use portolan_report::wire::Finding;

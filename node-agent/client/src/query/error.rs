@@ -21,7 +21,7 @@ pub enum QueryError {
     #[error("the answer of {server} to {path} is not portolan's: {}", terminal(.reason))]
     NotUnderstood { server: String, path: String, reason: String },
     #[error("{0}")]
-    BadTarget(portolan_engine::explain::target::BadTarget),
+    BadTarget(portolan_engine::read::explain::target::BadTarget),
     #[error("{}", terminal(.detail))]
     NoTarget { detail: String },
     #[error("{}", terminal(.detail))]

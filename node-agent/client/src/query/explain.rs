@@ -2,7 +2,7 @@
 
 use std::io;
 
-use portolan_engine::explain::target::Target;
+use portolan_engine::read::explain::target::Target;
 use serde_json::Value;
 use terminal_size::{Width, terminal_size_of};
 

@@ -14,7 +14,7 @@ pub mod top;
 pub mod url;
 mod watch;
 
-use portolan_engine::finding_code::Severity;
+use portolan_engine::model::finding_code::Severity;
 use serde_json::Value;
 
 use crate::args::{

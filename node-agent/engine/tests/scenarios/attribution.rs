@@ -1,8 +1,8 @@
 //! Identity: which pod a netns is, when pods come late, go, or come again under the same name.
 
-use portolan_engine::change::FindingState;
-use portolan_engine::identity::{NetnsId, Protocol};
-use portolan_engine::input::Input;
+use portolan_engine::model::finding::FindingState;
+use portolan_engine::model::identity::{NetnsId, Protocol};
+use portolan_engine::model::input::Input;
 
 use crate::world::{APP, World, app, netns, opened, pod, pods, process, scan};
 

@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use portolan_engine::identity::Protocol;
-use portolan_engine::input::{Input, Listing};
-use portolan_engine::pod::ContainerKind;
+use portolan_engine::model::identity::Protocol;
+use portolan_engine::model::input::Input;
+use portolan_engine::model::listing::Listing;
+use portolan_engine::model::pod::ContainerKind;
 use proptest::prelude::*;
 
 use crate::objects::{
@@ -75,7 +76,7 @@ impl Version {
     }
 }
 
-fn labelled(which: usize, app: usize, release: usize) -> portolan_engine::pod::Pod {
+fn labelled(which: usize, app: usize, release: usize) -> portolan_engine::model::pod::Pod {
     let name = format!("pod-{which}");
     let pod = pod(&name).at(&name).label("app", app_named(app)).label("release", &release.to_string());
     pod.container("app", ContainerKind::Regular, &[(9_000, Protocol::Tcp)])

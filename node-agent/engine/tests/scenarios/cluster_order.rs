@@ -3,9 +3,10 @@
 
 use std::num::NonZeroU16;
 
-use portolan_engine::identity::{NetnsId, Protocol, SocketCookie};
-use portolan_engine::input::{Input, Listing};
-use portolan_engine::pod::ContainerKind;
+use portolan_engine::model::identity::{NetnsId, Protocol, SocketCookie};
+use portolan_engine::model::input::Input;
+use portolan_engine::model::listing::Listing;
+use portolan_engine::model::pod::ContainerKind;
 use proptest::prelude::*;
 
 use crate::objects::{admits, admitted, for_app, number, policies, policy, sends, service, service_changed};

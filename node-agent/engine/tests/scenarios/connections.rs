@@ -1,9 +1,9 @@
 //! Traffic: who reached a port, how far it came, and what that makes of the finding.
 
-use portolan_engine::change::{FindingState, Origin};
-use portolan_engine::identity::Protocol;
-use portolan_engine::input::{PeerDelta, PortDelta};
-use portolan_engine::options::EngineOptions;
+use portolan_engine::model::finding::FindingState;
+use portolan_engine::model::identity::Protocol;
+use portolan_engine::model::options::EngineOptions;
+use portolan_engine::model::traffic::{Origin, PeerDelta, PortDelta};
 
 use crate::world::{APP, CURLER, World, host, ip, netns, pod, pods};
 

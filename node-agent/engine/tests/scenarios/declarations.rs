@@ -1,8 +1,8 @@
 //! What manifests say: who may declare, protocols, stale declarations, and manifests that change.
 
-use portolan_engine::change::FindingState;
-use portolan_engine::identity::Protocol::{Tcp, Udp};
-use portolan_engine::pod::ContainerKind::{Ephemeral, Init, Regular, Sidecar};
+use portolan_engine::model::finding::FindingState;
+use portolan_engine::model::identity::Protocol::{Tcp, Udp};
+use portolan_engine::model::pod::ContainerKind::{Ephemeral, Init, Regular, Sidecar};
 
 use crate::world::{APP, World, app, netns, opened, pod, pods, scan};
 

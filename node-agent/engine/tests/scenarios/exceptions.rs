@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
-use portolan_engine::change::{Exposure, FindingState, Suppression};
-use portolan_engine::exception::{Match, Pattern, PortRange, Rule};
-use portolan_engine::exception_annotation::AnnotationSource;
-use portolan_engine::finding_code::FindingCode;
-use portolan_engine::identity::BootTime;
-use portolan_engine::identity::Protocol::{Tcp, Udp};
-use portolan_engine::input::{Input, Listing};
-use portolan_engine::namespace::Namespace;
-use portolan_engine::options::EngineOptions;
-use portolan_engine::pod::ContainerKind::{Ephemeral, Regular};
-use portolan_engine::pod::Pod;
+use portolan_engine::model::exception::{Match, Pattern, PortRange, Rule};
+use portolan_engine::model::finding::{FindingState, Suppression};
+use portolan_engine::model::finding_code::FindingCode;
+use portolan_engine::model::identity::BootTime;
+use portolan_engine::model::identity::Protocol::{Tcp, Udp};
+use portolan_engine::model::input::Input;
+use portolan_engine::model::listener::Exposure;
+use portolan_engine::model::listing::Listing;
+use portolan_engine::model::namespace::Namespace;
+use portolan_engine::model::options::{AnnotationSource, EngineOptions};
+use portolan_engine::model::pod::ContainerKind::{Ephemeral, Regular};
+use portolan_engine::model::pod::Pod;
 use proptest::prelude::*;
 
 use crate::world::{
@@ -34,8 +35,8 @@ fn of_app() -> Match {
 }
 
 fn rule(name: &str, matches: Match) -> Rule {
-    let says = Arc::new(Suppression { rule: name.to_owned(), reason: "known".to_owned() });
-    Rule { says, matches, expires: None }
+    let suppression = Arc::new(Suppression { rule: name.to_owned(), reason: "known".to_owned() });
+    Rule { suppression, matches, expires: None }
 }
 
 fn exceptions(rules: Vec<Rule>) -> Input {

@@ -2,12 +2,15 @@
 
 use std::num::NonZeroU16;
 
-use portolan_engine::explain::target::Target;
-use portolan_engine::explain::{DoorKind, EndState, Explained, MAX_ENDS, MAX_PODS, Unexplained};
-use portolan_engine::identity::Protocol::{self, Tcp, Udp};
-use portolan_engine::input::{Input, Listing};
-use portolan_engine::pod::ContainerKind::Regular;
-use portolan_engine::service::{Outside, Service, ServiceKind};
+use portolan_engine::model::identity::Protocol::{self, Tcp, Udp};
+use portolan_engine::model::input::Input;
+use portolan_engine::model::listing::Listing;
+use portolan_engine::model::pod::ContainerKind::Regular;
+use portolan_engine::model::service::{ExternalAccess, Service, ServiceKind};
+use portolan_engine::read::explain::answer::{
+    EndState, EntryPointKind, ExplainError, Explained, MAX_ENDS, MAX_PODS,
+};
+use portolan_engine::read::explain::target::Target;
 
 use crate::objects::{admits, admitted, for_app, named, number, policies, policy, sends, service, services};
 use crate::world::{APP, HOST, PodBuilder, World, cgroup, host, netns, opened, pod, scan, told};
@@ -40,7 +43,7 @@ fn explain(world: &World, target: &str) -> Explained {
     world.engine.explain(&target).expect("an answer")
 }
 
-fn refused(world: &World, target: &str) -> Unexplained {
+fn refused(world: &World, target: &str) -> ExplainError {
     let target = Target::parse(target, None).expect("a target");
     world.engine.explain(&target).expect_err("no answer")
 }
@@ -72,8 +75,9 @@ fn a_node_port_leads_to_the_process_in_the_pods_own_netns() {
     let listener = explained.ends[0].listener.as_ref().expect("a listener");
     assert_eq!((listener.traffic.connections, listener.traffic.peers.len()), (3, 1));
     assert!(explained.partial.is_empty() && !explained.truncated);
-    let kinds: Vec<DoorKind> = explained.ends[0].doors.iter().map(|door| door.kind).collect();
-    assert_eq!(kinds, [DoorKind::NodePort, DoorKind::ClusterIp, DoorKind::PodAddress]);
+    let kinds: Vec<EntryPointKind> =
+        explained.ends[0].entry_points.iter().map(|entry_point| entry_point.kind).collect();
+    assert_eq!(kinds, [EntryPointKind::NodePort, EntryPointKind::ClusterIp, EntryPointKind::PodAddress]);
     assert_eq!(ends(&explain(&world, ":32264/UDP")), [""; 0], "another protocol");
 }
 
@@ -125,7 +129,7 @@ fn a_service_without_pods_here_or_without_a_selector_is_a_partial_answer() {
     let mut alien = by_node_port();
     alien.selector.clear();
     let mut local = node_port(sends(service("far", "far"), 80, Tcp, number(80)), 30_080);
-    local.outside = Outside { local_only: true, ..Outside::default() }.boxed();
+    local.outside = ExternalAccess { local_only: true, ..ExternalAccess::default() }.boxed();
     let world = world(web(), vec![alien, local]);
     let explained = explain(&world, ":32264");
     assert!(explained.answer[1].contains("has no selector"), "{:?}", explained.answer);
@@ -204,10 +208,10 @@ fn a_headless_service_is_dialled_at_the_pods_themselves() {
     headless.kind = ServiceKind::Headless;
     let mut world = world(web().address("10.1.0.2"), vec![headless]);
     world.listen(APP, 10, 8080).wait(6_000);
-    let doors = explain(&world, "svc/demo/web").ends.remove(0).doors;
-    assert_eq!(doors[0].kind, DoorKind::Headless);
-    assert_eq!(doors[0].addresses, ["web.demo.svc"]);
-    assert_eq!(doors[1].addresses, ["10.1.0.2"]);
+    let entry_points = explain(&world, "svc/demo/web").ends.remove(0).entry_points;
+    assert_eq!(entry_points[0].kind, EntryPointKind::Headless);
+    assert_eq!(entry_points[0].addresses, ["web.demo.svc"]);
+    assert_eq!(entry_points[1].addresses, ["10.1.0.2"]);
 }
 
 #[test]
@@ -268,7 +272,7 @@ fn a_pod_that_is_not_ready_gets_nothing_from_its_services() {
 #[test]
 fn a_name_in_several_namespaces_is_not_guessed() {
     let mut world = world(web(), vec![by_node_port()]);
-    let mut twin: portolan_engine::pod::Pod = pod("app").uid("cc-dd").into();
+    let mut twin: portolan_engine::model::pod::Pod = pod("app").uid("cc-dd").into();
     twin.namespace = "other".to_owned();
     world.apply(told("kubernetes", twin));
     let expected = "2 pods are called app: say which, as one of demo/app, other/app";
@@ -309,6 +313,6 @@ fn thousands_of_ports_and_hundreds_of_pods_are_cut_and_that_is_said() {
 fn a_deleted_pod_is_not_explained() {
     let mut world = world(web(), vec![by_node_port()]);
     world.listen(APP, 10, 8080).apply(crate::world::gone("kubernetes", "aa-bb"));
-    assert!(matches!(refused(&world, "demo/app"), Unexplained::NoPod { .. }));
+    assert!(matches!(refused(&world, "demo/app"), ExplainError::NoPod { .. }));
     assert_eq!(explain(&world, ":32264").services[0].pods_here, 0);
 }

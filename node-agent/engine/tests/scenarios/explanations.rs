@@ -1,11 +1,12 @@
 //! Explained, not declared: what else expects a port to be served, and what looks like it but does not.
 
-use portolan_engine::change::{DeclarationStatus, Explanation};
-use portolan_engine::identity::Protocol::{Sctp, Tcp, Udp};
-use portolan_engine::input::{Input, Listing};
-use portolan_engine::pod::ContainerKind::{Init, Regular, Sidecar};
-use portolan_engine::pod::ProbeHandler;
-use portolan_engine::service::{Service, ServiceKind};
+use portolan_engine::model::identity::Protocol::{Sctp, Tcp, Udp};
+use portolan_engine::model::input::Input;
+use portolan_engine::model::listener::{DeclarationStatus, Explanation};
+use portolan_engine::model::listing::Listing;
+use portolan_engine::model::pod::ContainerKind::{Init, Regular, Sidecar};
+use portolan_engine::model::pod::ProbeHandler;
+use portolan_engine::model::service::{Service, ServiceKind};
 
 use crate::objects::{
     admits, admitted, named, number, policies, policy, sends, service, service_changed, service_gone,

@@ -1,10 +1,12 @@
 //! Pods that try to exhaust or deceive the agent.
 
-use portolan_engine::change::{Change, FindingState, Origin};
-use portolan_engine::identity::{PortId, Protocol};
-use portolan_engine::input::Input;
-use portolan_engine::options::EngineOptions;
-use portolan_engine::pod::ContainerKind;
+use portolan_engine::model::change::Change;
+use portolan_engine::model::finding::FindingState;
+use portolan_engine::model::identity::{PortId, Protocol};
+use portolan_engine::model::input::Input;
+use portolan_engine::model::options::EngineOptions;
+use portolan_engine::model::pod::ContainerKind;
+use portolan_engine::model::traffic::Origin;
 
 use crate::objects::{named, number, sends, service, services};
 use crate::world::{

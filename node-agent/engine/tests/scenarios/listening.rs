@@ -1,10 +1,11 @@
 //! What listens: opened, closed, short, scanned, grouped, hidden.
 
-use portolan_engine::change::{Change, FindingState};
-use portolan_engine::identity::{NetnsId, Protocol};
-use portolan_engine::input::Input;
-use portolan_engine::options::EngineOptions;
-use portolan_engine::pod::ContainerKind;
+use portolan_engine::model::change::Change;
+use portolan_engine::model::finding::FindingState;
+use portolan_engine::model::identity::{NetnsId, Protocol};
+use portolan_engine::model::input::Input;
+use portolan_engine::model::options::EngineOptions;
+use portolan_engine::model::pod::ContainerKind;
 
 use crate::world::{APP, HOST, World, host, ms, netns, opened, pod, pods, process, scan};
 

@@ -11,6 +11,8 @@ mod explain;
 mod explanations;
 mod hostile;
 mod listening;
+#[expect(clippy::expect_used, reason = "what a scenario asks for and does not find is a failed scenario")]
+mod nat_paths;
 mod netns;
 #[expect(clippy::expect_used, reason = "builders of test data: a wrong literal is a broken test")]
 mod objects;
@@ -21,7 +23,5 @@ mod recorded;
 mod selected_only;
 mod sources;
 mod verdicts;
-#[expect(clippy::expect_used, reason = "what a scenario asks for and does not find is a failed scenario")]
-mod ways_in;
 #[expect(clippy::expect_used, reason = "builders of test data: a wrong literal is a broken test")]
 mod world;

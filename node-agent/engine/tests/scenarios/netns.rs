@@ -1,8 +1,8 @@
 //! Network namespaces that come, go, and come again.
 
-use portolan_engine::identity::NetnsId;
-use portolan_engine::identity::Protocol::Tcp;
-use portolan_engine::input::Input;
+use portolan_engine::model::identity::NetnsId;
+use portolan_engine::model::identity::Protocol::Tcp;
+use portolan_engine::model::input::Input;
 
 use crate::world::{APP, HOST, World, host, ms, netns, netns_at, pods, scan};
 

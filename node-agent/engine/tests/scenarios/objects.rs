@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 
-use portolan_engine::identity::Protocol;
-use portolan_engine::input::{Input, Listing};
-use portolan_engine::network_policy::{
+use portolan_engine::model::identity::Protocol;
+use portolan_engine::model::input::Input;
+use portolan_engine::model::listing::Listing;
+use portolan_engine::model::network_policy::{
     AdmittedPort, IngressRule, LabelExpression, LabelOperator, LabelSelector, NetworkPolicy,
 };
-use portolan_engine::pod::PortRef;
-use portolan_engine::service::{Service, ServiceKind, ServicePort};
+use portolan_engine::model::pod::PortRef;
+use portolan_engine::model::service::{Service, ServiceKind, ServicePort};
 
 pub fn number(port: u16) -> PortRef {
     PortRef::Number(NonZeroU16::new(port).expect("a port"))

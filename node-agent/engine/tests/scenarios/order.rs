@@ -2,11 +2,11 @@
 
 use std::num::NonZeroU16;
 
-use portolan_engine::identity::Protocol::{Tcp, Udp};
-use portolan_engine::identity::{BootTime, NetnsId, Protocol, SocketCookie};
-use portolan_engine::input::Input;
-use portolan_engine::pod::ContainerKind::Regular;
-use portolan_engine::pod::Pod;
+use portolan_engine::model::identity::Protocol::{Tcp, Udp};
+use portolan_engine::model::identity::{BootTime, NetnsId, Protocol, SocketCookie};
+use portolan_engine::model::input::Input;
+use portolan_engine::model::pod::ContainerKind::Regular;
+use portolan_engine::model::pod::Pod;
 use proptest::prelude::*;
 
 use crate::world::{APP, CURLER, World, call, host, ms, netns, netns_at, opened, pod, pods, scan};

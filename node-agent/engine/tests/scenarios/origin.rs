@@ -1,9 +1,9 @@
 //! Where callers are, by their address alone: what is learned, what is guessed, and what a pod cannot make us believe.
 
-use portolan_engine::change::Origin;
-use portolan_engine::identity::{NetnsId, Protocol};
-use portolan_engine::input::Input;
-use portolan_engine::options::EngineOptions;
+use portolan_engine::model::identity::{NetnsId, Protocol};
+use portolan_engine::model::input::Input;
+use portolan_engine::model::options::EngineOptions;
+use portolan_engine::model::traffic::Origin;
 
 use crate::world::{APP, CURLER, World, app, host, netns, pod, pods, told};
 

@@ -1,13 +1,14 @@
 //! What NetworkPolicies make of a port.
 
-use portolan_engine::change::PolicyVerdict::{self, Blocked, NotIsolated, Open, Unknown};
-use portolan_engine::identity::Protocol::{Tcp, Udp};
-use portolan_engine::input::{Input, Listing};
-use portolan_engine::network_policy::LabelOperator::{
+use portolan_engine::model::identity::Protocol::{Tcp, Udp};
+use portolan_engine::model::input::Input;
+use portolan_engine::model::listing::Listing;
+use portolan_engine::model::network_policy::LabelOperator::{
     self, DoesNotExist, Exists, In, NotIn, Unknown as Strange,
 };
-use portolan_engine::network_policy::NetworkPolicy;
-use portolan_engine::pod::ContainerKind::Regular;
+use portolan_engine::model::network_policy::NetworkPolicy;
+use portolan_engine::model::pod::ContainerKind::Regular;
+use portolan_engine::model::policy::PolicyVerdict::{self, Blocked, NotIsolated, Open, Unknown};
 
 use crate::objects::{admits, admitted, for_app, named, number, policies, policy, where_label};
 use crate::world::{APP, HOST, PodBuilder, World, cgroup, host, netns, pod, told};

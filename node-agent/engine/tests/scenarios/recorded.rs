@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use portolan_engine::change::{Change, Connection};
-use portolan_engine::identity::{BootTime, Protocol, SocketCookie};
-use portolan_engine::input::{ConnectionClosed, ConnectionFact, ConnectionOpened, Input};
-use portolan_engine::options::EngineOptions;
+use portolan_engine::model::change::Change;
+use portolan_engine::model::connection::{Connection, ConnectionClosed, ConnectionFact, ConnectionOpened};
+use portolan_engine::model::identity::{BootTime, Protocol, SocketCookie};
+use portolan_engine::model::input::Input;
+use portolan_engine::model::options::EngineOptions;
 use proptest::prelude::*;
 
 use crate::world::{APP, CURLER, World, app, ip, ms, netns, pod, pods, port};

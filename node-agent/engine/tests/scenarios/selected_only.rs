@@ -1,9 +1,10 @@
 //! A change of one object costs what it touches, not what the node has: counted by the ports that are judged.
 
-use portolan_engine::identity::Protocol::Tcp;
-use portolan_engine::input::{Input, Listing};
-use portolan_engine::network_policy::{IngressRule, NetworkPolicy};
-use portolan_engine::pod::ContainerKind::Regular;
+use portolan_engine::model::identity::Protocol::Tcp;
+use portolan_engine::model::input::Input;
+use portolan_engine::model::listing::Listing;
+use portolan_engine::model::network_policy::{IngressRule, NetworkPolicy};
+use portolan_engine::model::pod::ContainerKind::Regular;
 
 use crate::objects::{for_app, number, policy, sends, service, service_changed, service_gone};
 use crate::world::{World, netns, pod, told};

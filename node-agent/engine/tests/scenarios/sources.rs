@@ -1,11 +1,11 @@
 //! One pod from several sources: whoever comes first, whoever fails, the verdict is right and becomes more exact.
 
-use portolan_engine::change::DeclarationStatus;
-use portolan_engine::identity::NetnsId;
-use portolan_engine::identity::Protocol::{Tcp, Udp};
-use portolan_engine::input::Input;
-use portolan_engine::pod::ContainerKind::{Ephemeral, Init, Regular, Sidecar};
-use portolan_engine::pod::{Container, Pod, Workload};
+use portolan_engine::model::identity::NetnsId;
+use portolan_engine::model::identity::Protocol::{Tcp, Udp};
+use portolan_engine::model::input::Input;
+use portolan_engine::model::listener::DeclarationStatus;
+use portolan_engine::model::pod::ContainerKind::{Ephemeral, Init, Regular, Sidecar};
+use portolan_engine::model::pod::{Container, Pod, Workload};
 
 use crate::objects::{number, sends, service, services};
 use crate::world::{APP, CURLER, PodBuilder, World, cgroup, gone, ip, netns, opened, pod, pods, told};

@@ -1,11 +1,13 @@
 //! The verdict table of docs/findings.md, row by row; each test is named after its row.
 
-use portolan_engine::change::{DeclarationStatus, PolicyVerdict};
-use portolan_engine::finding_code::{FindingCode, Severity};
-use portolan_engine::identity::Protocol::Tcp;
-use portolan_engine::input::{Input, Listing};
-use portolan_engine::pod::ContainerKind::{Ephemeral, Init, Regular};
-use portolan_engine::pod::ProbeHandler;
+use portolan_engine::model::finding_code::{FindingCode, Severity};
+use portolan_engine::model::identity::Protocol::Tcp;
+use portolan_engine::model::input::Input;
+use portolan_engine::model::listener::DeclarationStatus;
+use portolan_engine::model::listing::Listing;
+use portolan_engine::model::pod::ContainerKind::{Ephemeral, Init, Regular};
+use portolan_engine::model::pod::ProbeHandler;
+use portolan_engine::model::policy::PolicyVerdict;
 
 use crate::objects::{admits, admitted, number, policies, policy, sends, service, services};
 use crate::world::{APP, HOST, World, app, cgroup, host, netns, opened, pod, pods, scan, told};

@@ -6,13 +6,19 @@ use std::num::NonZeroU16;
 use std::time::Duration;
 
 use portolan_engine::Engine;
-use portolan_engine::change::{Change, FindingState, ListenerState};
-use portolan_engine::identity::{BootTime, NetnsId, PodUid, PortId, Protocol, SocketCookie};
-use portolan_engine::input::{
-    Input, NetnsFacts, NetnsScan, OpenedSocket, PeerDelta, PortDelta, Process, ScannedSocket, TrafficDrain,
+use portolan_engine::model::change::Change;
+use portolan_engine::model::finding::FindingState;
+use portolan_engine::model::identity::{BootTime, NetnsId, PodUid, PortId, Protocol, SocketCookie};
+use portolan_engine::model::input::Input;
+use portolan_engine::model::listener::ListenerState;
+use portolan_engine::model::netns::NetnsFacts;
+use portolan_engine::model::options::EngineOptions;
+use portolan_engine::model::pod::{
+    Container, ContainerKind, DeclaredPort, Pod, PortRef, ProbeHandler, ProbePort,
 };
-use portolan_engine::options::EngineOptions;
-use portolan_engine::pod::{Container, ContainerKind, DeclaredPort, Pod, PortRef, ProbeHandler, ProbePort};
+use portolan_engine::model::process::Process;
+use portolan_engine::model::socket::{NetnsScan, OpenedSocket, ScannedSocket};
+use portolan_engine::model::traffic::{PeerDelta, PortDelta, TrafficDrain};
 
 pub const APP: u64 = 1;
 pub const CURLER: u64 = 2;
@@ -63,7 +69,7 @@ impl World {
     }
 
     /// The only open finding.
-    pub fn finding(&self) -> std::sync::Arc<portolan_engine::change::Finding> {
+    pub fn finding(&self) -> std::sync::Arc<portolan_engine::model::finding::Finding> {
         let mut findings = self.engine.findings();
         let first = findings.next().expect("a finding");
         assert!(findings.next().is_none(), "more than one: {:?}", self.findings());
@@ -71,7 +77,7 @@ impl World {
     }
 
     /// The first open listener.
-    pub fn listener(&self) -> std::sync::Arc<portolan_engine::change::Listener> {
+    pub fn listener(&self) -> std::sync::Arc<portolan_engine::model::listener::Listener> {
         self.engine.listeners().next().expect("a listener")
     }
 
@@ -100,7 +106,7 @@ impl World {
 
     /// `CODE PORT/PROTOCOL` of every open finding, sorted.
     pub fn findings(&self) -> Vec<String> {
-        let line = |finding: std::sync::Arc<portolan_engine::change::Finding>| {
+        let line = |finding: std::sync::Arc<portolan_engine::model::finding::Finding>| {
             let port = finding.listener.as_ref().map(|l| format!(" {}/{}", l.port.port, l.port.protocol));
             format!("{}{}", finding.code.as_str(), port.unwrap_or_default())
         };

@@ -1,8 +1,8 @@
 //! Every route, what it does and which parameters it takes: what requests are checked against, what `/openapi.json` is made of,
 //! and the names under which requests are counted.
 
-use portolan_engine::finding_code::{FindingCode, Severity};
-use portolan_engine::identity::Protocol;
+use portolan_engine::model::finding_code::{FindingCode, Severity};
+use portolan_engine::model::identity::Protocol;
 
 /// A route.
 #[derive(Clone, Copy, Debug)]

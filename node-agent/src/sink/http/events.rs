@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use super::problem::Problem;
 use super::{HttpState, MAX_CONNECTIONS};
-use crate::sink::watch_log::WatchLog;
+use crate::sink::stream::watch_log::WatchLog;
 
 /// Bytes that are read from the log at once; a follower that stands still holds a few times as many.
 const BATCH: usize = 32 * 1024;

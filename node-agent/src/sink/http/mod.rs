@@ -24,7 +24,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
 use super::metrics::Metrics;
-use super::watch_log::WatchLog;
+use super::stream::watch_log::WatchLog;
 use host::HostCheck;
 use question::Query;
 use unix::OwnedSocket;

@@ -2,8 +2,8 @@
 
 use std::num::NonZeroU16;
 
-use portolan_engine::explain::target::Target;
-use portolan_engine::policy_basis::{PolicyTarget, Who};
+use portolan_engine::read::explain::target::Target;
+use portolan_engine::read::policy_basis::{PolicySubject, PolicyTarget};
 use portolan_report::label_selector::{BadSelector, Selector};
 
 use super::description::{Described, values};
@@ -74,10 +74,10 @@ pub fn parse_target(pairs: &[(String, String)]) -> Result<Target, Problem> {
 /// `namespace`, and `pod` or `workload` (`NAME` or `KIND/NAME`).
 pub fn policy_target(pairs: &[(String, String)]) -> Result<PolicyTarget, Problem> {
     let who = match (value(pairs, "pod"), value(pairs, "workload")) {
-        (Some(pod), None) => Who::Pod(pod.to_owned()),
+        (Some(pod), None) => PolicySubject::Pod(pod.to_owned()),
         (None, Some(workload)) => {
             let (kind, name) = workload.split_once('/').map_or((None, workload), |(k, n)| (Some(k), n));
-            Who::Workload { kind: kind.map(str::to_owned), name: name.to_owned() }
+            PolicySubject::Workload { kind: kind.map(str::to_owned), name: name.to_owned() }
         }
         (None, None) => {
             let detail = "missing; expected pod or workload".to_owned();
@@ -88,7 +88,7 @@ pub fn policy_target(pairs: &[(String, String)]) -> Result<PolicyTarget, Problem
             return Err(Problem::bad_parameter("workload", detail));
         }
     };
-    Ok(PolicyTarget { namespace: value(pairs, "namespace").map(str::to_owned), who })
+    Ok(PolicyTarget { namespace: value(pairs, "namespace").map(str::to_owned), subject: who })
 }
 
 fn add(list: &mut ListQuery, name: &str, value: &str) -> Result<(), Problem> {

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use portolan_engine::change;
-use portolan_engine::explain::target::Target;
-use portolan_engine::explain::{Explained, Unexplained};
-use portolan_engine::policy_basis::{PolicyBasis, PolicyTarget};
+use portolan_engine::model::{connection, finding, listener};
+use portolan_engine::read::explain::answer::{ExplainError, Explained};
+use portolan_engine::read::explain::target::Target;
+use portolan_engine::read::policy_basis::{PolicyBasis, PolicyTarget};
 use portolan_report::explanation::Explanation;
 use portolan_report::facts::Facts;
 use portolan_report::filter::Filter;
@@ -57,7 +57,7 @@ pub enum Query {
     Listener(String, oneshot::Sender<Option<Report>>),
     Connections(ListQuery, oneshot::Sender<ListAnswer>),
     Pod { namespace: String, name: String, reply: oneshot::Sender<Option<wire::PodDetail>> },
-    Explain(Target, oneshot::Sender<Result<Explanation, Unexplained>>),
+    Explain(Target, oneshot::Sender<Result<Explanation, ExplainError>>),
     Policy(PolicyTarget, oneshot::Sender<Option<wire::PolicyBasis>>),
     Status(oneshot::Sender<wire::AgentStatus>),
 }
@@ -106,20 +106,20 @@ pub trait ReadModel {
     /// For objects written now.
     fn converter(&self) -> Converter;
     /// Also one that ended lately.
-    fn finding(&self, id: &str) -> Option<Arc<change::Finding>>;
+    fn finding(&self, id: &str) -> Option<Arc<finding::Finding>>;
     /// Also one that ended lately.
-    fn listener(&self, id: &str) -> Option<Arc<change::Listener>>;
+    fn listener(&self, id: &str) -> Option<Arc<listener::Listener>>;
     /// In the order of ids.
-    fn findings(&self, wanted: Wanted<'_>) -> Vec<Arc<change::Finding>>;
+    fn findings(&self, wanted: Wanted<'_>) -> Vec<Arc<finding::Finding>>;
     /// In the order of ids.
-    fn listeners(&self, wanted: Wanted<'_>) -> Vec<Arc<change::Listener>>;
+    fn listeners(&self, wanted: Wanted<'_>) -> Vec<Arc<listener::Listener>>;
     /// In any order.
-    fn connections(&self) -> impl Iterator<Item = &Arc<change::Connection>>;
+    fn connections(&self) -> impl Iterator<Item = &Arc<connection::Connection>>;
     /// The way in to a target.
     ///
     /// # Errors
-    /// [`Unexplained`].
-    fn explain(&self, target: &Target) -> Result<Explained, Unexplained>;
+    /// [`ExplainError`].
+    fn explain(&self, target: &Target) -> Result<Explained, ExplainError>;
 
     /// What a policy for it can be drafted from; without pods where there are none.
     fn policy_basis(&self, target: &PolicyTarget) -> PolicyBasis;
@@ -136,7 +136,7 @@ pub fn answer(query: Query, model: &impl ReadModel) {
         Query::Findings(list, reply) => {
             let _ = reply.send(list_of(model, &list, |after, most| {
                 let found = model.findings(Wanted { filter: &list.filter, after, most });
-                let one = |f: Arc<change::Finding>| (f.id.clone(), Report::Finding(convert.finding(&f)));
+                let one = |f: Arc<finding::Finding>| (f.id.clone(), Report::Finding(convert.finding(&f)));
                 Found { all: found.len(), reports: found.into_iter().map(one) }.page(list.limit())
             }));
         }
@@ -146,7 +146,7 @@ pub fn answer(query: Query, model: &impl ReadModel) {
         Query::Listeners(list, reply) => {
             let _ = reply.send(list_of(model, &list, |after, most| {
                 let found = model.listeners(Wanted { filter: &list.filter, after, most });
-                let one = |l: Arc<change::Listener>| (l.id.clone(), Report::Listener(convert.listener(&l)));
+                let one = |l: Arc<listener::Listener>| (l.id.clone(), Report::Listener(convert.listener(&l)));
                 Found { all: found.len(), reports: found.into_iter().map(one) }.page(list.limit())
             }));
         }
@@ -157,7 +157,7 @@ pub fn answer(query: Query, model: &impl ReadModel) {
         Query::Connections(list, reply) => {
             let _ = reply.send(list_of(model, &list, |after, most| {
                 let found = first_connections(model.connections(), &list.filter, after, most);
-                let one = |(key, c): (ConnectionKey, &Arc<change::Connection>)| {
+                let one = |(key, c): (ConnectionKey, &Arc<connection::Connection>)| {
                     (key.text(), Report::Connection(convert.connection(c)))
                 };
                 Found { all: found.len(), reports: found.into_iter().map(one) }.page(list.limit())
@@ -235,7 +235,7 @@ struct ConnectionKey {
 }
 
 impl ConnectionKey {
-    fn of(connection: &change::Connection) -> Self {
+    fn of(connection: &connection::Connection) -> Self {
         Self {
             listener: connection.listener_id,
             opened_ns: connection.opened_at.0,
@@ -260,11 +260,11 @@ impl ConnectionKey {
 
 /// The first `most` in the order of keys, without sorting all.
 fn first_connections<'a>(
-    connections: impl Iterator<Item = &'a Arc<change::Connection>>,
+    connections: impl Iterator<Item = &'a Arc<connection::Connection>>,
     filter: &Filter,
     after: Option<&str>,
     most: usize,
-) -> BTreeMap<ConnectionKey, &'a Arc<change::Connection>> {
+) -> BTreeMap<ConnectionKey, &'a Arc<connection::Connection>> {
     let after = after.and_then(ConnectionKey::parse);
     let mut first = BTreeMap::new();
     for connection in connections {

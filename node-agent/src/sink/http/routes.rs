@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use portolan_engine::explain::Unexplained;
+use portolan_engine::read::explain::answer::ExplainError;
 use portolan_report::wire::Report;
 use serde::Serialize;
 use tokio::sync::oneshot;
@@ -203,7 +203,7 @@ async fn explain(State(s): State<HttpState>, pairs: Pairs) -> Result<Response, P
     let target = parse_target(&pairs.0)?;
     match ask(&s, |reply| Query::Explain(target, reply)).await? {
         Ok(explanation) => Ok(json(&explanation)),
-        Err(error @ Unexplained::Ambiguous { .. }) => {
+        Err(error @ ExplainError::Ambiguous { .. }) => {
             Err(Problem::ambiguous(error.to_string(), "query/target"))
         }
         Err(error) => Err(Problem::not_found(error.to_string(), "query/target")),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use portolan_engine::identity::BootTime;
+use portolan_engine::model::identity::BootTime;
 
 /// Tokens that come back one by one.
 #[derive(Debug)]

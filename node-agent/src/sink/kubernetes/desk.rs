@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portolan_engine::change::{Finding, PodRef};
-use portolan_engine::identity::{BootTime, PodUid};
+use portolan_engine::model::finding::Finding;
+use portolan_engine::model::identity::{BootTime, PodUid};
+use portolan_engine::model::pod::PodRef;
 
 use super::report_object::Author;
-use crate::api_server::access::Write;
+use crate::kubernetes_api::access::Write;
 
 /// The times of both sinks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

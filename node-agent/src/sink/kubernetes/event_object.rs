@@ -1,14 +1,14 @@
 //! A finding as a Kubernetes Event (events.k8s.io/v1). Its name is made of the finding, so that the API server itself
 //! refuses a second one while it keeps the first, which is an hour: also across a restart of the agent.
 
-use portolan_engine::identity::BootTime;
+use portolan_engine::model::identity::BootTime;
 use portolan_report::escape::bounded;
 use serde_json::json;
 
 use super::line::Line;
 use super::place::Place;
 use super::report_object::Author;
-use crate::api_server::access::{Verb, Write};
+use crate::kubernetes_api::access::{Verb, Write};
 
 /// Bytes of a note, as the API server has it.
 const MAX_NOTE: usize = 1024;

@@ -3,16 +3,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use portolan_engine::change::{Finding, FindingState, PodRef};
-use portolan_engine::finding_code::{FindingCode, Severity};
-use portolan_engine::identity::BootTime;
+use portolan_engine::model::finding::{Finding, FindingState};
+use portolan_engine::model::finding_code::{FindingCode, Severity};
+use portolan_engine::model::identity::BootTime;
+use portolan_engine::model::pod::PodRef;
 
 use super::desk::{Desk, Lookup, Order, Outcome, Times};
 use super::event_object::event;
 use super::line::Line;
 use super::place::Place;
 use super::report_object::Author;
-use crate::api_server::backoff::part_of;
+use crate::kubernetes_api::backoff::part_of;
 
 /// Events that may wait.
 const MAX_WAITING: usize = 256;

@@ -1,14 +1,14 @@
 //! The reports that an agent before us left of this node's pods, so that one whose findings ended meanwhile is mended too.
 
-use portolan_engine::identity::PodUid;
+use portolan_engine::model::identity::PodUid;
 use serde::Deserialize;
 use tokio::time::sleep;
 
 use super::report_object::label;
 use super::writer::Office;
-use crate::api_server::backoff::{Backoff, part_of, random};
-use crate::api_server::body::{MAX_OBJECT, piece};
-use crate::api_server::fault::{ApiFault, Remedy};
+use crate::kubernetes_api::backoff::{Backoff, part_of, random};
+use crate::kubernetes_api::body::{MAX_OBJECT, piece};
+use crate::kubernetes_api::fault::{ApiFault, Remedy};
 
 const METADATA: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
 

@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::num::NonZeroU16;
 
-use portolan_engine::change::{Exposure, Finding, FindingState, PolicyVerdict};
-use portolan_engine::finding_code::{FindingCode, Severity};
-use portolan_engine::identity::{BootTime, Protocol};
+use portolan_engine::model::finding::{Finding, FindingState};
+use portolan_engine::model::finding_code::{FindingCode, Severity};
+use portolan_engine::model::identity::{BootTime, Protocol};
+use portolan_engine::model::listener::Exposure;
+use portolan_engine::model::policy::PolicyVerdict;
 use portolan_report::escape::bounded;
 
 /// Bytes of a message; the field of an Event takes 1024.

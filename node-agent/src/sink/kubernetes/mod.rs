@@ -17,8 +17,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use portolan_engine::change::Finding;
-use portolan_engine::identity::BootTime;
+use portolan_engine::model::finding::Finding;
+use portolan_engine::model::identity::BootTime;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -27,7 +27,7 @@ use self::desk::{Desk, Lookup};
 use self::events::Events;
 use self::reports::Reports;
 use self::writer::{Office, WriteCounts, Writer};
-use crate::api_server::backoff::random;
+use crate::kubernetes_api::backoff::random;
 
 /// How long after the start what an agent before us left is compared with what we found: by then a port that is open, or a
 /// declared port that is silent, has become a finding.

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use portolan_engine::change::PodRef;
-use portolan_engine::identity::{BootTime, PodUid};
+use portolan_engine::model::identity::{BootTime, PodUid};
+use portolan_engine::model::pod::PodRef;
 
 use super::line::{Line, PolicyResult};
 use super::place::Place;

@@ -1,7 +1,7 @@
 //! The pod that an object is about, as the API server knows it, and names that may stand in a path.
 
-use portolan_engine::change::PodRef;
-use portolan_engine::identity::PodUid;
+use portolan_engine::model::identity::PodUid;
+use portolan_engine::model::pod::PodRef;
 
 /// Longest name that Kubernetes takes.
 const MAX_NAME: usize = 253;

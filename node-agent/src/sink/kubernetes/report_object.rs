@@ -3,12 +3,12 @@
 
 use std::cmp::Reverse;
 
-use portolan_engine::change::FindingState;
+use portolan_engine::model::finding::FindingState;
 use serde_json::{Map, Value, json};
 
 use super::line::{Line, PolicyResult};
 use super::place::Place;
-use crate::api_server::access::{Verb, Write};
+use crate::kubernetes_api::access::{Verb, Write};
 use crate::sink::convert::Wall;
 
 /// Results of one report at most.

@@ -3,15 +3,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use portolan_engine::change::{Finding, FindingState, PodRef};
-use portolan_engine::identity::{BootTime, PodUid};
+use portolan_engine::model::finding::{Finding, FindingState};
+use portolan_engine::model::identity::{BootTime, PodUid};
+use portolan_engine::model::pod::PodRef;
 
 use super::desk::{Desk, Lookup, Order, Outcome, Times};
 use super::line::Line;
 use super::page::{Page, Written};
 use super::place::Place;
 use super::report_object::{Author, report};
-use crate::api_server::backoff::part_of;
+use crate::kubernetes_api::backoff::part_of;
 
 /// Pods that are kept.
 const MAX_PODS: usize = 1024;

@@ -6,16 +6,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use portolan_engine::identity::BootTime;
+use portolan_engine::model::identity::BootTime;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::bucket::Bucket;
 use super::desk::{Desk, Order, Outcome, Times};
 use super::report_object::Author;
-use crate::api_server::access::{ApiAccess, Verb};
-use crate::api_server::backoff::{Backoff, Pace, part_of, random};
-use crate::api_server::fault::ApiFault;
+use crate::kubernetes_api::access::{ApiAccess, Verb};
+use crate::kubernetes_api::backoff::{Backoff, Pace, part_of, random};
+use crate::kubernetes_api::fault::ApiFault;
 use crate::sink::convert::Wall;
 
 /// How often it is looked whether something is due.

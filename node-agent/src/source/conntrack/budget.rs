@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use portolan_engine::identity::{BootTime, NetnsId, PortId};
+use portolan_engine::model::identity::{BootTime, NetnsId, PortId};
 
 /// About 5 µs each.
 const ALL: u32 = 1_000;
@@ -50,7 +50,7 @@ mod tests {
     use std::num::NonZeroU16;
 
     use super::*;
-    use portolan_engine::identity::Protocol;
+    use portolan_engine::model::identity::Protocol;
 
     fn port(netns: u64, port: u16) -> PortId {
         let port = NonZeroU16::new(port).expect("a port");

@@ -10,8 +10,8 @@ use netlink_packet_netfilter::conntrack::{
 use netlink_packet_netfilter::{
     NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily,
 };
-use portolan_engine::identity::Protocol;
-use portolan_engine::input::Dialled;
+use portolan_engine::model::identity::Protocol;
+use portolan_engine::model::traffic::Dialled;
 
 /// A connection as the pod sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,8 +9,10 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use portolan_engine::identity::BootTime;
-use portolan_engine::input::{ConnectionFact, ConnectionOpened, Dialled, Input};
+use portolan_engine::model::connection::{ConnectionFact, ConnectionOpened};
+use portolan_engine::model::identity::BootTime;
+use portolan_engine::model::input::Input;
+use portolan_engine::model::traffic::Dialled;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;

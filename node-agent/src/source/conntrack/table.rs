@@ -7,7 +7,7 @@ use std::path::Path;
 
 use netlink_sys::constants::NETLINK_NETFILTER;
 use netlink_sys::{Socket, SocketAddr};
-use portolan_engine::identity::Protocol;
+use portolan_engine::model::identity::Protocol;
 
 use super::message::{Answer, BadAnswer, Ends, answer, question};
 use crate::source::netns::enter::in_host_netns;

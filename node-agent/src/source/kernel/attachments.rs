@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use portolan_engine::identity::NetnsId;
+use portolan_engine::model::identity::NetnsId;
 
 /// A netns, and the index of an interface in it (0: the netns itself).
 type Place = (NetnsId, u32);

@@ -6,10 +6,11 @@ use std::num::NonZeroU16;
 use portolan_ebpf::abi::connection::{CONNECTION_CLOSED, CONNECTION_OPENED, ConnectionRecord};
 use portolan_ebpf::abi::socket::{LISTENER_CLOSED, LISTENER_OPENED, ListenerRecord, ListenerValue};
 use portolan_ebpf::abi::traffic::PortKey;
-use portolan_engine::identity::{BootTime, NetnsId, PortId, Protocol, SocketCookie};
-use portolan_engine::input::{
-    ConnectionClosed, ConnectionFact, ConnectionOpened, Input, OpenedSocket, Process,
-};
+use portolan_engine::model::connection::{ConnectionClosed, ConnectionFact, ConnectionOpened};
+use portolan_engine::model::identity::{BootTime, NetnsId, PortId, Protocol, SocketCookie};
+use portolan_engine::model::input::Input;
+use portolan_engine::model::process::Process;
+use portolan_engine::model::socket::OpenedSocket;
 use zerocopy::FromBytes;
 
 /// What is wrong with a record.

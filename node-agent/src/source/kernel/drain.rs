@@ -8,8 +8,8 @@ use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use portolan_ebpf::abi::traffic::{PeerCounters, PeerKey, PortCounters, PortKey};
-use portolan_engine::identity::{BootTime, PortId};
-use portolan_engine::input::{PeerDelta, PortDelta, TrafficDrain};
+use portolan_engine::model::identity::{BootTime, PortId};
+use portolan_engine::model::traffic::{PeerDelta, PortDelta, TrafficDrain};
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::batch::{BatchReader, take};

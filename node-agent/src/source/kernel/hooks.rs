@@ -14,8 +14,8 @@ use aya::util::nr_cpus;
 use aya::{Ebpf, EbpfLoader};
 use portolan_ebpf::abi::lost::LostSlot;
 use portolan_ebpf::abi::socket::ListenerValue;
-use portolan_engine::identity::{BootTime, PortId};
-use portolan_engine::input::TrafficDrain;
+use portolan_engine::model::identity::{BootTime, PortId};
+use portolan_engine::model::traffic::TrafficDrain;
 use zerocopy::IntoBytes;
 
 use super::attachments::Attachments;

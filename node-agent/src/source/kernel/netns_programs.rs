@@ -14,7 +14,7 @@ use aya::programs::tc::{
 };
 use aya::programs::{ProgramError, ProgramFd, SchedClassifier, SkLookup, TcAttachType, tc::TcError};
 use aya::{Ebpf, EbpfLoader};
-use portolan_engine::identity::NetnsId;
+use portolan_engine::model::identity::NetnsId;
 
 use super::attachments::Attachments;
 use super::bpffs::DetachedBpffs;

@@ -1,7 +1,7 @@
 //! The kernel objects that build.rs embedded, and the constants that are written into the one that each netns loads.
 
 use portolan_ebpf::abi::netns::{LINK_HEADER_UNKNOWN, LINK_HEADER_UNSET, NETNS_COOKIE_UNSET};
-use portolan_engine::identity::NetnsId;
+use portolan_engine::model::identity::NetnsId;
 
 use super::elf::hide_sections;
 use crate::source::netns::look::LinkHeader;

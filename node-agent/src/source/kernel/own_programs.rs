@@ -11,7 +11,7 @@ use aya::maps::Map;
 use aya_obj::Object;
 use aya_obj::generated::bpf_insn;
 use portolan_ebpf::abi::netns::{LINK_HEADER_UNSET, NETNS_COOKIE_UNSET};
-use portolan_engine::identity::NetnsId;
+use portolan_engine::model::identity::NetnsId;
 
 use super::object::{LOAD_CONSTANT, MOVE_CONSTANT, length};
 use super::program_call::{self, Kind};

@@ -8,7 +8,7 @@ use aya::util::nr_cpus;
 use aya::{Ebpf, EbpfLoader};
 use portolan_ebpf::abi::traffic::{PeerKey, PortKey, port_bucket};
 use portolan_ebpf::abi::{IPPROTO_TCP, IPPROTO_UDP};
-use portolan_engine::identity::NetnsId;
+use portolan_engine::model::identity::NetnsId;
 use zerocopy::IntoBytes;
 
 use super::bpffs::DetachedBpffs;

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aya::maps::{MapData, RingBuf};
-use portolan_engine::input::{ConnectionFact, Input, OpenedSocket};
+use portolan_engine::model::connection::ConnectionFact;
+use portolan_engine::model::input::Input;
+use portolan_engine::model::socket::OpenedSocket;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 

@@ -1,7 +1,7 @@
 //! What a kind of Kubernetes object is to the watcher: where it is listed, what of it is read, and what the engine is
 //! told about it.
 
-use portolan_engine::input::Input;
+use portolan_engine::model::input::Input;
 use serde::de::DeserializeOwned;
 
 use super::object::{Cuts, Metadata};

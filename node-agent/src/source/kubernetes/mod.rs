@@ -14,14 +14,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use portolan_engine::input::Input;
+use portolan_engine::model::input::Input;
 use tokio::sync::{mpsc, watch as state};
 use tokio::task::JoinHandle;
 
 use self::kind::Kind;
 use self::watch::Watcher;
-use crate::api_server::access::ApiAccess;
-use crate::api_server::backoff::{Pace, Turns};
+use crate::kubernetes_api::access::ApiAccess;
+use crate::kubernetes_api::backoff::{Pace, Turns};
 use crate::source::namespaces::Namespaces;
 use crate::source::pods::SourceState;
 use crate::source::pods::api::NodePods;

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 
-use portolan_engine::identity::Protocol;
-use portolan_engine::pod::PortRef;
+use portolan_engine::model::identity::Protocol;
+use portolan_engine::model::pod::PortRef;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;

@@ -4,7 +4,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use crate::api_server::fault::ApiFault;
+use crate::kubernetes_api::fault::ApiFault;
 
 /// Objects of one page, where the list is not taken whole.
 const PAGE: usize = 500;

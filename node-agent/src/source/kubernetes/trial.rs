@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::kind::Kind;
-use crate::api_server::access::{ApiAccess, is_configured};
-use crate::api_server::fault::ApiFault;
+use crate::kubernetes_api::access::{ApiAccess, is_configured};
+use crate::kubernetes_api::fault::ApiFault;
 use crate::source::namespaces::Namespaces;
 use crate::source::pods::api::NodePods;
 use crate::source::policies::NetworkPolicies;

@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use portolan_engine::identity::PodUid;
-use portolan_engine::namespace::Namespace;
-use portolan_engine::network_policy::{AdmittedPort, IngressRule, LabelExpression, NetworkPolicy};
-use portolan_engine::pod::{Container, DeclaredPort, Pod, PortRef, ProbePort, Workload};
-use portolan_engine::service::{Outside, Service, ServicePort};
+use portolan_engine::model::identity::PodUid;
+use portolan_engine::model::namespace::Namespace;
+use portolan_engine::model::network_policy::{AdmittedPort, IngressRule, LabelExpression, NetworkPolicy};
+use portolan_engine::model::pod::{Container, DeclaredPort, Pod, PortRef, ProbePort, Workload};
+use portolan_engine::model::service::{ExternalAccess, Service, ServicePort};
 
 /// What the allocator keeps around a piece.
 const AROUND: usize = 16;
@@ -133,7 +133,7 @@ impl Weigh for ServicePort {
     }
 }
 
-impl Weigh for Outside {
+impl Weigh for ExternalAccess {
     fn pieces(&self) -> usize {
         self.balancer.pieces() + self.external_ips.pieces()
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::time::Duration;
 
-use portolan_engine::identity::{BootTime, NetnsId};
+use portolan_engine::model::identity::{BootTime, NetnsId};
 
 use super::enter;
 use super::known::EARLY_LOOKS_MS;

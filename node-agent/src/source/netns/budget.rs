@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use portolan_engine::identity::BootTime;
+use portolan_engine::model::identity::BootTime;
 
 /// A share of one core, and what it may lead to.
 #[derive(Clone, Copy, Debug, PartialEq)]

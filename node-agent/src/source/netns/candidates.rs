@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use portolan_engine::netns_index::canonical;
+use portolan_engine::model::netns::canonical;
 
 /// How many processes of a netns are remembered: as ways into it, and as those that probably hold its sockets.
 const MAX_PIDS: usize = 16;

@@ -1,7 +1,7 @@
 //! What the netns thread remembers of one netns, and how much of it a look is about.
 
-use portolan_engine::identity::{BootTime, SocketCookie};
-use portolan_engine::input::NetnsFacts;
+use portolan_engine::model::identity::{BootTime, SocketCookie};
+use portolan_engine::model::netns::NetnsFacts;
 
 use super::budget::Pace;
 use super::candidates::Candidate;

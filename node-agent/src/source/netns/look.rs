@@ -9,7 +9,7 @@ use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkFlags, LinkLayerType, LinkMessage};
-use portolan_engine::input::NetnsFacts;
+use portolan_engine::model::netns::NetnsFacts;
 
 use super::enter;
 use crate::source::scan::dump::Dump;

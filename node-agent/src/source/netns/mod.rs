@@ -20,8 +20,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use portolan_engine::identity::NetnsId;
-use portolan_engine::input::{Input, NetnsFacts};
+use portolan_engine::model::identity::NetnsId;
+use portolan_engine::model::input::Input;
+use portolan_engine::model::netns::NetnsFacts;
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::{mpsc, watch as progress};
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use portolan_engine::identity::NetnsId;
+use portolan_engine::model::identity::NetnsId;
 
 use super::MAX_SOUGHT;
 

@@ -6,8 +6,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portolan_engine::identity::{BootTime, NetnsId};
-use portolan_engine::input::{Input, NetnsScan};
+use portolan_engine::model::identity::{BootTime, NetnsId};
+use portolan_engine::model::input::Input;
+use portolan_engine::model::socket::NetnsScan;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::{mpsc, watch as progress};
 

@@ -1,6 +1,6 @@
 //! What people know a pod's owner by.
 
-use portolan_engine::pod::Workload;
+use portolan_engine::model::pod::Workload;
 
 /// The owner, or the Deployment behind it: a ReplicaSet that a Deployment made carries the template's hash in its name.
 #[must_use]

@@ -16,8 +16,9 @@ use netlink_packet_sock_diag::SockDiagMessage;
 use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6};
 use netlink_packet_sock_diag::inet::nlas::Nla;
 use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags};
-use portolan_engine::identity::{NetnsId, PortId, Protocol, SocketCookie};
-use portolan_engine::input::{Process, ScannedSocket};
+use portolan_engine::model::identity::{NetnsId, PortId, Protocol, SocketCookie};
+use portolan_engine::model::process::Process;
+use portolan_engine::model::socket::ScannedSocket;
 
 use self::dump::{Dump, Outcome};
 use self::in_use::InUse;

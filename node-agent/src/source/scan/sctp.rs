@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6};
-use portolan_engine::identity::{Protocol, SocketCookie};
+use portolan_engine::model::identity::{Protocol, SocketCookie};
 
 use super::dump::Dump;
 use super::{Found, ListedSocket, is_absent, plain};

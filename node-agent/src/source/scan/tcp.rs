@@ -9,7 +9,7 @@ use netlink_packet_core::{
 };
 use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6};
 use netlink_packet_sock_diag::inet::{InetResponse, StateFlags};
-use portolan_engine::identity::Protocol;
+use portolan_engine::model::identity::Protocol;
 
 use super::dump::{Dump, Outcome};
 use super::{Found, is_absent, socket_of};

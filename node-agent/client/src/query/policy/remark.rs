@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use portolan_engine::plain_text::written_out;
+use portolan_engine::read::plain_text::escape;
 
 /// Characters of one remark at most.
 const MAX_CHARS: usize = 400;
@@ -12,7 +12,7 @@ const MAX_NAMES: usize = 8;
 /// The text with everything written out that could end a comment, steer a terminal, or that YAML does not let stand in a
 /// comment.
 pub fn harmless(text: &str) -> String {
-    let text = written_out(text);
+    let text = escape(text);
     let mut out = String::with_capacity(text.len());
     for (number, c) in text.chars().enumerate() {
         if number == MAX_CHARS {

@@ -1,12 +1,12 @@
 //! A watch from its first line to its end: what each event does, and what the end means.
 
-use portolan_engine::identity::BootTime;
-use portolan_engine::input::Input;
+use portolan_engine::model::identity::BootTime;
+use portolan_engine::model::input::Input;
 
 use super::{Collected, Watcher};
-use crate::api_server::backoff::{Turn, part_of, random};
-use crate::api_server::body::Lines;
-use crate::api_server::fault::{ApiFault, bounded};
+use crate::kubernetes_api::backoff::{Turn, part_of, random};
+use crate::kubernetes_api::body::Lines;
+use crate::kubernetes_api::fault::{ApiFault, bounded};
 use crate::source::clock;
 use crate::source::kubernetes::kind::{Kind, Told};
 use crate::source::kubernetes::object::{Envelope, Status, WatchLine};

@@ -72,14 +72,17 @@ impl<K: Kind> Kept<K> {
 mod tests {
     use super::*;
     use crate::source::policies::NetworkPolicies;
-    use portolan_engine::network_policy::{AdmittedPort, IngressRule, LabelSelector, NetworkPolicy};
-    use portolan_engine::selection::{Selector, Selects};
+    use portolan_engine::model::network_policy::{AdmittedPort, IngressRule, LabelSelector, NetworkPolicy};
+    use portolan_engine::model::selector::{Selector, Selects};
 
     type Key = (String, String);
 
     fn policy(name: &str, ports: usize) -> (Key, NetworkPolicy) {
-        let port =
-            AdmittedPort { protocol: portolan_engine::identity::Protocol::Tcp, port: None, end_port: None };
+        let port = AdmittedPort {
+            protocol: portolan_engine::model::identity::Protocol::Tcp,
+            port: None,
+            end_port: None,
+        };
         let policy = NetworkPolicy {
             namespace: "shop".to_owned(),
             name: name.to_owned(),

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use portolan_engine::identity::BootTime;
-use portolan_engine::input::Input;
+use portolan_engine::model::identity::BootTime;
+use portolan_engine::model::input::Input;
 use tokio::sync::{mpsc, watch as state};
 use tokio::time::sleep;
 
@@ -19,9 +19,9 @@ use super::items::ItemCutter;
 use super::kind::{Kind, Told};
 use super::object::{Cuts, Envelope, Object};
 use super::place::{Place, Target};
-use crate::api_server::backoff::{Backoff, Turn, part_of, random};
-use crate::api_server::body::{MAX_OBJECT, piece};
-use crate::api_server::fault::{ApiFault, Remedy};
+use crate::kubernetes_api::backoff::{Backoff, Turn, part_of, random};
+use crate::kubernetes_api::body::{MAX_OBJECT, piece};
+use crate::kubernetes_api::fault::{ApiFault, Remedy};
 use crate::source::clock;
 use crate::source::pods::SourceState;
 

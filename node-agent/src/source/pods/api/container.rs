@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use portolan_engine::pod::{Container, ContainerKind, DeclaredPort, PortRef, ProbeHandler, ProbePort};
+use portolan_engine::model::pod::{Container, ContainerKind, DeclaredPort, PortRef, ProbeHandler, ProbePort};
 
 use super::schema::{Action, ContainerSpec, ContainerStatus, PodSpec, PodStatus, PortSpec};
 use crate::source::kubernetes::object::{Cuts, Lax, LaxList, MAX_NAME, port, protocol};

@@ -6,9 +6,9 @@ mod schema;
 
 use std::net::IpAddr;
 
-use portolan_engine::identity::PodUid;
-use portolan_engine::input::Input;
-use portolan_engine::pod::{Container, ContainerKind, Pod, Workload};
+use portolan_engine::model::identity::PodUid;
+use portolan_engine::model::input::Input;
+use portolan_engine::model::pod::{Container, ContainerKind, Pod, Workload};
 
 use self::container::containers;
 use self::schema::{PodSpec, PodStatus};

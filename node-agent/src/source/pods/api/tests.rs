@@ -1,7 +1,7 @@
 //! What is read of pods, whatever shape they have.
 
-use portolan_engine::identity::Protocol;
-use portolan_engine::pod::{PortRef, ProbeHandler};
+use portolan_engine::model::identity::Protocol;
+use portolan_engine::model::pod::{PortRef, ProbeHandler};
 
 use super::*;
 use crate::source::kubernetes::object::Object;

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU16;
 
-use portolan_engine::identity::Protocol;
-use portolan_engine::pod::{DeclaredPort, PortRef, ProbeHandler, ProbePort};
+use portolan_engine::model::identity::Protocol;
+use portolan_engine::model::pod::{DeclaredPort, PortRef, ProbeHandler, ProbePort};
 use serde::Deserialize;
 use serde_json::Value;
 

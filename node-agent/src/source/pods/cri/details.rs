@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use portolan_engine::netns_index::canonical;
-use portolan_engine::pod::hides_sockets;
+use portolan_engine::model::netns::canonical;
+use portolan_engine::model::pod::hides_sockets;
 use serde::Deserialize;
 
 use super::messages::{MODE_NODE, PodSandboxStatusResponse};

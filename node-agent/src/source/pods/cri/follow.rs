@@ -4,8 +4,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use portolan_engine::input::Input;
-use portolan_engine::pod::Pod;
+use portolan_engine::model::input::Input;
+use portolan_engine::model::pod::Pod;
 use tokio::sync::{mpsc, watch as state};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use portolan_engine::pod::Workload;
+use portolan_engine::model::pod::Workload;
 
 /// The workload of the pod `name` with these labels.
 pub(super) fn workload(name: &str, labels: &HashMap<String, String>) -> Option<Workload> {

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use portolan_engine::identity::PodUid;
-use portolan_engine::pod::{self, ContainerKind, Pod};
+use portolan_engine::model::identity::PodUid;
+use portolan_engine::model::pod::{self, ContainerKind, Pod};
 
 use super::annotations::{self, Declared};
 use super::details::Details;

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use bytes::Bytes;
-use portolan_engine::identity::PodUid;
-use portolan_engine::pod::Pod;
+use portolan_engine::model::identity::PodUid;
+use portolan_engine::model::pod::Pod;
 use prost::Message;
 
 use super::client::{Call, CriError, Runtime};

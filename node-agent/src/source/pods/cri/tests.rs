@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use portolan_engine::input::Input;
-use portolan_engine::pod::Pod;
+use portolan_engine::model::input::Input;
+use portolan_engine::model::pod::Pod;
 use prost::Message;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;

@@ -2,8 +2,8 @@
 
 use std::num::NonZeroU16;
 
-use portolan_engine::identity::Protocol;
-use portolan_engine::pod::{Container, ContainerKind, DeclaredPort, PortRef, ProbeHandler, ProbePort};
+use portolan_engine::model::identity::Protocol;
+use portolan_engine::model::pod::{Container, ContainerKind, DeclaredPort, PortRef, ProbeHandler, ProbePort};
 use serde_saphyr::Spanned;
 
 use super::manifest::{Invalid, invalid};

@@ -3,17 +3,17 @@
 
 use std::collections::BTreeMap;
 
-use portolan_engine::identity::PodUid;
-use portolan_engine::netns_index::canonical;
-use portolan_engine::pod::{Pod, Workload, hides_sockets};
+use portolan_engine::model::identity::PodUid;
+use portolan_engine::model::netns::canonical;
+use portolan_engine::model::pod::{Pod, Workload, hides_sockets};
 use serde::de::DeserializeOwned;
 
 use super::Objects;
 use super::containers::{containers_of, learn_status};
 use super::others::{namespace_of, policy_of, service_of};
 use super::schema::{Condition, Head, List, Meta, Object, Spec, Status};
+use crate::config::yaml_error;
 use crate::source::pods::owner::workload;
-use crate::yaml_words;
 
 /// Names the netns of a pod.
 pub(super) const NETNS_ANNOTATION: &str = "portolan.dev/netns";
@@ -144,7 +144,7 @@ fn take(object: &Object, kind: &str, line: u64, objects: &mut Objects) -> Result
 
 fn from_yaml<T: DeserializeOwned>(text: &str, first: u64) -> Result<T, Invalid> {
     serde_saphyr::from_str(text).map_err(|error| {
-        let (line, problem) = yaml_words::fault(&error, text);
+        let (line, problem) = yaml_error::fault(&error, text);
         Invalid { line: line.unwrap_or(first), problem }
     })
 }

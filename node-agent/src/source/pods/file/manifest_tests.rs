@@ -2,11 +2,12 @@
 
 use std::num::NonZeroU16;
 
-use portolan_engine::identity::Protocol;
-use portolan_engine::input::{Input, Listing};
-use portolan_engine::network_policy::LabelOperator;
-use portolan_engine::pod::{ContainerKind, PortRef, ProbeHandler};
-use portolan_engine::service::ServiceKind;
+use portolan_engine::model::identity::Protocol;
+use portolan_engine::model::input::Input;
+use portolan_engine::model::listing::Listing;
+use portolan_engine::model::network_policy::LabelOperator;
+use portolan_engine::model::pod::{ContainerKind, PortRef, ProbeHandler};
+use portolan_engine::model::service::ServiceKind;
 use proptest::prelude::*;
 
 use super::*;

@@ -17,11 +17,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 pub use self::watch::watch;
-use portolan_engine::input::{Input, Listing};
-use portolan_engine::namespace::Namespace;
-use portolan_engine::network_policy::NetworkPolicy;
-use portolan_engine::pod::Pod;
-use portolan_engine::service::Service;
+use portolan_engine::model::input::Input;
+use portolan_engine::model::listing::Listing;
+use portolan_engine::model::namespace::Namespace;
+use portolan_engine::model::network_policy::NetworkPolicy;
+use portolan_engine::model::pod::Pod;
+use portolan_engine::model::service::Service;
 
 /// Name of this source.
 pub const SOURCE: &str = "file";

@@ -2,12 +2,12 @@
 
 use std::net::IpAddr;
 
-use portolan_engine::namespace::Namespace;
-use portolan_engine::network_policy::{
+use portolan_engine::model::namespace::Namespace;
+use portolan_engine::model::network_policy::{
     AdmittedPort, IngressRule, LabelExpression, LabelOperator, LabelSelector, NetworkPolicy,
 };
-use portolan_engine::pod::PortRef;
-use portolan_engine::service::{Outside, Service, ServiceKind, ServicePort};
+use portolan_engine::model::pod::PortRef;
+use portolan_engine::model::service::{ExternalAccess, Service, ServiceKind, ServicePort};
 use serde_saphyr::Spanned;
 
 use super::containers::{bounded, optional_port, port_number, port_ref, protocol_of};
@@ -73,10 +73,10 @@ fn service_port(entry: &Spanned<ServicePortSpec>) -> Result<ServicePort, Invalid
     })
 }
 
-fn outside(spec: &Spec, status: Option<&Status>) -> Result<Outside, Invalid> {
+fn outside(spec: &Spec, status: Option<&Status>) -> Result<ExternalAccess, Invalid> {
     let balancer = status.and_then(|status| status.load_balancer.as_ref());
     let balanced = balancer.and_then(|balancer| balancer.ingress.as_ref()).into_iter().flatten();
-    Ok(Outside {
+    Ok(ExternalAccess {
         balancer: balanced.flat_map(|entry| [&entry.ip, &entry.hostname]).flatten().cloned().collect(),
         external_ips: spec.external_ips.iter().flatten().filter_map(|text| text.parse().ok()).collect(),
         local_only: spec.external_traffic_policy.as_deref() == Some("Local"),

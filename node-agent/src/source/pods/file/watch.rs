@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use portolan_engine::input::Input;
+use portolan_engine::model::input::Input;
 use tokio::sync::{mpsc, watch as state};
 
 use super::{ManifestError, Objects, Prints, read};
 use crate::source::clock;
 use crate::source::directory_watch::DirectoryWatch;
 use crate::source::pods::SourceState;
-use crate::source::reread::{Asked, asked};
+use crate::source::sighup::{Asked, asked};
 
 /// A file that is the same after this is not being written; who writes in one go needs far less.
 const LEFT_ALONE: Duration = Duration::from_millis(200);

@@ -1,0 +1,12 @@
+//! How each family of `Input` changes the state, and which ports and pods must be judged again because of it.
+
+mod admission;
+mod connections;
+mod exceptions;
+mod loss;
+mod nat_paths;
+mod netns;
+mod objects;
+mod pods;
+mod sockets;
+mod traffic;

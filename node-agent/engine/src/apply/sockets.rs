@@ -1,0 +1,168 @@
+//! Applies opened, closed and scanned sockets to their ports.
+
+use crate::engine::Engine;
+use crate::model::identity::{BootTime, NetnsId, PortId, SocketCookie};
+use crate::model::socket::{NetnsScan, OpenedSocket};
+use crate::state::bindings::Bindings;
+use crate::state::quota::Usage;
+use crate::state::sockets::{SocketFact, SocketView};
+
+impl Engine {
+    pub(crate) fn socket_opened(&mut self, opened: OpenedSocket, now: BootTime) {
+        let netns = opened.port.netns;
+        let process = self.netns.entry(netns).share_process(opened.process);
+        let fact =
+            SocketFact { at: opened.at, port: opened.port, address: opened.address, v6_only: opened.v6_only };
+        let Some(socket) = self.sockets.entry(opened.cookie) else {
+            self.refuse_port("engine-sockets-full", opened.port);
+            return;
+        };
+        socket.open(fact, process);
+        self.settle_socket(opened.cookie, netns, now);
+        self.netns.prune(netns);
+    }
+
+    pub(crate) fn socket_closed(
+        &mut self,
+        netns: NetnsId,
+        cookie: SocketCookie,
+        at: BootTime,
+        now: BootTime,
+    ) {
+        let Some(socket) = self.sockets.entry(cookie) else { return };
+        socket.close(at);
+        self.settle_socket(cookie, netns, now);
+    }
+
+    pub(crate) fn netns_scanned(&mut self, scan: NetnsScan, now: BootTime) {
+        let first = self.netns.entry(scan.netns).scan(scan.at);
+        let known = self.ports_of(scan.netns);
+        let cookies: Vec<SocketCookie> =
+            known.iter().filter_map(|id| self.ports.get(id)).flat_map(|port| port.sockets.iter()).collect();
+        for socket in scan.sockets {
+            let process = self.netns.entry(scan.netns).share_process(socket.process);
+            let fact = SocketFact {
+                at: scan.at,
+                port: socket.port,
+                address: socket.address,
+                v6_only: socket.v6_only,
+            };
+            let Some(entry) = self.sockets.entry(socket.cookie) else {
+                self.refuse_port("engine-sockets-full", socket.port);
+                continue;
+            };
+            entry.list(fact, process);
+            self.settle_socket(socket.cookie, scan.netns, now);
+        }
+        for cookie in cookies {
+            if self.sockets.get(cookie).is_none_or(|socket| !socket.was_listed_at(scan.at)) {
+                self.settle_socket(cookie, scan.netns, now);
+            }
+        }
+        if first {
+            self.check_pods_of(scan.netns, now);
+        }
+    }
+
+    /// Brings a socket's port in line with what is now known of the socket.
+    pub(crate) fn settle_socket(&mut self, cookie: SocketCookie, netns: NetnsId, now: BootTime) {
+        let floor = self.netns.floor(netns);
+        let Some(socket) = self.sockets.get(cookie) else { return };
+        let (view, counted_in, ended) = (socket.view(floor), socket.counted_in, socket.ended_at(floor));
+        let next = view.map(|view| view.port);
+        if let Some(before) = counted_in.filter(|before| Some(*before) != next) {
+            self.leave_port(before, cookie, ended);
+        }
+        match view {
+            Some(view) => self.join_port(view, cookie, now),
+            None => {
+                self.record_short_lived(cookie, floor, ended, now);
+                self.sockets.keep_tombstone(cookie, netns, now);
+            }
+        }
+    }
+
+    fn join_port(&mut self, view: SocketView, cookie: SocketCookie, now: BootTime) {
+        let id = view.port;
+        let counted = self.sockets.get(cookie).is_some_and(|socket| socket.counted_in == Some(id));
+        if !counted && !self.admit_socket(id, now) {
+            self.sockets.discard(cookie);
+            return;
+        }
+        let floor = self.netns.floor(id.netns);
+        let beyond = !view.address.is_loopback();
+        let mut was_beyond = false;
+        if let Some(socket) = self.sockets.get_mut(cookie) {
+            socket.counted_in = Some(id);
+            was_beyond = std::mem::replace(&mut socket.beyond_loopback, beyond);
+            socket.reported_open = socket.reported_open.max(view.opened_at);
+        }
+        if !counted {
+            // One more socket is seen, though nothing is judged by it.
+            self.bump_generation();
+        }
+        if let Some(port) = self.ports.get_mut(&id) {
+            port.sockets.insert(cookie);
+            port.dismissed &= counted;
+            port.beyond_loopback += usize::from(beyond);
+            port.beyond_loopback = port.beyond_loopback.saturating_sub(usize::from(was_beyond));
+            let before = port.bindings.take();
+            port.refresh(floor, &self.sockets, self.options.grace);
+            // What is not told yet may wait for just one more scan.
+            if self.closing.remove(&id) || port.bindings != before || port.reported.is_none() {
+                self.dirty.insert(id);
+            }
+        }
+    }
+
+    fn leave_port(&mut self, id: PortId, cookie: SocketCookie, ended: BootTime) {
+        let floor = self.netns.floor(id.netns);
+        let mut began = None;
+        let mut was_beyond = false;
+        if let Some(socket) = self.sockets.get_mut(cookie) {
+            socket.counted_in = None;
+            began = socket.began_at();
+            was_beyond = std::mem::take(&mut socket.beyond_loopback);
+            self.netns.refund(id.netns, Usage { sockets: 1, ..Usage::default() });
+        }
+        if let Some(port) = self.ports.get_mut(&id) {
+            port.sockets.remove(cookie);
+            port.beyond_loopback = port.beyond_loopback.saturating_sub(usize::from(was_beyond));
+            port.age.record_closed(began.unwrap_or(ended), ended, self.options.grace);
+            port.refresh(floor, &self.sockets, self.options.grace);
+            if port.sockets.is_empty() {
+                port.closed_at = port.closed_at.max(Some(ended));
+                self.closing.insert(id);
+            }
+            self.dirty.insert(id);
+        }
+    }
+
+    /// A socket that came and went before it was looked at: its port opens and closes.
+    fn record_short_lived(&mut self, cookie: SocketCookie, floor: BootTime, ended: BootTime, now: BootTime) {
+        let Some(socket) = self.sockets.get_mut(cookie) else { return };
+        let Some(view) = socket.short_lived(floor) else { return };
+        socket.reported_open = view.opened_at;
+        let bindings = Bindings::of(&[(view, socket.process())], 0);
+        if !self.admit_port(view.port, now) {
+            return;
+        }
+        let Some(port) = self.ports.get_mut(&view.port) else { return };
+        if !port.sockets.is_empty() || port.reported.is_some() {
+            let since = port.age.record_closed(view.first_at, ended, self.options.grace);
+            if let Some(bindings) = &mut port.bindings {
+                bindings.first_at = since;
+            }
+            self.dirty.insert(view.port);
+            return;
+        }
+        port.bindings = bindings;
+        if let Some(bindings) = &mut port.bindings {
+            bindings.first_at = port.age.continue_from(bindings.first_at, self.options.grace);
+        }
+        port.age.mark_closed(ended);
+        port.closed_at = Some(ended);
+        self.closing.insert(view.port);
+        self.dirty.insert(view.port);
+    }
+}

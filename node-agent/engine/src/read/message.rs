@@ -1,0 +1,245 @@
+//! One sentence per finding: what it is and what to do next. Names that a pod chose are bounded and escaped.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU16;
+
+use crate::model::finding_code::FindingCode;
+use crate::model::identity::Protocol;
+use crate::model::listener::Listener;
+use crate::model::netns::NetnsRef;
+use crate::model::pod::{Pod, PodRef};
+use crate::model::policy::{Policy, PolicyVerdict};
+use crate::model::traffic::{Origin, Peer, Traffic, Via, ViaKind};
+use crate::read::plain_text::escape;
+use crate::rules::manifests::Manifests;
+
+/// Longest name that is shown.
+const MAX_NAME: usize = 80;
+
+/// A name that is safe to show: bounded, and written out where it could steer a terminal.
+#[must_use]
+pub fn safe(name: &str) -> String {
+    let first: String = name.chars().take(MAX_NAME).collect();
+    let mut shown = escape(&first);
+    if first.len() < name.len() {
+        shown.push('…');
+    }
+    shown
+}
+
+/// The sentence for a finding about a listener.
+#[must_use]
+pub fn listener(code: FindingCode, listener: &Listener, policy: &Policy) -> String {
+    let who = listener.process.as_ref().map_or_else(|| "an unknown process".to_owned(), |p| safe(&p.name));
+    let what = format!("port {}/{} is served by {who}", listener.port.port, listener.port.protocol);
+    let Some(pod) = &listener.pod else {
+        let netns = listener.netns.name.as_deref().map_or_else(|| listener.netns.inode.to_string(), safe);
+        return format!(
+            "{what} in netns {netns}, which belongs to no known pod: check that the pod sources see everything on this node"
+        );
+    };
+    let undeclared = format!("{what} but not declared by pod {}", name(pod));
+    match code {
+        FindingCode::UndeclaredExternal | FindingCode::UndeclaredActive => {
+            format!("{undeclared}; {}", called(code, listener, policy))
+        }
+        FindingCode::UndeclaredHost => {
+            format!("{undeclared}, on the node's own network: declare it as hostPort or bind it to loopback")
+        }
+        FindingCode::EphemeralContainer => format!(
+            "{what}, opened by a debug container in pod {}: end the debug session or close it",
+            name(pod)
+        ),
+        FindingCode::UndeclaredLoopback => format!(
+            "{undeclared}; only its own containers can reach it on loopback: nothing to do unless it is unknown to you"
+        ),
+        FindingCode::UndeclaredBlocked => format!(
+            "{undeclared}; {} keeps everybody out: close it, or declare it and admit it if it is meant to be called",
+            policies(policy)
+        ),
+        FindingCode::UndeclaredExplained => {
+            format!("{undeclared}; {}: add it to containerPort", explained(listener))
+        }
+        _ => format!("{undeclared}; {}: declare it in containerPort or close it", reachable(policy)),
+    }
+}
+
+/// Who called, and what to do; a policy that should have kept them out is said.
+fn called(code: FindingCode, listener: &Listener, policy: &Policy) -> String {
+    let protocol = listener.port.protocol;
+    let in_cluster = |peer: &Peer| matches!(peer.origin, Origin::Pod | Origin::Service);
+    let is_outside = |peer: &Peer| peer.origin == Origin::External;
+    let by_public =
+        |peer: &Peer| in_cluster(peer) && peer.via.as_ref().is_some_and(|via| via.kind.is_public());
+    let (who, advice) = match code {
+        FindingCode::UndeclaredActive => {
+            (busiest(&listener.traffic, protocol, in_cluster), "declare it in containerPort or close it")
+        }
+        _ if listener.traffic.peers.iter().any(is_outside) => (
+            format!("{} from outside the cluster", busiest(&listener.traffic, protocol, is_outside)),
+            "close it or declare it in containerPort and restrict who may call it",
+        ),
+        _ if listener.traffic.peers.iter().any(by_public) => (
+            format!(
+                "{}, where callers from outside come in too",
+                busiest(&listener.traffic, protocol, by_public)
+            ),
+            "close it or declare it in containerPort and restrict who may call it",
+        ),
+        _ => (
+            format!("{} through the node's own address", busiest(&listener.traffic, protocol, in_cluster)),
+            "close it or declare it as hostPort and restrict who may call it",
+        ),
+    };
+    match policy.verdict {
+        PolicyVerdict::Blocked => format!(
+            "{who} although {} admits nobody (policy says blocked, connection seen): {advice}, and check that the \
+             network plugin enforces policies",
+            policies(policy)
+        ),
+        _ => format!("{who}: {advice}"),
+    }
+}
+
+fn reachable(policy: &Policy) -> String {
+    match policy.verdict {
+        PolicyVerdict::NotIsolated => {
+            "no NetworkPolicy isolates the pod, so every pod can call it".to_owned()
+        }
+        PolicyVerdict::Open => format!("{} admits callers to it", policies(policy)),
+        PolicyVerdict::Blocked | PolicyVerdict::Unknown => {
+            "every pod that policy admits can call it".to_owned()
+        }
+    }
+}
+
+fn policies(policy: &Policy) -> String {
+    match policy.policies.as_slice() {
+        [] => "NetworkPolicy".to_owned(),
+        [one] => format!("NetworkPolicy {}", safe(one)),
+        [one, rest @ ..] => format!("NetworkPolicy {} with {} more", safe(one), rest.len()),
+    }
+}
+
+/// Why it is expected nevertheless; the first reason stands for the others.
+fn explained(listener: &Listener) -> String {
+    let all = &listener.declaration.explained_by;
+    let Some(why) = all.first() else { return "it is expected".to_owned() };
+    let subject = safe(&why.reference);
+    let why = match why.source.as_str() {
+        "probe" | "lifecycle" => format!("{subject} calls it"),
+        "service" => format!("Service {subject} sends traffic to it"),
+        "annotation" => format!("annotation {subject} names it"),
+        "mesh" => format!("it belongs to mesh {subject}"),
+        _ => format!("NetworkPolicy {subject} admits it"),
+    };
+    if all.len() > 1 { format!("{why} ({} more explain it)", all.len() - 1) } else { why }
+}
+
+/// The sentence for a declared port that nobody serves.
+#[must_use]
+pub fn stale(pod: &PodRef, protocol: Protocol, port: u16) -> String {
+    format!(
+        "port {port}/{protocol} is declared by pod {} but nothing listens on it: remove the declaration or fix the process",
+        name(pod)
+    )
+}
+
+/// The sentence for a port that a Service sends to and nobody serves.
+#[must_use]
+pub fn dangling(manifests: Manifests<'_>, protocol: Protocol, port: NonZeroU16) -> String {
+    let pod = format!("{}/{}", safe(&manifests.pod.namespace), safe(&manifests.pod.name));
+    let sending = manifests.services.iter().filter(|(service, _)| {
+        let mut ports = service.ports.iter().filter(|entry| entry.protocol == protocol);
+        ports.any(|entry| entry.target_in(manifests.pod) == Some(port))
+    });
+    let services: Vec<String> = sending.map(|(service, _)| safe(&service.name)).collect();
+    let who = match services.as_slice() {
+        [] => "a Service sends".to_owned(),
+        [one] => format!("Service {one} sends"),
+        [one, rest @ ..] => format!("Service {one} with {} more sends", rest.len()),
+    };
+    format!(
+        "{who} traffic to port {port}/{protocol} of pod {pod} but nothing listens on it: \
+         correct the Service's targetPort or its selector, or start the process"
+    )
+}
+
+/// The sentence for a pod whose sockets this kernel does not see.
+#[must_use]
+pub fn opaque(pod: &Pod) -> String {
+    format!(
+        "pod {}/{} runs in a sandbox of runtime {}, whose sockets this node's kernel does not see: its ports are not \
+         judged, which is not a pass; restrict it by a NetworkPolicy, or look from within",
+        safe(&pod.namespace),
+        safe(&pod.name),
+        pod.opaque_runtime.as_deref().map_or_else(|| "unknown".to_owned(), safe)
+    )
+}
+
+/// The sentence for a pod with too many undeclared ports.
+#[must_use]
+pub fn pod_storm(pod: &PodRef, ports: usize) -> String {
+    format!("pod {} serves {ports} undeclared ports: look at what runs in it before anything else", name(pod))
+}
+
+/// The sentence for a netns without a pod that serves too many ports.
+#[must_use]
+pub fn netns_storm(netns: &NetnsRef, ports: usize) -> String {
+    let netns = netns.name.as_deref().map_or_else(|| netns.inode.to_string(), safe);
+    format!(
+        "{ports} ports are served in netns {netns}, which belongs to no known pod: check that the pod sources see everything on this node"
+    )
+}
+
+fn name(pod: &PodRef) -> String {
+    format!("{}/{}", safe(&pod.namespace), safe(&pod.name))
+}
+
+/// The busiest peer of those origins, and what it did.
+fn busiest(traffic: &Traffic, protocol: Protocol, wanted: impl Fn(&Peer) -> bool) -> String {
+    let Some(peer) = traffic.peers.iter().find(|peer| wanted(peer)) else {
+        return "it was called".to_owned();
+    };
+    let more = traffic.peers.iter().filter(|peer| wanted(peer)).count().saturating_sub(1);
+    let others = match more {
+        0 => String::new(),
+        1 => " and 1 other".to_owned(),
+        more => format!(" and {more} others"),
+    };
+    let via = peer.via.as_deref().map(dialled_through).unwrap_or_default();
+    format!("{}{others} {}{via}", caller(peer), activity(peer, protocol))
+}
+
+fn caller(peer: &Peer) -> String {
+    let address = peer.via.as_ref().and_then(|via| via.client).unwrap_or(peer.address);
+    match &peer.reference {
+        Some(reference) => format!("{} ({address})", safe(reference)),
+        None => address.to_string(),
+    }
+}
+
+/// What was dialled.
+fn dialled_through(via: &Via) -> String {
+    let dialled = SocketAddr::new(via.address, via.port);
+    let service = via.reference.as_deref().map(safe);
+    match (via.kind, service) {
+        (ViaKind::NodePort, Some(service)) => format!(" through NodePort {dialled} of Service {service}"),
+        (ViaKind::HostPort, _) => format!(" through hostPort {dialled}"),
+        (_, Some(service)) => format!(" through Service {service} ({dialled})"),
+        (ViaKind::NodeAddress, None) => format!(" through the node's {dialled}"),
+        (_, None) => format!(" through {dialled}"),
+    }
+}
+
+fn activity(peer: &Peer, protocol: Protocol) -> String {
+    let (count, one, many) = match protocol {
+        Protocol::Udp => (peer.packets, "sent 1 datagram", "datagrams"),
+        _ => (peer.connections, "connected once", "times"),
+    };
+    match (count, protocol) {
+        (1, _) => one.to_owned(),
+        (count, Protocol::Udp) => format!("sent {count} {many}"),
+        (count, _) => format!("connected {count} {many}"),
+    }
+}

@@ -1,0 +1,10 @@
+//! What can be asked of the state: listings, counts, drafts and explanations. Imports `model`, `rules` and `state`.
+
+pub mod counts;
+pub mod explain;
+mod listings;
+pub(crate) mod message;
+pub mod plain_text;
+pub mod policy_basis;
+pub(crate) mod render;
+pub mod summary;

@@ -1,0 +1,108 @@
+//! The declaration status of a port: declared by a container, else explained by something that expects the port, else
+//! undeclared. Debug containers never declare, and the protocol must match.
+
+use std::collections::HashMap;
+use std::num::NonZeroU16;
+
+use crate::model::identity::Protocol;
+use crate::model::listener::{Declaration, DeclarationStatus, Explanation};
+use crate::model::pod::{Container, ContainerKind, Pod, PortRef, can_declare};
+use crate::model::service::Service;
+use crate::rules::explanation::explanations;
+use crate::rules::manifests::{Manifests, ServedPort};
+
+/// The containers that declare this port.
+#[must_use]
+pub fn declaring(pod: &Pod, protocol: Protocol, port: NonZeroU16) -> Vec<&Container> {
+    pod.containers.iter().filter(|container| declares(container, protocol, port)).collect()
+}
+
+/// Every port that a pod declares; a port may come twice.
+pub fn declared_ports(pod: &Pod) -> impl Iterator<Item = (Protocol, NonZeroU16)> + '_ {
+    let declaring = pod.containers.iter().filter(|container| can_declare(container));
+    declaring.flat_map(|container| container.ports.iter().map(|port| (port.protocol, port.port)))
+}
+
+/// True if a container of the pod declares the port.
+#[must_use]
+pub fn is_declared(pod: &Pod, protocol: Protocol, port: NonZeroU16) -> bool {
+    pod.containers.iter().any(|container| declares(container, protocol, port))
+}
+
+/// The ports that are declared by a container that ought to serve them now: an init container comes and goes, and one that
+/// is known not to run serves nothing. A port may come twice.
+pub fn ought_to_listen(pod: &Pod) -> impl Iterator<Item = (Protocol, NonZeroU16)> + '_ {
+    let serving = pod.containers.iter().filter(|container| {
+        container.kind != ContainerKind::Init && container.running != Some(false) && can_declare(container)
+    });
+    serving.flat_map(|container| container.ports.iter().map(|port| (port.protocol, port.port)))
+}
+
+/// Every port of the pod that a Service sends to; a port may come twice.
+pub fn service_targets(manifests: Manifests<'_>) -> impl Iterator<Item = (Protocol, NonZeroU16)> {
+    targets_of(manifests.pod, manifests.services.iter().map(|(service, _)| &**service))
+}
+
+/// Every port of the pod that one of these Services sends to. Names are looked up once for all: both may have very many.
+pub fn targets_of<'a>(
+    pod: &'a Pod,
+    services: impl Iterator<Item = &'a Service>,
+) -> impl Iterator<Item = (Protocol, NonZeroU16)> {
+    let mut names: HashMap<(Protocol, &str), NonZeroU16> = HashMap::new();
+    for port in pod.containers.iter().filter(|container| can_declare(container)).flat_map(|c| &c.ports) {
+        if let Some(name) = &port.name {
+            names.entry((port.protocol, name)).or_insert(port.port);
+        }
+    }
+    services.flat_map(|service| &service.ports).filter_map(move |entry| {
+        let port = match &entry.target {
+            PortRef::Number(port) => *port,
+            PortRef::Name(name) => *names.get(&(entry.protocol, name.as_str()))?,
+        };
+        Some((entry.protocol, port))
+    })
+}
+
+/// True if something maps a port of the node to this one although no container that counts declares it: an init container
+/// that ended, say, whose mapping stays.
+#[must_use]
+pub fn has_host_port(pod: &Pod, protocol: Protocol, port: NonZeroU16) -> bool {
+    let mut ports = pod.containers.iter().flat_map(|container| &container.ports);
+    ports.any(|known| known.protocol == protocol && known.port == port && known.host_port.is_some())
+}
+
+/// How the port stands.
+#[must_use]
+pub fn status(manifests: Manifests<'_>, served: ServedPort<'_>) -> DeclarationStatus {
+    if is_declared(manifests.pod, served.protocol, served.port) {
+        DeclarationStatus::Declared
+    } else if explanations(manifests, served).next().is_some() {
+        DeclarationStatus::Explained
+    } else {
+        DeclarationStatus::Undeclared
+    }
+}
+
+/// The declaration as reports show it.
+#[must_use]
+pub fn describe(manifests: Option<Manifests<'_>>, served: ServedPort<'_>) -> Declaration {
+    let Some(manifests) = manifests else {
+        let status = DeclarationStatus::Unknown;
+        return Declaration { status, declared_by: Vec::new(), explained_by: Vec::new() };
+    };
+    let declaring = declaring(manifests.pod, served.protocol, served.port);
+    let declared_by: Vec<String> =
+        declaring.iter().map(|container| format!("container/{}", container.name)).collect();
+    let explained_by: Vec<Explanation> = explanations(manifests, served).map(Explanation::from).collect();
+    let status = match (declared_by.is_empty(), explained_by.is_empty()) {
+        (false, _) => DeclarationStatus::Declared,
+        (true, false) => DeclarationStatus::Explained,
+        (true, true) => DeclarationStatus::Undeclared,
+    };
+    Declaration { status, declared_by, explained_by }
+}
+
+fn declares(container: &Container, protocol: Protocol, port: NonZeroU16) -> bool {
+    can_declare(container)
+        && container.ports.iter().any(|declared| declared.protocol == protocol && declared.port == port)
+}

@@ -1,0 +1,86 @@
+//! Why a port that no container declares is expected: a probe or lifecycle hook calls it, a Service sends to it, an
+//! annotation names it, a service mesh opens it, or a NetworkPolicy admits it by number.
+
+use std::num::NonZeroU16;
+
+use crate::model::identity::Protocol;
+use crate::model::listener::Explanation;
+use crate::model::network_policy::NetworkPolicy;
+use crate::model::pod::{Container, PortRef, ProbeHandler, ProbePort};
+use crate::model::service::{Service, ServicePort};
+use crate::rules::manifests::{Manifests, ServedPort};
+use crate::rules::{isolation, mesh};
+
+const PROMETHEUS_PORT: &str = "prometheus.io/port";
+
+const PROMETHEUS_SCRAPE: &str = "prometheus.io/scrape";
+
+/// One explanation of one port.
+#[derive(Clone, Copy, Debug)]
+pub enum Why<'a> {
+    Probe(&'a Container, ProbeHandler),
+    Service(&'a Service, &'a ServicePort),
+    Annotation(&'static str),
+    Mesh(&'static str, &'a Container),
+    Policy(&'a NetworkPolicy),
+}
+
+/// Every explanation of a port, whether or not it is declared as well.
+pub fn explanations<'a>(
+    manifests: Manifests<'a>,
+    served: ServedPort<'a>,
+) -> impl Iterator<Item = Why<'a>> + use<'a> {
+    let ServedPort { protocol, port, .. } = served;
+    let pod = manifests.pod;
+    let probes =
+        pod.containers.iter().filter(move |_| protocol == Protocol::Tcp).flat_map(move |container| {
+            let called =
+                container.probes.iter().filter(move |probe| called_port(container, probe) == Some(port));
+            called.map(move |probe| Why::Probe(container, probe.handler))
+        });
+    let services = manifests.services.iter().flat_map(move |(service, _)| {
+        let sending = service.ports.iter().filter(move |entry| entry.protocol == protocol);
+        let sending = sending.filter(move |entry| entry.target_in(pod) == Some(port));
+        sending.map(move |entry| Why::Service(service, entry))
+    });
+    let annotation = scraped_port(manifests).filter(|scraped| (protocol, *scraped) == (Protocol::Tcp, port));
+    let annotation = annotation.map(|_| Why::Annotation(PROMETHEUS_PORT));
+    let mesh = mesh::opened_by(pod, served).map(|(mesh, container)| Why::Mesh(mesh, container));
+    let policies = isolation::naming(manifests, protocol, port).map(Why::Policy);
+    probes.chain(services).chain(annotation).chain(mesh).chain(policies)
+}
+
+/// Kubelet looks for the name among the ports of the same container, whatever their protocol.
+fn called_port(container: &Container, probe: &ProbePort) -> Option<NonZeroU16> {
+    match &probe.port {
+        PortRef::Number(port) => Some(*port),
+        PortRef::Name(name) => {
+            container.ports.iter().find(|port| port.name.as_ref() == Some(name)).map(|port| port.port)
+        }
+    }
+}
+
+fn scraped_port(manifests: Manifests<'_>) -> Option<NonZeroU16> {
+    let annotations = &manifests.pod.annotations;
+    let off = annotations.get(PROMETHEUS_SCRAPE).is_some_and(|scrape| scrape.trim() == "false");
+    annotations.get(PROMETHEUS_PORT).filter(|_| !off)?.trim().parse().ok()
+}
+
+impl From<Why<'_>> for Explanation {
+    fn from(why: Why<'_>) -> Self {
+        let (source, reference) = match why {
+            Why::Probe(container, handler) => {
+                let lifecycle = matches!(handler, ProbeHandler::PostStart | ProbeHandler::PreStop);
+                let source = if lifecycle { "lifecycle" } else { "probe" };
+                (source, format!("container/{}/{}", container.name, handler.as_str()))
+            }
+            Why::Service(service, port) => {
+                ("service", format!("{}/{}:{}", service.namespace, service.name, port.port))
+            }
+            Why::Annotation(key) => ("annotation", key.to_owned()),
+            Why::Mesh(mesh, container) => ("mesh", format!("{mesh} in container/{}", container.name)),
+            Why::Policy(policy) => ("network-policy", format!("{}/{}", policy.namespace, policy.name)),
+        };
+        Self { source: source.to_owned(), reference }
+    }
+}

@@ -1,0 +1,72 @@
+//! The ports that service meshes open in their own container, as data. Only the container that the socket's cgroup
+//! names counts, never the process name.
+
+use std::ops::RangeInclusive;
+
+use crate::model::identity::Protocol;
+use crate::model::pod::{Container, ContainerKind, Pod};
+use crate::rules::container_match::runs_in;
+use crate::rules::manifests::ServedPort;
+
+struct Mesh {
+    name: &'static str,
+    container: &'static str,
+    ports: &'static [(Protocol, RangeInclusive<u16>)],
+}
+
+/// Ports as the projects document them for their proxies.
+const MESHES: &[Mesh] = &[
+    Mesh {
+        name: "istio",
+        container: "istio-proxy",
+        // Admin, in- and outbound, debug, HBONE, merged metrics, health, DNS, Envoy's metrics.
+        ports: &[(Protocol::Tcp, 15_000..=15_090), (Protocol::Udp, 15_053..=15_053)],
+    },
+    Mesh {
+        name: "linkerd",
+        container: "linkerd-proxy",
+        // Outbound, inbound; tap; admin with metrics and health.
+        ports: &[(Protocol::Tcp, 4140..=4140), (Protocol::Tcp, 4143..=4143), (Protocol::Tcp, 4190..=4191)],
+    },
+    Mesh {
+        name: "kuma",
+        container: "kuma-sidecar",
+        // Redirected traffic, DNS; Envoy's admin, readiness, metrics.
+        ports: &[
+            (Protocol::Tcp, 15_001..=15_010),
+            (Protocol::Tcp, 15_053..=15_054),
+            (Protocol::Udp, 15_053..=15_054),
+            (Protocol::Tcp, 9901..=9902),
+            (Protocol::Tcp, 5670..=5670),
+        ],
+    },
+    Mesh {
+        name: "consul",
+        container: "consul-dataplane",
+        // Inbound, outbound; Envoy's admin; merged metrics, metrics, health; DNS.
+        ports: &[
+            (Protocol::Tcp, 20_000..=20_000),
+            (Protocol::Tcp, 15_001..=15_001),
+            (Protocol::Tcp, 19_000..=19_000),
+            (Protocol::Tcp, 20_100..=20_100),
+            (Protocol::Tcp, 20_200..=20_200),
+            (Protocol::Tcp, 20_300..=20_300),
+            (Protocol::Tcp, 8600..=8600),
+            (Protocol::Udp, 8600..=8600),
+        ],
+    },
+];
+
+/// The mesh whose container opened this port, if it is one of the mesh's own.
+#[must_use]
+pub fn opened_by<'a>(pod: &'a Pod, served: ServedPort<'_>) -> Option<(&'static str, &'a Container)> {
+    MESHES.iter().find_map(|mesh| {
+        let port = served.port.get();
+        let mut ports = mesh.ports.iter();
+        ports.find(|(protocol, range)| *protocol == served.protocol && range.contains(&port))?;
+        let container = pod.containers.iter().find(|container| {
+            container.name == mesh.container && container.kind != ContainerKind::Ephemeral
+        })?;
+        runs_in(served.process, container).then_some((mesh.name, container))
+    })
+}

@@ -1,0 +1,182 @@
+//! The collecting half of `portolan scan`: one look at every netns, no programs loaded. The namespaces are shared out to a
+//! few threads; whose sockets the processes of their own netns do not hold are then looked for in one walk over all.
+
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{self, Builder};
+
+use portolan_engine::model::identity::{BootTime, NetnsId};
+use portolan_engine::model::netns::NetnsFacts;
+use portolan_engine::model::socket::NetnsScan;
+
+use crate::source::clock;
+use crate::source::netns::candidates::{self, Candidate};
+use crate::source::netns::enter::Home;
+use crate::source::netns::look::facts;
+use crate::source::netns::{HostNetns, NetnsOptions};
+use crate::source::process::SocketOwners;
+use crate::source::scan::{ListedSocket, listed_sockets};
+
+/// The kernel's tables have locks: more threads than this wait for each other.
+const MAX_THREADS: usize = 4;
+/// So few namespaces are not worth one more thread.
+const NETNS_PER_THREAD: usize = 8;
+
+/// What was seen at once.
+#[derive(Clone, Debug, Default)]
+pub struct Collected {
+    /// Every netns that could be entered, with its sockets (`None`: the host's, and not asked for).
+    pub netns: Vec<(NetnsFacts, Option<NetnsScan>)>,
+    /// Every netns that could not, by inode: the answer is partial.
+    pub failed: Vec<Failed>,
+    /// Processes whose netns may not be read: one that has no name and only such processes is missing.
+    pub unreadable: usize,
+    /// Why the list of netns is not all, if it is not.
+    pub walk_failure: Option<String>,
+    /// Objects of the kernel's socket lists that do not parse.
+    pub unparsable: usize,
+}
+
+/// A netns that could not be looked at.
+#[derive(Debug, Clone)]
+pub struct Failed {
+    pub inode: u64,
+    pub candidate: Candidate,
+    pub reason: String,
+}
+
+/// Looks at every netns once, on threads of its own (setns needs them).
+///
+/// # Errors
+/// When /proc is not there or no thread can be started.
+pub fn collect(options: &NetnsOptions) -> io::Result<Collected> {
+    let home = Home::of_this_thread()?;
+    let mut walk = candidates::walk(&options.proc_root, &options.dirs, home.nsfs);
+    walk.found.entry(home.inode).or_default();
+    let task = Task {
+        options,
+        host_inode: candidates::host_inode(&options.proc_root, home.inode),
+        candidates: walk.found.into_iter().collect(),
+        next: AtomicUsize::new(0),
+    };
+    let mut shares = looked_at(&task)?;
+    let mut owners = SocketOwners::new(&options.proc_root);
+    for share in &mut shares {
+        owners.learn(std::mem::replace(&mut share.owners, SocketOwners::new(&options.proc_root)));
+    }
+    let sockets = shares.iter().flat_map(|share| &share.listed).flat_map(|(_, listed)| listed.sockets());
+    owners.find(sockets, &[]);
+    let mut listed = Vec::with_capacity(task.candidates.len());
+    let mut failed = Vec::new();
+    for share in shares {
+        listed.extend(share.listed);
+        failed.extend(share.failed);
+    }
+    // As if one thread had done it all.
+    listed.sort_by_key(|(index, _)| *index);
+    failed.sort_by_key(|failed: &Failed| failed.inode);
+    let unparsable = listed.iter().map(|(_, listed)| listed.unparsable).sum();
+    let netns = listed.into_iter().map(|(_, listed)| listed.with_owners(&owners));
+    Ok(Collected {
+        netns: netns.collect(),
+        failed,
+        unreadable: walk.unreadable,
+        walk_failure: walk.failure.map(|error| error.to_string()),
+        unparsable,
+    })
+}
+
+/// What is shared out.
+struct Task<'a> {
+    options: &'a NetnsOptions,
+    host_inode: u64,
+    candidates: Vec<(u64, Candidate)>,
+    /// Index of the next candidate that nobody has taken.
+    next: AtomicUsize,
+}
+
+/// What one thread saw.
+struct Share {
+    /// With the index of the candidate.
+    listed: Vec<(usize, Listed)>,
+    failed: Vec<Failed>,
+    owners: SocketOwners,
+}
+
+/// One netns before all owners are known.
+struct Listed {
+    facts: NetnsFacts,
+    scan: Option<(BootTime, Vec<ListedSocket>)>,
+    unparsable: usize,
+}
+
+impl Listed {
+    fn sockets(&self) -> impl Iterator<Item = &ListedSocket> {
+        self.scan.iter().flat_map(|(_, sockets)| sockets)
+    }
+
+    fn with_owners(self, owners: &SocketOwners) -> (NetnsFacts, Option<NetnsScan>) {
+        let netns: NetnsId = self.facts.netns;
+        let scan = self.scan.map(|(at, sockets)| {
+            let named = sockets.iter().map(|socket| socket.in_netns(netns, owners.owner(socket).cloned()));
+            NetnsScan { netns, at, sockets: named.collect() }
+        });
+        (self.facts, scan)
+    }
+}
+
+fn looked_at(task: &Task<'_>) -> io::Result<Vec<Share>> {
+    let useful = task.candidates.len().div_ceil(NETNS_PER_THREAD).clamp(1, MAX_THREADS);
+    let threads = thread::available_parallelism().map_or(1, |cpus| cpus.get().min(useful));
+    thread::scope(|scope| {
+        let mut running = Vec::new();
+        for _ in 0..threads {
+            let thread = Builder::new().name("scan".to_owned()).spawn_scoped(scope, || look_at_share(task));
+            match thread {
+                Ok(thread) => running.push(thread),
+                Err(error) if running.is_empty() => return Err(error),
+                // Those that run do its share as well.
+                Err(_) => break,
+            }
+        }
+        let panicked = |_| Err(io::Error::other("a scan thread panicked"));
+        running.into_iter().map(|thread| thread.join().unwrap_or_else(panicked)).collect()
+    })
+}
+
+/// Takes candidates until none is left.
+fn look_at_share(task: &Task<'_>) -> io::Result<Share> {
+    let home = Home::of_this_thread()?;
+    let mut share =
+        Share { listed: Vec::new(), failed: Vec::new(), owners: SocketOwners::new(&task.options.proc_root) };
+    loop {
+        let index = task.next.fetch_add(1, Ordering::Relaxed);
+        let Some((inode, candidate)) = task.candidates.get(index) else { return Ok(share) };
+        match look_at(task, &home, *inode, candidate) {
+            Ok(listed) => {
+                share.owners.find_near(listed.sockets(), &candidate.pids);
+                share.listed.push((index, listed));
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                let (inode, candidate) = (*inode, candidate.clone());
+                share.failed.push(Failed { inode, candidate, reason: error.to_string() });
+            }
+        }
+    }
+}
+
+fn look_at(task: &Task<'_>, home: &Home, inode: u64, candidate: &Candidate) -> io::Result<Listed> {
+    let _visit = if inode == home.inode {
+        None
+    } else {
+        Some(home.enter_any(candidate.ways_in(&task.options.proc_root), inode)?)
+    };
+    let is_host = inode == task.host_inode;
+    let facts = facts(inode, candidate.paths.clone(), is_host)?;
+    let at = clock::now();
+    let is_scanned = !is_host || task.options.host != HostNetns::FactsOnly;
+    let list = if is_scanned { Some(listed_sockets()?) } else { None };
+    let unparsable = list.as_ref().map_or(0, |list| list.unparsable);
+    Ok(Listed { facts, scan: list.map(|list| (at, list.sockets)), unparsable })
+}

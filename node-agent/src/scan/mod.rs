@@ -1,0 +1,272 @@
+//! `portolan scan`: one look at every netns, judged by the same engine as the agent's, then exit. No programs are loaded.
+
+pub mod collect;
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use portolan_client::args::{FindingFilterArgs, Format};
+use portolan_client::exit::Exit;
+use portolan_client::query::show;
+use portolan_engine::Engine;
+use portolan_engine::model::finding::{Finding, FindingState};
+use portolan_engine::model::input::Input;
+use portolan_engine::model::options::{AnnotationSource, EngineOptions};
+use portolan_report::escape::terminal;
+use portolan_report::facts::Facts;
+use portolan_report::filter::Filter;
+use portolan_report::json_list;
+use portolan_report::table::Colour;
+
+use crate::agent::stage_options;
+use crate::args::{ExceptionAnnotations, ScanArgs};
+use crate::command::delivered;
+use crate::config::{self, AgentConfig, MetadataSource};
+use crate::scan::collect::Collected;
+use crate::sink::convert::{Converter, Wall};
+use crate::source::annotation_lint::Spelling;
+use crate::source::clock;
+use crate::source::kernel::Capabilities;
+use crate::source::pods::{cri, file};
+
+/// As much as a pipe takes.
+const OUTPUT_BUFFER: usize = 64 * 1024;
+
+/// Looks, judges, shows.
+#[must_use]
+pub fn run(args: &ScanArgs) -> Exit {
+    let missing = Capabilities::own().missing_to_enter();
+    if !missing.is_empty() {
+        return refused(&missing.join("; "));
+    }
+    let sources = match config::metadata_sources(&args.metadata) {
+        Ok(asked) => stage_options::metadata(&asked),
+        Err(error) => return say(&error.to_string(), Exit::WrongUse),
+    };
+    let (exceptions, annotations) = match args.config.as_deref().map(AgentConfig::exceptions_of).transpose() {
+        Ok(read) => read.unwrap_or((Vec::new(), ExceptionAnnotations::Namespace)),
+        Err(error) => return say(&error.to_string(), Exit::WrongUse),
+    };
+    let mut told = vec![Input::Exceptions(stage_options::rules(&exceptions))];
+    match read_sources(&sources) {
+        Ok(by_sources) => told.extend(by_sources),
+        Err(error) => return say(&error, Exit::WrongUse),
+    }
+    let dirs = config::netns_dirs(args.netns_dir.clone());
+    let options = stage_options::netns(dirs, args.include_host, &sources);
+    let collected = match collect::collect(&options) {
+        Ok(collected) => collected,
+        Err(error) => return say(&format!("cannot look at the network namespaces: {error}"), Exit::Refused),
+    };
+    if let Some(missing) = is_blind(&collected) {
+        return refused(&missing);
+    }
+    let (mut findings, converter) = judge(&collected, told, stage_options::annotations(annotations), args);
+    let all = findings.len();
+    findings.retain(|finding| finding.state == FindingState::Open);
+    if all > findings.len() {
+        let count = all - findings.len();
+        let _ = writeln!(io::stderr(), "portolan: {count} suppressed by exceptions are not shown");
+    }
+    match show(&findings, &converter, &collected, args) {
+        Ok(()) => verdict(&findings, &collected, args),
+        Err(error) => say(&error, Exit::Partial),
+    }
+}
+
+/// What each source tells, one look at each.
+fn read_sources(sources: &[MetadataSource]) -> Result<Vec<Input>, String> {
+    let mut told = Vec::new();
+    for source in sources {
+        match source {
+            MetadataSource::File(path) => {
+                told.extend(file::read(path).map_err(|error| error.to_string())?.inputs(None));
+            }
+            MetadataSource::Cri(socket) => {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+                let runtime = runtime.map_err(|error| error.to_string())?;
+                let pods = runtime.block_on(cri::read(socket.clone())).map_err(|error| error.to_string())?;
+                told.push(Input::Pods { source: cri::SOURCE, pods });
+            }
+            MetadataSource::Kubernetes => {
+                return Err("--metadata kubernetes: only the agent follows the API server; give scan cri, or a file=PATH such \
+                            as the output of `kubectl get pods -A -o yaml`"
+                    .to_owned());
+            }
+        }
+    }
+    Ok(told)
+}
+
+fn refused(missing: &str) -> Exit {
+    say(&format!("this node does not allow it: {missing}"), Exit::Refused)
+}
+
+/// What keeps this from looking at the node at all: nothing that it could say would be true.
+fn is_blind(collected: &Collected) -> Option<String> {
+    let reason = collected.failed.first().map(|failed| failed.reason.as_str())?;
+    let sees_nothing = collected.netns.iter().all(|(facts, scan)| facts.is_host || scan.is_none());
+    sees_nothing.then(|| {
+        format!("no network namespace could be entered: {reason}; run as root (CAP_SYS_ADMIN enters them)")
+    })
+}
+
+/// Everything through the engine, with no grace: what is seen now is judged now.
+fn judge(
+    collected: &Collected,
+    told: Vec<Input>,
+    exception_annotations: AnnotationSource,
+    args: &ScanArgs,
+) -> (Vec<Arc<Finding>>, Converter) {
+    let started = clock::now();
+    let mut engine = Engine::new(EngineOptions {
+        grace: std::time::Duration::ZERO,
+        stale_grace: std::time::Duration::ZERO,
+        attribution_hold: std::time::Duration::ZERO,
+        include_host: args.include_host,
+        exception_annotations,
+        ..EngineOptions::default()
+    });
+    let mut spelling = Spelling::default();
+    for input in told {
+        for remark in spelling.remarks(&input) {
+            let _ = writeln!(io::stderr(), "portolan: {remark}");
+        }
+        engine.apply(input, started);
+    }
+    for (facts, scan) in &collected.netns {
+        engine.apply(Input::NetnsSeen { facts: facts.clone(), at: started }, started);
+        if let Some(scan) = scan {
+            engine.apply(Input::NetnsScanned(scan.clone()), started);
+        }
+    }
+    let now = clock::now();
+    engine.tick(now);
+    let filter = filter(args);
+    let converter = Converter {
+        node: rustix::system::uname().nodename().to_string_lossy().into(),
+        wall: Wall { unix_ns_at_boot: clock::booted_at().as_nanos() },
+        now,
+    };
+    let mut findings: Vec<Arc<_>> = engine.findings().collect();
+    findings.retain(|finding| filter.lets_through(&Facts::of_finding(finding)));
+    findings.sort_by_cached_key(|finding| (std::cmp::Reverse(finding.code.severity()), finding.id.clone()));
+    (findings, converter)
+}
+
+fn filter(args: &ScanArgs) -> Filter {
+    let FindingFilterArgs { code, severity, .. } = &args.findings;
+    Filter {
+        namespace: args.filter.namespace.iter().cloned().collect(),
+        labels: args.filter.selector.clone().unwrap_or_default(),
+        code: code.clone(),
+        severity: severity.iter().map(|severity| severity.as_str().to_owned()).collect(),
+        ..Filter::default()
+    }
+}
+
+fn show(
+    findings: &[Arc<Finding>],
+    converter: &Converter,
+    collected: &Collected,
+    args: &ScanArgs,
+) -> Result<(), String> {
+    let reports = findings.iter().map(|finding| converter.finding(finding));
+    if args.output == Format::Json {
+        let stdout = io::stdout().as_fd().try_clone_to_owned().map_err(|error| error.to_string())?;
+        let mut out = BufWriter::with_capacity(OUTPUT_BUFFER, File::from(stdout));
+        let outcome = json_list::list(&mut out, reports).and_then(|()| out.flush());
+        return delivered(outcome).map_err(|error| error.to_string());
+    }
+    let is_table = matches!(args.output, Format::Table | Format::Wide);
+    let text = if is_table && findings.is_empty() {
+        empty(collected, args)
+    } else {
+        let colour = Colour::for_stdout(std::env::var_os("NO_COLOR").as_deref());
+        let reports: Vec<_> = reports.collect();
+        show::findings(&reports, args.output, colour).map_err(|error| error.to_string())?
+    };
+    delivered(io::stdout().write_all(text.as_bytes())).map_err(|error| error.to_string())
+}
+
+fn verdict(findings: &[Arc<Finding>], collected: &Collected, args: &ScanArgs) -> Exit {
+    let partial = partial(collected, Capabilities::own());
+    let exit = match &partial {
+        Some(why) => say(&format!("the answer is partial: {why}"), Exit::Partial),
+        None => Exit::Fine,
+    };
+    let reaches = |least| findings.iter().any(|finding| finding.code.severity() >= least);
+    // As `portolan findings` does it: what was found stands, whatever else there may be.
+    if args.findings.fail_on.is_some_and(reaches) { Exit::FailOn } else { exit }
+}
+
+/// What was not looked at.
+fn partial(collected: &Collected, own: Capabilities) -> Option<String> {
+    let mut why: Vec<String> = Vec::new();
+    if !collected.failed.is_empty() {
+        let reasons: BTreeSet<&str> = collected.failed.iter().map(|failed| failed.reason.as_str()).collect();
+        let reasons = reasons.into_iter().collect::<Vec<_>>().join(", ");
+        why.push(format!("{} namespaces could not be looked at: {reasons}", collected.failed.len()));
+    }
+    if let Some(error) = &collected.walk_failure {
+        why.push(format!("not every namespace was found: {error}"));
+    }
+    if collected.unreadable > 0 && !own.reads_processes() {
+        let count = collected.unreadable;
+        why.push(format!("the namespaces of {count} processes cannot be read: CAP_SYS_PTRACE is missing"));
+    }
+    if collected.unparsable > 0 {
+        why.push(format!("{} sockets of the kernel's lists could not be read", collected.unparsable));
+    }
+    (!why.is_empty()).then(|| why.join("; "))
+}
+
+fn empty(collected: &Collected, args: &ScanArgs) -> String {
+    let sockets: usize =
+        collected.netns.iter().filter_map(|(_, scan)| Some(scan.as_ref()?.sockets.len())).sum();
+    let netns = collected.netns.iter().filter(|(_, scan)| scan.is_some()).count();
+    let narrowed = args.filter.namespace.is_some()
+        || args.filter.selector.is_some()
+        || !(args.findings.code.is_empty() && args.findings.severity.is_empty());
+    let none = if narrowed { "Nothing matches what was asked, of" } else { "No findings:" };
+    let differs = if narrowed { "" } else { ", and none differs from its manifest" };
+    format!(
+        "{none} {sockets} listening sockets in {netns} network namespaces{differs}.\nOne look cannot see who calls, what is open for moments only, and which ephemeral UDP \
+         ports serve: `portolan agent` does.\n"
+    )
+}
+
+fn say(text: &str, exit: Exit) -> Exit {
+    let _ = writeln!(io::stderr(), "portolan: {}", terminal(text));
+    exit
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scan::collect::Failed;
+
+    #[test]
+    fn what_was_not_looked_at_is_said() {
+        let mut collected = Collected::default();
+        assert_eq!(partial(&collected, Capabilities::ALL), None);
+        collected.unreadable = 3;
+        assert_eq!(partial(&collected, Capabilities::ALL), None, "a security module hides some everywhere");
+        let without = partial(&collected, Capabilities::NONE).expect("partial");
+        assert!(without.contains("3 processes") && without.contains("CAP_SYS_PTRACE"), "{without}");
+        collected.failed = vec![Failed {
+            inode: 1,
+            candidate: crate::source::netns::candidates::Candidate::default(),
+            reason: "denied".to_owned(),
+        }];
+        collected.walk_failure = Some("/proc: full".to_owned());
+        collected.unparsable = 2;
+        let all = partial(&collected, Capabilities::ALL).expect("partial");
+        assert!(all.contains("1 namespaces") && all.contains("denied"), "{all}");
+        assert!(all.contains("/proc: full") && all.contains("2 sockets"), "{all}");
+        assert!(is_blind(&collected).is_some(), "nothing could be looked at");
+    }
+}

@@ -1,0 +1,310 @@
+//! Engine types to wire types, at the edge and nowhere else. Every text and list is bounded here, so that one object is
+//! one short line whatever a workload chose.
+
+mod explanation;
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use portolan_engine::model::change::Change;
+use portolan_engine::model::fingerprint::hex;
+use portolan_engine::model::identity::BootTime;
+use portolan_engine::model::{connection, finding, listener, pod, process, traffic};
+use portolan_engine::read::policy_basis::{BasisPod, BasisPort, PolicyBasis};
+use portolan_report::escape::bounded;
+use portolan_report::wire::{self, Report, SCHEMA};
+
+/// Peers that one object lists at most, busiest first.
+pub const MAX_PEERS: usize = 20;
+/// Addresses, declaring containers, explanations and policies that one object lists at most.
+const MAX_LIST: usize = 16;
+/// Labels of a pod at most.
+const MAX_LABELS: usize = 64;
+/// Bytes of a name at most. Kubernetes names have 253.
+const MAX_NAME: usize = 253;
+/// Bytes of a path, image or message at most.
+const MAX_TEXT: usize = 512;
+
+/// What turns the kernel's time into the wall's: one reading of both clocks, taken by `source/clock.rs`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wall {
+    /// Nanoseconds since 1970 at CLOCK_BOOTTIME 0.
+    pub unix_ns_at_boot: i128,
+}
+
+impl Wall {
+    /// RFC 3339 UTC with milliseconds; the epoch for what no calendar holds.
+    #[must_use]
+    pub fn rfc3339(self, at: BootTime) -> String {
+        let ns = self.unix_ns_at_boot.saturating_add(i128::from(at.0));
+        let timestamp = Timestamp::from_nanosecond(ns).unwrap_or(Timestamp::UNIX_EPOCH);
+        format!("{timestamp:.3}")
+    }
+}
+
+/// Writes engine types as wire types: node, wall clock, and the time of writing.
+#[derive(Clone, Debug)]
+pub struct Converter {
+    pub node: Arc<str>,
+    pub wall: Wall,
+    /// When the object is written: its envelope's `time`.
+    pub now: BootTime,
+}
+
+impl Converter {
+    /// The report of a change; `None` for what is meant for the kernel side.
+    #[must_use]
+    pub fn change(&self, change: &Change) -> Option<Report> {
+        match change {
+            Change::Listener(listener) => Some(Report::Listener(self.listener(listener))),
+            Change::Finding(finding) => Some(Report::Finding(self.finding(finding))),
+            Change::Connection(connection) => Some(Report::Connection(self.connection(connection))),
+            Change::Loss(loss) => Some(Report::Loss(self.loss(loss.reason, loss.count, loss.recovered))),
+            Change::Watch(_) | Change::Unwatch(_) | Change::Record { .. } => None,
+        }
+    }
+
+    /// The envelope of an object written now.
+    #[must_use]
+    pub fn envelope(&self) -> wire::Envelope {
+        wire::Envelope {
+            schema: SCHEMA.to_owned(),
+            node: name(&self.node),
+            time: self.wall.rfc3339(self.now),
+        }
+    }
+
+    #[must_use]
+    pub fn finding(&self, finding: &finding::Finding) -> wire::Finding {
+        wire::Finding {
+            envelope: self.envelope(),
+            id: name(&finding.id),
+            state: finding.state.as_str().to_owned(),
+            code: finding.code.as_str().to_owned(),
+            severity: finding.code.severity().as_str().to_owned(),
+            message: text(&finding.message),
+            first_seen: self.wall.rfc3339(finding.first_seen),
+            last_seen: self.wall.rfc3339(finding.last_seen),
+            pod: finding.pod.as_ref().map(pod_ref),
+            container: finding.container.as_ref().map(container),
+            protocol: finding.protocol.map(|protocol| protocol.as_str().to_owned()),
+            port: finding.port.map(std::num::NonZeroU16::get),
+            // The finding's own traffic is the newer: the listener inside carries the sums, not the peers again.
+            listener: finding.listener.as_deref().map(|inner| {
+                let mut listener = self.listener(inner);
+                listener.traffic.truncated |= !listener.traffic.peers.is_empty();
+                listener.traffic.peers.clear();
+                Box::new(listener)
+            }),
+            declaration: declaration(&finding.declaration),
+            exposure: finding.exposure.as_str().to_owned(),
+            policy: wire::Policy {
+                verdict: finding.policy.verdict.as_str().to_owned(),
+                policies: finding.policy.policies.iter().take(MAX_LIST).map(|policy| name(policy)).collect(),
+            },
+            traffic: self.traffic(&finding.traffic),
+            suppressed_by: finding
+                .suppressed_by
+                .as_deref()
+                .map(|by| wire::Suppression { rule: name(&by.rule), reason: text(&by.reason) }),
+        }
+    }
+
+    #[must_use]
+    pub fn listener(&self, listener: &listener::Listener) -> wire::Listener {
+        wire::Listener {
+            envelope: self.envelope(),
+            id: name(&listener.id),
+            protocol: listener.port.protocol.as_str().to_owned(),
+            port: listener.port.port.get(),
+            addresses: listener.addresses.iter().take(MAX_LIST).map(ToString::to_string).collect(),
+            v6_only: listener.v6_only,
+            sockets: listener.sockets,
+            netns: wire::Netns {
+                inode: listener.netns.inode,
+                name: listener.netns.name.as_deref().map(name),
+            },
+            process: listener.process.as_ref().map(process),
+            opened_at: listener.opened_at.map(|at| self.wall.rfc3339(at)),
+            state: match listener.state {
+                listener::ListenerState::Open => "open",
+                listener::ListenerState::Closed => "closed",
+            }
+            .to_owned(),
+            pod: listener.pod.as_ref().map(pod_ref),
+            container: listener.container.as_ref().map(container),
+            declaration: declaration(&listener.declaration),
+            traffic: self.traffic(&listener.traffic),
+        }
+    }
+
+    #[must_use]
+    pub fn connection(&self, connection: &connection::Connection) -> wire::Connection {
+        wire::Connection {
+            envelope: self.envelope(),
+            id: hex(connection.listener_id),
+            protocol: connection.port.protocol.as_str().to_owned(),
+            local: wire::Endpoint { address: connection.local.to_string(), port: connection.port.port.get() },
+            remote: wire::RemoteEndpoint {
+                address: connection.remote.0.to_string(),
+                port: connection.remote.1,
+                origin: connection.origin.as_str().to_owned(),
+                reference: connection.reference.as_deref().map(reference),
+                via: connection.via.as_deref().map(via),
+            },
+            opened_at: self.wall.rfc3339(connection.opened_at),
+            closed_at: connection.closed_at.map(|at| self.wall.rfc3339(at)),
+            bytes_in: connection.bytes_in,
+            bytes_out: connection.bytes_out,
+            pod: connection.pod.as_deref().map(pod_ref),
+        }
+    }
+
+    /// That something was dropped.
+    #[must_use]
+    pub fn loss(&self, reason: &str, count: u64, recovered: bool) -> wire::Loss {
+        wire::Loss { envelope: self.envelope(), reason: name(reason), count, recovered }
+    }
+
+    /// With every peer that is kept: a policy that forgets one would shut it out.
+    #[must_use]
+    pub fn policy_basis(&self, basis: &PolicyBasis) -> wire::PolicyBasis {
+        wire::PolicyBasis {
+            envelope: self.envelope(),
+            pods: basis.pods.iter().map(|pod| self.policy_pod(pod)).collect(),
+            neighbours: basis.neighbours.iter().map(|pod| labelled(pod)).collect(),
+            callers: basis.callers.iter().map(|pod| labelled(pod)).collect(),
+            truncated: basis.truncated,
+        }
+    }
+
+    fn policy_pod(&self, pod: &BasisPod) -> wire::PolicyPod {
+        wire::PolicyPod {
+            labelled: labelled(&pod.pod),
+            policies: pod.policies.iter().take(MAX_LIST).map(|policy| name(policy)).collect(),
+            ports: pod.ports.iter().map(|port| self.policy_port(port)).collect(),
+        }
+    }
+
+    fn policy_port(&self, port: &BasisPort) -> wire::PolicyPort {
+        let listener = port.listener.as_deref();
+        wire::PolicyPort {
+            protocol: port.protocol.as_str().to_owned(),
+            port: port.port.get(),
+            name: port.name.as_deref().map(name),
+            declaration: declaration(&port.declaration),
+            exposure: listener.map(|listener| listener.exposure.as_str().to_owned()),
+            process: listener.and_then(|listener| listener.process.as_ref()).map(process),
+            code: port.code.map(|code| code.as_str().to_owned()),
+            traffic: listener
+                .map_or_else(wire::Traffic::default, |one| self.traffic_of(&one.traffic, usize::MAX)),
+        }
+    }
+
+    fn traffic(&self, traffic: &traffic::Traffic) -> wire::Traffic {
+        self.traffic_of(traffic, MAX_PEERS)
+    }
+
+    fn traffic_of(&self, traffic: &traffic::Traffic, most: usize) -> wire::Traffic {
+        let mut busiest: Vec<&traffic::Peer> = traffic.peers.iter().collect();
+        busiest.sort_by_key(|peer| Reverse((peer.bytes, peer.connections, peer.packets)));
+        wire::Traffic {
+            attempts: traffic.attempts,
+            connections: traffic.connections,
+            packets: traffic.packets,
+            bytes: traffic.bytes,
+            last_seen: traffic.last_seen.map(|at| self.wall.rfc3339(at)),
+            truncated: traffic.truncated || busiest.len() > most,
+            peers: busiest.into_iter().take(most).map(|peer| self.peer(peer)).collect(),
+        }
+    }
+
+    fn peer(&self, peer: &traffic::Peer) -> wire::Peer {
+        wire::Peer {
+            address: peer.address.to_string(),
+            origin: peer.origin.as_str().to_owned(),
+            reference: peer.reference.as_deref().map(name),
+            via: peer.via.as_deref().map(via),
+            connections: peer.connections,
+            packets: peer.packets,
+            bytes: peer.bytes,
+            first_seen: self.wall.rfc3339(peer.first_seen),
+            last_seen: self.wall.rfc3339(peer.last_seen),
+        }
+    }
+}
+
+/// The name of a connection's pod, as reports write it.
+#[must_use]
+pub fn reference(pod: &str) -> String {
+    text(pod)
+}
+
+/// A dialled address as reports write it.
+#[must_use]
+pub fn via(via: &traffic::Via) -> wire::Via {
+    wire::Via {
+        address: via.address.to_string(),
+        port: via.port,
+        kind: via.kind.as_str().to_owned(),
+        reference: via.reference.as_deref().map(name),
+        client: via.client.map(|client| client.to_string()),
+    }
+}
+
+/// A pod as reports name it.
+#[must_use]
+pub fn pod_ref(pod: &pod::PodRef) -> wire::Pod {
+    wire::Pod {
+        namespace: name(&pod.namespace),
+        name: name(&pod.name),
+        uid: name(&pod.uid.0),
+        workload: pod
+            .workload
+            .as_ref()
+            .map(|workload| wire::Workload { kind: name(&workload.kind), name: name(&workload.name) }),
+        host_network: pod.host_network,
+        labels: Some(Arc::clone(&pod.labels)),
+    }
+}
+
+fn labelled(pod: &pod::Pod) -> wire::LabelledPod {
+    wire::LabelledPod {
+        pod: pod_ref(&pod::PodRef::of(pod)),
+        labels: pod.labels.iter().take(MAX_LABELS).map(|(key, value)| (text(key), name(value))).collect(),
+    }
+}
+
+fn container(container: &pod::Container) -> wire::Container {
+    wire::Container { name: name(&container.name), id: name(&container.id), image: text(&container.image) }
+}
+
+fn process(process: &process::Process) -> wire::Process {
+    wire::Process {
+        pid: process.pid,
+        name: name(&process.name),
+        executable: process.executable.as_deref().map(text),
+    }
+}
+
+pub(super) fn declaration(declaration: &listener::Declaration) -> wire::Declaration {
+    wire::Declaration {
+        status: declaration.status.as_str().to_owned(),
+        declared_by: declaration.declared_by.iter().take(MAX_LIST).map(|by| name(by)).collect(),
+        explained_by: declaration
+            .explained_by
+            .iter()
+            .take(MAX_LIST)
+            .map(|by| wire::Explanation { source: name(&by.source), reference: name(&by.reference) })
+            .collect(),
+    }
+}
+
+pub(super) fn name(text: &str) -> String {
+    bounded(text, MAX_NAME).0
+}
+
+pub(super) fn text(text: &str) -> String {
+    bounded(text, MAX_TEXT).0
+}

@@ -1,0 +1,8 @@
+//! The stream of objects: what changes becomes NDJSON lines, on stdout and for the subscribers of `/v1/watch`.
+
+pub mod connection_lines;
+pub mod ended;
+pub mod ndjson;
+pub mod publish;
+pub mod stdout;
+pub mod watch_log;

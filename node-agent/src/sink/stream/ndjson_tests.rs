@@ -1,0 +1,138 @@
+//! Where a pod chose everything and chose badly, a line is still one short line.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU16;
+use std::sync::Arc;
+
+use portolan_engine::model::finding::{Finding, FindingState};
+use portolan_engine::model::finding_code::FindingCode;
+use portolan_engine::model::identity::{BootTime, NetnsId, PodUid, PortId, Protocol};
+use portolan_engine::model::listener::{
+    Declaration, DeclarationStatus, Explanation, Exposure, Listener as Served, ListenerState,
+};
+use portolan_engine::model::netns::NetnsRef;
+use portolan_engine::model::pod::{Container, ContainerKind, PodRef, Workload};
+use portolan_engine::model::policy::{Policy, PolicyVerdict};
+use portolan_engine::model::process::Process;
+use portolan_engine::model::traffic::{Origin, Peer, Traffic as Counted, Via, ViaKind};
+use portolan_report::wire::Report;
+
+use super::*;
+use crate::sink::convert::{Converter, Wall};
+
+fn converter(name: &str) -> Converter {
+    Converter { node: name.into(), wall: Wall { unix_ns_at_boot: 0 }, now: BootTime(1) }
+}
+
+/// A listener in which everything that somebody chose is `name`, as often as it fits.
+fn overfull(name: &str) -> Served {
+    let some = || name.to_owned();
+    let peer = |n: u16| Peer {
+        address: IpAddr::V6(Ipv6Addr::new(0xfd00, n, 0xffff, 0xffff, 0xffff, 0xffff, 0xffff, 0xffff)),
+        origin: Origin::External,
+        reference: Some(some()),
+        via: Some(Arc::new(Via {
+            address: IpAddr::V6(Ipv6Addr::from([0xff; 16])),
+            port: u16::MAX,
+            kind: ViaKind::LoadBalancer,
+            reference: Some(some()),
+            client: Some(IpAddr::V6(Ipv6Addr::from([0xff; 16]))),
+        })),
+        connections: u64::MAX,
+        packets: u64::MAX,
+        bytes: u64::MAX,
+        first_seen: BootTime(1),
+        last_seen: BootTime(1),
+    };
+    Served {
+        id: some(),
+        port: PortId { netns: NetnsId(1), protocol: Protocol::Sctp, port: NonZeroU16::MAX },
+        addresses: (0..500).map(|n| peer(n).address).collect(),
+        v6_only: false,
+        sockets: usize::MAX,
+        netns: NetnsRef { inode: u64::MAX, name: Some(some()) },
+        process: Some(Process { pid: u32::MAX, name: some(), executable: Some(some()), cgroup: None }),
+        opened_at: Some(BootTime(1)),
+        state: ListenerState::Open,
+        pod: Some(PodRef {
+            namespace: some(),
+            name: some(),
+            uid: PodUid(some()),
+            workload: Some(Workload { kind: some(), name: some() }),
+            host_network: false,
+            labels: Arc::default(),
+        }),
+        container: Some(Container {
+            name: some(),
+            id: some(),
+            image: some(),
+            kind: ContainerKind::Regular,
+            ..Container::default()
+        }),
+        declaration: Declaration {
+            status: DeclarationStatus::Undeclared,
+            declared_by: vec![some(); 100],
+            explained_by: vec![Explanation { source: some(), reference: some() }; 100],
+        },
+        exposure: Exposure::Pod,
+        traffic: Counted { peers: (0..500).map(peer).collect(), ..Counted::default() },
+    }
+}
+
+fn overfull_finding(name: &str) -> Finding {
+    let listener = overfull(name);
+    Finding {
+        id: name.to_owned(),
+        state: FindingState::Open,
+        suppressed_by: None,
+        code: FindingCode::UndeclaredExternal,
+        message: name.to_owned(),
+        first_seen: BootTime(1),
+        last_seen: BootTime(1),
+        pod: listener.pod.clone(),
+        container: listener.container.clone(),
+        protocol: Some(Protocol::Sctp),
+        port: Some(listener.port.port),
+        declaration: listener.declaration.clone(),
+        exposure: Exposure::Pod,
+        policy: Policy { verdict: PolicyVerdict::NotIsolated, policies: vec![name.to_owned(); 100] },
+        traffic: listener.traffic.clone(),
+        opened_at: None,
+        listener: Some(Arc::new(listener)),
+    }
+}
+
+#[test]
+fn whatever_is_chosen_a_line_is_short_and_says_that_it_was_cut() {
+    for part in ["x", "\u{1}", "\"", "\u{1f980}", "\n"] {
+        let name = part.repeat(5000);
+        let convert = converter(&name);
+        for report in [
+            Report::Listener(convert.listener(&overfull(&name))),
+            Report::Finding(convert.finding(&overfull_finding(&name))),
+        ] {
+            let line = ndjson(&report).expect("a line");
+            assert!(line.len() < MAX_LINE, "{} bytes", line.len());
+            assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
+            let json: serde_json::Value = serde_json::from_slice(&line).expect("json");
+            assert_eq!(json.pointer("/traffic/truncated"), Some(&serde_json::Value::Bool(true)));
+        }
+    }
+}
+
+#[test]
+fn common_lines_are_left_whole() {
+    let convert = converter("node-1");
+    let mut finding = overfull_finding("shop");
+    finding.traffic.peers.truncate(3);
+    finding.declaration.declared_by.truncate(3);
+    let mut whole = convert.finding(&finding);
+    // Labels are for filters and never leave the agent.
+    let listener = whole.listener.as_deref_mut().and_then(|listener| listener.pod.as_mut());
+    for pod in whole.pod.iter_mut().chain(listener) {
+        pod.labels = None;
+    }
+    let report = Report::Finding(whole);
+    let line = ndjson(&report).expect("a line");
+    assert_eq!(serde_json::from_slice::<Report>(&line).expect("json"), report);
+}
