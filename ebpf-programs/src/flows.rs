@@ -1,22 +1,25 @@
-//! Counts packets. Those of a flow that this CPU saw last, without a look into `PORT_STATS` and `PEERS`: each CPU keeps the
-//! counts of some flows in `FLOWS`, adds them to the maps once in some milliseconds, and the agent adds what is pending.
+//! Counts packets. Each CPU caches the counts of its busiest flows in `FLOWS`, which avoids lookups in `PORT_STATS` and `PEERS`
+//! for most packets. The counts are flushed to these maps every few milliseconds; the agent adds those that are pending.
 
 use aya_ebpf::{helpers::generated::bpf_jiffies64, macros::map, maps::PerCpuArray};
 use portolan_ebpf::abi::{
     IPPROTO_TCP,
     flow::{FLOW_SLOTS, FlowSlot},
+    lost::LostSlot,
     traffic::{PeerCounters, PeerKey, PortCounters},
 };
 
 use crate::{
-    maps::{Refusal, add, changed, ensure_peer, next_generation, peer_counters},
+    counter::{add, changed, next_generation},
+    peers::{ensure_peer, peer_counters},
     ports::{epoch, may_be_counted, port_counters},
 };
 
-/// Jiffies that counts may be pending: 16 to 160 ms, so that the LRU of peers sees who is busy.
+/// Maximum time in jiffies that counts stay pending: 16 to 160 ms, so that busy peers stay recent in the LRU map of peers.
 const PENDING_JIFFIES: u64 = 16;
-/// Packets of others in a row after which a flow loses its slot. So two flows that alternate do not push out each other.
-const PATIENCE: u32 = 8;
+/// Consecutive packets of other flows after which a flow loses its slot. Two alternating flows therefore do not evict each
+/// other.
+const MAX_MISSES: u32 = 8;
 
 #[map]
 static FLOWS: PerCpuArray<[FlowSlot; FLOW_SLOTS]> = PerCpuArray::pinned(1, 0);
@@ -28,9 +31,9 @@ struct Arrival {
     bytes: u64,
 }
 
-/// Counts what arrived of a flow, if its port is counted.
+/// Counts packets of a flow, if its port is counted.
 #[inline(always)]
-pub fn count(key: PeerKey, packets: u64, bytes: u64) -> Result<(), Refusal> {
+pub fn count(key: PeerKey, packets: u64, bytes: u64) -> Result<(), LostSlot> {
     let Some(slots) = FLOWS.get_ptr_mut(0) else { return Ok(()) };
     let arrival = Arrival { key, packets, bytes };
     // SAFETY: the slot is one of FLOW_SLOTS. It belongs to this CPU, only this program writes it, and it does not nest.
@@ -43,21 +46,21 @@ pub fn count(key: PeerKey, packets: u64, bytes: u64) -> Result<(), Refusal> {
             changed();
             return Ok(());
         }
-        return look_up(slot, &arrival, true);
+        return count_in_maps(slot, &arrival, true);
     }
-    if may_be_counted(&arrival.key.port) { look_up(slot, &arrival, false) } else { Ok(()) }
+    if may_be_counted(&arrival.key.port) { count_in_maps(slot, &arrival, false) } else { Ok(()) }
 }
 
-/// Counts in the maps, and lets the flow have the slot if it is free or its own. A function of its own in the kernel too, so
-/// that the common case needs none of its registers.
+/// Counts packets in the maps. Gives the slot to the flow if the slot is free, already the flow's own, or has had too many
+/// misses. Not inlined in the kernel either, so that the common case does not need its registers.
 #[inline(never)]
-fn look_up(slot: &mut FlowSlot, arrival: &Arrival, is_own: bool) -> Result<(), Refusal> {
+fn count_in_maps(slot: &mut FlowSlot, arrival: &Arrival, is_own: bool) -> Result<(), LostSlot> {
     let Arrival { key, packets, bytes } = arrival;
-    // Before the lookups: should the port go meanwhile, then the sum is another one the next time.
+    // Read before the lookups: if the port is deleted meanwhile, the epoch differs next time.
     let epoch = epoch();
     if is_own {
         flush(slot);
-        // Until it is found again.
+        // Invalid until the port is found again.
         slot.epoch = epoch.wrapping_sub(1);
     }
     let Some(port) = port_counters(&key.port) else { return Ok(()) };
@@ -67,7 +70,7 @@ fn look_up(slot: &mut FlowSlot, arrival: &Arrival, is_own: bool) -> Result<(), R
         (*port).bytes += bytes;
     }
     let peer = if key.port.protocol == IPPROTO_TCP {
-        // Only a completed handshake makes a TCP peer: a SYN flood cannot push out real ones.
+        // Only a completed handshake creates a TCP peer, so that a SYN flood cannot evict real peers.
         let Some(peer) = peer_counters(key) else {
             changed();
             return Ok(());
@@ -76,9 +79,9 @@ fn look_up(slot: &mut FlowSlot, arrival: &Arrival, is_own: bool) -> Result<(), R
     } else {
         match ensure_peer(key, port) {
             Ok(peer) => peer,
-            Err(refusal) => {
+            Err(loss) => {
                 changed();
-                return Err(refusal);
+                return Err(loss);
             }
         }
     };
@@ -87,8 +90,8 @@ fn look_up(slot: &mut FlowSlot, arrival: &Arrival, is_own: bool) -> Result<(), R
         add(&raw mut (*peer).packets, *packets);
         add(&raw mut (*peer).bytes, *bytes);
     }
-    if is_own || slot.key.port.netns_cookie == 0 || slot.misses >= PATIENCE {
-        keep(slot, key, port, peer, epoch);
+    if is_own || slot.key.port.netns_cookie == 0 || slot.misses >= MAX_MISSES {
+        assign(slot, key, port, peer, epoch);
     } else {
         slot.misses += 1;
     }
@@ -102,9 +105,9 @@ fn jiffies() -> u64 {
     unsafe { bpf_jiffies64() }
 }
 
-/// Gives the slot to a flow that was just found.
+/// Gives the slot to a flow whose port and peer were just found.
 #[inline(always)]
-fn keep(slot: &mut FlowSlot, key: &PeerKey, port: *mut PortCounters, peer: *mut PeerCounters, epoch: u64) {
+fn assign(slot: &mut FlowSlot, key: &PeerKey, port: *mut PortCounters, peer: *mut PeerCounters, epoch: u64) {
     flush(slot);
     advance(slot, 1);
     slot.key = *key;
@@ -122,8 +125,8 @@ fn keep(slot: &mut FlowSlot, key: &PeerKey, port: *mut PortCounters, peer: *mut 
     advance(slot, 1);
 }
 
-/// Adds what is pending to the port and the peer that it was counted for, if they are still there. The slot is emptied before:
-/// the agent, who reads it last, then misses counts for a moment, and never sees them twice.
+/// Adds the pending counts to the port and the peer that they were counted for, if both entries still exist. Empties the slot
+/// first: the agent reads the slots last, so it may miss counts for a moment but never sees them twice.
 #[inline(always)]
 fn flush(slot: &mut FlowSlot) {
     let (packets, bytes) = (slot.packets, slot.bytes);
@@ -134,7 +137,7 @@ fn flush(slot: &mut FlowSlot) {
     slot.bytes = 0;
     advance(slot, 2);
     if let Some(port) = port_counters(&slot.key.port) {
-        // SAFETY: as in `look_up`.
+        // SAFETY: as in `count_in_maps`.
         unsafe {
             if (*port).generation == slot.generation {
                 (*port).packets += packets;
@@ -143,7 +146,7 @@ fn flush(slot: &mut FlowSlot) {
         }
     }
     if let Some(peer) = peer_counters(&slot.key) {
-        // SAFETY: as in `look_up`.
+        // SAFETY: as in `count_in_maps`.
         unsafe {
             if (*peer).first_boot_ns == slot.peer_first_boot_ns {
                 add(&raw mut (*peer).packets, packets);
@@ -153,7 +156,7 @@ fn flush(slot: &mut FlowSlot) {
     }
 }
 
-/// Moves the version on. Fetching makes it a full barrier: what was written before is seen before what is written after.
+/// Advances the slot's version. The fetch makes this a full barrier: earlier writes are visible before later ones.
 #[inline(always)]
 fn advance(slot: &mut FlowSlot, by: u64) {
     // SAFETY: the version is in a map value.

@@ -1,5 +1,5 @@
-//! The map through which a netns's own programs tell the shared ones where they run. A module of both kernel objects; its
-//! pin makes it one map.
+//! The map `HANDOVER`: a netns's own programs write where they run, the shared programs read it. Both kernel objects include
+//! this module; the pin makes it one map.
 
 use aya_ebpf::{macros::map, maps::PerCpuArray};
 use portolan_ebpf::abi::netns::Handover;

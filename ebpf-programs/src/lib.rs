@@ -1,5 +1,5 @@
 //! The contract between the kernel programs and the agent: records, map keys and values, counters.
-//! It is `no_std`, holds no code that needs the kernel, and is tested on the host.
+//! `no_std`, without code that needs the kernel, so that the host can test it.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 

@@ -1,6 +1,6 @@
-//! What each kernel object must have beside its programs.
+//! What each kernel object needs besides its programs: the licence and the panic handler.
 
-/// The programs call helpers that only GPL-compatible programs may call.
+/// Licence of the object. The programs call helpers that only GPL-compatible programs may call.
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,47 +1,62 @@
-//! All that must be green before a change lands: formatting, lints with warnings denied, house checks, tests.
+//! Runs everything that must be green before a change lands: formatting, lints, house checks, dependencies, tests.
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Result, bail};
 
+use crate::check::{Outcome, show};
 use crate::setup::toolchain::Compiler;
 use crate::test::tier::Tier;
-use crate::{step, test, tidy, workspace};
+use crate::{deny, step, test, tidy, workspace};
 
-/// One thing that must be green.
-type Check = fn() -> Result<()>;
+/// One check.
+type Check = fn() -> Result<Outcome>;
 
-/// Runs every check, also after one has failed, and names the ones that failed.
+const CHECKS: [(&str, Check); 6] = [
+    ("formatting", || show(&mut cargo(&["fmt", "--all", "--check"]))),
+    ("lints", || {
+        let words = ["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"];
+        show(&mut cargo(&words))
+    }),
+    ("warnings of the kernel object", kernel_object),
+    ("house checks", || tidy::run().map(|()| Outcome::Green)),
+    ("dependencies: duplicates, licences, sources", deny::rules),
+    ("dependencies: advisories", deny::advisories),
+];
+
+/// Runs every check, even after one has failed. Names the checks that did not run and those that failed.
 ///
 /// # Errors
-/// Where any of them failed.
+/// If any check failed.
 pub fn run() -> Result<()> {
-    let checks: [(&str, Check); 4] = [
-        ("formatting", || show(&mut cargo(&["fmt", "--all", "--check"]))),
-        ("lints", || {
-            let words = ["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"];
-            show(&mut cargo(&words))
-        }),
-        ("warnings of the kernel object", kernel_object),
-        ("house checks", tidy::run),
-    ];
-    let mut failed = Vec::new();
-    for (name, check) in checks {
+    let (mut failed, mut not_run) = (Vec::new(), Vec::new());
+    for (name, check) in CHECKS {
         println!("\n── {name}");
-        if let Err(error) = check() {
-            println!("{name}: {error:#}");
-            failed.push(name);
+        match check() {
+            Ok(Outcome::Green) => {}
+            Ok(Outcome::NotRun(reason)) => {
+                println!("NOT CHECKED: {reason}");
+                not_run.push(format!("{name}: NOT CHECKED: {reason}"));
+            }
+            Err(error) => {
+                println!("{name}: {error:#}");
+                failed.push(name);
+            }
         }
     }
-    if let Err(error) = test::run_tiers(Tier::all(), false) {
+    let tests = test::run_tiers(Tier::all(), false);
+    for line in not_run {
+        println!("{line}");
+    }
+    if let Err(error) = tests {
         println!("tests: {error:#}");
         failed.push("tests");
     }
     if failed.is_empty() { Ok(()) } else { bail!("not green: {}", failed.join(", ")) }
 }
 
-/// Compiles the kernel programs with warnings denied: with clippy where that toolchain has it.
-fn kernel_object() -> Result<()> {
+/// Compiles the kernel programs with warnings denied, with clippy if the toolchain has it.
+fn kernel_object() -> Result<Outcome> {
     let Some(compiler) = Compiler::find() else { bail!("no kernel compiler: run `cargo xtask setup`") };
     let clippy = step::output(compiler.cargo().args(["clippy", "--version"])).is_some();
     let mut command = compiler.cargo();
@@ -67,10 +82,4 @@ fn cargo(words: &[&str]) -> Command {
     let mut command = workspace::cargo();
     command.args(words);
     command
-}
-
-fn show(command: &mut Command) -> Result<()> {
-    println!("$ {}", step::line_of(command));
-    let status = command.stdin(Stdio::null()).status()?;
-    if status.success() { Ok(()) } else { bail!("it ended with {status}") }
 }

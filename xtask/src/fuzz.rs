@@ -1,5 +1,5 @@
-//! Feeds arbitrary bytes to every parser of what others wrote, each for a while. Needs no nightly compiler: the coverage
-//! that libfuzzer follows is an LLVM pass of every one.
+//! Fuzzes every parser of untrusted input, each for a limited time. Needs no nightly compiler: every compiler has the LLVM pass
+//! for the coverage that libFuzzer follows.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -10,10 +10,10 @@ use clap::Args;
 use crate::{step, workspace};
 
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
-/// As `node-agent/fuzz` knows them.
+/// Names of the targets in `node-agent/fuzz`.
 const TARGETS: [&str; 8] =
     ["packet", "record", "cgroup", "annotations", "sandbox", "manifest", "configuration", "client"];
-/// What cargo-fuzz compiles with, without a sanitizer: what is looked for are panics and broken promises.
+/// The compiler flags of cargo-fuzz, without a sanitizer: the targets look for panics and broken invariants.
 const FLAGS: &str = "target.x86_64-unknown-linux-gnu.rustflags=['-Cpasses=sancov-module', \
     '-Cllvm-args=-sanitizer-coverage-level=4', '-Cllvm-args=-sanitizer-coverage-inline-8bit-counters', \
     '-Cllvm-args=-sanitizer-coverage-pc-table', '-Cllvm-args=-sanitizer-coverage-trace-compares', \
@@ -29,10 +29,10 @@ pub struct Options {
     targets: Vec<String>,
 }
 
-/// Feeds them, one after the other; what was tried stays below target/fuzz and is tried first the next time.
+/// Fuzzes the targets one after the other. The corpus stays below target/fuzz and is tried first the next time.
 ///
 /// # Errors
-/// Where the build fails, or a parser has a fault: the bytes that show it are named.
+/// If the build fails or a parser has a fault. The message names the directory of the failing inputs.
 pub fn run(options: &Options) -> Result<()> {
     let directory = workspace::target().join("fuzz");
     let program = build(&directory)?;
@@ -76,6 +76,6 @@ fn build(directory: &Path) -> Result<std::path::PathBuf> {
         .args([FLAGS, "--config", "profile.release.lto=false", "--target-dir"])
         .arg(directory.join("build"))
         .current_dir(workspace::root());
-    step::run("building the parsers with coverage", &mut command)?;
+    step::build("building the parsers with coverage", &mut command)?;
     Ok(directory.join("build").join(TRIPLE).join("release/fuzz"))
 }

@@ -1,8 +1,10 @@
-//! The project's own commands: set-up, demo, tests, benches and house checks.
+//! `cargo xtask`: the commands for developing portolan.
 
 mod bench;
+mod check;
 mod ci;
 mod demo;
+mod deny;
 mod fuzz;
 mod image;
 mod setup;

@@ -1,8 +1,8 @@
-//! The one clock of the commands: monotonic time since a start, for progress lines and deadlines.
+//! The only clock of the commands: monotonic time since a start, for progress lines and deadlines.
 
 use std::time::Duration;
 
-/// Measures from its making.
+/// Measures the time since its creation.
 #[derive(Clone, Copy, Debug)]
 pub struct Stopwatch {
     start: Duration,
@@ -18,7 +18,7 @@ impl Stopwatch {
     }
 }
 
-/// Time since boot, without time asleep.
+/// Returns the time since boot, without time asleep.
 pub fn monotonic() -> Duration {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or_default())

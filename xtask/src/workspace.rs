@@ -1,26 +1,26 @@
-//! Where things are in the work tree, whatever directory the command was started from.
+//! Paths in the work tree, independent of the current directory, and cargo commands that run there.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The root of the work tree.
+/// Returns the root of the work tree.
 pub fn root() -> &'static Path {
     let own = Path::new(env!("CARGO_MANIFEST_DIR"));
     own.parent().unwrap_or(own)
 }
 
-/// Cargo's target directory.
+/// Returns cargo's target directory.
 pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(dir))
 }
 
-/// The agent's binary, as cargo leaves it.
+/// Returns the path of the agent's binary, in the directory that cargo names after the profile (`debug` for `dev`).
 pub fn agent(profile: &str) -> PathBuf {
     target().join(profile).join("portolan")
 }
 
-/// Cargo, in the root of the work tree, as if the user had called it: what `cargo xtask` sets for this program would make
-/// dependencies whose build scripts look at it be built anew.
+/// Returns a cargo command that runs in the root of the work tree, with the environment of the user. `cargo xtask` sets variables
+/// for this program that would make some build scripts run again.
 pub fn cargo() -> Command {
     let mut command = Command::new("cargo");
     command.current_dir(root());

@@ -1,4 +1,4 @@
-//! Records of single connections, for ports whose recording is on.
+//! Records of single connections, for ports with recording enabled.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -9,16 +9,15 @@ pub const CONNECTION_OPENED: u32 = 1;
 /// [`ConnectionRecord::kind`]: the connection ended; the byte counts are final.
 pub const CONNECTION_CLOSED: u32 = 2;
 
-/// Value of `RECORDED` (key: the port): how many connections it may record in a second, and how many came in this one.
-/// 24 bytes.
+/// Value of `RECORDED` (key: the port): budget of connection records per second, and use of the current second. 24 bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct RecordBudget {
-    /// When its current second began, CLOCK_BOOTTIME in ns.
+    /// Start of the current second, CLOCK_BOOTTIME in ns.
     pub second_boot_ns: u64,
-    /// Connections of this second, recorded or not.
+    /// Connections in the current second, recorded or not.
     pub connections: u64,
-    /// How many of a second are recorded; set by the agent.
+    /// Maximum number of records per second; set by the agent.
     pub most: u64,
 }
 
@@ -34,7 +33,7 @@ pub struct ConnectionRecord {
     pub reserved: u16,
     /// Cookie of the accepted socket.
     pub socket_cookie: u64,
-    /// When this happened, CLOCK_BOOTTIME in ns.
+    /// Time of the event, CLOCK_BOOTTIME in ns.
     pub at_boot_ns: u64,
     /// Bytes received by the pod (closed only).
     pub bytes_in: u64,

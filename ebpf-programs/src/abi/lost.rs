@@ -1,6 +1,6 @@
-//! Counter slots of the per-CPU array `LOST`: one for each place in the kernel programs that can drop something.
+//! Slots of the per-CPU array `LOST`: one for each reason for which the kernel programs drop something.
 
-/// A place in the kernel programs that can drop something; the discriminant is the slot.
+/// Reason for which a kernel program dropped something. The discriminant is the slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum LostSlot {
@@ -14,9 +14,10 @@ pub enum LostSlot {
     PortStatsMapFull = 3,
     /// `PEERS` refused an entry.
     PeersMapFull = 4,
-    /// A port had more connections in a second than get a record of their own; they are counted all the same.
+    /// A port had more connections in a second than its budget of records. The connections themselves are counted.
     ConnectionRecordsLimited = 5,
-    /// A netns's own program could not call the shared one, or was interrupted by its like: this packet is not counted.
+    /// A netns's own program could not call the shared program, or was interrupted by a program of the same kind. The packet is
+    /// not counted.
     HandoverFailed = 6,
 }
 
@@ -32,7 +33,7 @@ impl LostSlot {
         Self::HandoverFailed,
     ];
 
-    /// Name of the reason, as in `lost_total{reason}`.
+    /// Returns the name of the reason, as in `lost_total{reason}`.
     #[must_use]
     pub const fn reason(self) -> &'static str {
         match self {

@@ -1,20 +1,20 @@
-//! How the programs that every netns shares are told in which one they run: what a netns's own small program hands over,
-//! and the constants that the loader writes into it.
+//! How a shared program learns in which netns it runs: the value that a netns's own program hands over, and the constants that
+//! the loader writes into that program.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// What stands in the small object where the loader writes the netns cookie.
+/// Placeholder in the netns object that the loader replaces with the netns cookie.
 pub const NETNS_COOKIE_UNSET: u64 = u64::from_le_bytes(*b"\xf0netns?\x0f");
-/// What stands there for the length of the interface's link header.
+/// Placeholder in the netns object that the loader replaces with the length of the interface's link header.
 pub const LINK_HEADER_UNSET: u32 = u32::from_le_bytes(*b"lnk?");
-/// An interface whose link header has no known length.
+/// Link header length of an interface for which it is unknown.
 pub const LINK_HEADER_UNKNOWN: u32 = u32::MAX;
 
-/// Value of `HANDOVER` (per CPU): written by a netns's own program just before it calls the shared one.
+/// Value of `HANDOVER` (per CPU): written by a netns's own program just before it calls the shared program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Handover {
-    /// Address of the context (the packet, or the lookup) that this is about: no two that are alive share it.
+    /// Address of the context (the packet or the lookup). Unique among live contexts.
     pub context: u64,
     /// Cookie of the netns.
     pub netns_cookie: u64,
@@ -26,5 +26,5 @@ pub struct Handover {
 
 /// Slot of `HANDOVER` for tc.
 pub const HANDOVER_INGRESS: u32 = 0;
-/// Slot of `HANDOVER` for sk_lookup, which the kernel may call while a tc program of somebody else runs.
+/// Slot of `HANDOVER` for sk_lookup, which the kernel may call while another tc program runs.
 pub const HANDOVER_LOOKUP: u32 = 1;

@@ -1,18 +1,18 @@
-//! Listening sockets: the value of the `LISTENERS` map and the record that says that one opened or closed.
+//! Listening sockets: the value of the `LISTENERS` map, and the record of a listener that opened or closed.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Length of a task's `comm`, the trailing NUL included (TASK_COMM_LEN).
 pub const COMM_LEN: usize = 16;
 
-/// A socket that serves: value of `LISTENERS` (key: the socket cookie, `u64`) and of `BINDS` (bound TCP sockets that
-/// do not listen yet). 80 bytes.
+/// A listening socket: value of `LISTENERS` (key: the socket cookie, `u64`) and of `BINDS` (bound TCP sockets that do not listen
+/// yet). 80 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct ListenerValue {
     /// Cookie of the socket's network namespace (`bpf_get_netns_cookie`, same number as SO_NETNS_COOKIE).
     pub netns_cookie: u64,
-    /// When the socket began to serve, CLOCK_BOOTTIME in ns.
+    /// Time at which the socket began to listen, CLOCK_BOOTTIME in ns.
     pub opened_boot_ns: u64,
     /// cgroup v2 id of the binding task; 0 where unknown (listen() without bind).
     pub cgroup_id: u64,
@@ -31,13 +31,13 @@ pub struct ListenerValue {
     pub protocol: u8,
     /// Zero.
     pub reserved: [u8; 12],
-    /// `comm` of the binding task, NUL-padded; empty where unknown. Written by the workload: never trust, always escape.
+    /// `comm` of the binding task, NUL-padded; empty where unknown. Controlled by the workload: never trust it, always escape it.
     pub comm: [u8; COMM_LEN],
 }
 
-/// [`ListenerRecord::kind`]: a socket began to serve.
+/// [`ListenerRecord::kind`]: a socket began to listen.
 pub const LISTENER_OPENED: u32 = 1;
-/// [`ListenerRecord::kind`]: a socket ended to serve (close, exit, shutdown, disconnect).
+/// [`ListenerRecord::kind`]: a socket no longer listens (close, exit, shutdown, disconnect).
 pub const LISTENER_CLOSED: u32 = 2;
 
 /// One record of the `LISTENER_EVENTS` ring. 104 bytes.
@@ -50,8 +50,8 @@ pub struct ListenerRecord {
     pub reserved: u32,
     /// The socket's cookie: the same number as sock_diag's idiag_cookie and SO_COOKIE.
     pub socket_cookie: u64,
-    /// When this happened, CLOCK_BOOTTIME in ns.
+    /// Time of the event, CLOCK_BOOTTIME in ns.
     pub at_boot_ns: u64,
-    /// The socket, as it was when it opened.
+    /// The socket, as it was when it began to listen.
     pub listener: ListenerValue,
 }

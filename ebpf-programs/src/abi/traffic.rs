@@ -1,4 +1,4 @@
-//! Counters that the kernel keeps and the agent drains: per listening port, and per peer of a listening port.
+//! Counters that the kernel programs maintain and the agent drains: per listening port, and per peer of a listening port.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -18,31 +18,32 @@ pub struct PortKey {
     pub reserved: [u8; 5],
 }
 
-/// Value of `PORT_STATS` (per-CPU: sum over the CPUs). Entries exist only for ports that really listen: the hooks create
+/// Value of `PORT_STATS` (per-CPU: sum over the CPUs). Entries exist only for ports that listen: the hooks create
 /// them when a listener opens or a handshake completes, the agent for listeners that a scan found. The agent deletes them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct PortCounters {
     /// Inbound SYNs (TCP), or datagrams that reached an unconnected UDP socket (sk_lookup).
     pub attempts: u64,
-    /// Handshakes that completed on a listener (TCP).
+    /// Completed handshakes on a listener (TCP).
     pub connections: u64,
     /// Packets that arrived at the pod's interfaces for this port (tc ingress; GSO segments counted one by one).
     pub packets: u64,
     /// Bytes of these packets from the network header on.
     pub bytes: u64,
-    /// Tells this entry on this CPU from earlier and later ones of the same port; 0 until a flow is cached for it.
+    /// Distinguishes this entry on this CPU from earlier and later entries of the same port. 0 until a flow is cached for it.
     pub generation: u32,
-    /// Peers that were new to `PEERS`, modulo 2^32: more than the agent still finds there means that the LRU forgot some.
+    /// Number of peers that were new to `PEERS`, modulo 2^32. If the agent finds fewer there, the LRU evicted some.
     pub peers_created: u32,
 }
 
-/// Entries of `PORTS_MADE` and `PORTS_TAKEN` that [`port_bucket`] chooses from; a power of two.
+/// Number of buckets in `PORTS_MADE` and `PORTS_TAKEN`; a power of two.
 pub const PORT_BUCKETS: u32 = 16_384;
-/// The entry of both behind the buckets: how many `PORT_STATS` entries were made by the programs, and taken out by the agent.
+/// Index of the total behind the buckets: the number of `PORT_STATS` entries created by the programs (`PORTS_MADE`) or deleted
+/// by the agent (`PORTS_TAKEN`).
 pub const PORTS_TOTAL: u32 = PORT_BUCKETS;
 
-/// In which bucket of the filter a port is.
+/// Returns the port's bucket in the filter.
 #[inline(always)]
 #[must_use]
 pub const fn port_bucket(key: &PortKey) -> u32 {
@@ -62,15 +63,16 @@ pub struct PeerKey {
     pub address: [u8; 16],
 }
 
-/// Value of `PEERS`: shared between CPUs, changed by atomic adds only.
+/// Value of `PEERS`: shared by all CPUs, changed by atomic adds only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct PeerCounters {
-    /// When the entry was made, CLOCK_BOOTTIME in ns. An entry that comes back with another time was forgotten between.
+    /// Creation time of the entry, CLOCK_BOOTTIME in ns. If a peer's entry has another time than before, the LRU evicted the
+    /// earlier entry.
     pub first_boot_ns: u64,
     /// Datagrams that reached an unconnected UDP socket (sk_lookup); 0 for TCP.
     pub attempts: u64,
-    /// Handshakes that completed (TCP).
+    /// Completed handshakes (TCP).
     pub connections: u64,
     /// Packets at the pod's interfaces (tc ingress).
     pub packets: u64,

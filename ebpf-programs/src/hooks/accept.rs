@@ -1,28 +1,31 @@
-//! A handshake completed on a listener.
+//! Connections: a handshake completed on a listener.
 
 use aya_ebpf::programs::SockOpsContext;
 use portolan_ebpf::abi::{
     connection::{CONNECTION_OPENED, ConnectionRecord},
+    lost::LostSlot,
     traffic::{PeerKey, PortKey},
 };
 
 use super::{STATE_CB_FLAG, local_address, remote_address, socket_cookie, tcp_port};
 use crate::{
-    maps::{Refusal, add, changed, counts_connections, emit_connection, ensure_peer, take_record},
+    connections::{emit_connection, take_record},
+    counter::{add, changed, counts_connections},
+    peers::ensure_peer,
     ports::ensure_port,
 };
 
-/// The kernel completed a handshake; accept(2) may never be called. Counted exactly, whatever the ring does.
+/// Counts a completed handshake, whether or not accept(2) is called later. The count is exact even if the ring buffer is full.
 #[inline(always)]
-pub fn try_established(ctx: &SockOpsContext) -> Result<(), Refusal> {
+pub fn try_established(ctx: &SockOpsContext) -> Result<(), LostSlot> {
     let key = tcp_port(ctx);
     let recorded_at = take_record(&key);
     let flags = ctx.cb_flags();
-    // A child inherits its listener's flag: four more calls per connection that nobody needs, unless it is recorded.
+    // A child inherits its listener's flag, which costs four more calls per connection. Only a recorded connection needs them.
     if recorded_at.is_some() != (flags & STATE_CB_FLAG != 0) {
         let _ = ctx.set_cb_flags((flags ^ STATE_CB_FLAG) as i32);
     }
-    // A full map is no reason to leave the record out.
+    // The record is emitted even if a map is full.
     let counted = if counts_connections() { count(ctx, &key) } else { Ok(()) };
     if let Some(at) = recorded_at {
         emit_connection(&connection(ctx, key, at, CONNECTION_OPENED, (0, 0)))?;
@@ -31,7 +34,7 @@ pub fn try_established(ctx: &SockOpsContext) -> Result<(), Refusal> {
 }
 
 #[inline(always)]
-fn count(ctx: &SockOpsContext, key: &PortKey) -> Result<(), Refusal> {
+fn count(ctx: &SockOpsContext, key: &PortKey) -> Result<(), LostSlot> {
     let port = ensure_port(key)?;
     // SAFETY: the pointers are into map values, and the program holds the RCU read lock.
     unsafe { add(&raw mut (*port).connections, 1) };
@@ -40,12 +43,12 @@ fn count(ctx: &SockOpsContext, key: &PortKey) -> Result<(), Refusal> {
         // SAFETY: as above.
         unsafe { add(&raw mut (*peer).connections, 1) };
     }
-    // Last: a drain that comes between sees what it announces.
+    // Last, so that a drain that sees the change also sees the counts.
     changed();
     peer.map(|_| ())
 }
 
-/// The record of the connection that a context is about.
+/// Returns the record of the context's connection.
 #[inline(always)]
 pub fn connection(
     ctx: &SockOpsContext,
@@ -56,7 +59,7 @@ pub fn connection(
 ) -> ConnectionRecord {
     ConnectionRecord {
         kind,
-        // Network order, as a __be32.
+        // A __be32: network order.
         remote_port: u32::from_be(ctx.remote_port()) as u16,
         reserved: 0,
         socket_cookie: socket_cookie(ctx),

@@ -1,15 +1,15 @@
-//! A socket buffer's bytes from the network header on: by the helper, which always works, and straight from the linear
-//! part, which is several times as fast where the place of the network header is certain.
+//! Reads a socket buffer from the network header on: through the helper, which always works, or directly from the linear
+//! data, which is several times as fast but needs a certain offset of the network header.
 
 use aya_ebpf::{bindings::__sk_buff, helpers::generated::bpf_skb_load_bytes_relative};
 use portolan_ebpf::packet::{ETHERNET_HEADER, Packet, begins_with_ethernet};
 
-use crate::maps::Place;
+use crate::netns_context::NetnsContext;
 
 /// BPF_HDR_START_NET.
 const FROM_NETWORK_HEADER: u32 = 1;
 
-/// Any buffer.
+/// Reads any buffer, through the helper.
 pub struct Buffer(pub *mut __sk_buff);
 
 impl Packet for Buffer {
@@ -30,18 +30,18 @@ impl Packet for Buffer {
     }
 }
 
-/// Part of a buffer's linear data. Every read is compared with its end, as the verifier demands.
+/// Reads a part of a buffer's linear data. Every read is checked against the end, as the verifier demands.
 pub struct Linear {
     start: usize,
     end: usize,
 }
 
-/// Reads from a packet by an instruction of its own: the compiler would take single bytes, since it cannot know that the
-/// kernel allows what is not aligned.
+/// Reads from a packet with a single instruction. The compiler would read single bytes, because it does not know that the kernel
+/// allows unaligned reads.
 macro_rules! packet_word {
     ($width:literal, $address:expr) => {{
         let word: u64;
-        // SAFETY: the caller compared the address with the end of the packet, and the verifier proves that it did.
+        // SAFETY: the caller checked the address against the end of the packet, which the verifier proves.
         unsafe {
             core::arch::asm!(
                 concat!("{word} = *(", $width, " *)({address} + 0)"),
@@ -55,26 +55,26 @@ macro_rules! packet_word {
 }
 
 impl Linear {
-    /// From the network header on, of a buffer that holds IPv4 or IPv6 behind an Ethernet header; `None` where that is not
-    /// certain.
+    /// Returns the linear data from the network header on. `None`: the buffer does not certainly hold IPv4 or IPv6 behind an
+    /// Ethernet header.
     #[inline(always)]
-    pub fn at_network_header(skb: *mut __sk_buff, ether_type: u16, place: Place) -> Option<Self> {
-        // A header of another length, or none.
-        if place.link_header_length() != ETHERNET_HEADER {
+    pub fn at_network_header(skb: *mut __sk_buff, ether_type: u16, netns: NetnsContext) -> Option<Self> {
+        // The link header has another length, or there is none.
+        if netns.link_header_length() != ETHERNET_HEADER {
             return None;
         }
         let frame = Self {
             start: register!(skb, __sk_buff, data, 0) as usize,
             end: register!(skb, __sk_buff, data_end, 0) as usize,
         };
-        // Redirected from a device of another kind, a packet may come without its header.
+        // A packet that was redirected from a device of another kind may arrive without its header.
         let is_certain = begins_with_ethernet(&frame, word!(skb, __sk_buff, len), ether_type);
         is_certain.then(|| Self { start: frame.start + ETHERNET_HEADER as usize, end: frame.end })
     }
 }
 
 impl Packet for Linear {
-    const FIXED_PLACES: bool = true;
+    const FIXED_OFFSETS: bool = true;
 
     #[inline(always)]
     fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {

@@ -1,4 +1,4 @@
-//! A socket ends to serve, or a recorded connection ends.
+//! Ends: a socket no longer listens, or a recorded connection ended.
 
 use aya_ebpf::{
     macros::cgroup_sock,
@@ -7,12 +7,15 @@ use aya_ebpf::{
 use portolan_ebpf::abi::{
     IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP,
     connection::CONNECTION_CLOSED,
+    lost::LostSlot,
     socket::{LISTENER_CLOSED, ListenerValue},
 };
 
 use super::{TCP_CLOSE, TCP_LISTEN, accept::connection, netns_cookie_of, socket_cookie, tcp_port};
-use crate::diagnose::refused;
-use crate::maps::{Refusal, emit_connection, emit_listener, is_recorded, listener_closed, now};
+use crate::connections::{emit_connection, is_recorded};
+use crate::counter::now;
+use crate::listeners::{emit_listener, listener_closed};
+use crate::loss_log::count_and_log;
 
 const TCP_FIN_WAIT2: u32 = 5;
 const TCP_TIME_WAIT: u32 = 6;
@@ -20,10 +23,10 @@ const TCP_CLOSE_WAIT: u32 = 8;
 const TCP_LAST_ACK: u32 = 9;
 const TCP_CLOSING: u32 = 11;
 
-/// A socket that carries the state flag changed from the state in args[0] to that in args[1]: a listener that leaves
-/// LISTEN (also by shutdown), or a recorded connection that reaches CLOSE.
+/// Handles a state change, from args[0] to args[1], of a socket with the state flag: a listener that leaves LISTEN (also by
+/// shutdown), or a recorded connection that reaches CLOSE.
 #[inline(always)]
-pub fn try_state(ctx: &SockOpsContext) -> Result<(), Refusal> {
+pub fn try_state(ctx: &SockOpsContext) -> Result<(), LostSlot> {
     if ctx.arg(0) == TCP_LISTEN {
         return listener_closed(socket_cookie(ctx)).map(|_| ());
     }
@@ -41,8 +44,8 @@ pub fn try_state(ctx: &SockOpsContext) -> Result<(), Refusal> {
     emit_connection(&connection(ctx, port, now(), CONNECTION_CLOSED, (received, acked)))
 }
 
-/// The kernel's byte counters count a FIN as a byte (RFC 4898): which ones were in them, by the state before CLOSE. A peer
-/// that never answered in FIN_WAIT2 is taken for one that did.
+/// Returns how many FINs the kernel's counters of received and acknowledged bytes include, by the state before CLOSE: the
+/// kernel counts a FIN as a byte (RFC 4898). In FIN_WAIT2 the peer is assumed to have sent its FIN.
 #[inline(always)]
 fn fins(before: u32) -> (u64, u64) {
     match before {
@@ -52,22 +55,22 @@ fn fins(before: u32) -> (u64, u64) {
     }
 }
 
-/// Called when the last reference to any inet socket is dropped; it may not read the port. Since 5.9.
+/// Called when the last reference to any inet socket is dropped. Cannot read the port. Since 5.9.
 /// <https://docs.ebpf.io/linux/program-type/BPF_PROG_TYPE_CGROUP_SOCK/>
 #[cgroup_sock(sock_release)]
 fn portolan_release(ctx: SockContext) -> i32 {
-    if let Err(refusal) = try_release(&ctx) {
-        refused("portolan_release", refusal);
+    if let Err(loss) = try_release(&ctx) {
+        count_and_log("portolan_release", loss);
     }
     1
 }
 
 #[inline(always)]
-fn try_release(ctx: &SockContext) -> Result<(), Refusal> {
+fn try_release(ctx: &SockContext) -> Result<(), LostSlot> {
     // SAFETY: protocol, state and family may be read by every cgroup_sock program.
     let (protocol, state, family) = unsafe { ((*ctx.sock).protocol, (*ctx.sock).state, (*ctx.sock).family) };
     let is_udp = protocol == u32::from(IPPROTO_UDP);
-    // Of an accepted MPTCP socket this carries the listener's cookie with another state: only LISTEN ends a listener.
+    // The context of an accepted MPTCP socket carries its listener's cookie with another state. Only LISTEN ends a listener.
     if !is_udp && state != TCP_LISTEN {
         return Ok(());
     }
@@ -75,7 +78,7 @@ fn try_release(ctx: &SockContext) -> Result<(), Refusal> {
     if listener_closed(cookie)? || is_udp {
         return Ok(());
     }
-    // Older than the agent, or SCTP: the agent knows it by its cookie from a scan.
+    // The socket is older than the agent, or SCTP. The agent knows its cookie from a scan.
     let unknown = ListenerValue {
         netns_cookie: netns_cookie_of(ctx),
         opened_boot_ns: 0,

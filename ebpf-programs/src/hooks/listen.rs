@@ -1,15 +1,16 @@
-//! A TCP socket begins to listen.
+//! Listeners: a TCP socket begins to listen.
 
 use aya_ebpf::programs::SockOpsContext;
-use portolan_ebpf::abi::{IPPROTO_TCP, socket::ListenerValue};
+use portolan_ebpf::abi::{IPPROTO_TCP, lost::LostSlot, socket::ListenerValue};
 
 use super::{STATE_CB_FLAG, local_address, netns_cookie_of, socket_cookie};
-use crate::maps::{Refusal, bind_of, listener_opened, now};
+use crate::counter::now;
+use crate::listeners::{bind_of, listener_opened};
 
-/// listen(2) succeeded, also without a bind(2) before it. The process is known only from post_bind: sock_ops may not ask
-/// for it on kernels before 6.12.
+/// Records a listener after listen(2) succeeded, with or without a bind(2) before it. The process is known only from post_bind:
+/// sock_ops programs cannot read it on kernels before 6.12.
 #[inline(always)]
-pub fn try_listen(ctx: &SockOpsContext) -> Result<(), Refusal> {
+pub fn try_listen(ctx: &SockOpsContext) -> Result<(), LostSlot> {
     let cookie = socket_cookie(ctx);
     let mut listener = ListenerValue {
         netns_cookie: netns_cookie_of(ctx),
@@ -30,7 +31,7 @@ pub fn try_listen(ctx: &SockOpsContext) -> Result<(), Refusal> {
         listener.uid = bind.uid;
         listener.comm = bind.comm;
     }
-    // Without the flag only shutdown() of this listener goes unseen until the next scan.
+    // If setting the flag fails, only a shutdown() of this listener goes unseen until the next scan.
     let _ = ctx.set_cb_flags((ctx.cb_flags() | STATE_CB_FLAG) as i32);
     listener_opened(cookie, &listener)
 }

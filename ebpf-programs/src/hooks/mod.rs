@@ -1,8 +1,8 @@
-//! One file per kernel subject. Each hook is an entry that only counts the error of its `try_…`, and always returns the
-//! neutral verdict.
+//! The hooks, one file per kernel subject. Each hook is an entry point that counts the error of its `try_…` function and always
+//! returns the neutral verdict.
 
-/// Reads a 32-bit field of a context, or the n-th word of one, by an instruction of its own. What the compiler makes of
-/// several reads, a load through a computed pointer, the verifier refuses ("dereference of modified ctx ptr").
+/// Reads a 32-bit field of a context, or the n-th word of a field, with a single instruction. The compiler may merge several
+/// reads into a load through a computed pointer, which the verifier refuses ("dereference of modified ctx ptr").
 macro_rules! word {
     ($context:expr, $type:ty, $field:ident) => {
         word!($context, $type, $field, 0)
@@ -12,7 +12,7 @@ macro_rules! word {
     };
 }
 
-/// As [`word`], all of the register: the kernel makes whole pointers of the fields that stand for one.
+/// Like [`word`], but returns the whole register: the kernel turns fields that represent a pointer into a full pointer.
 macro_rules! register {
     ($context:expr, $type:ty, $field:ident, $n:literal) => {{
         let word: u64;
@@ -30,7 +30,7 @@ macro_rules! register {
     }};
 }
 
-/// The four words of an IPv6 address, as [`word`].
+/// Reads the four words of an IPv6 address, each like [`word`].
 macro_rules! words {
     ($context:expr, $type:ty, $field:ident) => {
         [
@@ -57,32 +57,31 @@ use aya_ebpf::{
     macros::sock_ops,
     programs::SockOpsContext,
 };
-use portolan_ebpf::abi::{AF_INET, IPPROTO_TCP, traffic::PortKey};
+use portolan_ebpf::abi::{AF_INET, IPPROTO_TCP, lost::LostSlot, traffic::PortKey};
 
-use crate::diagnose::refused;
-use crate::maps::Refusal;
+use crate::loss_log::count_and_log;
 
 const TCP_PASSIVE_ESTABLISHED_CB: u32 = 5;
 const TCP_STATE_CB: u32 = 10;
 const TCP_LISTEN_CB: u32 = 11;
-/// Asks the kernel to call back on changes of the socket's state.
+/// Asks the kernel to call back when the socket's state changes.
 const STATE_CB_FLAG: u32 = 1 << 2;
 const TCP_CLOSE: u32 = 7;
 const TCP_LISTEN: u32 = 10;
 
-/// Called about nine times in the life of a TCP connection, with the socket; only listen (4.19), handshake completed
-/// (4.13) and changes of state (4.16) are of interest. Needs 5.15 for the netns cookie.
+/// Called about nine times in the life of a TCP connection, with the socket. Uses three of these calls: listen (4.19), handshake
+/// completed (4.13) and state changed (4.16). Needs 5.15 for the netns cookie.
 /// <https://docs.ebpf.io/linux/program-type/BPF_PROG_TYPE_SOCK_OPS/>
 #[sock_ops]
 fn portolan_tcp(ctx: SockOpsContext) -> u32 {
-    if let Err(refusal) = try_tcp(&ctx) {
-        refused("portolan_tcp", refusal);
+    if let Err(loss) = try_tcp(&ctx) {
+        count_and_log("portolan_tcp", loss);
     }
     1
 }
 
 #[inline(always)]
-fn try_tcp(ctx: &SockOpsContext) -> Result<(), Refusal> {
+fn try_tcp(ctx: &SockOpsContext) -> Result<(), LostSlot> {
     match ctx.op() {
         TCP_PASSIVE_ESTABLISHED_CB => accept::try_established(ctx),
         TCP_LISTEN_CB => listen::try_listen(ctx),
@@ -91,21 +90,21 @@ fn try_tcp(ctx: &SockOpsContext) -> Result<(), Refusal> {
     }
 }
 
-/// Cookie of the socket that a context is about.
+/// Returns the cookie of the context's socket.
 #[inline(always)]
 fn socket_cookie(ctx: &impl EbpfContext) -> u64 {
     // SAFETY: the context pointer is the one the kernel gave to this program.
     unsafe { bpf_get_socket_cookie(ctx.as_ptr()) }
 }
 
-/// Cookie of the netns of the socket that a context is about.
+/// Returns the netns cookie of the context's socket.
 #[inline(always)]
 fn netns_cookie_of(ctx: &impl EbpfContext) -> u64 {
     // SAFETY: as above.
     unsafe { bpf_get_netns_cookie(ctx.as_ptr()) }
 }
 
-/// The local port of a TCP socket.
+/// Returns the key of a TCP socket's local port.
 #[inline(always)]
 fn tcp_port(ctx: &SockOpsContext) -> PortKey {
     PortKey {
@@ -134,14 +133,14 @@ fn remote_address(ctx: &SockOpsContext) -> [u8; 16] {
     }
 }
 
-/// An IPv4 address as the kernel holds it (network order in memory), mapped.
+/// Converts an IPv4 address from the kernel's form (network order in memory) to an IPv4-mapped IPv6 address.
 #[inline(always)]
 fn mapped(address: u32) -> [u8; 16] {
     let [a, b, c, d] = address.to_ne_bytes();
     [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
 }
 
-/// An IPv6 address as the kernel holds it.
+/// Converts an IPv6 address from the kernel's form (network order in memory).
 #[inline(always)]
 fn address(words: [u32; 4]) -> [u8; 16] {
     let [a, b, c, d] = words.map(u32::to_ne_bytes);

@@ -1,5 +1,5 @@
-//! Finds a packet's transport ports from its network header on. Pure: the bytes come through [`Packet`], so that the
-//! same code runs over a socket buffer in the kernel and over a slice in tests.
+//! Parses packets from the network header to the transport ports. Pure: bytes are read through [`Packet`], so that the same
+//! code runs over a socket buffer in the kernel and over a slice in tests.
 
 use crate::abi::{IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP};
 
@@ -12,46 +12,46 @@ pub const ETH_P_8021Q: u16 = 0x8100;
 /// EtherType of an outer (provider) VLAN tag.
 pub const ETH_P_8021AD: u16 = 0x88a8;
 
-/// How many IPv6 extension headers are walked; a packet with more is not counted.
+/// Maximum number of IPv6 extension headers that are walked. A packet with more is not counted.
 pub const EXTENSION_HEADERS: u32 = 6;
 
 const VLAN_ID: u16 = 0x0fff;
-/// Bytes before the network header of a device that has one.
+/// Length of an Ethernet header in bytes.
 pub const ETHERNET_HEADER: u32 = 14;
 const MAPPED_PREFIX: u32 = u32::from_ne_bytes([0, 0, 0xff, 0xff]);
 const IPV4_HEADER: u32 = 20;
 const IPV6_HEADER: u32 = 40;
 
-/// Bytes from the network header on.
+/// A packet that is read from its network header on.
 pub trait Packet {
-    /// Only places that are known when the program is built can be loaded: [`parse`] gives up where an option or an
+    /// True if only offsets that are constant at compile time can be loaded. [`parse`] then returns `None` if an option or an
     /// extension header moves the transport header.
-    const FIXED_PLACES: bool = false;
+    const FIXED_OFFSETS: bool = false;
 
-    /// The `N` bytes at `offset` from the network header; `None` where the packet is shorter.
+    /// Loads the `N` bytes at `offset` from the network header. `None`: the packet is shorter.
     fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]>;
 }
 
-/// What the counters need of a packet.
+/// The parts of a packet that the counters need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segment {
     /// IPPROTO_TCP, IPPROTO_UDP or IPPROTO_SCTP.
     pub protocol: u8,
     /// Destination port, host order.
     pub destination_port: u16,
-    /// Source address, IPv4 mapped: its four words as they stand in memory, in network order.
+    /// Source address, IPv4 mapped: four words in network order in memory.
     pub source: [u32; 4],
-    /// Bytes from the network header on, as the IP header says; 0 in a jumbogram (BIG TCP).
+    /// Bytes from the network header on, according to the IP header; 0 in a jumbogram (BIG TCP).
     pub ip_length: u32,
-    /// Where the transport header begins.
+    /// Offset of the transport header from the network header.
     pub transport: u32,
 }
 
-/// Whether a frame of `length` bytes, whose packet is of `ether_type`, certainly begins with an Ethernet header.
+/// Returns true if a frame of `length` bytes, whose packet is of `ether_type`, certainly begins with an Ethernet header.
 ///
-/// Devices without one (tun, wireguard, netkit in L3 mode) hand over the bare packet, and there a source address of
-/// 8.0.0.0/16 stands where the EtherType would be. So a frame that could as well be a bare packet is not certain, even where
-/// that needs a MAC address that reads like an IP header.
+/// Devices without such a header (tun, wireguard, netkit in L3 mode) hand over the bare packet. In a bare packet a source
+/// address of 8.0.0.0/16 is at the offset of the EtherType. A frame that could also be read as a bare packet is therefore not
+/// certain, even if that reading needs a MAC address that looks like an IP header.
 #[inline(always)]
 pub fn begins_with_ethernet<P: Packet>(frame: &P, length: u32, ether_type: u16) -> bool {
     let Some([b, _, b2, b3, b4, b5, _, _, _, _, _, _, t0, t1, n, _, n2, n3, n4, n5]) = frame.load::<20>(0)
@@ -62,27 +62,27 @@ pub fn begins_with_ethernet<P: Packet>(frame: &P, length: u32, ether_type: u16) 
         return false;
     }
     let (bare, behind) = match ether_type {
-        ETH_P_IP => (whole_v4(b, [b2, b3]), whole_v4(n, [n2, n3])),
-        ETH_P_IPV6 => (whole_v6(b, [b4, b5]), whole_v6(n, [n4, n5])),
+        ETH_P_IP => (total_length_v4(b, [b2, b3]), total_length_v4(n, [n2, n3])),
+        ETH_P_IPV6 => (total_length_v6(b, [b4, b5]), total_length_v6(n, [n4, n5])),
         _ => return false,
     };
-    bare.is_none_or(|whole| whole > length) && behind.is_some_and(|whole| whole + ETHERNET_HEADER <= length)
+    bare.is_none_or(|total| total > length) && behind.is_some_and(|total| total + ETHERNET_HEADER <= length)
 }
 
-/// How long a packet says it is that begins with this byte and has this length field; `None` if it is not IPv4.
+/// Returns the total length of an IPv4 packet from its first byte and its length field. `None`: not IPv4.
 #[inline(always)]
-fn whole_v4(first: u8, length: [u8; 2]) -> Option<u32> {
+fn total_length_v4(first: u8, length: [u8; 2]) -> Option<u32> {
     (first >> 4 == 4 && first & 0x0f >= 5).then(|| u32::from(u16::from_be_bytes(length)))
 }
 
-/// As [`whole_v4`], for IPv6.
+/// Returns the total length of an IPv6 packet from its first byte and its payload length field. `None`: not IPv6.
 #[inline(always)]
-fn whole_v6(first: u8, length: [u8; 2]) -> Option<u32> {
+fn total_length_v6(first: u8, length: [u8; 2]) -> Option<u32> {
     (first >> 4 == 6).then(|| u32::from(u16::from_be_bytes(length)) + IPV6_HEADER)
 }
 
-/// Parses what stands at the network header. `None`: no transport port (other protocol, later fragment, truncated), or
-/// tagged for a VLAN device, which sees the packet again itself.
+/// Parses a packet from its network header on. `None`: the packet has no transport port (other protocol, later fragment,
+/// truncated), or is tagged for a VLAN device, which receives the packet again.
 #[inline(always)]
 pub fn parse<P: Packet>(packet: &P, ether_type: u16) -> Option<Segment> {
     match ether_type {
@@ -93,7 +93,7 @@ pub fn parse<P: Packet>(packet: &P, ether_type: u16) -> Option<Segment> {
     }
 }
 
-/// A tag that is still in the packet: only the priority tag (VLAN 0) belongs to the device itself.
+/// Parses a packet that still contains a VLAN tag. Only a packet with the priority tag (VLAN 0) is for the device itself.
 #[inline(always)]
 fn parse_tagged<P: Packet>(packet: &P) -> Option<Segment> {
     let [t0, t1, e0, e1] = packet.load::<4>(0)?;
@@ -109,7 +109,7 @@ fn parse_tagged<P: Packet>(packet: &P) -> Option<Segment> {
 
 #[inline(always)]
 fn parse_v4<P: Packet>(packet: &P, start: u32) -> Option<Segment> {
-    // Header and ports of a packet without options in one load: the shortest datagram has 28 bytes.
+    // Loads header and ports of a packet without options at once: the shortest datagram has 28 bytes.
     let [vi, _, l0, l1, _, _, f0, f1, _, protocol, _, _, s0, s1, s2, s3, _, _, _, _, _, _, p0, p1] =
         packet.load::<24>(start)?;
     let header = u32::from(vi & 0x0f) * 4;
@@ -119,7 +119,7 @@ fn parse_v4<P: Packet>(packet: &P, start: u32) -> Option<Segment> {
     if u16::from_be_bytes([f0, f1]) & 0x1fff != 0 {
         return None;
     }
-    if P::FIXED_PLACES && header != IPV4_HEADER {
+    if P::FIXED_OFFSETS && header != IPV4_HEADER {
         return None;
     }
     let port = if header == IPV4_HEADER { [p0, p1] } else { packet.load::<2>(start + header + 2)? };
@@ -138,7 +138,7 @@ fn parse_v6<P: Packet>(packet: &P, start: u32) -> Option<Segment> {
     if v >> 4 != 6 {
         return None;
     }
-    if P::FIXED_PLACES && !has_ports(next) {
+    if P::FIXED_OFFSETS && !has_ports(next) {
         return None;
     }
     let (protocol, transport) =
@@ -165,7 +165,7 @@ fn skip_extensions<P: Packet>(packet: &P, first: u8, start: u32) -> Option<(u8, 
     for _ in 0..EXTENSION_HEADERS {
         let [following, length, f0, f1] = packet.load::<4>(offset)?;
         let step = match next {
-            // Hop-by-hop, routing, destination, mobility: length in units of 8 bytes, the first not counted.
+            // Hop-by-hop, routing, destination, mobility: length in units of 8 bytes, without the first 8.
             0 | 43 | 60 | 135 => (u32::from(length) + 1) * 8,
             // Authentication: in units of 4 bytes, minus 2.
             51 => (u32::from(length) + 2) * 4,
@@ -186,8 +186,8 @@ const fn has_ports(protocol: u8) -> bool {
     matches!(protocol, IPPROTO_TCP | IPPROTO_UDP | IPPROTO_SCTP)
 }
 
-/// Bytes of all segments from the network header on. A GSO buffer holds its headers once; on the wire each segment had
-/// its own.
+/// Returns the bytes of all segments from the network header on. A GSO buffer holds the headers once; on the wire each segment
+/// had its own.
 #[must_use]
 pub const fn wire_bytes(ip_length: u32, headers: u32, segments: u32) -> u64 {
     ip_length as u64 + headers as u64 * (segments as u64).saturating_sub(1)

@@ -1,4 +1,4 @@
-//! Packets built by hand against the parser, and every truncation of each.
+//! Tests the parser with hand-built packets and every truncation of each.
 
 use super::{
     ETH_P_8021Q, ETH_P_IP, ETH_P_IPV6, EXTENSION_HEADERS, Packet, Segment, begins_with_ethernet, parse,
@@ -107,11 +107,11 @@ fn each_segment_had_its_headers() {
     assert_eq!(wire_bytes(40 + 3000, 40, 3), 3120);
 }
 
-/// As [`Bytes`], without places that only the packet tells.
+/// Like [`Bytes`], but limited to constant offsets.
 struct Fixed(Bytes);
 
 impl Packet for Fixed {
-    const FIXED_PLACES: bool = true;
+    const FIXED_OFFSETS: bool = true;
 
     fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
         self.0.load(offset)
@@ -119,7 +119,7 @@ impl Packet for Fixed {
 }
 
 #[test]
-fn fixed_places_give_the_same_or_nothing() {
+fn fixed_offsets_give_the_same_or_nothing() {
     let hop_by_hop = [6, 0, 1, 4, 0, 0, 0, 0];
     for (packet, ether_type, is_fixed) in [
         (v4(6, 0, 0, 80), ETH_P_IP, true),
@@ -134,7 +134,7 @@ fn fixed_places_give_the_same_or_nothing() {
     }
 }
 
-/// A frame with these addresses before this packet, which says that it is this long.
+/// Returns a frame with this destination address before this packet, and writes the packet's length into its header.
 fn frame(destination: [u8; 6], ether_type: u16, mut packet: Vec<u8>) -> Vec<u8> {
     let length = packet.len() as u16;
     match ether_type {
@@ -160,14 +160,14 @@ fn an_ethernet_header_is_known_for_certain_or_not_at_all() {
     assert!(is_ethernet(frame(usual, ETH_P_IPV6, six.clone()), ETH_P_IPV6));
     // A short frame is padded.
     assert!(is_ethernet([frame(usual, ETH_P_IP, four.clone()), vec![0; 6]].concat(), ETH_P_IP));
-    // A MAC address like an IP header: certain while the length in it cannot be.
+    // A MAC address that looks like an IP header: certain only if the length in it is impossible.
     assert!(is_ethernet(frame([0x46, 0, 0xff, 0xff, 0, 2], ETH_P_IP, four.clone()), ETH_P_IP));
     assert!(!is_ethernet(frame([0x46, 0, 0, 30, 0, 2], ETH_P_IP, four.clone()), ETH_P_IP));
     assert!(!is_ethernet(frame([0x62, 0, 0, 0, 0, 2], ETH_P_IPV6, six.clone()), ETH_P_IPV6));
     assert!(!is_ethernet(frame(usual, ETH_P_IP, four), ETH_P_IPV6));
 }
 
-/// From 8.0.69.0, or from an IPv6 address with 86dd in it: what follows reads like an Ethernet header and another packet.
+/// Packets from 8.0.69.0, or from an IPv6 address that contains 86dd, read like an Ethernet header and another packet.
 #[test]
 fn a_bare_packet_is_never_taken_for_a_frame() {
     let mut four = v4(6, 0, 0, 80);

@@ -1,4 +1,4 @@
-//! The agent under measurement: started, ready, asked for its memory and CPU time, ended on drop.
+//! The agent under measurement: starts it, reads its memory and CPU time, and kills it on drop.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -10,10 +10,10 @@ use anyhow::{Context, Result, bail};
 use crate::demo::agent::{free_address, is_ready};
 use crate::stopwatch::Stopwatch;
 
-/// How long loading and attaching may take.
+/// Maximum time until the agent is ready.
 const START: Duration = Duration::from_secs(60);
 
-/// Ticks per second in /proc, on every machine that Linux runs on today.
+/// Ticks per second in /proc. The same on all current Linux machines.
 const USER_HZ: u64 = 100;
 
 /// A running agent.
@@ -24,18 +24,18 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Starts it with `--metadata file=manifest` and `words`, and waits until it is ready.
+    /// Starts the agent with `--metadata file=manifest` and `words`, and waits until it is ready.
     ///
     /// # Errors
-    /// Where it does not get ready.
+    /// If the agent does not become ready.
     pub fn start(binary: &Path, manifest: &Path, words: &[&str]) -> Result<Self> {
         Self::start_with(binary, manifest, words, Stdio::null())
     }
 
-    /// As [`Self::start`], with its records to read.
+    /// Like [`Self::start`], with the records readable.
     ///
     /// # Errors
-    /// As there.
+    /// As [`Self::start`].
     pub fn start_piped(binary: &Path, manifest: &Path, words: &[&str]) -> Result<(Self, ChildStdout)> {
         let mut agent = Self::start_with(binary, manifest, words, Stdio::piped())?;
         let out = agent.child.stdout.take().context("the agent has no stdout")?;
@@ -75,18 +75,18 @@ impl Agent {
         Ok(())
     }
 
-    /// What its HTTP interface answers on `path`.
+    /// Returns the response of the HTTP interface for `path`.
     ///
     /// # Errors
-    /// Where it does not answer.
+    /// If there is no response.
     pub fn ask(&self, path: &str) -> Result<String> {
         crate::demo::agent::get(self.api, path).with_context(|| format!("the agent does not answer {path}"))
     }
 
-    /// Resident memory, in bytes.
+    /// Returns the resident memory in bytes.
     ///
     /// # Errors
-    /// Where it has ended.
+    /// If the agent has ended.
     pub fn resident_bytes(&self) -> Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
@@ -94,10 +94,10 @@ impl Agent {
         Ok(kilobytes * 1024)
     }
 
-    /// CPU time of all its threads so far, user and kernel.
+    /// Returns the CPU time of all threads since the start, user and kernel.
     ///
     /// # Errors
-    /// Where it has ended.
+    /// If the agent has ended.
     pub fn cpu(&self) -> Result<Duration> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
         let (_, fields) = stat.rsplit_once(')').context("unknown format of stat")?;
@@ -105,10 +105,10 @@ impl Agent {
         Ok(Duration::from_millis(ticks * 1000 / USER_HZ))
     }
 
-    /// Its share of one core while `length` passes.
+    /// Returns the share of one core that the agent uses during `length`.
     ///
     /// # Errors
-    /// Where it has ended.
+    /// If the agent has ended.
     pub fn share_over(&self, length: Duration) -> Result<f64> {
         let (before, since) = (self.cpu()?, Stopwatch::start());
         std::thread::sleep(length);
@@ -118,7 +118,7 @@ impl Agent {
 
 impl Drop for Agent {
     fn drop(&mut self) {
-        // Both fail only where it has ended by itself.
+        // Both calls fail only if the process has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,4 +1,4 @@
-//! How often the API server is asked by a cluster's agents: simulated, against the server that stands in for it.
+//! Requests to the API server by a cluster's agents: simulated, against the stand-in server.
 
 use std::process::Command;
 
@@ -16,7 +16,7 @@ struct Simulated {
     back: Phase,
 }
 
-/// Counted by the agents' seconds.
+/// Duration in seconds of the agents' time.
 #[derive(serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Phase {

@@ -1,4 +1,4 @@
-//! What one more network namespace costs the agent: found, scanned, programs loaded and attached.
+//! CPU time of the agent for one more network namespace: discovery, scan, loading and attaching programs.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ pub fn measure(bench: &Bench) -> Result<Vec<Row>> {
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-    // The interfaces that came last are attached within a second.
+    // The last interfaces are attached within a second.
     std::thread::sleep(Duration::from_secs(2));
     let each = agent.cpu()?.saturating_sub(before).as_secs_f64() * 1e3 / NAMESPACES as f64;
     Ok(vec![Row::new(

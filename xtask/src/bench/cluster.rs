@@ -1,5 +1,5 @@
-//! A node of 250 pods in a cluster with 2,000 Services: how soon after its start the agent has judged every pod rightly, and
-//! how much memory it then holds.
+//! A node of 250 pods in a cluster with 2,000 Services: time from the agent's start to a correct verdict on every pod, and memory
+//! at that point.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -18,10 +18,10 @@ use crate::stopwatch::monotonic;
 
 const PODS: usize = 250;
 const SERVICES: usize = 2_000;
-/// Undeclared ports of each pod; a Service sends to one of them.
+/// Undeclared ports of each pod. A Service targets one of them.
 const PORTS: &str = "2";
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Until caches and buffers of the start are given back.
+/// Time until caches and buffers of the start are released.
 const SETTLE: Duration = Duration::from_secs(15);
 
 pub fn measure(bench: &Bench) -> Result<Vec<Row>> {
@@ -62,7 +62,7 @@ pub fn measure(bench: &Bench) -> Result<Vec<Row>> {
     ])
 }
 
-/// When the last pod got its first finding.
+/// Returns the time at which the last pod got its first finding.
 fn all_judged(out: ChildStdout) -> Result<Duration> {
     let (sender, findings) = mpsc::channel();
     std::thread::spawn(move || {
@@ -106,7 +106,7 @@ fn manifests(names: &[&str]) -> Result<String> {
         )?;
     }
     for n in 0..SERVICES {
-        // One of 24 selects pods of this node.
+        // One Service of 24 selects pods of this node.
         let app = if n % 24 == 0 { format!("app-{}", n / 24) } else { format!("far-{n}") };
         write!(
             text,

@@ -1,4 +1,4 @@
-//! What one input costs in the engine, and whether that grows with the number of pods.
+//! Time of one input in the engine, and its growth with the number of pods.
 
 use std::process::Command;
 
@@ -6,17 +6,17 @@ use anyhow::{Context, Result, bail};
 
 use super::{Bench, Row};
 
-/// Nanoseconds at the median with 1,000 pods.
+/// Goal for the median with 1,000 pods, in nanoseconds.
 const MOST: f64 = 5_000.0;
-/// How much more with 1,000 pods than with 10.
+/// Goal for the ratio of 1,000 pods to 10 pods.
 const FLAT: f64 = 1.5;
 
 #[derive(serde::Deserialize)]
 struct Cost {
     what: String,
-    /// With 10, 100 and 1,000 pods, about the same ten.
+    /// Medians with 10, 100 and 1,000 pods; the inputs concern the same ten pods.
     median_ns: [f64; 3],
-    /// About each of 1,000 in turn.
+    /// Median with inputs about each of 1,000 pods in turn.
     cold_ns: f64,
 }
 

@@ -1,4 +1,4 @@
-//! From the moment a socket listens to its finding on stdout, at random times, beyond the grace time.
+//! Time from listen(2) to the finding on stdout, at random times, beyond the grace time.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -19,7 +19,7 @@ use crate::stopwatch::monotonic;
 const SOCKETS: u16 = 400;
 const FIRST_PORT: u16 = 10_000;
 const GRACE: Duration = Duration::from_millis(300);
-/// Mean time between two sockets.
+/// Mean interval between two sockets.
 const GAP_US: u64 = 20_000;
 
 pub fn measure(bench: &Bench) -> Result<Vec<Row>> {
@@ -55,7 +55,7 @@ pub fn measure(bench: &Bench) -> Result<Vec<Row>> {
     )])
 }
 
-/// The first line of each port, with the time it was read.
+/// Returns the first line of each port, with the time at which it was read.
 fn read(out: ChildStdout, sender: &mpsc::Sender<(u16, Duration)>) {
     for line in BufReader::new(out).lines().map_while(Result::ok) {
         let at = monotonic();
@@ -83,7 +83,7 @@ fn collect(arrivals: &mpsc::Receiver<(u16, Duration)>) -> Result<BTreeMap<u16, D
     Ok(found)
 }
 
-/// Opens the sockets inside the netns, on this thread, which ends there.
+/// Opens the sockets inside the netns. The calling thread stays in the netns and must end afterwards.
 fn open(netns: &str, opened: &Mutex<BTreeMap<u16, Duration>>) -> Result<()> {
     use std::os::fd::AsFd;
     let target = std::fs::File::open(format!("/run/netns/{netns}"))?;
@@ -96,12 +96,12 @@ fn open(netns: &str, opened: &Mutex<BTreeMap<u16, Duration>>) -> Result<()> {
         held.push(TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))?);
         opened.lock().unwrap_or_else(PoisonError::into_inner).insert(port, at);
     }
-    // They stay open until their findings can have come.
+    // The sockets stay open until their findings can have arrived.
     std::thread::sleep(GRACE * 3);
     Ok(())
 }
 
-/// Knuth's linear congruential generator.
+/// A linear congruential generator with Knuth's constants.
 fn random(state: &mut u64) -> u64 {
     *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     *state >> 33

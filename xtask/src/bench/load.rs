@@ -1,5 +1,5 @@
-//! The load generators, each run inside a namespace as `xtask load …`: standard sockets, a line on stdout when ready,
-//! and an end when stdin closes.
+//! The load generators, each run inside a namespace as `xtask load …`. They use standard sockets, print a line when ready, and end
+//! when stdin closes.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -10,7 +10,7 @@ use clap::Subcommand;
 
 use crate::stopwatch::Stopwatch;
 
-/// How much one write of the bulk transfer carries.
+/// Bytes of one write of the bulk transfer.
 const BLOCK: usize = 256 * 1024;
 /// The first port of a pod's listeners.
 pub const FIRST_PORT: u16 = 20_000;
@@ -48,7 +48,7 @@ pub enum Load {
 }
 
 /// # Errors
-/// Where a socket refuses.
+/// If a socket operation fails.
 pub fn run(load: &Load) -> Result<()> {
     match *load {
         Load::Pod { tcp, udp, peers } => pod(tcp, udp, peers),
@@ -71,7 +71,7 @@ fn pod(tcp: u16, udp: u16, peers: u16) -> Result<()> {
     }
     for peer in 1..=peers {
         let [high, low] = peer.to_be_bytes();
-        // Every address of 127/8 is local without any set-up.
+        // Every address in 127/8 is local without configuration.
         let socket = UdpSocket::bind((Ipv4Addr::new(127, 99, high, low), 0))?;
         for n in 0..udp {
             socket.send_to(b"hello", (Ipv4Addr::LOCALHOST, FIRST_PORT + n))?;
@@ -102,7 +102,7 @@ fn connect(to: SocketAddr, length: Duration, rate: Option<u32>) -> Result<()> {
             std::thread::sleep(early);
         }
         let mut stream = TcpStream::connect(to)?;
-        // The server closes first; a reset leaves no port in TIME_WAIT, of which there are too few.
+        // The server closes first. A reset leaves no port in TIME_WAIT; there would be too few ports.
         let _ = stream.read(&mut [0])?;
         rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO))?;
         count += 1;

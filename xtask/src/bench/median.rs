@@ -1,11 +1,11 @@
 //! Order statistics of small samples.
 
-/// The middle one; 0 of none.
+/// Returns the median; 0 for an empty sample.
 pub fn median(numbers: &[f64]) -> f64 {
     quantile(numbers, 0.5)
 }
 
-/// The smallest number that `share` of all do not exceed (nearest rank); 0 of none.
+/// Returns the quantile `share` (nearest rank); 0 for an empty sample.
 pub fn quantile(numbers: &[f64], share: f64) -> f64 {
     let mut sorted = numbers.to_vec();
     sorted.sort_by(f64::total_cmp);

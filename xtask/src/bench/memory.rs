@@ -1,4 +1,4 @@
-//! The agent on a full node: its resident memory, and what it needs when nothing happens.
+//! The agent on a full node: resident memory, and CPU time when idle.
 
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ use super::{Bench, Row};
 use crate::stopwatch::Stopwatch;
 
 const NAMESPACES: usize = 250;
-/// 40 listeners in each namespace; each UDP port with 53 peers, which is 66,250.
+/// 40 listeners in each namespace, and 53 peers of each UDP port: 66,250 peers.
 const TCP: &str = "35";
 const UDP: &str = "5";
 const PEERS: &str = "53";
-/// The peers' own sockets, which bind and close, are forgotten after 30 s; only then nothing happens any more.
+/// Time until the node is idle: the agent drops the peers' own sockets, which bind and close, after 30 s.
 const SETTLE: Duration = Duration::from_secs(45);
 const IDLE: Duration = Duration::from_secs(30);
 
@@ -31,7 +31,7 @@ pub fn measure(bench: &Bench) -> Result<Vec<Row>> {
     let names: Vec<_> = namespaces.iter().map(Netns::name).collect();
     let manifest = bench.manifest("memory.yaml", &names)?;
     let agent = Agent::start(&bench.agent, &manifest, &[])?;
-    // One after the other: thousands of sockets at the same moment would be a loss to mend, and not a node at rest.
+    // One after the other: thousands of sockets at once would cause losses, and the recovery would disturb the idle node.
     for pod in &mut pods {
         pod.go()?;
         pod.line()?;
@@ -58,7 +58,7 @@ pub fn measure(bench: &Bench) -> Result<Vec<Row>> {
     ])
 }
 
-/// What the agent says that it holds, once it has answered.
+/// Waits for a response, and returns the numbers of objects that the agent reports.
 fn usage(agent: &Agent) -> Result<String> {
     let since = Stopwatch::start();
     loop {

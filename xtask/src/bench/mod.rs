@@ -1,5 +1,5 @@
-//! Measures speed and memory on this machine: every number beside what it is compared with, in one run. Nothing here can
-//! fail a test; a goal that is missed is shown as missed.
+//! Measures speed and memory on this machine, each number beside its comparison in the same run. A missed goal is shown as missed
+//! and fails nothing.
 
 mod agent;
 mod api;
@@ -36,7 +36,7 @@ pub struct Options {
     write: bool,
 }
 
-/// In the order of the table.
+/// The measurements, in the order of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Measurement {
     Scan,
@@ -51,25 +51,25 @@ enum Measurement {
     Engine,
 }
 
-/// Takes one measurement: the rows of its part of the table.
+/// Takes one measurement. Returns its rows of the table.
 type Measure = fn(&Bench) -> Result<Vec<Row>>;
 
-/// What every measurement needs.
+/// Programs and directories that the measurements use.
 pub struct Bench {
-    /// The agent, optimised.
+    /// The agent, a release build.
     agent: PathBuf,
-    /// Prints what the tc program costs.
+    /// Program that prints the cost of the tc program.
     packet_cost: PathBuf,
-    /// Simulates many agents against one API server.
+    /// Program that simulates many agents against one API server.
     api_load: PathBuf,
-    /// Prints what an input costs in the engine, optimised.
+    /// Program that prints the time of an input in the engine, a release build.
     engine_cost: PathBuf,
-    /// For manifests and logs.
+    /// Directory for manifests and logs.
     directory: PathBuf,
 }
 
 impl Bench {
-    /// Writes a manifest with one pod per name of a netns; each declares nothing but port 1.
+    /// Writes a manifest with one pod per netns name. Each pod declares only port 1.
     fn manifest(&self, file: &str, netns: &[&str]) -> Result<PathBuf> {
         let path = self.directory.join(file);
         let pods = netns.iter().enumerate().map(|(n, netns)| {
@@ -86,10 +86,10 @@ impl Bench {
     }
 }
 
-/// Builds, measures, shows.
+/// Builds the programs, measures, and prints the table.
 ///
 /// # Errors
-/// Where this machine does not allow it or something does not build.
+/// If this machine does not allow it, or a build fails.
 pub fn run(options: &Options) -> Result<()> {
     refuse()?;
     netns::remove_leftovers();
@@ -143,7 +143,7 @@ fn refuse() -> Result<()> {
     Ok(())
 }
 
-/// The kernel object is optimised in every profile, so that the program that only runs it need not be.
+/// Builds the programs. The kernel object is optimised in every profile, so the program that runs it need not be.
 fn build() -> Result<Bench> {
     let cargo = |words: &[&str]| {
         let mut command = workspace::cargo();
@@ -153,11 +153,14 @@ fn build() -> Result<Bench> {
             .current_dir(workspace::root());
         command
     };
-    step::run("building the agent", &mut cargo(&["--release"]))?;
+    step::build("building the agent", &mut cargo(&["--release"]))?;
     let examples = ["--features", "bench", "--example", "packet_cost", "--example", "api_load"];
-    step::run("building what runs the tc program and what plays a cluster's agents", &mut cargo(&examples))?;
+    step::build(
+        "building what runs the tc program and what plays a cluster's agents",
+        &mut cargo(&examples),
+    )?;
     let example = ["--release", "--features", "bench", "--example", "engine_cost"];
-    step::run("building what feeds the engine", &mut cargo(&example))?;
+    step::build("building what feeds the engine", &mut cargo(&example))?;
     let directory = workspace::target().join("bench");
     std::fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
     Ok(Bench {
@@ -169,10 +172,10 @@ fn build() -> Result<Bench> {
     })
 }
 
-/// As many descriptors as allowed: children inherit the limit.
+/// Raises the limit of open files to the maximum. Children inherit it.
 fn raise_open_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    // Without it the load generators may be refused, and say so.
+    // If this fails, the load generators may fail, and report it.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }

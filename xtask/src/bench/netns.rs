@@ -1,4 +1,4 @@
-//! Network namespaces of the benches: made by `ip`, removed when the guard is dropped.
+//! Network namespaces of the benches: created by `ip`, removed when the guard is dropped.
 
 use std::process::{Command, Stdio};
 
@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 
 use crate::step;
 
-/// Every namespace of the benches begins with this, and no other does.
+/// Prefix of the benches' namespaces, and of no others.
 pub const PREFIX: &str = "ptl-bench-";
 
 /// One network namespace with its loopback up.
@@ -16,7 +16,7 @@ pub struct Netns {
 
 impl Netns {
     /// # Errors
-    /// Where `ip` refuses.
+    /// If `ip` fails.
     pub fn make(name: &str) -> Result<Self> {
         let name = format!("{PREFIX}{name}");
         ip(&["netns", "add", &name])?;
@@ -25,7 +25,7 @@ impl Netns {
         Ok(netns)
     }
 
-    /// `count` of them, numbered.
+    /// Creates `count` numbered namespaces.
     ///
     /// # Errors
     /// As [`Self::make`].
@@ -37,17 +37,17 @@ impl Netns {
         &self.name
     }
 
-    /// A command that runs `program` inside.
+    /// Returns a command that runs `program` in the namespace.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.name]).arg(program);
         command
     }
 
-    /// Joins two by a veth pair, `eth0` in both: the first is 10.99.0.1, the second 10.99.0.2.
+    /// Connects two namespaces by a veth pair, `eth0` in both. The first has 10.99.0.1, the second 10.99.0.2.
     ///
     /// # Errors
-    /// Where `ip` refuses.
+    /// If `ip` fails.
     pub fn join(&self, other: &Self) -> Result<()> {
         ip(&[
             "-n",
@@ -70,10 +70,10 @@ impl Netns {
         Ok(())
     }
 
-    /// A veth pair with both ends inside: an interface more to attach to.
+    /// Creates a veth pair with both ends in the namespace: more interfaces to attach to.
     ///
     /// # Errors
-    /// Where `ip` refuses.
+    /// If `ip` fails.
     pub fn add_interface(&self) -> Result<()> {
         ip(&["-n", &self.name, "link", "add", "eth0", "type", "veth", "peer", "name", "peer0"])
     }
@@ -87,7 +87,7 @@ impl Drop for Netns {
     }
 }
 
-/// Removes what a bench left that was killed.
+/// Removes what a killed bench left.
 pub fn remove_leftovers() {
     let Ok(entries) = std::fs::read_dir("/run/netns") else { return };
     for entry in entries.flatten() {
@@ -96,7 +96,7 @@ pub fn remove_leftovers() {
             let inside = step::output(Command::new("ip").args(["netns", "pids", &name])).unwrap_or_default();
             for pid in inside.lines().filter_map(|pid| pid.trim().parse().ok()) {
                 if let Some(pid) = rustix::process::Pid::from_raw(pid) {
-                    // It fails only where the process has ended by itself.
+                    // Fails only if the process has already ended.
                     let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
                 }
             }
@@ -108,7 +108,7 @@ pub fn remove_leftovers() {
 /// Runs `ip`.
 ///
 /// # Errors
-/// Where it fails; its words are in the message.
+/// If `ip` fails; the message contains its stderr.
 pub fn ip(words: &[&str]) -> Result<()> {
     let output = Command::new("ip").args(words).stdin(Stdio::null()).output()?;
     if output.status.success() {

@@ -1,4 +1,4 @@
-//! What the tc program costs per packet, as the kernel itself measures it (BPF_PROG_TEST_RUN).
+//! Cost of the tc program per packet, measured by the kernel (BPF_PROG_TEST_RUN).
 
 use std::process::Command;
 

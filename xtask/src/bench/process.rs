@@ -1,4 +1,4 @@
-//! A load generator as the benches hold it: ended on drop, its lines awaited.
+//! A load generator as a child process: killed on drop, its output read line by line.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -15,10 +15,10 @@ pub struct Generator {
 }
 
 impl Generator {
-    /// Starts it inside `netns`; `words` follow `load`.
+    /// Starts a load generator in `netns`. `words` follow `load` on the command line.
     ///
     /// # Errors
-    /// Where it cannot be started.
+    /// If the process cannot be started.
     pub fn start(netns: &Netns, words: &[&str]) -> Result<Self> {
         let mut command = netns.command(std::env::current_exe()?);
         command.arg("load").args(words).stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -27,10 +27,10 @@ impl Generator {
         Ok(Self { child, out })
     }
 
-    /// The next line.
+    /// Returns the next line of output.
     ///
     /// # Errors
-    /// Where it ended instead.
+    /// If the process has ended.
     pub fn line(&mut self) -> Result<String> {
         let mut line = String::new();
         if self.out.read_line(&mut line)? == 0 {
@@ -39,18 +39,18 @@ impl Generator {
         Ok(line.trim().to_owned())
     }
 
-    /// Lets it do its next part.
+    /// Starts the load generator's next part.
     ///
     /// # Errors
-    /// Where it is gone.
+    /// If the process has ended.
     pub fn go(&mut self) -> Result<()> {
         Ok(self.child.stdin.as_mut().context("it has no stdin")?.write_all(b"\n")?)
     }
 
-    /// The number that it prints at its end.
+    /// Ends the load generator, and returns the number that it prints.
     ///
     /// # Errors
-    /// Where it fails or prints none.
+    /// If the process fails or prints no number.
     pub fn number(mut self) -> Result<f64> {
         Ok(self.line()?.parse()?)
     }
@@ -58,7 +58,7 @@ impl Generator {
 
 impl Drop for Generator {
     fn drop(&mut self) {
-        // Both fail only where it has ended by itself.
+        // Both calls fail only if the process has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

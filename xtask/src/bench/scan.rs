@@ -1,4 +1,4 @@
-//! `portolan scan` over many namespaces beside a loop of `ip netns exec … ss`, taken in turns.
+//! `portolan scan` over many namespaces, compared in turns with a loop of `ip netns exec … ss`.
 
 use std::process::{Command, Stdio};
 

@@ -1,4 +1,4 @@
-//! How long an agent takes from its start until it has looked at every network namespace and knows its pods.
+//! Time from the agent's start until it has scanned every network namespace and knows its pods.
 
 use anyhow::Result;
 
@@ -18,7 +18,7 @@ pub fn measure(bench: &Bench) -> Result<Vec<Row>> {
         netns.add_interface()?;
         made.push(netns);
     }
-    // One pod: that a file holds none is believed only after a second.
+    // One pod: the agent accepts an empty file only after a second.
     let names: Vec<&str> = made.iter().take(1).map(Netns::name).collect();
     let manifest = bench.manifest("start.yaml", &names)?;
     let mut seconds = Vec::new();

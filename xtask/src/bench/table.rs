@@ -1,4 +1,4 @@
-//! The table of all measurements: on the terminal, and between two markers of docs/performance.md.
+//! The table of all measurements: on the terminal, and between two markers in docs/performance.md.
 
 use anyhow::{Context, Result, bail};
 use comfy_table::{ContentArrangement, Table, presets};
@@ -9,7 +9,7 @@ const BEGIN: &str = "<!-- begin: written by `cargo xtask bench --write` -->";
 const END: &str = "<!-- end -->";
 const HEAD: &str = "| what | measured | goal | |\n|---|---|---|---|\n";
 
-/// One measured thing.
+/// One row of the table.
 pub struct Row {
     pub what: String,
     pub measured: String,
@@ -23,7 +23,7 @@ impl Row {
         Self { what: what.to_owned(), measured, goal: goal.to_owned(), met, how }
     }
 
-    /// A measurement that could not be taken is a miss, with its reason.
+    /// Returns the row of a measurement that failed: a missed goal, with the reason.
     pub fn failed(what: &str, error: &anyhow::Error) -> Self {
         Self::new(what, "not measured".to_owned(), "", false, format!("{error:#}"))
     }
@@ -36,7 +36,7 @@ impl Row {
         }
     }
 
-    /// As Markdown has it.
+    /// Returns the row as Markdown.
     fn line(&self) -> String {
         let cell = |text: &str| text.replace(['|', '\n'], " ");
         let how = if self.how.is_empty() { String::new() } else { format!(" ({})", cell(&self.how)) };
@@ -58,7 +58,7 @@ impl std::fmt::Display for Row {
     }
 }
 
-/// For a terminal.
+/// Returns the table for a terminal.
 pub fn show(rows: &[Row]) -> String {
     let mut table = Table::new();
     table
@@ -71,19 +71,19 @@ pub fn show(rows: &[Row]) -> String {
     table.to_string()
 }
 
-/// What is done with the rows that are in the document already.
+/// How to treat the rows that are already in the document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Others {
-    /// Everything was measured: what is not in it is gone.
+    /// Everything was measured: replace all rows.
     Replaced,
-    /// A part was measured: the rest stays.
+    /// A part was measured: keep the other rows.
     Kept,
 }
 
 /// Writes the rows between the markers of docs/performance.md.
 ///
 /// # Errors
-/// Where the file or its markers are missing.
+/// If the file or its markers are missing.
 pub fn write(rows: &[Row], machine: &str, others: Others) -> Result<()> {
     let path = workspace::root().join("docs/performance.md");
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -93,7 +93,7 @@ pub fn write(rows: &[Row], machine: &str, others: Others) -> Result<()> {
     std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// The document with the rows; `None` without the markers.
+/// Returns the document with the rows. `None`: the markers are missing.
 fn written(text: &str, rows: &[Row], machine: &str, others: Others) -> Option<String> {
     let (before, rest) = text.split_once(BEGIN)?;
     let (old, after) = rest.split_once(END)?;
@@ -106,7 +106,7 @@ fn written(text: &str, rows: &[Row], machine: &str, others: Others) -> Option<St
     let anew = format!("Measured again in part: {machine}");
     if !lines.iter().any(|line| line.ends_with(machine)) {
         let table = lines.iter().position(|line| line.starts_with('|')).unwrap_or(lines.len());
-        // Before the empty line that a table needs above it.
+        // The rows begin after the empty line that a table needs above it.
         lines.insert(table.saturating_sub(1), &anew);
     }
     for (what, line) in &new {
@@ -120,7 +120,7 @@ fn written(text: &str, rows: &[Row], machine: &str, others: Others) -> Option<St
     Some(format!("{before}{BEGIN}\n{}\n{END}{after}", lines.join("\n")))
 }
 
-/// CPUs, memory and kernel of this machine.
+/// Returns CPUs, memory and kernel of this machine.
 pub fn machine() -> String {
     let cpus = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
     let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Connections and bytes between two namespaces, with the agent and without it, taken in turns.
+//! Connections and bytes between two namespaces, measured in turns with and without the agent.
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,14 +13,14 @@ use super::{Bench, Row};
 
 const PAIRS: usize = 7;
 const MILLISECONDS: &str = "1500";
-/// Declared by no manifest of the benches: every connection is recorded and printed.
+/// Port that no manifest of the benches declares: every connection is recorded and printed.
 const UNDECLARED: Served =
     Served { port: "5000", to: "10.99.0.1:5000", what: "undeclared port, each recorded" };
-/// The one port that every manifest of the benches declares: connections are only counted.
+/// The only port that the benches' manifests declare: connections are only counted.
 const DECLARED: Served = Served { port: "1", to: "10.99.0.1:1", what: "declared port, only counted" };
 const SINK: &str = "5001";
 
-/// A port that takes connections.
+/// A port with a server that accepts connections.
 #[derive(Clone, Copy)]
 struct Served {
     port: &'static str,
@@ -59,7 +59,7 @@ pub fn measure(bench: &Bench) -> Result<Vec<Row>> {
     ])
 }
 
-/// The loop of short connections as fast as it goes.
+/// Returns the rate of short connections, without a limit.
 fn connections(bench: &Bench, manifest: &Path, client: &Netns, served: Served) -> Result<Row> {
     let connect = ["connect", served.to, "--milliseconds", MILLISECONDS];
     let compared = compare(bench, manifest, client, &connect)?;
@@ -73,7 +73,7 @@ fn connections(bench: &Bench, manifest: &Path, client: &Netns, served: Served) -
 }
 
 struct Compared {
-    /// Median of the ratios within the pairs.
+    /// Returns the median of the ratios within the pairs.
     ratio: f64,
     without: f64,
 }
@@ -83,12 +83,12 @@ fn compare(bench: &Bench, manifest: &Path, client: &Netns, words: &[&str]) -> Re
     for pair in 0..PAIRS {
         let with_agent = || -> Result<f64> {
             let _agent = Agent::start(&bench.agent, manifest, &["--grace", "100ms"])?;
-            // The finding opens, so that what is recorded is recorded.
+            // Waits until the finding is open, so that connections are recorded.
             std::thread::sleep(Duration::from_millis(500));
             Generator::start(client, words)?.number()
         };
         let alone = || Generator::start(client, words)?.number();
-        // The order changes: neither always comes after the other.
+        // The order alternates, so that neither side always comes last.
         let (with, alone) = if pair % 2 == 0 {
             let with = with_agent()?;
             (with, alone()?)
@@ -102,7 +102,7 @@ fn compare(bench: &Bench, manifest: &Path, client: &Netns, words: &[&str]) -> Re
     Ok(Compared { ratio: median(&ratios), without: median(&without) })
 }
 
-/// What the agent itself needs at a steady 5,000 connections a second.
+/// Returns the agent's CPU time at a steady 5,000 connections per second.
 fn paced(bench: &Bench, manifest: &Path, client: &Netns, served: Served) -> Result<Row> {
     let agent = Agent::start(&bench.agent, manifest, &["--grace", "100ms"])?;
     std::thread::sleep(Duration::from_secs(1));

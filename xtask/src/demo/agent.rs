@@ -1,4 +1,4 @@
-//! The real agent, as the demo runs it.
+//! The agent that the demo runs.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -9,15 +9,15 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::world;
+use super::process::{end, spawn};
 use crate::stopwatch::Stopwatch;
 
-/// The demo's node; also how a later demo knows an agent that was left running.
+/// Node name of the demo's agent. A later demo finds an agent that was left running by it.
 pub const NODE: &str = "portolan-demo";
-/// How long loading and attaching may take.
+/// Maximum time until the agent is ready.
 const START: Duration = Duration::from_secs(30);
 
-/// A running agent, ended on drop.
+/// A running agent, killed on drop.
 pub struct Agent {
     child: Child,
     records: PathBuf,
@@ -29,10 +29,10 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Starts it; its records go to a file.
+    /// Starts the agent, with its records in a file.
     ///
     /// # Errors
-    /// Where it cannot be started.
+    /// If the agent cannot be started.
     pub fn start(binary: &Path, directory: &Path, manifest: &Path) -> Result<Self> {
         let (records, log) = (directory.join("agent.ndjson"), directory.join("agent.log"));
         let (api, telemetry) = (free_address(9470)?, free_address(9471)?);
@@ -45,24 +45,24 @@ impl Agent {
             .arg(format!("file={}", manifest.display()))
             .args(["--api", &api.to_string(), "--telemetry", &telemetry.to_string()])
             .stdout(output);
-        let child = super::spawn(&mut command, &log)?;
+        let child = spawn(&mut command, &log)?;
         Ok(Self { child, records, log, api, telemetry, binary: binary.to_owned(), kept: false })
     }
 
-    /// The file of its NDJSON records.
+    /// Returns the file of the agent's NDJSON records.
     pub fn records(&self) -> &Path {
         &self.records
     }
 
-    /// The file of its diagnostics.
+    /// Returns the file of the agent's diagnostics.
     pub fn log(&self) -> &Path {
         &self.log
     }
 
-    /// Waits until it says that it is ready.
+    /// Waits until the agent is ready.
     ///
     /// # Errors
-    /// Where it ends, or takes too long.
+    /// If the agent ends or takes too long.
     pub fn wait_ready(&mut self, stop: &AtomicBool) -> Result<()> {
         let since = Stopwatch::start();
         while !is_ready(self.telemetry) {
@@ -75,15 +75,17 @@ impl Agent {
         Ok(())
     }
 
+    /// Checks that the agent is running.
+    ///
     /// # Errors
-    /// Where it has ended; the message carries what it said.
+    /// If the agent has ended; the message contains its diagnostics.
     pub fn must_live(&mut self) -> Result<()> {
         let Some(status) = self.child.try_wait()? else { return Ok(()) };
         let said = std::fs::read_to_string(&self.log).unwrap_or_default();
         bail!("the agent ended with {status}: {}", said.trim())
     }
 
-    /// Says where the records are, and how to ask the agent that keeps running.
+    /// Prints the file of the records, and how to query an agent that keeps running.
     pub fn where_to_look(&self, keep: bool) {
         println!(
             "\nWhere to look next:\n  every record, one JSON object per line: {}",
@@ -99,7 +101,7 @@ impl Agent {
         println!("  to end it:        cargo xtask demo --stop");
     }
 
-    /// Leaves it running.
+    /// Leaves the agent running.
     pub fn release(mut self) {
         self.kept = true;
     }
@@ -108,15 +110,15 @@ impl Agent {
 impl Drop for Agent {
     fn drop(&mut self) {
         if !self.kept {
-            world::end(&mut self.child);
+            end(&mut self.child);
         }
     }
 }
 
-/// The wanted port on loopback where it is free, else any other.
+/// Returns the wanted port on loopback if free, else any free port.
 ///
 /// # Errors
-/// Where no port is free.
+/// If no port is free.
 pub fn free_address(wanted: u16) -> Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, wanted))
         .or_else(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
@@ -124,15 +126,15 @@ pub fn free_address(wanted: u16) -> Result<SocketAddr> {
     Ok(listener.local_addr()?)
 }
 
-/// Whether an agent says at its telemetry address that it is ready.
+/// Returns true if the agent with this telemetry address is ready.
 pub fn is_ready(telemetry: SocketAddr) -> bool {
     get(telemetry, "/readyz").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
 }
 
-/// One HTTP answer, head and body.
+/// Returns an HTTP response, head and body.
 ///
 /// # Errors
-/// Where nobody answers within seconds.
+/// If there is no response within seconds.
 pub fn get(address: SocketAddr, path: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
     stream.set_read_timeout(Some(Duration::from_secs(2)))?;

@@ -1,4 +1,4 @@
-//! Reads the agent's records as they arrive, tells a person what is new, and knows when the example is found.
+//! Follows the agent's records, prints new findings, and decides when all expected findings are reported.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -13,7 +13,7 @@ use super::pods::{APP, CURLER};
 const DECLARED: u16 = 8080;
 const UNDECLARED: [u16; 2] = [5000, 9090];
 
-/// What the demo reads of a finding; the wire format has more.
+/// The fields of a finding that the demo reads.
 #[derive(Deserialize)]
 struct Finding {
     kind: String,
@@ -70,7 +70,7 @@ struct Row {
     callers: String,
 }
 
-/// What the agent has said about the demo's app so far.
+/// Current findings of the demo's app.
 pub struct Findings {
     records: BufReader<File>,
     unfinished: String,
@@ -78,19 +78,19 @@ pub struct Findings {
 }
 
 impl Findings {
-    /// Reads that file from its start.
+    /// Follows a file from its start.
     ///
     /// # Errors
-    /// Where it cannot be opened.
+    /// If the file cannot be opened.
     pub fn follow(records: &Path) -> Result<Self> {
         let file = File::open(records).with_context(|| format!("cannot read {}", records.display()))?;
         Ok(Self { records: BufReader::new(file), unfinished: String::new(), by_port: BTreeMap::new() })
     }
 
-    /// Takes in what is new, and prints what a person wants to know of it.
+    /// Reads new records, and prints changed findings.
     ///
     /// # Errors
-    /// Where a record is not what it should be.
+    /// If a record cannot be parsed.
     pub fn read(&mut self) -> Result<()> {
         while self.records.read_line(&mut self.unfinished)? > 0 {
             if !self.unfinished.ends_with('\n') {
@@ -141,8 +141,10 @@ impl Findings {
         }
     }
 
+    /// Checks that the declared port has no finding.
+    ///
     /// # Errors
-    /// Where the declared port became an undeclared one.
+    /// If the declared port has a finding.
     pub fn check_declared(&self) -> Result<()> {
         match self.by_port.get(&DECLARED) {
             Some(row) => bail!("port {DECLARED} is declared, but the agent says {}", row.code),
@@ -150,12 +152,12 @@ impl Findings {
         }
     }
 
-    /// Whether both undeclared ports are found, with their caller.
+    /// Returns true if both undeclared ports are reported, with their caller.
     pub fn complete(&self) -> bool {
         self.missing().is_empty()
     }
 
-    /// What has not been found yet.
+    /// Returns the findings that are still missing.
     pub fn missing(&self) -> Vec<String> {
         let found = |port: &u16| {
             self.by_port
@@ -166,7 +168,7 @@ impl Findings {
         missing.map(|port| format!("port {port} undeclared and called by {}", CURLER.name)).collect()
     }
 
-    /// All of it, as a table.
+    /// Returns all findings as a table.
     pub fn table(&self) -> comfy_table::Table {
         let mut table = comfy_table::Table::new();
         table.load_style(comfy_table::presets::UTF8_HORIZONTAL_ONLY);
@@ -196,7 +198,7 @@ impl Findings {
     }
 }
 
-/// Bounded and without anything that steers a terminal.
+/// Returns the text without control characters, at most 120 characters.
 fn shown(text: &str) -> String {
     text.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(120).collect()
 }

@@ -1,13 +1,12 @@
-//! Shows the real agent at work on the example that started this project, checks what it says, and removes every trace.
+//! The demo: runs the real agent on an example, checks its findings, and removes everything again.
 
 pub mod agent;
 mod findings;
 mod pods;
+mod process;
 mod world;
 
-use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -21,8 +20,8 @@ use agent::Agent;
 use findings::Findings;
 use world::World;
 
-/// How long the findings may take once the calls have begun.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Maximum time until all findings are reported, after the calls have begun.
+const FINDINGS_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Args, Clone, Copy, Debug)]
 pub struct Options {
@@ -32,15 +31,15 @@ pub struct Options {
     /// End what an earlier `--keep` left running
     #[arg(long, conflicts_with = "keep")]
     stop: bool,
-    /// Build without optimisation: quicker to build, slower to run
+    /// Build with the development profile, which the tests use too
     #[arg(long)]
     debug: bool,
 }
 
-/// Set-up, build, run, check.
+/// Installs the toolchain if needed, builds and runs the agent, and checks its findings.
 ///
 /// # Errors
-/// Where this machine does not allow it, or the agent did not find what it must.
+/// If this machine does not allow it, or the agent does not report the expected findings.
 pub fn run(options: Options) -> Result<()> {
     refuse()?;
     world::remove_leftovers();
@@ -72,14 +71,13 @@ fn refuse() -> Result<()> {
     Ok(())
 }
 
+/// Builds the agent. The profile `quick` needs no link-time optimisation, which takes most of the time of a release build.
 fn build(debug: bool) -> Result<PathBuf> {
+    let (profile, folder) = if debug { ("dev", "debug") } else { ("quick", "quick") };
     let mut command = workspace::cargo();
-    command.args(["build", "--locked", "--package", "portolan"]);
-    if !debug {
-        command.arg("--release");
-    }
-    step::run("building the agent and its kernel programs", &mut command)?;
-    Ok(workspace::agent(if debug { "debug" } else { "release" }))
+    command.args(["build", "--locked", "--package", "portolan", "--bin", "portolan", "--profile", profile]);
+    step::build("building the agent and its kernel programs", &mut command)?;
+    Ok(workspace::agent(folder))
 }
 
 fn show(binary: &std::path::Path, stop: &AtomicBool, keep: bool) -> Result<()> {
@@ -107,7 +105,7 @@ fn show(binary: &std::path::Path, stop: &AtomicBool, keep: bool) -> Result<()> {
     Ok(())
 }
 
-/// Until all is found, or patience ends.
+/// Waits until all expected findings are reported.
 fn watch(findings: &mut Findings, agent: &mut Agent, stop: &AtomicBool) -> Result<()> {
     let since = Stopwatch::start();
     loop {
@@ -118,10 +116,10 @@ fn watch(findings: &mut Findings, agent: &mut Agent, stop: &AtomicBool) -> Resul
         }
         pause(stop)?;
         agent.must_live()?;
-        if since.elapsed() > PATIENCE {
+        if since.elapsed() > FINDINGS_TIMEOUT {
             bail!(
                 "not found within {} s: {}; what the agent said is in {}",
-                PATIENCE.as_secs(),
+                FINDINGS_TIMEOUT.as_secs(),
                 findings.missing().join(", "),
                 agent.log().display()
             );
@@ -129,22 +127,11 @@ fn watch(findings: &mut Findings, agent: &mut Agent, stop: &AtomicBool) -> Resul
     }
 }
 
-/// A moment until the next look.
+/// Waits until the next poll.
 fn pause(stop: &AtomicBool) -> Result<()> {
     if stop.load(Ordering::Relaxed) {
         bail!("stopped; everything is removed");
     }
     std::thread::sleep(Duration::from_millis(100));
     Ok(())
-}
-
-/// Starts a program that a Ctrl-C on the terminal does not reach: the demo ends it itself.
-fn spawn(command: &mut Command, log: &std::path::Path) -> Result<Child> {
-    let log = std::fs::File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
-    command
-        .stdin(Stdio::null())
-        .stderr(log)
-        .process_group(0)
-        .spawn()
-        .with_context(|| format!("cannot start {}", step::line_of(command)))
 }

@@ -14,10 +14,10 @@ pub struct Pod {
     pub cable: &'static str,
 }
 
-/// Declares 8080 and opens three ports.
+/// The server pod: declares port 8080 and opens three ports.
 pub const APP: Pod =
     Pod { name: "multi-port-app", netns: "portolan-demo-app", address: "10.244.7.2", cable: "app" };
-/// Calls them.
+/// The client pod: calls the three ports.
 pub const CURLER: Pod =
     Pod { name: "curler", netns: "portolan-demo-curler", address: "10.244.7.3", cable: "curler" };
 
@@ -52,10 +52,10 @@ while True:
     time.sleep(0.5)
 "#;
 
-/// Writes manifests and programs; the path of the manifests.
+/// Writes manifests and programs. Returns the path of the manifests.
 ///
 /// # Errors
-/// Where the directory cannot be written.
+/// If the directory cannot be written.
 pub fn write(directory: &Path) -> Result<PathBuf> {
     let manifest = directory.join("manifests.yaml");
     for (path, text) in [
@@ -72,7 +72,7 @@ pub fn write(directory: &Path) -> Result<PathBuf> {
 /// Starts the process of `multi-port-app`.
 ///
 /// # Errors
-/// Where it cannot be started.
+/// If the process cannot be started.
 pub fn start_app(directory: &Path) -> Result<Child> {
     inside(&APP, directory, "server.py", &[])
 }
@@ -80,7 +80,7 @@ pub fn start_app(directory: &Path) -> Result<Child> {
 /// Starts the process of `curler`.
 ///
 /// # Errors
-/// Where it cannot be started.
+/// If the process cannot be started.
 pub fn start_curler(directory: &Path) -> Result<Child> {
     inside(&CURLER, directory, "caller.py", &[APP.address])
 }
@@ -89,5 +89,5 @@ fn inside(pod: &Pod, directory: &Path, program: &str, words: &[&str]) -> Result<
     let mut command = Command::new("ip");
     command.args(["netns", "exec", pod.netns, "python3"]).arg(directory.join(program)).args(words);
     command.stdout(Stdio::null());
-    super::spawn(&mut command, &directory.join(format!("{}.log", pod.name)))
+    super::process::spawn(&mut command, &directory.join(format!("{}.log", pod.name)))
 }

@@ -1,18 +1,19 @@
-//! The demo's network: a bridge in a namespace of its own, and one namespace per pod. The host's network is not touched,
-//! and all of it goes when the guard is dropped.
+//! The demo's network: a bridge in its own namespace, and one namespace per pod. Does not touch the host's network. Removed when
+//! the guard is dropped.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Result, bail};
-use rustix::process::{Pid, Signal, kill_process};
 
+use super::agent::NODE;
 use super::pods::Pod;
+use super::process::{end, kill};
 use crate::step;
 
-/// Every namespace of the demo begins with this, and no other does.
+/// Prefix of the demo's namespaces, and of no others.
 pub const PREFIX: &str = "portolan-demo-";
-/// Where the bridge is.
+/// Namespace of the bridge.
 const NET: &str = "portolan-demo-net";
 
 /// Namespaces and processes, removed on drop.
@@ -22,10 +23,10 @@ pub struct World {
 }
 
 impl World {
-    /// Makes the bridge and the pods' namespaces.
+    /// Creates the bridge and the pods' namespaces.
     ///
     /// # Errors
-    /// Where `ip` refuses; what was made before is removed.
+    /// If `ip` fails; everything that was created before is removed.
     pub fn make(pods: &[&Pod]) -> Result<Self> {
         let world = Self { processes: Vec::new(), kept: false };
         ip(&["netns", "add", NET])?;
@@ -46,12 +47,12 @@ impl World {
         Ok(world)
     }
 
-    /// Ends this process with the world.
+    /// Kills this process when the world is dropped.
     pub fn hold(&mut self, process: Child) {
         self.processes.push(process);
     }
 
-    /// Leaves everything as it is.
+    /// Leaves everything running.
     pub fn release(mut self) {
         self.kept = true;
     }
@@ -69,14 +70,7 @@ impl Drop for World {
     }
 }
 
-/// Ends a child and waits for it.
-pub fn end(child: &mut Child) {
-    // Both fail only where it has ended by itself.
-    let _ = child.kill();
-    let _ = child.wait();
-}
-
-/// Removes what a demo left that was killed or kept: its agent, the pods' processes, the namespaces.
+/// Removes what a killed or kept demo left: its agent, the pods' processes, the namespaces.
 pub fn remove_leftovers() {
     for pid in agents() {
         kill(pid);
@@ -99,7 +93,7 @@ fn remove_namespaces() {
     }
 }
 
-/// Agents that a demo started: portolan with the demo's node name.
+/// Returns the process ids of agents that a demo started: portolan with the demo's node name.
 fn agents() -> Vec<i32> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
     entries
@@ -115,14 +109,7 @@ fn is_demo_agent(process: &Path) -> bool {
     let command = std::fs::read(process.join("cmdline")).unwrap_or_default();
     let words: Vec<_> = command.split(|byte| *byte == 0).collect();
     let program = words.first().is_some_and(|word| word.ends_with(b"/portolan"));
-    program && words.contains(&super::agent::NODE.as_bytes())
-}
-
-fn kill(pid: i32) {
-    if let Some(pid) = Pid::from_raw(pid) {
-        // It fails only where the process has ended by itself.
-        let _ = kill_process(pid, Signal::KILL);
-    }
+    program && words.contains(&NODE.as_bytes())
 }
 
 fn ip(words: &[&str]) -> Result<()> {

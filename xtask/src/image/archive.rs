@@ -1,5 +1,5 @@
-//! The archive that containerd, Docker and skopeo take: an OCI layout, with Docker's list of contents beside its index.
-//! Nothing in it depends on when or where it was made.
+//! The image archive for containerd, Docker and skopeo: an OCI layout, with Docker's list of contents beside the index. Its bytes
+//! do not depend on time and place of the build.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -25,20 +25,20 @@ use crate::workspace;
 
 const DESCRIPTION: &str =
     "Shows every undeclared listening port of a Kubernetes node's pods, and the traffic that reaches it";
-/// What containerd calls the whole name in an index.
+/// Annotation of the full image name in an index, used by containerd.
 const CONTAINERD_NAME: &str = "io.containerd.image.name";
 
-/// What was written.
+/// Properties of the written archive.
 pub struct Written {
     /// Bytes of the files in the image.
     pub unpacked: u64,
-    /// Bytes of the layer as it is fetched.
+    /// Bytes of the compressed layer.
     pub packed: u64,
-    /// Of the manifest: what the image is known by.
+    /// Digest of the manifest, which identifies the image.
     pub digest: String,
 }
 
-/// One piece of content, known by its hash.
+/// A blob, identified by its hash.
 struct Blob {
     digest: Sha256Digest,
     bytes: Vec<u8>,
@@ -58,10 +58,10 @@ impl Blob {
     }
 }
 
-/// Writes the archive of one image with that binary.
+/// Writes the archive of an image with that binary.
 ///
 /// # Errors
-/// Where something cannot be read or written.
+/// If something cannot be read or written.
 pub fn write(archive: &Path, identity: &Identity, target: &str, built: &Path) -> Result<Written> {
     let layer = layer(built, identity.time)?;
     let unpacked_digest = sha256(&layer);
@@ -94,12 +94,12 @@ pub fn write(archive: &Path, identity: &Identity, target: &str, built: &Path) ->
     Ok(Written { unpacked: binary::size(built)?, packed, digest })
 }
 
-/// In lower-case hex.
+/// Returns the SHA-256 in lower-case hex.
 pub fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The image's one layer, as a tar: the agent, and the licence that travels with it.
+/// Returns the image's only layer as a tar: the agent and its licence.
 fn layer(built: &Path, time: u64) -> Result<Vec<u8>> {
     let mut tar = Builder::new(Vec::new());
     let licence = std::fs::read(workspace::root().join("LICENSE"))?;
@@ -108,10 +108,10 @@ fn layer(built: &Path, time: u64) -> Result<Vec<u8>> {
     Ok(tar.into_inner()?)
 }
 
-/// Compressed, without a name and a time.
+/// Compresses a layer with gzip, without name and time.
 ///
 /// # Errors
-/// None of the memory that it writes to.
+/// Never in practice: the output is in memory.
 pub fn packed(layer: &[u8]) -> Result<Vec<u8>> {
     let mut gzip = GzBuilder::new().write(Vec::new(), Compression::best());
     gzip.write_all(layer)?;
@@ -140,7 +140,7 @@ fn config(identity: &Identity, arch: Arch, layer: &str) -> Result<Blob> {
     Blob::of(canonical(&config)?)
 }
 
-/// Labels of the configuration and annotations of the manifest.
+/// Returns the labels of the configuration, which are also the annotations of the manifest.
 fn labels(identity: &Identity) -> Result<HashMap<String, String>> {
     let mut labels = HashMap::from([
         (ANNOTATION_TITLE, "portolan".to_owned()),
@@ -174,7 +174,7 @@ fn index(identity: &Identity, arch: Arch, manifest: &Blob) -> Result<Vec<u8>> {
     canonical(&index)
 }
 
-/// As containerd and Kubernetes write a name in full: with its registry.
+/// Returns the full name of an image, with its registry, as containerd and Kubernetes write it.
 pub fn full_name(name: &str) -> String {
     match name.split_once('/') {
         Some((first, _)) if first.contains(['.', ':']) || first == "localhost" => name.to_owned(),
@@ -183,12 +183,12 @@ pub fn full_name(name: &str) -> String {
     }
 }
 
-/// What `docker load` reads instead of the index.
+/// Returns the list that `docker load` reads instead of the index.
 fn docker_list(identity: &Identity, config: &Blob, layer: &Blob) -> Result<Vec<u8>> {
     canonical(&json!([{ "Config": config.path(), "RepoTags": [identity.name], "Layers": [layer.path()] }]))
 }
 
-/// JSON with its keys in order: maps of the format's types have none.
+/// Serializes to JSON with sorted keys: the maps of the format's types are unordered.
 fn canonical(value: &impl Serialize) -> Result<Vec<u8>> {
     let mut value = serde_json::to_value(value)?;
     value.sort_all_objects();
@@ -209,16 +209,16 @@ fn pack(archive: &Path, time: u64, files: impl Iterator<Item = (String, Vec<u8>)
     Ok(())
 }
 
-/// Adds one file.
+/// Adds a file to a tar.
 ///
 /// # Errors
-/// Where it cannot be written.
+/// If the tar cannot be written.
 pub fn add(tar: &mut Builder<impl Write>, path: &str, mode: u32, time: u64, bytes: &[u8]) -> Result<()> {
     tar.append_data(&mut header(mode, time, bytes.len() as u64), path, bytes)?;
     Ok(())
 }
 
-/// Everything is root's and of the same time.
+/// Returns a header: owner root, and the same time for all files.
 fn header(mode: u32, time: u64, size: u64) -> Header {
     let mut header = Header::new_ustar();
     header.set_mode(mode);

@@ -1,5 +1,5 @@
-//! Programs as they are released: no path of the machine that built them inside, and the agent as one file that needs no
-//! other, glibc linked in.
+//! Builds the programs for a release: without paths of the build machine, and the agent as a single file that needs no other,
+//! with glibc linked in.
 
 use std::path::{Path, PathBuf};
 
@@ -9,23 +9,23 @@ use object::read::elf::{ElfFile64, ProgramHeader};
 
 use crate::{setup, step, workspace};
 
-/// One of the binaries.
+/// A program to build.
 #[derive(Clone, Copy)]
 pub struct Program {
     pub name: &'static str,
     pub linking: Linking,
-    /// Package that has it.
+    /// Package of the program.
     pub package: &'static str,
-    /// The only features that it is built with: the agent links nothing of the plugin.
+    /// All features of the build: the agent links nothing of the plugin.
     pub features: &'static str,
 }
 
-/// Where its C library comes from.
+/// How a program is linked with the C library.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Linking {
-    /// It is in the file.
+    /// The C library is in the file.
     Static,
-    /// It is the machine's.
+    /// The program uses the machine's C library.
     Dynamic,
 }
 
@@ -45,15 +45,15 @@ impl Linking {
     }
 }
 
-/// The triple of this machine, with the C library whose allocator the agent is measured with.
+/// Returns the triple of this machine, with glibc: the agent is measured with its allocator.
 pub fn host() -> String {
     format!("{}-unknown-linux-gnu", std::env::consts::ARCH)
 }
 
-/// The architecture of a triple, as images name it.
+/// Returns the architecture of a triple, by its name in images.
 ///
 /// # Errors
-/// Where none of the supported ones is meant.
+/// If the architecture is not supported.
 pub fn architecture(target: &str) -> Result<&'static str> {
     match target.split('-').next() {
         Some("x86_64") => Ok("amd64"),
@@ -62,10 +62,10 @@ pub fn architecture(target: &str) -> Result<&'static str> {
     }
 }
 
-/// Builds it and looks whether it is static where it should be; its path.
+/// Builds a program and checks that it is static if it should be. Returns its path.
 ///
 /// # Errors
-/// Where it does not build, or asks for a loader all the same.
+/// If the build fails, or a static program needs a loader.
 pub fn build(sources: &Path, directory: &Path, target: &str, program: Program) -> Result<PathBuf> {
     let binary = program.name;
     if !setup::is_complete() {
@@ -73,8 +73,9 @@ pub fn build(sources: &Path, directory: &Path, target: &str, program: Program) -
     }
     let mut command = workspace::cargo();
     command
+        .arg("rustc")
+        .args(step::CARGO_PROGRESS)
         .args([
-            "rustc",
             "--locked",
             "--release",
             "--package",
@@ -91,15 +92,15 @@ pub fn build(sources: &Path, directory: &Path, target: &str, program: Program) -
         .arg(format!("target.{target}.rustflags={:?}", flags(sources, program.linking)?))
         .arg("--target-dir")
         .arg(directory)
-        // The names of functions are a fifth of the file.
+        // The symbols are a fifth of the file.
         .args(["--", "-C", "strip=symbols"])
         .current_dir(sources)
-        // They would replace the flags above, and what is linked in is not a matter of taste.
+        // These variables would replace the flags above.
         .env_remove("RUSTFLAGS")
         .env_remove("CARGO_ENCODED_RUSTFLAGS");
     step::run(&format!("building {binary} for {target}, {}", program.linking.words()), &mut command)?;
     let binary = directory.join(target).join("release").join(binary);
-    if program.linking == Linking::Static && asks_for_a_loader(&binary)? {
+    if program.linking == Linking::Static && needs_loader(&binary)? {
         bail!(
             "{} is not static: are the static libraries of the target's C library installed?",
             binary.display()
@@ -108,7 +109,7 @@ pub fn build(sources: &Path, directory: &Path, target: &str, program: Program) -
     Ok(binary)
 }
 
-/// Paths of this machine are written as if everybody built at the same place.
+/// Returns the compiler's flags: linking, and neutral paths instead of those of this machine.
 fn flags(sources: &Path, linking: Linking) -> Result<Vec<String>> {
     let sources = sources.canonicalize()?;
     let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
@@ -121,16 +122,16 @@ fn flags(sources: &Path, linking: Linking) -> Result<Vec<String>> {
     ])
 }
 
-fn asks_for_a_loader(binary: &Path) -> Result<bool> {
+fn needs_loader(binary: &Path) -> Result<bool> {
     let bytes = std::fs::read(binary).with_context(|| format!("cannot read {}", binary.display()))?;
     let file = ElfFile64::<object::Endianness>::parse(&*bytes)?;
     Ok(file.elf_program_headers().iter().any(|header| header.p_type(file.endian()) == PT_INTERP))
 }
 
-/// Size of the built file.
+/// Returns the size of the file in bytes.
 ///
 /// # Errors
-/// Where it cannot be read.
+/// If it cannot be read.
 pub fn size(binary: &Path) -> Result<u64> {
     Ok(std::fs::metadata(binary)?.len())
 }

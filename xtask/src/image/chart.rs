@@ -1,5 +1,5 @@
-//! The chart as a release carries it: it names the image that was pushed, so that installing it pulls just that one. The
-//! chart in the tree names none, since everybody who builds the image has another registry.
+//! The chart of a release, which names the pushed image, so that an installation pulls exactly that image. The chart in the tree
+//! names no image, because everybody who builds one has another registry.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,7 +11,7 @@ use clap::Args;
 use crate::{setup, step, workspace};
 
 const CHART: &str = "charts/portolan";
-/// What the chart's templates read the digest from: a value would outlive an upgrade with `--reuse-values`.
+/// Annotation from which the chart's templates read the digest. A value would survive an upgrade with `--reuse-values`.
 const ANNOTATION: &str = "portolan.dev/image";
 
 #[derive(Args, Clone, Debug)]
@@ -24,7 +24,7 @@ pub struct Options {
     output: Option<PathBuf>,
 }
 
-/// An image in a registry, known by its digest.
+/// An image in a registry, identified by its digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Pushed {
     registry: String,
@@ -46,7 +46,7 @@ impl FromStr for Pushed {
         let is_plain = |part: &str| {
             !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-/:".contains(&b))
         };
-        // Without a dot or a port the first part would be a directory of Docker's own registry.
+        // Without a dot or a port the first part is a directory of Docker's own registry.
         let is_registry = registry.contains(['.', ':']) || registry == "localhost";
         if !is_hex || !is_registry || !is_plain(registry) || !is_plain(repository) || repository.contains(':')
         {
@@ -60,7 +60,7 @@ impl FromStr for Pushed {
 /// Copies the chart, fills in the image, and packs it.
 ///
 /// # Errors
-/// Where the chart has not the lines that are filled in, or helm is missing or refuses it.
+/// If the chart lacks the lines to fill in, or helm is missing or fails.
 pub fn run(options: &Options) -> Result<()> {
     let directory = options.output.clone().unwrap_or_else(|| workspace::target().join("chart"));
     let copy = directory.join("filled/portolan");
@@ -70,7 +70,7 @@ pub fn run(options: &Options) -> Result<()> {
     copy_tree(&workspace::root().join(CHART), &copy)?;
     fill(&copy.join("values.yaml"), |text| values(text, &options.image))?;
     fill(&copy.join("Chart.yaml"), |text| chart(text, &options.image))?;
-    let mut helm = Command::new(setup::kubernetes::program("helm"));
+    let mut helm = Command::new(setup::tools::program("helm"));
     step::run(
         "packing the chart",
         helm.arg("package").arg(&copy).arg("--destination").arg(&directory).current_dir(workspace::root()),
@@ -79,20 +79,20 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// `values.yaml` with registry and repository.
+/// Fills registry and repository into `values.yaml`.
 fn values(text: &str, image: &Pushed) -> Result<String> {
     let text = set(text, "image", "registry: \"\"", &format!("registry: {}", image.registry))?;
     set(&text, "image", "repository: portolan", &format!("repository: {}", image.repository))
 }
 
-/// `Chart.yaml` with the digest.
+/// Fills the digest into `Chart.yaml`.
 fn chart(text: &str, image: &Pushed) -> Result<String> {
     let first = "artifacthub.io/category: security";
     let whole = format!("{ANNOTATION}: {}/{}@{}", image.registry, image.repository, image.digest);
     set(text, "annotations", first, &format!("{whole}\n  {first}"))
 }
 
-/// Puts `new` in the place of the one line `old` of a section.
+/// Replaces the only line `old` of a section by `new`.
 fn set(text: &str, section: &str, old: &str, new: &str) -> Result<String> {
     let mut within = false;
     let mut found = 0;

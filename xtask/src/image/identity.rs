@@ -1,4 +1,4 @@
-//! What the image says of itself: name, version, commit, and the one time that everything in it carries.
+//! The identity of an image: name, version, commit, and the time of all its files.
 
 use std::process::Command;
 
@@ -7,22 +7,23 @@ use jiff::Timestamp;
 
 use crate::{step, workspace};
 
-/// Of the tree as it is.
+/// Identity of an image that is built from the current tree.
 pub struct Identity {
     /// Name and tag.
     pub name: String,
     pub version: &'static str,
-    /// The commit, with a word if the tree has changes beside it.
+    /// The commit, with the suffix `-dirty` if the tree has uncommitted changes.
     pub revision: Option<String>,
     /// Seconds since 1970.
     pub time: u64,
 }
 
 impl Identity {
-    /// The time is SOURCE_DATE_EPOCH where that is set, else that of the commit, so that it does not change by building again.
+    /// Returns the identity of the tree. The time is SOURCE_DATE_EPOCH if set, else the commit's, so that a second build has the
+    /// same time.
     ///
     /// # Errors
-    /// Where SOURCE_DATE_EPOCH is no number.
+    /// If SOURCE_DATE_EPOCH is not a number.
     pub fn of_the_tree(tag: Option<&str>) -> Result<Self> {
         let version = env!("CARGO_PKG_VERSION");
         let changed =
@@ -42,10 +43,10 @@ impl Identity {
         })
     }
 
-    /// The time as RFC 3339 has it.
+    /// Returns the time in the format of RFC 3339.
     ///
     /// # Errors
-    /// Where it is beyond all calendars.
+    /// If the time is out of range.
     pub fn timestamp(&self) -> Result<String> {
         Ok(Timestamp::from_second(i64::try_from(self.time)?)?.to_string())
     }

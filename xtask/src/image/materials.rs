@@ -1,5 +1,5 @@
-//! The bill of materials beside the image, as CycloneDX: every crate that is linked into the agent and into its kernel
-//! programs, the compiler's library and the C library. Made from what cargo resolved, so it cannot be out of date.
+//! The image's bill of materials in CycloneDX format: every crate that is linked into the agent and its kernel programs, Rust's
+//! standard library and the C library. Generated from what cargo resolved, so it cannot be out of date.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -19,18 +19,18 @@ use cyclonedx_bom::prelude::{Bom, NormalizedString, SpdxExpression, Validate};
 use super::identity::Identity;
 use crate::{step, workspace};
 
-/// What the kernel programs are compiled for.
+/// Compilation target of the kernel programs.
 const KERNEL_TARGET: &str = "bpfel-unknown-none";
 const AGENT: &str = "portolan";
 const PROGRAMS: &str = "portolan-ebpf";
 
-/// What is linked in, by its reference: the component, and what it uses.
+/// Linked components by their reference: the component, and the references of what it uses.
 type Parts = BTreeMap<String, (Component, BTreeSet<String>)>;
 
-/// Writes it; how many components it has.
+/// Writes the bill of materials. Returns the number of its components.
 ///
 /// # Errors
-/// Where cargo does not resolve, or the result is not valid.
+/// If cargo cannot resolve the dependencies, or the result is not valid.
 pub fn write(path: &Path, identity: &Identity, target: &str) -> Result<usize> {
     let mut parts = Parts::new();
     let root = collect(&mut parts, AGENT, target)?;
@@ -69,11 +69,11 @@ fn dependency(reference: &str, uses: &BTreeSet<String>) -> Dependency {
     Dependency { dependency_ref: reference.to_owned(), dependencies: uses.iter().cloned().collect() }
 }
 
-/// Adds `name` and all that is linked into it on that target; its reference.
+/// Adds the package `name` and everything linked into it on that target. Returns its reference.
 fn collect(parts: &mut Parts, name: &str, target: &str) -> Result<String> {
     let metadata = MetadataCommand::new()
         .manifest_path(workspace::root().join("Cargo.toml"))
-        // As the binary is built.
+        // The features with which the binary is built.
         .features(CargoOpt::NoDefaultFeatures)
         .other_options(["--locked", "--filter-platform", target].map(str::to_owned))
         .exec()?;
@@ -94,7 +94,7 @@ fn collect(parts: &mut Parts, name: &str, target: &str) -> Result<String> {
     Ok(reference(root))
 }
 
-/// What each package links: no tests, nothing that only builds, no macros.
+/// Returns the packages that each package links, without those for tests, build scripts and macros.
 fn linked(metadata: &Metadata) -> BTreeMap<&PackageId, Vec<&PackageId>> {
     let macros: BTreeSet<&PackageId> = metadata
         .packages
@@ -136,7 +136,7 @@ fn made(kind: Classification, name: &str, version: &str, reference: &str) -> Com
     component
 }
 
-/// What no manifest names.
+/// Returns the libraries that no manifest names.
 fn libraries(target: &str) -> Vec<Component> {
     let mut libraries = Vec::new();
     let rustc = step::output(Command::new("rustc").arg("--version")).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! The container image: the agent, statically linked, on nothing. Made without a daemon, the same bytes from the same
-//! commit, with a bill of materials beside it.
+//! The container image: only the statically linked agent, without a base image. Built without a daemon, reproducibly from a
+//! commit, with a bill of materials.
 
 mod archive;
 mod binary;
@@ -17,13 +17,13 @@ use crate::{step, workspace};
 use binary::{Linking, Program};
 use identity::Identity;
 
-/// More would be felt on every node of a cluster.
+/// Maximum size of the image's files: every node of a cluster downloads them.
 const SIZE_LIMIT: u64 = 25 << 20;
 
-/// The one program in it.
+/// The program in the image.
 const AGENT: Program =
     Program { name: "portolan", package: "portolan", linking: Linking::Static, features: "" };
-/// File beside the archive with the image's name in full: what a pod has to ask for once the archive is loaded.
+/// File beside the archive with the full name of the image, which a pod must use after the archive is loaded.
 const REFERENCE: &str = "reference";
 
 #[derive(Args, Clone, Debug, Default)]
@@ -42,16 +42,16 @@ pub struct Options {
     twice: bool,
 }
 
-/// What was made.
+/// The image that was built.
 pub struct Image {
     pub archive: PathBuf,
     pub name: String,
 }
 
-/// Builds the binary, writes archive and bill of materials, and says what they are.
+/// Builds the binary, writes archive and bill of materials, and prints their properties.
 ///
 /// # Errors
-/// Where it does not build, is not static or is too large; with `--twice` also where two builds differ.
+/// If it does not build, is not static or is too large; with `--twice` also if two builds differ.
 pub fn run(options: &Options) -> Result<()> {
     let image = make(options)?;
     if options.twice {
@@ -66,7 +66,7 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// The same for other commands, without many words.
+/// Builds the image for other commands, without the usage hints.
 ///
 /// # Errors
 /// As [`run`].
@@ -102,7 +102,7 @@ pub fn make(options: &Options) -> Result<Image> {
     Ok(Image { archive, name: identity.name })
 }
 
-/// Copies what git knows of the tree to another place, builds there with nothing at hand, and compares.
+/// Copies the files that git tracks to another directory, builds there from scratch, and compares the archives.
 fn check_again(first: &Path, target: &str, name: &str) -> Result<()> {
     let elsewhere = workspace::target().join("image-again");
     if elsewhere.exists() {

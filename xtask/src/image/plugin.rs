@@ -1,5 +1,5 @@
-//! The archive of `kubectl portolan` that people and Krew fetch: binary and licence, the same bytes from the same
-//! commit. `.krew.yaml` is the manifest that the release fills with tag, repository and hashes.
+//! The archive of `kubectl portolan` for users and Krew: binary and licence, reproducible from a commit. `.krew.yaml` is the
+//! manifest that the release fills with tag, repository and hashes.
 
 use std::path::{Path, PathBuf};
 
@@ -12,9 +12,9 @@ use super::identity::Identity;
 use super::{archive, binary};
 use crate::workspace;
 
-/// As kubectl finds it: the plugin `portolan`.
+/// Name under which kubectl finds the plugin `portolan`.
 const BINARY: &str = "kubectl-portolan";
-/// A static C library would resolve names with whatever modules the user's own C library brings, and crash on those.
+/// Dynamically linked: a static C library would load the resolver modules of the user's own C library, and crash.
 const PLUGIN: Program =
     Program { name: BINARY, package: "portolan-client", linking: Linking::Dynamic, features: "cluster" };
 
@@ -28,10 +28,10 @@ pub struct Options {
     output: Option<PathBuf>,
 }
 
-/// Builds the binary, writes the archive, and says what it is.
+/// Builds the binary, writes the archive, and prints its properties.
 ///
 /// # Errors
-/// Where it does not build, or cannot be written.
+/// If the build fails, or the archive cannot be written.
 pub fn run(options: &Options) -> Result<()> {
     let target = options.target.clone().unwrap_or_else(binary::host);
     let identity = Identity::of_the_tree(None)?;
@@ -46,12 +46,12 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// The archive's name, which `.krew.yaml` has too.
+/// Returns the name of the archive, which `.krew.yaml` contains too.
 fn name(version: &str, architecture: &str) -> String {
     format!("{BINARY}-v{version}-linux-{architecture}.tar.gz")
 }
 
-/// The newest version of the C library that it asks for: the number after `2.`.
+/// Returns the newest glibc version that the binary needs: the number after `2.`.
 fn glibc(binary: &[u8]) -> u32 {
     let mark = b"GLIBC_2.";
     let after = binary.windows(mark.len()).enumerate().filter(|(_, part)| part == mark);
@@ -84,7 +84,7 @@ mod tests {
         std::fs::read_to_string(workspace::root().join(file)).expect(file)
     }
 
-    /// The manifest as the release fills it.
+    /// Returns the manifest as the release fills it.
     fn manifest() -> Value {
         let filled = read(".krew.yaml")
             .replace("@TAG@", TAG)
@@ -153,7 +153,7 @@ mod tests {
     fn the_release_builds_fills_and_uploads_what_the_manifest_names() {
         let release = read(".github/workflows/release.yaml");
         let publish = release.split("\n  publish:").nth(1).expect("the job that publishes");
-        // It publishes what the workflow of the tests has built and tested.
+        // The job publishes the artifacts that the test workflow has built and tested.
         assert!(publish.contains("\n    needs: tested\n"), "{publish}");
         assert!(release.contains("\n    uses: ./.github/workflows/ci.yaml\n"), "{release}");
         let tests = read(".github/workflows/ci.yaml");
@@ -167,7 +167,7 @@ mod tests {
         ] {
             assert!(publish.contains(part), "{part}");
         }
-        // Every file goes through one of the patterns.
+        // Every file matches one of the patterns.
         let create = publish.split("gh release create").nth(1).expect("makes the release");
         assert!(create.contains("kubectl-portolan-*") && create.contains("portolan.yaml"), "{create}");
         assert!(name("1.2.3", "arm64").starts_with("kubectl-portolan-"));

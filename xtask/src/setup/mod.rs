@@ -1,8 +1,9 @@
-//! Installs what building and testing need, and says what and why: safe to repeat, and `--check` only looks.
+//! Installs what building and testing need, and prints what and why. Safe to repeat; `--check` only reports.
 
-pub mod kubernetes;
+mod dependency_check;
 mod packages;
 pub mod toolchain;
+pub mod tools;
 
 use anyhow::{Result, bail};
 use clap::Args;
@@ -17,38 +18,42 @@ pub struct Options {
     pub tests: bool,
 }
 
-/// One thing that must be there.
+/// One requirement of building or testing.
 pub struct Need {
-    /// Its name, for people.
+    /// Name of the tool or package.
     pub name: &'static str,
-    /// What it is for.
+    /// Purpose.
     pub why: &'static str,
-    /// What is wrong with it; `None`: it is there.
+    /// What is wrong. `None`: the requirement is met.
     pub missing: Option<String>,
-    /// What a person types to get it.
+    /// Command that installs it.
     pub remedy: String,
 }
 
-/// Makes sure that everything needed is there.
+/// Installs everything that is missing, and prints a report.
 ///
 /// # Errors
-/// Where something is missing and cannot be installed, or `--check` was given.
+/// If something is missing that cannot be installed, or that `--check` does not install.
 pub fn run(options: Options) -> Result<()> {
     if options.check {
         return report(options);
     }
     packages::install(options.tests)?;
     toolchain::install()?;
-    if options.tests
-        && let Err(error) = kubernetes::install()
-    {
-        // What needs them is skipped, and says so.
-        eprintln!("tools of Kubernetes: {error:#}");
+    if options.tests {
+        if let Err(error) = dependency_check::install() {
+            // The report below names it.
+            eprintln!("{error:#}");
+        }
+        if let Err(error) = tools::install() {
+            // Tests that need these tools are skipped, and say so.
+            eprintln!("tools for tests: {error:#}");
+        }
     }
     report(options)
 }
 
-/// Whether the kernel object can be built as things are.
+/// Returns true if the kernel object can be built.
 pub fn is_complete() -> bool {
     needs(Options::default()).iter().all(|need| need.missing.is_none())
 }
@@ -57,7 +62,8 @@ fn needs(options: Options) -> Vec<Need> {
     let mut needs = packages::needs(options.tests);
     needs.extend(toolchain::needs());
     if options.tests {
-        needs.extend(kubernetes::needs());
+        needs.extend(dependency_check::needs());
+        needs.extend(tools::needs());
     }
     needs
 }

@@ -1,4 +1,4 @@
-//! The distribution's packages: which are needed, why, and how they are installed.
+//! The distribution's packages: which are needed, why, and how to install them.
 
 use std::process::Command;
 
@@ -12,7 +12,7 @@ use crate::step;
 struct Package {
     name: &'static str,
     why: &'static str,
-    /// Where the machine may have it from elsewhere: the program that counts.
+    /// Program whose presence in PATH replaces the package.
     program: Option<&'static str>,
 }
 
@@ -89,7 +89,7 @@ pub(super) fn needs(tests: bool) -> Vec<Need> {
         .collect()
 }
 
-/// Installs what is missing, where this is Debian and we are root.
+/// Installs missing packages. Needs apt-get and root.
 pub(super) fn install(tests: bool) -> Result<()> {
     let missing: Vec<_> = wanted(tests).into_iter().filter(|p| !p.is_there()).collect();
     if missing.is_empty() {
@@ -129,7 +129,8 @@ pub(super) fn install(tests: bool) -> Result<()> {
     )
 }
 
-/// The packages that this machine needs: none of the compiler's where rustup has one that can build for the kernel.
+/// Returns the packages that this machine needs. The compiler's packages are left out if rustup has a toolchain that can build
+/// for the kernel.
 fn wanted(tests: bool) -> Vec<&'static Package> {
     let mut wanted: Vec<&Package> = Vec::new();
     if Compiler::find().is_none() {
@@ -155,7 +156,7 @@ impl Package {
     }
 }
 
-/// Whether apt can install the package.
+/// Returns true if apt can install the package.
 fn has_candidate(package: &str) -> bool {
     let policy = step::output(Command::new("apt-cache").args(["policy", package])).unwrap_or_default();
     policy.lines().any(|line| line.trim().starts_with("Candidate:") && !line.contains("(none)"))

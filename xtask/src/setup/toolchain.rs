@@ -1,5 +1,5 @@
-//! The toolchain that compiles for the kernel: a Rust compiler with its library source, and bpf-linker with an LLVM that is
-//! not older than that compiler's. node-agent/build.rs looks for the same things in the same order.
+//! The toolchain that compiles for the kernel: a Rust compiler with its library source, and bpf-linker with an LLVM that is not
+//! older than the compiler's. node-agent/build.rs searches for the same tools in the same order.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,11 +9,11 @@ use anyhow::{Result, bail};
 use super::Need;
 use crate::step;
 
-/// The name under which rustup knows the distribution's compiler.
+/// Name of the rustup toolchain that is linked to the distribution's compiler.
 pub const LINKED: &str = "portolan-bpf";
-/// The version that this project is tested with.
+/// Version of bpf-linker that this project is tested with.
 const LINKER_VERSION: &str = "0.13.0";
-/// Versions of LLVM that this bpf-linker can be built with, the one of Debian's compiler first.
+/// LLVM versions that this bpf-linker supports. The version of Debian's compiler comes first.
 const LLVM_VERSIONS: [u32; 3] = [22, 23, 21];
 
 /// A compiler that can build the kernel object.
@@ -28,12 +28,12 @@ pub enum Compiler {
 }
 
 impl Compiler {
-    /// The first that is complete, in the order in which the build looks for them.
+    /// Returns the first complete compiler, in the search order of the build.
     pub fn find() -> Option<Self> {
         [Self::Linked, Self::Nightly, Self::System].into_iter().find(|compiler| compiler.is_complete())
     }
 
-    /// A cargo of this toolchain.
+    /// Returns a command for this toolchain's cargo.
     pub fn cargo(self) -> Command {
         self.tool("cargo")
     }
@@ -53,7 +53,7 @@ impl Compiler {
             && self.tool("cargo").arg("-V").output().is_ok()
     }
 
-    /// Major version of the LLVM inside the compiler.
+    /// Returns the major version of the compiler's LLVM.
     fn llvm(self) -> Option<u32> {
         let text = step::output(self.tool("rustc").arg("-vV"))?;
         let version = text.lines().find_map(|line| line.strip_prefix("LLVM version: "))?;
@@ -61,7 +61,7 @@ impl Compiler {
     }
 }
 
-/// What is in use, for the last line of the report.
+/// Returns a description of the toolchain in use, for the last line of the report.
 pub fn describe() -> String {
     let compiler = match Compiler::find() {
         Some(Compiler::Linked) => format!("rustup's toolchain {LINKED}"),
@@ -100,7 +100,7 @@ pub(super) fn needs() -> Vec<Need> {
     needs
 }
 
-/// Links the compiler's name and installs bpf-linker, where they are missing.
+/// Links the distribution's compiler in rustup and installs bpf-linker, if missing.
 pub(super) fn install() -> Result<()> {
     if Compiler::find() == Some(Compiler::System) && step::in_path("rustup") {
         step::run(
@@ -135,7 +135,7 @@ fn install_linker(compiler: Option<Compiler>) -> Result<()> {
              and libpolly-{wanted}-dev (names as in Debian), and repeat; or put the released program into PATH: https://github.com/aya-rs/bpf-linker/releases"
         );
     };
-    step::run(
+    step::build(
         &format!("building bpf-linker {LINKER_VERSION} with LLVM {version} (about a minute)"),
         Command::new("cargo")
             .args([
@@ -152,7 +152,7 @@ fn install_linker(compiler: Option<Compiler>) -> Result<()> {
     )
 }
 
-/// Where the development files of that LLVM are.
+/// Returns the directory of that LLVM's development files.
 fn llvm_prefix(version: u32) -> Option<PathBuf> {
     let packaged = PathBuf::from(format!("/usr/lib/llvm-{version}"));
     if packaged.join("include/llvm-c").is_dir() {
@@ -166,7 +166,7 @@ fn llvm_prefix(version: u32) -> Option<PathBuf> {
     })
 }
 
-/// What is wrong with bpf-linker; `None`: it fits.
+/// Returns what is wrong with bpf-linker. `None`: it fits the compiler.
 fn linker_problem(compiler: Option<Compiler>) -> Option<String> {
     if !step::in_path("bpf-linker") {
         return Some("bpf-linker is not in PATH".to_owned());
@@ -180,7 +180,7 @@ fn linker_problem(compiler: Option<Compiler>) -> Option<String> {
         .then(|| format!("{version} was built with LLVM {linked}, older than the compiler's LLVM {wanted}"))
 }
 
-/// Major version of the LLVM library that bpf-linker loads; `None` where it is linked statically.
+/// Returns the major version of the LLVM library that bpf-linker loads. `None`: LLVM is linked statically.
 fn linked_llvm() -> Option<u32> {
     let path = std::env::var_os("PATH")?;
     let linker =

@@ -1,17 +1,18 @@
-//! The e2e tier: what it needs from who runs it, and how it is run.
+//! The e2e tier: its requirements, and how to run it.
 
 use std::path::Path;
 
 use anyhow::Result;
 
 use super::tally::Tally;
-use super::tier::{Tier, tests};
+use super::tests::tests;
+use super::tier::Tier;
 use crate::setup;
 
-/// What stands in the way, all of it at once, and what to do.
+/// Returns all missing requirements with what to do about them. `None`: the tier can run.
 pub fn obstacle() -> Option<String> {
     let value = |name: &str| std::env::var(name).unwrap_or_default();
-    needs(&value("KUBECONFIG"), &value("PORTOLAN_IMAGE"), &setup::kubernetes::missing_for(Tier::E2e))
+    needs(&value("KUBECONFIG"), &value("PORTOLAN_IMAGE"), &setup::tools::missing_for(Tier::E2e))
 }
 
 fn needs(kubeconfig: &str, image: &str, tools: &[&str]) -> Option<String> {
@@ -45,10 +46,10 @@ fn needs(kubeconfig: &str, image: &str, tools: &[&str]) -> Option<String> {
     (!needs.is_empty()).then(|| needs.join("; "))
 }
 
-/// Runs it to its end; cases that fail are in the tally.
+/// Runs the tier to its end. Failed cases are in the tally.
 ///
 /// # Errors
-/// Where it could not be run at all.
+/// If the tier could not run at all.
 pub fn run() -> Result<Tally> {
     Tally::of(tests().args(["--test", "e2e", "--test", "binary"]))
 }

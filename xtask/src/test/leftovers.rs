@@ -1,4 +1,4 @@
-//! Looks for what tests may leave behind on the machine: namespaces, interfaces, mounts, processes and kernel programs.
+//! Finds what tests may leave behind on the machine: namespaces, interfaces, mounts, processes and kernel programs.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -8,23 +8,23 @@ use std::time::Duration;
 use crate::step;
 use crate::stopwatch::Stopwatch;
 
-/// How long the kernel may take to let go of what was closed.
+/// Maximum time that the kernel may take to release closed objects.
 const SETTLE: Duration = Duration::from_secs(10);
-/// Every namespace, interface and program that this project makes carries one of these in its name.
+/// Parts of names: every namespace, interface and program of this project has one of them.
 const OURS: [&str; 4] = ["portolan", "ptl-", "tier-", "netns-"];
-/// What the names of kernel objects begin with here.
+/// Prefix of kernel objects in the list.
 const KERNEL: &str = "kernel ";
 
-/// What is there at one moment, by kind and name.
+/// The project's objects on this machine at one moment, by kind and name.
 #[derive(Debug, Default)]
 pub struct Leftovers {
     all: BTreeSet<String>,
-    /// An agent runs that was not started here: nobody can tell whose a kernel program is.
+    /// True if an agent runs that this command did not start. The owner of a kernel program is then unknown.
     is_shared: bool,
 }
 
 impl Leftovers {
-    /// What is there now.
+    /// Lists the objects that exist now.
     pub fn look() -> Self {
         let mut all = BTreeSet::new();
         all.extend(names_in("/run/netns").map(|name| format!("network namespace {name}")));
@@ -38,7 +38,7 @@ impl Leftovers {
         Self { all, is_shared: !agents.iter().all(is_own) }
     }
 
-    /// What is there now and was not `before`, once all had time to go.
+    /// Returns the objects that exist now and did not exist `before`. Waits for objects to disappear.
     pub fn settle(before: &Self) -> Vec<String> {
         let since = Stopwatch::start();
         loop {
@@ -73,7 +73,7 @@ fn mounts() -> Vec<String> {
     points.filter(|point| is_ours(point)).map(|point| format!("mount {point}")).collect()
 }
 
-/// Every agent on this machine.
+/// Returns the process ids of all agents on this machine.
 fn agents() -> Vec<u32> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
     entries
@@ -86,14 +86,14 @@ fn agents() -> Vec<u32> {
         .collect()
 }
 
-/// The session of a process, which all that a test starts inherits.
+/// Returns the session of a process. Every process that a test starts inherits it.
 fn session_of(pid: u32) -> Option<u32> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name may hold anything, and ends with the last parenthesis; then: state, parent, group, session.
+    // The name can contain anything and ends with the last parenthesis. Then follow: state, parent, group, session.
     status.rsplit_once(") ")?.1.split(' ').nth(3)?.parse().ok()
 }
 
-/// Programs or links of ours; nothing where bpftool is missing.
+/// Returns this project's kernel programs or links. Empty if bpftool is missing.
 fn kernel_objects(kind: &str) -> Vec<String> {
     let Some(text) = step::output(Command::new("bpftool").args(["--json", kind, "show"])) else {
         return Vec::new();

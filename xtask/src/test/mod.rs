@@ -1,8 +1,10 @@
-//! Runs the test tiers that this machine can run, collects every failure before it fails, and says what it skipped and why.
+//! Runs the test tiers that this machine can run, collects all failures, and prints what was skipped and why.
 
 mod e2e;
 mod leftovers;
+mod run;
 pub mod tally;
+mod tests;
 pub mod tier;
 
 use anyhow::{Result, bail};
@@ -20,16 +22,16 @@ pub struct Options {
     pub tiers: Vec<Tier>,
 }
 
-/// How one tier ended.
+/// Outcome of one tier.
 enum Outcome {
     Ran { tally: Tally, fine: bool },
     Skipped { why: String },
 }
 
-/// Runs what the user asked for: tiers by name, which then must be able to run, or all that can.
+/// Runs the tiers that the user named, which then must be able to run, or all tiers that can run.
 ///
 /// # Errors
-/// Where a test failed, a tier that was asked for cannot run, or something was left behind.
+/// If a test failed, a tier that was asked for cannot run, or something was left behind.
 pub fn run(options: &Options) -> Result<()> {
     if options.tiers.is_empty() {
         run_tiers(Tier::all(), false)
@@ -38,10 +40,10 @@ pub fn run(options: &Options) -> Result<()> {
     }
 }
 
-/// Runs the tiers, one after the other, then looks for what they left behind.
+/// Runs the tiers one after the other, then checks for leftovers.
 ///
 /// # Errors
-/// Where a test failed, a tier cannot run though all are `required`, or something was left behind.
+/// If a test failed, a tier cannot run though all are `required`, or something was left behind.
 pub fn run_tiers(tiers: Vec<Tier>, required: bool) -> Result<()> {
     let before = Leftovers::look();
     let mut rows = Vec::new();
@@ -71,7 +73,7 @@ fn run_tier(tier: Tier) -> Outcome {
             fine = false;
         }
     }
-    // Where nothing ran, nothing was proven.
+    // A tier without passed tests proves nothing.
     Outcome::Ran { fine: fine && whole.passed > 0 && whole.failed == 0 && whole.fine, tally: whole }
 }
 

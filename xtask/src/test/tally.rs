@@ -1,4 +1,4 @@
-//! Counts the tests in cargo's output while it passes through to the person who waits.
+//! Counts the tests in cargo's output while printing it.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -15,7 +15,7 @@ pub struct Tally {
     pub skipped: u64,
     /// Names of the tests that failed.
     pub failures: Vec<String>,
-    /// Whether the program that ran them ended well.
+    /// True if the program that ran the tests succeeded.
     pub fine: bool,
 }
 
@@ -26,10 +26,10 @@ impl Default for Tally {
 }
 
 impl Tally {
-    /// Runs a `cargo test`, showing its output.
+    /// Runs a `cargo test` command and shows its output.
     ///
     /// # Errors
-    /// Where cargo cannot be started.
+    /// If cargo cannot be started.
     pub fn of(command: &mut Command) -> Result<Self> {
         println!("$ {}", step::line_of(command));
         let mut child = command
@@ -57,7 +57,7 @@ impl Tally {
         self.fine &= other.fine;
     }
 
-    /// Takes one line of cargo's output into account.
+    /// Counts one line of cargo's output.
     pub fn line(&mut self, line: &str) {
         if let Some(name) = line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED")) {
             self.failures.push(name.to_owned());

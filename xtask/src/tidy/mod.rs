@@ -1,6 +1,8 @@
-//! House checks that no lint makes: sizes, names, the borders between the parts, what may be in the tree.
+//! House checks that no lint covers: sizes, names, borders between crates and folders, circles, contents of the tree.
 
 mod borders;
+mod circles;
+mod dependencies;
 mod rust_source;
 mod shape;
 mod tree;
@@ -13,28 +15,28 @@ use anyhow::{Context, Result, bail};
 
 use crate::{step, workspace};
 
-/// One thing that is not as the house wants it.
+/// One broken rule.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Complaint {
-    /// The file, from the root of the tree.
+    /// Path of the file from the root of the tree.
     pub file: String,
-    /// Line, from 1; 0: the whole file.
+    /// Line, from 1. 0: the whole file.
     pub line: usize,
-    /// What is wrong, and what to do.
+    /// The broken rule, and what to do.
     pub what: String,
 }
 
 /// A text file of the tree.
 pub struct TextFile {
-    /// From the root of the tree, with slashes.
+    /// Path from the root of the tree, with slashes.
     pub path: String,
     pub text: String,
 }
 
-/// Looks at every file that git knows or would add.
+/// Checks every file that git tracks or would add.
 ///
 /// # Errors
-/// Where a file cannot be read or anything is not as it should be.
+/// If a file cannot be read or any rule is broken.
 pub fn run() -> Result<()> {
     let paths = paths()?;
     let mut complaints = tree::names(&paths);
@@ -58,6 +60,8 @@ pub fn run() -> Result<()> {
             complaints.extend(tree::links(file, workspace::root()));
         }
     }
+    complaints.extend(circles::check(&roots()?, &files));
+    complaints.extend(dependencies::check()?);
     complaints.extend(workflows::check()?);
     report(&complaints, files.len())
 }
@@ -76,7 +80,18 @@ fn report(complaints: &[Complaint], files: usize) -> Result<()> {
     bail!("tidy: {} complaints about {files} files", complaints.len())
 }
 
-/// Every file that is, or would be, in git and exists.
+/// Returns the root files of all targets of the workspace: libraries, programs, integration tests, examples, build scripts.
+fn roots() -> Result<Vec<String>> {
+    let mut command = cargo_metadata::MetadataCommand::new();
+    let metadata = command.current_dir(workspace::root()).no_deps().exec()?;
+    let targets = metadata.packages.iter().flat_map(|package| &package.targets);
+    let path = |target: &cargo_metadata::Target| {
+        Some(target.src_path.strip_prefix(&metadata.workspace_root).ok()?.to_string())
+    };
+    Ok(targets.filter_map(path).collect())
+}
+
+/// Returns every file that exists and that git tracks or would add.
 fn paths() -> Result<Vec<String>> {
     let list = step::output(
         Command::new("git")

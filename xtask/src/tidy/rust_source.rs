@@ -1,6 +1,6 @@
 //! Reads Rust as far as the house checks need it: blanks comments and literals, and finds functions by their braces.
 
-/// The source with comments, strings and characters blanked; line breaks stay where they are.
+/// Returns the source with comments, strings and character literals blanked. Line breaks are kept.
 pub fn without_prose(source: &str) -> String {
     let mut rest = source;
     let mut code = String::with_capacity(source.len());
@@ -18,7 +18,7 @@ pub fn without_prose(source: &str) -> String {
     code
 }
 
-/// Bytes of the comment or literal that starts here; 0: none does.
+/// Returns the length in bytes of the comment or literal that starts here. 0: none starts here.
 fn prose_at(rest: &str, before: Option<char>) -> usize {
     if rest.starts_with("//") {
         return rest.find('\n').unwrap_or(rest.len());
@@ -49,7 +49,7 @@ fn quoted(rest: &str, quote: char) -> usize {
     rest.len()
 }
 
-/// A character literal, not a lifetime.
+/// Returns the length of a character literal. 0: a lifetime.
 fn character(rest: &str) -> usize {
     let mut inner = rest.chars().skip(1);
     match (inner.next(), inner.next()) {
@@ -76,11 +76,11 @@ pub struct Function {
     pub name: String,
     /// Line of its `fn`, from 1.
     pub line: usize,
-    /// Lines from `fn` to the closing brace.
+    /// Number of lines from `fn` to the closing brace.
     pub lines: usize,
 }
 
-/// Every function with a body in code without prose.
+/// Returns every function with a body. Comments and literals must be blanked before.
 pub fn functions(code: &str) -> Vec<Function> {
     let mut found = Vec::new();
     let mut line = 1;
@@ -102,7 +102,7 @@ pub fn functions(code: &str) -> Vec<Function> {
     found
 }
 
-/// Lines up to the end of the body; `None`: a declaration without one.
+/// Returns the number of lines up to the end of the body. `None`: a declaration without a body.
 fn body_lines(rest: &str) -> Option<usize> {
     let (mut braces, mut brackets, mut lines) = (0_usize, 0_usize, 1);
     for c in rest.chars() {

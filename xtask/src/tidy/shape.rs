@@ -1,13 +1,13 @@
-//! The size of files and functions, and the header that says what a file is.
+//! Checks the size of files and functions, and the header of each file.
 
 use super::rust_source::functions;
 use super::{Complaint, TextFile};
 
-/// A file that passes this is asking to be two.
+/// Maximum number of lines in a file.
 const FILE_LINES: usize = 500;
-/// A function that passes this is asking to be two.
+/// Maximum number of lines in a function.
 const FUNCTION_LINES: usize = 60;
-/// A header says in three sentences what the file is.
+/// Maximum number of lines in the header of a file, enough for three sentences.
 const HEADER_LINES: usize = 8;
 
 pub fn check(file: &TextFile, code: &str) -> Vec<Complaint> {

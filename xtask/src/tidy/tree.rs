@@ -1,10 +1,10 @@
-//! What may be in the tree: names of files, no binaries, no paths of one machine, and links that lead somewhere.
+//! Checks the contents of the tree: file names, binary files, paths of one machine, and links.
 
 use std::path::Path;
 
 use super::{Complaint, TextFile};
 
-/// Words that say nothing about what is in a file.
+/// Words in file names that do not describe the contents.
 const EMPTY_NAMES: [&str; 12] = [
     "util",
     "utils",
@@ -19,11 +19,11 @@ const EMPTY_NAMES: [&str; 12] = [
     "info",
     "stuff",
 ];
-/// Kinds of files that are made, not written.
-const MADE: [&str; 10] = [".o", ".ko", ".so", ".a", ".bc", ".deb", ".tar", ".gz", ".xz", ".profraw"];
+/// Extensions of generated files.
+const GENERATED: [&str; 10] = [".o", ".ko", ".so", ".a", ".bc", ".deb", ".tar", ".gz", ".xz", ".profraw"];
 /// Binary files that may be in the tree.
 const PICTURES: [&str; 3] = [".png", ".ico", ".woff2"];
-/// Parts of paths and hosts that belong to one machine; in pieces, so that this file does not name them.
+/// Parts of paths and hosts that belong to one machine. Split in two, so that this file does not contain them.
 const OF_ONE_MACHINE: [(&str, &str); 9] = [
     ("/wo", "rk/"),
     ("/tmp", "/w"),
@@ -36,7 +36,7 @@ const OF_ONE_MACHINE: [(&str, &str); 9] = [
     ("registry.npm", "js"),
 ];
 
-/// Complaints about the names of all files together.
+/// Checks the names of all files.
 pub fn names(paths: &[String]) -> Vec<Complaint> {
     let mut complaints = Vec::new();
     for path in paths {
@@ -48,7 +48,7 @@ pub fn names(paths: &[String]) -> Vec<Complaint> {
                 format!("`{word}` says nothing: name the file after what is in it"),
             ));
         }
-        if MADE.iter().any(|ending| path.ends_with(ending)) {
+        if GENERATED.iter().any(|ending| path.ends_with(ending)) {
             complaints.push(about(path, 0, "is made, not written: keep it out of git".to_owned()));
         }
         let (stem, is_rust) = path.strip_suffix(".rs").map_or((path.as_str(), false), |stem| (stem, true));
@@ -68,13 +68,13 @@ pub fn names(paths: &[String]) -> Vec<Complaint> {
     complaints
 }
 
-/// A complaint about a file that is no text, unless it is a picture.
+/// Checks a file that is not text. Only pictures and fonts are allowed.
 pub fn binary(path: &str) -> Option<Complaint> {
     let picture = PICTURES.iter().any(|ending| path.ends_with(ending));
     (!picture).then(|| about(path, 0, "is binary: keep it out of git, or make it in the build".to_owned()))
 }
 
-/// Paths and hosts of one machine, and text that a merge or an editor left.
+/// Checks a text file for paths and hosts of one machine, and for leftovers of merges and templates.
 pub fn contents(file: &TextFile) -> Vec<Complaint> {
     let mut complaints = Vec::new();
     if file.path == "Cargo.lock" {
@@ -97,7 +97,7 @@ pub fn contents(file: &TextFile) -> Vec<Complaint> {
     complaints
 }
 
-/// Relative links of a Markdown file that lead nowhere.
+/// Checks that the relative links of a Markdown file have a target.
 pub fn links(file: &TextFile, root: &Path) -> Vec<Complaint> {
     let folder = root.join(Path::new(&file.path).parent().unwrap_or(Path::new("")));
     let mut complaints = Vec::new();

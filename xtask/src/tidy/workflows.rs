@@ -1,4 +1,4 @@
-//! What the linters of GitHub's workflow files say, where they are installed: nobody needs them for anything else.
+//! Runs the linters for GitHub's workflow files, if they are installed. `cargo xtask setup` does not install them.
 
 use std::process::{Command, Stdio};
 
@@ -8,14 +8,14 @@ use super::Complaint;
 use crate::{step, workspace};
 
 const DIRECTORY: &str = ".github/workflows";
-/// Each with what it is given; both look without asking anybody.
+/// The linters with their arguments. Both work without network access.
 const LINTERS: [(&str, &[&str]); 2] =
     [("actionlint", &[]), ("zizmor", &["--offline", "--no-progress", "--quiet", DIRECTORY])];
 
-/// Runs those that are there, and says which are not.
+/// Runs the installed linters, and prints which ones are missing.
 ///
 /// # Errors
-/// Where one that is there cannot be run.
+/// If an installed linter cannot be started.
 pub fn check() -> Result<Vec<Complaint>> {
     let mut complaints = Vec::new();
     for (linter, words) in LINTERS {

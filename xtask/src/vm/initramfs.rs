@@ -1,5 +1,5 @@
-//! The guest's whole file system, in memory: the checking program as init, the agent, the machine's `ip` and `tc` with
-//! their libraries, and the kernel's modules.
+//! The guest's file system, in memory: the checking program as init, the agent, the machine's `ip` and `tc` with their
+//! libraries, and the kernel's modules.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -13,27 +13,27 @@ use super::modules;
 use crate::step;
 
 /// Empty directories that the guest mounts on or writes to.
-const PLACES: [&str; 8] = ["proc", "sys", "dev", "tmp", "run/netns", "etc", "sbin", "modules"];
-/// Programs of this machine that come along.
+const DIRECTORIES: [&str; 8] = ["proc", "sys", "dev", "tmp", "run/netns", "etc", "sbin", "modules"];
+/// Programs of this machine that are copied into the guest.
 pub const TOOLS: [&str; 2] = ["ip", "tc"];
 
-/// What goes in beside the kernel's modules.
+/// The project's programs in the guest.
 pub struct Programs {
     pub init: PathBuf,
     pub agent: PathBuf,
 }
 
-/// Writes the archive for that kernel; its path.
+/// Writes the archive for a kernel. Returns its path.
 ///
 /// # Errors
-/// Where a part of it cannot be read, or the archive cannot be written.
+/// If a part cannot be read, or the archive cannot be written.
 pub fn write(directory: &Path, name: &str, programs: &Programs, kernel: &Kernel) -> Result<PathBuf> {
     let root = directory.join("root");
     if root.exists() {
         fs::remove_dir_all(&root)?;
     }
-    for place in PLACES {
-        fs::create_dir_all(root.join(place))?;
+    for directory in DIRECTORIES {
+        fs::create_dir_all(root.join(directory))?;
     }
     copy(&programs.init, &root.join("init"))?;
     copy(&programs.agent, &root.join("portolan"))?;
@@ -49,7 +49,7 @@ pub fn write(directory: &Path, name: &str, programs: &Programs, kernel: &Kernel)
     Ok(archive)
 }
 
-/// The program and every library that it names, at the paths where it looks for them.
+/// Copies a program and its libraries, at the same paths.
 fn add_tool(tool: &str, root: &Path) -> Result<()> {
     let own = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(|directory| Path::new(directory).join(tool));
     let path = own.iter().find(|path| path.is_file()).with_context(|| format!("{tool} is not here"))?;
@@ -87,7 +87,7 @@ fn pack(root: &Path, archive: &Path) -> Result<()> {
     bail!("cpio failed: {}", String::from_utf8_lossy(&output.stderr).trim())
 }
 
-/// Every file and directory below, a directory before what is in it.
+/// Lists all files and directories below, each directory before its contents.
 fn list(directory: &Path, prefix: &str, names: &mut Vec<String>) -> Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;

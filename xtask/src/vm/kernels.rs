@@ -1,5 +1,5 @@
-//! The distribution's kernels for small machines: found in its package lists, fetched and unpacked once, kept below
-//! target/vm. The machine's own apt lists are not touched.
+//! Debian's kernels for virtual machines: found in the package lists, downloaded and unpacked once below target/vm. The
+//! machine's own apt lists are not changed.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::step;
 
-/// What the agent must do on a kernel.
+/// Expected behaviour of the agent on a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expect {
     /// Everything works.
@@ -18,13 +18,13 @@ pub enum Expect {
     Refusal,
 }
 
-/// A line of kernels, of which the newest is used, and how it is booted.
+/// A series of kernels, of which the newest is booted.
 #[derive(Clone, Copy, Debug)]
 pub struct Line {
     pub name: &'static str,
-    /// What its releases begin with; empty: any.
+    /// Prefix of its releases. Empty: any release.
     release: &'static str,
-    /// Further words of its command line.
+    /// Additional words of the kernel's command line.
     pub options: &'static str,
     pub expect: Expect,
 }
@@ -34,24 +34,24 @@ impl Line {
         Self { name, release, options, expect }
     }
 
-    /// Its kernel, below the directory of this tier.
+    /// Returns the directory of the unpacked kernel.
     fn unpacked_to(self, directory: &Path) -> PathBuf {
         let release = self.release.trim_end_matches('.');
         directory.join("kernels").join(if release.is_empty() { "newest" } else { release })
     }
 }
 
-/// Oldest first.
+/// All series, oldest first.
 pub const LINES: [Line; 5] = [
     Line::new("5.10", "5.10.", "", Expect::Refusal),
     Line::new("6.1", "6.1.", "", Expect::Full),
     Line::new("6.12", "6.12.", "", Expect::Full),
-    // As secure boot has it: nobody reads the kernel's memory, also not by programs.
+    // As with secure boot: nothing can read the kernel's memory, BPF programs included.
     Line::new("6.12-locked-down", "6.12.", "lockdown=confidentiality", Expect::Full),
     Line::new("newest", "", "", Expect::Full),
 ];
 
-/// Suites that carry those lines, and whether the mirror of security updates has them.
+/// Suites that contain these series, and whether they are on the mirror of security updates.
 const SUITES: [(&str, bool); 6] = [
     ("bullseye", false),
     ("bullseye-security", true),
@@ -63,7 +63,7 @@ const SUITES: [(&str, bool); 6] = [
 /// Debian's kernels for virtual machines.
 const FLAVOUR: &str = "-cloud-amd64";
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-/// How many releases of a line are tried: a list may name a package that its mirror no longer has.
+/// Maximum number of releases of a series that are tried: a list may name packages that the mirror has removed.
 const TRIES: usize = 3;
 
 /// An unpacked kernel package.
@@ -74,7 +74,7 @@ pub struct Kernel {
     pub release: String,
 }
 
-/// What stands in the way of fetching kernels.
+/// Returns what prevents downloading kernels. `None`: nothing.
 pub fn obstacle() -> Option<String> {
     let missing = ["apt-get", "apt-cache", "dpkg-deb"].into_iter().find(|program| !step::in_path(program));
     if let Some(program) = missing {
@@ -84,10 +84,10 @@ pub fn obstacle() -> Option<String> {
         .then(|| format!("needs Debian's keys, {KEYRING}: install debian-archive-keyring"))
 }
 
-/// Every line's kernel, fetched where it is not there yet.
+/// Returns the kernel of every series, downloading missing ones.
 ///
 /// # Errors
-/// Where the package lists cannot be had; a single line that fails is in its place.
+/// If the package lists cannot be downloaded. The error of a single series is in its entry.
 pub fn fetch(directory: &Path) -> Result<Vec<(Line, Result<Kernel>)>> {
     let there = |line: &Line| unpacked(&line.unpacked_to(directory)).ok();
     let lists = if LINES.iter().all(|line| there(line).is_some()) {
@@ -106,12 +106,12 @@ pub fn fetch(directory: &Path) -> Result<Vec<(Line, Result<Kernel>)>> {
     Ok(fetched.collect())
 }
 
-/// Package lists of our own.
+/// Package lists in a directory of this project.
 struct Lists {
     directory: PathBuf,
-    /// Every package of any kernel.
+    /// Names of all kernel packages.
     packages: BTreeSet<String>,
-    /// Oldest first.
+    /// All series, oldest first.
     releases: Vec<String>,
 }
 
@@ -158,7 +158,7 @@ impl Lists {
         command
     }
 
-    /// The newest release of the line that can be had.
+    /// Installs the newest release of the series that can be downloaded.
     fn install(&self, line: Line, target: &Path) -> Result<Kernel> {
         let mut last = anyhow::anyhow!("no package of the line {} in the lists", line.name);
         let fitting = self.releases.iter().rev().filter(|release| release.starts_with(line.release));
@@ -205,7 +205,7 @@ impl Lists {
     }
 }
 
-/// The packages that together are one kernel: in two parts lately, in one before.
+/// Returns the possible packages of one kernel: two packages for recent releases, one for older ones.
 fn packagings(release: &str) -> [Vec<String>; 3] {
     [
         vec![format!("linux-binary-{release}{FLAVOUR}"), format!("linux-modules-{release}{FLAVOUR}")],
@@ -214,7 +214,7 @@ fn packagings(release: &str) -> [Vec<String>; 3] {
     ]
 }
 
-/// The kernel in unpacked packages.
+/// Finds the kernel in unpacked packages.
 fn unpacked(directory: &Path) -> Result<Kernel> {
     for parent in ["lib/modules", "usr/lib/modules"] {
         for entry in std::fs::read_dir(directory.join(parent)).into_iter().flatten().flatten() {
@@ -229,7 +229,7 @@ fn unpacked(directory: &Path) -> Result<Kernel> {
     bail!("{} has no kernel with its modules", directory.display())
 }
 
-/// Where this machine's own packages come from: everything else, and security updates.
+/// Returns the mirrors of this machine's packages: the main one and the one for security updates.
 fn mirrors() -> Result<(String, String)> {
     let system = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
     let codename = system
@@ -249,16 +249,16 @@ fn mirrors() -> Result<(String, String)> {
     Ok((main, security))
 }
 
-/// `6.1.0-49` of `linux-image-6.1.0-49-cloud-amd64`, signed or not.
+/// Returns the release in a package name: `6.1.0-49` for `linux-image-6.1.0-49-cloud-amd64`, signed or not.
 fn release_of(package: &str) -> Option<&str> {
     let release = package.strip_prefix("linux-image-")?;
     let release = release.strip_suffix("-unsigned").unwrap_or(release).strip_suffix(FLAVOUR)?;
-    // Two numbers only: a package that names the newest one.
+    // Only two numbers: a package that depends on the newest release.
     let is_one = release.starts_with(|first: char| first.is_ascii_digit()) && numbers(release).len() > 2;
     is_one.then_some(release)
 }
 
-/// Orders releases as people do: 46 after 9.
+/// Returns the numbers in a release, as a sort key: 46 after 9.
 fn numbers(release: &str) -> Vec<u64> {
     release.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
 }

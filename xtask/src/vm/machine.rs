@@ -1,4 +1,4 @@
-//! One boot of one guest: qemu without hardware help, its serial console followed line by line, and a limit in time.
+//! One boot of one guest: qemu without hardware acceleration. Reads the serial console line by line, within a time limit.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
@@ -13,29 +13,29 @@ use super::kernels::{Expect, Kernel, Line};
 use super::verdict::Verdicts;
 use crate::stopwatch::Stopwatch;
 
-/// A guest takes half a minute; much more on a busy machine.
+/// Time limit of a guest. A guest takes half a minute, and much more on a busy machine.
 const LIMIT: Duration = Duration::from_secs(300);
 
-/// Ended on drop.
+/// A child process, killed on drop.
 struct Qemu(Child);
 
 impl Drop for Qemu {
     fn drop(&mut self) {
-        // Both fail only where it has ended by itself.
+        // Both calls fail only if the process has already ended.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// Boots, waits for the guest's end, and returns what it said. The whole console goes to `log`.
+/// Boots a guest, waits for its end, and returns its verdicts. Writes the whole console to `log`.
 ///
 /// # Errors
-/// Where qemu cannot be started or the log cannot be written.
+/// If qemu cannot be started or the log cannot be written.
 pub fn boot(kernel: &Kernel, archive: &Path, line: Line, log: &Path) -> Result<Verdicts> {
     let mode = if line.expect == Expect::Full { "full" } else { "refusal" };
     let mut child = Command::new("qemu-system-x86_64")
-        // One thread for both processors: with one each, a kernel that patches its code while it starts (7.2) can run the
-        // emulator's stale copy of it and panic.
+        // One thread for both processors. With one thread each, a kernel that patches its code during start (7.2) can run the
+        // emulator's stale copy and panic.
         .args([
             "-accel",
             "tcg,thread=single",

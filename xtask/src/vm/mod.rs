@@ -1,4 +1,4 @@
-//! The same agent on other kernels: boots each in a virtual machine, in which `bin/vm-guest` checks what the agent reports.
+//! The vm tier: boots other kernels in virtual machines, in which `bin/vm-guest` checks what the agent reports.
 
 mod initramfs;
 mod kernels;
@@ -17,10 +17,10 @@ use kernels::{Kernel, Line};
 use verdict::Verdict;
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
-/// Programs that the guest's parts are made with.
+/// Programs that building and booting the guests needs.
 const NEEDED: [&str; 5] = ["qemu-system-x86_64", "cpio", "xz", "ip", "ldd"];
 
-/// What stands in the way, and what to do about it.
+/// Returns what prevents the tier from running and what to do about it. `None`: the tier can run.
 pub fn obstacle() -> Option<String> {
     if !cfg!(all(target_arch = "x86_64", target_os = "linux")) {
         return Some("needs an x86-64 Linux machine: its guests are".to_owned());
@@ -35,10 +35,10 @@ pub fn obstacle() -> Option<String> {
     kernels::obstacle()
 }
 
-/// Runs every kernel, and only then says what failed.
+/// Runs the checks on every kernel. Failed checks are in the tally.
 ///
 /// # Errors
-/// Where the agent cannot be built or no kernel can be fetched.
+/// If the agent cannot be built or no kernel can be fetched.
 pub fn run() -> Result<Tally> {
     let directory = workspace::target().join("vm");
     std::fs::create_dir_all(&directory)?;
@@ -53,7 +53,8 @@ pub fn run() -> Result<Tally> {
     Ok(tally)
 }
 
-/// Statically linked, since the guest has no libraries; in a directory of its own, since its flags differ.
+/// Builds the guest's programs: statically linked, because the guest has no libraries, and in a target directory of their own,
+/// because their flags differ.
 fn build(directory: &Path) -> Result<Programs> {
     let target = directory.join("build");
     let mut command = workspace::cargo();
@@ -74,7 +75,7 @@ fn build(directory: &Path) -> Result<Programs> {
         .arg("--target-dir")
         .arg(&target)
         .current_dir(workspace::root());
-    step::run("building the agent and the guest's checks, statically linked", &mut command)?;
+    step::build("building the agent and the guest's checks, statically linked", &mut command)?;
     let built = |name: &str| -> PathBuf { target.join(TARGET).join("release").join(name) };
     Ok(Programs { init: built("vm-guest"), agent: built("portolan") })
 }

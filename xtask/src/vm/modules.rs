@@ -1,4 +1,4 @@
-//! The kernel modules that a guest loads: found by name, unpacked, and put into the order of their dependencies.
+//! The kernel modules that a guest loads: finds them by name, unpacks them, and orders them by their dependencies.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-/// What the checks need. A module that a kernel does not have is built in, or its check says that it was skipped.
+/// Modules that the checks need. If a kernel lacks a module, it is built in, or its check is reported as skipped.
 const WANTED: [&str; 16] = [
     "crc32c_generic",
     "md5",
@@ -32,10 +32,10 @@ pub struct Module {
     pub image: Vec<u8>,
 }
 
-/// The wanted modules of a kernel and all that they need, in the order in which they load.
+/// Returns the needed modules of a kernel and their dependencies, in loading order.
 ///
 /// # Errors
-/// Where a module that is there cannot be read.
+/// If an existing module cannot be read.
 pub fn in_order(directory: &Path) -> Result<Vec<Module>> {
     let mut files = BTreeMap::new();
     find(directory, &mut files)?;
@@ -86,7 +86,7 @@ fn unpack(path: &Path) -> Result<Vec<u8>> {
     bail!("cannot unpack {}: {}", path.display(), String::from_utf8_lossy(&output.stderr).trim())
 }
 
-/// What the module says of itself: `depends=a,b`, ended by a zero byte as all its facts are.
+/// Returns the dependencies in the module's information: `depends=a,b`, terminated by a zero byte.
 fn dependencies(image: &[u8]) -> Vec<String> {
     let says =
         |fact: &[u8]| fact.strip_prefix(b"depends=").map(|list| String::from_utf8_lossy(list).into_owned());

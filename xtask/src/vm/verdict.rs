@@ -1,6 +1,6 @@
-//! What a guest says on its console: one line per check, and a last one.
+//! Parses a guest's console: one line per check, and a final line.
 
-/// How one check ended, in the guest's words.
+/// Result of one check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Passed,
@@ -8,20 +8,20 @@ pub enum Verdict {
     Skipped(String),
 }
 
-/// All checks of one boot.
+/// Results of one boot.
 #[derive(Debug, Default)]
 pub struct Verdicts {
     pub checks: Vec<(String, Verdict)>,
-    /// Whether the guest came to its end.
+    /// True if the guest completed all checks.
     pub finished: bool,
-    /// The last line of the console that was not a check.
+    /// Last line of the console that is not a result.
     pub last: String,
 }
 
 impl Verdicts {
-    /// Takes one line of the console into account: `RESULT name ok [detail]`, `RESULT name FAIL why`, `RESULT name SKIP why`.
+    /// Parses one line of the console: `RESULT name ok [detail]`, `RESULT name FAIL why`, `RESULT name SKIP why`.
     pub fn line(&mut self, line: &str) {
-        // A kernel message without a line break may stand before it.
+        // A kernel message without a line break may precede the result.
         let Some((_, result)) = line.split_once("RESULT ") else {
             if !line.trim().is_empty() {
                 self.last = line.chars().filter(|c| !c.is_control()).take(200).collect();

@@ -1,4 +1,4 @@
-//! The agent under test, and the records that it has written so far.
+//! The agent under test, and the records that it has written.
 
 use std::fs::{self, File};
 use std::process::{Child, Command, Stdio};
@@ -15,7 +15,7 @@ use crate::world::MANIFEST;
 pub const BINARY: &str = "/portolan";
 const RECORDS: &str = "/tmp/agent.ndjson";
 const LOG: &str = "/tmp/agent.log";
-/// How long the agent may take for anything: this machine is emulated, and may share its processors.
+/// Maximum time for any reaction of the agent: this machine is emulated, and may share its processors.
 const PATIENCE: Duration = Duration::from_secs(60);
 const STEP: Duration = Duration::from_millis(100);
 
@@ -26,7 +26,7 @@ pub struct Agent {
 
 impl Agent {
     /// # Errors
-    /// Where it cannot be started.
+    /// If the agent cannot be started.
     pub fn start() -> Result<Self> {
         let child = Command::new(BINARY)
             .args(["agent", "--node-name", "guest", "--grace", "1s", "--telemetry", "off"])
@@ -39,10 +39,10 @@ impl Agent {
         Ok(Self { child })
     }
 
-    /// Waits until something in the records is as wanted.
+    /// Waits until the records meet an expectation.
     ///
     /// # Errors
-    /// Where the agent ends before, or takes too long: with what came nearest.
+    /// If the agent ends or takes too long. The message contains the last unmet expectation.
     pub fn wait<T>(&mut self, look: impl Fn(&Records) -> Result<T>) -> Result<T> {
         let mut waited = Duration::ZERO;
         loop {
@@ -61,15 +61,15 @@ impl Agent {
         }
     }
 
-    /// Asks it how it is doing, until the answer is as wanted.
+    /// Polls the agent's status until it meets an expectation.
     ///
     /// # Errors
-    /// Where the agent ends before, or takes too long.
+    /// If the agent ends or takes too long.
     pub fn wait_status(&mut self, look: impl Fn(&Value) -> Result<String>) -> Result<String> {
         self.wait(|_| look(&ask("status")?))
     }
 
-    /// Asks it for its findings, whose traffic grows without a line for each connection, until they are as wanted.
+    /// Polls the agent's findings until they meet an expectation. The traffic of a finding grows without a record per connection.
     ///
     /// # Errors
     /// As [`Self::wait`].
@@ -77,20 +77,20 @@ impl Agent {
         self.wait(|_| look(&Records(list("findings")?)))
     }
 
-    /// kill -9.
+    /// Kills the agent with SIGKILL.
     ///
     /// # Errors
-    /// Where it cannot be killed.
+    /// If the agent cannot be killed.
     pub fn kill(mut self) -> Result<()> {
         self.child.kill()?;
         self.child.wait()?;
         Ok(())
     }
 
-    /// Asks it to end; its exit code.
+    /// Ends the agent with SIGTERM. Returns its exit code.
     ///
     /// # Errors
-    /// Where it does not.
+    /// If the agent does not end.
     pub fn end(mut self) -> Result<Option<i32>> {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("no pid")?;
         kill_process(pid, Signal::TERM)?;
@@ -106,7 +106,7 @@ impl Agent {
     }
 }
 
-/// What a command of the client says.
+/// Returns the output of a client command.
 fn ask(command: &str) -> Result<Value> {
     let output = Command::new(BINARY).args([command, "-o", "json"]).stdin(Stdio::null()).output()?;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -133,19 +133,19 @@ fn last_lines() -> String {
     lines.into_iter().rev().collect::<Vec<_>>().join(" | ")
 }
 
-/// What the agent has written, oldest first.
+/// The agent's records, oldest first.
 pub struct Records(Vec<Value>);
 
 impl Records {
     fn read() -> Result<Self> {
         let text = fs::read_to_string(RECORDS)?;
-        // The last line may be half written.
+        // The last line may be incomplete.
         let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
         let lines = whole.lines().map(|line| serde_json::from_str(line).with_context(|| line.to_owned()));
         Ok(Self(lines.collect::<Result<_>>()?))
     }
 
-    /// The last word on a port of the app.
+    /// Returns the latest record about a port of the app.
     pub fn last(&self, kind: &str, protocol: &str, port: u16) -> Option<&Value> {
         let of = |record: &&Value| {
             let listener = record.get("listener").unwrap_or(record);
@@ -158,12 +158,12 @@ impl Records {
     }
 }
 
-/// A string within an object; empty where there is none.
+/// Returns a string in an object; empty if absent.
 pub fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// A number within an object; 0 where there is none.
+/// Returns a number in an object; 0 if absent.
 pub fn number(value: &Value, pointer: &str) -> u64 {
     value.pointer(pointer).and_then(Value::as_u64).unwrap_or_default()
 }

@@ -1,23 +1,23 @@
-//! A wall clock that jumps: what is told is told in the new time, and nothing waits for the old one.
+//! Checks the agent when the wall clock jumps: records carry the new time, and no deadline depends on the old time.
 
 use anyhow::{Context, Result, ensure};
 use jiff::{SignedDuration, Timestamp};
 use rustix::time::{ClockId, Timespec, clock_gettime, clock_settime};
 
 use crate::agent::{Agent, text};
-use crate::checks::called;
+use crate::expectations::called;
 use crate::world::ADDRESS;
 
 const AHEAD: u16 = 9696;
 const BACK: u16 = 9797;
 const HOUR: i64 = 3600;
-/// How far a listener's time may be from the clock's: this machine is emulated.
+/// Maximum difference between a listener's time and the clock: this machine is emulated.
 const TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
 
-/// An hour ahead, and back.
+/// Sets the clock an hour ahead, and back.
 ///
 /// # Errors
-/// Where a finding does not come, or has the wrong time.
+/// If a finding is missing or has the wrong time.
 pub fn jump(agent: &mut Agent) -> Result<String> {
     for (by, port) in [(HOUR, AHEAD), (-HOUR, BACK)] {
         let now = clock_gettime(ClockId::Realtime);

@@ -1,4 +1,4 @@
-//! The lines that the vm tier reads: one per check.
+//! Prints the lines that the vm tier reads: one per check.
 
 use std::io::Write;
 
@@ -19,12 +19,12 @@ impl Console {
         say(&format!("RESULT {name} SKIP {}", one_line(why)));
     }
 
-    /// What a person wants to know when they read the log.
+    /// Prints a note for readers of the log.
     pub fn note(&mut self, what: &str) {
         say(&format!("note: {what}"));
     }
 
-    /// The check's result.
+    /// Prints the result of a check.
     pub fn result(&mut self, name: &str, outcome: anyhow::Result<String>) {
         match outcome {
             Ok(detail) => self.ok(name, &detail),
@@ -32,7 +32,7 @@ impl Console {
         }
     }
 
-    /// Everything was checked.
+    /// Prints that all checks have run.
     pub fn end(&mut self) {
         say("RESULT end ok");
     }
@@ -40,7 +40,7 @@ impl Console {
 
 fn say(line: &str) {
     let mut out = std::io::stdout().lock();
-    // Nobody is there to hear that the console is gone.
+    // A failure to write to the console cannot be reported.
     let _ = writeln!(out, "{line}");
     let _ = out.flush();
 }

@@ -1,10 +1,11 @@
-//! The first process of the vm tier's guests: checks what the agent reports on this kernel, says so on the console, and
+//! The first process of the vm tier's guests: checks what the agent reports on this kernel, prints the results on the console, and
 //! powers off.
 
 mod agent;
 mod checks;
 mod clock;
 mod console;
+mod expectations;
 mod killed;
 mod refusal;
 mod sockets;

@@ -1,4 +1,4 @@
-//! A kernel that is too old: the agent says so and ends with its exit code, and scans work.
+//! The checks on a kernel that is too old: the agent reports it and ends with its exit code, and scans work.
 
 use std::process::{Command, Output, Stdio};
 
@@ -14,7 +14,7 @@ const UNDECLARED: u16 = 9090;
 const REFUSED: i32 = 4;
 
 /// # Errors
-/// Where the listeners cannot be made.
+/// If the listeners cannot be created.
 pub fn check(console: &mut Console, _world: &World) -> Result<()> {
     sockets::serve_tcp(DECLARED)?;
     sockets::serve_tcp(UNDECLARED)?;

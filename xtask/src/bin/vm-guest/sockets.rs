@@ -1,4 +1,4 @@
-//! Listeners in one pod, callers in the other: plain sockets, made by threads that enter the pod's namespace.
+//! Listeners in one pod and clients in the other: plain sockets of threads that enter the pod's namespace.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -13,16 +13,16 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::world::{APP, CALLER};
 
-/// A caller that gets no answer within this is a failure.
+/// Maximum time until a client gets an answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 const HELLO: &[u8] = b"hello";
-/// Bytes of an IPv4 packet of [`call_udp`].
+/// Length in bytes of an IPv4 packet of [`call_udp`].
 pub const DATAGRAM: usize = 28 + HELLO.len();
 
-/// Runs the work in a thread of its own, within that namespace.
+/// Runs a closure in a new thread, in that namespace.
 ///
 /// # Errors
-/// The work's own, and where the namespace cannot be entered.
+/// The error of the closure, or if the namespace cannot be entered.
 pub fn inside<T: Send>(netns: &str, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     let enter = || {
         let file = File::open(format!("/run/netns/{netns}"))?;
@@ -32,34 +32,34 @@ pub fn inside<T: Send>(netns: &str, work: impl FnOnce() -> Result<T> + Send) -> 
     thread::scope(|scope| scope.spawn(enter).join()).map_err(|_| anyhow!("a thread in {netns} panicked"))?
 }
 
-/// A TCP server in the app: answers each connection, for as long as the guest runs.
+/// Starts a TCP server in the app, which answers each connection as long as the guest runs.
 ///
 /// # Errors
-/// Where the port cannot be bound.
+/// If the port cannot be bound.
 pub fn serve_tcp(port: u16) -> Result<()> {
     serve_tcp_on(Ipv4Addr::UNSPECIFIED.into(), port)
 }
 
-/// As [`serve_tcp`], on one address.
+/// Like [`serve_tcp`], on one address.
 ///
 /// # Errors
-/// Where the port cannot be bound.
+/// If the port cannot be bound.
 pub fn serve_tcp_on(address: IpAddr, port: u16) -> Result<()> {
     let listener = inside(APP, || Ok(TcpListener::bind((address, port))?))?;
     thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
             let mut word = [0; HELLO.len()];
-            // A caller that leaves early sees it itself.
+            // A client that closes early notices itself.
             let _ = stream.read_exact(&mut word).and_then(|()| stream.write_all(&word));
         }
     });
     Ok(())
 }
 
-/// That many whole connections from the caller, one after the other.
+/// Makes a number of complete connections from the client, one after the other.
 ///
 /// # Errors
-/// Where one is not answered.
+/// If one of them gets no answer.
 pub fn call_tcp(address: &str, port: u16, times: usize) -> Result<()> {
     let target = SocketAddr::new(address.parse()?, port);
     inside(CALLER, || {
@@ -75,10 +75,10 @@ pub fn call_tcp(address: &str, port: u16, times: usize) -> Result<()> {
     .with_context(|| format!("call {target}"))
 }
 
-/// A UDP server in the app: answers each datagram.
+/// Starts a UDP server in the app, which answers each datagram.
 ///
 /// # Errors
-/// Where the port cannot be bound.
+/// If the port cannot be bound.
 pub fn serve_udp(port: u16) -> Result<()> {
     let server = inside(APP, || Ok(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))?))?;
     thread::spawn(move || {
@@ -91,10 +91,10 @@ pub fn serve_udp(port: u16) -> Result<()> {
     Ok(())
 }
 
-/// That many datagrams from one socket of the caller, each answered before the next.
+/// Sends a number of datagrams from one socket of the client, each after the answer to the one before.
 ///
 /// # Errors
-/// Where one is not answered.
+/// If one of them gets no answer.
 pub fn call_udp(address: &str, port: u16, times: usize) -> Result<()> {
     inside(CALLER, || {
         let client = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
@@ -109,10 +109,10 @@ pub fn call_udp(address: &str, port: u16, times: usize) -> Result<()> {
     .with_context(|| format!("call {address}:{port}"))
 }
 
-/// An SCTP listener in the app.
+/// Opens an SCTP listener in the app.
 ///
 /// # Errors
-/// Where the kernel has no SCTP.
+/// If the kernel has no SCTP.
 pub fn listen_sctp(port: u16) -> Result<OwnedFd> {
     inside(APP, || {
         let listener = socket(AddressFamily::INET, SocketType::STREAM, Some(ipproto::SCTP))?;
@@ -122,10 +122,10 @@ pub fn listen_sctp(port: u16) -> Result<OwnedFd> {
     })
 }
 
-/// One SCTP association from the caller; it ends at once.
+/// Opens one SCTP association from the client, and closes it.
 ///
 /// # Errors
-/// Where it is refused.
+/// If the association is refused.
 pub fn call_sctp(address: &str, port: u16) -> Result<()> {
     let target: SocketAddr = format!("{address}:{port}").parse()?;
     inside(CALLER, || {

@@ -1,4 +1,4 @@
-//! What an init must do: mount, load modules, run programs, power off.
+//! The tasks of an init process: mount, load modules, run programs, power off.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -20,12 +20,12 @@ const MOUNTS: [(&str, &str); 5] = [
 ];
 
 /// # Errors
-/// Where the kernel lacks one of the file systems.
+/// If the kernel lacks one of the file systems.
 pub fn mount_all() -> Result<()> {
     for (kind, place) in MOUNTS {
         fs::create_dir_all(place)?;
         match mount(kind, place, kind, MountFlags::empty(), None) {
-            // Some kernels mount it by themselves.
+            // Some kernels mount this file system themselves.
             Ok(()) | Err(rustix::io::Errno::BUSY) => {}
             Err(error) => return Err(error).with_context(|| format!("mount {kind} on {place}")),
         }
@@ -34,10 +34,10 @@ pub fn mount_all() -> Result<()> {
     Ok(())
 }
 
-/// Loads what came along, in the order of its names.
+/// Loads the modules in the guest's file system, in the order of their names.
 ///
 /// # Errors
-/// Where the directory cannot be read; a module that does not load is a note, its check will say more.
+/// If the directory cannot be read. A module that does not load is only noted; its check fails later.
 pub fn load_modules(console: &mut Console) -> Result<()> {
     let mut paths: Vec<_> = fs::read_dir("/modules")?.flatten().map(|entry| entry.path()).collect();
     paths.sort();
@@ -50,10 +50,10 @@ pub fn load_modules(console: &mut Console) -> Result<()> {
     Ok(())
 }
 
-/// Whether the kernel is locked down as far as it can be; what it says of that.
+/// Checks that the kernel is locked down to confidentiality. Returns the kernel's state.
 ///
 /// # Errors
-/// Where it is not.
+/// If the kernel is not locked down.
 pub fn lockdown() -> Result<String> {
     mount("securityfs", "/sys/kernel/security", "securityfs", MountFlags::empty(), None)?;
     let said = fs::read_to_string("/sys/kernel/security/lockdown")?;
@@ -61,16 +61,16 @@ pub fn lockdown() -> Result<String> {
     Ok(said.trim().to_owned())
 }
 
-/// Whether the kernel has it, as a module or built in.
+/// Returns true if the kernel has the protocol, as a module or built in.
 pub fn has_protocol(name: &str) -> bool {
     let table = fs::read_to_string("/proc/net/protocols").unwrap_or_default();
     table.lines().any(|line| line.split_whitespace().next() == Some(name))
 }
 
-/// Runs one of the tools; its standard output.
+/// Runs one of the tools. Returns its standard output.
 ///
 /// # Errors
-/// Where it fails; with what it said.
+/// If the tool fails; the message contains its output.
 pub fn tool(words: &[&str]) -> Result<String> {
     let (name, rest) = words.split_first().context("no tool")?;
     let output = Command::new(Path::new("/sbin").join(name)).args(rest).stdin(Stdio::null()).output()?;
@@ -80,9 +80,9 @@ pub fn tool(words: &[&str]) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// The end of the guest.
+/// Ends the guest.
 pub fn power_off() -> ! {
-    // `-no-reboot` makes a restart an end too, where the machine cannot power itself off.
+    // With `-no-reboot` a restart ends the guest too, if the machine cannot power itself off.
     let _ = reboot(RebootCommand::PowerOff);
     let _ = reboot(RebootCommand::Restart);
     loop {

@@ -1,4 +1,4 @@
-//! Two pods: a network namespace each, one cable between them, and the manifests that declare one port.
+//! The two pods of a guest: a network namespace each, a veth pair between them, and manifests that declare one port.
 
 use std::fs;
 
@@ -8,12 +8,12 @@ use crate::system::tool;
 
 pub const APP: &str = "ptl-app";
 pub const CALLER: &str = "ptl-caller";
-/// The app's address on the cable, and on the VLAN within it.
+/// Addresses of the app on the veth pair, and on the VLAN over it.
 pub const ADDRESS: &str = "10.9.0.1";
 pub const VLAN_ADDRESS: &str = "10.9.7.1";
-/// Its IPv6 address on the cable.
+/// IPv6 address of the app on the veth pair.
 pub const IPV6_ADDRESS: &str = "fd09::1";
-/// Its address on the netkit device.
+/// Address of the app on the netkit device.
 pub const NETKIT_ADDRESS: &str = "10.9.8.1";
 pub const MANIFEST: &str = "/tmp/pods.yaml";
 pub const DECLARED: u16 = 8080;
@@ -52,20 +52,20 @@ status:
   podIPs: [{ip: 10.9.0.2}]
 ";
 
-/// What could be made.
+/// The devices that could be created.
 #[derive(Debug)]
 pub struct World {
-    /// Why there is no VLAN, if there is none.
+    /// Reason why there is no VLAN, if it is missing.
     pub no_vlan: Option<String>,
-    /// Why there is no netkit device, if there is none.
+    /// Reason why there is no netkit device, if it is missing.
     pub no_netkit: Option<String>,
-    /// Why there is no IPv6, if there is none.
+    /// Reason why there is no IPv6, if it is missing.
     pub no_ipv6: Option<String>,
 }
 
 impl World {
     /// # Errors
-    /// Where the kernel has no namespaces or no veth.
+    /// If the kernel has no namespaces or no veth.
     pub fn make() -> Result<Self> {
         tool(&["ip", "link", "set", "lo", "up"])?;
         for netns in [APP, CALLER] {
@@ -94,8 +94,8 @@ fn vlan() -> Result<()> {
     Ok(())
 }
 
-/// A pair without link headers, as newer network plugins give to pods: the kernel's default mode, and its name for the end
-/// that the app gets, since older tools cannot say either.
+/// Creates a pair of devices without link headers, which newer network plugins give to pods. Uses the kernel's default mode and its
+/// name for the app's end, because older tools cannot set either.
 fn netkit() -> Result<()> {
     tool(&["ip", "-n", CALLER, "link", "add", "cable", "type", "netkit"])?;
     tool(&["ip", "-n", CALLER, "link", "set", "nk0", "netns", APP])?;

@@ -1,5 +1,5 @@
-//! A netns's own programs: each hands over where it is attached and calls the shared program of its hook. Returns the
-//! neutral verdict itself where that cannot be called, which counts as a loss.
+//! The programs of one netns. Each hands over where it is attached and tail-calls the shared program of its hook. If the
+//! tail call fails, the program counts a loss and returns the neutral verdict.
 
 use core::ffi::c_void;
 
@@ -16,20 +16,20 @@ use portolan_ebpf::abi::{
 
 use crate::handover::HANDOVER;
 
-/// TCX_NEXT and TC_ACT_UNSPEC.
+/// TCX_NEXT and TC_ACT_UNSPEC: the next program decides.
 const NEXT: i32 = -1;
 const SK_PASS: u32 = 1;
 
 #[map]
 static LOST: PerCpuArray<u64> = PerCpuArray::pinned(LostSlot::ALL.len() as u32, 0);
-/// The shared tc program. The kernel empties it when the agent is gone.
+/// The shared tc program. The kernel empties the array when the agent has ended.
 #[map]
 static SHARED_INGRESS: ProgramArray = ProgramArray::pinned(1, 0);
 /// The shared sk_lookup program.
 #[map]
 static SHARED_LOOKUP: ProgramArray = ProgramArray::pinned(1, 0);
 
-/// Attached to each interface. One load for each kind of link header.
+/// Attached to each interface. Loaded once per netns and kind of link header.
 #[classifier]
 fn portolan_tc(ctx: TcContext) -> i32 {
     let link_header: u64;
@@ -42,7 +42,7 @@ fn portolan_tc(ctx: TcContext) -> i32 {
     hand_over(HANDOVER_INGRESS, ctx.as_ptr(), link_header as u32);
     // SAFETY: nothing here needs to be dropped.
     unsafe { SHARED_INGRESS.tail_call(&ctx, 0) };
-    not_called();
+    count_failed_call();
     NEXT
 }
 
@@ -52,15 +52,16 @@ fn portolan_sk(ctx: SkLookupContext) -> u32 {
     hand_over(HANDOVER_LOOKUP, ctx.as_ptr(), LINK_HEADER_UNKNOWN);
     // SAFETY: nothing here needs to be dropped.
     unsafe { SHARED_LOOKUP.tail_call(&ctx, 0) };
-    not_called();
+    count_failed_call();
     SK_PASS
 }
 
-/// See `handed_over` of the shared programs for what may happen in between.
+/// Writes the constants of this netns for the shared program. `netns_context` of the shared programs explains which
+/// interruptions can happen between the write and the read.
 #[inline(always)]
 fn hand_over(slot: u32, context: *mut c_void, link_header: u32) {
     let netns_cookie: u64;
-    // SAFETY: loads a constant. In the instruction and not in a global, which would be one more map for each netns.
+    // SAFETY: loads a constant. The constant is in the instruction: a global would need one more map for each netns.
     unsafe {
         core::arch::asm!(
             "{0} = {1} ll", out(reg) netns_cookie, const NETNS_COOKIE_UNSET, options(pure, nomem, nostack)
@@ -75,11 +76,12 @@ fn hand_over(slot: u32, context: *mut c_void, link_header: u32) {
     }
 }
 
-/// The tail call came back: there is no shared program.
+/// Counts a tail call that returned, which means that there is no shared program.
 #[inline(always)]
-fn not_called() {
+fn count_failed_call() {
     if let Some(counter) = LOST.get_ptr_mut(LostSlot::HandoverFailed as u32) {
-        // SAFETY: a value of LOST, which is an array: never freed. A plain add, since nothing reads it after the agent.
+        // SAFETY: a value of LOST, which is an array: never freed. A plain add is enough: nothing reads the
+        // counter when the agent has ended.
         unsafe { *counter = (*counter).wrapping_add(1) }
     }
 }
