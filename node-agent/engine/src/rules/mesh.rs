@@ -33,6 +33,12 @@ const MESHES: &[Mesh] = &[
         ports: &[(Protocol::Tcp, 4140..=4140), (Protocol::Tcp, 4143..=4143), (Protocol::Tcp, 4190..=4191)],
     },
     Mesh {
+        name: "linkerd",
+        // With Linkerd's CNI plugin, an init container checks the redirection of traffic before the proxy starts.
+        container: "linkerd-network-validator",
+        ports: &[(Protocol::Tcp, 4140..=4140)],
+    },
+    Mesh {
         name: "kuma",
         container: "kuma-sidecar",
         // Redirected traffic, DNS, Envoy's admin, readiness, metrics.

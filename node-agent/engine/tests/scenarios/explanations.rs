@@ -172,6 +172,9 @@ fn a_mesh_port_only_in_the_meshs_own_container() {
     assert_eq!(serve("istio-proxy", "app", 15_006), ["undeclared-reachable 15006/TCP"], "another container");
     assert_eq!(serve("linkerd-proxy", "linkerd-proxy", 4143), ["undeclared-explained 4143/TCP"]);
     assert_eq!(serve("linkerd-proxy", "linkerd-proxy", 15_006), ["undeclared-reachable 15006/TCP"]);
+    let validator = "linkerd-network-validator";
+    assert_eq!(serve(validator, validator, 4140), ["undeclared-explained 4140/TCP"]);
+    assert_eq!(serve(validator, validator, 4143), ["undeclared-reachable 4143/TCP"], "not the validator's");
     assert_eq!(serve("proxy", "proxy", 15_006), ["undeclared-reachable 15006/TCP"], "another name");
 }
 
