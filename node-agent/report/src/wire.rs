@@ -271,7 +271,7 @@ pub struct RemoteEndpoint {
 pub struct Via {
     pub address: String,
     pub port: u16,
-    /// `cluster-ip`, `node-port`, `load-balancer`, `external-ip`, `host-port`, `node-address` or `unknown`.
+    /// `clusterIP`, `nodePort`, `loadBalancer`, `externalIP`, `hostPort`, `nodeAddress` or `unknown`.
     pub kind: String,
     /// `NAMESPACE/NAME` of the Service, where known.
     #[serde(rename = "ref")]
