@@ -3,7 +3,7 @@
 
 use portolan_report::escape::{json_text, terminal};
 use portolan_report::explain_text;
-use portolan_report::explanation::Explanation;
+use portolan_report::explanation::TargetExplanation;
 use portolan_report::table::{self, Colour, Width};
 use portolan_report::wire::{AgentStatus, Finding, Report, SCHEMA};
 use portolan_report::{status_table, text};
@@ -146,7 +146,7 @@ pub fn explanation(answer: &Value, format: Format, width: usize) -> Result<Strin
         Format::Yaml => return yaml(answer),
         Format::Table | Format::Wide | Format::Name => {}
     }
-    let explained: Explanation = parsed("Explanation", answer)?;
+    let explained: TargetExplanation = parsed("Explanation", answer)?;
     if format == Format::Name {
         let listeners = explained.ends.iter().filter_map(|end| end.listener.as_ref());
         return Ok(listeners.map(|listener| format!("listener/{}\n", terminal(&listener.id))).collect());
