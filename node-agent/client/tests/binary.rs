@@ -1,4 +1,4 @@
-//! The binary `kubectl-portolan` itself: kubectl finds it by its name and shows its help under kubectl's.
+//! Tests of the binary `kubectl-portolan`: help text and exit codes.
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::process::Command;
