@@ -1,4 +1,4 @@
-//! Command-line options of the commands that query an agent: filters, output formats and the server address.
+//! Command-line options of the commands that query one agent. Doc comments of fields are the help texts.
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
@@ -19,21 +19,22 @@ pub struct FilterArgs {
     pub selector: Option<Selector>,
 }
 
-/// States of a finding.
+/// Values of `--state`: the states of a finding.
 const STATES: [&str; 3] = ["open", "suppressed", "resolved"];
 
-/// Codes of findings: a wrong one would match nothing, and pass for "none".
+/// Returns a parser for codes of findings. An unknown code is refused, because it would match nothing and look like "no
+/// findings".
 fn codes() -> PossibleValuesParser {
     PossibleValuesParser::new(FindingCode::ALL.map(FindingCode::as_str))
 }
 
-/// Parses a severity. It stands here because the engine, which owns the type, does not know the command line.
+/// Returns a parser for severities. The engine owns the type, but does not depend on clap.
 fn severities() -> impl TypedValueParser<Value = Severity> {
     PossibleValuesParser::new(Severity::ALL.map(Severity::as_str))
         .try_map(|text| Severity::parse(&text).ok_or("expected a severity"))
 }
 
-/// A table of no rows would look as if there were nothing.
+/// Parses a number of 1 or more. A table with a limit of 0 would look as if there were nothing to show.
 fn one_or_more(text: &str) -> Result<usize, &'static str> {
     text.parse().ok().filter(|number| *number > 0).ok_or("expected a number, 1 or more")
 }
@@ -52,7 +53,9 @@ pub struct FindingFilterArgs {
     pub fail_on: Option<Severity>,
 }
 
+/// Output format of a list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[expect(missing_docs, reason = "doc comments of variants would become help texts")]
 pub enum Format {
     #[default]
     Table,
@@ -73,12 +76,16 @@ pub struct ServerArgs {
     pub output: Format,
 }
 
+/// Options of `portolan findings`.
 #[derive(Debug, Args)]
 pub struct FindingsArgs {
+    /// Server and output format.
     #[command(flatten)]
     pub server: ServerArgs,
+    /// Filters for all objects.
     #[command(flatten)]
     pub filter: FilterArgs,
+    /// Filters for findings.
     #[command(flatten)]
     pub findings: FindingFilterArgs,
     /// Which states: open, suppressed, resolved, or several; --watch of open ones shows their end too
@@ -89,6 +96,7 @@ pub struct FindingsArgs {
     pub watch: bool,
 }
 
+/// Options of `portolan baseline`.
 #[derive(Debug, Args)]
 pub struct BaselineArgs {
     /// The agent's HTTP address: http://HOST:PORT or unix:PATH
@@ -100,6 +108,7 @@ pub struct BaselineArgs {
     /// When the rules end: a day such as 2027-03-31 (its end, UTC), or a time such as 2027-03-31T12:00:00Z
     #[arg(long, value_name = "WHEN")]
     pub expires: Option<String>,
+    /// Filters for all objects.
     #[command(flatten)]
     pub filter: FilterArgs,
     /// Only these codes, such as undeclared-explained
@@ -110,10 +119,13 @@ pub struct BaselineArgs {
     pub severity: Vec<Severity>,
 }
 
+/// Options of `portolan listeners` and `portolan connections`.
 #[derive(Debug, Args)]
 pub struct ListArgs {
+    /// Server and output format.
     #[command(flatten)]
     pub server: ServerArgs,
+    /// Filters for all objects.
     #[command(flatten)]
     pub filter: FilterArgs,
     /// Keep running and show what changes
@@ -135,7 +147,9 @@ pub struct TopArgs {
     pub undeclared: bool,
 }
 
+/// Amount by which `top` sorts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[expect(missing_docs, reason = "doc comments of variants would become help texts")]
 pub enum TopOrder {
     Connections,
     Bytes,
@@ -143,16 +157,21 @@ pub enum TopOrder {
     Attempts,
 }
 
+/// Options of `portolan top`.
 #[derive(Debug, Args)]
-pub struct TopArgsOfNode {
+pub struct NodeTopArgs {
+    /// Server and output format.
     #[command(flatten)]
     pub server: ServerArgs,
+    /// Filters for all objects.
     #[command(flatten)]
     pub filter: FilterArgs,
+    /// Order and number of rows.
     #[command(flatten)]
     pub top: TopArgs,
 }
 
+/// Options of `portolan explain`.
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
     /// [NAMESPACE/]POD, [NAMESPACE/]POD:PORT[/UDP], svc/[NAMESPACE/]SERVICE[:PORT], or a port of the node (a NodePort, a
@@ -161,10 +180,12 @@ pub struct ExplainArgs {
     /// Kubernetes namespace of the pod or Service, where the target does not say it
     #[arg(short, long)]
     pub namespace: Option<String>,
+    /// Server and output format.
     #[command(flatten)]
     pub server: ServerArgs,
 }
 
+/// Options of `portolan policy`.
 #[derive(Debug, Args)]
 pub struct PolicyArgs {
     /// NAMESPACE/POD, KIND/NAME of a workload (deployment/web), NAMESPACE/KIND/NAME, or a pod's name
@@ -183,15 +204,19 @@ pub struct PolicyArgs {
     pub output: ManifestFormat,
 }
 
+/// Output format of a manifest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[expect(missing_docs, reason = "doc comments of variants would become help texts")]
 pub enum ManifestFormat {
     #[default]
     Yaml,
     Json,
 }
 
+/// Options of `portolan status`.
 #[derive(Debug, Args)]
 pub struct StatusArgs {
+    /// Server and output format.
     #[command(flatten)]
     pub server: ServerArgs,
 }

@@ -1,24 +1,24 @@
-//! How a command ends: the exit codes that scripts rely on, in one place.
+//! Exit codes of all commands. Scripts rely on them.
 
 use std::process::ExitCode;
 
-/// One per exit code.
+/// Outcome of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// Everything was done, and nothing was found that should fail.
+    /// The command succeeded, and no finding reaches `--fail-on`.
     Fine,
-    /// There is a finding at or above `--fail-on`.
+    /// At least one finding reaches `--fail-on`.
     FailOn,
-    /// Wrong use or configuration.
+    /// The command line or the configuration is wrong.
     WrongUse,
-    /// The answer is partial or could not be had; stderr says why.
+    /// The answer is partial or missing; stderr says why.
     Partial,
-    /// This node does not allow it; stderr says what is missing.
+    /// The node does not permit the command; stderr says what is missing.
     Refused,
 }
 
 impl Exit {
-    /// The number that the shell sees.
+    /// Returns the exit code of the process.
     #[must_use]
     pub const fn code(self) -> u8 {
         match self {

@@ -1,10 +1,12 @@
-//! The client side of portolan: questions to one agent over its HTTP API, and to all agents of a cluster.
+//! The client side of portolan: asks one agent over its HTTP API, or the agents of all nodes of a cluster.
 //!
-//! It knows an agent by its API only, so that it builds for systems on which no agent runs.
+//! The crate knows an agent only by its API, so that it builds for systems on which no agent runs.
 #![forbid(unsafe_code)]
+#![deny(missing_docs, unreachable_pub)]
 
 pub mod args;
 #[cfg(feature = "cluster")]
 pub mod cluster;
 pub mod exit;
+pub mod fail_on;
 pub mod query;

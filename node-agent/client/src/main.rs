@@ -1,4 +1,4 @@
-//! The `kubectl-portolan` binary, which kubectl runs as `kubectl portolan`: parse, start, exit code.
+//! The binary `kubectl-portolan`, which kubectl runs as `kubectl portolan`.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! The binary `kubectl-portolan` itself: kubectl finds it by its name and shows its help under kubectl's.
+//! Tests of the binary `kubectl-portolan`: help text and exit codes.
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::process::Command;
@@ -20,9 +20,9 @@ fn help_names_the_command_as_kubectl_does() {
 }
 
 #[test]
-fn missing_credentials_are_an_incomplete_answer_and_one_line_says_so() {
+fn missing_credentials_have_exit_code_2_and_a_message_of_one_line() {
     let (code, out, err) = run(&["findings"]);
-    assert_eq!((code, out.as_str()), (Some(3), ""), "{err}");
+    assert_eq!((code, out.as_str()), (Some(2), ""), "{err}");
     assert_eq!(err.trim_end().lines().count(), 1, "{err}");
 }
 

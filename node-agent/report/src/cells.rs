@@ -1,13 +1,13 @@
-//! Single cells of tables: amounts, ages, names. Short enough that a row stays one line on a common terminal.
+//! Formats single cells of tables: amounts, ages and names, short enough for rows of one line on a common terminal.
 
 use jiff::Timestamp;
 
 use crate::wire::{Listener, Peer, Pod, Process, Traffic, Via};
 
-/// What stands where there is nothing to show.
+/// Content of a cell without a value.
 pub const NONE: &str = "-";
 
-/// `512B`, `3.4KiB`, `1.2GiB`.
+/// Formats a number of bytes: `512B`, `3.4KiB`, `1.2GiB`.
 #[must_use]
 pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
@@ -30,7 +30,7 @@ pub fn size(bytes: u64) -> String {
     }
 }
 
-/// Time from `since` to `now`, both RFC 3339, as kubectl writes ages: `12s`, `5m`, `3h`, `2d`.
+/// Formats the time from `since` to `now`, both RFC 3339, as kubectl formats ages: `12s`, `5m`, `3h`, `2d`.
 #[must_use]
 pub fn age(since: &str, now: &str) -> String {
     let (Ok(since), Ok(now)) = (since.parse::<Timestamp>(), now.parse::<Timestamp>()) else {
@@ -45,15 +45,15 @@ pub fn age(since: &str, now: &str) -> String {
     }
 }
 
-/// `NAMESPACE/NAME`.
+/// Formats a pod as `NAMESPACE/NAME`.
 #[must_use]
 pub fn pod(pod: Option<&Pod>) -> String {
     pod.map_or_else(|| NONE.to_owned(), |pod| format!("{}/{}", pod.namespace, pod.name))
 }
 
-/// The pod of a listener, or the netns that it is in.
+/// Formats the pod of a listener, or its netns if no pod is known.
 #[must_use]
-pub fn place(listener: &Listener) -> String {
+pub fn location(listener: &Listener) -> String {
     match (&listener.pod, &listener.netns.name) {
         (Some(_), _) => pod(listener.pod.as_ref()),
         (None, Some(name)) => format!("netns {name}"),
@@ -61,13 +61,13 @@ pub fn place(listener: &Listener) -> String {
     }
 }
 
-/// `NAME(PID)`.
+/// Formats a process as `NAME(PID)`.
 #[must_use]
 pub fn process(process: Option<&Process>) -> String {
     process.map_or_else(|| NONE.to_owned(), |process| format!("{}({})", process.name, process.pid))
 }
 
-/// What came in: connections where there are some, else packets, else attempts.
+/// Formats the amount of traffic: the number of connections, or else of packets, or else of attempts; then the bytes.
 #[must_use]
 pub fn traffic(traffic: &Traffic) -> String {
     let (count, unit) = if traffic.connections > 0 {
@@ -84,7 +84,7 @@ pub fn traffic(traffic: &Traffic) -> String {
     }
 }
 
-/// The busiest peer, and how many more there are.
+/// Formats the first peer, which is the busiest, and the number of further peers.
 #[must_use]
 pub fn peers(traffic: &Traffic) -> String {
     let Some(first) = traffic.peers.first() else {
@@ -99,17 +99,17 @@ pub fn peers(traffic: &Traffic) -> String {
 
 fn peer(peer: &Peer) -> String {
     let client = peer.via.as_ref().and_then(|via| via.client.as_ref());
-    let who = peer
+    let caller = peer
         .reference
         .clone()
         .unwrap_or_else(|| format!("{} ({})", client.unwrap_or(&peer.address), peer.origin));
     match peer.via.as_ref().map(dialled) {
-        Some(dialled) => format!("{who} via {dialled}"),
-        None => who,
+        Some(dialled) => format!("{caller} via {dialled}"),
+        None => caller,
     }
 }
 
-/// The Service, or the address, that was dialled.
+/// Formats what a caller dialled: the Service, or the address and port if no Service is known.
 #[must_use]
 pub fn dialled(via: &Via) -> String {
     match &via.reference {
@@ -119,7 +119,7 @@ pub fn dialled(via: &Via) -> String {
     }
 }
 
-/// The items with commas; `-` where there are none.
+/// Joins items with commas; `-` if there are none.
 #[must_use]
 pub fn list(items: &[String]) -> String {
     if items.is_empty() { NONE.to_owned() } else { items.join(",") }
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_have_two_digits_that_count() {
+    fn sizes_have_two_significant_digits() {
         for (bytes, then) in [
             (0, "0B"),
             (1023, "1023B"),
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn traffic_says_the_strongest_thing_first() {
+    fn traffic_shows_connections_before_packets_before_attempts() {
         let given = |connections, packets, attempts, bytes| {
             traffic(&Traffic { connections, packets, attempts, bytes, ..Traffic::default() })
         };

@@ -1,31 +1,32 @@
-//! Makes text that a workload chose safe for a terminal. JSON output needs none of this: its own escapes do.
+//! Makes text that a workload chose safe for a terminal, and bounds its length.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
 use portolan_engine::read::plain_text::{escape, is_unsafe};
 
-/// `\u001b` for one byte.
+/// Maximum number of bytes that JSON needs for one byte of text: `\u001b`.
 const MAX_JSON_PER_BYTE: usize = 6;
 
-/// `text` as it may stand on a terminal: see [`written_out`].
+/// Escapes control characters, bidi marks and other characters that could change a terminal's state: see
+/// [`escape`].
 #[must_use]
 pub fn terminal(text: &str) -> String {
     escape(text)
 }
 
-/// JSON text with the unsafe characters that JSON lets stand as they are (DEL, C1, bidi marks, …) written as `\\uXXXX`:
-/// the same JSON, safe for a terminal.
+/// Makes JSON text safe for a terminal without changing its meaning. Writes the unsafe characters that JSON allows
+/// unescaped (DEL, C1, bidi marks, …) as `\uXXXX`.
 #[must_use]
 pub fn json_text(json: &str) -> Cow<'_, str> {
-    let stands = |c: char| c.is_ascii() && c != '\u{7f}' || !is_unsafe(c);
+    let is_safe = |c: char| c.is_ascii() && c != '\u{7f}' || !is_unsafe(c);
     let is_plain = json.bytes().all(|byte| byte.is_ascii() && byte != 0x7f);
-    if is_plain || json.chars().all(stands) {
+    if is_plain || json.chars().all(is_safe) {
         return json.into();
     }
     let mut out = String::with_capacity(json.len() + 16);
     for c in json.chars() {
-        if stands(c) {
+        if is_safe(c) {
             out.push(c);
         } else {
             for unit in c.encode_utf16(&mut [0; 2]) {
@@ -36,8 +37,10 @@ pub fn json_text(json: &str) -> Cow<'_, str> {
     out.into()
 }
 
-/// `text` cut at a character's border to what JSON writes in at most `max` bytes, and whether it was cut. A workload
-/// that names itself in control characters gets a shorter name, not a longer line.
+/// Truncates `text` so that its JSON form takes at most `max` bytes. Returns the text and whether it was truncated.
+///
+/// Cuts at character boundaries. Control characters count with their escapes, so a name made of them becomes shorter and
+/// cannot make a line longer.
 #[must_use]
 pub fn bounded(text: &str, max: usize) -> (String, bool) {
     if text.len().saturating_mul(MAX_JSON_PER_BYTE) <= max {
@@ -53,7 +56,7 @@ pub fn bounded(text: &str, max: usize) -> (String, bool) {
     (text.to_owned(), false)
 }
 
-/// Bytes that JSON needs for `c`.
+/// Returns the number of bytes that JSON needs for `c`.
 fn json_len(c: char) -> usize {
     match c {
         '"' | '\\' | '\n' | '\r' | '\t' | '\u{8}' | '\u{c}' => 2,

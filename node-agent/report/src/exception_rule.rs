@@ -1,4 +1,6 @@
-//! Checks of an exception rule's fields that the agent, which reads rules, and `portolan baseline`, which writes them, share.
+//! Checks of the fields of an exception rule.
+//!
+//! Shared by the agent, which reads rules, and `portolan baseline`, which writes them.
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -8,10 +10,10 @@ pub const MAX_NAME: usize = 200;
 /// Maximum number of characters of a rule's reason.
 pub const MAX_REASON: usize = 500;
 
-/// Checks the reason of a rule; returns it without surrounding white space.
+/// Checks the reason of a rule. Returns the reason without surrounding white space.
 ///
 /// # Errors
-/// What is wrong with it, in one line.
+/// One line that says what is wrong, if the reason is empty, too long, or has control characters.
 pub fn reason(text: &str) -> Result<&str, String> {
     let reason = text.trim();
     if reason.is_empty() {
@@ -23,7 +25,7 @@ pub fn reason(text: &str) -> Result<&str, String> {
 /// Accepts text of one line without control characters, of at most `most` characters.
 ///
 /// # Errors
-/// What is wrong with `field`, in one line.
+/// One line that names `field` and says what is wrong.
 pub fn plain(field: &str, text: &str, most: usize) -> Result<(), String> {
     if text.chars().count() > most {
         return Err(format!("{field} has more than {most} characters: make it shorter"));
@@ -34,10 +36,10 @@ pub fn plain(field: &str, text: &str, most: usize) -> Result<(), String> {
     Ok(())
 }
 
-/// Parses when a rule expires: a point in time, or a day, whose end in UTC counts.
+/// Parses the time at which a rule expires: a point in time, or a day. A day stands for its end in UTC.
 ///
 /// # Errors
-/// What was expected, in one line.
+/// One line that says what was expected.
 pub fn expiry(text: &str) -> Result<Timestamp, String> {
     let of_day = || {
         let next = text.parse::<Date>().ok().filter(|_| text.len() == 10)?.tomorrow().ok()?;

@@ -1,80 +1,80 @@
-//! An explanation for people: the answer in sentences, each way in as a tree from the door to the process, and what is
-//! known of the port at its end. Everything that a pod may choose is escaped, and no line is wider than the terminal.
+//! Text form of an explanation: the answer in sentences, each path as a tree from entry point to process, and the facts about
+//! the port at its end.
+//!
+//! Everything that a pod may choose is escaped. Lines are wrapped at the width of the terminal.
+
+use textwrap::{Options, WordSeparator, WordSplitter, WrapAlgorithm};
 
 use crate::cells;
 use crate::escape::terminal;
-use crate::explanation::{ExplainedPod, Explanation, WayIn, WayInDoor, WayInPolicy};
+use crate::explanation::{
+    ExplainedEnd, ExplainedEntryPoint, ExplainedPod, ExplainedPolicy, TargetExplanation,
+};
 use crate::wire::{Declaration, Finding, Listener, Pod, Traffic};
 
-/// Peers of one port that are shown.
+/// Maximum number of peers shown per port.
 const MAX_PEERS: usize = 5;
-/// Narrower than this, lines are as wide as they need be.
+/// Minimum width of a line in columns; a narrower terminal breaks lines itself.
 const MIN_WIDTH: usize = 40;
+/// Width of the column with the labels of facts.
 const LABEL: usize = 12;
 
-/// The whole answer, each line at most `width` characters wide where words allow it.
+/// Formats the whole answer. A line is at most `width` columns wide, unless it consists of one longer word.
 #[must_use]
-pub fn explanation(explained: &Explanation, width: usize) -> String {
-    let mut page = Page { text: String::new(), width: width.max(MIN_WIDTH) };
+pub fn explanation(explained: &TargetExplanation, width: usize) -> String {
+    let mut out = WrappedText { text: String::new(), width: width.max(MIN_WIDTH) };
     for sentence in &explained.answer {
-        page.wrapped("", "", sentence);
+        out.wrapped("", "", sentence);
     }
     for end in &explained.ends {
-        page.blank();
+        out.blank();
         let pod = explained.pods.iter().find(|step| Some(&step.pod) == end.pod.as_ref());
-        way_in(&mut page, explained, end, pod);
+        path(&mut out, explained, end, pod);
     }
     let on_pods: Vec<&Finding> = explained.pods.iter().flat_map(|step| &step.findings).collect();
     if !on_pods.is_empty() {
-        page.blank();
-        findings(&mut page, "", &on_pods);
+        out.blank();
+        findings(&mut out, "", &on_pods);
     }
-    page.list("Note", &explained.notes);
+    out.list("Note", &explained.notes);
     if explained.truncated {
-        page.blank();
-        page.wrapped(
+        out.blank();
+        out.wrapped(
             "",
             "",
             "There is more than is shown: ask for one port (POD:PORT), or see portolan listeners.",
         );
     }
-    page.list("Next", &explained.next);
-    page.text
+    out.list("Next", &explained.next);
+    out.text
 }
 
-/// Lines that are written one below the other.
-struct Page {
+/// Text under construction, wrapped at a width.
+struct WrappedText {
     text: String,
     width: usize,
 }
 
-impl Page {
+impl WrappedText {
+    /// Appends a blank line, except at the beginning.
     fn blank(&mut self) {
         if !self.text.is_empty() {
             self.text.push('\n');
         }
     }
 
-    /// Words after `first`, and after `rest` on the lines that follow.
-    fn wrapped(&mut self, first: &str, rest: &str, words: &str) {
-        let words = terminal(words);
-        let mut line = first.to_owned();
-        let mut used = 0;
-        // Two blanks and more are meant, as between columns.
-        for word in words.split(' ') {
-            let length = line.chars().count() + usize::from(used > 0) + word.chars().count();
-            if used > 0 && length > self.width {
-                self.line(&line);
-                line = rest.to_owned();
-                used = 0;
-            }
-            if used > 0 {
-                line.push(' ');
-            }
-            line.push_str(word);
-            used += 1;
+    /// Appends a paragraph. `first` indents its first line, `rest` the other lines.
+    fn wrapped(&mut self, first: &str, rest: &str, paragraph: &str) {
+        let options = Options::new(self.width)
+            .initial_indent(first)
+            .subsequent_indent(rest)
+            .break_words(false)
+            .word_separator(WordSeparator::AsciiSpace)
+            .word_splitter(WordSplitter::NoHyphenation)
+            .wrap_algorithm(WrapAlgorithm::FirstFit);
+        for line in textwrap::wrap(&terminal(paragraph), options) {
+            self.line(&line);
         }
-        self.line(&line);
     }
 
     fn line(&mut self, line: &str) {
@@ -82,11 +82,13 @@ impl Page {
         self.text.push('\n');
     }
 
-    fn fact(&mut self, indent: &str, label: &str, words: &str) {
+    /// Appends a paragraph with a label before its first line.
+    fn fact(&mut self, indent: &str, label: &str, paragraph: &str) {
         let rest = format!("{indent}{:LABEL$}", "");
-        self.wrapped(&format!("{indent}{label:LABEL$}"), &rest, words);
+        self.wrapped(&format!("{indent}{label:LABEL$}"), &rest, paragraph);
     }
 
+    /// Appends a bullet list under a title, unless there are no items.
     fn list(&mut self, title: &str, items: &[String]) {
         if items.is_empty() {
             return;
@@ -99,21 +101,27 @@ impl Page {
     }
 }
 
-fn way_in(page: &mut Page, explained: &Explanation, end: &WayIn, pod: Option<&ExplainedPod>) {
-    let (main, others) = main_doors(explained, end);
-    for door in &main {
-        page.wrapped("  ", "      ", &door_text(door, &end.protocol));
+/// Appends the path to an end as a tree, and the facts about the end.
+fn path(
+    out: &mut WrappedText,
+    explained: &TargetExplanation,
+    end: &ExplainedEnd,
+    pod: Option<&ExplainedPod>,
+) {
+    let (main, others) = main_entry_points(explained, end);
+    for point in &main {
+        out.wrapped("  ", "      ", &entry_point_text(point, &end.protocol));
     }
     let mut depth = 0;
-    let mut step = |page: &mut Page, words: &str| {
+    let mut step = |out: &mut WrappedText, paragraph: &str| {
         let indent = " ".repeat(2 + 3 * depth);
-        page.wrapped(&format!("{indent}└─ "), &format!("{indent}   "), words);
+        out.wrapped(&format!("{indent}└─ "), &format!("{indent}   "), paragraph);
         depth += 1;
     };
-    if let Some(service) = main.first().and_then(|door| door.service.as_ref()) {
+    if let Some(service) = main.first().and_then(|point| point.service.as_ref()) {
         let named = service.port.name.as_ref().map_or_else(String::new, |name| format!(" ({name})"));
         step(
-            page,
+            out,
             &format!(
                 "Service {}/{}, port {}/{}{named} to targetPort {}",
                 service.namespace,
@@ -124,42 +132,47 @@ fn way_in(page: &mut Page, explained: &Explanation, end: &WayIn, pod: Option<&Ex
             ),
         );
     }
-    step(page, &place(end, pod));
+    step(out, &location(end, pod));
     if let Some(listener) = &end.listener {
         if let Some(container) = &listener.container {
-            step(page, &format!("container {} ({})", container.name, container.image));
+            step(out, &format!("container {} ({})", container.name, container.image));
         }
-        step(page, &process(listener));
+        step(out, &process(listener));
     } else {
-        step(page, nobody(&end.state));
+        step(out, without_listener(&end.state));
     }
-    facts(page, end, &others);
+    facts(out, end, &others);
 }
 
-/// The door that is asked about with those beside it, or else those of the Service or of the first one; and all others.
-fn main_doors<'a>(explained: &Explanation, end: &'a WayIn) -> (Vec<&'a WayInDoor>, Vec<&'a WayInDoor>) {
+/// Splits the entry points of an end into the main ones and the others. The main ones lead through the same Service as the
+/// node port in the target, or else as the Service in the target, or else as the first entry point.
+fn main_entry_points<'a>(
+    explained: &TargetExplanation,
+    end: &'a ExplainedEnd,
+) -> (Vec<&'a ExplainedEntryPoint>, Vec<&'a ExplainedEntryPoint>) {
     let asked = explained.services.first();
-    let is_asked = |door: &&WayInDoor| {
-        let service = door.service.as_ref();
+    let is_asked = |point: &&ExplainedEntryPoint| {
+        let service = point.service.as_ref();
         service.zip(asked).is_some_and(|(one, asked)| {
             (&one.namespace, &one.name) == (&asked.namespace, &asked.name) && asked.ports.contains(&one.port)
         })
     };
     let number =
         explained.target.text.strip_prefix(':').and_then(|text| text.split('/').next()?.parse().ok());
-    let is_dialled = |door: &&WayInDoor| {
-        number == Some(door.port) && matches!(door.kind.as_str(), "nodePort" | "hostPort" | "hostNetwork")
+    let is_dialled = |point: &&ExplainedEntryPoint| {
+        number == Some(point.port) && matches!(point.kind.as_str(), "nodePort" | "hostPort" | "hostNetwork")
     };
-    let dialled = end.doors.iter().find(is_dialled);
-    let lead = dialled.or_else(|| end.doors.iter().find(is_asked)).or_else(|| end.doors.first());
+    let points = &end.entry_points;
+    let dialled = points.iter().find(is_dialled);
+    let lead = dialled.or_else(|| points.iter().find(is_asked)).or_else(|| points.first());
     let Some(lead) = lead else { return (Vec::new(), Vec::new()) };
-    end.doors.iter().partition(|door| door.service == lead.service)
+    points.iter().partition(|point| point.service == lead.service)
 }
 
-fn door_text(door: &WayInDoor, protocol: &str) -> String {
-    let port = format!("port {}/{protocol}", door.port);
-    let some = cells::list(&door.addresses).replace(',', ", ");
-    match (door.kind.as_str(), door.addresses.is_empty()) {
+fn entry_point_text(point: &ExplainedEntryPoint, protocol: &str) -> String {
+    let port = format!("port {}/{protocol}", point.port);
+    let some = cells::list(&point.addresses).replace(',', ", ");
+    match (point.kind.as_str(), point.addresses.is_empty()) {
         ("nodePort", _) => format!("any address of any node, {port} (NodePort)"),
         ("hostPort", _) => format!("any address of this node, {port} (hostPort)"),
         ("hostNetwork", _) => format!("any address of this node, {port} (no NAT: the node's own network)"),
@@ -176,7 +189,8 @@ fn door_text(door: &WayInDoor, protocol: &str) -> String {
     }
 }
 
-fn place(end: &WayIn, pod: Option<&ExplainedPod>) -> String {
+/// Formats the pod (or the node), the port and the network namespace of an end.
+fn location(end: &ExplainedEnd, pod: Option<&ExplainedPod>) -> String {
     let port = end
         .port
         .map_or_else(|| "no port of that name".to_owned(), |port| format!("port {port}/{}", end.protocol));
@@ -184,15 +198,15 @@ fn place(end: &WayIn, pod: Option<&ExplainedPod>) -> String {
         (Some(listener), _) => Some(&listener.netns),
         (None, netns) => netns,
     };
-    let whose = end.pod.as_ref().map_or_else(|| "the node itself".to_owned(), pod_name);
+    let owner = end.pod.as_ref().map_or_else(|| "the node itself".to_owned(), pod_name);
     if end.pod.as_ref().is_none_or(|pod| pod.host_network) {
-        return format!("{whose}, {port}, in the node's own network namespace");
+        return format!("{owner}, {port}, in the node's own network namespace");
     }
     let netns = netns.map_or_else(String::new, |netns| {
         let name = netns.name.as_ref().map_or_else(String::new, |name| format!("{name}, "));
         format!(", network namespace {name}inode {}", netns.inode)
     });
-    format!("{whose}, {port}{netns}")
+    format!("{owner}, {port}{netns}")
 }
 
 fn pod_name(pod: &Pod) -> String {
@@ -200,7 +214,7 @@ fn pod_name(pod: &Pod) -> String {
 }
 
 fn process(listener: &Listener) -> String {
-    let who = listener.process.as_ref().map_or_else(
+    let process = listener.process.as_ref().map_or_else(
         || "an unknown process".to_owned(),
         |process| {
             let executable = process.executable.as_ref().map_or_else(String::new, |path| format!(", {path}"));
@@ -214,10 +228,11 @@ fn process(listener: &Listener) -> String {
     );
     let sockets =
         if listener.sockets > 1 { format!(" with {} sockets", listener.sockets) } else { String::new() };
-    format!("{who}, listens on {addresses}{sockets}{since}")
+    format!("{process}, listens on {addresses}{sockets}{since}")
 }
 
-fn nobody(state: &str) -> &'static str {
+/// Returns the last step of a path that ends without a known listener.
+fn without_listener(state: &str) -> &'static str {
     match state {
         "silent" => "nobody listens",
         "unresolved" => "nothing is sent here",
@@ -226,31 +241,32 @@ fn nobody(state: &str) -> &'static str {
     }
 }
 
-fn facts(page: &mut Page, end: &WayIn, others: &[&WayInDoor]) {
+/// Appends the facts about the port at an end: other entry points, declaration, policy, exposure, findings, traffic.
+fn facts(out: &mut WrappedText, end: &ExplainedEnd, others: &[&ExplainedEntryPoint]) {
     let indent = "  ";
-    for (number, door) in others.iter().enumerate() {
-        let through = door.service.as_ref().map_or_else(String::new, |service| {
+    for (number, point) in others.iter().enumerate() {
+        let through = point.service.as_ref().map_or_else(String::new, |service| {
             format!(" → Service {}/{} port {}", service.namespace, service.name, service.port.port)
         });
         let label = if number == 0 { "also by" } else { "" };
-        page.fact(indent, label, &format!("{}{through}", door_text(door, &end.protocol)));
+        out.fact(indent, label, &format!("{}{through}", entry_point_text(point, &end.protocol)));
     }
     if end.port.is_none() {
         return;
     }
-    page.fact(indent, "declared", &declared(&end.declaration));
-    page.fact(indent, "policy", &policy(&end.policy));
-    page.fact(indent, "exposure", exposure(&end.exposure));
-    findings(page, indent, &end.findings.iter().collect::<Vec<_>>());
+    out.fact(indent, "declared", &declared(&end.declaration));
+    out.fact(indent, "policy", &policy(&end.policy));
+    out.fact(indent, "exposure", exposure(&end.exposure));
+    findings(out, indent, &end.findings.iter().collect::<Vec<_>>());
     if let Some(listener) = &end.listener {
         if end.pod.is_none() {
-            page.fact(
+            out.fact(
                 indent,
                 "traffic",
                 "not counted for the node's own sockets (but with agent --include-host)",
             );
         } else {
-            traffic(page, indent, &listener.traffic, &listener.envelope.time);
+            traffic(out, indent, &listener.traffic, &listener.envelope.time);
         }
     }
 }
@@ -261,12 +277,12 @@ fn declared(declaration: &Declaration) -> String {
     } else {
         format!("by {}", declaration.declared_by.join(", "))
     };
-    let why: Vec<String> =
-        declaration.explained_by.iter().map(|why| format!("{} {}", why.source, why.reference)).collect();
-    if why.is_empty() { by } else { format!("{by}; expected by {}", why.join(", ")) }
+    let expected: Vec<String> =
+        declaration.explained_by.iter().map(|by| format!("{} {}", by.source, by.reference)).collect();
+    if expected.is_empty() { by } else { format!("{by}; expected by {}", expected.join(", ")) }
 }
 
-fn policy(policy: &WayInPolicy) -> String {
+fn policy(policy: &ExplainedPolicy) -> String {
     let some = |admits: Option<bool>| {
         let all = policy.policies.iter().filter(|one| one.admits == admits);
         let all: Vec<String> = all
@@ -300,18 +316,18 @@ fn exposure(exposure: &str) -> &str {
     }
 }
 
-fn findings(page: &mut Page, indent: &str, findings: &[&Finding]) {
+fn findings(out: &mut WrappedText, indent: &str, findings: &[&Finding]) {
     if findings.is_empty() {
-        page.fact(indent, "findings", "none");
+        out.fact(indent, "findings", "none");
     }
     for (number, finding) in findings.iter().enumerate() {
         let label = if number == 0 { "findings" } else { "" };
-        let words = format!("{} ({}): {}", finding.code, finding.severity, finding.message);
-        page.fact(indent, label, &words);
+        let text = format!("{} ({}): {}", finding.code, finding.severity, finding.message);
+        out.fact(indent, label, &text);
     }
 }
 
-fn traffic(page: &mut Page, indent: &str, traffic: &Traffic, now: &str) {
+fn traffic(out: &mut WrappedText, indent: &str, traffic: &Traffic, now: &str) {
     let last = traffic.last_seen.as_ref();
     let last = last.map_or_else(String::new, |at| format!(", last {} ago", cells::age(at, now)));
     let amount = if traffic.attempts == 0 && traffic.packets == 0 && traffic.connections == 0 {
@@ -325,22 +341,46 @@ fn traffic(page: &mut Page, indent: &str, traffic: &Traffic, now: &str) {
             cells::size(traffic.bytes)
         )
     };
-    page.fact(indent, "traffic", &amount);
+    out.fact(indent, "traffic", &amount);
     for (number, peer) in traffic.peers.iter().take(MAX_PEERS).enumerate() {
-        let who = peer
+        let caller = peer
             .reference
             .as_ref()
             .map_or_else(|| peer.address.clone(), |reference| format!("{reference} ({})", peer.address));
-        let words = format!(
-            "{who}, {}: {} connections, {}, last {} ago",
+        let text = format!(
+            "{caller}, {}: {} connections, {}, last {} ago",
             peer.origin,
             peer.connections,
             cells::size(peer.bytes),
             cells::age(&peer.last_seen, now)
         );
-        page.fact(indent, if number == 0 { "from" } else { "" }, &words);
+        out.fact(indent, if number == 0 { "from" } else { "" }, &text);
     }
     if traffic.peers.len() > MAX_PEERS || (traffic.truncated && !traffic.peers.is_empty()) {
-        page.fact(indent, "", "and others");
+        out.fact(indent, "", "and others");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::WrappedText;
+
+    #[test]
+    fn paragraphs_wrap_at_spaces_and_continue_under_their_indent() {
+        let mut text = WrappedText { text: String::new(), width: 20 };
+        text.wrapped(
+            "- ",
+            "  ",
+            "a non-breaking-hyphenated-word stays whole, \u{6e2f}\u{53e3}\u{6e2f}\u{53e3} is wide",
+        );
+        let lines = "- a\n  non-breaking-hyphenated-word\n  stays whole,\n  \u{6e2f}\u{53e3}\u{6e2f}\u{53e3} is wide\n";
+        assert_eq!(text.text, lines);
+    }
+
+    #[test]
+    fn control_characters_are_escaped_before_wrapping() {
+        let mut text = WrappedText { text: String::new(), width: 40 };
+        text.wrapped("", "", "a\nb\u{1b}[2J");
+        assert_eq!(text.text, "a\\nb\\u{1b}[2J\n");
     }
 }

@@ -1,5 +1,6 @@
-//! The wire type of `/v1/explain`: the way in to a pod, a port, a Service or a port of the node. It is asked for and never
-//! streamed, so it stands beside the objects of the stream.
+//! Wire type of `/v1/explain`: the path from an address to a pod's port, for a pod, a port, a Service or a node port.
+//!
+//! This type is the answer to a request and never part of the stream, so it is separate from `wire`.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,154 +10,208 @@ use crate::wire::{Declaration, Envelope, Finding, Listener, Netns, Pod};
 /// Answer of `/v1/explain`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-// `Explanation` is why one port is expected: see `wire`.
-#[schemars(rename = "TargetExplanation")]
-pub struct Explanation {
+pub struct TargetExplanation {
+    /// Always `Explanation`.
     pub kind: ExplanationKind,
+    /// Fields that every object has.
     #[serde(flatten)]
     pub envelope: Envelope,
+    /// What was asked about.
     pub target: ExplainedTarget,
     /// The answer, in sentences.
     pub answer: Vec<String>,
-    /// What one should know beside it.
+    /// Remarks about the answer.
     pub notes: Vec<String>,
-    /// Why it is not the whole answer; empty where it is.
+    /// Reasons why the answer is incomplete; empty if it is complete.
     pub partial: Vec<String>,
     /// What to do next.
     pub next: Vec<String>,
-    /// The Services on the way.
+    /// Services on the path.
     pub services: Vec<ExplainedService>,
-    /// The pods of this node at the ends of the ways.
+    /// Pods of this node at the ends of the paths.
     pub pods: Vec<ExplainedPod>,
-    /// The ports at which the ways end.
-    pub ends: Vec<WayIn>,
-    /// Something was left out, since there is too much of it.
+    /// Ports at which the paths end.
+    pub ends: Vec<ExplainedEnd>,
+    /// True if some services, pods or ends are not listed because there are too many.
     pub truncated: bool,
 }
 
 /// Always `Explanation`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ExplanationKind {
+    /// The only value.
     Explanation,
 }
 
+/// Target of the request, as the agent understood it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ExplainedTarget {
     /// `pod`, `service` or `nodePort`.
     pub kind: String,
-    /// As it may be asked again.
+    /// The target in a form that can be asked again.
     pub text: String,
 }
 
+/// A Service on the path.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ExplainedService {
+    /// Kubernetes namespace.
     pub namespace: String,
+    /// Name of the Service.
     pub name: String,
     /// `ClusterIP`, `NodePort`, `LoadBalancer` or `ExternalName`.
     pub r#type: String,
+    /// True if the Service has no cluster IP (`clusterIP: None`).
     pub headless: bool,
-    /// `key=value`; empty: its endpoints are somebody else's work.
+    /// Selector as `key=value`; empty if something else manages the endpoints.
     pub selector: Vec<String>,
     /// `Local` or `Cluster`.
     pub external_traffic_policy: String,
-    /// Those that are asked for.
+    /// Ports of the Service that the target means.
     pub ports: Vec<ExplainedServicePort>,
-    /// Pods of this node that it selects.
+    /// Number of pods of this node that the Service selects.
     pub pods_on_this_node: usize,
 }
 
+/// A port of a Service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ExplainedServicePort {
+    /// Name of the port; `null` if it has none.
     pub name: Option<String>,
+    /// `TCP`, `UDP` or `SCTP`.
     pub protocol: String,
+    /// Port number of the Service.
     pub port: u16,
-    /// A number, or the name of a container's port.
+    /// Number, or name of a container's port.
     pub target_port: String,
+    /// NodePort; `null` if there is none.
     pub node_port: Option<u16>,
 }
 
+/// A pod at the end of a path.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ExplainedPod {
+    /// The pod.
     pub pod: Pod,
+    /// IP addresses of the pod.
     pub addresses: Vec<String>,
-    /// `null` where no source says so.
+    /// Readiness of the pod; `null` if no source reports it.
     pub ready: Option<bool>,
-    /// A runtime whose sockets this node's kernel does not see.
+    /// Sandboxed runtime whose sockets this node's kernel does not see; `null` if the pod uses none.
     pub opaque_runtime: Option<String>,
-    /// `null` where it was not seen yet.
+    /// Network namespace; `null` if the agent has not seen it yet.
     pub netns: Option<Netns>,
-    /// How many of its ports are listened on.
+    /// Number of ports of the pod on which a socket listens.
     pub listening: usize,
-    /// On the pod as a whole.
+    /// Findings about the pod as a whole.
     pub findings: Vec<Finding>,
 }
 
+/// A port at which a path ends.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "WayIn")]
 #[serde(rename_all = "camelCase")]
-pub struct WayIn {
-    /// What may be dialled.
-    pub doors: Vec<WayInDoor>,
-    /// `null`: the node's own socket.
+pub struct ExplainedEnd {
+    /// Addresses and ports that a caller may dial.
+    #[serde(rename = "doors")]
+    pub entry_points: Vec<ExplainedEntryPoint>,
+    /// Pod of the port; `null` if the socket is the node's own.
     pub pod: Option<Pod>,
+    /// `TCP`, `UDP` or `SCTP`.
     pub protocol: String,
-    /// `null`: the pod has no port of the name that targetPort says.
+    /// Port number; `null` if the pod has no port with the name in targetPort.
     pub port: Option<u16>,
     /// `served`, `silent`, `unresolved`, `unseen` or `opaque`.
     pub state: String,
-    /// With process, container and traffic; `null` where nobody is seen to listen.
+    /// Listener on the port, with process, container and traffic; `null` if no listener is known.
     pub listener: Option<Listener>,
+    /// Whether the port is declared, and by what.
     pub declaration: Declaration,
     /// `loopback`, `pod` or `host`.
     pub exposure: String,
-    pub policy: WayInPolicy,
-    /// On this port; `listener` is `null` in them, since it stands above.
+    /// Effect of NetworkPolicies on the port.
+    pub policy: ExplainedPolicy,
+    /// Findings about the port. Their `listener` is `null`, because it is the field above.
     pub findings: Vec<Finding>,
-    /// Where nobody listens: ports of the same pod that are listened on, the nearest first.
+    /// If no process listens: ports of the same pod on which a socket listens, the nearest number first.
     pub nearest: Vec<NearPort>,
 }
 
+/// An address and port that a caller may dial to reach an end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct WayInDoor {
+#[schemars(rename = "WayInDoor")]
+pub struct ExplainedEntryPoint {
     /// `nodePort`, `loadBalancer`, `externalIP`, `clusterIP`, `headless`, `hostPort`, `hostNetwork`, `podAddress` or
     /// `loopback`.
     pub kind: String,
-    /// Empty: any address of a node, or one that is not known.
+    /// IP addresses, or the DNS name of a headless Service; empty for any address of a node, or if unknown.
     pub addresses: Vec<String>,
+    /// Port number to dial.
     pub port: u16,
-    pub service: Option<DoorService>,
+    /// Service that forwards to the end; `null` if the path has none.
+    pub service: Option<EntryPointService>,
 }
 
-/// Through which port of which Service a door leads.
+/// Service and port through which an entry point leads.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct DoorService {
+#[schemars(rename = "DoorService")]
+pub struct EntryPointService {
+    /// Kubernetes namespace.
     pub namespace: String,
+    /// Name of the Service.
     pub name: String,
+    /// Port of the Service.
     pub port: ExplainedServicePort,
 }
 
+/// Effect of NetworkPolicies on an end, policy by policy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct WayInPolicy {
+#[schemars(rename = "WayInPolicy")]
+pub struct ExplainedPolicy {
     /// `open`, `blocked`, `not-isolated` or `unknown`.
     pub verdict: String,
-    /// Those that select the pod, or may.
+    /// Policies that select the pod, or may select it.
     pub policies: Vec<PolicyOpinion>,
 }
 
+/// What one NetworkPolicy does with a port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PolicyOpinion {
     /// `NAMESPACE/NAME`.
     pub name: String,
-    /// Whether it admits this port from anywhere; `null` where its selector is not understood.
+    /// True if the policy admits the port from any peer; `null` if its selector is not understood.
     pub admits: Option<bool>,
-    /// How many peers its rules for this port name; 0 where it admits: from everywhere.
+    /// Number of peers that the policy's rules for the port name; 0 with `admits: true` means every caller.
     pub peers: usize,
 }
 
+/// A port of the same pod on which a socket listens.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NearPort {
+    /// `TCP`, `UDP` or `SCTP`.
     pub protocol: String,
+    /// Port number.
     pub port: u16,
+}
+
+#[cfg(test)]
+mod tests {
+    use portolan_engine::model::traffic::ViaKind;
+    use portolan_engine::read::explain::answer::EntryPointKind;
+
+    #[test]
+    fn via_and_entry_points_use_the_same_names() {
+        for (via, entry_point) in [
+            (ViaKind::ClusterIp, EntryPointKind::ClusterIp),
+            (ViaKind::NodePort, EntryPointKind::NodePort),
+            (ViaKind::LoadBalancer, EntryPointKind::LoadBalancer),
+            (ViaKind::ExternalIp, EntryPointKind::ExternalIp),
+            (ViaKind::HostPort, EntryPointKind::HostPort),
+        ] {
+            assert_eq!(via.as_str(), entry_point.as_str());
+        }
+    }
 }

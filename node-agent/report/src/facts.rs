@@ -1,4 +1,6 @@
-//! What a filter looks at, borrowed from an engine type or a report: one filter serves lists, watch and `scan`.
+//! The properties of an object that a filter examines, taken from an engine type or from a report.
+//!
+//! Lists, `/v1/watch` and `portolan scan` hold different types of objects; this type lets one filter serve them all.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
@@ -11,25 +13,36 @@ use portolan_engine::read::summary::Summary;
 
 use crate::wire::{self, Report};
 
-/// The fields that filters know. `None`: this object has no such thing, so a filter on it leaves the object out.
+/// Properties that a [`Filter`](crate::filter::Filter) can examine, borrowed from the object.
+///
+/// `None` means that the object lacks the property. A filter on that property then excludes the object.
 #[derive(Clone, Debug, Default)]
 pub struct Facts<'a> {
+    /// Value of `kind`.
     pub kind: &'static str,
+    /// Kubernetes namespace of the pod.
     pub namespace: Option<&'a str>,
+    /// Name of the pod.
     pub pod: Option<&'a str>,
-    /// Kind and name.
+    /// Kind and name of the workload.
     pub workload: Option<(&'a str, &'a str)>,
-    /// Of the pod; a report does not hold them.
+    /// Labels of the pod; `None` for a report that was parsed from JSON.
     pub labels: Option<&'a Arc<BTreeMap<String, String>>>,
+    /// Code of the finding.
     pub code: Option<&'a str>,
+    /// Severity of the finding.
     pub severity: Option<&'a str>,
+    /// State of the finding, listener or connection.
     pub state: Option<&'a str>,
+    /// Protocol of the port.
     pub protocol: Option<&'a str>,
+    /// Port number.
     pub port: Option<u16>,
+    /// Origin of each peer.
     pub origins: Vec<&'a str>,
 }
 
-/// A pod's names, from the engine's type or the wire's.
+/// Names and labels of a pod, from the engine's type or from the wire type.
 #[derive(Clone, Copy)]
 struct PodNames<'a> {
     namespace: &'a str,
@@ -65,27 +78,29 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// Of an open listener or finding; where its peers are only if `origins`, since they may be many.
+    /// Returns the facts of an open listener or finding. Fills in `origins` only on request, because an object may have
+    /// many peers.
     #[must_use]
-    pub fn of_outline(outline: &Summary<'a>, origins: bool) -> Self {
+    pub fn of_summary(summary: &Summary<'a>, origins: bool) -> Self {
         Self {
-            code: outline.code.map(FindingCode::as_str),
-            severity: outline.code.map(|code| code.severity().as_str()),
-            state: Some(if outline.is_suppressed { "suppressed" } else { "open" }),
-            protocol: outline.protocol.map(Protocol::as_str),
-            port: outline.port.map(NonZeroU16::get),
+            code: summary.code.map(FindingCode::as_str),
+            severity: summary.code.map(|code| code.severity().as_str()),
+            state: Some(if summary.is_suppressed { "suppressed" } else { "open" }),
+            protocol: summary.protocol.map(Protocol::as_str),
+            port: summary.port.map(NonZeroU16::get),
             origins: if origins {
-                outline.origins().into_iter().map(traffic::Origin::as_str).collect()
+                summary.origins().into_iter().map(traffic::Origin::as_str).collect()
             } else {
                 Vec::new()
             },
             ..Self::of_pod(
-                if outline.code.is_some() { "Finding" } else { "Listener" },
-                outline.pod.map(PodNames::from),
+                if summary.code.is_some() { "Finding" } else { "Listener" },
+                summary.pod.map(PodNames::from),
             )
         }
     }
 
+    /// Returns the facts of an engine's finding.
     #[must_use]
     pub fn of_finding(finding: &'a finding::Finding) -> Self {
         Self {
@@ -99,6 +114,7 @@ impl<'a> Facts<'a> {
         }
     }
 
+    /// Returns the facts of an engine's listener.
     #[must_use]
     pub fn of_listener(listener: &'a listener::Listener) -> Self {
         Self {
@@ -110,6 +126,7 @@ impl<'a> Facts<'a> {
         }
     }
 
+    /// Returns the facts of an engine's connection.
     #[must_use]
     pub fn of_connection(connection: &'a connection::Connection) -> Self {
         Self {
@@ -121,6 +138,7 @@ impl<'a> Facts<'a> {
         }
     }
 
+    /// Returns the facts of a report.
     #[must_use]
     pub fn of_report(report: &'a Report) -> Self {
         let origins = |traffic: &'a wire::Traffic| -> Vec<&'a str> {
@@ -156,16 +174,16 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// [`Facts`] that outlive their object.
+/// Owned form of [`Facts`], for objects that are kept only as JSON.
 #[derive(Debug)]
-pub enum KeptFacts {
-    /// Without the object, which may be large.
+pub enum OwnedFacts {
+    /// Copies of the properties. The object itself may be large and is not kept.
     Copied(Box<CopiedFacts>),
-    /// A connection is small, and there are many.
+    /// The connection itself: it is small, and sharing it avoids a copy for each of many connections.
     Connection(Arc<connection::Connection>),
 }
 
-/// See [`KeptFacts::Copied`].
+/// Copies of the properties in [`Facts`].
 #[derive(Debug)]
 pub struct CopiedFacts {
     kind: &'static str,
@@ -178,11 +196,12 @@ pub struct CopiedFacts {
     state: Option<Box<str>>,
     protocol: Option<Box<str>>,
     port: Option<u16>,
-    /// Each once.
+    /// Distinct origins of the peers, sorted.
     origins: Vec<Box<str>>,
 }
 
-impl KeptFacts {
+impl OwnedFacts {
+    /// Copies borrowed facts.
     #[must_use]
     pub fn of(facts: &Facts<'_>) -> Self {
         let mut origins = facts.origins.clone();
@@ -203,6 +222,7 @@ impl KeptFacts {
         }))
     }
 
+    /// Returns the value of `kind`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -211,6 +231,7 @@ impl KeptFacts {
         }
     }
 
+    /// Borrows the facts for a filter.
     #[must_use]
     pub fn borrow(&self) -> Facts<'_> {
         match self {
@@ -219,7 +240,7 @@ impl KeptFacts {
         }
     }
 
-    /// Bytes that it holds beside itself.
+    /// Returns the number of heap bytes that these facts hold, for the memory budget.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
         match self {

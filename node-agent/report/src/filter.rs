@@ -1,31 +1,41 @@
-//! Which objects are wanted. Every field holds alternatives; an empty one lets everything through.
+//! Filter for objects, as in the query of a list or of `/v1/watch`.
 
 use crate::facts::Facts;
 use crate::label_selector::Selector;
 
-/// States of what is no more.
+/// States of findings and listeners that have ended.
 const ENDED_STATES: [&str; 2] = ["resolved", "closed"];
 
-/// A filter, as the query of a URL gives it.
+/// Conditions on an object. All fields must match; a field matches if it is empty or contains the object's value. Text is
+/// compared without regard to ASCII case, except the name of a workload.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
+    /// Values of `kind`, such as `Finding`.
     pub kind: Vec<String>,
+    /// Kubernetes namespaces of the pod.
     pub namespace: Vec<String>,
+    /// Names of the pod.
     pub pod: Vec<String>,
-    /// NAME or KIND/NAME.
+    /// Workloads of the pod, each as NAME or KIND/NAME.
     pub workload: Vec<String>,
+    /// Codes of a finding.
     pub code: Vec<String>,
+    /// Severities of a finding.
     pub severity: Vec<String>,
+    /// States of a finding, listener or connection.
     pub state: Vec<String>,
+    /// Protocols of the port.
     pub protocol: Vec<String>,
+    /// Port numbers.
     pub port: Vec<u16>,
-    /// An object passes if one of its peers is of one of these.
+    /// Origins of peers. The object matches if at least one of its peers has one of these origins.
     pub origin: Vec<String>,
-    /// What the pod's labels must be.
+    /// Selector for the labels of the pod.
     pub labels: Selector,
 }
 
 impl Filter {
+    /// Returns true if an object with these facts matches.
     #[must_use]
     pub fn lets_through(&self, facts: &Facts<'_>) -> bool {
         among(&self.kind, Some(facts.kind))
@@ -42,7 +52,7 @@ impl Filter {
                 || facts.origins.iter().any(|origin| among(&self.origin, Some(origin))))
     }
 
-    /// Whether what ended may pass, which is listed only for those who ask for its state.
+    /// Returns true if the filter names a state of ended objects. Lists contain ended objects only then.
     #[must_use]
     pub fn asks_for_ended(&self) -> bool {
         self.state.iter().any(|state| ENDED_STATES.iter().any(|ended| state.eq_ignore_ascii_case(ended)))

@@ -1,5 +1,6 @@
-//! Indented JSON for people and scripts, written as it is made: a list of thousands is never held as a whole. What could
-//! move a terminal is written as an escape, as everywhere.
+//! Writes a list as indented JSON, item by item, so that a list of thousands never is in memory as a whole.
+//!
+//! Characters that could change a terminal's state are escaped, as in all output.
 
 use std::io::{self, Write};
 
@@ -9,13 +10,13 @@ use serde_json::ser::{CharEscape, Formatter, PrettyFormatter, Serializer};
 use crate::escape::json_text;
 use crate::wire::SCHEMA;
 
-/// Writes `items` in the shape of every list of the API, with a newline at the end.
+/// Writes `items` as a list object of the API, followed by a newline.
 ///
 /// # Errors
-/// What `out` says.
+/// The error of `out`, or of an item that cannot be serialized.
 pub fn list<T: Serialize>(out: impl Write, items: impl Iterator<Item = T> + Clone) -> io::Result<()> {
-    let mut serializer = Serializer::with_formatter(out, Harmless::default());
-    let list = List { r#continue: (), generation: 0, items: Each(items), schema: SCHEMA };
+    let mut serializer = Serializer::with_formatter(out, SafeFormatter::default());
+    let list = List { r#continue: (), generation: 0, items: Sequence(items), schema: SCHEMA };
     list.serialize(&mut serializer).map_err(io::Error::from)?;
     serializer.into_inner().write_all(b"\n")
 }
@@ -28,20 +29,20 @@ struct List<I> {
     schema: &'static str,
 }
 
-/// An iterator as a sequence.
-struct Each<I>(I);
+/// Serializes an iterator as a sequence.
+struct Sequence<I>(I);
 
-impl<I: Iterator<Item: Serialize> + Clone> Serialize for Each<I> {
+impl<I: Iterator<Item: Serialize> + Clone> Serialize for Sequence<I> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(self.0.clone())
     }
 }
 
-/// [`PrettyFormatter`] whose strings are safe for a terminal.
+/// [`PrettyFormatter`] that escapes strings for a terminal.
 #[derive(Default)]
-struct Harmless(PrettyFormatter<'static>);
+struct SafeFormatter(PrettyFormatter<'static>);
 
-impl Formatter for Harmless {
+impl Formatter for SafeFormatter {
     fn write_string_fragment<W: ?Sized + Write>(&mut self, out: &mut W, fragment: &str) -> io::Result<()> {
         out.write_all(json_text(fragment).as_bytes())
     }

@@ -1,15 +1,17 @@
-//! Label selectors as kubectl's `-l` takes them: `app=web,tier in (front,back),!canary`. Every requirement must hold.
+//! Label selectors in the syntax of kubectl's `-l`: `app=web,tier in (front,back),!canary`.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Characters of a selector at most; kubectl's own fits the URL of a request.
+/// Maximum length of a selector in bytes. kubectl's own selectors have to fit the URL of a request.
 const MAX_LENGTH: usize = 4096;
+/// Maximum length of a label's name and of its value, as in Kubernetes.
 const MAX_NAME: usize = 63;
+/// Maximum length of the DNS domain before the slash of a key, as in Kubernetes.
 const MAX_DOMAIN: usize = 253;
 const EXPECTED: &str = "expected requirements such as app=web, app!=web, app in (a,b), app notin (a,b), app, !app, separated by commas";
 
-/// What a pod's labels must be.
+/// Requirements on the labels of a pod. All of them must hold; an empty selector selects everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selector(Vec<Requirement>);
 
@@ -24,15 +26,15 @@ enum Demand {
     Exists,
     Absent,
     In(Vec<String>),
-    /// Also where the label is absent, as in kubectl.
+    /// Holds also if the label is absent, as in kubectl.
     NotIn(Vec<String>),
 }
 
-/// Why a text is no selector.
+/// Error of a text that is not a selector.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{at:?}: {EXPECTED}")]
 pub struct BadSelector {
-    /// The part that is wrong.
+    /// The wrong requirement, at most 100 characters of it.
     pub at: String,
 }
 
@@ -52,13 +54,14 @@ impl fmt::Display for Selector {
 }
 
 impl Selector {
-    /// Selects everything.
+    /// Returns true if there are no requirements, so that everything is selected.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether these labels are as wanted. `None`: no pod, which only the empty selector means.
+    /// Returns true if the labels meet all requirements. `None` stands for an object without a pod, which only the empty
+    /// selector selects.
     #[must_use]
     pub fn selects(&self, labels: Option<&BTreeMap<String, String>>) -> bool {
         self.is_empty()
@@ -67,7 +70,7 @@ impl Selector {
             })
     }
 
-    /// Adds what another one demands.
+    /// Adds the requirements of another selector.
     pub fn extend(&mut self, other: Self) {
         self.0.extend(other.0);
     }
@@ -98,7 +101,7 @@ impl std::str::FromStr for Selector {
     }
 }
 
-/// What stands between commas, those within parentheses apart.
+/// Splits a selector at commas, except those within parentheses.
 fn parts(text: &str) -> impl Iterator<Item = &str> {
     let mut is_inside = false;
     text.split(move |c| {
@@ -143,7 +146,7 @@ fn list(values: &str) -> Option<Vec<String>> {
     values.split(',').map(|value| is_value(value.trim()).then(|| value.trim().to_owned())).collect()
 }
 
-/// `DOMAIN/NAME` or `NAME`.
+/// Returns true for a label key: `DOMAIN/NAME` or `NAME`.
 fn is_key(key: &str) -> bool {
     let (domain, name) = key.split_once('/').map_or((None, key), |(domain, name)| (Some(domain), name));
     let is_domain = |domain: &str| {
@@ -153,7 +156,7 @@ fn is_key(key: &str) -> bool {
     !name.is_empty() && is_value(name) && domain.is_none_or(is_domain)
 }
 
-/// What a label may have: letters, digits, and between them `-`, `_` and `.`.
+/// Returns true for a label value: at most 63 letters and digits, and `-`, `_` and `.` between them.
 fn is_value(value: &str) -> bool {
     let ends = |c: Option<char>| c.is_none_or(|c| c.is_ascii_alphanumeric());
     value.len() <= MAX_NAME

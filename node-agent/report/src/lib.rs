@@ -2,6 +2,7 @@
 //!
 //! Commands and agent share this crate, so that both read and write one schema. It does no IO.
 #![forbid(unsafe_code)]
+#![deny(missing_docs, unreachable_pub)]
 
 pub mod cells;
 pub mod escape;

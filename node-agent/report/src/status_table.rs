@@ -1,4 +1,4 @@
-//! The agent's status for people: what it is, which hooks and sources work, what is full, and what was lost.
+//! Text form of the agent's status: version, hooks, sources, limits and losses.
 
 use std::fmt::Write;
 
@@ -6,7 +6,7 @@ use crate::escape::terminal;
 use crate::table::lay_out;
 use crate::wire::AgentStatus;
 
-/// The whole status as text of several parts.
+/// Formats the status: first the agent's properties, then one table each for hooks, sources, limits and losses.
 #[must_use]
 pub fn status(status: &AgentStatus) -> String {
     let mut text = String::new();
@@ -23,26 +23,27 @@ pub fn status(status: &AgentStatus) -> String {
         .hooks
         .iter()
         .map(|hook| vec![hook.name.clone(), hook.state.clone(), or_dash(hook.reason.as_ref())]);
-    part(&mut text, &["HOOK", "STATE", "REASON"], hooks);
+    append_table(&mut text, &["HOOK", "STATE", "REASON"], hooks);
     let sources = status.sources.iter().map(|source| {
         vec![source.name.clone(), source.state.clone(), source.since.clone(), or_dash(source.reason.as_ref())]
     });
-    part(&mut text, &["SOURCE", "STATE", "SINCE", "REASON"], sources);
+    append_table(&mut text, &["SOURCE", "STATE", "SINCE", "REASON"], sources);
     let limits = status.limits.iter().map(|(name, limit)| {
         let percent = limit.used.saturating_mul(100).checked_div(limit.max).unwrap_or(0);
         vec![name.clone(), limit.used.to_string(), limit.max.to_string(), format!("{percent}%")]
     });
-    part(&mut text, &["LIMIT", "USED", "MAX", "FULL"], limits);
+    append_table(&mut text, &["LIMIT", "USED", "MAX", "FULL"], limits);
     if status.lost.values().all(|count| *count == 0) {
         text.push_str("\nNothing was lost.\n");
     } else {
         let lost = status.lost.iter().map(|(reason, count)| vec![reason.clone(), count.to_string()]);
-        part(&mut text, &["LOST", "COUNT"], lost);
+        append_table(&mut text, &["LOST", "COUNT"], lost);
     }
     text
 }
 
-fn part(text: &mut String, header: &[&str], rows: impl ExactSizeIterator<Item = Vec<String>>) {
+/// Appends a blank line and a table, unless the table has no rows.
+fn append_table(text: &mut String, header: &[&str], rows: impl ExactSizeIterator<Item = Vec<String>>) {
     if rows.len() > 0 {
         text.push('\n');
         text.push_str(&lay_out(header, rows));

@@ -1,5 +1,6 @@
-//! Reports as tables for people, laid out as kubectl does: upper-case headers, no borders, one row a line. Every cell is
-//! escaped, since pods choose much of what is in them; colour is put on after the layout.
+//! Tables of findings, listeners and connections in kubectl's layout: upper-case headers, no borders, one line per row.
+//!
+//! Every cell is escaped, because pods choose much of the content. Colours are added after the layout.
 
 use std::cmp::Reverse;
 
@@ -10,18 +11,20 @@ use crate::cells::{self, NONE};
 use crate::escape::terminal;
 use crate::wire::{Connection, Finding, Listener};
 
-/// Which columns there are.
+/// Set of columns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Width {
+    /// The basic columns.
     #[default]
     Narrow,
-    /// As narrow, and which node each is on.
+    /// The basic columns and the node.
     Cluster,
+    /// All columns.
     Wide,
 }
 
 impl Width {
-    /// The columns that only some widths have.
+    /// Returns the headers of the columns beyond the basic ones; `wide` are those after the node.
     fn columns(self, wide: &[&'static str]) -> Vec<&'static str> {
         match self {
             Self::Narrow => Vec::new(),
@@ -30,7 +33,7 @@ impl Width {
         }
     }
 
-    /// Their cells.
+    /// Returns the cells of those columns.
     fn cells(self, node: &str, wide: impl FnOnce() -> Vec<String>) -> Vec<String> {
         match self {
             Self::Narrow => Vec::new(),
@@ -40,16 +43,19 @@ impl Width {
     }
 }
 
-/// Whether severities are coloured: only for a terminal, and never with NO_COLOR.
+/// Colouring of severities.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Colour {
+    /// No colours.
     #[default]
     Plain,
+    /// ANSI escape sequences.
     Ansi,
 }
 
 impl Colour {
-    /// What stdout should get: `no_color` is the environment variable's value.
+    /// Returns the colouring for standard output: colours only on a terminal, and never if NO_COLOR is set and not empty.
+    /// `no_color` is the value of that environment variable.
     #[must_use]
     pub fn for_stdout(no_color: Option<&std::ffi::OsStr>) -> Self {
         use std::io::IsTerminal;
@@ -58,7 +64,8 @@ impl Colour {
     }
 }
 
-/// Findings, worst first; ages are as of when each was written. One sentence if there is none.
+/// Formats findings as a table, the most severe first. Ages are relative to the `time` of each finding. Returns a sentence
+/// instead if there are no findings.
 #[must_use]
 pub fn findings(findings: &[Finding], width: Width, colour: Colour) -> String {
     if findings.is_empty() {
@@ -68,11 +75,11 @@ pub fn findings(findings: &[Finding], width: Width, colour: Colour) -> String {
     }
     let mut sorted: Vec<&Finding> = findings.iter().collect();
     sorted.sort_by_cached_key(|finding| {
-        (Reverse(Severity::parse(&finding.severity)), place(finding), port(finding), finding.id.clone())
+        (Reverse(Severity::parse(&finding.severity)), location(finding), port(finding), finding.id.clone())
     });
     let mut header = vec!["SEVERITY", "CODE", "POD", "PORT", "PROCESS", "TRAFFIC", "PEERS", "AGE"];
     header.extend(width.columns(&["STATE", "ADDRESSES", "CONTAINER", "WORKLOAD", "ID", "MESSAGE"]));
-    // Only where there is one: who lists what is open need not see an empty column.
+    // Lists of open findings have no exceptions, and need no empty columns for them.
     let with_exceptions = sorted.iter().any(|finding| finding.suppressed_by.is_some());
     if with_exceptions {
         header.extend(["SUPPRESSED-BY", "REASON"]);
@@ -95,7 +102,7 @@ fn finding_row(finding: &Finding, width: Width) -> Vec<String> {
     let mut row = vec![
         finding.severity.clone(),
         finding.code.clone(),
-        place(finding),
+        location(finding),
         port(finding).map_or_else(|| NONE.to_owned(), |(port, protocol)| format!("{port}/{protocol}")),
         cells::process(listener.and_then(|listener| listener.process.as_ref())),
         cells::traffic(&finding.traffic),
@@ -116,9 +123,9 @@ fn finding_row(finding: &Finding, width: Width) -> Vec<String> {
     row
 }
 
-fn place(finding: &Finding) -> String {
+fn location(finding: &Finding) -> String {
     match (&finding.pod, &finding.listener) {
-        (None, Some(listener)) => cells::place(listener),
+        (None, Some(listener)) => cells::location(listener),
         (pod, _) => cells::pod(pod.as_ref()),
     }
 }
@@ -127,7 +134,7 @@ fn port(finding: &Finding) -> Option<(u16, &str)> {
     finding.port.zip(finding.protocol.as_deref())
 }
 
-/// Listeners by pod and port. One sentence if there is none.
+/// Formats listeners as a table, sorted by pod and port. Returns a sentence instead if there are no listeners.
 #[must_use]
 pub fn listeners(listeners: &[Listener], width: Width) -> String {
     if listeners.is_empty() {
@@ -136,7 +143,7 @@ pub fn listeners(listeners: &[Listener], width: Width) -> String {
             .to_owned();
     }
     let mut sorted: Vec<&Listener> = listeners.iter().collect();
-    sorted.sort_by_cached_key(|l| (cells::place(l), l.protocol.clone(), l.port, l.id.clone()));
+    sorted.sort_by_cached_key(|l| (cells::location(l), l.protocol.clone(), l.port, l.id.clone()));
     let mut header = vec!["PROTOCOL", "PORT", "ADDRESSES", "POD", "PROCESS", "DECLARATION", "TRAFFIC"];
     header.extend(width.columns(&["PEERS", "STATE", "SOCKETS", "CONTAINER", "DECLARED-BY", "AGE", "ID"]));
     lay_out(&header, sorted.iter().map(|listener| listener_row(listener, width)))
@@ -147,7 +154,7 @@ fn listener_row(listener: &Listener, width: Width) -> Vec<String> {
         listener.protocol.clone(),
         listener.port.to_string(),
         cells::list(&listener.addresses),
-        cells::place(listener),
+        cells::location(listener),
         cells::process(listener.process.as_ref()),
         listener.declaration.status.clone(),
         cells::traffic(&listener.traffic),
@@ -167,7 +174,7 @@ fn listener_row(listener: &Listener, width: Width) -> Vec<String> {
     row
 }
 
-/// Connections in the order given. One sentence if there is none.
+/// Formats connections as a table, in the given order. Returns a sentence instead if there are no connections.
 #[must_use]
 pub fn connections(connections: &[Connection], width: Width) -> String {
     if connections.is_empty() {
@@ -204,7 +211,7 @@ fn connection_row(connection: &Connection, width: Width) -> Vec<String> {
     row
 }
 
-/// Rows under their header, three blanks between columns, nothing at the end of a line.
+/// Lays out rows under a header, with three spaces between columns and no trailing spaces. Escapes each cell.
 #[must_use]
 pub fn lay_out(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
@@ -221,7 +228,7 @@ pub fn lay_out(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> Stri
     text
 }
 
-/// The table with the severity that begins each line in its colour.
+/// Colours the severity at the start of each line.
 fn coloured(text: &str) -> String {
     let colours = Severity::ALL.map(|severity| (severity.as_str(), colour_of(severity)));
     let mut out = String::with_capacity(text.len() * 2);

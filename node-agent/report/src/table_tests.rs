@@ -1,4 +1,4 @@
-//! Tests of the tables: what they show, sort and escape.
+//! Tests of the tables: content, order and escaping.
 
 use super::*;
 use crate::wire::{Declaration, Envelope, Netns, Peer, Pod, Policy, Process, Traffic};
@@ -82,7 +82,7 @@ fn finding(port: u16, severity: &str, process: &str) -> Finding {
 }
 
 #[test]
-fn a_port_that_nobody_serves_is_shown_too() {
+fn a_port_without_a_listener_is_shown_too() {
     let stale = Finding { listener: None, ..finding(5432, "low", "x") };
     let text = findings(&[stale], Width::Narrow, Colour::Plain);
     assert!(text.contains("5432/TCP"), "{text}");
@@ -110,14 +110,14 @@ fn wide_has_more_columns_in_the_same_row() {
 }
 
 #[test]
-fn colour_is_put_on_the_severity_only() {
+fn only_the_severity_is_coloured() {
     let text = findings(&[finding(9090, "high", "python3")], Width::Narrow, Colour::Ansi);
     assert!(text.contains("\n\u{1b}[31mhigh\u{1b}[0m       undeclared-active"), "{text:?}");
     assert_eq!(text.matches('\u{1b}').count(), 2);
 }
 
 #[test]
-fn what_a_pod_chose_moves_no_terminal_and_breaks_no_row() {
+fn names_that_a_pod_chose_are_escaped_and_break_no_row() {
     let evil = "a\u{1b}[2J\nb\u{202e}";
     for text in [
         findings(&[finding(1, "high", evil)], Width::Wide, Colour::Plain),

@@ -1,9 +1,9 @@
-//! One report as one line for people (`--output text`). Everything that a workload chose is escaped.
+//! One report as one line of text (`--output text`). Everything that a workload chose is escaped.
 
 use crate::escape::terminal;
 use crate::wire::{Connection, Finding, Listener, Pod, Report};
 
-/// `wire` as one line with its newline.
+/// Formats a report as one line that ends with a newline.
 #[must_use]
 pub fn line(report: &Report) -> String {
     let (time, rest) = match report {
@@ -30,9 +30,9 @@ pub fn line(report: &Report) -> String {
 }
 
 fn finding_text(finding: &Finding) -> String {
-    let what =
+    let label =
         if finding.state == "open" { finding.severity.to_uppercase() } else { finding.state.to_uppercase() };
-    let port = finding.listener.as_ref().map_or_else(String::new, |l| format!(" {}/{}", l.port, l.protocol));
+    let port = port_text(finding);
     let peers = match finding.traffic.peers.first() {
         Some(first) => format!(
             ", {} connections, {} bytes, from {}{}",
@@ -43,20 +43,28 @@ fn finding_text(finding: &Finding) -> String {
         ),
         None => String::new(),
     };
-    let said = match &finding.suppressed_by {
+    let message = match &finding.suppressed_by {
         Some(by) if finding.state == "suppressed" => format!("by {}: {}", by.rule, by.reason),
         _ => finding.message.clone(),
     };
-    format!("{what:<9} {}{port} {}: {said}{peers}", pod_text(finding.pod.as_ref()), finding.code)
+    format!("{label:<9} {}{port} {}: {message}{peers}", pod_text(finding.pod.as_ref()), finding.code)
+}
+
+/// Returns ` PORT/PROTOCOL`, or nothing for a finding about a pod. A port without a listener is only in the finding.
+fn port_text(finding: &Finding) -> String {
+    let listener = finding.listener.as_deref();
+    let port = finding.port.or_else(|| listener.map(|listener| listener.port));
+    let protocol = finding.protocol.as_deref().or_else(|| listener.map(|listener| &*listener.protocol));
+    port.zip(protocol).map_or_else(String::new, |(port, protocol)| format!(" {port}/{protocol}"))
 }
 
 fn listener_text(listener: &Listener) -> String {
-    let place = match &listener.pod {
+    let location = match &listener.pod {
         Some(pod) => pod_text(Some(pod)),
         None => listener.netns.name.clone().unwrap_or_else(|| format!("netns {}", listener.netns.inode)),
     };
     format!(
-        "{:<9} {place} {}/{} {} by {}",
+        "{:<9} {location} {}/{} {} by {}",
         if listener.state == "open" { "LISTEN" } else { "CLOSED" },
         listener.port,
         listener.protocol,
@@ -82,4 +90,67 @@ fn connection_text(connection: &Connection) -> String {
 
 fn pod_text(pod: Option<&Pod>) -> String {
     pod.map_or_else(|| "(no pod)".to_owned(), |pod| format!("{}/{}", pod.namespace, pod.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{Declaration, Envelope, Policy, Traffic};
+
+    /// A finding without a listener.
+    fn finding(code: &str, port: Option<u16>) -> Report {
+        Report::Finding(Finding {
+            envelope: Envelope {
+                schema: "portolan/v1".to_owned(),
+                node: "n1".to_owned(),
+                time: "2026-03-04T12:00:00.000Z".to_owned(),
+            },
+            id: "id".to_owned(),
+            state: "open".to_owned(),
+            code: code.to_owned(),
+            severity: "info".to_owned(),
+            message: "nothing listens".to_owned(),
+            first_seen: String::new(),
+            last_seen: String::new(),
+            pod: Some(Pod {
+                namespace: "shop".to_owned(),
+                name: "web-0".to_owned(),
+                uid: "u".to_owned(),
+                workload: None,
+                host_network: false,
+                labels: None,
+            }),
+            container: None,
+            protocol: port.map(|_| "TCP".to_owned()),
+            port,
+            listener: None,
+            declaration: Declaration {
+                status: "declared".to_owned(),
+                declared_by: Vec::new(),
+                explained_by: Vec::new(),
+            },
+            exposure: "pod".to_owned(),
+            policy: Policy { verdict: "unknown".to_owned(), policies: Vec::new() },
+            traffic: Traffic::default(),
+            suppressed_by: None,
+        })
+    }
+
+    #[test]
+    fn a_finding_without_a_listener_names_its_port() {
+        for code in ["stale-declaration", "dangling-service-port"] {
+            assert_eq!(
+                line(&finding(code, Some(5432))),
+                format!("2026-03-04T12:00:00.000Z INFO      shop/web-0 5432/TCP {code}: nothing listens\n")
+            );
+        }
+    }
+
+    #[test]
+    fn a_finding_about_a_pod_names_no_port() {
+        assert_eq!(
+            line(&finding("port-storm", None)),
+            "2026-03-04T12:00:00.000Z INFO      shop/web-0 port-storm: nothing listens\n"
+        );
+    }
 }

@@ -1,5 +1,6 @@
-//! The wire types of `portolan/v1`: exactly what stdout and HTTP carry. Engine types become these at the edge, and never
-//! the other way round except in the command-line client.
+//! Wire types of `portolan/v1`: the objects on standard output and in HTTP answers, field by field.
+//!
+//! The agent converts engine types into these types. Only clients parse them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,340 +8,470 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Value of `schema` in every object.
+/// Value of the field `schema` in every object.
 pub const SCHEMA: &str = "portolan/v1";
 
-/// One object of the stream; `kind` tells which.
+/// One object of the stream. The field `kind` holds the variant's name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind")]
 pub enum Report {
+    /// A finding was opened, changed, suppressed or resolved.
     Finding(Finding),
+    /// A port was opened or closed.
     Listener(Listener),
+    /// A connection to a port was accepted or closed.
     Connection(Connection),
+    /// The agent lost observations.
     Loss(Loss),
+    /// The agent's own state.
     AgentStatus(AgentStatus),
 }
 
-/// What every object carries beside its `kind`.
+/// Fields that every object has beside `kind`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Envelope {
     /// Always `portolan/v1`.
     pub schema: String,
     /// Name of the node.
     pub node: String,
-    /// When the object was written, RFC 3339 UTC.
+    /// Time at which the object was written (RFC 3339, UTC).
     pub time: String,
 }
 
+/// A difference between what runs and what the manifests say, about one port or one pod.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Finding {
+    /// Fields that every object has.
     #[serde(flatten)]
     pub envelope: Envelope,
+    /// Stable identifier, derived from pod UID (or network namespace), protocol and port. A later object with the same id
+    /// replaces this one.
     pub id: String,
     /// `open`, `suppressed` or `resolved`.
     pub state: String,
+    /// Code of the rule that found it, such as `undeclared-active`.
     pub code: String,
     /// `critical`, `high`, `medium`, `low` or `info`.
     pub severity: String,
+    /// Explanation in one sentence.
     pub message: String,
+    /// Time at which the agent first saw the port (RFC 3339, UTC).
     pub first_seen: String,
+    /// Time of the latest report or traffic (RFC 3339, UTC).
     pub last_seen: String,
+    /// Pod that the finding is about; `null` if no pod is known.
     pub pod: Option<Pod>,
+    /// Container whose process serves the port; `null` if unknown.
     pub container: Option<Container>,
-    /// Of the port that it is about, also where nobody serves it; `null` where it is about a pod.
+    /// Protocol of the port, also if no process serves the port; `null` if the finding is about a pod.
     #[serde(default)]
     pub protocol: Option<String>,
+    /// Number of the port, also if no process serves the port; `null` if the finding is about a pod.
     #[serde(default)]
     pub port: Option<u16>,
+    /// Listener on the port; `null` if no process serves the port.
     pub listener: Option<Box<Listener>>,
+    /// Whether the port is declared, and by what.
     pub declaration: Declaration,
     /// `loopback`, `pod` or `host`.
     pub exposure: String,
+    /// Effect of NetworkPolicies on the port.
     pub policy: Policy,
+    /// Traffic to the port.
     pub traffic: Traffic,
+    /// Exception that suppresses the finding, or did so until it was resolved; `null` if there is none.
     pub suppressed_by: Option<Suppression>,
 }
 
+/// A port on which one or more sockets listen in a network namespace.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Listener {
+    /// Fields that every object has.
     #[serde(flatten)]
     pub envelope: Envelope,
+    /// Stable identifier, derived from pod UID (or network namespace), protocol and port.
     pub id: String,
     /// `TCP`, `UDP` or `SCTP`.
     pub protocol: String,
+    /// Port number.
     pub port: u16,
+    /// Local addresses of the sockets, sorted; at most 16. `0.0.0.0` and `::` are wildcards.
     pub addresses: Vec<String>,
+    /// True if every IPv6 socket on the port refuses IPv4 (`IPV6_V6ONLY`).
     pub v6_only: bool,
-    /// How many sockets serve the port (SO_REUSEPORT, one per address family, …).
+    /// Number of sockets that serve the port (SO_REUSEPORT, one per address family, …).
     pub sockets: usize,
+    /// Network namespace of the sockets.
     pub netns: Netns,
+    /// Process that serves the port; `null` if unknown.
     pub process: Option<Process>,
-    /// `null`: older than the agent.
+    /// Time at which the port was opened (RFC 3339, UTC); `null` if the port is older than the agent.
     pub opened_at: Option<String>,
     /// `open` or `closed`.
     pub state: String,
+    /// Pod of the network namespace; `null` if no pod is known.
     pub pod: Option<Pod>,
+    /// Container of the process; `null` if unknown.
     pub container: Option<Container>,
+    /// Whether the port is declared, and by what.
     pub declaration: Declaration,
+    /// Traffic to the port.
     pub traffic: Traffic,
 }
 
+/// A connection that a socket on a port accepted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Connection {
+    /// Fields that every object has.
     #[serde(flatten)]
     pub envelope: Envelope,
     /// Id of the listener.
     pub id: String,
+    /// `TCP`, `UDP` or `SCTP`.
     pub protocol: String,
+    /// Address and port of the accepting socket.
     pub local: Endpoint,
+    /// Address and port of the caller.
     pub remote: RemoteEndpoint,
+    /// Time at which the connection was accepted (RFC 3339, UTC).
     pub opened_at: String,
-    /// `null`: still open.
+    /// Time at which the connection was closed (RFC 3339, UTC); `null` while it is open.
     pub closed_at: Option<String>,
+    /// Bytes received from the caller.
     pub bytes_in: u64,
+    /// Bytes sent to the caller.
     pub bytes_out: u64,
+    /// Pod of the accepting socket; `null` if no pod is known.
     pub pod: Option<Pod>,
 }
 
+/// Observations that the agent lost, counted by reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Loss {
+    /// Fields that every object has.
     #[serde(flatten)]
     pub envelope: Envelope,
+    /// Name of the loss, as in `portolan_lost_total{reason}`.
     pub reason: String,
+    /// Number of losses that this object reports.
     pub count: u64,
-    /// True once the scan after it is done.
+    /// True once the scan that follows the loss is complete.
     pub recovered: bool,
 }
 
+/// State of the agent: kernel, hooks, sources, losses and limits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AgentStatus {
+    /// Fields that every object has.
     #[serde(flatten)]
     pub envelope: Envelope,
+    /// Version of the agent.
     pub version: String,
+    /// Release of the node's kernel.
     pub kernel: String,
+    /// Hooks in the kernel.
     pub hooks: Vec<HookStatus>,
+    /// Sources of observations and metadata, and sinks that can fail.
     pub sources: Vec<SourceStatus>,
+    /// Number of known network namespaces.
     pub namespaces: usize,
+    /// Number of open listeners.
     pub listeners: usize,
-    /// Reason to number.
-    pub lost: std::collections::BTreeMap<String, u64>,
-    pub limits: std::collections::BTreeMap<String, Limit>,
+    /// Number of losses since the agent started, by reason.
+    pub lost: BTreeMap<String, u64>,
+    /// Fill level of each bounded table, by the table's name.
+    pub limits: BTreeMap<String, Limit>,
 }
 
+/// State of one hook in the kernel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HookStatus {
+    /// Name of the hook.
     pub name: String,
     /// `attached`, `attaching`, `partial`, `refused`, `off`, or `waiting` for the first network namespace.
     pub state: String,
+    /// Reason for the state; `null` if there is nothing to say.
     pub reason: Option<String>,
 }
 
+/// State of one source or sink.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SourceStatus {
+    /// Name of the source, such as `kubernetes` or `conntrack`.
     pub name: String,
     /// `up` or `down`.
     pub state: String,
+    /// Time of the last change of the state (RFC 3339, UTC).
     pub since: String,
+    /// Reason for the state; `null` if there is nothing to say.
     pub reason: Option<String>,
 }
 
+/// Fill level of a bounded table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Limit {
+    /// Current number of entries.
     pub used: u64,
+    /// Maximum of `used`.
     pub max: u64,
 }
 
+/// A Kubernetes pod.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Pod {
+    /// Kubernetes namespace.
     pub namespace: String,
+    /// Name of the pod.
     pub name: String,
+    /// UID of the pod.
     pub uid: String,
+    /// Workload that owns the pod; `null` if there is none or it is unknown.
     pub workload: Option<Workload>,
+    /// True if the pod uses the node's network namespace (`hostNetwork`).
     pub host_network: bool,
-    /// For filters; not written.
+    /// Labels of the pod, for filters. Never serialized.
     #[serde(skip)]
     pub labels: Option<Arc<BTreeMap<String, String>>>,
 }
 
+/// Workload that owns a pod.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Workload {
+    /// Kind, such as `Deployment`.
     pub kind: String,
+    /// Name of the workload.
     pub name: String,
 }
 
+/// Container of a pod.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Container {
+    /// Name in the pod's spec.
     pub name: String,
+    /// Id that the container runtime gave.
     pub id: String,
+    /// Image reference.
     pub image: String,
 }
 
+/// Network namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Netns {
+    /// Inode number in the kernel's nsfs.
     pub inode: u64,
+    /// Name of the mount in the netns directory; `null` if there is none.
     pub name: Option<String>,
 }
 
+/// Process that serves a port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Process {
+    /// Process id in the node's PID namespace.
     pub pid: u32,
+    /// Name of the process (`comm`).
     pub name: String,
+    /// Path of the executable; `null` if unknown.
     pub executable: Option<String>,
 }
 
+/// Whether a port is declared, and by what.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Declaration {
     /// `declared`, `explained`, `undeclared` or `unknown`.
     pub status: String,
+    /// Containers that declare the port, as `container/NAME`.
     pub declared_by: Vec<String>,
+    /// Objects that make an undeclared port expected.
     pub explained_by: Vec<Explanation>,
 }
 
+/// One object that makes an undeclared port expected.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Explanation {
+    /// Type of the object, such as `service`, `probe` or `network-policy`.
     pub source: String,
+    /// Name of the object.
     #[serde(rename = "ref")]
     pub reference: String,
 }
 
+/// Effect of the NetworkPolicies that select a pod on one of its ports.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Policy {
     /// `open`, `blocked`, `not-isolated` or `unknown`.
     pub verdict: String,
+    /// `NAMESPACE/NAME` of the policies that the verdict is based on; at most 16.
     pub policies: Vec<String>,
 }
 
+/// Traffic to a port since the agent first saw the port.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Traffic {
+    /// Number of connection attempts.
     pub attempts: u64,
+    /// Number of accepted connections.
     pub connections: u64,
+    /// Number of packets.
     pub packets: u64,
+    /// Number of bytes.
     pub bytes: u64,
+    /// Time of the last packet or connection (RFC 3339, UTC); `null` if there was none.
     pub last_seen: Option<String>,
+    /// Callers, the busiest first; at most 20, except in `PolicyBasis`.
     pub peers: Vec<Peer>,
-    /// Not every peer is listed.
+    /// True if some peers are not listed.
     pub truncated: bool,
 }
 
+/// One caller of a port.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Peer {
+    /// Address that the pod saw.
     pub address: String,
     /// `same-pod`, `pod`, `node`, `service` or `external`.
     pub origin: String,
+    /// `NAMESPACE/NAME` of the calling pod; `null` if unknown.
     #[serde(rename = "ref")]
     pub reference: Option<String>,
-    /// What was dialled, where that was not the pod's own address.
+    /// Dialled address; absent if it is the pod's own address or unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub via: Option<Via>,
+    /// Number of accepted connections.
     pub connections: u64,
+    /// Number of packets.
     pub packets: u64,
+    /// Number of bytes.
     pub bytes: u64,
+    /// Time of the first traffic (RFC 3339, UTC).
     pub first_seen: String,
+    /// Time of the last traffic (RFC 3339, UTC).
     pub last_seen: String,
 }
 
+/// Address and port of a pod's side of a connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Endpoint {
+    /// IP address.
     pub address: String,
+    /// Port number.
     pub port: u16,
 }
 
+/// Address and port of a caller, and who the caller is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RemoteEndpoint {
+    /// IP address that the pod saw.
     pub address: String,
+    /// Port number that the pod saw.
     pub port: u16,
+    /// `same-pod`, `pod`, `node`, `service` or `external`.
     pub origin: String,
+    /// `NAMESPACE/NAME` of the calling pod; `null` if unknown.
     #[serde(rename = "ref")]
     pub reference: Option<String>,
-    /// What was dialled, where that was not the pod's own address.
+    /// Dialled address; absent if it is the pod's own address or unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub via: Option<Via>,
 }
 
-/// The address that a client really dialled, as this node's connection tracking shows it.
+/// Address that a caller dialled, taken from this node's connection tracking.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Via {
+    /// IP address.
     pub address: String,
+    /// Port number.
     pub port: u16,
-    /// `cluster-ip`, `node-port`, `load-balancer`, `external-ip`, `host-port`, `node-address` or `unknown`.
+    /// `clusterIP`, `nodePort`, `loadBalancer`, `externalIP`, `hostPort`, `nodeAddress` or `unknown`.
     pub kind: String,
-    /// `NAMESPACE/NAME` of the Service, where known.
+    /// `NAMESPACE/NAME` of the Service; `null` if unknown.
     #[serde(rename = "ref")]
     pub reference: Option<String>,
-    /// The client's own address, where the pod saw another.
+    /// The caller's own address; `null` if the pod saw that address itself.
     pub client: Option<String>,
 }
 
+/// Exception that suppresses a finding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Suppression {
+    /// Name of the rule, or of the annotation.
     pub rule: String,
+    /// Reason that the rule gives.
     pub reason: String,
 }
 
-/// Answer of a list route.
+/// Answer of a list route: one page.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct List<T> {
+    /// Always `portolan/v1`.
     pub schema: String,
+    /// Objects of this page.
     pub items: Vec<T>,
-    /// Pass it as `continue` for the next page; `null` on the last.
+    /// Value of the parameter `continue` that asks for the next page; `null` on the last page.
     pub r#continue: Option<String>,
-    /// Grows whenever anything listed changes.
+    /// Number that grows whenever a listed object changes.
     pub generation: u64,
 }
 
 /// Answer of `/v1/pods/{namespace}/{name}`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PodDetail {
+    /// Fields that every object has.
     #[serde(flatten)]
     pub envelope: Envelope,
+    /// The pod.
     pub pod: Pod,
-    /// Each is a `Finding`.
+    /// Findings about the pod; each is a `Finding`.
     pub findings: Vec<Report>,
-    /// Each is a `Listener`.
+    /// Listeners of the pod; each is a `Listener`.
     pub listeners: Vec<Report>,
-    /// Not everything is listed.
+    /// True if some findings or listeners are not listed.
     pub truncated: bool,
 }
 
-/// Answer of `/v1/policy`: what a NetworkPolicy for a pod or a workload can be drafted from.
+/// Answer of `/v1/policy`: facts from which a NetworkPolicy for a pod or a workload can be drafted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PolicyBasis {
+    /// Fields that every object has.
     #[serde(flatten)]
     pub envelope: Envelope,
-    /// The target's pods of this node, never none.
+    /// Pods of the target on this node; at least one.
     pub pods: Vec<PolicyPod>,
-    /// The other pods of their namespaces on this node.
+    /// Other pods on this node in the same Kubernetes namespaces.
     pub neighbours: Vec<LabelledPod>,
-    /// The pods of this node that called one of the ports.
+    /// Pods on this node that called one of the ports.
     pub callers: Vec<LabelledPod>,
-    /// Not every pod or port is listed.
+    /// True if some pods or ports are not listed.
     pub truncated: bool,
 }
 
-/// A pod that the policy is for.
+/// A pod for which a NetworkPolicy is drafted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PolicyPod {
+    /// The pod and its labels.
     #[serde(flatten)]
     pub labelled: LabelledPod,
-    /// Names of the NetworkPolicies that select it, or may.
+    /// Names of the NetworkPolicies that select the pod, or may select it.
     pub policies: Vec<String>,
+    /// Declared or served ports of the pod.
     pub ports: Vec<PolicyPort>,
 }
 
 /// A pod with its labels.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LabelledPod {
+    /// The pod.
     pub pod: Pod,
-    pub labels: std::collections::BTreeMap<String, String>,
+    /// Labels of the pod.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// A port that is declared or served.
@@ -348,14 +479,18 @@ pub struct LabelledPod {
 pub struct PolicyPort {
     /// `TCP`, `UDP` or `SCTP`.
     pub protocol: String,
+    /// Port number.
     pub port: u16,
-    /// As a container calls it.
+    /// Name of the port in a container; `null` if no container names the port.
     pub name: Option<String>,
+    /// Whether the port is declared, and by what.
     pub declaration: Declaration,
-    /// `loopback`, `pod` or `host`; `null`: nobody serves it now.
+    /// `loopback`, `pod` or `host`; `null` if no process serves the port.
     pub exposure: Option<String>,
+    /// Process that serves the port; `null` if there is none or it is unknown.
     pub process: Option<Process>,
-    /// Of the open finding about it.
+    /// Code of the open finding about the port; `null` if there is none.
     pub code: Option<String>,
+    /// Traffic to the port.
     pub traffic: Traffic,
 }

@@ -9,7 +9,7 @@ mod local;
 
 pub use local::{DoctorArgs, DoctorFormat, ScanArgs};
 use portolan_client::args::{
-    BaselineArgs, ExplainArgs, FindingsArgs, ListArgs, PolicyArgs, StatusArgs, TopArgsOfNode,
+    BaselineArgs, ExplainArgs, FindingsArgs, ListArgs, NodeTopArgs, PolicyArgs, StatusArgs,
 };
 
 /// Shows every port that a node's pods really listen on, which of them no manifest declares, and the traffic that
@@ -46,7 +46,7 @@ pub enum Command {
     #[command(after_help = POLICY_EXAMPLES)]
     Policy(PolicyArgs),
     /// Show the ports with the most traffic, the pods of a workload taken together
-    Top(TopArgsOfNode),
+    Top(NodeTopArgs),
     /// Show how the agent is doing: hooks, sources, limits, and what was lost
     Status(StatusArgs),
     /// Say what this node lets portolan do, and what is missing

@@ -71,7 +71,7 @@ fn filtered<'a>(
     wanted: Wanted<'_>,
 ) -> impl Iterator<Item = u64> {
     let origins = !wanted.filter.origin.is_empty();
-    outlines.filter(move |outline| wanted.lets_through(&Facts::of_outline(outline, origins))).map(|o| o.id)
+    outlines.filter(move |outline| wanted.lets_through(&Facts::of_summary(outline, origins))).map(|o| o.id)
 }
 
 fn ended<T>(ended: &Ended<T>, wanted: Wanted<'_>, facts: impl for<'f> Fn(&'f T) -> Facts<'f>) -> Vec<Arc<T>> {

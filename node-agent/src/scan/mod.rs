@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use portolan_client::args::{FindingFilterArgs, Format};
 use portolan_client::exit::Exit;
+use portolan_client::fail_on::reaches;
 use portolan_client::query::show;
 use portolan_engine::Engine;
 use portolan_engine::model::finding::{Finding, FindingState};
@@ -198,9 +199,10 @@ fn verdict(findings: &[Arc<Finding>], collected: &Collected, args: &ScanArgs) ->
         Some(why) => say(&format!("the answer is partial: {why}"), Exit::Partial),
         None => Exit::Fine,
     };
-    let reaches = |least| findings.iter().any(|finding| finding.code.severity() >= least);
-    // As `portolan findings` does it: what was found stands, whatever else there may be.
-    if args.findings.fail_on.is_some_and(reaches) { Exit::FailOn } else { exit }
+    let fail_on = args.findings.fail_on;
+    let fails = |finding: &Arc<Finding>| reaches(finding.state.as_str(), finding.code.severity(), fail_on);
+    // As in `portolan findings`, --fail-on decides the exit code even if the answer is partial.
+    if findings.iter().any(fails) { Exit::FailOn } else { exit }
 }
 
 /// What was not looked at.

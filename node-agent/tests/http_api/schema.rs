@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use portolan::sink::convert::Converter;
 use portolan::sink::http::question::ReadModel;
 use portolan::sink::stream::ndjson::ndjson;
-use portolan_report::explanation::Explanation;
+use portolan_report::explanation::TargetExplanation;
 use portolan_report::wire::Report;
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ use crate::served::Served;
 
 fn schema() -> Value {
     let mut generator = schemars::generate::SchemaSettings::draft2020_12().into_generator();
-    let explanation = generator.subschema_for::<Explanation>();
+    let explanation = generator.subschema_for::<TargetExplanation>();
     let mut schema = serde_json::to_value(generator.into_root_schema_for::<Report>()).expect("json");
     schema["oneOf"].as_array_mut().expect("alternatives").push(explanation.into());
     schema["title"] = json!("portolan/v1");

@@ -15,7 +15,7 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use portolan::sink::convert::{Converter, Wall};
 use portolan::source::pods::file;
 use portolan_client::query::policy::draft::{Draft, draft};
-use portolan_client::query::policy::refusal::Refusal;
+use portolan_client::query::policy::error::PolicyError;
 use portolan_client::query::policy::yaml;
 use portolan_engine::model::identity::Protocol::{Sctp, Tcp, Udp};
 use portolan_engine::model::input::Input;
@@ -214,12 +214,12 @@ fn what_no_policy_can_mean_is_refused() {
         draft(&of_pod(&world), false)
     };
     let bare = || pod("web-1").container("app", Regular, &[(8080, Tcp)]);
-    assert!(matches!(drafted(bare().label("app", "x").host_network()), Err(Refusal::HostNetwork { .. })));
-    assert!(matches!(drafted(bare()), Err(Refusal::NoLabels { .. })));
+    assert!(matches!(drafted(bare().label("app", "x").host_network()), Err(PolicyError::HostNetwork { .. })));
+    assert!(matches!(drafted(bare()), Err(PolicyError::NoLabels { .. })));
     let mut world = World::new();
     let elsewhere = Pod { namespace: "other".to_owned(), ..pod("web-1").uid("b").label("app", "x").into() };
     world.apply(pods(vec![bare().label("app", "x").into(), elsewhere]));
-    assert!(matches!(draft(&of_pod(&world), false), Err(Refusal::ManyNamespaces { .. })));
+    assert!(matches!(draft(&of_pod(&world), false), Err(PolicyError::ManyNamespaces { .. })));
     assert!(basis(&world, PolicySubject::Pod("nobody".to_owned())).pods.is_empty());
     assert!(draft(&basis(&world, PolicySubject::Pod("nobody".to_owned())), false).is_err());
 }

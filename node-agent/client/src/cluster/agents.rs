@@ -1,4 +1,4 @@
-//! Where the agents are: their pods, by label, in one list, of which one for each node.
+//! Finds the agents of a cluster: lists their pods by label and chooses one pod per node.
 
 use std::collections::BTreeMap;
 
@@ -9,26 +9,29 @@ use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use kube::{Client, ResourceExt};
 
 use super::args::ClusterArgs;
-use super::ask::ClusterError;
+use super::error::ClusterError;
 
-/// Objects asked for at once.
+/// Number of pods per page of the list.
 const PAGE: u32 = 500;
 
-/// An agent's pod.
+/// The pod of an agent.
 #[derive(Clone, Debug)]
-pub struct Agent {
-    pub namespace: String,
-    pub pod: String,
-    pub node: String,
-    /// Why it cannot be asked.
-    pub obstacle: Option<String>,
+pub(super) struct Agent {
+    /// Kubernetes namespace of the pod.
+    pub(super) namespace: String,
+    /// Name of the pod.
+    pub(super) pod: String,
+    /// Name of the node, or a placeholder with the name of the pod.
+    pub(super) node: String,
+    /// Reason why the agent cannot be asked; `None` if it can.
+    pub(super) obstacle: Option<String>,
 }
 
-/// A client for the cluster that was meant.
+/// Returns a client for the cluster of the kubeconfig and context.
 ///
 /// # Errors
-/// Where no credentials are to be had.
-pub async fn client(args: &ClusterArgs) -> Result<Client, ClusterError> {
+/// [`ClusterError::Credentials`] if there are no credentials.
+pub(super) async fn client(args: &ClusterArgs) -> Result<Client, ClusterError> {
     let options = KubeConfigOptions { context: args.context.clone(), ..KubeConfigOptions::default() };
     let config = match &args.kubeconfig {
         Some(path) => match Kubeconfig::read_from(path) {
@@ -41,11 +44,11 @@ pub async fn client(args: &ClusterArgs) -> Result<Client, ClusterError> {
     Client::try_from(config).map_err(|error| ClusterError::Credentials(causes(&error)))
 }
 
-/// The agent of every node, by node.
+/// Returns one agent per node, sorted by node.
 ///
 /// # Errors
-/// Where the list cannot be had, or is empty.
-pub async fn find(client: &Client, args: &ClusterArgs) -> Result<Vec<Agent>, ClusterError> {
+/// If the list fails or is empty.
+pub(super) async fn find(client: &Client, args: &ClusterArgs) -> Result<Vec<Agent>, ClusterError> {
     let pods: Api<Pod> = match &args.agents_namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
@@ -72,7 +75,7 @@ pub async fn find(client: &Client, args: &ClusterArgs) -> Result<Vec<Agent>, Clu
     Ok(agents)
 }
 
-/// While an agent is replaced its node has two pods, and an evicted one stays in the list: only one is asked.
+/// Chooses one pod per node. A node has two pods while its agent is replaced, and evicted pods stay in the list.
 fn one_for_each_node(pods: &[Pod]) -> Vec<Agent> {
     let mut best: BTreeMap<String, (Fitness<'_>, Agent)> = BTreeMap::new();
     for pod in pods {
@@ -85,7 +88,7 @@ fn one_for_each_node(pods: &[Pod]) -> Vec<Agent> {
     best.into_values().map(|(_, agent)| agent).collect()
 }
 
-/// Can be asked, is ready, was made: the greatest fits best.
+/// Order of preference: no obstacle, ready, created. The greatest value is preferred.
 type Fitness<'a> = (bool, bool, Option<&'a Time>);
 
 fn is_ready(pod: &Pod) -> bool {
@@ -110,7 +113,7 @@ fn agent(pod: &Pod) -> Agent {
     }
 }
 
-/// Where it runs, or where its DaemonSet wants it: that stands in the pod from its beginning.
+/// Returns the pod's node. Before scheduling, returns the node in the affinity that the DaemonSet sets at creation.
 fn node(pod: &Pod) -> Option<String> {
     let spec = pod.spec.as_ref()?;
     let wanted = || {
@@ -123,8 +126,8 @@ fn node(pod: &Pod) -> Option<String> {
     spec.node_name.clone().or_else(wanted)
 }
 
-/// What went wrong, with what caused it.
-pub fn causes(error: &dyn std::error::Error) -> String {
+/// Returns the message of an error, followed by the messages of its causes.
+pub(super) fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {
@@ -162,13 +165,14 @@ mod tests {
         for pods in [pods.clone(), pods.into_iter().rev().collect::<Vec<_>>().try_into().expect("two")] {
             let pods = pods.map(|pod| serde_json::from_value::<Pod>(pod).expect("a pod"));
             let agents = one_for_each_node(&pods);
-            let told: Vec<_> = agents.iter().map(|one| (one.pod.as_str(), one.obstacle.as_deref())).collect();
-            assert_eq!(told, [(chosen, obstacle)]);
+            let found: Vec<_> =
+                agents.iter().map(|one| (one.pod.as_str(), one.obstacle.as_deref())).collect();
+            assert_eq!(found, [(chosen, obstacle)]);
         }
     }
 
     #[test]
-    fn of_the_pods_of_a_node_the_newest_that_is_ready_is_asked() {
+    fn the_newest_ready_pod_of_a_node_is_asked() {
         let old = || pod("old", "Running", "True", 1);
         check([old(), pod("new", "Running", "True", 2)], "new", None);
         check([old(), pod("new", "Running", "False", 2)], "old", None);
@@ -178,14 +182,14 @@ mod tests {
     }
 
     #[test]
-    fn where_none_can_be_asked_the_newest_says_why() {
+    fn if_no_pod_can_be_asked_the_newest_gives_the_reason() {
         let new = pod("new", "Pending", "False", 2);
-        let words = "its agent's pod new is Pending";
-        check([leaving(pod("old", "Running", "False", 1)), new], "new", Some(words));
+        let reason = "its agent's pod new is Pending";
+        check([leaving(pod("old", "Running", "False", 1)), new], "new", Some(reason));
     }
 
     #[test]
-    fn a_pod_that_is_not_scheduled_yet_is_of_the_node_that_its_daemonset_wants() {
+    fn an_unscheduled_pod_belongs_to_the_node_in_its_affinity() {
         let mut new = pod("new", "Pending", "False", 2);
         let field = json!({"key": "metadata.name", "operator": "In", "values": ["node-1"]});
         new["spec"] = json!({"containers": [], "affinity": {"nodeAffinity": {

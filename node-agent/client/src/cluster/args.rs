@@ -1,4 +1,4 @@
-//! What was typed after `kubectl portolan`.
+//! Command line of `kubectl portolan`. Doc comments of fields are the help texts.
 
 use std::path::PathBuf;
 
@@ -11,8 +11,10 @@ use crate::args::{FilterArgs, FindingFilterArgs, Format, TopArgs};
 #[command(name = "kubectl-portolan", bin_name = "kubectl portolan", version, max_term_width = 110)]
 #[command(propagate_version = true, after_help = EXAMPLES)]
 pub struct Cli {
+    /// Cluster and agents.
     #[command(flatten)]
     pub cluster: ClusterArgs,
+    /// Command to run.
     #[command(subcommand)]
     pub command: Command,
 }
@@ -55,6 +57,7 @@ pub struct ClusterArgs {
     pub timeout: u64,
 }
 
+/// Commands of `kubectl portolan`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Show ports that are not as their manifests say, on all nodes
@@ -68,7 +71,7 @@ pub enum Command {
 }
 
 impl Command {
-    /// How the answer is shown.
+    /// Returns the output format of the command.
     #[must_use]
     pub fn output(&self) -> Format {
         match self {
@@ -80,13 +83,16 @@ impl Command {
     }
 }
 
+/// Options of `kubectl portolan findings`.
 #[derive(Debug, Args)]
 pub struct FindingsArgs {
     /// How to show it
     #[arg(short, long, default_value = "table")]
     pub output: Format,
+    /// Filters for all objects.
     #[command(flatten)]
     pub filter: FilterArgs,
+    /// Filters for findings.
     #[command(flatten)]
     pub findings: FindingFilterArgs,
     /// Which states: open, suppressed, resolved, or several
@@ -94,15 +100,18 @@ pub struct FindingsArgs {
     pub state: Vec<String>,
 }
 
+/// Options of `kubectl portolan listeners`.
 #[derive(Debug, Args)]
 pub struct ListArgs {
     /// How to show it
     #[arg(short, long, default_value = "table")]
     pub output: Format,
+    /// Filters for all objects.
     #[command(flatten)]
     pub filter: FilterArgs,
 }
 
+/// Options of `kubectl portolan explain`.
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
     /// [NAMESPACE/]POD, [NAMESPACE/]POD:PORT[/UDP], svc/[NAMESPACE/]SERVICE[:PORT], or a port of the nodes (a NodePort, a
@@ -116,13 +125,16 @@ pub struct ExplainArgs {
     pub output: Format,
 }
 
+/// Options of `kubectl portolan top`.
 #[derive(Debug, Args)]
 pub struct TopCommandArgs {
     /// How to show it
     #[arg(short, long, default_value = "table")]
     pub output: Format,
+    /// Filters for all objects.
     #[command(flatten)]
     pub filter: FilterArgs,
+    /// Order and number of rows.
     #[command(flatten)]
     pub top: TopArgs,
 }

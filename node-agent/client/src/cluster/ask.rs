@@ -1,4 +1,4 @@
-//! One question to every agent at once, and what came back from whom.
+//! Sends one question to the agents of all nodes in parallel, and merges the answers.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,95 +13,75 @@ use tokio::time::timeout;
 
 use super::agents::{self, Agent};
 use super::args::ClusterArgs;
+use super::error::ClusterError;
 use super::forward::Forward;
-use crate::exit::Exit;
+use crate::query::console::Console;
 use crate::query::error::QueryError;
-use crate::query::explain::said_of_target;
+use crate::query::explain::target_error;
+use crate::query::filters::Pairs;
 use crate::query::pages::{self, Gathered};
 use crate::query::request;
-use crate::query::server::Server;
-use crate::query::show::NotShown;
+use crate::query::server::{Dial, Server};
 
-/// Agents that are asked at the same time: each is a stream through the API server.
-const AT_ONCE: usize = 16;
+/// Maximum number of agents that are asked at the same time. Each is a stream through the API server.
+const MAX_CONCURRENT: usize = 16;
 
-/// What the agents answered.
+/// Merged answers of all agents.
 #[derive(Debug, Default)]
-pub struct Answers {
+pub(super) struct Answers {
     /// Objects as the agents wrote them, node by node.
-    pub items: Vec<Value>,
+    pub(super) items: Vec<Value>,
     /// Nodes whose agent answered.
-    pub nodes: BTreeSet<String>,
-    pub missing: Vec<Missing>,
+    pub(super) nodes: BTreeSet<String>,
+    /// Nodes whose answer is missing or incomplete.
+    pub(super) missing: Vec<Missing>,
 }
 
-/// A node that is not, or not wholly, in the answer.
+/// A node whose answer is missing or incomplete.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Missing {
-    pub node: String,
-    pub reason: String,
-    /// A part came.
-    pub answered: bool,
+pub(super) struct Missing {
+    /// Name of the node, escaped for a terminal.
+    pub(super) node: String,
+    /// Reason, escaped for a terminal.
+    pub(super) reason: String,
+    /// True if a part of the answer arrived.
+    pub(super) answered: bool,
 }
 
-/// Why nobody could be asked.
-#[derive(Debug, thiserror::Error)]
-pub enum ClusterError {
-    #[error("cannot start: {0}")]
-    Start(std::io::Error),
-    #[error("no credentials for a cluster: {}; --kubeconfig or KUBECONFIG says where they are", terminal(.0))]
-    Credentials(String),
-    #[error(
-        "the agents' pods cannot be listed: {}; it needs `list` on pods (with --agents-namespace only there)",
-        terminal(.0)
-    )]
-    NotListed(String),
-    #[error(
-        "no agent found: no pod {place} has the labels {selector}; is portolan installed? \
-         (`helm list -A`; --agents-namespace and --agents-selector say where to look)"
-    )]
-    NoAgents { selector: String, place: String },
-    #[error("an answer is not portolan's: {0}")]
-    NotUnderstood(NotShown),
-    #[error(transparent)]
-    Output(#[from] QueryError),
-}
-
-impl ClusterError {
-    /// The exit code when this ends the command.
-    #[must_use]
-    pub fn exit(&self) -> Exit {
-        match self {
-            Self::Credentials(_) => Exit::WrongUse,
-            Self::Output(error) => error.exit(),
-            Self::Start(_) | Self::NotListed(_) | Self::NoAgents { .. } | Self::NotUnderstood(_) => {
-                Exit::Partial
-            }
+impl Answers {
+    /// Prints the nodes whose answer is missing or incomplete. Returns true if there are any.
+    pub(super) fn report_missing(&self, console: &mut Console<'_>) -> Result<bool, QueryError> {
+        if self.missing.is_empty() {
+            return Ok(false);
         }
-    }
-
-    /// Whether the reader of our output went away, which is no fault.
-    #[must_use]
-    pub fn is_closed_pipe(&self) -> bool {
-        matches!(self, Self::Output(error) if error.is_closed_pipe())
+        let asked = self.nodes.len() + self.missing.iter().filter(|missing| !missing.answered).count();
+        console.message(&format!(
+            "the answer is partial: of {asked} nodes with an agent, {} could not be asked in full:",
+            self.missing.len()
+        ))?;
+        for missing in &self.missing {
+            console.message(&format!("  {}: {}", missing.node, missing.reason))?;
+        }
+        Ok(true)
     }
 }
 
-/// What every agent is asked.
+/// Request that every agent receives.
 #[derive(Clone, Debug)]
-pub enum Question {
-    /// The list of this path, with filters.
-    List(&'static str, Vec<(&'static str, String)>),
-    /// The object of this path and query; who does not know it has answered too.
+pub(super) enum Question {
+    /// Path of a list, and its filters.
+    List(&'static str, Pairs),
+    /// Path and query of an object. An agent that does not know the object counts as an agent that answered.
     Object(String),
 }
 
 impl Question {
+    /// Sends the request to one agent.
     async fn put(&self, server: &Server) -> Result<Gathered, QueryError> {
         match self {
             Self::List(path, filters) => pages::gather(server, path, filters).await,
             Self::Object(path) => {
-                let items = match request::get(server, path).await.map_err(said_of_target) {
+                let items = match request::get(server, path).await.map_err(target_error) {
                     Ok(object) => vec![object],
                     Err(QueryError::NoTarget { .. }) => Vec::new(),
                     Err(error) => return Err(error),
@@ -112,65 +92,75 @@ impl Question {
     }
 }
 
-/// Asks every agent.
+/// Asks the agents of all nodes.
 ///
 /// # Errors
-/// Where no agent could be found; agents that do not answer are in [`Answers::missing`].
-pub async fn everyone(args: &ClusterArgs, question: &Question) -> Result<Answers, ClusterError> {
+/// If no agent is found, or the agents refuse the question. Agents that do not answer are in [`Answers::missing`].
+pub(super) async fn all_agents(args: &ClusterArgs, question: &Question) -> Result<Answers, ClusterError> {
     let client = agents::client(args).await?;
     let agents = agents::find(&client, args).await?;
-    let patience = Duration::from_secs(args.timeout);
-    let places = Arc::new(Semaphore::new(AT_ONCE));
-    let mut asking = JoinSet::new();
+    let time_limit = Duration::from_secs(args.timeout);
+    let slots = Arc::new(Semaphore::new(MAX_CONCURRENT));
+    let mut tasks = JoinSet::new();
     for (number, agent) in agents.into_iter().enumerate() {
-        let (client, places, port) = (client.clone(), Arc::clone(&places), args.agents_port);
+        let (client, slots, port) = (client.clone(), Arc::clone(&slots), args.agents_port);
         let question = question.clone();
-        asking.spawn(async move {
-            // Never closed; a permit is only a place in the row.
-            let _place = places.acquire_owned().await;
+        tasks.spawn(async move {
+            // The semaphore is never closed, so that acquiring cannot fail.
+            let _slot = slots.acquire_owned().await;
             let node = agent.node.clone();
-            (number, node, one(client, agent, port, &question, patience).await)
+            (number, node, ask_agent(client, agent, port, &question, time_limit).await)
         });
     }
     let mut answered = Vec::new();
-    while let Some(ended) = asking.join_next().await {
+    while let Some(ended) = tasks.join_next().await {
         answered.extend(ended.ok());
     }
     answered.sort_by_key(|(number, ..)| *number);
     merged(answered.into_iter().map(|(_, node, answer)| (node, answer)).collect())
-        .map_err(ClusterError::Output)
+        .map_err(ClusterError::Query)
 }
 
-/// A list, and what is wrong with it; or why there is none.
-type OneAnswer = Result<(Vec<Value>, Option<String>), Refusal>;
+/// Objects of one agent and the reason why they are incomplete; or the failure.
+type AgentAnswer = Result<(Vec<Value>, Option<String>), AgentFailure>;
 
-/// Why an agent gave nothing.
+/// Reason why an agent gave no answer.
 #[derive(Debug)]
-enum Refusal {
-    /// The question is wrong, whatever others say of it.
+enum AgentFailure {
+    /// The question is wrong, whatever the other agents answer.
     Question(QueryError),
     /// The question is wrong, or this agent is too old for it.
-    Perhaps(QueryError),
+    QuestionOrVersion(QueryError),
+    /// The agent cannot be reached, or did not answer.
     Node(String),
 }
 
-async fn one(client: Client, agent: Agent, port: u16, question: &Question, patience: Duration) -> OneAnswer {
+/// Asks one agent through a port-forward. Also asks whether the agent is ready, since its answer is incomplete otherwise.
+async fn ask_agent(
+    client: Client,
+    agent: Agent,
+    port: u16,
+    question: &Question,
+    time_limit: Duration,
+) -> AgentAnswer {
     if let Some(obstacle) = agent.obstacle {
-        return Err(Refusal::Node(obstacle));
+        return Err(AgentFailure::Node(obstacle));
     }
-    let way = Arc::new(Forward::new(client, agent, port));
-    let dial: Arc<dyn crate::query::server::Dial> = Arc::clone(&way) as _;
-    let server = Server::Through(dial);
-    let answered = timeout(patience, async {
+    let forward = Arc::new(Forward::new(client, agent, port));
+    let dialer: Arc<dyn Dial> = Arc::clone(&forward) as _;
+    let server = Server::Through(dialer);
+    let answered = timeout(time_limit, async {
         let list = question.put(&server).await?;
         let readiness = request::get_bytes(&server, "/readyz").await;
         Ok::<_, QueryError>((list, readiness))
     });
     match answered.await {
-        Err(_) => Err(Refusal::Node(format!("no answer within {} s", patience.as_secs()))),
-        Ok(Err(error @ QueryError::SeveralTargets { .. })) => Err(Refusal::Question(error)),
-        Ok(Err(error @ QueryError::Refused { status: 400..=499, .. })) => Err(Refusal::Perhaps(error)),
-        Ok(Err(error)) => Err(Refusal::Node(way.complaint().unwrap_or_else(|| error.reason()))),
+        Err(_) => Err(AgentFailure::Node(format!("no answer within {} s", time_limit.as_secs()))),
+        Ok(Err(error @ QueryError::SeveralTargets { .. })) => Err(AgentFailure::Question(error)),
+        Ok(Err(error @ QueryError::Refused { status: 400..=499, .. })) => {
+            Err(AgentFailure::QuestionOrVersion(error))
+        }
+        Ok(Err(error)) => Err(AgentFailure::Node(forward.port_error().unwrap_or_else(|| error.reason()))),
         Ok(Ok((Gathered { items, broken: Some(error), .. }, _))) => Ok((items, Some(error.reason()))),
         Ok(Ok((Gathered { items, .. }, Err(QueryError::Refused { status: 503, .. })))) => {
             Ok((items, Some("its agent is not ready yet".to_owned())))
@@ -179,9 +169,9 @@ async fn one(client: Client, agent: Agent, port: u16, question: &Question, patie
     }
 }
 
-/// All in one, unless the question is wrong: that is so where nobody who was reached took it.
-fn merged(answered: Vec<(String, OneAnswer)>) -> Result<Answers, QueryError> {
-    let nobody_took_it = !answered.iter().any(|(_, answer)| answer.is_ok());
+/// Merges the answers. Fails if the question is wrong: an agent says so for certain, or no reached agent accepted it.
+fn merged(answered: Vec<(String, AgentAnswer)>) -> Result<Answers, QueryError> {
+    let none_accepted = !answered.iter().any(|(_, answer)| answer.is_ok());
     let mut answers = Answers::default();
     for (node, answer) in answered {
         let (reason, answered) = match answer {
@@ -190,13 +180,13 @@ fn merged(answered: Vec<(String, OneAnswer)>) -> Result<Answers, QueryError> {
                 answers.nodes.insert(node.clone());
                 (reason, true)
             }
-            Err(Refusal::Question(error)) => return Err(error),
-            Err(Refusal::Perhaps(error)) if nobody_took_it => return Err(error),
-            Err(Refusal::Perhaps(error)) => (
+            Err(AgentFailure::Question(error)) => return Err(error),
+            Err(AgentFailure::QuestionOrVersion(error)) if none_accepted => return Err(error),
+            Err(AgentFailure::QuestionOrVersion(error)) => (
                 Some(format!("its agent, perhaps an older one, refuses the question: {}", error.reason())),
                 false,
             ),
-            Err(Refusal::Node(reason)) => (Some(reason), false),
+            Err(AgentFailure::Node(reason)) => (Some(reason), false),
         };
         if let Some(reason) = reason {
             answers.missing.push(Missing { node: terminal(&node), reason: terminal(&reason), answered });
@@ -207,25 +197,25 @@ fn merged(answered: Vec<(String, OneAnswer)>) -> Result<Answers, QueryError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{OneAnswer, Refusal, merged};
+    use super::{AgentAnswer, AgentFailure, merged};
     use crate::query::error::QueryError;
     use serde_json::json;
 
-    fn answered(id: &str) -> OneAnswer {
+    fn answered(id: &str) -> AgentAnswer {
         Ok((vec![json!({"id": id})], None))
     }
 
-    fn refused() -> OneAnswer {
+    fn refused() -> AgentAnswer {
         let (server, path, detail) = ("node b".into(), "/v1/findings".into(), "query/by: unknown".into());
-        Err(Refusal::Perhaps(QueryError::Refused { server, path, status: 400, detail }))
+        Err(AgentFailure::QuestionOrVersion(QueryError::Refused { server, path, status: 400, detail }))
     }
 
-    fn silent() -> OneAnswer {
-        Err(Refusal::Node("no answer within 20 s".to_owned()))
+    fn silent() -> AgentAnswer {
+        Err(AgentFailure::Node("no answer within 20 s".to_owned()))
     }
 
     #[test]
-    fn answers_are_merged_node_by_node_and_who_is_missing_is_named() {
+    fn answers_are_merged_node_by_node_and_missing_nodes_are_named() {
         let unready = Ok((vec![json!({"id": "2"})], Some("its agent is not ready yet".to_owned())));
         let answers = [("a", answered("1")), ("b\u{1b}[2J", silent()), ("c", unready)];
         let merged =
@@ -237,14 +227,14 @@ mod tests {
     }
 
     #[test]
-    fn a_question_is_wrong_where_nobody_takes_it_and_else_it_is_the_agent() {
-        let of = |answers: [OneAnswer; 2]| merged(answers.map(|answer| ("node".to_owned(), answer)).into());
+    fn a_question_is_wrong_if_no_agent_accepts_it() {
+        let of = |answers: [AgentAnswer; 2]| merged(answers.map(|answer| ("node".to_owned(), answer)).into());
         assert!(matches!(of([refused(), refused()]), Err(QueryError::Refused { status: 400, .. })));
         assert!(matches!(of([silent(), refused()]), Err(QueryError::Refused { status: 400, .. })));
         let answers = of([refused(), answered("1")]).expect("an answer");
         assert_eq!((answers.items.len(), answers.missing.len()), (1, 1));
         let detail = "2 pods are called web".to_owned();
-        let several = Err(Refusal::Question(QueryError::SeveralTargets { detail }));
+        let several = Err(AgentFailure::Question(QueryError::SeveralTargets { detail }));
         assert!(matches!(of([answered("1"), several]), Err(QueryError::SeveralTargets { .. })));
     }
 }

@@ -1,4 +1,4 @@
-//! `kubectl portolan explain`: each agent knows the pods of its own node, so the way in is shown for every node that has one.
+//! `kubectl portolan explain`: each agent knows the pods of its own node, so the paths of every node that has some are shown.
 
 use portolan_engine::read::explain::target::Target;
 use portolan_report::escape::terminal;
@@ -6,8 +6,8 @@ use portolan_report::wire::SCHEMA;
 use serde_json::{Value, json};
 
 use super::args::{ClusterArgs, ExplainArgs};
-use super::ask::{self, Answers, ClusterError, Question};
-use super::say_who_is_missing;
+use super::ask::{self, Answers, Question};
+use super::error::ClusterError;
 use crate::args::Format;
 use crate::exit::Exit;
 use crate::query::console::Console;
@@ -15,15 +15,15 @@ use crate::query::error::QueryError;
 use crate::query::explain::{PATH, width};
 use crate::query::{show, url};
 
-/// Asks all, and shows who has a pod at the end of the way; where nobody has, what one agent says about it.
-pub async fn explain(
+/// Asks all agents. Shows the explanations of the nodes with a pod at the end of a path, or else the explanation of one node.
+pub(super) async fn explain(
     cluster: &ClusterArgs,
     args: &ExplainArgs,
     console: &mut Console<'_>,
 ) -> Result<Exit, ClusterError> {
     let target = Target::parse(&args.target, args.namespace.as_deref()).map_err(QueryError::BadTarget)?;
     let question = Question::Object(url::with_query(PATH, &[("target", target.to_string())]));
-    let mut answers = ask::everyone(cluster, &question).await?;
+    let mut answers = ask::all_agents(cluster, &question).await?;
     let ends =
         |answer: &Value| answer.get("ends").and_then(Value::as_array).is_some_and(|ends| !ends.is_empty());
     let has_ends = answers.items.iter().any(ends);
@@ -35,7 +35,7 @@ pub async fn explain(
     if !answers.items.is_empty() {
         console.write(&text(&answers, args.output).map_err(ClusterError::NotUnderstood)?)?;
     }
-    let is_partial = say_who_is_missing(&answers, console)?;
+    let is_partial = answers.report_missing(console)?;
     if answers.items.is_empty() && !is_partial {
         let detail = format!("no agent knows {target}: no such target in this cluster");
         return Err(QueryError::NoTarget { detail }.into());
@@ -43,12 +43,12 @@ pub async fn explain(
     let reasons = answers.items.iter().filter_map(|answer| answer.get("partial")?.as_array()).flatten();
     let reasons: Vec<&str> = reasons.filter_map(Value::as_str).filter(|_| !has_ends).collect();
     for reason in &reasons {
-        console.say(&format!("the answer is partial: {}", terminal(reason)))?;
+        console.message(&format!("the answer is partial: {}", terminal(reason)))?;
     }
     Ok(if is_partial || !reasons.is_empty() { Exit::Partial } else { Exit::Fine })
 }
 
-fn text(answers: &Answers, output: Format) -> Result<String, show::NotShown> {
+fn text(answers: &Answers, output: Format) -> Result<String, show::FormatError> {
     match output {
         Format::Json => Ok(show::pretty(&json!({ "schema": SCHEMA, "items": answers.items }))),
         Format::Yaml => show::yaml(&json!({ "schema": SCHEMA, "items": answers.items })),

@@ -1,4 +1,4 @@
-//! A stream to an agent's loopback port, through the API server and the node's kubelet.
+//! Opens streams to an agent's loopback port, through the API server and the node's kubelet (port-forward).
 
 use std::fmt;
 use std::io;
@@ -9,39 +9,40 @@ use kube::Client;
 use kube::api::Api;
 
 use super::agents::{Agent, causes};
-use crate::query::server::{Dial, Dialling, Stream};
+use crate::query::server::{AgentStream, Dial, DialFuture};
 
-/// The way to one agent.
-pub struct Forward {
+/// Port-forward to one agent.
+pub(super) struct Forward {
     pods: Api<Pod>,
     agent: Agent,
     port: u16,
-    /// What kubelet said last about the port.
-    complaint: Arc<Mutex<Option<String>>>,
+    /// Last error that kubelet reported about the port.
+    port_error: Arc<Mutex<Option<String>>>,
 }
 
 impl Forward {
-    pub fn new(client: Client, agent: Agent, port: u16) -> Self {
-        Self { pods: Api::namespaced(client, &agent.namespace), agent, port, complaint: Arc::default() }
+    /// Creates a port-forward. Opens no stream yet.
+    pub(super) fn new(client: Client, agent: Agent, port: u16) -> Self {
+        Self { pods: Api::namespaced(client, &agent.namespace), agent, port, port_error: Arc::default() }
     }
 
-    /// What kubelet said about the port, where it said something.
-    pub fn complaint(&self) -> Option<String> {
-        self.complaint.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Returns the last error that kubelet reported about the port, if there is one.
+    pub(super) fn port_error(&self) -> Option<String> {
+        self.port_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    async fn open(&self) -> io::Result<Box<dyn Stream>> {
+    async fn open(&self) -> io::Result<Box<dyn AgentStream>> {
         let opened = self.pods.portforward(&self.agent.pod, &[self.port]).await;
         let mut forwarder = opened.map_err(|error| io::Error::other(causes(&error)))?;
         let stream = forwarder.take_stream(self.port).ok_or_else(|| io::Error::other("no stream came"))?;
-        let complaining = forwarder.take_error(self.port);
-        let complaint = Arc::clone(&self.complaint);
-        // Both end with the stream.
+        let error = forwarder.take_error(self.port);
+        let port_error = Arc::clone(&self.port_error);
+        // Both tasks end with the stream.
         tokio::spawn(async move {
-            if let Some(complaining) = complaining
-                && let Some(text) = complaining.await
+            if let Some(error) = error
+                && let Some(text) = error.await
             {
-                *complaint.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
+                *port_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
             }
         });
         tokio::spawn(forwarder.join());
@@ -50,7 +51,7 @@ impl Forward {
 }
 
 impl Dial for Forward {
-    fn dial(&self) -> Dialling<'_> {
+    fn dial(&self) -> DialFuture<'_> {
         Box::pin(self.open())
     }
 }

@@ -1,5 +1,7 @@
-//! `portolan baseline`: today's open findings as exceptions for the configuration file. They name workloads, not pods, and cover
-//! what a port is now and everything milder: what gets worse opens again.
+//! `portolan baseline`: prints the open findings as exception rules for the configuration file.
+//!
+//! The rules name workloads instead of pods. A rule covers the finding's code and all milder codes, so that a port that gets
+//! worse opens a finding again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -13,15 +15,17 @@ use serde::Deserialize;
 
 use super::console::Console;
 use super::error::QueryError;
+use super::filters::{Scope, alternatives};
+use super::outcome::{end, list_completeness};
+use super::pages;
 use super::pages::Gathered;
 use super::server::Server;
 use super::show::Subject;
-use super::{Seen, alternatives, completeness, end, pages};
 use crate::args::BaselineArgs;
 use crate::exit::Exit;
 
-/// What an undeclared port can be, the worst first.
-const LADDER: [FindingCode; 7] = [
+/// Codes of undeclared ports, the most severe first.
+const UNDECLARED_CODES: [FindingCode; 7] = [
     FindingCode::UndeclaredExternal,
     FindingCode::UndeclaredActive,
     FindingCode::UndeclaredHost,
@@ -30,20 +34,20 @@ const LADDER: [FindingCode; 7] = [
     FindingCode::UndeclaredExplained,
     FindingCode::UndeclaredLoopback,
 ];
-/// Ports, or ranges of them, in one rule.
+/// Maximum number of ports or ranges in one rule.
 const MAX_PORTS: usize = 500;
 
-/// See the module.
+/// Runs `portolan baseline`.
 pub async fn baseline(args: &BaselineArgs, console: &mut Console<'_>) -> Exit {
-    let result = match checked(args) {
+    let result = match check_args(args) {
         Ok(()) => print(args, console).await,
-        Err(problem) => console.say(&problem).map(|()| Exit::WrongUse),
+        Err(problem) => console.message(&problem).map(|()| Exit::WrongUse),
     };
     end(result, console)
 }
 
-/// What the agent would refuse.
-fn checked(args: &BaselineArgs) -> Result<(), String> {
+/// Refuses a reason or an expiry that the agent would refuse in a rule.
+fn check_args(args: &BaselineArgs) -> Result<(), String> {
     exception_rule::reason(&args.reason).map_err(|problem| format!("--{problem}"))?;
     let Some(expires) = args.expires.as_deref() else { return Ok(()) };
     let end = exception_rule::expiry(expires).map_err(|problem| format!("--{problem}"))?;
@@ -57,24 +61,25 @@ fn checked(args: &BaselineArgs) -> Result<(), String> {
 
 async fn print(args: &BaselineArgs, console: &mut Console<'_>) -> Result<Exit, QueryError> {
     let server = Server::parse(&args.server)?;
-    let mut filter = args.filter.filters();
-    filter.extend(alternatives("code", args.code.clone()));
-    filter.extend(alternatives("severity", args.severity.iter().map(|s| s.as_str().to_owned()).collect()));
+    let severities: Vec<String> = args.severity.iter().map(|severity| severity.as_str().to_owned()).collect();
+    let mut filter = args.filter.pairs();
+    filter.extend(alternatives("code", &args.code));
+    filter.extend(alternatives("severity", &severities));
     filter.push(("state", "open".to_owned()));
     let list = pages::gather(&server, Subject::Findings.path(), &filter).await?;
     let rules = Rules::of(&list);
     console.write(&rules.yaml(args))?;
-    for words in rules.words(&args.nothing()) {
-        console.say(&words)?;
+    for message in rules.summary(&args.nothing_found()) {
+        console.message(&message)?;
     }
-    let exit = completeness(&server, &list, console).await?;
+    let exit = list_completeness(&server, &list, console).await?;
     Ok(if rules.not_understood > 0 { Exit::Partial } else { exit })
 }
 
 impl BaselineArgs {
-    /// What is said where there is no finding.
-    fn nothing(&self) -> String {
-        let none = self.filter.none_of("open finding", false, Seen::ByOneNode);
+    /// Returns the message for an answer without findings.
+    fn nothing_found(&self) -> String {
+        let none = self.filter.nothing_found("open finding", false, Scope::OneNode);
         let by_code = if self.code.is_empty() && self.severity.is_empty() {
             ""
         } else {
@@ -84,7 +89,7 @@ impl BaselineArgs {
     }
 }
 
-/// Whose findings one rule covers.
+/// Findings that one rule covers: those of one workload with one code.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Group {
     namespace: String,
@@ -92,23 +97,27 @@ struct Group {
     code: FindingCode,
 }
 
+/// Workload of the findings, or a single pod.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Owner {
     Workload {
         kind: String,
         name: String,
     },
-    /// Nobody knows what made it.
+    /// Name of a pod without a known workload.
     Pod(String),
 }
 
-/// The findings, gathered.
+/// Findings grouped into rules, and counts of the findings that are in no rule.
 #[derive(Debug, Default)]
 struct Rules {
+    /// Ports of each group, as protocol and number.
     groups: BTreeMap<Group, BTreeSet<(String, u16)>>,
+    /// Number of findings in rules.
     findings: usize,
-    /// Of no known pod.
-    homeless: usize,
+    /// Number of findings without a known pod.
+    unclaimed: usize,
+    /// Number of findings that cannot be parsed, or that no rule can name.
     not_understood: usize,
 }
 
@@ -117,15 +126,15 @@ impl Rules {
         let mut rules = Self::default();
         for item in &list.items {
             match Finding::deserialize(item).ok() {
-                Some(finding) if finding.pod.is_none() => rules.homeless += 1,
-                Some(finding) => rules.take(&finding),
+                Some(finding) if finding.pod.is_none() => rules.unclaimed += 1,
+                Some(finding) => rules.add(&finding),
                 None => rules.not_understood += 1,
             }
         }
         rules
     }
 
-    fn take(&mut self, finding: &Finding) {
+    fn add(&mut self, finding: &Finding) {
         let code = FindingCode::ALL.into_iter().find(|code| code.as_str() == finding.code);
         let group = code.zip(finding.pod.as_ref()).map(|(code, pod)| Group {
             namespace: pod.namespace.clone(),
@@ -137,7 +146,7 @@ impl Rules {
             },
             code,
         });
-        // Kubernetes has no such names; in a rule they would mean more than one.
+        // Kubernetes allows no such names, and in a rule a name with `*` would match several.
         let Some(group) = group.filter(|group| group.names().iter().all(|name| is_exact(name))) else {
             self.not_understood += 1;
             return;
@@ -167,13 +176,13 @@ impl Rules {
         out
     }
 
-    /// How much it is, and what to do with it.
-    fn words(&self, nothing: &str) -> Vec<String> {
-        let mut words = Vec::new();
+    /// Returns messages about the number of rules, what to do with them, and what is left out.
+    fn summary(&self, nothing_found: &str) -> Vec<String> {
+        let mut messages = Vec::new();
         if self.findings == 0 {
-            words.push(nothing.to_owned());
+            messages.push(nothing_found.to_owned());
         } else {
-            words.push(format!(
+            messages.push(format!(
                 "{} as {}. Read them, strike out what should be mended, and put the rest under `exceptions:` in the \
                  file of `portolan agent --config`: a running agent takes them over.",
                 counted(self.findings, "open finding"),
@@ -182,24 +191,24 @@ impl Rules {
         }
         let single = self.groups.keys().filter(|group| matches!(group.owner, Owner::Pod(_))).count();
         if single > 0 {
-            words.push(format!(
+            messages.push(format!(
                 "{} of them name a single pod, since nobody knows what made it: they end with that pod's name.",
                 single
             ));
         }
-        if self.homeless > 0 {
-            words.push(format!(
+        if self.unclaimed > 0 {
+            messages.push(format!(
                 "{} of no known pod left out: `portolan status` tells whether a source of pods is down.",
-                counted(self.homeless, "finding")
+                counted(self.unclaimed, "finding")
             ));
         }
         if self.not_understood > 0 {
-            words.push(format!(
+            messages.push(format!(
                 "the answer is partial: {} not understood; is the agent another version?",
                 counted(self.not_understood, "finding")
             ));
         }
-        words
+        messages
     }
 }
 
@@ -219,10 +228,11 @@ impl Group {
         format!("baseline/{}/{kind}/{name}/{}", self.namespace, self.code.as_str())
     }
 
-    /// This code and, for an undeclared port, all that are milder.
+    /// Returns the group's code and, for an undeclared port, all milder codes.
     fn codes(&self) -> String {
-        let from = LADDER.iter().position(|code| *code == self.code);
-        let codes = from.and_then(|from| LADDER.get(from..)).unwrap_or(std::slice::from_ref(&self.code));
+        let from = UNDECLARED_CODES.iter().position(|code| *code == self.code);
+        let codes =
+            from.and_then(|from| UNDECLARED_CODES.get(from..)).unwrap_or(std::slice::from_ref(&self.code));
         codes.iter().map(|code| code.as_str()).collect::<Vec<_>>().join(", ")
     }
 
@@ -247,7 +257,7 @@ impl Group {
     }
 }
 
-/// Neighbours of one protocol as a range.
+/// Joins consecutive ports of one protocol into ranges.
 fn ranges(ports: &BTreeSet<(String, u16)>) -> Vec<String> {
     let mut runs: Vec<(&str, u16, u16)> = Vec::new();
     for (protocol, port) in ports {
@@ -262,7 +272,7 @@ fn ranges(ports: &BTreeSet<(String, u16)>) -> Vec<String> {
     runs.into_iter().map(text).collect()
 }
 
-/// The title, cut to what a rule's name may have, with a number where it is taken.
+/// Returns the title, cut to the maximum length of a rule's name, with a number appended if the name is already used.
 fn unused(title: &str, names: &mut BTreeSet<String>) -> String {
     let cut: String = title.chars().take(exception_rule::MAX_NAME - 8).collect();
     let numbered = (2..).map(|number: u32| format!("{cut}-{number}"));
@@ -272,11 +282,12 @@ fn unused(title: &str, names: &mut BTreeSet<String>) -> String {
     name
 }
 
+/// Returns true if a name in a rule matches only itself.
 fn is_exact(name: &str) -> bool {
     !name.is_empty() && !name.contains('*') && !name.chars().any(char::is_control)
 }
 
-/// YAML takes JSON's text as its own.
+/// Quotes text for YAML: a JSON string is a valid YAML scalar.
 fn quoted(text: &str) -> String {
     json_text(&serde_json::Value::from(text).to_string()).into_owned()
 }

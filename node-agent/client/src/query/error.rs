@@ -1,39 +1,86 @@
-//! Why a question could not be asked or answered, each in one line that says what to do, and the exit code that follows.
+//! Errors of a request to an agent. Each is one line that says what to do, and has an exit code.
 
 use portolan_report::escape::terminal;
 
 use crate::exit::Exit;
 
-/// See the module.
+/// Error of a request to an agent, or of its answer.
 #[derive(Debug, thiserror::Error)]
 pub enum QueryError {
+    /// `--server` is not an address.
     #[error("--server: {given:?} is not valid: expected http://HOST:PORT or unix:PATH")]
-    BadServer { given: String },
+    BadServer {
+        /// Value of the option.
+        given: String,
+    },
+    /// No connection to the agent.
     #[error(
         "cannot reach the agent at {server}: {reason}; is `portolan agent` running? \
          (--server or PORTOLAN_SERVER says where)"
     )]
-    Unreachable { server: String, reason: String },
+    Unreachable {
+        /// Address of the agent.
+        server: String,
+        /// Error of the operating system.
+        reason: String,
+    },
+    /// The agent answered with a status other than 200.
     #[error("the agent at {server} refused {path}: {}", terminal(.detail))]
-    Refused { server: String, path: String, status: u16, detail: String },
+    Refused {
+        /// Address of the agent.
+        server: String,
+        /// Path of the request, with its query.
+        path: String,
+        /// HTTP status.
+        status: u16,
+        /// Pointer and detail of the problem object, or the status line.
+        detail: String,
+    },
+    /// The answer ended early, was too long, or did not come in time.
     #[error("the answer of {server} to {path} broke off: {}", terminal(.reason))]
-    BrokenOff { server: String, path: String, reason: String },
+    BrokenOff {
+        /// Address of the agent.
+        server: String,
+        /// Path of the request, with its query.
+        path: String,
+        /// What happened.
+        reason: String,
+    },
+    /// The answer is not an object of the API.
     #[error("the answer of {server} to {path} is not portolan's: {}", terminal(.reason))]
-    NotUnderstood { server: String, path: String, reason: String },
+    NotUnderstood {
+        /// Address of the agent.
+        server: String,
+        /// Path of the request, with its query.
+        path: String,
+        /// What was expected.
+        reason: String,
+    },
+    /// The target of `explain` cannot be parsed.
     #[error("{0}")]
     BadTarget(portolan_engine::read::explain::target::BadTarget),
+    /// No agent knows the target of `explain`.
     #[error("{}", terminal(.detail))]
-    NoTarget { detail: String },
+    NoTarget {
+        /// The agent's message.
+        detail: String,
+    },
+    /// The target of `explain` is ambiguous.
     #[error("{}", terminal(.detail))]
-    SeveralTargets { detail: String },
+    SeveralTargets {
+        /// The agent's message.
+        detail: String,
+    },
+    /// No NetworkPolicy can be drafted.
     #[error(transparent)]
-    NoPolicy(#[from] super::policy::refusal::Refusal),
+    NoPolicy(#[from] super::policy::error::PolicyError),
+    /// The answer cannot be written.
     #[error("cannot write the answer: {0}")]
     Output(#[from] std::io::Error),
 }
 
 impl QueryError {
-    /// The exit code when this ends the command.
+    /// Returns the exit code of a command that ends with this error.
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
@@ -41,7 +88,7 @@ impl QueryError {
             | Self::BadTarget(_)
             | Self::NoTarget { .. }
             | Self::SeveralTargets { .. } => Exit::WrongUse,
-            Self::NoPolicy(refusal) => refusal.exit(),
+            Self::NoPolicy(error) => error.exit(),
             Self::Refused { status, .. } if (400..500).contains(status) => Exit::WrongUse,
             Self::Unreachable { .. }
             | Self::Refused { .. }
@@ -51,7 +98,7 @@ impl QueryError {
         }
     }
 
-    /// What went wrong, without where.
+    /// Returns what went wrong, without the server and the path.
     #[must_use]
     pub fn reason(&self) -> String {
         match self {
@@ -68,7 +115,7 @@ impl QueryError {
         }
     }
 
-    /// Whether the reader of our output went away, which is no fault (`portolan findings | head`).
+    /// Returns true if the reader of the output closed the pipe, which is not a failure (`portolan findings | head`).
     #[must_use]
     pub fn is_closed_pipe(&self) -> bool {
         matches!(self, Self::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe)

@@ -1,4 +1,4 @@
-//! `portolan explain`: one question, whose answer is shown as a text, and what to say where there is none.
+//! `portolan explain`: asks an agent about one target and shows the explanation.
 
 use std::io;
 
@@ -8,17 +8,18 @@ use terminal_size::{Width, terminal_size_of};
 
 use super::console::Console;
 use super::error::QueryError;
+use super::outcome::{end, formatted, is_unready, report_readiness};
 use super::server::Server;
-use super::{end, request, show, understood, url};
+use super::{request, show, url};
 use crate::args::ExplainArgs;
 use crate::exit::Exit;
 
-/// Where it is asked.
+/// Path of explanations in the agent's API.
 pub const PATH: &str = "/v1/explain";
-/// Line width where stdout is no terminal.
-const WIDTH: usize = 110;
+/// Width of lines in columns if stdout is not a terminal.
+const DEFAULT_WIDTH: usize = 110;
 
-/// `portolan explain`.
+/// Runs `portolan explain`.
 pub async fn explain(args: &ExplainArgs, console: &mut Console<'_>) -> Exit {
     let target = match Target::parse(&args.target, args.namespace.as_deref()) {
         Ok(target) => target,
@@ -31,28 +32,23 @@ pub async fn explain(args: &ExplainArgs, console: &mut Console<'_>) -> Exit {
 async fn ask(args: &ExplainArgs, target: &Target, console: &mut Console<'_>) -> Result<Exit, QueryError> {
     let server = Server::parse(&args.server.server)?;
     let question = url::with_query(PATH, &[("target", target.to_string())]);
-    let answer: Value = request::get(&server, &question).await.map_err(said_of_target)?;
+    let answer: Value = request::get(&server, &question).await.map_err(target_error)?;
     let text = show::explanation(&answer, args.server.output, width());
-    console.write(&understood(&server, PATH, text)?)?;
+    console.write(&formatted(&server, PATH, text)?)?;
     let reasons = answer.get("partial").and_then(Value::as_array).into_iter().flatten();
     let reasons: Vec<&str> = reasons.filter_map(Value::as_str).collect();
     for reason in &reasons {
-        console.say(&format!("the answer is partial: {}", portolan_report::escape::terminal(reason)))?;
+        console.message(&format!("the answer is partial: {}", portolan_report::escape::terminal(reason)))?;
     }
-    let is_unready =
-        matches!(request::get_bytes(&server, "/readyz").await, Err(QueryError::Refused { status: 503, .. }));
-    if is_unready {
-        console.say(
-            "the answer may be partial: the agent is not ready; `portolan status` says what it waits for",
-        )?;
-    }
-    Ok(if reasons.is_empty() && !is_unready { Exit::Fine } else { Exit::Partial })
+    let exit = report_readiness(is_unready(&server).await, console)?;
+    Ok(if reasons.is_empty() { exit } else { Exit::Partial })
 }
 
-/// What an agent says of a target that it understood needs no frame: there is none, or there are several. Of a path that it
-/// does not know, being older, it says 404 too.
+/// Converts the agent's refusal of a target into an error without server and path: the target is unknown, or ambiguous.
+///
+/// An older agent also answers 404 for a path that it does not know; the pointer to the parameter tells the two apart.
 #[must_use]
-pub fn said_of_target(error: QueryError) -> QueryError {
+pub fn target_error(error: QueryError) -> QueryError {
     let QueryError::Refused { status, detail, .. } = &error else { return error };
     match (status, detail.strip_prefix("query/target: ")) {
         (404, Some(detail)) => QueryError::NoTarget { detail: detail.to_owned() },
@@ -61,9 +57,9 @@ pub fn said_of_target(error: QueryError) -> QueryError {
     }
 }
 
-/// Number of columns that a line of text may take: those of the terminal, else 110.
+/// Returns the number of columns of the terminal, or 110 if stdout is not a terminal.
 #[must_use]
 pub fn width() -> usize {
     let columns = terminal_size_of(io::stdout()).map(|(Width(columns), _)| usize::from(columns));
-    columns.filter(|columns| *columns > 0).unwrap_or(WIDTH)
+    columns.filter(|columns| *columns > 0).unwrap_or(DEFAULT_WIDTH)
 }

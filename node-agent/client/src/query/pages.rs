@@ -1,4 +1,4 @@
-//! A whole list, page by page. What came before a failure is kept: the answer is partial then, and says so.
+//! Fetches a whole list page by page. If a later page fails, the pages before it are kept, and the list is partial.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -8,15 +8,17 @@ use super::request::get;
 use super::server::Server;
 use super::url::with_query;
 
-/// Items asked for at once.
+/// Number of items per page.
 const PAGE: usize = 500;
 
-/// A list, and why it is not the whole one.
+/// A list, and the error that cut it short.
 #[derive(Debug)]
 pub struct Gathered {
-    /// Objects as the agent wrote them: also fields that this client does not know.
+    /// Objects as the agent wrote them, including fields that this client does not know.
     pub items: Vec<Value>,
+    /// Generation of the last page.
     pub generation: u64,
+    /// Error of the page that failed; `None` if the list is complete.
     pub broken: Option<QueryError>,
 }
 
@@ -27,10 +29,10 @@ struct Page {
     generation: u64,
 }
 
-/// Every item of the list at `path`.
+/// Fetches every item of the list at `path`.
 ///
 /// # Errors
-/// When not even the first page could be had.
+/// Only if no item was fetched. Later errors are in [`Gathered::broken`].
 pub async fn gather(server: &Server, path: &str, filter: &[(&str, String)]) -> Result<Gathered, QueryError> {
     let mut gathered = Gathered { items: Vec::new(), generation: 0, broken: None };
     let mut after: Option<String> = None;
@@ -40,7 +42,7 @@ pub async fn gather(server: &Server, path: &str, filter: &[(&str, String)]) -> R
         pairs.extend(after.take().map(|key| ("continue", key)));
         match get::<Page>(server, &with_query(path, &pairs)).await {
             Ok(page) => {
-                // A server that pages without end must not hold us: each page has to bring something.
+                // An empty page ends the list, so that a faulty server cannot make the loop endless.
                 after = page.r#continue.filter(|_| !page.items.is_empty());
                 gathered.items.extend(page.items);
                 gathered.generation = page.generation;

@@ -1,4 +1,4 @@
-//! One GET to the agent over TCP or a unix socket, with every wait and size bounded.
+//! Sends one GET request to an agent over TCP, a unix socket or a port-forward. Every wait and size is bounded.
 
 use std::future::Future;
 use std::io;
@@ -21,13 +21,17 @@ use tokio::time::timeout;
 use super::error::QueryError;
 use super::server::Server;
 
+/// Maximum time to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Until the head of the answer, and between pieces of its body.
+/// Maximum wait for the head of the answer, and between two pieces of its body.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
-/// Bytes of one answer: a page has at most 1000 objects of 16 KiB.
+/// Maximum number of bytes of an answer: a page has at most 1,000 objects of 16 KiB.
 const MAX_BODY: usize = 32 << 20;
 
-/// Asks `path` (with its query) and returns the parsed body of a 200.
+/// Requests `path` (with its query) and parses the body of the answer.
+///
+/// # Errors
+/// If the agent cannot be reached, answers with another status than 200, or answers with something else.
 pub async fn get<T: DeserializeOwned>(server: &Server, path: &str) -> Result<T, QueryError> {
     let body = get_bytes(server, path).await?;
     serde_json::from_slice(&body).map_err(|error| QueryError::NotUnderstood {
@@ -37,7 +41,10 @@ pub async fn get<T: DeserializeOwned>(server: &Server, path: &str) -> Result<T, 
     })
 }
 
-/// The body of a 200.
+/// Requests `path` (with its query) and returns the body of the answer.
+///
+/// # Errors
+/// If the agent cannot be reached, answers with another status than 200, or the body is incomplete or too long.
 pub async fn get_bytes(server: &Server, path: &str) -> Result<Bytes, QueryError> {
     let mut response = open(server, path, None).await?;
     let mut body = BytesMut::new();
@@ -50,7 +57,10 @@ pub async fn get_bytes(server: &Server, path: &str) -> Result<Bytes, QueryError>
     Ok(body.freeze())
 }
 
-/// Asks `path` and returns the answer as soon as its head says 200; any other status is an error.
+/// Requests `path` and returns the answer as soon as its head has arrived. `last_event` resumes a stream.
+///
+/// # Errors
+/// If the agent cannot be reached, or answers with another status than 200.
 pub async fn open(
     server: &Server,
     path: &str,
@@ -70,7 +80,10 @@ pub async fn open(
     })
 }
 
-/// The next piece of the body; `None` at its end.
+/// Returns the next piece of the body; `None` at the end of the body.
+///
+/// # Errors
+/// If the body breaks off, or no piece arrives within `patience`.
 pub async fn next_piece(
     server: &Server,
     path: &str,
@@ -109,20 +122,20 @@ async fn send(
             let host = host.trim_start_matches('[').trim_end_matches(']');
             let stream =
                 connect(TcpStream::connect((host, *port))).await.map_err(|e| unreachable(reason(&e)))?;
-            converse(stream, request).await
+            exchange(stream, request).await
         }
         #[cfg(unix)]
         Server::Unix(path) => {
             let stream = connect(UnixStream::connect(path)).await.map_err(|e| unreachable(reason(&e)))?;
-            converse(stream, request).await
+            exchange(stream, request).await
         }
         #[cfg(not(unix))]
         Server::Unix(_) => {
             return Err(unreachable("this system has no unix sockets; use http://HOST:PORT".to_owned()));
         }
-        Server::Through(way) => {
-            let stream = connect(way.dial()).await.map_err(|e| unreachable(reason(&e)))?;
-            converse(stream, request).await
+        Server::Through(dialer) => {
+            let stream = connect(dialer.dial()).await.map_err(|e| unreachable(reason(&e)))?;
+            exchange(stream, request).await
         }
     };
     answer.map_err(|reason| broken_off(server, path, reason))
@@ -132,14 +145,14 @@ async fn connect<S>(connecting: impl Future<Output = io::Result<S>>) -> io::Resu
     timeout(CONNECT_TIMEOUT, connecting).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
-/// What the operating system says, without its number.
+/// Returns the message of the operating system, in lower case and without the error number.
 fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     let end = text.find(" (os error").unwrap_or(text.len());
     text.get(..end).unwrap_or_default().to_lowercase()
 }
 
-async fn converse(
+async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     request: Request<Empty<Bytes>>,
 ) -> Result<Response<Incoming>, String> {
@@ -156,7 +169,7 @@ fn broken_off(server: &Server, path: &str, reason: String) -> QueryError {
     QueryError::BrokenOff { server: server.to_string(), path: path.to_owned(), reason }
 }
 
-/// `detail` of application/problem+json, and where it points.
+/// Returns pointer and detail of an `application/problem+json` body.
 fn detail(body: &[u8]) -> Option<String> {
     let problem: serde_json::Value = serde_json::from_slice(body).ok()?;
     let detail = problem.get("detail")?.as_str()?;

@@ -1,4 +1,4 @@
-//! Where the agent listens, as `--server` says it.
+//! Address of an agent: the value of `--server`, or a dialer such as a port-forward.
 
 use std::fmt;
 use std::future::Future;
@@ -10,42 +10,46 @@ use std::sync::Arc;
 use hyper::Uri;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::QueryError;
+use super::error::QueryError;
 
-/// Port of the agent's HTTP API where none is given.
+/// Port of the agent's HTTP API if the address has none.
 const DEFAULT_PORT: u16 = 9470;
 
-/// Bytes to an agent and back.
-pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+/// Byte stream to an agent.
+pub trait AgentStream: AsyncRead + AsyncWrite + Send + Unpin {}
 
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> AgentStream for S {}
 
-/// A stream that is being opened.
-pub type Dialling<'a> = Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + Send + 'a>>;
+/// Future of a stream that is being opened.
+pub type DialFuture<'a> = Pin<Box<dyn Future<Output = io::Result<Box<dyn AgentStream>>> + Send + 'a>>;
 
-/// A way to an agent that is no address of this machine; it displays as what the agent is called.
+/// Opens streams to an agent that has no address of its own. Displays as the name of the agent.
 pub trait Dial: fmt::Debug + fmt::Display + Send + Sync {
     /// Opens one stream to the agent's HTTP API.
-    fn dial(&self) -> Dialling<'_>;
+    fn dial(&self) -> DialFuture<'_>;
 }
 
-/// An agent's address.
+/// Address of an agent.
 #[derive(Clone, Debug)]
 pub enum Server {
-    /// Host as it stands in the URL (an IPv6 address in brackets), and port.
+    /// TCP address.
     Tcp {
+        /// Host as in a URL: an IPv6 address is in brackets.
         host: String,
+        /// Port number.
         port: u16,
     },
+    /// Path of a unix socket.
     Unix(PathBuf),
+    /// Dialer that opens streams to the agent.
     Through(Arc<dyn Dial>),
 }
 
 impl Server {
-    /// `http://HOST[:PORT]`, `HOST:PORT` or `unix:PATH`.
+    /// Parses `http://HOST[:PORT]`, `HOST:PORT` or `unix:PATH`.
     ///
     /// # Errors
-    /// [`QueryError::BadServer`].
+    /// [`QueryError::BadServer`] for anything else.
     pub fn parse(given: &str) -> Result<Self, QueryError> {
         let bad = || QueryError::BadServer { given: given.to_owned() };
         if let Some(path) = given.strip_prefix("unix:") {
@@ -65,7 +69,7 @@ impl Server {
         if host.is_empty() { Err(bad()) } else { Ok(Self::Tcp { host: host.to_owned(), port }) }
     }
 
-    /// What goes into the Host header.
+    /// Returns the value of the Host header.
     #[must_use]
     pub fn host_header(&self) -> String {
         match self {
@@ -80,7 +84,7 @@ impl fmt::Display for Server {
         match self {
             Self::Tcp { host, port } => write!(f, "http://{host}:{port}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
-            Self::Through(way) => way.fmt(f),
+            Self::Through(dialer) => dialer.fmt(f),
         }
     }
 }

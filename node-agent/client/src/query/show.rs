@@ -1,9 +1,10 @@
-//! Objects as the user asked for them. Tables read only what they show; json and yaml give all that the agent wrote, also
-//! fields that this client does not know.
+//! Formats objects as table, JSON, YAML or names.
+//!
+//! JSON and YAML contain everything that the agent wrote, including fields that this client does not know.
 
 use portolan_report::escape::{json_text, terminal};
 use portolan_report::explain_text;
-use portolan_report::explanation::Explanation;
+use portolan_report::explanation::TargetExplanation;
 use portolan_report::table::{self, Colour, Width};
 use portolan_report::wire::{AgentStatus, Finding, Report, SCHEMA};
 use portolan_report::{status_table, text};
@@ -13,16 +14,19 @@ use serde_json::{Value, json};
 use super::pages::Gathered;
 use crate::args::Format;
 
-/// What a command shows.
+/// Type of the objects that a command lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subject {
+    /// `Finding` objects.
     Findings,
+    /// `Listener` objects.
     Listeners,
+    /// `Connection` objects.
     Connections,
 }
 
 impl Subject {
-    /// Its list.
+    /// Returns the path of the list in the agent's API.
     #[must_use]
     pub const fn path(self) -> &'static str {
         match self {
@@ -32,7 +36,7 @@ impl Subject {
         }
     }
 
-    /// `kind` of one.
+    /// Returns the `kind` of the objects.
     #[must_use]
     pub const fn kind(self) -> &'static str {
         match self {
@@ -43,33 +47,38 @@ impl Subject {
     }
 }
 
-/// An object lacks what a table needs.
+/// Error of an object that lacks a field that the format needs.
 #[derive(Debug, thiserror::Error)]
 #[error("{kind} is not as expected: {reason}")]
-pub struct NotShown {
+pub struct FormatError {
     kind: &'static str,
     reason: String,
 }
 
-/// The whole list.
+/// Formats a list.
 ///
 /// # Errors
-/// [`NotShown`].
-pub fn list(subject: Subject, list: &Gathered, format: Format, colour: Colour) -> Result<String, NotShown> {
+/// [`FormatError`] if an object lacks a needed field.
+pub fn list(
+    subject: Subject,
+    list: &Gathered,
+    format: Format,
+    colour: Colour,
+) -> Result<String, FormatError> {
     match format {
-        Format::Json => Ok(pretty(&whole(list))),
-        Format::Yaml => yaml(&whole(list)),
+        Format::Json => Ok(pretty(&list_object(list))),
+        Format::Yaml => yaml(&list_object(list)),
         Format::Name => names(subject, &list.items),
         Format::Table => table(subject, &list.items, Width::Narrow, colour),
         Format::Wide => table(subject, &list.items, Width::Wide, colour),
     }
 }
 
-/// Objects as a table.
+/// Formats objects as a table.
 ///
 /// # Errors
-/// [`NotShown`].
-pub fn table(subject: Subject, items: &[Value], width: Width, colour: Colour) -> Result<String, NotShown> {
+/// [`FormatError`] if an object lacks a needed field.
+pub fn table(subject: Subject, items: &[Value], width: Width, colour: Colour) -> Result<String, FormatError> {
     Ok(match subject {
         Subject::Findings => table::findings(&typed(subject, items)?, width, colour),
         Subject::Listeners => table::listeners(&typed(subject, items)?, width),
@@ -77,35 +86,35 @@ pub fn table(subject: Subject, items: &[Value], width: Width, colour: Colour) ->
     })
 }
 
-/// The name of each, a line each.
+/// Formats objects as names, one per line.
 ///
 /// # Errors
-/// [`NotShown`].
-pub fn names(subject: Subject, items: &[Value]) -> Result<String, NotShown> {
+/// [`FormatError`] if an object lacks a needed field.
+pub fn names(subject: Subject, items: &[Value]) -> Result<String, FormatError> {
     items.iter().map(|item| name(subject, item)).collect()
 }
 
-/// Findings that are at hand as what they are. JSON is not made here but written as it comes ([`portolan_report::json_list`]).
+/// Formats typed findings. For long JSON lists, [`portolan_report::json_list`] needs less memory.
 ///
 /// # Errors
-/// [`NotShown`].
-pub fn findings(items: &[Finding], format: Format, colour: Colour) -> Result<String, NotShown> {
+/// [`FormatError`] if an object lacks a needed field.
+pub fn findings(items: &[Finding], format: Format, colour: Colour) -> Result<String, FormatError> {
     match format {
         Format::Table => Ok(table::findings(items, Width::Narrow, colour)),
         Format::Wide => Ok(table::findings(items, Width::Wide, colour)),
         Format::Json | Format::Yaml | Format::Name => {
             let items = items.iter().map(serde_json::to_value).collect::<Result<_, _>>();
-            let items = items.map_err(|error| NotShown { kind: "Finding", reason: error.to_string() })?;
+            let items = items.map_err(|error| FormatError { kind: "Finding", reason: error.to_string() })?;
             list(Subject::Findings, &Gathered { items, generation: 0, broken: None }, format, colour)
         }
     }
 }
 
-/// One object of the stream: a line, or a YAML document.
+/// Formats one object of the stream as a line, or as a YAML document.
 ///
 /// # Errors
-/// [`NotShown`].
-pub fn change(subject: Subject, item: &Value, format: Format) -> Result<String, NotShown> {
+/// [`FormatError`] if an object lacks a needed field.
+pub fn change(subject: Subject, item: &Value, format: Format) -> Result<String, FormatError> {
     match format {
         Format::Json => Ok(format!("{}\n", json_text(&item.to_string()))),
         Format::Yaml => Ok(format!("---\n{}", yaml(item)?)),
@@ -117,11 +126,11 @@ pub fn change(subject: Subject, item: &Value, format: Format) -> Result<String, 
     }
 }
 
-/// The agent's status.
+/// Formats the agent's status.
 ///
 /// # Errors
-/// [`NotShown`].
-pub fn status(status: &Value, format: Format) -> Result<String, NotShown> {
+/// [`FormatError`] if an object lacks a needed field.
+pub fn status(status: &Value, format: Format) -> Result<String, FormatError> {
     match format {
         Format::Json => Ok(pretty(status)),
         Format::Yaml => yaml(status),
@@ -136,17 +145,17 @@ pub fn status(status: &Value, format: Format) -> Result<String, NotShown> {
     }
 }
 
-/// Which way traffic comes in, as a text of this width. `name`: the listeners at the ends.
+/// Formats an explanation as text of at most `width` columns. The format `name` lists the listeners at the ends.
 ///
 /// # Errors
-/// [`NotShown`].
-pub fn explanation(answer: &Value, format: Format, width: usize) -> Result<String, NotShown> {
+/// [`FormatError`] if an object lacks a needed field.
+pub fn explanation(answer: &Value, format: Format, width: usize) -> Result<String, FormatError> {
     match format {
         Format::Json => return Ok(pretty(answer)),
         Format::Yaml => return yaml(answer),
         Format::Table | Format::Wide | Format::Name => {}
     }
-    let explained: Explanation = parsed("Explanation", answer)?;
+    let explained: TargetExplanation = parsed("Explanation", answer)?;
     if format == Format::Name {
         let listeners = explained.ends.iter().filter_map(|end| end.listener.as_ref());
         return Ok(listeners.map(|listener| format!("listener/{}\n", terminal(&listener.id))).collect());
@@ -154,38 +163,41 @@ pub fn explanation(answer: &Value, format: Format, width: usize) -> Result<Strin
     Ok(explain_text::explanation(&explained, width))
 }
 
-fn whole(list: &Gathered) -> Value {
+/// Returns the list as an object of the API.
+fn list_object(list: &Gathered) -> Value {
     json!({ "schema": SCHEMA, "items": list.items, "continue": null, "generation": list.generation })
 }
 
+/// Formats a value as indented JSON that is safe for a terminal.
 pub(crate) fn pretty(value: &Value) -> String {
     format!("{}\n", json_text(&format!("{value:#}")))
 }
 
-pub(crate) fn yaml(value: &Value) -> Result<String, NotShown> {
-    let text = serde_saphyr::to_string(&harmless(value))
-        .map_err(|error| NotShown { kind: "the answer", reason: error.to_string() })?;
+/// Formats a value as YAML that is safe for a terminal.
+pub(crate) fn yaml(value: &Value) -> Result<String, FormatError> {
+    let text = serde_saphyr::to_string(&escaped(value))
+        .map_err(|error| FormatError { kind: "the answer", reason: error.to_string() })?;
     Ok(if text.ends_with('\n') { text } else { format!("{text}\n") })
 }
 
-/// The value with every text escaped for a terminal: YAML's own rules let too much through.
-fn harmless(value: &Value) -> Value {
+/// Escapes every text of a value for a terminal. YAML itself allows too many characters unescaped.
+fn escaped(value: &Value) -> Value {
     match value {
         Value::String(text) => Value::String(terminal(text)),
-        Value::Array(items) => items.iter().map(harmless).collect(),
+        Value::Array(items) => items.iter().map(escaped).collect(),
         Value::Object(fields) => {
-            fields.iter().map(|(name, value)| (terminal(name), harmless(value))).collect()
+            fields.iter().map(|(name, value)| (terminal(name), escaped(value))).collect()
         }
         other => other.clone(),
     }
 }
 
-/// `finding/ID`, `listener/ID`, `connection/LISTENER-ID/ADDRESS/PORT`.
-fn name(subject: Subject, item: &Value) -> Result<String, NotShown> {
+/// Formats an object as `finding/ID`, `listener/ID` or `connection/LISTENER-ID/ADDRESS/PORT`.
+fn name(subject: Subject, item: &Value) -> Result<String, FormatError> {
     let text = |pointer: &str| match item.pointer(pointer) {
         Some(Value::String(text)) => Ok(text.clone()),
         Some(Value::Number(number)) => Ok(number.to_string()),
-        _ => Err(NotShown { kind: subject.kind(), reason: format!("{pointer} is missing") }),
+        _ => Err(FormatError { kind: subject.kind(), reason: format!("{pointer} is missing") }),
     };
     let name = match subject {
         Subject::Findings => format!("finding/{}", text("/id")?),
@@ -197,10 +209,11 @@ fn name(subject: Subject, item: &Value) -> Result<String, NotShown> {
     Ok(format!("{}\n", terminal(&name)))
 }
 
-pub(super) fn typed<T: DeserializeOwned>(subject: Subject, items: &[Value]) -> Result<Vec<T>, NotShown> {
+/// Parses objects into wire types.
+pub(super) fn typed<T: DeserializeOwned>(subject: Subject, items: &[Value]) -> Result<Vec<T>, FormatError> {
     items.iter().map(|item| parsed(subject.kind(), item)).collect()
 }
 
-fn parsed<T: DeserializeOwned>(kind: &'static str, item: &Value) -> Result<T, NotShown> {
-    T::deserialize(item).map_err(|error| NotShown { kind, reason: error.to_string() })
+fn parsed<T: DeserializeOwned>(kind: &'static str, item: &Value) -> Result<T, FormatError> {
+    T::deserialize(item).map_err(|error| FormatError { kind, reason: error.to_string() })
 }

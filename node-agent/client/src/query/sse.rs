@@ -1,42 +1,46 @@
-//! Server-sent events out of the pieces of a body, as the HTML standard reads them. A line without an end is bounded.
+//! Parses server-sent events from the pieces of a body, as the HTML standard defines them. The size of an event is bounded.
 
-/// Bytes of one event at most: an object has 16 KiB.
+/// Maximum number of bytes of an event. An object has at most 16 KiB.
 const MAX_EVENT: usize = 256 * 1024;
 
-/// One event.
+/// A server-sent event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Event {
+    /// Field `id`; `None` if the event has none.
     pub id: Option<String>,
-    /// `message` where the server names none.
+    /// Field `event`; `message` if the event has none.
     pub name: String,
+    /// Lines of `data`, joined with newlines.
     pub data: String,
 }
 
-/// Something is longer than any event of the agent.
+/// Error of a line or event that exceeds [`MAX_EVENT`].
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("an event has more than {MAX_EVENT} bytes")]
 pub struct TooLong;
 
-/// Bytes that wait for their line's end, and the event that waits for its empty line.
+/// Incremental parser of an event stream.
 #[derive(Debug, Default)]
 pub struct Reader {
+    /// Bytes of an incomplete line.
     rest: Vec<u8>,
+    /// Fields of an incomplete event.
     event: Event,
     has_data: bool,
     last_id: Option<String>,
 }
 
 impl Reader {
-    /// Where the stream can be taken up again: the last id, also one that came without an event.
+    /// Returns the last id, from which the stream can be resumed. An id without data counts, too.
     #[must_use]
     pub fn last_id(&self) -> Option<&str> {
         self.last_id.as_deref()
     }
 
-    /// The events that `piece` completes.
+    /// Parses the next piece of the body. Returns the events that the piece completes.
     ///
     /// # Errors
-    /// [`TooLong`].
+    /// [`TooLong`] if a line or an event exceeds the limit.
     pub fn read(&mut self, piece: &[u8]) -> Result<Vec<Event>, TooLong> {
         let mut events = Vec::new();
         self.rest.extend_from_slice(piece);

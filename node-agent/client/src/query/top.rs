@@ -1,4 +1,4 @@
-//! `top`: which ports carry the most traffic, the pods of a workload taken together.
+//! `portolan top`: the ports with the most traffic. The pods of a workload count together.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -9,10 +9,41 @@ use portolan_report::table::lay_out;
 use portolan_report::wire::{Listener, SCHEMA};
 use serde_json::{Value, json};
 
-use super::show::{self, NotShown, Subject};
-use crate::args::{Format, TopArgs, TopOrder};
+use super::console::Console;
+use super::error::QueryError;
+use super::filters::Scope;
+use super::outcome::{end, formatted, list_completeness};
+use super::pages;
+use super::server::Server;
+use super::show::{self, FormatError, Subject};
+use crate::args::{FilterArgs, Format, NodeTopArgs, TopArgs, TopOrder};
+use crate::exit::Exit;
 
-/// A port of a workload, or of a pod that belongs to none.
+/// Runs `portolan top`.
+pub async fn top(args: &NodeTopArgs, console: &mut Console<'_>) -> Exit {
+    let result = print(args, console).await;
+    end(result, console)
+}
+
+async fn print(args: &NodeTopArgs, console: &mut Console<'_>) -> Result<Exit, QueryError> {
+    let server = Server::parse(&args.server.server)?;
+    let path = Subject::Listeners.path();
+    let list = pages::gather(&server, path, &args.filter.open_pairs()).await?;
+    let text = formatted(&server, path, show(&list.items, &args.top, args.server.output))?;
+    console.write(&text)?;
+    if text.is_empty() {
+        console.message(&nothing_found(&args.filter, &args.top, Scope::OneNode))?;
+    }
+    list_completeness(&server, &list, console).await
+}
+
+/// Returns the message for an empty answer.
+#[must_use]
+pub fn nothing_found(filter: &FilterArgs, args: &TopArgs, scope: Scope) -> String {
+    filter.nothing_found("port that is listened on", args.undeclared, scope)
+}
+
+/// Sums over one port of a workload, or of a pod without a workload.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Row {
     declaration: String,
@@ -23,19 +54,19 @@ struct Row {
     connections: u64,
     packets: u64,
     bytes: u64,
-    /// By connections, else packets.
+    /// Number of connections by caller; a caller without connections counts as one.
     callers: BTreeMap<String, u64>,
     truncated: bool,
 }
 
-/// Namespace, workload, port, protocol.
+/// Namespace, workload, port and protocol of a row.
 type Key = (String, String, u16, String);
 
-/// The rows of all listeners, busiest first. A table without rows is empty: what that means is the caller's to say.
+/// Formats the busiest ports of all listeners. Returns an empty text instead of a table without rows.
 ///
 /// # Errors
-/// Where a listener is not as expected.
-pub fn show(listeners: &[Value], args: &TopArgs, output: Format) -> Result<String, NotShown> {
+/// [`FormatError`] if a listener lacks a needed field.
+pub fn show(listeners: &[Value], args: &TopArgs, output: Format) -> Result<String, FormatError> {
     let listeners: Vec<Listener> = show::typed(Subject::Listeners, listeners)?;
     let mut rows: BTreeMap<Key, Row> = BTreeMap::new();
     for listener in listeners.iter().filter(|l| !args.undeclared || l.declaration.status != "declared") {
@@ -45,8 +76,8 @@ pub fn show(listeners: &[Value], args: &TopArgs, output: Format) -> Result<Strin
     rows.sort_by_key(|(_, row)| Reverse((amount(row, args.by), row.connections, row.bytes)));
     rows.truncate(args.limit);
     match output {
-        Format::Json => Ok(show::pretty(&whole(&rows))),
-        Format::Yaml => show::yaml(&whole(&rows)),
+        Format::Json => Ok(show::pretty(&rows_object(&rows))),
+        Format::Yaml => show::yaml(&rows_object(&rows)),
         Format::Name => Ok(rows.iter().map(|(key, _)| format!("{}\n", terminal(&name(key)))).collect()),
         Format::Table | Format::Wide => Ok(table(&rows, output)),
     }
@@ -58,7 +89,7 @@ fn key(listener: &Listener) -> Key {
             let name = pod.workload.as_ref().map(|workload| format!("{}/{}", workload.kind, workload.name));
             (pod.namespace.clone(), name.unwrap_or_else(|| format!("Pod/{}", pod.name)))
         }
-        None => (String::new(), format!("{} on {}", cells::place(listener), listener.envelope.node)),
+        None => (String::new(), format!("{} on {}", cells::location(listener), listener.envelope.node)),
     };
     (namespace, name, listener.port, listener.protocol.clone())
 }
@@ -78,7 +109,7 @@ fn amount(row: &Row, order: TopOrder) -> u64 {
 }
 
 fn add(row: &mut Row, listener: &Listener) {
-    // The worst of them speaks for all.
+    // A row is declared only if all its listeners are.
     if row.declaration.is_empty() || row.declaration == "declared" {
         row.declaration.clone_from(&listener.declaration.status);
     }
@@ -88,7 +119,7 @@ fn add(row: &mut Row, listener: &Listener) {
         }
     };
     note(&mut row.nodes, listener.envelope.node.clone());
-    note(&mut row.pods, cells::place(listener));
+    note(&mut row.pods, cells::location(listener));
     if let Some(process) = &listener.process {
         note(&mut row.processes, process.name.clone());
     }
@@ -153,7 +184,7 @@ fn table(rows: &[(Key, Row)], output: Format) -> String {
     lay_out(&header, cells)
 }
 
-fn whole(rows: &[(Key, Row)]) -> Value {
+fn rows_object(rows: &[(Key, Row)]) -> Value {
     let items: Vec<Value> = rows
         .iter()
         .map(|((namespace, workload, port, protocol), row)| {

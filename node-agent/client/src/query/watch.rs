@@ -1,5 +1,7 @@
-//! `--watch`: the list, then every change. The stream is opened before the list is asked for, so that nothing falls
-//! between them, and taken up again where it broke off.
+//! `--watch`: shows the list, then every change.
+//!
+//! The stream is opened before the list is requested, so that no change is missed between the two. A stream that breaks off
+//! is resumed.
 
 use std::time::Duration;
 
@@ -7,27 +9,32 @@ use hyper::Response;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
+use super::console::Console;
 use super::error::QueryError;
+use super::list::AgentQuery;
+use super::outcome::formatted;
 use super::request::{next_piece, open};
 use super::show;
 use super::sse::{Event, Reader};
 use super::url::with_query;
-use super::{Asked, Console, understood};
 use crate::exit::Exit;
 
-/// The agent sends a comment every 15 s: after this long the connection is dead.
+/// Time without any byte after which the connection counts as dead. The agent sends a comment every 15 s.
 const SILENCE: Duration = Duration::from_secs(40);
+/// Delay before the first attempt to reconnect; doubles with each attempt.
 const FIRST_DELAY: Duration = Duration::from_millis(500);
+/// Maximum delay between attempts to reconnect.
 const LONGEST_DELAY: Duration = Duration::from_secs(10);
 
-/// Follows until a finding at or above `--fail-on` is shown, or for ever. Only the first connection may fail.
-pub async fn follow(asked: &Asked<'_>, console: &mut Console<'_>) -> Result<Exit, QueryError> {
-    let mut pairs = vec![("kind", asked.subject.kind().to_owned())];
-    pairs.extend(asked.watched.iter().cloned());
+/// Follows the stream until a finding at or above `--fail-on` is shown, or without end. Reconnects if the connection breaks,
+/// but fails if the first connection fails.
+pub(super) async fn follow(query: &AgentQuery, console: &mut Console<'_>) -> Result<Exit, QueryError> {
+    let mut pairs = vec![("kind", query.query.subject.kind().to_owned())];
+    pairs.extend(query.query.watch_filters.iter().cloned());
     let path = with_query("/v1/watch", &pairs);
-    let mut session = Session { asked, path, last: None, is_listed: false };
+    let mut session = Session { query, path, last: None, is_listed: false };
     let mut delay = FIRST_DELAY;
-    let mut stream = open(&asked.server, &session.path, None).await?;
+    let mut stream = open(&query.server, &session.path, None).await?;
     loop {
         let error = match session.run(&mut stream, console).await {
             Ok(exit) => return Ok(exit),
@@ -36,10 +43,10 @@ pub async fn follow(asked: &Asked<'_>, console: &mut Console<'_>) -> Result<Exit
             }
             Err(error) => error,
         };
-        console.say(&format!("{error}; trying again"))?;
+        console.message(&format!("{error}; trying again"))?;
         stream = loop {
             tokio::time::sleep(delay).await;
-            match open(&asked.server, &session.path, session.last.as_deref()).await {
+            match open(&query.server, &session.path, session.last.as_deref()).await {
                 Ok(stream) => break stream,
                 Err(error @ QueryError::Refused { status: 400..500, .. }) => return Err(error),
                 Err(_) => delay = (delay * 2).min(LONGEST_DELAY),
@@ -49,24 +56,27 @@ pub async fn follow(asked: &Asked<'_>, console: &mut Console<'_>) -> Result<Exit
     }
 }
 
+/// State that outlives one connection.
 struct Session<'a> {
-    asked: &'a Asked<'a>,
+    query: &'a AgentQuery,
+    /// Path and query of the stream.
     path: String,
-    /// Id of the last event, to go on from.
+    /// Id of the last event, from which the stream is resumed.
     last: Option<String>,
-    /// The list was shown, and every change since was too.
+    /// True if the list and every change since then have been shown.
     is_listed: bool,
 }
 
 impl Session<'_> {
+    /// Follows one connection until it breaks (an error), or until `--fail-on` is reached.
     async fn run(
         &mut self,
         stream: &mut Response<Incoming>,
         console: &mut Console<'_>,
     ) -> Result<Exit, QueryError> {
-        let server = &self.asked.server;
+        let server = &self.query.server;
         let mut reader = Reader::default();
-        // Without an id to go on from, changes may have been missed while nobody listened.
+        // Without an id to resume from, changes may have been missed while there was no connection.
         self.is_listed &= self.last.is_some();
         loop {
             if !self.is_listed {
@@ -89,45 +99,46 @@ impl Session<'_> {
         }
     }
 
-    /// Shows the list; true if `--fail-on` is reached.
+    /// Shows the list. Returns true if `--fail-on` is reached.
     async fn list(&self, console: &mut Console<'_>) -> Result<bool, QueryError> {
-        let list = self.asked.gather().await?;
-        let fails = list.items.iter().any(|item| self.asked.reaches_fail_on(item));
-        let shown = if self.asked.is_tabular() || list.items.is_empty() {
-            console.list(self.asked, &list)
+        let list = self.query.gather().await?;
+        let fails = list.items.iter().any(|item| self.query.reaches_fail_on(item));
+        let shown = if self.query.is_tabular() || list.items.is_empty() {
+            self.query.write_list(&list, console)
         } else {
             list.items.iter().try_for_each(|item| self.show(item, console))
         };
         match (shown, list.broken) {
-            // The verdict stands, whether the reader waited for the whole list or not.
+            // The exit code of --fail-on holds even if the reader closes the pipe before the end of the list.
             (Err(error), _) if fails && error.is_closed_pipe() => Ok(true),
             (Err(error), _) | (Ok(()), Some(error)) => Err(error),
             (Ok(()), None) => Ok(fails),
         }
     }
 
-    /// Shows a change; true if `--fail-on` is reached.
+    /// Shows a change. Returns true if `--fail-on` is reached.
     fn event(&mut self, event: Event, console: &mut Console<'_>) -> Result<bool, QueryError> {
         match event.name.as_str() {
             "reset" => {
-                console.say("the agent was restarted or has forgotten what came since: listing anew")?;
+                console.message("the agent was restarted or has forgotten what came since: listing anew")?;
                 self.is_listed = false;
                 return Ok(false);
             }
             "lost" => {
                 let data: Value = serde_json::from_str(&event.data).unwrap_or_else(|_| json!({}));
                 let missed = data.get("missed").and_then(Value::as_u64).unwrap_or(0);
-                console.say(&format!("{missed} changes came faster than they were read: listing anew"))?;
+                console
+                    .message(&format!("{missed} changes came faster than they were read: listing anew"))?;
                 self.is_listed = false;
                 return Ok(false);
             }
-            kind if kind != self.asked.subject.kind() => return Ok(false),
+            kind if kind != self.query.query.subject.kind() => return Ok(false),
             _ => {}
         }
         let item: Value =
             serde_json::from_str(&event.data).map_err(|error| self.broken(error.to_string()))?;
         self.last = event.id.or(self.last.take());
-        let fails = self.asked.reaches_fail_on(&item);
+        let fails = self.query.reaches_fail_on(&item);
         match self.show(&item, console) {
             Err(error) if fails && error.is_closed_pipe() => Ok(true),
             shown => shown.map(|()| fails),
@@ -135,11 +146,11 @@ impl Session<'_> {
     }
 
     fn show(&self, item: &Value, console: &mut Console<'_>) -> Result<(), QueryError> {
-        let text = show::change(self.asked.subject, item, self.asked.format);
-        console.write(&understood(&self.asked.server, &self.path, text)?)
+        let text = show::change(self.query.query.subject, item, self.query.format);
+        console.write(&formatted(&self.query.server, &self.path, text)?)
     }
 
     fn broken(&self, reason: String) -> QueryError {
-        QueryError::BrokenOff { server: self.asked.server.to_string(), path: self.path.clone(), reason }
+        QueryError::BrokenOff { server: self.query.server.to_string(), path: self.path.clone(), reason }
     }
 }

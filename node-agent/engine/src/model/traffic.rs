@@ -169,12 +169,12 @@ impl ViaKind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Unknown => "unknown",
-            Self::ClusterIp => "cluster-ip",
-            Self::NodeAddress => "node-address",
-            Self::HostPort => "host-port",
-            Self::NodePort => "node-port",
-            Self::ExternalIp => "external-ip",
-            Self::LoadBalancer => "load-balancer",
+            Self::ClusterIp => "clusterIP",
+            Self::NodeAddress => "nodeAddress",
+            Self::HostPort => "hostPort",
+            Self::NodePort => "nodePort",
+            Self::ExternalIp => "externalIP",
+            Self::LoadBalancer => "loadBalancer",
         }
     }
 

@@ -6,8 +6,8 @@ use portolan_engine::read::explain::answer::{self, End, EntryPoint, Explained, P
 use portolan_engine::read::explain::target::Target;
 use portolan_engine::rules::isolation::PolicyStep;
 use portolan_report::explanation::{
-    DoorService, ExplainedPod, ExplainedService, ExplainedServicePort, ExplainedTarget, Explanation,
-    ExplanationKind, NearPort, PolicyOpinion, WayIn, WayInDoor, WayInPolicy,
+    EntryPointService, ExplainedEnd, ExplainedEntryPoint, ExplainedPod, ExplainedPolicy, ExplainedService,
+    ExplainedServicePort, ExplainedTarget, ExplanationKind, NearPort, PolicyOpinion, TargetExplanation,
 };
 use portolan_report::wire::{Finding, Netns};
 
@@ -19,9 +19,9 @@ const MAX_LABELS: usize = 16;
 impl Converter {
     /// An answer as it is written.
     #[must_use]
-    pub fn explanation(&self, explained: &Explained) -> Explanation {
+    pub fn explanation(&self, explained: &Explained) -> TargetExplanation {
         let texts = |all: &[String]| all.iter().map(|one| text(one)).collect();
-        Explanation {
+        TargetExplanation {
             kind: ExplanationKind::Explanation,
             envelope: self.envelope(),
             target: target(&explained.target),
@@ -31,7 +31,7 @@ impl Converter {
             next: texts(&explained.next),
             services: explained.services.iter().map(service).collect(),
             pods: explained.pods.iter().map(|step| self.explained_pod(step)).collect(),
-            ends: explained.ends.iter().map(|end| self.way_in(end)).collect(),
+            ends: explained.ends.iter().map(|end| self.end(end)).collect(),
             truncated: explained.truncated,
         }
     }
@@ -51,9 +51,9 @@ impl Converter {
         }
     }
 
-    fn way_in(&self, end: &End) -> WayIn {
-        WayIn {
-            doors: end.entry_points.iter().map(door).collect(),
+    fn end(&self, end: &End) -> ExplainedEnd {
+        ExplainedEnd {
+            entry_points: end.entry_points.iter().map(entry_point).collect(),
             pod: end.pod.as_ref().map(pod_ref),
             protocol: end.protocol.as_str().to_owned(),
             port: end.port.map(Into::into),
@@ -61,7 +61,7 @@ impl Converter {
             listener: end.listener.as_ref().map(|listener| self.listener(listener)),
             declaration: declaration(&end.declaration),
             exposure: end.exposure.as_str().to_owned(),
-            policy: WayInPolicy {
+            policy: ExplainedPolicy {
                 verdict: end.policy.as_str().to_owned(),
                 policies: end.policies.iter().map(opinion).collect(),
             },
@@ -130,12 +130,12 @@ fn service_port(entry: &ServicePort) -> ExplainedServicePort {
     }
 }
 
-fn door(door: &EntryPoint) -> WayInDoor {
-    WayInDoor {
-        kind: door.kind.as_str().to_owned(),
-        addresses: door.addresses.iter().take(answer::MAX_PODS).map(|address| name(address)).collect(),
-        port: door.port.into(),
-        service: door.service.as_ref().map(|(service, entry)| DoorService {
+fn entry_point(point: &EntryPoint) -> ExplainedEntryPoint {
+    ExplainedEntryPoint {
+        kind: point.kind.as_str().to_owned(),
+        addresses: point.addresses.iter().take(answer::MAX_PODS).map(|address| name(address)).collect(),
+        port: point.port.into(),
+        service: point.service.as_ref().map(|(service, entry)| EntryPointService {
             namespace: name(&service.namespace),
             name: name(&service.name),
             port: service_port(entry),

@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use portolan_report::explanation::Explanation;
+use portolan_report::explanation::TargetExplanation;
 use portolan_report::wire::{List, PodDetail, PolicyBasis, Report};
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Map, Value, json};
@@ -82,7 +82,9 @@ fn answer(answer: Answer, generator: &mut SchemaGenerator) -> Value {
         Answer::List => ("application/json", generator.subschema_for::<List<Report>>().to_value()),
         Answer::Object => ("application/json", generator.subschema_for::<Report>().to_value()),
         Answer::Pod => ("application/json", generator.subschema_for::<PodDetail>().to_value()),
-        Answer::Explanation => ("application/json", generator.subschema_for::<Explanation>().to_value()),
+        Answer::Explanation => {
+            ("application/json", generator.subschema_for::<TargetExplanation>().to_value())
+        }
         Answer::Policy => ("application/json", generator.subschema_for::<PolicyBasis>().to_value()),
         Answer::Description => ("application/json", json!({ "type": "object" })),
         Answer::Events => ("text/event-stream", text),

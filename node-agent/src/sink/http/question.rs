@@ -9,7 +9,7 @@ use portolan_engine::model::{connection, finding, listener};
 use portolan_engine::read::explain::answer::{ExplainError, Explained};
 use portolan_engine::read::explain::target::Target;
 use portolan_engine::read::policy_basis::{PolicyBasis, PolicyTarget};
-use portolan_report::explanation::Explanation;
+use portolan_report::explanation::TargetExplanation;
 use portolan_report::facts::Facts;
 use portolan_report::filter::Filter;
 use portolan_report::wire::{self, Report, SCHEMA};
@@ -57,7 +57,7 @@ pub enum Query {
     Listener(String, oneshot::Sender<Option<Report>>),
     Connections(ListQuery, oneshot::Sender<ListAnswer>),
     Pod { namespace: String, name: String, reply: oneshot::Sender<Option<wire::PodDetail>> },
-    Explain(Target, oneshot::Sender<Result<Explanation, ExplainError>>),
+    Explain(Target, oneshot::Sender<Result<TargetExplanation, ExplainError>>),
     Policy(PolicyTarget, oneshot::Sender<Option<wire::PolicyBasis>>),
     Status(oneshot::Sender<wire::AgentStatus>),
 }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use portolan_report::facts::{Facts, KeptFacts};
+use portolan_report::facts::{Facts, OwnedFacts};
 use portolan_report::filter::Filter;
 use portolan_report::wire::Report;
 use tokio::sync::watch;
@@ -28,7 +28,7 @@ pub struct LoggedLine {
 #[derive(Debug)]
 struct Entry {
     line: LoggedLine,
-    facts: KeptFacts,
+    facts: OwnedFacts,
     /// What it costs to keep.
     bytes: usize,
 }
@@ -71,7 +71,7 @@ impl WatchLog {
     /// Appends a report and its line; what is too old goes.
     pub fn publish(&self, report: &Report, line: &Bytes) {
         let json = line.slice(..line.len() - usize::from(line.ends_with(b"\n")));
-        let facts = KeptFacts::of(&Facts::of_report(report));
+        let facts = OwnedFacts::of(&Facts::of_report(report));
         let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
         ring.append(json, facts, self.capacity);
         let next = ring.next;
@@ -84,7 +84,7 @@ impl WatchLog {
         let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
         for (range, connection) in &lines.each {
             let json = lines.bytes.slice(range.clone());
-            ring.append(json, KeptFacts::Connection(Arc::clone(connection)), self.capacity);
+            ring.append(json, OwnedFacts::Connection(Arc::clone(connection)), self.capacity);
         }
         let next = ring.next;
         drop(ring);
@@ -155,7 +155,7 @@ impl WatchLog {
 }
 
 impl Ring {
-    fn append(&mut self, json: Bytes, facts: KeptFacts, capacity: usize) {
+    fn append(&mut self, json: Bytes, facts: OwnedFacts, capacity: usize) {
         let bytes = size_of::<Entry>() + json.len() + facts.heap_bytes();
         let line = LoggedLine { number: self.next, kind: facts.kind(), json };
         self.next += 1;

@@ -3,7 +3,7 @@
 use std::process::{Command, Output};
 
 use libtest_mimic::Trial;
-use portolan_report::explanation::Explanation;
+use portolan_report::explanation::TargetExplanation;
 
 use super::case;
 use crate::harness::agent::{Agent, binary};
@@ -77,12 +77,12 @@ fn a_node_port_leads_to_the_process() {
     }
 
     let json = explain(&agent, ":32264", "json");
-    let answer: Explanation = serde_json::from_slice(&json.stdout).expect("an explanation");
+    let answer: TargetExplanation = serde_json::from_slice(&json.stdout).expect("an explanation");
     let peer = answer.ends[0].listener.as_ref().and_then(|listener| listener.traffic.peers.first());
     assert_eq!(peer.map(|peer| (peer.address.as_str(), peer.connections)), Some(("10.77.0.11", 3)));
 
     let dangling = explain(&agent, "svc/tier/dangling", "json");
-    let answer: Explanation = serde_json::from_slice(&dangling.stdout).expect("an explanation");
+    let answer: TargetExplanation = serde_json::from_slice(&dangling.stdout).expect("an explanation");
     assert_eq!((dangling.status.code(), answer.ends[0].state.as_str()), (Some(0), "silent"));
     assert_eq!(answer.ends[0].nearest.first().map(|near| near.port), Some(8080));
     let elsewhere = explain(&agent, "30080", "table");

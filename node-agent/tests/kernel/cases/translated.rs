@@ -101,7 +101,7 @@ fn a_pod_that_dials_a_cluster_ip() {
     curler.connect_many(CLUSTER_IP.parse().unwrap(), 3);
     let (_, origin, reference, via) = finding(&world, &agent, "undeclared-active");
     assert_eq!((origin.as_str(), reference.as_deref()), ("service", Some("tier/curler")));
-    assert_eq!((via.address.as_str(), via.port, via.kind.as_str()), ("10.96.0.10", 80, "cluster-ip"));
+    assert_eq!((via.address.as_str(), via.port, via.kind.as_str()), ("10.96.0.10", 80, "clusterIP"));
     assert_eq!((via.reference.as_deref(), via.client), (Some("tier/by-hand"), None));
     let connection = only_connection(&agent);
     assert_eq!(connection.remote.origin, "service");
@@ -126,7 +126,7 @@ fn an_outsider_through_a_node_port() {
     serve(&world, &agent, &web, "0.0.0.0:7000");
     outside.connect_many(NODE_PORT.parse().unwrap(), 1);
     let (finding, origin, _, via) = finding(&world, &agent, "undeclared-external");
-    assert_eq!((origin.as_str(), via.kind.as_str()), ("external", "node-port"));
+    assert_eq!((origin.as_str(), via.kind.as_str()), ("external", "nodePort"));
     assert_eq!((via.address.as_str(), via.reference.as_deref()), ("203.0.113.1", Some("tier/by-hand")));
     assert!(finding.message.contains("through NodePort 203.0.113.1:30080"), "{}", finding.message);
 }
@@ -139,7 +139,7 @@ fn an_outsider_behind_the_nodes_address() {
     let (finding, origin, _, via) = finding(&world, &agent, "undeclared-external");
     assert_eq!(origin, "external", "the pod saw the node, the node saw who it was");
     assert_eq!(finding.traffic.peers[0].address, "10.77.0.1");
-    assert_eq!((via.kind.as_str(), via.client.as_deref()), ("node-address", Some("203.0.113.5")));
+    assert_eq!((via.kind.as_str(), via.client.as_deref()), ("nodeAddress", Some("203.0.113.5")));
 }
 
 fn short_connections_through_a_service() {

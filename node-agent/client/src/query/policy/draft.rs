@@ -1,56 +1,62 @@
-//! A NetworkPolicy drafted from what an agent knows, with what a person must know before applying it. The same basis gives
-//! the same draft.
+//! Drafts a NetworkPolicy from an agent's facts, with remarks to read before applying it.
+//!
+//! The draft is deterministic: the same facts give the same draft.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use portolan_report::wire::{LabelledPod, PolicyBasis};
 
+use super::error::PolicyError;
 use super::object::{Metadata, NetworkPolicy, Peer, Port, Rule, Selector, Spec, is_dns_label, is_subdomain};
 use super::peers::{everywhere, seen};
-use super::refusal::Refusal;
-use super::remark::{harmless, names};
+use super::remark::{escape_remark, list_names};
 use super::selector::{full_name, select};
-use super::wanted_ports::{Verdict, all};
+use super::wanted_ports::{Decision, all};
 
+/// Suffix of the policy's name, after the name of the workload or pod.
 const SUFFIX: &str = "-declared-ports";
-/// Ports that are named as left out at most.
+/// Maximum number of ports that the remarks name as left out.
 const MAX_LEFT_OUT: usize = 64;
 
-/// See the module.
+/// A drafted NetworkPolicy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Draft {
+    /// The policy.
     pub policy: NetworkPolicy,
-    /// One line each, harmless in a comment and on a terminal; an empty one parts paragraphs.
+    /// Remarks of one line each, escaped for a YAML comment and for a terminal. An empty remark separates paragraphs.
     pub remarks: Vec<String>,
-    /// What to think about before applying it; also among the remarks.
+    /// Warnings to consider before applying the policy. The remarks contain them, too.
     pub warnings: Vec<String>,
-    /// The agent did not tell everything.
+    /// True if the agent left out some pods or ports.
     pub is_partial: bool,
 }
 
-/// What is said of each port.
+/// Decisions about all ports.
 #[derive(Default)]
 struct Ports {
+    /// Admitted ports, grouped by the peers that may call them.
     rules: BTreeMap<BTreeSet<Peer>, Vec<Port>>,
+    /// Remarks about admitted ports.
     admitted: Vec<String>,
+    /// Remarks about ports that are left out.
     left_out: Vec<String>,
 }
 
-/// Drafts it; with `observed` each port admits only those who were seen.
+/// Drafts a policy. With `observed`, each port admits only the callers that were seen.
 ///
 /// # Errors
-/// [`Refusal`].
-pub fn draft(basis: &PolicyBasis, observed: bool) -> Result<Draft, Refusal> {
+/// [`PolicyError`] if no policy can select the pods.
+pub fn draft(basis: &PolicyBasis, observed: bool) -> Result<Draft, PolicyError> {
     let pods: Vec<&LabelledPod> = basis.pods.iter().map(|pod| &pod.labelled).collect();
-    let first = pods.first().ok_or_else(|| Refusal::BadName { what: "the target".to_owned() })?;
+    let first = pods.first().ok_or_else(|| PolicyError::BadName { what: "the target".to_owned() })?;
     let namespace = namespace(&pods)?;
     if let Some(pod) = pods.iter().find(|pod| pod.pod.host_network) {
-        return Err(Refusal::HostNetwork { pod: harmless(&full_name(pod)) });
+        return Err(PolicyError::HostNetwork { pod: escape_remark(&full_name(pod)) });
     }
     let selection = select(&pods, &basis.neighbours)?;
     let name = policy_name(first)?;
     let ports = ports(basis, &namespace, &name, observed);
-    let mut warnings: Vec<String> = selection.warnings.iter().map(|text| harmless(text)).collect();
+    let mut warnings: Vec<String> = selection.warnings.iter().map(|text| escape_remark(text)).collect();
     if ports.admitted.is_empty() {
         warnings.push("the pods declare no port: this policy shuts them off".to_owned());
     }
@@ -73,19 +79,19 @@ pub fn draft(basis: &PolicyBasis, observed: bool) -> Result<Draft, Refusal> {
     Ok(Draft { policy, remarks, warnings, is_partial: basis.truncated })
 }
 
-fn namespace(pods: &[&LabelledPod]) -> Result<String, Refusal> {
+fn namespace(pods: &[&LabelledPod]) -> Result<String, PolicyError> {
     let all: BTreeSet<&str> = pods.iter().map(|pod| pod.pod.namespace.as_str()).collect();
     match all.first() {
         Some(one) if all.len() == 1 && is_dns_label(one) => Ok((*one).to_owned()),
-        Some(one) if all.len() == 1 => Err(Refusal::BadName { what: harmless(&format!("{one:?}")) }),
-        _ => Err(Refusal::ManyNamespaces { namespaces: harmless(&names(all)) }),
+        Some(one) if all.len() == 1 => Err(PolicyError::BadName { what: escape_remark(&format!("{one:?}")) }),
+        _ => Err(PolicyError::ManyNamespaces { namespaces: escape_remark(&list_names(all)) }),
     }
 }
 
-fn policy_name(pod: &LabelledPod) -> Result<String, Refusal> {
+fn policy_name(pod: &LabelledPod) -> Result<String, PolicyError> {
     let owner = pod.pod.workload.as_ref().map_or(&pod.pod.name, |workload| &workload.name);
     if !is_subdomain(owner) {
-        return Err(Refusal::BadName { what: harmless(&format!("{owner:?}")) });
+        return Err(PolicyError::BadName { what: escape_remark(&format!("{owner:?}")) });
     }
     let mut name: String = owner.chars().take(253 - SUFFIX.len()).collect();
     name.truncate(name.trim_end_matches(['.', '-']).len());
@@ -100,14 +106,14 @@ fn ports(basis: &PolicyBasis, namespace: &str, name: &str, observed: bool) -> Po
     let mut ports = Ports::default();
     for ((number, protocol), port) in all(&basis.pods) {
         let title = format!("{number}/{protocol}");
-        match port.verdict(protocol, &replaced) {
-            Verdict::Admit(why) => {
+        match port.decide(protocol, &replaced) {
+            Decision::Admit(why) => {
                 let sources = if observed { seen(&port, namespace, &known) } else { everywhere() };
-                ports.admitted.push(format!("  {title} {}: {why}", sources.words));
+                ports.admitted.push(format!("  {title} {}: {why}", sources.text));
                 let entry = Port { port: number, protocol: protocol.to_owned() };
                 ports.rules.entry(sources.from).or_default().push(entry);
             }
-            Verdict::LeaveOut(why) => ports.left_out.push(format!("  {title} {why}")),
+            Decision::LeaveOut(why) => ports.left_out.push(format!("  {title} {why}")),
         }
     }
     ports
@@ -125,7 +131,7 @@ fn remarks(
     let mut all = vec![
         format!(
             "Drafted by portolan from what it sees on node {node}: {}.",
-            names(shown.iter().map(String::as_str))
+            list_names(shown.iter().map(String::as_str))
         ),
         "Admitted:".to_owned(),
     ];
@@ -143,7 +149,7 @@ fn remarks(
     let replaced = basis.pods.iter().flat_map(|pod| &pod.policies);
     let beside: BTreeSet<&str> = replaced.map(String::as_str).filter(|policy| *policy != name).collect();
     if !beside.is_empty() {
-        all.push(format!("What other policies of these pods admit stays admitted: {}.", names(beside)));
+        all.push(format!("What other policies of these pods admit stays admitted: {}.", list_names(beside)));
     }
     if ports.rules.values().flatten().any(|port| port.protocol == "SCTP") {
         all.push("SCTP in policies needs a network plugin that knows it.".to_owned());
@@ -154,5 +160,5 @@ fn remarks(
         ));
     }
     all.extend(warnings.iter().map(|warning| format!("WARNING: {warning}.")));
-    all.iter().map(|line| harmless(line)).collect()
+    all.iter().map(|line| escape_remark(line)).collect()
 }

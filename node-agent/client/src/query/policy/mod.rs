@@ -1,10 +1,11 @@
-//! `portolan policy`: asks the agent what a pod or workload declares, serves and is called by, and drafts a NetworkPolicy
-//! of it.
+//! `portolan policy`: drafts a NetworkPolicy for a pod or workload.
+//!
+//! The draft is based on what the agent knows about declared ports, listeners and callers.
 
 pub mod draft;
+pub mod error;
 pub mod object;
 mod peers;
-pub mod refusal;
 mod remark;
 mod selector;
 mod target;
@@ -14,17 +15,18 @@ use serde::Serialize;
 
 use super::console::Console;
 use super::error::QueryError;
+use super::outcome::{end, is_unready, report_readiness};
+use super::request;
 use super::server::Server;
 use super::url::with_query;
-use super::{end, request};
 use crate::args::{ManifestFormat, PolicyArgs};
 use crate::exit::Exit;
 use draft::{Draft, draft};
+use error::PolicyError;
 use portolan_report::wire::PolicyBasis;
-use refusal::Refusal;
-use target::Target;
+use target::PolicyTarget;
 
-/// Runs the command.
+/// Runs `portolan policy`.
 pub async fn run(args: &PolicyArgs, console: &mut Console<'_>) -> Exit {
     let result = print(args, console).await;
     end(result, console)
@@ -32,26 +34,23 @@ pub async fn run(args: &PolicyArgs, console: &mut Console<'_>) -> Exit {
 
 async fn print(args: &PolicyArgs, console: &mut Console<'_>) -> Result<Exit, QueryError> {
     let server = Server::parse(&args.server)?;
-    let target = Target::parse(&args.target, args.namespace.as_deref())?;
+    let target = PolicyTarget::parse(&args.target, args.namespace.as_deref())?;
     let basis = match request::get::<PolicyBasis>(&server, &with_query("/v1/policy", &target.query())).await {
         Err(QueryError::Refused { status: 404, .. }) => {
-            return Err(Refusal::NotHere { target: target.to_string(), server: server.to_string() }.into());
+            return Err(
+                PolicyError::NotHere { target: target.to_string(), server: server.to_string() }.into()
+            );
         }
         answer => answer?,
     };
-    let ready = request::get_bytes(&server, "/readyz").await;
+    let is_unready = is_unready(&server).await;
     let draft = draft(&basis, args.observed)?;
     write(&server, &draft, args.output, console)?;
     for warning in &draft.warnings {
-        console.say(&format!("warning: {warning}"))?;
+        console.message(&format!("warning: {warning}"))?;
     }
-    if matches!(ready, Err(QueryError::Refused { status: 503, .. })) {
-        console.say(
-            "the answer may be partial: the agent is not ready; `portolan status` says what it waits for",
-        )?;
-        return Ok(Exit::Partial);
-    }
-    Ok(if draft.is_partial { Exit::Partial } else { Exit::Fine })
+    let exit = report_readiness(is_unready, console)?;
+    Ok(if draft.is_partial { Exit::Partial } else { exit })
 }
 
 fn write(
@@ -64,17 +63,17 @@ fn write(
         ManifestFormat::Yaml => console.write(&yaml(draft).map_err(|reason| unwritable(server, reason))?),
         ManifestFormat::Json => {
             for remark in &draft.remarks {
-                console.say(remark)?;
+                console.message(remark)?;
             }
             console.write(&json(&draft.policy).map_err(|reason| unwritable(server, reason))?)
         }
     }
 }
 
-/// The manifest with its remarks as comments: each remark is one line without anything that could end a comment.
+/// Formats a draft as YAML, with its remarks as comments above. Remarks are escaped, so that none can end its comment.
 ///
 /// # Errors
-/// Why it cannot be written as YAML.
+/// The serializer's message if the policy cannot be written as YAML.
 pub fn yaml(draft: &Draft) -> Result<String, String> {
     let mut text = String::new();
     for remark in &draft.remarks {

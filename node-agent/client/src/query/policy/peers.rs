@@ -1,5 +1,6 @@
-//! Who was seen calling a port, as a policy can say it. What it cannot say exactly becomes wider, never narrower, so that
-//! nobody who was seen is shut out.
+//! Converts the observed callers of a port into peers of a NetworkPolicy.
+//!
+//! A caller that a policy cannot express exactly widens the rule, so that the policy never shuts out an observed caller.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -7,69 +8,77 @@ use std::net::IpAddr;
 use portolan_report::wire::LabelledPod;
 
 use super::object::{IpBlock, Peer, Selector, is_dns_label};
-use super::remark::names;
-use super::selector::known_by;
+use super::remark::list_names;
+use super::selector::caller_labels;
 use super::wanted_ports::WantedPort;
 
-/// Addresses outside of the cluster that one port lists at most.
+/// Maximum number of addresses outside the cluster that a rule lists per port.
 const MAX_BLOCKS: usize = 16;
-/// On every namespace, by Kubernetes itself.
+/// Label that Kubernetes sets on every namespace.
 const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 
-/// Who may call.
+/// Peers that may call a port.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Sources {
-    /// Empty: everybody.
-    pub from: BTreeSet<Peer>,
-    /// The same for people.
-    pub words: String,
+pub(super) struct Sources {
+    /// Peers of the rule; empty: every caller.
+    pub(super) from: BTreeSet<Peer>,
+    /// Text of the remark.
+    pub(super) text: String,
 }
 
-/// What there is to say of callers, by kind.
+/// Observed callers by type.
 #[derive(Default)]
 struct Callers<'a> {
+    /// True if the node called.
     node: bool,
-    /// Pods that selectors mean, and their names.
+    /// Pods that a selector can express.
     pods: BTreeSet<Peer>,
+    /// Names of those pods.
     pod_names: BTreeSet<&'a str>,
-    /// Addresses of pods that nobody can name.
-    strange_pods: BTreeSet<&'a str>,
+    /// Names or addresses of pods that no selector can express.
+    unknown_pods: BTreeSet<&'a str>,
+    /// Addresses outside the cluster.
     outside: BTreeSet<IpAddr>,
-    /// Those whose origin says nothing about them.
-    strangers: BTreeSet<&'a str>,
+    /// Addresses with an unknown origin.
+    unknown: BTreeSet<&'a str>,
 }
 
-/// Everybody.
-pub fn everywhere() -> Sources {
-    Sources { from: BTreeSet::new(), words: "from everywhere".to_owned() }
+/// Returns a source that admits every caller.
+pub(super) fn everywhere() -> Sources {
+    Sources { from: BTreeSet::new(), text: "from everywhere".to_owned() }
 }
 
-/// Those who were seen at this port of a pod in `namespace`; `known` are pods by `NAMESPACE/NAME`.
-pub fn seen(port: &WantedPort<'_>, namespace: &str, known: &BTreeMap<String, &LabelledPod>) -> Sources {
-    let callers = sorted(port, namespace, known);
-    let wide = |why: String| Sources { words: format!("from everywhere, since {why}"), ..everywhere() };
+/// Returns the observed callers of a port. `namespace` is the namespace of the called pod, `known` are pods by
+/// `NAMESPACE/NAME`.
+pub(super) fn seen(
+    port: &WantedPort<'_>,
+    namespace: &str,
+    known: &BTreeMap<String, &LabelledPod>,
+) -> Sources {
+    let callers = classify(port, namespace, known);
+    let wide = |reason: String| Sources { text: format!("from everywhere, since {reason}"), ..everywhere() };
     if port.truncated {
         return wide("more called than are remembered".to_owned());
     }
-    if !callers.strangers.is_empty() {
-        return wide(format!("it is not known where {} called from", names(callers.strangers)));
+    if !callers.unknown.is_empty() {
+        return wide(format!("it is not known where {} called from", list_names(callers.unknown)));
     }
     let mut from = callers.pods;
-    let mut words: Vec<String> = callers.pod_names.iter().map(|name| (*name).to_owned()).collect();
-    if !callers.strange_pods.is_empty() {
+    let mut texts: Vec<String> = callers.pod_names.iter().map(|name| (*name).to_owned()).collect();
+    if !callers.unknown_pods.is_empty() {
         from = BTreeSet::from([Peer { namespace_selector: Some(Selector::default()), ..Peer::default() }]);
-        let strange = names(callers.strange_pods);
-        words = vec![format!("any pod, since {strange} called and its labels are not known on this node")];
+        let unknown = list_names(callers.unknown_pods);
+        texts = vec![format!("any pod, since {unknown} called and its labels are not known on this node")];
     }
     let outside: BTreeSet<String> = if callers.outside.len() > MAX_BLOCKS {
-        words.push(format!("any address, since {} called from outside", callers.outside.len()));
+        texts.push(format!("any address, since {} called from outside", callers.outside.len()));
         callers
             .outside
             .iter()
             .map(|address| if address.is_ipv4() { "0.0.0.0/0" } else { "::/0" }.to_owned())
             .collect()
     } else {
-        words.extend(callers.outside.iter().map(ToString::to_string));
+        texts.extend(callers.outside.iter().map(ToString::to_string));
         callers.outside.iter().map(single).collect()
     };
     from.extend(outside.into_iter().map(|cidr| Peer { ip_block: Some(IpBlock { cidr }), ..Peer::default() }));
@@ -79,12 +88,12 @@ pub fn seen(port: &WantedPort<'_>, namespace: &str, known: &BTreeMap<String, &La
         );
     }
     if callers.node {
-        words.push("the node".to_owned());
+        texts.push("the node".to_owned());
     }
-    Sources { from, words: format!("from {}", words.join(", ")) }
+    Sources { from, text: format!("from {}", texts.join(", ")) }
 }
 
-fn sorted<'a>(
+fn classify<'a>(
     port: &WantedPort<'a>,
     namespace: &str,
     known: &BTreeMap<String, &'a LabelledPod>,
@@ -103,7 +112,7 @@ fn sorted<'a>(
                         callers.pod_names.extend(peer.reference.as_deref());
                     }
                     None => {
-                        callers.strange_pods.insert(peer.reference.as_deref().unwrap_or(&peer.address));
+                        callers.unknown_pods.insert(peer.reference.as_deref().unwrap_or(&peer.address));
                     }
                 }
             }
@@ -111,14 +120,15 @@ fn sorted<'a>(
                 callers.outside.insert(address.to_canonical());
             }
             _ => {
-                callers.strangers.insert(&peer.address);
+                callers.unknown.insert(&peer.address);
             }
         }
     }
     callers
 }
 
-/// `None` for a pod in the node's own network, which selectors do not mean, or one of no valid namespace.
+/// Returns the peer that selects a pod. `None` for a pod in the node's own network, which selectors do not match, and for
+/// a pod without a valid namespace.
 fn selected(pod: &LabelledPod, namespace: &str) -> Option<Peer> {
     if pod.pod.host_network || !is_dns_label(&pod.pod.namespace) {
         return None;
@@ -128,7 +138,7 @@ fn selected(pod: &LabelledPod, namespace: &str) -> Option<Peer> {
     let namespace_selector = foreign.then_some(Selector { match_labels: labels });
     Some(Peer {
         namespace_selector,
-        pod_selector: Some(Selector { match_labels: known_by(pod) }),
+        pod_selector: Some(Selector { match_labels: caller_labels(pod) }),
         ip_block: None,
     })
 }

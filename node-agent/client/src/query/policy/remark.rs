@@ -1,17 +1,17 @@
-//! Words beside a manifest: one line each, and whatever a pod chose stays inside of it.
+//! Formats remarks of one line, with the text that a pod chose escaped.
 
 use std::fmt::Write;
 
 use portolan_engine::read::plain_text::escape;
 
-/// Characters of one remark at most.
+/// Maximum number of characters of a remark.
 const MAX_CHARS: usize = 400;
-/// Names that one remark lists at most.
+/// Maximum number of names that a remark lists.
 const MAX_NAMES: usize = 8;
 
-/// The text with everything written out that could end a comment, steer a terminal, or that YAML does not let stand in a
-/// comment.
-pub fn harmless(text: &str) -> String {
+/// Escapes all characters that could end a YAML comment, change a terminal's state, or are not allowed in a YAML comment.
+/// Truncates the text to [`MAX_CHARS`].
+pub(super) fn escape_remark(text: &str) -> String {
     let text = escape(text);
     let mut out = String::with_capacity(text.len());
     for (number, c) in text.chars().enumerate() {
@@ -28,8 +28,8 @@ pub fn harmless(text: &str) -> String {
     out
 }
 
-/// `a, b and 3 more`, each once, in the order of names.
-pub fn names<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+/// Lists distinct names in alphabetical order: `a, b and 3 more`.
+pub(super) fn list_names<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let all: std::collections::BTreeSet<&str> = names.into_iter().collect();
     let shown: Vec<&str> = all.iter().take(MAX_NAMES).copied().collect();
     let more = all.len().saturating_sub(MAX_NAMES);

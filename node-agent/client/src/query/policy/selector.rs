@@ -1,17 +1,19 @@
-//! By which labels a policy means a workload's pods: those that say what they are, not those that tell one pod, one
-//! revision or one release from another.
+//! Chooses the labels by which a policy selects the pods of a workload.
+//!
+//! Labels that identify the workload are used. Labels that differ between pods, revisions or releases are not.
 
 use std::collections::BTreeMap;
 
 use portolan_report::wire::LabelledPod;
 
+use super::error::PolicyError;
 use super::object::is_label;
-use super::refusal::Refusal;
-use super::remark::names;
+use super::remark::list_names;
 
-pub type Labels = BTreeMap<String, String>;
+/// Labels of a pod or of a selector.
+pub(super) type Labels = BTreeMap<String, String>;
 
-/// Of one pod, one run or one revision.
+/// Labels that identify one pod, one run or one revision.
 const FLEETING: [&str; 10] = [
     "pod-template-hash",
     "controller-revision-hash",
@@ -24,7 +26,7 @@ const FLEETING: [&str; 10] = [
     "batch.kubernetes.io/job-name",
     "batch.kubernetes.io/job-completion-index",
 ];
-/// Of one release, or of the tool that made it: a policy that selects by them means nobody after the next upgrade.
+/// Labels that identify one release, or the tool that made it. A policy with such a label selects no pod after an upgrade.
 const RELEASE: [&str; 7] = [
     "version",
     "chart",
@@ -34,9 +36,9 @@ const RELEASE: [&str; 7] = [
     "app.kubernetes.io/managed-by",
     "app.kubernetes.io/created-by",
 ];
-/// Who else puts labels on pods: meshes, and Kubernetes itself.
+/// Domains of labels that meshes and Kubernetes itself set on pods.
 const FOREIGN: [&str; 4] = ["istio.io", "linkerd.io", "topology.kubernetes.io", "kubernetes.io"];
-/// What selectors of workloads are usually made of.
+/// Labels that selectors of workloads usually consist of.
 const IDENTITY: [&str; 8] = [
     "app.kubernetes.io/name",
     "app.kubernetes.io/instance",
@@ -48,18 +50,20 @@ const IDENTITY: [&str; 8] = [
     "tier",
 ];
 
-/// The labels to select by, and what there is to say about them.
+/// Labels to select by.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Selection {
-    pub labels: Labels,
-    pub warnings: Vec<String>,
+pub(super) struct Selection {
+    /// Labels of the selector.
+    pub(super) labels: Labels,
+    /// Warnings about pods that the labels select or miss.
+    pub(super) warnings: Vec<String>,
 }
 
-/// For all of `pods`, and if it can be for none of `others`.
+/// Chooses labels that select all of `pods` and, if possible, none of `others`.
 ///
 /// # Errors
-/// [`Refusal::NoLabels`].
-pub fn select(pods: &[&LabelledPod], others: &[LabelledPod]) -> Result<Selection, Refusal> {
+/// [`PolicyError::NoLabels`] if the pods share no valid label.
+pub(super) fn select(pods: &[&LabelledPod], others: &[LabelledPod]) -> Result<Selection, PolicyError> {
     let mut warnings = Vec::new();
     let shared = shared(pods);
     let mut stable = lasting(&shared);
@@ -67,7 +71,7 @@ pub fn select(pods: &[&LabelledPod], others: &[LabelledPod]) -> Result<Selection
         stable = shared;
         let pod = pods.first().map(|one| full_name(one)).unwrap_or_default();
         if stable.is_empty() {
-            return Err(Refusal::NoLabels { pod });
+            return Err(PolicyError::NoLabels { pod });
         }
         warnings.push(
             "the pods have no label that lasts: this selector means what runs now, and not what follows it"
@@ -86,37 +90,42 @@ pub fn select(pods: &[&LabelledPod], others: &[LabelledPod]) -> Result<Selection
         let caught: Vec<String> = caught.into_iter().map(full_name).collect();
         warnings.push(format!(
             "the selector also means other pods of this node: {}; tell them apart by a label",
-            names(caught.iter().map(String::as_str))
+            list_names(caught.iter().map(String::as_str))
         ));
     }
     Ok(Selection { labels, warnings })
 }
 
-/// The labels to know a caller by; empty where it has none that last.
-pub fn known_by(pod: &LabelledPod) -> Labels {
+/// Returns the labels that identify a caller's workload; empty if the caller has no lasting labels.
+pub(super) fn caller_labels(pod: &LabelledPod) -> Labels {
     identity(&lasting(&valid(&pod.labels)))
 }
 
-pub fn full_name(pod: &LabelledPod) -> String {
+/// Returns `NAMESPACE/NAME`.
+pub(super) fn full_name(pod: &LabelledPod) -> String {
     format!("{}/{}", pod.pod.namespace, pod.pod.name)
 }
 
+/// Returns the pods that the labels select.
 fn caught<'a>(labels: &Labels, others: &'a [LabelledPod]) -> Vec<&'a LabelledPod> {
     let selects = |one: &&LabelledPod| labels.iter().all(|(key, value)| one.labels.get(key) == Some(value));
     others.iter().filter(selects).collect()
 }
 
+/// Returns the valid labels that all pods share.
 fn shared(pods: &[&LabelledPod]) -> Labels {
     let mut shared = pods.first().map(|one| valid(&one.labels)).unwrap_or_default();
     shared.retain(|key, value| pods.iter().all(|pod| pod.labels.get(key) == Some(value)));
     shared
 }
 
+/// Returns the labels that Kubernetes accepts.
 fn valid(labels: &Labels) -> Labels {
     let valid = labels.iter().filter(|(key, value)| is_label(key, value));
     valid.map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
+/// Returns the labels that stay the same across pods, revisions and releases.
 fn lasting(labels: &Labels) -> Labels {
     let mut lasting = labels.clone();
     lasting.retain(|key, _| {
@@ -132,6 +141,7 @@ fn is_foreign(key: &str) -> bool {
     mesh || FOREIGN.contains(&owner) || key.starts_with("io.kubernetes.")
 }
 
+/// Returns the labels that usually identify a workload, or all labels if there are none of those.
 fn identity(stable: &Labels) -> Labels {
     let mut identity = stable.clone();
     identity.retain(|key, _| IDENTITY.contains(&key.as_str()));
@@ -220,7 +230,7 @@ mod tests {
             ("pod-template-hash=x".to_owned(), 1)
         );
         for labels in [&[][..], &[("no label", "x")], &[("a", "not valid!")]] {
-            assert!(matches!(select(&[&pod("a", labels)], &[]), Err(Refusal::NoLabels { .. })));
+            assert!(matches!(select(&[&pod("a", labels)], &[]), Err(PolicyError::NoLabels { .. })));
         }
     }
 }

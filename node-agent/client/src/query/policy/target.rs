@@ -1,12 +1,12 @@
-//! What was typed as the target: a pod, or a workload by its kind in any of the ways that kubectl takes.
+//! Parses the target of `portolan policy`: a pod, or a workload with its kind in any form that kubectl accepts.
 
 use std::fmt;
 
 use portolan_report::escape::terminal;
 
-use super::refusal::Refusal;
+use super::error::PolicyError;
 
-/// Kinds of workloads, each with what kubectl calls it.
+/// Kinds of workloads, each with the names that kubectl accepts.
 const KINDS: [(&str, &[&str]); 7] = [
     ("Deployment", &["deployment", "deployments", "deploy"]),
     ("StatefulSet", &["statefulset", "statefulsets", "sts"]),
@@ -16,21 +16,24 @@ const KINDS: [(&str, &[&str]); 7] = [
     ("Job", &["job", "jobs"]),
     ("CronJob", &["cronjob", "cronjobs", "cj"]),
 ];
+/// Names that kubectl accepts for pods.
 const POD: [&str; 3] = ["pod", "pods", "po"];
 
-/// See the module.
+/// Target of a policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
+pub(super) struct PolicyTarget {
+    /// Kubernetes namespace; `None`: any.
     namespace: Option<String>,
-    /// `None`: a pod.
+    /// Kind of the workload; `None`: the target is a pod.
     kind: Option<String>,
     name: String,
 }
 
-impl Target {
-    /// `NAMESPACE/POD`, `KIND/NAME`, `NAMESPACE/KIND/NAME` or `POD`; with a namespace given beside it, two parts are also a
-    /// kind that is not Kubernetes' own, if it begins with a capital as kinds do.
-    pub fn parse(given: &str, namespace: Option<&str>) -> Result<Self, Refusal> {
+impl PolicyTarget {
+    /// Parses `NAMESPACE/POD`, `KIND/NAME`, `NAMESPACE/KIND/NAME` or `POD`.
+    ///
+    /// With `-n`, the first of two parts may also be a custom kind, if it begins with a capital letter.
+    pub(super) fn parse(given: &str, namespace: Option<&str>) -> Result<Self, PolicyError> {
         let parts: Vec<&str> = given.split('/').collect();
         let (place, kind, name) = match parts.as_slice() {
             [name] => (None, None, *name),
@@ -49,7 +52,7 @@ impl Target {
             && place != namespace
         {
             let [given, place, namespace] = [given, place, namespace].map(str::to_owned);
-            return Err(Refusal::TwoNamespaces { given, place, namespace });
+            return Err(PolicyError::TwoNamespaces { given, place, namespace });
         }
         Ok(Self {
             namespace: place.or(namespace).map(str::to_owned),
@@ -58,8 +61,8 @@ impl Target {
         })
     }
 
-    /// As `/v1/policy` takes it.
-    pub fn query(&self) -> Vec<(&'static str, String)> {
+    /// Returns the query parameters of `/v1/policy`.
+    pub(super) fn query(&self) -> Vec<(&'static str, String)> {
         let mut pairs: Vec<_> = self.namespace.iter().map(|it| ("namespace", it.clone())).collect();
         pairs.push(match &self.kind {
             Some(kind) => ("workload", format!("{kind}/{}", self.name)),
@@ -69,7 +72,7 @@ impl Target {
     }
 }
 
-impl fmt::Display for Target {
+impl fmt::Display for PolicyTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = self.kind.as_deref().unwrap_or("pod").to_lowercase();
         write!(f, "{}/{}", terminal(&kind), terminal(&self.name))?;
@@ -77,8 +80,8 @@ impl fmt::Display for Target {
     }
 }
 
-fn bad(given: &str) -> Refusal {
-    Refusal::BadTarget { given: given.to_owned() }
+fn bad(given: &str) -> PolicyError {
+    PolicyError::BadTarget { given: given.to_owned() }
 }
 
 fn is_pod(kind: &str) -> bool {
@@ -96,17 +99,17 @@ fn known_kind(kind: &str) -> Option<&'static str> {
     KINDS.iter().find(|(_, names)| means(names)).map(|(kind, _)| *kind)
 }
 
-/// One of a controller that is not Kubernetes' own stays as it is.
+/// Returns the full name of a kind. A custom kind is returned unchanged.
 fn full_kind(kind: &str) -> String {
     known_kind(kind).unwrap_or(kind).to_owned()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Target;
+    use super::PolicyTarget;
 
     #[test]
-    fn what_is_typed_and_what_is_asked() {
+    fn a_target_becomes_query_parameters() {
         for (given, namespace, then) in [
             ("shop/web-1", None, "namespace=shop pod=web-1"),
             ("web-1", Some("shop"), "namespace=shop pod=web-1"),
@@ -119,7 +122,7 @@ mod tests {
             ("shop/web-1", Some("shop"), "namespace=shop pod=web-1"),
             ("shop/ds/x", Some("shop"), "namespace=shop workload=DaemonSet/x"),
         ] {
-            let target = Target::parse(given, namespace).expect(given);
+            let target = PolicyTarget::parse(given, namespace).expect(given);
             let pairs: Vec<String> =
                 target.query().into_iter().map(|(name, value)| format!("{name}={value}")).collect();
             assert_eq!(pairs.join(" "), then, "{given}");
@@ -127,14 +130,14 @@ mod tests {
         for (given, namespace) in
             [("", None), ("a/", None), ("/a", None), ("a/b/c/d", None), ("a/ds/b", Some("c"))]
         {
-            assert!(Target::parse(given, namespace).is_err(), "{given:?}");
+            assert!(PolicyTarget::parse(given, namespace).is_err(), "{given:?}");
         }
     }
 
     #[test]
     fn two_namespaces_that_contradict_each_other_are_refused_in_one_line() {
         for given in ["shop/web-1", "shop/ds/web"] {
-            let refusal = Target::parse(given, Some("other")).expect_err(given).to_string();
+            let refusal = PolicyTarget::parse(given, Some("other")).expect_err(given).to_string();
             assert!(
                 refusal.starts_with(&format!("{given:?} is of namespace \"shop\", but -n says \"other\""))
                     && !refusal.contains('\n'),

@@ -1,34 +1,37 @@
-//! The ports of all pods of a workload as one list, and which of them a policy should admit, and why.
+//! Merges the ports of all pods of a workload, and decides which of them a policy admits.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use portolan_report::wire::{Explanation, Peer, PolicyPod, PolicyPort};
 
-use super::remark::names;
+use super::remark::list_names;
 
-/// One port, as all pods that have it say.
+/// Facts about one port, merged over all pods that have it.
 #[derive(Debug, Default)]
-pub struct WantedPort<'a> {
+pub(super) struct WantedPort<'a> {
     names: BTreeSet<&'a str>,
     declared_by: BTreeSet<&'a str>,
     explained_by: Vec<&'a Explanation>,
     exposures: BTreeSet<&'a str>,
     processes: BTreeSet<&'a str>,
     codes: BTreeSet<&'a str>,
-    pub peers: Vec<&'a Peer>,
-    /// Not every peer is known.
-    pub truncated: bool,
+    /// Observed callers.
+    pub(super) peers: Vec<&'a Peer>,
+    /// True if some callers are unknown.
+    pub(super) truncated: bool,
 }
 
-/// Whether to admit it, and the reason in words.
+/// Whether the policy admits a port, with the reason for the remarks.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub(super) enum Decision {
+    /// The policy admits the port.
     Admit(String),
+    /// The policy leaves the port out.
     LeaveOut(String),
 }
 
-/// Every port, by number and protocol.
-pub fn all<'a>(pods: &'a [PolicyPod]) -> BTreeMap<(u16, &'a str), WantedPort<'a>> {
+/// Merges the ports of all pods, by number and protocol.
+pub(super) fn all<'a>(pods: &'a [PolicyPod]) -> BTreeMap<(u16, &'a str), WantedPort<'a>> {
     let mut all: BTreeMap<(u16, &str), WantedPort<'a>> = BTreeMap::new();
     for port in pods.iter().flat_map(|pod| &pod.ports).filter(|port| port.port > 0) {
         all.entry((port.port, port.protocol.as_str())).or_default().add(port);
@@ -48,56 +51,57 @@ impl<'a> WantedPort<'a> {
         self.truncated |= port.traffic.truncated;
     }
 
-    /// `replaced`: `NAMESPACE/NAME` of the policy that is being drafted.
-    pub fn verdict(&self, protocol: &str, replaced: &str) -> Verdict {
+    /// Decides about the port. `replaced` is `NAMESPACE/NAME` of the policy that is being drafted.
+    pub(super) fn decide(&self, protocol: &str, replaced: &str) -> Decision {
         if !["TCP", "UDP", "SCTP"].contains(&protocol) {
-            return Verdict::LeaveOut("no NetworkPolicy can admit this protocol".to_owned());
+            return Decision::LeaveOut("no NetworkPolicy can admit this protocol".to_owned());
         }
         let declared = !self.declared_by.is_empty();
         if self.exposures.iter().all(|exposure| *exposure == "loopback") && !self.exposures.is_empty() {
             let declared = if declared { "declared, but " } else { "" };
-            return Verdict::LeaveOut(format!("{declared}served on loopback only{}", self.server()));
+            return Decision::LeaveOut(format!("{declared}served on loopback only{}", self.server()));
         }
         if declared {
             let name =
                 if self.names.is_empty() { String::new() } else { format!(" as {}", join(&self.names)) };
-            return Verdict::Admit(format!("declared by {}{name}", join(&self.declared_by)));
+            return Decision::Admit(format!("declared by {}{name}", join(&self.declared_by)));
         }
         self.explained(replaced).unwrap_or_else(|| {
             let code = if self.codes.is_empty() { "undeclared".to_owned() } else { join(&self.codes) };
             let callers = self.callers();
-            Verdict::LeaveOut(format!("{code}{}{callers}; to admit it, declare it", self.server()))
+            Decision::LeaveOut(format!("{code}{}{callers}; to admit it, declare it", self.server()))
         })
     }
 
-    /// Who expects an undeclared port is admitted, unless it is the node itself, or has a policy of its own.
-    fn explained(&self, replaced: &str) -> Option<Verdict> {
+    /// Decides about an undeclared port that something expects. Admits it, unless only the node's kubelet or another policy
+    /// expects it. Returns `None` if nothing expects the port.
+    fn explained(&self, replaced: &str) -> Option<Decision> {
         let kubelet = |by: &&&Explanation| matches!(by.source.as_str(), "probe" | "lifecycle");
         let policy = |by: &&&Explanation| by.source == "network-policy";
         let callers = self.explained_by.iter().filter(|by| !kubelet(by) && !policy(by));
         let callers: BTreeSet<String> = callers.map(|by| format!("{} {}", by.source, by.reference)).collect();
         if !callers.is_empty() {
-            let callers = names(callers.iter().map(String::as_str));
-            return Some(Verdict::Admit(format!("not declared, but expected by {callers}: declare it")));
+            let callers = list_names(callers.iter().map(String::as_str));
+            return Some(Decision::Admit(format!("not declared, but expected by {callers}: declare it")));
         }
         let policies: BTreeSet<&str> =
             self.explained_by.iter().filter(policy).map(|by| by.reference.as_str()).collect();
         if policies.contains(replaced) {
-            let words = "not declared; admitted by the policy of this name, which this one would replace";
-            return Some(Verdict::LeaveOut(words.to_owned()));
+            let text = "not declared; admitted by the policy of this name, which this one would replace";
+            return Some(Decision::LeaveOut(text.to_owned()));
         }
         if !policies.is_empty() {
-            let policies = names(policies);
-            let words = format!(
+            let policies = list_names(policies);
+            let text = format!(
                 "not declared; the policy {policies} admits it, and goes on doing so beside this one"
             );
-            return Some(Verdict::LeaveOut(words));
+            return Some(Decision::LeaveOut(text));
         }
         let probes: BTreeSet<&str> =
             self.explained_by.iter().filter(kubelet).map(|by| by.reference.as_str()).collect();
-        let words =
-            || format!("not declared; only kubelet calls it ({}), from the node", names(probes.clone()));
-        (!probes.is_empty()).then(|| Verdict::LeaveOut(words()))
+        let text =
+            || format!("not declared; only kubelet calls it ({}), from the node", list_names(probes.clone()));
+        (!probes.is_empty()).then(|| Decision::LeaveOut(text()))
     }
 
     fn server(&self) -> String {
@@ -112,10 +116,10 @@ impl<'a> WantedPort<'a> {
         let callers = self.peers.iter().filter(|peer| peer.origin != "same-pod");
         let callers: BTreeSet<&str> =
             callers.map(|peer| peer.reference.as_deref().unwrap_or(&peer.address)).collect();
-        if callers.is_empty() { String::new() } else { format!(", called by {}", names(callers)) }
+        if callers.is_empty() { String::new() } else { format!(", called by {}", list_names(callers)) }
     }
 }
 
 fn join(texts: &BTreeSet<&str>) -> String {
-    names(texts.iter().copied())
+    list_names(texts.iter().copied())
 }

@@ -1,0 +1,61 @@
+//! Errors of `kubectl portolan` that end the command. Each is one line that says what to do, and has an exit code.
+
+use portolan_report::escape::terminal;
+
+use crate::exit::Exit;
+use crate::query::error::QueryError;
+use crate::query::show::FormatError;
+
+/// Error that leaves no agent to ask, or no answer to show.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ClusterError {
+    /// The async runtime cannot start.
+    #[error("cannot start: {0}")]
+    Start(std::io::Error),
+    /// The kubeconfig has no usable credentials.
+    #[error("no credentials for a cluster: {}; --kubeconfig or KUBECONFIG says where they are", terminal(.0))]
+    Credentials(String),
+    /// The API server does not list the agents' pods.
+    #[error(
+        "the agents' pods cannot be listed: {}; it needs `list` on pods (with --agents-namespace only there)",
+        terminal(.0)
+    )]
+    NotListed(String),
+    /// No pod has the labels of an agent.
+    #[error(
+        "no agent found: no pod {place} has the labels {selector}; is portolan installed? \
+         (`helm list -A`; --agents-namespace and --agents-selector say where to look)"
+    )]
+    NoAgents {
+        /// Value of `--agents-selector`.
+        selector: String,
+        /// Namespaces that were searched, as part of the sentence.
+        place: String,
+    },
+    /// An answer lacks a field that the output format needs.
+    #[error("an answer is not portolan's: {0}")]
+    NotUnderstood(FormatError),
+    /// An agent refused the request, or the output cannot be written.
+    #[error(transparent)]
+    Query(#[from] QueryError),
+}
+
+impl ClusterError {
+    /// Returns the exit code of a command that ends with this error.
+    #[must_use]
+    pub(super) fn exit(&self) -> Exit {
+        match self {
+            Self::Credentials(_) => Exit::WrongUse,
+            Self::Query(error) => error.exit(),
+            Self::Start(_) | Self::NotListed(_) | Self::NoAgents { .. } | Self::NotUnderstood(_) => {
+                Exit::Partial
+            }
+        }
+    }
+
+    /// Returns true if the reader of the output closed the pipe, which is not a failure.
+    #[must_use]
+    pub(super) fn is_closed_pipe(&self) -> bool {
+        matches!(self, Self::Query(error) if error.is_closed_pipe())
+    }
+}

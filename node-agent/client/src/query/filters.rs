@@ -1,0 +1,74 @@
+//! Turns filter options into query parameters, and into the sentence for an empty answer.
+
+use crate::args::{FilterArgs, FindingFilterArgs};
+
+/// Names and values of the parameters of a URL.
+pub type Pairs = Vec<(&'static str, String)>;
+
+/// How much of a cluster a command asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The agent of one node.
+    OneNode,
+    /// The agents of all nodes.
+    AllNodes,
+}
+
+impl FilterArgs {
+    /// Returns a sentence that says that nothing matches, names the filters, and says what to do.
+    ///
+    /// `what` is a singular noun. `undeclared` means that only undeclared ports were asked for.
+    #[must_use]
+    pub fn nothing_found(&self, what: &str, undeclared: bool, scope: Scope) -> String {
+        let undeclared = if undeclared { "undeclared " } else { "" };
+        let place = if scope == Scope::OneNode { " on this node" } else { "" };
+        let labels = self.selector.as_ref().map(|selector| format!(" of pods with the labels {selector}"));
+        let namespace = self.namespace.as_ref().map(|name| format!(" in namespace {name:?}"));
+        let elsewhere = match scope {
+            Scope::OneNode => "; an agent sees its own node only, `kubectl portolan` asks all",
+            Scope::AllNodes => "",
+        };
+        let advice = match (&namespace, &labels) {
+            (Some(_), _) => {
+                format!(
+                    ": is the name right (`kubectl get namespaces`)? Without -n all of them are shown{elsewhere}"
+                )
+            }
+            (None, Some(_)) => format!(": without -l all of them are shown{elsewhere}"),
+            (None, None) => String::new(),
+        };
+        let all = [labels, namespace].into_iter().flatten().collect::<String>();
+        format!("No {undeclared}{what} is known{all}{place}{advice}.")
+    }
+
+    /// Returns the query parameters of these options.
+    #[must_use]
+    pub fn pairs(&self) -> Pairs {
+        let namespace = self.namespace.iter().map(|namespace| ("namespace", namespace.clone()));
+        let selector = self.selector.iter().map(|selector| ("labels", selector.to_string()));
+        namespace.chain(selector).collect()
+    }
+
+    /// Returns the query parameters of these options, restricted to open objects.
+    #[must_use]
+    pub fn open_pairs(&self) -> Pairs {
+        let mut pairs = self.pairs();
+        pairs.push(("state", "open".to_owned()));
+        pairs
+    }
+}
+
+impl FindingFilterArgs {
+    /// Returns the query parameters of these options.
+    #[must_use]
+    pub fn pairs(&self) -> Pairs {
+        let severities: Vec<String> =
+            self.severity.iter().map(|severity| severity.as_str().to_owned()).collect();
+        alternatives("code", &self.code).into_iter().chain(alternatives("severity", &severities)).collect()
+    }
+}
+
+/// Returns a parameter with several alternatives, or none if there are no values.
+pub(super) fn alternatives(name: &'static str, values: &[String]) -> Option<(&'static str, String)> {
+    (!values.is_empty()).then(|| (name, values.join(",")))
+}
