@@ -13,7 +13,7 @@ use portolan::scan::collect;
 use portolan::source::clock;
 use portolan::source::netns::enter::identity;
 use portolan::source::netns::look::Interface;
-use portolan::source::netns::{self, HostNetns, NetnsActor, NetnsHandle, NetnsOptions, OnlyLook, Progress};
+use portolan::source::netns::{self, HostNetns, NetnsActor, NetnsHandle, NetnsOptions, NoActor, Progress};
 use portolan_engine::model::identity::{BootTime, NetnsId, Protocol};
 use portolan_engine::model::input::Input;
 use portolan_engine::model::netns::NetnsFacts;
@@ -202,7 +202,7 @@ fn descriptors_of(inode: u64) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_netns_is_noticed_at_once_and_freed_when_deleted() {
     let (sender, mut inputs) = mpsc::channel(1024);
-    let handle = netns::start(options(), Box::new(OnlyLook), sender).expect("start");
+    let handle = netns::start(options(), Box::new(NoActor), sender).expect("start");
     until(&handle, |progress| progress.first_scan_done).await;
 
     let before: BootTime = clock::now();
@@ -245,7 +245,7 @@ async fn a_netns_is_noticed_at_once_and_freed_when_deleted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_netns_that_only_a_process_holds_is_found_and_a_name_made_again_is_another_netns() {
     let (sender, mut inputs) = mpsc::channel(4096);
-    let handle = netns::start(options(), Box::new(OnlyLook), sender).expect("start");
+    let handle = netns::start(options(), Box::new(NoActor), sender).expect("start");
     let hidden = Command::new("unshare").args(["-n", "sleep", "600"]).spawn().expect("unshare");
     let hidden = Running(hidden);
     let ns = format!("/proc/{}/ns/net", hidden.0.id());
@@ -285,7 +285,7 @@ async fn a_netns_that_only_a_process_holds_is_found_and_a_name_made_again_is_ano
 #[tokio::test(flavor = "multi_thread")]
 async fn a_netns_of_which_only_the_kernel_tells_and_that_is_not_found_is_gone() {
     let (sender, mut inputs) = mpsc::channel(4096);
-    let handle = netns::start(options(), Box::new(OnlyLook), sender).expect("start");
+    let handle = netns::start(options(), Box::new(NoActor), sender).expect("start");
     let asked = clock::now();
     let unknown = NetnsId(0x7777_7777_7777);
     handle.discover(unknown);
@@ -398,9 +398,9 @@ async fn the_end_of_the_thread_is_noticed_and_a_walk_that_fails_is_told() {
 
     let (sender, mut inputs) = mpsc::channel(4096);
     let options = NetnsOptions { proc_root: "/nonexistent".into(), ..options() };
-    let handle = netns::start(options, Box::new(OnlyLook), sender).expect("start");
-    let told = until(&handle, |progress| progress.first_scan_done && progress.blind.is_some()).await;
-    assert!(told.blind.as_ref().is_some_and(|reason| reason.contains("/nonexistent")), "{told:?}");
+    let handle = netns::start(options, Box::new(NoActor), sender).expect("start");
+    let told = until(&handle, |progress| progress.first_scan_done && progress.failure.is_some()).await;
+    assert!(told.failure.as_ref().is_some_and(|reason| reason.contains("/nonexistent")), "{told:?}");
     wait_for(&mut inputs, |input| {
         matches!(input, Input::Lost { reason: "netns-walk-failed", .. }).then_some(())
     })

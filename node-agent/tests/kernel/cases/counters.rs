@@ -223,7 +223,7 @@ fn a_port_that_found_no_room_gets_it_later() {
     for number in 1..=ENDED {
         hooks.unwatch(port(number));
     }
-    hooks.unwatch_strays(usize::MAX, |_| true, BootTime(1));
+    hooks.unwatch_unknown_ports(usize::MAX, |_| true, BootTime(1));
     hooks.drain(BootTime(2));
     let (_, used, _) = *hooks.map_usage().iter().find(|(map, ..)| *map == "port-stats").expect("told");
     assert!(used >= u64::from(ROOM - ENDED + TOO_MANY), "{used} ports are counted");
