@@ -53,13 +53,8 @@ impl SocketOwners {
 
     /// Returns the number of remembered sockets.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn remembered(&self) -> usize {
         self.known.len() + self.tried.len()
-    }
-
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// Forgets the owners of these sockets that have ended: another process may hold their sockets now, as after a

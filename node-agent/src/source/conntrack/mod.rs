@@ -94,11 +94,11 @@ impl Lookups {
         }
     }
 
-    /// Runs until a channel closes. Reports pending losses after `patience` without connections.
-    fn run(mut self, runtime: &Runtime, patience: Duration) {
+    /// Runs until a channel closes. Reports pending losses after `report_after` without connections.
+    fn run(mut self, runtime: &Runtime, report_after: Duration) {
         self.open(clock::now());
         loop {
-            match runtime.block_on(async { timeout(patience, self.parts.recorded.recv()).await }) {
+            match runtime.block_on(async { timeout(report_after, self.parts.recorded.recv()).await }) {
                 Ok(Some(mut facts)) => {
                     self.look_up_all(&mut facts);
                     if self.parts.connections.blocking_send(facts).is_err() {
@@ -245,10 +245,10 @@ mod tests {
     fn started() -> Started {
         let (sender, recorded) = mpsc::channel(1);
         let (connections, _) = mpsc::channel(1);
-        let (told, inputs) = mpsc::channel(4);
+        let (losses, inputs) = mpsc::channel(4);
         let (status, states) = watch::channel(SourceState { up: true, reason: None });
         let proc_root = PathBuf::from("/nonexistent");
-        let parts = ThreadParts { proc_root, recorded, connections, inputs: told, status };
+        let parts = ThreadParts { proc_root, recorded, connections, inputs: losses, status };
         Started { lookups: Lookups::new(parts), recorded: sender, inputs, states }
     }
 
@@ -280,8 +280,8 @@ mod tests {
         lookups.skipped = 7;
         let runtime = Builder::new_current_thread().enable_time().build().expect("a runtime");
         let thread = std::thread::spawn(move || lookups.run(&runtime, Duration::from_millis(5)));
-        let told = inputs.blocking_recv();
-        assert!(matches!(told, Some(Input::Lost { reason: "conntrack-limited", count: 7, .. })), "{told:?}");
+        let loss = inputs.blocking_recv();
+        assert!(matches!(loss, Some(Input::Lost { reason: "conntrack-limited", count: 7, .. })), "{loss:?}");
         drop(recorded);
         thread.join().expect("it ends with its senders");
     }

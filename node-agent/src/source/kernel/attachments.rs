@@ -1,25 +1,25 @@
-//! Tracks per hook where programs are attached, waiting or refused. The netns thread writes, the status reads.
+//! What is attached in all netns and what was refused, by hook: written on the netns thread, read for status.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use portolan_engine::model::identity::NetnsId;
 
-/// A netns and the index of an interface in it; index 0 is the netns itself.
-type AttachPoint = (NetnsId, u32);
+/// A netns, and the index of an interface in it (0: the netns itself).
+type Place = (NetnsId, u32);
 
 #[derive(Debug, Default)]
 struct Hook {
-    /// Why the hook cannot be attached anywhere.
-    unsupported: Option<String>,
-    attached: BTreeSet<AttachPoint>,
-    /// Attachments whose turn has not come yet.
-    waiting: BTreeSet<AttachPoint>,
-    refused: BTreeMap<AttachPoint, String>,
-    latest: Option<AttachPoint>,
+    /// Why it can be attached nowhere.
+    nowhere: Option<String>,
+    attached: BTreeSet<Place>,
+    /// Their turn has not come yet.
+    waiting: BTreeSet<Place>,
+    refused: BTreeMap<Place, String>,
+    latest: Option<Place>,
 }
 
-/// The attachments of all hooks, shared by the netns thread and the status.
+/// Shared by both sides.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Attachments(Arc<Mutex<BTreeMap<&'static str, Hook>>>);
 
@@ -29,62 +29,62 @@ impl Attachments {
         change(hooks.entry(hook).or_default())
     }
 
-    /// Records that the kernel supports this hook unsupported.
-    pub fn unsupported(&self, hook: &'static str, reason: String) {
+    /// The kernel takes this hook nowhere.
+    pub fn nowhere(&self, hook: &'static str, reason: String) {
         tracing::warn!(hook, "{reason}");
-        self.change(hook, |hook| hook.unsupported = Some(reason));
+        self.change(hook, |hook| hook.nowhere = Some(reason));
     }
 
-    /// Records that an attachment is tried soon. An earlier refusal stays until then.
-    pub fn waiting(&self, hook: &'static str, point: AttachPoint) {
+    /// It is tried soon. What was refused before stays refused until then.
+    pub fn waits(&self, hook: &'static str, place: Place) {
         self.change(hook, |hook| {
-            hook.attached.remove(&point);
-            if !hook.refused.contains_key(&point) {
-                hook.waiting.insert(point);
+            hook.attached.remove(&place);
+            if !hook.refused.contains_key(&place) {
+                hook.waiting.insert(place);
             }
         });
     }
 
-    pub fn attached(&self, hook: &'static str, point: AttachPoint) {
+    pub fn attached(&self, hook: &'static str, place: Place) {
         self.change(hook, |hook| {
-            hook.refused.remove(&point);
-            hook.waiting.remove(&point);
-            hook.attached.insert(point);
+            hook.refused.remove(&place);
+            hook.waiting.remove(&place);
+            hook.attached.insert(place);
         });
     }
 
-    /// Records a refusal. Logs a warning if the attachment was not refused before.
-    pub fn refused(&self, hook: &'static str, point: AttachPoint, reason: String) {
+    /// Warns where it was not refused before.
+    pub fn refused(&self, hook: &'static str, place: Place, reason: String) {
         let is_new = self.change(hook, |hook| {
-            hook.attached.remove(&point);
-            hook.waiting.remove(&point);
-            hook.latest = Some(point);
-            hook.refused.insert(point, reason.clone()).is_none()
+            hook.attached.remove(&place);
+            hook.waiting.remove(&place);
+            hook.latest = Some(place);
+            hook.refused.insert(place, reason.clone()).is_none()
         });
         if is_new {
-            tracing::warn!(hook, netns = point.0.0, "{reason}");
+            tracing::warn!(hook, netns = place.0.0, "{reason}");
         }
     }
 
-    /// Removes the interfaces of this netns for which `is_left` is false.
+    /// Of the interfaces of this netns only those are left for which `is_left` holds.
     pub fn retain(&self, hook: &'static str, netns: NetnsId, is_left: impl Fn(u32) -> bool) {
         self.change(hook, |hook| {
-            let points = (netns, 0)..=(netns, u32::MAX);
-            hook.attached.extract_if(points.clone(), |point| !is_left(point.1)).for_each(drop);
-            hook.waiting.extract_if(points.clone(), |point| !is_left(point.1)).for_each(drop);
-            hook.refused.extract_if(points, |point, _| !is_left(point.1)).for_each(drop);
+            let places = (netns, 0)..=(netns, u32::MAX);
+            hook.attached.extract_if(places.clone(), |place| !is_left(place.1)).for_each(drop);
+            hook.waiting.extract_if(places.clone(), |place| !is_left(place.1)).for_each(drop);
+            hook.refused.extract_if(places, |place, _| !is_left(place.1)).for_each(drop);
         });
     }
 
     /// State as status names it, and the latest reason that still stands.
     pub fn state(&self, hook: &'static str) -> (&'static str, Option<String>) {
         self.change(hook, |hook| {
-            if let Some(reason) = &hook.unsupported {
+            if let Some(reason) = &hook.nowhere {
                 return ("refused", Some(reason.clone()));
             }
             let attached = hook.attached.len();
             let all = attached + hook.waiting.len() + hook.refused.len();
-            let latest = hook.latest.and_then(|point| hook.refused.get(&point));
+            let latest = hook.latest.and_then(|place| hook.refused.get(&place));
             let Some(reason) = latest.or_else(|| hook.refused.values().next()) else {
                 return match (all, hook.waiting.len()) {
                     (0, _) => ("waiting", None),
@@ -105,7 +105,7 @@ mod tests {
     const NETNS: NetnsId = NetnsId(7);
 
     #[test]
-    fn a_refusal_stays_until_attached_or_gone() {
+    fn a_refusal_stands_until_it_is_attached_or_its_place_is_gone() {
         let hooks = Attachments::default();
         assert_eq!(hooks.state("tc"), ("waiting", None));
         hooks.attached("tc", (NETNS, 2));
@@ -119,17 +119,17 @@ mod tests {
         hooks.retain("tc", NETNS, |index| index == 3);
         hooks.refused("tc", (NETNS, 3), "gone".to_owned());
         assert_eq!(hooks.state("tc"), ("refused", Some("attached 0 of 1: gone".to_owned())));
-        hooks.waiting("tc", (NETNS, 3));
+        hooks.waits("tc", (NETNS, 3));
         assert_eq!(hooks.state("tc").0, "refused", "until it is tried again");
-        hooks.unsupported("tc", "old".to_owned());
+        hooks.nowhere("tc", "old".to_owned());
         assert_eq!(hooks.state("tc"), ("refused", Some("old".to_owned())));
     }
 
     #[test]
-    fn waiting_attachments_are_reported() {
+    fn what_waits_for_its_turn_is_told() {
         let hooks = Attachments::default();
-        hooks.waiting("tc", (NETNS, 2));
-        hooks.waiting("tc", (NETNS, 3));
+        hooks.waits("tc", (NETNS, 2));
+        hooks.waits("tc", (NETNS, 3));
         hooks.attached("tc", (NETNS, 2));
         let told = "attached 1 of 2, the others follow".to_owned();
         assert_eq!(hooks.state("tc"), ("attaching", Some(told)));

@@ -16,7 +16,10 @@ const CAP_SYS_ADMIN: u32 = 21;
 pub struct Capabilities(u64);
 
 impl Capabilities {
+    /// All capabilities.
     pub const ALL: Self = Self(u64::MAX);
+    /// No capabilities.
+    #[cfg(test)]
     pub const NONE: Self = Self(0);
 
     /// Reads the capabilities of this process. Returns all of them if they cannot be read, so that the kernel decides.

@@ -35,7 +35,7 @@ use super::refusal::KernelRefusal;
 use super::rings::Rings;
 
 const BPF_NOEXIST: u64 = 1;
-/// Programs on the root cgroup, and their names in the status.
+/// On the root cgroup: program, as status names it.
 const CGROUP_HOOKS: [(&str, &str); 4] = [
     ("portolan_tcp", "sock_ops"),
     ("portolan_bind4", "post_bind4"),
@@ -85,8 +85,8 @@ impl KernelHooks {
     /// Loads everything and attaches the hooks of the root cgroup.
     ///
     /// # Errors
-    /// Everything that is missing, if sock_ops cannot run: without sock_ops there is nothing to observe. A refusal of
-    /// any other hook is reported by [`Self::statuses`].
+    /// Everything that is missing, if sock_ops cannot run: without it there is nothing to observe. Any other hook that
+    /// is refused is said in [`Self::statuses`].
     pub fn load(options: &KernelOptions) -> Result<(Self, NetnsPrograms), KernelRefusal> {
         let objects = KERNEL_OBJECTS.as_ref().ok_or_else(|| {
             KernelRefusal::of("this build has no kernel programs: run `cargo xtask setup` and build again")

@@ -95,7 +95,7 @@ impl NetnsPrograms {
             None
         } else {
             load_shared(&mut loader, &mut object, ebpf, traffic, &attachments)
-                .map_err(|reason| attachments.unsupported("sk_lookup", reason))
+                .map_err(|reason| attachments.nowhere("sk_lookup", reason))
                 .ok()
         };
         Self { loader, object, shared, netns: BTreeMap::new(), _bpffs: bpffs, attachments }
@@ -124,7 +124,7 @@ impl NetnsPrograms {
         attachments.retain("tc", netns, |index| interfaces.iter().any(|known| known.index == index));
         let missing = |interface: &&Interface| needs_program(attached, interface);
         attached.waiting = interfaces.iter().filter(missing).cloned().collect();
-        attached.waiting.iter().for_each(|interface| attachments.waiting("tc", (netns, interface.index)));
+        attached.waiting.iter().for_each(|interface| attachments.waits("tc", (netns, interface.index)));
         attached.drop_idle_programs();
         !attached.waiting.is_empty()
     }
@@ -206,7 +206,7 @@ fn load_shared(
     program.load().map_err(|error| error_text(&error))?;
     let lookup = array_with(&mut arrays, "SHARED_LOOKUP", program.fd().map_err(|error| error_text(&error))?)?;
     let ingress = if traffic == TrafficLevel::Full {
-        load_shared_ingress(&mut arrays, ebpf).map_err(|reason| attachments.unsupported("tc", reason)).ok()
+        load_shared_ingress(&mut arrays, ebpf).map_err(|reason| attachments.nowhere("tc", reason)).ok()
     } else {
         None
     };

@@ -11,7 +11,7 @@ use crate::source::netns::look::LinkHeader;
 pub struct Objects {
     /// All hooks; loaded once.
     pub shared: &'static [u8],
-    /// The programs that tell the shared programs in which netns they run; loaded for each netns.
+    /// The programs that pass the netns to the shared programs; loaded for each netns.
     pub netns: &'static [u8],
 }
 

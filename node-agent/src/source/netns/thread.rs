@@ -255,7 +255,7 @@ impl NetnsThread {
         self.next_walk = now.after(options.budget.pause(cost, options.process_walk));
         self.walk_ready_at = earliest_repeat(now, cost);
         // Walks are frequent, and most of them leave no owner to forget.
-        if self.owners.len() > self.known.values().map(|known| known.sockets.len()).sum() {
+        if self.owners.remembered() > self.known.values().map(|known| known.sockets.len()).sum() {
             let alive = self.known.values().flat_map(|known| known.sockets.iter().copied()).collect();
             self.owners.retain(&alive);
         }
