@@ -1,5 +1,6 @@
-//! Builds the kernel object with whichever toolchain can, and embeds it. A release build without one fails with what to
-//! run; a dev build warns and embeds nothing, so that work on the rest needs no kernel toolchain.
+//! Builds the kernel objects with any toolchain that can, and embeds them. A release build without a toolchain fails
+//! and names the command to run. A development build warns and embeds nothing, so that other work needs no kernel
+//! toolchain.
 
 use std::env;
 use std::fs;
@@ -12,17 +13,17 @@ use anyhow::{Context, Result, anyhow, bail};
 use aya_build::{Package, Toolchain, build_ebpf};
 
 const PACKAGE: &str = "portolan-ebpf";
-/// The programs that are loaded once, and those that are loaded for each netns.
+/// The object that is loaded once, and the object that is loaded for each netns.
 const OBJECTS: [&str; 2] = ["portolan-ebpf", "portolan-netns"];
 const CHOSEN: &str = "PORTOLAN_BPF_TOOLCHAIN";
 const LINKED: &str = "portolan-bpf";
 const REMEDY: &str = "run `cargo xtask setup`, which installs what the kernel programs need";
 
-/// What can compile for the BPF target.
+/// A toolchain that can compile for the BPF target.
 enum Compiler {
     /// A toolchain that rustup knows.
     Rustup { name: String, nightly: bool },
-    /// The distribution's own, with its library source beside it.
+    /// The distribution's own toolchain with its library source.
     Distribution,
 }
 
@@ -45,7 +46,7 @@ fn main() -> Result<()> {
         bail!("no kernel object");
     }
     println!("cargo::warning=NO KERNEL PROGRAMS in this build, it can only scan: {missing}; {REMEDY}");
-    // A path that never exists makes cargo ask again at the next build.
+    // A path that never exists makes cargo run this script again at the next build.
     println!("cargo:rerun-if-changed={}", out.join("no-kernel-object").display());
     embed(&out, false)
 }
@@ -88,7 +89,7 @@ fn find_compiler() -> Result<Compiler> {
     ))
 }
 
-/// Whether the rustup toolchain can build `core`; then, whether it is a nightly.
+/// Returns whether the rustup toolchain is a nightly; `None` if it cannot build `core`.
 fn library_source(name: &str) -> Option<bool> {
     let output = Command::new("rustup").args(["run", name, "rustc", "--print", "sysroot"]).output().ok()?;
     let sysroot = String::from_utf8(output.stdout).ok()?;
@@ -115,7 +116,7 @@ fn find_linker() -> Result<PathBuf> {
 }
 
 fn build(out: &Path, programs: &Path, compiler: &Compiler, linker: &Path) -> Result<()> {
-    // Only the linker, so that its folder brings no rustup proxies before the distribution's own cargo.
+    // Only the linker is linked there, so that its folder puts no rustup proxies before the distribution's own cargo.
     let folder = out.join("linker");
     fs::create_dir_all(&folder)?;
     let link = folder.join("bpf-linker");
@@ -133,7 +134,7 @@ fn build(out: &Path, programs: &Path, compiler: &Compiler, linker: &Path) -> Res
     unsafe {
         env::set_var("PATH", path);
         env::set_var("CARGO_TERM_QUIET", "true");
-        // The object carries the paths of its sources: as if everybody built at the same place.
+        // The object contains the paths of its sources; trimmed, they are the same on every machine.
         env::set_var("CARGO_UNSTABLE_TRIM_PATHS", "true");
         env::set_var("CARGO_PROFILE_RELEASE_TRIM_PATHS", "all");
         env::remove_var("RUSTUP_TOOLCHAIN");
@@ -142,7 +143,7 @@ fn build(out: &Path, programs: &Path, compiler: &Compiler, linker: &Path) -> Res
         }
     }
     let root = programs.to_str().context("the path of ebpf-programs is not UTF-8")?;
-    // Cargo there runs in its own target directory below OUT_DIR, so it never waits for the lock of this one.
+    // Cargo uses its own target directory below OUT_DIR there, so it never waits for the lock of this build.
     build_ebpf([Package { name: PACKAGE, root_dir: root, ..Package::default() }], Toolchain::Custom(name))
         .context("build the kernel programs")
 }

@@ -1,4 +1,4 @@
-//! Netns discovery and scans against the real kernel: real namespaces, real sockets, and `ss` as the oracle. Root only.
+//! Tests netns discovery and scans with real namespaces and sockets; `ss` is the oracle. Needs root.
 
 #![expect(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
@@ -13,14 +13,14 @@ use portolan::scan::collect;
 use portolan::source::clock;
 use portolan::source::netns::enter::identity;
 use portolan::source::netns::look::Interface;
-use portolan::source::netns::{self, HostNetns, NetnsActor, NetnsHandle, NetnsOptions, OnlyLook, Progress};
+use portolan::source::netns::{self, HostNetns, NetnsActor, NetnsHandle, NetnsOptions, NoActor, Progress};
 use portolan_engine::model::identity::{BootTime, NetnsId, Protocol};
 use portolan_engine::model::input::Input;
 use portolan_engine::model::netns::NetnsFacts;
 use portolan_engine::model::socket::NetnsScan;
 use tokio::sync::mpsc;
 
-/// A named netns that goes away with the test.
+/// A named netns, removed with the test.
 struct Netns(String);
 
 impl Netns {
@@ -39,7 +39,7 @@ impl Netns {
         fs::metadata(self.path()).expect("mounted").ino()
     }
 
-    /// Runs many commands of ip.
+    /// Runs a batch of `ip` commands.
     fn batch(&self, commands: &str) {
         let batch = std::env::temp_dir().join(format!("portolan-batch-{}", self.0));
         fs::write(&batch, commands).expect("written");
@@ -47,7 +47,7 @@ impl Netns {
         fs::remove_file(&batch).expect("removed");
     }
 
-    /// Runs Python inside until dropped; returns once it printed `ready`.
+    /// Runs Python code inside the netns until dropped. Returns once the code printed `ready`.
     fn python(&self, code: &str) -> Running {
         let code = format!("import socket, time\n{code}\nprint('ready', flush=True)\ntime.sleep(600)");
         let mut child = Command::new("ip")
@@ -62,7 +62,7 @@ impl Netns {
         Running(child)
     }
 
-    /// (protocol, port, pid) of all that `ss` lists as serving.
+    /// Returns (protocol, port, pid) of every serving socket that `ss` lists.
     fn oracle(&self) -> BTreeSet<(Protocol, u16, u32)> {
         let output = run(&["ip", "netns", "exec", &self.0, "ss", "-H", "-tulpn"]);
         output.lines().filter_map(row_of_ss).collect()
@@ -178,7 +178,7 @@ fn many_listeners_in_several_parts_are_all_listed() {
     assert_eq!(scan.expect("scanned").sockets.len(), 900);
 }
 
-/// Receives until `pick` answers.
+/// Receives inputs until `pick` returns something.
 async fn wait_for<T>(inputs: &mut mpsc::Receiver<Input>, mut pick: impl FnMut(&Input) -> Option<T>) -> T {
     let search = async {
         loop {
@@ -191,7 +191,7 @@ async fn wait_for<T>(inputs: &mut mpsc::Receiver<Input>, mut pick: impl FnMut(&I
     tokio::time::timeout(Duration::from_secs(10), search).await.expect("in time")
 }
 
-/// Descriptors of this process that pin the netns with this inode.
+/// Returns the number of descriptors of this process that keep the netns with this inode alive.
 fn descriptors_of(inode: u64) -> usize {
     let wanted = format!("net:[{inode}]");
     let links =
@@ -202,7 +202,7 @@ fn descriptors_of(inode: u64) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_netns_is_noticed_at_once_and_freed_when_deleted() {
     let (sender, mut inputs) = mpsc::channel(1024);
-    let handle = netns::start(options(), Box::new(OnlyLook), sender).expect("start");
+    let handle = netns::start(options(), Box::new(NoActor), sender).expect("start");
     until(&handle, |progress| progress.first_scan_done).await;
 
     let before: BootTime = clock::now();
@@ -245,7 +245,7 @@ async fn a_netns_is_noticed_at_once_and_freed_when_deleted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_netns_that_only_a_process_holds_is_found_and_a_name_made_again_is_another_netns() {
     let (sender, mut inputs) = mpsc::channel(4096);
-    let handle = netns::start(options(), Box::new(OnlyLook), sender).expect("start");
+    let handle = netns::start(options(), Box::new(NoActor), sender).expect("start");
     let hidden = Command::new("unshare").args(["-n", "sleep", "600"]).spawn().expect("unshare");
     let hidden = Running(hidden);
     let ns = format!("/proc/{}/ns/net", hidden.0.id());
@@ -285,7 +285,7 @@ async fn a_netns_that_only_a_process_holds_is_found_and_a_name_made_again_is_ano
 #[tokio::test(flavor = "multi_thread")]
 async fn a_netns_of_which_only_the_kernel_tells_and_that_is_not_found_is_gone() {
     let (sender, mut inputs) = mpsc::channel(4096);
-    let handle = netns::start(options(), Box::new(OnlyLook), sender).expect("start");
+    let handle = netns::start(options(), Box::new(NoActor), sender).expect("start");
     let asked = clock::now();
     let unknown = NetnsId(0x7777_7777_7777);
     handle.discover(unknown);
@@ -299,15 +299,15 @@ async fn a_netns_of_which_only_the_kernel_tells_and_that_is_not_found_is_gone() 
     handle.shutdown();
 }
 
-/// What an actor was given, by inode.
+/// Arguments that an actor was called with.
 type Given = Arc<Mutex<Vec<(NetnsFacts, usize)>>>;
 
 struct Records(Given);
 
 async fn until(handle: &NetnsHandle, is_so: impl FnMut(&Progress) -> bool) -> Progress {
     let mut progress = handle.progress();
-    let told = tokio::time::timeout(Duration::from_secs(10), progress.wait_for(is_so)).await;
-    told.expect("in time").expect("runs").clone()
+    let seen = tokio::time::timeout(Duration::from_secs(10), progress.wait_for(is_so)).await;
+    seen.expect("in time").expect("runs").clone()
 }
 
 impl NetnsActor for Records {
@@ -322,7 +322,7 @@ impl NetnsActor for Records {
 async fn an_interface_with_as_many_names_as_the_kernel_takes_is_seen() {
     let netns = Netns::new("names");
     run(&["ip", "-n", &netns.0, "link", "add", "v0", "type", "veth", "peer", "name", "p0"]);
-    // The kernel takes just under 64 KiB of them.
+    // The kernel accepts just under 64 KiB of names.
     let names: String =
         (0..480).map(|index| format!("link property add dev v0 altname {index:0>127}\n")).collect();
     netns.batch(&names);
@@ -360,7 +360,7 @@ async fn interfaces_and_addresses_of_a_pod_are_capped_and_none_of_the_host_is_ac
         if let Input::Lost { reason, count, .. } = input {
             lost.insert((*reason, *count));
         }
-        // The loopback device has two addresses more.
+        // The loopback device has two more addresses.
         let wanted = [("netns-interfaces-full", 80 - 64), ("netns-addresses-full", 302 - 256)];
         wanted.iter().all(|one| lost.contains(one)).then_some(())
     })
@@ -388,7 +388,7 @@ impl NetnsActor for Panics {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_end_of_the_thread_is_noticed_and_a_walk_that_fails_is_told() {
+async fn the_end_of_the_thread_is_noticed_and_a_failed_walk_is_reported() {
     let _netns = Netns::new("panic");
     let (sender, _inputs) = mpsc::channel(4096);
     let handle = netns::start(options(), Box::new(Panics), sender).expect("start");
@@ -398,9 +398,9 @@ async fn the_end_of_the_thread_is_noticed_and_a_walk_that_fails_is_told() {
 
     let (sender, mut inputs) = mpsc::channel(4096);
     let options = NetnsOptions { proc_root: "/nonexistent".into(), ..options() };
-    let handle = netns::start(options, Box::new(OnlyLook), sender).expect("start");
-    let told = until(&handle, |progress| progress.first_scan_done && progress.blind.is_some()).await;
-    assert!(told.blind.as_ref().is_some_and(|reason| reason.contains("/nonexistent")), "{told:?}");
+    let handle = netns::start(options, Box::new(NoActor), sender).expect("start");
+    let reported = until(&handle, |progress| progress.first_scan_done && progress.failure.is_some()).await;
+    assert!(reported.failure.as_ref().is_some_and(|reason| reason.contains("/nonexistent")), "{reported:?}");
     wait_for(&mut inputs, |input| {
         matches!(input, Input::Lost { reason: "netns-walk-failed", .. }).then_some(())
     })
@@ -409,7 +409,8 @@ async fn the_end_of_the_thread_is_noticed_and_a_walk_that_fails_is_told() {
     handle.shutdown();
 }
 
-/// Tells of every step, and which netns were entered before it; each waits until the test lets it go, and is never the last.
+/// Reports every step, and which netns were entered before it. Each step waits until the test releases it, and is never
+/// the last.
 struct Steps {
     entered: BTreeSet<NetnsId>,
     taken: std::sync::mpsc::Sender<(NetnsId, BTreeSet<NetnsId>)>,
@@ -423,7 +424,7 @@ impl NetnsActor for Steps {
     }
     fn act(&mut self, netns: NetnsId) -> bool {
         assert_eq!(identity(0).expect("identity"), netns, "the thread is inside");
-        // Once the test has ended nobody listens, and nobody is waited for.
+        // After the test has ended nobody receives, and the step does not wait.
         let _ended = self.taken.send((netns, self.entered.clone()));
         let _ended = self.go_on.recv();
         true
@@ -431,15 +432,15 @@ impl NetnsActor for Steps {
     fn gone(&mut self, _netns: NetnsId) {}
 }
 
-/// What the inputs told so far.
-struct Told {
+/// What the inputs reported so far.
+struct Reported {
     inputs: mpsc::Receiver<Input>,
     ids: BTreeMap<String, NetnsId>,
     listed: BTreeSet<NetnsId>,
     gone: BTreeSet<NetnsId>,
 }
 
-impl Told {
+impl Reported {
     fn listed(&mut self, path: &str) -> Option<NetnsId> {
         while let Ok(input) = self.inputs.try_recv() {
             match input {
@@ -468,32 +469,32 @@ fn no_listing_waits_for_what_an_actor_has_left_to_do() {
         go_on.send(()).expect("the actor waits");
         next().0
     };
-    // The first step has begun, and goes no further: what was there is listed all the same.
+    // The first step has begun and is blocked; existing netns are scanned all the same.
     let (_, entered) = next();
     assert!(handle.progress().borrow().first_scan_done);
-    let mut told = Told { inputs, ids: BTreeMap::new(), listed: BTreeSet::new(), gone: BTreeSet::new() };
+    let mut seen = Reported { inputs, ids: BTreeMap::new(), listed: BTreeSet::new(), gone: BTreeSet::new() };
     for netns in [&goes, &stays] {
-        let id = told.listed(&netns.path()).expect("listed");
+        let id = seen.listed(&netns.path()).expect("listed");
         assert!(entered.contains(&id), "entered before the first step");
     }
-    // Steps without end keep a new one waiting no longer than until the next.
+    // While steps never end, a new netns waits no longer than until the next step.
     let new = Netns::new("steps-c");
     let deadline = clock::now().after(Duration::from_secs(10));
-    while told.listed(&new.path()).is_none() {
+    while seen.listed(&new.path()).is_none() {
         step();
-        assert!(clock::now() < deadline, "{:?}", told.ids);
+        assert!(clock::now() < deadline, "{:?}", seen.ids);
     }
-    // One that is gone has no more of them.
-    let gone = told.listed(&goes.path()).expect("listed");
+    // A netns that is gone has no more steps.
+    let gone = seen.listed(&goes.path()).expect("listed");
     drop(goes);
-    while !told.gone.contains(&gone) {
+    while !seen.gone.contains(&gone) {
         step();
-        told.listed(&new.path());
-        assert!(clock::now() < deadline, "{:?}", told.gone);
+        seen.listed(&new.path());
+        assert!(clock::now() < deadline, "{:?}", seen.gone);
     }
     for _ in 0..8 {
         assert_ne!(step(), gone);
     }
-    drop((go_on, told));
+    drop((go_on, seen));
     handle.shutdown();
 }

@@ -291,7 +291,7 @@ impl Station {
 
     fn scanned(&mut self, progress: &netns::Progress) {
         if progress.first_scan_done {
-            self.pipeline.source("netns", SourceState::of(progress.blind.clone()));
+            self.pipeline.source("netns", SourceState::of(progress.failure.clone()));
         }
         self.upkeep.is_observing |= progress.is_observing();
         self.check_ready();
@@ -326,20 +326,20 @@ impl Station {
 /// Attaches this netns's programs while the netns thread is inside.
 struct Attach {
     programs: NetnsPrograms,
-    hears_of_sockets: bool,
+    has_socket_events: bool,
 }
 
 impl NetnsActor for Attach {
     fn enter(&mut self, facts: &NetnsFacts, interfaces: &[Interface]) -> bool {
-        self.programs.begin(facts.netns, interfaces)
+        self.programs.reconcile(facts.netns, interfaces)
     }
 
     fn act(&mut self, netns: NetnsId) -> bool {
         self.programs.attach_next(netns)
     }
 
-    fn hears_of_sockets(&self) -> bool {
-        self.hears_of_sockets
+    fn has_socket_events(&self) -> bool {
+        self.has_socket_events
     }
 
     fn gone(&mut self, netns: NetnsId) {
@@ -355,7 +355,7 @@ impl NetnsActor for Attach {
 fn actor(attach: Option<Attach>, metrics: &Metrics) -> Box<dyn NetnsActor> {
     let actor: Box<dyn NetnsActor> = match attach {
         Some(attach) => Box::new(attach),
-        None => Box::new(netns::OnlyLook),
+        None => Box::new(netns::NoActor),
     };
     Box::new(Timed::new(actor, metrics.scan_duration.clone()))
 }
@@ -381,7 +381,7 @@ fn load_kernel(config: &AgentConfig) -> Result<(Option<KernelHooks>, Option<Atta
         return Ok((None, None));
     }
     let (hooks, programs) = KernelHooks::load(&stage_options::kernel(config))?;
-    let attach = Attach { programs, hears_of_sockets: hooks.hears_of_sockets() };
+    let attach = Attach { programs, has_socket_events: hooks.has_socket_events() };
     Ok((Some(hooks), Some(attach)))
 }
 
@@ -412,7 +412,7 @@ fn pipeline(
 fn netns_options(config: &AgentConfig, metadata: &[MetadataSource]) -> netns::NetnsOptions {
     let mut options = stage_options::netns(config.netns_dirs.clone(), config.include_host, metadata);
     if config.scan_only {
-        options.budget = Budget::LOOKS_ALONE;
+        options.budget = Budget::SCAN_ONLY;
     }
     options
 }

@@ -31,8 +31,8 @@ impl NetnsActor for Timed {
         self.actor.act(netns)
     }
 
-    fn hears_of_sockets(&self) -> bool {
-        self.actor.hears_of_sockets()
+    fn has_socket_events(&self) -> bool {
+        self.actor.has_socket_events()
     }
 
     fn scanned(&mut self, took: Duration) {

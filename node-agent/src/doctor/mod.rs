@@ -206,11 +206,11 @@ fn hook_check(hook: HookStatus, tried: &io::Result<()>) -> Check {
 /// Attaches those of a netns in one that ends with this, to its loopback.
 fn try_in_new_netns(mut programs: NetnsPrograms) -> io::Result<()> {
     let attach = move || {
-        enter::leave_for_a_new_netns()?;
-        let home = enter::Home::of_this_thread()?;
+        enter::unshare_netns()?;
+        let home = enter::HomeNetns::of_this_thread()?;
         let loopback = Interface { index: 1, name: "lo".to_owned(), link_header: LinkHeader::Ethernet };
         let netns = enter::identity(home.inode)?;
-        programs.begin(netns, &[loopback]);
+        programs.reconcile(netns, &[loopback]);
         while programs.attach_next(netns) {}
         Ok(())
     };
@@ -390,7 +390,7 @@ fn dirs(options: &NetnsOptions) -> Result<String, (String, String)> {
     if there.is_empty() {
         return Err(problem("none yet", "watched until they appear; in a pod mount the host's /run/netns"));
     }
-    let nsfs = enter::Home::of_this_thread().map_or(0, |home| home.nsfs);
+    let nsfs = enter::HomeNetns::of_this_thread().map_or(0, |home| home.nsfs);
     candidates::named(&options.dirs, nsfs)
         .map(|named| format!("{}: {} netns", there.join(", "), named.len()))
         .map_err(|error| problem(error.to_string(), "let the agent read it: nothing is taken for gone else"))

@@ -335,7 +335,7 @@ impl Pipeline {
     pub fn measure(&mut self) {
         if let Some(kernel) = &mut self.kernel {
             let engine = &self.engine;
-            kernel.unwatch_strays(engine.port_count(), |port| engine.knows_port(port), clock::now());
+            kernel.unwatch_unknown_ports(engine.port_count(), |port| engine.knows_port(port), clock::now());
         }
         let generation = Some(self.engine.generation());
         let counts = if std::mem::replace(&mut self.measured, generation) == generation {

@@ -11,7 +11,7 @@ use portolan_engine::model::socket::NetnsScan;
 
 use crate::source::clock;
 use crate::source::netns::candidates::{self, Candidate};
-use crate::source::netns::enter::Home;
+use crate::source::netns::enter::HomeNetns;
 use crate::source::netns::look::facts;
 use crate::source::netns::{HostNetns, NetnsOptions};
 use crate::source::process::SocketOwners;
@@ -50,7 +50,7 @@ pub struct Failed {
 /// # Errors
 /// When /proc is not there or no thread can be started.
 pub fn collect(options: &NetnsOptions) -> io::Result<Collected> {
-    let home = Home::of_this_thread()?;
+    let home = HomeNetns::of_this_thread()?;
     let mut walk = candidates::walk(&options.proc_root, &options.dirs, home.nsfs);
     walk.found.entry(home.inode).or_default();
     let task = Task {
@@ -62,7 +62,7 @@ pub fn collect(options: &NetnsOptions) -> io::Result<Collected> {
     let mut shares = looked_at(&task)?;
     let mut owners = SocketOwners::new(&options.proc_root);
     for share in &mut shares {
-        owners.learn(std::mem::replace(&mut share.owners, SocketOwners::new(&options.proc_root)));
+        owners.merge(std::mem::replace(&mut share.owners, SocketOwners::new(&options.proc_root)));
     }
     let sockets = shares.iter().flat_map(|share| &share.listed).flat_map(|(_, listed)| listed.sockets());
     owners.find(sockets, &[]);
@@ -146,7 +146,7 @@ fn looked_at(task: &Task<'_>) -> io::Result<Vec<Share>> {
 
 /// Takes candidates until none is left.
 fn look_at_share(task: &Task<'_>) -> io::Result<Share> {
-    let home = Home::of_this_thread()?;
+    let home = HomeNetns::of_this_thread()?;
     let mut share =
         Share { listed: Vec::new(), failed: Vec::new(), owners: SocketOwners::new(&task.options.proc_root) };
     loop {
@@ -154,7 +154,7 @@ fn look_at_share(task: &Task<'_>) -> io::Result<Share> {
         let Some((inode, candidate)) = task.candidates.get(index) else { return Ok(share) };
         match look_at(task, &home, *inode, candidate) {
             Ok(listed) => {
-                share.owners.find_near(listed.sockets(), &candidate.pids);
+                share.owners.find_among(listed.sockets(), &candidate.pids);
                 share.listed.push((index, listed));
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -166,11 +166,11 @@ fn look_at_share(task: &Task<'_>) -> io::Result<Share> {
     }
 }
 
-fn look_at(task: &Task<'_>, home: &Home, inode: u64, candidate: &Candidate) -> io::Result<Listed> {
+fn look_at(task: &Task<'_>, home: &HomeNetns, inode: u64, candidate: &Candidate) -> io::Result<Listed> {
     let _visit = if inode == home.inode {
         None
     } else {
-        Some(home.enter_any(candidate.ways_in(&task.options.proc_root), inode)?)
+        Some(home.enter_any(candidate.entry_paths(&task.options.proc_root), inode)?)
     };
     let is_host = inode == task.host_inode;
     let facts = facts(inode, candidate.paths.clone(), is_host)?;

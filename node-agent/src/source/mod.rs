@@ -8,6 +8,7 @@ pub mod directory_watch;
 pub mod kernel;
 pub mod kubernetes;
 pub mod namespaces;
+mod netlink;
 pub mod netns;
 pub mod node_access;
 pub mod pods;

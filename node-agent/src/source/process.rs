@@ -1,6 +1,6 @@
-//! Which process holds a socket: a look into the descriptors of the processes of its netns, then one walk over all of
-//! /proc for what they do not hold, and a look at one process by pid. Found owners are remembered by socket inode and
-//! cookie, so a walk happens only for sockets not seen before.
+//! Finds which process holds a socket, by the descriptors of the processes in its netns and then by one walk over all
+//! of /proc, and reads the facts of one process by pid. Remembers owners by socket inode and cookie, so that only new
+//! sockets cause a walk.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -14,70 +14,65 @@ use rustix::fs::{Dir, Mode, OFlags, open, readlinkat_raw};
 
 use super::scan::ListedSocket;
 
-/// Longest path of an executable or cgroup that is kept, in bytes.
+/// Maximum length of an executable path or cgroup, in bytes.
 const MAX_PATH: usize = 1024;
-/// How many walks look for the owner of one socket: a socket may be held by nobody (in flight over SCM_RIGHTS).
+/// Maximum number of walks for the owner of one socket: a socket may have no owner (in flight over SCM_RIGHTS).
 const MAX_TRIES: u8 = 3;
 
-/// A socket, safe against recycled inode numbers.
-type Key = (u32, SocketCookie);
+/// Inode and cookie of a socket; the cookie guards against reused inode numbers.
+type SocketKey = (u32, SocketCookie);
 
-/// A process, and when it started: pids are used again.
+/// A process and its start time, since pids are reused.
 #[derive(Debug)]
 struct Owner {
     process: Process,
     started: Option<u64>,
 }
 
-/// Owners of sockets.
+/// The known owners of sockets.
 #[derive(Debug)]
 pub struct SocketOwners {
     proc_root: PathBuf,
-    /// Sockets of one process share it.
-    known: BTreeMap<Key, Arc<Owner>>,
-    tried: BTreeMap<Key, u8>,
+    /// Sockets of one process share one entry.
+    known: BTreeMap<SocketKey, Arc<Owner>>,
+    tried: BTreeMap<SocketKey, u8>,
 }
 
 impl SocketOwners {
-    /// Reads under `proc_root` (`/proc`).
+    /// Creates an empty set that reads under `proc_root` (`/proc`).
     #[must_use]
     pub fn new(proc_root: &Path) -> Self {
         Self { proc_root: proc_root.to_owned(), known: BTreeMap::new(), tried: BTreeMap::new() }
     }
 
-    /// The owner of `socket`, as far as the walks before found one.
+    /// Returns the owner of `socket`, if an earlier walk found it.
     #[must_use]
     pub fn owner(&self, socket: &ListedSocket) -> Option<&Process> {
         self.known.get(&(socket.inode, socket.cookie)).map(|owner| &owner.process)
     }
 
-    /// How many sockets are remembered.
+    /// Returns the number of remembered sockets.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn remembered(&self) -> usize {
         self.known.len() + self.tried.len()
     }
 
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Forgets the owners of these sockets that have ended meanwhile: what they held is held by somebody else now, as where a
+    /// Forgets the owners of these sockets that have ended: another process may hold their sockets now, as after a
     /// daemon forks and its parent exits.
-    pub fn check<'a>(&mut self, sockets: impl IntoIterator<Item = &'a ListedSocket>) {
-        let mut lives: BTreeMap<u32, bool> = BTreeMap::new();
+    pub fn forget_ended<'a>(&mut self, sockets: impl IntoIterator<Item = &'a ListedSocket>) {
+        let mut alive: BTreeMap<u32, bool> = BTreeMap::new();
         for key in sockets.into_iter().map(|socket| (socket.inode, socket.cookie)) {
             let Some(owner) = self.known.get(&key) else { continue };
             let (pid, started) = (owner.process.pid, owner.started);
             let is_same = || start_time(&self.proc_root, pid).is_some_and(|now| Some(now) == started);
-            if !*lives.entry(pid).or_insert_with(is_same) {
+            if !*alive.entry(pid).or_insert_with(is_same) {
                 self.known.remove(&key);
             }
         }
     }
 
-    /// Looks for the owners that are not known: among `near` first, the processes of the sockets' own netns, and in one
-    /// walk over all processes only for what they do not hold.
+    /// Finds the unknown owners. Searches the processes `near`, which are in the sockets' netns, and walks over all
+    /// processes only for the sockets that those do not hold.
     pub fn find<'a>(&mut self, sockets: impl IntoIterator<Item = &'a ListedSocket>, near: &[u32]) {
         let mut wanted = self.wanted(sockets);
         self.walk(&mut wanted, near);
@@ -91,18 +86,18 @@ impl SocketOwners {
         }
     }
 
-    /// Looks among `near` alone.
-    pub fn find_near<'a>(&mut self, sockets: impl IntoIterator<Item = &'a ListedSocket>, near: &[u32]) {
+    /// Finds unknown owners among `near` only.
+    pub fn find_among<'a>(&mut self, sockets: impl IntoIterator<Item = &'a ListedSocket>, near: &[u32]) {
         let mut wanted = self.wanted(sockets);
         self.walk(&mut wanted, near);
     }
 
-    /// Takes over what others found.
-    pub fn learn(&mut self, others: Self) {
+    /// Adds the owners that `others` found.
+    pub fn merge(&mut self, others: Self) {
         self.known.extend(others.known);
     }
 
-    fn wanted<'a>(&self, sockets: impl IntoIterator<Item = &'a ListedSocket>) -> BTreeMap<u32, Key> {
+    fn wanted<'a>(&self, sockets: impl IntoIterator<Item = &'a ListedSocket>) -> BTreeMap<u32, SocketKey> {
         let key = |socket: &ListedSocket| (socket.inode, socket.cookie);
         let keys = sockets.into_iter().map(key).filter(|key| {
             let tries = self.tried.get(key).copied().unwrap_or(0);
@@ -111,13 +106,13 @@ impl SocketOwners {
         keys.map(|key| (key.0, key)).collect()
     }
 
-    /// Forgets all but these sockets.
+    /// Forgets all sockets but these.
     pub fn retain(&mut self, alive: &BTreeSet<SocketCookie>) {
         self.known.retain(|(_, cookie), _| alive.contains(cookie));
         self.tried.retain(|(_, cookie), _| alive.contains(cookie));
     }
 
-    fn walk(&mut self, wanted: &mut BTreeMap<u32, Key>, pids: &[u32]) {
+    fn walk(&mut self, wanted: &mut BTreeMap<u32, SocketKey>, pids: &[u32]) {
         for &pid in pids {
             if wanted.is_empty() {
                 return;
@@ -127,7 +122,7 @@ impl SocketOwners {
                 continue;
             }
             let started = start_time(&self.proc_root, pid);
-            let Some(process) = look_up(&self.proc_root, pid, started) else { continue };
+            let Some(process) = read_process(&self.proc_root, pid, started) else { continue };
             let owner = Arc::new(Owner { process, started });
             for inode in held {
                 if let Some(key) = wanted.remove(&inode) {
@@ -139,42 +134,43 @@ impl SocketOwners {
     }
 }
 
-/// The process `pid`; `None` when it is gone, or when it did not start at `started` (clock ticks since boot: field 22 of
-/// /proc/PID/stat).
+/// Reads the facts of process `pid`. Returns `None` if the process is gone, or did not start at `started` (clock ticks
+/// since boot: field 22 of /proc/PID/stat).
 #[must_use]
-pub fn look_up(proc_root: &Path, pid: u32, started: Option<u64>) -> Option<Process> {
+pub fn read_process(proc_root: &Path, pid: u32, started: Option<u64>) -> Option<Process> {
     let dir = proc_root.join(pid.to_string());
     let name = fs::read(dir.join("comm")).ok()?;
-    let executable = fs::read_link(dir.join("exe")).ok().map(|path| bounded(&path.to_string_lossy()));
+    let executable = fs::read_link(dir.join("exe")).ok().map(|path| truncated(&path.to_string_lossy()));
     let cgroup = fs::read_to_string(dir.join("cgroup")).ok().and_then(|text| cgroup_path(&text));
-    // Asked last, so that all of the above is of the same process.
+    // Checked last, so that everything above belongs to the same process.
     if let Some(started) = started
         && start_time(proc_root, pid) != Some(started)
     {
         return None;
     }
-    let name = bounded(String::from_utf8_lossy(&name).trim_end_matches('\n'));
+    let name = truncated(String::from_utf8_lossy(&name).trim_end_matches('\n'));
     Some(Process { pid, name, executable, cgroup })
 }
 
-/// When `pid` started, in clock ticks since boot.
+/// Returns when `pid` started, in clock ticks since boot.
 #[must_use]
 pub fn start_time(proc_root: &Path, pid: u32) -> Option<u64> {
     let stat = fs::read(proc_root.join(format!("{pid}/stat"))).ok()?;
     let stat = String::from_utf8_lossy(&stat);
-    // The name stands in parentheses and may itself hold spaces and parentheses.
+    // The name is in parentheses and may itself contain spaces and parentheses.
     let (_, fields) = stat.rsplit_once(')')?;
     fields.split_whitespace().nth(19)?.parse().ok()
 }
 
-/// The line of cgroup v2 (`0::PATH`) unless it is only the root, else the longest of the v1 lines.
+/// Returns the path of the cgroup v2 line (`0::PATH`) unless it is only the root, else the longest path of the v1
+/// lines.
 fn cgroup_path(text: &str) -> Option<String> {
     let paths = || text.lines().filter_map(|line| line.splitn(3, ':').nth(2)).filter(|path| *path != "/");
     let unified = text.lines().find_map(|line| line.strip_prefix("0::")).filter(|path| *path != "/");
-    unified.or_else(|| paths().max_by_key(|path| path.len())).map(bounded)
+    unified.or_else(|| paths().max_by_key(|path| path.len())).map(truncated)
 }
 
-fn bounded(text: &str) -> String {
+fn truncated(text: &str) -> String {
     text.chars()
         .scan(0, |length, c| {
             *length += c.len_utf8();
@@ -188,8 +184,9 @@ fn pids(proc_root: &Path) -> Vec<u32> {
     entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
-/// Which of `wanted` the process holds. Raw readlinkat on the open directory: this is the hot loop of a scan.
-fn held_sockets(proc_root: &Path, pid: u32, wanted: &BTreeMap<u32, Key>) -> Vec<u32> {
+/// Returns which of the `wanted` sockets the process holds. Uses raw readlinkat on the open directory: this is the hot
+/// loop of a scan.
+fn held_sockets(proc_root: &Path, pid: u32, wanted: &BTreeMap<u32, SocketKey>) -> Vec<u32> {
     let mut held = Vec::new();
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let Ok(fds) = open(proc_root.join(format!("{pid}/fd")), flags, Mode::empty()) else { return held };
@@ -208,7 +205,7 @@ fn held_sockets(proc_root: &Path, pid: u32, wanted: &BTreeMap<u32, Key>) -> Vec<
     held
 }
 
-/// `socket:[N]`.
+/// Parses `socket:[N]`.
 fn socket_inode(target: &[u8]) -> Option<u32> {
     let digits = target.strip_prefix(b"socket:[")?.strip_suffix(b"]")?;
     std::str::from_utf8(digits).ok()?.parse().ok()
@@ -228,13 +225,13 @@ mod tests {
         let listed = listed_sockets().expect("sock_diag");
         let socket = listed.sockets.iter().find(|socket| socket.port.get() == port).expect("listed");
         let mut owners = SocketOwners::new(Path::new("/proc"));
-        owners.find_near([socket], &[]);
+        owners.find_among([socket], &[]);
         assert_eq!(owners.owner(socket), None);
         owners.find([socket], &[]);
         let owner = owners.owner(socket).expect("owner");
         assert_eq!(owner.pid, std::process::id());
         let mut near = SocketOwners::new(Path::new("/proc"));
-        near.find_near([socket], &[std::process::id()]);
+        near.find_among([socket], &[std::process::id()]);
         assert_eq!(near.owner(socket), Some(owner));
         assert_eq!(owner.executable, std::env::current_exe().ok().map(|path| path.display().to_string()));
         owners.retain(&BTreeSet::new());
@@ -248,16 +245,16 @@ mod tests {
         let listed = listed_sockets().expect("sock_diag");
         let socket = listed.sockets.iter().find(|socket| socket.port.get() == port).expect("listed");
         let mut owners = SocketOwners::new(Path::new("/proc"));
-        owners.find_near([socket], &[std::process::id()]);
-        owners.check([socket]);
-        assert!(owners.owner(socket).is_some(), "it lives");
+        owners.find_among([socket], &[std::process::id()]);
+        owners.forget_ended([socket]);
+        assert!(owners.owner(socket).is_some(), "it alive");
         for owner in owners.known.values_mut() {
             let (process, started) = (owner.process.clone(), owner.started.map(|started| started + 1));
             *owner = Arc::new(Owner { process, started });
         }
-        owners.check([socket]);
+        owners.forget_ended([socket]);
         assert_eq!(owners.owner(socket), None, "another process has this pid now");
-        owners.find_near([socket], &[std::process::id()]);
+        owners.find_among([socket], &[std::process::id()]);
         assert!(owners.owner(socket).is_some());
     }
 
@@ -266,8 +263,8 @@ mod tests {
         let pid = std::process::id();
         let proc_root = Path::new("/proc");
         let started = start_time(proc_root, pid).expect("stat");
-        assert!(look_up(proc_root, pid, Some(started)).is_some());
-        assert!(look_up(proc_root, pid, Some(started + 1)).is_none());
+        assert!(read_process(proc_root, pid, Some(started)).is_some());
+        assert!(read_process(proc_root, pid, Some(started + 1)).is_none());
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! The cri tier: a real containerd with runc and CNI plugins, pods made through CRI with the labels and annotations that
-//! kubelet sets, and the agent binary itself beside them. Needs root; `cargo xtask test --tier cri` runs it.
+//! The cri tier: a real containerd with runc and CNI plugins, pods created through CRI with the labels and annotations
+//! that kubelet sets, and the agent binary beside them. Needs root; `cargo xtask test --tier cri` runs it.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,5 +1,5 @@
-//! The kernel tier: the agent binary itself, real programs, real namespaces and real sockets, each case ended by comparing
-//! the agent's list with the kernel's own. Needs root; `cargo xtask test --tier kernel` runs it.
+//! The kernel tier: runs the agent binary with real kernel programs, namespaces and sockets. Each case ends by
+//! comparing the agent's list with the kernel's own. Needs root; `cargo xtask test --tier kernel` runs it.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,

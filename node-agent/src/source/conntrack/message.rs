@@ -1,9 +1,9 @@
-//! One question to the kernel's connection tracking and its answer, as bytes: which connection has this reply tuple, and
-//! what were its addresses before they were translated.
+//! Builds the request to the kernel's connection tracking and parses its answer. The request asks which connection has
+//! a given reply tuple, and what its addresses were before translation.
 
 use std::net::IpAddr;
 
-use netlink_packet_core::{NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
+use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_netfilter::conntrack::{
     ConntrackAttribute, ConntrackMessage, IPTuple, ProtoTuple, Protocol as Transport, Tuple,
 };
@@ -13,27 +13,27 @@ use netlink_packet_netfilter::{
 use portolan_engine::model::identity::Protocol;
 use portolan_engine::model::traffic::Dialled;
 
-/// A connection as the pod sees it.
+/// The two endpoints of a connection as the pod sees them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ends {
+pub struct Endpoints {
     pub protocol: Protocol,
     pub local: (IpAddr, u16),
     pub remote: (IpAddr, u16),
 }
 
-/// What the kernel says of it.
+/// Result of a lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum Lookup {
     Translated(Dialled),
-    /// It is tracked, and its addresses are what they were.
-    AsDialled,
-    /// It is not tracked here.
-    Unknown,
+    /// The connection is tracked, and its addresses were not translated.
+    Untranslated,
+    /// The connection is not tracked in this netns.
+    Untracked,
 }
 
-/// Why an answer is none.
+/// Why a lookup failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadAnswer {
+pub enum LookupError {
     #[error("the answer does not parse: {0}")]
     Unparsable(String),
     #[error("the answer is about another connection")]
@@ -44,83 +44,77 @@ pub enum BadAnswer {
     Refused(i32),
 }
 
-/// The question as it is sent.
+/// Returns the request for the connection whose reply direction leaves the pod.
 #[must_use]
-pub fn question(ends: &Ends, sequence: u32) -> Vec<u8> {
-    let family = match ends.local.0 {
+pub fn lookup_request(endpoints: &Endpoints) -> NetfilterMessage {
+    let family = match endpoints.local.0 {
         IpAddr::V4(_) => NetfilterProtoFamily::IPv4,
         IpAddr::V6(_) => NetfilterProtoFamily::IPv6,
     };
-    let transport = match ends.protocol {
+    let transport = match endpoints.protocol {
         Protocol::Tcp => Transport::Tcp,
         Protocol::Udp => Transport::Udp,
         Protocol::Sctp => Transport::Sctp,
     };
-    // What the pod sends back is the reply direction of what was sent to it.
+    // The packets that the pod sends are the reply direction of the connection.
     let reply = vec![
-        Tuple::Ip(vec![IPTuple::SourceAddress(ends.local.0), IPTuple::DestinationAddress(ends.remote.0)]),
+        Tuple::Ip(vec![
+            IPTuple::SourceAddress(endpoints.local.0),
+            IPTuple::DestinationAddress(endpoints.remote.0),
+        ]),
         Tuple::Proto(vec![
             ProtoTuple::Protocol(transport),
-            ProtoTuple::SourcePort(ends.local.1),
-            ProtoTuple::DestinationPort(ends.remote.1),
+            ProtoTuple::SourcePort(endpoints.local.1),
+            ProtoTuple::DestinationPort(endpoints.remote.1),
         ]),
     ];
     let inner = ConntrackMessage::Get(vec![ConntrackAttribute::CtaTupleReply(reply)]);
-    let mut request = NetlinkMessage::new(
-        NetlinkHeader::default(),
-        NetlinkPayload::from(NetfilterMessage::new(NetfilterHeader::new(family, 0, 0), inner)),
-    );
-    request.header.flags = NLM_F_REQUEST;
-    request.header.sequence_number = sequence;
-    request.finalize();
-    let mut bytes = vec![0; request.buffer_len()];
-    request.serialize(&mut bytes);
-    bytes
+    NetfilterMessage::new(NetfilterHeader::new(family, 0, 0), inner)
 }
 
-/// Reads one answer.
+/// Parses the answer to a lookup.
 ///
 /// # Errors
-/// Where the bytes are no answer to a question about `ends`, or the kernel refuses to answer.
-pub fn answer(bytes: &[u8], ends: &Ends) -> Result<Answer, BadAnswer> {
+/// When the bytes are no answer to a lookup of `endpoints`, or the kernel returns an error.
+pub fn parse_answer(bytes: &[u8], endpoints: &Endpoints) -> Result<Lookup, LookupError> {
     let parsed = NetlinkMessage::<NetfilterMessage>::deserialize(bytes)
-        .map_err(|error| BadAnswer::Unparsable(error.to_string()))?;
+        .map_err(|error| LookupError::Unparsable(error.to_string()))?;
     let message = match parsed.payload {
         NetlinkPayload::InnerMessage(message) => message,
         NetlinkPayload::Error(error) => {
             return match error.to_io().raw_os_error() {
-                Some(libc::ENOENT) => Ok(Answer::Unknown),
-                errno => Err(BadAnswer::Refused(errno.unwrap_or_default())),
+                Some(libc::ENOENT) => Ok(Lookup::Untracked),
+                errno => Err(LookupError::Refused(errno.unwrap_or_default())),
             };
         }
-        _ => return Err(BadAnswer::Incomplete),
+        _ => return Err(LookupError::Incomplete),
     };
     let NetfilterMessageInner::Conntrack(ConntrackMessage::New(attributes)) = message.inner else {
-        return Err(BadAnswer::Incomplete);
+        return Err(LookupError::Incomplete);
     };
     let (mut original, mut reply) = (None, None);
     for attribute in &attributes {
         match attribute {
-            ConntrackAttribute::CtaTupleOrig(tuple) => original = flow(tuple),
-            ConntrackAttribute::CtaTupleReply(tuple) => reply = flow(tuple),
+            ConntrackAttribute::CtaTupleOrig(tuple) => original = addresses(tuple),
+            ConntrackAttribute::CtaTupleReply(tuple) => reply = addresses(tuple),
             _ => {}
         }
     }
-    let (Some(original), Some(reply)) = (original, reply) else { return Err(BadAnswer::Incomplete) };
-    if reply != (ends.local, ends.remote) {
-        return Err(BadAnswer::AboutAnother);
+    let (Some(original), Some(reply)) = (original, reply) else { return Err(LookupError::Incomplete) };
+    if reply != (endpoints.local, endpoints.remote) {
+        return Err(LookupError::AboutAnother);
     }
     let (from, to) = original;
-    if (from, to) == (ends.remote, ends.local) {
-        return Ok(Answer::AsDialled);
+    if (from, to) == (endpoints.remote, endpoints.local) {
+        return Ok(Lookup::Untranslated);
     }
-    Ok(Answer::Translated(Dialled { to, from: from.0 }))
+    Ok(Lookup::Translated(Dialled { to, from: from.0 }))
 }
 
-type End = (IpAddr, u16);
+type Endpoint = (IpAddr, u16);
 
-/// Source and destination of a tuple.
-fn flow(tuple: &[Tuple]) -> Option<(End, End)> {
+/// Returns source and destination of a tuple.
+fn addresses(tuple: &[Tuple]) -> Option<(Endpoint, Endpoint)> {
     let (mut from, mut to, mut from_port, mut to_port) = (None, None, None, None);
     for part in tuple {
         match part {

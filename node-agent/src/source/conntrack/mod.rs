@@ -1,7 +1,7 @@
-//! Which address a client really dialled: recorded connections pass through here on their way to the engine and get what
-//! the node's connection tracking says of them. A thread of its own, since it enters the node's netns.
+//! Finds which address a client dialled. Recorded connections pass through here on their way to the engine and get the
+//! addresses from the node's connection tracking. Runs on its own thread, which enters the node's netns.
 
-mod budget;
+mod lookup_limit;
 mod message;
 mod table;
 
@@ -17,26 +17,26 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
-use self::budget::Budget;
-use self::message::{Answer, BadAnswer, Ends};
+use self::lookup_limit::LookupLimit;
+use self::message::{Endpoints, Lookup, LookupError};
 use self::table::Table;
 use crate::source::clock;
 use crate::source::pods::SourceState;
 
-/// How it is called in status.
+/// Name of this source in the status.
 pub const SOURCE: &str = "conntrack";
 
-/// So many connections in a row that are not tracked, and none that is, mean that none is.
-const BLIND_AFTER: u32 = 64;
-/// A table that could not be opened is tried again after this, if there is something to ask.
-const TRY_AGAIN: Duration = Duration::from_secs(60);
-/// So many questions in a row that were asked in vain mean that the table is broken.
-const BROKEN_AFTER: u32 = 16;
-/// What was not asked is told at most this often, also when nothing more is asked.
-const TELL_LOSS: Duration = Duration::from_secs(10);
+/// Consecutive untracked connections after which connection tracking counts as unavailable.
+const UNTRACKED_LIMIT: u32 = 64;
+/// Pause before the table is opened again after a failure, if there are connections to look up.
+const REOPEN_AFTER: Duration = Duration::from_secs(60);
+/// Consecutive failed lookups after which the table counts as broken.
+const FAILURE_LIMIT: u32 = 16;
+/// Shortest time between two loss reports, and the longest wait for connections before pending losses are reported.
+const LOSS_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What the thread is made of.
-struct Parts {
+/// What the thread is started with.
+struct ThreadParts {
     proc_root: PathBuf,
     recorded: mpsc::Receiver<Vec<ConnectionFact>>,
     connections: mpsc::Sender<Vec<ConnectionFact>>,
@@ -44,11 +44,11 @@ struct Parts {
     status: watch::Sender<SourceState>,
 }
 
-/// Starts the thread between `recorded` and `connections`, and says how it is doing; what it could not ask is an input of
-/// its own. It ends when nobody sends or takes connections any more.
+/// Starts the lookup thread between `recorded` and `connections`, and returns its state. Skipped and failed lookups go
+/// to `inputs` as losses. The thread ends when `recorded` has no senders or `connections` no receiver any more.
 ///
 /// # Errors
-/// When the kernel gives no thread.
+/// When the kernel provides no thread.
 pub fn start(
     proc_root: PathBuf,
     recorded: mpsc::Receiver<Vec<ConnectionFact>>,
@@ -56,49 +56,51 @@ pub fn start(
     inputs: mpsc::Sender<Input>,
 ) -> io::Result<watch::Receiver<SourceState>> {
     let (status, states) = watch::channel(SourceState::default());
-    let lookups = Lookups::new(Parts { proc_root, recorded, connections, inputs, status });
-    let waiting = Builder::new_current_thread().enable_time().build()?;
-    std::thread::Builder::new().name(SOURCE.to_owned()).spawn(move || lookups.run(&waiting, TELL_LOSS))?;
+    let lookups = Lookups::new(ThreadParts { proc_root, recorded, connections, inputs, status });
+    let runtime = Builder::new_current_thread().enable_time().build()?;
+    std::thread::Builder::new()
+        .name(SOURCE.to_owned())
+        .spawn(move || lookups.run(&runtime, LOSS_INTERVAL))?;
     Ok(states)
 }
 
 struct Lookups {
-    parts: Parts,
+    parts: ThreadParts,
     table: Option<Table>,
-    try_at: BootTime,
-    budget: Budget,
-    /// In a row.
-    untracked: u32,
-    /// In a row.
-    in_vain: u32,
-    /// Since it was told.
-    unasked: u64,
+    reopen_at: BootTime,
+    limit: LookupLimit,
+    /// Number of consecutive untracked connections.
+    consecutive_untracked: u32,
+    /// Number of consecutive failed lookups.
+    consecutive_failures: u32,
+    /// Number of lookups skipped by the limit since the last loss report.
+    skipped: u64,
     failed: u64,
-    told_at: BootTime,
+    losses_reported_at: BootTime,
 }
 
 impl Lookups {
-    fn new(parts: Parts) -> Self {
+    fn new(parts: ThreadParts) -> Self {
         Self {
             parts,
             table: None,
-            try_at: BootTime(0),
-            budget: Budget::default(),
-            untracked: 0,
-            in_vain: 0,
-            unasked: 0,
+            reopen_at: BootTime(0),
+            limit: LookupLimit::default(),
+            consecutive_untracked: 0,
+            consecutive_failures: 0,
+            skipped: 0,
             failed: 0,
-            told_at: BootTime(0),
+            losses_reported_at: BootTime(0),
         }
     }
 
-    /// `patience`: when there was nothing to ask for so long, what was lost before is told all the same.
-    fn run(mut self, waiting: &Runtime, patience: Duration) {
+    /// Runs until a channel closes. Reports pending losses after `report_after` without connections.
+    fn run(mut self, runtime: &Runtime, report_after: Duration) {
         self.open(clock::now());
         loop {
-            match waiting.block_on(async { timeout(patience, self.parts.recorded.recv()).await }) {
+            match runtime.block_on(async { timeout(report_after, self.parts.recorded.recv()).await }) {
                 Ok(Some(mut facts)) => {
-                    self.look_up(&mut facts);
+                    self.look_up_all(&mut facts);
                     if self.parts.connections.blocking_send(facts).is_err() {
                         return;
                     }
@@ -106,115 +108,118 @@ impl Lookups {
                 Ok(None) => return,
                 Err(_) => {}
             }
-            if self.tell_losses().is_none() {
+            if self.report_losses().is_none() {
                 return;
             }
         }
     }
 
     fn open(&mut self, now: BootTime) {
-        if self.table.is_some() || now < self.try_at {
+        if self.table.is_some() || now < self.reopen_at {
             return;
         }
-        self.try_at = now.after(TRY_AGAIN);
+        self.reopen_at = now.after(REOPEN_AFTER);
         match Table::open(&self.parts.proc_root) {
             Ok(table) => {
                 self.table = Some(table);
-                self.tell(None);
+                self.report_state(None);
             }
             Err(refusal) => {
-                self.tell(Some(format!("{refusal}; which Service a caller dialled is not known")))
+                self.report_state(Some(format!("{refusal}; which Service a caller dialled is not known")))
             }
         }
     }
 
-    fn look_up(&mut self, facts: &mut [ConnectionFact]) {
+    fn look_up_all(&mut self, facts: &mut [ConnectionFact]) {
         let now = clock::now();
         self.open(now);
         for fact in facts {
             if let ConnectionFact::Opened(opened) = fact {
-                self.ask(opened, now);
+                self.look_up_one(opened, now);
             }
         }
     }
 
-    fn ask(&mut self, opened: &mut ConnectionOpened, now: BootTime) {
+    fn look_up_one(&mut self, opened: &mut ConnectionOpened, now: BootTime) {
         let Some(table) = &mut self.table else { return };
-        // What a pod sends to itself never leaves it, and so passes none of the node's rules.
+        // Connections of a pod to itself never leave the pod, so none of the node's rules translates them.
         if opened.remote.0.is_loopback() || opened.remote.0 == opened.local {
             return;
         }
-        if !self.budget.grant(opened.port, opened.remote.0, now) {
-            self.unasked = self.unasked.saturating_add(1);
+        if !self.limit.grant(opened.port, opened.remote.0, now) {
+            self.skipped = self.skipped.saturating_add(1);
             return;
         }
         let port = opened.port;
-        let ends =
-            Ends { protocol: port.protocol, local: (opened.local, port.port.get()), remote: opened.remote };
-        let answer = table.ask(&ends);
-        opened.dialled = self.answered(answer, now);
+        let endpoints = Endpoints {
+            protocol: port.protocol,
+            local: (opened.local, port.port.get()),
+            remote: opened.remote,
+        };
+        let answer = table.look_up(&endpoints);
+        opened.dialled = self.record_lookup(answer, now);
     }
 
-    fn answered(&mut self, answer: Result<Answer, BadAnswer>, now: BootTime) -> Option<Dialled> {
+    fn record_lookup(&mut self, answer: Result<Lookup, LookupError>, now: BootTime) -> Option<Dialled> {
         let dialled = match answer {
             Err(error) => {
-                self.failed(&error, now);
+                self.record_failure(&error, now);
                 return None;
             }
-            Ok(Answer::Unknown) => {
-                self.in_vain = 0;
-                self.missed();
+            Ok(Lookup::Untracked) => {
+                self.consecutive_failures = 0;
+                self.record_untracked();
                 return None;
             }
-            Ok(Answer::AsDialled) => None,
-            Ok(Answer::Translated(dialled)) => Some(dialled),
+            Ok(Lookup::Untranslated) => None,
+            Ok(Lookup::Translated(dialled)) => Some(dialled),
         };
-        self.in_vain = 0;
-        if self.untracked >= BLIND_AFTER {
-            self.tell(None);
+        self.consecutive_failures = 0;
+        if self.consecutive_untracked >= UNTRACKED_LIMIT {
+            self.report_state(None);
         }
-        self.untracked = 0;
+        self.consecutive_untracked = 0;
         dialled
     }
 
-    /// A table that answers nothing any more is opened anew after a while.
-    fn failed(&mut self, error: &BadAnswer, now: BootTime) {
+    /// Counts a failed lookup. Closes a table that does not answer any more; the table is opened again later.
+    fn record_failure(&mut self, error: &LookupError, now: BootTime) {
         tracing::debug!(%error, "connection tracking was asked in vain");
         self.failed = self.failed.saturating_add(1);
-        self.in_vain = self.in_vain.saturating_add(1);
-        if self.in_vain >= BROKEN_AFTER {
-            (self.in_vain, self.untracked) = (0, 0);
+        self.consecutive_failures = self.consecutive_failures.saturating_add(1);
+        if self.consecutive_failures >= FAILURE_LIMIT {
+            (self.consecutive_failures, self.consecutive_untracked) = (0, 0);
             self.table = None;
-            self.try_at = now.after(TRY_AGAIN);
-            self.tell(Some(format!(
+            self.reopen_at = now.after(REOPEN_AFTER);
+            self.report_state(Some(format!(
                 "the node's connection tracking does not answer any more ({error}); which Service a caller dialled \
                  is not known"
             )));
         }
     }
 
-    fn missed(&mut self) {
-        self.untracked = self.untracked.saturating_add(1);
-        if self.untracked == BLIND_AFTER {
-            self.tell(Some(format!(
-                "the node's connection tracking knew none of the last {BLIND_AFTER} connections: Services may be \
+    fn record_untracked(&mut self) {
+        self.consecutive_untracked = self.consecutive_untracked.saturating_add(1);
+        if self.consecutive_untracked == UNTRACKED_LIMIT {
+            self.report_state(Some(format!(
+                "the node's connection tracking knew none of the last {UNTRACKED_LIMIT} connections: Services may be \
                  translated by eBPF or in another network namespace; which Service a caller dialled is not known"
             )));
         }
     }
 
-    fn tell(&self, reason: Option<String>) {
+    fn report_state(&self, reason: Option<String>) {
         self.parts.status.send_replace(SourceState { up: reason.is_none(), reason });
     }
 
-    /// `None`: nobody listens any more.
-    fn tell_losses(&mut self) -> Option<()> {
+    /// Reports losses as inputs. Returns `None` if the receiver is gone.
+    fn report_losses(&mut self) -> Option<()> {
         let now = clock::now();
-        if (self.unasked == 0 && self.failed == 0) || now < self.told_at.after(TELL_LOSS) {
+        if (self.skipped == 0 && self.failed == 0) || now < self.losses_reported_at.after(LOSS_INTERVAL) {
             return Some(());
         }
-        self.told_at = now;
-        let losses = [("conntrack-limited", &mut self.unasked), ("conntrack-failed", &mut self.failed)];
+        self.losses_reported_at = now;
+        let losses = [("conntrack-limited", &mut self.skipped), ("conntrack-failed", &mut self.failed)];
         for (reason, count) in losses {
             let count = std::mem::take(count);
             if count > 0 {
@@ -240,10 +245,10 @@ mod tests {
     fn started() -> Started {
         let (sender, recorded) = mpsc::channel(1);
         let (connections, _) = mpsc::channel(1);
-        let (told, inputs) = mpsc::channel(4);
+        let (losses, inputs) = mpsc::channel(4);
         let (status, states) = watch::channel(SourceState { up: true, reason: None });
         let proc_root = PathBuf::from("/nonexistent");
-        let parts = Parts { proc_root, recorded, connections, inputs: told, status };
+        let parts = ThreadParts { proc_root, recorded, connections, inputs: losses, status };
         Started { lookups: Lookups::new(parts), recorded: sender, inputs, states }
     }
 
@@ -251,29 +256,32 @@ mod tests {
     fn a_table_that_answers_nothing_any_more_is_said_to_be_broken() {
         let Started { mut lookups, states, .. } = started();
         let now = BootTime(1);
-        let error = || Err(BadAnswer::Refused(libc::ENOBUFS));
-        for _ in 1..BROKEN_AFTER {
-            assert_eq!(lookups.answered(error(), now), None);
+        let error = || Err(LookupError::Refused(libc::ENOBUFS));
+        for _ in 1..FAILURE_LIMIT {
+            assert_eq!(lookups.record_lookup(error(), now), None);
         }
-        lookups.answered(Ok(Answer::AsDialled), now);
-        lookups.answered(error(), now);
+        lookups.record_lookup(Ok(Lookup::Untranslated), now);
+        lookups.record_lookup(error(), now);
         assert!(states.borrow().up, "one that answers now and then is not broken");
-        for _ in 1..BROKEN_AFTER {
-            lookups.answered(error(), now);
+        for _ in 1..FAILURE_LIMIT {
+            lookups.record_lookup(error(), now);
         }
         let state = states.borrow().clone();
         assert!(!state.up && state.reason.is_some_and(|reason| reason.contains("does not answer any more")));
-        assert_eq!((lookups.failed, lookups.try_at), (u64::from(2 * BROKEN_AFTER) - 1, now.after(TRY_AGAIN)));
+        assert_eq!(
+            (lookups.failed, lookups.reopen_at),
+            (u64::from(2 * FAILURE_LIMIT) - 1, now.after(REOPEN_AFTER))
+        );
     }
 
     #[test]
-    fn a_loss_is_told_when_nothing_more_comes() {
+    fn a_loss_is_reported_when_nothing_more_comes() {
         let Started { mut lookups, recorded, mut inputs, .. } = started();
-        lookups.unasked = 7;
-        let waiting = Builder::new_current_thread().enable_time().build().expect("a runtime");
-        let thread = std::thread::spawn(move || lookups.run(&waiting, Duration::from_millis(5)));
-        let told = inputs.blocking_recv();
-        assert!(matches!(told, Some(Input::Lost { reason: "conntrack-limited", count: 7, .. })), "{told:?}");
+        lookups.skipped = 7;
+        let runtime = Builder::new_current_thread().enable_time().build().expect("a runtime");
+        let thread = std::thread::spawn(move || lookups.run(&runtime, Duration::from_millis(5)));
+        let loss = inputs.blocking_recv();
+        assert!(matches!(loss, Some(Input::Lost { reason: "conntrack-limited", count: 7, .. })), "{loss:?}");
         drop(recorded);
         thread.join().expect("it ends with its senders");
     }

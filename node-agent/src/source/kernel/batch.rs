@@ -1,5 +1,5 @@
-//! Reading and emptying maps by bpf(2) itself: batches, since aya reads entry by entry at 1.5 µs each, and
-//! lookup-and-delete, so that no count falls between the two.
+//! Reads and empties maps by bpf(2) itself. Reads in batches, since aya reads entry by entry at 1.5 µs each, and
+//! removes by lookup-and-delete, so that no count is lost between the two.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -31,7 +31,7 @@ struct ElementAttr {
     flags: u64,
 }
 
-/// Buffers that are kept between drains.
+/// Reads hash maps in batches; keeps its buffers between drains.
 #[derive(Debug)]
 pub struct BatchReader {
     key_size: usize,
@@ -42,17 +42,18 @@ pub struct BatchReader {
 }
 
 impl BatchReader {
-    /// `value_size` is that of user space: for per-CPU maps eight-byte-rounded, times the possible CPUs.
+    /// Creates a reader. `value_size` is the size in user space: for per-CPU maps rounded up to eight bytes, times the
+    /// number of possible CPUs.
     #[must_use]
     pub fn new(key_size: usize, value_size: usize, capacity: usize) -> Self {
         Self { key_size, value_size, capacity, keys: Vec::new(), values: Vec::new() }
     }
 
-    /// Calls `each` with every key and value of a hash map. Entries that come or go meanwhile may be left out or, where
-    /// the table grows, told twice.
+    /// Calls `each` with every key and value of a hash map. Entries that are added or removed meanwhile may be missing
+    /// or, if the table grows, passed twice.
     ///
     /// # Errors
-    /// What bpf(2) says; EINVAL where the kernel has no batches for this map.
+    /// The error of bpf(2); EINVAL where the kernel has no batches for this map.
     pub fn read(&mut self, map: BorrowedFd<'_>, mut each: impl FnMut(&[u8], &[u8])) -> io::Result<()> {
         let mut position: Option<u64> = None;
         loop {
@@ -81,7 +82,7 @@ impl BatchReader {
             };
             let error = if status < 0 { io::Error::last_os_error().raw_os_error() } else { None };
             if error == Some(libc::ENOSPC) {
-                // One bucket holds more than the buffers.
+                // One bucket holds more entries than the buffers.
                 self.capacity *= 2;
                 continue;
             }
@@ -99,10 +100,10 @@ impl BatchReader {
     }
 }
 
-/// Takes one entry out of a hash map; `None` if it is not there.
+/// Removes one entry from a hash map and reads its value; `None` if there is no such entry.
 ///
 /// # Errors
-/// What bpf(2) says; EINVAL or ENOTSUPP on kernels before 5.14.
+/// The error of bpf(2); EINVAL or ENOTSUPP on kernels before 5.14.
 pub fn take(map: BorrowedFd<'_>, key: &[u8], value: &mut [u8]) -> io::Result<Option<()>> {
     match element(BPF_MAP_LOOKUP_AND_DELETE_ELEM, map, key, value) {
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
@@ -113,7 +114,7 @@ pub fn take(map: BorrowedFd<'_>, key: &[u8], value: &mut [u8]) -> io::Result<Opt
 /// Reads one entry.
 ///
 /// # Errors
-/// What bpf(2) says.
+/// The error of bpf(2).
 pub fn look_up(map: BorrowedFd<'_>, key: &[u8], value: &mut [u8]) -> io::Result<()> {
     element(BPF_MAP_LOOKUP_ELEM, map, key, value)
 }

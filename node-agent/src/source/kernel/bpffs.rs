@@ -1,5 +1,5 @@
-//! A bpffs of our own that is mounted nowhere: maps are shared between loads by pins, and a detached mount leaves nothing
-//! behind, not even after SIGKILL.
+//! A private bpffs that is mounted nowhere. Loads share maps by pins in it, and a detached mount leaves nothing behind,
+//! not even after SIGKILL.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
 
-/// The detached mount; gone when dropped.
+/// The detached mount; the kernel removes it when this is dropped.
 #[derive(Debug)]
 pub struct DetachedBpffs(OwnedFd);
 
@@ -20,7 +20,7 @@ impl DetachedBpffs {
         Ok(Self(fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?))
     }
 
-    /// A path to its root that is valid in this process.
+    /// Returns a path to its root that is valid in this process.
     #[must_use]
     pub fn path(&self) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}", self.0.as_raw_fd()))

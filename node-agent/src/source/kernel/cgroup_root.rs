@@ -1,5 +1,5 @@
-//! The cgroup to which the programs are attached: one that has every pod of this node below it. That is the root of cgroup2;
-//! where the node is itself a container (kind, k3d, minikube, LXC) it is the root that the container was given.
+//! Finds the cgroup to attach the programs to: one that has every pod of this node below it. That is the root of
+//! cgroup2, or, where the node is itself a container (kind, k3d, minikube, LXC), the root that the container was given.
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
@@ -7,36 +7,36 @@ use std::path::{Path, PathBuf};
 
 use super::refusal::KernelRefusal;
 
-/// Inode of the root of every cgroup2 tree; that of a cgroup namespace has another.
+/// Inode of the root of every cgroup2 tree. The root of a cgroup namespace has another inode.
 const ROOT_INODE: u64 = 1;
 
-/// What was found.
+/// The cgroup that was found.
 #[derive(Debug)]
 pub struct CgroupRoot {
     pub dir: File,
     pub extent: Extent,
 }
 
-/// How much of the machine's tree is below a cgroup.
+/// How much of the machine's cgroup tree is below a cgroup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
     /// All of it.
     Machine,
-    /// A node that is a container: its first process, and so whatever that started.
+    /// A node that is a container: its first process and all that this process started.
     NodeInContainer,
 }
 
 /// A cgroup2 mount, as this process sees it.
 struct Mount {
     point: PathBuf,
-    /// The cgroup that is mounted, relative to this process's cgroup namespace: `/../..` is two above its root.
+    /// The mounted cgroup, relative to this process's cgroup namespace: `/../..` is two levels above its root.
     root: String,
 }
 
-/// Finds it among what is mounted.
+/// Finds the root cgroup among the mounts of this process.
 ///
 /// # Errors
-/// When it is mounted nowhere in sight.
+/// When no mount has every pod of this node below it.
 pub fn root_cgroup() -> Result<CgroupRoot, KernelRefusal> {
     let mounts = procfs::process::Process::myself()
         .and_then(|process| process.mountinfo())
@@ -51,7 +51,7 @@ pub fn root_cgroup() -> Result<CgroupRoot, KernelRefusal> {
             "no cgroup2 is mounted: in a pod mount the node's /sys/fs/cgroup, else `mount -t cgroup2 none /sys/fs/cgroup/unified`",
         ));
     }
-    // Without it only the machine's own root is accepted.
+    // Without /proc/1/cgroup only the machine's own root is accepted.
     let first = fs::read_to_string("/proc/1/cgroup").unwrap_or_default();
     let mut found: Vec<CgroupRoot> = mounts.iter().filter_map(|mount| look(mount, &first)).collect();
     found.sort_by_key(|root| root.extent != Extent::Machine);
@@ -71,26 +71,27 @@ fn look(mount: &Mount, first: &str) -> Option<CgroupRoot> {
     Some(CgroupRoot { dir, extent })
 }
 
-/// Whether every pod of this node is below a mount with this inode and root; `first` is /proc/1/cgroup, and `holds_first`
-/// says whether process 1 is in that cgroup below the mount, which another mount on top of it may hide.
+/// Returns the extent of a mount with this inode and root if every pod of this node is below it. `first` is the content
+/// of /proc/1/cgroup. `holds_first` returns whether process 1 is in that cgroup below the mount, which another mount on
+/// top may hide.
 fn extent(inode: u64, root: &str, first: &str, holds_first: impl Fn(&Path) -> bool) -> Option<Extent> {
     if inode == ROOT_INODE {
         return Some(Extent::Machine);
     }
     let cgroup = first.lines().find_map(|line| line.strip_prefix("0::"))?;
-    // A cgroup that has processes of its own cannot have pods below it: a node's first process has moved out of the way, while
-    // in a plain container it is in the root itself.
+    // A cgroup with processes of its own cannot have pods below it. A node's first process has therefore moved to a
+    // child, while in a plain container it is in the root itself.
     below(root, cgroup).filter(|path| holds_first(path)).map(|_| Extent::NodeInContainer)
 }
 
-/// `path` relative to `root`, where it is strictly below; both as seen from one cgroup namespace.
+/// Returns `path` relative to `root` if it is strictly below; both are as seen from one cgroup namespace.
 fn below<'a>(root: &str, path: &'a str) -> Option<&'a Path> {
     let rest = path.strip_prefix(root.trim_end_matches('/'))?.strip_prefix('/')?;
     let is_below = !rest.is_empty() && rest.split('/').all(|part| part != "..");
     is_below.then(|| Path::new(rest))
 }
 
-/// Whether process 1, as this process counts, is in this cgroup.
+/// Returns true if process 1, in this process's pid namespace, is in the cgroup.
 fn is_of_first(cgroup: &Path) -> bool {
     let members = fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();
     members.lines().any(|pid| pid == "1")
@@ -100,7 +101,7 @@ fn is_of_first(cgroup: &Path) -> bool {
 mod tests {
     use super::*;
 
-    /// Of a mount with this root, where process 1 is in `first`; every cgroup is in sight.
+    /// Returns the extent of a mount with this root, where process 1 is in `first` and every cgroup is visible.
     fn seen(root: &str, first: &str) -> Option<Extent> {
         extent(4711, root, &format!("12:cpu:/elsewhere\n0::{first}\n"), |_| true)
     }
@@ -114,7 +115,7 @@ mod tests {
 
     #[test]
     fn a_node_in_a_container_is_known_by_its_first_process_below() {
-        // kind: the agent's pod has a cgroup namespace of its own, four levels below the node's.
+        // kind: the agent's pod has its own cgroup namespace, four levels below the node's.
         assert_eq!(seen("/../../../..", "/../../../../init.scope"), Some(Extent::NodeInContainer));
         // The same from the node itself, and where runtime and agent share the machine's cgroup namespace.
         assert_eq!(seen("/", "/init.scope"), Some(Extent::NodeInContainer));
@@ -123,7 +124,7 @@ mod tests {
 
     #[test]
     fn the_agents_own_container_is_refused() {
-        // In a pod with hostPID, of a real node and of one in a container.
+        // A pod with hostPID on a real node, and on a node in a container.
         assert_eq!(seen("/", "/../../../../init.scope"), None);
         assert_eq!(seen("/kubepods.slice/pod1.slice/agent.scope", "/init.scope"), None);
         // Without hostPID process 1 is the agent, or the pod's pause container beside it.

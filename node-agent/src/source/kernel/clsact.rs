@@ -1,26 +1,24 @@
-//! Whether a filter is still on an interface's clsact qdisc: others may remove the filter alone, or the qdisc with all that is
-//! on it. Asked on the thread that is inside the interface's netns.
+//! Checks whether a filter is still on an interface's clsact qdisc: others may remove the filter, or the qdisc with all
+//! its filters. Runs on the thread that is inside the interface's netns.
 
 use std::io;
 
-use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::tc::{TcAttribute, TcFilterBpfOption, TcHandle, TcMessage, TcOption};
 
-use crate::source::scan::dump::Dump;
+use crate::source::netlink::NetlinkSocket;
 
-/// True if this interface has a filter of this name on its way in; false also where it has no qdisc for one.
+/// Returns true if this interface has an ingress filter of this name; false also if the interface has no clsact qdisc.
 ///
 /// # Errors
-/// When the kernel does not list its filters, as when there is no such interface.
+/// When the kernel does not list the filters, for example because there is no such interface.
 pub fn has_filter(interface: u32, name: &str) -> io::Result<bool> {
     let index = i32::try_from(interface).map_err(|_| io::ErrorKind::InvalidInput)?;
     let mut filters = TcMessage::with_index(index);
     filters.header.parent = TcHandle { major: TcHandle::CLSACT.major, minor: TcHandle::MIN_INGRESS };
-    let mut request = NetlinkMessage::from(RouteNetlinkMessage::GetTrafficFilter(filters));
-    request.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+    let mut route = NetlinkSocket::open(netlink_sys::protocols::NETLINK_ROUTE)?;
     let mut found = false;
-    Dump::open(netlink_sys::protocols::NETLINK_ROUTE)?.run(request, |message| {
+    route.dump(RouteNetlinkMessage::GetTrafficFilter(filters), |message| {
         if let RouteNetlinkMessage::NewTrafficFilter(filter) = message {
             found |= name_of(&filter) == Some(name);
         }

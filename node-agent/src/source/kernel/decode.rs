@@ -1,4 +1,4 @@
-//! Bytes of the rings, checked field by field, as facts for the engine. Never transmutes, never panics.
+//! Decodes the bytes of the rings, field by field, into facts for the engine. Never transmutes, never panics.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU16;
@@ -13,7 +13,7 @@ use portolan_engine::model::process::Process;
 use portolan_engine::model::socket::OpenedSocket;
 use zerocopy::FromBytes;
 
-/// What is wrong with a record.
+/// Why a record cannot be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     #[error("record of {got} bytes, expected {expected}")]
@@ -24,10 +24,10 @@ pub enum DecodeError {
     BadField { field: &'static str, value: u64 },
 }
 
-/// A listener record as a fact. The process is as the kernel knew it: pid and `comm`, nothing more.
+/// Decodes a listener record. The process is as the kernel knew it: pid and `comm` only.
 ///
 /// # Errors
-/// What is wrong with the bytes.
+/// Why the bytes are no listener record.
 pub fn listener(bytes: &[u8]) -> Result<Input, DecodeError> {
     let record: ListenerRecord = exactly(bytes)?;
     let netns = NetnsId(record.listener.netns_cookie);
@@ -47,10 +47,10 @@ pub fn listener(bytes: &[u8]) -> Result<Input, DecodeError> {
     }
 }
 
-/// A connection record as a fact.
+/// Decodes a connection record.
 ///
 /// # Errors
-/// What is wrong with the bytes.
+/// Why the bytes are no connection record.
 pub fn connection(bytes: &[u8]) -> Result<ConnectionFact, DecodeError> {
     let record: ConnectionRecord = exactly(bytes)?;
     let opened = ConnectionOpened {
@@ -73,15 +73,15 @@ pub fn connection(bytes: &[u8]) -> Result<ConnectionFact, DecodeError> {
     }
 }
 
-/// A map key as a port.
+/// Converts a map key to a port.
 ///
 /// # Errors
-/// A port of 0, or a protocol without ports.
+/// When the port is 0, or the protocol has no ports.
 pub fn port_id(key: &PortKey) -> Result<PortId, DecodeError> {
     port(key.netns_cookie, key.protocol, key.port)
 }
 
-/// A port as a map key.
+/// Converts a port to a map key.
 #[must_use]
 pub fn port_key(port: PortId) -> PortKey {
     PortKey {
@@ -92,7 +92,7 @@ pub fn port_key(port: PortId) -> PortKey {
     }
 }
 
-/// An address of the maps and rings: IPv4 ones are mapped there.
+/// Converts an address of the maps and rings, where IPv4 addresses are IPv4-mapped.
 #[must_use]
 pub fn address(bytes: [u8; 16]) -> IpAddr {
     let address = Ipv6Addr::from(bytes);

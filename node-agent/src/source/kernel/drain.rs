@@ -1,6 +1,6 @@
-//! What the kernel's counters grew by since the last drain. Sums per-CPU values, adds what the programs keep of flows and have
-//! not yet added to the maps, and remembers what was told of each entry; an entry that the LRU forgot and made again is known
-//! by its time of birth.
+//! Computes what the kernel's counters grew by since the last drain. Sums per-CPU values, adds what the programs hold
+//! per flow and have not yet added to the maps, and remembers what was reported of each entry. The creation time
+//! distinguishes an entry that the LRU evicted and that was created again.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -17,47 +17,47 @@ use super::decode::{address, port_id};
 use super::flows::{FlowReader, Pending};
 use super::peer_memory::PeerMemory;
 
-/// Entries that one system call reads.
+/// Number of entries per system call.
 const BATCH: usize = 512;
-/// So much room for ports is not worth giving back.
-const SPARE: usize = 4096;
-/// A port that the engine does not know after this will not be told any more: its records were lost. Far longer than the ring and
-/// the queue behind it hold records.
-const STRAY: Duration = Duration::from_secs(10);
+/// Spare capacity for ports, in entries, below which memory is not given back.
+const SPARE_CAPACITY: usize = 4096;
+/// Time after which a counted port that the engine does not know counts as lost: the records about it never arrived.
+/// Far longer than the ring and the queue behind it hold records.
+const UNKNOWN_PORT_GRACE: Duration = Duration::from_secs(10);
 
-/// One entry of `PORT_STATS` for which a flow may be kept.
+/// An entry of `PORT_STATS` for which a flow may be pending.
 #[derive(Clone, Debug, Default)]
 struct Entry {
     counters: PortCounters,
-    /// By CPU; only where there is one.
+    /// Generation of the entry by CPU; only for CPUs that have one.
     generations: Vec<(usize, u32)>,
 }
 
-/// An entry that was taken out, of which something may be pending.
+/// An entry that was removed from the map, for which counts may still be pending.
 #[derive(Clone, Debug)]
-struct Ended {
+struct Removed {
     key: PortKey,
     entry: Entry,
-    told: PortCounters,
+    reported: PortCounters,
 }
 
-/// What the maps said of the ports and peers of kept flows: told when what is pending was read.
+/// Counters of the ports and peers that have flows. They are reported once the pending counts are read.
 #[derive(Debug, Default)]
-struct Kept {
+struct Deferred {
     ports: HashMap<PortKey, Option<Entry>>,
     peers: HashMap<PeerKey, Option<PeerCounters>>,
 }
 
-/// Remembers what was told.
+/// State between drains: what was reported of each port and peer.
 #[derive(Debug)]
 pub struct Drain {
     ports: HashMap<PortKey, PortCounters>,
     peers: PeerMemory,
-    /// Growth of ports that were taken out since.
-    taken: BTreeMap<PortId, PortDelta>,
-    ended: Vec<Ended>,
-    /// Entries that nobody knows, and since when.
-    strays: HashMap<PortKey, BootTime>,
+    /// Growth of the ports that were removed since the last drain.
+    removed_growth: BTreeMap<PortId, PortDelta>,
+    removed: Vec<Removed>,
+    /// Counted ports that the engine does not know, and since when.
+    unknown: HashMap<PortKey, BootTime>,
     changes: Option<u64>,
     number: u32,
     cpus: usize,
@@ -81,9 +81,9 @@ impl Drain {
         Self {
             ports: HashMap::new(),
             peers: PeerMemory::default(),
-            taken: BTreeMap::new(),
-            ended: Vec::new(),
-            strays: HashMap::new(),
+            removed_growth: BTreeMap::new(),
+            removed: Vec::new(),
+            unknown: HashMap::new(),
             changes: None,
             number: 0,
             cpus,
@@ -93,96 +93,99 @@ impl Drain {
         }
     }
 
-    /// Entries of `PORT_STATS` at the last drain that read them.
+    /// Returns the number of entries of `PORT_STATS` at the last drain that read the map.
     #[must_use]
     pub fn ports(&self) -> usize {
         self.ports.len()
     }
 
-    /// Ports that are counted though nobody has known them for a while, each once.
-    pub fn strays(&mut self, is_known: impl Fn(PortId) -> bool, at: BootTime) -> Vec<PortId> {
-        let Self { ports, strays, .. } = self;
-        let unknown =
+    /// Returns the ports that are counted although the engine has not known them for [`UNKNOWN_PORT_GRACE`]. Returns
+    /// each port once.
+    pub fn take_unknown_ports(&mut self, is_known: impl Fn(PortId) -> bool, at: BootTime) -> Vec<PortId> {
+        let Self { ports, unknown, .. } = self;
+        let not_known =
             ports.keys().filter_map(|key| Some((*key, port_id(key).ok()?))).filter(|(_, id)| !is_known(*id));
-        let since = |key: &PortKey| strays.get(key).copied().unwrap_or(at);
-        let (old, new): (Vec<_>, Vec<_>) =
-            unknown.map(|(key, id)| (key, id, since(&key))).partition(|(.., since)| at >= since.after(STRAY));
-        *strays = new.into_iter().map(|(key, _, since)| (key, since)).collect();
+        let since = |key: &PortKey| unknown.get(key).copied().unwrap_or(at);
+        let (old, new): (Vec<_>, Vec<_>) = not_known
+            .map(|(key, id)| (key, id, since(&key)))
+            .partition(|(.., since)| at >= since.after(UNKNOWN_PORT_GRACE));
+        *unknown = new.into_iter().map(|(key, _, since)| (key, since)).collect();
         old.into_iter().map(|(_, id, _)| id).collect()
     }
 
-    /// Everything that grew. `changes` is the kernel's change counter, read before: where it did not move, nothing is
-    /// read. Peers of ports that are counted no more are returned for deletion.
+    /// Reads the maps and returns everything that grew, and the peers of ports that are not counted any more, which the
+    /// caller deletes. `changes` is the kernel's change counter, read before; if it did not move, nothing is read.
     ///
     /// # Errors
-    /// What bpf(2) says; what was read until then is in the next drain.
+    /// The error of bpf(2). What was read until then is part of the next drain.
     pub fn run(
         &mut self,
         maps: CounterMaps<'_>,
         changes: u64,
         at: BootTime,
     ) -> io::Result<(TrafficDrain, Vec<PeerKey>)> {
-        let mut drain = TrafficDrain { at, ports: std::mem::take(&mut self.taken) };
+        let mut drain = TrafficDrain { at, ports: std::mem::take(&mut self.removed_growth) };
         if self.changes == Some(changes) {
-            self.ended.clear();
+            self.removed.clear();
             return Ok((drain, Vec::new()));
         }
         self.number = self.number.wrapping_add(1);
         match self.read(maps, &mut drain) {
-            Ok((orphans, whole)) => {
-                self.changes = whole.then_some(changes);
+            Ok((orphans, complete)) => {
+                self.changes = complete.then_some(changes);
                 Ok((drain, orphans))
             }
             Err(error) => {
-                self.taken = drain.ports;
+                self.removed_growth = drain.ports;
                 Err(error)
             }
         }
     }
 
-    /// First the maps, then what is pending. Counts that a program moves from there to the maps in between are missed until the
-    /// next drain and never doubled; therefore a sum may be smaller than what was told, and tells nothing then.
+    /// Reads the maps first, then the pending counts. Counts that a program moves to the maps in between are missed
+    /// until the next drain and never doubled. A sum may therefore be smaller than what was reported; nothing is
+    /// reported then.
     fn read(&mut self, maps: CounterMaps<'_>, drain: &mut TrafficDrain) -> io::Result<(Vec<PeerKey>, bool)> {
-        let mut kept = Kept::default();
-        for key in self.flow_reader.kept(maps.flows)? {
-            kept.ports.insert(key.port, None);
-            kept.peers.insert(key, None);
+        let mut deferred = Deferred::default();
+        for key in self.flow_reader.active(maps.flows)? {
+            deferred.ports.insert(key.port, None);
+            deferred.peers.insert(key, None);
         }
-        self.read_ports(maps.ports, drain, &mut kept)?;
-        let mut orphans = self.read_peers(maps.peers, drain, &mut kept)?;
-        let (pending, whole) = self.flow_reader.read(maps.flows)?;
-        self.tell_ended(&pending, drain);
-        for (key, entry) in kept.ports {
+        self.read_ports(maps.ports, drain, &mut deferred)?;
+        let mut orphans = self.read_peers(maps.peers, drain, &mut deferred)?;
+        let (pending, complete) = self.flow_reader.read(maps.flows)?;
+        self.report_removed(&pending, drain);
+        for (key, entry) in deferred.ports {
             if let Some(entry) = entry {
                 let now = with_pending(&key, &entry, &pending);
-                tell_port(&mut self.ports, drain, key, now);
+                report_port(&mut self.ports, drain, key, now);
             }
         }
-        for (key, counters) in kept.peers {
+        for (key, counters) in deferred.peers {
             if let Some(counters) = counters {
                 let now = with_pending_peer(&key, counters, &pending);
-                let orphan = tell_peer(&mut self.peers, &self.ports, drain, key, now, self.number);
+                let orphan = report_peer(&mut self.peers, &self.ports, drain, key, now, self.number);
                 orphans.extend(orphan.then_some(key));
             }
         }
         self.peers.retain(self.number);
-        Ok((orphans, whole))
+        Ok((orphans, complete))
     }
 
     fn read_ports(
         &mut self,
         map: BorrowedFd<'_>,
         drain: &mut TrafficDrain,
-        kept: &mut Kept,
+        deferred: &mut Deferred,
     ) -> io::Result<()> {
         let Self { ports, port_reader, .. } = self;
         port_reader.read(map, |key, value| {
             let Ok(key) = PortKey::read_from_bytes(key) else { return };
-            if let Some(entry) = kept.ports.get_mut(&key) {
+            if let Some(entry) = deferred.ports.get_mut(&key) {
                 ports.entry(key).or_default();
                 *entry = Some(Entry { counters: sum(value), generations: generations(value) });
             } else {
-                tell_port(ports, drain, key, sum(value));
+                report_port(ports, drain, key, sum(value));
             }
         })
     }
@@ -191,7 +194,7 @@ impl Drain {
         &mut self,
         map: BorrowedFd<'_>,
         drain: &mut TrafficDrain,
-        kept: &mut Kept,
+        deferred: &mut Deferred,
     ) -> io::Result<Vec<PeerKey>> {
         let mut orphans = Vec::new();
         let Self { ports, peers, peer_reader, number, .. } = self;
@@ -200,52 +203,53 @@ impl Drain {
             else {
                 return;
             };
-            if let Some(counters) = kept.peers.get_mut(&key) {
+            if let Some(counters) = deferred.peers.get_mut(&key) {
                 *counters = Some(now);
-            } else if tell_peer(peers, ports, drain, key, now, *number) {
+            } else if report_peer(peers, ports, drain, key, now, *number) {
                 orphans.push(key);
             }
         })?;
         Ok(orphans)
     }
 
-    /// What is pending of entries that were taken out since the last drain.
-    fn tell_ended(&mut self, pending: &[Pending], drain: &mut TrafficDrain) {
-        for Ended { key, entry, told } in self.ended.drain(..) {
-            let delta = rise(&with_pending(&key, &entry, pending), &told);
+    /// Reports what is pending of entries that were removed since the last drain.
+    fn report_removed(&mut self, pending: &[Pending], drain: &mut TrafficDrain) {
+        for Removed { key, entry, reported } in self.removed.drain(..) {
+            let delta = growth(&with_pending(&key, &entry, pending), &reported);
             if let (Ok(port), Some(delta)) = (port_id(&key), delta) {
                 add(drain.ports.entry(port).or_default(), &delta);
             }
         }
     }
 
-    /// Peers that the last drain found.
+    /// Returns the number of peers that the last drain found.
     #[must_use]
     pub fn peers(&self) -> usize {
         self.peers.len()
     }
 
-    /// Takes a port's counters out of the map; their growth is in the next drain. `false`: there were none.
+    /// Removes a port's counters from the map; their growth is part of the next drain. Returns false if there were
+    /// none.
     ///
     /// # Errors
-    /// What bpf(2) says.
+    /// The error of bpf(2).
     pub fn take_port(&mut self, map: BorrowedFd<'_>, key: &PortKey) -> io::Result<bool> {
         let mut value = vec![0; size_of::<PortCounters>() * self.cpus];
         let taken = take(map, key.as_bytes(), &mut value)?;
-        let told = self.ports.remove(key).unwrap_or_default();
-        if self.ports.capacity() > 2 * self.ports.len() + SPARE {
-            self.ports.shrink_to(self.ports.len() + SPARE / 2);
+        let reported = self.ports.remove(key).unwrap_or_default();
+        if self.ports.capacity() > 2 * self.ports.len() + SPARE_CAPACITY {
+            self.ports.shrink_to(self.ports.len() + SPARE_CAPACITY / 2);
         }
         if taken.is_none() {
             return Ok(false);
         }
         let entry = Entry { counters: sum(&value), generations: generations(&value) };
-        if let (Ok(port), Some(delta)) = (port_id(key), rise(&entry.counters, &told)) {
-            add(self.taken.entry(port).or_default(), &delta);
+        if let (Ok(port), Some(delta)) = (port_id(key), growth(&entry.counters, &reported)) {
+            add(self.removed_growth.entry(port).or_default(), &delta);
         }
         if !entry.generations.is_empty() {
-            let told = highest(&entry.counters, &told);
-            self.ended.push(Ended { key: *key, entry, told });
+            let reported = highest(&entry.counters, &reported);
+            self.removed.push(Removed { key: *key, entry, reported });
         }
         Ok(true)
     }
@@ -293,22 +297,22 @@ fn with_pending_peer(key: &PeerKey, counters: PeerCounters, pending: &[Pending])
     })
 }
 
-fn tell_port(
+fn report_port(
     ports: &mut HashMap<PortKey, PortCounters>,
     drain: &mut TrafficDrain,
     key: PortKey,
     now: PortCounters,
 ) {
-    let told = ports.entry(key).or_default();
-    let delta = rise(&now, told);
-    *told = highest(&now, told);
+    let reported = ports.entry(key).or_default();
+    let delta = growth(&now, reported);
+    *reported = highest(&now, reported);
     if let (Ok(port), Some(delta)) = (port_id(&key), delta) {
         add(drain.ports.entry(port).or_default(), &delta);
     }
 }
 
-/// Whether this peer is silent and its port counted no more.
-fn tell_peer(
+/// Reports the growth of a peer. Returns true if the peer did not grow and its port is not counted any more.
+fn report_peer(
     peers: &mut PeerMemory,
     ports: &HashMap<PortKey, PortCounters>,
     drain: &mut TrafficDrain,
@@ -319,10 +323,10 @@ fn tell_peer(
     let fresh = PeerCounters { first_boot_ns: now.first_boot_ns, ..PeerCounters::default() };
     let mut delta = None;
     peers.remember(key, number, |known| {
-        let known = known.filter(|told| told.first_boot_ns == now.first_boot_ns);
-        let told = known.unwrap_or(fresh);
-        delta = peer_delta(&key, &now, &told, known.is_none());
-        highest_peer(&now, &told)
+        let known = known.filter(|reported| reported.first_boot_ns == now.first_boot_ns);
+        let reported = known.unwrap_or(fresh);
+        delta = peer_delta(&key, &now, &reported, known.is_none());
+        highest_peer(&now, &reported)
     });
     let Ok(port) = port_id(&key.port) else { return false };
     match delta {
@@ -334,15 +338,15 @@ fn tell_peer(
     }
 }
 
-/// How much more there is than was told.
-fn rise(now: &PortCounters, told: &PortCounters) -> Option<PortDelta> {
+/// Returns the growth since `reported`; `None` if there is none.
+fn growth(now: &PortCounters, reported: &PortCounters) -> Option<PortDelta> {
     let delta = PortDelta {
-        attempts: now.attempts.saturating_sub(told.attempts),
-        connections: now.connections.saturating_sub(told.connections),
-        packets: now.packets.saturating_sub(told.packets),
-        bytes: now.bytes.saturating_sub(told.bytes),
-        // The kernel counts them modulo 2^32.
-        peers_created: now.peers_created.wrapping_sub(told.peers_created).into(),
+        attempts: now.attempts.saturating_sub(reported.attempts),
+        connections: now.connections.saturating_sub(reported.connections),
+        packets: now.packets.saturating_sub(reported.packets),
+        bytes: now.bytes.saturating_sub(reported.bytes),
+        // The kernel counts new peers modulo 2^32.
+        peers_created: now.peers_created.wrapping_sub(reported.peers_created).into(),
         ..PortDelta::default()
     };
     (delta != PortDelta::default()).then_some(delta)
@@ -356,36 +360,36 @@ fn add(sum: &mut PortDelta, delta: &PortDelta) {
     sum.peers_created += delta.peers_created;
 }
 
-fn highest(now: &PortCounters, told: &PortCounters) -> PortCounters {
+fn highest(now: &PortCounters, reported: &PortCounters) -> PortCounters {
     PortCounters {
-        attempts: now.attempts.max(told.attempts),
-        connections: now.connections.max(told.connections),
-        packets: now.packets.max(told.packets),
-        bytes: now.bytes.max(told.bytes),
+        attempts: now.attempts.max(reported.attempts),
+        connections: now.connections.max(reported.connections),
+        packets: now.packets.max(reported.packets),
+        bytes: now.bytes.max(reported.bytes),
         generation: 0,
         peers_created: now.peers_created,
     }
 }
 
-fn highest_peer(now: &PeerCounters, told: &PeerCounters) -> PeerCounters {
+fn highest_peer(now: &PeerCounters, reported: &PeerCounters) -> PeerCounters {
     PeerCounters {
         first_boot_ns: now.first_boot_ns,
-        attempts: now.attempts.max(told.attempts),
-        connections: now.connections.max(told.connections),
-        packets: now.packets.max(told.packets),
-        bytes: now.bytes.max(told.bytes),
+        attempts: now.attempts.max(reported.attempts),
+        connections: now.connections.max(reported.connections),
+        packets: now.packets.max(reported.packets),
+        bytes: now.bytes.max(reported.bytes),
     }
 }
 
-fn peer_delta(key: &PeerKey, now: &PeerCounters, told: &PeerCounters, is_new: bool) -> Option<PeerDelta> {
-    let changed = is_new || highest_peer(now, told) != *told;
+fn peer_delta(key: &PeerKey, now: &PeerCounters, reported: &PeerCounters, is_new: bool) -> Option<PeerDelta> {
+    let changed = is_new || highest_peer(now, reported) != *reported;
     changed.then(|| PeerDelta {
         address: address(key.address),
         first_seen: BootTime(now.first_boot_ns),
-        attempts: now.attempts.saturating_sub(told.attempts),
-        connections: now.connections.saturating_sub(told.connections),
-        packets: now.packets.saturating_sub(told.packets),
-        bytes: now.bytes.saturating_sub(told.bytes),
+        attempts: now.attempts.saturating_sub(reported.attempts),
+        connections: now.connections.saturating_sub(reported.connections),
+        packets: now.packets.saturating_sub(reported.packets),
+        bytes: now.bytes.saturating_sub(reported.bytes),
     })
 }
 

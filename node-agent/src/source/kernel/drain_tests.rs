@@ -1,4 +1,4 @@
-//! What is told of totals that the programs move about meanwhile.
+//! Deltas of totals that the programs move between flows and maps meanwhile.
 
 use super::*;
 
@@ -40,25 +40,25 @@ fn only_what_is_pending_for_this_peer_is_added() {
 }
 
 #[test]
-fn counts_that_are_on_their_way_are_told_once() {
-    let (mut ports, mut told) = (HashMap::new(), 0);
-    // Pending, in between, in the map, and one more.
+fn counts_in_transit_are_reported_once() {
+    let (mut ports, mut reported) = (HashMap::new(), 0);
+    // The counts are pending, in between, in the map, and one more arrives.
     for (now, sum) in [(5, 5), (3, 5), (5, 5), (6, 6)] {
         let mut drain = TrafficDrain::default();
-        tell_port(&mut ports, &mut drain, PORT, counted(now));
-        told += drain.ports.values().map(|port| port.packets).sum::<u64>();
-        assert_eq!(told, sum);
+        report_port(&mut ports, &mut drain, PORT, counted(now));
+        reported += drain.ports.values().map(|port| port.packets).sum::<u64>();
+        assert_eq!(reported, sum);
     }
 }
 
 #[test]
-fn what_was_pending_when_a_port_was_taken_out_is_told() {
+fn what_was_pending_when_a_port_was_removed_is_reported() {
     let mut drain = Drain::new(1);
     let entry = Entry { counters: counted(10), generations: vec![(0, 4)] };
-    drain.ended.push(Ended { key: PORT, entry, told: counted(12) });
-    let mut told = TrafficDrain::default();
-    drain.tell_ended(&[pending(0, 4, 5), pending(0, 6, 40)], &mut told);
-    assert_eq!(told.ports.values().map(|port| port.packets).sum::<u64>(), 3);
+    drain.removed.push(Removed { key: PORT, entry, reported: counted(12) });
+    let mut reported = TrafficDrain::default();
+    drain.report_removed(&[pending(0, 4, 5), pending(0, 6, 40)], &mut reported);
+    assert_eq!(reported.ports.values().map(|port| port.packets).sum::<u64>(), 3);
 }
 
 #[test]
@@ -72,28 +72,28 @@ fn a_peer_that_did_not_move_has_no_delta() {
 #[test]
 fn a_peer_that_was_made_again_begins_anew() {
     let (mut peers, ports) = (PeerMemory::default(), HashMap::from([(PORT, counted(0))]));
-    let mut told = |birth, packets| {
+    let mut reported = |birth, packets| {
         let mut drain = TrafficDrain::default();
         let now = PeerCounters { first_boot_ns: birth, packets, ..PeerCounters::default() };
-        assert!(!tell_peer(&mut peers, &ports, &mut drain, PEER, now, 1));
+        assert!(!report_peer(&mut peers, &ports, &mut drain, PEER, now, 1));
         drain.ports.values().flat_map(|port| &port.peers).map(|peer| peer.packets).collect::<Vec<_>>()
     };
-    assert_eq!(told(1, 5), [5]);
-    assert!(told(1, 4).is_empty());
-    assert_eq!(told(2, 4), [4]);
+    assert_eq!(reported(1, 5), [5]);
+    assert!(reported(1, 4).is_empty());
+    assert_eq!(reported(2, 4), [4]);
 }
 
 #[test]
-fn a_port_that_nobody_knows_is_a_stray_after_a_while_and_only_then() {
+fn an_unknown_port_is_taken_after_the_grace_time_and_only_then() {
     let mut drain = Drain::new(1);
     let other = PortKey { port: 81, ..PORT };
     drain.ports = HashMap::from([(PORT, counted(0)), (other, counted(0))]);
     let known = port_id(&other).expect("a port");
     let second = |n: u64| BootTime(n * 1_000_000_000);
-    let mut strays = |at| drain.strays(|port| port == known, at).len();
-    assert_eq!([1, 10, 11].map(second).map(&mut strays), [0, 0, 1]);
-    // It became known, and was lost again.
-    assert!(drain.strays(|_| true, second(12)).is_empty());
-    let found = [13, 22, 23].map(|n| drain.strays(|port| port == known, second(n)));
+    let mut unknown_ports = |at| drain.take_unknown_ports(|port| port == known, at).len();
+    assert_eq!([1, 10, 11].map(second).map(&mut unknown_ports), [0, 0, 1]);
+    // The port became known, and was lost again.
+    assert!(drain.take_unknown_ports(|_| true, second(12)).is_empty());
+    let found = [13, 22, 23].map(|n| drain.take_unknown_ports(|port| port == known, second(n)));
     assert_eq!(found, [vec![], vec![], vec![port_id(&PORT).expect("a port")]]);
 }

@@ -1,24 +1,25 @@
-//! Takes sections out of sight in an ELF file in memory (64 bits, little endian, as the kernel objects are). The reader of an object
-//! walks all of them at each load, and what debuggers want is thirty times as much as the programs.
+//! Clears sections of an ELF file in memory (64 bits, little endian, as the kernel objects are). The loader walks all
+//! sections at each load, and debug sections are thirty times as large as the programs.
 
-/// `e_shoff`, `e_shentsize`, `e_shnum` and `e_shstrndx` of the file's header.
+/// Positions of `e_shoff`, `e_shentsize`, `e_shnum` and `e_shstrndx` in the file's header.
 const SECTIONS: usize = 0x28;
 const ENTRY_SIZE: usize = 0x3a;
 const ENTRIES: usize = 0x3c;
 const NAMES: usize = 0x3e;
-/// `sh_offset` and `sh_size` of a section's header, which begins with `sh_name` and `sh_type`.
+/// Positions of `sh_offset` and `sh_size` in a section's header, which begins with `sh_name` and `sh_type`.
 const OFFSET: usize = 24;
 const SIZE: usize = 32;
 
-/// Makes every section whose name is `needless` one without name, type and content. How many; `None` where this is not such a file.
-pub(super) fn hide_sections(file: &mut [u8], needless: impl Fn(&str) -> bool) -> Option<usize> {
+/// Removes name, type and content of every section whose name is `needless`. Returns the number of cleared sections;
+/// `None` if the file has another format.
+pub(super) fn clear_sections(file: &mut [u8], needless: impl Fn(&str) -> bool) -> Option<usize> {
     if file.get(..6)? != b"\x7fELF\x02\x01" {
         return None;
     }
     let (first, size) = (word(file, SECTIONS)?, half(file, ENTRY_SIZE)?);
     let header = |number: usize| first.checked_add(number.checked_mul(size)?);
     let names = word(file, header(half(file, NAMES)?)?.checked_add(OFFSET)?)?;
-    let mut hidden = 0;
+    let mut cleared = 0;
     for number in 1..half(file, ENTRIES)? {
         let at = header(number)?;
         let name = names.checked_add(long(file, at)?)?;
@@ -26,10 +27,10 @@ pub(super) fn hide_sections(file: &mut [u8], needless: impl Fn(&str) -> bool) ->
         if std::str::from_utf8(&name).is_ok_and(&needless) {
             file.get_mut(at..at.checked_add(8)?)?.fill(0);
             file.get_mut(at.checked_add(SIZE)?..at.checked_add(SIZE + 8)?)?.fill(0);
-            hidden += 1;
+            cleared += 1;
         }
     }
-    Some(hidden)
+    Some(cleared)
 }
 
 fn half(file: &[u8], at: usize) -> Option<usize> {
@@ -49,21 +50,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_object_is_left_alone() {
+    fn a_file_of_another_format_is_left_alone() {
         for bytes in [&b""[..], b"\x7fELF\x02\x01", &[0x7f; 256]] {
             let mut file = bytes.to_vec();
-            assert_eq!(hide_sections(&mut file, |_| true), None);
+            assert_eq!(clear_sections(&mut file, |_| true), None);
             assert_eq!(file, bytes);
         }
     }
 
-    /// This test's own program is such a file.
+    /// This test's own executable is such a file.
     #[test]
-    fn a_hidden_section_has_no_name_any_more() {
+    fn a_cleared_section_has_no_name_any_more() {
         let mut file = std::fs::read("/proc/self/exe").expect("the program");
         let text = |name: &str| name == ".text";
-        assert_eq!(hide_sections(&mut file, text), Some(1));
-        assert_eq!(hide_sections(&mut file, text), Some(0));
-        assert_eq!(hide_sections(&mut file, |name| name == ".data"), Some(1), "the others stay");
+        assert_eq!(clear_sections(&mut file, text), Some(1));
+        assert_eq!(clear_sections(&mut file, text), Some(0));
+        assert_eq!(clear_sections(&mut file, |name| name == ".data"), Some(1), "the others stay");
     }
 }

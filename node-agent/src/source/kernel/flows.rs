@@ -1,5 +1,5 @@
-//! What each CPU has counted of its flows and not yet added to the maps. The programs write while this reads: three reads of
-//! the map tell which slots passed from one flow to another meanwhile.
+//! Reads the counts that each CPU holds per flow and has not yet added to the maps. The programs write meanwhile, so
+//! the map is read three times to detect slots that passed from one flow to another.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -12,19 +12,19 @@ use zerocopy::FromBytes;
 
 use super::batch::look_up;
 
-/// The map; read by its descriptor alone.
+/// The map `FLOWS`; read by its descriptor only.
 pub type FlowMap = PerCpuArray<MapData, [u8; CPU_SIZE]>;
 
 const CPU_SIZE: usize = size_of::<[FlowSlot; FLOW_SLOTS]>();
 
-/// Counts of one flow on one CPU.
+/// Pending counts of one flow on one CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pending {
     pub cpu: usize,
     pub key: PeerKey,
-    /// Which entry of `PORT_STATS` they are for, on this CPU.
+    /// Generation of the entry of `PORT_STATS` on this CPU that the counts belong to.
     pub generation: u32,
-    /// Which entry of `PEERS` they are for.
+    /// Creation time of the entry of `PEERS` that the counts belong to.
     pub peer_first_boot_ns: u64,
     pub packets: u64,
     pub bytes: u64,
@@ -42,21 +42,23 @@ impl FlowReader {
         Self { cpus: vec![0; CPU_SIZE * cpus] }
     }
 
-    /// The flows that are kept now. What [`Self::read`] tells later of others is for the next drain.
+    /// Returns the flows that have a slot now. Counts that [`Self::read`] returns later for other flows belong to the
+    /// next drain.
     ///
     /// # Errors
-    /// What bpf(2) says.
-    pub fn kept(&mut self, map: BorrowedFd<'_>) -> io::Result<Vec<PeerKey>> {
+    /// The error of bpf(2).
+    pub fn active(&mut self, map: BorrowedFd<'_>) -> io::Result<Vec<PeerKey>> {
         let used = self.slots(map)?.filter(|(_, slot)| slot.generation != 0);
         Ok(used.map(|(_, slot)| slot.key).collect())
     }
 
-    /// What is pending, and whether that is all: `false` where slots were flushed while they were read.
+    /// Returns the pending counts, and whether they are complete: `false` if slots were flushed during the read.
     ///
-    /// Nothing is told twice that was read from the maps before: a slot is emptied before its counts are added there.
+    /// Counts that were read from the maps before are not returned again: a program empties a slot before it adds the
+    /// slot's counts to the maps.
     ///
     /// # Errors
-    /// What bpf(2) says.
+    /// The error of bpf(2).
     pub fn read(&mut self, map: BorrowedFd<'_>) -> io::Result<(Vec<Pending>, bool)> {
         let before: Vec<u64> = self.slots(map)?.map(|(_, slot)| slot.version).collect();
         let now: Vec<(usize, Pending)> = self
@@ -65,12 +67,12 @@ impl FlowReader {
             .filter_map(|(n, (cpu, slot))| Some((n, pending(cpu, &slot)?)))
             .collect();
         let after: Vec<u64> = self.slots(map)?.map(|(_, slot)| slot.version).collect();
-        Ok(settled(&before, now, &after))
+        Ok(consistent(&before, now, &after))
     }
 
-    /// Every slot, with its CPU.
+    /// Returns every slot with its CPU.
     fn slots(&mut self, map: BorrowedFd<'_>) -> io::Result<impl Iterator<Item = (usize, FlowSlot)>> {
-        // No processor moves a read of one round into another.
+        // Keeps the processor from reordering the reads of two rounds.
         fence(Ordering::SeqCst);
         look_up(map, &0_u32.to_ne_bytes(), &mut self.cpus)?;
         Ok(self.cpus.chunks_exact(CPU_SIZE).enumerate().flat_map(|(cpu, slots)| {
@@ -86,13 +88,13 @@ fn pending(cpu: usize, slot: &FlowSlot) -> Option<Pending> {
     is_pending.then_some(Pending { cpu, key, generation, peer_first_boot_ns, packets, bytes })
 }
 
-/// What was read of the slots whose version did not move around it: only that belongs together.
-fn settled(before: &[u64], now: Vec<(usize, Pending)>, after: &[u64]) -> (Vec<Pending>, bool) {
-    let is_settled = |(before, after): (&u64, &u64)| before == after && before % 2 == 0;
-    let stable: Vec<bool> = before.iter().zip(after).map(is_settled).collect();
-    let whole = stable.iter().all(|stable| *stable);
+/// Keeps the counts of slots whose version is even and did not change around the read; only those are consistent.
+fn consistent(before: &[u64], now: Vec<(usize, Pending)>, after: &[u64]) -> (Vec<Pending>, bool) {
+    let is_stable = |(before, after): (&u64, &u64)| before == after && before % 2 == 0;
+    let stable: Vec<bool> = before.iter().zip(after).map(is_stable).collect();
+    let complete = stable.iter().all(|stable| *stable);
     let now = now.into_iter().filter(|(n, _)| stable.get(*n) == Some(&true));
-    (now.map(|(_, pending)| pending).collect(), whole)
+    (now.map(|(_, pending)| pending).collect(), complete)
 }
 
 #[cfg(test)]
@@ -108,8 +110,8 @@ mod tests {
     }
 
     fn packets(before: u64, after: u64) -> (Vec<u64>, bool) {
-        let (flows, whole) = settled(&[before, 2], vec![(0, flow(4)), (1, flow(50))], &[after, 2]);
-        (flows.iter().map(|flow| flow.packets).collect(), whole)
+        let (flows, complete) = consistent(&[before, 2], vec![(0, flow(4)), (1, flow(50))], &[after, 2]);
+        (flows.iter().map(|flow| flow.packets).collect(), complete)
     }
 
     #[test]

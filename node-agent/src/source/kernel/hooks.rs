@@ -1,4 +1,4 @@
-//! The programs on the root cgroup, the maps, and the counters.
+//! The kernel side as loaded: the programs on the root cgroup, the maps and the counters.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -21,15 +21,17 @@ use zerocopy::IntoBytes;
 use super::attachments::Attachments;
 use super::batch::BatchReader;
 use super::bpffs::DetachedBpffs;
+use super::capabilities::Capabilities;
 use super::cgroup_root::root_cgroup;
 use super::decode::port_key;
 use super::drain::{CounterMaps, Drain};
 use super::flows::FlowMap;
-use super::kernel_log::{self, KernelLog, KernelLogLevel};
+use super::kernel_log::{self, KernelLog};
 use super::netns_programs::NetnsPrograms;
 use super::object::{KERNEL_OBJECTS, NetnsObject};
+use super::options::{KernelOptions, TrafficLevel};
 use super::port_filter::PortFilter;
-use super::refusal::{Capabilities, KernelRefusal};
+use super::refusal::KernelRefusal;
 use super::rings::Rings;
 
 const BPF_NOEXIST: u64 = 1;
@@ -40,39 +42,6 @@ const CGROUP_HOOKS: [(&str, &str); 4] = [
     ("portolan_bind6", "post_bind6"),
     ("portolan_release", "sock_release"),
 ];
-
-/// What the programs count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TrafficLevel {
-    Off,
-    Connections,
-    Full,
-}
-
-impl TrafficLevel {
-    const fn constant(self) -> &'static u8 {
-        match self {
-            Self::Off => &0,
-            Self::Connections => &1,
-            Self::Full => &2,
-        }
-    }
-}
-
-/// Sizes and levels of the kernel side.
-#[derive(Clone, Copy, Debug)]
-pub struct KernelOptions {
-    pub traffic: TrafficLevel,
-    pub max_listeners: u32,
-    pub max_peers: u32,
-    /// Powers of two, at least a page.
-    pub listener_ring_bytes: u32,
-    pub connection_ring_bytes: u32,
-    /// Connections of one port that are recorded in a second at most.
-    pub records_per_second: u32,
-    /// What the programs say of themselves.
-    pub log: KernelLogLevel,
-}
 
 /// How one hook is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,7 +65,7 @@ pub struct KernelHooks {
     filter: PortFilter,
     listeners: HashMap<MapData, u64, [u8; 80]>,
     recorded: HashMap<MapData, [u8; 16], [u64; 3]>,
-    /// Ports for which there was no room in `ports` or `recorded`, until there is.
+    /// Ports that found no room in `ports` or `recorded`; retried until they do.
     uncounted: BTreeSet<PortId>,
     unrecorded: BTreeSet<PortId>,
     lost: PerCpuArray<MapData, u64>,
@@ -106,7 +75,7 @@ pub struct KernelHooks {
     drain: Drain,
     cpus: usize,
     undecodable: Arc<AtomicU64>,
-    /// Losses of user space itself.
+    /// Losses counted by user space.
     own_lost: BTreeMap<&'static str, u64>,
     options: KernelOptions,
     peers_seen: u64,
@@ -209,50 +178,50 @@ impl KernelHooks {
         cgroup.chain(netns).collect()
     }
 
-    /// Whether every hook is there that tells of sockets; else the scan stands in for one.
+    /// Returns true if all socket hooks are attached. Otherwise the periodic scan covers for the missing one.
     #[must_use]
-    pub fn hears_of_sockets(&self) -> bool {
+    pub fn has_socket_events(&self) -> bool {
         self.refused.is_empty()
     }
 
-    /// The rings' reading ends, once.
+    /// Returns the reading ends of the rings, once.
     #[must_use]
     pub fn take_rings(&mut self) -> Option<Rings> {
         self.rings.take()
     }
 
-    /// What the programs say of themselves, once; `None` when that is nothing.
+    /// Returns the log of the programs, once; `None` if the log is off.
     #[must_use]
     pub fn take_log(&mut self) -> Option<KernelLog> {
         self.log.take()
     }
 
-    /// Counts this port's traffic from now on.
+    /// Starts counting this port's traffic.
     pub fn watch(&mut self, port: PortId) {
         if self.traffic == TrafficLevel::Off {
             return;
         }
-        if let Err(error) = self.make(port) {
+        if let Err(error) = self.create_entry(port) {
             tracing::debug!(%error, "cannot count a port");
             *self.own_lost.entry(LostSlot::PortStatsMapFull.reason()).or_default() += 1;
-            put_off(&mut self.uncounted, port, &self.options);
+            retry_later(&mut self.uncounted, port, &self.options);
         }
     }
 
-    /// Makes a port's entry where it is not there.
-    fn make(&mut self, port: PortId) -> Result<(), MapError> {
+    /// Creates the port's entry if it does not exist.
+    fn create_entry(&mut self, port: PortId) -> Result<(), MapError> {
         let key = port_key(port);
         let zero = PerCpuValues::try_from(vec![[0_u64; 5]; self.cpus]).map_err(MapError::IoError)?;
-        self.filter.will_make(&key)?;
+        self.filter.will_create(&key)?;
         let Err(error) = self.ports.insert(key_bytes(port), zero, BPF_NOEXIST) else { return Ok(()) };
-        self.filter.did_not_make(&key)?;
+        self.filter.did_not_create(&key)?;
         match &error {
             MapError::SyscallError(call) if call.io_error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
             _ => Err(error),
         }
     }
 
-    /// Ends the counting of a port; its last counts are in the next drain.
+    /// Stops counting a port. Its last counts are part of the next drain.
     pub fn unwatch(&mut self, port: PortId) {
         self.record(port, false);
         self.uncounted.remove(&port);
@@ -262,7 +231,7 @@ impl KernelHooks {
         let key = port_key(port);
         match self.drain.take_port(self.ports.map().fd().as_fd(), &key) {
             Ok(true) => {
-                if let Err(error) = self.filter.took(&key) {
+                if let Err(error) = self.filter.removed(&key) {
                     tracing::warn!(%error, "cannot tell the programs that a port is gone");
                 }
             }
@@ -271,21 +240,21 @@ impl KernelHooks {
         }
     }
 
-    /// Ends the counting of ports that nobody knows, where there are more than the `known` ones: their records were lost.
-    /// Begins it for those that found no room before, as far as there is room now.
-    pub fn unwatch_strays(&mut self, known: usize, is_known: impl Fn(PortId) -> bool, at: BootTime) {
+    /// Stops counting ports that the engine does not know, if more ports are counted than the `known` ones: the records
+    /// about them were lost. Then starts counting ports that found no room before, as far as there is room now.
+    pub fn unwatch_unknown_ports(&mut self, known: usize, is_known: impl Fn(PortId) -> bool, at: BootTime) {
         if self.drain.ports() > known {
-            for port in self.drain.strays(is_known, at) {
+            for port in self.drain.take_unknown_ports(is_known, at) {
                 self.unwatch(port);
             }
         }
         while let Some(port) = self.uncounted.first().copied()
-            && self.make(port).is_ok()
+            && self.create_entry(port).is_ok()
         {
             self.uncounted.remove(&port);
         }
         while let Some(port) = self.unrecorded.first().copied()
-            && self.make_record(port).is_ok()
+            && self.create_record(port).is_ok()
         {
             self.unrecorded.remove(&port);
         }
@@ -296,18 +265,18 @@ impl KernelHooks {
         if !on {
             self.unrecorded.remove(&port);
             let _ = self.recorded.remove(&key_bytes(port));
-        } else if self.make_record(port).is_err() {
+        } else if self.create_record(port).is_err() {
             *self.own_lost.entry("recorded-map-full").or_default() += 1;
-            put_off(&mut self.unrecorded, port, &self.options);
+            retry_later(&mut self.unrecorded, port, &self.options);
         }
     }
 
-    fn make_record(&mut self, port: PortId) -> Result<(), MapError> {
+    fn create_record(&mut self, port: PortId) -> Result<(), MapError> {
         let budget = [0, 0, self.options.records_per_second.into()];
         self.recorded.insert(key_bytes(port), budget, 0)
     }
 
-    /// What the counters grew by since the last drain.
+    /// Returns what the counters grew by since the last drain.
     pub fn drain(&mut self, at: BootTime) -> TrafficDrain {
         let changes = self
             .changes
@@ -336,7 +305,7 @@ impl KernelHooks {
         }
     }
 
-    /// Totals of everything that the kernel side dropped, by reason.
+    /// Returns the totals of everything that the kernel side dropped, by reason.
     #[must_use]
     pub fn lost(&self) -> BTreeMap<&'static str, u64> {
         let mut lost = self.own_lost.clone();
@@ -349,16 +318,17 @@ impl KernelHooks {
         lost
     }
 
-    /// Entries of `LISTENERS`, counted in batches: one call for each entry is what ten thousand of them must not cost.
+    /// Returns the number of entries of `LISTENERS`, counted in batches: one call per entry is too expensive for ten
+    /// thousand of them.
     fn listeners_held(&self) -> u64 {
         let mut reader = BatchReader::new(size_of::<u64>(), size_of::<ListenerValue>(), 1024);
         let mut held = 0;
-        // A batch that fails leaves a gauge too low, and nothing else.
+        // A failed batch only makes a gauge too low.
         let _ = reader.read(self.listeners.map().fd().as_fd(), |_, _| held += 1);
         held
     }
 
-    /// Name, entries and capacity of the maps that can fill up.
+    /// Returns name, number of entries and capacity of the maps that can fill up.
     #[must_use]
     pub fn map_usage(&self) -> Vec<(&'static str, u64, u64)> {
         vec![
@@ -369,8 +339,8 @@ impl KernelHooks {
     }
 }
 
-/// Not more of them than the map itself may have: what is beyond was counted as lost.
-fn put_off(ports: &mut BTreeSet<PortId>, port: PortId, options: &KernelOptions) {
+/// Remembers a port for a retry. Remembers at most as many ports as the map holds; the others were counted as lost.
+fn retry_later(ports: &mut BTreeSet<PortId>, port: PortId, options: &KernelOptions) {
     if ports.len() < usize::try_from(options.max_listeners).unwrap_or(usize::MAX) {
         ports.insert(port);
     }

@@ -1,19 +1,19 @@
-//! What the kernel programs say of themselves (aya-log), passed on to this process's own diagnostics.
+//! Forwards the log lines of the kernel programs (aya-log) to this process's own diagnostics.
 
 use aya::Ebpf;
 use aya_log::{EbpfLogger, Level};
 use log::{Log, Metadata, Record};
 use tokio::io::unix::AsyncFd;
 
-/// Constant of the programs: what is above it, the verifier removes when they are loaded.
+/// Constant of the programs. At load the verifier removes log calls above this level.
 pub(super) const LEVEL: &str = aya_log::LEVEL;
-/// The ring of the lines; it is made in any case.
+/// Name of the ring of log lines, which exists at every level.
 pub(super) const RING: &str = "AYA_LOGS";
-/// As small as a ring can be.
+/// Ring size in bytes while the log is off; the smallest possible.
 const RING_BYTES_OFF: u32 = 4096;
 const RING_BYTES_ON: u32 = 1 << 17;
 
-/// How much the programs say.
+/// Log level of the kernel programs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum KernelLogLevel {
     #[default]
@@ -40,11 +40,11 @@ impl KernelLogLevel {
     }
 }
 
-/// The lines' reading end.
+/// Reading end of the log lines.
 pub struct KernelLog(EbpfLogger<Diagnostics>);
 
 impl KernelLog {
-    /// `None` when the programs say nothing.
+    /// Opens the log; `None` if the log is off or cannot be read.
     pub(super) fn of(ebpf: &mut Ebpf, level: KernelLogLevel) -> Option<Self> {
         if level == KernelLogLevel::Off {
             return None;
@@ -55,7 +55,7 @@ impl KernelLog {
             .ok()
     }
 
-    /// Passes on what comes, for ever.
+    /// Forwards log lines until the ring fails.
     pub async fn forward(self) {
         // SAFETY: the logger owns its map's descriptor and hands out no way to close or replace it.
         let Ok(mut lines) = (unsafe { AsyncFd::register(self.0) }) else {
@@ -68,7 +68,7 @@ impl KernelLog {
     }
 }
 
-/// This process's diagnostics, as aya-log wants them.
+/// Writes log lines to this process's diagnostics, in the form that aya-log requires.
 struct Diagnostics;
 
 impl Log for Diagnostics {

@@ -1,8 +1,9 @@
-//! The kernel's programs and maps, seen from user space: load, attach, read, drain. The only place that knows aya.
+//! Loads and attaches the kernel programs, and reads and drains their maps. The only folder that uses aya.
 
 mod attachments;
 mod batch;
 mod bpffs;
+mod capabilities;
 mod cgroup_root;
 mod clsact;
 pub mod decode;
@@ -13,19 +14,22 @@ mod hooks;
 mod kernel_log;
 mod netns_programs;
 mod object;
-mod own_programs;
+mod options;
 #[cfg(feature = "bench")]
 pub mod packet_cost;
 mod peer_memory;
 mod port_filter;
-mod program_call;
+mod program_syscalls;
+mod program_templates;
 mod refusal;
 mod rings;
 
 pub use bpffs::DetachedBpffs;
+pub use capabilities::Capabilities;
 pub use cgroup_root::{Extent, root_cgroup};
-pub use hooks::{HookStatus, KernelHooks, KernelOptions, TrafficLevel};
+pub use hooks::{HookStatus, KernelHooks};
 pub use kernel_log::{KernelLog, KernelLogLevel};
 pub use netns_programs::NetnsPrograms;
-pub use refusal::{Capabilities, KernelRefusal};
+pub use options::{KernelOptions, TrafficLevel};
+pub use refusal::KernelRefusal;
 pub use rings::Rings;

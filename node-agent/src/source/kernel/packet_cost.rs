@@ -1,5 +1,5 @@
-//! What the tc program costs per packet, by BPF_PROG_TEST_RUN over packets made here, beside a program that does nothing.
-//! For `cargo xtask bench`; no part of the agent.
+//! Measures the cost of the tc program per packet by BPF_PROG_TEST_RUN over generated packets, beside a program that
+//! does nothing. For `cargo xtask bench`; not part of the agent.
 
 use anyhow::{Context, Error, Result};
 use aya::maps::{Array, HashMap, PerCpuHashMap, PerCpuValues};
@@ -12,26 +12,26 @@ use portolan_engine::model::identity::NetnsId;
 use zerocopy::IntoBytes;
 
 use super::bpffs::DetachedBpffs;
-use super::netns_programs::array_of;
+use super::netns_programs::array_with;
 use super::object::{KERNEL_OBJECTS, NetnsObject};
 use crate::source::netns::look::LinkHeader;
 
-/// What is attached; it calls the shared program.
+/// The attached program, which calls the shared one.
 const INGRESS: &str = "portolan_tc";
 const SHARED: &str = "portolan_ingress";
 const EMPTY: &str = "portolan_empty";
 const NETNS: NetnsId = NetnsId(0x5eed);
 const LISTENING: u16 = 8080;
 const SILENT: u16 = 8081;
-/// Peers that are known: more than each CPU keeps flows of.
+/// Number of known peers: more than the flows that each CPU keeps.
 const PEERS: u8 = 128;
-/// Packets per run, and runs of each program, taken in turns.
+/// Packets per run, and number of runs of each program; the programs alternate.
 const REPEAT: u32 = 200_000;
 const RUNS: usize = 15;
-/// Where the packets take turns, each is a run of its own.
+/// Number of single runs where packets of several flows alternate.
 const TURNS: usize = 20_000;
 
-/// Nanoseconds per packet, medians.
+/// Cost in nanoseconds per packet: medians.
 #[derive(Clone, Copy, Debug, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PacketCost {
@@ -43,7 +43,7 @@ pub struct PacketCost {
 /// Measures each kind of packet.
 ///
 /// # Errors
-/// Where the kernel does not load or run the programs.
+/// When the kernel does not load or run the programs.
 pub fn measure() -> Result<Vec<PacketCost>> {
     let bpffs = DetachedBpffs::new().context("a private bpffs")?;
     let mut loader = EbpfLoader::new();
@@ -56,7 +56,7 @@ pub fn measure() -> Result<Vec<PacketCost>> {
     let mut own = loader.load(object.for_netns(NETNS, LinkHeader::Ethernet))?;
     load(&mut ebpf, SHARED)?;
     let shared: &SchedClassifier = ebpf.program(SHARED).context("no such program")?.try_into()?;
-    let _array = array_of(&mut own, "SHARED_INGRESS", shared.fd()?).map_err(Error::msg)?;
+    let _array = array_with(&mut own, "SHARED_INGRESS", shared.fd()?).map_err(Error::msg)?;
     load(&mut ebpf, EMPTY)?;
     load(&mut own, INGRESS)?;
     let tcp = |peer| v4(IPPROTO_TCP, LISTENING, peer, &[]);
@@ -81,7 +81,7 @@ fn load(ebpf: &mut Ebpf, name: &str) -> Result<()> {
     Ok(program.load()?)
 }
 
-/// The entries that a packet of an established connection finds, and those of a datagram.
+/// Creates the entries that packets of an established connection and datagrams find.
 fn fill(ebpf: &mut Ebpf) -> Result<()> {
     let zero = || PerCpuValues::try_from(vec![[0_u64; 5]; nr_cpus().map_or(1, |cpus| cpus)]);
     for protocol in [IPPROTO_TCP, IPPROTO_UDP] {
@@ -111,8 +111,8 @@ fn compare([own, shared]: [&Ebpf; 2], what: &'static str, packet: &[u8]) -> Resu
     Ok(PacketCost { what, program: median(program), empty: median(empty) })
 }
 
-/// Packets of several flows, one after the other. Each comes by a system call of its own and finds caches that are not warm:
-/// compare with one flow measured so.
+/// Measures packets of several flows in turn. Each packet takes a system call of its own and finds cold caches: compare
+/// with one flow measured the same way.
 fn take_turns([own, shared]: [&Ebpf; 2], what: &'static str, packets: &[Vec<u8>]) -> Result<PacketCost> {
     let (mut program, mut empty) = (Vec::new(), Vec::new());
     for packet in packets.iter().cycle().take(TURNS) {
@@ -133,7 +133,7 @@ fn median(mut numbers: Vec<f64>) -> f64 {
     numbers.get(numbers.len() / 2).copied().unwrap_or_default()
 }
 
-/// The mean of the half in the middle: some turns are dear, some are cheap, and both count; interrupts do not.
+/// Returns the mean of the middle half: expensive and cheap turns both count, interrupts do not.
 fn middle(mut numbers: Vec<f64>) -> f64 {
     numbers.sort_by(f64::total_cmp);
     let quarter = numbers.len() / 4;
@@ -154,7 +154,8 @@ fn v6_address(peer: u8) -> [u8; 16] {
     [0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, peer]
 }
 
-/// Ethernet, IPv4, and a TCP or UDP header with 64 bytes behind it. The test device's own address is all zeroes.
+/// Builds a packet with Ethernet, IPv4 and a TCP or UDP header, followed by 64 bytes. The address of the test device is
+/// all zeroes.
 fn v4(protocol: u8, port: u16, peer: u8, options: &[u8]) -> Vec<u8> {
     let transport = transport(protocol, port);
     let length = u8::try_from(20 + options.len() + transport.len()).unwrap_or_default();
@@ -168,7 +169,7 @@ fn v4(protocol: u8, port: u16, peer: u8, options: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// As [`v4`], IPv6 and TCP.
+/// Builds a packet like [`v4`] with IPv6 and TCP.
 fn v6(port: u16, peer: u8) -> Vec<u8> {
     let transport = transport(IPPROTO_TCP, port);
     let mut bytes = vec![0; 12];

@@ -1,5 +1,5 @@
-//! The last counters of every peer, packed: there may be as many as the kernel's map holds, and a hash map of such keys
-//! and values would be half empty.
+//! Stores the last counters of every peer, densely packed: there may be as many peers as the kernel's map holds, and a
+//! hash map of such keys and values would be half empty.
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -7,8 +7,8 @@ use hashbrown::HashTable;
 use portolan_ebpf::abi::IPPROTO_UDP;
 use portolan_ebpf::abi::traffic::{PeerCounters, PeerKey, PortKey};
 
-/// A peer's counters as they were, and the drain that saw them last. 64 bytes: the key without its padding, and one number
-/// for attempts and connections, of which a protocol has only one.
+/// A peer's last counters, and the drain that saw them last. 64 bytes: the key without its padding, and one number for
+/// attempts or connections, since a protocol has only one of them.
 #[derive(Clone, Copy, Debug)]
 struct SeenPeer {
     netns_cookie: u64,
@@ -43,45 +43,46 @@ impl SeenPeer {
     }
 }
 
-/// The peers one after the other, and an index of them.
+/// All peers in a vector, and an index over them.
 #[derive(Debug, Default)]
 pub(super) struct PeerMemory {
     peers: Vec<SeenPeer>,
-    places: HashTable<u32>,
-    /// Seeded: pods choose addresses.
+    index: HashTable<u32>,
+    /// Seeded, since pods choose addresses.
     hasher: RandomState,
 }
 
 impl PeerMemory {
-    /// Remembers what `next` makes of what was remembered before, as seen by drain number `drain`.
+    /// Replaces what is stored of a peer by the result of `next`, which gets the stored counters, and marks it as seen
+    /// by drain number `drain`.
     pub(super) fn remember(
         &mut self,
         key: PeerKey,
         drain: u32,
         next: impl FnOnce(Option<PeerCounters>) -> PeerCounters,
     ) {
-        let Self { peers, places, hasher } = self;
+        let Self { peers, index, hasher } = self;
         let hash = hasher.hash_one(key);
-        let is_it = |place: &u32| peers.get(*place as usize).is_some_and(|seen| seen.key() == key);
-        if let Some(place) = places.find(hash, is_it).copied() {
-            if let Some(seen) = peers.get_mut(place as usize) {
+        let is_it = |at: &u32| peers.get(*at as usize).is_some_and(|seen| seen.key() == key);
+        if let Some(at) = index.find(hash, is_it).copied() {
+            if let Some(seen) = peers.get_mut(at as usize) {
                 *seen = SeenPeer::new(key, next(Some(seen.counters())), drain);
             }
             return;
         }
         let counters = next(None);
         // The kernel's maps hold fewer than 2³² entries.
-        let Ok(place) = u32::try_from(peers.len()) else { return };
+        let Ok(at) = u32::try_from(peers.len()) else { return };
         if peers.len() == peers.capacity() {
             peers.reserve_exact(peers.len() / 8 + 64);
         }
         peers.push(SeenPeer::new(key, counters, drain));
-        places.insert_unique(hash, place, |place| hash_at(hasher, peers, *place));
+        index.insert_unique(hash, at, |at| hash_at(hasher, peers, *at));
     }
 
-    /// Forgets the peers that drain number `drain` did not find.
+    /// Removes the peers that drain number `drain` did not find.
     pub(super) fn retain(&mut self, drain: u32) {
-        let Self { peers, places, hasher } = self;
+        let Self { peers, index, hasher } = self;
         let before = peers.len();
         peers.retain(|seen| seen.drain == drain);
         if peers.len() == before {
@@ -90,22 +91,22 @@ impl PeerMemory {
         if peers.capacity() > 2 * peers.len() + 1024 {
             peers.shrink_to_fit();
         }
-        // The others have moved up.
-        *places = HashTable::with_capacity(peers.len());
-        for (place, seen) in (0_u32..).zip(peers.iter()) {
-            let rehash = |place: &u32| hash_at(hasher, peers, *place);
-            places.insert_unique(hasher.hash_one(seen.key()), place, rehash);
+        // The remaining peers have moved to lower indices.
+        *index = HashTable::with_capacity(peers.len());
+        for (at, seen) in (0_u32..).zip(peers.iter()) {
+            let rehash = |at: &u32| hash_at(hasher, peers, *at);
+            index.insert_unique(hasher.hash_one(seen.key()), at, rehash);
         }
     }
 
-    /// How many are remembered.
+    /// Returns the number of stored peers.
     pub(super) fn len(&self) -> usize {
         self.peers.len()
     }
 }
 
-fn hash_at(hasher: &RandomState, peers: &[SeenPeer], place: u32) -> u64 {
-    peers.get(place as usize).map_or(0, |seen| hasher.hash_one(seen.key()))
+fn hash_at(hasher: &RandomState, peers: &[SeenPeer], at: u32) -> u64 {
+    peers.get(at as usize).map_or(0, |seen| hasher.hash_one(seen.key()))
 }
 
 #[cfg(test)]
@@ -122,7 +123,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever drains find, it answers as a map would.
+        /// The memory answers like a map, whatever the drains find.
         #[test]
         fn it_is_a_map(drains in prop::collection::vec(
             prop::collection::vec((0_u16..8, 0_u8..8, 0_u64..4), 0..60), 1..8)

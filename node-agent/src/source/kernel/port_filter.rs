@@ -1,5 +1,6 @@
-//! The agent's half of the filter before `PORT_STATS`: what it took out, less what it made. The programs write the other half, so
-//! that neither side's update can be lost. See `ebpf-programs/src/ports.rs` for why it never hides a port.
+//! The agent's half of the filter before `PORT_STATS`: entries removed minus entries created. The programs write the
+//! other half, so that neither side's update can be lost. `ebpf-programs/src/ports.rs` explains why the filter never
+//! hides a port.
 
 use aya::maps::{Array, MapData, MapError};
 use portolan_ebpf::abi::traffic::{PORTS_TOTAL, PortKey, port_bucket};
@@ -8,27 +9,27 @@ use portolan_ebpf::abi::traffic::{PORTS_TOTAL, PortKey, port_bucket};
 pub struct PortFilter(pub Array<MapData, u64>);
 
 impl PortFilter {
-    /// Before an entry is made.
+    /// Counts an entry that is about to be created.
     ///
     /// # Errors
-    /// What bpf(2) says.
-    pub fn will_make(&mut self, port: &PortKey) -> Result<(), MapError> {
+    /// The error of bpf(2).
+    pub fn will_create(&mut self, port: &PortKey) -> Result<(), MapError> {
         self.add(port_bucket(port), u64::MAX)
     }
 
-    /// It was not made, since it was there already or there is no room.
+    /// Corrects the count if the entry was not created, because it existed already or there is no room.
     ///
     /// # Errors
-    /// What bpf(2) says.
-    pub fn did_not_make(&mut self, port: &PortKey) -> Result<(), MapError> {
+    /// The error of bpf(2).
+    pub fn did_not_create(&mut self, port: &PortKey) -> Result<(), MapError> {
         self.add(port_bucket(port), 1)
     }
 
-    /// After an entry was taken out. From then on the programs use no flow that they kept for it.
+    /// Counts an entry that was removed. From then on the programs do not use flows that they kept for it.
     ///
     /// # Errors
-    /// What bpf(2) says.
-    pub fn took(&mut self, port: &PortKey) -> Result<(), MapError> {
+    /// The error of bpf(2).
+    pub fn removed(&mut self, port: &PortKey) -> Result<(), MapError> {
         self.add(PORTS_TOTAL, 1)?;
         self.add(port_bucket(port), 1)
     }

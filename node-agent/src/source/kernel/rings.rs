@@ -1,4 +1,4 @@
-//! The two rings: every record becomes a fact, a bad one is counted.
+//! Reads the two rings: converts every record to a fact and counts those that do not decode.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,10 +18,10 @@ use crate::source::process;
 /// Clock ticks of /proc/PID/stat are 10 ms on every architecture that Kubernetes runs on (USER_HZ is 100).
 const TICK: Duration = Duration::from_millis(10);
 
-/// How long connection records gather in their ring after the first one: nobody waits for them, and one look at a hundred
-/// of them costs little more than one look at one. The kernel wakes this side only where the ring was empty before.
+/// Time that connection records gather in their ring after the first one. Nobody waits for them, and reading a hundred
+/// costs little more than reading one. The kernel wakes the reader only if the ring was empty before.
 const GATHER: Duration = Duration::from_millis(25);
-/// Connection records that the engine takes in one go.
+/// Maximum number of connection records per batch.
 const CONNECTION_BATCH: usize = 512;
 
 /// Reading ends of the rings.
@@ -32,8 +32,8 @@ pub struct Rings {
 }
 
 impl Rings {
-    /// Reads until a receiver is gone: listener records at once, connection records a little later, many at a time. Where
-    /// the engine is slow this waits, the ring fills, and the kernel counts what it drops.
+    /// Reads until a receiver is gone: listener records at once, connection records a little later in batches. While
+    /// the engine is slow the reader waits, the ring fills, and the kernel counts what it drops.
     pub async fn forward(self, facts: mpsc::Sender<Input>, connections: mpsc::Sender<Vec<ConnectionFact>>) {
         // SAFETY: a RingBuf owns its map's descriptor and hands out no way to close or replace it.
         let registered = unsafe { (AsyncFd::register(self.listeners), AsyncFd::register(self.connections)) };
@@ -88,7 +88,7 @@ async fn forward_connections(
     }
 }
 
-/// What the ring holds, up to a batch; empty only if it holds nothing.
+/// Reads up to one batch of records; the result is empty only if the ring is empty.
 fn read_batch(ring: &mut RingBuf<MapData>, undecodable: &AtomicU64) -> Vec<ConnectionFact> {
     let mut batch = Vec::new();
     while batch.len() < CONNECTION_BATCH {
@@ -108,7 +108,7 @@ fn checked<T>(decoded: Result<T, DecodeError>, undecodable: &AtomicU64) -> Optio
         .ok()
 }
 
-/// As [`decode::listener`], with what /proc tells of the process while it lives.
+/// Decodes a listener record and adds what /proc shows of the process while it lives.
 fn listener(bytes: &[u8]) -> Result<Input, DecodeError> {
     let mut fact = decode::listener(bytes)?;
     if let Input::SocketOpened(socket) = &mut fact {
@@ -121,12 +121,12 @@ fn describe_process(socket: &mut OpenedSocket) {
     let proc_root = Path::new("/proc");
     let Some(known) = &mut socket.process else { return };
     let Some(started) = process::start_time(proc_root, known.pid) else { return };
-    // A process that started after the socket opened has the pid of one that is gone.
+    // A process that started after the socket opened has the reused pid of one that is gone.
     let started_ns = u128::from(started) * TICK.as_nanos();
     if started_ns > u128::from(socket.at.0) + TICK.as_nanos() {
         return;
     }
-    if let Some(found) = process::look_up(proc_root, known.pid, Some(started)) {
+    if let Some(found) = process::read_process(proc_root, known.pid, Some(started)) {
         known.executable = found.executable;
         known.cgroup = found.cgroup;
     }

@@ -1,16 +1,16 @@
-//! How often what costs may be done again: its own cost sets the pause, so that a large node pays no larger share of a core
-//! than a small one, and a pod cannot make the agent busy with one netns.
+//! Pauses between repeated work. The cost of the work sets the pause, so that a large node pays no larger share of a core than
+//! a small one, and a pod cannot keep the agent busy with one netns.
 
 use std::time::Duration;
 
 use portolan_engine::model::identity::BootTime;
 
-/// A share of one core, and what it may lead to.
+/// The CPU time that repeated work may take, and the longest pause that follows from it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Budget {
-    /// Share of one core, above zero.
+    /// Share of one core. Must be above zero.
     pub share: f64,
-    /// The pause is not longer than this, whatever it costs.
+    /// Longest pause, whatever the work costs.
     pub longest: Duration,
 }
 
@@ -21,10 +21,10 @@ impl Default for Budget {
 }
 
 impl Budget {
-    /// Where no kernel program tells of anything, so that looking again is the only way to learn it.
-    pub const LOOKS_ALONE: Self = Self { share: 0.03, longest: Duration::from_secs(60) };
+    /// Budget for an agent without kernel programs, where repeated looks are the only source of changes.
+    pub const SCAN_ONLY: Self = Self { share: 0.03, longest: Duration::from_secs(60) };
 
-    /// The pause after something that costs `cost`: `least` where that is cheap enough.
+    /// Returns the pause after work that cost `cost`: at least `least`, at most [`Self::longest`] or `least` if that is longer.
     #[must_use]
     pub fn pause(&self, cost: Duration, least: Duration) -> Duration {
         let longest = self.longest.max(least);
@@ -33,46 +33,49 @@ impl Budget {
     }
 }
 
-/// The pace of a rotation: each look sets the pause before the next one by what it has cost, since many that are due at once
-/// would each cost more than those before them told.
+/// The pace of the rotation. The cost of each look sets the pause before the next one, since many looks that are due at once
+/// each cost more than the earlier ones predict.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Pace {
+pub struct RotationPace {
     ready_at: BootTime,
 }
 
-impl Pace {
-    /// When the next of the rotation may be looked at.
+impl RotationPace {
+    /// Returns when the next look of the rotation may begin.
     #[must_use]
     pub const fn ready_at(self) -> BootTime {
         self.ready_at
     }
 
-    /// One of `count` was looked at, which ended now and cost `cost`. None of them waits for longer than the budget allows.
+    /// Records a look of the rotation that ended at `now` and cost `cost`. None of the `count` netns waits longer than
+    /// [`Budget::longest`].
     pub fn looked(&mut self, now: BootTime, cost: Duration, count: usize, budget: Budget) {
         let longest = budget.longest / u32::try_from(count).unwrap_or(u32::MAX).max(1);
         self.ready_at = now.after(Budget { longest, ..budget }.pause(cost, Duration::ZERO));
     }
 }
 
-/// What is asked for by what pods do may take this share of a core per netns: with a pause of nine times its cost.
-const ON_REQUEST: u32 = 9;
+/// Pause after work on request, as a multiple of its cost. What pods do causes requests, so each netns may take a tenth of a
+/// core.
+const REQUEST_PAUSE_FACTOR: u32 = 9;
 
-/// When something that ended at `ended` and cost `cost` may be done again because somebody asks for it.
+/// Returns the earliest time at which work that ended at `ended` and cost `cost` may be repeated on request: at most one second
+/// later.
 #[must_use]
-pub fn again_on_request(ended: BootTime, cost: Duration) -> BootTime {
-    ended.after(cost.saturating_mul(ON_REQUEST).min(Duration::from_secs(1)))
+pub fn earliest_repeat(ended: BootTime, cost: Duration) -> BootTime {
+    ended.after(cost.saturating_mul(REQUEST_PAUSE_FACTOR).min(Duration::from_secs(1)))
 }
 
-/// A cost as it was lately, each new one counting an eighth.
+/// Moving average of a cost; each new value counts an eighth.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Average(Option<Duration>);
+pub struct AverageCost(Option<Duration>);
 
-impl Average {
+impl AverageCost {
     pub fn add(&mut self, cost: Duration) {
         self.0 = Some(self.0.map_or(cost, |before| before.saturating_mul(7).saturating_add(cost) / 8));
     }
 
-    /// Zero before the first.
+    /// Returns the average; zero before the first value.
     #[must_use]
     pub fn get(self) -> Duration {
         self.0.unwrap_or_default()
@@ -105,7 +108,7 @@ mod tests {
     #[test]
     fn requests_wait_for_nine_times_the_cost_but_not_for_long() {
         let ended = BootTime(1_000);
-        let after = |cost| again_on_request(ended, cost).since(ended);
+        let after = |cost| earliest_repeat(ended, cost).since(ended);
         assert_eq!(after(Duration::from_millis(1)), Duration::from_millis(9));
         assert_eq!(after(Duration::from_secs(100)), Duration::from_secs(1));
     }
@@ -114,7 +117,7 @@ mod tests {
     fn a_pace_follows_each_cost_and_leaves_nobody_out() {
         let budget = Budget { share: 0.01, longest: Duration::from_secs(60) };
         let ready = |cost_ms, count| {
-            let mut pace = Pace::default();
+            let mut pace = RotationPace::default();
             pace.looked(BootTime(0), Duration::from_millis(cost_ms), count, budget);
             pace.ready_at().since(BootTime(0))
         };
@@ -125,7 +128,7 @@ mod tests {
 
     #[test]
     fn an_average_follows() {
-        let mut average = Average::default();
+        let mut average = AverageCost::default();
         average.add(Duration::from_millis(80));
         assert_eq!(average.get(), Duration::from_millis(80));
         average.add(Duration::ZERO);

@@ -1,5 +1,5 @@
-//! Which netns exist: names under the runtime's directories, and processes. Only looks; enters nothing. A walk that failed
-//! says so, since what it did not find may well be there.
+//! Finds which netns exist, by names in the runtimes' directories and by processes, without entering any. A failed walk
+//! is reported as such, since the netns that it did not find may still exist.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -9,39 +9,39 @@ use std::path::{Path, PathBuf};
 
 use portolan_engine::model::netns::canonical;
 
-/// How many processes of a netns are remembered: as ways into it, and as those that probably hold its sockets.
+/// Maximum number of processes remembered per netns, as entry paths and as probable owners of its sockets.
 const MAX_PIDS: usize = 16;
-/// A thread of the kernel's own, in field 9 of /proc/PID/stat.
+/// Flag of a kernel thread, in field 9 of /proc/PID/stat.
 const PF_KTHREAD: u32 = 0x0020_0000;
-/// How many of them are tried as ways in.
-const MAX_WAYS: usize = 4;
+/// Maximum number of processes tried as entry paths.
+const MAX_ENTRY_PIDS: usize = 4;
 
-/// What holds a netns, by its inode number.
+/// The names and processes that hold one netns.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Candidate {
     /// Canonical paths, sorted.
     pub paths: Vec<String>,
-    /// Some of the processes in it, ascending.
+    /// Some of the processes in the netns, ascending.
     pub pids: Vec<u32>,
 }
 
 impl Candidate {
-    /// Every way in, the most lasting first.
-    pub fn ways_in(&self, proc_root: &Path) -> Vec<PathBuf> {
+    /// Returns the paths by which the netns can be entered, the most durable first.
+    pub fn entry_paths(&self, proc_root: &Path) -> Vec<PathBuf> {
         let paths = self.paths.iter().map(PathBuf::from);
-        let pids = self.pids.iter().take(MAX_WAYS).map(|pid| proc_root.join(format!("{pid}/ns/net")));
+        let pids = self.pids.iter().take(MAX_ENTRY_PIDS).map(|pid| proc_root.join(format!("{pid}/ns/net")));
         paths.chain(pids).collect()
     }
 }
 
-/// What one walk over processes and names found.
+/// Result of one walk over processes and names.
 #[derive(Debug, Default)]
 pub struct Walk {
-    /// By inode number.
+    /// Candidates by inode number.
     pub found: BTreeMap<u64, Candidate>,
-    /// Processes whose netns may not be read: one that has no name and only such processes is not found.
+    /// Number of processes whose netns may not be read. A nameless netns that has only such processes is not found.
     pub unreadable: usize,
-    /// Why it is not all: nothing may be taken for gone then.
+    /// Why the walk is incomplete. A netns that an incomplete walk did not find may not count as gone.
     pub failure: Option<io::Error>,
 }
 
@@ -49,16 +49,16 @@ pub struct Walk {
 #[must_use]
 pub fn walk(proc_root: &Path, dirs: &[PathBuf], nsfs: u64) -> Walk {
     let mut walk = Walk::default();
-    match of_processes(proc_root) {
+    match netns_of_processes(proc_root) {
         Ok(processes) => {
             walk.unreadable = processes.unreadable;
             for (inode, pids) in processes.by_inode {
                 walk.found.entry(inode).or_default().pids = pids;
             }
         }
-        Err(error) => walk.failure = Some(at(proc_root, &error)),
+        Err(error) => walk.failure = Some(with_path(proc_root, &error)),
     }
-    // Names after processes: a netns that loses its last process and keeps its name is never missed.
+    // Names are read after processes, so that a netns that loses its last process but keeps its name is never missed.
     match named(dirs, nsfs) {
         Ok(named) => {
             for (inode, paths) in named {
@@ -70,20 +70,20 @@ pub fn walk(proc_root: &Path, dirs: &[PathBuf], nsfs: u64) -> Walk {
     walk
 }
 
-/// Lists the netns that are mounted in `dirs`, inode to paths; a directory that is not there has none.
+/// Lists the netns that are mounted in `dirs`, by inode, with their paths. A directory that does not exist has none.
 ///
 /// # Errors
-/// When a directory that is there cannot be read.
+/// When a directory that exists cannot be read.
 pub fn named(dirs: &[PathBuf], nsfs: u64) -> io::Result<BTreeMap<u64, Vec<String>>> {
     let mut by_inode: BTreeMap<u64, Vec<String>> = BTreeMap::new();
     for dir in dirs {
         let entries = match fs::read_dir(dir) {
             Ok(entries) => entries,
-            Err(error) if is_not_there(&error) => continue,
-            Err(error) => return Err(at(dir, &error)),
+            Err(error) if is_missing(&error) => continue,
+            Err(error) => return Err(with_path(dir, &error)),
         };
         for entry in entries {
-            let path = entry.map_err(|error| at(dir, &error))?.path();
+            let path = entry.map_err(|error| with_path(dir, &error))?.path();
             if let Ok(meta) = fs::metadata(&path)
                 && meta.dev() == nsfs
             {
@@ -99,26 +99,26 @@ pub fn named(dirs: &[PathBuf], nsfs: u64) -> io::Result<BTreeMap<u64, Vec<String
     Ok(by_inode)
 }
 
-fn is_not_there(error: &io::Error) -> bool {
+fn is_missing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-fn at(path: &Path, error: &io::Error) -> io::Error {
+fn with_path(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
-/// What some names in the directories are now.
+/// Result of looking up some names in the directories.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Changed {
-    /// Inode and canonical path of those that are a netns.
+    /// Inodes and canonical paths of the names that are a netns.
     pub netns: Vec<(u64, String)>,
-    /// Canonical paths that are no netns, any more or yet.
+    /// Canonical paths of the names that are no netns, or do not exist.
     pub others: Vec<String>,
-    /// Names of files that are no netns (yet): `ip netns add` makes the file first and mounts on it then.
+    /// Names of files that are not yet a netns: `ip netns add` creates the file before it mounts the netns on it.
     pub unfinished: BTreeSet<String>,
 }
 
-/// Looks at these names only: with every name at each change, N new netns would cost N².
+/// Looks up only these names. Looking up every name at each change would cost N² for N new netns.
 #[must_use]
 pub fn changed(dirs: &[PathBuf], names: &BTreeSet<String>, nsfs: u64) -> Changed {
     let mut changed = Changed::default();
@@ -140,10 +140,10 @@ pub fn changed(dirs: &[PathBuf], names: &BTreeSet<String>, nsfs: u64) -> Changed
 
 /// The netns of all processes.
 #[derive(Debug, Default)]
-pub struct OfProcesses {
-    /// Inode to some pids.
+pub struct ProcessNetns {
+    /// Pids by inode, up to the maximum per netns.
     pub by_inode: BTreeMap<u64, Vec<u32>>,
-    /// Processes whose netns may not be read.
+    /// Number of processes whose netns may not be read.
     pub unreadable: usize,
 }
 
@@ -151,8 +151,8 @@ pub struct OfProcesses {
 ///
 /// # Errors
 /// When the list of processes cannot be read.
-pub fn of_processes(proc_root: &Path) -> io::Result<OfProcesses> {
-    let mut processes = OfProcesses::default();
+pub fn netns_of_processes(proc_root: &Path) -> io::Result<ProcessNetns> {
+    let mut processes = ProcessNetns::default();
     for entry in fs::read_dir(proc_root)? {
         let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
             continue;
@@ -173,24 +173,24 @@ pub fn of_processes(proc_root: &Path) -> io::Result<OfProcesses> {
     Ok(processes)
 }
 
-/// Inode of the host's own netns: that of its first processes, or else the agent's own.
+/// Returns the inode of the host's netns: that of its first processes, or else the agent's own.
 #[must_use]
 pub fn host_inode(proc_root: &Path, own: u64) -> u64 {
     first_netns(proc_root).map_or(own, |(inode, _)| inode)
 }
 
-/// Inode of the netns of the first process that may be looked at, and the way in.
+/// Returns the inode and path of the netns of the first process whose netns is readable.
 ///
 /// # Errors
-/// Why process 1 may not be looked at, and there is no other.
+/// Why the netns of process 1 may not be read, if no other first process can be read either.
 pub fn first_netns(proc_root: &Path) -> io::Result<(u64, PathBuf)> {
     let mut refused = io::Error::from(io::ErrorKind::NotFound);
     for process in first_processes(proc_root) {
-        let way_in = process.join("ns/net");
-        match fs::read_link(&way_in) {
+        let path = process.join("ns/net");
+        match fs::read_link(&path) {
             Ok(link) => {
                 let inode = link.to_str().and_then(inode_of_link);
-                return inode.map(|inode| (inode, way_in)).ok_or(refused);
+                return inode.map(|inode| (inode, path)).ok_or(refused);
             }
             Err(error) if refused.kind() == io::ErrorKind::NotFound => refused = error,
             Err(_) => {}
@@ -199,13 +199,14 @@ pub fn first_netns(proc_root: &Path) -> io::Result<(u64, PathBuf)> {
     Err(refused)
 }
 
-/// Process 1, and the kernel's own first thread, which may be looked at where a security module hides process 1.
+/// Returns the directories of process 1 and of the first kernel thread, which is readable where a security module hides
+/// process 1.
 pub fn first_processes(proc_root: &Path) -> impl Iterator<Item = PathBuf> {
     let thread = proc_root.join("2");
-    let is_kernels = procfs::process::Process::new_with_root(thread.clone())
+    let is_kernel_thread = procfs::process::Process::new_with_root(thread.clone())
         .and_then(|process| process.stat())
         .is_ok_and(|stat| stat.ppid == 0 && stat.flags & PF_KTHREAD != 0);
-    [proc_root.join("1")].into_iter().chain(is_kernels.then_some(thread))
+    [proc_root.join("1")].into_iter().chain(is_kernel_thread.then_some(thread))
 }
 
 fn inode_of_link(link: &str) -> Option<u64> {
@@ -264,7 +265,7 @@ mod tests {
         assert!(failure.contains("net-loop"), "{failure}");
     }
 
-    /// A /proc with nothing but this process, and a link that leads to itself.
+    /// Creates a /proc that holds only this process, and a link that points to itself.
     fn own_process_only(name: &str) -> PathBuf {
         let root = std::env::temp_dir().join(format!("portolan-proc-{name}-{}", std::process::id()));
         let pid = std::process::id().to_string();

@@ -1,5 +1,5 @@
-//! Entering a netns and coming back: the thin shell around setns, and what a thread can only ask from inside. A descriptor
-//! of a foreign netns is closed as soon as the thread is in.
+//! Enters a netns and returns from it: a thin wrapper around setns, and queries that need a thread inside the netns.
+//! The descriptor of a foreign netns is closed as soon as the thread is inside.
 
 use std::fs::File;
 use std::io;
@@ -13,21 +13,21 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::candidates::first_netns;
 
-/// SO_NETNS_COOKIE (5.14 and newer).
+/// Socket option that returns the netns cookie (Linux 5.14 and newer).
 const SO_NETNS_COOKIE: libc::c_int = 71;
 
 /// The calling thread's own netns, to which every visit returns.
 #[derive(Debug)]
-pub struct Home {
+pub struct HomeNetns {
     netns: OwnedFd,
     /// Inode of the thread's own netns.
     pub inode: u64,
-    /// Device number that every netns inode has.
+    /// Device number of nsfs, which every netns inode has.
     pub nsfs: u64,
 }
 
-impl Home {
-    /// Of the calling thread.
+impl HomeNetns {
+    /// Opens the netns of the calling thread.
     ///
     /// # Errors
     /// When /proc is not mounted.
@@ -41,104 +41,105 @@ impl Home {
     ///
     /// # Errors
     /// When the netns is gone or was replaced (`NotFound`), or setns is not allowed.
-    pub fn enter(&self, path: &Path, inode: u64) -> io::Result<Visit<'_>> {
+    pub fn enter(&self, path: &Path, inode: u64) -> io::Result<NetnsGuard<'_>> {
         let file = File::open(path)?;
         let meta = file.metadata()?;
         if meta.dev() != self.nsfs || meta.ino() != inode {
             return Err(io::Error::new(io::ErrorKind::NotFound, "another netns is mounted there now"));
         }
         move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))?;
-        Ok(Visit { home: self })
+        Ok(NetnsGuard { home: self })
     }
 
-    /// The same by the first of `ways` that leads there.
+    /// Enters the netns by the first of `paths` that leads to it.
     ///
     /// # Errors
-    /// What forbids it, if anything does; else `NotFound`: no way leads there any more.
-    pub fn enter_any(&self, ways: Vec<PathBuf>, inode: u64) -> io::Result<Visit<'_>> {
-        let mut strongest = io::Error::from(io::ErrorKind::NotFound);
-        for way in ways {
-            match self.enter(&way, inode) {
-                Ok(visit) => return Ok(visit),
+    /// The error that forbids entry, if there is one; else `NotFound`: no path leads there any more.
+    pub fn enter_any(&self, paths: Vec<PathBuf>, inode: u64) -> io::Result<NetnsGuard<'_>> {
+        let mut refusal = io::Error::from(io::ErrorKind::NotFound);
+        for path in paths {
+            match self.enter(&path, inode) {
+                Ok(guard) => return Ok(guard),
                 Err(error) if is_gone(&error) => {}
-                Err(error) => strongest = error,
+                Err(error) => refusal = error,
             }
         }
-        Err(strongest)
+        Err(refusal)
     }
 }
 
-/// The name, or the process, is not there any more.
+/// Returns true if the name or the process does not exist any more.
 fn is_gone(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
 }
 
-/// The thread is in a foreign netns until this is dropped, by a panic as well.
+/// Keeps the thread in a foreign netns until dropped. Also returns the thread on a panic.
 #[derive(Debug)]
-pub struct Visit<'home> {
-    home: &'home Home,
+pub struct NetnsGuard<'home> {
+    home: &'home HomeNetns,
 }
 
-impl Drop for Visit<'_> {
+impl Drop for NetnsGuard<'_> {
     fn drop(&mut self) {
         if let Err(error) =
             move_into_link_name_space(self.home.netns.as_fd(), Some(LinkNameSpaceType::Network))
         {
-            // A thread that is lost in a pod's netns would answer for the wrong one from now on.
+            // A thread that stays in a pod's netns would report facts of the wrong netns from now on.
             tracing::error!(%error, "cannot return to the agent's own netns");
             std::process::abort();
         }
     }
 }
 
-/// Acts in the node's own netns: that of the first process that may be looked at, else the calling thread's.
+/// Runs `act` in the node's own netns: that of the first process whose netns is readable, else the calling thread's.
 ///
 /// # Errors
-/// When it cannot be entered, or what is done there fails.
+/// When the netns cannot be entered, or `act` fails.
 pub fn in_host_netns<T>(proc_root: &Path, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-    let home = Home::of_this_thread()?;
+    let home = HomeNetns::of_this_thread()?;
     match first_netns(proc_root) {
-        Ok((inode, way_in)) if inode != home.inode => {
-            let _visit = home.enter(&way_in, inode)?;
+        Ok((inode, path)) if inode != home.inode => {
+            let _guard = home.enter(&path, inode)?;
             act()
         }
         _ => act(),
     }
 }
 
-/// Moves the calling thread into a new netns, which ends with it.
+/// Moves the calling thread into a new netns, which ends with the thread.
 ///
 /// # Errors
 /// When the kernel does not allow it.
-pub fn leave_for_a_new_netns() -> io::Result<()> {
-    // SAFETY: the thread leaves a netns; no descriptor, memory or lock is changed by that.
+pub fn unshare_netns() -> io::Result<()> {
+    // SAFETY: unsharing the netns changes no descriptor, memory or lock of the thread.
     unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET) }.map_err(io::Error::from)
 }
 
-/// The identity of the netns that the calling thread is in; `inode` is used where the kernel has no cookies.
+/// Returns the identity of the calling thread's netns: its cookie, or a number made of `inode` where the kernel has no
+/// cookies.
 ///
 /// # Errors
-/// When no socket can be made.
+/// When no socket can be created.
 pub fn identity(inode: u64) -> io::Result<NetnsId> {
-    Ok(of_cookie(cookie()?, inode))
+    Ok(identity_from(cookie()?, inode))
 }
 
-/// As [`identity`], of the netns in which this socket was made.
+/// Returns the identity of the netns in which `socket` was created; see [`identity`].
 ///
 /// # Errors
-/// What the kernel says.
-pub fn identity_by(socket: &impl AsRawFd, inode: u64) -> io::Result<NetnsId> {
-    Ok(of_cookie(cookie_of(socket)?, inode))
+/// The error of getsockopt.
+pub fn identity_of_socket(socket: &impl AsRawFd, inode: u64) -> io::Result<NetnsId> {
+    Ok(identity_from(cookie_of(socket)?, inode))
 }
 
-fn of_cookie(cookie: Option<u64>, inode: u64) -> NetnsId {
+fn identity_from(cookie: Option<u64>, inode: u64) -> NetnsId {
     NetnsId(cookie.unwrap_or(inode | 1 << 63))
 }
 
-/// The cookie of the netns that the calling thread is in; `None` on kernels before 5.14.
+/// Returns the cookie of the calling thread's netns; `None` on kernels before 5.14.
 ///
 /// # Errors
-/// When no socket can be made.
+/// When no socket can be created.
 pub fn cookie() -> io::Result<Option<u64>> {
     let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
         .or_else(|_| socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None))?;

@@ -1,44 +1,44 @@
-//! What the calling thread can learn about the netns it is in: identity, addresses, interfaces, ephemeral ports.
+//! Reads the facts of the netns that the calling thread is in: identity, addresses, interfaces and ephemeral ports.
 
 use std::fs;
 use std::io;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkFlags, LinkLayerType, LinkMessage};
 use portolan_engine::model::netns::NetnsFacts;
 
 use super::enter;
-use crate::source::scan::dump::Dump;
+use crate::source::netlink::NetlinkSocket;
 
 /// The kernel's default of net.ipv4.ip_local_port_range.
 const DEFAULT_EPHEMERAL: (u16, u16) = (32768, 60999);
 
-/// Interfaces of one netns that are acted on: each costs a descriptor, and a pod may make as many as it likes.
+/// Maximum number of interfaces per netns that programs are attached to. Each one costs a descriptor, and a pod may
+/// create any number of them.
 const MAX_INTERFACES: usize = 64;
-/// Addresses of one netns that are kept.
+/// Maximum number of addresses kept per netns.
 const MAX_ADDRESSES: usize = 256;
 
-/// One look at a netns.
+/// Result of one look at a netns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Look {
     pub facts: NetnsFacts,
-    /// Those that are not a loopback; the oldest, if there are too many.
+    /// Interfaces that are no loopback; the oldest ones, if there are more than fit.
     pub interfaces: Vec<Interface>,
-    pub beyond: Beyond,
+    pub omitted: Omitted,
 }
 
-/// How many there are of what is not kept.
+/// Numbers of interfaces and addresses omitted the maximum.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Beyond {
+pub struct Omitted {
     pub interfaces: usize,
     pub addresses: usize,
 }
 
-/// One network interface.
+/// A network interface.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Interface {
     pub index: u32,
@@ -46,51 +46,50 @@ pub struct Interface {
     pub link_header: LinkHeader,
 }
 
-/// What stands before the network header of the packets that an interface receives.
+/// The header before the network header in packets that an interface receives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LinkHeader {
     /// 14 bytes: veth, macvlan, SR-IOV, most others.
     Ethernet,
-    /// tun, wireguard, netkit in L3 mode.
+    /// No header: tun, wireguard, netkit in L3 mode.
     Absent,
     Unknown,
 }
 
-/// Looks at the netns that the calling thread is in. The ephemeral ports are those of `before` if that was
-/// the same netns: the kernel finds their file the slower, the more netns there are.
+/// Looks at the netns that the calling thread is in. Reuses the ephemeral ports of `before` if that is the same netns:
+/// the more netns exist, the longer the kernel takes to find their file.
 ///
 /// # Errors
-/// When its identity cannot be read, or its interfaces and addresses cannot be listed.
+/// When the identity cannot be read, or the interfaces and addresses cannot be listed.
 pub fn look(inode: u64, paths: Vec<String>, is_host: bool, before: Option<&NetnsFacts>) -> io::Result<Look> {
-    let mut route = Dump::open_for_large(netlink_sys::protocols::NETLINK_ROUTE)?;
-    let netns = enter::identity_by(&route, inode)?;
+    let mut route = NetlinkSocket::open_for_large(netlink_sys::protocols::NETLINK_ROUTE)?;
+    let netns = enter::identity_of_socket(&route, inode)?;
     let (addresses, more_addresses) = addresses(&mut route)?;
     let (interfaces, more_interfaces) = interfaces(&mut route)?;
     let ephemeral_ports = before
         .filter(|facts| facts.netns == netns)
         .map_or_else(read_ephemeral_ports, |facts| facts.ephemeral_ports);
     let facts = NetnsFacts { netns, inode, paths, is_host, addresses, ephemeral_ports };
-    let beyond = Beyond { interfaces: more_interfaces, addresses: more_addresses };
-    Ok(Look { facts, interfaces, beyond })
+    let omitted = Omitted { interfaces: more_interfaces, addresses: more_addresses };
+    Ok(Look { facts, interfaces, omitted })
 }
 
-/// The same without the interfaces, for those who attach nothing to them.
+/// Reads the same facts without the interfaces, for callers that attach nothing.
 ///
 /// # Errors
-/// When its identity cannot be read, or its addresses cannot be listed.
+/// When the identity cannot be read, or the addresses cannot be listed.
 pub fn facts(inode: u64, paths: Vec<String>, is_host: bool) -> io::Result<NetnsFacts> {
-    let mut route = Dump::open(netlink_sys::protocols::NETLINK_ROUTE)?;
-    let netns = enter::identity_by(&route, inode)?;
+    let mut route = NetlinkSocket::open(netlink_sys::protocols::NETLINK_ROUTE)?;
+    let netns = enter::identity_of_socket(&route, inode)?;
     let (addresses, _) = addresses(&mut route)?;
     Ok(NetnsFacts { netns, inode, paths, is_host, addresses, ephemeral_ports: read_ephemeral_ports() })
 }
 
-/// The first ones, in the kernel's order, and how many more there are.
-fn addresses(route: &mut Dump) -> io::Result<(Vec<IpNet>, usize)> {
+/// Returns the first addresses in the kernel's order, and how many more there are.
+fn addresses(route: &mut NetlinkSocket) -> io::Result<(Vec<IpNet>, usize)> {
     let mut found = Vec::new();
     let mut more = 0;
-    let request = request(RouteNetlinkMessage::GetAddress(AddressMessage::default()));
-    route.run(request, |message| {
+    route.dump(RouteNetlinkMessage::GetAddress(AddressMessage::default()), |message| {
         if let RouteNetlinkMessage::NewAddress(address) = message {
             match address_of(&address) {
                 Some(address) if found.len() < MAX_ADDRESSES => found.push(address),
@@ -105,7 +104,7 @@ fn addresses(route: &mut Dump) -> io::Result<(Vec<IpNet>, usize)> {
 }
 
 fn address_of(message: &AddressMessage) -> Option<IpNet> {
-    // On a point-to-point link IFA_ADDRESS is the other end: IFA_LOCAL is ours where it is given.
+    // On a point-to-point link IFA_ADDRESS is the other end; IFA_LOCAL, where present, is the own address.
     let mut own = None;
     for attribute in &message.attributes {
         match attribute {
@@ -118,11 +117,11 @@ fn address_of(message: &AddressMessage) -> Option<IpNet> {
     IpNet::new(ip, message.header.prefix_len).ok()
 }
 
-fn interfaces(route: &mut Dump) -> io::Result<(Vec<Interface>, usize)> {
+fn interfaces(route: &mut NetlinkSocket) -> io::Result<(Vec<Interface>, usize)> {
     let mut found = Vec::new();
     let mut link = LinkMessage::default();
     link.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
-    let outcome = route.run(request(RouteNetlinkMessage::GetLink(link)), |message| {
+    let outcome = route.dump(RouteNetlinkMessage::GetLink(link), |message| {
         let RouteNetlinkMessage::NewLink(link) = message else { return };
         if link.header.flags.contains(LinkFlags::Loopback) {
             return;
@@ -144,12 +143,6 @@ fn interfaces(route: &mut Dump) -> io::Result<(Vec<Interface>, usize)> {
     Ok((found, more))
 }
 
-fn request(message: RouteNetlinkMessage) -> NetlinkMessage<RouteNetlinkMessage> {
-    let mut request = NetlinkMessage::from(message);
-    request.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-    request
-}
-
 /// The sysctl tree shows the netns of the thread that opens the file.
 fn read_ephemeral_ports() -> (u16, u16) {
     fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range")
@@ -169,7 +162,7 @@ mod tests {
 
     #[test]
     fn the_own_netns_has_an_identity_and_a_loopback_address() {
-        let inode = enter::Home::of_this_thread().expect("proc").inode;
+        let inode = enter::HomeNetns::of_this_thread().expect("proc").inode;
         let look = look(inode, Vec::new(), true, None).expect("look");
         assert_eq!(look.facts.inode, inode);
         assert!(look.facts.ephemeral_ports.0 < look.facts.ephemeral_ports.1);

@@ -1,15 +1,17 @@
-//! Network namespaces: which exist, what they are, who serves in them. One dedicated thread enters, acts and returns; it
-//! keeps no descriptor of a foreign netns, so a deleted one is freed at once.
+//! Network namespaces: which exist, their addresses and interfaces, and the sockets that serve in them. A dedicated thread
+//! enters each netns and returns; it keeps no descriptor of a foreign netns, so that a deleted netns is freed at once.
 
-mod acting;
-mod blind_spots;
+mod actor_queue;
 pub mod budget;
 pub mod candidates;
 pub mod enter;
-mod known;
+mod known_netns;
 pub mod look;
-mod sought;
+mod look_failures;
+mod pending_discovery;
+mod schedule;
 mod thread;
+mod visit;
 mod watch;
 
 use std::collections::BTreeSet;
@@ -28,68 +30,69 @@ use tokio::sync::{mpsc, watch as progress};
 
 use self::budget::Budget;
 use self::look::Interface;
+use self::pending_discovery::MAX_PENDING;
 
-/// More single requests than this become one for all.
+/// Maximum number of pending requests for the scan of one netns; further ones become a request to scan all netns.
 const MAX_SINGLE_SCANS: usize = 256;
-/// More netns than this are not sought at once.
-const MAX_SOUGHT: usize = 65_536;
 
-/// Acts inside each netns on the netns thread.
+/// Work to do inside each netns, on the netns thread.
 pub trait NetnsActor: Send {
-    /// The thread is inside the netns of `facts`, whose sockets are listed next: what waits for the kernel is left for
-    /// [`Self::act`]; true if there is any. `interfaces` are those that carry its own packets and nobody else's: none
-    /// of the host's, and no loopback. Must be repeatable: it is called at each look.
+    /// Called inside the netns of `facts` at each look, before its sockets are listed; must be repeatable. Returns true if
+    /// steps are left for [`Self::act`]: work that waits for the kernel belongs there. `interfaces` are those that carry only
+    /// this netns's own packets: no loopback, and none of the host's.
     fn enter(&mut self, facts: &NetnsFacts, interfaces: &[Interface]) -> bool;
-    /// One step of what the last call of [`Self::enter`] left in this netns, in which the thread is again; true if there is more.
+    /// Runs one step that the last call of [`Self::enter`] left; called inside the netns. Returns true if more are left.
     fn act(&mut self, _netns: NetnsId) -> bool {
         false
     }
-    /// Whether something else tells of every socket that opens, so that a netns made meanwhile is scanned seldom.
-    fn hears_of_sockets(&self) -> bool {
+    /// Returns true if every socket that opens is reported by kernel events, so that a new netns needs fewer scans.
+    fn has_socket_events(&self) -> bool {
         false
     }
-    /// A netns was entered and its sockets listed, which took so long.
+    /// Called after a netns was entered and its sockets were listed, with the time that this took.
     fn scanned(&mut self, _took: Duration) {}
-    /// The netns is gone; called outside.
+    /// Called outside when the netns is gone.
     fn gone(&mut self, netns: NetnsId);
-    /// The thread is inside for the last time, before it ends: takes away what does not go by itself.
+    /// Called inside the netns before the thread ends: removes what the kernel does not remove by itself.
     fn leave(&mut self, _netns: NetnsId) {}
 }
 
-/// For those who only look.
+/// An actor that does nothing.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct OnlyLook;
+pub struct NoActor;
 
-impl NetnsActor for OnlyLook {
+impl NetnsActor for NoActor {
     fn enter(&mut self, _facts: &NetnsFacts, _interfaces: &[Interface]) -> bool {
         false
     }
     fn gone(&mut self, _netns: NetnsId) {}
 }
 
-/// Where to look, and how often.
+/// Where to look for netns, and how often.
 #[derive(Clone, Debug)]
 pub struct NetnsOptions {
-    /// Directories with named netns; one that does not exist may appear later.
+    /// Directories with named netns. A directory that does not exist may appear later.
     pub dirs: Vec<PathBuf>,
     /// The host's /proc.
     pub proc_root: PathBuf,
-    /// Each netns is looked at again once in this time, if that costs no more than `budget`.
+    /// Shortest time between two looks at a netns; longer if `budget` requires it.
     pub rotation: Duration,
-    /// /proc is walked for netns without a name once in this time, if that costs no more than `budget`.
+    /// Shortest time between two walks over /proc for netns without a name; longer if `budget` requires it.
     pub process_walk: Duration,
-    /// What rotation and walk may take each while nothing happens.
+    /// Budget of the rotation, and of the walks, while nothing changes.
     pub budget: Budget,
-    /// Whether the host's own netns is acted in and scanned as well; its facts are told in any case.
+    /// What to do with the host's own netns. Its facts are reported in any case.
     pub host: HostNetns,
 }
 
 /// What to do with the host's own netns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HostNetns {
+    /// Runs the actor in it and lists its sockets.
     Scanned,
-    /// Its sockets are listed, for the pods that share it; nothing is attached in it.
+    /// Lists its sockets, for the pods that share it, but does not run the actor in it.
     Listed,
+    /// Reports only its facts.
     FactsOnly,
 }
 
@@ -106,64 +109,64 @@ impl Default for NetnsOptions {
     }
 }
 
-/// How far the thread is. Closed when the thread has ended.
+/// Progress of the thread. The channel closes when the thread ends.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// Every netns that existed at the start was entered and scanned.
+    /// True once every netns that existed at the start was entered and scanned.
     pub first_scan_done: bool,
-    /// The highest ticket of `scan_all` that is done.
+    /// Highest ticket of [`NetnsHandle::scan_all`] that is done.
     pub scans_done: u64,
-    /// Netns known now.
+    /// Number of netns known now.
     pub netns: usize,
     /// What could not be looked at the last time, in one line.
-    pub blind: Option<String>,
+    pub failure: Option<String>,
 }
 
 impl Progress {
-    /// The first look is done, and there was something besides the agent's own netns that could be looked at.
+    /// Returns true if the first scan is done, and either nothing failed or a netns besides the agent's own was looked at.
     #[must_use]
     pub fn is_observing(&self) -> bool {
-        self.first_scan_done && (self.blind.is_none() || self.netns > 1)
+        self.first_scan_done && (self.failure.is_none() || self.netns > 1)
     }
 }
 
-/// What was asked for and not done yet. Repeated requests are one.
+/// Requests that are not done yet. Repeated requests count once.
 #[derive(Debug, Default)]
-struct Wanted {
-    /// The kernel told of these, and nobody knows them.
+struct Requests {
+    /// Netns that the kernel reported and that are not known.
     discover: BTreeSet<NetnsId>,
     scan: BTreeSet<NetnsId>,
-    /// Ticket of the last request for all.
+    /// Ticket of the last request to scan all netns.
     scan_all: u64,
     shutdown: bool,
 }
 
-/// Requests to the netns thread.
+/// Passes requests to the netns thread and wakes it.
 #[derive(Debug)]
 struct Mailbox {
-    wanted: Mutex<Wanted>,
+    requests: Mutex<Requests>,
     wake: OwnedFd,
 }
 
 impl Mailbox {
-    fn ask<T>(&self, change: impl FnOnce(&mut Wanted) -> T) -> T {
-        let result = change(&mut self.wanted.lock().unwrap_or_else(PoisonError::into_inner));
-        // Fails only when the counter is full, and then the thread is awake anyway.
+    fn request<T>(&self, change: impl FnOnce(&mut Requests) -> T) -> T {
+        let result = change(&mut self.requests.lock().unwrap_or_else(PoisonError::into_inner));
+        // The write fails only when the counter is full, and then the thread is awake anyway.
         let _full = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
         result
     }
 
-    /// Takes everything but the ticket.
-    fn take(&self) -> Wanted {
+    /// Takes all requests. The ticket of the last request to scan all netns stays.
+    fn take(&self) -> Requests {
         let mut counter = [0_u8; 8];
         let _empty = rustix::io::read(&self.wake, &mut counter);
-        let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
-        let scan_all = wanted.scan_all;
-        std::mem::replace(&mut *wanted, Wanted { scan_all, ..Wanted::default() })
+        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        let scan_all = requests.scan_all;
+        std::mem::replace(&mut *requests, Requests { scan_all, ..Requests::default() })
     }
 }
 
-/// The running netns thread.
+/// Handle of the running netns thread.
 #[derive(Debug)]
 pub struct NetnsHandle {
     mailbox: Arc<Mailbox>,
@@ -174,63 +177,71 @@ pub struct NetnsHandle {
 /// Starts the netns thread.
 ///
 /// # Errors
-/// When /proc is not there, or the kernel gives no eventfd, inotify instance or thread.
+/// When /proc is not mounted, or the kernel provides no eventfd, inotify instance or thread.
 pub fn start(
     options: NetnsOptions,
     actor: Box<dyn NetnsActor>,
     inputs: mpsc::Sender<Input>,
 ) -> io::Result<NetnsHandle> {
     let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-    let mailbox = Arc::new(Mailbox { wanted: Mutex::default(), wake });
-    let (report, progress) = progress::channel(Progress::default());
+    let mailbox = Arc::new(Mailbox { requests: Mutex::default(), wake });
+    let (report, reported) = progress::channel(Progress::default());
     let watch = watch::DirWatch::new(&options.dirs)?;
-    let parts = thread::Parts { options, actor, inputs, mailbox: Arc::clone(&mailbox), report, watch };
+    let parts = thread::ThreadParts {
+        options,
+        actor,
+        inputs,
+        mailbox: Arc::clone(&mailbox),
+        progress: report,
+        watch,
+    };
     let thread = std::thread::Builder::new().name("netns".to_owned()).spawn(move || thread::run(parts))?;
-    Ok(NetnsHandle { mailbox, progress, thread: Some(thread) })
+    Ok(NetnsHandle { mailbox, progress: reported, thread: Some(thread) })
 }
 
 impl NetnsHandle {
-    /// Looks for a netns that is not known yet: the kernel told of it. It is told as gone if it is not found.
+    /// Looks for an unknown netns that the kernel reported. The netns is reported as gone if it is not found.
     pub fn discover(&self, netns: NetnsId) {
-        self.mailbox.ask(|wanted| {
-            if wanted.discover.len() < MAX_SOUGHT {
-                wanted.discover.insert(netns);
+        self.mailbox.request(|requests| {
+            if requests.discover.len() < MAX_PENDING {
+                requests.discover.insert(netns);
             }
         });
     }
 
-    /// Scans one netns soon.
+    /// Requests the scan of one netns.
     pub fn scan(&self, netns: NetnsId) {
-        self.mailbox.ask(|wanted| {
-            if wanted.scan.len() < MAX_SINGLE_SCANS {
-                wanted.scan.insert(netns);
+        self.mailbox.request(|requests| {
+            if requests.scan.len() < MAX_SINGLE_SCANS {
+                requests.scan.insert(netns);
             } else {
-                wanted.scan_all += 1;
+                requests.scan_all += 1;
             }
         });
     }
 
-    /// Discovers, then scans every netns; the answer is a ticket: done once `Progress::scans_done` has reached it.
+    /// Requests a discovery and the scan of every netns. Returns a ticket: the scan is done once [`Progress::scans_done`] has
+    /// reached it.
     pub fn scan_all(&self) -> u64 {
-        self.mailbox.ask(|wanted| {
-            wanted.scan_all += 1;
-            wanted.scan_all
+        self.mailbox.request(|requests| {
+            requests.scan_all += 1;
+            requests.scan_all
         })
     }
 
-    /// How far the thread is; wait on it for the first scan, or for a ticket.
+    /// Returns a receiver of the progress, on which the first scan or a ticket can be awaited.
     #[must_use]
     pub fn progress(&self) -> progress::Receiver<Progress> {
         self.progress.clone()
     }
 
-    /// Ends the thread and waits for it. Drop the receiver of the inputs first, or keep draining it.
+    /// Ends the thread and waits until it has ended. Drop the receiver of the inputs first, or keep draining it.
     pub fn shutdown(mut self) {
         self.stop();
     }
 
     fn stop(&mut self) {
-        self.mailbox.ask(|wanted| wanted.shutdown = true);
+        self.mailbox.request(|requests| requests.shutdown = true);
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
@@ -241,6 +252,6 @@ impl NetnsHandle {
 
 impl Drop for NetnsHandle {
     fn drop(&mut self) {
-        self.mailbox.ask(|wanted| wanted.shutdown = true);
+        self.mailbox.request(|requests| requests.shutdown = true);
     }
 }

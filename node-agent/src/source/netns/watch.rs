@@ -1,5 +1,5 @@
-//! Notices names that appear and vanish in the netns directories. A directory that does not exist yet is watched once it
-//! does.
+//! Watches the netns directories for names that appear and disappear. A directory that does not exist is watched once
+//! it does.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use rustix::fs::inotify::{CreateFlags, ReadFlags, Reader, WatchFlags, add_watch, init};
 
-/// inotify on the netns directories.
+/// An inotify instance on the netns directories.
 #[derive(Debug)]
 pub struct DirWatch {
     inotify: OwnedFd,
@@ -17,10 +17,10 @@ pub struct DirWatch {
 }
 
 impl DirWatch {
-    /// Watches `dirs`, as far as they exist.
+    /// Watches those of `dirs` that exist.
     ///
     /// # Errors
-    /// When the kernel gives no inotify instance.
+    /// When the kernel provides no inotify instance.
     pub fn new(dirs: &[PathBuf]) -> io::Result<Self> {
         let inotify = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
         let dirs = dirs.iter().map(|dir| (dir.clone(), None)).collect();
@@ -29,19 +29,19 @@ impl DirWatch {
         Ok(watch)
     }
 
-    /// What to poll.
+    /// Returns the descriptor to poll.
     #[must_use]
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.inotify.as_fd()
     }
 
-    /// Some directory is not watched yet.
+    /// Returns true if a directory is not watched yet.
     #[must_use]
     pub fn is_incomplete(&self) -> bool {
         self.dirs.iter().any(|(_, watch)| watch.is_none())
     }
 
-    /// Tries again to watch what was not there; true if one was added.
+    /// Tries again to watch the directories that did not exist. Returns true if one was added.
     pub fn add_missing(&mut self) -> bool {
         let flags = WatchFlags::CREATE
             | WatchFlags::DELETE
@@ -58,8 +58,8 @@ impl DirWatch {
         added
     }
 
-    /// Takes all that is queued. Adds the names of the files that it was about to `changed`; true if that is not all that
-    /// changed.
+    /// Takes all queued events and adds the names of their files to `changed`. Returns true if more may have changed
+    /// than those names.
     pub fn drain(&mut self, changed: &mut BTreeSet<String>) -> bool {
         let mut buffer = [MaybeUninit::<u8>::uninit(); 4096];
         let mut reader = Reader::new(&self.inotify, &mut buffer);
@@ -67,7 +67,7 @@ impl DirWatch {
         while let Ok(event) = reader.next() {
             match event.file_name() {
                 Some(name) => _ = changed.insert(name.to_string_lossy().into_owned()),
-                // Of the directory itself, or of a queue that has overflown.
+                // The event is about the directory itself, or the queue overflowed.
                 None => more = true,
             }
             if event.events().contains(ReadFlags::IGNORED) {

@@ -1,16 +1,16 @@
-//! Whether a netns has sockets of a protocol at all, by the kernel's own count: a dump walks tables of the whole node, even
-//! for a netns that has nothing in them.
+//! Reads from the kernel's counters whether a netns has sockets of a protocol at all. This avoids dumps, which walk
+//! tables of the whole node even for a netns without sockets.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-/// Of the netns of the thread that opens it.
+/// Files of the netns of the thread that opens them.
 const FILES: [&str; 2] = ["/proc/thread-self/net/sockstat", "/proc/thread-self/net/sockstat6"];
-/// More than either file holds.
+/// Buffer size in bytes; larger than either file.
 const SIZE: usize = 1024;
 
-/// Which tables hold sockets of this netns; `true` where the kernel does not say.
+/// Which tables hold sockets of the netns; `true` where the kernel does not say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct InUse {
     pub tcp: bool,
@@ -19,14 +19,15 @@ pub(super) struct InUse {
 }
 
 impl InUse {
-    /// Of the calling thread's netns. Each CPU counts for itself, so that a socket that is opened on one and closed on another while
-    /// the sum is made can hide one that stays: only what is none twice is none.
+    /// Reads the counters of the calling thread's netns. Reads each file twice: the counters are per CPU, so a socket
+    /// that opens on one CPU and closes on another during the sum can hide one that stays. Only a count that is zero
+    /// twice counts as zero.
     pub(super) fn here() -> Self {
         let mut in_use = Self { tcp: false, udp_v4: false, udp_v6: false };
         for file in FILES {
             match File::open(file) {
                 Ok(file) => [(); 2].iter().for_each(|()| in_use.add(&read(&file))),
-                // Without IPv6 there is no such file, and without both there is no telling.
+                // sockstat6 does not exist without IPv6. If neither file exists, nothing is known.
                 Err(error) if error.kind() == io::ErrorKind::NotFound && file == FILES[1] => {}
                 Err(_) => in_use.add(""),
             }
@@ -48,14 +49,14 @@ impl InUse {
     }
 }
 
-/// Empty where it cannot be read.
+/// Returns the content; empty if the file cannot be read.
 fn read(file: &File) -> String {
     let mut buffer = [0; SIZE];
     let length = file.read_at(&mut buffer, 0).unwrap_or_default();
     String::from_utf8_lossy(buffer.get(..length).unwrap_or_default()).into_owned()
 }
 
-/// `NAME inuse N …`.
+/// Parses the number of a line `NAME inuse N …`.
 fn number(line: &str, name: &str) -> Option<u64> {
     let mut words = line.strip_prefix(name)?.split_whitespace();
     words.find(|word| *word == "inuse")?;
@@ -67,7 +68,7 @@ mod tests {
     use std::net::{TcpListener, UdpSocket};
 
     use super::*;
-    use crate::source::netns::enter::leave_for_a_new_netns;
+    use crate::source::netns::enter::unshare_netns;
 
     fn of(texts: &[&str]) -> InUse {
         let mut in_use = InUse { tcp: false, udp_v4: false, udp_v6: false };
@@ -87,11 +88,11 @@ mod tests {
         assert!(of(&["TCP: inuse x\nUDP: inuse 0\n"]).tcp);
     }
 
-    /// In a netns of its own where that is allowed, else in this one.
+    /// Runs in a new netns where that is allowed, else in the current one.
     #[test]
     fn sockets_that_serve_are_in_use() {
         std::thread::spawn(|| {
-            if leave_for_a_new_netns().is_ok() {
+            if unshare_netns().is_ok() {
                 assert_eq!(InUse::here(), InUse { tcp: false, udp_v4: false, udp_v6: false });
             }
             let _tcp = TcpListener::bind("0.0.0.0:0").expect("bind");

@@ -1,7 +1,6 @@
-//! The kernel's own list of the sockets that serve in the netns of the calling thread: TCP and SCTP in LISTEN, UDP not
-//! connected. One look, no programs; what comes out is what `ss -tulSn` shows, with cookies.
+//! Lists the sockets that serve in the netns of the calling thread: TCP and SCTP in LISTEN, and unconnected UDP. Needs
+//! no kernel programs; the result is what `ss -tulSn` shows, with cookies.
 
-pub mod dump;
 mod in_use;
 mod sctp;
 mod tcp;
@@ -11,7 +10,6 @@ use std::io;
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 
-use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage};
 use netlink_packet_sock_diag::SockDiagMessage;
 use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6};
 use netlink_packet_sock_diag::inet::nlas::Nla;
@@ -20,26 +18,26 @@ use portolan_engine::model::identity::{NetnsId, PortId, Protocol, SocketCookie};
 use portolan_engine::model::process::Process;
 use portolan_engine::model::socket::ScannedSocket;
 
-use self::dump::{Dump, Outcome};
 use self::in_use::InUse;
+use super::netlink::{DumpOutcome, NetlinkSocket};
 
-/// One socket as the kernel lists it.
+/// A socket as the kernel lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedSocket {
     pub cookie: SocketCookie,
     pub protocol: Protocol,
     pub port: NonZeroU16,
-    /// An IPv4 address on an IPv6 socket is given as IPv4.
+    /// IPv4-mapped addresses of IPv6 sockets are given as IPv4.
     pub address: IpAddr,
     /// `None` for IPv4 sockets.
     pub v6_only: Option<bool>,
-    /// Of sockfs: what `/proc/PID/fd` shows. Zero where no process holds the socket any more.
+    /// Inode in sockfs, as in `/proc/PID/fd`. Zero if no process holds the socket any more.
     pub inode: u32,
     pub uid: u32,
 }
 
 impl ListedSocket {
-    /// The engine's form of it.
+    /// Converts the socket for the engine.
     #[must_use]
     pub fn in_netns(&self, netns: NetnsId, process: Option<Process>) -> ScannedSocket {
         let port = PortId { netns, protocol: self.protocol, port: self.port };
@@ -52,26 +50,26 @@ impl ListedSocket {
 pub struct SocketList {
     /// Sorted by cookie.
     pub sockets: Vec<ListedSocket>,
-    /// Objects of the answer that do not parse: so many sockets may be missing.
+    /// Number of objects that did not parse; as many sockets may be missing.
     pub unparsable: usize,
 }
 
-/// What the tables listed so far.
+/// The sockets found so far.
 #[derive(Debug, Default)]
 struct Found {
     sockets: BTreeMap<SocketCookie, ListedSocket>,
     unparsable: usize,
 }
 
-/// Lists the sockets that serve in the calling thread's netns. A protocol that the kernel lacks is absent.
+/// Lists the sockets that serve in the calling thread's netns. Sockets of a protocol that the kernel lacks are absent.
 ///
 /// # Errors
-/// When sock_diag cannot be asked at all, or refuses TCP or UDP over IPv4.
+/// When sock_diag is not available, or refuses TCP or UDP over IPv4.
 pub fn listed_sockets() -> io::Result<SocketList> {
-    let mut diag = Dump::open(netlink_sys::protocols::NETLINK_SOCK_DIAG)?;
+    let mut diag = NetlinkSocket::open(netlink_sys::protocols::NETLINK_SOCK_DIAG)?;
     let mut found = Found::default();
-    // The kernel's first answer on a socket has room for some thirty sockets, the later ones for hundreds: the table that is
-    // usually the smallest comes first, so that the others need not be listed twice.
+    // The kernel's first answer on a netlink socket has room for some thirty sockets, later ones for hundreds. The
+    // table that is usually the smallest comes first, so that the others need no second dump.
     let in_use = InUse::here();
     let tables = [(AF_INET6, false, in_use.udp_v6), (AF_INET, true, in_use.udp_v4)];
     for (family, required, _) in tables.into_iter().filter(|(.., has_any)| *has_any) {
@@ -87,23 +85,26 @@ pub fn listed_sockets() -> io::Result<SocketList> {
     Ok(SocketList { sockets: found.sockets.into_values().collect(), unparsable: found.unparsable })
 }
 
-/// Adds what one table lists. A dump that can have holes is taken a second time and united with the first.
-fn list(diag: &mut Dump, family: u8, protocol: Protocol, found: &mut Found) -> io::Result<()> {
+/// Adds the sockets of one table. Takes a dump that may have holes a second time and merges both.
+fn list(diag: &mut NetlinkSocket, family: u8, protocol: Protocol, found: &mut Found) -> io::Result<()> {
     if list_once(diag, family, protocol, found)?.may_have_holes() {
         list_once(diag, family, protocol, found)?;
     }
     Ok(())
 }
 
-fn list_once(diag: &mut Dump, family: u8, protocol: Protocol, found: &mut Found) -> io::Result<Outcome> {
+fn list_once(
+    diag: &mut NetlinkSocket,
+    family: u8,
+    protocol: Protocol,
+    found: &mut Found,
+) -> io::Result<DumpOutcome> {
     // The kernel keeps an unconnected UDP socket in CLOSE.
     let states = if protocol == Protocol::Udp { StateFlags::CLOSE } else { StateFlags::LISTEN };
     let socket_id = if family == AF_INET { SocketId::new_v4() } else { SocketId::new_v6() };
     let extensions = ExtensionFlags::empty();
     let inet = InetRequest { family, protocol: protocol.number(), extensions, states, socket_id };
-    let mut request = NetlinkMessage::from(SockDiagMessage::InetRequest(inet));
-    request.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-    let outcome = diag.run(request, |message| {
+    let outcome = diag.dump(SockDiagMessage::InetRequest(inet), |message| {
         if let SockDiagMessage::InetResponse(response) = message
             && let Some(socket) = socket_of(&response, protocol)
         {
@@ -131,7 +132,7 @@ fn socket_of(response: &InetResponse, protocol: Protocol) -> Option<ListedSocket
     })
 }
 
-/// IPv4-mapped addresses as IPv4.
+/// Converts IPv4-mapped addresses to IPv4.
 fn plain(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(address, IpAddr::V4),
@@ -139,7 +140,7 @@ fn plain(address: IpAddr) -> IpAddr {
     }
 }
 
-/// The kernel has no such protocol, or no sock_diag for it.
+/// Returns true if the kernel lacks the protocol, or sock_diag for it.
 fn is_absent(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),

@@ -1,5 +1,5 @@
-//! SCTP endpoints, where the kernel has the protocol: by sctp_diag, else by /proc/net/sctp/eps. Asked only where SCTP is
-//! loaded already, because the request itself would load it.
+//! Lists SCTP endpoints by sctp_diag, or else from /proc/net/sctp/eps. Asks only if SCTP is loaded already, because the
+//! request itself would load it.
 
 use std::fs;
 use std::io;
@@ -9,15 +9,15 @@ use std::path::Path;
 use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6};
 use portolan_engine::model::identity::{Protocol, SocketCookie};
 
-use super::dump::Dump;
 use super::{Found, ListedSocket, is_absent, plain};
+use crate::source::netlink::NetlinkSocket;
 
-/// Of the netns of the thread that opens it.
+/// SCTP files of the netns of the thread that opens them.
 const PROC_DIR: &str = "/proc/thread-self/net/sctp";
-/// The state of a listening endpoint in /proc/net/sctp/eps (SCTP_SS_LISTENING = TCP_LISTEN).
+/// State of a listening endpoint in /proc/net/sctp/eps (SCTP_SS_LISTENING = TCP_LISTEN).
 const LISTENING: &str = "10";
 
-pub(super) fn list(diag: &mut Dump, found: &mut Found) -> io::Result<()> {
+pub(super) fn list(diag: &mut NetlinkSocket, found: &mut Found) -> io::Result<()> {
     if !Path::new(PROC_DIR).exists() {
         return Ok(());
     }
@@ -38,8 +38,8 @@ fn list_from_proc(found: &mut Found) -> io::Result<()> {
     Ok(())
 }
 
-/// `ENDPT SOCK STY SST HBKT LPORT UID INODE LADDRS…`. It has no cookie: the inode number with the highest bit set stands
-/// in for it.
+/// Parses a line `ENDPT SOCK STY SST HBKT LPORT UID INODE LADDRS…`. The line has no cookie; the inode number with the
+/// highest bit set replaces the cookie.
 fn parse(line: &str) -> Option<ListedSocket> {
     let fields: Vec<&str> = line.split_whitespace().collect();
     let (state, port) = (fields.get(3)?, fields.get(5)?);

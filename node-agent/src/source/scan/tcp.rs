@@ -1,28 +1,27 @@
-//! The TCP listeners of both address families in one dump. The kernel walks the listeners of the whole node for every
-//! dump, whatever netns asks, and only the older form of the request leaves the family open.
+//! Lists the TCP listeners of both address families in one dump. For every dump the kernel walks the listeners of the
+//! whole node, whichever netns asks, and only the older form of the request covers both families.
 
 use std::io;
 
 use netlink_packet_core::{
-    DecodeError, NLM_F_DUMP, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader, NetlinkMessage,
-    NetlinkPayload, NetlinkSerializable, Parseable,
+    DecodeError, NetlinkDeserializable, NetlinkHeader, NetlinkSerializable, Parseable,
 };
 use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6};
 use netlink_packet_sock_diag::inet::{InetResponse, StateFlags};
 use portolan_engine::model::identity::Protocol;
 
-use super::dump::{Dump, Outcome};
 use super::{Found, is_absent, socket_of};
+use crate::source::netlink::{DumpOutcome, NetlinkSocket};
 
-/// `TCPDIAG_GETSOCK` of linux/inet_diag.h.
+/// Message type `TCPDIAG_GETSOCK` of linux/inet_diag.h.
 const TCPDIAG_GETSOCK: u16 = 18;
-/// Size of `struct inet_diag_req`.
+/// Size of `struct inet_diag_req` in bytes.
 const REQUEST: usize = 60;
-/// Where its `idiag_states` stand.
+/// Position of `idiag_states` in the request.
 const STATES: std::ops::Range<usize> = 52..56;
 
-/// Adds the TCP listeners. Where the kernel lacks the older form it is asked per family.
-pub(super) fn list(diag: &mut Dump, found: &mut Found) -> io::Result<()> {
+/// Adds the TCP listeners. Asks per family if the kernel lacks the older form of the request.
+pub(super) fn list(diag: &mut NetlinkSocket, found: &mut Found) -> io::Result<()> {
     match list_once(diag, found) {
         Ok(outcome) if outcome.may_have_holes() => list_once(diag, found).map(drop),
         Ok(_) => Ok(()),
@@ -37,11 +36,8 @@ pub(super) fn list(diag: &mut Dump, found: &mut Found) -> io::Result<()> {
     }
 }
 
-fn list_once(diag: &mut Dump, found: &mut Found) -> io::Result<Outcome> {
-    let mut request =
-        NetlinkMessage::new(NetlinkHeader::default(), NetlinkPayload::InnerMessage(Message::Request));
-    request.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-    let outcome = diag.run(request, |message| {
+fn list_once(diag: &mut NetlinkSocket, found: &mut Found) -> io::Result<DumpOutcome> {
+    let outcome = diag.dump(Message::Request, |message| {
         if let Message::Response(response) = message
             && let Some(socket) = socket_of(&response, Protocol::Tcp)
         {
@@ -52,10 +48,10 @@ fn list_once(diag: &mut Dump, found: &mut Found) -> io::Result<Outcome> {
     Ok(outcome)
 }
 
-/// What is asked and answered.
+/// Request and answer of the older form.
 #[derive(Debug)]
 enum Message {
-    /// All that listen.
+    /// Asks for all listeners.
     Request,
     Response(Box<InetResponse>),
 }

@@ -1,4 +1,5 @@
-//! Which pod, container and process a socket is, and whether its port is declared, by what the runtime tells.
+//! Which pod, container and process a socket belongs to, and whether its port is declared, by the runtime's
+//! information.
 
 use libtest_mimic::Trial;
 
@@ -40,7 +41,7 @@ fn declared_and_undeclared() {
     let found = finding(&agent, &web, 9090, "undeclared-reachable");
     assert_eq!(found.container.map(|container| container.id), Some(app));
     assert!(!found.message.is_empty());
-    // A second container of the running pod declares what was a finding.
+    // A second container of the running pod declares the port of an existing finding.
     web.container("late", r#"[{"containerPort":9090}]"#, "sleep 1000");
     agent.wait_report("the finding resolves", |report| match report {
         portolan_report::wire::Report::Finding(item) if item.id == found.id && item.state == "resolved" => {
@@ -88,7 +89,7 @@ fn host_network() {
     let pod = Wanted::pod("node-exporter").host_network().run();
     let ports = r#"[{"hostPort":28471,"containerPort":28471}]"#;
     let id = pod.container("exporter", ports, "httpd -p 28471; httpd -p 28472; sleep 1000");
-    // A daemon of the node beside it is nobody's.
+    // A daemon of the node belongs to no pod.
     let daemon = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let declared = listener(&agent, &pod, 28471, |item| item.container.is_some());
     assert_eq!(declared.declaration.status, "declared");

@@ -1,4 +1,4 @@
-//! The commands that ask the runtime without an agent.
+//! The commands that query the runtime without an agent.
 
 use std::process::Command;
 
@@ -6,8 +6,8 @@ use libtest_mimic::Trial;
 
 use super::case;
 use crate::harness::agent::binary;
-use crate::harness::patience::{PATIENCE, eventually};
 use crate::harness::pod::Wanted;
+use crate::harness::timeouts::{TIMEOUT, eventually};
 use crate::harness::world::metadata;
 
 pub fn cases() -> Vec<Trial> {
@@ -17,7 +17,7 @@ pub fn cases() -> Vec<Trial> {
 fn scan() {
     let pod = Wanted::pod("scanned").run();
     pod.container("app", r#"[{"containerPort":8080}]"#, "httpd -p 8080; httpd -p 9090; sleep 1000");
-    let line = eventually(PATIENCE, "the scan finds the undeclared port", || {
+    let line = eventually(TIMEOUT, "the scan finds the undeclared port", || {
         let output = Command::new(binary())
             .args(["scan", "--output", "wide", "-n", "shop", "--metadata", &metadata()])
             .output()
@@ -33,7 +33,7 @@ fn scan() {
 fn doctor() {
     let output =
         Command::new(binary()).args(["doctor", "--metadata", &metadata()]).output().expect("doctor runs");
-    // Long rows go on in the next line.
+    // Long rows continue on the next line.
     let text = String::from_utf8_lossy(&output.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(
         text.contains("container runtime ok containerd ") && text.contains("polled each second"),

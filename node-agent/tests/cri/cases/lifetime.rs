@@ -5,8 +5,8 @@ use portolan_report::wire::Report;
 
 use super::case;
 use crate::harness::containerd::Node;
-use crate::harness::patience::{PATIENCE, eventually};
 use crate::harness::pod::Wanted;
+use crate::harness::timeouts::{TIMEOUT, eventually};
 use crate::harness::world::{agent, finding, listener, unready_agent, wait_source};
 
 pub fn cases() -> Vec<Trial> {
@@ -56,7 +56,7 @@ fn runtime_restarted() {
     Node::with(Node::kill);
     let reason = wait_source(&agent, "down").expect("a reason");
     assert!(reason.contains("containerd.sock") || reason.contains("List"), "{reason}");
-    // What is known of the pod stays, and what it opens now is still its own.
+    // What is known of the pod stays, and new sockets are still assigned to it.
     finding(&agent, &pod, 9090, "undeclared-reachable");
     Node::with(Node::start);
     wait_source(&agent, "up");
@@ -72,8 +72,8 @@ fn runtime_comes_late() {
     pod.container("app", PORTS, SCRIPT);
     Node::with(Node::kill);
     let mut agent = unready_agent();
-    eventually(PATIENCE * 6, "the agent answers", || agent.listeners().map(drop));
-    // Its only source of pods is away: it says so, and is not ready.
+    eventually(TIMEOUT * 6, "the agent answers", || agent.listeners().map(drop));
+    // The agent's only source of pods is down: the status reports it, and the agent is not ready.
     let reason = wait_source(&agent, "down").expect("a reason");
     assert!(reason.contains("cannot connect to"), "{reason}");
     Node::with(Node::start);

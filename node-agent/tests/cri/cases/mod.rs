@@ -1,4 +1,4 @@
-//! The cases that must hold, by name, one file per subject.
+//! The cases by name, one file per subject.
 
 mod attribution;
 mod commands;
@@ -7,7 +7,7 @@ mod privilege;
 
 use libtest_mimic::{Failed, Trial};
 
-/// Every case of the tier.
+/// Returns every case of the tier.
 pub fn all() -> Vec<Trial> {
     [attribution::cases(), lifetime::cases(), commands::cases(), privilege::cases()]
         .into_iter()
@@ -15,7 +15,7 @@ pub fn all() -> Vec<Trial> {
         .collect()
 }
 
-/// One case: a name that says what must hold, and the function that shows it.
+/// Creates one case: a name that states what must hold, and the function that checks it.
 fn case(name: &'static str, run: fn()) -> Trial {
     Trial::test(name, move || {
         run();

@@ -1,5 +1,5 @@
-//! Least privilege: the image in a real container with what the chart gives it works, and without any one part of it ends
-//! with exit code 4 and the part's name. `cargo xtask test --tier privilege` makes the image and runs them.
+//! Least privilege: the image in a real container works with what the chart grants it, and without any one part ends
+//! with exit code 4 and names that part. `cargo xtask test --tier privilege` builds the image and runs these cases.
 
 use libtest_mimic::Trial;
 use portolan_report::wire::{Finding, Report};
@@ -10,7 +10,7 @@ use crate::harness::containerd::Node;
 use crate::harness::messages::{LOCALHOST, Number, SecurityProfile};
 use crate::harness::pod::{Pod, Wanted, address};
 
-/// None where no image is given.
+/// Returns the cases; none if no image is given.
 pub fn cases() -> Vec<Trial> {
     if !is_given() {
         return Vec::new();
@@ -35,7 +35,7 @@ pub fn cases() -> Vec<Trial> {
 
 const WEB: &str = r#"[{"name":"http","containerPort":8080,"protocol":"TCP"}]"#;
 
-/// A pod of another user that listens before the agent is there.
+/// Creates a pod of another user that listens before the agent starts.
 fn web(name: &str) -> Pod {
     let pod = Wanted::pod(name).run();
     let mut config = pod.container_config("app", WEB);
@@ -83,12 +83,12 @@ fn enough() {
     let process = old.listener.and_then(|listener| listener.process).expect("another user's process");
     assert_eq!(process.name, "httpd");
     let _curler = calls(&before, 9090);
-    // Packets are counted from the interface's turn on.
+    // Packets are counted once the interface is attached.
     finding(&agent, &before, 9090, "undeclared-active", |found| {
         found.traffic.packets > 0
             && found.traffic.peers.iter().any(|peer| peer.reference.as_deref() == Some("shop/curler"))
     });
-    // What starts later is seen through the mount's propagation.
+    // Sockets that open later are seen through the mount's propagation.
     sees_an_undeclared_port_with_its_traffic(&agent);
     agent.wait_report("every hook is attached", |report| match report {
         Report::AgentStatus(status) if status.hooks.iter().all(|hook| hook.state == "attached") => Some(()),
@@ -98,7 +98,7 @@ fn enough() {
 
 fn refused(agent: &AgentPod, name: &str) {
     let code = agent.exit_code();
-    let said = agent.said("stderr");
+    let said = agent.output("stderr");
     assert!(code == 4 && said.contains(name), "exit code {code}, not 4 with {name}: {said}");
 }
 
@@ -128,7 +128,7 @@ fn without_propagation() {
     refused(&given.run(), "the mount /run/netns lacks mountPropagation: HostToContainer");
 }
 
-/// A profile that allows all but bpf(2), as hardened nodes have.
+/// Returns a profile that allows everything but bpf(2), as hardened nodes have.
 fn forbids_bpf() -> SecurityProfile {
     let path = Node::with(|node| node.path("no-bpf.json"));
     let profile = serde_json::json!({
@@ -142,16 +142,16 @@ fn forbids_bpf() -> SecurityProfile {
 fn seccomp_is_named() {
     let agent = Given { seccomp: forbids_bpf(), ..Given::by_the_chart() }.run();
     refused(&agent, "the seccomp filter forbids it");
-    assert!(agent.said("stderr").contains("`privileged: true`"), "{}", agent.said("stderr"));
+    assert!(agent.output("stderr").contains("`privileged: true`"), "{}", agent.output("stderr"));
     let doctor = Given { seccomp: forbids_bpf(), ..Given::by_the_chart() };
     let doctor = doctor.run_command(&["doctor", "--metadata", &runtime()]);
-    assert_eq!(doctor.exit_code(), 4, "{}", doctor.said("stdout"));
-    let said = doctor.said("stdout").split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(doctor.exit_code(), 4, "{}", doctor.output("stdout"));
+    let said = doctor.output("stdout").split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(said.contains("`privileged: true`"), "{said}");
 }
 
 fn privileged() {
-    // Privileged containers have no filter, whatever is asked for.
+    // Privileged containers have no filter, whatever the request says.
     let given = Given { seccomp: forbids_bpf(), privileged: true, ..Given::by_the_chart() };
     sees_an_undeclared_port_with_its_traffic(&given.run());
 }
@@ -159,8 +159,8 @@ fn privileged() {
 fn doctor_agrees() {
     let doctor = Given::by_the_chart().run_command(&["doctor", "--metadata", &runtime()]);
     let code = doctor.exit_code();
-    let said = doctor.said("stdout");
-    assert_eq!(code, 0, "{said}{}", doctor.said("stderr"));
+    let said = doctor.output("stdout");
+    assert_eq!(code, 0, "{said}{}", doctor.output("stderr"));
     assert!(said.contains("this node can run the agent"), "{said}");
     assert!(!said.contains("FAIL"), "{said}");
 }

@@ -1,4 +1,4 @@
-//! The agent's image in a pod with what the chart's own values give it.
+//! Runs the agent's image in a pod with what the chart's own values grant.
 
 use std::fs;
 
@@ -11,15 +11,15 @@ use super::messages::{
     CapabilitySet, ContainerSecurity, ContainerStatusResponse, EXITED, HOST_TO_CONTAINER, Id, Mount,
     SecurityProfile,
 };
-use super::patience::{PATIENCE, eventually};
 use super::pod::{Pod, Wanted};
+use super::timeouts::{TIMEOUT, eventually};
 
 /// The chart's default values.
 const VALUES: &str = include_str!("../../../../charts/portolan/values.yaml");
-/// Archive and name of the image under test.
+/// Environment variables with archive and name of the image under test.
 const ARCHIVE: &str = "PORTOLAN_IMAGE";
 const NAME: &str = "PORTOLAN_IMAGE_NAME";
-/// What kubelet hides from containers, and what it makes read-only, unless they are privileged.
+/// Paths that kubelet masks or makes read-only for containers that are not privileged.
 const MASKED: [&str; 9] = [
     "/proc/asound",
     "/proc/acpi",
@@ -33,35 +33,35 @@ const MASKED: [&str; 9] = [
 ];
 const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
-/// Whether there is an image to test.
+/// Returns true if there is an image to test.
 pub fn is_given() -> bool {
     std::env::var_os(ARCHIVE).is_some()
 }
 
-/// Texts in the chart's values.
+/// Returns the strings at a position of the chart's values.
 fn texts(pointer: &str) -> Vec<String> {
     let values: serde_json::Value = serde_saphyr::from_str(VALUES).expect("the chart's values");
     let found = values.pointer(pointer).unwrap_or_else(|| panic!("{pointer} in the chart's values"));
     serde_json::from_value(found.clone()).expect("a list of texts")
 }
 
-/// The capabilities that the chart gives, without `CAP_`.
+/// Returns the capabilities that the chart grants, without `CAP_`.
 pub fn capabilities() -> Vec<String> {
     texts("/securityContext/capabilities/add")
 }
 
-/// What a pod of the agent is given.
+/// What a pod of the agent is granted.
 pub struct Given {
     pub capabilities: Vec<String>,
     pub mounts: Vec<Mount>,
     pub host_pid: bool,
     pub privileged: bool,
-    /// 0, the runtime's default, in the chart.
+    /// Type 0, the runtime's default, in the chart.
     pub seccomp: SecurityProfile,
 }
 
 impl Given {
-    /// As the chart has it.
+    /// Returns what the chart grants.
     pub fn by_the_chart() -> Self {
         Self {
             capabilities: capabilities(),
@@ -114,7 +114,7 @@ impl Given {
     }
 }
 
-/// As kubelet makes it of a container's `securityContext`.
+/// Returns the security context that kubelet derives from a container's `securityContext`.
 fn context(privileged: bool, add: Vec<String>, seccomp: SecurityProfile) -> ContainerSecurity {
     let base = ContainerSecurity { privileged, readonly_rootfs: true, ..ContainerSecurity::default() };
     if privileged {
@@ -130,17 +130,17 @@ fn context(privileged: bool, add: Vec<String>, seccomp: SecurityProfile) -> Cont
     }
 }
 
-/// `--metadata` for an agent that sees the runtime where the node has it.
+/// Returns `--metadata` for an agent that sees the runtime at the node's path.
 pub fn runtime() -> String {
     Node::with(|node| format!("cri={}", node.socket().display()))
 }
 
-/// The directory of the runtime's socket.
+/// Returns the directory of the runtime's socket.
 pub fn runtime_dir() -> String {
     Node::with(|node| node.path("run")).display().to_string()
 }
 
-/// The chart's `hostMounts`: the names of network namespaces, the cgroups, the runtime's socket, nothing else.
+/// Returns the chart's `hostMounts`: names of network namespaces, cgroups and the runtime's socket, nothing else.
 fn mounts() -> Vec<Mount> {
     let mount = |path: String, propagation| Mount {
         container_path: path.clone(),
@@ -150,12 +150,12 @@ fn mounts() -> Vec<Mount> {
     };
     let mut mounts: Vec<Mount> =
         texts("/agent/netnsDirs").into_iter().map(|path| mount(path, HOST_TO_CONTAINER)).collect();
-    // This runtime is where the tests made it, on a mount that need not be shared.
+    // The test's runtime is in a temporary directory, on a mount that need not be shared.
     mounts.extend([mount("/sys/fs/cgroup".to_owned(), 0), mount(runtime_dir(), 0)]);
     mounts
 }
 
-/// The image as it runs, or ran; it goes with the guard.
+/// The image as a running or ended container, removed when dropped.
 pub struct AgentPod {
     id: String,
     log: std::path::PathBuf,
@@ -163,8 +163,8 @@ pub struct AgentPod {
 }
 
 impl AgentPod {
-    /// What it said so far on one of its streams: `stdout` or `stderr`.
-    pub fn said(&self, stream: &str) -> String {
+    /// Returns what the container wrote so far to `stdout` or `stderr`.
+    pub fn output(&self, stream: &str) -> String {
         let text = fs::read_to_string(&self.log).unwrap_or_default();
         // The runtime writes: time, stream, F for a whole line, the line.
         let mark = format!(" {stream} F ");
@@ -172,28 +172,28 @@ impl AgentPod {
         lines.map(|(_, line)| format!("{line}\n")).collect()
     }
 
-    /// Waits for a report of which `pick` makes something.
+    /// Waits for a report for which `pick` returns something.
     pub fn wait_report<T>(&self, what: &str, mut pick: impl FnMut(&Report) -> Option<T>) -> T {
-        eventually(PATIENCE * 3, what, || {
-            let said = self.said("stdout");
+        eventually(TIMEOUT * 3, what, || {
+            let said = self.output("stdout");
             let reports = said.lines().map(|line| serde_json::from_str::<Report>(line).expect("a report"));
             let found = reports.filter_map(|report| pick(&report)).next();
             found.ok_or_else(|| {
                 let last: Vec<&str> = said.lines().rev().take(3).collect();
-                format!("{} lines, the last {last:#?}; {}", said.lines().count(), self.said("stderr"))
+                format!("{} lines, the last {last:#?}; {}", said.lines().count(), self.output("stderr"))
             })
         })
     }
 
-    /// Waits for its end; the exit code.
+    /// Waits until the container ends and returns its exit code.
     pub fn exit_code(&self) -> i32 {
-        eventually(PATIENCE * 3, "the agent ends", || {
+        eventually(TIMEOUT * 3, "the agent ends", || {
             let asked = Id { id: self.id.clone() };
             let answer = Node::with(|node| node.ask("/runtime.v1.RuntimeService/ContainerStatus", &asked))?;
             let status = ContainerStatusResponse::decode(answer).map_err(|error| error.to_string())?.status;
             match status {
                 Some(status) if status.state == EXITED => Ok(status.exit_code),
-                other => Err(format!("{other:?}; {}{}", self.said("stderr"), self.said("stdout"))),
+                other => Err(format!("{other:?}; {}{}", self.output("stderr"), self.output("stdout"))),
             }
         })
     }

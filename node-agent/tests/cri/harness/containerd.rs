@@ -1,5 +1,5 @@
-//! A containerd of the tier's own: its root, state, socket, networks and images are in one temporary directory, and all
-//! of it goes when the tier ends, also what a failed case left.
+//! A containerd of the tier's own. Its root, state, socket, networks and images are in one temporary directory; all of
+//! it is removed when the tier ends, also what a failed case left.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,14 +12,14 @@ use portolan::source::pods::cri::client::Runtime;
 use prost::Message;
 
 use super::messages::Id;
-use super::patience::eventually;
+use super::timeouts::eventually;
 use super::{image, mount_table};
 
 static NODE: Mutex<Option<Node>> = Mutex::new(None);
 
 const IP_FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
-/// How long one call that makes or ends things may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Time limit of one call that creates or ends something on a busy machine.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The node's runtime.
 pub struct Node {
@@ -32,7 +32,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// Makes the runtime and its image.
+    /// Creates the runtime and its image.
     pub fn set_up() {
         let dir = std::env::temp_dir().join(format!("portolan-cri-{}", std::process::id()));
         for part in ["cni", "image", "logs", "ipam", "run"] {
@@ -60,13 +60,13 @@ impl Node {
         node.end()
     }
 
-    /// Does something with the node.
+    /// Calls `act` with the node.
     pub fn with<T>(act: impl FnOnce(&mut Self) -> T) -> T {
         let mut node = NODE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         act(node.as_mut().expect("the node is set up"))
     }
 
-    /// Starts the daemon where a case that failed left it dead.
+    /// Starts the daemon if a failed case left it dead.
     pub fn ensure(&mut self) {
         if self.daemon.is_none() {
             self.start();
@@ -84,7 +84,7 @@ impl Node {
     /// Starts the daemon and waits until it answers.
     pub fn start(&mut self) {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.dir.join("log")).expect("a log");
-        // It dies with the tier's main thread, so that none is left when a whole run is killed.
+        // The daemon dies with the tier's main thread, so that none is left when a whole run is killed.
         let daemon = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "containerd", "--config"])
             .arg(self.dir.join("config.toml"))
@@ -94,13 +94,13 @@ impl Node {
             .spawn()
             .expect("containerd starts: run `cargo xtask setup --tests`");
         self.daemon = Some(daemon);
-        eventually(PATIENCE, "containerd answers", || {
+        eventually(TIMEOUT, "containerd answers", || {
             let version = self.call("/runtime.v1.RuntimeService/Version", &());
             version.map(|_| ()).map_err(|error| format!("{error}; {}", self.log()))
         });
     }
 
-    /// kill -9 of the daemon; containers and their shims live on.
+    /// Sends SIGKILL to the daemon; containers and their shims live on.
     pub fn kill(&mut self) {
         if let Some(mut daemon) = self.daemon.take() {
             let _ = daemon.kill();
@@ -109,34 +109,34 @@ impl Node {
         let _ = fs::remove_file(self.socket());
     }
 
-    /// One call, over a connection of its own.
+    /// Makes one call over a connection of its own.
     pub fn ask(&self, path: &'static str, request: &impl Message) -> Result<Bytes, String> {
         let answer = self.calls.block_on(async {
             let runtime = Runtime::connect(&self.socket()).await?;
-            runtime.exchange(path, path, request, PATIENCE).await
+            runtime.exchange(path, path, request, TIMEOUT).await
         });
         answer.map_err(|error| error.to_string())
     }
 
-    /// One call of which at most an id comes back.
+    /// Makes one call whose answer is at most an id.
     pub fn call(&self, path: &'static str, request: &impl Message) -> Result<Id, String> {
-        // Of answers with other fields nothing is read.
+        // Other fields of the answer are ignored.
         self.ask(path, request).map(|answer| Id::decode(answer).unwrap_or_default())
     }
 
-    /// The end of containerd's log.
+    /// Returns the end of containerd's log.
     pub fn log(&self) -> String {
         let text = fs::read_to_string(self.dir.join("log")).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(8)..].join("\n")
     }
 
-    /// The cgroup under which all pods of the tier are, named as kubelet would name it below.
+    /// Returns the cgroup of all pods of the tier; the names below are kubelet's.
     pub fn cgroup() -> String {
         format!("portolan-cri-{}", std::process::id())
     }
 
-    /// Takes the images of an archive.
+    /// Imports the images of an archive.
     pub fn import(&self, archive: &Path) {
         let output = Command::new("ctr")
             .args(["--namespace", "k8s.io", "--address"])
@@ -150,7 +150,7 @@ impl Node {
 
     fn end(&mut self) -> Vec<String> {
         self.kill();
-        eventually(PATIENCE, "every process of the runtime ends", || {
+        eventually(TIMEOUT, "every process of the runtime ends", || {
             let left = mount_table::processes_of(&self.dir, &Self::cgroup());
             left.iter().for_each(|pid| mount_table::kill(*pid));
             if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
@@ -164,7 +164,7 @@ impl Node {
             let _ = fs::remove_file(netns);
         }
         let _ = fs::write(IP_FORWARD, &self.ip_forward);
-        eventually(PATIENCE, "the cgroups go", || {
+        eventually(TIMEOUT, "the cgroups go", || {
             let left = mount_table::cgroups(&Self::cgroup());
             left.iter().for_each(|dir| mount_table::remove_cgroup(dir));
             if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
@@ -204,7 +204,7 @@ disabled_plugins = ["io.containerd.internal.v1.opt"]
     )
 }
 
-/// Where distributions, and everybody else, put the CNI plugins.
+/// Returns the directory in which distributions, or everybody else, install the CNI plugins.
 fn plugins() -> &'static str {
     ["/usr/lib/cni", "/opt/cni/bin"]
         .into_iter()

@@ -1,16 +1,16 @@
-//! The one image of the tier, made here: a static busybox with some of its names. It is the pause image too.
+//! The one image of the tier, built here: a static busybox with some of its names. It is the pause image too.
 
 use std::path::Path;
 use std::process::Command;
 
-/// What containers are made of; nothing answers at this registry.
+/// Image of containers; no registry answers at this name.
 pub const BOX: &str = "portolan.test/box:1";
-/// What sandboxes are made of.
+/// Image of sandboxes.
 pub const PAUSE: &str = "portolan.test/pause:1";
 
 const APPLETS: [&str; 6] = ["sh", "sleep", "httpd", "wget", "udpsvd", "nc"];
 
-/// Writes the image as an archive that `ctr images import` takes, and returns its path.
+/// Writes the image as an archive for `ctr images import` and returns its path.
 pub fn write(dir: &Path) -> std::path::PathBuf {
     let bin = dir.join("layer/bin");
     std::fs::create_dir_all(&bin).expect("a directory for the image");
@@ -35,7 +35,7 @@ pub fn write(dir: &Path) -> std::path::PathBuf {
     dir.join("image.tar")
 }
 
-/// The static one: there is no C library in the image.
+/// Returns the static busybox: there is no C library in the image.
 fn busybox() -> &'static str {
     ["/bin/busybox", "/usr/bin/busybox"]
         .into_iter()

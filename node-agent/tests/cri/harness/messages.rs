@@ -1,4 +1,4 @@
-//! The part of CRI by which kubelet makes pods; the agent itself only asks.
+//! The part of CRI by which kubelet creates pods; the agent itself only queries.
 
 use std::collections::HashMap;
 
@@ -35,7 +35,7 @@ pub struct LinuxSandbox {
 pub struct SandboxSecurity {
     #[prost(message, optional, tag = "1")]
     pub namespace_options: Option<NamespaceOption>,
-    /// Whether containers in it may be.
+    /// True if containers in it may be privileged.
     #[prost(bool, tag = "6")]
     pub privileged: bool,
 }
@@ -56,7 +56,7 @@ pub struct ContainerConfig {
     pub labels: HashMap<String, String>,
     #[prost(map = "string, string", tag = "10")]
     pub annotations: HashMap<String, String>,
-    /// Below the sandbox's directory of logs.
+    /// Relative to the sandbox's log directory.
     #[prost(string, tag = "11")]
     pub log_path: String,
     #[prost(message, optional, tag = "15")]
@@ -106,7 +106,7 @@ pub struct Number {
     pub value: i64,
 }
 
-/// A file of the node's; 0 is the runtime's own profile.
+/// Profile type of a file on the node; 0 is the runtime's own profile.
 pub const LOCALHOST: i32 = 2;
 
 #[derive(Clone, PartialEq, Message)]
@@ -163,7 +163,7 @@ pub struct CreateContainer {
     pub sandbox_config: Option<SandboxConfig>,
 }
 
-/// Requests and answers that are an id and nothing else that is used.
+/// Requests and answers of which only an id is used.
 #[derive(Clone, PartialEq, Message)]
 pub struct Id {
     #[prost(string, tag = "1")]

@@ -1,4 +1,4 @@
-//! What the cases stand on: a runtime of their own, pods in it, and the agent.
+//! The test harness: a runtime of the tier's own, pods in it, and the agent.
 
 pub mod agent_pod;
 pub mod containerd;
@@ -13,5 +13,5 @@ pub mod world;
 pub mod agent;
 #[path = "../../kernel/harness/http.rs"]
 pub mod http;
-#[path = "../../kernel/harness/patience.rs"]
-pub mod patience;
+#[path = "../../kernel/harness/timeouts.rs"]
+pub mod timeouts;

@@ -1,4 +1,4 @@
-//! What the kernel still holds of a runtime: mounts, network namespaces, processes and cgroups. Reads, and takes away.
+//! Lists and removes what the kernel still holds of a runtime: mounts, network namespaces, processes and cgroups.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use rustix::fs::CWD;
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Mount points below a directory, the innermost first.
+/// Returns the mount points below a directory, the innermost first.
 pub fn mounts_below(dir: &Path) -> Vec<PathBuf> {
     let table = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
     let points = table.lines().filter_map(|line| line.split(' ').nth(4)).map(PathBuf::from);
@@ -17,12 +17,12 @@ pub fn mounts_below(dir: &Path) -> Vec<PathBuf> {
     points
 }
 
-/// Takes a mount away, whoever still uses it.
+/// Unmounts a mount point, even if it is in use.
 pub fn detach(point: &Path) {
     let _ = unmount(point, UnmountFlags::DETACH);
 }
 
-/// The network namespaces that CNI made, by path.
+/// Returns the paths of the network namespaces that CNI created.
 pub fn cni_netns() -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir("/run/netns") else { return Vec::new() };
     let paths = entries.flatten().map(|entry| entry.path());
@@ -31,7 +31,7 @@ pub fn cni_netns() -> Vec<PathBuf> {
         .collect()
 }
 
-/// Processes whose command line names the directory (shims), or that live in a cgroup of that name (containers).
+/// Returns processes whose command line names the directory (shims), or that are in a cgroup of that name (containers).
 pub fn processes_of(dir: &Path, cgroup: &str) -> Vec<i32> {
     let dir = dir.display().to_string();
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
@@ -45,14 +45,14 @@ pub fn processes_of(dir: &Path, cgroup: &str) -> Vec<i32> {
     .collect()
 }
 
-/// kill -9.
+/// Sends SIGKILL to a process.
 pub fn kill(pid: i32) {
     if let Some(pid) = Pid::from_raw(pid) {
         let _ = kill_process(pid, Signal::KILL);
     }
 }
 
-/// Cgroup directories of that name, in every hierarchy.
+/// Returns the cgroup directories of that name in every hierarchy.
 pub fn cgroups(name: &str) -> Vec<PathBuf> {
     let table = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
     let roots =
@@ -60,7 +60,7 @@ pub fn cgroups(name: &str) -> Vec<PathBuf> {
     roots.map(|root| Path::new(root).join(name)).filter(|path| path.exists()).collect()
 }
 
-/// Removes a cgroup with all below it; it must be empty of processes.
+/// Removes a cgroup with all cgroups below it; no processes may be left in it.
 pub fn remove_cgroup(dir: &Path) {
     if let Ok(entries) = fs::read_dir(dir) {
         for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {

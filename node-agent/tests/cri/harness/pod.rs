@@ -1,4 +1,4 @@
-//! Pods as kubelet makes them: its labels, its annotations, its cgroups, through CRI.
+//! Creates pods through CRI as kubelet does, with its labels, annotations and cgroups.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,7 +18,7 @@ use super::messages::{
 
 pub const NAMESPACE: &str = "shop";
 
-/// A pod that runs; it is removed with the guard.
+/// A running pod, removed when dropped.
 pub struct Pod {
     pub name: String,
     pub uid: String,
@@ -26,7 +26,7 @@ pub struct Pod {
     config: SandboxConfig,
 }
 
-/// What a pod is to be.
+/// Description of a pod to create.
 pub struct Wanted {
     name: String,
     uid: String,
@@ -54,7 +54,7 @@ impl Wanted {
         }
     }
 
-    /// As kubelet makes it from a file on the node: its UID is a hash.
+    /// Describes a pod as kubelet creates it from a file on the node: its UID is a hash.
     pub fn static_pod(name: &str) -> Self {
         let mut wanted = Self::pod(name);
         wanted.uid = wanted.uid.replace('-', "");
@@ -68,13 +68,13 @@ impl Wanted {
         self
     }
 
-    /// Sees the node's processes.
+    /// Gives the pod the node's pid namespace.
     pub fn host_pid(mut self) -> Self {
         self.host_pid = true;
         self
     }
 
-    /// Its containers may run privileged.
+    /// Lets its containers run privileged.
     pub fn privileged(mut self, privileged: bool) -> Self {
         self.privileged = privileged;
         self
@@ -117,14 +117,14 @@ impl Wanted {
 }
 
 impl Pod {
-    /// Runs a shell script in a container that declares these ports; returns the container's id.
+    /// Runs a shell script in a container that declares these ports. Returns the container's id.
     pub fn container(&self, name: &str, ports: &str, script: &str) -> String {
         let mut config = self.container_config(name, ports);
         config.command = ["/bin/sh", "-c", script].map(str::to_owned).into();
         self.start(config)
     }
 
-    /// Makes and starts the container; its id.
+    /// Creates and starts the container. Returns its id.
     pub fn start(&self, config: ContainerConfig) -> String {
         let request = CreateContainer {
             pod_sandbox_id: self.id.clone(),
@@ -136,7 +136,7 @@ impl Pod {
         made.id
     }
 
-    /// A container as kubelet asks for it, of the tier's own image.
+    /// Returns the configuration of a container as kubelet sends it, with the tier's own image.
     pub fn container_config(&self, name: &str, ports: &str) -> ContainerConfig {
         let labels = ["io.kubernetes.pod.name", "io.kubernetes.pod.namespace", "io.kubernetes.pod.uid"];
         let mut labels: HashMap<String, String> =
@@ -170,7 +170,7 @@ impl Drop for Pod {
         for path in
             ["/runtime.v1.RuntimeService/StopPodSandbox", "/runtime.v1.RuntimeService/RemovePodSandbox"]
         {
-            // What stays goes with the node.
+            // What cannot be removed here is removed with the node.
             if let Err(error) = Node::with(|node| node.call(path, &id)) {
                 eprintln!("{error}");
             }
@@ -184,11 +184,11 @@ fn call(path: &'static str, request: &impl Message) -> Id {
 
 fn namespaces(host_network: bool, host_pid: bool) -> NamespaceOption {
     let of_node = |wanted, otherwise| if wanted { MODE_NODE } else { otherwise };
-    // The pid namespace is the container's own, as kubelet asks for.
+    // The pid namespace is the container's own, as kubelet requests.
     NamespaceOption { network: of_node(host_network, 0), pid: of_node(host_pid, 1), ipc: 0 }
 }
 
-/// The pod's address, as the runtime tells it.
+/// Returns the pod's address according to the runtime.
 pub fn address(pod: &Pod) -> std::net::IpAddr {
     let asked = PodSandboxStatusRequest { pod_sandbox_id: pod.id.clone(), verbose: false };
     let answer = Node::with(|node| node.ask("/runtime.v1.RuntimeService/PodSandboxStatus", &asked));

@@ -1,18 +1,18 @@
-//! An agent beside the runtime, and what it says of pods.
+//! An agent beside the runtime, and its reports about pods.
 
 use portolan_report::wire::{Finding, Listener, Report};
 
 use super::agent::{Agent, Stdout};
 use super::containerd::Node;
-use super::patience::{PATIENCE, eventually};
 use super::pod::{NAMESPACE, Pod};
+use super::timeouts::{TIMEOUT, eventually};
 
-/// `--metadata` with the tier's socket.
+/// Returns `--metadata` with the tier's socket.
 pub fn metadata() -> String {
     Node::with(|node| format!("cri={}", node.socket().display()))
 }
 
-/// Starts an agent that is ready and knows the pods that are there.
+/// Starts an agent and waits until it is ready and knows the existing pods.
 pub fn agent() -> Agent {
     let mut agent = unready_agent();
     agent.wait_ready();
@@ -26,9 +26,9 @@ pub fn unready_agent() -> Agent {
     Agent::start_on(&metadata(), socket, &["--pod-cidr", "10.244.0.0/16"], Stdout::Read)
 }
 
-/// Waits until the agent says so of the runtime; returns the reason.
+/// Waits until the agent reports this state of the runtime. Returns the reason.
 pub fn wait_source(agent: &Agent, state: &str) -> Option<String> {
-    eventually(PATIENCE * 2, &format!("the runtime is {state}"), || {
+    eventually(TIMEOUT * 2, &format!("the runtime is {state}"), || {
         let sources = agent.status().sources;
         let cri = sources.iter().find(|source| source.name.starts_with("cri"));
         match cri {
@@ -38,7 +38,7 @@ pub fn wait_source(agent: &Agent, state: &str) -> Option<String> {
     })
 }
 
-/// The pod's listener on this port, once the agent has printed it so.
+/// Waits until the agent has printed the pod's listener on this port for which `is_so` is true, and returns it.
 pub fn listener(agent: &Agent, pod: &Pod, port: u16, is_so: impl Fn(&Listener) -> bool) -> Listener {
     agent.wait_report(&format!("{} listens on {port}", pod.name), |report| match report {
         Report::Listener(item) if item.port == port && item.state == "open" && is(item.pod.as_ref(), pod) => {
@@ -48,7 +48,7 @@ pub fn listener(agent: &Agent, pod: &Pod, port: u16, is_so: impl Fn(&Listener) -
     })
 }
 
-/// The pod's finding on this port, once the agent has printed it with this code.
+/// Waits until the agent has printed the pod's finding on this port with this code, and returns it.
 pub fn finding(agent: &Agent, pod: &Pod, port: u16, code: &str) -> Finding {
     agent.wait_report(&format!("{code} of {} on {port}", pod.name), |report| match report {
         Report::Finding(item)

@@ -1,4 +1,4 @@
-//! Datagrams by the system calls with messages: sendmsg and sendmmsg, recvmsg and recvmmsg.
+//! Sends and receives datagrams by sendmsg and sendmmsg, recvmsg and recvmmsg.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::net::SocketAddr;
@@ -7,11 +7,11 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use rustix::io::{Errno, Result};
 use rustix::net::{MMsgHdr, RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendFlags, SocketAddrAny};
 
-/// Datagrams that one recvmmsg asks for.
+/// Maximum number of datagrams per recvmmsg.
 const AT_ONCE: usize = 16;
 const LONGEST: usize = 2048;
 
-/// One sendmsg for each.
+/// Sends each datagram with a sendmsg.
 pub fn send(socket: BorrowedFd<'_>, to: SocketAddr, length: usize, times: u32) -> Result<()> {
     let payload = vec![b'x'; length];
     for _ in 0..times {
@@ -21,7 +21,7 @@ pub fn send(socket: BorrowedFd<'_>, to: SocketAddr, length: usize, times: u32) -
     Ok(())
 }
 
-/// One sendmmsg for all; how many it sent.
+/// Sends all datagrams with one sendmmsg and returns how many were sent.
 pub fn send_many(socket: BorrowedFd<'_>, to: SocketAddr, length: usize, times: u32) -> Result<u64> {
     let payload = vec![b'x'; length];
     let slices = [IoSlice::new(&payload)];
@@ -32,7 +32,7 @@ pub fn send_many(socket: BorrowedFd<'_>, to: SocketAddr, length: usize, times: u
     Ok(rustix::net::sendmmsg(socket, &mut messages, SendFlags::empty())? as u64)
 }
 
-/// One recvmsg for each.
+/// Receives each datagram with a recvmsg.
 pub fn receive(socket: BorrowedFd<'_>, times: u32) -> Result<()> {
     let mut buffer = [0u8; LONGEST];
     for _ in 0..times {
@@ -42,7 +42,7 @@ pub fn receive(socket: BorrowedFd<'_>, times: u32) -> Result<()> {
     Ok(())
 }
 
-/// recvmmsg until that many came.
+/// Calls recvmmsg until that many datagrams came.
 pub fn receive_many(socket: BorrowedFd<'_>, times: u32) -> Result<()> {
     let mut buffers = [[0u8; LONGEST]; AT_ONCE];
     let mut slices: Vec<libc::iovec> = buffers

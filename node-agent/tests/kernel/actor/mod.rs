@@ -1,5 +1,5 @@
-//! The actor: a real program, apart from the test's process, that opens sockets as it is told. It is the test executable
-//! itself, started again, so that the tier is one file to carry into a virtual machine.
+//! The actor: a process apart from the test's that opens sockets on request. It is the test executable itself, started
+//! again, so that the tier is one file to copy into a virtual machine.
 
 mod messages;
 pub mod protocol;
@@ -13,12 +13,12 @@ use std::io::{BufRead, Write};
 use protocol::{Reply, Request};
 use sockets::Sockets;
 
-/// Set in the environment of an actor: the netns to enter first (empty: stay).
+/// Environment variable of an actor: the netns to enter first (empty: stay).
 pub const ACTOR_NETNS: &str = "PORTOLAN_TIER_ACTOR_NETNS";
-/// Set in the environment of a child that only holds the sockets it inherited.
+/// Environment variable of a child that only holds the sockets it inherited.
 pub const ACTOR_HOLDS: &str = "PORTOLAN_TIER_ACTOR_HOLDS";
 
-/// Serve requests until stdin ends.
+/// Serves requests until stdin ends.
 pub fn run(netns: &str) {
     if !netns.is_empty() {
         sockets::enter_netns(netns).expect("enter the netns");
@@ -34,7 +34,7 @@ pub fn run(netns: &str) {
     }
 }
 
-/// Hold what was inherited until stdin ends.
+/// Holds the inherited sockets until stdin ends.
 pub fn hold() {
     let mut line = String::new();
     while std::io::stdin().read_line(&mut line).is_ok_and(|length| length > 0) {}

@@ -1,14 +1,14 @@
-//! What a case tells an actor to do: one JSON request per line on its stdin, one JSON reply per line on its stdout.
+//! The protocol between case and actor: one JSON request per line on stdin, one JSON reply per line on stdout.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-/// An actor's name for one of its sockets, chosen by the case.
+/// Name of an actor's socket, chosen by the case.
 pub type SocketName = u32;
 
-/// Which socket to make.
+/// Kind of socket to open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Transport {
     Tcp,
@@ -16,16 +16,16 @@ pub enum Transport {
     Udp,
 }
 
-/// What is set on a socket before it is bound.
+/// Options that are set on a socket before it is bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SocketOptions {
     pub reuse_port: bool,
     pub v6_only: bool,
-    /// Put a destination options header of eight bytes into each IPv6 packet.
+    /// Puts a destination options header of eight bytes into each IPv6 packet.
     pub destination_options: bool,
 }
 
-/// One order.
+/// A request to an actor.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Request {
     Open {
@@ -42,7 +42,7 @@ pub enum Request {
         socket: SocketName,
         backlog: i32,
     },
-    /// Bind and listen through io_uring.
+    /// Binds and listens through io_uring.
     RingListen {
         socket: SocketName,
         address: SocketAddr,
@@ -54,12 +54,12 @@ pub enum Request {
         socket: SocketName,
         to: SocketAddr,
     },
-    /// Start a connect and do not wait for it.
+    /// Starts a connect and does not wait for it.
     StartConnect {
         socket: SocketName,
         to: SocketAddr,
     },
-    /// Undo a connect or a listen: connect(AF_UNSPEC).
+    /// Undoes a connect or a listen: connect(AF_UNSPEC).
     Disconnect {
         socket: SocketName,
     },
@@ -67,58 +67,58 @@ pub enum Request {
         socket: SocketName,
         accepted: SocketName,
     },
-    /// Accept, read to the end and close, on a thread of its own, until the listener ends.
+    /// Accepts connections, reads them to the end and closes them, on a thread of its own, until the listener ends.
     Serve {
         socket: SocketName,
     },
-    /// Connect and close `times` times, `length` bytes sent on each; answers how many completed.
+    /// Connects and closes `times` times and sends `length` bytes on each connection. Replies how many completed.
     ConnectMany {
         to: SocketAddr,
         times: u32,
         length: usize,
     },
-    /// Write `length` bytes to a connected socket.
+    /// Writes `length` bytes to a connected socket.
     Write {
         socket: SocketName,
         length: usize,
     },
-    /// Read until `length` bytes came.
+    /// Reads until `length` bytes came.
     Read {
         socket: SocketName,
         length: usize,
     },
-    /// One datagram of `length` bytes, `times` times.
+    /// Sends `times` datagrams of `length` bytes.
     SendTo {
         socket: SocketName,
         to: SocketAddr,
         length: usize,
         times: u32,
     },
-    /// `times` datagrams with one sendmmsg.
+    /// Sends `times` datagrams with one sendmmsg.
     SendMany {
         socket: SocketName,
         to: SocketAddr,
         length: usize,
         times: u32,
     },
-    /// `times` datagrams, a sendmsg each.
+    /// Sends `times` datagrams with a sendmsg each.
     SendMessages {
         socket: SocketName,
         to: SocketAddr,
         length: usize,
         times: u32,
     },
-    /// Receive `times` datagrams.
+    /// Receives `times` datagrams.
     Receive {
         socket: SocketName,
         times: u32,
     },
-    /// The same with recvmsg.
+    /// Receives `times` datagrams with a recvmsg each.
     ReceiveMessages {
         socket: SocketName,
         times: u32,
     },
-    /// The same with recvmmsg.
+    /// Receives `times` datagrams with recvmmsg.
     ReceiveMany {
         socket: SocketName,
         times: u32,
@@ -130,29 +130,29 @@ pub enum Request {
         socket: SocketName,
     },
     CloseAll,
-    /// Open, bind, listen, hold for this long, close: all in the actor, so that no pipe stands between.
+    /// Opens, binds, listens, waits for this long and closes, all in the actor, so that no pipe adds delay.
     ListenBriefly {
         address: SocketAddr,
         milliseconds: u64,
     },
-    /// Listen on every port of a range; answers how many did.
+    /// Listens on every port of a range. Replies on how many it listens.
     ListenRange {
         address: SocketAddr,
         last_port: u16,
     },
-    /// Open and close a listener `times` times.
+    /// Opens and closes a listener `times` times.
     ListenOften {
         address: SocketAddr,
         times: u32,
     },
-    /// Start a child process that inherits every socket; answers its pid.
+    /// Starts a child process that inherits every socket. Replies its pid.
     Inherit,
-    /// Wait at a unix socket for one descriptor (SCM_RIGHTS) and keep it.
+    /// Waits on a unix socket for one descriptor (SCM_RIGHTS) and keeps it.
     Take {
         path: PathBuf,
         socket: SocketName,
     },
-    /// Hand a descriptor over.
+    /// Passes a descriptor over a unix socket.
     Give {
         path: PathBuf,
         socket: SocketName,
@@ -160,29 +160,29 @@ pub enum Request {
     EnterNetns {
         name: String,
     },
-    /// Move to a new netns that only this process holds; answers its inode.
+    /// Moves to a new netns that only this process holds. Replies its inode.
     NestNetns,
-    /// A packet with any source, written by hand; loopback and routes as the kernel has them.
+    /// Sends a raw packet with any source address; loopback and routes are the kernel's.
     SendRaw {
         from: SocketAddr,
         to: SocketAddr,
         payload: Payload,
     },
-    /// `times` such packets, each from another address that nobody has.
+    /// Sends `times` raw packets, each from another unused address.
     Flood {
         to: SocketAddr,
         payload: Payload,
         times: u32,
     },
-    /// One datagram to every port of an address.
+    /// Sends one datagram to every port of an address.
     Spray {
         to: IpAddr,
     },
-    /// Make a tun device in the netns the actor is in.
+    /// Creates a tun device in the netns that the actor is in.
     OpenTun {
         name: String,
     },
-    /// Let `times` packets arrive over the tun device.
+    /// Lets `times` packets arrive over the tun device.
     FromTun {
         from: SocketAddr,
         to: SocketAddr,
@@ -191,20 +191,20 @@ pub enum Request {
     },
 }
 
-/// What a packet that is written by hand carries.
+/// Payload of a raw packet.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub enum Payload {
     Syn,
-    /// Of so many bytes.
+    /// A UDP datagram of this many bytes.
     Datagram(usize),
 }
 
-/// What came of it.
+/// Reply to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {
     Done,
     Number(u64),
     Address(SocketAddr),
-    /// errno.
+    /// The errno of a failed system call.
     Refused(i32),
 }

@@ -1,4 +1,5 @@
-//! What plain sockets cannot send: whole packets with any source, and IPv6 packets with an extension header.
+//! Builds and sends what plain sockets cannot: whole packets with any source, and IPv6 packets with an extension
+//! header.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -8,11 +9,11 @@ use rustix::net::{AddressFamily, SendFlags, SocketType, ipproto};
 
 use super::protocol::Payload;
 
-/// Addresses that nobody has: 198.18.0.0/15 is for benchmarks.
+/// First of the unused source addresses: 198.18.0.0/15 is reserved for benchmarks.
 const SPOOFED: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 0);
 const SPOOFED_ADDRESSES: u32 = 1 << 17;
 
-/// Sends IPv4 packets as they are.
+/// A socket that sends IPv4 packets unchanged.
 pub struct RawSocket(OwnedFd);
 
 impl RawSocket {
@@ -26,7 +27,7 @@ impl RawSocket {
         Ok(())
     }
 
-    /// One packet from each of so many addresses.
+    /// Sends one packet from each of `times` addresses.
     pub fn flood(&self, to: SocketAddr, payload: Payload, times: u32) -> Result<()> {
         for number in 0..times {
             let address = Ipv4Addr::from_bits(SPOOFED.to_bits() + number % SPOOFED_ADDRESSES);
@@ -37,7 +38,7 @@ impl RawSocket {
     }
 }
 
-/// From the network header on, every checksum right.
+/// Builds a packet from the network header on, with correct checksums.
 pub fn packet(from: SocketAddr, to: SocketAddr, payload: Payload) -> Result<Vec<u8>> {
     let (protocol, mut segment, place) = match payload {
         Payload::Syn => (6, syn(from.port(), to.port()), 16),
@@ -85,7 +86,7 @@ fn datagram(from: u16, to: u16, length: usize) -> Vec<u8> {
     udp
 }
 
-/// The internet checksum of bytes of which the last may stand alone.
+/// Computes the internet checksum of any number of bytes.
 fn checksum(bytes: &[u8]) -> u16 {
     let word = |pair: &[u8]| u32::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]));
     let mut sum: u32 = bytes.chunks(2).map(word).sum();
@@ -95,7 +96,7 @@ fn checksum(bytes: &[u8]) -> u16 {
     !u16::try_from(sum).expect("folded")
 }
 
-/// Eight bytes of padding options in a destination options header, on every packet of this socket.
+/// Sets eight bytes of padding options in a destination options header, for every packet of this socket.
 pub fn set_destination_options(socket: BorrowedFd<'_>) -> Result<()> {
     let header: [u8; 8] = [0, 0, 1, 4, 0, 0, 0, 0];
     // SAFETY: the descriptor is borrowed for the call, and the kernel reads `header.len()` bytes of `header`.

@@ -1,4 +1,4 @@
-//! bind and listen without either system call: through io_uring.
+//! Binds and listens through io_uring, without either system call.
 
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -7,7 +7,7 @@ use io_uring::{IoUring, opcode, squeue, types};
 use rustix::io::{Errno, Result};
 use rustix::net::addr::SocketAddrArg;
 
-/// Bind and listen (kernel 6.11 and newer).
+/// Binds and listens (Linux 6.11 and newer).
 pub fn bind_and_listen(socket: BorrowedFd<'_>, address: SocketAddr, backlog: i32) -> Result<()> {
     let mut ring = IoUring::new(2).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
     let fd = types::Fd(socket.as_raw_fd());

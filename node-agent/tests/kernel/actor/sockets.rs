@@ -1,4 +1,4 @@
-//! The actor's sockets and what can be done with them, each as one or a few plain system calls.
+//! The actor's sockets and the operations on them, each made of one or a few plain system calls.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -31,7 +31,7 @@ pub struct Sockets {
     tun: Option<Tun>,
 }
 
-/// Move the calling thread to a named netns.
+/// Moves the calling thread to a named netns.
 pub fn enter_netns(name: &str) -> Result<()> {
     let netns = File::open(Path::new("/run/netns").join(name)).map_err(|_| Errno::NOENT)?;
     rustix::thread::move_into_link_name_space(netns.as_fd(), Some(LinkNameSpaceType::Network))
@@ -196,7 +196,8 @@ fn serve(listener: Arc<OwnedFd>) {
     });
 }
 
-/// Closes with a reset, so that ten thousand connections do not use up the ports of one address with TIME_WAIT.
+/// Connects and closes with a reset, so that ten thousand connections do not exhaust the ports of one address with
+/// TIME_WAIT.
 fn connect_many(to: SocketAddr, times: u32, length: usize) -> Result<Reply> {
     let mut completed = 0;
     for _ in 0..times {
@@ -241,7 +242,7 @@ fn send_to(socket: BorrowedFd<'_>, to: SocketAddr, length: usize, times: u32) ->
     Ok(())
 }
 
-/// A port that is closed answers nothing that this socket would hear.
+/// A closed port sends no answer that this socket would receive.
 fn spray(to: IpAddr) -> Result<()> {
     let socket = open(Transport::Udp, to.is_ipv6(), SocketOptions::default())?;
     for port in 1..=u16::MAX {

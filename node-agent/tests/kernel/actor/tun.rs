@@ -1,4 +1,4 @@
-//! A network device without a link header: what is written to it arrives as a packet of the netns it was made in.
+//! A network device without a link header: what is written to it arrives as a packet in the netns where it was created.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -8,7 +8,7 @@ use rustix::io::{Errno, Result};
 
 const TUNSETIFF: libc::Ioctl = 0x4004_54ca;
 
-/// A tun device; it goes with its descriptor.
+/// A tun device; the kernel removes it with its descriptor.
 pub struct Tun(File);
 
 impl Tun {

@@ -1,4 +1,4 @@
-//! The agent as a process: killed, doubled, gagged, or not allowed.
+//! The agent as a process: killed, started twice, with a blocked stdout, or without permissions.
 
 use std::process::{Command, Stdio};
 
@@ -9,7 +9,7 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 use super::case;
 use crate::actor::protocol::Request;
 use crate::harness::agent::{self, Agent, Stdout, TINY_LISTENER_RING};
-use crate::harness::patience::{PATIENCE, eventually};
+use crate::harness::timeouts::{TIMEOUT, eventually};
 use crate::harness::world::World;
 
 pub fn cases() -> Vec<Trial> {
@@ -38,7 +38,7 @@ fn killed_and_restarted() {
     let first = world.agent();
     world.settles(&first);
     first.kill();
-    // While it is down.
+    // The port closes while the agent is down.
     closed.close();
     web.listen("0.0.0.0:7002");
     let second = world.agent();
@@ -74,7 +74,7 @@ fn stdout_blocked() {
     let world = World::new(&["web"]);
     let agent = world.agent_with(&[], Stdout::Blocked);
     let web = world.actor("web");
-    // Far more lines than a pipe and any queue of lines hold.
+    // Far more lines than a pipe and the line queue hold.
     for _ in 0..20 {
         web.order(&Request::ListenOften { address: "0.0.0.0:7000".parse().unwrap(), times: 200 });
     }
@@ -93,7 +93,7 @@ fn stdout_closed() {
     world.settles(&agent);
 }
 
-/// What cannot be written is lost and counted; all else goes on.
+/// Lines that cannot be written are lost and counted; everything else continues.
 fn stdout_on_a_full_disk() {
     let world = World::new(&["web"]);
     let agent = world.agent_with(&[], Stdout::Full);
@@ -101,7 +101,7 @@ fn stdout_on_a_full_disk() {
     web.listen("0.0.0.0:7000");
     world.settles(&agent);
     world.finding(&agent, "web", 7000, |finding| finding.state == "open");
-    eventually(PATIENCE, "the lines that were lost are counted", || {
+    eventually(TIMEOUT, "the lines that were lost are counted", || {
         let lost = agent.status().lost;
         let lines: u64 = lost.iter().filter(|(reason, _)| reason.starts_with("stdout")).map(|(_, n)| n).sum();
         if lines > 0 { Ok(()) } else { Err(format!("{lost:?}")) }
@@ -139,7 +139,7 @@ fn a_hangup_reads_again() {
     let agent = Agent::start_as_service(&world.metadata(), world.scratch.path("api.sock"));
     let pid = Pid::from_raw(agent.pid().cast_signed()).expect("a pid");
     rustix::process::kill_process(pid, Signal::HUP).expect("signal the agent");
-    eventually(PATIENCE, "it says what it does", || {
+    eventually(TIMEOUT, "it says what it does", || {
         let said = agent.diagnostics();
         if said.contains("SIGHUP: reading the configuration file") { Ok(()) } else { Err(said) }
     });
@@ -193,7 +193,7 @@ fn scan_without_privileges_says_so() {
     assert!(said.contains("CAP_SYS_PTRACE"), "{said}");
 }
 
-/// Every walk fails; all that was known stays known.
+/// Every walk fails; what was known stays known.
 fn out_of_descriptors() {
     let world = World::new(&["web"]);
     let web = world.actor("web");
@@ -215,7 +215,7 @@ fn out_of_descriptors() {
     world.settles(&agent);
     let closed = |report: &Report| matches!(report, Report::Listener(listener) if listener.port == 7000 && listener.state == "closed");
     assert!(!agent.reports().iter().any(closed), "what cannot be looked at is not gone");
-    eventually(PATIENCE, "the source is up again", || {
+    eventually(TIMEOUT, "the source is up again", || {
         let status = agent.status();
         let netns = status.sources.iter().find(|source| source.name == "netns").expect("a source");
         if netns.state == "up" { Ok(()) } else { Err(format!("{netns:?}")) }
@@ -223,13 +223,13 @@ fn out_of_descriptors() {
     assert!(agent.status().lost["netns-walk-failed"] > 0);
 }
 
-/// Overflows the ring of listener records; then the programs have something to say.
+/// Overflows the ring of listener records, so that the programs write log lines.
 fn kernel_log_is_off_until_asked_for() {
     let world = World::new(&["web"]);
     let web = world.actor("web");
     let overflow = |options: &[&str]| {
         let agent = world.agent_with(&[&TINY_LISTENER_RING, options].concat(), Stdout::Read);
-        eventually(PATIENCE, "the ring overflows", || {
+        eventually(TIMEOUT, "the ring overflows", || {
             web.order(&Request::ListenOften { address: "0.0.0.0:7001".parse().unwrap(), times: 500 });
             let lost = agent.status().lost.get("listener-ring-full").copied().unwrap_or(0);
             if lost > 0 { Ok(()) } else { Err("nothing lost".into()) }
@@ -238,7 +238,7 @@ fn kernel_log_is_off_until_asked_for() {
     };
     let silent = overflow(&[]);
     let talking = overflow(&["--kernel-log", "warn"]);
-    eventually(PATIENCE, "a line of the kernel programs", || {
+    eventually(TIMEOUT, "a line of the kernel programs", || {
         let said = talking.diagnostics();
         if said.contains("kernel: portolan_") && said.contains("listener-ring-full (1 on this CPU so far)") {
             Ok(())

@@ -1,4 +1,4 @@
-//! What counts as a connection, and what is only an attempt.
+//! What counts as a connection, and what only as an attempt.
 
 use libtest_mimic::Trial;
 use portolan_report::wire::Report;
@@ -6,7 +6,7 @@ use portolan_report::wire::Report;
 use super::case;
 use crate::actor::protocol::{Payload, Request, Transport};
 use crate::harness::agent::Stdout;
-use crate::harness::patience::{PATIENCE, eventually};
+use crate::harness::timeouts::{TIMEOUT, eventually};
 use crate::harness::world::World;
 
 pub fn cases() -> Vec<Trial> {
@@ -45,7 +45,7 @@ fn waiting_in_the_queue() {
     let (web, client) = (world.actor("web"), world.actor("client"));
     web.listen("0.0.0.0:7000");
     client.connect(world.v4("web", 7000));
-    // accept() is never called, and yet a peer has reached the port.
+    // accept() is never called, yet a peer has reached the port.
     world.listener(&agent, "web", 7000, |item| item.traffic.connections == 1);
     world.finding(&agent, "web", 7000, |finding| finding.code == "undeclared-active");
     world.settles(&agent);
@@ -76,7 +76,7 @@ fn queue_full() {
     socket.listen(0);
     let waiting: Vec<_> = (0..6).map(|_| client.open(Transport::Tcp, false)).collect();
     waiting.iter().for_each(|peer| peer.start_connect(world.v4("web", 7000)));
-    // One fits the queue; those beyond it stay attempts for as long as nobody accepts.
+    // One connection fits the queue; the others stay attempts while nobody accepts.
     let seen = world.listener(&agent, "web", 7000, |item| item.traffic.attempts >= 6);
     assert!((1..=2).contains(&seen.traffic.connections), "{:?}", seen.traffic);
     world.settles(&agent);
@@ -202,7 +202,7 @@ fn a_short_one_is_one_line() {
         _ => None,
     });
     let lines = agent.reports().iter().filter(|report| matches!(report, Report::Connection(_))).count();
-    // A machine that stands still for a moment may make two of one.
+    // On a machine that pauses for a moment one line may become two.
     assert!(lines <= TIMES as usize * 11 / 10, "{lines} lines for {TIMES} connections");
     world.settles(&agent);
 }
@@ -218,16 +218,16 @@ fn records_above_the_cap_are_a_loss() {
     let seen = world.listener(&agent, "web", 7000, |item| item.traffic.connections >= u64::from(TIMES));
     assert_eq!(seen.traffic.connections, u64::from(TIMES), "the count is exact all the same");
     assert_eq!(seen.traffic.peers[0].connections, u64::from(TIMES));
-    eventually(PATIENCE, "every connection is either listed or counted as lost", || {
+    eventually(TIMEOUT, "every connection is either listed or counted as lost", || {
         let status = agent.status();
         let lost = status.lost.get("connection-records-limited").copied().unwrap_or(0);
-        let told = status.limits.get("connections").map_or(0, |limit| limit.used);
-        if lost > 0 && lost + told == u64::from(TIMES) {
+        let listed = status.limits.get("connections").map_or(0, |limit| limit.used);
+        if lost > 0 && lost + listed == u64::from(TIMES) {
             return Ok(());
         }
-        Err(format!("{lost} lost, {told} listed"))
+        Err(format!("{lost} lost, {listed} listed"))
     });
-    agent.wait_report("the loss is told", |report| match report {
+    agent.wait_report("the loss is reported", |report| match report {
         Report::Loss(loss) if loss.reason == "connection-records-limited" => Some(()),
         _ => None,
     });

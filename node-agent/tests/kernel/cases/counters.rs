@@ -1,4 +1,4 @@
-//! Packets and bytes: against what the kernel itself counts on the pod's interface.
+//! Packet and byte counts, compared with the kernel's own counters of the pod's interface.
 
 use std::num::NonZeroU16;
 
@@ -10,7 +10,7 @@ use portolan_report::wire::Report;
 use super::case;
 use crate::actor::protocol::{Request, SocketOptions, Transport};
 use crate::harness::network::inside;
-use crate::harness::patience::{PATIENCE, eventually};
+use crate::harness::timeouts::{TIMEOUT, eventually};
 use crate::harness::world::World;
 
 const IPV4_HEADER: u64 = 20;
@@ -29,7 +29,7 @@ pub fn cases() -> Vec<Trial> {
     ]
 }
 
-/// Packets and bytes that the pod's eth0 received, link headers left out as the agent leaves them out.
+/// Returns packets and bytes that the pod's eth0 received, without link headers, as the agent counts them.
 fn received(world: &World, role: &str) -> (u64, u64) {
     let text = inside(&world.network.netns(role), || std::fs::read_to_string("/proc/thread-self/net/dev"));
     let text = text.expect("interface counters");
@@ -38,7 +38,8 @@ fn received(world: &World, role: &str) -> (u64, u64) {
     (fields[1], fields[0] - 14 * fields[1])
 }
 
-/// Every payload byte arrived; headers once per packet, whether the kernel passed single packets or large buffers.
+/// Every payload byte arrives; headers count once per packet, whether the kernel passes single packets or large
+/// buffers.
 fn bulk_with_segmentation_offload() {
     const LENGTH: usize = 8 << 20;
     let world = World::new(&["web", "client"]);
@@ -83,7 +84,7 @@ fn long_lived_and_still_counting() {
     world.settles(&agent);
 }
 
-/// Only the first fragment carries ports, so only it can be counted; the listener is not missed for it.
+/// Only the first fragment carries ports, so only it can be counted; the listener is found all the same.
 fn fragments() {
     let world = World::new(&["dns", "client"]);
     let agent = world.agent();
@@ -132,7 +133,7 @@ fn sendto_and_sendmmsg() {
     world.settles(&agent);
 }
 
-/// Datagrams of many flows in turns push each other out of what the programs keep; at rest every count is exact.
+/// Datagrams of many alternating flows evict each other from the flow slots; at rest every count is exact.
 fn more_flows_than_a_cpu_keeps() {
     const PORTS: u16 = 45;
     const ROUNDS: u64 = 12;
@@ -147,7 +148,7 @@ fn more_flows_than_a_cpu_keeps() {
             senders.iter().for_each(|sender| sender.send_to(world.v4("dns", port), 100, 1));
             socket.receive(2);
         }
-        // Ports that come and go make the programs look again.
+        // Ports that come and go make the programs look their entries up again.
         if round % 4 == 3 {
             dns.udp("0.0.0.0:9999").close();
         }
@@ -162,12 +163,13 @@ fn more_flows_than_a_cpu_keeps() {
             item.traffic.peers.iter().all(|peer| peer.packets >= ROUNDS) && item.traffic.peers.len() == 2
         });
         assert!(seen.traffic.peers.iter().all(|peer| peer.packets == ROUNDS), "{:?}", seen.traffic.peers);
-        assert_eq!(seen.traffic.packets, expected.0, "nothing was told twice");
+        assert_eq!(seen.traffic.packets, expected.0, "nothing was counted twice");
     }
     world.settles(&agent);
 }
 
-/// A port that opens again begins at nothing and misses nothing, though the programs still keep the flow of its last life.
+/// A port that opens again starts at zero and misses nothing, though the programs still keep a flow of its earlier
+/// life.
 fn every_life_of_a_port_has_its_own() {
     let world = World::new(&["dns", "client"]);
     let agent = world.agent();
@@ -178,11 +180,11 @@ fn every_life_of_a_port_has_its_own() {
         for half in [life, 2] {
             sender.send_to(world.v4("dns", 53), 100, half);
             socket.receive(half);
-            // Another port comes and goes in the middle of it.
+            // Another port opens and closes meanwhile.
             dns.udp("0.0.0.0:54").close();
         }
         socket.close();
-        let ended = eventually(PATIENCE, "every life has its line", || {
+        let ended = eventually(TIMEOUT, "every life has its line", || {
             let reports = agent.reports();
             let ended = reports.iter().filter_map(|report| match report {
                 Report::Listener(item) if item.port == 53 && item.state == "closed" => Some(item.clone()),
@@ -197,7 +199,7 @@ fn every_life_of_a_port_has_its_own() {
     world.settles(&agent);
 }
 
-/// Straight on the maps: other ports on the machine may take room too, but give none back.
+/// Uses the maps directly: other ports on the machine may take room too, but give none back.
 fn a_port_that_found_no_room_gets_it_later() {
     const ROOM: u16 = 4096;
     const TOO_MANY: u16 = 50;
@@ -223,8 +225,8 @@ fn a_port_that_found_no_room_gets_it_later() {
     for number in 1..=ENDED {
         hooks.unwatch(port(number));
     }
-    hooks.unwatch_strays(usize::MAX, |_| true, BootTime(1));
+    hooks.unwatch_unknown_ports(usize::MAX, |_| true, BootTime(1));
     hooks.drain(BootTime(2));
-    let (_, used, _) = *hooks.map_usage().iter().find(|(map, ..)| *map == "port-stats").expect("told");
+    let (_, used, _) = *hooks.map_usage().iter().find(|(map, ..)| *map == "port-stats").expect("listed");
     assert!(used >= u64::from(ROOM - ENDED + TOO_MANY), "{used} ports are counted");
 }

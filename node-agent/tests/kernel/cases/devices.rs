@@ -1,11 +1,11 @@
-//! Ways in other than a pod's veth: a device without a link header, and packets that arrive in pieces.
+//! Interfaces other than a pod's veth: a device without a link header, and packets that arrive in fragments.
 
 use libtest_mimic::Trial;
 
 use super::case;
 use crate::actor::protocol::{Payload, Request, Transport};
 use crate::harness::actor::Actor;
-use crate::harness::patience::{PATIENCE, eventually};
+use crate::harness::timeouts::{TIMEOUT, eventually};
 use crate::harness::world::World;
 
 const UDP_V4: u64 = 28;
@@ -42,7 +42,7 @@ fn without_a_link_header() {
     web.listen("0.0.0.0:7000");
     world.settles(&agent);
     arrive(&web, "10.99.0.2:4000", "10.99.0.1:53", Payload::Datagram(100), 11);
-    // Where an Ethernet header would have its type, this one has that of IPv4.
+    // At the position of an Ethernet header's type this packet has the type of IPv4.
     arrive(&web, "8.0.69.0:4000", "10.99.0.1:53", Payload::Datagram(100), 5);
     arrive(&web, "[fd99::2]:4000", "[fd99::1]:53", Payload::Datagram(100), 7);
     arrive(&web, "10.99.0.2:4000", "10.99.0.1:7000", Payload::Syn, 1);
@@ -70,20 +70,20 @@ fn without_a_link_header_later() {
         let listed = agent.listeners()?;
         let mine = listed.iter().find(|item| item.netns.name.as_ref() == Some(&netns) && item.port == 53);
         let bytes = mine.ok_or("not listed")?.traffic.bytes;
-        // Until a program is there, only the lookup of the socket tells of a datagram, which has no length.
+        // Until a program is attached, only the socket lookup reports a datagram, and it has no length.
         if bytes >= wanted { Ok(bytes) } else { Err(format!("{bytes} bytes")) }
     };
-    eventually(3 * PATIENCE, "packets of the late device are counted", || {
+    eventually(3 * TIMEOUT, "packets of the late device are counted", || {
         send(1);
         counted(1)
     });
     send(5);
-    let bytes = eventually(PATIENCE, "each of them", || counted(6 * (UDP_V4 + 100)));
+    let bytes = eventually(TIMEOUT, "each of them", || counted(6 * (UDP_V4 + 100)));
     assert_eq!(bytes % (UDP_V4 + 100), 0, "with its length");
     world.settles(&agent);
 }
 
-/// As with IPv4, only the first one carries ports.
+/// As with IPv4, only the first fragment carries ports.
 fn ipv6_fragments() {
     let world = World::new(&["dns", "client"]);
     let agent = world.agent();

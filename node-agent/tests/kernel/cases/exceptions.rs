@@ -1,4 +1,5 @@
-//! Exceptions of a configuration file that changes, and breaks, while the agent runs; and a baseline that covers what there is.
+//! Exceptions of a configuration file that changes and breaks while the agent runs, and a baseline that covers existing
+//! findings.
 
 use std::process::{Command, Output};
 
@@ -8,7 +9,7 @@ use portolan_report::wire::Report;
 use super::case;
 use crate::harness::agent::{Agent, Stdout, binary};
 use crate::harness::manifest::write_text;
-use crate::harness::patience::{PATIENCE, eventually};
+use crate::harness::timeouts::{TIMEOUT, eventually};
 use crate::harness::world::World;
 
 pub fn cases() -> Vec<Trial> {
@@ -50,7 +51,7 @@ fn broken_while_running_keeps_the_last_good() {
     world.finding(&agent, "web", 7000, |finding| finding.state == "open");
     let diagnostics = agent.diagnostics();
     assert!(diagnostics.contains("taken over at the next start"), "{diagnostics}");
-    let mut told: Vec<String> = agent
+    let mut states: Vec<String> = agent
         .reports()
         .into_iter()
         .filter_map(|report| match report {
@@ -58,14 +59,14 @@ fn broken_while_running_keeps_the_last_good() {
             _ => None,
         })
         .collect();
-    told.dedup();
-    assert_eq!(told, ["open", "suppressed", "open"], "each change is a line");
+    states.dedup();
+    assert_eq!(states, ["open", "suppressed", "open"], "each change is a line");
     agent.assert_lines();
 }
 
-/// Waits until the configuration file is so in status; the reason that it gives.
+/// Waits until the configuration file has this state in the status, and returns the reason.
 fn source(agent: &Agent, state: &str) -> Option<String> {
-    eventually(PATIENCE, &format!("the configuration file is {state}"), || {
+    eventually(TIMEOUT, &format!("the configuration file is {state}"), || {
         let sources = agent.status().sources;
         let found = sources.iter().find(|source| source.name == "config" && source.state == state);
         found.map(|source| source.reason.clone()).ok_or_else(|| format!("{sources:?}"))

@@ -1,4 +1,4 @@
-//! `portolan explain` against real namespaces: netstat on the node does not show the NodePort, so who serves it?
+//! `portolan explain` in real namespaces: which pod serves a NodePort, which netstat on the node does not show.
 
 use std::process::{Command, Output};
 
@@ -8,7 +8,7 @@ use portolan_report::explanation::TargetExplanation;
 use super::case;
 use crate::harness::agent::{Agent, binary};
 use crate::harness::manifest;
-use crate::harness::patience::{PATIENCE, eventually};
+use crate::harness::timeouts::{TIMEOUT, eventually};
 use crate::harness::world::World;
 
 pub fn cases() -> Vec<Trial> {
@@ -17,7 +17,7 @@ pub fn cases() -> Vec<Trial> {
 
 const NODE_PORT: u16 = 32_264;
 
-/// A pod that declares 8080, and Services that send a NodePort to it, to nobody, and elsewhere.
+/// Returns a pod that declares 8080, and Services that send a NodePort to it, to no pod, and elsewhere.
 fn manifests(netns: &str) -> String {
     let service = |name: &str, app: &str, target: &str, node_port: u16| {
         format!(
@@ -91,7 +91,7 @@ fn a_node_port_leads_to_the_process() {
     assert!(said.contains("no pod of Service tier/elsewhere runs on this node"), "{said}");
 
     web.kill();
-    eventually(PATIENCE, "nobody is said to listen", || {
+    eventually(TIMEOUT, "nobody is said to listen", || {
         let output = explain(&agent, "tier/web:http", "table");
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let is_said = text.contains("Nobody listens on port 8080/TCP of pod tier/web");

@@ -1,4 +1,4 @@
-//! The codes, as the facts come one after another.
+//! The finding codes, as the facts arrive one after another.
 
 use libtest_mimic::Trial;
 use portolan_report::wire::Report;

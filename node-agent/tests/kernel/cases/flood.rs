@@ -1,4 +1,4 @@
-//! Traffic that means harm: floods from addresses that nobody has, and a datagram to every port.
+//! Hostile traffic: floods from unused addresses, and a datagram to every port.
 
 use libtest_mimic::Trial;
 use procfs::process::Process;
@@ -8,10 +8,10 @@ use crate::actor::protocol::{Payload, Request};
 use crate::harness::agent::{Agent, Stdout};
 use crate::harness::world::World;
 
-/// What a flood may add to the agent's memory.
+/// Maximum growth of the agent's memory during a flood, in bytes.
 const MAY_GROW: u64 = 24 << 20;
 const UDP_PACKET: u64 = 28;
-/// Entries of a map that others on the machine may add meanwhile.
+/// Number of map entries that other processes on the machine may add meanwhile.
 const SOME: u64 = 2000;
 
 pub fn cases() -> Vec<Trial> {
@@ -23,14 +23,14 @@ pub fn cases() -> Vec<Trial> {
     ]
 }
 
-/// A world in which answers to spoofed addresses are lost on the way, as on a real network.
+/// Creates a world in which answers to spoofed addresses are lost on the way, as on a real network.
 fn world() -> World {
     let world = World::new(&["web", "client"]);
     world.network.ip("hub", "route add blackhole 198.18.0.0/15\n");
     world
 }
 
-/// Bytes of memory that the agent takes.
+/// Returns the resident memory of the agent in bytes.
 pub fn resident(agent: &Agent) -> u64 {
     let process = Process::new(i32::try_from(agent.pid()).unwrap()).expect("the agent runs");
     process.statm().expect("its memory").resident * procfs::page_size()
@@ -48,7 +48,7 @@ fn syn_flood_from_spoofed_addresses() {
     attacker.post(&Request::Flood { to: world.v4("web", 7000), payload: Payload::Syn, times: SYNS });
     client.connect_many(world.v4("web", 7000), CALLS);
     attacker.reply().expect("all were sent");
-    // A call whose SYN the full queue dropped was sent again: one attempt more for each.
+    // Calls whose SYN the full queue dropped are sent again: one more attempt for each.
     let sent = u64::from(SYNS + CALLS);
     let seen = world.listener(&agent, "web", 7000, |item| item.traffic.attempts >= sent);
     assert!(seen.traffic.attempts <= sent + u64::from(CALLS), "{:?}", seen.traffic);
@@ -62,7 +62,8 @@ fn syn_flood_from_spoofed_addresses() {
     world.settles(&agent);
 }
 
-/// A served datagram makes a peer, whoever it says it comes from: so many are bounded, and the sums stay exact.
+/// A served datagram creates a peer, whatever its source address. The number of peers is bounded, and the sums stay
+/// exact.
 fn served_datagrams_from_spoofed_addresses() {
     const DATAGRAMS: u32 = 50_000;
     let world = world();
@@ -115,7 +116,7 @@ fn udp_spray_over_every_port() {
     world.settles(&agent);
 }
 
-/// The oldest peers make room; what is counted of the port itself stays exact.
+/// The oldest peers are evicted; the counts of the port itself stay exact.
 fn more_peers_than_the_map_holds() {
     const DATAGRAMS: u32 = 5000;
     let world = world();

@@ -1,4 +1,4 @@
-//! The harness against the kernel, without the agent: actors do what they say, and the oracle sees it.
+//! Tests the harness against the kernel, without the agent: actors do what is requested, and the oracle lists it.
 
 use libtest_mimic::Trial;
 

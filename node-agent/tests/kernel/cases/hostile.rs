@@ -1,4 +1,4 @@
-//! A pod that means harm: what it can do is bounded and said.
+//! A hostile pod: its effects are bounded and reported.
 
 use libtest_mimic::Trial;
 use portolan_report::wire::Report;
@@ -8,8 +8,8 @@ use super::case;
 use super::flood::resident;
 use crate::actor::protocol::Request;
 use crate::harness::agent::{Stdout, TINY_LISTENER_RING};
-use crate::harness::patience::{PATIENCE, eventually};
 use crate::harness::stopwatch::duration_of;
+use crate::harness::timeouts::{TIMEOUT, eventually};
 use crate::harness::world::World;
 
 pub fn cases() -> Vec<Trial> {
@@ -24,10 +24,10 @@ pub fn cases() -> Vec<Trial> {
 fn every_port_of_a_pod() {
     const RESIDENT_LIMIT: u64 = 300 << 20;
     let world = World::new(&["web"]);
-    // One netns may take half of the table: with the default the other half would be counted as lost.
+    // One netns may take half of the table; with the default size the other half would be counted as lost.
     let agent = world.agent_with(&["--max-listeners", "262144"], Stdout::Read);
     let web = world.actor("web");
-    // Descriptors of one process are limited: several hold the range together.
+    // The number of descriptors per process is limited, so several processes hold the range together.
     let others: Vec<_> = (0..4).map(|_| world.actor("web")).collect();
     let mut listening = 0;
     for (index, actor) in [&web].into_iter().chain(&others).enumerate() {
@@ -37,7 +37,7 @@ fn every_port_of_a_pod() {
         listening += actor.number(&Request::ListenRange { address, last_port: last });
     }
     assert_eq!(listening, 65_535);
-    world.settles_within(&agent, 6 * PATIENCE);
+    world.settles_within(&agent, 6 * TIMEOUT);
     world.finding(&agent, "web", 0, |finding| finding.code == "port-storm" && finding.state == "open");
     let open =
         world.findings_of(&agent, "web").unwrap().into_iter().filter(|item| item.state == "open").count();
@@ -46,7 +46,7 @@ fn every_port_of_a_pod() {
     let resident = Process::new(pid).unwrap().statm().unwrap().resident * procfs::page_size();
     assert!(resident < RESIDENT_LIMIT, "{} MiB resident", resident >> 20);
     drop((web, others));
-    world.settles_within(&agent, 6 * PATIENCE);
+    world.settles_within(&agent, 6 * TIMEOUT);
 }
 
 fn ring_overflow_recovers_with_exact_counts() {
@@ -57,7 +57,7 @@ fn ring_overflow_recovers_with_exact_counts() {
     web.serve("0.0.0.0:7000");
     client.post(&Request::ConnectMany { to: world.v4("web", 7000), times: TIMES, length: 0 });
     let burst = Request::ListenOften { address: "0.0.0.0:7001".parse().unwrap(), times: 500 };
-    eventually(PATIENCE, "the ring overflows", || {
+    eventually(TIMEOUT, "the ring overflows", || {
         web.order(&burst);
         let lost = agent.status().lost.get("listener-ring-full").copied().unwrap_or(0);
         if lost > 0 { Ok(()) } else { Err("nothing lost".into()) }
@@ -73,7 +73,7 @@ fn ring_overflow_recovers_with_exact_counts() {
     assert_eq!(seen.traffic.connections, u64::from(TIMES));
 }
 
-/// Four processes in two pods at once, far beyond ten thousand sockets in a second.
+/// Four processes in two pods at once, far beyond ten thousand sockets per second.
 fn opens_and_closes_at_full_speed() {
     const TIMES: u32 = 10_000;
     const MAY_GROW: u64 = 32 << 20;
@@ -95,14 +95,14 @@ fn opens_and_closes_at_full_speed() {
     });
     println!("{} sockets opened and closed in {taken:?}", 4 * TIMES);
     web.listen("0.0.0.0:7003");
-    world.settles_within(&agent, 3 * PATIENCE);
+    world.settles_within(&agent, 3 * TIMEOUT);
     let grown = resident(&agent).saturating_sub(before);
     assert!(grown <= MAY_GROW, "the agent grew by {} KiB", grown >> 10);
     world.listener(&agent, "web", 7000, |item| item.state == "open");
 }
 
-/// One pod takes every entry of the kernel's maps: that is said, another pod's port is found all the same, and is counted
-/// once there is room.
+/// One pod takes every entry of the kernel's maps. The loss is reported, another pod's port is still found, and it is
+/// counted once there is room.
 fn full_maps() {
     const ENTRIES: usize = 64;
     let world = World::new(&["web", "other", "client"]);
@@ -110,7 +110,7 @@ fn full_maps() {
     let (web, other, client) = (world.actor("web"), world.actor("other"), world.actor("client"));
     let range = Request::ListenRange { address: "0.0.0.0:8001".parse().unwrap(), last_port: 8200 };
     assert_eq!(web.number(&range), 200);
-    eventually(PATIENCE, "a loss for want of room", || {
+    eventually(TIMEOUT, "a loss for want of room", || {
         let lost = agent.status().lost;
         if lost.get("listeners-map-full").is_some_and(|lost| *lost > 0) {
             Ok(())
@@ -121,7 +121,7 @@ fn full_maps() {
     other.serve("0.0.0.0:9000");
     world.finding(&agent, "other", 9000, |finding| finding.code == "undeclared-reachable");
     drop(web);
-    eventually(PATIENCE, "the ports of the pod that ended are closed", || {
+    eventually(TIMEOUT, "the ports of the pod that ended are closed", || {
         let left = agent
             .listeners()?
             .iter()

@@ -1,5 +1,5 @@
-//! The agent with the API server as its source of pods: listeners are tied to pods by the cgroup that kubelet would give
-//! their processes.
+//! The agent with the API server as its source of pods: listeners are matched to pods by the cgroup that kubelet would
+//! give their processes.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use super::case;
 use crate::harness::actor::Actor;
 use crate::harness::agent::{Agent, Stdout};
 use crate::harness::manifest;
-use crate::harness::patience::{PATIENCE, eventually};
+use crate::harness::timeouts::{TIMEOUT, eventually};
 use crate::harness::world::World;
 
 pub fn cases() -> Vec<Trial> {
@@ -26,7 +26,7 @@ pub fn cases() -> Vec<Trial> {
 const UID: &str = "3f2b8a52-7c1e-4f57-9a55-2f6f0a3d9c11";
 const CONTAINER: &str = "5d3c1f0e9b7a68245d3c1f0e9b7a68245d3c1f0e9b7a68245d3c1f0e9b7a6824";
 
-/// A server, its runtime, and a world whose pods only that server knows.
+/// An API server, its runtime, and a world whose pods only that server knows.
 struct Cluster {
     world: World,
     server: Server,
@@ -102,7 +102,7 @@ fn right_once_it_is_there() {
     cluster.runtime.block_on(cluster.server.go_away());
     let agent = cluster.agent(&[]);
     let source = |state: &'static str| {
-        eventually(PATIENCE, &format!("the API server's source is {state}"), || {
+        eventually(TIMEOUT, &format!("the API server's source is {state}"), || {
             let sources = agent.status().sources;
             let found = sources.iter().find(|source| source.name == "kubernetes" && source.state == state);
             found.cloned().ok_or_else(|| format!("{sources:?}"))
@@ -130,26 +130,26 @@ fn reports_and_events_tell_the_api_server() {
     cgroup.take(&web);
     web.serve("0.0.0.0:7000");
     client.connect_many(cluster.world.v4("web", 7000), 1);
-    let told = |plural: &str, holds: &dyn Fn(&Value) -> bool| {
+    let written = |plural: &str, holds: &dyn Fn(&Value) -> bool| {
         // Nothing is written before a random moment within half a minute of the start.
-        eventually(PATIENCE * 6, plural, || {
+        eventually(TIMEOUT * 6, plural, || {
             let objects = cluster.server.objects(plural);
             objects.into_iter().find(holds).ok_or_else(|| format!("{:?}", agent.status().sources))
         })
     };
-    let report = told("reports", &|report| report["summary"]["fail"] == 1);
+    let report = written("reports", &|report| report["summary"]["fail"] == 1);
     assert_eq!(report["metadata"]["name"], format!("portolan-{UID}"));
     assert_eq!(report["metadata"]["ownerReferences"][0]["uid"], UID);
     assert_eq!(report["results"][0]["rule"], "7000/TCP");
-    let event = told("events", &|_| true);
+    let event = written("events", &|_| true);
     assert_eq!((&event["regarding"]["uid"], &event["type"]), (&json!(UID), &json!("Warning")));
     for sink in ["sink/reports", "sink/events"] {
         assert!(agent.status().sources.iter().any(|source| source.name == sink && source.state == "up"));
     }
 }
 
-/// The cgroups of a pod and its container, as kubelet and the runtime make them. Made before their process, so that they are
-/// removed after it.
+/// The cgroups of a pod and its container, as kubelet and the runtime create them. Created before their process, so
+/// that they are removed after it.
 struct PodCgroup(Vec<PathBuf>);
 
 impl PodCgroup {
@@ -161,7 +161,7 @@ impl PodCgroup {
         Self(vec![container, pod, top])
     }
 
-    /// Moves an actor into the container's.
+    /// Moves an actor into the container's cgroup.
     fn take(&self, actor: &Actor) {
         std::fs::write(self.0[0].join("cgroup.procs"), actor.pid().to_string()).expect("move the actor");
     }
@@ -169,7 +169,7 @@ impl PodCgroup {
 
 impl Drop for PodCgroup {
     fn drop(&mut self) {
-        // Errors are left to the leak check at the end of the tier: a guard must not panic while a case does.
+        // Errors are left to the leak check at the end of the tier: a guard must not panic while a case panics.
         for directory in &self.0 {
             let _ = std::fs::remove_dir(directory);
         }

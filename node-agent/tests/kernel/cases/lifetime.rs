@@ -1,4 +1,4 @@
-//! How listeners end, and what is shorter than anyone's attention.
+//! How listeners end, and listeners that live very briefly.
 
 use libtest_mimic::Trial;
 use portolan_report::wire::Report;
@@ -6,7 +6,7 @@ use portolan_report::wire::Report;
 use super::case;
 use crate::actor::protocol::Request;
 use crate::harness::agent::Agent;
-use crate::harness::patience::{PATIENCE, eventually};
+use crate::harness::timeouts::{TIMEOUT, eventually};
 use crate::harness::world::World;
 
 pub fn cases() -> Vec<Trial> {
@@ -24,7 +24,7 @@ pub fn cases() -> Vec<Trial> {
     ]
 }
 
-/// Wait for the line that says a port of a role opened or closed.
+/// Waits for the line that reports a port of a role as opened or closed.
 fn wait_line(world: &World, agent: &Agent, role: &str, port: u16, state: &str) {
     let netns = world.network.netns(role);
     agent.wait_report(&format!("{role}:{port} {state}"), |report| match report {
@@ -80,7 +80,7 @@ fn closed_by_shutdown_and_listening_again() {
     socket.shutdown();
     wait_line(&world, &agent, "web", 7000, "closed");
     world.settles(&agent);
-    // The same socket, the same cookie.
+    // The same socket has the same cookie.
     socket.listen(5);
     world.listener(&agent, "web", 7000, |item| item.state == "open");
     world.settles(&agent);
@@ -109,7 +109,7 @@ fn closed_by_the_end_of_the_netns() {
     let netns = world.network.netns("web");
     world.network.remove("web");
     web.kill();
-    eventually(PATIENCE, "nothing of the netns is left", || {
+    eventually(TIMEOUT, "nothing of the netns is left", || {
         let left = agent
             .listeners()?
             .into_iter()
@@ -129,9 +129,9 @@ fn older_than_the_agent_and_closed() {
     wait_line(&world, &agent, "web", 7000, "closed");
     third.close();
     wait_line(&world, &agent, "web", 7002, "closed");
-    // Fires nothing that stands: a socket without the flag that is shut down. Only a later scan can tell.
+    // Shutting down a socket without the flag triggers no hook, so only a later scan finds it.
     second.shutdown();
-    world.settles_within(&agent, 4 * PATIENCE);
+    world.settles_within(&agent, 4 * TIMEOUT);
 }
 
 fn restarted_identically_by_another_pid() {
@@ -150,7 +150,7 @@ fn restarted_identically_by_another_pid() {
     world.settles(&agent);
 }
 
-/// In a netns that is long known: the rotation of looks finds it. All traffic comes through it.
+/// In a netns that is long known the rotation finds the new interface. All traffic arrives through it.
 fn an_interface_that_appears_later() {
     let world = World::new(&["web", "client"]);
     let agent = world.agent();
@@ -162,7 +162,7 @@ fn an_interface_that_appears_later() {
     for (role, address) in [("web", "10.78.0.1/24"), ("client", "10.78.0.2/24")] {
         world.network.ip(role, &format!("address add {address} dev late0\nlink set late0 up\n"));
     }
-    eventually(3 * PATIENCE, "packets of the late interface are counted", || {
+    eventually(3 * TIMEOUT, "packets of the late interface are counted", || {
         client.connect_many("10.78.0.1:7000".parse().unwrap(), 1);
         let listed = agent.listeners()?;
         let counted = listed.iter().any(|item| {

@@ -138,7 +138,7 @@ fn loopback_all_of_it() {
         );
         assert_eq!(finding.exposure, "loopback");
     }
-    // An address on lo that is not of 127/8 is reachable by a route: not loopback.
+    // An address on lo outside 127/8 is reachable by a route: not loopback.
     web.listen("192.0.2.9:7004");
     let alias = world.finding(&agent, "web", 7004, |finding| finding.state == "open");
     assert_eq!(alias.code, "undeclared-reachable");

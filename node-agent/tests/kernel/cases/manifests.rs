@@ -5,7 +5,7 @@ use portolan_report::wire::Report;
 
 use super::case;
 use crate::harness::manifest;
-use crate::harness::patience::{PATIENCE, eventually};
+use crate::harness::timeouts::{TIMEOUT, eventually};
 use crate::harness::world::World;
 
 pub fn cases() -> Vec<Trial> {
@@ -40,7 +40,7 @@ fn broken_while_running_keeps_the_last_good() {
     world.listener(&agent, "web", 8080, |item| item.declaration.status == "declared");
     manifest::write_text(&world.metadata(), "kind: Pod\nmetadata: [broken\n");
     let file_source = |state: &'static str| {
-        eventually(PATIENCE, &format!("the manifest source is {state}"), || {
+        eventually(TIMEOUT, &format!("the manifest source is {state}"), || {
             let sources = agent.status().sources;
             let found = sources.iter().find(|source| source.name.starts_with("file"));
             match found {

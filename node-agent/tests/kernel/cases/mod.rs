@@ -1,4 +1,4 @@
-//! The cases that must hold, by name, one file per subject.
+//! The cases by name, one file per subject.
 
 mod agent_process;
 mod churn;
@@ -25,7 +25,7 @@ mod udp;
 
 use libtest_mimic::{Failed, Trial};
 
-/// Every case of the tier.
+/// Returns every case of the tier.
 pub fn all() -> Vec<Trial> {
     [
         harness_itself::cases(),
@@ -56,7 +56,7 @@ pub fn all() -> Vec<Trial> {
     .collect()
 }
 
-/// One case: a name that says what must hold, and the function that shows it.
+/// Creates one case: a name that states what must hold, and the function that checks it.
 fn case(name: &'static str, run: fn()) -> Trial {
     Trial::test(name, move || {
         run();

@@ -1,4 +1,4 @@
-//! Network namespaces that are made and removed by the hundred: nothing is mixed up, and nothing stays behind.
+//! Hundreds of network namespaces are created and removed: none is confused with another, and nothing stays behind.
 
 use std::collections::BTreeMap;
 
@@ -10,8 +10,8 @@ use super::case;
 use crate::actor::protocol::Request;
 use crate::harness::agent::Agent;
 use crate::harness::network::ip;
-use crate::harness::patience::{PATIENCE, eventually};
 use crate::harness::stopwatch::duration_of;
+use crate::harness::timeouts::{TIMEOUT, eventually};
 use crate::harness::world::World;
 
 const AT_ONCE: u16 = 100;
@@ -22,12 +22,12 @@ pub fn cases() -> Vec<Trial> {
     vec![case("churn/a_hundred_namespaces_per_second", a_hundred_namespaces_per_second)]
 }
 
-/// What the agent holds of the kernel: descriptors by what they stand for.
+/// Returns the number of the agent's descriptors by kind of kernel object.
 pub(super) fn held(agent: &Agent) -> BTreeMap<String, usize> {
     let process = Process::new(i32::try_from(agent.pid()).unwrap()).expect("the agent runs");
     let mut held = BTreeMap::new();
     for descriptor in process.fd().expect("its descriptors").flatten() {
-        // Clients come and go.
+        // Client connections come and go.
         let kind = match descriptor.target {
             procfs::process::FDTarget::AnonInode(kind) => kind,
             procfs::process::FDTarget::Net(_) | procfs::process::FDTarget::Other(..) => "netns".to_owned(),
@@ -38,7 +38,7 @@ pub(super) fn held(agent: &Agent) -> BTreeMap<String, usize> {
     held
 }
 
-/// The round's namespaces, each with an interface whose other end is in the hub.
+/// Returns the round's namespaces, each with an interface whose other end is in the hub.
 fn names(world: &World, round: u16) -> Vec<(String, u16)> {
     let ports = (0..AT_ONCE).map(|number| FIRST_PORT + round * AT_ONCE + number);
     ports.map(|port| (world.network.netns(&format!("flash{port}")), port)).collect()
@@ -69,15 +69,15 @@ fn a_hundred_namespaces_per_second() {
         }
     });
     println!("{} namespaces made and removed in {taken:?}", AT_ONCE * ROUNDS);
-    // One more with the name and, often, the inode of one that is gone.
+    // Another netns with the name and, often, the inode of one that is gone.
     let again = world.network.add_bare(&format!("flash{FIRST_PORT}"));
     let actor = world.actor(&format!("flash{FIRST_PORT}"));
     actor.listen("0.0.0.0:9999");
-    world.settles_within(&agent, 3 * PATIENCE);
+    world.settles_within(&agent, 3 * TIMEOUT);
     nothing_is_mixed_up(&world, &agent, &again);
     drop(actor);
     world.network.remove(&format!("flash{FIRST_PORT}"));
-    eventually(6 * PATIENCE, "nothing stays behind", || {
+    eventually(6 * TIMEOUT, "nothing stays behind", || {
         let (now, known) = (held(&agent), agent.status().namespaces);
         let links = world.network.links("hub").into_iter().filter(|link| link.starts_with("fl")).count();
         if now == before && known == namespaces && links == 0 {
@@ -90,7 +90,7 @@ fn a_hundred_namespaces_per_second() {
     world.settles(&agent);
 }
 
-/// All are made at once; a process listens in each of them; half lose their name while it does.
+/// Creates all namespaces at once. A process listens in each of them; half lose their name while it does.
 fn one_round(world: &World, names: &[(String, u16)]) {
     make(world, names);
     let actor = world.actor("web");
@@ -107,7 +107,7 @@ fn one_round(world: &World, names: &[(String, u16)]) {
     delete(late);
 }
 
-/// Each port was opened in one namespace only, so that a line with another name is wrong.
+/// Each port was opened in one namespace only, so a line with another namespace is wrong.
 fn nothing_is_mixed_up(world: &World, agent: &Agent, again: &str) {
     let stem = world.network.netns("flash");
     let mut seen = 0;
@@ -118,5 +118,5 @@ fn nothing_is_mixed_up(world: &World, agent: &Agent, again: &str) {
         let fits = name == format!("{stem}{}", item.port) || (name == again && item.port == 9999);
         assert!(fits, "port {} in {name}", item.port);
     }
-    assert!(seen > 0, "no listener of a namespace that flashed was told");
+    assert!(seen > 0, "no listener of a namespace that existed briefly was reported");
 }

@@ -1,4 +1,5 @@
-//! A node that is itself a container, as kind and k3d make them: a process 1 of its own, and a part of the machine's cgroups.
+//! A node that is itself a container, as kind and k3d create them: it has its own process 1 and a part of the machine's
+//! cgroups.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -12,8 +13,8 @@ pub fn cases() -> Vec<Trial> {
     vec![case("node_in_container/its_part_of_the_cgroups_is_enough", its_part_is_enough)]
 }
 
-/// Process 1 of the node; `$1` is the agent, `$2` where cgroup2 is mounted. The last part is a pod's with the node's cgroups
-/// mounted beside its own, as a container runtime makes it.
+/// Process 1 of the node; `$1` is the agent, `$2` the mount point of cgroup2. The last part is a pod's, with the node's
+/// cgroups mounted beside its own, as a container runtime does.
 const NODE: &str = r#"set -e
 look() { echo "$1: $("$AGENT" doctor -o json 2>&1 | tr -d '\n')"; }
 export AGENT="$1" TREE="$2"
@@ -52,7 +53,7 @@ impl NodeCgroup {
 
 impl Drop for NodeCgroup {
     fn drop(&mut self) {
-        // Errors are left to the leak check at the end of the tier: a guard must not panic while a case does.
+        // Errors are left to the leak check at the end of the tier: a guard must not panic while a case panics.
         for directory in &self.0 {
             let _ = std::fs::remove_dir(directory);
         }
@@ -80,7 +81,7 @@ fn its_part_is_enough() {
         ("a plain container", "is not the root of cgroup2"),
         ("the node itself", "this node is a container"),
         ("a pod with the tree of the node", "this node is a container"),
-        // The node's is mounted too, and hidden.
+        // The node's cgroup is mounted too, but hidden.
         ("a pod that sees its own", "is not the root of cgroup2"),
     ] {
         let line = lines.iter().find(|line| line.starts_with(&format!("{place}: ")));

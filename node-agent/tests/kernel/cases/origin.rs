@@ -1,4 +1,4 @@
-//! Where traffic comes from, as the findings say it.
+//! The origin of traffic as findings report it.
 
 use libtest_mimic::Trial;
 use portolan_report::wire::Peer;

@@ -1,4 +1,4 @@
-//! Whose socket it is: several processes, inheritance, descriptors passed on, namespaces entered late or nested.
+//! Ownership of sockets: several processes, inheritance, passed descriptors, namespaces entered late or nested.
 
 use libtest_mimic::Trial;
 use rustix::process::{Pid, Signal};
@@ -6,7 +6,7 @@ use rustix::process::{Pid, Signal};
 use super::case;
 use crate::actor::protocol::{Request, Transport};
 use crate::harness::actor::Actor;
-use crate::harness::patience::{PATIENCE, eventually};
+use crate::harness::timeouts::{TIMEOUT, eventually};
 use crate::harness::world::World;
 
 pub fn cases() -> Vec<Trial> {
@@ -40,12 +40,13 @@ fn inherited_over_fork() {
     let web = world.actor("web");
     web.listen("0.0.0.0:7000");
     let child = i32::try_from(web.number(&Request::Inherit)).unwrap();
-    // The child's stdin is the parent's pipe: with its end the child ends too, so only our copy is closed here.
+    // The child's stdin is the parent's pipe and ends the child, so only the parent's copies of the sockets are closed
+    // here.
     web.order(&Request::CloseAll);
     world.settles(&agent);
     assert_eq!(world.kernel().len(), 1, "the child still listens");
     rustix::process::kill_process(Pid::from_raw(child).unwrap(), Signal::KILL).unwrap();
-    eventually(PATIENCE, "the kernel ends the socket", || {
+    eventually(TIMEOUT, "the kernel ends the socket", || {
         if world.kernel().is_empty() { Ok(()) } else { Err("still there".into()) }
     });
     world.settles(&agent);
@@ -76,7 +77,7 @@ fn opened_before_setns() {
     actor.order(&Request::EnterNetns { name: world.network.netns("other") });
     socket.bind("0.0.0.0:7000".parse().unwrap());
     socket.listen(5);
-    // The socket belongs to the netns in which it was made.
+    // The socket belongs to the netns in which it was created.
     assert_eq!(world.listener(&agent, "web", 7000, |_| true).pod.unwrap().name, "web");
     world.settles(&agent);
 }
@@ -102,7 +103,7 @@ fn nested_netns_inside_a_pod() {
     let web = world.actor("web");
     let inode = web.number(&Request::NestNetns);
     let socket = web.listen("0.0.0.0:7000");
-    let nested = eventually(PATIENCE, "the nested netns is seen", || {
+    let nested = eventually(TIMEOUT, "the nested netns is seen", || {
         let items = agent.listeners()?;
         let found = items.into_iter().find(|item| item.netns.inode == inode && item.state == "open");
         found.ok_or_else(|| "not listed".into())
@@ -110,7 +111,7 @@ fn nested_netns_inside_a_pod() {
     assert_eq!((nested.port, nested.netns.name), (7000, None));
     world.settles(&agent);
     socket.close();
-    eventually(PATIENCE, "its listener ends", || {
+    eventually(TIMEOUT, "its listener ends", || {
         let left =
             agent.listeners()?.into_iter().any(|item| item.netns.inode == inode && item.state == "open");
         if left { Err("still listed".into()) } else { Ok(()) }

@@ -7,11 +7,11 @@ use super::netns_churn::held;
 use crate::actor::protocol::Request;
 use crate::harness::actor::Actor;
 use crate::harness::agent::{Agent, Stdout};
-use crate::harness::patience::{PATIENCE, eventually};
+use crate::harness::timeouts::{TIMEOUT, eventually};
 use crate::harness::world::World;
 
-/// Namespaces with two interfaces each.
-const CROWD: usize = 40;
+/// Number of namespaces with two interfaces each.
+const NAMESPACES: usize = 40;
 
 pub fn cases() -> Vec<Trial> {
     vec![case("start/ready_with_many_interfaces_and_every_one_attached", ready_with_many_interfaces)]
@@ -19,7 +19,7 @@ pub fn cases() -> Vec<Trial> {
 
 fn ready_with_many_interfaces() {
     let mut world = World::new(&["web", "client"]);
-    for number in 0..CROWD {
+    for number in 0..NAMESPACES {
         let role = format!("crowd{number}");
         world.network.add_bare(&role);
         world.network.ip(&role, "link add a0 type veth peer name b0\nlink set a0 up\nlink set b0 up\n");
@@ -30,7 +30,7 @@ fn ready_with_many_interfaces() {
     let mut agent =
         Agent::start_unready(&world.metadata(), world.scratch.path("api.sock"), &options, Stdout::Read);
     agent.wait_ready();
-    // Listing, findings and connections need no interface.
+    // Listings, findings and connections need no attached interface.
     world.finding(&agent, "web", 7000, |finding| finding.code == "undeclared-reachable");
     client.connect_many(world.v4("web", 7000), 3);
     let found = world.finding(&agent, "web", 7000, |finding| finding.traffic.connections == 3);
@@ -43,7 +43,7 @@ fn ready_with_many_interfaces() {
     world.settles(&agent);
 }
 
-/// From now on nothing that comes in is missed.
+/// From now on no incoming packet is missed.
 fn packets_are_counted(world: &World, agent: &Agent, web: &Actor, client: &Actor) {
     const LENGTH: usize = 100_000;
     let socket = web.listen("0.0.0.0:7001");
@@ -59,12 +59,12 @@ fn packets_are_counted(world: &World, agent: &Agent, web: &Actor, client: &Actor
 fn programs_are_held_by_their_links_alone(world: &mut World, agent: &Agent) {
     let count = |kind| held(agent).get(kind).copied().unwrap_or_default();
     let (programs, links) = (count("bpf-prog"), count("bpf_link"));
-    assert!(programs < CROWD && links >= 3 * CROWD, "{programs} programs, {links} links");
-    for number in 0..CROWD {
+    assert!(programs < NAMESPACES && links >= 3 * NAMESPACES, "{programs} programs, {links} links");
+    for number in 0..NAMESPACES {
         world.network.remove(&format!("crowd{number}"));
     }
-    eventually(3 * PATIENCE, "the crowd's links are gone", || {
+    eventually(3 * TIMEOUT, "the crowd's links are gone", || {
         let left = count("bpf_link");
-        if left + 2 * CROWD <= links { Ok(()) } else { Err(format!("{left} of {links} links")) }
+        if left + 2 * NAMESPACES <= links { Ok(()) } else { Err(format!("{left} of {links} links")) }
     });
 }

@@ -1,5 +1,5 @@
-//! Callers whose addresses the node translates, by real rules as kube-proxy and the portmap plugin write them: in the hub,
-//! which the agent takes for the node.
+//! Callers whose addresses the node translates, with real rules as kube-proxy and the portmap plugin write them. The
+//! rules are in the hub, which the agent takes for the node.
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -12,7 +12,7 @@ use crate::harness::actor::Actor;
 use crate::harness::agent::Agent;
 use crate::harness::manifest;
 use crate::harness::network::inside;
-use crate::harness::patience::{PATIENCE, eventually};
+use crate::harness::timeouts::{TIMEOUT, eventually};
 use crate::harness::world::World;
 
 pub fn cases() -> Vec<Trial> {
@@ -35,7 +35,7 @@ const SERVICE: &str = "---\napiVersion: v1\nkind: Service\nmetadata:\n  name: by
                        type: NodePort\n  clusterIP: 10.96.0.10\n  clusterIPs: [10.96.0.10, 'fd96::10']\n  ports:\n  \
                        - port: 80\n    targetPort: 7000\n    nodePort: 30080\n";
 
-/// A node with a pod `web`, whose callers come by the node's rules.
+/// Creates a node with a pod `web`, whose callers arrive through the node's rules.
 fn node() -> (World, Agent) {
     let world = World::new(&["web", "curler", "outside"]);
     let pods = std::fs::read_to_string(world.metadata()).expect("the manifests");
@@ -73,7 +73,7 @@ fn rule(netns: &str, tool: &str, text: &str) {
     assert!(output.status.success(), "{tool} {text}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// The finding about the port once its only caller is known with what it dialled.
+/// Returns the finding about the port once its only caller is known with the address it dialled.
 fn finding(world: &World, agent: &Agent, code: &str) -> (Finding, String, Option<String>, Via) {
     let finding = world.finding(agent, "web", 7000, |finding| {
         finding.code == code && finding.traffic.peers.first().is_some_and(|peer| peer.via.is_some())
@@ -83,12 +83,12 @@ fn finding(world: &World, agent: &Agent, code: &str) -> (Finding, String, Option
 }
 
 fn only_connection(agent: &Agent) -> Connection {
-    eventually(PATIENCE, "a recorded connection", || {
+    eventually(TIMEOUT, "a recorded connection", || {
         agent.connections()?.into_iter().next().ok_or_else(|| "none".to_owned())
     })
 }
 
-/// What is called before its finding is open is counted, but perhaps not recorded.
+/// Connections before the finding opens are counted, but perhaps not recorded.
 fn serve(world: &World, agent: &Agent, web: &Actor, address: &str) {
     web.serve(address);
     world.finding(agent, "web", 7000, |finding| finding.state == "open");
@@ -147,7 +147,7 @@ fn short_connections_through_a_service() {
     let (web, curler) = (world.actor("web"), world.actor("curler"));
     serve(&world, &agent, &web, "0.0.0.0:7000");
     curler.connect_many(CLUSTER_IP.parse().unwrap(), 20);
-    eventually(PATIENCE, "each connection with what it dialled", || {
+    eventually(TIMEOUT, "each connection with what it dialled", || {
         let all = agent.connections()?;
         let known = all.iter().filter(|connection| connection.remote.via.is_some()).count();
         (known == 20 && all.len() == 20).then_some(()).ok_or_else(|| format!("{known} of {}", all.len()))
@@ -172,8 +172,8 @@ fn untracked() {
     serve(&world, &agent, &web, "0.0.0.0:7000");
     curler.connect_many(world.v4("web", 7000), 1);
     world.finding(&agent, "web", 7000, |finding| finding.code == "undeclared-active");
-    // One caller is asked for 32 times a second.
-    eventually(PATIENCE, "status says that nothing is tracked", || {
+    // Connections of one caller are looked up 32 times per second.
+    eventually(TIMEOUT, "status says that nothing is tracked", || {
         curler.connect_many(world.v4("web", 7000), 40);
         let sources = agent.status().sources;
         let row = sources.iter().find(|source| source.name == "conntrack" && source.state == "down");

@@ -1,10 +1,10 @@
-//! UDP: who serves, and who only asks.
+//! UDP: which sockets serve, and which are only clients.
 
 use libtest_mimic::Trial;
 
 use super::case;
 use crate::actor::protocol::{Request, Transport};
-use crate::harness::patience::{PATIENCE, eventually};
+use crate::harness::timeouts::{TIMEOUT, eventually};
 use crate::harness::world::World;
 
 pub fn cases() -> Vec<Trial> {
@@ -45,7 +45,7 @@ fn client_is_no_listener() {
     asker.send_to(world.v4("dns", 53), 10, 1);
     connected.connect(world.v4("dns", 53));
     socket.receive(1);
-    // What is seen later than both was decided after both.
+    // Whatever is seen later than both was decided after both.
     client.listen("0.0.0.0:7000");
     world.listener(&agent, "client", 7000, |_| true);
     let netns = world.network.netns("client");
@@ -65,8 +65,8 @@ fn connected_after_bind() {
     let socket = dns.udp("0.0.0.0:53");
     world.listener(&agent, "dns", 53, |_| true);
     socket.connect(world.v4("client", 9));
-    // It serves one peer only now: nothing to report, though no hook of ours says so.
-    world.settles_within(&agent, 4 * PATIENCE);
+    // The socket serves one peer only now: nothing to report, and none of the agent's hooks sees the change.
+    world.settles_within(&agent, 4 * TIMEOUT);
     assert!(world.kernel().is_empty());
     socket.disconnect();
 }
@@ -97,7 +97,7 @@ fn ephemeral_bind_that_serves_several_peers() {
         world.actor(role).open(Transport::Udp, false).send_to(world.v4("quic", 40_000), 10, 3);
         socket.receive(3);
     }
-    eventually(4 * PATIENCE, "several peers make it a listener", || {
+    eventually(4 * TIMEOUT, "several peers make it a listener", || {
         let netns = world.network.netns("quic");
         let shown = agent
             .listeners()?

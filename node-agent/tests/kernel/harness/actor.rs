@@ -1,4 +1,4 @@
-//! The case's side of an actor: orders it about, and ends it with the case.
+//! The case's handle of an actor process: sends it requests, and ends it with the case.
 
 use std::cell::Cell;
 use std::io::{BufRead, BufReader, Write};
@@ -18,7 +18,7 @@ pub struct Actor {
     next: Cell<SocketName>,
 }
 
-/// One of an actor's sockets. Dropping it closes nothing: that is an order of its own.
+/// One of an actor's sockets. Dropping this handle closes nothing: closing is a request of its own.
 #[derive(Clone, Copy)]
 pub struct Socket<'a> {
     actor: &'a Actor,
@@ -26,12 +26,12 @@ pub struct Socket<'a> {
 }
 
 impl Actor {
-    /// Start one in a named namespace; an empty name stays in the host's.
+    /// Starts an actor in a named namespace; with an empty name it stays in the host's.
     pub fn start(netns: &str) -> Self {
         Self::start_as(&std::env::current_exe().expect("this executable"), netns)
     }
 
-    /// Start one through another path to the same executable.
+    /// Starts an actor through another path to the same executable.
     pub fn start_as(executable: &Path, netns: &str) -> Self {
         let mut child = Command::new(executable)
             .env(ACTOR_NETNS, netns)
@@ -48,20 +48,20 @@ impl Actor {
         self.pid
     }
 
-    /// Give an order; `Err` is its errno.
+    /// Sends a request and returns its reply; `Err` is its errno.
     pub fn attempt(&self, request: &Request) -> Result<Reply, i32> {
         self.post(request);
         self.reply()
     }
 
-    /// Give an order and do not wait for the reply; [`Self::reply`] takes it later.
+    /// Sends a request without waiting for the reply; [`Self::reply`] takes it later.
     pub fn post(&self, request: &Request) {
         let mut line = serde_json::to_vec(request).expect("requests serialise");
         line.push(b'\n');
         self.pipes.lock().expect("not poisoned").0.write_all(&line).expect("the actor reads");
     }
 
-    /// Take the reply of an order that was posted.
+    /// Takes the reply to a posted request.
     pub fn reply(&self) -> Result<Reply, i32> {
         let mut line = String::new();
         self.pipes.lock().expect("not poisoned").1.read_line(&mut line).expect("the actor answers");
@@ -73,14 +73,14 @@ impl Actor {
         }
     }
 
-    /// Give an order that must succeed.
+    /// Sends a request that must succeed.
     pub fn order(&self, request: &Request) -> Reply {
         self.attempt(request).unwrap_or_else(|errno| {
             panic!("{request:?}: {}", std::io::Error::from_raw_os_error(errno));
         })
     }
 
-    /// Give an order that answers a number.
+    /// Sends a request whose reply is a number.
     pub fn number(&self, request: &Request) -> u64 {
         match self.order(request) {
             Reply::Number(number) => number,
@@ -88,7 +88,7 @@ impl Actor {
         }
     }
 
-    /// A name no socket of this actor has.
+    /// Returns a name that no socket of this actor has.
     pub fn fresh(&self) -> SocketName {
         self.next.set(self.next.get() + 1);
         self.next.get()
@@ -104,7 +104,7 @@ impl Actor {
         Socket { actor: self, name }
     }
 
-    /// A TCP listener.
+    /// Opens a TCP listener.
     pub fn listen(&self, address: &str) -> Socket<'_> {
         self.listen_with(address, SocketOptions::default())
     }
@@ -117,14 +117,14 @@ impl Actor {
         socket
     }
 
-    /// A TCP listener that accepts and reads to the end.
+    /// Opens a TCP listener that accepts connections and reads them to the end.
     pub fn serve(&self, address: &str) -> Socket<'_> {
         let socket = self.listen(address);
         socket.serve();
         socket
     }
 
-    /// A bound UDP socket.
+    /// Opens a bound UDP socket.
     pub fn udp(&self, address: &str) -> Socket<'_> {
         let address = parse(address);
         let socket = self.open(Transport::Udp, address.is_ipv6());
@@ -132,19 +132,19 @@ impl Actor {
         socket
     }
 
-    /// A TCP connection that must complete.
+    /// Opens a TCP connection, which must complete.
     pub fn connect(&self, to: SocketAddr) -> Socket<'_> {
         let socket = self.open(Transport::Tcp, to.is_ipv6());
         self.order(&Request::Connect { socket: socket.name, to });
         socket
     }
 
-    /// Connect and close so often; all must complete.
+    /// Connects and closes `times` times; all connections must complete.
     pub fn connect_many(&self, to: SocketAddr, times: u32) {
         assert_eq!(self.number(&Request::ConnectMany { to, times, length: 0 }), u64::from(times));
     }
 
-    /// Connect; `Err` is the errno.
+    /// Tries to connect; `Err` is the errno.
     pub fn try_connect(&self, to: SocketAddr) -> Result<(), i32> {
         let socket = self.open(Transport::Tcp, to.is_ipv6());
         let result = self.attempt(&Request::Connect { socket: socket.name, to }).map(|_| ());
@@ -152,7 +152,7 @@ impl Actor {
         result
     }
 
-    /// kill -9, and wait for its end.
+    /// Sends SIGKILL to the process and waits until it has ended.
     pub fn kill(&self) {
         let mut child = self.child.lock().expect("not poisoned");
         let _ = child.kill();
@@ -232,17 +232,17 @@ impl Socket<'_> {
     }
 }
 
-/// An address and a port, written as people do.
+/// Parses an address with a port.
 pub fn parse(address: &str) -> SocketAddr {
     address.parse().unwrap_or_else(|_| panic!("{address} is no address with port"))
 }
 
-/// An address with this port.
+/// Returns the address with this port.
 pub fn at(address: IpAddr, port: u16) -> SocketAddr {
     SocketAddr::new(address, port)
 }
 
-/// A directory of a case's own, removed with it.
+/// A temporary directory of one case, removed when dropped.
 pub struct Scratch(PathBuf);
 
 impl Scratch {

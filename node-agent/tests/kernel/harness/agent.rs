@@ -1,4 +1,5 @@
-//! The agent binary itself, started as an operator would, with its stream read by a thread and its HTTP endpoint asked.
+//! Runs the agent binary as an operator would. A thread reads its output stream, and its HTTP endpoint is queried over
+//! the unix socket.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -14,43 +15,43 @@ use portolan_report::wire::{AgentStatus, Connection, Finding, Listener, Report};
 use rustix::process::{Pid, Signal};
 
 use super::http;
-use super::patience::{Deadline, PATIENCE, eventually};
+use super::timeouts::{Deadline, TIMEOUT, eventually};
 
 /// Grace time of every agent of the tier.
 pub const GRACE: Duration = Duration::from_millis(300);
-/// Shrinks the ring of listener events so far that a burst overflows it.
+/// Options that shrink the ring of listener events so far that a burst overflows it.
 pub const TINY_LISTENER_RING: [&str; 2] = ["--listener-ring-bytes", "4096"];
 
-/// The binary under test; a virtual machine carries it under another path.
+/// Returns the path of the binary under test, which differs in a virtual machine.
 pub fn binary() -> OsString {
     std::env::var_os("PORTOLAN_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_portolan").into())
 }
 
-/// What every line must obey.
+/// The schema that every line must match.
 const SCHEMA: &str = include_str!("../../../../docs/schema.json");
-/// Bytes of a line that are too many.
+/// Maximum length of a line in bytes.
 const MAX_LINE: usize = 16 << 10;
 
 /// How the agent's stdout is treated.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Stdout {
     Read,
-    /// A pipe that nobody reads.
+    /// A pipe that is not read.
     Blocked,
-    /// A pipe whose reader has gone.
+    /// A pipe whose reader has closed it.
     Closed,
-    /// A file on a disk without room.
+    /// A file on a full disk.
     Full,
 }
 
-/// A running agent; it ends with the guard.
+/// A running agent, ended when dropped.
 pub struct Agent {
     child: Child,
     socket: PathBuf,
     lines: Arc<Lines>,
-    /// Ends with the stream; `None` where nobody reads.
+    /// Ends with the stream; `None` if the stream is not read.
     reader: Option<JoinHandle<()>>,
-    /// Kept open where nobody reads.
+    /// Kept open if the stream is not read.
     _blocked: Option<ChildStdout>,
 }
 
@@ -59,12 +60,12 @@ struct Lines {
     reports: Mutex<Vec<Report>>,
     grown: Condvar,
     diagnostics: Mutex<String>,
-    /// What is wrong with a line, in the order of coming.
+    /// Errors of lines, in order of arrival.
     broken: Mutex<Vec<String>>,
 }
 
 impl Agent {
-    /// Start and wait until it is ready and counts the packets of all that was there.
+    /// Starts an agent and waits until it is ready and counts the packets of every existing interface.
     pub fn start(metadata: &Path, socket: PathBuf, options: &[&str], stdout: Stdout) -> Self {
         let mut agent = Self::start_unready(metadata, socket, options, stdout);
         agent.wait_ready();
@@ -72,18 +73,18 @@ impl Agent {
         agent
     }
 
-    /// Start only.
+    /// Starts an agent without waiting.
     pub fn start_unready(metadata: &Path, socket: PathBuf, options: &[&str], stdout: Stdout) -> Self {
         Self::start_on(&format!("file={}", metadata.display()), socket, options, stdout)
     }
 
-    /// Start only, with pods of any source.
+    /// Starts an agent with pods of any source, without waiting.
     pub fn start_on(metadata: &str, socket: PathBuf, options: &[&str], stdout: Stdout) -> Self {
         let command = command(&[], metadata, &socket, options);
         Self::spawn(command, socket, stdout)
     }
 
-    /// Start as a service does, without a terminal that could end, and wait until it is ready.
+    /// Starts an agent like a service, without a terminal that could end, and waits until it is ready.
     pub fn start_as_service(metadata: &Path, socket: PathBuf) -> Self {
         let metadata = format!("file={}", metadata.display());
         let mut agent =
@@ -92,11 +93,11 @@ impl Agent {
         agent
     }
 
-    /// Start in a netns that it takes for the node's own, and wait until it is ready.
+    /// Starts an agent in a netns that it takes for the node's own, and waits until it is ready.
     pub fn start_on_node(netns: &str, metadata: &Path, socket: PathBuf) -> Self {
         let mut enter =
             vec!["nsenter".to_owned(), format!("--net={}", Path::new("/run/netns").join(netns).display())];
-        // Process 1's netns is the node's, so process 1 is a shell in there, and the agent its child.
+        // The netns of process 1 is the node's, so process 1 is a shell in this netns, and the agent is its child.
         enter.extend(["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"].map(str::to_owned));
         enter.extend(["sh", "-c", r#""$0" "$@" & wait"#].map(str::to_owned));
         let command = command(&enter, &format!("file={}", metadata.display()), &socket, &[]);
@@ -124,8 +125,8 @@ impl Agent {
     }
 
     pub fn wait_ready(&mut self) {
-        // The first look takes the longer, the more other tests have on this machine.
-        eventually(PATIENCE * 6, "the agent is ready", || match http::get(&self.socket, "/readyz") {
+        // The first scan takes longer the more netns other tests have on this machine.
+        eventually(TIMEOUT * 6, "the agent is ready", || match http::get(&self.socket, "/readyz") {
             Ok((200, _)) => Ok(()),
             _ if matches!(self.child.try_wait(), Ok(Some(_))) => {
                 panic!("the agent has ended: {}", self.diagnostics())
@@ -134,9 +135,9 @@ impl Agent {
         });
     }
 
-    /// Interfaces follow when it is ready, one after the other.
+    /// Waits until all interfaces are attached, which happens one by one after the agent is ready.
     pub fn wait_attached(&self) {
-        eventually(PATIENCE * 6, "no interface waits for its program", || {
+        eventually(TIMEOUT * 6, "no interface waits for its program", || {
             let waiting = self.status().hooks.into_iter().find(|hook| hook.state == "attaching");
             waiting.map_or(Ok(()), |hook| Err(format!("{hook:?}")))
         });
@@ -150,7 +151,7 @@ impl Agent {
         self.child.id()
     }
 
-    /// What it said on stderr.
+    /// Returns what the agent wrote to stderr.
     pub fn diagnostics(&self) -> String {
         self.lines.diagnostics.lock().expect("not poisoned").clone()
     }
@@ -174,9 +175,9 @@ impl Agent {
             .unwrap_or_else(|error| panic!("/v1/status: {error}: {}", String::from_utf8_lossy(&body)))
     }
 
-    /// Wait for the first report of the stream, old or new, of which `pick` makes something.
+    /// Waits for the first report of the stream, old or new, for which `pick` returns something.
     pub fn wait_report<T>(&self, what: &str, mut pick: impl FnMut(&Report) -> Option<T>) -> T {
-        let deadline = Deadline::after(PATIENCE);
+        let deadline = Deadline::after(TIMEOUT);
         let mut reports = self.lines.reports.lock().expect("not poisoned");
         let mut seen = 0;
         loop {
@@ -193,28 +194,28 @@ impl Agent {
         }
     }
 
-    /// Fails the case if a line was too long or is not of docs/schema.json.
+    /// Fails the case if a line was too long or does not match docs/schema.json.
     pub fn assert_lines(&self) {
         let broken = self.lines.broken.lock().expect("not poisoned");
         assert!(broken.is_empty(), "{} lines are wrong; the first: {}", broken.len(), broken[0]);
     }
 
-    /// Every report of the stream so far.
+    /// Returns every report of the stream so far.
     pub fn reports(&self) -> Vec<Report> {
         self.lines.reports.lock().expect("not poisoned").clone()
     }
 
-    /// kill -9.
+    /// Sends SIGKILL to the agent.
     pub fn kill(mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    /// SIGTERM, and how it ended.
+    /// Sends SIGTERM to the agent and returns its exit status.
     pub fn stop(mut self) -> ExitStatus {
         let pid = Pid::from_child(&self.child);
         rustix::process::kill_process(pid, Signal::TERM).expect("signal the agent");
-        eventually(PATIENCE, "the agent ends", || {
+        eventually(TIMEOUT, "the agent ends", || {
             self.child.try_wait().expect("wait for the agent").ok_or_else(|| "still runs".into())
         })
     }
@@ -239,7 +240,7 @@ fn command(enter: &[String], metadata: &str, socket: &Path, options: &[&str]) ->
     command.args(["--metadata", metadata]).arg("--api").arg(format!("unix:{}", socket.display()));
     command.args(["--telemetry", "off", "--output", "ndjson", "--node-name", "tier-node"]);
     command.args(["--grace", &format!("{}ms", GRACE.as_millis())]);
-    // The harness's pods live in these ranges; with them said, an address elsewhere is outside the cluster.
+    // The harness's pods have addresses in these ranges; with the options an address elsewhere is outside the cluster.
     command.args(["--stale-grace", "1s", "--pod-cidr", "10.77.0.0/24", "--pod-cidr", "fd00::/8"]);
     command.args(options).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
@@ -252,7 +253,7 @@ fn read_reports(out: ChildStdout, lines: Arc<Lines>) -> JoinHandle<()> {
         let mut out = BufReader::new(out);
         loop {
             let mut line = String::new();
-            // What has no end was cut off when the agent was killed.
+            // A line without an end was cut off when the agent was killed.
             if out.read_line(&mut line).is_err() || line.pop() != Some('\n') {
                 break;
             }
@@ -265,7 +266,7 @@ fn read_reports(out: ChildStdout, lines: Arc<Lines>) -> JoinHandle<()> {
     })
 }
 
-/// The report that a line is, or what is wrong with it.
+/// Parses a line as a report; `Err` says what is wrong with the line.
 fn understood(schema: &Validator, line: &str) -> Result<Report, String> {
     if line.len() >= MAX_LINE {
         return Err(format!("a line of {} bytes", line.len()));

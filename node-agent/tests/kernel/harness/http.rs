@@ -1,4 +1,4 @@
-//! The smallest HTTP client that can ask the agent over its unix socket.
+//! A minimal HTTP client for the agent's unix socket.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use portolan_report::wire::List;
 use serde::de::DeserializeOwned;
 
-/// Status and body of a GET.
+/// Returns status and body of a GET.
 pub fn get(socket: &Path, target: &str) -> std::io::Result<(u16, Vec<u8>)> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
@@ -43,7 +43,7 @@ fn join_chunks(mut body: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
-/// Every item of a list route, page by page.
+/// Returns every item of a list route, page by page.
 pub fn list<T: DeserializeOwned>(socket: &Path, route: &str) -> Result<Vec<T>, String> {
     let mut items = Vec::new();
     let mut token: Option<String> = None;

@@ -1,13 +1,13 @@
-//! What a tier must not leave behind: namespaces, mounts, processes, and programs in the kernel.
+//! Checks that the tier leaves nothing behind: no namespaces, mounts, processes or kernel programs.
 
 use std::collections::BTreeSet;
 use std::process::Command;
 use std::time::Duration;
 
 use super::network;
-use super::patience::eventually;
+use super::timeouts::eventually;
 
-/// The kernel objects that were there before the tier began.
+/// The kernel objects that existed before the tier began.
 pub struct Before {
     programs: Option<BTreeSet<u64>>,
 }
@@ -18,7 +18,7 @@ impl Before {
         Self { programs: programs() }
     }
 
-    /// Panics with what is left.
+    /// Panics with a list of what is left.
     pub fn compare(&self) {
         let mine = format!("{}{}-", network::PREFIX, std::process::id());
         let netns: Vec<_> =
@@ -32,7 +32,7 @@ impl Before {
         self.compare_programs();
     }
 
-    /// Another agent on this machine makes programs too: then nobody can tell whose they are.
+    /// Compares the programs, unless another agent runs on this machine: the programs may be the other agent's then.
     fn compare_programs(&self) {
         let Some(before) = &self.programs else {
             println!("leak check of programs skipped: bpftool cannot list them");

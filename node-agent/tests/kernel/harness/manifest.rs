@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-/// One pod of one container.
+/// A pod with one container.
 #[derive(Clone, Debug)]
 pub struct PodManifest {
     pub name: String,
     pub netns: String,
-    /// `8080` or `53/UDP`.
+    /// Declared ports: `8080` or `53/UDP`.
     pub ports: Vec<String>,
 }
 
@@ -29,13 +29,13 @@ impl PodManifest {
     }
 }
 
-/// Write the file as an operator's tool would: whole, by rename.
+/// Replaces the manifest file as a whole, by rename, as an operator's tool would.
 pub fn write(path: &Path, pods: &[PodManifest]) {
     let text = pods.iter().map(PodManifest::document).collect::<Vec<_>>().join("---\n");
     write_text(path, &text);
 }
 
-/// Write any text in its place.
+/// Replaces a file by any text.
 pub fn write_text(path: &Path, text: &str) {
     let fresh = path.with_extension("new");
     std::fs::write(&fresh, text).expect("write the manifests");

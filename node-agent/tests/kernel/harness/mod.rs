@@ -1,5 +1,5 @@
-//! What the cases stand on: networks of namespaces, actors in them, the agent itself, and the kernel's own list to
-//! compare it with.
+//! The test harness: networks of namespaces, actors in them, the agent, and the kernel's own list of sockets as the
+//! oracle.
 
 pub mod actor;
 pub mod agent;
@@ -8,6 +8,6 @@ pub mod leaks;
 pub mod manifest;
 pub mod network;
 pub mod oracle;
-pub mod patience;
 pub mod stopwatch;
+pub mod timeouts;
 pub mod world;

@@ -1,5 +1,5 @@
-//! Namespaces of a case's own, joined by a bridge in a hub namespace: the host's network is never touched, and a guard
-//! removes all of it, also when the case fails.
+//! Network namespaces of one case, joined by a bridge in a hub namespace. The host's network is never touched, and a
+//! guard removes everything, also when the case fails.
 
 use std::fs::File;
 use std::io::Write;
@@ -11,15 +11,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::thread::LinkNameSpaceType;
 
-/// Every namespace of the tier begins with this and the test's pid.
+/// Prefix of every namespace of the tier; the test's pid follows.
 pub const PREFIX: &str = "tier-";
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
-/// Roles that live behind the hub's router instead of on the pods' bridge.
+/// Role of a namespace behind the hub's router instead of on the pods' bridge.
 pub const OUTSIDE: &str = "outside";
 
-/// A hub with a bridge, and one namespace per role with an `eth0` on it.
+/// A hub with a bridge, and one namespace per role with an `eth0` on the bridge.
 pub struct Network {
     stem: String,
     roles: Vec<String>,
@@ -27,7 +27,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// Make the hub and one namespace for each role; the role `outside` gets 203.0.113.5 behind the hub.
+    /// Creates the hub and one namespace for each role; the role `outside` gets 203.0.113.5 behind the hub.
     pub fn new(roles: &[&str]) -> Self {
         let stem = format!("{PREFIX}{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let network =
@@ -38,8 +38,8 @@ impl Network {
 
     fn build(&self) {
         let hub = self.netns("hub");
-        // The bridge first: where both ends of a veth have the same index, the kernel takes them for no pair and lets the
-        // news of their carrier wait for up to a second.
+        // The bridge comes first: if both ends of a veth have the same index, the kernel does not take them for a pair
+        // and delays the news of their carrier for up to a second.
         let mut batch = format!("netns add {hub}\nlink add bridge0 netns {hub} type bridge\n");
         for (index, role) in self.roles.iter().enumerate() {
             let netns = self.netns(role);
@@ -86,12 +86,12 @@ impl Network {
         self.roles.iter().position(|known| known == role).unwrap_or_else(|| panic!("no role {role}"))
     }
 
-    /// Name of a role's namespace.
+    /// Returns the name of a role's namespace.
     pub fn netns(&self, role: &str) -> String {
         format!("{}-{role}", self.stem)
     }
 
-    /// Names of all namespaces that hold the case's sockets.
+    /// Returns the names of all namespaces that hold the case's sockets.
     pub fn all_netns(&self) -> Vec<String> {
         self.roles.iter().chain(&self.extra).map(|role| self.netns(role)).collect()
     }
@@ -104,13 +104,13 @@ impl Network {
     }
 
     pub fn v6(&self, role: &str) -> IpAddr {
-        // `fd77::10` is written in hexadecimal digits.
+        // The digits of the host part are read as hexadecimal, as in `fd77::10`.
         let digits = Self::host_part(self.index(role)).to_string();
         let last = u16::from_str_radix(&digits, 16).expect("digits");
         Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, last).into()
     }
 
-    /// Add a namespace without links, later removed by the guard too.
+    /// Adds a namespace without links, which the guard removes too.
     pub fn add_bare(&mut self, role: &str) -> String {
         let netns = self.netns(role);
         ip(&[], &format!("netns add {netns}\n"));
@@ -119,7 +119,7 @@ impl Network {
         netns
     }
 
-    /// Remove one namespace now.
+    /// Removes one namespace now.
     pub fn remove(&mut self, role: &str) {
         let netns = self.netns(role);
         self.roles.retain(|known| known != role);
@@ -127,14 +127,14 @@ impl Network {
         ip(&[], &format!("netns delete {netns}\n"));
     }
 
-    /// Names of the interfaces in a role's namespace.
+    /// Returns the names of the interfaces in a role's namespace.
     pub fn links(&self, role: &str) -> Vec<String> {
         let listed = inside(&self.netns(role), || std::fs::read_to_string("/proc/thread-self/net/dev"));
         let listed = listed.expect("the interfaces");
         listed.lines().filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned())).collect()
     }
 
-    /// Run `ip` commands in a role's namespace.
+    /// Runs `ip` commands in a role's namespace.
     pub fn ip(&self, role: &str, batch: &str) {
         ip(&["-n", &self.netns(role)], batch);
     }
@@ -149,12 +149,12 @@ impl Drop for Network {
     }
 }
 
-/// Where `ip netns` keeps a namespace.
+/// Returns the path where `ip netns` mounts a namespace.
 pub fn netns_path(name: &str) -> PathBuf {
     Path::new("/run/netns").join(name)
 }
 
-/// Run a closure on a thread that is in this namespace and ends with it.
+/// Runs a closure on a thread that enters this namespace and ends afterwards.
 pub fn inside<T: Send>(netns: &str, act: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
         let entered = scope.spawn(|| {
@@ -167,7 +167,7 @@ pub fn inside<T: Send>(netns: &str, act: impl FnOnce() -> T + Send) -> T {
     })
 }
 
-/// Run one batch of `ip` commands; any that fails, fails the case.
+/// Runs one batch of `ip` commands and panics if one fails.
 pub fn ip(options: &[&str], batch: &str) {
     let mut child = Command::new("ip")
         .args(options)
@@ -184,12 +184,12 @@ pub fn ip(options: &[&str], batch: &str) {
 
 fn remove_netns(name: &str) {
     let path = netns_path(name);
-    // Errors are left to the leak check at the end of the tier: a guard must not panic while a case does.
+    // Errors are left to the leak check at the end of the tier: a guard must not panic while a case panics.
     let _ = rustix::mount::unmount(&path, rustix::mount::UnmountFlags::DETACH);
     let _ = std::fs::remove_file(&path);
 }
 
-/// Remove what a tier that was killed left behind.
+/// Removes what a killed run of the tier left behind.
 pub fn sweep() {
     for name in tier_netns() {
         let owner = name.trim_start_matches(PREFIX).split('-').next().unwrap_or_default().to_owned();
@@ -199,7 +199,7 @@ pub fn sweep() {
     }
 }
 
-/// Every namespace that any run of the tier made.
+/// Returns every namespace that any run of the tier created.
 pub fn tier_netns() -> Vec<String> {
     let Ok(entries) = std::fs::read_dir("/run/netns") else { return Vec::new() };
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());

@@ -1,4 +1,5 @@
-//! The oracle: the kernel's own list of sockets in each namespace, read by `ss`, and its comparison with the agent's.
+//! The oracle: the kernel's own list of sockets in each namespace, read by `ss`, and its comparison with the agent's
+//! list.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
@@ -6,10 +7,10 @@ use std::process::Command;
 
 use portolan_report::wire::Listener;
 
-/// Netns name, protocol and port: what people call a listener.
+/// Netns name, protocol and port of a listener.
 pub type ListenerKey = (String, String, u16);
 
-/// What serves it.
+/// Addresses and sockets of a listener.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Served {
     pub addresses: BTreeSet<IpAddr>,
@@ -20,11 +21,12 @@ pub struct Served {
 /// All listeners of some namespaces.
 pub type Listeners = BTreeMap<ListenerKey, Served>;
 
-/// First ephemeral port of a fresh netns: a UDP socket bound there is a client until it proves otherwise.
+/// First ephemeral port of a new netns. The agent takes a UDP socket bound there for a client until several peers reach
+/// it.
 pub const FIRST_EPHEMERAL: u16 = 32_768;
 const LAST_EPHEMERAL: u16 = 60_999;
 
-/// What the kernel says of these namespaces.
+/// Returns the listeners of these namespaces as the kernel lists them.
 pub fn kernel(netns: &[String]) -> Listeners {
     let mut listeners = Listeners::new();
     for name in netns {
@@ -60,12 +62,12 @@ fn read_netns(name: &str, listeners: &mut Listeners) {
     }
 }
 
-/// UDP on an ephemeral port: reported only once several peers reached it.
+/// Returns true for UDP on an ephemeral port, which is reported only once several peers reached it.
 fn is_candidate(protocol: &str, port: u16) -> bool {
     protocol == "UDP" && (FIRST_EPHEMERAL..=LAST_EPHEMERAL).contains(&port)
 }
 
-/// `tcp LISTEN 0 128 *:80 *:* ino:… sk:… v6only:0`; the last is `None` for IPv4.
+/// Parses `tcp LISTEN 0 128 *:80 *:* ino:… sk:… v6only:0`; the last value is `None` for IPv4.
 fn parse_line(line: &str) -> Option<(String, IpAddr, u16, Option<bool>)> {
     let fields: Vec<&str> = line.split_whitespace().collect();
     let protocol = fields.first()?.to_uppercase();
@@ -76,7 +78,7 @@ fn parse_line(line: &str) -> Option<(String, IpAddr, u16, Option<bool>)> {
     Some((protocol, address.to_canonical(), port.parse().ok()?, v6_only))
 }
 
-/// What the agent says of these namespaces, in the oracle's terms.
+/// Returns the listeners of these namespaces as the agent lists them, in the oracle's form.
 pub fn agent(items: &[Listener], netns: &[String]) -> Result<Listeners, String> {
     let mut listeners = Listeners::new();
     for item in items {
@@ -94,7 +96,7 @@ pub fn agent(items: &[Listener], netns: &[String]) -> Result<Listeners, String> 
     Ok(listeners)
 }
 
-/// What is missing, what is extra, what differs; `Ok` if nothing.
+/// Returns `Err` with what is missing, extra or different.
 pub fn compare(kernel: &Listeners, agent: &Listeners) -> Result<(), String> {
     let mut differences = Vec::new();
     for (key, served) in kernel {

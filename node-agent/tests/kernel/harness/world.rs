@@ -1,4 +1,4 @@
-//! A case's world: a network, its manifests, its actors and one agent that watches it.
+//! The setup of one case: a network, its manifests, its actors and one agent that watches it.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -11,9 +11,9 @@ use super::agent::{Agent, Stdout};
 use super::manifest::{self, PodManifest};
 use super::network::Network;
 use super::oracle::{self, Listeners};
-use super::patience::{PATIENCE, eventually};
+use super::timeouts::{TIMEOUT, eventually};
 
-/// Everything a case stands on; all of it is gone when it is dropped.
+/// Everything that a case uses, removed when dropped.
 pub struct World {
     pub network: Network,
     pub pods: Vec<PodManifest>,
@@ -21,7 +21,8 @@ pub struct World {
 }
 
 impl World {
-    /// One namespace and one pod per role. `web:8080,53/UDP` declares ports; a role that begins with `outside` is no pod.
+    /// Creates one namespace and one pod per role. `web:8080,53/UDP` declares ports; a role that begins with `outside`
+    /// is no pod.
     pub fn new(roles: &[&str]) -> Self {
         let names: Vec<&str> = roles.iter().map(|role| role.split(':').next().unwrap_or(role)).collect();
         let network = Network::new(&names);
@@ -35,7 +36,7 @@ impl World {
         world
     }
 
-    /// Declare exactly these ports for a role's pod, and write the file.
+    /// Declares exactly these ports for a role's pod, and writes the manifests.
     pub fn declare(&mut self, role: &str, ports: &[&str]) {
         let netns = self.network.netns(role);
         self.pods.retain(|pod| pod.netns != netns);
@@ -48,7 +49,7 @@ impl World {
         self.scratch.path("pods.yaml")
     }
 
-    /// The agent, ready.
+    /// Starts the agent and waits until it is ready.
     pub fn agent(&self) -> Agent {
         self.agent_with(&[], Stdout::Read)
     }
@@ -57,7 +58,7 @@ impl World {
         Agent::start(&self.metadata(), self.scratch.path("api.sock"), options, stdout)
     }
 
-    /// A process in a role's namespace.
+    /// Starts a process in a role's namespace.
     pub fn actor(&self, role: &str) -> Actor {
         Actor::start(&self.network.netns(role))
     }
@@ -70,19 +71,19 @@ impl World {
         at(self.network.v6(role), port)
     }
 
-    /// What the kernel says now.
+    /// Returns the listeners that the kernel lists now.
     pub fn kernel(&self) -> Listeners {
         oracle::kernel(&self.network.all_netns())
     }
 
-    /// Wait until the agent's list is the kernel's own: nothing missing, nothing extra.
+    /// Waits until the agent's list equals the kernel's: nothing missing, nothing extra.
     pub fn settles(&self, agent: &Agent) -> Listeners {
-        self.settles_within(agent, PATIENCE)
+        self.settles_within(agent, TIMEOUT)
     }
 
-    pub fn settles_within(&self, agent: &Agent, patience: Duration) -> Listeners {
+    pub fn settles_within(&self, agent: &Agent, timeout: Duration) -> Listeners {
         let netns = self.network.all_netns();
-        eventually(patience, "the agent's list equals the kernel's", || {
+        eventually(timeout, "the agent's list equals the kernel's", || {
             let kernel = oracle::kernel(&netns);
             let said = oracle::agent(&agent.listeners()?, &netns)?;
             oracle::compare(&kernel, &said)
@@ -91,7 +92,7 @@ impl World {
         })
     }
 
-    /// Wait for a listener of a role's pod for which `holds` is true.
+    /// Waits for a listener of a role's pod for which `holds` is true.
     pub fn listener(
         &self,
         agent: &Agent,
@@ -100,7 +101,7 @@ impl World {
         holds: impl Fn(&Listener) -> bool,
     ) -> Listener {
         let netns = self.network.netns(role);
-        eventually(PATIENCE, &format!("listener {role}:{port} as expected"), || {
+        eventually(TIMEOUT, &format!("listener {role}:{port} as expected"), || {
             let items = agent.listeners()?;
             let found =
                 items.into_iter().find(|item| item.netns.name.as_ref() == Some(&netns) && item.port == port);
@@ -111,9 +112,9 @@ impl World {
         })
     }
 
-    /// Wait for the finding of a role's port for which `holds` is true. Port 0: a finding without a listener.
+    /// Waits for the finding of a role's port for which `holds` is true. Port 0 means a finding without a listener.
     pub fn finding(&self, agent: &Agent, role: &str, port: u16, holds: impl Fn(&Finding) -> bool) -> Finding {
-        eventually(PATIENCE, &format!("finding {role}:{port} as expected"), || {
+        eventually(TIMEOUT, &format!("finding {role}:{port} as expected"), || {
             let mine = self.findings_of(agent, role)?;
             let of_port = |item: &Finding| item.listener.as_ref().map_or(port == 0, |of| of.port == port);
             match mine.iter().find(|item| of_port(item) && holds(item)) {
@@ -123,7 +124,7 @@ impl World {
         })
     }
 
-    /// Every finding of a role's pod.
+    /// Returns every finding of a role's pod.
     pub fn findings_of(&self, agent: &Agent, role: &str) -> Result<Vec<Finding>, String> {
         let netns = self.network.netns(role);
         let uid = format!("uid-{netns}");

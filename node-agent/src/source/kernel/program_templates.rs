@@ -1,5 +1,6 @@
-//! The programs of one netns as instructions that are relocated once, and in which only the constants of a netns are set before
-//! each load. To parse the object anew for each netns takes ten times as long as the kernel takes to load it.
+//! Templates of the programs of one netns: instructions that are relocated once, and in which only the constants of a
+//! netns are set before each load. Parsing the object anew for each netns would take ten times as long as the kernel
+//! takes to load it.
 
 use std::collections::HashSet;
 use std::ffi::CString;
@@ -13,48 +14,49 @@ use aya_obj::generated::bpf_insn;
 use portolan_ebpf::abi::netns::{LINK_HEADER_UNSET, NETNS_COOKIE_UNSET};
 use portolan_engine::model::identity::NetnsId;
 
-use super::object::{LOAD_CONSTANT, MOVE_CONSTANT, length};
-use super::program_call::{self, Kind};
+use super::object::{LOAD_CONSTANT, MOVE_CONSTANT, link_header_bytes};
+use super::program_syscalls::{self, ProgramKind};
 use crate::source::netns::look::LinkHeader;
 
-/// Both programs.
-pub struct OwnPrograms {
+/// The templates of both programs.
+pub struct ProgramTemplates {
     ingress: Template,
     lookup: Template,
     license: CString,
-    /// The instructions name them by number.
+    /// The instructions refer to the maps by descriptor number.
     _maps: Vec<OwnedFd>,
 }
 
-/// One program, and where its constants are.
+/// One program and the positions of its constants.
 #[derive(Debug, PartialEq, Eq)]
 struct Template {
     name: &'static str,
-    /// As the kernel wants them.
+    /// Instructions in the kernel's form.
     instructions: Vec<u64>,
-    /// The first of two instructions whose upper halves are the halves of the cookie.
+    /// Position of the first of two instructions whose upper halves are the halves of the cookie.
     cookie: usize,
-    /// Of the tc program.
+    /// Position of the link header's length; only in the tc program.
     link_header: Option<usize>,
 }
 
-impl OwnPrograms {
-    /// From the kernel object of one netns, its constants not set, and one load of it, whose maps are used.
+impl ProgramTemplates {
+    /// Creates templates from the kernel object of one netns, whose constants are not set, and from one load of that
+    /// object, whose maps they use.
     ///
     /// # Errors
-    /// Where it is not our object, or a map is missing.
+    /// When the object is not ours, or a map is missing.
     pub fn new(object: &[u8], loaded: &Ebpf) -> Result<Self, String> {
         let mut object = Object::parse(object).map_err(|error| error.to_string())?;
         let mut maps = Vec::new();
         let named = object.maps.clone();
-        let mut places: Vec<(&str, RawFd, &aya_obj::Map)> = Vec::new();
+        let mut map_fds: Vec<(&str, RawFd, &aya_obj::Map)> = Vec::new();
         for (name, map) in &named {
             let fd = descriptor(loaded, name).ok_or_else(|| format!("the map {name} is not loaded"))?;
-            places.push((name.as_str(), fd.as_raw_fd(), map));
+            map_fds.push((name.as_str(), fd.as_raw_fd(), map));
             maps.push(fd);
         }
         let sections: HashSet<usize> = object.functions.keys().map(|(section, _)| *section).collect();
-        object.relocate_maps(places.into_iter(), &sections).map_err(|error| error.to_string())?;
+        object.relocate_maps(map_fds.into_iter(), &sections).map_err(|error| error.to_string())?;
         object.relocate_calls(&sections).map_err(|error| error.to_string())?;
         let ingress = Template::of(&object, "portolan_tc")?;
         if ingress.link_header.is_none() {
@@ -68,30 +70,30 @@ impl OwnPrograms {
         })
     }
 
-    /// The program for the interfaces of a netns that have this link header.
+    /// Loads the tc program for the interfaces of a netns that have this link header.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// The error of bpf(2).
     pub fn load_ingress(&self, netns: NetnsId, link_header: LinkHeader) -> io::Result<OwnedFd> {
-        self.load(Kind::Ingress, &self.ingress, netns, link_header)
+        self.load(ProgramKind::Ingress, &self.ingress, netns, link_header)
     }
 
-    /// The program for a netns itself.
+    /// Loads the sk_lookup program of a netns.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// The error of bpf(2).
     pub fn load_lookup(&self, netns: NetnsId) -> io::Result<OwnedFd> {
-        self.load(Kind::Lookup, &self.lookup, netns, LinkHeader::Unknown)
+        self.load(ProgramKind::Lookup, &self.lookup, netns, LinkHeader::Unknown)
     }
 
     fn load(
         &self,
-        kind: Kind,
+        kind: ProgramKind,
         template: &Template,
         netns: NetnsId,
         header: LinkHeader,
     ) -> io::Result<OwnedFd> {
-        program_call::load(kind, template.name, &self.license, &template.with(netns, header))
+        program_syscalls::load(kind, template.name, &self.license, &template.instructions_for(netns, header))
     }
 }
 
@@ -119,31 +121,31 @@ impl Template {
         Some(Self { name, instructions, cookie, link_header })
     }
 
-    /// For one netns.
-    fn with(&self, netns: NetnsId, link_header: LinkHeader) -> Vec<u64> {
+    /// Returns the instructions with the constants of one netns.
+    fn instructions_for(&self, netns: NetnsId, link_header: LinkHeader) -> Vec<u64> {
         let mut instructions = self.instructions.clone();
-        let mut set = |place: usize, constant: u32| {
-            if let Some(instruction) = instructions.get_mut(place) {
+        let mut set = |position: usize, constant: u32| {
+            if let Some(instruction) = instructions.get_mut(position) {
                 *instruction = *instruction & u64::from(u32::MAX) | u64::from(constant) << 32;
             }
         };
         let [low, high] = halves(netns.0);
         set(self.cookie, low);
         set(self.cookie + 1, high);
-        if let Some(place) = self.link_header {
-            set(place, length(link_header));
+        if let Some(position) = self.link_header {
+            set(position, link_header_bytes(link_header));
         }
         instructions
     }
 }
 
-/// A descriptor of our own for a map of the netns object.
+/// Duplicates the descriptor of a map of the netns object.
 fn descriptor(loaded: &Ebpf, name: &str) -> Option<OwnedFd> {
     let (Map::PerCpuArray(map) | Map::ProgramArray(map)) = loaded.map(name)? else { return None };
     map.fd().as_fd().try_clone_to_owned().ok()
 }
 
-/// `struct bpf_insn` on a little-endian machine, for which alone the object is built.
+/// Returns `struct bpf_insn` as a number on a little-endian machine, the only kind that the object is built for.
 fn number(instruction: &bpf_insn) -> u64 {
     let registers = instruction.dst_reg() | instruction.src_reg() << 4;
     let [offset_low, offset_high] = instruction.off.to_le_bytes();
@@ -181,7 +183,7 @@ mod tests {
     #[test]
     fn constants_are_set_where_they_belong_and_nowhere_else() {
         let [low, high] = halves(NETNS_COOKIE_UNSET);
-        // The second is a map's, whose descriptor happens to be the same number.
+        // The second instruction loads a map whose descriptor happens to be the same number.
         let map = with_upper(0x1218, low);
         let program = |cookie: [u32; 2], header| {
             let cookie = [with_upper(0x0218, cookie[0]), with_upper(0, cookie[1])];
@@ -189,13 +191,16 @@ mod tests {
         };
         let template = Template::find("x", program([low, high], LINK_HEADER_UNSET)).expect("a template");
         let netns = NetnsId(0x1122_3344_5566_7788);
-        assert_eq!(template.with(netns, LinkHeader::Ethernet), program([0x5566_7788, 0x1122_3344], 14));
-        assert_eq!(template.with(NetnsId(1), LinkHeader::Absent), program([1, 0], 0));
+        assert_eq!(
+            template.instructions_for(netns, LinkHeader::Ethernet),
+            program([0x5566_7788, 0x1122_3344], 14)
+        );
+        assert_eq!(template.instructions_for(NetnsId(1), LinkHeader::Absent), program([1, 0], 0));
         assert_eq!(Template::find("x", vec![EXIT, map, with_upper(0, high)]), None);
     }
 
     #[test]
-    fn the_embedded_object_has_the_places() {
+    fn the_embedded_object_has_the_constants() {
         let Some(objects) = &KERNEL_OBJECTS else { return };
         let object = Object::parse(objects.netns).expect("our object");
         let link_header = |name| Template::of(&object, name).expect("a place for the cookie").link_header;

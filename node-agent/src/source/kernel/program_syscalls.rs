@@ -1,5 +1,5 @@
-//! Loading and linking programs by bpf(2) itself: the loader parses an object for every load, and finds an interface only by its
-//! name.
+//! Loads and links programs by bpf(2) itself, because aya's loader parses an object for every load and finds an
+//! interface only by its name.
 
 use std::ffi::CStr;
 use std::io;
@@ -9,18 +9,18 @@ const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_SK_LOOKUP: u32 = 36;
 const BPF_TCX_INGRESS: u32 = 46;
-/// Before all others, where it is given no other.
+/// Attaches before all other programs, if no other program is given.
 const BPF_F_BEFORE: u32 = 1 << 3;
 
-/// What of programs is loaded here.
+/// ProgramKind of a program that is loaded here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ProgramKind {
     Ingress,
     Lookup,
 }
 
-impl Kind {
-    /// `BPF_PROG_TYPE_…`, and the attach type that the kernel wants to know when it loads one.
+impl ProgramKind {
+    /// Returns `BPF_PROG_TYPE_…`, and the attach type that the kernel requires at load.
     const fn types(self) -> (u32, u32) {
         match self {
             Self::Ingress => (3, 0),
@@ -29,7 +29,7 @@ impl Kind {
     }
 }
 
-/// `union bpf_attr` for BPF_PROG_LOAD, as far as Linux 4.17.
+/// `union bpf_attr` for BPF_PROG_LOAD, as of Linux 4.17.
 #[repr(C)]
 #[derive(Default)]
 struct LoadAttr {
@@ -61,11 +61,11 @@ struct LinkAttr {
     expected_revision: u64,
 }
 
-/// Loads a program; its name is cut off after fifteen bytes.
+/// Loads a program. Its name is truncated to fifteen bytes.
 ///
 /// # Errors
-/// What bpf(2) says; the verifier's words are not asked for.
-pub fn load(kind: Kind, name: &str, license: &CStr, instructions: &[u64]) -> io::Result<OwnedFd> {
+/// The error of bpf(2). The verifier's log is not requested.
+pub fn load(kind: ProgramKind, name: &str, license: &CStr, instructions: &[u64]) -> io::Result<OwnedFd> {
     let (program_type, expected_attach_type) = kind.types();
     let mut attr = LoadAttr {
         program_type,
@@ -83,16 +83,16 @@ pub fn load(kind: Kind, name: &str, license: &CStr, instructions: &[u64]) -> io:
 /// Attaches an sk_lookup program to a netns.
 ///
 /// # Errors
-/// What bpf(2) says.
+/// The error of bpf(2).
 pub fn link_lookup(program: BorrowedFd<'_>, netns: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     link(program, netns.as_raw_fd() as u32, BPF_SK_LOOKUP, 0)
 }
 
-/// Attaches a tc program before all others to what comes in on an interface of the calling thread's netns. Waits for an RCU
-/// grace period.
+/// Attaches a tc program, before all others, to the ingress of an interface in the calling thread's netns. Waits for an
+/// RCU grace period.
 ///
 /// # Errors
-/// What bpf(2) says: EINVAL where the kernel has no TCX, ENODEV where there is no such interface.
+/// The error of bpf(2): EINVAL if the kernel has no TCX, ENODEV if there is no such interface.
 pub fn link_ingress(program: BorrowedFd<'_>, interface: u32) -> io::Result<OwnedFd> {
     link(program, interface, BPF_TCX_INGRESS, BPF_F_BEFORE)
 }
@@ -105,7 +105,7 @@ fn link(program: BorrowedFd<'_>, target: u32, attach_type: u32, flags: u32) -> i
 }
 
 /// # Safety
-/// `attr` is what the command wants, of this size, and what it points to is valid.
+/// `attr` must be the attribute of this command, of this size, and what it points to must be valid.
 unsafe fn descriptor(command: libc::c_long, attr: *mut libc::c_void, size: usize) -> io::Result<OwnedFd> {
     // SAFETY: as the caller says.
     let answer = unsafe { libc::syscall(libc::SYS_bpf, command, attr, size) };
