@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
 use crate::agent::stage_options::rules;
-use crate::args::AgentArgs;
+use crate::args::agent::AgentArgs;
 use crate::config::{AgentConfig, ConfigError};
 use crate::source::directory_watch::DirectoryWatch;
 use crate::source::pods::SourceState;
