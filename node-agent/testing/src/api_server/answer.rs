@@ -67,38 +67,38 @@ fn respond(state: &Arc<ServerState>, request: &log::Request, authorization: &str
     if !is_authorized(state, authorization) {
         return Some(refused(401, "Unauthorized", "Unauthorized"));
     }
-    let Some(asked) = ObjectRequest::of(&request.path, &request.query) else {
+    let Some(target) = ObjectRequest::of(&request.path, &request.query) else {
         return Some(discovery::answer(&request.path));
     };
-    if state.settings().absent_groups.contains(&asked.resource.group) {
+    if state.settings().absent_groups.contains(&target.resource.group) {
         return Some(discovery::absent_group());
     }
-    let is_watch = asked.is_set("watch");
+    let is_watch = target.is_set("watch");
     let verb = match request.method.as_str() {
         "GET" if is_watch => Verb::Watch,
         "GET" => Verb::List,
         _ => Verb::Write,
     };
     let form = Form::of(&request.accept);
-    let fault = state.faults().take(asked.resource.plural, asked.namespace.as_deref(), verb);
+    let fault = state.faults().take(target.resource.plural, target.namespace.as_deref(), verb);
     if let Some(fault) = fault {
-        return failed(state, fault, &asked, &request.method, form);
+        return failed(state, fault, &target, &request.method, form);
     }
     if verb == Verb::Write {
-        return Some(write::answer(state, &asked, request));
+        return Some(write::answer(state, &target, request));
     }
-    if let Some(name) = asked.name.as_deref().filter(|_| !is_watch) {
+    if let Some(name) = target.name.as_deref().filter(|_| !is_watch) {
         let store = state.store();
-        let found = store.get(asked.resource.plural, asked.namespace.as_deref().unwrap_or_default(), name);
+        let found = store.get(target.resource.plural, target.namespace.as_deref().unwrap_or_default(), name);
         return Some(match found {
             Some(version) => whole(hyper::StatusCode::OK, form.text(version).to_owned()),
-            None => refused(404, "NotFound", &format!("{} \"{name}\" not found", asked.resource.plural)),
+            None => refused(404, "NotFound", &format!("{} \"{name}\" not found", target.resource.plural)),
         });
     }
     Some(if is_watch {
-        watch::answer(state, asked, form)
+        watch::answer(state, target, form)
     } else {
-        list::answer(&state.store(), &asked, form)
+        list::answer(&state.store(), &target, form)
     })
 }
 
@@ -106,13 +106,13 @@ fn respond(state: &Arc<ServerState>, request: &log::Request, authorization: &str
 fn failed(
     state: &Arc<ServerState>,
     fault: Fault,
-    asked: &ObjectRequest,
+    target: &ObjectRequest,
     method: &str,
     form: Form,
 ) -> Option<Response<Body>> {
     Some(match fault {
         Fault::Status(code) => {
-            let (reason, message) = status_details(code, asked, method);
+            let (reason, message) = status_details(code, target, method);
             refused(code, reason, &message)
         }
         Fault::TooMany(seconds) => {
@@ -124,7 +124,7 @@ fn failed(
         Fault::Stall => return None,
         Fault::Silence => silent(),
         Fault::Cut(after) => {
-            let text = list::text(&state.store(), asked, form).unwrap_or_default();
+            let text = list::text(&state.store(), target, form).unwrap_or_default();
             cut(&text, after)
         }
         Fault::Say(text) => whole(hyper::StatusCode::OK, text),
@@ -133,19 +133,19 @@ fn failed(
 }
 
 /// Reason and message of the real server's `Status` with this code.
-fn status_details(code: u16, asked: &ObjectRequest, method: &str) -> (&'static str, String) {
-    let ObjectRequest { resource, .. } = asked;
+fn status_details(code: u16, target: &ObjectRequest, method: &str) -> (&'static str, String) {
+    let ObjectRequest { resource, .. } = target;
     let verb = match method {
         "POST" => "create",
         "PATCH" => "patch",
-        _ if asked.is_set("watch") => "watch",
+        _ if target.is_set("watch") => "watch",
         _ => "list",
     };
     match code {
         401 => ("Unauthorized", "Unauthorized".to_owned()),
         403 => {
-            let name = asked.name.as_ref().map(|name| format!(" \"{name}\"")).unwrap_or_default();
-            let scope = match &asked.namespace {
+            let name = target.name.as_ref().map(|name| format!(" \"{name}\"")).unwrap_or_default();
+            let scope = match &target.namespace {
                 Some(namespace) => format!("in the namespace \"{namespace}\""),
                 None => "at the cluster scope".to_owned(),
             };

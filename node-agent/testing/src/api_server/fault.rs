@@ -36,7 +36,7 @@ pub enum Fault {
 
 /// Injects a fault into matching requests.
 #[derive(Clone, Debug)]
-pub struct Rule {
+pub struct FaultRule {
     pub on: On,
     pub fault: Fault,
     /// Number of requests that are still to fail; `None` is unlimited.
@@ -66,11 +66,11 @@ pub enum Verb {
 /// The rules in force, in the order of their injection.
 #[derive(Debug, Default)]
 pub struct Faults {
-    rules: Vec<Rule>,
+    rules: Vec<FaultRule>,
 }
 
 impl Faults {
-    pub fn add(&mut self, rule: Rule) {
+    pub fn add(&mut self, rule: FaultRule) {
         self.rules.push(rule);
     }
 

@@ -28,17 +28,17 @@ impl Form {
 }
 
 /// Answers a list.
-pub fn answer(store: &Store, asked: &ObjectRequest, form: Form) -> Response<Body> {
-    match text(store, asked, form) {
+pub fn answer(store: &Store, target: &ObjectRequest, form: Form) -> Response<Body> {
+    match text(store, target, form) {
         Ok(text) => whole(StatusCode::OK, text),
         Err(error) => *error,
     }
 }
 
 /// Returns the JSON of a list, or the error response.
-pub fn text(store: &Store, asked: &ObjectRequest, form: Form) -> Result<String, Box<Response<Body>>> {
-    let version = asked.parameter("resourceVersion");
-    let next = asked.parameter("continue");
+pub fn text(store: &Store, target: &ObjectRequest, form: Form) -> Result<String, Box<Response<Body>>> {
+    let version = target.parameter("resourceVersion");
+    let next = target.parameter("continue");
     let at = if next.is_empty() { None } else { Some(page_start(store, next)?) };
     if let Ok(version) = version.parse::<u64>()
         && version > store.revision
@@ -47,14 +47,16 @@ pub fn text(store: &Store, asked: &ObjectRequest, form: Form) -> Result<String, 
         return Err(Box::new(refused(504, "Timeout", &message)));
     }
     // The real server ignores the limit if it answers from its cache.
-    let limit = match asked.parameter("limit").parse::<usize>() {
+    let limit = match target.parameter("limit").parse::<usize>() {
         Ok(limit @ 1..) if version.is_empty() => limit,
         _ => usize::MAX,
     };
-    let mut objects =
-        store.objects(asked.resource.plural).filter(|(_, version)| asked.selects(&version.value)).skip_while(
-            |(key, _)| at.as_ref().is_some_and(|(_, start)| format!("{}/{}", key.0, key.1) <= *start),
-        );
+    let mut objects = store
+        .objects(target.resource.plural)
+        .filter(|(_, version)| target.selects(&version.value))
+        .skip_while(|(key, _)| {
+            at.as_ref().is_some_and(|(_, start)| format!("{}/{}", key.0, key.1) <= *start)
+        });
     let mut items = Vec::new();
     let mut last = String::new();
     for (key, version) in objects.by_ref().take(limit) {
@@ -73,7 +75,7 @@ pub fn text(store: &Store, asked: &ObjectRequest, form: Form) -> Result<String, 
         format!(r#","continue":"{token}","remainingItemCount":{left}"#)
     };
     let (kind, group) = match form {
-        Form::Whole => (format!("{}List", asked.resource.kind), asked.resource.api_version()),
+        Form::Whole => (format!("{}List", target.resource.kind), target.resource.api_version()),
         Form::Metadata => ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1".to_owned()),
     };
     Ok(format!(

@@ -104,12 +104,12 @@ mod tests {
 
     #[test]
     fn paths_and_selectors() {
-        let asked =
+        let target =
             ObjectRequest::of("/api/v1/pods", "fieldSelector=spec.nodeName%3Da,status.phase!%3DFailed")
                 .expect("pods");
-        assert!(asked.selects(&json!({"spec": {"nodeName": "a"}})));
-        assert!(!asked.selects(&json!({"spec": {"nodeName": "b"}})));
-        assert!(!asked.selects(&json!({"spec": {"nodeName": "a"}, "status": {"phase": "Failed"}})));
+        assert!(target.selects(&json!({"spec": {"nodeName": "a"}})));
+        assert!(!target.selects(&json!({"spec": {"nodeName": "b"}})));
+        assert!(!target.selects(&json!({"spec": {"nodeName": "a"}, "status": {"phase": "Failed"}})));
         let one = ObjectRequest::of("/apis/networking.k8s.io/v1/namespaces/shop/networkpolicies/x", "")
             .expect("a policy");
         assert_eq!((one.namespace.as_deref(), one.name.as_deref()), (Some("shop"), Some("x")));

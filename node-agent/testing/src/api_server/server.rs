@@ -14,7 +14,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::api_server::access::{Authority, ClientFiles};
 use crate::api_server::answer::{HEAD_WITHIN, answer};
-use crate::api_server::fault::{Fault, On, Rule};
+use crate::api_server::fault::{Fault, FaultRule, On};
 use crate::api_server::log::{Log, Request};
 use crate::api_server::resource::Resource;
 // Whoever starts a server chooses its settings.
@@ -182,12 +182,12 @@ impl Server {
 
     /// Injects a fault until [`Self::heal`].
     pub fn fail(&self, on: On, fault: Fault) {
-        self.state.faults().add(Rule { on, fault, times: None });
+        self.state.faults().add(FaultRule { on, fault, times: None });
     }
 
     /// Injects a fault into the next `times` requests that match.
     pub fn fail_times(&self, times: u32, on: On, fault: Fault) {
-        self.state.faults().add(Rule { on, fault, times: Some(times) });
+        self.state.faults().add(FaultRule { on, fault, times: Some(times) });
     }
 
     /// Removes all faults.

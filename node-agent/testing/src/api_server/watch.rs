@@ -27,28 +27,28 @@ struct ClientGone;
 type Sent = Result<(), ClientGone>;
 
 /// Answers a watch. A task sends its events, and ends with the connection.
-pub fn answer(state: &Arc<ServerState>, asked: ObjectRequest, form: Form) -> Response<Body> {
+pub fn answer(state: &Arc<ServerState>, target: ObjectRequest, form: Form) -> Response<Body> {
     let streams = state.settings().streamed_lists;
-    let streamed = asked.is_set("sendInitialEvents") && streams != StreamedLists::Unknown;
+    let streamed = target.is_set("sendInitialEvents") && streams != StreamedLists::Unknown;
     if streamed && streams == StreamedLists::Refused {
         let message = "ListOptions.meta.k8s.io \"\" is invalid: sendInitialEvents: Forbidden: sendInitialEvents is \
                        forbidden for watch unless the WatchList feature gate is enabled";
         return refused(422, "Invalid", message);
     }
-    if streamed && asked.parameter("resourceVersionMatch") != "NotOlderThan" {
+    if streamed && target.parameter("resourceVersionMatch") != "NotOlderThan" {
         let message = "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: sendInitialEvents requires \
                        setting resourceVersionMatch to NotOlderThan";
         return refused(422, "Invalid", message);
     }
     let (sender, response) = streaming();
-    let watch = Watch { state: Arc::clone(state), asked, form, sender };
+    let watch = Watch { state: Arc::clone(state), target, form, sender };
     tokio::spawn(watch.run(streamed));
     response
 }
 
 struct Watch {
     state: Arc<ServerState>,
-    asked: ObjectRequest,
+    target: ObjectRequest,
     form: Form,
     sender: Sender<Bytes, Broken>,
 }
@@ -60,7 +60,7 @@ impl Watch {
     }
 
     async fn begin_and_follow(&mut self, streamed: bool) -> Sent {
-        let version = self.asked.parameter("resourceVersion").to_owned();
+        let version = self.target.parameter("resourceVersion").to_owned();
         let at = if streamed || version.is_empty() || version == "0" {
             let (events, revision) = self.all();
             for event in events {
@@ -83,8 +83,8 @@ impl Watch {
     fn all(&self) -> (Vec<String>, u64) {
         let store = self.state.store();
         let mut events = Vec::new();
-        let objects: BTreeMap<_, _> = store.objects(self.asked.resource.plural).collect();
-        for version in objects.values().filter(|version| self.asked.selects(&version.value)) {
+        let objects: BTreeMap<_, _> = store.objects(self.target.resource.plural).collect();
+        for version in objects.values().filter(|version| self.target.selects(&version.value)) {
             events.push(event("ADDED", self.form.text(version)));
         }
         (events, store.revision)
@@ -93,12 +93,13 @@ impl Watch {
     async fn follow(&mut self, mut at: u64) -> Sent {
         let mut revisions = self.state.revisions();
         let settings = self.state.settings();
-        let asked: u64 = self.asked.parameter("timeoutSeconds").parse().unwrap_or(0);
-        let lasts = if asked == 0 { DEFAULT_TIMEOUT } else { Duration::from_secs(asked) };
-        let end = Instant::now() + lasts.min(settings.watches_last.unwrap_or(lasts));
+        let timeout_seconds: u64 = self.target.parameter("timeoutSeconds").parse().unwrap_or(0);
+        let timeout =
+            if timeout_seconds == 0 { DEFAULT_TIMEOUT } else { Duration::from_secs(timeout_seconds) };
+        let end = Instant::now() + timeout.min(settings.watches_last.unwrap_or(timeout));
         let mut bookmarks = interval_at(Instant::now() + settings.bookmark_every, settings.bookmark_every);
         bookmarks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let wants_bookmarks = self.asked.is_set("allowWatchBookmarks");
+        let wants_bookmarks = self.target.is_set("allowWatchBookmarks");
         loop {
             revisions.mark_unchanged();
             let Some((changes, revision)) = self.since(at) else {
@@ -128,13 +129,13 @@ impl Watch {
         if at > store.revision {
             return Some((Vec::new(), 0));
         }
-        Some((Store::since(&store, self.asked.resource.plural, at)?, store.revision))
+        Some((Store::since(&store, self.target.resource.plural, at)?, store.revision))
     }
 
     /// Returns the event of a change: an object that becomes selected is added, one that is no longer selected deleted.
     fn event_of(&self, change: &Change) -> Option<String> {
         let selected = |version: &Option<Arc<Version>>| {
-            version.as_ref().is_some_and(|version| self.asked.selects(&version.value))
+            version.as_ref().is_some_and(|version| self.target.selects(&version.value))
         };
         let kind = match (selected(&change.before), selected(&change.after)) {
             (false, true) => "ADDED",
@@ -150,7 +151,7 @@ impl Watch {
         if initial_end {
             metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }
-        let resource = self.asked.resource;
+        let resource = self.target.resource;
         let object =
             json!({"kind": resource.kind, "apiVersion": resource.api_version(), "metadata": metadata});
         event("BOOKMARK", &object.to_string())

@@ -16,12 +16,12 @@ use crate::api_server::valid;
 type ErrorResponse = Box<Response<Body>>;
 
 /// Answers a request that would create or change an object.
-pub fn answer(state: &Arc<ServerState>, asked: &ObjectRequest, request: &log::Request) -> Response<Body> {
+pub fn answer(state: &Arc<ServerState>, target: &ObjectRequest, request: &log::Request) -> Response<Body> {
     let mut store = state.store();
     let before = store.revision;
-    let response = match (request.method.as_str(), asked.name.as_deref()) {
-        ("POST", None) => create(&mut store, asked, request),
-        ("PATCH", Some(name)) => apply(&mut store, asked, name, request),
+    let response = match (request.method.as_str(), target.name.as_deref()) {
+        ("POST", None) => create(&mut store, target, request),
+        ("PATCH", Some(name)) => apply(&mut store, target, name, request),
         _ => Err(error_response(
             405,
             "MethodNotAllowed",
@@ -36,30 +36,30 @@ pub fn answer(state: &Arc<ServerState>, asked: &ObjectRequest, request: &log::Re
 
 fn create(
     store: &mut Store,
-    asked: &ObjectRequest,
+    target: &ObjectRequest,
     request: &log::Request,
 ) -> Result<Response<Body>, ErrorResponse> {
     if request.content_type != "application/json" {
         return Err(unsupported("application/json", &request.content_type));
     }
-    let object = object(asked, request)?;
+    let object = object(target, request)?;
     let name = text(&object, "/metadata/name").to_owned();
-    check_namespace(store, asked, &name)?;
-    valid::check(asked.resource, &object).map_err(|reason| invalid(asked.resource, &name, &reason))?;
-    if store.get(asked.resource.plural, namespace(asked), &name).is_some() {
+    check_namespace(store, target, &name)?;
+    valid::check(target.resource, &object).map_err(|reason| invalid(target.resource, &name, &reason))?;
+    if store.get(target.resource.plural, namespace(target), &name).is_some() {
         return Err(error_response(
             409,
             "AlreadyExists",
-            &format!("{} \"{name}\" already exists", full(asked.resource)),
+            &format!("{} \"{name}\" already exists", full(target.resource)),
         ));
     }
-    store.put(asked.resource, managed(object, asked, "Update"));
-    Ok(stored(store, asked, &name, StatusCode::CREATED))
+    store.put(target.resource, managed(object, target, "Update"));
+    Ok(stored(store, target, &name, StatusCode::CREATED))
 }
 
 fn apply(
     store: &mut Store,
-    asked: &ObjectRequest,
+    target: &ObjectRequest,
     name: &str,
     request: &log::Request,
 ) -> Result<Response<Body>, ErrorResponse> {
@@ -67,75 +67,76 @@ fn apply(
         let known = "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
         return Err(unsupported(known, &request.content_type));
     }
-    let manager = asked.parameter("fieldManager");
+    let manager = target.parameter("fieldManager");
     if manager.is_empty() {
         let message = "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch";
         return Err(error_response(422, "Invalid", message));
     }
-    let mut object = object(asked, request)?;
+    let mut object = object(target, request)?;
     if text(&object, "/metadata/name") != name {
         let message = "the name of the object does not match the name on the URL";
         return Err(error_response(400, "BadRequest", message));
     }
-    let known = store.get(asked.resource.plural, namespace(asked), name).map(|version| version.value.clone());
+    let known =
+        store.get(target.resource.plural, namespace(target), name).map(|version| version.value.clone());
     let uid = text(&object, "/metadata/uid");
     if !uid.is_empty() && known.as_ref().is_none_or(|known| text(known, "/metadata/uid") != uid) {
         let message =
-            format!("Operation cannot be fulfilled on {} \"{name}\": uid mismatch", full(asked.resource));
+            format!("Operation cannot be fulfilled on {} \"{name}\": uid mismatch", full(target.resource));
         return Err(error_response(409, "Conflict", &message));
     }
     let Some(known) = known else {
-        check_namespace(store, asked, name)?;
-        valid::check(asked.resource, &object).map_err(|reason| invalid(asked.resource, name, &reason))?;
-        store.put(asked.resource, managed(object, asked, "Apply"));
-        return Ok(stored(store, asked, name, StatusCode::CREATED));
+        check_namespace(store, target, name)?;
+        valid::check(target.resource, &object).map_err(|reason| invalid(target.resource, name, &reason))?;
+        store.put(target.resource, managed(object, target, "Apply"));
+        return Ok(stored(store, target, name, StatusCode::CREATED));
     };
     let owner = text(&known, "/metadata/managedFields/0/manager");
-    if !owner.is_empty() && owner != manager && !asked.is_set("force") {
+    if !owner.is_empty() && owner != manager && !target.is_set("force") {
         let message = format!("Apply failed with 1 conflict: conflict with \"{owner}\": .results");
         return Err(error_response(409, "Conflict", &message));
     }
-    valid::check(asked.resource, &object).map_err(|reason| invalid(asked.resource, name, &reason))?;
+    valid::check(target.resource, &object).map_err(|reason| invalid(target.resource, name, &reason))?;
     for kept in ["uid", "creationTimestamp", "resourceVersion"] {
         object["metadata"][kept] = known["metadata"][kept].clone();
     }
-    let object = managed(object, asked, "Apply");
+    let object = managed(object, target, "Apply");
     // An apply that changes nothing makes no new version.
     if object != known {
-        store.put(asked.resource, object);
+        store.put(target.resource, object);
     }
-    Ok(stored(store, asked, name, StatusCode::OK))
+    Ok(stored(store, target, name, StatusCode::OK))
 }
 
 /// Parses the object that was sent, which must be of the kind and namespace in the path.
-fn object(asked: &ObjectRequest, request: &log::Request) -> Result<Value, ErrorResponse> {
+fn object(target: &ObjectRequest, request: &log::Request) -> Result<Value, ErrorResponse> {
     let bad = |message: &str| error_response(400, "BadRequest", message);
     let mut object: Value =
         serde_json::from_str(&request.body).map_err(|error| bad(&format!("error decoding: {error}")))?;
-    let (wanted, kind) = (asked.resource.api_version(), asked.resource.kind);
+    let (wanted, kind) = (target.resource.api_version(), target.resource.kind);
     if text(&object, "/apiVersion") != wanted || text(&object, "/kind") != kind {
         return Err(bad(&format!("the object provided is unrecognized: expected {wanted}, Kind={kind}")));
     }
     let given = text(&object, "/metadata/namespace");
-    if !given.is_empty() && given != namespace(asked) {
+    if !given.is_empty() && given != namespace(target) {
         return Err(bad(
             "the namespace of the provided object does not match the namespace sent on the request",
         ));
     }
     if text(&object, "/metadata/name").is_empty() {
         return Err(invalid(
-            asked.resource,
+            target.resource,
             "",
             "metadata.name: Required value: name or generateName is required",
         ));
     }
-    object["metadata"]["namespace"] = json!(namespace(asked));
+    object["metadata"]["namespace"] = json!(namespace(target));
     Ok(object)
 }
 
 /// Requires that the namespace exists and is not terminating. Without any Namespace object, all namespaces exist.
-fn check_namespace(store: &Store, asked: &ObjectRequest, name: &str) -> Result<(), ErrorResponse> {
-    let namespace = namespace(asked);
+fn check_namespace(store: &Store, target: &ObjectRequest, name: &str) -> Result<(), ErrorResponse> {
+    let namespace = namespace(target);
     let Some(known) = store.get("namespaces", "", namespace) else {
         let any = store.objects("namespaces").next().is_some();
         let message = format!("namespaces \"{namespace}\" not found");
@@ -146,25 +147,25 @@ fn check_namespace(store: &Store, asked: &ObjectRequest, name: &str) -> Result<(
     }
     let message = format!(
         "{} \"{name}\" is forbidden: unable to create new content in namespace {namespace} because it is being terminated",
-        full(asked.resource)
+        full(target.resource)
     );
     Err(error_response(403, "Forbidden", &message))
 }
 
-fn managed(mut object: Value, asked: &ObjectRequest, operation: &str) -> Value {
-    let manager = asked.parameter("fieldManager");
+fn managed(mut object: Value, target: &ObjectRequest, operation: &str) -> Value {
+    let manager = target.parameter("fieldManager");
     object["metadata"]["managedFields"] =
-        json!([{"manager": manager, "operation": operation, "apiVersion": asked.resource.api_version()}]);
+        json!([{"manager": manager, "operation": operation, "apiVersion": target.resource.api_version()}]);
     object
 }
 
-fn stored(store: &Store, asked: &ObjectRequest, name: &str, status: StatusCode) -> Response<Body> {
-    let version = store.get(asked.resource.plural, namespace(asked), name).expect("it was put there");
+fn stored(store: &Store, target: &ObjectRequest, name: &str, status: StatusCode) -> Response<Body> {
+    let version = store.get(target.resource.plural, namespace(target), name).expect("it was put there");
     whole(status, version.whole.clone())
 }
 
-fn namespace(asked: &ObjectRequest) -> &str {
-    asked.namespace.as_deref().unwrap_or_default()
+fn namespace(target: &ObjectRequest) -> &str {
+    target.namespace.as_deref().unwrap_or_default()
 }
 
 fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
