@@ -1,6 +1,6 @@
-//! Simulates a cluster's agents against a server that stands in, and prints as JSON how often it is asked: at the start, in
-//! steady state, while it is away and when it is back. `cargo xtask bench --only api` runs it; all waits are ten times
-//! shorter than in an agent, so a tenth of a second here is a second there.
+//! Simulates a cluster's agents against the stand-in API server, and prints the rate of requests as JSON: at the start, in
+//! steady state, while the server is away and after it is back. `cargo xtask bench --only api` runs it. All waits are ten
+//! times shorter than in an agent, so that a tenth of a second here is a second there.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,31 +12,33 @@ use portolan::source::kubernetes::{self, KubernetesOptions, Switch, Watching};
 use portolan_engine::model::input::Input;
 use portolan_testing::api_server::access::{Authority, ClientFiles};
 use portolan_testing::api_server::server::{Server, Settings, Transport};
+use portolan_testing::scratch::Scratch;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
-/// How many times faster than real the simulation runs.
+/// Factor by which the simulation is faster than real agents.
 const FASTER: u32 = 10;
-/// A second of the real agents' time.
+/// One second of the real agents' time.
 const SECOND: Duration = Duration::from_millis(100);
 const AGENTS: usize = 5000;
-/// Descriptors of one agent: four connections, both ends here.
+/// Number of descriptors per agent: four connections, with both ends in this process.
 const DESCRIPTORS: usize = 8;
 const SERVICES: usize = 20;
 
 fn main() -> anyhow::Result<()> {
-    let wanted = std::env::args().nth(1).map_or(Ok(AGENTS), |text| text.parse())?;
-    let agents = wanted.min(open_files(wanted * DESCRIPTORS + 1000)?.saturating_sub(1000) / DESCRIPTORS);
+    let requested = std::env::args().nth(1).map_or(Ok(AGENTS), |text| text.parse())?;
+    let agents =
+        requested.min(open_files(requested * DESCRIPTORS + 1000)?.saturating_sub(1000) / DESCRIPTORS);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let measured = runtime.block_on(simulate(agents))?;
     println!("{measured}");
-    // 20,000 connections: the kernel closes them faster than we do.
+    // The kernel closes 20,000 connections faster than their destructors.
     std::process::exit(0);
 }
 
-/// How many descriptors there may be: `wanted`, which root gets whatever the limit was, or as many as are allowed.
+/// Raises the limit of open files to `wanted`, which root may do, else to the hard limit. Returns the new limit.
 fn open_files(wanted: usize) -> anyhow::Result<usize> {
     let limit = getrlimit(Resource::Nofile);
     let allowed = limit.maximum.and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX);
@@ -56,11 +58,10 @@ async fn simulate(agents: usize) -> anyhow::Result<Value> {
     let settings = Settings { bookmark_every: SECOND * 60, ..Settings::default() };
     let server = Server::start(Transport::Plain, settings).await;
     fill(&server, agents);
-    let directory = std::env::temp_dir().join(format!("portolan-api-load-{}", std::process::id()));
-    std::fs::create_dir_all(&directory)?;
-    // With an authority of its own no client reads those of the machine.
+    let scratch = Scratch::new("api-load");
+    // With an authority of its own, no client loads the authorities of the machine.
     let authority = Authority::new();
-    let files = ClientFiles::write(&directory, &server.url(), "none", Some(&authority.pem));
+    let files = ClientFiles::write(scratch.directory(), &server.url(), "none", Some(&authority.pem));
     let lists = Arc::new(AtomicU64::new(0));
     let began = server.log().elapsed();
     let watching = start(agents, &files.kubeconfig, &lists);
@@ -78,7 +79,7 @@ async fn simulate(agents: usize) -> anyhow::Result<Value> {
     server.come_back().await;
     let up = all_are(&watching, true).await;
     let back = phase(&server, began, up);
-    std::fs::remove_dir_all(directory)?;
+    drop(scratch);
     Ok(json!({
         "agents": agents, "watches": watching.len(), "lists": lists.load(Ordering::Relaxed),
         "start": start, "steady": steady, "away": away, "back": back,
@@ -100,12 +101,12 @@ fn fill(server: &Server, agents: usize) {
     server.put("namespaces", json!({"metadata": {"name": "shop"}}));
 }
 
-/// The agents, each with its own client, as they would be on nodes of their own.
+/// Starts the agents' watchers, each agent with its own client, as on different nodes.
 fn start(agents: usize, kubeconfig: &Path, lists: &Arc<AtomicU64>) -> Vec<Watching> {
-    let (inputs, mut told) = mpsc::channel(4096);
+    let (sender, mut inputs) = mpsc::channel(4096);
     let counted = Arc::clone(lists);
     tokio::spawn(async move {
-        while let Some(input) = told.recv().await {
+        while let Some(input) = inputs.recv().await {
             if matches!(input, Input::Pods { .. }) {
                 counted.fetch_add(1, Ordering::Relaxed);
             }
@@ -120,7 +121,7 @@ fn start(agents: usize, kubeconfig: &Path, lists: &Arc<AtomicU64>) -> Vec<Watchi
         quiet: real.quiet / FASTER,
         watch_for: real.watch_for / FASTER,
         short: real.short / FASTER,
-        // Two cores play the server and all agents: that answers take long is no fault here.
+        // Two cores run the server and all agents, so that slow answers are no fault here.
         answer_within: Duration::from_secs(60),
     };
     let one = |n: usize| {
@@ -131,12 +132,12 @@ fn start(agents: usize, kubeconfig: &Path, lists: &Arc<AtomicU64>) -> Vec<Watchi
             policies: Switch::On,
             pace,
         };
-        kubernetes::start(&options, &inputs)
+        kubernetes::start(&options, &sender)
     };
     (0..agents).flat_map(one).collect()
 }
 
-/// Waits until every watch is up; how long that took.
+/// Waits until every watch is in this state. Returns how long that took.
 async fn all_are(watching: &[Watching], up: bool) -> Duration {
     let began = tokio::time::Instant::now();
     for one in watching {
@@ -146,7 +147,7 @@ async fn all_are(watching: &[Watching], up: bool) -> Duration {
     began.elapsed()
 }
 
-/// Requests since `began`, by the real agents' seconds.
+/// Summarizes the requests since `began`, per second of the real agents' time.
 fn phase(server: &Server, began: Duration, lasted: Duration) -> Value {
     let times = server.log().times();
     let mut seconds = vec![0u64; usize::try_from(lasted.as_millis() / SECOND.as_millis()).unwrap_or(0) + 1];

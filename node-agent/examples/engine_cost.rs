@@ -1,4 +1,5 @@
-//! Prints as JSON what one input costs in the engine with 10, 100 and 1,000 pods: `cargo xtask bench` runs it.
+//! Measures the cost of one input of the engine with 10, 100 and 1,000 pods, and prints it as JSON. `cargo xtask bench`
+//! runs it.
 #![expect(clippy::expect_used, reason = "numbers that are not 0")]
 
 use std::collections::BTreeMap;
@@ -20,22 +21,25 @@ use portolan_engine::model::service::{Service, ServiceKind, ServicePort};
 use portolan_engine::model::socket::OpenedSocket;
 use portolan_engine::model::traffic::{PeerDelta, PortDelta, TrafficDrain};
 
-/// Services for each pod of the node, as with 250 pods in a cluster with 2,000 Services; most select pods of other nodes.
+/// Number of Services per pod of the node, as with 250 pods in a cluster with 2,000 Services. Most select pods of other
+/// nodes.
 const SERVICES_PER_POD: usize = 8;
-/// Pods that share their labels, and a Service.
+/// Number of pods that share their labels and a Service.
 const REPLICAS: usize = 3;
 const SAMPLES: usize = 4_000;
 const SIZES: [usize; 3] = [10, 100, 1_000];
 
+/// Cost of one kind of input.
 #[derive(serde::Serialize)]
 struct Cost {
     what: &'static str,
-    /// Median nanoseconds of one input about one of the same ten pods, for each of `SIZES`: whether it grows.
+    /// Median nanoseconds of one input about one of the same ten pods, for each of `SIZES`. Shows whether the cost grows.
     median_ns: Vec<u64>,
-    /// The same about every pod in turn, with the last of `SIZES`: most of it is memory that no cache holds.
+    /// Median nanoseconds of one input about every pod in turn, with the last of `SIZES`. Mostly cache misses.
     cold_ns: u64,
 }
 
+/// Makes an input about a pod, for a round.
 type Make = fn(usize, usize) -> Input;
 
 fn main() -> anyhow::Result<()> {
@@ -54,7 +58,7 @@ fn main() -> anyhow::Result<()> {
         let mut engine = node(size);
         for ((_, make), cost) in kinds.iter().zip(&mut costs) {
             cost.cold_ns = median(&mut engine, size, 0, *make);
-            // Later rounds: the same again would tell the engine nothing new.
+            // Later rounds, as an engine skips an input that changes nothing.
             cost.median_ns.push(median(&mut engine, 10, SAMPLES, *make));
         }
     }
@@ -182,18 +186,18 @@ fn by_runtime(pod: usize) -> Pod {
 }
 
 fn pod_changed(pod: usize, round: usize) -> Input {
-    let mut told = by_runtime(pod);
-    told.netns_path = None;
-    told.ready = Some(round.is_multiple_of(2));
-    told.annotations.insert("prometheus.io/port".to_owned(), "9100".to_owned());
-    Input::PodChanged { source: "kubernetes", pod: Box::new(told) }
+    let mut changed = by_runtime(pod);
+    changed.netns_path = None;
+    changed.ready = Some(round.is_multiple_of(2));
+    changed.annotations.insert("prometheus.io/port".to_owned(), "9100".to_owned());
+    Input::PodChanged { source: "kubernetes", pod: Box::new(changed) }
 }
 
 fn pod_relabelled(pod: usize, round: usize) -> Input {
-    let mut told = by_runtime(pod);
-    told.netns_path = None;
-    told.labels.insert("release".to_owned(), format!("{}", round % 2));
-    Input::PodChanged { source: "kubernetes", pod: Box::new(told) }
+    let mut changed = by_runtime(pod);
+    changed.netns_path = None;
+    changed.labels.insert("release".to_owned(), format!("{}", round % 2));
+    Input::PodChanged { source: "kubernetes", pod: Box::new(changed) }
 }
 
 fn gone_or_back(pod: usize, round: usize) -> Input {
@@ -228,7 +232,7 @@ fn service(index: usize, number: u16) -> Service {
     }
 }
 
-/// Each Service has its own.
+/// Cluster IP of a Service.
 fn cluster_address(index: usize) -> IpAddr {
     let [.., high, low] = index.to_be_bytes();
     Ipv4Addr::new(10, 96, high, low).into()
@@ -276,7 +280,7 @@ fn opened(pod: usize, cookie: u64, number: u16) -> Input {
     })
 }
 
-/// In turns, each time another socket of the same port.
+/// Opens and closes a socket in turn, each time another socket of the same port.
 fn opened_or_closed(pod: usize, round: usize) -> Input {
     let (number, at) = (40_000 + round as u64 / 2, at(3 + round as u64));
     let mut input = opened(pod, number, 9_191);

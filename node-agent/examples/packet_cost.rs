@@ -1,4 +1,4 @@
-//! Prints as JSON what the tc program costs per packet: `cargo xtask bench` runs it, as root.
+//! Measures the cost of the tc program per packet, and prints it as JSON. `cargo xtask bench` runs it, as root.
 
 fn main() -> anyhow::Result<()> {
     let costs = portolan::source::kernel::packet_cost::measure()?;

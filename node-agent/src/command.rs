@@ -1,4 +1,4 @@
-//! What each command starts, and the exit code it ends with.
+//! Starts what each subcommand names, and returns its exit code.
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -7,16 +7,17 @@ use clap::CommandFactory;
 use portolan_client::exit::Exit;
 use portolan_client::query;
 use portolan_client::query::console::Console;
-use portolan_report::escape::terminal;
 use tracing_subscriber::EnvFilter;
 
 use crate::agent::{self, AgentError};
 use crate::agent::{allocator, descriptor_limit};
-use crate::args::{AgentArgs, Cli, Command};
+use crate::args::agent::AgentArgs;
+use crate::args::{Cli, Command};
 use crate::config::AgentConfig;
+use crate::outcome::{fail, finish};
 use crate::{doctor, scan};
 
-/// Runs what was typed.
+/// Runs the subcommand.
 #[must_use]
 pub fn run(cli: Cli) -> ExitCode {
     log_to_stderr();
@@ -24,18 +25,18 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Agent(args) => run_agent(&args),
         Command::Scan(args) => scan::run(&args),
         Command::Doctor(args) => doctor::run(&args),
-        Command::Findings(args) => asked(query::findings(&args, &mut Console::standard())),
-        Command::Listeners(args) => asked(query::listeners(&args, &mut Console::standard())),
-        Command::Connections(args) => asked(query::connections(&args, &mut Console::standard())),
-        Command::Explain(args) => asked(query::explain::explain(&args, &mut Console::standard())),
-        Command::Baseline(args) => asked(query::baseline(&args, &mut Console::standard())),
-        Command::Policy(args) => asked(query::policy::run(&args, &mut Console::standard())),
-        Command::Top(args) => asked(query::top(&args, &mut Console::standard())),
-        Command::Status(args) => asked(query::status(&args, &mut Console::standard())),
+        Command::Findings(args) => run_query(query::findings(&args, &mut Console::standard())),
+        Command::Listeners(args) => run_query(query::listeners(&args, &mut Console::standard())),
+        Command::Connections(args) => run_query(query::connections(&args, &mut Console::standard())),
+        Command::Explain(args) => run_query(query::explain::explain(&args, &mut Console::standard())),
+        Command::Baseline(args) => run_query(query::baseline(&args, &mut Console::standard())),
+        Command::Policy(args) => run_query(query::policy::run(&args, &mut Console::standard())),
+        Command::Top(args) => run_query(query::top(&args, &mut Console::standard())),
+        Command::Status(args) => run_query(query::status(&args, &mut Console::standard())),
         Command::Completion { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "portolan", &mut script);
-            written(io::stdout().write_all(&script))
+            finish(io::stdout().write_all(&script))
         }
     };
     exit.into()
@@ -63,44 +64,15 @@ fn run_agent(args: &AgentArgs) -> Exit {
     }
 }
 
-fn asked(question: impl Future<Output = Exit>) -> Exit {
+fn run_query(query: impl Future<Output = Exit>) -> Exit {
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(question),
+        Ok(runtime) => runtime.block_on(query),
         Err(error) => fail(&error, Exit::Partial),
-    }
-}
-
-/// Says on stderr what went wrong.
-#[must_use]
-pub fn fail(error: &dyn std::error::Error, exit: Exit) -> Exit {
-    let _ = writeln!(io::stderr(), "portolan: {}", terminal(&error.to_string()));
-    exit
-}
-
-/// How a command ends whose answer was written so.
-#[must_use]
-pub fn written(outcome: io::Result<()>) -> Exit {
-    match delivered(outcome) {
-        Err(error) => fail(&error, Exit::Partial),
-        Ok(()) => Exit::Fine,
-    }
-}
-
-/// A reader that went away wants no more; anything else that stops the answer is a loss.
-///
-/// # Errors
-/// What stopped it.
-pub fn delivered(outcome: io::Result<()>) -> io::Result<()> {
-    match outcome {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(io::Error::new(error.kind(), format!("cannot write the answer: {error}")))
-        }
-        _ => Ok(()),
     }
 }
 
 fn log_to_stderr() {
-    // The client tells an error per connection that fails; what that means is told once, by the source.
+    // kube_client logs an error for each failed connection; the source reports once what that means.
     let filter =
         EnvFilter::try_from_env("PORTOLAN_LOG").unwrap_or_else(|_| EnvFilter::new("info,kube_client=off"));
     tracing_subscriber::fmt()

@@ -1,7 +1,7 @@
-//! The portolan agent as a library, for its own binary, tests and benches.
+//! The portolan agent as a library, for its own binary, tests and benchmarks.
 //!
-//! Data flows `source` → engine → `sink`. `agent` wires the stages, `pipeline` owns the engine, and `command` maps what was
-//! typed to `agent`, `scan`, `doctor` or a question of the client crate.
+//! Data flows `source` → engine → `sink`. `agent` wires the stages and `pipeline` owns the engine. `command` starts the
+//! subcommand that was typed: `agent`, `scan`, `doctor`, or a query of the client crate.
 
 pub mod agent;
 pub mod args;
@@ -9,6 +9,7 @@ pub mod command;
 pub mod config;
 pub mod doctor;
 pub mod kubernetes_api;
+pub mod outcome;
 pub mod pipeline;
 pub mod scan;
 pub mod sink;

@@ -1,4 +1,4 @@
-//! The `portolan` binary: parse, start, exit code.
+//! The `portolan` binary: parses the command line, runs the command, and returns its exit code.
 
 use std::process::ExitCode;
 

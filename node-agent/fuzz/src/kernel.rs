@@ -1,4 +1,4 @@
-//! What comes from the kernel: packets that anybody may send, and records.
+//! Parsers of input from the kernel: packets, which any host may send, and records of the rings.
 
 use portolan::source::kernel::decode;
 use portolan_ebpf::packet::{ETH_P_8021Q, ETH_P_IP, ETH_P_IPV6, Packet, begins_with_ethernet, parse};
@@ -12,7 +12,7 @@ impl Packet for Bytes<'_> {
     }
 }
 
-/// Where a port was found, its header lies within the packet.
+/// Parses a packet. If a port is found, the header must lie within the packet.
 pub fn packet(bytes: &[u8]) {
     let packet = Bytes(bytes);
     let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
@@ -25,7 +25,7 @@ pub fn packet(bytes: &[u8]) {
     }
 }
 
-/// As for the rings.
+/// Decodes a record of each ring.
 pub fn record(bytes: &[u8]) {
     let _ = decode::listener(bytes);
     let _ = decode::connection(bytes);

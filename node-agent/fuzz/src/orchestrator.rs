@@ -1,4 +1,5 @@
-//! What kubelet, the runtime and whoever may make pods wrote: cgroup paths, annotations, statuses, manifests.
+//! Parsers of input from kubelet, the container runtime and users who create pods: cgroup paths, annotations, statuses,
+//! manifests.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -11,7 +12,7 @@ use portolan::source::pods::file;
 use portolan_engine::rules::cgroup as paths;
 use prost::Message;
 
-/// A path, and after a line break the id of a container.
+/// Parses a cgroup path. The input is the path and, after a line break, the id of a container.
 pub fn cgroup(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let (path, id) = text.split_once('\n').unwrap_or((&text, &text));
@@ -27,6 +28,7 @@ pub fn cgroup(bytes: &[u8]) {
     }
 }
 
+/// Parses the ports in annotations.
 pub fn annotations(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes).into_owned();
     let keys =
@@ -37,7 +39,7 @@ pub fn annotations(bytes: &[u8]) {
     assert!(kept(&all).values().all(|value| value.len() <= 1024));
 }
 
-/// A status as the runtime encodes it.
+/// Decodes the status of a sandbox, as the runtime encodes it.
 pub fn sandbox(bytes: &[u8]) {
     if let Ok(answer) = PodSandboxStatusResponse::decode(bytes) {
         let (details, _) = Details::of(&answer);
@@ -45,6 +47,7 @@ pub fn sandbox(bytes: &[u8]) {
     }
 }
 
+/// Parses a manifest.
 pub fn manifest(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     if let Err(error) = file::parse(Path::new("fuzz.yaml"), &text) {

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
 use crate::agent::stage_options::rules;
-use crate::args::AgentArgs;
+use crate::args::agent::AgentArgs;
 use crate::config::{AgentConfig, ConfigError};
 use crate::source::directory_watch::DirectoryWatch;
 use crate::source::pods::SourceState;
@@ -224,7 +224,7 @@ mod tests {
     fn a_clock_that_is_set_a_little_changes_no_rule() {
         let at = |secs: u64| {
             let rule = crate::config::exceptions::Exception {
-                says: Arc::new(portolan_engine::model::finding::Suppression {
+                suppression: Arc::new(portolan_engine::model::finding::Suppression {
                     rule: "a".into(),
                     reason: "b".into(),
                 }),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use portolan_engine::model::exception::Rule;
 use portolan_engine::model::options::{AnnotationSource, EngineOptions, RecordMode};
 
-use crate::args::{ExceptionAnnotations, KernelLog as LogArg, RecordMode as RecordArg, TrafficMode};
+use crate::args::agent::{ExceptionAnnotations, KernelLog as LogArg, RecordMode as RecordArg, TrafficMode};
 use crate::config::exceptions::Exception;
 use crate::config::{AgentConfig, MetadataSource};
 use crate::kubernetes_api::access::is_in_cluster;

@@ -1,23 +1,25 @@
-//! Command-line options of the commands that inspect this machine without an agent: `scan` and `doctor`.
+//! Command-line options of `scan` and `doctor`, which inspect this machine without an agent. Doc comments of fields are
+//! the text of `--help`.
 
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use portolan_client::args::{FilterArgs, FindingFilterArgs, Format};
 
+/// Options of `scan`.
 #[derive(Debug, Args)]
 pub struct ScanArgs {
-    /// Where pods and their declared ports come from, one of each kind: cri[=SOCKET] (the container runtime), file=PATH
-    /// (manifests, or a directory of them) [default: cri where a runtime is there]
+    /// Sources of pods and their declared ports, at most one of each kind: cri[=SOCKET] (the container runtime), file=PATH
+    /// (a file or directory of manifests) [default: cri if a runtime is there]
     #[arg(long, value_name = "SOURCE", value_delimiter = ',')]
     pub metadata: Vec<String>,
-    /// The agent's configuration file: its `exceptions` and `exceptionAnnotations` count, and nothing else of it
+    /// The agent's configuration file, of which only `exceptions` and `exceptionAnnotations` are used
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// How to show it
+    /// Output format
     #[arg(short, long, default_value = "table")]
     pub output: Format,
-    /// Look at the host's own network namespace too
+    /// Include the host's own network namespace
     #[arg(long)]
     pub include_host: bool,
     /// Directory in which the container runtime mounts network namespaces. Repeatable [default: /run/netns]
@@ -29,19 +31,21 @@ pub struct ScanArgs {
     pub findings: FindingFilterArgs,
 }
 
+/// Options of `doctor`.
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
-    /// The sources of pods that are to be looked at too: cri[=SOCKET] [default: what is there]
+    /// Sources of pods to check: cri[=SOCKET] [default: cri]
     #[arg(long, value_name = "SOURCE", value_delimiter = ',')]
     pub metadata: Vec<String>,
     /// Credentials for the API server [default: KUBECONFIG, else the pod's service account, else ~/.kube/config]
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
-    /// How to show it
+    /// Output format
     #[arg(short, long, default_value = "table")]
     pub output: DoctorFormat,
 }
 
+/// Output format of `doctor`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum DoctorFormat {
     #[default]

@@ -1,5 +1,5 @@
-//! The configuration file: the settings of `agent` in YAML, camelCase. An unknown key is an error that names its line and
-//! the known key that is nearest.
+//! The configuration file: the settings of `agent` in YAML, with keys in camelCase. An unknown key is an error with its line
+//! and the nearest known key.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -10,13 +10,13 @@ use serde_saphyr::Spanned;
 use super::ConfigError;
 use super::exceptions::FileRule;
 use super::otlp::FileOtlp;
-use crate::args::{ExceptionAnnotations, KernelLog, Kind, OutputMode, RecordMode, TrafficMode};
+use crate::args::agent::{ExceptionAnnotations, KernelLog, Kind, OutputMode, RecordMode, TrafficMode};
 use crate::config::yaml_error;
 
-/// Bytes that a configuration file may have.
+/// Maximum size of a configuration file, in bytes.
 const MAX_FILE: u64 = 1 << 20;
 
-/// What a file may say; all of it may be left out.
+/// Contents of a configuration file. Every setting is optional.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct FileConfig {
@@ -47,7 +47,7 @@ pub struct FileConfig {
     pub exceptions: Option<Vec<Spanned<FileRule>>>,
 }
 
-/// `limits:` of the file.
+/// `limits` of the configuration file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct FileLimits {
@@ -63,7 +63,7 @@ pub struct FileLimits {
 pub fn read(path: &Path) -> Result<FileConfig, ConfigError> {
     let unreadable = |reason: String| ConfigError::Unreadable { path: path.display().to_string(), reason };
     let mut text = String::new();
-    // What a file says of its size need not be true: a pipe, or a device, ends nowhere.
+    // The size in the metadata is not reliable: a pipe or device may never end.
     std::fs::File::open(path)
         .and_then(|file| file.take(MAX_FILE + 1).read_to_string(&mut text))
         .map_err(|e| unreadable(e.to_string()))?;
@@ -73,7 +73,7 @@ pub fn read(path: &Path) -> Result<FileConfig, ConfigError> {
     parse(&path.display().to_string(), &text)
 }
 
-/// Parses `text`; `path` is for messages.
+/// Parses the text of a configuration file. `path` is for messages.
 pub fn parse(path: &str, text: &str) -> Result<FileConfig, ConfigError> {
     if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
         return Ok(FileConfig::default());

@@ -1,8 +1,9 @@
-//! What was typed or written in a file, validated: every stage gets its part of [`AgentConfig`]. An error is one line
-//! that says what, where, what was expected, and ends in exit code 2.
+//! Configuration of the agent: command line and configuration file, merged and validated. Each stage gets its part of
+//! [`AgentConfig`]. An error is one line that names the setting, where it is and what was expected; the exit code is 2.
 
 pub mod exceptions;
 pub mod file;
+pub mod nearest_name;
 pub mod otlp;
 pub mod value;
 pub mod yaml_error;
@@ -13,14 +14,16 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::args::{AgentArgs, ExceptionAnnotations, KernelLog, Kind, OutputMode, RecordMode, TrafficMode};
+use crate::args::agent::{
+    AgentArgs, ExceptionAnnotations, KernelLog, Kind, OutputMode, RecordMode, TrafficMode,
+};
 use crate::source::kubernetes::Switch;
 use exceptions::Exception;
 use file::FileConfig;
 use otlp::OtlpConfig;
 use portolan_engine::model::options::STORM_PORTS;
 
-/// Something in the command line or the configuration file is wrong. Exit code 2.
+/// An error in the command line or the configuration file. Exit code 2.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ConfigError {
     #[error("{option}: {given:?} is not valid: expected {expected}")]
@@ -30,7 +33,7 @@ pub enum ConfigError {
     )]
     NodeNameMissing,
     #[error("{option} needs the API server as a source of pods: add `kubernetes` to --metadata")]
-    ServerNotFollowed { option: &'static str },
+    ApiServerNotASource { option: &'static str },
     #[error("cannot read configuration file {path}: {reason}")]
     Unreadable { path: String, reason: String },
     #[error("{path}:{line}: {reason}")]
@@ -39,18 +42,18 @@ pub enum ConfigError {
     SameAddress { first: &'static str, second: &'static str, address: SocketAddr },
 }
 
-/// Where pods come from.
+/// A source of pods.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MetadataSource {
     /// A file of Kubernetes manifests.
     File(PathBuf),
-    /// The container runtime at this socket, or at the first of the usual ones that answers.
+    /// The container runtime at this socket, or at the first usual socket that answers.
     Cri(Option<PathBuf>),
     /// The API server.
     Kubernetes,
 }
 
-/// Where something listens.
+/// Address of a server of the agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ListenAddress {
     Tcp(SocketAddr),
@@ -58,15 +61,15 @@ pub enum ListenAddress {
     Off,
 }
 
-/// What stdout carries.
+/// Output on stdout.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutputConfig {
     pub mode: OutputMode,
-    /// Empty: all kinds.
+    /// Kinds of objects; empty for all.
     pub kinds: Vec<Kind>,
 }
 
-/// Caps: memory is bounded by these whatever a hostile pod does.
+/// Limits that bound the memory of the agent, also against hostile pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caps {
     pub listeners: u32,
@@ -74,11 +77,11 @@ pub struct Caps {
     pub peers_per_port: u32,
     pub findings_per_pod: u32,
     pub connections: u32,
-    /// Connections of one port that are recorded in a second.
+    /// Maximum number of connections to one port that are recorded in a second.
     pub records_per_second: u32,
-    /// Bytes of the ring of listener records; a power of two, at least a page.
+    /// Size of the ring of listener records, in bytes: a power of two, at least a page.
     pub listener_ring_bytes: u32,
-    /// Bytes of the ring of connection records; likewise.
+    /// Size of the ring of connection records, in bytes: a power of two, at least a page.
     pub connection_ring_bytes: u32,
 }
 
@@ -97,21 +100,21 @@ impl Default for Caps {
     }
 }
 
-/// Everything that `agent` was told.
+/// Settings of the agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentConfig {
     pub metadata: Vec<MetadataSource>,
-    /// `None`: the host name.
+    /// Name of this node; `None` for the host name.
     pub node_name: Option<String>,
-    /// `None`: KUBECONFIG, else the pod's service account, else `~/.kube/config`.
+    /// Credentials for the API server; `None` for KUBECONFIG, else the pod's service account, else `~/.kube/config`.
     pub kubeconfig: Option<PathBuf>,
-    /// Services are watched where the API server is a source.
+    /// Whether Services are watched if the API server is a source.
     pub services: Switch,
-    /// NetworkPolicies likewise.
+    /// Whether NetworkPolicies are watched if the API server is a source.
     pub policies: Switch,
-    /// Reports are written to the API server.
+    /// Whether reports are written to the API server.
     pub reports: Switch,
-    /// Events likewise.
+    /// Whether Events are written to the API server.
     pub events: Switch,
     pub api: ListenAddress,
     pub telemetry: ListenAddress,
@@ -126,21 +129,22 @@ pub struct AgentConfig {
     pub node_cidrs: Vec<IpNet>,
     pub netns_dirs: Vec<PathBuf>,
     pub kernel_log: KernelLog,
-    /// `None`: nothing is exported.
+    /// `None` if nothing is exported.
     pub otlp: Option<OtlpConfig>,
     pub caps: Caps,
     pub exception_annotations: ExceptionAnnotations,
-    /// The only setting that is taken over while the agent runs.
+    /// The only setting that is reloaded while the agent runs.
     pub exceptions: Vec<Exception>,
-    /// What was typed, if that names a file: enough to read all of this again.
+    /// The command line, if it names a configuration file: needed to reload the settings.
     pub typed: Option<Box<AgentArgs>>,
 }
 
 impl AgentConfig {
-    /// Reads `--config` where given, lets the command line win, and checks everything.
+    /// Reads the file of `--config`, if given, merges it with the command line, which takes precedence, and validates the
+    /// result.
     ///
     /// # Errors
-    /// The first thing that is wrong.
+    /// The first error.
     pub fn load(args: &AgentArgs) -> Result<Self, ConfigError> {
         let Some(path) = &args.config else { return Self::resolve(args, FileConfig::default()) };
         let mut file = file::read(path)?;
@@ -150,10 +154,10 @@ impl AgentConfig {
         Ok(Self { exceptions, typed, ..Self::resolve(args, file)? })
     }
 
-    /// Only the exceptions of a file, and whose annotations make more: for a look without an agent.
+    /// Reads only the exceptions and `exceptionAnnotations` of a file, for `scan`.
     ///
     /// # Errors
-    /// The first thing that is wrong.
+    /// The first error.
     pub fn exceptions_of(path: &Path) -> Result<(Vec<Exception>, ExceptionAnnotations), ConfigError> {
         let mut file = file::read(path)?;
         let written = file.exceptions.take().unwrap_or_default();
@@ -161,7 +165,7 @@ impl AgentConfig {
         Ok((exceptions::check(&path.display().to_string(), &written)?, source))
     }
 
-    /// True if anything differs that only a start takes over.
+    /// True if a setting differs that takes effect only at the next start.
     #[must_use]
     pub fn differs_beyond_exceptions(&self, other: &Self) -> bool {
         let bare = |config: &Self| Self { exceptions: Vec::new(), ..config.clone() };
@@ -221,7 +225,7 @@ impl AgentConfig {
         Ok(config)
     }
 
-    /// The API server is asked for the pods of one node, by its exact name.
+    /// Requires a valid node name if the API server is a source: the agent lists the pods of the node with that name.
     fn check_node_name(&self) -> Result<(), ConfigError> {
         if !self.metadata.contains(&MetadataSource::Kubernetes) {
             return Ok(());
@@ -238,16 +242,16 @@ impl AgentConfig {
         })
     }
 
-    /// What is written about a pod needs the API server's own name of it.
+    /// Requires the API server as a source of pods for reports and Events, which refer to a pod by its UID there.
     fn check_cluster_sinks(&self) -> Result<(), ConfigError> {
-        let asked = [("--reports", self.reports), ("--events", self.events)];
-        let option = asked.into_iter().find(|(_, switch)| *switch == Switch::On);
+        let switches = [("--reports", self.reports), ("--events", self.events)];
+        let option = switches.into_iter().find(|(_, switch)| *switch == Switch::On);
         match option {
-            // Where none is given, the API server is taken in a pod.
+            // Without --metadata the API server is a source in a pod.
             Some((option, _))
                 if !self.metadata.is_empty() && !self.metadata.contains(&MetadataSource::Kubernetes) =>
             {
-                Err(ConfigError::ServerNotFollowed { option })
+                Err(ConfigError::ApiServerNotASource { option })
             }
             _ => Ok(()),
         }
@@ -264,16 +268,16 @@ impl AgentConfig {
     }
 }
 
-/// Directories in which network namespaces are looked for; /run/netns where none is given.
+/// Returns the directories to search for network namespaces: those given, else /run/netns.
 #[must_use]
 pub fn netns_dirs(given: Vec<PathBuf>) -> Vec<PathBuf> {
     if given.is_empty() { vec![PathBuf::from("/run/netns")] } else { given }
 }
 
-/// The sources that `--metadata` names.
+/// Parses the sources of `--metadata`.
 ///
 /// # Errors
-/// An unknown source, or two of a kind.
+/// If a source is unknown, or two are of one kind.
 pub fn metadata_sources(given: &[String]) -> Result<Vec<MetadataSource>, ConfigError> {
     let mut sources: Vec<MetadataSource> = Vec::new();
     for text in given {
@@ -283,7 +287,7 @@ pub fn metadata_sources(given: &[String]) -> Result<Vec<MetadataSource>, ConfigE
             expected,
         };
         let source = metadata_source(text).ok_or_else(|| bad("cri, cri=SOCKET, kubernetes or file=PATH"))?;
-        // Each source tells all of its pods, so two of a kind would take turns in replacing each other's.
+        // Each source lists all of its pods, so two of one kind would replace each other's pods in turn.
         if sources.iter().any(|known| std::mem::discriminant(known) == std::mem::discriminant(&source)) {
             return Err(bad("one source of each kind; the PATH of file may be a directory of manifests"));
         }
@@ -298,7 +302,7 @@ fn metadata_source(text: &str) -> Option<MetadataSource> {
         "file" if !rest.is_empty() => Some(MetadataSource::File(PathBuf::from(rest))),
         "cri" if text == "cri" => Some(MetadataSource::Cri(None)),
         "cri" => {
-            // As kubelet and crictl write it.
+            // kubelet and crictl write the socket with this scheme.
             let path = PathBuf::from(rest.strip_prefix("unix://").unwrap_or(rest));
             path.is_absolute().then_some(MetadataSource::Cri(Some(path)))
         }
@@ -351,6 +355,7 @@ fn resolve_caps(args: &AgentArgs, file: &file::FileLimits) -> Result<Caps, Confi
     })
 }
 
+/// The typed values, or those of the file if none were typed.
 fn either<T: Clone>(typed: &[T], written: Option<Vec<T>>) -> Vec<T> {
     if typed.is_empty() { written.unwrap_or_default() } else { typed.to_vec() }
 }

@@ -1,4 +1,4 @@
-//! Where findings and metrics are exported to: the endpoint, its headers, what is sent.
+//! Settings of the export by OTLP: endpoint, headers, signals.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,14 +10,14 @@ use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 
 use super::{ConfigError, value};
-use crate::args::{OtlpArgs, OtlpSignal};
+use crate::args::agent::{OtlpArgs, OtlpSignal};
 
-/// The port that the specification gives to gRPC.
+/// Default port of OTLP over gRPC in the specification.
 const GRPC_PORT: u16 = 4317;
-/// Bytes that a file of authorities may have.
+/// Maximum size of a file of certificate authorities, in bytes.
 const MAX_CA_FILE: u64 = 4 << 20;
 
-/// `otlp:` of the file.
+/// `otlp` of the configuration file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct FileOtlp {
@@ -28,22 +28,22 @@ pub struct FileOtlp {
     pub ca: Option<PathBuf>,
 }
 
-/// An export that was asked for.
+/// Settings of an export that is on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OtlpConfig {
-    /// The base of `/v1/logs` and `/v1/metrics`; http or https.
+    /// Base URL of `/v1/logs` and `/v1/metrics`, http or https.
     pub endpoint: Uri,
-    /// All are secret: they are there for tokens.
+    /// Headers of each export. All values are secret, as they may be tokens.
     pub headers: HeaderMap,
     pub signals: Vec<OtlpSignal>,
-    /// Time from one reading of the metrics to the next.
+    /// Interval between two exports of the metrics.
     pub every: Duration,
-    /// PEM file of the authorities that are trusted; `None`: those of the machine.
+    /// PEM file of the trusted certificate authorities; `None` for those of the machine.
     pub ca: Option<PathBuf>,
 }
 
 impl OtlpConfig {
-    /// `None`: off.
+    /// Merges command line and file. Returns `None` if the export is off.
     pub fn resolve(args: &OtlpArgs, file: FileOtlp) -> Result<Option<Self>, ConfigError> {
         let Some(text) = args.otlp.clone().or(file.endpoint).filter(|text| !text.is_empty()) else {
             return Ok(None);
@@ -66,7 +66,7 @@ impl OtlpConfig {
         }))
     }
 
-    /// The port is the one that usually speaks gRPC, which this does not.
+    /// True if the port is the default of gRPC, which the agent does not speak.
     #[must_use]
     pub fn looks_like_grpc(&self) -> bool {
         self.endpoint.port_u16() == Some(GRPC_PORT)
@@ -77,7 +77,7 @@ fn endpoint(text: &str) -> Result<Uri, ConfigError> {
     let bad = || {
         let expected = "the base URL of an OTLP/HTTP receiver, such as http://HOST:4318 or https://HOST/otlp, \
                         without user, query and /v1/…";
-        // A password may be in it.
+        // The part before `@` may contain a password.
         value::bad("--otlp", text.rsplit('@').next().unwrap_or_default(), expected)
     };
     let uri: Uri = text.parse().map_err(|_| bad())?;
@@ -96,7 +96,7 @@ fn every(given: Option<&String>) -> Result<Duration, ConfigError> {
     Ok(every)
 }
 
-/// `key=value,key=value`, each percent-encoded, as the specification has it for OTEL_EXPORTER_OTLP_HEADERS.
+/// Parses `key=value,key=value`, percent-encoded, as the specification defines OTEL_EXPORTER_OTLP_HEADERS.
 fn typed_headers(text: &str) -> Result<HeaderMap, ConfigError> {
     let decoded = |text: &str| percent_decode_str(text.trim()).decode_utf8().ok().map(String::from);
     let pair = |pair: &str| {
@@ -119,7 +119,7 @@ fn headers(pairs: impl IntoIterator<Item = (String, String)>) -> Result<HeaderMa
     Ok(headers)
 }
 
-/// Values are secret.
+/// The error of a header. Names its key only, because values are secret.
 fn bad_header(key: &str) -> ConfigError {
     value::bad("--otlp-headers", key, "KEY=VALUE,KEY=VALUE, percent-encoded, such as x-api-key=abc")
 }

@@ -1,12 +1,14 @@
-//! Tests of the configuration: what wins, and what each wrong input says.
+//! Tests of the configuration: precedence, and the message of each invalid input.
+
+use clap::Parser;
 
 use super::*;
-use clap::Parser;
+use crate::args::{Cli, Command};
 
 fn typed(line: &str) -> AgentArgs {
     let words = ["portolan", "agent"].into_iter().chain(line.split_whitespace());
-    match crate::args::Cli::try_parse_from(words).expect("parses").command {
-        crate::args::Command::Agent(args) => *args,
+    match Cli::try_parse_from(words).expect("parses").command {
+        Command::Agent(args) => *args,
         other => panic!("{other:?}"),
     }
 }

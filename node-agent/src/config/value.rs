@@ -1,4 +1,4 @@
-//! Single values of options: addresses, durations, networks, caps.
+//! Parses the values of options: addresses, durations, networks, limits.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,12 +8,12 @@ use ipnet::IpNet;
 
 use super::{ConfigError, ListenAddress};
 
-/// The error of one value.
+/// Returns the error of an invalid value.
 pub fn bad(option: &str, given: &str, expected: &'static str) -> ConfigError {
     ConfigError::BadValue { option: option.to_owned(), given: given.to_owned(), expected }
 }
 
-/// `ADDR:PORT`, `unix:PATH` where `unix` is allowed, or `off`.
+/// Parses `ADDR:PORT`, `off`, or, if `unix` is true, `unix:PATH`.
 pub fn address(
     option: &str,
     given: Option<&String>,
@@ -45,7 +45,7 @@ pub fn address(
     text_with_host.parse::<SocketAddr>().map(ListenAddress::Tcp).map_err(|_| bad(option, text, expected))
 }
 
-/// `500ms`, `5s`, `1m`, or plain seconds; up to an hour.
+/// Parses `500ms`, `5s`, `1m`, or plain seconds, up to an hour.
 pub fn duration(option: &str, given: &str) -> Result<Duration, ConfigError> {
     let expected = "a duration up to 1h, such as 5s, 500ms or 1m";
     let digits = given.trim_end_matches(|c: char| c.is_ascii_alphabetic());
@@ -64,7 +64,7 @@ pub fn duration(option: &str, given: &str) -> Result<Duration, ConfigError> {
     }
 }
 
-/// Address ranges; a bare address is a range of one.
+/// Parses address ranges. An address without a prefix length is a range of one.
 pub fn networks(option: &str, given: &[String]) -> Result<Vec<IpNet>, ConfigError> {
     given
         .iter()
@@ -77,7 +77,7 @@ pub fn networks(option: &str, given: &[String]) -> Result<Vec<IpNet>, ConfigErro
         .collect()
 }
 
-/// A cap from 1 to `most`.
+/// Validates a limit from 1 to `most`.
 pub fn cap(option: &str, given: u32, most: u32) -> Result<u32, ConfigError> {
     if (1..=most).contains(&given) {
         Ok(given)

@@ -1,25 +1,39 @@
-//! What is wrong with YAML that people wrote, in words for them: where, what was expected, and what would mend it. The
-//! parser's own words are about its events.
+//! Describes errors in YAML that people wrote: the line, what was expected there, and how to correct it. Formats the
+//! parser's structured errors instead of its own messages, which name parser events.
 
-use serde_saphyr::Error;
+use std::borrow::Cow;
 
-/// Characters of one message at most.
+use serde_saphyr::granit_parser::ErrorKind;
+use serde_saphyr::localizer::{ExternalMessageSource, Localizer};
+use serde_saphyr::{Error, Location, MessageFormatter, SnippetMode, UserMessageFormatter};
+
+use super::nearest_name::nearest_name;
+
+/// Maximum length of one message, in characters.
 const MAX_CHARS: usize = 300;
 
-/// The line, counted from 1, if the parser knows it, and one line of text without it.
+/// Returns the line of the error, counted from 1, if the parser knows it, and a message of one line without that number.
 #[must_use]
 pub fn fault(error: &Error, text: &str) -> (Option<u64>, String) {
-    let error = error.without_snippet();
-    let place = error.location().map(|location| (location.line().max(1), location.column()));
-    let what = words(error);
-    let key = place.and_then(|(line, column)| key_before(text, line, column));
-    let names_its_key = matches!(error, Error::SerdeUnknownField { .. } | Error::DuplicateMappingKey { .. });
-    let said = match key.filter(|_| !names_its_key && is_about_a_value(error)) {
-        Some(key) => format!("{key}: {what}"),
-        None => what,
+    let location = error.location().map(|location| (location.line().max(1), location.column()));
+    let message = error.render_with_options(serde_saphyr::render_options! {
+        formatter: &ConfigMessages,
+        snippets: SnippetMode::Off,
+    });
+    let key = location.and_then(|(line, column)| key_before(text, line, column));
+    let message = match key.filter(|_| is_about_a_value(original(error))) {
+        Some(key) => format!("{key}: {message}"),
+        None => message,
     };
-    let plain = said.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_CHARS).collect();
-    (place.map(|(line, _)| line), plain)
+    (location.map(|(line, _)| line), message.chars().take(MAX_CHARS).collect())
+}
+
+/// The error itself, without the wrappers that add a snippet or the location of an alias.
+fn original(mut error: &Error) -> &Error {
+    while let Error::AliasError { error: inner, .. } | Error::WithSnippet { error: inner, .. } = error {
+        error = inner;
+    }
+    error
 }
 
 fn is_about_a_value(error: &Error) -> bool {
@@ -36,45 +50,120 @@ fn is_about_a_value(error: &Error) -> bool {
     )
 }
 
-fn words(error: &Error) -> String {
-    match error {
-        Error::SerdeUnknownField { field, expected, .. } => unknown("key", field, expected),
-        Error::SerdeUnknownVariant { variant, expected, .. } => unknown("value", variant, expected),
-        Error::SerdeMissingField { field, .. } => format!("`{field}` is missing"),
-        Error::DuplicateMappingKey { key, .. } => {
-            let key = key.as_deref().map_or_else(|| "a key".to_owned(), |key| format!("`{key}`"));
-            format!("{key} is there twice: expected each key once")
-        }
-        Error::Unexpected { expected, .. } => format!("expected {}", kind(expected)),
-        Error::InvalidScalar { ty, .. } => format!("expected {}", scalar(ty)),
-        Error::InvalidBooleanStrict { .. } => "expected true or false".to_owned(),
-        Error::NullIntoString { .. } => "expected a text, but nothing is there".to_owned(),
-        Error::SerdeInvalidType { unexpected, expected, .. }
-        | Error::SerdeInvalidValue { unexpected, expected, .. } => {
-            format!("expected {expected}, not {}", kind(unexpected))
-        }
-        Error::UnknownAnchor { .. } => {
-            "expected a value: what begins with `*` refers to an anchor, and there is none; put it in quotes"
-                .to_owned()
-        }
-        Error::MultipleDocuments { .. } => {
-            "another document begins (`---`): expected one in this file".to_owned()
-        }
-        Error::Eof { .. } => "it ends too early: expected a value".to_owned(),
-        other => scanner(&other.to_string()),
+/// Messages for people who write configuration and manifests.
+struct ConfigMessages;
+
+impl MessageFormatter for ConfigMessages {
+    fn localizer(&self) -> &dyn Localizer {
+        &WithoutLocation
+    }
+
+    fn format_message<'a>(&self, error: &'a Error) -> Cow<'a, str> {
+        Cow::Owned(match error {
+            Error::SerdeUnknownField { field, expected, .. } => unknown("key", field, expected),
+            Error::SerdeUnknownVariant { variant, expected, .. } => unknown("value", variant, expected),
+            Error::SerdeMissingField { field, .. } => format!("`{field}` is missing"),
+            Error::DuplicateMappingKey { key, .. } => {
+                let key = key.as_deref().map_or_else(|| "a key".to_owned(), |key| format!("`{key}`"));
+                format!("{key} is there twice: expected each key once")
+            }
+            Error::Unexpected { expected, .. } => format!("expected {}", node_kind(expected)),
+            Error::InvalidScalar { ty, .. } => format!("expected {}", scalar_type(ty)),
+            Error::SerdeInvalidType { unexpected, expected, .. }
+            | Error::SerdeInvalidValue { unexpected, expected, .. } => {
+                format!("expected {expected}, not {}", node_kind(unexpected))
+            }
+            Error::InvalidBooleanStrict { .. } => return Cow::Borrowed("expected true or false"),
+            Error::NullIntoString { .. } => return Cow::Borrowed("expected a text, but nothing is there"),
+            Error::UnknownAnchor { .. } => return Cow::Borrowed(UNKNOWN_ANCHOR),
+            Error::MultipleDocuments { .. } => {
+                return Cow::Borrowed("another document begins (`---`): expected one in this file");
+            }
+            Error::Eof { .. } => return Cow::Borrowed("it ends too early: expected a value"),
+            Error::ExternalMessage { source, .. } => match source.as_ref() {
+                ExternalMessageSource::Parser(error) => return syntax(error.kind()),
+                _ => return UserMessageFormatter.format_message(error),
+            },
+            _ => return UserMessageFormatter.format_message(error),
+        })
     }
 }
 
-/// The nearest known name, else all of them.
+/// Leaves out the location of the error, which callers show before the message.
+struct WithoutLocation;
+
+impl Localizer for WithoutLocation {
+    fn attach_location<'a>(&self, base: Cow<'a, str>, _: Location) -> Cow<'a, str> {
+        base
+    }
+
+    fn alias_used_at(&self, _: Location) -> String {
+        String::new()
+    }
+}
+
+const UNKNOWN_ANCHOR: &str =
+    "expected a value: what begins with `*` refers to an anchor, and there is none; put it in quotes";
+const TAB: &str = "a tab: expected blanks, YAML indents with nothing else";
+const OPEN_BRACE: &str = "`{` is not closed: expected `}`, and commas between the keys";
+const OPEN_BRACKET: &str = "`[` is not closed: expected `]`, and commas between the values";
+const OPEN_QUOTE: &str = "a quote is not closed: expected the same quote at the end of the text";
+const AFTER_QUOTE: &str = "text follows a closing quote: expected the end of the value there; a quote within the text \
+                           must be doubled (`'`) or escaped (`\\\"`)";
+const ESCAPE: &str =
+    "not an escape of YAML: expected `\\\\` for a backslash, or single quotes around the text";
+const MAPPING: &str =
+    "expected `key: value` in the columns of its neighbours; a text with `: ` in it must be quoted";
+const LIST_ITEM: &str = "expected `- value` in the columns of its neighbours";
+
+/// Names how to correct the usual mistakes of syntax; the parser's own message stands for the rare ones.
+fn syntax(kind: &ErrorKind) -> Cow<'static, str> {
+    Cow::Borrowed(match kind {
+        ErrorKind::TabNotAllowed
+        | ErrorKind::TabInBlockIndentation
+        | ErrorKind::TabAtBlockScalarStart
+        | ErrorKind::TabInIndentation
+        | ErrorKind::TabInPlainScalar => TAB,
+        ErrorKind::UnclosedFlowCollection { open: '{' }
+        | ErrorKind::MismatchedFlowCollectionEnd { open: '{', .. }
+        | ErrorKind::UnexpectedEofFlowMapping
+        | ErrorKind::UnexpectedEofImplicitFlowMapping
+        | ErrorKind::ExpectedFlowMappingSeparator => OPEN_BRACE,
+        ErrorKind::UnclosedFlowCollection { .. }
+        | ErrorKind::MismatchedFlowCollectionEnd { .. }
+        | ErrorKind::UnexpectedEofFlowSequence
+        | ErrorKind::ExpectedFlowSequenceSeparator => OPEN_BRACKET,
+        ErrorKind::UnclosedQuotedScalar
+        | ErrorKind::DocumentIndicatorInQuotedScalar
+        | ErrorKind::InvalidQuotedScalarIndent => OPEN_QUOTE,
+        ErrorKind::InvalidTrailingSingleQuotedScalar | ErrorKind::InvalidTrailingDoubleQuotedScalar => {
+            AFTER_QUOTE
+        }
+        ErrorKind::UnknownQuotedScalarEscape | ErrorKind::InvalidQuotedScalarHexEscape => ESCAPE,
+        ErrorKind::MappingValueNotAllowed
+        | ErrorKind::MappingKeyNotAllowed
+        | ErrorKind::SimpleKeyExpected
+        | ErrorKind::InvalidSimpleKey
+        | ErrorKind::ExpectedBlockMappingKey
+        | ErrorKind::UnexpectedEofBlockMapping
+        | ErrorKind::InvalidIndentation => MAPPING,
+        ErrorKind::ExpectedBlockSequenceEntry
+        | ErrorKind::BlockSequenceEntryNotAllowed
+        | ErrorKind::UnexpectedEofBlockSequence => LIST_ITEM,
+        other => return Cow::Owned(format!("expected YAML: {other}")),
+    })
+}
+
+/// Suggests the nearest known name, else lists all of them.
 fn unknown(what: &str, given: &str, expected: &[&str]) -> String {
-    match nearest(given, expected.iter().copied()) {
+    match nearest_name(given, expected.iter().copied()) {
         Some(near) => format!("unknown {what} `{given}`: did you mean `{near}`?"),
         None => format!("unknown {what} `{given}`: expected one of {}", expected.join(", ")),
     }
 }
 
-/// What the parser calls its events.
-fn kind(event: &str) -> &str {
+/// Describes a kind of node by how it is written; `event` is the parser's or serde's name of it.
+fn node_kind(event: &str) -> &str {
     match event {
         "string scalar" | "scalar" => "a text",
         "mapping start" | "map" => "keys with values (`key: value`)",
@@ -84,7 +173,8 @@ fn kind(event: &str) -> &str {
     }
 }
 
-fn scalar(ty: &str) -> &str {
+/// Describes the values of a Rust type.
+fn scalar_type(ty: &str) -> &str {
     match ty {
         "boolean" | "bool" => "true or false",
         "u8" | "u16" | "u32" | "u64" | "u128" | "usize" => "a whole number that is not negative",
@@ -94,32 +184,7 @@ fn scalar(ty: &str) -> &str {
     }
 }
 
-/// What does not even parse: the usual mistakes by what mends them, the rest without its place, which is said before it.
-fn scanner(said: &str) -> String {
-    let line = said.lines().next().unwrap_or_default().trim();
-    let line = line.strip_prefix("error: ").unwrap_or(line);
-    let line = match line.strip_prefix("line ").and_then(|rest| rest.split_once(": ")) {
-        Some((_, message)) => message,
-        None => line.rsplit_once(" at line ").map_or(line, |(message, _)| message),
-    };
-    let has = |part: &str| line.contains(part);
-    if has("tab") {
-        "a tab: expected blanks, YAML indents with nothing else".to_owned()
-    } else if has("'{'") || has("flow mapping") {
-        "`{` is not closed: expected `}`, and commas between the keys".to_owned()
-    } else if has("'['") || has("flow sequence") {
-        "`[` is not closed: expected `]`, and commas between the values".to_owned()
-    } else if has("quoted scalar") {
-        "a quote is not closed: expected the same quote at the end of the text".to_owned()
-    } else if has("mapping values are not allowed") || has("simple key") || has("block mapping") {
-        "expected `key: value` in the columns of its neighbours; a text with `: ` in it must be quoted"
-            .to_owned()
-    } else {
-        format!("expected YAML: {line}")
-    }
-}
-
-/// The key whose value begins at this place, as far as its line tells.
+/// Returns the key whose value begins at this line and column, if both are on that line.
 fn key_before(text: &str, line: u64, column: u64) -> Option<&str> {
     let line = text.lines().nth(usize::try_from(line).ok()?.checked_sub(1)?)?;
     let column = usize::try_from(column).ok()?.saturating_sub(1);
@@ -130,30 +195,9 @@ fn key_before(text: &str, line: u64, column: u64) -> Option<&str> {
     (!key.is_empty()).then_some(key)
 }
 
-/// The known name that was meant, if one is near enough to what was written.
-pub fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let (far, near) = known.into_iter().map(|name| (distance(given, name), name)).min()?;
-    (far <= 1 + given.len() / 3).then_some(near)
-}
-
-/// Levenshtein distance, capitals aside.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.to_lowercase().chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.to_lowercase().chars().enumerate() {
-        let mut next = vec![i + 1];
-        for ((y, above_left), above) in b.iter().zip(&row).zip(row.iter().skip(1)) {
-            let left = next.last().copied().unwrap_or(0);
-            next.push((above_left + usize::from(x != *y)).min(above + 1).min(left + 1));
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{fault, nearest};
+    use super::fault;
     use crate::config::file::FileConfig;
 
     fn said(text: &str) -> String {
@@ -178,16 +222,21 @@ mod tests {
             ("grce: 5s\n", "1: unknown key `grce`: did you mean `grace`?"),
             ("{grace: 5s\n", "1: `{` is not closed: expected `}`"),
             ("api: \"x\n", "2: a quote is not closed"),
+            ("kinds: [finding\n", "2: `[` is not closed: expected `]`"),
+            ("api: 'x' y\n", "1: text follows a closing quote"),
+            ("api: \"C:\\x\"\n", "1: not an escape of YAML"),
+            ("limits:\n\tpeers: 3\n", "2: a tab: expected blanks"),
+            ("grace: 5s: 6s\n", "1: expected `key: value` in the columns of its neighbours"),
+            ("grace: 5s\n api: off\n", "2: expected `key: value` in the columns of its neighbours"),
+            (
+                "nodeName: &n x\nlimits: {peers: *n}\n",
+                "2: peers: expected a whole number that is not negative",
+            ),
+            ("grace: 5s\n---\ngrace: 6s\n", "2: another document begins"),
         ] {
             let said = said(text);
             assert!(said.starts_with(then), "{text:?}: {said}");
             assert!(!said.contains("scalar") && !said.contains("mapping start"), "{said}");
         }
-    }
-
-    #[test]
-    fn only_what_is_near_is_called_meant() {
-        assert_eq!(nearest("portolan.dev/nets", ["portolan.dev/netns", "other"]), Some("portolan.dev/netns"));
-        assert_eq!(nearest("x", ["allow-ports", "netns"]), None);
     }
 }

@@ -33,7 +33,7 @@ use crate::sink::metrics::{
 use crate::sink::stream::ended::Ended;
 use crate::sink::stream::publish::Publisher;
 use crate::sink::stream::stdout::{BLOCKED, CLOSED, FAILED, TOO_LONG};
-use crate::source::annotation_lint::Spelling;
+use crate::source::annotation_lint::AnnotationLint;
 use crate::source::kernel::KernelHooks;
 use crate::source::pods::SourceState;
 use crate::source::{clock, conntrack};
@@ -69,7 +69,7 @@ pub struct Pipeline {
     pub(crate) told_status: ToldStatus,
     /// Losses whose scan is not done.
     unrecovered: BTreeMap<&'static str, u64>,
-    spelling: Spelling,
+    annotation_lint: AnnotationLint,
     /// The engine's generation when ports and findings were counted last.
     measured: Option<u64>,
 }
@@ -98,14 +98,14 @@ impl Pipeline {
             resolved: Ended::default(),
             told_status: ToldStatus::default(),
             unrecovered: BTreeMap::new(),
-            spelling: Spelling::default(),
+            annotation_lint: AnnotationLint::default(),
             measured: None,
         }
     }
 
     /// One fact through the engine.
     pub fn apply(&mut self, input: Input) {
-        for remark in self.spelling.remarks(&input) {
+        for remark in self.annotation_lint.remarks(&input) {
             tracing::warn!("{remark}");
         }
         let now = clock::now();

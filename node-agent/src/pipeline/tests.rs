@@ -18,7 +18,7 @@ use portolan_report::filter::Filter;
 use portolan_report::wire::Report;
 use tokio::sync::oneshot;
 
-use crate::args::{Kind, OutputMode};
+use crate::args::agent::{Kind, OutputMode};
 use crate::config::OutputConfig;
 use crate::pipeline::Pipeline;
 use crate::sink::http::question::{ListAnswer, ListQuery, Query, ReadModel, answer};

@@ -1,5 +1,5 @@
-//! The collecting half of `portolan scan`: one look at every netns, no programs loaded. The namespaces are shared out to a
-//! few threads; whose sockets the processes of their own netns do not hold are then looked for in one walk over all.
+//! Collects the listeners of every netns once, without kernel programs. A few threads share the namespaces. Sockets that
+//! no process of their own netns holds are then looked up in one walk over all processes.
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,38 +17,38 @@ use crate::source::netns::{HostNetns, NetnsOptions};
 use crate::source::process::SocketOwners;
 use crate::source::scan::{ListedSocket, listed_sockets};
 
-/// The kernel's tables have locks: more threads than this wait for each other.
+/// Maximum number of threads. The kernel's tables have locks, so that more threads would wait for each other.
 const MAX_THREADS: usize = 4;
-/// So few namespaces are not worth one more thread.
+/// Minimum number of namespaces per thread.
 const NETNS_PER_THREAD: usize = 8;
 
-/// What was seen at once.
+/// Result of one scan.
 #[derive(Clone, Debug, Default)]
 pub struct Collected {
-    /// Every netns that could be entered, with its sockets (`None`: the host's, and not asked for).
+    /// Every netns that could be entered, with its sockets; `None` for the host's unless it was requested.
     pub netns: Vec<(NetnsFacts, Option<NetnsScan>)>,
-    /// Every netns that could not, by inode: the answer is partial.
-    pub failed: Vec<Failed>,
-    /// Processes whose netns may not be read: one that has no name and only such processes is missing.
+    /// Every netns that could not be entered, by inode: the scan is partial.
+    pub failed: Vec<FailedNetns>,
+    /// Number of processes whose netns may not be read. A netns without a name and with only such processes is missing.
     pub unreadable: usize,
-    /// Why the list of netns is not all, if it is not.
+    /// Why the list of netns is incomplete, if so.
     pub walk_failure: Option<String>,
-    /// Objects of the kernel's socket lists that do not parse.
+    /// Number of objects in the kernel's socket lists that do not parse.
     pub unparsable: usize,
 }
 
-/// A netns that could not be looked at.
+/// A netns that could not be read.
 #[derive(Debug, Clone)]
-pub struct Failed {
+pub struct FailedNetns {
     pub inode: u64,
     pub candidate: Candidate,
     pub reason: String,
 }
 
-/// Looks at every netns once, on threads of its own (setns needs them).
+/// Reads every netns once, on new threads, because setns changes the calling thread.
 ///
 /// # Errors
-/// When /proc is not there or no thread can be started.
+/// If /proc is not readable or no thread can be started.
 pub fn collect(options: &NetnsOptions) -> io::Result<Collected> {
     let home = HomeNetns::of_this_thread()?;
     let mut walk = candidates::walk(&options.proc_root, &options.dirs, home.nsfs);
@@ -59,7 +59,7 @@ pub fn collect(options: &NetnsOptions) -> io::Result<Collected> {
         candidates: walk.found.into_iter().collect(),
         next: AtomicUsize::new(0),
     };
-    let mut shares = looked_at(&task)?;
+    let mut shares = read_all(&task)?;
     let mut owners = SocketOwners::new(&options.proc_root);
     for share in &mut shares {
         owners.merge(std::mem::replace(&mut share.owners, SocketOwners::new(&options.proc_root)));
@@ -72,9 +72,9 @@ pub fn collect(options: &NetnsOptions) -> io::Result<Collected> {
         listed.extend(share.listed);
         failed.extend(share.failed);
     }
-    // As if one thread had done it all.
+    // The order must not depend on the number of threads.
     listed.sort_by_key(|(index, _)| *index);
-    failed.sort_by_key(|failed: &Failed| failed.inode);
+    failed.sort_by_key(|failed: &FailedNetns| failed.inode);
     let unparsable = listed.iter().map(|(_, listed)| listed.unparsable).sum();
     let netns = listed.into_iter().map(|(_, listed)| listed.with_owners(&owners));
     Ok(Collected {
@@ -86,24 +86,24 @@ pub fn collect(options: &NetnsOptions) -> io::Result<Collected> {
     })
 }
 
-/// What is shared out.
+/// Work that the threads share.
 struct Task<'a> {
     options: &'a NetnsOptions,
     host_inode: u64,
     candidates: Vec<(u64, Candidate)>,
-    /// Index of the next candidate that nobody has taken.
+    /// Index of the next candidate that no thread has taken.
     next: AtomicUsize,
 }
 
-/// What one thread saw.
+/// Result of one thread.
 struct Share {
-    /// With the index of the candidate.
+    /// By index of the candidate.
     listed: Vec<(usize, Listed)>,
-    failed: Vec<Failed>,
+    failed: Vec<FailedNetns>,
     owners: SocketOwners,
 }
 
-/// One netns before all owners are known.
+/// One netns, before the owners of its sockets are known.
 struct Listed {
     facts: NetnsFacts,
     scan: Option<(BootTime, Vec<ListedSocket>)>,
@@ -125,17 +125,18 @@ impl Listed {
     }
 }
 
-fn looked_at(task: &Task<'_>) -> io::Result<Vec<Share>> {
+/// Reads all candidates on several threads. Returns one share per thread.
+fn read_all(task: &Task<'_>) -> io::Result<Vec<Share>> {
     let useful = task.candidates.len().div_ceil(NETNS_PER_THREAD).clamp(1, MAX_THREADS);
     let threads = thread::available_parallelism().map_or(1, |cpus| cpus.get().min(useful));
     thread::scope(|scope| {
         let mut running = Vec::new();
         for _ in 0..threads {
-            let thread = Builder::new().name("scan".to_owned()).spawn_scoped(scope, || look_at_share(task));
+            let thread = Builder::new().name("scan".to_owned()).spawn_scoped(scope, || read_share(task));
             match thread {
                 Ok(thread) => running.push(thread),
                 Err(error) if running.is_empty() => return Err(error),
-                // Those that run do its share as well.
+                // The running threads take the candidates that this one would have taken.
                 Err(_) => break,
             }
         }
@@ -144,15 +145,15 @@ fn looked_at(task: &Task<'_>) -> io::Result<Vec<Share>> {
     })
 }
 
-/// Takes candidates until none is left.
-fn look_at_share(task: &Task<'_>) -> io::Result<Share> {
+/// Reads candidates until none is left.
+fn read_share(task: &Task<'_>) -> io::Result<Share> {
     let home = HomeNetns::of_this_thread()?;
     let mut share =
         Share { listed: Vec::new(), failed: Vec::new(), owners: SocketOwners::new(&task.options.proc_root) };
     loop {
         let index = task.next.fetch_add(1, Ordering::Relaxed);
         let Some((inode, candidate)) = task.candidates.get(index) else { return Ok(share) };
-        match look_at(task, &home, *inode, candidate) {
+        match read_netns(task, &home, *inode, candidate) {
             Ok(listed) => {
                 share.owners.find_among(listed.sockets(), &candidate.pids);
                 share.listed.push((index, listed));
@@ -160,13 +161,14 @@ fn look_at_share(task: &Task<'_>) -> io::Result<Share> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
                 let (inode, candidate) = (*inode, candidate.clone());
-                share.failed.push(Failed { inode, candidate, reason: error.to_string() });
+                share.failed.push(FailedNetns { inode, candidate, reason: error.to_string() });
             }
         }
     }
 }
 
-fn look_at(task: &Task<'_>, home: &HomeNetns, inode: u64, candidate: &Candidate) -> io::Result<Listed> {
+/// Reads one netns: enters it if needed, and lists its sockets unless only facts of the host's are needed.
+fn read_netns(task: &Task<'_>, home: &HomeNetns, inode: u64, candidate: &Candidate) -> io::Result<Listed> {
     let _visit = if inode == home.inode {
         None
     } else {

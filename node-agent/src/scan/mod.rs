@@ -1,4 +1,5 @@
-//! `portolan scan`: one look at every netns, judged by the same engine as the agent's, then exit. No programs are loaded.
+//! `portolan scan`: reads every netns once, evaluates the listeners with the agent's engine, shows the findings and exits.
+//! Loads no kernel programs.
 
 pub mod collect;
 
@@ -16,27 +17,27 @@ use portolan_engine::Engine;
 use portolan_engine::model::finding::{Finding, FindingState};
 use portolan_engine::model::input::Input;
 use portolan_engine::model::options::{AnnotationSource, EngineOptions};
-use portolan_report::escape::terminal;
 use portolan_report::facts::Facts;
 use portolan_report::filter::Filter;
 use portolan_report::json_list;
 use portolan_report::table::Colour;
 
 use crate::agent::stage_options;
-use crate::args::{ExceptionAnnotations, ScanArgs};
-use crate::command::delivered;
+use crate::args::agent::ExceptionAnnotations;
+use crate::args::local::ScanArgs;
 use crate::config::{self, AgentConfig, MetadataSource};
+use crate::outcome::{accept_closed_pipe, report};
 use crate::scan::collect::Collected;
 use crate::sink::convert::{Converter, Wall};
-use crate::source::annotation_lint::Spelling;
+use crate::source::annotation_lint::AnnotationLint;
 use crate::source::clock;
 use crate::source::kernel::Capabilities;
 use crate::source::pods::{cri, file};
 
-/// As much as a pipe takes.
+/// Size of the output buffer, in bytes: the capacity of a pipe.
 const OUTPUT_BUFFER: usize = 64 * 1024;
 
-/// Looks, judges, shows.
+/// Runs the scan, and returns its exit code.
 #[must_use]
 pub fn run(args: &ScanArgs) -> Exit {
     let missing = Capabilities::own().missing_to_enter();
@@ -44,28 +45,30 @@ pub fn run(args: &ScanArgs) -> Exit {
         return refused(&missing.join("; "));
     }
     let sources = match config::metadata_sources(&args.metadata) {
-        Ok(asked) => stage_options::metadata(&asked),
-        Err(error) => return say(&error.to_string(), Exit::WrongUse),
+        Ok(requested) => stage_options::metadata(&requested),
+        Err(error) => return report(&error.to_string(), Exit::WrongUse),
     };
     let (exceptions, annotations) = match args.config.as_deref().map(AgentConfig::exceptions_of).transpose() {
         Ok(read) => read.unwrap_or((Vec::new(), ExceptionAnnotations::Namespace)),
-        Err(error) => return say(&error.to_string(), Exit::WrongUse),
+        Err(error) => return report(&error.to_string(), Exit::WrongUse),
     };
-    let mut told = vec![Input::Exceptions(stage_options::rules(&exceptions))];
+    let mut inputs = vec![Input::Exceptions(stage_options::rules(&exceptions))];
     match read_sources(&sources) {
-        Ok(by_sources) => told.extend(by_sources),
-        Err(error) => return say(&error, Exit::WrongUse),
+        Ok(from_sources) => inputs.extend(from_sources),
+        Err(error) => return report(&error, Exit::WrongUse),
     }
     let dirs = config::netns_dirs(args.netns_dir.clone());
     let options = stage_options::netns(dirs, args.include_host, &sources);
     let collected = match collect::collect(&options) {
         Ok(collected) => collected,
-        Err(error) => return say(&format!("cannot look at the network namespaces: {error}"), Exit::Refused),
+        Err(error) => {
+            return report(&format!("cannot look at the network namespaces: {error}"), Exit::Refused);
+        }
     };
-    if let Some(missing) = is_blind(&collected) {
+    if let Some(missing) = blindness(&collected) {
         return refused(&missing);
     }
-    let (mut findings, converter) = judge(&collected, told, stage_options::annotations(annotations), args);
+    let (mut findings, converter) = judge(&collected, inputs, stage_options::annotations(annotations), args);
     let all = findings.len();
     findings.retain(|finding| finding.state == FindingState::Open);
     if all > findings.len() {
@@ -73,24 +76,24 @@ pub fn run(args: &ScanArgs) -> Exit {
         let _ = writeln!(io::stderr(), "portolan: {count} suppressed by exceptions are not shown");
     }
     match show(&findings, &converter, &collected, args) {
-        Ok(()) => verdict(&findings, &collected, args),
-        Err(error) => say(&error, Exit::Partial),
+        Ok(()) => exit_of(&findings, &collected, args),
+        Err(error) => report(&error, Exit::Partial),
     }
 }
 
-/// What each source tells, one look at each.
+/// Reads each source once, and returns its objects as inputs of the engine.
 fn read_sources(sources: &[MetadataSource]) -> Result<Vec<Input>, String> {
-    let mut told = Vec::new();
+    let mut inputs = Vec::new();
     for source in sources {
         match source {
             MetadataSource::File(path) => {
-                told.extend(file::read(path).map_err(|error| error.to_string())?.inputs(None));
+                inputs.extend(file::read(path).map_err(|error| error.to_string())?.inputs(None));
             }
             MetadataSource::Cri(socket) => {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
                 let runtime = runtime.map_err(|error| error.to_string())?;
                 let pods = runtime.block_on(cri::read(socket.clone())).map_err(|error| error.to_string())?;
-                told.push(Input::Pods { source: cri::SOURCE, pods });
+                inputs.push(Input::Pods { source: cri::SOURCE, pods });
             }
             MetadataSource::Kubernetes => {
                 return Err("--metadata kubernetes: only the agent follows the API server; give scan cri, or a file=PATH such \
@@ -99,15 +102,15 @@ fn read_sources(sources: &[MetadataSource]) -> Result<Vec<Input>, String> {
             }
         }
     }
-    Ok(told)
+    Ok(inputs)
 }
 
 fn refused(missing: &str) -> Exit {
-    say(&format!("this node does not allow it: {missing}"), Exit::Refused)
+    report(&format!("this node does not allow it: {missing}"), Exit::Refused)
 }
 
-/// What keeps this from looking at the node at all: nothing that it could say would be true.
-fn is_blind(collected: &Collected) -> Option<String> {
+/// Returns why no netns but the host's could be read, if so: a scan that read nothing must not report that all is well.
+fn blindness(collected: &Collected) -> Option<String> {
     let reason = collected.failed.first().map(|failed| failed.reason.as_str())?;
     let sees_nothing = collected.netns.iter().all(|(facts, scan)| facts.is_host || scan.is_none());
     sees_nothing.then(|| {
@@ -115,10 +118,11 @@ fn is_blind(collected: &Collected) -> Option<String> {
     })
 }
 
-/// Everything through the engine, with no grace: what is seen now is judged now.
+/// Evaluates everything with the engine, without grace periods. Returns the findings that pass the filters, most severe
+/// first.
 fn judge(
     collected: &Collected,
-    told: Vec<Input>,
+    inputs: Vec<Input>,
     exception_annotations: AnnotationSource,
     args: &ScanArgs,
 ) -> (Vec<Arc<Finding>>, Converter) {
@@ -131,9 +135,9 @@ fn judge(
         exception_annotations,
         ..EngineOptions::default()
     });
-    let mut spelling = Spelling::default();
-    for input in told {
-        for remark in spelling.remarks(&input) {
+    let mut lint = AnnotationLint::default();
+    for input in inputs {
+        for remark in lint.remarks(&input) {
             let _ = writeln!(io::stderr(), "portolan: {remark}");
         }
         engine.apply(input, started);
@@ -180,7 +184,7 @@ fn show(
         let stdout = io::stdout().as_fd().try_clone_to_owned().map_err(|error| error.to_string())?;
         let mut out = BufWriter::with_capacity(OUTPUT_BUFFER, File::from(stdout));
         let outcome = json_list::list(&mut out, reports).and_then(|()| out.flush());
-        return delivered(outcome).map_err(|error| error.to_string());
+        return accept_closed_pipe(outcome).map_err(|error| error.to_string());
     }
     let is_table = matches!(args.output, Format::Table | Format::Wide);
     let text = if is_table && findings.is_empty() {
@@ -190,13 +194,14 @@ fn show(
         let reports: Vec<_> = reports.collect();
         show::findings(&reports, args.output, colour).map_err(|error| error.to_string())?
     };
-    delivered(io::stdout().write_all(text.as_bytes())).map_err(|error| error.to_string())
+    accept_closed_pipe(io::stdout().write_all(text.as_bytes())).map_err(|error| error.to_string())
 }
 
-fn verdict(findings: &[Arc<Finding>], collected: &Collected, args: &ScanArgs) -> Exit {
+/// Exit code of a scan that was shown.
+fn exit_of(findings: &[Arc<Finding>], collected: &Collected, args: &ScanArgs) -> Exit {
     let partial = partial(collected, Capabilities::own());
     let exit = match &partial {
-        Some(why) => say(&format!("the answer is partial: {why}"), Exit::Partial),
+        Some(reason) => report(&format!("the answer is partial: {reason}"), Exit::Partial),
         None => Exit::Fine,
     };
     let fail_on = args.findings.fail_on;
@@ -205,27 +210,29 @@ fn verdict(findings: &[Arc<Finding>], collected: &Collected, args: &ScanArgs) ->
     if findings.iter().any(fails) { Exit::FailOn } else { exit }
 }
 
-/// What was not looked at.
+/// Returns what could not be read, if anything.
 fn partial(collected: &Collected, own: Capabilities) -> Option<String> {
-    let mut why: Vec<String> = Vec::new();
+    let mut reasons: Vec<String> = Vec::new();
     if !collected.failed.is_empty() {
-        let reasons: BTreeSet<&str> = collected.failed.iter().map(|failed| failed.reason.as_str()).collect();
-        let reasons = reasons.into_iter().collect::<Vec<_>>().join(", ");
-        why.push(format!("{} namespaces could not be looked at: {reasons}", collected.failed.len()));
+        let errors: BTreeSet<&str> = collected.failed.iter().map(|failed| failed.reason.as_str()).collect();
+        let errors = errors.into_iter().collect::<Vec<_>>().join(", ");
+        reasons.push(format!("{} namespaces could not be looked at: {errors}", collected.failed.len()));
     }
     if let Some(error) = &collected.walk_failure {
-        why.push(format!("not every namespace was found: {error}"));
+        reasons.push(format!("not every namespace was found: {error}"));
     }
     if collected.unreadable > 0 && !own.reads_processes() {
         let count = collected.unreadable;
-        why.push(format!("the namespaces of {count} processes cannot be read: CAP_SYS_PTRACE is missing"));
+        reasons
+            .push(format!("the namespaces of {count} processes cannot be read: CAP_SYS_PTRACE is missing"));
     }
     if collected.unparsable > 0 {
-        why.push(format!("{} sockets of the kernel's lists could not be read", collected.unparsable));
+        reasons.push(format!("{} sockets of the kernel's lists could not be read", collected.unparsable));
     }
-    (!why.is_empty()).then(|| why.join("; "))
+    (!reasons.is_empty()).then(|| reasons.join("; "))
 }
 
+/// Text for a table without rows.
 fn empty(collected: &Collected, args: &ScanArgs) -> String {
     let sockets: usize =
         collected.netns.iter().filter_map(|(_, scan)| Some(scan.as_ref()?.sockets.len())).sum();
@@ -241,15 +248,10 @@ fn empty(collected: &Collected, args: &ScanArgs) -> String {
     )
 }
 
-fn say(text: &str, exit: Exit) -> Exit {
-    let _ = writeln!(io::stderr(), "portolan: {}", terminal(text));
-    exit
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scan::collect::Failed;
+    use crate::scan::collect::FailedNetns;
 
     #[test]
     fn what_was_not_looked_at_is_said() {
@@ -259,7 +261,7 @@ mod tests {
         assert_eq!(partial(&collected, Capabilities::ALL), None, "a security module hides some everywhere");
         let without = partial(&collected, Capabilities::NONE).expect("partial");
         assert!(without.contains("3 processes") && without.contains("CAP_SYS_PTRACE"), "{without}");
-        collected.failed = vec![Failed {
+        collected.failed = vec![FailedNetns {
             inode: 1,
             candidate: crate::source::netns::candidates::Candidate::default(),
             reason: "denied".to_owned(),
@@ -269,6 +271,6 @@ mod tests {
         let all = partial(&collected, Capabilities::ALL).expect("partial");
         assert!(all.contains("1 namespaces") && all.contains("denied"), "{all}");
         assert!(all.contains("/proc: full") && all.contains("2 sockets"), "{all}");
-        assert!(is_blind(&collected).is_some(), "nothing could be looked at");
+        assert!(blindness(&collected).is_some(), "nothing could be looked at");
     }
 }

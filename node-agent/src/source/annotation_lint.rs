@@ -1,5 +1,5 @@
-//! Annotations that would mean something if they were spelled right, and labels that would if they were annotations: said once of
-//! each object, since such an object looks as if it were excepted, or bound to a netns, and is not.
+//! Finds misspelt annotations of portolan, and labels that should be annotations. Reports each object once, because such an
+//! object looks as if it had an exception or a netns, but has none.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,25 +10,27 @@ use portolan_engine::model::pod::Pod;
 use portolan_engine::read::plain_text::escape;
 use portolan_engine::rules::exception_annotation;
 
-use crate::config::yaml_error::nearest;
+use crate::config::nearest_name::nearest_name;
 use crate::source::pods::file::NETNS_ANNOTATION;
 
 const PREFIX: &str = "portolan.dev/";
 const KNOWN: [&str; 3] = [exception_annotation::PORTS, exception_annotation::REASON, NETNS_ANNOTATION];
-/// Objects of which something is said; whoever may write pods must not fill the log.
+/// Maximum number of objects that are reported: users who may write pods must not be able to fill the log.
 const MAX_OBJECTS: usize = 256;
-/// Names of one object that are said, and characters of one.
+/// Maximum number of names that are reported for one object.
 const MAX_NAMES: usize = 4;
+/// Maximum length of a reported name, in characters.
 const MAX_NAME: usize = 80;
 
-/// What was said already.
+/// Reports misspelt annotations, once per object.
 #[derive(Debug, Default)]
-pub struct Spelling {
-    told: BTreeSet<String>,
+pub struct AnnotationLint {
+    /// Objects that were reported.
+    reported: BTreeSet<String>,
 }
 
-impl Spelling {
-    /// One line for each object of this fact that has such names, and of which nothing was said yet.
+impl AnnotationLint {
+    /// Returns one line for each object of the input that has such names and was not reported before.
     pub fn remarks(&mut self, input: &Input) -> Vec<String> {
         match input {
             Input::Pods { pods, .. } => pods.iter().filter_map(|pod| self.of_pod(pod)).collect(),
@@ -51,44 +53,45 @@ impl Spelling {
 
     fn of(
         &mut self,
-        who: impl Fn() -> String,
+        object: impl Fn() -> String,
         annotations: &BTreeMap<String, String>,
         labels: &BTreeMap<String, String>,
     ) -> Option<String> {
         let ours = |name: &&String| name.starts_with(PREFIX);
         let unknown = annotations.keys().filter(ours).filter(|name| !KNOWN.contains(&name.as_str()));
         let misplaced = labels.keys().filter(ours);
-        let mut said = unknown
+        let mut problems = unknown
             .map(|name| as_annotation(name))
             .chain(misplaced.map(|name| as_label(name)))
             .take(MAX_NAMES)
             .peekable();
-        said.peek()?;
-        let who = who();
-        if self.told.len() >= MAX_OBJECTS || self.told.contains(&who) {
+        problems.peek()?;
+        let object = object();
+        if self.reported.len() >= MAX_OBJECTS || self.reported.contains(&object) {
             return None;
         }
-        let remark = format!("{}: {}", shown(&who), said.collect::<Vec<_>>().join("; "));
-        self.told.insert(who);
-        let last = if self.told.len() == MAX_OBJECTS { " (further objects are not told)" } else { "" };
+        let remark = format!("{}: {}", shown(&object), problems.collect::<Vec<_>>().join("; "));
+        self.reported.insert(object);
+        let last = if self.reported.len() == MAX_OBJECTS { " (further objects are not told)" } else { "" };
         Some(format!("{remark}{last}"))
     }
 }
 
 fn as_annotation(name: &str) -> String {
-    match nearest(name, KNOWN) {
+    match nearest_name(name, KNOWN) {
         Some(near) => format!("annotation {} means nothing: did you mean {near}?", shown(name)),
         None => format!("annotation {} means nothing: portolan reads {}", shown(name), KNOWN.join(", ")),
     }
 }
 
 fn as_label(name: &str) -> String {
-    match nearest(name, KNOWN) {
+    match nearest_name(name, KNOWN) {
         Some(near) => format!("label {} means nothing: write it as the annotation {near}", shown(name)),
         None => format!("label {} means nothing: portolan reads no labels of its own", shown(name)),
     }
 }
 
+/// Escapes and truncates a name for the log.
 fn shown(text: &str) -> String {
     escape(&text.chars().take(MAX_NAME).collect::<String>())
 }
@@ -100,12 +103,12 @@ mod tests {
     use super::*;
     use crate::source::pods::file;
 
-    fn remarks(spelling: &mut Spelling, metadata: &str) -> Vec<String> {
+    fn remarks(lint: &mut AnnotationLint, metadata: &str) -> Vec<String> {
         let text = format!(
             "kind: Pod\nmetadata: {{name: web, namespace: shop, {metadata}}}\nspec: {{containers: [{{name: c}}]}}\n"
         );
         let objects = file::parse(Path::new("pods.yaml"), &text).expect("a manifest");
-        objects.inputs(None).iter().flat_map(|input| spelling.remarks(input)).collect()
+        objects.inputs(None).iter().flat_map(|input| lint.remarks(input)).collect()
     }
 
     #[test]
@@ -130,12 +133,12 @@ mod tests {
                  portolan.dev/allow-ports",
             ),
         ] {
-            let mut spelling = Spelling::default();
-            assert_eq!(remarks(&mut spelling, metadata), [then]);
-            assert_eq!(remarks(&mut spelling, metadata), Vec::<String>::new(), "told already");
+            let mut lint = AnnotationLint::default();
+            assert_eq!(remarks(&mut lint, metadata), [then]);
+            assert_eq!(remarks(&mut lint, metadata), Vec::<String>::new(), "told already");
         }
         let right = "annotations: {portolan.dev/netns: x, portolan.dev/allow-ports: '80', other.dev/nets: y}";
-        assert_eq!(remarks(&mut Spelling::default(), right), Vec::<String>::new());
+        assert_eq!(remarks(&mut AnnotationLint::default(), right), Vec::<String>::new());
     }
 
     #[test]
@@ -145,7 +148,8 @@ mod tests {
             labels: BTreeMap::new(),
             annotations: BTreeMap::from([("portolan.dev/allow-porst".to_owned(), "80".to_owned())]),
         };
-        let said = Spelling::default().remarks(&Input::Namespaces(Listing::Changed(Box::new(namespace))));
+        let said =
+            AnnotationLint::default().remarks(&Input::Namespaces(Listing::Changed(Box::new(namespace))));
         assert!(
             said[0].starts_with("namespace shop\\u{1b}[2J: annotation portolan.dev/allow-porst"),
             "{said:?}"
@@ -154,14 +158,14 @@ mod tests {
 
     #[test]
     fn ten_thousand_misspelt_pods_fill_no_log() {
-        let mut spelling = Spelling::default();
+        let mut lint = AnnotationLint::default();
         let annotated = |name: usize| Namespace {
             name: name.to_string(),
             labels: BTreeMap::new(),
             annotations: BTreeMap::from([("portolan.dev/x".to_owned(), String::new())]),
         };
         let all = Input::Namespaces(Listing::All((0..10_000).map(annotated).collect()));
-        let said = spelling.remarks(&all);
+        let said = lint.remarks(&all);
         assert_eq!(said.len(), MAX_OBJECTS);
         assert!(said.last().is_some_and(|last| last.ends_with("(further objects are not told)")));
     }

@@ -4,7 +4,7 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portolan::args::OutputMode;
+use portolan::args::agent::OutputMode;
 use portolan::config::OutputConfig;
 use portolan::kubernetes_api::access::ApiAccess;
 use portolan::pipeline::Pipeline;

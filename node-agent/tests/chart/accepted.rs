@@ -1,10 +1,12 @@
-//! What the chart gives to the agent is what the agent takes: arguments and configuration go through its own parsers.
+//! Checks that the agent accepts the arguments and the configuration that the chart generates, with the agent's parsers.
 
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use clap::{CommandFactory, Parser};
 use portolan::args::{Cli, Command};
 use portolan::config::{AgentConfig, ListenAddress, MetadataSource};
+use portolan_testing::scratch::Scratch;
 use serde_json::Value;
 
 use crate::Case;
@@ -21,7 +23,7 @@ pub const CASES: &[Case] = &[
     ("the API source learns the node's name", node_name),
 ];
 
-/// Options that the chart does not set, and why.
+/// Options that the chart does not set, with the reason.
 const LEFT_OUT: [(&str, &str); 4] = [
     ("kubeconfig", "a pod has its service account"),
     ("node-name", "the variable NODE_NAME"),
@@ -29,26 +31,7 @@ const LEFT_OUT: [(&str, &str); 4] = [
     ("otlp-headers", "a Secret, by its variable"),
 ];
 
-/// Of a configuration in a file of its own, which goes with this.
-struct ConfigFile(PathBuf);
-
-impl ConfigFile {
-    fn of(text: &str) -> Self {
-        static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("ptl-chart-{}-{number}.yaml", std::process::id()));
-        std::fs::write(&path, text).expect("a file");
-        Self(path)
-    }
-}
-
-impl Drop for ConfigFile {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
-/// The file that `--config` names, from the ConfigMap that is mounted there.
+/// Returns the text of the file that `--config` names, from the ConfigMap that is mounted there.
 fn config_text(objects: &Objects) -> String {
     let spec = &objects.the("DaemonSet")["spec"]["template"]["spec"];
     let volume = items(&spec["volumes"]).iter().find(|volume| volume["name"] == "config").expect("a volume");
@@ -66,24 +49,25 @@ fn mounts_of_agent(objects: &Objects) -> Vec<String> {
     paths.map(|path| path.expect("a path").to_owned()).collect()
 }
 
-/// A file of certificates, as a ConfigMap would have it.
-fn authorities() -> PathBuf {
-    static MADE: std::sync::LazyLock<ConfigFile> = std::sync::LazyLock::new(|| {
-        let made = rcgen::generate_simple_self_signed(["collector".to_owned()]).expect("a certificate");
-        ConfigFile::of(&made.cert.pem())
+/// Writes a file of certificates, as a ConfigMap would have it.
+fn write_authorities(scratch: &Scratch) -> PathBuf {
+    static PEM: LazyLock<String> = LazyLock::new(|| {
+        let signed = rcgen::generate_simple_self_signed(["collector".to_owned()]).expect("a certificate");
+        signed.cert.pem()
     });
-    MADE.0.clone()
+    scratch.write("ca.crt", &PEM)
 }
 
-/// As the agent would, of these objects.
+/// Parses arguments and configuration of these objects as the agent would.
 fn parsed(objects: &Objects) -> Result<AgentConfig, String> {
-    let file = ConfigFile::of(&config_text(objects));
+    let scratch = Scratch::new("chart");
+    let file = scratch.write("config.yaml", &config_text(objects));
     let mounted = mounts_of_agent(objects);
     let words = objects.args().into_iter().map(|word| match word.as_str() {
-        "--config=/etc/portolan/config.yaml" => format!("--config={}", file.0.display()),
+        "--config=/etc/portolan/config.yaml" => format!("--config={}", file.display()),
         "--otlp-ca=/etc/portolan-otlp/ca.crt" => {
             assert!(mounted.contains(&"/etc/portolan-otlp".to_owned()), "{mounted:?}");
-            format!("--otlp-ca={}", authorities().display())
+            format!("--otlp-ca={}", write_authorities(&scratch).display())
         }
         _ => word,
     });
@@ -104,7 +88,7 @@ fn of(settings: &[&str]) -> AgentConfig {
     parsed(&template_set(settings).expect("renders")).expect("accepted")
 }
 
-/// What it means, without what was typed to say so.
+/// Returns the settings as text, without the typed arguments.
 fn meaning(config: &AgentConfig) -> String {
     let text = format!("{config:?}");
     text.split(", typed: ").next().unwrap_or_default().trim_end_matches(" }").to_owned()
@@ -232,7 +216,7 @@ fn node_name() {
         assert_eq!(node["valueFrom"]["fieldRef"]["fieldPath"], "spec.nodeName", "{name}");
         let log =
             variable(&objects, "PORTOLAN_LOG").expect("PORTOLAN_LOG")["value"].as_str().expect("a level");
-        // The client tells an error per connection that fails.
+        // kube_client logs an error for each failed connection.
         assert!(log.ends_with(",kube_client=off"), "{name}: {log}");
     }
 }

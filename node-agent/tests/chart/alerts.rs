@@ -1,5 +1,5 @@
-//! Alerts and dashboard: every expression asks for metrics and labels that the agent has, alerts fire when they should,
-//! and every alert says what to do.
+//! Checks alerts and dashboard: every expression uses metrics and labels that the agent has, alerts fire when they should,
+//! and every alert has a runbook.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -11,6 +11,7 @@ use portolan::sink::metrics::{
 };
 use portolan_ebpf::abi::lost::LostSlot;
 use portolan_engine::model::finding_code::Severity;
+use portolan_testing::scratch::Scratch;
 use portolan_testing::tools;
 use serde_json::Value;
 
@@ -26,13 +27,13 @@ pub const CASES: &[Case] = &[
     ("Prometheus accepts the alerts, and they fire when they should", promtool),
 ];
 
-/// What others measure: their metrics and labels.
+/// Metrics of other programs, with their labels.
 const FOREIGN: [(&str, &[&str]); 2] =
     [("up", &["job"]), ("kube_daemonset_status_number_unavailable", &["namespace", "daemonset"])];
-/// Labels that Prometheus adds to each of the agent's metrics.
+/// Labels that Prometheus adds to each metric of the agent.
 const OF_TARGETS: [&str; 5] = ["node", "pod", "job", "instance", "container"];
 
-/// The agent's metrics with the names of their labels.
+/// Returns the agent's metrics with the names of their labels.
 fn metrics() -> BTreeMap<String, BTreeSet<String>> {
     let metrics = Metrics::new("0", String::new());
     let namespace = "n".to_owned();
@@ -58,7 +59,7 @@ fn metrics() -> BTreeMap<String, BTreeSet<String>> {
     found
 }
 
-/// The metrics of an expression, each with its matchers `(label, value)`.
+/// Returns the metrics of an expression, each with its matchers `(label, value)`.
 fn selectors(expression: &str) -> Vec<(String, Vec<(String, String)>)> {
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let mut found = Vec::new();
@@ -185,24 +186,22 @@ fn switches() {
 
 fn promtool() {
     let tool = tools::program("promtool").expect("promtool: run `cargo xtask setup --tests`");
-    let directory = std::env::temp_dir().join(format!("ptl-chart-alerts-{}", std::process::id()));
-    std::fs::create_dir_all(&directory).expect("a directory");
+    let scratch = Scratch::new("chart-alerts");
     let objects = template_set(&["prometheusRule.enabled=true"]).expect("renders");
     let spec = objects.the("PrometheusRule")["spec"].to_string();
-    std::fs::write(directory.join("rules.yaml"), spec).expect("a file");
+    let _ = scratch.write("rules.yaml", &spec);
     let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/chart/alerts.yaml");
-    std::fs::copy(&cases, directory.join("cases.yaml")).expect("a file");
+    std::fs::copy(&cases, scratch.path("cases.yaml")).expect("a file");
     let run = |words: &[&str]| {
-        let output = Command::new(&tool).args(words).current_dir(&directory).output().expect("promtool runs");
+        let mut command = Command::new(&tool);
+        let output = command.args(words).current_dir(scratch.directory()).output().expect("promtool runs");
         let streams = [output.stdout, output.stderr].map(|s| String::from_utf8_lossy(&s).into_owned());
         (output.status.success(), streams.concat())
     };
-    let outcomes = [run(&["check", "rules", "rules.yaml"]), run(&["test", "rules", "cases.yaml"])];
-    std::fs::remove_dir_all(&directory).expect("it goes");
-    for (fine, text) in outcomes {
+    for (fine, text) in [run(&["check", "rules", "rules.yaml"]), run(&["test", "rules", "cases.yaml"])] {
         assert!(fine, "{text}");
     }
-    // Every alert has a case in which it fires.
+    // For every alert there is a case in which it fires.
     let cases = std::fs::read_to_string(&cases).expect("the cases");
     for rule in rules() {
         let name = rule["alert"].as_str().expect("a name");

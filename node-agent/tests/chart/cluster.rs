@@ -1,4 +1,4 @@
-//! A real API server, where KUBECONFIG names one: it checks the chart by its own admission, and nothing is installed.
+//! Sends the chart to the API server that KUBECONFIG names, for its admission checks only; installs nothing.
 
 use libtest_mimic::{Failed, Trial};
 
@@ -6,7 +6,7 @@ use crate::helm::{chart, run, values_files};
 
 const NAME: &str = "a real API server admits the chart";
 
-/// Skipped, and says why, without KUBECONFIG.
+/// Returns the case, marked as skipped if KUBECONFIG is not set.
 pub fn trial() -> Trial {
     if std::env::var_os("KUBECONFIG").is_none_or(|path| path.is_empty()) {
         let name = format!("{NAME} (skipped: KUBECONFIG is not set)");
@@ -21,7 +21,7 @@ pub fn trial() -> Trial {
 fn admitted() {
     for (name, file) in values_files() {
         let objects = crate::helm::template_file(&file, &[]);
-        // Kinds that this cluster need not know.
+        // The cluster may not have the definitions of these kinds.
         let is_plain =
             objects.of_kind("PodMonitor").chain(objects.of_kind("SecurityContextConstraints")).count() == 0;
         if !is_plain {

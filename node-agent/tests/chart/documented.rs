@@ -1,5 +1,5 @@
-//! values.yaml, its schema and the README say the same: every value has its documentation once, in a comment, and the
-//! other two are compared with it. `PORTOLAN_BLESS=1` writes the README's table.
+//! Checks that values.yaml, its schema and the README agree. The comments of values.yaml document the values; schema and
+//! README are compared with them. `PORTOLAN_BLESS=1` writes the README's table.
 
 use std::collections::BTreeMap;
 
@@ -17,9 +17,9 @@ pub const CASES: &[Case] = &[
 
 const BEGIN: &str = "<!-- begin: values, written by the chart tier with PORTOLAN_BLESS=1 -->\n";
 const END: &str = "<!-- end -->";
-/// What a parent chart may give to any chart.
+/// Values that helm passes to every subchart.
 const OF_PARENTS: [&str; 2] = ["enabled", "global"];
-/// Values that are objects as Kubernetes has them, or maps of the user's own keys.
+/// Values that are objects of Kubernetes, or maps with keys of the user's choice.
 const OPEN: [&str; 15] = [
     "affinity",
     "annotations",
@@ -38,14 +38,14 @@ const OPEN: [&str; 15] = [
     "serviceAccount.annotations",
 ];
 
-/// One value: its path, its comment, its default.
+/// A documented value: path, comment and default.
 struct Documented {
     path: String,
     comment: String,
     default: Value,
 }
 
-/// Every key of values.yaml that has a comment above it, in the order of the file.
+/// Returns path and comment of every key of values.yaml with a comment above it, in the order of the file.
 fn comments() -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut above: Vec<String> = Vec::new();
@@ -93,7 +93,7 @@ fn table() -> Vec<Documented> {
     comments().into_iter().map(of).collect()
 }
 
-/// Every leaf below `value`: what is not an object, or an empty one.
+/// Collects the paths of all leaves below `value`: values that are not objects, and empty objects.
 fn leaves(value: &Value, path: &str, found: &mut Vec<String>) {
     let inner = value.as_object().filter(|object| !object.is_empty());
     let Some(object) = inner else { return found.push(path.to_owned()) };
@@ -108,7 +108,7 @@ fn documented() {
     let mut all = Vec::new();
     leaves(&values(), "", &mut all);
     for leaf in &all {
-        // A comment is above the value itself, or above the whole that it is a part of.
+        // The comment is above the value, or above an object that contains it.
         let mut path = leaf.as_str();
         while !table.contains_key(path) {
             path = path.rsplit_once('.').unwrap_or_else(|| panic!("{leaf} has no comment")).0;
@@ -116,14 +116,14 @@ fn documented() {
     }
     let schema = schema();
     for (path, comment) in &table {
-        let place = path.split('.').fold(&schema, |node, key| &node["properties"][key]);
-        assert!(place.is_object(), "{path} is not in values.schema.json");
-        assert_eq!(place["description"].as_str(), Some(comment.as_str()), "{path}");
+        let node = path.split('.').fold(&schema, |node, key| &node["properties"][key]);
+        assert!(node.is_object(), "{path} is not in values.schema.json");
+        assert_eq!(node["description"].as_str(), Some(comment.as_str()), "{path}");
     }
     for leaf in &all {
         let is_open = OPEN.iter().any(|open| leaf.starts_with(open));
-        let place = leaf.split('.').fold(&schema, |node, key| &node["properties"][key]);
-        assert!(is_open || place.is_object(), "{leaf} is not in values.schema.json");
+        let node = leaf.split('.').fold(&schema, |node, key| &node["properties"][key]);
+        assert!(is_open || node.is_object(), "{leaf} is not in values.schema.json");
     }
 }
 
@@ -140,7 +140,7 @@ fn closed(node: &Value, path: &str, values: &Value) {
         }
         let inner = if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
         let known = at(values, &inner);
-        // Fields of Kubernetes' own that have a default there.
+        // Fields of Kubernetes objects, which have their defaults there.
         let is_optional =
             ["probes.", "securityContext.", "updateStrategy."].iter().any(|p| inner.starts_with(p));
         assert!(!known.is_null() || is_optional, "{inner} is in values.schema.json, and not in values.yaml");

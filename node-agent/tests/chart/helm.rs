@@ -1,4 +1,4 @@
-//! helm itself: where it is, and what it makes of the chart with each of the values files in `ci/`.
+//! Runs helm: renders the chart with each of the values files in `ci/`.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -8,8 +8,9 @@ use serde_json::Value;
 
 use crate::objects::Objects;
 
-/// Release and namespace of everything that is rendered here.
+/// Release of everything that is rendered here.
 pub const RELEASE: &str = "ptl";
+/// Namespace of everything that is rendered here.
 pub const NAMESPACE: &str = "portolan-system";
 
 /// The chart's directory.
@@ -17,13 +18,13 @@ pub fn chart() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/portolan")
 }
 
-/// A file of the chart.
+/// Reads a file of the chart.
 pub fn read(name: &str) -> String {
     let path = chart().join(name);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The values files with which every case is tried, by name.
+/// Returns the values files that every case is tested with, by name.
 pub fn values_files() -> Vec<(String, PathBuf)> {
     let entries = std::fs::read_dir(chart().join("ci")).expect("charts/portolan/ci");
     let mut files: Vec<(String, PathBuf)> = entries
@@ -35,9 +36,10 @@ pub fn values_files() -> Vec<(String, PathBuf)> {
     files
 }
 
+/// Runs helm with these arguments.
 pub fn run(words: &[&str]) -> Output {
     let helm = tools::program("helm").expect("helm: run `cargo xtask setup --tests`");
-    // helm writes nothing for what is done here, and must not read the user's plugins.
+    // helm must not read the user's plugins.
     let home = tools::directory().join("helm-home");
     Command::new(helm)
         .args(words)
@@ -48,7 +50,10 @@ pub fn run(words: &[&str]) -> Output {
         .expect("helm runs")
 }
 
-/// The chart with these further words, as objects; the message of helm where it refuses.
+/// Renders the chart with these further arguments.
+///
+/// # Errors
+/// The message of helm, if it refuses.
 pub fn template(words: &[&str]) -> Result<Objects, String> {
     let chart = chart();
     let mut all = vec!["template", RELEASE, chart.to_str().expect("UTF-8"), "--namespace", NAMESPACE];
@@ -60,20 +65,20 @@ pub fn template(words: &[&str]) -> Result<Objects, String> {
     Ok(Objects(documents(&String::from_utf8_lossy(&output.stdout))))
 }
 
-/// With one of the values files.
+/// Renders the chart with one of the values files.
 pub fn template_file(file: &Path, words: &[&str]) -> Objects {
     let mut all = vec!["--values", file.to_str().expect("UTF-8")];
     all.extend(words);
     template(&all).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
 }
 
-/// With `--set` of each.
+/// Renders the chart with `--set` of each setting.
 pub fn template_set(settings: &[&str]) -> Result<Objects, String> {
     let words: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
     template(&words)
 }
 
-/// Every values file, rendered.
+/// Renders the chart with every values file.
 pub fn all() -> Vec<(String, Objects)> {
     values_files().into_iter().map(|(name, file)| (name, template_file(&file, &[]))).collect()
 }

@@ -1,4 +1,4 @@
-//! What the agent may do: exactly what it needs, whatever else is switched on.
+//! Checks that the agent gets exactly the privileges that it needs, with any combination of features.
 
 use serde_json::{Value, json};
 
@@ -24,16 +24,16 @@ pub const CASES: &[Case] = &[
     ("every node but those that are none gets an agent", placement),
 ];
 
-/// What the agent always may ask of the API server: to list and to watch these.
+/// Groups and resources that the agent may always list and watch.
 const READABLE: [(&str, &str); 4] =
     [("", "pods"), ("", "namespaces"), ("", "services"), ("networking.k8s.io", "networkpolicies")];
-/// What it may write where the value is true: group, resource, verbs.
+/// Resources that the agent may write if a value is true: value, group, resource, verbs.
 const WRITABLE: [(&str, &str, &str, &[&str]); 2] = [
     ("agent.reports", "openreports.io", "reports", &["create", "patch", "list"]),
     ("agent.events", "events.k8s.io", "events", &["create"]),
 ];
 const CAPABILITIES: [&str; 4] = ["SYS_ADMIN", "NET_ADMIN", "SYS_PTRACE", "DAC_READ_SEARCH"];
-/// Directories of the node that may be mounted, and files below them.
+/// Directories of the node, and sockets, that may be mounted.
 const MOUNTABLE: [&str; 7] = [
     "/sys/fs/cgroup",
     "/run/netns",
@@ -44,7 +44,7 @@ const MOUNTABLE: [&str; 7] = [
     "/run/cri-dockerd.sock",
 ];
 
-/// Group, resource and verbs of every rule.
+/// Returns group, resource and verbs of every rule.
 fn granted(objects: &Objects) -> Vec<(String, String, Vec<String>)> {
     let rules = objects.of_kind("ClusterRole").flat_map(|role| items(&role["rules"]));
     let of_rule = |rule: &Value| {
@@ -214,7 +214,7 @@ fn api_on_loopback() {
             assert_eq!(rules.len(), 1, "{name}");
             assert_eq!(rules[0]["ports"], json!([{ "port": "telemetry", "protocol": "TCP" }]), "{name}");
         }
-        // An agent does not find itself: what it listens on is declared.
+        // The agent declares its own ports, so that it does not report itself.
         let declared = items(&objects.agent()["ports"]).len();
         assert_eq!(declared, if api == "off" { 1 } else { 2 }, "{name}");
     }
@@ -224,7 +224,7 @@ fn secrets() {
     for (name, objects) in all() {
         assert!(!objects.has("Secret"), "{name}");
         if name == "full" {
-            continue; // it mounts one of its own, and reads headers from another, to show that it can
+            continue; // these values mount a Secret of the user, and read headers from another
         }
         for (kind, spec) in objects.pod_specs() {
             assert!(!spec.to_string().contains("secret"), "{name} {kind}");

@@ -1,5 +1,5 @@
-//! The chart tier: the Helm chart as helm renders it, checked against Kubernetes' own schemas, the house's rules for
-//! privileges, the agent's own parsers and the metrics that it really has. `cargo xtask test --tier chart` runs it.
+//! The chart tier: checks the Helm chart as helm renders it against the schemas of Kubernetes, this project's rules for
+//! privileges, the agent's parsers and its metrics. `cargo xtask test --tier chart` runs it.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -23,7 +23,7 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
-/// One case, by its name.
+/// Name of a case, and its test.
 type Case = (&'static str, fn());
 
 fn main() -> ExitCode {

@@ -1,11 +1,11 @@
-//! Wrong values are refused before anything is installed, with a message that names the value.
+//! Checks that helm refuses wrong values before it installs anything, with a message that names the value.
 
 use crate::Case;
 use crate::helm::template_set;
 
 pub const CASES: &[Case] = &[("wrong values are refused and named", refused)];
 
-/// What is set, and what helm must say of it.
+/// A wrong setting, and what the message of helm must contain.
 const WRONG: [(&str, &str); 40] = [
     ("agent.grce=5s", "'/agent': additional properties 'grce' not allowed"),
     ("agnt.grace=5s", "additional properties 'agnt' not allowed"),
@@ -57,7 +57,7 @@ const WRONG: [(&str, &str); 40] = [
 
 fn refused() {
     for (setting, message) in WRONG {
-        let Err(refusal) = template_set(&[setting]) else { panic!("{setting} is accepted") };
-        assert!(refusal.contains(message), "{setting}: {refusal}");
+        let Err(message_of_helm) = template_set(&[setting]) else { panic!("{setting} is accepted") };
+        assert!(message_of_helm.contains(message), "{setting}: {message_of_helm}");
     }
 }

@@ -1,7 +1,9 @@
-//! A chart that `cargo xtask chart` has filled in pulls the image that was pushed, and leaves it as soon as somebody names another.
+//! Checks that a chart that `cargo xtask chart` released pulls the pushed image, unless the user names another.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use portolan_testing::scratch::Scratch;
 
 use crate::Case;
 use crate::helm::{chart, read, run};
@@ -13,29 +15,19 @@ const PUSHED: &str =
     "ghcr.io/me/portolan@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 const OTHER: &str = "sha256:ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff";
 
-/// A copy of the chart that goes with this.
-struct Filled(PathBuf);
-
-impl Filled {
-    fn new() -> Self {
-        let copy = Self(std::env::temp_dir().join(format!("ptl-chart-released-{}", std::process::id())));
-        let copied = Command::new("cp").arg("-r").arg(chart()).arg(&copy.0).status().expect("cp runs");
-        assert!(copied.success());
-        let filled = read("Chart.yaml")
-            .replace("\nannotations:\n", &format!("\nannotations:\n  portolan.dev/image: {PUSHED}\n"));
-        assert!(filled.contains(PUSHED), "{filled}");
-        std::fs::write(copy.0.join("Chart.yaml"), filled).expect("written");
-        copy
-    }
+/// Copies the chart, with the annotation that a release adds. Returns the path of the copy.
+fn released(scratch: &Scratch) -> PathBuf {
+    let copy = scratch.path("portolan");
+    let copied = Command::new("cp").arg("-r").arg(chart()).arg(&copy).status().expect("cp runs");
+    assert!(copied.success());
+    let annotations = format!("\nannotations:\n  portolan.dev/image: {PUSHED}\n");
+    let text = read("Chart.yaml").replace("\nannotations:\n", &annotations);
+    assert!(text.contains(PUSHED), "{text}");
+    std::fs::write(copy.join("Chart.yaml"), text).expect("written");
+    copy
 }
 
-impl Drop for Filled {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-/// What the agent's pods pull.
+/// Returns the image that the agent's pods pull.
 fn image(chart: &Path, settings: &str) -> String {
     let released = format!("image.registry=ghcr.io,image.repository=me/portolan,{settings}");
     let output =
@@ -49,7 +41,8 @@ fn image(chart: &Path, settings: &str) -> String {
 }
 
 fn images() {
-    let filled = Filled::new();
+    let scratch = Scratch::new("chart-released");
+    let chart = released(&scratch);
     let version = env!("CARGO_PKG_VERSION");
     for (settings, pulled) in [
         ("", PUSHED.to_owned()),
@@ -57,6 +50,6 @@ fn images() {
         ("image.registry=mirror.example", format!("mirror.example/me/portolan:{version}")),
         (&format!("image.digest={OTHER}"), format!("ghcr.io/me/portolan@{OTHER}")),
     ] {
-        assert_eq!(image(&filled.0, settings), pulled, "{settings}");
+        assert_eq!(image(&chart, settings), pulled, "{settings}");
     }
 }

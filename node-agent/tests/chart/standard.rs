@@ -1,4 +1,4 @@
-//! Kubernetes' own opinion: helm's strict lint, and the strict schemas of every version that the chart claims to run on.
+//! Checks the chart with helm's strict lint, and with the strict schemas of every version of Kubernetes that it supports.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -21,10 +21,10 @@ pub const CASES: &[Case] = &[
     ("the chart's version is the agent's", version),
 ];
 
-/// Versions of Kubernetes that the chart is checked for.
+/// Versions of Kubernetes that the chart is checked against.
 const VERSIONS: [&str; 9] =
     ["1.29.0", "1.30.0", "1.31.0", "1.32.0", "1.33.0", "1.34.0", "1.35.0", "1.36.0", "1.37.0"];
-/// Kinds that have no schema in Kubernetes itself.
+/// Kinds without a schema in Kubernetes itself.
 const OTHER_KINDS: [&str; 3] = ["PodMonitor", "PrometheusRule", "SecurityContextConstraints"];
 /// Reads `[{case, version, object}]` on stdin, prints one line for each that is not valid.
 const VALIDATE: &str = "
@@ -78,7 +78,7 @@ fn valid() {
     }
     assert!(entries.len() > 300, "{}", entries.len());
     assert_eq!(invalid(&entries), "");
-    // The check can fail.
+    // The check itself must be able to fail.
     let mut wrong = entries.iter().find(|e| e["object"]["kind"] == "DaemonSet").expect("one").clone();
     wrong["object"]["spec"]["template"]["spec"]["hostPIDs"] = json!(true);
     assert!(invalid(&[wrong]).contains("hostPIDs"));
@@ -131,7 +131,7 @@ fn labels() {
             }
             assert!(labels["helm.sh/chart"].is_string(), "{name} {}", object["kind"]);
         }
-        // A DaemonSet's selector cannot be changed: nothing of a release's version may be in it.
+        // A DaemonSet's selector is immutable: it must not contain the version of a release.
         let selector = &objects.the("DaemonSet")["spec"]["selector"]["matchLabels"];
         let fixed = ["app.kubernetes.io/component", "app.kubernetes.io/instance", "app.kubernetes.io/name"];
         let mut found = keys(selector);

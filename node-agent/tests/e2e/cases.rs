@@ -1,4 +1,4 @@
-//! The cases, in the order in which they are run: each way to read the findings, the chart's own test, an upgrade.
+//! The cases, in the order in which they run: each way to read the findings, the chart's own test, an upgrade.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -7,12 +7,11 @@ use libtest_mimic::{Failed, Trial};
 
 use super::example::APP;
 use super::forward::Forward;
-use super::patience::eventually;
 use super::tools::output;
 use super::verdict::{Ids, in_list, in_log, of_example};
-use super::world::{World, chart};
+use super::world::{POLLING, World, chart};
 
-/// A claim, and what shows it.
+/// Name of a case, and its test.
 type Case = (&'static str, fn(&World));
 
 const CASES: [Case; 7] = [
@@ -25,7 +24,7 @@ const CASES: [Case; 7] = [
     ("helm/an_upgrade_changes_a_value_and_keeps_the_findings", upgrade),
 ];
 
-/// Every case; only their names where there is no world.
+/// Returns all cases. Without a world they can be listed, but not run.
 pub fn trials(world: Option<&Arc<World>>) -> Vec<Trial> {
     let trial = |(name, case): Case| {
         let world = world.map(Arc::clone);
@@ -37,21 +36,21 @@ pub fn trials(world: Option<&Arc<World>>) -> Vec<Trial> {
     CASES.into_iter().map(trial).collect()
 }
 
-/// The log of the agent that has the example on its node.
-fn told(world: &World) -> Result<Ids, String> {
+/// Findings in the log of the agent on the example's node.
+fn in_agent_log(world: &World) -> Result<Ids, String> {
     let log = ["--namespace", &world.release, "logs", &world.agent()?, "--container=agent", "--tail=-1"];
     of_example(&in_log(&world.kubectl(&log)?)?, &world.examples)
 }
 
 fn in_the_log(world: &World) {
-    eventually("the agent's log tells the findings", || told(world));
+    POLLING.eventually("the agent's log tells the findings", || in_agent_log(world));
 }
 
 fn over_http(world: &World) {
     let agent = world.agent().expect("an agent");
     let forward = Forward::start(&world.tools, &world.release, &agent, 9470).expect("a port-forward");
     let server = format!("http://127.0.0.1:{}", forward.port);
-    eventually("the HTTP API lists the findings", || {
+    POLLING.eventually("the HTTP API lists the findings", || {
         let mut client = Command::new(env!("CARGO_BIN_EXE_portolan"));
         client.args(["findings", "--server", &server, "--output", "json"]);
         of_example(&in_list(&output(&mut client)?)?, &world.examples)
@@ -59,7 +58,7 @@ fn over_http(world: &World) {
 }
 
 fn in_the_pod(world: &World) {
-    eventually("the client in the pod lists the findings", || {
+    POLLING.eventually("the client in the pod lists the findings", || {
         let agent = world.agent()?;
         let words = ["--namespace", &world.release, "exec", &agent, "--container=agent", "--"];
         let mut command = world.tools.kubectl(&words);
@@ -74,13 +73,13 @@ fn by_plugin(world: &World) -> Result<Ids, String> {
 }
 
 fn by_the_plugin(world: &World) {
-    eventually("kubectl portolan lists the findings", || by_plugin(world));
+    POLLING.eventually("kubectl portolan lists the findings", || by_plugin(world));
 }
 
 fn explained(world: &World) {
     let target = format!("svc/{}/{APP}", world.examples);
     let text = world.kubectl(&["portolan", "explain", &target, "--agents-namespace", &world.release]);
-    // Lines are broken where the terminal would end.
+    // The text is wrapped at the width of a terminal.
     let text = text.expect("an explanation").split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(text.contains(&format!("pod {}/{APP}", world.examples)) && text.contains("8080/TCP"), "{text}");
 }
@@ -91,7 +90,7 @@ fn chart_test(world: &World) {
 }
 
 fn upgrade(world: &World) {
-    let before = eventually("findings before the upgrade", || by_plugin(world));
+    let before = POLLING.eventually("findings before the upgrade", || by_plugin(world));
     let chart = chart().display().to_string();
     let words =
         ["upgrade", &world.release, &chart, "--reset-then-reuse-values", "--set=agent.grace=3s", "--wait"];
@@ -101,8 +100,8 @@ fn upgrade(world: &World) {
     let pod = world.object("pod", &world.release, &agent).expect("its pod");
     let args = pod["spec"]["containers"][0]["args"].as_array().expect("arguments");
     assert!(args.iter().any(|arg| arg == "--grace=3s"), "{args:?}");
-    // The new agent has seen nothing of the past: what it tells, it found itself.
-    let after = eventually("the new agent's log tells the findings", || told(world));
+    // The new agent starts without state, so its findings are its own.
+    let after = POLLING.eventually("the new agent's log tells the findings", || in_agent_log(world));
     assert_eq!(after, before, "a finding keeps its id");
-    eventually("kubectl portolan lists the findings after the upgrade", || by_plugin(world));
+    POLLING.eventually("kubectl portolan lists the findings after the upgrade", || by_plugin(world));
 }

@@ -1,11 +1,11 @@
 //! The example: a pod that declares port 8080 and listens on 8080, 9090 and 5000, its Service, and a pod that calls all three.
-//! Both pods ask for nothing that a `restricted` namespace would refuse.
+//! A `restricted` namespace admits both pods.
 
 use serde_json::{Value, json};
 
 pub const APP: &str = "multi-port-app";
 pub const CURLER: &str = "curler";
-/// In the manifest and in the Service.
+/// The port in the manifest and in the Service.
 pub const DECLARED: u16 = 8080;
 pub const UNDECLARED: [u16; 2] = [9090, 5000];
 
@@ -20,7 +20,7 @@ const CALLER: &str = "while true; do
   sleep 1
 done";
 
-/// Both namespaces: that of the agents must admit what they need.
+/// The two namespaces. The namespace of the agents is `privileged`, as agents need.
 pub fn namespaces(agents: &str, examples: &str) -> Value {
     let namespace = |name: &str, level: &str| {
         let labels = json!({ "pod-security.kubernetes.io/enforce": level, "portolan.dev/e2e": "true" });
@@ -29,7 +29,7 @@ pub fn namespaces(agents: &str, examples: &str) -> Value {
     list([namespace(agents, "privileged"), namespace(examples, "restricted")])
 }
 
-/// The pod that listens, and its Service, which knows of the declared port only.
+/// The pod that listens, and its Service, which has only the declared port.
 pub fn app(namespace: &str, image: &str) -> Value {
     let mut pod = pod(namespace, APP, image, SERVER);
     pod["spec"]["containers"][0]["ports"] = json!([{ "name": "http", "containerPort": DECLARED }]);
@@ -44,7 +44,8 @@ pub fn app(namespace: &str, image: &str) -> Value {
     list([pod, service])
 }
 
-/// The pod that calls the other's address and its Service's, on the same node: an agent knows the pods of its own node by name.
+/// The pod that calls the address of the other pod and of its Service. It runs on the same node, because an agent knows the
+/// names of the pods of its own node only.
 pub fn curler(namespace: &str, image: &str, app: &str, service: &str) -> Value {
     let mut pod = pod(namespace, CURLER, image, CALLER);
     let host =

@@ -1,9 +1,9 @@
-//! The reference of an image, as the chart's values take it apart.
+//! Splits the reference of an image into the chart's values.
 
-/// Settings of the chart, `KEY=VALUE`, that make it use this image.
+/// Returns settings of the chart, `KEY=VALUE`, that select this image.
 pub fn settings(reference: &str) -> Vec<String> {
     let (name, digest) = reference.split_once('@').unwrap_or((reference, ""));
-    // A colon before the last slash is that of the registry's port.
+    // A colon before the last slash belongs to the port of the registry.
     let (repository, tag) = match name.rsplit_once(':') {
         Some((repository, tag)) if !tag.contains('/') => (repository, tag),
         _ => (name, if digest.is_empty() { "latest" } else { "" }),

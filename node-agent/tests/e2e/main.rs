@@ -1,15 +1,14 @@
-//! The e2e tier: the chart and the image in a real cluster. It installs into namespaces of its own, deploys the multi-port
-//! example, reads the findings in every way that users have, upgrades, uninstalls, and leaves nothing behind.
+//! The e2e tier: the chart and the image in a real cluster. Installs into new namespaces, deploys the multi-port example,
+//! reads the findings in every way that users have, upgrades, uninstalls, and leaves nothing behind.
 #![expect(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod cases;
+mod environment;
 mod example;
 mod forward;
 mod image;
-mod patience;
 mod tools;
 mod verdict;
-mod wanted;
 mod world;
 
 use std::process::ExitCode;
@@ -17,7 +16,7 @@ use std::sync::Arc;
 
 use libtest_mimic::Arguments;
 
-use wanted::Wanted;
+use environment::Environment;
 use world::World;
 
 fn main() -> ExitCode {
@@ -25,16 +24,16 @@ fn main() -> ExitCode {
     if arguments.list {
         return libtest_mimic::run(&arguments, cases::trials(None)).exit_code();
     }
-    let wanted = match Wanted::from_environment() {
-        Ok(wanted) => wanted,
+    let environment = match Environment::read() {
+        Ok(environment) => environment,
         Err(missing) => {
             eprintln!("the e2e tier {missing}");
             return ExitCode::FAILURE;
         }
     };
-    // Every case looks at the one release, in the order in which they are written.
+    // All cases share one release, and run in the order in which they are written.
     arguments.test_threads = Some(1);
-    let world = Arc::new(World::set_up(wanted));
+    let world = Arc::new(World::set_up(environment));
     let conclusion = libtest_mimic::run(&arguments, cases::trials(Some(&world)));
     if conclusion.has_failed() {
         world.describe();

@@ -1,4 +1,4 @@
-//! What must have been found of the example, wherever it was read.
+//! Checks the findings of the example, from any source.
 
 use std::collections::BTreeMap;
 
@@ -7,13 +7,13 @@ use serde_json::Value;
 
 use super::example::{APP, CURLER, DECLARED, UNDECLARED};
 
-/// Ids of the findings, by port.
+/// Ids of findings, by port.
 pub type Ids = BTreeMap<u16, String>;
 
-/// The findings in an agent's log as they are now: each id's last line. What is no object is diagnostics.
+/// Returns the latest state of each finding in an agent's log. Lines that are not JSON objects are diagnostics.
 ///
 /// # Errors
-/// Where a line that begins as an object is none of ours.
+/// If a line that begins as an object is not a report.
 pub fn in_log(log: &str) -> Result<Vec<Finding>, String> {
     let mut last = BTreeMap::new();
     for line in log.lines().filter(|line| line.starts_with('{')) {
@@ -25,10 +25,10 @@ pub fn in_log(log: &str) -> Result<Vec<Finding>, String> {
     Ok(last.into_values().collect())
 }
 
-/// The findings of a list, as the API and the clients' `-o json` have it.
+/// Returns the findings of a list, as the API and `-o json` of the clients write it.
 ///
 /// # Errors
-/// Where it is no such list.
+/// If the text is not such a list.
 pub fn in_list(text: &str) -> Result<Vec<Finding>, String> {
     let list: Value = serde_json::from_str(text).map_err(|error| format!("{error}: {text}"))?;
     let items = list["items"].as_array().ok_or_else(|| format!("no items: {text}"))?;
@@ -40,10 +40,10 @@ pub fn in_list(text: &str) -> Result<Vec<Finding>, String> {
     items.iter().map(finding).collect()
 }
 
-/// Whether these are the findings of the example, and their ids.
+/// Returns the ids of the example's findings, if all are there and correct.
 ///
 /// # Errors
-/// What is not so (yet).
+/// Which finding is missing or wrong.
 pub fn of_example(findings: &[Finding], namespace: &str) -> Result<Ids, String> {
     let is_app = |finding: &&Finding| {
         let pod = finding.pod.as_ref();
@@ -67,9 +67,9 @@ pub fn of_example(findings: &[Finding], namespace: &str) -> Result<Ids, String> 
 }
 
 fn called_by_curler(finding: &Finding, namespace: &str) -> Result<(), String> {
-    let said = (finding.code.as_str(), finding.severity.as_str(), finding.protocol.as_deref());
-    if said != ("undeclared-active", "high", Some("TCP")) {
-        return Err(format!("{said:?}: {}", finding.message));
+    let summary = (finding.code.as_str(), finding.severity.as_str(), finding.protocol.as_deref());
+    if summary != ("undeclared-active", "high", Some("TCP")) {
+        return Err(format!("{summary:?}: {}", finding.message));
     }
     let curler = format!("{namespace}/{CURLER}");
     let peers = &finding.traffic.peers;

@@ -1,39 +1,43 @@
-//! The release and the example in the cluster: made once, gone with its guard, also when a case fails or the set-up breaks.
+//! The release and the example in the cluster. Created once, and removed on drop, also if a case or the set-up fails.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use portolan_testing::waiting::Polling;
 use serde_json::Value;
 
+use super::environment::Environment;
 use super::example::{self, APP, CURLER};
 use super::image;
-use super::patience::eventually;
 use super::tools::{Tools, output, output_of};
-use super::wanted::Wanted;
 
-/// How long helm and kubectl may wait for what they are told to wait for.
+/// Three minutes, as images may have to be pulled; one attempt a second, as each is a request to the API server.
+pub const POLLING: Polling = Polling { patience: Duration::from_secs(180), step: Duration::from_secs(1) };
+/// How long helm and kubectl may wait.
 const LIMIT: &str = "--timeout=5m";
 
+/// The installed release and the deployed example.
 pub struct World {
     pub tools: Tools,
-    /// Name of the release, of the agents' namespace, and of whatever the chart makes outside of it.
+    /// Name of the release, of the agents' namespace, and of the cluster-wide objects of the chart.
     pub release: String,
     /// Namespace of the example.
     pub examples: String,
-    /// Nothing is left to remove.
+    /// True if nothing is left to remove.
     is_gone: AtomicBool,
 }
 
 impl World {
-    /// Installs, deploys, and waits until everything runs.
-    pub fn set_up(wanted: Wanted) -> Self {
-        let tools = Tools::new(&wanted.kubeconfig);
+    /// Installs the chart, deploys the example, and waits until everything runs.
+    pub fn set_up(environment: Environment) -> Self {
+        let tools = Tools::new(&environment.kubeconfig);
         let release = format!("portolan-e2e-{}", std::process::id());
         let world = Self {
             tools: tools.unwrap_or_else(|missing| panic!("{missing}")),
             examples: format!("{release}-example"),
             release,
-            // Until there is something, nobody has to be asked to remove it.
+            // Nothing is installed yet.
             is_gone: AtomicBool::new(true),
         };
         world
@@ -41,28 +45,28 @@ impl World {
             .unwrap_or_else(|error| panic!("no cluster answers: {error}"));
         world.is_gone.store(false, Ordering::Relaxed);
         println!("should this be interrupted, remove it by\n  {}", world.by_hand());
-        if let Err(error) = world.install(&wanted) {
+        if let Err(error) = world.install(&environment) {
             world.describe();
             panic!("{error}");
         }
         world
     }
 
-    fn install(&self, wanted: &Wanted) -> Result<(), String> {
+    fn install(&self, environment: &Environment) -> Result<(), String> {
         self.create(&example::namespaces(&self.release, &self.examples))?;
         let chart = chart().display().to_string();
         let mut words = vec!["install", &self.release, &chart, "--wait", LIMIT];
-        let settings = image::settings(&wanted.image);
+        let settings = image::settings(&environment.image);
         words.extend(settings.iter().flat_map(|setting| ["--set-string", setting]));
-        let values = wanted.values.as_ref().map(|file| file.display().to_string());
+        let values = environment.values.as_ref().map(|file| file.display().to_string());
         words.extend(values.iter().flat_map(|file| ["--values", file]));
         self.helm(&words)?;
         self.rolled_out()?;
-        self.create(&example::app(&self.examples, &wanted.example_image))?;
+        self.create(&example::app(&self.examples, &environment.example_image))?;
         let app = self.address_when_ready(APP);
         let service = self.object("service", &self.examples, APP)?;
         let service = service["spec"]["clusterIP"].as_str().unwrap_or_default();
-        self.create(&example::curler(&self.examples, &wanted.example_image, &app, service))?;
+        self.create(&example::curler(&self.examples, &environment.example_image, &app, service))?;
         self.address_when_ready(CURLER);
         Ok(())
     }
@@ -71,7 +75,7 @@ impl World {
         output(&mut self.tools.kubectl(words))
     }
 
-    /// In the release's namespace.
+    /// Runs helm in the namespace of the release.
     pub fn helm(&self, words: &[&str]) -> Result<String, String> {
         output(self.tools.helm(words).args(["--namespace", &self.release]))
     }
@@ -80,7 +84,7 @@ impl World {
         output_of(&mut self.tools.kubectl(&["create", "--filename=-"]), &objects.to_string())
     }
 
-    /// Waits until every node has an agent that is ready and is the newest.
+    /// Waits until the newest agent is ready on every node.
     pub fn rolled_out(&self) -> Result<String, String> {
         let set = format!("daemonset/{}", self.release);
         self.kubectl(&["--namespace", &self.release, "rollout", "status", &set, LIMIT])
@@ -96,10 +100,12 @@ impl World {
     }
 
     fn address_when_ready(&self, pod: &str) -> String {
-        eventually(&format!("pod {pod} is ready"), || address(&self.object("pod", &self.examples, pod)?))
+        POLLING.eventually(&format!("pod {pod} is ready"), || {
+            address(&self.object("pod", &self.examples, pod)?)
+        })
     }
 
-    /// Name of the agent's pod on the node of the example.
+    /// Returns the name of the agent's pod on the node of the example.
     pub fn agent(&self) -> Result<String, String> {
         let app = self.object("pod", &self.examples, APP)?;
         let node = app["spec"]["nodeName"].as_str().ok_or("the example is on no node")?;
@@ -122,7 +128,7 @@ impl World {
         }
     }
 
-    /// Says what the cluster says, for who looks for the fault.
+    /// Prints the state of the cluster, for debugging.
     pub fn describe(&self) {
         let agents = format!("app.kubernetes.io/instance={}", self.release);
         for words in [
@@ -150,7 +156,7 @@ impl World {
         }
     }
 
-    /// What to type where this process cannot do it any more.
+    /// Returns the commands that remove everything by hand.
     fn by_hand(&self) -> String {
         format!(
             "helm uninstall {0} --namespace {0}; kubectl delete namespace {0} {1}",
@@ -158,7 +164,7 @@ impl World {
         )
     }
 
-    /// Uninstalls and removes everything; what is left then.
+    /// Uninstalls and removes everything. Returns what could not be removed.
     pub fn tear_down(&self) -> Vec<String> {
         if self.is_gone.swap(true, Ordering::Relaxed) {
             return Vec::new();
@@ -172,21 +178,21 @@ impl World {
         let label = format!("--selector=app.kubernetes.io/instance={}", self.release);
         let cluster = self.still_there(&["clusterroles,clusterrolebindings", &label]);
         if !cluster.is_empty() {
-            // Told as left, and yet not left: helm did not get that far.
+            // Reported as left behind, but removed here: the uninstallation failed before it.
             left.extend(self.kubectl(&["delete", "clusterroles,clusterrolebindings", &label]).err());
         }
         left.extend(cluster);
         left
     }
 
-    /// The release alone; what it leaves in its namespace.
+    /// Uninstalls the release. Returns what it leaves in its namespace.
     fn uninstall(&self) -> Vec<String> {
-        // A release that was never made has nothing to remove.
+        // Without a release there is nothing to remove.
         let Ok(manifest) = self.helm(&["get", "manifest", &self.release]) else { return Vec::new() };
         let mut left = Vec::new();
         let words = ["uninstall", &self.release, "--cascade=foreground", "--wait", LIMIT];
         left.extend(self.helm(&words).err());
-        // The very objects that were installed, and whatever else carries their label or is a pod.
+        // Both the installed objects and all other objects with their label must be gone.
         let get =
             ["get", "--filename=-", "--ignore-not-found", "--output=name", "--namespace", &self.release];
         left.extend(names(output_of(&mut self.tools.kubectl(&get), &manifest)));
@@ -217,7 +223,7 @@ impl Drop for World {
     }
 }
 
-/// One name a line; or why there are none to see.
+/// Returns the names in an answer, one per line, or the error as the only entry.
 fn names(answer: Result<String, String>) -> Vec<String> {
     match answer {
         Ok(text) => text.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned).collect(),
@@ -230,7 +236,7 @@ pub fn chart() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/portolan")
 }
 
-/// The address of a pod that is ready.
+/// Returns the address of a pod if it is ready.
 fn address(pod: &Value) -> Result<String, String> {
     let status = &pod["status"];
     let conditions = status["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();

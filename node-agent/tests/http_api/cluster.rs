@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 
 use portolan_engine::Engine;
-use portolan_engine::model::identity::{NetnsId, PodUid, PortId, Protocol, SocketCookie};
+use portolan_engine::model::identity::{BootTime, NetnsId, PodUid, PortId, Protocol, SocketCookie};
 use portolan_engine::model::input::Input;
 use portolan_engine::model::listing::Listing;
 use portolan_engine::model::netns::NetnsFacts;
@@ -17,11 +17,13 @@ use portolan_engine::model::service::{ExternalAccess, Service, ServiceKind, Serv
 use portolan_engine::model::socket::{NetnsScan, OpenedSocket};
 use portolan_engine::model::traffic::{PeerDelta, PortDelta, TrafficDrain};
 
-use crate::model::seconds;
-
 const WEB: NetnsId = NetnsId(11);
 const CURLER: NetnsId = NetnsId(12);
 const HOST: NetnsId = NetnsId(13);
+
+pub fn seconds(n: u64) -> BootTime {
+    BootTime(n * 1_000_000_000)
+}
 
 fn port(number: u16) -> NonZeroU16 {
     NonZeroU16::new(number).expect("not 0")

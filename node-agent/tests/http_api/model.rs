@@ -10,7 +10,7 @@ use portolan_engine::Engine;
 use portolan_engine::model::connection::Connection;
 use portolan_engine::model::finding::{Finding, FindingState};
 use portolan_engine::model::finding_code::FindingCode;
-use portolan_engine::model::identity::{BootTime, NetnsId, PodUid, PortId, Protocol};
+use portolan_engine::model::identity::{NetnsId, PodUid, PortId, Protocol};
 use portolan_engine::model::listener::{Declaration, DeclarationStatus, Exposure, Listener, ListenerState};
 use portolan_engine::model::netns::NetnsRef;
 use portolan_engine::model::pod::{Container, ContainerKind, Pod, PodRef, Workload};
@@ -23,7 +23,7 @@ use portolan_engine::read::policy_basis::{BasisPod, BasisPort, PolicyBasis, Poli
 use portolan_report::facts::Facts;
 use portolan_report::wire::{AgentStatus, HookStatus, Limit, SourceStatus};
 
-use crate::cluster;
+use crate::cluster::{self, seconds};
 
 /// 2026-03-04T12:00:00Z.
 const NOON: i128 = 1_772_625_600_000_000_000;
@@ -42,10 +42,6 @@ pub struct Node {
 
 pub fn converter() -> Converter {
     Converter { node: "node-1".into(), wall: Wall { unix_ns_at_boot: NOON }, now: seconds(90) }
-}
-
-pub fn seconds(n: u64) -> BootTime {
-    BootTime(n * 1_000_000_000)
 }
 
 fn port_id(protocol: Protocol, port: u16) -> PortId {

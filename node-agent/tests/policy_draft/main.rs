@@ -1,5 +1,5 @@
-//! `portolan policy`: what is drafted from the engine's state is a valid NetworkPolicy, and the engine that is told of it
-//! finds the declared ports admitted and the others blocked.
+//! Tests `portolan policy`: the draft is a valid NetworkPolicy, and an engine that receives it finds the declared ports
+//! admitted and the others blocked.
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 #[path = "../../engine/tests/scenarios/objects.rs"]
@@ -25,6 +25,7 @@ use portolan_engine::model::pod::{Pod, ProbeHandler, Workload};
 use portolan_engine::model::policy::PolicyVerdict;
 use portolan_engine::read::policy_basis::{PolicySubject, PolicyTarget};
 use portolan_report::wire::{Explanation, LabelledPod, Peer, PolicyBasis, PolicyPort};
+use portolan_testing::scratch::Scratch;
 use proptest::prelude::*;
 
 use crate::objects::{number, sends, service, services};
@@ -40,7 +41,7 @@ fn owned(builder: PodBuilder) -> Pod {
     Pod { workload, ..builder.into() }
 }
 
-/// Two pods: `web` declares 8080 and UDP 7; `curler` calls it.
+/// Two pods: `web` declares 8080 and UDP 7, and listens on 9090 too; `curler` calls 9090.
 fn world(web: Pod) -> World {
     let mut world = World::new();
     world.apply(host()).apply(netns(APP, "app", "10.1.0.2/24")).apply(netns(CURLER, "curler", "10.1.0.3/24"));
@@ -60,7 +61,7 @@ fn of_pod(world: &World) -> PolicyBasis {
     basis(world, PolicySubject::Pod("web-1".to_owned()))
 }
 
-/// The draft as the API server's own type reads its YAML; nothing of it is unknown to that type.
+/// Parses the draft's YAML into the type of the API server, which must keep every field.
 fn typed(draft: &Draft) -> NetworkPolicy {
     let text = yaml(draft).expect("yaml");
     let value: serde_json::Value = serde_saphyr::from_str(&text).expect("yaml");
@@ -83,7 +84,7 @@ fn rules(draft: &Draft) -> Vec<String> {
     .collect()
 }
 
-fn said(draft: &Draft, what: &str) {
+fn assert_remark(draft: &Draft, what: &str) {
     assert!(draft.remarks.iter().any(|remark| remark.contains(what)), "{what:?}: {:#?}", draft.remarks);
 }
 
@@ -92,7 +93,7 @@ fn declared_ports_are_admitted_and_the_others_blocked_once_it_is_applied() {
     let mut world = world(owned(web()));
     let draft = draft(&of_pod(&world), false).expect("a draft");
     assert_eq!(rules(&draft), ["7/UDP 8080/TCP from *"]);
-    said(&draft, "9090/TCP undeclared-active, served by python3, called by demo/curler");
+    assert_remark(&draft, "9090/TCP undeclared-active, served by python3, called by demo/curler");
     let policy = typed(&draft);
     assert_eq!(policy.metadata.name.as_deref(), Some("web-declared-ports"));
     assert_eq!(
@@ -103,7 +104,7 @@ fn declared_ports_are_admitted_and_the_others_blocked_once_it_is_applied() {
     assert_eq!(world.finding().policy.verdict, PolicyVerdict::Blocked);
     let basis = of_pod(&world);
     assert_eq!(basis.pods[0].policies, ["web-declared-ports"]);
-    // The same policy over a pod that declares nothing any more: what it admits is the former declaration.
+    // Over a pod that no longer declares 8080, the same policy still admits that port.
     let mut other = self::world(owned(web()));
     let undeclared_8080 = pod("web-1").at("app").label("app", "web").container("app", Regular, &[]);
     other.apply(pods(vec![owned(undeclared_8080)]));
@@ -117,13 +118,11 @@ fn declared_ports_are_admitted_and_the_others_blocked_once_it_is_applied() {
     assert!(verdicts.contains(&(9090, PolicyVerdict::Blocked)), "{verdicts:?}");
 }
 
-/// As our own reader of manifests understands it.
+/// Reads the draft's YAML with the agent's reader of manifests.
 fn read_back(draft: &Draft) -> Vec<portolan_engine::model::network_policy::NetworkPolicy> {
-    let path = std::env::temp_dir().join(format!("portolan-policy-{}.yaml", std::process::id()));
-    std::fs::write(&path, yaml(draft).expect("yaml")).expect("writes");
-    let objects = file::read(&path).expect("our own reader takes it");
-    let _ = std::fs::remove_file(&path);
-    objects.policies
+    let scratch = Scratch::new("policy");
+    let path = scratch.write("policy.yaml", &yaml(draft).expect("yaml"));
+    file::read(&path).expect("the agent's reader accepts it").policies
 }
 
 #[test]
@@ -135,9 +134,15 @@ fn a_service_is_let_in_and_kubelet_needs_no_rule() {
     world.listen(APP, 12, 9091).apply(opened(APP, 13, Tcp, 9901, "127.0.0.1", now)).wait(6_000);
     let draft = draft(&of_pod(&world), false).expect("a draft");
     assert_eq!(rules(&draft), ["7/UDP 8080/TCP 9090/TCP from *"]);
-    said(&draft, "9090/TCP from everywhere: not declared, but expected by service demo/web:80: declare it");
-    said(&draft, "9091/TCP not declared; only kubelet calls it (container/app/livenessProbe), from the node");
-    said(&draft, "9901/TCP served on loopback only, served by python3");
+    assert_remark(
+        &draft,
+        "9090/TCP from everywhere: not declared, but expected by service demo/web:80: declare it",
+    );
+    assert_remark(
+        &draft,
+        "9091/TCP not declared; only kubelet calls it (container/app/livenessProbe), from the node",
+    );
+    assert_remark(&draft, "9901/TCP served on loopback only, served by python3");
 }
 
 #[test]
@@ -147,7 +152,7 @@ fn a_declared_port_on_loopback_is_left_out_and_one_that_nobody_serves_is_admitte
     world.apply(opened(APP, 10, Tcp, 8080, "127.0.0.1", world.now)).wait(6_000);
     let draft = draft(&of_pod(&world), false).expect("a draft");
     assert_eq!(rules(&draft), ["7/UDP from *"]);
-    said(&draft, "8080/TCP declared, but served on loopback only");
+    assert_remark(&draft, "8080/TCP declared, but served on loopback only");
 }
 
 #[test]
@@ -201,7 +206,7 @@ fn a_workload_is_all_its_pods_and_its_ports_are_theirs_together() {
         let drafted = draft(&basis(&world, who), false).expect("a draft");
         assert_eq!(rules(&drafted), ["7/UDP 8080/TCP 8081/SCTP from *"]);
         assert_eq!(drafted.policy.spec.pod_selector.match_labels.len(), 1);
-        said(&drafted, "WARNING: the selector also means other pods of this node: demo/other;");
+        assert_remark(&drafted, "WARNING: the selector also means other pods of this node: demo/other;");
         typed(&drafted);
     }
 }

@@ -1,4 +1,4 @@
-//! Tests of the rules: what they mean, and what each wrong one says.
+//! Tests of exceptions: the meaning of valid rules, and the message of each invalid one.
 
 use super::super::file;
 use super::*;
@@ -35,7 +35,10 @@ fn a_rule_with_everything_is_understood() {
     )
     .expect("valid");
     let [scraped, other] = rules.as_slice() else { panic!("{rules:?}") };
-    assert_eq!((scraped.says.rule.as_str(), scraped.says.reason.as_str()), ("scraped", "metrics; ticket 12"));
+    assert_eq!(
+        (scraped.suppression.rule.as_str(), scraped.suppression.reason.as_str()),
+        ("scraped", "metrics; ticket 12")
+    );
     assert_eq!(scraped.expires.map(|at| at.to_string()).as_deref(), Some("2027-02-01T00:00:00Z"));
     assert_eq!(other.expires.map(|at| at.to_string()).as_deref(), Some("2027-01-31T11:00:00Z"));
     let matches = &scraped.matches;

@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::OtlpOptions;
 use super::receiver::Receiver;
 use super::sending_tests::{PATIENCE, begin, offer, options, until_state, with_id};
-use crate::args::OtlpSignal;
+use crate::args::agent::OtlpSignal;
 
 /// A collector that runs; it ends with this.
 struct Collector {

@@ -28,7 +28,7 @@ use self::post::Post;
 use self::readings::MetricSender;
 use self::repeats::Repeats;
 use super::metrics::Metrics;
-use crate::args::OtlpSignal;
+use crate::args::agent::OtlpSignal;
 use crate::config::otlp::OtlpConfig;
 
 /// Reason of records that were the oldest when the backlog was full.

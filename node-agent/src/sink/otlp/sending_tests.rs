@@ -14,7 +14,7 @@ use super::receiver::{Receiver, Reply};
 use super::record::log_record;
 use super::tests::finding;
 use super::{Export, FULL, METRICS_FAILED, OtlpOptions, Pace, REFUSED, State, start};
-use crate::args::OtlpSignal;
+use crate::args::agent::OtlpSignal;
 use crate::config::otlp::OtlpConfig;
 use crate::sink::metrics::Metrics;
 

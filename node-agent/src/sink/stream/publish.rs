@@ -13,7 +13,7 @@ use super::connection_lines::ConnectionLines;
 use super::ndjson::ndjson;
 use super::stdout::{BLOCKED, LineCounts, LineSink};
 use super::watch_log::WatchLog;
-use crate::args::{Kind, OutputMode};
+use crate::args::agent::{Kind, OutputMode};
 use crate::config::OutputConfig;
 use crate::sink::convert::Converter;
 use crate::sink::otlp::Outlet;

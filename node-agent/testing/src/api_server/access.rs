@@ -1,4 +1,4 @@
-//! Who may talk to the server, and how a client learns to: authority, certificate, token, kubeconfig.
+//! Credentials: the server's authority and certificate, and a client's kubeconfig and token.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,19 +8,19 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
-/// An authority, and a server certificate for 127.0.0.1 that it signed.
+/// A certificate authority, and a server certificate for 127.0.0.1 and localhost that it signed.
 #[derive(Clone)]
 pub struct Authority {
-    /// The authority's certificate.
+    /// Certificate of the authority, as PEM.
     pub pem: String,
     pub acceptor: TlsAcceptor,
 }
 
 impl Authority {
-    /// A new one, with new keys.
+    /// Generates keys and certificates.
     ///
     /// # Panics
-    /// Where no certificate can be made.
+    /// If no certificate can be made.
     #[must_use]
     pub fn new() -> Self {
         let key = KeyPair::generate().expect("a key");
@@ -51,7 +51,7 @@ impl Default for Authority {
     }
 }
 
-/// The files by which a client finds its way in; written whole, by rename, as kubelet does.
+/// Paths of a client's files. Each is replaced by rename, as kubelet does.
 #[derive(Clone, Debug)]
 pub struct ClientFiles {
     pub kubeconfig: PathBuf,
@@ -60,10 +60,10 @@ pub struct ClientFiles {
 }
 
 impl ClientFiles {
-    /// Writes a kubeconfig for a server at `url` into a directory, with files for token and authority beside it.
+    /// Writes a kubeconfig for the server at `url` into a directory, with token and authority in files beside it.
     ///
     /// # Panics
-    /// Where the directory cannot be written to.
+    /// If the directory is not writable.
     #[must_use]
     pub fn write(directory: &Path, url: &str, token: &str, authority: Option<&str>) -> Self {
         let files = Self {
@@ -87,14 +87,18 @@ impl ClientFiles {
         files
     }
 
+    /// Replaces the token.
+    ///
     /// # Panics
-    /// Where it cannot be written.
+    /// If the file cannot be written.
     pub fn write_token(&self, token: &str) {
         replace(&self.token, token);
     }
 
+    /// Replaces the authority's certificate.
+    ///
     /// # Panics
-    /// Where it cannot be written.
+    /// If the file cannot be written.
     pub fn write_authority(&self, pem: &str) {
         replace(&self.authority, pem);
     }

@@ -1,4 +1,4 @@
-//! One request, from its head to its answer: token, faults, then what was asked for.
+//! Answers one request: checks the token, applies faults, then dispatches by path and method.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,20 +10,26 @@ use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, USER_AGENT}
 use hyper::{Request, Response};
 
 use crate::api_server::body::{Body, cut, refused, silent, whole};
-use crate::api_server::fault::{Doing, Fault};
+use crate::api_server::fault::{Fault, Verb};
 use crate::api_server::list::Form;
-use crate::api_server::query::Asked;
-use crate::api_server::server::Inner;
+use crate::api_server::query::ObjectRequest;
+use crate::api_server::state::ServerState;
 use crate::api_server::{discovery, forward, list, log, watch, write};
 
-/// Answers, and notes that it did.
-pub async fn answer(inner: Arc<Inner>, mut request: Request<Incoming>) -> Response<Body> {
+/// Maximum size of a request's body, in bytes.
+const MAX_BODY: usize = 4 * 1024 * 1024;
+
+/// How long a connection may be open before the head of its first request is complete.
+pub const HEAD_WITHIN: Duration = Duration::from_secs(30);
+
+/// Answers a request and logs it.
+pub async fn answer(state: Arc<ServerState>, mut request: Request<Incoming>) -> Response<Body> {
     let header = |name: HeaderName| {
         let value = request.headers().get(name).and_then(|value| value.to_str().ok());
         value.unwrap_or_default().to_owned()
     };
-    let mut noted = log::Request {
-        at: inner.log.elapsed(),
+    let mut logged = log::Request {
+        at: state.log.elapsed(),
         method: request.method().to_string(),
         path: request.uri().path().to_owned(),
         query: request.uri().query().unwrap_or_default().to_owned(),
@@ -34,78 +40,79 @@ pub async fn answer(inner: Arc<Inner>, mut request: Request<Incoming>) -> Respon
         status: 0,
     };
     let token = header(AUTHORIZATION);
-    let answered = match forward::pod_of(&noted.path) {
-        Some(pod) if is_welcome(&inner, &token) => Some(forward::answer(&inner, &mut request, pod)),
+    let response = match forward::pod_of(&logged.path) {
+        Some(pod) if is_authorized(&state, &token) => Some(forward::answer(&state, &mut request, pod)),
         _ => {
             let sent = Limited::new(request.into_body(), MAX_BODY).collect().await;
             let text = |sent: Collected<Bytes>| String::from_utf8_lossy(&sent.to_bytes()).into_owned();
-            noted.body = sent.map(text).unwrap_or_default();
-            respond(&inner, &noted, &token)
+            logged.body = sent.map(text).unwrap_or_default();
+            respond(&state, &logged, &token)
         }
     };
-    noted.status = answered.as_ref().map_or(0, |response| response.status().as_u16());
-    inner.log.add(noted);
-    match answered {
+    logged.status = response.as_ref().map_or(0, |response| response.status().as_u16());
+    state.log.add(logged);
+    match response {
         Some(response) => response,
         None => std::future::pending().await,
     }
 }
 
-fn is_welcome(inner: &Inner, authorization: &str) -> bool {
-    let wanted = inner.settings().token;
+fn is_authorized(state: &ServerState, authorization: &str) -> bool {
+    let wanted = state.settings().token;
     wanted.is_none_or(|token| authorization.strip_prefix("Bearer ").map(str::trim) == Some(&token))
 }
 
-/// `None`: there never is an answer.
-fn respond(inner: &Arc<Inner>, request: &log::Request, authorization: &str) -> Option<Response<Body>> {
-    if !is_welcome(inner, authorization) {
+/// Returns the response, or `None` if the request is to stall forever.
+fn respond(state: &Arc<ServerState>, request: &log::Request, authorization: &str) -> Option<Response<Body>> {
+    if !is_authorized(state, authorization) {
         return Some(refused(401, "Unauthorized", "Unauthorized"));
     }
-    let Some(asked) = Asked::of(&request.path, &request.query) else {
+    let Some(target) = ObjectRequest::of(&request.path, &request.query) else {
         return Some(discovery::answer(&request.path));
     };
-    if inner.settings().absent_groups.contains(&asked.resource.group) {
-        return Some(discovery::nothing());
+    if state.settings().absent_groups.contains(&target.resource.group) {
+        return Some(discovery::absent_group());
     }
-    let is_watch = asked.is_set("watch");
-    let doing = match request.method.as_str() {
-        "GET" if is_watch => Doing::Watch,
-        "GET" => Doing::List,
-        _ => Doing::Write,
+    let is_watch = target.is_set("watch");
+    let verb = match request.method.as_str() {
+        "GET" if is_watch => Verb::Watch,
+        "GET" => Verb::List,
+        _ => Verb::Write,
     };
     let form = Form::of(&request.accept);
-    let fault = inner.faults().take(asked.resource.plural, asked.namespace.as_deref(), doing);
+    let fault = state.faults().take(target.resource.plural, target.namespace.as_deref(), verb);
     if let Some(fault) = fault {
-        return failed(inner, fault, &asked, &request.method, form);
+        return failed(state, fault, &target, &request.method, form);
     }
-    if doing == Doing::Write {
-        return Some(write::answer(inner, &asked, request));
+    if verb == Verb::Write {
+        return Some(write::answer(state, &target, request));
     }
-    if let Some(name) = asked.name.as_deref().filter(|_| !is_watch) {
-        let store = inner.store();
-        let found = store.get(asked.resource.plural, asked.namespace.as_deref().unwrap_or_default(), name);
+    if let Some(name) = target.name.as_deref().filter(|_| !is_watch) {
+        let store = state.store();
+        let found = store.get(target.resource.plural, target.namespace.as_deref().unwrap_or_default(), name);
         return Some(match found {
             Some(version) => whole(hyper::StatusCode::OK, form.text(version).to_owned()),
-            None => refused(404, "NotFound", &format!("{} \"{name}\" not found", asked.resource.plural)),
+            None => refused(404, "NotFound", &format!("{} \"{name}\" not found", target.resource.plural)),
         });
     }
     Some(if is_watch {
-        watch::answer(inner, asked, form)
+        watch::answer(state, target, form)
     } else {
-        list::answer(&inner.store(), &asked, form)
+        list::answer(&state.store(), &target, form)
     })
 }
 
+/// Returns the response that a fault makes; `None` stalls the request.
 fn failed(
-    inner: &Arc<Inner>,
+    state: &Arc<ServerState>,
     fault: Fault,
-    asked: &Asked,
+    target: &ObjectRequest,
     method: &str,
     form: Form,
 ) -> Option<Response<Body>> {
     Some(match fault {
         Fault::Status(code) => {
-            let (reason, message) = told(code, asked, method);
+            let (reason, message) = status_details(code, target, method);
             refused(code, reason, &message)
         }
         Fault::TooMany(seconds) => {
@@ -117,7 +124,7 @@ fn failed(
         Fault::Stall => return None,
         Fault::Silence => silent(),
         Fault::Cut(after) => {
-            let text = list::text(&inner.store(), asked, form).unwrap_or_default();
+            let text = list::text(&state.store(), target, form).unwrap_or_default();
             cut(&text, after)
         }
         Fault::Say(text) => whole(hyper::StatusCode::OK, text),
@@ -125,19 +132,20 @@ fn failed(
     })
 }
 
-fn told(code: u16, asked: &Asked, method: &str) -> (&'static str, String) {
-    let Asked { resource, .. } = asked;
+/// Reason and message of the real server's `Status` with this code.
+fn status_details(code: u16, target: &ObjectRequest, method: &str) -> (&'static str, String) {
+    let ObjectRequest { resource, .. } = target;
     let verb = match method {
         "POST" => "create",
         "PATCH" => "patch",
-        _ if asked.is_set("watch") => "watch",
+        _ if target.is_set("watch") => "watch",
         _ => "list",
     };
     match code {
         401 => ("Unauthorized", "Unauthorized".to_owned()),
         403 => {
-            let name = asked.name.as_ref().map(|name| format!(" \"{name}\"")).unwrap_or_default();
-            let scope = match &asked.namespace {
+            let name = target.name.as_ref().map(|name| format!(" \"{name}\"")).unwrap_or_default();
+            let scope = match &target.namespace {
                 Some(namespace) => format!("in the namespace \"{namespace}\""),
                 None => "at the cluster scope".to_owned(),
             };
@@ -154,9 +162,3 @@ fn told(code: u16, asked: &Asked, method: &str) -> (&'static str, String) {
         _ => ("InternalError", "Internal error occurred: told to fail".to_owned()),
     }
 }
-
-/// Bytes of a request that are read.
-const MAX_BODY: usize = 4 * 1024 * 1024;
-
-/// How long a connection may wait for its first request.
-pub const HEAD_WITHIN: Duration = Duration::from_secs(30);

@@ -1,4 +1,4 @@
-//! Bodies of answers: whole, or fed as things happen.
+//! Bodies of responses: complete, or streamed.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 pub type Body = UnsyncBoxBody<Bytes, Broken>;
 
-/// Ends an answer before its end.
+/// Error that aborts a response before its end.
 #[derive(Debug)]
 pub struct Broken;
 
@@ -24,14 +24,14 @@ impl std::fmt::Display for Broken {
 
 impl std::error::Error for Broken {}
 
-/// An answer in JSON.
+/// Returns a complete response in JSON.
 pub fn whole(status: StatusCode, text: impl Into<Bytes>) -> Response<Body> {
     let body = Full::new(text.into()).map_err(|never: Infallible| match never {}).boxed_unsync();
     json_response(status, body)
 }
 
-/// An answer whose body is sent piece by piece.
-pub fn fed() -> (Sender<Bytes, Broken>, Response<Body>) {
+/// Returns a response whose body is sent through the sender.
+pub fn streaming() -> (Sender<Bytes, Broken>, Response<Body>) {
     let (sender, channel) = Channel::new(64);
     (sender, json_response(StatusCode::OK, channel.boxed_unsync()))
 }
@@ -43,7 +43,7 @@ fn json_response(status: StatusCode, body: Body) -> Response<Body> {
     response
 }
 
-/// A `Status` object.
+/// Returns a `Status` object.
 pub fn status_object(code: u16, reason: &str, message: &str) -> Value {
     json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
@@ -51,30 +51,30 @@ pub fn status_object(code: u16, reason: &str, message: &str) -> Value {
     })
 }
 
-/// A refusal with its `Status` object.
+/// Returns an error response with its `Status` object.
 pub fn refused(code: u16, reason: &str, message: &str) -> Response<Body> {
     let status = StatusCode::from_u16(code).expect("a status");
     whole(status, status_object(code, reason, message).to_string())
 }
 
-/// The first bytes of an answer, then nothing more and no end.
+/// Returns a response that is aborted after its first `after` bytes.
 pub fn cut(text: &str, after: usize) -> Response<Body> {
-    let (mut sender, response) = fed();
+    let (mut sender, response) = streaming();
     let piece = Bytes::copy_from_slice(&text.as_bytes()[..after.min(text.len())]);
     tokio::spawn(async move {
         let _ = sender.send_data(piece).await;
-        // Let the piece out before the connection is broken.
+        // The piece must leave before the connection is closed.
         tokio::time::sleep(Duration::from_millis(20)).await;
         sender.abort(Broken);
     });
     response
 }
 
-/// A head and silence until the client goes.
+/// Returns a response whose body never has a byte, until the client closes the connection.
 pub fn silent() -> Response<Body> {
-    let (mut sender, response) = fed();
+    let (mut sender, response) = streaming();
     tokio::spawn(async move {
-        // An empty piece now and then finds out whether somebody still waits.
+        // Sending an empty piece fails once the client is gone.
         while sender.send_data(Bytes::new()).await.is_ok() {
             tokio::time::sleep(Duration::from_secs(1)).await;
         }

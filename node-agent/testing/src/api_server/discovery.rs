@@ -1,4 +1,4 @@
-//! What kubectl asks before it asks for objects: groups, kinds, version.
+//! Discovery, which kubectl reads before it reads objects: groups, kinds, version.
 
 use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::api_server::body::{Body, refused, whole};
 use crate::api_server::resource::{RESOURCES, Resource};
 
-/// The answer to a request that is not for objects.
+/// Answers a request that is not for objects.
 pub fn answer(path: &str) -> Response<Body> {
     let value = match path.trim_end_matches('/') {
         "/api" => json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}),
@@ -25,8 +25,8 @@ pub fn answer(path: &str) -> Response<Body> {
     whole(StatusCode::OK, value.to_string())
 }
 
-/// The answer where a group is not served: no object, as it is not the group's to answer.
-pub fn nothing() -> Response<Body> {
+/// Answers a request to a group that is not served: plain text, as no API group produces a `Status`.
+pub fn absent_group() -> Response<Body> {
     whole(StatusCode::NOT_FOUND, "404 page not found\n")
 }
 

@@ -1,6 +1,6 @@
 //! Faults on demand: rules that say which requests fail, how, and how often.
 
-/// Which requests a rule is for.
+/// Requests that a rule applies to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum On {
     Everything,
@@ -9,68 +9,68 @@ pub enum On {
     Lists(&'static str),
     /// Watches, streamed lists too.
     Watches(&'static str),
-    /// What makes or changes objects of a kind.
+    /// Creations and changes of objects of a kind.
     Writes(&'static str),
-    /// The same, in one namespace.
+    /// Creations and changes of objects of a kind in one namespace.
     WritesIn(&'static str, &'static str),
 }
 
 /// How a request fails.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// An answer of this status, with the object that belongs to it.
+    /// A response with this status code and its `Status` object.
     Status(u16),
     /// Status 429 with this Retry-After in seconds.
     TooMany(u64),
-    /// The request is taken, and nothing comes.
+    /// The request is read, and no response is sent.
     Stall,
-    /// The head of a good answer comes, and nothing after it.
+    /// The head of a good response is sent, and nothing after it.
     Silence,
-    /// The answer ends after so many bytes, without the end that HTTP wants.
+    /// The response is cut off after so many bytes, without the end that HTTP requires.
     Cut(usize),
-    /// This text comes instead of the answer, and the answer ends.
+    /// This text is sent as a complete response.
     Say(String),
-    /// The answer ends at once, in order.
+    /// An empty, complete response.
     Empty,
 }
 
-/// A fault for some requests.
+/// Injects a fault into matching requests.
 #[derive(Clone, Debug)]
-pub struct Rule {
+pub struct FaultRule {
     pub on: On,
     pub fault: Fault,
-    /// `None`: until it is healed.
+    /// Number of requests that are still to fail; `None` is unlimited.
     pub times: Option<u32>,
 }
 
-/// What a server does about `sendInitialEvents`.
+/// How the server handles `sendInitialEvents`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum StreamedLists {
     #[default]
     Served,
-    /// As a server whose feature is off: status 422.
+    /// Status 422, as a server whose WatchList feature is off.
     Refused,
-    /// As a server that is older than the parameter: taken for a plain watch.
+    /// Handled as a plain watch, as by servers that are older than the parameter.
     Unknown,
 }
 
-/// What a request does.
+/// Kind of access to objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Doing {
-    /// One object, or many.
+pub enum Verb {
+    /// Reads one object or many.
     List,
     Watch,
     Write,
 }
 
-/// All rules in force.
+/// The rules in force, in the order of their injection.
 #[derive(Debug, Default)]
 pub struct Faults {
-    rules: Vec<Rule>,
+    rules: Vec<FaultRule>,
 }
 
 impl Faults {
-    pub fn add(&mut self, rule: Rule) {
+    pub fn add(&mut self, rule: FaultRule) {
         self.rules.push(rule);
     }
 
@@ -78,17 +78,17 @@ impl Faults {
         self.rules.clear();
     }
 
-    /// The fault of a request; uses up one of a rule's times.
-    pub fn take(&mut self, plural: &str, namespace: Option<&str>, doing: Doing) -> Option<Fault> {
+    /// Returns the fault of the first rule that matches, and counts that use.
+    pub fn take(&mut self, plural: &str, namespace: Option<&str>, verb: Verb) -> Option<Fault> {
         let hit = self.rules.iter().position(|rule| {
             let on = match rule.on {
                 On::Everything => true,
                 On::Kind(kind) => kind == plural,
-                On::Lists(kind) => kind == plural && doing == Doing::List,
-                On::Watches(kind) => kind == plural && doing == Doing::Watch,
-                On::Writes(kind) => kind == plural && doing == Doing::Write,
+                On::Lists(kind) => kind == plural && verb == Verb::List,
+                On::Watches(kind) => kind == plural && verb == Verb::Watch,
+                On::Writes(kind) => kind == plural && verb == Verb::Write,
                 On::WritesIn(kind, within) => {
-                    kind == plural && namespace == Some(within) && doing == Doing::Write
+                    kind == plural && namespace == Some(within) && verb == Verb::Write
                 }
             };
             on && rule.times != Some(0)

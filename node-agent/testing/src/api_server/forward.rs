@@ -1,5 +1,5 @@
-//! `pods/NAME/portforward`: a WebSocket to a port of a pod, as the real server hands it on to kubelet. Channel 0 carries the
-//! bytes, channel 1 what kubelet has to say; each begins with the port.
+//! `pods/NAME/portforward`: a WebSocket that is forwarded to a port of a pod, as the real server does through kubelet.
+//! Channel 0 carries the bytes, channel 1 kubelet's errors; the first message of each is the port.
 
 use std::net::SocketAddr;
 
@@ -17,12 +17,12 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 
 use crate::api_server::body::{Body, refused, whole};
 use crate::api_server::query::parameters;
-use crate::api_server::server::Inner;
+use crate::api_server::state::ServerState;
 
 const DATA: u8 = 0;
 const ERROR: u8 = 1;
 
-/// The name of the pod, if this path is for one's ports.
+/// Returns the name of the pod if this is the path of a port-forward.
 pub fn pod_of(path: &str) -> Option<&str> {
     match path.trim_matches('/').split('/').collect::<Vec<_>>().as_slice() {
         ["api", "v1", "namespaces", _, "pods", name, "portforward"] => Some(name),
@@ -30,8 +30,8 @@ pub fn pod_of(path: &str) -> Option<&str> {
     }
 }
 
-/// Takes the upgrade and forwards until one side ends.
-pub fn answer(inner: &Inner, request: &mut Request<Incoming>, pod: &str) -> Response<Body> {
+/// Accepts the upgrade, and forwards in a task until one side closes.
+pub fn answer(state: &ServerState, request: &mut Request<Incoming>, pod: &str) -> Response<Body> {
     let query = parameters(request.uri().query().unwrap_or_default());
     let Some(port) = query.get("ports").and_then(|ports| ports.parse::<u16>().ok()) else {
         return refused(400, "BadRequest", "query parameter \"ports\" is required");
@@ -42,7 +42,7 @@ pub fn answer(inner: &Inner, request: &mut Request<Incoming>, pod: &str) -> Resp
         return refused(400, "BadRequest", "upgrade request required");
     };
     let accept = derive_accept_key(key.as_bytes());
-    let target = inner.settings().forwards.get(&(pod.to_owned(), port)).copied();
+    let target = state.settings().forwards.get(&(pod.to_owned(), port)).copied();
     let upgrade = hyper::upgrade::on(request);
     tokio::spawn(async move {
         if let Ok(upgraded) = upgrade.await {
@@ -74,11 +74,11 @@ async fn forward(
         None => None,
     };
     let Some(mut pod) = connected else {
-        let said = format!(
+        let message = format!(
             "failed to connect to localhost:{port} inside namespace \"cni-1\", IPv4: dial tcp4 127.0.0.1:{port}: \
              connect: connection refused"
         );
-        let _ = socket.send(Message::binary([&[ERROR][..], said.as_bytes()].concat())).await;
+        let _ = socket.send(Message::binary([&[ERROR][..], message.as_bytes()].concat())).await;
         let _ = socket.close(None).await;
         return;
     };

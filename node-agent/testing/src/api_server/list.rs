@@ -1,13 +1,13 @@
-//! Lists: whole where the client takes them from the cache (resourceVersion=0, or a version), page by page where it asks
-//! for pages of now.
+//! Lists: complete if the client accepts the server's cache (resourceVersion=0, or a version), in pages if it asks for the
+//! latest objects with a limit.
 
 use hyper::{Response, StatusCode};
 
 use crate::api_server::body::{Body, refused, whole};
-use crate::api_server::query::Asked;
+use crate::api_server::query::ObjectRequest;
 use crate::api_server::store::{Store, Version};
 
-/// How much of each object is asked for.
+/// Part of each object that the client asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     Whole,
@@ -27,18 +27,18 @@ impl Form {
     }
 }
 
-/// The answer to a list.
-pub fn answer(store: &Store, asked: &Asked, form: Form) -> Response<Body> {
-    match text(store, asked, form) {
+/// Answers a list.
+pub fn answer(store: &Store, target: &ObjectRequest, form: Form) -> Response<Body> {
+    match text(store, target, form) {
         Ok(text) => whole(StatusCode::OK, text),
-        Err(refusal) => *refusal,
+        Err(error) => *error,
     }
 }
 
-/// The text of a list, or why there is none.
-pub fn text(store: &Store, asked: &Asked, form: Form) -> Result<String, Box<Response<Body>>> {
-    let version = asked.parameter("resourceVersion");
-    let next = asked.parameter("continue");
+/// Returns the JSON of a list, or the error response.
+pub fn text(store: &Store, target: &ObjectRequest, form: Form) -> Result<String, Box<Response<Body>>> {
+    let version = target.parameter("resourceVersion");
+    let next = target.parameter("continue");
     let at = if next.is_empty() { None } else { Some(page_start(store, next)?) };
     if let Ok(version) = version.parse::<u64>()
         && version > store.revision
@@ -46,15 +46,17 @@ pub fn text(store: &Store, asked: &Asked, form: Form) -> Result<String, Box<Resp
         let message = format!("Timeout: Too large resource version: {version}, current: {}", store.revision);
         return Err(Box::new(refused(504, "Timeout", &message)));
     }
-    // A list from the cache is whole, whatever limit it was asked for with.
-    let limit = match asked.parameter("limit").parse::<usize>() {
+    // The real server ignores the limit if it answers from its cache.
+    let limit = match target.parameter("limit").parse::<usize>() {
         Ok(limit @ 1..) if version.is_empty() => limit,
         _ => usize::MAX,
     };
-    let mut objects =
-        store.objects(asked.resource.plural).filter(|(_, version)| asked.selects(&version.value)).skip_while(
-            |(key, _)| at.as_ref().is_some_and(|(_, start)| format!("{}/{}", key.0, key.1) <= *start),
-        );
+    let mut objects = store
+        .objects(target.resource.plural)
+        .filter(|(_, version)| target.selects(&version.value))
+        .skip_while(|(key, _)| {
+            at.as_ref().is_some_and(|(_, start)| format!("{}/{}", key.0, key.1) <= *start)
+        });
     let mut items = Vec::new();
     let mut last = String::new();
     for (key, version) in objects.by_ref().take(limit) {
@@ -73,7 +75,7 @@ pub fn text(store: &Store, asked: &Asked, form: Form) -> Result<String, Box<Resp
         format!(r#","continue":"{token}","remainingItemCount":{left}"#)
     };
     let (kind, group) = match form {
-        Form::Whole => (format!("{}List", asked.resource.kind), asked.resource.api_version()),
+        Form::Whole => (format!("{}List", target.resource.kind), target.resource.api_version()),
         Form::Metadata => ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1".to_owned()),
     };
     Ok(format!(
@@ -82,7 +84,7 @@ pub fn text(store: &Store, asked: &Asked, form: Form) -> Result<String, Box<Resp
     ))
 }
 
-/// Revision and last key of a page's token.
+/// Parses a continue token: the revision of the list, and the last key of the page before.
 fn page_start(store: &Store, token: &str) -> Result<(u64, String), Box<Response<Body>>> {
     let bad = || Box::new(refused(400, "BadRequest", "continue key is not valid: illegal base64 data"));
     let text = unhex(token).ok_or_else(bad)?;

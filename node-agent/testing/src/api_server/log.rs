@@ -1,4 +1,4 @@
-//! Every request that came, for tests that look at what a client really does.
+//! Log of requests, for tests of what a client sends.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -7,13 +7,13 @@ use tokio::time::Instant;
 
 use crate::api_server::query::parameters;
 
-/// Requests that are kept.
-const MOST: usize = 1_000_000;
+/// Maximum number of requests in the log; later ones are dropped.
+const MAX_REQUESTS: usize = 1_000_000;
 
 /// One request.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
-    /// Since the server was made.
+    /// Time since the server was started.
     pub at: Duration,
     pub method: String,
     pub path: String,
@@ -21,14 +21,14 @@ pub struct Request {
     pub user_agent: String,
     pub accept: String,
     pub content_type: String,
-    /// What was sent.
+    /// Body of the request, up to 4 MiB.
     pub body: String,
-    /// 0: none was given.
+    /// Status of the response; 0 if none was sent.
     pub status: u16,
 }
 
 impl Request {
-    /// A parameter of the query; empty where it is not given.
+    /// Returns a parameter of the query, or an empty text.
     #[must_use]
     pub fn parameter(&self, name: &str) -> String {
         parameters(&self.query).remove(name).unwrap_or_default()
@@ -40,7 +40,7 @@ impl Request {
     }
 }
 
-/// The requests so far.
+/// The requests so far, oldest first.
 #[derive(Debug)]
 pub struct Log {
     began: Instant,
@@ -61,7 +61,7 @@ impl Log {
 
     pub fn add(&self, request: Request) {
         let mut requests = self.requests.lock().expect("not poisoned");
-        if requests.len() < MOST {
+        if requests.len() < MAX_REQUESTS {
             requests.push(request);
         }
     }
@@ -71,7 +71,7 @@ impl Log {
         self.requests.lock().expect("not poisoned").clone()
     }
 
-    /// When each request came.
+    /// Returns the time of each request since the server was started.
     #[must_use]
     pub fn times(&self) -> Vec<Duration> {
         self.requests.lock().expect("not poisoned").iter().map(|request| request.at).collect()

@@ -1,6 +1,6 @@
-//! Stands in for Kubernetes' API server: lists, watches, pages, bookmarks, discovery, creation and server-side apply over real sockets, answering as the
-//! real one was measured to, well enough for kubectl. Faults on demand: refusals, silence, cut and broken answers,
-//! outages, lost history, rotated tokens and authorities.
+//! Stands in for Kubernetes' API server over real sockets: lists, watches, pages, bookmarks, discovery, creation and
+//! server-side apply, well enough for kubectl. Responses follow measurements of the real server. Injects faults: error
+//! statuses, stalls, truncated or broken responses, outages, lost history, rotated tokens and authorities.
 
 pub mod access;
 mod answer;
@@ -14,6 +14,8 @@ pub mod object;
 mod query;
 pub mod resource;
 pub mod server;
+pub mod settings;
+mod state;
 pub mod store;
 mod valid;
 mod watch;

@@ -1,8 +1,8 @@
-//! Objects as a cluster has them, with the bulk that real ones carry.
+//! Objects as a cluster has them, as large as real ones.
 
 use serde_json::{Value, json};
 
-/// A pod of a node, as large as real ones are: environment, volumes, tolerations, managed fields.
+/// A pod of a node with two containers, environment, volumes, tolerations and managed fields.
 #[must_use]
 pub fn pod(namespace: &str, name: &str, node: &str) -> Value {
     let container = |index: usize| {

@@ -1,4 +1,4 @@
-//! What a request asks for: its path, and its parameters as the real server reads them.
+//! Parses the path and query of a request for objects, as the real server does.
 
 use std::collections::BTreeMap;
 
@@ -6,17 +6,17 @@ use serde_json::Value;
 
 use crate::api_server::resource::{RESOURCES, Resource};
 
-/// Path and parameters of a request for objects.
+/// Resource, scope and parameters of a request for objects.
 #[derive(Debug)]
-pub struct Asked {
+pub struct ObjectRequest {
     pub resource: &'static Resource,
     pub namespace: Option<String>,
     pub name: Option<String>,
     pub parameters: BTreeMap<String, String>,
 }
 
-impl Asked {
-    /// `None`: it asks for something else.
+impl ObjectRequest {
+    /// Returns `None` if the path is not of objects.
     pub fn of(path: &str, query: &str) -> Option<Self> {
         let mut parts = path.trim_matches('/').split('/');
         let group = match parts.next()? {
@@ -49,7 +49,7 @@ impl Asked {
         matches!(self.parameter(name), "1" | "true")
     }
 
-    /// Whether an object is among those that are asked for.
+    /// True if scope and selectors of the request match the object.
     pub fn selects(&self, object: &Value) -> bool {
         let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         self.namespace.as_deref().is_none_or(|namespace| text("/metadata/namespace") == namespace)
@@ -64,7 +64,7 @@ impl Asked {
     }
 }
 
-/// `a=b,c!=d`
+/// Splits a selector such as `a=b,c!=d` into key, whether the value must be equal, and value.
 fn terms(selector: &str) -> impl Iterator<Item = (&str, bool, &str)> {
     selector.split(',').filter_map(|term| match term.split_once("!=") {
         Some((field, value)) => Some((field, false, value)),
@@ -104,17 +104,21 @@ mod tests {
 
     #[test]
     fn paths_and_selectors() {
-        let asked = Asked::of("/api/v1/pods", "fieldSelector=spec.nodeName%3Da,status.phase!%3DFailed")
-            .expect("pods");
-        assert!(asked.selects(&json!({"spec": {"nodeName": "a"}})));
-        assert!(!asked.selects(&json!({"spec": {"nodeName": "b"}})));
-        assert!(!asked.selects(&json!({"spec": {"nodeName": "a"}, "status": {"phase": "Failed"}})));
-        let one =
-            Asked::of("/apis/networking.k8s.io/v1/namespaces/shop/networkpolicies/x", "").expect("a policy");
+        let target =
+            ObjectRequest::of("/api/v1/pods", "fieldSelector=spec.nodeName%3Da,status.phase!%3DFailed")
+                .expect("pods");
+        assert!(target.selects(&json!({"spec": {"nodeName": "a"}})));
+        assert!(!target.selects(&json!({"spec": {"nodeName": "b"}})));
+        assert!(!target.selects(&json!({"spec": {"nodeName": "a"}, "status": {"phase": "Failed"}})));
+        let one = ObjectRequest::of("/apis/networking.k8s.io/v1/namespaces/shop/networkpolicies/x", "")
+            .expect("a policy");
         assert_eq!((one.namespace.as_deref(), one.name.as_deref()), (Some("shop"), Some("x")));
-        assert_eq!(Asked::of("/api/v1/namespaces", "").expect("namespaces").resource.plural, "namespaces");
-        let one = Asked::of("/api/v1/namespaces/shop", "").expect("a namespace");
+        assert_eq!(
+            ObjectRequest::of("/api/v1/namespaces", "").expect("namespaces").resource.plural,
+            "namespaces"
+        );
+        let one = ObjectRequest::of("/api/v1/namespaces/shop", "").expect("a namespace");
         assert_eq!((one.resource.plural, one.name.as_deref()), ("namespaces", Some("shop")));
-        assert!(Asked::of("/metrics", "").is_none());
+        assert!(ObjectRequest::of("/metrics", "").is_none());
     }
 }

@@ -1,4 +1,4 @@
-//! The kinds of objects that are served.
+//! The kinds of objects that the server serves.
 
 /// A kind of object.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,13 +34,13 @@ pub static RESOURCES: [Resource; 7] = [
 ];
 
 impl Resource {
-    /// The kind of that plural.
+    /// Returns the resource with this plural.
     #[must_use]
     pub fn of(plural: &str) -> Option<&'static Self> {
         RESOURCES.iter().find(|resource| resource.plural == plural)
     }
 
-    /// As objects say it.
+    /// Value of `apiVersion` in its objects.
     #[must_use]
     pub fn api_version(&self) -> String {
         if self.group.is_empty() {

@@ -1,10 +1,8 @@
-//! The server: made once, it can go away and come back at the same address, with what it knew.
+//! The server: listens on one address, can be stopped and restarted there, and keeps its objects across restarts.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -12,44 +10,17 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::api_server::access::{Authority, ClientFiles};
 use crate::api_server::answer::{HEAD_WITHIN, answer};
-use crate::api_server::fault::{Fault, Faults, On, Rule, StreamedLists};
+use crate::api_server::fault::{Fault, FaultRule, On};
 use crate::api_server::log::{Log, Request};
 use crate::api_server::resource::Resource;
+// Whoever starts a server chooses its settings.
+pub use crate::api_server::settings::Settings;
+use crate::api_server::state::ServerState;
 use crate::api_server::store::Store;
-
-/// How the server behaves when nothing is wrong.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Refused without it.
-    pub token: Option<String>,
-    pub streamed_lists: StreamedLists,
-    /// Groups that the server does not have, as where their kinds are not installed.
-    pub absent_groups: Vec<&'static str>,
-    /// The real one sends one a minute.
-    pub bookmark_every: Duration,
-    /// Watches end after this at the latest.
-    pub watches_last: Option<Duration>,
-    /// Where a pod's port really is, for port-forward; a pod's other ports are refused.
-    pub forwards: BTreeMap<(String, u16), SocketAddr>,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            token: None,
-            streamed_lists: StreamedLists::Served,
-            absent_groups: Vec::new(),
-            bookmark_every: Duration::from_secs(60),
-            watches_last: None,
-            forwards: BTreeMap::new(),
-        }
-    }
-}
 
 /// Whether the server speaks TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,40 +29,9 @@ pub enum Transport {
     Tls,
 }
 
-/// What every request sees.
-pub struct Inner {
-    store: Mutex<Store>,
-    faults: Mutex<Faults>,
-    settings: Mutex<Settings>,
-    news: watch::Sender<u64>,
-    pub(crate) log: Log,
-}
-
-impl Inner {
-    pub(crate) fn store(&self) -> MutexGuard<'_, Store> {
-        self.store.lock().expect("not poisoned")
-    }
-
-    pub(crate) fn faults(&self) -> MutexGuard<'_, Faults> {
-        self.faults.lock().expect("not poisoned")
-    }
-
-    pub(crate) fn settings(&self) -> Settings {
-        self.settings.lock().expect("not poisoned").clone()
-    }
-
-    pub(crate) fn tell(&self, revision: u64) {
-        self.news.send_replace(revision);
-    }
-
-    pub(crate) fn news(&self) -> watch::Receiver<u64> {
-        self.news.subscribe()
-    }
-}
-
-/// A server on 127.0.0.1; gone when it is dropped.
+/// A server on 127.0.0.1, which stops when it is dropped.
 pub struct Server {
-    inner: Arc<Inner>,
+    state: Arc<ServerState>,
     address: SocketAddr,
     authority: Mutex<Option<Authority>>,
     serving: Mutex<Option<JoinHandle<()>>>,
@@ -101,18 +41,11 @@ impl Server {
     /// Starts on a free port. Needs a tokio runtime.
     ///
     /// # Panics
-    /// Where no port can be had.
+    /// If no port is free.
     pub async fn start(transport: Transport, settings: Settings) -> Self {
-        let inner = Inner {
-            store: Mutex::default(),
-            faults: Mutex::default(),
-            settings: Mutex::new(settings),
-            news: watch::Sender::new(0),
-            log: Log::default(),
-        };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let server = Self {
-            inner: Arc::new(inner),
+            state: Arc::new(ServerState::new(settings)),
             address: listener.local_addr().expect("an address"),
             authority: Mutex::new((transport == Transport::Tls).then(Authority::new)),
             serving: Mutex::new(None),
@@ -123,13 +56,13 @@ impl Server {
 
     fn serve(&self, listener: TcpListener) {
         let authority = self.authority.lock().expect("not poisoned").clone();
-        let task = tokio::spawn(accept(listener, Arc::clone(&self.inner), authority));
+        let task = tokio::spawn(accept(listener, Arc::clone(&self.state), authority));
         if let Some(before) = self.serving.lock().expect("not poisoned").replace(task) {
             before.abort();
         }
     }
 
-    /// Goes away: the port is closed, and so is every connection.
+    /// Stops: closes the port and every connection.
     pub async fn go_away(&self) {
         let serving = self.serving.lock().expect("not poisoned").take();
         if let Some(task) = serving {
@@ -138,35 +71,36 @@ impl Server {
         }
     }
 
-    /// Goes away, and counts in the log who comes: each connection is closed at once, as by a balancer without servers.
+    /// Stops serving, but accepts connections, logs each as a request and closes it at once, as a load balancer without
+    /// servers does.
     ///
     /// # Panics
-    /// Where the port was taken meanwhile.
+    /// If the port was taken meanwhile.
     pub async fn turn_away(&self) {
         self.go_away().await;
         let listener = TcpListener::bind(self.address).await.expect("the same port");
-        let inner = Arc::clone(&self.inner);
+        let state = Arc::clone(&self.state);
         let task = tokio::spawn(async move {
             loop {
                 if listener.accept().await.is_ok() {
-                    inner.log.add(Request { at: inner.log.elapsed(), ..Request::default() });
+                    state.log.add(Request { at: state.log.elapsed(), ..Request::default() });
                 }
             }
         });
         *self.serving.lock().expect("not poisoned") = Some(task);
     }
 
-    /// Comes back at the same address, knowing what it knew.
+    /// Serves again at the same address, with the same objects.
     ///
     /// # Panics
-    /// Where the port was taken meanwhile.
+    /// If the port was taken meanwhile.
     pub async fn come_back(&self) {
         self.go_away().await;
         let listener = TcpListener::bind(self.address).await.expect("the same port");
         self.serve(listener);
     }
 
-    /// Breaks every connection, and takes new ones at once.
+    /// Closes every connection, and accepts new ones at once.
     pub async fn cut_connections(&self) {
         self.go_away().await;
         self.come_back().await;
@@ -183,16 +117,16 @@ impl Server {
         format!("{}://{}", if tls { "https" } else { "http" }, self.address)
     }
 
-    /// Writes what a client needs into a directory.
+    /// Writes kubeconfig, token and authority of a client into a directory.
     #[must_use]
     pub fn client_files(&self, directory: &Path) -> ClientFiles {
-        let token = self.inner.settings().token.unwrap_or_else(|| "none".to_owned());
+        let token = self.state.settings().token.unwrap_or_else(|| "none".to_owned());
         let authority =
             self.authority.lock().expect("not poisoned").as_ref().map(|authority| authority.pem.clone());
         ClientFiles::write(directory, &self.url(), &token, authority.as_deref())
     }
 
-    /// Takes a new authority and certificate, and breaks every connection; gives the authority.
+    /// Replaces authority and certificate, and closes every connection. Returns the new authority's certificate as PEM.
     pub async fn rotate_authority(&self) -> String {
         let fresh = Authority::new();
         let pem = fresh.pem.clone();
@@ -201,67 +135,69 @@ impl Server {
         pem
     }
 
-    /// Changes how the server behaves from the next request on.
+    /// Changes the settings from the next request on.
     pub fn change_settings(&self, change: impl FnOnce(&mut Settings)) {
-        change(&mut self.inner.settings.lock().expect("not poisoned"));
+        self.state.change_settings(change);
     }
 
-    /// Makes or replaces an object of a kind, by its plural; gives its revision.
+    /// Creates or replaces an object of the kind with this plural. Returns its revision.
     ///
     /// # Panics
-    /// Where the kind is not served.
+    /// If the kind is not served.
     pub fn put(&self, plural: &str, object: Value) -> u64 {
-        let revision = self.inner.store().put(Resource::of(plural).expect("a kind that is served"), object);
-        self.inner.news.send_replace(revision);
+        let revision = self.state.store().put(Resource::of(plural).expect("a kind that is served"), object);
+        self.state.notify_watches(revision);
         revision
     }
 
     /// Deletes an object.
     ///
     /// # Panics
-    /// Where it is not there.
+    /// If the object does not exist.
     pub fn delete(&self, plural: &str, namespace: &str, name: &str) {
         let resource = Resource::of(plural).expect("a kind that is served");
-        let revision = self.inner.store().delete(resource, namespace, name).expect("it is there");
-        self.inner.news.send_replace(revision);
+        let revision = self.state.store().delete(resource, namespace, name).expect("it is there");
+        self.state.notify_watches(revision);
     }
 
-    /// The objects of a kind as they are, by namespace and name.
+    /// Returns the objects of a kind, ordered by namespace and name.
     #[must_use]
     pub fn objects(&self, plural: &str) -> Vec<Value> {
-        self.inner.store().objects(plural).map(|(_, version)| version.value.clone()).collect()
+        self.state.store().objects(plural).map(|(_, version)| version.value.clone()).collect()
     }
 
-    /// Forgets the history up to now.
+    /// Drops the history of all changes, as etcd's compaction does.
     pub fn compact(&self) {
-        self.inner.store().compact();
+        self.state.store().compact();
     }
 
-    /// Forgets everything and begins again below where it stood, as a restored backup does.
+    /// Replaces all objects, and starts at a lower revision, as a restored backup does.
     pub fn restore_backup(&self, objects: impl IntoIterator<Item = (&'static str, Value)>) {
         let mut store = Store::beginning_at(10);
         for (plural, object) in objects {
             store.put(Resource::of(plural).expect("a kind that is served"), object);
         }
-        *self.inner.store() = store;
+        *self.state.store() = store;
     }
 
+    /// Injects a fault until [`Self::heal`].
     pub fn fail(&self, on: On, fault: Fault) {
-        self.inner.faults().add(Rule { on, fault, times: None });
+        self.state.faults().add(FaultRule { on, fault, times: None });
     }
 
+    /// Injects a fault into the next `times` requests that match.
     pub fn fail_times(&self, times: u32, on: On, fault: Fault) {
-        self.inner.faults().add(Rule { on, fault, times: Some(times) });
+        self.state.faults().add(FaultRule { on, fault, times: Some(times) });
     }
 
-    /// Ends all faults.
+    /// Removes all faults.
     pub fn heal(&self) {
-        self.inner.faults().heal();
+        self.state.faults().heal();
     }
 
     #[must_use]
     pub fn log(&self) -> &Log {
-        &self.inner.log
+        &self.state.log
     }
 }
 
@@ -273,21 +209,21 @@ impl Drop for Server {
     }
 }
 
-/// Takes connections until it is aborted, and them with it.
-async fn accept(listener: TcpListener, inner: Arc<Inner>, authority: Option<Authority>) {
+/// Accepts connections until this task is aborted, which closes them too.
+async fn accept(listener: TcpListener, state: Arc<ServerState>, authority: Option<Authority>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
                 let Ok((stream, _)) = accepted else { continue };
                 let _ = stream.set_nodelay(true);
-                let (inner, authority) = (Arc::clone(&inner), authority.clone());
+                let (state, authority) = (Arc::clone(&state), authority.clone());
                 connections.spawn(async move {
                     match authority {
-                        None => serve_connection(stream, inner).await,
+                        None => serve_connection(stream, state).await,
                         Some(authority) => {
                             if let Ok(stream) = authority.acceptor.accept(stream).await {
-                                serve_connection(stream, inner).await;
+                                serve_connection(stream, state).await;
                             }
                         }
                     }
@@ -298,12 +234,15 @@ async fn accept(listener: TcpListener, inner: Arc<Inner>, authority: Option<Auth
     }
 }
 
-async fn serve_connection(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, inner: Arc<Inner>) {
+async fn serve_connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    state: Arc<ServerState>,
+) {
     let service = service_fn(move |request| {
-        let inner = Arc::clone(&inner);
-        async move { Ok::<_, std::convert::Infallible>(answer(inner, request).await) }
+        let state = Arc::clone(&state);
+        async move { Ok::<_, std::convert::Infallible>(answer(state, request).await) }
     });
-    // A client that goes, goes.
+    // An error here means that the client closed the connection.
     let _ = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_WITHIN)

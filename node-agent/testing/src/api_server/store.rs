@@ -1,4 +1,4 @@
-//! The objects and their history: every change has a revision, and old history can be lost as etcd loses it.
+//! Objects and the history of their changes. Every change has a revision; old history can be dropped, as etcd compacts it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -7,19 +7,19 @@ use serde_json::{Value, json};
 
 use crate::api_server::resource::Resource;
 
-/// Changes that are remembered.
+/// Maximum number of changes in the history.
 const HISTORY: usize = 100_000;
 
-/// One version of an object, ready to be sent.
+/// One version of an object, serialized for each kind of response.
 #[derive(Debug)]
 pub struct Version {
     pub revision: u64,
     pub value: Value,
-    /// As it stands in lists: without kind and apiVersion.
+    /// JSON as an item of a list: without kind and apiVersion.
     pub in_list: String,
-    /// As it stands alone.
+    /// JSON as an object of its own.
     pub whole: String,
-    /// Its metadata alone.
+    /// JSON of its metadata as `PartialObjectMetadata`.
     pub metadata: String,
 }
 
@@ -29,20 +29,20 @@ pub struct Change {
     pub revision: u64,
     pub resource: &'static str,
     pub before: Option<Arc<Version>>,
-    /// `None`: it was deleted.
+    /// `None` if the object was deleted.
     pub after: Option<Arc<Version>>,
     /// The last version, with the revision of the change.
-    pub told: Arc<Version>,
+    pub last: Arc<Version>,
 }
 
 /// Namespace and name.
 pub type Key = (String, String);
 
-/// All objects.
+/// All objects and their history.
 #[derive(Debug)]
 pub struct Store {
     pub revision: u64,
-    /// Changes up to here are forgotten.
+    /// Changes up to this revision are no longer in the history.
     pub forgotten: u64,
     objects: BTreeMap<&'static str, BTreeMap<Key, Arc<Version>>>,
     history: VecDeque<Change>,
@@ -50,19 +50,19 @@ pub struct Store {
 
 impl Default for Store {
     fn default() -> Self {
-        // A real server does not begin at 0 either.
+        // A real server does not start at 0 either.
         Self::beginning_at(1000)
     }
 }
 
 impl Store {
-    /// Empty, with the next change after this revision.
+    /// An empty store at this revision.
     #[must_use]
     pub fn beginning_at(revision: u64) -> Self {
         Self { revision, forgotten: revision, objects: BTreeMap::new(), history: VecDeque::new() }
     }
 
-    /// Makes or replaces an object; gives its revision.
+    /// Creates or replaces an object. Returns its revision.
     pub fn put(&mut self, resource: &'static Resource, mut value: Value) -> u64 {
         self.revision += 1;
         let revision = self.revision;
@@ -77,35 +77,35 @@ impl Store {
         let key = (text("namespace"), text("name"));
         let version = Arc::new(Version::new(resource, value, revision));
         let before = self.objects.entry(resource.plural).or_default().insert(key, Arc::clone(&version));
-        self.remember(Change {
+        self.record(Change {
             revision,
             resource: resource.plural,
             before,
             after: Some(Arc::clone(&version)),
-            told: version,
+            last: version,
         });
         revision
     }
 
-    /// Deletes an object, if it is there.
+    /// Deletes an object if it exists. Returns the revision of the deletion.
     pub fn delete(&mut self, resource: &'static Resource, namespace: &str, name: &str) -> Option<u64> {
         let key = (namespace.to_owned(), name.to_owned());
         let before = self.objects.get_mut(resource.plural)?.remove(&key)?;
         self.revision += 1;
         let mut value = before.value.clone();
         value["metadata"]["resourceVersion"] = json!(self.revision.to_string());
-        let told = Arc::new(Version::new(resource, value, self.revision));
-        self.remember(Change {
+        let last = Arc::new(Version::new(resource, value, self.revision));
+        self.record(Change {
             revision: self.revision,
             resource: resource.plural,
             before: Some(before),
             after: None,
-            told,
+            last,
         });
         Some(self.revision)
     }
 
-    fn remember(&mut self, change: Change) {
+    fn record(&mut self, change: Change) {
         self.history.push_back(change);
         if self.history.len() > HISTORY
             && let Some(oldest) = self.history.pop_front()
@@ -114,7 +114,7 @@ impl Store {
         }
     }
 
-    /// Forgets all history: who stands before now is too old.
+    /// Drops all history: a watch from before the current revision gets status 410.
     pub fn compact(&mut self) {
         self.history.clear();
         self.forgotten = self.revision;
@@ -129,7 +129,7 @@ impl Store {
         self.objects.get(resource)?.get(&(namespace.to_owned(), name.to_owned()))
     }
 
-    /// What happened after a revision; `None`: some of it is forgotten.
+    /// Returns the changes after a revision; `None` if the history no longer has all of them.
     #[must_use]
     pub fn since(&self, resource: &str, revision: u64) -> Option<Vec<Change>> {
         if revision < self.forgotten {

@@ -1,11 +1,11 @@
-//! What the real server demands of the objects that clients here write: Events by its own validation, reports by the schema
-//! of their definition.
+//! Validates the objects that the agent writes as the real server does: Events by its built-in validation, reports by the
+//! schema of their definition.
 
 use serde_json::Value;
 
 use crate::api_server::resource::Resource;
 
-/// Why the object is not accepted, as the real server says it.
+/// Returns why the object is invalid, in the words of the real server.
 pub fn check(resource: &Resource, object: &Value) -> Result<(), String> {
     named(object)?;
     match resource.plural {

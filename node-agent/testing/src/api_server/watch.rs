@@ -1,4 +1,5 @@
-//! Watches: what happened since a version, then what happens, with bookmarks; a streamed list begins with what there is.
+//! Watches: sends the changes since a resource version, then later changes and bookmarks. A streamed list begins with all
+//! current objects.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,56 +11,56 @@ use hyper::Response;
 use serde_json::json;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
-use crate::api_server::body::{Body, Broken, fed, refused, status_object};
+use crate::api_server::body::{Body, Broken, refused, status_object, streaming};
 use crate::api_server::fault::StreamedLists;
 use crate::api_server::list::Form;
-use crate::api_server::query::Asked;
-use crate::api_server::server::Inner;
+use crate::api_server::query::ObjectRequest;
+use crate::api_server::state::ServerState;
 use crate::api_server::store::{Change, Store, Version};
 
-/// A watch without a time lasts so long.
-const LASTS: Duration = Duration::from_secs(1800);
+/// Duration of a watch without `timeoutSeconds`.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1800);
 
-/// The client is gone.
-struct Gone;
+/// The client closed the connection.
+struct ClientGone;
 
-type Sent = Result<(), Gone>;
+type Sent = Result<(), ClientGone>;
 
-/// The answer to a watch; its events are sent by a task that ends with the client.
-pub fn answer(inner: &Arc<Inner>, asked: Asked, form: Form) -> Response<Body> {
-    let streams = inner.settings().streamed_lists;
-    let streamed = asked.is_set("sendInitialEvents") && streams != StreamedLists::Unknown;
+/// Answers a watch. A task sends its events, and ends with the connection.
+pub fn answer(state: &Arc<ServerState>, target: ObjectRequest, form: Form) -> Response<Body> {
+    let streams = state.settings().streamed_lists;
+    let streamed = target.is_set("sendInitialEvents") && streams != StreamedLists::Unknown;
     if streamed && streams == StreamedLists::Refused {
         let message = "ListOptions.meta.k8s.io \"\" is invalid: sendInitialEvents: Forbidden: sendInitialEvents is \
                        forbidden for watch unless the WatchList feature gate is enabled";
         return refused(422, "Invalid", message);
     }
-    if streamed && asked.parameter("resourceVersionMatch") != "NotOlderThan" {
+    if streamed && target.parameter("resourceVersionMatch") != "NotOlderThan" {
         let message = "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: sendInitialEvents requires \
                        setting resourceVersionMatch to NotOlderThan";
         return refused(422, "Invalid", message);
     }
-    let (sender, response) = fed();
-    let watch = Watch { inner: Arc::clone(inner), asked, form, sender };
+    let (sender, response) = streaming();
+    let watch = Watch { state: Arc::clone(state), target, form, sender };
     tokio::spawn(watch.run(streamed));
     response
 }
 
 struct Watch {
-    inner: Arc<Inner>,
-    asked: Asked,
+    state: Arc<ServerState>,
+    target: ObjectRequest,
     form: Form,
     sender: Sender<Bytes, Broken>,
 }
 
 impl Watch {
     async fn run(mut self, streamed: bool) {
-        // Where the client goes, so do we.
+        // The only error is that the client closed the connection.
         let _ = self.begin_and_follow(streamed).await;
     }
 
     async fn begin_and_follow(&mut self, streamed: bool) -> Sent {
-        let version = self.asked.parameter("resourceVersion").to_owned();
+        let version = self.target.parameter("resourceVersion").to_owned();
         let at = if streamed || version.is_empty() || version == "0" {
             let (events, revision) = self.all();
             for event in events {
@@ -78,61 +79,63 @@ impl Watch {
         self.follow(at).await
     }
 
-    /// Everything that there is, as events.
+    /// Returns all selected objects as events, and their revision.
     fn all(&self) -> (Vec<String>, u64) {
-        let store = self.inner.store();
+        let store = self.state.store();
         let mut events = Vec::new();
-        let objects: BTreeMap<_, _> = store.objects(self.asked.resource.plural).collect();
-        for version in objects.values().filter(|version| self.asked.selects(&version.value)) {
+        let objects: BTreeMap<_, _> = store.objects(self.target.resource.plural).collect();
+        for version in objects.values().filter(|version| self.target.selects(&version.value)) {
             events.push(event("ADDED", self.form.text(version)));
         }
         (events, store.revision)
     }
 
     async fn follow(&mut self, mut at: u64) -> Sent {
-        let mut news = self.inner.news();
-        let settings = self.inner.settings();
-        let asked: u64 = self.asked.parameter("timeoutSeconds").parse().unwrap_or(0);
-        let lasts = if asked == 0 { LASTS } else { Duration::from_secs(asked) };
-        let end = Instant::now() + lasts.min(settings.watches_last.unwrap_or(lasts));
+        let mut revisions = self.state.revisions();
+        let settings = self.state.settings();
+        let timeout_seconds: u64 = self.target.parameter("timeoutSeconds").parse().unwrap_or(0);
+        let timeout =
+            if timeout_seconds == 0 { DEFAULT_TIMEOUT } else { Duration::from_secs(timeout_seconds) };
+        let end = Instant::now() + timeout.min(settings.watches_last.unwrap_or(timeout));
         let mut bookmarks = interval_at(Instant::now() + settings.bookmark_every, settings.bookmark_every);
         bookmarks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let wants_bookmarks = self.asked.is_set("allowWatchBookmarks");
+        let wants_bookmarks = self.target.is_set("allowWatchBookmarks");
         loop {
-            news.mark_unchanged();
+            revisions.mark_unchanged();
             let Some((changes, revision)) = self.since(at) else {
-                let forgotten = self.inner.store().forgotten;
+                let forgotten = self.state.store().forgotten;
                 return self
                     .fail(410, "Expired", &format!("too old resource version: {at} ({forgotten})"))
                     .await;
             };
             for change in &changes {
-                if let Some(event) = self.told(change) {
+                if let Some(event) = self.event_of(change) {
                     self.send(event).await?;
                 }
             }
             at = at.max(revision);
             tokio::select! {
-                changed = news.changed() => changed.map_err(|_| Gone)?,
+                changed = revisions.changed() => changed.map_err(|_| ClientGone)?,
                 _ = bookmarks.tick(), if wants_bookmarks && at == revision => self.send(self.bookmark(at, false)).await?,
                 () = sleep_until(end) => return Ok(()),
             }
         }
     }
 
-    /// What happened, and up to when; nothing for a version from the future. `None`: forgotten.
+    /// Returns the changes after a revision, and the current revision; no changes for a revision in the future. `None` if
+    /// the history no longer reaches back that far.
     fn since(&self, at: u64) -> Option<(Vec<Change>, u64)> {
-        let store = self.inner.store();
+        let store = self.state.store();
         if at > store.revision {
             return Some((Vec::new(), 0));
         }
-        Some((Store::since(&store, self.asked.resource.plural, at)?, store.revision))
+        Some((Store::since(&store, self.target.resource.plural, at)?, store.revision))
     }
 
-    /// An object that begins or ceases to be selected comes or goes.
-    fn told(&self, change: &Change) -> Option<String> {
+    /// Returns the event of a change: an object that becomes selected is added, one that is no longer selected deleted.
+    fn event_of(&self, change: &Change) -> Option<String> {
         let selected = |version: &Option<Arc<Version>>| {
-            version.as_ref().is_some_and(|version| self.asked.selects(&version.value))
+            version.as_ref().is_some_and(|version| self.target.selects(&version.value))
         };
         let kind = match (selected(&change.before), selected(&change.after)) {
             (false, true) => "ADDED",
@@ -140,7 +143,7 @@ impl Watch {
             (true, false) => "DELETED",
             (false, false) => return None,
         };
-        Some(event(kind, self.form.text(&change.told)))
+        Some(event(kind, self.form.text(&change.last)))
     }
 
     fn bookmark(&self, revision: u64, initial_end: bool) -> String {
@@ -148,7 +151,7 @@ impl Watch {
         if initial_end {
             metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }
-        let resource = self.asked.resource;
+        let resource = self.target.resource;
         let object =
             json!({"kind": resource.kind, "apiVersion": resource.api_version(), "metadata": metadata});
         event("BOOKMARK", &object.to_string())
@@ -159,7 +162,7 @@ impl Watch {
     }
 
     async fn send(&mut self, text: String) -> Sent {
-        self.sender.send_data(Bytes::from(text)).await.map_err(|_| Gone)
+        self.sender.send_data(Bytes::from(text)).await.map_err(|_| ClientGone)
     }
 }
 

@@ -12,10 +12,11 @@ use std::time::Duration;
 
 use jsonschema::Validator;
 use portolan_report::wire::{AgentStatus, Connection, Finding, Listener, Report};
+use portolan_testing::waiting::Deadline;
 use rustix::process::{Pid, Signal};
 
 use super::http;
-use super::timeouts::{Deadline, TIMEOUT, eventually};
+use super::timeouts::{TIMEOUT, eventually};
 
 /// Grace time of every agent of the tier.
 pub const GRACE: Duration = Duration::from_millis(300);

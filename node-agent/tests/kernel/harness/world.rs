@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use portolan_report::wire::{Finding, Listener};
+use portolan_testing::scratch::Scratch;
 
-use super::actor::{Actor, Scratch, at};
+use super::actor::{Actor, at};
 use super::agent::{Agent, Stdout};
 use super::manifest::{self, PodManifest};
 use super::network::Network;
@@ -26,7 +27,7 @@ impl World {
     pub fn new(roles: &[&str]) -> Self {
         let names: Vec<&str> = roles.iter().map(|role| role.split(':').next().unwrap_or(role)).collect();
         let network = Network::new(&names);
-        let mut world = Self { network, pods: Vec::new(), scratch: Scratch::new() };
+        let mut world = Self { network, pods: Vec::new(), scratch: Scratch::new("tier") };
         for role in roles {
             let (name, ports) = role.split_once(':').unwrap_or((role, ""));
             if name != super::network::OUTSIDE {

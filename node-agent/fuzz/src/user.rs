@@ -1,4 +1,4 @@
-//! What people type, and what the client reads from whatever answers it.
+//! Parsers of input from users, and of the client for the answers of a server.
 
 use portolan::config::{file, value};
 use portolan_client::query::server::Server;
@@ -6,6 +6,7 @@ use portolan_client::query::sse;
 use portolan_report::escape;
 use portolan_report::label_selector::Selector;
 
+/// Parses the input as configuration file, values of options, server address and label selector.
 pub fn configuration(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let _ = file::parse("fuzz.yaml", &text);
@@ -18,7 +19,7 @@ pub fn configuration(bytes: &[u8]) {
     }
 }
 
-/// The same events whichever way the stream is cut; nothing that moves a cursor gets through to the terminal.
+/// Reads a stream of events, which must not depend on how the stream is split, and escapes the input for the terminal.
 pub fn client(bytes: &[u8]) {
     let mut whole = sse::Reader::default();
     let at_once = whole.read(bytes).ok();

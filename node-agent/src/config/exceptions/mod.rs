@@ -1,5 +1,5 @@
-//! `exceptions:` of the configuration file: what an operator knows of and does not want to be told again. Read strictly, since
-//! a rule that means something else than its author thought hides what it should not.
+//! `exceptions:` of the configuration file: rules that suppress known findings. Validated strictly, because a rule that
+//! matches more than its author meant would hide other findings.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,27 +18,27 @@ use serde_saphyr::Spanned;
 
 use super::ConfigError;
 
-/// Rules that one file may hold.
+/// Maximum number of rules in one file.
 const MAX_RULES: usize = 4096;
-/// Values of one field of a rule.
+/// Maximum number of values in one field of a rule.
 const MAX_VALUES: usize = 1024;
-/// Rules of annotations are named so.
+/// Prefix of the names of rules that come from annotations.
 const RESERVED: &str = "annotation/";
 
-/// One rule as the file has it, its end by the wall clock.
+/// One valid rule. Its expiry is a wall-clock time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exception {
-    pub says: Arc<Suppression>,
+    pub suppression: Arc<Suppression>,
     pub matches: Match,
     pub expires: Option<Timestamp>,
 }
 
 impl Exception {
-    /// As the engine takes it, with what `to_boot` makes of the wall-clock time.
+    /// Converts the rule for the engine. `to_boot` converts its wall-clock time.
     #[must_use]
     pub fn rule(&self, to_boot: impl Fn(Timestamp) -> BootTime) -> Rule {
         Rule {
-            suppression: Arc::clone(&self.says),
+            suppression: Arc::clone(&self.suppression),
             matches: self.matches.clone(),
             expires: self.expires.map(to_boot),
         }
@@ -79,7 +79,7 @@ struct FileWorkload {
     name: Option<Values>,
 }
 
-/// One value, or a list of them.
+/// Values of a field, which may be a single value or a list.
 #[derive(Debug, Default)]
 struct Values(Vec<String>);
 
@@ -89,7 +89,9 @@ impl<'de> Deserialize<'de> for Values {
     }
 }
 
+/// Reads a value or a list of values.
 struct OneOrMany {
+    /// True within a list, which must not contain lists.
     in_list: bool,
 }
 
@@ -124,7 +126,7 @@ impl<'de> Visitor<'de> for OneOrMany {
     }
 }
 
-/// One value of a list: text, or a number as text.
+/// One value of a list: a text, or a number as text.
 struct Scalar(String);
 
 impl<'de> Deserialize<'de> for Scalar {
@@ -134,27 +136,27 @@ impl<'de> Deserialize<'de> for Scalar {
     }
 }
 
-/// Checks all rules of the file at `path`.
+/// Validates all rules of the file at `path`, which is for messages.
 pub fn check(path: &str, rules: &[Spanned<FileRule>]) -> Result<Vec<Exception>, ConfigError> {
     let mut checked: Vec<Exception> = Vec::new();
     let mut names: BTreeMap<String, u64> = BTreeMap::new();
     for (index, spanned) in rules.iter().enumerate() {
         let line = spanned.referenced.line();
-        let said = |reason: String| {
-            let who = match &spanned.value.name {
+        let error = |reason: String| {
+            let rule = match &spanned.value.name {
                 Some(name) => format!("exceptions[{index}] {:?}", short(name)),
                 None => format!("exceptions[{index}]"),
             };
-            ConfigError::InFile { path: path.to_owned(), line, reason: format!("{who}: {reason}") }
+            ConfigError::InFile { path: path.to_owned(), line, reason: format!("{rule}: {reason}") }
         };
         if index >= MAX_RULES {
-            return Err(said(format!(
+            return Err(error(format!(
                 "more than {MAX_RULES} rules: use globs or lists to say more with fewer"
             )));
         }
-        let rule = exception(&spanned.value).map_err(said)?;
-        if let Some(first) = names.insert(rule.says.rule.clone(), line) {
-            return Err(said(format!("the name is taken by the rule of line {first}: give each its own")));
+        let rule = exception(&spanned.value).map_err(error)?;
+        if let Some(first) = names.insert(rule.suppression.rule.clone(), line) {
+            return Err(error(format!("the name is taken by the rule of line {first}: give each its own")));
         }
         checked.push(rule);
     }
@@ -181,8 +183,8 @@ fn exception(rule: &FileRule) -> Result<Exception, String> {
                     namespace, workload or image"
             .to_owned());
     }
-    let says = Arc::new(Suppression { rule: name.to_owned(), reason: reason.to_owned() });
-    Ok(Exception { says, matches, expires })
+    let suppression = Arc::new(Suppression { rule: name.to_owned(), reason: reason.to_owned() });
+    Ok(Exception { suppression, matches, expires })
 }
 
 fn matches(file: &FileMatch) -> Result<Match, String> {
@@ -226,6 +228,7 @@ fn patterns(field: &str, values: Option<&Values>) -> Result<Vec<Pattern>, String
     parsed(field, values, read, || "a name, in which * stands for any text".to_owned())
 }
 
+/// Parses each value of a field.
 fn parsed<T>(
     field: &str,
     values: Option<&Values>,
