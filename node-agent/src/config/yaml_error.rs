@@ -221,7 +221,7 @@ mod tests {
             ("traffic: everything\n", "1: traffic: unknown value `everything`: expected one of full,"),
             ("grce: 5s\n", "1: unknown key `grce`: did you mean `grace`?"),
             ("{grace: 5s\n", "1: `{` is not closed: expected `}`"),
-            ("api: \"x\n", "2: a quote is not closed"),
+            ("api: \"x\n", "1: a quote is not closed"),
             ("kinds: [finding\n", "2: `[` is not closed: expected `]`"),
             ("api: 'x' y\n", "1: text follows a closing quote"),
             ("api: \"C:\\x\"\n", "1: not an escape of YAML"),
