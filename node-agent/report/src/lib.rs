@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cells;
+pub mod error_text;
 pub mod escape;
 pub mod exception_rule;
 pub mod explain_text;
