@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use portolan::kubernetes_api::backoff::Pace;
-use portolan::source::kubernetes::{self, KubernetesOptions, Switch, Watching};
+use portolan::source::kubernetes::{self, KubernetesOptions, Switch};
+use portolan::source::state::{StateFeed, States};
 use portolan_engine::model::input::Input;
 use portolan_testing::api_server::access::{Authority, ClientFiles};
 use portolan_testing::api_server::server::{Server, Settings, Transport};
@@ -25,6 +26,8 @@ const AGENTS: usize = 5000;
 /// Descriptors of one agent: four connections, both ends here.
 const DESCRIPTORS: usize = 8;
 const SERVICES: usize = 20;
+/// Kinds of objects that each agent watches.
+const WATCHES: usize = 4;
 
 fn main() -> anyhow::Result<()> {
     let wanted = std::env::args().nth(1).map_or(Ok(AGENTS), |text| text.parse())?;
@@ -63,8 +66,8 @@ async fn simulate(agents: usize) -> anyhow::Result<Value> {
     let files = ClientFiles::write(&directory, &server.url(), "none", Some(&authority.pem));
     let lists = Arc::new(AtomicU64::new(0));
     let began = server.log().elapsed();
-    let watching = start(agents, &files.kubeconfig, &lists);
-    let up = all_are(&watching, true).await;
+    let feeds = start(agents, &files.kubeconfig, &lists);
+    let up = all_are_up(&feeds).await;
     let start = phase(&server, began, up);
 
     let steady = quiet_phase(&server, SECOND * 900).await;
@@ -76,11 +79,11 @@ async fn simulate(agents: usize) -> anyhow::Result<Value> {
     server.log().clear();
     let began = server.log().elapsed();
     server.come_back().await;
-    let up = all_are(&watching, true).await;
+    let up = all_are_up(&feeds).await;
     let back = phase(&server, began, up);
     std::fs::remove_dir_all(directory)?;
     Ok(json!({
-        "agents": agents, "watches": watching.len(), "lists": lists.load(Ordering::Relaxed),
+        "agents": agents, "watches": feeds.len() * WATCHES, "lists": lists.load(Ordering::Relaxed),
         "start": start, "steady": steady, "away": away, "back": back,
     }))
 }
@@ -101,7 +104,7 @@ fn fill(server: &Server, agents: usize) {
 }
 
 /// The agents, each with its own client, as they would be on nodes of their own.
-fn start(agents: usize, kubeconfig: &Path, lists: &Arc<AtomicU64>) -> Vec<Watching> {
+fn start(agents: usize, kubeconfig: &Path, lists: &Arc<AtomicU64>) -> Vec<StateFeed> {
     let (inputs, mut told) = mpsc::channel(4096);
     let counted = Arc::clone(lists);
     tokio::spawn(async move {
@@ -131,17 +134,22 @@ fn start(agents: usize, kubeconfig: &Path, lists: &Arc<AtomicU64>) -> Vec<Watchi
             policies: Switch::On,
             pace,
         };
-        kubernetes::start(&options, &inputs)
+        let feed = StateFeed::default();
+        drop(kubernetes::start(&options, &inputs, &feed));
+        feed
     };
-    (0..agents).flat_map(one).collect()
+    (0..agents).map(one).collect()
 }
 
 /// Waits until every watch is up; how long that took.
-async fn all_are(watching: &[Watching], up: bool) -> Duration {
+async fn all_are_up(feeds: &[StateFeed]) -> Duration {
     let began = tokio::time::Instant::now();
-    for one in watching {
-        let mut states = one.states.clone();
-        let _ = states.wait_for(|state| state.up == up).await;
+    for feed in feeds {
+        let is_up = |states: &States| {
+            let mut up = states.sources().map(|(_, entry)| entry.state.is_up());
+            states.sources().count() == WATCHES && up.all(|is_up| is_up)
+        };
+        let _ = feed.subscribe().wait_for(is_up).await;
     }
     began.elapsed()
 }

@@ -10,7 +10,8 @@ use portolan_client::query::console::Console;
 use portolan_report::escape::terminal;
 use tracing_subscriber::EnvFilter;
 
-use crate::agent::{self, AgentError};
+use crate::agent;
+use crate::agent::error::AgentError;
 use crate::agent::{allocator, descriptor_limit};
 use crate::args::{AgentArgs, Cli, Command};
 use crate::config::AgentConfig;

@@ -18,15 +18,16 @@ use crate::config::{self, MetadataSource};
 use crate::kubernetes_api::fault::ApiFault;
 use crate::source::confinement::Confinement;
 use crate::source::kernel::{
-    Capabilities, DetachedBpffs, Extent, HookStatus, KernelHooks, KernelLogLevel, KernelOptions,
-    NetnsPrograms, TrafficLevel, root_cgroup,
+    Capabilities, DetachedBpffs, Extent, KernelHooks, KernelLogLevel, KernelOptions, NetnsPrograms,
+    TrafficLevel, root_cgroup,
 };
-use crate::source::kubernetes::trial::{self, Trial};
+use crate::source::kubernetes::access_check::{self, AccessCheck};
 use crate::source::netns::enter;
 use crate::source::netns::look::{Interface, LinkHeader};
 use crate::source::netns::{NetnsOptions, candidates};
 use crate::source::node_access;
 use crate::source::scan::listed_sockets;
+use crate::source::state::{Hook, State, StateFeed};
 
 /// Of a line of the table.
 const COLUMNS: u16 = 100;
@@ -178,10 +179,11 @@ fn hook_checks() -> Vec<Check> {
         records_per_second: 1,
         log: KernelLogLevel::Off,
     };
-    match KernelHooks::load(&options) {
-        Ok((hooks, programs)) => {
+    let feed = StateFeed::default();
+    match KernelHooks::load(&options, &feed) {
+        Ok((_hooks, programs)) => {
             let tried = try_in_new_netns(programs);
-            hooks.statuses().into_iter().map(|hook| hook_check(hook, &tried)).collect()
+            feed.subscribe().borrow().hooks().map(|(hook, state)| hook_check(hook, state, &tried)).collect()
         }
         Err(refusal) => {
             let found = refusal.missing.join("; ");
@@ -191,16 +193,16 @@ fn hook_checks() -> Vec<Check> {
     }
 }
 
-fn hook_check(hook: HookStatus, tried: &io::Result<()>) -> Check {
+fn hook_check(hook: Hook, state: &State, tried: &io::Result<()>) -> Check {
     let stand_in = "the scan stands in for this hook; slower to notice".to_owned();
-    let result = match (hook.reason, tried) {
-        (Some(reason), _) => Err((reason, stand_in)),
-        (None, Err(error)) if hook.state == "waiting" => {
+    let result = match (state.reason(), tried) {
+        (Some(reason), _) => Err((reason.to_owned(), stand_in)),
+        (None, Err(error)) if *state == State::Starting => {
             Err((format!("loads; cannot be tried in a netns of its own: {error}"), stand_in))
         }
         (None, _) => Ok("loads and attaches".to_owned()),
     };
-    check(&format!("hook {}", hook.name), Needed::ByNothing, result)
+    check(&format!("hook {}", hook.as_str()), Needed::ByNothing, result)
 }
 
 /// Attaches those of a netns in one that ends with this, to its loopback.
@@ -221,23 +223,23 @@ fn try_in_new_netns(mut programs: NetnsPrograms) -> io::Result<()> {
 /// What the API server lets us see, by asking for it.
 fn api_server_checks(kubeconfig: Option<PathBuf>) -> Vec<Check> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let trials = match runtime {
-        Ok(runtime) => runtime.block_on(trial::of_all(kubeconfig)),
+    let checks = match runtime {
+        Ok(runtime) => runtime.block_on(access_check::check_all(kubeconfig)),
         Err(error) => {
             let result = Err(problem(error.to_string(), "see the rows above"));
             return vec![check("API server", Needed::ByNothing, result)];
         }
     };
-    let Some(trials) = trials else {
+    let Some(checks) = checks else {
         let found = "not in a pod, and no kubeconfig: not asked".to_owned();
         return vec![check("API server", Needed::ByNothing, Ok(found))];
     };
-    let row = |trial: Trial| {
-        let name = format!("API server: {}", trial.source.rsplit_once('/').map_or("pods", |(_, kind)| kind));
-        let result = trial.result.map(|()| "may list and watch".to_owned());
+    let row = |access: AccessCheck| {
+        let name = format!("API server: {}", access.resource);
+        let result = access.result.map(|()| "may list and watch".to_owned());
         check(&name, Needed::ByNothing, result.map_err(|fault| problem(fault.to_string(), fix_of(&fault))))
     };
-    trials.into_iter().map(row).collect()
+    checks.into_iter().map(row).collect()
 }
 
 fn fix_of(fault: &ApiFault) -> &'static str {

@@ -16,3 +16,4 @@ pub mod process;
 pub mod scan;
 pub mod services;
 pub mod sighup;
+pub mod state;

@@ -14,17 +14,14 @@ use portolan_engine::model::identity::BootTime;
 use portolan_engine::model::input::Input;
 use portolan_engine::model::traffic::Dialled;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use self::budget::Budget;
 use self::message::{Answer, BadAnswer, Ends};
 use self::table::Table;
 use crate::source::clock;
-use crate::source::pods::SourceState;
-
-/// How it is called in status.
-pub const SOURCE: &str = "conntrack";
+use crate::source::state::{Reporter, State};
 
 /// So many connections in a row that are not tracked, and none that is, mean that none is.
 const BLIND_AFTER: u32 = 64;
@@ -41,7 +38,7 @@ struct Parts {
     recorded: mpsc::Receiver<Vec<ConnectionFact>>,
     connections: mpsc::Sender<Vec<ConnectionFact>>,
     inputs: mpsc::Sender<Input>,
-    status: watch::Sender<SourceState>,
+    reporter: Reporter,
 }
 
 /// Starts the thread between `recorded` and `connections`, and says how it is doing; what it could not ask is an input of
@@ -54,12 +51,14 @@ pub fn start(
     recorded: mpsc::Receiver<Vec<ConnectionFact>>,
     connections: mpsc::Sender<Vec<ConnectionFact>>,
     inputs: mpsc::Sender<Input>,
-) -> io::Result<watch::Receiver<SourceState>> {
-    let (status, states) = watch::channel(SourceState::default());
-    let lookups = Lookups::new(Parts { proc_root, recorded, connections, inputs, status });
+    reporter: Reporter,
+) -> io::Result<()> {
+    let lookups = Lookups::new(Parts { proc_root, recorded, connections, inputs, reporter });
     let waiting = Builder::new_current_thread().enable_time().build()?;
-    std::thread::Builder::new().name(SOURCE.to_owned()).spawn(move || lookups.run(&waiting, TELL_LOSS))?;
-    Ok(states)
+    std::thread::Builder::new()
+        .name("conntrack".to_owned())
+        .spawn(move || lookups.run(&waiting, TELL_LOSS))?;
+    Ok(())
 }
 
 struct Lookups {
@@ -204,7 +203,7 @@ impl Lookups {
     }
 
     fn tell(&self, reason: Option<String>) {
-        self.parts.status.send_replace(SourceState { up: reason.is_none(), reason });
+        self.parts.reporter.report(State::up_unless(reason));
     }
 
     /// `None`: nobody listens any more.
@@ -229,27 +228,29 @@ impl Lookups {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::state::{Source, StateFeed};
 
     struct Started {
         lookups: Lookups,
         recorded: mpsc::Sender<Vec<ConnectionFact>>,
         inputs: mpsc::Receiver<Input>,
-        states: watch::Receiver<SourceState>,
+        reporter: Reporter,
     }
 
     fn started() -> Started {
         let (sender, recorded) = mpsc::channel(1);
         let (connections, _) = mpsc::channel(1);
         let (told, inputs) = mpsc::channel(4);
-        let (status, states) = watch::channel(SourceState { up: true, reason: None });
+        let reporter = StateFeed::default().reporter(Source::Conntrack);
+        reporter.report(State::Up);
         let proc_root = PathBuf::from("/nonexistent");
-        let parts = Parts { proc_root, recorded, connections, inputs: told, status };
-        Started { lookups: Lookups::new(parts), recorded: sender, inputs, states }
+        let parts = Parts { proc_root, recorded, connections, inputs: told, reporter: reporter.clone() };
+        Started { lookups: Lookups::new(parts), recorded: sender, inputs, reporter }
     }
 
     #[test]
     fn a_table_that_answers_nothing_any_more_is_said_to_be_broken() {
-        let Started { mut lookups, states, .. } = started();
+        let Started { mut lookups, reporter, .. } = started();
         let now = BootTime(1);
         let error = || Err(BadAnswer::Refused(libc::ENOBUFS));
         for _ in 1..BROKEN_AFTER {
@@ -257,12 +258,15 @@ mod tests {
         }
         lookups.answered(Ok(Answer::AsDialled), now);
         lookups.answered(error(), now);
-        assert!(states.borrow().up, "one that answers now and then is not broken");
+        assert!(reporter.state().is_up(), "one that answers now and then is not broken");
         for _ in 1..BROKEN_AFTER {
             lookups.answered(error(), now);
         }
-        let state = states.borrow().clone();
-        assert!(!state.up && state.reason.is_some_and(|reason| reason.contains("does not answer any more")));
+        let state = reporter.state();
+        assert!(
+            !state.is_up()
+                && state.reason().is_some_and(|reason| reason.contains("does not answer any more"))
+        );
         assert_eq!((lookups.failed, lookups.try_at), (u64::from(2 * BROKEN_AFTER) - 1, now.after(TRY_AGAIN)));
     }
 

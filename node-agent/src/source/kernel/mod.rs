@@ -24,7 +24,7 @@ mod rings;
 
 pub use bpffs::DetachedBpffs;
 pub use cgroup_root::{Extent, root_cgroup};
-pub use hooks::{HookStatus, KernelHooks, KernelOptions, TrafficLevel};
+pub use hooks::{KernelHooks, KernelOptions, TrafficLevel};
 pub use kernel_log::{KernelLog, KernelLogLevel};
 pub use netns_programs::NetnsPrograms;
 pub use refusal::{Capabilities, KernelRefusal};

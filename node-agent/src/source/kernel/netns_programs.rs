@@ -24,6 +24,7 @@ use super::object::NetnsObject;
 use super::own_programs::OwnPrograms;
 use super::program_call;
 use crate::source::netns::look::{Interface, LinkHeader};
+use crate::source::state::Hook;
 
 /// Name of a netns's own tc program, and so of our filters.
 const INGRESS: &str = "portolan_tc";
@@ -93,7 +94,7 @@ impl NetnsPrograms {
             None
         } else {
             share(&mut loader, &mut object, ebpf, traffic, &attachments)
-                .map_err(|reason| attachments.nowhere("sk_lookup", reason))
+                .map_err(|reason| attachments.nowhere(Hook::SkLookup, reason))
                 .ok()
         };
         Self { loader, object, shared, netns: BTreeMap::new(), _bpffs: bpffs, attachments }
@@ -110,19 +111,19 @@ impl NetnsPrograms {
             match attach_lookup(shared, Stage { loader, object, netns }) {
                 Ok(lookup) => {
                     attached.lookup = Some(lookup);
-                    attachments.attached("sk_lookup", (netns, 0));
+                    attachments.attached(Hook::SkLookup, (netns, 0));
                 }
-                Err(error) => attachments.refused("sk_lookup", (netns, 0), error),
+                Err(error) => attachments.refused(Hook::SkLookup, (netns, 0), error),
             }
         }
         if shared.ingress.is_none() {
             return false;
         }
         attached.interfaces.retain(|known, _| interfaces.contains(known));
-        attachments.retain("tc", netns, |index| interfaces.iter().any(|known| known.index == index));
+        attachments.retain(Hook::Tc, netns, |index| interfaces.iter().any(|known| known.index == index));
         let missing = |interface: &&Interface| is_lost(attached, interface);
         attached.waiting = interfaces.iter().filter(missing).cloned().collect();
-        attached.waiting.iter().for_each(|interface| attachments.waits("tc", (netns, interface.index)));
+        attached.waiting.iter().for_each(|interface| attachments.waits(Hook::Tc, (netns, interface.index)));
         attached.settle();
         !attached.waiting.is_empty()
     }
@@ -137,14 +138,14 @@ impl NetnsPrograms {
         attached.interfaces.remove(&interface);
         match attach_ingress(shared, &mut attached.loaded, Stage { loader, object, netns }, &interface) {
             Ok(Some(ingress)) => {
-                attachments.attached("tc", (netns, interface.index));
+                attachments.attached(Hook::Tc, (netns, interface.index));
                 attached.interfaces.insert(interface, ingress);
             }
             // Gone or renamed since it was looked at: the next look tells.
-            Ok(None) => attachments.retain("tc", netns, |index| index != interface.index),
+            Ok(None) => attachments.retain(Hook::Tc, netns, |index| index != interface.index),
             Err(error) => {
                 let reason = format!("{}: {error}", interface.name);
-                attachments.refused("tc", (netns, interface.index), reason);
+                attachments.refused(Hook::Tc, (netns, interface.index), reason);
             }
         }
         attached.settle();
@@ -154,7 +155,7 @@ impl NetnsPrograms {
     /// Forgets a netns; its programs go with their last link.
     pub fn detach(&mut self, netns: NetnsId) {
         self.netns.remove(&netns);
-        for hook in ["sk_lookup", "tc"] {
+        for hook in [Hook::SkLookup, Hook::Tc] {
             self.attachments.retain(hook, netns, |_| false);
         }
     }
@@ -199,7 +200,7 @@ fn share(
     program.load().map_err(|error| text(&error))?;
     let lookup = array_of(&mut arrays, "SHARED_LOOKUP", program.fd().map_err(|error| text(&error))?)?;
     let ingress = if traffic == TrafficLevel::Full {
-        share_ingress(&mut arrays, ebpf).map_err(|reason| attachments.nowhere("tc", reason)).ok()
+        share_ingress(&mut arrays, ebpf).map_err(|reason| attachments.nowhere(Hook::Tc, reason)).ok()
     } else {
         None
     };
