@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use portolan::kubernetes_api::backoff::Pace;
-use portolan::source::kubernetes::{self, KubernetesOptions, Switch, Watching};
+use portolan::source::kubernetes::{self, KubernetesOptions, Switch};
+use portolan::source::state::{StateFeed, States};
 use portolan_engine::model::input::Input;
 use portolan_testing::api_server::access::{Authority, ClientFiles};
 use portolan_testing::api_server::server::{Server, Settings, Transport};
@@ -26,6 +27,8 @@ const AGENTS: usize = 5000;
 /// Number of descriptors per agent: four connections, with both ends in this process.
 const DESCRIPTORS: usize = 8;
 const SERVICES: usize = 20;
+/// Kinds of objects that each agent watches.
+const WATCHES: usize = 4;
 
 fn main() -> anyhow::Result<()> {
     let requested = std::env::args().nth(1).map_or(Ok(AGENTS), |text| text.parse())?;
@@ -64,8 +67,8 @@ async fn simulate(agents: usize) -> anyhow::Result<Value> {
     let files = ClientFiles::write(scratch.directory(), &server.url(), "none", Some(&authority.pem));
     let lists = Arc::new(AtomicU64::new(0));
     let began = server.log().elapsed();
-    let watching = start(agents, &files.kubeconfig, &lists);
-    let up = all_are(&watching, true).await;
+    let feeds = start(agents, &files.kubeconfig, &lists);
+    let up = all_are_up(&feeds).await;
     let start = phase(&server, began, up);
 
     let steady = quiet_phase(&server, SECOND * 900).await;
@@ -77,11 +80,11 @@ async fn simulate(agents: usize) -> anyhow::Result<Value> {
     server.log().clear();
     let began = server.log().elapsed();
     server.come_back().await;
-    let up = all_are(&watching, true).await;
+    let up = all_are_up(&feeds).await;
     let back = phase(&server, began, up);
     drop(scratch);
     Ok(json!({
-        "agents": agents, "watches": watching.len(), "lists": lists.load(Ordering::Relaxed),
+        "agents": agents, "watches": feeds.len() * WATCHES, "lists": lists.load(Ordering::Relaxed),
         "start": start, "steady": steady, "away": away, "back": back,
     }))
 }
@@ -102,7 +105,7 @@ fn fill(server: &Server, agents: usize) {
 }
 
 /// Starts the agents' watchers, each agent with its own client, as on different nodes.
-fn start(agents: usize, kubeconfig: &Path, lists: &Arc<AtomicU64>) -> Vec<Watching> {
+fn start(agents: usize, kubeconfig: &Path, lists: &Arc<AtomicU64>) -> Vec<StateFeed> {
     let (sender, mut inputs) = mpsc::channel(4096);
     let counted = Arc::clone(lists);
     tokio::spawn(async move {
@@ -132,17 +135,22 @@ fn start(agents: usize, kubeconfig: &Path, lists: &Arc<AtomicU64>) -> Vec<Watchi
             policies: Switch::On,
             pace,
         };
-        kubernetes::start(&options, &sender)
+        let feed = StateFeed::default();
+        drop(kubernetes::start(&options, &sender, &feed));
+        feed
     };
-    (0..agents).flat_map(one).collect()
+    (0..agents).map(one).collect()
 }
 
-/// Waits until every watch is in this state. Returns how long that took.
-async fn all_are(watching: &[Watching], up: bool) -> Duration {
+/// Waits until every watch is up. Returns how long that took.
+async fn all_are_up(feeds: &[StateFeed]) -> Duration {
     let began = tokio::time::Instant::now();
-    for one in watching {
-        let mut states = one.states.clone();
-        let _ = states.wait_for(|state| state.up == up).await;
+    for feed in feeds {
+        let is_up = |states: &States| {
+            let mut up = states.sources().map(|(_, entry)| entry.state.is_up());
+            states.sources().count() == WATCHES && up.all(|is_up| is_up)
+        };
+        let _ = feed.subscribe().wait_for(is_up).await;
     }
     began.elapsed()
 }

@@ -9,7 +9,8 @@ use portolan_client::query;
 use portolan_client::query::console::Console;
 use tracing_subscriber::EnvFilter;
 
-use crate::agent::{self, AgentError};
+use crate::agent;
+use crate::agent::error::AgentError;
 use crate::agent::{allocator, descriptor_limit};
 use crate::args::agent::AgentArgs;
 use crate::args::{Cli, Command};

@@ -5,6 +5,7 @@
 #![deny(missing_docs, unreachable_pub)]
 
 pub mod cells;
+pub mod error_text;
 pub mod escape;
 pub mod exception_rule;
 pub mod explain_text;

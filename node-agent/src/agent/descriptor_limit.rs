@@ -1,9 +1,9 @@
-//! How many descriptors this process may have open. Each netns takes some, and the limit that shells and runtimes set is
-//! far too low for a full node.
+//! Raises the limit of open descriptors. Each netns takes some, and the limit that shells and runtimes set is far too low
+//! for a full node.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Raises the limit to the highest that is allowed; called once, at the start.
+/// Raises the soft limit to the hard limit. Call it once, at the start.
 pub fn raise_limit() {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };

@@ -1,5 +1,5 @@
-//! Whether the engine's loop still turns: what /livez answers. The loop beats, and a task of its own watches, so that a loop
-//! that hangs cannot say of itself that it lives.
+//! Detects a main loop that hangs, for /livez. The loop counts its turns, and a separate task checks the count, since a loop
+//! that hangs cannot report itself.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,26 +7,26 @@ use std::time::Duration;
 
 use crate::sink::http::Health;
 
-/// The loop turns at least once a second.
-const WATCH_EVERY: Duration = Duration::from_secs(15);
-/// Without a beat in so many of these it hangs.
-const MISSED: u32 = 2;
+/// Interval of checks. The loop turns at least once a second.
+const CHECK_EVERY: Duration = Duration::from_secs(15);
+/// Number of consecutive checks without a turn after which the loop counts as hung.
+const MAX_MISSED: u32 = 2;
 
-/// Beats of one loop.
+/// Number of turns of the loop.
 #[derive(Clone, Debug, Default)]
 pub struct Heartbeat(Arc<AtomicU64>);
 
 impl Heartbeat {
-    /// The loop has turned.
+    /// Counts one turn.
     pub fn beat(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Tells `health` whether the loop lives, for ever.
+    /// Sets `health.live` at every check, for ever.
     pub async fn watch(self, health: Arc<Health>) {
         let mut pulse = Pulse::default();
         loop {
-            tokio::time::sleep(WATCH_EVERY).await;
+            tokio::time::sleep(CHECK_EVERY).await;
             let is_live = pulse.is_live(self.0.load(Ordering::Relaxed));
             if health.live.swap(is_live, Ordering::Relaxed) != is_live {
                 tracing::warn!(is_live, "the engine's loop stands still, or turns again");
@@ -35,7 +35,7 @@ impl Heartbeat {
     }
 }
 
-/// What the looks before saw.
+/// Result of the previous checks.
 #[derive(Debug, Default)]
 struct Pulse {
     beats: u64,
@@ -46,7 +46,7 @@ impl Pulse {
     fn is_live(&mut self, beats: u64) -> bool {
         self.missed = if beats == self.beats { self.missed + 1 } else { 0 };
         self.beats = beats;
-        self.missed < MISSED
+        self.missed < MAX_MISSED
     }
 }
 

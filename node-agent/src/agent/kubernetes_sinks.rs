@@ -1,8 +1,7 @@
-//! Wiring of the sinks that write objects to the API server: reports and Events, each only where it is asked for.
+//! Wiring of the sinks that write objects to the API server: Reports and Events, each only if the configuration asks for it.
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::config::{AgentConfig, MetadataSource};
@@ -10,19 +9,18 @@ use crate::kubernetes_api::access::ApiAccess;
 use crate::kubernetes_api::backoff::Pace;
 use crate::pipeline::Pipeline;
 use crate::sink::convert::Wall;
-use crate::sink::kubernetes::Writing;
 use crate::sink::kubernetes::desk::Times;
 use crate::sink::kubernetes::writer::Office;
 use crate::source::clock;
 use crate::source::kubernetes::Switch;
-use crate::source::pods::SourceState;
+use crate::source::state::StateFeed;
 
-/// Starts what is asked for; how each sink does is told like a source's state.
+/// Starts the writers that the configuration asks for.
 pub fn start(
     config: &AgentConfig,
     metadata: &[MetadataSource],
     pipeline: &mut Pipeline,
-    states: &mpsc::Sender<(String, SourceState)>,
+    feed: &StateFeed,
 ) -> Vec<JoinHandle<()>> {
     let is_on = |switch| switch == Switch::On;
     if !is_on(config.reports) && !is_on(config.events) {
@@ -41,41 +39,12 @@ pub fn start(
         times: Times::default(),
         pace: Pace::default(),
     };
-    let mut writing = Vec::new();
+    let mut tasks = Vec::new();
     if is_on(config.reports) {
-        writing.push(pipeline.cluster.start_reports(&office));
+        tasks.push(pipeline.cluster.start_reports(&office, feed));
     }
     if is_on(config.events) {
-        writing.push(pipeline.cluster.start_events(&office));
+        tasks.push(pipeline.cluster.start_events(&office, feed));
     }
-    for one in &writing {
-        pipeline.source(one.name, SourceState::of(None));
-    }
-    writing.into_iter().flat_map(|one| follow(one, states.clone())).collect()
-}
-
-/// Passes every change on.
-fn follow(writing: Writing, states: mpsc::Sender<(String, SourceState)>) -> [JoinHandle<()>; 2] {
-    let Writing { name, states: mut reasons, task } = writing;
-    let telling = tokio::spawn(async move {
-        while reasons.changed().await.is_ok() {
-            let reason = reasons.borrow_and_update().clone();
-            let state = SourceState { up: reason.is_none(), reason };
-            if states.send((name.to_owned(), state)).await.is_err() {
-                return;
-            }
-        }
-    });
-    [task, telling]
-}
-
-impl Pipeline {
-    /// Tells the sinks which pods the API server knows, and again what they could not keep. Call it about once a second.
-    pub fn settle_cluster_sinks(&self) {
-        let now = clock::now();
-        self.cluster.settle(&|uid| self.engine.at_server(uid), now);
-        for finding in self.cluster.wanted().iter().filter_map(|id| self.engine.finding(id)) {
-            self.cluster.note(&finding, now);
-        }
-    }
+    tasks
 }

@@ -1,4 +1,4 @@
-//! Measures how long the scan of a netns takes, beside whatever else is done inside.
+//! Measures how long the scan of a netns takes, around another actor.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use crate::source::netns::NetnsActor;
 use crate::source::netns::look::Interface;
 
-/// An actor whose scans are measured.
+/// Adds the duration of each scan to a histogram, and passes every call on to the inner actor.
 pub struct Timed {
     actor: Box<dyn NetnsActor>,
     durations: Histogram,
@@ -59,7 +59,7 @@ mod tests {
 
     use super::*;
 
-    /// Counts the scans that it is told of.
+    /// Counts the calls of `scanned`.
     struct Counting(Arc<AtomicU32>);
 
     impl NetnsActor for Counting {
@@ -76,14 +76,14 @@ mod tests {
 
     #[test]
     fn every_scan_is_measured_and_passed_on() {
-        let told = Arc::new(AtomicU32::new(0));
+        let scans = Arc::new(AtomicU32::new(0));
         let durations = Histogram::new([0.001, 1.0]);
         let mut registry = Registry::default();
         registry.register("scan_duration_seconds", "Time", durations.clone());
-        let mut actor = Timed::new(Box::new(Counting(Arc::clone(&told))), durations);
+        let mut actor = Timed::new(Box::new(Counting(Arc::clone(&scans))), durations);
         actor.scanned(Duration::from_micros(500));
         actor.scanned(Duration::from_millis(500));
-        assert_eq!(told.load(Ordering::Relaxed), 2);
+        assert_eq!(scans.load(Ordering::Relaxed), 2);
         let mut text = String::new();
         encode(&mut text, &registry).expect("text");
         for line in ["_count 2", "_sum 0.5005", "_bucket{le=\"0.001\"} 1", "_bucket{le=\"1.0\"} 2"] {

@@ -1,4 +1,4 @@
-//! Wiring of the HTTP servers: binds the addresses of `--api` and `--telemetry`, and lets the servers end.
+//! Wiring of the HTTP servers: binds the addresses of `--api` and `--telemetry`, and waits for the servers at the end.
 
 use std::time::Duration;
 
@@ -6,20 +6,20 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::agent::AgentError;
+use crate::agent::error::AgentError;
 use crate::config::{AgentConfig, ListenAddress};
 use crate::sink::http::host::HostCheck;
 use crate::sink::http::serving::serve;
 use crate::sink::http::unix::OwnedSocket;
 use crate::sink::http::{Bounds, Endpoint, HttpState, api_router, telemetry_router};
 
-/// How long the last answers of one server may take.
+/// Time for one server to finish its last answers.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
-/// Binds the addresses that are asked for, and serves.
+/// Binds the configured addresses and starts a server on each.
 ///
 /// # Errors
-/// When an address cannot be had.
+/// When an address cannot be bound.
 pub async fn start(
     config: &AgentConfig,
     state: &HttpState,
@@ -41,7 +41,7 @@ pub async fn start(
     Ok(servers)
 }
 
-/// Lets the servers end, which they do once they are told to.
+/// Waits for the servers, which end on the shutdown signal.
 pub async fn finish(servers: Vec<JoinHandle<()>>) {
     for server in servers {
         let _ = tokio::time::timeout(LAST_ANSWERS, server).await;

@@ -1,4 +1,4 @@
-//! What the configuration means for each stage.
+//! Translates the configuration into the options of each stage.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,11 +14,12 @@ use crate::kubernetes_api::backoff::Pace;
 use crate::source::clock;
 use crate::source::kernel::{KernelLogLevel, KernelOptions, TrafficLevel};
 use crate::source::kubernetes::KubernetesOptions;
+use crate::source::netns::budget::Budget;
 use crate::source::netns::{HostNetns, NetnsOptions};
 use crate::source::node_access::Wanted;
 use crate::source::pods::cri;
 
-/// The engine's part.
+/// Returns the options of the engine. `traffic_drained`: the kernel counts traffic.
 #[must_use]
 pub fn engine(config: &AgentConfig, traffic_drained: bool) -> EngineOptions {
     let size = |cap: u32| usize::try_from(cap).unwrap_or(usize::MAX);
@@ -44,7 +45,7 @@ pub fn engine(config: &AgentConfig, traffic_drained: bool) -> EngineOptions {
     }
 }
 
-/// Whose annotations make exceptions.
+/// Returns the objects whose annotations make exceptions.
 #[must_use]
 pub const fn annotations(given: ExceptionAnnotations) -> AnnotationSource {
     match given {
@@ -54,13 +55,13 @@ pub const fn annotations(given: ExceptionAnnotations) -> AnnotationSource {
     }
 }
 
-/// The operator's exceptions, as the clocks stand now.
+/// Returns the rules of the configuration file, with expiry times on the boot clock as it stands now.
 #[must_use]
 pub fn rules(exceptions: &[Exception]) -> Vec<Arc<Rule>> {
     exceptions.iter().map(|exception| Arc::new(exception.rule(clock::to_boot))).collect()
 }
 
-/// The kernel side's part.
+/// Returns the options of the kernel side.
 #[must_use]
 pub fn kernel(config: &AgentConfig) -> KernelOptions {
     KernelOptions {
@@ -84,7 +85,7 @@ pub fn kernel(config: &AgentConfig) -> KernelOptions {
     }
 }
 
-/// The sources of pods: those that were asked for, else what is there.
+/// Returns the sources of pods: the configured ones, else the container runtime if there is one.
 #[must_use]
 pub fn metadata(asked: &[MetadataSource]) -> Vec<MetadataSource> {
     if asked.is_empty() && cri::socket::is_any() {
@@ -93,7 +94,8 @@ pub fn metadata(asked: &[MetadataSource]) -> Vec<MetadataSource> {
     asked.to_vec()
 }
 
-/// The same for the agent, which may follow the API server too: in a pod that knows its node's name.
+/// Returns the sources of pods of `portolan agent`. Without configured ones, the API server is added in a pod that knows the
+/// name of its node.
 #[must_use]
 pub fn agent_metadata(config: &AgentConfig) -> Vec<MetadataSource> {
     let mut sources = metadata(&config.metadata);
@@ -103,7 +105,7 @@ pub fn agent_metadata(config: &AgentConfig) -> Vec<MetadataSource> {
     sources
 }
 
-/// What the agent needs to see of the node for that.
+/// Returns the parts of the node that the agent must be able to read for these sources.
 #[must_use]
 pub fn node_access<'a>(netns_dirs: &'a [PathBuf], sources: &'a [MetadataSource]) -> Wanted<'a> {
     let runtime = sources.iter().find_map(|source| match source {
@@ -113,18 +115,7 @@ pub fn node_access<'a>(netns_dirs: &'a [PathBuf], sources: &'a [MetadataSource])
     Wanted { netns_dirs, runtime, proc_root: Path::new("/proc") }
 }
 
-/// A source's name, as it is typed.
-#[must_use]
-pub fn source_name(source: &MetadataSource) -> String {
-    match source {
-        MetadataSource::File(path) => format!("file={}", path.display()),
-        MetadataSource::Cri(None) => "cri".to_owned(),
-        MetadataSource::Cri(Some(socket)) => format!("cri={}", socket.display()),
-        MetadataSource::Kubernetes => "kubernetes".to_owned(),
-    }
-}
-
-/// The API server's part.
+/// Returns the options of the watchers of the API server.
 #[must_use]
 pub fn kubernetes(config: &AgentConfig) -> KubernetesOptions {
     KubernetesOptions {
@@ -136,10 +127,20 @@ pub fn kubernetes(config: &AgentConfig) -> KubernetesOptions {
     }
 }
 
-/// The netns thread's part.
+/// Returns the options of the netns thread for `portolan agent`.
+#[must_use]
+pub fn agent_netns(config: &AgentConfig, metadata: &[MetadataSource]) -> NetnsOptions {
+    let mut options = netns(config.netns_dirs.clone(), config.include_host, metadata);
+    if config.scan_only {
+        options.budget = Budget::SCAN_ONLY;
+    }
+    options
+}
+
+/// Returns the options of the netns thread.
 #[must_use]
 pub fn netns(dirs: Vec<PathBuf>, include_host: bool, sources: &[MetadataSource]) -> NetnsOptions {
-    // Only what knows cgroups can tell a pod's sockets in the host's netns from the host's own.
+    // In the host's netns only cgroups distinguish the sockets of pods from those of the host; manifests have no cgroups.
     let knows_cgroups = sources.iter().any(|source| !matches!(source, MetadataSource::File(_)));
     let host = match (include_host, knows_cgroups) {
         (true, _) => HostNetns::Scanned,

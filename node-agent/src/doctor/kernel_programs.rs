@@ -3,11 +3,10 @@
 use std::io;
 
 use super::check::{Check, Needed, check, problem};
-use crate::source::kernel::{
-    HookStatus, KernelHooks, KernelLogLevel, KernelOptions, NetnsPrograms, TrafficLevel,
-};
+use crate::source::kernel::{KernelHooks, KernelLogLevel, KernelOptions, NetnsPrograms, TrafficLevel};
 use crate::source::netns::enter;
 use crate::source::netns::look::{Interface, LinkHeader};
+use crate::source::state::{Hook, State, StateFeed};
 
 /// Loads every hook, attaches the hooks of the root cgroup and, in a new netns, those of a netns, and removes them again.
 pub fn checks() -> Vec<Check> {
@@ -20,10 +19,12 @@ pub fn checks() -> Vec<Check> {
         records_per_second: 1,
         log: KernelLogLevel::Off,
     };
-    match KernelHooks::load(&options) {
-        Ok((hooks, programs)) => {
+    let feed = StateFeed::default();
+    match KernelHooks::load(&options, &feed) {
+        // Dropping the hooks would take the programs off while they are tried.
+        Ok((_hooks, programs)) => {
             let tried = try_in_new_netns(programs);
-            hooks.statuses().into_iter().map(|hook| hook_check(hook, &tried)).collect()
+            feed.subscribe().borrow().hooks().map(|(hook, state)| hook_check(hook, state, &tried)).collect()
         }
         Err(refusal) => {
             let fix = "`portolan scan` and `portolan agent --scan-only` work without";
@@ -33,16 +34,16 @@ pub fn checks() -> Vec<Check> {
     }
 }
 
-fn hook_check(hook: HookStatus, tried: &io::Result<()>) -> Check {
+fn hook_check(hook: Hook, state: &State, tried: &io::Result<()>) -> Check {
     let stand_in = "the scan stands in for this hook; slower to notice";
-    let result = match (hook.reason, tried) {
+    let result = match (state.reason(), tried) {
         (Some(reason), _) => Err(problem(reason, stand_in)),
-        (None, Err(error)) if hook.state == "waiting" => {
+        (None, Err(error)) if *state == State::Starting => {
             Err(problem(format!("loads; cannot be tried in a netns of its own: {error}"), stand_in))
         }
         (None, _) => Ok("loads and attaches".to_owned()),
     };
-    check(&format!("hook {}", hook.name), Needed::ByNothing, result)
+    check(&format!("hook {}", hook.as_str()), Needed::ByNothing, result)
 }
 
 /// Attaches the programs of a netns to the loopback interface of a new netns, which ends with its thread.

@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::time::Duration;
 
+use portolan_report::error_text;
+
 /// Characters of a reason that are kept.
 const MAX_REASON: usize = 240;
 
@@ -77,18 +79,9 @@ impl ApiFault {
     }
 }
 
-/// An error and all its causes on one line.
+/// Returns an error and all its causes on one line.
 pub fn causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        if !text.contains(&next) {
-            text = format!("{text}: {next}");
-        }
-        cause = error.source();
-    }
-    bounded(&text)
+    bounded(&error_text::causes(error))
 }
 
 /// Without control characters and not longer than a line.

@@ -1,76 +1,64 @@
-//! The one owner of the engine: hands it facts with the time, and carries out the changes it answers with, on the sinks
-//! and on the kernel side. It waits for nothing and nobody, so a slow reader never stalls the collection.
+//! The single owner of the engine: passes facts to the engine with the time, and carries out the changes on the sinks and
+//! on the kernel side. Nothing here blocks, so a slow reader never stalls the collection.
 
+mod losses;
+mod measure;
 pub mod read_model;
-mod status_log;
+mod status;
+mod status_schedule;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use portolan_engine::Engine;
 use portolan_engine::model::change::Change;
 use portolan_engine::model::connection::ConnectionFact;
 use portolan_engine::model::finding::{Finding, FindingState};
-use portolan_engine::model::finding_code::{FindingCode, Severity};
 use portolan_engine::model::identity::BootTime;
 use portolan_engine::model::input::Input;
 use portolan_engine::model::listener::{Listener, ListenerState};
-use portolan_engine::read::counts::Counts;
-use portolan_report::wire::{AgentStatus, HookStatus, Limit, SourceStatus};
+use tokio::sync::watch;
 
-use crate::pipeline::status_log::ToldStatus;
+use crate::pipeline::status_schedule::StatusSchedule;
 use crate::sink::convert::{Converter, Wall};
 use crate::sink::kubernetes::ClusterSinks;
-use crate::sink::kubernetes::desk::Desk;
-use crate::sink::kubernetes::events::Events;
-use crate::sink::kubernetes::reports::Reports;
-use crate::sink::metrics::{
-    ConnectionLabels, FindingLabels, KindLabel, ListenerLabels, MapLabel, Metrics, SourceLabel, StateLabel,
-};
+use crate::sink::metrics::{KindLabel, Metrics};
 use crate::sink::stream::ended::Ended;
 use crate::sink::stream::publish::Publisher;
-use crate::sink::stream::stdout::{BLOCKED, CLOSED, FAILED, TOO_LONG};
 use crate::source::annotation_lint::AnnotationLint;
+use crate::source::clock;
 use crate::source::kernel::KernelHooks;
-use crate::source::pods::SourceState;
-use crate::source::{clock, conntrack};
+use crate::source::state::States;
 
-/// Deadlines of the engine whose changes are in memory together.
+/// Maximum number of due engine timers handled in one step, which bounds the changes held in memory.
 const TICK_PART: usize = 256;
 
-/// How a source is doing, as status tells it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SourceStanding {
-    pub since: BootTime,
-    pub is_up: bool,
-    /// Why not, or what is amiss all the same.
-    pub reason: Option<String>,
-}
-
-/// Engine, kernel side and sinks.
+/// The engine, the kernel side, and the sinks.
 pub struct Pipeline {
     pub engine: Engine,
-    /// `None`: scan only.
+    /// `None` with `--scan-only`.
     pub kernel: Option<KernelHooks>,
     pub publisher: Publisher,
-    /// Objects at the API server that tell of findings.
+    /// Writers of Reports and Events to the API server.
     pub cluster: ClusterSinks,
     pub metrics: Arc<Metrics>,
     pub node: Arc<str>,
     pub kernel_release: String,
-    pub sources: BTreeMap<String, SourceStanding>,
-    /// Totals of the kernel's loss counters that were told to the engine.
-    told: BTreeMap<&'static str, u64>,
-    pub(crate) closed: Ended<Listener>,
-    pub(crate) resolved: Ended<Finding>,
-    pub(crate) told_status: ToldStatus,
-    /// Losses whose scan is not done.
+    /// State of every hook and source.
+    states: watch::Receiver<States>,
+    /// Totals of the kernel's loss counters that the engine knows, by reason.
+    reported_losses: BTreeMap<&'static str, u64>,
+    /// Listeners that closed lately, for requests by id or by state.
+    closed: Ended<Listener>,
+    /// Findings that were resolved lately.
+    resolved: Ended<Finding>,
+    status_schedule: StatusSchedule,
+    /// Losses that wait for the end of a scan, by reason.
     unrecovered: BTreeMap<&'static str, u64>,
     annotation_lint: AnnotationLint,
-    /// The engine's generation when ports and findings were counted last.
+    /// Generation of the engine at the last full count of ports and findings.
     measured: Option<u64>,
 }
 
@@ -83,6 +71,7 @@ impl Pipeline {
         metrics: Arc<Metrics>,
         node: Arc<str>,
         kernel_release: String,
+        states: watch::Receiver<States>,
     ) -> Self {
         Self {
             engine,
@@ -92,18 +81,18 @@ impl Pipeline {
             metrics,
             node,
             kernel_release,
-            sources: BTreeMap::new(),
-            told: BTreeMap::new(),
+            states,
+            reported_losses: BTreeMap::new(),
             closed: Ended::default(),
             resolved: Ended::default(),
-            told_status: ToldStatus::default(),
+            status_schedule: StatusSchedule::default(),
             unrecovered: BTreeMap::new(),
             annotation_lint: AnnotationLint::default(),
             measured: None,
         }
     }
 
-    /// One fact through the engine.
+    /// Applies one fact to the engine and carries out the changes.
     pub fn apply(&mut self, input: Input) {
         for remark in self.annotation_lint.remarks(&input) {
             tracing::warn!("{remark}");
@@ -113,7 +102,7 @@ impl Pipeline {
         self.carry_out(&changes, now);
     }
 
-    /// The engine's timers, and part by part what they make it tell.
+    /// Runs the engine's due timers in steps of [`TICK_PART`] and carries out the changes of each step.
     pub fn tick(&mut self) {
         let now = clock::now();
         loop {
@@ -125,8 +114,8 @@ impl Pipeline {
         }
     }
 
-    /// Takes the kernel's counters in, and tells of lines that were lost. True if something was lost since the last drain
-    /// that only a scan can mend.
+    /// Applies the kernel's counters and reports lines that stdout lost. True if the kernel lost facts since the last drain
+    /// that only a scan can restore.
     pub fn drain(&mut self) -> bool {
         let needs_scan = self.drain_kernel();
         let converter = self.converter();
@@ -141,9 +130,9 @@ impl Pipeline {
         self.apply(Input::Traffic(drained));
         let mut needs_scan = false;
         for (reason, total) in lost {
-            let told = self.told.entry(reason).or_default();
-            let count = total.saturating_sub(*told);
-            *told = total;
+            let reported = self.reported_losses.entry(reason).or_default();
+            let count = total.saturating_sub(*reported);
+            *reported = total;
             if count > 0 {
                 if is_mended_by_scan(reason) {
                     needs_scan = true;
@@ -155,14 +144,14 @@ impl Pipeline {
         needs_scan
     }
 
-    /// The scan after a loss is done: the state is that of the kernel again.
+    /// Reports losses as recovered: the scan after them is done, and the engine knows the kernel's state again.
     pub fn recovered(&mut self) {
         for (reason, count) in std::mem::take(&mut self.unrecovered) {
             self.apply(Input::Lost { reason, count, recovered: true });
         }
     }
 
-    /// Counts what the kernel told.
+    /// Counts an event of the kernel, by kind.
     pub fn count_event(&self, input: &Input) {
         match input {
             Input::SocketOpened(_) => self.count_events("listener-opened", 1),
@@ -182,20 +171,7 @@ impl Pipeline {
         }
     }
 
-    /// A source came up (`reason` is `None`) or went down.
-    pub fn source(&mut self, name: &str, SourceState { up, reason }: SourceState) {
-        // One that has not told anything yet has no fault either.
-        let is_up = up || reason.is_none();
-        let known = self.sources.get(name);
-        if known.is_some_and(|state| (state.is_up, &state.reason) == (is_up, &reason)) {
-            return;
-        }
-        if let Some(reason) = &reason {
-            tracing::warn!(source = name, "{reason}");
-        }
-        self.sources.insert(name.to_owned(), SourceStanding { since: clock::now(), is_up, reason });
-    }
-
+    /// Returns a converter from engine types to wire types, with the time of now.
     #[must_use]
     pub fn converter(&self) -> Converter {
         let now = clock::now();
@@ -203,6 +179,16 @@ impl Pipeline {
             node: Arc::clone(&self.node),
             wall: Wall { unix_ns_at_boot: clock::booted_at().as_nanos() },
             now,
+        }
+    }
+
+    /// Updates the cluster sinks with the pods that the API server knows, and submits again the findings that the sinks had no
+    /// room for. Call it about once a second.
+    pub fn settle_cluster_sinks(&self) {
+        let now = clock::now();
+        self.cluster.settle(&|uid| self.engine.at_server(uid), now);
+        for finding in self.cluster.wanted().iter().filter_map(|id| self.engine.finding(id)) {
+            self.cluster.note(&finding, now);
         }
     }
 
@@ -234,6 +220,7 @@ impl Pipeline {
         self.publisher.publish_gathered(&converter);
     }
 
+    /// Remembers objects that end, and forgets those that are open again.
     fn remember(&mut self, change: &Change) {
         match change {
             Change::Listener(listener) if listener.state == ListenerState::Closed => {
@@ -248,6 +235,7 @@ impl Pipeline {
         }
     }
 
+    /// Observes the time from the socket's opening to the finding.
     fn measure_latency(&self, finding: &Finding, now: BootTime) {
         if finding.state == FindingState::Open
             && let Some(opened) = finding.opened_at
@@ -255,179 +243,9 @@ impl Pipeline {
             self.metrics.detection_latency.observe(now.since(opened).as_secs_f64());
         }
     }
-
-    /// How the agent is doing.
-    #[must_use]
-    pub fn status(&self) -> AgentStatus {
-        let converter = self.converter();
-        let mut limits: BTreeMap<String, Limit> = BTreeMap::new();
-        for (name, used, max) in self.engine.limits() {
-            limits.insert(name.to_owned(), Limit { used: used as u64, max: max as u64 });
-        }
-        let hooks = match &self.kernel {
-            Some(kernel) => {
-                for (name, used, max) in kernel.map_usage() {
-                    limits.insert(format!("map:{name}"), Limit { used, max });
-                }
-                kernel.statuses().into_iter().map(hook_status).collect()
-            }
-            None => Vec::new(),
-        };
-        // Counting looks at every port.
-        let counts = self.engine.counts();
-        AgentStatus {
-            envelope: converter.envelope(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            kernel: self.kernel_release.clone(),
-            hooks,
-            sources: self.source_statuses(&converter),
-            namespaces: counts.netns,
-            listeners: counts.listeners.values().sum::<u64>() as usize,
-            lost: self.lost_totals(counts.totals.lost),
-            limits,
-        }
-    }
-
-    fn source_statuses(&self, converter: &Converter) -> Vec<SourceStatus> {
-        let status = |(name, state): (&String, &SourceStanding)| SourceStatus {
-            name: name.clone(),
-            state: if state.is_up { "up" } else { "down" }.to_owned(),
-            since: converter.wall.rfc3339(state.since),
-            reason: state.reason.clone(),
-        };
-        self.sources.iter().map(status).collect()
-    }
-
-    fn lost_totals(&self, lost: BTreeMap<&'static str, u64>) -> BTreeMap<String, u64> {
-        self.with_losses_of_lines(lost)
-            .into_iter()
-            .map(|(reason, count)| (reason.to_owned(), count))
-            .collect()
-    }
-
-    /// Everything that was dropped anywhere, by reason.
-    fn with_losses_of_lines(&self, mut lost: BTreeMap<&'static str, u64>) -> BTreeMap<&'static str, u64> {
-        let counts = self.publisher.counts();
-        let too_long = self.publisher.too_long();
-        let limited = [("reports", "reports-limited"), ("events", "events-limited")];
-        for done in self.cluster.done().iter().filter(|done| done.limited > 0) {
-            let reason = limited.iter().find(|(sink, _)| *sink == done.sink);
-            lost.extend(reason.map(|(_, reason)| (*reason, done.limited)));
-        }
-        let places = [
-            (BLOCKED, &counts.blocked),
-            (CLOSED, &counts.closed),
-            (FAILED, &counts.failed),
-            (TOO_LONG, &*too_long),
-        ];
-        let lines = places.map(|(reason, count)| (reason, count.load(Ordering::Relaxed)));
-        for (reason, count) in lines.into_iter().chain(self.publisher.lost_in_export()) {
-            if count > 0 {
-                lost.insert(reason, count);
-            }
-        }
-        lost
-    }
 }
 
-impl Pipeline {
-    /// Sets the gauges from the engine's counts and the loss counters; called with every drain.
-    pub fn measure(&mut self) {
-        if let Some(kernel) = &mut self.kernel {
-            let engine = &self.engine;
-            kernel.unwatch_unknown_ports(engine.port_count(), |port| engine.knows_port(port), clock::now());
-        }
-        let generation = Some(self.engine.generation());
-        let counts = if std::mem::replace(&mut self.measured, generation) == generation {
-            self.engine.running_totals()
-        } else {
-            let counts = self.engine.counts();
-            self.measure_lists(&counts);
-            counts
-        };
-        let metrics = &self.metrics;
-        let (applying, expired) = self.engine.exceptions(clock::now());
-        for (state, count) in [("applies", applying), ("expired", expired)] {
-            let count = i64::try_from(count).unwrap_or(i64::MAX);
-            metrics.exceptions.get_or_create(&StateLabel { state }).set(count);
-        }
-        for ((declaration, origin), total) in &counts.totals.connections {
-            let labels = ConnectionLabels {
-                declaration: declaration.as_str(),
-                origin: origin.map_or("unknown", portolan_engine::model::traffic::Origin::as_str),
-            };
-            let counter = metrics.connections.get_or_create(&labels);
-            counter.inner().fetch_max(*total, Ordering::Relaxed);
-        }
-        for (reason, total) in self.with_losses_of_lines(counts.totals.lost.clone()) {
-            metrics.lost_total(reason, total);
-        }
-        metrics.namespaces.set(i64::try_from(counts.netns).unwrap_or(i64::MAX));
-        metrics.unattributed.inner().fetch_max(counts.totals.unattributed, Ordering::Relaxed);
-        metrics.short_lived.inner().fetch_max(counts.totals.short_lived, Ordering::Relaxed);
-        for (name, state) in &self.sources {
-            let labels = SourceLabel { source: source_kind(name) };
-            metrics.source_up.get_or_create(&labels).set(i64::from(state.is_up));
-        }
-        for done in self.cluster.done() {
-            metrics.sink_writes_total(done.sink, "written", done.written);
-            metrics.sink_writes_total(done.sink, "refused", done.refused);
-            metrics.sink_writes_total(done.sink, "failed", done.failed);
-        }
-        for (name, used, max) in self.kernel.iter().flat_map(KernelHooks::map_usage) {
-            let labels = MapLabel { map: name };
-            metrics.map_entries.get_or_create(&labels).set(i64::try_from(used).unwrap_or(i64::MAX));
-            metrics.map_capacity.get_or_create(&labels).set(i64::try_from(max).unwrap_or(i64::MAX));
-        }
-    }
-
-    fn measure_lists(&self, counts: &Counts) {
-        let metrics = &self.metrics;
-        metrics.set_findings(series(&counts.findings));
-        metrics.set_suppressed(series(&counts.suppressed));
-        metrics.set_listeners(counts.listeners.iter().map(|((protocol, declaration), count)| {
-            let labels = ListenerLabels { protocol: protocol.as_str(), declaration: declaration.as_str() };
-            (labels, i64::try_from(*count).unwrap_or(i64::MAX))
-        }));
-    }
-}
-
-fn series(
-    counts: &BTreeMap<(FindingCode, Severity, String), u64>,
-) -> impl Iterator<Item = (FindingLabels, i64)> {
-    counts.iter().map(|((code, severity, namespace), count)| {
-        let (code, severity) = (code.as_str(), severity.as_str());
-        let labels = FindingLabels { code, severity, namespace: namespace.clone() };
-        (labels, i64::try_from(*count).unwrap_or(i64::MAX))
-    })
-}
-
-/// The label of a source: its kind, since a path would be a label that grows.
-fn source_kind(name: &str) -> &'static str {
-    const KNOWN: [&str; 8] = [
-        "kubernetes",
-        "kubernetes/namespaces",
-        "kubernetes/networkpolicies",
-        "kubernetes/services",
-        "otlp/logs",
-        "otlp/metrics",
-        Reports::NAME,
-        Events::NAME,
-    ];
-    match KNOWN.into_iter().find(|known| *known == name) {
-        Some(known) => known,
-        None if name == conntrack::SOURCE => conntrack::SOURCE,
-        None if name == "config" => "config",
-        None if name == "cri" || name.starts_with("cri=") => "cri",
-        None if name.starts_with("file=") => "file",
-        None => "netns",
-    }
-}
-
+/// True if a scan of all netns restores the facts that this loss took.
 fn is_mended_by_scan(reason: &str) -> bool {
     matches!(reason, "listener-ring-full" | "listeners-map-full")
-}
-
-fn hook_status(hook: crate::source::kernel::HookStatus) -> HookStatus {
-    HookStatus { name: hook.name, state: hook.state, reason: hook.reason }
 }

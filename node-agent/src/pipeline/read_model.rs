@@ -1,4 +1,4 @@
-//! The pipeline as HTTP reads it: open objects from the engine, which ended lately from the rings beside it.
+//! The pipeline as the HTTP API reads it: open objects from the engine, recently ended ones from the pipeline's own memory.
 
 use std::sync::Arc;
 
@@ -36,15 +36,15 @@ impl ReadModel for Pipeline {
     }
 
     fn findings(&self, wanted: Wanted<'_>) -> Vec<Arc<Finding>> {
-        let outlines = self.engine.finding_summaries(wanted.after.and_then(parse));
-        let open = filtered(outlines, wanted).filter_map(|id| self.engine.finding_by_id(id));
+        let summaries = self.engine.finding_summaries(wanted.after.and_then(parse));
+        let open = filtered(summaries, wanted).filter_map(|id| self.engine.finding_by_id(id));
         let ended = ended(&self.resolved, wanted, |finding| Facts::of_finding(finding));
         merged(open.take(wanted.most).collect(), ended, wanted.most, |finding| &finding.id)
     }
 
     fn listeners(&self, wanted: Wanted<'_>) -> Vec<Arc<Listener>> {
-        let outlines = self.engine.listener_summaries(wanted.after.and_then(parse));
-        let open = filtered(outlines, wanted).filter_map(|id| self.engine.listener_by_id(id));
+        let summaries = self.engine.listener_summaries(wanted.after.and_then(parse));
+        let open = filtered(summaries, wanted).filter_map(|id| self.engine.listener_by_id(id));
         let ended = ended(&self.closed, wanted, |listener| Facts::of_listener(listener));
         merged(open.take(wanted.most).collect(), ended, wanted.most, |listener| &listener.id)
     }
@@ -67,11 +67,11 @@ impl ReadModel for Pipeline {
 }
 
 fn filtered<'a>(
-    outlines: impl Iterator<Item = Summary<'a>>,
+    summaries: impl Iterator<Item = Summary<'a>>,
     wanted: Wanted<'_>,
 ) -> impl Iterator<Item = u64> {
     let origins = !wanted.filter.origin.is_empty();
-    outlines.filter(move |outline| wanted.lets_through(&Facts::of_summary(outline, origins))).map(|o| o.id)
+    summaries.filter(move |summary| wanted.lets_through(&Facts::of_summary(summary, origins))).map(|o| o.id)
 }
 
 fn ended<T>(ended: &Ended<T>, wanted: Wanted<'_>, facts: impl for<'f> Fn(&'f T) -> Facts<'f>) -> Vec<Arc<T>> {
@@ -82,7 +82,7 @@ fn ended<T>(ended: &Ended<T>, wanted: Wanted<'_>, facts: impl for<'f> Fn(&'f T) 
     found.take(wanted.most).cloned().collect()
 }
 
-/// Both, in the order of ids; an id is open or ended, never both.
+/// Merges both lists in the order of ids. An id is either open or ended.
 fn merged<T>(open: Vec<Arc<T>>, ended: Vec<Arc<T>>, most: usize, id: impl Fn(&T) -> &String) -> Vec<Arc<T>> {
     let mut all = open;
     if !ended.is_empty() {

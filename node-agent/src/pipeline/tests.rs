@@ -1,4 +1,4 @@
-//! The pipeline as stdout, metrics and HTTP see it: what is listed, found, told and measured.
+//! Tests of the pipeline through its outputs: lists, findings, the watch log, status and metrics.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -28,13 +28,14 @@ use crate::sink::stream::publish::Publisher;
 use crate::sink::stream::stdout::LineSink;
 use crate::sink::stream::watch_log::WatchLog;
 use crate::source::clock;
-use crate::source::pods::SourceState;
+use crate::source::state::{Source, State, StateFeed};
 
 const NETNS: NetnsId = NetnsId(7);
 
-/// A pipeline that says what it sees at once, and what stdout got at its end.
+/// A pipeline without grace times, and the log of its output.
 struct Running {
     pipeline: Pipeline,
+    feed: StateFeed,
     log: Arc<WatchLog>,
 }
 
@@ -56,14 +57,17 @@ impl Running {
         let publisher = Publisher::new(lines, output, Arc::clone(&log));
         let metrics = Arc::new(Metrics::new("0.1.0", "6.18".to_owned()));
         let engine = Engine::new(options);
-        let pipeline = Pipeline::new(engine, None, publisher, metrics, "node".into(), "6.18".to_owned());
-        let mut running = Self { pipeline, log };
+        let feed = StateFeed::default();
+        let release = "6.18".to_owned();
+        let pipeline =
+            Pipeline::new(engine, None, publisher, metrics, "node".into(), release, feed.subscribe());
+        let mut running = Self { pipeline, feed, log };
         running.pipeline.apply(Input::NetnsSeen { facts: facts(), at: clock::now() });
-        running.tell_pod("Deployment", &[5432]);
+        running.set_pod("Deployment", &[5432]);
         running
     }
 
-    fn tell_pod(&mut self, workload: &str, declared: &[u16]) {
+    fn set_pod(&mut self, workload: &str, declared: &[u16]) {
         self.pipeline.apply(Input::Pods { source: "file", pods: vec![pod(workload, declared)] });
     }
 
@@ -93,7 +97,7 @@ impl Running {
         got.try_recv().expect("an answer")
     }
 
-    /// Ports on the page, and where to go on.
+    /// Returns the ports on the page, and the token of the next page.
     fn ports(
         &self,
         ask: fn(ListQuery, oneshot::Sender<ListAnswer>) -> Query,
@@ -169,7 +173,7 @@ fn with(name: &str, value: &str) -> ListQuery {
 fn the_first_line_of_a_finding_measures_how_long_it_took() {
     let mut running = Running::start();
     running.open(1, 9090);
-    running.tell_pod("StatefulSet", &[5432]);
+    running.set_pod("StatefulSet", &[5432]);
     let text = running.pipeline.metrics.encode();
     assert!(text.contains("portolan_detection_latency_seconds_count 1\n"), "{text}");
 }
@@ -294,7 +298,7 @@ fn time_of(report: &Report) -> String {
 }
 
 #[test]
-fn nobody_is_answered_who_is_gone() {
+fn a_query_without_a_reader_is_dropped() {
     let running = Running::start();
     let (reply, got) = oneshot::channel();
     drop(got);
@@ -303,27 +307,61 @@ fn nobody_is_answered_who_is_gone() {
     answer(query, &running.pipeline);
 }
 
+fn down(reason: &str) -> State {
+    State::Down { reason: reason.to_owned() }
+}
+
 #[test]
-fn the_status_is_told_when_a_source_changes_and_once_a_minute() {
+fn the_status_is_published_when_a_source_changes_and_once_a_minute() {
     let mut running = Running::start();
+    let file = running.feed.reporter(Source::File("x".into()));
     let start = clock::now();
     let at = |seconds| start.after(Duration::from_secs(seconds));
-    let mut told = BTreeMap::new();
-    let mut tell = |running: &mut Running, second| {
-        running.pipeline.tell_status_at(at(second));
-        told.insert(second, running.statuses());
+    let mut published = BTreeMap::new();
+    let mut emit = |running: &mut Running, second| {
+        running.pipeline.emit_status_at(at(second));
+        published.insert(second, running.statuses());
     };
-    tell(&mut running, 0);
-    tell(&mut running, 1);
-    running.pipeline.source("file=x", SourceState::of(Some("it is not there".to_owned())));
-    tell(&mut running, 2);
-    running.pipeline.source("file=x", SourceState::of(Some("it cannot be read".to_owned())));
-    tell(&mut running, 3);
-    running.pipeline.source("file=x", SourceState::of(None));
-    tell(&mut running, 4);
-    tell(&mut running, 63);
-    tell(&mut running, 64);
-    assert_eq!(told.into_values().collect::<Vec<_>>(), [1, 1, 2, 2, 3, 3, 4]);
+    emit(&mut running, 0);
+    emit(&mut running, 1);
+    file.report(down("it is not there"));
+    emit(&mut running, 2);
+    file.report(down("it cannot be read"));
+    emit(&mut running, 3);
+    file.report(State::Up);
+    emit(&mut running, 4);
+    emit(&mut running, 63);
+    emit(&mut running, 64);
+    assert_eq!(published.into_values().collect::<Vec<_>>(), [1, 1, 2, 2, 3, 3, 4]);
+}
+
+#[test]
+fn the_status_is_published_at_once_when_a_source_that_was_up_with_a_reason_goes_down() {
+    let mut running = Running::start();
+    let pods = running.feed.reporter(Source::Pods);
+    let now = clock::now();
+    let emit = |running: &mut Running| {
+        running.pipeline.emit_status_at(now);
+        running.statuses()
+    };
+    pods.report(State::Degraded { reason: "more than is kept".to_owned() });
+    assert_eq!(emit(&mut running), 1);
+    let shown = |running: &Running| running.pipeline.status().sources[0].state.clone();
+    assert_eq!(shown(&running), "up");
+    pods.report(down("no answer"));
+    assert_eq!((emit(&mut running), shown(&running).as_str()), (2, "down"));
+}
+
+#[test]
+fn each_source_has_its_own_label_in_the_metrics() {
+    let mut running = Running::start();
+    running.feed.reporter(Source::Cri(Some("/run/x.sock".into()))).report(down("no answer"));
+    running.feed.reporter(Source::OtlpMetrics).report(State::Up);
+    running.pipeline.measure();
+    let text = running.pipeline.metrics.encode();
+    let mut up: Vec<&str> = text.lines().filter(|line| line.starts_with("portolan_source_up{")).collect();
+    up.sort_unstable();
+    assert_eq!(up, ["portolan_source_up{source=\"cri\"} 0", "portolan_source_up{source=\"otlp/metrics\"} 1"]);
 }
 
 #[test]
@@ -335,7 +373,7 @@ fn a_listener_that_came_and_went_at_once_is_counted() {
 }
 
 #[test]
-fn lines_that_were_lost_are_told_where_there_is_room_again_also_without_kernel_programs() {
+fn lost_lines_are_reported_once_there_is_room_also_without_kernel_programs() {
     let (reader, writer) = std::io::pipe().expect("pipe");
     let lines = LineSink::start(writer, 1).expect("thread");
     let counts = lines.counts();
@@ -350,15 +388,15 @@ fn lines_that_were_lost_are_told_where_there_is_room_again_also_without_kernel_p
     std::thread::spawn(move || {
         BufReader::new(reader).lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
     });
-    let mut told = 0;
+    let mut reported = 0;
     for _ in 0..1000 {
         running.pipeline.drain();
         let Ok(line) = read.recv_timeout(Duration::from_millis(10)) else { continue };
         let line: serde_json::Value = serde_json::from_str(&line).expect("JSON");
-        told += line["count"].as_u64().filter(|_| line["kind"] == "Loss").unwrap_or(0);
-        if told == lost {
+        reported += line["count"].as_u64().filter(|_| line["kind"] == "Loss").unwrap_or(0);
+        if reported == lost {
             return;
         }
     }
-    panic!("{told} of {lost} are told");
+    panic!("{reported} of {lost} are reported");
 }

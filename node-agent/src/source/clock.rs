@@ -1,5 +1,5 @@
-//! The only file that reads clocks. Everything else is handed a `BootTime`, and asks here for its wall-clock form at the
-//! very edge.
+//! The only file that reads clocks. All other code takes a `BootTime` as an argument; sources and sinks convert to wall-clock
+//! time here.
 
 use std::time::Duration;
 
@@ -7,41 +7,41 @@ use jiff::{SignedDuration, Timestamp};
 use portolan_engine::model::identity::BootTime;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
-/// Nanoseconds of CLOCK_BOOTTIME: the clock of `bpf_ktime_get_boot_ns`.
+/// Reads CLOCK_BOOTTIME in nanoseconds, the clock of `bpf_ktime_get_boot_ns`.
 #[must_use]
 pub fn now() -> BootTime {
     let nanos = nanos(&clock_gettime(ClockId::Boottime));
     BootTime(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
-/// CPU time that the calling thread has used, in the kernel and outside.
+/// Returns the CPU time of the calling thread, in the kernel and in user space.
 #[must_use]
 pub fn thread_cpu() -> Duration {
     let nanos = nanos(&clock_gettime(ClockId::ThreadCPUTime));
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
 }
 
-/// The wall-clock time of `at`, by what the two clocks differ now.
+/// Converts to wall-clock time, with the current difference of the two clocks.
 #[must_use]
 pub fn to_wall(at: BootTime) -> Timestamp {
     let offset = nanos(&clock_gettime(ClockId::Realtime)) - nanos(&clock_gettime(ClockId::Boottime));
     Timestamp::from_nanosecond(i128::from(at.0) + offset).unwrap_or(Timestamp::MAX)
 }
 
-/// The other way round; the time of boot for what was before.
+/// Converts from wall-clock time; a time before boot becomes the time of boot.
 #[must_use]
 pub fn to_boot(at: Timestamp) -> BootTime {
     let since_boot = at.as_nanosecond() - booted_at().as_nanos();
     BootTime(u64::try_from(since_boot.max(0)).unwrap_or(u64::MAX))
 }
 
-/// The wall-clock time now.
+/// Returns the wall-clock time of now.
 #[must_use]
 pub fn wall_now() -> Timestamp {
     to_wall(now())
 }
 
-/// The time of boot in wall-clock terms, as the clocks stand now: what `to_wall` adds.
+/// Returns the wall-clock time of boot, with the current difference of the two clocks.
 #[must_use]
 pub fn booted_at() -> SignedDuration {
     to_wall(BootTime(0)).as_duration()

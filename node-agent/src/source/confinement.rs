@@ -1,24 +1,24 @@
-//! What holds this process back beside its capabilities: the profile of a security module, a seccomp filter. They answer
-//! EPERM and EACCES where every capability is there, and only they can be named then.
+//! Restrictions of this process beside its capabilities: the profile of a security module, and a seccomp filter. Both return
+//! EPERM or EACCES although every capability is there, so error messages name them.
 
 use std::fmt;
 use std::fs;
 
-/// Where the kernel tells the label: AppArmor's own place, then that of the first module.
+/// Files with the security label: that of AppArmor, then that of the first security module.
 const LABELS: [&str; 2] = ["/proc/self/attr/apparmor/current", "/proc/self/attr/current"];
-/// Beginnings of the types that SELinux gives to what it leaves alone.
+/// Prefixes of the SELinux types that are not restricted.
 const FREE_TYPES: [&str; 4] = ["unconfined", "spc_t", "kernel_t", "initrc_t"];
 
-/// Of this process.
+/// Restrictions of a process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Confinement {
-    /// The security module's name for it, if it is one that forbids things.
+    /// The security module's profile, if the profile restricts the process.
     pub profile: Option<String>,
     pub has_seccomp_filter: bool,
 }
 
 impl Confinement {
-    /// As the kernel tells it.
+    /// Reads the restrictions of this process.
     #[must_use]
     pub fn own() -> Self {
         let label = LABELS.iter().find_map(|path| profile_of(&fs::read_to_string(path).ok()?));
@@ -27,12 +27,13 @@ impl Confinement {
         Self { profile: label, has_seccomp_filter: mode == Some("2") }
     }
 
+    /// True if nothing restricts the process.
     #[must_use]
     pub fn is_none(&self) -> bool {
         *self == Self::default()
     }
 
-    /// What to say of an EPERM where the capability is there.
+    /// Explains an EPERM that is returned although the capability is there.
     #[must_use]
     pub fn advice(&self) -> String {
         if self.is_none() {
@@ -58,7 +59,7 @@ impl fmt::Display for Confinement {
 
 fn profile_of(label: &str) -> Option<String> {
     let label = label.trim_end_matches(['\0', '\n']).trim();
-    // AppArmor writes `profile (mode)`, with `:namespace:` before it where there is one; user:role:type:level is SELinux's.
+    // AppArmor writes `profile (mode)`, with a prefix `:namespace:` if there is one; SELinux writes user:role:type:level.
     let namespaced = label.strip_prefix(':').and_then(|label| label.split_once(':'));
     let is_apparmor = namespaced.is_some() || label.ends_with(')');
     if let Some(kind) = label.split(':').nth(2).filter(|_| !is_apparmor) {

@@ -1,5 +1,5 @@
-//! Notices that a file changed. Its directory is watched rather than the file: editors rename, and a mounted ConfigMap swaps a
-//! symbolic link.
+//! Detects changes of a file by watching the directory with inotify. The directory is watched rather than the file since
+//! editors rename files, and a mounted ConfigMap swaps a symbolic link.
 
 use std::future::pending;
 use std::io;
@@ -11,23 +11,23 @@ use std::time::Duration;
 use rustix::fs::inotify::{CreateFlags, Reader, WatchFlags, add_watch, init};
 use tokio::io::unix::AsyncFd;
 
-/// Changes come in bursts: one reading after the last.
+/// Wait after the first event of a burst, so that one read covers the whole burst.
 const SETTLE: Duration = Duration::from_millis(50);
 
-/// A watch on a directory.
+/// An inotify watch on a directory.
 #[derive(Debug)]
 pub struct DirectoryWatch(AsyncFd<OwnedFd>);
 
 impl DirectoryWatch {
-    /// Watches `path` if it is a directory, else the one that it is in.
+    /// Watches `path` if `path` is a directory, else the directory that holds `path`.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// When the kernel refuses the inotify instance or the watch.
     pub fn of(path: &Path) -> io::Result<Self> {
         watched(inotify(path)?).map(Self)
     }
 
-    /// Waits for a change, and until it has settled. Never ends if the watch is broken.
+    /// Waits for a change and then for [`SETTLE`]. Never returns if the watch is broken.
     pub async fn changed(&self) {
         let Ok(mut ready) = self.0.readable().await else { return pending().await };
         tokio::time::sleep(SETTLE).await;
@@ -39,7 +39,7 @@ impl DirectoryWatch {
 }
 
 fn watched(inotify: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: `OwnedFd` gives the same open descriptor as long as it lives, and `AsyncFd` owns it.
+    // SAFETY: `OwnedFd` returns the same open descriptor for its whole life, and `AsyncFd` owns the `OwnedFd`.
     unsafe { AsyncFd::register(inotify) }.map_err(io::Error::from)
 }
 

@@ -17,3 +17,4 @@ pub mod process;
 pub mod scan;
 pub mod services;
 pub mod sighup;
+pub mod state;

@@ -1,14 +1,15 @@
-//! Namespaces: only their metadata is asked for.
+//! Namespaces of the API server. Requests ask for metadata only.
 
 use portolan_engine::model::input::Input;
 use portolan_engine::model::listing::Listing;
 use portolan_engine::model::namespace::Namespace;
 use serde::de::IgnoredAny;
 
-use crate::source::kubernetes::kind::{Kind, Parts, Told};
+use crate::source::kubernetes::kind::{Kind, Parsed, Parts};
 use crate::source::kubernetes::object::{Cuts, Metadata};
+use crate::source::state::Source;
 
-/// All namespaces.
+/// Source of all namespaces.
 pub struct Namespaces;
 
 impl Kind for Namespaces {
@@ -17,7 +18,7 @@ impl Kind for Namespaces {
     type Key = String;
     type Item = Namespace;
 
-    const SOURCE: &'static str = "kubernetes/namespaces";
+    const SOURCE: Source = Source::Namespaces;
     const PATH: &'static str = "/api/v1/namespaces";
     const PARTS: Parts = Parts::MetadataOnly;
     const MOST: usize = 65_536;
@@ -28,11 +29,11 @@ impl Kind for Namespaces {
         _spec: Option<IgnoredAny>,
         _status: Option<IgnoredAny>,
         cuts: &mut Cuts,
-    ) -> Option<Told<String, Namespace>> {
+    ) -> Option<Parsed<String, Namespace>> {
         let (_, name) = metadata.take_key(cuts)?;
         let labels = metadata.take_labels(cuts);
         let annotations = metadata.take_annotations(|key| key.starts_with("portolan.dev/"), cuts);
-        Some(Told { key: name.clone(), item: Some(Namespace { name, labels, annotations }) })
+        Some(Parsed { key: name.clone(), item: Some(Namespace { name, labels, annotations }) })
     }
 
     fn all(&mut self, namespaces: Vec<Namespace>) -> Input {

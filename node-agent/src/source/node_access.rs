@@ -1,5 +1,6 @@
-//! What of the node this process can see. In a pod that is what the pod was given; without one of these the agent would
-//! take itself for the node, or miss pods in silence, so it says what is missing and ends.
+//! Checks that this process can see the node: the processes, the network namespaces, the runtime's socket. A pod sees only
+//! what its manifest mounts; without one of these the agent would miss pods silently, so the agent reports what is missing
+//! and ends.
 
 use std::fs;
 use std::io;
@@ -12,16 +13,16 @@ use super::confinement::Confinement;
 use super::netns::candidates;
 use super::pods::cri;
 
-/// What the agent needs to see.
+/// Parts of the node that the agent needs to see.
 #[derive(Clone, Debug)]
 pub struct Wanted<'a> {
     pub netns_dirs: &'a [PathBuf],
-    /// The container runtime, where it is asked: its socket, or `None` for the first of the usual ones.
+    /// Socket of the container runtime; `Some(None)`: the first default socket that exists; `None`: no runtime is followed.
     pub runtime: Option<Option<&'a Path>>,
     pub proc_root: &'a Path,
 }
 
-/// Everything of it that is missing, by the name that a manifest gives it; nothing outside of pods.
+/// Returns everything that is missing, in the terms of a pod's manifest. Mounts are only checked in a pod.
 #[must_use]
 pub fn missing(wanted: &Wanted<'_>) -> Vec<String> {
     let mut missing: Vec<String> = host_processes(wanted.proc_root).err().into_iter().collect();
@@ -31,7 +32,7 @@ pub fn missing(wanted: &Wanted<'_>) -> Vec<String> {
     missing
 }
 
-/// The mounts among it.
+/// Returns the mounts that are missing.
 #[must_use]
 pub fn missing_mounts(wanted: &Wanted<'_>) -> Vec<String> {
     let mounts = Process::myself().and_then(|process| process.mountinfo()).map(|mounts| mounts.0);
@@ -40,10 +41,10 @@ pub fn missing_mounts(wanted: &Wanted<'_>) -> Vec<String> {
     dirs.chain(wanted.runtime.and_then(|socket| runtime_dir(socket).err())).collect()
 }
 
-/// Whether the processes of the node can be seen, and their network namespaces.
+/// Checks that the processes of the node and their network namespaces can be read.
 ///
 /// # Errors
-/// What is missing for it.
+/// Names what is missing.
 pub fn host_processes(proc_root: &Path) -> Result<(), String> {
     if has_own_pids() {
         return Err(
@@ -64,7 +65,7 @@ pub fn host_processes(proc_root: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether this process runs on a root of its own, as containers do.
+/// True if this process has a root directory of its own, as containers have.
 #[must_use]
 pub fn is_in_pod(proc_root: &Path) -> bool {
     let identity = |path: &Path| fs::metadata(path).map(|meta| (meta.dev(), meta.ino()));
@@ -72,14 +73,14 @@ pub fn is_in_pod(proc_root: &Path) -> bool {
     has_own_pids() || first.is_some_and(|first| identity(Path::new("/")).is_ok_and(|own| own != first))
 }
 
-/// The first process of a pid namespace: nobody else is seen from there.
+/// True if this process is the first of its pid namespace, so that the node's processes cannot be seen.
 fn has_own_pids() -> bool {
     std::process::id() == 1
 }
 
 fn netns_dir(dir: &Path, mounts: &[MountInfo]) -> Result<(), String> {
     let what = dir.display();
-    // Of several mounts at one place the last is on top.
+    // Of several mounts at one mount point the last is on top.
     let mount = mounts
         .iter()
         .filter(|mount| dir.starts_with(&mount.mount_point))
@@ -132,10 +133,10 @@ mod tests {
             |point: &str, fields: &str| format!("1 2 0:1 / {point} ro,relatime {fields}- tmpfs tmpfs rw");
         let root = at("/", "");
         let point = dir.to_string_lossy();
-        let told = |fields: &str| netns_dir(&dir, &mounts(&[&root, &at(&point, fields)]));
-        assert_eq!(told("master:7 "), Ok(()));
-        assert_eq!(told("shared:7 "), Ok(()));
-        assert!(told("").expect_err("private").contains("HostToContainer"));
+        let checked = |fields: &str| netns_dir(&dir, &mounts(&[&root, &at(&point, fields)]));
+        assert_eq!(checked("master:7 "), Ok(()));
+        assert_eq!(checked("shared:7 "), Ok(()));
+        assert!(checked("").expect_err("private").contains("HostToContainer"));
         let own = netns_dir(&dir, &mounts(&[&root])).expect_err("the container's own directory");
         assert!(own.contains("is missing"), "{own}");
     }

@@ -1,4 +1,5 @@
-//! NetworkPolicies, cut down to the ports that they admit: egress and the peers' selectors are let go.
+//! NetworkPolicies of the API server, reduced to the ports that they admit. Egress rules and the selectors of peers are
+//! left out.
 
 use portolan_engine::model::input::Input;
 use portolan_engine::model::listing::Listing;
@@ -9,17 +10,18 @@ use portolan_engine::model::pod::PortRef;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use crate::source::kubernetes::kind::{Kind, Parts, Told};
+use crate::source::kubernetes::kind::{Kind, Parsed, Parts};
 use crate::source::kubernetes::object::{
     Cuts, Expression, IntOrString, Lax, LaxList, MAX_NAME, Metadata, Selector, labels, port, protocol,
 };
+use crate::source::state::Source;
 
 const MAX_RULES: usize = 1024;
 const MAX_PORTS: usize = 1024;
 const MAX_EXPRESSIONS: usize = 256;
 const MAX_VALUES: usize = 1024;
 
-/// The NetworkPolicies of all namespaces.
+/// Source of the NetworkPolicies of all namespaces.
 pub struct NetworkPolicies;
 
 #[derive(Debug, Default, Deserialize)]
@@ -51,7 +53,7 @@ impl Kind for NetworkPolicies {
     type Key = (String, String);
     type Item = NetworkPolicy;
 
-    const SOURCE: &'static str = "kubernetes/networkpolicies";
+    const SOURCE: Source = Source::NetworkPolicies;
     const PATH: &'static str = "/apis/networking.k8s.io/v1/networkpolicies";
     const PARTS: Parts = Parts::Whole;
     const MOST: usize = 65_536;
@@ -62,20 +64,20 @@ impl Kind for NetworkPolicies {
         spec: Option<PolicySpec>,
         _status: Option<IgnoredAny>,
         cuts: &mut Cuts,
-    ) -> Option<Told<Self::Key, NetworkPolicy>> {
+    ) -> Option<Parsed<Self::Key, NetworkPolicy>> {
         let (namespace, name) = metadata.take_key(cuts)?;
         let spec = spec.unwrap_or_default();
         let key = (namespace.clone(), name.clone());
         if !is_for_ingress(&spec, cuts) {
-            return Some(Told { key, item: None });
+            return Some(Parsed { key, item: None });
         }
         let rules = spec.ingress.entries(MAX_RULES, cuts).collect::<Vec<_>>();
         let ingress = rules.into_iter().filter_map(|spec| rule(spec, cuts)).collect();
         let selector = selector(spec.pod_selector.0.unwrap_or_default(), cuts);
-        Some(Told { key, item: Some(NetworkPolicy { namespace, name, selector, ingress }) })
+        Some(Parsed { key, item: Some(NetworkPolicy { namespace, name, selector, ingress }) })
     }
 
-    /// It may concern every pod of its namespace, and whom it admits is unknown.
+    /// Returns a policy that may select every pod of the namespace, with unknown rules.
     fn in_part(policy: NetworkPolicy) -> Option<NetworkPolicy> {
         let unknown =
             LabelExpression { key: String::new(), operator: LabelOperator::Unknown, values: Vec::new() };
@@ -100,7 +102,7 @@ impl Kind for NetworkPolicies {
     }
 }
 
-/// Without types a policy is for ingress.
+/// True if the policy restricts ingress; a policy without types does.
 fn is_for_ingress(spec: &PolicySpec, cuts: &mut Cuts) -> bool {
     let types: Vec<String> = spec.policy_types.clone().entries(16, cuts).collect();
     types.is_empty() || types.iter().any(|kind| kind == "Ingress")
@@ -130,13 +132,13 @@ fn expression(spec: Expression, cuts: &mut Cuts) -> LabelExpression {
     }
 }
 
-/// `None` for a rule that admits only protocols which are not told here.
+/// Parses a rule; `None` for a rule that admits only protocols that the agent does not observe.
 fn rule(spec: RuleSpec, cuts: &mut Cuts) -> Option<IngressRule> {
     let peers = spec.from.0.map_or(0, |peers| peers.len());
     let specs: Vec<Lax<PortSpec>> = spec.ports.0.unwrap_or_default();
     let named = specs.len();
     if named > MAX_PORTS {
-        // Better to admit too much than to call a port blocked that is not.
+        // Admitting all ports is safer than a finding that calls an open port blocked.
         cuts.0 += 1;
         return Some(IngressRule { ports: Vec::new(), peers });
     }
@@ -146,8 +148,8 @@ fn rule(spec: RuleSpec, cuts: &mut Cuts) -> Option<IngressRule> {
     (named == 0 || !ports.is_empty()).then_some(IngressRule { ports, peers })
 }
 
-/// `None` for a protocol that is not told here. A port that cannot be read admits all of its protocol, so that nothing is
-/// called blocked that may be open.
+/// Parses a port; `None` for a protocol that the agent does not observe. An invalid port admits every port of the protocol, so
+/// that no port that may be open is called blocked.
 fn admitted(spec: PortSpec) -> Option<AdmittedPort> {
     let admitted = spec.port.0.and_then(|port| port.port(&mut Cuts::default()));
     let end_port = port(spec.end_port.0).filter(|_| matches!(admitted, Some(PortRef::Number(_))));
@@ -164,8 +166,8 @@ mod tests {
     fn policy(spec: &str) -> Option<NetworkPolicy> {
         let metadata = serde_json::from_str(r#"{"namespace":"shop","name":"p"}"#).expect("metadata");
         let spec = serde_json::from_str(spec).expect("a spec");
-        let told = NetworkPolicies.read(metadata, Some(spec), None, &mut Cuts::default());
-        told.expect("an identity").item
+        let parsed = NetworkPolicies.read(metadata, Some(spec), None, &mut Cuts::default());
+        parsed.expect("an identity").item
     }
 
     fn number(number: u16) -> Option<PortRef> {

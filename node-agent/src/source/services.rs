@@ -1,4 +1,4 @@
-//! Services, cut down to what they select and where they send traffic.
+//! Services of the API server, reduced to selector, ports and addresses.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -9,15 +9,16 @@ use portolan_engine::model::pod::PortRef;
 use portolan_engine::model::service::{ExternalAccess, Service, ServiceKind, ServicePort};
 use serde::Deserialize;
 
-use crate::source::kubernetes::kind::{Kind, Parts, Told};
+use crate::source::kubernetes::kind::{Kind, Parsed, Parts};
 use crate::source::kubernetes::object::{Cuts, IntOrString, Lax, LaxList, Metadata, labels, port, protocol};
+use crate::source::state::Source;
 
 const MAX_PORTS: usize = 1024;
 const MAX_ADDRESSES: usize = 64;
 const MAX_PORT_NAME: usize = 63;
 const MAX_HOST_NAME: usize = 253;
 
-/// The Services of all namespaces.
+/// Source of the Services of all namespaces.
 pub struct Services;
 
 #[derive(Debug, Default, Deserialize)]
@@ -72,7 +73,7 @@ impl Kind for Services {
     type Key = (String, String);
     type Item = Service;
 
-    const SOURCE: &'static str = "kubernetes/services";
+    const SOURCE: Source = Source::Services;
     const PATH: &'static str = "/api/v1/services";
     const PARTS: Parts = Parts::Whole;
     const MOST: usize = 65_536;
@@ -83,7 +84,7 @@ impl Kind for Services {
         spec: Option<ServiceSpec>,
         status: Option<ServiceStatus>,
         cuts: &mut Cuts,
-    ) -> Option<Told<Self::Key, Service>> {
+    ) -> Option<Parsed<Self::Key, Service>> {
         let (namespace, name) = metadata.take_key(cuts)?;
         let spec = spec.unwrap_or_default();
         let kind = kind_of(&spec);
@@ -101,7 +102,7 @@ impl Kind for Services {
             addresses,
             outside: outside.boxed(),
         };
-        Some(Told { key: (namespace, name), item: Some(service) })
+        Some(Parsed { key: (namespace, name), item: Some(service) })
     }
 
     fn all(&mut self, services: Vec<Service>) -> Input {
@@ -121,7 +122,7 @@ impl Kind for Services {
     }
 }
 
-/// A type that this version does not know is taken for the one that all others build upon.
+/// Returns the kind of a Service. An unknown type counts as ClusterIP, on which all other types build.
 fn kind_of(spec: &ServiceSpec) -> ServiceKind {
     match spec.kind.0.as_deref() {
         Some("NodePort") => ServiceKind::NodePort,
@@ -135,7 +136,7 @@ fn kind_of(spec: &ServiceSpec) -> ServiceKind {
 fn service_port(spec: PortSpec) -> Option<ServicePort> {
     let number = port(spec.port.0)?;
     let target = match spec.target_port.0 {
-        // What the API server writes for none.
+        // The API server writes 0 for a missing target port.
         None | Some(IntOrString::Number(0)) => PortRef::Number(number),
         Some(IntOrString::Text(text)) if text.is_empty() => PortRef::Number(number),
         Some(target) => target.port(&mut Cuts::default())?,
@@ -185,8 +186,8 @@ mod tests {
         let object: crate::source::kubernetes::object::Object<ServiceSpec, ServiceStatus> =
             serde_json::from_str(json).expect("an object");
         let metadata = object.metadata.0.expect("metadata");
-        let told = Services.read(metadata, object.spec.0, object.status.0, &mut Cuts::default());
-        told.expect("an identity").item.expect("a service")
+        let parsed = Services.read(metadata, object.spec.0, object.status.0, &mut Cuts::default());
+        parsed.expect("an identity").item.expect("a service")
     }
 
     #[test]

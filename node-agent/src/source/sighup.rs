@@ -1,5 +1,5 @@
-//! SIGHUP: the configuration file and the manifests are read again at once, without waiting for a change to be noticed. An
-//! agent that was started from a terminal still ends with it, as every program does.
+//! SIGHUP makes the agent read the configuration file and the manifests again at once, without waiting for a file change.
+//! In an agent with a controlling terminal SIGHUP keeps its default action and ends the agent.
 
 use std::future::pending;
 use std::io;
@@ -8,18 +8,18 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// Counts how often everything was to be read again.
-pub type Asked = watch::Receiver<u64>;
+/// Number of reloads that were requested so far.
+pub type Reloads = watch::Receiver<u64>;
 
-/// Follows the signal.
+/// Starts the task that counts the signals; no task where there is a controlling terminal.
 ///
 /// # Errors
-/// Where signals cannot be had.
-pub fn start() -> io::Result<(Asked, Option<JoinHandle<()>>)> {
-    let (count, asked) = watch::channel(0);
-    // Without a controlling terminal there is nothing to open.
+/// When the signal handler cannot be installed.
+pub fn start() -> io::Result<(Reloads, Option<JoinHandle<()>>)> {
+    let (count, reloads) = watch::channel(0);
+    // The open fails where there is no controlling terminal.
     if std::fs::File::open("/dev/tty").is_ok() {
-        return Ok((asked, None));
+        return Ok((reloads, None));
     }
     let mut hangups = signal(SignalKind::hangup())?;
     let task = tokio::spawn(async move {
@@ -28,12 +28,12 @@ pub fn start() -> io::Result<(Asked, Option<JoinHandle<()>>)> {
             count.send_modify(|count| *count += 1);
         }
     });
-    Ok((asked, Some(task)))
+    Ok((reloads, Some(task)))
 }
 
-/// Waits until it is asked for; for ever where nobody asks.
-pub async fn asked(asked: &mut Asked) {
-    if asked.changed().await.is_err() {
+/// Waits for the next request; for ever once nothing can request a reload.
+pub async fn requested(reloads: &mut Reloads) {
+    if reloads.changed().await.is_err() {
         pending::<()>().await;
     }
 }

@@ -1,5 +1,6 @@
 //! Credentials that change while the agent runs, and those that are missing or wrong.
 
+use portolan::source::state::Source;
 use portolan_testing::api_server::server::{Server, Settings, Transport};
 
 use crate::world::{FAST, NODE, World, pod};
@@ -15,12 +16,12 @@ async fn a_rotated_token_is_picked_up() {
     world.pods_are(&["a"]).await;
     world.server.change_settings(|settings| settings.token = Some("second".to_owned()));
     world.server.cut_connections().await;
-    let refused = |reason: &String| reason.contains("401") && !reason.contains("first");
-    world.source("kubernetes", |state| state.reason.as_ref().is_some_and(refused)).await;
+    let refused = |reason: &str| reason.contains("401") && !reason.contains("first");
+    world.source(Source::Pods, |state| state.reason().is_some_and(refused)).await;
     world.files.write_token("second");
     world.server.put("pods", pod("b", NODE).1);
     world.pods_are(&["a", "b"]).await;
-    world.source("kubernetes", |state| state.up).await;
+    world.source(Source::Pods, |state| state.is_up()).await;
 }
 
 #[tokio::test]
@@ -28,8 +29,8 @@ async fn a_rotated_authority_is_picked_up() {
     let mut world = tls_world().await;
     world.pods_are(&["a"]).await;
     let authority = world.server.rotate_authority().await;
-    let distrusted = |reason: &String| reason.contains("certificate");
-    world.source("kubernetes", |state| state.reason.as_ref().is_some_and(distrusted)).await;
+    let distrusted = |reason: &str| reason.contains("certificate");
+    world.source(Source::Pods, |state| state.reason().is_some_and(distrusted)).await;
     world.files.write_authority(&authority);
     world.server.put("pods", pod("b", NODE).1);
     world.pods_are(&["a", "b"]).await;
@@ -43,8 +44,8 @@ async fn credentials_that_are_missing_are_waited_for() {
     // Before the watchers have begun: this runtime has one thread.
     let text = std::fs::read(&world.files.kubeconfig).expect("written");
     std::fs::remove_file(&world.files.kubeconfig).expect("there");
-    let state = world.source("kubernetes", |state| state.reason.is_some()).await;
-    let reason = state.reason.expect("a reason");
+    let state = world.source(Source::Pods, |state| state.reason().is_some()).await;
+    let reason = state.reason().expect("a reason");
     assert!(reason.starts_with("no credentials for the API server: "), "{reason}");
     std::fs::write(&world.files.kubeconfig, text).expect("written");
     world.pods_are(&["a"]).await;

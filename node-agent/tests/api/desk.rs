@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use portolan::kubernetes_api::access::ApiAccess;
 use portolan::sink::convert::Wall;
+use portolan::sink::kubernetes::ClusterSinks;
 use portolan::sink::kubernetes::desk::Times;
 use portolan::sink::kubernetes::writer::Office;
-use portolan::sink::kubernetes::{ClusterSinks, Writing};
 use portolan::source::clock;
+use portolan::source::state::{StateFeed, States};
 use portolan_engine::model::finding::{Finding, FindingState};
 use portolan_engine::model::finding_code::FindingCode;
 use portolan_engine::model::identity::{NetnsId, PodUid, PortId, Protocol};
@@ -24,6 +25,8 @@ use portolan_engine::model::traffic::Traffic;
 use portolan_testing::api_server::log::Request;
 use portolan_testing::api_server::server::{Server, Settings, Transport};
 use serde_json::Value;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::world::{FAST, NODE, PATIENCE, scratch};
@@ -53,7 +56,8 @@ pub enum On {
 pub struct Desk {
     pub server: Server,
     pub sinks: ClusterSinks,
-    writing: Vec<Writing>,
+    states: watch::Receiver<States>,
+    writer: Option<JoinHandle<()>>,
     /// What the API server knows: the pod, and its UID there.
     pods: BTreeMap<PodUid, (Arc<PodRef>, PodUid)>,
     /// What the engine knows.
@@ -81,12 +85,14 @@ impl Desk {
             pace: FAST,
         };
         let mut sinks = ClusterSinks::default();
-        let writing = match on {
-            On::Reports => vec![sinks.start_reports(&office)],
-            On::Events => vec![sinks.start_events(&office)],
-            On::Nothing => Vec::new(),
+        let feed = StateFeed::default();
+        let writer = match on {
+            On::Reports => Some(sinks.start_reports(&office, &feed)),
+            On::Events => Some(sinks.start_events(&office, &feed)),
+            On::Nothing => None,
         };
-        Self { server, sinks, writing, pods: BTreeMap::new(), findings: Mutex::default(), directory }
+        let (states, pods) = (feed.subscribe(), BTreeMap::new());
+        Self { server, sinks, states, writer, pods, findings: Mutex::default(), directory }
     }
 
     /// The API server has this pod.
@@ -149,7 +155,8 @@ impl Desk {
 
     /// Why the sink does not work.
     pub fn reason(&self) -> Option<String> {
-        self.writing.first().and_then(|one| one.states.borrow().clone())
+        let states = self.states.borrow();
+        states.sources().find_map(|(_, entry)| entry.state.reason().map(str::to_owned))
     }
 
     /// Requests that would change something.
@@ -174,9 +181,7 @@ impl Desk {
 
 impl Drop for Desk {
     fn drop(&mut self) {
-        for one in &self.writing {
-            one.task.abort();
-        }
+        self.writer.iter().for_each(JoinHandle::abort);
         let _ = std::fs::remove_dir_all(&self.directory);
     }
 }

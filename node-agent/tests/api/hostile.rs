@@ -1,5 +1,6 @@
 //! A server, or a way to it, that sends what nobody should: nothing of it stops a watcher or is taken for the truth.
 
+use portolan::source::state::{Source, State};
 use portolan_engine::model::selector::Selects;
 use portolan_testing::api_server::fault::{Fault, On, StreamedLists};
 use portolan_testing::api_server::server::{Server, Settings, Transport};
@@ -133,8 +134,8 @@ async fn objects_beyond_what_is_kept_are_told_in_part_whenever_they_come() {
         assert!(
             cut.clone().count() >= 4 && cut.clone().all(|one| one.selector.selects(&none) == Selects::Maybe)
         );
-        let state = world.source("kubernetes/networkpolicies", |state| state.reason.is_some()).await;
-        assert!(state.up && state.reason.is_some_and(|reason| reason.contains("more than is kept")));
+        let state = world.source(Source::NetworkPolicies, |state| state.reason().is_some()).await;
+        assert!(state.is_up() && state.reason().is_some_and(|reason| reason.contains("more than is kept")));
         world.until("it is counted", |known| known.lost.contains_key("kubernetes-object-over-limit")).await;
         // Nothing whole is forgotten for it, and what was cut comes back with the list after there is room.
         for name in &names[..8] {
@@ -146,7 +147,7 @@ async fn objects_beyond_what_is_kept_are_told_in_part_whenever_they_come() {
             known.policies.iter().flat_map(|all| all.values()).all(|policy| !policy.ingress.is_empty())
         };
         world.until("both are whole", is_whole).await;
-        world.source("kubernetes/networkpolicies", |state| state.up && state.reason.is_none()).await;
+        world.source(Source::NetworkPolicies, |state| *state == State::Up).await;
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use portolan::source::state::Source;
 use portolan_testing::api_server::fault::{Fault, On, StreamedLists};
 use portolan_testing::api_server::server::{Server, Settings, Transport};
 
@@ -26,9 +27,8 @@ async fn all_is_told_and_changes_follow(mut world: World) -> World {
     world.until("no policy", |known| known.policies.as_ref().is_some_and(|all| all.is_empty())).await;
     let namespaces = world.known.namespaces.as_ref().expect("listed");
     assert!(namespaces.contains_key("/shop"));
-    for source in ["kubernetes", "kubernetes/services", "kubernetes/networkpolicies", "kubernetes/namespaces"]
-    {
-        world.source(source, |state| state.up).await;
+    for source in [Source::Pods, Source::Services, Source::NetworkPolicies, Source::Namespaces] {
+        world.source(source, |state| state.is_up()).await;
     }
     world
 }
@@ -83,7 +83,7 @@ async fn a_lost_history_is_listed_again_and_drops_what_was_deleted_meanwhile() {
         world.server.come_back().await;
         world.pods_are(&["b"]).await;
         assert_eq!(world.known.pod_lists, 2);
-        assert_eq!(world.state("kubernetes").reason, None);
+        assert_eq!(world.state(Source::Pods).reason(), None);
         let (plural, object) = pod("c", NODE);
         world.server.put(plural, object);
         world.pods_are(&["b", "c"]).await;
@@ -132,7 +132,7 @@ async fn a_watch_that_ends_in_time_goes_on_where_it_was() {
         world.server.put(plural, object);
     }
     world.pods_are(&["a", "b", "c", "d"]).await;
-    assert_eq!(world.state("kubernetes").reason, None);
+    assert_eq!(world.state(Source::Pods).reason(), None);
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use portolan::source::state::{Source, State, StateFeed};
 use portolan_testing::api_server::server::{Server, Settings, Transport};
 
 use crate::world::{FAST, NODE, World, pod};
@@ -12,16 +13,16 @@ async fn away_at_the_start() {
     server.put("pods", pod("a", NODE).1);
     server.go_away().await;
     let mut world = World::of(server, FAST);
-    let state = world.source("kubernetes", |state| state.reason.is_some()).await;
-    let reason = state.reason.expect("a reason");
+    let state = world.source(Source::Pods, |state| state.reason().is_some()).await;
+    let reason = state.reason().expect("a reason");
     assert!(
-        !state.up && reason.starts_with("cannot reach the API server: ") && reason.contains("refused"),
+        !state.is_up() && reason.starts_with("cannot reach the API server: ") && reason.contains("refused"),
         "{reason}"
     );
     world.server.come_back().await;
     world.listed().await;
     world.pods_are(&["a"]).await;
-    world.source("kubernetes", |state| state.up && state.reason.is_none()).await;
+    world.source(Source::Pods, |state| *state == State::Up).await;
 }
 
 #[tokio::test]
@@ -29,7 +30,7 @@ async fn what_is_known_stays_while_the_server_is_away() {
     let mut world = World::new([pod("a", NODE)]).await;
     world.listed().await;
     world.server.go_away().await;
-    world.source("kubernetes", |state| !state.up).await;
+    world.source(Source::Pods, |state| matches!(state, State::Down { .. })).await;
     world.for_a_while(Duration::from_millis(500)).await;
     assert_eq!(world.known.pods.len(), 1);
     assert!(world.known.services.is_some());
@@ -50,9 +51,8 @@ async fn one_watcher_at_a_time_tries_a_server_that_is_away_and_all_follow_the_fi
     // Four watchers with waits up to 400 ms would come some 80 times; by turns it is some 20, and some more at first.
     assert!((5..=50).contains(&comers), "{comers}");
     world.server.come_back().await;
-    for source in ["kubernetes", "kubernetes/services", "kubernetes/networkpolicies", "kubernetes/namespaces"]
-    {
-        world.source(source, |state| state.up).await;
+    for source in [Source::Pods, Source::Services, Source::NetworkPolicies, Source::Namespaces] {
+        world.source(source, |state| state.is_up()).await;
     }
 }
 
@@ -69,17 +69,11 @@ async fn the_watchers_end_with_the_engine() {
         policies: portolan::source::kubernetes::Switch::Off,
         pace: FAST,
     };
-    let watching = portolan::source::kubernetes::start(&options, &sender);
-    assert_eq!(
-        watching.iter().map(|one| one.source).collect::<Vec<_>>(),
-        ["kubernetes", "kubernetes/namespaces"]
-    );
+    let watching = portolan::source::kubernetes::start(&options, &sender, &StateFeed::default());
+    assert_eq!(watching.len(), 2, "pods and namespaces");
     drop(inputs);
     for one in watching {
-        tokio::time::timeout(crate::world::PATIENCE, one.task)
-            .await
-            .expect("in time")
-            .expect("without a panic");
+        tokio::time::timeout(crate::world::PATIENCE, one).await.expect("in time").expect("without a panic");
     }
     let _ = std::fs::remove_dir_all(directory);
 }

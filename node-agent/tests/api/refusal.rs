@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use portolan::source::state::{Source, State};
 use portolan_testing::api_server::fault::{Fault, On};
 use portolan_testing::api_server::server::{Server, Settings, Transport};
 
@@ -18,14 +19,14 @@ async fn refusing(on: On, fault: Fault) -> World {
 #[tokio::test]
 async fn what_is_forbidden_is_unknown_and_the_rest_goes_on() {
     for (plural, source, code) in [
-        ("services", "kubernetes/services", 403),
-        ("networkpolicies", "kubernetes/networkpolicies", 404),
-        ("namespaces", "kubernetes/namespaces", 403),
+        ("services", Source::Services, 403),
+        ("networkpolicies", Source::NetworkPolicies, 404),
+        ("namespaces", Source::Namespaces, 403),
     ] {
         let mut world = refusing(On::Kind(plural), Fault::Status(code)).await;
         world.pods_are(&["a"]).await;
-        let state = world.source(source, |state| state.reason.is_some()).await;
-        assert!(state.reason.is_some_and(|reason| reason.contains(&code.to_string())));
+        let state = world.source(source.clone(), |state| state.reason().is_some()).await;
+        assert!(state.reason().is_some_and(|reason| reason.contains(&code.to_string())));
         world.server.put("pods", pod("b", NODE).1);
         world.pods_are(&["a", "b"]).await;
         // Asked again seldom: two to four times a `seldom`.
@@ -34,7 +35,7 @@ async fn what_is_forbidden_is_unknown_and_the_rest_goes_on() {
         let asked = world.requests(plural).len();
         assert!((1..=6).contains(&asked), "{asked} requests for {plural}");
         world.server.heal();
-        world.source(source, |state| state.up).await;
+        world.source(source, |state| state.is_up()).await;
     }
 }
 
@@ -56,8 +57,8 @@ async fn forbidden_once_while_running_takes_nothing_away() {
     for _ in 0..2 {
         world.server.fail_times(1, On::Kind("services"), Fault::Status(403));
         world.server.cut_connections().await;
-        world.source("kubernetes/services", |state| !state.up).await;
-        world.source("kubernetes/services", |state| state.up).await;
+        world.source(Source::Services, |state| matches!(state, State::Down { .. })).await;
+        world.source(Source::Services, |state| state.is_up()).await;
     }
     world.server.put("services", service("db").1);
     world.until("both", |known| known.services.as_ref().is_some_and(|known| known.len() == 2)).await;
@@ -68,31 +69,31 @@ async fn forbidden_once_while_running_takes_nothing_away() {
 async fn pods_that_are_forbidden_do_not_stop_the_rest() {
     let mut world = refusing(On::Kind("pods"), Fault::Status(403)).await;
     world.until("Services", |known| known.services.is_some()).await;
-    let state = world.source("kubernetes", |state| state.reason.is_some()).await;
+    let state = world.source(Source::Pods, |state| state.reason().is_some()).await;
     assert!(
-        state.reason.is_some_and(|reason| reason.contains("forbidden")),
+        state.reason().is_some_and(|reason| reason.contains("forbidden")),
         "{:?}",
-        world.state("kubernetes")
+        world.state(Source::Pods)
     );
 }
 
 #[tokio::test]
 async fn too_many_requests_waits_as_long_as_it_was_told() {
     let mut world = refusing(On::Kind("services"), Fault::TooMany(1)).await;
-    world.source("kubernetes/services", |state| state.reason.is_some()).await;
+    world.source(Source::Services, |state| state.reason().is_some()).await;
     world.server.log().clear();
     world.for_a_while(Duration::from_millis(2500)).await;
     let asked = world.requests("services").len();
     assert!((1..=2).contains(&asked), "{asked}");
     world.server.heal();
-    world.source("kubernetes/services", |state| state.up).await;
+    world.source(Source::Services, |state| state.is_up()).await;
 }
 
 #[tokio::test]
 async fn errors_of_the_server_are_tried_again_less_and_less_often() {
     let mut world = refusing(On::Kind("services"), Fault::Status(500)).await;
     world.pods_are(&["a"]).await;
-    world.source("kubernetes/services", |state| state.reason.is_some()).await;
+    world.source(Source::Services, |state| state.reason().is_some()).await;
     world.for_a_while(Duration::from_millis(1500)).await;
     world.server.log().clear();
     world.for_a_while(Duration::from_secs(2)).await;
@@ -100,7 +101,7 @@ async fn errors_of_the_server_are_tried_again_less_and_less_often() {
     let asked = world.requests("services").len();
     assert!((3..=25).contains(&asked), "{asked}");
     world.server.heal();
-    world.source("kubernetes/services", |state| state.up).await;
+    world.source(Source::Services, |state| state.is_up()).await;
     world.until("Services", |known| known.services.is_some()).await;
 }
 

@@ -15,6 +15,7 @@ use portolan::sink::stream::publish::Publisher;
 use portolan::sink::stream::stdout::LineSink;
 use portolan::sink::stream::watch_log::WatchLog;
 use portolan::source::clock;
+use portolan::source::state::StateFeed;
 use portolan_engine::Engine;
 use portolan_engine::model::identity::{NetnsId, PodUid, PortId, Protocol, SocketCookie};
 use portolan_engine::model::input::Input;
@@ -41,7 +42,15 @@ fn pipeline() -> Pipeline {
     let output = OutputConfig { mode: OutputMode::None, kinds: Vec::new() };
     let publisher = Publisher::new(lines, output, Arc::new(WatchLog::new(1, 100)));
     let metrics = Arc::new(Metrics::new("0.1.0", "6.18".to_owned()));
-    Pipeline::new(Engine::new(options), None, publisher, metrics, NODE.into(), "6.18".to_owned())
+    Pipeline::new(
+        Engine::new(options),
+        None,
+        publisher,
+        metrics,
+        NODE.into(),
+        "6.18".to_owned(),
+        StateFeed::default().subscribe(),
+    )
 }
 
 fn pod(netns: Option<&str>) -> Pod {
@@ -104,7 +113,7 @@ async fn a_socket_becomes_a_report_once_the_api_server_knows_its_pod() {
         pace: FAST,
     };
     let mut pipeline = pipeline();
-    let writing = pipeline.cluster.start_reports(&office);
+    let writing = pipeline.cluster.start_reports(&office, &StateFeed::default());
     open(&mut pipeline);
     assert_eq!(pipeline.engine.at_server(&PodUid("uid-app".to_owned())), None);
     // The API server calls it by another UID: it is a static pod.
@@ -121,6 +130,6 @@ async fn a_socket_becomes_a_report_once_the_api_server_knows_its_pod() {
     let metrics = pipeline.metrics.encode();
     let line = "portolan_sink_writes_total{sink=\"reports\",result=\"written\"} 2";
     assert!(metrics.contains(line), "{metrics}");
-    writing.task.abort();
+    writing.abort();
     let _ = std::fs::remove_dir_all(directory);
 }

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use portolan::kubernetes_api::backoff::Pace;
-use portolan::source::kubernetes::{self, KubernetesOptions, Switch, Watching};
-use portolan::source::pods::SourceState;
+use portolan::source::kubernetes::{self, KubernetesOptions, Switch};
+use portolan::source::state::{Source, State, StateFeed, States};
 use portolan_engine::model::input::Input;
 use portolan_engine::model::listing::Listing;
 use portolan_engine::model::namespace::Namespace;
@@ -18,7 +18,8 @@ use portolan_testing::api_server::access::ClientFiles;
 use portolan_testing::api_server::log::Request;
 use portolan_testing::api_server::server::{Server, Settings, Transport};
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 /// The node whose agent is tested.
@@ -57,7 +58,8 @@ pub struct World {
     pub server: Server,
     pub files: ClientFiles,
     pub known: Known,
-    watching: Vec<Watching>,
+    states: watch::Receiver<States>,
+    tasks: Vec<JoinHandle<()>>,
     inputs: mpsc::Receiver<Input>,
     directory: PathBuf,
 }
@@ -100,8 +102,10 @@ impl World {
             policies: Switch::On,
             pace,
         };
-        let watching = kubernetes::start(&options, &sender);
-        Self { server, files, known: Known::default(), watching, inputs, directory }
+        let feed = StateFeed::default();
+        let tasks = kubernetes::start(&options, &sender, &feed);
+        let states = feed.subscribe();
+        Self { server, files, known: Known::default(), states, tasks, inputs, directory }
     }
 
     /// Takes what is told until it holds.
@@ -116,7 +120,7 @@ impl World {
             panic!(
                 "not in time: {what}; known: {:?}\nsources: {:#?}\nrequests: {:#?}",
                 self.known,
-                self.watching.iter().map(|one| (one.source, one.states.borrow().clone())).collect::<Vec<_>>(),
+                self.states.borrow(),
                 self.last_requests()
             );
         }
@@ -151,24 +155,24 @@ impl World {
     }
 
     /// Waits until a source is as it should be, taking what is told meanwhile.
-    pub async fn source(&mut self, name: &str, holds: impl Fn(&SourceState) -> bool) -> SourceState {
-        let mut states =
-            self.watching.iter().find(|watching| watching.source == name).expect("watched").states.clone();
+    pub async fn source(&mut self, source: Source, holds: impl Fn(&State) -> bool) -> State {
+        let mut states = self.states.clone();
         let reached = async {
             loop {
                 tokio::select! {
-                    state = states.wait_for(|state| holds(state)) => return state.expect("the watcher lives").clone(),
+                    states = states.wait_for(|states| holds(&states.of(source.clone()))) => {
+                        return states.expect("the watcher lives").of(source.clone());
+                    }
                     input = self.inputs.recv() => self.known.take(input.expect("the watchers live")),
                 }
             }
         };
         let state = timeout(PATIENCE, reached).await;
-        state.unwrap_or_else(|_| panic!("{name} is not so: {:?}", self.state(name)))
+        state.unwrap_or_else(|_| panic!("{source} is not so: {:?}", self.state(source.clone())))
     }
 
-    pub fn state(&self, name: &str) -> SourceState {
-        let watching = self.watching.iter().find(|watching| watching.source == name).expect("watched");
-        watching.states.borrow().clone()
+    pub fn state(&self, source: Source) -> State {
+        self.states.borrow().of(source)
     }
 
     /// Requests for a kind, oldest first.
@@ -186,9 +190,7 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        for watching in &self.watching {
-            watching.task.abort();
-        }
+        self.tasks.iter().for_each(JoinHandle::abort);
         let _ = std::fs::remove_dir_all(&self.directory);
     }
 }

@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{Api, ListParams};
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use kube::{Client, ResourceExt};
+use portolan_report::error_text::causes;
 
 use super::args::ClusterArgs;
 use super::error::ClusterError;
@@ -124,20 +125,6 @@ fn node(pod: &Pod) -> Option<String> {
         field.values.as_ref()?.first().filter(|_| field.key == "metadata.name").cloned()
     };
     spec.node_name.clone().or_else(wanted)
-}
-
-/// Returns the message of an error, followed by the messages of its causes.
-pub(super) fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
-            text = format!("{text}: {inner_text}");
-        }
-        cause = inner.source();
-    }
-    text
 }
 
 #[cfg(test)]

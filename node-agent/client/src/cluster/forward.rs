@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 use kube::api::Api;
+use portolan_report::error_text::causes;
 
-use super::agents::{Agent, causes};
+use super::agents::Agent;
 use crate::query::server::{AgentStream, Dial, DialFuture};
 
 /// Port-forward to one agent.

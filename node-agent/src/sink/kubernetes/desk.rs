@@ -76,8 +76,6 @@ pub enum Outcome {
 
 /// What is to be written of one kind of object. Told by the engine's side, asked by a writer; neither waits for the other.
 pub trait Desk: Send + 'static {
-    /// As status names the sink.
-    const NAME: &'static str;
     /// What the agent's account must be allowed.
     const NEEDS: &'static str;
     /// What names a write until its outcome.

@@ -105,7 +105,6 @@ impl Events {
 }
 
 impl Desk for Events {
-    const NAME: &'static str = "sink/events";
     const NEEDS: &'static str = "create on events.events.k8s.io";
     type Key = Key;
 

@@ -19,7 +19,6 @@ use std::time::Duration;
 
 use portolan_engine::model::finding::Finding;
 use portolan_engine::model::identity::BootTime;
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use self::bucket::Bucket;
@@ -28,6 +27,7 @@ use self::events::Events;
 use self::reports::Reports;
 use self::writer::{Office, WriteCounts, Writer};
 use crate::kubernetes_api::backoff::random;
+use crate::source::state::{Reporter, Source, State, StateFeed};
 
 /// How long after the start what an agent before us left is compared with what we found: by then a port that is open, or a
 /// declared port that is silent, has become a finding.
@@ -46,15 +46,6 @@ struct Counter<D> {
     counts: Arc<WriteCounts>,
 }
 
-/// A writer that runs.
-pub struct Writing {
-    /// As status names it.
-    pub name: &'static str,
-    /// Why it does not work; `None`: it does.
-    pub states: watch::Receiver<Option<String>>,
-    pub task: JoinHandle<()>,
-}
-
 /// What a sink has done so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Done {
@@ -69,10 +60,10 @@ pub struct Done {
 impl ClusterSinks {
     /// Starts to write reports. Needs a tokio runtime.
     #[must_use]
-    pub fn start_reports(&mut self, office: &Office) -> Writing {
+    pub fn start_reports(&mut self, office: &Office, feed: &StateFeed) -> JoinHandle<()> {
         let desk = Arc::new(Mutex::new(Reports::new(office.times)));
         let bucket = Bucket::new(office.times.report_every, office.times.burst);
-        let (writer, states, counts) = open(&desk, office, bucket);
+        let (writer, counts) = open(&desk, office, bucket, feed.reporter(Source::Reports));
         let (office, left) = (office.clone(), Arc::clone(&desk));
         let task = tokio::spawn(async move {
             let look = async {
@@ -83,17 +74,17 @@ impl ClusterSinks {
             tokio::join!(look, writer.run());
         });
         self.reports = Some(Counter { desk, counts });
-        Writing { name: Reports::NAME, states, task }
+        task
     }
 
     /// Starts to write Events. Needs a tokio runtime.
     #[must_use]
-    pub fn start_events(&mut self, office: &Office) -> Writing {
+    pub fn start_events(&mut self, office: &Office, feed: &StateFeed) -> JoinHandle<()> {
         let desk = Arc::new(Mutex::new(Events::new(office.times)));
         let bucket = Bucket::new(office.times.event_every, office.times.burst);
-        let (writer, states, counts) = open(&desk, office, bucket);
+        let (writer, counts) = open(&desk, office, bucket, feed.reporter(Source::Events));
         self.events = Some(Counter { desk, counts });
-        Writing { name: Events::NAME, states, task: tokio::spawn(writer.run()) }
+        tokio::spawn(writer.run())
     }
 
     /// A finding is new, has changed, or has ended.
@@ -149,17 +140,21 @@ impl<D: Desk> Counter<D> {
     }
 }
 
-type Opened<D> = (Writer<D>, watch::Receiver<Option<String>>, Arc<WriteCounts>);
-
-fn open<D: Desk>(desk: &Arc<Mutex<D>>, office: &Office, bucket: Bucket) -> Opened<D> {
-    let (status, states) = watch::channel(None);
+fn open<D: Desk>(
+    desk: &Arc<Mutex<D>>,
+    office: &Office,
+    bucket: Bucket,
+    reporter: Reporter,
+) -> (Writer<D>, Arc<WriteCounts>) {
+    // It works until a write fails.
+    reporter.report(State::Up);
     let counts = Arc::new(WriteCounts::default());
     let writer = Writer {
         desk: Arc::clone(desk),
         office: office.clone(),
         bucket,
         counts: Arc::clone(&counts),
-        status,
+        reporter,
     };
-    (writer, states, counts)
+    (writer, counts)
 }

@@ -171,7 +171,6 @@ impl Reports {
 }
 
 impl Desk for Reports {
-    const NAME: &'static str = "sink/reports";
     const NEEDS: &'static str = "create and patch on reports.openreports.io";
     type Key = Sent;
 

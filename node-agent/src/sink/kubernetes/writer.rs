@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use portolan_engine::model::identity::BootTime;
-use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::bucket::Bucket;
@@ -17,6 +16,7 @@ use crate::kubernetes_api::access::{ApiAccess, Verb};
 use crate::kubernetes_api::backoff::{Backoff, Pace, part_of, random};
 use crate::kubernetes_api::fault::ApiFault;
 use crate::sink::convert::Wall;
+use crate::source::state::{Reporter, State};
 
 /// How often it is looked whether something is due.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -52,8 +52,7 @@ pub struct Writer<D: Desk> {
     pub office: Office,
     pub bucket: Bucket,
     pub counts: Arc<WriteCounts>,
-    /// Why it does not work; `None`: it does.
-    pub status: watch::Sender<Option<String>>,
+    pub reporter: Reporter,
 }
 
 /// How the server stands to us.
@@ -208,11 +207,7 @@ impl<D: Desk> Writer<D> {
     /// Says what does not work, as long as something waits for it; of several reasons the one that was said before.
     fn tell(&self, standing: &mut Standing, now: BootTime) {
         let reason = if standing.is_well() { None } else { self.reason(standing, now) };
-        self.status.send_if_modified(|known| {
-            let differs = *known != reason;
-            *known = reason;
-            differs
-        });
+        self.reporter.report(State::up_unless(reason));
     }
 
     fn reason(&self, standing: &mut Standing, now: BootTime) -> Option<String> {
@@ -223,9 +218,11 @@ impl<D: Desk> Writer<D> {
         }
         let refusals = standing.refusals.iter().filter(|(namespace, _)| owed.contains(namespace.as_str()));
         let reasons = refusals.map(|(_, refusal)| &refusal.reason);
-        let told = self.status.borrow();
-        let first =
-            reasons.clone().find(|reason| Some(*reason) == told.as_ref()).or_else(|| reasons.clone().next());
+        let told = self.reporter.state();
+        let first = reasons
+            .clone()
+            .find(|reason| Some(reason.as_str()) == told.reason())
+            .or_else(|| reasons.clone().next());
         standing.trouble.as_ref().or(first).cloned()
     }
 }

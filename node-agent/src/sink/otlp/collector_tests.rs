@@ -9,8 +9,9 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::OtlpOptions;
 use super::receiver::Receiver;
-use super::sending_tests::{PATIENCE, begin, offer, options, until_state, with_id};
+use super::sending_tests::{PATIENCE, begin, has_begun, offer, options, until_state, with_id};
 use crate::args::agent::OtlpSignal;
+use crate::source::state::State;
 
 /// A collector that runs; it ends with this.
 struct Collector {
@@ -83,7 +84,7 @@ async fn a_collector_takes_findings_and_hands_them_on() {
     expected.push(("0".to_owned(), "resolved".to_owned()));
     expected.sort();
     assert_eq!(findings, expected);
-    assert_eq!(until_state(&mut export, Option::is_some).await, Some(Ok(())));
+    assert_eq!(until_state(&mut export, has_begun).await, State::Up);
     assert_eq!(export.outlet.lost().map(|(_, count)| count), [0, 0, 0]);
     assert_eq!(export.finish(PATIENCE).await, 0);
 }

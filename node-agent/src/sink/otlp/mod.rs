@@ -30,6 +30,7 @@ use self::repeats::Repeats;
 use super::metrics::Metrics;
 use crate::args::agent::OtlpSignal;
 use crate::config::otlp::OtlpConfig;
+use crate::source::state::{Reporter, Source, State, StateFeed};
 
 /// Reason of records that were the oldest when the backlog was full.
 pub const FULL: &str = "otlp-full";
@@ -99,21 +100,13 @@ impl Outlet {
     }
 }
 
-/// How a sender is doing: `None` before the first request, then why the last one failed, if it did.
-pub type State = Option<Result<(), String>>;
-
-/// A sender's end of its [`State`].
+/// Reports why a sender's last request failed, if it did.
 #[derive(Debug)]
-pub struct Standing(watch::Sender<State>);
+pub struct Standing(Reporter);
 
 impl Standing {
     fn tell(&self, reason: Option<String>) {
-        let state = Some(reason.map_or(Ok(()), Err));
-        self.0.send_if_modified(|known| {
-            let is_new = *known != state;
-            *known = state;
-            is_new
-        });
+        self.0.report(State::up_unless(reason));
     }
 }
 
@@ -121,15 +114,13 @@ impl Standing {
 #[derive(Debug)]
 pub struct Export {
     pub outlet: Outlet,
-    /// By the name that status shows.
-    pub states: Vec<(&'static str, watch::Receiver<State>)>,
     ending: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
 }
 
 /// Starts the senders on the current runtime.
 #[must_use]
-pub fn start(options: OtlpOptions, metrics: Arc<Metrics>) -> Export {
+pub fn start(options: OtlpOptions, metrics: Arc<Metrics>, feed: &StateFeed) -> Export {
     let OtlpOptions { config, node, clock, pace, room } = options;
     let (ending, ended) = watch::channel(false);
     let is_asked = |signal| config.signals.contains(&signal);
@@ -139,26 +130,22 @@ pub fn start(options: OtlpOptions, metrics: Arc<Metrics>) -> Export {
         refused: Arc::default(),
         metrics_failed: Arc::default(),
     };
-    let (mut states, mut tasks) = (Vec::new(), Vec::new());
+    let mut tasks = Vec::new();
     if is_asked(OtlpSignal::Logs) {
-        let (state, told) = watch::channel(None);
         let backlog = Arc::new(Backlog::new(room));
         outlet.backlog = Some(Arc::clone(&backlog));
-        states.push(("otlp/logs", told));
         let sender = LogSender {
             node: Arc::clone(&node),
             backlog,
             post: Post::new(&config, logs::PATH, pace.answer_within),
             pace,
             refused: Arc::clone(&outlet.refused),
-            standing: Standing(state),
+            standing: Standing(feed.reporter(Source::OtlpLogs)),
             ending: ended.clone(),
         };
         tasks.push(tokio::spawn(sender.run()));
     }
     if is_asked(OtlpSignal::Metrics) {
-        let (state, told) = watch::channel(None);
-        states.push(("otlp/metrics", told));
         let sender = MetricSender {
             node,
             metrics,
@@ -167,12 +154,12 @@ pub fn start(options: OtlpOptions, metrics: Arc<Metrics>) -> Export {
             every: config.every,
             clock,
             failed: Arc::clone(&outlet.metrics_failed),
-            standing: Standing(state),
+            standing: Standing(feed.reporter(Source::OtlpMetrics)),
             ending: ended,
         };
         tasks.push(tokio::spawn(sender.run()));
     }
-    Export { outlet, states, ending, tasks }
+    Export { outlet, ending, tasks }
 }
 
 impl Export {

@@ -15,6 +15,7 @@ use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use portolan_report::error_text::causes;
 use prost::Message;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -99,7 +100,7 @@ impl Post {
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
         match client.request(request).await {
             Ok(response) => judge(response).await,
-            Err(error) => later(causes(&error)),
+            Err(error) => later(bounded(&causes(&error))),
         }
     }
 
@@ -203,19 +204,6 @@ fn detail(body: &[u8]) -> String {
 
 fn later(reason: String) -> Answer {
     Answer::Later { after: None, reason }
-}
-
-fn causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        if !text.contains(&next) {
-            text = format!("{text}: {next}");
-        }
-        cause = error.source();
-    }
-    bounded(&text)
 }
 
 /// Without control characters and not longer than a line.

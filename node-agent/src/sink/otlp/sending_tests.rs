@@ -8,15 +8,17 @@ use portolan_report::wire::Finding;
 use portolan_testing::api_server::access::Authority;
 use prost::Message;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use super::backlog::Room;
 use super::receiver::{Receiver, Reply};
 use super::record::log_record;
 use super::tests::finding;
-use super::{Export, FULL, METRICS_FAILED, OtlpOptions, Pace, REFUSED, State, start};
+use super::{Export, FULL, METRICS_FAILED, OtlpOptions, Pace, REFUSED, start};
 use crate::args::agent::OtlpSignal;
 use crate::config::otlp::OtlpConfig;
 use crate::sink::metrics::Metrics;
+use crate::source::state::{State, StateFeed, States};
 
 const PACE: Pace = Pace {
     linger: Duration::from_millis(20),
@@ -40,12 +42,34 @@ pub(super) fn options(address: std::net::SocketAddr, signal: OtlpSignal) -> Otlp
     OtlpOptions { config, node: "node-1".into(), clock: Timestamp::now, pace: PACE, room: ROOM }
 }
 
-fn logs(address: std::net::SocketAddr) -> Export {
+fn logs(address: std::net::SocketAddr) -> Started {
     begin(options(address, OtlpSignal::Logs))
 }
 
-pub(super) fn begin(options: OtlpOptions) -> Export {
-    start(options, Arc::new(Metrics::new("0.1.0", "6.18".to_owned())))
+/// A running export with one sender, and how that is doing.
+pub(super) struct Started {
+    export: Export,
+    states: watch::Receiver<States>,
+}
+
+impl std::ops::Deref for Started {
+    type Target = Export;
+
+    fn deref(&self) -> &Export {
+        &self.export
+    }
+}
+
+impl Started {
+    pub(super) async fn finish(self, patience: Duration) -> usize {
+        self.export.finish(patience).await
+    }
+}
+
+pub(super) fn begin(options: OtlpOptions) -> Started {
+    let feed = StateFeed::default();
+    let export = start(options, Arc::new(Metrics::new("0.1.0", "6.18".to_owned())), &feed);
+    Started { export, states: feed.subscribe() }
 }
 
 pub(super) fn with_id(id: &str, state: &str) -> Finding {
@@ -64,9 +88,19 @@ fn lost(export: &Export, reason: &str) -> u64 {
     export.outlet.lost().into_iter().find(|(name, _)| *name == reason).expect("a reason").1
 }
 
-pub(super) async fn until_state(export: &mut Export, is_so: impl FnMut(&State) -> bool) -> State {
-    let states = &mut export.states[0].1;
-    tokio::time::timeout(PATIENCE, states.wait_for(is_so)).await.expect("in time").expect("it runs").clone()
+pub(super) async fn until_state(export: &mut Started, mut is_so: impl FnMut(&State) -> bool) -> State {
+    let latest =
+        |states: &States| states.sources().next().map(|(_, entry)| entry.state.clone()).unwrap_or_default();
+    let reached = export.states.wait_for(|states| is_so(&latest(states)));
+    latest(&*tokio::time::timeout(PATIENCE, reached).await.expect("in time").expect("it runs"))
+}
+
+pub(super) fn has_begun(state: &State) -> bool {
+    *state != State::Starting
+}
+
+fn reason_of(state: &State) -> &str {
+    state.reason().expect("a reason")
 }
 
 #[tokio::test]
@@ -80,7 +114,7 @@ async fn findings_arrive_and_so_does_their_end() {
     let states: Vec<String> = arrived.findings().into_iter().map(|(_, state)| state).collect();
     assert_eq!(states, ["open", "resolved"]);
     assert_eq!(arrived.headers["x-key"], "secret");
-    assert_eq!(until_state(&mut export, Option::is_some).await, Some(Ok(())));
+    assert_eq!(until_state(&mut export, has_begun).await, State::Up);
     assert_eq!(export.finish(PATIENCE).await, 0);
 }
 
@@ -102,12 +136,13 @@ async fn what_a_receiver_that_was_down_missed_arrives_later() {
     drop(place);
     let mut export = logs(address);
     offer(&export, 0..3);
-    let reason = until_state(&mut export, Option::is_some).await.expect("a state").expect_err("down");
+    let state = until_state(&mut export, has_begun).await;
+    let reason = reason_of(&state);
     assert!(reason.to_lowercase().contains("connection refused"), "{reason}");
     let mut receiver = Receiver::start_at(address, []).await;
     let arrived = receiver.until(|arrived| arrived.findings().len() == 3).await;
     assert_eq!(arrived.findings(), ids(0..3));
-    until_state(&mut export, |state| *state == Some(Ok(()))).await;
+    until_state(&mut export, |state| *state == State::Up).await;
     assert_eq!(export.outlet.lost().map(|(_, count)| count), [0, 0, 0]);
 }
 
@@ -132,16 +167,17 @@ async fn what_is_refused_is_counted_and_not_sent_again() {
         Receiver::start([Reply::Status(400), Reply::Partly(1, "too old"), Reply::Partly(1, "")]).await;
     let mut export = logs(receiver.address);
     offer(&export, 0..2);
-    let reason = until_state(&mut export, Option::is_some).await.expect("a state").expect_err("refused");
+    let state = until_state(&mut export, has_begun).await;
+    let reason = reason_of(&state);
     assert_eq!(reason, "the receiver answers 400 Bad Request: not so");
     assert_eq!(lost(&export, REFUSED), 2);
     offer(&export, 2..5);
-    until_state(&mut export, |state| *state == Some(Err("too old".to_owned()))).await;
+    until_state(&mut export, |state| state.reason() == Some("too old")).await;
     assert_eq!(lost(&export, REFUSED), 3);
     offer(&export, 5..6);
     let arrived = receiver.until(|arrived| arrived.requests == 3).await;
     assert_eq!(arrived.findings(), ids(2..6));
-    until_state(&mut export, |state| *state == Some(Err("the receiver rejected 1 of them".to_owned()))).await;
+    until_state(&mut export, |state| state.reason() == Some("the receiver rejected 1 of them")).await;
 }
 
 #[tokio::test]
@@ -216,7 +252,7 @@ async fn the_end_tries_a_receiver_in_trouble_once_more_and_no_longer() {
     let mut export = logs(receiver.address);
     offer(&export, 0..2);
     receiver.until(|arrived| arrived.requests == 1).await;
-    until_state(&mut export, Option::is_some).await;
+    until_state(&mut export, has_begun).await;
     assert_eq!(export.finish(PATIENCE).await, 2);
     assert_eq!(receiver.arrived().requests, 2);
 }
@@ -247,7 +283,7 @@ async fn readings_that_do_not_get_through_are_counted() {
     let mut export = begin(options(receiver.address, OtlpSignal::Metrics));
     receiver.until(|arrived| !arrived.metrics.is_empty()).await;
     assert_eq!(lost(&export, METRICS_FAILED), 2);
-    until_state(&mut export, |state| *state == Some(Ok(()))).await;
+    until_state(&mut export, |state| *state == State::Up).await;
 }
 
 #[tokio::test]
@@ -288,7 +324,8 @@ async fn over_tls_only_the_given_authority_is_trusted_and_its_file_is_read_again
     options.config.ca = Some(file.0.clone());
     let mut export = begin(options);
     offer(&export, 0..2);
-    let reason = until_state(&mut export, Option::is_some).await.expect("a state").expect_err("not trusted");
+    let state = until_state(&mut export, has_begun).await;
+    let reason = reason_of(&state);
     assert!(reason.contains("certificate"), "{reason}");
     assert_eq!(receiver.arrived().requests, 0);
     std::fs::write(&file.0, &authority.pem).expect("write");

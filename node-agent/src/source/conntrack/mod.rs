@@ -14,17 +14,14 @@ use portolan_engine::model::identity::BootTime;
 use portolan_engine::model::input::Input;
 use portolan_engine::model::traffic::Dialled;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use self::lookup_limit::LookupLimit;
 use self::message::{Endpoints, Lookup, LookupError};
 use self::table::Table;
 use crate::source::clock;
-use crate::source::pods::SourceState;
-
-/// Name of this source in the status.
-pub const SOURCE: &str = "conntrack";
+use crate::source::state::{Reporter, State};
 
 /// Consecutive untracked connections after which connection tracking counts as unavailable.
 const UNTRACKED_LIMIT: u32 = 64;
@@ -41,7 +38,7 @@ struct ThreadParts {
     recorded: mpsc::Receiver<Vec<ConnectionFact>>,
     connections: mpsc::Sender<Vec<ConnectionFact>>,
     inputs: mpsc::Sender<Input>,
-    status: watch::Sender<SourceState>,
+    reporter: Reporter,
 }
 
 /// Starts the lookup thread between `recorded` and `connections`, and returns its state. Skipped and failed lookups go
@@ -54,14 +51,14 @@ pub fn start(
     recorded: mpsc::Receiver<Vec<ConnectionFact>>,
     connections: mpsc::Sender<Vec<ConnectionFact>>,
     inputs: mpsc::Sender<Input>,
-) -> io::Result<watch::Receiver<SourceState>> {
-    let (status, states) = watch::channel(SourceState::default());
-    let lookups = Lookups::new(ThreadParts { proc_root, recorded, connections, inputs, status });
+    reporter: Reporter,
+) -> io::Result<()> {
+    let lookups = Lookups::new(ThreadParts { proc_root, recorded, connections, inputs, reporter });
     let runtime = Builder::new_current_thread().enable_time().build()?;
     std::thread::Builder::new()
-        .name(SOURCE.to_owned())
+        .name("conntrack".to_owned())
         .spawn(move || lookups.run(&runtime, LOSS_INTERVAL))?;
-    Ok(states)
+    Ok(())
 }
 
 struct Lookups {
@@ -209,7 +206,7 @@ impl Lookups {
     }
 
     fn report_state(&self, reason: Option<String>) {
-        self.parts.status.send_replace(SourceState { up: reason.is_none(), reason });
+        self.parts.reporter.report(State::up_unless(reason));
     }
 
     /// Reports losses as inputs. Returns `None` if the receiver is gone.
@@ -234,27 +231,30 @@ impl Lookups {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::state::{Source, StateFeed};
 
     struct Started {
         lookups: Lookups,
         recorded: mpsc::Sender<Vec<ConnectionFact>>,
         inputs: mpsc::Receiver<Input>,
-        states: watch::Receiver<SourceState>,
+        reporter: Reporter,
     }
 
     fn started() -> Started {
         let (sender, recorded) = mpsc::channel(1);
         let (connections, _) = mpsc::channel(1);
         let (losses, inputs) = mpsc::channel(4);
-        let (status, states) = watch::channel(SourceState { up: true, reason: None });
+        let reporter = StateFeed::default().reporter(Source::Conntrack);
+        reporter.report(State::Up);
         let proc_root = PathBuf::from("/nonexistent");
-        let parts = ThreadParts { proc_root, recorded, connections, inputs: losses, status };
-        Started { lookups: Lookups::new(parts), recorded: sender, inputs, states }
+        let parts =
+            ThreadParts { proc_root, recorded, connections, inputs: losses, reporter: reporter.clone() };
+        Started { lookups: Lookups::new(parts), recorded: sender, inputs, reporter }
     }
 
     #[test]
     fn a_table_that_answers_nothing_any_more_is_said_to_be_broken() {
-        let Started { mut lookups, states, .. } = started();
+        let Started { mut lookups, reporter, .. } = started();
         let now = BootTime(1);
         let error = || Err(LookupError::Refused(libc::ENOBUFS));
         for _ in 1..FAILURE_LIMIT {
@@ -262,12 +262,15 @@ mod tests {
         }
         lookups.record_lookup(Ok(Lookup::Untranslated), now);
         lookups.record_lookup(error(), now);
-        assert!(states.borrow().up, "one that answers now and then is not broken");
+        assert!(reporter.state().is_up(), "one that answers now and then is not broken");
         for _ in 1..FAILURE_LIMIT {
             lookups.record_lookup(error(), now);
         }
-        let state = states.borrow().clone();
-        assert!(!state.up && state.reason.is_some_and(|reason| reason.contains("does not answer any more")));
+        let state = reporter.state();
+        assert!(
+            !state.is_up()
+                && state.reason().is_some_and(|reason| reason.contains("does not answer any more"))
+        );
         assert_eq!(
             (lookups.failed, lookups.reopen_at),
             (u64::from(2 * FAILURE_LIMIT) - 1, now.after(REOPEN_AFTER))

@@ -1,15 +1,20 @@
-//! What is attached in all netns and what was refused, by hook: written on the netns thread, read for status.
+//! What is attached in all netns and what was refused, by hook: kept on the netns thread, reported to the feed of states.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use portolan_engine::model::identity::NetnsId;
+
+use crate::source::state::{Hook, Reporter, State, StateFeed};
 
 /// A netns, and the index of an interface in it (0: the netns itself).
 type Place = (NetnsId, u32);
 
-#[derive(Debug, Default)]
-struct Hook {
+/// Where one hook is attached.
+#[derive(Debug)]
+struct Attachment {
+    /// `None`: the hook is off.
+    reporter: Option<Reporter>,
     /// Why it can be attached nowhere.
     nowhere: Option<String>,
     attached: BTreeSet<Place>,
@@ -19,24 +24,42 @@ struct Hook {
     latest: Option<Place>,
 }
 
-/// Shared by both sides.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Attachments(Arc<Mutex<BTreeMap<&'static str, Hook>>>);
+/// The hooks that are attached in each netns.
+#[derive(Debug)]
+pub(super) struct Attachments(Mutex<BTreeMap<Hook, Attachment>>);
 
 impl Attachments {
-    fn change<T>(&self, hook: &'static str, change: impl FnOnce(&mut Hook) -> T) -> T {
+    /// `wanted`: the hooks, and whether they are attached at all; `feed` shows the others as off.
+    pub fn new(wanted: [(Hook, bool); 2], feed: &StateFeed) -> Self {
+        let attachment = |(hook, is_wanted): (Hook, bool)| {
+            let reporter = feed.reporter(hook);
+            if !is_wanted {
+                reporter.report(State::Off);
+            }
+            (hook, Attachment::new(is_wanted.then_some(reporter)))
+        };
+        Self(Mutex::new(wanted.into_iter().map(attachment).collect()))
+    }
+
+    /// Reports the state that follows from the change.
+    fn change<T>(&self, hook: Hook, change: impl FnOnce(&mut Attachment) -> T) -> T {
         let mut hooks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        change(hooks.entry(hook).or_default())
+        let attachment = hooks.entry(hook).or_insert_with(|| Attachment::new(None));
+        let result = change(attachment);
+        if let Some(reporter) = &attachment.reporter {
+            reporter.report(attachment.state());
+        }
+        result
     }
 
     /// The kernel takes this hook nowhere.
-    pub fn nowhere(&self, hook: &'static str, reason: String) {
-        tracing::warn!(hook, "{reason}");
+    pub fn nowhere(&self, hook: Hook, reason: String) {
+        tracing::warn!(hook = hook.as_str(), "{reason}");
         self.change(hook, |hook| hook.nowhere = Some(reason));
     }
 
     /// It is tried soon. What was refused before stays refused until then.
-    pub fn waits(&self, hook: &'static str, place: Place) {
+    pub fn waits(&self, hook: Hook, place: Place) {
         self.change(hook, |hook| {
             hook.attached.remove(&place);
             if !hook.refused.contains_key(&place) {
@@ -45,7 +68,7 @@ impl Attachments {
         });
     }
 
-    pub fn attached(&self, hook: &'static str, place: Place) {
+    pub fn attached(&self, hook: Hook, place: Place) {
         self.change(hook, |hook| {
             hook.refused.remove(&place);
             hook.waiting.remove(&place);
@@ -54,7 +77,7 @@ impl Attachments {
     }
 
     /// Warns where it was not refused before.
-    pub fn refused(&self, hook: &'static str, place: Place, reason: String) {
+    pub fn refused(&self, hook: Hook, place: Place, reason: String) {
         let is_new = self.change(hook, |hook| {
             hook.attached.remove(&place);
             hook.waiting.remove(&place);
@@ -62,12 +85,12 @@ impl Attachments {
             hook.refused.insert(place, reason.clone()).is_none()
         });
         if is_new {
-            tracing::warn!(hook, netns = place.0.0, "{reason}");
+            tracing::warn!(hook = hook.as_str(), netns = place.0.0, "{reason}");
         }
     }
 
     /// Of the interfaces of this netns only those are left for which `is_left` holds.
-    pub fn retain(&self, hook: &'static str, netns: NetnsId, is_left: impl Fn(u32) -> bool) {
+    pub fn retain(&self, hook: Hook, netns: NetnsId, is_left: impl Fn(u32) -> bool) {
         self.change(hook, |hook| {
             let places = (netns, 0)..=(netns, u32::MAX);
             hook.attached.extract_if(places.clone(), |place| !is_left(place.1)).for_each(drop);
@@ -75,26 +98,37 @@ impl Attachments {
             hook.refused.extract_if(places, |place, _| !is_left(place.1)).for_each(drop);
         });
     }
+}
 
-    /// State as status names it, and the latest reason that still stands.
-    pub fn state(&self, hook: &'static str) -> (&'static str, Option<String>) {
-        self.change(hook, |hook| {
-            if let Some(reason) = &hook.nowhere {
-                return ("refused", Some(reason.clone()));
-            }
-            let attached = hook.attached.len();
-            let all = attached + hook.waiting.len() + hook.refused.len();
-            let latest = hook.latest.and_then(|place| hook.refused.get(&place));
-            let Some(reason) = latest.or_else(|| hook.refused.values().next()) else {
-                return match (all, hook.waiting.len()) {
-                    (0, _) => ("waiting", None),
-                    (_, 0) => ("attached", None),
-                    _ => ("attaching", Some(format!("attached {attached} of {all}, the others follow"))),
-                };
+impl Attachment {
+    fn new(reporter: Option<Reporter>) -> Self {
+        Self {
+            reporter,
+            nowhere: None,
+            attached: BTreeSet::new(),
+            waiting: BTreeSet::new(),
+            refused: BTreeMap::new(),
+            latest: None,
+        }
+    }
+
+    /// The state over all netns, with the latest refusal that still stands.
+    fn state(&self) -> State {
+        if let Some(reason) = &self.nowhere {
+            return State::Down { reason: reason.clone() };
+        }
+        let attached = self.attached.len();
+        let all = attached + self.waiting.len() + self.refused.len();
+        let latest = self.latest.and_then(|place| self.refused.get(&place));
+        let Some(reason) = latest.or_else(|| self.refused.values().next()) else {
+            return match (all, self.waiting.len()) {
+                (0, _) => State::Starting,
+                (_, 0) => State::Up,
+                _ => State::Attaching { reason: format!("attached {attached} of {all}, the others follow") },
             };
-            let state = if attached == 0 { "refused" } else { "partial" };
-            (state, Some(format!("attached {attached} of {all}: {reason}")))
-        })
+        };
+        let reason = format!("attached {attached} of {all}: {reason}");
+        if attached == 0 { State::Down { reason } } else { State::Degraded { reason } }
     }
 }
 
@@ -104,39 +138,66 @@ mod tests {
 
     const NETNS: NetnsId = NetnsId(7);
 
+    /// Hooks, and how status shows the first of them.
+    struct Shown {
+        hooks: Attachments,
+        feed: StateFeed,
+    }
+
+    impl Shown {
+        fn new() -> Self {
+            let feed = StateFeed::default();
+            Self { hooks: Attachments::new([(Hook::Tc, true), (Hook::SkLookup, false)], &feed), feed }
+        }
+
+        fn state(&self) -> (&'static str, Option<String>) {
+            let state = self.feed.subscribe().borrow().of(Hook::Tc);
+            (Hook::word(&state), state.reason().map(str::to_owned))
+        }
+    }
+
+    #[test]
+    fn a_hook_that_is_not_wanted_is_off_whatever_is_tried() {
+        let shown = Shown::new();
+        shown.hooks.refused(Hook::SkLookup, (NETNS, 0), "no".to_owned());
+        assert_eq!(shown.feed.subscribe().borrow().of(Hook::SkLookup), State::Off);
+    }
+
     #[test]
     fn a_refusal_stands_until_it_is_attached_or_its_place_is_gone() {
-        let hooks = Attachments::default();
-        assert_eq!(hooks.state("tc"), ("waiting", None));
-        hooks.attached("tc", (NETNS, 2));
-        hooks.refused("tc", (NETNS, 3), "no".to_owned());
-        hooks.refused("tc", (NetnsId(8), 2), "never".to_owned());
-        assert_eq!(hooks.state("tc"), ("partial", Some("attached 1 of 3: never".to_owned())));
-        hooks.retain("tc", NetnsId(8), |_| false);
-        assert_eq!(hooks.state("tc"), ("partial", Some("attached 1 of 2: no".to_owned())));
-        hooks.attached("tc", (NETNS, 3));
-        assert_eq!(hooks.state("tc"), ("attached", None));
-        hooks.retain("tc", NETNS, |index| index == 3);
-        hooks.refused("tc", (NETNS, 3), "gone".to_owned());
-        assert_eq!(hooks.state("tc"), ("refused", Some("attached 0 of 1: gone".to_owned())));
-        hooks.waits("tc", (NETNS, 3));
-        assert_eq!(hooks.state("tc").0, "refused", "until it is tried again");
-        hooks.nowhere("tc", "old".to_owned());
-        assert_eq!(hooks.state("tc"), ("refused", Some("old".to_owned())));
+        let shown = Shown::new();
+        let hooks = &shown.hooks;
+        assert_eq!(shown.state(), ("waiting", None));
+        hooks.attached(Hook::Tc, (NETNS, 2));
+        hooks.refused(Hook::Tc, (NETNS, 3), "no".to_owned());
+        hooks.refused(Hook::Tc, (NetnsId(8), 2), "never".to_owned());
+        assert_eq!(shown.state(), ("partial", Some("attached 1 of 3: never".to_owned())));
+        hooks.retain(Hook::Tc, NetnsId(8), |_| false);
+        assert_eq!(shown.state(), ("partial", Some("attached 1 of 2: no".to_owned())));
+        hooks.attached(Hook::Tc, (NETNS, 3));
+        assert_eq!(shown.state(), ("attached", None));
+        hooks.retain(Hook::Tc, NETNS, |index| index == 3);
+        hooks.refused(Hook::Tc, (NETNS, 3), "gone".to_owned());
+        assert_eq!(shown.state(), ("refused", Some("attached 0 of 1: gone".to_owned())));
+        hooks.waits(Hook::Tc, (NETNS, 3));
+        assert_eq!(shown.state().0, "refused", "until it is tried again");
+        hooks.nowhere(Hook::Tc, "old".to_owned());
+        assert_eq!(shown.state(), ("refused", Some("old".to_owned())));
     }
 
     #[test]
     fn what_waits_for_its_turn_is_told() {
-        let hooks = Attachments::default();
-        hooks.waits("tc", (NETNS, 2));
-        hooks.waits("tc", (NETNS, 3));
-        hooks.attached("tc", (NETNS, 2));
+        let shown = Shown::new();
+        let hooks = &shown.hooks;
+        hooks.waits(Hook::Tc, (NETNS, 2));
+        hooks.waits(Hook::Tc, (NETNS, 3));
+        hooks.attached(Hook::Tc, (NETNS, 2));
         let told = "attached 1 of 2, the others follow".to_owned();
-        assert_eq!(hooks.state("tc"), ("attaching", Some(told)));
-        hooks.refused("tc", (NetnsId(8), 2), "no".to_owned());
-        assert_eq!(hooks.state("tc"), ("partial", Some("attached 1 of 3: no".to_owned())));
-        hooks.retain("tc", NetnsId(8), |_| false);
-        hooks.retain("tc", NETNS, |index| index == 2);
-        assert_eq!(hooks.state("tc"), ("attached", None));
+        assert_eq!(shown.state(), ("attaching", Some(told)));
+        hooks.refused(Hook::Tc, (NetnsId(8), 2), "no".to_owned());
+        assert_eq!(shown.state(), ("partial", Some("attached 1 of 3: no".to_owned())));
+        hooks.retain(Hook::Tc, NetnsId(8), |_| false);
+        hooks.retain(Hook::Tc, NETNS, |index| index == 2);
+        assert_eq!(shown.state(), ("attached", None));
     }
 }

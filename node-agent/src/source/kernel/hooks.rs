@@ -33,31 +33,23 @@ use super::options::{KernelOptions, TrafficLevel};
 use super::port_filter::PortFilter;
 use super::refusal::KernelRefusal;
 use super::rings::Rings;
+use crate::source::state::{Hook, State, StateFeed};
 
 const BPF_NOEXIST: u64 = 1;
-/// On the root cgroup: program, as status names it.
-const CGROUP_HOOKS: [(&str, &str); 4] = [
-    ("portolan_tcp", "sock_ops"),
-    ("portolan_bind4", "post_bind4"),
-    ("portolan_bind6", "post_bind6"),
-    ("portolan_release", "sock_release"),
+/// Programs on the root cgroup, and their hooks.
+const CGROUP_HOOKS: [(&str, Hook); 4] = [
+    ("portolan_tcp", Hook::SockOps),
+    ("portolan_bind4", Hook::PostBind4),
+    ("portolan_bind6", Hook::PostBind6),
+    ("portolan_release", Hook::SockRelease),
 ];
-
-/// How one hook is doing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HookStatus {
-    pub name: String,
-    /// `attached`, `attaching`, `partial`, `refused`, `off`, or `waiting`: for the first netns.
-    pub state: String,
-    pub reason: Option<String>,
-}
 
 /// The loaded kernel side.
 pub struct KernelHooks {
     /// Holds the programs and their links on the cgroup.
     _object: Ebpf,
-    refused: Vec<(&'static str, String)>,
-    attachments: Attachments,
+    /// True if every hook of the root cgroup is attached.
+    has_socket_events: bool,
     traffic: TrafficLevel,
     ports: PerCpuHashMap<MapData, [u8; 16], [u64; 5]>,
     peers: HashMap<MapData, [u8; 32], [u64; 5]>,
@@ -86,8 +78,8 @@ impl KernelHooks {
     ///
     /// # Errors
     /// Everything that is missing, if sock_ops cannot run: without it there is nothing to observe. Any other hook that
-    /// is refused is said in [`Self::statuses`].
-    pub fn load(options: &KernelOptions) -> Result<(Self, NetnsPrograms), KernelRefusal> {
+    /// is refused is reported to `feed`.
+    pub fn load(options: &KernelOptions, feed: &StateFeed) -> Result<(Self, NetnsPrograms), KernelRefusal> {
         let objects = KERNEL_OBJECTS.as_ref().ok_or_else(|| {
             KernelRefusal::of("this build has no kernel programs: run `cargo xtask setup` and build again")
         })?;
@@ -104,28 +96,35 @@ impl KernelHooks {
         })?;
         let mut ebpf =
             loader.load(objects.shared).map_err(|error| KernelRefusal::step("loading maps", &error))?;
-        let mut refused = Vec::new();
-        for (program, name) in CGROUP_HOOKS {
-            if let Err(refusal) = attach_cgroup(&mut ebpf, program, name, &cgroup) {
+        let mut has_socket_events = true;
+        for (program, hook) in CGROUP_HOOKS {
+            let reporter = feed.reporter(hook);
+            if let Err(refusal) = attach_cgroup(&mut ebpf, program, hook.as_str(), &cgroup) {
                 if program == "portolan_tcp" {
                     return Err(refusal);
                 }
-                tracing::warn!(hook = name, "{}", refusal.missing.join("; "));
-                refused.push((name, refusal.missing.join("; ")));
+                let reason = refusal.missing.join("; ");
+                tracing::warn!(hook = hook.as_str(), "{reason}");
+                reporter.report(State::Down { reason });
+                has_socket_events = false;
+            } else {
+                reporter.report(State::Up);
             }
         }
-        let attachments = Attachments::default();
+        let wanted = [
+            (Hook::SkLookup, options.traffic != TrafficLevel::Off),
+            (Hook::Tc, options.traffic == TrafficLevel::Full),
+        ];
+        let attachments = Attachments::new(wanted, feed);
         let bpffs = Arc::new(bpffs);
-        let programs =
-            NetnsPrograms::new(loader, object, &mut ebpf, options.traffic, bpffs, attachments.clone());
-        Ok((Self::with_maps(ebpf, *options, refused, attachments)?, programs))
+        let programs = NetnsPrograms::new(loader, object, &mut ebpf, options.traffic, bpffs, attachments);
+        Ok((Self::with_maps(ebpf, *options, has_socket_events)?, programs))
     }
 
     fn with_maps(
         mut ebpf: Ebpf,
         options: KernelOptions,
-        refused: Vec<(&'static str, String)>,
-        attachments: Attachments,
+        has_socket_events: bool,
     ) -> Result<Self, KernelRefusal> {
         let cpus = nr_cpus().map_err(|(what, error)| KernelRefusal::step(what, &error))?;
         let log = KernelLog::of(&mut ebpf, options.log);
@@ -147,8 +146,7 @@ impl KernelHooks {
             lost: map(&mut ebpf, "LOST")?,
             changes: map(&mut ebpf, "CHANGES")?,
             _object: ebpf,
-            refused,
-            attachments,
+            has_socket_events,
             traffic: options.traffic,
             rings: Some(rings),
             log,
@@ -161,27 +159,10 @@ impl KernelHooks {
         })
     }
 
-    /// How each hook is doing.
-    #[must_use]
-    pub fn statuses(&self) -> Vec<HookStatus> {
-        let cgroup = CGROUP_HOOKS.iter().map(|(_, name)| {
-            let reason = self.refused.iter().find(|(refused, _)| refused == name).map(|(_, why)| why.clone());
-            let state = if reason.is_none() { "attached" } else { "refused" };
-            HookStatus { name: (*name).to_owned(), state: state.to_owned(), reason }
-        });
-        let netns =
-            [("sk_lookup", self.traffic != TrafficLevel::Off), ("tc", self.traffic == TrafficLevel::Full)];
-        let netns = netns.iter().map(|(name, wanted)| {
-            let (state, reason) = if *wanted { self.attachments.state(name) } else { ("off", None) };
-            HookStatus { name: (*name).to_owned(), state: state.to_owned(), reason }
-        });
-        cgroup.chain(netns).collect()
-    }
-
     /// Returns true if all socket hooks are attached. Otherwise the periodic scan covers for the missing one.
     #[must_use]
     pub fn has_socket_events(&self) -> bool {
-        self.refused.is_empty()
+        self.has_socket_events
     }
 
     /// Returns the reading ends of the rings, once.

@@ -27,7 +27,7 @@ mod rings;
 pub use bpffs::DetachedBpffs;
 pub use capabilities::Capabilities;
 pub use cgroup_root::{Extent, root_cgroup};
-pub use hooks::{HookStatus, KernelHooks};
+pub use hooks::KernelHooks;
 pub use kernel_log::{KernelLog, KernelLogLevel};
 pub use netns_programs::NetnsPrograms;
 pub use options::{KernelOptions, TrafficLevel};

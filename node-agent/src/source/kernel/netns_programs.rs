@@ -24,6 +24,7 @@ use super::options::TrafficLevel;
 use super::program_syscalls;
 use super::program_templates::ProgramTemplates;
 use crate::source::netns::look::{Interface, LinkHeader};
+use crate::source::state::Hook;
 
 /// Name of the tc program of a netns, and so of the agent's filters.
 const INGRESS: &str = "portolan_tc";
@@ -95,7 +96,7 @@ impl NetnsPrograms {
             None
         } else {
             load_shared(&mut loader, &mut object, ebpf, traffic, &attachments)
-                .map_err(|reason| attachments.nowhere("sk_lookup", reason))
+                .map_err(|reason| attachments.nowhere(Hook::SkLookup, reason))
                 .ok()
         };
         Self { loader, object, shared, netns: BTreeMap::new(), _bpffs: bpffs, attachments }
@@ -112,19 +113,19 @@ impl NetnsPrograms {
             match attach_lookup(shared, LoaderFallback { loader, object, netns }) {
                 Ok(lookup) => {
                     attached.lookup = Some(lookup);
-                    attachments.attached("sk_lookup", (netns, 0));
+                    attachments.attached(Hook::SkLookup, (netns, 0));
                 }
-                Err(error) => attachments.refused("sk_lookup", (netns, 0), error),
+                Err(error) => attachments.refused(Hook::SkLookup, (netns, 0), error),
             }
         }
         if shared.ingress.is_none() {
             return false;
         }
         attached.interfaces.retain(|known, _| interfaces.contains(known));
-        attachments.retain("tc", netns, |index| interfaces.iter().any(|known| known.index == index));
+        attachments.retain(Hook::Tc, netns, |index| interfaces.iter().any(|known| known.index == index));
         let missing = |interface: &&Interface| needs_program(attached, interface);
         attached.waiting = interfaces.iter().filter(missing).cloned().collect();
-        attached.waiting.iter().for_each(|interface| attachments.waits("tc", (netns, interface.index)));
+        attached.waiting.iter().for_each(|interface| attachments.waits(Hook::Tc, (netns, interface.index)));
         attached.drop_idle_programs();
         !attached.waiting.is_empty()
     }
@@ -143,14 +144,14 @@ impl NetnsPrograms {
             &interface,
         ) {
             Ok(Some(ingress)) => {
-                attachments.attached("tc", (netns, interface.index));
+                attachments.attached(Hook::Tc, (netns, interface.index));
                 attached.interfaces.insert(interface, ingress);
             }
             // The interface is gone or was renamed since the look; the next look finds out.
-            Ok(None) => attachments.retain("tc", netns, |index| index != interface.index),
+            Ok(None) => attachments.retain(Hook::Tc, netns, |index| index != interface.index),
             Err(error) => {
                 let reason = format!("{}: {error}", interface.name);
-                attachments.refused("tc", (netns, interface.index), reason);
+                attachments.refused(Hook::Tc, (netns, interface.index), reason);
             }
         }
         attached.drop_idle_programs();
@@ -160,7 +161,7 @@ impl NetnsPrograms {
     /// Forgets a netns that is gone. The kernel removes its programs with their last link.
     pub fn detach(&mut self, netns: NetnsId) {
         self.netns.remove(&netns);
-        for hook in ["sk_lookup", "tc"] {
+        for hook in [Hook::SkLookup, Hook::Tc] {
             self.attachments.retain(hook, netns, |_| false);
         }
     }
@@ -206,7 +207,7 @@ fn load_shared(
     program.load().map_err(|error| error_text(&error))?;
     let lookup = array_with(&mut arrays, "SHARED_LOOKUP", program.fd().map_err(|error| error_text(&error))?)?;
     let ingress = if traffic == TrafficLevel::Full {
-        load_shared_ingress(&mut arrays, ebpf).map_err(|reason| attachments.nowhere("tc", reason)).ok()
+        load_shared_ingress(&mut arrays, ebpf).map_err(|reason| attachments.nowhere(Hook::Tc, reason)).ok()
     } else {
         None
     };

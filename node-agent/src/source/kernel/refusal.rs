@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use portolan_report::error_text::causes;
+
 use crate::source::confinement::Confinement;
 
 /// This node does not let the programs run. Exit code 4.
@@ -49,15 +51,7 @@ impl fmt::Display for KernelRefusal {
 }
 
 pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        next = cause.source();
-    }
+    let text = causes(error);
     // The verifier's log has thousands of lines; its end has the reason.
     let tail: Vec<&str> = text.lines().rev().filter(|line| !line.trim().is_empty()).take(4).collect();
     let first = text.lines().next().unwrap_or_default().to_owned();

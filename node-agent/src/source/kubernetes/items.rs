@@ -1,12 +1,12 @@
-//! Cuts the JSON of a list into its items as it arrives, so that a list of any length costs the memory of one object.
-//! Pure; what is in an item is not its business.
+//! Splits the JSON of a list into items as the bytes arrive, so that a list of any length needs the memory of one object.
+//! Does no IO and does not parse the items.
 
-/// Bytes of a list beside its items.
+/// Maximum bytes of a list beside its items.
 const MAX_HEAD: usize = 64 * 1024;
-/// Buffers above this are given back after use.
+/// Largest buffer that is reused, in bytes.
 const KEEP: usize = 256 * 1024;
 
-/// The text is no list that this can cut.
+/// Why a text is no list of objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Uncuttable {
     #[error("it has more than {MAX_HEAD} bytes beside its items")]
@@ -17,33 +17,33 @@ pub enum Uncuttable {
     Unbalanced,
 }
 
-/// Where in the text the cutter is.
+/// Part of the text that the cutter is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
     Head,
     BetweenItems,
-    /// `depth` counts open brackets within the item.
+    /// `depth`: number of open brackets within the item.
     Item {
         depth: usize,
     },
 }
 
-/// Fed with pieces of the text, gives whole items.
+/// Collects whole items from pieces of the text.
 #[derive(Debug)]
 pub struct ItemCutter {
     max_item: usize,
     part: Part,
-    /// Everything but the items.
+    /// The text without the items.
     head: Vec<u8>,
     depth: usize,
     in_string: bool,
     escaped: bool,
-    /// Where in the head the last string at the top level began and ended.
+    /// Start and end in `head` of the last string at the top level.
     string: (usize, usize),
     item: Vec<u8>,
-    /// The item is longer than allowed: its bytes are let go.
+    /// The item is longer than `max_item`; its bytes are dropped.
     oversized: bool,
-    /// Items that were let go.
+    /// Number of items that were dropped.
     pub skipped: u64,
 }
 
@@ -64,10 +64,10 @@ impl ItemCutter {
         }
     }
 
-    /// Takes the next piece; calls `each` with every item that it completes.
+    /// Adds the next piece of the text; calls `each` with every item that is complete now.
     ///
     /// # Errors
-    /// Where the text cannot be a list of objects.
+    /// When the text cannot be a list of objects.
     pub fn push(&mut self, piece: &[u8], mut each: impl FnMut(&[u8])) -> Result<(), Uncuttable> {
         for byte in piece {
             match self.part {
@@ -83,13 +83,13 @@ impl ItemCutter {
         Ok(())
     }
 
-    /// The text without its items, once all of it was pushed.
+    /// Returns the text without the items, once the whole text was pushed.
     #[must_use]
     pub fn head(&self) -> &[u8] {
         &self.head
     }
 
-    /// True if the byte opens or closes nothing, because a string holds it.
+    /// True if the byte is part of a string, so that it opens or closes no bracket.
     fn string_holds(&mut self, byte: u8) -> bool {
         if !self.in_string {
             self.in_string = byte == b'"';
@@ -149,7 +149,7 @@ impl ItemCutter {
         Ok(())
     }
 
-    /// True at the end of the item.
+    /// Adds a byte to the item; true if the item is complete.
     fn item_byte(&mut self, byte: u8, depth: usize) -> bool {
         if self.item.len() >= self.max_item {
             self.oversized = true;

@@ -1,59 +1,64 @@
-//! What a kind of Kubernetes object is to the watcher: where it is listed, what of it is read, and what the engine is
-//! told about it.
+//! A kind of Kubernetes object as the watcher sees it: its path, the fields that are read, and the engine inputs made of
+//! them.
 
 use portolan_engine::model::input::Input;
 use serde::de::DeserializeOwned;
 
 use super::object::{Cuts, Metadata};
 use super::weight::Weigh;
+use crate::source::state::Source;
 
 /// A kind of object that is watched.
 pub trait Kind: Send + Sync + 'static {
-    /// What is read of `spec` and `status`.
+    /// The fields of `spec` that are read.
     type Spec: DeserializeOwned + Send;
+    /// The fields of `status` that are read.
     type Status: DeserializeOwned + Send;
-    /// What an object is known by.
+    /// Identity of an object.
     type Key: Ord + Clone + Weigh + Send + Sync;
     /// The engine's form of it.
     type Item: Weigh + Send;
 
-    /// Name of this source in status.
-    const SOURCE: &'static str;
-    /// Where it is listed, in all namespaces.
+    /// Identity of this source.
+    const SOURCE: Source;
+    /// Path of the list over all namespaces.
     const PATH: &'static str;
+    /// How much of each object is requested.
     const PARTS: Parts;
-    /// Objects that are kept at most.
+    /// Maximum number of objects.
     const MOST: usize;
 
-    /// Only objects of which this is true are asked for.
+    /// Field selector of every request.
     fn field_selector(&self) -> Option<String> {
         None
     }
 
-    /// Makes the engine's form of an object; `None` for one that has no identity.
+    /// Converts an object into the engine's form; `None` for an object without an identity.
     fn read(
         &self,
         metadata: Metadata,
         spec: Option<Self::Spec>,
         status: Option<Self::Status>,
         cuts: &mut Cuts,
-    ) -> Option<Told<Self::Key, Self::Item>>;
+    ) -> Option<Parsed<Self::Key, Self::Item>>;
 
-    /// What is told of an object for which there is no room, so that nothing is judged as if it did not exist; `None` where
-    /// that makes no difference.
+    /// Returns a reduced form of an object that exceeds the memory budget, so that the engine does not judge as if the object
+    /// did not exist; `None` if the object can be left out.
     fn in_part(_item: Self::Item) -> Option<Self::Item> {
         None
     }
 
-    /// These are all of them.
+    /// Makes the input that replaces all objects of this kind.
     fn all(&mut self, items: Vec<Self::Item>) -> Input;
+    /// Makes the input for a new or changed object.
     fn changed(&mut self, item: Self::Item) -> Input;
+    /// Makes the input for a deleted object.
     fn gone(&mut self, key: Self::Key) -> Input;
-    /// They cannot be had.
+    /// Makes the input for a kind that cannot be listed, if the engine needs to know.
     fn unavailable(&mut self) -> Option<Input>;
 }
 
-/// How much of each object the server is asked for.
+/// How much of each object a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parts {
     Whole,
@@ -61,7 +66,7 @@ pub enum Parts {
 }
 
 impl Parts {
-    /// What a request says that it accepts.
+    /// Returns the value of the request's Accept header.
     #[must_use]
     pub const fn accepted(self) -> &'static str {
         match self {
@@ -74,10 +79,10 @@ impl Parts {
     }
 }
 
-/// What an object amounts to.
+/// An object in the engine's form.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told<Key, Item> {
+pub struct Parsed<Key, Item> {
     pub key: Key,
-    /// `None`: it exists, but is nothing to the engine.
+    /// `None`: the object exists but has no meaning for the engine.
     pub item: Option<Item>,
 }

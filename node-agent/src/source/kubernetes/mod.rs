@@ -1,13 +1,12 @@
 //! The API server as a source: lists and watches a few kinds of objects at constant cost, whatever the server answers.
-//! What an object means is told by the kinds in `pods/api`, `services`,
-//! `policies` and `namespaces`.
+//! The kinds themselves are in `pods/api`, `services`, `policies` and `namespaces`.
 
+pub mod access_check;
 mod items;
 pub mod kind;
 pub mod object;
-mod place;
-pub mod trial;
 mod watch;
+mod watch_position;
 pub mod weight;
 
 use std::path::PathBuf;
@@ -15,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use portolan_engine::model::input::Input;
-use tokio::sync::{mpsc, watch as state};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use self::kind::Kind;
@@ -23,24 +22,24 @@ use self::watch::Watcher;
 use crate::kubernetes_api::access::ApiAccess;
 use crate::kubernetes_api::backoff::{Pace, Turns};
 use crate::source::namespaces::Namespaces;
-use crate::source::pods::SourceState;
 use crate::source::pods::api::NodePods;
 use crate::source::policies::NetworkPolicies;
 use crate::source::services::Services;
+use crate::source::state::StateFeed;
 
-/// What is watched, and by which credentials.
+/// What to watch, and with which credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KubernetesOptions {
-    /// Pods of this node only.
+    /// Only pods of this node are watched.
     pub node_name: String,
-    /// `None`: KUBECONFIG, else the pod's service account, else `~/.kube/config`.
+    /// Path of a kubeconfig. `None`: KUBECONFIG, else the pod's service account, else `~/.kube/config`.
     pub kubeconfig: Option<PathBuf>,
     pub services: Switch,
     pub policies: Switch,
     pub pace: Pace,
 }
 
-/// Whether a kind of object is watched.
+/// Whether a kind of object is watched, or a sink is on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Switch {
     #[default]
@@ -49,24 +48,20 @@ pub enum Switch {
 }
 
 impl Switch {
-    /// On unless it was turned off.
+    /// Returns `On` unless the setting is `false`.
     #[must_use]
     pub fn of(given: Option<bool>) -> Self {
         if given == Some(false) { Self::Off } else { Self::On }
     }
 }
 
-/// One kind of object that is being watched.
-pub struct Watching {
-    /// As status tells it.
-    pub source: &'static str,
-    pub states: state::Receiver<SourceState>,
-    pub task: JoinHandle<()>,
-}
-
-/// Watches until the engine is gone. Needs a tokio runtime; returns at once.
+/// Starts a watcher for each kind of object. Each task ends when the engine is gone. Needs a tokio runtime.
 #[must_use]
-pub fn start(options: &KubernetesOptions, inputs: &mpsc::Sender<Input>) -> Vec<Watching> {
+pub fn start(
+    options: &KubernetesOptions,
+    inputs: &mpsc::Sender<Input>,
+    feed: &StateFeed,
+) -> Vec<JoinHandle<()>> {
     let link = Arc::new(Link {
         access: ApiAccess::new(options.kubeconfig.clone()),
         turns: Turns::default(),
@@ -74,29 +69,33 @@ pub fn start(options: &KubernetesOptions, inputs: &mpsc::Sender<Input>) -> Vec<W
         streams_refused: AtomicBool::new(false),
     });
     let mut watching = vec![
-        begin(NodePods::new(options.node_name.clone()), &link, inputs),
-        begin(Namespaces, &link, inputs),
+        begin(NodePods::new(options.node_name.clone()), &link, inputs, feed),
+        begin(Namespaces, &link, inputs, feed),
     ];
     if options.services == Switch::On {
-        watching.push(begin(Services, &link, inputs));
+        watching.push(begin(Services, &link, inputs, feed));
     }
     if options.policies == Switch::On {
-        watching.push(begin(NetworkPolicies, &link, inputs));
+        watching.push(begin(NetworkPolicies, &link, inputs, feed));
     }
     watching
 }
 
-/// What the watchers of one agent share.
+/// State that the watchers of one agent share.
 struct Link {
     access: ApiAccess,
     turns: Turns,
     pace: Pace,
-    /// The server refused a streamed list once: list and watch from then on.
+    /// True once the server has refused a streamed list; from then on watchers list first and watch after that.
     streams_refused: AtomicBool,
 }
 
-fn begin<K: Kind>(kind: K, link: &Arc<Link>, inputs: &mpsc::Sender<Input>) -> Watching {
-    let (status, states) = state::channel(SourceState::default());
-    let watcher = Watcher::new(kind, Arc::clone(link), inputs.clone(), status);
-    Watching { source: K::SOURCE, states, task: tokio::spawn(watcher.run()) }
+fn begin<K: Kind>(
+    kind: K,
+    link: &Arc<Link>,
+    inputs: &mpsc::Sender<Input>,
+    feed: &StateFeed,
+) -> JoinHandle<()> {
+    let reporter = feed.reporter(K::SOURCE);
+    tokio::spawn(Watcher::new(kind, Arc::clone(link), inputs.clone(), reporter).run())
 }

@@ -1,5 +1,5 @@
-//! The parts that all Kubernetes objects have, read leniently: a field of the wrong shape is a field that is not there,
-//! and never costs the object. What is longer than Kubernetes allows is cut and counted.
+//! Parts that all Kubernetes objects share, parsed leniently: a field of the wrong type counts as absent and never invalidates
+//! the object. Values longer than Kubernetes allows are left out and counted.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,17 +11,17 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-/// Longest name of anything in Kubernetes.
+/// Maximum length of a name in Kubernetes, in bytes.
 pub const MAX_NAME: usize = 253;
-/// Longest key of a label or annotation: prefix, slash, name.
+/// Maximum length of the key of a label or annotation: prefix, slash, name.
 const MAX_KEY: usize = 317;
 const MAX_LABEL: usize = 63;
 const MAX_LABELS: usize = 1024;
-/// Annotations that matter here are short.
+/// Maximum length of an annotation's value; those that the agent reads are short.
 const MAX_ANNOTATION: usize = 1024;
 const MAX_ANNOTATIONS: usize = 64;
 
-/// A field that may be of any shape; `None` where it is not what was expected.
+/// A field of any type; `None` if the type is not the expected one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lax<T>(pub Option<T>);
 
@@ -38,11 +38,11 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Lax<T> {
     }
 }
 
-/// A list of which each entry stands or falls alone.
+/// A list in which an invalid entry does not affect the others.
 pub type LaxList<T> = Lax<Vec<Lax<T>>>;
 
 impl<T> LaxList<T> {
-    /// The entries that are what was expected, up to `most`; what is beyond is cut.
+    /// Returns at most `most` valid entries; counts the others in `cuts`.
     pub fn entries(self, most: usize, cuts: &mut Cuts) -> impl Iterator<Item = T> + use<T> {
         let entries = self.0.unwrap_or_default();
         cuts.beyond(entries.len(), most);
@@ -50,7 +50,7 @@ impl<T> LaxList<T> {
     }
 }
 
-/// Counts what was left out of an object because there was too much of it.
+/// Number of parts of objects that were left out because they exceed a limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cuts(pub u64);
 
@@ -59,18 +59,18 @@ impl Cuts {
         self.0 += u64::try_from(count.saturating_sub(most)).unwrap_or(u64::MAX);
     }
 
-    /// The text if it is not too long.
+    /// Returns the text, or counts it and returns `None` if it is longer than `most` bytes.
     pub fn short(&mut self, text: String, most: usize) -> Option<String> {
         if text.len() > most {
             self.0 += 1;
             return None;
         }
-        // What a parser made may have grown by doubling.
+        // The parser may have allocated up to twice the length.
         Some(text.into_boxed_str().into_string())
     }
 }
 
-/// Any object: metadata, and what its kind reads of spec and status.
+/// An object: metadata, and the fields of spec and status that its kind reads.
 #[derive(Debug, Deserialize)]
 #[serde(bound = "Spec: DeserializeOwned, Status: DeserializeOwned")]
 pub struct Object<Spec, Status> {
@@ -93,7 +93,7 @@ pub struct Metadata {
     pub labels: Lax<BTreeMap<String, Lax<String>>>,
     pub annotations: Lax<BTreeMap<String, Lax<String>>>,
     pub owner_references: LaxList<Owner>,
-    /// Of a list: where its next page begins.
+    /// Token of the next page of a list.
     #[serde(rename = "continue")]
     pub next_page: Lax<String>,
 }
@@ -108,22 +108,24 @@ pub struct Owner {
 }
 
 impl Metadata {
+    /// Returns the value of one annotation.
     pub fn annotation(&self, key: &str) -> Option<&str> {
         self.annotations.0.as_ref()?.get(key)?.0.as_deref()
     }
 
-    /// Namespace and name; `None` for an object without a name.
+    /// Takes namespace and name; `None` for an object without a name.
     pub fn take_key(&mut self, cuts: &mut Cuts) -> Option<(String, String)> {
         let name = self.name.0.take().filter(|name| !name.is_empty())?;
         let namespace = self.namespace.0.take().unwrap_or_default();
         Some((cuts.short(namespace, MAX_NAME)?, cuts.short(name, MAX_NAME)?))
     }
 
+    /// Takes the labels.
     pub fn take_labels(&mut self, cuts: &mut Cuts) -> BTreeMap<String, String> {
         labels(self.labels.0.take(), cuts)
     }
 
-    /// The annotations whose key somebody here reads.
+    /// Takes the annotations whose key is `wanted`.
     pub fn take_annotations(
         &mut self,
         wanted: impl Fn(&str) -> bool,
@@ -135,7 +137,7 @@ impl Metadata {
     }
 }
 
-/// Labels, or a selector made of some.
+/// Returns labels, or the labels of a selector, within the limits of Kubernetes.
 pub fn labels(map: Option<BTreeMap<String, Lax<String>>>, cuts: &mut Cuts) -> BTreeMap<String, String> {
     strings(map.unwrap_or_default(), MAX_LABELS, MAX_LABEL, cuts)
 }
@@ -179,7 +181,7 @@ pub enum IntOrString {
 }
 
 impl IntOrString {
-    /// `None` for a number that is no port, and for a name that cannot be one's.
+    /// Converts to a port; `None` for a number outside 1 to 65535 and for a name of invalid length.
     pub fn port(self, cuts: &mut Cuts) -> Option<PortRef> {
         match self {
             Self::Number(number) => port(Some(number)).map(PortRef::Number),
@@ -189,12 +191,12 @@ impl IntOrString {
     }
 }
 
-/// A port from 1 to 65535.
+/// Returns a port from 1 to 65535.
 pub fn port(number: Option<i64>) -> Option<NonZeroU16> {
     u16::try_from(number?).ok().and_then(NonZeroU16::new)
 }
 
-/// TCP where it is not said; `None` for one that has no ports here.
+/// Parses a protocol; none means TCP. `None` for a protocol that the agent does not observe.
 pub fn protocol(text: Option<&str>) -> Option<Protocol> {
     match text {
         None | Some("") => Some(Protocol::Tcp),
@@ -211,14 +213,14 @@ pub struct WatchLine<'a> {
     pub object: &'a RawValue,
 }
 
-/// A list without its items, or an object of which only the metadata matters.
+/// A list without its items, or an object without spec and status.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Envelope {
     pub metadata: Lax<Metadata>,
 }
 
-/// What the server answers instead.
+/// The `Status` object with which the server reports a fault.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Status {

@@ -1,5 +1,5 @@
-//! About how many bytes of memory an object takes, with what the allocator keeps around each piece of it. An estimate: it
-//! bounds what anybody who may create objects can make the agent remember.
+//! Estimates the memory that an object takes, allocator overhead included. The estimate bounds how much memory anybody who
+//! may create objects can make the agent use.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -10,21 +10,21 @@ use portolan_engine::model::network_policy::{AdmittedPort, IngressRule, LabelExp
 use portolan_engine::model::pod::{Container, DeclaredPort, Pod, PortRef, ProbePort, Workload};
 use portolan_engine::model::service::{ExternalAccess, Service, ServicePort};
 
-/// What the allocator keeps around a piece.
-const AROUND: usize = 16;
-/// Entries of a tree's node, half of which are used.
+/// Overhead of the allocator per allocation, in bytes.
+const OVERHEAD: usize = 16;
+/// Entries of a `BTreeMap` node; the estimate assumes that half of them are used.
 const NODE: usize = 11;
 
-/// Something that may have pieces elsewhere in memory.
+/// A type whose memory can be estimated.
 pub trait Weigh {
-    /// Bytes of the pieces, without itself.
+    /// Returns the bytes of the value's own allocations, without the value itself.
     fn pieces(&self) -> usize;
 }
 
-/// Bytes of an object and its pieces.
+/// Returns the bytes of a value on the heap and of the value's own allocations.
 #[must_use]
 pub fn weight<T: Weigh>(of: &T) -> usize {
-    size_of::<T>() + AROUND + of.pieces()
+    size_of::<T>() + OVERHEAD + of.pieces()
 }
 
 impl Weigh for IpAddr {
@@ -35,7 +35,7 @@ impl Weigh for IpAddr {
 
 impl Weigh for String {
     fn pieces(&self) -> usize {
-        if self.is_empty() { 0 } else { self.len() + AROUND }
+        if self.is_empty() { 0 } else { self.len() + OVERHEAD }
     }
 }
 
@@ -53,14 +53,14 @@ impl<T: Weigh> Weigh for Box<T> {
 
 impl<T: Weigh> Weigh for Vec<T> {
     fn pieces(&self) -> usize {
-        let around = if self.is_empty() { 0 } else { AROUND };
-        around + size_of_val(self.as_slice()) + self.iter().map(Weigh::pieces).sum::<usize>()
+        let overhead = if self.is_empty() { 0 } else { OVERHEAD };
+        overhead + size_of_val(self.as_slice()) + self.iter().map(Weigh::pieces).sum::<usize>()
     }
 }
 
 impl Weigh for BTreeMap<String, String> {
     fn pieces(&self) -> usize {
-        let nodes = self.len().div_ceil(NODE / 2) * (NODE * 2 * size_of::<String>() + AROUND);
+        let nodes = self.len().div_ceil(NODE / 2) * (NODE * 2 * size_of::<String>() + OVERHEAD);
         nodes + self.iter().map(|(key, value)| key.pieces() + value.pieces()).sum::<usize>()
     }
 }

@@ -1,8 +1,9 @@
-//! What people know a pod's owner by.
+//! Names the workload that owns a pod.
 
 use portolan_engine::model::pod::Workload;
 
-/// The owner, or the Deployment behind it: a ReplicaSet that a Deployment made carries the template's hash in its name.
+/// Returns the owner, or the Deployment behind a ReplicaSet: a ReplicaSet of a Deployment carries the template's hash in its
+/// name.
 #[must_use]
 pub fn workload(kind: &str, name: &str, template_hash: Option<&str>) -> Workload {
     let deployment = template_hash

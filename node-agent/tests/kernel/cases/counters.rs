@@ -4,6 +4,7 @@ use std::num::NonZeroU16;
 
 use libtest_mimic::Trial;
 use portolan::source::kernel::{KernelHooks, KernelLogLevel, KernelOptions, TrafficLevel};
+use portolan::source::state::StateFeed;
 use portolan_engine::model::identity::{BootTime, NetnsId, PortId, Protocol};
 use portolan_report::wire::Report;
 
@@ -213,7 +214,7 @@ fn a_port_that_found_no_room_gets_it_later() {
         records_per_second: 1,
         log: KernelLogLevel::Off,
     };
-    let (mut hooks, _) = KernelHooks::load(&options).expect("the kernel side");
+    let (mut hooks, _) = KernelHooks::load(&options, &StateFeed::default()).expect("the kernel side");
     let port = |port: u16| {
         let port = NonZeroU16::new(port).expect("a port");
         PortId { netns: NetnsId(u64::MAX), protocol: Protocol::Sctp, port }

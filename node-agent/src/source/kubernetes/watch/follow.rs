@@ -1,4 +1,4 @@
-//! A watch from its first line to its end: what each event does, and what the end means.
+//! Follows one watch from its first line to its end: handles each event, and decides how to continue after the end.
 
 use portolan_engine::model::identity::BootTime;
 use portolan_engine::model::input::Input;
@@ -8,24 +8,24 @@ use crate::kubernetes_api::backoff::{Turn, part_of, random};
 use crate::kubernetes_api::body::Lines;
 use crate::kubernetes_api::fault::{ApiFault, bounded};
 use crate::source::clock;
-use crate::source::kubernetes::kind::{Kind, Told};
+use crate::source::kubernetes::kind::{Kind, Parsed};
 use crate::source::kubernetes::object::{Envelope, Status, WatchLine};
-use crate::source::kubernetes::place::Target;
-use crate::source::pods::SourceState;
+use crate::source::kubernetes::watch_position::Resource;
+use crate::source::state::State;
 
-/// Marks the end of what a streamed list begins with.
+/// Annotation of the bookmark that ends the initial list of a streamed list.
 const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 
 impl<K: Kind> Watcher<K> {
-    /// Opens a watch from where we stand, one that begins with a list if there was none, and follows it to its end.
+    /// Opens a watch from the watcher's position and follows it to its end. Without a list so far, the watch begins with one.
     pub(super) async fn follow(&mut self, turn: &mut Option<Turn<'_>>) -> Result<(), ApiFault> {
         let pace = self.link.pace;
         let selector = self.kind.field_selector();
-        let target = Target { path: K::PATH, field_selector: selector.as_deref() };
+        let resource = Resource { path: K::PATH, field_selector: selector.as_deref() };
         let lasting = pace.watch_for + part_of(pace.watch_for, random());
-        let request = self.place.watch_request(target, lasting);
+        let request = self.position.watch_request(resource, lasting);
         let body = self.link.access.get(&request, K::PARTS.accepted(), pace.answer_within).await?;
-        let mut initial = (!self.place.is_listed()).then(Collected::<K>::default);
+        let mut initial = (!self.position.is_listed()).then(Collected::<K>::default);
         if initial.is_none() {
             self.doubted = false;
             self.got_through(turn);
@@ -42,12 +42,12 @@ impl<K: Kind> Watcher<K> {
             heard = true;
             let was_initial = initial.is_some();
             if was_initial && clock::now().since(opened) > pace.answer_within * 2 {
-                // Events without end, but no end of a list.
+                // The server sends events but never ends the list.
                 return Err(ApiFault::Silent);
             }
             self.line(line, &mut initial).await?;
             self.invalid += std::mem::take(&mut lines.skipped);
-            self.tell_losses().await?;
+            self.send_losses().await?;
             if was_initial && initial.is_none() {
                 self.doubted = false;
                 self.got_through(turn);
@@ -55,7 +55,7 @@ impl<K: Kind> Watcher<K> {
         }
     }
 
-    /// What the end of a watch means.
+    /// Decides how to continue after the end of a watch.
     fn ended(
         &mut self,
         ended: Result<(), ApiFault>,
@@ -64,56 +64,60 @@ impl<K: Kind> Watcher<K> {
         opened: BootTime,
     ) -> Result<(), ApiFault> {
         if initial {
-            // A server that does not know streamed lists takes the request for a plain watch.
+            // A server without streamed lists treats the request as a plain watch.
             return Err(ended.err().unwrap_or(ApiFault::ShortLived));
         }
         let lived = clock::now().since(opened);
         let short = lived < self.link.pace.short;
         if !heard && lived >= self.link.pace.quiet / 2 && ended != Err(ApiFault::CutShort) {
-            // Not even a bookmark: a version from the future gives a silence without end. Ask what there is.
-            self.place.lost();
+            // Without even a bookmark, the version may be newer than the server's: such a watch stays silent. List again.
+            self.position.lost();
         }
-        if self.kept.has_room_again() {
-            self.place.lost();
+        if self.budget.has_room_again() {
+            self.position.lost();
         }
         match ended {
-            // Nothing to worry about where no bookmark was ever seen.
+            // Silence is no fault on a server that sends no bookmarks.
             Err(ApiFault::Silent) if !self.bookmarks => {}
             ended => ended?,
         }
         if short { Err(ApiFault::ShortLived) } else { Ok(()) }
     }
 
-    /// Takes one line of a watch. `initial` becomes `None` when the list that it began with is whole.
+    /// Handles one line of a watch. `initial` becomes `None` when the initial list is complete.
     async fn line(&mut self, line: &[u8], initial: &mut Option<Collected<K>>) -> Result<(), ApiFault> {
         if line.iter().all(u8::is_ascii_whitespace) {
             return Ok(());
         }
         let parsed: Result<WatchLine<'_>, _> = serde_json::from_slice(line);
         let line = parsed.map_err(|error| {
-            self.place.lost();
+            self.position.lost();
             ApiFault::nonsense("watch event", &error)
         })?;
         match &*line.event {
-            "ADDED" | "MODIFIED" => self.came(line.object.get().as_bytes(), initial).await,
-            "DELETED" => self.went(line.object.get().as_bytes(), initial).await,
+            "ADDED" | "MODIFIED" => self.added_or_modified(line.object.get().as_bytes(), initial).await,
+            "DELETED" => self.deleted(line.object.get().as_bytes(), initial).await,
             "BOOKMARK" => self.bookmark(line.object.get(), initial).await,
             "ERROR" => Err(self.refused(line.object.get())),
-            // One that this version does not know.
+            // An event type that this version does not know.
             _ => Ok(()),
         }
     }
 
-    async fn came(&mut self, object: &[u8], initial: &mut Option<Collected<K>>) -> Result<(), ApiFault> {
-        let Some((told, version)) = self.object(object) else {
+    async fn added_or_modified(
+        &mut self,
+        object: &[u8],
+        initial: &mut Option<Collected<K>>,
+    ) -> Result<(), ApiFault> {
+        let Some((parsed, version)) = self.object(object) else {
             self.invalid += 1;
             return Ok(());
         };
-        match (told, initial) {
-            (Some(told), Some(collected)) => self.collect(collected, told),
-            (Some(told), None) => {
-                let input = self.change(told);
-                self.tell(input).await?;
+        match (parsed, initial) {
+            (Some(parsed), Some(collected)) => self.collect(collected, parsed),
+            (Some(parsed), None) => {
+                let input = self.change(parsed);
+                self.send(input).await?;
             }
             (None, _) => self.invalid += 1,
         }
@@ -121,34 +125,34 @@ impl<K: Kind> Watcher<K> {
         Ok(())
     }
 
-    /// What the engine is told of one object.
-    fn change(&mut self, Told { key, item }: Told<K::Key, K::Item>) -> Input {
+    /// Makes the engine's input for one changed object.
+    fn change(&mut self, Parsed { key, item }: Parsed<K::Key, K::Item>) -> Input {
         let Some(item) = item else {
-            self.kept.forget(&key);
+            self.budget.forget(&key);
             return self.kind.gone(key);
         };
-        let (item, is_cut) = self.kept.admit(&key, item);
+        let (item, is_cut) = self.budget.admit(&key, item);
         if is_cut {
             self.cuts.0 += 1;
-            self.set_state(SourceState { up: true, reason: self.kept.shortage() });
+            self.reporter.report(State::up_with(self.budget.shortage()));
         }
         match item {
             Some(item) => self.kind.changed(item),
-            // What was known of it is no longer true.
+            // The previous version is no longer true.
             None => self.kind.gone(key),
         }
     }
 
-    async fn went(&mut self, object: &[u8], initial: &mut Option<Collected<K>>) -> Result<(), ApiFault> {
-        let Some((Some(told), version)) = self.object(object) else {
+    async fn deleted(&mut self, object: &[u8], initial: &mut Option<Collected<K>>) -> Result<(), ApiFault> {
+        let Some((Some(parsed), version)) = self.object(object) else {
             self.invalid += 1;
             return Ok(());
         };
         match initial {
-            Some(collected) => collected.remove(&told.key),
+            Some(collected) => collected.remove(&parsed.key),
             None => {
-                let input = self.change(Told { item: None, ..told });
-                self.tell(input).await?;
+                let input = self.change(Parsed { item: None, ..parsed });
+                self.send(input).await?;
             }
         }
         self.moved_to(version);
@@ -161,19 +165,19 @@ impl<K: Kind> Watcher<K> {
         let is_end = metadata.annotation(INITIAL_EVENTS_END) == Some("true");
         self.bookmarks |= initial.is_none();
         match initial.take_if(|_| is_end) {
-            Some(collected) => self.tell_all(collected, metadata.resource_version.0).await,
+            Some(collected) => self.send_list(collected, metadata.resource_version.0).await,
             None if initial.is_some() => Ok(()),
             None => {
-                self.place.moved_to(metadata.resource_version.0);
+                self.position.moved_to(metadata.resource_version.0);
                 Ok(())
             }
         }
     }
 
-    /// An event that tells of a fault.
+    /// Converts an ERROR event into a fault.
     fn refused(&mut self, object: &str) -> ApiFault {
         let status: Status = serde_json::from_str(object).unwrap_or_default();
-        self.place.lost();
+        self.position.lost();
         match status.code.0 {
             Some(410) => ApiFault::Expired,
             code => ApiFault::Refused {

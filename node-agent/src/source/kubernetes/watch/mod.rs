@@ -1,8 +1,8 @@
-//! One watcher: lists a kind of object, follows its changes, and starts over where it must. It holds no objects of its
-//! own beyond a list that is under way, and ends only with the engine.
+//! Watcher of one kind of object: lists the objects, follows their changes, and lists again where it must. A watcher holds no
+//! objects beyond a list in progress, and ends only with the engine.
 
 mod follow;
-mod kept;
+mod memory_budget;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,26 +10,26 @@ use std::sync::atomic::Ordering;
 
 use portolan_engine::model::identity::BootTime;
 use portolan_engine::model::input::Input;
-use tokio::sync::{mpsc, watch as state};
+use tokio::sync::mpsc;
 use tokio::time::sleep;
 
-use self::kept::Kept;
+use self::memory_budget::MemoryBudget;
 use super::Link;
 use super::items::ItemCutter;
-use super::kind::{Kind, Told};
+use super::kind::{Kind, Parsed};
 use super::object::{Cuts, Envelope, Object};
-use super::place::{Place, Target};
+use super::watch_position::{Resource, WatchPosition};
 use crate::kubernetes_api::backoff::{Backoff, Turn, part_of, random};
 use crate::kubernetes_api::body::{MAX_OBJECT, piece};
 use crate::kubernetes_api::fault::{ApiFault, Remedy};
 use crate::source::clock;
-use crate::source::pods::SourceState;
+use crate::source::state::{Reporter, State};
 
-/// Pages of one list; a server that has more goes round in circles.
+/// Maximum number of pages of one list; a server that sends more repeats itself.
 const MAX_PAGES: usize = 10_000;
-/// Reason of what was left out of objects.
+/// Loss reason: parts of objects were left out.
 const CUT: &str = "kubernetes-object-over-limit";
-/// Reason of objects that were left out.
+/// Loss reason: objects were left out.
 const INVALID: &str = "kubernetes-object-invalid";
 
 /// Watches one kind of object.
@@ -37,63 +37,58 @@ pub struct Watcher<K: Kind> {
     kind: K,
     link: Arc<Link>,
     inputs: mpsc::Sender<Input>,
-    status: state::Sender<SourceState>,
-    place: Place,
-    /// What the engine was told.
-    kept: Kept<K>,
+    reporter: Reporter,
+    position: WatchPosition,
+    /// Memory of the objects that the engine knows.
+    budget: MemoryBudget<K>,
     backoff: Backoff,
-    /// When this watcher last tried at once because another one had got through.
+    /// When this watcher last retried without a wait because another watcher had reached the server.
     jumped_at: Option<BootTime>,
-    /// Bookmarks come: silence means something.
+    /// The server sends bookmarks, so a watch without any event is broken.
     bookmarks: bool,
-    /// The engine has a list.
-    told: bool,
-    /// Forbidden since it was last served: one such answer may be an authorizer that is starting.
+    /// The engine has a complete list.
+    has_list: bool,
+    /// Refused once since the last success. A single refusal may come from an authorizer that is starting.
     doubted: bool,
     cuts: Cuts,
     invalid: u64,
 }
 
-/// What is being collected before a list is whole.
+/// The objects of a list in progress.
 struct Collected<K: Kind> {
     items: BTreeMap<K::Key, K::Item>,
-    kept: Kept<K>,
+    budget: MemoryBudget<K>,
 }
 
 impl<K: Kind> Default for Collected<K> {
     fn default() -> Self {
-        Self { items: BTreeMap::new(), kept: Kept::default() }
+        Self { items: BTreeMap::new(), budget: MemoryBudget::default() }
     }
 }
 
 impl<K: Kind> Collected<K> {
     fn remove(&mut self, key: &K::Key) {
-        self.kept.forget(key);
+        self.budget.forget(key);
         self.items.remove(key);
     }
 }
 
-/// What an object amounts to; `None` for one without an identity.
-type ToldOf<K> = Option<Told<<K as Kind>::Key, <K as Kind>::Item>>;
+/// An object in the engine's form; `None` for an object without an identity.
+type ParsedOf<K> = Option<Parsed<<K as Kind>::Key, <K as Kind>::Item>>;
 
 impl<K: Kind> Watcher<K> {
-    pub fn new(
-        kind: K,
-        link: Arc<Link>,
-        inputs: mpsc::Sender<Input>,
-        status: state::Sender<SourceState>,
-    ) -> Self {
+    pub fn new(kind: K, link: Arc<Link>, inputs: mpsc::Sender<Input>, reporter: Reporter) -> Self {
         Self {
             kind,
             backoff: Backoff::new(&link.pace),
             link,
             inputs,
-            status,
-            place: Place::default(),
-            kept: Kept::default(),
+            reporter,
+            position: WatchPosition::default(),
+            budget: MemoryBudget::default(),
             jumped_at: None,
             bookmarks: false,
-            told: false,
+            has_list: false,
             doubted: false,
             cuts: Cuts::default(),
             invalid: 0,
@@ -121,7 +116,7 @@ impl<K: Kind> Watcher<K> {
             }
             let mark = link.turns.mark();
             let remedy = self.remedy(&fault);
-            self.tell_fault(&fault, remedy).await;
+            self.report_fault(&fault, remedy).await;
             match remedy {
                 Remedy::AskOnce => sleep(link.pace.most / 2 + part_of(link.pace.most / 2, random())).await,
                 Remedy::AskSeldom => {
@@ -140,10 +135,11 @@ impl<K: Kind> Watcher<K> {
         }
     }
 
-    /// What was served before and is refused once is asked for once more before it is taken for unknown.
+    /// Returns how to continue after a fault. A kind that was served before and is refused once is requested once more before
+    /// it counts as unavailable.
     fn remedy(&mut self, fault: &ApiFault) -> Remedy {
         match fault.remedy() {
-            Remedy::AskSeldom if self.told && !self.doubted => {
+            Remedy::AskSeldom if self.has_list && !self.doubted => {
                 self.doubted = true;
                 Remedy::AskOnce
             }
@@ -151,7 +147,8 @@ impl<K: Kind> Watcher<K> {
         }
     }
 
-    /// Not twice within the longest wait: two watchers must not call each other forward for ever.
+    /// True if this watcher may retry without a wait; false within the longest wait after the last such retry, since two
+    /// watchers could otherwise trigger each other for ever.
     fn may_jump(&mut self) -> bool {
         let now = clock::now();
         let may = self.jumped_at.is_none_or(|at| now.since(at) >= self.link.pace.most);
@@ -161,21 +158,21 @@ impl<K: Kind> Watcher<K> {
         may
     }
 
-    /// From where the watcher stands to the next end of a watch. `Ok`: it ended as it should.
+    /// Lists if necessary and follows one watch to its end. `Ok`: the watch ended regularly.
     async fn session(&mut self, turn: &mut Option<Turn<'_>>) -> Result<(), ApiFault> {
-        if !self.place.is_listed() && !self.link.streams_refused.load(Ordering::Relaxed) {
+        if !self.position.is_listed() && !self.link.streams_refused.load(Ordering::Relaxed) {
             match self.follow(turn).await {
-                Err(fault) if !self.place.is_listed() && is_refusal_to_stream(&fault) => {
-                    tracing::debug!(source = K::SOURCE, %fault, "no streamed lists here");
+                Err(fault) if !self.position.is_listed() && is_refusal_to_stream(&fault) => {
+                    tracing::debug!(source = K::SOURCE.label(), %fault, "no streamed lists here");
                     self.link.streams_refused.store(true, Ordering::Relaxed);
                 }
                 ended => return ended,
             }
         }
-        if !self.place.is_listed() {
+        if !self.position.is_listed() {
             let listed = self.list().await;
             if let Err(fault) = &listed {
-                self.place.list_failed(fault);
+                self.position.list_failed(fault);
             }
             listed?;
             self.got_through(turn);
@@ -183,32 +180,32 @@ impl<K: Kind> Watcher<K> {
         self.follow(turn).await
     }
 
-    /// Lists everything, page by page where there are pages.
+    /// Lists all objects, page by page if the server sends pages.
     async fn list(&mut self) -> Result<(), ApiFault> {
         let selector = self.kind.field_selector();
-        let target = Target { path: K::PATH, field_selector: selector.as_deref() };
+        let resource = Resource { path: K::PATH, field_selector: selector.as_deref() };
         let mut collected = Collected::<K>::default();
         let mut next_page: Option<String> = None;
         for _ in 0..MAX_PAGES {
-            let request = self.place.list_request(target, next_page.as_deref());
+            let request = self.position.list_request(resource, next_page.as_deref());
             let head = self.page(&request, &mut collected).await?;
             let metadata = head.metadata.0.unwrap_or_default();
             next_page = metadata.next_page.0.filter(|next| !next.is_empty());
             if next_page.is_none() {
-                return self.tell_all(collected, metadata.resource_version.0).await;
+                return self.send_list(collected, metadata.resource_version.0).await;
             }
         }
         Err(ApiFault::Nonsense { what: "list", reason: "it has no end".to_owned() })
     }
 
-    /// One page; gives the list without its items.
+    /// Reads one page into `collected`; returns the list without its items.
     async fn page(&mut self, request: &str, collected: &mut Collected<K>) -> Result<Envelope, ApiFault> {
         let within = self.link.pace.answer_within;
         let mut body = self.link.access.get(request, K::PARTS.accepted(), within).await?;
         let mut cutter = ItemCutter::new(MAX_OBJECT);
         while let Some(piece) = piece(&mut body, within).await? {
             let cut = cutter.push(&piece, |item| match self.object(item) {
-                Some((Some(told), _)) => self.collect(collected, told),
+                Some((Some(parsed), _)) => self.collect(collected, parsed),
                 Some((None, _)) | None => self.invalid += 1,
             });
             cut.map_err(|error| ApiFault::nonsense("list", &error))?;
@@ -220,18 +217,18 @@ impl<K: Kind> Watcher<K> {
         })
     }
 
-    /// Parses an object: what it amounts to, and its version. `None` where it is no object at all.
-    fn object(&mut self, text: &[u8]) -> Option<(ToldOf<K>, Option<String>)> {
+    /// Parses an object; returns the engine's form and the resource version. `None` for text that is no object.
+    fn object(&mut self, text: &[u8]) -> Option<(ParsedOf<K>, Option<String>)> {
         let object: Object<K::Spec, K::Status> = serde_json::from_slice(text).ok()?;
         let mut metadata = object.metadata.0?;
         let version = metadata.resource_version.0.take();
         Some((self.kind.read(metadata, object.spec.0, object.status.0, &mut self.cuts), version))
     }
 
-    fn collect(&mut self, collected: &mut Collected<K>, told: Told<K::Key, K::Item>) {
-        let Told { key, item } = told;
+    fn collect(&mut self, collected: &mut Collected<K>, parsed: Parsed<K::Key, K::Item>) {
+        let Parsed { key, item } = parsed;
         let Some(item) = item else { return collected.remove(&key) };
-        let (item, is_cut) = collected.kept.admit(&key, item);
+        let (item, is_cut) = collected.budget.admit(&key, item);
         self.cuts.0 += u64::from(is_cut);
         match item {
             Some(item) => drop(collected.items.insert(key, item)),
@@ -240,65 +237,62 @@ impl<K: Kind> Watcher<K> {
     }
 
     fn moved_to(&mut self, version: Option<String>) {
-        if self.place.is_listed() {
-            self.place.moved_to(version);
+        if self.position.is_listed() {
+            self.position.moved_to(version);
         }
         self.backoff.progress(clock::now());
     }
 
-    async fn tell_all(&mut self, collected: Collected<K>, version: Option<String>) -> Result<(), ApiFault> {
+    async fn send_list(&mut self, collected: Collected<K>, version: Option<String>) -> Result<(), ApiFault> {
         let input = self.kind.all(collected.items.into_values().collect());
-        self.tell(input).await?;
-        self.kept = collected.kept;
-        self.told = true;
-        self.place.listed_at(version);
+        self.send(input).await?;
+        self.budget = collected.budget;
+        self.has_list = true;
+        self.position.listed_at(version);
         self.backoff.progress(clock::now());
-        self.tell_losses().await
+        self.send_losses().await
     }
 
-    async fn tell(&self, input: Input) -> Result<(), ApiFault> {
+    async fn send(&self, input: Input) -> Result<(), ApiFault> {
         self.inputs.send(input).await.map_err(|_| ApiFault::EngineGone)
     }
 
-    async fn tell_losses(&mut self) -> Result<(), ApiFault> {
+    async fn send_losses(&mut self) -> Result<(), ApiFault> {
         for (reason, count) in
             [(CUT, std::mem::take(&mut self.cuts.0)), (INVALID, std::mem::take(&mut self.invalid))]
         {
             if count > 0 {
-                self.tell(Input::Lost { reason, count, recovered: false }).await?;
+                self.send(Input::Lost { reason, count, recovered: false }).await?;
             }
         }
         Ok(())
     }
 
-    /// The server answers: the next watcher may try, and status says so.
+    /// Records that the server answers: reports this source as up, and lets the next watcher try.
     fn got_through(&self, turn: &mut Option<Turn<'_>>) {
         if let Some(turn) = turn.take() {
             turn.got_through();
         }
-        self.set_state(SourceState { up: true, reason: self.kept.shortage() });
+        self.reporter.report(State::up_with(self.budget.shortage()));
     }
 
-    async fn tell_fault(&mut self, fault: &ApiFault, remedy: Remedy) {
+    async fn report_fault(&mut self, fault: &ApiFault, remedy: Remedy) {
         if remedy == Remedy::AskSeldom {
-            self.place.lost();
-            self.told = false;
+            self.position.lost();
+            self.has_list = false;
             if let Some(input) = self.kind.unavailable() {
-                // Where the engine is gone, so is everything else.
-                let _ = self.tell(input).await;
+                // The send fails only once the engine is gone.
+                let _ = self.send(input).await;
             }
         }
         if !fault.is_ordinary() {
-            self.set_state(SourceState { up: false, reason: Some(fault.to_string()) });
+            self.reporter.report(State::Down { reason: fault.to_string() });
         }
-    }
-
-    fn set_state(&self, new: SourceState) {
-        new.tell(&self.status);
     }
 }
 
-/// The server does not do streamed lists: it refuses the request, or takes it for a plain watch that has no end mark.
+/// True if the server does not support streamed lists: it refuses the request, or treats it as a plain watch without a mark at
+/// the list's end.
 fn is_refusal_to_stream(fault: &ApiFault) -> bool {
     match fault {
         ApiFault::Refused { code, .. } => matches!(code, 400 | 406 | 415 | 422 | 501),

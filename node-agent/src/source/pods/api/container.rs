@@ -1,4 +1,4 @@
-//! A pod's containers: what each declares, what kubelet calls in it, and whether it runs.
+//! Containers of a pod from the API server: declared ports, probes, lifecycle hooks, and whether they run.
 
 use std::collections::BTreeMap;
 
@@ -8,16 +8,16 @@ use super::schema::{Action, ContainerSpec, ContainerStatus, PodSpec, PodStatus, 
 use crate::source::kubernetes::object::{Cuts, Lax, LaxList, MAX_NAME, port, protocol};
 
 const MAX_CONTAINERS: usize = 256;
-/// Ports of one container.
+/// Maximum number of ports of one container.
 const MAX_PORTS: usize = 1024;
 const MAX_IMAGE: usize = 512;
 const MAX_ID: usize = 128;
-/// Longest name of a port; Kubernetes allows 15 bytes.
+/// Maximum length of a port's name, in bytes; Kubernetes allows 15.
 const MAX_PORT_NAME: usize = 63;
 
 type Statuses<'a> = BTreeMap<&'a str, &'a ContainerStatus>;
 
-/// The containers of all three lists.
+/// Returns the regular, init and ephemeral containers of a pod.
 pub fn containers(spec: PodSpec, status: &PodStatus, cuts: &mut Cuts) -> Vec<Container> {
     let mut containers = Vec::new();
     let mut add =
@@ -51,7 +51,7 @@ fn container(
     let name = cuts.short(spec.name.0.filter(|name| !name.is_empty())?, MAX_NAME)?;
     let status = statuses.get(name.as_str());
     let id = status.and_then(|status| status.container_id.0.as_deref()).unwrap_or_default();
-    // `containerd://ID`
+    // The status has the form `containerd://ID`.
     let id = id.rsplit_once("://").map_or(id, |(_, bare)| bare).to_owned();
     let lifecycle = spec.lifecycle.0.unwrap_or_default();
     let mut probes = Vec::new();
@@ -78,7 +78,7 @@ fn container(
     })
 }
 
-/// `None` for a port that does not exist.
+/// Parses a declared port; `None` for an invalid number or an unknown protocol.
 fn declared(spec: PortSpec) -> Option<DeclaredPort> {
     Some(DeclaredPort {
         port: port(spec.container_port.0)?,
@@ -88,7 +88,7 @@ fn declared(spec: PortSpec) -> Option<DeclaredPort> {
     })
 }
 
-/// The port of this pod that an action calls; kubelet takes a text of digits for a number.
+/// Returns the port of this pod that a probe or lifecycle hook calls. Kubelet treats a string of digits as a number.
 fn called(action: Lax<Action>, cuts: &mut Cuts) -> Option<PortRef> {
     let action = action.0?;
     let call = action.http_get.0.or(action.tcp_socket.0).or(action.grpc.0)?;

@@ -1,5 +1,5 @@
-//! Pods of this node as the API server tells them, cut down to what the engine needs: some KiB each instead of the 67 that
-//! the client's own type costs.
+//! Pods of this node from the API server, reduced to what the engine needs: some KiB each, instead of 67 KiB for the type of
+//! the Kubernetes client.
 
 mod container;
 mod schema;
@@ -12,23 +12,24 @@ use portolan_engine::model::pod::{Container, ContainerKind, Pod, Workload};
 
 use self::container::containers;
 use self::schema::{PodSpec, PodStatus};
-use crate::source::kubernetes::kind::{Kind, Parts, Told};
+use crate::source::kubernetes::kind::{Kind, Parsed, Parts};
 use crate::source::kubernetes::object::{Cuts, Metadata, Owner};
 use crate::source::pods::owner::workload;
+use crate::source::state::Source;
 
-/// Name of this source.
+/// Name of this source in the engine's inputs.
 const SOURCE: &str = "kubernetes";
-/// Set on the mirror of a static pod by kubelet: its own name for the pod, which cgroups and the runtime carry.
+/// Annotation that kubelet sets on the mirror of a static pod: kubelet's own UID of the pod, which cgroups and the runtime use.
 const MIRROR_OF: &str = "kubernetes.io/config.mirror";
 const CONFIG_HASH: &str = "kubernetes.io/config.hash";
-/// Beginnings of annotations that something here reads.
+/// Prefixes of the annotations that the agent reads.
 const READ: [&str; 2] = ["prometheus.io/", "portolan.dev/"];
-/// Annotations of service meshes: the domain before the slash ends so.
+/// Domains of the annotations of service meshes; subdomains count as well.
 const MESHES: [&str; 4] = ["istio.io", "linkerd.io", "kuma.io", "consul.hashicorp.com"];
 const MAX_ADDRESSES: usize = 16;
 const MAX_OWNERS: usize = 16;
 
-/// The pods of one node.
+/// Source of the pods of one node.
 pub struct NodePods {
     node: String,
 }
@@ -39,7 +40,8 @@ impl NodePods {
         Self { node }
     }
 
-    /// Has no socket any more, or never had one here; its address may be another's by now.
+    /// True for a pod that has no socket on this node: it has ended, or runs elsewhere. Its address may be that of another pod
+    /// by now.
     fn is_nothing(&self, spec: &PodSpec, status: &PodStatus) -> bool {
         let elsewhere = spec.node_name.0.as_deref().is_some_and(|node| node != self.node);
         elsewhere || matches!(status.phase.0.as_deref(), Some("Succeeded" | "Failed"))
@@ -52,7 +54,7 @@ impl Kind for NodePods {
     type Key = PodUid;
     type Item = Pod;
 
-    const SOURCE: &'static str = SOURCE;
+    const SOURCE: Source = Source::Pods;
     const PATH: &'static str = "/api/v1/pods";
     const PARTS: Parts = Parts::Whole;
     const MOST: usize = 4096;
@@ -67,16 +69,16 @@ impl Kind for NodePods {
         spec: Option<PodSpec>,
         status: Option<PodStatus>,
         cuts: &mut Cuts,
-    ) -> Option<Told<PodUid, Pod>> {
+    ) -> Option<Parsed<PodUid, Pod>> {
         let (spec, has_status) = (spec.unwrap_or_default(), status.is_some());
         let status = status.unwrap_or_default();
         if self.is_nothing(&spec, &status) {
             let (uid, _) = identity(&metadata, &self.node)?;
-            return Some(Told { key: uid, item: None });
+            return Some(Parsed { key: uid, item: None });
         }
         let pod = pod(metadata, spec, status, &self.node, cuts)?;
         let pod = Pod { ready: pod.ready.filter(|_| has_status), ..pod };
-        Some(Told { key: pod.uid.clone(), item: Some(pod) })
+        Some(Parsed { key: pod.uid.clone(), item: Some(pod) })
     }
 
     fn all(&mut self, pods: Vec<Pod>) -> Input {
@@ -92,12 +94,12 @@ impl Kind for NodePods {
     }
 
     fn unavailable(&mut self) -> Option<Input> {
-        // What is known stays: the runtime and the cgroups still name these pods.
+        // Known pods stay, since the runtime and the cgroups still name them.
         None
     }
 }
 
-/// The UID that cgroups and the runtime carry, and the API server's where it is another one.
+/// Returns the UID that cgroups and the runtime use, and the API server's UID if that differs.
 fn identity(metadata: &Metadata, node: &str) -> Option<(PodUid, Option<PodUid>)> {
     let uid = metadata.uid.0.clone().filter(|uid| !uid.is_empty() && uid.len() <= 64)?;
     let is_mirror = metadata.annotation(MIRROR_OF).is_some() && is_owned_by(metadata, node);
@@ -108,12 +110,13 @@ fn identity(metadata: &Metadata, node: &str) -> Option<(PodUid, Option<PodUid>)>
     }
 }
 
-/// What kubelet makes of a manifest. Anybody may write the annotation, but never the UID of a pod in this form.
+/// True for a hash in the form that kubelet makes of a manifest. Anybody may write the annotation, but the API server never
+/// gives a pod a UID of this form.
 fn is_hash(text: &str) -> bool {
     text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// Kubelet makes its node the owner of every mirror; an annotation alone could be anybody's.
+/// True if the node owns the pod. Kubelet sets the node as owner of every mirror; an annotation alone proves nothing.
 fn is_owned_by(metadata: &Metadata, node: &str) -> bool {
     let owners = metadata.owner_references.0.iter().flatten().filter_map(|owner| owner.0.as_ref());
     owners.into_iter().any(|owner| {
@@ -171,7 +174,7 @@ fn addresses(status: &PodStatus, cuts: &mut Cuts) -> Vec<IpAddr> {
     addresses
 }
 
-/// kubelet's own word, else that of the containers that are to stay.
+/// Returns kubelet's condition ContainersReady, else whether all regular containers are ready.
 fn ready(status: &PodStatus, containers: &[Container]) -> Option<bool> {
     let conditions = status.conditions.0.iter().flatten().filter_map(|condition| condition.0.as_ref());
     let said =

@@ -1,4 +1,4 @@
-//! The few fields of a Pod that matter here; all others are skipped by the parser.
+//! Fields of a Pod that the agent reads; the parser skips all others.
 
 use serde::Deserialize;
 
@@ -43,7 +43,7 @@ pub struct Lifecycle {
     pub pre_stop: Lax<Action>,
 }
 
-/// A probe or a lifecycle's action: what it calls, if it calls a port.
+/// A probe or a lifecycle hook, if it calls a port.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Action {
@@ -56,7 +56,7 @@ pub struct Action {
 #[serde(default)]
 pub struct Call {
     pub port: Lax<IntOrString>,
-    /// Not the pod itself, if it is given.
+    /// Another host than the pod, if given.
     pub host: Lax<String>,
 }
 

@@ -1,4 +1,4 @@
-//! What is read of pods, whatever shape they have.
+//! Tests of parsing pods, valid and invalid.
 
 use portolan_engine::model::identity::Protocol;
 use portolan_engine::model::pod::{PortRef, ProbeHandler};
@@ -6,14 +6,14 @@ use portolan_engine::model::pod::{PortRef, ProbeHandler};
 use super::*;
 use crate::source::kubernetes::object::Object;
 
-fn told(json: &str) -> Option<Told<PodUid, Pod>> {
+fn parsed(json: &str) -> Option<Parsed<PodUid, Pod>> {
     let object: Object<PodSpec, PodStatus> = serde_json::from_str(json).expect("an object");
     let metadata = object.metadata.0.unwrap_or_default();
     NodePods::new("node-1".to_owned()).read(metadata, object.spec.0, object.status.0, &mut Cuts::default())
 }
 
 fn pod(json: &str) -> Pod {
-    told(json).expect("an identity").item.expect("a pod")
+    parsed(json).expect("an identity").item.expect("a pod")
 }
 
 const WEB: &str = r#"{"metadata":{"namespace":"shop","name":"web-6d4b75cb6d-x","uid":"u1",
@@ -122,9 +122,9 @@ fn ended_pods_and_other_nodes_pods_are_nothing() {
         r#"{"metadata":{"name":"a","uid":"u"},"status":{"phase":"Failed"}}"#,
         r#"{"metadata":{"name":"a","uid":"u"},"spec":{"nodeName":"node-2"}}"#,
     ] {
-        assert_eq!(told(json), Some(Told { key: PodUid("u".to_owned()), item: None }), "{json}");
+        assert_eq!(parsed(json), Some(Parsed { key: PodUid("u".to_owned()), item: None }), "{json}");
     }
-    assert!(told(r#"{"metadata":{"name":"a"}}"#).is_none());
+    assert!(parsed(r#"{"metadata":{"name":"a"}}"#).is_none());
 }
 
 #[test]

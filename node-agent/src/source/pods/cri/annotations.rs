@@ -1,5 +1,6 @@
-//! What kubelet writes into the annotations of the runtime's containers (declared ports, the preStop handler), and which of
-//! a pod's own annotations are kept. Whoever may start containers wrote it: what is wrong is skipped and counted.
+//! Parses what kubelet writes into the annotations of the runtime's containers (declared ports, the preStop handler), and
+//! selects the pod annotations that the agent reads. Anybody who may start containers can write them: invalid entries are
+//! skipped and counted.
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU16;
@@ -11,26 +12,26 @@ use serde_json::Value;
 
 const PORTS: &str = "io.kubernetes.container.ports";
 const PRE_STOP: &str = "io.kubernetes.container.preStopHandler";
-/// Ports that one container may declare here; the API server's size limit is reached long before.
+/// Maximum number of declared ports of one container; the API server's size limit is reached long before.
 const MAX_PORTS: usize = 4096;
-/// Characters of a port's name that are kept; Kubernetes allows 15.
+/// Maximum length of a port's name, in characters; Kubernetes allows 15.
 const MAX_PORT_NAME: usize = 63;
-/// Domains of the pod annotations that something here reads, with all below them.
+/// Domains of the pod annotations that the agent reads; subdomains count as well.
 const DOMAINS: [&str; 6] =
     ["portolan.dev", "prometheus.io", "istio.io", "linkerd.io", "kuma.io", "consul.hashicorp.com"];
 const MAX_ANNOTATIONS: usize = 64;
 const MAX_ANNOTATION: usize = 1024;
 
-/// What one container's annotations say.
+/// The parsed annotations of one container.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Declared {
     pub ports: Vec<DeclaredPort>,
     pub probes: Vec<ProbePort>,
-    /// Entries that could not be read.
+    /// Number of invalid entries.
     pub invalid: u64,
 }
 
-/// Reads a container's annotations.
+/// Parses a container's annotations.
 #[must_use]
 pub fn declared(annotations: &HashMap<String, String>) -> Declared {
     let mut declared = Declared::default();
@@ -46,7 +47,7 @@ pub fn declared(annotations: &HashMap<String, String>) -> Declared {
     declared
 }
 
-/// The pod annotations that something here reads, each bounded.
+/// Returns the pod annotations that the agent reads, each shortened to its limit.
 #[must_use]
 pub fn kept(annotations: &HashMap<String, String>) -> BTreeMap<String, String> {
     let read = |key: &str| {
@@ -96,7 +97,7 @@ impl Declared {
     }
 }
 
-/// A container's port as kubelet writes it.
+/// A container's port in kubelet's JSON.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Entry {
@@ -121,7 +122,7 @@ impl Entry {
     }
 }
 
-/// A lifecycle handler; exec and sleep have no port.
+/// A lifecycle handler in kubelet's JSON; exec and sleep have no port.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Handler {

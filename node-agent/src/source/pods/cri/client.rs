@@ -1,5 +1,5 @@
-//! One connection to a runtime's socket: gRPC over HTTP/2 over a unix socket. Every call has a time limit and every answer a
-//! size limit; what the runtime says comes back as bytes, and its errors as [`CriError`].
+//! Client of a container runtime: gRPC over HTTP/2 over a unix socket. Every call has a time limit and every response a size
+//! limit. Responses are returned as bytes, errors as [`CriError`].
 
 use std::future::Future;
 use std::io;
@@ -23,14 +23,14 @@ use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::{Code, Status, Streaming};
 use tower_service::Service;
 
-/// How long one call may take.
+/// Time limit of one call.
 pub const LIMIT: Duration = Duration::from_secs(2);
-/// Bytes that one answer may have; kubelet's limit too.
+/// Maximum size of a response, in bytes; kubelet has the same limit.
 const MAX_ANSWER: usize = 16 * 1024 * 1024;
-/// Characters of a runtime's message that are kept.
+/// Maximum length of a message from the runtime, in characters.
 const MAX_MESSAGE: usize = 200;
 
-/// What is asked of a runtime.
+/// A method of CRI that the agent calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
     Version,
@@ -42,7 +42,7 @@ pub enum Call {
 }
 
 impl Call {
-    /// As CRI calls it.
+    /// Returns the name of the method in CRI.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -67,7 +67,7 @@ impl Call {
     }
 }
 
-/// Why a runtime did not answer, in one line.
+/// Why a call to a runtime failed; the message is one line.
 #[derive(Debug, thiserror::Error)]
 pub enum CriError {
     #[error("no container runtime: none of {} is there", super::socket::DEFAULTS.join(", "))]
@@ -104,7 +104,7 @@ impl CriError {
     }
 }
 
-/// A connection; clones share it.
+/// A connection to a runtime; clones share the connection.
 #[derive(Clone)]
 pub struct Runtime {
     grpc: Grpc<Connection>,
@@ -114,7 +114,7 @@ impl Runtime {
     /// Connects to the socket.
     ///
     /// # Errors
-    /// When nobody listens there, or not in time, or it is no HTTP/2.
+    /// When nothing listens there, the connection takes too long, or the peer does not speak HTTP/2.
     pub async fn connect(socket: &Path) -> Result<Self, CriError> {
         let unreachable = |source| CriError::Unreachable { socket: socket.to_owned(), source };
         let stream = timeout(LIMIT, UnixStream::connect(socket))
@@ -125,7 +125,7 @@ impl Runtime {
             .await
             .map_err(|_| unreachable(io::ErrorKind::TimedOut.into()))?
             .map_err(|source| CriError::Protocol { socket: socket.to_owned(), source })?;
-        // It ends with the last clone of the sender; what goes wrong comes out of the calls.
+        // The task ends with the last clone of the sender; the calls return its errors.
         tokio::spawn(async move {
             let _ = connection.await;
         });
@@ -134,18 +134,18 @@ impl Runtime {
         Ok(Self { grpc })
     }
 
-    /// Asks, and returns the answer as it came.
+    /// Calls a method and returns the response as bytes.
     ///
     /// # Errors
-    /// When there is none in time, or it is an error.
+    /// When the runtime does not respond in time, or responds with an error.
     pub async fn ask(&self, call: Call, request: &impl Message) -> Result<Bytes, CriError> {
         self.exchange(call.name(), call.path(), request, LIMIT).await
     }
 
-    /// Asks, and reads the answer.
+    /// Calls a method and decodes the response.
     ///
     /// # Errors
-    /// When there is none in time, or it is an error or cannot be read.
+    /// When the runtime does not respond in time, responds with an error, or the response cannot be decoded.
     pub async fn ask_for<A: Message + Default>(
         &self,
         call: Call,
@@ -158,7 +158,7 @@ impl Runtime {
     /// Calls any method of any service: `path` is `/PACKAGE.SERVICE/METHOD`.
     ///
     /// # Errors
-    /// When there is no answer within `limit`, or it is an error.
+    /// When the runtime does not respond within `limit`, or responds with an error.
     pub async fn exchange(
         &self,
         name: &'static str,
@@ -180,11 +180,11 @@ impl Runtime {
         }
     }
 
-    /// The stream of container events. It has no time limit: a runtime that has them may not even begin to answer before
-    /// the first event.
+    /// Opens the stream of container events. The call has no time limit: a runtime that supports events may not send response
+    /// headers before the first event.
     ///
     /// # Errors
-    /// When the runtime refuses.
+    /// When the runtime refuses the call.
     pub async fn events(&self) -> Result<Streaming<Bytes>, CriError> {
         let call = Call::GetContainerEvents;
         let mut grpc = self.grpc.clone();
@@ -218,7 +218,7 @@ impl Service<Request<Body>> for Connection {
     }
 }
 
-/// Messages stay bytes: what they mean is read where one of them can be bad without the others.
+/// Codec that leaves messages as bytes. The caller decodes them, so that an invalid item does not affect the others.
 struct AsBytes;
 
 impl Codec for AsBytes {

@@ -1,5 +1,5 @@
-//! What only a sandbox's verbose status tells: its netns, its addresses, whether it shares the node's network, and which
-//! kind of runtime holds it. Asked once for each sandbox.
+//! Details of a sandbox that only the verbose status has: netns, addresses, use of the node's network, and the kind of
+//! runtime. Requested once for each sandbox.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -10,24 +10,24 @@ use serde::Deserialize;
 
 use super::messages::{MODE_NODE, PodSandboxStatusResponse};
 
-/// Key of the runtime's own JSON; containerd and CRI-O agree.
+/// Key of the runtime's own JSON; the same in containerd and CRI-O.
 const INFO: &str = "info";
-/// Bytes that a path may have.
+/// Maximum length of a path, in bytes.
 const MAX_PATH: usize = 4096;
-/// Addresses that a pod may have.
+/// Maximum number of addresses of a pod.
 const MAX_ADDRESSES: usize = 16;
 
-/// What is known of a sandbox beside its list entry.
+/// Details of a sandbox beside the list entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Details {
     pub host_network: bool,
     pub netns_path: Option<String>,
     pub addresses: Vec<IpAddr>,
-    /// Such as `io.containerd.runc.v2`.
+    /// Type of the runtime, such as `io.containerd.runc.v2`.
     pub runtime_type: String,
 }
 
-/// The part of the runtime's JSON that is read; it has hundreds of fields.
+/// The fields of the runtime's JSON that are read, out of hundreds.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Info {
@@ -53,7 +53,7 @@ struct Namespace {
 }
 
 impl Details {
-    /// Reads a status; the flag says that the runtime's JSON could not be read.
+    /// Parses a status. The flag is true if the runtime's JSON is invalid.
     pub fn of(answer: &PodSandboxStatusResponse) -> (Self, bool) {
         let info = answer.info.get(INFO).map(|text| serde_json::from_str::<Info>(text));
         let invalid = matches!(info, Some(Err(_)));
@@ -66,7 +66,7 @@ impl Details {
         let options = status.linux.and_then(|linux| linux.namespaces).and_then(|all| all.options);
         let host_network = match options {
             Some(options) => options.network == MODE_NODE,
-            // Without a netns of its own a sandbox is in the node's.
+            // A sandbox without a netns of its own is in the node's netns.
             None => matches!(network, Some(None)),
         };
         let path = network.flatten().and_then(|namespace| namespace.path.as_deref());
@@ -76,14 +76,14 @@ impl Details {
         let details = Self {
             host_network,
             netns_path: path.filter(|_| !host_network).map(|path| canonical(path).to_owned()),
-            // The node's addresses are not the pod's.
+            // The addresses of the node are not those of the pod.
             addresses: addresses(texts, host_network),
             runtime_type: info.runtime_type.unwrap_or_default().chars().take(128).collect(),
         };
         (details, invalid)
     }
 
-    /// The name of the runtime, where its sockets are not this kernel's.
+    /// Returns the name of the runtime if the sandbox's sockets are not in this kernel.
     pub fn opaque_runtime(&self, handler: &str) -> Option<String> {
         let name = [handler, &self.runtime_type].into_iter().find(|name| hides_sockets(name))?;
         Some(name.chars().take(128).collect())
@@ -100,16 +100,16 @@ fn addresses(texts: impl Iterator<Item = String>, host_network: bool) -> Vec<IpA
     addresses
 }
 
-/// Details by sandbox, and how often the runtime failed to tell them.
+/// Details by sandbox, and the number of failed requests.
 #[derive(Debug, Default)]
 pub(super) struct KnownDetails {
     by_id: HashMap<String, Details>,
     failures: HashMap<String, u32>,
 }
 
-/// After so many failures a pod is told without its details, and they are asked for less often.
+/// Failures after which a pod is sent without details, and the details are requested less often.
 const PATIENCE: u32 = 3;
-/// Failures between two of the later attempts.
+/// Skipped attempts between two later requests.
 const SELDOM: u32 = 16;
 
 impl KnownDetails {
@@ -122,20 +122,20 @@ impl KnownDetails {
         self.by_id.insert(id.to_owned(), details);
     }
 
-    /// Whether it is known, or hopeless enough to do without.
+    /// True if the details are known, or the pod is sent without them.
     pub fn is_settled(&self, id: &str) -> bool {
         self.by_id.contains_key(id) || self.failures.get(id).is_some_and(|count| *count >= PATIENCE)
     }
 
-    /// Notes a failed attempt; true when it is the one that ends the patience.
+    /// Records a failed request; true if from now on the pod is sent without details.
     pub fn fail(&mut self, id: &str) -> bool {
         let count = self.failures.entry(id.to_owned()).or_default();
         *count = count.saturating_add(1);
         *count == PATIENCE
     }
 
-    /// Whether to ask now. Each question about a sandbox that was given up counts as one more failure, so that it is
-    /// asked again only once in a while.
+    /// True if the details should be requested now. For a sandbox that is sent without details each call counts as one more
+    /// failure, so that the details are requested only from time to time.
     pub fn is_due(&mut self, id: &str) -> bool {
         if self.by_id.contains_key(id) {
             return false;
@@ -149,13 +149,13 @@ impl KnownDetails {
         }
     }
 
-    /// Forgets all but these.
+    /// Removes the details of all sandboxes for which `is_there` is false.
     pub fn retain(&mut self, is_there: impl Fn(&str) -> bool) {
         self.by_id.retain(|id, _| is_there(id));
         self.failures.retain(|id, _| is_there(id));
     }
 
-    /// Whether anything is still to be asked.
+    /// True if the details of some sandbox are still missing.
     pub fn has_failures(&self) -> bool {
         !self.failures.is_empty()
     }

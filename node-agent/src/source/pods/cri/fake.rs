@@ -1,4 +1,4 @@
-//! A runtime for tests: CRI over a real unix socket, which answers as it is told, also wrongly, slowly or never.
+//! A container runtime for tests: serves CRI over a real unix socket with configured responses, also invalid, slow or none.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -23,19 +23,19 @@ use super::messages::{
     PodSandboxStatusResponse, VersionResponse,
 };
 
-/// What a method does.
+/// Response of a method.
 #[derive(Clone, Debug)]
 pub enum Answer {
-    /// As a runtime would.
+    /// The response of a real runtime.
     Right,
     Message(Vec<u8>),
-    /// Bytes as they stand, without the frame.
+    /// Raw bytes without a gRPC frame.
     Raw(Vec<u8>),
     Status(u32, &'static str),
     Never,
 }
 
-/// What is in the runtime.
+/// Sandboxes, containers and images of the runtime.
 #[derive(Clone, Debug, Default)]
 pub struct Content {
     pub name: String,
@@ -43,15 +43,15 @@ pub struct Content {
     pub sandboxes: Vec<PodSandbox>,
     pub containers: Vec<Container>,
     pub images: Vec<Image>,
-    /// By the last part of the path; `Right` where there is none.
+    /// Responses by the last part of the path; the default is `Right`.
     pub answers: BTreeMap<&'static str, Answer>,
-    /// How often each method was called.
+    /// Number of calls of each method.
     pub calls: BTreeMap<String, usize>,
-    /// Open streams of events.
+    /// Open event streams.
     streams: Vec<tokio::sync::mpsc::Sender<()>>,
 }
 
-/// A running one; it ends with the guard.
+/// A running runtime; ends when dropped.
 pub struct Fake {
     dir: PathBuf,
     content: Arc<Mutex<Content>>,
@@ -59,14 +59,14 @@ pub struct Fake {
 }
 
 impl Fake {
-    /// One that listens, with two pods.
+    /// Starts a runtime that listens and has two pods.
     pub fn start(name: &str) -> Self {
         let mut fake = Self::absent(name);
         fake.listen();
         fake
     }
 
-    /// One that does not listen yet.
+    /// Makes a runtime with two pods that does not listen yet.
     pub fn absent(name: &str) -> Self {
         let dir = std::env::temp_dir().join(format!("portolan-fake-cri-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&dir).expect("dir");
@@ -92,8 +92,8 @@ impl Fake {
         self.edit(|content| content.calls.get(method).copied().unwrap_or(0))
     }
 
-    /// Tells every listener of events that something happened.
-    pub fn tell_event(&self) -> usize {
+    /// Sends an event to every open stream; returns the number of streams.
+    pub fn send_event(&self) -> usize {
         self.edit(|content| content.streams.iter().filter(|stream| stream.try_send(()).is_ok()).count())
     }
 
@@ -101,7 +101,7 @@ impl Fake {
         let listener = UnixListener::bind(self.socket()).expect("bind");
         let content = Arc::clone(&self.content);
         self.server = Some(tokio::spawn(async move {
-            // Connections end with the listener: a runtime that stops closes them.
+            // Connections end with the listener, since a runtime that stops closes its connections.
             let mut connections = tokio::task::JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 let content = Arc::clone(&content);
@@ -160,7 +160,7 @@ pub fn container(sandbox: &str, name: &str) -> Container {
     }
 }
 
-/// Where the fake's sandboxes have their netns.
+/// Returns the netns path of a sandbox.
 pub fn netns(id: &str) -> String {
     format!("/run/netns/cni-{id}")
 }
@@ -172,26 +172,26 @@ async fn answer(
     let method = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
     let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     let message = body.slice(body.len().min(5)..);
-    let told = {
+    let answer = {
         let mut content = content.lock().expect("not poisoned");
         *content.calls.entry(method.clone()).or_default() += 1;
         content.answers.get(method.as_str()).cloned().unwrap_or(Answer::Right)
     };
     let (sender, channel) = Channel::new(16);
-    tokio::spawn(carry_out(told, method, message, content, sender));
+    tokio::spawn(respond(answer, method, message, content, sender));
     let mut response = Response::new(channel);
     response.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
     Ok(response)
 }
 
-async fn carry_out(
-    told: Answer,
+async fn respond(
+    answer: Answer,
     method: String,
     message: Bytes,
     content: Arc<Mutex<Content>>,
     mut sender: Sender<Bytes>,
 ) {
-    let (data, code, text) = match told {
+    let (data, code, text) = match answer {
         Answer::Right if method == "GetContainerEvents" => {
             let (stream, mut events) = tokio::sync::mpsc::channel(4);
             content.lock().expect("not poisoned").streams.push(stream);

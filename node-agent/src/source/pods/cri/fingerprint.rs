@@ -1,37 +1,37 @@
-//! Tells whether a list is the same as the last one without reading it. Runtimes list in any order, and write the entries
-//! of a label map in any order too: the fingerprint does not depend on either.
+//! Fingerprints of lists, to detect changes without decoding. Runtimes send items, and the entries of a label map, in any
+//! order; the fingerprint does not depend on either order.
 
 use std::hash::{BuildHasher, RandomState};
 
 use bytes::Buf;
 use prost::encoding::{WireType, decode_key, decode_varint};
 
-/// Makes fingerprints; those of two makers cannot be compared.
+/// Computes fingerprints. Those of two instances cannot be compared.
 #[derive(Debug, Default)]
 pub struct Fingerprints(RandomState);
 
 impl Fingerprints {
-    /// Of a message, whatever the order of its fields. What cannot be read counts as it stands.
+    /// Returns the fingerprint of a message, independent of the order of its fields. Undecodable bytes count as they are.
     #[must_use]
     pub fn of_message(&self, message: &[u8]) -> u64 {
         let sum = Fields(message).fold(0_u64, |sum, field| sum.wrapping_add(self.0.hash_one(field)));
         self.0.hash_one(sum)
     }
 
-    /// Of a list, whatever the order of its items.
+    /// Returns the fingerprint of a list, independent of the order of its items.
     #[must_use]
     pub fn of_list<'a>(&self, items: impl Iterator<Item = &'a [u8]>) -> u64 {
         items.fold(0, |sum, item| sum.wrapping_add(self.of_message(item)))
     }
 
-    /// Of anything else.
+    /// Returns the fingerprint of any hashable value.
     #[must_use]
     pub fn of(&self, value: &impl std::hash::Hash) -> u64 {
         self.0.hash_one(value)
     }
 }
 
-/// The fields of a message, each with its key; the last one is all that cannot be read.
+/// Iterates over the fields of a message, each with its key; the last item holds all bytes that cannot be decoded.
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Iterator for Fields<'a> {
@@ -73,7 +73,7 @@ mod tests {
     use crate::source::pods::cri::messages::{Container, ListResponse};
 
     fn container(id: &str, labels: &[(&str, &str)]) -> Vec<u8> {
-        // Field by field, so that the order of the labels is ours.
+        // Field by field, so that the test controls the order of the labels.
         let mut bytes = Container { id: id.to_owned(), ..Container::default() }.encode_to_vec();
         for (key, value) in labels {
             let one = Container {

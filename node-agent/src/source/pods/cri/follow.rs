@@ -1,53 +1,50 @@
-//! Keeps the engine in line with the runtime: connects, looks, tells what changed, waits for an event or the next second,
-//! and starts over when the runtime goes away.
+//! Follows the container runtime: connects, polls, sends changed pods to the engine, waits for an event or the next second,
+//! and reconnects when the runtime goes away.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use portolan_engine::model::input::Input;
 use portolan_engine::model::pod::Pod;
-use tokio::sync::{mpsc, watch as state};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use super::SOURCE;
 use super::client::{CriError, Runtime};
+use super::pod_tracker::{Pass, PodTracker};
 use super::probe::{Session, open};
-use super::roster::{Pass, Roster};
-use crate::source::pods::SourceState;
+use crate::source::state::{Reporter, State};
 
-/// Between two looks where there are no events.
+/// Interval between polls without events.
 const POLL: Duration = Duration::from_secs(1);
-/// Between two looks where events tell when to look.
+/// Interval between polls while events trigger polls as well.
 const RARELY: Duration = Duration::from_secs(10);
-/// Events come in bursts: one look for all that come in this time.
+/// Wait after the first event of a burst, so that one poll covers the burst.
 const SETTLE: Duration = Duration::from_millis(100);
-/// Changes that no event told after which events are not relied upon.
+/// Number of changes without an event after which events are no longer used.
 const MISSES: u32 = 3;
-/// Wait after the first failure; doubled with each further one.
+/// Wait after the first failure; doubled after each further failure.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
+/// Longest wait after a failure.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
-/// Looks of a scan that may end without a further pod.
+/// Passes of a scan without a further pod after which the scan ends.
 const IN_VAIN: u32 = 3;
 
-/// Tells the pods of the runtime at `socket` (`None`: the first of the usual places that answers) for as long as the engine
-/// is there. While the runtime does not answer, `status` says why, and what was told last stays.
-pub async fn follow(
-    socket: Option<PathBuf>,
-    inputs: mpsc::Sender<Input>,
-    status: state::Sender<SourceState>,
-) {
-    let mut follower = Follower { roster: Roster::default(), inputs, status, wait: FIRST_WAIT };
+/// Sends the pods of the runtime at `socket` (`None`: the first default socket that answers) until the engine is gone. While
+/// the runtime does not answer, the reported state has the reason, and the known pods stay.
+pub async fn follow(socket: Option<PathBuf>, inputs: mpsc::Sender<Input>, reporter: Reporter) {
+    let mut follower = Follower { tracker: PodTracker::default(), inputs, reporter, wait: FIRST_WAIT };
     loop {
         let error = match open(socket.as_deref()).await {
-            Ok(session) => match follower.stay(&session).await {
+            Ok(session) => match follower.poll(&session).await {
                 Ok(()) => return,
                 Err(error) => error,
             },
             Err(error) => error,
         };
-        follower.say(SourceState { up: false, reason: Some(error.to_string()) });
+        follower.reporter.report(State::Down { reason: error.to_string() });
         let wait = follower.wait;
         follower.wait = (wait * 2).min(LONGEST_WAIT);
         tokio::select! {
@@ -57,17 +54,17 @@ pub async fn follow(
     }
 }
 
-/// The pods that are there now.
+/// Reads the current pods once.
 ///
 /// # Errors
 /// When no runtime answers.
 pub async fn read(socket: Option<PathBuf>) -> Result<Vec<Pod>, CriError> {
     let session = open(socket.as_deref()).await?;
-    let mut roster = Roster::default();
+    let mut tracker = PodTracker::default();
     let mut pods = Vec::new();
     let mut in_vain = 0;
     loop {
-        let pass = roster.pass(&session.runtime).await?;
+        let pass = tracker.pass(&session.runtime).await?;
         in_vain += u32::from(pass.pods.is_empty());
         pods.extend(pass.pods);
         if !pass.more && !pass.waits || in_vain > IN_VAIN {
@@ -77,27 +74,27 @@ pub async fn read(socket: Option<PathBuf>) -> Result<Vec<Pod>, CriError> {
 }
 
 struct Follower {
-    roster: Roster,
+    tracker: PodTracker,
     inputs: mpsc::Sender<Input>,
-    status: state::Sender<SourceState>,
+    reporter: Reporter,
     wait: Duration,
 }
 
 impl Follower {
-    /// Looks again and again; `Ok` when the engine is gone.
-    async fn stay(&mut self, session: &Session) -> Result<(), CriError> {
-        self.roster.forget_told();
+    /// Polls until the runtime fails; `Ok` when the engine is gone.
+    async fn poll(&mut self, session: &Session) -> Result<(), CriError> {
+        self.tracker.resend_all();
         let mut events = session.events_are_ours().then(|| Events::of(session.runtime.clone()));
         let mut missed = 0;
         let mut woken = true;
         loop {
-            let pass = self.roster.pass(&session.runtime).await?;
+            let pass = self.tracker.pass(&session.runtime).await?;
             let (more, differs) = (pass.more, pass.differs);
-            if !self.tell(pass).await {
+            if !self.send(pass).await {
                 return Ok(());
             }
             self.wait = FIRST_WAIT;
-            self.say(SourceState { up: true, reason: None });
+            self.reporter.report(State::Up);
             if more {
                 continue;
             }
@@ -122,8 +119,8 @@ impl Follower {
         }
     }
 
-    /// Tells what a pass found; false when nobody listens.
-    async fn tell(&self, pass: Pass) -> bool {
+    /// Sends the result of a pass; false when the engine is gone.
+    async fn send(&self, pass: Pass) -> bool {
         let mut inputs = Vec::new();
         if pass.first {
             inputs.push(Input::Pods { source: SOURCE, pods: pass.pods });
@@ -146,14 +143,10 @@ impl Follower {
         }
         true
     }
-
-    fn say(&self, new: SourceState) {
-        new.tell(&self.status);
-    }
 }
 
-/// The runtime's events, as mere hints to look. Relied upon once the first has come: a runtime that has none to tell and
-/// one that tells none look the same until then.
+/// The runtime's events, used as hints to poll. Trusted only after the first event, since a runtime without events and a
+/// runtime to which nothing happens look the same until then.
 struct Events {
     hints: mpsc::Receiver<()>,
     proven: bool,
@@ -170,7 +163,7 @@ impl Events {
             };
             loop {
                 match stream.message().await {
-                    // A hint that waits already is enough.
+                    // One pending hint is enough.
                     Ok(Some(_)) => drop(hint.try_send(())),
                     Ok(None) => return,
                     Err(status) => return tracing::info!("events: {}; polling", status.code()),
@@ -187,7 +180,7 @@ impl Drop for Events {
     }
 }
 
-/// The next hint; `None` when there will be no more. Never ends without events.
+/// Waits for the next hint; `None` after the last one. Never returns without an event stream.
 async fn next(events: &mut Option<Events>) -> Option<()> {
     let Some(events) = events else { return std::future::pending().await };
     let hint = events.hints.recv().await;

@@ -1,12 +1,12 @@
-//! The few messages of CRI v1 that are used, declared by hand: a generated client would need protoc, and would know
-//! hundreds. Lists keep each item as bytes, so that one that cannot be read does not hide the others.
+//! The messages of CRI v1 that the agent uses, declared by hand: a generated client needs protoc and has hundreds. Lists keep
+//! each item as bytes, so that an undecodable item does not hide the others.
 
 use std::collections::HashMap;
 
 use bytes::Bytes;
 use prost::Message;
 
-/// Answer of `Version`.
+/// Response of `Version`.
 #[derive(Clone, PartialEq, Message)]
 pub struct VersionResponse {
     #[prost(string, tag = "2")]
@@ -15,7 +15,7 @@ pub struct VersionResponse {
     pub runtime_version: String,
 }
 
-/// Answer of `ListPodSandbox` ([`PodSandbox`]), `ListContainers` ([`Container`]) and `ListImages` ([`Image`]).
+/// Response of `ListPodSandbox` ([`PodSandbox`]), `ListContainers` ([`Container`]) and `ListImages` ([`Image`]).
 #[derive(Clone, PartialEq, Message)]
 pub struct ListResponse {
     #[prost(bytes = "bytes", repeated, tag = "1")]
@@ -45,7 +45,7 @@ pub struct PodSandbox {
     pub metadata: Option<PodSandboxMetadata>,
     #[prost(int32, tag = "3")]
     pub state: i32,
-    /// Nanoseconds of the wall clock.
+    /// Wall-clock time in nanoseconds.
     #[prost(int64, tag = "4")]
     pub created_at: i64,
     #[prost(map = "string, string", tag = "5")]
@@ -68,7 +68,7 @@ pub struct PodSandboxStatusRequest {
 pub struct PodSandboxStatusResponse {
     #[prost(message, optional, tag = "1")]
     pub status: Option<PodSandboxStatus>,
-    /// Each value is JSON of the runtime's own.
+    /// Values are JSON in a format of the runtime's own.
     #[prost(map = "string, string", tag = "2")]
     pub info: HashMap<String, String>,
 }
@@ -107,7 +107,7 @@ pub struct Namespaces {
     pub options: Option<NamespaceOption>,
 }
 
-/// `NamespaceMode`: the node's.
+/// `NamespaceMode`: the node's namespace.
 pub const MODE_NODE: i32 = 2;
 
 #[derive(Clone, PartialEq, Message)]
@@ -132,7 +132,7 @@ pub struct ContainerMetadata {
 pub struct ImageSpec {
     #[prost(string, tag = "1")]
     pub image: String,
-    /// What the manifest says; older kubelets and runtimes do not tell it.
+    /// Image as in the manifest; empty with older kubelets and runtimes.
     #[prost(string, tag = "18")]
     pub user_specified_image: String,
 }

@@ -1,5 +1,5 @@
-//! Pods from the container runtime, over CRI v1: what runs here, in which netns and cgroup, and the declared ports that
-//! kubelet leaves on each container. It stands next to the kernel's facts without the API server.
+//! Source of pods: the container runtime, over CRI v1. Provides the running pods with netns, cgroup, and the declared ports
+//! that kubelet writes to each container, and so works without the API server.
 
 pub mod annotations;
 pub mod client;
@@ -9,14 +9,14 @@ mod follow;
 pub mod messages;
 mod owner;
 mod pod;
+mod pod_tracker;
 mod probe;
-mod roster;
 pub mod socket;
 
 pub use self::follow::{follow, read};
 pub use self::probe::{Found, probe};
 
-/// Name of this source.
+/// Name of this source in the engine's inputs.
 pub const SOURCE: &str = "cri";
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
-//! Which workload a pod belongs to, as far as its labels and its name tell: the runtime does not know owners. The API
-//! server's word, where there is one, is better.
+//! Guesses the workload of a pod from labels and name, since the runtime does not know owners. The owner from the API server
+//! takes precedence where there is one.
 
 use std::collections::HashMap;
 
 use portolan_engine::model::pod::Workload;
 
-/// The workload of the pod `name` with these labels.
+/// Returns the workload of the pod `name` with these labels.
 pub(super) fn workload(name: &str, labels: &HashMap<String, String>) -> Option<Workload> {
     let label = |key: &str| labels.get(key).map(String::as_str).filter(|value| !value.is_empty());
     let workload = |kind: &str, name: &str| {

@@ -1,4 +1,4 @@
-//! One pod of the engine, from its sandbox, that sandbox's details and its containers.
+//! Assembles a pod for the engine from sandbox, sandbox details, and containers.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -14,30 +14,30 @@ const POD_NAME: &str = "io.kubernetes.pod.name";
 const POD_NAMESPACE: &str = "io.kubernetes.pod.namespace";
 const POD_UID: &str = "io.kubernetes.pod.uid";
 const CONTAINER_NAME: &str = "io.kubernetes.container.name";
-/// kubelet's own labels; all others are the pod's.
+/// Prefix of kubelet's own labels; all others are labels of the pod.
 const KUBELET_LABELS: &str = "io.kubernetes.pod.";
-/// Characters of a name, of an image, and of a label that are kept; Kubernetes allows fewer.
+/// Maximum length of a name, of an image, and of a label, in characters; Kubernetes allows fewer.
 const MAX_NAME: usize = 512;
-/// Labels that are kept.
+/// Maximum number of labels.
 const MAX_LABELS: usize = 256;
-/// Containers of one pod that are kept.
+/// Maximum number of containers of one pod.
 const MAX_CONTAINERS: usize = 256;
 
-/// The UID of a sandbox's pod: kubelet's hash for a static pod, and the sandbox's id where nobody gave one.
+/// Returns the UID of a sandbox's pod: kubelet's hash for a static pod, and the sandbox's id if there is no UID.
 pub(super) fn uid(sandbox: &PodSandbox) -> PodUid {
     let of_metadata = sandbox.metadata.as_ref().map(|metadata| &metadata.uid);
     let given = [sandbox.labels.get(POD_UID), of_metadata].into_iter().flatten().find(|uid| !uid.is_empty());
-    PodUid(bounded(given.unwrap_or(&sandbox.id)))
+    PodUid(shortened(given.unwrap_or(&sandbox.id)))
 }
 
-/// A container's name for people.
+/// Returns the name of a container.
 pub(super) fn container_name(container: &Container) -> &str {
     let of_metadata = container.metadata.as_ref().map(|metadata| &metadata.name);
     let given = [container.labels.get(CONTAINER_NAME), of_metadata].into_iter().flatten();
     given.map(String::as_str).find(|name| !name.is_empty()).unwrap_or(&container.id)
 }
 
-/// The pod; counts what could not be read into `invalid`, by container id.
+/// Assembles the pod; adds the number of invalid entries to `invalid`, by container id.
 pub(super) fn assemble(
     sandbox: &PodSandbox,
     details: Option<&Details>,
@@ -48,7 +48,7 @@ pub(super) fn assemble(
     let metadata = sandbox.metadata.clone().unwrap_or_default();
     let of = |key: &str, else_: &str| {
         let label = sandbox.labels.get(key).map(String::as_str).filter(|text| !text.is_empty());
-        bounded(label.unwrap_or(else_))
+        shortened(label.unwrap_or(else_))
     };
     let name = of(POD_NAME, &metadata.name);
     let unknown = Details::default();
@@ -86,9 +86,9 @@ pub(super) fn assemble(
 
 fn convert(container: &Container, declared: Declared, images: &HashMap<String, String>) -> pod::Container {
     pod::Container {
-        name: bounded(container_name(container)),
-        id: bounded(&container.id),
-        image: bounded(image(container, images)),
+        name: shortened(container_name(container)),
+        id: shortened(&container.id),
+        image: shortened(image(container, images)),
         kind: ContainerKind::Regular,
         running: Some(container.state == CONTAINER_RUNNING),
         ports: declared.ports,
@@ -96,7 +96,7 @@ fn convert(container: &Container, declared: Declared, images: &HashMap<String, S
     }
 }
 
-/// What the manifest says where that is known, else the image's first tag, else its id.
+/// Returns the image as in the manifest if that is known, else the first tag of the image, else the image id.
 fn image<'a>(container: &'a Container, images: &'a HashMap<String, String>) -> &'a str {
     let Some(spec) = &container.image else { return &container.image_ref };
     if !spec.user_specified_image.is_empty() {
@@ -109,7 +109,7 @@ fn image<'a>(container: &'a Container, images: &'a HashMap<String, String>) -> &
     image_ids(container).find_map(|id| images.get(id)).unwrap_or(id)
 }
 
-/// Ids under which the list of images may have a container's image; empty if its name is known without.
+/// Returns the ids under which the list of images may have a container's image; empty if the name is already known.
 pub(super) fn unnamed_image(container: &Container) -> Vec<&str> {
     let named = container.image.as_ref().is_some_and(|spec| {
         !spec.user_specified_image.is_empty() || !spec.image.is_empty() && !is_digest(&spec.image)
@@ -122,7 +122,7 @@ fn image_ids(container: &Container) -> impl Iterator<Item = &str> {
     [of_spec, &container.image_id, &container.image_ref].into_iter().filter(|id| !id.is_empty())
 }
 
-/// `sha256:…`, or the bare digest.
+/// True for an image id: `sha256:…`, or the bare digest.
 fn is_digest(image: &str) -> bool {
     let bare = image.strip_prefix("sha256:").unwrap_or(image);
     bare.len() == 64 && bare.bytes().all(|byte| byte.is_ascii_hexdigit())
@@ -137,6 +137,6 @@ fn labels(all: &HashMap<String, String>) -> BTreeMap<String, String> {
     own.into_iter().take(MAX_LABELS).map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
-fn bounded(text: &str) -> String {
+fn shortened(text: &str) -> String {
     text.chars().take(MAX_NAME).collect()
 }

@@ -1,4 +1,4 @@
-//! Finds the runtime: the first socket that answers, and what it says it is.
+//! Finds the container runtime: the first socket that answers, with name and version.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,12 +7,12 @@ use super::client::{Call, CriError, Runtime};
 use super::messages::{ListResponse, VersionResponse};
 use super::socket::candidates;
 
-/// How long a runtime may take to refuse the stream of events; one that has them says nothing until there is one.
+/// Time for a runtime to refuse the event stream. A runtime that supports events does not respond before the first event.
 const REFUSAL: Duration = Duration::from_millis(300);
-/// Characters of a name or version that are kept.
+/// Maximum length of a name or version, in characters.
 const MAX_TEXT: usize = 64;
 
-/// A runtime that answers.
+/// A connection to a runtime, with name and version.
 pub(super) struct Session {
     pub runtime: Runtime,
     pub socket: PathBuf,
@@ -20,21 +20,21 @@ pub(super) struct Session {
     pub version: String,
 }
 
-/// What is there, for people.
+/// Description of a runtime, for `portolan doctor`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
     pub socket: PathBuf,
     pub name: String,
     pub version: String,
-    /// How changes are noticed.
+    /// How the agent notices changes.
     pub notice: &'static str,
     pub sandboxes: usize,
 }
 
-/// The first runtime that answers.
+/// Connects to the first runtime that answers.
 ///
 /// # Errors
-/// Why the last one that was tried did not.
+/// When no runtime answers: the error of the last socket that was tried.
 pub(super) async fn open(asked: Option<&Path>) -> Result<Session, CriError> {
     let mut error = CriError::NoSocket;
     for socket in candidates(asked) {
@@ -58,8 +58,8 @@ async fn open_one(socket: &Path) -> Result<Session, CriError> {
 }
 
 impl Session {
-    /// Whether listening to the runtime's events takes none from kubelet: containerd 1.7 gives each event to one of its
-    /// readers only (containerd issue 7318, fixed in 2.0), and 1.6 has none.
+    /// True if reading the runtime's events does not take any from kubelet. containerd 1.7 sends each event to only one of the
+    /// readers (containerd issue 7318, fixed in 2.0), and 1.6 has no events.
     pub fn events_are_ours(&self) -> bool {
         let major = self.version.trim_start_matches('v').split('.').next();
         let major = major.and_then(|number| number.parse::<u32>().ok());
@@ -78,10 +78,10 @@ impl Session {
     }
 }
 
-/// Looks for a runtime and asks what it is.
+/// Finds a runtime and describes it.
 ///
 /// # Errors
-/// When none answers, or it does not list its sandboxes.
+/// When no runtime answers, or the runtime does not list its sandboxes.
 pub async fn probe(asked: Option<&Path>) -> Result<Found, CriError> {
     let session = open(asked).await?;
     let list: ListResponse = session.runtime.ask_for(Call::ListPodSandbox, &()).await?;

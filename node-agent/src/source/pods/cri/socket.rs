@@ -1,10 +1,10 @@
-//! Where container runtimes listen.
+//! Sockets of container runtimes.
 
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-/// In the order in which they are tried: those that only serve Kubernetes come before containerd's own, which may be
-/// Docker's, with CRI switched off.
+/// Default sockets, in the order in which they are tried. Runtimes that only serve Kubernetes come before containerd's own
+/// socket, which may belong to Docker, with CRI disabled.
 pub const DEFAULTS: [&str; 6] = [
     "/run/k3s/containerd/containerd.sock",
     "/run/k0s/containerd.sock",
@@ -14,7 +14,7 @@ pub const DEFAULTS: [&str; 6] = [
     "/run/cri-dockerd.sock",
 ];
 
-/// The sockets to try: the one that was asked for, else those of [`DEFAULTS`] that are there.
+/// Returns the sockets to try: the configured one, else those of [`DEFAULTS`] that exist.
 #[must_use]
 pub fn candidates(asked: Option<&Path>) -> Vec<PathBuf> {
     match asked {
@@ -23,7 +23,7 @@ pub fn candidates(asked: Option<&Path>) -> Vec<PathBuf> {
     }
 }
 
-/// Whether a container runtime seems to be here.
+/// True if the socket of a container runtime exists.
 #[must_use]
 pub fn is_any() -> bool {
     DEFAULTS.iter().any(|path| is_socket(Path::new(path)))

@@ -1,4 +1,4 @@
-//! The source against a runtime that answers over a real socket: what it tells, when, and what a bad runtime does to it.
+//! Tests of the source against a fake runtime on a real socket: inputs, timing, and faults of the runtime.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,24 +13,26 @@ use tokio::time::timeout;
 use super::client::Runtime;
 use super::fake::{Answer, Content, Fake, container, netns, sandbox};
 use super::messages::{Image, ImageSpec, ListResponse};
-use super::roster::Roster;
+use super::pod_tracker::PodTracker;
 use super::{follow, probe, read};
-use crate::source::pods::SourceState;
+use crate::source::state::{Source, State, StateFeed, States};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A source that follows a runtime.
+/// A source that follows the fake runtime.
 struct Followed {
     inputs: mpsc::Receiver<Input>,
-    states: watch::Receiver<SourceState>,
+    source: Source,
+    states: watch::Receiver<States>,
     task: JoinHandle<()>,
 }
 
 impl Followed {
     fn of(fake: &Fake) -> Self {
         let (sender, inputs) = mpsc::channel(64);
-        let (status, states) = watch::channel(SourceState::default());
-        Self { inputs, states, task: tokio::spawn(follow(Some(fake.socket()), sender, status)) }
+        let (feed, source) = (StateFeed::default(), Source::Cri(Some(fake.socket())));
+        let task = tokio::spawn(follow(Some(fake.socket()), sender, feed.reporter(source.clone())));
+        Self { inputs, source, states: feed.subscribe(), task }
     }
 
     async fn next(&mut self) -> String {
@@ -39,14 +41,14 @@ impl Followed {
     }
 
     async fn reason(&mut self) -> String {
-        let down = self.states.wait_for(|state| state.reason.is_some());
-        let state = timeout(PATIENCE, down).await.expect("in time").expect("open");
-        assert!(!state.up);
-        state.reason.clone().expect("a reason")
+        let down = self.states.wait_for(|states| states.of(self.source.clone()).reason().is_some());
+        let state = timeout(PATIENCE, down).await.expect("in time").expect("open").of(self.source.clone());
+        assert!(!state.is_up());
+        state.reason().expect("a reason").to_owned()
     }
 
     async fn up(&mut self) {
-        let up = self.states.wait_for(|state| state.up && state.reason.is_none());
+        let up = self.states.wait_for(|states| states.of(self.source.clone()) == State::Up);
         timeout(PATIENCE, up).await.expect("in time").expect("open");
     }
 }
@@ -185,14 +187,14 @@ async fn events_tell_when_to_look() {
     let mut followed = Followed::of(&fake);
     followed.next().await;
     let told = timeout(PATIENCE, async {
-        while fake.tell_event() == 0 {
+        while fake.send_event() == 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     });
     told.await.expect("the stream is open");
     for round in 0..3 {
         fake.edit(|content| content.containers.push(container("a", &format!("more-{round}"))));
-        fake.tell_event();
+        fake.send_event();
         assert!(followed.next().await.contains(&format!("more-{round}")));
     }
     assert_eq!(probe(Some(&fake.socket())).await.expect("found").notice, "by its events");
@@ -326,7 +328,7 @@ fn change(content: &mut Content, mut pick: impl FnMut(usize) -> usize) {
 async fn whatever_changed_in_between_what_was_told_is_what_is_there() {
     let fake = Fake::start("churn");
     let runtime = Runtime::connect(&fake.socket()).await.expect("connected");
-    let mut roster = Roster::default();
+    let mut tracker = PodTracker::default();
     let mut told: BTreeMap<String, Pod> = BTreeMap::new();
     let mut seed = 7_usize;
     for round in 0..400 {
@@ -336,7 +338,7 @@ async fn whatever_changed_in_between_what_was_told_is_what_is_there() {
                 (seed >> 33) % most
             });
         });
-        let pass = roster.pass(&runtime).await.expect("a pass");
+        let pass = tracker.pass(&runtime).await.expect("a pass");
         for uid in pass.gone {
             assert!(told.remove(&uid.0).is_some(), "round {round}: {uid:?} was never told");
         }

@@ -1,15 +1,13 @@
-//! The containers of a manifest: their ports, probes and lifecycle hooks, and what the pod's status says of them.
+//! Containers of a manifest: ports, probes and lifecycle hooks from the spec, ids from the pod's status.
 
-use std::num::NonZeroU16;
-
-use portolan_engine::model::identity::Protocol;
-use portolan_engine::model::pod::{Container, ContainerKind, DeclaredPort, PortRef, ProbeHandler, ProbePort};
+use portolan_engine::model::pod::{Container, ContainerKind, DeclaredPort, ProbeHandler, ProbePort};
 use serde_saphyr::Spanned;
 
-use super::manifest::{Invalid, invalid};
-use super::schema::{ContainerSpec, NumberOrName, Port, Spec, Status};
+use super::fields::{optional_port, port_number, port_ref, protocol_of};
+use super::invalid::{Invalid, invalid};
+use super::schema::{ContainerSpec, Port, Spec, Status};
 
-/// The containers of all three lists.
+/// Returns the regular, init and ephemeral containers of a pod's spec. `line` is that of the object.
 pub(super) fn containers_of(spec: &Spec, line: u64) -> Result<Vec<Container>, Invalid> {
     if spec.containers.as_ref().is_none_or(Vec::is_empty) {
         return invalid(line, "spec.containers is missing: expected at least one container");
@@ -71,61 +69,14 @@ fn probes_of(spec: &ContainerSpec) -> Result<Vec<ProbePort>, Invalid> {
     Ok(probes)
 }
 
-/// What a pod's status says of its containers: their ids, and whether they run.
-pub(super) fn learn_status(containers: &mut [Container], status: &Status) {
+/// Sets the ids of the containers, and whether they run, from the pod's status.
+pub(super) fn apply_status(containers: &mut [Container], status: &Status) {
     let all =
         [&status.container_statuses, &status.init_container_statuses, &status.ephemeral_container_statuses];
-    for told in all.into_iter().flatten().flatten() {
-        let named = containers.iter_mut().find(|one| told.name.as_ref() == Some(&one.name));
+    for status in all.into_iter().flatten().flatten() {
+        let named = containers.iter_mut().find(|one| status.name.as_ref() == Some(&one.name));
         let Some(container) = named else { continue };
-        container.id = told.container_id.clone().unwrap_or_default();
-        container.running = told.state.as_ref().map(|state| state.running.is_some());
+        container.id = status.container_id.clone().unwrap_or_default();
+        container.running = status.state.as_ref().map(|state| state.running.is_some());
     }
-}
-
-/// TCP where nothing is written.
-pub(super) fn protocol_of(text: Option<&Spanned<String>>) -> Result<Protocol, Invalid> {
-    let Some(text) = text else { return Ok(Protocol::Tcp) };
-    Protocol::ALL.into_iter().find(|protocol| protocol.as_str() == text.value).ok_or_else(|| Invalid {
-        line: text.referenced.line(),
-        problem: format!("protocol is {:?}: expected TCP, UDP or SCTP", bounded(&text.value)),
-    })
-}
-
-/// 0 is what kubectl prints for none.
-pub(super) fn optional_port(
-    field: &str,
-    number: Option<&Spanned<i64>>,
-) -> Result<Option<NonZeroU16>, Invalid> {
-    number.filter(|number| number.value != 0).map(|number| port_number(field, number)).transpose()
-}
-
-/// A number, also where it is written as text, or a port's name.
-pub(super) fn port_ref(field: &str, port: &Spanned<NumberOrName>) -> Result<PortRef, Invalid> {
-    let line = port.referenced.line();
-    let number = match &port.value {
-        NumberOrName::Number(number) => Some(*number),
-        NumberOrName::Name(name) => name.parse().ok(),
-    };
-    match (&port.value, number) {
-        (_, Some(number)) => port_in_range(field, number, line).map(PortRef::Number),
-        (NumberOrName::Name(name), None) if !name.is_empty() => Ok(PortRef::Name(name.clone())),
-        _ => invalid(line, format!("{field} is empty: expected a number from 1 to 65535 or a port's name")),
-    }
-}
-
-pub(super) fn port_number(field: &str, number: &Spanned<i64>) -> Result<NonZeroU16, Invalid> {
-    port_in_range(field, number.value, number.referenced.line())
-}
-
-fn port_in_range(field: &str, number: i64, line: u64) -> Result<NonZeroU16, Invalid> {
-    let port = u16::try_from(number).ok().and_then(NonZeroU16::new);
-    port.ok_or_else(|| Invalid {
-        line,
-        problem: format!("{field} is {number}: expected a number from 1 to 65535"),
-    })
-}
-
-pub(super) fn bounded(text: &str) -> String {
-    text.chars().take(40).collect()
 }

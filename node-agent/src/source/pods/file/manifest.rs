@@ -1,5 +1,5 @@
-//! The text of manifests into objects: documents and lists; Pods and the workloads whose template makes them. Pure; what
-//! is wrong is told with its line and what was expected.
+//! Parses the text of manifests: YAML documents and lists, Pods and the workloads whose template makes pods. Does no IO;
+//! errors name the line and what was expected.
 
 use std::collections::BTreeMap;
 
@@ -9,36 +9,24 @@ use portolan_engine::model::pod::{Pod, Workload, hides_sockets};
 use serde::de::DeserializeOwned;
 
 use super::Objects;
-use super::containers::{containers_of, learn_status};
+use super::containers::{apply_status, containers_of};
+use super::fields::{Named, annotations, strings};
+use super::invalid::{Invalid, invalid};
 use super::others::{namespace_of, policy_of, service_of};
 use super::schema::{Condition, Head, List, Meta, Object, Spec, Status};
 use crate::config::yaml_error;
 use crate::source::pods::owner::workload;
 
-/// Names the netns of a pod.
+/// Annotation that binds a pod to a netns.
 pub(super) const NETNS_ANNOTATION: &str = "portolan.dev/netns";
 const NETNS_DIR: &str = "/run/netns/";
-/// Annotations that something reads.
-const KEPT_ANNOTATIONS: [&str; 2] = ["prometheus.io/", "portolan.dev/"];
-/// Characters of an annotation at most.
-const MAX_ANNOTATION: usize = 1024;
-/// What kubelet calls a static pod; the UID of its mirror is the API server's.
+/// Annotation of a mirror pod with the UID that kubelet gave the static pod. The object's own UID is that of the mirror.
 const STATIC_UID: &str = "kubernetes.io/config.mirror";
+/// Kinds whose `spec.template` makes pods.
 const TEMPLATED: [&str; 6] =
     ["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "Job"];
 
-/// One thing that is wrong.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Invalid {
-    pub line: u64,
-    pub problem: String,
-}
-
-pub(super) fn invalid<T>(line: u64, problem: impl Into<String>) -> Result<T, Invalid> {
-    Err(Invalid { line, problem: problem.into() })
-}
-
-/// All objects of `text` that matter; other kinds are skipped.
+/// Parses all objects in `text`. Kinds that the agent does not read are skipped.
 pub(super) fn parse(text: &str) -> Result<Objects, Invalid> {
     let mut objects = Objects::default();
     for document in documents(text) {
@@ -48,13 +36,14 @@ pub(super) fn parse(text: &str) -> Result<Objects, Invalid> {
     Ok(objects)
 }
 
-/// One YAML document and the number of lines before it.
+/// One YAML document.
 struct Document {
     text: String,
+    /// Number of lines before the document.
     before: u64,
 }
 
-/// A line that begins with `---` always separates documents, also within a block scalar.
+/// Splits the text at each line that begins with `---`, also within a block scalar.
 fn documents(text: &str) -> Vec<Document> {
     // JSON may be indented by tabs, YAML may not; within JSON's strings a raw tab is not allowed.
     let is_json = text.trim_start().starts_with('{');
@@ -111,15 +100,6 @@ fn makes_pods(kind: &str) -> bool {
     kind == "Pod" || kind == "CronJob" || TEMPLATED.contains(&kind)
 }
 
-/// Who an object is.
-#[derive(Clone, Debug)]
-pub(super) struct Named {
-    pub namespace: String,
-    pub name: String,
-    /// Of the object, for what is wrong with it as a whole.
-    pub line: u64,
-}
-
 fn take(object: &Object, kind: &str, line: u64, objects: &mut Objects) -> Result<(), Invalid> {
     let kind = object.kind.as_deref().unwrap_or(kind);
     if !is_known(kind) {
@@ -155,7 +135,7 @@ fn pod_of(object: &Object, meta: &Meta, kind: &str, named: Named) -> Result<Pod,
     let labels = strings(template.and_then(|meta| meta.labels.as_ref()).or(meta.labels.as_ref()));
     let host_network = spec.host_network.unwrap_or(false);
     let annotation = [template, Some(meta)].into_iter().flatten().find_map(netns_annotation);
-    // It would name another process's netns some day.
+    // Once the process has ended, another process may get its id, and the path would name that one's netns.
     if let Some(path) = annotation.as_deref().filter(|path| path.starts_with("/proc/")) {
         return invalid(
             line,
@@ -168,7 +148,7 @@ fn pod_of(object: &Object, meta: &Meta, kind: &str, named: Named) -> Result<Pod,
     let mut containers = containers_of(spec, line)?;
     let status = object.status.as_ref().filter(|_| kind == "Pod");
     if let Some(status) = status {
-        learn_status(&mut containers, status);
+        apply_status(&mut containers, status);
     }
     let (uid, mirror) = uids(meta, &format!("manifest/{kind}/{namespace}/{name}").to_lowercase());
     Ok(Pod {
@@ -192,7 +172,7 @@ fn pod_of(object: &Object, meta: &Meta, kind: &str, named: Named) -> Result<Pod,
     })
 }
 
-/// Its UID, and its mirror's where the object is a mirror.
+/// Returns the pod's UID, and the UID of its mirror if the object is a mirror.
 fn uids(meta: &Meta, fallback: &str) -> (PodUid, Option<PodUid>) {
     let uid = meta.uid.as_deref().filter(|uid| !uid.is_empty()).unwrap_or(fallback).to_owned();
     let hash = meta.annotations.as_ref().and_then(|all| all.get(STATIC_UID)?.clone());
@@ -200,16 +180,6 @@ fn uids(meta: &Meta, fallback: &str) -> (PodUid, Option<PodUid>) {
         Some(hash) => (PodUid(hash), Some(PodUid(uid))),
         None => (PodUid(uid), None),
     }
-}
-
-pub(super) fn annotations(meta: &Meta) -> BTreeMap<String, String> {
-    let kept = |key: &str| KEPT_ANNOTATIONS.iter().any(|prefix| key.starts_with(prefix));
-    let all = meta.annotations.iter().flatten().filter(|(key, _)| kept(key));
-    all.map(|(key, value)| {
-        let value = value.iter().flat_map(|value| value.chars()).take(MAX_ANNOTATION).collect();
-        (key.clone(), value)
-    })
-    .collect()
 }
 
 fn ready(status: &Status) -> Option<bool> {
@@ -244,7 +214,7 @@ fn template_of<'a>(
     Ok((template.metadata.as_ref(), pod))
 }
 
-/// The controller; a Deployment where a ReplicaSet carries its hash in the name.
+/// Returns the controller, or the Deployment behind a ReplicaSet that carries the template's hash in its name.
 fn owner_of(meta: &Meta, labels: &BTreeMap<String, String>) -> Option<Workload> {
     let owner = meta.owner_references.as_ref()?.iter().find(|owner| owner.controller == Some(true))?;
     Some(workload(&owner.kind, &owner.name, labels.get("pod-template-hash").map(String::as_str)))
@@ -257,11 +227,6 @@ fn netns_annotation(meta: &Meta) -> Option<String> {
         path if path.starts_with('/') => Some(canonical(path).to_owned()),
         name => Some(format!("{NETNS_DIR}{name}")),
     }
-}
-
-pub(super) fn strings(map: Option<&BTreeMap<String, Option<String>>>) -> BTreeMap<String, String> {
-    let pairs = map.into_iter().flatten();
-    pairs.map(|(key, value)| (key.clone(), value.clone().unwrap_or_default())).collect()
 }
 
 fn addresses_of(status: &Status) -> Vec<std::net::IpAddr> {

@@ -1,4 +1,4 @@
-//! Manifests as people write them, and as they get them wrong.
+//! Tests of parsing manifests, valid and invalid.
 
 use std::num::NonZeroU16;
 

@@ -1,7 +1,9 @@
-//! Pods, Services, NetworkPolicies and namespaces from a file, or a directory, of Kubernetes manifests: for use without
-//! Kubernetes, and for scans. A broken file is one line of error; the last good state stays.
+//! Source of Pods, Services, NetworkPolicies and namespaces: a file or a directory of Kubernetes manifests, for use without
+//! Kubernetes and for scans. An invalid file is reported in one line, and the last valid state stays.
 
 mod containers;
+mod fields;
+mod invalid;
 mod manifest;
 mod others;
 mod schema;
@@ -24,15 +26,15 @@ use portolan_engine::model::network_policy::NetworkPolicy;
 use portolan_engine::model::pod::Pod;
 use portolan_engine::model::service::Service;
 
-/// Name of this source.
+/// Name of this source in the engine's inputs.
 pub const SOURCE: &str = "file";
 /// Annotation that binds a pod to its netns.
 pub const NETNS_ANNOTATION: &str = manifest::NETNS_ANNOTATION;
-/// Largest file that is read.
+/// Maximum size of a file, in bytes.
 const MAX_BYTES: u64 = 16 * 1024 * 1024;
 const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
 
-/// What is wrong with a manifest; the message is one line.
+/// Why manifests cannot be read; the message is one line.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
     #[error("{}: cannot read: {source}", path.display())]
@@ -50,7 +52,7 @@ pub enum ManifestError {
     SharedNetns { path: PathBuf, first: String, second: String, netns: String },
 }
 
-/// What manifests hold; of objects that come twice, the last.
+/// The objects of all manifests; of several objects with one identity, the last.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Objects {
     pub pods: Vec<Pod>,
@@ -60,19 +62,20 @@ pub struct Objects {
 }
 
 impl Objects {
-    /// As the API server's source would tell it, after `before` was told. Manifests that hold no object of a kind say nothing
-    /// of that kind (no NetworkPolicy in a file does not mean that there is none in the cluster), unless they did before.
+    /// Returns the engine's inputs that lead from `before` to these objects. A kind without an
+    /// object stays unknown, since a file without a NetworkPolicy does not mean that the cluster has none. If `before` had
+    /// objects of the kind, the kind becomes unavailable.
     #[must_use]
     pub fn inputs(self, before: Option<&Self>) -> Vec<Input> {
         let Self { pods, services, policies, namespaces } = self;
         let first = before.is_none();
-        let told = before.cloned().unwrap_or_default();
+        let before = before.cloned().unwrap_or_default();
         let mut inputs = Vec::new();
-        // What explains and admits comes first, so that nothing is judged without it.
-        inputs.extend(listing(namespaces, &told.namespaces).map(Input::Namespaces));
-        inputs.extend(listing(services, &told.services).map(Input::Services));
-        inputs.extend(listing(policies, &told.policies).map(Input::NetworkPolicies));
-        if first || pods != told.pods {
+        // Pods come last, so that no port is judged before the objects that declare and admit it are known.
+        inputs.extend(listing(namespaces, &before.namespaces).map(Input::Namespaces));
+        inputs.extend(listing(services, &before.services).map(Input::Services));
+        inputs.extend(listing(policies, &before.policies).map(Input::NetworkPolicies));
+        if first || pods != before.pods {
             inputs.push(Input::Pods { source: SOURCE, pods });
         }
         inputs
@@ -92,7 +95,7 @@ fn listing<T: PartialEq>(now: Vec<T>, before: &[T]) -> Option<Listing<T>> {
 /// Reads the manifests at `path`: one file, or every `*.yaml`, `*.yml` and `*.json` of a directory.
 ///
 /// # Errors
-/// The first thing that is wrong.
+/// The first fault.
 pub fn read(path: &Path) -> Result<Objects, ManifestError> {
     let mut objects = Objects::default();
     for file in files(path)? {
@@ -112,7 +115,7 @@ pub fn read(path: &Path) -> Result<Objects, ManifestError> {
     Ok(objects)
 }
 
-/// The pod that came last would take the other's ports over, and be judged for them.
+/// Refuses two pods with one netns: the later pod would take over the ports of the other, and be judged for them.
 fn one_pod_for_each_netns(path: &Path, pods: &[Pod]) -> Result<(), ManifestError> {
     let mut known = BTreeMap::new();
     for pod in pods {
@@ -130,10 +133,10 @@ fn one_pod_for_each_netns(path: &Path, pods: &[Pod]) -> Result<(), ManifestError
     Ok(())
 }
 
-/// The manifests in the text of one file.
+/// Parses the text of one file.
 ///
 /// # Errors
-/// The first thing that is wrong.
+/// The first fault.
 pub fn parse(path: &Path, text: &str) -> Result<Objects, ManifestError> {
     manifest::parse(text).map_err(|invalid| ManifestError::Invalid {
         path: path.to_owned(),
@@ -142,18 +145,18 @@ pub fn parse(path: &Path, text: &str) -> Result<Objects, ManifestError> {
     })
 }
 
-/// What tells one state of a file from another.
+/// Path, inode, size and modification time of a file.
 type Print = (PathBuf, u64, u64, i64, i64);
 
-/// Whether the manifests at a path were left alone.
+/// Metadata of the manifests at a path, to detect writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prints(Vec<Print>);
 
 impl Prints {
-    /// Of every file that [`read`] would read now.
+    /// Reads the metadata of every file that [`read`] would read now.
     ///
     /// # Errors
-    /// As `read`.
+    /// When a file or directory cannot be read.
     pub fn of(path: &Path) -> Result<Self, ManifestError> {
         let print = |file: PathBuf| {
             let meta = fs::metadata(&file)
@@ -163,7 +166,7 @@ impl Prints {
         files(path)?.into_iter().map(print).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Every file was last written longer ago than `age`.
+    /// True if every file was last written more than `age` ago.
     #[must_use]
     pub fn are_older_than(&self, age: Duration, now: Timestamp) -> bool {
         let latest = (now.as_nanosecond()).saturating_sub_unsigned(age.as_nanos());

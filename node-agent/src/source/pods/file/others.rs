@@ -1,4 +1,4 @@
-//! Services, NetworkPolicies and namespaces of a manifest, as the API server's source tells them.
+//! Services, NetworkPolicies and namespaces of a manifest, in the same form as from the API server.
 
 use std::net::IpAddr;
 
@@ -10,13 +10,13 @@ use portolan_engine::model::pod::PortRef;
 use portolan_engine::model::service::{ExternalAccess, Service, ServiceKind, ServicePort};
 use serde_saphyr::Spanned;
 
-use super::containers::{bounded, optional_port, port_number, port_ref, protocol_of};
-use super::manifest::{Invalid, Named, annotations, invalid, strings};
+use super::fields::{Named, annotations, optional_port, port_number, port_ref, protocol_of, quoted, strings};
+use super::invalid::{Invalid, invalid};
 use super::schema::{
     Expression, Meta, Object, PolicyPort, Rule, Selector, ServicePortSpec, Spec, Status, Text,
 };
 
-/// A Service.
+/// Parses a Service.
 pub(super) fn service_of(object: &Object, named: Named) -> Result<Service, Invalid> {
     let Some(spec) = &object.spec else {
         return invalid(named.line, "spec is missing: expected the spec of the Service");
@@ -49,7 +49,7 @@ fn service_kind(spec: &Spec) -> Result<ServiceKind, Invalid> {
         Some((kind, other)) => {
             let problem = format!(
                 "type is {:?}: expected ClusterIP, NodePort, LoadBalancer or ExternalName",
-                bounded(other)
+                quoted(other)
             );
             invalid(kind.referenced.line(), problem)
         }
@@ -84,7 +84,7 @@ fn outside(spec: &Spec, status: Option<&Status>) -> Result<ExternalAccess, Inval
     })
 }
 
-/// Those that a client may dial.
+/// Returns the addresses that a client may dial.
 fn addresses(spec: &Spec, status: Option<&Status>) -> Vec<IpAddr> {
     let balancer = status.and_then(|status| status.load_balancer.as_ref());
     let balanced = balancer.and_then(|balancer| balancer.ingress.as_ref()).into_iter().flatten();
@@ -96,7 +96,7 @@ fn addresses(spec: &Spec, status: Option<&Status>) -> Vec<IpAddr> {
     addresses
 }
 
-/// A NetworkPolicy; `None` for one that says nothing of ingress.
+/// Parses a NetworkPolicy; `None` for one that does not restrict ingress.
 pub(super) fn policy_of(object: &Object, named: Named) -> Result<Option<NetworkPolicy>, Invalid> {
     let Some(spec) = &object.spec else {
         return invalid(named.line, "spec is missing: expected the spec of the NetworkPolicy");
@@ -147,7 +147,7 @@ fn admitted_port(entry: &Spanned<PolicyPort>) -> Result<AdmittedPort, Invalid> {
     })
 }
 
-/// A namespace's metadata.
+/// Parses a namespace.
 pub(super) fn namespace_of(meta: &Meta, named: Named) -> Namespace {
     Namespace { name: named.name, labels: strings(meta.labels.as_ref()), annotations: annotations(meta) }
 }

@@ -1,4 +1,4 @@
-//! The few fields of Kubernetes objects that matter here; all others are ignored.
+//! Fields of Kubernetes objects in manifests that the agent reads; all others are ignored.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_saphyr::Spanned;
 
-/// Enough of a document to know whether it matters.
+/// The kind of a document, to decide whether to parse the rest.
 #[derive(Debug, Deserialize)]
 pub struct Head {
     pub kind: Option<Spanned<String>>,
@@ -44,11 +44,11 @@ pub struct Owner {
     pub controller: Option<bool>,
 }
 
-/// Of every kind that is read at once, since a list mixes them.
+/// `spec` of all kinds together, since a list may mix kinds.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Spec {
-    // Of a pod, or of what makes pods.
+    // Fields of a Pod or a workload.
     pub host_network: Option<bool>,
     pub runtime_class_name: Option<String>,
     pub containers: Option<Vec<Spanned<ContainerSpec>>>,
@@ -56,7 +56,7 @@ pub struct Spec {
     pub ephemeral_containers: Option<Vec<Spanned<ContainerSpec>>>,
     pub template: Option<Box<Template>>,
     pub job_template: Option<Box<Template>>,
-    // Of a Service.
+    // Fields of a Service.
     #[serde(rename = "type")]
     pub service_type: Option<Spanned<String>>,
     #[serde(rename = "clusterIP")]
@@ -68,15 +68,15 @@ pub struct Spec {
     pub external_traffic_policy: Option<String>,
     pub health_check_node_port: Option<Spanned<i64>>,
     pub ports: Option<Vec<Spanned<ServicePortSpec>>>,
-    /// A Service's is a map of texts, a workload's is not.
+    /// A map of strings in a Service, but not in a workload.
     pub selector: Option<BTreeMap<String, Option<Text>>>,
-    // Of a NetworkPolicy.
+    // Fields of a NetworkPolicy.
     pub pod_selector: Option<Selector>,
     pub ingress: Option<Vec<Rule>>,
     pub policy_types: Option<Vec<String>>,
 }
 
-/// A text, or something else that is not looked at.
+/// A string, or a value of another type, which is ignored.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 pub enum Text {
@@ -84,7 +84,7 @@ pub enum Text {
     Other(IgnoredAny),
 }
 
-/// A port as objects refer to it.
+/// A reference to a port.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 pub enum NumberOrName {
@@ -156,7 +156,7 @@ pub struct Lifecycle {
     pub pre_stop: Option<Call>,
 }
 
-/// What a probe or a lifecycle hook calls; not what it runs.
+/// The call of a probe or a lifecycle hook; commands are ignored.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Call {
@@ -196,7 +196,7 @@ pub struct Status {
 #[derive(Debug, Deserialize)]
 pub struct Ip {
     pub ip: Option<String>,
-    /// Of a load balancer.
+    /// Set for a load balancer only.
     pub hostname: Option<String>,
 }
 

@@ -1,56 +1,51 @@
-//! Reads the manifests again when they change, and believes only what was left alone for a moment.
+//! Reads the manifests again when they change, once no write has happened for a moment.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use portolan_engine::model::input::Input;
-use tokio::sync::{mpsc, watch as state};
+use tokio::sync::mpsc;
 
 use super::{ManifestError, Objects, Prints, read};
 use crate::source::clock;
 use crate::source::directory_watch::DirectoryWatch;
-use crate::source::pods::SourceState;
-use crate::source::sighup::{Asked, asked};
+use crate::source::sighup::{Reloads, requested};
+use crate::source::state::{Reporter, State};
 
-/// A file that is the same after this is not being written; who writes in one go needs far less.
-const LEFT_ALONE: Duration = Duration::from_millis(200);
-/// So often a file that is being written is looked at before the next change is waited for.
+/// A file that is unchanged for this time counts as complete; writing a file in one go takes far less.
+const UNCHANGED_FOR: Duration = Duration::from_millis(200);
+/// Number of reads of a file that keeps changing before the next change is awaited.
 const TRIES: u32 = 50;
-/// `kubectl get pods -o yaml > FILE` empties the file, and fills it seconds later: that there are no pods is believed only if
-/// it is still so after this, by whether there were some.
+/// Time after which a file without pods is accepted at the start. `kubectl get pods -o yaml > FILE` empties the file and fills
+/// the file seconds later.
 const NONE_AT_FIRST: Duration = Duration::from_secs(1);
+/// Time after which a file without pods is accepted if the file had pods before.
 const NONE_ANY_MORE: Duration = Duration::from_secs(10);
-/// Looked at again after this in any case: a link may lead to a directory that is not watched.
-const ANYWAY: Duration = Duration::from_secs(10);
+/// Interval of checks without a change notice, since a symbolic link may lead to a directory that is not watched.
+const CHECK_EVERY: Duration = Duration::from_secs(10);
 
-/// Tells the objects of `path` now and whenever they change; ends when the engine is gone. A broken manifest goes to `status`,
-/// and the last good state stays.
-/// It is read at once whenever `again` is counted up.
-pub async fn watch(
-    path: PathBuf,
-    inputs: mpsc::Sender<Input>,
-    status: state::Sender<SourceState>,
-    mut again: Asked,
-) {
+/// Sends the objects of `path` now and after every change; ends when the engine is gone. An invalid manifest is reported, and
+/// the last valid state stays. Each request of `reloads` triggers a read at once.
+pub async fn watch(path: PathBuf, inputs: mpsc::Sender<Input>, reporter: Reporter, mut reloads: Reloads) {
     let watch = DirectoryWatch::of(&path);
     if let Err(error) = &watch {
         tracing::warn!(path = %path.display(), %error, "cannot watch for changes; reading every 10 s");
     }
-    let mut told: Option<Objects> = None;
+    let mut sent: Option<Objects> = None;
     loop {
         let before = Prints::of(&path).ok();
-        if !tell(&path, &mut told, &inputs, &status).await {
+        if !send(&path, &mut sent, &inputs, &reporter).await {
             return;
         }
-        let is_fine = status.borrow().up;
+        let is_fine = reporter.state().is_up();
         loop {
             tokio::select! {
                 () = changed(watch.as_ref().ok()) => break,
-                () = asked(&mut again) => break,
-                () = tokio::time::sleep(ANYWAY) => {}
+                () = requested(&mut reloads) => break,
+                () = tokio::time::sleep(CHECK_EVERY) => {}
                 () = inputs.closed() => return,
             }
-            // What was read then was whole and is the same now: parsing it again would say nothing new.
+            // The last read was valid and the files are unchanged, so another parse would give the same objects.
             if !is_fine || before.is_none() || Prints::of(&path).ok() != before {
                 break;
             }
@@ -58,7 +53,7 @@ pub async fn watch(
     }
 }
 
-/// Waits for a change; for ever where nothing is watched.
+/// Waits for a change; for ever if the directory is not watched.
 async fn changed(watch: Option<&DirectoryWatch>) {
     match watch {
         Some(watch) => watch.changed().await,
@@ -66,43 +61,42 @@ async fn changed(watch: Option<&DirectoryWatch>) {
     }
 }
 
-/// Reads and tells; false when nobody listens.
-async fn tell(
+/// Reads the manifests and sends the changes; false when the engine is gone.
+async fn send(
     path: &Path,
-    told: &mut Option<Objects>,
+    sent: &mut Option<Objects>,
     inputs: &mpsc::Sender<Input>,
-    status: &state::Sender<SourceState>,
+    reporter: &Reporter,
 ) -> bool {
     let result = tokio::select! {
-        result = read_believed(path, told.as_ref()) => result,
+        result = read_accepted(path, sent.as_ref()) => result,
         () = inputs.closed() => return false,
     };
     let new_state = match &result {
-        Ok(_) => SourceState { up: true, reason: None },
-        // Whoever gets the state says it.
-        Err(error) if told.is_some() => {
-            SourceState { up: false, reason: Some(format!("{error}; what was read before stays")) }
+        Ok(_) => State::Up,
+        Err(error) if sent.is_some() => {
+            State::Down { reason: format!("{error}; what was read before stays") }
         }
-        Err(error) => SourceState { up: false, reason: Some(error.to_string()) },
+        Err(error) => State::Down { reason: error.to_string() },
     };
     if let Ok(objects) = result {
-        for input in objects.clone().inputs(told.as_ref()) {
+        for input in objects.clone().inputs(sent.as_ref()) {
             if inputs.send(input).await.is_err() {
                 return false;
             }
         }
-        *told = Some(objects);
+        *sent = Some(objects);
     }
-    // After the pods, so that who waits for this source finds them.
-    new_state.tell(status);
+    // The state follows the pods, so that the pods are known once this source is up.
+    reporter.report(new_state);
     true
 }
 
-/// Reads what was left alone for a while, and twice where that takes all pods away.
-async fn read_believed(path: &Path, told: Option<&Objects>) -> Result<Objects, ManifestError> {
-    let objects = read_left_alone(path).await?;
-    let pause = match told {
-        Some(told) if told.pods.is_empty() => return Ok(objects),
+/// Reads once the files are unchanged for a while; reads again later before accepting that there are no pods any more.
+async fn read_accepted(path: &Path, sent: Option<&Objects>) -> Result<Objects, ManifestError> {
+    let objects = read_unchanged(path).await?;
+    let pause = match sent {
+        Some(sent) if sent.pods.is_empty() => return Ok(objects),
         Some(_) => NONE_ANY_MORE,
         None => NONE_AT_FIRST,
     };
@@ -113,22 +107,22 @@ async fn read_believed(path: &Path, told: Option<&Objects>) -> Result<Objects, M
     tokio::pin!(patience);
     loop {
         tokio::select! {
-            () = &mut patience => return read_left_alone(path).await,
-            () = tokio::time::sleep(LEFT_ALONE) => {}
+            () = &mut patience => return read_unchanged(path).await,
+            () = tokio::time::sleep(UNCHANGED_FOR) => {}
         }
-        let again = read_left_alone(path).await?;
+        let again = read_unchanged(path).await?;
         if !again.pods.is_empty() {
             return Ok(again);
         }
     }
 }
 
-async fn read_left_alone(path: &Path) -> Result<Objects, ManifestError> {
+async fn read_unchanged(path: &Path) -> Result<Objects, ManifestError> {
     let mut before = Prints::of(path);
-    let is_old = before.as_ref().is_ok_and(|prints| prints.are_older_than(LEFT_ALONE, clock::wall_now()));
-    let mut pause = if is_old { Duration::ZERO } else { LEFT_ALONE };
+    let is_old = before.as_ref().is_ok_and(|prints| prints.are_older_than(UNCHANGED_FOR, clock::wall_now()));
+    let mut pause = if is_old { Duration::ZERO } else { UNCHANGED_FOR };
     for _ in 0..TRIES {
-        tokio::time::sleep(std::mem::replace(&mut pause, LEFT_ALONE)).await;
+        tokio::time::sleep(std::mem::replace(&mut pause, UNCHANGED_FOR)).await;
         let from = path.to_owned();
         let read = tokio::task::spawn_blocking(move || (Prints::of(&from), read(&from), Prints::of(&from)));
         let Ok((now, objects, after)) = read.await else { break };
@@ -143,7 +137,10 @@ async fn read_left_alone(path: &Path) -> Result<Objects, ManifestError> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::watch as register;
+
     use super::*;
+    use crate::source::state::{Source, StateFeed};
 
     fn manifest(port: u16) -> String {
         format!(
@@ -164,20 +161,21 @@ mod tests {
         let path = dir.join("pods.yaml");
         std::fs::write(&path, manifest(80)).expect("write");
         let (sender, mut inputs) = mpsc::channel(4);
-        let (status, mut states) = state::channel(SourceState::default());
-        let (_again, asked) = state::channel(0);
-        let task = tokio::spawn(watch(path.clone(), sender, status, asked));
+        let (feed, source) = (StateFeed::default(), Source::File(path.clone()));
+        let (reporter, mut states) = (feed.reporter(source.clone()), feed.subscribe());
+        let (_requests, reloads) = register::channel(0);
+        let task = tokio::spawn(watch(path.clone(), sender, reporter, reloads));
         assert_eq!(next_port(&mut inputs).await, Some(80));
         std::fs::write(&path, "kind: Pod\n").expect("write");
-        let broken = states.wait_for(|state| state.reason.is_some());
+        let broken = states.wait_for(|states| states.of(source.clone()).reason().is_some());
         let state = tokio::time::timeout(Duration::from_secs(5), broken)
             .await
             .expect("in time")
             .expect("open")
-            .clone();
-        let reason = state.reason.expect("a reason");
+            .of(source.clone());
+        let reason = state.reason().expect("a reason");
         assert!(
-            !state.up && reason.contains("pods.yaml:1: ") && reason.contains("read before stays"),
+            !state.is_up() && reason.contains("pods.yaml:1: ") && reason.contains("read before stays"),
             "{reason}"
         );
         std::fs::write(dir.join("new"), manifest(81)).expect("write");
@@ -196,14 +194,14 @@ mod tests {
         std::fs::write(&real, manifest(80)).expect("write");
         std::os::unix::fs::symlink(&real, &path).expect("link");
         let (sender, mut inputs) = mpsc::channel(4);
-        let (status, _states) = state::channel(SourceState::default());
-        let (again, asked) = state::channel(0);
-        let task = tokio::spawn(watch(path, sender, status, asked));
+        let reporter = StateFeed::default().reporter(Source::File(path.clone()));
+        let (requests, reloads) = register::channel(0);
+        let task = tokio::spawn(watch(path, sender, reporter, reloads));
         assert_eq!(next_port(&mut inputs).await, Some(80));
         std::fs::write(&real, manifest(81)).expect("write");
         let early = tokio::time::timeout(Duration::from_millis(1500), inputs.recv()).await;
         assert!(early.is_err(), "{early:?}");
-        again.send_modify(|count| *count += 1);
+        requests.send_modify(|count| *count += 1);
         assert_eq!(next_port(&mut inputs).await, Some(81));
         task.abort();
         std::fs::remove_dir_all(&dir).expect("clean");
@@ -216,14 +214,14 @@ mod tests {
         let path = dir.join("pods.yaml");
         std::fs::write(&path, manifest(80)).expect("write");
         let (sender, mut inputs) = mpsc::channel(4);
-        let (status, states) = state::channel(SourceState::default());
-        let (_again, asked) = state::channel(0);
-        let task = tokio::spawn(watch(path.clone(), sender, status, asked));
+        let reporter = StateFeed::default().reporter(Source::File(path.clone()));
+        let (_requests, reloads) = register::channel(0);
+        let task = tokio::spawn(watch(path.clone(), sender, reporter.clone(), reloads));
         assert_eq!(next_port(&mut inputs).await, Some(80));
         std::fs::File::create(&path).expect("emptied");
         let early = tokio::time::timeout(Duration::from_millis(1500), inputs.recv()).await;
         assert!(early.is_err(), "{early:?}");
-        assert!(states.borrow().up);
+        assert!(reporter.state().is_up());
         std::fs::write(&path, manifest(81)).expect("write");
         assert_eq!(next_port(&mut inputs).await, Some(81));
         task.abort();
@@ -242,7 +240,7 @@ mod tests {
                 std::thread::sleep(Duration::from_millis(10));
             }
         });
-        let objects = read_believed(&path, None).await.expect("read");
+        let objects = read_accepted(&path, None).await.expect("read");
         writer.join().expect("written");
         std::fs::remove_dir_all(&dir).expect("clean");
         assert_eq!(objects.pods.len(), 1);

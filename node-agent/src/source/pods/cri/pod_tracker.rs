@@ -1,5 +1,5 @@
-//! What was last told of the runtime's pods, and what one look at its two lists changes in it. A look that shows the same
-//! lists as the one before costs two calls and a hash.
+//! Tracks the runtime's pods: compares each poll of the two lists with the pods that were sent to the engine. A poll with
+//! unchanged lists costs two calls and a hash.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
@@ -19,66 +19,67 @@ use super::messages::{
 use super::pod::{assemble, container_name, uid, unnamed_image};
 use crate::source::clock;
 
-/// How long one pass asks for the status of sandboxes, so that a slow runtime does not keep back what is known.
-const ASKING: Duration = Duration::from_secs(1);
+/// Time limit of the requests for the status of sandboxes in one pass, so that a slow runtime does not delay known pods.
+const STATUS_REQUESTS: Duration = Duration::from_secs(1);
 
-/// What a pass found.
+/// Result of a pass.
 #[derive(Debug, Default)]
 pub(super) struct Pass {
-    /// The lists differ from those of the pass before.
+    /// The lists differ from those of the previous pass.
     pub differs: bool,
-    /// Pods that are new or differ: all of them, where `first`.
+    /// New and changed pods; all pods if `first`.
     pub pods: Vec<Pod>,
     pub gone: Vec<PodUid>,
-    /// Nothing was told before.
+    /// Nothing was sent before.
     pub first: bool,
-    /// Some sandboxes are still to be asked for, and there is no reason to wait.
+    /// The status of some sandboxes is still missing and should be requested at once.
     pub more: bool,
-    /// Some sandboxes are still to be asked for, sooner or later.
+    /// The status of some sandboxes is still missing.
     pub waits: bool,
-    /// Sandboxes whose status could not be had; their pods are told without their netns.
+    /// Number of sandboxes without a status; their pods are sent without a netns.
     pub without_status: u64,
-    /// Items, entries and texts that could not be read.
+    /// Number of items, entries and strings that are invalid.
     pub unreadable: u64,
-    /// The first of these, for the log.
+    /// Description of the first of them, for the log.
     pub complaint: Option<String>,
 }
 
-/// One item of a list, read.
+/// A decoded item of a list.
 struct Listed<T> {
     item: T,
     fingerprint: u64,
 }
 
-/// State between passes.
+/// The pods that were sent to the engine, and everything else that is kept between passes.
 #[derive(Debug, Default)]
-pub(super) struct Roster {
+pub(super) struct PodTracker {
     fingerprints: Fingerprints,
-    /// Of both lists, once nothing was left to ask.
+    /// Fingerprint of both lists at the last pass that left nothing to request.
     last: Option<u64>,
     details: KnownDetails,
-    /// First tag by image id, for the images that are in use.
+    /// First tag by image id, for images in use.
     images: HashMap<String, String>,
-    /// Image ids that the list of images does not have.
+    /// Image ids without an entry in the list of images.
     nameless: HashSet<String>,
-    told: Option<HashMap<PodUid, u64>>,
-    /// Ids of items that were complained about.
+    /// Fingerprints of the pods that were sent; `None`: nothing was sent.
+    sent: Option<HashMap<PodUid, u64>>,
+    /// Ids of items whose invalid parts were counted.
     complained: HashSet<String>,
-    /// Fingerprints of the items that could not be read at all.
+    /// Fingerprints of the undecodable items.
     bad: HashSet<u64>,
 }
 
-impl Roster {
-    /// Everything is to be told again.
-    pub fn forget_told(&mut self) {
+impl PodTracker {
+    /// Makes the next pass send all pods again.
+    pub fn resend_all(&mut self) {
         self.last = None;
-        self.told = None;
+        self.sent = None;
     }
 
-    /// One look at the runtime.
+    /// Polls the runtime once.
     ///
     /// # Errors
-    /// When a list cannot be had.
+    /// When a list cannot be read.
     pub async fn pass(&mut self, runtime: &Runtime) -> Result<Pass, CriError> {
         let sandboxes: ListResponse = runtime.ask_for(Call::ListPodSandbox, &()).await?;
         let containers: ListResponse = runtime.ask_for(Call::ListContainers, &()).await?;
@@ -109,7 +110,7 @@ impl Roster {
         Ok(pass)
     }
 
-    /// Reads the items of a list; one that cannot be read is counted when it turns up.
+    /// Decodes the items of a list; counts an undecodable item when it first appears.
     fn read<T: Message + Default>(
         &self,
         items: &[Bytes],
@@ -137,7 +138,7 @@ impl Roster {
         sandboxes: impl Iterator<Item = &PodSandbox>,
         pass: &mut Pass,
     ) -> Result<(), CriError> {
-        let until = clock::now().after(ASKING);
+        let until = clock::now().after(STATUS_REQUESTS);
         let mut enough = false;
         for sandbox in sandboxes {
             enough |= clock::now() > until;
@@ -163,7 +164,7 @@ impl Roster {
                         pass.without_status += 1;
                         tracing::warn!(sandbox = sandbox.id, "{error}; its pod is told without its netns");
                     }
-                    // One slow answer is enough for a pass.
+                    // A pass ends after the first slow response.
                     enough |= matches!(error, CriError::Slow { .. });
                 }
             }
@@ -171,7 +172,7 @@ impl Roster {
         Ok(())
     }
 
-    /// Names the images that the containers only give by id.
+    /// Requests the list of images if a container has an image without a name.
     async fn ask_images(
         &mut self,
         runtime: &Runtime,
@@ -213,15 +214,15 @@ impl Roster {
         }
     }
 
-    /// Compares what is there with what was told.
+    /// Compares the current pods with those that were sent.
     fn compare(
         &mut self,
         current: &BTreeMap<PodUid, &Listed<PodSandbox>>,
         by_sandbox: &HashMap<&str, Vec<&Listed<Container>>>,
         pass: &mut Pass,
     ) {
-        pass.first = self.told.is_none();
-        let mut told = self.told.take().unwrap_or_default();
+        pass.first = self.sent.is_none();
+        let mut sent = self.sent.take().unwrap_or_default();
         for (uid, sandbox) in current {
             if !self.details.is_settled(&sandbox.item.id) {
                 pass.waits = true;
@@ -230,7 +231,7 @@ impl Roster {
             let none = Vec::new();
             let containers = by_sandbox.get(sandbox.item.id.as_str()).unwrap_or(&none);
             let state = self.state(sandbox, containers);
-            if told.insert(uid.clone(), state) == Some(state) {
+            if sent.insert(uid.clone(), state) == Some(state) {
                 continue;
             }
             let containers = newest(containers);
@@ -245,12 +246,12 @@ impl Roster {
                 }
             }
         }
-        pass.gone.extend(told.keys().filter(|uid| !current.contains_key(*uid)).cloned());
-        told.retain(|uid, _| current.contains_key(uid));
-        self.told = Some(told);
+        pass.gone.extend(sent.keys().filter(|uid| !current.contains_key(*uid)).cloned());
+        sent.retain(|uid, _| current.contains_key(uid));
+        self.sent = Some(sent);
     }
 
-    /// A fingerprint of all that a pod is made of.
+    /// Returns the fingerprint of everything that a pod is assembled from.
     fn state(&self, sandbox: &Listed<PodSandbox>, containers: &[&Listed<Container>]) -> u64 {
         let sum = containers.iter().fold(0_u64, |sum, listed| sum.wrapping_add(listed.fingerprint));
         let images: BTreeSet<&String> = containers
@@ -269,7 +270,8 @@ impl Pass {
     }
 }
 
-/// The sandbox that is each pod now. One that has ended and in which nothing runs is none; of several the newest counts.
+/// Returns the current sandbox of each pod. A sandbox that is not ready and has no running container is ignored; of several
+/// sandboxes the newest counts.
 fn current<'a>(
     sandboxes: &'a [Listed<PodSandbox>],
     by_sandbox: &HashMap<&str, Vec<&Listed<Container>>>,
@@ -295,7 +297,7 @@ fn current<'a>(
     current
 }
 
-/// The newest container of each name, by name: older ones are earlier attempts.
+/// Returns the newest container of each name; older ones are earlier attempts.
 fn newest<'a>(containers: &[&'a Listed<Container>]) -> Vec<&'a Container> {
     let mut by_name: BTreeMap<&str, &Container> = BTreeMap::new();
     for listed in containers {
