@@ -1,4 +1,5 @@
-//! What every hook counts with: the traffic level, the atomic add, the clock, and the per-CPU numbers in `CHANGES`.
+//! Counting functions that the hooks share: the traffic level, the atomic add, the clock, and the per-CPU numbers in
+//! `CHANGES`.
 
 use aya_ebpf::{Global, helpers::generated::bpf_ktime_get_boot_ns, macros::map, maps::PerCpuArray};
 

@@ -1,5 +1,6 @@
-//! The decisions of one node: sockets, pods and declarations in, findings out. Does no IO, reads no clock, spawns and
-//! locks nothing, and cannot fail; the same facts in any order end in the same state.
+//! The decision engine of one node: takes facts about sockets, pods and policies, and returns listeners and findings.
+//! Does no IO, reads no clock, spawns and locks nothing, and cannot fail. The same facts in any order end in the same
+//! state.
 //!
 //! Folders from left to right; a file imports only from its own folder and from those to its left, and no files import
 //! each other in a circle: `model` (plain data, inputs and changes), `rules` (pure functions), `state` (one index a
@@ -45,12 +46,12 @@ impl Engine {
         self.finish(now)
     }
 
-    /// Does everything that is due by `now`. Returns the changes that follow.
+    /// Runs every timer that is due by `now`. Returns the changes that follow.
     pub fn tick(&mut self, now: BootTime) -> Vec<Change> {
         self.tick_some(usize::MAX, now)
     }
 
-    /// Does at most `most` things that are due, which bounds the number of changes returned at once.
+    /// Runs at most `most` due timers, which bounds the number of changes returned at once.
     pub fn tick_some(&mut self, most: usize, now: BootTime) -> Vec<Change> {
         for _ in 0..most {
             let Some(timer) = self.agenda.pop_due(now) else { break };
@@ -59,7 +60,7 @@ impl Engine {
                 Timer::Pod(pod) => self.check_pod(pod, now),
                 Timer::Exceptions => self.exceptions_expired(now),
                 Timer::Connections => self.emit_held_connections(now),
-                // `finish` emits them.
+                // `finish` reports the facts that did not fit.
                 Timer::Refused => {}
                 Timer::Sweep => self.sweep(now),
             }
@@ -81,7 +82,7 @@ impl Engine {
         self.agenda.judge_all(orphans);
     }
 
-    /// Judges the ports that the call touched, sets the deadlines, and hands the changes over.
+    /// Judges the ports that the call touched, sets the deadlines, and returns the changes.
     fn finish(&mut self, now: BootTime) -> Vec<Change> {
         if self.agenda.has_ports() {
             // A port whose verdict stays the same may still look different in a listing: its sockets, its names.

@@ -1,4 +1,4 @@
-//! Writes a list as indented JSON, item by item, so that a list of thousands never is in memory as a whole.
+//! Writes a list as indented JSON, item by item, so that the text of a long list is never in memory as a whole.
 //!
 //! Characters that could change a terminal's state are escaped, as in all output.
 

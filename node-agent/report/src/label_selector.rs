@@ -54,7 +54,7 @@ impl fmt::Display for Selector {
 }
 
 impl Selector {
-    /// Returns true if there are no requirements, so that everything is selected.
+    /// Returns true if there are no requirements: the selector then selects everything.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

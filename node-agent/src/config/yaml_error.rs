@@ -28,7 +28,7 @@ pub fn fault(error: &Error, text: &str) -> (Option<u64>, String) {
     (location.map(|(line, _)| line), message.chars().take(MAX_CHARS).collect())
 }
 
-/// The error itself, without the wrappers that add a snippet or the location of an alias.
+/// Returns the error without the wrappers that add a snippet or the location of an alias.
 fn original(mut error: &Error) -> &Error {
     while let Error::AliasError { error: inner, .. } | Error::WithSnippet { error: inner, .. } = error {
         error = inner;
@@ -116,7 +116,7 @@ const MAPPING: &str =
     "expected `key: value` in the columns of its neighbours; a text with `: ` in it must be quoted";
 const LIST_ITEM: &str = "expected `- value` in the columns of its neighbours";
 
-/// Names how to correct the usual mistakes of syntax; the parser's own message stands for the rare ones.
+/// Returns how to correct a common syntax error, or the parser's own message for a rare one.
 fn syntax(kind: &ErrorKind) -> Cow<'static, str> {
     Cow::Borrowed(match kind {
         ErrorKind::TabNotAllowed

@@ -1,5 +1,5 @@
-//! Collects the listeners of every netns once, without kernel programs. A few threads share the namespaces. Sockets that
-//! no process of their own netns holds are then looked up in one walk over all processes.
+//! Lists the sockets that serve in every netns once, without kernel programs. A few threads share the netns. Then one walk
+//! over all processes finds the owners of sockets that no process of their own netns holds.
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,19 +17,19 @@ use crate::source::netns::{HostNetns, NetnsOptions};
 use crate::source::process::SocketOwners;
 use crate::source::scan::{ListedSocket, listed_sockets};
 
-/// Maximum number of threads. The kernel's tables have locks, so that more threads would wait for each other.
+/// Maximum number of threads. More threads would wait for each other at the locks of the kernel's tables.
 const MAX_THREADS: usize = 4;
-/// Minimum number of namespaces per thread.
+/// Minimum number of netns per thread.
 const NETNS_PER_THREAD: usize = 8;
 
 /// Result of one scan.
 #[derive(Clone, Debug, Default)]
 pub struct Collected {
-    /// Every netns that could be entered, with its sockets; `None` for the host's unless it was requested.
+    /// Every netns that could be entered, with its sockets; `None` for the sockets of the host's netns unless requested.
     pub netns: Vec<(NetnsFacts, Option<NetnsScan>)>,
     /// Every netns that could not be entered, by inode: the scan is partial.
     pub failed: Vec<FailedNetns>,
-    /// Number of processes whose netns may not be read. A netns without a name and with only such processes is missing.
+    /// Number of processes whose netns may not be read. A nameless netns that has only such processes is missing.
     pub unreadable: usize,
     /// Why the list of netns is incomplete, if so.
     pub walk_failure: Option<String>,

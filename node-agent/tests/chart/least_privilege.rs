@@ -146,10 +146,10 @@ fn privileged() {
         for container in containers(&objects) {
             let context = &container["securityContext"];
             assert_eq!(context["privileged"], name == "privileged", "{name}");
-            // The API server refuses these beside it.
-            let beside =
+            // The API server refuses these settings in a privileged container.
+            let has_them =
                 ["allowPrivilegeEscalation", "capabilities"].iter().any(|key| context.get(key).is_some());
-            assert_eq!(beside, name != "privileged", "{name}");
+            assert_eq!(has_them, name != "privileged", "{name}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Measures speed and memory on this machine, each number beside its comparison in the same run. A missed goal is shown as missed
-//! and fails nothing.
+//! Measures speed and memory on this machine, and compares each number with another one of the same run. A missed goal is
+//! shown as missed and fails nothing.
 
 mod agent;
 mod api;

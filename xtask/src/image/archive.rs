@@ -1,5 +1,5 @@
-//! The image archive for containerd, Docker and skopeo: an OCI layout, with Docker's list of contents beside the index. Its bytes
-//! do not depend on time and place of the build.
+//! Writes the image archive for containerd, Docker and skopeo: an OCI layout that also contains Docker's `manifest.json`. Its
+//! bytes do not depend on time and place of the build.
 
 use std::collections::HashMap;
 use std::fs::File;

@@ -1,5 +1,5 @@
 //! The chart of a release, which names the pushed image, so that an installation pulls exactly that image. The chart in the tree
-//! names no image, because everybody who builds one has another registry.
+//! names no image, because each builder has another registry.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

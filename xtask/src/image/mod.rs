@@ -23,7 +23,7 @@ const SIZE_LIMIT: u64 = 25 << 20;
 /// The program in the image.
 const AGENT: Program =
     Program { name: "portolan", package: "portolan", linking: Linking::Static, features: "" };
-/// File beside the archive with the full name of the image, which a pod must use after the archive is loaded.
+/// File next to the archive with the full name of the image, which a pod must use after the archive is loaded.
 const REFERENCE: &str = "reference";
 
 #[derive(Args, Clone, Debug, Default)]

@@ -46,7 +46,7 @@ pub fn run(options: Options) -> Result<()> {
             eprintln!("{error:#}");
         }
         if let Err(error) = tools::install() {
-            // Tests that need these tools are skipped, and say so.
+            // Without these tools, the tests that need them print that they are skipped.
             eprintln!("tools for tests: {error:#}");
         }
     }

@@ -136,7 +136,7 @@ pub(super) fn install() -> Result<()> {
         if !tool.is_there()
             && let Err(error) = (tool.install)()
         {
-            // Tests that need the tool are skipped, and say so.
+            // Without the tool, the tests that need it print that they are skipped.
             eprintln!("{}: {error:#}", tool.name);
         }
     }

@@ -54,10 +54,10 @@ fn metadata(target: Option<&str>) -> Result<Metadata> {
     Ok(command.exec()?)
 }
 
-/// A dependency: the crate that has it, how, and on which crate.
+/// A dependency: the dependent crate, the kind, and the crate it depends on.
 type Arrow = (String, DependencyKind, String);
 
-/// Who depends on whom, by crate name.
+/// The dependencies between crates, by crate name.
 #[derive(Default)]
 struct Graph {
     crates: BTreeSet<String>,
@@ -86,7 +86,7 @@ impl Graph {
         self.arrows.iter().filter(move |(arrow, _, _)| arrow == from)
     }
 
-    /// Returns every crate that is linked into `from`, with the path that leads there. Build scripts are not linked.
+    /// Returns every crate that is linked into `from`, with the path of dependencies to it. Build scripts are not linked.
     fn linked(&self, from: &str) -> BTreeMap<String, String> {
         let mut found = BTreeMap::new();
         let mut open = vec![(from.to_owned(), from.to_owned())];

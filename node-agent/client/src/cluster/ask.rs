@@ -106,7 +106,7 @@ pub(super) async fn all_agents(args: &ClusterArgs, question: &Question) -> Resul
         let (client, slots, port) = (client.clone(), Arc::clone(&slots), args.agents_port);
         let question = question.clone();
         tasks.spawn(async move {
-            // The semaphore is never closed, so that acquiring cannot fail.
+            // Acquiring cannot fail, because the semaphore is never closed.
             let _slot = slots.acquire_owned().await;
             let node = agent.node.clone();
             (number, node, ask_agent(client, agent, port, &question, time_limit).await)
@@ -169,7 +169,8 @@ async fn ask_agent(
     }
 }
 
-/// Merges the answers. Fails if the question is wrong: an agent says so for certain, or no reached agent accepted it.
+/// Merges the answers. Fails if the question is wrong: an agent reported [`AgentFailure::Question`], or no reached agent
+/// accepted the question.
 fn merged(answered: Vec<(String, AgentAnswer)>) -> Result<Answers, QueryError> {
     let none_accepted = !answered.iter().any(|(_, answer)| answer.is_ok());
     let mut answers = Answers::default();

@@ -46,7 +46,7 @@ async fn ask(args: &ExplainArgs, target: &Target, console: &mut Console<'_>) -> 
 
 /// Converts the agent's refusal of a target into an error without server and path: the target is unknown, or ambiguous.
 ///
-/// An older agent also answers 404 for a path that it does not know; the pointer to the parameter tells the two apart.
+/// An older agent also answers 404 for a path that it does not know; the pointer to the parameter distinguishes the two.
 #[must_use]
 pub fn target_error(error: QueryError) -> QueryError {
     let QueryError::Refused { status, detail, .. } = &error else { return error };

@@ -1,5 +1,5 @@
-//! Admits ports and sockets into the bounded tables. One netns may occupy at most half of a table, all unclaimed netns
-//! together at most a quarter, so a pod that creates netns leaves a quarter to the others.
+//! Admits ports and sockets into the bounded tables. One netns may occupy at most half of a table. All netns that no
+//! pod's path claims may together occupy at most a quarter, so a pod that creates netns leaves a quarter to the others.
 
 use crate::engine::Engine;
 use crate::model::change::Change;

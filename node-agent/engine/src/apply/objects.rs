@@ -83,7 +83,7 @@ impl Engine {
         }
     }
 
-    /// Judges the ports of a pod about which its policies say something else than before.
+    /// Judges the ports of a pod whose policy verdict or explaining policies differ from before.
     fn judge_isolated(&mut self, key: PodKey, before: &[(Arc<NetworkPolicy>, Selects)]) {
         let Some(record) = self.facts.pods.get(key) else { return };
         let known = self.facts.policies.known();

@@ -1,4 +1,4 @@
-//! What it means for a peer's origin that a client dialled a translated address.
+//! Determines the origin of a peer that dialled a translated address.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub(crate) fn peer_origin(
     }
 }
 
-/// Resolves who the client of a translated connection is, and whose address it dialled.
+/// Resolves the client of a translated connection, and the owner of the address that it dialled.
 pub(crate) fn trace(
     facts: &Facts,
     id: PortId,

@@ -107,7 +107,7 @@ impl PortJudge<'_> {
         self.context.facts.netns.is_host(self.id.netns)
     }
 
-    /// The pod or netns with whose findings this port's finding is counted.
+    /// The pod or netns that counts this port towards a storm.
     pub(crate) fn storm_scope(&self) -> StormScope {
         self.port.pod.map_or(StormScope::Netns(self.id.netns), StormScope::Pod)
     }
@@ -172,7 +172,7 @@ impl PortJudge<'_> {
     fn report_listener(&mut self) -> bool {
         let mark = self.change_mark();
         let was_reported = self.port.reported.is_some();
-        // A close is a report of its own; what the close changes is not reported before it.
+        // `close` reports the listener as closed, so the changes that a close causes need no report of their own.
         if self.port.reported == Some(mark) || (was_reported && self.port.sockets.is_empty()) {
             return false;
         }
@@ -233,7 +233,7 @@ impl PortJudge<'_> {
         Outcome::Drop
     }
 
-    /// Resolves the finding and closes the listener that were reported under the port's present id.
+    /// Resolves the finding, and reports the listener as closed, under the port's present id.
     pub(crate) fn withdraw(&mut self) {
         self.resolve_finding();
         self.emit_listener(ListenerState::Closed);

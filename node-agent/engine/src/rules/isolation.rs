@@ -11,7 +11,8 @@ use crate::model::policy::{Policy, PolicyVerdict};
 use crate::model::selector::Selects;
 use crate::rules::manifests::Manifests;
 
-/// Maximum width of a port range that still explains its ports. A wider range only says that no port is closed.
+/// Maximum number of ports in a range that still explains its ports. A wider range opens ports in bulk and says nothing
+/// about a single one.
 const WIDEST_EXPLANATION: usize = 1024;
 
 /// Returns the verdict on a port of a pod. `known` is true if every policy was listed.
@@ -58,8 +59,8 @@ pub(crate) fn describe(
     Policy { verdict, policies }
 }
 
-/// Returns true if the policy contains this port as a number or within a range, so that somebody expects it to be
-/// served. Rules for every port, for nearly every port or for a name do not count.
+/// Returns true if the policy contains this port as a number or within a range, which shows that its author expects the
+/// port to be served. Rules for every port, for nearly every port or for a name do not count.
 #[must_use]
 pub(crate) fn names_number(policy: &NetworkPolicy, protocol: Protocol, port: NonZeroU16) -> bool {
     let ports = policy.ingress.iter().flat_map(|rule| &rule.ports);
@@ -140,8 +141,8 @@ fn width(numbers: &RangeInclusive<NonZeroU16>) -> usize {
 pub struct PolicyStep {
     /// `NAMESPACE/NAME`.
     pub name: String,
-    /// Whether it admits the port; `None` if it contains something that this version does not understand.
+    /// True if the policy admits the port; `None` if its selector contains an operator that this version does not know.
     pub admits: Option<bool>,
-    /// Number of peers that its rules for this port name; 0 where it admits the port from everywhere.
+    /// Number of peers in the rules that admit the port; 0 if the policy admits it from everywhere, or not at all.
     pub peers: usize,
 }

@@ -19,12 +19,12 @@ pub(crate) struct PodSources<'a> {
 impl<'a> PodSources<'a> {
     /// Adds one source's report.
     pub(crate) fn add(&mut self, source: &str, pod: &'a Arc<Pod>) {
-        let place = match source {
+        let slot = match source {
             "cri" => &mut self.runtime,
             "kubernetes" => &mut self.server,
             _ => &mut self.file,
         };
-        *place = Some(pod);
+        *slot = Some(pod);
     }
 
     /// Merges the reports; `None` if no source knows the pod.
@@ -42,26 +42,26 @@ impl<'a> PodSources<'a> {
     fn join(&self, strongest: &Pod) -> Pod {
         // Labels and annotations change during a pod's life; the runtime keeps the initial ones.
         let described = self.server.map_or(strongest, Arc::as_ref);
-        let asked = [self.server, self.file, self.runtime];
-        let seen = [self.runtime, self.server, self.file];
+        let by_spec = [self.server, self.file, self.runtime];
+        let by_runtime = [self.runtime, self.server, self.file];
         let mut addresses: Vec<_> =
-            seen.iter().flatten().flat_map(|pod| pod.addresses.iter().copied()).collect();
+            by_runtime.iter().flatten().flat_map(|pod| pod.addresses.iter().copied()).collect();
         addresses.sort_unstable();
         addresses.dedup();
         Pod {
             uid: strongest.uid.clone(),
             namespace: strongest.namespace.clone(),
             name: strongest.name.clone(),
-            workload: first(&asked, |pod| pod.workload.clone()),
+            workload: first(&by_spec, |pod| pod.workload.clone()),
             host_network: strongest.host_network,
             labels: described.labels.clone(),
             annotations: described.annotations.clone(),
             containers: self.containers(),
             addresses,
-            netns_path: first(&seen, |pod| pod.netns_path.clone()).filter(|_| !strongest.host_network),
-            mirror: first(&asked, |pod| pod.mirror.clone()),
-            ready: first(&asked, |pod| pod.ready),
-            opaque_runtime: first(&seen, |pod| pod.opaque_runtime.clone()),
+            netns_path: first(&by_runtime, |pod| pod.netns_path.clone()).filter(|_| !strongest.host_network),
+            mirror: first(&by_spec, |pod| pod.mirror.clone()),
+            ready: first(&by_spec, |pod| pod.ready),
+            opaque_runtime: first(&by_runtime, |pod| pod.opaque_runtime.clone()),
         }
     }
 
@@ -82,18 +82,18 @@ impl<'a> PodSources<'a> {
     fn container(&self, name: &str) -> Container {
         let of = |pod: Option<&'a Arc<Pod>>| pod.and_then(|pod| named(pod, name));
         let (runtime, server, file) = (of(self.runtime), of(self.server), of(self.file));
-        let asked = [server, file, runtime];
-        let seen = [runtime, server, file];
+        let by_spec = [server, file, runtime];
+        let by_runtime = [runtime, server, file];
         // Ports never change after creation. A file may be older than the pod, so it only fills a gap.
         let ports = [server, runtime, file.filter(|_| server.is_none())];
         Container {
             name: name.to_owned(),
-            id: first(&seen, |container| filled(&container.id)).unwrap_or_default(),
+            id: first(&by_runtime, |container| filled(&container.id)).unwrap_or_default(),
             image: first(&[server, runtime, file], |container| filled(&container.image)).unwrap_or_default(),
-            kind: first(&asked, |container| Some(container.kind)).unwrap_or_default(),
-            running: first(&seen, |container| container.running),
+            kind: first(&by_spec, |container| Some(container.kind)).unwrap_or_default(),
+            running: first(&by_runtime, |container| container.running),
             ports: first(&ports, |c| (!c.ports.is_empty()).then(|| c.ports.clone())).unwrap_or_default(),
-            probes: first(&asked, |c| (!c.probes.is_empty()).then(|| c.probes.clone())).unwrap_or_default(),
+            probes: first(&by_spec, |c| (!c.probes.is_empty()).then(|| c.probes.clone())).unwrap_or_default(),
         }
     }
 }

@@ -202,8 +202,8 @@ impl AddressIndex {
     }
 }
 
-/// Returns the network around a public address that likely belongs to the same cluster: a /16 for IPv4, because
-/// nobody gives pods less, and a /48 for IPv6, which is one site. `None` for private and loopback addresses.
+/// Returns the network around a public address that likely belongs to the same cluster: a /16 for IPv4, the smallest
+/// range that clusters give to pods, and a /48 for IPv6, which is one site. `None` for private and loopback addresses.
 fn surroundings(address: IpAddr) -> Option<IpNet> {
     let bits = if address.is_ipv4() { 16 } else { 48 };
     let net = IpNet::new(address, bits).ok()?;

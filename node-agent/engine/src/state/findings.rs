@@ -30,7 +30,7 @@ pub(crate) enum Subject {
     Opaque(PodKey),
 }
 
-/// What a finding says. A change of it is reported.
+/// Content of a finding that is reported when it changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Assessment {
     /// The code.
@@ -67,7 +67,7 @@ impl FindingRecord {
 pub(crate) enum Raised {
     /// The finding is new.
     Opened,
-    /// The finding says something else.
+    /// The finding has another code, policy verdict or exception.
     Changed,
     /// Nothing.
     Same,

@@ -1,5 +1,5 @@
-//! The translated addresses through which callers reached one port: what was dialled, and by which client. Kept beside
-//! the peers, because connection tracking reports a connection before the counters report its peer.
+//! The translated addresses through which callers reached one port: what was dialled, and by which client. Kept apart
+//! from the peers, because connection tracking reports a connection before the counters report its peer.
 
 use std::cmp::Reverse;
 use std::net::IpAddr;
@@ -26,7 +26,7 @@ pub(crate) struct NatPath {
     pub peer: IpAddr,
 }
 
-/// What a path means.
+/// Result of tracing a path: the client, and what it dialled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TracedPath {
     /// Where the client is.
@@ -44,7 +44,7 @@ struct KnownPath {
     first_seen: BootTime,
     /// What the path means; `None` until it is traced.
     traced: Option<TracedPath>,
-    /// True if a later trace cannot bring the client nearer, or the hold is over.
+    /// True if a later trace cannot bring the client nearer, or the time for late facts is over.
     settled: bool,
 }
 
@@ -90,7 +90,8 @@ impl NatPaths {
         true
     }
 
-    /// Lets a path that does not fit still count for the verdict. Returns true if that is new.
+    /// Adds a path that does not fit until its reach is certain, so that the reach still counts for the verdict. Returns
+    /// true if the path is new, or the first that does not fit.
     fn add_pending(&mut self, known: KnownPath) -> bool {
         let is_first = !std::mem::replace(&mut self.is_truncated, true);
         let is_known = self.unlisted == Reach::External || self.pending.iter().any(|p| p.path == known.path);
@@ -187,16 +188,16 @@ impl NatPaths {
         self.kept.iter().any(|known| known.path.peer == peer)
     }
 
-    /// Sets the dialled address of each peer; of several the one that leads in from farthest.
+    /// Sets the dialled address of each peer; of several, the one whose client is farthest away.
     pub(crate) fn annotate(&self, traffic: &mut Traffic) {
         traffic.truncated |= self.is_truncated;
         for peer in &mut traffic.peers {
             let mine = self.kept.iter().filter(|known| known.path.peer == peer.address);
             let traced = mine.filter_map(|known| Some((known.traced.as_ref()?, known)));
-            let limit = traced.max_by_key(|(traced, known)| {
+            let farthest = traced.max_by_key(|(traced, known)| {
                 (known.settled, traced.origin, traced.via.kind, Reverse(known.path))
             });
-            peer.via = limit.map(|(traced, _)| Arc::clone(&traced.via));
+            peer.via = farthest.map(|(traced, _)| Arc::clone(&traced.via));
         }
     }
 }

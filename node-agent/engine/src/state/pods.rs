@@ -73,7 +73,7 @@ impl PodIndex {
         self.records.get(&key).is_some_and(|record| record.departed.is_none())
     }
 
-    /// By its UID or its mirror's.
+    /// Returns the pod with this UID or mirror UID.
     #[must_use]
     pub(crate) fn by_uid(&self, uid: &PodUid) -> Option<PodKey> {
         self.keys.get(uid).copied()

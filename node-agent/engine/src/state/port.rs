@@ -85,7 +85,8 @@ pub(crate) struct Port {
     pub first_heard_at: BootTime,
     /// True if the kernel side was asked to count the port.
     pub watched: bool,
-    /// True if the kernel side was asked to stop counting, and nothing happened since that made it begin again.
+    /// True if the kernel side was asked to stop counting. Cleared by a new socket or by traffic, which show that the
+    /// kernel side counts the port again.
     pub dismissed: bool,
     /// True if the kernel side was asked to record connections.
     pub recording: bool,

@@ -1,5 +1,5 @@
-//! Traffic of one port: exact totals, and the busiest peers within the caps. A cap that bites sets `truncated`. The
-//! farthest reach is kept apart from the peer list, so evicting a peer cannot lower a verdict.
+//! Traffic of one port: exact totals, and the busiest peers within the caps. A peer that does not fit sets
+//! `truncated`. The farthest reach is kept apart from the peer list, so evicting a peer cannot lower a verdict.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -89,7 +89,7 @@ pub(crate) struct PortTraffic {
     /// Since when the port served more than its peers. If that lasts, the kernel evicted some before they were
     /// drained.
     unnamed_since: Option<BootTime>,
-    /// True if a peer was added that no report has listed yet.
+    /// True if a peer or its origin changed since the last report.
     pub has_new_peers: bool,
     /// When an origin will be settled.
     settle_at: Option<BootTime>,

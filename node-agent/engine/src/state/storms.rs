@@ -1,5 +1,5 @@
-//! Ports of one pod, or of one netns without a pod, that make a finding each, and whether one storm finding replaces
-//! them. Critical findings stay visible during a storm, up to the cap.
+//! Counts the ports with findings of one pod, or of one netns without a pod. Above a cap, one storm finding replaces the
+//! findings of the ports; critical findings stay visible, up to the cap.
 
 use std::collections::BTreeSet;
 
@@ -19,9 +19,9 @@ pub(crate) enum StormScope {
 /// The ports of one scope that make findings.
 #[derive(Debug, Default)]
 pub(crate) struct StormState {
-    /// All of them, past the grace time.
+    /// All ports with a finding, past the grace time.
     pub ports: BTreeSet<PortId>,
-    /// Those with a critical finding.
+    /// Ports with a critical finding.
     critical: BTreeSet<PortId>,
     /// True during a storm.
     pub is_active: bool,

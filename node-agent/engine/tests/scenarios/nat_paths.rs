@@ -56,8 +56,8 @@ fn peer(world: &World) -> Peer {
 }
 
 /// The kind of the dialled address, and its Service.
-fn door(peer: &Peer) -> (ViaKind, Option<&str>) {
-    let via = peer.via.as_deref().expect("a way in");
+fn via_of(peer: &Peer) -> (ViaKind, Option<&str>) {
+    let via = peer.via.as_deref().expect("a dialled address");
     (via.kind, via.reference.as_deref())
 }
 
@@ -84,8 +84,8 @@ fn a_pod_that_dials_a_cluster_ip_is_a_service_caller_and_keeps_its_name() {
     world.check(&["undeclared-active 9090/TCP"]);
     let peer = peer(&world);
     assert_eq!((peer.origin, peer.reference.as_deref()), (Origin::Service, Some("demo/curler")));
-    assert_eq!(door(&peer), (ViaKind::ClusterIp, Some("demo/web")));
-    assert_eq!(peer.via.expect("a way in").client, None, "the pod saw the client's own address");
+    assert_eq!(via_of(&peer), (ViaKind::ClusterIp, Some("demo/web")));
+    assert_eq!(peer.via.expect("a dialled address").client, None, "the pod saw the client's own address");
     let message = world.finding().message.clone();
     assert!(
         message.contains("demo/curler (10.1.0.3) connected once through Service demo/web (10.96.0.10:80)"),
@@ -93,7 +93,7 @@ fn a_pod_that_dials_a_cluster_ip_is_a_service_caller_and_keeps_its_name() {
     );
     let connection = connection(&world);
     assert_eq!((connection.origin, connection.reference.as_deref()), (Origin::Service, Some("demo/curler")));
-    assert_eq!(connection.via.as_ref().expect("a way in").port, 80);
+    assert_eq!(connection.via.as_ref().expect("a dialled address").port, 80);
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn an_outsider_through_a_node_port_that_keeps_its_address_stays_external() {
     world.apply(service_changed(service)).wait(5_000).check(&["undeclared-external 9090/TCP"]);
     let peer = peer(&world);
     assert_eq!(peer.origin, Origin::External);
-    assert_eq!(door(&peer), (ViaKind::NodePort, Some("demo/web")));
+    assert_eq!(via_of(&peer), (ViaKind::NodePort, Some("demo/web")));
     let message = world.finding().message.clone();
     assert!(
         message.contains("203.0.113.9 connected once through NodePort 192.0.2.10:30080 of Service demo/web"),
@@ -120,8 +120,8 @@ fn an_outsider_behind_the_nodes_own_address_is_external_all_the_same() {
     world.wait(5_000).check(&["undeclared-external 9090/TCP"]);
     let peer = peer(&world);
     assert_eq!((peer.address, peer.origin), (ip(NODE), Origin::External));
-    assert_eq!(door(&peer), (ViaKind::NodeAddress, None));
-    assert_eq!(peer.via.expect("a way in").client, Some(ip(OUTSIDER)));
+    assert_eq!(via_of(&peer), (ViaKind::NodeAddress, None));
+    assert_eq!(peer.via.expect("a dialled address").client, Some(ip(OUTSIDER)));
     let message = world.finding().message.clone();
     assert!(message.contains("203.0.113.9 connected once through the node's 192.0.2.10:30080"), "{message}");
 }
@@ -147,7 +147,7 @@ fn a_host_port_that_leads_to_an_undeclared_port_is_told_as_such() {
     let at = world.now;
     world.apply(comes(CURLERS, Some((CURLERS, NODE, 80)), 1, at)).calls(APP, Protocol::Tcp, 9090, CURLERS, 1);
     world.wait(1_000).check(&["undeclared-external 9090/TCP"]);
-    assert_eq!(door(&peer(&world)), (ViaKind::HostPort, None));
+    assert_eq!(via_of(&peer(&world)), (ViaKind::HostPort, None));
 }
 
 #[test]
@@ -165,9 +165,9 @@ fn a_load_balancers_and_an_external_address_lead_in_from_outside() {
         let mut world = called(CURLERS, Some((CURLERS, address, 80)));
         world.check(&["undeclared-active 9090/TCP"]);
         world.apply(service_changed(service)).wait(1_000).check(&["undeclared-external 9090/TCP"]);
-        assert_eq!(door(&peer(&world)), (expected, Some("demo/web")));
+        assert_eq!(via_of(&peer(&world)), (expected, Some("demo/web")));
         world.apply(service_gone("web")).wait(1_000).check(&["undeclared-active 9090/TCP"]);
-        assert_eq!(door(&peer(&world)), (ViaKind::Unknown, None));
+        assert_eq!(via_of(&peer(&world)), (ViaKind::Unknown, None));
     }
 }
 
@@ -176,8 +176,8 @@ fn an_address_of_no_known_service_is_told_as_it_was_dialled() {
     let mut world = called(CURLERS, Some((CURLERS, "10.96.7.7", 443)));
     world.wait(1_000).check(&["undeclared-active 9090/TCP"]);
     let peer = peer(&world);
-    assert_eq!((peer.origin, door(&peer)), (Origin::Service, (ViaKind::Unknown, None)));
-    let via = peer.via.expect("a way in");
+    assert_eq!((peer.origin, via_of(&peer)), (Origin::Service, (ViaKind::Unknown, None)));
+    let via = peer.via.expect("a dialled address");
     assert_eq!((via.address, via.port), (ip("10.96.7.7"), 443));
 }
 
@@ -250,7 +250,7 @@ fn another_service_shares_an_address_with_another_port() {
     other.ports[0].port = 443.try_into().expect("a port");
     let mut world = called(CURLERS, Some((CURLERS, CLUSTER_IP, 443)));
     world.apply(service_changed(by_hand("web", CLUSTER_IP))).apply(service_changed(other)).wait(1_000);
-    assert_eq!(door(&peer(&world)), (ViaKind::ClusterIp, Some("demo/other")));
+    assert_eq!(via_of(&peer(&world)), (ViaKind::ClusterIp, Some("demo/other")));
 }
 
 #[test]
@@ -259,9 +259,9 @@ fn the_nodes_addresses_may_be_known_later_than_the_call() {
     for input in facts(&[3], false).into_iter().skip(1) {
         world.apply(input);
     }
-    assert_eq!(door(&peer(&world)), (ViaKind::Unknown, None));
+    assert_eq!(via_of(&peer(&world)), (ViaKind::Unknown, None));
     world.apply(host()).wait(1_000);
-    assert_eq!(door(&peer(&world)).0, ViaKind::NodeAddress);
+    assert_eq!(via_of(&peer(&world)).0, ViaKind::NodeAddress);
 }
 
 /// Callers as the pod sees them, their clients, and what they dialled.

@@ -1,5 +1,5 @@
 //! The connection tracking table of the node's netns, queried over netlink one connection at a time. The socket belongs
-//! to the netns in which it was opened, and the node's netns never endpoints.
+//! to the netns in which it was opened. The node's netns never ends, so the socket stays valid.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};

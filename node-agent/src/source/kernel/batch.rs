@@ -1,5 +1,5 @@
-//! Reads and empties maps by bpf(2) itself. Reads in batches, since aya reads entry by entry at 1.5 µs each, and
-//! removes by lookup-and-delete, so that no count is lost between the two.
+//! Reads and empties maps by calling bpf(2) directly, without aya. Reads in batches, since aya reads entry by entry at
+//! 1.5 µs each. Removes by lookup-and-delete, so that no count is lost between a lookup and a separate delete.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};

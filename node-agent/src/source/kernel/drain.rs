@@ -1,6 +1,6 @@
-//! Computes what the kernel's counters grew by since the last drain. Sums per-CPU values, adds what the programs hold
-//! per flow and have not yet added to the maps, and remembers what was reported of each entry. The creation time
-//! distinguishes an entry that the LRU evicted and that was created again.
+//! Computes the growth of the kernel's counters since the last drain. Sums the per-CPU values, adds the counts that the
+//! programs hold per flow and have not yet added to the maps, and subtracts what was reported before. An entry that the
+//! LRU evicted and that was created again is recognised by its creation time.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -58,7 +58,9 @@ pub struct Drain {
     removed: Vec<Removed>,
     /// Counted ports that the engine does not know, and since when.
     unknown: HashMap<PortKey, BootTime>,
+    /// The kernel's change counter at the last drain; `None` if that drain was incomplete.
     changes: Option<u64>,
+    /// Number of the current drain; marks the peers that it saw.
     number: u32,
     cpus: usize,
     port_reader: BatchReader,

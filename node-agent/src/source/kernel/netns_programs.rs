@@ -1,5 +1,5 @@
-//! The programs of one netns: sk_lookup on the netns itself, tc ingress on each of its interfaces. Everything netns_file runs
-//! on the netns thread inside the netns and keeps no descriptor open that would keep the netns alive.
+//! Loads and attaches the programs of each netns: sk_lookup on the netns itself, tc ingress on each of its interfaces. All of
+//! this code runs on the netns thread, inside the netns, and holds no descriptor that would keep the netns alive.
 
 use std::collections::{BTreeMap, VecDeque, btree_map::Entry};
 use std::fs::File;

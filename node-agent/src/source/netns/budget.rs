@@ -55,8 +55,8 @@ impl RotationPace {
     }
 }
 
-/// Pause after work on request, as a multiple of its cost. What pods do causes requests, so each netns may take a tenth of a
-/// core.
+/// Pause after work on request, as a multiple of its cost. Pods can cause requests, so the factor limits each netns to a tenth
+/// of a core.
 const REQUEST_PAUSE_FACTOR: u32 = 9;
 
 /// Returns the earliest time at which work that ended at `ended` and cost `cost` may be repeated on request: at most one second

@@ -31,7 +31,7 @@ pub struct Look {
     pub omitted: Omitted,
 }
 
-/// Numbers of interfaces and addresses omitted the maximum.
+/// Numbers of interfaces and addresses beyond the maximum, which the look left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Omitted {
     pub interfaces: usize,

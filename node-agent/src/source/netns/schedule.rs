@@ -1,4 +1,5 @@
-//! When each netns is looked at again: soon after it appears, then in a rotation whose pace follows from the cost of a look.
+//! Schedules the looks at each netns: several soon after it appears, then one per rotation. The cost of a look sets the pace
+//! of the rotation.
 
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use portolan_engine::model::identity::BootTime;
 use super::budget::{AverageCost, Budget, RotationPace};
 use super::known_netns::EARLY_LOOKS_MS;
 
-/// What the times of the next looks depend on.
+/// State from which the times of the next looks are computed.
 #[derive(Debug, Default)]
 pub(super) struct LookSchedule {
     /// State of the number sequence that spreads the first looks of the rotation.

@@ -39,7 +39,7 @@ const RETRY_LOOK: Duration = Duration::from_secs(3);
 /// Delay between a changed name and the walk over processes, so that many changes cause one walk.
 const CHANGE_PAUSE: Duration = Duration::from_millis(60);
 
-/// What the thread is started with.
+/// Settings and channels with which the thread is started.
 pub(super) struct ThreadParts {
     pub options: NetnsOptions,
     pub actor: Box<dyn NetnsActor>,

@@ -1,4 +1,4 @@
-//! An agent beside the runtime, and its reports about pods.
+//! An agent that watches the tier's runtime, and its reports about pods.
 
 use portolan_report::wire::{Finding, Listener, Report};
 

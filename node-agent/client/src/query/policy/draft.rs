@@ -31,7 +31,7 @@ pub struct Draft {
     pub is_partial: bool,
 }
 
-/// Decisions about all ports.
+/// Rules and remarks that follow from the decisions about all ports.
 #[derive(Default)]
 struct Ports {
     /// Admitted ports, grouped by the peers that may call them.

@@ -80,8 +80,8 @@ pub(super) fn select(pods: &[&LabelledPod], others: &[LabelledPod]) -> Result<Se
     }
     let mut labels = identity(&stable);
     for (key, value) in &stable {
-        let tells_apart = |other: &&LabelledPod| other.labels.get(key) != Some(value);
-        if caught(&labels, others).iter().any(tells_apart) {
+        let excludes = |other: &&LabelledPod| other.labels.get(key) != Some(value);
+        if caught(&labels, others).iter().any(excludes) {
             labels.insert(key.clone(), value.clone());
         }
     }

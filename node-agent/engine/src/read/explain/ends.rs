@@ -1,4 +1,5 @@
-//! Follows a target to the pod ports at which its paths end, within the bounds of one answer.
+//! Resolves the target of `portolan explain` (a pod, Service or node port) to the pod ports at which its paths end. The
+//! number of ends, pods and Services in one answer is bounded.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU16;
