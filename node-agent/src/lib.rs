@@ -10,6 +10,7 @@ pub mod config;
 pub mod doctor;
 pub mod kubernetes_api;
 pub mod pipeline;
+pub mod retry;
 pub mod scan;
 pub mod sink;
 pub mod source;

@@ -7,12 +7,12 @@ use tokio::task::JoinHandle;
 
 use crate::config::{AgentConfig, MetadataSource};
 use crate::kubernetes_api::access::ApiAccess;
-use crate::kubernetes_api::backoff::Pace;
+use crate::kubernetes_api::timings::ApiTimings;
 use crate::pipeline::Pipeline;
 use crate::sink::convert::Wall;
-use crate::sink::kubernetes::Writing;
-use crate::sink::kubernetes::desk::Times;
-use crate::sink::kubernetes::writer::Office;
+use crate::sink::kubernetes::RunningWriter;
+use crate::sink::kubernetes::pending_writes::WriteTimings;
+use crate::sink::kubernetes::writer::WriterContext;
 use crate::source::clock;
 use crate::source::kubernetes::Switch;
 use crate::source::pods::SourceState;
@@ -33,20 +33,20 @@ pub fn start(
             "--reports and --events write nothing: the API server is no source of pods (--metadata)"
         );
     }
-    let office = Office {
+    let context = WriterContext {
         access: Arc::new(ApiAccess::new(config.kubeconfig.clone())),
         node: Arc::clone(&pipeline.node),
         now: clock::now,
         wall: || Wall { unix_ns_at_boot: clock::booted_at().as_nanos() },
-        times: Times::default(),
-        pace: Pace::default(),
+        timings: WriteTimings::default(),
+        api_timings: ApiTimings::default(),
     };
     let mut writing = Vec::new();
     if is_on(config.reports) {
-        writing.push(pipeline.cluster.start_reports(&office));
+        writing.push(pipeline.cluster.start_reports(&context));
     }
     if is_on(config.events) {
-        writing.push(pipeline.cluster.start_events(&office));
+        writing.push(pipeline.cluster.start_events(&context));
     }
     for one in &writing {
         pipeline.source(one.name, SourceState::of(None));
@@ -55,8 +55,8 @@ pub fn start(
 }
 
 /// Passes every change on.
-fn follow(writing: Writing, states: mpsc::Sender<(String, SourceState)>) -> [JoinHandle<()>; 2] {
-    let Writing { name, states: mut reasons, task } = writing;
+fn follow(writing: RunningWriter, states: mpsc::Sender<(String, SourceState)>) -> [JoinHandle<()>; 2] {
+    let RunningWriter { name, states: mut reasons, task } = writing;
     let telling = tokio::spawn(async move {
         while reasons.changed().await.is_ok() {
             let reason = reasons.borrow_and_update().clone();

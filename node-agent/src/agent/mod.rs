@@ -31,7 +31,7 @@ use crate::agent::scan_time::Timed;
 use crate::agent::sources::{SourceChange, follow_rings, start_sources};
 use crate::config::{AgentConfig, ListenAddress, MetadataSource};
 use crate::pipeline::Pipeline;
-use crate::sink::http::question::{Query, answer};
+use crate::sink::http::query::{Query, answer};
 use crate::sink::http::{Health, HttpState};
 use crate::sink::metrics::Metrics;
 use crate::sink::stream::publish::Publisher;

@@ -7,8 +7,8 @@ use tokio::sync::{mpsc, watch};
 
 use crate::config::AgentConfig;
 use crate::pipeline::Pipeline;
-use crate::sink::otlp::backlog::Room;
-use crate::sink::otlp::{self, Export, OtlpOptions, Pace, State};
+use crate::sink::otlp::backlog::BacklogLimits;
+use crate::sink::otlp::{self, Export, ExportTimings, OtlpOptions, SenderState};
 use crate::source::clock;
 use crate::source::pods::SourceState;
 
@@ -29,11 +29,11 @@ pub fn start(
         config: otlp,
         node: Arc::clone(&pipeline.node),
         clock: clock::wall_now,
-        pace: Pace::DEFAULT,
-        room: Room::DEFAULT,
+        timings: ExportTimings::DEFAULT,
+        limits: BacklogLimits::DEFAULT,
     };
     let mut export = otlp::start(options, Arc::clone(&pipeline.metrics));
-    pipeline.publisher.export_to(export.outlet.clone());
+    pipeline.publisher.export_to(export.records.clone());
     for (name, states) in std::mem::take(&mut export.states) {
         tokio::spawn(tell_states(name, states, sources.clone()));
     }
@@ -58,7 +58,7 @@ pub fn is_sink(name: &str) -> bool {
 /// Ends with the sender.
 async fn tell_states(
     name: &'static str,
-    mut states: watch::Receiver<State>,
+    mut states: watch::Receiver<SenderState>,
     sources: mpsc::Sender<(String, SourceState)>,
 ) {
     while states.changed().await.is_ok() {

@@ -24,8 +24,8 @@ use portolan_report::wire::{AgentStatus, HookStatus, Limit, SourceStatus};
 use crate::pipeline::status_log::ToldStatus;
 use crate::sink::convert::{Converter, Wall};
 use crate::sink::kubernetes::ClusterSinks;
-use crate::sink::kubernetes::desk::Desk;
 use crate::sink::kubernetes::events::Events;
+use crate::sink::kubernetes::pending_writes::PendingWrites;
 use crate::sink::kubernetes::reports::Reports;
 use crate::sink::metrics::{
     ConnectionLabels, FindingLabels, KindLabel, ListenerLabels, MapLabel, Metrics, SourceLabel, StateLabel,
@@ -130,7 +130,7 @@ impl Pipeline {
     pub fn drain(&mut self) -> bool {
         let needs_scan = self.drain_kernel();
         let converter = self.converter();
-        self.publisher.tell(&converter);
+        self.publisher.report_lost_lines(&converter);
         needs_scan
     }
 
@@ -310,7 +310,7 @@ impl Pipeline {
         let counts = self.publisher.counts();
         let too_long = self.publisher.too_long();
         let limited = [("reports", "reports-limited"), ("events", "events-limited")];
-        for done in self.cluster.done().iter().filter(|done| done.limited > 0) {
+        for done in self.cluster.totals().iter().filter(|done| done.limited > 0) {
             let reason = limited.iter().find(|(sink, _)| *sink == done.sink);
             lost.extend(reason.map(|(_, reason)| (*reason, done.limited)));
         }
@@ -369,7 +369,7 @@ impl Pipeline {
             let labels = SourceLabel { source: source_kind(name) };
             metrics.source_up.get_or_create(&labels).set(i64::from(state.is_up));
         }
-        for done in self.cluster.done() {
+        for done in self.cluster.totals() {
             metrics.sink_writes_total(done.sink, "written", done.written);
             metrics.sink_writes_total(done.sink, "refused", done.refused);
             metrics.sink_writes_total(done.sink, "failed", done.failed);

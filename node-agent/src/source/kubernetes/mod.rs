@@ -21,7 +21,8 @@ use tokio::task::JoinHandle;
 use self::kind::Kind;
 use self::watch::Watcher;
 use crate::kubernetes_api::access::ApiAccess;
-use crate::kubernetes_api::backoff::{Pace, Turns};
+use crate::kubernetes_api::timings::ApiTimings;
+use crate::kubernetes_api::turns::Turns;
 use crate::source::namespaces::Namespaces;
 use crate::source::pods::SourceState;
 use crate::source::pods::api::NodePods;
@@ -37,7 +38,7 @@ pub struct KubernetesOptions {
     pub kubeconfig: Option<PathBuf>,
     pub services: Switch,
     pub policies: Switch,
-    pub pace: Pace,
+    pub pace: ApiTimings,
 }
 
 /// Whether a kind of object is watched.
@@ -90,7 +91,7 @@ pub fn start(options: &KubernetesOptions, inputs: &mpsc::Sender<Input>) -> Vec<W
 struct Link {
     access: ApiAccess,
     turns: Turns,
-    pace: Pace,
+    pace: ApiTimings,
     /// The server refused a streamed list once: list and watch from then on.
     streams_refused: AtomicBool,
 }
