@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use portolan::kubernetes_api::backoff::Pace;
+use portolan::kubernetes_api::timings::ApiTimings;
 use portolan::source::kubernetes::{self, KubernetesOptions, Switch};
 use portolan::source::state::{StateFeed, States};
 use portolan_engine::model::input::Input;
@@ -115,8 +115,8 @@ fn start(agents: usize, kubeconfig: &Path, lists: &Arc<AtomicU64>) -> Vec<StateF
             }
         }
     });
-    let real = Pace::default();
-    let pace = Pace {
+    let real = ApiTimings::default();
+    let pace = ApiTimings {
         start_within: real.start_within / FASTER,
         first: real.first / FASTER,
         most: real.most / FASTER,

@@ -11,6 +11,7 @@ pub mod doctor;
 pub mod kubernetes_api;
 pub mod outcome;
 pub mod pipeline;
+pub mod retry;
 pub mod scan;
 pub mod sink;
 pub mod source;

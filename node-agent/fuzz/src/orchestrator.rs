@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::path::Path;
 
-use portolan::source::pods::cri::annotations::{declared, kept};
+use portolan::source::pods::cri::annotations::{declared, selected};
 use portolan::source::pods::cri::details::Details;
 use portolan::source::pods::cri::messages::PodSandboxStatusResponse;
 use portolan::source::pods::file;
@@ -36,7 +36,7 @@ pub fn annotations(bytes: &[u8]) {
     let all: HashMap<String, String> = keys.map(|key| (key.to_owned(), text.clone())).into();
     let read = declared(&all);
     assert!(read.ports.len() <= 4096, "{} ports", read.ports.len());
-    assert!(kept(&all).values().all(|value| value.len() <= 1024));
+    assert!(selected(&all).values().all(|value| value.len() <= 1024));
 }
 
 /// Decodes the status of a sandbox, as the runtime encodes it.

@@ -16,7 +16,7 @@ use crate::agent::allocator;
 use crate::agent::heartbeat::Heartbeat;
 use crate::pipeline::Pipeline;
 use crate::sink::http::Health;
-use crate::sink::http::question::{Query, answer};
+use crate::sink::http::query::{Query, answer};
 use crate::source::clock;
 use crate::source::netns::{NetnsHandle, Progress};
 use crate::source::state::{Reporter, State, States};

@@ -6,11 +6,11 @@ use tokio::task::JoinHandle;
 
 use crate::config::{AgentConfig, MetadataSource};
 use crate::kubernetes_api::access::ApiAccess;
-use crate::kubernetes_api::backoff::Pace;
+use crate::kubernetes_api::timings::ApiTimings;
 use crate::pipeline::Pipeline;
 use crate::sink::convert::Wall;
-use crate::sink::kubernetes::desk::Times;
-use crate::sink::kubernetes::writer::Office;
+use crate::sink::kubernetes::pending_writes::WriteTimings;
+use crate::sink::kubernetes::writer::WriterContext;
 use crate::source::clock;
 use crate::source::kubernetes::Switch;
 use crate::source::state::StateFeed;
@@ -31,20 +31,20 @@ pub fn start(
             "--reports and --events write nothing: the API server is no source of pods (--metadata)"
         );
     }
-    let office = Office {
+    let context = WriterContext {
         access: Arc::new(ApiAccess::new(config.kubeconfig.clone())),
         node: Arc::clone(&pipeline.node),
         now: clock::now,
         wall: || Wall { unix_ns_at_boot: clock::booted_at().as_nanos() },
-        times: Times::default(),
-        pace: Pace::default(),
+        timings: WriteTimings::default(),
+        api_timings: ApiTimings::default(),
     };
     let mut tasks = Vec::new();
     if is_on(config.reports) {
-        tasks.push(pipeline.cluster.start_reports(&office, feed));
+        tasks.push(pipeline.cluster.start_reports(&context, feed));
     }
     if is_on(config.events) {
-        tasks.push(pipeline.cluster.start_events(&office, feed));
+        tasks.push(pipeline.cluster.start_events(&context, feed));
     }
     tasks
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::config::AgentConfig;
 use crate::pipeline::Pipeline;
-use crate::sink::otlp::backlog::Room;
-use crate::sink::otlp::{self, Export, OtlpOptions, Pace};
+use crate::sink::otlp::backlog::BacklogLimits;
+use crate::sink::otlp::{self, Export, ExportTimings, OtlpOptions};
 use crate::source::clock;
 use crate::source::state::StateFeed;
 
@@ -23,11 +23,11 @@ pub fn start(config: &AgentConfig, pipeline: &mut Pipeline, feed: &StateFeed) ->
         config: otlp,
         node: Arc::clone(&pipeline.node),
         clock: clock::wall_now,
-        pace: Pace::DEFAULT,
-        room: Room::DEFAULT,
+        timings: ExportTimings::DEFAULT,
+        limits: BacklogLimits::DEFAULT,
     };
     let export = otlp::start(options, Arc::clone(&pipeline.metrics), feed);
-    pipeline.publisher.export_to(export.outlet.clone());
+    pipeline.publisher.export_to(export.records.clone());
     Some(export)
 }
 

@@ -10,7 +10,7 @@ use crate::args::agent::{ExceptionAnnotations, KernelLog as LogArg, RecordMode a
 use crate::config::exceptions::Exception;
 use crate::config::{AgentConfig, MetadataSource};
 use crate::kubernetes_api::access::is_in_cluster;
-use crate::kubernetes_api::backoff::Pace;
+use crate::kubernetes_api::timings::ApiTimings;
 use crate::source::clock;
 use crate::source::kernel::{KernelLogLevel, KernelOptions, TrafficLevel};
 use crate::source::kubernetes::KubernetesOptions;
@@ -123,7 +123,7 @@ pub fn kubernetes(config: &AgentConfig) -> KubernetesOptions {
         kubeconfig: config.kubeconfig.clone(),
         services: config.services,
         policies: config.policies,
-        pace: Pace::default(),
+        pace: ApiTimings::default(),
     }
 }
 

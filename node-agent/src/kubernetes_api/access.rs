@@ -1,11 +1,11 @@
-//! The way to the API server: credentials, TLS, one GET, one write. Credentials are read anew after a fault, so that a
-//! rotated token or authority is picked up wherever it came from.
+//! Authenticated requests to the API server: credentials, TLS, one GET, one write. Credentials are read again after a
+//! fault, so that a rotated token or certificate authority is picked up.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use hyper::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
+use hyper::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
 use hyper::{Method, Request, Response};
 use kube::Client;
 use kube::client::Body;
@@ -13,19 +13,20 @@ use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use tokio::time::timeout;
 
 use super::body;
-use super::fault::{ApiFault, bounded, causes};
+use super::fault::ApiFault;
+use crate::retry::reason::{causes, one_line};
+use crate::retry::retry_after::retry_after;
 
-/// What the server's log calls us.
+/// User agent of all requests.
 const AGENT: &str = concat!("portolan/", env!("CARGO_PKG_VERSION"));
-/// Bytes of a refusal that are read.
-const MAX_REFUSAL: usize = 16 * 1024;
-/// A server that wants us to wait longer than this is asked sooner.
-const MAX_ASKED_DELAY: Duration = Duration::from_secs(300);
-const CONNECT_WITHIN: Duration = Duration::from_secs(10);
-/// Set where a process runs in a pod.
+/// Maximum number of bytes read of an error answer.
+const MAX_ERROR_BODY: usize = 16 * 1024;
+/// Timeout of a connection attempt.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Environment variable that Kubernetes sets in every container.
 const IN_CLUSTER: &str = "KUBERNETES_SERVICE_HOST";
 
-/// Whether anything says where the API server is.
+/// Returns true if a kubeconfig or an in-cluster environment names the API server.
 pub fn is_configured(kubeconfig: Option<&Path>) -> bool {
     let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".kube/config"));
     kubeconfig.is_some()
@@ -33,48 +34,52 @@ pub fn is_configured(kubeconfig: Option<&Path>) -> bool {
         || home.is_some_and(|file| file.is_file())
 }
 
-/// Whether this process runs in a pod.
+/// Returns true if this process runs in a pod.
 pub fn is_in_cluster() -> bool {
     std::env::var_os(IN_CLUSTER).is_some()
 }
 
-/// How an object is written.
+/// How an object is written to the API server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verb {
-    /// Server-side apply: makes it, or makes it so.
+pub enum WriteVerb {
+    /// Server-side apply: creates the object or updates the fields that it lists.
     Apply,
+    /// Creates the object. An existing one of the same name is an error (409).
     Create,
 }
 
-/// An object to be written.
+/// A request that writes one object.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Write {
-    pub verb: Verb,
+pub struct ObjectWrite {
+    pub verb: WriteVerb,
+    /// Path and query.
     pub uri: String,
-    /// JSON.
+    /// The object as JSON.
     pub object: Vec<u8>,
 }
 
-/// Credentials, and the client made of them.
+/// Client of the API server, created from the credentials at the first request.
 pub struct ApiAccess {
+    /// `None`: KUBECONFIG, else the pod's service account, else `~/.kube/config`.
     kubeconfig: Option<PathBuf>,
     client: Mutex<Option<Client>>,
 }
 
 impl ApiAccess {
+    /// Creates no client yet and reads no file.
     pub fn new(kubeconfig: Option<PathBuf>) -> Self {
         Self { kubeconfig, client: Mutex::new(None) }
     }
 
-    /// Forgets the client: the next request reads all credentials again. Streams that are open stay.
+    /// Drops the client, so that the next request reads all credentials again. Open streams continue.
     pub fn renew(&self) {
         *self.client.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// The body of a good answer, in the form that is accepted.
+    /// Sends a GET and returns the body of a successful answer. `accepted` is the media type.
     ///
     /// # Errors
-    /// Where there is none within `within`.
+    /// If the request fails, or the answer does not begin within `within`.
     pub async fn get(&self, uri: &str, accepted: &'static str, within: Duration) -> Result<Body, ApiFault> {
         let request = Request::get(uri)
             .header(USER_AGENT, AGENT)
@@ -84,14 +89,14 @@ impl ApiAccess {
         self.send(request, within).await
     }
 
-    /// Writes an object; what the server answers to it is let go.
+    /// Writes an object. The body of the answer is discarded.
     ///
     /// # Errors
-    /// Where it was not accepted within `within`.
-    pub async fn write(&self, write: Write, within: Duration) -> Result<(), ApiFault> {
+    /// If the server does not accept the object within `within`.
+    pub async fn write(&self, write: ObjectWrite, within: Duration) -> Result<(), ApiFault> {
         let (method, content_type) = match write.verb {
-            Verb::Apply => (Method::PATCH, "application/apply-patch+yaml"),
-            Verb::Create => (Method::POST, "application/json"),
+            WriteVerb::Apply => (Method::PATCH, "application/apply-patch+yaml"),
+            WriteVerb::Create => (Method::POST, "application/json"),
         };
         let request = Request::builder()
             .method(method)
@@ -102,10 +107,10 @@ impl ApiAccess {
             .body(Body::from(write.object))
             .map_err(|error| ApiFault::nonsense("address", &error))?;
         let mut answer = self.send(request, within).await?;
-        // Read to its end, so that the connection can be used again.
+        // The connection can be reused only after the body was read to its end.
         let mut read = 0;
-        while let Ok(Some(piece)) = body::piece(&mut answer, within).await {
-            read += piece.len();
+        while let Ok(Some(chunk)) = body::next_chunk(&mut answer, within).await {
+            read += chunk.len();
             if read > body::MAX_OBJECT {
                 break;
             }
@@ -116,8 +121,8 @@ impl ApiAccess {
     async fn send(&self, request: Request<Body>, within: Duration) -> Result<Body, ApiFault> {
         let client = self.client().await?;
         let answer = timeout(within, client.send(request)).await.map_err(|_| ApiFault::Silent)?;
-        let response = answer.map_err(|error| unreachable(&error))?;
-        if response.status().is_success() { Ok(response.into_body()) } else { Err(refusal(response).await) }
+        let response = answer.map_err(|error| send_fault(&error))?;
+        if response.status().is_success() { Ok(response.into_body()) } else { Err(refused(response).await) }
     }
 
     async fn client(&self) -> Result<Client, ApiFault> {
@@ -126,30 +131,31 @@ impl ApiAccess {
             return Ok(client);
         }
         let mut config = self.config().await?;
-        config.connect_timeout = Some(CONNECT_WITHIN);
-        // Its own retries know nothing of ours.
+        config.connect_timeout = Some(CONNECT_TIMEOUT);
+        // The client's own retries would add to the agent's back-off.
         config.default_retry = false;
-        let client = Client::try_from(config)
-            .map_err(|error| ApiFault::Credentials { reason: bounded(&causes(&error)) })?;
+        let client =
+            Client::try_from(config).map_err(|error| ApiFault::Credentials { reason: causes(&error) })?;
         *self.client.lock().unwrap_or_else(PoisonError::into_inner) = Some(client.clone());
         Ok(client)
     }
 
     async fn config(&self) -> Result<Config, ApiFault> {
-        let none = |error: &dyn std::error::Error| ApiFault::Credentials { reason: causes(error) };
+        let fault = |error: &dyn std::error::Error| ApiFault::Credentials { reason: causes(error) };
         let options = KubeConfigOptions::default();
         if let Some(path) = &self.kubeconfig {
-            let kubeconfig = Kubeconfig::read_from(path).map_err(|error| none(&error))?;
-            return Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|error| none(&error));
+            let kubeconfig = Kubeconfig::read_from(path).map_err(|error| fault(&error))?;
+            return Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|error| fault(&error));
         }
         if std::env::var_os("KUBECONFIG").is_none() && std::env::var_os(IN_CLUSTER).is_some() {
-            return Config::incluster().map_err(|error| none(&error));
+            return Config::incluster().map_err(|error| fault(&error));
         }
-        Config::from_kubeconfig(&options).await.map_err(|error| none(&error))
+        Config::from_kubeconfig(&options).await.map_err(|error| fault(&error))
     }
 }
 
-fn unreachable(error: &kube::Error) -> ApiFault {
+/// Tells missing credentials from an unreachable server.
+fn send_fault(error: &kube::Error) -> ApiFault {
     let reason = causes(error).replace("ServiceError: ", "");
     match error {
         kube::Error::Auth(_) => ApiFault::Credentials { reason },
@@ -160,21 +166,21 @@ fn unreachable(error: &kube::Error) -> ApiFault {
     }
 }
 
-async fn refusal(response: Response<Body>) -> ApiFault {
+/// Reads an error answer: the `message` or `reason` of a Kubernetes `Status`, else the text of the body.
+async fn refused(response: Response<Body>) -> ApiFault {
     let code = response.status().as_u16();
-    let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-    let retry_after = retry_after.map(|secs| Duration::from_secs(secs).min(MAX_ASKED_DELAY));
+    let retry_after = retry_after(response.headers());
     let mut text = Vec::new();
     let mut answer = response.into_body();
-    while let Ok(Some(piece)) = body::piece(&mut answer, Duration::from_secs(2)).await {
-        text.extend_from_slice(&piece);
-        if text.len() > MAX_REFUSAL {
+    while let Ok(Some(chunk)) = body::next_chunk(&mut answer, Duration::from_secs(2)).await {
+        text.extend_from_slice(&chunk);
+        if text.len() > MAX_ERROR_BODY {
             break;
         }
     }
     let status: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
-    let told = |field| status.get(field).and_then(serde_json::Value::as_str).map(str::to_owned);
-    let reason = told("message").or_else(|| told("reason"));
+    let text_of = |field| status.get(field).and_then(serde_json::Value::as_str).map(str::to_owned);
+    let reason = text_of("message").or_else(|| text_of("reason"));
     let reason = reason.unwrap_or_else(|| String::from_utf8_lossy(&text).trim().to_owned());
-    ApiFault::Refused { code, reason: bounded(&reason), retry_after }
+    ApiFault::Refused { code, reason: one_line(&reason), retry_after }
 }

@@ -1,4 +1,4 @@
-//! The body of an answer: pieces that come in time, or lines of a bounded length.
+//! Bodies of answers: chunks with a timeout, or lines of bounded length.
 
 use std::time::Duration;
 
@@ -7,18 +7,19 @@ use http_body_util::BodyExt;
 use kube::client::Body;
 use tokio::time::timeout;
 
-use super::fault::{ApiFault, causes};
+use super::fault::ApiFault;
+use crate::retry::reason::causes;
 
-/// Longest object: etcd takes 1.5 MiB, JSON writes it longer.
+/// Maximum size of an object in bytes. etcd accepts 1.5 MiB, and the JSON form can be longer.
 pub const MAX_OBJECT: usize = 8 * 1024 * 1024;
-/// Buffers above this are given back after use.
-const KEEP: usize = 256 * 1024;
+/// Capacity in bytes above which a buffer is freed after use.
+const MAX_IDLE_BUFFER: usize = 256 * 1024;
 
-/// The next piece of a body; `None` at its end.
+/// Reads the next chunk of a body. `None` at its end.
 ///
 /// # Errors
-/// Where nothing comes in time or the connection breaks.
-pub async fn piece(body: &mut Body, within: Duration) -> Result<Option<Bytes>, ApiFault> {
+/// If nothing arrives within `within`, or the connection breaks.
+pub async fn next_chunk(body: &mut Body, within: Duration) -> Result<Option<Bytes>, ApiFault> {
     loop {
         let frame = timeout(within, body.frame()).await.map_err(|_| ApiFault::Silent)?;
         match frame {
@@ -36,30 +37,32 @@ pub async fn piece(body: &mut Body, within: Duration) -> Result<Option<Bytes>, A
     }
 }
 
-/// The lines of a body that does not end.
-pub struct Lines {
+/// Reads the lines of a body that is streamed, such as that of a watch.
+pub struct BodyLines {
     body: Body,
-    /// What has come and was not given yet; `given` bytes of it were.
+    /// Received bytes. The first `returned` bytes are the line that was returned last.
     buffer: Vec<u8>,
-    given: usize,
-    /// Within a line that is too long.
+    returned: usize,
+    /// True within a line that is too long.
     skipping: bool,
-    /// Lines that were too long and let go.
+    /// Number of lines that were dropped because they were longer than [`MAX_OBJECT`].
     pub skipped: u64,
 }
 
-impl Lines {
+impl BodyLines {
+    /// Reads nothing yet.
     pub fn new(body: Body) -> Self {
-        Self { body, buffer: Vec::new(), given: 0, skipping: false, skipped: 0 }
+        Self { body, buffer: Vec::new(), returned: 0, skipping: false, skipped: 0 }
     }
 
-    /// The next line without its end; `None` at the end of the body. A last line without an end is let go: it was cut.
+    /// Reads the next line, without its newline. `None` at the end of the body. A last line without a newline is incomplete
+    /// and dropped.
     ///
     /// # Errors
-    /// Where nothing comes in time or the connection breaks.
+    /// If nothing arrives within `within`, or the connection breaks.
     pub async fn next(&mut self, within: Duration) -> Result<Option<&[u8]>, ApiFault> {
-        self.buffer.drain(..self.given);
-        self.given = 0;
+        self.buffer.drain(..self.returned);
+        self.returned = 0;
         let mut searched = 0;
         loop {
             let rest = self.buffer.get(searched..).unwrap_or_default();
@@ -71,7 +74,7 @@ impl Lines {
                     searched = 0;
                     continue;
                 }
-                self.given = end + 1;
+                self.returned = end + 1;
                 return Ok(self.buffer.get(..end));
             }
             searched = self.buffer.len();
@@ -80,11 +83,11 @@ impl Lines {
                 self.buffer = Vec::new();
                 searched = 0;
             }
-            if self.buffer.is_empty() && self.buffer.capacity() > KEEP {
+            if self.buffer.is_empty() && self.buffer.capacity() > MAX_IDLE_BUFFER {
                 self.buffer = Vec::new();
             }
-            let Some(piece) = piece(&mut self.body, within).await? else { return Ok(None) };
-            self.buffer.extend_from_slice(&piece);
+            let Some(chunk) = next_chunk(&mut self.body, within).await? else { return Ok(None) };
+            self.buffer.extend_from_slice(&chunk);
         }
     }
 }
@@ -94,7 +97,7 @@ mod tests {
     use super::*;
 
     async fn lines(text: Vec<u8>) -> (Vec<usize>, u64) {
-        let mut lines = Lines::new(Body::from(text));
+        let mut lines = BodyLines::new(Body::from(text));
         let mut lengths = Vec::new();
         while let Some(line) = lines.next(Duration::from_secs(1)).await.expect("in time") {
             lengths.push(line.len());
@@ -103,7 +106,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn lines_are_bounded_and_a_cut_one_is_let_go() {
+    async fn lines_are_bounded_and_an_incomplete_one_is_dropped() {
         assert_eq!(lines(b"a\n\nbcd\ncut".to_vec()).await, (vec![1, 0, 3], 0));
         assert_eq!(lines(Vec::new()).await, (vec![], 0));
     }

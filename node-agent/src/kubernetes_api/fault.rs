@@ -1,50 +1,57 @@
-//! What can go wrong between us and the API server: one line each, bounded, fit for a terminal.
+//! Faults of requests to the API server, and what to do about each. A message is one bounded line, safe for a terminal.
 
 use std::error::Error;
 use std::time::Duration;
 
-use portolan_report::error_text;
-
-/// Characters of a reason that are kept.
-const MAX_REASON: usize = 240;
+use crate::retry::reason::one_line;
 
 /// Why a request or a stream ended.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApiFault {
+    /// No usable credentials: a file is missing or malformed, or a token cannot be fetched.
     #[error("no credentials for the API server: {reason}")]
     Credentials { reason: String },
+    /// No connection, or it broke before the answer began.
     #[error("cannot reach the API server: {reason}")]
     Unreachable { reason: String },
+    /// An answer with an error status.
     #[error("the API server answers {code}: {reason}")]
     Refused { code: u16, reason: String, retry_after: Option<Duration> },
+    /// A timeout passed without an answer, or without the next part of one.
     #[error("the API server fell silent")]
     Silent,
+    /// The connection broke within an answer.
     #[error("the API server's answer was cut short")]
     CutShort,
+    /// An answer that cannot be parsed.
     #[error("the API server sent what is no Kubernetes {what}: {reason}")]
     Nonsense { what: &'static str, reason: String },
+    /// The resource version of the watch is too old (410).
     #[error("the API server no longer knows where the watch stood")]
     Expired,
+    /// The watch ended soon after its start, without an event.
     #[error("the API server ended the watch at once")]
     ShortLived,
+    /// The receiver of the inputs was dropped: the agent ends.
     #[error("the engine is gone")]
     EngineGone,
 }
 
-/// What to do about a fault.
+/// What a watcher does about a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remedy {
-    /// Not allowed, or not served here: the facts are unknown; ask again now and then.
+    /// The kind is forbidden or not served: its facts are unknown. Request it again at long intervals.
     AskSeldom,
-    /// The same, of what was served until now: ask once more, soon.
+    /// The kind was served until now and is forbidden: request it once more, soon, before it counts as unknown.
     AskOnce,
-    /// The server or the way to it is in trouble: one watcher at a time, with new credentials, after a growing time.
+    /// The server or the network is in trouble: one watcher at a time retries, with new credentials and back-off.
     TakeTurns,
-    /// Only this watch: again after a growing time.
+    /// Only this watch is affected: retry with back-off.
     TryAgain,
 }
 
 impl ApiFault {
+    /// Classifies the fault. Never returns [`Remedy::AskOnce`], which depends on what was served before.
     pub fn remedy(&self) -> Remedy {
         match self {
             Self::Refused { code: 403..=405, .. } => Remedy::AskSeldom,
@@ -61,7 +68,7 @@ impl ApiFault {
         }
     }
 
-    /// How long the server wants us to wait.
+    /// Returns the server's `Retry-After`, capped.
     pub fn asked_delay(&self) -> Option<Duration> {
         match self {
             Self::Refused { retry_after, .. } => *retry_after,
@@ -69,24 +76,15 @@ impl ApiFault {
         }
     }
 
-    /// True where it happens in the ordinary course of things, and nobody needs to hear of it.
+    /// Returns true for a fault of normal operation, which is not reported.
     pub fn is_ordinary(&self) -> bool {
         matches!(self, Self::Expired | Self::ShortLived)
     }
 
+    /// Returns the fault of an answer that could not be parsed as `what`.
     pub fn nonsense(what: &'static str, reason: &dyn Error) -> Self {
-        Self::Nonsense { what, reason: bounded(&reason.to_string()) }
+        Self::Nonsense { what, reason: one_line(&reason.to_string()) }
     }
-}
-
-/// Returns an error and all its causes on one line.
-pub fn causes(error: &dyn Error) -> String {
-    bounded(&error_text::causes(error))
-}
-
-/// Without control characters and not longer than a line.
-pub fn bounded(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_REASON).collect()
 }
 
 #[cfg(test)]
@@ -111,12 +109,5 @@ mod tests {
         ] {
             assert_eq!(refused(code).remedy(), then, "{code}");
         }
-    }
-
-    #[test]
-    fn a_reason_is_one_bounded_line() {
-        let long = "x\n\u{1b}[31m".repeat(1000);
-        let reason = bounded(&long);
-        assert!(reason.chars().count() == MAX_REASON && !reason.contains(['\n', '\u{1b}']));
     }
 }

@@ -1,7 +1,8 @@
-//! The way to Kubernetes' API server, for the source that watches it and the sinks that write to it. The only folder that names
-//! the Kubernetes client.
+//! Access to the Kubernetes API server, for the source that watches it and the sinks that write to it. No other folder of
+//! the agent names the Kubernetes client.
 
 pub mod access;
-pub mod backoff;
 pub mod body;
 pub mod fault;
+pub mod timings;
+pub mod turns;

@@ -12,7 +12,7 @@ impl Pipeline {
         let counts = self.publisher.counts();
         let too_long = self.publisher.too_long();
         let limited = [("reports", "reports-limited"), ("events", "events-limited")];
-        for done in self.cluster.done().iter().filter(|done| done.limited > 0) {
+        for done in self.cluster.totals().iter().filter(|done| done.limited > 0) {
             let reason = limited.iter().find(|(sink, _)| *sink == done.sink);
             lost.extend(reason.map(|(_, reason)| (*reason, done.limited)));
         }

@@ -52,7 +52,7 @@ impl Pipeline {
         for (source, is_up) in self.states.borrow().up_by_label() {
             metrics.source_up.get_or_create(&SourceLabel { source }).set(i64::from(is_up));
         }
-        for done in self.cluster.done() {
+        for done in self.cluster.totals() {
             metrics.sink_writes_total(done.sink, "written", done.written);
             metrics.sink_writes_total(done.sink, "refused", done.refused);
             metrics.sink_writes_total(done.sink, "failed", done.failed);

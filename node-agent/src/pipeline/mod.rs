@@ -119,7 +119,7 @@ impl Pipeline {
     pub fn drain(&mut self) -> bool {
         let needs_scan = self.drain_kernel();
         let converter = self.converter();
-        self.publisher.tell(&converter);
+        self.publisher.report_lost_lines(&converter);
         needs_scan
     }
 

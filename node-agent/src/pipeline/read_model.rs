@@ -15,7 +15,7 @@ use portolan_report::wire::AgentStatus;
 
 use crate::pipeline::Pipeline;
 use crate::sink::convert::Converter;
-use crate::sink::http::question::{ReadModel, Wanted};
+use crate::sink::http::query::{PageSelection, ReadModel};
 use crate::sink::stream::ended::Ended;
 
 impl ReadModel for Pipeline {
@@ -35,18 +35,18 @@ impl ReadModel for Pipeline {
         self.engine.listener(id).or_else(|| self.closed.get(id).cloned())
     }
 
-    fn findings(&self, wanted: Wanted<'_>) -> Vec<Arc<Finding>> {
+    fn findings(&self, wanted: PageSelection<'_>) -> Vec<Arc<Finding>> {
         let summaries = self.engine.finding_summaries(wanted.after.and_then(parse));
         let open = filtered(summaries, wanted).filter_map(|id| self.engine.finding_by_id(id));
         let ended = ended(&self.resolved, wanted, |finding| Facts::of_finding(finding));
-        merged(open.take(wanted.most).collect(), ended, wanted.most, |finding| &finding.id)
+        merged(open.take(wanted.limit).collect(), ended, wanted.limit, |finding| &finding.id)
     }
 
-    fn listeners(&self, wanted: Wanted<'_>) -> Vec<Arc<Listener>> {
+    fn listeners(&self, wanted: PageSelection<'_>) -> Vec<Arc<Listener>> {
         let summaries = self.engine.listener_summaries(wanted.after.and_then(parse));
         let open = filtered(summaries, wanted).filter_map(|id| self.engine.listener_by_id(id));
         let ended = ended(&self.closed, wanted, |listener| Facts::of_listener(listener));
-        merged(open.take(wanted.most).collect(), ended, wanted.most, |listener| &listener.id)
+        merged(open.take(wanted.limit).collect(), ended, wanted.limit, |listener| &listener.id)
     }
 
     fn connections(&self) -> impl Iterator<Item = &Arc<Connection>> {
@@ -68,18 +68,22 @@ impl ReadModel for Pipeline {
 
 fn filtered<'a>(
     summaries: impl Iterator<Item = Summary<'a>>,
-    wanted: Wanted<'_>,
+    wanted: PageSelection<'_>,
 ) -> impl Iterator<Item = u64> {
     let origins = !wanted.filter.origin.is_empty();
     summaries.filter(move |summary| wanted.lets_through(&Facts::of_summary(summary, origins))).map(|o| o.id)
 }
 
-fn ended<T>(ended: &Ended<T>, wanted: Wanted<'_>, facts: impl for<'f> Fn(&'f T) -> Facts<'f>) -> Vec<Arc<T>> {
+fn ended<T>(
+    ended: &Ended<T>,
+    wanted: PageSelection<'_>,
+    facts: impl for<'f> Fn(&'f T) -> Facts<'f>,
+) -> Vec<Arc<T>> {
     if !wanted.filter.asks_for_ended() {
         return Vec::new();
     }
     let found = ended.after(wanted.after).filter(|item| wanted.lets_through(&facts(item)));
-    found.take(wanted.most).cloned().collect()
+    found.take(wanted.limit).cloned().collect()
 }
 
 /// Merges both lists in the order of ids. An id is either open or ended.

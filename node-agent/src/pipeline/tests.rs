@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 use crate::args::agent::{Kind, OutputMode};
 use crate::config::OutputConfig;
 use crate::pipeline::Pipeline;
-use crate::sink::http::question::{ListAnswer, ListQuery, Query, ReadModel, answer};
+use crate::sink::http::query::{ListAnswer, ListQuery, Query, ReadModel, answer};
 use crate::sink::metrics::Metrics;
 use crate::sink::stream::ended::REMEMBERED;
 use crate::sink::stream::publish::Publisher;

@@ -1,5 +1,5 @@
-//! The `portolan_` metrics of CONTRACT: made once, passed in, never global. Counters that others keep are set from their
-//! totals; nothing a pod can choose is a label, except its Kubernetes namespace.
+//! The `portolan_` metrics, created once and passed to all users, never global. Counters of other parts are set from their
+//! totals. No text that a pod can choose is a label, except its Kubernetes namespace.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hash;
@@ -14,9 +14,10 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-/// Namespaces that get a series of their own in `findings`; the rest is summed up under [`OTHER_NAMESPACES`].
+/// Maximum number of Kubernetes namespaces with their own series in `findings`. The rest is summed under
+/// [`OTHER_NAMESPACES`].
 pub const MAX_NAMESPACES: usize = 500;
-/// Label value of the namespaces above the cap.
+/// Label value of the namespaces above [`MAX_NAMESPACES`].
 pub const OTHER_NAMESPACES: &str = "(other)";
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]
@@ -58,7 +59,7 @@ pub struct SourceLabel {
     pub source: &'static str,
 }
 
-/// `applies` or `expired`.
+/// State of an exception: `applies` or `expired`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct StateLabel {
     pub state: &'static str,
@@ -78,17 +79,17 @@ pub struct SinkLabels {
 
 type Count<L> = Family<L, Counter<u64, AtomicU64>>;
 
-/// Every metric of the agent. Cheap to clone parts of; `encode` writes them all.
+/// All metrics of the agent.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
     findings: Family<FindingLabels, Gauge>,
-    shown_findings: Mutex<BTreeSet<FindingLabels>>,
+    findings_series: Mutex<BTreeSet<FindingLabels>>,
     suppressed: Family<FindingLabels, Gauge>,
-    shown_suppressed: Mutex<BTreeSet<FindingLabels>>,
+    suppressed_series: Mutex<BTreeSet<FindingLabels>>,
     pub exceptions: Family<StateLabel, Gauge>,
     listeners: Family<ListenerLabels, Gauge>,
-    shown_listeners: Mutex<BTreeSet<ListenerLabels>>,
+    listeners_series: Mutex<BTreeSet<ListenerLabels>>,
     pub connections: Count<ConnectionLabels>,
     pub kernel_events: Count<KindLabel>,
     pub lost: Count<ReasonLabel>,
@@ -105,18 +106,18 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// All metrics at zero.
+    /// Creates all metrics with the value 0.
     #[must_use]
     pub fn new(version: &'static str, kernel: String) -> Self {
         let mut metrics = Self {
             registry: Registry::with_prefix("portolan"),
             findings: Family::default(),
-            shown_findings: Mutex::default(),
+            findings_series: Mutex::default(),
             suppressed: Family::default(),
-            shown_suppressed: Mutex::default(),
+            suppressed_series: Mutex::default(),
             exceptions: Family::default(),
             listeners: Family::default(),
-            shown_listeners: Mutex::default(),
+            listeners_series: Mutex::default(),
             connections: Family::default(),
             kernel_events: Family::default(),
             lost: Family::default(),
@@ -172,35 +173,34 @@ impl Metrics {
         r.register("sink_writes", "Objects that were sent to other systems", self.sink_writes.clone());
     }
 
-    /// Raises the counter of `reason` to `total`, the number that its owner keeps; never lowers it.
+    /// Raises the loss counter of `reason` to `total`, which its owner counts. Never lowers it.
     pub fn lost_total(&self, reason: &'static str, total: u64) {
         let counter = self.lost.get_or_create(&ReasonLabel { reason });
         counter.inner().fetch_max(total, std::sync::atomic::Ordering::Relaxed);
     }
 
-    /// Raises the counter of a sink's writes that came to this end; never lowers it.
+    /// Raises the counter of a sink's writes with this result to `total`. Never lowers it.
     pub fn sink_writes_total(&self, sink: &'static str, result: &'static str, total: u64) {
         let counter = self.sink_writes.get_or_create(&SinkLabels { sink, result });
         counter.inner().fetch_max(total, std::sync::atomic::Ordering::Relaxed);
     }
 
-    /// Sets `findings` to these counts; series that are not listed go. Beyond [`MAX_NAMESPACES`] namespaces are
-    /// summed up.
+    /// Sets `findings` to these counts, and removes all other series. Namespaces beyond [`MAX_NAMESPACES`] are summed.
     pub fn set_findings(&self, counts: impl IntoIterator<Item = (FindingLabels, i64)>) {
-        replace(&self.findings, &self.shown_findings, sums(counts));
+        replace(&self.findings, &self.findings_series, sums(counts));
     }
 
-    /// The same for `suppressed_findings`.
+    /// Sets `suppressed_findings`, like [`Self::set_findings`].
     pub fn set_suppressed(&self, counts: impl IntoIterator<Item = (FindingLabels, i64)>) {
-        replace(&self.suppressed, &self.shown_suppressed, sums(counts));
+        replace(&self.suppressed, &self.suppressed_series, sums(counts));
     }
 
-    /// Sets `listeners` to these counts; series that are not listed go.
+    /// Sets `listeners` to these counts, and removes all other series.
     pub fn set_listeners(&self, counts: impl IntoIterator<Item = (ListenerLabels, i64)>) {
-        replace(&self.listeners, &self.shown_listeners, counts.into_iter().collect());
+        replace(&self.listeners, &self.listeners_series, counts.into_iter().collect());
     }
 
-    /// The exposition text (OpenMetrics 1.0).
+    /// Returns the exposition text (OpenMetrics 1.0).
     #[must_use]
     pub fn encode(&self) -> String {
         let mut text = String::new();
@@ -210,6 +210,7 @@ impl Metrics {
     }
 }
 
+/// Sums the counts by labels, with the cap on namespaces.
 fn sums(counts: impl IntoIterator<Item = (FindingLabels, i64)>) -> BTreeMap<FindingLabels, i64> {
     let mut seen = BTreeSet::new();
     let mut sums: BTreeMap<FindingLabels, i64> = BTreeMap::new();
@@ -224,8 +225,8 @@ fn sums(counts: impl IntoIterator<Item = (FindingLabels, i64)>) -> BTreeMap<Find
     sums
 }
 
-/// Sets every series and then takes away those that are no more: one who reads meanwhile finds each that stays, with its
-/// last number or the new one.
+/// Sets every series, then removes those without a count. A concurrent reader finds each series that stays, with its old or
+/// new value.
 fn replace<L>(family: &Family<L, Gauge>, shown: &Mutex<BTreeSet<L>>, counts: BTreeMap<L, i64>)
 where
     L: Clone + Eq + Hash + Ord,
@@ -271,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn one_who_reads_meanwhile_never_finds_a_series_missing() {
+    fn a_concurrent_reader_never_misses_a_series() {
         let metrics = Metrics::new("0.1.0", "6.18".to_owned());
         let labels = |code| FindingLabels { code, severity: "high", namespace: "shop".to_owned() };
         metrics.set_findings([(labels("stays"), 1)]);

@@ -1,4 +1,4 @@
-//! Where reports go: stdout, HTTP, metrics. IO out, no decisions.
+//! Sinks write reports: stdout, HTTP, metrics, OTLP, Kubernetes objects. They do output and decide nothing about ports.
 
 pub mod convert;
 pub mod http;

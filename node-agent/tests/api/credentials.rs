@@ -1,4 +1,4 @@
-//! Credentials that change while the agent runs, and those that are missing or wrong.
+//! Credentials that change while the agent runs, are missing, or are wrong.
 
 use portolan::source::state::Source;
 use portolan_testing::api_server::server::{Server, Settings, Transport};
@@ -41,7 +41,7 @@ async fn credentials_that_are_missing_are_waited_for() {
     let server = Server::start(Transport::Plain, Settings::default()).await;
     server.put("pods", pod("a", NODE).1);
     let mut world = World::of(server, FAST);
-    // Before the watchers have begun: this runtime has one thread.
+    // The watchers have not started yet, because this runtime has one thread.
     let text = std::fs::read(&world.files.kubeconfig).expect("written");
     std::fs::remove_file(&world.files.kubeconfig).expect("there");
     let state = world.source(Source::Pods, |state| state.reason().is_some()).await;

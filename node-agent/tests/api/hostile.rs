@@ -1,4 +1,4 @@
-//! A server, or a way to it, that sends what nobody should: nothing of it stops a watcher or is taken for the truth.
+//! An API server or proxy that sends malformed answers: no watcher stops, and no malformed answer becomes a fact.
 
 use portolan::source::state::{Source, State};
 use portolan_engine::model::selector::Selects;
@@ -15,7 +15,7 @@ async fn world_with(streamed_lists: StreamedLists, on: On, fault: Fault, times: 
     World::of(server, FAST)
 }
 
-/// Each of these once or twice, then the truth.
+/// Injects a fault twice, into lists, watches or all requests, and expects a full recovery.
 async fn recovers_from(fault: Fault) {
     for streamed_lists in [StreamedLists::Served, StreamedLists::Refused] {
         for on in [On::Lists("pods"), On::Watches("pods"), On::Everything] {
@@ -106,7 +106,7 @@ async fn an_object_too_large_for_anybody_is_left_out_and_the_others_stay() {
     }
 }
 
-/// A policy that takes about 3 MiB.
+/// Returns a policy of about 3 MiB.
 fn heavy_policy(name: &str) -> (&'static str, serde_json::Value) {
     let (plural, mut object) = policy(name);
     let ports: Vec<_> = (1..=1000).map(|port| serde_json::json!({ "port": port })).collect();
@@ -137,7 +137,7 @@ async fn objects_beyond_what_is_kept_are_told_in_part_whenever_they_come() {
         let state = world.source(Source::NetworkPolicies, |state| state.reason().is_some()).await;
         assert!(state.is_up() && state.reason().is_some_and(|reason| reason.contains("more than is kept")));
         world.until("it is counted", |known| known.lost.contains_key("kubernetes-object-over-limit")).await;
-        // Nothing whole is forgotten for it, and what was cut comes back with the list after there is room.
+        // Complete objects are kept, and the truncated ones return with the next list once there is room.
         for name in &names[..8] {
             world.server.delete("networkpolicies", "shop", name);
         }

@@ -1,4 +1,4 @@
-//! The server that stands in, checked with the real kubectl: what it reads is what our watchers read.
+//! Checks the stand-in API server with the real kubectl: it reads the same objects as the agent's watchers.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -60,7 +60,7 @@ async fn kubectl_reads_what_our_watchers_read() {
     assert!(table.contains("shop"), "{table}");
 }
 
-/// What `portolan policy` prints, as the http tier's golden file holds it.
+/// Returns the golden file of `portolan policy`.
 fn drafted() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/http_api/golden/command-policy-yaml.txt")
 }

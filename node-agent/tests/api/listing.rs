@@ -1,4 +1,4 @@
-//! How the watchers come to know what there is, and stay so, at a server that does as it should.
+//! Lists and watches of a server without faults: streamed lists, pages, bookmarks, expired history.
 
 use std::time::Duration;
 
@@ -101,7 +101,7 @@ async fn bookmarks_keep_the_place_of_a_watch_that_nothing_happens_to() {
     world.pods_are(&["a"]).await;
     for _ in 0..3 {
         let before = world.requests("pods").len();
-        // Much happens, though not to this node's pods; all of it is forgotten soon.
+        // Many changes of other nodes' pods, which the server soon drops from its history.
         let (plural, object) = service("web");
         world.server.put(plural, object);
         while world.requests("pods").len() == before {
@@ -145,7 +145,7 @@ async fn a_restored_backup_is_listed_of_now_page_by_page() {
     let mut world = World::with_settings(settings, [service("old")]).await;
     world.until("one Service", |known| known.services.as_ref().is_some_and(|all| all.len() == 1)).await;
     world.server.restore_backup((0..900).map(|n| service(Box::leak(format!("web-{n:04}").into_boxed_str()))));
-    // A watch from the future is silent; the list that follows is refused, the one after is of now.
+    // A watch from a future version is silent. The next list is rejected, and the one after it is current.
     world.until("900 Services", |known| known.services.as_ref().is_some_and(|all| all.len() == 900)).await;
     assert!(world.known.services.as_ref().is_some_and(|all| !all.contains_key("shop/old")));
     let pages: Vec<_> = world

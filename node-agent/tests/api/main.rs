@@ -1,9 +1,8 @@
-//! The api tier: the sources and sinks that talk to Kubernetes' API server, against one that stands in for it over real sockets.
-//! Needs neither root nor a network.
+//! The api tier: sources and sinks of the Kubernetes API server, with a stand-in server over real sockets. Needs neither root
+//! nor a network.
 #![expect(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
 mod credentials;
-mod desk;
 mod e2e;
 mod events;
 mod hostile;
@@ -11,9 +10,10 @@ mod kubectl;
 mod listing;
 mod memory;
 mod outage;
+mod pipeline_to_report;
 mod refusal;
-mod report_room;
-mod report_trouble;
+mod report_failures;
+mod report_limits;
 mod reports;
-mod through;
+mod sink_world;
 mod world;

@@ -1,4 +1,4 @@
-//! What a pod costs to remember.
+//! Memory of a pod in the agent.
 
 use portolan::source::kubernetes::weight::weight;
 use portolan_testing::api_server::object;
@@ -6,7 +6,7 @@ use portolan_testing::api_server::server::{Server, Settings, Transport};
 
 use crate::world::{FAST, NODE, World};
 
-/// Bytes that are allocated now.
+/// Returns the number of allocated bytes.
 fn allocated() -> usize {
     // SAFETY: mallinfo2 has no preconditions.
     unsafe { libc::mallinfo2() }.uordblks
@@ -29,7 +29,7 @@ fn a_pod_costs_at_most_8_kib() {
         world.until("all pods", |known| known.pods.len() == PODS).await;
         (std::mem::take(&mut world.known.pods).into_values().collect::<Vec<_>>(), text / PODS)
     });
-    // Copies have the sizes of what they copy, without what the allocator keeps around it.
+    // Copies have exact sizes, without spare capacity.
     let before = allocated();
     let copies = pods.clone();
     let each = (allocated() - before) / PODS;

@@ -1,4 +1,4 @@
-//! A server that is away: at the start, for long, and when it comes back.
+//! An API server that is down: at the start, for a long time, and when it returns.
 
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ async fn one_watcher_at_a_time_tries_a_server_that_is_away_and_all_follow_the_fi
     world.server.log().clear();
     world.for_a_while(Duration::from_secs(4)).await;
     let comers = world.server.log().times().len();
-    // Four watchers with waits up to 400 ms would come some 80 times; by turns it is some 20, and some more at first.
+    // Four watchers with waits up to 400 ms would send about 80 requests. In turns they send about 20, and some more at first.
     assert!((5..=50).contains(&comers), "{comers}");
     world.server.come_back().await;
     for source in [Source::Pods, Source::Services, Source::NetworkPolicies, Source::Namespaces] {

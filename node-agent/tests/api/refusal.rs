@@ -1,4 +1,4 @@
-//! A server that refuses: what is forbidden becomes unknown, the rest goes on, and nobody is hammered.
+//! An API server that rejects requests: forbidden kinds become unknown, others continue, and retries are rare.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ async fn what_is_forbidden_is_unknown_and_the_rest_goes_on() {
         assert!(state.reason().is_some_and(|reason| reason.contains(&code.to_string())));
         world.server.put("pods", pod("b", NODE).1);
         world.pods_are(&["a", "b"]).await;
-        // Asked again seldom: two to four times a `seldom`.
+        // Requested again at intervals of half to one `seldom`.
         world.server.log().clear();
         world.for_a_while(Duration::from_secs(1)).await;
         let asked = world.requests(plural).len();
@@ -97,7 +97,7 @@ async fn errors_of_the_server_are_tried_again_less_and_less_often() {
     world.for_a_while(Duration::from_millis(1500)).await;
     world.server.log().clear();
     world.for_a_while(Duration::from_secs(2)).await;
-    // At its longest, 400 ms, the mean is 200 ms.
+    // The longest back-off is 400 ms, and its mean 200 ms.
     let asked = world.requests("services").len();
     assert!((3..=25).contains(&asked), "{asked}");
     world.server.heal();

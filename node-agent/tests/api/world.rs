@@ -1,11 +1,11 @@
-//! A server that stands in, the agent's watchers against it, and what the engine would know by what it was told.
+//! A stand-in API server, the agent's watchers, and the facts that the engine would have.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use portolan::kubernetes_api::backoff::Pace;
+use portolan::kubernetes_api::timings::ApiTimings;
 use portolan::source::kubernetes::{self, KubernetesOptions, Switch};
 use portolan::source::state::{Source, State, StateFeed, States};
 use portolan_engine::model::input::Input;
@@ -22,13 +22,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-/// The node whose agent is tested.
+/// Name of the node whose agent is tested.
 pub const NODE: &str = "node-1";
-/// Far beyond what anything takes.
+/// Timeout of all waits, far longer than any step takes.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The watchers' times, a hundred times shorter.
-pub const FAST: Pace = Pace {
+/// Timings of the watchers, about a hundred times shorter than in production.
+pub const FAST: ApiTimings = ApiTimings {
     start_within: Duration::ZERO,
     first: Duration::from_millis(20),
     most: Duration::from_millis(400),
@@ -39,17 +39,17 @@ pub const FAST: Pace = Pace {
     short: Duration::from_millis(30),
 };
 
-/// What the engine would know.
+/// The facts that the engine would have.
 #[derive(Debug, Default)]
 pub struct Known {
     pub pods: BTreeMap<String, Pod>,
-    /// `None`: unavailable.
+    /// `None` if unavailable.
     pub services: Option<BTreeMap<String, Service>>,
     pub policies: Option<BTreeMap<String, NetworkPolicy>>,
     pub namespaces: Option<BTreeMap<String, Namespace>>,
-    /// How often all pods were told at once.
+    /// Number of full lists of pods.
     pub pod_lists: usize,
-    /// How often a kind was told to be unavailable.
+    /// Number of reports that a kind is unavailable.
     pub unavailable: usize,
     pub lost: BTreeMap<&'static str, u64>,
 }
@@ -65,7 +65,7 @@ pub struct World {
 }
 
 impl World {
-    /// A plain server that serves everything.
+    /// Starts a server without TLS that serves all kinds.
     pub async fn new(objects: impl IntoIterator<Item = (&'static str, Value)>) -> Self {
         Self::with(Transport::Plain, Settings::default(), FAST, objects).await
     }
@@ -80,7 +80,7 @@ impl World {
     pub async fn with(
         transport: Transport,
         settings: Settings,
-        pace: Pace,
+        pace: ApiTimings,
         objects: impl IntoIterator<Item = (&'static str, Value)>,
     ) -> Self {
         let server = Server::start(transport, settings).await;
@@ -90,8 +90,8 @@ impl World {
         Self::of(server, pace)
     }
 
-    /// Watchers against a server that may have faults already.
-    pub fn of(server: Server, pace: Pace) -> Self {
+    /// Starts watchers of a server that may already inject faults.
+    pub fn of(server: Server, pace: ApiTimings) -> Self {
         let directory = scratch();
         let files = server.client_files(&directory);
         let (sender, inputs) = mpsc::channel(64);
@@ -108,7 +108,7 @@ impl World {
         Self { server, files, known: Known::default(), states, tasks, inputs, directory }
     }
 
-    /// Takes what is told until it holds.
+    /// Takes inputs until the condition holds.
     pub async fn until(&mut self, what: &str, holds: impl Fn(&Known) -> bool) {
         let known = timeout(PATIENCE, async {
             while !holds(&self.known) {
@@ -126,7 +126,7 @@ impl World {
         }
     }
 
-    /// Until everything was listed once.
+    /// Takes inputs until every kind was listed once.
     pub async fn listed(&mut self) {
         self.until("everything is listed", |known| {
             known.pod_lists > 0
@@ -144,7 +144,7 @@ impl World {
         .await;
     }
 
-    /// Takes what is told for a while: for what must not happen.
+    /// Takes inputs for this time, to check that something does not happen.
     pub async fn for_a_while(&mut self, time: Duration) {
         let _ = timeout(time, async {
             while let Some(input) = self.inputs.recv().await {
@@ -175,7 +175,7 @@ impl World {
         self.states.borrow().of(source)
     }
 
-    /// Requests for a kind, oldest first.
+    /// Returns the requests for a kind, oldest first.
     pub fn requests(&self, plural: &str) -> Vec<Request> {
         let all = self.server.log().all();
         all.into_iter().filter(|request| request.path.ends_with(plural)).collect()
@@ -238,7 +238,7 @@ fn fold<T>(known: &mut Option<BTreeMap<String, T>>, listing: Listing<T>, key_of:
     }
 }
 
-/// A directory of a test's own.
+/// Creates a directory for one test.
 pub fn scratch() -> PathBuf {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let name = format!("portolan-api-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
@@ -247,7 +247,7 @@ pub fn scratch() -> PathBuf {
     directory
 }
 
-/// A small pod of a node; its UID is its name.
+/// Returns a small pod of a node. Its UID equals its name.
 pub fn pod(name: &str, node: &str) -> (&'static str, Value) {
     let object = json!({
         "metadata": {"namespace": "shop", "name": name, "uid": name},

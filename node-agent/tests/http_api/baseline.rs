@@ -1,4 +1,4 @@
-//! `portolan baseline`: what it prints, that the agent takes it, and that it then covers what there was.
+//! `portolan baseline`: its output, which the agent accepts as exceptions that cover all earlier findings.
 
 use std::num::NonZeroU16;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::served::{Scratch, Served};
 
 const NOW: BootTime = BootTime(1_000_000_000);
 
-/// A node with pods whose ports nobody declared.
+/// Returns an engine with pods whose ports are undeclared.
 fn engine() -> Engine {
     let mut engine = Engine::new(EngineOptions {
         grace: Duration::ZERO,

@@ -1,5 +1,5 @@
-//! An engine that was told of a small cluster: a pod behind a NodePort, one that is called by a name that nobody declares,
-//! one whose runtime hides its sockets, one in the node's network, and Services whose pods are elsewhere.
+//! An engine with the facts of a small cluster: a pod behind a NodePort, a pod whose Service names a port that no container
+//! declares, a pod whose runtime hides its sockets, a host-network pod, and Services whose pods are on other nodes.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
@@ -21,6 +21,7 @@ const WEB: NetnsId = NetnsId(11);
 const CURLER: NetnsId = NetnsId(12);
 const HOST: NetnsId = NetnsId(13);
 
+/// Returns the time `n` seconds after boot.
 pub fn seconds(n: u64) -> BootTime {
     BootTime(n * 1_000_000_000)
 }
@@ -183,7 +184,7 @@ fn called(number: u16, connections: u64) -> Input {
     Input::Traffic(TrafficDrain { at: seconds(60), ports: BTreeMap::from([(port, delta)]) })
 }
 
-/// Told in the order in which an agent would be.
+/// Returns an engine that got its inputs in the order of an agent.
 pub fn engine() -> Engine {
     let mut engine = Engine::new(EngineOptions::default());
     let exporter = "/kubepods.slice/kubepods-poduid_monitoring_node_exporter.slice/cri-containerd-000node-exporter.scope";

@@ -1,4 +1,4 @@
-//! The commands that ask a running agent: what they print, what they say beside it, and how they exit.
+//! Commands that query a running agent: their output, messages and exit codes.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
@@ -18,7 +18,7 @@ use crate::model::{Node, listener, pod};
 use crate::served::{EPOCH, Scratch, Served, eventually};
 use crate::watching::finding_report;
 
-/// A stream that the test can look at while it is written.
+/// An output stream that the test can read while a command writes it.
 #[derive(Clone, Default)]
 pub struct Written(Arc<Mutex<Vec<u8>>>);
 
@@ -221,7 +221,7 @@ async fn an_agent_that_cannot_be_asked_is_one_clear_line() {
 
 #[tokio::test]
 async fn a_wrong_filter_is_wrong_use_and_says_what_would_be_right() {
-    // An older agent knows fewer codes than the command.
+    // An older agent may know fewer codes than the command.
     let problem = r#"{"title":"Bad Request","status":400,"detail":"\"port-storm\": expected one of unattributed","pointer":"query/code"}"#;
     let length = problem.len();
     let head = "HTTP/1.1 400 Bad Request\r\nContent-Type: application/problem+json\r\nConnection: close\r\n";
@@ -245,7 +245,7 @@ async fn an_agent_that_is_not_ready_gives_a_partial_answer() {
     assert_eq!(outcome.exit, Exit::FailOn);
 }
 
-/// A server that gives these answers, one a connection, whatever is asked.
+/// Starts a server that gives these answers in order, one per connection, to any request. Returns its URL.
 pub async fn scripted(answers: Vec<String>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
     let address = listener.local_addr().expect("address");
@@ -299,7 +299,7 @@ async fn hostile_text_moves_no_terminal_in_any_format() {
     }
 }
 
-/// A reader that is gone: the other end of a pipe.
+/// A broken pipe: every write fails.
 struct Gone;
 
 impl Write for Gone {
@@ -334,7 +334,7 @@ async fn a_change_that_nobody_reads_still_makes_a_watch_fail() {
     let line = format!("findings --fail-on medium --watch -o name --server {}", served.url());
     let watching = run_into(&line, Gone, io::sink());
     let publishing = async {
-        eventually("somebody follows", || served.log.followers() == 1).await;
+        eventually("a client subscribed", || served.log.followers() == 1).await;
         served.publish(&finding_report("shop", 7));
         std::future::pending::<()>().await;
     };
@@ -351,7 +351,7 @@ async fn a_watch_shows_the_list_then_changes_and_ends_at_fail_on() {
     let line = format!("findings --watch --fail-on medium -n shop -o name --server {}", served.url());
     let followed = run_into(&line, out.clone(), words);
     let published = async {
-        eventually("it follows", || served.log.followers() == 1).await;
+        eventually("it subscribed", || served.log.followers() == 1).await;
         served.publish(&finding_report("other", 1));
         served.publish(&finding_report("shop", 81));
     };

@@ -1,4 +1,4 @@
-//! Requests written byte by byte, so that also wrong ones can be sent, and their answers read whole or in parts.
+//! HTTP requests as raw text, so that malformed ones can be sent, with answers read whole or in parts.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -7,10 +7,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// Longest wait for anything.
+/// Timeout of all waits.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
-/// An answer that has come in whole.
+/// A complete answer.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -29,15 +29,15 @@ impl Answer {
     }
 }
 
-/// GET with further header lines, each with its line end.
+/// Sends a GET with additional header lines, each with its line end.
 pub async fn get(to: SocketAddr, path: &str, headers: &str) -> Answer {
     send(to, &format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}\r\n")).await
 }
 
-/// Sends any text and reads until the other side closes.
+/// Sends any text and reads until the server closes the connection.
 pub async fn send(to: SocketAddr, request: &str) -> Answer {
     let mut stream = TcpStream::connect(to).await.expect("connects");
-    // The server may answer and close before it has read all.
+    // The server may answer and close before it has read everything.
     let _ = stream.write_all(request.as_bytes()).await;
     let mut bytes = Vec::new();
     let _ = timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.expect("answers in time");
@@ -50,7 +50,7 @@ fn parse(text: &str) -> Answer {
     Answer { status, head: head.to_owned(), body: body.to_owned() }
 }
 
-/// A stream of events that is being read.
+/// An open event stream.
 pub struct Following {
     stream: TcpStream,
     text: String,
@@ -62,12 +62,12 @@ impl Following {
         let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n{headers}\r\n");
         stream.write_all(request.as_bytes()).await.expect("sends");
         let mut following = Self { stream, text: String::new() };
-        // The first words say that the follower has its place in the log.
+        // The first text is sent after the subscription.
         following.until("retry: 1000").await;
         following
     }
 
-    /// Reads until `wanted` has come; returns everything so far.
+    /// Reads until `wanted` arrived. Returns all text so far.
     pub async fn until(&mut self, wanted: &str) -> &str {
         let reading = async {
             let mut piece = [0; 4096];
@@ -81,7 +81,7 @@ impl Following {
         &self.text
     }
 
-    /// Reads until the server ends the stream.
+    /// Reads until the server ends the stream. Returns all text.
     pub async fn end(mut self) -> String {
         let mut rest = Vec::new();
         let read = timeout(PATIENCE, self.stream.read_to_end(&mut rest)).await.expect("ends in time");

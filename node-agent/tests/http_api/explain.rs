@@ -1,4 +1,5 @@
-//! `/v1/explain` and `portolan explain`: each kind of way against its golden file, and what is said where there is none.
+//! `/v1/explain` and `portolan explain`: each kind of target against its golden file, and the messages for unknown and
+//! ambiguous targets.
 
 use portolan_client::exit::Exit;
 

@@ -1,14 +1,14 @@
-//! Comparison with files beside the tests; PORTOLAN_BLESS=1 writes them instead.
+//! Compares output with golden files. PORTOLAN_BLESS=1 writes the files instead.
 
 use std::path::PathBuf;
 
-/// Fails unless `text` is what the file `name` holds.
+/// Fails unless `text` equals the golden file `name`.
 pub fn check(name: &str, text: &str) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/http_api/golden").join(name);
     check_file(&path, text);
 }
 
-/// The same for any file.
+/// Fails unless `text` equals the file at `path`.
 pub fn check_file(path: &std::path::Path, text: &str) {
     if std::env::var_os("PORTOLAN_BLESS").is_some() {
         std::fs::write(path, text).expect("writes");

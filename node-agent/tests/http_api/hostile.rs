@@ -1,4 +1,5 @@
-//! Clients that send too much, too little or nothing: each costs itself its connection, and nobody else anything.
+//! Clients that send too much, too little or nothing, or do not read: each loses its own connection, and no other client is
+//! affected.
 
 use std::time::Duration;
 
@@ -13,10 +14,10 @@ use crate::served::{EPOCH, Served, eventually};
 use crate::watching::finding_report;
 
 fn impatient(connections: usize) -> Bounds {
-    Bounds { connections, patience: Duration::from_millis(200), ..Bounds::API }
+    Bounds { connections, stall_timeout: Duration::from_millis(200), ..Bounds::API }
 }
 
-/// Waits until the server closes.
+/// Waits until the server closes the connection.
 async fn is_cut_off(stream: &mut TcpStream) {
     let mut rest = Vec::new();
     let read = timeout(PATIENCE, stream.read_to_end(&mut rest)).await;
@@ -42,7 +43,7 @@ async fn who_says_nothing_is_cut_off_and_makes_room() {
     let mut silent = TcpStream::connect(served.address).await.expect("connects");
     let mut slow = TcpStream::connect(served.address).await.expect("connects");
     slow.write_all(b"GET /livez HTTP/1.1\r\nhost: loc").await.expect("sends");
-    // Both places are taken: this one is served once they are free again.
+    // Both slots are taken: this client is served once one is free.
     assert_eq!(get(served.address, "/livez", "").await.status, 200);
     is_cut_off(&mut silent).await;
     is_cut_off(&mut slow).await;
@@ -53,7 +54,7 @@ async fn who_reads_nothing_is_cut_off() {
     let served = Served::start_within(Node::default(), impatient(4), 4096, EPOCH).await;
     let mut deaf = TcpStream::connect(served.address).await.expect("connects");
     deaf.write_all(b"GET /v1/watch HTTP/1.1\r\nhost: localhost\r\n\r\n").await.expect("sends");
-    eventually("it follows", || served.log.followers() == 1).await;
+    eventually("it subscribed", || served.log.followers() == 1).await;
     let report = finding_report("shop", 1);
     eventually("it is cut off", || {
         for _ in 0..64 {
@@ -86,7 +87,7 @@ async fn who_leaves_in_the_middle_harms_nobody() {
 async fn silent_clients_of_telemetry_never_keep_a_probe_waiting() {
     let served = Served::start(Node::default()).await;
     let mut silent = Vec::new();
-    // As many as there are places, and as many again, from one address and from many.
+    // Twice as many clients as slots, from one address and from many.
     for last in (1..=32).chain(std::iter::repeat_n(1, 96)) {
         let socket = tokio::net::TcpSocket::new_v4().expect("socket");
         socket.bind(([127, 0, 7, last], 0).into()).expect("binds");
@@ -100,20 +101,23 @@ async fn silent_clients_of_telemetry_never_keep_a_probe_waiting() {
             assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
         }
     };
-    // Not because those who say nothing were cut off meanwhile.
-    assert!(timeout(Bounds::TELEMETRY.patience, probes).await.is_ok(), "the probes had to wait");
+    // The probe succeeded before the silent clients timed out.
+    assert!(timeout(Bounds::TELEMETRY.stall_timeout, probes).await.is_ok(), "the probes had to wait");
 }
 
 #[tokio::test]
 async fn who_reads_a_byte_now_and_then_is_cut_off() {
-    let bounds =
-        Bounds { patience: Duration::from_millis(400), answer: Duration::from_millis(800), ..Bounds::API };
+    let bounds = Bounds {
+        stall_timeout: Duration::from_millis(400),
+        answer_timeout: Duration::from_millis(800),
+        ..Bounds::API
+    };
     let served = Served::start_within(Node::default(), bounds, 4096, EPOCH).await;
     let socket = tokio::net::TcpSocket::new_v4().expect("socket");
     socket.set_recv_buffer_size(4096).expect("size");
     let mut slow = socket.connect(served.address).await.expect("connects");
     slow.write_all(b"GET /v1/watch HTTP/1.1\r\nhost: localhost\r\n\r\n").await.expect("sends");
-    eventually("it follows", || served.log.followers() == 1).await;
+    eventually("it subscribed", || served.log.followers() == 1).await;
     let report = finding_report("shop", 1);
     let reading = async {
         let mut some = [0; 8192];

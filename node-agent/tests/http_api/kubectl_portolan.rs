@@ -1,5 +1,5 @@
-//! `kubectl portolan` against agents behind an API server that stands in for the real one: real port-forwards over real
-//! sockets, merged answers, and nodes that do not answer.
+//! `kubectl portolan` with agents behind a stand-in API server: real port-forwards over real sockets, merged answers, and
+//! nodes that do not answer.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use crate::golden;
 use crate::model::Node;
 use crate::served::{Scratch, Served};
 
-/// An API server with agents' pods behind it.
+/// A stand-in API server with the pods of agents.
 struct Cluster {
     server: Server,
     scratch: Scratch,
@@ -30,7 +30,7 @@ impl Cluster {
         Self { server, scratch: Scratch::new(name), agents: Vec::new() }
     }
 
-    /// Puts an agent onto a node.
+    /// Starts an agent on a node.
     async fn agent(&mut self, node: Node) {
         let name = node.name;
         let served = Served::start(node).await;
@@ -42,7 +42,7 @@ impl Cluster {
         self.agents.push(served);
     }
 
-    /// Puts an agent of another version onto a node: it says this to whatever it is asked, so many times.
+    /// Starts an agent of another version on a node. It answers `times` requests with this problem.
     async fn agent_that_says(&self, node: &str, times: usize, status: &str, problem: &Value) {
         let body = problem.to_string();
         let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
@@ -54,7 +54,7 @@ impl Cluster {
         });
     }
 
-    /// The pod of an agent; nobody listens in it.
+    /// Creates the pod of an agent without a listener.
     fn pod(&self, node: &str, phase: &str) {
         self.server.put("pods", pod(&format!("portolan-{node}"), node, phase));
     }

@@ -1,5 +1,5 @@
-//! The HTTP API over real sockets, in front of a model of known content: every route against golden files
-//! (PORTOLAN_BLESS=1 rewrites them), hostile clients, and the commands that ask it.
+//! The HTTP API over real sockets with a read model of known content: every route against golden files (PORTOLAN_BLESS=1
+//! writes them), hostile clients, and the commands that query it.
 #![expect(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod baseline;

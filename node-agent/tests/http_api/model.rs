@@ -1,11 +1,10 @@
-//! A small node as a read model: a pod that listens on more than it declares, a neighbour that calls it, and a listener
-//! that belongs to nobody.
+//! Read model of a small node: a pod with undeclared listeners, a pod that connects to it, and a listener without a pod.
 
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use portolan::sink::convert::{Converter, Wall};
-use portolan::sink::http::question::{ReadModel, Wanted};
+use portolan::sink::http::query::{PageSelection, ReadModel};
 use portolan_engine::Engine;
 use portolan_engine::model::connection::Connection;
 use portolan_engine::model::finding::{Finding, FindingState};
@@ -28,7 +27,7 @@ use crate::cluster::{self, seconds};
 /// 2026-03-04T12:00:00Z.
 const NOON: i128 = 1_772_625_600_000_000_000;
 
-/// See the module.
+/// The content of the node.
 #[derive(Debug)]
 pub struct Node {
     pub name: &'static str,
@@ -36,7 +35,7 @@ pub struct Node {
     pub findings: Vec<Arc<Finding>>,
     pub listeners: Vec<Arc<Listener>>,
     pub connections: Vec<Arc<Connection>>,
-    /// What is explained.
+    /// The engine that answers `/v1/explain`.
     pub engine: Engine,
 }
 
@@ -201,12 +200,12 @@ impl ReadModel for Node {
         self.listeners.iter().find(|listener| listener.id == id).cloned()
     }
 
-    fn findings(&self, wanted: Wanted<'_>) -> Vec<Arc<Finding>> {
-        page(&self.findings, wanted, |finding| &finding.id, |finding| Facts::of_finding(finding))
+    fn findings(&self, selection: PageSelection<'_>) -> Vec<Arc<Finding>> {
+        page(&self.findings, selection, |finding| &finding.id, |finding| Facts::of_finding(finding))
     }
 
-    fn listeners(&self, wanted: Wanted<'_>) -> Vec<Arc<Listener>> {
-        page(&self.listeners, wanted, |listener| &listener.id, |listener| Facts::of_listener(listener))
+    fn listeners(&self, selection: PageSelection<'_>) -> Vec<Arc<Listener>> {
+        page(&self.listeners, selection, |listener| &listener.id, |listener| Facts::of_listener(listener))
     }
 
     fn connections(&self) -> impl Iterator<Item = &Arc<Connection>> {
@@ -217,7 +216,7 @@ impl ReadModel for Node {
         self.engine.explain(target)
     }
 
-    /// All that listens is of one workload, and `curler` called it.
+    /// Returns one workload with all listeners of the pod, and `curler` as its caller.
     fn policy_basis(&self, target: &PolicyTarget) -> PolicyBasis {
         let known = |name: &str, labels: [(&str, &str); 2]| {
             let PodRef { namespace, name, uid, workload, .. } = pod("shop", name);
@@ -281,14 +280,14 @@ impl ReadModel for Node {
 
 fn page<T>(
     all: &[Arc<T>],
-    wanted: Wanted<'_>,
+    selection: PageSelection<'_>,
     id: impl Fn(&T) -> &String,
     facts: impl for<'f> Fn(&'f T) -> Facts<'f>,
 ) -> Vec<Arc<T>> {
-    let is_later = |item: &T| wanted.after.is_none_or(|after| id(item).as_str() > after);
+    let is_later = |item: &T| selection.after.is_none_or(|after| id(item).as_str() > after);
     let mut found: Vec<Arc<T>> =
-        all.iter().filter(|item| is_later(item) && wanted.lets_through(&facts(item))).cloned().collect();
+        all.iter().filter(|item| is_later(item) && selection.lets_through(&facts(item))).cloned().collect();
     found.sort_by(|a, b| id(a).cmp(id(b)));
-    found.truncate(wanted.most);
+    found.truncate(selection.limit);
     found
 }

@@ -1,4 +1,5 @@
-//! The page: it names nothing outside of the agent, parses no answer as HTML, and is served with a policy that forbids both.
+//! The web page: it loads nothing from elsewhere, parses no answer as HTML, and has a content security policy that forbids
+//! both.
 
 use crate::exchange::get;
 use crate::model::Node;
@@ -20,7 +21,7 @@ async fn the_page_is_self_contained_and_its_policy_forbids_everything_else() {
     {
         let target = rest.split('"').next().expect("a value");
         assert!(target.starts_with('/'), "{attribute}{target}");
-        // A stream has no end to wait for.
+        // An event stream has no end to wait for.
         if target != "/v1/watch" {
             assert_eq!(get(served.address, target, "").await.status, 200, "{target}");
         }

@@ -1,4 +1,4 @@
-//! Every route against its golden file, and what lists promise: filters, pages, entity tags, problems.
+//! Every route against its golden file, and the contract of lists: filters, pages, entity tags, problems.
 
 use std::sync::atomic::Ordering;
 

@@ -1,9 +1,9 @@
-//! docs/schema.json and docs/openapi.json are what the code says, and what is really written obeys them.
+//! docs/schema.json and docs/openapi.json match the code, and real output matches both.
 
 use std::path::PathBuf;
 
 use portolan::sink::convert::Converter;
-use portolan::sink::http::question::ReadModel;
+use portolan::sink::http::query::ReadModel;
 use portolan::sink::stream::ndjson::ndjson;
 use portolan_report::explanation::TargetExplanation;
 use portolan_report::wire::Report;
@@ -26,7 +26,7 @@ fn schema() -> Value {
     schema
 }
 
-/// Every kind, as the agent writes it.
+/// Returns one line of every kind, as the agent writes it.
 fn samples() -> Vec<Value> {
     let node = Node::default();
     let convert: Converter = converter();
@@ -133,7 +133,7 @@ async fn the_description_is_that_in_docs_and_every_answer_obeys_it() {
     }
 }
 
-/// What a part of the description says of an answer.
+/// Checks an answer against a schema of the OpenAPI document.
 fn obeys(document: &Value, schema: &Value, answer: &Value) {
     let mut whole = schema.clone();
     whole["components"] = document["components"].clone();

@@ -1,4 +1,4 @@
-//! The API served on real sockets from a model, and taken down with the test.
+//! The API on real sockets, served from a read model and stopped at the end of the test.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use portolan::sink::http::host::HostCheck;
-use portolan::sink::http::question::answer;
+use portolan::sink::http::query::answer;
 use portolan::sink::http::serving::serve;
 use portolan::sink::http::unix::OwnedSocket;
 use portolan::sink::http::{Bounds, Endpoint, Health, HttpState, api_router, telemetry_router};
@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::model::Node;
 
-/// A running server.
+/// A running server, stopped on drop.
 pub struct Served {
     pub address: SocketAddr,
     pub telemetry: SocketAddr,
@@ -30,7 +30,7 @@ pub struct Served {
     state: HttpState,
 }
 
-/// Tells this run from another.
+/// Epoch of the watch log, which distinguishes runs.
 pub const EPOCH: u64 = 0xabc;
 
 impl Served {
@@ -72,7 +72,7 @@ impl Served {
         served
     }
 
-    /// Serves on a unix socket too.
+    /// Also serves on a unix socket.
     pub async fn also_on(&self, path: &Path) {
         let endpoint = Endpoint::Unix(OwnedSocket::bind(path).await.expect("binds"));
         let router = api_router(self.state.clone(), HostCheck::Off);
@@ -98,7 +98,7 @@ impl Drop for Served {
     }
 }
 
-/// A directory that goes with the test.
+/// A directory that is removed on drop.
 pub struct Scratch(pub PathBuf);
 
 impl Scratch {
@@ -115,7 +115,7 @@ impl Drop for Scratch {
     }
 }
 
-/// Waits until `is_so`; fails the test after ten seconds.
+/// Waits until `is_so`, and fails the test after ten seconds.
 pub async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let waiting = async {
         while !is_so() {

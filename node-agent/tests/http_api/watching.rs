@@ -1,4 +1,4 @@
-//! `/v1/watch`: events as they happen, taken up again, lost and said so, and let go when the agent ends.
+//! `/v1/watch`: events as they happen, resumption, lost events, limits, and the end of the agent.
 
 use std::sync::Arc;
 
@@ -65,7 +65,7 @@ async fn who_cannot_be_taken_up_again_is_told_to_read_the_lists() {
     for port in 1..=10 {
         served.publish(&finding_report("shop", port));
     }
-    // Of another run, forgotten already, not yet written, and nonsense.
+    // Of another run, dropped already, not yet written, and malformed.
     for id in ["abd-9", "abc-2", "abc-99", "abc", "-", "abc-18446744073709551615", "\u{1f980}"] {
         let mut back =
             Following::start(served.address, "/v1/watch", &format!("last-event-id: {id}\r\n")).await;
@@ -78,10 +78,10 @@ async fn who_cannot_be_taken_up_again_is_told_to_read_the_lists() {
 
 #[tokio::test]
 async fn a_follower_that_lags_is_told_how_much_it_missed_and_stalls_nobody() {
-    let patient = Bounds { patience: std::time::Duration::from_secs(120), ..Bounds::API };
+    let patient = Bounds { stall_timeout: std::time::Duration::from_secs(120), ..Bounds::API };
     let served = Served::start_within(Node::default(), patient, 8, EPOCH).await;
     let mut slow = Following::start(served.address, "/v1/watch", "").await;
-    // Nothing is read meanwhile: the sockets' buffers fill, then the log runs over the follower.
+    // The client reads nothing: the socket buffers fill, then the log drops lines that it has not read.
     for port in 1..=10_000 {
         served.publish(&finding_report("shop", port));
         if port % 64 == 0 {

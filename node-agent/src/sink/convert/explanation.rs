@@ -17,7 +17,7 @@ use super::{Converter, declaration, name, pod_ref, text};
 const MAX_LABELS: usize = 16;
 
 impl Converter {
-    /// An answer as it is written.
+    /// Converts an explanation.
     #[must_use]
     pub fn explanation(&self, explained: &Explained) -> TargetExplanation {
         let texts = |all: &[String]| all.iter().map(|one| text(one)).collect();

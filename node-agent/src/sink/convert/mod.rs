@@ -1,5 +1,5 @@
-//! Engine types to wire types, at the edge and nowhere else. Every text and list is bounded here, so that one object is
-//! one short line whatever a workload chose.
+//! Converts engine types to wire types. All texts and lists are bounded here, so that an object is one short line whatever a
+//! workload chose.
 
 mod explanation;
 
@@ -15,18 +15,18 @@ use portolan_engine::read::policy_basis::{BasisPod, BasisPort, PolicyBasis};
 use portolan_report::escape::bounded;
 use portolan_report::wire::{self, Report, SCHEMA};
 
-/// Peers that one object lists at most, busiest first.
+/// Maximum number of peers in an object, busiest first.
 pub const MAX_PEERS: usize = 20;
-/// Addresses, declaring containers, explanations and policies that one object lists at most.
+/// Maximum number of addresses, declaring containers, explanations and policies in an object.
 const MAX_LIST: usize = 16;
-/// Labels of a pod at most.
+/// Maximum number of labels of a pod.
 const MAX_LABELS: usize = 64;
-/// Bytes of a name at most. Kubernetes names have 253.
+/// Maximum size of a name in bytes. Kubernetes names have at most 253.
 const MAX_NAME: usize = 253;
-/// Bytes of a path, image or message at most.
+/// Maximum size of a path, image or message in bytes.
 const MAX_TEXT: usize = 512;
 
-/// What turns the kernel's time into the wall's: one reading of both clocks, taken by `source/clock.rs`.
+/// Offset from the kernel's boot time to wall time, read by `source/clock.rs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wall {
     /// Nanoseconds since 1970 at CLOCK_BOOTTIME 0.
@@ -34,7 +34,7 @@ pub struct Wall {
 }
 
 impl Wall {
-    /// RFC 3339 UTC with milliseconds; the epoch for what no calendar holds.
+    /// Formats RFC 3339 UTC with milliseconds. Times outside of the calendar's range become the epoch.
     #[must_use]
     pub fn rfc3339(self, at: BootTime) -> String {
         let ns = self.unix_ns_at_boot.saturating_add(i128::from(at.0));
@@ -43,17 +43,17 @@ impl Wall {
     }
 }
 
-/// Writes engine types as wire types: node, wall clock, and the time of writing.
+/// Converter of engine types for one node, clock and time of writing.
 #[derive(Clone, Debug)]
 pub struct Converter {
     pub node: Arc<str>,
     pub wall: Wall,
-    /// When the object is written: its envelope's `time`.
+    /// Time of writing, the `time` of envelopes.
     pub now: BootTime,
 }
 
 impl Converter {
-    /// The report of a change; `None` for what is meant for the kernel side.
+    /// Converts a change. `None` for a change that only concerns the kernel side.
     #[must_use]
     pub fn change(&self, change: &Change) -> Option<Report> {
         match change {
@@ -65,7 +65,7 @@ impl Converter {
         }
     }
 
-    /// The envelope of an object written now.
+    /// Returns the envelope of an object that is written now.
     #[must_use]
     pub fn envelope(&self) -> wire::Envelope {
         wire::Envelope {
@@ -75,6 +75,7 @@ impl Converter {
         }
     }
 
+    /// Converts a finding.
     #[must_use]
     pub fn finding(&self, finding: &finding::Finding) -> wire::Finding {
         wire::Finding {
@@ -90,7 +91,7 @@ impl Converter {
             container: finding.container.as_ref().map(container),
             protocol: finding.protocol.map(|protocol| protocol.as_str().to_owned()),
             port: finding.port.map(std::num::NonZeroU16::get),
-            // The finding's own traffic is the newer: the listener inside carries the sums, not the peers again.
+            // The finding's own traffic is newer and lists the peers. The listener inside has only the sums.
             listener: finding.listener.as_deref().map(|inner| {
                 let mut listener = self.listener(inner);
                 listener.traffic.truncated |= !listener.traffic.peers.is_empty();
@@ -111,6 +112,7 @@ impl Converter {
         }
     }
 
+    /// Converts a listener.
     #[must_use]
     pub fn listener(&self, listener: &listener::Listener) -> wire::Listener {
         wire::Listener {
@@ -139,6 +141,7 @@ impl Converter {
         }
     }
 
+    /// Converts a connection.
     #[must_use]
     pub fn connection(&self, connection: &connection::Connection) -> wire::Connection {
         wire::Connection {
@@ -161,13 +164,13 @@ impl Converter {
         }
     }
 
-    /// That something was dropped.
+    /// Returns the report of a loss.
     #[must_use]
     pub fn loss(&self, reason: &str, count: u64, recovered: bool) -> wire::Loss {
         wire::Loss { envelope: self.envelope(), reason: name(reason), count, recovered }
     }
 
-    /// With every peer that is kept: a policy that forgets one would shut it out.
+    /// Converts the facts of a policy draft, with all peers: a policy without one of them would block it.
     #[must_use]
     pub fn policy_basis(&self, basis: &PolicyBasis) -> wire::PolicyBasis {
         wire::PolicyBasis {
@@ -206,7 +209,8 @@ impl Converter {
         self.traffic_of(traffic, MAX_PEERS)
     }
 
-    fn traffic_of(&self, traffic: &traffic::Traffic, most: usize) -> wire::Traffic {
+    /// Converts traffic, with at most `max_peers` peers, busiest first.
+    fn traffic_of(&self, traffic: &traffic::Traffic, max_peers: usize) -> wire::Traffic {
         let mut busiest: Vec<&traffic::Peer> = traffic.peers.iter().collect();
         busiest.sort_by_key(|peer| Reverse((peer.bytes, peer.connections, peer.packets)));
         wire::Traffic {
@@ -215,8 +219,8 @@ impl Converter {
             packets: traffic.packets,
             bytes: traffic.bytes,
             last_seen: traffic.last_seen.map(|at| self.wall.rfc3339(at)),
-            truncated: traffic.truncated || busiest.len() > most,
-            peers: busiest.into_iter().take(most).map(|peer| self.peer(peer)).collect(),
+            truncated: traffic.truncated || busiest.len() > max_peers,
+            peers: busiest.into_iter().take(max_peers).map(|peer| self.peer(peer)).collect(),
         }
     }
 
@@ -235,13 +239,13 @@ impl Converter {
     }
 }
 
-/// The name of a connection's pod, as reports write it.
+/// Returns the name of a connection's peer as reports contain it.
 #[must_use]
 pub fn reference(pod: &str) -> String {
     text(pod)
 }
 
-/// A dialled address as reports write it.
+/// Converts the dialled address of a connection.
 #[must_use]
 pub fn via(via: &traffic::Via) -> wire::Via {
     wire::Via {
@@ -253,7 +257,7 @@ pub fn via(via: &traffic::Via) -> wire::Via {
     }
 }
 
-/// A pod as reports name it.
+/// Converts the reference to a pod.
 #[must_use]
 pub fn pod_ref(pod: &pod::PodRef) -> wire::Pod {
     wire::Pod {
@@ -301,10 +305,12 @@ pub(super) fn declaration(declaration: &listener::Declaration) -> wire::Declarat
     }
 }
 
+/// Bounds a name to [`MAX_NAME`].
 pub(super) fn name(text: &str) -> String {
     bounded(text, MAX_NAME).0
 }
 
+/// Bounds a text to [`MAX_TEXT`].
 pub(super) fn text(text: &str) -> String {
     bounded(text, MAX_TEXT).0
 }

@@ -1,19 +1,20 @@
-//! Which Host headers are answered: a page in a browser can make a name of its own resolve to this machine (DNS
-//! rebinding), but cannot send the header of another name.
+//! Check of the Host header against DNS rebinding: a web page can make its own name resolve to this machine, but cannot
+//! send a Host header with another name.
 
 use std::net::{IpAddr, SocketAddr};
 
-/// What is admitted.
+/// Which Host headers are accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HostCheck {
-    /// Anything: no browser reaches a unix socket, and telemetry is for the network.
+    /// Any header: no browser reaches a unix socket, and telemetry is for the network.
     Off,
-    /// `localhost`, loopback addresses, and this one; any address where it is unspecified (`0.0.0.0`, `::`).
+    /// `localhost`, loopback addresses, and the address that the endpoint listens on. If that is unspecified (`0.0.0.0`, `::`),
+    /// any address.
     Bound(SocketAddr),
 }
 
 impl HostCheck {
-    /// Whether `host`, a Host header's value, is answered.
+    /// Returns true if `host`, the value of a Host header, is accepted.
     #[must_use]
     pub fn admits(self, host: &str) -> bool {
         let Self::Bound(bound) = self else { return true };
@@ -29,7 +30,7 @@ impl HostCheck {
     }
 }
 
-/// The host without its port; `None` where what follows the colon is no port.
+/// Removes the port. `None` if the text after the colon is not a port.
 fn without_port(host: &str) -> Option<&str> {
     match host.rsplit_once(':') {
         Some((name, port)) if !port.contains(']') => port.parse::<u16>().ok().map(|_| name),

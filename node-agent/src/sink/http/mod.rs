@@ -1,19 +1,19 @@
-//! The HTTP endpoint: bounded in connections, header sizes, times and questions, so that no client can stall another or
-//! the agent.
+//! HTTP endpoint of the agent. Connections, header sizes, timeouts and queued queries are bounded, so that no client can
+//! block another client or the agent.
 
-mod description;
-mod events;
-mod guests;
+mod connection_limit;
+mod event_stream;
 pub mod host;
 mod openapi;
 mod page;
 mod params;
 mod problem;
-pub mod question;
+pub mod query;
+mod route_table;
 mod routes;
 pub mod serving;
-mod stall;
 pub mod unix;
+mod write_timeout;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,50 +26,52 @@ use tokio::sync::{mpsc, watch};
 use super::metrics::Metrics;
 use super::stream::watch_log::WatchLog;
 use host::HostCheck;
-use question::Query;
+use query::Query;
 use unix::OwnedSocket;
 
-/// Connections to one listener at once.
+/// Maximum number of connections to one endpoint.
 pub const MAX_CONNECTIONS: usize = 64;
 
-/// How long and how many clients are borne with.
+/// Limits of one endpoint's clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// Connections at once. One more takes the place of the oldest that waits for a request.
+    /// Maximum number of connections. One more evicts the oldest idle connection.
     pub connections: usize,
-    /// Those of one address; the same holds for them.
+    /// Maximum number of connections of one address, with the same eviction.
     pub per_source: usize,
-    /// A client that sends no headers, or takes no bytes, for this long is cut off.
-    pub patience: Duration,
-    /// A client that takes longer than this for what is written to it is cut off, however steadily it reads.
-    pub answer: Duration,
-    /// More than one request per connection.
+    /// Time after which a client that sends no headers, or reads no bytes, is disconnected.
+    pub stall_timeout: Duration,
+    /// Time after which a client that has not read all written bytes is disconnected, even if it reads steadily.
+    pub answer_timeout: Duration,
+    /// True if a connection can serve more than one request.
     pub keep_alive: bool,
 }
 
 impl Bounds {
-    /// Of `--api`, which few may reach.
+    /// Bounds of `--api`, which only local clients reach by default.
     pub const API: Self = Self {
         connections: MAX_CONNECTIONS,
         per_source: MAX_CONNECTIONS,
-        patience: Duration::from_secs(10),
-        answer: Duration::from_secs(60),
+        stall_timeout: Duration::from_secs(10),
+        answer_timeout: Duration::from_secs(60),
         keep_alive: true,
     };
-    /// Of `--telemetry`, which every pod may reach, and where kubelet's probes must get through.
+    /// Bounds of `--telemetry`, which every pod can reach, and on which kubelet's probes must succeed.
     pub const TELEMETRY: Self = Self {
         connections: MAX_CONNECTIONS,
         per_source: 8,
-        patience: Duration::from_secs(2),
-        answer: Duration::from_secs(5),
+        stall_timeout: Duration::from_secs(2),
+        answer_timeout: Duration::from_secs(5),
         keep_alive: false,
     };
 }
 
-/// Whether the agent lives and is ready; set by `agent`, read by /livez and /readyz.
+/// Health of the agent, set by `agent` and read by /livez and /readyz.
 #[derive(Debug, Default)]
 pub struct Health {
+    /// True while the engine's loop runs.
     pub live: AtomicBool,
+    /// True once everything was scanned.
     pub ready: AtomicBool,
 }
 
@@ -79,30 +81,30 @@ impl Health {
     }
 }
 
-/// What the routes need.
+/// State that all routes share.
 #[derive(Clone, Debug)]
 pub struct HttpState {
     pub queries: mpsc::Sender<Query>,
     pub watch_log: Arc<WatchLog>,
     pub metrics: Arc<Metrics>,
     pub health: Arc<Health>,
-    /// Becomes true when the agent ends: followers are let go.
+    /// Becomes true when the agent ends, which ends all event streams.
     pub shutdown: watch::Receiver<bool>,
 }
 
-/// A listening socket.
+/// A listening socket of the endpoint.
 #[derive(Debug)]
 pub enum Endpoint {
     Tcp(TcpListener),
     Unix(OwnedSocket),
 }
 
-/// The routes of `--api`. On TCP the Host header must name this machine, against DNS rebinding.
+/// Returns the routes of `--api`. On TCP the Host header must name this machine, against DNS rebinding.
 pub fn api_router(state: HttpState, host: HostCheck) -> Router {
     routes::api(state, host)
 }
 
-/// The routes of `--telemetry`: /metrics, /livez, /readyz.
+/// Returns the routes of `--telemetry`: /metrics, /livez, /readyz.
 pub fn telemetry_router(state: HttpState) -> Router {
     routes::telemetry(state)
 }

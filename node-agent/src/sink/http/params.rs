@@ -1,4 +1,4 @@
-//! The query of a URL: to a filter and a page, or to a target. An unknown name or value is an error that points at it.
+//! Parses the query of a URL to a filter and a page, or to a target. An unknown name or value is an error that points at it.
 
 use std::num::NonZeroU16;
 
@@ -6,12 +6,12 @@ use portolan_engine::read::explain::target::Target;
 use portolan_engine::read::policy_basis::{PolicySubject, PolicyTarget};
 use portolan_report::label_selector::{BadSelector, Selector};
 
-use super::description::{Described, values};
 use super::problem::Problem;
-use super::question::{ListQuery, MAX_LIMIT};
+use super::query::{ListQuery, MAX_LIMIT};
+use super::route_table::{Route, values};
 
-/// What a route knows, and each once that cannot be repeated.
-pub fn check(route: &Described, pairs: &[(String, String)]) -> Result<(), Problem> {
+/// Checks that the route knows all parameters, and that none is repeated that must not be.
+pub fn check(route: &Route, pairs: &[(String, String)]) -> Result<(), Problem> {
     let mut seen: Vec<&str> = Vec::new();
     for (name, _) in pairs {
         let Some(known) = route.parameters.iter().find(|known| known.name == name) else {
@@ -30,8 +30,8 @@ pub fn check(route: &Described, pairs: &[(String, String)]) -> Result<(), Proble
     Ok(())
 }
 
-/// The filter and the page of pairs that [`check`] let through: a name may be repeated, and a value may be a comma-separated list
-/// of alternatives.
+/// Parses the filter and the page from parameters that passed [`check`]. A name can be repeated, and a value can be a
+/// comma-separated list of alternatives.
 pub fn parse(pairs: &[(String, String)]) -> Result<ListQuery, Problem> {
     let mut list = ListQuery::default();
     for (name, value) in pairs {
@@ -45,7 +45,7 @@ pub fn parse(pairs: &[(String, String)]) -> Result<ListQuery, Problem> {
                 })?;
             }
             "continue" => list.after = Some(value.clone()),
-            // Its own commas mean that all must hold.
+            // Commas within a selector separate requirements that must all hold.
             "labels" => {
                 let selector = value.parse::<Selector>();
                 let wrong = |error: BadSelector| Problem::bad_parameter("labels", error.to_string());
@@ -61,19 +61,20 @@ pub fn parse(pairs: &[(String, String)]) -> Result<ListQuery, Problem> {
     Ok(list)
 }
 
+/// Returns the value of the first parameter with this name.
 fn value<'a>(pairs: &'a [(String, String)], name: &str) -> Option<&'a str> {
     pairs.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
 }
 
-/// The target of `/v1/explain`: `target`, and `namespace` where the target names none.
+/// Parses the target of `/v1/explain`: `target`, and `namespace` if the target contains none.
 pub fn parse_target(pairs: &[(String, String)]) -> Result<Target, Problem> {
     Target::parse(value(pairs, "target").unwrap_or_default(), value(pairs, "namespace"))
         .map_err(|error| Problem::bad_parameter("target", error.to_string()))
 }
 
-/// `namespace`, and `pod` or `workload` (`NAME` or `KIND/NAME`).
+/// Parses the target of `/v1/policy`: `namespace`, and `pod` or `workload` (`NAME` or `KIND/NAME`).
 pub fn policy_target(pairs: &[(String, String)]) -> Result<PolicyTarget, Problem> {
-    let who = match (value(pairs, "pod"), value(pairs, "workload")) {
+    let subject = match (value(pairs, "pod"), value(pairs, "workload")) {
         (Some(pod), None) => PolicySubject::Pod(pod.to_owned()),
         (None, Some(workload)) => {
             let (kind, name) = workload.split_once('/').map_or((None, workload), |(k, n)| (Some(k), n));
@@ -88,9 +89,10 @@ pub fn policy_target(pairs: &[(String, String)]) -> Result<PolicyTarget, Problem
             return Err(Problem::bad_parameter("workload", detail));
         }
     };
-    Ok(PolicyTarget { namespace: value(pairs, "namespace").map(str::to_owned), subject: who })
+    Ok(PolicyTarget { namespace: value(pairs, "namespace").map(str::to_owned), subject })
 }
 
+/// Adds one alternative of a parameter to the filter.
 fn add(list: &mut ListQuery, name: &str, value: &str) -> Result<(), Problem> {
     let allowed = values(name);
     if !allowed.is_empty() && !allowed.iter().any(|a| a.eq_ignore_ascii_case(value)) {

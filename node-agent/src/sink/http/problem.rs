@@ -1,4 +1,4 @@
-//! Errors as application/problem+json (RFC 9457), with a pointer to what is wrong.
+//! Errors as application/problem+json (RFC 9457), with a pointer to the faulty part of the request.
 
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -62,7 +62,7 @@ impl Problem {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, detail, Some("body".to_owned()))
     }
 
-    pub fn too_many_followers() -> Self {
+    pub fn too_many_subscribers() -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "too many clients follow already".to_owned(), None)
     }
 

@@ -1,4 +1,4 @@
-//! Routes to questions, answers to responses.
+//! Handlers of all routes: each turns a request into a query of the engine's owner, and its answer into a response.
 
 use std::time::Duration;
 
@@ -14,21 +14,22 @@ use portolan_report::wire::Report;
 use serde::Serialize;
 use tokio::sync::oneshot;
 
-use super::description::{Answer, Described};
-use super::events::follow;
+use super::event_stream::subscribe;
 use super::host::HostCheck;
 use super::params::{check, parse, parse_target, policy_target};
 use super::problem::Problem;
-use super::question::{ListAnswer, ListQuery, Query};
-use super::{Health, HttpState, description, openapi, page};
+use super::query::{ListAnswer, ListQuery, Query};
+use super::route_table::{ResponseKind, Route};
+use super::{Health, HttpState, openapi, page, route_table};
 use crate::sink::metrics::RequestLabels;
 
-/// How long a question may wait for its answer.
+/// Timeout of a query's answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 type PathOf<T> = Result<Path<T>, PathRejection>;
 type Pairs = UrlQuery<Vec<(String, String)>>;
 
+/// Returns the router of `--api`.
 pub fn api(state: HttpState, host: HostCheck) -> Router {
     let router = Router::new()
         .route("/v1/findings", get(findings))
@@ -48,10 +49,12 @@ pub fn api(state: HttpState, host: HostCheck) -> Router {
     finish(router, state, host)
 }
 
+/// Returns the router of `--telemetry`.
 pub fn telemetry(state: HttpState) -> Router {
     finish(Router::new(), state, HostCheck::Off)
 }
 
+/// Adds the telemetry routes and the layers that all requests pass.
 fn finish(router: Router<HttpState>, state: HttpState, host: HostCheck) -> Router {
     router
         .route("/metrics", get(metrics))
@@ -66,23 +69,24 @@ fn finish(router: Router<HttpState>, state: HttpState, host: HostCheck) -> Route
         .with_state(state)
 }
 
+/// Counts requests by route and status.
 async fn count(State(state): State<HttpState>, request: Request, next: Next) -> Response {
-    let route = described(&request).map_or("other", |route| route.path);
+    let route = route_of(&request).map_or("other", |route| route.path);
     let response = next.run(request).await;
     let labels = RequestLabels { route, status: response.status().as_u16() };
     state.metrics.http_requests.get_or_create(&labels).inc();
     response
 }
 
-fn described(request: &Request) -> Option<&'static Described> {
-    description::of(request.extensions().get::<MatchedPath>()?.as_str())
+fn route_of(request: &Request) -> Option<&'static Route> {
+    route_table::of(request.extensions().get::<MatchedPath>()?.as_str())
 }
 
-/// Whatever the route, a parameter that it does not know is refused: it would narrow nothing, and pass for having done so.
+/// Rejects parameters that the route does not know: an ignored filter would look as if it had been applied.
 async fn known_parameters(request: Request, next: Next) -> Response {
-    // Scrape jobs and probes may send what they like: they are not asked questions.
-    let is_question = |route: &&Described| !matches!(route.answer, Answer::Metrics | Answer::Health);
-    if let Some(route) = described(&request).filter(is_question) {
+    // Scrapers and probes may add parameters: these routes have none that narrow the answer.
+    let is_checked = |route: &&Route| !matches!(route.response, ResponseKind::Metrics | ResponseKind::Health);
+    if let Some(route) = route_of(&request).filter(is_checked) {
         let checked = match Pairs::try_from_uri(request.uri()) {
             Ok(UrlQuery(pairs)) => check(route, &pairs),
             Err(error) => Err(Problem::bad_query(error.body_text())),
@@ -94,6 +98,7 @@ async fn known_parameters(request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
+/// Rejects requests with a body.
 async fn no_body(request: Request, next: Next) -> Response {
     let headers = request.headers();
     let has_length = headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
@@ -103,7 +108,7 @@ async fn no_body(request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
-/// A page in a browser must not reach the agent under a name of its own that resolves to this machine.
+/// Rejects requests whose Host header does not name this machine: DNS rebinding by a web page.
 async fn local_host(State(check): State<HostCheck>, request: Request, next: Next) -> Response {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let host = hosts.next().and_then(|host| host.to_str().ok()).unwrap_or("");
@@ -114,6 +119,7 @@ async fn local_host(State(check): State<HostCheck>, request: Request, next: Next
     }
 }
 
+/// Sends a query to the owner of the engine and waits for its answer.
 async fn ask<T>(state: &HttpState, make: impl FnOnce(oneshot::Sender<T>) -> Query) -> Result<T, Problem> {
     let (reply, answer) = oneshot::channel();
     state.queries.try_send(make(reply)).map_err(|_| Problem::busy())?;
@@ -123,6 +129,7 @@ async fn ask<T>(state: &HttpState, make: impl FnOnce(oneshot::Sender<T>) -> Quer
     }
 }
 
+/// Parses a list's query and its If-None-Match headers.
 fn list_query(s: &HttpState, pairs: &Pairs, headers: &HeaderMap) -> Result<ListQuery, Problem> {
     let mut list = parse(&pairs.0)?;
     let tags = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|tags| tags.to_str().ok());
@@ -143,7 +150,7 @@ fn listed(s: &HttpState, answer: &ListAnswer) -> Response {
         ListAnswer::Unchanged(generation) => (StatusCode::NOT_MODIFIED.into_response(), *generation),
         ListAnswer::Page(page) => (json(page), page.generation),
     };
-    // Weak: the times of writing differ from answer to answer.
+    // A weak tag: the envelope's time differs between answers of the same generation.
     if let Ok(tag) = header::HeaderValue::from_str(&format!("W/\"{}\"", s.watch_log.id(generation))) {
         response.headers_mut().insert(header::ETAG, tag);
     }
@@ -154,7 +161,7 @@ fn found<T: Serialize>(answer: Option<&T>, what: &str) -> Result<Response, Probl
     answer.map(json).ok_or_else(|| Problem::not_found(format!("no such {what}"), "path/id"))
 }
 
-fn part<T>(path: PathOf<T>) -> Result<T, Problem> {
+fn path_part<T>(path: PathOf<T>) -> Result<T, Problem> {
     path.map(|Path(part)| part).map_err(|rejection| Problem::bad_path(rejection.body_text()))
 }
 
@@ -182,17 +189,17 @@ async fn connections(
 }
 
 async fn finding(State(s): State<HttpState>, id: PathOf<String>) -> Result<Response, Problem> {
-    let id = part(id)?;
+    let id = path_part(id)?;
     found(ask(&s, |reply| Query::Finding(id, reply)).await?.as_ref(), "finding")
 }
 
 async fn listener(State(s): State<HttpState>, id: PathOf<String>) -> Result<Response, Problem> {
-    let id = part(id)?;
+    let id = path_part(id)?;
     found(ask(&s, |reply| Query::Listener(id, reply)).await?.as_ref(), "listener")
 }
 
 async fn pod(State(s): State<HttpState>, names: PathOf<(String, String)>) -> Result<Response, Problem> {
-    let (namespace, name) = part(names)?;
+    let (namespace, name) = path_part(names)?;
     found(
         ask(&s, |reply| Query::Pod { namespace, name, reply }).await?.as_ref(),
         "pod with a listener on this node",
@@ -222,7 +229,7 @@ async fn status(State(s): State<HttpState>) -> Result<Response, Problem> {
 
 async fn watch(State(s): State<HttpState>, pairs: Pairs, headers: HeaderMap) -> Result<Response, Problem> {
     let list = parse(&pairs.0)?;
-    follow(s, &headers, list.filter)
+    subscribe(s, &headers, list.filter)
 }
 
 async fn openapi() -> Response {
@@ -242,8 +249,8 @@ async fn readyz(State(s): State<HttpState>) -> Response {
     health(Health::is(&s.health.ready))
 }
 
-fn health(is_well: bool) -> Response {
-    if is_well {
+fn health(is_healthy: bool) -> Response {
+    if is_healthy {
         (StatusCode::OK, "ok\n").into_response()
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response()

@@ -15,24 +15,25 @@ use rustix::net::sockopt::set_tcp_user_timeout;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
-use super::guests::{Guests, Seat};
-use super::stall::StallGuard;
+use super::connection_limit::{ConnectionLimit, Slot};
+use super::write_timeout::WriteTimeout;
 use super::{Bounds, Endpoint};
 
-/// Bytes of a request's line and headers.
+/// Maximum size of a request's line and headers in bytes.
 const MAX_HEADER_BYTES: usize = 16 * 1024;
+/// Maximum number of headers of a request.
 const MAX_HEADERS: usize = 64;
-/// A peer that acknowledges nothing for so long is gone, in milliseconds: a follower of which nothing is heard would
-/// keep its place for as long as TCP tries again.
-const GONE_AFTER_MS: u32 = 30_000;
+/// TCP user timeout in milliseconds: a peer that acknowledges nothing for this long is gone. Without it, a dead subscriber
+/// keeps its slot for as long as TCP retransmits.
+const TCP_USER_TIMEOUT_MS: u32 = 30_000;
 
 /// Serves until `shutdown` becomes true.
 pub async fn serve(endpoint: Endpoint, router: Router, bounds: Bounds, mut shutdown: watch::Receiver<bool>) {
-    let guests = Arc::new(Guests::default());
+    let limit = Arc::new(ConnectionLimit::default());
     let accept_all = async {
         loop {
-            if accept(&endpoint, &router, bounds, &guests).await.is_err() {
-                // Out of descriptors, most likely: give others time to close some.
+            if accept(&endpoint, &router, bounds, &limit).await.is_err() {
+                // Most likely no descriptor is free. The pause lets other connections close.
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
@@ -43,69 +44,71 @@ pub async fn serve(endpoint: Endpoint, router: Router, bounds: Bounds, mut shutd
     }
 }
 
+/// Accepts one connection. Drops it if no slot is free.
 async fn accept(
     endpoint: &Endpoint,
     router: &Router,
     bounds: Bounds,
-    guests: &Arc<Guests>,
+    limit: &Arc<ConnectionLimit>,
 ) -> std::io::Result<()> {
     match endpoint {
         Endpoint::Tcp(listener) => {
             let (stream, from) = listener.accept().await?;
-            // Without it, a dead peer is noticed later.
-            let _ = set_tcp_user_timeout(&stream, GONE_AFTER_MS);
-            if let Some(seat) = guests.admit(Some(from.ip()), &bounds) {
-                seat_down(stream, router.clone(), bounds, guests, seat);
+            // If this fails, a dead peer is only noticed later.
+            let _ = set_tcp_user_timeout(&stream, TCP_USER_TIMEOUT_MS);
+            if let Some(slot) = limit.admit(Some(from.ip()), &bounds) {
+                spawn_connection(stream, router.clone(), bounds, limit, slot);
             }
         }
         Endpoint::Unix(socket) => {
             let (stream, _) = socket.listener.accept().await?;
-            if let Some(seat) = guests.admit(None, &bounds) {
-                seat_down(stream, router.clone(), bounds, guests, seat);
+            if let Some(slot) = limit.admit(None, &bounds) {
+                spawn_connection(stream, router.clone(), bounds, limit, slot);
             }
         }
     }
     Ok(())
 }
 
-fn seat_down(
+/// Serves a connection in a task that an eviction can abort.
+fn spawn_connection(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     router: Router,
     bounds: Bounds,
-    guests: &Guests,
-    seat: Seat,
+    limit: &ConnectionLimit,
+    slot: Slot,
 ) {
-    let number = seat.number();
-    let task = tokio::spawn(converse(stream, router, bounds, seat));
-    guests.served_by(number, task.abort_handle());
+    let number = slot.number();
+    let task = tokio::spawn(serve_connection(stream, router, bounds, slot));
+    limit.served_by(number, task.abort_handle());
 }
 
-async fn converse(
+async fn serve_connection(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     router: Router,
     bounds: Bounds,
-    seat: Seat,
+    slot: Slot,
 ) {
-    let io = TokioIo::new(StallGuard::new(stream, bounds.patience, bounds.answer));
+    let io = TokioIo::new(WriteTimeout::new(stream, bounds.stall_timeout, bounds.answer_timeout));
     let routes = TowerToHyperService::new(router);
     let service = service_fn(|request: hyper::Request<Incoming>| {
-        let answering = seat.answering();
+        let active = slot.begin_request();
         let answer = routes.call(request);
         async move {
             let response = answer.await?;
             Ok::<_, std::convert::Infallible>(response.map(|body: Body| {
                 body.map_frame(move |frame| {
-                    // It goes with the body, whose last part is written then.
-                    let _ = &answering;
+                    // The body owns the mark and is dropped after its last part was written.
+                    let _ = &active;
                     frame
                 })
             }))
         }
     });
-    // An error here is the client's: a broken request, a closed or stalled connection.
+    // Errors here are caused by the client: a malformed request, a closed or stalled connection.
     let _ = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(bounds.patience)
+        .header_read_timeout(bounds.stall_timeout)
         .keep_alive(bounds.keep_alive)
         .max_buf_size(MAX_HEADER_BYTES)
         .max_headers(MAX_HEADERS)

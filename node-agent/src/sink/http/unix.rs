@@ -1,4 +1,4 @@
-//! The unix socket of `--api`: only its owner may use it from the first moment on, and it goes with the agent.
+//! The unix socket of `--api`. Only its owner can connect, from the moment it exists, and the agent removes it at its end.
 
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
@@ -6,21 +6,21 @@ use std::path::{Path, PathBuf};
 
 use tokio::net::{UnixListener, UnixStream};
 
-/// A listening unix socket whose file is removed when this goes.
+/// A listening unix socket. Its file is removed on drop.
 #[derive(Debug)]
 pub struct OwnedSocket {
     pub listener: UnixListener,
     path: PathBuf,
-    /// Of the file, so that another agent's, which took its place, is left alone.
+    /// Device and inode of the file, so that a file that replaced it is not removed.
     identity: (u64, u64),
 }
 
 impl OwnedSocket {
-    /// Listens on `path`; takes the place of a dead agent's. It is made in a folder that nobody else may enter and moved
-    /// to its place when its mode is set.
+    /// Listens on `path`, and replaces the socket of a dead agent. The socket is created in a private folder and renamed to
+    /// `path` after its mode is set.
     ///
     /// # Errors
-    /// When the path is in use by a live agent or by something else than a socket, or cannot be bound.
+    /// If a live agent uses the path, something other than a socket exists there, or the socket cannot be bound.
     pub async fn bind(path: &Path) -> io::Result<Self> {
         if UnixStream::connect(path).await.is_ok() {
             return Err(io::ErrorKind::AddrInUse.into());
@@ -47,15 +47,15 @@ impl Drop for OwnedSocket {
     }
 }
 
-/// A folder of its own that goes when it is no longer needed.
+/// A private folder, removed on drop.
 struct Folder(PathBuf);
 
 impl Folder {
-    /// On the file system of `path`, where it can be renamed from.
+    /// Creates the folder beside `path`, so that a rename stays on one file system.
     fn beside(path: &Path) -> io::Result<Self> {
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let folder = parent.unwrap_or(Path::new(".")).join(format!(".p{}", std::process::id()));
-        // What an agent of the same number left when it was killed.
+        // A killed agent with the same process id may have left one.
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::DirBuilder::new().mode(0o700).create(&folder)?;
         Ok(Self(folder))
@@ -68,6 +68,7 @@ impl Drop for Folder {
     }
 }
 
+/// Returns device and inode of a file.
 fn identity(path: &Path) -> io::Result<(u64, u64)> {
     let found = std::fs::symlink_metadata(path)?;
     Ok((found.dev(), found.ino()))

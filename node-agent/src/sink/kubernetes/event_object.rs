@@ -1,32 +1,32 @@
-//! A finding as a Kubernetes Event (events.k8s.io/v1). Its name is made of the finding, so that the API server itself
-//! refuses a second one while it keeps the first, which is an hour: also across a restart of the agent.
+//! A finding as a Kubernetes Event (events.k8s.io/v1). The finding determines the name, so that the API server rejects a
+//! second Event while it keeps the first, which is an hour, also across a restart of the agent.
 
 use portolan_engine::model::identity::BootTime;
 use portolan_report::escape::bounded;
 use serde_json::json;
 
-use super::line::Line;
-use super::place::Place;
+use super::object_ref::ObjectRef;
+use super::report_entry::ReportEntry;
 use super::report_object::Author;
-use crate::kubernetes_api::access::{Verb, Write};
+use crate::kubernetes_api::access::{ObjectWrite, WriteVerb};
 
-/// Bytes of a note, as the API server has it.
+/// Maximum size of `note` in bytes at the API server.
 const MAX_NOTE: usize = 1024;
-/// Bytes of the reporting instance, likewise.
+/// Maximum size of `reportingInstance` in bytes at the API server.
 const MAX_INSTANCE: usize = 128;
-/// Bytes of a pod's name within an Event's.
+/// Maximum size of the pod's part of an Event's name in bytes.
 const MAX_POD: usize = 190;
 
-/// The Event of a finding, told now.
+/// Returns the write of a finding's Event, with the time `now`.
 #[must_use]
-pub fn event(author: Author<'_>, pod: &Place, line: &Line, now: BootTime) -> Write {
+pub fn event(author: Author<'_>, pod: &ObjectRef, entry: &ReportEntry, now: BootTime) -> ObjectWrite {
     let short = pod.name.get(..MAX_POD).unwrap_or(&pod.name).trim_end_matches(['.', '-']);
-    let reason = camel_case(line.code.as_str());
+    let reason = camel_case(entry.code.as_str());
     let object = json!({
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
         "metadata": {
-            "name": format!("{short}.{}.{}", line.id, line.code.as_str()),
+            "name": format!("{short}.{}.{}", entry.id, entry.code.as_str()),
             "namespace": pod.namespace,
             "labels": {"app.kubernetes.io/managed-by": "portolan"},
         },
@@ -34,7 +34,7 @@ pub fn event(author: Author<'_>, pod: &Place, line: &Line, now: BootTime) -> Wri
         "type": "Warning",
         "reason": reason,
         "action": "Observe",
-        "note": bounded(&line.message, MAX_NOTE).0,
+        "note": bounded(&entry.message, MAX_NOTE).0,
         "regarding": {
             "apiVersion": "v1", "kind": "Pod", "namespace": pod.namespace, "name": pod.name, "uid": pod.uid.0
         },
@@ -42,10 +42,10 @@ pub fn event(author: Author<'_>, pod: &Place, line: &Line, now: BootTime) -> Wri
         "reportingInstance": bounded(author.node, MAX_INSTANCE).0,
     });
     let uri = format!("/apis/events.k8s.io/v1/namespaces/{}/events?fieldManager=portolan", pod.namespace);
-    Write { verb: Verb::Create, uri, object: object.to_string().into_bytes() }
+    ObjectWrite { verb: WriteVerb::Create, uri, object: object.to_string().into_bytes() }
 }
 
-/// `undeclared-active` as `UndeclaredActive`.
+/// Converts `undeclared-active` to `UndeclaredActive`.
 fn camel_case(code: &str) -> String {
     let word = |word: &str| {
         let mut letters = word.chars();
@@ -54,7 +54,7 @@ fn camel_case(code: &str) -> String {
     code.split('-').map(word).collect()
 }
 
-/// RFC 3339 with microseconds, which the API server takes and nothing else.
+/// Formats RFC 3339 with microseconds, the only format that the API server accepts for `eventTime`.
 fn micro_time(author: Author<'_>, at: BootTime) -> String {
     let ns = author.wall.unix_ns_at_boot.saturating_add(i128::from(at.0));
     let timestamp = jiff::Timestamp::from_nanosecond(ns).unwrap_or(jiff::Timestamp::UNIX_EPOCH);

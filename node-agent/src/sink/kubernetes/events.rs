@@ -1,5 +1,5 @@
-//! Which findings an Event is to tell of: those of high and critical severity, each once when it is new, and again at most
-//! after an hour where it had ended meanwhile.
+//! Selects the findings that become Events: those of high and critical severity, once when new. A finding that ended and
+//! opens again becomes another Event after at least an hour.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,103 +8,108 @@ use portolan_engine::model::finding_code::{FindingCode, Severity};
 use portolan_engine::model::identity::BootTime;
 use portolan_engine::model::pod::PodRef;
 
-use super::desk::{Desk, Lookup, Order, Outcome, Times};
 use super::event_object::event;
-use super::line::Line;
-use super::place::Place;
+use super::object_ref::ObjectRef;
+use super::pending_writes::{PendingWrites, PodLookup, WriteOutcome, WriteRequest, WriteTimings};
+use super::report_entry::ReportEntry;
 use super::report_object::Author;
-use crate::kubernetes_api::backoff::part_of;
+use crate::retry::backoff::random_part;
 
-/// Events that may wait.
-const MAX_WAITING: usize = 256;
-/// Findings of which it is remembered that they were told.
-const MAX_TOLD: usize = 4096;
-/// Seconds that an Event waits for the API server to know its pod, or to take it: news that is older is none.
+/// Maximum number of pending Events.
+const MAX_PENDING: usize = 256;
+/// Maximum number of sent Events that are remembered.
+const MAX_SENT: usize = 4096;
+/// Seconds after which a pending Event is dropped, because the API server does not know its pod or does not accept it.
 const MAX_AGE_SECS: u64 = 1800;
 
-/// What an Event tells: a finding that rises to another code is news.
+/// Id and code of a finding. A finding that changes its code becomes another Event.
 type Key = (String, FindingCode);
 
+/// An Event that is not written yet.
 #[derive(Debug)]
-struct Waiting {
+struct PendingEvent {
     pod: PodRef,
-    place: Option<Place>,
-    line: Line,
+    object_ref: Option<ObjectRef>,
+    entry: ReportEntry,
     since: BootTime,
     due: BootTime,
-    /// On its way.
-    sent: bool,
-    /// It ended while it was on its way.
+    /// True while a write is under way.
+    in_flight: bool,
+    /// True if the finding ended during the write.
     ended: bool,
-    /// The last try failed.
+    /// True if the last write failed.
     has_failed: bool,
 }
 
+/// An Event that was written.
 #[derive(Clone, Copy, Debug)]
-struct Told {
+struct SentEvent {
     at: BootTime,
-    /// It ended since.
+    /// True if the finding ended since.
     ended: bool,
 }
 
-/// All Events of this node.
+/// Pending and sent Events of this node.
 #[derive(Debug)]
 pub struct Events {
-    times: Times,
-    waiting: BTreeMap<Key, Waiting>,
-    told: BTreeMap<Key, Told>,
+    timings: WriteTimings,
+    pending: BTreeMap<Key, PendingEvent>,
+    sent: BTreeMap<Key, SentEvent>,
     limited: u64,
 }
 
 impl Events {
+    /// Starts without Events.
     #[must_use]
-    pub fn new(times: Times) -> Self {
-        Self { times, waiting: BTreeMap::new(), told: BTreeMap::new(), limited: 0 }
+    pub fn new(timings: WriteTimings) -> Self {
+        Self { timings, pending: BTreeMap::new(), sent: BTreeMap::new(), limited: 0 }
     }
 
-    /// It is no longer so: what was not told need not be.
-    fn ended(&mut self, id: &str, but: Option<FindingCode>) {
-        let is_over = |key: &Key| key.0 == id && Some(key.1) != but;
-        self.waiting.retain(|key, waiting| {
-            waiting.ended |= is_over(key);
-            waiting.sent || !waiting.ended
+    /// Ends a finding, for all codes except `except`. Drops its Events that are not sent yet.
+    fn ended(&mut self, id: &str, except: Option<FindingCode>) {
+        let is_over = |key: &Key| key.0 == id && Some(key.1) != except;
+        self.pending.retain(|key, pending| {
+            pending.ended |= is_over(key);
+            pending.in_flight || !pending.ended
         });
         for code in FindingCode::ALL {
             let key = (id.to_owned(), code);
             if is_over(&key)
-                && let Some(told) = self.told.get_mut(&key)
+                && let Some(sent) = self.sent.get_mut(&key)
             {
-                told.ended = true;
+                sent.ended = true;
             }
         }
     }
 
-    fn is_news(&self, key: &Key, now: BootTime) -> bool {
-        self.told.get(key).is_none_or(|told| told.ended && now.since(told.at) >= self.times.told_for)
+    /// Returns true if the finding needs an Event.
+    fn needs_event(&self, key: &Key, now: BootTime) -> bool {
+        self.sent.get(key).is_none_or(|sent| sent.ended && now.since(sent.at) >= self.timings.event_repeat)
     }
 
-    /// Lets one go that is less bad.
+    /// Evicts one pending Event of lower severity. Returns false if there is none.
     fn make_room(&mut self, severity: Severity) -> bool {
-        let less = |waiting: &Waiting| !waiting.sent && waiting.line.severity() < severity;
-        let key = self.waiting.iter().find(|(_, waiting)| less(waiting)).map(|(key, _)| key.clone());
-        key.is_some_and(|key| self.waiting.remove(&key).is_some())
+        let less = |pending: &PendingEvent| !pending.in_flight && pending.entry.severity() < severity;
+        let key = self.pending.iter().find(|(_, pending)| less(pending)).map(|(key, _)| key.clone());
+        key.is_some_and(|key| self.pending.remove(&key).is_some())
     }
 
+    /// Remembers a sent Event. When full, evicts the ended ones that are too old to matter, then the oldest.
     fn remember(&mut self, key: Key, ended: bool, now: BootTime) {
-        if self.told.len() >= MAX_TOLD {
-            let old = self.times.told_for;
-            self.told.retain(|_, told| !told.ended || now.since(told.at) < old);
+        if self.sent.len() >= MAX_SENT {
+            let old = self.timings.event_repeat;
+            self.sent.retain(|_, sent| !sent.ended || now.since(sent.at) < old);
         }
-        if self.told.len() >= MAX_TOLD
-            && let Some(oldest) = self.told.iter().min_by_key(|(_, told)| told.at).map(|(key, _)| key.clone())
+        if self.sent.len() >= MAX_SENT
+            && let Some(oldest) = self.sent.iter().min_by_key(|(_, sent)| sent.at).map(|(key, _)| key.clone())
         {
-            self.told.remove(&oldest);
+            self.sent.remove(&oldest);
         }
-        self.told.insert(key, Told { at: now, ended });
+        self.sent.insert(key, SentEvent { at: now, ended });
     }
 }
 
-impl Desk for Events {
+impl PendingWrites for Events {
     const NEEDS: &'static str = "create on events.events.k8s.io";
     type Key = Key;
 
@@ -117,76 +122,83 @@ impl Desk for Events {
         if finding.code.severity() < Severity::High {
             return;
         }
-        let line = Line::of(finding);
-        let key = (line.id.clone(), line.code);
-        if let Some(waiting) = self.waiting.get_mut(&key) {
-            waiting.line = line;
-            waiting.ended = false;
+        let entry = ReportEntry::of(finding);
+        let key = (entry.id.clone(), entry.code);
+        if let Some(pending) = self.pending.get_mut(&key) {
+            pending.entry = entry;
+            pending.ended = false;
             return;
         }
-        if !self.is_news(&key, now) {
+        if !self.needs_event(&key, now) {
             return;
         }
-        if self.waiting.len() >= MAX_WAITING {
+        if self.pending.len() >= MAX_PENDING {
             self.limited += 1;
-            if !self.make_room(line.severity()) {
+            if !self.make_room(entry.severity()) {
                 return;
             }
         }
-        let due = now.after(part_of(self.times.gather, random));
-        let (pod, place) = (pod.clone(), None);
-        let (sent, ended, has_failed) = (false, false, false);
-        self.waiting.insert(key, Waiting { pod, place, line, since: now, due, sent, ended, has_failed });
+        let due = now.after(random_part(self.timings.gather, random));
+        let (pod, object_ref) = (pod.clone(), None);
+        let (in_flight, ended, has_failed) = (false, false, false);
+        self.pending.insert(
+            key,
+            PendingEvent { pod, object_ref, entry, since: now, due, in_flight, ended, has_failed },
+        );
     }
 
-    fn settle(&mut self, at_server: Lookup<'_>, now: BootTime) {
+    fn settle(&mut self, at_server: PodLookup<'_>, now: BootTime) {
         let mut limited = 0;
-        self.waiting.retain(|_, waiting| {
-            let was_known = waiting.place.is_some();
-            waiting.place = at_server(&waiting.pod.uid).and_then(|(_, uid)| Place::of(&waiting.pod, uid));
-            let is_old = now.since(waiting.since).as_secs() >= MAX_AGE_SECS;
-            let is_gone = was_known && waiting.place.is_none();
-            limited += u64::from(is_old && !waiting.sent);
-            waiting.sent || !(is_old || is_gone)
+        self.pending.retain(|_, pending| {
+            let was_known = pending.object_ref.is_some();
+            pending.object_ref =
+                at_server(&pending.pod.uid).and_then(|(_, uid)| ObjectRef::of(&pending.pod, uid));
+            let is_old = now.since(pending.since).as_secs() >= MAX_AGE_SECS;
+            let is_gone = was_known && pending.object_ref.is_none();
+            limited += u64::from(is_old && !pending.in_flight);
+            pending.in_flight || !(is_old || is_gone)
         });
         self.limited += limited;
     }
 
     fn next_due(&self) -> Option<BootTime> {
-        let ready = self.waiting.values().filter(|waiting| waiting.place.is_some() && !waiting.sent);
-        ready.map(|waiting| waiting.due).min()
+        let ready =
+            self.pending.values().filter(|pending| pending.object_ref.is_some() && !pending.in_flight);
+        ready.map(|pending| pending.due).min()
     }
 
-    fn take(&mut self, author: Author<'_>, now: BootTime) -> Option<Order<Key>> {
-        let ready = self.waiting.iter_mut().filter(|(_, waiting)| !waiting.sent && waiting.due <= now);
-        let (key, waiting, place) = ready
-            .filter_map(|(key, waiting)| waiting.place.clone().map(|place| (key, waiting, place)))
-            .min_by_key(|(_, waiting, _)| (std::cmp::Reverse(waiting.line.severity()), waiting.due))?;
-        waiting.sent = true;
-        let write = event(author, &place, &waiting.line, now);
-        Some(Order { key: key.clone(), namespace: place.namespace, write })
+    fn take(&mut self, author: Author<'_>, now: BootTime) -> Option<WriteRequest<Key>> {
+        let ready = self.pending.iter_mut().filter(|(_, pending)| !pending.in_flight && pending.due <= now);
+        let (key, pending, object_ref) = ready
+            .filter_map(|(key, pending)| {
+                pending.object_ref.clone().map(|object_ref| (key, pending, object_ref))
+            })
+            .min_by_key(|(_, pending, _)| (std::cmp::Reverse(pending.entry.severity()), pending.due))?;
+        pending.in_flight = true;
+        let write = event(author, &object_ref, &pending.entry, now);
+        Some(WriteRequest { key: key.clone(), namespace: object_ref.namespace, write })
     }
 
-    fn done(&mut self, key: Key, outcome: Outcome, now: BootTime) {
-        let Some(waiting) = self.waiting.get_mut(&key) else { return };
-        let ended = waiting.ended;
+    fn done(&mut self, key: Key, outcome: WriteOutcome, now: BootTime) {
+        let Some(pending) = self.pending.get_mut(&key) else { return };
+        let ended = pending.ended;
         match outcome {
-            Outcome::Written => {
-                self.waiting.remove(&key);
+            WriteOutcome::Written => {
+                self.pending.remove(&key);
                 self.remember(key, ended, now);
             }
-            Outcome::Again(_) | Outcome::Refused(_) if ended => drop(self.waiting.remove(&key)),
-            Outcome::Again(at) | Outcome::Refused(at) => {
-                waiting.sent = false;
-                waiting.has_failed = true;
-                waiting.due = at;
+            WriteOutcome::Retry(_) | WriteOutcome::Refused(_) if ended => drop(self.pending.remove(&key)),
+            WriteOutcome::Retry(at) | WriteOutcome::Refused(at) => {
+                pending.in_flight = false;
+                pending.has_failed = true;
+                pending.due = at;
             }
         }
     }
 
-    fn owed(&self) -> BTreeSet<&str> {
-        let failed = self.waiting.values().filter(|waiting| waiting.has_failed);
-        failed.filter_map(|waiting| Some(waiting.place.as_ref()?.namespace.as_str())).collect()
+    fn failed_namespaces(&self) -> BTreeSet<&str> {
+        let failed = self.pending.values().filter(|pending| pending.has_failed);
+        failed.filter_map(|pending| Some(pending.object_ref.as_ref()?.namespace.as_str())).collect()
     }
 
     fn limited(&self) -> u64 {

@@ -1,16 +1,16 @@
-//! Kubernetes objects that tell what was found: a `Report` for each pod, and Events for what is bad and new. What is to be
-//! written is a bounded state; writers bring it to the API server at their own pace.
+//! Sinks that write Kubernetes objects: a `Report` for each pod, and Events for new severe findings. The wanted objects are a
+//! bounded state, and writers send it to the API server at a limited rate.
 
-mod bucket;
-pub mod desk;
 mod event_object;
 pub mod events;
-mod leftovers;
-mod line;
-mod page;
-mod place;
+mod object_ref;
+pub mod pending_writes;
+mod pod_report;
+mod previous_reports;
+mod report_entry;
 pub mod report_object;
 pub mod reports;
+mod token_bucket;
 pub mod writer;
 
 use std::sync::atomic::Ordering;
@@ -21,138 +21,139 @@ use portolan_engine::model::finding::Finding;
 use portolan_engine::model::identity::BootTime;
 use tokio::task::JoinHandle;
 
-use self::bucket::Bucket;
-use self::desk::{Desk, Lookup};
 use self::events::Events;
+use self::pending_writes::{PendingWrites, PodLookup};
 use self::reports::Reports;
-use self::writer::{Office, WriteCounts, Writer};
-use crate::kubernetes_api::backoff::random;
+use self::token_bucket::TokenBucket;
+use self::writer::{WriteCounts, Writer, WriterContext};
+use crate::retry::backoff::random;
 use crate::source::state::{Reporter, Source, State, StateFeed};
 
-/// How long after the start what an agent before us left is compared with what we found: by then a port that is open, or a
-/// declared port that is silent, has become a finding.
-const LOOK_AFTER: Duration = Duration::from_secs(180);
+/// Time after the start at which reports of an earlier agent are compared with the findings. By then an open port, and a
+/// declared port without a listener, have become findings.
+const CHECK_PREVIOUS_AFTER: Duration = Duration::from_secs(180);
 
-/// What objects tell of is noted here; nothing waits.
+/// The sinks that are on. Takes findings, and never blocks.
 #[derive(Default)]
 pub struct ClusterSinks {
-    reports: Option<Counter<Reports>>,
-    events: Option<Counter<Events>>,
+    reports: Option<SinkHandle<Reports>>,
+    events: Option<SinkHandle<Events>>,
 }
 
-/// One sink, as the engine's side sees it.
-struct Counter<D> {
-    desk: Arc<Mutex<D>>,
+/// The pipeline's end of one sink.
+struct SinkHandle<P> {
+    pending: Arc<Mutex<P>>,
     counts: Arc<WriteCounts>,
 }
 
-/// What a sink has done so far.
+/// Number of writes of one sink, by outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Done {
+pub struct WriteTotals {
+    /// `reports` or `events`.
     pub sink: &'static str,
     pub written: u64,
     pub refused: u64,
     pub failed: u64,
-    /// Found no room.
+    /// Findings that a limit dropped.
     pub limited: u64,
 }
 
 impl ClusterSinks {
-    /// Starts to write reports. Needs a tokio runtime.
+    /// Starts the writer of reports. Needs a tokio runtime.
     #[must_use]
-    pub fn start_reports(&mut self, office: &Office, feed: &StateFeed) -> JoinHandle<()> {
-        let desk = Arc::new(Mutex::new(Reports::new(office.times)));
-        let bucket = Bucket::new(office.times.report_every, office.times.burst);
-        let (writer, counts) = open(&desk, office, bucket, feed.reporter(Source::Reports));
-        let (office, left) = (office.clone(), Arc::clone(&desk));
+    pub fn start_reports(&mut self, context: &WriterContext, feed: &StateFeed) -> JoinHandle<()> {
+        let pending = Arc::new(Mutex::new(Reports::new(context.timings)));
+        let tokens = TokenBucket::new(context.timings.report_every, context.timings.burst);
+        let (writer, counts) = open(&pending, context, tokens, feed.reporter(Source::Reports));
+        let (context, previous) = (context.clone(), Arc::clone(&pending));
         let task = tokio::spawn(async move {
-            let look = async {
-                let look_at = (office.now)().after(LOOK_AFTER.min(office.times.seldom));
-                let found = leftovers::list(&office).await;
-                left.lock().unwrap_or_else(PoisonError::into_inner).left_behind(found, look_at);
+            let check_previous = async {
+                let check_at = (context.now)().after(CHECK_PREVIOUS_AFTER.min(context.timings.seldom));
+                let found = previous_reports::list(&context).await;
+                previous.lock().unwrap_or_else(PoisonError::into_inner).add_previous(found, check_at);
             };
-            tokio::join!(look, writer.run());
+            tokio::join!(check_previous, writer.run());
         });
-        self.reports = Some(Counter { desk, counts });
+        self.reports = Some(SinkHandle { pending, counts });
         task
     }
 
-    /// Starts to write Events. Needs a tokio runtime.
+    /// Starts the writer of Events. Needs a tokio runtime.
     #[must_use]
-    pub fn start_events(&mut self, office: &Office, feed: &StateFeed) -> JoinHandle<()> {
-        let desk = Arc::new(Mutex::new(Events::new(office.times)));
-        let bucket = Bucket::new(office.times.event_every, office.times.burst);
-        let (writer, counts) = open(&desk, office, bucket, feed.reporter(Source::Events));
-        self.events = Some(Counter { desk, counts });
+    pub fn start_events(&mut self, context: &WriterContext, feed: &StateFeed) -> JoinHandle<()> {
+        let pending = Arc::new(Mutex::new(Events::new(context.timings)));
+        let tokens = TokenBucket::new(context.timings.event_every, context.timings.burst);
+        let (writer, counts) = open(&pending, context, tokens, feed.reporter(Source::Events));
+        self.events = Some(SinkHandle { pending, counts });
         tokio::spawn(writer.run())
     }
 
-    /// A finding is new, has changed, or has ended.
+    /// Takes in a finding that is new, has changed, or has ended.
     pub fn note(&self, finding: &Finding, now: BootTime) {
         if let Some(reports) = &self.reports {
-            reports.with(|desk| desk.note(finding, now, random()));
+            reports.with(|pending| pending.note(finding, now, random()));
         }
         if let Some(events) = &self.events {
-            events.with(|desk| desk.note(finding, now, random()));
+            events.with(|pending| pending.note(finding, now, random()));
         }
     }
 
-    /// Takes in what the API server knows of the pods. Call it about once a second.
-    pub fn settle(&self, at_server: Lookup<'_>, now: BootTime) {
+    /// Updates what the API server knows of the pods. Call it about once a second.
+    pub fn settle(&self, at_server: PodLookup<'_>, now: BootTime) {
         if let Some(reports) = &self.reports {
-            reports.with(|desk| desk.settle(at_server, now));
+            reports.with(|pending| pending.settle(at_server, now));
         }
         if let Some(events) = &self.events {
-            events.with(|desk| desk.settle(at_server, now));
+            events.with(|pending| pending.settle(at_server, now));
         }
     }
 
-    /// Findings, by their ids, that were left out for want of room and are to be noted again. Call it after
-    /// [`Self::settle`].
+    /// Returns ids of findings that a limit omitted and that fit now. Note them again. Call it after [`Self::settle`].
     #[must_use]
     pub fn wanted(&self) -> Vec<String> {
-        self.reports.as_ref().map(|reports| reports.with(|desk| desk.wanted())).unwrap_or_default()
+        self.reports.as_ref().map(|reports| reports.with(|pending| pending.wanted())).unwrap_or_default()
     }
 
-    /// What was done so far, by those that are on.
+    /// Returns the totals of the sinks that are on.
     #[must_use]
-    pub fn done(&self) -> Vec<Done> {
-        let reports = self.reports.as_ref().map(|counter| counter.done("reports"));
-        let events = self.events.as_ref().map(|counter| counter.done("events"));
+    pub fn totals(&self) -> Vec<WriteTotals> {
+        let reports = self.reports.as_ref().map(|handle| handle.totals("reports"));
+        let events = self.events.as_ref().map(|handle| handle.totals("events"));
         reports.into_iter().chain(events).collect()
     }
 }
 
-impl<D: Desk> Counter<D> {
-    fn with<R>(&self, act: impl FnOnce(&mut D) -> R) -> R {
-        act(&mut self.desk.lock().unwrap_or_else(PoisonError::into_inner))
+impl<P: PendingWrites> SinkHandle<P> {
+    fn with<R>(&self, act: impl FnOnce(&mut P) -> R) -> R {
+        act(&mut self.pending.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn done(&self, sink: &'static str) -> Done {
+    fn totals(&self, sink: &'static str) -> WriteTotals {
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-        Done {
+        WriteTotals {
             sink,
             written: count(&self.counts.written),
             refused: count(&self.counts.refused),
             failed: count(&self.counts.failed),
-            limited: self.with(|desk| desk.limited()),
+            limited: self.with(|pending| pending.limited()),
         }
     }
 }
 
-fn open<D: Desk>(
-    desk: &Arc<Mutex<D>>,
-    office: &Office,
-    bucket: Bucket,
+/// Creates a writer and its counts.
+fn open<P: PendingWrites>(
+    pending: &Arc<Mutex<P>>,
+    context: &WriterContext,
+    tokens: TokenBucket,
     reporter: Reporter,
-) -> (Writer<D>, Arc<WriteCounts>) {
-    // It works until a write fails.
+) -> (Writer<P>, Arc<WriteCounts>) {
+    // A writer counts as up until a write fails.
     reporter.report(State::Up);
     let counts = Arc::new(WriteCounts::default());
     let writer = Writer {
-        desk: Arc::clone(desk),
-        office: office.clone(),
-        bucket,
+        pending: Arc::clone(pending),
+        context: context.clone(),
+        tokens,
         counts: Arc::clone(&counts),
         reporter,
     };

@@ -1,33 +1,33 @@
-//! A pod's findings as an OpenReports `Report` (openreports.io/v1alpha1): at most so many results, the worst first, the rest
-//! in the summary.
+//! A pod's findings as an OpenReports `Report` (openreports.io/v1alpha1): at most [`MAX_RESULTS`] results, the worst first.
+//! The summary counts the rest.
 
 use std::cmp::Reverse;
 
 use portolan_engine::model::finding::FindingState;
 use serde_json::{Map, Value, json};
 
-use super::line::{Line, PolicyResult};
-use super::place::Place;
-use crate::kubernetes_api::access::{Verb, Write};
+use super::object_ref::ObjectRef;
+use super::report_entry::{PolicyResult, ReportEntry};
+use crate::kubernetes_api::access::{ObjectWrite, WriteVerb};
 use crate::sink::convert::Wall;
 
-/// Results of one report at most.
+/// Maximum number of results in one report.
 pub const MAX_RESULTS: usize = 64;
-/// Where reports are.
+/// Path of the API group of reports.
 const GROUP: &str = "/apis/openreports.io/v1alpha1";
-/// Says how many results did not fit.
+/// Annotation with the number of results beyond [`MAX_RESULTS`].
 const NOT_LISTED: &str = "portolan.dev/results-not-listed";
-/// Characters of a label's value.
+/// Maximum length of a label's value in characters.
 const MAX_LABEL: usize = 63;
 
-/// Who writes reports, and which clock they show.
+/// The writing agent's node, and its wall clock.
 #[derive(Clone, Copy, Debug)]
 pub struct Author<'a> {
     pub node: &'a str,
     pub wall: Wall,
 }
 
-/// How many findings of a pod count how.
+/// Number of a pod's findings by result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Summary {
     fail: usize,
@@ -49,13 +49,18 @@ impl FromIterator<PolicyResult> for Summary {
     }
 }
 
-/// The report of a pod: what is known of its findings, and how many there are in all. Without any it says that there are
-/// none.
+/// Returns the write of a pod's report. `summary` counts all findings, also those that are not among `entries`. Without any
+/// finding the report has one result, `pass`.
 #[must_use]
-pub fn report(author: Author<'_>, pod: &Place, lines: &[&Line], summary: Summary) -> Write {
+pub fn report(
+    author: Author<'_>,
+    pod: &ObjectRef,
+    entries: &[&ReportEntry],
+    summary: Summary,
+) -> ObjectWrite {
     let name = format!("portolan-{}", pod.uid.0);
-    let mut sorted = lines.to_vec();
-    sorted.sort_by_key(|line| (Reverse(line.rank()), line.port, line.protocol));
+    let mut sorted = entries.to_vec();
+    sorted.sort_by_key(|entry| (Reverse(entry.rank()), entry.port, entry.protocol));
     let Summary { fail, warn, skip } = summary;
     let all = fail + warn + skip;
     let results: Vec<Value> = match all {
@@ -63,7 +68,7 @@ pub fn report(author: Author<'_>, pod: &Place, lines: &[&Line], summary: Summary
             "source": "portolan", "policy": "declared-ports", "result": "pass",
             "message": "no port of this pod is other than its manifest says",
         })],
-        _ => sorted.iter().take(MAX_RESULTS).map(|line| result(author, line)).collect(),
+        _ => sorted.iter().take(MAX_RESULTS).map(|entry| result(author, entry)).collect(),
     };
     let mut metadata = json!({
         "name": name,
@@ -88,59 +93,59 @@ pub fn report(author: Author<'_>, pod: &Place, lines: &[&Line], summary: Summary
         "results": results,
     });
     let uri = format!("{GROUP}/namespaces/{}/reports/{name}?fieldManager=portolan&force=true", pod.namespace);
-    Write { verb: Verb::Apply, uri, object: object.to_string().into_bytes() }
+    ObjectWrite { verb: WriteVerb::Apply, uri, object: object.to_string().into_bytes() }
 }
 
-fn result(author: Author<'_>, line: &Line) -> Value {
-    let nanos = author.wall.unix_ns_at_boot.saturating_add(i128::from(line.first_seen.0));
+fn result(author: Author<'_>, entry: &ReportEntry) -> Value {
+    let nanos = author.wall.unix_ns_at_boot.saturating_add(i128::from(entry.first_seen.0));
     let mut result = json!({
         "source": "portolan",
-        "policy": line.code.as_str(),
+        "policy": entry.code.as_str(),
         "category": "Network",
-        "result": line.result().as_str(),
-        "severity": line.severity().as_str(),
-        "scored": line.state == FindingState::Open,
-        "message": line.message,
+        "result": entry.result().as_str(),
+        "severity": entry.severity().as_str(),
+        "scored": entry.state == FindingState::Open,
+        "message": entry.message,
         "timestamp": {
             "seconds": i64::try_from(nanos.div_euclid(1_000_000_000)).unwrap_or_default(),
             "nanos": i32::try_from(nanos.rem_euclid(1_000_000_000)).unwrap_or_default(),
         },
-        "properties": properties(line),
+        "properties": properties(entry),
     });
-    if let (Some(result), Some(port), Some(protocol)) = (result.as_object_mut(), line.port, line.protocol) {
+    if let (Some(result), Some(port), Some(protocol)) = (result.as_object_mut(), entry.port, entry.protocol) {
         result.insert("rule".to_owned(), json!(format!("{port}/{protocol}")));
     }
     result
 }
 
-/// All values are texts.
-fn properties(line: &Line) -> Map<String, Value> {
+/// Returns the properties of a result. The schema allows only texts.
+fn properties(entry: &ReportEntry) -> Map<String, Value> {
     let mut properties = Map::new();
     let mut add = |key: &str, value: String| properties.insert(key.to_owned(), Value::String(value));
-    add("id", line.id.clone());
-    add("exposure", line.exposure.as_str().to_owned());
-    add("policyVerdict", line.policy.as_str().to_owned());
-    add("connections", line.connections.to_string());
-    add("peers", format!("{}{}", line.peers, if line.more_peers { "+" } else { "" }));
-    if let Some(port) = line.port {
+    add("id", entry.id.clone());
+    add("exposure", entry.exposure.as_str().to_owned());
+    add("policyVerdict", entry.policy.as_str().to_owned());
+    add("connections", entry.connections.to_string());
+    add("peers", format!("{}{}", entry.peers, if entry.more_peers { "+" } else { "" }));
+    if let Some(port) = entry.port {
         add("port", port.to_string());
     }
-    if let Some(protocol) = line.protocol {
+    if let Some(protocol) = entry.protocol {
         add("protocol", protocol.as_str().to_owned());
     }
-    if let Some(process) = &line.process {
+    if let Some(process) = &entry.process {
         add("process", process.clone());
     }
-    if let Some(container) = &line.container {
+    if let Some(container) = &entry.container {
         add("container", container.clone());
     }
-    if !line.origins.is_empty() {
-        add("origins", line.origins.iter().copied().collect::<Vec<_>>().join(","));
+    if !entry.origins.is_empty() {
+        add("origins", entry.origins.iter().copied().collect::<Vec<_>>().join(","));
     }
     properties
 }
 
-/// A node's name as the value of a label, which may be shorter than a name.
+/// Converts a node's name to a valid label value, which can be shorter than a name.
 #[must_use]
 pub fn label(node: &str) -> String {
     let fits = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');

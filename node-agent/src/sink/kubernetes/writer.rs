@@ -1,5 +1,5 @@
-//! Brings what is due to the API server, one write at a time, at a bounded rate, and slower the more the server is in trouble.
-//! Nobody waits for it.
+//! Writes due objects to the API server: one write at a time, at a limited rate, with back-off while the server is in
+//! trouble. Nothing waits for the writer.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,267 +9,280 @@ use std::time::Duration;
 use portolan_engine::model::identity::BootTime;
 use tokio::time::sleep;
 
-use super::bucket::Bucket;
-use super::desk::{Desk, Order, Outcome, Times};
+use super::pending_writes::{PendingWrites, WriteOutcome, WriteRequest, WriteTimings};
 use super::report_object::Author;
-use crate::kubernetes_api::access::{ApiAccess, Verb};
-use crate::kubernetes_api::backoff::{Backoff, Pace, part_of, random};
+use super::token_bucket::TokenBucket;
+use crate::kubernetes_api::access::{ApiAccess, WriteVerb};
 use crate::kubernetes_api::fault::ApiFault;
+use crate::kubernetes_api::timings::ApiTimings;
+use crate::retry::backoff::{Backoff, random, random_part};
 use crate::sink::convert::Wall;
 use crate::source::state::{Reporter, State};
 
-/// How often it is looked whether something is due.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Namespaces that are remembered for refusing.
-const MAX_REFUSALS: usize = 64;
-/// After so many that forbid it one after the other, they may all do.
-const SEVERAL: u32 = 3;
+/// Maximum interval at which the writer checks for due writes.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// Maximum number of Kubernetes namespaces whose rejections are remembered.
+const MAX_REJECTIONS: usize = 64;
+/// Consecutive forbidden writes after which all namespaces may forbid them, and the writer pauses.
+const MANY_FORBIDDEN: u32 = 3;
 
-/// How many writes came to which end.
+/// Number of writes by outcome.
 #[derive(Debug, Default)]
 pub struct WriteCounts {
+    /// The server has the object.
     pub written: AtomicU64,
-    /// The server does not take them.
+    /// The server rejected the write.
     pub refused: AtomicU64,
-    /// The server did not answer, or was in trouble.
+    /// The server did not answer, or reported a temporary failure.
     pub failed: AtomicU64,
 }
 
-/// What the writers of one agent have in common.
+/// What all writers of one agent share.
 #[derive(Clone)]
-pub struct Office {
+pub struct WriterContext {
     pub access: Arc<ApiAccess>,
     pub node: Arc<str>,
     pub now: fn() -> BootTime,
     pub wall: fn() -> Wall,
-    pub times: Times,
-    pub pace: Pace,
+    pub timings: WriteTimings,
+    pub api_timings: ApiTimings,
 }
 
 /// The writer of one kind of object.
-pub struct Writer<D: Desk> {
-    pub desk: Arc<Mutex<D>>,
-    pub office: Office,
-    pub bucket: Bucket,
+pub struct Writer<P: PendingWrites> {
+    pub pending: Arc<Mutex<P>>,
+    pub context: WriterContext,
+    pub tokens: TokenBucket,
     pub counts: Arc<WriteCounts>,
+    /// Reports why writing fails.
     pub reporter: Reporter,
 }
 
-/// How the server stands to us.
-struct Standing {
+/// The state of the server, as the writer sees it.
+struct ServerState {
     backoff: Backoff,
-    /// Nothing is tried before.
+    /// No write before this time.
     pause: BootTime,
-    /// What ails the server, or the way to it.
+    /// Why the server does not answer, or cannot be reached.
     trouble: Option<String>,
-    /// What it does not take, by namespace: rights may differ.
-    refusals: BTreeMap<String, Refusal>,
-    /// How many namespaces forbade it, one after the other.
+    /// Rejections by Kubernetes namespace: permissions may differ.
+    rejections: BTreeMap<String, Rejection>,
+    /// Number of consecutive forbidden writes.
     forbidden: u32,
 }
 
+/// Why the server rejects the writes of one namespace.
 #[derive(Clone, Debug)]
-struct Refusal {
+struct Rejection {
     reason: String,
-    /// Nothing of this namespace is sent before.
+    /// No write to this namespace before this time.
     until: BootTime,
 }
 
-impl<D: Desk> Writer<D> {
-    /// Writes until it is dropped.
+impl<P: PendingWrites> Writer<P> {
+    /// Runs until the task is dropped.
     pub async fn run(mut self) {
-        let now = (self.office.now)();
-        let mut standing = Standing {
-            backoff: Backoff::new(&self.office.pace),
-            pause: now.after(part_of(self.office.times.start_within, random())),
+        let now = (self.context.now)();
+        let mut server = ServerState {
+            backoff: self.context.api_timings.backoff(),
+            pause: now.after(random_part(self.context.timings.start_within, random())),
             trouble: None,
-            refusals: BTreeMap::new(),
+            rejections: BTreeMap::new(),
             forbidden: 0,
         };
         loop {
-            let now = (self.office.now)();
-            match self.order(&standing, now) {
-                Ok(order) => self.carry_out(order, &mut standing).await,
+            let now = (self.context.now)();
+            match self.next_request(&server, now) {
+                Ok(request) => self.send(request, &mut server).await,
                 Err(at) => {
-                    self.tell(&mut standing, now);
-                    sleep(at.since(now).clamp(Duration::from_millis(1), self.look_every())).await;
+                    self.report_status(&mut server, now);
+                    sleep(at.since(now).clamp(Duration::from_millis(1), self.check_interval())).await;
                 }
             }
         }
     }
 
-    fn look_every(&self) -> Duration {
-        self.office.times.gather.min(LOOK_EVERY)
+    fn check_interval(&self) -> Duration {
+        self.context.timings.gather.min(CHECK_INTERVAL)
     }
 
-    fn desk(&self) -> MutexGuard<'_, D> {
-        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    fn pending(&self) -> MutexGuard<'_, P> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is to be written now, or when to look again. What a namespace would refuse goes back without a question.
-    fn order(&mut self, standing: &Standing, now: BootTime) -> Result<Order<D::Key>, BootTime> {
-        let later = now.after(self.look_every());
-        let due = self.desk().next_due().unwrap_or(later).max(standing.pause);
+    /// Returns the next due write, or the time of the next check. A write to a namespace with a current rejection is returned
+    /// to its sink without a request.
+    fn next_request(
+        &mut self,
+        server: &ServerState,
+        now: BootTime,
+    ) -> Result<WriteRequest<P::Key>, BootTime> {
+        let later = now.after(self.check_interval());
+        let due = self.pending().next_due().unwrap_or(later).max(server.pause);
         if due > now {
             return Err(due);
         }
-        self.bucket.take(now)?;
-        let author = Author { node: &self.office.node, wall: (self.office.wall)() };
-        let mut desk = self.desk();
+        self.tokens.take(now)?;
+        let author = Author { node: &self.context.node, wall: (self.context.wall)() };
+        let mut pending = self.pending();
         loop {
-            let order = desk.take(author, now).ok_or(later)?;
-            match standing.refusals.get(&order.namespace).filter(|refusal| refusal.until > now) {
-                None => return Ok(order),
-                Some(refusal) => desk.done(order.key, Outcome::Refused(refusal.until), now),
+            let request = pending.take(author, now).ok_or(later)?;
+            match server.rejections.get(&request.namespace).filter(|rejection| rejection.until > now) {
+                None => return Ok(request),
+                Some(rejection) => pending.done(request.key, WriteOutcome::Refused(rejection.until), now),
             }
         }
     }
 
-    async fn carry_out(&mut self, order: Order<D::Key>, standing: &mut Standing) {
-        let Order { key, namespace, write } = order;
+    /// Sends a write and takes in its outcome.
+    async fn send(&mut self, request: WriteRequest<P::Key>, server: &mut ServerState) {
+        let WriteRequest { key, namespace, write } = request;
         let verb = write.verb;
-        let result = self.office.access.write(write, self.office.pace.answer_within).await;
-        let now = (self.office.now)();
+        let result = self.context.access.write(write, self.context.api_timings.answer_within).await;
+        let now = (self.context.now)();
         let outcome = match result {
-            Ok(()) => Outcome::Written,
-            // Told before, perhaps by the agent that was here before us.
-            Err(ApiFault::Refused { code: 409, .. }) if verb == Verb::Create => Outcome::Written,
-            Err(fault) => match Class::of(&fault) {
-                None => Outcome::Again(self.in_trouble(&fault, standing, now)),
-                Some(class) => Outcome::Refused(self.refused(class, &fault, &namespace, standing, now)),
+            Ok(()) => WriteOutcome::Written,
+            // The Event exists, perhaps by an earlier agent.
+            Err(ApiFault::Refused { code: 409, .. }) if verb == WriteVerb::Create => WriteOutcome::Written,
+            Err(fault) => match RejectionKind::of(&fault) {
+                None => WriteOutcome::Retry(self.in_trouble(&fault, server, now)),
+                Some(kind) => WriteOutcome::Refused(self.rejected(kind, &fault, &namespace, server, now)),
             },
         };
-        if outcome == Outcome::Written {
+        if outcome == WriteOutcome::Written {
             self.counts.written.fetch_add(1, Ordering::Relaxed);
-            standing.backoff.progress(now);
-            standing.forbidden = 0;
-            standing.refusals.remove(&namespace);
-            self.answered(standing, now);
+            server.backoff.progress(now);
+            server.forbidden = 0;
+            server.rejections.remove(&namespace);
+            self.answered(server, now);
         }
-        self.desk().done(key, outcome, now);
-        self.tell(standing, now);
+        self.pending().done(key, outcome, now);
+        self.report_status(server, now);
     }
 
-    /// The server answers, whatever it says.
-    fn answered(&mut self, standing: &mut Standing, now: BootTime) {
-        if standing.trouble.take().is_some() {
-            self.bucket.drain(now);
+    /// Ends the trouble: the server answered, even if with a rejection.
+    fn answered(&mut self, server: &mut ServerState, now: BootTime) {
+        if server.trouble.take().is_some() {
+            self.tokens.drain(now);
         }
     }
 
-    /// Says when anything may be tried again.
-    fn in_trouble(&mut self, fault: &ApiFault, standing: &mut Standing, now: BootTime) -> BootTime {
+    /// Takes in a temporary failure. Returns when any write may be retried.
+    fn in_trouble(&mut self, fault: &ApiFault, server: &mut ServerState, now: BootTime) -> BootTime {
         self.counts.failed.fetch_add(1, Ordering::Relaxed);
-        self.office.access.renew();
-        self.bucket.drain(now);
-        // A time that many agents were told is not the time at which all of them come.
-        let wait = standing.backoff.next(random()) + fault.asked_delay().unwrap_or_default();
-        standing.pause = now.after(wait);
-        standing.trouble = Some(fault.to_string());
-        standing.pause
+        self.context.access.renew();
+        self.tokens.drain(now);
+        // Many agents may get the same Retry-After, so each adds its own random wait.
+        let wait = server.backoff.next(random()) + fault.asked_delay().unwrap_or_default();
+        server.pause = now.after(wait);
+        server.trouble = Some(fault.to_string());
+        server.pause
     }
 
-    /// Says when this may be tried again.
-    fn refused(
+    /// Takes in a rejection. Returns when this object may be written again.
+    fn rejected(
         &mut self,
-        class: Class,
+        kind: RejectionKind,
         fault: &ApiFault,
         namespace: &str,
-        standing: &mut Standing,
+        server: &mut ServerState,
         now: BootTime,
     ) -> BootTime {
         self.counts.refused.fetch_add(1, Ordering::Relaxed);
-        self.answered(standing, now);
-        let seldom = self.office.times.seldom;
-        let much_later = now.after(seldom).after(part_of(seldom, random()));
-        standing.forbidden = if class == Class::Forbidden { standing.forbidden.saturating_add(1) } else { 0 };
-        match class {
-            Class::NotServed => {
-                standing.pause = much_later;
-                standing.trouble =
-                    Some(format!("{fault}: is the kind installed? It is asked for again later"));
+        self.answered(server, now);
+        let seldom = self.context.timings.seldom;
+        let much_later = now.after(seldom).after(random_part(seldom, random()));
+        server.forbidden =
+            if kind == RejectionKind::Forbidden { server.forbidden.saturating_add(1) } else { 0 };
+        match kind {
+            RejectionKind::NotServed => {
+                server.pause = much_later;
+                server.trouble = Some(format!("{fault}: is the kind installed? It is asked for again later"));
             }
-            Class::Forbidden => {
-                if standing.forbidden >= SEVERAL {
-                    standing.pause = now.after(self.office.pace.most);
+            RejectionKind::Forbidden => {
+                if server.forbidden >= MANY_FORBIDDEN {
+                    server.pause = now.after(self.context.api_timings.most);
                 }
-                let reason = format!("{} (needed: {})", without_name(fault), D::NEEDS);
-                standing.refuses(namespace, Refusal { reason, until: much_later }, now);
+                let reason = format!("{} (needed: {})", without_name(fault), P::NEEDS);
+                server.reject(namespace, Rejection { reason, until: much_later }, now);
             }
-            Class::NotAccepted => {
-                standing.refuses(namespace, Refusal { reason: without_name(fault), until: now }, now);
+            RejectionKind::NotAccepted => {
+                server.reject(namespace, Rejection { reason: without_name(fault), until: now }, now);
             }
-            Class::Leaving => drop(standing.refusals.remove(namespace)),
+            RejectionKind::NamespaceGone => drop(server.rejections.remove(namespace)),
         }
         much_later
     }
 
-    /// Says what does not work, as long as something waits for it; of several reasons the one that was said before.
-    fn tell(&self, standing: &mut Standing, now: BootTime) {
-        let reason = if standing.is_well() { None } else { self.reason(standing, now) };
+    /// Publishes why writing fails, while a write waits for it. Of several reasons the published one is kept.
+    fn report_status(&self, server: &mut ServerState, now: BootTime) {
+        let reason = if server.is_well() { None } else { self.reason(server, now) };
         self.reporter.report(State::up_unless(reason));
     }
 
-    fn reason(&self, standing: &mut Standing, now: BootTime) -> Option<String> {
-        let desk = self.desk();
-        let owed = desk.owed();
-        if owed.is_empty() && standing.pause <= now {
-            standing.trouble = None;
+    /// Returns the reason to publish. Forgets the trouble if no failed write waits any more.
+    fn reason(&self, server: &mut ServerState, now: BootTime) -> Option<String> {
+        let pending = self.pending();
+        let failed = pending.failed_namespaces();
+        if failed.is_empty() && server.pause <= now {
+            server.trouble = None;
         }
-        let refusals = standing.refusals.iter().filter(|(namespace, _)| owed.contains(namespace.as_str()));
-        let reasons = refusals.map(|(_, refusal)| &refusal.reason);
-        let told = self.reporter.state();
+        let current = server.rejections.iter().filter(|(namespace, _)| failed.contains(namespace.as_str()));
+        let reasons = current.map(|(_, rejection)| &rejection.reason);
+        let published = self.reporter.state();
         let first = reasons
             .clone()
-            .find(|reason| Some(reason.as_str()) == told.reason())
+            .find(|reason| Some(reason.as_str()) == published.reason())
             .or_else(|| reasons.clone().next());
-        standing.trouble.as_ref().or(first).cloned()
+        server.trouble.as_ref().or(first).cloned()
     }
 }
 
-impl Standing {
+impl ServerState {
+    /// Returns true if nothing is wrong.
     fn is_well(&self) -> bool {
-        self.trouble.is_none() && self.refusals.is_empty()
+        self.trouble.is_none() && self.rejections.is_empty()
     }
 
-    fn refuses(&mut self, namespace: &str, refusal: Refusal, now: BootTime) {
-        if self.refusals.len() >= MAX_REFUSALS {
-            self.refusals.retain(|_, refusal| refusal.until > now);
+    /// Remembers a rejection, within [`MAX_REJECTIONS`].
+    fn reject(&mut self, namespace: &str, rejection: Rejection, now: BootTime) {
+        if self.rejections.len() >= MAX_REJECTIONS {
+            self.rejections.retain(|_, rejection| rejection.until > now);
         }
-        if self.refusals.len() < MAX_REFUSALS || self.refusals.contains_key(namespace) {
-            self.refusals.insert(namespace.to_owned(), refusal);
+        if self.rejections.len() < MAX_REJECTIONS || self.rejections.contains_key(namespace) {
+            self.rejections.insert(namespace.to_owned(), rejection);
         }
     }
 }
 
-/// What the server said of one object, as it would say it of the next.
+/// Returns the fault without the name of the object, so that the next object has the same reason.
 fn without_name(fault: &ApiFault) -> String {
     let text = fault.to_string();
-    let Some((answer, said)) = text.split_once(": ") else { return text };
-    let parts = said.split_once(" is forbidden: ").or_else(|| said.split_once(" is invalid: "));
-    format!("{answer}: {}", parts.map_or(said, |(_, why)| why))
+    let Some((answer, message)) = text.split_once(": ") else { return text };
+    let parts = message.split_once(" is forbidden: ").or_else(|| message.split_once(" is invalid: "));
+    format!("{answer}: {}", parts.map_or(message, |(_, why)| why))
 }
 
-/// What a refusal is about.
+/// What a rejection is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Class {
-    /// The server has no such kind.
+enum RejectionKind {
+    /// The server does not serve the kind of object.
     NotServed,
-    /// We may not.
+    /// The agent lacks the permission.
     Forbidden,
-    /// This object, not others.
+    /// The server rejects this object, not others.
     NotAccepted,
-    /// Its namespace is going, or gone.
-    Leaving,
+    /// The namespace is being deleted, or is deleted.
+    NamespaceGone,
 }
 
-impl Class {
-    /// `None`: the server or the way to it is in trouble.
+impl RejectionKind {
+    /// Returns `None` if the server or the network is in trouble.
     fn of(fault: &ApiFault) -> Option<Self> {
         let ApiFault::Refused { code, reason, .. } = fault else { return None };
         Some(match code {
-            403 if reason.contains("being terminated") => Self::Leaving,
-            404 if reason.starts_with("namespaces ") => Self::Leaving,
+            403 if reason.contains("being terminated") => Self::NamespaceGone,
+            404 if reason.starts_with("namespaces ") => Self::NamespaceGone,
             403 => Self::Forbidden,
             404 | 405 => Self::NotServed,
             401 | 429 | 500.. => return None,

@@ -1,44 +1,48 @@
-//! Lists of attributes, as records and resources carry them: what is not known is left out.
+//! Attribute lists of records and resources. Unknown values are left out.
 
 use super::messages::{AnyValue, ArrayValue, KeyValue, KeyValueList, Resource, Scope, Value};
 
-/// What every export calls this program.
+/// `service.name` and scope of every export.
 const SERVICE: &str = "portolan";
 
-/// Grows by one attribute after the other.
+/// Builder of an attribute list.
 #[derive(Debug, Default)]
 pub struct Attributes(Vec<KeyValue>);
 
 impl Attributes {
+    /// Adds a text.
     pub fn text(&mut self, key: impl Into<String>, value: impl Into<String>) {
         self.push(key.into(), Value::Text(value.into()));
     }
 
+    /// Adds a text, if there is one.
     pub fn maybe(&mut self, key: &str, value: Option<impl Into<String>>) {
         if let Some(value) = value {
             self.text(key, value);
         }
     }
 
-    /// A number; above what OTLP can say, the most that it can.
+    /// Adds a number. Numbers above the range of i64, OTLP's integer, become its maximum.
     pub fn number(&mut self, key: &str, value: impl TryInto<i64>) {
         self.push(key.to_owned(), Value::Int(value.try_into().unwrap_or(i64::MAX)));
     }
 
+    /// Adds a boolean.
     pub fn truth(&mut self, key: &str, value: bool) {
         self.push(key.to_owned(), Value::Bool(value));
     }
 
-    /// A list; an empty one is left out.
+    /// Adds a list of texts, unless it is empty.
     pub fn list<T: Into<String>>(&mut self, key: &str, items: impl IntoIterator<Item = T>) {
         self.values(key, items.into_iter().map(|item| Value::Text(item.into())));
     }
 
-    /// A list of maps; likewise.
+    /// Adds a list of maps, unless it is empty.
     pub fn maps(&mut self, key: &str, maps: impl IntoIterator<Item = Self>) {
         self.values(key, maps.into_iter().map(|map| Value::Map(KeyValueList { values: map.0 })));
     }
 
+    /// Returns the attributes in the order in which they were added.
     #[must_use]
     pub fn into_list(self) -> Vec<KeyValue> {
         self.0
@@ -56,7 +60,7 @@ impl Attributes {
     }
 }
 
-/// The agent on this node. What a record is about are attributes of the record: a resource is who sends.
+/// Returns the resource of all exports: the agent on this node. What a record is about is in the record's attributes.
 #[must_use]
 pub fn resource(node: &str) -> Resource {
     let mut attributes = Attributes::default();
@@ -67,6 +71,7 @@ pub fn resource(node: &str) -> Resource {
     Resource { attributes: attributes.into_list() }
 }
 
+/// Returns the instrumentation scope of all exports.
 #[must_use]
 pub fn scope() -> Scope {
     Scope { name: SERVICE.to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() }

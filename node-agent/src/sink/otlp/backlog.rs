@@ -1,4 +1,5 @@
-//! Records that have not arrived yet: bounded in number and bytes, the oldest goes first, and whoever adds never waits.
+//! Backlog of records that have not arrived yet, bounded in number and bytes. When full, the oldest record is dropped, so
+//! that adding never blocks.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,45 +12,48 @@ use tokio::time::sleep;
 
 use super::ended;
 
-/// What may wait, or be on its way.
+/// Limits of the backlog. Waiting and in-flight records both count.
 #[derive(Clone, Copy, Debug)]
-pub struct Room {
+pub struct BacklogLimits {
+    /// Maximum number of records.
     pub records: usize,
+    /// Maximum size of all records in bytes.
     pub bytes: usize,
-    /// Records of one request,
+    /// Maximum number of records in one request.
     pub batch: usize,
-    /// and their bytes, unless a single one has more.
+    /// Maximum size of the records in one request. A single larger record is sent alone.
     pub batch_bytes: usize,
 }
 
-impl Room {
+impl BacklogLimits {
+    /// The limits of an agent.
     pub const DEFAULT: Self = Self { records: 4096, bytes: 8 << 20, batch: 512, batch_bytes: 512 << 10 };
 }
 
 #[derive(Debug, Default)]
-struct Waiting {
+struct RecordBuffer {
     records: VecDeque<Bytes>,
     bytes: usize,
-    /// Taken, and not settled yet: records and bytes.
+    /// Number and bytes of records that are being sent.
     in_flight: (usize, usize),
 }
 
-/// Written by the agent's loop, read by one task.
+/// The backlog. The pipeline writes, and one sender reads.
 #[derive(Debug)]
 pub struct Backlog {
-    room: Room,
-    waiting: Mutex<Waiting>,
+    limits: BacklogLimits,
+    waiting: Mutex<RecordBuffer>,
     grown: Notify,
     dropped: AtomicU64,
 }
 
 impl Backlog {
     #[must_use]
-    pub fn new(room: Room) -> Self {
-        Self { room, waiting: Mutex::default(), grown: Notify::new(), dropped: AtomicU64::new(0) }
+    pub fn new(limits: BacklogLimits) -> Self {
+        Self { limits, waiting: Mutex::default(), grown: Notify::new(), dropped: AtomicU64::new(0) }
     }
 
-    /// Adds a record; where there is no room the oldest that waits goes and is counted.
+    /// Adds a record. When full, drops and counts the oldest waiting record.
     pub fn push(&self, record: Bytes) {
         let mut waiting = self.lock();
         waiting.bytes += record.len();
@@ -59,15 +63,15 @@ impl Backlog {
         self.grown.notify_one();
     }
 
-    /// Up to a batch of the oldest, `most` at most, once there are as many, the first has waited for `linger`, or the end is
-    /// near. `None`: it is the end, and nothing is left. What is taken must be settled or put back.
+    /// Takes the oldest records, at most `most`. Waits until a batch is full, for at most `linger`, or until the export ends.
+    /// `None` if the export ends and nothing is left. The caller must [`Self::settle`] the batch or [`Self::put_back`] it.
     pub async fn batch(
         &self,
         most: usize,
         linger: Duration,
         ending: &mut watch::Receiver<bool>,
     ) -> Option<Vec<Bytes>> {
-        let most = most.min(self.room.batch);
+        let most = most.min(self.limits.batch);
         while self.lock().records.is_empty() {
             if *ending.borrow() {
                 return None;
@@ -78,7 +82,7 @@ impl Backlog {
             }
         }
         let full = async {
-            while self.lock().is_less_than(most, self.room.batch_bytes) {
+            while self.lock().is_less_than(most, self.limits.batch_bytes) {
                 self.grown.notified().await;
             }
         };
@@ -90,12 +94,12 @@ impl Backlog {
         Some(self.take(most))
     }
 
-    /// What was taken has arrived, or never will.
+    /// Ends the batch in flight: the receiver accepted it or rejected it for good.
     pub fn settle(&self) {
         self.lock().in_flight = (0, 0);
     }
 
-    /// What was taken goes back to where it was.
+    /// Returns the batch in flight to the front of the backlog.
     pub fn put_back(&self, batch: Vec<Bytes>) {
         let mut waiting = self.lock();
         waiting.bytes += waiting.in_flight.1;
@@ -105,13 +109,13 @@ impl Backlog {
         }
     }
 
-    /// How many records went for want of room.
+    /// Returns the number of records that were dropped from a full backlog.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// How many have not arrived yet.
+    /// Returns the number of records that have not arrived, in-flight ones included.
     #[must_use]
     pub fn unsent(&self) -> usize {
         let waiting = self.lock();
@@ -123,7 +127,7 @@ impl Backlog {
         let mut bytes = 0;
         let fits = |record: &&Bytes| {
             bytes += record.len();
-            bytes <= self.room.batch_bytes
+            bytes <= self.limits.batch_bytes
         };
         let count = waiting.records.iter().take(most).take_while(fits).count().max(1);
         let count = count.min(waiting.records.len());
@@ -134,21 +138,24 @@ impl Backlog {
         batch
     }
 
-    fn make_room(&self, waiting: &mut Waiting) {
+    /// Drops the oldest waiting records until the limits hold. Records in flight are never dropped.
+    fn make_room(&self, waiting: &mut RecordBuffer) {
         let (records, bytes) = waiting.in_flight;
-        while waiting.records.len() + records > self.room.records || waiting.bytes + bytes > self.room.bytes {
+        while waiting.records.len() + records > self.limits.records
+            || waiting.bytes + bytes > self.limits.bytes
+        {
             let Some(oldest) = waiting.records.pop_front() else { break };
             waiting.bytes -= oldest.len();
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
+    fn lock(&self) -> MutexGuard<'_, RecordBuffer> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Waiting {
+impl RecordBuffer {
     fn is_less_than(&self, records: usize, bytes: usize) -> bool {
         self.records.len() < records && self.bytes < bytes
     }
@@ -163,11 +170,11 @@ mod tests {
     }
 
     fn backlog(records: usize, bytes: usize) -> Backlog {
-        Backlog::new(Room { records, bytes, batch: 2, batch_bytes: 1000 })
+        Backlog::new(BacklogLimits { records, bytes, batch: 2, batch_bytes: 1000 })
     }
 
     #[tokio::test]
-    async fn the_oldest_goes_for_want_of_room_and_is_counted() {
+    async fn a_full_backlog_drops_and_counts_the_oldest() {
         for backlog in [backlog(3, 1000), backlog(100, 30)] {
             (0..5).for_each(|n| backlog.push(record(n)));
             assert_eq!((backlog.unsent(), backlog.dropped()), (3, 2));
@@ -178,7 +185,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_on_its_way_takes_room_and_comes_back_as_the_oldest() {
+    async fn records_in_flight_count_and_return_as_the_oldest() {
         for backlog in [backlog(3, 1000), backlog(100, 30)] {
             let (sender, mut ending) = watch::channel(false);
             (0..2).for_each(|n| backlog.push(record(n)));
@@ -199,13 +206,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_batch_is_bounded_in_bytes_too_but_takes_one_whatever_it_has() {
-        let backlog = Backlog::new(Room { records: 100, bytes: 1000, batch: 50, batch_bytes: 25 });
+    async fn a_batch_is_bounded_in_bytes_but_has_one_record_of_any_size() {
+        let backlog = Backlog::new(BacklogLimits { records: 100, bytes: 1000, batch: 50, batch_bytes: 25 });
         let (_sender, mut ending) = watch::channel(false);
         (0..3).for_each(|n| backlog.push(record(n)));
         backlog.push(Bytes::from(vec![9; 70]));
         let long = Duration::from_secs(60);
-        // It is full, so nothing waits for more.
+        // The batch is full, so it does not wait for `linger`.
         assert_eq!(backlog.batch(9, long, &mut ending).await, Some(vec![record(0), record(1)]));
         assert_eq!(backlog.batch(9, long, &mut ending).await, Some(vec![record(2)]));
         assert_eq!(backlog.batch(9, long, &mut ending).await.map(|batch| batch.len()), Some(1));

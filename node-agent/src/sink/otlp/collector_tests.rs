@@ -1,4 +1,4 @@
-//! The export through a real collector, of others' making: what it takes in it hands on to the receiver of these tests.
+//! Export through a real OpenTelemetry collector, which forwards to the receiver of these tests.
 
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
@@ -13,7 +13,7 @@ use super::sending_tests::{PATIENCE, begin, has_begun, offer, options, until_sta
 use crate::args::agent::OtlpSignal;
 use crate::source::state::State;
 
-/// A collector that runs; it ends with this.
+/// A running collector, killed on drop.
 struct Collector {
     address: SocketAddr,
     process: Child,
@@ -27,7 +27,7 @@ impl Drop for Collector {
 }
 
 impl Collector {
-    /// Starts one that hands on to `receiver`, and waits until it listens; none where the machine has no such program.
+    /// Starts a collector that forwards to `receiver`, and waits until it listens. `None` if the program is not installed.
     async fn start(receiver: &Receiver) -> Option<Self> {
         let Some(program) = tools::program("rotel-agent") else {
             println!("skipped: no collector; run `cargo xtask setup --tests`");
@@ -63,7 +63,7 @@ impl Collector {
     }
 }
 
-/// An address of the loopback that nobody listens on.
+/// Returns a loopback address without a listener.
 async fn free() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
     listener.local_addr().expect("address")
@@ -75,9 +75,9 @@ async fn a_collector_takes_findings_and_hands_them_on() {
     let Some(collector) = Collector::start(&receiver).await else { return };
     let mut export = begin(collector.options(OtlpSignal::Logs));
     offer(&export, 0..20);
-    export.outlet.offer(&with_id("0", "resolved"));
+    export.records.offer(&with_id("0", "resolved"));
     let arrived = receiver.until(|arrived| arrived.findings().len() == 21).await;
-    // A collector puts batches together as it likes, and may exchange them.
+    // A collector may merge and reorder batches.
     let mut findings = arrived.findings();
     findings.sort();
     let mut expected: Vec<_> = (0..20).map(|id| (id.to_string(), "open".to_owned())).collect();
@@ -85,7 +85,7 @@ async fn a_collector_takes_findings_and_hands_them_on() {
     expected.sort();
     assert_eq!(findings, expected);
     assert_eq!(until_state(&mut export, has_begun).await, State::Up);
-    assert_eq!(export.outlet.lost().map(|(_, count)| count), [0, 0, 0]);
+    assert_eq!(export.records.lost().map(|(_, count)| count), [0, 0, 0]);
     assert_eq!(export.finish(PATIENCE).await, 0);
 }
 
@@ -98,12 +98,12 @@ async fn a_collector_takes_metrics_and_hands_them_on() {
     let resource = arrived.metrics[0].resource_metrics.first().expect("a resource");
     let names: Vec<&str> =
         resource.scope_metrics.iter().flat_map(|scope| &scope.metrics).map(|metric| &*metric.name).collect();
-    // A gauge, a sum, a histogram.
+    // A gauge, a sum and a histogram.
     for name in ["portolan.namespaces", "portolan.unattributed", "portolan.scan_duration"] {
         assert!(names.contains(&name), "{name} is not among {names:?}");
     }
     let attributes = &resource.resource.as_ref().expect("attributes").attributes;
     assert!(attributes.iter().any(|attribute| attribute.key == "k8s.node.name"), "{attributes:?}");
-    assert_eq!(export.outlet.lost().map(|(_, count)| count), [0, 0, 0]);
+    assert_eq!(export.records.lost().map(|(_, count)| count), [0, 0, 0]);
     export.finish(PATIENCE).await;
 }

@@ -1,5 +1,5 @@
-//! The metrics as OTLP says them, read from the exposition text: so both ways out carry the same numbers, and nobody has
-//! to keep two lists of metrics.
+//! Metrics in OTLP, converted from the OpenMetrics text: `/metrics` and the export contain the same values from one list of
+//! metrics. `prometheus-client` shows its registry to encoders only; decision 0030 has the cost of its protobuf encoder.
 
 use std::collections::BTreeMap;
 
@@ -8,14 +8,14 @@ use super::messages::{
     CUMULATIVE, Gauge, Histogram, HistogramPoint, KeyValue, Metric, Number, NumberPoint, Points, Sum,
 };
 
-/// Since when was counted, and when it was read: nanoseconds since 1970.
+/// Start of counting and time of reading, in nanoseconds since 1970.
 #[derive(Clone, Copy, Debug)]
 pub struct Span {
     pub start: u64,
     pub now: u64,
 }
 
-/// One family of the text.
+/// A metric family of the text.
 #[derive(Debug, Default)]
 struct Family<'a> {
     name: &'a str,
@@ -25,17 +25,17 @@ struct Family<'a> {
     samples: Vec<Sample<'a>>,
 }
 
-/// One line of numbers.
+/// A sample line of the text.
 #[derive(Debug)]
 struct Sample<'a> {
-    /// With suffixes such as `_total`.
+    /// Name with suffixes such as `_total`.
     name: &'a str,
     labels: Vec<(&'a str, String)>,
     value: &'a str,
 }
 
-/// Every metric in OpenMetrics text that has a series. `portolan_lost_total` becomes `portolan.lost`: suffixes are the
-/// business of whoever translates it back.
+/// Converts every family with at least one sample. `portolan_lost_total` becomes `portolan.lost`: OTLP names have no type
+/// suffix, and a translation back to Prometheus adds it.
 #[must_use]
 pub fn metrics(text: &str, span: Span) -> Vec<Metric> {
     families(text).into_iter().filter(|family| !family.samples.is_empty()).map(|f| f.metric(span)).collect()
@@ -78,7 +78,7 @@ fn sample(line: &str) -> Option<Sample<'_>> {
 
 type Labels<'a> = Vec<(&'a str, String)>;
 
-/// What is between the braces, and what is behind them.
+/// Parses the labels up to the closing brace. Returns them and the rest of the line.
 fn labels(mut rest: &str) -> Option<(Labels<'_>, &str)> {
     let mut labels = Vec::new();
     loop {
@@ -159,7 +159,7 @@ impl Family<'_> {
         self.samples.iter().map(point).collect()
     }
 
-    /// One for each set of labels beside `le`. The text's buckets are sums, OTLP's are not.
+    /// Returns a point for each set of labels other than `le`. Buckets are cumulative in the text, but not in OTLP.
     fn histograms(&self, span: Span) -> Vec<HistogramPoint> {
         let mut points: BTreeMap<Vec<(&str, &str)>, HistogramPoint> = BTreeMap::new();
         for sample in &self.samples {
@@ -194,7 +194,7 @@ fn attributes<V: AsRef<str>>(labels: &[(&str, V)]) -> Vec<KeyValue> {
     for (key, value) in labels {
         let value = value.as_ref();
         match *key {
-            // As on the log records.
+            // The same attribute as on log records.
             "namespace" => all.text("k8s.namespace.name", value),
             key => all.text(key, value),
         }

@@ -1,5 +1,5 @@
-//! The few messages of OTLP 1.x that are sent, declared by hand: the generated crate would bring an SDK along. Tests read
-//! what is sent with the generated messages.
+//! The protobuf messages of OTLP 1.x that the export uses, declared by hand: the generated crate depends on an SDK. Tests
+//! decode the export with the generated messages.
 
 use bytes::Bytes;
 use prost::Message;
@@ -23,19 +23,19 @@ pub struct ResourceLogs {
 pub struct ScopeLogs {
     #[prost(message, optional, tag = "1")]
     pub scope: Option<Scope>,
-    /// Each is an encoded [`LogRecord`]: so they are small while they wait, and their size is known.
+    /// Encoded [`LogRecord`]s. The backlog keeps records encoded, so that they are small and of known size.
     #[prost(bytes = "bytes", repeated, tag = "2")]
     pub log_records: Vec<Bytes>,
 }
 
-/// Who sends.
+/// The sender of an export.
 #[derive(Clone, PartialEq, Message)]
 pub struct Resource {
     #[prost(message, repeated, tag = "1")]
     pub attributes: Vec<KeyValue>,
 }
 
-/// Which part of it.
+/// The part of the sender that made the items.
 #[derive(Clone, PartialEq, Message)]
 pub struct Scope {
     #[prost(string, tag = "1")]
@@ -102,7 +102,7 @@ pub struct KeyValueList {
     pub values: Vec<KeyValue>,
 }
 
-/// Answer of both paths.
+/// Body of an answer of both paths.
 #[derive(Clone, PartialEq, Message)]
 pub struct ExportResponse {
     #[prost(message, optional, tag = "1")]
@@ -111,7 +111,7 @@ pub struct ExportResponse {
 
 #[derive(Clone, PartialEq, Message)]
 pub struct PartialSuccess {
-    /// Records, or points of metrics.
+    /// Number of rejected log records or metric points.
     #[prost(int64, tag = "1")]
     pub rejected: i64,
     #[prost(string, tag = "2")]
@@ -163,7 +163,7 @@ pub enum Points {
     Histogram(Histogram),
 }
 
-/// `AGGREGATION_TEMPORALITY_CUMULATIVE`: since the start.
+/// `AGGREGATION_TEMPORALITY_CUMULATIVE`: values count from the start.
 pub const CUMULATIVE: i32 = 2;
 
 #[derive(Clone, PartialEq, Message)]

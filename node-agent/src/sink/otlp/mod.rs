@@ -1,16 +1,15 @@
-//! Findings as log records and the metrics, sent to an OpenTelemetry receiver over OTLP/HTTP. The engine's side only adds
-//! to a bounded backlog; tasks of their own send, wait and try again, so a receiver that is down costs nothing but records.
+//! Export to an OpenTelemetry receiver over OTLP/HTTP: findings as log records, and the metrics. The pipeline only adds to
+//! a bounded backlog. Separate tasks send and retry, so a receiver that is down costs only records.
 
 pub mod attributes;
 pub mod backlog;
-pub mod backoff;
+pub mod client;
 pub mod exposition;
-pub mod logs;
+pub mod log_sender;
 pub mod messages;
-pub mod post;
-pub mod readings;
+pub mod metric_sender;
 pub mod record;
-pub mod repeats;
+pub mod repeat_filter;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,76 +21,77 @@ use prost::Message;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use self::backlog::{Backlog, Room};
-use self::logs::LogSender;
-use self::post::Post;
-use self::readings::MetricSender;
-use self::repeats::Repeats;
+use self::backlog::{Backlog, BacklogLimits};
+use self::client::OtlpClient;
+use self::log_sender::LogSender;
+use self::metric_sender::MetricSender;
+use self::repeat_filter::RepeatFilter;
 use super::metrics::Metrics;
 use crate::args::agent::OtlpSignal;
 use crate::config::otlp::OtlpConfig;
 use crate::source::state::{Reporter, Source, State, StateFeed};
 
-/// Reason of records that were the oldest when the backlog was full.
+/// Loss reason: records that were dropped as the oldest of a full backlog.
 pub const FULL: &str = "otlp-full";
-/// Reason of records that the receiver refused.
+/// Loss reason: records that the receiver rejected.
 pub const REFUSED: &str = "otlp-refused";
-/// Reason of readings of the metrics that did not get through.
+/// Loss reason: exports of the metrics that failed.
 pub const METRICS_FAILED: &str = "otlp-metrics-failed";
 
-/// Every time that the senders keep to, but the interval of the metrics.
+/// Timeouts and intervals of the senders. The interval of the metrics is configuration.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace {
-    /// A record waits so long for others.
+pub struct ExportTimings {
+    /// Longest time that a record waits for a batch to fill.
     pub linger: Duration,
-    /// The first wait after a fault is at most this,
-    pub first: Duration,
-    /// and no wait is longer than this.
-    pub most: Duration,
-    /// An answer that takes longer will not come.
-    pub answer_within: Duration,
+    /// Upper bound of the first wait after a fault.
+    pub first_wait: Duration,
+    /// Upper bound of every wait after a fault.
+    pub max_wait: Duration,
+    /// Timeout of a request.
+    pub request_timeout: Duration,
 }
 
-impl Pace {
+impl ExportTimings {
+    /// The timings of an agent.
     pub const DEFAULT: Self = Self {
         linger: Duration::from_secs(5),
-        first: Duration::from_secs(1),
-        most: Duration::from_secs(60),
-        answer_within: Duration::from_secs(10),
+        first_wait: Duration::from_secs(1),
+        max_wait: Duration::from_secs(60),
+        request_timeout: Duration::from_secs(10),
     };
 }
 
-/// What the export needs to know.
+/// Options of the export.
 #[derive(Debug)]
 pub struct OtlpOptions {
     pub config: OtlpConfig,
     pub node: Arc<str>,
     pub clock: fn() -> Timestamp,
-    pub pace: Pace,
-    pub room: Room,
+    pub timings: ExportTimings,
+    pub limits: BacklogLimits,
 }
 
-/// The pipeline's end: takes findings, and tells what was lost.
+/// The pipeline's end of the export: takes findings and counts losses.
 #[derive(Clone, Debug)]
-pub struct Outlet {
-    /// `None`: records are not asked for.
+pub struct RecordQueue {
+    /// `None` if log records are not exported.
     backlog: Option<Arc<Backlog>>,
-    repeats: Arc<Repeats>,
+    repeat_filter: Arc<RepeatFilter>,
     refused: Arc<AtomicU64>,
     metrics_failed: Arc<AtomicU64>,
 }
 
-impl Outlet {
-    /// Adds the finding's record to those that wait, unless it only counts on too soon. Never waits itself.
+impl RecordQueue {
+    /// Adds the finding's record to the backlog, unless the repeat filter holds it back. Never blocks.
     pub fn offer(&self, finding: &Finding) {
         let Some(backlog) = &self.backlog else { return };
         let record = record::log_record(finding);
-        if self.repeats.is_due(finding, record.time_unix_nano) {
+        if self.repeat_filter.is_due(finding, record.time_unix_nano) {
             backlog.push(record.encode_to_vec().into());
         }
     }
 
-    /// What was dropped so far, by reason.
+    /// Returns the losses so far, by reason.
     #[must_use]
     pub fn lost(&self) -> [(&'static str, u64); 3] {
         let full = self.backlog.as_ref().map_or(0, |backlog| backlog.dropped());
@@ -100,12 +100,13 @@ impl Outlet {
     }
 }
 
-/// Reports why a sender's last request failed, if it did.
+/// Reports whether the last request of one sender succeeded.
 #[derive(Debug)]
-pub struct Standing(Reporter);
+pub struct StatusReporter(Reporter);
 
-impl Standing {
-    fn tell(&self, reason: Option<String>) {
+impl StatusReporter {
+    /// Publishes a failure with its reason, or a success (`None`).
+    fn report(&self, reason: Option<String>) {
         self.0.report(State::up_unless(reason));
     }
 }
@@ -113,74 +114,74 @@ impl Standing {
 /// The running senders.
 #[derive(Debug)]
 pub struct Export {
-    pub outlet: Outlet,
+    pub records: RecordQueue,
     ending: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
 }
 
-/// Starts the senders on the current runtime.
+/// Starts the senders that the configuration asks for, on the current runtime.
 #[must_use]
 pub fn start(options: OtlpOptions, metrics: Arc<Metrics>, feed: &StateFeed) -> Export {
-    let OtlpOptions { config, node, clock, pace, room } = options;
+    let OtlpOptions { config, node, clock, timings, limits } = options;
     let (ending, ended) = watch::channel(false);
-    let is_asked = |signal| config.signals.contains(&signal);
-    let mut outlet = Outlet {
+    let is_wanted = |signal| config.signals.contains(&signal);
+    let mut records = RecordQueue {
         backlog: None,
-        repeats: Arc::default(),
+        repeat_filter: Arc::default(),
         refused: Arc::default(),
         metrics_failed: Arc::default(),
     };
     let mut tasks = Vec::new();
-    if is_asked(OtlpSignal::Logs) {
-        let backlog = Arc::new(Backlog::new(room));
-        outlet.backlog = Some(Arc::clone(&backlog));
+    if is_wanted(OtlpSignal::Logs) {
+        let backlog = Arc::new(Backlog::new(limits));
+        records.backlog = Some(Arc::clone(&backlog));
         let sender = LogSender {
             node: Arc::clone(&node),
             backlog,
-            post: Post::new(&config, logs::PATH, pace.answer_within),
-            pace,
-            refused: Arc::clone(&outlet.refused),
-            standing: Standing(feed.reporter(Source::OtlpLogs)),
+            client: OtlpClient::new(&config, log_sender::PATH, timings.request_timeout),
+            timings,
+            refused: Arc::clone(&records.refused),
+            status: StatusReporter(feed.reporter(Source::OtlpLogs)),
             ending: ended.clone(),
         };
         tasks.push(tokio::spawn(sender.run()));
     }
-    if is_asked(OtlpSignal::Metrics) {
+    if is_wanted(OtlpSignal::Metrics) {
         let sender = MetricSender {
             node,
             metrics,
-            post: Post::new(&config, readings::PATH, pace.answer_within),
-            pace,
-            every: config.every,
+            client: OtlpClient::new(&config, metric_sender::PATH, timings.request_timeout),
+            timings,
+            interval: config.every,
             clock,
-            failed: Arc::clone(&outlet.metrics_failed),
-            standing: Standing(feed.reporter(Source::OtlpMetrics)),
+            failed: Arc::clone(&records.metrics_failed),
+            status: StatusReporter(feed.reporter(Source::OtlpMetrics)),
             ending: ended,
         };
         tasks.push(tokio::spawn(sender.run()));
     }
-    Export { outlet, ending, tasks }
+    Export { records, ending, tasks }
 }
 
 impl Export {
-    /// Sends what waits, and the metrics once more; gives up after `patience`. Returns how many records did not arrive.
-    pub async fn finish(self, patience: Duration) -> usize {
-        let Self { outlet, ending, mut tasks, .. } = self;
+    /// Sends the backlog and the metrics once more, for at most `timeout`. Returns the number of records that did not arrive.
+    pub async fn finish(self, timeout: Duration) -> usize {
+        let Self { records, ending, mut tasks } = self;
         ending.send_replace(true);
         let all = async {
             for task in &mut tasks {
                 let _ = task.await;
             }
         };
-        let _ = tokio::time::timeout(patience, all).await;
+        let _ = tokio::time::timeout(timeout, all).await;
         for task in tasks {
             task.abort();
         }
-        outlet.backlog.map_or(0, |backlog| backlog.unsent())
+        records.backlog.map_or(0, |backlog| backlog.unsent())
     }
 }
 
-/// Comes back when the end is near.
+/// Returns when the export is asked to end.
 async fn ended(ending: &mut watch::Receiver<bool>) {
     let _ = ending.wait_for(|is_ending| *is_ending).await;
 }

@@ -1,5 +1,5 @@
-//! A receiver for tests: HTTP on a real socket, reads what comes with the generated messages of OpenTelemetry, and answers
-//! as it was told to.
+//! OTLP receiver for tests: HTTP on a real socket. It decodes requests with the generated messages of OpenTelemetry and
+//! answers with scripted replies.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -24,33 +24,33 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
-/// How one request is answered.
+/// The answer to one request.
 #[derive(Clone, Debug)]
 pub enum Reply {
     Accept,
-    /// Accepted but for so many, and why.
+    /// Accepts the request but rejects this many items, with this reason.
     Partly(i64, &'static str),
     Status(u16),
-    /// 429, to come again after so many seconds.
+    /// 429 with this `Retry-After` in seconds.
     Throttle(u64),
-    /// 413 for a request of more bytes, to this one and all that follow.
+    /// 413 to this and all later requests with more bytes than this.
     AtMost(usize),
     /// Never answers.
     Silent,
 }
 
-/// What has arrived and was accepted.
+/// What has arrived so far. Batches and metrics are those that were accepted.
 #[derive(Clone, Debug, Default)]
 pub struct Arrived {
     /// Number of requests, accepted or not.
     pub requests: usize,
-    /// Ids and states of findings, in order, by the batch.
+    /// Ids and states of findings, in order, one list per batch.
     pub batches: Vec<Vec<(String, String)>>,
     pub metrics: Vec<ExportMetricsServiceRequest>,
     pub headers: HeaderMap,
 }
 
-/// A receiver; gone when it is dropped.
+/// A running receiver, stopped on drop.
 pub struct Receiver {
     pub address: SocketAddr,
     arrived: watch::Receiver<Arrived>,
@@ -63,13 +63,14 @@ impl Drop for Receiver {
     }
 }
 
+/// Replies that are left, and what has arrived.
 #[derive(Clone)]
-struct Desk {
+struct Script {
     replies: Arc<Mutex<VecDeque<Reply>>>,
     arrived: watch::Sender<Arrived>,
 }
 
-impl Desk {
+impl Script {
     fn reply(&self, bytes: usize) -> Reply {
         let mut replies = self.replies.lock().expect("lock");
         match replies.front() {
@@ -81,12 +82,12 @@ impl Desk {
 }
 
 impl Receiver {
-    /// Answers with `replies`, one after the other, and accepts what comes after them.
+    /// Answers with `replies` in order, and accepts all later requests.
     pub async fn start(replies: impl IntoIterator<Item = Reply>) -> Self {
         Self::start_at("127.0.0.1:0".parse().expect("address"), replies).await
     }
 
-    /// Over TLS.
+    /// Serves over TLS.
     pub async fn start_with(authority: &Authority) -> Self {
         let address = "127.0.0.1:0".parse().expect("address");
         Self::listen(address, [], Some(authority.clone())).await
@@ -105,17 +106,17 @@ impl Receiver {
         let address = listener.local_addr().expect("address");
         let (sender, arrived) = watch::channel(Arrived::default());
         let replies = Arc::new(Mutex::new(replies.into_iter().collect()));
-        let desk = Desk { replies, arrived: sender };
+        let script = Script { replies, arrived: sender };
         let task = tokio::spawn(async move {
             let mut open = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                let (desk, authority) = (desk.clone(), authority.clone());
+                let (script, authority) = (script.clone(), authority.clone());
                 open.spawn(async move {
                     match authority {
-                        None => serve(stream, desk).await,
+                        None => serve(stream, script).await,
                         Some(authority) => {
                             if let Ok(stream) = authority.acceptor.accept(stream).await {
-                                serve(stream, desk).await;
+                                serve(stream, script).await;
                             }
                         }
                     }
@@ -125,7 +126,7 @@ impl Receiver {
         Self { address, arrived, task: task.abort_handle() }
     }
 
-    /// Waits until `is_so`, and returns what has arrived by then.
+    /// Waits until `is_so`, and returns what has arrived.
     pub async fn until(&mut self, is_so: impl FnMut(&Arrived) -> bool) -> Arrived {
         let waited = tokio::time::timeout(Duration::from_secs(30), self.arrived.wait_for(is_so)).await;
         waited.expect("it comes within 30 s").expect("the receiver runs").clone()
@@ -136,12 +137,12 @@ impl Receiver {
     }
 }
 
-async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, desk: Desk) {
-    let service = service_fn(move |request| answer(desk.clone(), request));
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, script: Script) {
+    let service = service_fn(move |request| answer(script.clone(), request));
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
-async fn answer(desk: Desk, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(script: Script, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     assert_eq!(request.headers()["content-type"], "application/x-protobuf");
     let (path, headers) = (request.uri().path().to_owned(), request.headers().clone());
     let mut body = request.into_body().collect().await.expect("a body").to_bytes();
@@ -150,8 +151,8 @@ async fn answer(desk: Desk, request: Request<Incoming>) -> Result<Response<Full<
         flate2::read::GzDecoder::new(&*body).read_to_end(&mut plain).expect("gzip");
         body = plain.into();
     }
-    let reply = desk.reply(body.len());
-    desk.arrived.send_modify(|arrived| {
+    let reply = script.reply(body.len());
+    script.arrived.send_modify(|arrived| {
         arrived.requests += 1;
         arrived.headers = headers;
         if matches!(reply, Reply::Accept | Reply::Partly(..)) {
@@ -177,7 +178,7 @@ async fn answer(desk: Desk, request: Request<Incoming>) -> Result<Response<Full<
 }
 
 impl Arrived {
-    /// Ids and states of all findings.
+    /// Returns ids and states of all findings.
     pub fn findings(&self) -> Vec<(String, String)> {
         self.batches.concat()
     }

@@ -1,4 +1,4 @@
-//! A finding as a log record: names of the semantic conventions where there are some, `portolan.` where there are none.
+//! Log record of a finding. Attribute names are those of OpenTelemetry's semantic conventions, else begin with `portolan.`.
 
 use jiff::Timestamp;
 use portolan_report::wire::{Container, Finding, Peer, Pod, Process, Traffic};
@@ -9,7 +9,7 @@ use super::messages::{AnyValue, KeyValue, LogRecord, Value};
 /// `EventName` of every record.
 pub const EVENT: &str = "portolan.finding";
 
-/// The record of a finding that opened, changed or ended.
+/// Converts a finding that opened, changed or ended.
 #[must_use]
 pub fn log_record(finding: &Finding) -> LogRecord {
     let (severity_number, severity_text) = severity(finding);
@@ -25,8 +25,8 @@ pub fn log_record(finding: &Finding) -> LogRecord {
     }
 }
 
-/// Number and text. What is over or meant to be is no alarm, however bad it was; the numbers are those that OpenTelemetry
-/// gives the levels of syslog.
+/// Returns severity number and text. A resolved or suppressed finding is `info`. The numbers are OpenTelemetry's mapping of
+/// syslog levels.
 fn severity(finding: &Finding) -> (i32, &str) {
     const INFO: i32 = 9;
     if finding.state != "open" {
@@ -107,7 +107,7 @@ fn pod(all: &mut Attributes, pod: Option<&Pod>) {
 fn container(all: &mut Attributes, container: Option<&Container>) {
     let Some(container) = container else { return };
     all.text("k8s.container.name", &container.name);
-    // Kubernetes writes the runtime before it.
+    // Kubernetes prefixes the runtime: `containerd://ID`.
     let id = container.id.split_once("://").map_or(container.id.as_str(), |(_, id)| id);
     if !id.is_empty() {
         all.text("container.id", id);
@@ -116,7 +116,7 @@ fn container(all: &mut Attributes, container: Option<&Container>) {
         Some((name, digest)) => (name, Some(digest)),
         None => (container.image.as_str(), None),
     };
-    // A colon before the last slash is that of a port.
+    // A colon before the last slash belongs to a registry's port.
     let tagged = name.rsplit_once(':').filter(|(_, tag)| !tag.contains('/'));
     let bare = tagged.map_or(name, |(bare, _)| bare);
     if !bare.is_empty() {
@@ -132,7 +132,7 @@ fn process(all: &mut Attributes, process: Option<&Process>) {
     all.number("process.pid", process.pid);
     all.text("process.executable.name", base.filter(|base| !base.is_empty()).unwrap_or(&process.name));
     all.maybe("process.executable.path", process.executable.as_ref());
-    // What the process calls itself; it may say what it likes.
+    // `comm`, which the process can set to any text.
     all.text("portolan.process.name", &process.name);
 }
 

@@ -1,4 +1,4 @@
-//! The export in front of a receiver that works, is away, refuses, or says nothing.
+//! Export to a receiver that works, is down, rejects requests, or does not answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,23 +10,23 @@ use prost::Message;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use super::backlog::Room;
+use super::backlog::BacklogLimits;
 use super::receiver::{Receiver, Reply};
 use super::record::log_record;
 use super::tests::finding;
-use super::{Export, FULL, METRICS_FAILED, OtlpOptions, Pace, REFUSED, start};
+use super::{Export, ExportTimings, FULL, METRICS_FAILED, OtlpOptions, REFUSED, start};
 use crate::args::agent::OtlpSignal;
 use crate::config::otlp::OtlpConfig;
 use crate::sink::metrics::Metrics;
 use crate::source::state::{State, StateFeed, States};
 
-const PACE: Pace = Pace {
+const TIMINGS: ExportTimings = ExportTimings {
     linger: Duration::from_millis(20),
-    first: Duration::from_millis(20),
-    most: Duration::from_millis(100),
-    answer_within: Duration::from_secs(10),
+    first_wait: Duration::from_millis(20),
+    max_wait: Duration::from_millis(100),
+    request_timeout: Duration::from_secs(10),
 };
-const ROOM: Room = Room { records: 100, bytes: 1 << 20, batch: 8, batch_bytes: 1 << 20 };
+const LIMITS: BacklogLimits = BacklogLimits { records: 100, bytes: 1 << 20, batch: 8, batch_bytes: 1 << 20 };
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(super) fn options(address: std::net::SocketAddr, signal: OtlpSignal) -> OtlpOptions {
@@ -39,7 +39,7 @@ pub(super) fn options(address: std::net::SocketAddr, signal: OtlpSignal) -> Otlp
         every: Duration::from_millis(50),
         ca: None,
     };
-    OtlpOptions { config, node: "node-1".into(), clock: Timestamp::now, pace: PACE, room: ROOM }
+    OtlpOptions { config, node: "node-1".into(), clock: Timestamp::now, timings: TIMINGS, limits: LIMITS }
 }
 
 fn logs(address: std::net::SocketAddr) -> Started {
@@ -77,7 +77,7 @@ pub(super) fn with_id(id: &str, state: &str) -> Finding {
 }
 
 pub(super) fn offer(export: &Export, ids: std::ops::Range<usize>) {
-    ids.for_each(|id| export.outlet.offer(&with_id(&id.to_string(), "open")));
+    ids.for_each(|id| export.records.offer(&with_id(&id.to_string(), "open")));
 }
 
 fn ids(ids: std::ops::Range<usize>) -> Vec<(String, String)> {
@@ -85,7 +85,7 @@ fn ids(ids: std::ops::Range<usize>) -> Vec<(String, String)> {
 }
 
 fn lost(export: &Export, reason: &str) -> u64 {
-    export.outlet.lost().into_iter().find(|(name, _)| *name == reason).expect("a reason").1
+    export.records.lost().into_iter().find(|(name, _)| *name == reason).expect("a reason").1
 }
 
 pub(super) async fn until_state(export: &mut Started, mut is_so: impl FnMut(&State) -> bool) -> State {
@@ -107,9 +107,9 @@ fn reason_of(state: &State) -> &str {
 async fn findings_arrive_and_so_does_their_end() {
     let mut receiver = Receiver::start([]).await;
     let mut export = logs(receiver.address);
-    export.outlet.offer(&with_id("a", "open"));
+    export.records.offer(&with_id("a", "open"));
     receiver.until(|arrived| arrived.findings().len() == 1).await;
-    export.outlet.offer(&with_id("a", "resolved"));
+    export.records.offer(&with_id("a", "resolved"));
     let arrived = receiver.until(|arrived| arrived.findings().len() == 2).await;
     let states: Vec<String> = arrived.findings().into_iter().map(|(_, state)| state).collect();
     assert_eq!(states, ["open", "resolved"]);
@@ -131,9 +131,9 @@ async fn many_findings_travel_in_batches_and_in_order() {
 
 #[tokio::test]
 async fn what_a_receiver_that_was_down_missed_arrives_later() {
-    let place = TcpListener::bind("127.0.0.1:0").await.expect("bind");
-    let address = place.local_addr().expect("address");
-    drop(place);
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let address = listener.local_addr().expect("address");
+    drop(listener);
     let mut export = logs(address);
     offer(&export, 0..3);
     let state = until_state(&mut export, has_begun).await;
@@ -143,7 +143,7 @@ async fn what_a_receiver_that_was_down_missed_arrives_later() {
     let arrived = receiver.until(|arrived| arrived.findings().len() == 3).await;
     assert_eq!(arrived.findings(), ids(0..3));
     until_state(&mut export, |state| *state == State::Up).await;
-    assert_eq!(export.outlet.lost().map(|(_, count)| count), [0, 0, 0]);
+    assert_eq!(export.records.lost().map(|(_, count)| count), [0, 0, 0]);
 }
 
 #[tokio::test]
@@ -187,14 +187,14 @@ async fn what_is_too_much_at_once_comes_in_smaller_parts_and_only_what_is_too_mu
     let export = logs(receiver.address);
     offer(&export, 0..8);
     let huge = Finding { message: "x".repeat(4 * one), ..with_id("8", "open") };
-    export.outlet.offer(&huge);
+    export.records.offer(&huge);
     offer(&export, 9..12);
     let arrived = receiver.until(|arrived| arrived.findings().len() == 11).await;
     assert_eq!(arrived.findings(), [ids(0..8), ids(9..12)].concat());
     assert_eq!((lost(&export, REFUSED), lost(&export, FULL)), (1, 0));
 }
 
-/// What five waits come to at least.
+/// Minimum sum of five waits.
 const FIVE_WAITS: Duration = Duration::from_millis(10 + 20 + 40 + 50 + 50);
 
 #[tokio::test]
@@ -218,7 +218,7 @@ async fn a_receiver_that_says_nothing_costs_the_oldest_and_never_time() {
     let export = logs(receiver.address);
     offer(&export, 0..8);
     receiver.until(|arrived| arrived.requests == 1).await;
-    // The first eight are on their way, and 92 may wait.
+    // Eight records are in flight, and 92 more fit into the backlog.
     offer(&export, 8..208);
     assert_eq!(lost(&export, FULL), 108);
     assert_eq!(export.finish(Duration::from_millis(50)).await, 100);
@@ -228,7 +228,7 @@ async fn a_receiver_that_says_nothing_costs_the_oldest_and_never_time() {
 async fn a_request_without_an_answer_is_sent_again() {
     let mut receiver = Receiver::start([Reply::Silent]).await;
     let mut options = options(receiver.address, OtlpSignal::Logs);
-    options.pace.answer_within = Duration::from_millis(200);
+    options.timings.request_timeout = Duration::from_millis(200);
     let export = begin(options);
     offer(&export, 0..2);
     let arrived = receiver.until(|arrived| !arrived.batches.is_empty()).await;
@@ -239,7 +239,7 @@ async fn a_request_without_an_answer_is_sent_again() {
 async fn the_end_sends_what_waits_without_waiting_itself() {
     let receiver = Receiver::start([]).await;
     let mut options = options(receiver.address, OtlpSignal::Logs);
-    options.pace.linger = Duration::from_secs(600);
+    options.timings.linger = Duration::from_secs(600);
     let export = begin(options);
     offer(&export, 0..20);
     assert_eq!(export.finish(PATIENCE).await, 0);
@@ -264,8 +264,8 @@ async fn metrics_arrive_again_and_again_and_at_the_end() {
     let arrived = receiver.until(|arrived| arrived.metrics.len() >= 2).await;
     let scope = arrived.metrics[1].resource_metrics[0].scope_metrics[0].clone();
     assert!(scope.metrics.iter().any(|metric| metric.name == "portolan.namespaces"), "{scope:?}");
-    assert_eq!(export.outlet.lost()[2], (METRICS_FAILED, 0));
-    // A finding is not asked for, so it waits for nothing.
+    assert_eq!(export.records.lost()[2], (METRICS_FAILED, 0));
+    // Log records are not exported, so findings are not queued.
     offer(&export, 0..2);
     assert_eq!(export.finish(PATIENCE).await, 0);
     assert!(receiver.arrived().batches.is_empty());
@@ -290,14 +290,14 @@ async fn readings_that_do_not_get_through_are_counted() {
 async fn a_reading_is_given_up_when_the_next_is_due_however_long_the_answers_take() {
     let mut receiver = Receiver::start([Reply::Silent, Reply::Silent, Reply::Silent, Reply::Silent]).await;
     let mut options = options(receiver.address, OtlpSignal::Metrics);
-    options.pace.answer_within = Duration::from_millis(150);
+    options.timings.request_timeout = Duration::from_millis(150);
     options.config.every = Duration::from_millis(200);
     let export = begin(options);
     receiver.until(|arrived| !arrived.metrics.is_empty()).await;
     assert!(lost(&export, METRICS_FAILED) >= 2);
 }
 
-/// A file that is removed with the test.
+/// A file that is removed on drop.
 struct CaFile(std::path::PathBuf);
 
 impl CaFile {

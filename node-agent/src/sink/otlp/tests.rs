@@ -1,4 +1,4 @@
-//! What is said of a finding and of the metrics, read with the generated messages of OpenTelemetry.
+//! Content of records and metrics, decoded with the generated messages of OpenTelemetry.
 
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Theirs;
@@ -15,7 +15,7 @@ use super::exposition::{self, Span};
 use super::record::log_record;
 use crate::sink::metrics::{ConnectionLabels, FindingLabels, Metrics};
 
-/// A finding in which everything is known.
+/// Returns a finding in which every field has a value.
 pub fn finding() -> Finding {
     serde_json::from_str(include_str!("finding.json")).expect("a finding")
 }
@@ -35,7 +35,7 @@ fn plain(value: Option<AnyValue>) -> Value {
     }
 }
 
-/// Each key once.
+/// Converts a list to JSON. Each key must occur once.
 fn attributes(list: Vec<KeyValue>) -> Value {
     let count = list.len();
     let map: Map<String, Value> = list.into_iter().map(|pair| (pair.key, plain(pair.value))).collect();
@@ -107,7 +107,7 @@ fn what_is_not_known_is_left_out() {
 }
 
 #[test]
-fn images_are_told_by_name_tag_and_digest() {
+fn images_are_split_into_name_tag_and_digest() {
     for (image, name, tag, digest) in [
         ("nginx", "nginx", None, None),
         ("r:5000/a/b", "r:5000/a/b", None, None),

@@ -1,5 +1,5 @@
-//! Connections as NDJSON, written straight into one buffer: there may be thousands in a second, and most of what a line
-//! says is the same in the next. A line is what [`super::ndjson::ndjson`] makes of the same connection.
+//! Fast writer of connections as NDJSON: it writes thousands a second into one buffer, and reuses the parts that consecutive
+//! lines share. Each line equals that of [`super::ndjson::ndjson`], which a test checks; decision 0019 has the figures.
 
 use std::io::Write;
 use std::ops::Range;
@@ -13,36 +13,36 @@ use portolan_engine::model::pod::PodRef;
 
 use crate::sink::convert::{Converter, Wall, pod_ref, reference, via};
 
-/// Bytes after which the lines go out, so that a pipe takes them in one piece.
+/// Size of a batch in bytes after which it is published. A pipe takes one in a single write.
 const FULL: usize = 60 * 1024;
-/// About what one line has.
+/// Estimated size of a line in bytes.
 const LINE: usize = 512;
 const NS_PER_SECOND: i128 = 1_000_000_000;
 const NS_PER_MILLISECOND: i128 = 1_000_000;
 
-/// Lines of connections, one after the other in one piece of memory.
+/// Lines of connections in one buffer.
 #[derive(Debug, Default)]
-pub struct Lines {
-    /// Each with its newline.
+pub struct ConnectionBatch {
+    /// All lines, each with its newline.
     pub bytes: Bytes,
-    /// Where each line is, without its newline.
+    /// The range of each line, without its newline.
     pub each: Vec<(Range<usize>, Arc<Connection>)>,
 }
 
-/// Writes lines until it is asked for them.
+/// Collects lines until [`Self::take`].
 #[derive(Debug, Default)]
 pub struct ConnectionLines {
     bytes: Vec<u8>,
     each: Vec<(Range<usize>, Arc<Connection>)>,
-    /// A line up to the end of its envelope, as all of them begin.
+    /// The beginning of all lines, up to the end of the envelope.
     head: Vec<u8>,
-    /// The pod of the line before, and how it is written.
+    /// The pod of the previous line, and its JSON.
     pod: Option<(Arc<PodRef>, Vec<u8>)>,
-    second: Second,
+    second: SecondText,
 }
 
 impl ConnectionLines {
-    /// Adds a line. True: it is time to [`Self::take`] them.
+    /// Adds a line. Returns true if the batch is large enough to [`Self::take`].
     pub fn add(&mut self, connection: &Arc<Connection>, convert: &Converter) -> bool {
         if self.each.is_empty() {
             self.begin(convert);
@@ -55,17 +55,18 @@ impl ConnectionLines {
         self.bytes.len() >= FULL
     }
 
-    /// The lines so far; `None` if there are none.
-    pub fn take(&mut self) -> Option<Lines> {
+    /// Returns the batch and starts a new one. `None` if it is empty.
+    pub fn take(&mut self) -> Option<ConnectionBatch> {
         if self.each.is_empty() {
             return None;
         }
-        Some(Lines {
+        Some(ConnectionBatch {
             bytes: std::mem::take(&mut self.bytes).into(),
             each: std::mem::replace(&mut self.each, Vec::with_capacity(FULL / LINE)),
         })
     }
 
+    /// Writes the head that all lines of the batch share.
     fn begin(&mut self, convert: &Converter) {
         let envelope = convert.envelope();
         self.head.clear();
@@ -109,7 +110,7 @@ impl ConnectionLines {
         }
         write!(bytes, ",\"bytesIn\":{},\"bytesOut\":{},\"pod\":", connection.bytes_in, connection.bytes_out)?;
         match &connection.pod {
-            Some(of) => bytes.extend_from_slice(written_pod(pod, of)),
+            Some(of) => bytes.extend_from_slice(pod_json(pod, of)),
             None => bytes.extend_from_slice(b"null"),
         }
         bytes.push(b'}');
@@ -117,8 +118,8 @@ impl ConnectionLines {
     }
 }
 
-/// The pod as JSON; made anew only where it is not the one before.
-fn written_pod<'a>(kept: &'a mut Option<(Arc<PodRef>, Vec<u8>)>, pod: &Arc<PodRef>) -> &'a [u8] {
+/// Returns the pod as JSON. Writes it only if it is not the previous pod.
+fn pod_json<'a>(kept: &'a mut Option<(Arc<PodRef>, Vec<u8>)>, pod: &Arc<PodRef>) -> &'a [u8] {
     let known = kept.take().filter(|(before, _)| Arc::ptr_eq(before, pod));
     let written = known.unwrap_or_else(|| {
         let mut text = Vec::new();
@@ -128,17 +129,17 @@ fn written_pod<'a>(kept: &'a mut Option<(Arc<PodRef>, Vec<u8>)>, pod: &Arc<PodRe
     &kept.insert(written).1
 }
 
-/// One second as text, since most times of a batch are in the same one.
+/// Text of one second. Most times of a batch are in the same second.
 #[derive(Debug, Default)]
-struct Second {
-    /// Since 1970.
+struct SecondText {
+    /// Seconds since 1970.
     number: i128,
-    /// In quotes, up to its point: `"2026-01-02T03:04:05.`
+    /// Opening quote to decimal point: `"2026-01-02T03:04:05.`
     text: Vec<u8>,
 }
 
-impl Second {
-    /// Writes what [`Wall::rfc3339`] says of `at`, in quotes.
+impl SecondText {
+    /// Writes the text of [`Wall::rfc3339`] in quotes.
     fn write(&mut self, out: &mut Vec<u8>, wall: Wall, at: BootTime) -> std::io::Result<()> {
         let ns = wall.unix_ns_at_boot.saturating_add(i128::from(at.0));
         let number = ns.div_euclid(NS_PER_SECOND);

@@ -1,18 +1,17 @@
-//! What ended lately: closed listeners and resolved findings, the last few of each, for those who ask for them by id or
-//! by state.
+//! Recently ended objects: the last closed listeners and resolved findings, for queries by id or state.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 
-/// How many of a kind are remembered. Each may take some kilobytes.
+/// Maximum number of ended objects of one kind. Each can take some kilobytes.
 pub const REMEMBERED: usize = 256;
 
-/// The last that ended, by id.
+/// The objects of one kind that ended last, by id.
 #[derive(Debug)]
 pub struct Ended<T> {
     by_id: BTreeMap<String, (u64, Arc<T>)>,
-    /// Oldest first; one that was forgotten meanwhile has another number in `by_id`, or none.
+    /// Numbers and ids, oldest first. A forgotten or ended-again object has no or another number in `by_id`.
     order: VecDeque<(u64, String)>,
     next: u64,
 }
@@ -24,6 +23,7 @@ impl<T> Default for Ended<T> {
 }
 
 impl<T> Ended<T> {
+    /// Adds an object that ended. Drops the oldest beyond [`REMEMBERED`].
     pub fn remember(&mut self, id: &str, item: Arc<T>) {
         self.by_id.insert(id.to_owned(), (self.next, item));
         self.order.push_back((self.next, id.to_owned()));
@@ -36,17 +36,18 @@ impl<T> Ended<T> {
         }
     }
 
-    /// It is open again.
+    /// Removes an object that is open again.
     pub fn forget(&mut self, id: &str) {
         self.by_id.remove(id);
     }
 
+    /// Returns the object with this id.
     #[must_use]
     pub fn get(&self, id: &str) -> Option<&Arc<T>> {
         self.by_id.get(id).map(|(_, item)| item)
     }
 
-    /// Those after this id, in the order of ids.
+    /// Returns the objects after this id, in the order of ids.
     pub fn after<'a>(&'a self, id: Option<&str>) -> impl Iterator<Item = &'a Arc<T>> + use<'a, T> {
         let from = id.map_or(Bound::Unbounded, Bound::Excluded);
         self.by_id.range::<str, _>((from, Bound::Unbounded)).map(|(_, (_, item))| item)

@@ -1,4 +1,4 @@
-//! The stream of objects: what changes becomes NDJSON lines, on stdout and for the subscribers of `/v1/watch`.
+//! The stream of objects: each change becomes an NDJSON line, on stdout and for the subscribers of `/v1/watch`.
 
 pub mod connection_lines;
 pub mod ended;

@@ -1,14 +1,14 @@
-//! One report as one NDJSON line, shorter than [`MAX_LINE`] whatever is in it. What does not fit is left out, and the
-//! line says so (`truncated`).
+//! Writes a report as one NDJSON line, shorter than [`MAX_LINE`] whatever its content. Parts that do not fit are left out,
+//! and `truncated` is set.
 
 use bytes::Bytes;
 use portolan_report::wire::{Listener, Report, Traffic};
 
-/// A line, its newline included, is shorter than this.
+/// Upper bound of a line's length in bytes, including the newline. Lines are shorter.
 pub const MAX_LINE: usize = 16 * 1024;
 
-/// The report as JSON with a newline. A line that would be too long loses peers first, then container and process
-/// names; `None` only if even that is too long, which bounded input cannot reach.
+/// Returns the report as JSON with a newline. A line that is too long loses peers first, then declarations and the
+/// executable. `None` if it is still too long, which converted reports never are.
 #[must_use]
 pub fn ndjson(report: &Report) -> Option<Bytes> {
     let line = serialise(report)?;
@@ -33,6 +33,7 @@ fn serialise(report: &Report) -> Option<Bytes> {
     Some(line.into())
 }
 
+/// Keeps at most `keep` peers in each traffic.
 fn cut_peers(report: &mut Report, keep: usize) {
     for traffic in traffic_of(report) {
         if traffic.peers.len() > keep {
@@ -53,7 +54,7 @@ fn traffic_of(report: &mut Report) -> Vec<&mut Traffic> {
     }
 }
 
-/// Lists that a manifest can make long.
+/// Shortens the lists that a manifest can make long.
 fn cut_lists(report: &mut Report) {
     let shorten = |listener: &mut Listener| {
         listener.declaration.declared_by.truncate(2);

@@ -1,4 +1,4 @@
-//! Where a pod chose everything and chose badly, a line is still one short line.
+//! A line is one short line even if a pod chose all its texts.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU16;
@@ -24,7 +24,7 @@ fn converter(name: &str) -> Converter {
     Converter { node: name.into(), wall: Wall { unix_ns_at_boot: 0 }, now: BootTime(1) }
 }
 
-/// A listener in which everything that somebody chose is `name`, as often as it fits.
+/// Returns a listener in which every text is `name`, and every list is long.
 fn overfull(name: &str) -> Served {
     let some = || name.to_owned();
     let peer = |n: u16| Peer {
@@ -127,7 +127,7 @@ fn common_lines_are_left_whole() {
     finding.traffic.peers.truncate(3);
     finding.declaration.declared_by.truncate(3);
     let mut whole = convert.finding(&finding);
-    // Labels are for filters and never leave the agent.
+    // Labels serve filters and are never written.
     let listener = whole.listener.as_deref_mut().and_then(|listener| listener.pod.as_mut());
     for pod in whole.pod.iter_mut().chain(listener) {
         pod.labels = None;

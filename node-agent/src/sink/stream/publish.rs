@@ -1,5 +1,4 @@
-//! The one way of a report to those who read the stream: as a line to stdout, and into the log that `/v1/watch` reads.
-//! Whatever does not get through is counted.
+//! Publishes each report as a line on stdout and in the watch log, and each finding to the OTLP export. Losses are counted.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,9 +15,9 @@ use super::watch_log::WatchLog;
 use crate::args::agent::{Kind, OutputMode};
 use crate::config::OutputConfig;
 use crate::sink::convert::Converter;
-use crate::sink::otlp::Outlet;
+use crate::sink::otlp::RecordQueue;
 
-/// Writes reports to stdout and to the log.
+/// Publishes reports to stdout, the watch log and the OTLP export.
 #[derive(Debug)]
 pub struct Publisher {
     lines: LineSink,
@@ -26,10 +25,11 @@ pub struct Publisher {
     output: OutputConfig,
     log: Arc<WatchLog>,
     too_long: Arc<AtomicU64>,
-    export: Option<Outlet>,
+    export: Option<RecordQueue>,
 }
 
 impl Publisher {
+    /// Creates a publisher without an export.
     #[must_use]
     pub fn new(lines: LineSink, output: OutputConfig, log: Arc<WatchLog>) -> Self {
         Self {
@@ -42,33 +42,33 @@ impl Publisher {
         }
     }
 
-    /// Every finding goes there too, whatever stdout carries.
-    pub fn export_to(&mut self, outlet: Outlet) {
-        self.export = Some(outlet);
+    /// Also exports every finding, independent of the output options.
+    pub fn export_to(&mut self, records: RecordQueue) {
+        self.export = Some(records);
     }
 
-    /// What the export lost, by reason.
+    /// Returns the losses of the export, by reason.
     pub fn lost_in_export(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        self.export.iter().flat_map(Outlet::lost)
+        self.export.iter().flat_map(RecordQueue::lost)
     }
 
-    /// Counters of lines, for metrics and status.
+    /// Returns the counters of lines, for metrics and status.
     #[must_use]
     pub fn counts(&self) -> Arc<LineCounts> {
         self.lines.counts()
     }
 
-    /// Objects that were too long for a line ([`super::stdout::TOO_LONG`]); bounded input cannot reach that.
+    /// Returns the counter of objects that were too long for a line ([`super::stdout::TOO_LONG`]). Converted reports never are.
     #[must_use]
     pub fn too_long(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.too_long)
     }
 
-    /// Publishes a report, after what was gathered before it. Never waits.
+    /// Publishes the gathered connections, then a report. Never blocks.
     pub fn publish(&mut self, report: &Report, convert: &Converter) {
         self.publish_gathered(convert);
-        if let (Some(outlet), Report::Finding(finding)) = (&self.export, report) {
-            outlet.offer(finding);
+        if let (Some(records), Report::Finding(finding)) = (&self.export, report) {
+            records.offer(finding);
         }
         let Some(line) = ndjson(report) else {
             self.too_long.fetch_add(1, Ordering::Relaxed);
@@ -88,14 +88,14 @@ impl Publisher {
         }
     }
 
-    /// Takes one connection; its line goes out with those of others, at the latest by [`Self::publish_gathered`].
+    /// Adds a connection to the batch, which is published when full or by [`Self::publish_gathered`].
     pub fn gather(&mut self, connection: &Arc<Connection>, convert: &Converter) {
         if self.connections.add(connection, convert) {
             self.publish_gathered(convert);
         }
     }
 
-    /// Publishes the connections that were gathered. Never waits.
+    /// Publishes the gathered connections. Never blocks.
     pub fn publish_gathered(&mut self, convert: &Converter) {
         let Some(lines) = self.connections.take() else { return };
         self.log.publish_connections(&lines);
@@ -115,16 +115,16 @@ impl Publisher {
         }
     }
 
-    /// Tells of lines that were lost as soon as there is room. Call it from time to time.
-    pub fn tell(&mut self, convert: &Converter) {
+    /// Reports lost lines once the queue has room. Call it periodically.
+    pub fn report_lost_lines(&mut self, convert: &Converter) {
         let mode = self.output.mode;
-        self.lines.tell(|count| loss_line(mode, convert, count));
+        self.lines.report_losses(|count| loss_line(mode, convert, count));
     }
 
-    /// Writes what waits and ends; gives up after `patience`. True if everything was written.
+    /// Writes the queued lines and ends, after at most `timeout`. Returns true if everything was written.
     #[must_use]
-    pub fn finish(self, patience: std::time::Duration) -> bool {
-        self.lines.finish(patience)
+    pub fn finish(self, timeout: std::time::Duration) -> bool {
+        self.lines.finish(timeout)
     }
 
     fn is_wanted(&self, report: &Report) -> bool {
@@ -143,6 +143,7 @@ impl Publisher {
     }
 }
 
+/// Returns the line that reports lost lines, in the format of the output.
 fn loss_line(mode: OutputMode, convert: &Converter, count: u64) -> Option<Bytes> {
     let loss: Loss = convert.loss(BLOCKED, count, false);
     match mode {
@@ -165,7 +166,7 @@ mod tests {
         Converter { node: "n".into(), wall: Wall { unix_ns_at_boot: 0 }, now: BootTime(0) }
     }
 
-    /// What stdout carries after `reports`, and how many lines the log has.
+    /// Publishes `reports`. Returns stdout, the lines in the log, and the reports that were too long.
     fn published(mode: OutputMode, kinds: &[Kind], reports: &[Report]) -> (String, usize, u64) {
         let (mut reader, writer) = std::io::pipe().expect("pipe");
         let log = Arc::new(WatchLog::new(1, 100));
@@ -184,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn stdout_gets_what_was_asked_for_and_the_log_gets_all() {
+    fn stdout_has_the_selected_kinds_and_the_log_has_all() {
         let loss = Report::Loss(convert().loss("ring-full", 2, true));
         let (text, logged, _) = published(OutputMode::Ndjson, &[], std::slice::from_ref(&loss));
         assert!(text.starts_with("{\"kind\":\"Loss\"") && text.ends_with("}\n"), "{text}");
@@ -200,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_line_can_hold_is_counted() {
+    fn a_report_too_long_for_a_line_is_counted() {
         let mut loss = convert().loss("x", 1, false);
         loss.reason = "x".repeat(20_000);
         assert_eq!(published(OutputMode::Ndjson, &[], &[Report::Loss(loss)]), (String::new(), 0, 1));

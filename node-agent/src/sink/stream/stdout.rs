@@ -1,5 +1,5 @@
-//! Lines to a pipe that may block or break: a bounded queue to a thread of its own, so that a reader who stands still
-//! never stalls the agent. What the queue refuses is counted and told as soon as it flows again.
+//! Writes lines to a pipe that can block or break. A bounded queue leads to a separate thread, so that a blocked reader never
+//! blocks the agent. Lines that find the queue full are counted, and reported once it has room.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -10,24 +10,24 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-/// Reason of lines that found the queue full.
+/// Loss reason: lines that found the queue full.
 pub const BLOCKED: &str = "stdout-blocked";
-/// Reason of lines after the reader closed its end.
+/// Loss reason: lines after the reader closed its end.
 pub const CLOSED: &str = "stdout-closed";
 
-/// Reason of lines that could not be written, as on a full disk; what comes later is tried again.
+/// Loss reason: lines that could not be written, such as on a full disk. Later lines are tried again.
 pub const FAILED: &str = "stdout-failed";
 
-/// Reason of objects that are too long for a line.
+/// Loss reason: objects that are too long for a line.
 pub const TOO_LONG: &str = "line-too-long";
 
-/// How long to wait for room where writing does not wait itself.
-const FULL_PAUSE: Duration = Duration::from_millis(10);
+/// Pause before a retry when a non-blocking output is full.
+const RETRY_PAUSE: Duration = Duration::from_millis(10);
 
-/// Bytes that are written in one go, where so many wait.
+/// Maximum number of bytes of one write, if that many are queued.
 const GATHER_BYTES: usize = 64 * 1024;
 
-/// How many lines were written and lost so far.
+/// Number of lines by outcome.
 #[derive(Debug, Default)]
 pub struct LineCounts {
     pub written: AtomicU64,
@@ -37,7 +37,7 @@ pub struct LineCounts {
     is_closed: AtomicBool,
 }
 
-/// Lines, each with its newline.
+/// Queued lines, each with its newline.
 #[derive(Debug)]
 struct Chunk {
     bytes: Bytes,
@@ -48,20 +48,20 @@ struct Chunk {
 #[derive(Debug)]
 pub struct LineSink {
     queue: Sender<Chunk>,
-    /// Lines that are not written yet, of `capacity` that may be.
+    /// Number of lines that are not written yet, at most `capacity`.
     waiting: Arc<AtomicUsize>,
     capacity: usize,
     finished: Receiver<()>,
     counts: Arc<LineCounts>,
-    /// Refused since the last line that went through.
-    untold: u64,
+    /// Number of lines that were lost since the last loss report.
+    unreported: u64,
 }
 
 impl LineSink {
-    /// Starts the thread that writes to `out`; `capacity` lines may wait.
+    /// Starts the thread that writes to `out`, with a queue of `capacity` lines.
     ///
     /// # Errors
-    /// When the thread cannot be started.
+    /// If the thread cannot be started.
     pub fn start(out: impl Write + Send + 'static, capacity: usize) -> io::Result<Self> {
         let (queue, chunks) = channel();
         let (ending, finished) = channel();
@@ -72,43 +72,44 @@ impl LineSink {
             write_chunks(out, &chunks, &shared.0, &shared.1);
             drop(ending);
         })?;
-        Ok(Self { queue, waiting, capacity, finished, counts, untold: 0 })
+        Ok(Self { queue, waiting, capacity, finished, counts, unreported: 0 })
     }
 
-    /// The counters, for metrics and status.
+    /// Returns the counters, for metrics and status.
     #[must_use]
     pub fn counts(&self) -> Arc<LineCounts> {
         Arc::clone(&self.counts)
     }
 
-    /// Queues `lines` lines, each with its newline, or counts all of them as lost. Never waits. `loss` writes the line
-    /// that tells of `n` lines lost before.
+    /// Queues `lines` lines, each with its newline, or counts all of them as lost. Never blocks. `loss` returns the line that
+    /// reports the number of lines lost before.
     pub fn write(&mut self, bytes: Bytes, lines: usize, loss: impl FnOnce(u64) -> Option<Bytes>) {
-        self.tell(loss);
-        if self.untold > 0 || !self.queue(bytes, lines) {
+        self.report_losses(loss);
+        if self.unreported > 0 || !self.queue(bytes, lines) {
             self.count_lost(lines);
         }
     }
 
-    /// Tells of lost lines once there is room, also when nothing else happens. Call it from time to time.
-    pub fn tell(&mut self, loss: impl FnOnce(u64) -> Option<Bytes>) {
-        if self.untold == 0 || self.counts.is_closed.load(Ordering::Relaxed) {
+    /// Reports lost lines once the queue has room. Call it periodically, since no other line may follow.
+    pub fn report_losses(&mut self, loss: impl FnOnce(u64) -> Option<Bytes>) {
+        if self.unreported == 0 || self.counts.is_closed.load(Ordering::Relaxed) {
             return;
         }
-        // Where the loss itself cannot be written, its counter is what tells of it.
-        if loss(self.untold).is_none_or(|line| self.queue(line, 1)) {
-            self.untold = 0;
+        // If the loss cannot be written as a line, only its counter reports it.
+        if loss(self.unreported).is_none_or(|line| self.queue(line, 1)) {
+            self.unreported = 0;
         }
     }
 
-    /// Writes what waits and ends; gives up after `patience`. True if everything was written.
-    pub fn finish(self, patience: Duration) -> bool {
+    /// Writes the queued lines and ends, after at most `timeout`. Returns true if everything was written.
+    pub fn finish(self, timeout: Duration) -> bool {
         drop(self.queue);
-        matches!(self.finished.recv_timeout(patience), Err(RecvTimeoutError::Disconnected))
+        matches!(self.finished.recv_timeout(timeout), Err(RecvTimeoutError::Disconnected))
     }
 
+    /// Queues lines. Returns false if there is no room, or the reader is gone.
     fn queue(&self, bytes: Bytes, lines: usize) -> bool {
-        // Only this side adds, so that nobody takes the room in between.
+        // Only this side adds lines, so the room cannot shrink before the addition.
         let waiting = self.waiting.load(Ordering::Relaxed);
         let has_room = waiting == 0 || waiting + lines <= self.capacity;
         if !has_room || self.counts.is_closed.load(Ordering::Relaxed) {
@@ -123,25 +124,26 @@ impl LineSink {
         if self.counts.is_closed.load(Ordering::Relaxed) {
             self.counts.closed.fetch_add(lines, Ordering::Relaxed);
         } else {
-            self.untold += lines;
+            self.unreported += lines;
             self.counts.blocked.fetch_add(lines, Ordering::Relaxed);
         }
     }
 }
 
+/// Writes queued lines until the queue is closed.
 fn write_chunks(mut out: impl Write, chunks: &Receiver<Chunk>, counts: &LineCounts, waiting: &AtomicUsize) {
     let mut is_torn = false;
     while let Ok(first) = chunks.recv() {
-        let chunk = with_followers(first, chunks);
+        let chunk = with_queued(first, chunks);
         let is_closed = counts.is_closed.load(Ordering::Relaxed);
         let (written, fate) =
-            if is_closed { (0, Fate::Closed) } else { write_out(&mut out, &chunk, &mut is_torn) };
+            if is_closed { (0, OutputState::Closed) } else { write_out(&mut out, &chunk, &mut is_torn) };
         let lost = match fate {
-            Fate::Closed => {
+            OutputState::Closed => {
                 counts.is_closed.store(true, Ordering::Relaxed);
                 &counts.closed
             }
-            Fate::Open => &counts.failed,
+            OutputState::Open => &counts.failed,
         };
         counts.written.fetch_add(written as u64, Ordering::Relaxed);
         lost.fetch_add((chunk.lines - written) as u64, Ordering::Relaxed);
@@ -149,8 +151,8 @@ fn write_chunks(mut out: impl Write, chunks: &Receiver<Chunk>, counts: &LineCoun
     }
 }
 
-/// `first` and what waits behind it already, as one piece of about what a pipe takes at once.
-fn with_followers(first: Chunk, chunks: &Receiver<Chunk>) -> Chunk {
+/// Merges `first` and the chunks already queued behind it, up to about the capacity of a pipe.
+fn with_queued(first: Chunk, chunks: &Receiver<Chunk>) -> Chunk {
     let Ok(second) = chunks.try_recv() else { return first };
     let mut bytes = Vec::with_capacity(GATHER_BYTES);
     let mut lines = 0;
@@ -164,36 +166,37 @@ fn with_followers(first: Chunk, chunks: &Receiver<Chunk>) -> Chunk {
     Chunk { bytes: bytes.into(), lines }
 }
 
-/// What became of the other end.
+/// State of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
+enum OutputState {
+    /// Writing can succeed, now or later.
     Open,
-    /// Nobody will ever read again.
+    /// The reader is gone for good.
     Closed,
 }
 
-/// Writes the chunk; returns how many of its lines got through before an error. Where the last error cut a line, that
-/// one is ended first.
-fn write_out(out: &mut impl Write, chunk: &Chunk, is_torn: &mut bool) -> (usize, Fate) {
+/// Writes the chunk. Returns the number of its lines that were written before an error. If the previous error cut a line,
+/// a newline is written first.
+fn write_out(out: &mut impl Write, chunk: &Chunk, is_torn: &mut bool) -> (usize, OutputState) {
     if *is_torn {
-        if let (1.., fate) | (_, fate @ Fate::Closed) = write_all(out, b"\n") {
+        if let (1.., fate) | (_, fate @ OutputState::Closed) = write_all(out, b"\n") {
             return (0, fate);
         }
         *is_torn = false;
     }
     let (unwritten, fate) = write_all(out, &chunk.bytes);
     let cut = chunk.bytes.len() - unwritten;
-    let (out_already, rest) = chunk.bytes.split_at_checked(cut).unwrap_or_default();
-    if rest.is_empty() && fate == Fate::Open {
+    let (written, rest) = chunk.bytes.split_at_checked(cut).unwrap_or_default();
+    if rest.is_empty() && fate == OutputState::Open {
         return (chunk.lines, fate);
     }
-    *is_torn = out_already.last().is_some_and(|byte| *byte != b'\n');
+    *is_torn = written.last().is_some_and(|byte| *byte != b'\n');
     let lost = rest.iter().filter(|byte| **byte == b'\n').count().max(1);
     (chunk.lines.saturating_sub(lost), fate)
 }
 
-/// How many bytes are left unwritten, and whether it is worth another try later.
-fn write_all(out: &mut impl Write, bytes: &[u8]) -> (usize, Fate) {
+/// Writes all bytes. Returns the number of unwritten bytes, and whether later writes can succeed.
+fn write_all(out: &mut impl Write, bytes: &[u8]) -> (usize, OutputState) {
     let mut rest = bytes;
     let failed = loop {
         if rest.is_empty() {
@@ -203,18 +206,18 @@ fn write_all(out: &mut impl Write, bytes: &[u8]) -> (usize, Fate) {
             Ok(0) => break Some(io::ErrorKind::WriteZero.into()),
             Ok(count) => rest = rest.get(count..).unwrap_or_default(),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // Somebody who shares it made it so: it is for this thread to wait.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(FULL_PAUSE),
+            // Another process set the shared file description to non-blocking, so this thread waits.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(RETRY_PAUSE),
             Err(error) => break Some(error),
         }
     };
-    let fate = if failed.as_ref().is_some_and(is_final) { Fate::Closed } else { Fate::Open };
-    // A flush that failed leaves open how much arrived: the last line is taken for lost.
+    let fate = if failed.as_ref().is_some_and(is_final) { OutputState::Closed } else { OutputState::Open };
+    // After a failed flush the arrived part is unknown: the last line counts as lost.
     let left = if failed.is_some() { rest.len().max(1) } else { 0 };
     (left, fate)
 }
 
-/// A closed pipe or descriptor; a full disk, say, may have room again.
+/// Returns true for a closed pipe or descriptor. Other errors, such as a full disk, can pass.
 fn is_final(error: &io::Error) -> bool {
     let bad_descriptor = rustix::io::Errno::BADF.raw_os_error();
     error.kind() == io::ErrorKind::BrokenPipe || error.raw_os_error() == Some(bad_descriptor)
@@ -225,7 +228,7 @@ mod tests {
     use super::*;
     use std::io::{BufRead, BufReader};
 
-    fn told(n: u64) -> Option<Bytes> {
+    fn loss(n: u64) -> Option<Bytes> {
         Some(Bytes::from(format!("lost {n}\n")))
     }
 
@@ -239,30 +242,30 @@ mod tests {
         let mut sink = LineSink::start(writer, 4).expect("thread");
         let long = "x".repeat(8000);
         for _ in 0..200 {
-            sink.write(line(&long), 1, told);
+            sink.write(line(&long), 1, loss);
         }
         let lost = sink.counts().blocked.load(Ordering::Relaxed);
         assert!(lost >= 180, "{lost}");
-        // However often the writing thread made room meanwhile, each of the 200 is either here or told as lost.
+        // Whenever the thread makes room, each of the 200 lines is either read or reported as lost.
         let lines = lines_of(reader);
-        let (mut plain, mut told_lost, mut silences) = (0, 0, 0);
-        while plain + told_lost < 200 {
-            sink.tell(told);
+        let (mut plain, mut reported, mut silences) = (0, 0, 0);
+        while plain + reported < 200 {
+            sink.report_losses(loss);
             match lines.recv_timeout(Duration::from_millis(10)) {
                 Ok(text) if text.starts_with('x') => plain += 1,
-                Ok(text) => told_lost += text.trim_start_matches("lost ").parse::<u64>().expect("a number"),
-                // The thread writes before it counts, so that the room may be seen a moment later.
+                Ok(text) => reported += text.trim_start_matches("lost ").parse::<u64>().expect("a number"),
+                // The thread writes before it counts, so the room can become visible a moment later.
                 Err(_) => silences += 1,
             }
-            assert!(silences < 1000, "{plain} lines, {told_lost} told as lost, and nothing more comes");
+            assert!(silences < 1000, "{plain} lines, {reported} reported as lost, and nothing more comes");
         }
-        assert_eq!((plain, told_lost), (200 - lost, lost));
-        sink.write(line("after"), 1, told);
+        assert_eq!((plain, reported), (200 - lost, lost));
+        sink.write(line("after"), 1, loss);
         assert_eq!(lines.recv_timeout(Duration::from_secs(10)).as_deref(), Ok("after"));
         assert!(sink.finish(Duration::from_secs(5)));
     }
 
-    /// What is read from the pipe, by a thread of its own.
+    /// Reads the pipe in a separate thread.
     fn lines_of(reader: io::PipeReader) -> Receiver<String> {
         let (sender, lines) = channel();
         thread::spawn(move || {
@@ -278,7 +281,7 @@ mod tests {
         let mut sink = LineSink::start(writer, 16).expect("thread");
         let counts = sink.counts();
         for _ in 0..10 {
-            sink.write(line("x"), 1, told);
+            sink.write(line("x"), 1, loss);
         }
         assert!(sink.finish(Duration::from_secs(5)));
         assert_eq!(counts.closed.load(Ordering::Relaxed), 10);
@@ -290,12 +293,12 @@ mod tests {
         let (_reader, writer) = io::pipe().expect("pipe");
         let mut sink = LineSink::start(writer, 64).expect("thread");
         for _ in 0..32 {
-            sink.write(line(&"x".repeat(16_000)), 1, told);
+            sink.write(line(&"x".repeat(16_000)), 1, loss);
         }
         assert!(!sink.finish(Duration::from_millis(50)));
     }
 
-    /// Takes `left` bytes and then refuses.
+    /// Accepts `left` bytes, then fails with a broken pipe.
     struct Refusing {
         left: usize,
     }
@@ -317,14 +320,14 @@ mod tests {
         for (left, written) in [(0, 0), (3, 0), (4, 1), (11, 2), (12, 3), (100, 3)] {
             let mut sink = LineSink::start(Refusing { left }, 16).expect("thread");
             let counts = sink.counts();
-            sink.write("one\ntwo\nend\n".into(), 3, told);
+            sink.write("one\ntwo\nend\n".into(), 3, loss);
             assert!(sink.finish(Duration::from_secs(5)));
             let counted = (counts.written.load(Ordering::Relaxed), counts.closed.load(Ordering::Relaxed));
             assert_eq!(counted, (written, 3 - written), "{left} bytes");
         }
     }
 
-    /// A disk that is full after `room` bytes, until somebody makes `more`.
+    /// A disk that is full after `room` bytes, until the test adds room.
     #[derive(Clone)]
     struct Disk {
         room: Arc<AtomicUsize>,
@@ -353,16 +356,16 @@ mod tests {
         let mut sink = LineSink::start(disk.clone(), 64).expect("thread");
         let counts = sink.counts();
         let lost = || counts.failed.load(Ordering::Relaxed);
-        sink.write("one\ntwo\nend\n".into(), 3, told);
+        sink.write("one\ntwo\nend\n".into(), 3, loss);
         while lost() < 2 {
             thread::yield_now();
         }
-        sink.write(line("nor this"), 1, told);
+        sink.write(line("nor this"), 1, loss);
         while lost() < 3 {
             thread::yield_now();
         }
         disk.room.store(100, Ordering::SeqCst);
-        sink.write(line("again"), 1, told);
+        sink.write(line("again"), 1, loss);
         assert!(sink.finish(Duration::from_secs(5)));
         assert_eq!(disk.text.lock().expect("lock").as_str(), "one\ntw\nagain\n");
         assert_eq!((counts.written.load(Ordering::Relaxed), lost()), (2, 3));
@@ -375,7 +378,7 @@ mod tests {
         let mut sink = LineSink::start(writer, 64).expect("thread");
         let long = "x".repeat(1023) + "\n";
         for _ in 0..10 {
-            sink.write(long.repeat(60).into(), 60, told);
+            sink.write(long.repeat(60).into(), 60, loss);
         }
         let lost = sink.counts().blocked.load(Ordering::Relaxed);
         assert!(lost >= 6 * 60 && lost.is_multiple_of(60), "{lost}");

@@ -1,5 +1,5 @@
-//! The recent past of the stream, bounded, for those who follow it over HTTP. Followers read at their own pace by number;
-//! one who falls behind the ring is told how much it missed, and nobody waits for anyone.
+//! Watch log: the last lines of the stream, bounded, for subscribers over HTTP. Subscribers read by line number at their own
+//! pace. A slow subscriber learns how many lines it missed, and delays nobody.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,39 +10,52 @@ use portolan_report::filter::Filter;
 use portolan_report::wire::Report;
 use tokio::sync::watch;
 
-use super::connection_lines::Lines;
+use super::connection_lines::ConnectionBatch;
 
-/// Bytes of lines that are kept at most.
+/// Maximum size of the log in bytes.
 const MAX_BYTES: usize = 2 << 20;
 
-/// A line that a follower gets.
+/// A line of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoggedLine {
     pub number: u64,
+    /// Kind of the object.
     pub kind: &'static str,
     /// JSON without the newline.
     pub json: Bytes,
 }
 
-/// A line with what filters look at.
+/// A line with the facts that filters match.
 #[derive(Debug)]
 struct Entry {
     line: LoggedLine,
     facts: OwnedFacts,
-    /// What it costs to keep.
+    /// Memory of the entry in bytes.
     bytes: usize,
 }
 
-/// What a follower reads next.
+/// The next lines of a subscriber.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Batch {
-    /// Lines that were gone before they could be read.
+    /// Number of lines that were dropped before they were read.
     pub missed: u64,
     pub lines: Vec<LoggedLine>,
-    /// Where to read on.
+    /// Number of the line to read next.
     pub next: u64,
 }
 
+/// A client of the log. It counts as a subscriber until `growth` is dropped.
+#[derive(Debug)]
+pub struct Subscription {
+    /// Changes with each new line.
+    pub growth: watch::Receiver<u64>,
+    /// Number of the line to read first.
+    pub next: u64,
+    /// True if the client cannot resume after its event id, and must list again.
+    pub reset: bool,
+}
+
+/// The kept lines.
 #[derive(Debug, Default)]
 struct Ring {
     entries: VecDeque<Entry>,
@@ -51,10 +64,10 @@ struct Ring {
     next: u64,
 }
 
-/// The log. Written by the agent, read by every follower.
+/// The log. The pipeline writes, and each subscriber reads.
 #[derive(Debug)]
 pub struct WatchLog {
-    /// Tells this run of the agent from any other, in event ids.
+    /// Distinguishes the event ids of this run of the agent from those of other runs.
     epoch: u64,
     capacity: usize,
     ring: Mutex<Ring>,
@@ -62,13 +75,13 @@ pub struct WatchLog {
 }
 
 impl WatchLog {
-    /// `epoch` must differ from one start of the agent to the next: its start time does.
+    /// Creates a log of at most `capacity` lines. `epoch` must differ between runs of the agent; its start time does.
     #[must_use]
     pub fn new(epoch: u64, capacity: usize) -> Self {
         Self { epoch, capacity, ring: Mutex::default(), grown: watch::Sender::new(0) }
     }
 
-    /// Appends a report and its line; what is too old goes.
+    /// Appends a report and its line. Drops the oldest lines beyond the limits.
     pub fn publish(&self, report: &Report, line: &Bytes) {
         let json = line.slice(..line.len() - usize::from(line.ends_with(b"\n")));
         let facts = OwnedFacts::of(&Facts::of_report(report));
@@ -79,8 +92,8 @@ impl WatchLog {
         self.grown.send_replace(next);
     }
 
-    /// Appends many connections at once. Their lines stay one piece of memory, which goes with the last of them.
-    pub fn publish_connections(&self, lines: &Lines) {
+    /// Appends many connections at once. Their lines share one buffer, freed with the last of them.
+    pub fn publish_connections(&self, lines: &ConnectionBatch) {
         let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
         for (range, connection) in &lines.each {
             let json = lines.bytes.slice(range.clone());
@@ -91,31 +104,33 @@ impl WatchLog {
         self.grown.send_replace(next);
     }
 
-    /// How many follow.
+    /// Returns the number of subscribers.
     #[must_use]
     pub fn followers(&self) -> usize {
         self.grown.receiver_count()
     }
 
-    /// The number that the next line gets.
+    /// Subscribes a client after the event `last_id`, or at the end of the log. `None` if there are `max` subscribers
+    /// already. The position is fixed before the subscriber counts, and the count is compared after: subscriptions are
+    /// serialised, so the limit is exact.
     #[must_use]
-    pub fn end(&self) -> u64 {
-        *self.grown.borrow()
+    pub fn subscribe(&self, last_id: Option<&str>, max: usize) -> Option<Subscription> {
+        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let resumed = last_id.map(|id| self.number_after(id, &ring));
+        let next = resumed.flatten().unwrap_or(ring.next);
+        let growth = self.grown.subscribe();
+        let is_admitted = self.followers() <= max;
+        drop(ring);
+        is_admitted.then_some(Subscription { growth, next, reset: resumed == Some(None) })
     }
 
-    /// Changes whenever a line is added.
-    #[must_use]
-    pub fn growth(&self) -> watch::Receiver<u64> {
-        self.grown.subscribe()
-    }
-
-    /// Number `number` of this run of the agent, as event ids and entity tags write it.
+    /// Formats a number of this run of the agent for event ids and entity tags.
     #[must_use]
     pub fn id(&self, number: u64) -> String {
         format!("{:x}-{number}", self.epoch)
     }
 
-    /// The number in `id`; `None` if it is of another run.
+    /// Parses the number in `id`. `None` if it is of another run.
     #[must_use]
     pub fn number(&self, id: &str) -> Option<u64> {
         let (epoch, number) = id.split_once('-')?;
@@ -123,17 +138,15 @@ impl WatchLog {
         number.parse().ok().filter(|_| is_ours)
     }
 
-    /// Where to go on after the event `id`; `None` if it is of another run, or its successor is gone already.
-    #[must_use]
-    pub fn resume(&self, id: &str) -> Option<u64> {
+    /// Returns the number after the event `id`. `None` if the event is of another run, or the next line was dropped already.
+    fn number_after(&self, id: &str, ring: &Ring) -> Option<u64> {
         let next = self.number(id)?.checked_add(1)?;
-        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
         (next >= ring.oldest() && next <= ring.next).then_some(next)
     }
 
-    /// The lines from `from` on that the filter lets through, up to `most` bytes of them (one line at least).
+    /// Reads the lines from `from` on that match the filter, up to `max_bytes`, but at least one line.
     #[must_use]
-    pub fn read(&self, from: u64, most: usize, filter: &Filter) -> Batch {
+    pub fn read(&self, from: u64, max_bytes: usize, filter: &Filter) -> Batch {
         let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
         let oldest = ring.oldest();
         let start = from.max(oldest);
@@ -141,7 +154,7 @@ impl WatchLog {
         let mut batch = Batch { missed: start - from, lines: Vec::new(), next: start };
         let mut bytes = 0_usize;
         for entry in ring.entries.iter().skip(skip) {
-            if bytes >= most {
+            if bytes >= max_bytes {
                 break;
             }
             batch.next = entry.line.number + 1;
@@ -155,6 +168,7 @@ impl WatchLog {
 }
 
 impl Ring {
+    /// Appends a line, and drops the oldest lines beyond the limits.
     fn append(&mut self, json: Bytes, facts: OwnedFacts, capacity: usize) {
         let bytes = size_of::<Entry>() + json.len() + facts.heap_bytes();
         let line = LoggedLine { number: self.next, kind: facts.kind(), json };
@@ -167,8 +181,58 @@ impl Ring {
         }
     }
 
-    /// Number of the oldest line that is kept, or of the next.
+    /// Returns the number of the oldest kept line, or of the next line if there is none.
     fn oldest(&self) -> u64 {
         self.entries.front().map_or(self.next, |entry| entry.line.number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use portolan_report::wire::{Envelope, Loss};
+
+    use super::*;
+
+    fn loss() -> Report {
+        let envelope = Envelope { schema: String::new(), node: String::new(), time: String::new() };
+        Report::Loss(Loss { envelope, reason: "ring-full".to_owned(), count: 1, recovered: false })
+    }
+
+    #[test]
+    fn a_subscriber_that_is_counted_misses_no_later_line() {
+        for _ in 0..200 {
+            let log = WatchLog::new(1, 10);
+            std::thread::scope(|scope| {
+                let subscribing = scope.spawn(|| log.subscribe(None, 1).expect("a subscription"));
+                while log.followers() == 0 {
+                    std::hint::spin_loop();
+                }
+                log.publish(&loss(), &Bytes::from_static(b"{}\n"));
+                let subscription = subscribing.join().expect("a subscriber");
+                let batch = log.read(subscription.next, usize::MAX, &Filter::default());
+                assert_eq!((batch.missed, batch.lines.len()), (0, 1));
+            });
+        }
+    }
+
+    #[test]
+    fn subscribers_at_the_same_moment_keep_to_the_limit() {
+        const MAX: usize = 3;
+        for _ in 0..50 {
+            let log = WatchLog::new(1, 10);
+            let start = Barrier::new(2 * MAX);
+            let admitted = std::thread::scope(|scope| {
+                let subscribe = || {
+                    start.wait();
+                    log.subscribe(None, MAX)
+                };
+                let tasks: Vec<_> = (0..2 * MAX).map(|_| scope.spawn(subscribe)).collect();
+                let all = tasks.into_iter().map(|task| task.join().expect("a subscriber"));
+                all.flatten().collect::<Vec<_>>()
+            });
+            assert_eq!((admitted.len(), log.followers()), (MAX, MAX));
+        }
     }
 }

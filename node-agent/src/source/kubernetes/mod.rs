@@ -20,7 +20,8 @@ use tokio::task::JoinHandle;
 use self::kind::Kind;
 use self::watch::Watcher;
 use crate::kubernetes_api::access::ApiAccess;
-use crate::kubernetes_api::backoff::{Pace, Turns};
+use crate::kubernetes_api::timings::ApiTimings;
+use crate::kubernetes_api::turns::Turns;
 use crate::source::namespaces::Namespaces;
 use crate::source::pods::api::NodePods;
 use crate::source::policies::NetworkPolicies;
@@ -36,7 +37,7 @@ pub struct KubernetesOptions {
     pub kubeconfig: Option<PathBuf>,
     pub services: Switch,
     pub policies: Switch,
-    pub pace: Pace,
+    pub pace: ApiTimings,
 }
 
 /// Whether a kind of object is watched, or a sink is on.
@@ -85,7 +86,7 @@ pub fn start(
 struct Link {
     access: ApiAccess,
     turns: Turns,
-    pace: Pace,
+    pace: ApiTimings,
     /// True once the server has refused a streamed list; from then on watchers list first and watch after that.
     streams_refused: AtomicBool,
 }

@@ -1,5 +1,5 @@
-//! The e2e tier's own parts, tried where there is no cluster: its manifests by Kubernetes' schemas, its settings by helm, its
-//! verdict on recorded lines, and kubectl with the plugin against the server that stands in. What a tool is missing for is skipped.
+//! Parts of the e2e tier, tested without a cluster: its manifests against Kubernetes' schemas, its settings with helm, its
+//! verdict on recorded lines, and kubectl with the plugin on the stand-in server. Tests whose tool is missing are skipped.
 
 #[path = "../../e2e/example.rs"]
 mod example;
@@ -22,17 +22,17 @@ use tokio::net::TcpListener;
 use crate::world::scratch;
 use tools::{Tools, output, output_of};
 
-/// What an agent wrote of the demo, with a line of its diagnostics.
+/// Recorded output of an agent in the demo, with a line of diagnostics.
 const RECORDED: &str = include_str!("../../e2e/recorded.log");
 const DIGEST: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
-/// For the cluster of this kubeconfig; `None`, and why, where a tool is missing.
+/// Returns the tools for the cluster of this kubeconfig. `None`, with the reason printed, if one is missing.
 fn tools(kubeconfig: &Path) -> Option<Tools> {
     let tools = Tools::new(kubeconfig);
     tools.map_err(|missing| println!("skipped: {missing}")).ok()
 }
 
-/// A directory that goes with it.
+/// A directory that is removed on drop.
 struct Scratch(PathBuf);
 
 impl Drop for Scratch {
@@ -94,7 +94,7 @@ fn the_chart_takes_the_image_whatever_its_reference_looks_like() {
     for (reference, expected) in [
         ("docker.io/library/portolan:0.1.0", "docker.io/library/portolan:0.1.0"),
         ("localhost:5000/portolan", "localhost:5000/portolan:latest"),
-        // A number to helm, if it were not told that it is a text.
+        // Helm would read a number without the explicit text type.
         ("registry.example/team/portolan:17", "registry.example/team/portolan:17"),
         (&format!("portolan:1@{DIGEST}"), &format!("portolan@{DIGEST}")),
         (
@@ -109,7 +109,7 @@ fn the_chart_takes_the_image_whatever_its_reference_looks_like() {
         let text = output(&mut tools.helm(&words)).unwrap_or_else(|error| panic!("{reference}: {error}"));
         assert!(text.contains(&format!("image: \"{expected}\"")), "{reference}: {text}");
         assert!(text.contains("- --grace=3s"), "the value that the upgrade changes");
-        // Names that the tier asks the cluster for.
+        // Names of objects that the tier looks up in the cluster.
         assert!(text.contains("kind: DaemonSet\nmetadata:\n  name: portolan-e2e-1\n"), "{text}");
         assert!(text.contains("app.kubernetes.io/component: agent"), "{text}");
     }
@@ -120,7 +120,7 @@ fn the_example_is_recognised_in_recorded_lines() {
     let findings = verdict::in_log(RECORDED).expect("a log");
     let ids = verdict::of_example(&findings, "demo").expect("the example's findings");
     assert_eq!(ids.keys().copied().collect::<Vec<_>>(), [5000, 9090]);
-    // The last line of an id counts.
+    // The last line of each id counts.
     let ended = RECORDED.replace(r#""state":"open""#, r#""state":"resolved""#);
     let ended = verdict::in_log(&format!("{RECORDED}{ended}")).expect("a log");
     let said = verdict::of_example(&ended, "demo").expect_err("resolved");
@@ -147,7 +147,7 @@ fn what_is_not_the_examples_findings_is_refused_with_its_reason() {
     assert!(verdict::in_list("{}").is_err());
 }
 
-/// An agent's API that answers each list with the recorded findings.
+/// Starts an agent's API that answers each list with the recorded findings.
 async fn recorded_agent() -> std::net::SocketAddr {
     let findings: Vec<Value> = RECORDED
         .lines()
@@ -197,12 +197,12 @@ async fn kubectl_makes_the_example_and_finds_the_plugin() {
     server.put("namespaces", object::namespace("examples"));
     server.put("pods", pod);
     let run = move || {
-        // The server has no schemas to check against.
+        // The stand-in server has no schemas for validation.
         let create = ["create", "--filename=-", "--validate=false"];
         output_of(&mut tools.kubectl(&create), &example::app("examples", "busybox:1.36").to_string())?;
         let curler = example::curler("examples", "busybox:1.36", "10.1.0.7", "10.96.0.10").to_string();
         output_of(&mut tools.kubectl(&create), &curler)?;
-        // As the tier looks whether a thing is still there.
+        // The same command with which the tier checks for leftovers.
         let get = ["get", "--filename=-", "--ignore-not-found", "--output=name", "--namespace=examples"];
         let there = output_of(&mut tools.kubectl(&get), &curler)?;
         let gone = output_of(&mut tools.kubectl(&get), &curler.replace("\"curler\"", "\"gone\""))?;

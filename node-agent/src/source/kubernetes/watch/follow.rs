@@ -4,9 +4,11 @@ use portolan_engine::model::identity::BootTime;
 use portolan_engine::model::input::Input;
 
 use super::{Collected, Watcher};
-use crate::kubernetes_api::backoff::{Turn, part_of, random};
-use crate::kubernetes_api::body::Lines;
-use crate::kubernetes_api::fault::{ApiFault, bounded};
+use crate::kubernetes_api::body::BodyLines;
+use crate::kubernetes_api::fault::ApiFault;
+use crate::kubernetes_api::turns::Turn;
+use crate::retry::backoff::{random, random_part};
+use crate::retry::reason::one_line;
 use crate::source::clock;
 use crate::source::kubernetes::kind::{Kind, Parsed};
 use crate::source::kubernetes::object::{Envelope, Status, WatchLine};
@@ -22,7 +24,7 @@ impl<K: Kind> Watcher<K> {
         let pace = self.link.pace;
         let selector = self.kind.field_selector();
         let resource = Resource { path: K::PATH, field_selector: selector.as_deref() };
-        let lasting = pace.watch_for + part_of(pace.watch_for, random());
+        let lasting = pace.watch_for + random_part(pace.watch_for, random());
         let request = self.position.watch_request(resource, lasting);
         let body = self.link.access.get(&request, K::PARTS.accepted(), pace.answer_within).await?;
         let mut initial = (!self.position.is_listed()).then(Collected::<K>::default);
@@ -32,7 +34,7 @@ impl<K: Kind> Watcher<K> {
         }
         let opened = clock::now();
         let mut heard = false;
-        let mut lines = Lines::new(body);
+        let mut lines = BodyLines::new(body);
         loop {
             let patience = if initial.is_some() { pace.answer_within } else { pace.quiet };
             let line = match lines.next(patience).await {
@@ -182,7 +184,7 @@ impl<K: Kind> Watcher<K> {
             Some(410) => ApiFault::Expired,
             code => ApiFault::Refused {
                 code: code.unwrap_or(500),
-                reason: bounded(&status.message.0.or(status.reason.0).unwrap_or_default()),
+                reason: one_line(&status.message.0.or(status.reason.0).unwrap_or_default()),
                 retry_after: None,
             },
         }

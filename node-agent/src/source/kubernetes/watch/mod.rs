@@ -19,9 +19,10 @@ use super::items::ItemCutter;
 use super::kind::{Kind, Parsed};
 use super::object::{Cuts, Envelope, Object};
 use super::watch_position::{Resource, WatchPosition};
-use crate::kubernetes_api::backoff::{Backoff, Turn, part_of, random};
-use crate::kubernetes_api::body::{MAX_OBJECT, piece};
+use crate::kubernetes_api::body::{MAX_OBJECT, next_chunk};
 use crate::kubernetes_api::fault::{ApiFault, Remedy};
+use crate::kubernetes_api::turns::Turn;
+use crate::retry::backoff::{Backoff, random, random_part};
 use crate::source::clock;
 use crate::source::state::{Reporter, State};
 
@@ -80,7 +81,7 @@ impl<K: Kind> Watcher<K> {
     pub fn new(kind: K, link: Arc<Link>, inputs: mpsc::Sender<Input>, reporter: Reporter) -> Self {
         Self {
             kind,
-            backoff: Backoff::new(&link.pace),
+            backoff: link.pace.backoff(),
             link,
             inputs,
             reporter,
@@ -106,7 +107,7 @@ impl<K: Kind> Watcher<K> {
 
     async fn watch_for_ever(mut self) {
         let link = Arc::clone(&self.link);
-        sleep(part_of(link.pace.start_within, random())).await;
+        sleep(random_part(link.pace.start_within, random())).await;
         let mut turn = None;
         loop {
             let Err(fault) = self.session(&mut turn).await else { continue };
@@ -118,9 +119,11 @@ impl<K: Kind> Watcher<K> {
             let remedy = self.remedy(&fault);
             self.report_fault(&fault, remedy).await;
             match remedy {
-                Remedy::AskOnce => sleep(link.pace.most / 2 + part_of(link.pace.most / 2, random())).await,
+                Remedy::AskOnce => {
+                    sleep(link.pace.most / 2 + random_part(link.pace.most / 2, random())).await
+                }
                 Remedy::AskSeldom => {
-                    sleep(link.pace.seldom / 2 + part_of(link.pace.seldom / 2, random())).await
+                    sleep(link.pace.seldom / 2 + random_part(link.pace.seldom / 2, random())).await
                 }
                 Remedy::TryAgain => sleep(self.backoff.next(random())).await,
                 Remedy::TakeTurns => {
@@ -203,8 +206,8 @@ impl<K: Kind> Watcher<K> {
         let within = self.link.pace.answer_within;
         let mut body = self.link.access.get(request, K::PARTS.accepted(), within).await?;
         let mut cutter = ItemCutter::new(MAX_OBJECT);
-        while let Some(piece) = piece(&mut body, within).await? {
-            let cut = cutter.push(&piece, |item| match self.object(item) {
+        while let Some(chunk) = next_chunk(&mut body, within).await? {
+            let cut = cutter.push(&chunk, |item| match self.object(item) {
                 Some((Some(parsed), _)) => self.collect(collected, parsed),
                 Some((None, _)) | None => self.invalid += 1,
             });

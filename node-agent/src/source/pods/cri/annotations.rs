@@ -47,19 +47,20 @@ pub fn declared(annotations: &HashMap<String, String>) -> Declared {
     declared
 }
 
-/// Returns the pod annotations that the agent reads, each shortened to its limit.
+/// Returns at most [`MAX_ANNOTATIONS`] of the pod annotations that the agent reads. Leaves out values longer than
+/// [`MAX_ANNOTATION`] bytes.
 #[must_use]
-pub fn kept(annotations: &HashMap<String, String>) -> BTreeMap<String, String> {
+pub fn selected(annotations: &HashMap<String, String>) -> BTreeMap<String, String> {
     let read = |key: &str| {
         let domain = key.split_once('/').map_or("", |(domain, _)| domain);
         DOMAINS.iter().any(|known| {
             domain.strip_suffix(known).is_some_and(|before| before.is_empty() || before.ends_with('.'))
         })
     };
-    let mut kept: Vec<(&String, &String)> =
+    let mut selected: Vec<(&String, &String)> =
         annotations.iter().filter(|(key, value)| read(key) && value.len() <= MAX_ANNOTATION).collect();
-    kept.sort();
-    kept.into_iter().take(MAX_ANNOTATIONS).map(|(key, value)| (key.clone(), value.clone())).collect()
+    selected.sort();
+    selected.into_iter().take(MAX_ANNOTATIONS).map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
 impl Declared {
@@ -213,8 +214,8 @@ mod tests {
         let long = ("prometheus.io/path".to_owned(), "x".repeat(MAX_ANNOTATION + 1));
         let all: HashMap<String, String> =
             all.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).chain([long]).collect();
-        let kept: Vec<String> = kept(&all).into_keys().collect();
-        assert_eq!(kept, ["portolan.dev/ignore", "prometheus.io/port", "sidecar.istio.io/status"]);
+        let keys: Vec<String> = selected(&all).into_keys().collect();
+        assert_eq!(keys, ["portolan.dev/ignore", "prometheus.io/port", "sidecar.istio.io/status"]);
     }
 
     proptest! {

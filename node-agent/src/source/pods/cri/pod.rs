@@ -75,7 +75,7 @@ pub(super) fn assemble(
         name,
         host_network: details.host_network,
         labels: labels(&sandbox.labels),
-        annotations: annotations::kept(&sandbox.annotations),
+        annotations: annotations::selected(&sandbox.annotations),
         containers,
         addresses: details.addresses.clone(),
         netns_path: details.netns_path.clone(),

@@ -1,4 +1,5 @@
-//! Sends the records that wait, a batch at a time, and does not let go of one before it arrived or was refused for good.
+//! Sends the backlog of log records in batches. A record stays in the backlog until the receiver accepts it or rejects it
+//! for good.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,56 +12,57 @@ use tokio::time::sleep;
 
 use super::attributes::{resource, scope};
 use super::backlog::Backlog;
-use super::backoff::{Backoff, random};
+use super::client::{OtlpClient, SendOutcome};
 use super::messages::{LogsRequest, ResourceLogs, ScopeLogs};
-use super::post::{Answer, Post};
-use super::{Pace, Standing, ended};
+use super::{ExportTimings, StatusReporter, ended};
+use crate::retry::backoff::{Backoff, Jitter, random};
 
-/// Below the endpoint.
+/// Path of log records below the endpoint.
 pub const PATH: &str = "/v1/logs";
 
-/// The task that reads the backlog.
+/// The task that sends the backlog.
 pub struct LogSender {
     pub node: Arc<str>,
     pub backlog: Arc<Backlog>,
-    pub post: Post,
-    pub pace: Pace,
+    pub client: OtlpClient,
+    pub timings: ExportTimings,
+    /// Number of records that the receiver rejected.
     pub refused: Arc<AtomicU64>,
-    pub standing: Standing,
+    pub status: StatusReporter,
     pub ending: watch::Receiver<bool>,
 }
 
 impl LogSender {
-    /// Ends when it is told to and nothing is left, or the receiver does not take what is.
+    /// Sends until the export ends and the backlog is empty, or until the receiver fails after the end was requested.
     pub async fn run(mut self) {
-        let mut backoff = Backoff::new(self.pace.first, self.pace.most);
-        // Records of one request: less where the receiver finds that too much.
+        let mut backoff = Backoff::new(self.timings.first_wait, self.timings.max_wait, Jitter::Half);
+        // Records of one request. Halved after 413, doubled after each request that fits.
         let mut most = usize::MAX;
-        while let Some(batch) = self.backlog.batch(most, self.pace.linger, &mut self.ending).await {
+        while let Some(batch) = self.backlog.batch(most, self.timings.linger, &mut self.ending).await {
             let count = batch.len();
-            match self.post.send(self.request(&batch)).await {
-                Answer::Accepted { rejected, reason } => {
+            match self.client.send(self.request(&batch)).await {
+                SendOutcome::Accepted { rejected, reason } => {
                     self.backlog.settle();
                     most = most.saturating_mul(2);
                     self.refuse(rejected.min(count as u64));
-                    self.standing.tell((rejected > 0).then_some(reason));
-                    backoff.succeeded();
+                    self.status.report((rejected > 0).then_some(reason));
+                    backoff.reset();
                 }
-                Answer::TooLarge { reason } if count > 1 => {
+                SendOutcome::TooLarge { reason } if count > 1 => {
                     self.backlog.put_back(batch);
                     most = count / 2;
-                    self.standing.tell(Some(reason));
+                    self.status.report(Some(reason));
                     self.pause(backoff.next(random())).await;
                 }
-                Answer::TooLarge { reason } | Answer::Refused { reason } => {
+                SendOutcome::TooLarge { reason } | SendOutcome::Refused { reason } => {
                     self.backlog.settle();
                     most = most.saturating_mul(2);
                     self.refuse(count as u64);
-                    self.standing.tell(Some(reason));
+                    self.status.report(Some(reason));
                 }
-                Answer::Later { after, reason } => {
+                SendOutcome::Retry { after, reason } => {
                     self.backlog.put_back(batch);
-                    self.standing.tell(Some(reason));
+                    self.status.report(Some(reason));
                     if *self.ending.borrow() {
                         return;
                     }
@@ -70,7 +72,7 @@ impl LogSender {
         }
     }
 
-    /// Comes back earlier when the end is near.
+    /// Waits, but returns at once when the export ends.
     async fn pause(&mut self, wait: Duration) {
         tokio::select! {
             () = sleep(wait) => {}

@@ -1,5 +1,5 @@
-//! What HTTP asks the one owner of the engine, over a bounded queue, and how the owner answers: filter and page first,
-//! convert only what is on the page.
+//! Queries from HTTP to the owner of the engine, over a bounded queue, and their answers. The owner selects the page first
+//! and converts only the objects on it.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -17,38 +17,38 @@ use tokio::sync::oneshot;
 
 use crate::sink::convert::{Converter, pod_ref};
 
-/// Items of a page where nothing is asked.
+/// Default number of items on a page.
 pub const DEFAULT_LIMIT: usize = 500;
-/// Items of a page at most.
+/// Maximum number of items on a page.
 pub const MAX_LIMIT: usize = 1000;
-/// Bytes of a page, estimated: a page that would be longer ends early, so that slow readers cannot hold much memory.
+/// Maximum size of a page in bytes, estimated. A longer page ends early, so that slow readers hold little memory.
 const MAX_PAGE_BYTES: usize = 1 << 20;
-/// An object's without its peers, estimated.
-const LEAST_BYTES: usize = 2048;
-/// Findings and listeners of one pod in its detail at most.
+/// Estimated size of an object without peers in bytes.
+const OBJECT_BYTES: usize = 2048;
+/// Maximum number of findings, and of listeners, in the detail of one pod.
 const MAX_POD_ITEMS: usize = 250;
 
-/// A list's filter and page.
+/// Filter and page of a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListQuery {
     pub filter: Filter,
     /// 0 means [`DEFAULT_LIMIT`].
     pub limit: usize,
-    /// Only what is ordered after this key.
+    /// The page begins after this key.
     pub after: Option<String>,
-    /// The client has the answer of this generation already.
+    /// Generation of the answer that the client already has.
     pub known: Option<u64>,
 }
 
 /// Answer to a [`ListQuery`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum ListAnswer {
-    /// Nothing changed since the generation that the client knows.
+    /// Nothing changed since the generation that the client has.
     Unchanged(u64),
     Page(wire::List<Report>),
 }
 
-/// One question. The asker may be gone when the answer comes: that is no error.
+/// A query, with the channel of its answer. The client may be gone before the answer, which is not an error.
 #[derive(Debug)]
 pub enum Query {
     Findings(ListQuery, oneshot::Sender<ListAnswer>),
@@ -63,7 +63,7 @@ pub enum Query {
 }
 
 impl Query {
-    /// The asker is gone: it waited too long, or hung up.
+    /// Returns true if the client is gone: its request timed out, or it disconnected.
     #[must_use]
     pub fn is_abandoned(&self) -> bool {
         match self {
@@ -79,18 +79,18 @@ impl Query {
     }
 }
 
-/// What one page needs.
+/// Selects the objects of one page.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted<'a> {
+pub struct PageSelection<'a> {
     pub filter: &'a Filter,
-    /// Only ids after this one.
+    /// Only objects with ids after this one.
     pub after: Option<&'a str>,
-    /// So many at most.
-    pub most: usize,
+    /// Maximum number of objects.
+    pub limit: usize,
 }
 
-impl Wanted<'_> {
-    /// Whether a finding or listener is of the page. What ended is only for those who ask for its state.
+impl PageSelection<'_> {
+    /// Returns true if a finding or listener belongs to the list. Ended ones only do if the filter names their state.
     #[must_use]
     pub fn lets_through(&self, facts: &Facts<'_>) -> bool {
         let has_ended = matches!(facts.state, Some("resolved" | "closed"));
@@ -98,35 +98,36 @@ impl Wanted<'_> {
     }
 }
 
-/// What the owner of the engine lets be read. Questions run between two events of the engine: a model looks at no more
-/// than it must, and makes no object that is not wanted.
+/// Read access to the engine's state. Queries run between two events of the engine, so a model reads no more than needed and
+/// creates only the selected objects.
 pub trait ReadModel {
-    /// Grows whenever anything listed changes.
+    /// Returns a number that grows with each change of a listed object.
     fn generation(&self) -> u64;
-    /// For objects written now.
+    /// Returns the converter for objects that are written now.
     fn converter(&self) -> Converter;
-    /// Also one that ended lately.
+    /// Returns a finding, also a recently resolved one.
     fn finding(&self, id: &str) -> Option<Arc<finding::Finding>>;
-    /// Also one that ended lately.
+    /// Returns a listener, also a recently closed one.
     fn listener(&self, id: &str) -> Option<Arc<listener::Listener>>;
-    /// In the order of ids.
-    fn findings(&self, wanted: Wanted<'_>) -> Vec<Arc<finding::Finding>>;
-    /// In the order of ids.
-    fn listeners(&self, wanted: Wanted<'_>) -> Vec<Arc<listener::Listener>>;
-    /// In any order.
+    /// Returns the selected findings in the order of their ids.
+    fn findings(&self, selection: PageSelection<'_>) -> Vec<Arc<finding::Finding>>;
+    /// Returns the selected listeners in the order of their ids.
+    fn listeners(&self, selection: PageSelection<'_>) -> Vec<Arc<listener::Listener>>;
+    /// Returns all recorded connections in any order.
     fn connections(&self) -> impl Iterator<Item = &Arc<connection::Connection>>;
-    /// The way in to a target.
+    /// Explains how traffic reaches a target.
     ///
     /// # Errors
-    /// [`ExplainError`].
+    /// [`ExplainError`] if the target does not exist or is ambiguous.
     fn explain(&self, target: &Target) -> Result<Explained, ExplainError>;
 
-    /// What a policy for it can be drafted from; without pods where there are none.
+    /// Returns the facts for a NetworkPolicy draft. They contain no pod if the target has none.
     fn policy_basis(&self, target: &PolicyTarget) -> PolicyBasis;
+    /// Returns the agent's status.
     fn status(&self) -> wire::AgentStatus;
 }
 
-/// Answers one question from the model, unless nobody waits for it any more.
+/// Answers one query from the model, unless its client is gone.
 pub fn answer(query: Query, model: &impl ReadModel) {
     if query.is_abandoned() {
         return;
@@ -134,20 +135,20 @@ pub fn answer(query: Query, model: &impl ReadModel) {
     let convert = model.converter();
     match query {
         Query::Findings(list, reply) => {
-            let _ = reply.send(list_of(model, &list, |after, most| {
-                let found = model.findings(Wanted { filter: &list.filter, after, most });
+            let _ = reply.send(list_of(model, &list, |after, limit| {
+                let found = model.findings(PageSelection { filter: &list.filter, after, limit });
                 let one = |f: Arc<finding::Finding>| (f.id.clone(), Report::Finding(convert.finding(&f)));
-                Found { all: found.len(), reports: found.into_iter().map(one) }.page(list.limit())
+                FoundItems { all: found.len(), reports: found.into_iter().map(one) }.page(list.limit())
             }));
         }
         Query::Finding(id, reply) => {
             let _ = reply.send(model.finding(&id).map(|finding| Report::Finding(convert.finding(&finding))));
         }
         Query::Listeners(list, reply) => {
-            let _ = reply.send(list_of(model, &list, |after, most| {
-                let found = model.listeners(Wanted { filter: &list.filter, after, most });
+            let _ = reply.send(list_of(model, &list, |after, limit| {
+                let found = model.listeners(PageSelection { filter: &list.filter, after, limit });
                 let one = |l: Arc<listener::Listener>| (l.id.clone(), Report::Listener(convert.listener(&l)));
-                Found { all: found.len(), reports: found.into_iter().map(one) }.page(list.limit())
+                FoundItems { all: found.len(), reports: found.into_iter().map(one) }.page(list.limit())
             }));
         }
         Query::Listener(id, reply) => {
@@ -155,12 +156,12 @@ pub fn answer(query: Query, model: &impl ReadModel) {
             let _ = reply.send(found.map(|listener| Report::Listener(convert.listener(&listener))));
         }
         Query::Connections(list, reply) => {
-            let _ = reply.send(list_of(model, &list, |after, most| {
-                let found = first_connections(model.connections(), &list.filter, after, most);
+            let _ = reply.send(list_of(model, &list, |after, limit| {
+                let found = first_connections(model.connections(), &list.filter, after, limit);
                 let one = |(key, c): (ConnectionKey, &Arc<connection::Connection>)| {
                     (key.text(), Report::Connection(convert.connection(c)))
                 };
-                Found { all: found.len(), reports: found.into_iter().map(one) }.page(list.limit())
+                FoundItems { all: found.len(), reports: found.into_iter().map(one) }.page(list.limit())
             }));
         }
         Query::Pod { namespace, name, reply } => {
@@ -181,11 +182,13 @@ pub fn answer(query: Query, model: &impl ReadModel) {
 }
 
 impl ListQuery {
+    /// Returns the page's limit, with default and maximum applied.
     fn limit(&self) -> usize {
         if self.limit == 0 { DEFAULT_LIMIT } else { self.limit.min(MAX_LIMIT) }
     }
 }
 
+/// Answers a list. `page` returns the items after a key, and the key to continue after.
 fn list_of(
     model: &impl ReadModel,
     list: &ListQuery,
@@ -195,20 +198,20 @@ fn list_of(
     if list.known == Some(generation) {
         return ListAnswer::Unchanged(generation);
     }
-    // One more tells whether the list goes on.
-    let most = list.limit().min(MAX_PAGE_BYTES / LEAST_BYTES + 1) + 1;
-    let (items, r#continue) = page(list.after.as_deref(), most);
+    // One object more than the page shows whether the list continues.
+    let limit = list.limit().min(MAX_PAGE_BYTES / OBJECT_BYTES + 1) + 1;
+    let (items, r#continue) = page(list.after.as_deref(), limit);
     ListAnswer::Page(wire::List { schema: SCHEMA.to_owned(), items, r#continue, generation })
 }
 
-/// What a model found: with one more than the page holds if there are more.
-struct Found<I> {
+/// The objects that a model selected: one more than the page holds if the list continues.
+struct FoundItems<I> {
     all: usize,
     reports: I,
 }
 
-impl<I: Iterator<Item = (String, Report)>> Found<I> {
-    /// As many as a page may hold, and where to go on.
+impl<I: Iterator<Item = (String, Report)>> FoundItems<I> {
+    /// Returns the items of the page, and the key to continue after.
     fn page(self, limit: usize) -> (Vec<Report>, Option<String>) {
         let mut bytes = 0;
         let mut last = None;
@@ -221,12 +224,12 @@ impl<I: Iterator<Item = (String, Report)>> Found<I> {
                 break;
             }
         }
-        let goes_on = items.len() < self.all;
-        (items, last.filter(|_| goes_on))
+        let continues = items.len() < self.all;
+        (items, last.filter(|_| continues))
     }
 }
 
-/// Oldest first within a listener; unique, since a peer's port cannot open twice at one instant.
+/// Order of connections: by listener, then oldest first. Unique, because a peer's port cannot open twice at one instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct ConnectionKey {
     listener: u64,
@@ -248,7 +251,7 @@ impl ConnectionKey {
         format!("{:016x}~{:020}~{address}~{port}", self.listener, self.opened_ns)
     }
 
-    /// `None` for what no page ended with: such a list begins anew.
+    /// Returns `None` for a text that is not a key. The list then starts from the beginning.
     fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split('~');
         let listener = u64::from_str_radix(parts.next()?, 16).ok()?;
@@ -258,12 +261,12 @@ impl ConnectionKey {
     }
 }
 
-/// The first `most` in the order of keys, without sorting all.
+/// Returns the first `limit` connections in the order of keys, without sorting all.
 fn first_connections<'a>(
     connections: impl Iterator<Item = &'a Arc<connection::Connection>>,
     filter: &Filter,
     after: Option<&str>,
-    most: usize,
+    limit: usize,
 ) -> BTreeMap<ConnectionKey, &'a Arc<connection::Connection>> {
     let after = after.and_then(ConnectionKey::parse);
     let mut first = BTreeMap::new();
@@ -274,23 +277,24 @@ fn first_connections<'a>(
             continue;
         }
         first.insert(key, connection);
-        if first.len() > most {
+        if first.len() > limit {
             first.pop_last();
         }
     }
     first
 }
 
-/// About what JSON needs for it; without writing it, since this runs between two events of the engine.
+/// Estimates the size of the JSON without writing it, since this runs between two events of the engine.
 fn estimated_bytes(report: &Report) -> usize {
     let peers = match report {
         Report::Finding(finding) => finding.traffic.peers.len(),
         Report::Listener(listener) => listener.traffic.peers.len(),
         Report::Connection(_) | Report::Loss(_) | Report::AgentStatus(_) => 0,
     };
-    LEAST_BYTES + 256 * peers
+    OBJECT_BYTES + 256 * peers
 }
 
+/// Returns a pod with its findings and listeners. `None` if the pod has neither.
 fn pod_detail(
     model: &impl ReadModel,
     convert: &Converter,
@@ -298,8 +302,8 @@ fn pod_detail(
     name: String,
 ) -> Option<wire::PodDetail> {
     let filter = Filter { namespace: vec![namespace], pod: vec![name], ..Filter::default() };
-    let wanted = Wanted { filter: &filter, after: None, most: MAX_POD_ITEMS + 1 };
-    let (listeners, findings) = (model.listeners(wanted), model.findings(wanted));
+    let selection = PageSelection { filter: &filter, after: None, limit: MAX_POD_ITEMS + 1 };
+    let (listeners, findings) = (model.listeners(selection), model.findings(selection));
     let pod = listeners
         .iter()
         .find_map(|l| l.pod.as_ref())

@@ -1,5 +1,5 @@
-//! One request to the receiver: HTTP/1.1 with protobuf, over TLS where the address says so, with every wait and size
-//! bounded; and what its answer means.
+//! HTTP client of the OTLP receiver: one request over HTTP/1.1 with protobuf, with or without TLS, and the meaning of its
+//! answer. All timeouts and sizes are bounded.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -9,13 +9,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue, USER_AGENT};
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use portolan_report::error_text::causes;
 use prost::Message;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -24,72 +23,71 @@ use tokio::time::timeout;
 
 use super::messages::ExportResponse;
 use crate::config::otlp::OtlpConfig;
+use crate::retry::reason::{causes, one_line};
+use crate::retry::retry_after::retry_after;
 
-/// Bytes of an answer that are read.
+/// Maximum number of bytes read of an answer.
 const MAX_ANSWER: usize = 64 * 1024;
-/// Characters of a reason that are kept.
-const MAX_REASON: usize = 240;
-/// A receiver that wants us to wait longer than this is asked sooner.
-const MAX_ASKED_DELAY: Duration = Duration::from_secs(300);
-const CONNECT_WITHIN: Duration = Duration::from_secs(5);
-/// A connection that was idle for so long is not used again.
-const IDLE: Duration = Duration::from_secs(90);
+/// Timeout of a connection attempt.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Idle time after which a connection is not reused.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 
 type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
-/// What became of a request.
+/// Outcome of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// It arrived; of what it held so many were refused, and why.
+pub enum SendOutcome {
+    /// The receiver accepted the request, but rejected this many of its items.
     Accepted { rejected: u64, reason: String },
-    /// Not now: try again, after this time where the receiver said so.
-    Later { after: Option<Duration>, reason: String },
-    /// Not so much at once.
+    /// A temporary failure. `after` is the receiver's `Retry-After`.
+    Retry { after: Option<Duration>, reason: String },
+    /// The request is too large. A smaller one may succeed.
     TooLarge { reason: String },
-    /// Never: trying again would end the same.
+    /// A permanent failure: a retry would have the same outcome.
     Refused { reason: String },
 }
 
-/// The way to one path of the receiver.
+/// Client of one path of the receiver.
 #[derive(Debug)]
-pub struct Post {
+pub struct OtlpClient {
     address: Uri,
     headers: HeaderMap,
     ca: Option<PathBuf>,
-    within: Duration,
-    /// Made anew after a fault, so that a renewed authority is read.
+    timeout: Duration,
+    /// Created again after a fault, so that a renewed certificate authority is read.
     client: Option<HttpClient>,
 }
 
-impl Post {
-    /// To `path` below the endpoint; an answer that takes longer than `within` will not come.
+impl OtlpClient {
+    /// Sends to `path` below the endpoint, with `timeout` for each request.
     #[must_use]
-    pub fn new(config: &OtlpConfig, path: &str, within: Duration) -> Self {
+    pub fn new(config: &OtlpConfig, path: &str, timeout: Duration) -> Self {
         Self {
             address: below(&config.endpoint, path),
             headers: config.headers.clone(),
             ca: config.ca.clone(),
-            within,
+            timeout,
             client: None,
         }
     }
 
     /// Sends `body` once.
-    pub async fn send(&mut self, body: Bytes) -> Answer {
-        let answer = match timeout(self.within, self.exchange(body)).await {
-            Ok(answer) => answer,
-            Err(_) => later(format!("no answer within {} s", self.within.as_secs_f32())),
+    pub async fn send(&mut self, body: Bytes) -> SendOutcome {
+        let outcome = match timeout(self.timeout, self.exchange(body)).await {
+            Ok(outcome) => outcome,
+            Err(_) => retry(format!("no answer within {} s", self.timeout.as_secs_f32())),
         };
-        if matches!(answer, Answer::Later { .. }) {
+        if matches!(outcome, SendOutcome::Retry { .. }) {
             self.client = None;
         }
-        answer
+        outcome
     }
 
-    async fn exchange(&mut self, body: Bytes) -> Answer {
+    async fn exchange(&mut self, body: Bytes) -> SendOutcome {
         let client = match self.client() {
             Ok(client) => client,
-            Err(reason) => return later(reason),
+            Err(reason) => return retry(reason),
         };
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = Method::POST;
@@ -99,8 +97,8 @@ impl Post {
         request.headers_mut().insert(USER_AGENT, agent);
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
         match client.request(request).await {
-            Ok(response) => judge(response).await,
-            Err(error) => later(bounded(&causes(&error))),
+            Ok(response) => outcome_of(response).await,
+            Err(error) => retry(causes(&error)),
         }
     }
 
@@ -110,7 +108,7 @@ impl Post {
         }
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
-        tcp.set_connect_timeout(Some(CONNECT_WITHIN));
+        tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
         tcp.set_nodelay(true);
         let is_plain = self.address.scheme_str() == Some("http");
         let connector = HttpsConnectorBuilder::new()
@@ -120,13 +118,14 @@ impl Post {
             .wrap_connector(tcp);
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
+            .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(1)
             .build(connector);
         Ok(self.client.insert(client).clone())
     }
 }
 
+/// Appends `path` to the path of the endpoint.
 fn below(endpoint: &Uri, path: &str) -> Uri {
     let mut parts = endpoint.clone().into_parts();
     let whole = format!("{}{path}", endpoint.path().trim_end_matches('/'));
@@ -134,7 +133,7 @@ fn below(endpoint: &Uri, path: &str) -> Uri {
     Uri::from_parts(parts).unwrap_or_else(|_| endpoint.clone())
 }
 
-/// Trusts the authorities in the file, or those of the machine. Without TLS none are needed.
+/// Trusts the certificate authorities in the file `ca`, or those of the machine. Plain HTTP needs none.
 fn tls(is_plain: bool, ca: Option<&Path>) -> Result<ClientConfig, String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
@@ -159,35 +158,35 @@ fn authorities(path: &Path) -> Result<RootCertStore, String> {
     Ok(store)
 }
 
-/// As OTLP/HTTP has it: 429, 502, 503 and 504 may be tried again, every other refusal holds, though after 413 less may do.
-async fn judge(response: Response<Incoming>) -> Answer {
+/// Classifies an answer by the OTLP/HTTP specification: 429, 502, 503 and 504 are retryable, every other error is
+/// permanent. After 413 a smaller request may succeed.
+async fn outcome_of(response: Response<Incoming>) -> SendOutcome {
     let status = response.status();
-    let after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-    let after = after.map(|secs| Duration::from_secs(secs).min(MAX_ASKED_DELAY));
+    let after = retry_after(response.headers());
     let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
     let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     if status.is_success() {
         let partial = ExportResponse::decode(body).ok().and_then(|answer| answer.partial_success);
         let partial = partial.unwrap_or_default();
         let rejected = u64::try_from(partial.rejected).unwrap_or(0);
-        let reason = match bounded(&partial.error_message) {
-            silent if silent.is_empty() => format!("the receiver rejected {rejected} of them"),
+        let reason = match one_line(&partial.error_message) {
+            empty if empty.is_empty() => format!("the receiver rejected {rejected} of them"),
             reason => reason,
         };
-        return Answer::Accepted { rejected, reason };
+        return SendOutcome::Accepted { rejected, reason };
     }
     let reason = format!("the receiver answers {status}{}", detail(&body));
     match status {
         StatusCode::TOO_MANY_REQUESTS
         | StatusCode::BAD_GATEWAY
         | StatusCode::SERVICE_UNAVAILABLE
-        | StatusCode::GATEWAY_TIMEOUT => Answer::Later { after, reason },
-        StatusCode::PAYLOAD_TOO_LARGE => Answer::TooLarge { reason },
-        _ => Answer::Refused { reason },
+        | StatusCode::GATEWAY_TIMEOUT => SendOutcome::Retry { after, reason },
+        StatusCode::PAYLOAD_TOO_LARGE => SendOutcome::TooLarge { reason },
+        _ => SendOutcome::Refused { reason },
     }
 }
 
-/// `google.rpc.Status`, or text.
+/// Returns the message of a `google.rpc.Status`, else the body as text, with a leading colon.
 fn detail(body: &[u8]) -> String {
     #[derive(Clone, PartialEq, Message)]
     struct Status {
@@ -198,15 +197,10 @@ fn detail(body: &[u8]) -> String {
         Ok(status) if !status.message.is_empty() => status.message,
         _ => String::from_utf8_lossy(body).into_owned(),
     };
-    let text = bounded(text.trim());
+    let text = one_line(text.trim());
     if text.is_empty() { text } else { format!(": {text}") }
 }
 
-fn later(reason: String) -> Answer {
-    Answer::Later { after: None, reason }
-}
-
-/// Without control characters and not longer than a line.
-fn bounded(text: &str) -> String {
-    text.chars().take(MAX_REASON).map(|c| if c.is_control() { ' ' } else { c }).collect()
+fn retry(reason: String) -> SendOutcome {
+    SendOutcome::Retry { after: None, reason }
 }

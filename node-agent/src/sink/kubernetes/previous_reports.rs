@@ -1,15 +1,17 @@
-//! The reports that an agent before us left of this node's pods, so that one whose findings ended meanwhile is mended too.
+//! Lists the reports that an earlier agent wrote for pods of this node, so that a report without current findings is
+//! updated too.
 
 use portolan_engine::model::identity::PodUid;
 use serde::Deserialize;
 use tokio::time::sleep;
 
 use super::report_object::label;
-use super::writer::Office;
-use crate::kubernetes_api::backoff::{Backoff, part_of, random};
-use crate::kubernetes_api::body::{MAX_OBJECT, piece};
+use super::writer::WriterContext;
+use crate::kubernetes_api::body::{MAX_OBJECT, next_chunk};
 use crate::kubernetes_api::fault::{ApiFault, Remedy};
+use crate::retry::backoff::{random, random_part};
 
+/// Media type of a list that contains only the metadata of objects.
 const METADATA: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
 
 #[derive(Debug, Default, Deserialize)]
@@ -37,15 +39,15 @@ struct Owner {
     uid: String,
 }
 
-/// UIDs of the pods that have a report. Tries until the server answers; none where it may not be asked.
-pub async fn list(office: &Office) -> Vec<PodUid> {
-    let mut backoff = Backoff::new(&office.pace);
-    sleep(part_of(office.times.start_within, random())).await;
+/// Returns the UIDs of the pods that have a report. Retries until the server answers. Empty if listing is not allowed.
+pub async fn list(context: &WriterContext) -> Vec<PodUid> {
+    let mut backoff = context.api_timings.backoff();
+    sleep(random_part(context.timings.start_within, random())).await;
     loop {
-        match try_list(office).await {
+        match try_list(context).await {
             Ok(pods) => return pods,
             Err(fault) if fault.remedy() == Remedy::TakeTurns => {
-                office.access.renew();
+                context.access.renew();
                 sleep(backoff.next(random()) + fault.asked_delay().unwrap_or_default()).await;
             }
             Err(fault) => {
@@ -58,17 +60,17 @@ pub async fn list(office: &Office) -> Vec<PodUid> {
     }
 }
 
-async fn try_list(office: &Office) -> Result<Vec<PodUid>, ApiFault> {
-    let within = office.pace.answer_within;
+async fn try_list(context: &WriterContext) -> Result<Vec<PodUid>, ApiFault> {
+    let within = context.api_timings.answer_within;
     let uri = format!(
         "/apis/openreports.io/v1alpha1/reports?resourceVersion=0&labelSelector=app.kubernetes.io%2Fmanaged-by%3Dportolan\
          %2Cportolan.dev%2Fnode%3D{}",
-        label(&office.node)
+        label(&context.node)
     );
-    let mut body = office.access.get(&uri, METADATA, within).await?;
+    let mut body = context.access.get(&uri, METADATA, within).await?;
     let mut text = Vec::new();
-    while let Some(piece) = piece(&mut body, within).await? {
-        text.extend_from_slice(&piece);
+    while let Some(chunk) = next_chunk(&mut body, within).await? {
+        text.extend_from_slice(&chunk);
         if text.len() > MAX_OBJECT {
             break;
         }

@@ -1,5 +1,5 @@
-//! Sends the metrics from time to time, and once more at the end. What did not get through is not kept: the next reading
-//! holds it, since every sum counts from the start.
+//! Sends the metrics at an interval, and once more at the end. A failed export is not kept: all sums are cumulative, so the
+//! next export contains its values.
 
 use std::future::ready;
 use std::pin::{Pin, pin};
@@ -14,39 +14,40 @@ use tokio::sync::watch;
 use tokio::time::{Sleep, sleep};
 
 use super::attributes::{resource, scope};
-use super::backoff::{Backoff, part_of, random};
+use super::client::{OtlpClient, SendOutcome};
 use super::exposition::{self, Span};
 use super::messages::{MetricsRequest, ResourceMetrics, ScopeMetrics};
-use super::post::{Answer, Post};
-use super::{Pace, Standing, ended};
+use super::{ExportTimings, StatusReporter, ended};
+use crate::retry::backoff::{Backoff, Jitter, random, random_part};
 use crate::sink::metrics::Metrics;
 
-/// Below the endpoint.
+/// Path of metrics below the endpoint.
 pub const PATH: &str = "/v1/metrics";
 
-/// The task that reads the metrics.
+/// The task that sends the metrics.
 pub struct MetricSender {
     pub node: Arc<str>,
     pub metrics: Arc<Metrics>,
-    pub post: Post,
-    pub pace: Pace,
-    pub every: Duration,
+    pub client: OtlpClient,
+    pub timings: ExportTimings,
+    /// Time from the start of one export to the start of the next.
+    pub interval: Duration,
     pub clock: fn() -> Timestamp,
-    /// Readings that did not get through.
+    /// Number of failed exports.
     pub failed: Arc<AtomicU64>,
-    pub standing: Standing,
+    pub status: StatusReporter,
     pub ending: watch::Receiver<bool>,
 }
 
 impl MetricSender {
-    /// Ends after the reading that is made when it is told to.
+    /// Sends until the export ends, and then once more.
     pub async fn run(mut self) {
         let start = nanos((self.clock)());
-        // Agents that start together do not send together.
-        self.until(pin!(sleep(part_of(self.every, random())))).await;
+        // Spreads agents that start at the same time.
+        self.until(pin!(sleep(random_part(self.interval, random())))).await;
         loop {
-            // However long this one takes.
-            let mut next = pin!(sleep(self.every));
+            // The interval also runs while the request is sent.
+            let mut next = pin!(sleep(self.interval));
             let is_last = *self.ending.borrow();
             self.send_one(start, next.as_mut()).await;
             if is_last {
@@ -56,19 +57,19 @@ impl MetricSender {
         }
     }
 
-    /// One reading, tried again until the next is due.
+    /// Sends the current metrics. Retries until `next` is due.
     async fn send_one(&mut self, start: u64, mut next: Pin<&mut Sleep>) {
-        let mut backoff = Backoff::new(self.pace.first, self.pace.most);
+        let mut backoff = Backoff::new(self.timings.first_wait, self.timings.max_wait, Jitter::Half);
         loop {
             let span = Span { start, now: nanos((self.clock)()) };
-            match self.post.send(self.request(span)).await {
-                Answer::Accepted { rejected: 0, .. } => return self.standing.tell(None),
-                Answer::Accepted { reason, .. }
-                | Answer::TooLarge { reason }
-                | Answer::Refused { reason } => return self.fail(reason),
-                Answer::Later { reason, .. } if *self.ending.borrow() => return self.fail(reason),
-                Answer::Later { after, reason } => {
-                    self.standing.tell(Some(reason.clone()));
+            match self.client.send(self.request(span)).await {
+                SendOutcome::Accepted { rejected: 0, .. } => return self.status.report(None),
+                SendOutcome::Accepted { reason, .. }
+                | SendOutcome::TooLarge { reason }
+                | SendOutcome::Refused { reason } => return self.fail(reason),
+                SendOutcome::Retry { reason, .. } if *self.ending.borrow() => return self.fail(reason),
+                SendOutcome::Retry { after, reason } => {
+                    self.status.report(Some(reason.clone()));
                     let wait = backoff.next(random()) + after.unwrap_or_default();
                     self.until(pin!(sleep(wait))).await;
                     if is_over(next.as_mut()).await {
@@ -79,7 +80,7 @@ impl MetricSender {
         }
     }
 
-    /// Comes back earlier when the end is near.
+    /// Waits, but returns at once when the export ends.
     async fn until(&mut self, wait: Pin<&mut Sleep>) {
         tokio::select! {
             () = wait => {}
@@ -89,18 +90,19 @@ impl MetricSender {
 
     fn fail(&self, reason: String) {
         self.failed.fetch_add(1, Ordering::Relaxed);
-        self.standing.tell(Some(reason));
+        self.status.report(Some(reason));
     }
 
     fn request(&self, span: Span) -> Bytes {
         let metrics = exposition::metrics(&self.metrics.encode(), span);
         let scope_metrics = ScopeMetrics { scope: Some(scope()), metrics };
-        let readings =
+        let resource_metrics =
             ResourceMetrics { resource: Some(resource(&self.node)), scope_metrics: Some(scope_metrics) };
-        MetricsRequest { resource_metrics: Some(readings) }.encode_to_vec().into()
+        MetricsRequest { resource_metrics: Some(resource_metrics) }.encode_to_vec().into()
     }
 }
 
+/// Returns true if the wait is over, without waiting.
 async fn is_over(wait: Pin<&mut Sleep>) -> bool {
     tokio::select! {
         biased;

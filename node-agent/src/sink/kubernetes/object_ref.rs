@@ -1,24 +1,24 @@
-//! The pod that an object is about, as the API server knows it, and names that may stand in a path.
+//! Reference to the pod that a written object is about, with names that are valid in a request path.
 
 use portolan_engine::model::identity::PodUid;
 use portolan_engine::model::pod::PodRef;
 
-/// Longest name that Kubernetes takes.
+/// Maximum length of a Kubernetes name.
 const MAX_NAME: usize = 253;
-/// Longest UID that is believed.
+/// Maximum length of an accepted UID.
 const MAX_UID: usize = 64;
 
-/// A pod of the API server.
+/// A pod as the API server knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct ObjectRef {
     pub namespace: String,
     pub name: String,
-    /// The API server's own, which is a static pod's mirror's.
+    /// UID at the API server. For a static pod it is that of the mirror pod.
     pub uid: PodUid,
 }
 
-impl Place {
-    /// `None` for names that the API server cannot have.
+impl ObjectRef {
+    /// Returns `None` for names and UIDs that cannot exist at the API server.
     #[must_use]
     pub fn of(pod: &PodRef, uid: PodUid) -> Option<Self> {
         let is_name = |text: &str| {

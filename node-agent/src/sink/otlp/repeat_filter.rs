@@ -1,5 +1,5 @@
-//! Which tellings of a finding are worth a record: each that says something new, and of those that only count on, as one
-//! comes every second while a port is called, one a minute.
+//! Filter of repeated findings: a changed finding becomes a record at once, and one with only new counts at most once a
+//! minute. The pipeline publishes a finding with traffic up to once a second.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -8,17 +8,17 @@ use std::time::Duration;
 
 use portolan_report::wire::Finding;
 
-/// What only counts on waits for so long.
-const SELDOM: Duration = Duration::from_secs(60);
-/// Findings that are remembered at most; above that all are forgotten, and told once more.
+/// Minimum interval of records of a finding in which only counts change.
+const REPEAT_INTERVAL: Duration = Duration::from_secs(60);
+/// Maximum number of findings that are remembered. Above it all are forgotten, which costs one more record of each.
 const MAX_KNOWN: usize = 65_536;
 
-/// The last record of each open finding: what it said, and when, in nanoseconds since 1970.
+/// The last record of each open finding: a hash of its content, and its time in nanoseconds since 1970.
 #[derive(Debug, Default)]
-pub struct Repeats(Mutex<HashMap<String, (u64, u64)>>);
+pub struct RepeatFilter(Mutex<HashMap<String, (u64, u64)>>);
 
-impl Repeats {
-    /// Whether a record is due; if so it is taken for sent.
+impl RepeatFilter {
+    /// Returns true if a record is due, and remembers it as sent.
     #[must_use]
     pub fn is_due(&self, finding: &Finding, now: u64) -> bool {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -26,23 +26,23 @@ impl Repeats {
             known.remove(&finding.id);
             return true;
         }
-        let said = said(finding);
+        let content = content_hash(finding);
         if let Some((before, at)) = known.get(&finding.id)
-            && *before == said
-            && Duration::from_nanos(now.abs_diff(*at)) < SELDOM
+            && *before == content
+            && Duration::from_nanos(now.abs_diff(*at)) < REPEAT_INTERVAL
         {
             return false;
         }
         if known.len() >= MAX_KNOWN {
             known.clear();
         }
-        known.insert(finding.id.clone(), (said, now));
+        known.insert(finding.id.clone(), (content, now));
         true
     }
 }
 
-/// Everything but counts, times and the message, which names counts.
-fn said(finding: &Finding) -> u64 {
+/// Hashes everything but counts, times and the message, which contains counts.
+fn content_hash(finding: &Finding) -> u64 {
     let mut hasher = DefaultHasher::new();
     let pod = finding.pod.as_ref().map(|pod| &pod.uid);
     let process = finding.listener.as_ref().and_then(|listener| listener.process.as_ref());
@@ -64,22 +64,22 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
 
     #[test]
-    fn what_is_new_is_due_at_once_and_what_counts_on_once_a_minute() {
-        let repeats = Repeats::default();
+    fn a_change_is_due_at_once_and_new_counts_once_a_minute() {
+        let filter = RepeatFilter::default();
         let mut finding = finding();
-        assert!(repeats.is_due(&finding, 0));
+        assert!(filter.is_due(&finding, 0));
         finding.traffic.connections += 1;
         finding.message.push_str(" 4 times");
-        assert!(!repeats.is_due(&finding, SECOND));
+        assert!(!filter.is_due(&finding, SECOND));
         finding.traffic.peers[0].origin = "external".to_owned();
-        assert!(repeats.is_due(&finding, 2 * SECOND));
+        assert!(filter.is_due(&finding, 2 * SECOND));
         finding.code = "undeclared-external".to_owned();
-        assert!(repeats.is_due(&finding, 3 * SECOND));
-        assert!(!repeats.is_due(&finding, 62 * SECOND));
-        assert!(repeats.is_due(&finding, 63 * SECOND));
+        assert!(filter.is_due(&finding, 3 * SECOND));
+        assert!(!filter.is_due(&finding, 62 * SECOND));
+        assert!(filter.is_due(&finding, 63 * SECOND));
         for state in ["resolved", "open", "resolved"] {
             finding.state = state.to_owned();
-            assert!(repeats.is_due(&finding, 64 * SECOND), "{state}");
+            assert!(filter.is_due(&finding, 64 * SECOND), "{state}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The sinks that write to the API server, against one that stands in, and what the engine would tell them.
+//! A stand-in API server, the sinks that write to it, and the findings that the engine would have.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
@@ -9,8 +9,8 @@ use std::time::Duration;
 use portolan::kubernetes_api::access::ApiAccess;
 use portolan::sink::convert::Wall;
 use portolan::sink::kubernetes::ClusterSinks;
-use portolan::sink::kubernetes::desk::Times;
-use portolan::sink::kubernetes::writer::Office;
+use portolan::sink::kubernetes::pending_writes::WriteTimings;
+use portolan::sink::kubernetes::writer::WriterContext;
 use portolan::source::clock;
 use portolan::source::state::{StateFeed, States};
 use portolan_engine::model::finding::{Finding, FindingState};
@@ -31,14 +31,14 @@ use tokio::time::timeout;
 
 use crate::world::{FAST, NODE, PATIENCE, scratch};
 
-/// The sinks' times, a hundred times shorter.
-pub const SOON: Times = Times {
+/// Timings of the sinks, about a hundred times shorter than in production.
+pub const SOON: WriteTimings = WriteTimings {
     start_within: Duration::ZERO,
     gather: Duration::from_millis(20),
     between: Duration::from_millis(600),
     refresh: Duration::from_secs(3600),
     renew: Duration::from_secs(3600),
-    told_for: Duration::from_secs(3600),
+    event_repeat: Duration::from_secs(3600),
     seldom: Duration::from_millis(300),
     report_every: Duration::from_millis(5),
     event_every: Duration::from_millis(5),
@@ -53,54 +53,59 @@ pub enum On {
     Nothing,
 }
 
-pub struct Desk {
+pub struct SinkWorld {
     pub server: Server,
     pub sinks: ClusterSinks,
     states: watch::Receiver<States>,
     writer: Option<JoinHandle<()>>,
-    /// What the API server knows: the pod, and its UID there.
+    /// Pods at the API server, with their UIDs there.
     pods: BTreeMap<PodUid, (Arc<PodRef>, PodUid)>,
-    /// What the engine knows.
+    /// Findings of the engine.
     findings: Mutex<BTreeMap<String, Finding>>,
     directory: PathBuf,
 }
 
-impl Desk {
+impl SinkWorld {
     pub async fn new(on: On) -> Self {
         Self::with(on, Settings::default(), SOON, |_| {}).await
     }
 
-    /// A server that is prepared before anything is written.
-    pub async fn with(on: On, settings: Settings, times: Times, prepare: impl FnOnce(&Server)) -> Self {
+    /// Prepares the server before anything is written.
+    pub async fn with(
+        on: On,
+        settings: Settings,
+        times: WriteTimings,
+        prepare: impl FnOnce(&Server),
+    ) -> Self {
         let server = Server::start(Transport::Plain, settings).await;
         prepare(&server);
         let directory = scratch();
         let files = server.client_files(&directory);
-        let office = Office {
+        let context = WriterContext {
             access: Arc::new(ApiAccess::new(Some(files.kubeconfig))),
             node: NODE.into(),
             now: clock::now,
             wall: || Wall { unix_ns_at_boot: clock::booted_at().as_nanos() },
-            times,
-            pace: FAST,
+            timings: times,
+            api_timings: FAST,
         };
         let mut sinks = ClusterSinks::default();
         let feed = StateFeed::default();
         let writer = match on {
-            On::Reports => Some(sinks.start_reports(&office, &feed)),
-            On::Events => Some(sinks.start_events(&office, &feed)),
+            On::Reports => Some(sinks.start_reports(&context, &feed)),
+            On::Events => Some(sinks.start_events(&context, &feed)),
             On::Nothing => None,
         };
         let (states, pods) = (feed.subscribe(), BTreeMap::new());
         Self { server, sinks, states, writer, pods, findings: Mutex::default(), directory }
     }
 
-    /// The API server has this pod.
+    /// Adds a pod to the API server.
     pub fn knows(&mut self, name: &str) {
         self.knows_as(name, name);
     }
 
-    /// The API server has this pod under another UID.
+    /// Adds a pod to the API server with another UID.
     pub fn knows_as(&mut self, name: &str, uid: &str) {
         let known = (Arc::new(pod(name)), PodUid(uid.to_owned()));
         self.pods.insert(PodUid(uid.to_owned()), known.clone());
@@ -129,7 +134,7 @@ impl Desk {
         }
     }
 
-    /// Lets the agent's seconds go by until it holds.
+    /// Updates the sinks, as the agent does each second, until the condition holds.
     pub async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
         let reached = timeout(PATIENCE, async {
             while !holds(self) {
@@ -141,37 +146,37 @@ impl Desk {
             panic!(
                 "not in time: {what}; status: {:?}, done: {:?}\nreports: {:#?}\nrequests: {:#?}",
                 self.reason(),
-                self.sinks.done(),
+                self.sinks.totals(),
                 self.server.objects("reports"),
                 self.server.log().all()
             );
         }
     }
 
-    /// For what must not happen.
+    /// Updates the sinks for this time, to check that something does not happen.
     pub async fn for_a_while(&self, time: Duration) {
         let _ = timeout(time, self.until("nothing", |_| false)).await;
     }
 
-    /// Why the sink does not work.
+    /// Returns why the sink fails.
     pub fn reason(&self) -> Option<String> {
         let states = self.states.borrow();
         states.sources().find_map(|(_, entry)| entry.state.reason().map(str::to_owned))
     }
 
-    /// Requests that would change something.
+    /// Returns all requests that write.
     pub fn writes(&self) -> Vec<Request> {
         let all = self.server.log().all();
         all.into_iter().filter(|request| request.method != "GET").collect()
     }
 
-    /// The report of a pod, by its UID at the server.
+    /// Returns the report of a pod, by its UID at the server.
     pub fn report(&self, uid: &str) -> Option<Value> {
         let all = self.server.objects("reports");
         all.into_iter().find(|report| report["metadata"]["name"] == format!("portolan-{uid}"))
     }
 
-    /// Counts of a report's summary: pass, fail, warn, skip.
+    /// Returns the counts of a report's summary: pass, fail, warn, skip.
     pub fn summary(&self, uid: &str) -> Option<[u64; 4]> {
         let report = self.report(uid)?;
         let count = |field: &str| report["summary"][field].as_u64().expect("a count");
@@ -179,14 +184,14 @@ impl Desk {
     }
 }
 
-impl Drop for Desk {
+impl Drop for SinkWorld {
     fn drop(&mut self) {
         self.writer.iter().for_each(JoinHandle::abort);
         let _ = std::fs::remove_dir_all(&self.directory);
     }
 }
 
-/// A pod whose UID is its name.
+/// Returns a pod whose UID equals its name.
 pub fn pod(name: &str) -> PodRef {
     PodRef {
         namespace: "shop".to_owned(),
@@ -198,18 +203,18 @@ pub fn pod(name: &str) -> PodRef {
     }
 }
 
-/// The same of a pod in another namespace.
+/// Moves the pod of a finding to another namespace.
 pub fn within(namespace: &str, finding: Finding) -> Finding {
     let pod = finding.pod.map(|pod| PodRef { namespace: namespace.to_owned(), ..pod });
     Finding { pod, ..finding }
 }
 
-/// The same, accepted by an exception.
+/// Suppresses a finding, as an exception does.
 pub fn suppressed(finding: Finding) -> Finding {
     Finding { state: FindingState::Suppressed, ..finding }
 }
 
-/// An open finding about a port of a pod.
+/// Returns an open finding about a port of a pod.
 pub fn finding(name: &str, port: u16, code: FindingCode) -> Finding {
     let port = NonZeroU16::new(port).expect("not 0");
     let declaration = Declaration {
@@ -254,7 +259,7 @@ pub fn finding(name: &str, port: u16, code: FindingCode) -> Finding {
     }
 }
 
-/// The same, ended.
+/// Resolves a finding.
 pub fn resolved(finding: &Finding) -> Finding {
     Finding { state: FindingState::Resolved, ..finding.clone() }
 }

@@ -1,4 +1,4 @@
-//! From a socket to the report of its pod: the engine, the pipeline and the sinks together.
+//! From a socket to the report of its pod: engine, pipeline and sinks together.
 
 use std::num::NonZeroU16;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use portolan::config::OutputConfig;
 use portolan::kubernetes_api::access::ApiAccess;
 use portolan::pipeline::Pipeline;
 use portolan::sink::convert::Wall;
-use portolan::sink::kubernetes::writer::Office;
+use portolan::sink::kubernetes::writer::WriterContext;
 use portolan::sink::metrics::Metrics;
 use portolan::sink::stream::publish::Publisher;
 use portolan::sink::stream::stdout::LineSink;
@@ -26,7 +26,7 @@ use portolan_engine::model::socket::OpenedSocket;
 use portolan_testing::api_server::server::{Server, Settings, Transport};
 use tokio::time::timeout;
 
-use crate::desk::SOON;
+use crate::sink_world::SOON;
 use crate::world::{FAST, NODE, PATIENCE, scratch};
 
 const NETNS: NetnsId = NetnsId(7);
@@ -89,7 +89,7 @@ fn open(pipeline: &mut Pipeline) {
     pipeline.tick();
 }
 
-/// Lets the agent's seconds go by until the server has it so.
+/// Updates the sinks, as the agent does each second, until the condition holds.
 async fn until(pipeline: &Pipeline, what: &str, holds: impl Fn() -> bool) {
     let reached = timeout(PATIENCE, async {
         while !holds() {
@@ -97,26 +97,26 @@ async fn until(pipeline: &Pipeline, what: &str, holds: impl Fn() -> bool) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     });
-    reached.await.unwrap_or_else(|_| panic!("not in time: {what}; {:?}", pipeline.cluster.done()));
+    reached.await.unwrap_or_else(|_| panic!("not in time: {what}; {:?}", pipeline.cluster.totals()));
 }
 
 #[tokio::test]
 async fn a_socket_becomes_a_report_once_the_api_server_knows_its_pod() {
     let server = Server::start(Transport::Plain, Settings::default()).await;
     let directory = scratch();
-    let office = Office {
+    let context = WriterContext {
         access: Arc::new(ApiAccess::new(Some(server.client_files(&directory).kubeconfig))),
         node: NODE.into(),
         now: clock::now,
         wall: || Wall { unix_ns_at_boot: clock::booted_at().as_nanos() },
-        times: SOON,
-        pace: FAST,
+        timings: SOON,
+        api_timings: FAST,
     };
     let mut pipeline = pipeline();
-    let writing = pipeline.cluster.start_reports(&office, &StateFeed::default());
+    let writing = pipeline.cluster.start_reports(&context, &StateFeed::default());
     open(&mut pipeline);
     assert_eq!(pipeline.engine.at_server(&PodUid("uid-app".to_owned())), None);
-    // The API server calls it by another UID: it is a static pod.
+    // The pod is static: the API server knows its mirror, with another UID.
     let mirror = Pod { mirror: Some(PodUid("mirror".to_owned())), ..pod(None) };
     pipeline.apply(Input::Pods { source: "kubernetes", pods: vec![mirror] });
     let summary = || Some(server.objects("reports").first()?["summary"].clone());

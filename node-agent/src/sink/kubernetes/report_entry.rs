@@ -1,5 +1,5 @@
-//! What is kept of a finding for the objects that tell of it: bounded, without the peers, so that the findings of a whole
-//! node take little.
+//! The part of a finding that reports and Events contain: bounded and without peers, so that the findings of a whole node
+//! need little memory.
 
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -12,12 +12,12 @@ use portolan_engine::model::listener::Exposure;
 use portolan_engine::model::policy::PolicyVerdict;
 use portolan_report::escape::bounded;
 
-/// Bytes of a message; the field of an Event takes 1024.
+/// Maximum size of a message in bytes. The `note` of an Event has at most 1024.
 const MAX_MESSAGE: usize = 1000;
-/// Bytes of a name.
+/// Maximum size of a name in bytes.
 const MAX_NAME: usize = 253;
 
-/// How a finding counts in a report; ordered from least to worst.
+/// Result of a finding in a report, ordered from mildest to worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PolicyResult {
     Skip,
@@ -26,6 +26,7 @@ pub enum PolicyResult {
 }
 
 impl PolicyResult {
+    /// Returns the name in the report.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -36,9 +37,9 @@ impl PolicyResult {
     }
 }
 
-/// One finding.
+/// A finding in a report.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
+pub struct ReportEntry {
     pub id: String,
     pub code: FindingCode,
     pub state: FindingState,
@@ -51,13 +52,14 @@ pub struct Line {
     pub policy: PolicyVerdict,
     pub origins: BTreeSet<&'static str>,
     pub peers: usize,
-    /// There were more peers than are counted.
+    /// True if the finding has more peers than `peers` counts.
     pub more_peers: bool,
     pub connections: u64,
     pub first_seen: BootTime,
 }
 
-impl Line {
+impl ReportEntry {
+    /// Copies what reports and Events contain of a finding.
     #[must_use]
     pub fn of(finding: &Finding) -> Self {
         let process = finding.listener.as_ref().and_then(|listener| listener.process.as_ref());
@@ -80,30 +82,32 @@ impl Line {
         }
     }
 
+    /// Returns the severity of the code.
     #[must_use]
     pub fn severity(&self) -> Severity {
         self.code.severity()
     }
 
+    /// Returns the result that the finding counts as.
     #[must_use]
     pub fn result(&self) -> PolicyResult {
         match (self.state, self.code, self.severity()) {
-            // Suppressed: known and accepted. Opaque: nothing could be looked at.
+            // Suppressed findings are accepted. For an opaque runtime nothing could be checked.
             (FindingState::Suppressed, ..) | (_, FindingCode::OpaqueRuntime, _) => PolicyResult::Skip,
             (.., Severity::Critical | Severity::High) => PolicyResult::Fail,
             (.., Severity::Medium | Severity::Low | Severity::Info) => PolicyResult::Warn,
         }
     }
 
-    /// Ordered from what would be missed least: whether it is open, and how bad it is.
+    /// Returns the importance: open before suppressed, then by severity. The lowest is evicted first.
     #[must_use]
     pub fn rank(&self) -> (bool, Severity) {
         (self.state == FindingState::Open, self.severity())
     }
 
-    /// A number that differs where something but the amounts differs: what grows with every call is no news.
+    /// Hashes everything but counts and times, which change with each connection.
     #[must_use]
-    pub fn shape(&self) -> u64 {
+    pub fn content_hash(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         (&self.id, self.code, self.state, self.protocol, self.port).hash(&mut hasher);
         (&self.process, &self.container, self.exposure, self.policy, &self.origins).hash(&mut hasher);
