@@ -334,7 +334,7 @@ async fn a_change_that_nobody_reads_still_makes_a_watch_fail() {
     let line = format!("findings --fail-on medium --watch -o name --server {}", served.url());
     let watching = run_into(&line, Gone, io::sink());
     let publishing = async {
-        eventually("a client subscribed", || served.log.followers() == 1).await;
+        eventually("a client subscribed", || served.log.subscribers() == 1).await;
         served.publish(&finding_report("shop", 7));
         std::future::pending::<()>().await;
     };
@@ -351,7 +351,7 @@ async fn a_watch_shows_the_list_then_changes_and_ends_at_fail_on() {
     let line = format!("findings --watch --fail-on medium -n shop -o name --server {}", served.url());
     let followed = run_into(&line, out.clone(), words);
     let published = async {
-        eventually("it subscribed", || served.log.followers() == 1).await;
+        eventually("it subscribed", || served.log.subscribers() == 1).await;
         served.publish(&finding_report("other", 1));
         served.publish(&finding_report("shop", 81));
     };

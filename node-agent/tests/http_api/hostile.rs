@@ -54,13 +54,13 @@ async fn who_reads_nothing_is_cut_off() {
     let served = Served::start_within(Node::default(), impatient(4), 4096, EPOCH).await;
     let mut deaf = TcpStream::connect(served.address).await.expect("connects");
     deaf.write_all(b"GET /v1/watch HTTP/1.1\r\nhost: localhost\r\n\r\n").await.expect("sends");
-    eventually("it subscribed", || served.log.followers() == 1).await;
+    eventually("it subscribed", || served.log.subscribers() == 1).await;
     let report = finding_report("shop", 1);
     eventually("it is cut off", || {
         for _ in 0..64 {
             served.publish(&report);
         }
-        served.log.followers() == 0
+        served.log.subscribers() == 0
     })
     .await;
     drop(deaf);
@@ -117,11 +117,11 @@ async fn who_reads_a_byte_now_and_then_is_cut_off() {
     socket.set_recv_buffer_size(4096).expect("size");
     let mut slow = socket.connect(served.address).await.expect("connects");
     slow.write_all(b"GET /v1/watch HTTP/1.1\r\nhost: localhost\r\n\r\n").await.expect("sends");
-    eventually("it subscribed", || served.log.followers() == 1).await;
+    eventually("it subscribed", || served.log.subscribers() == 1).await;
     let report = finding_report("shop", 1);
     let reading = async {
         let mut some = [0; 8192];
-        while served.log.followers() > 0 {
+        while served.log.subscribers() > 0 {
             for _ in 0..2048 {
                 served.publish(&report);
             }

@@ -111,7 +111,7 @@ async fn followers_that_leave_are_forgotten_and_too_many_are_refused() {
     followers.clear();
     eventually("all followers are forgotten", || {
         served.publish(&loss());
-        served.log.followers() == 0
+        served.log.subscribers() == 0
     })
     .await;
 }

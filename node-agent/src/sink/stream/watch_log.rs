@@ -106,7 +106,7 @@ impl WatchLog {
 
     /// Returns the number of subscribers.
     #[must_use]
-    pub fn followers(&self) -> usize {
+    pub fn subscribers(&self) -> usize {
         self.grown.receiver_count()
     }
 
@@ -119,7 +119,7 @@ impl WatchLog {
         let resumed = last_id.map(|id| self.number_after(id, &ring));
         let next = resumed.flatten().unwrap_or(ring.next);
         let growth = self.grown.subscribe();
-        let is_admitted = self.followers() <= max;
+        let is_admitted = self.subscribers() <= max;
         drop(ring);
         is_admitted.then_some(Subscription { growth, next, reset: resumed == Some(None) })
     }
@@ -206,7 +206,7 @@ mod tests {
             let log = WatchLog::new(1, 10);
             std::thread::scope(|scope| {
                 let subscribing = scope.spawn(|| log.subscribe(None, 1).expect("a subscription"));
-                while log.followers() == 0 {
+                while log.subscribers() == 0 {
                     std::hint::spin_loop();
                 }
                 log.publish(&loss(), &Bytes::from_static(b"{}\n"));
@@ -232,7 +232,7 @@ mod tests {
                 let all = tasks.into_iter().map(|task| task.join().expect("a subscriber"));
                 all.flatten().collect::<Vec<_>>()
             });
-            assert_eq!((admitted.len(), log.followers()), (MAX, MAX));
+            assert_eq!((admitted.len(), log.subscribers()), (MAX, MAX));
         }
     }
 }
