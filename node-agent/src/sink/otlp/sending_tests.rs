@@ -92,7 +92,7 @@ pub(super) async fn until_state(export: &mut Started, mut is_so: impl FnMut(&Sta
     let latest =
         |states: &States| states.sources().next().map(|(_, entry)| entry.state.clone()).unwrap_or_default();
     let reached = export.states.wait_for(|states| is_so(&latest(states)));
-    latest(&*tokio::time::timeout(PATIENCE, reached).await.expect("in time").expect("it runs"))
+    latest(&tokio::time::timeout(PATIENCE, reached).await.expect("in time").expect("it runs"))
 }
 
 pub(super) fn has_begun(state: &State) -> bool {
