@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::check::{Check, Needed, check, problem};
+use super::check::{Check, NeededBy, check, problem};
 use crate::kubernetes_api::fault::ApiFault;
 use crate::source::kubernetes::access_check::{self, AccessCheck};
 
@@ -13,17 +13,17 @@ pub fn checks(kubeconfig: Option<PathBuf>) -> Vec<Check> {
         Ok(runtime) => runtime.block_on(access_check::check_all(kubeconfig)),
         Err(error) => {
             let outcome = Err(problem(error.to_string(), "see the rows above"));
-            return vec![check("API server", Needed::ByNothing, outcome)];
+            return vec![check("API server", NeededBy::Nothing, outcome)];
         }
     };
     let Some(accesses) = accesses else {
         let found = "not in a pod, and no kubeconfig: not asked".to_owned();
-        return vec![check("API server", Needed::ByNothing, Ok(found))];
+        return vec![check("API server", NeededBy::Nothing, Ok(found))];
     };
     let row = |access: AccessCheck| {
         let name = format!("API server: {}", access.resource);
         let result = access.result.map(|()| "may list and watch".to_owned());
-        check(&name, Needed::ByNothing, result.map_err(|fault| problem(fault.to_string(), fix_of(&fault))))
+        check(&name, NeededBy::Nothing, result.map_err(|fault| problem(fault.to_string(), fix_of(&fault))))
     };
     accesses.into_iter().map(row).collect()
 }

@@ -13,13 +13,13 @@ pub enum CheckState {
 
 /// What a failed check makes impossible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Needed {
+pub enum NeededBy {
     /// Agent and scan need it.
-    ByScan,
+    Scan,
     /// The agent needs it; a scan works without.
-    ByAgent,
+    Agent,
     /// Optional: a failure is only a warning.
-    ByNothing,
+    Nothing,
 }
 
 /// One row of the diagnosis.
@@ -31,7 +31,7 @@ pub struct Check {
     /// How to correct the problem; empty if there is none.
     pub fix: String,
     #[serde(skip)]
-    pub needed: Needed,
+    pub needed: NeededBy,
 }
 
 /// What a check found: a description, or a problem.
@@ -52,8 +52,8 @@ pub fn problem(found: impl Into<String>, fix: impl Into<String>) -> Problem {
 
 /// Returns a row: ok if the result is, else failed, or a warning if nothing needs it.
 #[must_use]
-pub fn check(name: &str, needed: Needed, result: CheckResult) -> Check {
-    let bad = if needed == Needed::ByNothing { CheckState::Warn } else { CheckState::Fail };
+pub fn check(name: &str, needed: NeededBy, result: CheckResult) -> Check {
+    let bad = if needed == NeededBy::Nothing { CheckState::Warn } else { CheckState::Fail };
     let (state, found, fix) = match result {
         Ok(found) => (CheckState::Ok, found, String::new()),
         Err(Problem { found, fix }) => (bad, found, fix),

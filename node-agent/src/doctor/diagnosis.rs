@@ -3,7 +3,7 @@
 use portolan_report::escape::terminal;
 use serde::Serialize;
 
-use super::check::{Check, CheckState, Needed};
+use super::check::{Check, CheckState, NeededBy};
 
 /// Maximum width of the table, in columns.
 const COLUMNS: u16 = 100;
@@ -42,7 +42,7 @@ impl Diagnosis {
     pub fn of(checks: Vec<Check>) -> Self {
         let fails =
             |needed| checks.iter().any(|check| check.state == CheckState::Fail && check.needed == needed);
-        let ability = match (fails(Needed::ByScan), fails(Needed::ByAgent)) {
+        let ability = match (fails(NeededBy::Scan), fails(NeededBy::Agent)) {
             (true, _) => Ability::Nothing,
             (false, true) => Ability::ScanOnly,
             (false, false) => Ability::Agent,
@@ -88,21 +88,21 @@ mod tests {
     #[test]
     fn failures_add_up_to_what_can_be_run() {
         let fail = |needed| check("x", needed, Err(problem("bad", "fix it")));
-        assert_eq!(Diagnosis::of(vec![fail(Needed::ByNothing)]).ability, Ability::Agent);
-        assert_eq!(Diagnosis::of(vec![fail(Needed::ByAgent)]).ability, Ability::ScanOnly);
+        assert_eq!(Diagnosis::of(vec![fail(NeededBy::Nothing)]).ability, Ability::Agent);
+        assert_eq!(Diagnosis::of(vec![fail(NeededBy::Agent)]).ability, Ability::ScanOnly);
         assert_eq!(
-            Diagnosis::of(vec![fail(Needed::ByAgent), fail(Needed::ByScan)]).ability,
+            Diagnosis::of(vec![fail(NeededBy::Agent), fail(NeededBy::Scan)]).ability,
             Ability::Nothing
         );
-        let table = Diagnosis::of(vec![fail(Needed::ByAgent)]).table();
+        let table = Diagnosis::of(vec![fail(NeededBy::Agent)]).table();
         assert!(table.contains("fix it") && table.contains("FAIL") && table.contains("scan"), "{table}");
     }
 
     #[test]
     fn the_table_fits_a_hundred_columns_and_advice_stands_beneath_what_was_found() {
         let long = |word: &str| vec![word; 60].join(" ");
-        let row = check("a check with a long name", Needed::ByAgent, Err(problem(long("found"), long("do"))));
-        let table = Diagnosis::of(vec![row, check("b", Needed::ByNothing, Ok(String::new()))]).table();
+        let row = check("a check with a long name", NeededBy::Agent, Err(problem(long("found"), long("do"))));
+        let table = Diagnosis::of(vec![row, check("b", NeededBy::Nothing, Ok(String::new()))]).table();
         assert!(table.lines().all(|line| line.chars().count() <= usize::from(COLUMNS)), "{table}");
         assert_eq!(table.matches("found").count(), 60, "{table}");
         let arrow = table.lines().position(|line| line.contains("→ do")).expect("advice");

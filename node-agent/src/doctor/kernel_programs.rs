@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::check::{Check, Needed, check, problem};
+use super::check::{Check, NeededBy, check, problem};
 use crate::source::kernel::{KernelHooks, KernelLogLevel, KernelOptions, NetnsPrograms, TrafficLevel};
 use crate::source::netns::enter;
 use crate::source::netns::look::{Interface, LinkHeader};
@@ -29,7 +29,7 @@ pub fn checks() -> Vec<Check> {
         Err(refusal) => {
             let fix = "`portolan scan` and `portolan agent --scan-only` work without";
             let outcome = Err(problem(refusal.missing.join("; "), fix));
-            vec![check("kernel programs", Needed::ByAgent, outcome)]
+            vec![check("kernel programs", NeededBy::Agent, outcome)]
         }
     }
 }
@@ -43,7 +43,7 @@ fn hook_check(hook: Hook, state: &State, tried: &io::Result<()>) -> Check {
         }
         (None, _) => Ok("loads and attaches".to_owned()),
     };
-    check(&format!("hook {}", hook.as_str()), Needed::ByNothing, result)
+    check(&format!("hook {}", hook.as_str()), NeededBy::Nothing, result)
 }
 
 /// Attaches the programs of a netns to the loopback interface of a new netns, which ends with its thread.

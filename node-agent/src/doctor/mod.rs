@@ -15,7 +15,7 @@ use crate::agent::stage_options;
 use crate::args::local::{DoctorArgs, DoctorFormat};
 use crate::config;
 use crate::outcome;
-use check::{Needed, check};
+use check::{NeededBy, check};
 use diagnosis::{Ability, Diagnosis};
 
 /// Runs all checks and shows them. Refused unless the agent can run.
@@ -25,7 +25,7 @@ pub fn run(args: &DoctorArgs) -> Exit {
     let sources = stage_options::metadata(&asked);
     let options = stage_options::netns(config::netns_dirs(Vec::new()), false, &sources);
     let mut checks = system::checks(&options);
-    checks.push(check("mounts", Needed::ByAgent, system::mounts(&options, &sources)));
+    checks.push(check("mounts", NeededBy::Agent, system::mounts(&options, &sources)));
     checks.extend(kernel_programs::checks());
     checks.extend(sources::checks(&args.metadata));
     checks.extend(api_server::checks(args.kubeconfig.clone()));

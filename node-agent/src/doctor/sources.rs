@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::check::{Check, CheckResult, Needed, check, problem};
+use super::check::{Check, CheckResult, NeededBy, check, problem};
 use crate::config::{self, MetadataSource};
 use crate::source::pods::cri;
 
@@ -12,13 +12,13 @@ pub fn checks(metadata: &[String]) -> Vec<Check> {
         Ok(asked) => asked,
         Err(error) => {
             let wrong = Err(problem(error.to_string(), "see portolan agent --help"));
-            return vec![check("pod metadata", Needed::ByNothing, wrong)];
+            return vec![check("pod metadata", NeededBy::Nothing, wrong)];
         }
     };
     let sources = if asked.is_empty() { vec![MetadataSource::Cri(None)] } else { asked };
     let row = |source| match source {
         MetadataSource::Cri(socket) => {
-            Some(check("container runtime", Needed::ByNothing, container_runtime(socket.as_deref())))
+            Some(check("container runtime", NeededBy::Nothing, container_runtime(socket.as_deref())))
         }
         // The API server has rows of its own; a file is read when it is used.
         MetadataSource::File(_) | MetadataSource::Kubernetes => None,

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::check::{Check, CheckResult, Needed, check, problem};
+use super::check::{Check, CheckResult, NeededBy, check, problem};
 use crate::agent::stage_options;
 use crate::config::MetadataSource;
 use crate::source::confinement::Confinement;
@@ -17,23 +17,23 @@ use crate::source::scan::listed_sockets;
 #[must_use]
 pub fn checks(options: &NetnsOptions) -> Vec<Check> {
     let mut checks =
-        vec![check("kernel", Needed::ByNothing, kernel()), check("user", Needed::ByNothing, Ok(user()))];
+        vec![check("kernel", NeededBy::Nothing, kernel()), check("user", NeededBy::Nothing, Ok(user()))];
     checks.extend(capabilities());
     checks.extend([
-        check("cgroup2", Needed::ByAgent, cgroup2()),
+        check("cgroup2", NeededBy::Agent, cgroup2()),
         check(
             "BTF",
-            Needed::ByNothing,
+            NeededBy::Nothing,
             exists("/sys/kernel/btf/vmlinux", "use a kernel with CONFIG_DEBUG_INFO_BTF"),
         ),
-        check("bpf file system", Needed::ByAgent, bpffs()),
-        check("confinement", Needed::ByNothing, Ok(Confinement::own().to_string())),
-        check("lockdown", Needed::ByNothing, lockdown()),
-        check("netns cookies", Needed::ByAgent, cookies()),
-        check("netns of process 1", Needed::ByAgent, process_one(options)),
-        check("netns directories", Needed::ByNothing, dirs(options)),
-        check("sock_diag", Needed::ByScan, sock_diag()),
-        check("SCTP", Needed::ByNothing, Ok(sctp())),
+        check("bpf file system", NeededBy::Agent, bpffs()),
+        check("confinement", NeededBy::Nothing, Ok(Confinement::own().to_string())),
+        check("lockdown", NeededBy::Nothing, lockdown()),
+        check("netns cookies", NeededBy::Agent, cookies()),
+        check("netns of process 1", NeededBy::Agent, process_one(options)),
+        check("netns directories", NeededBy::Nothing, dirs(options)),
+        check("sock_diag", NeededBy::Scan, sock_diag()),
+        check("SCTP", NeededBy::Nothing, Ok(sctp())),
     ]);
     checks
 }
@@ -65,7 +65,7 @@ fn user() -> String {
 
 fn capabilities() -> Vec<Check> {
     let row = |(name, is_there, what): (&str, bool, &str)| {
-        let needed = if name == "CAP_SYS_ADMIN" { Needed::ByScan } else { Needed::ByAgent };
+        let needed = if name == "CAP_SYS_ADMIN" { NeededBy::Scan } else { NeededBy::Agent };
         let missing = problem(format!("missing ({what})"), format!("add the capability {name}"));
         check(name, needed, if is_there { Ok("effective".to_owned()) } else { Err(missing) })
     };
