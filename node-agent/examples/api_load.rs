@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use portolan::kubernetes_api::timings::ApiTimings;
 use portolan::source::kubernetes::{self, KubernetesOptions, Switch};
-use portolan::source::state::{StateFeed, States};
+use portolan::state::{StateFeed, States};
 use portolan_engine::model::input::Input;
 use portolan_testing::api_server::access::{Authority, ClientFiles};
 use portolan_testing::api_server::server::{Server, Settings, Transport};

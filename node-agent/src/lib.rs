@@ -15,3 +15,4 @@ pub mod retry;
 pub mod scan;
 pub mod sink;
 pub mod source;
+pub mod state;

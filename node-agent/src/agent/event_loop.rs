@@ -19,7 +19,7 @@ use crate::sink::http::Health;
 use crate::sink::http::query::{Query, answer};
 use crate::source::clock;
 use crate::source::netns::{NetnsHandle, Progress};
-use crate::source::state::{Reporter, State, States};
+use crate::state::{Reporter, State, States};
 
 /// Maximum number of facts applied between two looks at the other events.
 const INPUT_BATCH: usize = 256;

@@ -13,7 +13,7 @@ use crate::sink::kubernetes::pending_writes::WriteTimings;
 use crate::sink::kubernetes::writer::WriterContext;
 use crate::source::clock;
 use crate::source::kubernetes::Switch;
-use crate::source::state::StateFeed;
+use crate::state::StateFeed;
 
 /// Starts the writers that the configuration asks for.
 pub fn start(

@@ -30,8 +30,8 @@ use crate::config::AgentConfig;
 use crate::sink::http::{Health, HttpState};
 use crate::sink::stream::watch_log::WatchLog;
 use crate::source::kernel::KernelHooks;
-use crate::source::state::{Source, StateFeed};
 use crate::source::{clock, netns, sighup};
+use crate::state::{Source, StateFeed};
 
 /// Maximum number of facts that wait for the engine. A full queue blocks the sources, and the kernel's rings fill instead.
 const INPUT_QUEUE: usize = 4096;

@@ -8,7 +8,7 @@ use crate::pipeline::Pipeline;
 use crate::sink::otlp::backlog::BacklogLimits;
 use crate::sink::otlp::{self, Export, ExportTimings, OtlpOptions};
 use crate::source::clock;
-use crate::source::state::StateFeed;
+use crate::state::StateFeed;
 
 /// Time for the last records to reach the receiver at the end.
 const LAST_RECORDS: Duration = Duration::from_secs(3);

@@ -15,7 +15,7 @@ use crate::args::agent::AgentArgs;
 use crate::config::{AgentConfig, ConfigError};
 use crate::source::directory_watch::DirectoryWatch;
 use crate::source::sighup::{Reloads, requested};
-use crate::source::state::{Reporter, State};
+use crate::state::{Reporter, State};
 
 /// A file that is unchanged for this time counts as complete.
 const UNCHANGED_FOR: Duration = Duration::from_millis(200);
@@ -134,7 +134,7 @@ mod tests {
     use tokio::sync::watch;
 
     use super::*;
-    use crate::source::state::{Source, StateFeed, States};
+    use crate::state::{Source, StateFeed, States};
 
     const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -12,8 +12,8 @@ use crate::config::{AgentConfig, MetadataSource};
 use crate::source::kernel::Rings;
 use crate::source::pods::{cri, file};
 use crate::source::sighup::Reloads;
-use crate::source::state::{Source, StateFeed};
 use crate::source::{conntrack, kubernetes};
+use crate::state::{Source, StateFeed};
 
 /// Starts the followers of the configuration file and of every source of metadata.
 pub fn start_sources(

@@ -17,7 +17,7 @@ use crate::sink::stream::stdout::LineSink;
 use crate::sink::stream::watch_log::WatchLog;
 use crate::source::kernel::{Capabilities, KernelHooks, root_cgroup};
 use crate::source::node_access;
-use crate::source::state::StateFeed;
+use crate::state::StateFeed;
 
 /// Maximum number of lines that wait for stdout.
 const STDOUT_QUEUE: usize = 16_384;

@@ -6,7 +6,7 @@ use super::check::{Check, NeededBy, check, problem};
 use crate::source::kernel::{KernelHooks, KernelLogLevel, KernelOptions, NetnsPrograms, TrafficLevel};
 use crate::source::netns::enter;
 use crate::source::netns::look::{Interface, LinkHeader};
-use crate::source::state::{Hook, State, StateFeed};
+use crate::state::{Hook, State, StateFeed};
 
 /// Loads every hook, attaches the hooks of the root cgroup and, in a new netns, those of a netns, and removes them again.
 pub fn checks() -> Vec<Check> {

@@ -30,7 +30,7 @@ use crate::sink::stream::publish::Publisher;
 use crate::source::annotation_lint::AnnotationLint;
 use crate::source::clock;
 use crate::source::kernel::KernelHooks;
-use crate::source::state::States;
+use crate::state::States;
 
 /// Maximum number of due engine timers handled in one step, which bounds the changes held in memory.
 const TICK_PART: usize = 256;

@@ -9,7 +9,7 @@ use crate::pipeline::Pipeline;
 use crate::sink::convert::Converter;
 use crate::source::clock;
 use crate::source::kernel::KernelHooks;
-use crate::source::state::{Hook, Source, States};
+use crate::state::{Hook, Source, States};
 
 impl Pipeline {
     /// Publishes the status if a hook or source changed its state, and once a minute. Call it about once a second.

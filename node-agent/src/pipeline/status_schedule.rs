@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use portolan_engine::model::identity::BootTime;
 
-use crate::source::state::Settled;
+use crate::state::Settled;
 
 /// Longest time between two statuses.
 const EVERY: Duration = Duration::from_secs(60);

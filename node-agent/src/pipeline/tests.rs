@@ -28,7 +28,7 @@ use crate::sink::stream::publish::Publisher;
 use crate::sink::stream::stdout::LineSink;
 use crate::sink::stream::watch_log::WatchLog;
 use crate::source::clock;
-use crate::source::state::{Source, State, StateFeed};
+use crate::state::{Source, State, StateFeed};
 
 const NETNS: NetnsId = NetnsId(7);
 

@@ -17,4 +17,3 @@ pub mod process;
 pub mod scan;
 pub mod services;
 pub mod sighup;
-pub mod state;

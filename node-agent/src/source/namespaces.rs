@@ -7,7 +7,7 @@ use serde::de::IgnoredAny;
 
 use crate::source::kubernetes::kind::{Kind, Parsed, Parts};
 use crate::source::kubernetes::object::{Cuts, Metadata};
-use crate::source::state::Source;
+use crate::state::Source;
 
 /// Source of all namespaces.
 pub struct Namespaces;

@@ -14,7 +14,7 @@ use crate::source::kubernetes::kind::{Kind, Parsed, Parts};
 use crate::source::kubernetes::object::{
     Cuts, Expression, IntOrString, Lax, LaxList, MAX_NAME, Metadata, Selector, labels, port, protocol,
 };
-use crate::source::state::Source;
+use crate::state::Source;
 
 const MAX_RULES: usize = 1024;
 const MAX_PORTS: usize = 1024;

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use crate::source::kubernetes::kind::{Kind, Parsed, Parts};
 use crate::source::kubernetes::object::{Cuts, IntOrString, Lax, LaxList, Metadata, labels, port, protocol};
-use crate::source::state::Source;
+use crate::state::Source;
 
 const MAX_PORTS: usize = 1024;
 const MAX_ADDRESSES: usize = 64;

@@ -1,6 +1,6 @@
 //! Credentials that change while the agent runs, are missing, or are wrong.
 
-use portolan::source::state::Source;
+use portolan::state::Source;
 use portolan_testing::api_server::server::{Server, Settings, Transport};
 
 use crate::world::{FAST, NODE, World, pod};

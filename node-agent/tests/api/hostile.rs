@@ -1,6 +1,6 @@
 //! An API server or proxy that sends malformed answers: no watcher stops, and no malformed answer becomes a fact.
 
-use portolan::source::state::{Source, State};
+use portolan::state::{Source, State};
 use portolan_engine::model::selector::Selects;
 use portolan_testing::api_server::fault::{Fault, On, StreamedLists};
 use portolan_testing::api_server::server::{Server, Settings, Transport};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use portolan::source::state::Source;
+use portolan::state::Source;
 use portolan_testing::api_server::fault::{Fault, On, StreamedLists};
 use portolan_testing::api_server::server::{Server, Settings, Transport};
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use portolan::source::state::{Source, State, StateFeed};
+use portolan::state::{Source, State, StateFeed};
 use portolan_testing::api_server::server::{Server, Settings, Transport};
 
 use crate::world::{FAST, NODE, World, pod};

@@ -15,7 +15,7 @@ use portolan::sink::stream::publish::Publisher;
 use portolan::sink::stream::stdout::LineSink;
 use portolan::sink::stream::watch_log::WatchLog;
 use portolan::source::clock;
-use portolan::source::state::StateFeed;
+use portolan::state::StateFeed;
 use portolan_engine::Engine;
 use portolan_engine::model::identity::{NetnsId, PodUid, PortId, Protocol, SocketCookie};
 use portolan_engine::model::input::Input;

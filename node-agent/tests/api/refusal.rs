@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use portolan::source::state::{Source, State};
+use portolan::state::{Source, State};
 use portolan_testing::api_server::fault::{Fault, On};
 use portolan_testing::api_server::server::{Server, Settings, Transport};
 

@@ -12,7 +12,7 @@ use portolan::sink::kubernetes::ClusterSinks;
 use portolan::sink::kubernetes::pending_writes::WriteTimings;
 use portolan::sink::kubernetes::writer::WriterContext;
 use portolan::source::clock;
-use portolan::source::state::{StateFeed, States};
+use portolan::state::{StateFeed, States};
 use portolan_engine::model::finding::{Finding, FindingState};
 use portolan_engine::model::finding_code::FindingCode;
 use portolan_engine::model::identity::{NetnsId, PodUid, PortId, Protocol};

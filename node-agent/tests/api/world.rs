@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use portolan::kubernetes_api::timings::ApiTimings;
 use portolan::source::kubernetes::{self, KubernetesOptions, Switch};
-use portolan::source::state::{Source, State, StateFeed, States};
+use portolan::state::{Source, State, StateFeed, States};
 use portolan_engine::model::input::Input;
 use portolan_engine::model::listing::Listing;
 use portolan_engine::model::namespace::Namespace;

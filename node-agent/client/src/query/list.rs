@@ -1,18 +1,15 @@
 //! `portolan findings`, `listeners` and `connections`: a list, or with `--watch` the list and then its changes.
 
-use portolan_engine::model::finding_code::Severity;
-
+use super::agent_query::{AgentQuery, ListQuery};
 use super::console::Console;
 use super::error::QueryError;
-use super::filters::{Pairs, alternatives};
-use super::outcome::{end, formatted, list_completeness};
-use super::pages::{self, Gathered};
+use super::filters::alternatives;
+use super::outcome::{end, list_completeness};
 use super::server::Server;
-use super::show::{self, Subject};
+use super::show::Subject;
 use super::watch;
-use crate::args::{FindingsArgs, Format, ListArgs, ServerArgs};
+use crate::args::{FindingsArgs, ListArgs, ServerArgs};
 use crate::exit::Exit;
-use crate::fail_on::object_reaches;
 
 /// Runs `portolan findings`.
 pub async fn findings(args: &FindingsArgs, console: &mut Console<'_>) -> Exit {
@@ -52,57 +49,6 @@ pub async fn connections(args: &ListArgs, console: &mut Console<'_>) -> Exit {
         fail_on: None,
     };
     run(&args.server, query, args.watch, console).await
-}
-
-/// Which objects a command lists or follows.
-pub(super) struct ListQuery {
-    pub(super) subject: Subject,
-    /// Filters of the list.
-    list_filters: Pairs,
-    /// Filters of the stream.
-    pub(super) watch_filters: Pairs,
-    /// True if the user gave filters: an empty answer then does not mean that there is nothing.
-    is_narrowed: bool,
-    fail_on: Option<Severity>,
-}
-
-/// A list query to one agent, and the format of its answer.
-pub(super) struct AgentQuery {
-    pub(super) server: Server,
-    pub(super) query: ListQuery,
-    pub(super) format: Format,
-}
-
-impl AgentQuery {
-    /// Fetches the list.
-    pub(super) async fn gather(&self) -> Result<Gathered, QueryError> {
-        pages::gather(&self.server, self.query.subject.path(), &self.query.list_filters).await
-    }
-
-    /// Returns true for the formats that show a table.
-    pub(super) fn is_tabular(&self) -> bool {
-        matches!(self.format, Format::Table | Format::Wide)
-    }
-
-    /// Returns true if the object makes the command fail.
-    pub(super) fn reaches_fail_on(&self, object: &serde_json::Value) -> bool {
-        object_reaches(object, self.query.fail_on)
-    }
-
-    /// Writes a list. An empty table has no rows to write, so a message says that it is empty.
-    pub(super) fn write_list(&self, list: &Gathered, console: &mut Console<'_>) -> Result<(), QueryError> {
-        let subject = self.query.subject;
-        let text = show::list(subject, list, self.format, console.colour());
-        let text = formatted(&self.server, subject.path(), text)?;
-        if !(list.items.is_empty() && self.is_tabular()) {
-            return console.write(&text);
-        }
-        if self.query.is_narrowed {
-            return console
-                .message("Nothing matches what was asked; without these filters there may be more.");
-        }
-        console.message(text.trim_end_matches('\n'))
-    }
 }
 
 async fn run(server: &ServerArgs, query: ListQuery, is_followed: bool, console: &mut Console<'_>) -> Exit {

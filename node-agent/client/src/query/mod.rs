@@ -1,5 +1,6 @@
 //! The commands that ask one agent over its HTTP API and show the answer.
 
+mod agent_query;
 mod baseline;
 pub mod console;
 pub mod error;

@@ -9,9 +9,9 @@ use hyper::Response;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
+use super::agent_query::AgentQuery;
 use super::console::Console;
 use super::error::QueryError;
-use super::list::AgentQuery;
 use super::outcome::formatted;
 use super::request::{next_piece, open};
 use super::show;

@@ -27,7 +27,7 @@ use self::reports::Reports;
 use self::token_bucket::TokenBucket;
 use self::writer::{WriteCounts, Writer, WriterContext};
 use crate::retry::backoff::random;
-use crate::source::state::{Reporter, Source, State, StateFeed};
+use crate::state::{Reporter, Source, State, StateFeed};
 
 /// Time after the start at which reports of an earlier agent are compared with the findings. By then an open port, and a
 /// declared port without a listener, have become findings.

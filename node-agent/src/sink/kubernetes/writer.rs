@@ -17,7 +17,7 @@ use crate::kubernetes_api::fault::ApiFault;
 use crate::kubernetes_api::timings::ApiTimings;
 use crate::retry::backoff::{Backoff, random, random_part};
 use crate::sink::convert::Wall;
-use crate::source::state::{Reporter, State};
+use crate::state::{Reporter, State};
 
 /// Maximum interval at which the writer checks for due writes.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);

@@ -11,7 +11,7 @@ use super::OtlpOptions;
 use super::receiver::Receiver;
 use super::sending_tests::{PATIENCE, begin, has_begun, offer, options, until_state, with_id};
 use crate::args::agent::OtlpSignal;
-use crate::source::state::State;
+use crate::state::State;
 
 /// A running collector, killed on drop.
 struct Collector {

@@ -29,7 +29,7 @@ use self::repeat_filter::RepeatFilter;
 use super::metrics::Metrics;
 use crate::args::agent::OtlpSignal;
 use crate::config::otlp::OtlpConfig;
-use crate::source::state::{Reporter, Source, State, StateFeed};
+use crate::state::{Reporter, Source, State, StateFeed};
 
 /// Loss reason: records that were dropped as the oldest of a full backlog.
 pub const FULL: &str = "otlp-full";

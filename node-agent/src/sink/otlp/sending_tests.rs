@@ -18,7 +18,7 @@ use super::{Export, ExportTimings, FULL, METRICS_FAILED, OtlpOptions, REFUSED, s
 use crate::args::agent::OtlpSignal;
 use crate::config::otlp::OtlpConfig;
 use crate::sink::metrics::Metrics;
-use crate::source::state::{State, StateFeed, States};
+use crate::state::{State, StateFeed, States};
 
 const TIMINGS: ExportTimings = ExportTimings {
     linger: Duration::from_millis(20),

@@ -21,7 +21,7 @@ use self::lookup_limit::LookupLimit;
 use self::message::{Endpoints, Lookup, LookupError};
 use self::table::Table;
 use crate::source::clock;
-use crate::source::state::{Reporter, State};
+use crate::state::{Reporter, State};
 
 /// Consecutive untracked connections after which connection tracking counts as unavailable.
 const UNTRACKED_LIMIT: u32 = 64;
@@ -231,7 +231,7 @@ impl Lookups {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::state::{Source, StateFeed};
+    use crate::state::{Source, StateFeed};
 
     struct Started {
         lookups: Lookups,

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use portolan_engine::model::identity::NetnsId;
 
-use crate::source::state::{Hook, Reporter, State, StateFeed};
+use crate::state::{Hook, Reporter, State, StateFeed};
 
 /// A netns, and the index of an interface in it (0: the netns itself).
 type Place = (NetnsId, u32);

@@ -33,7 +33,7 @@ use super::options::{KernelOptions, TrafficLevel};
 use super::port_filter::PortFilter;
 use super::refusal::KernelRefusal;
 use super::rings::Rings;
-use crate::source::state::{Hook, State, StateFeed};
+use crate::state::{Hook, State, StateFeed};
 
 const BPF_NOEXIST: u64 = 1;
 /// Programs on the root cgroup, and their hooks.

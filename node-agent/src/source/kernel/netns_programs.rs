@@ -24,7 +24,7 @@ use super::options::TrafficLevel;
 use super::program_syscalls;
 use super::program_templates::ProgramTemplates;
 use crate::source::netns::look::{Interface, LinkHeader};
-use crate::source::state::Hook;
+use crate::state::Hook;
 
 /// Name of the tc program of a netns, and so of the agent's filters.
 const INGRESS: &str = "portolan_tc";

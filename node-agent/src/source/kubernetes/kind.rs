@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 
 use super::object::{Cuts, Metadata};
 use super::weight::Weigh;
-use crate::source::state::Source;
+use crate::state::Source;
 
 /// A kind of object that is watched.
 pub trait Kind: Send + Sync + 'static {

@@ -26,7 +26,7 @@ use crate::source::namespaces::Namespaces;
 use crate::source::pods::api::NodePods;
 use crate::source::policies::NetworkPolicies;
 use crate::source::services::Services;
-use crate::source::state::StateFeed;
+use crate::state::StateFeed;
 
 /// What to watch, and with which credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::num::NonZeroU16;
 
 use libtest_mimic::Trial;
 use portolan::source::kernel::{KernelHooks, KernelLogLevel, KernelOptions, TrafficLevel};
-use portolan::source::state::StateFeed;
+use portolan::state::StateFeed;
 use portolan_engine::model::identity::{BootTime, NetnsId, PortId, Protocol};
 use portolan_report::wire::Report;
 

@@ -13,7 +13,7 @@ use crate::source::clock;
 use crate::source::kubernetes::kind::{Kind, Parsed};
 use crate::source::kubernetes::object::{Envelope, Status, WatchLine};
 use crate::source::kubernetes::watch_position::Resource;
-use crate::source::state::State;
+use crate::state::State;
 
 /// Annotation of the bookmark that ends the initial list of a streamed list.
 const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";

@@ -24,7 +24,7 @@ use crate::kubernetes_api::fault::{ApiFault, Remedy};
 use crate::kubernetes_api::turns::Turn;
 use crate::retry::backoff::{Backoff, random, random_part};
 use crate::source::clock;
-use crate::source::state::{Reporter, State};
+use crate::state::{Reporter, State};
 
 /// Maximum number of pages of one list; a server that sends more repeats itself.
 const MAX_PAGES: usize = 10_000;

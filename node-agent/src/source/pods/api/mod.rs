@@ -15,7 +15,7 @@ use self::schema::{PodSpec, PodStatus};
 use crate::source::kubernetes::kind::{Kind, Parsed, Parts};
 use crate::source::kubernetes::object::{Cuts, Metadata, Owner};
 use crate::source::pods::owner::workload;
-use crate::source::state::Source;
+use crate::state::Source;
 
 /// Name of this source in the engine's inputs.
 const SOURCE: &str = "kubernetes";

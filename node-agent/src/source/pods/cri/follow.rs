@@ -14,7 +14,7 @@ use super::SOURCE;
 use super::client::{CriError, Runtime};
 use super::pod_tracker::{Pass, PodTracker};
 use super::probe::{Session, open};
-use crate::source::state::{Reporter, State};
+use crate::state::{Reporter, State};
 
 /// Interval between polls without events.
 const POLL: Duration = Duration::from_secs(1);

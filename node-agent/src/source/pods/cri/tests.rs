@@ -15,7 +15,7 @@ use super::fake::{Answer, Content, Fake, container, netns, sandbox};
 use super::messages::{Image, ImageSpec, ListResponse};
 use super::pod_tracker::PodTracker;
 use super::{follow, probe, read};
-use crate::source::state::{Source, State, StateFeed, States};
+use crate::state::{Source, State, StateFeed, States};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -10,7 +10,7 @@ use super::{ManifestError, Objects, Prints, read};
 use crate::source::clock;
 use crate::source::directory_watch::DirectoryWatch;
 use crate::source::sighup::{Reloads, requested};
-use crate::source::state::{Reporter, State};
+use crate::state::{Reporter, State};
 
 /// A file that is unchanged for this time counts as complete; writing a file in one go takes far less.
 const UNCHANGED_FOR: Duration = Duration::from_millis(200);
@@ -140,7 +140,7 @@ mod tests {
     use tokio::sync::watch as register;
 
     use super::*;
-    use crate::source::state::{Source, StateFeed};
+    use crate::state::{Source, StateFeed};
 
     fn manifest(port: u16) -> String {
         format!(
