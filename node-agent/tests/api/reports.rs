@@ -70,9 +70,12 @@ async fn of_many_changes_the_last_is_written_once() {
         world.for_a_while(Duration::from_millis(5)).await;
     }
     world.until("the last", |world| world.summary("web") == Some([0, 0, 40, 0])).await;
+    // Two writes, or more on a machine that is so busy that the changes take longer than the pause between writes.
     let writes = world.writes();
-    assert_eq!(writes.len(), 2);
-    assert!(writes[1].at.saturating_sub(writes[0].at) >= SOON.between);
+    assert!((2..=10).contains(&writes.len()), "{} writes for 20 changes", writes.len());
+    for pair in writes.windows(2) {
+        assert!(pair[1].at.saturating_sub(pair[0].at) >= SOON.between);
+    }
     // New counts alone, or a reverted change, cause no write.
     let mut called = finding("web", 1, UndeclaredReachable);
     called.traffic.connections = 99;
@@ -81,7 +84,7 @@ async fn of_many_changes_the_last_is_written_once() {
     world.note(&finding("web", 41, UndeclaredReachable));
     world.note(&resolved(&finding("web", 41, UndeclaredReachable)));
     world.for_a_while(SOON.between * 2).await;
-    assert_eq!(world.writes().len(), 2);
+    assert_eq!(world.writes().len(), writes.len());
 }
 
 #[tokio::test]
