@@ -65,6 +65,9 @@ impl WrappedText {
 
     /// Appends a paragraph. `first` indents its first line, `rest` the other lines.
     fn wrapped(&mut self, first: &str, rest: &str, paragraph: &str) {
+        if paragraph.is_empty() {
+            return self.line(first.trim_end());
+        }
         let options = Options::new(self.width)
             .initial_indent(first)
             .subsequent_indent(rest)

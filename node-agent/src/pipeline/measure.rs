@@ -49,7 +49,8 @@ impl Pipeline {
         metrics.namespaces.set(i64::try_from(counts.netns).unwrap_or(i64::MAX));
         metrics.unattributed.inner().fetch_max(counts.totals.unattributed, Ordering::Relaxed);
         metrics.short_lived.inner().fetch_max(counts.totals.short_lived, Ordering::Relaxed);
-        for (source, is_up) in self.states.borrow().up_by_label() {
+        let up = self.states.borrow().up_by_label();
+        for (source, is_up) in up {
             metrics.source_up.get_or_create(&SourceLabel { source }).set(i64::from(is_up));
         }
         for done in self.cluster.totals() {

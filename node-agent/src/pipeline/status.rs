@@ -34,6 +34,8 @@ impl Pipeline {
         // Counting visits every port.
         let counts = self.engine.counts();
         let lost = self.all_losses(counts.totals.lost);
+        // Reads kernel maps, so it comes before the states are borrowed: reporters wait for that long.
+        let limits = self.limits();
         let states = self.states.borrow();
         AgentStatus {
             envelope: converter.envelope(),
@@ -44,7 +46,7 @@ impl Pipeline {
             namespaces: counts.netns,
             listeners: counts.listeners.values().sum::<u64>() as usize,
             lost: lost.into_iter().map(|(reason, count)| (reason.to_owned(), count)).collect(),
-            limits: self.limits(),
+            limits,
         }
     }
 

@@ -247,7 +247,7 @@ mod tests {
         let mut owners = SocketOwners::new(Path::new("/proc"));
         owners.find_among([socket], &[std::process::id()]);
         owners.forget_ended([socket]);
-        assert!(owners.owner(socket).is_some(), "it alive");
+        assert!(owners.owner(socket).is_some(), "it is alive");
         for owner in owners.known.values_mut() {
             let (process, started) = (owner.process.clone(), owner.started.map(|started| started + 1));
             *owner = Arc::new(Owner { process, started });

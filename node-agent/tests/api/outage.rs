@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use portolan::state::{Source, State, StateFeed};
+use portolan::state::{Source, State, StateFeed, States};
 use portolan_testing::api_server::server::{Server, Settings, Transport};
 
 use crate::world::{FAST, NODE, World, pod};
@@ -69,8 +69,15 @@ async fn the_watchers_end_with_the_engine() {
         policies: portolan::source::kubernetes::Switch::Off,
         pace: FAST,
     };
-    let watching = portolan::source::kubernetes::start(&options, &sender, &StateFeed::default());
+    let feed = StateFeed::default();
+    let watching = portolan::source::kubernetes::start(&options, &sender, &feed);
     assert_eq!(watching.len(), 2, "pods and namespaces");
+    let mut states = feed.subscribe();
+    let is_up =
+        |states: &States| [Source::Pods, Source::Namespaces].iter().all(|one| states.of(one.clone()).is_up());
+    let up = tokio::time::timeout(crate::world::PATIENCE, states.wait_for(is_up)).await.expect("in time");
+    let watched: Vec<Source> = up.expect("the feed").sources().map(|(source, _)| source.clone()).collect();
+    assert_eq!(watched, [Source::Pods, Source::Namespaces]);
     drop(inputs);
     for one in watching {
         tokio::time::timeout(crate::world::PATIENCE, one).await.expect("in time").expect("without a panic");

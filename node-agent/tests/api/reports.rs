@@ -72,7 +72,10 @@ async fn of_many_changes_the_last_is_written_once() {
     world.until("the last", |world| world.summary("web") == Some([0, 0, 40, 0])).await;
     // Two writes, or more on a machine that is so busy that the changes take longer than the pause between writes.
     let writes = world.writes();
-    assert!((2..=10).contains(&writes.len()), "{} writes for 20 changes", writes.len());
+    let pauses =
+        writes[writes.len() - 1].at.saturating_sub(writes[0].at).as_millis() / SOON.between.as_millis();
+    let most = usize::try_from(pauses).expect("few") + 1;
+    assert!((2..=most).contains(&writes.len()), "{} writes for 20 changes", writes.len());
     for pair in writes.windows(2) {
         assert!(pair[1].at.saturating_sub(pair[0].at) >= SOON.between);
     }

@@ -100,7 +100,7 @@ mod tests {
     const GRACE: Duration = Duration::from_nanos(5);
 
     #[test]
-    fn breaks_up_to_the_patience_change_nothing_and_longer_ones_begin_anew() {
+    fn gaps_up_to_the_limit_keep_the_age_and_longer_ones_end_it() {
         for (closed, first, since) in [(10, 9, 1), (10, 10, 1), (10, 15, 1), (10, 16, 16), (0, 1, 1)] {
             let mut age = PortAge::default();
             assert_eq!(age.continue_from(BootTime(1), GRACE), BootTime(1));

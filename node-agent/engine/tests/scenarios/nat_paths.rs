@@ -320,7 +320,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn ways_in_told_in_any_order_end_in_the_same_state(
+    fn nat_paths_in_any_order_end_in_the_same_state(
         which in proptest::collection::vec(0..CALLS.len(), 0..8),
         balanced in any::<bool>(),
         order in Just((0..64_usize).collect::<Vec<_>>()).prop_shuffle(),

@@ -71,7 +71,7 @@ impl Bounds {
 pub struct Health {
     /// True while the engine's loop runs.
     pub live: AtomicBool,
-    /// True once everything was scanned.
+    /// True once the first scan is done and one source of metadata, if there are any, has delivered.
     pub ready: AtomicBool,
 }
 

@@ -119,9 +119,13 @@ impl WatchLog {
         let resumed = last_id.map(|id| self.number_after(id, &ring));
         let next = resumed.flatten().unwrap_or(ring.next);
         let growth = self.grown.subscribe();
-        let is_admitted = self.subscribers() <= max;
+        if self.subscribers() > max {
+            // Before the lock is released: a rejected client must not count for the next one.
+            drop(growth);
+            return None;
+        }
         drop(ring);
-        is_admitted.then_some(Subscription { growth, next, reset: resumed == Some(None) })
+        Some(Subscription { growth, next, reset: resumed == Some(None) })
     }
 
     /// Formats a number of this run of the agent for event ids and entity tags.

@@ -41,7 +41,7 @@ struct ThreadParts {
     reporter: Reporter,
 }
 
-/// Starts the lookup thread between `recorded` and `connections`, and returns its state. Skipped and failed lookups go
+/// Starts the lookup thread between `recorded` and `connections`. `reporter` gets its state. Skipped and failed lookups go
 /// to `inputs` as losses. The thread ends when `recorded` has no senders or `connections` no receiver any more.
 ///
 /// # Errors

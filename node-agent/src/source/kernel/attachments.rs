@@ -1,4 +1,4 @@
-//! What is attached in all netns and what was refused, by hook: kept on the netns thread, reported to the feed of states.
+//! Attach points of each per-netns hook over all netns: attached, waiting or refused. Reports the hook's state to the feed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
@@ -8,28 +8,31 @@ use portolan_engine::model::identity::NetnsId;
 use crate::state::{Hook, Reporter, State, StateFeed};
 
 /// A netns, and the index of an interface in it (0: the netns itself).
-type Place = (NetnsId, u32);
+type AttachPoint = (NetnsId, u32);
 
-/// Where one hook is attached.
+/// Attach points of one hook.
 #[derive(Debug)]
 struct Attachment {
     /// `None`: the hook is off.
     reporter: Option<Reporter>,
-    /// Why it can be attached nowhere.
-    nowhere: Option<String>,
-    attached: BTreeSet<Place>,
-    /// Their turn has not come yet.
-    waiting: BTreeSet<Place>,
-    refused: BTreeMap<Place, String>,
-    latest: Option<Place>,
+    /// Reason why the kernel does not support the hook at all.
+    unsupported: Option<String>,
+    /// Attach points with a program.
+    attached: BTreeSet<AttachPoint>,
+    /// Attach points that follow in later steps.
+    waiting: BTreeSet<AttachPoint>,
+    /// Attach points that the kernel refused, with the reason.
+    refused: BTreeMap<AttachPoint, String>,
+    /// The attach point that was refused last.
+    latest: Option<AttachPoint>,
 }
 
-/// The hooks that are attached in each netns.
+/// The hooks that are attached in each netns. Only the netns thread uses them.
 #[derive(Debug)]
 pub(super) struct Attachments(Mutex<BTreeMap<Hook, Attachment>>);
 
 impl Attachments {
-    /// `wanted`: the hooks, and whether they are attached at all; `feed` shows the others as off.
+    /// Registers the hooks of `wanted` at `feed`; a hook that is not wanted is reported as off.
     pub fn new(wanted: [(Hook, bool); 2], feed: &StateFeed) -> Self {
         let attachment = |(hook, is_wanted): (Hook, bool)| {
             let reporter = feed.reporter(hook);
@@ -41,7 +44,7 @@ impl Attachments {
         Self(Mutex::new(wanted.into_iter().map(attachment).collect()))
     }
 
-    /// Reports the state that follows from the change.
+    /// Changes a hook and reports the state that follows.
     fn change<T>(&self, hook: Hook, change: impl FnOnce(&mut Attachment) -> T) -> T {
         let mut hooks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let attachment = hooks.entry(hook).or_insert_with(|| Attachment::new(None));
@@ -52,14 +55,14 @@ impl Attachments {
         result
     }
 
-    /// The kernel takes this hook nowhere.
-    pub fn nowhere(&self, hook: Hook, reason: String) {
+    /// Records that the kernel does not support this hook, and warns.
+    pub fn unsupported(&self, hook: Hook, reason: String) {
         tracing::warn!(hook = hook.as_str(), "{reason}");
-        self.change(hook, |hook| hook.nowhere = Some(reason));
+        self.change(hook, |hook| hook.unsupported = Some(reason));
     }
 
-    /// It is tried soon. What was refused before stays refused until then.
-    pub fn waits(&self, hook: Hook, place: Place) {
+    /// Records that the attach point is tried soon. A refusal stays until then.
+    pub fn wait(&self, hook: Hook, place: AttachPoint) {
         self.change(hook, |hook| {
             hook.attached.remove(&place);
             if !hook.refused.contains_key(&place) {
@@ -68,7 +71,8 @@ impl Attachments {
         });
     }
 
-    pub fn attached(&self, hook: Hook, place: Place) {
+    /// Records that a program is attached.
+    pub fn attached(&self, hook: Hook, place: AttachPoint) {
         self.change(hook, |hook| {
             hook.refused.remove(&place);
             hook.waiting.remove(&place);
@@ -76,8 +80,8 @@ impl Attachments {
         });
     }
 
-    /// Warns where it was not refused before.
-    pub fn refused(&self, hook: Hook, place: Place, reason: String) {
+    /// Records a refusal. Warns if the attach point was not refused before.
+    pub fn refused(&self, hook: Hook, place: AttachPoint, reason: String) {
         let is_new = self.change(hook, |hook| {
             hook.attached.remove(&place);
             hook.waiting.remove(&place);
@@ -89,7 +93,7 @@ impl Attachments {
         }
     }
 
-    /// Of the interfaces of this netns only those are left for which `is_left` holds.
+    /// Keeps only the interfaces of this netns for which `is_left` holds.
     pub fn retain(&self, hook: Hook, netns: NetnsId, is_left: impl Fn(u32) -> bool) {
         self.change(hook, |hook| {
             let places = (netns, 0)..=(netns, u32::MAX);
@@ -104,7 +108,7 @@ impl Attachment {
     fn new(reporter: Option<Reporter>) -> Self {
         Self {
             reporter,
-            nowhere: None,
+            unsupported: None,
             attached: BTreeSet::new(),
             waiting: BTreeSet::new(),
             refused: BTreeMap::new(),
@@ -114,7 +118,7 @@ impl Attachment {
 
     /// The state over all netns, with the latest refusal that still stands.
     fn state(&self) -> State {
-        if let Some(reason) = &self.nowhere {
+        if let Some(reason) = &self.unsupported {
             return State::Down { reason: reason.clone() };
         }
         let attached = self.attached.len();
@@ -179,9 +183,9 @@ mod tests {
         hooks.retain(Hook::Tc, NETNS, |index| index == 3);
         hooks.refused(Hook::Tc, (NETNS, 3), "gone".to_owned());
         assert_eq!(shown.state(), ("refused", Some("attached 0 of 1: gone".to_owned())));
-        hooks.waits(Hook::Tc, (NETNS, 3));
+        hooks.wait(Hook::Tc, (NETNS, 3));
         assert_eq!(shown.state().0, "refused", "until it is tried again");
-        hooks.nowhere(Hook::Tc, "old".to_owned());
+        hooks.unsupported(Hook::Tc, "old".to_owned());
         assert_eq!(shown.state(), ("refused", Some("old".to_owned())));
     }
 
@@ -189,8 +193,8 @@ mod tests {
     fn what_waits_for_its_turn_is_told() {
         let shown = Shown::new();
         let hooks = &shown.hooks;
-        hooks.waits(Hook::Tc, (NETNS, 2));
-        hooks.waits(Hook::Tc, (NETNS, 3));
+        hooks.wait(Hook::Tc, (NETNS, 2));
+        hooks.wait(Hook::Tc, (NETNS, 3));
         hooks.attached(Hook::Tc, (NETNS, 2));
         let told = "attached 1 of 2, the others follow".to_owned();
         assert_eq!(shown.state(), ("attaching", Some(told)));

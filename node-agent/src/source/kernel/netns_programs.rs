@@ -96,7 +96,7 @@ impl NetnsPrograms {
             None
         } else {
             load_shared(&mut loader, &mut object, ebpf, traffic, &attachments)
-                .map_err(|reason| attachments.nowhere(Hook::SkLookup, reason))
+                .map_err(|reason| attachments.unsupported(Hook::SkLookup, reason))
                 .ok()
         };
         Self { loader, object, shared, netns: BTreeMap::new(), _bpffs: bpffs, attachments }
@@ -125,7 +125,7 @@ impl NetnsPrograms {
         attachments.retain(Hook::Tc, netns, |index| interfaces.iter().any(|known| known.index == index));
         let missing = |interface: &&Interface| needs_program(attached, interface);
         attached.waiting = interfaces.iter().filter(missing).cloned().collect();
-        attached.waiting.iter().for_each(|interface| attachments.waits(Hook::Tc, (netns, interface.index)));
+        attached.waiting.iter().for_each(|interface| attachments.wait(Hook::Tc, (netns, interface.index)));
         attached.drop_idle_programs();
         !attached.waiting.is_empty()
     }
@@ -207,7 +207,9 @@ fn load_shared(
     program.load().map_err(|error| error_text(&error))?;
     let lookup = array_with(&mut arrays, "SHARED_LOOKUP", program.fd().map_err(|error| error_text(&error))?)?;
     let ingress = if traffic == TrafficLevel::Full {
-        load_shared_ingress(&mut arrays, ebpf).map_err(|reason| attachments.nowhere(Hook::Tc, reason)).ok()
+        load_shared_ingress(&mut arrays, ebpf)
+            .map_err(|reason| attachments.unsupported(Hook::Tc, reason))
+            .ok()
     } else {
         None
     };

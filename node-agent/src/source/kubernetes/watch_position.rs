@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_version_that_the_server_refuses_is_version_refusedten_and_the_list_is_of_now() {
+    fn a_version_that_the_server_refuses_is_forgotten_and_the_list_is_of_now() {
         let mut position = WatchPosition::default();
         position.listed_at(Some("7".to_owned()));
         position.list_failed(&ApiFault::Refused { code: 504, reason: String::new(), retry_after: None });

@@ -115,6 +115,12 @@ impl<'a> Reader<'a> {
                 self.at += 2;
                 self.item();
             }
+            // A constant function: its name follows `fn`.
+            (Token::Word("const"), Some(Token::Word("fn" | "unsafe" | "async" | "extern"))) => self.at += 1,
+            (Token::Word("static"), Some(Token::Word("mut"))) => {
+                self.at += 2;
+                self.item();
+            }
             (Token::Word(word), Some(Token::Word(_))) if ITEMS.contains(&word) => {
                 self.at += 1;
                 self.item();
@@ -322,8 +328,13 @@ mod tests {
 
     #[test]
     fn lines_and_items_are_noted() {
-        let outline = outline("\nstruct A;\nfn b() -> crate::c::D {}\nmacro_rules! e { () => {} }");
+        let outline = outline(
+            "\nstruct A;\nfn b() -> crate::c::D {}\nmacro_rules! e { () => {} }\nconst fn f() {}\nconst G: u8 = 0;",
+        );
         assert_eq!(outline.named.iter().map(|named| named.line).collect::<Vec<_>>(), [3]);
-        assert_eq!(outline.items.iter().map(|(_, name)| name.as_str()).collect::<Vec<_>>(), ["A", "b", "e"]);
+        assert_eq!(
+            outline.items.iter().map(|(_, name)| name.as_str()).collect::<Vec<_>>(),
+            ["A", "b", "e", "f", "G"]
+        );
     }
 }
