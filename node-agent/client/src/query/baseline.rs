@@ -24,16 +24,6 @@ use super::show::Subject;
 use crate::args::BaselineArgs;
 use crate::exit::Exit;
 
-/// Codes of undeclared ports, the most severe first.
-const UNDECLARED_CODES: [FindingCode; 7] = [
-    FindingCode::UndeclaredExternal,
-    FindingCode::UndeclaredActive,
-    FindingCode::UndeclaredHost,
-    FindingCode::UndeclaredReachable,
-    FindingCode::UndeclaredBlocked,
-    FindingCode::UndeclaredExplained,
-    FindingCode::UndeclaredLoopback,
-];
 /// Maximum number of ports or ranges in one rule.
 const MAX_PORTS: usize = 500;
 
@@ -230,9 +220,10 @@ impl Group {
 
     /// Returns the group's code and, for an undeclared port, all milder codes.
     fn codes(&self) -> String {
-        let from = UNDECLARED_CODES.iter().position(|code| *code == self.code);
-        let codes =
-            from.and_then(|from| UNDECLARED_CODES.get(from..)).unwrap_or(std::slice::from_ref(&self.code));
+        let from = FindingCode::UNDECLARED.iter().position(|code| *code == self.code);
+        let codes = from
+            .and_then(|from| FindingCode::UNDECLARED.get(from..))
+            .unwrap_or(std::slice::from_ref(&self.code));
         codes.iter().map(|code| code.as_str()).collect::<Vec<_>>().join(", ")
     }
 

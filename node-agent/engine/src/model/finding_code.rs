@@ -71,6 +71,17 @@ pub enum FindingCode {
 }
 
 impl FindingCode {
+    /// Codes of an undeclared port, the most severe first. A declaration in the manifest would avoid each of them.
+    pub const UNDECLARED: [Self; 7] = [
+        Self::UndeclaredExternal,
+        Self::UndeclaredActive,
+        Self::UndeclaredHost,
+        Self::UndeclaredReachable,
+        Self::UndeclaredBlocked,
+        Self::UndeclaredExplained,
+        Self::UndeclaredLoopback,
+    ];
+
     /// Every code.
     pub const ALL: [Self; 13] = [
         Self::UndeclaredExternal,

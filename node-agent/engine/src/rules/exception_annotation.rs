@@ -26,17 +26,6 @@ const MAX_PORTS: usize = 64;
 /// Maximum length of a reason, in characters.
 const MAX_REASON: usize = 256;
 
-/// Finding codes that an annotation can cover: those that a declaration in the manifest would avoid.
-const CODES: [FindingCode; 7] = [
-    FindingCode::UndeclaredExternal,
-    FindingCode::UndeclaredActive,
-    FindingCode::UndeclaredHost,
-    FindingCode::UndeclaredReachable,
-    FindingCode::UndeclaredBlocked,
-    FindingCode::UndeclaredExplained,
-    FindingCode::UndeclaredLoopback,
-];
-
 /// The exception that an object's annotations make.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Annotated {
@@ -62,7 +51,12 @@ impl Annotated {
                 let reason = reason.chars().take(MAX_REASON).collect();
                 Self::Rule(Arc::new(Rule {
                     suppression: Arc::new(Suppression { rule: name.to_owned(), reason }),
-                    matches: Match { port, code: CODES.to_vec(), never_ephemeral: true, ..Match::default() },
+                    matches: Match {
+                        port,
+                        code: FindingCode::UNDECLARED.to_vec(),
+                        never_ephemeral: true,
+                        ..Match::default()
+                    },
                     expires: None,
                 }))
             }
