@@ -68,7 +68,10 @@ impl Running {
     }
 
     fn set_pod(&mut self, workload: &str, declared: &[u16]) {
-        self.pipeline.apply(Input::Pods { source: "file", pods: vec![pod(workload, declared)] });
+        self.pipeline.apply(Input::Pods {
+            source: portolan_engine::model::pod::PodSource::File,
+            pods: vec![pod(workload, declared)],
+        });
     }
 
     fn open(&mut self, cookie: u64, number: u16) -> BootTime {
@@ -273,7 +276,10 @@ fn an_answer_that_differs_is_of_another_generation() {
     let renamed = NetnsFacts { paths: vec!["/run/netns/app".to_owned(), "/a/z".to_owned()], ..facts() };
     let steps = [
         scan(1..25),
-        Input::Pods { source: "file", pods: vec![pod("StatefulSet", &[5432])] },
+        Input::Pods {
+            source: portolan_engine::model::pod::PodSource::File,
+            pods: vec![pod("StatefulSet", &[5432])],
+        },
         Input::NetnsSeen { facts: NetnsFacts { inode: 1, ..renamed }, at: clock::now() },
         scan(1..2),
     ];

@@ -89,7 +89,13 @@ fn tell_pods(engine: &mut Engine, web: &str) {
         ports: vec![DeclaredPort { name: None, port, protocol: Protocol::Tcp, host_port: None }],
         ..Container::default()
     });
-    engine.apply(Input::Pods { source: "file", pods: vec![pod("web", web, Some("web")), bare] }, NOW);
+    engine.apply(
+        Input::Pods {
+            source: portolan_engine::model::pod::PodSource::File,
+            pods: vec![pod("web", web, Some("web")), bare],
+        },
+        NOW,
+    );
 }
 
 async fn served(engine: &Engine) -> Served {

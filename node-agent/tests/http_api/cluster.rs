@@ -192,7 +192,7 @@ pub fn engine() -> Engine {
         netns(HOST, &[], &["127.0.0.1/8", "192.0.2.10/24"]),
         netns(WEB, &["web"], &["127.0.0.1/8", "10.244.0.8/24"]),
         netns(CURLER, &["curler"], &["127.0.0.1/8", "10.244.0.9/24"]),
-        Input::Pods { source: "file", pods: pods() },
+        Input::Pods { source: portolan_engine::model::pod::PodSource::File, pods: pods() },
         Input::Services(Listing::All(services())),
         Input::NetworkPolicies(Listing::All(policies())),
     ] {

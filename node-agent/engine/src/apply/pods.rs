@@ -2,25 +2,25 @@
 
 use crate::engine::Engine;
 use crate::model::identity::{BootTime, PodKey, PodUid, PortId};
-use crate::model::pod::{Extent, Pod};
+use crate::model::pod::{Extent, Pod, PodSource};
 use crate::rules::container_match::runs_in;
 use crate::state::pods::{PodChange, PodChanges};
 
 impl Engine {
     /// Replaces all pods of a source.
-    pub(crate) fn pods_listed(&mut self, source: &'static str, pods: Vec<Pod>, now: BootTime) {
+    pub(crate) fn pods_listed(&mut self, source: PodSource, pods: Vec<Pod>, now: BootTime) {
         let changes = self.facts.pods.replace(source, pods, now);
         self.settle_pods(changes, now);
     }
 
     /// Replaces one pod of a source.
-    pub(crate) fn pod_changed(&mut self, source: &'static str, pod: Pod, now: BootTime) {
+    pub(crate) fn pod_changed(&mut self, source: PodSource, pod: Pod, now: BootTime) {
         let changes = self.facts.pods.change(source, pod, now);
         self.settle_pods(changes, now);
     }
 
     /// Removes one pod of a source.
-    pub(crate) fn pod_gone(&mut self, source: &'static str, uid: &PodUid, now: BootTime) {
+    pub(crate) fn pod_gone(&mut self, source: PodSource, uid: &PodUid, now: BootTime) {
         let changes = self.facts.pods.remove(source, uid, now);
         self.settle_pods(changes, now);
     }

@@ -10,7 +10,7 @@ use crate::model::listing::Listing;
 use crate::model::namespace::Namespace;
 use crate::model::netns::NetnsFacts;
 use crate::model::network_policy::NetworkPolicy;
-use crate::model::pod::Pod;
+use crate::model::pod::{Pod, PodSource};
 use crate::model::service::Service;
 use crate::model::socket::{NetnsScan, OpenedSocket};
 use crate::model::traffic::TrafficDrain;
@@ -48,22 +48,22 @@ pub enum Input {
     },
     /// All pods of one source. A pod that is not listed is gone from that source.
     Pods {
-        /// Name of the source: `cri`, `kubernetes`, or `file`.
-        source: &'static str,
+        /// The source.
+        source: PodSource,
         /// The pods.
         pods: Vec<Pod>,
     },
     /// One pod of a source is new or differs.
     PodChanged {
-        /// Name of the source.
-        source: &'static str,
+        /// The source.
+        source: PodSource,
         /// The pod.
         pod: Box<Pod>,
     },
     /// One pod of a source is gone.
     PodGone {
-        /// Name of the source.
-        source: &'static str,
+        /// The source.
+        source: PodSource,
         /// UID of the pod, or of its mirror.
         uid: PodUid,
     },

@@ -7,6 +7,17 @@ use std::sync::Arc;
 
 use crate::model::identity::{PodUid, Protocol};
 
+/// The kind of source that reports a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PodSource {
+    /// The container runtime, over CRI.
+    Runtime,
+    /// The API server.
+    ApiServer,
+    /// A file of manifests.
+    File,
+}
+
 /// A pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pod {

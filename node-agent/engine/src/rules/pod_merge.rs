@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::model::pod::{Container, Pod};
+use crate::model::pod::{Container, Pod, PodSource};
 
 /// What each source reports about one pod.
 #[derive(Clone, Copy, Debug, Default)]
@@ -18,11 +18,11 @@ pub(crate) struct PodSources<'a> {
 
 impl<'a> PodSources<'a> {
     /// Adds one source's report.
-    pub(crate) fn add(&mut self, source: &str, pod: &'a Arc<Pod>) {
+    pub(crate) fn add(&mut self, source: PodSource, pod: &'a Arc<Pod>) {
         let slot = match source {
-            "cri" => &mut self.runtime,
-            "kubernetes" => &mut self.server,
-            _ => &mut self.file,
+            PodSource::Runtime => &mut self.runtime,
+            PodSource::ApiServer => &mut self.server,
+            PodSource::File => &mut self.file,
         };
         *slot = Some(pod);
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::model::identity::{BootTime, NetnsId, PodKey, PodUid, PortId};
 use crate::model::netns::canonical;
-use crate::model::pod::{Extent, Pod, PodRef, label};
+use crate::model::pod::{Extent, Pod, PodRef, PodSource, label};
 use crate::model::selector::Selector;
 use crate::rules::attribution::PodLookup;
 use crate::rules::pod_merge::PodSources;
@@ -42,7 +42,7 @@ pub(crate) struct PodChange {
 #[derive(Debug, Default)]
 pub(crate) struct PodIndex {
     /// Pods of each source by UID.
-    sources: BTreeMap<&'static str, HashMap<PodUid, Arc<Pod>>>,
+    sources: BTreeMap<PodSource, HashMap<PodUid, Arc<Pod>>>,
     /// Pods by UID and by mirror UID.
     keys: HashMap<PodUid, PodKey>,
     records: HashMap<PodKey, PodRecord>,
@@ -84,7 +84,7 @@ impl PodIndex {
     #[must_use]
     pub(crate) fn at_server(&self, uid: &PodUid) -> Option<(&PodRecord, &PodUid)> {
         let record = self.get(self.by_uid(uid)?)?;
-        let known = self.sources.get("kubernetes")?.get(&record.pod.uid)?;
+        let known = self.sources.get(&PodSource::ApiServer)?.get(&record.pod.uid)?;
         let is_same = (&known.namespace, &known.name) == (&record.pod.namespace, &record.pod.name);
         is_same.then(|| (record, known.mirror.as_ref().unwrap_or(&known.uid)))
     }
@@ -144,9 +144,9 @@ impl PodIndex {
     }
 
     /// Replaces all pods of a source.
-    pub(crate) fn replace(&mut self, source: &'static str, pods: Vec<Pod>, now: BootTime) -> PodChanges {
+    pub(crate) fn replace(&mut self, source: PodSource, pods: Vec<Pod>, now: BootTime) -> PodChanges {
         let mut next = HashMap::with_capacity(pods.len());
-        let mut before = self.sources.remove(source).unwrap_or_default();
+        let mut before = self.sources.remove(&source).unwrap_or_default();
         let mut touched = Vec::new();
         for pod in pods {
             let uid = pod.uid.clone();
@@ -172,11 +172,11 @@ impl PodIndex {
     }
 
     /// Replaces one pod of a source.
-    pub(crate) fn change(&mut self, source: &'static str, pod: Pod, now: BootTime) -> PodChanges {
+    pub(crate) fn change(&mut self, source: PodSource, pod: Pod, now: BootTime) -> PodChanges {
         let uid = pod.uid.clone();
         let mut changes = PodChanges::default();
         let known = self.sources.entry(source).or_default().insert(uid.clone(), Arc::new(pod));
-        let same = known.as_ref() == self.sources.get(source).and_then(|pods| pods.get(&uid));
+        let same = known.as_ref() == self.sources.get(&source).and_then(|pods| pods.get(&uid));
         if !same {
             self.settle(&uid, now, &mut changes);
         }
@@ -184,12 +184,12 @@ impl PodIndex {
     }
 
     /// Removes one pod of a source, named by its UID or its mirror's.
-    pub(crate) fn remove(&mut self, source: &'static str, uid: &PodUid, now: BootTime) -> PodChanges {
+    pub(crate) fn remove(&mut self, source: PodSource, uid: &PodUid, now: BootTime) -> PodChanges {
         let mut changes = PodChanges::default();
-        let known = self.sources.get(source).is_some_and(|pods| pods.contains_key(uid));
+        let known = self.sources.get(&source).is_some_and(|pods| pods.contains_key(uid));
         let main = self.by_uid(uid).and_then(|key| self.get(key)).map(|record| record.pod.uid.clone());
         let uid = &main.filter(|_| !known).unwrap_or_else(|| uid.clone());
-        if self.sources.get_mut(source).is_some_and(|pods| pods.remove(uid).is_some()) {
+        if self.sources.get_mut(&source).is_some_and(|pods| pods.remove(uid).is_some()) {
             self.settle(uid, now, &mut changes);
         }
         changes
@@ -287,7 +287,7 @@ impl PodIndex {
     /// Merges what the sources report about a pod.
     fn merged(&self, uid: &PodUid) -> Option<Arc<Pod>> {
         let mut known = PodSources::default();
-        for (source, pods) in &self.sources {
+        for (&source, pods) in &self.sources {
             if let Some(pod) = pods.get(uid) {
                 known.add(source, pod);
             }

@@ -270,13 +270,23 @@ pub fn app() -> Pod {
     pod("multi-port-app").at("app").container("app", ContainerKind::Regular, &[(8080, Protocol::Tcp)]).into()
 }
 
+/// The source of this name on the command line.
+fn pod_source(name: &str) -> portolan_engine::model::pod::PodSource {
+    use portolan_engine::model::pod::PodSource;
+    match name {
+        "cri" => PodSource::Runtime,
+        "kubernetes" => PodSource::ApiServer,
+        _ => PodSource::File,
+    }
+}
+
 /// One pod, as this source sees it.
 pub fn told(source: &'static str, pod: impl Into<Pod>) -> Input {
-    Input::PodChanged { source, pod: Box::new(pod.into()) }
+    Input::PodChanged { source: pod_source(source), pod: Box::new(pod.into()) }
 }
 
 pub fn gone(source: &'static str, uid: &str) -> Input {
-    Input::PodGone { source, uid: PodUid(uid.to_owned()) }
+    Input::PodGone { source: pod_source(source), uid: PodUid(uid.to_owned()) }
 }
 
 /// The cgroup of a container that [`PodBuilder::container`] made.
@@ -295,7 +305,7 @@ pub fn opened_in(cgroup: &str, netns: u64, cookie: u64, number: u16, at: BootTim
 }
 
 pub fn pods(pods: Vec<Pod>) -> Input {
-    Input::Pods { source: "file", pods }
+    Input::Pods { source: portolan_engine::model::pod::PodSource::File, pods }
 }
 
 /// A netns that existed from the beginning.

@@ -18,7 +18,7 @@ use crate::source::pods::owner::workload;
 use crate::state::Source;
 
 /// Name of this source in the engine's inputs.
-const SOURCE: &str = "kubernetes";
+const SOURCE: portolan_engine::model::pod::PodSource = portolan_engine::model::pod::PodSource::ApiServer;
 /// Annotation that kubelet sets on the mirror of a static pod: kubelet's own UID of the pod, which cgroups and the runtime use.
 const MIRROR_OF: &str = "kubernetes.io/config.mirror";
 const CONFIG_HASH: &str = "kubernetes.io/config.hash";

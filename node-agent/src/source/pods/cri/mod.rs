@@ -17,7 +17,7 @@ pub use self::follow::{follow, read};
 pub use self::probe::{Found, probe};
 
 /// Name of this source in the engine's inputs.
-pub const SOURCE: &str = "cri";
+pub const SOURCE: portolan_engine::model::pod::PodSource = portolan_engine::model::pod::PodSource::Runtime;
 
 #[cfg(test)]
 mod fake;

@@ -59,15 +59,20 @@ impl Drop for Followed {
     }
 }
 
+/// Name of the source in the expectations of these tests.
+fn name(source: portolan_engine::model::pod::PodSource) -> &'static str {
+    if source == super::SOURCE { "cri" } else { "another source" }
+}
+
 fn shown(input: &Input) -> String {
     match input {
         Input::Pods { source, pods } => {
             let mut pods: Vec<String> = pods.iter().map(brief).collect();
             pods.sort();
-            format!("{source} all: {}", pods.join("; "))
+            format!("{} all: {}", name(*source), pods.join("; "))
         }
-        Input::PodChanged { source, pod } => format!("{source} changed: {}", brief(pod)),
-        Input::PodGone { source, uid } => format!("{source} gone: {}", uid.0),
+        Input::PodChanged { source, pod } => format!("{} changed: {}", name(*source), brief(pod)),
+        Input::PodGone { source, uid } => format!("{} gone: {}", name(*source), uid.0),
         Input::Lost { reason, count, .. } => format!("lost {reason} {count}"),
         other => format!("{other:?}"),
     }

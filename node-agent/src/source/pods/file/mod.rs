@@ -27,7 +27,7 @@ use portolan_engine::model::pod::Pod;
 use portolan_engine::model::service::Service;
 
 /// Name of this source in the engine's inputs.
-pub const SOURCE: &str = "file";
+pub const SOURCE: portolan_engine::model::pod::PodSource = portolan_engine::model::pod::PodSource::File;
 /// Annotation that binds a pod to its netns.
 pub const NETNS_ANNOTATION: &str = manifest::NETNS_ANNOTATION;
 /// Maximum size of a file, in bytes.
