@@ -15,7 +15,7 @@ use portolan_engine::model::listing::Listing;
 use portolan_engine::model::netns::NetnsFacts;
 use portolan_engine::model::network_policy::{LabelSelector, NetworkPolicy};
 use portolan_engine::model::options::EngineOptions;
-use portolan_engine::model::pod::{Container, ContainerKind, DeclaredPort, Pod, PortRef};
+use portolan_engine::model::pod::{Container, ContainerKind, DeclaredPort, Pod, PodSource, PortRef};
 use portolan_engine::model::process::Process;
 use portolan_engine::model::service::{Service, ServiceKind, ServicePort};
 use portolan_engine::model::socket::OpenedSocket;
@@ -93,10 +93,7 @@ fn node(size: usize) -> Engine {
     inputs.push(Input::NetworkPolicies(Listing::All(policies)));
     for pod in 0..size {
         inputs.push(netns(pod));
-        inputs.push(Input::PodChanged {
-            source: portolan_engine::model::pod::PodSource::Runtime,
-            pod: Box::new(by_runtime(pod)),
-        });
+        inputs.push(Input::PodChanged { source: PodSource::Runtime, pod: Box::new(by_runtime(pod)) });
         inputs.push(pod_changed(pod, 0));
         inputs.push(opened(pod, 0, 8_080));
         inputs.push(opened(pod, 1, 9_090));
@@ -193,24 +190,21 @@ fn pod_changed(pod: usize, round: usize) -> Input {
     changed.netns_path = None;
     changed.ready = Some(round.is_multiple_of(2));
     changed.annotations.insert("prometheus.io/port".to_owned(), "9100".to_owned());
-    Input::PodChanged { source: portolan_engine::model::pod::PodSource::ApiServer, pod: Box::new(changed) }
+    Input::PodChanged { source: PodSource::ApiServer, pod: Box::new(changed) }
 }
 
 fn pod_relabelled(pod: usize, round: usize) -> Input {
     let mut changed = by_runtime(pod);
     changed.netns_path = None;
     changed.labels.insert("release".to_owned(), format!("{}", round % 2));
-    Input::PodChanged { source: portolan_engine::model::pod::PodSource::ApiServer, pod: Box::new(changed) }
+    Input::PodChanged { source: PodSource::ApiServer, pod: Box::new(changed) }
 }
 
 fn gone_or_back(pod: usize, round: usize) -> Input {
     if round.is_multiple_of(2) {
-        Input::PodGone { source: portolan_engine::model::pod::PodSource::Runtime, uid: PodUid(uid(pod)) }
+        Input::PodGone { source: PodSource::Runtime, uid: PodUid(uid(pod)) }
     } else {
-        Input::PodChanged {
-            source: portolan_engine::model::pod::PodSource::Runtime,
-            pod: Box::new(by_runtime(pod)),
-        }
+        Input::PodChanged { source: PodSource::Runtime, pod: Box::new(by_runtime(pod)) }
     }
 }
 

@@ -12,7 +12,7 @@ use portolan_engine::model::identity::{BootTime, NetnsId, PodUid, PortId, Protoc
 use portolan_engine::model::input::Input;
 use portolan_engine::model::netns::NetnsFacts;
 use portolan_engine::model::options::EngineOptions;
-use portolan_engine::model::pod::{Container, DeclaredPort, Pod, Workload};
+use portolan_engine::model::pod::{Container, DeclaredPort, Pod, PodSource, Workload};
 use portolan_engine::model::socket::{NetnsScan, OpenedSocket, ScannedSocket};
 use portolan_report::filter::Filter;
 use portolan_report::wire::Report;
@@ -68,10 +68,7 @@ impl Running {
     }
 
     fn set_pod(&mut self, workload: &str, declared: &[u16]) {
-        self.pipeline.apply(Input::Pods {
-            source: portolan_engine::model::pod::PodSource::File,
-            pods: vec![pod(workload, declared)],
-        });
+        self.pipeline.apply(Input::Pods { source: PodSource::File, pods: vec![pod(workload, declared)] });
     }
 
     fn open(&mut self, cookie: u64, number: u16) -> BootTime {
@@ -276,10 +273,7 @@ fn an_answer_that_differs_is_of_another_generation() {
     let renamed = NetnsFacts { paths: vec!["/run/netns/app".to_owned(), "/a/z".to_owned()], ..facts() };
     let steps = [
         scan(1..25),
-        Input::Pods {
-            source: portolan_engine::model::pod::PodSource::File,
-            pods: vec![pod("StatefulSet", &[5432])],
-        },
+        Input::Pods { source: PodSource::File, pods: vec![pod("StatefulSet", &[5432])] },
         Input::NetnsSeen { facts: NetnsFacts { inode: 1, ..renamed }, at: clock::now() },
         scan(1..2),
     ];

@@ -21,7 +21,7 @@ use portolan_engine::model::identity::{NetnsId, PodUid, PortId, Protocol, Socket
 use portolan_engine::model::input::Input;
 use portolan_engine::model::netns::NetnsFacts;
 use portolan_engine::model::options::EngineOptions;
-use portolan_engine::model::pod::{Container, Pod};
+use portolan_engine::model::pod::{Container, Pod, PodSource};
 use portolan_engine::model::socket::OpenedSocket;
 use portolan_testing::api_server::server::{Server, Settings, Transport};
 use tokio::time::timeout;
@@ -76,10 +76,7 @@ fn open(pipeline: &mut Pipeline) {
         },
         at: clock::now(),
     });
-    pipeline.apply(Input::Pods {
-        source: portolan_engine::model::pod::PodSource::Runtime,
-        pods: vec![pod(Some("/run/netns/app"))],
-    });
+    pipeline.apply(Input::Pods { source: PodSource::Runtime, pods: vec![pod(Some("/run/netns/app"))] });
     let port = NonZeroU16::new(9090).expect("not 0");
     pipeline.apply(Input::SocketOpened(OpenedSocket {
         cookie: SocketCookie(1),
@@ -121,8 +118,7 @@ async fn a_socket_becomes_a_report_once_the_api_server_knows_its_pod() {
     assert_eq!(pipeline.engine.at_server(&PodUid("uid-app".to_owned())), None);
     // The pod is static: the API server knows its mirror, with another UID.
     let mirror = Pod { mirror: Some(PodUid("mirror".to_owned())), ..pod(None) };
-    pipeline
-        .apply(Input::Pods { source: portolan_engine::model::pod::PodSource::ApiServer, pods: vec![mirror] });
+    pipeline.apply(Input::Pods { source: PodSource::ApiServer, pods: vec![mirror] });
     let summary = || Some(server.objects("reports").first()?["summary"].clone());
     let counts = |field: &'static str| move |summary: serde_json::Value| summary[field].as_u64();
     until(&pipeline, "a report", || summary().and_then(counts("warn")) == Some(1)).await;

@@ -13,7 +13,7 @@ use portolan_engine::model::identity::{BootTime, NetnsId, PodUid, PortId, Protoc
 use portolan_engine::model::input::Input;
 use portolan_engine::model::netns::NetnsFacts;
 use portolan_engine::model::options::EngineOptions;
-use portolan_engine::model::pod::{Container, DeclaredPort, Pod, Workload};
+use portolan_engine::model::pod::{Container, DeclaredPort, Pod, PodSource, Workload};
 use portolan_engine::model::socket::{NetnsScan, OpenedSocket};
 
 use crate::commands::run;
@@ -89,13 +89,8 @@ fn tell_pods(engine: &mut Engine, web: &str) {
         ports: vec![DeclaredPort { name: None, port, protocol: Protocol::Tcp, host_port: None }],
         ..Container::default()
     });
-    engine.apply(
-        Input::Pods {
-            source: portolan_engine::model::pod::PodSource::File,
-            pods: vec![pod("web", web, Some("web")), bare],
-        },
-        NOW,
-    );
+    engine
+        .apply(Input::Pods { source: PodSource::File, pods: vec![pod("web", web, Some("web")), bare] }, NOW);
 }
 
 async fn served(engine: &Engine) -> Served {

@@ -11,7 +11,7 @@ use portolan_engine::model::listing::Listing;
 use portolan_engine::model::netns::NetnsFacts;
 use portolan_engine::model::network_policy::{AdmittedPort, IngressRule, LabelSelector, NetworkPolicy};
 use portolan_engine::model::options::EngineOptions;
-use portolan_engine::model::pod::{Container, DeclaredPort, Pod, PortRef};
+use portolan_engine::model::pod::{Container, DeclaredPort, Pod, PodSource, PortRef};
 use portolan_engine::model::process::Process;
 use portolan_engine::model::service::{ExternalAccess, Service, ServiceKind, ServicePort};
 use portolan_engine::model::socket::{NetnsScan, OpenedSocket};
@@ -192,7 +192,7 @@ pub fn engine() -> Engine {
         netns(HOST, &[], &["127.0.0.1/8", "192.0.2.10/24"]),
         netns(WEB, &["web"], &["127.0.0.1/8", "10.244.0.8/24"]),
         netns(CURLER, &["curler"], &["127.0.0.1/8", "10.244.0.9/24"]),
-        Input::Pods { source: portolan_engine::model::pod::PodSource::File, pods: pods() },
+        Input::Pods { source: PodSource::File, pods: pods() },
         Input::Services(Listing::All(services())),
         Input::NetworkPolicies(Listing::All(policies())),
     ] {

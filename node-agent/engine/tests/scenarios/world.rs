@@ -14,7 +14,7 @@ use portolan_engine::model::listener::ListenerState;
 use portolan_engine::model::netns::NetnsFacts;
 use portolan_engine::model::options::EngineOptions;
 use portolan_engine::model::pod::{
-    Container, ContainerKind, DeclaredPort, Pod, PortRef, ProbeHandler, ProbePort,
+    Container, ContainerKind, DeclaredPort, Pod, PodSource, PortRef, ProbeHandler, ProbePort,
 };
 use portolan_engine::model::process::Process;
 use portolan_engine::model::socket::{NetnsScan, OpenedSocket, ScannedSocket};
@@ -271,8 +271,7 @@ pub fn app() -> Pod {
 }
 
 /// The source of this name on the command line.
-fn pod_source(name: &str) -> portolan_engine::model::pod::PodSource {
-    use portolan_engine::model::pod::PodSource;
+fn pod_source(name: &str) -> PodSource {
     match name {
         "cri" => PodSource::Runtime,
         "kubernetes" => PodSource::ApiServer,
@@ -305,7 +304,7 @@ pub fn opened_in(cgroup: &str, netns: u64, cookie: u64, number: u16, at: BootTim
 }
 
 pub fn pods(pods: Vec<Pod>) -> Input {
-    Input::Pods { source: portolan_engine::model::pod::PodSource::File, pods }
+    Input::Pods { source: PodSource::File, pods }
 }
 
 /// A netns that existed from the beginning.

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use portolan_engine::model::identity::PodUid;
 use portolan_engine::model::input::Input;
-use portolan_engine::model::pod::{Container, ContainerKind, Pod, Workload};
+use portolan_engine::model::pod::{Container, ContainerKind, Pod, PodSource, Workload};
 
 use self::container::containers;
 use self::schema::{PodSpec, PodStatus};
@@ -18,7 +18,7 @@ use crate::source::pods::owner::workload;
 use crate::state::Source;
 
 /// Name of this source in the engine's inputs.
-const SOURCE: portolan_engine::model::pod::PodSource = portolan_engine::model::pod::PodSource::ApiServer;
+const SOURCE: PodSource = PodSource::ApiServer;
 /// Annotation that kubelet sets on the mirror of a static pod: kubelet's own UID of the pod, which cgroups and the runtime use.
 const MIRROR_OF: &str = "kubernetes.io/config.mirror";
 const CONFIG_HASH: &str = "kubernetes.io/config.hash";

@@ -16,8 +16,10 @@ pub mod socket;
 pub use self::follow::{follow, read};
 pub use self::probe::{Found, probe};
 
+use portolan_engine::model::pod::PodSource;
+
 /// Name of this source in the engine's inputs.
-pub const SOURCE: portolan_engine::model::pod::PodSource = portolan_engine::model::pod::PodSource::Runtime;
+pub const SOURCE: PodSource = PodSource::Runtime;
 
 #[cfg(test)]
 mod fake;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use portolan_engine::model::input::Input;
-use portolan_engine::model::pod::Pod;
+use portolan_engine::model::pod::{Pod, PodSource};
 use prost::Message;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -60,7 +60,7 @@ impl Drop for Followed {
 }
 
 /// Name of the source in the expectations of these tests.
-fn name(source: portolan_engine::model::pod::PodSource) -> &'static str {
+fn name(source: PodSource) -> &'static str {
     if source == super::SOURCE { "cri" } else { "another source" }
 }
 

@@ -23,11 +23,11 @@ use portolan_engine::model::input::Input;
 use portolan_engine::model::listing::Listing;
 use portolan_engine::model::namespace::Namespace;
 use portolan_engine::model::network_policy::NetworkPolicy;
-use portolan_engine::model::pod::Pod;
+use portolan_engine::model::pod::{Pod, PodSource};
 use portolan_engine::model::service::Service;
 
 /// Name of this source in the engine's inputs.
-pub const SOURCE: portolan_engine::model::pod::PodSource = portolan_engine::model::pod::PodSource::File;
+pub const SOURCE: PodSource = PodSource::File;
 /// Annotation that binds a pod to its netns.
 pub const NETNS_ANNOTATION: &str = manifest::NETNS_ANNOTATION;
 /// Maximum size of a file, in bytes.
