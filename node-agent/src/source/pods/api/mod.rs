@@ -17,7 +17,7 @@ use crate::source::kubernetes::object::{Cuts, Metadata, Owner};
 use crate::source::pods::owner::workload;
 use crate::state::Source;
 
-/// Name of this source in the engine's inputs.
+/// This source, in the engine's inputs.
 const SOURCE: PodSource = PodSource::ApiServer;
 /// Annotation that kubelet sets on the mirror of a static pod: kubelet's own UID of the pod, which cgroups and the runtime use.
 const MIRROR_OF: &str = "kubernetes.io/config.mirror";

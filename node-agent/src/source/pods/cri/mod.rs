@@ -13,12 +13,12 @@ mod pod_tracker;
 mod probe;
 pub mod socket;
 
+use portolan_engine::model::pod::PodSource;
+
 pub use self::follow::{follow, read};
 pub use self::probe::{Found, probe};
 
-use portolan_engine::model::pod::PodSource;
-
-/// Name of this source in the engine's inputs.
+/// This source, in the engine's inputs.
 pub const SOURCE: PodSource = PodSource::Runtime;
 
 #[cfg(test)]

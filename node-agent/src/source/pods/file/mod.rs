@@ -26,7 +26,7 @@ use portolan_engine::model::network_policy::NetworkPolicy;
 use portolan_engine::model::pod::{Pod, PodSource};
 use portolan_engine::model::service::Service;
 
-/// Name of this source in the engine's inputs.
+/// This source, in the engine's inputs.
 pub const SOURCE: PodSource = PodSource::File;
 /// Annotation that binds a pod to its netns.
 pub const NETNS_ANNOTATION: &str = manifest::NETNS_ANNOTATION;
