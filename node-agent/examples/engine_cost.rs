@@ -137,6 +137,7 @@ fn netns(pod: usize) -> Input {
         paths: vec![format!("/run/netns/cni-{pod}")],
         is_host: false,
         addresses: vec![ipnet::IpNet::new(address(pod), 24).expect("a prefix")],
+        has_guest: false,
         ephemeral_ports: (32_768, 60_999),
     };
     Input::NetnsSeen { facts, at: at(1) }
@@ -302,6 +303,8 @@ fn traffic(pod: usize) -> Input {
         connections: 1,
         packets: 5,
         bytes: 500,
+        addressed_first: false,
+        accepted_by: None,
     };
     let delta = PortDelta {
         attempts: 1,

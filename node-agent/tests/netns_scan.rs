@@ -17,7 +17,7 @@ use portolan::source::netns::{self, HostNetns, NetnsActor, NetnsHandle, NetnsOpt
 use portolan_engine::model::identity::{BootTime, NetnsId, Protocol};
 use portolan_engine::model::input::Input;
 use portolan_engine::model::netns::NetnsFacts;
-use portolan_engine::model::socket::NetnsScan;
+use portolan_engine::model::socket::{NetnsScan, ScannedSocket};
 use tokio::sync::mpsc;
 
 /// A named netns, removed with the test.
@@ -102,13 +102,11 @@ fn row_of_ss(line: &str) -> Option<(Protocol, u16, u32)> {
 }
 
 fn rows(scan: &NetnsScan) -> BTreeSet<(Protocol, u16, u32)> {
-    let pid = |process: &Option<portolan_engine::model::process::Process>| {
-        process.as_ref().map_or(0, |process| process.pid)
+    let row = |socket: &ScannedSocket| {
+        let pid = socket.holder.process().map_or(0, |process| process.pid);
+        (socket.port.protocol, socket.port.port.get(), pid)
     };
-    scan.sockets
-        .iter()
-        .map(|socket| (socket.port.protocol, socket.port.port.get(), pid(&socket.process)))
-        .collect()
+    scan.sockets.iter().map(row).collect()
 }
 
 const EVERY_KIND: &str = "

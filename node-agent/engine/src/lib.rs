@@ -41,6 +41,8 @@ impl Engine {
             Input::Exceptions(rules) => self.exceptions_listed(rules, now),
             Input::Traffic(drain) => self.traffic_drained(drain, now),
             Input::Connections(facts) => self.connections_recorded(&facts, now),
+            Input::ConnectionsListed(list) => self.connections_listed(&list, now),
+            Input::Forwarded(forwarded) => self.ports_forwarded(forwarded, now),
             Input::Lost { reason, count, recovered } => self.lost(reason, count, recovered),
         }
         self.finish(now)

@@ -13,6 +13,7 @@ use portolan_engine::model::input::Input;
 use portolan_engine::model::netns::NetnsFacts;
 use portolan_engine::model::options::EngineOptions;
 use portolan_engine::model::pod::{Container, DeclaredPort, Pod, PodSource, Workload};
+use portolan_engine::model::process::Holder;
 use portolan_engine::model::socket::{NetnsScan, OpenedSocket, ScannedSocket};
 use portolan_report::filter::Filter;
 use portolan_report::wire::Report;
@@ -127,6 +128,7 @@ fn facts() -> NetnsFacts {
         paths: vec!["/run/netns/app".to_owned()],
         is_host: false,
         addresses: vec!["10.1.0.2/24".parse().expect("an address")],
+        has_guest: false,
         ephemeral_ports: (32_768, 60_999),
     }
 }
@@ -262,7 +264,7 @@ fn an_answer_that_differs_is_of_another_generation() {
             port: port(9090),
             address: [0, 0, 0, 0].into(),
             v6_only: None,
-            process: None,
+            holder: Holder::Unknown,
         };
         Input::NetnsScanned(NetnsScan {
             netns: NETNS,

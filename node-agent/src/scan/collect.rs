@@ -118,7 +118,7 @@ impl Listed {
     fn with_owners(self, owners: &SocketOwners) -> (NetnsFacts, Option<NetnsScan>) {
         let netns: NetnsId = self.facts.netns;
         let scan = self.scan.map(|(at, sockets)| {
-            let named = sockets.iter().map(|socket| socket.in_netns(netns, owners.owner(socket).cloned()));
+            let named = sockets.iter().map(|socket| socket.in_netns(netns, owners.holder(socket)));
             NetnsScan { netns, at, sockets: named.collect() }
         });
         (self.facts, scan)

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use portolan_engine::model::identity::SocketCookie;
-use portolan_engine::model::process::Process;
+use portolan_engine::model::process::{Holder, Process};
 use rustix::fs::{Dir, Mode, OFlags, open, readlinkat_raw};
 
 use super::scan::ListedSocket;
@@ -49,6 +49,12 @@ impl SocketOwners {
     #[must_use]
     pub fn owner(&self, socket: &ListedSocket) -> Option<&Process> {
         self.known.get(&(socket.inode, socket.cookie)).map(|owner| &owner.process)
+    }
+
+    /// Returns who holds `socket`, as far as earlier walks found it.
+    #[must_use]
+    pub fn holder(&self, socket: &ListedSocket) -> Holder {
+        self.owner(socket).cloned().map_or(Holder::Unknown, Holder::Process)
     }
 
     /// Returns the number of remembered sockets.

@@ -72,6 +72,7 @@ fn open(pipeline: &mut Pipeline) {
             paths: vec!["/run/netns/app".to_owned()],
             is_host: false,
             addresses: vec!["10.1.0.2/24".parse().expect("an address")],
+            has_guest: false,
             ephemeral_ports: (32_768, 60_999),
         },
         at: clock::now(),

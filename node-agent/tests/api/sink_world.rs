@@ -16,7 +16,9 @@ use portolan::state::{StateFeed, States};
 use portolan_engine::model::finding::{Finding, FindingState};
 use portolan_engine::model::finding_code::FindingCode;
 use portolan_engine::model::identity::{NetnsId, PodUid, PortId, Protocol};
-use portolan_engine::model::listener::{Declaration, DeclarationStatus, Exposure, Listener, ListenerState};
+use portolan_engine::model::listener::{
+    Declaration, DeclarationStatus, Exposure, Listener, ListenerState, ServedBy,
+};
 use portolan_engine::model::netns::NetnsRef;
 use portolan_engine::model::pod::PodRef;
 use portolan_engine::model::policy::Policy;
@@ -229,6 +231,10 @@ pub fn finding(name: &str, port: u16, code: FindingCode) -> Finding {
         v6_only: false,
         sockets: 1,
         netns: NetnsRef { inode: 7, name: None },
+        served_by: ServedBy::Process,
+        other_processes: Vec::new(),
+        forwarded_to: None,
+        unproven: false,
         process: Some(Process { pid: 7, name: "python3".to_owned(), executable: None, cgroup: None }),
         opened_at: None,
         state: ListenerState::Open,

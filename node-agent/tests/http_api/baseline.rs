@@ -69,6 +69,7 @@ fn facts(netns: u64, name: &str) -> NetnsFacts {
         paths: vec![format!("/run/netns/{name}")],
         is_host: false,
         addresses: vec![format!("10.1.0.{netns}/24").parse().expect("an address")],
+        has_guest: false,
         ephemeral_ports: (32_768, 60_999),
     }
 }

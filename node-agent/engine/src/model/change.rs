@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::model::connection::Connection;
 use crate::model::finding::Finding;
-use crate::model::identity::PortId;
+use crate::model::identity::{NetnsId, PortId};
 use crate::model::listener::Listener;
 
 /// One change of the engine's state.
@@ -25,6 +25,10 @@ pub enum Change {
     /// was drained, or the port is not kept. Also sent for ports that were never watched, because the kernel counts a
     /// port from the moment it opens.
     Unwatch(PortId),
+    /// Request: scan the sockets of this netns soon.
+    Scan(NetnsId),
+    /// Request: list the connections of this netns ([`ConnectionList`](crate::model::connection::ConnectionList)).
+    ListConnections(NetnsId),
     /// Request: turn the recording of single connections of this port on or off.
     Record {
         /// The port.

@@ -1,9 +1,10 @@
 //! Single connections on recorded ports.
 
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
-use crate::model::identity::{BootTime, PortId, SocketCookie};
+use crate::model::identity::{BootTime, NetnsId, PortId, SocketCookie};
 use crate::model::pod::PodRef;
 use crate::model::traffic::{Dialled, Origin, Via};
 
@@ -29,6 +30,8 @@ pub struct ConnectionOpened {
     pub remote: (IpAddr, u16),
     /// Translation of the connection; `None` if it was not translated or connection tracking did not report it.
     pub dialled: Option<Dialled>,
+    /// The port of the accepting socket, where a rule in the netns redirected the connection from `port`.
+    pub accepted_by: Option<NonZeroU16>,
     /// When the handshake completed.
     pub at: BootTime,
 }
@@ -43,6 +46,29 @@ pub struct ConnectionClosed {
     /// Bytes received.
     pub bytes_in: u64,
     /// Bytes sent.
+    pub bytes_out: u64,
+}
+
+/// The kernel's list of the TCP connections of one netns. Requested by
+/// [`Change::ListConnections`](crate::model::change::Change::ListConnections).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionList {
+    /// The listed netns.
+    pub netns: NetnsId,
+    /// Read before the request was sent. A connection older than this that is not listed has ended.
+    pub at: BootTime,
+    /// Every connection that has not ended.
+    pub connections: Vec<ListedConnection>,
+}
+
+/// One connection of a [`ConnectionList`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListedConnection {
+    /// Cookie of the connection's socket.
+    pub cookie: SocketCookie,
+    /// Bytes received until now.
+    pub bytes_in: u64,
+    /// Bytes sent and acknowledged until now.
     pub bytes_out: u64,
 }
 

@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use crate::model::connection::ConnectionFact;
+use crate::model::connection::{ConnectionFact, ConnectionList};
 use crate::model::exception::Rule;
 use crate::model::identity::{BootTime, NetnsId, PodUid, SocketCookie};
 use crate::model::listing::Listing;
 use crate::model::namespace::Namespace;
-use crate::model::netns::NetnsFacts;
+use crate::model::netns::{ForwardedPorts, NetnsFacts};
 use crate::model::network_policy::NetworkPolicy;
 use crate::model::pod::{Pod, PodSource};
 use crate::model::service::Service;
@@ -79,6 +79,10 @@ pub enum Input {
     Traffic(TrafficDrain),
     /// Connections on recorded ports opened or ended. Batched, because there may be thousands a second.
     Connections(Vec<ConnectionFact>),
+    /// The kernel's list of the connections of a netns.
+    ConnectionsListed(ConnectionList),
+    /// Ports that a netns forwards, and their new connections.
+    Forwarded(ForwardedPorts),
     /// Something was dropped outside the engine.
     Lost {
         /// Name of the loss.

@@ -17,6 +17,29 @@ pub enum ListenerState {
     Closed,
 }
 
+/// Who serves a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ServedBy {
+    /// A process, known or not.
+    Process,
+    /// The kernel itself.
+    Kernel,
+    /// A socket in another netns or a virtual machine, to which the rules of the netns forward the port.
+    Forwarded,
+}
+
+impl ServedBy {
+    /// Returns the name that reports use.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Process => "process",
+            Self::Kernel => "kernel",
+            Self::Forwarded => "forwarded",
+        }
+    }
+}
+
 /// A served port, however many sockets serve it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Listener {
@@ -32,8 +55,16 @@ pub struct Listener {
     pub sockets: usize,
     /// The netns of the port.
     pub netns: NetnsRef,
-    /// A process that serves the port, where known.
+    /// Who serves the port.
+    pub served_by: ServedBy,
+    /// A process that serves the port, where known: of several, one whose socket can be reached from the farthest.
     pub process: Option<Process>,
+    /// Processes of other programs that serve the same port number on other addresses.
+    pub other_processes: Vec<Process>,
+    /// Where the rules of the netns forward the port to, if no socket serves it.
+    pub forwarded_to: Option<(IpAddr, u16)>,
+    /// True for a UDP socket that nobody called yet, and that may be a client's.
+    pub unproven: bool,
     /// When the first of its sockets opened; `None` if a socket is older than the agent.
     pub opened_at: Option<BootTime>,
     /// Whether the port is still served.

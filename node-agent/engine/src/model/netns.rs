@@ -1,8 +1,10 @@
 //! What is known about a network namespace besides its sockets, and how its paths are normalized.
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 
-use crate::model::identity::NetnsId;
+use crate::model::identity::{BootTime, NetnsId, PortId};
 
 /// What is known about a netns besides its sockets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,8 +19,34 @@ pub struct NetnsFacts {
     pub is_host: bool,
     /// Addresses of the netns's interfaces with their prefix, loopback included.
     pub addresses: Vec<IpNet>,
+    /// True if a tap device leads to a virtual machine. The ports of its guest have no sockets in this kernel.
+    pub has_guest: bool,
     /// First and last ephemeral port (`net.ipv4.ip_local_port_range`).
     pub ephemeral_ports: (u16, u16),
+}
+
+/// Ports of a netns that its own rules forward to another netns or to a virtual machine, as its connection tracking
+/// shows them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForwardedPorts {
+    /// The netns.
+    pub netns: NetnsId,
+    /// When connection tracking was read.
+    pub at: BootTime,
+    /// The forwarded ports, with what is new since the last report. A port that is not listed had no connection that
+    /// connection tracking remembers.
+    pub ports: Vec<ForwardedPort>,
+}
+
+/// One port of [`ForwardedPorts`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForwardedPort {
+    /// The port that callers dial.
+    pub port: PortId,
+    /// Address and port to which the rules lead.
+    pub to: (IpAddr, u16),
+    /// Callers, with their number of new connections.
+    pub callers: Vec<(IpAddr, u64)>,
 }
 
 /// A netns as reports name it.

@@ -12,3 +12,28 @@ pub struct Process {
     /// Path of the process's cgroup, for attribution; `None` where unknown.
     pub cgroup: Option<String>,
 }
+
+/// Who holds a socket, as a scan finds it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Holder {
+    /// Not looked for, or not found yet.
+    #[default]
+    Unknown,
+    /// No process: the socket is in flight between two processes.
+    Nobody,
+    /// The kernel itself, as for vxlan, WireGuard and NFS.
+    Kernel,
+    /// This process.
+    Process(Process),
+}
+
+impl Holder {
+    /// Returns the process, if a process is known to hold the socket.
+    #[must_use]
+    pub const fn process(&self) -> Option<&Process> {
+        match self {
+            Self::Process(process) => Some(process),
+            Self::Unknown | Self::Nobody | Self::Kernel => None,
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::model::identity::{BootTime, NetnsId, PortId, SocketCookie};
-use crate::model::process::Process;
+use crate::model::process::{Holder, Process};
 
 /// A socket that began to serve, as a kernel hook reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,8 +33,8 @@ pub struct ScannedSocket {
     pub address: IpAddr,
     /// `Some(false)` for an IPv6 socket that also accepts IPv4; `None` for an IPv4 socket.
     pub v6_only: Option<bool>,
-    /// A process that holds the socket; `None` where unknown.
-    pub process: Option<Process>,
+    /// Who holds the socket.
+    pub holder: Holder,
 }
 
 /// The kernel's list of the serving sockets of one netns: TCP LISTEN, unconnected UDP, SCTP LISTEN.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use crate::model::identity::{BootTime, PortId};
@@ -47,6 +48,12 @@ pub struct PeerDelta {
     pub packets: u64,
     /// Bytes at the interface.
     pub bytes: u64,
+    /// UDP: true if a socket of the port addressed the peer before the peer was heard. What comes from the peer then
+    /// are answers, not calls. Its counters are 0 until it answers.
+    pub addressed_first: bool,
+    /// TCP: the port whose socket accepts the peer's connections, where a rule in the netns redirects them from this
+    /// port, as for a proxy. `None`: a socket of this port accepts them.
+    pub accepted_by: Option<NonZeroU16>,
 }
 
 /// What the node's connection tracking knows about a connection whose addresses it translates.
@@ -149,6 +156,10 @@ pub struct Via {
 pub enum ViaKind {
     /// Neither a known Service's nor the node's.
     Unknown,
+    /// The pod's own; a proxy in the pod takes the connection. The port of [`Via`] is the proxy's.
+    Proxy,
+    /// The pod's own; a rule in the pod forwards the connection to the address of [`Via`].
+    Forwarded,
     /// A Service's cluster IP.
     ClusterIp,
     /// The node's, through a rule that belongs to no known Service or hostPort.
@@ -169,6 +180,8 @@ impl ViaKind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Unknown => "unknown",
+            Self::Proxy => "proxy",
+            Self::Forwarded => "forwarded",
             Self::ClusterIp => "clusterIP",
             Self::NodeAddress => "nodeAddress",
             Self::HostPort => "hostPort",
@@ -181,7 +194,7 @@ impl ViaKind {
     /// Returns true if clients outside the cluster can dial the address too.
     #[must_use]
     pub(crate) const fn is_public(self) -> bool {
-        !matches!(self, Self::Unknown | Self::ClusterIp)
+        !matches!(self, Self::Unknown | Self::Proxy | Self::Forwarded | Self::ClusterIp)
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::model::finding::Finding;
 use crate::model::fingerprint::hex;
 use crate::model::identity::{BootTime, NetnsId, PortId, Protocol};
-use crate::model::listener::{Declaration, DeclarationStatus, Exposure, Listener, ListenerState};
+use crate::model::listener::{Declaration, DeclarationStatus, Exposure, Listener, ListenerState, ServedBy};
 use crate::model::netns::NetnsRef;
 use crate::model::pod::PodRef;
 use crate::model::policy::Policy;
@@ -40,6 +40,10 @@ pub(crate) fn listener(facts: &Facts, id: PortId, port: &Port, state: ListenerSt
         v6_only: bindings.is_some_and(|bindings| bindings.v6_only),
         sockets: port.sockets.len(),
         netns: netns_ref(facts, id.netns),
+        served_by: ServedBy::Process,
+        other_processes: Vec::new(),
+        forwarded_to: None,
+        unproven: false,
         process: bindings.and_then(|bindings| bindings.process.as_deref()).cloned(),
         opened_at: bindings.and_then(|bindings| bindings.opened_at),
         state,

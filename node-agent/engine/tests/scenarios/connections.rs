@@ -149,6 +149,8 @@ fn a_port_that_is_read_a_moment_before_its_peers_has_no_unknown_callers() {
         connections: 1,
         packets: 0,
         bytes: 0,
+        addressed_first: false,
+        accepted_by: None,
     };
     world.drain(APP, Protocol::Tcp, 9090, early).wait(1_000);
     world.drain(APP, Protocol::Tcp, 9090, PortDelta { peers: vec![peer], ..PortDelta::default() });

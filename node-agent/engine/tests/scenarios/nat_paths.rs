@@ -32,6 +32,7 @@ fn comes(peer: &str, dialled: Option<(&str, &str, u16)>, cookie: u64, at: BootTi
         local: ip("10.1.0.2"),
         remote: (ip(peer), 40_000),
         dialled,
+        accepted_by: None,
         at,
     })])
 }

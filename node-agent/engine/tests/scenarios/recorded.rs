@@ -18,6 +18,7 @@ fn opened(cookie: u64, at: BootTime) -> ConnectionOpened {
         local: ip("10.1.0.2"),
         remote: (ip("10.1.0.3"), 40_000),
         dialled: None,
+        accepted_by: None,
         at,
     }
 }

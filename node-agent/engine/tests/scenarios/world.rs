@@ -16,7 +16,7 @@ use portolan_engine::model::options::EngineOptions;
 use portolan_engine::model::pod::{
     Container, ContainerKind, DeclaredPort, Pod, PodSource, PortRef, ProbeHandler, ProbePort,
 };
-use portolan_engine::model::process::Process;
+use portolan_engine::model::process::{Holder, Process};
 use portolan_engine::model::socket::{NetnsScan, OpenedSocket, ScannedSocket};
 use portolan_engine::model::traffic::{PeerDelta, PortDelta, TrafficDrain};
 
@@ -320,6 +320,7 @@ pub fn netns_at(id: u64, name: &str, address: &str, at: BootTime) -> Input {
         paths: vec![format!("/run/netns/{name}")],
         is_host: false,
         addresses,
+        has_guest: false,
         ephemeral_ports: (32_768, 60_999),
     };
     Input::NetnsSeen { facts, at }
@@ -333,6 +334,7 @@ pub fn host() -> Input {
         paths: Vec::new(),
         is_host: true,
         addresses: addresses.iter().map(|a| a.parse().expect("an address")).collect(),
+        has_guest: false,
         ephemeral_ports: (32_768, 60_999),
     };
     Input::NetnsSeen { facts, at: ms(500) }
@@ -362,7 +364,7 @@ pub fn scan(netns: u64, at: BootTime, sockets: &[(u64, Protocol, u16)]) -> Input
         port: port(netns, *protocol, *number),
         address: ip("0.0.0.0"),
         v6_only: None,
-        process: Some(process("python3", None)),
+        holder: Holder::Process(process("python3", None)),
     });
     Input::NetnsScanned(NetnsScan { netns: NetnsId(netns), at, sockets: sockets.collect() })
 }
@@ -377,6 +379,8 @@ pub fn call(netns: u64, protocol: Protocol, number: u16, peer: &str, count: u64,
         connections: if tcp { count } else { 0 },
         packets: if tcp { count * 5 } else { 0 },
         bytes: count * 300,
+        addressed_first: false,
+        accepted_by: None,
     };
     let delta = PortDelta {
         attempts: count,

@@ -53,7 +53,7 @@ pub struct Converter {
 }
 
 impl Converter {
-    /// Converts a change. `None` for a change that only concerns the kernel side.
+    /// Converts a change. `None` for a request to a source.
     #[must_use]
     pub fn change(&self, change: &Change) -> Option<Report> {
         match change {
@@ -61,7 +61,11 @@ impl Converter {
             Change::Finding(finding) => Some(Report::Finding(self.finding(finding))),
             Change::Connection(connection) => Some(Report::Connection(self.connection(connection))),
             Change::Loss(loss) => Some(Report::Loss(self.loss(loss.reason, loss.count, loss.recovered))),
-            Change::Watch(_) | Change::Unwatch(_) | Change::Record { .. } => None,
+            Change::Watch(_)
+            | Change::Unwatch(_)
+            | Change::Record { .. }
+            | Change::Scan(_)
+            | Change::ListConnections(_) => None,
         }
     }
 

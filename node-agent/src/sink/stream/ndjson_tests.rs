@@ -8,7 +8,7 @@ use portolan_engine::model::finding::{Finding, FindingState};
 use portolan_engine::model::finding_code::FindingCode;
 use portolan_engine::model::identity::{BootTime, NetnsId, PodUid, PortId, Protocol};
 use portolan_engine::model::listener::{
-    Declaration, DeclarationStatus, Explanation, Exposure, Listener as Served, ListenerState,
+    Declaration, DeclarationStatus, Explanation, Exposure, Listener as Served, ListenerState, ServedBy,
 };
 use portolan_engine::model::netns::NetnsRef;
 use portolan_engine::model::pod::{Container, ContainerKind, PodRef, Workload};
@@ -51,6 +51,10 @@ fn overfull(name: &str) -> Served {
         v6_only: false,
         sockets: usize::MAX,
         netns: NetnsRef { inode: u64::MAX, name: Some(some()) },
+        served_by: ServedBy::Process,
+        other_processes: Vec::new(),
+        forwarded_to: None,
+        unproven: false,
         process: Some(Process { pid: u32::MAX, name: some(), executable: Some(some()), cgroup: None }),
         opened_at: Some(BootTime(1)),
         state: ListenerState::Open,

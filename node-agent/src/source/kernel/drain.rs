@@ -392,6 +392,8 @@ fn peer_delta(key: &PeerKey, now: &PeerCounters, reported: &PeerCounters, is_new
         connections: now.connections.saturating_sub(reported.connections),
         packets: now.packets.saturating_sub(reported.packets),
         bytes: now.bytes.saturating_sub(reported.bytes),
+        addressed_first: false,
+        accepted_by: None,
     })
 }
 

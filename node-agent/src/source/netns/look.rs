@@ -69,7 +69,7 @@ pub fn look(inode: u64, paths: Vec<String>, is_host: bool, before: Option<&Netns
     let ephemeral_ports = before
         .filter(|facts| facts.netns == netns)
         .map_or_else(read_ephemeral_ports, |facts| facts.ephemeral_ports);
-    let facts = NetnsFacts { netns, inode, paths, is_host, addresses, ephemeral_ports };
+    let facts = NetnsFacts { netns, inode, paths, is_host, addresses, has_guest: false, ephemeral_ports };
     let omitted = Omitted { interfaces: more_interfaces, addresses: more_addresses };
     Ok(Look { facts, interfaces, omitted })
 }
@@ -82,7 +82,15 @@ pub fn facts(inode: u64, paths: Vec<String>, is_host: bool) -> io::Result<NetnsF
     let mut route = NetlinkSocket::open(netlink_sys::protocols::NETLINK_ROUTE)?;
     let netns = enter::identity_of_socket(&route, inode)?;
     let (addresses, _) = addresses(&mut route)?;
-    Ok(NetnsFacts { netns, inode, paths, is_host, addresses, ephemeral_ports: read_ephemeral_ports() })
+    Ok(NetnsFacts {
+        netns,
+        inode,
+        paths,
+        is_host,
+        addresses,
+        has_guest: false,
+        ephemeral_ports: read_ephemeral_ports(),
+    })
 }
 
 /// Returns the first addresses in the kernel's order, and how many more there are.

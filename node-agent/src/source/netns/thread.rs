@@ -414,7 +414,7 @@ impl NetnsThread {
         self.owners.forget_ended(&sockets);
         self.owners.find(&sockets, &candidate.pids);
         let sockets =
-            sockets.iter().map(|socket| socket.in_netns(netns, self.owners.owner(socket).cloned())).collect();
+            sockets.iter().map(|socket| socket.in_netns(netns, self.owners.holder(socket))).collect();
         self.send(Input::NetnsScanned(NetnsScan { netns, at, sockets }));
         cookies
     }

@@ -15,7 +15,7 @@ use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6};
 use netlink_packet_sock_diag::inet::nlas::Nla;
 use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags};
 use portolan_engine::model::identity::{NetnsId, PortId, Protocol, SocketCookie};
-use portolan_engine::model::process::Process;
+use portolan_engine::model::process::Holder;
 use portolan_engine::model::socket::ScannedSocket;
 
 use self::in_use::InUse;
@@ -39,9 +39,9 @@ pub struct ListedSocket {
 impl ListedSocket {
     /// Converts the socket for the engine.
     #[must_use]
-    pub fn in_netns(&self, netns: NetnsId, process: Option<Process>) -> ScannedSocket {
+    pub fn in_netns(&self, netns: NetnsId, holder: Holder) -> ScannedSocket {
         let port = PortId { netns, protocol: self.protocol, port: self.port };
-        ScannedSocket { cookie: self.cookie, port, address: self.address, v6_only: self.v6_only, process }
+        ScannedSocket { cookie: self.cookie, port, address: self.address, v6_only: self.v6_only, holder }
     }
 }
 
