@@ -4,6 +4,7 @@ mod agent_process;
 mod churn;
 mod connections;
 mod counters;
+mod daemons;
 mod devices;
 mod exceptions;
 mod explain;
@@ -19,6 +20,7 @@ mod netns_churn;
 mod node_in_container;
 mod origin;
 mod ownership;
+mod situations;
 mod start;
 mod translated;
 mod udp;
@@ -43,6 +45,8 @@ pub fn all() -> Vec<Trial> {
         exceptions::cases(),
         manifests::cases(),
         kubernetes::cases(),
+        situations::cases(),
+        daemons::cases(),
         start::cases(),
         agent_process::cases(),
         node_in_container::cases(),
