@@ -25,16 +25,18 @@ pub(crate) struct Attribution {
     pub main_netns: bool,
 }
 
-/// Returns the pod that a port in this netns, served by this process, belongs to.
+/// Returns the pod that a port in this netns, served by this process, belongs to. `is_at` is false for a path at which
+/// another netns is mounted now.
 #[must_use]
 pub(crate) fn attribute(
     pods: &impl PodLookup,
-    facts: Option<&NetnsFacts>,
+    (facts, is_at): (Option<&NetnsFacts>, &dyn Fn(&str) -> bool),
     process: Option<&Process>,
 ) -> Option<Attribution> {
     let is_host = facts.is_some_and(|facts| facts.is_host);
     if !is_host {
-        let by_path = facts.into_iter().flat_map(|facts| &facts.paths).find_map(|path| pods.by_path(path));
+        let paths = facts.into_iter().flat_map(|facts| &facts.paths).filter(|path| is_at(path));
+        let by_path = paths.into_iter().find_map(|path| pods.by_path(path));
         if let Some(pod) = by_path {
             return Some(Attribution { pod, main_netns: true });
         }
