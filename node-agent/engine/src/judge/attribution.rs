@@ -60,7 +60,7 @@ impl PortJudge<'_> {
         // Of two netns that had the same path in turn, the present one is the pod's.
         let is_here = |path: &str| netns.at_path(path).is_none_or(|at| at == self.id.netns);
         let processes = self.port.bindings.iter().flat_map(Bindings::processes).chain([None]);
-        let found = processes.into_iter().find_map(|process| attribute(pods, (facts, &is_here), process));
+        let found = processes.into_iter().find_map(|process| attribute(pods, facts, &is_here, process));
         // A deleted pod keeps its ports until it is forgotten. So does a pod whose netns only the runtime knew, after the
         // runtime stopped reporting it.
         let stays = |record: &PodRecord| {

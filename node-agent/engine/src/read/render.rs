@@ -67,11 +67,12 @@ pub(crate) fn port_finding(
         .map(|pod| policy_of(facts, pod, id.protocol, id.port))
         .unwrap_or_default();
     let code = record.assessment.code;
+    let other_pod = port.served_from.and_then(|pod| facts.pods.get(pod)).map(|record| &*record.label);
     Finding {
         id: hex(port.id),
         state: record.state(),
         code,
-        message: message::listener(code, &listener, &policy),
+        message: message::listener(code, &listener, &policy, other_pod),
         first_seen: record.first_seen,
         last_seen: now.max(record.reported_at).max(port.traffic.last_seen().unwrap_or_default()),
         pod: listener.pod.clone(),

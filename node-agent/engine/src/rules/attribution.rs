@@ -15,6 +15,9 @@ pub(crate) trait PodLookup {
     fn uses_host_network(&self, pod: PodKey) -> bool;
 }
 
+/// Returns false for a path at which another netns than the port's is mounted now.
+pub(crate) type IsMountedAt<'a> = &'a dyn Fn(&str) -> bool;
+
 /// The pod that a port belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Attribution {
@@ -25,12 +28,12 @@ pub(crate) struct Attribution {
     pub main_netns: bool,
 }
 
-/// Returns the pod that a port in this netns, served by this process, belongs to. `is_at` is false for a path at which
-/// another netns is mounted now.
+/// Returns the pod that a port in this netns, served by this process, belongs to.
 #[must_use]
 pub(crate) fn attribute(
     pods: &impl PodLookup,
-    (facts, is_at): (Option<&NetnsFacts>, &dyn Fn(&str) -> bool),
+    facts: Option<&NetnsFacts>,
+    is_at: IsMountedAt<'_>,
     process: Option<&Process>,
 ) -> Option<Attribution> {
     let is_host = facts.is_some_and(|facts| facts.is_host);

@@ -222,6 +222,7 @@ impl<'a> AnswerBuilder<'a> {
             addresses: pod.addresses.iter().take(MAX_PER_END).copied().collect(),
             ready: pod.ready,
             opaque_runtime: pod.opaque_runtime.clone(),
+            has_guest: engine.facts.has_guest(key),
             netns: engine.facts.netns_of(key).map(|netns| render::netns_ref(&engine.facts, netns)),
             listening: record.ports.iter().filter(|id| engine.is_shown(id)).count(),
             undeclared: record
@@ -364,7 +365,7 @@ impl Engine {
     fn end_state(&self, key: PodKey, record: &PodRecord, served: bool) -> EndState {
         if served {
             EndState::Served
-        } else if record.pod.opaque_runtime.is_some() {
+        } else if record.pod.opaque_runtime.is_some() || self.facts.has_guest(key) {
             EndState::Opaque
         } else if self.facts.is_scanned(key) {
             EndState::Silent

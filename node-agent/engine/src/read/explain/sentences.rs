@@ -319,6 +319,11 @@ impl<'a> Sentences<'a> {
                 self.notes
                     .push(format!("Pod {who} is not ready: its Services send nothing to it until it is."));
             }
+            if step.has_guest {
+                self.partial.push(format!(
+                    "a virtual machine runs in pod {who}, whose sockets this node's kernel does not see"
+                ));
+            }
             if let Some(runtime) = &step.opaque_runtime {
                 self.partial.push(format!(
                     "pod {who} runs in a sandbox of runtime {}, whose sockets this node's kernel does not see",
