@@ -119,7 +119,7 @@ pub struct Listener {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forwarded_to: Option<Endpoint>,
     /// True for a UDP port that nobody has called yet and that may be a client's; absent if false.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unproven: bool,
     /// Time at which the port was opened (RFC 3339, UTC); `null` if the port is older than the agent.
     pub opened_at: Option<String>,
@@ -138,11 +138,6 @@ pub struct Listener {
 /// Returns the value of `servedBy` for an agent that does not write it.
 fn by_process() -> String {
     "process".to_owned()
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-const fn is_false(value: &bool) -> bool {
-    !*value
 }
 
 /// A connection that a socket on a port accepted.
@@ -432,35 +427,6 @@ pub struct Suppression {
     pub rule: String,
     /// Reason that the rule gives.
     pub reason: String,
-}
-
-/// Answer of a list route: one page.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct List<T> {
-    /// Always `portolan/v1`.
-    pub schema: String,
-    /// Objects of this page.
-    pub items: Vec<T>,
-    /// Value of the parameter `continue` that asks for the next page; `null` on the last page.
-    pub r#continue: Option<String>,
-    /// Number that grows whenever a listed object changes.
-    pub generation: u64,
-}
-
-/// Answer of `/v1/pods/{namespace}/{name}`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct PodDetail {
-    /// Fields that every object has.
-    #[serde(flatten)]
-    pub envelope: Envelope,
-    /// The pod.
-    pub pod: Pod,
-    /// Findings about the pod; each is a `Finding`.
-    pub findings: Vec<Report>,
-    /// Listeners of the pod; each is a `Listener`.
-    pub listeners: Vec<Report>,
-    /// True if some findings or listeners are not listed.
-    pub truncated: bool,
 }
 
 /// Answer of `/v1/policy`: facts from which a NetworkPolicy for a pod or a workload can be drafted.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::engine::Engine;
+use crate::model::connection::ConnectionList;
 use crate::model::identity::{BootTime, NetnsId, SocketCookie};
 use crate::model::netns::NetnsFacts;
 
@@ -45,6 +46,7 @@ impl Engine {
             self.facts.addresses.replace_netns(Some(facts), None);
         }
         self.agenda.judge_all(self.ports.of_netns(id));
+        self.connections_listed(&ConnectionList { netns: id, at, connections: Vec::new() }, now);
         for port in self.ports.of_netns(id) {
             let cookies: Vec<SocketCookie> =
                 self.ports.get(port).map(|port| port.sockets.iter().collect()).unwrap_or_default();

@@ -111,67 +111,72 @@ fn entry(address: IpAddr) -> Option<(Option<Scope>, &'static str)> {
 mod tests {
     use super::*;
 
+    const LINK: Option<Scope> = Some(Scope::Link);
+    const PRIVATE: Option<Scope> = Some(Scope::Private);
+
+    /// Addresses at the borders of the entries, and where each can be used.
+    const CASES: &[(&str, Option<Scope>)] = &[
+        ("0.0.0.0", LINK),
+        ("0.255.255.255", LINK),
+        ("1.0.0.0", None),
+        ("9.255.255.255", None),
+        ("10.0.0.0", PRIVATE),
+        ("100.63.255.255", None),
+        ("100.64.0.0", PRIVATE),
+        ("100.127.255.255", PRIVATE),
+        ("100.128.0.0", None),
+        ("169.254.0.1", LINK),
+        ("172.15.255.255", None),
+        ("172.31.255.255", PRIVATE),
+        ("192.0.0.8", PRIVATE),
+        ("192.0.0.9", None),
+        ("192.0.0.10", None),
+        ("192.0.0.255", PRIVATE),
+        ("192.0.2.1", None),
+        ("192.88.99.1", None),
+        ("198.17.255.255", None),
+        ("198.19.255.255", PRIVATE),
+        ("198.51.100.1", None),
+        ("203.0.113.9", None),
+        ("239.1.1.1", LINK),
+        ("240.10.0.5", PRIVATE),
+        ("255.255.255.254", PRIVATE),
+        ("255.255.255.255", LINK),
+        ("::ffff:10.0.0.1", PRIVATE),
+        ("::ffff:8.8.8.8", None),
+        ("::", LINK),
+        ("::1", LINK),
+        ("64:ff9b::808:808", None),
+        ("64:ff9b:1::1", PRIVATE),
+        ("100::1", LINK),
+        ("100:0:0:1::1", LINK),
+        ("100:0:0:2::1", None),
+        ("2001::1", None),
+        ("2001:1::1", None),
+        ("2001:1::4", PRIVATE),
+        ("2001:2::1", PRIVATE),
+        ("2001:2:1::1", PRIVATE),
+        ("2001:3::1", None),
+        ("2001:4:112::1", None),
+        ("2001:20::1", None),
+        ("2001:200::1", None),
+        ("2001:db8::1", None),
+        ("2002:a00:1::1", None),
+        ("2620:4f:8000::1", None),
+        ("3fff::1", None),
+        ("5f00::1", PRIVATE),
+        ("fd00::1", PRIVATE),
+        ("fe80::1", LINK),
+        ("ff02::1", LINK),
+        ("2606:4700::1", None),
+    ];
+
     #[test]
     fn the_registries_decide_what_cannot_be_on_the_internet() {
-        let (link, private) = (Some(Scope::Link), Some(Scope::Private));
-        for (address, then) in [
-            ("0.0.0.0", link),
-            ("0.255.255.255", link),
-            ("1.0.0.0", None),
-            ("9.255.255.255", None),
-            ("10.0.0.0", private),
-            ("100.63.255.255", None),
-            ("100.64.0.0", private),
-            ("100.127.255.255", private),
-            ("100.128.0.0", None),
-            ("169.254.0.1", link),
-            ("172.15.255.255", None),
-            ("172.31.255.255", private),
-            ("192.0.0.8", private),
-            ("192.0.0.9", None),
-            ("192.0.0.10", None),
-            ("192.0.0.255", private),
-            ("192.0.2.1", None),
-            ("192.88.99.1", None),
-            ("198.17.255.255", None),
-            ("198.19.255.255", private),
-            ("198.51.100.1", None),
-            ("203.0.113.9", None),
-            ("239.1.1.1", link),
-            ("240.10.0.5", private),
-            ("255.255.255.254", private),
-            ("255.255.255.255", link),
-            ("::ffff:10.0.0.1", private),
-            ("::ffff:8.8.8.8", None),
-            ("::", link),
-            ("::1", link),
-            ("64:ff9b::808:808", None),
-            ("64:ff9b:1::1", private),
-            ("100::1", link),
-            ("100:0:0:1::1", link),
-            ("100:0:0:2::1", None),
-            ("2001::1", None),
-            ("2001:1::1", None),
-            ("2001:1::4", private),
-            ("2001:2::1", private),
-            ("2001:2:1::1", private),
-            ("2001:3::1", None),
-            ("2001:4:112::1", None),
-            ("2001:20::1", None),
-            ("2001:200::1", None),
-            ("2001:db8::1", None),
-            ("2002:a00:1::1", None),
-            ("2620:4f:8000::1", None),
-            ("3fff::1", None),
-            ("5f00::1", private),
-            ("fd00::1", private),
-            ("fe80::1", link),
-            ("ff02::1", link),
-            ("2606:4700::1", None),
-        ] {
-            let address: IpAddr = address.parse().expect("an address");
-            assert_eq!(scope(address), then, "{address}");
-            assert!(then.is_none() || name(address).is_some(), "{address}");
+        for (address, then) in CASES {
+            let parsed: IpAddr = address.parse().expect("an address");
+            assert_eq!(scope(parsed), *then, "{address}");
+            assert!(then.is_none() || name(parsed).is_some(), "{address}");
         }
     }
 }
