@@ -53,6 +53,8 @@ pub struct EngineOptions {
     /// True if a kernel source drains counters. A close then waits for the next drain, so that its traffic is
     /// complete.
     pub traffic_drained: bool,
+    /// True if traffic tells who spoke first on a UDP port. Otherwise an answer looks like a call.
+    pub knows_direction: bool,
 }
 
 impl Default for EngineOptions {
@@ -73,6 +75,7 @@ impl Default for EngineOptions {
             exception_annotations: AnnotationSource::default(),
             include_host: false,
             traffic_drained: false,
+            knows_direction: true,
         }
     }
 }
