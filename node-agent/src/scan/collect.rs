@@ -65,7 +65,7 @@ pub fn collect(options: &NetnsOptions) -> io::Result<Collected> {
         owners.merge(std::mem::replace(&mut share.owners, SocketOwners::new(&options.proc_root)));
     }
     let sockets = shares.iter().flat_map(|share| &share.listed).flat_map(|(_, listed)| listed.sockets());
-    let scope = SearchScope { near: &[], netns: None, now: clock::now(), may_walk: true };
+    let scope = SearchScope { near: &[], netns: None, is_host: true, now: clock::now(), may_walk: true };
     owners.find_new(sockets, scope);
     let mut listed = Vec::with_capacity(task.candidates.len());
     let mut failed = Vec::new();
@@ -157,7 +157,13 @@ fn read_share(task: &Task<'_>) -> io::Result<Share> {
         match read_netns(task, &home, *inode, candidate) {
             Ok(listed) => {
                 let (near, netns) = (candidate.pids.as_slice(), Some(*inode));
-                let scope = SearchScope { near, netns, now: clock::now(), may_walk: false };
+                let scope = SearchScope {
+                    near,
+                    netns,
+                    is_host: *inode == task.host_inode,
+                    now: clock::now(),
+                    may_walk: false,
+                };
                 share.owners.find_new(listed.sockets(), scope);
                 share.listed.push((index, listed));
             }

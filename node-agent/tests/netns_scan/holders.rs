@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use portolan::source::netns::{self, NetnsHandle, NoActor};
+use portolan_engine::model::identity::NetnsId;
 use portolan_engine::model::input::Input;
 use portolan_engine::model::process::Holder;
 use tokio::sync::mpsc;
@@ -15,13 +16,30 @@ use crate::lab::{Netns, Running, options, run};
 struct Scans {
     handle: NetnsHandle,
     inputs: mpsc::Receiver<Input>,
+    path: String,
+    /// The netns under that path, once it was seen.
+    id: Option<NetnsId>,
 }
 
 impl Scans {
-    fn start() -> Self {
+    /// Scans this netns, and all others.
+    fn of(netns: &Netns) -> Self {
         let (sender, inputs) = mpsc::channel(65_536);
         let handle = netns::start(options(), Box::new(NoActor), sender).expect("start");
-        Self { handle, inputs }
+        Self { handle, inputs, path: netns.path(), id: None }
+    }
+
+    /// Returns the holder of the socket on this port if an input reports it.
+    fn holder_in(&mut self, input: Input, port: u16) -> Option<Holder> {
+        match input {
+            Input::NetnsSeen { facts, .. } if facts.paths.contains(&self.path) => self.id = Some(facts.netns),
+            Input::NetnsScanned(scan) if self.id == Some(scan.netns) => {
+                let socket = scan.sockets.into_iter().find(|socket| socket.port.port.get() == port);
+                return socket.map(|socket| socket.holder);
+            }
+            _ => {}
+        }
+        None
     }
 
     /// Scans until the holder of the socket on this port fits.
@@ -32,9 +50,7 @@ impl Scans {
                 self.handle.scan_all();
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 while let Ok(input) = self.inputs.try_recv() {
-                    let Input::NetnsScanned(scan) = input else { continue };
-                    let socket = scan.sockets.into_iter().find(|socket| socket.port.port.get() == port);
-                    last = socket.map(|socket| socket.holder).or(last.take());
+                    last = self.holder_in(input, port).or(last.take());
                 }
                 if last.as_ref().is_some_and(&fits) {
                     return;
@@ -76,7 +92,7 @@ fn end_processes(netns: &Netns) {
 #[tokio::test(flavor = "multi_thread")]
 async fn exec_is_noticed_and_a_descriptor_that_moves_changes_nothing() {
     let netns = Netns::new("exec");
-    let mut scans = Scans::start();
+    let mut scans = Scans::of(&netns);
     let mut launcher = waiting_python(
         &netns,
         "
@@ -98,7 +114,7 @@ os.execvp('sleep', ['sleep', '600'])",
 #[tokio::test(flavor = "multi_thread")]
 async fn a_socket_in_flight_is_held_by_nobody_and_then_by_who_received_it() {
     let netns = Netns::new("flight");
-    let mut scans = Scans::start();
+    let mut scans = Scans::of(&netns);
     let mut process = waiting_python(
         &netns,
         "
@@ -124,7 +140,7 @@ if os.fork() == 0:
 #[tokio::test(flavor = "multi_thread")]
 async fn a_child_holds_the_socket_that_a_zombie_opened() {
     let netns = Netns::new("zombie");
-    let mut scans = Scans::start();
+    let mut scans = Scans::of(&netns);
     let mut parent = waiting_python(
         &netns,
         "
@@ -145,7 +161,7 @@ if os.fork() == 0:
 #[tokio::test(flavor = "multi_thread")]
 async fn of_several_holders_the_one_that_opened_the_socket_is_named_unless_it_is_a_service_manager() {
     let netns = Netns::new("several");
-    let mut scans = Scans::start();
+    let mut scans = Scans::of(&netns);
     let mut server = waiting_python(
         &netns,
         "
@@ -170,7 +186,7 @@ leak.wait()",
 #[tokio::test(flavor = "multi_thread")]
 async fn the_socket_of_a_vxlan_device_is_the_kernels() {
     let netns = Netns::new("vxlan");
-    let mut scans = Scans::start();
+    let mut scans = Scans::of(&netns);
     for device in [
         "add v0 type veth peer name p0",
         "set v0 up",

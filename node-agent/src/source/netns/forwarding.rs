@@ -13,6 +13,8 @@ use crate::source::conntrack::forwarded::{ForwardedConnections, Tracked};
 const MAX_CONNECTIONS: usize = 8_192;
 /// Pause between two reads of the table of a netns that forwards connections.
 const READ_EVERY: Duration = Duration::from_secs(2);
+/// Longest pause between two reports while connections are forwarded: a connection that lasts keeps its port listed.
+const REPORT_EVERY: Duration = Duration::from_secs(60);
 
 /// The forwarded connections of one netns.
 #[derive(Debug, Default)]
@@ -27,12 +29,13 @@ pub(super) struct Forwarding {
     omitted: usize,
     /// The ports of the last report, with where they lead.
     reported: BTreeMap<PortId, (IpAddr, u16)>,
+    reported_at: BootTime,
 }
 
 /// What one read of the table found.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Forwarded {
-    /// All forwarded ports with their new connections; `None` if nothing is new.
+    /// All forwarded ports with their new connections; `None` if nothing is new and the last report is not long ago.
     pub ports: Option<Vec<ForwardedPort>>,
     /// Number of connections that cannot be remembered, as far as no earlier read found so many.
     pub omitted: usize,
@@ -68,8 +71,8 @@ impl Forwarding {
         !self.reported.is_empty()
     }
 
-    /// Takes the connections of one read.
-    pub fn read(&mut self, netns: NetnsId, found: &ForwardedConnections) -> Forwarded {
+    /// Takes the connections of one read that began at `at`.
+    pub fn read(&mut self, netns: NetnsId, found: &ForwardedConnections, at: BootTime) -> Forwarded {
         self.counted.retain(|connection, was_missed| {
             let is_there = found.connections.contains_key(connection);
             let is_kept = is_there || !*was_missed;
@@ -97,8 +100,12 @@ impl Forwarding {
         let targets: BTreeMap<PortId, (IpAddr, u16)> =
             ports.iter().filter_map(|(id, port)| Some((*id, port.target()?))).collect();
         let has_new = ports.values().any(|port| !port.callers.is_empty());
-        let is_news = has_new || targets != self.reported;
+        let is_late = !targets.is_empty() && at.since(self.reported_at) >= REPORT_EVERY;
+        let is_news = has_new || is_late || targets != self.reported;
         self.reported = targets;
+        if is_news {
+            self.reported_at = at;
+        }
         let port = |(id, port): (PortId, PortInTable)| {
             let to = port.target()?;
             Some(ForwardedPort { port: id, to, callers: port.callers.into_iter().collect() })
@@ -139,6 +146,7 @@ mod tests {
     use super::*;
 
     const NETNS: NetnsId = NetnsId(7);
+    const AT: BootTime = BootTime(5);
     const GUEST: ([u8; 4], u16) = ([172, 17, 0, 2], 2222);
 
     fn connection(id: u32) -> Tracked {
@@ -156,7 +164,7 @@ mod tests {
 
     /// Returns the new connections of the only port; `None` if nothing is reported.
     fn new_connections(forwarding: &mut Forwarding, found: &ForwardedConnections) -> Option<Vec<u64>> {
-        let ports = forwarding.read(NETNS, found).ports?;
+        let ports = forwarding.read(NETNS, found, AT).ports?;
         Some(ports.iter().map(|port| port.callers.iter().map(|(_, count)| count).sum()).collect())
     }
 
@@ -169,6 +177,8 @@ mod tests {
         assert_eq!(new_connections(&mut forwarding, &table([1, 3, 4])), Some(vec![1]));
         assert_eq!(new_connections(&mut forwarding, &table([1, 2, 3, 4])), None, "2 was missed once");
         assert!(forwarding.has_ports());
+        let later = forwarding.read(NETNS, &table([1, 2, 3, 4]), AT.after(REPORT_EVERY));
+        assert!(later.ports.is_some_and(|ports| ports[0].callers.is_empty()), "they last");
         assert_eq!(new_connections(&mut forwarding, &table([])), Some(vec![]), "the port is gone");
         assert_eq!(new_connections(&mut forwarding, &table([])), None);
         assert!(!forwarding.has_ports() && forwarding.counted.is_empty());
@@ -190,7 +200,7 @@ mod tests {
         assert_eq!(next(true, false, true), (Some(at), None), "once per turn");
         assert_eq!(next(true, true, false), (Some(at), again));
         let mut forwarding = Forwarding::default();
-        forwarding.read(NETNS, &table([1]));
+        forwarding.read(NETNS, &table([1]), AT);
         forwarding.was_read(at);
         assert_eq!(forwarding.next, again, "it forwards a port");
     }
@@ -200,8 +210,8 @@ mod tests {
         let mut forwarding = Forwarding::default();
         let max = u32::try_from(MAX_CONNECTIONS).expect("small");
         let more = table(0..max + 5);
-        assert_eq!(forwarding.read(NETNS, &more).omitted, 5);
-        assert_eq!(forwarding.read(NETNS, &more), Forwarded::default(), "the same five");
+        assert_eq!(forwarding.read(NETNS, &more, AT).omitted, 5);
+        assert_eq!(forwarding.read(NETNS, &more, AT), Forwarded::default(), "the same five");
         assert_eq!(forwarding.counted.len(), MAX_CONNECTIONS);
         assert!(forwarding.keeps(&connection(0), MAX_CONNECTIONS), "it was counted");
         assert!(!forwarding.keeps(&connection(max + 9), MAX_CONNECTIONS));
@@ -211,7 +221,7 @@ mod tests {
     fn a_port_that_leads_to_several_is_one_port() {
         let mut found = table([1, 2]);
         found.connections.insert(connection(3), (IpAddr::from([172, 17, 0, 1]), 1));
-        let ports = Forwarding::default().read(NETNS, &found).ports.expect("new");
+        let ports = Forwarding::default().read(NETNS, &found, AT).ports.expect("new");
         let [port] = ports.as_slice() else { panic!("{ports:?}") };
         assert_eq!(port.to, (IpAddr::from(GUEST.0), GUEST.1), "where most lead");
         assert_eq!(port.callers, [(IpAddr::from([10, 0, 0, 9]), 3)]);

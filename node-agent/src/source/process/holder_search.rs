@@ -72,6 +72,8 @@ pub(super) struct Wanted {
     pub cookie: SocketCookie,
     /// Inode of the socket's netns; `None`: every process counts as being in it.
     pub netns: Option<u64>,
+    /// True if process 1 may hold the socket: one of the host's netns.
+    pub may_be_of_first: bool,
 }
 
 /// A search in progress.
@@ -86,14 +88,25 @@ pub(super) struct HolderSearch<'a> {
     settled: Option<u64>,
     /// Number of processes that ended before they were read; what they held may have passed to a child.
     pub vanished: usize,
-    /// Number of processes that may not be read.
+    /// Number of processes that may not be read, process 1 excepted.
     pub forbidden: usize,
+    /// True if process 1 may not be read, as some sandboxes and security modules have it.
+    pub is_first_forbidden: bool,
 }
 
 impl<'a> HolderSearch<'a> {
     pub fn new(proc_root: &'a Path, wanted: &'a BTreeMap<u32, Wanted>) -> Self {
         let (best, searched) = (BTreeMap::new(), BTreeSet::new());
-        Self { proc_root, wanted, best, searched, settled: None, vanished: 0, forbidden: 0 }
+        Self {
+            proc_root,
+            wanted,
+            best,
+            searched,
+            settled: None,
+            vanished: 0,
+            forbidden: 0,
+            is_first_forbidden: false,
+        }
     }
 
     /// Searches these processes, except those that were searched before and those that cannot be a better holder.
@@ -123,6 +136,7 @@ impl<'a> HolderSearch<'a> {
         });
         match read {
             Err(Unread::Gone) => self.vanished += 1,
+            Err(Unread::Forbidden) if pid == FIRST_PID => self.is_first_forbidden = true,
             Err(Unread::Forbidden) => self.forbidden += 1,
             Ok(()) => {}
         }

@@ -49,6 +49,8 @@ pub struct SearchScope<'a> {
     pub near: &'a [u32],
     /// Inode of the sockets' netns; `None` where they are of several.
     pub netns: Option<u64>,
+    /// True if the sockets may be of the host's netns, so that process 1 may hold them.
+    pub is_host: bool,
     pub now: BootTime,
     /// True if a walk over all processes may be made now.
     pub may_walk: bool,
@@ -212,8 +214,12 @@ impl SocketOwners {
                 && self.known.get(&key).is_none_or(Held::is_provisional)
                 && misses.is_none_or(|misses| misses.next <= scope.now)
         };
-        let wanted =
-            |socket: &ListedSocket| (socket.inode, Wanted { cookie: socket.cookie, netns: scope.netns });
+        let wanted = |socket: &ListedSocket| {
+            (
+                socket.inode,
+                Wanted { cookie: socket.cookie, netns: scope.netns, may_be_of_first: scope.is_host },
+            )
+        };
         sockets.into_iter().filter(is_wanted).map(wanted).collect()
     }
 
@@ -230,7 +236,7 @@ impl SocketOwners {
             }
         }
         let is_complete = is_listed && search.forbidden == 0 && sees_the_node(&self.proc_root);
-        let is_conclusive = is_complete && search.vanished == 0;
+        let (is_conclusive, is_first_forbidden) = (search.vanished == 0, search.is_first_forbidden);
         let mut best = search.into_best();
         for (inode, wanted) in pending {
             let key = (inode, wanted.cookie);
@@ -247,7 +253,8 @@ impl SocketOwners {
             }
             let misses = self.misses.entry(key).or_default();
             misses.walks = misses.walks.saturating_add(1);
-            let is_absent = !is_held && (is_conclusive || is_complete && misses.walks >= INCONCLUSIVE_WALKS);
+            let sees_all = is_complete && !(is_first_forbidden && wanted.may_be_of_first);
+            let is_absent = !is_held && sees_all && (is_conclusive || misses.walks >= INCONCLUSIVE_WALKS);
             misses.absent_since = is_absent.then(|| misses.absent_since.unwrap_or(now));
             misses.is_lasting = misses.absent_since.is_some_and(|since| now.since(since) >= KERNEL_AFTER);
             let doublings = u32::from(misses.walks.min(16)) - 1;
@@ -285,7 +292,7 @@ mod tests {
     const NOW: BootTime = BootTime(1_000);
 
     fn scope(near: &[u32], may_walk: bool) -> SearchScope<'_> {
-        SearchScope { near, netns: None, now: NOW, may_walk }
+        SearchScope { near, netns: None, is_host: false, now: NOW, may_walk }
     }
 
     fn listed(listener: &TcpListener) -> ListedSocket {
@@ -386,7 +393,7 @@ mod tests {
         let mut now = NOW;
         let mut walks = Vec::new();
         while walks.len() < 4 {
-            let scope = SearchScope { near: &[], netns: None, now, may_walk: true };
+            let scope = SearchScope { near: &[], netns: None, is_host: false, now, may_walk: true };
             if owners.find(std::slice::from_ref(&socket), scope).walk_cost > Duration::ZERO {
                 walks.push(now.since(NOW).as_secs());
             }

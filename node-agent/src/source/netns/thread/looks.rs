@@ -161,7 +161,8 @@ impl NetnsThread {
         known.sockets = sockets.iter().map(|socket| socket.cookie).collect();
         let now = clock::now();
         let may_walk = self.requests.is_ready(now);
-        let scope = SearchScope { near: &known.candidate.pids, netns: Some(inode), now, may_walk };
+        let (near, is_host) = (known.candidate.pids.as_slice(), known.facts.is_host);
+        let scope = SearchScope { near, netns: Some(inode), is_host, now, may_walk };
         let outcome = self.owners.find(&sockets, scope);
         self.walked += outcome.walk_cost;
         known.waiting.scan = outcome.is_put_off.then_some(now);

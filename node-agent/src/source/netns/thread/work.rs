@@ -88,7 +88,7 @@ impl NetnsThread {
         let Some(known) = self.known.get_mut(&inode) else { return Ok(()) };
         let (at, netns) = (clock::now(), known.facts.netns);
         let found = self.visitor.forwarded(inode, known);
-        let forwarded = found.as_ref().ok().map(|found| known.forwarding.read(netns, found));
+        let forwarded = found.as_ref().ok().map(|found| known.forwarding.read(netns, found, at));
         known.forwarding.was_read(clock::now());
         let unparsable = found?.unparsable;
         self.report_loss("conntrack-failed", unparsable);
