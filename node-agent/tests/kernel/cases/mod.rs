@@ -1,6 +1,7 @@
 //! The cases by name, one file per subject.
 
 mod agent_process;
+mod busy;
 mod churn;
 mod connections;
 mod counters;
@@ -9,13 +10,16 @@ mod exceptions;
 mod explain;
 mod findings;
 mod flood;
+mod forwarded;
 mod harness_itself;
+mod holders;
 mod hostile;
 mod kubernetes;
 mod lifetime;
 mod listening;
 mod manifests;
 mod netns_churn;
+mod node_addresses;
 mod node_in_container;
 mod origin;
 mod ownership;
@@ -31,6 +35,7 @@ pub fn all() -> Vec<Trial> {
         harness_itself::cases(),
         listening::cases(),
         ownership::cases(),
+        holders::cases(),
         lifetime::cases(),
         udp::cases(),
         connections::cases(),
@@ -38,6 +43,8 @@ pub fn all() -> Vec<Trial> {
         devices::cases(),
         origin::cases(),
         translated::cases(),
+        forwarded::cases(),
+        node_addresses::cases(),
         findings::cases(),
         explain::cases(),
         exceptions::cases(),
@@ -48,6 +55,7 @@ pub fn all() -> Vec<Trial> {
         node_in_container::cases(),
         hostile::cases(),
         flood::cases(),
+        busy::cases(),
         churn::cases(),
         netns_churn::cases(),
     ]
