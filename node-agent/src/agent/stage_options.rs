@@ -26,6 +26,7 @@ pub fn engine(config: &AgentConfig, kernel: Option<&KernelHooks>) -> EngineOptio
     EngineOptions {
         grace: config.grace,
         stale_grace: config.stale_grace,
+        repeat_findings: config.repeat_findings,
         storm_ports: size(config.caps.findings_per_pod),
         max_peers_per_listener: size(config.caps.peers_per_port),
         max_peers: size(config.caps.peers),
