@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use portolan_engine::model::connection::ConnectionFact;
-use portolan_engine::model::identity::NetnsId;
+use portolan_engine::model::identity::{BootTime, NetnsId};
 use portolan_engine::model::input::Input;
 use portolan_engine::model::socket::OpenedSocket;
 use tokio::sync::{mpsc, watch};
@@ -29,6 +29,8 @@ const DRAIN_EVERY: Duration = Duration::from_secs(1);
 const MEASURE_EVERY: u32 = 5;
 /// Drains between two returns of free memory to the kernel.
 const GIVE_BACK_EVERY: u32 = 10;
+/// Time after which the status says that requested scans wait.
+const LONG_WAIT: Duration = Duration::from_secs(5);
 /// Longest sleep where the engine has no timer.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 /// Time for the last lines to reach stdout at the end.
@@ -90,7 +92,15 @@ impl EventLoop {
                     }
                 }
             }
+            self.pass_on_requests();
         }
+    }
+
+    /// Passes the requests of the engine on to the netns thread.
+    fn pass_on_requests(&mut self) {
+        let requests = self.pipeline.take_requests();
+        requests.scan.into_iter().for_each(|netns| self.netns.scan(netns));
+        requests.connections.into_iter().for_each(|netns| self.netns.list_connections(netns));
     }
 
     fn take(&mut self, input: Input) {
@@ -131,6 +141,7 @@ impl EventLoop {
         {
             self.netns.scan(host);
         }
+        self.report_netns_state();
         self.pipeline.emit_status();
         self.pipeline.settle_cluster_sinks();
         // Counting visits every port.
@@ -153,7 +164,7 @@ impl EventLoop {
 
     fn scanned(&mut self, progress: &Progress) {
         if progress.first_scan_done {
-            self.netns_state.report(State::up_unless(progress.failure.clone()));
+            self.netns_state.report(netns_state(progress, clock::now()));
         }
         if progress.is_observing() {
             self.netns_state.mark_ready();
@@ -161,6 +172,16 @@ impl EventLoop {
         if self.upkeep.recovering.is_some_and(|ticket| progress.scans_done >= ticket) {
             self.upkeep.recovering = None;
             self.pipeline.recovered();
+        }
+    }
+
+    /// Reports what waits for the budget of requested scans, which no change of the progress tells.
+    fn report_netns_state(&self) {
+        let progress = self.netns.progress().borrow().clone();
+        let waiting = i64::try_from(progress.waiting).unwrap_or(i64::MAX);
+        self.pipeline.metrics.netns_scans_waiting.set(waiting);
+        if progress.first_scan_done {
+            self.netns_state.report(netns_state(&progress, clock::now()));
         }
     }
 
@@ -179,5 +200,37 @@ impl EventLoop {
         if !publisher.finish(LAST_LINES) {
             tracing::warn!("stdout is blocked: its last lines were dropped");
         }
+    }
+}
+
+/// Returns the state of the netns source: down if a netns cannot be looked at, degraded if requested scans wait for long.
+fn netns_state(progress: &Progress, now: BootTime) -> State {
+    if progress.failure.is_some() {
+        return State::up_unless(progress.failure.clone());
+    }
+    let waited = progress.waiting_since.map(|since| now.since(since));
+    State::up_with(waited.filter(|waited| *waited >= LONG_WAIT).map(|_| {
+        let count = progress.waiting;
+        format!("{count} network namespaces wait for a scan: too many were requested at once, and they share a budget")
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_for_long_is_said_and_a_failure_comes_first() {
+        let now = BootTime(0).after(Duration::from_secs(60));
+        let mut progress = Progress { waiting: 3, waiting_since: Some(now), ..Progress::default() };
+        assert_eq!(netns_state(&progress, now), State::Up);
+        let later = now.after(LONG_WAIT);
+        let state = netns_state(&progress, later);
+        assert!(
+            state.is_up() && state.reason().is_some_and(|reason| reason.starts_with("3 network")),
+            "{state:?}"
+        );
+        progress.failure = Some("denied".to_owned());
+        assert_eq!(netns_state(&progress, later), State::Down { reason: "denied".to_owned() });
     }
 }

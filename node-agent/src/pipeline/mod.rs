@@ -9,14 +9,14 @@ mod status_schedule;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use portolan_engine::Engine;
 use portolan_engine::model::change::Change;
 use portolan_engine::model::connection::ConnectionFact;
 use portolan_engine::model::finding::{Finding, FindingState};
-use portolan_engine::model::identity::BootTime;
+use portolan_engine::model::identity::{BootTime, NetnsId};
 use portolan_engine::model::input::Input;
 use portolan_engine::model::listener::{Listener, ListenerState};
 use tokio::sync::watch;
@@ -34,6 +34,15 @@ use crate::state::States;
 
 /// Maximum number of due engine timers handled in one step, which bounds the changes held in memory.
 const TICK_PART: usize = 256;
+
+/// Requests of the engine to the netns thread. Repeated ones count once, so that there are at most as many as netns.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct NetnsRequests {
+    /// Netns to scan.
+    pub scan: BTreeSet<NetnsId>,
+    /// Netns whose connections are to be listed.
+    pub connections: BTreeSet<NetnsId>,
+}
 
 /// The engine, the kernel side, and the sinks.
 pub struct Pipeline {
@@ -58,6 +67,8 @@ pub struct Pipeline {
     /// Losses that wait for the end of a scan, by reason.
     unrecovered: BTreeMap<&'static str, u64>,
     annotation_lint: AnnotationLint,
+    /// Requests of the engine to the netns thread that nobody took yet.
+    requests: NetnsRequests,
     /// Generation of the engine at the last full count of ports and findings.
     measured: Option<u64>,
 }
@@ -88,6 +99,7 @@ impl Pipeline {
             status_schedule: StatusSchedule::default(),
             unrecovered: BTreeMap::new(),
             annotation_lint: AnnotationLint::default(),
+            requests: NetnsRequests::default(),
             measured: None,
         }
     }
@@ -208,6 +220,11 @@ impl Pipeline {
                 (Change::Record { port, on }, Some(kernel)) => kernel.record(*port, *on),
                 _ => {}
             }
+            match change {
+                Change::Scan(netns) => _ = self.requests.scan.insert(*netns),
+                Change::ListConnections(netns) => _ = self.requests.connections.insert(*netns),
+                _ => {}
+            }
             self.remember(change);
             if let Change::Finding(finding) = change {
                 self.measure_latency(finding, now);
@@ -218,6 +235,12 @@ impl Pipeline {
             }
         }
         self.publisher.publish_gathered(&converter);
+    }
+
+    /// Takes the requests of the engine to the netns thread.
+    #[must_use]
+    pub fn take_requests(&mut self) -> NetnsRequests {
+        std::mem::take(&mut self.requests)
     }
 
     /// Remembers objects that end, and forgets those that are open again.

@@ -14,7 +14,7 @@ use crate::source::netns::candidates::{self, Candidate};
 use crate::source::netns::enter::HomeNetns;
 use crate::source::netns::look::facts;
 use crate::source::netns::{HostNetns, NetnsOptions};
-use crate::source::process::SocketOwners;
+use crate::source::process::owners::{SearchScope, SocketOwners};
 use crate::source::scan::{ListedSocket, listed_sockets};
 
 /// Maximum number of threads. More threads would wait for each other at the locks of the kernel's tables.
@@ -65,7 +65,8 @@ pub fn collect(options: &NetnsOptions) -> io::Result<Collected> {
         owners.merge(std::mem::replace(&mut share.owners, SocketOwners::new(&options.proc_root)));
     }
     let sockets = shares.iter().flat_map(|share| &share.listed).flat_map(|(_, listed)| listed.sockets());
-    owners.find(sockets, &[]);
+    let scope = SearchScope { near: &[], netns: None, is_host: true, now: clock::now(), may_walk: true };
+    owners.find_new(sockets, scope);
     let mut listed = Vec::with_capacity(task.candidates.len());
     let mut failed = Vec::new();
     for share in shares {
@@ -155,7 +156,15 @@ fn read_share(task: &Task<'_>) -> io::Result<Share> {
         let Some((inode, candidate)) = task.candidates.get(index) else { return Ok(share) };
         match read_netns(task, &home, *inode, candidate) {
             Ok(listed) => {
-                share.owners.find_among(listed.sockets(), &candidate.pids);
+                let (near, netns) = (candidate.pids.as_slice(), Some(*inode));
+                let scope = SearchScope {
+                    near,
+                    netns,
+                    is_host: *inode == task.host_inode,
+                    now: clock::now(),
+                    may_walk: false,
+                };
+                share.owners.find_new(listed.sockets(), scope);
                 share.listed.push((index, listed));
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}

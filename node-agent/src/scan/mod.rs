@@ -16,6 +16,7 @@ use portolan_client::query::show;
 use portolan_engine::Engine;
 use portolan_engine::model::finding::{Finding, FindingState};
 use portolan_engine::model::input::Input;
+use portolan_engine::model::listener::Listener;
 use portolan_engine::model::options::{AnnotationSource, EngineOptions};
 use portolan_report::facts::Facts;
 use portolan_report::filter::Filter;
@@ -68,12 +69,16 @@ pub fn run(args: &ScanArgs) -> Exit {
     if let Some(missing) = blindness(&collected) {
         return refused(&missing);
     }
-    let (mut findings, converter) = judge(&collected, inputs, stage_options::annotations(annotations), args);
+    let Judged { mut findings, unproven, converter } =
+        judge(&collected, inputs, stage_options::annotations(annotations), args);
     let all = findings.len();
     findings.retain(|finding| finding.state == FindingState::Open);
     if all > findings.len() {
         let count = all - findings.len();
         let _ = writeln!(io::stderr(), "portolan: {count} suppressed by exceptions are not shown");
+    }
+    if let Some(note) = unproven_note(&unproven) {
+        let _ = writeln!(io::stderr(), "portolan: {note}");
     }
     match show(&findings, &converter, &collected, args) {
         Ok(()) => exit_of(&findings, &collected, args),
@@ -118,14 +123,23 @@ fn blindness(collected: &Collected) -> Option<String> {
     })
 }
 
-/// Evaluates everything with the engine, without grace periods. Returns the findings that pass the filters, most severe
-/// first.
+/// Result of the evaluation.
+struct Judged {
+    /// The findings that pass the filters, most severe first.
+    findings: Vec<Arc<Finding>>,
+    /// UDP ports that may be clients', of the pods that pass the filters: `NAMESPACE/POD PORT`, or the netns instead of the
+    /// pod.
+    unproven: Vec<String>,
+    converter: Converter,
+}
+
+/// Evaluates everything with the engine, without grace periods.
 fn judge(
     collected: &Collected,
     inputs: Vec<Input>,
     exception_annotations: AnnotationSource,
     args: &ScanArgs,
-) -> (Vec<Arc<Finding>>, Converter) {
+) -> Judged {
     let started = clock::now();
     let mut engine = Engine::new(EngineOptions {
         grace: std::time::Duration::ZERO,
@@ -133,6 +147,8 @@ fn judge(
         attribution_hold: std::time::Duration::ZERO,
         include_host: args.include_host,
         exception_annotations,
+        // No program observes who spoke first.
+        knows_direction: false,
         ..EngineOptions::default()
     });
     let mut lint = AnnotationLint::default();
@@ -159,7 +175,35 @@ fn judge(
     let mut findings: Vec<Arc<_>> = engine.findings().collect();
     findings.retain(|finding| filter.lets_through(&Facts::of_finding(finding)));
     findings.sort_by_cached_key(|finding| (std::cmp::Reverse(finding.code.severity()), finding.id.clone()));
-    (findings, converter)
+    let listeners = engine.listeners().filter(|listener| listener.unproven);
+    // A port without a finding has no code and no severity.
+    let of_pods = Filter { code: Vec::default(), severity: Vec::default(), ..filter };
+    let shown = listeners.filter(|listener| of_pods.lets_through(&Facts::of_listener(listener)));
+    let unproven = shown.map(|listener| place(&listener)).collect();
+    Judged { findings, unproven, converter }
+}
+
+/// Names a port for people.
+fn place(listener: &Listener) -> String {
+    let port = listener.port.port;
+    match &listener.pod {
+        Some(pod) => format!("{}/{} {port}", pod.namespace, pod.name),
+        None => format!("netns {} {port}", listener.netns.name.as_deref().unwrap_or("?")),
+    }
+}
+
+/// Maximum number of ports that the note names.
+const NAMED_UNPROVEN: usize = 5;
+
+/// Returns the note about UDP ports that may be clients'; `None` without such ports. One look cannot tell a client that
+/// waits for an answer from a server that waits for a call.
+fn unproven_note(unproven: &[String]) -> Option<String> {
+    let (count, named) = (unproven.len(), unproven.get(..NAMED_UNPROVEN).unwrap_or(unproven));
+    let more = if count > named.len() { ", …" } else { "" };
+    (count > 0).then(|| {
+        let named = named.join(", ");
+        format!("{count} UDP ports may be clients' (unproven), and make no finding: {named}{more}")
+    })
 }
 
 fn filter(args: &ScanArgs) -> Filter {
@@ -252,6 +296,17 @@ fn empty(collected: &Collected, args: &ScanArgs) -> String {
 mod tests {
     use super::*;
     use crate::scan::collect::FailedNetns;
+
+    #[test]
+    fn unproven_ports_are_named_up_to_a_number() {
+        assert_eq!(unproven_note(&[]), None);
+        let ports: Vec<String> = (1..=6).map(|port| format!("shop/web {port}")).collect();
+        let note = |count: usize| unproven_note(&ports[..count]).expect("a note");
+        let one = note(1);
+        assert!(one.starts_with("1 UDP ports") && one.ends_with(": shop/web 1"), "{one}");
+        let six = note(6);
+        assert!(six.starts_with("6 UDP ports") && six.ends_with("shop/web 5, …"), "{six}");
+    }
 
     #[test]
     fn what_was_not_looked_at_is_said() {

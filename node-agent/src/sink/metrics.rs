@@ -96,6 +96,7 @@ pub struct Metrics {
     pub map_entries: Family<MapLabel, Gauge>,
     pub map_capacity: Family<MapLabel, Gauge>,
     pub namespaces: Gauge,
+    pub netns_scans_waiting: Gauge,
     pub unattributed: Counter,
     pub short_lived: Counter,
     pub source_up: Family<SourceLabel, Gauge>,
@@ -124,6 +125,7 @@ impl Metrics {
             map_entries: Family::default(),
             map_capacity: Family::default(),
             namespaces: Gauge::default(),
+            netns_scans_waiting: Gauge::default(),
             unattributed: Counter::default(),
             short_lived: Counter::default(),
             source_up: Family::default(),
@@ -150,6 +152,8 @@ impl Metrics {
         r.register("map_entries", "Entries in a kernel map or table", self.map_entries.clone());
         r.register("map_capacity", "Entries that a kernel map or table can hold", self.map_capacity.clone());
         r.register("namespaces", "Network namespaces that are observed", self.namespaces.clone());
+        let waiting = "Network namespaces that wait for the budget of requested scans";
+        r.register("netns_scans_waiting", waiting, self.netns_scans_waiting.clone());
         r.register("unattributed", "Listeners for which no pod was found", self.unattributed.clone());
         r.register(
             "short_lived",

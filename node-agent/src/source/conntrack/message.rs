@@ -114,7 +114,7 @@ pub fn parse_answer(bytes: &[u8], endpoints: &Endpoints) -> Result<Lookup, Looku
 type Endpoint = (IpAddr, u16);
 
 /// Returns source and destination of a tuple.
-fn addresses(tuple: &[Tuple]) -> Option<(Endpoint, Endpoint)> {
+pub(super) fn addresses(tuple: &[Tuple]) -> Option<(Endpoint, Endpoint)> {
     let (mut from, mut to, mut from_port, mut to_port) = (None, None, None, None);
     for part in tuple {
         match part {

@@ -1,6 +1,7 @@
 //! Finds which address a client dialled. Recorded connections pass through here on their way to the engine and get the
 //! addresses from the node's connection tracking. Runs on its own thread, which enters the node's netns.
 
+pub mod forwarded;
 mod lookup_limit;
 mod message;
 mod table;

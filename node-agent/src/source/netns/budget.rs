@@ -66,6 +66,39 @@ pub fn earliest_repeat(ended: BootTime, cost: Duration) -> BootTime {
     ended.after(cost.saturating_mul(REQUEST_PAUSE_FACTOR).min(Duration::from_secs(1)))
 }
 
+/// Share of one core that all work on request may take together, as the divisor of a core: scans on request, walks over
+/// /proc for the holders of sockets, lists of connections, reads of connection tracking.
+const REQUESTS_SHARE: u32 = 20;
+/// Time without requests that counts for later ones, so that single requests do not wait.
+const REQUESTS_SAVED: Duration = Duration::from_secs(4);
+
+/// The budget of all work on request over all netns together. Pods can cause any number of requests; what the budget does
+/// not allow waits.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RequestBudget {
+    ready_at: BootTime,
+}
+
+impl RequestBudget {
+    /// Returns when work may begin.
+    #[must_use]
+    pub const fn ready_at(self) -> BootTime {
+        self.ready_at
+    }
+
+    /// Returns true if work may begin now.
+    #[must_use]
+    pub fn is_ready(self, now: BootTime) -> bool {
+        self.ready_at <= now
+    }
+
+    /// Records work that ended at `now` and cost `cost`.
+    pub fn spend(&mut self, now: BootTime, cost: Duration) {
+        let saved = BootTime(now.0.saturating_sub(BootTime(0).after(REQUESTS_SAVED).0));
+        self.ready_at = self.ready_at.max(saved).after(cost.saturating_mul(REQUESTS_SHARE));
+    }
+}
+
 /// Moving average of a cost; each new value counts an eighth.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AverageCost(Option<Duration>);
@@ -111,6 +144,26 @@ mod tests {
         let after = |cost| earliest_repeat(ended, cost).since(ended);
         assert_eq!(after(Duration::from_millis(1)), Duration::from_millis(9));
         assert_eq!(after(Duration::from_secs(100)), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn requests_take_a_twentieth_of_a_core_in_all() {
+        let mut budget = RequestBudget::default();
+        let cost = Duration::from_millis(3);
+        let (mut now, mut spent) = (BootTime(0).after(Duration::from_secs(100)), Duration::ZERO);
+        let end = now.after(Duration::from_secs(60));
+        while now < end {
+            if budget.is_ready(now) {
+                now = now.after(cost);
+                spent += cost;
+                budget.spend(now, cost);
+            } else {
+                now = budget.ready_at();
+            }
+        }
+        let share = spent.as_secs_f64() / 60.0;
+        let saved = REQUESTS_SAVED.as_secs_f64() / f64::from(REQUESTS_SHARE) / 60.0;
+        assert!(share > 0.05 && share < 0.05 + saved + 0.001, "{share}");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use portolan_engine::model::netns::NetnsFacts;
 
 use super::budget::RotationPace;
 use super::candidates::Candidate;
+use super::forwarding::Forwarding;
 use super::look::Omitted;
 
 /// Delays in milliseconds of the looks that follow the first one: after a netns appears, CNI adds its interfaces within
@@ -23,13 +24,55 @@ pub(super) struct KnownNetns {
     /// Number of looks after the first one.
     pub looks: usize,
     pub next_look: BootTime,
-    /// Earliest time of a look on request.
+    /// Earliest time of work on request.
     pub ready_at: BootTime,
-    /// True if a scan of its sockets was requested.
-    pub is_requested: bool,
+    pub waiting: Waiting,
+    pub forwarding: Forwarding,
+    /// True until its first look is over.
+    pub is_new: bool,
+}
+
+/// Work in a netns that was requested and is not done, with the time of the first request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Waiting {
+    /// A scan of its sockets.
+    pub scan: Option<BootTime>,
+    /// A list of its connections.
+    pub connections: Option<BootTime>,
+}
+
+/// Work in a netns that the budget of requests limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Work {
+    Scan,
+    ListConnections,
+    ReadForwarded,
+}
+
+impl Waiting {
+    /// Returns when the first of the requests was made.
+    pub fn since(self) -> Option<BootTime> {
+        [self.scan, self.connections].into_iter().flatten().min()
+    }
 }
 
 impl KnownNetns {
+    /// Creates the state of a netns that is looked at for the first time.
+    pub fn new(candidate: Candidate, facts: NetnsFacts) -> Self {
+        Self {
+            candidate,
+            facts,
+            sockets: Box::default(),
+            omitted: Omitted::default(),
+            looks: 0,
+            next_look: BootTime(0),
+            ready_at: BootTime(0),
+            waiting: Waiting::default(),
+            forwarding: Forwarding::default(),
+            is_new: true,
+        }
+    }
+
     /// Returns when the next look is due: while the netns is in the rotation, not before the rotation's pace allows it.
     pub fn due(&self, pace: RotationPace) -> BootTime {
         if self.is_rotating() { self.next_look.max(pace.ready_at()) } else { self.next_look }
@@ -37,7 +80,17 @@ impl KnownNetns {
 
     /// Returns true if only the passage of time makes the next look due.
     pub fn is_rotating(&self) -> bool {
-        self.looks >= EARLY_LOOKS_MS.len() && !self.is_requested && self.next_look != BootTime(0)
+        self.looks >= EARLY_LOOKS_MS.len() && self.next_look != BootTime(0)
+    }
+
+    /// Returns the work that waits longest, and since when; a time in the future for work that is not due yet.
+    pub fn first_work(&self) -> Option<(BootTime, Work)> {
+        let work = [
+            (self.waiting.scan, Work::Scan),
+            (self.waiting.connections, Work::ListConnections),
+            (self.forwarding.next, Work::ReadForwarded),
+        ];
+        work.into_iter().filter_map(|(since, work)| Some((since?, work))).min()
     }
 
     /// Returns true if the next look may reuse the known ephemeral port range.

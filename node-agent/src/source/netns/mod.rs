@@ -5,6 +5,7 @@ mod actor_queue;
 pub mod budget;
 pub mod candidates;
 pub mod enter;
+mod forwarding;
 mod known_netns;
 pub mod look;
 mod look_failures;
@@ -22,7 +23,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use portolan_engine::model::identity::NetnsId;
+use portolan_engine::model::identity::{BootTime, NetnsId};
 use portolan_engine::model::input::Input;
 use portolan_engine::model::netns::NetnsFacts;
 use rustix::event::{EventfdFlags, eventfd};
@@ -32,8 +33,9 @@ use self::budget::Budget;
 use self::look::Interface;
 use self::pending_discovery::MAX_PENDING;
 
-/// Maximum number of pending requests for the scan of one netns; further ones become a request to scan all netns.
-const MAX_SINGLE_SCANS: usize = 256;
+/// Maximum number of netns with a pending request for work in them. Further requests for a scan become a request to scan all
+/// netns, and further ones for connections are dropped: so many netns cannot be known.
+const MAX_SINGLE: usize = 65_536;
 
 /// Work to do inside each netns, on the netns thread.
 pub trait NetnsActor: Send {
@@ -120,6 +122,11 @@ pub struct Progress {
     pub netns: usize,
     /// What could not be looked at the last time, in one line.
     pub failure: Option<String>,
+    /// Number of netns that wait for a requested scan or list of connections. A change of it does not count as a change of
+    /// the progress.
+    pub waiting: usize,
+    /// Since when the first of them waits.
+    pub waiting_since: Option<BootTime>,
 }
 
 impl Progress {
@@ -136,6 +143,8 @@ struct Requests {
     /// Netns that the kernel reported and that are not known.
     discover: BTreeSet<NetnsId>,
     scan: BTreeSet<NetnsId>,
+    /// Netns whose connections are to be listed.
+    connections: BTreeSet<NetnsId>,
     /// Ticket of the last request to scan all netns.
     scan_all: u64,
     shutdown: bool,
@@ -209,13 +218,22 @@ impl NetnsHandle {
         });
     }
 
-    /// Requests the scan of one netns.
+    /// Requests the scan of one netns. All requests together have one budget; see [`budget::RequestBudget`].
     pub fn scan(&self, netns: NetnsId) {
         self.mailbox.request(|requests| {
-            if requests.scan.len() < MAX_SINGLE_SCANS {
+            if requests.scan.len() < MAX_SINGLE {
                 requests.scan.insert(netns);
             } else {
                 requests.scan_all += 1;
+            }
+        });
+    }
+
+    /// Requests the list of the TCP connections of one netns.
+    pub fn list_connections(&self, netns: NetnsId) {
+        self.mailbox.request(|requests| {
+            if requests.connections.len() < MAX_SINGLE {
+                requests.connections.insert(netns);
             }
         });
     }

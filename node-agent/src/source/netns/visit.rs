@@ -7,9 +7,12 @@ use portolan_engine::model::identity::NetnsId;
 
 use super::candidates::Candidate;
 use super::enter::{self, HomeNetns, NetnsGuard};
+use super::forwarding::own_addresses;
 use super::known_netns::{KnownNetns, LookDepth};
-use super::look::{Look, look};
+use super::look::{Look, has_tracked_connections, look};
 use super::{HostNetns, NetnsActor};
+use crate::source::conntrack::forwarded::{self, ForwardedConnections, Tracked};
+use crate::source::scan::connections::{Connections, listed_connections};
 use crate::source::scan::{SocketList, listed_sockets};
 
 /// Result of one look at a netns.
@@ -21,9 +24,11 @@ pub(super) struct Visited {
     pub failure: Option<io::Error>,
     /// True if the actor has steps left in this netns.
     pub has_actor_steps: bool,
+    /// True if the netns forwards packets and tracks connections, so that it may forward ports.
+    pub may_forward: bool,
 }
 
-/// Enters netns and runs the actor in them.
+/// Enters netns, and runs the actor in them.
 pub(super) struct Visitor {
     pub home: HomeNetns,
     pub proc_root: PathBuf,
@@ -58,12 +63,13 @@ impl Visitor {
         let has_actor_steps = runs_actor && self.actor.enter(&look.facts, own_interfaces);
         let lists_sockets = !is_host || self.host != HostNetns::FactsOnly;
         let listed = (lists_sockets && !is_same_netns).then(listed_sockets);
+        let may_forward = look.forwards && has_tracked_connections();
         drop(entered);
         let (sockets, failure) = match listed.transpose() {
             Ok(sockets) => (sockets, None),
             Err(error) => (None, Some(error)),
         };
-        Ok(Visited { look, sockets, failure, has_actor_steps })
+        Ok(Visited { look, sockets, failure, has_actor_steps, may_forward })
     }
 
     /// Runs one step of the actor in a netns. Returns true if the actor has more steps there.
@@ -71,15 +77,40 @@ impl Visitor {
     /// # Errors
     /// When the netns cannot be entered, or another netns has its inode number now.
     pub fn act(&mut self, inode: u64, known: &KnownNetns) -> io::Result<bool> {
-        let netns = known.facts.netns;
-        let entered = enter_other(&self.home, &self.proc_root, inode, &known.candidate)?;
-        // Inode numbers are reused, and what is attached counts for the netns that it was made for.
-        if enter::identity(inode)? != netns {
-            return Err(io::Error::new(io::ErrorKind::NotFound, "another netns has its inode number now"));
-        }
-        let has_more = self.actor.act(netns);
+        // What is attached counts for the netns that it was made for.
+        let entered = enter_known(&self.home, &self.proc_root, inode, known)?;
+        let has_more = self.actor.act(known.facts.netns);
         drop(entered);
         Ok(has_more)
+    }
+
+    /// Lists the connections of a netns.
+    ///
+    /// # Errors
+    /// When the netns cannot be entered, another netns has its inode number now, or the connections cannot be listed.
+    pub fn connections(&self, inode: u64, known: &KnownNetns) -> io::Result<Connections> {
+        let entered = enter_known(&self.home, &self.proc_root, inode, known)?;
+        let listed = listed_connections();
+        drop(entered);
+        listed
+    }
+
+    /// Reads which connections a netns forwards.
+    ///
+    /// # Errors
+    /// When the netns cannot be entered, another netns has its inode number now, or its connection tracking cannot be
+    /// read.
+    pub fn forwarded(&self, inode: u64, known: &KnownNetns) -> io::Result<ForwardedConnections> {
+        let own = own_addresses(&known.facts.addresses);
+        let keeps = |connection: &Tracked, kept| known.forwarding.keeps(connection, kept);
+        let entered = enter_known(&self.home, &self.proc_root, inode, known)?;
+        let found = if has_tracked_connections() {
+            forwarded::read(|address| own.contains(&address), keeps)
+        } else {
+            Ok(ForwardedConnections::default())
+        };
+        drop(entered);
+        found
     }
 
     /// Lets the actor remove what it can only remove from inside the netns.
@@ -91,6 +122,20 @@ impl Visitor {
             drop(entered);
         }
     }
+}
+
+/// Enters the netns of an earlier look. Inode numbers are reused, so its identity is checked.
+fn enter_known<'home>(
+    home: &'home HomeNetns,
+    proc_root: &Path,
+    inode: u64,
+    known: &KnownNetns,
+) -> io::Result<Option<NetnsGuard<'home>>> {
+    let entered = enter_other(home, proc_root, inode, &known.candidate)?;
+    if enter::identity(inode)? != known.facts.netns {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "another netns has its inode number now"));
+    }
+    Ok(entered)
 }
 
 /// Enters a netns by any of its candidate's paths; returns `None` for the agent's own netns, which the thread is in already.

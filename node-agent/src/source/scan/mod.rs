@@ -1,6 +1,7 @@
 //! Lists the sockets that serve in the netns of the calling thread: TCP and SCTP in LISTEN, and unconnected UDP. Needs
 //! no kernel programs; the result is what `ss -tulSn` shows, with cookies.
 
+pub mod connections;
 mod in_use;
 mod sctp;
 mod tcp;
@@ -10,6 +11,7 @@ use std::io;
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 
+use netlink_packet_core::Nla as _;
 use netlink_packet_sock_diag::SockDiagMessage;
 use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6};
 use netlink_packet_sock_diag::inet::nlas::Nla;
@@ -19,7 +21,13 @@ use portolan_engine::model::process::Holder;
 use portolan_engine::model::socket::ScannedSocket;
 
 use self::in_use::InUse;
+use self::tcp::Query;
 use super::netlink::{DumpOutcome, NetlinkSocket};
+
+/// Attribute with `struct inet_diag_sockopt` of linux/inet_diag.h.
+const INET_DIAG_SOCKOPT: u16 = 22;
+/// `mc_loop` in the first byte of `struct inet_diag_sockopt`.
+const MC_LOOP: u8 = 1 << 4;
 
 /// A socket as the kernel lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,8 +39,11 @@ pub struct ListedSocket {
     pub address: IpAddr,
     /// `None` for IPv4 sockets.
     pub v6_only: Option<bool>,
-    /// Inode in sockfs, as in `/proc/PID/fd`. Zero if no process holds the socket any more.
+    /// Inode in sockfs, as in `/proc/PID/fd`; 0 if the socket has none, so that no process can hold it.
     pub inode: u32,
+    /// True for a UDP socket that does not loop multicast back. The kernel opens its sockets for tunnels (vxlan, geneve,
+    /// WireGuard) so; processes rarely do. False where the kernel does not say.
+    pub is_tunnel: bool,
     pub uid: u32,
 }
 
@@ -85,34 +96,45 @@ pub fn listed_sockets() -> io::Result<SocketList> {
     Ok(SocketList { sockets: found.sockets.into_values().collect(), unparsable: found.unparsable })
 }
 
-/// Adds the sockets of one table. Takes a dump that may have holes a second time and merges both.
+/// Adds the sockets of one table.
 fn list(diag: &mut NetlinkSocket, family: u8, protocol: Protocol, found: &mut Found) -> io::Result<()> {
-    if list_once(diag, family, protocol, found)?.may_have_holes() {
-        list_once(diag, family, protocol, found)?;
-    }
+    // The kernel keeps an unconnected UDP socket in CLOSE.
+    let states = if protocol == Protocol::Udp { StateFlags::CLOSE } else { StateFlags::LISTEN };
+    let query = Query { states, extensions: ExtensionFlags::empty() };
+    let sockets = &mut found.sockets;
+    found.unparsable += dump(diag, family, protocol, &query, |response| {
+        if let Some(socket) = socket_of(response, protocol) {
+            sockets.insert(socket.cookie, socket);
+        }
+    })?;
     Ok(())
 }
 
-fn list_once(
+/// Passes the sockets of one table to `each`. Takes a dump that may have holes a second time, so that `each` may get a
+/// socket twice. Returns the number of objects that do not parse.
+fn dump(
     diag: &mut NetlinkSocket,
     family: u8,
     protocol: Protocol,
-    found: &mut Found,
-) -> io::Result<DumpOutcome> {
-    // The kernel keeps an unconnected UDP socket in CLOSE.
-    let states = if protocol == Protocol::Udp { StateFlags::CLOSE } else { StateFlags::LISTEN };
-    let socket_id = if family == AF_INET { SocketId::new_v4() } else { SocketId::new_v6() };
-    let extensions = ExtensionFlags::empty();
-    let inet = InetRequest { family, protocol: protocol.number(), extensions, states, socket_id };
-    let outcome = diag.dump(SockDiagMessage::InetRequest(inet), |message| {
-        if let SockDiagMessage::InetResponse(response) = message
-            && let Some(socket) = socket_of(&response, protocol)
-        {
-            found.sockets.insert(socket.cookie, socket);
+    query: &Query,
+    mut each: impl FnMut(&InetResponse),
+) -> io::Result<usize> {
+    let mut unparsable = 0;
+    for _ in 0..2 {
+        let socket_id = if family == AF_INET { SocketId::new_v4() } else { SocketId::new_v6() };
+        let Query { states, extensions } = query.clone();
+        let inet = InetRequest { family, protocol: protocol.number(), extensions, states, socket_id };
+        let outcome: DumpOutcome = diag.dump(SockDiagMessage::InetRequest(inet), |message| {
+            if let SockDiagMessage::InetResponse(response) = message {
+                each(&response);
+            }
+        })?;
+        unparsable += outcome.unparsable;
+        if !outcome.may_have_holes() {
+            break;
         }
-    })?;
-    found.unparsable += outcome.unparsable;
-    Ok(outcome)
+    }
+    Ok(unparsable)
 }
 
 fn socket_of(response: &InetResponse, protocol: Protocol) -> Option<ListedSocket> {
@@ -128,7 +150,21 @@ fn socket_of(response: &InetResponse, protocol: Protocol) -> Option<ListedSocket
         address: plain(header.socket_id.source_address),
         v6_only: if header.family == AF_INET6 { v6_only.or(Some(false)) } else { None },
         inode: header.inode,
+        is_tunnel: protocol == Protocol::Udp && !loops_multicast(&response.nlas),
         uid: header.uid,
+    })
+}
+
+/// Reads the option from the socket options (Linux 5.11 and newer); true without them.
+fn loops_multicast(nlas: &[Nla]) -> bool {
+    let options = nlas.iter().find_map(|nla| match nla {
+        Nla::Other(other) if other.kind() == INET_DIAG_SOCKOPT => Some(other),
+        _ => None,
+    });
+    options.is_none_or(|options| {
+        let mut flags = vec![0; options.value_len()];
+        options.emit_value(&mut flags);
+        flags.first().is_none_or(|flags| flags & MC_LOOP != 0)
     })
 }
 

@@ -55,6 +55,7 @@ fn parse(line: &str) -> Option<ListedSocket> {
         address: plain(address),
         v6_only: address.is_ipv6().then_some(false),
         inode,
+        is_tunnel: false,
         uid: fields.get(6)?.parse().ok()?,
     })
 }

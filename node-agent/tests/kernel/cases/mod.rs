@@ -1,6 +1,7 @@
 //! The cases by name, one file per subject.
 
 mod agent_process;
+mod busy;
 mod churn;
 mod connections;
 mod counters;
@@ -10,13 +11,16 @@ mod exceptions;
 mod explain;
 mod findings;
 mod flood;
+mod forwarded;
 mod harness_itself;
+mod holders;
 mod hostile;
 mod kubernetes;
 mod lifetime;
 mod listening;
 mod manifests;
 mod netns_churn;
+mod node_addresses;
 mod node_in_container;
 mod origin;
 mod ownership;
@@ -33,6 +37,7 @@ pub fn all() -> Vec<Trial> {
         harness_itself::cases(),
         listening::cases(),
         ownership::cases(),
+        holders::cases(),
         lifetime::cases(),
         udp::cases(),
         connections::cases(),
@@ -40,6 +45,8 @@ pub fn all() -> Vec<Trial> {
         devices::cases(),
         origin::cases(),
         translated::cases(),
+        forwarded::cases(),
+        node_addresses::cases(),
         findings::cases(),
         explain::cases(),
         exceptions::cases(),
@@ -52,6 +59,7 @@ pub fn all() -> Vec<Trial> {
         node_in_container::cases(),
         hostile::cases(),
         flood::cases(),
+        busy::cases(),
         churn::cases(),
         netns_churn::cases(),
     ]

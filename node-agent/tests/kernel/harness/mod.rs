@@ -11,6 +11,7 @@ pub mod leaks;
 pub mod manifest;
 pub mod network;
 pub mod oracle;
+pub mod script;
 pub mod stopwatch;
 pub mod timeouts;
 pub mod world;

@@ -2,10 +2,15 @@
 
 #![expect(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
+mod holders;
+mod lab;
+mod netns_facts;
+mod requests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,81 +18,19 @@ use portolan::scan::collect;
 use portolan::source::clock;
 use portolan::source::netns::enter::identity;
 use portolan::source::netns::look::Interface;
-use portolan::source::netns::{self, HostNetns, NetnsActor, NetnsHandle, NetnsOptions, NoActor, Progress};
+use portolan::source::netns::{self, HostNetns, NetnsActor, NetnsOptions, NoActor};
 use portolan_engine::model::identity::{BootTime, NetnsId, Protocol};
 use portolan_engine::model::input::Input;
 use portolan_engine::model::netns::NetnsFacts;
 use portolan_engine::model::socket::{NetnsScan, ScannedSocket};
 use tokio::sync::mpsc;
 
-/// A named netns, removed with the test.
-struct Netns(String);
+use lab::{Netns, Running, options, run, until, wait_for};
 
-impl Netns {
-    fn new(name: &str) -> Self {
-        let name = format!("netns-{name}-{}", std::process::id());
-        run(&["ip", "netns", "add", &name]);
-        run(&["ip", "-n", &name, "link", "set", "lo", "up"]);
-        Self(name)
-    }
-
-    fn path(&self) -> String {
-        format!("/run/netns/{}", self.0)
-    }
-
-    fn inode(&self) -> u64 {
-        fs::metadata(self.path()).expect("mounted").ino()
-    }
-
-    /// Runs a batch of `ip` commands.
-    fn batch(&self, commands: &str) {
-        let batch = std::env::temp_dir().join(format!("portolan-batch-{}", self.0));
-        fs::write(&batch, commands).expect("written");
-        run(&["ip", "-n", &self.0, "-batch", &batch.to_string_lossy()]);
-        fs::remove_file(&batch).expect("removed");
-    }
-
-    /// Runs Python code inside the netns until dropped. Returns once the code printed `ready`.
-    fn python(&self, code: &str) -> Running {
-        let code = format!("import socket, time\n{code}\nprint('ready', flush=True)\ntime.sleep(600)");
-        let mut child = Command::new("ip")
-            .args(["netns", "exec", &self.0, "python3", "-c", &code])
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("python3");
-        let mut line = String::new();
-        let output = child.stdout.take().expect("piped");
-        std::io::BufRead::read_line(&mut std::io::BufReader::new(output), &mut line).expect("output");
-        assert_eq!(line, "ready\n");
-        Running(child)
-    }
-
-    /// Returns (protocol, port, pid) of every serving socket that `ss` lists.
-    fn oracle(&self) -> BTreeSet<(Protocol, u16, u32)> {
-        let output = run(&["ip", "netns", "exec", &self.0, "ss", "-H", "-tulpn"]);
-        output.lines().filter_map(row_of_ss).collect()
-    }
-}
-
-impl Drop for Netns {
-    fn drop(&mut self) {
-        let _gone = Command::new("ip").args(["netns", "del", &self.0]).stderr(Stdio::null()).status();
-    }
-}
-
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _dead = self.0.kill();
-        let _reaped = self.0.wait();
-    }
-}
-
-fn run(command: &[&str]) -> String {
-    let output = Command::new(command[0]).args(&command[1..]).output().expect("starts");
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
+/// Returns (protocol, port, pid) of every serving socket that `ss` lists in a netns.
+fn oracle(netns: &Netns) -> BTreeSet<(Protocol, u16, u32)> {
+    let output = run(&["ip", "netns", "exec", &netns.0, "ss", "-H", "-tulpn"]);
+    output.lines().filter_map(row_of_ss).collect()
 }
 
 fn row_of_ss(line: &str) -> Option<(Protocol, u16, u32)> {
@@ -140,10 +83,6 @@ try: tcp(socket.AF_INET, '0.0.0.0', 1013, protocol=262)
 except OSError: pass
 ";
 
-fn options() -> NetnsOptions {
-    NetnsOptions { rotation: Duration::from_secs(2), ..NetnsOptions::default() }
-}
-
 #[test]
 fn a_scan_lists_what_ss_lists() {
     let netns = Netns::new("kinds");
@@ -154,7 +93,7 @@ fn a_scan_lists_what_ss_lists() {
     let scan = scan.as_ref().expect("scanned");
     assert_eq!(facts.inode, netns.inode());
     assert!(facts.addresses.contains(&"127.0.0.1/8".parse().expect("net")));
-    assert_eq!(rows(scan), netns.oracle());
+    assert_eq!(rows(scan), oracle(&netns));
     let of = |port: u16| scan.sockets.iter().filter(move |socket| socket.port.port.get() == port);
     assert_eq!(of(1004).map(|socket| socket.v6_only).collect::<Vec<_>>(), [Some(false)]);
     assert_eq!(of(1005).map(|socket| socket.v6_only).collect::<Vec<_>>(), [Some(true)]);
@@ -174,19 +113,6 @@ fn many_listeners_in_several_parts_are_all_listed() {
         .find(|(facts, _)| facts.inode == netns.inode())
         .and_then(|(_, scan)| scan.clone());
     assert_eq!(scan.expect("scanned").sockets.len(), 900);
-}
-
-/// Receives inputs until `pick` returns something.
-async fn wait_for<T>(inputs: &mut mpsc::Receiver<Input>, mut pick: impl FnMut(&Input) -> Option<T>) -> T {
-    let search = async {
-        loop {
-            let input = inputs.recv().await.expect("the thread runs");
-            if let Some(found) = pick(&input) {
-                return found;
-            }
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), search).await.expect("in time")
 }
 
 /// Returns the number of descriptors of this process that keep the netns with this inode alive.
@@ -301,12 +227,6 @@ async fn a_netns_of_which_only_the_kernel_tells_and_that_is_not_found_is_gone() 
 type Given = Arc<Mutex<Vec<(NetnsFacts, usize)>>>;
 
 struct Records(Given);
-
-async fn until(handle: &NetnsHandle, is_so: impl FnMut(&Progress) -> bool) -> Progress {
-    let mut progress = handle.progress();
-    let seen = tokio::time::timeout(Duration::from_secs(10), progress.wait_for(is_so)).await;
-    seen.expect("in time").expect("runs").clone()
-}
 
 impl NetnsActor for Records {
     fn enter(&mut self, facts: &NetnsFacts, interfaces: &[Interface]) -> bool {

@@ -1,0 +1,93 @@
+//! The processes of the node as /proc shows them: the facts of one process by pid, and which process holds a socket.
+
+mod descriptors;
+mod holder_search;
+pub mod owners;
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use portolan_engine::model::process::Process;
+
+/// Maximum length of an executable path or cgroup, in bytes.
+const MAX_PATH: usize = 1024;
+
+/// Reads the facts of process `pid`. Returns `None` if the process is gone, or did not start at `started` (clock ticks
+/// since boot: field 22 of /proc/PID/stat).
+#[must_use]
+pub fn read_process(proc_root: &Path, pid: u32, started: Option<u64>) -> Option<Process> {
+    let dir = proc_root.join(pid.to_string());
+    let name = fs::read(dir.join("comm")).ok()?;
+    let executable = fs::read_link(dir.join("exe")).ok().map(|path| truncated(&path.to_string_lossy()));
+    let cgroup = fs::read_to_string(dir.join("cgroup")).ok().and_then(|text| cgroup_path(&text));
+    // Checked last, so that everything above belongs to the same process.
+    if let Some(started) = started
+        && start_time(proc_root, pid) != Some(started)
+    {
+        return None;
+    }
+    let name = truncated(String::from_utf8_lossy(&name).trim_end_matches('\n'));
+    Some(Process { pid, name, executable, cgroup })
+}
+
+/// Returns when `pid` started, in clock ticks since boot.
+#[must_use]
+pub fn start_time(proc_root: &Path, pid: u32) -> Option<u64> {
+    let stat = fs::read(proc_root.join(format!("{pid}/stat"))).ok()?;
+    let stat = String::from_utf8_lossy(&stat);
+    // The name is in parentheses and may itself contain spaces and parentheses.
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_whitespace().nth(19)?.parse().ok()
+}
+
+/// Returns the path of the cgroup v2 line (`0::PATH`) unless it is only the root, else the longest path of the v1
+/// lines.
+fn cgroup_path(text: &str) -> Option<String> {
+    let paths = || text.lines().filter_map(|line| line.splitn(3, ':').nth(2)).filter(|path| *path != "/");
+    let unified = text.lines().find_map(|line| line.strip_prefix("0::")).filter(|path| *path != "/");
+    unified.or_else(|| paths().max_by_key(|path| path.len())).map(truncated)
+}
+
+fn truncated(text: &str) -> String {
+    text.chars()
+        .scan(0, |length, c| {
+            *length += c.len_utf8();
+            (*length <= MAX_PATH).then_some(c)
+        })
+        .collect()
+}
+
+/// Lists the processes, ascending in a /proc of the kernel.
+///
+/// # Errors
+/// When /proc cannot be read.
+fn pids(proc_root: &Path) -> io::Result<Vec<u32>> {
+    let entries = fs::read_dir(proc_root)?;
+    Ok(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_started_at_another_time_is_another_process() {
+        let pid = std::process::id();
+        let proc_root = Path::new("/proc");
+        let started = start_time(proc_root, pid).expect("stat");
+        assert!(read_process(proc_root, pid, Some(started)).is_some());
+        assert!(read_process(proc_root, pid, Some(started + 1)).is_none());
+    }
+
+    #[test]
+    fn cgroup_files_of_both_versions_give_the_path_that_says_most() {
+        assert_eq!(cgroup_path("0::/kubepods/a\n").as_deref(), Some("/kubepods/a"));
+        assert_eq!(
+            cgroup_path("5:pids:/kubepods/b\n1:name=systemd:/x\n0::/\n").as_deref(),
+            Some("/kubepods/b")
+        );
+        assert_eq!(cgroup_path("0::/\n"), None);
+        assert_eq!(cgroup_path("nonsense"), None);
+    }
+}
