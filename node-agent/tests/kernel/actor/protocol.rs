@@ -23,6 +23,17 @@ pub struct SocketOptions {
     pub v6_only: bool,
     /// Puts a destination options header of eight bytes into each IPv6 packet.
     pub destination_options: bool,
+    /// Allows datagrams to the broadcast address.
+    pub broadcast: bool,
+    /// Ties the socket to one interface (`SO_BINDTODEVICE`).
+    pub device: Option<Device>,
+}
+
+/// An interface that every namespace of a case has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Device {
+    Lo,
+    Eth0,
 }
 
 /// A request to an actor.

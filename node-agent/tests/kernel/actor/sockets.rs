@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -19,7 +19,7 @@ use rustix::net::{
 };
 use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 
-use super::protocol::{Payload, Reply, Request, SocketName, SocketOptions, Transport};
+use super::protocol::{Device, Payload, Reply, Request, SocketName, SocketOptions, Transport};
 use super::raw_packet::RawSocket;
 use super::tun::Tun;
 use super::{ACTOR_HOLDS, messages, raw_packet, ring};
@@ -163,7 +163,30 @@ fn open(transport: Transport, v6: bool, options: SocketOptions) -> Result<OwnedF
     if options.destination_options {
         raw_packet::set_destination_options(socket.as_fd())?;
     }
+    if options.broadcast {
+        sockopt::set_socket_broadcast(&socket, true)?;
+    }
+    if let Some(device) = options.device {
+        bind_to_device(socket.as_fd(), device)?;
+    }
     Ok(socket)
+}
+
+fn bind_to_device(socket: BorrowedFd<'_>, device: Device) -> Result<()> {
+    let name: &[u8] = match device {
+        Device::Lo => b"lo",
+        Device::Eth0 => b"eth0",
+    };
+    let length = libc::socklen_t::try_from(name.len()).expect("short");
+    // SAFETY: the descriptor is borrowed for the call, and the kernel reads `length` bytes of `name`.
+    let result = unsafe {
+        let (level, option) = (libc::SOL_SOCKET, libc::SO_BINDTODEVICE);
+        libc::setsockopt(socket.as_raw_fd(), level, option, name.as_ptr().cast(), length)
+    };
+    if result == 0 {
+        return Ok(());
+    }
+    Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO))
 }
 
 fn listener(address: SocketAddr) -> Result<OwnedFd> {

@@ -5,6 +5,7 @@ mod busy;
 mod churn;
 mod connections;
 mod counters;
+mod daemons;
 mod devices;
 mod exceptions;
 mod explain;
@@ -23,6 +24,7 @@ mod node_addresses;
 mod node_in_container;
 mod origin;
 mod ownership;
+mod situations;
 mod start;
 mod translated;
 mod udp;
@@ -50,6 +52,8 @@ pub fn all() -> Vec<Trial> {
         exceptions::cases(),
         manifests::cases(),
         kubernetes::cases(),
+        situations::cases(),
+        daemons::cases(),
         start::cases(),
         agent_process::cases(),
         node_in_container::cases(),

@@ -3,6 +3,9 @@
 
 pub mod actor;
 pub mod agent;
+pub mod cgroup;
+pub mod client;
+pub mod daemon;
 pub mod http;
 pub mod leaks;
 pub mod manifest;

@@ -35,12 +35,22 @@ pub fn kernel(netns: &[String]) -> Listeners {
     listeners
 }
 
-fn read_netns(name: &str, listeners: &mut Listeners) {
-    let output = Command::new("ss").args(["-N", name, "-H", "-n", "-t", "-u", "-l", "-e", "-O"]).output();
+/// Returns true if the kernel lists a TCP listener or an unconnected UDP socket with this port, whatever its number.
+pub fn is_served(netns: &str, protocol: &str, port: u16) -> bool {
+    let listed = list_sockets(netns);
+    listed.lines().filter_map(parse_line).any(|line| line.0 == protocol && line.2 == port)
+}
+
+fn list_sockets(netns: &str) -> String {
+    let output = Command::new("ss").args(["-N", netns, "-H", "-n", "-t", "-u", "-l", "-e", "-O"]).output();
     let output = output.expect("ss is installed");
-    assert!(output.status.success(), "ss -N {name}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "ss -N {netns}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn read_netns(name: &str, listeners: &mut Listeners) {
     let mut only: BTreeMap<ListenerKey, bool> = BTreeMap::new();
-    for line in String::from_utf8_lossy(&output.stdout).lines() {
+    for line in list_sockets(name).lines() {
         let Some((protocol, address, port, v6_only)) = parse_line(line) else { continue };
         if is_candidate(&protocol, port) {
             continue;
