@@ -1,12 +1,14 @@
-//! Records of single connections: which ports have them (`RECORDED`), within which budget, and their ring buffer.
+//! Records of single connections: which ports have them (`RECORDED`), within which budget, which connections are open
+//! (`CONNECTIONS`), and their ring buffer.
 
 use aya_ebpf::{
-    bindings::BPF_F_NO_PREALLOC,
+    Global,
+    bindings::{BPF_F_NO_PREALLOC, BPF_NOEXIST},
     macros::map,
-    maps::{HashMap, RingBuf},
+    maps::{HashMap, LruHashMap, RingBuf},
 };
 use portolan_ebpf::abi::{
-    connection::{ConnectionRecord, RecordBudget},
+    connection::{ConnectionRecord, OpenConnection, RecordBudget},
     lost::LostSlot,
     traffic::PortKey,
 };
@@ -17,7 +19,50 @@ use crate::loss::lost;
 #[map]
 static RECORDED: HashMap<PortKey, RecordBudget> = HashMap::pinned(16_384, BPF_F_NO_PREALLOC);
 #[map]
+static CONNECTIONS: LruHashMap<u64, OpenConnection> = LruHashMap::pinned(16_384, 0);
+#[map]
 static CONNECTION_EVENTS: RingBuf = RingBuf::pinned(1 << 20, 0);
+
+/// Budget of records per second of a port that begins to listen, set by the loader. 0: no connection is recorded until the agent
+/// asks for it.
+#[unsafe(no_mangle)]
+static RECORD_BY_DEFAULT: Global<u64> = Global::new(0);
+/// Netns cookie of the host, whose ports are not recorded by default; 0 where the agent does not know it.
+#[unsafe(no_mangle)]
+static HOST_NETNS: Global<u64> = Global::new(0);
+
+/// Records the connections of a port that begins to listen, until the agent decides otherwise.
+#[inline(always)]
+pub fn record_by_default(key: &PortKey) -> Result<(), LostSlot> {
+    let most = RECORD_BY_DEFAULT.load();
+    if most == 0 || key.netns_cookie == HOST_NETNS.load() {
+        return Ok(());
+    }
+    let budget = RecordBudget { second_boot_ns: 0, connections: 0, most };
+    if RECORDED.insert(key, budget, u64::from(BPF_NOEXIST)).is_err() && !is_recorded(key) {
+        return Err(LostSlot::RecordedMapFull);
+    }
+    Ok(())
+}
+
+/// Stores a connection whose opening is recorded, until it ends. The LRU evicts the connection that was stored longest ago; the
+/// end of that one is recorded as far as its socket tells.
+#[inline(always)]
+pub fn remember_connection(cookie: u64, connection: &OpenConnection) {
+    let _ = CONNECTIONS.insert(cookie, connection, 0);
+}
+
+/// Returns a connection whose opening was recorded.
+#[inline(always)]
+pub fn open_connection(cookie: u64) -> Option<*mut OpenConnection> {
+    CONNECTIONS.get_ptr_mut(cookie)
+}
+
+/// Forgets a connection that ended.
+#[inline(always)]
+pub fn forget_connection(cookie: u64) {
+    let _ = CONNECTIONS.remove(cookie);
+}
 
 /// Returns true if single connections of this port are recorded.
 #[inline(always)]

@@ -1,4 +1,5 @@
-//! Counting functions that the hooks share: the traffic level, the atomic add, the clock, and the per-CPU numbers in
+//! Counting functions that the hooks share: the traffic level, the seed, the atomic add, the clock, and the per-CPU
+//! numbers in
 //! `CHANGES`.
 
 use aya_ebpf::{Global, helpers::generated::bpf_ktime_get_boot_ns, macros::map, maps::PerCpuArray};
@@ -6,6 +7,9 @@ use aya_ebpf::{Global, helpers::generated::bpf_ktime_get_boot_ns, macros::map, m
 /// Traffic level, set by the loader. 0: count nothing. 1: count connections and attempts. 2: count packets too.
 #[unsafe(no_mangle)]
 static TRAFFIC: Global<u8> = Global::new(2);
+/// Secret number for the keys of the arrays of slots, set by the loader.
+#[unsafe(no_mangle)]
+static SEED: Global<u64> = Global::new(0);
 
 #[map]
 static CHANGES: PerCpuArray<u64> = PerCpuArray::pinned(2, 0);
@@ -14,6 +18,12 @@ static CHANGES: PerCpuArray<u64> = PerCpuArray::pinned(2, 0);
 #[inline(always)]
 pub fn counts_connections() -> bool {
     TRAFFIC.load() != 0
+}
+
+/// Returns the secret number of this load.
+#[inline(always)]
+pub fn seed() -> u64 {
+    SEED.load()
 }
 
 /// Returns the time of CLOCK_BOOTTIME in nanoseconds.

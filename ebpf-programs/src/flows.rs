@@ -1,17 +1,18 @@
 //! Counts packets. Each CPU caches the counts of its busiest flows in `FLOWS`, which avoids lookups in `PORT_STATS` and `PEERS`
 //! for most packets. The counts are flushed to these maps every few milliseconds; the agent adds those that are pending.
 
-use aya_ebpf::{helpers::generated::bpf_jiffies64, macros::map, maps::PerCpuArray};
+use aya_ebpf::{bindings::__sk_buff, helpers::generated::bpf_jiffies64, macros::map, maps::PerCpuArray};
 use portolan_ebpf::abi::{
-    IPPROTO_TCP,
+    IPPROTO_TCP, IPPROTO_UDP,
     flow::{FLOW_SLOTS, FlowSlot},
     lost::LostSlot,
-    traffic::{PeerCounters, PeerKey, PortCounters},
+    traffic::{PEER_UNPROVEN, PeerCounters, PeerKey, PortCounters},
 };
 
 use crate::{
+    connected::is_for_connected_socket,
     counter::{add, changed, next_generation},
-    peers::{ensure_peer, peer_counters},
+    peers::{ensure_peer, hear_peer, peer_counters},
     ports::{epoch, may_be_counted, port_counters},
 };
 
@@ -24,6 +25,10 @@ const MAX_MISSES: u32 = 8;
 #[map]
 static FLOWS: PerCpuArray<[FlowSlot; FLOW_SLOTS]> = PerCpuArray::pinned(1, 0);
 
+/// Offsets of the IP header (upper half) and of the transport header from the network header.
+#[derive(Clone, Copy)]
+pub struct Headers(pub u32);
+
 /// Packets of one flow that arrived together.
 struct Arrival {
     key: PeerKey,
@@ -33,7 +38,13 @@ struct Arrival {
 
 /// Counts packets of a flow, if its port is counted.
 #[inline(always)]
-pub fn count(key: PeerKey, packets: u64, bytes: u64) -> Result<(), LostSlot> {
+pub fn count(
+    key: PeerKey,
+    packets: u64,
+    bytes: u64,
+    skb: *mut __sk_buff,
+    headers: Headers,
+) -> Result<(), LostSlot> {
     let Some(slots) = FLOWS.get_ptr_mut(0) else { return Ok(()) };
     let arrival = Arrival { key, packets, bytes };
     // SAFETY: the slot is one of FLOW_SLOTS. It belongs to this CPU, only this program writes it, and it does not nest.
@@ -46,15 +57,25 @@ pub fn count(key: PeerKey, packets: u64, bytes: u64) -> Result<(), LostSlot> {
             changed();
             return Ok(());
         }
-        return count_in_maps(slot, &arrival, true);
+        return count_in_maps(slot, &arrival, true, skb, headers);
     }
-    if may_be_counted(&arrival.key.port) { count_in_maps(slot, &arrival, false) } else { Ok(()) }
+    if may_be_counted(&arrival.key.port) {
+        count_in_maps(slot, &arrival, false, skb, headers)
+    } else {
+        Ok(())
+    }
 }
 
 /// Counts packets in the maps. Gives the slot to the flow if the slot is free, already the flow's own, or has had too many
 /// misses. Not inlined in the kernel either, so that the common case does not need its registers.
 #[inline(never)]
-fn count_in_maps(slot: &mut FlowSlot, arrival: &Arrival, is_own: bool) -> Result<(), LostSlot> {
+fn count_in_maps(
+    slot: &mut FlowSlot,
+    arrival: &Arrival,
+    is_own: bool,
+    skb: *mut __sk_buff,
+    headers: Headers,
+) -> Result<(), LostSlot> {
     let Arrival { key, packets, bytes } = arrival;
     // Read before the lookups: if the port is deleted meanwhile, the epoch differs next time.
     let epoch = epoch();
@@ -69,20 +90,23 @@ fn count_in_maps(slot: &mut FlowSlot, arrival: &Arrival, is_own: bool) -> Result
         (*port).packets += packets;
         (*port).bytes += bytes;
     }
-    let peer = if key.port.protocol == IPPROTO_TCP {
+    let peer = match key.port.protocol {
         // Only a completed handshake creates a TCP peer, so that a SYN flood cannot evict real peers.
-        let Some(peer) = peer_counters(key) else {
-            changed();
-            return Ok(());
-        };
-        peer
-    } else {
-        match ensure_peer(key, port) {
-            Ok(peer) => peer,
-            Err(loss) => {
+        IPPROTO_TCP => match peer_counters(key) {
+            Some(peer) => Ok(peer),
+            None => {
                 changed();
-                return Err(loss);
+                return Ok(());
             }
+        },
+        IPPROTO_UDP => hear_peer(key, port, || is_for_connected_socket(skb, key, headers)),
+        _ => ensure_peer(key, port),
+    };
+    let peer = match peer {
+        Ok(peer) => peer,
+        Err(loss) => {
+            changed();
+            return Err(loss);
         }
     };
     // SAFETY: the pointer is into a map value, and the program holds the RCU read lock.
@@ -90,7 +114,11 @@ fn count_in_maps(slot: &mut FlowSlot, arrival: &Arrival, is_own: bool) -> Result
         add(&raw mut (*peer).packets, *packets);
         add(&raw mut (*peer).bytes, *bytes);
     }
-    if is_own || slot.key.port.netns_cookie == 0 || slot.misses >= MAX_MISSES {
+    // SAFETY: as above.
+    if unsafe { (*peer).direction } == PEER_UNPROVEN {
+        // Each datagram is looked at until it is known who asks. The slot is free for others.
+        slot.misses = slot.misses.saturating_add(1);
+    } else if is_own || slot.key.port.netns_cookie == 0 || slot.misses >= MAX_MISSES {
         assign(slot, key, port, peer, epoch);
     } else {
         slot.misses += 1;

@@ -6,11 +6,13 @@ use aya_ebpf::{
     maps::{HashMap, LruHashMap, RingBuf},
 };
 use portolan_ebpf::abi::{
+    IPPROTO_TCP,
     lost::LostSlot,
     socket::{LISTENER_CLOSED, LISTENER_OPENED, ListenerRecord, ListenerValue},
     traffic::PortKey,
 };
 
+use crate::connections::record_by_default;
 use crate::counter::{counts_connections, now};
 use crate::ports::ensure_port;
 
@@ -39,10 +41,12 @@ pub fn remember_bind(cookie: u64, value: &ListenerValue) {
 #[inline(always)]
 pub fn listener_opened(cookie: u64, listener: &ListenerValue) -> Result<(), LostSlot> {
     let stored = LISTENERS.insert(cookie, listener, 0).map_err(|_| LostSlot::ListenersMapFull);
-    let counted = if counts_connections() { ensure_port(&port_of(listener)).map(|_| ()) } else { Ok(()) };
+    let port = port_of(listener);
+    let counted = if counts_connections() { ensure_port(&port).map(|_| ()) } else { Ok(()) };
+    let recorded = if port.protocol == IPPROTO_TCP { record_by_default(&port) } else { Ok(()) };
     // The event is sent even if a map is full: the agent must know the listener.
     emit_listener(LISTENER_OPENED, cookie, listener)?;
-    stored.and(counted)
+    stored.and(counted).and(recorded)
 }
 
 /// Records that a socket no longer listens. Returns true if the socket was a known listener. The first hook that sees the end

@@ -3,6 +3,10 @@
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 
 #[cfg(target_arch = "bpf")]
+mod addressed;
+#[cfg(target_arch = "bpf")]
+mod connected;
+#[cfg(target_arch = "bpf")]
 mod connections;
 #[cfg(target_arch = "bpf")]
 mod counter;
@@ -26,6 +30,8 @@ mod object;
 mod peers;
 #[cfg(target_arch = "bpf")]
 mod ports;
+#[cfg(target_arch = "bpf")]
+mod redirects;
 
 #[cfg(not(target_arch = "bpf"))]
 fn main() {}

@@ -2,7 +2,7 @@
 
 use core::ffi::c_void;
 
-use portolan_ebpf::abi::lost::LostSlot;
+use portolan_ebpf::abi::{lost::LostSlot, netns::LOOKUPS_ALL};
 
 use crate::handover::HANDOVER;
 
@@ -11,6 +11,7 @@ use crate::handover::HANDOVER;
 pub struct NetnsContext {
     netns_cookie: u64,
     link_header: u32,
+    lookups: u32,
 }
 
 impl NetnsContext {
@@ -24,6 +25,12 @@ impl NetnsContext {
     #[inline(always)]
     pub const fn link_header_length(self) -> u32 {
         self.link_header
+    }
+
+    /// Returns true if sk_lookup counts every caller of this netns; else only those inside it.
+    #[inline(always)]
+    pub const fn counts_all_lookups(self) -> bool {
+        self.lookups == LOOKUPS_ALL
     }
 }
 
@@ -41,9 +48,10 @@ pub fn netns_context(slot: u32, context: *mut c_void) -> Result<NetnsContext, Lo
     unsafe {
         let netns_cookie = (&raw const (*handover).netns_cookie).read_volatile();
         let link_header = (&raw const (*handover).link_header).read_volatile();
+        let lookups = (&raw const (*handover).lookups).read_volatile();
         if (&raw const (*handover).context).read_volatile() != context as u64 {
             return Err(LostSlot::HandoverFailed);
         }
-        Ok(NetnsContext { netns_cookie, link_header })
+        Ok(NetnsContext { netns_cookie, link_header, lookups })
     }
 }

@@ -11,7 +11,10 @@ use aya_ebpf::{
 };
 use portolan_ebpf::abi::{
     lost::LostSlot,
-    netns::{HANDOVER_INGRESS, HANDOVER_LOOKUP, LINK_HEADER_UNKNOWN, LINK_HEADER_UNSET, NETNS_COOKIE_UNSET},
+    netns::{
+        HANDOVER_INGRESS, HANDOVER_LOOKUP, LINK_HEADER_UNKNOWN, LINK_HEADER_UNSET, LOOKUPS_INSIDE,
+        LOOKUPS_UNSET, NETNS_COOKIE_UNSET,
+    },
 };
 
 use crate::handover::HANDOVER;
@@ -39,7 +42,7 @@ fn portolan_tc(ctx: TcContext) -> i32 {
             "{0} = {1}", out(reg) link_header, const LINK_HEADER_UNSET, options(pure, nomem, nostack)
         )
     };
-    hand_over(HANDOVER_INGRESS, ctx.as_ptr(), link_header as u32);
+    hand_over(HANDOVER_INGRESS, ctx.as_ptr(), link_header as u32, LOOKUPS_INSIDE);
     // SAFETY: nothing here needs to be dropped.
     unsafe { SHARED_INGRESS.tail_call(&ctx, 0) };
     count_failed_call();
@@ -49,7 +52,12 @@ fn portolan_tc(ctx: TcContext) -> i32 {
 /// Attached to the netns.
 #[sk_lookup]
 fn portolan_sk(ctx: SkLookupContext) -> u32 {
-    hand_over(HANDOVER_LOOKUP, ctx.as_ptr(), LINK_HEADER_UNKNOWN);
+    let lookups: u64;
+    // SAFETY: loads a constant.
+    unsafe {
+        core::arch::asm!("{0} = {1}", out(reg) lookups, const LOOKUPS_UNSET, options(pure, nomem, nostack))
+    };
+    hand_over(HANDOVER_LOOKUP, ctx.as_ptr(), LINK_HEADER_UNKNOWN, lookups as u32);
     // SAFETY: nothing here needs to be dropped.
     unsafe { SHARED_LOOKUP.tail_call(&ctx, 0) };
     count_failed_call();
@@ -59,7 +67,7 @@ fn portolan_sk(ctx: SkLookupContext) -> u32 {
 /// Writes the constants of this netns for the shared program. `netns_context` of the shared programs explains which
 /// interruptions can happen between the write and the read.
 #[inline(always)]
-fn hand_over(slot: u32, context: *mut c_void, link_header: u32) {
+fn hand_over(slot: u32, context: *mut c_void, link_header: u32, lookups: u32) {
     let netns_cookie: u64;
     // SAFETY: loads a constant. The constant is in the instruction: a global would need one more map for each netns.
     unsafe {
@@ -73,6 +81,7 @@ fn hand_over(slot: u32, context: *mut c_void, link_header: u32) {
         (&raw mut (*handover).context).write_volatile(context as u64);
         (&raw mut (*handover).netns_cookie).write_volatile(netns_cookie);
         (&raw mut (*handover).link_header).write_volatile(link_header);
+        (&raw mut (*handover).lookups).write_volatile(lookups);
     }
 }
 

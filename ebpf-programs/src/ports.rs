@@ -8,7 +8,7 @@ use aya_ebpf::{
 };
 use portolan_ebpf::abi::{
     lost::LostSlot,
-    traffic::{PORT_BUCKETS, PORTS_TOTAL, PortCounters, PortKey, port_bucket},
+    traffic::{PORT_BUCKETS, PORTS_MADE_BY_AGENT, PORTS_TOTAL, PortCounters, PortKey, port_bucket},
 };
 
 use crate::counter::add;
@@ -20,7 +20,7 @@ static PORT_STATS: PerCpuHashMap<PortKey, PortCounters> = PerCpuHashMap::pinned(
 static PORTS_MADE: Array<u64> = Array::pinned(PORT_BUCKETS + 1, 0);
 /// Number of entries that the agent deleted, minus those that it created itself, by bucket. Written by the agent only.
 #[map]
-static PORTS_TAKEN: Array<u64> = Array::pinned(PORT_BUCKETS + 1, 0);
+static PORTS_TAKEN: Array<u64> = Array::pinned(PORT_BUCKETS + 2, 0);
 
 /// Returns false if the port is certainly not counted. If true, a lookup must decide.
 ///
@@ -45,6 +45,15 @@ pub fn may_be_counted(key: &PortKey) -> bool {
 pub fn epoch() -> u64 {
     let created = read(&PORTS_MADE, PORTS_TOTAL).unwrap_or_default();
     created.wrapping_add(read(&PORTS_TAKEN, PORTS_TOTAL).unwrap_or_default())
+}
+
+/// Returns the number of entries of `PORT_STATS`.
+#[inline(always)]
+pub fn entries() -> u64 {
+    let created = read(&PORTS_MADE, PORTS_TOTAL).unwrap_or_default();
+    let by_agent = read(&PORTS_TAKEN, PORTS_MADE_BY_AGENT).unwrap_or_default();
+    let deleted = read(&PORTS_TAKEN, PORTS_TOTAL).unwrap_or_default();
+    created.wrapping_add(by_agent).wrapping_sub(deleted)
 }
 
 #[inline(always)]

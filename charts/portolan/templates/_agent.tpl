@@ -41,6 +41,7 @@
 {{- end }}
 - --grace={{ $a.grace }}
 - --stale-grace={{ $a.staleGrace }}
+- --repeat-findings={{ $a.repeatFindings }}
 {{- if $a.includeHost }}
 - --include-host
 {{- end }}
@@ -66,6 +67,7 @@
 - --max-findings-per-pod={{ int $a.limits.findingsPerPod }}
 - --max-connections={{ int $a.limits.connections }}
 - --max-records-per-second={{ int $a.limits.recordsPerSecond }}
+- --max-connection-lines={{ int $a.limits.connectionLines }}
 {{- if $a.reports }}
 - --reports
 {{- end }}

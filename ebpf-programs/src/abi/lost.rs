@@ -19,11 +19,15 @@ pub enum LostSlot {
     /// A netns's own program could not call the shared program, or was interrupted by a program of the same kind. The packet is
     /// not counted.
     HandoverFailed = 6,
+    /// A redirected connection counts for the port that accepted it, because too many dialled ports have counters.
+    RedirectedPortsFull = 7,
+    /// `RECORDED` had no room: the connections of this port are not recorded until the agent asks for it.
+    RecordedMapFull = 8,
 }
 
 impl LostSlot {
     /// Every slot, in the order of the array.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::ListenerRingFull,
         Self::ConnectionRingFull,
         Self::ListenersMapFull,
@@ -31,6 +35,8 @@ impl LostSlot {
         Self::PeersMapFull,
         Self::ConnectionRecordsLimited,
         Self::HandoverFailed,
+        Self::RedirectedPortsFull,
+        Self::RecordedMapFull,
     ];
 
     /// Returns the name of the reason, as in `lost_total{reason}`.
@@ -44,6 +50,8 @@ impl LostSlot {
             Self::PeersMapFull => "peers-map-full",
             Self::ConnectionRecordsLimited => "connection-records-limited",
             Self::HandoverFailed => "handover-failed",
+            Self::RedirectedPortsFull => "redirected-ports-full",
+            Self::RecordedMapFull => "recorded-map-full",
         }
     }
 }

@@ -6,6 +6,7 @@ pub mod connection;
 pub mod flow;
 pub mod lost;
 pub mod netns;
+pub mod slot;
 pub mod socket;
 pub mod traffic;
 

@@ -31,7 +31,7 @@ pub struct ListenerValue {
     pub protocol: u8,
     /// Zero.
     pub reserved: [u8; 12],
-    /// `comm` of the binding task, NUL-padded; empty where unknown. Controlled by the workload: never trust it, always escape it.
+    /// Name of the binding process, NUL-padded; empty where unknown, as for a thread that is not the main one. Controlled by the workload: never trust it, always escape it.
     pub comm: [u8; COMM_LEN],
 }
 

@@ -4,7 +4,19 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Key of `PORT_STATS` and of `RECORDED`. 16 bytes.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    FromBytes,
+    IntoBytes,
+    Immutable,
+    KnownLayout,
 )]
 #[repr(C)]
 pub struct PortKey {
@@ -23,7 +35,8 @@ pub struct PortKey {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct PortCounters {
-    /// Inbound SYNs (TCP), or datagrams that reached an unconnected UDP socket (sk_lookup).
+    /// TCP: inbound SYNs. UDP: datagrams of callers whose packets tc does not see, which are those inside the pod, and all
+    /// callers where tc is not attached.
     pub attempts: u64,
     /// Completed handshakes on a listener (TCP).
     pub connections: u64,
@@ -42,6 +55,8 @@ pub const PORT_BUCKETS: u32 = 16_384;
 /// Index of the total behind the buckets: the number of `PORT_STATS` entries created by the programs (`PORTS_MADE`) or deleted
 /// by the agent (`PORTS_TAKEN`).
 pub const PORTS_TOTAL: u32 = PORT_BUCKETS;
+/// Index behind the total, in `PORTS_TAKEN` only: the number of `PORT_STATS` entries created by the agent.
+pub const PORTS_MADE_BY_AGENT: u32 = PORT_BUCKETS + 1;
 
 /// Returns the port's bucket in the filter.
 #[inline(always)]
@@ -63,14 +78,29 @@ pub struct PeerKey {
     pub address: [u8; 16],
 }
 
-/// Value of `PEERS`: shared by all CPUs, changed by atomic adds only.
+/// [`PeerCounters::direction`]: the peer spoke first, so it calls the port. Also every peer of TCP and SCTP.
+pub const PEER_CALLED: u8 = 0;
+/// [`PeerCounters::direction`]: a socket of the UDP port addressed the peer first. What comes from the peer are answers.
+pub const PEER_ADDRESSED: u8 = 1;
+/// [`PeerCounters::direction`]: the peer and the port were talking when the programs began to observe them.
+pub const PEER_UNPROVEN: u8 = 2;
+/// Silence between a UDP port and a peer, in ns, after which the side that speaks is the one that asks: the network and
+/// the other side rarely take that long to answer.
+pub const SILENCE_NS: u64 = 500_000_000;
+/// Address of the entry of `PEERS` that stands for everybody whom a UDP port addressed by multicast or broadcast.
+/// `first_boot_ns` is the last time, and the counters are 0.
+pub const EVERYBODY: [u8; 16] = [0; 16];
+/// Time in ns for which a UDP port that sent to a multicast or broadcast address expects answers from everybody.
+pub const ANSWERS_EXPECTED_NS: u64 = 60_000_000_000;
+
+/// Value of `PEERS`: shared by all CPUs, changed by atomic adds only. 48 bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct PeerCounters {
     /// Creation time of the entry, CLOCK_BOOTTIME in ns. If a peer's entry has another time than before, the LRU evicted the
     /// earlier entry.
     pub first_boot_ns: u64,
-    /// Datagrams that reached an unconnected UDP socket (sk_lookup); 0 for TCP.
+    /// UDP: datagrams that tc does not see, as in [`PortCounters::attempts`]; 0 for TCP.
     pub attempts: u64,
     /// Completed handshakes (TCP).
     pub connections: u64,
@@ -78,4 +108,12 @@ pub struct PeerCounters {
     pub packets: u64,
     /// Bytes of these packets from the network header on.
     pub bytes: u64,
+    /// TCP: port of the socket that accepted the peer's last connection, if a rule redirected it there from this port; else 0.
+    pub accepted_port: u16,
+    /// [`PEER_CALLED`], [`PEER_ADDRESSED`] or [`PEER_UNPROVEN`].
+    pub direction: u8,
+    /// Zero.
+    pub reserved: u8,
+    /// When the peer or the port last spoke, in units of 2^20 ns of CLOCK_BOOTTIME, modulo 2^32. Only for [`PEER_UNPROVEN`].
+    pub spoke: u32,
 }

@@ -5,7 +5,9 @@ use aya_ebpf::{
     programs::SockContext,
 };
 use portolan_ebpf::abi::{
-    AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP, lost::LostSlot, socket::ListenerValue,
+    AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP,
+    lost::LostSlot,
+    socket::{COMM_LEN, ListenerValue},
 };
 
 use super::{address, mapped, netns_cookie_of, socket_cookie};
@@ -59,7 +61,8 @@ fn try_bind(ctx: &SockContext, family: u8, local: [u8; 16]) -> Result<(), LostSl
         family,
         protocol,
         reserved: [0; 12],
-        comm: ctx.command().unwrap_or_default(),
+        // The task's name is the thread's. Only the main thread's is the process's too.
+        comm: if ctx.pid() == ctx.tgid() { ctx.command().unwrap_or_default() } else { [0; COMM_LEN] },
     };
     if protocol == IPPROTO_TCP {
         remember_bind(cookie, &bound);

@@ -14,9 +14,12 @@ use portolan_ebpf::{
 };
 
 use super::buffer::{Buffer, Linear};
-use crate::flows;
+use crate::counter::{add, changed};
+use crate::flows::{self, Headers};
 use crate::loss_log::count_and_log;
 use crate::netns_context::{NetnsContext, netns_context};
+use crate::ports::{may_be_counted, port_counters};
+use crate::redirects::{Dialled, client, remember};
 
 /// TCX_NEXT and TC_ACT_UNSPEC: the next program decides.
 const NEXT: i32 = -1;
@@ -87,7 +90,32 @@ fn count(skb: *mut __sk_buff, netns: NetnsContext, segment: &Segment) -> Result<
         reserved: [0; 5],
     };
     let (packets, bytes) = size(skb, segment);
-    flows::count(PeerKey { port, address: zerocopy::transmute!(segment.source) }, packets, bytes)
+    let key = PeerKey { port, address: zerocopy::transmute!(segment.source) };
+    if segment.is_syn() {
+        count_syn(skb, &key, segment.transport);
+    }
+    flows::count(key, packets, bytes, skb, headers(segment))
+}
+
+/// Counts a SYN for a counted port as an attempt, and remembers which port the client dialled. Not inlined in the kernel either,
+/// like all that is rare.
+#[inline(never)]
+fn count_syn(skb: *mut __sk_buff, key: &PeerKey, transport: u32) {
+    let Some(source_port) = Buffer(skb).load::<2>(transport) else { return };
+    let counters = if may_be_counted(&key.port) { port_counters(&key.port) } else { None };
+    if let Some(counters) = counters {
+        // SAFETY: the pointer is into a map value, and the program holds the RCU read lock.
+        unsafe { add(&raw mut (*counters).attempts, 1) };
+        changed();
+    }
+    let client = client(key.port.netns_cookie, key.address, u16::from_be_bytes(source_port));
+    remember(&client, Dialled { port: key.port.port, was_counted: counters.is_some() });
+}
+
+/// Returns the offsets of a segment's headers as one number, which takes one register.
+#[inline(always)]
+const fn headers(segment: &Segment) -> Headers {
+    Headers(segment.ip << 16 | segment.transport)
 }
 
 /// Returns the number of packets on the wire, and their bytes from the network header on.

@@ -49,6 +49,9 @@ mod close;
 mod ingress;
 mod listen;
 mod lookup;
+mod sendmsg;
+
+pub use buffer::Buffer;
 
 use aya_ebpf::{
     EbpfContext,
@@ -64,13 +67,17 @@ use crate::loss_log::count_and_log;
 const TCP_PASSIVE_ESTABLISHED_CB: u32 = 5;
 const TCP_STATE_CB: u32 = 10;
 const TCP_LISTEN_CB: u32 = 11;
+const PARSE_HDR_OPT_CB: u32 = 13;
 /// Asks the kernel to call back when the socket's state changes.
 const STATE_CB_FLAG: u32 = 1 << 2;
+/// Asks the kernel to call back with each packet that arrives.
+const PARSE_ALL_HDR_OPT_CB_FLAG: u32 = 1 << 4;
 const TCP_CLOSE: u32 = 7;
 const TCP_LISTEN: u32 = 10;
 
 /// Called about nine times in the life of a TCP connection, with the socket. Uses three of these calls: listen (4.19), handshake
-/// completed (4.13) and state changed (4.16). Needs 5.15 for the netns cookie.
+/// completed (4.13) and state changed (4.16); of a recorded connection that this side closed, also each packet that arrives (5.10).
+/// Needs 5.15 for the netns cookie.
 /// <https://docs.ebpf.io/linux/program-type/BPF_PROG_TYPE_SOCK_OPS/>
 #[sock_ops]
 fn portolan_tcp(ctx: SockOpsContext) -> u32 {
@@ -86,6 +93,10 @@ fn try_tcp(ctx: &SockOpsContext) -> Result<(), LostSlot> {
         TCP_PASSIVE_ESTABLISHED_CB => accept::try_established(ctx),
         TCP_LISTEN_CB => listen::try_listen(ctx),
         TCP_STATE_CB => close::try_state(ctx),
+        PARSE_HDR_OPT_CB => {
+            close::packet_arrived(ctx);
+            Ok(())
+        }
         _ => Ok(()),
     }
 }

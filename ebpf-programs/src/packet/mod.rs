@@ -45,6 +45,38 @@ pub struct Segment {
     pub ip_length: u32,
     /// Offset of the transport header from the network header.
     pub transport: u32,
+    /// Offset of the IP header from the network header: 4 behind a VLAN tag, else 0.
+    pub ip: u32,
+    /// Flags of the TCP header ([`TCP_SYN`] and others); 0 for other protocols.
+    pub tcp_flags: u8,
+}
+
+/// TCP flag: synchronise.
+pub const TCP_SYN: u8 = 0x02;
+/// TCP flag: acknowledge.
+pub const TCP_ACK: u8 = 0x10;
+/// TCP flag: finish.
+pub const TCP_FIN: u8 = 0x01;
+/// Offset of the flags in a TCP header.
+const TCP_FLAGS: u32 = 13;
+
+impl Segment {
+    /// Returns true if this is the first packet of a TCP connection: SYN without ACK.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_syn(&self) -> bool {
+        self.tcp_flags & (TCP_SYN | TCP_ACK) == TCP_SYN
+    }
+}
+
+/// Loads the flags of a TCP header. `None`: the packet is shorter.
+#[inline(always)]
+fn tcp_flags<P: Packet>(packet: &P, protocol: u8, transport: u32) -> Option<u8> {
+    if protocol != IPPROTO_TCP {
+        return Some(0);
+    }
+    let [flags] = packet.load::<1>(transport + TCP_FLAGS)?;
+    Some(flags)
 }
 
 /// Returns true if a frame of `length` bytes, whose packet is of `ether_type`, certainly begins with an Ethernet header.
@@ -123,12 +155,15 @@ fn parse_v4<P: Packet>(packet: &P, start: u32) -> Option<Segment> {
         return None;
     }
     let port = if header == IPV4_HEADER { [p0, p1] } else { packet.load::<2>(start + header + 2)? };
+    let tcp_flags = tcp_flags(packet, protocol, start + header)?;
     Some(Segment {
         protocol,
         destination_port: u16::from_be_bytes(port),
         source: [0, 0, MAPPED_PREFIX, u32::from_ne_bytes([s0, s1, s2, s3])],
         ip_length: u32::from(u16::from_be_bytes([l0, l1])),
         transport: start + header,
+        ip: start,
+        tcp_flags,
     })
 }
 
@@ -147,6 +182,7 @@ fn parse_v6<P: Packet>(packet: &P, start: u32) -> Option<Segment> {
     let source =
         [[a0, a1, a2, a3], [b0, b1, b2, b3], [c0, c1, c2, c3], [d0, d1, d2, d3]].map(u32::from_ne_bytes);
     let port = packet.load::<2>(transport + 2)?;
+    let tcp_flags = tcp_flags(packet, protocol, transport)?;
     let payload = u32::from(u16::from_be_bytes([l0, l1]));
     Some(Segment {
         protocol,
@@ -154,6 +190,8 @@ fn parse_v6<P: Packet>(packet: &P, start: u32) -> Option<Segment> {
         source,
         ip_length: if payload == 0 { 0 } else { payload + IPV6_HEADER },
         transport,
+        ip: start,
+        tcp_flags,
     })
 }
 

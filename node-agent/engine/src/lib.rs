@@ -62,6 +62,8 @@ impl Engine {
                 Timer::Pod(pod) => self.check_pod(pod, now),
                 Timer::Exceptions => self.exceptions_expired(now),
                 Timer::Connections => self.emit_held_connections(now),
+                Timer::ConnectionLists => self.request_connection_lists(now),
+                Timer::Repeats => self.repeat_findings(now),
                 // `finish` reports the facts that did not fit.
                 Timer::Refused => {}
                 Timer::Sweep => self.sweep(now),
@@ -90,10 +92,17 @@ impl Engine {
             // A port whose verdict stays the same may still look different in a listing: its sockets, its names.
             self.outbox.touch();
         }
-        while let Some(port) = self.agenda.next_port() {
-            self.judge(port, now);
-            self.emit_storms(now);
+        loop {
+            while let Some(port) = self.agenda.next_port() {
+                self.judge(port, now);
+                self.emit_storms(now);
+            }
+            // Both may touch ports again.
+            if !self.count_folded(now) && !self.apply_decided_connections(now) && !self.agenda.has_ports() {
+                break;
+            }
         }
+        self.agenda.set(Timer::Repeats, self.findings.next_repeat());
         if let Some(due) = self.outbox.emit_refused(now) {
             self.agenda.set(Timer::Refused, Some(due));
         }

@@ -63,8 +63,30 @@ pub fn location(listener: &Listener) -> String {
 
 /// Formats a process as `NAME(PID)`.
 #[must_use]
-pub fn process(process: Option<&Process>) -> String {
-    process.map_or_else(|| NONE.to_owned(), |process| format!("{}({})", process.name, process.pid))
+pub fn process(process: &Process) -> String {
+    format!("{}({})", process.name, process.pid)
+}
+
+/// Formats who serves a port: the process with the number of others, the kernel, or where the port is forwarded to.
+#[must_use]
+pub fn server(listener: &Listener) -> String {
+    let shown = match (&listener.process, &listener.forwarded_to) {
+        (Some(shown), _) => process(shown),
+        (None, Some(to)) => format!("forwarded to {}", endpoint(&to.address, to.port)),
+        (None, None) if listener.served_by == "kernel" => "the kernel".to_owned(),
+        (None, None) => NONE.to_owned(),
+    };
+    match listener.other_processes.len() {
+        0 => shown,
+        more => format!("{shown} +{more}"),
+    }
+}
+
+/// Formats the declaration of a listener's port.
+#[must_use]
+pub fn declaration(listener: &Listener) -> String {
+    let status = &listener.declaration.status;
+    if listener.unproven { format!("{status} (unproven)") } else { status.clone() }
 }
 
 /// Formats the amount of traffic: the number of connections, or else of packets, or else of attempts; then the bytes.
@@ -109,14 +131,21 @@ fn peer(peer: &Peer) -> String {
     }
 }
 
-/// Formats what a caller dialled: the Service, or the address and port if no Service is known.
+/// Formats what a caller dialled: the Service, or the address and port if no Service is known. Formats what takes the
+/// connections inside the pod, if that is all that is known.
 #[must_use]
 pub fn dialled(via: &Via) -> String {
-    match &via.reference {
-        Some(service) => service.clone(),
-        None if via.address.contains(':') => format!("[{}]:{}", via.address, via.port),
-        None => format!("{}:{}", via.address, via.port),
+    match (&via.reference, via.kind.as_str()) {
+        (Some(service), _) => service.clone(),
+        (None, "proxy") => format!("the pod's proxy on port {}", via.port),
+        (None, _) => endpoint(&via.address, via.port),
     }
+}
+
+/// Formats an address with a port.
+#[must_use]
+pub fn endpoint(address: &str, port: u16) -> String {
+    if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
 }
 
 /// Joins items with commas; `-` if there are none.

@@ -217,21 +217,28 @@ fn pod_name(pod: &Pod) -> String {
 }
 
 fn process(listener: &Listener) -> String {
-    let process = listener.process.as_ref().map_or_else(
-        || "an unknown process".to_owned(),
-        |process| {
-            let executable = process.executable.as_ref().map_or_else(String::new, |path| format!(", {path}"));
-            format!("process {} (pid {}{executable})", process.name, process.pid)
-        },
-    );
-    let addresses = cells::list(&listener.addresses).replace(',', ", ");
     let since = listener.opened_at.as_ref().map_or_else(
         || ", since before the agent".to_owned(),
         |at| format!(", for {}", cells::age(at, &listener.envelope.time)),
     );
+    if let Some(to) = &listener.forwarded_to {
+        return format!("forwarded to {}{since}", cells::endpoint(&to.address, to.port));
+    }
+    let server = match &listener.process {
+        Some(process) => {
+            let executable = process.executable.as_ref().map_or_else(String::new, |path| format!(", {path}"));
+            format!("process {} (pid {}{executable})", process.name, process.pid)
+        }
+        None if listener.served_by == "kernel" => "the kernel".to_owned(),
+        None => "an unknown process".to_owned(),
+    };
+    let others: Vec<String> = listener.other_processes.iter().map(cells::process).collect();
+    let others = if others.is_empty() { String::new() } else { format!(" (beside {})", others.join(", ")) };
+    let addresses = cells::list(&listener.addresses).replace(',', ", ");
     let sockets =
         if listener.sockets > 1 { format!(" with {} sockets", listener.sockets) } else { String::new() };
-    format!("{process}, listens on {addresses}{sockets}{since}")
+    let unproven = if listener.unproven { ", unproven" } else { "" };
+    format!("{server}{others}, listens on {addresses}{sockets}{since}{unproven}")
 }
 
 /// Returns the last step of a path that ends without a known listener.

@@ -104,7 +104,7 @@ fn finding_row(finding: &Finding, width: Width) -> Vec<String> {
         finding.code.clone(),
         location(finding),
         port(finding).map_or_else(|| NONE.to_owned(), |(port, protocol)| format!("{port}/{protocol}")),
-        cells::process(listener.and_then(|listener| listener.process.as_ref())),
+        listener.map_or_else(|| NONE.to_owned(), cells::server),
         cells::traffic(&finding.traffic),
         cells::peers(&finding.traffic),
         cells::age(&finding.first_seen, &finding.envelope.time),
@@ -155,8 +155,8 @@ fn listener_row(listener: &Listener, width: Width) -> Vec<String> {
         listener.port.to_string(),
         cells::list(&listener.addresses),
         cells::location(listener),
-        cells::process(listener.process.as_ref()),
-        listener.declaration.status.clone(),
+        cells::server(listener),
+        cells::declaration(listener),
         cells::traffic(&listener.traffic),
     ];
     row.extend(width.cells(&listener.envelope.node, || {

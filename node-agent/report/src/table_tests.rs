@@ -1,7 +1,7 @@
 //! Tests of the tables: content, order and escaping.
 
 use super::*;
-use crate::wire::{Declaration, Envelope, Netns, Peer, Pod, Policy, Process, Traffic};
+use crate::wire::{Declaration, Endpoint, Envelope, Netns, Peer, Pod, Policy, Process, Traffic};
 
 fn envelope() -> Envelope {
     Envelope {
@@ -21,7 +21,11 @@ fn listener(port: u16, process: &str) -> Listener {
         v6_only: false,
         sockets: 2,
         netns: Netns { inode: 4_026_532_000, name: Some("cni-1".to_owned()) },
+        served_by: "process".to_owned(),
         process: Some(Process { pid: 42, name: process.to_owned(), executable: None }),
+        other_processes: Vec::new(),
+        forwarded_to: None,
+        unproven: false,
         opened_at: None,
         state: "open".to_owned(),
         pod: None,
@@ -142,4 +146,27 @@ fn an_empty_answer_says_so_and_what_to_do_next() {
     assert!(findings(&[], Width::Narrow, Colour::Plain).contains("`portolan listeners`"));
     assert!(listeners(&[], Width::Narrow).contains("`portolan status`"));
     assert!(connections(&[], Width::Narrow).contains("--record all"));
+}
+
+#[test]
+fn a_listener_shows_who_serves_it() {
+    let bare = Listener { process: None, ..listener(80, "") };
+    let to = Endpoint { address: "172.17.0.2".to_owned(), port: 80 };
+    let other = Process { pid: 43, name: "evil".to_owned(), executable: None };
+    let served: Vec<String> = [
+        Listener { served_by: "kernel".to_owned(), ..bare.clone() },
+        Listener { served_by: "forwarded".to_owned(), forwarded_to: Some(to), ..bare.clone() },
+        Listener { other_processes: vec![other], ..listener(80, "redis") },
+        bare,
+    ]
+    .iter()
+    .map(cells::server)
+    .collect();
+    assert_eq!(served, ["the kernel", "forwarded to 172.17.0.2:80", "redis(42) +1", "-"]);
+}
+
+#[test]
+fn an_unproven_listener_is_shown_as_such() {
+    let text = listeners(&[Listener { unproven: true, ..listener(40_000, "dig") }], Width::Narrow);
+    assert!(text.contains("undeclared (unproven)"), "{text}");
 }

@@ -1,5 +1,6 @@
 //! One report as one line of text (`--output text`). Everything that a workload chose is escaped.
 
+use crate::cells;
 use crate::escape::terminal;
 use crate::wire::{Connection, Finding, Listener, Pod, Report};
 
@@ -68,8 +69,11 @@ fn listener_text(listener: &Listener) -> String {
         if listener.state == "open" { "LISTEN" } else { "CLOSED" },
         listener.port,
         listener.protocol,
-        listener.declaration.status,
-        listener.process.as_ref().map_or_else(|| "?".to_owned(), |p| format!("{}({})", p.name, p.pid)),
+        cells::declaration(listener),
+        match cells::server(listener) {
+            unknown if unknown == cells::NONE => "?".to_owned(),
+            known => known,
+        },
     )
 }
 

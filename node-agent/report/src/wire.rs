@@ -105,8 +105,22 @@ pub struct Listener {
     pub sockets: usize,
     /// Network namespace of the sockets.
     pub netns: Netns,
-    /// Process that serves the port; `null` if unknown.
+    /// `process`; `kernel` for a socket of the kernel itself (vxlan, WireGuard, NFS); `forwarded` if rules of the network
+    /// namespace lead the port to another port, namespace or virtual machine.
+    #[serde(default = "by_process")]
+    pub served_by: String,
+    /// Process that serves the port; `null` if unknown, or if `servedBy` is not `process`. Of several programs, one whose
+    /// socket can be reached from the farthest.
     pub process: Option<Process>,
+    /// Processes of other programs that serve the same port; at most 16, absent if there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_processes: Vec<Process>,
+    /// Address and port to which the port is forwarded; absent if a socket serves it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forwarded_to: Option<Endpoint>,
+    /// True for a UDP port that nobody has called yet and that may be a client's; absent if false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unproven: bool,
     /// Time at which the port was opened (RFC 3339, UTC); `null` if the port is older than the agent.
     pub opened_at: Option<String>,
     /// `open` or `closed`.
@@ -119,6 +133,11 @@ pub struct Listener {
     pub declaration: Declaration,
     /// Traffic to the port.
     pub traffic: Traffic,
+}
+
+/// Returns the value of `servedBy` for an agent that does not write it.
+fn by_process() -> String {
+    "process".to_owned()
 }
 
 /// A connection that a socket on a port accepted.
@@ -140,9 +159,9 @@ pub struct Connection {
     pub opened_at: String,
     /// Time at which the connection was closed (RFC 3339, UTC); `null` while it is open.
     pub closed_at: Option<String>,
-    /// Bytes received from the caller.
+    /// Bytes received from the caller; while the connection is open, as last read or 0.
     pub bytes_in: u64,
-    /// Bytes sent to the caller.
+    /// Bytes sent to the caller; while the connection is open, as last read or 0.
     pub bytes_out: u64,
     /// Pod of the accepting socket; `null` if no pod is known.
     pub pod: Option<Pod>,
@@ -383,14 +402,16 @@ pub struct RemoteEndpoint {
     pub via: Option<Via>,
 }
 
-/// Address that a caller dialled, taken from this node's connection tracking.
+/// Way on which a caller reached the port: the address that it dialled, taken from this node's connection tracking, or
+/// what takes its connections inside the pod.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Via {
     /// IP address.
     pub address: String,
     /// Port number.
     pub port: u16,
-    /// `clusterIP`, `nodePort`, `loadBalancer`, `externalIP`, `hostPort`, `nodeAddress` or `unknown`.
+    /// `clusterIP`, `nodePort`, `loadBalancer`, `externalIP`, `hostPort`, `nodeAddress` or `unknown`; `proxy` if a proxy
+    /// in the pod takes the connection on this port; `forwarded` if rules in the pod lead the connection to this address.
     pub kind: String,
     /// `NAMESPACE/NAME` of the Service; `null` if unknown.
     #[serde(rename = "ref")]
@@ -406,35 +427,6 @@ pub struct Suppression {
     pub rule: String,
     /// Reason that the rule gives.
     pub reason: String,
-}
-
-/// Answer of a list route: one page.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct List<T> {
-    /// Always `portolan/v1`.
-    pub schema: String,
-    /// Objects of this page.
-    pub items: Vec<T>,
-    /// Value of the parameter `continue` that asks for the next page; `null` on the last page.
-    pub r#continue: Option<String>,
-    /// Number that grows whenever a listed object changes.
-    pub generation: u64,
-}
-
-/// Answer of `/v1/pods/{namespace}/{name}`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct PodDetail {
-    /// Fields that every object has.
-    #[serde(flatten)]
-    pub envelope: Envelope,
-    /// The pod.
-    pub pod: Pod,
-    /// Findings about the pod; each is a `Finding`.
-    pub findings: Vec<Report>,
-    /// Listeners of the pod; each is a `Listener`.
-    pub listeners: Vec<Report>,
-    /// True if some findings or listeners are not listed.
-    pub truncated: bool,
 }
 
 /// Answer of `/v1/policy`: facts from which a NetworkPolicy for a pod or a workload can be drafted.

@@ -5,7 +5,7 @@ use portolan_engine::model::netns::NetnsFacts;
 use prometheus_client::metrics::histogram::Histogram;
 
 use crate::agent::scan_time::Timed;
-use crate::source::kernel::NetnsPrograms;
+use crate::source::kernel::{LookupScope, NetnsPrograms};
 use crate::source::netns::look::Interface;
 use crate::source::netns::{NetnsActor, NoActor};
 
@@ -18,7 +18,9 @@ pub struct Attach {
 
 impl NetnsActor for Attach {
     fn enter(&mut self, facts: &NetnsFacts, interfaces: &[Interface]) -> bool {
-        self.programs.reconcile(facts.netns, interfaces)
+        // tc is attached to no interface of the host.
+        let lookups = if facts.is_host { LookupScope::All } else { LookupScope::Inside };
+        self.programs.reconcile(facts.netns, interfaces, lookups)
     }
 
     fn act(&mut self, netns: NetnsId) -> bool {

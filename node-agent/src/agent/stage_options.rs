@@ -12,20 +12,21 @@ use crate::config::{AgentConfig, MetadataSource};
 use crate::kubernetes_api::access::is_in_cluster;
 use crate::kubernetes_api::timings::ApiTimings;
 use crate::source::clock;
-use crate::source::kernel::{KernelLogLevel, KernelOptions, TrafficLevel};
+use crate::source::kernel::{KernelHooks, KernelLogLevel, KernelOptions, TrafficLevel};
 use crate::source::kubernetes::KubernetesOptions;
 use crate::source::netns::budget::Budget;
 use crate::source::netns::{HostNetns, NetnsOptions};
 use crate::source::node_access::Wanted;
 use crate::source::pods::cri;
 
-/// Returns the options of the engine. `traffic_drained`: the kernel counts traffic.
+/// Returns the options of the engine. `kernel`: the programs that count traffic, if there are any.
 #[must_use]
-pub fn engine(config: &AgentConfig, traffic_drained: bool) -> EngineOptions {
+pub fn engine(config: &AgentConfig, kernel: Option<&KernelHooks>) -> EngineOptions {
     let size = |cap: u32| usize::try_from(cap).unwrap_or(usize::MAX);
     EngineOptions {
         grace: config.grace,
         stale_grace: config.stale_grace,
+        repeat_findings: config.repeat_findings,
         storm_ports: size(config.caps.findings_per_pod),
         max_peers_per_listener: size(config.caps.peers_per_port),
         max_peers: size(config.caps.peers),
@@ -40,7 +41,8 @@ pub fn engine(config: &AgentConfig, traffic_drained: bool) -> EngineOptions {
         },
         exception_annotations: annotations(config.exception_annotations),
         include_host: config.include_host,
-        traffic_drained,
+        traffic_drained: kernel.is_some(),
+        knows_direction: kernel.is_some_and(KernelHooks::knows_direction),
         ..EngineOptions::default()
     }
 }
@@ -75,6 +77,7 @@ pub fn kernel(config: &AgentConfig) -> KernelOptions {
         listener_ring_bytes: config.caps.listener_ring_bytes,
         connection_ring_bytes: config.caps.connection_ring_bytes,
         records_per_second: config.caps.records_per_second,
+        record_by_default: config.record != RecordArg::None,
         log: match config.kernel_log {
             LogArg::Off => KernelLogLevel::Off,
             LogArg::Error => KernelLogLevel::Error,

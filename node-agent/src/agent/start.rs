@@ -70,7 +70,7 @@ pub fn pipeline(
     let release = uname.release().to_string_lossy().into_owned();
     let node = config.node_name.clone().unwrap_or_else(|| uname.nodename().to_string_lossy().into_owned());
     let mut pipeline = Pipeline::new(
-        Engine::new(stage_options::engine(config, kernel.is_some())),
+        Engine::new(stage_options::engine(config, kernel.as_ref())),
         kernel,
         publisher,
         Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), release.clone())),

@@ -69,6 +69,9 @@ pub struct AgentArgs {
     /// How long a declared port may have no listener before it becomes a stale-declaration [default: 1m]
     #[arg(long, value_name = "DURATION")]
     pub stale_grace: Option<String>,
+    /// Interval at which an open finding is written again, although nothing changed; 0 for never [default: 10m]
+    #[arg(long, value_name = "DURATION")]
+    pub repeat_findings: Option<String>,
     /// Load no kernel program and scan periodically instead. Finds listeners, but no traffic and no short-lived ports
     #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
     pub scan_only: Option<bool>,
@@ -106,6 +109,10 @@ pub struct AgentArgs {
     /// reports their number [default: 8000]
     #[arg(long, value_name = "N")]
     pub max_records_per_second: Option<u32>,
+    /// Maximum number of connections to one port that are written to stdout and /v1/watch in a second; further ones are only
+    /// counted, and are in /v1/connections [default: 10]
+    #[arg(long, value_name = "N")]
+    pub max_connection_lines: Option<u32>,
     /// Bytes of the kernel's ring of listener records; a small ring shows how the agent recovers from losses
     #[arg(long, value_name = "BYTES", hide = true, value_parser = clap::value_parser!(u32).range(4096..=1 << 28))]
     pub listener_ring_bytes: Option<u32>,

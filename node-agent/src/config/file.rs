@@ -36,6 +36,7 @@ pub struct FileConfig {
     pub include_host: Option<bool>,
     pub grace: Option<String>,
     pub stale_grace: Option<String>,
+    pub repeat_findings: Option<String>,
     pub scan_only: Option<bool>,
     pub pod_cidrs: Option<Vec<String>>,
     pub node_cidrs: Option<Vec<String>>,
@@ -57,6 +58,7 @@ pub struct FileLimits {
     pub findings_per_pod: Option<u32>,
     pub connections: Option<u32>,
     pub records_per_second: Option<u32>,
+    pub connection_lines: Option<u32>,
 }
 
 /// Reads and parses the file at `path`.

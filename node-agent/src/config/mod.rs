@@ -61,12 +61,19 @@ pub enum ListenAddress {
     Off,
 }
 
+/// Default of `--max-connection-lines`.
+pub const CONNECTION_LINES: u32 = 10;
+/// Default of `--repeat-findings`.
+const REPEAT_FINDINGS: Duration = Duration::from_secs(600);
+
 /// Output on stdout.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutputConfig {
     pub mode: OutputMode,
     /// Kinds of objects; empty for all.
     pub kinds: Vec<Kind>,
+    /// Maximum number of connections to one port that get a line in a second.
+    pub connection_lines: u32,
 }
 
 /// Limits that bound the memory of the agent, also against hostile pods.
@@ -124,6 +131,8 @@ pub struct AgentConfig {
     pub include_host: bool,
     pub grace: Duration,
     pub stale_grace: Duration,
+    /// How long an open finding is not repeated; zero for ever.
+    pub repeat_findings: Duration,
     pub scan_only: bool,
     pub pod_cidrs: Vec<IpNet>,
     pub node_cidrs: Vec<IpNet>,
@@ -174,7 +183,8 @@ impl AgentConfig {
 
     fn resolve(args: &AgentArgs, file: FileConfig) -> Result<Self, ConfigError> {
         let metadata = either(&args.metadata, file.metadata);
-        let caps = resolve_caps(args, &file.limits.unwrap_or_default())?;
+        let limits = file.limits.unwrap_or_default();
+        let caps = resolve_caps(args, &limits)?;
         let config = Self {
             metadata: metadata_sources(&metadata)?,
             node_name: args.node_name.clone().or(file.node_name).filter(|name| !name.is_empty()),
@@ -195,6 +205,11 @@ impl AgentConfig {
             output: OutputConfig {
                 mode: args.output.or(file.output).unwrap_or(OutputMode::Ndjson),
                 kinds: either(&args.kinds, file.kinds),
+                connection_lines: value::cap(
+                    "--max-connection-lines",
+                    args.max_connection_lines.or(limits.connection_lines).unwrap_or(CONNECTION_LINES),
+                    1 << 20,
+                )?,
             },
             include_host: args.include_host.or(file.include_host).unwrap_or(false),
             grace: match args.grace.as_ref().or(file.grace.as_ref()) {
@@ -204,6 +219,10 @@ impl AgentConfig {
             stale_grace: match args.stale_grace.as_ref().or(file.stale_grace.as_ref()) {
                 Some(text) => value::duration("--stale-grace", text)?,
                 None => Duration::from_secs(60),
+            },
+            repeat_findings: match args.repeat_findings.as_ref().or(file.repeat_findings.as_ref()) {
+                Some(text) => value::duration("--repeat-findings", text)?,
+                None => REPEAT_FINDINGS,
             },
             scan_only: args.scan_only.or(file.scan_only).unwrap_or(false),
             pod_cidrs: value::networks("--pod-cidr", &either(&args.pod_cidr, file.pod_cidrs))?,

@@ -3,7 +3,9 @@
 use std::io;
 
 use super::check::{Check, NeededBy, check, problem};
-use crate::source::kernel::{KernelHooks, KernelLogLevel, KernelOptions, NetnsPrograms, TrafficLevel};
+use crate::source::kernel::{
+    KernelHooks, KernelLogLevel, KernelOptions, LookupScope, NetnsPrograms, TrafficLevel,
+};
 use crate::source::netns::enter;
 use crate::source::netns::look::{Interface, LinkHeader};
 use crate::state::{Hook, State, StateFeed};
@@ -17,6 +19,7 @@ pub fn checks() -> Vec<Check> {
         listener_ring_bytes: 4096,
         connection_ring_bytes: 4096,
         records_per_second: 1,
+        record_by_default: true,
         log: KernelLogLevel::Off,
     };
     let feed = StateFeed::default();
@@ -53,7 +56,7 @@ fn try_in_new_netns(mut programs: NetnsPrograms) -> io::Result<()> {
         let home = enter::HomeNetns::of_this_thread()?;
         let loopback = Interface { index: 1, name: "lo".to_owned(), link_header: LinkHeader::Ethernet };
         let netns = enter::identity(home.inode)?;
-        programs.reconcile(netns, &[loopback]);
+        programs.reconcile(netns, &[loopback], LookupScope::Inside);
         while programs.attach_next(netns) {}
         Ok(())
     };

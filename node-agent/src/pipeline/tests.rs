@@ -43,7 +43,10 @@ struct Running {
 impl Running {
     fn start() -> Self {
         let lines = LineSink::start(std::io::sink(), 16).expect("thread");
-        Self::write_to(lines, OutputConfig { mode: OutputMode::None, kinds: vec![Kind::Status] })
+        Self::write_to(
+            lines,
+            OutputConfig { mode: OutputMode::None, kinds: vec![Kind::Status], connection_lines: 10 },
+        )
     }
 
     fn write_to(lines: LineSink, output: OutputConfig) -> Self {
@@ -379,8 +382,10 @@ fn lost_lines_are_reported_once_there_is_room_also_without_kernel_programs() {
     let (reader, writer) = std::io::pipe().expect("pipe");
     let lines = LineSink::start(writer, 1).expect("thread");
     let counts = lines.counts();
-    let mut running =
-        Running::write_to(lines, OutputConfig { mode: OutputMode::Ndjson, kinds: vec![Kind::Listener] });
+    let mut running = Running::write_to(
+        lines,
+        OutputConfig { mode: OutputMode::Ndjson, kinds: vec![Kind::Listener], connection_lines: 10 },
+    );
     for cookie in 1..=400 {
         running.open(cookie, 9000 + u16::try_from(cookie).expect("small"));
     }

@@ -147,6 +147,8 @@ fn judge(
         attribution_hold: std::time::Duration::ZERO,
         include_host: args.include_host,
         exception_annotations,
+        // No program observes who spoke first.
+        knows_direction: false,
         ..EngineOptions::default()
     });
     let mut lint = AnnotationLint::default();

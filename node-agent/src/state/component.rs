@@ -10,6 +10,8 @@ pub enum Hook {
     PostBind4,
     PostBind6,
     SockRelease,
+    SendMsg4,
+    SendMsg6,
     SkLookup,
     Tc,
 }
@@ -23,6 +25,8 @@ impl Hook {
             Self::PostBind4 => "post_bind4",
             Self::PostBind6 => "post_bind6",
             Self::SockRelease => "sock_release",
+            Self::SendMsg4 => "sendmsg4",
+            Self::SendMsg6 => "sendmsg6",
             Self::SkLookup => "sk_lookup",
             Self::Tc => "tc",
         }

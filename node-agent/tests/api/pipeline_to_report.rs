@@ -39,7 +39,7 @@ fn pipeline() -> Pipeline {
         ..EngineOptions::default()
     };
     let lines = LineSink::start(std::io::sink(), 16).expect("a thread");
-    let output = OutputConfig { mode: OutputMode::None, kinds: Vec::new() };
+    let output = OutputConfig { mode: OutputMode::None, kinds: Vec::new(), connection_lines: 10 };
     let publisher = Publisher::new(lines, output, Arc::new(WatchLog::new(1, 100)));
     let metrics = Arc::new(Metrics::new("0.1.0", "6.18".to_owned()));
     Pipeline::new(

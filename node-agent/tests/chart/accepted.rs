@@ -123,6 +123,8 @@ fn values_reach_it() {
         "agent.limits.findingsPerPod=1",
         "agent.limits.connections=1",
         "agent.limits.recordsPerSecond=1",
+        "agent.limits.connectionLines=1",
+        "agent.repeatFindings=1m",
         "agent.api.port=9999",
         "agent.api.enabled=false",
         "agent.telemetry.port=9998",

@@ -24,6 +24,21 @@ impl Engine {
         true
     }
 
+    /// Adds a port that only a rule of its netns leads to, unless it is in the table. Such ports may occupy half of the
+    /// netns's share: a rule may cover every port, and callers may try them all.
+    pub(crate) fn admit_forwarded_port(&mut self, id: PortId, now: BootTime) -> bool {
+        let max = self.options.max_listeners;
+        if !self.ports.contains(id) {
+            self.facts.netns.entry(id.netns);
+            self.facts.settle_claim(id.netns);
+            if self.facts.netns.quota_left(id.netns, max, |usage| usage.ports) <= max.div_ceil(4) / 2 {
+                self.refuse_port("engine-listeners-full", id);
+                return false;
+            }
+        }
+        self.admit_port(id, now)
+    }
+
     /// Admits one more socket of a port, and the port itself. Returns false if a cap forbids it.
     pub(crate) fn admit_socket(&mut self, id: PortId, now: BootTime) -> bool {
         self.facts.settle_claim(id.netns);

@@ -2,7 +2,9 @@
 //! consecutive connections of one peer share one lookup.
 
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::engine::Engine;
 use crate::judge::nat_path::trace;
@@ -10,15 +12,22 @@ use crate::model::change::Change;
 use crate::model::connection::{Connection, ConnectionFact, ConnectionList, ConnectionOpened};
 use crate::model::fingerprint::{Owner, port_id};
 use crate::model::identity::{BootTime, PortId};
+use crate::model::options::RecordMode;
 use crate::model::pod::PodRef;
-use crate::model::traffic::{Dialled, Origin, Via};
+use crate::model::traffic::{Dialled, Origin, Via, ViaKind};
+use crate::state::port::Recording;
 use crate::state::timers::Timer;
+
+/// Age of an open connection after which its netns's connections are listed, and interval of the lists.
+const LIST_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What connections from one address to one port have in common.
 #[derive(Clone, Debug)]
 struct ConnectionContext {
     port: PortId,
     address: IpAddr,
+    local: IpAddr,
+    accepted_by: Option<NonZeroU16>,
     listener_id: u64,
     origin: Origin,
     reference: Option<Arc<str>>,
@@ -31,6 +40,7 @@ impl ConnectionContext {
     /// Returns true if the connection shares this context.
     fn covers(&self, opened: &ConnectionOpened) -> bool {
         (self.port, self.address, self.dialled) == (opened.port, opened.remote.0, opened.dialled)
+            && (self.local, self.accepted_by) == (opened.local, opened.accepted_by)
     }
 }
 
@@ -43,41 +53,99 @@ impl Engine {
                 ConnectionFact::Opened(opened) => opened,
                 ConnectionFact::Closed(closed) => &closed.opened,
             };
-            let known = context.filter(|context| context.covers(opened));
-            let common = match known {
-                Some(known) => known,
-                None => {
-                    if let Some(dialled) = opened.dialled {
-                        self.record_nat_path(opened.port, opened.remote.0, dialled, opened.at, now);
+            let known = context.take().filter(|context| context.covers(opened));
+            let is_known_end =
+                matches!(fact, ConnectionFact::Closed(_)) && self.facts.connections.contains(opened.cookie);
+            if known.is_none() && !is_known_end {
+                match self.recording_of(opened) {
+                    Recording::On => {}
+                    Recording::Off => continue,
+                    Recording::Undecided => {
+                        if !self.facts.connections.undecided.keep(opened.port, fact, now) {
+                            self.outbox.refuse("undecided-connections-full");
+                        }
+                        continue;
                     }
-                    self.connection_context(opened)
-                }
-            };
-            match fact {
-                ConnectionFact::Opened(opened) => {
-                    let reported = self.facts.connections.open(opened.cookie, connection(opened, &common));
-                    self.emit_connections(reported);
-                }
-                ConnectionFact::Closed(closed) => {
-                    let end = (closed.at, closed.bytes_in, closed.bytes_out);
-                    let whole = || connection(opened, &common);
-                    let reported = self.facts.connections.close(opened.cookie, end, whole);
-                    self.emit_connections(reported.into_iter().flatten());
                 }
             }
-            context = Some(common);
+            let common = known.unwrap_or_else(|| {
+                if let Some(dialled) = opened.dialled {
+                    self.record_nat_path(opened.port, opened.remote.0, dialled, opened.at, now);
+                }
+                self.connection_context(opened)
+            });
+            self.record_connection(fact, &common);
+            // The end of a kept connection says nothing about whether others of the port are recorded.
+            context = Some(common).filter(|_| !is_known_end);
         }
         // Queries show held connections already.
         self.outbox.touch();
         self.emit_held_connections(now);
+        if self.facts.connections.has_open() {
+            self.agenda.hasten(Timer::ConnectionLists, now.after(LIST_INTERVAL));
+        }
+    }
+
+    fn record_connection(&mut self, fact: &ConnectionFact, common: &ConnectionContext) {
+        match fact {
+            ConnectionFact::Opened(opened) => {
+                let reported = self.facts.connections.open(opened.cookie, connection(opened, common));
+                self.emit_connections(reported);
+            }
+            ConnectionFact::Closed(closed) => {
+                let end = (closed.at, closed.bytes_in, closed.bytes_out);
+                let whole = || connection(&closed.opened, common);
+                let reported = self.facts.connections.close(closed.opened.cookie, end, whole);
+                self.emit_connections(reported.into_iter().flatten());
+            }
+        }
+    }
+
+    /// Returns whether connections like this one are recorded. Not decided for a port that is not known (yet).
+    fn recording_of(&self, opened: &ConnectionOpened) -> Recording {
+        if self.options.record == RecordMode::All {
+            return Recording::On;
+        }
+        match self.ports.get(opened.port) {
+            Some(port) => port.recording,
+            None if self.facts.connections.undecided.closed(opened.port).is_some() => Recording::On,
+            None => Recording::Undecided,
+        }
+    }
+
+    /// Applies the facts of ports that are decided now.
+    pub(crate) fn apply_decided_connections(&mut self, now: BootTime) -> bool {
+        let Some(facts) = self.facts.connections.undecided.next_decided() else { return false };
+        self.connections_recorded(&facts, now);
+        true
     }
 
     /// Applies the kernel's list of connections: those that are not listed have ended.
-    pub(crate) fn connections_listed(&mut self, _list: &ConnectionList, _now: BootTime) {}
+    pub(crate) fn connections_listed(&mut self, list: &ConnectionList, now: BootTime) {
+        self.facts.connections.list(list, now);
+        self.outbox.touch();
+        self.emit_held_connections(now);
+    }
 
-    /// Reports the open connections whose hold is over.
+    /// Asks for the connections of each netns that has some which are open for long. A second agent, or a lost record,
+    /// can leave one open for ever.
+    pub(crate) fn request_connection_lists(&mut self, now: BootTime) {
+        let before = BootTime(now.0.saturating_sub(BootTime(0).after(LIST_INTERVAL).0));
+        for netns in self.facts.connections.netns_with_open(before) {
+            self.outbox.push(Change::ListConnections(netns));
+        }
+        if self.facts.connections.has_open() {
+            self.agenda.set(Timer::ConnectionLists, Some(now.after(LIST_INTERVAL)));
+        }
+    }
+
+    /// Reports the open connections whose hold is over, and those whose end was missed.
     pub(crate) fn emit_held_connections(&mut self, now: BootTime) {
         while let Some(connection) = self.facts.connections.next_overdue(now) {
+            self.outbox.emit(Change::Connection(connection));
+        }
+        while let Some(connection) = self.facts.connections.next_missed(now) {
+            self.outbox.refuse("connection-end-missed");
             self.outbox.emit(Change::Connection(connection));
         }
         let due = self.facts.connections.next_due();
@@ -93,6 +161,7 @@ impl Engine {
     /// Looks up the listener, pod and origin of a connection.
     fn connection_context(&self, opened: &ConnectionOpened) -> ConnectionContext {
         let port = self.ports.get(opened.port);
+        let closed = self.facts.connections.undecided.closed(opened.port).filter(|_| port.is_none());
         let pod = port.and_then(|port| port.pod);
         let serving = self.facts.serving(opened.port.netns, pod);
         let traced =
@@ -102,21 +171,32 @@ impl Engine {
             Some(traced) => (traced.origin, traced.reference, Some(traced.via)),
             None => {
                 let (origin, reference) = by_address();
-                (origin, reference, None)
+                (origin, reference, self.way_in(opened).map(Arc::new))
             }
         };
         let unknown =
             || port_id(Owner::Netns(opened.port.netns), opened.port.protocol, opened.port.port.get());
+        let listener_id = port.filter(|port| port.id != 0).map(|port| port.id);
+        let record = pod.and_then(|pod| self.facts.pods.get(pod));
+        let pod = record.map(|record| Arc::clone(&record.reference));
         ConnectionContext {
             port: opened.port,
             address: opened.remote.0,
-            listener_id: port.filter(|port| port.id != 0).map_or_else(unknown, |port| port.id),
+            local: opened.local,
+            accepted_by: opened.accepted_by,
+            listener_id: listener_id.or(closed.map(|closed| closed.listener_id)).unwrap_or_else(unknown),
             origin,
             reference,
             dialled: opened.dialled,
             via,
-            pod: pod.and_then(|pod| self.facts.pods.get(pod)).map(|record| Arc::clone(&record.reference)),
+            pod: pod.or_else(|| closed?.pod.clone()),
         }
+    }
+
+    /// Describes what takes the connection inside the pod, if that is not a socket of the port.
+    fn way_in(&self, opened: &ConnectionOpened) -> Option<Via> {
+        let port = opened.accepted_by?.get();
+        Some(Via { address: opened.local, port, kind: ViaKind::Proxy, reference: None, client: None })
     }
 }
 

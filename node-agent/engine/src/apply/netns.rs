@@ -1,6 +1,10 @@
 //! Applies discovered and ended network namespaces.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use crate::engine::Engine;
+use crate::model::connection::ConnectionList;
 use crate::model::identity::{BootTime, NetnsId, SocketCookie};
 use crate::model::netns::NetnsFacts;
 
@@ -8,19 +12,29 @@ impl Engine {
     /// Learns about a netns, and judges its ports and pods again if that is news.
     pub(crate) fn netns_seen(&mut self, facts: NetnsFacts, at: BootTime, now: BootTime) {
         let id = facts.netns;
-        let Some(before) = self.facts.netns.learn(facts, at) else { return };
-        if let Some(before) = &before {
-            self.facts.addresses.remove_netns(before);
+        let elsewhere: BTreeSet<NetnsId> = facts
+            .paths
+            .iter()
+            .filter_map(|path| self.facts.netns.at_path(path))
+            .filter(|at| *at != id)
+            .collect();
+        let known = self.facts.netns.facts(id).filter(|_| !self.facts.netns.is_gone(id)).cloned();
+        if self.facts.netns.learn(facts, at).is_none() {
+            return;
         }
-        if let Some(facts) = self.facts.netns.facts(id).filter(|_| !self.facts.netns.is_gone(id)) {
-            self.facts.addresses.add_netns(facts);
+        let present = self.facts.netns.facts(id).filter(|_| !self.facts.netns.is_gone(id));
+        self.facts.addresses.replace_netns(known.as_deref(), present.map(Arc::as_ref));
+        if let Some(facts) = present {
             self.facts.pods.learn_paths(id, &facts.paths);
-            if facts.is_host && before.is_none_or(|before| before.addresses != facts.addresses) {
+            if facts.is_host && known.is_none_or(|known| known.addresses != facts.addresses) {
                 self.node_addresses_changed();
             }
         }
         self.facts.settle_claim(id);
-        self.agenda.judge_all(self.ports.of_netns(id));
+        self.take_over_ports(id, now);
+        for netns in elsewhere {
+            self.agenda.judge_all(self.ports.of_netns(netns));
+        }
         self.check_pods_of(id, now);
     }
 
@@ -29,8 +43,10 @@ impl Engine {
         if self.facts.netns.end(id, at, now)
             && let Some(facts) = self.facts.netns.facts(id)
         {
-            self.facts.addresses.remove_netns(facts);
+            self.facts.addresses.replace_netns(Some(facts), None);
         }
+        self.agenda.judge_all(self.ports.of_netns(id));
+        self.connections_listed(&ConnectionList { netns: id, at, connections: Vec::new() }, now);
         for port in self.ports.of_netns(id) {
             let cookies: Vec<SocketCookie> =
                 self.ports.get(port).map(|port| port.sockets.iter().collect()).unwrap_or_default();

@@ -1,7 +1,8 @@
 //! Applies pods of one source.
 
 use crate::engine::Engine;
-use crate::model::identity::{BootTime, PodKey, PodUid, PortId};
+use crate::model::identity::{BootTime, NetnsId, PodKey, PodUid, PortId};
+use crate::model::netns::canonical;
 use crate::model::pod::{Extent, Pod, PodSource};
 use crate::rules::container_match::runs_in;
 use crate::state::pods::{PodChange, PodChanges};
@@ -46,7 +47,7 @@ impl Engine {
                     let ports = self.facts.pods.get(key).map(|record| &record.ports);
                     self.agenda.judge_all(ports.into_iter().flatten().copied());
                 }
-                Extent::More => self.settle_pod(key, before.as_deref()),
+                Extent::More => self.settle_pod(key, before.as_deref(), now),
             }
             differing.push(key);
         }
@@ -56,34 +57,56 @@ impl Engine {
     }
 
     /// Updates everything that is derived from a pod: addresses, claims, selections and attributions.
-    fn settle_pod(&mut self, key: PodKey, before: Option<&Pod>) {
+    fn settle_pod(&mut self, key: PodKey, before: Option<&Pod>, now: BootTime) {
         if let Some(before) = before {
             self.facts.addresses.remove_pod(key, before);
         }
         let was_in = before.and_then(|before| self.facts.netns.at_path(before.netns_path.as_deref()?));
-        for netns in was_in.into_iter().chain(self.facts.netns_of(key)) {
+        let is_in = self.facts.netns_of(key);
+        for netns in was_in.into_iter().chain(is_in) {
             self.facts.settle_claim(netns);
+        }
+        if was_in != is_in {
+            self.agenda.judge_all(was_in.into_iter().flat_map(|netns| self.ports.of_netns(netns)));
         }
         self.select_for(key);
         let Some(record) = self.facts.pods.get(key) else { return };
         self.facts.addresses.add_pod(key, &record.pod);
         self.agenda.judge_all(record.ports.iter().copied());
-        let waiting = self.ports.index().unattributed();
+        let waiting = self.ports.index().unattributed().chain(self.ports.index().strangers());
         let mine: Vec<PortId> = waiting.filter(|id| self.may_be_of(*id, &record.pod)).collect();
         self.agenda.judge_all(mine);
         if let Some(netns) = self.facts.netns_of(key) {
-            self.agenda.judge_all(self.ports.of_netns(netns));
+            self.take_over_ports(netns, now);
         }
     }
 
-    /// Returns true if the cgroup of a process that serves the port names this pod or one of its containers.
+    /// Judges the ports of a netns that became a pod's before those of other netns, so that they take over the ids and
+    /// findings that a port of the pod's previous netns had.
+    pub(crate) fn take_over_ports(&mut self, netns: NetnsId, now: BootTime) {
+        for port in self.ports.of_netns(netns) {
+            self.judge(port, now);
+            self.emit_storms(now);
+        }
+    }
+
+    /// Returns true if the cgroup of a process that serves the port names this pod or one of its containers. For a process
+    /// without a known cgroup, true if the port's netns is mounted at the pod's path.
     fn may_be_of(&self, id: PortId, pod: &Pod) -> bool {
         let Some(bindings) = self.ports.get(id).and_then(|port| port.bindings.as_ref()) else {
             return false;
         };
         let uid = pod.uid.0.as_str();
+        let path = pod.netns_path.as_deref();
+        let is_at_path = || {
+            self.facts.netns.facts(id.netns).is_some_and(|facts| {
+                path.is_some_and(|path| facts.paths.iter().any(|one| canonical(one) == canonical(path)))
+            })
+        };
         bindings.processes().any(|process| {
-            let Some(cgroup) = process.and_then(|process| process.cgroup.as_deref()) else { return false };
+            let Some(cgroup) = process.and_then(|process| process.cgroup.as_deref()) else {
+                return is_at_path();
+            };
             cgroup.contains(uid)
                 || cgroup.contains(&uid.replace('-', "_"))
                 || pod.containers.iter().any(|container| runs_in(process, container))

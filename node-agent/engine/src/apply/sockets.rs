@@ -12,14 +12,15 @@ impl Engine {
     /// Applies a socket that began to serve.
     pub(crate) fn socket_opened(&mut self, opened: OpenedSocket, now: BootTime) {
         let netns = opened.port.netns;
-        let process = self.facts.netns.entry(netns).share_process(opened.process);
+        let holder = opened.process.map_or(Holder::Unknown, Holder::Process);
+        let held_by = self.facts.netns.entry(netns).share_holder(holder);
         let fact =
             SocketFact { at: opened.at, port: opened.port, address: opened.address, v6_only: opened.v6_only };
         let Some(socket) = self.facts.sockets.entry(opened.cookie) else {
             self.refuse_port("engine-sockets-full", opened.port);
             return;
         };
-        socket.open(fact, process);
+        socket.open(fact, held_by);
         self.settle_socket(opened.cookie, netns, now);
         self.facts.netns.prune(netns);
     }
@@ -44,11 +45,7 @@ impl Engine {
         let cookies: Vec<SocketCookie> =
             known.iter().filter_map(|id| self.ports.get(*id)).flat_map(|port| port.sockets.iter()).collect();
         for socket in scan.sockets {
-            let process = match socket.holder {
-                Holder::Process(process) => Some(process),
-                Holder::Unknown | Holder::Nobody | Holder::Kernel => None,
-            };
-            let process = self.facts.netns.entry(scan.netns).share_process(process);
+            let held_by = self.facts.netns.entry(scan.netns).share_holder(socket.holder);
             let fact = SocketFact {
                 at: scan.at,
                 port: socket.port,
@@ -59,7 +56,7 @@ impl Engine {
                 self.refuse_port("engine-sockets-full", socket.port);
                 continue;
             };
-            entry.list(fact, process);
+            entry.list(fact, held_by);
             self.settle_socket(socket.cookie, scan.netns, now);
         }
         for cookie in cookies {
@@ -154,7 +151,7 @@ impl Engine {
         let Some(socket) = self.facts.sockets.get_mut(cookie) else { return };
         let Some(view) = socket.short_lived(floor) else { return };
         socket.reported_open = view.opened_at;
-        let bindings = Bindings::of(&[(view, socket.process())], 0);
+        let bindings = Bindings::of(&[(view, socket.held_by().clone())], 0, false);
         if !self.admit_port(view.port, now) {
             return;
         }

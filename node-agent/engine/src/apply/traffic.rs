@@ -2,9 +2,9 @@
 
 use crate::engine::Engine;
 use crate::judge::nat_path::peer_origin;
-use crate::model::identity::{BootTime, PortId};
-use crate::model::traffic::{PortDelta, TrafficDrain};
-use crate::state::port_traffic::PeerLimits;
+use crate::model::identity::{BootTime, PortId, Protocol};
+use crate::model::traffic::{PeerDelta, PortDelta, TrafficDrain};
+use crate::state::port_traffic::{NewConnections, PeerLimits, PortTraffic, Resolve};
 use crate::state::quota::Usage;
 
 impl Engine {
@@ -17,8 +17,64 @@ impl Engine {
         self.agenda.judge_all(self.ports.index().closing());
     }
 
+    /// Counts the traffic of a port that turned out to be another port's.
+    pub(crate) fn count_folded(&mut self, now: BootTime) -> bool {
+        let Some((to, delta, at)) = self.ports.index_mut().next_folded() else { return false };
+        // The metrics have its connections already.
+        self.absorb(to, now, |traffic, limits, resolve| {
+            traffic.absorb(to.protocol, &delta, at, limits, resolve);
+            NewConnections::default()
+        });
+        true
+    }
+
     /// Adds the growth of one port's counters.
     fn count(&mut self, id: PortId, delta: &PortDelta, at: BootTime, now: BootTime) {
+        let redirected = delta.peers.iter().rev().find_map(|peer| peer.accepted_by);
+        let is_admitted = match redirected {
+            Some(_) => self.admit_forwarded_port(id, now),
+            None => self.admit_port(id, now),
+        };
+        if !is_admitted {
+            return;
+        }
+        if let Some(to) = redirected
+            && let Some((port, index)) = self.ports.split(id)
+        {
+            let before = port.redirect;
+            port.redirect = before.max(Some((at, to)));
+            if let Some((_, to)) =
+                port.redirect.filter(|(_, to)| before.is_none_or(|(_, before)| before != *to))
+            {
+                if let Some((_, before)) = before {
+                    index.redirects.remove(id, PortId { port: before, ..id });
+                }
+                let to = PortId { port: to, ..id };
+                if index.redirects.add(id, to) {
+                    self.agenda.judge(to);
+                }
+                self.agenda.judge(id);
+            }
+        }
+        self.absorb(id, now, |traffic, limits, resolve| {
+            traffic.absorb(id.protocol, delta, at, limits, resolve)
+        });
+    }
+
+    /// Adds new connections of a forwarded port.
+    pub(crate) fn count_forwarded(&mut self, id: PortId, callers: &[PeerDelta], at: BootTime, now: BootTime) {
+        self.absorb(id, now, |traffic, limits, resolve| {
+            traffic.absorb_forwarded(id.protocol, callers, at, limits, resolve)
+        });
+    }
+
+    /// Adds traffic to a port, and judges the port again if that may change what is said about it.
+    fn absorb(
+        &mut self,
+        id: PortId,
+        now: BootTime,
+        add: impl FnOnce(&mut PortTraffic, PeerLimits, Resolve<'_>) -> NewConnections,
+    ) {
         if !self.admit_port(id, now) {
             return;
         }
@@ -36,15 +92,20 @@ impl Engine {
         };
         let kept = port.traffic.peer_count();
         let reach = port.traffic.reach();
-        let by_origin = port.traffic.absorb(id.protocol, delta, at, limits, &resolve);
+        let role = port.bindings.as_ref().map(|bindings| port.role(bindings));
+        let new = add(&mut port.traffic, limits, &resolve);
         // A full list evicts at most one peer per new one, so the count never shrinks.
         let more = port.traffic.peer_count().saturating_sub(kept);
         index.add_peers(more);
         self.facts.netns.charge(id.netns, Usage { peers: more, ..Usage::default() });
-        self.outbox.totals_mut().count_connections(port.status, delta.connections, &by_origin);
+        self.outbox.totals_mut().count_connections(port.status, new.all, &new.by_origin);
+        let is_other_role = id.protocol == Protocol::Udp
+            && role != port.bindings.as_ref().map(|bindings| port.role(bindings));
+        // Several callers may prove what one does not.
+        let may_be_proven = port.unproven && !self.options.knows_direction;
         let moved =
             reach != port.traffic.reach() || port.traffic.has_new_peers || port.traffic.settle_at().is_some();
-        if moved || port.reported.is_none() {
+        if moved || is_other_role || may_be_proven || port.reported.is_none() {
             self.agenda.judge(id);
         }
         self.outbox.touch();

@@ -8,8 +8,8 @@ use crate::model::fingerprint::{Owner, port_id};
 use crate::model::identity::PodKey;
 use crate::model::listener::DeclarationStatus;
 use crate::rules::attribution::{Attribution, attribute};
-use crate::rules::declaration;
-use crate::rules::manifests::ServedPort;
+use crate::rules::container_match::runs_in;
+use crate::rules::{cgroup, declaration};
 use crate::state::bindings::Bindings;
 use crate::state::nat_paths::NatPath;
 use crate::state::pod_record::PodRecord;
@@ -28,19 +28,39 @@ impl PortJudge<'_> {
             self.move_to(pod);
         }
         self.port.id = next;
+        self.find_foreign_server();
         let record = pod.and_then(|pod| self.context.facts.pods.get(pod));
         self.port.status = record.map_or(DeclarationStatus::Unknown, |record| {
-            let process = self.port.representative();
-            let served = ServedPort { protocol: self.id.protocol, port: self.id.port, process };
-            declaration::status(record.manifests(), served)
+            declaration::status(record.manifests(), self.context.facts.served_port(self.id, self.port))
         });
+        self.settle_target();
+    }
+
+    /// Finds out whether a process of another pod serves the port, as a node's proxy does in the netns of other pods.
+    fn find_foreign_server(&mut self) {
+        let pods = &self.context.facts.pods;
+        let process = self.port.representative();
+        let record = self.port.pod.and_then(|pod| pods.get(pod));
+        let is_own = |record: &PodRecord| record.pod.containers.iter().any(|one| runs_in(process, one));
+        let path = process.and_then(|process| process.cgroup.as_deref()).filter(|path| *path != "/");
+        let Some(path) = path.filter(|_| record.is_some_and(|record| !is_own(record))) else {
+            self.port.served_from = None;
+            self.index.set_strange(self.id, false);
+            return;
+        };
+        let named = cgroup::pod(path, |uid| pods.by_uid(uid));
+        self.port.served_from = named.filter(|named| Some(*named) != self.port.pod);
+        self.index.set_strange(self.id, named != self.port.pod);
     }
 
     fn find_pod(&self) -> Option<Attribution> {
         let pods = &self.context.facts.pods;
-        let facts = self.context.facts.netns.facts(self.id.netns).map(Arc::as_ref);
+        let netns = &self.context.facts.netns;
+        let facts = netns.facts(self.id.netns).map(Arc::as_ref);
+        // Of two netns that had the same path in turn, the present one is the pod's.
+        let is_here = |path: &str| netns.at_path(path).is_none_or(|at| at == self.id.netns);
         let processes = self.port.bindings.iter().flat_map(Bindings::processes).chain([None]);
-        let found = processes.into_iter().find_map(|process| attribute(pods, facts, process));
+        let found = processes.into_iter().find_map(|process| attribute(pods, facts, &is_here, process));
         // A deleted pod keeps its ports until it is forgotten. So does a pod whose netns only the runtime knew, after the
         // runtime stopped reporting it.
         let stays = |record: &PodRecord| {

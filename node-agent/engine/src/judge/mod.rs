@@ -2,9 +2,12 @@
 
 mod attribution;
 mod context;
+mod datagrams;
+mod forwarded;
 pub(crate) mod nat_path;
 mod pod;
 mod port;
 mod port_finding;
+mod repeats;
 mod storms;
 mod suppression;

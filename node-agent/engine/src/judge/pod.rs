@@ -10,6 +10,7 @@ use crate::model::policy::PolicyVerdict;
 use crate::read::render;
 use crate::rules::expectations::{Expectations, ExpectedBy};
 use crate::state::findings::{Assessment, Raised, Subject};
+use crate::state::port::Port;
 use crate::state::timers::Timer;
 
 /// Loss reason: a pod has more expected ports than are kept, or more unserved ports than are reported.
@@ -44,7 +45,7 @@ impl Engine {
         for at in to_check {
             let (protocol, port) = at;
             let id = netns.map(|netns| PortId { netns, protocol, port });
-            let served = id.and_then(|id| ports.get(id)).is_some_and(|port| !port.sockets.is_empty());
+            let served = id.and_then(|id| ports.get(id)).is_some_and(Port::is_served);
             context.check_expected(key, at, can_be_unserved && !served);
         }
         context.refuse_beyond(key, beyond_before);
@@ -140,9 +141,10 @@ impl JudgeContext<'_> {
     }
 
     /// True if an unserved port of this pod is worth a finding: its netns was scanned, all its containers are ready as far
-    /// as known, and its sockets are visible to this kernel.
+    /// as known, and its sockets are visible to this kernel. Those of a virtual machine in the pod are not.
     fn can_be_unserved(&self, key: PodKey) -> bool {
         self.facts.is_scanned(key)
+            && !self.facts.has_guest(key)
             && self.facts.pods.get(key).is_some_and(|record| {
                 record.departed.is_none()
                     && record.pod.ready != Some(false)
@@ -181,7 +183,7 @@ impl JudgeContext<'_> {
         let assessment = Assessment { code, policy: PolicyVerdict::Unknown, suppressed_by };
         let is_news = self.findings.raise(id, subject, assessment, since) != Raised::Same;
         if is_news {
-            self.findings.mark_reported(id, self.now);
+            self.findings.mark_reported(id, self.now, self.options.repeat_findings);
         }
         is_news
     }

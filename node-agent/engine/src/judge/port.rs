@@ -13,29 +13,28 @@ use crate::model::identity::{BootTime, PortId, Protocol};
 use crate::model::listener::{DeclarationStatus, Explanation, ListenerState};
 use crate::model::options::RecordMode;
 use crate::read::render;
-use crate::rules::container_match::container;
 use crate::rules::declaration;
 use crate::rules::explanation::explanations;
-use crate::rules::manifests::ServedPort;
-use crate::state::bindings::Bindings;
-use crate::state::port::Port;
+use crate::state::port::{Port, Recording};
 use crate::state::ports::PortIndexes;
 use crate::state::quota::Usage;
+use crate::state::redirects::TargetState;
 use crate::state::storms::StormScope;
 use crate::state::timers::Timer;
-
-/// Minimum age at which an ephemeral UDP port can count as a server.
-const EPHEMERAL_PROOF: Duration = Duration::from_secs(5);
+use crate::state::undecided::ClosedPort;
 
 /// Maximum time that a close waits for the drain with its last traffic.
-const LAST_TRAFFIC: Duration = Duration::from_secs(3);
+pub(crate) const LAST_TRAFFIC: Duration = Duration::from_secs(3);
 
 /// What happens to a port after it was judged.
-enum Outcome {
+#[derive(Debug)]
+pub(crate) enum Outcome {
     /// Keep the port, and judge it again at this time.
     Keep(Option<BootTime>),
     /// Remove the port from the table.
     Drop,
+    /// Count the port's traffic for this port, and remove it from the table.
+    Fold(PortId),
 }
 
 /// One port that is being judged.
@@ -66,6 +65,13 @@ impl Engine {
                 judge.release();
                 ports.remove(id);
             }
+            Outcome::Fold(to) => {
+                judge.hide();
+                let delta = judge.port.traffic.to_delta(id.protocol);
+                judge.index.fold(to, delta, judge.port.traffic.last_seen().unwrap_or(now));
+                judge.release();
+                ports.remove(id);
+            }
         }
     }
 }
@@ -74,6 +80,10 @@ impl PortJudge<'_> {
     fn decide(&mut self) -> Outcome {
         let now = self.context.now;
         let hold = self.port.first_heard_at.after(self.context.options.attribution_hold);
+        if let Some(outcome) = self.settle_redirect(hold) {
+            return outcome;
+        }
+        let forwarded_until = self.settle_forward();
         let Some(bindings) = self.port.bindings.clone() else {
             return if now < hold { Outcome::Keep(Some(hold)) } else { Outcome::Drop };
         };
@@ -82,25 +92,34 @@ impl PortJudge<'_> {
             return self.ignore(hold);
         }
         self.watch();
-        if self.is_candidate(&bindings) {
-            self.hide();
-            return if self.port.sockets.is_empty() { Outcome::Drop } else { Outcome::Keep(None) };
+        if let Some(outcome) = self.settle_datagrams(&bindings) {
+            return outcome;
         }
-        // Until its netns is known, a pod's main netns cannot be distinguished from another netns inside the pod, and the
-        // two give different ids.
-        let unsure = self.port.pod.is_none() || self.context.facts.netns.facts(self.id.netns).is_none();
-        if self.port.reported.is_none() && unsure && !self.is_host() && now < hold {
+        if self.port.reported.is_none() && self.is_unsure() && !self.is_host() && now < hold {
             return Outcome::Keep(Some(hold));
         }
+        self.settle_recording();
         let is_new_report = self.report_listener();
-        let is_served = !self.port.sockets.is_empty();
+        let is_served = self.port.is_served();
         if let Some(pod) = self.port.pod {
             self.context.check_expected_port(pod, (self.id.protocol, self.id.port), is_served);
         }
         if !is_served {
             return self.close();
         }
-        Outcome::Keep(self.judge_finding(&bindings, is_new_report))
+        let again = self.judge_finding(&bindings, is_new_report);
+        Outcome::Keep(again.into_iter().chain(forwarded_until).min())
+    }
+
+    /// True if the id of the port may still change. Until the netns of a pod is known, a pod's main netns cannot be
+    /// distinguished from another netns inside the pod, and the two give different ids.
+    fn is_unsure(&self) -> bool {
+        let facts = &*self.context.facts;
+        let Some(pod) = self.port.pod else { return true };
+        if facts.netns.facts(self.id.netns).is_none() {
+            return true;
+        }
+        facts.pods.awaits_netns(pod, &facts.netns)
     }
 
     pub(crate) fn is_host(&self) -> bool {
@@ -125,9 +144,7 @@ impl PortJudge<'_> {
         if self.context.now < hold {
             return Outcome::Keep(Some(hold));
         }
-        if std::mem::take(&mut self.port.recording) {
-            self.context.outbox.push(Change::Record { port: self.id, on: false });
-        }
+        self.stop_recording();
         let was_watched = std::mem::take(&mut self.port.watched);
         if !std::mem::replace(&mut self.port.dismissed, true) || was_watched {
             self.context.outbox.push(Change::Unwatch(self.id));
@@ -135,36 +152,32 @@ impl PortJudge<'_> {
         Outcome::Keep(None)
     }
 
-    /// True for a UDP port in the ephemeral range that has not proved to be a server. Such a bind is mostly a client's; the
-    /// port counts once it stayed open and several peers sent to it.
-    fn is_candidate(&mut self, bindings: &Bindings) -> bool {
-        let Some(facts) = self.context.facts.netns.facts(self.id.netns) else { return false };
-        let port = &mut *self.port;
-        let (first, last) = facts.ephemeral_ports;
-        let ephemeral = self.id.protocol == Protocol::Udp && (first..=last).contains(&self.id.port.get());
-        let expected = matches!(port.status, DeclarationStatus::Declared | DeclarationStatus::Explained);
-        if !ephemeral || port.serves || expected {
-            return false;
-        }
-        let stayed = port.scanned_at.is_some_and(|at| at >= bindings.first_at.after(EPHEMERAL_PROOF));
-        port.serves = stayed && port.traffic.is_called_by_several();
-        !port.serves
-    }
-
-    /// Asks the kernel side to count the port, and to record its connections if the record mode covers it.
+    /// Asks the kernel side to count the port.
     fn watch(&mut self) {
         if !self.port.watched {
             self.port.watched = true;
             self.context.outbox.push(Change::Watch(self.id));
         }
-        let on = match self.context.options.record {
+    }
+
+    /// Asks the kernel side to record single connections of the port, or not to, by the record mode.
+    fn settle_recording(&mut self) {
+        if self.id.protocol != Protocol::Tcp {
+            return;
+        }
+        let mode = self.context.options.record;
+        let on = match mode {
             RecordMode::All => true,
             RecordMode::None => false,
             RecordMode::Undeclared => self.port.status == DeclarationStatus::Undeclared,
         };
-        if self.port.recording != on {
-            self.port.recording = on;
-            self.context.outbox.push(Change::Record { port: self.id, on });
+        let next = if on { Recording::On } else { Recording::Off };
+        let before = std::mem::replace(&mut self.port.recording, next);
+        if before != next {
+            if mode != RecordMode::None {
+                self.context.outbox.push(Change::Record { port: self.id, on });
+            }
+            self.context.facts.connections.undecided.decide(self.id);
         }
     }
 
@@ -173,7 +186,7 @@ impl PortJudge<'_> {
         let mark = self.change_mark();
         let was_reported = self.port.reported.is_some();
         // `close` reports the listener as closed, so the changes that a close causes need no report of their own.
-        if self.port.reported == Some(mark) || (was_reported && self.port.sockets.is_empty()) {
+        if self.port.reported == Some(mark) || (was_reported && !self.port.is_served()) {
             return false;
         }
         if !was_reported && self.port.pod.is_none() && !self.is_host() {
@@ -196,12 +209,11 @@ impl PortJudge<'_> {
         let (id, port) = (self.id, &*self.port);
         let mut fnv = Fnv::default();
         if let Some(record) = port.pod.and_then(|pod| self.context.facts.pods.get(pod)) {
-            let process = port.representative();
+            self.context.facts.container(port).map(|container| &container.name).hash(&mut fnv);
             let declaring = declaration::declaring(&record.pod, id.protocol, id.port);
-            container(&record.pod, process, &declaring).map(|container| &container.name).hash(&mut fnv);
             declaring.iter().for_each(|container| container.name.hash(&mut fnv));
             if port.status == DeclarationStatus::Explained {
-                let served = ServedPort { protocol: id.protocol, port: id.port, process };
+                let served = self.context.facts.served_port(id, port);
                 for why in explanations(record.manifests(), served).map(Explanation::from) {
                     why.reference.hash(&mut fnv);
                 }
@@ -210,13 +222,27 @@ impl PortJudge<'_> {
         port.change_mark(fnv.finish())
     }
 
+    /// Remembers since when the port was served, in case it opens again within the grace time.
+    pub(crate) fn keep_age(&mut self) {
+        let until = self.context.now.after(self.context.options.grace);
+        if !self.index.keep_age(self.id, self.port.age, until) {
+            self.context.outbox.refuse("engine-closed-ports-full");
+        }
+    }
+
+    /// Returns until when traffic from before the close may still be drained; `None` if all of it was.
+    pub(crate) fn last_traffic_until(&self, closed_at: BootTime) -> Option<BootTime> {
+        let drained = self.index.last_drain().is_some_and(|drain| drain >= closed_at);
+        let deadline = closed_at.after(LAST_TRAFFIC);
+        let waits = self.context.options.traffic_drained && !drained && self.context.now < deadline;
+        waits.then_some(deadline)
+    }
+
     /// Reports the close, unless traffic of the port's last moments may still be drained.
     fn close(&mut self) -> Outcome {
         let (now, options) = (self.context.now, self.context.options);
         let closed_at = self.port.closed_at.unwrap_or(now);
-        let drained = self.index.last_drain().is_some_and(|drain| drain >= closed_at);
-        let deadline = closed_at.after(LAST_TRAFFIC);
-        if options.traffic_drained && !drained && now < deadline {
+        if let Some(deadline) = self.last_traffic_until(closed_at) {
             return Outcome::Keep(Some(deadline));
         }
         if let Some(bindings) = &self.port.bindings
@@ -226,22 +252,31 @@ impl PortJudge<'_> {
             let short_lived = &mut self.context.outbox.totals_mut().short_lived;
             *short_lived = short_lived.saturating_add(1);
         }
-        if !self.index.keep_age(self.id, self.port.age, now.after(options.grace)) {
-            self.context.outbox.refuse("engine-closed-ports-full");
-        }
+        self.keep_age();
         self.withdraw();
         Outcome::Drop
     }
 
-    /// Resolves the finding, and reports the listener as closed, under the port's present id.
+    /// Resolves the finding, and reports the listener as closed, under the port's present id. Neither if the port in the
+    /// pod's present netns took the id over.
     pub(crate) fn withdraw(&mut self) {
         self.resolve_finding();
-        self.emit_listener(ListenerState::Closed);
+        if !self.index.is_taken_over(self.port.id, self.id) {
+            self.emit_listener(ListenerState::Closed);
+        }
         self.index.release_id(self.port.id, self.id);
     }
 
+    /// Asks the kernel side not to record connections any more, and drops those that wait for the decision.
+    fn stop_recording(&mut self) {
+        if std::mem::replace(&mut self.port.recording, Recording::Off) == Recording::On {
+            self.context.outbox.push(Change::Record { port: self.id, on: false });
+        }
+        self.context.facts.connections.undecided.decide(self.id);
+    }
+
     /// Withdraws everything that was reported about a port that is not to be reported any more.
-    fn hide(&mut self) {
+    pub(crate) fn hide(&mut self) {
         self.context.update_storm(self.storm_scope(), self.id, None);
         if self.port.reported.is_some() {
             self.withdraw();
@@ -259,9 +294,15 @@ impl PortJudge<'_> {
         if let Some(record) = self.port.pod.and_then(|pod| self.context.facts.pods.get_mut(pod)) {
             record.ports.remove(&id);
         }
-        if self.port.recording {
-            self.context.outbox.push(Change::Record { port: id, on: false });
+        if self.port.recording == Recording::On {
+            let reference = self.port.pod.and_then(|pod| self.context.facts.pods.get(pod));
+            let reference = reference.map(|record| Arc::clone(&record.reference));
+            let closed = ClosedPort { listener_id: self.port.id, pod: reference };
+            self.context.facts.connections.undecided.remember(id, closed);
         }
+        self.stop_recording();
+        let dependent = self.index.redirects.update(id, TargetState::Unserved);
+        self.context.agenda.judge_all(dependent);
         // The kernel side counts a port from the moment it opens, watched or not.
         self.context.outbox.push(Change::Unwatch(id));
         self.context.facts.netns.prune(id.netns);

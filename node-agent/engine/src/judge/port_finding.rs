@@ -19,15 +19,16 @@ impl PortJudge<'_> {
     pub(crate) fn judge_finding(&mut self, bindings: &Bindings, is_new_report: bool) -> Option<BootTime> {
         let (id, now, options) = (self.id, self.context.now, self.context.options);
         let facts = self.port_facts(bindings);
-        let code = verdict(&facts);
+        // A port that may be a client's is listed, and makes no finding.
+        let code = verdict(&facts).filter(|_| !self.port.unproven);
         let scope = self.storm_scope();
         let is_counted = self.context.facts.storm(scope).is_some_and(|storm| storm.ports.contains(&id));
         let due = bindings.first_at.after(options.grace);
         if code.is_some() && !self.has_finding() && !is_counted && now < due {
             return Some(due);
         }
-        let suppressed_by = code
-            .and_then(|code| self.context.port_suppression((id, self.port.pod), bindings, (code, &facts)));
+        let suppressed_by =
+            code.and_then(|code| self.context.port_suppression((id, &*self.port), bindings, (code, &facts)));
         // A suppressed finding is neither part of a storm nor hidden by one.
         let is_open = suppressed_by.is_none();
         self.context.update_storm(scope, id, code.filter(|_| is_open));
@@ -50,7 +51,7 @@ impl PortJudge<'_> {
             }
         }
         self.port.traffic.has_new_peers = false;
-        findings.mark_reported(self.port.id, now);
+        findings.mark_reported(self.port.id, now, options.repeat_findings);
         let record = findings.get(self.port.id);
         let mut finding =
             record.map(|record| render::port_finding(self.context.facts, record, id, self.port, now));
@@ -75,9 +76,7 @@ impl PortJudge<'_> {
         let in_debug_container = |record: &PodRecord| {
             let is_debug = |container: &Container| container.kind == ContainerKind::Ephemeral;
             record.pod.containers.iter().any(is_debug)
-                && bindings
-                    .processes()
-                    .any(|process| is_ephemeral(container(&record.pod, process, &[]), process))
+                && bindings.processes().any(|process| is_ephemeral(container(&record.pod, process), process))
         };
         let exposure = bindings.exposure(host);
         let reach = match (id.protocol, exposure) {

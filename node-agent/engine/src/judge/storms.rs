@@ -30,7 +30,7 @@ impl Engine {
                     }
                 }
                 StormChange::Grew => {
-                    context.findings.mark_reported(id, now);
+                    context.findings.mark_reported(id, now, context.options.repeat_findings);
                     context.emit_storm(ports, id);
                 }
                 StormChange::Ended => {

@@ -9,30 +9,32 @@ use crate::model::finding::Suppression;
 use crate::model::finding_code::FindingCode;
 use crate::model::identity::{PodKey, PortId, Protocol};
 use crate::model::listener::Exposure;
-use crate::model::pod::{Container, Pod};
+use crate::model::pod::Container;
 use crate::model::process::Process;
-use crate::rules::container_match::{container, runs_in};
+use crate::rules::container_match::runs_in;
 use crate::rules::declaration;
 use crate::rules::evaluate::PortFacts;
 use crate::state::bindings::Bindings;
 use crate::state::findings::Subject;
+use crate::state::port::Port;
 use crate::state::storms::StormScope;
 
 impl JudgeContext<'_> {
     /// Returns the exception that suppresses this finding of a port.
     pub(crate) fn port_suppression(
         &self,
-        (id, pod): (PortId, Option<PodKey>),
+        (id, port): (PortId, &Port),
         bindings: &Bindings,
         (code, facts): (FindingCode, &PortFacts),
     ) -> Option<Arc<Suppression>> {
-        let record = pod.and_then(|pod| self.facts.pods.get(pod));
+        let record = port.pod.and_then(|pod| self.facts.pods.get(pod));
         if record.map_or(self.facts.exceptions.is_empty(), |record| record.exceptions.rules.is_empty()) {
             return None;
         }
-        let processes: Vec<Option<&Process>> = bindings.processes().collect();
+        // A process that can be reached is not covered by a rule for another one beside it.
+        let processes: Vec<Option<&Process>> = bindings.reachable().collect();
         let candidate = Candidate {
-            container: record.and_then(|record| certain_container(&record.pod, bindings)),
+            container: self.certain_container(port, bindings),
             processes: Some(&processes),
             protocol: Some(id.protocol),
             port: Some(id.port),
@@ -41,6 +43,18 @@ impl JudgeContext<'_> {
             code,
         };
         self.suppression(record.map(|record| record.exceptions.rules.as_slice()), &candidate)
+    }
+
+    /// Returns the container of the pod in which every process that can be reached runs. `None` if another pod's process
+    /// serves the port, or the runtime knows the container and a process was seen outside it.
+    fn certain_container(&self, port: &Port, bindings: &Bindings) -> Option<&Container> {
+        let container = self.facts.container(port).filter(|_| port.served_from.is_none())?;
+        let is_outside = |process: Option<&Process>| {
+            process.is_some_and(|process| process.cgroup.is_some())
+                && !container.id.is_empty()
+                && !runs_in(process, container)
+        };
+        (!bindings.reachable().any(is_outside)).then_some(container)
     }
 
     /// Returns the exception that suppresses a finding that is not about a served port.
@@ -88,21 +102,4 @@ impl JudgeContext<'_> {
         };
         found.map(|rule| Arc::clone(&rule.suppression))
     }
-}
-
-/// Returns the container in which every process of the port runs, if that is certain.
-fn certain_container<'a>(pod: &'a Pod, bindings: &Bindings) -> Option<&'a Container> {
-    let mut containers = bindings.processes().map(|process| container_of(pod, process));
-    let first = containers.next().flatten()?;
-    containers.all(|other| other.is_some_and(|other| std::ptr::eq(other, first))).then_some(first)
-}
-
-/// Returns the container of a process, unless the runtime knows its containers and the process was seen outside all
-/// of them.
-fn container_of<'a>(pod: &'a Pod, process: Option<&Process>) -> Option<&'a Container> {
-    let found = container(pod, process, &[])?;
-    let is_elsewhere = process.is_some_and(|process| process.cgroup.is_some())
-        && !found.id.is_empty()
-        && !runs_in(process, found);
-    (!is_elsewhere).then_some(found)
 }

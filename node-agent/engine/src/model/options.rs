@@ -53,6 +53,11 @@ pub struct EngineOptions {
     /// True if a kernel source drains counters. A close then waits for the next drain, so that its traffic is
     /// complete.
     pub traffic_drained: bool,
+    /// True if the kernel side observes which UDP peers a port addressed first. False where no program does: then a call
+    /// cannot be told from an answer.
+    pub knows_direction: bool,
+    /// Interval after which an open finding that was not reported since is reported again; zero: never.
+    pub repeat_findings: Duration,
 }
 
 impl Default for EngineOptions {
@@ -73,6 +78,8 @@ impl Default for EngineOptions {
             exception_annotations: AnnotationSource::default(),
             include_host: false,
             traffic_drained: false,
+            knows_direction: true,
+            repeat_findings: Duration::from_secs(600),
         }
     }
 }

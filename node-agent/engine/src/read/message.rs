@@ -5,7 +5,7 @@ use std::num::NonZeroU16;
 
 use crate::model::finding_code::FindingCode;
 use crate::model::identity::Protocol;
-use crate::model::listener::Listener;
+use crate::model::listener::{Listener, ServedBy};
 use crate::model::netns::NetnsRef;
 use crate::model::pod::{Pod, PodRef};
 use crate::model::policy::{Policy, PolicyVerdict};
@@ -27,11 +27,17 @@ pub(crate) fn safe(name: &str) -> String {
     shown
 }
 
-/// Returns the sentence for a finding about a listener.
+/// Returns the sentence for a finding about a listener. `other_pod`: the pod of the process, if that is not the pod of the
+/// port.
 #[must_use]
-pub(crate) fn listener(code: FindingCode, listener: &Listener, policy: &Policy) -> String {
-    let who = listener.process.as_ref().map_or_else(|| "an unknown process".to_owned(), |p| safe(&p.name));
-    let what = format!("port {}/{} is served by {who}", listener.port.port, listener.port.protocol);
+pub(crate) fn listener(
+    code: FindingCode,
+    listener: &Listener,
+    policy: &Policy,
+    other_pod: Option<&str>,
+) -> String {
+    let what =
+        format!("port {}/{} is {}", listener.port.port, listener.port.protocol, served(listener, other_pod));
     let Some(pod) = &listener.pod else {
         let netns = listener.netns.name.as_deref().map_or_else(|| listener.netns.inode.to_string(), safe);
         return format!(
@@ -50,6 +56,10 @@ pub(crate) fn listener(code: FindingCode, listener: &Listener, policy: &Policy) 
             "{what}, opened by a debug container in pod {}: end the debug session or close it",
             name(pod)
         ),
+        FindingCode::UndeclaredLoopback if pod.host_network => format!(
+            "{undeclared}; every process of the node and every pod in the node's network can reach it on loopback: \
+             nothing to do unless it is unknown to you"
+        ),
         FindingCode::UndeclaredLoopback => format!(
             "{undeclared}; only its own containers can reach it on loopback: nothing to do unless it is unknown to you"
         ),
@@ -62,6 +72,25 @@ pub(crate) fn listener(code: FindingCode, listener: &Listener, policy: &Policy) 
         }
         _ => format!("{undeclared}; {}: declare it in containerPort or close it", reachable(policy)),
     }
+}
+
+/// Returns by whom a port is served, or where it is forwarded to.
+fn served(listener: &Listener, other_pod: Option<&str>) -> String {
+    if let Some((address, port)) = listener.forwarded_to {
+        return format!("forwarded to {}", SocketAddr::new(address, port));
+    }
+    let process = listener.process.as_ref();
+    let who = match listener.served_by {
+        ServedBy::Kernel => "the kernel".to_owned(),
+        _ => process.map_or_else(|| "an unknown process".to_owned(), |process| safe(&process.name)),
+    };
+    let pod = other_pod.map(|pod| format!(" of pod {}", safe(pod))).unwrap_or_default();
+    let beside = match listener.other_processes.as_slice() {
+        [] => String::new(),
+        [one] => format!(", beside {}", safe(&one.name)),
+        [one, rest @ ..] => format!(", beside {} and {} more", safe(&one.name), rest.len()),
+    };
+    format!("served by {who}{pod}{beside}")
 }
 
 /// Returns who called, and what to do. Mentions a policy that should have blocked the call.
@@ -230,6 +259,8 @@ fn dialled_through(via: &Via) -> String {
     match (via.kind, service) {
         (ViaKind::NodePort, Some(service)) => format!(" through NodePort {dialled} of Service {service}"),
         (ViaKind::HostPort, _) => format!(" through hostPort {dialled}"),
+        (ViaKind::Proxy, _) => format!(" through the pod's own proxy on port {}", via.port),
+        (ViaKind::Forwarded, _) => String::new(),
         (_, Some(service)) => format!(" through Service {service} ({dialled})"),
         (ViaKind::NodeAddress, None) => format!(" through the node's {dialled}"),
         (_, None) => format!(" through {dialled}"),

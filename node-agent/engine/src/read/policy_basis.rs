@@ -165,7 +165,7 @@ impl Engine {
         id: Option<PortId>,
     ) -> Option<BasisPort> {
         let served = id.and_then(|id| Some((id, self.ports.get(id)?)));
-        let served = served.filter(|(_, port)| !port.sockets.is_empty());
+        let served = served.filter(|(_, port)| port.is_served());
         let code =
             served.and_then(|(_, port)| self.findings.get(port.id)).map(|finding| finding.assessment.code);
         let listener =
@@ -179,7 +179,7 @@ impl Engine {
             entry.name.clone().filter(|_| (entry.protocol, entry.port) == (protocol, port))
         });
         let bare = || {
-            let served = ServedPort { protocol, port, process: None };
+            let served = ServedPort { protocol, port, process: None, served_from: None };
             declaration::describe(Some(record.manifests()), served)
         };
         let declaration = listener.as_ref().map_or_else(bare, |listener| listener.declaration.clone());

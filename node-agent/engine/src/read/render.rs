@@ -6,15 +6,15 @@ use std::sync::Arc;
 use crate::model::finding::Finding;
 use crate::model::fingerprint::hex;
 use crate::model::identity::{BootTime, NetnsId, PortId, Protocol};
-use crate::model::listener::{Declaration, DeclarationStatus, Exposure, Listener, ListenerState, ServedBy};
+use crate::model::listener::{Declaration, DeclarationStatus, Exposure, Listener, ListenerState};
 use crate::model::netns::NetnsRef;
 use crate::model::pod::PodRef;
 use crate::model::policy::Policy;
 use crate::model::traffic::Traffic;
 use crate::read::message;
-use crate::rules::container_match::container;
 use crate::rules::manifests::ServedPort;
 use crate::rules::{declaration, isolation};
+use crate::state::bindings::Bindings;
 use crate::state::facts::Facts;
 use crate::state::findings::{FindingRecord, Subject};
 use crate::state::pod_record::PodRecord;
@@ -25,10 +25,7 @@ use crate::state::storms::StormScope;
 /// Renders a listener.
 pub(crate) fn listener(facts: &Facts, id: PortId, port: &Port, state: ListenerState) -> Listener {
     let record = port.pod.and_then(|pod| facts.pods.get(pod));
-    let pod = record.map(|record| &*record.pod);
     let bindings = port.bindings.as_ref();
-    let representative = port.representative();
-    let declaring = pod.map(|pod| declaration::declaring(pod, id.protocol, id.port)).unwrap_or_default();
     let addresses = bindings.map(|bindings| bindings.addresses.clone()).unwrap_or_default();
     let host = facts.netns.is_host(id.netns);
     let unknown = if host { Exposure::Host } else { Exposure::Pod };
@@ -40,20 +37,17 @@ pub(crate) fn listener(facts: &Facts, id: PortId, port: &Port, state: ListenerSt
         v6_only: bindings.is_some_and(|bindings| bindings.v6_only),
         sockets: port.sockets.len(),
         netns: netns_ref(facts, id.netns),
-        served_by: ServedBy::Process,
-        other_processes: Vec::new(),
-        forwarded_to: None,
-        unproven: false,
-        process: bindings.and_then(|bindings| bindings.process.as_deref()).cloned(),
+        served_by: port.served_by(),
+        process: bindings.and_then(|bindings| bindings.shown.process()).map(|process| (**process).clone()),
+        other_processes: bindings.into_iter().flat_map(Bindings::others).cloned().collect(),
+        forwarded_to: port.forward.as_ref().filter(|_| port.is_forwarded()).map(|forward| forward.to),
+        unproven: port.unproven,
         opened_at: bindings.and_then(|bindings| bindings.opened_at),
         state,
         pod: record.map(|record| (*record.reference).clone()),
-        container: pod.and_then(|pod| container(pod, representative, &declaring)).cloned(),
-        declaration: declaration::describe(
-            record.map(PodRecord::manifests),
-            ServedPort { protocol: id.protocol, port: id.port, process: representative },
-        ),
-        traffic: port.report(id.protocol),
+        container: facts.container(port).cloned(),
+        declaration: declaration::describe(record.map(PodRecord::manifests), facts.served_port(id, port)),
+        traffic: port.report(id.protocol, facts.own_addresses(id.netns, port.pod)),
     }
 }
 
@@ -65,7 +59,7 @@ pub(crate) fn port_finding(
     port: &Port,
     now: BootTime,
 ) -> Finding {
-    let state = if port.sockets.is_empty() { ListenerState::Closed } else { ListenerState::Open };
+    let state = if port.is_served() { ListenerState::Open } else { ListenerState::Closed };
     let listener = Arc::new(listener(facts, id, port, state));
     let policy = port
         .pod
@@ -73,11 +67,12 @@ pub(crate) fn port_finding(
         .map(|pod| policy_of(facts, pod, id.protocol, id.port))
         .unwrap_or_default();
     let code = record.assessment.code;
+    let other_pod = port.served_from.and_then(|pod| facts.pods.get(pod)).map(|record| &*record.label);
     Finding {
         id: hex(port.id),
         state: record.state(),
         code,
-        message: message::listener(code, &listener, &policy),
+        message: message::listener(code, &listener, &policy, other_pod),
         first_seen: record.first_seen,
         last_seen: now.max(record.reported_at).max(port.traffic.last_seen().unwrap_or_default()),
         pod: listener.pod.clone(),
@@ -178,7 +173,7 @@ fn unserved(
         [one] => Some((*one).clone()),
         _ => None,
     };
-    let served = ServedPort { protocol, port, process: None };
+    let served = ServedPort { protocol, port, process: None, served_from: None };
     finding.declaration = declaration::describe(Some(pod.manifests()), served);
     finding.policy = policy_of(facts, pod, protocol, port);
     finding

@@ -15,6 +15,9 @@ pub(crate) trait PodLookup {
     fn uses_host_network(&self, pod: PodKey) -> bool;
 }
 
+/// Returns false for a path at which another netns than the port's is mounted now.
+pub(crate) type IsMountedAt<'a> = &'a dyn Fn(&str) -> bool;
+
 /// The pod that a port belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Attribution {
@@ -30,11 +33,13 @@ pub(crate) struct Attribution {
 pub(crate) fn attribute(
     pods: &impl PodLookup,
     facts: Option<&NetnsFacts>,
+    is_at: IsMountedAt<'_>,
     process: Option<&Process>,
 ) -> Option<Attribution> {
     let is_host = facts.is_some_and(|facts| facts.is_host);
     if !is_host {
-        let by_path = facts.into_iter().flat_map(|facts| &facts.paths).find_map(|path| pods.by_path(path));
+        let paths = facts.into_iter().flat_map(|facts| &facts.paths).filter(|path| is_at(path));
+        let by_path = paths.into_iter().find_map(|path| pods.by_path(path));
         if let Some(pod) = by_path {
             return Some(Attribution { pod, main_netns: true });
         }

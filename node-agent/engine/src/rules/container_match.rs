@@ -4,15 +4,11 @@ use crate::model::pod::{Container, ContainerKind, Pod};
 use crate::model::process::Process;
 use crate::rules::cgroup;
 
-/// Returns the container that serves a port: the one whose id is in the process's cgroup path, else the only one that
-/// declares the port, else the only one that can serve. A container whose id is known but not in the path is
-/// excluded.
+/// Returns the container that a process of the pod runs in: the one whose id is in the process's cgroup path, else the
+/// only one that can run it. Never a guess: a container that is known not to run cannot, nor one whose id is known but
+/// not in the path. An init container that runs leaves the answer open, because it may have ended since.
 #[must_use]
-pub(crate) fn container<'a>(
-    pod: &'a Pod,
-    process: Option<&Process>,
-    declaring: &[&'a Container],
-) -> Option<&'a Container> {
+pub(crate) fn container<'a>(pod: &'a Pod, process: Option<&Process>) -> Option<&'a Container> {
     // The root cgroup means that the agent could not see the path below it.
     let path = process.and_then(|process| process.cgroup.as_deref()).filter(|path| *path != "/");
     if let Some(path) = path {
@@ -21,18 +17,17 @@ pub(crate) fn container<'a>(
             return Some(own);
         }
     }
-    let may_be = |container: &Container| path.is_none() || !cgroup::is_searchable(&container.id);
-    if let [one] = declaring {
-        return may_be(one).then_some(one);
-    }
-    if !declaring.is_empty() {
-        return None;
-    }
-    let mut serving = pod.containers.iter().filter(|c| {
-        matches!(c.kind, ContainerKind::Regular | ContainerKind::Sidecar | ContainerKind::Ephemeral)
+    let mut able = pod.containers.iter().filter(|container| {
+        let runs = match container.kind {
+            ContainerKind::Regular | ContainerKind::Sidecar | ContainerKind::Ephemeral => {
+                container.running != Some(false)
+            }
+            ContainerKind::Init => container.running == Some(true),
+        };
+        runs && (path.is_none() || !cgroup::is_searchable(&container.id))
     });
-    let first = serving.next().filter(|first| may_be(first));
-    if serving.next().is_none() { first } else { None }
+    let first = able.next().filter(|first| first.kind != ContainerKind::Init);
+    if able.next().is_none() { first } else { None }
 }
 
 /// Returns true if a debug container certainly opened the listener.

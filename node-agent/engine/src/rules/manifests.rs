@@ -31,4 +31,6 @@ pub(crate) struct ServedPort<'a> {
     /// A process that represents all that serve the port; `None` where they are in several containers, or one is not
     /// known.
     pub process: Option<&'a Process>,
+    /// The pod that this process runs in, if it is another one than the port's.
+    pub served_from: Option<&'a Pod>,
 }

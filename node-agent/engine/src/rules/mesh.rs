@@ -67,9 +67,41 @@ const MESHES: &[Mesh] = &[
     },
 ];
 
+/// The ports that ztunnel, the node's proxy of Istio's ambient mode, opens in the netns of the pods that it serves:
+/// outbound, inbound in plaintext, HBONE, metrics, health, DNS, outbound through SOCKS.
+const ZTUNNEL: &[(Protocol, u16)] = &[
+    (Protocol::Tcp, 15_001),
+    (Protocol::Tcp, 15_006),
+    (Protocol::Tcp, 15_008),
+    (Protocol::Tcp, 15_020),
+    (Protocol::Tcp, 15_021),
+    (Protocol::Tcp, 15_053),
+    (Protocol::Udp, 15_053),
+    (Protocol::Tcp, 15_080),
+];
+
 /// Returns the mesh and container that opened this port, if the port is one of the mesh's own.
 #[must_use]
-pub(crate) fn opened_by<'a>(pod: &'a Pod, served: ServedPort<'_>) -> Option<(&'static str, &'a Container)> {
+pub(crate) fn opened_by<'a>(pod: &'a Pod, served: ServedPort<'a>) -> Option<(&'static str, &'a Container)> {
+    match served.served_from {
+        Some(other) => opened_by_node(other, served),
+        None => opened_by_sidecar(pod, served),
+    }
+}
+
+/// Returns the container of ztunnel, if that pod is ztunnel and the port is one of its own.
+fn opened_by_node<'a>(pod: &'a Pod, served: ServedPort<'_>) -> Option<(&'static str, &'a Container)> {
+    ZTUNNEL.iter().find(|port| **port == (served.protocol, served.port.get()))?;
+    let by_label = pod.labels.get("app").is_some_and(|app| app == "ztunnel");
+    let by_owner = pod.workload.as_ref().is_some_and(|w| w.kind == "DaemonSet" && w.name == "ztunnel");
+    if !by_label && !by_owner {
+        return None;
+    }
+    let container = pod.containers.iter().find(|container| container.name == "istio-proxy")?;
+    runs_in(served.process, container).then_some(("istio", container))
+}
+
+fn opened_by_sidecar<'a>(pod: &'a Pod, served: ServedPort<'_>) -> Option<(&'static str, &'a Container)> {
     MESHES.iter().find_map(|mesh| {
         let port = served.port.get();
         let mut ports = mesh.ports.iter();

@@ -12,3 +12,4 @@ pub mod isolation;
 pub(crate) mod manifests;
 pub(crate) mod mesh;
 pub(crate) mod pod_merge;
+pub mod special_purpose;

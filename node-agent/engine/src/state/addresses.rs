@@ -12,9 +12,11 @@ use crate::model::identity::{BootTime, NetnsId, PodKey};
 use crate::model::netns::NetnsFacts;
 use crate::model::pod::Pod;
 use crate::model::traffic::Origin;
+use crate::rules::special_purpose::{self, Scope};
+use crate::state::node_addresses::NodeAddresses;
 use crate::state::pods::PodIndex;
 
-/// Maximum number of addresses read per pod or netns. A hostile pod may add any number to its own.
+/// Maximum number of addresses read per pod or pod's netns. A hostile pod may add any number to its own.
 const MAX_ADDRESSES: usize = 256;
 
 /// How long a deleted pod's address still refers to it: long enough for the last drains, and shorter than networks
@@ -45,7 +47,7 @@ pub(crate) struct AddressIndex {
     /// Owners of each address of a pod or netns.
     owners: HashMap<IpAddr, BTreeSet<AddressOwner>>,
     /// Addresses of the host's netns.
-    node: BTreeSet<IpAddr>,
+    node: NodeAddresses,
     pod_ranges: Vec<IpNet>,
     node_ranges: Vec<IpNet>,
     /// Networks around public addresses of pods (see [`surroundings`]), in which pods of other nodes may be.
@@ -107,25 +109,19 @@ impl AddressIndex {
         }
     }
 
-    /// Adds the addresses of a netns, loopback excluded.
-    pub(crate) fn add_netns(&mut self, facts: &NetnsFacts) {
-        for net in reachable(facts) {
-            if facts.is_host {
-                self.node.insert(net.addr());
-                continue;
+    /// Replaces the addresses of a netns, loopback excluded. The host's netns may have tens of thousands, of which one
+    /// comes or goes.
+    pub(crate) fn replace_netns(&mut self, before: Option<&NetnsFacts>, now: Option<&NetnsFacts>) {
+        self.node.replace(of_host(before), of_host(now));
+        if let Some(before) = before.filter(|facts| !facts.is_host) {
+            for net in reachable(before) {
+                self.disown(net.addr(), AddressOwner::Netns(before.netns));
             }
-            self.owners.entry(net.addr()).or_default().insert(AddressOwner::Netns(facts.netns));
         }
-    }
-
-    /// Removes the addresses of a netns.
-    pub(crate) fn remove_netns(&mut self, facts: &NetnsFacts) {
-        for net in reachable(facts) {
-            if facts.is_host {
-                self.node.remove(&net.addr());
-                continue;
+        if let Some(now) = now.filter(|facts| !facts.is_host) {
+            for net in reachable(now) {
+                self.owners.entry(net.addr()).or_default().insert(AddressOwner::Netns(now.netns));
             }
-            self.disown(net.addr(), AddressOwner::Netns(facts.netns));
         }
     }
 
@@ -152,10 +148,14 @@ impl AddressIndex {
         {
             return self.owned(owners, serving, pods);
         }
-        let could_be_a_pod = if self.pod_ranges.is_empty() {
-            is_private(peer) || surroundings(peer).is_some_and(|around| self.learned.contains_key(&around))
-        } else {
-            self.pod_ranges.iter().any(|range| range.contains(&peer))
+        let could_be_a_pod = match special_purpose::scope(peer) {
+            Some(Scope::Link) => true,
+            _ if self.node.is_neighbour(peer) => true,
+            Some(Scope::Private) if self.pod_ranges.is_empty() => true,
+            _ if self.pod_ranges.is_empty() => {
+                surroundings(peer).is_some_and(|around| self.learned.contains_key(&around))
+            }
+            _ => self.pod_ranges.iter().any(|range| range.contains(&peer)),
         };
         (if could_be_a_pod { Origin::Pod } else { Origin::External }, None)
     }
@@ -189,7 +189,9 @@ impl AddressIndex {
     /// Returns true for an address of the node.
     #[must_use]
     pub(crate) fn is_node(&self, peer: IpAddr) -> bool {
-        self.node.contains(&peer) || self.node_ranges.iter().any(|range| range.contains(&peer))
+        self.node.contains(peer)
+            || special_purpose::is_ambient_kubelet(peer)
+            || self.node_ranges.iter().any(|range| range.contains(&peer))
     }
 
     fn disown(&mut self, address: IpAddr, owner: AddressOwner) {
@@ -214,18 +216,16 @@ fn surroundings(address: IpAddr) -> Option<IpNet> {
 /// address may be a pod's or node's.
 #[must_use]
 pub(crate) fn is_private(peer: IpAddr) -> bool {
-    match peer.to_canonical() {
-        IpAddr::V4(v4) => {
-            let [first, second, ..] = v4.octets();
-            // 100.64.0.0/10 is the shared address space of RFC 6598, which providers assign to nodes and pods.
-            v4.is_private() || v4.is_link_local() || (first == 100 && second & 0xc0 == 64)
-        }
-        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_unicast_link_local(),
-    }
+    special_purpose::scope(peer).is_some()
 }
 
 fn label(pod: PodKey, pods: &PodIndex) -> Option<Arc<str>> {
     pods.get(pod).map(|record| Arc::clone(&record.label))
+}
+
+/// Returns the addresses of the host's netns; none for another one.
+fn of_host(facts: Option<&NetnsFacts>) -> &[IpNet] {
+    facts.filter(|facts| facts.is_host).map(|facts| facts.addresses.as_slice()).unwrap_or_default()
 }
 
 /// Returns the addresses of a netns, loopback excluded.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::model::identity::BootTime;
 use crate::model::listener::Exposure;
 use crate::model::process::Process;
-use crate::state::sockets::SocketView;
+use crate::state::sockets::{HeldBy, SocketView};
 
 /// Maximum number of addresses kept per port.
 const MAX_ADDRESSES: usize = 64;
@@ -23,10 +23,13 @@ pub(crate) struct Bindings {
     pub beyond_loopback: bool,
     /// True if the port has IPv6 sockets and all of them refuse IPv4.
     pub v6_only: bool,
-    /// The first known process, to be shown. Decisions use [`Self::processes`].
-    pub process: Option<Arc<Process>>,
-    /// One process per other program or cgroup that serves the port; `None` for sockets of unknown processes.
-    others: Box<[Option<Arc<Process>>]>,
+    /// Who holds a socket that can be reached from the farthest, to be shown. Decisions use [`Self::reachable`].
+    pub shown: HeldBy,
+    /// One process per program and cgroup that serves the port, `None` for sockets whose process is not known. Those
+    /// whose sockets can be reached from the farthest come first.
+    holders: Box<[Option<Arc<Process>>]>,
+    /// Number of holders whose sockets can be reached from the farthest.
+    farthest: usize,
     /// When the first socket opened; `None` if a socket's opening is not known.
     pub opened_at: Option<BootTime>,
     /// Since when the port is served, ignoring gaps up to the grace time.
@@ -55,28 +58,45 @@ impl Bindings {
 
     /// Returns one process per program and cgroup that serves the port; `None` stands for unknown processes.
     pub(crate) fn processes(&self) -> impl Iterator<Item = Option<&Process>> {
-        std::iter::once(&self.process).chain(&self.others).map(Option::as_deref)
+        self.holders.iter().map(Option::as_deref)
     }
 
-    /// Returns a process that represents all of them as far as containers matter; `None` if they are in several
-    /// cgroups, or one is not known.
+    /// Returns those of [`Self::processes`] whose sockets can be reached from the farthest. The verdict is about them.
+    pub(crate) fn reachable(&self) -> impl Iterator<Item = Option<&Process>> {
+        self.processes().take(self.farthest)
+    }
+
+    /// Returns the known processes of other programs than the one that is shown.
+    pub(crate) fn others(&self) -> impl Iterator<Item = &Process> {
+        let shown = self.shown.process();
+        self.holders
+            .iter()
+            .flatten()
+            .filter(move |other| !shown.is_some_and(|shown| is_same(shown, other)))
+            .map(Arc::as_ref)
+    }
+
+    /// Returns a process that represents all that can be reached as far as containers matter; `None` if they are in
+    /// several cgroups, or one is not known.
     #[must_use]
     pub(crate) fn representative(&self) -> Option<&Process> {
-        let first = self.process.as_deref()?;
-        let with_first = |other: &Option<Arc<Process>>| {
-            other.as_ref().is_some_and(|other| other.cgroup.is_some() && other.cgroup == first.cgroup)
+        let mut reachable = self.reachable();
+        let first = reachable.next().flatten()?;
+        let with_first = |other: Option<&Process>| {
+            other.is_some_and(|other| other.cgroup.is_some() && other.cgroup == first.cgroup)
         };
-        self.others.iter().all(with_first).then_some(first)
+        reachable.all(with_first).then_some(first)
     }
 
-    /// Builds the bindings of sampled sockets; `None` if there are none. `sockets` is the number of all sockets.
+    /// Builds the bindings of sampled sockets; `None` if there are none. `sockets` is the number of all sockets, and
+    /// `beyond_loopback` is true if one of all is bound to another address than loopback.
     #[must_use]
-    pub(crate) fn of(views: &[(SocketView, Option<&Arc<Process>>)], sockets: usize) -> Option<Self> {
+    pub(crate) fn of(views: &[(SocketView, HeldBy)], sockets: usize, beyond_loopback: bool) -> Option<Self> {
         let first_at = views.iter().map(|(view, _)| view.first_at).min()?;
         let mut addresses: Vec<IpAddr> = views.iter().map(|(view, _)| view.address).collect();
         addresses.sort_unstable();
         addresses.dedup();
-        let beyond_loopback = addresses.iter().any(|address| !address.is_loopback());
+        let beyond_loopback = beyond_loopback || addresses.iter().any(|address| !address.is_loopback());
         if addresses.len() > MAX_ADDRESSES {
             addresses.sort_by_key(IpAddr::is_loopback);
             addresses.truncate(MAX_ADDRESSES);
@@ -84,10 +104,23 @@ impl Bindings {
         }
         addresses.shrink_to_fit();
         let opened: Option<Vec<BootTime>> = views.iter().map(|(view, _)| view.opened_at).collect();
-        let process = views.iter().find_map(|(_, process)| process.cloned());
+        let is_farthest = |view: &SocketView| !beyond_loopback || !view.address.is_loopback();
+        let far = || views.iter().filter(|(view, _)| is_farthest(view)).map(|(_, held)| held);
+        let near = || views.iter().filter(|(view, _)| !is_farthest(view)).map(|(_, held)| held);
+        let shown = far().max_by_key(|held| held.certainty()).filter(|held| held.certainty() > 0);
+        // The first of several that are equally certain.
+        let shown = shown.and_then(|best| far().find(|held| held.certainty() == best.certainty()));
+        let mut holders = Holders::default();
+        far().filter(|held| held.process().is_some()).for_each(|held| holders.add(held.process()));
+        if far().any(|held| held.process().is_none()) || sockets > views.len() {
+            holders.add(None);
+        }
+        let farthest = holders.all.len();
+        near().for_each(|held| holders.add(held.process()));
         Some(Self {
-            others: others(views, process.as_ref(), sockets),
-            process,
+            shown: shown.cloned().unwrap_or_default(),
+            holders: holders.all.into(),
+            farthest,
             addresses,
             beyond_loopback,
             v6_only: is_v6_only(views.iter().map(|(view, _)| view)),
@@ -96,32 +129,49 @@ impl Bindings {
             sockets,
         })
     }
-}
 
-/// Returns the processes whose program or cgroup differs from the first. Processes that were not sampled or do not
-/// fit count as unknown.
-fn others(
-    views: &[(SocketView, Option<&Arc<Process>>)],
-    first: Option<&Arc<Process>>,
-    sockets: usize,
-) -> Box<[Option<Arc<Process>>]> {
-    let is_same = |a: Option<&Arc<Process>>, b: Option<&Arc<Process>>| match (a, b) {
-        (Some(a), Some(b)) => {
-            Arc::ptr_eq(a, b) || (&a.name, &a.executable, &a.cgroup) == (&b.name, &b.executable, &b.cgroup)
-        }
-        (a, b) => a.is_none() && b.is_none(),
-    };
-    let mut others: Vec<Option<Arc<Process>>> = Vec::new();
-    let unseen = (sockets > views.len()).then_some(None);
-    for process in views.iter().map(|(_, process)| *process).chain(unseen) {
-        if is_same(process, first) || others.iter().any(|other| is_same(process, other.as_ref())) {
-            continue;
-        }
-        let room = others.len() < MAX_OTHER_PROCESSES;
-        others.push(process.filter(|_| room).cloned());
-        if !room {
-            break;
+    /// The bindings of a port that no socket of the netns serves: its rules forward it.
+    #[must_use]
+    pub(crate) fn forwarded(first_at: BootTime) -> Self {
+        Self {
+            addresses: Vec::new(),
+            beyond_loopback: true,
+            v6_only: false,
+            shown: HeldBy::Unknown,
+            holders: [None].into(),
+            farthest: 1,
+            opened_at: None,
+            first_at,
+            sockets: 0,
         }
     }
-    others.into()
+}
+
+/// The holders of a port's sockets, one per program and cgroup.
+#[derive(Default)]
+struct Holders {
+    all: Vec<Option<Arc<Process>>>,
+}
+
+impl Holders {
+    /// Adds a holder that differs from the others. A process that does not fit counts as unknown.
+    fn add(&mut self, process: Option<&Arc<Process>>) {
+        let is_known = |known: &Option<Arc<Process>>| match (known, process) {
+            (Some(known), Some(process)) => is_same(known, process),
+            (known, process) => known.is_none() && process.is_none(),
+        };
+        if self.all.iter().any(is_known) {
+            return;
+        }
+        if self.all.len() < 1 + MAX_OTHER_PROCESSES {
+            self.all.push(process.cloned());
+        } else if !self.all.contains(&None) {
+            self.all.push(None);
+        }
+    }
+}
+
+/// Returns true if both run the same program in the same cgroup.
+fn is_same(a: &Arc<Process>, b: &Arc<Process>) -> bool {
+    Arc::ptr_eq(a, b) || (&a.name, &a.executable, &a.cgroup) == (&b.name, &b.executable, &b.cgroup)
 }

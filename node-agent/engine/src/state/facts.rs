@@ -1,19 +1,27 @@
 //! Everything that sources reported, one index per kind of fact. Each index guards its own fields; they lie side by side
 //! here so that borrows of different indexes do not conflict.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use ipnet::IpNet;
+
 use crate::model::identity::{BootTime, NetnsId, PodKey, PortId};
+use crate::model::listener::ServedBy;
 use crate::model::netns::NetnsFacts;
 use crate::model::network_policy::NetworkPolicy;
 use crate::model::options::EngineOptions;
+use crate::model::pod::Container;
 use crate::model::service::Service;
+use crate::rules::container_match::container;
+use crate::rules::manifests::ServedPort;
 use crate::state::addresses::{AddressIndex, Serving};
 use crate::state::connections::ConnectionTable;
 use crate::state::exceptions::ExceptionRules;
 use crate::state::namespaces::Namespaces;
 use crate::state::netns::{Netns, NetnsIndex};
 use crate::state::pods::PodIndex;
+use crate::state::port::Port;
 use crate::state::selections::Selection;
 use crate::state::service_addresses::ServiceAddresses;
 use crate::state::sockets::SocketTable;
@@ -63,10 +71,55 @@ impl Facts {
         self.netns_of(pod).and_then(|netns| self.netns.get(netns)).is_some_and(Netns::is_scanned)
     }
 
+    /// True if a virtual machine runs in the pod's netns, whose sockets this kernel does not see.
+    pub(crate) fn has_guest(&self, pod: PodKey) -> bool {
+        let facts = self.netns_of(pod).and_then(|netns| self.netns.facts(netns));
+        facts.is_some_and(|facts| facts.has_guest && !facts.is_host)
+    }
+
     /// The serving side of a port, for classifying its peers.
     pub(crate) fn serving(&self, netns: NetnsId, pod: Option<PodKey>) -> Serving<'_> {
         let facts: Option<&NetnsFacts> = self.netns.facts(netns).map(Arc::as_ref);
         Serving { pod, facts }
+    }
+
+    /// The pod's own IPv4 and IPv6 address: what its sources report, else the first of its netns.
+    pub(crate) fn own_addresses(
+        &self,
+        netns: NetnsId,
+        pod: Option<PodKey>,
+    ) -> (Option<IpAddr>, Option<IpAddr>) {
+        let record = pod.and_then(|pod| self.pods.get(pod));
+        let reported = record.into_iter().flat_map(|record| record.pod.addresses.iter().copied());
+        let configured = self.netns.facts(netns).into_iter().flat_map(|facts| &facts.addresses);
+        let configured = configured.map(IpNet::addr);
+        let mut all =
+            reported.chain(configured).filter(|address| !address.is_loopback() && !is_link_local(*address));
+        let first = all.next();
+        let other = all.find(|address| first.is_some_and(|first| first.is_ipv4() != address.is_ipv4()));
+        match first {
+            Some(IpAddr::V6(_)) => (other, first),
+            _ => (first, other),
+        }
+    }
+
+    /// A port as the rules about declarations need it.
+    pub(crate) fn served_port<'a>(&'a self, id: PortId, port: &'a Port) -> ServedPort<'a> {
+        let served_from = port.served_from.and_then(|pod| self.pods.get(pod)).map(|record| &*record.pod);
+        ServedPort { protocol: id.protocol, port: id.port, process: port.representative(), served_from }
+    }
+
+    /// The container that serves a port, if that is certain: every process that can be reached runs in it. It may be
+    /// another pod's (see [`Port::served_from`]).
+    pub(crate) fn container(&self, port: &Port) -> Option<&Container> {
+        if port.served_by() != ServedBy::Process {
+            return None;
+        }
+        let pod = &self.pods.get(port.served_from.or(port.pod)?)?.pod;
+        let bindings = port.bindings.as_ref()?;
+        let mut containers = bindings.reachable().map(|process| container(pod, process));
+        let first = containers.next().flatten()?;
+        containers.all(|other| other.is_some_and(|other| std::ptr::eq(other, first))).then_some(first)
     }
 
     /// Recomputes whether a pod claims this netns, so that its usage counts towards the unclaimed ones or not.
@@ -95,6 +148,7 @@ impl Facts {
     pub(crate) fn sweep(&mut self, now: BootTime) -> Vec<PortId> {
         self.sockets.sweep(now);
         self.netns.sweep(now);
+        self.connections.undecided.sweep(now);
         self.addresses.sweep(now, &self.pods);
         let orphans = self.pods.sweep(now);
         for orphan in &orphans {
@@ -110,7 +164,15 @@ impl Facts {
             self.netns.next_expiry(),
             self.pods.next_expiry(),
             self.addresses.next_expiry(),
+            self.connections.undecided.next_expiry(),
         ];
         expiries.into_iter().flatten().min()
+    }
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
     }
 }

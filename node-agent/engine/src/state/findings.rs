@@ -1,6 +1,6 @@
 //! The open and suppressed findings: subject, assessment, and when each was last reported.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU16;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -14,6 +14,9 @@ use crate::state::storms::{StormChange, StormScope};
 
 /// Minimum interval between two reports of a finding that only has new peers.
 pub(crate) const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Number of moments among which repetitions of findings are spread.
+const SPREAD: u64 = 1024;
 
 /// What a finding is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,6 +55,8 @@ pub(crate) struct FindingRecord {
     pub first_seen: BootTime,
     /// When the finding was last reported; 0 if never.
     pub reported_at: BootTime,
+    /// When the finding is due to be reported again; `None`: never.
+    repeat_at: Option<BootTime>,
 }
 
 impl FindingRecord {
@@ -77,6 +82,8 @@ pub(crate) enum Raised {
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     open: BTreeMap<u64, FindingRecord>,
+    /// When each finding is due to be reported again.
+    repeats: BTreeSet<(BootTime, u64)>,
     /// Changes of storms that are not reported yet.
     storms: Vec<(StormScope, StormChange)>,
 }
@@ -96,29 +103,65 @@ impl Findings {
         first_seen: BootTime,
     ) -> Raised {
         match self.open.get_mut(&id) {
-            Some(record) if record.assessment == assessment => Raised::Same,
+            Some(record) if record.assessment == assessment => {
+                // Another port took the finding over.
+                record.subject = subject;
+                Raised::Same
+            }
             Some(record) => {
+                record.subject = subject;
                 record.assessment = assessment;
                 Raised::Changed
             }
             None => {
-                let record = FindingRecord { subject, assessment, first_seen, reported_at: BootTime(0) };
+                let record = FindingRecord {
+                    subject,
+                    assessment,
+                    first_seen,
+                    reported_at: BootTime(0),
+                    repeat_at: None,
+                };
                 self.open.insert(id, record);
                 Raised::Opened
             }
         }
     }
 
-    /// Notes that the finding is reported now.
-    pub(crate) fn mark_reported(&mut self, id: u64, now: BootTime) {
-        if let Some(record) = self.open.get_mut(&id) {
-            record.reported_at = now;
+    /// Notes that the finding is reported now. It is due again after `interval`; zero: never.
+    pub(crate) fn mark_reported(&mut self, id: u64, now: BootTime, interval: Duration) {
+        let Some(record) = self.open.get_mut(&id) else { return };
+        record.reported_at = now;
+        if let Some(before) = record.repeat_at.take() {
+            self.repeats.remove(&(before, id));
         }
+        if !interval.is_zero() {
+            // Findings of one moment are spread over an eighth of the interval. Ids are as good as random.
+            let spread = u32::try_from(id % SPREAD).unwrap_or_default();
+            let due = now.after(interval).after(interval / 8 / (SPREAD as u32) * spread);
+            record.repeat_at = Some(due);
+            self.repeats.insert((due, id));
+        }
+    }
+
+    /// When a finding is due to be reported again.
+    #[must_use]
+    pub(crate) fn next_repeat(&self) -> Option<BootTime> {
+        self.repeats.first().map(|(due, _)| *due)
+    }
+
+    /// Returns a finding that is due to be reported again. The caller reports it, or marks it as reported all the same.
+    #[must_use]
+    pub(crate) fn due_for_repeat(&self, now: BootTime) -> Option<u64> {
+        self.repeats.first().filter(|(due, _)| *due <= now).map(|(_, id)| *id)
     }
 
     /// Removes a finding.
     pub(crate) fn resolve(&mut self, id: u64) -> Option<FindingRecord> {
-        self.open.remove(&id)
+        let record = self.open.remove(&id)?;
+        if let Some(due) = record.repeat_at {
+            self.repeats.remove(&(due, id));
+        }
+        Some(record)
     }
 
     /// Queues a change of a storm until [`Self::take_storms`].

@@ -197,7 +197,9 @@ impl NatPaths {
             let farthest = traced.max_by_key(|(traced, known)| {
                 (known.settled, traced.origin, traced.via.kind, Reverse(known.path))
             });
-            peer.via = farthest.map(|(traced, _)| Arc::clone(&traced.via));
+            if let Some((traced, _)) = farthest {
+                peer.via = Some(Arc::clone(&traced.via));
+            }
         }
     }
 }

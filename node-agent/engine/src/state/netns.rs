@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use crate::model::identity::{BootTime, NetnsId};
 use crate::model::netns::{NetnsFacts, canonical};
-use crate::model::process::Process;
+use crate::model::process::{Holder, Process};
 use crate::state::quota::Usage;
+use crate::state::sockets::HeldBy;
 use crate::state::storms::StormState;
 
 /// How long an ended netns is remembered, for facts that come late.
@@ -64,17 +65,22 @@ impl Netns {
         !before && self.is_scanned()
     }
 
-    /// Returns the process, shared with the previous socket if both are the same.
-    pub(crate) fn share_process(&mut self, process: Option<Process>) -> Option<Arc<Process>> {
-        let process = process?;
+    /// Returns the holder of a socket. The process is shared with the previous socket if both are the same.
+    pub(crate) fn share_holder(&mut self, holder: Holder) -> HeldBy {
+        let process = match holder {
+            Holder::Unknown => return HeldBy::Unknown,
+            Holder::Nobody => return HeldBy::Nobody,
+            Holder::Kernel => return HeldBy::Kernel,
+            Holder::Process(process) => process,
+        };
         if let Some(last) = &self.last_process
             && **last == process
         {
-            return Some(Arc::clone(last));
+            return HeldBy::Process(Arc::clone(last));
         }
         let process = Arc::new(process);
         self.last_process = Some(Arc::clone(&process));
-        Some(process)
+        HeldBy::Process(process)
     }
 }
 
@@ -173,6 +179,12 @@ impl NetnsIndex {
     #[must_use]
     pub(crate) fn is_host(&self, netns: NetnsId) -> bool {
         self.all.get(&netns).is_some_and(Netns::is_host)
+    }
+
+    /// Returns the latest time at which the netns was seen to have ended.
+    #[must_use]
+    pub(crate) fn ended_at(&self, netns: NetnsId) -> Option<BootTime> {
+        self.all.get(&netns)?.gone_at
     }
 
     /// Returns the netns that is mounted at this path.

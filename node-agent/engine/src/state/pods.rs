@@ -117,6 +117,23 @@ impl PodIndex {
         netns.at_path(pod.netns_path.as_deref()?)
     }
 
+    /// Returns true if the netns of the pod will be known soon: no netns was seen at the pod's path yet, or the runtime,
+    /// which knows the path, has not reported the pod yet.
+    #[must_use]
+    pub(crate) fn awaits_netns(&self, key: PodKey, netns: &NetnsIndex) -> bool {
+        let Some(pod) = self.records.get(&key).map(|record| &record.pod) else { return false };
+        if pod.host_network {
+            return false;
+        }
+        match &pod.netns_path {
+            Some(path) => netns.at_path(path).is_none(),
+            None => {
+                let runtime = self.sources.get(&PodSource::Runtime);
+                runtime.is_some_and(|known| !known.is_empty() && !known.contains_key(&pod.uid))
+            }
+        }
+    }
+
     /// Returns the pod that lives in a netns.
     #[must_use]
     pub(crate) fn in_netns(&self, netns: NetnsId) -> Option<PodKey> {

@@ -1,20 +1,22 @@
 //! One port of one netns: its sockets, its bindings and its reported state.
 
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::model::fingerprint::Fnv;
 use crate::model::identity::{BootTime, PodKey, Protocol, SocketCookie};
-use crate::model::listener::DeclarationStatus;
+use crate::model::listener::{DeclarationStatus, ServedBy};
 use crate::model::process::Process;
 use crate::model::reach::Reach;
 use crate::model::traffic::Traffic;
 use crate::state::bindings::Bindings;
+use crate::state::direction::Role;
+use crate::state::forward::{Forward, Redirect};
 use crate::state::nat_paths::NatPaths;
 use crate::state::port_age::PortAge;
-use crate::state::port_traffic::PortTraffic;
-use crate::state::sockets::{SocketTable, SocketView};
+use crate::state::port_traffic::{PortTraffic, WayIn};
+use crate::state::sockets::{HeldBy, SocketTable, SocketView};
 
 /// Maximum number of sockets of one port that are inspected. A group may have thousands, all alike.
 const MAX_SAMPLED_SOCKETS: usize = 256;
@@ -58,6 +60,17 @@ impl SocketSet {
     }
 }
 
+/// Whether single connections of a port are recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Recording {
+    /// Not decided yet: the pod of the port may not be known. The kernel records by default.
+    Undecided,
+    /// The kernel side was asked to record.
+    On,
+    /// The kernel side was asked not to record.
+    Off,
+}
+
 /// One port.
 #[derive(Debug)]
 pub(crate) struct Port {
@@ -88,10 +101,18 @@ pub(crate) struct Port {
     /// True if the kernel side was asked to stop counting. Cleared by a new socket or by traffic, which show that the
     /// kernel side counts the port again.
     pub dismissed: bool,
-    /// True if the kernel side was asked to record connections.
-    pub recording: bool,
-    /// True for an ephemeral UDP port that proved to be a server.
-    pub serves: bool,
+    /// Whether single connections are recorded.
+    pub recording: Recording,
+    /// True for a UDP port that may be a client's: see [`Listener::unproven`](crate::model::listener::Listener::unproven).
+    pub unproven: bool,
+    /// True if a scan of the netns was asked for, to learn who holds the port.
+    pub scan_requested: bool,
+    /// The pod of the process that serves the port, if that is not the pod that the port belongs to.
+    pub served_from: Option<PodKey>,
+    /// Where the rules of the netns lead the port, if its connections show that.
+    pub forward: Option<Box<Forward>>,
+    /// The port to which a rule of the netns redirects this one, if its connections show that.
+    pub redirect: Option<Redirect>,
     /// Traffic and peers.
     pub traffic: PortTraffic,
     /// NAT paths. Boxed, because most ports have none.
@@ -116,17 +137,56 @@ impl Port {
             first_heard_at: now,
             watched: false,
             dismissed: false,
-            recording: false,
-            serves: false,
+            recording: Recording::Undecided,
+            unproven: false,
+            scan_requested: false,
+            served_from: None,
+            forward: None,
+            redirect: None,
             traffic: PortTraffic::default(),
             nat_paths: None,
         }
     }
 
-    /// Returns the traffic as reports show it.
+    /// Returns true if a socket serves the port, or a rule forwards it.
     #[must_use]
-    pub(crate) fn report(&self, protocol: Protocol) -> Traffic {
-        let mut traffic = self.traffic.report(protocol);
+    pub(crate) fn is_served(&self) -> bool {
+        !self.sockets.is_empty() || self.forward.is_some()
+    }
+
+    /// Returns true if a rule forwards the port and no socket serves it.
+    #[must_use]
+    pub(crate) fn is_forwarded(&self) -> bool {
+        self.sockets.is_empty() && self.forward.is_some()
+    }
+
+    /// Returns who serves the port.
+    #[must_use]
+    pub(crate) fn served_by(&self) -> ServedBy {
+        let is_kernel = |bindings: &Bindings| bindings.shown == HeldBy::Kernel;
+        if self.is_forwarded() {
+            ServedBy::Forwarded
+        } else if self.bindings.as_ref().is_some_and(is_kernel) {
+            ServedBy::Kernel
+        } else {
+            ServedBy::Process
+        }
+    }
+
+    /// Returns what the UDP port is used for; see [`PortTraffic::role`].
+    #[must_use]
+    pub(crate) fn role(&self, bindings: &Bindings) -> Role {
+        if self.is_forwarded() {
+            return Role::Server;
+        }
+        self.traffic.role(bindings.first_at, !bindings.beyond_loopback)
+    }
+
+    /// Returns the traffic as reports show it. `own`: the pod's own IPv4 and IPv6 address.
+    #[must_use]
+    pub(crate) fn report(&self, protocol: Protocol, own: (Option<IpAddr>, Option<IpAddr>)) -> Traffic {
+        let forwarded_to = self.forward.as_ref().map(|forward| forward.to);
+        let mut traffic = self.traffic.report(protocol, WayIn { own, forwarded_to });
         if let Some(nat_paths) = &self.nat_paths {
             nat_paths.annotate(&mut traffic);
         }
@@ -159,16 +219,24 @@ impl Port {
         self.status != DeclarationStatus::Declared
     }
 
+    /// Brings the bindings in line with whether the port is only forwarded.
+    pub(crate) fn settle_forward(&mut self) {
+        if let Some(forward) = self.forward.as_deref().filter(|_| self.sockets.is_empty()) {
+            self.bindings = Some(Bindings::forwarded(forward.first_at));
+            self.closed_at = None;
+        }
+    }
+
     /// Rebuilds the bindings from the sockets; keeps the last bindings if none is left. Gaps up to `max_gap` do not
     /// reset the age.
     pub(crate) fn refresh(&mut self, floor: BootTime, table: &SocketTable, max_gap: Duration) {
         let sampled = self.sockets.iter().take(MAX_SAMPLED_SOCKETS).filter_map(|cookie| {
             let socket = table.get(cookie)?;
-            Some((socket.view(floor)?, socket.process()))
+            Some((socket.view(floor)?, socket.held_by().clone()))
         });
-        let views: Vec<(SocketView, Option<&Arc<Process>>)> = sampled.collect();
-        if let Some(mut bindings) = Bindings::of(&views, self.sockets.len()) {
-            bindings.beyond_loopback |= self.beyond_loopback > 0;
+        let views: Vec<(SocketView, HeldBy)> = sampled.collect();
+        let beyond_loopback = self.beyond_loopback > 0;
+        if let Some(mut bindings) = Bindings::of(&views, self.sockets.len(), beyond_loopback) {
             bindings.first_at = self.age.continue_from(bindings.first_at, max_gap);
             self.scanned_at = views.iter().filter_map(|(view, _)| view.scanned_at).max();
             self.bindings = Some(bindings);
@@ -184,9 +252,13 @@ impl Port {
         if let Some(bindings) = &self.bindings {
             bindings.addresses.hash(&mut fnv);
             bindings.v6_only.hash(&mut fnv);
-            let process = bindings.process.as_ref().map(|p| (p.pid, &p.name, &p.executable));
-            process.hash(&mut fnv);
+            let named = |p: &Process| (p.pid, p.name.clone(), p.executable.clone());
+            bindings.shown.process().map(|process| named(process)).hash(&mut fnv);
+            bindings.others().for_each(|process| (&process.name, &process.executable).hash(&mut fnv));
         }
+        self.served_by().hash(&mut fnv);
+        self.forward.as_ref().filter(|_| self.is_forwarded()).map(|forward| forward.to).hash(&mut fnv);
+        (self.unproven, self.served_from).hash(&mut fnv);
         self.pod.hash(&mut fnv);
         self.status.hash(&mut fnv);
         declaration.hash(&mut fnv);

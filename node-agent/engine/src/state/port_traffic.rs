@@ -1,33 +1,16 @@
 //! Traffic of one port: exact totals, and the busiest peers within the caps. A peer that does not fit sets
 //! `truncated`. The farthest reach is kept apart from the peer list, so evicting a peer cannot lower a verdict.
 
+use std::cmp::Reverse;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::identity::{BootTime, Protocol};
 use crate::model::reach::Reach;
-use crate::model::traffic::{Origin, Peer, PeerDelta, PeerOrigin, PortDelta, Traffic};
+use crate::model::traffic::{Origin, PeerDelta, PeerOrigin, PortDelta, Traffic, Via, ViaKind};
+use crate::state::direction::{Direction, Role};
 use crate::state::nat_paths::NatPaths;
-
-/// Counters of one peer.
-#[derive(Clone, Debug)]
-struct PeerCount {
-    address: IpAddr,
-    origin: Origin,
-    /// False while the origin may still turn out nearer: a pod that was created a moment ago may not be known yet.
-    settled: bool,
-    /// Time from when the peer was first seen until it was first counted, in milliseconds, rounded up.
-    counted_after_ms: u32,
-    reference: Option<Arc<str>>,
-    /// UDP datagrams that reached the socket lookup; handshakes for the other protocols. A protocol has only one of
-    /// them.
-    calls: u64,
-    packets: u64,
-    bytes: u64,
-    first_seen: BootTime,
-    last_seen: BootTime,
-}
+use crate::state::peer_count::{PeerCount, TakenBy, peer_served};
 
 /// Bounds on the peers of a port, and how long an origin may still change.
 #[derive(Clone, Copy, Debug)]
@@ -43,26 +26,22 @@ pub(crate) struct PeerLimits {
 /// Classifies an address.
 pub(crate) type Resolve<'a> = &'a dyn Fn(IpAddr) -> PeerOrigin;
 
-/// How many addresses called, listed as peers or not.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Callers {
-    /// No address.
-    #[default]
-    None,
-    /// One address.
-    One(IpAddr),
-    /// More than one address.
-    Several,
+/// New connections of one drain.
+#[derive(Debug, Default)]
+pub(crate) struct NewConnections {
+    /// All of them.
+    pub all: u64,
+    /// Those of drained peers, by origin.
+    pub by_origin: Vec<(Origin, u64)>,
 }
 
-impl Callers {
-    fn count(&mut self, caller: IpAddr) {
-        *self = match *self {
-            Self::None => Self::One(caller),
-            Self::One(known) if known == caller => Self::One(known),
-            Self::One(_) | Self::Several => Self::Several,
-        };
-    }
+/// What inside a pod takes the connections of its callers, to describe them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct WayIn {
+    /// The pod's own IPv4 and IPv6 address.
+    pub own: (Option<IpAddr>, Option<IpAddr>),
+    /// Where the port is forwarded to.
+    pub forwarded_to: Option<(IpAddr, u16)>,
 }
 
 /// Traffic of one port.
@@ -77,8 +56,10 @@ pub(crate) struct PortTraffic {
     peers: Vec<PeerCount>,
     /// True if a peer is not listed.
     truncated: bool,
-    /// How many addresses called.
-    callers: Callers,
+    /// Who spoke first. Only for UDP.
+    direction: Direction,
+    /// Connections that a proxy in the pod took.
+    proxied: u64,
     /// The farthest reach of served traffic.
     reach: Reach,
     /// The farthest reach of peers that are not listed: evicted, without room, or evicted by the kernel.
@@ -86,9 +67,9 @@ pub(crate) struct PortTraffic {
     /// Served traffic of all drained peers, listed or not. What the port served beyond that belongs to peers that the
     /// kernel evicted before a drain.
     named: u64,
-    /// Since when the port served more than its peers. If that lasts, the kernel evicted some before they were
-    /// drained.
-    unnamed_since: Option<BootTime>,
+    /// Since when the port served more than its peers, and how much it had served by then. If `named` does not reach that
+    /// within the hold, the kernel evicted some peers before they were drained.
+    unnamed: Option<(BootTime, u64)>,
     /// True if a peer or its origin changed since the last report.
     pub has_new_peers: bool,
     /// When an origin will be settled.
@@ -96,7 +77,7 @@ pub(crate) struct PortTraffic {
 }
 
 impl PortTraffic {
-    /// Adds one drain. Returns the new connections by origin.
+    /// Adds one drain. Returns the new connections.
     pub(crate) fn absorb(
         &mut self,
         protocol: Protocol,
@@ -104,26 +85,73 @@ impl PortTraffic {
         at: BootTime,
         limits: PeerLimits,
         resolve: Resolve<'_>,
-    ) -> Vec<(Origin, u64)> {
+    ) -> NewConnections {
+        let twice = self.counted_twice(protocol);
         self.attempts = self.attempts.saturating_add(delta.attempts);
         self.connections = self.connections.saturating_add(delta.connections);
         self.packets = self.packets.saturating_add(delta.packets);
         self.bytes = self.bytes.saturating_add(delta.bytes);
         self.last_seen = self.last_seen.max(Some(at));
         self.truncated |= delta.peers_created > u64::try_from(delta.peers.len()).unwrap_or(u64::MAX);
+        let taken_by = |peer: &PeerDelta| peer.accepted_by.map_or(TakenBy::Socket, TakenBy::Proxy);
+        let peers = delta.peers.iter().map(|peer| (peer, taken_by(peer)));
+        let by_origin = self.absorb_peers(protocol, peers, at, limits, resolve);
+        let twice = self.counted_twice(protocol).saturating_sub(twice);
+        NewConnections { all: delta.connections, by_origin }.without(twice)
+    }
+
+    /// Adds new connections to a port that is forwarded. Packets and bytes are drained.
+    pub(crate) fn absorb_forwarded(
+        &mut self,
+        protocol: Protocol,
+        callers: &[PeerDelta],
+        at: BootTime,
+        limits: PeerLimits,
+        resolve: Resolve<'_>,
+    ) -> NewConnections {
+        let all = callers.iter().map(|caller| caller.connections).fold(0, u64::saturating_add);
+        self.connections = self.connections.saturating_add(all);
+        if !callers.is_empty() {
+            self.last_seen = self.last_seen.max(Some(at));
+        }
+        let peers = callers.iter().map(|caller| (caller, TakenBy::Forward));
+        NewConnections { all, by_origin: self.absorb_peers(protocol, peers, at, limits, resolve) }
+    }
+
+    fn absorb_peers<'a>(
+        &mut self,
+        protocol: Protocol,
+        peers: impl ExactSizeIterator<Item = (&'a PeerDelta, TakenBy)>,
+        at: BootTime,
+        limits: PeerLimits,
+        resolve: Resolve<'_>,
+    ) -> Vec<(Origin, u64)> {
         let mut by_origin = Vec::new();
         let budget = self.peers.len().saturating_add(limits.left).min(limits.per_listener);
         if self.peers.is_empty() {
             // Growing step by step fragments the heap.
-            self.peers.reserve_exact(delta.peers.len().min(budget));
+            self.peers.reserve_exact(peers.len().min(budget));
         }
-        for peer in &delta.peers {
-            self.callers.count(peer.address);
-            let origin = self.absorb_peer(protocol, peer, at, (budget, limits.hold), resolve);
+        for (peer, taken_by) in peers {
+            let served = peer_served(protocol, peer);
+            self.named = self.named.saturating_add(served);
+            if protocol == Protocol::Udp {
+                if peer.addressed_first {
+                    // What comes from there are answers.
+                    self.direction.address(at);
+                    continue;
+                }
+                if served > 0 || taken_by == TakenBy::Forward {
+                    self.direction.call(peer.address, peer.attempts > 0, at);
+                }
+            }
+            if matches!(taken_by, TakenBy::Proxy(_)) {
+                self.proxied = self.proxied.saturating_add(peer.connections);
+            }
+            let origin = self.absorb_peer(protocol, (peer, taken_by), at, (budget, limits.hold), resolve);
             if peer.connections > 0 {
                 by_origin.push((origin, peer.connections));
             }
-            self.named = self.named.saturating_add(peer_served(protocol, peer));
         }
         self.check_unnamed(protocol, at, limits.hold);
         by_origin
@@ -132,10 +160,14 @@ impl PortTraffic {
     /// Notes whether the port served more than its peers. The kernel's port and peer counters are read one after the
     /// other, so a short difference means nothing.
     fn check_unnamed(&mut self, protocol: Protocol, at: BootTime, hold: Duration) {
-        if self.unlisted >= Reach::InCluster || self.served(protocol) <= self.named {
-            self.unnamed_since = None;
-        } else if self.unnamed_since.is_none() {
-            self.unnamed_since = Some(at);
+        if self.unnamed.is_some_and(|(_, served)| self.named >= served) {
+            self.unnamed = None;
+        }
+        let served = self.served(protocol);
+        if self.unlisted >= Reach::InCluster || served <= self.named {
+            self.unnamed = None;
+        } else if self.unnamed.is_none() {
+            self.unnamed = Some((at, served));
             self.schedule_settle(at.after(hold));
         }
     }
@@ -143,23 +175,22 @@ impl PortTraffic {
     /// Counts unnamed callers as at least a pod, once the difference outlasted the hold. Returns when that will be,
     /// if it is not yet.
     fn count_unnamed(&mut self, now: BootTime, hold: Duration) -> Option<BootTime> {
-        let due = self.unnamed_since?.after(hold);
+        let due = self.unnamed?.0.after(hold);
         if due > now {
             return Some(due);
         }
-        self.unnamed_since = None;
+        self.unnamed = None;
         self.truncated = true;
         self.raise_unlisted(true, Reach::InCluster);
         self.has_new_peers = true;
         None
     }
 
-    /// Returns the traffic that makes a port used, from the port's counters: handshakes for TCP, socket lookups for
-    /// UDP, packets and handshakes for SCTP. Lookups are added to port and peer at once, packets one after the other.
+    /// Returns the traffic that makes a port used, from the port's counters; see [`peer_served`].
     const fn served(&self, protocol: Protocol) -> u64 {
         match protocol {
             Protocol::Tcp => self.connections,
-            Protocol::Udp => self.attempts,
+            Protocol::Udp => self.packets.saturating_add(self.attempts),
             Protocol::Sctp => self.packets.saturating_add(self.connections),
         }
     }
@@ -171,7 +202,7 @@ impl PortTraffic {
     fn absorb_peer(
         &mut self,
         protocol: Protocol,
-        delta: &PeerDelta,
+        (delta, taken_by): (&PeerDelta, TakenBy),
         at: BootTime,
         (budget, hold): (usize, Duration),
         resolve: Resolve<'_>,
@@ -180,7 +211,7 @@ impl PortTraffic {
         if let Ok(known) = slot
             && let Some(peer) = self.peers.get_mut(known)
         {
-            peer.add(protocol, delta, at);
+            peer.add(protocol, (delta, taken_by), at);
             if peer.reference.is_none() && peer.origin == Origin::Pod {
                 peer.reference = resolve(peer.address).1;
                 self.has_new_peers |= peer.reference.is_some();
@@ -189,7 +220,7 @@ impl PortTraffic {
             self.raise(served, reach);
             return self.peers.get(known).map_or(Origin::External, |peer| peer.origin);
         }
-        let mut peer = PeerCount::new(protocol, delta, resolve(delta.address), at);
+        let mut peer = PeerCount::new(protocol, (delta, taken_by), resolve(delta.address), at);
         let origin = peer.origin;
         peer.settled = peer.is_certain() || hold.is_zero();
         if !peer.settled {
@@ -275,11 +306,34 @@ impl PortTraffic {
         self.last_seen
     }
 
+    /// Returns what the port is used for; see [`Direction::role`].
+    #[must_use]
+    pub(crate) fn role(&self, first_at: BootTime, loopback: bool) -> Role {
+        self.direction.role(first_at, loopback)
+    }
+
+    /// Returns true if more than one address called, as far as is known.
+    #[must_use]
+    pub(crate) const fn is_called_by_several(&self) -> bool {
+        self.direction.is_called_by_several()
+    }
+
+    /// Returns the number of connections that were counted twice: a proxy in the pod takes a caller's connection, and
+    /// calls the port itself for it. Both are one connection.
+    fn counted_twice(&self, protocol: Protocol) -> u64 {
+        if self.proxied == 0 {
+            return 0;
+        }
+        let own = self.peers.iter().filter(|peer| peer.is_own()).map(|peer| peer.connections(protocol));
+        self.proxied.min(own.fold(0, u64::saturating_add))
+    }
+
     /// Adds the totals, not the peers, to a sum over ports.
     pub(crate) fn add_to(&self, protocol: Protocol, sum: &mut Traffic) {
+        let connections = self.connections.saturating_sub(self.counted_twice(protocol));
         sum.attempts = sum.attempts.saturating_add(self.attempts);
-        sum.connections = sum.connections.saturating_add(self.connections);
-        sum.packets = sum.packets.saturating_add(datagrams(protocol, self.packets, self.attempts));
+        sum.connections = sum.connections.saturating_add(connections);
+        sum.packets = sum.packets.saturating_add(self.datagrams(protocol));
         sum.bytes = sum.bytes.saturating_add(self.bytes);
         sum.last_seen = sum.last_seen.max(self.last_seen);
         sum.truncated |= self.truncated || !self.peers.is_empty();
@@ -290,34 +344,66 @@ impl PortTraffic {
         self.peers.iter().map(|peer| peer.origin)
     }
 
-    /// Returns true if more than one address called, as far as is known.
-    #[must_use]
-    pub(crate) const fn is_called_by_several(&self) -> bool {
-        matches!(self.callers, Callers::Several)
-    }
-
     /// Returns the number of kept peers.
     #[must_use]
     pub(crate) fn peer_count(&self) -> usize {
         self.peers.len()
     }
 
-    /// Returns the traffic as reports show it. UDP within a pod never passes its interface, so socket lookups count
-    /// too.
+    /// Returns the traffic as reports show it, without the addresses that peers dialled. Of the calls that a proxy in the
+    /// pod made for its callers, only those of the callers are shown.
     #[must_use]
-    pub(crate) fn report(&self, protocol: Protocol) -> Traffic {
-        let mut peers: Vec<Peer> = self.peers.iter().map(|peer| peer.report(protocol)).collect();
-        peers.sort_by(|a, b| {
-            (b.connections, b.packets, a.address).cmp(&(a.connections, a.packets, b.address))
+    pub(crate) fn report(&self, protocol: Protocol, way_in: WayIn) -> Traffic {
+        let twice = self.counted_twice(protocol);
+        let mut left = twice;
+        let mut kept: Vec<&PeerCount> = self.peers.iter().collect();
+        // The calls of a proxy come over loopback, and are the most.
+        kept.sort_by_key(|peer| {
+            (!peer.is_own(), !peer.address.is_loopback(), Reverse(peer.connections(protocol)), peer.address)
         });
+        let mut peers = Vec::with_capacity(kept.len());
+        for peer in kept {
+            let mut shown = peer.report(protocol);
+            shown.via = way_in.via(peer.taken_by, peer.address).map(Into::into);
+            if peer.is_own() && left > 0 {
+                let same = left.min(shown.connections);
+                left = left.saturating_sub(same);
+                shown.connections = shown.connections.saturating_sub(same);
+                if shown.connections == 0 && shown.packets == 0 {
+                    continue;
+                }
+            }
+            peers.push(shown);
+        }
+        peers.sort_by_key(|peer| (Reverse(peer.connections), Reverse(peer.packets), peer.address));
         Traffic {
             attempts: self.attempts,
-            connections: self.connections,
-            packets: datagrams(protocol, self.packets, self.attempts),
+            connections: self.connections.saturating_sub(twice),
+            packets: self.datagrams(protocol),
             bytes: self.bytes,
             last_seen: self.last_seen,
             peers,
             truncated: self.truncated,
+        }
+    }
+
+    /// Returns everything as one delta, to be counted for another port.
+    pub(crate) fn to_delta(&self, protocol: Protocol) -> PortDelta {
+        PortDelta {
+            attempts: self.attempts,
+            connections: self.connections,
+            packets: self.packets,
+            bytes: self.bytes,
+            peers_created: if self.truncated { u64::MAX } else { 0 },
+            peers: self.peers.iter().map(|peer| peer.to_delta(protocol)).collect(),
+        }
+    }
+
+    /// UDP within a pod never passes its interface, so what the socket lookup counted comes on top.
+    const fn datagrams(&self, protocol: Protocol) -> u64 {
+        match protocol {
+            Protocol::Udp => self.packets.saturating_add(self.attempts),
+            Protocol::Tcp | Protocol::Sctp => self.packets,
         }
     }
 
@@ -371,107 +457,32 @@ impl PortTraffic {
     }
 }
 
-/// Returns the growth of a peer's calls.
-const fn calls(protocol: Protocol, delta: &PeerDelta) -> u64 {
-    match protocol {
-        Protocol::Tcp | Protocol::Sctp => delta.connections,
-        Protocol::Udp => delta.attempts,
+impl NewConnections {
+    /// Leaves out connections within the pod that are counted for their callers already.
+    fn without(mut self, twice: u64) -> Self {
+        let mut left = twice;
+        for (_, count) in self.by_origin.iter_mut().filter(|(origin, _)| *origin == Origin::SamePod) {
+            let same = left.min(*count);
+            left = left.saturating_sub(same);
+            *count = count.saturating_sub(same);
+        }
+        self.all = self.all.saturating_sub(twice.saturating_sub(left));
+        self
     }
 }
 
-/// Returns the served traffic of a peer in one drain; see [`PortTraffic::served`].
-const fn peer_served(protocol: Protocol, delta: &PeerDelta) -> u64 {
-    match protocol {
-        Protocol::Tcp => delta.connections,
-        Protocol::Udp => delta.attempts,
-        Protocol::Sctp => delta.packets.saturating_add(delta.connections),
+impl WayIn {
+    /// Describes what takes the connections of a peer; `None` for a socket of the port.
+    fn via(self, taken_by: TakenBy, peer: IpAddr) -> Option<Via> {
+        let own = if peer.is_ipv4() { self.own.0 } else { self.own.1 };
+        let (address, port, kind) = match taken_by {
+            TakenBy::Socket => return None,
+            TakenBy::Proxy(port) => (own?, port.get(), ViaKind::Proxy),
+            TakenBy::Forward => {
+                let (address, port) = self.forwarded_to?;
+                (address, port, ViaKind::Forwarded)
+            }
+        };
+        Some(Via { address, port, kind, reference: None, client: None })
     }
-}
-
-impl PeerCount {
-    fn new(
-        protocol: Protocol,
-        delta: &PeerDelta,
-        (origin, reference): (Origin, Option<Arc<str>>),
-        at: BootTime,
-    ) -> Self {
-        let after_ms = at.since(delta.first_seen).as_nanos().div_ceil(1_000_000);
-        Self {
-            address: delta.address,
-            origin,
-            settled: true,
-            counted_after_ms: u32::try_from(after_ms).unwrap_or(u32::MAX),
-            reference,
-            calls: calls(protocol, delta),
-            packets: delta.packets,
-            bytes: delta.bytes,
-            first_seen: delta.first_seen,
-            last_seen: at,
-        }
-    }
-
-    fn add(&mut self, protocol: Protocol, delta: &PeerDelta, at: BootTime) {
-        self.calls = self.calls.saturating_add(calls(protocol, delta));
-        self.packets = self.packets.saturating_add(delta.packets);
-        self.bytes = self.bytes.saturating_add(delta.bytes);
-        self.first_seen = self.first_seen.min(delta.first_seen);
-        self.last_seen = self.last_seen.max(at);
-    }
-
-    fn counted_at(&self) -> BootTime {
-        self.first_seen.after(Duration::from_millis(self.counted_after_ms.into()))
-    }
-
-    const fn connections(&self, protocol: Protocol) -> u64 {
-        match protocol {
-            Protocol::Tcp | Protocol::Sctp => self.calls,
-            Protocol::Udp => 0,
-        }
-    }
-
-    /// Returns true if a handshake completed or datagrams were received. An attempt alone is not traffic.
-    const fn served(&self, protocol: Protocol) -> bool {
-        match protocol {
-            Protocol::Tcp => self.calls > 0,
-            Protocol::Udp | Protocol::Sctp => self.calls > 0 || self.packets > 0,
-        }
-    }
-
-    /// Returns true if nothing that is learned later can bring the peer nearer.
-    fn is_certain(&self) -> bool {
-        match self.origin {
-            Origin::SamePod | Origin::Node | Origin::Service => true,
-            // A pod without a name may still turn out to be the pod itself or the node.
-            Origin::Pod => self.reference.is_some(),
-            Origin::External => false,
-        }
-    }
-
-    const fn reach(&self) -> Reach {
-        match self.origin {
-            Origin::SamePod | Origin::Node => Reach::Node,
-            // An uncertain origin counts once the hold is over and nothing nearer turned up.
-            _ if !self.settled => Reach::Nothing,
-            Origin::Pod | Origin::Service => Reach::InCluster,
-            Origin::External => Reach::External,
-        }
-    }
-
-    fn report(&self, protocol: Protocol) -> Peer {
-        Peer {
-            address: self.address,
-            origin: self.origin,
-            reference: self.reference.as_deref().map(str::to_owned),
-            via: None,
-            connections: self.connections(protocol),
-            packets: datagrams(protocol, self.packets, self.calls),
-            bytes: self.bytes,
-            first_seen: self.first_seen,
-            last_seen: self.last_seen,
-        }
-    }
-}
-
-fn datagrams(protocol: Protocol, packets: u64, attempts: u64) -> u64 {
-    if protocol == Protocol::Udp { packets.max(attempts) } else { packets }
 }

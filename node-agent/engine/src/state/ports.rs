@@ -7,10 +7,11 @@ use std::num::NonZeroU16;
 use std::ops::Bound;
 
 use crate::model::identity::{BootTime, NetnsId, PortId, Protocol};
-use crate::model::traffic::Dialled;
+use crate::model::traffic::{Dialled, PortDelta};
 use crate::state::nat_paths::NatPaths;
 use crate::state::port::Port;
 use crate::state::port_age::{PortAge, PortAges};
+use crate::state::redirects::Redirects;
 
 /// Maximum number of NAT paths that all ports keep together.
 const MAX_ALL_NAT_PATHS: usize = 16_384;
@@ -41,6 +42,12 @@ pub(crate) struct PortIndexes {
     with_nat_paths: BTreeSet<PortId>,
     last_drain: Option<BootTime>,
     ages: PortAges,
+    /// Redirected ports by their target.
+    pub redirects: Redirects,
+    /// Ports of a pod whose process runs in no container of that pod.
+    strangers: BTreeSet<PortId>,
+    /// Traffic that is to be counted for another port, with the time of its last drain.
+    folded: Vec<(PortId, PortDelta, BootTime)>,
 }
 
 impl Ports {
@@ -54,6 +61,9 @@ impl Ports {
             nat_paths: 0,
             with_nat_paths: BTreeSet::new(),
             last_drain: None,
+            redirects: Redirects::default(),
+            strangers: BTreeSet::new(),
+            folded: Vec::new(),
             ages: PortAges::new(max_listeners.div_ceil(LISTENERS_PER_AGE)),
         };
         Self { table: BTreeMap::new(), index }
@@ -112,6 +122,10 @@ impl Ports {
         let index = &mut self.index;
         index.unattributed.remove(&id);
         index.closing.remove(&id);
+        index.strangers.remove(&id);
+        if let Some((_, target)) = port.redirect {
+            index.redirects.remove(id, PortId { port: target, ..id });
+        }
         index.peers = index.peers.saturating_sub(port.traffic.peer_count());
         if let Some(paths) = &port.nat_paths {
             index.nat_paths = index.nat_paths.saturating_sub(paths.len());
@@ -172,6 +186,35 @@ impl PortIndexes {
         } else {
             self.unattributed.insert(id);
         }
+    }
+
+    /// Ports of a pod whose process runs in no container of that pod.
+    pub(crate) fn strangers(&self) -> impl Iterator<Item = PortId> {
+        self.strangers.iter().copied()
+    }
+
+    /// Notes whether the process of a port runs in no container of the port's pod.
+    pub(crate) fn set_strange(&mut self, id: PortId, is_strange: bool) {
+        if is_strange {
+            self.strangers.insert(id);
+        } else {
+            self.strangers.remove(&id);
+        }
+    }
+
+    /// Queues the traffic of a port to be counted for another one.
+    pub(crate) fn fold(&mut self, to: PortId, delta: PortDelta, at: BootTime) {
+        self.folded.push((to, delta, at));
+    }
+
+    /// Takes traffic that [`Self::fold`] queued.
+    pub(crate) fn next_folded(&mut self) -> Option<(PortId, PortDelta, BootTime)> {
+        self.folded.pop()
+    }
+
+    /// Returns true if another port is reported under this id now.
+    pub(crate) fn is_taken_over(&self, id: u64, port: PortId) -> bool {
+        self.ids.get(&id).is_some_and(|holder| *holder != port)
     }
 
     /// Ports without a socket that wait for their last traffic.

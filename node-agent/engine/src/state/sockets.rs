@@ -45,6 +45,49 @@ pub(crate) struct SocketView {
     pub scanned_at: Option<BootTime>,
 }
 
+/// Who holds a socket. Ordered only to decide between facts of the same time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum HeldBy {
+    /// Not known.
+    #[default]
+    Unknown,
+    /// No process at present.
+    Nobody,
+    /// This process.
+    Process(Arc<Process>),
+    /// The kernel itself.
+    Kernel,
+}
+
+impl HeldBy {
+    /// Returns the process, if a process is known to hold the socket.
+    #[must_use]
+    pub(crate) const fn process(&self) -> Option<&Arc<Process>> {
+        match self {
+            Self::Process(process) => Some(process),
+            Self::Unknown | Self::Nobody | Self::Kernel => None,
+        }
+    }
+
+    /// Returns how much there is to show: nothing, a process, or the kernel, which is never a guess.
+    #[must_use]
+    pub(crate) const fn certainty(&self) -> u8 {
+        match self {
+            Self::Unknown | Self::Nobody => 0,
+            Self::Process(_) => 1,
+            Self::Kernel => 2,
+        }
+    }
+
+    /// Decides between facts of the same time, in whichever order they arrive.
+    fn rank(&self) -> (u8, u32, &str, Option<&str>) {
+        let process =
+            self.process().map(|process| (process.pid, process.name.as_str(), process.executable.as_deref()));
+        let (pid, name, executable) = process.unwrap_or_default();
+        (self.certainty(), pid, name, executable)
+    }
+}
+
 /// One socket: the latest fact of each kind.
 #[derive(Debug)]
 pub(crate) struct Socket {
@@ -52,7 +95,8 @@ pub(crate) struct Socket {
     scanned: Option<SocketFact>,
     first_scanned: Option<BootTime>,
     closed: Option<BootTime>,
-    process: Option<(BootTime, Arc<Process>)>,
+    /// Who held the socket when that was last seen.
+    held_by: (BootTime, HeldBy),
     /// The port that counts the socket as its own.
     pub counted_in: Option<PortId>,
     /// True if that port counts the socket as bound to another address than loopback.
@@ -70,7 +114,7 @@ impl Socket {
             scanned: None,
             first_scanned: None,
             closed: None,
-            process: None,
+            held_by: (BootTime(0), HeldBy::Unknown),
             counted_in: None,
             beyond_loopback: false,
             reported_open: None,
@@ -79,16 +123,16 @@ impl Socket {
     }
 
     /// Learns that the socket opened.
-    pub(crate) fn open(&mut self, fact: SocketFact, process: Option<Arc<Process>>) {
+    pub(crate) fn open(&mut self, fact: SocketFact, held_by: HeldBy) {
         self.opened = self.opened.max(Some(fact));
-        self.learn_process(fact.at, process);
+        self.learn_holder(fact.at, held_by);
     }
 
     /// Learns that a scan listed the socket.
-    pub(crate) fn list(&mut self, fact: SocketFact, process: Option<Arc<Process>>) {
+    pub(crate) fn list(&mut self, fact: SocketFact, held_by: HeldBy) {
         self.scanned = self.scanned.max(Some(fact));
         self.first_scanned = Some(self.first_scanned.map_or(fact.at, |first| first.min(fact.at)));
-        self.learn_process(fact.at, process);
+        self.learn_holder(fact.at, held_by);
     }
 
     /// Learns that the socket closed.
@@ -114,10 +158,10 @@ impl Socket {
         self.opened.map(|opened| opened.at).or(self.first_scanned)
     }
 
-    /// Returns the latest known process.
+    /// Returns who held the socket when that was last seen.
     #[must_use]
-    pub(crate) fn process(&self) -> Option<&Arc<Process>> {
-        self.process.as_ref().map(|(_, process)| process)
+    pub(crate) const fn held_by(&self) -> &HeldBy {
+        &self.held_by.1
     }
 
     /// Returns the socket if it is open: seen after it last closed, and not before the latest scan of its netns
@@ -168,14 +212,11 @@ impl Socket {
         }
     }
 
-    fn learn_process(&mut self, at: BootTime, process: Option<Arc<Process>>) {
-        let Some(process) = process else { return };
-        let rank = |at: BootTime, p: &Process| (at, p.pid, p.name.clone());
-        let newer = self.process.as_ref().is_none_or(|(known_at, known)| {
-            at > *known_at || (at == *known_at && rank(at, &process) > rank(*known_at, known))
-        });
-        if newer {
-            self.process = Some((at, process));
+    /// Learns who holds the socket. Not to have found out says nothing, and changes nothing.
+    fn learn_holder(&mut self, at: BootTime, held_by: HeldBy) {
+        let (known_at, known) = &self.held_by;
+        if held_by != HeldBy::Unknown && (at, held_by.rank()) > (*known_at, known.rank()) {
+            self.held_by = (at, held_by);
         }
     }
 }
@@ -291,12 +332,12 @@ mod tests {
         let mut table = SocketTable::new(2);
         for cookie in [SocketCookie(1), SocketCookie(2)] {
             let socket = table.entry(cookie).expect("room");
-            socket.open(fact(1), None);
+            socket.open(fact(1), HeldBy::Unknown);
             socket.close(BootTime(2));
             table.keep_tombstone(cookie, netns, BootTime(2));
         }
         let again = table.entry(SocketCookie(1)).expect("it is known");
-        again.open(fact(3), None);
+        again.open(fact(3), HeldBy::Unknown);
         again.counted_in = Some(port);
         assert!(table.entry(SocketCookie(3)).is_some(), "the second is closed");
         assert!(table.get(SocketCookie(1)).is_some(), "the first serves");

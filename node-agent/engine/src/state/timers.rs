@@ -18,6 +18,10 @@ pub(crate) enum Timer {
     Exceptions,
     /// The end of a connection's hold.
     Connections,
+    /// The next request to list connections.
+    ConnectionLists,
+    /// The next repetition of a finding.
+    Repeats,
     /// The report of facts that did not fit.
     Refused,
     /// The expiry of tombstones, deleted pods, ended netns and ages.

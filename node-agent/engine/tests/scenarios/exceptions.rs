@@ -209,6 +209,29 @@ fn a_socket_of_another_process_is_not_covered_by_what_the_first_is_called_or_run
 }
 
 #[test]
+fn a_rule_must_cover_every_process_that_can_be_reached_and_no_other() {
+    for (addresses, then) in [
+        (["127.0.0.1", "10.1.0.2"], "undeclared-reachable Open"),
+        (["10.1.0.2", "127.0.0.1"], "undeclared-reachable Suppressed by redis"),
+        (["10.1.0.2", "10.1.0.7"], "undeclared-reachable Open"),
+        (["127.0.0.1", "127.0.0.2"], "undeclared-loopback Open"),
+    ] {
+        let mut world = World::demo();
+        let redis = Match { process: patterns("redis"), ..of_app() };
+        world.apply(exceptions(vec![rule("redis", redis)]));
+        for ((cookie, name), address) in [(10, "redis"), (11, "nc")].into_iter().zip(addresses) {
+            let mut socket = opened(APP, cookie, Tcp, 6_379, address, world.now);
+            if let Input::SocketOpened(socket) = &mut socket {
+                socket.process = Some(process(name, None));
+            }
+            world.apply(socket);
+        }
+        world.wait(6_000);
+        assert_eq!(states(&world), [then], "{addresses:?}");
+    }
+}
+
+#[test]
 fn what_belongs_to_no_pod_is_matched_only_by_rules_that_name_none() {
     let mut world = World::demo();
     world.apply(netns(7, "stray", "10.1.0.7/24")).listen(7, 10, 9090).wait(9_000);

@@ -4,11 +4,15 @@ mod attribution;
 mod cluster_changes;
 mod cluster_order;
 mod connections;
+mod datagrams;
 mod declarations;
 mod exceptions;
 #[expect(clippy::expect_used, reason = "builders of test data: a wrong literal is a broken test")]
 mod explain;
 mod explanations;
+mod findings_again;
+mod forwarded;
+mod holders;
 mod hostile;
 mod listening;
 #[expect(clippy::expect_used, reason = "what a scenario asks for and does not find is a failed scenario")]
@@ -19,6 +23,7 @@ mod objects;
 mod order;
 mod origin;
 mod policies;
+mod proxies;
 mod recorded;
 mod selected_only;
 mod sources;

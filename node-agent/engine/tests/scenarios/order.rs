@@ -1,32 +1,77 @@
 //! The same facts in any order, some of them twice, end in the same state.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 
 use portolan_engine::model::identity::Protocol::{Tcp, Udp};
 use portolan_engine::model::identity::{BootTime, NetnsId, Protocol, SocketCookie};
 use portolan_engine::model::input::Input;
+use portolan_engine::model::netns::{ForwardedPort, ForwardedPorts};
 use portolan_engine::model::pod::ContainerKind::Regular;
 use portolan_engine::model::pod::Pod;
+use portolan_engine::model::process::Holder;
+use portolan_engine::model::traffic::{Peer, PeerDelta, Traffic, TrafficDrain};
 use proptest::prelude::*;
 
-use crate::world::{APP, CURLER, World, call, host, ms, netns, netns_at, opened, pod, pods, scan};
+use crate::world::{
+    APP, CURLER, World, call, drained, host, ip, ms, netns, netns_at, opened, peer, pod, pods, process, scan,
+};
 
 /// The netns of the pod whose ports are called. The netns and these ports stay.
 const SERVER: u64 = 3;
-const SERVED: [(u64, Protocol, u16); 2] = [(1, Tcp, 80), (2, Udp, 53)];
+const SERVED: [(u64, Protocol, u16); 3] = [(1, Tcp, 80), (2, Udp, 53), (3, Udp, 40_000)];
 /// Another pod, the server itself, its node, an outsider.
 const CALLERS: [&str; 5] = ["10.1.0.2", "10.1.0.9", "10.1.0.1", "127.0.0.1", "203.0.113.9"];
 
 /// One event; the reports of the sources follow from it.
 #[derive(Clone, Debug)]
 enum Deed {
-    Open { netns: u64, port: u16, udp: bool },
-    Close { which: usize },
-    Scan { netns: u64 },
-    End { netns: u64 },
-    Return { netns: u64 },
-    Call { which: usize, caller: usize },
-    Manifests { app: bool, declares: bool, curler: bool },
+    Open {
+        netns: u64,
+        port: u16,
+        udp: bool,
+    },
+    Close {
+        which: usize,
+    },
+    Scan {
+        netns: u64,
+    },
+    End {
+        netns: u64,
+    },
+    Return {
+        netns: u64,
+    },
+    Call {
+        which: usize,
+        caller: usize,
+    },
+    /// A UDP port of the server addresses somebody who answers.
+    Address {
+        which: usize,
+        caller: usize,
+    },
+    /// A connection to a port without a socket, which a rule redirects to the port 80 of the server.
+    Redirect {
+        port: u16,
+        caller: usize,
+    },
+    /// Connections to a port of the server that a rule forwards.
+    Forward {
+        port: u16,
+        to: u8,
+        caller: usize,
+    },
+    /// A scan of the server that finds this holder of its sockets.
+    Hold {
+        holder: usize,
+    },
+    Manifests {
+        app: bool,
+        declares: bool,
+        curler: bool,
+    },
 }
 
 fn deed() -> impl Strategy<Value = Deed> {
@@ -38,6 +83,11 @@ fn deed() -> impl Strategy<Value = Deed> {
         1 => (1..=2_u64).prop_map(|netns| Deed::End { netns }),
         1 => (1..=2_u64).prop_map(|netns| Deed::Return { netns }),
         2 => (0..SERVED.len(), 0..CALLERS.len()).prop_map(|(which, caller)| Deed::Call { which, caller }),
+        1 => (1..SERVED.len(), 0..CALLERS.len()).prop_map(|(which, caller)| Deed::Address { which, caller }),
+        1 => (7_000..7_002_u16, 0..CALLERS.len()).prop_map(|(port, caller)| Deed::Redirect { port, caller }),
+        1 => (7_100..7_102_u16, 1..4_u8, 0..CALLERS.len())
+            .prop_map(|(port, to, caller)| Deed::Forward { port, to, caller }),
+        1 => (0..4_usize).prop_map(|holder| Deed::Hold { holder }),
         1 => any::<(bool, bool, bool)>()
             .prop_map(|(app, declares, curler)| Deed::Manifests { app, declares, curler }),
     ]
@@ -52,15 +102,21 @@ fn manifests(app: bool, declares: bool, curler: bool) -> Input {
 }
 
 /// Reports of the sources about these events, and the sockets that stay open.
+#[derive(Default)]
 struct Told {
     inputs: Vec<Input>,
     open: Vec<(u64, u64, Protocol, u16)>,
     ended: Vec<u64>,
+    /// Ports of the server that were called, and those that addressed somebody.
+    called: Vec<u16>,
+    addressed: Vec<u16>,
+    /// Ports of the server that only a rule leads to.
+    led: Vec<u16>,
 }
 
 impl Told {
     fn of(deeds: &[Deed]) -> Self {
-        let mut told = Self { inputs: Vec::new(), open: Vec::new(), ended: Vec::new() };
+        let mut told = Self::default();
         told.inputs.extend([
             host(),
             netns(APP, "app", "10.1.0.2/24"),
@@ -111,7 +167,51 @@ impl Told {
                 else {
                     return;
                 };
+                self.called.push(*port);
                 call(SERVER, *protocol, *port, caller, 1, at)
+            }
+            Deed::Address { which, caller } => {
+                let (Some((_, protocol, port)), Some(caller)) = (SERVED.get(*which), CALLERS.get(*caller))
+                else {
+                    return;
+                };
+                self.addressed.push(*port);
+                drain(
+                    *protocol,
+                    *port,
+                    PeerDelta { addressed_first: true, packets: 1, ..peer(caller, at) },
+                    at,
+                )
+            }
+            Deed::Redirect { port, caller } => {
+                let Some(caller) = CALLERS.get(*caller) else { return };
+                self.led.push(*port);
+                let accepted_by = NonZeroU16::new(80);
+                drain(Tcp, *port, PeerDelta { connections: 1, accepted_by, ..peer(caller, at) }, at)
+            }
+            Deed::Forward { port, to, caller } => {
+                let Some(caller) = CALLERS.get(*caller) else { return };
+                self.led.push(*port);
+                let of = crate::world::port(SERVER, Tcp, *port);
+                let to = (ip(&format!("172.17.0.{to}")), 80);
+                let ports = vec![ForwardedPort { port: of, to, callers: vec![(ip(caller), 1)] }];
+                Input::Forwarded(ForwardedPorts { netns: NetnsId(SERVER), at, ports })
+            }
+            Deed::Hold { holder } => {
+                let listed: Vec<_> =
+                    SERVED.iter().map(|(cookie, protocol, port)| (*cookie, *protocol, *port)).collect();
+                let mut input = scan(SERVER, at, &listed);
+                if let Input::NetnsScanned(scan) = &mut input {
+                    for socket in &mut scan.sockets {
+                        socket.holder = match holder {
+                            0 => Holder::Unknown,
+                            1 => Holder::Nobody,
+                            2 => Holder::Kernel,
+                            _ => Holder::Process(process("server", None)),
+                        };
+                    }
+                }
+                input
             }
             Deed::Manifests { app, declares, curler } => manifests(*app, *declares, *curler),
             _ => return,
@@ -130,6 +230,21 @@ fn reorder(inputs: &[Input], order: &[usize]) -> Vec<Input> {
     shuffled.collect()
 }
 
+/// A drain of one peer of a port of the server.
+fn drain(protocol: Protocol, number: u16, peer: PeerDelta, at: BootTime) -> Input {
+    let ports = BTreeMap::from([(crate::world::port(SERVER, protocol, number), drained(vec![peer]))]);
+    Input::Traffic(TrafficDrain { at, ports })
+}
+
+/// Who called how often, and through what.
+fn callers(traffic: &Traffic) -> Vec<String> {
+    let line = |peer: &Peer| {
+        let via = peer.via.as_ref().map(|via| (via.kind, via.address, via.port));
+        format!("{} {} {} {via:?}", peer.address, peer.connections, peer.packets)
+    };
+    traffic.peers.iter().map(line).collect()
+}
+
 /// Everything that reports show, after every deadline has passed.
 fn rest(inputs: Vec<Input>) -> (Vec<String>, Vec<(NetnsId, Protocol, NonZeroU16)>) {
     let mut world = World::new();
@@ -144,8 +259,19 @@ fn rest(inputs: Vec<Input>) -> (Vec<String>, Vec<(NetnsId, Protocol, NonZeroU16)
         .listeners()
         .map(|l| {
             format!(
-                "{:?} {:?} {:?} {:?} {} {:?} {}",
-                l.id, l.port, l.addresses, l.opened_at, l.sockets, l.process, l.traffic.connections
+                "{:?} {:?} {:?} {:?} {} {:?} {:?} {:?} {} {} {} {:?}",
+                l.id,
+                l.port,
+                l.addresses,
+                l.opened_at,
+                l.sockets,
+                l.served_by,
+                l.process,
+                l.forwarded_to,
+                l.unproven,
+                l.traffic.connections,
+                l.traffic.packets,
+                callers(&l.traffic)
             )
         })
         .chain(world.engine.findings().map(|f| {
@@ -177,15 +303,19 @@ proptest! {
 
     #[test]
     fn any_order_ends_in_the_same_state((deeds, order) in deeds_and_order(), twice in any::<bool>()) {
-        let Told { inputs, open, .. } = Told::of(&deeds);
+        let Told { inputs, open, called, addressed, led, .. } = Told::of(&deeds);
         let mut shuffled = reorder(&inputs, &order);
         if twice {
             // A drain is reported only once, because drained counters are gone.
-            shuffled.extend(inputs.iter().filter(|input| !matches!(input, Input::Traffic(_))).cloned());
+            shuffled.extend(inputs.iter().filter(|input| !matches!(input, Input::Traffic(_) | Input::Forwarded(_))).cloned());
         }
         let (lines, ports) = rest(inputs);
+        let is_clients = |port: &u16| addressed.contains(port) && !called.contains(port);
+        let led = led.into_iter().map(|port| (SERVER, 0, Tcp, port));
         let mut left: Vec<_> = open
             .into_iter()
+            .filter(|(netns, _, _, port)| *netns != SERVER || !is_clients(port))
+            .chain(led)
             .map(|(netns, _, protocol, port)| (NetnsId(netns), protocol, NonZeroU16::new(port).expect("a port")))
             .collect();
         left.sort_unstable();

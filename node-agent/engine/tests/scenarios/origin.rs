@@ -35,10 +35,9 @@ fn an_address_of_the_internet_is_an_outsider_where_no_ranges_were_given() {
 
 #[test]
 fn where_pods_have_addresses_of_the_internet_a_neighbour_of_theirs_is_no_outsider() {
-    for (own, neighbour, outsider) in [
-        ("2001:db8:7:1::2", "2001:db8:7:9::7", "2001:db8:8::7"),
-        ("198.18.4.2", "198.18.200.7", "198.19.4.7"),
-    ] {
+    for (own, neighbour, outsider) in
+        [("2001:db8:7:1::2", "2001:db8:7:9::7", "2001:db8:8::7"), ("11.1.4.2", "11.1.200.7", "11.2.4.7")]
+    {
         let mut world = World::demo();
         world.apply(told("cri", pod("other").address(own)));
         world.listen(APP, 10, 9090).wait(6_000).calls(APP, Protocol::Tcp, 9090, neighbour, 1);
@@ -55,6 +54,71 @@ fn where_ranges_were_given_a_private_address_beyond_them_is_an_outsider() {
     world.apply(host()).apply(netns(APP, "app", "10.1.0.2/24")).apply(pods(vec![app()]));
     world.listen(APP, 10, 9090).wait(6_000).calls(APP, Protocol::Tcp, 9090, "192.168.7.7", 1);
     world.wait(5_000).check(&["undeclared-external 9090/TCP"]);
+}
+
+#[test]
+fn what_the_registries_keep_off_the_internet_is_some_pods() {
+    for peer in
+        ["240.77.0.9", "198.18.0.1", "198.19.255.1", "192.0.0.1", "0.0.0.0", "2001:2::1", "5f00::1", "100::1"]
+    {
+        let mut world = World::demo();
+        world.apply(told("cri", pod("far").address("240.10.0.5")));
+        world.listen(APP, 10, 9090).wait(6_000).calls(APP, Protocol::Tcp, 9090, peer, 1);
+        world.wait(5_000).check(&["undeclared-active 9090/TCP"]);
+        assert_eq!(origin(&world), Some(Origin::Pod), "{peer}");
+        assert_eq!(world.listener().traffic.peers[0].reference, None, "{peer}");
+    }
+}
+
+#[test]
+fn kubelet_behind_an_ambient_mesh_is_the_node() {
+    for peer in ["169.254.7.127", "fd16:9254:7127:1337:ffff:ffff:ffff:ffff"] {
+        let mut world = World::demo();
+        world.listen(APP, 10, 9090).wait(6_000).calls(APP, Protocol::Tcp, 9090, peer, 1);
+        world.wait(5_000).check(&["undeclared-reachable 9090/TCP"]);
+        assert_eq!(origin(&world), Some(Origin::Node), "{peer}");
+    }
+}
+
+/// The host's netns with these addresses beside its own.
+fn node_with(addresses: impl Iterator<Item = String>) -> Input {
+    let mut node = host();
+    if let Input::NetnsSeen { facts, .. } = &mut node {
+        facts.addresses.extend(addresses.map(|address| address.parse::<ipnet::IpNet>().expect("an address")));
+    }
+    node
+}
+
+#[test]
+fn every_address_of_the_node_is_the_nodes_however_many_there_are() {
+    let many = || (0..=255).flat_map(|high| (0..64).map(move |low| format!("203.{high}.113.{low}/32")));
+    let mut world = World::demo();
+    world.apply(node_with(many())).listen(APP, 10, 9090).wait(6_000);
+    world.calls(APP, Protocol::Tcp, 9090, "203.255.113.63", 1).wait(5_000);
+    world.check(&["undeclared-reachable 9090/TCP"]);
+    assert_eq!(origin(&world), Some(Origin::Node));
+    let mut fewer = node_with(many().filter(|address| address != "203.7.113.9/32"));
+    if let Input::NetnsSeen { at, .. } = &mut fewer {
+        *at = world.now;
+    }
+    world.apply(fewer).calls(APP, Protocol::Tcp, 9090, "203.7.113.9", 1).wait(5_000);
+    world.check(&["undeclared-external 9090/TCP"]);
+}
+
+#[test]
+fn a_neighbour_of_the_node_is_no_outsider() {
+    for (network, neighbour, is_outside) in [
+        ("203.0.113.7/24", "203.0.113.200", false),
+        ("203.0.113.7/24", "203.0.114.200", true),
+        ("203.0.113.7/32", "203.0.113.8", true),
+        ("2606:4700::7/64", "2606:4700::9", false),
+    ] {
+        let mut world = World::demo();
+        world.apply(node_with(std::iter::once(network.to_owned())));
+        world.listen(APP, 10, 9090).wait(6_000).calls(APP, Protocol::Tcp, 9090, neighbour, 1).wait(5_000);
+        let code = if is_outside { "undeclared-external 9090/TCP" } else { "undeclared-active 9090/TCP" };
+        world.check(&[code]);
+    }
 }
 
 #[test]

@@ -393,6 +393,51 @@ pub fn call(netns: u64, protocol: Protocol, number: u16, peer: &str, count: u64,
     Input::Traffic(TrafficDrain { at, ports: BTreeMap::from([(port(netns, protocol, number), delta)]) })
 }
 
+/// One peer of a drain, without traffic.
+pub fn peer(address: &str, at: BootTime) -> PeerDelta {
+    PeerDelta {
+        address: ip(address),
+        first_seen: at,
+        attempts: 0,
+        connections: 0,
+        packets: 0,
+        bytes: 0,
+        addressed_first: false,
+        accepted_by: None,
+    }
+}
+
+/// The growth of a port's counters that consists of its peers'.
+pub fn drained(peers: Vec<PeerDelta>) -> PortDelta {
+    let sum = |of: fn(&PeerDelta) -> u64| peers.iter().map(of).sum();
+    PortDelta {
+        attempts: sum(|peer| peer.attempts),
+        connections: sum(|peer| peer.connections),
+        packets: sum(|peer| peer.packets),
+        bytes: sum(|peer| peer.bytes),
+        peers_created: u64::try_from(peers.len()).unwrap_or_default(),
+        peers,
+    }
+}
+
+/// A scan that found one socket and who holds it.
+pub fn held(
+    netns: u64,
+    at: BootTime,
+    (cookie, protocol, number): (u64, Protocol, u16),
+    address: &str,
+    holder: Holder,
+) -> Input {
+    let socket = ScannedSocket {
+        cookie: SocketCookie(cookie),
+        port: port(netns, protocol, number),
+        address: ip(address),
+        v6_only: None,
+        holder,
+    };
+    Input::NetnsScanned(NetnsScan { netns: NetnsId(netns), at, sockets: vec![socket] })
+}
+
 pub fn process(name: &str, cgroup: Option<&str>) -> Process {
     Process { pid: 77, name: name.to_owned(), executable: None, cgroup: cgroup.map(str::to_owned) }
 }

@@ -131,7 +131,13 @@ impl Converter {
                 inode: listener.netns.inode,
                 name: listener.netns.name.as_deref().map(name),
             },
+            served_by: listener.served_by.as_str().to_owned(),
             process: listener.process.as_ref().map(process),
+            other_processes: listener.other_processes.iter().take(MAX_LIST).map(process).collect(),
+            forwarded_to: listener
+                .forwarded_to
+                .map(|(address, port)| wire::Endpoint { address: address.to_string(), port }),
+            unproven: listener.unproven,
             opened_at: listener.opened_at.map(|at| self.wall.rfc3339(at)),
             state: match listener.state {
                 listener::ListenerState::Open => "open",

@@ -3,8 +3,9 @@
 
 use std::sync::LazyLock;
 
+use portolan_report::answer::{List, PodDetail};
 use portolan_report::explanation::TargetExplanation;
-use portolan_report::wire::{List, PodDetail, PolicyBasis, Report};
+use portolan_report::wire::{PolicyBasis, Report};
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Map, Value, json};
 

@@ -9,6 +9,7 @@ use portolan_engine::model::{connection, finding, listener};
 use portolan_engine::read::explain::answer::{ExplainError, Explained};
 use portolan_engine::read::explain::target::Target;
 use portolan_engine::read::policy_basis::{PolicyBasis, PolicyTarget};
+use portolan_report::answer;
 use portolan_report::explanation::TargetExplanation;
 use portolan_report::facts::Facts;
 use portolan_report::filter::Filter;
@@ -45,7 +46,7 @@ pub struct ListQuery {
 pub enum ListAnswer {
     /// Nothing changed since the generation that the client has.
     Unchanged(u64),
-    Page(wire::List<Report>),
+    Page(answer::List<Report>),
 }
 
 /// A query, with the channel of its answer. The client may be gone before the answer, which is not an error.
@@ -56,7 +57,7 @@ pub enum Query {
     Listeners(ListQuery, oneshot::Sender<ListAnswer>),
     Listener(String, oneshot::Sender<Option<Report>>),
     Connections(ListQuery, oneshot::Sender<ListAnswer>),
-    Pod { namespace: String, name: String, reply: oneshot::Sender<Option<wire::PodDetail>> },
+    Pod { namespace: String, name: String, reply: oneshot::Sender<Option<answer::PodDetail>> },
     Explain(Target, oneshot::Sender<Result<TargetExplanation, ExplainError>>),
     Policy(PolicyTarget, oneshot::Sender<Option<wire::PolicyBasis>>),
     Status(oneshot::Sender<wire::AgentStatus>),
@@ -201,7 +202,7 @@ fn list_of(
     // One object more than the page shows whether the list continues.
     let limit = list.limit().min(MAX_PAGE_BYTES / OBJECT_BYTES + 1) + 1;
     let (items, r#continue) = page(list.after.as_deref(), limit);
-    ListAnswer::Page(wire::List { schema: SCHEMA.to_owned(), items, r#continue, generation })
+    ListAnswer::Page(answer::List { schema: SCHEMA.to_owned(), items, r#continue, generation })
 }
 
 /// The objects that a model selected: one more than the page holds if the list continues.
@@ -300,7 +301,7 @@ fn pod_detail(
     convert: &Converter,
     namespace: String,
     name: String,
-) -> Option<wire::PodDetail> {
+) -> Option<answer::PodDetail> {
     let filter = Filter { namespace: vec![namespace], pod: vec![name], ..Filter::default() };
     let selection = PageSelection { filter: &filter, after: None, limit: MAX_POD_ITEMS + 1 };
     let (listeners, findings) = (model.listeners(selection), model.findings(selection));
@@ -308,7 +309,7 @@ fn pod_detail(
         .iter()
         .find_map(|l| l.pod.as_ref())
         .or_else(|| findings.iter().find_map(|f| f.pod.as_ref()))?;
-    Some(wire::PodDetail {
+    Some(answer::PodDetail {
         envelope: convert.envelope(),
         pod: pod_ref(pod),
         truncated: listeners.len() > MAX_POD_ITEMS || findings.len() > MAX_POD_ITEMS,

@@ -2,6 +2,7 @@
 
 pub mod connection_lines;
 pub mod ended;
+pub mod line_limit;
 pub mod ndjson;
 pub mod publish;
 pub mod stdout;

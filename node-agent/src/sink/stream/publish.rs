@@ -9,6 +9,7 @@ use portolan_report::text;
 use portolan_report::wire::{Loss, Report};
 
 use super::connection_lines::ConnectionLines;
+use super::line_limit::LineLimit;
 use super::ndjson::ndjson;
 use super::stdout::{BLOCKED, LineCounts, LineSink};
 use super::watch_log::WatchLog;
@@ -25,6 +26,9 @@ pub struct Publisher {
     output: OutputConfig,
     log: Arc<WatchLog>,
     too_long: Arc<AtomicU64>,
+    line_limit: LineLimit,
+    /// Number of connections that got no line.
+    limited: Arc<AtomicU64>,
     export: Option<RecordQueue>,
 }
 
@@ -35,6 +39,8 @@ impl Publisher {
         Self {
             lines,
             connections: ConnectionLines::default(),
+            line_limit: LineLimit::new(output.connection_lines),
+            limited: Arc::default(),
             output,
             log,
             too_long: Arc::default(),
@@ -64,6 +70,12 @@ impl Publisher {
         Arc::clone(&self.too_long)
     }
 
+    /// Returns the counter of connections that got no line ([`super::line_limit::LIMITED`]).
+    #[must_use]
+    pub fn limited(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.limited)
+    }
+
     /// Publishes the gathered connections, then a report. Never blocks.
     pub fn publish(&mut self, report: &Report, convert: &Converter) {
         self.publish_gathered(convert);
@@ -88,8 +100,13 @@ impl Publisher {
         }
     }
 
-    /// Adds a connection to the batch, which is published when full or by [`Self::publish_gathered`].
+    /// Adds a connection to the batch, unless its port has had its lines of this second. The batch is published when full or by
+    /// [`Self::publish_gathered`].
     pub fn gather(&mut self, connection: &Arc<Connection>, convert: &Converter) {
+        if !self.line_limit.grant(connection, convert.now) {
+            self.limited.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
         if self.connections.add(connection, convert) {
             self.publish_gathered(convert);
         }
@@ -171,7 +188,7 @@ mod tests {
         let (mut reader, writer) = std::io::pipe().expect("pipe");
         let log = Arc::new(WatchLog::new(1, 100));
         let lines = LineSink::start(writer, 16).expect("thread");
-        let output = OutputConfig { mode, kinds: kinds.to_vec() };
+        let output = OutputConfig { mode, kinds: kinds.to_vec(), connection_lines: 10 };
         let mut publisher = Publisher::new(lines, output, Arc::clone(&log));
         for report in reports {
             publisher.publish(report, &convert());

@@ -59,7 +59,7 @@ pub fn connection(bytes: &[u8]) -> Result<ConnectionFact, DecodeError> {
         local: address(record.local_address),
         remote: (address(record.remote_address), record.remote_port),
         dialled: None,
-        accepted_by: None,
+        accepted_by: NonZeroU16::new(record.accepted_port),
         at: BootTime(record.at_boot_ns),
     };
     match record.kind {

@@ -4,10 +4,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
+use std::num::NonZeroU16;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-use portolan_ebpf::abi::traffic::{PeerCounters, PeerKey, PortCounters, PortKey};
+use portolan_ebpf::abi::traffic::{
+    EVERYBODY, PEER_ADDRESSED, PEER_CALLED, PEER_UNPROVEN, PeerCounters, PeerKey, PortCounters, PortKey,
+};
 use portolan_engine::model::identity::{BootTime, PortId};
 use portolan_engine::model::traffic::{PeerDelta, PortDelta, TrafficDrain};
 use zerocopy::{FromBytes, IntoBytes};
@@ -21,6 +24,11 @@ use super::peer_memory::PeerMemory;
 const BATCH: usize = 512;
 /// Spare capacity for ports, in entries, below which memory is not given back.
 const SPARE_CAPACITY: usize = 4096;
+/// Time after which an unproven peer of a port below [`FIRST_EPHEMERAL`] counts as a caller: the two never paused for
+/// long enough to show who asks, and clients rarely use such a port for so long.
+const UNPROVEN_GRACE: Duration = Duration::from_secs(10);
+/// First port that sockets without a port of their own get, unless a netns sets another.
+const FIRST_EPHEMERAL: u16 = 32_768;
 /// Time after which a counted port that the engine does not know counts as lost: the records about it never arrived.
 /// Far longer than the ring and the queue behind it hold records.
 const UNKNOWN_PORT_GRACE: Duration = Duration::from_secs(10);
@@ -154,7 +162,7 @@ impl Drain {
             deferred.peers.insert(key, None);
         }
         self.read_ports(maps.ports, drain, &mut deferred)?;
-        let mut orphans = self.read_peers(maps.peers, drain, &mut deferred)?;
+        let (mut orphans, has_unproven) = self.read_peers(maps.peers, drain, &mut deferred)?;
         let (pending, complete) = self.flow_reader.read(maps.flows)?;
         self.report_removed(&pending, drain);
         for (key, entry) in deferred.ports {
@@ -171,7 +179,8 @@ impl Drain {
             }
         }
         self.peers.retain(self.number);
-        Ok((orphans, complete))
+        // An unproven peer may become a caller although no counter changes.
+        Ok((orphans, complete && !has_unproven))
     }
 
     fn read_ports(
@@ -197,21 +206,31 @@ impl Drain {
         map: BorrowedFd<'_>,
         drain: &mut TrafficDrain,
         deferred: &mut Deferred,
-    ) -> io::Result<Vec<PeerKey>> {
-        let mut orphans = Vec::new();
+    ) -> io::Result<(Vec<PeerKey>, bool)> {
+        let (mut orphans, mut has_unproven) = (Vec::new(), false);
         let Self { ports, peers, peer_reader, number, .. } = self;
+        let at = drain.at;
         peer_reader.read(map, |key, value| {
-            let (Ok(key), Ok(now)) = (PeerKey::read_from_bytes(key), PeerCounters::read_from_bytes(value))
+            let (Ok(key), Ok(mut now)) =
+                (PeerKey::read_from_bytes(key), PeerCounters::read_from_bytes(value))
             else {
                 return;
             };
+            if now.direction == PEER_UNPROVEN {
+                now.direction = assumed_direction(&key, &now, at);
+                has_unproven |= now.direction == PEER_UNPROVEN;
+            }
+            if key.address == EVERYBODY {
+                // The time of the last multicast, not of the entry's creation.
+                now.first_boot_ns = 0;
+            }
             if let Some(counters) = deferred.peers.get_mut(&key) {
                 *counters = Some(now);
             } else if report_peer(peers, ports, drain, key, now, *number) {
                 orphans.push(key);
             }
         })?;
-        Ok(orphans)
+        Ok((orphans, has_unproven))
     }
 
     /// Reports what is pending of entries that were removed since the last drain.
@@ -313,6 +332,16 @@ fn report_port(
     }
 }
 
+/// Returns the direction of an unproven peer, as far as it can be assumed.
+fn assumed_direction(key: &PeerKey, peer: &PeerCounters, at: BootTime) -> u8 {
+    let is_old = at >= BootTime(peer.first_boot_ns).after(UNPROVEN_GRACE);
+    if is_old && key.port.port < FIRST_EPHEMERAL && has_traffic(peer) { PEER_CALLED } else { PEER_UNPROVEN }
+}
+
+const fn has_traffic(peer: &PeerCounters) -> bool {
+    peer.attempts != 0 || peer.packets != 0
+}
+
 /// Reports the growth of a peer. Returns true if the peer did not grow and its port is not counted any more.
 fn report_peer(
     peers: &mut PeerMemory,
@@ -322,15 +351,29 @@ fn report_peer(
     now: PeerCounters,
     number: u32,
 ) -> bool {
-    let fresh = PeerCounters { first_boot_ns: now.first_boot_ns, ..PeerCounters::default() };
+    let fresh = PeerCounters {
+        first_boot_ns: now.first_boot_ns,
+        direction: now.direction,
+        accepted_port: now.accepted_port,
+        ..PeerCounters::default()
+    };
     let mut delta = None;
+    let is_unproven = now.direction == PEER_UNPROVEN;
     peers.remember(key, number, |known| {
         let known = known.filter(|reported| reported.first_boot_ns == now.first_boot_ns);
+        // A peer is reported once its direction is known, with all that it has counted by then.
+        let known = known.filter(|reported| reported.direction != PEER_UNPROVEN);
         let reported = known.unwrap_or(fresh);
+        if is_unproven {
+            return fresh;
+        }
         delta = peer_delta(&key, &now, &reported, known.is_none());
         highest_peer(&now, &reported)
     });
     let Ok(port) = port_id(&key.port) else { return false };
+    if is_unproven {
+        return !ports.contains_key(&key.port);
+    }
     match delta {
         Some(delta) => {
             drain.ports.entry(port).or_default().peers.push(delta);
@@ -380,6 +423,9 @@ fn highest_peer(now: &PeerCounters, reported: &PeerCounters) -> PeerCounters {
         connections: now.connections.max(reported.connections),
         packets: now.packets.max(reported.packets),
         bytes: now.bytes.max(reported.bytes),
+        accepted_port: now.accepted_port,
+        direction: now.direction,
+        ..PeerCounters::default()
     }
 }
 
@@ -392,8 +438,8 @@ fn peer_delta(key: &PeerKey, now: &PeerCounters, reported: &PeerCounters, is_new
         connections: now.connections.saturating_sub(reported.connections),
         packets: now.packets.saturating_sub(reported.packets),
         bytes: now.bytes.saturating_sub(reported.bytes),
-        addressed_first: false,
-        accepted_by: None,
+        addressed_first: now.direction == PEER_ADDRESSED,
+        accepted_by: NonZeroU16::new(now.accepted_port),
     })
 }
 

@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aya::maps::{
     HashMap, IterableMap, Map, MapData, MapError, PerCpuArray, PerCpuHashMap, PerCpuValues, RingBuf,
 };
-use aya::programs::{CgroupAttachMode, CgroupSock, SockOps};
+use aya::programs::{CgroupAttachMode, CgroupSock, Program, ProgramError};
 use aya::util::nr_cpus;
 use aya::{Ebpf, EbpfLoader};
 use portolan_ebpf::abi::lost::LostSlot;
@@ -27,32 +29,43 @@ use super::decode::port_key;
 use super::drain::{CounterMaps, Drain};
 use super::flows::FlowMap;
 use super::kernel_log::{self, KernelLog};
-use super::netns_programs::NetnsPrograms;
+use super::netns_programs::{NetnsPrograms, ObservedNetns};
 use super::object::{KERNEL_OBJECTS, NetnsObject};
 use super::options::{KernelOptions, TrafficLevel};
 use super::port_filter::PortFilter;
 use super::refusal::KernelRefusal;
 use super::rings::Rings;
+use crate::source::netns::enter;
 use crate::state::{Hook, State, StateFeed};
 
 const BPF_NOEXIST: u64 = 1;
 /// Programs on the root cgroup, and their hooks.
-const CGROUP_HOOKS: [(&str, Hook); 4] = [
+const CGROUP_HOOKS: [(&str, Hook); 6] = [
     ("portolan_tcp", Hook::SockOps),
     ("portolan_bind4", Hook::PostBind4),
     ("portolan_bind6", Hook::PostBind6),
     ("portolan_release", Hook::SockRelease),
+    ("portolan_send4", Hook::SendMsg4),
+    ("portolan_send6", Hook::SendMsg6),
 ];
+
+/// What the attached hooks of the root cgroup observe.
+#[derive(Clone, Copy, Debug)]
+struct AttachedHooks {
+    /// Every listener that opens or ends.
+    socket_events: bool,
+    /// Whom UDP sockets address.
+    directions: bool,
+}
 
 /// The loaded kernel side.
 pub struct KernelHooks {
     /// Holds the programs and their links on the cgroup.
     _object: Ebpf,
-    /// True if every hook of the root cgroup is attached.
-    has_socket_events: bool,
+    hooks: AttachedHooks,
     traffic: TrafficLevel,
     ports: PerCpuHashMap<MapData, [u8; 16], [u64; 5]>,
-    peers: HashMap<MapData, [u8; 32], [u64; 5]>,
+    peers: HashMap<MapData, [u8; 32], [u64; 6]>,
     flows: FlowMap,
     filter: PortFilter,
     listeners: HashMap<MapData, u64, [u8; 80]>,
@@ -90,41 +103,39 @@ impl KernelHooks {
         let cgroup = root_cgroup()?.dir;
         let bpffs = DetachedBpffs::new()
             .map_err(|error| KernelRefusal::step("a private bpffs (kernel 5.2, CAP_SYS_ADMIN)", &error))?;
-        let mut loader = loader(options, &bpffs);
+        let constants = Constants::new(options);
+        let mut shared_loader = loader(options, &bpffs);
+        constants.set(&mut shared_loader);
         let object = NetnsObject::new(objects.netns).ok_or_else(|| {
             KernelRefusal::of("the embedded kernel object has no place for the netns cookie: build again")
         })?;
-        let mut ebpf =
-            loader.load(objects.shared).map_err(|error| KernelRefusal::step("loading maps", &error))?;
-        let mut has_socket_events = true;
-        for (program, hook) in CGROUP_HOOKS {
-            let reporter = feed.reporter(hook);
-            if let Err(refusal) = attach_cgroup(&mut ebpf, program, hook.as_str(), &cgroup) {
-                if program == "portolan_tcp" {
-                    return Err(refusal);
-                }
-                let reason = refusal.missing.join("; ");
-                tracing::warn!(hook = hook.as_str(), "{reason}");
-                reporter.report(State::Down { reason });
-                has_socket_events = false;
-            } else {
-                reporter.report(State::Up);
-            }
-        }
+        let mut ebpf = shared_loader
+            .load(objects.shared)
+            .map_err(|error| KernelRefusal::step("loading maps", &error))?;
+        let hooks = attach_cgroup_hooks(&mut ebpf, &cgroup, options.traffic, feed)?;
         let wanted = [
             (Hook::SkLookup, options.traffic != TrafficLevel::Off),
             (Hook::Tc, options.traffic == TrafficLevel::Full),
         ];
         let attachments = Attachments::new(wanted, feed);
+        let observed = map(&mut ebpf, "OBSERVED")?;
+        let netns_loader = loader(options, &bpffs);
         let bpffs = Arc::new(bpffs);
-        let programs = NetnsPrograms::new(loader, object, &mut ebpf, options.traffic, bpffs, attachments);
-        Ok((Self::with_maps(ebpf, *options, has_socket_events)?, programs))
+        let programs = NetnsPrograms::new(
+            netns_loader,
+            object,
+            &mut ebpf,
+            options.traffic,
+            bpffs,
+            (attachments, ObservedNetns(observed)),
+        );
+        Ok((Self::with_maps(ebpf, *options, hooks)?, programs))
     }
 
     fn with_maps(
         mut ebpf: Ebpf,
         options: KernelOptions,
-        has_socket_events: bool,
+        hooks: AttachedHooks,
     ) -> Result<Self, KernelRefusal> {
         let cpus = nr_cpus().map_err(|(what, error)| KernelRefusal::step(what, &error))?;
         let log = KernelLog::of(&mut ebpf, options.log);
@@ -146,7 +157,7 @@ impl KernelHooks {
             lost: map(&mut ebpf, "LOST")?,
             changes: map(&mut ebpf, "CHANGES")?,
             _object: ebpf,
-            has_socket_events,
+            hooks,
             traffic: options.traffic,
             rings: Some(rings),
             log,
@@ -162,7 +173,13 @@ impl KernelHooks {
     /// Returns true if all socket hooks are attached. Otherwise the periodic scan covers for the missing one.
     #[must_use]
     pub fn has_socket_events(&self) -> bool {
-        self.has_socket_events
+        self.hooks.socket_events
+    }
+
+    /// Returns true if the programs see whom UDP sockets address. Otherwise an answer looks like a call.
+    #[must_use]
+    pub fn knows_direction(&self) -> bool {
+        self.hooks.directions
     }
 
     /// Returns the reading ends of the rings, once.
@@ -194,7 +211,9 @@ impl KernelHooks {
         let key = port_key(port);
         let zero = PerCpuValues::try_from(vec![[0_u64; 5]; self.cpus]).map_err(MapError::IoError)?;
         self.filter.will_create(&key)?;
-        let Err(error) = self.ports.insert(key_bytes(port), zero, BPF_NOEXIST) else { return Ok(()) };
+        let Err(error) = self.ports.insert(key_bytes(port), zero, BPF_NOEXIST) else {
+            return self.filter.created();
+        };
         self.filter.did_not_create(&key)?;
         match &error {
             MapError::SyscallError(call) if call.io_error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
@@ -333,7 +352,39 @@ fn key_bytes(port: PortId) -> [u8; 16] {
     bytes
 }
 
-fn loader(options: &KernelOptions, bpffs: &DetachedBpffs) -> EbpfLoader<'static> {
+/// Constants of the shared programs that this load determines.
+struct Constants {
+    seed: u64,
+    redirected_ports: u64,
+    record_by_default: u64,
+    host_netns: u64,
+}
+
+impl Constants {
+    fn new(options: &KernelOptions) -> Self {
+        let record_by_default = if options.record_by_default { options.records_per_second.into() } else { 0 };
+        Self {
+            seed: RandomState::new().hash_one(0_u8),
+            redirected_ports: u64::from(options.max_listeners) / 2,
+            record_by_default,
+            // Where the host's netns is not known, its ports are recorded until the engine says that it keeps none.
+            host_netns: enter::in_host_netns(Path::new("/proc"), enter::cookie)
+                .ok()
+                .flatten()
+                .unwrap_or_default(),
+        }
+    }
+
+    fn set<'a>(&'a self, loader: &mut EbpfLoader<'a>) {
+        loader
+            .override_global("SEED", &self.seed, true)
+            .override_global("REDIRECTED_PORTS", &self.redirected_ports, true)
+            .override_global("RECORD_BY_DEFAULT", &self.record_by_default, true)
+            .override_global("HOST_NETNS", &self.host_netns, true);
+    }
+}
+
+fn loader<'a>(options: &KernelOptions, bpffs: &DetachedBpffs) -> EbpfLoader<'a> {
     let mut loader = EbpfLoader::new();
     loader
         // Nothing in the object is relocated against the kernel's types, which take 14 MB.
@@ -363,25 +414,70 @@ where
     T::try_from(map).map_err(|error| KernelRefusal::step(name, &error))
 }
 
+/// Attaches the hooks of the root cgroup and reports how that went.
+///
+/// # Errors
+/// If sock_ops is refused, which nothing can stand in for.
+fn attach_cgroup_hooks(
+    ebpf: &mut Ebpf,
+    cgroup: &File,
+    traffic: TrafficLevel,
+    feed: &StateFeed,
+) -> Result<AttachedHooks, KernelRefusal> {
+    let mut attached = AttachedHooks { socket_events: true, directions: true };
+    for (program, hook) in CGROUP_HOOKS {
+        let reporter = feed.reporter(hook);
+        if traffic == TrafficLevel::Off && matches!(hook, Hook::SendMsg4 | Hook::SendMsg6) {
+            attached.directions = false;
+            reporter.report(State::Off);
+            continue;
+        }
+        let Err(refusal) = attach_cgroup(ebpf, program, hook.as_str(), cgroup) else {
+            reporter.report(State::Up);
+            continue;
+        };
+        let mut reason = refusal.missing.join("; ");
+        match hook {
+            Hook::SockOps => return Err(refusal),
+            Hook::SendMsg4 | Hook::SendMsg6 => {
+                attached.directions = false;
+                reason.push_str("; answers to UDP clients cannot be told from calls");
+            }
+            _ => attached.socket_events = false,
+        }
+        tracing::warn!(hook = hook.as_str(), "{reason}");
+        reporter.report(State::Down { reason });
+    }
+    Ok(attached)
+}
+
 fn attach_cgroup(
     ebpf: &mut Ebpf,
     program: &str,
     name: &'static str,
     cgroup: &File,
 ) -> Result<(), KernelRefusal> {
-    let refused = |error: &(dyn std::error::Error + 'static)| KernelRefusal::step(name, error);
     let found =
         ebpf.program_mut(program).ok_or_else(|| KernelRefusal::of(format!("no program {program}")))?;
-    if program == "portolan_tcp" {
-        let hook: &mut SockOps =
-            found.try_into().map_err(|error: aya::programs::ProgramError| refused(&error))?;
-        hook.load().map_err(|error| refused(&error))?;
-        hook.attach(cgroup.as_fd(), CgroupAttachMode::Single).map_err(|error| refused(&error))?;
-    } else {
-        let hook: &mut CgroupSock =
-            found.try_into().map_err(|error: aya::programs::ProgramError| refused(&error))?;
-        hook.load().map_err(|error| refused(&error))?;
-        hook.attach(cgroup.as_fd(), CgroupAttachMode::Single).map_err(|error| refused(&error))?;
+    load_and_attach(found, cgroup).map_err(|error| KernelRefusal::step(name, &error))
+}
+
+fn load_and_attach(program: &mut Program, cgroup: &File) -> Result<(), ProgramError> {
+    const MODE: CgroupAttachMode = CgroupAttachMode::Single;
+    match program {
+        Program::SockOps(hook) => {
+            hook.load()?;
+            hook.attach(cgroup.as_fd(), MODE)?;
+        }
+        Program::CgroupSockAddr(hook) => {
+            hook.load()?;
+            hook.attach(cgroup.as_fd(), MODE)?;
+        }
+        other => {
+            let hook: &mut CgroupSock = other.try_into()?;
+            hook.load()?;
+            hook.attach(cgroup.as_fd(), MODE)?;
+        }
     }
     Ok(())
 }

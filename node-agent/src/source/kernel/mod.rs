@@ -30,6 +30,7 @@ pub use cgroup_root::{Extent, root_cgroup};
 pub use hooks::KernelHooks;
 pub use kernel_log::{KernelLog, KernelLogLevel};
 pub use netns_programs::NetnsPrograms;
+pub use object::LookupScope;
 pub use options::{KernelOptions, TrafficLevel};
 pub use refusal::KernelRefusal;
 pub use rings::Rings;

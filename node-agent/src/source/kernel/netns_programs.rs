@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use aya::maps::{MapData, ProgramArray};
+use aya::maps::{HashMap, MapData, ProgramArray};
 use aya::programs::links::{FdLink, LinkOrder};
 use aya::programs::sk_lookup::SkLookupLink;
 use aya::programs::tc::{
@@ -19,10 +19,11 @@ use portolan_engine::model::identity::NetnsId;
 use super::attachments::Attachments;
 use super::bpffs::DetachedBpffs;
 use super::clsact::has_filter;
-use super::object::NetnsObject;
+use super::object::{LookupScope, NetnsObject};
 use super::options::TrafficLevel;
 use super::program_syscalls;
 use super::program_templates::ProgramTemplates;
+use crate::source::clock;
 use crate::source::netns::look::{Interface, LinkHeader};
 use crate::state::Hook;
 
@@ -56,6 +57,8 @@ struct Attached {
     waiting: VecDeque<Interface>,
     /// Loaded programs that the waiting interfaces may share.
     loaded: BTreeMap<LinkHeader, OwnedFd>,
+    /// True if the programs know that this netns is observed.
+    observed: bool,
 }
 
 /// Arrays through which the programs of each netns call the shared programs. The kernel empties an array when its
@@ -80,6 +83,23 @@ pub struct NetnsPrograms {
     /// Holds the pins of the shared maps.
     _bpffs: std::sync::Arc<DetachedBpffs>,
     attachments: Attachments,
+    observed: ObservedNetns,
+}
+
+/// The map `OBSERVED`: the netns whose datagrams the programs see in both directions, and since when.
+pub(super) struct ObservedNetns(pub(super) HashMap<MapData, u64, u64>);
+
+impl ObservedNetns {
+    /// Says that the netns is observed from now on. Without room, nothing is proven there.
+    fn begin(&mut self, netns: NetnsId) {
+        if let Err(error) = self.0.insert(netns.0, clock::now().0, 0) {
+            tracing::warn!(%error, netns = netns.0, "cannot tell the programs that a netns is observed");
+        }
+    }
+
+    fn end(&mut self, netns: NetnsId) {
+        let _ = self.0.remove(&netns.0);
+    }
 }
 
 impl NetnsPrograms {
@@ -90,7 +110,7 @@ impl NetnsPrograms {
         ebpf: &mut Ebpf,
         traffic: TrafficLevel,
         bpffs: std::sync::Arc<DetachedBpffs>,
-        attachments: Attachments,
+        (attachments, observed): (Attachments, ObservedNetns),
     ) -> Self {
         let shared = if traffic == TrafficLevel::Off {
             None
@@ -99,18 +119,20 @@ impl NetnsPrograms {
                 .map_err(|reason| attachments.unsupported(Hook::SkLookup, reason))
                 .ok()
         };
-        Self { loader, object, shared, netns: BTreeMap::new(), _bpffs: bpffs, attachments }
+        Self { loader, object, shared, netns: BTreeMap::new(), _bpffs: bpffs, attachments, observed }
     }
 
     /// Reconciles the attachments of the netns that this thread is inside, as far as that does not wait for the kernel:
     /// attaches sk_lookup at the first call and forgets vanished interfaces. Returns true if interfaces are left for
-    /// [`Self::attach_next`]. Refusals of the kernel are reported in the status and retried at the next call.
-    pub fn reconcile(&mut self, netns: NetnsId, interfaces: &[Interface]) -> bool {
-        let Self { loader, object, shared, attachments, .. } = self;
+    /// [`Self::attach_next`]. Refusals of the kernel are reported in the status and retried at the next call. `lookups`:
+    /// whose lookups count where the traffic level attaches to interfaces.
+    pub fn reconcile(&mut self, netns: NetnsId, interfaces: &[Interface], lookups: LookupScope) -> bool {
+        let Self { loader, object, shared, attachments, observed, .. } = self;
         let Some(shared) = shared else { return false };
         let attached = self.netns.entry(netns).or_default();
+        let lookups = if shared.ingress.is_some() { lookups } else { LookupScope::All };
         if attached.lookup.is_none() {
-            match attach_lookup(shared, LoaderFallback { loader, object, netns }) {
+            match attach_lookup(shared, LoaderFallback { loader, object, netns, lookups }) {
                 Ok(lookup) => {
                     attached.lookup = Some(lookup);
                     attachments.attached(Hook::SkLookup, (netns, 0));
@@ -118,7 +140,8 @@ impl NetnsPrograms {
                 Err(error) => attachments.refused(Hook::SkLookup, (netns, 0), error),
             }
         }
-        if shared.ingress.is_none() {
+        if lookups == LookupScope::All {
+            attached.is_observed(netns, observed);
             return false;
         }
         attached.interfaces.retain(|known, _| interfaces.contains(known));
@@ -127,12 +150,13 @@ impl NetnsPrograms {
         attached.waiting = interfaces.iter().filter(missing).cloned().collect();
         attached.waiting.iter().for_each(|interface| attachments.wait(Hook::Tc, (netns, interface.index)));
         attached.drop_idle_programs();
+        attached.is_observed(netns, observed);
         !attached.waiting.is_empty()
     }
 
     /// Attaches one of the interfaces that [`Self::reconcile`] left, inside its netns. Returns true if more are left.
     pub fn attach_next(&mut self, netns: NetnsId) -> bool {
-        let Self { loader, object, shared, attachments, .. } = self;
+        let Self { loader, object, shared, attachments, observed, .. } = self;
         let (Some(shared), Some(attached)) = (shared, self.netns.get_mut(&netns)) else { return false };
         let Some(interface) = attached.waiting.pop_front() else { return false };
         // A removed filter is retried until it is attached again.
@@ -140,12 +164,14 @@ impl NetnsPrograms {
         match attach_ingress(
             shared,
             &mut attached.loaded,
-            LoaderFallback { loader, object, netns },
+            LoaderFallback { loader, object, netns, lookups: LookupScope::Inside },
             &interface,
         ) {
             Ok(Some(ingress)) => {
                 attachments.attached(Hook::Tc, (netns, interface.index));
                 attached.interfaces.insert(interface, ingress);
+                // What came over this interface before was not seen.
+                attached.observed = false;
             }
             // The interface is gone or was renamed since the look; the next look finds out.
             Ok(None) => attachments.retain(Hook::Tc, netns, |index| index != interface.index),
@@ -155,12 +181,14 @@ impl NetnsPrograms {
             }
         }
         attached.drop_idle_programs();
+        attached.is_observed(netns, observed);
         !attached.waiting.is_empty()
     }
 
     /// Forgets a netns that is gone. The kernel removes its programs with their last link.
     pub fn detach(&mut self, netns: NetnsId) {
         self.netns.remove(&netns);
+        self.observed.end(netns);
         for hook in [Hook::SkLookup, Hook::Tc] {
             self.attachments.retain(hook, netns, |_| false);
         }
@@ -180,6 +208,14 @@ impl NetnsPrograms {
 }
 
 impl Attached {
+    /// Tells the programs that the netns is observed, once nothing waits to be attached there.
+    fn is_observed(&mut self, netns: NetnsId, observed: &mut ObservedNetns) {
+        if !self.observed && self.lookup.is_some() && self.waiting.is_empty() {
+            observed.begin(netns);
+            self.observed = true;
+        }
+    }
+
     /// Drops the loaded programs once no interface waits for them.
     fn drop_idle_programs(&mut self) {
         if self.waiting.is_empty() {
@@ -197,14 +233,13 @@ fn load_shared(
     attachments: &Attachments,
 ) -> Result<Shared, String> {
     let unset = object.bytes().to_vec();
-    let bytes = object.for_netns(NetnsId(0), LinkHeader::Unknown);
+    let bytes = object.for_netns(NetnsId(0), LinkHeader::Unknown, LookupScope::All);
     let mut arrays = loader.load(bytes).map_err(|error| error_text(&error))?;
     // Without templates each load goes through the loader, which is slower and otherwise the same.
     let templates = ProgramTemplates::new(&unset, &arrays)
         .inspect_err(|error| tracing::warn!(%error, "programs are loaded the slow way"))
         .ok();
-    let program: &mut SkLookup = program(ebpf, "portolan_lookup")?;
-    program.load().map_err(|error| error_text(&error))?;
+    let program = load_shared_lookup(ebpf)?;
     let lookup = array_with(&mut arrays, "SHARED_LOOKUP", program.fd().map_err(|error| error_text(&error))?)?;
     let ingress = if traffic == TrafficLevel::Full {
         load_shared_ingress(&mut arrays, ebpf)
@@ -214,6 +249,17 @@ fn load_shared(
         None
     };
     Ok(Shared { _lookup: lookup, ingress, templates, is_without_tcx: false })
+}
+
+/// Loads the shared sk_lookup program: the one that knows the interface, if the kernel has that.
+fn load_shared_lookup(ebpf: &mut Ebpf) -> Result<&mut SkLookup, String> {
+    let new: &mut SkLookup = program(ebpf, "portolan_lookup")?;
+    let name = if new.load().is_ok() { "portolan_lookup" } else { "portolan_lookup_old" };
+    let found: &mut SkLookup = program(ebpf, name)?;
+    if name == "portolan_lookup_old" {
+        found.load().map_err(|error| error_text(&error))?;
+    }
+    Ok(found)
 }
 
 fn load_shared_ingress(arrays: &mut Ebpf, ebpf: &mut Ebpf) -> Result<ProgramArray<MapData>, String> {
@@ -240,11 +286,13 @@ struct LoaderFallback<'a> {
     loader: &'a mut EbpfLoader<'static>,
     object: &'a mut NetnsObject,
     netns: NetnsId,
+    lookups: LookupScope,
 }
 
 impl LoaderFallback<'_> {
     fn load(&mut self, link_header: LinkHeader) -> Result<Ebpf, String> {
-        self.loader.load(self.object.for_netns(self.netns, link_header)).map_err(|error| error_text(&error))
+        let object = self.object.for_netns(self.netns, link_header, self.lookups);
+        self.loader.load(object).map_err(|error| error_text(&error))
     }
 
     fn attach_lookup(mut self, netns_file: &File) -> Result<SkLookupLink, String> {
@@ -269,7 +317,7 @@ impl LoaderFallback<'_> {
 fn attach_lookup(shared: &Shared, fallback: LoaderFallback<'_>) -> Result<LinkHandle<SkLookupLink>, String> {
     let netns_file = File::open("/proc/thread-self/ns/net").map_err(|error| error.to_string())?;
     let direct = shared.templates.as_ref().map(|templates| {
-        let program = templates.load_lookup(fallback.netns)?;
+        let program = templates.load_lookup(fallback.netns, fallback.lookups)?;
         program_syscalls::link_lookup(program.as_fd(), netns_file.as_fd())
     });
     match direct {

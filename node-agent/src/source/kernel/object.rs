@@ -1,6 +1,8 @@
 //! The kernel objects that build.rs embedded, and the constants that are written into the object that each netns loads.
 
-use portolan_ebpf::abi::netns::{LINK_HEADER_UNKNOWN, LINK_HEADER_UNSET, NETNS_COOKIE_UNSET};
+use portolan_ebpf::abi::netns::{
+    LINK_HEADER_UNKNOWN, LINK_HEADER_UNSET, LOOKUPS_ALL, LOOKUPS_INSIDE, LOOKUPS_UNSET, NETNS_COOKIE_UNSET,
+};
 use portolan_engine::model::identity::NetnsId;
 
 use super::elf::clear_sections;
@@ -23,6 +25,8 @@ pub static KERNEL_OBJECTS: Option<Objects> = include!(concat!(env!("OUT_DIR"), "
 const COOKIE_CONSTANTS: usize = 2;
 /// Number of link header constants. The tc program loads the length of the link header once: an instruction of 8 bytes.
 const LINK_HEADER_CONSTANTS: usize = 1;
+/// Number of constants that say whose lookups count. The sk_lookup program loads it once, by an instruction of 8 bytes.
+const LOOKUPS_CONSTANTS: usize = 1;
 /// Opcode BPF_ALU64 | BPF_MOV | BPF_K.
 pub(super) const MOVE_CONSTANT: u8 = 0xb7;
 /// Opcode BPF_LD | BPF_DW | BPF_IMM.
@@ -37,6 +41,26 @@ pub struct NetnsObject {
     /// Offsets of the constants; for the cookie, of its lower half.
     cookies: Vec<usize>,
     link_header: usize,
+    lookups: usize,
+}
+
+/// Whose socket lookups the sk_lookup program of a netns counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LookupScope {
+    /// Callers inside the netns; tc counts the others.
+    Inside,
+    /// Every caller: tc is not attached in this netns.
+    All,
+}
+
+impl LookupScope {
+    /// Returns the number as the programs expect it.
+    pub(super) const fn constant(self) -> u32 {
+        match self {
+            Self::Inside => LOOKUPS_INSIDE,
+            Self::All => LOOKUPS_ALL,
+        }
+    }
 }
 
 impl NetnsObject {
@@ -53,7 +77,12 @@ impl NetnsObject {
             let [MOVE_CONSTANT, _, 0, 0, a, b, c, d] = *instruction else { return false };
             u32::from_le_bytes([a, b, c, d]) == LINK_HEADER_UNSET
         });
-        if cookies.len() != COOKIE_CONSTANTS || link_headers.len() != LINK_HEADER_CONSTANTS {
+        let lookups = constant_offsets::<8>(object, |instruction| {
+            let [MOVE_CONSTANT, _, 0, 0, a, b, c, d] = *instruction else { return false };
+            u32::from_le_bytes([a, b, c, d]) == LOOKUPS_UNSET
+        });
+        let found = [cookies.len(), link_headers.len(), lookups.len()];
+        if found != [COOKIE_CONSTANTS, LINK_HEADER_CONSTANTS, LOOKUPS_CONSTANTS] {
             return None;
         }
         let mut bytes: Vec<u64> = object
@@ -68,7 +97,13 @@ impl NetnsObject {
         // passed to the kernel.
         let _cleared =
             clear_sections(zerocopy::IntoBytes::as_mut_bytes(bytes.as_mut_slice()), is_debug_section);
-        Some(Self { bytes, length: object.len(), cookies, link_header: *link_headers.first()? })
+        Some(Self {
+            bytes,
+            length: object.len(),
+            cookies,
+            link_header: *link_headers.first()?,
+            lookups: *lookups.first()?,
+        })
     }
 
     /// Returns the object with the constants that are set now.
@@ -77,15 +112,17 @@ impl NetnsObject {
         zerocopy::IntoBytes::as_bytes(self.bytes.as_slice()).get(..self.length).unwrap_or_default()
     }
 
-    /// Sets the constants for one netns and for interfaces with this link header, and returns the object.
+    /// Sets the constants for one netns, for interfaces with this link header, and for the lookups that count, and returns
+    /// the object.
     #[must_use]
-    pub fn for_netns(&mut self, netns: NetnsId, link_header: LinkHeader) -> &[u8] {
+    pub fn for_netns(&mut self, netns: NetnsId, link_header: LinkHeader, lookups: LookupScope) -> &[u8] {
         let [a, b, c, d, e, f, g, h] = netns.0.to_le_bytes();
         for offset in self.cookies.clone() {
             self.write(offset, [a, b, c, d]);
             self.write(offset + 8, [e, f, g, h]);
         }
         self.write(self.link_header, link_header_bytes(link_header).to_le_bytes());
+        self.write(self.lookups, lookups.constant().to_le_bytes());
         self.bytes()
     }
 
@@ -132,7 +169,9 @@ mod tests {
         let cookie = [LOAD_CONSTANT, 2, 0, 0, a, b, c, d, 0, 0, 0, 0, e, f, g, h];
         let [a, b, c, d] = LINK_HEADER_UNSET.to_le_bytes();
         let link_header = [MOVE_CONSTANT, 3, 0, 0, a, b, c, d];
-        [&[7; 5][..], &cookie, &[7; 3], &link_header, &cookie, &[7; 2]].concat()
+        let [a, b, c, d] = LOOKUPS_UNSET.to_le_bytes();
+        let lookups = [MOVE_CONSTANT, 1, 0, 0, a, b, c, d];
+        [&[7; 5][..], &cookie, &[7; 3], &link_header, &cookie, &[7; 2], &lookups].concat()
     }
 
     #[test]
@@ -140,15 +179,18 @@ mod tests {
         let object = object();
         let mut patched = NetnsObject::new(&object).unwrap();
         let netns = NetnsId(0x1122_3344_5566_7788);
-        for (link_header, length) in [(LinkHeader::Unknown, [0xff; 4]), (LinkHeader::Ethernet, [14, 0, 0, 0])]
-        {
-            let bytes = patched.for_netns(netns, link_header).to_vec();
+        for (link_header, length, lookups, scope) in [
+            (LinkHeader::Unknown, [0xff; 4], LookupScope::Inside, 0),
+            (LinkHeader::Ethernet, [14, 0, 0, 0], LookupScope::All, 1),
+        ] {
+            let bytes = patched.for_netns(netns, link_header, lookups).to_vec();
             let mut expected = object.clone();
             for offset in [9, 36] {
                 expected[offset..offset + 4].copy_from_slice(&0x5566_7788_u32.to_le_bytes());
                 expected[offset + 8..offset + 12].copy_from_slice(&0x1122_3344_u32.to_le_bytes());
             }
             expected[28..32].copy_from_slice(&length);
+            expected[54..58].copy_from_slice(&[scope, 0, 0, 0]);
             assert_eq!(bytes, expected);
         }
     }

@@ -31,6 +31,8 @@ pub struct KernelOptions {
     pub connection_ring_bytes: u32,
     /// Maximum number of recorded connections per port and second.
     pub records_per_second: u32,
+    /// True: the connections of a port are recorded from the moment it listens, until the agent decides otherwise.
+    pub record_by_default: bool,
     /// Log level of the programs.
     pub log: KernelLogLevel,
 }

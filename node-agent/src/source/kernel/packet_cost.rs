@@ -13,7 +13,7 @@ use zerocopy::IntoBytes;
 
 use super::bpffs::DetachedBpffs;
 use super::netns_programs::array_with;
-use super::object::{KERNEL_OBJECTS, NetnsObject};
+use super::object::{KERNEL_OBJECTS, LookupScope, NetnsObject};
 use crate::source::netns::look::LinkHeader;
 
 /// The attached program, which calls the shared one.
@@ -53,7 +53,7 @@ pub fn measure() -> Result<Vec<PacketCost>> {
     let mut ebpf = loader.load(objects.shared)?;
     fill(&mut ebpf)?;
     // The test device is a loopback device, whose packets have an Ethernet header too.
-    let mut own = loader.load(object.for_netns(NETNS, LinkHeader::Ethernet))?;
+    let mut own = loader.load(object.for_netns(NETNS, LinkHeader::Ethernet, LookupScope::Inside))?;
     load(&mut ebpf, SHARED)?;
     let shared: &SchedClassifier = ebpf.program(SHARED).context("no such program")?.try_into()?;
     let _array = array_with(&mut own, "SHARED_INGRESS", shared.fd()?).map_err(Error::msg)?;
@@ -96,7 +96,7 @@ fn fill(ebpf: &mut Ebpf) -> Result<()> {
             let mut peer_key = [0; 32];
             peer_key.copy_from_slice(PeerKey { port, address }.as_bytes());
             let peers = ebpf.map_mut("PEERS").context("no PEERS")?;
-            HashMap::<_, [u8; 32], [u64; 5]>::try_from(peers)?.insert(peer_key, [0; 5], 0)?;
+            HashMap::<_, [u8; 32], [u64; 6]>::try_from(peers)?.insert(peer_key, [0; 6], 0)?;
         }
     }
     Ok(())

@@ -7,7 +7,7 @@ use hashbrown::HashTable;
 use portolan_ebpf::abi::IPPROTO_UDP;
 use portolan_ebpf::abi::traffic::{PeerCounters, PeerKey, PortKey};
 
-/// A peer's last counters, and the drain that saw them last. 64 bytes: the key without its padding, and one number for
+/// A peer's last counters, and the drain that saw them last. 72 bytes: the key without its padding, and one number for
 /// attempts or connections, since a protocol has only one of them.
 #[derive(Clone, Copy, Debug)]
 struct SeenPeer {
@@ -20,21 +20,54 @@ struct SeenPeer {
     bytes: u64,
     drain: u32,
     port: u16,
+    accepted_port: u16,
     protocol: u8,
+    direction: u8,
 }
 
 impl SeenPeer {
     const fn new(key: PeerKey, counters: PeerCounters, drain: u32) -> Self {
         let PeerKey { port: PortKey { netns_cookie, port, protocol, .. }, address } = key;
-        let PeerCounters { first_boot_ns, attempts, connections, packets, bytes } = counters;
+        let PeerCounters {
+            first_boot_ns,
+            attempts,
+            connections,
+            packets,
+            bytes,
+            accepted_port,
+            direction,
+            ..
+        } = counters;
         let calls = if protocol == IPPROTO_UDP { attempts } else { connections };
-        Self { netns_cookie, address, first_boot_ns, calls, packets, bytes, drain, port, protocol }
+        Self {
+            netns_cookie,
+            address,
+            first_boot_ns,
+            calls,
+            packets,
+            bytes,
+            drain,
+            port,
+            accepted_port,
+            protocol,
+            direction,
+        }
     }
 
     const fn counters(&self) -> PeerCounters {
-        let Self { first_boot_ns, calls, packets, bytes, .. } = *self;
+        let Self { first_boot_ns, calls, packets, bytes, accepted_port, direction, .. } = *self;
         let (attempts, connections) = if self.protocol == IPPROTO_UDP { (calls, 0) } else { (0, calls) };
-        PeerCounters { first_boot_ns, attempts, connections, packets, bytes }
+        PeerCounters {
+            first_boot_ns,
+            attempts,
+            connections,
+            packets,
+            bytes,
+            accepted_port,
+            direction,
+            reserved: 0,
+            spoke: 0,
+        }
     }
 
     const fn key(&self) -> PeerKey {

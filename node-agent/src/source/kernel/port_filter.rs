@@ -3,7 +3,7 @@
 //! hides a port.
 
 use aya::maps::{Array, MapData, MapError};
-use portolan_ebpf::abi::traffic::{PORTS_TOTAL, PortKey, port_bucket};
+use portolan_ebpf::abi::traffic::{PORTS_MADE_BY_AGENT, PORTS_TOTAL, PortKey, port_bucket};
 
 /// The map `PORTS_TAKEN`.
 pub struct PortFilter(pub Array<MapData, u64>);
@@ -15,6 +15,14 @@ impl PortFilter {
     /// The error of bpf(2).
     pub fn will_create(&mut self, port: &PortKey) -> Result<(), MapError> {
         self.add(port_bucket(port), u64::MAX)
+    }
+
+    /// Counts an entry that was created, for the total.
+    ///
+    /// # Errors
+    /// The error of bpf(2).
+    pub fn created(&mut self) -> Result<(), MapError> {
+        self.add(PORTS_MADE_BY_AGENT, 1)
     }
 
     /// Corrects the count if the entry was not created, because it existed already or there is no room.

@@ -11,10 +11,10 @@ use aya::Ebpf;
 use aya::maps::Map;
 use aya_obj::Object;
 use aya_obj::generated::bpf_insn;
-use portolan_ebpf::abi::netns::{LINK_HEADER_UNSET, NETNS_COOKIE_UNSET};
+use portolan_ebpf::abi::netns::{LINK_HEADER_UNSET, LOOKUPS_UNSET, NETNS_COOKIE_UNSET};
 use portolan_engine::model::identity::NetnsId;
 
-use super::object::{LOAD_CONSTANT, MOVE_CONSTANT, link_header_bytes};
+use super::object::{LOAD_CONSTANT, LookupScope, MOVE_CONSTANT, link_header_bytes};
 use super::program_syscalls::{self, ProgramKind};
 use crate::source::netns::look::LinkHeader;
 
@@ -35,8 +35,8 @@ struct Template {
     instructions: Vec<u64>,
     /// Position of the first of two instructions whose upper halves are the halves of the cookie.
     cookie: usize,
-    /// Position of the link header's length; only in the tc program.
-    link_header: Option<usize>,
+    /// Position of the program's other constant: the link header's length (tc), or whose lookups count (sk_lookup).
+    constant: usize,
 }
 
 impl ProgramTemplates {
@@ -58,13 +58,9 @@ impl ProgramTemplates {
         let sections: HashSet<usize> = object.functions.keys().map(|(section, _)| *section).collect();
         object.relocate_maps(map_fds.into_iter(), &sections).map_err(|error| error.to_string())?;
         object.relocate_calls(&sections).map_err(|error| error.to_string())?;
-        let ingress = Template::of(&object, "portolan_tc")?;
-        if ingress.link_header.is_none() {
-            return Err("portolan_tc has no place for the link header".to_owned());
-        }
         Ok(Self {
-            ingress,
-            lookup: Template::of(&object, "portolan_sk")?,
+            ingress: Template::of(&object, "portolan_tc", LINK_HEADER_UNSET)?,
+            lookup: Template::of(&object, "portolan_sk", LOOKUPS_UNSET)?,
             license: object.license,
             _maps: maps,
         })
@@ -75,15 +71,15 @@ impl ProgramTemplates {
     /// # Errors
     /// The error of bpf(2).
     pub fn load_ingress(&self, netns: NetnsId, link_header: LinkHeader) -> io::Result<OwnedFd> {
-        self.load(ProgramKind::Ingress, &self.ingress, netns, link_header)
+        self.load(ProgramKind::Ingress, &self.ingress, netns, link_header_bytes(link_header))
     }
 
     /// Loads the sk_lookup program of a netns.
     ///
     /// # Errors
     /// The error of bpf(2).
-    pub fn load_lookup(&self, netns: NetnsId) -> io::Result<OwnedFd> {
-        self.load(ProgramKind::Lookup, &self.lookup, netns, LinkHeader::Unknown)
+    pub fn load_lookup(&self, netns: NetnsId, lookups: LookupScope) -> io::Result<OwnedFd> {
+        self.load(ProgramKind::Lookup, &self.lookup, netns, lookups.constant())
     }
 
     fn load(
@@ -91,22 +87,24 @@ impl ProgramTemplates {
         kind: ProgramKind,
         template: &Template,
         netns: NetnsId,
-        header: LinkHeader,
+        constant: u32,
     ) -> io::Result<OwnedFd> {
-        program_syscalls::load(kind, template.name, &self.license, &template.instructions_for(netns, header))
+        let instructions = template.instructions_for(netns, constant);
+        program_syscalls::load(kind, template.name, &self.license, &instructions)
     }
 }
 
 impl Template {
-    fn of(object: &Object, name: &'static str) -> Result<Self, String> {
+    /// Finds a program whose own constant is `unset`.
+    fn of(object: &Object, name: &'static str, unset: u32) -> Result<Self, String> {
         let program = object.programs.get(name);
         let function = program.and_then(|program| object.functions.get(&program.function_key()));
         let instructions = function.ok_or_else(|| format!("the kernel object has no program {name}"))?;
-        Self::find(name, instructions.instructions.iter().map(number).collect())
-            .ok_or_else(|| format!("{name} has no place for the netns cookie"))
+        Self::find(name, instructions.instructions.iter().map(number).collect(), unset)
+            .ok_or_else(|| format!("{name} has no place for its constants"))
     }
 
-    fn find(name: &'static str, instructions: Vec<u64>) -> Option<Self> {
+    fn find(name: &'static str, instructions: Vec<u64>, unset: u32) -> Option<Self> {
         let [low, high] = halves(NETNS_COOKIE_UNSET);
         let mut pairs = instructions.windows(2);
         let cookie = pairs.position(|pair| {
@@ -115,14 +113,13 @@ impl Template {
                 && source(first) == 0
                 && [upper(first), upper(second)] == [low, high]
         })?;
-        let link_header = instructions
-            .iter()
-            .position(|one| opcode(*one) == MOVE_CONSTANT && upper(*one) == LINK_HEADER_UNSET);
-        Some(Self { name, instructions, cookie, link_header })
+        let constant =
+            instructions.iter().position(|one| opcode(*one) == MOVE_CONSTANT && upper(*one) == unset)?;
+        Some(Self { name, instructions, cookie, constant })
     }
 
     /// Returns the instructions with the constants of one netns.
-    fn instructions_for(&self, netns: NetnsId, link_header: LinkHeader) -> Vec<u64> {
+    fn instructions_for(&self, netns: NetnsId, constant: u32) -> Vec<u64> {
         let mut instructions = self.instructions.clone();
         let mut set = |position: usize, constant: u32| {
             if let Some(instruction) = instructions.get_mut(position) {
@@ -132,9 +129,7 @@ impl Template {
         let [low, high] = halves(netns.0);
         set(self.cookie, low);
         set(self.cookie + 1, high);
-        if let Some(position) = self.link_header {
-            set(position, link_header_bytes(link_header));
-        }
+        set(self.constant, constant);
         instructions
     }
 }
@@ -189,22 +184,22 @@ mod tests {
             let cookie = [with_upper(0x0218, cookie[0]), with_upper(0, cookie[1])];
             [&[EXIT, map, with_upper(0, high)], &cookie[..], &[with_upper(0x03b7, header), EXIT]].concat()
         };
-        let template = Template::find("x", program([low, high], LINK_HEADER_UNSET)).expect("a template");
+        let unset = program([low, high], LINK_HEADER_UNSET);
+        let template = Template::find("x", unset.clone(), LINK_HEADER_UNSET).expect("a template");
         let netns = NetnsId(0x1122_3344_5566_7788);
-        assert_eq!(
-            template.instructions_for(netns, LinkHeader::Ethernet),
-            program([0x5566_7788, 0x1122_3344], 14)
-        );
-        assert_eq!(template.instructions_for(NetnsId(1), LinkHeader::Absent), program([1, 0], 0));
-        assert_eq!(Template::find("x", vec![EXIT, map, with_upper(0, high)]), None);
+        assert_eq!(template.instructions_for(netns, 14), program([0x5566_7788, 0x1122_3344], 14));
+        assert_eq!(template.instructions_for(NetnsId(1), 0), program([1, 0], 0));
+        assert_eq!(Template::find("x", unset, LOOKUPS_UNSET), None);
+        assert_eq!(Template::find("x", vec![EXIT, map, with_upper(0, high)], LINK_HEADER_UNSET), None);
     }
 
     #[test]
     fn the_embedded_object_has_the_constants() {
         let Some(objects) = &KERNEL_OBJECTS else { return };
         let object = Object::parse(objects.netns).expect("our object");
-        let link_header = |name| Template::of(&object, name).expect("a place for the cookie").link_header;
-        assert!(link_header("portolan_tc").is_some());
-        assert!(link_header("portolan_sk").is_none());
+        for (name, unset) in [("portolan_tc", LINK_HEADER_UNSET), ("portolan_sk", LOOKUPS_UNSET)] {
+            let found = Template::of(&object, name, unset);
+            assert!(found.is_ok(), "{found:?}");
+        }
     }
 }

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use aya::maps::{MapData, RingBuf};
 use portolan_engine::model::connection::ConnectionFact;
+use portolan_engine::model::identity::BootTime;
 use portolan_engine::model::input::Input;
-use portolan_engine::model::socket::OpenedSocket;
+use portolan_engine::model::process::Process;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 
@@ -112,22 +113,75 @@ fn checked<T>(decoded: Result<T, DecodeError>, undecodable: &AtomicU64) -> Optio
 fn listener(bytes: &[u8]) -> Result<Input, DecodeError> {
     let mut fact = decode::listener(bytes)?;
     if let Input::SocketOpened(socket) = &mut fact {
-        describe_process(socket);
+        socket.process =
+            socket.process.take().and_then(|bound| described(Path::new("/proc"), bound, socket.at));
     }
     Ok(fact)
 }
 
-fn describe_process(socket: &mut OpenedSocket) {
-    let proc_root = Path::new("/proc");
-    let Some(known) = &mut socket.process else { return };
-    let Some(started) = process::start_time(proc_root, known.pid) else { return };
-    // A process that started after the socket opened has the reused pid of one that is gone.
-    let started_ns = u128::from(started) * TICK.as_nanos();
-    if started_ns > u128::from(socket.at.0) + TICK.as_nanos() {
-        return;
+/// Returns the process that bound a socket, as /proc shows it while it lives. Of a process that has ended, only what the
+/// kernel recorded is certain: `None` if it recorded no name, because another thread than the main one bound the socket.
+fn described(proc_root: &Path, bound: Process, opened: BootTime) -> Option<Process> {
+    let living = process::start_time(proc_root, bound.pid).filter(|started| {
+        // A process that started after the socket opened has the reused pid of one that is gone.
+        let started_ns = u128::from(*started) * TICK.as_nanos();
+        started_ns <= u128::from(opened.0) + TICK.as_nanos() && !has_ended(proc_root, bound.pid)
+    });
+    let found = living.and_then(|started| process::read_process(proc_root, bound.pid, Some(started)));
+    found.or_else(|| (!bound.name.is_empty()).then_some(bound))
+}
+
+/// Returns true if the process has ended and only waits for its parent: /proc still shows a name and no executable.
+fn has_ended(proc_root: &Path, pid: u32) -> bool {
+    let stat = std::fs::read(proc_root.join(format!("{pid}/stat"))).unwrap_or_default();
+    let stat = String::from_utf8_lossy(&stat);
+    // The name is in parentheses and may itself contain spaces and parentheses.
+    let state = stat.rsplit_once(')').and_then(|(_, fields)| fields.trim_start().chars().next());
+    matches!(state, Some('Z' | 'X' | 'x'))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    fn bound(pid: u32, name: &str) -> Process {
+        Process { pid, name: name.to_owned(), executable: None, cgroup: None }
     }
-    if let Some(found) = process::read_process(proc_root, known.pid, Some(started)) {
-        known.executable = found.executable;
-        known.cgroup = found.cgroup;
+
+    #[test]
+    fn a_living_process_has_the_name_of_its_main_thread() {
+        let own = bound(std::process::id(), "");
+        let found = described(Path::new("/proc"), own, BootTime(u64::MAX)).expect("this process");
+        let name = std::fs::read_to_string("/proc/self/comm").expect("its name");
+        assert_eq!(found.name, name.trim_end());
+        assert!(found.executable.is_some());
+    }
+
+    #[test]
+    fn of_a_zombie_only_what_the_kernel_recorded_is_told() {
+        let mut child = Command::new("true").stdout(Stdio::null()).spawn().expect("a process");
+        let stat = format!("/proc/{}/stat", child.id());
+        let deadline = portolan_testing::waiting::Deadline::after(Duration::from_secs(10));
+        while !has_ended(Path::new("/proc"), child.id()) {
+            assert!(
+                !deadline.remaining().is_zero(),
+                "{}",
+                std::fs::read_to_string(&stat).unwrap_or_default()
+            );
+            std::thread::yield_now();
+        }
+        let named = described(Path::new("/proc"), bound(child.id(), "server"), BootTime(u64::MAX));
+        assert_eq!(named, Some(bound(child.id(), "server")));
+        assert_eq!(described(Path::new("/proc"), bound(child.id(), ""), BootTime(u64::MAX)), None);
+        child.wait().expect("its end");
+    }
+
+    #[test]
+    fn a_reused_pid_is_another_process() {
+        let own = std::process::id();
+        assert_eq!(described(Path::new("/proc"), bound(own, ""), BootTime(0)), None);
+        assert_eq!(described(Path::new("/proc"), bound(own, "old"), BootTime(0)), Some(bound(own, "old")));
     }
 }

@@ -22,6 +22,10 @@ pub fn cases() -> Vec<Trial> {
         case("connections/to_a_listener_older_than_the_agent", to_a_listener_older_than_the_agent),
         case("connections/record_of_each_on_undeclared_ports", record_of_each_on_undeclared_ports),
         case("connections/a_short_one_is_one_line", a_short_one_is_one_line),
+        case(
+            "connections/lines_above_the_cap_leave_the_log_to_the_findings",
+            lines_above_the_cap_leave_the_log_to_the_findings,
+        ),
         case("connections/records_above_the_cap_are_a_loss", records_above_the_cap_are_a_loss),
     ]
 }
@@ -188,7 +192,7 @@ fn record_of_each_on_undeclared_ports() {
 fn a_short_one_is_one_line() {
     const TIMES: u32 = 300;
     let world = World::new(&["web", "client"]);
-    let agent = world.agent();
+    let agent = world.agent_with(&["--max-connection-lines", "100000"], Stdout::Read);
     let (web, client) = (world.actor("web"), world.actor("client"));
     web.serve("0.0.0.0:7000");
     world.finding(&agent, "web", 7000, |finding| finding.state == "open");
@@ -204,6 +208,39 @@ fn a_short_one_is_one_line() {
     let lines = agent.reports().iter().filter(|report| matches!(report, Report::Connection(_))).count();
     // On a machine that pauses for a moment one line may become two.
     assert!(lines <= TIMES as usize * 11 / 10, "{lines} lines for {TIMES} connections");
+    world.settles(&agent);
+}
+
+fn lines_above_the_cap_leave_the_log_to_the_findings() {
+    const TIMES: u32 = 600;
+    let world = World::new(&["web", "client"]);
+    let agent = world.agent_with(&["--repeat-findings", "1s"], Stdout::Read);
+    let (web, client) = (world.actor("web"), world.actor("client"));
+    web.serve("0.0.0.0:7000");
+    let finding = world.finding(&agent, "web", 7000, |finding| finding.state == "open");
+    client.connect_many(world.v4("web", 7000), TIMES);
+    world.finding(&agent, "web", 7000, |finding| finding.traffic.connections == u64::from(TIMES));
+    eventually(TIMEOUT, "every connection is an object, and has a line or is counted as one without", || {
+        let listed = agent.connections()?.iter().filter(|item| item.id == finding.id).count();
+        let without = agent.status().lost.get("connection-lines-limited").copied().unwrap_or(0);
+        if listed == TIMES as usize && without > 0 {
+            return Ok(());
+        }
+        Err(format!("{listed} listed, {without} without a line"))
+    });
+    let lines = agent.reports().iter().filter(|report| matches!(report, Report::Connection(_))).count();
+    // A slow machine needs some seconds for them, each with ten lines, and their ends.
+    assert!(lines < TIMES as usize / 3, "{lines} lines for {TIMES} connections");
+    let mut told = 0;
+    agent.wait_report("the finding is told again", |report| {
+        let is_same = |one: &portolan_report::wire::Finding| {
+            one.id == finding.id
+                && one.code == "undeclared-active"
+                && one.traffic.connections == u64::from(TIMES)
+        };
+        told += u32::from(matches!(report, Report::Finding(one) if is_same(one)));
+        (told > 1).then_some(())
+    });
     world.settles(&agent);
 }
 

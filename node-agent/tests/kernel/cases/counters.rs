@@ -212,6 +212,7 @@ fn a_port_that_found_no_room_gets_it_later() {
         listener_ring_bytes: 4096,
         connection_ring_bytes: 4096,
         records_per_second: 1,
+        record_by_default: false,
         log: KernelLogLevel::Off,
     };
     let (mut hooks, _) = KernelHooks::load(&options, &StateFeed::default()).expect("the kernel side");

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use portolan_report::wire::List;
+use portolan_report::answer::List;
 use serde::de::DeserializeOwned;
 
 /// Returns status and body of a GET.

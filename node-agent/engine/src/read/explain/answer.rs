@@ -73,6 +73,8 @@ pub struct PodStep {
     pub ready: Option<bool>,
     /// Name of a runtime that hides the pod's sockets from this kernel.
     pub opaque_runtime: Option<String>,
+    /// True if a virtual machine runs in the pod, whose sockets are not visible to this kernel.
+    pub has_guest: bool,
     /// The pod's netns; `None` until a source reports it.
     pub netns: Option<NetnsRef>,
     /// Number of its reported listeners.
@@ -123,7 +125,7 @@ pub enum EndState {
     Unresolved,
     /// The pod's netns was not reported or not scanned yet.
     Unseen,
-    /// The pod's sockets are not visible to this kernel.
+    /// The pod's sockets, or those of a virtual machine in it, are not visible to this kernel.
     Opaque,
 }
 

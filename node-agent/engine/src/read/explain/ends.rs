@@ -161,7 +161,7 @@ impl<'a> AnswerBuilder<'a> {
         let engine = self.engine;
         let Some(netns) = engine.facts.netns.host() else { return };
         let id = PortId { netns, protocol, port };
-        let Some(known) = engine.ports.get(id).filter(|known| !known.sockets.is_empty()) else { return };
+        let Some(known) = engine.ports.get(id).filter(|known| known.is_served()) else { return };
         if let Some((key, record)) = known.pod.and_then(|key| Some((key, engine.facts.pods.get(key)?))) {
             self.add_pod(key, record);
             self.add_end(key, record, protocol, port);
@@ -222,6 +222,7 @@ impl<'a> AnswerBuilder<'a> {
             addresses: pod.addresses.iter().take(MAX_PER_END).copied().collect(),
             ready: pod.ready,
             opaque_runtime: pod.opaque_runtime.clone(),
+            has_guest: engine.facts.has_guest(key),
             netns: engine.facts.netns_of(key).map(|netns| render::netns_ref(&engine.facts, netns)),
             listening: record.ports.iter().filter(|id| engine.is_shown(id)).count(),
             undeclared: record
@@ -301,7 +302,7 @@ impl Engine {
     fn end(&self, key: PodKey, record: &PodRecord, protocol: Protocol, port: NonZeroU16) -> End {
         let uid = &record.pod.uid;
         let known = self.port_of(key, record, protocol, port);
-        let served = known.filter(|(_, known)| !known.sockets.is_empty() && known.bindings.is_some());
+        let served = known.filter(|(_, known)| known.is_served() && known.bindings.is_some());
         let listener =
             served.map(|(id, known)| Arc::new(render::listener(&self.facts, id, known, ListenerState::Open)));
         let state = self.end_state(key, record, served.is_some());
@@ -310,8 +311,12 @@ impl Engine {
         let ids = [known.map(|(_, known)| known.id), Some(stale_id(uid, protocol, port.get()))];
         let ids = ids.into_iter().flatten().chain([dangling_id(uid, protocol, port.get())]);
         let unserved = state == EndState::Silent;
-        let unserved_declaration =
-            || declaration::describe(Some(record.manifests()), ServedPort { protocol, port, process: None });
+        let unserved_declaration = || {
+            declaration::describe(
+                Some(record.manifests()),
+                ServedPort { protocol, port, process: None, served_from: None },
+            )
+        };
         End {
             entry_points: entry_points::of_pod_port(record, protocol, port, exposure)
                 .take(MAX_PER_END + 1)
@@ -360,7 +365,7 @@ impl Engine {
     fn end_state(&self, key: PodKey, record: &PodRecord, served: bool) -> EndState {
         if served {
             EndState::Served
-        } else if record.pod.opaque_runtime.is_some() {
+        } else if record.pod.opaque_runtime.is_some() || self.facts.has_guest(key) {
             EndState::Opaque
         } else if self.facts.is_scanned(key) {
             EndState::Silent

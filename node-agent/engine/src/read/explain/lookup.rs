@@ -130,7 +130,7 @@ impl Engine {
 
     /// Returns true if a socket serves the port.
     pub(crate) fn is_served(&self, id: &PortId) -> bool {
-        self.ports.get(*id).is_some_and(|port| !port.sockets.is_empty() && port.bindings.is_some())
+        self.ports.get(*id).is_some_and(|port| port.is_served() && port.bindings.is_some())
     }
 }
 

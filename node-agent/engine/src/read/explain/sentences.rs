@@ -1,10 +1,11 @@
 //! Writes the sentences of an answer: who serves the target, notes, what is unknown, and what to do next.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::num::NonZeroU16;
 
 use crate::model::identity::Protocol;
-use crate::model::listener::{DeclarationStatus, Exposure};
+use crate::model::listener::{DeclarationStatus, Exposure, ServedBy};
 use crate::model::pod::PodRef;
 use crate::model::policy::PolicyVerdict;
 use crate::model::service::{Service, ServiceKind};
@@ -318,6 +319,11 @@ impl<'a> Sentences<'a> {
                 self.notes
                     .push(format!("Pod {who} is not ready: its Services send nothing to it until it is."));
             }
+            if step.has_guest {
+                self.partial.push(format!(
+                    "a virtual machine runs in pod {who}, whose sockets this node's kernel does not see"
+                ));
+            }
             if let Some(runtime) = &step.opaque_runtime {
                 self.partial.push(format!(
                     "pod {who} runs in a sandbox of runtime {}, whose sockets this node's kernel does not see",
@@ -430,11 +436,12 @@ fn health_check(service: &Service) -> Option<NonZeroU16> {
 
 fn served_by(end: &End) -> String {
     let Some(listener) = &end.listener else { return "served by nobody".to_owned() };
-    let process = listener.process.as_ref();
-    let process = process.map_or_else(
-        || "served by an unknown process".to_owned(),
-        |process| format!("served by {} (pid {})", safe(&process.name), process.pid),
-    );
+    let process = match (&listener.process, listener.served_by, listener.forwarded_to) {
+        (Some(process), ..) => format!("served by {} (pid {})", safe(&process.name), process.pid),
+        (None, _, Some((address, port))) => format!("forwarded to {}", SocketAddr::new(address, port)),
+        (None, ServedBy::Kernel, None) => "served by the kernel".to_owned(),
+        (None, ..) => "served by an unknown process".to_owned(),
+    };
     match &listener.container {
         Some(container) => format!("{process} in container {}", safe(&container.name)),
         None => process,

@@ -1,0 +1,72 @@
+//! Which port a TCP client dialled, where a rule in the netns redirects its connection to another: the array `DIALLED`. tc sees
+//! the SYN before netfilter does, and the socket that accepts knows only its own port.
+
+use aya_ebpf::{Global, macros::map, maps::Array};
+use portolan_ebpf::abi::{
+    IPPROTO_TCP,
+    lost::LostSlot,
+    slot::{DIALLED_BITS, SLOTS, SYN_COUNTED, Slot},
+    traffic::{PeerKey, PortCounters, PortKey},
+};
+
+use crate::connections::record_by_default;
+use crate::counter::seed;
+use crate::ports::{ensure_port, entries, port_counters};
+
+/// Maximum number of entries in `PORT_STATS` with which one is created for a port that only a redirect serves. Set by the
+/// loader to half of the map's capacity: a scan through a rule for all ports leaves room for those that listen.
+#[unsafe(no_mangle)]
+static REDIRECTED_PORTS: Global<u64> = Global::new(8_192);
+
+#[map]
+static DIALLED: Array<u64> = Array::pinned(SLOTS, 0);
+
+/// The SYN of a connection, as tc saw it.
+#[derive(Clone, Copy)]
+pub struct Dialled {
+    /// Port that the client dialled.
+    pub port: u16,
+    /// True if the SYN was counted as an attempt.
+    pub was_counted: bool,
+}
+
+/// Returns the key of a client's address and port in a netns.
+#[inline(always)]
+pub const fn client(netns_cookie: u64, address: [u8; 16], port: u16) -> PeerKey {
+    PeerKey { port: PortKey { netns_cookie, port, protocol: IPPROTO_TCP, reserved: [0; 5] }, address }
+}
+
+/// Remembers a SYN.
+#[inline(always)]
+pub fn remember(client: &PeerKey, dialled: Dialled) {
+    let slot = Slot::<DIALLED_BITS>::of(seed(), client);
+    if let Some(word) = DIALLED.get_ptr_mut(slot.index()) {
+        let counted = if dialled.was_counted { SYN_COUNTED } else { 0 };
+        // SAFETY: a value of an array is never freed. Volatile, because other CPUs write it: one word, written at once.
+        unsafe { word.write_volatile(slot.with_bits(u64::from(dialled.port) | counted)) }
+    }
+}
+
+/// Returns the client's last SYN, unless a SYN of another client took its place.
+#[inline(always)]
+pub fn dialled(client: &PeerKey) -> Option<Dialled> {
+    let slot = Slot::<DIALLED_BITS>::of(seed(), client);
+    let word = DIALLED.get_ptr(slot.index())?;
+    // SAFETY: as above.
+    let bits = slot.bits_of(unsafe { word.read_volatile() })?;
+    Some(Dialled { port: bits as u16, was_counted: bits & SYN_COUNTED != 0 })
+}
+
+/// Returns this CPU's counters of a port to which a redirected connection was dialled, creating the entry if absent. A port
+/// without an entry has no listener, so its connections are recorded like those of a new one.
+#[inline(always)]
+pub fn ensure_redirected_port(key: &PortKey) -> Result<*mut PortCounters, LostSlot> {
+    if let Some(counters) = port_counters(key) {
+        return Ok(counters);
+    }
+    if entries() >= REDIRECTED_PORTS.load() {
+        return Err(LostSlot::RedirectedPortsFull);
+    }
+    record_by_default(key)?;
+    ensure_port(key)
+}
