@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -70,6 +70,18 @@ impl Sockets {
             R::ReceiveMessages { socket, times } => messages::receive(self.get(socket)?, times)?,
             R::ReceiveMany { socket, times } => messages::receive_many(self.get(socket)?, times)?,
             R::Shutdown { socket } => rustix::net::shutdown(self.get(socket)?, Shutdown::Both)?,
+            R::ShutdownWrite { socket } => rustix::net::shutdown(self.get(socket)?, Shutdown::Write)?,
+            R::AwaitSent { socket } => await_sent(self.get(socket)?)?,
+            R::Reset { socket } => {
+                sockopt::set_socket_linger(self.get(socket)?, Some(Duration::ZERO))?;
+                self.open.remove(&socket);
+            }
+            R::ListenOnThread { socket, address, thread } => {
+                let thread = std::thread::Builder::new().name(thread).spawn(move || listener(address));
+                let opened = thread.map_err(|_| Errno::AGAIN)?.join().map_err(|_| Errno::IO)?;
+                self.open.insert(socket, Arc::new(opened?));
+            }
+            R::ReceiveBytes { socket, length } => read_exact(self.get(socket)?, length)?,
             R::Close { socket } => drop(self.open.remove(&socket).ok_or(Errno::BADF)?),
             R::CloseAll => self.open.clear(),
             R::ListenBriefly { address, milliseconds } => {
@@ -160,10 +172,39 @@ fn open(transport: Transport, v6: bool, options: SocketOptions) -> Result<OwnedF
     if v6 {
         sockopt::set_ipv6_v6only(&socket, options.v6_only)?;
     }
+    if options.segment > 0 {
+        set_udp(socket.as_fd(), libc::UDP_SEGMENT, options.segment.into())?;
+    }
+    if options.receive_merged {
+        set_udp(socket.as_fd(), libc::UDP_GRO, 1)?;
+    }
+    if options.broadcast {
+        sockopt::set_socket_broadcast(&socket, true)?;
+    }
     if options.destination_options {
         raw_packet::set_destination_options(socket.as_fd())?;
     }
     Ok(socket)
+}
+
+/// Sets an option of level UDP.
+fn set_udp(socket: BorrowedFd<'_>, option: libc::c_int, value: libc::c_int) -> Result<()> {
+    let length = libc::socklen_t::try_from(size_of::<libc::c_int>()).expect("four");
+    // SAFETY: the descriptor is borrowed for the call, and the kernel reads `length` bytes of `value`.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_UDP,
+            option,
+            std::ptr::from_ref(&value).cast(),
+            length,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO))
+    }
 }
 
 fn listener(address: SocketAddr) -> Result<OwnedFd> {
@@ -219,6 +260,20 @@ fn write_all(socket: BorrowedFd<'_>, length: usize) -> Result<()> {
         left -= rustix::net::send(socket, &chunk[..left.min(chunk.len())], SendFlags::NOSIGNAL)?;
     }
     Ok(())
+}
+
+fn await_sent(socket: BorrowedFd<'_>) -> Result<()> {
+    loop {
+        let mut unsent: libc::c_int = 0;
+        // SAFETY: the descriptor is borrowed for the call, which writes one int (SIOCOUTQ).
+        if unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut unsent) } != 0 {
+            return Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO));
+        }
+        if unsent == 0 {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 fn read_exact(socket: BorrowedFd<'_>, length: usize) -> Result<()> {

@@ -19,6 +19,7 @@ mod netns_churn;
 mod node_in_container;
 mod origin;
 mod ownership;
+mod redirected;
 mod start;
 mod translated;
 mod udp;
@@ -33,6 +34,7 @@ pub fn all() -> Vec<Trial> {
         ownership::cases(),
         lifetime::cases(),
         udp::cases(),
+        redirected::cases(),
         connections::cases(),
         counters::cases(),
         devices::cases(),

@@ -4,6 +4,7 @@
 pub mod actor;
 pub mod agent;
 pub mod http;
+pub mod kernel_side;
 pub mod leaks;
 pub mod manifest;
 pub mod network;
