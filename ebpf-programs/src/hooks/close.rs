@@ -14,16 +14,14 @@ use portolan_ebpf::abi::{
 use portolan_ebpf::packet::TCP_FIN;
 
 use super::{
-    PARSE_ALL_HDR_OPT_CB_FLAG, TCP_CLOSE, TCP_LISTEN, accept::connection, netns_cookie_of, socket_cookie,
-    tcp_port,
+    PARSE_ALL_HDR_OPT_CB_FLAG, TCP_CLOSE, TCP_LISTEN, TcpHeader, accept::connection, netns_cookie_of,
+    socket_cookie, tcp_header, tcp_port,
 };
 use crate::connections::{emit_connection, forget_connection, is_recorded, open_connection};
 use crate::counter::now;
 use crate::listeners::{emit_listener, listener_closed};
 use crate::loss_log::count_and_log;
 
-/// Length of a TCP header without options.
-const TCP_HEADER: usize = 20;
 const TCP_FIN_WAIT1: u32 = 4;
 const TCP_FIN_WAIT2: u32 = 5;
 const TCP_TIME_WAIT: u32 = 6;
@@ -70,18 +68,12 @@ pub fn packet_arrived(ctx: &SockOpsContext) {
         return;
     }
     let Some(open) = open_connection(socket_cookie(ctx)) else { return };
-    let length = word!(ctx.ops, bpf_sock_ops, skb_len);
-    // SAFETY: both fields may be read by every sock_ops program. Every read is checked against the end.
+    let Some(TcpHeader { sequence, length }) = tcp_header(ctx) else { return };
+    let payload = word!(ctx.ops, bpf_sock_ops, skb_len).wrapping_sub(length);
+    // SAFETY: the pointer is into a map value; the kernel holds the socket's lock, so no other program changes it.
     unsafe {
-        let header = (*ctx.ops).__bindgen_anon_3.skb_data as usize;
-        let end = (*ctx.ops).__bindgen_anon_4.skb_data_end as usize;
-        if header + TCP_HEADER > end {
-            return;
-        }
-        let sequence = u32::from_be(((header + 4) as *const u32).read_unaligned());
-        let header_length = u32::from(((header + 12) as *const u8).read() >> 4) * 4;
         // A FIN takes a sequence number behind the payload.
-        (*open).peer_fin_end = sequence.wrapping_add(length.wrapping_sub(header_length)).wrapping_add(1);
+        (*open).peer_fin_end = sequence.wrapping_add(payload).wrapping_add(1);
         (*open).fins |= PEER_FIN;
     }
 }

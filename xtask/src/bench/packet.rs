@@ -29,6 +29,8 @@ fn row(cost: &PacketCost) -> Row {
     let (what, goal) = match cost.what.as_str() {
         "tcp-listening" => ("established TCP packet to a listening port", Some(40.0)),
         "tcp-silent" => ("TCP packet to a port that does not listen", Some(25.0)),
+        "tcp-syn" => ("SYN to a listening port", None),
+        "tcp-syn-silent" => ("SYN to a port that does not listen", None),
         "udp-datagram" => ("UDP datagram to a listening port", Some(60.0)),
         "tcp-ipv6" => ("established TCP packet over IPv6", None),
         "tcp-ip-options" => ("one that only the helper can parse (IP options, no link header)", None),

@@ -70,6 +70,18 @@ impl Sockets {
             R::ReceiveMessages { socket, times } => messages::receive(self.get(socket)?, times)?,
             R::ReceiveMany { socket, times } => messages::receive_many(self.get(socket)?, times)?,
             R::Shutdown { socket } => rustix::net::shutdown(self.get(socket)?, Shutdown::Both)?,
+            R::ShutdownWrite { socket } => rustix::net::shutdown(self.get(socket)?, Shutdown::Write)?,
+            R::AwaitSent { socket } => await_sent(self.get(socket)?)?,
+            R::Reset { socket } => {
+                sockopt::set_socket_linger(self.get(socket)?, Some(Duration::ZERO))?;
+                self.open.remove(&socket);
+            }
+            R::ListenOnThread { socket, address, thread } => {
+                let thread = std::thread::Builder::new().name(thread).spawn(move || listener(address));
+                let opened = thread.map_err(|_| Errno::AGAIN)?.join().map_err(|_| Errno::IO)?;
+                self.open.insert(socket, Arc::new(opened?));
+            }
+            R::ReceiveBytes { socket, length } => read_exact(self.get(socket)?, length)?,
             R::Close { socket } => drop(self.open.remove(&socket).ok_or(Errno::BADF)?),
             R::CloseAll => self.open.clear(),
             R::ListenBriefly { address, milliseconds } => {
@@ -160,6 +172,15 @@ fn open(transport: Transport, v6: bool, options: SocketOptions) -> Result<OwnedF
     if v6 {
         sockopt::set_ipv6_v6only(&socket, options.v6_only)?;
     }
+    if options.segment > 0 {
+        set_udp(socket.as_fd(), libc::UDP_SEGMENT, options.segment.into())?;
+    }
+    if options.receive_merged {
+        set_udp(socket.as_fd(), libc::UDP_GRO, 1)?;
+    }
+    if options.broadcast {
+        sockopt::set_socket_broadcast(&socket, true)?;
+    }
     if options.destination_options {
         raw_packet::set_destination_options(socket.as_fd())?;
     }
@@ -177,12 +198,24 @@ fn bind_to_device(socket: BorrowedFd<'_>, device: Device) -> Result<()> {
         Device::Lo => b"lo",
         Device::Eth0 => b"eth0",
     };
-    let length = libc::socklen_t::try_from(name.len()).expect("short");
-    // SAFETY: the descriptor is borrowed for the call, and the kernel reads `length` bytes of `name`.
-    let result = unsafe {
-        let (level, option) = (libc::SOL_SOCKET, libc::SO_BINDTODEVICE);
-        libc::setsockopt(socket.as_raw_fd(), level, option, name.as_ptr().cast(), length)
-    };
+    set_option(socket, (libc::SOL_SOCKET, libc::SO_BINDTODEVICE), name)
+}
+
+/// Sets an option of level UDP.
+fn set_udp(socket: BorrowedFd<'_>, option: libc::c_int, value: libc::c_int) -> Result<()> {
+    set_option(socket, (libc::IPPROTO_UDP, option), &value.to_ne_bytes())
+}
+
+/// Sets an option that rustix does not know.
+fn set_option(
+    socket: BorrowedFd<'_>,
+    (level, option): (libc::c_int, libc::c_int),
+    value: &[u8],
+) -> Result<()> {
+    let length = libc::socklen_t::try_from(value.len()).expect("short");
+    // SAFETY: the descriptor is borrowed for the call, and the kernel reads `length` bytes of `value`.
+    let result =
+        unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, value.as_ptr().cast(), length) };
     if result == 0 {
         return Ok(());
     }
@@ -242,6 +275,20 @@ fn write_all(socket: BorrowedFd<'_>, length: usize) -> Result<()> {
         left -= rustix::net::send(socket, &chunk[..left.min(chunk.len())], SendFlags::NOSIGNAL)?;
     }
     Ok(())
+}
+
+fn await_sent(socket: BorrowedFd<'_>) -> Result<()> {
+    loop {
+        let mut unsent: libc::c_int = 0;
+        // SAFETY: the descriptor is borrowed for the call, which writes one int (SIOCOUTQ).
+        if unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut unsent) } != 0 {
+            return Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO));
+        }
+        if unsent == 0 {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 fn read_exact(socket: BorrowedFd<'_>, length: usize) -> Result<()> {

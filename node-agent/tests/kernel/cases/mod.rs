@@ -24,6 +24,7 @@ mod node_addresses;
 mod node_in_container;
 mod origin;
 mod ownership;
+mod redirected;
 mod situations;
 mod start;
 mod translated;
@@ -40,6 +41,7 @@ pub fn all() -> Vec<Trial> {
         holders::cases(),
         lifetime::cases(),
         udp::cases(),
+        redirected::cases(),
         connections::cases(),
         counters::cases(),
         devices::cases(),

@@ -7,6 +7,7 @@ pub mod cgroup;
 pub mod client;
 pub mod daemon;
 pub mod http;
+pub mod kernel_side;
 pub mod leaks;
 pub mod manifest;
 pub mod network;
