@@ -133,6 +133,12 @@ impl Bindings {
         })
     }
 
+    /// True for the bindings that [`Self::forwarded`] makes.
+    #[must_use]
+    pub(crate) const fn is_forwarded(&self) -> bool {
+        self.addresses.is_empty()
+    }
+
     /// The bindings of a port that no socket of the netns serves: its rules forward it.
     #[must_use]
     pub(crate) fn forwarded(first_at: BootTime) -> Self {
