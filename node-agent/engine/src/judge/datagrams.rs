@@ -60,7 +60,7 @@ impl PortJudge<'_> {
         Some(Outcome::Drop)
     }
 
-    /// Returns until when the first report waits. `is_clear`: nobody needs to know whether the port addressed others.
+    /// Returns until when the first report waits, at most as long as for a pod. `is_clear`: nobody needs to know whether the port addressed others.
     fn first_report_hold(&mut self, is_clear: bool) -> Option<BootTime> {
         let now = self.context.now;
         if self.port.sockets.is_empty() {
@@ -75,7 +75,9 @@ impl PortJudge<'_> {
             self.context.outbox.push(Change::Scan(self.id.netns));
         }
         let holds = [(awaits_scan, SCAN_HOLD), (awaits_drain, DRAIN_HOLD)];
-        let holds = holds.into_iter().filter(|(awaits, _)| *awaits).map(|(_, hold)| heard_at.after(hold));
+        let most = options.attribution_hold;
+        let holds =
+            holds.into_iter().filter(|(awaits, _)| *awaits).map(|(_, hold)| heard_at.after(hold.min(most)));
         holds.filter(|due| now < *due).min()
     }
 

@@ -56,8 +56,8 @@ pub(crate) struct PortTraffic {
     peers: Vec<PeerCount>,
     /// True if a peer is not listed.
     truncated: bool,
-    /// Who spoke first. Only for UDP.
-    direction: Direction,
+    /// Who spoke first. Only for UDP ports with traffic.
+    direction: Option<Box<Direction>>,
     /// Connections that a proxy in the pod took.
     proxied: u64,
     /// The farthest reach of served traffic.
@@ -138,11 +138,12 @@ impl PortTraffic {
             if protocol == Protocol::Udp {
                 if peer.addressed_first {
                     // What comes from there are answers.
-                    self.direction.address(at);
+                    self.direction.get_or_insert_default().address(at);
                     continue;
                 }
                 if served > 0 || taken_by == TakenBy::Forward {
-                    self.direction.call(peer.address, peer.attempts > 0, at);
+                    let direction = self.direction.get_or_insert_default();
+                    direction.call(peer.address, peer.attempts > 0, at);
                 }
             }
             if matches!(taken_by, TakenBy::Proxy(_)) {
@@ -309,13 +310,13 @@ impl PortTraffic {
     /// Returns what the port is used for; see [`Direction::role`].
     #[must_use]
     pub(crate) fn role(&self, first_at: BootTime, loopback: bool) -> Role {
-        self.direction.role(first_at, loopback)
+        self.direction.as_deref().map(|direction| direction.role(first_at, loopback)).unwrap_or_default()
     }
 
     /// Returns true if more than one address called, as far as is known.
     #[must_use]
-    pub(crate) const fn is_called_by_several(&self) -> bool {
-        self.direction.is_called_by_several()
+    pub(crate) fn is_called_by_several(&self) -> bool {
+        self.direction.as_deref().is_some_and(Direction::is_called_by_several)
     }
 
     /// Returns the number of connections that were counted twice: a proxy in the pod takes a caller's connection, and
@@ -364,7 +365,7 @@ impl PortTraffic {
         let mut peers = Vec::with_capacity(kept.len());
         for peer in kept {
             let mut shown = peer.report(protocol);
-            shown.via = way_in.via(peer.taken_by, peer.address).map(Into::into);
+            shown.via = way_in.via(peer.taken_by(), peer.address).map(Into::into);
             if peer.is_own() && left > 0 {
                 let same = left.min(shown.connections);
                 left = left.saturating_sub(same);
