@@ -117,7 +117,7 @@ impl EventLoop {
     fn follow_up(&mut self, socket: &OpenedSocket) {
         let netns = socket.port.netns;
         if !self.pipeline.engine.knows_netns(netns) {
-            self.netns.discover(netns);
+            self.netns.discover(netns, socket.process.as_ref().map(|process| process.pid));
         }
         // The hooks cannot see IPV6_V6ONLY; the kernel's list of sockets has it.
         if socket.v6_only.is_none() && socket.address.is_ipv6() {

@@ -10,7 +10,7 @@ mod requests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -178,7 +178,7 @@ async fn a_netns_that_only_a_process_holds_is_found_and_a_name_made_again_is_ano
         tokio::task::yield_now().await;
     }
     let inode = fs::metadata(&ns).expect("proc").ino();
-    handle.discover(NetnsId(u64::MAX));
+    handle.discover(NetnsId(u64::MAX), None);
     let nested = wait_for(&mut inputs, |input| match input {
         Input::NetnsSeen { facts, .. } if facts.inode == inode => Some(facts.clone()),
         _ => None,
@@ -206,13 +206,70 @@ async fn a_netns_that_only_a_process_holds_is_found_and_a_name_made_again_is_ano
     handle.shutdown();
 }
 
+/// Makes a nameless netns with a listener and leaves it: only the listener's socket keeps it.
+const LEAVES_A_SOCKET: &str = "
+import ctypes, os, socket, sys, time
+libc = ctypes.CDLL(None)
+home = os.open('/proc/thread-self/ns/net', os.O_RDONLY)
+assert libc.unshare(0x40000000) == 0
+s = socket.create_server(('0.0.0.0', 4000))
+cookie = int.from_bytes(s.getsockopt(socket.SOL_SOCKET, 71, 8), sys.byteorder)
+assert libc.setns(home, 0x40000000) == 0
+print(cookie, flush=True)
+sys.stdin.readline()
+s.close()
+time.sleep(600)";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_netns_that_only_a_socket_keeps_is_found_and_stays_as_long_as_it_lives() {
+    let (sender, mut inputs) = mpsc::channel(65_536);
+    let handle = netns::start(options(), Box::new(NoActor), sender).expect("start");
+    let mut child = Command::new("python3")
+        .args(["-c", LEAVES_A_SOCKET])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("python3");
+    let mut stdin = child.stdin.take().expect("piped");
+    let mut output = std::io::BufReader::new(child.stdout.take().expect("piped"));
+    let process = Running(child);
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut output, &mut line).expect("output");
+    let id = NetnsId(line.trim().parse().expect("a cookie"));
+    handle.discover(id, Some(process.0.id()));
+    let mut scans = 0;
+    // It survives walks that find neither a name nor a process.
+    wait_for(&mut inputs, |input| match input {
+        Input::NetnsGone { netns, .. } => {
+            assert_ne!(*netns, id, "the socket keeps it");
+            None
+        }
+        Input::NetnsScanned(scan) if scan.netns == id => {
+            assert_eq!(scan.sockets.first().map(|socket| socket.port.port.get()), Some(4000));
+            scans += 1;
+            handle.scan_all();
+            (scans == 4).then_some(())
+        }
+        _ => None,
+    })
+    .await;
+    std::io::Write::write_all(&mut stdin, b"\n").expect("it reads");
+    handle.scan_all();
+    wait_for(&mut inputs, |input| {
+        matches!(input, Input::NetnsGone { netns, .. } if *netns == id).then_some(())
+    })
+    .await;
+    drop(inputs);
+    handle.shutdown();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_netns_of_which_only_the_kernel_tells_and_that_is_not_found_is_gone() {
     let (sender, mut inputs) = mpsc::channel(4096);
     let handle = netns::start(options(), Box::new(NoActor), sender).expect("start");
     let asked = clock::now();
     let unknown = NetnsId(0x7777_7777_7777);
-    handle.discover(unknown);
+    handle.discover(unknown, None);
     let at = wait_for(&mut inputs, |input| match input {
         Input::NetnsGone { netns, at } if *netns == unknown => Some(*at),
         _ => None,

@@ -23,6 +23,15 @@ pub struct Candidate {
     pub paths: Vec<String>,
     /// Some of the processes in the netns, ascending.
     pub pids: Vec<u32>,
+    /// A socket in the netns, where nothing else leads there.
+    pub socket: Option<SocketEntry>,
+}
+
+/// A socket of a process in another netns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketEntry {
+    pub pid: u32,
+    pub descriptor: u32,
 }
 
 impl Candidate {

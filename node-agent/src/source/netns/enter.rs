@@ -42,7 +42,14 @@ impl HomeNetns {
     /// # Errors
     /// When the netns is gone or was replaced (`NotFound`), or setns is not allowed.
     pub fn enter(&self, path: &Path, inode: u64) -> io::Result<NetnsGuard<'_>> {
-        let file = File::open(path)?;
+        self.enter_file(&File::open(path)?, inode)
+    }
+
+    /// Moves the calling thread into the netns that `file` is, if its inode is `inode`.
+    ///
+    /// # Errors
+    /// As [`Self::enter`].
+    pub fn enter_file(&self, file: &File, inode: u64) -> io::Result<NetnsGuard<'_>> {
         let meta = file.metadata()?;
         if meta.dev() != self.nsfs || meta.ino() != inode {
             return Err(io::Error::new(io::ErrorKind::NotFound, "another netns is mounted there now"));

@@ -11,11 +11,12 @@ pub mod look;
 mod look_failures;
 mod pending_discovery;
 mod schedule;
+mod socket_entry;
 mod thread;
 mod visit;
 mod watch;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -140,8 +141,8 @@ impl Progress {
 /// Requests that are not done yet. Repeated requests count once.
 #[derive(Debug, Default)]
 struct Requests {
-    /// Netns that the kernel reported and that are not known.
-    discover: BTreeSet<NetnsId>,
+    /// Netns that the kernel reported and that are not known, each with a process that has a socket there.
+    discover: BTreeMap<NetnsId, Option<u32>>,
     scan: BTreeSet<NetnsId>,
     /// Netns whose connections are to be listed.
     connections: BTreeSet<NetnsId>,
@@ -235,10 +236,11 @@ pub fn start(
 
 impl NetnsHandle {
     /// Looks for an unknown netns that the kernel reported. The netns is reported as gone if it is not found.
-    pub fn discover(&self, netns: NetnsId) {
+    /// `pid`: a process that has a socket there, through which the netns can be entered if nothing else leads there.
+    pub fn discover(&self, netns: NetnsId, pid: Option<u32>) {
         self.mailbox.request(|requests| {
             if requests.discover.len() < MAX_PENDING {
-                requests.discover.insert(netns);
+                requests.discover.insert(netns, pid);
             }
         });
     }

@@ -10,7 +10,7 @@ use super::enter::{self, HomeNetns, NetnsGuard};
 use super::forwarding::own_addresses;
 use super::known_netns::{KnownNetns, LookDepth};
 use super::look::{Look, has_tracked_connections, look};
-use super::{HostNetns, NetnsActor};
+use super::{HostNetns, NetnsActor, socket_entry};
 use crate::source::conntrack::forwarded::{self, ForwardedConnections, Tracked};
 use crate::source::scan::connections::{Connections, listed_connections};
 use crate::source::scan::{SocketList, listed_sockets};
@@ -147,6 +147,9 @@ fn enter_other<'home>(
 ) -> io::Result<Option<NetnsGuard<'home>>> {
     if inode == home.inode {
         return Ok(None);
+    }
+    if let Some(entry) = candidate.socket {
+        return home.enter_file(&socket_entry::open(entry)?, inode).map(Some);
     }
     home.enter_any(candidate.entry_paths(proc_root), inode).map(Some)
 }

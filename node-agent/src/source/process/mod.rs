@@ -58,6 +58,15 @@ fn truncated(text: &str) -> String {
         .collect()
 }
 
+/// Returns the descriptors of process `pid` that are sockets; none if the process is gone or may not be read.
+#[must_use]
+pub fn sockets_of(proc_root: &Path, pid: u32) -> Vec<u32> {
+    let mut found = Vec::new();
+    // What was read before an error is used.
+    let _read = descriptors::each_socket(proc_root, pid, |_, descriptor| found.push(descriptor));
+    found
+}
+
 /// Lists the processes, ascending in a /proc of the kernel.
 ///
 /// # Errors

@@ -105,6 +105,13 @@ impl SocketOwners {
         }
     }
 
+    /// Returns the known holders of the sockets with these cookies.
+    #[must_use]
+    pub fn pids(&self, cookies: &[SocketCookie]) -> BTreeSet<u32> {
+        let held = self.known.iter().filter(|((_, cookie), _)| cookies.contains(cookie));
+        held.map(|(_, held)| held.owner.process.pid).collect()
+    }
+
     /// Returns the number of remembered sockets; a socket may count several times.
     #[must_use]
     pub fn remembered(&self) -> usize {

@@ -1,5 +1,7 @@
 //! Discovers netns: by names that changed, and by walks over names and processes.
 
+use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use portolan_engine::model::identity::BootTime;
@@ -11,6 +13,7 @@ use crate::source::clock;
 use crate::source::netns::budget::earliest_repeat;
 use crate::source::netns::candidates::{self, Candidate};
 use crate::source::netns::known_netns::{KnownNetns, LookDepth};
+use crate::source::netns::socket_entry::{netns_of_sockets, open};
 
 /// Pause before a name that is not yet a netns is looked up again.
 const UNFINISHED_PAUSE: Duration = Duration::from_millis(5);
@@ -40,7 +43,7 @@ impl NetnsThread {
         for (inode, path) in changed.netns {
             match self.known.get_mut(&inode) {
                 None => {
-                    let candidate = Candidate { paths: vec![path], pids: Vec::new() };
+                    let candidate = Candidate { paths: vec![path], ..Candidate::default() };
                     self.look_at(inode, candidate, LookDepth::Full, LookCause::Schedule);
                 }
                 // A recreated name may be another netns under a reused inode number.
@@ -77,7 +80,11 @@ impl NetnsThread {
         } else {
             let gone: Vec<u64> =
                 self.known.keys().filter(|inode| !found.contains_key(inode)).copied().collect();
-            gone.into_iter().for_each(|inode| self.forget(inode));
+            for inode in gone {
+                if !self.is_held_by_a_socket(inode) {
+                    self.forget(inode);
+                }
+            }
         }
         self.is_walk_inconclusive = false;
         for (inode, candidate) in found {
@@ -94,8 +101,9 @@ impl NetnsThread {
             self.resolve_pending(began);
         }
         let (now, options) = (clock::now(), &self.options);
+        let all_cost = clock::thread_cpu().saturating_sub(before);
         self.next_walk = now.after(options.budget.pause(cost, options.process_walk));
-        self.walk_ready_at = earliest_repeat(now, cost);
+        self.walk_ready_at = earliest_repeat(now, all_cost);
         // Walks are frequent, and most of them leave no owner to forget.
         if self.owners.remembered() > self.known.values().map(|known| known.sockets.len()).sum() {
             let alive = self.known.values().flat_map(|known| known.sockets.iter().copied()).collect();
@@ -104,13 +112,52 @@ impl NetnsThread {
         self.report_progress();
     }
 
+    /// Returns true if a process still holds a socket in a netns that has neither a process nor a name, and remembers the
+    /// socket as the way there.
+    fn is_held_by_a_socket(&mut self, inode: u64) -> bool {
+        let Some(known) = self.known.get_mut(&inode).filter(|known| !known.sockets.is_empty()) else {
+            return false;
+        };
+        let is_there = |entry| open(entry).and_then(|file| file.metadata()).is_ok_and(|it| it.ino() == inode);
+        if known.candidate.socket.is_some_and(is_there) {
+            return true;
+        }
+        let netns = known.facts.netns;
+        let pids = known.candidate.pids.iter().copied().chain(self.owners.pids(&known.sockets));
+        let pids: BTreeSet<u32> = pids.collect();
+        let entry = pids.iter().find_map(|pid| {
+            let (found, entry) = netns_of_sockets(&self.options.proc_root, *pid).remove(&netns)?;
+            (found == inode).then_some(entry)
+        });
+        known.candidate = Candidate { socket: entry, ..Candidate::default() };
+        entry.is_some()
+    }
+
+    /// Looks at pending netns that no walk finds, because only sockets of processes elsewhere keep them.
+    fn look_through_sockets(&mut self) {
+        for pid in self.pending.pids() {
+            for (netns, (inode, entry)) in netns_of_sockets(&self.options.proc_root, pid) {
+                if self.pending.contains(netns) && !self.known.contains_key(&inode) {
+                    let candidate = Candidate { socket: Some(entry), ..Candidate::default() };
+                    self.look_at(inode, candidate, LookDepth::Full, LookCause::Schedule);
+                }
+            }
+        }
+        self.remove_known();
+    }
+
+    fn remove_known(&mut self) {
+        self.pending.remove_known(&self.known.values().map(|known| known.facts.netns).collect());
+    }
+
     /// Reports pending netns as gone that a complete walk, begun at `began`, did not find. Reports none while a look fails,
     /// since the pending netns may be the one that could not be looked at.
     fn resolve_pending(&mut self, began: BootTime) {
         if self.pending.is_empty() {
             return;
         }
-        self.pending.remove_known(&self.known.values().map(|known| known.facts.netns).collect());
+        self.remove_known();
+        self.look_through_sockets();
         if !self.failures.no_look_failed() {
             return;
         }

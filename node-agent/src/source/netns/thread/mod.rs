@@ -34,6 +34,10 @@ const UNFINISHED_TRIES: u8 = 60;
 /// Pause before the next attempt to watch a directory that does not exist.
 const MISSING_DIR_PAUSE: Duration = Duration::from_millis(250);
 
+/// Pause between two scans of all netns on request, as a multiple of the cost of the first: they take a tenth of a core at
+/// most.
+const SCAN_ALL_PAUSE_FACTOR: u32 = 9;
+
 /// Settings and channels with which the thread is started.
 pub(super) struct ThreadParts {
     pub options: NetnsOptions,
@@ -57,6 +61,10 @@ struct NetnsThread {
     owners: SocketOwners,
     /// Budget of the work on request.
     requests: RequestBudget,
+    /// Ticket of the last request to scan all netns.
+    scan_all: u64,
+    /// Earliest time of the next scan of all netns on request.
+    scan_all_ready_at: BootTime,
     /// CPU time of walks over all processes since the budget was last charged.
     walked: Duration,
     /// Known netns by inode number. An entry is valid until the next look finds another cookie under its inode number.
@@ -97,6 +105,8 @@ pub(super) fn run(parts: ThreadParts) {
         changed_names: BTreeSet::new(),
         owners,
         requests: RequestBudget::default(),
+        scan_all: 0,
+        scan_all_ready_at: BootTime(0),
         walked: Duration::ZERO,
         known: BTreeMap::new(),
         actor_queue: ActorQueue::default(),
@@ -129,7 +139,9 @@ impl NetnsThread {
             self.is_stopping = true;
             return;
         }
-        let scans_all = requests.scan_all > self.progress.borrow().scans_done;
+        self.scan_all = requests.scan_all;
+        let begun = clock::now();
+        let (scans_all, before) = (self.is_scan_of_all_due(begun), clock::thread_cpu());
         let waiting = self.changed_names.len();
         if self.watch.drain(&mut self.changed_names) || self.watch.add_missing() {
             self.next_walk = BootTime(0);
@@ -150,11 +162,19 @@ impl NetnsThread {
         self.note_requests(&requests);
         self.look_at_due(scans_all);
         if scans_all {
+            // A pod that makes the kernel lose events causes scans of all netns.
+            let cost = clock::thread_cpu().saturating_sub(before);
+            self.scan_all_ready_at = clock::now().after(cost.saturating_mul(SCAN_ALL_PAUSE_FACTOR));
             self.progress.send_modify(|progress| progress.scans_done = requests.scan_all);
         }
         self.run_work();
         self.run_actor_step();
         self.report_waiting();
+    }
+
+    /// Returns true if a scan of all netns was requested and may begin at `now`.
+    fn is_scan_of_all_due(&self, now: BootTime) -> bool {
+        self.scan_all > self.progress.borrow().scans_done && now >= self.scan_all_ready_at
     }
 
     /// Remembers for which netns work was requested. Requests for netns that are not known need none: the first look at a
@@ -186,8 +206,10 @@ impl NetnsThread {
             true => in_debt.then(|| self.requests.ready_at()),
             false => Some(now),
         };
+        let is_all_requested = self.scan_all > self.progress.borrow().scans_done;
         let due = looks
             .chain([self.next_walk])
+            .chain(is_all_requested.then_some(self.scan_all_ready_at))
             .chain(self.next_names)
             .chain(missing)
             .chain(work)
