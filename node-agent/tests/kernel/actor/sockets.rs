@@ -19,7 +19,7 @@ use rustix::net::{
 };
 use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 
-use super::protocol::{Device, Payload, Reply, Request, SocketName, SocketOptions, Transport};
+use super::protocol::{Payload, Reply, Request, SocketName, SocketOptions, Transport};
 use super::raw_packet::RawSocket;
 use super::tun::Tun;
 use super::{ACTOR_HOLDS, messages, raw_packet, ring};
@@ -166,17 +166,14 @@ fn open(transport: Transport, v6: bool, options: SocketOptions) -> Result<OwnedF
     if options.broadcast {
         sockopt::set_socket_broadcast(&socket, true)?;
     }
-    if let Some(device) = options.device {
-        bind_to_device(socket.as_fd(), device)?;
+    if options.eth0_only {
+        bind_to_eth0(socket.as_fd())?;
     }
     Ok(socket)
 }
 
-fn bind_to_device(socket: BorrowedFd<'_>, device: Device) -> Result<()> {
-    let name: &[u8] = match device {
-        Device::Lo => b"lo",
-        Device::Eth0 => b"eth0",
-    };
+fn bind_to_eth0(socket: BorrowedFd<'_>) -> Result<()> {
+    let name = b"eth0";
     let length = libc::socklen_t::try_from(name.len()).expect("short");
     // SAFETY: the descriptor is borrowed for the call, and the kernel reads `length` bytes of `name`.
     let result = unsafe {
