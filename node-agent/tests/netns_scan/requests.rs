@@ -73,7 +73,7 @@ async fn requested_scans_have_their_turns_within_the_budget_and_progress_says_th
     let mut has_waited = false;
     ids.iter().for_each(|id| handle.scan(*id));
     let flood = async {
-        while scanned.iter().any(|count| *count < ROUNDS) {
+        while !has_waited || scanned.iter().any(|count| *count < ROUNDS) {
             let Input::NetnsScanned(scan) = inputs.recv().await.expect("the thread runs") else { continue };
             if let Some(index) = ids.iter().position(|id| *id == scan.netns) {
                 scanned[index] += 1;
@@ -82,9 +82,14 @@ async fn requested_scans_have_their_turns_within_the_budget_and_progress_says_th
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), flood).await.expect("all of them have their turns");
-    assert!(has_waited, "they waited for each other");
-    assert!(scanned.iter().all(|count| *count <= 3 * ROUNDS), "none comes before its turn: {scanned:?}");
+    tokio::time::timeout(Duration::from_secs(60), flood)
+        .await
+        .expect("the budget ends, and all of them have their turns");
+    let (fewest, most) = (scanned.iter().min(), scanned.iter().max());
+    assert!(
+        fewest.zip(most).is_some_and(|(fewest, most)| *most <= 2 * fewest),
+        "each in its turn: {scanned:?}"
+    );
     // The last requests are done, and nothing waits any more.
     let done = async {
         while handle.progress().borrow().waiting > 0 {

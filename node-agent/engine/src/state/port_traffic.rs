@@ -331,7 +331,7 @@ impl PortTraffic {
     /// Adds the totals, not the peers, to a sum over ports.
     pub(crate) fn add_to(&self, protocol: Protocol, sum: &mut Traffic) {
         let connections = self.connections.saturating_sub(self.counted_twice(protocol));
-        sum.attempts = sum.attempts.saturating_add(self.attempts);
+        sum.attempts = sum.attempts.saturating_add(self.tries(protocol));
         sum.connections = sum.connections.saturating_add(connections);
         sum.packets = sum.packets.saturating_add(self.datagrams(protocol));
         sum.bytes = sum.bytes.saturating_add(self.bytes);
@@ -377,7 +377,7 @@ impl PortTraffic {
         }
         peers.sort_by_key(|peer| (Reverse(peer.connections), Reverse(peer.packets), peer.address));
         Traffic {
-            attempts: self.attempts,
+            attempts: self.tries(protocol),
             connections: self.connections.saturating_sub(twice),
             packets: self.datagrams(protocol),
             bytes: self.bytes,
@@ -396,6 +396,14 @@ impl PortTraffic {
             bytes: self.bytes,
             peers_created: if self.truncated { u64::MAX } else { 0 },
             peers: self.peers.iter().map(|peer| peer.to_delta(protocol)).collect(),
+        }
+    }
+
+    /// Returns the attempts as reports show them: SYNs, and each datagram.
+    const fn tries(&self, protocol: Protocol) -> u64 {
+        match protocol {
+            Protocol::Udp => self.datagrams(protocol),
+            Protocol::Tcp | Protocol::Sctp => self.attempts,
         }
     }
 

@@ -165,7 +165,7 @@ fn datagrams_at_the_interface_and_at_the_socket_lookup_are_different_ones() {
     let other = PeerDelta { packets: 4, bytes: 400, ..peer("10.1.0.3", world.now) };
     world.heard(5_353, vec![own, other]);
     let traffic = world.listener().traffic.clone();
-    assert_eq!((traffic.packets, traffic.attempts, traffic.bytes), (7, 3, 400));
+    assert_eq!((traffic.packets, traffic.attempts, traffic.bytes), (7, 7, 400));
     let sent: Vec<(Origin, u64)> = traffic.peers.iter().map(|peer| (peer.origin, peer.packets)).collect();
     assert_eq!(sent, [(Origin::Pod, 4), (Origin::SamePod, 3)]);
 }

@@ -148,6 +148,9 @@ struct Requests {
     /// Ticket of the last request to scan all netns.
     scan_all: u64,
     shutdown: bool,
+    /// True while the thread waits for its budget: it takes further requests for work in single netns when the budget allows
+    /// work again, and they need not wake it.
+    awaits_budget: bool,
 }
 
 /// Passes requests to the netns thread and wakes it.
@@ -160,9 +163,31 @@ struct Mailbox {
 impl Mailbox {
     fn request<T>(&self, change: impl FnOnce(&mut Requests) -> T) -> T {
         let result = change(&mut self.requests.lock().unwrap_or_else(PoisonError::into_inner));
+        self.wake();
+        result
+    }
+
+    /// Requests work that the budget limits: wakes the thread unless it waits for the budget.
+    fn request_work(&self, change: impl FnOnce(&mut Requests)) {
+        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut requests);
+        let awaits_budget = requests.awaits_budget;
+        drop(requests);
+        if !awaits_budget {
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
         // The write fails only when the counter is full, and then the thread is awake anyway.
         let _full = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
-        result
+    }
+
+    /// Says whether the thread waits for its budget. Returns false if requests came that were not taken.
+    fn await_budget(&self, awaits_budget: bool) -> bool {
+        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        requests.awaits_budget = awaits_budget;
+        awaits_budget || requests.scan.is_empty() && requests.connections.is_empty()
     }
 
     /// Takes all requests. The ticket of the last request to scan all netns stays.
@@ -170,8 +195,8 @@ impl Mailbox {
         let mut counter = [0_u8; 8];
         let _empty = rustix::io::read(&self.wake, &mut counter);
         let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
-        let scan_all = requests.scan_all;
-        std::mem::replace(&mut *requests, Requests { scan_all, ..Requests::default() })
+        let (scan_all, awaits_budget) = (requests.scan_all, requests.awaits_budget);
+        std::mem::replace(&mut *requests, Requests { scan_all, awaits_budget, ..Requests::default() })
     }
 }
 
@@ -220,7 +245,7 @@ impl NetnsHandle {
 
     /// Requests the scan of one netns. All requests together have one budget; see [`budget::RequestBudget`].
     pub fn scan(&self, netns: NetnsId) {
-        self.mailbox.request(|requests| {
+        self.mailbox.request_work(|requests| {
             if requests.scan.len() < MAX_SINGLE {
                 requests.scan.insert(netns);
             } else {
@@ -231,7 +256,7 @@ impl NetnsHandle {
 
     /// Requests the list of the TCP connections of one netns.
     pub fn list_connections(&self, netns: NetnsId) {
-        self.mailbox.request(|requests| {
+        self.mailbox.request_work(|requests| {
             if requests.connections.len() < MAX_SINGLE {
                 requests.connections.insert(netns);
             }

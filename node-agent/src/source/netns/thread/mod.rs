@@ -180,7 +180,19 @@ impl NetnsThread {
         let looks = self.known.values().map(|known| known.due(self.schedule.pace));
         let missing = self.watch.is_incomplete().then(|| now.after(MISSING_DIR_PAUSE));
         let work = self.next_work().map(|(due, ..)| due);
-        let due = looks.chain([self.next_walk]).chain(self.next_names).chain(missing).chain(work).min();
+        // Requests do not wake the thread before the budget allows work, and did not until now if it was so.
+        let in_debt = !self.requests.is_ready(now);
+        let requested = match self.mailbox.await_budget(in_debt) {
+            true => in_debt.then(|| self.requests.ready_at()),
+            false => Some(now),
+        };
+        let due = looks
+            .chain([self.next_walk])
+            .chain(self.next_names)
+            .chain(missing)
+            .chain(work)
+            .chain(requested)
+            .min();
         let pause = due.map_or(Duration::from_secs(1), |due| due.since(now));
         let pause = self.actor_queue.pause(now).map_or(pause, |step| step.min(pause));
         let timeout = Timespec {
