@@ -31,15 +31,8 @@ pub struct SocketOptions {
     pub destination_options: bool,
     /// Allows datagrams to the broadcast address.
     pub broadcast: bool,
-    /// Ties the socket to one interface (`SO_BINDTODEVICE`).
-    pub device: Option<Device>,
-}
-
-/// An interface that every namespace of a case has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Device {
-    Lo,
-    Eth0,
+    /// Ties the socket to the interface eth0 (`SO_BINDTODEVICE`).
+    pub eth0_only: bool,
 }
 
 /// A request to an actor.

@@ -19,7 +19,7 @@ use rustix::net::{
 };
 use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 
-use super::protocol::{Device, Payload, Reply, Request, SocketName, SocketOptions, Transport};
+use super::protocol::{Payload, Reply, Request, SocketName, SocketOptions, Transport};
 use super::raw_packet::RawSocket;
 use super::tun::Tun;
 use super::{ACTOR_HOLDS, messages, raw_packet, ring};
@@ -187,18 +187,14 @@ fn open(transport: Transport, v6: bool, options: SocketOptions) -> Result<OwnedF
     if options.broadcast {
         sockopt::set_socket_broadcast(&socket, true)?;
     }
-    if let Some(device) = options.device {
-        bind_to_device(socket.as_fd(), device)?;
+    if options.eth0_only {
+        bind_to_eth0(socket.as_fd())?;
     }
     Ok(socket)
 }
 
-fn bind_to_device(socket: BorrowedFd<'_>, device: Device) -> Result<()> {
-    let name: &[u8] = match device {
-        Device::Lo => b"lo",
-        Device::Eth0 => b"eth0",
-    };
-    set_option(socket, (libc::SOL_SOCKET, libc::SO_BINDTODEVICE), name)
+fn bind_to_eth0(socket: BorrowedFd<'_>) -> Result<()> {
+    set_option(socket, (libc::SOL_SOCKET, libc::SO_BINDTODEVICE), b"eth0")
 }
 
 /// Sets an option of level UDP.

@@ -21,8 +21,7 @@ pub struct Served {
 /// All listeners of some namespaces.
 pub type Listeners = BTreeMap<ListenerKey, Served>;
 
-/// First ephemeral port of a new netns. The agent takes a UDP socket bound there for a client until several peers reach
-/// it.
+/// First ephemeral port of a new netns.
 pub const FIRST_EPHEMERAL: u16 = 32_768;
 const LAST_EPHEMERAL: u16 = 60_999;
 
@@ -72,7 +71,8 @@ fn read_netns(name: &str, listeners: &mut Listeners) {
     }
 }
 
-/// Returns true for UDP on an ephemeral port, which is reported only once several peers reached it.
+/// Returns true for UDP on an ephemeral port. Whether such a socket is reported depends on who spoke first, which the
+/// kernel's list does not tell.
 fn is_candidate(protocol: &str, port: u16) -> bool {
     protocol == "UDP" && (FIRST_EPHEMERAL..=LAST_EPHEMERAL).contains(&port)
 }

@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use portolan::source::clock;
+use portolan_ebpf::abi::traffic::SILENCE_NS;
 use portolan_report::wire::{Finding, Listener, Report};
 use portolan_testing::scratch::Scratch;
 
@@ -58,6 +60,15 @@ impl World {
 
     pub fn agent_with(&self, options: &[&str], stdout: Stdout) -> Agent {
         Agent::start(&self.metadata(), self.scratch.path("api.sock"), options, stdout)
+    }
+
+    /// Starts the agent and waits until it has seen who speaks in every namespace for longer than the silence after which
+    /// whoever speaks first asks. Before that, it cannot tell a call from an answer to what it did not see.
+    pub fn agent_that_knows_who_asks(&self) -> Agent {
+        let agent = self.agent();
+        let known = clock::now().after(Duration::from_nanos(SILENCE_NS));
+        eventually(TIMEOUT, "silence", || if clock::now() > known { Ok(()) } else { Err("not yet".into()) });
+        agent
     }
 
     /// Starts a process in a role's namespace.

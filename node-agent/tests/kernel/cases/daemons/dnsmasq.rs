@@ -44,7 +44,7 @@ pub fn forwards_from_random_ports() {
     const TIMES: u16 = 100;
     let Some([dnsmasq]) = installed(["dnsmasq"]) else { return };
     let world = World::new(&["dns", "upstream:53,53/UDP", "client"]);
-    let agent = world.agent();
+    let agent = world.agent_that_knows_who_asks();
     let upstream = upstream(&world, "upstream", &dnsmasq);
     let server = format!("--server={}", world.address("upstream"));
     // Else the kernel would choose ports of the ephemeral range.

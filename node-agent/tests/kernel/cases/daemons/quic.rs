@@ -38,7 +38,7 @@ fn one_caller(port: u16) {
     let world = World::new(&["quic", "client"]);
     let number = port.to_string();
     let Some(server) = start(&world.network.netns("quic"), "server", &[&number, "."]) else { return };
-    let agent = world.agent();
+    let agent = world.agent_that_knows_who_asks();
     server.wait_listens("UDP", port);
     let address = world.address("quic").to_string();
     let client = start(&world.network.netns("client"), "client", &[&address, &number, LENGTH]);

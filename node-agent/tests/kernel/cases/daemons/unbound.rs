@@ -52,7 +52,7 @@ pub fn asks_from_low_ports() {
     const TIMES: u16 = 200;
     let Some([unbound, dnsmasq]) = installed(["unbound", "dnsmasq"]) else { return };
     let world = World::new(&["dns:53,53/UDP", "upstream:53,53/UDP", "client"]);
-    let agent = world.agent();
+    let agent = world.agent_that_knows_who_asks();
     let upstream = dnsmasq::upstream(&world, "upstream", &dnsmasq);
     let unbound = start(&world, &unbound);
     world.listener(&agent, "dns", 53, |item| item.protocol == "UDP");

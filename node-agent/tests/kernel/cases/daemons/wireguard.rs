@@ -110,15 +110,16 @@ pub fn in_user_space() {
         return println!("skipped: no /dev/net/tun");
     }
     let world = World::new(&["vpn", "one", "two"]);
-    let agent = world.agent();
     let programs = [wireguard, wg];
     let netns = world.network.netns("vpn");
     assert_eq!(arrived(&netns), (0, 0));
     let vpn = Node::start(&world, &programs, "vpn", 1);
     vpn.wg(&["set", DEVICE, "listen-port", &PORT.to_string()]);
     vpn.daemon.wait_listens("UDP", PORT);
-    let endpoint = world.v4("vpn", PORT).to_string();
     let peers = [("one", 2), ("two", 3)].map(|(role, number)| Node::start(&world, &programs, role, number));
+    // A new device begins the observation of its namespace anew, so the devices come first.
+    let agent = world.agent_that_knows_who_asks();
+    let endpoint = world.v4("vpn", PORT).to_string();
     for peer in &peers {
         vpn.add_peer(peer, None);
         peer.add_peer(&vpn, Some(&endpoint));
