@@ -29,8 +29,6 @@ pub struct SocketOptions {
     pub broadcast: bool,
     /// Puts a destination options header of eight bytes into each IPv6 packet.
     pub destination_options: bool,
-    /// Allows datagrams to the broadcast address.
-    pub broadcast: bool,
     /// Ties the socket to the interface eth0 (`SO_BINDTODEVICE`).
     pub eth0_only: bool,
 }

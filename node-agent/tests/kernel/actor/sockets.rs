@@ -184,9 +184,6 @@ fn open(transport: Transport, v6: bool, options: SocketOptions) -> Result<OwnedF
     if options.destination_options {
         raw_packet::set_destination_options(socket.as_fd())?;
     }
-    if options.broadcast {
-        sockopt::set_socket_broadcast(&socket, true)?;
-    }
     if options.eth0_only {
         bind_to_eth0(socket.as_fd())?;
     }
