@@ -13,6 +13,7 @@ use super::{
 use crate::{
     connections::{emit_connection, remember_connection, take_record},
     counter::{add, changed, counts_connections},
+    loss_log::count_and_log,
     peers::ensure_peer,
     ports::{ensure_port, port_counters},
     redirects::{Dialled, client, dialled, ensure_redirected_port},
@@ -34,13 +35,15 @@ pub fn try_established(ctx: &SockOpsContext) -> Result<(), LostSlot> {
     };
     // Without room for the counters of the dialled port, the connection counts for the accepting one.
     let is_redirected = matches!(redirected, Ok(true));
+    if let Err(loss) = redirected {
+        count_and_log("portolan_tcp", loss);
+    }
     let port = if is_redirected { dialled } else { accepting };
     let accepted_port = if is_redirected { accepting.port } else { 0 };
     let recorded_at = take_record(&port);
-    let flags = ctx.cb_flags();
-    // A child inherits its listener's flag, which costs four more calls per connection. Only a recorded connection needs them.
-    if recorded_at.is_some() != (flags & STATE_CB_FLAG != 0) {
-        let _ = ctx.set_cb_flags((flags ^ STATE_CB_FLAG) as i32);
+    // A child inherits its listener's flag. It is never cleared: another agent, or another program, may have set it.
+    if recorded_at.is_some() {
+        let _ = ctx.set_cb_flags((ctx.cb_flags() | STATE_CB_FLAG) as i32);
     }
     // The record is emitted even if a map is full.
     let counted = if counts_connections() {
@@ -53,7 +56,7 @@ pub fn try_established(ctx: &SockOpsContext) -> Result<(), LostSlot> {
         remember_connection(socket_cookie(ctx), &open);
         emit_connection(&connection(ctx, &open, at, CONNECTION_OPENED, (0, 0)))?;
     }
-    redirected.map(|_| ()).and(counted)
+    counted
 }
 
 /// Counts a connection for its port and its peer. `syn` is 0 in all parts if no interface saw it. `had_counters`: tc counted the

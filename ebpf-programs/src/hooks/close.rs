@@ -15,9 +15,9 @@ use portolan_ebpf::packet::TCP_FIN;
 
 use super::{
     PARSE_ALL_HDR_OPT_CB_FLAG, TCP_CLOSE, TCP_LISTEN, TcpHeader, accept::connection, netns_cookie_of,
-    socket_cookie, tcp_header, tcp_port,
+    socket_cookie, tcp_header,
 };
-use crate::connections::{emit_connection, forget_connection, is_recorded, open_connection};
+use crate::connections::{emit_connection, forget_connection, open_connection};
 use crate::counter::now;
 use crate::listeners::{emit_listener, listener_closed};
 use crate::loss_log::count_and_log;
@@ -81,17 +81,9 @@ pub fn packet_arrived(ctx: &SockOpsContext) {
 #[inline(always)]
 fn connection_closed(ctx: &SockOpsContext) -> Result<(), LostSlot> {
     let cookie = socket_cookie(ctx);
-    let open = match open_connection(cookie) {
-        // SAFETY: the pointer is into a map value, and the program holds the RCU read lock.
-        Some(open) => unsafe { *open },
-        None => {
-            let port = tcp_port(ctx);
-            if !is_recorded(&port) {
-                return Ok(());
-            }
-            OpenConnection { port, ..OpenConnection::default() }
-        }
-    };
+    let Some(open) = open_connection(cookie) else { return Ok(()) };
+    // SAFETY: the pointer is into a map value, and the program holds the RCU read lock.
+    let open = unsafe { *open };
     forget_connection(cookie);
     // SAFETY: both counters may be read by every sock_ops program.
     let (received, acked) = unsafe { ((*ctx.ops).bytes_received, (*ctx.ops).bytes_acked) };
@@ -110,13 +102,8 @@ fn fins(ctx: &SockOpsContext, open: &OpenConnection) -> (u64, u64) {
     let is_acked = u64::from(was_sent && snd_una == snd_nxt);
     match ctx.arg(0) {
         TCP_FIN_WAIT2 | TCP_TIME_WAIT => {
-            // A FIN that arrived before missing data was not received. Of a connection that is not remembered, the usual is
-            // assumed.
-            let was_received = match open.fins & (OWN_FIN | PEER_FIN) {
-                OWN_FIN => false,
-                0 | PEER_FIN => true,
-                _ => open.peer_fin_end == rcv_nxt,
-            };
+            // A FIN that arrived before missing data was not received.
+            let was_received = open.fins & PEER_FIN != 0 && open.peer_fin_end == rcv_nxt;
             (u64::from(was_received), 1)
         }
         TCP_LAST_ACK | TCP_CLOSING => (1, is_acked),

@@ -14,8 +14,9 @@ use portolan_ebpf::{
 };
 
 use super::buffer::{Buffer, Linear};
+use crate::connected::Headers;
 use crate::counter::{add, changed};
-use crate::flows::{self, Headers};
+use crate::flows;
 use crate::loss_log::count_and_log;
 use crate::netns_context::{NetnsContext, netns_context};
 use crate::ports::{may_be_counted, port_counters};

@@ -130,7 +130,7 @@ fn nanoseconds(ebpf: &Ebpf, name: &str, packet: &[u8], repeat: u32) -> Result<f6
     Ok(program.test_run(options)?.duration.as_secs_f64() * 1e9)
 }
 
-fn median(mut numbers: Vec<f64>) -> f64 {
+pub(super) fn median(mut numbers: Vec<f64>) -> f64 {
     numbers.sort_by(f64::total_cmp);
     numbers.get(numbers.len() / 2).copied().unwrap_or_default()
 }

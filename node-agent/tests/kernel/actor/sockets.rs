@@ -69,32 +69,19 @@ impl Sockets {
             R::Receive { socket, times } => receive(self.get(socket)?, times)?,
             R::ReceiveMessages { socket, times } => messages::receive(self.get(socket)?, times)?,
             R::ReceiveMany { socket, times } => messages::receive_many(self.get(socket)?, times)?,
-            R::Shutdown { socket } => rustix::net::shutdown(self.get(socket)?, Shutdown::Both)?,
-            R::ShutdownWrite { socket } => rustix::net::shutdown(self.get(socket)?, Shutdown::Write)?,
-            R::AwaitSent { socket } => await_sent(self.get(socket)?)?,
-            R::Reset { socket } => {
-                sockopt::set_socket_linger(self.get(socket)?, Some(Duration::ZERO))?;
-                self.open.remove(&socket);
-            }
+            R::Shutdown { .. }
+            | R::ShutdownWrite { .. }
+            | R::AwaitSent { .. }
+            | R::Reset { .. }
+            | R::Close { .. } => self.end(&request)?,
             R::ListenOnThread { socket, address, thread } => {
-                let thread = std::thread::Builder::new().name(thread).spawn(move || listener(address));
-                let opened = thread.map_err(|_| Errno::AGAIN)?.join().map_err(|_| Errno::IO)?;
-                self.open.insert(socket, Arc::new(opened?));
+                self.open.insert(socket, Arc::new(listen_on_thread(address, thread)?));
             }
             R::ReceiveBytes { socket, length } => read_exact(self.get(socket)?, length)?,
-            R::Close { socket } => drop(self.open.remove(&socket).ok_or(Errno::BADF)?),
             R::CloseAll => self.open.clear(),
-            R::ListenBriefly { address, milliseconds } => {
-                let socket = listener(address)?;
-                std::thread::sleep(Duration::from_millis(milliseconds));
-                drop(socket);
-            }
+            R::ListenBriefly { address, milliseconds } => listen_briefly(address, milliseconds)?,
             R::ListenRange { address, last_port } => return self.listen_range(address, last_port),
-            R::ListenOften { address, times } => {
-                for _ in 0..times {
-                    listener(address)?;
-                }
-            }
+            R::ListenOften { address, times } => (0..times).try_for_each(|_| listener(address).map(drop))?,
             R::Inherit => return self.inherit(),
             R::Take { path, socket } => {
                 self.open.insert(socket, Arc::new(take(&path)?));
@@ -113,6 +100,25 @@ impl Sockets {
 
     fn get(&self, socket: SocketName) -> Result<BorrowedFd<'_>> {
         self.open.get(&socket).map(|fd| fd.as_fd()).ok_or(Errno::BADF)
+    }
+
+    /// Performs a request that ends a socket, or a part of it.
+    fn end(&mut self, request: &Request) -> Result<()> {
+        match *request {
+            Request::Shutdown { socket } => rustix::net::shutdown(self.get(socket)?, Shutdown::Both),
+            Request::ShutdownWrite { socket } => rustix::net::shutdown(self.get(socket)?, Shutdown::Write),
+            Request::AwaitSent { socket } => await_sent(self.get(socket)?),
+            Request::Reset { socket } => {
+                sockopt::set_socket_linger(self.get(socket)?, Some(Duration::ZERO))?;
+                self.close(socket)
+            }
+            Request::Close { socket } => self.close(socket),
+            _ => Err(Errno::INVAL),
+        }
+    }
+
+    fn close(&mut self, socket: SocketName) -> Result<()> {
+        self.open.remove(&socket).map(drop).ok_or(Errno::BADF)
     }
 
     fn send_from_tun(
@@ -220,6 +226,17 @@ fn listener(address: SocketAddr) -> Result<OwnedFd> {
     rustix::net::bind(&socket, &address)?;
     rustix::net::listen(&socket, 16)?;
     Ok(socket)
+}
+
+fn listen_on_thread(address: SocketAddr, name: String) -> Result<OwnedFd> {
+    let thread = std::thread::Builder::new().name(name).spawn(move || listener(address));
+    thread.map_err(|_| Errno::AGAIN)?.join().map_err(|_| Errno::IO)?
+}
+
+fn listen_briefly(address: SocketAddr, milliseconds: u64) -> Result<()> {
+    let _socket = listener(address)?;
+    std::thread::sleep(Duration::from_millis(milliseconds));
+    Ok(())
 }
 
 fn local(socket: BorrowedFd<'_>) -> Result<SocketAddr> {

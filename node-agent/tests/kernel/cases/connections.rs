@@ -5,6 +5,7 @@ use portolan_report::wire::{Connection, Report};
 
 use super::case;
 use crate::actor::protocol::{Payload, Request, Transport};
+use crate::harness::actor::{Actor, Socket};
 use crate::harness::agent::{Agent, Stdout};
 use crate::harness::timeouts::{TIMEOUT, eventually};
 use crate::harness::world::World;
@@ -219,38 +220,25 @@ enum Ending {
     Unread,
 }
 
-/// The kernel counts each FIN as a byte, in the one order and not in the other.
-fn bytes_in_every_order_of_closing() {
-    const SENT: usize = 5000;
-    const ANSWER: usize = 70;
-    let world = World::new(&["web", "client"]);
-    let agent = world.agent();
-    let (web, client) = (world.actor("web"), world.actor("client"));
-    let listener = web.listen("0.0.0.0:7000");
-    world.finding(&agent, "web", 7000, |finding| finding.state == "open");
-    for (ending, received, sent) in [
-        (Ending::ClientFirst, SENT, ANSWER),
-        (Ending::ServerFirst, SENT, ANSWER),
-        (Ending::ClientHalf, SENT, ANSWER),
-        (Ending::ServerHalf, 2 * SENT, ANSWER),
-        (Ending::ServerOnly, SENT, ANSWER),
-        (Ending::ClientReset, SENT, 0),
-        (Ending::ServerReset, SENT, 0),
-        (Ending::AtOnce, SENT, ANSWER),
-        (Ending::Unread, 2 * SENT, 0),
-    ] {
-        let peer = client.connect(world.v4("web", 7000));
-        let client_port = peer.local().port();
-        let served = listener.accept();
-        peer.write(SENT);
-        web.order(&Request::Read { socket: served.name(), length: SENT });
-        let answer = || {
-            served.write(ANSWER);
-            client.order(&Request::Read { socket: peer.name(), length: ANSWER });
-        };
-        if sent > 0 && !matches!(ending, Ending::ClientHalf) {
-            answer();
-        }
+const SENT: usize = 5000;
+const ANSWER: usize = 70;
+
+/// A connection over which the client sent `SENT` bytes, which the server read.
+struct Talk<'a> {
+    web: &'a Actor,
+    client: &'a Actor,
+    peer: Socket<'a>,
+    served: Socket<'a>,
+}
+
+impl Talk<'_> {
+    fn answer(&self) {
+        self.served.write(ANSWER);
+        self.client.order(&Request::Read { socket: self.peer.name(), length: ANSWER });
+    }
+
+    fn end(&self, ending: Ending) {
+        let Self { web, client, peer, served } = self;
         match ending {
             Ending::ClientFirst => {
                 peer.close();
@@ -262,7 +250,7 @@ fn bytes_in_every_order_of_closing() {
             }
             Ending::ClientHalf => {
                 client.order(&Request::ShutdownWrite { socket: peer.name() });
-                answer();
+                self.answer();
                 served.close();
                 peer.close();
             }
@@ -283,11 +271,40 @@ fn bytes_in_every_order_of_closing() {
             }
             Ending::Unread => {
                 peer.write(SENT);
-                // The data have arrived once they are acknowledged: nothing waits to be sent any more.
                 client.order(&Request::AwaitSent { socket: peer.name() });
                 served.close();
             }
         }
+    }
+}
+
+/// The kernel counts each FIN as a byte, in the one order and not in the other.
+fn bytes_in_every_order_of_closing() {
+    let world = World::new(&["web", "client"]);
+    let agent = world.agent();
+    let (web, client) = (world.actor("web"), world.actor("client"));
+    let listener = web.listen("0.0.0.0:7000");
+    world.finding(&agent, "web", 7000, |finding| finding.state == "open");
+    for (ending, received, sent) in [
+        (Ending::ClientFirst, SENT, ANSWER),
+        (Ending::ServerFirst, SENT, ANSWER),
+        (Ending::ClientHalf, SENT, ANSWER),
+        (Ending::ServerHalf, 2 * SENT, ANSWER),
+        (Ending::ServerOnly, SENT, ANSWER),
+        (Ending::ClientReset, SENT, 0),
+        (Ending::ServerReset, SENT, 0),
+        (Ending::AtOnce, SENT, ANSWER),
+        (Ending::Unread, 2 * SENT, 0),
+    ] {
+        let peer = client.connect(world.v4("web", 7000));
+        let client_port = peer.local().port();
+        let talk = Talk { web: &web, client: &client, peer, served: listener.accept() };
+        peer.write(SENT);
+        web.order(&Request::Read { socket: talk.served.name(), length: SENT });
+        if sent > 0 && !matches!(ending, Ending::ClientHalf) {
+            talk.answer();
+        }
+        talk.end(ending);
         let record = end_of(&agent, client_port);
         let counted = (record.bytes_in, record.bytes_out);
         assert_eq!(counted, (received as u64, sent as u64), "{ending:?}");

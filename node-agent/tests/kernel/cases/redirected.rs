@@ -1,10 +1,12 @@
 //! TCP connections that a rule in the pod redirects to another port: they count for the port that the client dialled.
 
+use std::net::SocketAddr;
+
 use libtest_mimic::Trial;
 use portolan_engine::model::identity::Protocol;
 
 use super::case;
-use crate::actor::protocol::Request;
+use crate::harness::actor::Actor;
 use crate::harness::kernel_side::{KernelSide, port};
 use crate::harness::network::nat_rule;
 use crate::harness::timeouts::{TIMEOUT, eventually};
@@ -27,14 +29,20 @@ fn redirect(world: &World, tool: &str, rule: &str) {
     nat_rule(&world.network.netns("web"), tool, &format!("PREROUTING {rule}"));
 }
 
+/// Sends data over a connection of its own.
+fn send(client: &Actor, to: SocketAddr) {
+    let peer = client.connect(to);
+    peer.write(LENGTH);
+    peer.close();
+}
+
 fn a_port_to_another() {
     let world = World::new(&["web:80", "curler"]);
     redirect(&world, "iptables", "-p tcp --dport 80 -j REDIRECT --to-ports 8080");
     let (mut side, netns) = KernelSide::in_netns(&world.network.netns("web"));
     let (web, curler) = (world.actor("web"), world.actor("curler"));
     web.serve("0.0.0.0:8080");
-    let call = Request::ConnectMany { to: world.v4("web", 80), times: 3, length: LENGTH };
-    assert_eq!(curler.number(&call), 3);
+    (0..3).for_each(|_| send(&curler, world.v4("web", 80)));
     curler.connect_many(world.v4("web", 8080), 1);
     let dialled = side.port(port(netns, Protocol::Tcp, 80), "all three calls", |port| port.connections == 3);
     assert_eq!(dialled.attempts, 3, "the SYN that came before the port had counters counts too");
@@ -112,7 +120,9 @@ fn a_scan_through_the_rule_is_bounded() {
     });
     assert_eq!(all, u64::from(SCANNED));
     let rest = side.port(accepting, "as before", |port| port.connections >= rest.connections);
-    assert_eq!(side.lost("redirected-ports-full"), rest.connections);
+    // A source port that is used again while its earlier connection is tracked is translated too, which hides the dialled port.
+    let lost = side.lost("redirected-ports-full");
+    assert!((bound..=rest.connections).contains(&lost), "{lost} of {}", rest.connections);
     assert_eq!(rest.peers[&world.address("curler")].connections, rest.connections);
 }
 
@@ -122,8 +132,7 @@ fn connections_and_bytes_are_in_one_record() {
     let agent = world.agent();
     let (web, curler) = (world.actor("web"), world.actor("curler"));
     web.serve("0.0.0.0:8080");
-    let call = Request::ConnectMany { to: world.v4("web", 80), times: 3, length: LENGTH };
-    assert_eq!(curler.number(&call), 3);
+    (0..3).for_each(|_| send(&curler, world.v4("web", 80)));
     let seen = world.listener(&agent, "web", 80, |item| {
         item.traffic.connections == 3 && item.traffic.bytes > 3 * LENGTH as u64
     });
