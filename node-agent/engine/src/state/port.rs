@@ -176,11 +176,11 @@ impl Port {
 
     /// Returns what the UDP port is used for; see [`PortTraffic::role`].
     #[must_use]
-    pub(crate) fn role(&self, bindings: &Bindings) -> Role {
+    pub(crate) fn role(&self, bindings: &Bindings, soon: Duration) -> Role {
         if self.is_forwarded() {
             return Role::Server;
         }
-        self.traffic.role(bindings.first_at, !bindings.beyond_loopback)
+        self.traffic.role(bindings.first_at, !bindings.beyond_loopback, soon)
     }
 
     /// Returns the traffic as reports show it. `own`: the pod's own IPv4 and IPv6 address.

@@ -138,7 +138,7 @@ impl PortTraffic {
             if protocol == Protocol::Udp {
                 if peer.addressed_first {
                     // What comes from there are answers.
-                    self.direction.get_or_insert_default().address(at);
+                    self.direction.get_or_insert_default().ask(peer.first_seen, served > 0, at);
                     continue;
                 }
                 if served > 0 || taken_by == TakenBy::Forward {
@@ -309,8 +309,9 @@ impl PortTraffic {
 
     /// Returns what the port is used for; see [`Direction::role`].
     #[must_use]
-    pub(crate) fn role(&self, first_at: BootTime, loopback: bool) -> Role {
-        self.direction.as_deref().map(|direction| direction.role(first_at, loopback)).unwrap_or_default()
+    pub(crate) fn role(&self, first_at: BootTime, loopback: bool, soon: Duration) -> Role {
+        let role = |direction: &Direction| direction.role(first_at, loopback, soon);
+        self.direction.as_deref().map(role).unwrap_or_default()
     }
 
     /// Returns true if more than one address called, as far as is known.

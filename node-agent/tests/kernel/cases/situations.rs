@@ -29,6 +29,7 @@ pub fn cases() -> Vec<Trial> {
         case("situations/two_programs_on_one_port_number", two_programs_on_one_port_number),
         case("situations/a_pod_in_two_netns_by_turns", a_pod_in_two_netns_by_turns),
         case("situations/a_manifest_that_is_no_file", a_manifest_that_is_no_file),
+        case("situations/a_netns_that_only_a_socket_keeps", a_netns_that_only_a_socket_keeps),
     ]
 }
 
@@ -107,30 +108,20 @@ fn icmp_errors_are_no_datagrams() {
     let agent = world.agent_that_knows_who_asks();
     let (sip, client) = (world.actor("sip"), world.actor("client"));
     let socket = sip.udp("0.0.0.0:5060");
-    world.finding(&agent, "sip", 5060, |finding| finding.state == "open");
+    let before = world.finding(&agent, "sip", 5060, |finding| finding.state == "open");
+    let nobody = world.v4("client", 5060);
     for _ in 0..10 {
-        socket.send_to(world.v4("client", 5060), 100, 1);
+        socket.send_to(nobody, 100, 1);
     }
     // Datagrams to another port arrive after the errors.
     let marker = sip.udp("0.0.0.0:5070");
     client.open(Transport::Udp, false).send_to(world.v4("sip", 5070), 10, 3);
     marker.receive(3);
     world.finding(&agent, "sip", 5070, |finding| finding.traffic.packets == 3);
-    let netns = world.network.netns("sip");
-    let is_sip = |item: &Listener| item.port == 5060 && item.netns.name.as_ref() == Some(&netns);
-    let findings = agent.reports().into_iter().filter_map(|report| match report {
-        Report::Finding(found) if found.listener.as_deref().is_some_and(is_sip) => {
-            Some((found.code, found.traffic))
-        }
-        _ => None,
-    });
-    let listed = agent.listeners().expect("GET /v1/listeners").into_iter().filter(is_sip);
-    let listed = listed.map(|item| (String::from("undeclared-reachable"), item.traffic));
-    for (code, traffic) in findings.chain(listed) {
-        assert_eq!(code, "undeclared-reachable");
-        assert_eq!((traffic.packets, traffic.attempts, traffic.peers.len()), (0, 0, 0), "{traffic:?}");
-    }
-    socket.close();
+    let after = world.finding(&agent, "sip", 5060, |_| true);
+    assert_eq!((after.code.as_str(), after.state.as_str()), (before.code.as_str(), "open"));
+    assert_eq!((after.traffic.packets, after.traffic.attempts), (0, 0), "{:?}", after.traffic);
+    assert!(after.traffic.peers.is_empty(), "{:?}", after.traffic.peers);
     world.settles(&agent);
 }
 
@@ -266,4 +257,49 @@ fn a_manifest_that_is_no_file() {
         });
         assert!(agent.stop().success(), "SIGTERM ends the agent with {name}");
     }
+}
+
+/// No process is in the netns, and no path leads to it.
+fn a_netns_that_only_a_socket_keeps() {
+    let mut world = World::new(&["web"]);
+    let agent = world.agent();
+    let web = world.actor("web");
+    let inode = web.number(&Request::NestNetns);
+    let socket = web.listen("0.0.0.0:7000");
+    let nested = |agent: &Agent| {
+        let items = agent.findings()?;
+        let is_there = |item: &Listener| item.netns.inode == inode && item.port == 7000;
+        let found = items.into_iter().find(|item| item.listener.as_deref().is_some_and(is_there));
+        found.ok_or_else(|| "no finding".to_owned())
+    };
+    let is_open = |finding: Finding| {
+        let state = (finding.code.as_str(), finding.state.as_str());
+        if state == ("unattributed", "open") { Ok(()) } else { Err(format!("{finding:#?}")) }
+    };
+    eventually(TIMEOUT, "the port is unattributed", || nested(&agent).and_then(is_open));
+    web.order(&Request::EnterNetns { name: world.network.netns("web") });
+    // The agent looks at every netns at least once until it notices that another one has ended.
+    for round in 0..2 {
+        let role = format!("late{round}");
+        let late = world.network.add_bare(&role);
+        let actor = Actor::start(&late);
+        actor.listen("0.0.0.0:7001");
+        world.listener(&agent, &role, 7001, |item| item.state == "open");
+        actor.kill();
+        world.network.remove(&role);
+        eventually(4 * TIMEOUT, "the netns has ended", || {
+            let items = agent.listeners()?;
+            let left =
+                items.iter().any(|item| item.netns.name.as_ref() == Some(&late) && item.state == "open");
+            if left { Err("still open".into()) } else { Ok(()) }
+        });
+    }
+    nested(&agent).and_then(is_open).expect("the finding stays as long as the netns");
+    socket.close();
+    eventually(TIMEOUT, "the listener ends with the socket", || {
+        let open =
+            agent.listeners()?.into_iter().any(|item| item.netns.inode == inode && item.state == "open");
+        if open { Err("still open".into()) } else { Ok(()) }
+    });
+    world.settles(&agent);
 }
