@@ -146,7 +146,8 @@ fn try_release(ctx: &SockContext) -> Result<(), LostSlot> {
         port: 0,
         family: family as u8,
         protocol: if protocol == u32::from(IPPROTO_SCTP) { IPPROTO_SCTP } else { IPPROTO_TCP },
-        reserved: [0; 12],
+        bound_interface: 0,
+        reserved: [0; 8],
         comm: [0; 16],
     };
     emit_listener(LISTENER_CLOSED, cookie, &unknown)

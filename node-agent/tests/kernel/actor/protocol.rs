@@ -31,6 +31,8 @@ pub struct SocketOptions {
     pub destination_options: bool,
     /// Ties the socket to the interface eth0 (`SO_BINDTODEVICE`).
     pub eth0_only: bool,
+    /// Ties the socket to the interface lo.
+    pub loopback_only: bool,
 }
 
 /// A request to an actor.

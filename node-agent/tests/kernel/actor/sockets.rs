@@ -191,13 +191,16 @@ fn open(transport: Transport, v6: bool, options: SocketOptions) -> Result<OwnedF
         raw_packet::set_destination_options(socket.as_fd())?;
     }
     if options.eth0_only {
-        bind_to_eth0(socket.as_fd())?;
+        bind_to_device(socket.as_fd(), b"eth0")?;
+    }
+    if options.loopback_only {
+        bind_to_device(socket.as_fd(), b"lo")?;
     }
     Ok(socket)
 }
 
-fn bind_to_eth0(socket: BorrowedFd<'_>) -> Result<()> {
-    set_option(socket, (libc::SOL_SOCKET, libc::SO_BINDTODEVICE), b"eth0")
+fn bind_to_device(socket: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
+    set_option(socket, (libc::SOL_SOCKET, libc::SO_BINDTODEVICE), name)
 }
 
 /// Sets an option of level UDP.

@@ -29,6 +29,7 @@ pub fn cases() -> Vec<Trial> {
         case("situations/two_programs_on_one_port_number", two_programs_on_one_port_number),
         case("situations/a_pod_in_two_netns_by_turns", a_pod_in_two_netns_by_turns),
         case("situations/a_manifest_that_is_no_file", a_manifest_that_is_no_file),
+        case("situations/a_port_of_the_loopback_interface", a_port_of_the_loopback_interface),
         case("situations/a_netns_that_only_a_socket_keeps", a_netns_that_only_a_socket_keeps),
     ]
 }
@@ -301,5 +302,26 @@ fn a_netns_that_only_a_socket_keeps() {
             agent.listeners()?.into_iter().any(|item| item.netns.inode == inode && item.state == "open");
         if open { Err("still open".into()) } else { Ok(()) }
     });
+    world.settles(&agent);
+}
+
+/// A socket on all addresses that is bound to the loopback interface.
+fn a_port_of_the_loopback_interface() {
+    let world = World::new(&["web", "client"]);
+    let (web, client) = (world.actor("web"), world.actor("client"));
+    let on_loopback = |transport, port: u16| {
+        let options = SocketOptions { loopback_only: true, ..SocketOptions::default() };
+        let socket = web.open_with(transport, false, options);
+        socket.bind(format!("0.0.0.0:{port}").parse().unwrap());
+        socket
+    };
+    on_loopback(Transport::Tcp, 9100).listen(1);
+    let agent = world.agent();
+    on_loopback(Transport::Tcp, 9101).listen(1);
+    on_loopback(Transport::Udp, 9102);
+    assert_eq!(client.try_connect(world.v4("web", 9101)), Err(libc::ECONNREFUSED));
+    for port in 9100..=9102 {
+        world.finding(&agent, "web", port, |finding| finding.code == "undeclared-loopback");
+    }
     world.settles(&agent);
 }
