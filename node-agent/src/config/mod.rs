@@ -63,6 +63,10 @@ pub enum ListenAddress {
 
 /// Default of `--max-connection-lines`.
 pub const CONNECTION_LINES: u32 = 10;
+/// Default of `--grace`.
+const GRACE: Duration = Duration::from_secs(5);
+/// Default of `--stale-grace`.
+const STALE_GRACE: Duration = Duration::from_secs(60);
 /// Default of `--repeat-findings`.
 const REPEAT_FINDINGS: Duration = Duration::from_secs(600);
 
@@ -212,18 +216,14 @@ impl AgentConfig {
                 )?,
             },
             include_host: args.include_host.or(file.include_host).unwrap_or(false),
-            grace: match args.grace.as_ref().or(file.grace.as_ref()) {
-                Some(text) => value::duration("--grace", text)?,
-                None => Duration::from_secs(5),
-            },
-            stale_grace: match args.stale_grace.as_ref().or(file.stale_grace.as_ref()) {
-                Some(text) => value::duration("--stale-grace", text)?,
-                None => Duration::from_secs(60),
-            },
-            repeat_findings: match args.repeat_findings.as_ref().or(file.repeat_findings.as_ref()) {
-                Some(text) => value::duration("--repeat-findings", text)?,
-                None => REPEAT_FINDINGS,
-            },
+            grace: duration("--grace", &args.grace, &file.grace, GRACE)?,
+            stale_grace: duration("--stale-grace", &args.stale_grace, &file.stale_grace, STALE_GRACE)?,
+            repeat_findings: duration(
+                "--repeat-findings",
+                &args.repeat_findings,
+                &file.repeat_findings,
+                REPEAT_FINDINGS,
+            )?,
             scan_only: args.scan_only.or(file.scan_only).unwrap_or(false),
             pod_cidrs: value::networks("--pod-cidr", &either(&args.pod_cidr, file.pod_cidrs))?,
             node_cidrs: value::networks("--node-cidr", &either(&args.node_cidr, file.node_cidrs))?,
@@ -372,6 +372,16 @@ fn resolve_caps(args: &AgentArgs, file: &file::FileLimits) -> Result<Caps, Confi
             .next_power_of_two(),
         connection_ring_bytes: default.connection_ring_bytes,
     })
+}
+
+/// The typed duration, else the one of the file, else the default.
+fn duration(
+    option: &str,
+    typed: &Option<String>,
+    written: &Option<String>,
+    default: Duration,
+) -> Result<Duration, ConfigError> {
+    typed.as_ref().or(written.as_ref()).map_or(Ok(default), |text| value::duration(option, text))
 }
 
 /// The typed values, or those of the file if none were typed.
