@@ -6,8 +6,11 @@ use aya_ebpf::{
 };
 use portolan_ebpf::{abi::traffic::PeerKey, packet::Packet};
 
-use crate::flows::Headers;
 use crate::hooks::Buffer;
+
+/// Offsets of the IP header (upper half) and of the transport header from the network header.
+#[derive(Clone, Copy)]
+pub struct Headers(pub u32);
 
 /// BPF_F_CURRENT_NETNS: the netns of the interface.
 const CURRENT_NETNS: u64 = u64::MAX;

@@ -45,8 +45,8 @@ pub fn record_by_default(key: &PortKey) -> Result<(), LostSlot> {
     Ok(())
 }
 
-/// Stores a connection whose opening is recorded, until it ends. The LRU evicts the connection that was stored longest ago; the
-/// end of that one is recorded as far as its socket tells.
+/// Stores a connection whose opening is recorded, until it ends. The end of one that the LRU evicts is not recorded; the agent
+/// then learns it from the kernel's list of connections.
 #[inline(always)]
 pub fn remember_connection(cookie: u64, connection: &OpenConnection) {
     let _ = CONNECTIONS.insert(cookie, connection, 0);
@@ -66,7 +66,7 @@ pub fn forget_connection(cookie: u64) {
 
 /// Returns true if single connections of this port are recorded.
 #[inline(always)]
-pub fn is_recorded(key: &PortKey) -> bool {
+fn is_recorded(key: &PortKey) -> bool {
     RECORDED.get_ptr(key).is_some()
 }
 

@@ -10,7 +10,7 @@ use portolan_ebpf::abi::{
 };
 
 use crate::{
-    connected::is_for_connected_socket,
+    connected::{Headers, is_for_connected_socket},
     counter::{add, changed, next_generation},
     peers::{ensure_peer, hear_peer, peer_counters},
     ports::{epoch, may_be_counted, port_counters},
@@ -24,10 +24,6 @@ const MAX_MISSES: u32 = 8;
 
 #[map]
 static FLOWS: PerCpuArray<[FlowSlot; FLOW_SLOTS]> = PerCpuArray::pinned(1, 0);
-
-/// Offsets of the IP header (upper half) and of the transport header from the network header.
-#[derive(Clone, Copy)]
-pub struct Headers(pub u32);
 
 /// Packets of one flow that arrived together.
 struct Arrival {

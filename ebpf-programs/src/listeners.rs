@@ -12,6 +12,7 @@ use portolan_ebpf::abi::{
     traffic::PortKey,
 };
 
+use crate::addressed::born;
 use crate::connections::record_by_default;
 use crate::counter::{counts_connections, now};
 use crate::ports::ensure_port;
@@ -43,7 +44,12 @@ pub fn listener_opened(cookie: u64, listener: &ListenerValue) -> Result<(), Lost
     let stored = LISTENERS.insert(cookie, listener, 0).map_err(|_| LostSlot::ListenersMapFull);
     let port = port_of(listener);
     let counted = if counts_connections() { ensure_port(&port).map(|_| ()) } else { Ok(()) };
-    let recorded = if port.protocol == IPPROTO_TCP { record_by_default(&port) } else { Ok(()) };
+    let recorded = if port.protocol == IPPROTO_TCP {
+        record_by_default(&port)
+    } else {
+        born(&port, listener.opened_boot_ns);
+        Ok(())
+    };
     // The event is sent even if a map is full: the agent must know the listener.
     emit_listener(LISTENER_OPENED, cookie, listener)?;
     stored.and(counted).and(recorded)

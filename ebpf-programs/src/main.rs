@@ -27,6 +27,8 @@ mod netns_context;
 #[cfg(target_arch = "bpf")]
 mod object;
 #[cfg(target_arch = "bpf")]
+mod observed;
+#[cfg(target_arch = "bpf")]
 mod peers;
 #[cfg(target_arch = "bpf")]
 mod ports;

@@ -1,11 +1,7 @@
 //! The counters of each peer of a counted port: the map `PEERS`, and who spoke first, which decides what a UDP datagram is: a
 //! call or an answer.
 
-use aya_ebpf::{
-    bindings::{BPF_F_NO_PREALLOC, BPF_NOEXIST},
-    macros::map,
-    maps::{HashMap, LruHashMap},
-};
+use aya_ebpf::{bindings::BPF_NOEXIST, macros::map, maps::LruHashMap};
 use portolan_ebpf::abi::{
     lost::LostSlot,
     traffic::{
@@ -14,15 +10,12 @@ use portolan_ebpf::abi::{
     },
 };
 
-use crate::addressed;
+use crate::addressed::{Memory, is_younger_than_observation, memory};
 use crate::counter::{add, changed, now};
+use crate::observed::{is_observed, is_sending_observed};
 
 #[map]
 static PEERS: LruHashMap<PeerKey, PeerCounters> = LruHashMap::pinned(65_536, 0);
-/// The netns in which the agent has attached everything, and since when, in ns of CLOCK_BOOTTIME. Written by the agent.
-#[map]
-static OBSERVED: HashMap<u64, u64> = HashMap::pinned(16_384, BPF_F_NO_PREALLOC);
-
 /// Adds one to `PortCounters::peers_created`, which is the upper half of the eight bytes that begin with `generation`. The
 /// BPF target has no 32-bit atomic add; adding to the upper half of 64 bits cannot carry into the lower half.
 const PEER_CREATED: u64 = 1 << 32;
@@ -61,17 +54,18 @@ pub fn hear_peer(
     }
     let at = now();
     let everybody = PeerKey { address: EVERYBODY, ..*key };
-    let direction = if is_connected()
-        || asked_everybody(&everybody, at)
-        || addressed::is_remembered(key)
-        || addressed::is_remembered(&everybody)
-    {
-        PEER_ADDRESSED
-    } else if is_observed(key.port.netns_cookie, at) {
-        PEER_CALLED
-    } else {
-        PEER_UNPROVEN
-    };
+    let direction =
+        if is_connected() || asked_everybody(&everybody, at) || memory(&everybody, at) == Memory::Addressed {
+            PEER_ADDRESSED
+        } else {
+            match memory(key, at) {
+                Memory::Addressed => PEER_ADDRESSED,
+                // If the port had addressed the peer, that would have been seen.
+                Memory::Nothing if is_sending_observed(at) => PEER_CALLED,
+                Memory::Nothing if is_younger_than_observation(&key.port, at) => PEER_CALLED,
+                Memory::Nothing | Memory::Unproven => PEER_UNPROVEN,
+            }
+        };
     create(key, port, direction, at)
 }
 
@@ -83,7 +77,9 @@ pub fn address_peer(key: &PeerKey, port: *mut PortCounters) -> Result<(), LostSl
         return Ok(());
     }
     let at = now();
-    let direction = if is_observed(key.port.netns_cookie, at) { PEER_ADDRESSED } else { PEER_UNPROVEN };
+    // If the peer had spoken before, that would have been seen.
+    let is_proven = is_observed(key.port.netns_cookie, at) || is_younger_than_observation(&key.port, at);
+    let direction = if is_proven { PEER_ADDRESSED } else { PEER_UNPROVEN };
     create(key, port, direction, at)?;
     changed();
     Ok(())
@@ -100,13 +96,6 @@ pub fn address_everybody(key: &PeerKey, port: *mut PortCounters) -> Result<(), L
     create(key, port, PEER_ADDRESSED, now())?;
     changed();
     Ok(())
-}
-
-/// Returns true if the netns was observed from before the last silence on: whoever speaks first now is not answering.
-#[inline(always)]
-pub fn is_observed(netns_cookie: u64, at: u64) -> bool {
-    // SAFETY: NO_PREALLOC frees elements only after a grace period.
-    unsafe { OBSERVED.get(netns_cookie) }.is_some_and(|since| at >= since.saturating_add(SILENCE_NS))
 }
 
 #[inline(always)]

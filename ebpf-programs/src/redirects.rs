@@ -5,8 +5,8 @@ use aya_ebpf::{Global, macros::map, maps::Array};
 use portolan_ebpf::abi::{
     IPPROTO_TCP,
     lost::LostSlot,
-    slot::{DIALLED_BITS, SLOTS, SYN_COUNTED, Slot},
-    traffic::{PeerKey, PortCounters, PortKey},
+    slot::{DIALLED_BITS, SLOTS, SYN_COUNTED, SYN_LENGTH_MAX, SYN_LENGTH_SHIFT, Slot},
+    traffic::{PeerKey, PortKey},
 };
 
 use crate::connections::record_by_default;
@@ -24,10 +24,12 @@ static DIALLED: Array<u64> = Array::pinned(SLOTS, 0);
 /// The SYN of a connection, as tc saw it.
 #[derive(Clone, Copy)]
 pub struct Dialled {
-    /// Port that the client dialled.
+    /// Port that the client dialled; 0: not known. No `Option`, of which the compiler copies unset registers.
     pub port: u16,
-    /// True if the SYN was counted as an attempt.
+    /// True if the SYN was counted as an attempt and as a packet.
     pub was_counted: bool,
+    /// Length of the SYN from the network header on.
+    pub length: u64,
 }
 
 /// Returns the key of a client's address and port in a netns.
@@ -42,31 +44,36 @@ pub fn remember(client: &PeerKey, dialled: Dialled) {
     let slot = Slot::<DIALLED_BITS>::of(seed(), client);
     if let Some(word) = DIALLED.get_ptr_mut(slot.index()) {
         let counted = if dialled.was_counted { SYN_COUNTED } else { 0 };
+        let length = dialled.length.min(SYN_LENGTH_MAX) << SYN_LENGTH_SHIFT;
         // SAFETY: a value of an array is never freed. Volatile, because other CPUs write it: one word, written at once.
-        unsafe { word.write_volatile(slot.with_bits(u64::from(dialled.port) | counted)) }
+        unsafe { word.write_volatile(slot.with_bits(u64::from(dialled.port) | counted | length)) }
     }
 }
 
 /// Returns the client's last SYN, unless a SYN of another client took its place.
 #[inline(always)]
-pub fn dialled(client: &PeerKey) -> Option<Dialled> {
+pub fn dialled(client: &PeerKey) -> Dialled {
     let slot = Slot::<DIALLED_BITS>::of(seed(), client);
-    let word = DIALLED.get_ptr(slot.index())?;
     // SAFETY: as above.
-    let bits = slot.bits_of(unsafe { word.read_volatile() })?;
-    Some(Dialled { port: bits as u16, was_counted: bits & SYN_COUNTED != 0 })
+    let word = DIALLED.get_ptr(slot.index()).map_or(0, |word| unsafe { word.read_volatile() });
+    let bits = slot.bits_of(word).unwrap_or(0);
+    Dialled {
+        port: bits as u16,
+        was_counted: bits & SYN_COUNTED != 0,
+        length: bits >> SYN_LENGTH_SHIFT & SYN_LENGTH_MAX,
+    }
 }
 
-/// Returns this CPU's counters of a port to which a redirected connection was dialled, creating the entry if absent. A port
-/// without an entry has no listener, so its connections are recorded like those of a new one.
+/// Creates the counters of a port to which a redirected connection was dialled, if absent. A port without them has no listener,
+/// so its connections are recorded like those of a new one.
 #[inline(always)]
-pub fn ensure_redirected_port(key: &PortKey) -> Result<*mut PortCounters, LostSlot> {
-    if let Some(counters) = port_counters(key) {
-        return Ok(counters);
+pub fn ensure_redirected_port(key: &PortKey) -> Result<(), LostSlot> {
+    if port_counters(key).is_some() {
+        return Ok(());
     }
     if entries() >= REDIRECTED_PORTS.load() {
         return Err(LostSlot::RedirectedPortsFull);
     }
     record_by_default(key)?;
-    ensure_port(key)
+    ensure_port(key).map(|_| ())
 }

@@ -7,14 +7,23 @@ use super::traffic::PeerKey;
 pub const SLOTS: u32 = 1 << INDEX_BITS;
 const INDEX_BITS: u32 = 14;
 
-/// `DIALLED`: bits below the fingerprint, for the port and [`SYN_COUNTED`].
-pub const DIALLED_BITS: u32 = 17;
+/// `DIALLED`: bits below the fingerprint, for the port, [`SYN_COUNTED`] and the length of the SYN.
+pub const DIALLED_BITS: u32 = 24;
 /// `DIALLED`: the SYN was counted as an attempt.
 pub const SYN_COUNTED: u64 = 1 << 16;
-/// `ADDRESSED`: bits below the fingerprint, for a time in units of 2^[`ADDRESSED_TIME_SHIFT`] ns.
-pub const ADDRESSED_BITS: u32 = 24;
-/// 67 ms; the time wraps after 13 days.
-pub const ADDRESSED_TIME_SHIFT: u32 = 26;
+/// `DIALLED`: position of the length of the SYN from the network header on, in bytes, up to [`SYN_LENGTH_MAX`].
+pub const SYN_LENGTH_SHIFT: u32 = 17;
+/// Longest SYN without data: an IPv4 and a TCP header with all options.
+pub const SYN_LENGTH_MAX: u64 = 127;
+/// `ADDRESSED` and `BORN`: bits below the fingerprint, for a time of CLOCK_BOOTTIME in units of 2^[`TIME_SHIFT`] ns and for
+/// [`UNPROVEN`].
+pub const TIMED_BITS: u32 = 25;
+/// 8 ms; the time wraps after 39 hours.
+pub const TIME_SHIFT: u32 = 23;
+/// Mask of the time.
+pub const TIME_MASK: u64 = (1 << 24) - 1;
+/// `ADDRESSED`: it is not known who spoke first.
+pub const UNPROVEN: u64 = 1 << 24;
 
 /// Where a key's word is, and what its upper bits must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +37,8 @@ impl<const BITS: u32> Slot<BITS> {
     #[must_use]
     pub fn of(seed: u64, key: &PeerKey) -> Self {
         let [netns, port, high, low]: [u64; 4] = zerocopy::transmute!(*key);
-        Self { fingerprint: mix(mix(mix(mix(seed, netns), port), high), low) }
+        // The last round spreads the upper bits of the last word, too: the end of an address.
+        Self { fingerprint: mix(mix(mix(mix(mix(seed, netns), port), high), low), 0) }
     }
 
     /// Returns the index of the slot. Its bits are not part of the stored fingerprint.
@@ -87,12 +97,17 @@ mod tests {
         assert_eq!(slot.bits_of(0), None, "an unused slot holds no key");
     }
 
-    /// The ports of one scanner spread over the slots: about 63 % of the slots are used by as many keys as there are slots.
+    /// The ports of one scanner, and the addresses of one network, spread over the slots: as many keys as there are slots use
+    /// about 63 % of them.
     #[test]
     fn keys_that_differ_little_spread_over_the_slots() {
-        let ports = (0..SLOTS).map(|port| u16::try_from(port).unwrap_or_default());
-        let used: std::collections::BTreeSet<u32> =
-            ports.map(|port| Slot::<ADDRESSED_BITS>::of(7, &key(port, 1)).index()).collect();
-        assert!((9_500..11_200).contains(&used.len()), "{}", used.len());
+        let used = |keys: &mut dyn Iterator<Item = PeerKey>| {
+            let indexes = keys.map(|key| Slot::<TIMED_BITS>::of(7, &key).index());
+            indexes.collect::<std::collections::BTreeSet<u32>>().len()
+        };
+        let ports = used(&mut (0..SLOTS).map(|port| key(u16::try_from(port).unwrap_or_default(), 1)));
+        assert!((9_500..11_200).contains(&ports), "{ports}");
+        let addresses = used(&mut (0..=u8::MAX).map(|last| key(80, last)));
+        assert!(addresses > 245, "{addresses}");
     }
 }

@@ -29,9 +29,13 @@ pub struct ListenerValue {
     pub family: u8,
     /// IPPROTO_TCP, IPPROTO_UDP or IPPROTO_SCTP.
     pub protocol: u8,
+    /// Index of the interface to which the socket is bound (SO_BINDTODEVICE); 0 for none, or where unknown: for UDP only a scan
+    /// tells.
+    pub bound_interface: u32,
     /// Zero.
-    pub reserved: [u8; 12],
-    /// Name of the binding process, NUL-padded; empty where unknown, as for a thread that is not the main one. Controlled by the workload: never trust it, always escape it.
+    pub reserved: [u8; 8],
+    /// Name of the binding process, NUL-padded; empty where unknown, as for a thread that is not the main one. Controlled by the
+    /// workload: never trust it, always escape it.
     pub comm: [u8; COMM_LEN],
 }
 

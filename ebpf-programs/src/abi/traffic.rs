@@ -87,6 +87,8 @@ pub const PEER_UNPROVEN: u8 = 2;
 /// Silence between a UDP port and a peer, in ns, after which the side that speaks is the one that asks: the network and
 /// the other side rarely take that long to answer.
 pub const SILENCE_NS: u64 = 500_000_000;
+/// Key of `OBSERVED`, in the place of a netns cookie, for the hooks that see what is sent.
+pub const SENDING_OBSERVED: u64 = 0;
 /// Address of the entry of `PEERS` that stands for everybody whom a UDP port addressed by multicast or broadcast.
 /// `first_boot_ns` is the last time, and the counters are 0.
 pub const EVERYBODY: [u8; 16] = [0; 16];

@@ -1,19 +1,22 @@
 //! Connections: a handshake completed on a listener.
 
-use aya_ebpf::programs::SockOpsContext;
+use aya_ebpf::{bindings::bpf_sock_ops, programs::SockOpsContext};
 use portolan_ebpf::abi::{
     connection::{CONNECTION_OPENED, ConnectionRecord, OpenConnection},
     lost::LostSlot,
     traffic::{PeerKey, PortKey},
 };
 
-use super::{STATE_CB_FLAG, local_address, remote_address, socket_cookie, tcp_port};
+use super::{
+    STATE_CB_FLAG, TcpHeader, local_address, remote_address, remote_port, socket_cookie, tcp_header, tcp_port,
+};
 use crate::{
     connections::{emit_connection, remember_connection, take_record},
     counter::{add, changed, counts_connections},
+    loss_log::count_and_log,
     peers::ensure_peer,
-    ports::ensure_port,
-    redirects::{client, dialled, ensure_redirected_port},
+    ports::{ensure_port, port_counters},
+    redirects::{Dialled, client, dialled, ensure_redirected_port},
 };
 
 /// Counts a completed handshake, whether or not accept(2) is called later. The count is exact even if the ring buffer is full.
@@ -21,81 +24,95 @@ use crate::{
 pub fn try_established(ctx: &SockOpsContext) -> Result<(), LostSlot> {
     let accepting = tcp_port(ctx);
     let remote = remote_address(ctx);
-    let (call, redirected) = dialled_call(ctx, accepting, remote);
-    let recorded_at = take_record(&call.port);
-    let flags = ctx.cb_flags();
-    // A child inherits its listener's flag, which costs four more calls per connection. Only a recorded connection needs them.
-    if recorded_at.is_some() != (flags & STATE_CB_FLAG != 0) {
-        let _ = ctx.set_cb_flags((flags ^ STATE_CB_FLAG) as i32);
+    let syn = dialled(&client(accepting.netns_cookie, remote, remote_port(ctx)));
+    let dialled = PortKey { port: syn.port, ..accepting };
+    // Asked before the counters are created: did tc count the packet that completes the handshake?
+    let had_counters = syn.port == 0 || port_counters(&dialled).is_some();
+    let redirected = if syn.port == 0 || syn.port == accepting.port {
+        Ok(false)
+    } else {
+        ensure_redirected_port(&dialled).map(|()| true)
+    };
+    // Without room for the counters of the dialled port, the connection counts for the accepting one.
+    let is_redirected = matches!(redirected, Ok(true));
+    if let Err(loss) = redirected {
+        count_and_log("portolan_tcp", loss);
+    }
+    let port = if is_redirected { dialled } else { accepting };
+    let accepted_port = if is_redirected { accepting.port } else { 0 };
+    let recorded_at = take_record(&port);
+    // A child inherits its listener's flag. It is never cleared: another agent, or another program, may have set it.
+    if recorded_at.is_some() {
+        let _ = ctx.set_cb_flags((ctx.cb_flags() | STATE_CB_FLAG) as i32);
     }
     // The record is emitted even if a map is full.
-    let counted = if counts_connections() { count(&call, remote) } else { Ok(()) };
+    let counted = if counts_connections() {
+        count(ctx, &PeerKey { port, address: remote }, accepted_port, syn, had_counters)
+    } else {
+        Ok(())
+    };
     if let Some(at) = recorded_at {
-        let open = OpenConnection {
-            port: call.port,
-            accepted_port: call.accepted_port,
-            ..OpenConnection::default()
-        };
+        let open = OpenConnection { port, accepted_port, ..OpenConnection::default() };
         remember_connection(socket_cookie(ctx), &open);
         emit_connection(&connection(ctx, &open, at, CONNECTION_OPENED, (0, 0)))?;
     }
-    counted.and(redirected)
+    counted
 }
 
-/// A completed handshake, and the port that it counts for.
-struct Call {
-    /// The port that the client dialled.
-    port: PortKey,
-    /// The port of the accepting socket, if that is another one; else 0.
+/// Counts a connection for its port and its peer. `syn` is 0 in all parts if no interface saw it. `had_counters`: tc counted the
+/// packet that completed the handshake.
+#[inline(always)]
+fn count(
+    ctx: &SockOpsContext,
+    key: &PeerKey,
     accepted_port: u16,
-    /// True if the SYN arrived before the port had counters.
-    misses_attempt: bool,
-}
-
-/// Returns which port the client dialled: the one of its SYN at the interface, else the accepting one. If there is no room for the
-/// counters of the dialled port, the connection counts for the accepting one, and the loss is returned too.
-#[inline(always)]
-fn dialled_call(ctx: &SockOpsContext, accepting: PortKey, remote: [u8; 16]) -> (Call, Result<(), LostSlot>) {
-    let direct = Call { port: accepting, accepted_port: 0, misses_attempt: false };
-    // A __be32: network order.
-    let remote_port = u32::from_be(ctx.remote_port()) as u16;
-    let Some(syn) = dialled(&client(accepting.netns_cookie, remote, remote_port)) else {
-        return (direct, Ok(()));
-    };
-    let misses_attempt = !syn.was_counted;
-    if syn.port == accepting.port {
-        return (Call { misses_attempt, ..direct }, Ok(()));
-    }
-    let port = PortKey { port: syn.port, ..accepting };
-    match ensure_redirected_port(&port) {
-        Ok(_) => (Call { port, accepted_port: accepting.port, misses_attempt }, Ok(())),
-        Err(loss) => (direct, Err(loss)),
-    }
-}
-
-#[inline(always)]
-fn count(call: &Call, remote: [u8; 16]) -> Result<(), LostSlot> {
-    let port = ensure_port(&call.port)?;
+    syn: Dialled,
+    had_counters: bool,
+) -> Result<(), LostSlot> {
+    let port = ensure_port(&key.port)?;
     // SAFETY: the pointers are into map values, and the program holds the RCU read lock.
     unsafe {
         add(&raw mut (*port).connections, 1);
-        if call.misses_attempt {
+        if syn.port != 0 && !syn.was_counted {
             add(&raw mut (*port).attempts, 1);
+            add(&raw mut (*port).packets, 1);
+            add(&raw mut (*port).bytes, syn.length);
+        }
+        if !had_counters {
+            let (packets, bytes) = arrived_with(ctx, &key.address);
+            add(&raw mut (*port).packets, packets);
+            add(&raw mut (*port).bytes, bytes);
         }
     }
-    let peer = ensure_peer(&PeerKey { port: call.port, address: remote }, port);
+    let peer = ensure_peer(key, port);
     if let Ok(peer) = peer {
         // SAFETY: as above.
         unsafe {
             add(&raw mut (*peer).connections, 1);
-            if call.accepted_port != 0 {
-                (*peer).accepted_port = call.accepted_port;
+            if accepted_port != 0 {
+                (*peer).accepted_port = accepted_port;
             }
         }
     }
     // Last, so that a drain that sees the change also sees the counts.
     changed();
     peer.map(|_| ())
+}
+
+/// Returns packets and bytes of the packet that completed the handshake, as tc would have counted them. It may carry data, many
+/// segments of them. Since 5.10.
+#[inline(always)]
+fn arrived_with(ctx: &SockOpsContext, remote: &[u8; 16]) -> (u64, u64) {
+    let length = word!(ctx.ops, bpf_sock_ops, skb_len);
+    let Some(TcpHeader { length: header, .. }) = tcp_header(ctx) else { return (0, 0) };
+    let [high, low]: [u64; 2] = zerocopy::transmute!(*remote);
+    let is_v4 = high == 0 && low as u32 == u32::from_ne_bytes([0, 0, 0xff, 0xff]);
+    let headers = header + if is_v4 { 20 } else { 40 };
+    let payload = length.saturating_sub(header);
+    // SAFETY: the field may be read by every sock_ops program.
+    let most = unsafe { (*ctx.ops).mss_cache }.max(1);
+    let segments = payload.div_ceil(most).max(1);
+    (segments.into(), u64::from(payload) + u64::from(segments) * u64::from(headers))
 }
 
 /// Returns the record of the context's connection.
@@ -109,8 +126,7 @@ pub fn connection(
 ) -> ConnectionRecord {
     ConnectionRecord {
         kind,
-        // A __be32: network order.
-        remote_port: u32::from_be(ctx.remote_port()) as u16,
+        remote_port: remote_port(ctx),
         accepted_port: open.accepted_port,
         socket_cookie: socket_cookie(ctx),
         at_boot_ns,

@@ -60,7 +60,8 @@ fn try_bind(ctx: &SockContext, family: u8, local: [u8; 16]) -> Result<(), LostSl
         port: unsafe { (*ctx.sock).src_port } as u16,
         family,
         protocol,
-        reserved: [0; 12],
+        bound_interface: 0,
+        reserved: [0; 8],
         // The task's name is the thread's. Only the main thread's is the process's too.
         comm: if ctx.pid() == ctx.tgid() { ctx.command().unwrap_or_default() } else { [0; COMM_LEN] },
     };

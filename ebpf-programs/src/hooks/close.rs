@@ -14,16 +14,14 @@ use portolan_ebpf::abi::{
 use portolan_ebpf::packet::TCP_FIN;
 
 use super::{
-    PARSE_ALL_HDR_OPT_CB_FLAG, TCP_CLOSE, TCP_LISTEN, accept::connection, netns_cookie_of, socket_cookie,
-    tcp_port,
+    PARSE_ALL_HDR_OPT_CB_FLAG, TCP_CLOSE, TCP_LISTEN, TcpHeader, accept::connection, netns_cookie_of,
+    socket_cookie, tcp_header,
 };
-use crate::connections::{emit_connection, forget_connection, is_recorded, open_connection};
+use crate::connections::{emit_connection, forget_connection, open_connection};
 use crate::counter::now;
 use crate::listeners::{emit_listener, listener_closed};
 use crate::loss_log::count_and_log;
 
-/// Length of a TCP header without options.
-const TCP_HEADER: usize = 20;
 const TCP_FIN_WAIT1: u32 = 4;
 const TCP_FIN_WAIT2: u32 = 5;
 const TCP_TIME_WAIT: u32 = 6;
@@ -70,18 +68,12 @@ pub fn packet_arrived(ctx: &SockOpsContext) {
         return;
     }
     let Some(open) = open_connection(socket_cookie(ctx)) else { return };
-    let length = word!(ctx.ops, bpf_sock_ops, skb_len);
-    // SAFETY: both fields may be read by every sock_ops program. Every read is checked against the end.
+    let Some(TcpHeader { sequence, length }) = tcp_header(ctx) else { return };
+    let payload = word!(ctx.ops, bpf_sock_ops, skb_len).wrapping_sub(length);
+    // SAFETY: the pointer is into a map value; the kernel holds the socket's lock, so no other program changes it.
     unsafe {
-        let header = (*ctx.ops).__bindgen_anon_3.skb_data as usize;
-        let end = (*ctx.ops).__bindgen_anon_4.skb_data_end as usize;
-        if header + TCP_HEADER > end {
-            return;
-        }
-        let sequence = u32::from_be(((header + 4) as *const u32).read_unaligned());
-        let header_length = u32::from(((header + 12) as *const u8).read() >> 4) * 4;
         // A FIN takes a sequence number behind the payload.
-        (*open).peer_fin_end = sequence.wrapping_add(length.wrapping_sub(header_length)).wrapping_add(1);
+        (*open).peer_fin_end = sequence.wrapping_add(payload).wrapping_add(1);
         (*open).fins |= PEER_FIN;
     }
 }
@@ -89,17 +81,9 @@ pub fn packet_arrived(ctx: &SockOpsContext) {
 #[inline(always)]
 fn connection_closed(ctx: &SockOpsContext) -> Result<(), LostSlot> {
     let cookie = socket_cookie(ctx);
-    let open = match open_connection(cookie) {
-        // SAFETY: the pointer is into a map value, and the program holds the RCU read lock.
-        Some(open) => unsafe { *open },
-        None => {
-            let port = tcp_port(ctx);
-            if !is_recorded(&port) {
-                return Ok(());
-            }
-            OpenConnection { port, ..OpenConnection::default() }
-        }
-    };
+    let Some(open) = open_connection(cookie) else { return Ok(()) };
+    // SAFETY: the pointer is into a map value, and the program holds the RCU read lock.
+    let open = unsafe { *open };
     forget_connection(cookie);
     // SAFETY: both counters may be read by every sock_ops program.
     let (received, acked) = unsafe { ((*ctx.ops).bytes_received, (*ctx.ops).bytes_acked) };
@@ -118,13 +102,8 @@ fn fins(ctx: &SockOpsContext, open: &OpenConnection) -> (u64, u64) {
     let is_acked = u64::from(was_sent && snd_una == snd_nxt);
     match ctx.arg(0) {
         TCP_FIN_WAIT2 | TCP_TIME_WAIT => {
-            // A FIN that arrived before missing data was not received. Of a connection that is not remembered, the usual is
-            // assumed.
-            let was_received = match open.fins & (OWN_FIN | PEER_FIN) {
-                OWN_FIN => false,
-                0 | PEER_FIN => true,
-                _ => open.peer_fin_end == rcv_nxt,
-            };
+            // A FIN that arrived before missing data was not received.
+            let was_received = open.fins & PEER_FIN != 0 && open.peer_fin_end == rcv_nxt;
             (u64::from(was_received), 1)
         }
         TCP_LAST_ACK | TCP_CLOSING => (1, is_acked),
@@ -167,7 +146,8 @@ fn try_release(ctx: &SockContext) -> Result<(), LostSlot> {
         port: 0,
         family: family as u8,
         protocol: if protocol == u32::from(IPPROTO_SCTP) { IPPROTO_SCTP } else { IPPROTO_TCP },
-        reserved: [0; 12],
+        bound_interface: 0,
+        reserved: [0; 8],
         comm: [0; 16],
     };
     emit_listener(LISTENER_CLOSED, cookie, &unknown)

@@ -14,8 +14,9 @@ use portolan_ebpf::{
 };
 
 use super::buffer::{Buffer, Linear};
+use crate::connected::Headers;
 use crate::counter::{add, changed};
-use crate::flows::{self, Headers};
+use crate::flows;
 use crate::loss_log::count_and_log;
 use crate::netns_context::{NetnsContext, netns_context};
 use crate::ports::{may_be_counted, port_counters};
@@ -92,7 +93,7 @@ fn count(skb: *mut __sk_buff, netns: NetnsContext, segment: &Segment) -> Result<
     let (packets, bytes) = size(skb, segment);
     let key = PeerKey { port, address: zerocopy::transmute!(segment.source) };
     if segment.is_syn() {
-        count_syn(skb, &key, segment.transport);
+        count_syn(skb, &key, segment.transport, segment.ip_length);
     }
     flows::count(key, packets, bytes, skb, headers(segment))
 }
@@ -100,7 +101,7 @@ fn count(skb: *mut __sk_buff, netns: NetnsContext, segment: &Segment) -> Result<
 /// Counts a SYN for a counted port as an attempt, and remembers which port the client dialled. Not inlined in the kernel either,
 /// like all that is rare.
 #[inline(never)]
-fn count_syn(skb: *mut __sk_buff, key: &PeerKey, transport: u32) {
+fn count_syn(skb: *mut __sk_buff, key: &PeerKey, transport: u32, length: u32) {
     let Some(source_port) = Buffer(skb).load::<2>(transport) else { return };
     let counters = if may_be_counted(&key.port) { port_counters(&key.port) } else { None };
     if let Some(counters) = counters {
@@ -109,7 +110,8 @@ fn count_syn(skb: *mut __sk_buff, key: &PeerKey, transport: u32) {
         changed();
     }
     let client = client(key.port.netns_cookie, key.address, u16::from_be_bytes(source_port));
-    remember(&client, Dialled { port: key.port.port, was_counted: counters.is_some() });
+    let dialled = Dialled { port: key.port.port, was_counted: counters.is_some(), length: u64::from(length) };
+    remember(&client, dialled);
 }
 
 /// Returns the offsets of a segment's headers as one number, which takes one register.

@@ -22,7 +22,8 @@ pub fn try_listen(ctx: &SockOpsContext) -> Result<(), LostSlot> {
         port: ctx.local_port() as u16,
         family: ctx.family() as u8,
         protocol: IPPROTO_TCP,
-        reserved: [0; 12],
+        bound_interface: bound_interface(ctx),
+        reserved: [0; 8],
         comm: [0; 16],
     };
     if let Some(bind) = bind_of(cookie) {
@@ -34,4 +35,14 @@ pub fn try_listen(ctx: &SockOpsContext) -> Result<(), LostSlot> {
     // If setting the flag fails, only a shutdown() of this listener goes unseen until the next scan.
     let _ = ctx.set_cb_flags((ctx.cb_flags() | STATE_CB_FLAG) as i32);
     listener_opened(cookie, &listener)
+}
+
+/// Returns the index of the interface to which the context's socket is bound; 0 for none.
+#[inline(always)]
+fn bound_interface(ctx: &SockOpsContext) -> u32 {
+    // SAFETY: the socket may be read by every sock_ops program (5.3) that checks the pointer.
+    unsafe {
+        let socket = (*ctx.ops).__bindgen_anon_2.sk;
+        if socket.is_null() { 0 } else { (*socket).bound_dev_if }
+    }
 }

@@ -16,37 +16,21 @@ use crate::peers::hear_peer;
 use crate::ports::{may_be_counted, port_counters};
 
 const SK_PASS: u32 = 1;
-/// Index of the loopback interface in every netns.
-const LOOPBACK: u32 = 1;
-
 /// Called by a netns's own program: once per SYN (closed ports and loopback included) and once per datagram to an
 /// unconnected UDP socket, never for an established connection. Also for ICMP errors, for packets that UDP GRO may merge, and for
-/// programs that look sockets up. Never assigns a socket. Since 5.9; the arriving interface since 5.17.
+/// programs that look sockets up. Never assigns a socket. Since 5.9.
 /// <https://docs.kernel.org/bpf/prog_sk_lookup.html>
 #[sk_lookup]
 fn portolan_lookup(ctx: SkLookupContext) -> u32 {
-    let interface = word!(ctx.lookup, bpf_sk_lookup, ingress_ifindex);
-    look_up(&ctx, interface == LOOPBACK)
-}
-
-/// Like [`portolan_lookup`], for kernels that do not tell the interface. A caller inside the netns that uses one of its addresses
-/// to call another is not recognised.
-#[sk_lookup]
-fn portolan_lookup_old(ctx: SkLookupContext) -> u32 {
-    look_up(&ctx, false)
-}
-
-#[inline(always)]
-fn look_up(ctx: &SkLookupContext, is_from_loopback: bool) -> u32 {
     let netns = netns_context(HANDOVER_LOOKUP, ctx.as_ptr());
-    if let Err(loss) = netns.and_then(|netns| try_lookup(ctx, netns, is_from_loopback)) {
+    if let Err(loss) = netns.and_then(|netns| try_lookup(&ctx, netns)) {
         count_and_log("portolan_lookup", loss);
     }
     SK_PASS
 }
 
 #[inline(always)]
-fn try_lookup(ctx: &SkLookupContext, netns: NetnsContext, is_from_loopback: bool) -> Result<(), LostSlot> {
+fn try_lookup(ctx: &SkLookupContext, netns: NetnsContext) -> Result<(), LostSlot> {
     // SAFETY: every field of the context may be read.
     let (protocol, local_port) = unsafe { ((*ctx.lookup).protocol as u8, (*ctx.lookup).local_port as u16) };
     let key = PortKey { netns_cookie: netns.netns_cookie(), port: local_port, protocol, reserved: [0; 5] };
@@ -65,7 +49,8 @@ fn try_lookup(ctx: &SkLookupContext, netns: NetnsContext, is_from_loopback: bool
             address(words!(ctx.lookup, bpf_sk_lookup, local_ip6)),
         )
     };
-    let is_inside = is_from_loopback || remote == local || is_loopback(&remote) || is_loopback(&local);
+    // The arriving interface says less: for one of the netns's own addresses, the kernel names the interface that has it.
+    let is_inside = remote == local || is_loopback(&remote) || is_loopback(&local);
     if !is_inside && !netns.counts_all_lookups() {
         return Ok(());
     }

@@ -144,6 +144,36 @@ fn remote_address(ctx: &SockOpsContext) -> [u8; 16] {
     }
 }
 
+/// Returns the peer's port. The field is a __be32: network order.
+#[inline(always)]
+fn remote_port(ctx: &SockOpsContext) -> u16 {
+    u32::from_be(ctx.remote_port()) as u16
+}
+
+/// What programs need of the TCP header of the packet that caused a call.
+struct TcpHeader {
+    sequence: u32,
+    /// Length with options, in bytes.
+    length: u32,
+}
+
+/// Returns the header of the packet that caused the call; `None` if no packet did.
+#[inline(always)]
+fn tcp_header(ctx: &SockOpsContext) -> Option<TcpHeader> {
+    const SHORTEST: usize = 20;
+    // SAFETY: both fields may be read by every sock_ops program. Every read is checked against the end.
+    unsafe {
+        let header = (*ctx.ops).__bindgen_anon_3.skb_data as usize;
+        let end = (*ctx.ops).__bindgen_anon_4.skb_data_end as usize;
+        if header + SHORTEST > end {
+            return None;
+        }
+        let sequence = u32::from_be(((header + 4) as *const u32).read_unaligned());
+        let length = u32::from(((header + 12) as *const u8).read() >> 4) * 4;
+        Some(TcpHeader { sequence, length })
+    }
+}
+
 /// Converts an IPv4 address from the kernel's form (network order in memory) to an IPv4-mapped IPv6 address.
 #[inline(always)]
 fn mapped(address: u32) -> [u8; 16] {

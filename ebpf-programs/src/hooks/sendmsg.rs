@@ -49,6 +49,12 @@ fn portolan_send6(ctx: SockAddrContext) -> i32 {
     1
 }
 
+/// Returns only the verdict. The benchmarks compare its cost with that of `portolan_send4`.
+#[cgroup_sock_addr(sendmsg4)]
+fn portolan_empty_send(_ctx: SockAddrContext) -> i32 {
+    1
+}
+
 /// Who may receive a datagram.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Reach {

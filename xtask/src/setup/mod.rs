@@ -2,6 +2,7 @@
 
 mod dependency_check;
 mod packages;
+mod services;
 pub mod toolchain;
 pub mod tools;
 
@@ -13,7 +14,7 @@ pub struct Options {
     /// Only say what is missing; exit code 1 if anything is
     #[arg(long)]
     pub check: bool,
-    /// Also what the test tiers need (network tools, virtual machine)
+    /// Also what the test tiers need (network tools, daemons, virtual machine)
     #[arg(long)]
     pub tests: bool,
 }

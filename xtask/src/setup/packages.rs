@@ -5,6 +5,7 @@ use std::process::Command;
 use anyhow::{Result, bail};
 
 use super::Need;
+use super::services::{self, NoStarts};
 use super::toolchain::Compiler;
 use crate::step;
 
@@ -77,6 +78,50 @@ const TESTS: [Package; 11] = [
     Package { name: "busybox-static", why: "the cri tier: all that its image holds", program: None },
 ];
 
+/// Daemons that the kernel tier starts itself. Their services are neither started nor enabled.
+const DAEMONS: [Package; 8] = [
+    Package {
+        name: "nginx-light",
+        why: "the kernel tier: a server that reloads and quits gracefully",
+        program: Some("nginx"),
+    },
+    Package {
+        name: "haproxy",
+        why: "the kernel tier: a proxy that hands its sockets to its successor",
+        program: Some("haproxy"),
+    },
+    Package {
+        name: "dnsmasq-base",
+        why: "the kernel tier: a DNS forwarder with random ports",
+        program: Some("dnsmasq"),
+    },
+    Package {
+        name: "unbound",
+        why: "the kernel tier: a resolver with chosen outgoing ports",
+        program: Some("unbound"),
+    },
+    Package {
+        name: "default-jdk-headless",
+        why: "the kernel tier: a server whose threads have names (large)",
+        program: Some("javac"),
+    },
+    Package {
+        name: "systemd",
+        why: "the kernel tier: starts a server at its first connection",
+        program: Some("systemd-socket-activate"),
+    },
+    Package {
+        name: "wireguard-go",
+        why: "the kernel tier: WireGuard as a process",
+        program: Some("wireguard-go"),
+    },
+    Package { name: "wireguard-tools", why: "the kernel tier: configures WireGuard", program: Some("wg") },
+];
+
+/// Packages whose service would start with the machine, and its unit.
+const SERVICES: [(&str, &str); 4] =
+    [("nginx-light", "nginx"), ("haproxy", "haproxy"), ("unbound", "unbound"), ("containerd", "containerd")];
+
 pub(super) fn needs(tests: bool) -> Vec<Need> {
     wanted(tests)
         .into_iter()
@@ -112,7 +157,9 @@ pub(super) fn install(tests: bool) -> Result<()> {
         println!("  {}: {}", package.name, package.why);
     }
     step::run("updating apt's lists", &mut apt_get(&["update"]))?;
-    let unknown: Vec<_> = names.iter().copied().filter(|name| !has_candidate(name)).collect();
+    let (known, unknown): (Vec<_>, Vec<_>) = names.iter().copied().partition(|name| has_candidate(name));
+    let (daemons, unknown): (Vec<_>, Vec<_>) =
+        unknown.into_iter().partition(|name| DAEMONS.iter().any(|daemon| daemon.name == *name));
     if !unknown.is_empty() {
         bail!(
             "apt knows no {}: Debian 12 has them in its security archive, so see that apt's sources name \
@@ -122,11 +169,27 @@ pub(super) fn install(tests: bool) -> Result<()> {
             unknown.join(", ")
         );
     }
+    if !daemons.is_empty() {
+        eprintln!("  apt knows no {}: the tests that need them are skipped", daemons.join(", "));
+    }
+    if known.is_empty() {
+        return Ok(());
+    }
+    install_stopped(&known)
+}
+
+/// Installs packages. None of their services runs afterwards, nor after the next start of the machine.
+fn install_stopped(names: &[&str]) -> Result<()> {
+    let _no_starts = NoStarts::begin()?;
     let install = ["install", "-y", "--no-install-recommends"];
     step::run(
         &format!("installing {} packages (the LLVM ones are large)", names.len()),
-        apt_get(&install).args(&names),
-    )
+        apt_get(&install).args(names),
+    )?;
+    for (_, unit) in SERVICES.iter().filter(|(package, _)| names.contains(package)) {
+        services::disable(unit)?;
+    }
+    Ok(())
 }
 
 /// Returns the packages that this machine needs. The compiler's packages are left out if rustup has a toolchain that can build
@@ -142,6 +205,7 @@ fn wanted(tests: bool) -> Vec<&'static Package> {
     wanted.extend(&DEMO);
     if tests {
         wanted.extend(&TESTS);
+        wanted.extend(&DAEMONS);
     }
     wanted
 }

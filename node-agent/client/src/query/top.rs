@@ -120,8 +120,10 @@ fn add(row: &mut Row, listener: &Listener) {
     };
     note(&mut row.nodes, listener.envelope.node.clone());
     note(&mut row.pods, cells::location(listener));
-    if let Some(process) = &listener.process {
-        note(&mut row.processes, process.name.clone());
+    match &listener.process {
+        Some(process) => note(&mut row.processes, process.name.clone()),
+        None if listener.served_by != "process" => note(&mut row.processes, cells::server(listener)),
+        None => {}
     }
     let traffic = &listener.traffic;
     row.attempts = row.attempts.saturating_add(traffic.attempts);

@@ -48,6 +48,7 @@ impl Engine {
     /// Applies a batch of recorded connections.
     pub(crate) fn connections_recorded(&mut self, facts: &[ConnectionFact], now: BootTime) {
         let mut context: Option<ConnectionContext> = None;
+        let mut has_opened = false;
         for fact in facts {
             let opened = match fact {
                 ConnectionFact::Opened(opened) => opened,
@@ -75,13 +76,14 @@ impl Engine {
                 self.connection_context(opened)
             });
             self.record_connection(fact, &common);
+            has_opened |= matches!(fact, ConnectionFact::Opened(_));
             // The end of a kept connection says nothing about whether others of the port are recorded.
             context = Some(common).filter(|_| !is_known_end);
         }
         // Queries show held connections already.
         self.outbox.touch();
         self.emit_held_connections(now);
-        if self.facts.connections.has_open() {
+        if has_opened {
             self.agenda.hasten(Timer::ConnectionLists, now.after(LIST_INTERVAL));
         }
     }

@@ -31,7 +31,11 @@ impl Engine {
             }
         }
         self.facts.settle_claim(id);
-        self.take_over_ports(id, now);
+        if elsewhere.is_empty() {
+            self.agenda.judge_all(self.ports.of_netns(id));
+        } else {
+            self.take_over_ports(id, now);
+        }
         for netns in elsewhere {
             self.agenda.judge_all(self.ports.of_netns(netns));
         }

@@ -76,8 +76,9 @@ impl Engine {
         let waiting = self.ports.index().unattributed().chain(self.ports.index().strangers());
         let mine: Vec<PortId> = waiting.filter(|id| self.may_be_of(*id, &record.pod)).collect();
         self.agenda.judge_all(mine);
-        if let Some(netns) = self.facts.netns_of(key) {
-            self.take_over_ports(netns, now);
+        match is_in {
+            Some(netns) if was_in != is_in => self.take_over_ports(netns, now),
+            _ => self.agenda.judge_all(is_in.into_iter().flat_map(|netns| self.ports.of_netns(netns))),
         }
     }
 
@@ -85,6 +86,7 @@ impl Engine {
     /// findings that a port of the pod's previous netns had.
     pub(crate) fn take_over_ports(&mut self, netns: NetnsId, now: BootTime) {
         for port in self.ports.of_netns(netns) {
+            self.agenda.skip(port);
             self.judge(port, now);
             self.emit_storms(now);
         }

@@ -92,7 +92,7 @@ impl Engine {
         };
         let kept = port.traffic.peer_count();
         let reach = port.traffic.reach();
-        let role = port.bindings.as_ref().map(|bindings| port.role(bindings));
+        let role = port.bindings.as_ref().map(|bindings| port.role(bindings, self.options.grace));
         let new = add(&mut port.traffic, limits, &resolve);
         // A full list evicts at most one peer per new one, so the count never shrinks.
         let more = port.traffic.peer_count().saturating_sub(kept);
@@ -100,7 +100,7 @@ impl Engine {
         self.facts.netns.charge(id.netns, Usage { peers: more, ..Usage::default() });
         self.outbox.totals_mut().count_connections(port.status, new.all, &new.by_origin);
         let is_other_role = id.protocol == Protocol::Udp
-            && role != port.bindings.as_ref().map(|bindings| port.role(bindings));
+            && role != port.bindings.as_ref().map(|bindings| port.role(bindings, self.options.grace));
         // Several callers may prove what one does not.
         let may_be_proven = port.unproven && !self.options.knows_direction;
         let moved =

@@ -8,6 +8,7 @@ use crate::model::identity::{BootTime, Protocol};
 use crate::model::listener::DeclarationStatus;
 use crate::state::bindings::Bindings;
 use crate::state::direction::Role;
+use crate::state::netns::Netns;
 
 /// Maximum time that the first report of a UDP port waits for a scan, which tells who holds the socket: a socket of the
 /// kernel is opened in the context of the process that configures it.
@@ -23,15 +24,15 @@ const EPHEMERAL_PROOF: Duration = Duration::from_secs(5);
 impl PortJudge<'_> {
     /// Decides what a UDP port is. Returns what happens to a port that is not to be reported, or not yet.
     ///
-    /// A port that was called serves. One that addressed others and got nothing but answers is a client's: it is hidden.
-    /// One that did neither waits to be called; in the ephemeral range it is unproven. Declared and explained ports are
-    /// servers.
+    /// A port that was called serves. One that addressed others and got nothing but answers is a client's: it is hidden,
+    /// unless it is older than the agent, and may have been called before: then it is unproven. One that did neither waits
+    /// to be called; in the ephemeral range it is unproven. Declared and explained ports are servers.
     pub(crate) fn settle_datagrams(&mut self, bindings: &Bindings) -> Option<Outcome> {
         self.port.unproven = false;
         if self.id.protocol != Protocol::Udp || self.port.is_forwarded() {
             return None;
         }
-        let role = self.port.role(bindings);
+        let role = self.port.role(bindings, self.context.options.grace);
         let is_expected =
             matches!(self.port.status, DeclarationStatus::Declared | DeclarationStatus::Explained);
         let is_first = self.port.reported.is_none();
@@ -42,7 +43,8 @@ impl PortJudge<'_> {
             return None;
         }
         let (is_client, unproven) = if self.context.options.knows_direction {
-            (role == Role::Client, role == Role::Waiting && self.is_ephemeral())
+            let is_old = role == Role::Client && self.is_older_than_the_agent(bindings);
+            (role == Role::Client && !is_old, is_old || role == Role::Waiting && self.is_ephemeral())
         } else {
             (false, self.is_ephemeral() && !self.is_proven(bindings))
         };
@@ -60,7 +62,7 @@ impl PortJudge<'_> {
         Some(Outcome::Drop)
     }
 
-    /// Returns until when the first report waits. `is_clear`: nobody needs to know whether the port addressed others.
+    /// Returns until when the first report waits, at most as long as for a pod. `is_clear`: nobody needs to know whether the port addressed others.
     fn first_report_hold(&mut self, is_clear: bool) -> Option<BootTime> {
         let now = self.context.now;
         if self.port.sockets.is_empty() {
@@ -75,8 +77,17 @@ impl PortJudge<'_> {
             self.context.outbox.push(Change::Scan(self.id.netns));
         }
         let holds = [(awaits_scan, SCAN_HOLD), (awaits_drain, DRAIN_HOLD)];
-        let holds = holds.into_iter().filter(|(awaits, _)| *awaits).map(|(_, hold)| heard_at.after(hold));
+        let most = options.attribution_hold;
+        let holds =
+            holds.into_iter().filter(|(awaits, _)| *awaits).map(|(_, hold)| heard_at.after(hold.min(most)));
         holds.filter(|due| now < *due).min()
+    }
+
+    /// True if a socket of the port was there when its netns was first scanned.
+    fn is_older_than_the_agent(&self, bindings: &Bindings) -> bool {
+        let netns = self.context.facts.netns.get(self.id.netns);
+        let first_scan = netns.and_then(Netns::first_scanned_at);
+        bindings.opened_at.is_none() && first_scan.is_none_or(|at| bindings.first_at <= at)
     }
 
     /// True for a port in the ephemeral range of its netns.

@@ -2,10 +2,11 @@
 
 use crate::engine::Engine;
 use crate::judge::context::JudgeContext;
+use crate::model::change::Change;
 use crate::model::finding::Finding;
 use crate::model::finding_code::FindingCode;
 use crate::model::fingerprint::{Owner, dangling_id, opaque_id, stale_id, storm_id};
-use crate::model::identity::{BootTime, NetnsId, PodKey, PortId, ProtocolPort};
+use crate::model::identity::{BootTime, NetnsId, PodKey, PortId, Protocol, ProtocolPort};
 use crate::model::policy::PolicyVerdict;
 use crate::read::render;
 use crate::rules::expectations::{Expectations, ExpectedBy};
@@ -106,8 +107,12 @@ impl JudgeContext<'_> {
             }
             return;
         };
+        let was_unserved = record.unserved.since(at).is_some();
         let left_out = record.unserved.begin(at, self.now, cap);
         let since = record.unserved.since(at);
+        if !was_unserved && since.is_some() {
+            self.watch_unserved(key, at);
+        }
         if let Some(left_out) = left_out.filter(|left_out| *left_out != at) {
             self.settle_unserved(key, left_out, ExpectedBy::default());
         }
@@ -117,6 +122,17 @@ impl JudgeContext<'_> {
             self.agenda.hasten(Timer::Pod(key), due);
         }
         self.settle_unserved(key, at, expects);
+    }
+
+    /// Asks the kernel side to count an expected port that no socket serves. A rule of the netns may redirect or forward it, and
+    /// the first call brings its data along with its handshake.
+    fn watch_unserved(&mut self, key: PodKey, (protocol, port): ProtocolPort) {
+        let netns = self.facts.netns_of(key).filter(|netns| !self.facts.netns.is_host(*netns));
+        if let Some(netns) = netns
+            && protocol == Protocol::Tcp
+        {
+            self.outbox.push(Change::Watch(PortId { netns, protocol, port }));
+        }
     }
 
     /// Opens or resolves the findings of an unserved port, by what expects it and since when it is unserved.

@@ -305,6 +305,9 @@ impl PortJudge<'_> {
         self.context.agenda.judge_all(dependent);
         // The kernel side counts a port from the moment it opens, watched or not.
         self.context.outbox.push(Change::Unwatch(id));
+        if self.context.facts.awaits(id) {
+            self.context.outbox.push(Change::Watch(id));
+        }
         self.context.facts.netns.prune(id.netns);
     }
 }

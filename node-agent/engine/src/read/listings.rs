@@ -50,7 +50,7 @@ impl Engine {
     /// Returns true if the port is in the table.
     #[must_use]
     pub fn knows_port(&self, port: PortId) -> bool {
-        self.ports.contains(port)
+        self.ports.contains(port) || self.facts.awaits(port)
     }
 
     /// Returns the number of remembered netns, including ended ones.

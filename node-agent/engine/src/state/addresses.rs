@@ -150,12 +150,13 @@ impl AddressIndex {
         }
         let could_be_a_pod = match special_purpose::scope(peer) {
             Some(Scope::Link) => true,
-            _ if self.node.is_neighbour(peer) => true,
-            Some(Scope::Private) if self.pod_ranges.is_empty() => true,
-            _ if self.pod_ranges.is_empty() => {
-                surroundings(peer).is_some_and(|around| self.learned.contains_key(&around))
+            // The operator said where pods are.
+            _ if !self.pod_ranges.is_empty() => self.pod_ranges.iter().any(|range| range.contains(&peer)),
+            Some(Scope::Private) => true,
+            None => {
+                self.node.is_neighbour(peer)
+                    || surroundings(peer).is_some_and(|around| self.learned.contains_key(&around))
             }
-            _ => self.pod_ranges.iter().any(|range| range.contains(&peer)),
         };
         (if could_be_a_pod { Origin::Pod } else { Origin::External }, None)
     }

@@ -23,6 +23,11 @@ impl Agenda {
         self.dirty.extend(ports);
     }
 
+    /// Forgets that a port is to be judged, because the caller judges it now.
+    pub(crate) fn skip(&mut self, port: PortId) {
+        self.dirty.remove(&port);
+    }
+
     /// Takes the next port to judge, in the order of ids.
     pub(crate) fn next_port(&mut self) -> Option<PortId> {
         self.dirty.pop_first()

@@ -26,10 +26,11 @@ pub(crate) struct Bindings {
     /// Who holds a socket that can be reached from the farthest, to be shown. Decisions use [`Self::reachable`].
     pub shown: HeldBy,
     /// One process per program and cgroup that serves the port, `None` for sockets whose process is not known. Those
-    /// whose sockets can be reached from the farthest come first.
+    /// whose sockets can be reached from the farthest come first. Empty if there is only the one that is shown, as for
+    /// most ports.
     holders: Box<[Option<Arc<Process>>]>,
     /// Number of holders whose sockets can be reached from the farthest.
-    farthest: usize,
+    farthest: u8,
     /// When the first socket opened; `None` if a socket's opening is not known.
     pub opened_at: Option<BootTime>,
     /// Since when the port is served, ignoring gaps up to the grace time.
@@ -58,12 +59,13 @@ impl Bindings {
 
     /// Returns one process per program and cgroup that serves the port; `None` stands for unknown processes.
     pub(crate) fn processes(&self) -> impl Iterator<Item = Option<&Process>> {
-        self.holders.iter().map(Option::as_deref)
+        let only = self.holders.is_empty().then(|| self.shown.process().map(Arc::as_ref));
+        only.into_iter().chain(self.holders.iter().map(Option::as_deref))
     }
 
     /// Returns those of [`Self::processes`] whose sockets can be reached from the farthest. The verdict is about them.
     pub(crate) fn reachable(&self) -> impl Iterator<Item = Option<&Process>> {
-        self.processes().take(self.farthest)
+        self.processes().take(self.farthest.into())
     }
 
     /// Returns the known processes of other programs than the one that is shown.
@@ -110,16 +112,17 @@ impl Bindings {
         let shown = far().max_by_key(|held| held.certainty()).filter(|held| held.certainty() > 0);
         // The first of several that are equally certain.
         let shown = shown.and_then(|best| far().find(|held| held.certainty() == best.certainty()));
+        let shown = shown.cloned().unwrap_or_default();
         let mut holders = Holders::default();
         far().filter(|held| held.process().is_some()).for_each(|held| holders.add(held.process()));
         if far().any(|held| held.process().is_none()) || sockets > views.len() {
             holders.add(None);
         }
-        let farthest = holders.all.len();
+        let farthest = u8::try_from(holders.all.len()).unwrap_or(u8::MAX);
         near().for_each(|held| holders.add(held.process()));
         Some(Self {
-            shown: shown.cloned().unwrap_or_default(),
-            holders: holders.all.into(),
+            holders: holders.beside(&shown),
+            shown,
             farthest,
             addresses,
             beyond_loopback,
@@ -130,6 +133,12 @@ impl Bindings {
         })
     }
 
+    /// True for the bindings that [`Self::forwarded`] makes.
+    #[must_use]
+    pub(crate) const fn is_forwarded(&self) -> bool {
+        self.addresses.is_empty()
+    }
+
     /// The bindings of a port that no socket of the netns serves: its rules forward it.
     #[must_use]
     pub(crate) fn forwarded(first_at: BootTime) -> Self {
@@ -138,7 +147,7 @@ impl Bindings {
             beyond_loopback: true,
             v6_only: false,
             shown: HeldBy::Unknown,
-            holders: [None].into(),
+            holders: Box::default(),
             farthest: 1,
             opened_at: None,
             first_at,
@@ -154,6 +163,14 @@ struct Holders {
 }
 
 impl Holders {
+    /// Returns the holders, or none if there is only the one that is shown.
+    fn beside(self, shown: &HeldBy) -> Box<[Option<Arc<Process>>]> {
+        match self.all.as_slice() {
+            [only] if only.as_ref() == shown.process() => Box::default(),
+            _ => self.all.into(),
+        }
+    }
+
     /// Adds a holder that differs from the others. A process that does not fit counts as unknown.
     fn add(&mut self, process: Option<&Arc<Process>>) {
         let is_known = |known: &Option<Arc<Process>>| match (known, process) {

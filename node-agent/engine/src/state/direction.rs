@@ -1,6 +1,7 @@
 //! Who spoke first on a UDP port: a port that was called serves, one that only got answers is a client's.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use crate::model::identity::BootTime;
 
@@ -9,7 +10,7 @@ use crate::model::identity::BootTime;
 pub(crate) enum Role {
     /// Somebody called the port.
     Server,
-    /// The port addressed others, and nobody called it.
+    /// The port addressed others at once or got answers, and nobody called it.
     Client,
     /// Neither.
     #[default]
@@ -35,8 +36,10 @@ pub(crate) struct Direction {
     called_at: Option<BootTime>,
     /// A peer inside the pod sent something unasked.
     called_within_at: Option<BootTime>,
-    /// The port addressed a peer that was not heard before.
-    addressed_at: Option<BootTime>,
+    /// A peer answered that the port had addressed first.
+    answered_at: Option<BootTime>,
+    /// When the port first addressed a peer that was not heard before.
+    asked_at: Option<BootTime>,
     callers: Callers,
 }
 
@@ -54,19 +57,24 @@ impl Direction {
         };
     }
 
-    /// Notes that the port addressed a peer first.
-    pub(crate) fn address(&mut self, at: BootTime) {
-        self.addressed_at = self.addressed_at.max(Some(at));
+    /// Notes that the port addressed a peer first, at `asked_at`, and whether the drain at `at` has answers.
+    pub(crate) fn ask(&mut self, asked_at: BootTime, is_answered: bool, at: BootTime) {
+        self.asked_at = Some(self.asked_at.map_or(asked_at, |known| known.min(asked_at)));
+        if is_answered {
+            self.answered_at = self.answered_at.max(Some(at));
+        }
     }
 
     /// Returns the role of sockets that serve since `first_at`. What arrives at the interface does not reach sockets that
-    /// are bound to loopback only (`loopback`).
+    /// are bound to loopback only (`loopback`). A client asks `soon` after it opened, answered or not. A port that waited
+    /// longer needs an answer to be a client's.
     #[must_use]
-    pub(crate) fn role(&self, first_at: BootTime, loopback: bool) -> Role {
+    pub(crate) fn role(&self, first_at: BootTime, loopback: bool, soon: Duration) -> Role {
         let called_at = if loopback { self.called_within_at } else { self.called_at };
+        let asked_soon = self.asked_at.is_some_and(|at| (first_at..=first_at.after(soon)).contains(&at));
         if called_at >= Some(first_at) {
             Role::Server
-        } else if self.addressed_at >= Some(first_at) {
+        } else if asked_soon || self.answered_at >= Some(first_at) {
             Role::Client
         } else {
             Role::Waiting

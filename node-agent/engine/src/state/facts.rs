@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use crate::model::identity::{BootTime, NetnsId, PodKey, PortId};
+use crate::model::identity::{BootTime, NetnsId, PodKey, PortId, Protocol};
 use crate::model::listener::ServedBy;
 use crate::model::netns::NetnsFacts;
 use crate::model::network_policy::NetworkPolicy;
@@ -69,6 +69,14 @@ impl Facts {
     /// True if the sockets of the pod's netns were scanned.
     pub(crate) fn is_scanned(&self, pod: PodKey) -> bool {
         self.netns_of(pod).and_then(|netns| self.netns.get(netns)).is_some_and(Netns::is_scanned)
+    }
+
+    /// True for a port of a pod that is expected and not served, and that the kernel side counts nevertheless.
+    pub(crate) fn awaits(&self, id: PortId) -> bool {
+        let pod = self.pods.in_netns(id.netns).filter(|_| !self.netns.is_host(id.netns));
+        let record = pod.and_then(|pod| self.pods.get(pod));
+        id.protocol == Protocol::Tcp
+            && record.is_some_and(|record| record.unserved.since((id.protocol, id.port)).is_some())
     }
 
     /// True if a virtual machine runs in the pod's netns, whose sockets this kernel does not see.

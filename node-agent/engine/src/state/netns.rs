@@ -28,6 +28,8 @@ pub(crate) struct Netns {
     gone_at: Option<BootTime>,
     /// Time of the latest scan.
     scanned_at: Option<BootTime>,
+    /// Time of the first scan since the netns last came into being.
+    first_scanned_at: Option<BootTime>,
     /// What its ports, sockets and peers occupy.
     usage: Usage,
     /// True if no pod's path claims the netns.
@@ -57,9 +59,18 @@ impl Netns {
         !self.is_gone() && self.scanned_at > self.gone_at
     }
 
+    /// Returns the time of the first scan since the netns last came into being.
+    #[must_use]
+    pub(crate) const fn first_scanned_at(&self) -> Option<BootTime> {
+        self.first_scanned_at
+    }
+
     /// Notes a scan. Returns true if it is the first one.
     pub(crate) fn scan(&mut self, at: BootTime) -> bool {
         let before = self.is_scanned();
+        if Some(at) > self.gone_at && self.first_scanned_at.is_none_or(|first| at < first) {
+            self.first_scanned_at = Some(at);
+        }
         self.floor = self.floor.max(at);
         self.scanned_at = self.scanned_at.max(Some(at));
         !before && self.is_scanned()
@@ -235,6 +246,7 @@ impl NetnsIndex {
         let netns = self.all.entry(id).or_default();
         let was_gone = netns.is_gone();
         netns.gone_at = netns.gone_at.max(Some(at));
+        netns.first_scanned_at = netns.first_scanned_at.filter(|first| Some(*first) > netns.gone_at);
         netns.floor = netns.floor.max(at.after(Duration::from_nanos(1)));
         if was_gone || !netns.is_gone() {
             return false;

@@ -9,8 +9,8 @@ use crate::model::identity::{BootTime, Protocol};
 use crate::model::reach::Reach;
 use crate::model::traffic::{Origin, Peer, PeerDelta, PeerOrigin};
 
-/// What takes the connections of a peer inside the pod; ordered, the later of two counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+/// What takes the connections of a peer inside the pod.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum TakenBy {
     /// A socket of the port.
     #[default]
@@ -21,6 +21,18 @@ pub(crate) enum TakenBy {
     Forward,
 }
 
+impl TakenBy {
+    const fn proxy(self) -> Option<NonZeroU16> {
+        match self {
+            Self::Proxy(port) => Some(port),
+            Self::Socket | Self::Forward => None,
+        }
+    }
+}
+
+/// Unit in which a peer keeps how long after it was first seen it was counted.
+const COUNTED_UNIT: Duration = Duration::from_millis(16);
+
 /// Counters of one peer.
 #[derive(Clone, Debug)]
 pub(crate) struct PeerCount {
@@ -28,9 +40,12 @@ pub(crate) struct PeerCount {
     pub origin: Origin,
     /// False while the origin may still turn out nearer: a pod that was created a moment ago may not be known yet.
     pub settled: bool,
-    pub taken_by: TakenBy,
-    /// Time from when the peer was first seen until it was first counted, in milliseconds, rounded up.
-    counted_after_ms: u32,
+    is_forwarded: bool,
+    /// The port that takes the peer's connections, if a rule redirects them there. The later port counts.
+    proxy: Option<NonZeroU16>,
+    /// Time from when the peer was first seen until it was first counted, in units of 16 ms, rounded up. A peer takes few
+    /// bytes, because there may be 65,536.
+    counted_after: u16,
     pub reference: Option<Arc<str>>,
     /// UDP datagrams that reached the socket lookup; handshakes for the other protocols. A protocol has only one of
     /// them.
@@ -66,13 +81,14 @@ impl PeerCount {
         (origin, reference): PeerOrigin,
         at: BootTime,
     ) -> Self {
-        let after_ms = at.since(delta.first_seen).as_nanos().div_ceil(1_000_000);
+        let after = at.since(delta.first_seen).as_nanos().div_ceil(COUNTED_UNIT.as_nanos());
         Self {
             address: delta.address,
             origin,
             settled: true,
-            taken_by,
-            counted_after_ms: u32::try_from(after_ms).unwrap_or(u32::MAX),
+            is_forwarded: taken_by == TakenBy::Forward,
+            proxy: taken_by.proxy(),
+            counted_after: u16::try_from(after).unwrap_or(u16::MAX),
             reference,
             calls: calls(protocol, delta),
             packets: delta.packets,
@@ -88,11 +104,21 @@ impl PeerCount {
         self.bytes = self.bytes.saturating_add(delta.bytes);
         self.first_seen = self.first_seen.min(delta.first_seen);
         self.last_seen = self.last_seen.max(at);
-        self.taken_by = self.taken_by.max(taken_by);
+        self.is_forwarded |= taken_by == TakenBy::Forward;
+        self.proxy = self.proxy.max(taken_by.proxy());
+    }
+
+    /// Returns what takes the peer's connections; of several the last that [`TakenBy`] names.
+    pub(crate) const fn taken_by(&self) -> TakenBy {
+        match self.proxy {
+            _ if self.is_forwarded => TakenBy::Forward,
+            Some(port) => TakenBy::Proxy(port),
+            None => TakenBy::Socket,
+        }
     }
 
     pub(crate) fn counted_at(&self) -> BootTime {
-        self.first_seen.after(Duration::from_millis(self.counted_after_ms.into()))
+        self.first_seen.after(COUNTED_UNIT.saturating_mul(self.counted_after.into()))
     }
 
     pub(crate) const fn connections(&self, protocol: Protocol) -> u64 {
@@ -105,16 +131,14 @@ impl PeerCount {
     /// Returns true for a caller inside the pod whose connections a socket of the port takes. A proxy in the pod calls
     /// like this.
     pub(crate) fn is_own(&self) -> bool {
-        self.origin == Origin::SamePod && self.taken_by == TakenBy::Socket
+        self.origin == Origin::SamePod && self.taken_by() == TakenBy::Socket
     }
 
     /// Returns true if a handshake completed or datagrams were received. An attempt alone is not traffic.
     pub(crate) const fn served(&self, protocol: Protocol) -> bool {
         match protocol {
             Protocol::Tcp => self.calls > 0,
-            Protocol::Udp | Protocol::Sctp => {
-                self.calls > 0 || self.packets > 0 || matches!(self.taken_by, TakenBy::Forward)
-            }
+            Protocol::Udp | Protocol::Sctp => self.calls > 0 || self.packets > 0 || self.is_forwarded,
         }
     }
 

@@ -164,7 +164,8 @@ impl Port {
     #[must_use]
     pub(crate) fn served_by(&self) -> ServedBy {
         let is_kernel = |bindings: &Bindings| bindings.shown == HeldBy::Kernel;
-        if self.is_forwarded() {
+        // Also after the forwarding ended.
+        if self.bindings.as_ref().is_some_and(Bindings::is_forwarded) {
             ServedBy::Forwarded
         } else if self.bindings.as_ref().is_some_and(is_kernel) {
             ServedBy::Kernel
@@ -175,11 +176,11 @@ impl Port {
 
     /// Returns what the UDP port is used for; see [`PortTraffic::role`].
     #[must_use]
-    pub(crate) fn role(&self, bindings: &Bindings) -> Role {
+    pub(crate) fn role(&self, bindings: &Bindings, soon: Duration) -> Role {
         if self.is_forwarded() {
             return Role::Server;
         }
-        self.traffic.role(bindings.first_at, !bindings.beyond_loopback)
+        self.traffic.role(bindings.first_at, !bindings.beyond_loopback, soon)
     }
 
     /// Returns the traffic as reports show it. `own`: the pod's own IPv4 and IPv6 address.
@@ -252,8 +253,8 @@ impl Port {
         if let Some(bindings) = &self.bindings {
             bindings.addresses.hash(&mut fnv);
             bindings.v6_only.hash(&mut fnv);
-            let named = |p: &Process| (p.pid, p.name.clone(), p.executable.clone());
-            bindings.shown.process().map(|process| named(process)).hash(&mut fnv);
+            let shown = bindings.shown.process();
+            shown.map(|process| (process.pid, &process.name, &process.executable)).hash(&mut fnv);
             bindings.others().for_each(|process| (&process.name, &process.executable).hash(&mut fnv));
         }
         self.served_by().hash(&mut fnv);

@@ -56,8 +56,8 @@ pub(crate) struct PortTraffic {
     peers: Vec<PeerCount>,
     /// True if a peer is not listed.
     truncated: bool,
-    /// Who spoke first. Only for UDP.
-    direction: Direction,
+    /// Who spoke first. Only for UDP ports with traffic.
+    direction: Option<Box<Direction>>,
     /// Connections that a proxy in the pod took.
     proxied: u64,
     /// The farthest reach of served traffic.
@@ -138,11 +138,12 @@ impl PortTraffic {
             if protocol == Protocol::Udp {
                 if peer.addressed_first {
                     // What comes from there are answers.
-                    self.direction.address(at);
+                    self.direction.get_or_insert_default().ask(peer.first_seen, served > 0, at);
                     continue;
                 }
                 if served > 0 || taken_by == TakenBy::Forward {
-                    self.direction.call(peer.address, peer.attempts > 0, at);
+                    let direction = self.direction.get_or_insert_default();
+                    direction.call(peer.address, peer.attempts > 0, at);
                 }
             }
             if matches!(taken_by, TakenBy::Proxy(_)) {
@@ -308,14 +309,15 @@ impl PortTraffic {
 
     /// Returns what the port is used for; see [`Direction::role`].
     #[must_use]
-    pub(crate) fn role(&self, first_at: BootTime, loopback: bool) -> Role {
-        self.direction.role(first_at, loopback)
+    pub(crate) fn role(&self, first_at: BootTime, loopback: bool, soon: Duration) -> Role {
+        let role = |direction: &Direction| direction.role(first_at, loopback, soon);
+        self.direction.as_deref().map(role).unwrap_or_default()
     }
 
     /// Returns true if more than one address called, as far as is known.
     #[must_use]
-    pub(crate) const fn is_called_by_several(&self) -> bool {
-        self.direction.is_called_by_several()
+    pub(crate) fn is_called_by_several(&self) -> bool {
+        self.direction.as_deref().is_some_and(Direction::is_called_by_several)
     }
 
     /// Returns the number of connections that were counted twice: a proxy in the pod takes a caller's connection, and
@@ -331,7 +333,7 @@ impl PortTraffic {
     /// Adds the totals, not the peers, to a sum over ports.
     pub(crate) fn add_to(&self, protocol: Protocol, sum: &mut Traffic) {
         let connections = self.connections.saturating_sub(self.counted_twice(protocol));
-        sum.attempts = sum.attempts.saturating_add(self.attempts);
+        sum.attempts = sum.attempts.saturating_add(self.tries(protocol));
         sum.connections = sum.connections.saturating_add(connections);
         sum.packets = sum.packets.saturating_add(self.datagrams(protocol));
         sum.bytes = sum.bytes.saturating_add(self.bytes);
@@ -364,7 +366,7 @@ impl PortTraffic {
         let mut peers = Vec::with_capacity(kept.len());
         for peer in kept {
             let mut shown = peer.report(protocol);
-            shown.via = way_in.via(peer.taken_by, peer.address).map(Into::into);
+            shown.via = way_in.via(peer.taken_by(), peer.address).map(Into::into);
             if peer.is_own() && left > 0 {
                 let same = left.min(shown.connections);
                 left = left.saturating_sub(same);
@@ -377,7 +379,7 @@ impl PortTraffic {
         }
         peers.sort_by_key(|peer| (Reverse(peer.connections), Reverse(peer.packets), peer.address));
         Traffic {
-            attempts: self.attempts,
+            attempts: self.tries(protocol),
             connections: self.connections.saturating_sub(twice),
             packets: self.datagrams(protocol),
             bytes: self.bytes,
@@ -396,6 +398,14 @@ impl PortTraffic {
             bytes: self.bytes,
             peers_created: if self.truncated { u64::MAX } else { 0 },
             peers: self.peers.iter().map(|peer| peer.to_delta(protocol)).collect(),
+        }
+    }
+
+    /// Returns the attempts as reports show them: SYNs, and each datagram.
+    const fn tries(&self, protocol: Protocol) -> u64 {
+        match protocol {
+            Protocol::Udp => self.datagrams(protocol),
+            Protocol::Tcp | Protocol::Sctp => self.attempts,
         }
     }
 

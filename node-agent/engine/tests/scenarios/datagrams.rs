@@ -105,9 +105,29 @@ fn a_server_that_only_waits_is_judged_outside_of_the_ephemeral_range_and_unprove
 fn a_port_that_was_shown_and_turns_out_to_be_a_clients_is_withdrawn() {
     let mut world = bound(5_060, "0.0.0.0");
     world.wait(6_000).check(&["undeclared-reachable 5060/UDP"]);
-    world.addresses(5_060, "203.0.113.9").check(&[]);
+    world.addresses(5_060, "203.0.113.9").check(&["undeclared-reachable 5060/UDP"]);
+    assert_eq!(world.printed(5_060), (1, 0), "nobody answered");
+    world.answers(5_060, "203.0.113.9", 1).check(&[]);
     assert!(world.listeners().is_empty());
     assert_eq!(world.printed(5_060), (1, 1));
+}
+
+#[test]
+fn a_port_that_is_older_than_the_agent_may_have_been_called_before() {
+    let mut world = World::demo();
+    let at = world.now;
+    world.apply(scan(APP, at, &[(10, Protocol::Udp, 5_060)])).wait(6_000);
+    world.check(&["undeclared-reachable 5060/UDP"]);
+    world.addresses(5_060, "203.0.113.9").answers(5_060, "203.0.113.9", 1).check(&[]);
+    assert!(world.listener().unproven, "listed all the same");
+    // One that appears later asked first.
+    let mut world = World::demo();
+    let at = world.now;
+    world.apply(scan(APP, at, &[])).wait(6_000);
+    let at = world.now;
+    world.apply(scan(APP, at, &[(10, Protocol::Udp, 5_060)])).wait(6_000);
+    world.addresses(5_060, "203.0.113.9").answers(5_060, "203.0.113.9", 1).check(&[]);
+    assert!(world.listeners().is_empty());
 }
 
 #[test]
@@ -165,7 +185,7 @@ fn datagrams_at_the_interface_and_at_the_socket_lookup_are_different_ones() {
     let other = PeerDelta { packets: 4, bytes: 400, ..peer("10.1.0.3", world.now) };
     world.heard(5_353, vec![own, other]);
     let traffic = world.listener().traffic.clone();
-    assert_eq!((traffic.packets, traffic.attempts, traffic.bytes), (7, 3, 400));
+    assert_eq!((traffic.packets, traffic.attempts, traffic.bytes), (7, 7, 400));
     let sent: Vec<(Origin, u64)> = traffic.peers.iter().map(|peer| (peer.origin, peer.packets)).collect();
     assert_eq!(sent, [(Origin::Pod, 4), (Origin::SamePod, 3)]);
 }

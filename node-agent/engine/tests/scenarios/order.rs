@@ -162,19 +162,27 @@ impl Told {
                     if *netns == APP { ("app", "10.1.0.2/24") } else { ("curler", "10.1.0.3/24") };
                 netns_at(*netns, name, address, at)
             }
+            Deed::Manifests { app, declares, curler } => manifests(*app, *declares, *curler),
+            deed => match self.at_server(deed, at) {
+                Some(input) => input,
+                None => return,
+            },
+        };
+        self.inputs.push(input);
+    }
+
+    /// What happens at the server, whose sockets stay.
+    fn at_server(&mut self, deed: &Deed, at: BootTime) -> Option<Input> {
+        let input = match deed {
             Deed::Call { which, caller } => {
-                let (Some((_, protocol, port)), Some(caller)) = (SERVED.get(*which), CALLERS.get(*caller))
-                else {
-                    return;
-                };
+                let (_, protocol, port) = SERVED.get(*which)?;
+                let caller = CALLERS.get(*caller)?;
                 self.called.push(*port);
                 call(SERVER, *protocol, *port, caller, 1, at)
             }
             Deed::Address { which, caller } => {
-                let (Some((_, protocol, port)), Some(caller)) = (SERVED.get(*which), CALLERS.get(*caller))
-                else {
-                    return;
-                };
+                let (_, protocol, port) = SERVED.get(*which)?;
+                let caller = CALLERS.get(*caller)?;
                 self.addressed.push(*port);
                 drain(
                     *protocol,
@@ -184,39 +192,23 @@ impl Told {
                 )
             }
             Deed::Redirect { port, caller } => {
-                let Some(caller) = CALLERS.get(*caller) else { return };
+                let caller = CALLERS.get(*caller)?;
                 self.led.push(*port);
                 let accepted_by = NonZeroU16::new(80);
                 drain(Tcp, *port, PeerDelta { connections: 1, accepted_by, ..peer(caller, at) }, at)
             }
             Deed::Forward { port, to, caller } => {
-                let Some(caller) = CALLERS.get(*caller) else { return };
+                let caller = CALLERS.get(*caller)?;
                 self.led.push(*port);
                 let of = crate::world::port(SERVER, Tcp, *port);
                 let to = (ip(&format!("172.17.0.{to}")), 80);
                 let ports = vec![ForwardedPort { port: of, to, callers: vec![(ip(caller), 1)] }];
                 Input::Forwarded(ForwardedPorts { netns: NetnsId(SERVER), at, ports })
             }
-            Deed::Hold { holder } => {
-                let listed: Vec<_> =
-                    SERVED.iter().map(|(cookie, protocol, port)| (*cookie, *protocol, *port)).collect();
-                let mut input = scan(SERVER, at, &listed);
-                if let Input::NetnsScanned(scan) = &mut input {
-                    for socket in &mut scan.sockets {
-                        socket.holder = match holder {
-                            0 => Holder::Unknown,
-                            1 => Holder::Nobody,
-                            2 => Holder::Kernel,
-                            _ => Holder::Process(process("server", None)),
-                        };
-                    }
-                }
-                input
-            }
-            Deed::Manifests { app, declares, curler } => manifests(*app, *declares, *curler),
-            _ => return,
+            Deed::Hold { holder } => hold(*holder, at),
+            _ => return None,
         };
-        self.inputs.push(input);
+        Some(input)
     }
 }
 
@@ -228,6 +220,22 @@ fn reorder(inputs: &[Input], order: &[usize]) -> Vec<Input> {
         other => Some(other.clone()),
     });
     shuffled.collect()
+}
+
+/// A scan of the server that finds this holder of its sockets.
+fn hold(holder: usize, at: BootTime) -> Input {
+    let mut input = scan(SERVER, at, &SERVED);
+    if let Input::NetnsScanned(scan) = &mut input {
+        for socket in &mut scan.sockets {
+            socket.holder = match holder {
+                0 => Holder::Unknown,
+                1 => Holder::Nobody,
+                2 => Holder::Kernel,
+                _ => Holder::Process(process("server", None)),
+            };
+        }
+    }
+    input
 }
 
 /// A drain of one peer of a port of the server.

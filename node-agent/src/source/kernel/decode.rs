@@ -13,6 +13,8 @@ use portolan_engine::model::process::Process;
 use portolan_engine::model::socket::OpenedSocket;
 use zerocopy::FromBytes;
 
+use crate::source::scan;
+
 /// Why a record cannot be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
@@ -37,7 +39,7 @@ pub fn listener(bytes: &[u8]) -> Result<Input, DecodeError> {
         LISTENER_OPENED => Ok(Input::SocketOpened(OpenedSocket {
             cookie,
             port: port(record.listener.netns_cookie, record.listener.protocol, record.listener.port)?,
-            address: address(record.listener.address),
+            address: scan::bound_address(address(record.listener.address), record.listener.bound_interface),
             v6_only: None,
             process: process(&record.listener),
             at,

@@ -97,3 +97,64 @@ fn an_unknown_port_is_taken_after_the_grace_time_and_only_then() {
     let found = [13, 22, 23].map(|n| drain.take_unknown_ports(|port| port == known, second(n)));
     assert_eq!(found, [vec![], vec![], vec![port_id(&PORT).expect("a port")]]);
 }
+
+/// Reports of one UDP peer of `port`, drain by drain: packets, and whether it was addressed first.
+fn reports_of(port: u16, address: [u8; 16], drains: &[PeerCounters]) -> Vec<Vec<(u64, bool)>> {
+    let key = PeerKey { port: PortKey { port, protocol: 17, ..PORT }, address };
+    let (mut peers, ports) = (PeerMemory::default(), HashMap::from([(key.port, counted(0))]));
+    let report = |now: &PeerCounters| {
+        let mut drain = TrafficDrain::default();
+        assert!(!report_peer(&mut peers, &ports, &mut drain, key, *now, 1));
+        let deltas = drain.ports.values().flat_map(|port| &port.peers);
+        deltas.map(|peer| (peer.packets, peer.addressed_first)).collect()
+    };
+    drains.iter().map(report).collect()
+}
+
+#[test]
+fn a_peer_that_was_only_addressed_is_reported_once() {
+    let addressed = PeerCounters { first_boot_ns: 9, direction: PEER_ADDRESSED, ..PeerCounters::default() };
+    let answered = PeerCounters { packets: 2, ..addressed };
+    let reports = reports_of(53, [7; 16], &[addressed, addressed, answered, answered]);
+    assert_eq!(reports, [vec![(0, true)], vec![], vec![(2, true)], vec![]]);
+}
+
+#[test]
+fn an_unproven_peer_is_reported_with_all_its_traffic_once_it_is_proven() {
+    let unproven = |packets| PeerCounters {
+        first_boot_ns: 9,
+        packets,
+        direction: PEER_UNPROVEN,
+        ..PeerCounters::default()
+    };
+    for (direction, addressed_first) in [(PEER_CALLED, false), (PEER_ADDRESSED, true)] {
+        let proven = PeerCounters { direction, ..unproven(5) };
+        let reports = reports_of(40_000, [7; 16], &[unproven(0), unproven(3), proven, proven]);
+        assert_eq!(reports, [vec![], vec![], vec![(5, addressed_first)], vec![]]);
+    }
+}
+
+#[test]
+fn an_unproven_peer_of_a_low_port_calls_it_after_a_while() {
+    let at = |seconds: u64| BootTime(seconds * 1_000_000_000);
+    let key = |port| PeerKey { port: PortKey { port, protocol: 17, ..PORT }, address: [7; 16] };
+    let peer = PeerCounters {
+        first_boot_ns: at(1).0,
+        packets: 1,
+        direction: PEER_UNPROVEN,
+        ..PeerCounters::default()
+    };
+    assert_eq!(assumed_direction(&key(53), &peer, at(10)), PEER_UNPROVEN);
+    assert_eq!(assumed_direction(&key(53), &peer, at(11)), PEER_CALLED);
+    assert_eq!(assumed_direction(&key(53), &PeerCounters { packets: 0, ..peer }, at(11)), PEER_UNPROVEN);
+    assert_eq!(assumed_direction(&key(51_820), &peer, at(11)), PEER_UNPROVEN, "a client may have that port");
+}
+
+#[test]
+fn the_port_that_accepts_is_told_with_the_peer() {
+    let now =
+        PeerCounters { first_boot_ns: 9, connections: 1, accepted_port: 8080, ..PeerCounters::default() };
+    let fresh = PeerCounters { first_boot_ns: 9, ..PeerCounters::default() };
+    let delta = peer_delta(&PEER, &now, &fresh, true).expect("new");
+    assert_eq!(delta.accepted_by.map(NonZeroU16::get), Some(8080));
+}

@@ -118,7 +118,8 @@ impl KernelHooks {
             (Hook::Tc, options.traffic == TrafficLevel::Full),
         ];
         let attachments = Attachments::new(wanted, feed);
-        let observed = map(&mut ebpf, "OBSERVED")?;
+        let mut observed = ObservedNetns(map(&mut ebpf, "OBSERVED")?);
+        observed.sending(hooks.directions);
         let netns_loader = loader(options, &bpffs);
         let bpffs = Arc::new(bpffs);
         let programs = NetnsPrograms::new(
@@ -127,7 +128,7 @@ impl KernelHooks {
             &mut ebpf,
             options.traffic,
             bpffs,
-            (attachments, ObservedNetns(observed)),
+            (attachments, observed),
         );
         Ok((Self::with_maps(ebpf, *options, hooks)?, programs))
     }

@@ -23,6 +23,8 @@ mod program_syscalls;
 mod program_templates;
 mod refusal;
 mod rings;
+#[cfg(feature = "bench")]
+pub mod sending_cost;
 
 pub use bpffs::DetachedBpffs;
 pub use capabilities::Capabilities;

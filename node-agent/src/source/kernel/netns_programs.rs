@@ -14,6 +14,7 @@ use aya::programs::tc::{
 };
 use aya::programs::{ProgramError, ProgramFd, SchedClassifier, SkLookup, TcAttachType, tc::TcError};
 use aya::{Ebpf, EbpfLoader};
+use portolan_ebpf::abi::traffic::SENDING_OBSERVED;
 use portolan_engine::model::identity::NetnsId;
 
 use super::attachments::Attachments;
@@ -94,6 +95,14 @@ impl ObservedNetns {
     fn begin(&mut self, netns: NetnsId) {
         if let Err(error) = self.0.insert(netns.0, clock::now().0, 0) {
             tracing::warn!(%error, netns = netns.0, "cannot tell the programs that a netns is observed");
+        }
+    }
+
+    /// Says that the hooks see from now on what sockets send. Where they are refused, whoever is heard counts as a caller.
+    pub(super) fn sending(&mut self, is_seen: bool) {
+        let since = if is_seen { clock::now().0 } else { 0 };
+        if let Err(error) = self.0.insert(SENDING_OBSERVED, since, 0) {
+            tracing::warn!(%error, "cannot tell the programs that senders are observed");
         }
     }
 
@@ -239,7 +248,8 @@ fn load_shared(
     let templates = ProgramTemplates::new(&unset, &arrays)
         .inspect_err(|error| tracing::warn!(%error, "programs are loaded the slow way"))
         .ok();
-    let program = load_shared_lookup(ebpf)?;
+    let program: &mut SkLookup = program(ebpf, "portolan_lookup")?;
+    program.load().map_err(|error| error_text(&error))?;
     let lookup = array_with(&mut arrays, "SHARED_LOOKUP", program.fd().map_err(|error| error_text(&error))?)?;
     let ingress = if traffic == TrafficLevel::Full {
         load_shared_ingress(&mut arrays, ebpf)
@@ -249,17 +259,6 @@ fn load_shared(
         None
     };
     Ok(Shared { _lookup: lookup, ingress, templates, is_without_tcx: false })
-}
-
-/// Loads the shared sk_lookup program: the one that knows the interface, if the kernel has that.
-fn load_shared_lookup(ebpf: &mut Ebpf) -> Result<&mut SkLookup, String> {
-    let new: &mut SkLookup = program(ebpf, "portolan_lookup")?;
-    let name = if new.load().is_ok() { "portolan_lookup" } else { "portolan_lookup_old" };
-    let found: &mut SkLookup = program(ebpf, name)?;
-    if name == "portolan_lookup_old" {
-        found.load().map_err(|error| error_text(&error))?;
-    }
-    Ok(found)
 }
 
 fn load_shared_ingress(arrays: &mut Ebpf, ebpf: &mut Ebpf) -> Result<ProgramArray<MapData>, String> {

@@ -63,6 +63,8 @@ pub fn measure() -> Result<Vec<PacketCost>> {
     let mut costs = [
         ("tcp-listening", tcp(0)),
         ("tcp-silent", v4(IPPROTO_TCP, SILENT, 0, &[])),
+        ("tcp-syn", syn(LISTENING)),
+        ("tcp-syn-silent", syn(SILENT)),
         ("udp-datagram", v4(IPPROTO_UDP, LISTENING, 0, &[])),
         ("tcp-ipv6", v6(LISTENING, 0)),
         ("tcp-ip-options", v4(IPPROTO_TCP, LISTENING, 0, &[1, 1, 1, 0])),
@@ -128,7 +130,7 @@ fn nanoseconds(ebpf: &Ebpf, name: &str, packet: &[u8], repeat: u32) -> Result<f6
     Ok(program.test_run(options)?.duration.as_secs_f64() * 1e9)
 }
 
-fn median(mut numbers: Vec<f64>) -> f64 {
+pub(super) fn median(mut numbers: Vec<f64>) -> f64 {
     numbers.sort_by(f64::total_cmp);
     numbers.get(numbers.len() / 2).copied().unwrap_or_default()
 }
@@ -166,6 +168,17 @@ fn v4(protocol: u8, port: u16, peer: u8, options: &[u8]) -> Vec<u8> {
     bytes.extend([10, 99, 0, 1]);
     bytes.extend(options);
     bytes.extend(transport);
+    bytes
+}
+
+/// Builds the first packet of a connection.
+fn syn(port: u16) -> Vec<u8> {
+    const FLAGS: usize = 14 + 20 + 13;
+    const SYN: u8 = 0x02;
+    let mut bytes = v4(IPPROTO_TCP, port, 0, &[]);
+    if let Some(flags) = bytes.get_mut(FLAGS) {
+        *flags = SYN;
+    }
     bytes
 }
 

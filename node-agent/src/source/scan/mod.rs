@@ -8,7 +8,7 @@ mod tcp;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU16;
 
 use netlink_packet_core::Nla as _;
@@ -147,7 +147,7 @@ fn socket_of(response: &InetResponse, protocol: Protocol) -> Option<ListedSocket
         cookie: SocketCookie(u64::from_ne_bytes(header.socket_id.cookie)),
         protocol,
         port: NonZeroU16::new(header.socket_id.source_port)?,
-        address: plain(header.socket_id.source_address),
+        address: bound_address(plain(header.socket_id.source_address), header.socket_id.interface_id),
         v6_only: if header.family == AF_INET6 { v6_only.or(Some(false)) } else { None },
         inode: header.inode,
         is_tunnel: protocol == Protocol::Udp && !loops_multicast(&response.nlas),
@@ -166,6 +166,18 @@ fn loops_multicast(nlas: &[Nla]) -> bool {
         options.emit_value(&mut flags);
         flags.first().is_none_or(|flags| flags & MC_LOOP != 0)
     })
+}
+
+/// Returns the address at which a socket can be reached that is bound to this address and interface (0: none). What is bound to
+/// the loopback interface of its netns, which always has index 1, can be reached on loopback only.
+#[must_use]
+pub fn bound_address(address: IpAddr, interface: u32) -> IpAddr {
+    const LOOPBACK: u32 = 1;
+    match address {
+        IpAddr::V4(v4) if v4.is_unspecified() && interface == LOOPBACK => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(v6) if v6.is_unspecified() && interface == LOOPBACK => Ipv6Addr::LOCALHOST.into(),
+        _ => address,
+    }
 }
 
 /// Converts IPv4-mapped addresses to IPv4.

@@ -21,8 +21,18 @@ pub enum Transport {
 pub struct SocketOptions {
     pub reuse_port: bool,
     pub v6_only: bool,
+    /// Splits what is sent at once into datagrams of this many bytes (UDP_SEGMENT); 0: does not.
+    pub segment: u16,
+    /// Receives several datagrams at once (UDP_GRO).
+    pub receive_merged: bool,
+    /// May send to broadcast addresses.
+    pub broadcast: bool,
     /// Puts a destination options header of eight bytes into each IPv6 packet.
     pub destination_options: bool,
+    /// Ties the socket to the interface eth0 (`SO_BINDTODEVICE`).
+    pub eth0_only: bool,
+    /// Ties the socket to the interface lo.
+    pub loopback_only: bool,
 }
 
 /// A request to an actor.
@@ -125,6 +135,29 @@ pub enum Request {
     },
     Shutdown {
         socket: SocketName,
+    },
+    /// Closes the sending side.
+    ShutdownWrite {
+        socket: SocketName,
+    },
+    /// Waits until everything that was written is acknowledged.
+    AwaitSent {
+        socket: SocketName,
+    },
+    /// Closes with a reset.
+    Reset {
+        socket: SocketName,
+    },
+    /// Binds and listens on a thread of this name, which ends afterwards.
+    ListenOnThread {
+        socket: SocketName,
+        address: SocketAddr,
+        thread: String,
+    },
+    /// Receives until `length` bytes came, in datagrams of any size.
+    ReceiveBytes {
+        socket: SocketName,
+        length: usize,
     },
     Close {
         socket: SocketName,

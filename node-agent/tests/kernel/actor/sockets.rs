@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -69,20 +69,19 @@ impl Sockets {
             R::Receive { socket, times } => receive(self.get(socket)?, times)?,
             R::ReceiveMessages { socket, times } => messages::receive(self.get(socket)?, times)?,
             R::ReceiveMany { socket, times } => messages::receive_many(self.get(socket)?, times)?,
-            R::Shutdown { socket } => rustix::net::shutdown(self.get(socket)?, Shutdown::Both)?,
-            R::Close { socket } => drop(self.open.remove(&socket).ok_or(Errno::BADF)?),
+            R::Shutdown { .. }
+            | R::ShutdownWrite { .. }
+            | R::AwaitSent { .. }
+            | R::Reset { .. }
+            | R::Close { .. } => self.end(&request)?,
+            R::ListenOnThread { socket, address, thread } => {
+                self.open.insert(socket, Arc::new(listen_on_thread(address, thread)?));
+            }
+            R::ReceiveBytes { socket, length } => read_exact(self.get(socket)?, length)?,
             R::CloseAll => self.open.clear(),
-            R::ListenBriefly { address, milliseconds } => {
-                let socket = listener(address)?;
-                std::thread::sleep(Duration::from_millis(milliseconds));
-                drop(socket);
-            }
+            R::ListenBriefly { address, milliseconds } => listen_briefly(address, milliseconds)?,
             R::ListenRange { address, last_port } => return self.listen_range(address, last_port),
-            R::ListenOften { address, times } => {
-                for _ in 0..times {
-                    listener(address)?;
-                }
-            }
+            R::ListenOften { address, times } => (0..times).try_for_each(|_| listener(address).map(drop))?,
             R::Inherit => return self.inherit(),
             R::Take { path, socket } => {
                 self.open.insert(socket, Arc::new(take(&path)?));
@@ -101,6 +100,25 @@ impl Sockets {
 
     fn get(&self, socket: SocketName) -> Result<BorrowedFd<'_>> {
         self.open.get(&socket).map(|fd| fd.as_fd()).ok_or(Errno::BADF)
+    }
+
+    /// Performs a request that ends a socket, or a part of it.
+    fn end(&mut self, request: &Request) -> Result<()> {
+        match *request {
+            Request::Shutdown { socket } => rustix::net::shutdown(self.get(socket)?, Shutdown::Both),
+            Request::ShutdownWrite { socket } => rustix::net::shutdown(self.get(socket)?, Shutdown::Write),
+            Request::AwaitSent { socket } => await_sent(self.get(socket)?),
+            Request::Reset { socket } => {
+                sockopt::set_socket_linger(self.get(socket)?, Some(Duration::ZERO))?;
+                self.close(socket)
+            }
+            Request::Close { socket } => self.close(socket),
+            _ => Err(Errno::INVAL),
+        }
+    }
+
+    fn close(&mut self, socket: SocketName) -> Result<()> {
+        self.open.remove(&socket).map(drop).ok_or(Errno::BADF)
     }
 
     fn send_from_tun(
@@ -160,10 +178,50 @@ fn open(transport: Transport, v6: bool, options: SocketOptions) -> Result<OwnedF
     if v6 {
         sockopt::set_ipv6_v6only(&socket, options.v6_only)?;
     }
+    if options.segment > 0 {
+        set_udp(socket.as_fd(), libc::UDP_SEGMENT, options.segment.into())?;
+    }
+    if options.receive_merged {
+        set_udp(socket.as_fd(), libc::UDP_GRO, 1)?;
+    }
+    if options.broadcast {
+        sockopt::set_socket_broadcast(&socket, true)?;
+    }
     if options.destination_options {
         raw_packet::set_destination_options(socket.as_fd())?;
     }
+    if options.eth0_only {
+        bind_to_device(socket.as_fd(), b"eth0")?;
+    }
+    if options.loopback_only {
+        bind_to_device(socket.as_fd(), b"lo")?;
+    }
     Ok(socket)
+}
+
+fn bind_to_device(socket: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
+    set_option(socket, (libc::SOL_SOCKET, libc::SO_BINDTODEVICE), name)
+}
+
+/// Sets an option of level UDP.
+fn set_udp(socket: BorrowedFd<'_>, option: libc::c_int, value: libc::c_int) -> Result<()> {
+    set_option(socket, (libc::IPPROTO_UDP, option), &value.to_ne_bytes())
+}
+
+/// Sets an option that rustix does not know.
+fn set_option(
+    socket: BorrowedFd<'_>,
+    (level, option): (libc::c_int, libc::c_int),
+    value: &[u8],
+) -> Result<()> {
+    let length = libc::socklen_t::try_from(value.len()).expect("short");
+    // SAFETY: the descriptor is borrowed for the call, and the kernel reads `length` bytes of `value`.
+    let result =
+        unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, value.as_ptr().cast(), length) };
+    if result == 0 {
+        return Ok(());
+    }
+    Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO))
 }
 
 fn listener(address: SocketAddr) -> Result<OwnedFd> {
@@ -171,6 +229,17 @@ fn listener(address: SocketAddr) -> Result<OwnedFd> {
     rustix::net::bind(&socket, &address)?;
     rustix::net::listen(&socket, 16)?;
     Ok(socket)
+}
+
+fn listen_on_thread(address: SocketAddr, name: String) -> Result<OwnedFd> {
+    let thread = std::thread::Builder::new().name(name).spawn(move || listener(address));
+    thread.map_err(|_| Errno::AGAIN)?.join().map_err(|_| Errno::IO)?
+}
+
+fn listen_briefly(address: SocketAddr, milliseconds: u64) -> Result<()> {
+    let _socket = listener(address)?;
+    std::thread::sleep(Duration::from_millis(milliseconds));
+    Ok(())
 }
 
 fn local(socket: BorrowedFd<'_>) -> Result<SocketAddr> {
@@ -219,6 +288,20 @@ fn write_all(socket: BorrowedFd<'_>, length: usize) -> Result<()> {
         left -= rustix::net::send(socket, &chunk[..left.min(chunk.len())], SendFlags::NOSIGNAL)?;
     }
     Ok(())
+}
+
+fn await_sent(socket: BorrowedFd<'_>) -> Result<()> {
+    loop {
+        let mut unsent: libc::c_int = 0;
+        // SAFETY: the descriptor is borrowed for the call, which writes one int (SIOCOUTQ).
+        if unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut unsent) } != 0 {
+            return Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO));
+        }
+        if unsent == 0 {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 fn read_exact(socket: BorrowedFd<'_>, length: usize) -> Result<()> {

@@ -58,7 +58,7 @@ impl BusyNetns {
         let options = SocketOptions {
             reuse_port: random.below(2) == 0,
             v6_only: random.below(2) == 0,
-            destination_options: false,
+            ..SocketOptions::default()
         };
         let transport = if udp { Transport::Udp } else { Transport::Tcp };
         let name = self.actor.open_with(transport, v6, options).name();

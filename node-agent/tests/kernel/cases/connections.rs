@@ -1,11 +1,12 @@
 //! What counts as a connection, and what only as an attempt.
 
 use libtest_mimic::Trial;
-use portolan_report::wire::Report;
+use portolan_report::wire::{Connection, Report};
 
 use super::case;
 use crate::actor::protocol::{Payload, Request, Transport};
-use crate::harness::agent::Stdout;
+use crate::harness::actor::{Actor, Socket};
+use crate::harness::agent::{Agent, Stdout};
 use crate::harness::timeouts::{TIMEOUT, eventually};
 use crate::harness::world::World;
 
@@ -21,6 +22,8 @@ pub fn cases() -> Vec<Trial> {
         case("connections/ipv4_to_a_dual_stack_listener", ipv4_to_a_dual_stack_listener),
         case("connections/to_a_listener_older_than_the_agent", to_a_listener_older_than_the_agent),
         case("connections/record_of_each_on_undeclared_ports", record_of_each_on_undeclared_ports),
+        case("connections/bytes_in_every_order_of_closing", bytes_in_every_order_of_closing),
+        case("connections/one_that_outlives_its_listener", one_that_outlives_its_listener),
         case("connections/a_short_one_is_one_line", a_short_one_is_one_line),
         case(
             "connections/lines_above_the_cap_leave_the_log_to_the_findings",
@@ -186,6 +189,159 @@ fn record_of_each_on_undeclared_ports() {
     let listed = agent.connections().expect("GET /v1/connections");
     let mine: Vec<_> = listed.iter().filter(|item| item.id == finding.id).collect();
     assert!(matches!(mine.as_slice(), [one] if one.closed_at.is_some()), "{mine:?}");
+    world.settles(&agent);
+}
+
+/// Waits for the line about the end of a connection from this port.
+fn end_of(agent: &Agent, client_port: u16) -> Connection {
+    agent.wait_report("the connection's end", |report| match report {
+        Report::Connection(item) if item.remote.port == client_port && item.closed_at.is_some() => {
+            Some(item.clone())
+        }
+        _ => None,
+    })
+}
+
+/// How a connection ends.
+#[derive(Clone, Copy, Debug)]
+enum Ending {
+    ClientFirst,
+    ServerFirst,
+    /// The client closes its sending side; the server answers and closes.
+    ClientHalf,
+    /// The server closes its sending side; the client sends more and closes.
+    ServerHalf,
+    /// The server closes, and the client never does.
+    ServerOnly,
+    ClientReset,
+    ServerReset,
+    AtOnce,
+    /// The server closes before it reads everything, which resets the connection.
+    Unread,
+}
+
+const SENT: usize = 5000;
+const ANSWER: usize = 70;
+
+/// A connection over which the client sent `SENT` bytes, which the server read.
+struct Talk<'a> {
+    web: &'a Actor,
+    client: &'a Actor,
+    peer: Socket<'a>,
+    served: Socket<'a>,
+}
+
+impl Talk<'_> {
+    fn answer(&self) {
+        self.served.write(ANSWER);
+        self.client.order(&Request::Read { socket: self.peer.name(), length: ANSWER });
+    }
+
+    fn end(&self, ending: Ending) {
+        let Self { web, client, peer, served } = self;
+        match ending {
+            Ending::ClientFirst => {
+                peer.close();
+                served.close();
+            }
+            Ending::ServerFirst => {
+                served.close();
+                peer.close();
+            }
+            Ending::ClientHalf => {
+                client.order(&Request::ShutdownWrite { socket: peer.name() });
+                self.answer();
+                served.close();
+                peer.close();
+            }
+            Ending::ServerHalf => {
+                web.order(&Request::ShutdownWrite { socket: served.name() });
+                peer.write(SENT);
+                web.order(&Request::Read { socket: served.name(), length: SENT });
+                peer.close();
+                served.close();
+            }
+            Ending::ServerOnly => served.close(),
+            Ending::ClientReset => drop(client.order(&Request::Reset { socket: peer.name() })),
+            Ending::ServerReset => drop(web.order(&Request::Reset { socket: served.name() })),
+            Ending::AtOnce => {
+                web.post(&Request::Close { socket: served.name() });
+                peer.close();
+                web.reply().expect("closed");
+            }
+            Ending::Unread => {
+                peer.write(SENT);
+                client.order(&Request::AwaitSent { socket: peer.name() });
+                served.close();
+            }
+        }
+    }
+}
+
+/// The kernel counts each FIN as a byte, in the one order and not in the other.
+fn bytes_in_every_order_of_closing() {
+    let world = World::new(&["web", "client"]);
+    let agent = world.agent();
+    let (web, client) = (world.actor("web"), world.actor("client"));
+    let listener = web.listen("0.0.0.0:7000");
+    world.finding(&agent, "web", 7000, |finding| finding.state == "open");
+    for (ending, received, sent) in [
+        (Ending::ClientFirst, SENT, ANSWER),
+        (Ending::ServerFirst, SENT, ANSWER),
+        (Ending::ClientHalf, SENT, ANSWER),
+        (Ending::ServerHalf, 2 * SENT, ANSWER),
+        (Ending::ServerOnly, SENT, ANSWER),
+        (Ending::ClientReset, SENT, 0),
+        (Ending::ServerReset, SENT, 0),
+        (Ending::AtOnce, SENT, ANSWER),
+        (Ending::Unread, 2 * SENT, 0),
+    ] {
+        let peer = client.connect(world.v4("web", 7000));
+        let client_port = peer.local().port();
+        let talk = Talk { web: &web, client: &client, peer, served: listener.accept() };
+        peer.write(SENT);
+        web.order(&Request::Read { socket: talk.served.name(), length: SENT });
+        if sent > 0 && !matches!(ending, Ending::ClientHalf) {
+            talk.answer();
+        }
+        talk.end(ending);
+        let record = end_of(&agent, client_port);
+        let counted = (record.bytes_in, record.bytes_out);
+        assert_eq!(counted, (received as u64, sent as u64), "{ending:?}");
+    }
+    world.settles(&agent);
+}
+
+fn one_that_outlives_its_listener() {
+    const LENGTH: usize = 1 << 20;
+    let world = World::new(&["web", "client"]);
+    let agent = world.agent();
+    let (web, client) = (world.actor("web"), world.actor("client"));
+    let listener = web.listen("0.0.0.0:7000");
+    world.finding(&agent, "web", 7000, |finding| finding.state == "open");
+    let peer = client.connect(world.v4("web", 7000));
+    let client_port = peer.local().port();
+    let served = listener.accept();
+    agent.wait_report("the connection", |report| match report {
+        Report::Connection(item) if item.remote.port == client_port => Some(()),
+        _ => None,
+    });
+    listener.close();
+    agent.wait_report("the end of the listener", |report| match report {
+        Report::Listener(item) if item.port == 7000 && item.state == "closed" => Some(()),
+        _ => None,
+    });
+    web.post(&Request::Read { socket: served.name(), length: LENGTH });
+    peer.write(LENGTH);
+    web.reply().expect("read to the end");
+    peer.close();
+    served.close();
+    let record = end_of(&agent, client_port);
+    assert_eq!((record.bytes_in, record.bytes_out), (LENGTH as u64, 0));
+    let ends = agent.reports().into_iter().filter(
+        |report| matches!(report, Report::Connection(item) if item.remote.port == client_port && item.closed_at.is_some()),
+    );
+    assert_eq!(ends.count(), 1);
     world.settles(&agent);
 }
 

@@ -1,16 +1,14 @@
 //! The agent with the API server as its source of pods: listeners are matched to pods by the cgroup that kubelet would
 //! give their processes.
 
-use std::path::{Path, PathBuf};
-
 use libtest_mimic::Trial;
 use portolan_testing::api_server::server::{Server, Settings, Transport};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use super::case;
-use crate::harness::actor::Actor;
 use crate::harness::agent::{Agent, Stdout};
+use crate::harness::cgroup::PodCgroup;
 use crate::harness::manifest;
 use crate::harness::timeouts::{TIMEOUT, eventually};
 use crate::harness::world::World;
@@ -83,7 +81,7 @@ fn a_listener_is_its_pods_by_cgroup() {
     let cluster = Cluster::new();
     cluster.declare(&[8080]);
     let agent = cluster.agent(&[]);
-    let cgroup = PodCgroup::new();
+    let cgroup = PodCgroup::new(UID, CONTAINER);
     let web = cluster.world.actor("web");
     cgroup.take(&web);
     web.listen("0.0.0.0:8080");
@@ -109,7 +107,7 @@ fn right_once_it_is_there() {
         })
     };
     assert!(source("down").reason.is_some_and(|reason| reason.contains("refused")));
-    let cgroup = PodCgroup::new();
+    let cgroup = PodCgroup::new(UID, CONTAINER);
     let web = cluster.world.actor("web");
     cgroup.take(&web);
     web.listen("0.0.0.0:8080");
@@ -125,7 +123,7 @@ fn reports_and_events_tell_the_api_server() {
     let cluster = Cluster::new();
     cluster.declare(&[8080]);
     let agent = cluster.agent(&["--reports", "--events"]);
-    let cgroup = PodCgroup::new();
+    let cgroup = PodCgroup::new(UID, CONTAINER);
     let (web, client) = (cluster.world.actor("web"), cluster.world.actor("client"));
     cgroup.take(&web);
     web.serve("0.0.0.0:7000");
@@ -146,39 +144,4 @@ fn reports_and_events_tell_the_api_server() {
     for sink in ["sink/reports", "sink/events"] {
         assert!(agent.status().sources.iter().any(|source| source.name == sink && source.state == "up"));
     }
-}
-
-/// The cgroups of a pod and its container, as kubelet and the runtime create them. Created before their process, so
-/// that they are removed after it.
-struct PodCgroup(Vec<PathBuf>);
-
-impl PodCgroup {
-    fn new() -> Self {
-        let top = cgroup2().join(format!("tier-{}.slice", std::process::id()));
-        let pod = top.join(format!("kubepods-besteffort-pod{}.slice", UID.replace('-', "_")));
-        let container = pod.join(format!("cri-containerd-{CONTAINER}.scope"));
-        std::fs::create_dir_all(&container).expect("cgroups");
-        Self(vec![container, pod, top])
-    }
-
-    /// Moves an actor into the container's cgroup.
-    fn take(&self, actor: &Actor) {
-        std::fs::write(self.0[0].join("cgroup.procs"), actor.pid().to_string()).expect("move the actor");
-    }
-}
-
-impl Drop for PodCgroup {
-    fn drop(&mut self) {
-        // Errors are left to the leak check at the end of the tier: a guard must not panic while a case panics.
-        for directory in &self.0 {
-            let _ = std::fs::remove_dir(directory);
-        }
-    }
-}
-
-fn cgroup2() -> PathBuf {
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("mounts");
-    let mount =
-        mounts.lines().find(|line| line.contains(" - cgroup2 ")).and_then(|line| line.split(' ').nth(4));
-    Path::new(mount.expect("cgroup2 is mounted")).to_owned()
 }

@@ -5,6 +5,7 @@ mod busy;
 mod churn;
 mod connections;
 mod counters;
+mod daemons;
 mod devices;
 mod exceptions;
 mod explain;
@@ -23,6 +24,8 @@ mod node_addresses;
 mod node_in_container;
 mod origin;
 mod ownership;
+mod redirected;
+mod situations;
 mod start;
 mod translated;
 mod udp;
@@ -38,6 +41,7 @@ pub fn all() -> Vec<Trial> {
         holders::cases(),
         lifetime::cases(),
         udp::cases(),
+        redirected::cases(),
         connections::cases(),
         counters::cases(),
         devices::cases(),
@@ -50,6 +54,8 @@ pub fn all() -> Vec<Trial> {
         exceptions::cases(),
         manifests::cases(),
         kubernetes::cases(),
+        situations::cases(),
+        daemons::cases(),
         start::cases(),
         agent_process::cases(),
         node_in_container::cases(),

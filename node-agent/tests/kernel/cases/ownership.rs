@@ -1,6 +1,7 @@
 //! Ownership of sockets: several processes, inheritance, passed descriptors, namespaces entered late or nested.
 
 use libtest_mimic::Trial;
+use portolan_report::wire::Report;
 use rustix::process::{Pid, Signal};
 
 use super::case;
@@ -16,6 +17,7 @@ pub fn cases() -> Vec<Trial> {
         case("ownership/passed_over_scm_rights", passed_over_scm_rights),
         case("ownership/opened_before_setns", opened_before_setns),
         case("ownership/started_through_a_symbolic_link", started_through_a_symbolic_link),
+        case("ownership/opened_by_a_thread_with_a_name_of_its_own", opened_by_a_named_thread),
         case("ownership/nested_netns_inside_a_pod", nested_netns_inside_a_pod),
     ]
 }
@@ -94,6 +96,24 @@ fn started_through_a_symbolic_link() {
     let process = seen.process.unwrap();
     assert_eq!(process.name, "python3", "comm is the name that was called");
     assert_eq!(process.executable.as_deref(), target.to_str(), "the executable is the file that runs");
+    world.settles(&agent);
+}
+
+/// Already the first line has the process's name.
+fn opened_by_a_named_thread() {
+    let world = World::new(&["web"]);
+    let agent = world.agent();
+    let web = world.actor("web");
+    let address = "0.0.0.0:7000".parse().unwrap();
+    web.order(&Request::ListenOnThread { socket: web.fresh(), address, thread: "acceptor-1".to_owned() });
+    let comm = std::fs::read_to_string(format!("/proc/{}/comm", web.pid())).expect("the actor's name");
+    let first = agent.wait_report("the listener", |report| match report {
+        Report::Listener(item) if item.port == 7000 => Some(item.clone()),
+        _ => None,
+    });
+    let process = first.process.expect("the process");
+    assert_eq!((process.pid, process.name.as_str()), (web.pid(), comm.trim_end()));
+    assert!(process.executable.is_some());
     world.settles(&agent);
 }
 

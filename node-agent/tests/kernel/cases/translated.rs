@@ -2,7 +2,6 @@
 //! rules are in the hub, which the agent takes for the node.
 
 use std::net::SocketAddr;
-use std::process::Command;
 
 use libtest_mimic::Trial;
 use portolan_report::wire::{Connection, Finding, Via};
@@ -11,7 +10,7 @@ use super::case;
 use crate::harness::actor::Actor;
 use crate::harness::agent::Agent;
 use crate::harness::manifest;
-use crate::harness::network::inside;
+use crate::harness::network::{inside, nat_rule};
 use crate::harness::timeouts::{TIMEOUT, eventually};
 use crate::harness::world::World;
 
@@ -50,7 +49,7 @@ fn node() -> (World, Agent) {
         translate(&hub, dialled.parse().expect("an address"), to);
     }
     let masquerade = "POSTROUTING -p tcp -m conntrack --ctorigdstport 30081 -j MASQUERADE";
-    rule(&hub, "iptables", masquerade);
+    nat_rule(&hub, "iptables", masquerade);
     let agent = Agent::start_on_node(&hub, &world.metadata(), world.scratch.path("api.sock"));
     (world, agent)
 }
@@ -59,18 +58,7 @@ fn translate(netns: &str, dialled: SocketAddr, to: SocketAddr) {
     let tool = if dialled.is_ipv6() { "ip6tables" } else { "iptables" };
     let (address, port) = (dialled.ip(), dialled.port());
     let text = format!("PREROUTING -p tcp -d {address} --dport {port} -j DNAT --to-destination {to}");
-    rule(netns, tool, &text);
-}
-
-fn rule(netns: &str, tool: &str, text: &str) {
-    let output = inside(netns, || {
-        Command::new(tool)
-            .args(["-w", "-t", "nat", "-A"])
-            .args(text.split(' '))
-            .output()
-            .expect("iptables is installed")
-    });
-    assert!(output.status.success(), "{tool} {text}: {}", String::from_utf8_lossy(&output.stderr));
+    nat_rule(netns, tool, &text);
 }
 
 /// Returns the finding about the port once its only caller is known with the address it dialled.

@@ -33,6 +33,9 @@ const SCHEMA: &str = include_str!("../../../../docs/schema.json");
 /// Maximum length of a line in bytes.
 const MAX_LINE: usize = 16 << 10;
 
+/// The ranges of the harness's pods. With them, an address elsewhere is outside the cluster.
+const POD_RANGES: [&str; 4] = ["--pod-cidr", "10.77.0.0/24", "--pod-cidr", "fd00::/8"];
+
 /// How the agent's stdout is treated.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Stdout {
@@ -83,6 +86,15 @@ impl Agent {
     pub fn start_on(metadata: &str, socket: PathBuf, options: &[&str], stdout: Stdout) -> Self {
         let command = command(&[], metadata, &socket, options);
         Self::spawn(command, socket, stdout)
+    }
+
+    /// Starts an agent that is not told the ranges of the pods' addresses, and waits as [`Self::start`] does.
+    pub fn start_without_ranges(metadata: &Path, socket: PathBuf) -> Self {
+        let metadata = format!("file={}", metadata.display());
+        let mut agent = Self::spawn(command_without_ranges(&[], &metadata, &socket), socket, Stdout::Read);
+        agent.wait_ready();
+        agent.wait_attached();
+        agent
     }
 
     /// Starts an agent like a service, without a terminal that could end, and waits until it is ready.
@@ -235,15 +247,19 @@ impl Drop for Agent {
 }
 
 fn command(enter: &[String], metadata: &str, socket: &Path, options: &[&str]) -> Command {
+    let mut command = command_without_ranges(enter, metadata, socket);
+    command.args(POD_RANGES).args(options);
+    command
+}
+
+fn command_without_ranges(enter: &[String], metadata: &str, socket: &Path) -> Command {
     // The agent dies with the thread that started it, so that none is left when a whole run is killed.
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL"]).args(enter).arg(binary()).arg("agent");
     command.args(["--metadata", metadata]).arg("--api").arg(format!("unix:{}", socket.display()));
     command.args(["--telemetry", "off", "--output", "ndjson", "--node-name", "tier-node"]);
-    command.args(["--grace", &format!("{}ms", GRACE.as_millis())]);
-    // The harness's pods have addresses in these ranges; with the options an address elsewhere is outside the cluster.
-    command.args(["--stale-grace", "1s", "--pod-cidr", "10.77.0.0/24", "--pod-cidr", "fd00::/8"]);
-    command.args(options).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.args(["--grace", &format!("{}ms", GRACE.as_millis()), "--stale-grace", "1s"]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 

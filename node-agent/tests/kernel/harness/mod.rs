@@ -3,7 +3,11 @@
 
 pub mod actor;
 pub mod agent;
+pub mod cgroup;
+pub mod client;
+pub mod daemon;
 pub mod http;
+pub mod kernel_side;
 pub mod leaks;
 pub mod manifest;
 pub mod network;

@@ -167,6 +167,18 @@ pub fn inside<T: Send>(netns: &str, act: impl FnOnce() -> T + Send) -> T {
     })
 }
 
+/// Appends a rule to the `nat` table of a netns. `tool`: `iptables` or `ip6tables`.
+pub fn nat_rule(netns: &str, tool: &str, rule: &str) {
+    let output = inside(netns, || {
+        Command::new(tool)
+            .args(["-w", "-t", "nat", "-A"])
+            .args(rule.split(' '))
+            .output()
+            .expect("iptables is installed")
+    });
+    assert!(output.status.success(), "{tool} {rule}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
 /// Runs one batch of `ip` commands and panics if one fails.
 pub fn ip(options: &[&str], batch: &str) {
     let mut child = Command::new("ip")

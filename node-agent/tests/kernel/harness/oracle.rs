@@ -21,8 +21,7 @@ pub struct Served {
 /// All listeners of some namespaces.
 pub type Listeners = BTreeMap<ListenerKey, Served>;
 
-/// First ephemeral port of a new netns. The agent takes a UDP socket bound there for a client until several peers reach
-/// it.
+/// First ephemeral port of a new netns.
 pub const FIRST_EPHEMERAL: u16 = 32_768;
 const LAST_EPHEMERAL: u16 = 60_999;
 
@@ -35,12 +34,22 @@ pub fn kernel(netns: &[String]) -> Listeners {
     listeners
 }
 
-fn read_netns(name: &str, listeners: &mut Listeners) {
-    let output = Command::new("ss").args(["-N", name, "-H", "-n", "-t", "-u", "-l", "-e", "-O"]).output();
+/// Returns true if the kernel lists a TCP listener or an unconnected UDP socket with this port, whatever its number.
+pub fn is_served(netns: &str, protocol: &str, port: u16) -> bool {
+    let listed = list_sockets(netns);
+    listed.lines().filter_map(parse_line).any(|line| line.0 == protocol && line.2 == port)
+}
+
+fn list_sockets(netns: &str) -> String {
+    let output = Command::new("ss").args(["-N", netns, "-H", "-n", "-t", "-u", "-l", "-e", "-O"]).output();
     let output = output.expect("ss is installed");
-    assert!(output.status.success(), "ss -N {name}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "ss -N {netns}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn read_netns(name: &str, listeners: &mut Listeners) {
     let mut only: BTreeMap<ListenerKey, bool> = BTreeMap::new();
-    for line in String::from_utf8_lossy(&output.stdout).lines() {
+    for line in list_sockets(name).lines() {
         let Some((protocol, address, port, v6_only)) = parse_line(line) else { continue };
         if is_candidate(&protocol, port) {
             continue;
@@ -62,7 +71,8 @@ fn read_netns(name: &str, listeners: &mut Listeners) {
     }
 }
 
-/// Returns true for UDP on an ephemeral port, which is reported only once several peers reached it.
+/// Returns true for UDP on an ephemeral port. Whether such a socket is reported depends on who spoke first, which the
+/// kernel's list does not tell.
 fn is_candidate(protocol: &str, port: u16) -> bool {
     protocol == "UDP" && (FIRST_EPHEMERAL..=LAST_EPHEMERAL).contains(&port)
 }

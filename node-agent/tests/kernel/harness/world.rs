@@ -1,10 +1,13 @@
 //! The setup of one case: a network, its manifests, its actors and one agent that watches it.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use portolan_report::wire::{Finding, Listener};
+use portolan::source::clock;
+use portolan_ebpf::abi::traffic::SILENCE_NS;
+use portolan_report::wire::{Finding, Listener, Report};
 use portolan_testing::scratch::Scratch;
 
 use super::actor::{Actor, at};
@@ -59,6 +62,15 @@ impl World {
         Agent::start(&self.metadata(), self.scratch.path("api.sock"), options, stdout)
     }
 
+    /// Starts the agent and waits until it has seen who speaks in every namespace for longer than the silence after which
+    /// whoever speaks first asks. Before that, it cannot tell a call from an answer to what it did not see.
+    pub fn agent_that_knows_who_asks(&self) -> Agent {
+        let agent = self.agent();
+        let known = clock::now().after(Duration::from_nanos(SILENCE_NS));
+        eventually(TIMEOUT, "silence", || if clock::now() > known { Ok(()) } else { Err("not yet".into()) });
+        agent
+    }
+
     /// Starts a process in a role's namespace.
     pub fn actor(&self, role: &str) -> Actor {
         Actor::start(&self.network.netns(role))
@@ -103,12 +115,11 @@ impl World {
     ) -> Listener {
         let netns = self.network.netns(role);
         eventually(TIMEOUT, &format!("listener {role}:{port} as expected"), || {
-            let items = agent.listeners()?;
-            let found =
-                items.into_iter().find(|item| item.netns.name.as_ref() == Some(&netns) && item.port == port);
-            match found {
-                Some(item) if holds(&item) => Ok(item),
-                other => Err(format!("{other:#?}\nstderr: {}", agent.diagnostics())),
+            let of_port = |item: &Listener| item.netns.name.as_ref() == Some(&netns) && item.port == port;
+            let items: Vec<_> = agent.listeners()?.into_iter().filter(of_port).collect();
+            match items.iter().find(|item| holds(item)) {
+                Some(item) => Ok(item.clone()),
+                None => Err(format!("{items:#?}\nstderr: {}", agent.diagnostics())),
             }
         })
     }
@@ -134,6 +145,33 @@ impl World {
                 || item.listener.as_ref().is_some_and(|of| of.netns.name.as_ref() == Some(&netns))
         };
         Ok(agent.findings()?.into_iter().filter(of_role).collect())
+    }
+
+    /// Fails if the agent ever reported a port of a role's pod that is not among these, as a listener or in a finding.
+    /// A marker is opened first, so that whatever happened before it has been decided.
+    pub fn nothing_but(&self, agent: &Agent, role: &str, ports: &[(&str, u16)]) {
+        const MARKER: u16 = 7999;
+        let actor = self.actor(role);
+        actor.listen(&format!("0.0.0.0:{MARKER}"));
+        self.finding(agent, role, MARKER, |finding| finding.state == "open");
+        let netns = self.network.netns(role);
+        let is_extra = |protocol: &str, port: u16| port != MARKER && !ports.contains(&(protocol, port));
+        let mut extra = BTreeSet::new();
+        let mut see = |item: &Listener| {
+            if item.netns.name.as_ref() == Some(&netns) && is_extra(&item.protocol, item.port) {
+                extra.insert(format!("listener {}/{}", item.port, item.protocol));
+            }
+        };
+        let reports = agent.reports();
+        agent.listeners().expect("GET /v1/listeners").iter().for_each(&mut see);
+        for report in &reports {
+            match report {
+                Report::Listener(item) => see(item),
+                Report::Finding(item) => item.listener.iter().for_each(|of| see(of)),
+                _ => {}
+            }
+        }
+        assert!(extra.is_empty(), "{} are reported: {extra:?}", extra.len());
     }
 
     pub fn address(&self, role: &str) -> IpAddr {

@@ -39,6 +39,8 @@ const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
 pub enum ManifestError {
     #[error("{}: cannot read: {source}", path.display())]
     Unreadable { path: PathBuf, source: io::Error },
+    #[error("{}: is no regular file", path.display())]
+    NoFile { path: PathBuf },
     #[error("{}: is being written all the time", path.display())]
     BeingWritten { path: PathBuf },
     #[error("{}: larger than {} MiB", path.display(), MAX_BYTES / 1024 / 1024)]
@@ -156,11 +158,14 @@ impl Prints {
     /// Reads the metadata of every file that [`read`] would read now.
     ///
     /// # Errors
-    /// When a file or directory cannot be read.
+    /// When a file or directory cannot be read, and for a FIFO, a socket or a device, which may never end.
     pub fn of(path: &Path) -> Result<Self, ManifestError> {
         let print = |file: PathBuf| {
             let meta = fs::metadata(&file)
                 .map_err(|source| ManifestError::Unreadable { path: file.clone(), source })?;
+            if !meta.is_file() {
+                return Err(ManifestError::NoFile { path: file });
+            }
             Ok((file, meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec()))
         };
         files(path)?.into_iter().map(print).collect::<Result<_, _>>().map(Self)

@@ -124,10 +124,15 @@ async fn read_unchanged(path: &Path) -> Result<Objects, ManifestError> {
     for _ in 0..TRIES {
         tokio::time::sleep(std::mem::replace(&mut pause, UNCHANGED_FOR)).await;
         let from = path.to_owned();
-        let read = tokio::task::spawn_blocking(move || (Prints::of(&from), read(&from), Prints::of(&from)));
-        let Ok((now, objects, after)) = read.await else { break };
-        let is_same = matches!((&before, &now, &after), (Ok(a), Ok(b), Ok(c)) if a == b && b == c);
-        if is_same || now.is_err() {
+        let read = tokio::task::spawn_blocking(move || {
+            let now = Prints::of(&from)?;
+            Ok((now, read(&from), Prints::of(&from)))
+        });
+        let Ok(read) = read.await else { break };
+        let (now, objects, after) = read?;
+        if before.as_ref().is_ok_and(|before| *before == now)
+            && after.as_ref().is_ok_and(|after| *after == now)
+        {
             return objects;
         }
         before = after;
