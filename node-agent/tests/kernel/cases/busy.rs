@@ -22,7 +22,9 @@ pub fn cases() -> Vec<Trial> {
 /// Openings per second.
 const RATE: u32 = 300;
 /// Duration of one run.
-const SECONDS: u32 = 6;
+const SECONDS: u32 = 4;
+/// Runs of each kind. The smallest share of each counts: whatever else the machine does only adds to it.
+const RUNS: usize = 3;
 /// Share of a core that scans on request may take, beside the cost of the events.
 const MAX_SHARE: f64 = 0.10;
 
@@ -79,9 +81,12 @@ fn compare(pods: &[String], rate: u32) {
     let roles: Vec<&str> = pods.iter().map(String::as_str).collect();
     let world = World::new(&roles);
     let agent = world.agent();
-    // The events of the listeners cost the same in both runs. Only the second one makes the agent scan.
-    let events = share(&world, &agent, pods, "0.0.0.0", rate);
-    let all = share(&world, &agent, pods, "::", rate);
+    // The events of the listeners cost the same in both kinds of run. Only dual-stack listeners make the agent scan.
+    let (mut events, mut all) = (f64::INFINITY, f64::INFINITY);
+    for _ in 0..RUNS {
+        events = events.min(share(&world, &agent, pods, "0.0.0.0", rate));
+        all = all.min(share(&world, &agent, pods, "::", rate));
+    }
     println!("events {:.1} %, with scans {:.1} % of a core", events * 100.0, all * 100.0);
     assert!(all - events < MAX_SHARE, "{events} of a core without scans, {all} with them");
     let waiting = agent.status().sources.into_iter().find(|source| source.name == "netns");

@@ -140,8 +140,7 @@ impl NetnsThread {
             return;
         }
         self.scan_all = requests.scan_all;
-        let begun = clock::now();
-        let (scans_all, before) = (self.is_scan_of_all_due(begun), clock::thread_cpu());
+        let (scans_all, before) = (self.is_scan_of_all_due(clock::now()), clock::thread_cpu());
         let waiting = self.changed_names.len();
         if self.watch.drain(&mut self.changed_names) || self.watch.add_missing() {
             self.next_walk = BootTime(0);
