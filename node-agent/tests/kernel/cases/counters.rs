@@ -176,6 +176,7 @@ fn every_life_of_a_port_has_its_own() {
     let agent = world.agent();
     let (dns, client) = (world.actor("dns"), world.actor("client"));
     let sender = client.open(Transport::Udp, false);
+    let netns = world.network.netns("dns");
     for life in 1..=8_u32 {
         let socket = dns.udp("0.0.0.0:53");
         for half in [life, 2] {
@@ -188,7 +189,13 @@ fn every_life_of_a_port_has_its_own() {
         let ended = eventually(TIMEOUT, "every life has its line", || {
             let reports = agent.reports();
             let ended = reports.iter().filter_map(|report| match report {
-                Report::Listener(item) if item.port == 53 && item.state == "closed" => Some(item.clone()),
+                Report::Listener(item)
+                    if item.port == 53
+                        && item.state == "closed"
+                        && item.netns.name.as_ref() == Some(&netns) =>
+                {
+                    Some(item.clone())
+                }
                 _ => None,
             });
             let ended: Vec<_> = ended.collect();

@@ -80,7 +80,7 @@ fn served_datagrams_from_spoofed_addresses() {
     let sent = u64::from(DATAGRAMS);
     let seen =
         world.listener(&agent, "web", 53, |item| item.traffic.packets >= sent && item.traffic.truncated);
-    assert_eq!((seen.traffic.packets, seen.traffic.attempts), (sent, sent));
+    assert_eq!((seen.traffic.packets, seen.traffic.attempts), (sent, 0));
     assert_eq!(seen.traffic.bytes, sent * (UDP_PACKET + 10));
     assert!(seen.traffic.peers.len() <= 64, "{} peers", seen.traffic.peers.len());
     let grown = resident(&agent).saturating_sub(before);
@@ -101,7 +101,7 @@ fn udp_spray_over_every_port() {
     for (port, protocol, packets) in [(53, "UDP", 1), (5353, "UDP", 1), (7000, "TCP", 0)] {
         let seen = world.listener(&agent, "web", port, |item| item.traffic.packets >= packets);
         assert_eq!((seen.protocol.as_str(), seen.traffic.packets), (protocol, packets), "port {port}");
-        assert_eq!(seen.traffic.attempts, packets, "port {port}");
+        assert_eq!(seen.traffic.attempts, 0, "port {port}");
     }
     // The machine may have other ports than the case's, but not as many as were sprayed.
     let after = agent.status();
