@@ -268,6 +268,7 @@ fn opened(pod: usize, cookie: u64, number: u16) -> Input {
         port: port(pod, number),
         address: Ipv4Addr::UNSPECIFIED.into(),
         v6_only: None,
+        on_loopback: false,
         process: Some(Process {
             pid: 4_242,
             name: "python3".to_owned(),

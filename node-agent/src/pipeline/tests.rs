@@ -82,6 +82,7 @@ impl Running {
             port: port(number),
             address: [0, 0, 0, 0].into(),
             v6_only: None,
+            on_loopback: false,
             process: None,
             at,
         }));
@@ -267,6 +268,7 @@ fn an_answer_that_differs_is_of_another_generation() {
             port: port(9090),
             address: [0, 0, 0, 0].into(),
             v6_only: None,
+            on_loopback: false,
             holder: Holder::Unknown,
         };
         Input::NetnsScanned(NetnsScan {

@@ -84,6 +84,7 @@ fn open(pipeline: &mut Pipeline) {
         port: PortId { netns: NETNS, protocol: Protocol::Tcp, port },
         address: [0, 0, 0, 0].into(),
         v6_only: None,
+        on_loopback: false,
         process: None,
         at: clock::now(),
     }));

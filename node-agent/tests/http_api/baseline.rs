@@ -56,6 +56,7 @@ fn open(engine: &mut Engine, netns: u64, port: u16, address: &str) {
         port: PortId { netns: NetnsId(netns), protocol, port: number },
         address: address.parse().expect("an address"),
         v6_only: None,
+        on_loopback: false,
         process: None,
         at: BootTime(NOW.0 + 1),
     };

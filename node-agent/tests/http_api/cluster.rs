@@ -154,6 +154,7 @@ fn opened(netns: NetnsId, number: u16, name: &str, cgroup: Option<&str>, address
         port: PortId { netns, protocol: Protocol::Tcp, port: port(number) },
         address: address.parse().expect("an address"),
         v6_only: None,
+        on_loopback: false,
         process: Some(Process {
             pid: 4000 + u32::from(number % 1000),
             name: name.to_owned(),

@@ -14,8 +14,13 @@ impl Engine {
         let netns = opened.port.netns;
         let holder = opened.process.map_or(Holder::Unknown, Holder::Process);
         let held_by = self.facts.netns.entry(netns).share_holder(holder);
-        let fact =
-            SocketFact { at: opened.at, port: opened.port, address: opened.address, v6_only: opened.v6_only };
+        let fact = SocketFact {
+            at: opened.at,
+            port: opened.port,
+            address: opened.address,
+            v6_only: opened.v6_only,
+            on_loopback: opened.on_loopback,
+        };
         let Some(socket) = self.facts.sockets.entry(opened.cookie) else {
             self.refuse_port("engine-sockets-full", opened.port);
             return;
@@ -51,6 +56,7 @@ impl Engine {
                 port: socket.port,
                 address: socket.address,
                 v6_only: socket.v6_only,
+                on_loopback: socket.on_loopback,
             };
             let Some(entry) = self.facts.sockets.entry(socket.cookie) else {
                 self.refuse_port("engine-sockets-full", socket.port);
@@ -96,7 +102,7 @@ impl Engine {
             return;
         }
         let floor = self.facts.netns.floor(id.netns);
-        let beyond = !view.address.is_loopback();
+        let beyond = !view.is_loopback();
         let mut was_beyond = false;
         if let Some(socket) = self.facts.sockets.get_mut(cookie) {
             socket.counted_in = Some(id);

@@ -98,7 +98,7 @@ impl Bindings {
         let mut addresses: Vec<IpAddr> = views.iter().map(|(view, _)| view.address).collect();
         addresses.sort_unstable();
         addresses.dedup();
-        let beyond_loopback = beyond_loopback || addresses.iter().any(|address| !address.is_loopback());
+        let beyond_loopback = beyond_loopback || views.iter().any(|(view, _)| !view.is_loopback());
         if addresses.len() > MAX_ADDRESSES {
             addresses.sort_by_key(IpAddr::is_loopback);
             addresses.truncate(MAX_ADDRESSES);
@@ -106,7 +106,7 @@ impl Bindings {
         }
         addresses.shrink_to_fit();
         let opened: Option<Vec<BootTime>> = views.iter().map(|(view, _)| view.opened_at).collect();
-        let is_farthest = |view: &SocketView| !beyond_loopback || !view.address.is_loopback();
+        let is_farthest = |view: &SocketView| !beyond_loopback || !view.is_loopback();
         let far = || views.iter().filter(|(view, _)| is_farthest(view)).map(|(_, held)| held);
         let near = || views.iter().filter(|(view, _)| !is_farthest(view)).map(|(_, held)| held);
         let shown = far().max_by_key(|held| held.certainty()).filter(|held| held.certainty() > 0);

@@ -26,6 +26,8 @@ pub(crate) struct SocketFact {
     pub address: IpAddr,
     /// True if an IPv6 socket refuses IPv4; `None` where unknown.
     pub v6_only: Option<bool>,
+    /// True if the socket is bound to the loopback interface.
+    pub on_loopback: bool,
 }
 
 /// What the facts about an open socket amount to.
@@ -37,6 +39,8 @@ pub(crate) struct SocketView {
     pub address: IpAddr,
     /// True if an IPv6 socket refuses IPv4; `None` where unknown.
     pub v6_only: Option<bool>,
+    /// True if the socket is bound to the loopback interface.
+    pub on_loopback: bool,
     /// When the socket opened; `None` if only scans know it.
     pub opened_at: Option<BootTime>,
     /// Earliest time at which the socket is known to serve.
@@ -85,6 +89,14 @@ impl HeldBy {
             self.process().map(|process| (process.pid, process.name.as_str(), process.executable.as_deref()));
         let (pid, name, executable) = process.unwrap_or_default();
         (self.certainty(), pid, name, executable)
+    }
+}
+
+impl SocketView {
+    /// Returns true if the socket can be reached from its own netns only.
+    #[must_use]
+    pub(crate) const fn is_loopback(&self) -> bool {
+        self.on_loopback || self.address.is_loopback()
     }
 }
 
@@ -184,6 +196,7 @@ impl Socket {
             port: opened.port,
             address: opened.address,
             v6_only: opened.v6_only,
+            on_loopback: opened.on_loopback,
             opened_at: Some(opened.at),
             first_at: opened.at,
             scanned_at: None,
@@ -205,6 +218,7 @@ impl Socket {
         SocketView {
             port: latest.port,
             address: latest.address,
+            on_loopback: latest.on_loopback,
             v6_only: scanned.and_then(|scanned| scanned.v6_only).or(latest.v6_only),
             opened_at: opened.map(|opened| opened.at),
             first_at: opened.map_or(first_scanned, |opened| opened.at),
@@ -328,7 +342,7 @@ mod tests {
         let netns = NetnsId(1);
         let port = PortId { netns, protocol: Protocol::Tcp, port: NonZeroU16::MIN };
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let fact = |at| SocketFact { at: BootTime(at), port, address, v6_only: None };
+        let fact = |at| SocketFact { at: BootTime(at), port, address, v6_only: None, on_loopback: false };
         let mut table = SocketTable::new(2);
         for cookie in [SocketCookie(1), SocketCookie(2)] {
             let socket = table.entry(cookie).expect("room");

@@ -353,6 +353,7 @@ pub fn opened(
         port: port(netns, protocol, number),
         address: ip(address),
         v6_only: None,
+        on_loopback: false,
         process: Some(process("python3", None)),
         at,
     })
@@ -364,6 +365,7 @@ pub fn scan(netns: u64, at: BootTime, sockets: &[(u64, Protocol, u16)]) -> Input
         port: port(netns, *protocol, *number),
         address: ip("0.0.0.0"),
         v6_only: None,
+        on_loopback: false,
         holder: Holder::Process(process("python3", None)),
     });
     Input::NetnsScanned(NetnsScan { netns: NetnsId(netns), at, sockets: sockets.collect() })
@@ -433,6 +435,7 @@ pub fn held(
         port: port(netns, protocol, number),
         address: ip(address),
         v6_only: None,
+        on_loopback: false,
         holder,
     };
     Input::NetnsScanned(NetnsScan { netns: NetnsId(netns), at, sockets: vec![socket] })

@@ -39,7 +39,8 @@ pub fn listener(bytes: &[u8]) -> Result<Input, DecodeError> {
         LISTENER_OPENED => Ok(Input::SocketOpened(OpenedSocket {
             cookie,
             port: port(record.listener.netns_cookie, record.listener.protocol, record.listener.port)?,
-            address: scan::bound_address(address(record.listener.address), record.listener.bound_interface),
+            address: address(record.listener.address),
+            on_loopback: record.listener.bound_interface == scan::LOOPBACK,
             v6_only: None,
             process: process(&record.listener),
             at,

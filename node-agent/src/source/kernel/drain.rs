@@ -220,6 +220,7 @@ impl Drain {
                 now.direction = assumed_direction(&key, &now, at);
                 has_unproven |= now.direction == PEER_UNPROVEN;
             }
+            let asked_at = BootTime(now.first_boot_ns);
             if key.address == EVERYBODY {
                 // The time of the last multicast, not of the entry's creation.
                 now.first_boot_ns = 0;
@@ -228,6 +229,11 @@ impl Drain {
                 *counters = Some(now);
             } else if report_peer(peers, ports, drain, key, now, *number) {
                 orphans.push(key);
+            }
+            if key.address == EVERYBODY
+                && let Some(everybody) = last_reported(drain, &key)
+            {
+                everybody.first_seen = asked_at;
             }
         })?;
         Ok((orphans, has_unproven))
@@ -340,6 +346,12 @@ fn assumed_direction(key: &PeerKey, peer: &PeerCounters, at: BootTime) -> u8 {
 
 const fn has_traffic(peer: &PeerCounters) -> bool {
     peer.attempts != 0 || peer.packets != 0
+}
+
+/// Returns the peer of this key, if it was reported last.
+fn last_reported<'a>(drain: &'a mut TrafficDrain, key: &PeerKey) -> Option<&'a mut PeerDelta> {
+    let port = drain.ports.get_mut(&port_id(&key.port).ok()?)?;
+    port.peers.last_mut().filter(|peer| peer.address == address(key.address))
 }
 
 /// Reports the growth of a peer. Returns true if the peer did not grow and its port is not counted any more.

@@ -8,7 +8,7 @@ mod tcp;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::num::NonZeroU16;
 
 use netlink_packet_core::Nla as _;
@@ -29,6 +29,9 @@ const INET_DIAG_SOCKOPT: u16 = 22;
 /// `mc_loop` in the first byte of `struct inet_diag_sockopt`.
 const MC_LOOP: u8 = 1 << 4;
 
+/// Index of the loopback interface, the first one in every netns.
+pub const LOOPBACK: u32 = 1;
+
 /// A socket as the kernel lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedSocket {
@@ -39,6 +42,8 @@ pub struct ListedSocket {
     pub address: IpAddr,
     /// `None` for IPv4 sockets.
     pub v6_only: Option<bool>,
+    /// True if the socket is bound to the loopback interface.
+    pub on_loopback: bool,
     /// Inode in sockfs, as in `/proc/PID/fd`; 0 if the socket has none, so that no process can hold it.
     pub inode: u32,
     /// True for a UDP socket that does not loop multicast back. The kernel opens its sockets for tunnels (vxlan, geneve,
@@ -52,7 +57,14 @@ impl ListedSocket {
     #[must_use]
     pub fn in_netns(&self, netns: NetnsId, holder: Holder) -> ScannedSocket {
         let port = PortId { netns, protocol: self.protocol, port: self.port };
-        ScannedSocket { cookie: self.cookie, port, address: self.address, v6_only: self.v6_only, holder }
+        ScannedSocket {
+            cookie: self.cookie,
+            port,
+            address: self.address,
+            v6_only: self.v6_only,
+            on_loopback: self.on_loopback,
+            holder,
+        }
     }
 }
 
@@ -147,7 +159,8 @@ fn socket_of(response: &InetResponse, protocol: Protocol) -> Option<ListedSocket
         cookie: SocketCookie(u64::from_ne_bytes(header.socket_id.cookie)),
         protocol,
         port: NonZeroU16::new(header.socket_id.source_port)?,
-        address: bound_address(plain(header.socket_id.source_address), header.socket_id.interface_id),
+        address: plain(header.socket_id.source_address),
+        on_loopback: header.socket_id.interface_id == LOOPBACK,
         v6_only: if header.family == AF_INET6 { v6_only.or(Some(false)) } else { None },
         inode: header.inode,
         is_tunnel: protocol == Protocol::Udp && !loops_multicast(&response.nlas),
@@ -166,18 +179,6 @@ fn loops_multicast(nlas: &[Nla]) -> bool {
         options.emit_value(&mut flags);
         flags.first().is_none_or(|flags| flags & MC_LOOP != 0)
     })
-}
-
-/// Returns the address at which a socket can be reached that is bound to this address and interface (0: none). What is bound to
-/// the loopback interface of its netns, which always has index 1, can be reached on loopback only.
-#[must_use]
-pub fn bound_address(address: IpAddr, interface: u32) -> IpAddr {
-    const LOOPBACK: u32 = 1;
-    match address {
-        IpAddr::V4(v4) if v4.is_unspecified() && interface == LOOPBACK => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(v6) if v6.is_unspecified() && interface == LOOPBACK => Ipv6Addr::LOCALHOST.into(),
-        _ => address,
-    }
 }
 
 /// Converts IPv4-mapped addresses to IPv4.

@@ -54,6 +54,7 @@ fn parse(line: &str) -> Option<ListedSocket> {
         port: port.parse().ok()?,
         address: plain(address),
         v6_only: address.is_ipv6().then_some(false),
+        on_loopback: false,
         inode,
         is_tunnel: false,
         uid: fields.get(6)?.parse().ok()?,

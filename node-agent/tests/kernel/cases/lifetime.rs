@@ -128,6 +128,14 @@ fn older_than_the_agent_and_closed() {
     first.close();
     wait_line(&world, &agent, "web", 7000, "closed");
     third.close();
+    // Only the rotation sees the end of a UDP socket that is older than the agent.
+    eventually(4 * TIMEOUT, "the end of the UDP port", || {
+        let is_open = agent.listeners()?.iter().any(|item| {
+            (item.port, item.netns.name.as_ref()) == (7002, Some(&world.network.netns("web")))
+                && item.state == "open"
+        });
+        if is_open { Err("still open".into()) } else { Ok(()) }
+    });
     wait_line(&world, &agent, "web", 7002, "closed");
     // Shutting down a socket without the flag triggers no hook, so only a later scan finds it.
     second.shutdown();

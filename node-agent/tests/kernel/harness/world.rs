@@ -148,17 +148,27 @@ impl World {
     }
 
     /// Fails if the agent ever reported a port of a role's pod that is not among these, as a listener or in a finding.
-    /// A marker is opened first, so that whatever happened before it has been decided.
     pub fn nothing_but(&self, agent: &Agent, role: &str, ports: &[(&str, u16)]) {
+        self.nothing_extra(agent, role, |item| !ports.contains(&(item.protocol.as_str(), item.port)));
+    }
+
+    /// Fails if the agent ever reported a port of a role's pod, unless as unproven: a socket that is older than the agent may
+    /// have been called before.
+    pub fn nothing_proven(&self, agent: &Agent, role: &str) {
+        self.nothing_extra(agent, role, |item| !item.unproven);
+    }
+
+    /// A marker is opened first, so that whatever happened before it has been decided.
+    fn nothing_extra(&self, agent: &Agent, role: &str, is_extra: impl Fn(&Listener) -> bool) {
         const MARKER: u16 = 7999;
         let actor = self.actor(role);
         actor.listen(&format!("0.0.0.0:{MARKER}"));
         self.finding(agent, role, MARKER, |finding| finding.state == "open");
         let netns = self.network.netns(role);
-        let is_extra = |protocol: &str, port: u16| port != MARKER && !ports.contains(&(protocol, port));
         let mut extra = BTreeSet::new();
         let mut see = |item: &Listener| {
-            if item.netns.name.as_ref() == Some(&netns) && is_extra(&item.protocol, item.port) {
+            let is_here = item.netns.name.as_ref() == Some(&netns) && item.port != MARKER;
+            if is_here && is_extra(item) {
                 extra.insert(format!("listener {}/{}", item.port, item.protocol));
             }
         };

@@ -149,7 +149,7 @@ pub fn in_user_space() {
         if agent == Some(kernel) { Ok(()) } else { Err(format!("kernel {kernel:?}, agent {agent:?}")) }
     });
     for role in ["one", "two"] {
-        world.nothing_but(&agent, role, &[]);
+        world.nothing_proven(&agent, role);
     }
     world.settles(&agent);
 }
