@@ -15,6 +15,7 @@ use crate::model::identity::{BootTime, PortId};
 use crate::model::options::RecordMode;
 use crate::model::pod::PodRef;
 use crate::model::traffic::{Dialled, Origin, Via, ViaKind};
+use crate::state::netns::Netns;
 use crate::state::port::Recording;
 use crate::state::timers::Timer;
 
@@ -134,8 +135,15 @@ impl Engine {
     pub(crate) fn request_connection_lists(&mut self, now: BootTime) {
         let before = BootTime(now.0.saturating_sub(BootTime(0).after(LIST_INTERVAL).0));
         for netns in self.facts.connections.netns_with_open(before) {
-            self.outbox.push(Change::ListConnections(netns));
+            if self.facts.netns.get(netns).is_none_or(Netns::is_gone) {
+                // Nobody can look there any more.
+                let list = ConnectionList { netns, at: now, connections: Vec::new() };
+                self.facts.connections.list(&list, now);
+            } else {
+                self.outbox.push(Change::ListConnections(netns));
+            }
         }
+        self.emit_held_connections(now);
         if self.facts.connections.has_open() {
             self.agenda.set(Timer::ConnectionLists, Some(now.after(LIST_INTERVAL)));
         }

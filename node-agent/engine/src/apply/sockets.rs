@@ -1,10 +1,11 @@
 //! Applies opened, closed and scanned sockets to their ports.
 
 use crate::engine::Engine;
-use crate::model::identity::{BootTime, NetnsId, PortId, SocketCookie};
+use crate::model::identity::{BootTime, NetnsId, PortId, Protocol, SocketCookie};
 use crate::model::process::Holder;
 use crate::model::socket::{NetnsScan, OpenedSocket};
 use crate::state::bindings::Bindings;
+use crate::state::port::Recording;
 use crate::state::quota::Usage;
 use crate::state::sockets::{SocketFact, SocketView};
 
@@ -117,6 +118,12 @@ impl Engine {
         if let Some(port) = self.ports.get_mut(id) {
             port.sockets.insert(cookie);
             port.dismissed &= counted;
+            // The kernel side records the connections of every socket that begins to listen.
+            let is_recorded_again = !counted && port.recording == Recording::Off;
+            if is_recorded_again && id.protocol == Protocol::Tcp {
+                port.recording = Recording::Undecided;
+                self.agenda.judge(id);
+            }
             port.beyond_loopback += usize::from(beyond);
             port.beyond_loopback = port.beyond_loopback.saturating_sub(usize::from(was_beyond));
             let before = port.bindings.take();

@@ -50,13 +50,14 @@ impl PortJudge<'_> {
             }
             // The port was served, and closes like others.
             TargetState::Mesh => {}
-            TargetState::Unserved => self.port.forward = None,
+            TargetState::Unserved => self.end_forward(),
             TargetState::Served => {
                 let own = self.context.facts.own_addresses(self.id.netns, self.port.pod);
                 let own = own.0.or(own.1).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
                 let first_at = self.port.first_heard_at.min(seen_at);
                 let forward = Forward { to: (own, port.get()), first_at, seen_at };
                 self.port.forward.get_or_insert_with(|| Box::new(forward)).learn(forward);
+                self.index.end_closing(self.id);
             }
         }
         None
@@ -67,14 +68,24 @@ impl PortJudge<'_> {
     pub(crate) fn settle_forward(&mut self) -> Option<BootTime> {
         let seen_at = self.port.forward.as_ref()?.seen_at;
         let is_over = self.context.facts.netns.ended_at(self.id.netns).is_some_and(|ended| ended >= seen_at);
-        let stays = self.port.redirect.is_some()
-            || matches!(self.port.status, DeclarationStatus::Declared | DeclarationStatus::Explained);
+        let stays = matches!(self.port.status, DeclarationStatus::Declared | DeclarationStatus::Explained);
         let due = seen_at.after(FORWARD_LIFE);
         if is_over || (!stays && self.context.now >= due) {
-            self.port.forward = None;
+            self.end_forward();
+            if let Some((_, to)) = self.port.redirect.take() {
+                self.index.redirects.remove(self.id, PortId { port: to, ..self.id });
+            }
             return None;
         }
         self.port.settle_forward();
         (!stays).then_some(due)
+    }
+
+    /// Ends the forwarding of the port. Unless a socket serves it, the port closes once its last traffic is drained.
+    fn end_forward(&mut self) {
+        if self.port.forward.take().is_some() && self.port.sockets.is_empty() {
+            self.port.closed_at.get_or_insert(self.context.now);
+            self.index.begin_closing(self.id);
+        }
     }
 }

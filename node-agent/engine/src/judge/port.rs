@@ -300,6 +300,9 @@ impl PortJudge<'_> {
             let closed = ClosedPort { listener_id: self.port.id, pod: reference };
             self.context.facts.connections.undecided.remember(id, closed);
         }
+        if self.port.recording == Recording::Undecided {
+            self.context.facts.connections.undecided.discard(id);
+        }
         self.stop_recording();
         let dependent = self.index.redirects.update(id, TargetState::Unserved);
         self.context.agenda.judge_all(dependent);

@@ -93,9 +93,9 @@ pub struct Connection {
     pub opened_at: BootTime,
     /// When the connection ended; `None` while it is open.
     pub closed_at: Option<BootTime>,
-    /// Bytes received; 0 while the connection is open.
+    /// Bytes received; those of the latest list while the connection is open.
     pub bytes_in: u64,
-    /// Bytes sent; 0 while the connection is open.
+    /// Bytes sent; those of the latest list while the connection is open.
     pub bytes_out: u64,
     /// The pod that serves the port, where known.
     pub pod: Option<Arc<PodRef>>,

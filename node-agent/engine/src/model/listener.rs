@@ -24,7 +24,7 @@ pub enum ServedBy {
     Process,
     /// The kernel itself.
     Kernel,
-    /// A socket in another netns or a virtual machine, to which the rules of the netns forward the port.
+    /// Another port, another netns or a virtual machine, to which the rules of the netns lead the port.
     Forwarded,
 }
 

@@ -19,7 +19,7 @@ pub struct TrafficDrain {
 /// Growth of one port's counters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PortDelta {
-    /// Socket lookups for this port: SYNs, and datagrams to an unconnected socket.
+    /// TCP: SYNs. UDP: datagrams that do not pass an interface, as those from within the pod.
     pub attempts: u64,
     /// Completed handshakes.
     pub connections: u64,
@@ -68,7 +68,7 @@ pub struct Dialled {
 /// Traffic of a port since it opened, or since the agent started.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Traffic {
-    /// Socket lookups for this port: SYNs, and datagrams to an unconnected socket.
+    /// TCP: SYNs. UDP: datagrams.
     pub attempts: u64,
     /// Completed handshakes.
     pub connections: u64,
@@ -93,7 +93,7 @@ pub struct Peer {
     pub origin: Origin,
     /// `NAMESPACE/NAME` of the peer's pod, where known.
     pub reference: Option<String>,
-    /// The dialled address, where connection tracking shows that it was not the pod's own.
+    /// How the peer reached the port, if not by the pod's own address and a socket of the port.
     pub via: Option<Arc<Via>>,
     /// Completed handshakes.
     pub connections: u64,

@@ -81,6 +81,12 @@ impl Direction {
         }
     }
 
+    /// Returns true if the port addressed others and nobody called it, whichever sockets served then.
+    #[must_use]
+    pub(crate) const fn only_asked(&self) -> bool {
+        self.asked_at.is_some() && self.called_at.is_none()
+    }
+
     /// Returns true if more than one address called, as far as is known.
     #[must_use]
     pub(crate) const fn is_called_by_several(&self) -> bool {

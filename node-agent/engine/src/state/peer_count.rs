@@ -41,7 +41,7 @@ pub(crate) struct PeerCount {
     /// False while the origin may still turn out nearer: a pod that was created a moment ago may not be known yet.
     pub settled: bool,
     is_forwarded: bool,
-    /// The port that takes the peer's connections, if a rule redirects them there. The later port counts.
+    /// The port that takes the peer's connections, if a rule redirects them there. The larger of several counts.
     proxy: Option<NonZeroU16>,
     /// Time from when the peer was first seen until it was first counted, in units of 16 ms, rounded up. A peer takes few
     /// bytes, because there may be 65,536.

@@ -60,6 +60,8 @@ pub(crate) struct PortTraffic {
     direction: Option<Box<Direction>>,
     /// Connections that a proxy in the pod took.
     proxied: u64,
+    /// Connections from within the pod by peers that are not listed.
+    own_unlisted: u64,
     /// The farthest reach of served traffic.
     reach: Reach,
     /// The farthest reach of peers that are not listed: evicted, without room, or evicted by the kernel.
@@ -165,7 +167,9 @@ impl PortTraffic {
             self.unnamed = None;
         }
         let served = self.served(protocol);
-        if self.unlisted >= Reach::InCluster || served <= self.named {
+        // A UDP port that asks has answers among its datagrams.
+        let may_be_answers = protocol == Protocol::Udp && self.only_asked();
+        if self.unlisted >= Reach::InCluster || served <= self.named || may_be_answers {
             self.unnamed = None;
         } else if self.unnamed.is_none() {
             self.unnamed = Some((at, served));
@@ -314,6 +318,11 @@ impl PortTraffic {
         self.direction.as_deref().map(role).unwrap_or_default()
     }
 
+    /// Returns true if the UDP port addressed others, and nobody called it.
+    fn only_asked(&self) -> bool {
+        self.direction.as_deref().is_some_and(Direction::only_asked)
+    }
+
     /// Returns true if more than one address called, as far as is known.
     #[must_use]
     pub(crate) fn is_called_by_several(&self) -> bool {
@@ -327,7 +336,7 @@ impl PortTraffic {
             return 0;
         }
         let own = self.peers.iter().filter(|peer| peer.is_own()).map(|peer| peer.connections(protocol));
-        self.proxied.min(own.fold(0, u64::saturating_add))
+        self.proxied.min(own.fold(self.own_unlisted, u64::saturating_add))
     }
 
     /// Adds the totals, not the peers, to a sum over ports.
@@ -462,6 +471,9 @@ impl PortTraffic {
         if !peer.settled {
             (peer.origin, _) = resolve(peer.address);
             peer.settled = true;
+        }
+        if peer.is_own() {
+            self.own_unlisted = self.own_unlisted.saturating_add(peer.connections(protocol));
         }
         self.raise_unlisted(peer.served(protocol), peer.reach());
     }

@@ -87,6 +87,13 @@ impl UndecidedConnections {
         None
     }
 
+    /// Forgets the facts of a port that ends undecided.
+    pub(crate) fn discard(&mut self, port: PortId) {
+        if self.take(port).is_some() {
+            self.expiries.retain(|(_, one)| *one != port);
+        }
+    }
+
     /// Remembers a recorded port that closed; the oldest is forgotten first.
     pub(crate) fn remember(&mut self, port: PortId, closed: ClosedPort) {
         if self.closed.insert(port, closed).is_none() {

@@ -12,7 +12,8 @@ use portolan_engine::model::identity::{BootTime, PortId};
 pub const LIMITED: &str = "connection-lines-limited";
 
 const PERIOD: Duration = Duration::from_secs(1);
-/// Maximum number of remembered open connections. The end of a connection that is not remembered takes from the budget.
+/// Maximum number of remembered open connections; then all are forgotten. The end of a connection that is not remembered takes
+/// from the budget.
 const MAX_OPEN: usize = 16_384;
 
 /// The lines granted in the current second.
@@ -48,7 +49,11 @@ impl LineLimit {
             return false;
         }
         *granted += 1;
-        if connection.closed_at.is_none() && self.open.len() < MAX_OPEN {
+        if connection.closed_at.is_none() {
+            if self.open.len() >= MAX_OPEN {
+                // Some never end. The others take from the budget once more.
+                self.open.clear();
+            }
             self.open.insert(key);
         }
         true
