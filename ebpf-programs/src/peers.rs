@@ -10,7 +10,7 @@ use portolan_ebpf::abi::{
     },
 };
 
-use crate::addressed::{Memory, is_younger_than_observation, memory};
+use crate::addressed::{Memory, is_younger_than_observation, memory, remember};
 use crate::counter::{add, changed, now};
 use crate::observed::{is_observed, is_sending_observed};
 
@@ -54,18 +54,20 @@ pub fn hear_peer(
     }
     let at = now();
     let everybody = PeerKey { address: EVERYBODY, ..*key };
-    let direction =
-        if is_connected() || asked_everybody(&everybody, at) || memory(&everybody, at) == Memory::Addressed {
-            PEER_ADDRESSED
-        } else {
-            match memory(key, at) {
-                Memory::Addressed => PEER_ADDRESSED,
-                // If the port had addressed the peer, that would have been seen.
-                Memory::Nothing if is_sending_observed(at) => PEER_CALLED,
-                Memory::Nothing if is_younger_than_observation(&key.port, at) => PEER_CALLED,
-                Memory::Nothing | Memory::Unproven => PEER_UNPROVEN,
-            }
-        };
+    let direction = if asked_everybody(&everybody, at) || memory(&everybody, at) == Memory::Addressed {
+        PEER_ADDRESSED
+    } else if is_connected() {
+        // A server may connect a socket for each caller. Only where the beginning was seen, the port spoke first.
+        if is_proven(key, at) { PEER_ADDRESSED } else { PEER_UNPROVEN }
+    } else {
+        match memory(key, at) {
+            Memory::Addressed => PEER_ADDRESSED,
+            // If the port had addressed the peer, that would have been seen.
+            Memory::Nothing if is_sending_observed(at) => PEER_CALLED,
+            Memory::Nothing if is_younger_than_observation(&key.port, at) => PEER_CALLED,
+            Memory::Nothing | Memory::Unproven => PEER_UNPROVEN,
+        }
+    };
     create(key, port, direction, at)
 }
 
@@ -77,12 +79,18 @@ pub fn address_peer(key: &PeerKey, port: *mut PortCounters) -> Result<(), LostSl
         return Ok(());
     }
     let at = now();
-    // If the peer had spoken before, that would have been seen.
-    let is_proven = is_observed(key.port.netns_cookie, at) || is_younger_than_observation(&key.port, at);
-    let direction = if is_proven { PEER_ADDRESSED } else { PEER_UNPROVEN };
+    let direction = if is_proven(key, at) { PEER_ADDRESSED } else { PEER_UNPROVEN };
     create(key, port, direction, at)?;
+    // The entry may be evicted before the answer.
+    remember(key);
     changed();
     Ok(())
+}
+
+/// Returns true if whatever the peer had said to the port before would have been seen.
+#[inline(always)]
+fn is_proven(key: &PeerKey, at: u64) -> bool {
+    is_observed(key.port.netns_cookie, at) || is_younger_than_observation(&key.port, at)
 }
 
 /// Notes that a socket of a counted UDP port addresses everybody in reach.

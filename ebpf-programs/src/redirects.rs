@@ -11,6 +11,7 @@ use portolan_ebpf::abi::{
 
 use crate::connections::record_by_default;
 use crate::counter::seed;
+use crate::loss::lost;
 use crate::ports::{ensure_port, entries, port_counters};
 
 /// Maximum number of entries in `PORT_STATS` with which one is created for a port that only a redirect serves. Set by the
@@ -32,16 +33,21 @@ pub struct Dialled {
     pub length: u64,
 }
 
-/// Returns the key of a client's address and port in a netns.
+/// Returns the key of a handshake in a netns: the client's address and port, and the sequence number of its SYN. Without the
+/// number, a client that dials several ports from one port of its own would be taken for redirected.
 #[inline(always)]
-pub const fn client(netns_cookie: u64, address: [u8; 16], port: u16) -> PeerKey {
-    PeerKey { port: PortKey { netns_cookie, port, protocol: IPPROTO_TCP, reserved: [0; 5] }, address }
+pub const fn handshake(netns_cookie: u64, address: [u8; 16], port: u16, sequence: u32) -> PeerKey {
+    let [a, b, c, d] = sequence.to_ne_bytes();
+    PeerKey {
+        port: PortKey { netns_cookie, port, protocol: IPPROTO_TCP, reserved: [a, b, c, d, 0] },
+        address,
+    }
 }
 
 /// Remembers a SYN.
 #[inline(always)]
-pub fn remember(client: &PeerKey, dialled: Dialled) {
-    let slot = Slot::<DIALLED_BITS>::of(seed(), client);
+pub fn remember(handshake: &PeerKey, dialled: Dialled) {
+    let slot = Slot::<DIALLED_BITS>::of(seed(), handshake);
     if let Some(word) = DIALLED.get_ptr_mut(slot.index()) {
         let counted = if dialled.was_counted { SYN_COUNTED } else { 0 };
         let length = dialled.length.min(SYN_LENGTH_MAX) << SYN_LENGTH_SHIFT;
@@ -50,10 +56,10 @@ pub fn remember(client: &PeerKey, dialled: Dialled) {
     }
 }
 
-/// Returns the client's last SYN, unless a SYN of another client took its place.
+/// Returns the SYN of a handshake, unless a SYN of another one took its place.
 #[inline(always)]
-pub fn dialled(client: &PeerKey) -> Dialled {
-    let slot = Slot::<DIALLED_BITS>::of(seed(), client);
+pub fn dialled(handshake: &PeerKey) -> Dialled {
+    let slot = Slot::<DIALLED_BITS>::of(seed(), handshake);
     // SAFETY: as above.
     let word = DIALLED.get_ptr(slot.index()).map_or(0, |word| unsafe { word.read_volatile() });
     let bits = slot.bits_of(word).unwrap_or(0);
@@ -74,6 +80,10 @@ pub fn ensure_redirected_port(key: &PortKey) -> Result<(), LostSlot> {
     if entries() >= REDIRECTED_PORTS.load() {
         return Err(LostSlot::RedirectedPortsFull);
     }
-    record_by_default(key)?;
-    ensure_port(key).map(|_| ())
+    ensure_port(key)?;
+    // Without room for records the connection still counts.
+    if let Err(loss) = record_by_default(key) {
+        lost(loss);
+    }
+    Ok(())
 }

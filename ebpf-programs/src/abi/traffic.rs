@@ -91,7 +91,7 @@ pub const SILENCE_NS: u64 = 500_000_000;
 pub const SENDING_OBSERVED: u64 = 0;
 /// Address of the entry of `PEERS` that stands for everybody whom a UDP port addressed by multicast or broadcast.
 /// `first_boot_ns` is the last time, and the counters are 0.
-pub const EVERYBODY: [u8; 16] = [0; 16];
+pub const EVERYBODY: [u8; 16] = [0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 /// Time in ns for which a UDP port that sent to a multicast or broadcast address expects answers from everybody.
 pub const ANSWERS_EXPECTED_NS: u64 = 60_000_000_000;
 

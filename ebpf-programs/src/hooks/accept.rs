@@ -16,7 +16,7 @@ use crate::{
     loss_log::count_and_log,
     peers::ensure_peer,
     ports::{ensure_port, port_counters},
-    redirects::{Dialled, client, dialled, ensure_redirected_port},
+    redirects::{Dialled, dialled, ensure_redirected_port, handshake},
 };
 
 /// Counts a completed handshake, whether or not accept(2) is called later. The count is exact even if the ring buffer is full.
@@ -24,7 +24,9 @@ use crate::{
 pub fn try_established(ctx: &SockOpsContext) -> Result<(), LostSlot> {
     let accepting = tcp_port(ctx);
     let remote = remote_address(ctx);
-    let syn = dialled(&client(accepting.netns_cookie, remote, remote_port(ctx)));
+    // SAFETY: may be read by every sock_ops program. Nothing was received yet but the SYN, which has one number.
+    let sequence = unsafe { (*ctx.ops).rcv_nxt }.wrapping_sub(1);
+    let syn = dialled(&handshake(accepting.netns_cookie, remote, remote_port(ctx), sequence));
     let dialled = PortKey { port: syn.port, ..accepting };
     // Asked before the counters are created: did tc count the packet that completes the handshake?
     let had_counters = syn.port == 0 || port_counters(&dialled).is_some();
@@ -59,7 +61,7 @@ pub fn try_established(ctx: &SockOpsContext) -> Result<(), LostSlot> {
     counted
 }
 
-/// Counts a connection for its port and its peer. `syn` is 0 in all parts if no interface saw it. `had_counters`: tc counted the
+/// Counts a connection for its port and its peer. All fields of `syn` are 0 if no interface saw it. `had_counters`: tc counted the
 /// packet that completed the handshake.
 #[inline(always)]
 fn count(

@@ -20,7 +20,7 @@ use crate::flows;
 use crate::loss_log::count_and_log;
 use crate::netns_context::{NetnsContext, netns_context};
 use crate::ports::{may_be_counted, port_counters};
-use crate::redirects::{Dialled, client, remember};
+use crate::redirects::{Dialled, handshake, remember};
 
 /// TCX_NEXT and TC_ACT_UNSPEC: the next program decides.
 const NEXT: i32 = -1;
@@ -102,16 +102,18 @@ fn count(skb: *mut __sk_buff, netns: NetnsContext, segment: &Segment) -> Result<
 /// like all that is rare.
 #[inline(never)]
 fn count_syn(skb: *mut __sk_buff, key: &PeerKey, transport: u32, length: u32) {
-    let Some(source_port) = Buffer(skb).load::<2>(transport) else { return };
+    // Source port, destination port, sequence number.
+    let Some([s, t, _, _, a, b, c, d]) = Buffer(skb).load::<8>(transport) else { return };
     let counters = if may_be_counted(&key.port) { port_counters(&key.port) } else { None };
     if let Some(counters) = counters {
         // SAFETY: the pointer is into a map value, and the program holds the RCU read lock.
         unsafe { add(&raw mut (*counters).attempts, 1) };
         changed();
     }
-    let client = client(key.port.netns_cookie, key.address, u16::from_be_bytes(source_port));
+    let (source_port, sequence) = (u16::from_be_bytes([s, t]), u32::from_be_bytes([a, b, c, d]));
+    let handshake = handshake(key.port.netns_cookie, key.address, source_port, sequence);
     let dialled = Dialled { port: key.port.port, was_counted: counters.is_some(), length: u64::from(length) };
-    remember(&client, dialled);
+    remember(&handshake, dialled);
 }
 
 /// Returns the offsets of a segment's headers as one number, which takes one register.

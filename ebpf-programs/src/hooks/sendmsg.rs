@@ -32,6 +32,8 @@ fn portolan_send4(ctx: SockAddrContext) -> i32 {
     } else {
         Reach::One
     };
+    // The kernel sends what is for 0.0.0.0 to the node itself.
+    let destination = if destination == 0 { u32::from_ne_bytes([127, 0, 0, 1]) } else { destination };
     if let Err(loss) = try_sendmsg(&ctx, mapped(destination), reach) {
         count_and_log("portolan_send4", loss);
     }
@@ -41,7 +43,12 @@ fn portolan_send4(ctx: SockAddrContext) -> i32 {
 /// Like [`portolan_send4`], for IPv6 destinations.
 #[cgroup_sock_addr(sendmsg6)]
 fn portolan_send6(ctx: SockAddrContext) -> i32 {
-    let destination = address(words!(ctx.sock_addr, bpf_sock_addr, user_ip6));
+    let mut destination = address(words!(ctx.sock_addr, bpf_sock_addr, user_ip6));
+    let [high, low]: [u64; 2] = zerocopy::transmute!(destination);
+    if high | low == 0 {
+        // The kernel sends what is for :: to ::1.
+        destination[15] = 1;
+    }
     let reach = if destination[0] == 0xff { Reach::Many } else { Reach::One };
     if let Err(loss) = try_sendmsg(&ctx, destination, reach) {
         count_and_log("portolan_send6", loss);

@@ -218,7 +218,7 @@ impl Drain {
             };
             if now.direction == PEER_UNPROVEN {
                 now.direction = assumed_direction(&key, &now, at);
-                has_unproven |= now.direction == PEER_UNPROVEN;
+                has_unproven |= now.direction == PEER_UNPROVEN && may_be_assumed(&key, &now);
             }
             let asked_at = BootTime(now.first_boot_ns);
             if key.address == EVERYBODY {
@@ -341,7 +341,12 @@ fn report_port(
 /// Returns the direction of an unproven peer, as far as it can be assumed.
 fn assumed_direction(key: &PeerKey, peer: &PeerCounters, at: BootTime) -> u8 {
     let is_old = at >= BootTime(peer.first_boot_ns).after(UNPROVEN_GRACE);
-    if is_old && key.port.port < FIRST_EPHEMERAL && has_traffic(peer) { PEER_CALLED } else { PEER_UNPROVEN }
+    if is_old && may_be_assumed(key, peer) { PEER_CALLED } else { PEER_UNPROVEN }
+}
+
+/// Returns true for an unproven peer that time alone makes a caller.
+const fn may_be_assumed(key: &PeerKey, peer: &PeerCounters) -> bool {
+    key.port.port < FIRST_EPHEMERAL && has_traffic(peer)
 }
 
 const fn has_traffic(peer: &PeerCounters) -> bool {

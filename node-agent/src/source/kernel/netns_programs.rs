@@ -60,6 +60,8 @@ struct Attached {
     loaded: BTreeMap<LinkHeader, OwnedFd>,
     /// True if the programs know that this netns is observed.
     observed: bool,
+    /// True if an interface was refused since the last look.
+    is_partial: bool,
 }
 
 /// Arrays through which the programs of each netns call the shared programs. The kernel empties an array when its
@@ -150,7 +152,7 @@ impl NetnsPrograms {
             }
         }
         if lookups == LookupScope::All {
-            attached.is_observed(netns, observed);
+            attached.begin(netns, observed);
             return false;
         }
         attached.interfaces.retain(|known, _| interfaces.contains(known));
@@ -158,8 +160,13 @@ impl NetnsPrograms {
         let missing = |interface: &&Interface| needs_program(attached, interface);
         attached.waiting = interfaces.iter().filter(missing).cloned().collect();
         attached.waiting.iter().for_each(|interface| attachments.wait(Hook::Tc, (netns, interface.index)));
+        attached.is_partial = false;
+        if !attached.waiting.is_empty() && std::mem::take(&mut attached.observed) {
+            // What comes over the new interface is not seen yet.
+            observed.end(netns);
+        }
         attached.drop_idle_programs();
-        attached.is_observed(netns, observed);
+        attached.begin_if_attached(netns, observed);
         !attached.waiting.is_empty()
     }
 
@@ -187,10 +194,11 @@ impl NetnsPrograms {
             Err(error) => {
                 let reason = format!("{}: {error}", interface.name);
                 attachments.refused(Hook::Tc, (netns, interface.index), reason);
+                attached.is_partial = true;
             }
         }
         attached.drop_idle_programs();
-        attached.is_observed(netns, observed);
+        attached.begin_if_attached(netns, observed);
         !attached.waiting.is_empty()
     }
 
@@ -217,9 +225,15 @@ impl NetnsPrograms {
 }
 
 impl Attached {
-    /// Tells the programs that the netns is observed, once nothing waits to be attached there.
-    fn is_observed(&mut self, netns: NetnsId, observed: &mut ObservedNetns) {
-        if !self.observed && self.lookup.is_some() && self.waiting.is_empty() {
+    /// Tells the programs that the netns is observed, once all of its interfaces are attached.
+    fn begin_if_attached(&mut self, netns: NetnsId, observed: &mut ObservedNetns) {
+        if self.waiting.is_empty() && !self.is_partial && !self.interfaces.is_empty() {
+            self.begin(netns, observed);
+        }
+    }
+
+    fn begin(&mut self, netns: NetnsId, observed: &mut ObservedNetns) {
+        if !self.observed && self.lookup.is_some() {
             observed.begin(netns);
             self.observed = true;
         }

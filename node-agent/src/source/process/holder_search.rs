@@ -128,10 +128,10 @@ impl<'a> HolderSearch<'a> {
     }
 
     fn search(&mut self, pid: u32) {
-        let mut found: Vec<(u32, u32)> = Vec::new();
+        let mut found: BTreeMap<u32, u32> = BTreeMap::new();
         let read = each_socket(self.proc_root, pid, |inode, descriptor| {
-            if self.wanted.contains_key(&inode) && !found.iter().any(|(known, _)| *known == inode) {
-                found.push((inode, descriptor));
+            if self.wanted.contains_key(&inode) {
+                found.entry(inode).or_insert(descriptor);
             }
         });
         match read {

@@ -108,6 +108,7 @@ impl SocketOwners {
     /// Returns the known holders of the sockets with these cookies.
     #[must_use]
     pub fn pids(&self, cookies: &[SocketCookie]) -> BTreeSet<u32> {
+        let cookies: BTreeSet<&SocketCookie> = cookies.iter().collect();
         let held = self.known.iter().filter(|((_, cookie), _)| cookies.contains(cookie));
         held.map(|(_, held)| held.owner.process.pid).collect()
     }
