@@ -51,6 +51,7 @@ pub fn all() -> Vec<Trial> {
         node_addresses::cases(),
         findings::cases(),
         explain::cases(),
+        busy::cases(),
         exceptions::cases(),
         manifests::cases(),
         kubernetes::cases(),
@@ -61,7 +62,6 @@ pub fn all() -> Vec<Trial> {
         node_in_container::cases(),
         hostile::cases(),
         flood::cases(),
-        busy::cases(),
         churn::cases(),
         netns_churn::cases(),
     ]
