@@ -5,7 +5,7 @@ use std::time::Duration;
 use libtest_mimic::Trial;
 use procfs::process::Process;
 
-use super::case;
+use super::exclusive;
 use crate::harness::agent::Agent;
 use crate::harness::script::Script;
 use crate::harness::stopwatch::duration_of;
@@ -14,8 +14,8 @@ use crate::harness::world::World;
 
 pub fn cases() -> Vec<Trial> {
     vec![
-        case("busy/dual_stack_listeners_in_one_pod", dual_stack_listeners_in_one_pod),
-        case("busy/dual_stack_listeners_in_ten_namespaces", dual_stack_listeners_in_ten_namespaces),
+        exclusive("busy/dual_stack_listeners_in_one_pod", dual_stack_listeners_in_one_pod),
+        exclusive("busy/dual_stack_listeners_in_ten_namespaces", dual_stack_listeners_in_ten_namespaces),
     ]
 }
 

@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use libtest_mimic::Trial;
 
-use super::case;
+use super::exclusive;
 use crate::actor::protocol::{Request, SocketName, SocketOptions, Transport};
 use crate::harness::actor::Actor;
 use crate::harness::timeouts::TIMEOUT;
@@ -15,7 +15,7 @@ const NAMESPACES: usize = 50;
 const STEPS: usize = 6000;
 
 pub fn cases() -> Vec<Trial> {
-    vec![case("churn/fifty_namespaces_come_to_rest", fifty_namespaces_come_to_rest)]
+    vec![exclusive("churn/fifty_namespaces_come_to_rest", fifty_namespaces_come_to_rest)]
 }
 
 /// A small, repeatable random number generator: xorshift64.

@@ -3,7 +3,7 @@
 use libtest_mimic::Trial;
 use procfs::process::Process;
 
-use super::case;
+use super::exclusive;
 use crate::actor::protocol::{Payload, Request};
 use crate::harness::agent::{Agent, Stdout};
 use crate::harness::world::World;
@@ -16,10 +16,10 @@ const SOME: u64 = 2000;
 
 pub fn cases() -> Vec<Trial> {
     vec![
-        case("hostile/syn_flood_from_spoofed_addresses", syn_flood_from_spoofed_addresses),
-        case("hostile/served_datagrams_from_spoofed_addresses", served_datagrams_from_spoofed_addresses),
-        case("hostile/udp_spray_over_every_port", udp_spray_over_every_port),
-        case("hostile/more_peers_than_the_map_holds", more_peers_than_the_map_holds),
+        exclusive("hostile/syn_flood_from_spoofed_addresses", syn_flood_from_spoofed_addresses),
+        exclusive("hostile/served_datagrams_from_spoofed_addresses", served_datagrams_from_spoofed_addresses),
+        exclusive("hostile/udp_spray_over_every_port", udp_spray_over_every_port),
+        exclusive("hostile/more_peers_than_the_map_holds", more_peers_than_the_map_holds),
     ]
 }
 

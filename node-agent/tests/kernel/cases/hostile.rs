@@ -4,8 +4,8 @@ use libtest_mimic::Trial;
 use portolan_report::wire::Report;
 use procfs::process::Process;
 
-use super::case;
 use super::flood::resident;
+use super::{case, exclusive};
 use crate::actor::protocol::Request;
 use crate::harness::agent::{Stdout, TINY_LISTENER_RING};
 use crate::harness::stopwatch::duration_of;
@@ -15,8 +15,11 @@ use crate::harness::world::World;
 pub fn cases() -> Vec<Trial> {
     vec![
         case("hostile/every_port_of_a_pod", every_port_of_a_pod),
-        case("hostile/ring_overflow_recovers_with_exact_counts", ring_overflow_recovers_with_exact_counts),
-        case("hostile/opens_and_closes_at_full_speed", opens_and_closes_at_full_speed),
+        exclusive(
+            "hostile/ring_overflow_recovers_with_exact_counts",
+            ring_overflow_recovers_with_exact_counts,
+        ),
+        exclusive("hostile/opens_and_closes_at_full_speed", opens_and_closes_at_full_speed),
         case("hostile/full_maps_are_said_and_blind_nobody", full_maps),
     ]
 }

@@ -30,6 +30,8 @@ mod start;
 mod translated;
 mod udp;
 
+use std::sync::{Mutex, PoisonError};
+
 use libtest_mimic::{Failed, Trial};
 
 /// Returns every case of the tier.
@@ -68,6 +70,17 @@ pub fn all() -> Vec<Trial> {
     .into_iter()
     .flatten()
     .collect()
+}
+
+/// Creates a case that runs beside no other case of this kind. Every agent sees the namespaces of all cases: the floods and the
+/// churn of one would count for the other.
+fn exclusive(name: &'static str, run: fn()) -> Trial {
+    static TURN: Mutex<()> = Mutex::new(());
+    Trial::test(name, move || {
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        run();
+        Ok::<(), Failed>(())
+    })
 }
 
 /// Creates one case: a name that states what must hold, and the function that checks it.

@@ -6,7 +6,7 @@ use libtest_mimic::Trial;
 use portolan_report::wire::Report;
 use procfs::process::Process;
 
-use super::case;
+use super::exclusive;
 use crate::actor::protocol::Request;
 use crate::harness::agent::Agent;
 use crate::harness::network::ip;
@@ -19,7 +19,7 @@ const ROUNDS: u16 = 4;
 const FIRST_PORT: u16 = 10_000;
 
 pub fn cases() -> Vec<Trial> {
-    vec![case("churn/a_hundred_namespaces_per_second", a_hundred_namespaces_per_second)]
+    vec![exclusive("churn/a_hundred_namespaces_per_second", a_hundred_namespaces_per_second)]
 }
 
 /// Returns the number of the agent's descriptors by kind of kernel object.
