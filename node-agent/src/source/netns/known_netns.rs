@@ -35,7 +35,7 @@ pub(super) struct KnownNetns {
 /// Work in a netns that was requested and is not done, with the time of the first request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Waiting {
-    /// A scan of its sockets.
+    /// A scan of its sockets; a time in the future for one that is planned.
     pub scan: Option<BootTime>,
     /// A list of its connections.
     pub connections: Option<BootTime>,

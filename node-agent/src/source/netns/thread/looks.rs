@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use portolan_engine::model::identity::BootTime;
 use portolan_engine::model::input::Input;
-use portolan_engine::model::socket::NetnsScan;
+use portolan_engine::model::process::Holder;
+use portolan_engine::model::socket::{NetnsScan, ScannedSocket};
 
 use super::NetnsThread;
 use crate::source::clock;
@@ -18,6 +19,8 @@ use crate::source::netns::visit::Visited;
 use crate::source::process::owners::SearchScope;
 use crate::source::scan::SocketList;
 
+/// Pause between two scans of a netns in which the kernel serves a port itself: no hook reports the end of its sockets.
+const KERNEL_SOCKETS_EVERY: Duration = Duration::from_secs(5);
 /// Longest pause before the next look after a failed one.
 const RETRY_LOOK: Duration = Duration::from_secs(3);
 
@@ -165,10 +168,14 @@ impl NetnsThread {
         let scope = SearchScope { near, netns: Some(inode), is_host, now, may_walk };
         let outcome = self.owners.find(&sockets, scope);
         self.walked += outcome.walk_cost;
-        known.waiting.scan = outcome.is_put_off.then_some(now);
         let netns = known.facts.netns;
-        let sockets =
+        let sockets: Vec<ScannedSocket> =
             sockets.iter().map(|socket| socket.in_netns(netns, self.owners.holder(socket))).collect();
+        let has_kernel_sockets = sockets.iter().any(|socket| socket.holder == Holder::Kernel);
+        known.waiting.scan = match (outcome.is_put_off, has_kernel_sockets) {
+            (true, _) => Some(now),
+            (false, has_kernel_sockets) => has_kernel_sockets.then(|| now.after(KERNEL_SOCKETS_EVERY)),
+        };
         self.send(Input::NetnsScanned(NetnsScan { netns, at, sockets }));
     }
 

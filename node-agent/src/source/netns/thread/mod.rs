@@ -185,7 +185,8 @@ impl NetnsThread {
         let now = clock::now();
         for known in self.known.values_mut() {
             if requests.scan.contains(&known.facts.netns) {
-                known.waiting.scan.get_or_insert(now);
+                let planned = known.waiting.scan.unwrap_or(now);
+                known.waiting.scan = Some(planned.min(now));
             }
             if requests.connections.contains(&known.facts.netns) {
                 known.waiting.connections.get_or_insert(now);

@@ -104,7 +104,10 @@ impl NetnsThread {
     /// Publishes how many netns wait for a scan or a list of connections, and since when. Wakes nobody: the number changes
     /// with every request.
     pub(super) fn report_waiting(&self) {
-        let since = self.known.values().filter_map(|known| known.waiting.since());
+        let now = clock::now();
+        // A scan that is planned for later does not wait.
+        let since =
+            self.known.values().filter_map(|known| known.waiting.since()).filter(|since| *since <= now);
         let (waiting, since) = since.fold((0, None), |(count, first): (usize, Option<BootTime>), since| {
             (count + 1, Some(first.map_or(since, |first| first.min(since))))
         });
