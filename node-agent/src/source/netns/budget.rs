@@ -70,7 +70,7 @@ pub fn earliest_repeat(ended: BootTime, cost: Duration) -> BootTime {
 /// /proc for the holders of sockets, lists of connections, reads of connection tracking.
 const REQUESTS_SHARE: u32 = 30;
 /// Time without requests that counts for later ones, so that single requests do not wait.
-const REQUESTS_SAVED: Duration = Duration::from_secs(2);
+const REQUESTS_SAVED: Duration = Duration::from_secs(1);
 
 /// The budget of all work on request over all netns together. Pods can cause any number of requests; what the budget does
 /// not allow waits.
