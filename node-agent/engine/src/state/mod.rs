@@ -30,3 +30,4 @@ pub(crate) mod storms;
 pub(crate) mod timers;
 pub(crate) mod undecided;
 pub(crate) mod unserved;
+pub(crate) mod way_in;

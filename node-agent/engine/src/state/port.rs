@@ -15,8 +15,9 @@ use crate::state::direction::Role;
 use crate::state::forward::{Forward, Redirect};
 use crate::state::nat_paths::NatPaths;
 use crate::state::port_age::PortAge;
-use crate::state::port_traffic::{PortTraffic, WayIn};
+use crate::state::port_traffic::PortTraffic;
 use crate::state::sockets::{HeldBy, SocketTable, SocketView};
+use crate::state::way_in::WayIn;
 
 /// Maximum number of sockets of one port that are inspected. A group may have thousands, all alike.
 const MAX_SAMPLED_SOCKETS: usize = 256;

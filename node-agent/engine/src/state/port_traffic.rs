@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use crate::model::identity::{BootTime, Protocol};
 use crate::model::reach::Reach;
-use crate::model::traffic::{Origin, PeerDelta, PeerOrigin, PortDelta, Traffic, Via, ViaKind};
+use crate::model::traffic::{Origin, PeerDelta, PeerOrigin, PortDelta, Traffic};
 use crate::state::direction::{Direction, Role};
 use crate::state::nat_paths::NatPaths;
 use crate::state::peer_count::{PeerCount, TakenBy, peer_served};
+use crate::state::way_in::WayIn;
 
 /// Bounds on the peers of a port, and how long an origin may still change.
 #[derive(Clone, Copy, Debug)]
@@ -33,15 +34,6 @@ pub(crate) struct NewConnections {
     pub all: u64,
     /// Those of drained peers, by origin.
     pub by_origin: Vec<(Origin, u64)>,
-}
-
-/// What inside a pod takes the connections of its callers, to describe them.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct WayIn {
-    /// The pod's own IPv4 and IPv6 address.
-    pub own: (Option<IpAddr>, Option<IpAddr>),
-    /// Where the port is forwarded to.
-    pub forwarded_to: Option<(IpAddr, u16)>,
 }
 
 /// Traffic of one port.
@@ -490,21 +482,5 @@ impl NewConnections {
         }
         self.all = self.all.saturating_sub(twice.saturating_sub(left));
         self
-    }
-}
-
-impl WayIn {
-    /// Describes what takes the connections of a peer; `None` for a socket of the port.
-    fn via(self, taken_by: TakenBy, peer: IpAddr) -> Option<Via> {
-        let own = if peer.is_ipv4() { self.own.0 } else { self.own.1 };
-        let (address, port, kind) = match taken_by {
-            TakenBy::Socket => return None,
-            TakenBy::Proxy(port) => (own?, port.get(), ViaKind::Proxy),
-            TakenBy::Forward => {
-                let (address, port) = self.forwarded_to?;
-                (address, port, ViaKind::Forwarded)
-            }
-        };
-        Some(Via { address, port, kind, reference: None, client: None })
     }
 }
