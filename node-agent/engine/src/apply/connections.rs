@@ -133,8 +133,7 @@ impl Engine {
     /// Asks for the connections of each netns that has some which are open for long. A second agent, or a lost record,
     /// can leave one open for ever.
     pub(crate) fn request_connection_lists(&mut self, now: BootTime) {
-        let before = BootTime(now.0.saturating_sub(BootTime(0).after(LIST_INTERVAL).0));
-        for netns in self.facts.connections.netns_with_open(before) {
+        for netns in self.facts.connections.netns_with_open(LIST_INTERVAL, now) {
             if self.facts.netns.get(netns).is_none_or(Netns::is_gone) {
                 // Nobody can look there any more.
                 let list = ConnectionList { netns, at: now, connections: Vec::new() };
@@ -181,7 +180,7 @@ impl Engine {
             Some(traced) => (traced.origin, traced.reference, Some(traced.via)),
             None => {
                 let (origin, reference) = by_address();
-                (origin, reference, self.way_in(opened).map(Arc::new))
+                (origin, reference, way_in(opened).map(Arc::new))
             }
         };
         let unknown =
@@ -202,12 +201,11 @@ impl Engine {
             pod: pod.or_else(|| closed?.pod.clone()),
         }
     }
+}
 
-    /// Describes what takes the connection inside the pod, if that is not a socket of the port.
-    fn way_in(&self, opened: &ConnectionOpened) -> Option<Via> {
-        let port = opened.accepted_by?.get();
-        Some(Via { address: opened.local, port, kind: ViaKind::Proxy, reference: None, client: None })
-    }
+/// Describes what takes the connection inside the pod, if that is not a socket of the port.
+fn way_in(opened: &ConnectionOpened) -> Option<Via> {
+    Some(Via::inside(ViaKind::Proxy, (opened.local, opened.accepted_by?.get())))
 }
 
 fn connection(opened: &ConnectionOpened, context: &ConnectionContext) -> Connection {

@@ -1,10 +1,10 @@
-//! Applies what a netns forwards.
+//! Applies what a netns redirects and forwards.
 
 use crate::engine::Engine;
-use crate::model::identity::{BootTime, Protocol};
+use crate::model::identity::{BootTime, PortId, Protocol};
 use crate::model::netns::{ForwardedPort, ForwardedPorts};
 use crate::model::traffic::PeerDelta;
-use crate::state::forward::Forward;
+use crate::state::forward::{Forward, Redirect};
 
 impl Engine {
     /// Applies the ports that a netns forwards.
@@ -13,6 +13,24 @@ impl Engine {
         for port in of_netns {
             self.port_forwarded(&port, forwarded.at, now);
         }
+    }
+
+    /// Learns that a rule of the netns redirects a port to another one. The latest target counts.
+    pub(crate) fn port_redirected(&mut self, id: PortId, seen: Redirect) {
+        let Some((port, index)) = self.ports.split(id) else { return };
+        let before = port.redirect.map(|(_, to)| to);
+        let (_, to) = *port.redirect.insert(port.redirect.map_or(seen, |known| known.max(seen)));
+        if before == Some(to) {
+            return;
+        }
+        if let Some(before) = before {
+            index.redirects.remove(id, PortId { port: before, ..id });
+        }
+        let to = PortId { port: to, ..id };
+        if index.redirects.add(id, to) {
+            self.agenda.judge(to);
+        }
+        self.agenda.judge(id);
     }
 
     fn port_forwarded(&mut self, forwarded: &ForwardedPort, at: BootTime, now: BootTime) {

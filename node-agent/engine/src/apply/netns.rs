@@ -19,7 +19,7 @@ impl Engine {
             .filter(|at| *at != id)
             .collect();
         let known = self.facts.netns.facts(id).filter(|_| !self.facts.netns.is_gone(id)).cloned();
-        if self.facts.netns.learn(facts, at).is_none() {
+        if !self.facts.netns.learn(facts, at) {
             return;
         }
         let present = self.facts.netns.facts(id).filter(|_| !self.facts.netns.is_gone(id));

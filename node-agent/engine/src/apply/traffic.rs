@@ -38,23 +38,8 @@ impl Engine {
         if !is_admitted {
             return;
         }
-        if let Some(to) = redirected
-            && let Some((port, index)) = self.ports.split(id)
-        {
-            let before = port.redirect;
-            port.redirect = before.max(Some((at, to)));
-            if let Some((_, to)) =
-                port.redirect.filter(|(_, to)| before.is_none_or(|(_, before)| before != *to))
-            {
-                if let Some((_, before)) = before {
-                    index.redirects.remove(id, PortId { port: before, ..id });
-                }
-                let to = PortId { port: to, ..id };
-                if index.redirects.add(id, to) {
-                    self.agenda.judge(to);
-                }
-                self.agenda.judge(id);
-            }
+        if let Some(to) = redirected {
+            self.port_redirected(id, (at, to));
         }
         self.absorb(id, now, |traffic, limits, resolve| {
             traffic.absorb(id.protocol, delta, at, limits, resolve)

@@ -5,7 +5,6 @@ use std::time::Duration;
 use crate::judge::port::{Outcome, PortJudge};
 use crate::model::change::Change;
 use crate::model::identity::{BootTime, Protocol};
-use crate::model::listener::DeclarationStatus;
 use crate::state::bindings::Bindings;
 use crate::state::direction::Role;
 use crate::state::netns::Netns;
@@ -33,8 +32,7 @@ impl PortJudge<'_> {
             return None;
         }
         let role = self.port.role(bindings, self.context.options.grace);
-        let is_expected =
-            matches!(self.port.status, DeclarationStatus::Declared | DeclarationStatus::Explained);
+        let is_expected = self.port.status.is_expected();
         let is_first = self.port.reported.is_none();
         if is_first && let Some(due) = self.first_report_hold(role == Role::Server || is_expected) {
             return Some(Outcome::Keep(Some(due)));
@@ -62,7 +60,8 @@ impl PortJudge<'_> {
         Some(Outcome::Drop)
     }
 
-    /// Returns until when the first report waits, at most as long as for a pod. `is_clear`: nobody needs to know whether the port addressed others.
+    /// Returns until when the first report waits, at most as long as for a pod. `is_clear`: nobody needs to know whether
+    /// the port addressed others.
     fn first_report_hold(&mut self, is_clear: bool) -> Option<BootTime> {
         let now = self.context.now;
         if self.port.sockets.is_empty() {

@@ -4,7 +4,6 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use crate::judge::port::{Outcome, PortJudge};
 use crate::model::identity::{BootTime, PortId};
-use crate::model::listener::DeclarationStatus;
 use crate::rules::mesh;
 use crate::state::forward::{FORWARD_LIFE, Forward};
 use crate::state::redirects::TargetState;
@@ -68,7 +67,7 @@ impl PortJudge<'_> {
     pub(crate) fn settle_forward(&mut self) -> Option<BootTime> {
         let seen_at = self.port.forward.as_ref()?.seen_at;
         let is_over = self.context.facts.netns.ended_at(self.id.netns).is_some_and(|ended| ended >= seen_at);
-        let stays = matches!(self.port.status, DeclarationStatus::Declared | DeclarationStatus::Explained);
+        let stays = self.port.status.is_expected();
         let due = seen_at.after(FORWARD_LIFE);
         if is_over || (!stays && self.context.now >= due) {
             self.end_forward();

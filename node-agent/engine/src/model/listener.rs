@@ -116,6 +116,12 @@ impl DeclarationStatus {
             Self::Unknown => "unknown",
         }
     }
+
+    /// Returns true if something in the manifests expects the port.
+    #[must_use]
+    pub(crate) const fn is_expected(self) -> bool {
+        matches!(self, Self::Declared | Self::Explained)
+    }
 }
 
 /// Why a port that no container declares is expected.

@@ -151,6 +151,13 @@ pub struct Via {
     pub client: Option<IpAddr>,
 }
 
+impl Via {
+    /// Describes what takes a connection inside the pod.
+    pub(crate) const fn inside(kind: ViaKind, (address, port): (IpAddr, u16)) -> Self {
+        Self { address, port, kind, reference: None, client: None }
+    }
+}
+
 /// What a dialled address belongs to; ordered by how far away its callers can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ViaKind {

@@ -109,9 +109,8 @@ impl Bindings {
         let is_farthest = |view: &SocketView| !beyond_loopback || !view.is_loopback();
         let far = || views.iter().filter(|(view, _)| is_farthest(view)).map(|(_, held)| held);
         let near = || views.iter().filter(|(view, _)| !is_farthest(view)).map(|(_, held)| held);
-        let shown = far().max_by_key(|held| held.certainty()).filter(|held| held.certainty() > 0);
         // The first of several that are equally certain.
-        let shown = shown.and_then(|best| far().find(|held| held.certainty() == best.certainty()));
+        let shown = far().rev().max_by_key(|held| held.certainty()).filter(|held| held.certainty() > 0);
         let shown = shown.cloned().unwrap_or_default();
         let mut holders = Holders::default();
         far().filter(|held| held.process().is_some()).for_each(|held| holders.add(held.process()));

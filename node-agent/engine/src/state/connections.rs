@@ -149,10 +149,10 @@ impl ConnectionTable {
         None
     }
 
-    /// Returns the netns with connections that are open since before `at`.
-    pub(crate) fn netns_with_open(&self, at: BootTime) -> BTreeSet<NetnsId> {
+    /// Returns the netns with connections that have been open for at least `age`.
+    pub(crate) fn netns_with_open(&self, age: Duration, now: BootTime) -> BTreeSet<NetnsId> {
         let open = self.all.values().map(|known| &known.connection);
-        let open = open.filter(|known| known.closed_at.is_none() && known.opened_at <= at);
+        let open = open.filter(|known| known.closed_at.is_none() && known.opened_at.after(age) <= now);
         open.map(|known| known.port.netns).collect()
     }
 

@@ -210,27 +210,26 @@ impl NetnsIndex {
         self.host
     }
 
-    /// Learns facts that held at `at`. Returns the previous facts, or `None` if nothing changed. Facts older than the
-    /// end of the netns only name it, until it is forgotten.
-    pub(crate) fn learn(&mut self, facts: NetnsFacts, at: BootTime) -> Option<Option<Arc<NetnsFacts>>> {
+    /// Learns facts that held at `at`. Returns false if nothing changed. Facts older than the end of the netns only name
+    /// it, until it is forgotten.
+    pub(crate) fn learn(&mut self, facts: NetnsFacts, at: BootTime) -> bool {
         let id = facts.netns;
         let netns = self.all.entry(id).or_default();
         if netns.seen_at.is_some_and(|seen| seen > at) {
-            return None;
+            return false;
         }
         let was_gone = netns.is_gone();
         netns.seen_at = Some(at);
         let is_gone = netns.is_gone();
         if was_gone == is_gone && netns.facts.as_deref() == Some(&facts) {
-            return None;
+            return false;
         }
         let facts = Arc::new(facts);
-        let before = netns.facts.replace(Arc::clone(&facts));
-        if let Some(before) = &before {
-            self.forget_paths(before);
+        if let Some(before) = netns.facts.replace(Arc::clone(&facts)) {
+            self.forget_paths(&before);
         }
         if is_gone {
-            return Some(before);
+            return true;
         }
         if facts.is_host {
             self.host = Some(id);
@@ -238,7 +237,7 @@ impl NetnsIndex {
         for path in &facts.paths {
             self.by_path.insert(canonical(path).to_owned(), id);
         }
-        Some(before)
+        true
     }
 
     /// Marks a netns as ended at `at`. Returns true if it was alive before and is ended now.

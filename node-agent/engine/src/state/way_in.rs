@@ -18,14 +18,10 @@ impl WayIn {
     /// Describes what takes the connections of a peer; `None` for a socket of the port.
     pub(crate) fn via(self, taken_by: TakenBy, peer: IpAddr) -> Option<Via> {
         let own = if peer.is_ipv4() { self.own.0 } else { self.own.1 };
-        let (address, port, kind) = match taken_by {
-            TakenBy::Socket => return None,
-            TakenBy::Proxy(port) => (own?, port.get(), ViaKind::Proxy),
-            TakenBy::Forward => {
-                let (address, port) = self.forwarded_to?;
-                (address, port, ViaKind::Forwarded)
-            }
-        };
-        Some(Via { address, port, kind, reference: None, client: None })
+        match taken_by {
+            TakenBy::Socket => None,
+            TakenBy::Proxy(port) => Some(Via::inside(ViaKind::Proxy, (own?, port.get()))),
+            TakenBy::Forward => Some(Via::inside(ViaKind::Forwarded, self.forwarded_to?)),
+        }
     }
 }
