@@ -220,20 +220,10 @@ impl Drain {
                 now.direction = assumed_direction(&key, &now, at);
                 has_unproven |= now.direction == PEER_UNPROVEN && may_be_assumed(&key, &now);
             }
-            let asked_at = BootTime(now.first_boot_ns);
-            if key.address == EVERYBODY {
-                // The time of the last multicast, not of the entry's creation.
-                now.first_boot_ns = 0;
-            }
             if let Some(counters) = deferred.peers.get_mut(&key) {
                 *counters = Some(now);
             } else if report_peer(peers, ports, drain, key, now, *number) {
                 orphans.push(key);
-            }
-            if key.address == EVERYBODY
-                && let Some(everybody) = last_reported(drain, &key)
-            {
-                everybody.first_seen = asked_at;
             }
         })?;
         Ok((orphans, has_unproven))
@@ -353,12 +343,6 @@ const fn has_traffic(peer: &PeerCounters) -> bool {
     peer.attempts != 0 || peer.packets != 0
 }
 
-/// Returns the peer of this key, if it was reported last.
-fn last_reported<'a>(drain: &'a mut TrafficDrain, key: &PeerKey) -> Option<&'a mut PeerDelta> {
-    let port = drain.ports.get_mut(&port_id(&key.port).ok()?)?;
-    port.peers.last_mut().filter(|peer| peer.address == address(key.address))
-}
-
 /// Reports the growth of a peer. Returns true if the peer did not grow and its port is not counted any more.
 fn report_peer(
     peers: &mut PeerMemory,
@@ -377,13 +361,17 @@ fn report_peer(
     let mut delta = None;
     let is_unproven = now.direction == PEER_UNPROVEN;
     peers.remember(key, number, |known| {
-        let known = known.filter(|reported| reported.first_boot_ns == now.first_boot_ns);
+        // The time of everybody's entry is that of the last multicast, not that of the entry's creation.
+        let is_same =
+            |reported: &PeerCounters| key.address == EVERYBODY || reported.first_boot_ns == now.first_boot_ns;
+        let known = known.filter(is_same);
         // A peer is reported once its direction is known, with all that it has counted by then.
         let known = known.filter(|reported| reported.direction != PEER_UNPROVEN);
         let reported = known.unwrap_or(fresh);
         if is_unproven {
             return fresh;
         }
+        let now = PeerCounters { first_boot_ns: reported.first_boot_ns, ..now };
         delta = peer_delta(&key, &now, &reported, known.is_none());
         highest_peer(&now, &reported)
     });
