@@ -172,9 +172,10 @@ impl NetnsThread {
         let sockets: Vec<ScannedSocket> =
             sockets.iter().map(|socket| socket.in_netns(netns, self.owners.holder(socket))).collect();
         let has_kernel_sockets = sockets.iter().any(|socket| socket.holder == Holder::Kernel);
-        known.waiting.scan = match (outcome.is_put_off, has_kernel_sockets) {
-            (true, _) => Some(now),
-            (false, has_kernel_sockets) => has_kernel_sockets.then(|| now.after(KERNEL_SOCKETS_EVERY)),
+        known.waiting.scan = if outcome.is_put_off {
+            Some(now)
+        } else {
+            has_kernel_sockets.then(|| now.after(KERNEL_SOCKETS_EVERY))
         };
         self.send(Input::NetnsScanned(NetnsScan { netns, at, sockets }));
     }

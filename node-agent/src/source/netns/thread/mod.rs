@@ -202,9 +202,10 @@ impl NetnsThread {
         let work = self.next_work().map(|(due, ..)| due);
         // Requests do not wake the thread before the budget allows work, and did not until now if it was so.
         let in_debt = !self.requests.is_ready(now);
-        let requested = match self.mailbox.await_budget(in_debt) {
-            true => in_debt.then(|| self.requests.ready_at()),
-            false => Some(now),
+        let requested = if self.mailbox.await_budget(in_debt) {
+            in_debt.then(|| self.requests.ready_at())
+        } else {
+            Some(now)
         };
         let is_all_requested = self.scan_all > self.progress.borrow().scans_done;
         let due = looks
