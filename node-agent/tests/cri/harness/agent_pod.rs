@@ -86,9 +86,13 @@ impl Given {
         self
     }
 
-    /// Runs the agent.
+    /// Runs the agent, which reports a finding again whenever its traffic grew.
     pub fn run(self) -> AgentPod {
-        self.run_command(&["agent", "--metadata", &runtime(), "--telemetry", "0.0.0.0:9471"])
+        let metadata = runtime();
+        let telemetry = ["--telemetry", "0.0.0.0:9471"];
+        self.run_command(
+            &[&["agent", "--metadata", &metadata, "--repeat-findings", "1s"], &telemetry[..]].concat(),
+        )
     }
 
     /// Runs the image with these arguments.
