@@ -184,6 +184,8 @@ fn sctp() -> String {
 
 #[cfg(test)]
 mod tests {
+    use portolan_testing::scratch::Scratch;
+
     use super::*;
     use crate::doctor::check::CheckState;
 
@@ -196,8 +198,9 @@ mod tests {
 
     #[test]
     fn a_state_directory_must_be_a_writable_directory_and_none_is_fine() {
-        assert!(state_directory(Some(&std::env::temp_dir())).is_ok());
-        for path in ["/proc/version", "/nowhere", "/proc/1"] {
+        let scratch = Scratch::new("doctor");
+        assert!(state_directory(Some(scratch.directory())).is_ok());
+        for path in ["/proc/version", "/nowhere"] {
             let problem = state_directory(Some(Path::new(path))).expect_err("no state directory");
             assert!(problem.found.starts_with(path) && problem.fix.contains("--state-dir"), "{problem:?}");
         }

@@ -101,9 +101,15 @@ pub fn encode(
     };
     // Nothing in the body can fail to serialize; an empty body would be refused as damaged.
     let json = serde_json::to_vec(&body).unwrap_or_default();
-    let mut file = format!("{MAGIC} {VERSION} {:08x}\n", crc32fast::hash(&json)).into_bytes();
+    let mut file = header(&json).into_bytes();
     file.extend(json);
     (file, beyond)
+}
+
+/// Returns the first line of a file with this body.
+#[must_use]
+pub fn header(body: &[u8]) -> String {
+    format!("{MAGIC} {VERSION} {:08x}\n", crc32fast::hash(body))
 }
 
 /// Decodes a file that was read whole.
@@ -210,7 +216,7 @@ mod tests {
 
     /// A file with this body and the right checksum.
     fn sealed(body: &str) -> Vec<u8> {
-        format!("{MAGIC} {VERSION} {:08x}\n{body}", crc32fast::hash(body.as_bytes())).into_bytes()
+        format!("{}{body}", header(body.as_bytes())).into_bytes()
     }
 
     proptest! {

@@ -12,7 +12,7 @@ use portolan_engine::model::identity::BootTime;
 use portolan_engine::model::remembered::RememberedFinding;
 
 use super::directory::{FILE, REJECTED, StateDirectory, Unreadable};
-use super::format::{self, Subject};
+use super::format::{self, Refusal, Subject};
 use crate::state::{Reporter, State};
 
 /// How often the state file failed. The totals are losses in status and metrics.
@@ -130,6 +130,13 @@ impl Keeper {
                 tracing::info!(findings = findings.len(), "findings of the last run are remembered");
                 self.reporter.report(State::Up);
                 findings
+            }
+            Err(Refusal::OtherBoot) => {
+                // Nothing is lost: every socket of that boot is gone.
+                let aside = directory.set_aside();
+                tracing::info!(?aside, "the node was booted since the state file was written: it is set aside");
+                self.reporter.report(State::Up);
+                Vec::new()
             }
             Err(refusal) => {
                 self.reject(&refusal.to_string());

@@ -4,7 +4,7 @@ use crate::engine::Engine;
 use crate::model::identity::{BootTime, PortId};
 use crate::model::remembered::RememberedFinding;
 use crate::read::render;
-use crate::state::findings::{Raised, Subject};
+use crate::state::findings::Raised;
 
 /// Loss reason: more findings were remembered than are kept.
 const REMEMBERED_FULL: &str = "remembered-findings-full";
@@ -27,7 +27,7 @@ impl Engine {
         let (mut context, ports) = self.judging(now);
         let findings = &*context.findings;
         let open = findings.iter().filter(|(id, record)| {
-            !matches!(record.subject, Subject::Port(_)) && findings.remembered.contains(*id)
+            record.subject.port().is_none() && findings.remembered.contains(*id)
         });
         let open: Vec<u64> = open.map(|(id, _)| id).collect();
         for id in open {

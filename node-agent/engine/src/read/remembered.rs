@@ -2,7 +2,7 @@
 
 use crate::engine::Engine;
 use crate::model::remembered::{RememberedFinding, RememberedPort};
-use crate::state::findings::Subject;
+use crate::state::port::Port;
 
 impl Engine {
     /// Returns what is worth remembering over a restart: the open and suppressed findings, and what this run remembers
@@ -10,13 +10,10 @@ impl Engine {
     #[must_use]
     pub fn findings_to_remember(&self) -> Vec<RememberedFinding> {
         let open = self.findings.iter().map(|(id, record)| {
-            let port = match record.subject {
-                Subject::Port(port) => {
-                    let reach = self.ports.get(port).map(|port| port.reach()).unwrap_or_default();
-                    Some(RememberedPort { netns: port.netns, reach })
-                }
-                Subject::Stale(..) | Subject::Dangling(..) | Subject::Storm(_) | Subject::Opaque(_) => None,
-            };
+            let port = record.subject.port().map(|id| {
+                let reach = self.ports.get(id).map(Port::reach).unwrap_or_default();
+                RememberedPort { netns: id.netns, reach }
+            });
             RememberedFinding { id, first_seen: record.first_seen, port }
         });
         let waiting =

@@ -34,6 +34,17 @@ pub(crate) enum Subject {
     Opaque(PodKey),
 }
 
+impl Subject {
+    /// The served port that the finding is about, if it is about one.
+    #[must_use]
+    pub(crate) const fn port(self) -> Option<PortId> {
+        match self {
+            Self::Port(port) => Some(port),
+            Self::Stale(..) | Self::Dangling(..) | Self::Storm(_) | Self::Opaque(_) => None,
+        }
+    }
+}
+
 /// Content of a finding that is reported when it changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Assessment {
@@ -105,7 +116,7 @@ impl Findings {
         assessment: Assessment,
         first_seen: BootTime,
     ) -> Raised {
-        let remembered = self.remembered.first_seen(id, subject);
+        let remembered = self.remembered.first_seen(id, subject.port().map(|port| port.netns));
         if remembered.is_some() {
             self.remembered.claim(id);
         }
@@ -171,7 +182,7 @@ impl Findings {
     pub(crate) fn resolve(&mut self, id: u64) -> Option<FindingRecord> {
         let record = self.open.remove(&id)?;
         // What is remembered of a port lasts as long as the port's traffic, which a resolved finding does not end.
-        if !matches!(record.subject, Subject::Port(_)) {
+        if record.subject.port().is_none() {
             self.remembered.forget(id);
         }
         if let Some(due) = record.repeat_at {

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use crate::model::identity::{BootTime, NetnsId};
 use crate::model::remembered::{RememberedFinding, RememberedPort};
-use crate::state::findings::Subject;
 
 /// Minimum time that an entry waits for its port or its finding.
 const UNCLAIMED: Duration = Duration::from_secs(600);
@@ -64,17 +63,11 @@ impl Remembered {
         (port.netns == netns).then_some(port)
     }
 
-    /// Since when the finding with this id and subject was known, if it is remembered.
-    pub(crate) fn first_seen(&self, id: u64, subject: Subject) -> Option<BootTime> {
+    /// Since when the finding with this id was known, if it is remembered. `netns`: that of its served port, if it is about
+    /// one.
+    pub(crate) fn first_seen(&self, id: u64, netns: Option<NetnsId>) -> Option<BootTime> {
         let finding = self.entries.get(&id)?.finding;
-        let netns = finding.port.map(|port| port.netns);
-        let is_same = match subject {
-            Subject::Port(port) => netns == Some(port.netns),
-            Subject::Stale(..) | Subject::Dangling(..) | Subject::Storm(_) | Subject::Opaque(_) => {
-                netns.is_none()
-            }
-        };
-        is_same.then_some(finding.first_seen)
+        (finding.port.map(|port| port.netns) == netns).then_some(finding.first_seen)
     }
 
     /// Keeps an entry for as long as its port is served or its finding holds.
