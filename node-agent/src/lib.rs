@@ -8,6 +8,7 @@ pub mod args;
 pub mod command;
 pub mod config;
 pub mod doctor;
+pub mod finding_memory;
 pub mod kubernetes_api;
 pub mod outcome;
 pub mod pipeline;

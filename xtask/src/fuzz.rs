@@ -11,8 +11,8 @@ use crate::{step, workspace};
 
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 /// Names of the targets in `node-agent/fuzz`.
-const TARGETS: [&str; 8] =
-    ["packet", "record", "cgroup", "annotations", "sandbox", "manifest", "configuration", "client"];
+const TARGETS: [&str; 9] =
+    ["packet", "record", "cgroup", "annotations", "sandbox", "manifest", "configuration", "client", "state"];
 /// The compiler flags of cargo-fuzz, without a sanitizer: the targets look for panics and broken invariants.
 const FLAGS: &str = "target.x86_64-unknown-linux-gnu.rustflags=['-Cpasses=sancov-module', \
     '-Cllvm-args=-sanitizer-coverage-level=4', '-Cllvm-args=-sanitizer-coverage-inline-8bit-counters', \

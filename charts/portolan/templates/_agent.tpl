@@ -60,6 +60,7 @@
 {{- range $a.netnsDirs }}
 - --netns-dir={{ . }}
 {{- end }}
+- --state-dir={{ ternary .Values.state.hostPath "off" .Values.state.enabled }}
 - --kernel-log={{ $a.kernelLog }}
 - --max-listeners={{ int $a.limits.listeners }}
 - --max-peers={{ int $a.limits.peers }}
@@ -167,7 +168,7 @@ a new socket. If that directory is /run or /var/run, which contains much more, t
 {{- toJson (ternary $paths list $runtime.enabled) }}
 {{- end }}
 
-{{/* Mounts of the node. New mounts and unmounts must both reach the agent: without unmounts it would keep ended netns alive */}}
+{{/* Mounts of the node; only the state directory is writable. New mounts and unmounts must both reach the agent: without unmounts it would keep ended netns alive */}}
 {{- define "portolan.hostMounts" -}}
 - name: cgroup
   mountPath: /sys/fs/cgroup
@@ -185,6 +186,10 @@ a new socket. If that directory is /run or /var/run, which contains much more, t
   {{- if ne $path $.Values.sources.runtime.socket }}
   mountPropagation: HostToContainer
   {{- end }}
+{{- end }}
+{{- if .Values.state.enabled }}
+- name: state
+  mountPath: {{ .Values.state.hostPath }}
 {{- end }}
 {{- end }}
 
@@ -204,6 +209,12 @@ a new socket. If that directory is /run or /var/run, which contains much more, t
   hostPath:
     path: {{ $path }}
     type: {{ ternary "Socket" "DirectoryOrCreate" (eq $path $.Values.sources.runtime.socket) }}
+{{- end }}
+{{- if .Values.state.enabled }}
+- name: state
+  hostPath:
+    path: {{ .Values.state.hostPath }}
+    type: DirectoryOrCreate
 {{- end }}
 {{- end }}
 

@@ -43,6 +43,7 @@ impl Engine {
             Input::Connections(facts) => self.connections_recorded(&facts, now),
             Input::ConnectionsListed(list) => self.connections_listed(&list, now),
             Input::Forwarded(forwarded) => self.ports_forwarded(forwarded, now),
+            Input::Remembered(findings) => self.findings_remembered(findings, now),
             Input::Lost { reason, count, recovered } => self.lost(reason, count, recovered),
         }
         self.finish(now)
@@ -82,6 +83,7 @@ impl Engine {
     /// Forgets expired state.
     fn sweep(&mut self, now: BootTime) {
         self.ports.index_mut().sweep(now);
+        self.findings.remembered.sweep(now);
         let orphans = self.facts.sweep(now);
         self.agenda.judge_all(orphans);
     }
@@ -106,7 +108,8 @@ impl Engine {
         if let Some(due) = self.outbox.emit_refused(now) {
             self.agenda.set(Timer::Refused, Some(due));
         }
-        let expiries = [self.facts.next_expiry(), self.ports.index().next_expiry()];
+        let remembered = self.findings.remembered.next_expiry();
+        let expiries = [self.facts.next_expiry(), self.ports.index().next_expiry(), remembered];
         self.agenda.set(Timer::Sweep, expiries.into_iter().flatten().min());
         self.outbox.take_changes()
     }

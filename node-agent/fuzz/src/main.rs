@@ -17,7 +17,7 @@ const VARIABLE: &str = "PORTOLAN_FUZZ";
 type Parser = fn(&[u8]);
 
 /// Every parser, by its name in `cargo xtask fuzz`.
-const PARSERS: [(&str, Parser); 8] = [
+const PARSERS: [(&str, Parser); 9] = [
     ("packet", kernel::packet),
     ("record", kernel::record),
     ("cgroup", orchestrator::cgroup),
@@ -26,6 +26,7 @@ const PARSERS: [(&str, Parser); 8] = [
     ("manifest", orchestrator::manifest),
     ("configuration", user::configuration),
     ("client", user::client),
+    ("state", user::state),
 ];
 
 /// Returns the selected parser.

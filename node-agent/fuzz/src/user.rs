@@ -1,8 +1,10 @@
-//! Parsers of input from users, and of the client for the answers of a server.
+//! Parsers of input from users, of the client for the answers of a server, and of the agent's own state file.
 
 use portolan::config::{file, value};
+use portolan::finding_memory::format::{self, Subject};
 use portolan_client::query::server::Server;
 use portolan_client::query::sse;
+use portolan_engine::model::identity::BootTime;
 use portolan_report::escape;
 use portolan_report::label_selector::Selector;
 
@@ -32,4 +34,19 @@ pub fn client(bytes: &[u8]) {
     assert!(!escape::terminal(&text).chars().any(char::is_control));
     let (cut, _) = escape::bounded(&text, 64);
     assert!(text.starts_with(&cut));
+}
+
+/// Decodes the input as a state file, and as the body of one whose header fits it. What is believed can be written again.
+pub fn state(bytes: &[u8]) {
+    const MOST: usize = 64;
+    let now = BootTime(u64::MAX);
+    let subject = Subject { boot_id: "boot".to_owned(), node: "node".to_owned() };
+    let sealed = [format::header(bytes).as_bytes(), bytes].concat();
+    for file in [bytes, &sealed] {
+        if let Ok(findings) = format::decode(file, &subject, now, MOST) {
+            assert!(findings.len() <= MOST);
+            let (written, beyond) = format::encode(&subject, now, findings.clone(), MOST);
+            assert_eq!((format::decode(&written, &subject, now, MOST), beyond), (Ok(findings), 0));
+        }
+    }
 }

@@ -106,6 +106,20 @@ pub fn traffic(traffic: &Traffic) -> String {
     }
 }
 
+/// Formats the amount of a listener's traffic, with ` in AGE` if it is counted for a shorter time than the port is open.
+#[must_use]
+pub fn traffic_of(listener: &Listener, amount: &Traffic) -> String {
+    let counted = counted_for(listener).map(|age| format!(" in {age}"));
+    format!("{}{}", traffic(amount), counted.unwrap_or_default())
+}
+
+/// Returns for how long a port is counted; `None` if the agent saw it open, or nothing is counted.
+#[must_use]
+pub fn counted_for(listener: &Listener) -> Option<String> {
+    let since = listener.traffic.since.as_ref().filter(|_| listener.opened_at.is_none())?;
+    Some(age(since, &listener.envelope.time))
+}
+
 /// Formats the first peer, which is the busiest, and the number of further peers.
 #[must_use]
 pub fn peers(traffic: &Traffic) -> String {

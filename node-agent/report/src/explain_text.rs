@@ -10,7 +10,7 @@ use crate::escape::terminal;
 use crate::explanation::{
     ExplainedEnd, ExplainedEntryPoint, ExplainedPod, ExplainedPolicy, TargetExplanation,
 };
-use crate::wire::{Declaration, Finding, Listener, Pod, Traffic};
+use crate::wire::{Declaration, Finding, Listener, Pod};
 
 /// Maximum number of peers shown per port.
 const MAX_PEERS: usize = 5;
@@ -276,7 +276,7 @@ fn facts(out: &mut WrappedText, end: &ExplainedEnd, others: &[&ExplainedEntryPoi
                 "not counted for the node's own sockets (but with agent --include-host)",
             );
         } else {
-            traffic(out, indent, &listener.traffic, &listener.envelope.time);
+            traffic(out, indent, listener);
         }
     }
 }
@@ -337,14 +337,17 @@ fn findings(out: &mut WrappedText, indent: &str, findings: &[&Finding]) {
     }
 }
 
-fn traffic(out: &mut WrappedText, indent: &str, traffic: &Traffic, now: &str) {
+fn traffic(out: &mut WrappedText, indent: &str, listener: &Listener) {
+    let (traffic, now) = (&listener.traffic, &listener.envelope.time);
+    let counted = cells::counted_for(listener);
+    let since = counted.map(|age| format!(" in the {age} that the agent counts")).unwrap_or_default();
     let last = traffic.last_seen.as_ref();
     let last = last.map_or_else(String::new, |at| format!(", last {} ago", cells::age(at, now)));
     let amount = if traffic.attempts == 0 && traffic.packets == 0 && traffic.connections == 0 {
-        "none seen".to_owned()
+        format!("none seen{since}")
     } else {
         format!(
-            "{} attempts, {} connections, {} packets, {}{last}",
+            "{} attempts, {} connections, {} packets, {}{since}{last}",
             traffic.attempts,
             traffic.connections,
             traffic.packets,
@@ -352,6 +355,9 @@ fn traffic(out: &mut WrappedText, indent: &str, traffic: &Traffic, now: &str) {
         )
     };
     out.fact(indent, "traffic", &amount);
+    if let Some(earlier) = &traffic.called_earlier {
+        out.fact(indent, "", &format!("before the agent started it was called, farthest from: {earlier}"));
+    }
     for (number, peer) in traffic.peers.iter().take(MAX_PEERS).enumerate() {
         let caller = peer
             .reference

@@ -105,7 +105,10 @@ fn finding_row(finding: &Finding, width: Width) -> Vec<String> {
         location(finding),
         port(finding).map_or_else(|| NONE.to_owned(), |(port, protocol)| format!("{port}/{protocol}")),
         listener.map_or_else(|| NONE.to_owned(), cells::server),
-        cells::traffic(&finding.traffic),
+        listener.map_or_else(
+            || cells::traffic(&finding.traffic),
+            |listener| cells::traffic_of(listener, &finding.traffic),
+        ),
         cells::peers(&finding.traffic),
         cells::age(&finding.first_seen, &finding.envelope.time),
     ];
@@ -157,7 +160,7 @@ fn listener_row(listener: &Listener, width: Width) -> Vec<String> {
         cells::location(listener),
         cells::server(listener),
         cells::declaration(listener),
-        cells::traffic(&listener.traffic),
+        cells::traffic_of(listener, &listener.traffic),
     ];
     row.extend(width.cells(&listener.envelope.node, || {
         let age = |since: &String| cells::age(since, &listener.envelope.time);

@@ -93,6 +93,20 @@ fn a_port_without_a_listener_is_shown_too() {
 }
 
 #[test]
+fn counts_of_a_port_that_is_older_than_the_agent_say_how_long_they_run() {
+    let mut counted = finding(9090, "high", "python3");
+    if let Some(listener) = &mut counted.listener {
+        listener.traffic.since = Some("2026-03-04T11:57:00.000Z".to_owned());
+    }
+    let text = |finding: &Finding| findings(std::slice::from_ref(finding), Width::Narrow, Colour::Plain);
+    assert!(text(&counted).contains("3 conns 2.9KiB in 3m "), "{}", text(&counted));
+    if let Some(listener) = &mut counted.listener {
+        listener.opened_at.clone_from(&listener.traffic.since);
+    }
+    assert!(text(&counted).contains("3 conns 2.9KiB   "), "its opening was seen: {}", text(&counted));
+}
+
+#[test]
 fn findings_are_listed_worst_first_as_kubectl_lists() {
     let given = [finding(5000, "medium", "python3"), finding(9090, "high", "python3")];
     let then = "\

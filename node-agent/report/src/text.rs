@@ -36,9 +36,14 @@ fn finding_text(finding: &Finding) -> String {
     let port = port_text(finding);
     let peers = match finding.traffic.peers.first() {
         Some(first) => format!(
-            ", {} connections, {} bytes, from {}{}",
+            ", {} connections, {} bytes{}, from {}{}",
             finding.traffic.connections,
             finding.traffic.bytes,
+            finding
+                .listener
+                .as_deref()
+                .and_then(cells::counted_for)
+                .map_or_else(String::new, |age| format!(" in {age}")),
             first.reference.as_deref().unwrap_or(&first.address),
             if finding.traffic.peers.len() > 1 { " and others" } else { "" },
         ),

@@ -330,10 +330,18 @@ pub struct Policy {
     pub policies: Vec<String>,
 }
 
-/// Traffic to a port since the agent first saw the port.
+/// Traffic to a port since `since`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Traffic {
+    /// Time from which the counts are complete (RFC 3339, UTC): the opening of the port, or else when the agent began to
+    /// count it; `null` if nothing is counted.
+    #[serde(default)]
+    pub since: Option<String>,
+    /// The farthest caller that an earlier run of the agent saw: `node`, `pod`, `published` (a pod, through an address that
+    /// leads in from outside) or `external`. Its calls are not in the counts. Absent if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub called_earlier: Option<String>,
     /// Number of connection attempts.
     pub attempts: u64,
     /// Number of accepted connections.

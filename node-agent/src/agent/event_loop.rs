@@ -27,12 +27,16 @@ const INPUT_BATCH: usize = 256;
 const DRAIN_EVERY: Duration = Duration::from_secs(1);
 /// Drains between two updates of the metrics.
 const MEASURE_EVERY: u32 = 5;
+/// Drains between two writes of the state file.
+const REMEMBER_EVERY: u32 = 10;
 /// Drains between two returns of free memory to the kernel.
 const GIVE_BACK_EVERY: u32 = 10;
 /// Time after which the status says that requested scans wait.
 const LONG_WAIT: Duration = Duration::from_secs(5);
 /// Longest sleep where the engine has no timer.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
+/// Time for the state file to be written at the end.
+const LAST_STATE: Duration = Duration::from_secs(2);
 /// Time for the last lines to reach stdout at the end.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
@@ -149,6 +153,9 @@ impl EventLoop {
         if self.upkeep.drains.is_multiple_of(MEASURE_EVERY) {
             self.pipeline.measure();
         }
+        if self.upkeep.drains.is_multiple_of(REMEMBER_EVERY) {
+            self.pipeline.remember_findings();
+        }
         if self.upkeep.drains.is_multiple_of(GIVE_BACK_EVERY) {
             allocator::give_back();
         }
@@ -190,13 +197,18 @@ impl EventLoop {
         deadline.map_or(LONGEST_SLEEP, |at| at.since(clock::now()).min(LONGEST_SLEEP))
     }
 
-    /// Detaches the kernel programs and writes the last lines.
+    /// Detaches the kernel programs, and writes the state file and the last lines.
     pub fn end(mut self) {
         self.facts.close();
         self.connections.close();
         self.netns.shutdown();
-        let Pipeline { publisher, kernel, .. } = self.pipeline;
+        let Pipeline { publisher, kernel, engine, memory, .. } = self.pipeline;
         drop(kernel);
+        if let Some(memory) = memory
+            && !memory.finish(engine.findings_to_remember(), clock::now(), LAST_STATE)
+        {
+            tracing::warn!("the disk is slow: the last changes are not in the state file");
+        }
         if !publisher.finish(LAST_LINES) {
             tracing::warn!("stdout is blocked: its last lines were dropped");
         }

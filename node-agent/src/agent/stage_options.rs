@@ -42,6 +42,7 @@ pub fn engine(config: &AgentConfig, kernel: Option<&KernelHooks>) -> EngineOptio
         exception_annotations: annotations(config.exception_annotations),
         include_host: config.include_host,
         traffic_drained: kernel.is_some(),
+        counts_traffic: kernel.is_some() && config.traffic != TrafficMode::Off,
         knows_direction: kernel.is_some_and(KernelHooks::knows_direction),
         ..EngineOptions::default()
     }

@@ -10,14 +10,16 @@ use crate::agent::error::AgentError;
 use crate::agent::netns_actor::Attach;
 use crate::agent::stage_options;
 use crate::config::{AgentConfig, ListenAddress, MetadataSource};
+use crate::finding_memory::FindingMemory;
+use crate::finding_memory::format::Subject;
 use crate::pipeline::Pipeline;
 use crate::sink::metrics::Metrics;
 use crate::sink::stream::publish::Publisher;
 use crate::sink::stream::stdout::LineSink;
 use crate::sink::stream::watch_log::WatchLog;
 use crate::source::kernel::{Capabilities, KernelHooks, root_cgroup};
-use crate::source::node_access;
-use crate::state::StateFeed;
+use crate::source::{clock, node_access};
+use crate::state::{Source, State, StateFeed};
 
 /// Maximum number of lines that wait for stdout.
 const STDOUT_QUEUE: usize = 16_384;
@@ -80,7 +82,29 @@ pub fn pipeline(
     );
     // Before anything is judged.
     pipeline.apply(Input::Exceptions(stage_options::rules(&config.exceptions)));
+    remember(config, &mut pipeline, feed)?;
     Ok(pipeline)
+}
+
+/// Tells the engine what the last run remembered, and keeps it for the next one.
+fn remember(config: &AgentConfig, pipeline: &mut Pipeline, feed: &StateFeed) -> Result<(), AgentError> {
+    let Some(path) = config.state_dir.clone() else { return Ok(()) };
+    let reporter = feed.reporter(Source::StateFile);
+    let boot_id = match clock::boot_id() {
+        Ok(boot_id) => boot_id,
+        Err(error) => {
+            let reason = format!("no state is kept: the id of this boot cannot be read ({error})");
+            reporter.report(State::Down { reason });
+            return Ok(());
+        }
+    };
+    let subject = Subject { boot_id, node: pipeline.node.to_string() };
+    let most = usize::try_from(config.caps.listeners).unwrap_or(usize::MAX);
+    let (memory, remembered) = FindingMemory::start(path, subject, most, clock::now(), reporter)
+        .map_err(AgentError::start("the state file's thread"))?;
+    pipeline.memory = Some(memory);
+    pipeline.apply(Input::Remembered(remembered));
+    Ok(())
 }
 
 /// Warns of settings that are allowed but rarely intended.

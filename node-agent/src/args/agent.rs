@@ -84,6 +84,10 @@ pub struct AgentArgs {
     /// Directory in which the container runtime mounts network namespaces. Repeatable [default: /run/netns]
     #[arg(long, value_name = "DIR")]
     pub netns_dir: Vec<PathBuf>,
+    /// Directory of this node for a small file with the open findings, so that after a restart they keep their firstSeen and
+    /// the severity that traffic gave them; an absolute path, or off [default: off]
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<String>,
     /// Log level of the kernel programs, on stderr; for debugging [default: off]
     #[arg(long, value_name = "LEVEL")]
     pub kernel_log: Option<KernelLog>,

@@ -40,6 +40,9 @@ pub struct DoctorArgs {
     /// Credentials for the API server [default: KUBECONFIG, else the pod's service account, else ~/.kube/config]
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
+    /// The agent's --state-dir to check [default: /var/lib/portolan if it is there]
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
     /// Output format
     #[arg(short, long, default_value = "table")]
     pub output: DoctorFormat,

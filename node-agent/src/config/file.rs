@@ -41,6 +41,7 @@ pub struct FileConfig {
     pub pod_cidrs: Option<Vec<String>>,
     pub node_cidrs: Option<Vec<String>>,
     pub netns_dirs: Option<Vec<PathBuf>>,
+    pub state_dir: Option<String>,
     pub kernel_log: Option<KernelLog>,
     pub otlp: Option<FileOtlp>,
     pub limits: Option<FileLimits>,

@@ -141,6 +141,8 @@ pub struct AgentConfig {
     pub pod_cidrs: Vec<IpNet>,
     pub node_cidrs: Vec<IpNet>,
     pub netns_dirs: Vec<PathBuf>,
+    /// Directory of the state file; `None`: no state is kept.
+    pub state_dir: Option<PathBuf>,
     pub kernel_log: KernelLog,
     /// `None` if nothing is exported.
     pub otlp: Option<OtlpConfig>,
@@ -228,6 +230,7 @@ impl AgentConfig {
             pod_cidrs: value::networks("--pod-cidr", &either(&args.pod_cidr, file.pod_cidrs))?,
             node_cidrs: value::networks("--node-cidr", &either(&args.node_cidr, file.node_cidrs))?,
             netns_dirs: netns_dirs(either(&args.netns_dir, file.netns_dirs)),
+            state_dir: value::state_dir(args.state_dir.as_ref().or(file.state_dir.as_ref()))?,
             kernel_log: args.kernel_log.or(file.kernel_log).unwrap_or(KernelLog::Off),
             otlp: OtlpConfig::resolve(&args.otlp, file.otlp.unwrap_or_default())?,
             caps,

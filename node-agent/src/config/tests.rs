@@ -27,6 +27,7 @@ fn without_options_the_defaults_of_the_contract_hold() {
     assert_eq!(config.telemetry, ListenAddress::Tcp("0.0.0.0:9471".parse().expect("address")));
     assert_eq!(config.grace, Duration::from_secs(5));
     assert_eq!(config.record, RecordMode::Undeclared);
+    assert_eq!(config.state_dir, None);
     assert_eq!(config.netns_dirs, [PathBuf::from("/run/netns")]);
 }
 
@@ -70,6 +71,14 @@ fn reports_and_events_are_off_unless_they_are_asked_for() {
 }
 
 #[test]
+fn state_is_kept_in_a_directory_unless_it_is_off() {
+    let directory = |line: &str, file: &str| resolved(line, file).expect("valid").state_dir;
+    assert_eq!(directory("--state-dir /var/lib/portolan", ""), Some("/var/lib/portolan".into()));
+    assert_eq!(directory("", "stateDir: /s"), Some("/s".into()));
+    assert_eq!(directory("--state-dir off", "stateDir: /s"), None);
+}
+
+#[test]
 fn what_is_wrong_is_said_in_one_line() {
     for (line, file, then) in [
         ("--metadata kubernetes", "", "needs this node's name: give --node-name or set NODE_NAME"),
@@ -84,6 +93,8 @@ fn what_is_wrong_is_said_in_one_line() {
         ("--api 9470", "", "--api: \"9470\" is not valid: expected ADDR:PORT"),
         ("--api unix:rel", "", "absolute path"),
         ("--telemetry unix:/x", "", "--telemetry: \"unix:/x\" is not valid"),
+        ("--state-dir lib", "", "--state-dir: \"lib\" is not valid: expected an absolute path"),
+        ("--state-dir=", "", "expected an absolute path"),
         ("--grace 5x", "", "such as 5s"),
         ("--grace 2h", "", "up to 1h"),
         ("--pod-cidr 10.0.0.0/33", "", "10.244.0.0/16"),

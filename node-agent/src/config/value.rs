@@ -1,7 +1,7 @@
 //! Parses the values of options: addresses, durations, networks, limits.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -61,6 +61,15 @@ pub fn duration(option: &str, given: &str) -> Result<Duration, ConfigError> {
     match ms {
         Some(ms) if ms <= 3_600_000 => Ok(Duration::from_millis(ms)),
         _ => Err(bad(option, given, expected)),
+    }
+}
+
+/// Parses the directory of the state file: an absolute path, or `off`, the default.
+pub fn state_dir(given: Option<&String>) -> Result<Option<PathBuf>, ConfigError> {
+    match given.map(String::as_str) {
+        None | Some("off") => Ok(None),
+        Some(text) if Path::new(text).is_absolute() => Ok(Some(PathBuf::from(text))),
+        Some(text) => Err(bad("--state-dir", text, "an absolute path such as /var/lib/portolan, or off")),
     }
 }
 

@@ -26,6 +26,11 @@ pub fn run(args: &DoctorArgs) -> Exit {
     let options = stage_options::netns(config::netns_dirs(Vec::new()), false, &sources);
     let mut checks = system::checks(&options);
     checks.push(check("mounts", NeededBy::Agent, system::mounts(&options, &sources)));
+    checks.push(check(
+        "state directory",
+        NeededBy::Nothing,
+        system::state_directory(args.state_dir.as_deref()),
+    ));
     checks.extend(kernel_programs::checks());
     checks.extend(sources::checks(&args.metadata));
     checks.extend(api_server::checks(args.kubeconfig.clone()));

@@ -6,12 +6,16 @@ use std::path::Path;
 use super::check::{Check, CheckResult, NeededBy, check, problem};
 use crate::agent::stage_options;
 use crate::config::MetadataSource;
+use crate::finding_memory::directory;
 use crate::source::confinement::Confinement;
 use crate::source::kernel::{Capabilities, DetachedBpffs, Extent, root_cgroup};
 use crate::source::netns::enter;
 use crate::source::netns::{NetnsOptions, candidates};
 use crate::source::node_access;
 use crate::source::scan::listed_sockets;
+
+/// Directory of the state file in the chart.
+const STATE_DIRECTORY: &str = "/var/lib/portolan";
 
 /// Runs the checks that only read the system: they load no program and change nothing.
 #[must_use]
@@ -142,6 +146,18 @@ pub fn mounts(options: &NetnsOptions, sources: &[MetadataSource]) -> CheckResult
     Err(problem(missing.join("; "), "mount it as the chart does"))
 }
 
+/// Checks the directory that keeps findings over a restart; by default that of the chart, if it is there.
+pub fn state_directory(given: Option<&Path>) -> CheckResult {
+    let usual = Path::new(STATE_DIRECTORY);
+    let Some(path) = given.or_else(|| Some(usual).filter(|usual| usual.is_dir())) else {
+        return Ok("none: after a restart findings lose the severity that traffic gave them".to_owned());
+    };
+    let found = |error| format!("{}: {error}", path.display());
+    directory::examine(path).map(|()| format!("{} is writable", path.display())).map_err(|error| {
+        problem(found(error), "give the agent a directory of its own user, or set --state-dir=off")
+    })
+}
+
 fn dirs(options: &NetnsOptions) -> CheckResult {
     let existing: Vec<String> =
         options.dirs.iter().filter(|dir| dir.is_dir()).map(|dir| dir.display().to_string()).collect();
@@ -168,6 +184,8 @@ fn sctp() -> String {
 
 #[cfg(test)]
 mod tests {
+    use portolan_testing::scratch::Scratch;
+
     use super::*;
     use crate::doctor::check::CheckState;
 
@@ -176,6 +194,16 @@ mod tests {
         assert_eq!(version("5.10.0-28-cloud-amd64"), Some((5, 10)));
         assert_eq!(version("6.18.44"), Some((6, 18)));
         assert_eq!(version("x"), None);
+    }
+
+    #[test]
+    fn a_state_directory_must_be_a_writable_directory_and_none_is_fine() {
+        let scratch = Scratch::new("doctor");
+        assert!(state_directory(Some(scratch.directory())).is_ok());
+        for path in ["/proc/version", "/nowhere"] {
+            let problem = state_directory(Some(Path::new(path))).expect_err("no state directory");
+            assert!(problem.found.starts_with(path) && problem.fix.contains("--state-dir"), "{problem:?}");
+        }
     }
 
     #[test]

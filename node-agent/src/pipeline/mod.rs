@@ -21,6 +21,7 @@ use portolan_engine::model::input::Input;
 use portolan_engine::model::listener::{Listener, ListenerState};
 use tokio::sync::watch;
 
+use crate::finding_memory::FindingMemory;
 use crate::pipeline::status_schedule::StatusSchedule;
 use crate::sink::convert::{Converter, Wall};
 use crate::sink::kubernetes::ClusterSinks;
@@ -52,6 +53,8 @@ pub struct Pipeline {
     pub publisher: Publisher,
     /// Writers of Reports and Events to the API server.
     pub cluster: ClusterSinks,
+    /// `None` if findings are not kept over a restart.
+    pub memory: Option<FindingMemory>,
     pub metrics: Arc<Metrics>,
     pub node: Arc<str>,
     pub kernel_release: String,
@@ -89,6 +92,7 @@ impl Pipeline {
             kernel,
             publisher,
             cluster: ClusterSinks::default(),
+            memory: None,
             metrics,
             node,
             kernel_release,
@@ -180,6 +184,13 @@ impl Pipeline {
     fn count_events(&self, kind: &'static str, count: usize) {
         if count > 0 {
             self.metrics.kernel_events.get_or_create(&KindLabel { kind }).inc_by(count as u64);
+        }
+    }
+
+    /// Hands over to the state file what a later run should remember. Call it every few seconds.
+    pub fn remember_findings(&mut self) {
+        if let Some(memory) = &mut self.memory {
+            memory.remember(self.engine.findings_to_remember(), clock::now());
         }
     }
 

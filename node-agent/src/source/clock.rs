@@ -47,6 +47,14 @@ pub fn booted_at() -> SignedDuration {
     to_wall(BootTime(0)).as_duration()
 }
 
+/// Returns the kernel's id of this boot. Boot times of two processes can be compared if their ids are equal.
+///
+/// # Errors
+/// If /proc is not mounted.
+pub fn boot_id() -> std::io::Result<String> {
+    Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim_end().to_owned())
+}
+
 fn nanos(time: &Timespec) -> i128 {
     i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
 }
@@ -64,5 +72,6 @@ mod tests {
         assert!(now() >= at);
         assert!(to_boot(to_wall(later)).since(at).as_secs_f64() - 60.0 < 0.5);
         assert_eq!(to_boot(Timestamp::UNIX_EPOCH), BootTime(0));
+        assert_eq!(boot_id().expect("/proc").len(), 36);
     }
 }

@@ -60,6 +60,8 @@ pub enum Source {
     Events,
     /// The writer of Reports.
     Reports,
+    /// The file that keeps findings over a restart.
+    StateFile,
 }
 
 /// What a source means for the agent's readiness.
@@ -91,6 +93,7 @@ impl Source {
             Self::OtlpMetrics => "otlp/metrics",
             Self::Events => "sink/events",
             Self::Reports => "sink/reports",
+            Self::StateFile => "state-file",
         }
     }
 
@@ -108,7 +111,8 @@ impl Source {
             | Self::OtlpLogs
             | Self::OtlpMetrics
             | Self::Events
-            | Self::Reports => Readiness::Informative,
+            | Self::Reports
+            | Self::StateFile => Readiness::Informative,
         }
     }
 }

@@ -12,7 +12,8 @@ pub const CASES: &[Case] = &[
     ("without the API source there is no role and no token", no_api_no_token),
     ("containers have exactly the capabilities of the chart", capabilities),
     ("privileged is one switch, and off", privileged),
-    ("hostPath volumes are few, read-only, and never broad", host_paths),
+    ("hostPath volumes are few, read-only but for the state, and never broad", host_paths),
+    ("the state directory is the only writable one, and can be off", state),
     ("pods share the host's processes and nothing else of it", host_namespaces),
     ("every container has requests and a limit of memory", resources),
     ("the API stays on loopback and no object leads to it", api_on_loopback),
@@ -34,7 +35,7 @@ const WRITABLE: [(&str, &str, &str, &[&str]); 2] = [
 ];
 const CAPABILITIES: [&str; 4] = ["SYS_ADMIN", "NET_ADMIN", "SYS_PTRACE", "DAC_READ_SEARCH"];
 /// Directories of the node, and sockets, that may be mounted.
-const MOUNTABLE: [&str; 7] = [
+const MOUNTABLE: [&str; 9] = [
     "/sys/fs/cgroup",
     "/run/netns",
     "/run/docker/netns",
@@ -42,6 +43,8 @@ const MOUNTABLE: [&str; 7] = [
     "/run/crio",
     "/run/k3s/containerd",
     "/run/cri-dockerd.sock",
+    "/var/lib/portolan",
+    "/var/lib/ports/state",
 ];
 
 /// Returns group, resource and verbs of every rule.
@@ -163,11 +166,30 @@ fn host_paths() {
                 let mounts = items(&spec["containers"][0]["volumeMounts"]);
                 let mount =
                     mounts.iter().find(|mount| mount["name"] == volume["name"]).expect("it is mounted");
-                assert_eq!(mount["readOnly"], true, "{name} {kind}: {path}");
+                let is_state = volume["name"] == "state";
+                assert_eq!(mount["readOnly"] == true, !is_state, "{name} {kind}: {path}");
                 assert_eq!(mount["mountPath"], path, "{name} {kind}");
                 let follows = mount["mountPropagation"] == "HostToContainer";
-                let is_alone = path == "/sys/fs/cgroup" || path.ends_with(".sock");
+                let is_alone = is_state || path == "/sys/fs/cgroup" || path.ends_with(".sock");
                 assert_eq!(follows, !is_alone, "{name} {kind}: {path}");
+            }
+        }
+    }
+}
+
+fn state() {
+    for (name, objects) in all() {
+        let args = objects.args();
+        let directory = args.iter().find_map(|arg| arg.strip_prefix("--state-dir=")).expect("--state-dir");
+        assert_eq!(directory == "off", name == "minimal", "{name}");
+        for (kind, spec) in objects.pod_specs() {
+            let volumes = items(&spec["volumes"]).iter().filter(|volume| volume["name"] == "state");
+            let paths: Vec<&Value> = volumes.map(|volume| &volume["hostPath"]).collect();
+            if directory == "off" {
+                assert!(paths.is_empty(), "{name} {kind}");
+            } else {
+                let only = json!({ "path": directory, "type": "DirectoryOrCreate" });
+                assert_eq!(paths, [&only], "{name} {kind}");
             }
         }
     }

@@ -6,7 +6,7 @@ use crate::helm::template_set;
 pub const CASES: &[Case] = &[("wrong values are refused and named", refused)];
 
 /// A wrong setting, and what the message of helm must contain.
-const WRONG: [(&str, &str); 40] = [
+const WRONG: [(&str, &str); 43] = [
     ("agent.grce=5s", "'/agent': additional properties 'grce' not allowed"),
     ("agnt.grace=5s", "additional properties 'agnt' not allowed"),
     ("sources.apiServer.pods=false", "'/sources/apiServer'"),
@@ -21,6 +21,9 @@ const WRONG: [(&str, &str); 40] = [
     ("agent.podCidrs={ten}", "'/agent/podCidrs/0'"),
     ("agent.netnsDirs={/}", "'/agent/netnsDirs/0'"),
     ("agent.netnsDirs=null", "agent.netnsDirs"),
+    ("state.hostPath=lib", "'/state/hostPath'"),
+    ("state.hostPath=/", "'/state/hostPath'"),
+    ("state.hostPath=null", "state.hostPath: give a directory"),
     ("sources.runtime.directories={/}", "'/sources/runtime/directories/0'"),
     ("sources.runtime.socket=containerd.sock", "'/sources/runtime/socket'"),
     ("securityContext.capabilities.add={CAP_BPF}", "'/securityContext/capabilities/add/0'"),

@@ -17,6 +17,7 @@ use portolan_engine::model::netns::NetnsRef;
 use portolan_engine::model::pod::{Container, ContainerKind, Pod, PodRef, Workload};
 use portolan_engine::model::policy::Policy;
 use portolan_engine::model::process::Process;
+use portolan_engine::model::reach::Reach;
 use portolan_engine::model::traffic::{Origin, Peer, Traffic};
 use portolan_engine::read::explain::answer::{ExplainError, Explained};
 use portolan_engine::read::explain::target::Target;
@@ -73,6 +74,8 @@ fn traffic(connections: u64) -> Traffic {
         last_seen: seconds(60),
     };
     Traffic {
+        since: Some(seconds(5)),
+        earlier: Reach::Nothing,
         attempts: connections,
         connections,
         packets: connections * 5,

@@ -9,5 +9,6 @@ mod nat_paths;
 mod netns;
 mod objects;
 mod pods;
+mod remembered;
 mod sockets;
 mod traffic;

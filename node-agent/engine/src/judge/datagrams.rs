@@ -46,7 +46,8 @@ impl PortJudge<'_> {
         } else {
             (false, self.is_ephemeral() && !self.is_proven(bindings))
         };
-        self.port.unproven = unproven;
+        // A port that an earlier run took for a server's is one.
+        self.port.unproven = unproven && self.port.earlier.is_none();
         // A socket that was never called and is closed again served nobody. Most are clients' that connect.
         let is_over = is_first && self.port.sockets.is_empty() && role != Role::Server;
         if !is_client && !is_over {

@@ -8,6 +8,7 @@ pub(crate) mod nat_path;
 mod pod;
 mod port;
 mod port_finding;
+mod remembered;
 mod repeats;
 mod storms;
 mod suppression;

@@ -55,6 +55,7 @@ impl Engine {
         let judged = &mut judge.context.outbox.totals_mut().judged;
         *judged = judged.saturating_add(1);
         judge.attribute();
+        judge.recall();
         judge.settle_origins();
         match judge.decide() {
             Outcome::Keep(again) => {
@@ -156,6 +157,7 @@ impl PortJudge<'_> {
     fn watch(&mut self) {
         if !self.port.watched {
             self.port.watched = true;
+            self.port.counted_since = self.context.options.counts_traffic.then_some(self.context.now);
             self.context.outbox.push(Change::Watch(self.id));
         }
     }
@@ -254,6 +256,7 @@ impl PortJudge<'_> {
         }
         self.keep_age();
         self.withdraw();
+        self.forget_remembered();
         Outcome::Drop
     }
 

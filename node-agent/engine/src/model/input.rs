@@ -11,6 +11,7 @@ use crate::model::namespace::Namespace;
 use crate::model::netns::{ForwardedPorts, NetnsFacts};
 use crate::model::network_policy::NetworkPolicy;
 use crate::model::pod::{Pod, PodSource};
+use crate::model::remembered::RememberedFinding;
 use crate::model::service::Service;
 use crate::model::socket::{NetnsScan, OpenedSocket};
 use crate::model::traffic::TrafficDrain;
@@ -83,6 +84,10 @@ pub enum Input {
     ConnectionsListed(ConnectionList),
     /// Ports that a netns forwards, and their new connections.
     Forwarded(ForwardedPorts),
+    /// Findings of an earlier run of the agent, since the same boot of the node. Only the first such input counts; in
+    /// which order it arrives among the other facts does not matter, but that a port that closes before it leaves its entry
+    /// until it expires.
+    Remembered(Vec<RememberedFinding>),
     /// Something was dropped outside the engine.
     Lost {
         /// Name of the loss.

@@ -18,6 +18,7 @@ pub mod pod;
 pub mod policy;
 pub mod process;
 pub mod reach;
+pub mod remembered;
 pub mod selector;
 pub mod service;
 pub mod socket;

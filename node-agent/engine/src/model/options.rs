@@ -53,6 +53,8 @@ pub struct EngineOptions {
     /// True if a kernel source drains counters. A close then waits for the next drain, so that its traffic is
     /// complete.
     pub traffic_drained: bool,
+    /// True if traffic is counted at all.
+    pub counts_traffic: bool,
     /// True if the kernel side observes which UDP peers a port addressed first. False where no program does: then a call
     /// cannot be told from an answer.
     pub knows_direction: bool,
@@ -78,6 +80,7 @@ impl Default for EngineOptions {
             exception_annotations: AnnotationSource::default(),
             include_host: false,
             traffic_drained: false,
+            counts_traffic: true,
             knows_direction: true,
             repeat_findings: Duration::from_secs(600),
         }

@@ -2,7 +2,7 @@
 
 /// How far the callers that a port served are away; ordered from none to farthest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Reach {
+pub enum Reach {
     /// No traffic was served.
     #[default]
     Nothing,
@@ -14,4 +14,27 @@ pub(crate) enum Reach {
     Published,
     /// A caller outside the cluster.
     External,
+}
+
+impl Reach {
+    /// Every reach, in the order of their `Ord`.
+    pub const ALL: [Self; 5] = [Self::Nothing, Self::Node, Self::InCluster, Self::Published, Self::External];
+
+    /// Returns the name that reports and the agent's state file use.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Node => "node",
+            Self::InCluster => "pod",
+            Self::Published => "published",
+            Self::External => "external",
+        }
+    }
+
+    /// Parses the name that [`Self::as_str`] returns.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reach| reach.as_str() == text)
+    }
 }

@@ -6,6 +6,7 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use crate::model::identity::{BootTime, PortId};
+use crate::model::reach::Reach;
 
 /// Growth of the kernel's counters since the previous drain.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -65,9 +66,14 @@ pub struct Dialled {
     pub from: IpAddr,
 }
 
-/// Traffic of a port since it opened, or since the agent started.
+/// Traffic of a port since it opened, or since the agent began to count it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Traffic {
+    /// The time from which the counts are complete: the opening of the port if the agent saw it, else when the agent began
+    /// to count. For a storm the latest of its ports. `None` if nothing is counted.
+    pub since: Option<BootTime>,
+    /// How far the callers were away that an earlier run of the agent saw. They are not in the counts.
+    pub earlier: Reach,
     /// TCP: SYNs. UDP: datagrams.
     pub attempts: u64,
     /// Completed handshakes.

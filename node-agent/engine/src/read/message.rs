@@ -9,12 +9,16 @@ use crate::model::listener::{Listener, ServedBy};
 use crate::model::netns::NetnsRef;
 use crate::model::pod::{Pod, PodRef};
 use crate::model::policy::{Policy, PolicyVerdict};
-use crate::model::traffic::{Origin, Peer, Traffic, Via, ViaKind};
+use crate::model::reach::Reach;
+use crate::model::traffic::{Origin, Peer, Via, ViaKind};
 use crate::read::plain_text::escape;
 use crate::rules::manifests::Manifests;
 
 /// Maximum length of a name in a sentence, in characters.
 const MAX_NAME: usize = 80;
+
+/// What is said of a port whose callers only an earlier run of the agent saw.
+const CALLED_EARLIER: &str = "it was called before the agent started";
 
 /// Returns a name that is safe to print: bounded, and escaped.
 #[must_use]
@@ -95,28 +99,29 @@ fn served(listener: &Listener, other_pod: Option<&str>) -> String {
 
 /// Returns who called, and what to do. Mentions a policy that should have blocked the call.
 fn called(code: FindingCode, listener: &Listener, policy: &Policy) -> String {
-    let protocol = listener.port.protocol;
+    let earlier = listener.traffic.earlier;
     let in_cluster = |peer: &Peer| matches!(peer.origin, Origin::Pod | Origin::Service);
     let is_outside = |peer: &Peer| peer.origin == Origin::External;
     let by_public =
         |peer: &Peer| in_cluster(peer) && peer.via.as_ref().is_some_and(|via| via.kind.is_public());
     let (who, advice) = match code {
         FindingCode::UndeclaredActive => {
-            (busiest(&listener.traffic, protocol, in_cluster), "declare it in containerPort or close it")
+            (busiest(listener, in_cluster), "declare it in containerPort or close it")
         }
         _ if listener.traffic.peers.iter().any(is_outside) => (
-            format!("{} from outside the cluster", busiest(&listener.traffic, protocol, is_outside)),
+            format!("{} from outside the cluster", busiest(listener, is_outside)),
             "close it or declare it in containerPort and restrict who may call it",
         ),
-        _ if listener.traffic.peers.iter().any(by_public) => (
-            format!(
-                "{}, where callers from outside come in too",
-                busiest(&listener.traffic, protocol, by_public)
-            ),
+        _ if earlier == Reach::External => (
+            format!("{CALLED_EARLIER} from outside the cluster"),
+            "close it or declare it in containerPort and restrict who may call it",
+        ),
+        _ if earlier == Reach::Published || listener.traffic.peers.iter().any(by_public) => (
+            format!("{}, where callers from outside come in too", busiest(listener, by_public)),
             "close it or declare it in containerPort and restrict who may call it",
         ),
         _ => (
-            format!("{} through the node's own address", busiest(&listener.traffic, protocol, in_cluster)),
+            format!("{} through the node's own address", busiest(listener, in_cluster)),
             "close it or declare it as hostPort and restrict who may call it",
         ),
     };
@@ -228,10 +233,15 @@ fn name(pod: &PodRef) -> String {
     format!("{}/{}", safe(&pod.namespace), safe(&pod.name))
 }
 
-/// Returns the busiest of the wanted peers, and what it did.
-fn busiest(traffic: &Traffic, protocol: Protocol, wanted: impl Fn(&Peer) -> bool) -> String {
+/// Returns the busiest of the wanted peers, and what it did since the counts began.
+fn busiest(listener: &Listener, wanted: impl Fn(&Peer) -> bool) -> String {
+    let traffic = &listener.traffic;
     let Some(peer) = traffic.peers.iter().find(|peer| wanted(peer)) else {
-        return "it was called".to_owned();
+        return match traffic.earlier {
+            Reach::Nothing | Reach::Node => "it was called".to_owned(),
+            Reach::InCluster | Reach::External => CALLED_EARLIER.to_owned(),
+            Reach::Published => format!("{CALLED_EARLIER} through an address of the node or of a Service"),
+        };
     };
     let more = traffic.peers.iter().filter(|peer| wanted(peer)).count().saturating_sub(1);
     let others = match more {
@@ -240,7 +250,9 @@ fn busiest(traffic: &Traffic, protocol: Protocol, wanted: impl Fn(&Peer) -> bool
         more => format!(" and {more} others"),
     };
     let via = peer.via.as_deref().map(dialled_through).unwrap_or_default();
-    format!("{}{others} {}{via}", caller(peer), activity(peer, protocol))
+    // A port whose opening the agent saw is counted from its first call.
+    let since = if listener.opened_at.is_some() { "" } else { " since the agent began to count" };
+    format!("{}{others} {}{since}{via}", caller(peer), activity(peer, listener.port.protocol))
 }
 
 /// Names a peer by its pod and its own address.

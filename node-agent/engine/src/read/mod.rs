@@ -6,5 +6,6 @@ mod listings;
 pub(crate) mod message;
 pub mod plain_text;
 pub mod policy_basis;
+mod remembered;
 pub(crate) mod render;
 pub mod summary;

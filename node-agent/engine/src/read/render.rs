@@ -153,6 +153,8 @@ fn storm(
     };
     for (id, port) in storm.ports.iter().filter_map(|id| Some((id, ports.get(*id)?))) {
         port.traffic.add_to(id.protocol, &mut finding.traffic);
+        finding.traffic.since = finding.traffic.since.max(port.counted_since());
+        finding.traffic.earlier = finding.traffic.earlier.max(port.earlier.unwrap_or_default());
     }
     Some(finding)
 }

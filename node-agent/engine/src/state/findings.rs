@@ -10,6 +10,7 @@ use crate::model::finding::{FindingState, Suppression};
 use crate::model::finding_code::FindingCode;
 use crate::model::identity::{BootTime, PodKey, PortId, Protocol};
 use crate::model::policy::PolicyVerdict;
+use crate::state::remembered::Remembered;
 use crate::state::storms::{StormChange, StormScope};
 
 /// Minimum interval between two reports of a finding that only has new peers.
@@ -31,6 +32,17 @@ pub(crate) enum Subject {
     Storm(StormScope),
     /// A pod whose sockets this kernel does not see.
     Opaque(PodKey),
+}
+
+impl Subject {
+    /// The served port that the finding is about, if it is about one.
+    #[must_use]
+    pub(crate) const fn port(self) -> Option<PortId> {
+        match self {
+            Self::Port(port) => Some(port),
+            Self::Stale(..) | Self::Dangling(..) | Self::Storm(_) | Self::Opaque(_) => None,
+        }
+    }
 }
 
 /// Content of a finding that is reported when it changes.
@@ -86,6 +98,8 @@ pub(crate) struct Findings {
     repeats: BTreeSet<(BootTime, u64)>,
     /// Changes of storms that are not reported yet.
     storms: Vec<(StormScope, StormChange)>,
+    /// Findings of an earlier run of the agent.
+    pub remembered: Remembered,
 }
 
 impl Findings {
@@ -94,7 +108,7 @@ impl Findings {
         self.open.get(&id)
     }
 
-    /// Opens a finding, or changes what it says.
+    /// Opens a finding, or changes what it says. A finding that is remembered from an earlier run began when it began then.
     pub(crate) fn raise(
         &mut self,
         id: u64,
@@ -102,7 +116,16 @@ impl Findings {
         assessment: Assessment,
         first_seen: BootTime,
     ) -> Raised {
+        let remembered = self.remembered.first_seen(id, subject.port().map(|port| port.netns));
+        if remembered.is_some() {
+            self.remembered.claim(id);
+        }
+        let first_seen = remembered.map_or(first_seen, |began| began.min(first_seen));
         match self.open.get_mut(&id) {
+            Some(record) if remembered.is_some() && first_seen < record.first_seen => {
+                *record = FindingRecord { subject, assessment, first_seen, ..record.clone() };
+                Raised::Changed
+            }
             Some(record) if record.assessment == assessment => {
                 // Another port took the finding over.
                 record.subject = subject;
@@ -158,6 +181,10 @@ impl Findings {
     /// Removes a finding.
     pub(crate) fn resolve(&mut self, id: u64) -> Option<FindingRecord> {
         let record = self.open.remove(&id)?;
+        // What is remembered of a port lasts as long as the port's traffic, which a resolved finding does not end.
+        if record.subject.port().is_none() {
+            self.remembered.forget(id);
+        }
         if let Some(due) = record.repeat_at {
             self.repeats.remove(&(due, id));
         }

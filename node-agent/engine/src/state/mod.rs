@@ -23,6 +23,7 @@ pub(crate) mod port_traffic;
 pub(crate) mod ports;
 pub(crate) mod quota;
 pub(crate) mod redirects;
+pub(crate) mod remembered;
 pub(crate) mod selections;
 pub(crate) mod service_addresses;
 pub(crate) mod sockets;

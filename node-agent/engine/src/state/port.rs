@@ -114,6 +114,10 @@ pub(crate) struct Port {
     pub forward: Option<Box<Forward>>,
     /// The port to which a rule of the netns redirects this one, if its connections show that.
     pub redirect: Option<Redirect>,
+    /// How far the callers of an earlier run of the agent were away; `None` if nothing is remembered of the port.
+    pub earlier: Option<Reach>,
+    /// Since when the kernel side counts the port without a gap; `None` if nothing is counted.
+    pub counted_since: Option<BootTime>,
     /// Traffic and peers.
     pub traffic: PortTraffic,
     /// NAT paths. Boxed, because most ports have none.
@@ -144,6 +148,8 @@ impl Port {
             served_from: None,
             forward: None,
             redirect: None,
+            earlier: None,
+            counted_since: None,
             traffic: PortTraffic::default(),
             nat_paths: None,
         }
@@ -192,14 +198,22 @@ impl Port {
         if let Some(nat_paths) = &self.nat_paths {
             nat_paths.annotate(&mut traffic);
         }
+        traffic.since = self.counted_since();
+        traffic.earlier = self.earlier.unwrap_or_default();
         traffic
     }
 
-    /// Returns how far the served callers are away.
+    /// Returns since when the counts are complete: since the port opened if the agent saw that.
+    pub(crate) fn counted_since(&self) -> Option<BootTime> {
+        let opened_at = self.bindings.as_ref().and_then(|bindings| bindings.opened_at);
+        self.counted_since.map(|since| opened_at.map_or(since, |opened| opened.min(since)))
+    }
+
+    /// Returns how far the served callers are away, those of an earlier run of the agent among them.
     #[must_use]
     pub(crate) fn reach(&self) -> Reach {
         let nat_paths = self.nat_paths.as_deref().map(NatPaths::reach).unwrap_or_default();
-        self.traffic.reach().max(nat_paths)
+        self.traffic.reach().max(nat_paths).max(self.earlier.unwrap_or_default())
     }
 
     /// Returns when the origin of a caller will be certain.

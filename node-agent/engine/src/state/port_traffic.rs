@@ -353,7 +353,7 @@ impl PortTraffic {
         self.peers.len()
     }
 
-    /// Returns the traffic as reports show it, without the addresses that peers dialled. Of the calls that a proxy in the
+    /// Returns the traffic as reports show it, without the addresses that peers dialled and without its beginning. Of the calls that a proxy in the
     /// pod made for its callers, only those of the callers are shown.
     #[must_use]
     pub(crate) fn report(&self, protocol: Protocol, way_in: WayIn) -> Traffic {
@@ -380,6 +380,8 @@ impl PortTraffic {
         }
         peers.sort_by_key(|peer| (Reverse(peer.connections), Reverse(peer.packets), peer.address));
         Traffic {
+            since: None,
+            earlier: Reach::Nothing,
             attempts: self.tries(protocol),
             connections: self.connections.saturating_sub(twice),
             packets: self.datagrams(protocol),

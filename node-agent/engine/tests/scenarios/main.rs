@@ -25,6 +25,7 @@ mod origin;
 mod policies;
 mod proxies;
 mod recorded;
+mod remembered;
 mod selected_only;
 mod sources;
 mod verdicts;

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use portolan_engine::model::change::Change;
 use portolan_engine::model::fingerprint::hex;
 use portolan_engine::model::identity::BootTime;
+use portolan_engine::model::reach::Reach;
 use portolan_engine::model::{connection, finding, listener, pod, process, traffic};
 use portolan_engine::read::policy_basis::{BasisPod, BasisPort, PolicyBasis};
 use portolan_report::escape::bounded;
@@ -223,7 +224,10 @@ impl Converter {
     fn traffic_of(&self, traffic: &traffic::Traffic, max_peers: usize) -> wire::Traffic {
         let mut busiest: Vec<&traffic::Peer> = traffic.peers.iter().collect();
         busiest.sort_by_key(|peer| Reverse((peer.bytes, peer.connections, peer.packets)));
+        let earlier = Some(traffic.earlier).filter(|earlier| *earlier != Reach::Nothing);
         wire::Traffic {
+            since: traffic.since.map(|at| self.wall.rfc3339(at)),
+            called_earlier: earlier.map(|earlier| earlier.as_str().to_owned()),
             attempts: traffic.attempts,
             connections: traffic.connections,
             packets: traffic.packets,

@@ -141,6 +141,8 @@ fn traffic(all: &mut Attributes, traffic: &Traffic) {
     all.number("portolan.traffic.connections", traffic.connections);
     all.number("portolan.traffic.packets", traffic.packets);
     all.number("portolan.traffic.bytes", traffic.bytes);
+    all.maybe("portolan.traffic.since", traffic.since.as_ref());
+    all.maybe("portolan.traffic.called_earlier", traffic.called_earlier.as_ref());
     all.maybe("portolan.traffic.last_seen", traffic.last_seen.as_ref());
     let mut origins: Vec<&str> = traffic.peers.iter().map(|peer| peer.origin.as_str()).collect();
     origins.sort_unstable();

@@ -5,7 +5,9 @@ use libtest_mimic::Trial;
 use portolan_report::wire::{Finding, Report};
 
 use super::case;
-use crate::harness::agent_pod::{AgentPod, Given, capabilities, is_given, runtime, runtime_dir};
+use crate::harness::agent_pod::{
+    AgentPod, Given, capabilities, is_given, runtime, runtime_dir, state_directory,
+};
 use crate::harness::containerd::Node;
 use crate::harness::messages::{LOCALHOST, Number, SecurityProfile};
 use crate::harness::pod::{Pod, Wanted, address};
@@ -26,6 +28,7 @@ pub fn cases() -> Vec<Trial> {
         case("privilege/without_the_netns_mount", || lacks_mount("/run/netns")),
         case("privilege/without_the_cgroup_mount", || lacks_mount("/sys/fs/cgroup")),
         case("privilege/without_the_runtimes_socket", || lacks_mount(&runtime_dir())),
+        case("privilege/without_the_state_directory_it_runs_and_says_so", without_state),
         case("privilege/without_mount_propagation", without_propagation),
         case("privilege/a_seccomp_filter_that_forbids_bpf_is_named", seccomp_is_named),
         case("privilege/privileged_lifts_what_a_profile_forbids", privileged),
@@ -90,6 +93,13 @@ fn enough() {
     });
     // Sockets that open later are seen through the mount's propagation.
     sees_an_undeclared_port_with_its_traffic(&agent);
+    agent.wait_report("the state is kept", |report| match report {
+        Report::AgentStatus(status) => {
+            let state = status.sources.iter().find(|source| source.name == "state-file")?;
+            (state.state == "up" && state.reason.is_none()).then_some(())
+        }
+        _ => None,
+    });
     agent.wait_report("every hook is attached", |report| match report {
         Report::AgentStatus(status) if status.hooks.iter().all(|hook| hook.state == "attached") => Some(()),
         _ => None,
@@ -116,6 +126,14 @@ fn every_capability_has_its_case() {
 
 fn lacks_mount(path: &str) {
     refused(&Given::by_the_chart().without_mount(path).run(), path);
+}
+
+/// The root of the container is read-only, so without the mount there is no directory.
+fn without_state() {
+    let agent = Given::by_the_chart().without_mount(&state_directory()).run();
+    sees_an_undeclared_port_with_its_traffic(&agent);
+    let said = agent.output("stderr");
+    assert!(said.contains("the state directory") && said.contains("cannot be used"), "{said}");
 }
 
 fn without_host_pid() {

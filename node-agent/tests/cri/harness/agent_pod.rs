@@ -38,11 +38,19 @@ pub fn is_given() -> bool {
     std::env::var_os(ARCHIVE).is_some()
 }
 
-/// Returns the strings at a position of the chart's values.
-fn texts(pointer: &str) -> Vec<String> {
+/// Returns what is at a position of the chart's values.
+fn value<T: serde::de::DeserializeOwned>(pointer: &str) -> T {
     let values: serde_json::Value = serde_saphyr::from_str(VALUES).expect("the chart's values");
     let found = values.pointer(pointer).unwrap_or_else(|| panic!("{pointer} in the chart's values"));
-    serde_json::from_value(found.clone()).expect("a list of texts")
+    serde_json::from_value(found.clone()).expect("a value of this type")
+}
+
+fn texts(pointer: &str) -> Vec<String> {
+    value(pointer)
+}
+
+fn text(pointer: &str) -> String {
+    value(pointer)
 }
 
 /// Returns the capabilities that the chart grants, without `CAP_`.
@@ -89,7 +97,8 @@ impl Given {
     /// Runs the agent, which reports a finding again whenever its traffic grew.
     pub fn run(self) -> AgentPod {
         let metadata = runtime();
-        let telemetry = ["--telemetry", "0.0.0.0:9471"];
+        let state = state_directory();
+        let telemetry = ["--telemetry", "0.0.0.0:9471", "--state-dir", &state];
         self.run_command(
             &[&["agent", "--metadata", &metadata, "--repeat-findings", "1s"], &telemetry[..]].concat(),
         )
@@ -144,7 +153,13 @@ pub fn runtime_dir() -> String {
     Node::with(|node| node.path("run")).display().to_string()
 }
 
-/// Returns the chart's `hostMounts`: names of network namespaces, cgroups and the runtime's socket, nothing else.
+/// Returns the path of the agent's state in its container.
+pub fn state_directory() -> String {
+    text("/state/hostPath")
+}
+
+/// Returns the chart's `hostMounts`: names of network namespaces, cgroups, the runtime's socket and the agent's state, nothing
+/// else.
 fn mounts() -> Vec<Mount> {
     let mount = |path: String, propagation| Mount {
         container_path: path.clone(),
@@ -156,6 +171,15 @@ fn mounts() -> Vec<Mount> {
         texts("/agent/netnsDirs").into_iter().map(|path| mount(path, HOST_TO_CONTAINER)).collect();
     // The test's runtime is in a temporary directory, on a mount that need not be shared.
     mounts.extend([mount("/sys/fs/cgroup".to_owned(), 0), mount(runtime_dir(), 0)]);
+    // kubelet creates the state directory; the test's is temporary too.
+    let state = Node::with(|node| node.path("state"));
+    fs::create_dir_all(&state).expect("a directory");
+    mounts.push(Mount {
+        container_path: state_directory(),
+        host_path: state.display().to_string(),
+        readonly: false,
+        propagation: 0,
+    });
     mounts
 }
 

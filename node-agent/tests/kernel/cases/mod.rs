@@ -25,6 +25,7 @@ mod node_in_container;
 mod origin;
 mod ownership;
 mod redirected;
+mod restart;
 mod situations;
 mod start;
 mod translated;
@@ -61,6 +62,7 @@ pub fn all() -> Vec<Trial> {
         daemons::cases(),
         start::cases(),
         agent_process::cases(),
+        restart::cases(),
         node_in_container::cases(),
         hostile::cases(),
         flood::cases(),
