@@ -336,7 +336,6 @@ pub struct Policy {
 pub struct Traffic {
     /// Time from which the counts are complete (RFC 3339, UTC): the opening of the port, or else when the agent began to
     /// count it; `null` if nothing is counted.
-    #[serde(default)]
     pub since: Option<String>,
     /// The farthest caller that an earlier run of the agent saw: `node`, `pod`, `published` (a pod, through an address that
     /// leads in from outside) or `external`. Its calls are not in the counts. Absent if there is none.

@@ -134,7 +134,10 @@ impl Keeper {
             Err(Refusal::OtherBoot) => {
                 // Nothing is lost: every socket of that boot is gone.
                 let aside = directory.set_aside();
-                tracing::info!(?aside, "the node was booted since the state file was written: it is set aside");
+                tracing::info!(
+                    ?aside,
+                    "the node was booted since the state file was written: it is set aside"
+                );
                 self.reporter.report(State::Up);
                 Vec::new()
             }

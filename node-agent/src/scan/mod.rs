@@ -149,6 +149,7 @@ fn judge(
         exception_annotations,
         // No program observes who spoke first.
         knows_direction: false,
+        counts_traffic: false,
         ..EngineOptions::default()
     });
     let mut lint = AnnotationLint::default();

@@ -26,9 +26,9 @@ impl Engine {
     fn recall_pod_findings(&mut self, now: BootTime) {
         let (mut context, ports) = self.judging(now);
         let findings = &*context.findings;
-        let open = findings.iter().filter(|(id, record)| {
-            record.subject.port().is_none() && findings.remembered.contains(*id)
-        });
+        let open = findings
+            .iter()
+            .filter(|(id, record)| record.subject.port().is_none() && findings.remembered.contains(*id));
         let open: Vec<u64> = open.map(|(id, _)| id).collect();
         for id in open {
             let Some(record) = context.findings.get(id).cloned() else { continue };
