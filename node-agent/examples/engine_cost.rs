@@ -230,6 +230,7 @@ fn service(index: usize, number: u16) -> Service {
         }],
         addresses: vec![cluster_address(index)],
         outside: None,
+        publishes_not_ready: false,
     }
 }
 

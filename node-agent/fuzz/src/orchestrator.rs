@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::path::Path;
 
+use portolan::source::kubernetes::objects::probe::OwnHosts;
 use portolan::source::pods::cri::annotations::{declared, selected};
 use portolan::source::pods::cri::details::Details;
 use portolan::source::pods::cri::messages::PodSandboxStatusResponse;
@@ -34,7 +35,7 @@ pub fn annotations(bytes: &[u8]) {
     let keys =
         ["io.kubernetes.container.ports", "io.kubernetes.container.preStopHandler", "prometheus.io/port"];
     let all: HashMap<String, String> = keys.map(|key| (key.to_owned(), text.clone())).into();
-    let read = declared(&all);
+    let read = declared(&all, &OwnHosts::Pod(Vec::new()));
     assert!(read.ports.len() <= 4096, "{} ports", read.ports.len());
     assert!(selected(&all).values().all(|value| value.len() <= 1024));
 }
@@ -50,7 +51,7 @@ pub fn sandbox(bytes: &[u8]) {
 /// Parses a manifest.
 pub fn manifest(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
-    if let Err(error) = file::parse(Path::new("fuzz.yaml"), &text) {
-        assert!(!error.to_string().contains('\n'), "an error is one line: {error}");
+    for fault in file::parse(Path::new("fuzz.yaml"), &text).faults {
+        assert!(!fault.to_string().contains('\n'), "an error is one line: {fault}");
     }
 }

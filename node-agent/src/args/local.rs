@@ -25,6 +25,10 @@ pub struct ScanArgs {
     /// Directory in which the container runtime mounts network namespaces. Repeatable [default: /run/netns]
     #[arg(long, value_name = "DIR")]
     pub netns_dir: Vec<PathBuf>,
+    /// Exit with 2 if an object of a manifest cannot be understood, or a pod is bound to a network namespace that does not
+    /// exist. Without it, both are only said
+    #[arg(long)]
+    pub strict: bool,
     #[command(flatten)]
     pub filter: FilterArgs,
     #[command(flatten)]

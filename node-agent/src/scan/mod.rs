@@ -33,6 +33,7 @@ use crate::sink::convert::{Converter, Wall};
 use crate::source::annotation_lint::AnnotationLint;
 use crate::source::clock;
 use crate::source::kernel::Capabilities;
+use crate::source::pods::file::Reading;
 use crate::source::pods::{cri, file};
 
 /// Size of the output buffer, in bytes: the capacity of a pipe.
@@ -54,10 +55,11 @@ pub fn run(args: &ScanArgs) -> Exit {
         Err(error) => return report(&error.to_string(), Exit::WrongUse),
     };
     let mut inputs = vec![Input::Exceptions(stage_options::rules(&exceptions))];
-    match read_sources(&sources) {
-        Ok(from_sources) => inputs.extend(from_sources),
+    let (from_sources, manifests) = match read_sources(&sources) {
+        Ok(read) => read,
         Err(error) => return report(&error, Exit::WrongUse),
-    }
+    };
+    inputs.extend(from_sources);
     let dirs = config::netns_dirs(args.netns_dir.clone());
     let options = stage_options::netns(dirs, args.include_host, &sources);
     let collected = match collect::collect(&options) {
@@ -69,6 +71,7 @@ pub fn run(args: &ScanArgs) -> Exit {
     if let Some(missing) = blindness(&collected) {
         return refused(&missing);
     }
+    let is_amiss = say_what_is_amiss(&manifests, &collected);
     let Judged { mut findings, unproven, converter } =
         judge(&collected, inputs, stage_options::annotations(annotations), args);
     let all = findings.len();
@@ -81,22 +84,25 @@ pub fn run(args: &ScanArgs) -> Exit {
         let _ = writeln!(io::stderr(), "portolan: {note}");
     }
     match show(&findings, &converter, &collected, args) {
+        Ok(()) if is_amiss && args.strict => report("--strict: the manifests are not right", Exit::WrongUse),
         Ok(()) => exit_of(&findings, &collected, args),
         Err(error) => report(&error, Exit::Partial),
     }
 }
 
-/// Reads each source once, and returns its objects as inputs of the engine.
-fn read_sources(sources: &[MetadataSource]) -> Result<Vec<Input>, String> {
-    let mut inputs = Vec::new();
+/// Reads each source once. Returns its objects as inputs of the engine, and what manifests held.
+fn read_sources(sources: &[MetadataSource]) -> Result<(Vec<Input>, Vec<Reading>), String> {
+    let (mut inputs, mut readings) = (Vec::new(), Vec::new());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| error.to_string())?;
     for source in sources {
         match source {
             MetadataSource::File(path) => {
-                inputs.extend(file::read(path).map_err(|error| error.to_string())?.inputs(None));
+                let reading = runtime.block_on(file::read_complete(path)).map_err(|error| error.to_string())?;
+                inputs.extend(reading.objects.clone().inputs(None));
+                readings.push(reading);
             }
             MetadataSource::Cri(socket) => {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-                let runtime = runtime.map_err(|error| error.to_string())?;
                 let pods = runtime.block_on(cri::read(socket.clone())).map_err(|error| error.to_string())?;
                 inputs.push(Input::Pods { source: cri::SOURCE, pods });
             }
@@ -107,7 +113,27 @@ fn read_sources(sources: &[MetadataSource]) -> Result<Vec<Input>, String> {
             }
         }
     }
-    Ok(inputs)
+    Ok((inputs, readings))
+}
+
+/// Names on stderr what is wrong with the manifests; true if anything is.
+fn say_what_is_amiss(manifests: &[Reading], collected: &Collected) -> bool {
+    let paths = collected.netns.iter().flat_map(|(facts, _)| &facts.paths);
+    let failed = collected.failed.iter().flat_map(|failed| &failed.candidate.paths);
+    let existing: BTreeSet<&str> = paths.chain(failed).map(|path| path.as_ref()).collect();
+    let mut lines = Vec::new();
+    for reading in manifests {
+        lines.extend(reading.faults.iter().map(|fault| format!("{fault}: left out")));
+        lines.extend(reading.remarks.iter().cloned());
+        lines.extend(file::missing_netns(&reading.objects, |netns| existing.contains(netns)));
+        if reading.cuts > 0 {
+            lines.push(format!("{} parts of objects exceed a limit: left out", reading.cuts));
+        }
+    }
+    for line in &lines {
+        let _ = writeln!(io::stderr(), "portolan: {line}");
+    }
+    !lines.is_empty()
 }
 
 fn refused(missing: &str) -> Exit {

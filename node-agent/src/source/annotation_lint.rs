@@ -11,7 +11,7 @@ use portolan_engine::read::plain_text::escape;
 use portolan_engine::rules::exception_annotation;
 
 use crate::config::nearest_name::nearest_name;
-use crate::source::pods::file::NETNS_ANNOTATION;
+use crate::source::kubernetes::objects::pod::NETNS_ANNOTATION;
 
 const PREFIX: &str = "portolan.dev/";
 const KNOWN: [&str; 3] = [exception_annotation::PORTS, exception_annotation::REASON, NETNS_ANNOTATION];
@@ -107,7 +107,7 @@ mod tests {
         let text = format!(
             "kind: Pod\nmetadata: {{name: web, namespace: shop, {metadata}}}\nspec: {{containers: [{{name: c}}]}}\n"
         );
-        let objects = file::parse(Path::new("pods.yaml"), &text).expect("a manifest");
+        let objects = file::parse(Path::new("pods.yaml"), &text).objects;
         objects.inputs(None).iter().flat_map(|input| lint.remarks(input)).collect()
     }
 

@@ -5,8 +5,11 @@ use portolan_engine::model::listing::Listing;
 use portolan_engine::model::namespace::Namespace;
 use serde::de::IgnoredAny;
 
-use crate::source::kubernetes::kind::{Kind, Parsed, Parts};
-use crate::source::kubernetes::object::{Cuts, Metadata};
+use crate::source::kubernetes::kind::{Kind, Parts};
+use crate::source::kubernetes::objects::fault::Fault;
+use crate::source::kubernetes::objects::fields::{Cuts, Fields};
+use crate::source::kubernetes::objects::metadata::Metadata;
+use crate::source::kubernetes::objects::namespace::namespace;
 use crate::state::Source;
 
 /// Source of all namespaces.
@@ -19,21 +22,23 @@ impl Kind for Namespaces {
     type Item = Namespace;
 
     const SOURCE: Source = Source::Namespaces;
+    const NAME: &'static str = "Namespace";
     const PATH: &'static str = "/api/v1/namespaces";
     const PARTS: Parts = Parts::MetadataOnly;
     const MOST: usize = 65_536;
 
+    fn key(&self, metadata: &Metadata) -> Result<String, Fault> {
+        metadata.name()
+    }
+
     fn read(
         &self,
-        mut metadata: Metadata,
-        _spec: Option<IgnoredAny>,
-        _status: Option<IgnoredAny>,
+        metadata: Metadata,
+        _spec: Option<Fields<IgnoredAny>>,
+        _status: Option<Fields<IgnoredAny>>,
         cuts: &mut Cuts,
-    ) -> Option<Parsed<String, Namespace>> {
-        let (_, name) = metadata.take_key(cuts)?;
-        let labels = metadata.take_labels(cuts);
-        let annotations = metadata.take_annotations(|key| key.starts_with("portolan.dev/"), cuts);
-        Some(Parsed { key: name.clone(), item: Some(Namespace { name, labels, annotations }) })
+    ) -> Result<Option<Namespace>, Fault> {
+        namespace(metadata, cuts).map(Some)
     }
 
     fn all(&mut self, namespaces: Vec<Namespace>) -> Input {

@@ -1,51 +1,19 @@
-//! NetworkPolicies of the API server, reduced to the ports that they admit. Egress rules and the selectors of peers are
-//! left out.
+//! NetworkPolicies of the API server.
 
 use portolan_engine::model::input::Input;
 use portolan_engine::model::listing::Listing;
-use portolan_engine::model::network_policy::{
-    AdmittedPort, IngressRule, LabelExpression, LabelOperator, LabelSelector, NetworkPolicy,
-};
-use portolan_engine::model::pod::PortRef;
-use serde::Deserialize;
+use portolan_engine::model::network_policy::NetworkPolicy;
 use serde::de::IgnoredAny;
 
-use crate::source::kubernetes::kind::{Kind, Parsed, Parts};
-use crate::source::kubernetes::object::{
-    Cuts, Expression, IntOrString, Lax, LaxList, MAX_NAME, Metadata, Selector, labels, port, protocol,
-};
+use crate::source::kubernetes::kind::{Kind, Parts};
+use crate::source::kubernetes::objects::fault::Fault;
+use crate::source::kubernetes::objects::fields::{Cuts, Fields};
+use crate::source::kubernetes::objects::metadata::Metadata;
+use crate::source::kubernetes::objects::network_policy::{PolicySpec, network_policy, unreadable};
 use crate::state::Source;
-
-const MAX_RULES: usize = 1024;
-const MAX_PORTS: usize = 1024;
-const MAX_EXPRESSIONS: usize = 256;
-const MAX_VALUES: usize = 1024;
 
 /// Source of the NetworkPolicies of all namespaces.
 pub struct NetworkPolicies;
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct PolicySpec {
-    pod_selector: Lax<Selector>,
-    policy_types: LaxList<String>,
-    ingress: LaxList<RuleSpec>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct RuleSpec {
-    ports: LaxList<PortSpec>,
-    from: LaxList<IgnoredAny>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct PortSpec {
-    protocol: Lax<String>,
-    port: Lax<IntOrString>,
-    end_port: Lax<i64>,
-}
 
 impl Kind for NetworkPolicies {
     type Spec = PolicySpec;
@@ -54,35 +22,31 @@ impl Kind for NetworkPolicies {
     type Item = NetworkPolicy;
 
     const SOURCE: Source = Source::NetworkPolicies;
+    const NAME: &'static str = "NetworkPolicy";
     const PATH: &'static str = "/apis/networking.k8s.io/v1/networkpolicies";
     const PARTS: Parts = Parts::Whole;
     const MOST: usize = 65_536;
 
-    fn read(
-        &self,
-        mut metadata: Metadata,
-        spec: Option<PolicySpec>,
-        _status: Option<IgnoredAny>,
-        cuts: &mut Cuts,
-    ) -> Option<Parsed<Self::Key, NetworkPolicy>> {
-        let (namespace, name) = metadata.take_key(cuts)?;
-        let spec = spec.unwrap_or_default();
-        let key = (namespace.clone(), name.clone());
-        if !is_for_ingress(&spec, cuts) {
-            return Some(Parsed { key, item: None });
-        }
-        let rules = spec.ingress.entries(MAX_RULES, cuts).collect::<Vec<_>>();
-        let ingress = rules.into_iter().filter_map(|spec| rule(spec, cuts)).collect();
-        let selector = selector(spec.pod_selector.0.unwrap_or_default(), cuts);
-        Some(Parsed { key, item: Some(NetworkPolicy { namespace, name, selector, ingress }) })
+    fn key(&self, metadata: &Metadata) -> Result<Self::Key, Fault> {
+        metadata.key()
     }
 
-    /// Returns a policy that may select every pod of the namespace, with unknown rules.
+    fn read(
+        &self,
+        metadata: Metadata,
+        spec: Option<Fields<PolicySpec>>,
+        _status: Option<Fields<IgnoredAny>>,
+        _cuts: &mut Cuts,
+    ) -> Result<Option<NetworkPolicy>, Fault> {
+        network_policy(&metadata, spec)
+    }
+
+    fn unreadable((namespace, name): &Self::Key) -> Option<NetworkPolicy> {
+        Some(unreadable(namespace.clone(), name.clone()))
+    }
+
     fn in_part(policy: NetworkPolicy) -> Option<NetworkPolicy> {
-        let unknown =
-            LabelExpression { key: String::new(), operator: LabelOperator::Unknown, values: Vec::new() };
-        let selector = LabelSelector { expressions: vec![unknown], ..LabelSelector::default() };
-        Some(NetworkPolicy { selector, ingress: Vec::new(), ..policy })
+        Some(unreadable(policy.namespace, policy.name))
     }
 
     fn all(&mut self, policies: Vec<NetworkPolicy>) -> Input {
@@ -99,124 +63,5 @@ impl Kind for NetworkPolicies {
 
     fn unavailable(&mut self) -> Option<Input> {
         Some(Input::NetworkPolicies(Listing::Unavailable))
-    }
-}
-
-/// True if the policy restricts ingress; a policy without types does.
-fn is_for_ingress(spec: &PolicySpec, cuts: &mut Cuts) -> bool {
-    let types: Vec<String> = spec.policy_types.clone().entries(16, cuts).collect();
-    types.is_empty() || types.iter().any(|kind| kind == "Ingress")
-}
-
-fn selector(spec: Selector, cuts: &mut Cuts) -> LabelSelector {
-    let expressions: Vec<Expression> = spec.match_expressions.entries(MAX_EXPRESSIONS, cuts).collect();
-    LabelSelector {
-        labels: labels(spec.match_labels.0, cuts),
-        expressions: expressions.into_iter().map(|spec| expression(spec, cuts)).collect(),
-    }
-}
-
-fn expression(spec: Expression, cuts: &mut Cuts) -> LabelExpression {
-    let operator = match spec.operator.0.as_deref() {
-        Some("In") => LabelOperator::In,
-        Some("NotIn") => LabelOperator::NotIn,
-        Some("Exists") => LabelOperator::Exists,
-        Some("DoesNotExist") => LabelOperator::DoesNotExist,
-        _ => LabelOperator::Unknown,
-    };
-    let key = spec.key.0.and_then(|key| cuts.short(key, MAX_NAME * 2));
-    LabelExpression {
-        operator: if key.is_some() { operator } else { LabelOperator::Unknown },
-        key: key.unwrap_or_default(),
-        values: spec.values.entries(MAX_VALUES, cuts).collect(),
-    }
-}
-
-/// Parses a rule; `None` for a rule that admits only protocols that the agent does not observe.
-fn rule(spec: RuleSpec, cuts: &mut Cuts) -> Option<IngressRule> {
-    let peers = spec.from.0.map_or(0, |peers| peers.len());
-    let specs: Vec<Lax<PortSpec>> = spec.ports.0.unwrap_or_default();
-    let named = specs.len();
-    if named > MAX_PORTS {
-        // Admitting all ports is safer than a finding that calls an open port blocked.
-        cuts.0 += 1;
-        return Some(IngressRule { ports: Vec::new(), peers });
-    }
-    let mut ports: Vec<AdmittedPort> =
-        specs.into_iter().filter_map(|spec| admitted(spec.0.unwrap_or_default())).collect();
-    ports.shrink_to_fit();
-    (named == 0 || !ports.is_empty()).then_some(IngressRule { ports, peers })
-}
-
-/// Parses a port; `None` for a protocol that the agent does not observe. An invalid port admits every port of the protocol, so
-/// that no port that may be open is called blocked.
-fn admitted(spec: PortSpec) -> Option<AdmittedPort> {
-    let admitted = spec.port.0.and_then(|port| port.port(&mut Cuts::default()));
-    let end_port = port(spec.end_port.0).filter(|_| matches!(admitted, Some(PortRef::Number(_))));
-    Some(AdmittedPort { protocol: protocol(spec.protocol.0.as_deref())?, port: admitted, end_port })
-}
-
-#[cfg(test)]
-mod tests {
-    use std::num::NonZeroU16;
-
-    use super::*;
-    use portolan_engine::model::identity::Protocol;
-
-    fn policy(spec: &str) -> Option<NetworkPolicy> {
-        let metadata = serde_json::from_str(r#"{"namespace":"shop","name":"p"}"#).expect("metadata");
-        let spec = serde_json::from_str(spec).expect("a spec");
-        let parsed = NetworkPolicies.read(metadata, Some(spec), None, &mut Cuts::default());
-        parsed.expect("an identity").item
-    }
-
-    fn number(number: u16) -> Option<PortRef> {
-        NonZeroU16::new(number).map(PortRef::Number)
-    }
-
-    #[test]
-    fn only_policies_for_ingress_are_told() {
-        assert!(policy("{}").is_some_and(|policy| policy.ingress.is_empty()));
-        assert!(policy(r#"{"policyTypes":["Egress"]}"#).is_none());
-        assert!(policy(r#"{"policyTypes":["Egress","Ingress"]}"#).is_some());
-    }
-
-    #[test]
-    fn ports_ranges_names_and_peers() {
-        let policy = policy(
-            r#"{"podSelector":{"matchLabels":{"app":"web"},"matchExpressions":[
-                {"key":"tier","operator":"In","values":["a","b"]},{"key":"x","operator":"Resembles"}]},
-              "ingress":[{},{"from":[{},{"podSelector":{}}],"ports":[
-                {"port":80},{"port":8000,"endPort":8010,"protocol":"UDP"},{"port":"http"},{"protocol":"SCTP"}]}]}"#,
-        )
-        .expect("for ingress");
-        assert_eq!(policy.selector.labels.get("app").map(String::as_str), Some("web"));
-        let operators: Vec<_> =
-            policy.selector.expressions.iter().map(|expression| expression.operator).collect();
-        assert_eq!(operators, [LabelOperator::In, LabelOperator::Unknown]);
-        assert_eq!(policy.ingress[0], IngressRule { ports: vec![], peers: 0 });
-        let rule = &policy.ingress[1];
-        assert_eq!(rule.peers, 2);
-        let named = Some(PortRef::Name("http".to_owned()));
-        let admitted =
-            |protocol, port, end: u16| AdmittedPort { protocol, port, end_port: NonZeroU16::new(end) };
-        assert_eq!(
-            rule.ports,
-            [
-                admitted(Protocol::Tcp, number(80), 0),
-                admitted(Protocol::Udp, number(8000), 8010),
-                admitted(Protocol::Tcp, named, 0),
-                admitted(Protocol::Sctp, None, 0),
-            ]
-        );
-    }
-
-    #[test]
-    fn what_cannot_be_read_never_makes_a_port_blocked() {
-        let policy =
-            policy(r#"{"ingress":[{"ports":[{"port":70000}]},{"ports":[{"port":1,"protocol":"QUIC"}]}]}"#);
-        let ingress = policy.expect("for ingress").ingress;
-        assert_eq!(ingress.len(), 1);
-        assert_eq!(ingress[0].ports[0].port, None);
     }
 }

@@ -91,6 +91,7 @@ fn service(name: &str, kind: ServiceKind, app: &str, ports: Vec<ServicePort>) ->
         ports,
         addresses: vec!["10.96.0.10".parse().expect("an address")],
         outside: None,
+        publishes_not_ready: false,
     }
 }
 

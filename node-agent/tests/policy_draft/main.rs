@@ -122,7 +122,7 @@ fn declared_ports_are_admitted_and_the_others_blocked_once_it_is_applied() {
 fn read_back(draft: &Draft) -> Vec<portolan_engine::model::network_policy::NetworkPolicy> {
     let scratch = Scratch::new("policy");
     let path = scratch.write("policy.yaml", &yaml(draft).expect("yaml"));
-    file::read(&path).expect("the agent's reader accepts it").policies
+    file::read(&path).expect("the agent's reader accepts it").objects.policies
 }
 
 #[test]

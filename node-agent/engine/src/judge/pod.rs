@@ -143,9 +143,11 @@ impl JudgeContext<'_> {
         let since = record.unserved.since(at).unwrap_or(self.now);
         let stale = (stale_id(uid, protocol, port.get()), Subject::Stale(key, protocol, port));
         let dangling = (dangling_id(uid, protocol, port.get()), Subject::Dangling(key, protocol, port));
+        let is_sent_to =
+            expects.targeted && (expects.targeted_not_ready || record.pod.service_ready != Some(false));
         let findings = [
             (expects.declared, stale, FindingCode::StaleDeclaration),
-            (expects.targeted, dangling, FindingCode::DanglingServicePort),
+            (is_sent_to, dangling, FindingCode::DanglingServicePort),
         ];
         for (holds, (id, subject), code) in findings {
             if !holds {
@@ -157,13 +159,15 @@ impl JudgeContext<'_> {
     }
 
     /// True if an unserved port of this pod is worth a finding: its netns was scanned, all its containers are ready as far
-    /// as known, and its sockets are visible to this kernel. Those of a virtual machine in the pod are not.
+    /// as known, it is not being deleted, and its sockets are visible to this kernel. Those of a virtual machine in the pod
+    /// are not.
     fn can_be_unserved(&self, key: PodKey) -> bool {
         self.facts.is_scanned(key)
             && !self.facts.has_guest(key)
             && self.facts.pods.get(key).is_some_and(|record| {
                 record.departed.is_none()
                     && record.pod.ready != Some(false)
+                    && !record.pod.draining
                     && record.pod.opaque_runtime.is_none()
             })
     }

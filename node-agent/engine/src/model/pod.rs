@@ -47,6 +47,11 @@ pub struct Pod {
     pub mirror: Option<PodUid>,
     /// True if every container is ready; `None` where the source does not know.
     pub ready: Option<bool>,
+    /// Condition `Ready`: true if Services send to the pod, which readiness gates can prevent although every container is
+    /// ready; `None` where the source does not know.
+    pub service_ready: Option<bool>,
+    /// True once the pod is being deleted: Services no longer send to it, and its processes end.
+    pub draining: bool,
     /// Name of a runtime whose sockets this kernel does not see (Kata, gVisor).
     pub opaque_runtime: Option<String>,
 }
@@ -54,7 +59,8 @@ pub struct Pod {
 /// How far a pod differs from its previous version; ordered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Extent {
-    /// At most the readiness differs, which changes most often. No port is judged by it.
+    /// At most the readiness differs, which changes most often, or that the pod is being deleted. No open port is judged by
+    /// it.
     Readiness,
     /// The labels differ too, so other objects may select the pod.
     Labels,
@@ -80,6 +86,8 @@ impl Pod {
             netns_path,
             mirror,
             ready: _,
+            service_ready: _,
+            draining: _,
             opaque_runtime,
         } = self;
         let is_same_otherwise = (uid, namespace, name, workload)

@@ -25,6 +25,8 @@ pub struct Service {
     pub addresses: Vec<IpAddr>,
     /// External access; `None` for most Services. Boxed for that reason.
     pub outside: Option<Box<ExternalAccess>>,
+    /// `publishNotReadyAddresses`: the Service sends to pods that are not ready too.
+    pub publishes_not_ready: bool,
 }
 
 /// How a Service is reached from outside the cluster, besides its NodePorts.

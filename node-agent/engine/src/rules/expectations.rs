@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::identity::ProtocolPort;
-use crate::rules::declaration::{ought_to_listen, service_targets};
+use crate::rules::declaration::{ought_to_listen, service_targets, targets_of};
 use crate::rules::manifests::Manifests;
 
 /// Maximum number of expected ports kept per pod. Services may name every port there is.
@@ -15,8 +15,10 @@ const MAX_EXPECTED: usize = 4096;
 pub(crate) struct ExpectedBy {
     /// A container that declares the port and should run.
     pub declared: bool,
-    /// A Service that sends to the port.
+    /// A Service that sends to the port while the pod is ready.
     pub targeted: bool,
+    /// A Service that sends to the port even if the pod is not ready.
+    pub targeted_not_ready: bool,
 }
 
 /// The expected ports of one pod; the lowest ones if there are too many.
@@ -34,6 +36,10 @@ impl Expectations {
         let mut expected = Self::default();
         ought_to_listen(manifests.pod).for_each(|at| expected.add(at, |expects| expects.declared = true));
         service_targets(manifests).for_each(|at| expected.add(at, |expects| expects.targeted = true));
+        let publishing = manifests.services.iter().map(|(service, _)| &**service);
+        let publishing = publishing.filter(|service| service.publishes_not_ready);
+        targets_of(manifests.pod, publishing)
+            .for_each(|at| expected.add(at, |expects| expects.targeted_not_ready = true));
         expected
     }
 

@@ -61,6 +61,8 @@ impl<'a> PodSources<'a> {
             netns_path: first(&by_runtime, |pod| pod.netns_path.clone()).filter(|_| !strongest.host_network),
             mirror: first(&by_spec, |pod| pod.mirror.clone()),
             ready: first(&by_spec, |pod| pod.ready),
+            service_ready: first(&by_spec, |pod| pod.service_ready),
+            draining: by_spec.iter().flatten().any(|pod| pod.draining),
             opaque_runtime: first(&by_runtime, |pod| pod.opaque_runtime.clone()),
         }
     }

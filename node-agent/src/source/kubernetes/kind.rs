@@ -4,7 +4,9 @@
 use portolan_engine::model::input::Input;
 use serde::de::DeserializeOwned;
 
-use super::object::{Cuts, Metadata};
+use super::objects::fault::Fault;
+use super::objects::fields::{Cuts, Fields};
+use super::objects::metadata::Metadata;
 use super::weight::Weigh;
 use crate::state::Source;
 
@@ -21,6 +23,8 @@ pub trait Kind: Send + Sync + 'static {
 
     /// Identity of this source.
     const SOURCE: Source;
+    /// Name of the kind in messages.
+    const NAME: &'static str;
     /// Path of the list over all namespaces.
     const PATH: &'static str;
     /// How much of each object is requested.
@@ -33,14 +37,29 @@ pub trait Kind: Send + Sync + 'static {
         None
     }
 
-    /// Converts an object into the engine's form; `None` for an object without an identity.
+    /// Returns the identity of an object.
+    ///
+    /// # Errors
+    /// If the object has none.
+    fn key(&self, metadata: &Metadata) -> Result<Self::Key, Fault>;
+
+    /// Converts an object into the engine's form; `None` for one that exists but has no meaning for the engine.
+    ///
+    /// # Errors
+    /// The first fault.
     fn read(
         &self,
         metadata: Metadata,
-        spec: Option<Self::Spec>,
-        status: Option<Self::Status>,
+        spec: Option<Fields<Self::Spec>>,
+        status: Option<Fields<Self::Status>>,
         cuts: &mut Cuts,
-    ) -> Option<Parsed<Self::Key, Self::Item>>;
+    ) -> Result<Option<Self::Item>, Fault>;
+
+    /// Returns what stands for an object that cannot be understood, so that the engine does not judge as if the object did not
+    /// exist; `None` if its last version stays.
+    fn unreadable(_key: &Self::Key) -> Option<Self::Item> {
+        None
+    }
 
     /// Returns a reduced form of an object that exceeds the memory budget, so that the engine does not judge as if the object
     /// did not exist; `None` if the object can be left out.
@@ -77,12 +96,4 @@ impl Parts {
             }
         }
     }
-}
-
-/// An object in the engine's form.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Parsed<Key, Item> {
-    pub key: Key,
-    /// `None`: the object exists but has no meaning for the engine.
-    pub item: Option<Item>,
 }

@@ -4,7 +4,8 @@
 pub mod access_check;
 mod items;
 pub mod kind;
-pub mod object;
+pub mod objects;
+mod protocol;
 mod watch;
 mod watch_position;
 pub mod weight;

@@ -3,17 +3,16 @@
 use portolan_engine::model::identity::BootTime;
 use portolan_engine::model::input::Input;
 
-use super::{Collected, Watcher};
+use super::{Collected, Received, Watcher};
 use crate::kubernetes_api::body::BodyLines;
 use crate::kubernetes_api::fault::ApiFault;
 use crate::kubernetes_api::turns::Turn;
 use crate::retry::backoff::{random, random_part};
 use crate::retry::reason::one_line;
 use crate::source::clock;
-use crate::source::kubernetes::kind::{Kind, Parsed};
-use crate::source::kubernetes::object::{Envelope, Status, WatchLine};
+use crate::source::kubernetes::kind::Kind;
+use crate::source::kubernetes::protocol::{Envelope, Status, WatchLine};
 use crate::source::kubernetes::watch_position::Resource;
-use crate::state::State;
 
 /// Annotation of the bookmark that ends the initial list of a streamed list.
 const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
@@ -111,24 +110,48 @@ impl<K: Kind> Watcher<K> {
         object: &[u8],
         initial: &mut Option<Collected<K>>,
     ) -> Result<(), ApiFault> {
-        let Some((parsed, version)) = self.object(object) else {
-            self.invalid += 1;
-            return Ok(());
-        };
-        match (parsed, initial) {
-            (Some(parsed), Some(collected)) => self.collect(collected, parsed),
-            (Some(parsed), None) => {
-                let input = self.change(parsed);
-                self.send(input).await?;
+        let mut received = match self.object(object) {
+            Ok(received) => received,
+            Err(fault) => {
+                self.nameless(&fault);
+                return Ok(());
             }
-            (None, _) => self.invalid += 1,
+        };
+        let version = received.version.take();
+        match initial {
+            Some(collected) => self.collect(collected, received),
+            None => {
+                if let Some(input) = self.change(received) {
+                    self.send(input).await?;
+                }
+            }
         }
         self.moved_to(version);
         Ok(())
     }
 
-    /// Makes the engine's input for one changed object.
-    fn change(&mut self, Parsed { key, item }: Parsed<K::Key, K::Item>) -> Input {
+    /// Makes the engine's input for one changed object; `None` if its last version stays.
+    fn change(&mut self, Received { key, content, .. }: Received<K>) -> Option<Input> {
+        let item = match content {
+            Ok(item) => {
+                if self.faulty.remove(&key) {
+                    self.report_up();
+                }
+                item
+            }
+            Err(fault) => {
+                if !self.faulty.has(&key, &fault) {
+                    self.report_faulty(&fault);
+                    self.faulty.add(key.clone(), fault);
+                    self.report_up();
+                }
+                Some(K::unreadable(&key)?)
+            }
+        };
+        Some(self.input_of(key, item))
+    }
+
+    fn input_of(&mut self, key: K::Key, item: Option<K::Item>) -> Input {
         let Some(item) = item else {
             self.budget.forget(&key);
             return self.kind.gone(key);
@@ -136,7 +159,7 @@ impl<K: Kind> Watcher<K> {
         let (item, is_cut) = self.budget.admit(&key, item);
         if is_cut {
             self.cuts.0 += 1;
-            self.reporter.report(State::up_with(self.budget.shortage()));
+            self.report_up();
         }
         match item {
             Some(item) => self.kind.changed(item),
@@ -145,32 +168,39 @@ impl<K: Kind> Watcher<K> {
         }
     }
 
+    /// Handles a deletion, for which an object needs no more than its identity.
     async fn deleted(&mut self, object: &[u8], initial: &mut Option<Collected<K>>) -> Result<(), ApiFault> {
-        let Some((Some(parsed), version)) = self.object(object) else {
-            self.invalid += 1;
-            return Ok(());
+        let (key, metadata) = match self.identity(object) {
+            Ok(identity) => identity,
+            Err(fault) => {
+                self.nameless(&fault);
+                return Ok(());
+            }
         };
         match initial {
-            Some(collected) => collected.remove(&parsed.key),
+            Some(collected) => collected.remove(&key),
             None => {
-                let input = self.change(Parsed { item: None, ..parsed });
+                if self.faulty.remove(&key) {
+                    self.report_up();
+                }
+                let input = self.input_of(key, None);
                 self.send(input).await?;
             }
         }
-        self.moved_to(version);
+        self.moved_to(metadata.resource_version);
         Ok(())
     }
 
     async fn bookmark(&mut self, object: &str, initial: &mut Option<Collected<K>>) -> Result<(), ApiFault> {
         let envelope: Envelope = serde_json::from_str(object).unwrap_or_default();
-        let metadata = envelope.metadata.0.unwrap_or_default();
+        let metadata = envelope.metadata.0;
         let is_end = metadata.annotation(INITIAL_EVENTS_END) == Some("true");
         self.bookmarks |= initial.is_none();
         match initial.take_if(|_| is_end) {
-            Some(collected) => self.send_list(collected, metadata.resource_version.0).await,
+            Some(collected) => self.send_list(collected, metadata.resource_version).await,
             None if initial.is_some() => Ok(()),
             None => {
-                self.position.moved_to(metadata.resource_version.0);
+                self.position.moved_to(metadata.resource_version);
                 Ok(())
             }
         }
@@ -180,11 +210,11 @@ impl<K: Kind> Watcher<K> {
     fn refused(&mut self, object: &str) -> ApiFault {
         let status: Status = serde_json::from_str(object).unwrap_or_default();
         self.position.lost();
-        match status.code.0 {
+        match status.code {
             Some(410) => ApiFault::Expired,
             code => ApiFault::Refused {
                 code: code.unwrap_or(500),
-                reason: one_line(&status.message.0.or(status.reason.0).unwrap_or_default()),
+                reason: one_line(&status.message.or(status.reason).unwrap_or_default()),
                 retry_after: None,
             },
         }

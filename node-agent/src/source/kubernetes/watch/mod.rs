@@ -10,14 +10,21 @@ use std::sync::atomic::Ordering;
 
 use portolan_engine::model::identity::BootTime;
 use portolan_engine::model::input::Input;
+use portolan_engine::read::plain_text::escape;
+use serde::de::IgnoredAny;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use self::memory_budget::MemoryBudget;
 use super::Link;
 use super::items::ItemCutter;
-use super::kind::{Kind, Parsed};
-use super::object::{Cuts, Envelope, Object};
+use super::kind::Kind;
+use super::objects::fault::{Fault, parse};
+use super::objects::faulty::{FaultyObjects, INVALID, OVER_LIMIT};
+use super::objects::fields::{Cuts, Fields};
+use super::objects::metadata::Metadata;
+use super::objects::object::Object;
+use super::protocol::Envelope;
 use super::watch_position::{Resource, WatchPosition};
 use crate::kubernetes_api::body::{MAX_OBJECT, next_chunk};
 use crate::kubernetes_api::fault::{ApiFault, Remedy};
@@ -28,10 +35,6 @@ use crate::state::{Reporter, State};
 
 /// Maximum number of pages of one list; a server that sends more repeats itself.
 const MAX_PAGES: usize = 10_000;
-/// Loss reason: parts of objects were left out.
-const CUT: &str = "kubernetes-object-over-limit";
-/// Loss reason: objects were left out.
-const INVALID: &str = "kubernetes-object-invalid";
 
 /// Watches one kind of object.
 pub struct Watcher<K: Kind> {
@@ -53,17 +56,19 @@ pub struct Watcher<K: Kind> {
     doubted: bool,
     cuts: Cuts,
     invalid: u64,
+    faulty: FaultyObjects<K::Key>,
 }
 
 /// The objects of a list in progress.
 struct Collected<K: Kind> {
     items: BTreeMap<K::Key, K::Item>,
     budget: MemoryBudget<K>,
+    faulty: FaultyObjects<K::Key>,
 }
 
 impl<K: Kind> Default for Collected<K> {
     fn default() -> Self {
-        Self { items: BTreeMap::new(), budget: MemoryBudget::default() }
+        Self { items: BTreeMap::new(), budget: MemoryBudget::default(), faulty: FaultyObjects::default() }
     }
 }
 
@@ -71,11 +76,17 @@ impl<K: Kind> Collected<K> {
     fn remove(&mut self, key: &K::Key) {
         self.budget.forget(key);
         self.items.remove(key);
+        self.faulty.remove(key);
     }
 }
 
-/// An object in the engine's form; `None` for an object without an identity.
-type ParsedOf<K> = Option<Parsed<<K as Kind>::Key, <K as Kind>::Item>>;
+/// An object that the server sent.
+struct Received<K: Kind> {
+    key: K::Key,
+    version: Option<String>,
+    /// The engine's form; `None` for an object without meaning for the engine. An error names the object.
+    content: Result<Option<K::Item>, String>,
+}
 
 impl<K: Kind> Watcher<K> {
     pub fn new(kind: K, link: Arc<Link>, inputs: mpsc::Sender<Input>, reporter: Reporter) -> Self {
@@ -93,6 +104,7 @@ impl<K: Kind> Watcher<K> {
             doubted: false,
             cuts: Cuts::default(),
             invalid: 0,
+            faulty: FaultyObjects::default(),
         }
     }
 
@@ -192,10 +204,10 @@ impl<K: Kind> Watcher<K> {
         for _ in 0..MAX_PAGES {
             let request = self.position.list_request(resource, next_page.as_deref());
             let head = self.page(&request, &mut collected).await?;
-            let metadata = head.metadata.0.unwrap_or_default();
-            next_page = metadata.next_page.0.filter(|next| !next.is_empty());
+            let Fields(metadata) = head.metadata;
+            next_page = metadata.next_page.filter(|next| !next.is_empty());
             if next_page.is_none() {
-                return self.send_list(collected, metadata.resource_version.0).await;
+                return self.send_list(collected, metadata.resource_version).await;
             }
         }
         Err(ApiFault::Nonsense { what: "list", reason: "it has no end".to_owned() })
@@ -208,8 +220,8 @@ impl<K: Kind> Watcher<K> {
         let mut cutter = ItemCutter::new(MAX_OBJECT);
         while let Some(chunk) = next_chunk(&mut body, within).await? {
             let cut = cutter.push(&chunk, |item| match self.object(item) {
-                Some((Some(parsed), _)) => self.collect(collected, parsed),
-                Some((None, _)) | None => self.invalid += 1,
+                Ok(received) => self.collect(collected, received),
+                Err(fault) => self.nameless(&fault),
             });
             cut.map_err(|error| ApiFault::nonsense("list", &error))?;
         }
@@ -220,23 +232,72 @@ impl<K: Kind> Watcher<K> {
         })
     }
 
-    /// Parses an object; returns the engine's form and the resource version. `None` for text that is no object.
-    fn object(&mut self, text: &[u8]) -> Option<(ParsedOf<K>, Option<String>)> {
-        let object: Object<K::Spec, K::Status> = serde_json::from_slice(text).ok()?;
-        let mut metadata = object.metadata.0?;
-        let version = metadata.resource_version.0.take();
-        Some((self.kind.read(metadata, object.spec.0, object.status.0, &mut self.cuts), version))
+    /// Parses an object.
+    ///
+    /// # Errors
+    /// If not even its identity can be understood.
+    fn object(&mut self, text: &[u8]) -> Result<Received<K>, Fault> {
+        let json = || serde_json::Deserializer::from_slice(text);
+        let fault = match parse::<Object<K::Spec, K::Status>, _>(&mut json()) {
+            Ok(Object { metadata: Fields(mut metadata), spec, status }) => {
+                let version = metadata.resource_version.take();
+                let key = self.kind.key(&metadata)?;
+                match self.kind.read(metadata, spec, status, &mut self.cuts) {
+                    Ok(item) => return Ok(Received { key, version, content: Ok(item) }),
+                    Err(fault) => fault,
+                }
+            }
+            Err(fault) => fault,
+        };
+        let (key, metadata) = self.identity(text)?;
+        let content = Err(format!("{}: {fault}", named::<K>(&metadata)));
+        Ok(Received { key, version: metadata.resource_version, content })
     }
 
-    fn collect(&mut self, collected: &mut Collected<K>, parsed: Parsed<K::Key, K::Item>) {
-        let Parsed { key, item } = parsed;
-        let Some(item) = item else { return collected.remove(&key) };
+    /// Parses the metadata of an object alone.
+    fn identity(&self, text: &[u8]) -> Result<(K::Key, Metadata), Fault> {
+        let json = &mut serde_json::Deserializer::from_slice(text);
+        let object: Object<IgnoredAny, IgnoredAny> = parse(json)?;
+        Ok((self.kind.key(&object.metadata.0)?, object.metadata.0))
+    }
+
+    /// Counts an object that has no identity.
+    fn nameless(&mut self, fault: &Fault) {
+        self.invalid += 1;
+        tracing::warn!("a {} of the API server cannot be understood, and is left out: {fault}", K::NAME);
+    }
+
+    fn collect(&mut self, collected: &mut Collected<K>, Received { key, content, .. }: Received<K>) {
+        let item = match content {
+            Ok(item) => {
+                collected.faulty.remove(&key);
+                item
+            }
+            Err(fault) => {
+                if !self.faulty.has(&key, &fault) {
+                    self.report_faulty(&fault);
+                }
+                collected.faulty.add(key.clone(), fault);
+                K::unreadable(&key)
+            }
+        };
+        let Some(item) = item else {
+            collected.budget.forget(&key);
+            collected.items.remove(&key);
+            return;
+        };
         let (item, is_cut) = collected.budget.admit(&key, item);
         self.cuts.0 += u64::from(is_cut);
         match item {
             Some(item) => drop(collected.items.insert(key, item)),
             None => drop(collected.items.remove(&key)),
         }
+    }
+
+    /// Counts and logs an object that cannot be understood.
+    fn report_faulty(&mut self, fault: &str) {
+        self.invalid += 1;
+        tracing::warn!("an object of the API server cannot be understood, and is left out: {fault}");
     }
 
     fn moved_to(&mut self, version: Option<String>) {
@@ -250,6 +311,7 @@ impl<K: Kind> Watcher<K> {
         let input = self.kind.all(collected.items.into_values().collect());
         self.send(input).await?;
         self.budget = collected.budget;
+        self.faulty = collected.faulty;
         self.has_list = true;
         self.position.listed_at(version);
         self.backoff.progress(clock::now());
@@ -262,7 +324,7 @@ impl<K: Kind> Watcher<K> {
 
     async fn send_losses(&mut self) -> Result<(), ApiFault> {
         for (reason, count) in
-            [(CUT, std::mem::take(&mut self.cuts.0)), (INVALID, std::mem::take(&mut self.invalid))]
+            [(OVER_LIMIT, std::mem::take(&mut self.cuts.0)), (INVALID, std::mem::take(&mut self.invalid))]
         {
             if count > 0 {
                 self.send(Input::Lost { reason, count, recovered: false }).await?;
@@ -276,7 +338,13 @@ impl<K: Kind> Watcher<K> {
         if let Some(turn) = turn.take() {
             turn.got_through();
         }
-        self.reporter.report(State::up_with(self.budget.shortage()));
+        self.report_up();
+    }
+
+    /// Reports this source as up, with what is amiss.
+    fn report_up(&self) {
+        let amiss: Vec<String> = [self.faulty.summary(), self.budget.shortage()].into_iter().flatten().collect();
+        self.reporter.report(State::up_with((!amiss.is_empty()).then(|| amiss.join("; "))));
     }
 
     async fn report_fault(&mut self, fault: &ApiFault, remedy: Remedy) {
@@ -292,6 +360,16 @@ impl<K: Kind> Watcher<K> {
             self.reporter.report(State::Down { reason: fault.to_string() });
         }
     }
+}
+
+/// Names an object in messages.
+fn named<K: Kind>(metadata: &Metadata) -> String {
+    let name = metadata.name.as_deref().unwrap_or_default();
+    let named = match metadata.namespace.as_deref() {
+        Some(namespace) => format!("{} {namespace}/{name}", K::NAME),
+        None => format!("{} {name}", K::NAME),
+    };
+    escape(&named)
 }
 
 /// True if the server does not support streamed lists: it refuses the request, or treats it as a plain watch without a mark at

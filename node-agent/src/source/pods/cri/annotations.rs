@@ -3,25 +3,17 @@
 //! skipped and counted.
 
 use std::collections::{BTreeMap, HashMap};
-use std::num::NonZeroU16;
 
-use portolan_engine::model::identity::Protocol;
-use portolan_engine::model::pod::{DeclaredPort, PortRef, ProbeHandler, ProbePort};
+use portolan_engine::model::pod::{DeclaredPort, ProbeHandler, ProbePort};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::source::kubernetes::objects::container::{MAX_PORTS, PortSpec};
+use crate::source::kubernetes::objects::metadata::{MAX_ANNOTATION, MAX_ANNOTATIONS, is_read};
+use crate::source::kubernetes::objects::probe::{Handler, OwnHosts};
+
 const PORTS: &str = "io.kubernetes.container.ports";
 const PRE_STOP: &str = "io.kubernetes.container.preStopHandler";
-/// Maximum number of declared ports of one container; the API server's size limit is reached long before.
-const MAX_PORTS: usize = 4096;
-/// Maximum length of a port's name, in characters; Kubernetes allows 15.
-const MAX_PORT_NAME: usize = 63;
-/// Domains of the pod annotations that the agent reads; subdomains count as well.
-const DOMAINS: [&str; 6] =
-    ["portolan.dev", "prometheus.io", "istio.io", "linkerd.io", "kuma.io", "consul.hashicorp.com"];
-const MAX_ANNOTATIONS: usize = 64;
-const MAX_ANNOTATION: usize = 1024;
-
 /// The parsed annotations of one container.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Declared {
@@ -31,16 +23,19 @@ pub struct Declared {
     pub invalid: u64,
 }
 
-/// Parses a container's annotations.
+/// Parses a container's annotations. `hosts` are those by which a hook calls the pod itself.
 #[must_use]
-pub fn declared(annotations: &HashMap<String, String>) -> Declared {
+pub fn declared(annotations: &HashMap<String, String>, hosts: &OwnHosts) -> Declared {
     let mut declared = Declared::default();
     if let Some(text) = annotations.get(PORTS) {
         declared.read_ports(text);
     }
     if let Some(text) = annotations.get(PRE_STOP) {
         match serde_json::from_str::<Option<Handler>>(text) {
-            Ok(handler) => declared.read_pre_stop(handler.unwrap_or_default()),
+            Ok(handler) => {
+                let handler = handler.unwrap_or_default();
+                declared.probes.extend(handler.calls(ProbeHandler::PreStop, hosts));
+            }
             Err(_) => declared.invalid += 1,
         }
     }
@@ -51,14 +46,8 @@ pub fn declared(annotations: &HashMap<String, String>) -> Declared {
 /// [`MAX_ANNOTATION`] bytes.
 #[must_use]
 pub fn selected(annotations: &HashMap<String, String>) -> BTreeMap<String, String> {
-    let read = |key: &str| {
-        let domain = key.split_once('/').map_or("", |(domain, _)| domain);
-        DOMAINS.iter().any(|known| {
-            domain.strip_suffix(known).is_some_and(|before| before.is_empty() || before.ends_with('.'))
-        })
-    };
     let mut selected: Vec<(&String, &String)> =
-        annotations.iter().filter(|(key, value)| read(key) && value.len() <= MAX_ANNOTATION).collect();
+        annotations.iter().filter(|(key, value)| is_read(key) && value.len() <= MAX_ANNOTATION).collect();
     selected.sort();
     selected.into_iter().take(MAX_ANNOTATIONS).map(|(key, value)| (key.clone(), value.clone())).collect()
 }
@@ -70,84 +59,26 @@ impl Declared {
             return;
         };
         for (count, entry) in entries.unwrap_or_default().into_iter().enumerate() {
-            match Entry::deserialize(entry).ok().and_then(Entry::port) {
-                Some(port) if count < MAX_PORTS => self.ports.push(port),
+            match PortSpec::deserialize(entry) {
+                Ok(port) if count < MAX_PORTS => self.ports.push(port.into()),
                 _ => self.invalid += 1,
             }
         }
     }
-
-    fn read_pre_stop(&mut self, handler: Handler) {
-        for target in [handler.http_get, handler.tcp_socket].into_iter().flatten() {
-            let port = match &target.port {
-                Value::Number(number) => number.as_i64().and_then(valid).map(PortRef::Number),
-                Value::String(name) => match name.parse::<i64>() {
-                    Ok(number) => valid(number).map(PortRef::Number),
-                    Err(_) if !name.is_empty() && name.len() <= MAX_PORT_NAME => {
-                        Some(PortRef::Name(name.clone()))
-                    }
-                    Err(_) => None,
-                },
-                _ => None,
-            };
-            match port {
-                Some(port) => self.probes.push(ProbePort { handler: ProbeHandler::PreStop, port }),
-                None => self.invalid += 1,
-            }
-        }
-    }
-}
-
-/// A container's port in kubelet's JSON.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Entry {
-    name: Option<String>,
-    container_port: i64,
-    host_port: Option<i64>,
-    protocol: Option<String>,
-}
-
-impl Entry {
-    fn port(self) -> Option<DeclaredPort> {
-        let protocol = match self.protocol.as_deref() {
-            None | Some("") => Protocol::Tcp,
-            Some(name) => Protocol::ALL.into_iter().find(|protocol| protocol.as_str() == name)?,
-        };
-        let host_port = match self.host_port {
-            None | Some(0) => None,
-            Some(number) => Some(valid(number)?),
-        };
-        let name = self.name.filter(|name| !name.is_empty() && name.len() <= MAX_PORT_NAME);
-        Some(DeclaredPort { name, port: valid(self.container_port)?, protocol, host_port })
-    }
-}
-
-/// A lifecycle handler in kubelet's JSON; exec and sleep have no port.
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Handler {
-    http_get: Option<Target>,
-    tcp_socket: Option<Target>,
-}
-
-#[derive(Deserialize)]
-struct Target {
-    port: Value,
-}
-
-fn valid(number: i64) -> Option<NonZeroU16> {
-    u16::try_from(number).ok().and_then(NonZeroU16::new)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU16;
+
+    use portolan_engine::model::identity::Protocol;
+    use portolan_engine::model::pod::PortRef;
     use proptest::prelude::*;
 
     use super::*;
 
     fn annotated(key: &str, value: &str) -> Declared {
-        declared(&[(key.to_owned(), value.to_owned())].into())
+        declared(&[(key.to_owned(), value.to_owned())].into(), &OwnHosts::Pod(Vec::new()))
     }
 
     fn numbers(declared: &Declared) -> Vec<(u16, Protocol)> {

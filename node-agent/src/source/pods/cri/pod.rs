@@ -9,6 +9,7 @@ use super::annotations::{self, Declared};
 use super::details::Details;
 use super::messages::{CONTAINER_RUNNING, Container, PodSandbox};
 use super::owner;
+use crate::source::kubernetes::objects::probe::OwnHosts;
 
 const POD_NAME: &str = "io.kubernetes.pod.name";
 const POD_NAMESPACE: &str = "io.kubernetes.pod.namespace";
@@ -57,11 +58,13 @@ pub(super) fn assemble(
     if beyond > 0 {
         invalid.insert(sandbox.id.clone(), u64::try_from(beyond).unwrap_or(u64::MAX));
     }
+    let own = details.addresses.clone();
+    let hosts = if details.host_network { OwnHosts::Node(own) } else { OwnHosts::Pod(own) };
     let containers: Vec<pod::Container> = containers
         .iter()
         .take(MAX_CONTAINERS)
         .map(|container| {
-            let declared = annotations::declared(&container.annotations);
+            let declared = annotations::declared(&container.annotations, &hosts);
             if declared.invalid > 0 {
                 invalid.insert(container.id.clone(), declared.invalid);
             }

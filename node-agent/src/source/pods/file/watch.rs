@@ -1,14 +1,19 @@
 //! Reads the manifests again when they change, once no write has happened for a moment.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use portolan_engine::model::input::Input;
 use tokio::sync::mpsc;
 
-use super::{ManifestError, Objects, Prints, read};
+use super::manifest_files::{ManifestError, Prints};
+use super::objects::Objects;
+use super::reading::{ObjectName, Reading};
+use super::{missing_netns, read};
 use crate::source::clock;
 use crate::source::directory_watch::DirectoryWatch;
+use crate::source::kubernetes::objects::faulty::{INVALID, OVER_LIMIT};
 use crate::source::sighup::{Reloads, requested};
 use crate::state::{Reporter, State};
 
@@ -24,29 +29,30 @@ const NONE_ANY_MORE: Duration = Duration::from_secs(10);
 /// Interval of checks without a change notice, since a symbolic link may lead to a directory that is not watched.
 const CHECK_EVERY: Duration = Duration::from_secs(10);
 
-/// Sends the objects of `path` now and after every change; ends when the engine is gone. An invalid manifest is reported, and
-/// the last valid state stays. Each request of `reloads` triggers a read at once.
+/// Sends the objects of `path` now and after every change; ends when the engine is gone. An object that cannot be understood is
+/// reported, and its last valid version stays; so does everything if the path cannot be read. Each request of `reloads`
+/// triggers a read at once.
 pub async fn watch(path: PathBuf, inputs: mpsc::Sender<Input>, reporter: Reporter, mut reloads: Reloads) {
     let watch = DirectoryWatch::of(&path);
     if let Err(error) = &watch {
         tracing::warn!(path = %path.display(), %error, "cannot watch for changes; reading every 10 s");
     }
-    let mut sent: Option<Objects> = None;
+    let mut follower = Follower { path, inputs, reporter, sent: None, reported: BTreeSet::new() };
     loop {
-        let before = Prints::of(&path).ok();
-        if !send(&path, &mut sent, &inputs, &reporter).await {
+        let before = Prints::of(&follower.path).ok();
+        if !follower.send().await {
             return;
         }
-        let is_fine = reporter.state().is_up();
+        let is_fine = follower.reporter.state().is_up();
         loop {
             tokio::select! {
                 () = changed(watch.as_ref().ok()) => break,
                 () = requested(&mut reloads) => break,
                 () = tokio::time::sleep(CHECK_EVERY) => {}
-                () = inputs.closed() => return,
+                () = follower.inputs.closed() => return,
             }
             // The last read was valid and the files are unchanged, so another parse would give the same objects.
-            if !is_fine || before.is_none() || Prints::of(&path).ok() != before {
+            if !is_fine || before.is_none() || Prints::of(&follower.path).ok() != before {
                 break;
             }
         }
@@ -61,63 +67,124 @@ async fn changed(watch: Option<&DirectoryWatch>) {
     }
 }
 
-/// Reads the manifests and sends the changes; false when the engine is gone.
-async fn send(
-    path: &Path,
-    sent: &mut Option<Objects>,
-    inputs: &mpsc::Sender<Input>,
-    reporter: &Reporter,
-) -> bool {
-    let result = tokio::select! {
-        result = read_accepted(path, sent.as_ref()) => result,
-        () = inputs.closed() => return false,
-    };
-    let new_state = match &result {
-        Ok(_) => State::Up,
-        Err(error) if sent.is_some() => {
-            State::Down { reason: format!("{error}; what was read before stays") }
+/// Follows one path.
+struct Follower {
+    path: PathBuf,
+    inputs: mpsc::Sender<Input>,
+    reporter: Reporter,
+    /// The objects that the engine knows.
+    sent: Option<Objects>,
+    /// Faults and remarks that were logged, and still hold.
+    reported: BTreeSet<String>,
+}
+
+impl Follower {
+    /// Reads the manifests and sends the changes; false when the engine is gone.
+    async fn send(&mut self) -> bool {
+        let result = tokio::select! {
+            result = read_accepted(&self.path, self.sent.as_ref()) => result,
+            () = self.inputs.closed() => return false,
+        };
+        let new_state = match result {
+            Ok(reading) => {
+                let amiss = amiss(&reading);
+                if !self.send_reading(reading).await {
+                    return false;
+                }
+                State::up_with(amiss)
+            }
+            Err(error) if self.sent.is_some() => {
+                State::Down { reason: format!("{error}; what was read before stays") }
+            }
+            Err(error) => State::Down { reason: error.to_string() },
+        };
+        // The state follows the pods, so that the pods are known once this source is up.
+        self.reporter.report(new_state);
+        true
+    }
+
+    /// Sends what changed since the last reading, and reports what is newly amiss; false when the engine is gone.
+    async fn send_reading(&mut self, reading: Reading) -> bool {
+        let lost = self.report(&reading);
+        let Reading { mut objects, faults, cuts, .. } = reading;
+        if let Some(sent) = self.sent.as_ref().filter(|_| !faults.is_empty()) {
+            let faulty: Option<BTreeSet<ObjectName>> = faults.into_iter().map(|fault| fault.object).collect();
+            // Without the name of what cannot be understood, everything that is missing may be meant.
+            objects.add_missing(sent, |name| faulty.as_ref().is_none_or(|faulty| faulty.contains(name)));
         }
-        Err(error) => State::Down { reason: error.to_string() },
-    };
-    if let Ok(objects) = result {
-        for input in objects.clone().inputs(sent.as_ref()) {
-            if inputs.send(input).await.is_err() {
+        let is_news = self.sent.as_ref() != Some(&objects);
+        let losses = [(INVALID, lost), (OVER_LIMIT, if is_news { cuts } else { 0 })];
+        let losses = losses.into_iter().filter(|(_, count)| *count > 0);
+        let losses = losses.map(|(reason, count)| Input::Lost { reason, count, recovered: false });
+        for input in objects.clone().inputs(self.sent.as_ref()).into_iter().chain(losses) {
+            if self.inputs.send(input).await.is_err() {
                 return false;
             }
         }
-        *sent = Some(objects);
+        self.sent = Some(objects);
+        true
     }
-    // The state follows the pods, so that the pods are known once this source is up.
-    reporter.report(new_state);
-    true
+
+    /// Logs what is amiss and was not logged before; returns the number of new faults.
+    fn report(&mut self, reading: &Reading) -> u64 {
+        let faults: BTreeSet<String> = reading.faults.iter().map(ToString::to_string).collect();
+        let new_faults = faults.iter().filter(|fault| !self.reported.contains(*fault));
+        let mut lost = 0_u64;
+        for fault in new_faults {
+            lost = lost.saturating_add(1);
+            tracing::warn!("an object of the manifests cannot be understood, and is left out: {fault}");
+        }
+        let missing = missing_netns(&reading.objects, |netns| Path::new(netns).exists());
+        let remarks: BTreeSet<String> = reading.remarks.iter().cloned().chain(missing).collect();
+        for remark in remarks.iter().filter(|remark| !self.reported.contains(*remark)) {
+            tracing::warn!("{remark}");
+        }
+        self.reported = faults.into_iter().chain(remarks).collect();
+        lost
+    }
+}
+
+/// Returns in one line what is amiss with a reading that is valid in part.
+fn amiss(reading: &Reading) -> Option<String> {
+    let count = reading.faults.len();
+    let faults = reading.faults.first().map(|first| match count {
+        1 => format!("1 object cannot be understood: {first}"),
+        _ => format!("{count} objects cannot be understood, the first: {first}"),
+    });
+    let parts: Vec<&str> = faults.as_deref().into_iter().chain(reading.remarks.first().map(String::as_str)).collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
 }
 
 /// Reads once the files are unchanged for a while; reads again later before accepting that there are no pods any more.
-async fn read_accepted(path: &Path, sent: Option<&Objects>) -> Result<Objects, ManifestError> {
-    let objects = read_unchanged(path).await?;
+async fn read_accepted(path: &Path, sent: Option<&Objects>) -> Result<Reading, ManifestError> {
+    let reading = read_complete(path).await?;
     let pause = match sent {
-        Some(sent) if sent.pods.is_empty() => return Ok(objects),
+        Some(sent) if sent.pods.is_empty() => return Ok(reading),
         Some(_) => NONE_ANY_MORE,
         None => NONE_AT_FIRST,
     };
-    if !objects.pods.is_empty() {
-        return Ok(objects);
+    if !reading.objects.pods.is_empty() {
+        return Ok(reading);
     }
     let patience = tokio::time::sleep(pause);
     tokio::pin!(patience);
     loop {
         tokio::select! {
-            () = &mut patience => return read_unchanged(path).await,
+            () = &mut patience => return read_complete(path).await,
             () = tokio::time::sleep(UNCHANGED_FOR) => {}
         }
-        let again = read_unchanged(path).await?;
-        if !again.pods.is_empty() {
+        let again = read_complete(path).await?;
+        if !again.objects.pods.is_empty() {
             return Ok(again);
         }
     }
 }
 
-async fn read_unchanged(path: &Path) -> Result<Objects, ManifestError> {
+/// Reads the manifests once they are unchanged for a moment, so that no file is read while it is being written.
+///
+/// # Errors
+/// As [`read`], and for files that change all the time.
+pub async fn read_complete(path: &Path) -> Result<Reading, ManifestError> {
     let mut before = Prints::of(path);
     let is_old = before.as_ref().is_ok_and(|prints| prints.are_older_than(UNCHANGED_FOR, clock::wall_now()));
     let mut pause = if is_old { Duration::ZERO } else { UNCHANGED_FOR };
@@ -245,26 +312,9 @@ mod tests {
                 std::thread::sleep(Duration::from_millis(10));
             }
         });
-        let objects = read_accepted(&path, None).await.expect("read");
+        let objects = read_accepted(&path, None).await.expect("read").objects;
         writer.join().expect("written");
         std::fs::remove_dir_all(&dir).expect("clean");
         assert_eq!(objects.pods.len(), 1);
-    }
-
-    #[test]
-    fn two_pods_that_name_one_netns_are_refused_and_both_named() {
-        let path = std::env::temp_dir().join(format!("portolan-shared-{}.yaml", std::process::id()));
-        let pod = |name: &str| {
-            format!(
-                "kind: Pod\nmetadata: {{name: {name}, annotations: {{portolan.dev/netns: x}}}}\nspec: {{containers: [{{name: c}}]}}\n"
-            )
-        };
-        std::fs::write(&path, format!("{}---\n{}", pod("a"), pod("b"))).expect("write");
-        let refusal = crate::source::pods::file::read(&path).expect_err("refused").to_string();
-        assert!(
-            refusal.contains("pods default/a and default/b both name the network namespace"),
-            "{refusal}"
-        );
-        std::fs::remove_file(&path).expect("clean");
     }
 }

@@ -1,19 +1,19 @@
-//! Tests of parsing pods, valid and invalid.
+//! Tests of reading pods, valid and invalid.
 
 use portolan_engine::model::identity::Protocol;
 use portolan_engine::model::pod::{PortRef, ProbeHandler};
 
 use super::*;
-use crate::source::kubernetes::object::Object;
+use crate::source::kubernetes::objects::fault::parse;
+use crate::source::kubernetes::objects::object::Object;
 
-fn parsed(json: &str) -> Option<Parsed<PodUid, Pod>> {
-    let object: Object<PodSpec, PodStatus> = serde_json::from_str(json).expect("an object");
-    let metadata = object.metadata.0.unwrap_or_default();
-    NodePods::new("node-1".to_owned()).read(metadata, object.spec.0, object.status.0, &mut Cuts::default())
+fn read(json: &str) -> Result<Option<Pod>, Fault> {
+    let Object { metadata, spec, status } = parse(&mut serde_json::Deserializer::from_str(json))?;
+    super::pod(metadata.0, spec, status, &mut Cuts::default())
 }
 
 fn pod(json: &str) -> Pod {
-    parsed(json).expect("an identity").item.expect("a pod")
+    read(json).expect("a valid pod").expect("a pod that has not ended")
 }
 
 const WEB: &str = r#"{"metadata":{"namespace":"shop","name":"web-6d4b75cb6d-x","uid":"u1",
@@ -22,9 +22,7 @@ const WEB: &str = r#"{"metadata":{"namespace":"shop","name":"web-6d4b75cb6d-x","
       "sidecar.istio.io/inject":"true","notistio.io/x":"y"},
     "ownerReferences":[{"kind":"ReplicaSet","name":"web-6d4b75cb6d","controller":true}]},
   "spec":{"nodeName":"node-1","containers":[{"name":"app","image":"web:1",
-      "ports":[{"containerPort":8080,"name":"http"},{"containerPort":53,"protocol":"UDP","hostPort":53},
-        {"containerPort":0},{"containerPort":65536},{"containerPort":-1},{"containerPort":null},{"containerPort":"x"},
-        {"containerPort":1,"protocol":"QUIC"}],
+      "ports":[{"containerPort":8080,"name":"http"},{"containerPort":53,"protocol":"UDP","hostPort":53}],
       "livenessProbe":{"httpGet":{"port":"http"}},"readinessProbe":{"tcpSocket":{"port":8081}},
       "startupProbe":{"grpc":{"port":9000}},
       "lifecycle":{"preStop":{"httpGet":{"port":"8082"}},"postStart":{"httpGet":{"port":1,"host":"10.1.1.1"}}}}],
@@ -88,7 +86,7 @@ fn a_static_pod_goes_by_kubelets_hash_and_keeps_its_mirror() {
             r#"{{"metadata":{{"namespace":"kube-system","name":"etcd-node-1","uid":"mirror-uid","annotations":{{
                 "kubernetes.io/config.hash":"{hash}","kubernetes.io/config.mirror":"{hash}"}},
                 "ownerReferences":[{{"kind":"{owner}","name":"{node}","controller":true}}]}},
-                "spec":{{"nodeName":"node-1","hostNetwork":true}}}}"#
+                "spec":{{"nodeName":"node-1","hostNetwork":true,"containers":[{{"name":"etcd"}}]}}}}"#
         )
     };
     let hash = "0123456789abcdef0123456789abcdef";
@@ -106,25 +104,57 @@ fn a_static_pod_goes_by_kubelets_hash_and_keeps_its_mirror() {
 }
 
 #[test]
-fn a_pod_without_status_or_spec_is_a_pod_of_which_little_is_known() {
-    let pod = pod(r#"{"metadata":{"name":"a","uid":"u"}}"#);
-    assert_eq!((pod.ready, pod.addresses.len(), pod.containers.len()), (None, 0, 0));
-    let odd =
-        self::pod(r#"{"metadata":{"name":"a","uid":"u"},"spec":{"containers":{"x":1}},"status":[null]}"#);
-    assert_eq!(odd.containers, []);
-    assert_eq!(odd.ready, None);
+fn a_pod_without_a_status_is_a_pod_of_which_little_is_known() {
+    let pod = pod(r#"{"metadata":{"name":"a"},"spec":{"containers":[{"name":"c"}]}}"#);
+    assert_eq!((pod.ready, pod.service_ready, pod.draining), (None, None, false));
+    assert_eq!((pod.namespace.as_str(), pod.uid.0.as_str()), ("default", "manifest/pod/default/a"));
+    assert_eq!((pod.addresses.len(), pod.containers[0].running), (0, None));
 }
 
 #[test]
-fn ended_pods_and_other_nodes_pods_are_nothing() {
-    for json in [
-        r#"{"metadata":{"name":"a","uid":"u"},"status":{"phase":"Succeeded"}}"#,
-        r#"{"metadata":{"name":"a","uid":"u"},"status":{"phase":"Failed"}}"#,
-        r#"{"metadata":{"name":"a","uid":"u"},"spec":{"nodeName":"node-2"}}"#,
-    ] {
-        assert_eq!(parsed(json), Some(Parsed { key: PodUid("u".to_owned()), item: None }), "{json}");
+fn a_pod_that_has_ended_is_nothing() {
+    for (phase, ended) in [("Succeeded", true), ("Failed", true), ("Running", false), ("Unknown", false)] {
+        let json = format!(
+            r#"{{"metadata":{{"name":"a"}},"spec":{{"containers":[{{"name":"c"}}]}},"status":{{"phase":"{phase}"}}}}"#
+        );
+        assert_eq!(read(&json).expect("valid").is_none(), ended, "{phase}");
     }
-    assert!(parsed(r#"{"metadata":{"name":"a"}}"#).is_none());
+}
+
+#[test]
+fn labels_that_cannot_be_understood_are_no_labels_fewer() {
+    let long = "x".repeat(64);
+    for (labels, then) in [
+        (r#"{"a":1}"#.to_owned(), "metadata.labels.a is 1: expected a text"),
+        (r#"{"a":["b"]}"#.to_owned(), "metadata.labels.a is a list: expected a text"),
+        (format!(r#"{{"a":"{long}"}}"#), "metadata.labels.a has more than 63 characters"),
+    ] {
+        let json = format!(r#"{{"metadata":{{"name":"a","labels":{labels}}},"spec":{{"containers":[{{"name":"c"}}]}}}}"#);
+        assert_eq!(read(&json).expect_err("refused").to_string(), then);
+    }
+    let pod = pod(r#"{"metadata":{"name":"a","labels":{"a":null}},"spec":{"containers":[{"name":"c"}]}}"#);
+    assert_eq!(pod.labels.get("a").map(String::as_str), Some(""));
+}
+
+#[test]
+fn ports_in_the_nodes_network_are_ports_of_the_node() {
+    let pod = pod(
+        r#"{"metadata":{"name":"a"},"spec":{"hostNetwork":true,"containers":[{"name":"c","ports":[{"containerPort":80}],
+            "livenessProbe":{"httpGet":{"port":81,"host":"192.0.2.7"}},"readinessProbe":{"tcpSocket":{"port":82,"host":"127.0.0.1"}},
+            "startupProbe":{"tcpSocket":{"port":83,"host":"example.org"}}}]},"status":{"hostIPs":[{"ip":"192.0.2.7"}]}}"#,
+    );
+    assert_eq!(pod.containers[0].ports[0].host_port.map(Into::into), Some(80_u16));
+    let probes: Vec<_> = pod.containers[0].probes.iter().map(|probe| probe.handler).collect();
+    assert_eq!(probes, [ProbeHandler::Liveness, ProbeHandler::Readiness]);
+}
+
+#[test]
+fn what_is_being_deleted_or_gated_is_kept_apart_from_the_containers_readiness() {
+    let pod = pod(
+        r#"{"metadata":{"name":"a","deletionTimestamp":"2026-01-01T00:00:00Z"},"spec":{"containers":[{"name":"c"}]},
+            "status":{"conditions":[{"type":"ContainersReady","status":"True"},{"type":"Ready","status":"False"}]}}"#,
+    );
+    assert_eq!((pod.ready, pod.service_ready, pod.draining), (Some(true), Some(false), true));
 }
 
 #[test]
