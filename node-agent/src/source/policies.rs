@@ -1,10 +1,9 @@
-//! NetworkPolicies of the API server, reduced to the ports that they admit. Egress rules and the selectors of peers are
-//! left out.
+//! NetworkPolicies of the API server, reduced to the ports that they admit, and to whom. Egress rules are left out.
 
 use portolan_engine::model::input::Input;
 use portolan_engine::model::listing::Listing;
 use portolan_engine::model::network_policy::{
-    AdmittedPort, IngressRule, LabelExpression, LabelOperator, LabelSelector, NetworkPolicy,
+    AdmittedPort, IngressRule, LabelExpression, LabelOperator, LabelSelector, NetworkPolicy, PolicyPeer,
 };
 use portolan_engine::model::pod::PortRef;
 use serde::Deserialize;
@@ -18,6 +17,8 @@ use crate::state::Source;
 
 const MAX_RULES: usize = 1024;
 const MAX_PORTS: usize = 1024;
+/// Maximum number of entries of `from`, and of `except`. What is beyond may admit anybody.
+const MAX_PEERS: usize = 256;
 const MAX_EXPRESSIONS: usize = 256;
 const MAX_VALUES: usize = 1024;
 
@@ -36,7 +37,22 @@ pub struct PolicySpec {
 #[serde(default)]
 struct RuleSpec {
     ports: LaxList<PortSpec>,
-    from: LaxList<IgnoredAny>,
+    from: LaxList<PeerSpec>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct PeerSpec {
+    pod_selector: Lax<Selector>,
+    namespace_selector: Lax<Selector>,
+    ip_block: Lax<BlockSpec>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct BlockSpec {
+    cidr: Lax<String>,
+    except: LaxList<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -134,7 +150,7 @@ fn expression(spec: Expression, cuts: &mut Cuts) -> LabelExpression {
 
 /// Parses a rule; `None` for a rule that admits only protocols that the agent does not observe.
 fn rule(spec: RuleSpec, cuts: &mut Cuts) -> Option<IngressRule> {
-    let peers = spec.from.0.map_or(0, |peers| peers.len());
+    let peers = peers(spec.from.0.unwrap_or_default(), cuts);
     let specs: Vec<Lax<PortSpec>> = spec.ports.0.unwrap_or_default();
     let named = specs.len();
     if named > MAX_PORTS {
@@ -146,6 +162,37 @@ fn rule(spec: RuleSpec, cuts: &mut Cuts) -> Option<IngressRule> {
         specs.into_iter().filter_map(|spec| admitted(spec.0.unwrap_or_default())).collect();
     ports.shrink_to_fit();
     (named == 0 || !ports.is_empty()).then_some(IngressRule { ports, peers })
+}
+
+/// Parses the entries of `from`. What cannot be read or is beyond the cap may admit anybody.
+fn peers(specs: Vec<Lax<PeerSpec>>, cuts: &mut Cuts) -> Vec<PolicyPeer> {
+    let is_cut = specs.len() > MAX_PEERS;
+    cuts.0 += u64::from(is_cut);
+    let kept = specs.into_iter().take(MAX_PEERS).map(|spec| peer(spec.0.unwrap_or_default(), cuts));
+    let mut peers: Vec<PolicyPeer> = kept.collect();
+    peers.extend(is_cut.then_some(PolicyPeer::Unknown));
+    peers.shrink_to_fit();
+    peers
+}
+
+fn peer(spec: PeerSpec, cuts: &mut Cuts) -> PolicyPeer {
+    match (spec.ip_block.0, spec.namespace_selector.0, spec.pod_selector.0) {
+        (Some(block), None, None) => ip_block(block).unwrap_or(PolicyPeer::Unknown),
+        (None, None, None) | (Some(_), ..) => PolicyPeer::Unknown,
+        (None, namespaces, pods) => PolicyPeer::Pods {
+            namespaces: namespaces.map(|spec| selector(spec, cuts)),
+            pods: pods.map(|spec| selector(spec, cuts)),
+        },
+    }
+}
+
+/// Parses an `ipBlock`; `None` if a network in it cannot be read or there are too many.
+fn ip_block(spec: BlockSpec) -> Option<PolicyPeer> {
+    let cidr = spec.cidr.0?.parse().ok()?;
+    let except = spec.except.0.unwrap_or_default();
+    let except = except.into_iter().take(MAX_PEERS + 1).map(|net| net.0?.parse().ok());
+    let except = except.collect::<Option<Vec<_>>>().filter(|except| except.len() <= MAX_PEERS)?;
+    Some(PolicyPeer::IpBlock { cidr, except })
 }
 
 /// Parses a port; `None` for a protocol that the agent does not observe. An invalid port admits every port of the protocol, so
@@ -194,9 +241,10 @@ mod tests {
         let operators: Vec<_> =
             policy.selector.expressions.iter().map(|expression| expression.operator).collect();
         assert_eq!(operators, [LabelOperator::In, LabelOperator::Unknown]);
-        assert_eq!(policy.ingress[0], IngressRule { ports: vec![], peers: 0 });
+        assert_eq!(policy.ingress[0], IngressRule { ports: vec![], peers: vec![] });
         let rule = &policy.ingress[1];
-        assert_eq!(rule.peers, 2);
+        let every_pod_here = PolicyPeer::Pods { namespaces: None, pods: Some(LabelSelector::default()) };
+        assert_eq!(rule.peers, [PolicyPeer::Unknown, every_pod_here]);
         let named = Some(PortRef::Name("http".to_owned()));
         let admitted =
             |protocol, port, end: u16| AdmittedPort { protocol, port, end_port: NonZeroU16::new(end) };
@@ -209,6 +257,55 @@ mod tests {
                 admitted(Protocol::Sctp, None, 0),
             ]
         );
+    }
+
+    fn peers(from: &str) -> Vec<PolicyPeer> {
+        let policy = policy(&format!(r#"{{"ingress":[{{"from":{from}}}]}}"#)).expect("for ingress");
+        policy.ingress[0].peers.clone()
+    }
+
+    #[test]
+    fn peers_are_networks_or_pods_and_else_anybody() {
+        let block = |except: &[&str]| PolicyPeer::IpBlock {
+            cidr: "10.0.0.0/8".parse().expect("a network"),
+            except: except.iter().map(|net| net.parse().expect("a network")).collect(),
+        };
+        assert_eq!(peers("[]"), []);
+        assert_eq!(peers(r#"[{"ipBlock":{"cidr":"10.0.0.0/8"}}]"#), [block(&[])]);
+        assert_eq!(
+            peers(r#"[{"ipBlock":{"cidr":"10.0.0.0/8","except":["10.1.0.0/16"]}}]"#),
+            [block(&["10.1.0.0/16"])]
+        );
+        let anybody = [
+            r#"[{"ipBlock":{"cidr":"10.0.0.0"}}]"#,
+            r#"[{"ipBlock":{"cidr":"10.0.0.0/8","except":["x"]}}]"#,
+            r#"[{"ipBlock":{}}]"#,
+            r#"[{"ipBlock":{"cidr":"10.0.0.0/8"},"podSelector":{}}]"#,
+            "[{}]",
+            "[7]",
+        ];
+        for from in anybody {
+            assert_eq!(peers(from), [PolicyPeer::Unknown], "{from}");
+        }
+        let pods = r#"[{"namespaceSelector":{"matchLabels":{"team":"a"}},"podSelector":{"matchLabels":{"app":"web"}}}]"#;
+        let labels = |key: &str, value: &str| {
+            Some(LabelSelector {
+                labels: [(key.to_owned(), value.to_owned())].into(),
+                ..LabelSelector::default()
+            })
+        };
+        assert_eq!(
+            peers(pods),
+            [PolicyPeer::Pods { namespaces: labels("team", "a"), pods: labels("app", "web") }]
+        );
+    }
+
+    #[test]
+    fn peers_beyond_the_cap_may_be_anybody() {
+        let many = vec![r#"{"ipBlock":{"cidr":"10.0.0.0/8"}}"#; MAX_PEERS + 5].join(",");
+        let peers = peers(&format!("[{many}]"));
+        assert_eq!(peers.len(), MAX_PEERS + 1);
+        assert_eq!(peers.last(), Some(&PolicyPeer::Unknown));
     }
 
     #[test]

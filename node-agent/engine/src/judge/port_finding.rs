@@ -2,7 +2,7 @@
 
 use crate::judge::port::PortJudge;
 use crate::model::identity::{BootTime, Protocol};
-use crate::model::listener::Exposure;
+use crate::model::listener::{DeclarationStatus, Exposure};
 use crate::model::pod::{Container, ContainerKind};
 use crate::model::policy::PolicyVerdict;
 use crate::model::reach::Reach;
@@ -79,10 +79,11 @@ impl PortJudge<'_> {
                 && bindings.processes().any(|process| is_ephemeral(container(&record.pod, process), process))
         };
         let exposure = bindings.exposure(host);
+        let reach = if port.status == DeclarationStatus::Explained { port.beyond } else { port.reach() };
         let reach = match (id.protocol, exposure) {
             // Counted at the interface, although a loopback socket does not receive what arrives there.
-            (Protocol::Udp | Protocol::Sctp, Exposure::Loopback) => port.reach().min(Reach::Node),
-            _ => port.reach(),
+            (Protocol::Udp | Protocol::Sctp, Exposure::Loopback) => reach.min(Reach::Node),
+            _ => reach,
         };
         PortFacts {
             pod,

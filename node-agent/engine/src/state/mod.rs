@@ -26,6 +26,7 @@ pub(crate) mod redirects;
 pub(crate) mod selections;
 pub(crate) mod service_addresses;
 pub(crate) mod sockets;
+pub(crate) mod standing;
 pub(crate) mod storms;
 pub(crate) mod timers;
 pub(crate) mod undecided;

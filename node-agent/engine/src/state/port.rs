@@ -116,6 +116,8 @@ pub(crate) struct Port {
     pub redirect: Option<Redirect>,
     /// Traffic and peers.
     pub traffic: PortTraffic,
+    /// Of an explained port: how far the served callers are away that no explanation explains.
+    pub beyond: Reach,
     /// NAT paths. Boxed, because most ports have none.
     pub nat_paths: Option<Box<NatPaths>>,
 }
@@ -145,6 +147,7 @@ impl Port {
             forward: None,
             redirect: None,
             traffic: PortTraffic::default(),
+            beyond: Reach::Nothing,
             nat_paths: None,
         }
     }
@@ -192,6 +195,9 @@ impl Port {
         if let Some(nat_paths) = &self.nat_paths {
             nat_paths.annotate(&mut traffic);
         }
+        if self.status != DeclarationStatus::Explained {
+            traffic.peers.iter_mut().for_each(|peer| peer.is_beyond_audience = false);
+        }
         traffic
     }
 
@@ -200,6 +206,19 @@ impl Port {
     pub(crate) fn reach(&self) -> Reach {
         let nat_paths = self.nat_paths.as_deref().map(NatPaths::reach).unwrap_or_default();
         self.traffic.reach().max(nat_paths)
+    }
+
+    /// Returns true if a known caller is the pod of this name.
+    #[must_use]
+    pub(crate) fn is_called_by(&self, reference: &str) -> bool {
+        self.traffic.is_called_by(reference)
+            || self.nat_paths.as_deref().is_some_and(|paths| paths.has_client(reference))
+    }
+
+    /// Returns true if somebody called the port who is not expected to: anybody beyond the audience of an explained port.
+    #[must_use]
+    pub(crate) fn is_called_unexpectedly(&self) -> bool {
+        self.status == DeclarationStatus::Explained && self.beyond > Reach::Node
     }
 
     /// Returns when the origin of a caller will be certain.

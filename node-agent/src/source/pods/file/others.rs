@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use portolan_engine::model::namespace::Namespace;
 use portolan_engine::model::network_policy::{
-    AdmittedPort, IngressRule, LabelExpression, LabelOperator, LabelSelector, NetworkPolicy,
+    AdmittedPort, IngressRule, LabelExpression, LabelOperator, LabelSelector, NetworkPolicy, PolicyPeer,
 };
 use portolan_engine::model::pod::PortRef;
 use portolan_engine::model::service::{ExternalAccess, Service, ServiceKind, ServicePort};
@@ -13,7 +13,7 @@ use serde_saphyr::Spanned;
 use super::fields::{Named, annotations, optional_port, port_number, port_ref, protocol_of, quoted, strings};
 use super::invalid::{Invalid, invalid};
 use super::schema::{
-    Expression, Meta, Object, PolicyPort, Rule, Selector, ServicePortSpec, Spec, Status, Text,
+    Expression, IpBlock, Meta, Object, Peer, PolicyPort, Rule, Selector, ServicePortSpec, Spec, Status, Text,
 };
 
 /// Parses a Service.
@@ -135,7 +135,24 @@ fn expression_of(expression: &Expression) -> LabelExpression {
 
 fn rule_of(rule: &Rule) -> Result<IngressRule, Invalid> {
     let ports = rule.ports.iter().flatten().map(admitted_port).collect::<Result<_, _>>()?;
-    Ok(IngressRule { ports, peers: rule.from.as_ref().map_or(0, Vec::len) })
+    Ok(IngressRule { ports, peers: rule.from.iter().flatten().map(peer_of).collect() })
+}
+
+/// Parses an entry of `from`. What cannot be read may admit anybody.
+fn peer_of(peer: &Peer) -> PolicyPeer {
+    match (&peer.ip_block, &peer.namespace_selector, &peer.pod_selector) {
+        (Some(block), None, None) => ip_block(block).unwrap_or(PolicyPeer::Unknown),
+        (None, None, None) | (Some(_), ..) => PolicyPeer::Unknown,
+        (None, namespaces, pods) => PolicyPeer::Pods {
+            namespaces: namespaces.as_ref().map(selector_of),
+            pods: pods.as_ref().map(selector_of),
+        },
+    }
+}
+
+fn ip_block(block: &IpBlock) -> Option<PolicyPeer> {
+    let except = block.except.iter().flatten().map(|net| net.parse().ok()).collect::<Option<Vec<_>>>()?;
+    Some(PolicyPeer::IpBlock { cidr: block.cidr.as_ref()?.parse().ok()?, except })
 }
 
 fn admitted_port(entry: &Spanned<PolicyPort>) -> Result<AdmittedPort, Invalid> {

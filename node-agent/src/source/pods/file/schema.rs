@@ -118,8 +118,22 @@ pub struct Expression {
 
 #[derive(Debug, Deserialize)]
 pub struct Rule {
-    pub from: Option<Vec<IgnoredAny>>,
+    pub from: Option<Vec<Peer>>,
     pub ports: Option<Vec<Spanned<PolicyPort>>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Peer {
+    pub ip_block: Option<IpBlock>,
+    pub namespace_selector: Option<Selector>,
+    pub pod_selector: Option<Selector>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct IpBlock {
+    pub cidr: Option<String>,
+    pub except: Option<Vec<String>>,
 }
 
 #[derive(Debug, Deserialize)]
