@@ -5,7 +5,7 @@ use std::num::NonZeroU16;
 
 use crate::model::finding_code::FindingCode;
 use crate::model::identity::Protocol;
-use crate::model::listener::{Listener, ServedBy};
+use crate::model::listener::{Audience, DeclarationStatus, Listener, ServedBy};
 use crate::model::netns::NetnsRef;
 use crate::model::pod::{Pod, PodRef};
 use crate::model::policy::{Policy, PolicyVerdict};
@@ -47,7 +47,7 @@ pub(crate) fn listener(
     let undeclared = format!("{what} but not declared by pod {}", name(pod));
     match code {
         FindingCode::UndeclaredExternal | FindingCode::UndeclaredActive => {
-            format!("{undeclared}; {}", called(code, listener, policy))
+            format!("{undeclared}; {}{}", explained_to_others(listener), called(code, listener, policy))
         }
         FindingCode::UndeclaredHost => {
             format!("{undeclared}, on the node's own network: declare it as hostPort or bind it to loopback")
@@ -93,11 +93,40 @@ fn served(listener: &Listener, other_pod: Option<&str>) -> String {
     format!("served by {who}{pod}{beside}")
 }
 
-/// Returns who called, and what to do. Mentions a policy that should have blocked the call.
+/// Returns to whom an explained port is explained, for a sentence that goes on with somebody else. Empty for other ports.
+fn explained_to_others(listener: &Listener) -> String {
+    let all = listener.declaration.explained_by.as_slice();
+    // Of several that explain it to the same callers, the first stands for the others.
+    let Some(why) = all.iter().rev().max_by_key(|why| why.audience) else { return String::new() };
+    let subject = match why.source.as_str() {
+        "probe" | "lifecycle" => safe(&why.reference),
+        "service" => format!("Service {}", safe(&why.reference)),
+        "annotation" => format!("annotation {}", safe(&why.reference)),
+        "mesh" => format!("mesh {}", safe(&why.reference)),
+        _ => format!("NetworkPolicy {}", safe(&why.reference)),
+    };
+    let whom = match why.audience {
+        Audience::Node => "kubelet",
+        Audience::Listed => "those whom it admits",
+        Audience::Pods => "pods of the cluster",
+        Audience::Everybody => "everybody",
+    };
+    let more = match all.len() {
+        0 | 1 => String::new(),
+        2 => " (1 more explains it)".to_owned(),
+        many => format!(" ({} more explain it)", many - 1),
+    };
+    format!("{subject} explains it to {whom}{more}, but ")
+}
+
+/// Returns who called, and what to do; of an explained port, who called beyond its audience. Mentions a policy that should
+/// have blocked the call.
 fn called(code: FindingCode, listener: &Listener, policy: &Policy) -> String {
     let protocol = listener.port.protocol;
-    let in_cluster = |peer: &Peer| matches!(peer.origin, Origin::Pod | Origin::Service);
-    let is_outside = |peer: &Peer| peer.origin == Origin::External;
+    let is_explained = listener.declaration.status == DeclarationStatus::Explained;
+    let counts = |peer: &Peer| peer.is_beyond_audience || !is_explained;
+    let in_cluster = |peer: &Peer| counts(peer) && matches!(peer.origin, Origin::Pod | Origin::Service);
+    let is_outside = |peer: &Peer| counts(peer) && peer.origin == Origin::External;
     let by_public =
         |peer: &Peer| in_cluster(peer) && peer.via.as_ref().is_some_and(|via| via.kind.is_public());
     let (who, advice) = match code {
@@ -113,6 +142,10 @@ fn called(code: FindingCode, listener: &Listener, policy: &Policy) -> String {
                 "{}, where callers from outside come in too",
                 busiest(&listener.traffic, protocol, by_public)
             ),
+            "close it or declare it in containerPort and restrict who may call it",
+        ),
+        _ if !listener.traffic.peers.iter().any(in_cluster) => (
+            "callers that are not listed any more came from outside the cluster".to_owned(),
             "close it or declare it in containerPort and restrict who may call it",
         ),
         _ => (
