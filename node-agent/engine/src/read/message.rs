@@ -1,6 +1,7 @@
 //! One sentence per finding: what it is and what to do next. Names that a pod chose are bounded and escaped.
 
-use std::net::SocketAddr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 
 use crate::model::finding_code::FindingCode;
@@ -263,17 +264,28 @@ fn name(pod: &PodRef) -> String {
 
 /// Returns the busiest of the wanted peers, and what it did.
 fn busiest(traffic: &Traffic, protocol: Protocol, wanted: impl Fn(&Peer) -> bool) -> String {
-    let Some(peer) = traffic.peers.iter().find(|peer| wanted(peer)) else {
+    let mut peers = traffic.peers.iter().filter(|peer| wanted(peer));
+    let Some(peer) = peers.next() else {
         return "it was called".to_owned();
     };
-    let more = traffic.peers.iter().filter(|peer| wanted(peer)).count().saturating_sub(1);
-    let others = match more {
+    // The addresses of one pod are one caller.
+    let (same, more): (Vec<&Peer>, Vec<&Peer>) =
+        peers.partition(|other| other.reference.is_some() && other.reference == peer.reference);
+    let more: BTreeSet<(Option<&str>, Option<IpAddr>)> = more.into_iter().map(who).collect();
+    let others = match more.len() {
         0 => String::new(),
         1 => " and 1 other".to_owned(),
         more => format!(" and {more} others"),
     };
     let via = peer.via.as_deref().map(dialled_through).unwrap_or_default();
-    format!("{}{others} {}{via}", caller(peer), activity(peer, protocol))
+    let all = std::iter::once(peer).chain(same);
+    format!("{}{others} {}{via}", caller(peer), activity(all, protocol))
+}
+
+/// Returns what tells a caller from another: its pod, else its address.
+fn who(peer: &Peer) -> (Option<&str>, Option<IpAddr>) {
+    let reference = peer.reference.as_deref();
+    (reference, reference.is_none().then_some(peer.address))
 }
 
 /// Names a peer by its pod and its own address.
@@ -300,11 +312,12 @@ fn dialled_through(via: &Via) -> String {
     }
 }
 
-/// Returns how often a peer connected, or how many datagrams it sent.
-fn activity(peer: &Peer, protocol: Protocol) -> String {
+/// Returns how often a caller connected, or how many datagrams it sent.
+fn activity<'a>(peers: impl Iterator<Item = &'a Peer>, protocol: Protocol) -> String {
+    let sum = |of: fn(&Peer) -> u64| peers.map(of).fold(0, u64::saturating_add);
     let (count, one, many) = match protocol {
-        Protocol::Udp => (peer.packets, "sent 1 datagram", "datagrams"),
-        _ => (peer.connections, "connected once", "times"),
+        Protocol::Udp => (sum(|peer| peer.packets), "sent 1 datagram", "datagrams"),
+        _ => (sum(|peer| peer.connections), "connected once", "times"),
     };
     match (count, protocol) {
         (1, _) => one.to_owned(),
