@@ -211,15 +211,15 @@ fn where_it_admits_more_than_was_seen_is_said() {
     let mut all = vec![owned(web())];
     all.extend(others.map(Pod::from));
     world.apply(pods(all)).calls(APP, Tcp, 8080, "10.1.0.3", 1);
-    world.calls(APP, Udp, 7, "10.1.0.5", 1).calls(APP, Udp, 7, "203.0.113.7", 1).wait(6_000);
+    world.calls(APP, Tcp, 8080, "10.1.0.5", 1).calls(APP, Tcp, 8080, "203.0.113.7", 1).wait(6_000);
     let drafted = draft(&of_pod(&world), true).expect("a draft");
     assert_remark(&drafted, "Wider than what was seen");
     assert_remark(
         &drafted,
         "8080/TCP every pod of namespace demo with app=curler, such as demo/curler-2, not seen to call",
     );
-    assert_remark(&drafted, "7/UDP every pod of namespace demo, since a caller has no label that lasts");
-    assert_remark(&drafted, "7/UDP whoever shares the address 203.0.113.7");
+    assert_remark(&drafted, "8080/TCP every pod of namespace demo, since a caller has no label that lasts");
+    assert_remark(&drafted, "8080/TCP whoever shares the address 203.0.113.7");
     let everywhere = draft(&of_pod(&world), false).expect("a draft");
     assert!(!everywhere.remarks.iter().any(|remark| remark.contains("Wider")), "{:#?}", everywhere.remarks);
 }
