@@ -6,7 +6,9 @@ use crate::model::identity::{BootTime, PortId, Protocol};
 use crate::model::listener::DeclarationStatus;
 use crate::model::traffic::{PeerDelta, PortDelta, TrafficDrain};
 use crate::rules::audience::Caller;
-use crate::state::port_traffic::{Classify, NewConnections, PeerLimits, PortTraffic};
+use crate::state::classify::{Classify, PeerLimits};
+use crate::state::new_connections::NewConnections;
+use crate::state::port_traffic::PortTraffic;
 use crate::state::quota::Usage;
 
 impl Engine {

@@ -3,6 +3,7 @@
 pub(crate) mod addresses;
 pub(crate) mod agenda;
 pub(crate) mod bindings;
+pub(crate) mod classify;
 pub(crate) mod connections;
 pub(crate) mod direction;
 pub(crate) mod exceptions;
@@ -12,6 +13,7 @@ pub(crate) mod forward;
 pub(crate) mod namespaces;
 pub(crate) mod nat_paths;
 pub(crate) mod netns;
+pub(crate) mod new_connections;
 pub(crate) mod node_addresses;
 pub(crate) mod outbox;
 pub(crate) mod peer_count;

@@ -11,7 +11,7 @@ use crate::model::reach::Reach;
 use crate::model::traffic::{Dialled, Origin, PeerOrigin, Traffic, Via};
 use crate::rules::audience::{Caller, KnownLabels, PortAudience};
 use crate::state::addresses::is_private;
-use crate::state::port_traffic::IsListed;
+use crate::state::classify::IsListed;
 use crate::state::standing::{Standing, UnlistedReach};
 
 /// Maximum number of paths kept per port, and of further paths that wait for their origin.

@@ -2,53 +2,19 @@
 //! `truncated`. The farthest reach is kept apart from the peer list, so evicting a peer cannot lower a verdict.
 
 use std::cmp::Reverse;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::model::identity::{BootTime, Protocol};
 use crate::model::reach::Reach;
-use crate::model::traffic::{Origin, PeerDelta, PeerOrigin, PortDelta, Traffic};
-use crate::rules::audience::{Caller, KnownLabels, PortAudience};
+use crate::model::traffic::{Origin, PeerDelta, PortDelta, Traffic};
+use crate::rules::audience::{KnownLabels, PortAudience};
+use crate::state::classify::{Classify, PeerLimits, Resolve};
 use crate::state::direction::{Direction, Role};
 use crate::state::nat_paths::NatPaths;
+use crate::state::new_connections::NewConnections;
 use crate::state::peer_count::{PeerCount, TakenBy, peer_served};
 use crate::state::standing::{Standing, UnlistedReach};
 use crate::state::way_in::WayIn;
-
-/// Bounds on the peers of a port, and how long an origin may still change.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct PeerLimits {
-    /// Maximum number of peers of this port.
-    pub per_listener: usize,
-    /// Number of peers that all ports together may still add.
-    pub left: usize,
-    /// How long an origin may still turn out nearer.
-    pub hold: Duration,
-}
-
-/// Classifies an address.
-pub(crate) type Resolve<'a> = &'a dyn Fn(IpAddr) -> PeerOrigin;
-
-/// Returns true if a policy that explains the port lists the caller, or may.
-pub(crate) type IsListed<'a> = &'a dyn Fn(Caller<'_>) -> bool;
-
-/// Classifies callers.
-#[derive(Clone, Copy)]
-pub(crate) struct Classify<'a> {
-    /// Where an address is.
-    pub resolve: Resolve<'a>,
-    /// Whether a policy lists a caller. Asked only for those that are dropped.
-    pub is_listed: IsListed<'a>,
-}
-
-/// New connections of one drain.
-#[derive(Debug, Default)]
-pub(crate) struct NewConnections {
-    /// All of them.
-    pub all: u64,
-    /// Those of drained peers, by origin.
-    pub by_origin: Vec<(Origin, u64)>,
-}
 
 /// Traffic of one port.
 #[derive(Clone, Debug, Default)]
@@ -521,19 +487,5 @@ impl PortTraffic {
             let is_listed = peer.reach() <= Reach::Node || (classify.is_listed)(peer.caller());
             self.raise_unlisted(peer.reach(), is_listed);
         }
-    }
-}
-
-impl NewConnections {
-    /// Leaves out connections within the pod that are counted for their callers already.
-    fn without(mut self, twice: u64) -> Self {
-        let mut left = twice;
-        for (_, count) in self.by_origin.iter_mut().filter(|(origin, _)| *origin == Origin::SamePod) {
-            let same = left.min(*count);
-            left = left.saturating_sub(same);
-            *count = count.saturating_sub(same);
-        }
-        self.all = self.all.saturating_sub(twice.saturating_sub(left));
-        self
     }
 }

@@ -153,7 +153,8 @@ fn facts(deeds: &[Deed]) -> (Vec<Input>, Vec<(u64, Protocol, u16)>) {
             }
             Deed::Close { .. } => {}
             Deed::Call { port, caller } => {
-                inputs.push(call(APP, Protocol::Tcp, *port, CALLERS[*caller], 1, NOW));
+                let caller = CALLERS.get(*caller);
+                inputs.extend(caller.map(|caller| call(APP, Protocol::Tcp, *port, caller, 1, NOW)));
             }
             Deed::Scan { netns } => {
                 let listed = open.iter().filter(|(n, ..)| n == netns);
