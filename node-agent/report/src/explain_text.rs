@@ -10,7 +10,7 @@ use crate::escape::terminal;
 use crate::explanation::{
     ExplainedEnd, ExplainedEntryPoint, ExplainedPod, ExplainedPolicy, TargetExplanation,
 };
-use crate::wire::{Declaration, Finding, Listener, Pod};
+use crate::wire::{Declaration, Explanation, Finding, Listener, Pod};
 
 /// Maximum number of peers shown per port.
 const MAX_PEERS: usize = 5;
@@ -287,8 +287,16 @@ fn declared(declaration: &Declaration) -> String {
     } else {
         format!("by {}", declaration.declared_by.join(", "))
     };
+    let audience = |by: &Explanation| match by.audience.as_str() {
+        "node" => " (for the node's calls)",
+        "listed" => " (for those whom it admits)",
+        "pods" => " (for pods)",
+        "everybody" => " (for everybody)",
+        _ => "",
+    };
+    let expected = declaration.explained_by.iter();
     let expected: Vec<String> =
-        declaration.explained_by.iter().map(|by| format!("{} {}", by.source, by.reference)).collect();
+        expected.map(|by| format!("{} {}{}", by.source, by.reference, audience(by))).collect();
     if expected.is_empty() { by } else { format!("{by}; expected by {}", expected.join(", ")) }
 }
 
@@ -363,8 +371,9 @@ fn traffic(out: &mut WrappedText, indent: &str, listener: &Listener) {
             .reference
             .as_ref()
             .map_or_else(|| peer.address.clone(), |reference| format!("{reference} ({})", peer.address));
+        let unexplained = if peer.beyond_audience { ", explained by nothing" } else { "" };
         let text = format!(
-            "{caller}, {}: {} connections, {}, last {} ago",
+            "{caller}, {}{unexplained}: {} connections, {}, last {} ago",
             peer.origin,
             peer.connections,
             cells::size(peer.bytes),

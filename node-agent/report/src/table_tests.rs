@@ -45,6 +45,7 @@ fn finding(port: u16, severity: &str, process: &str) -> Finding {
         origin: "pod".to_owned(),
         reference: reference.map(ToOwned::to_owned),
         via: None,
+        beyond_audience: false,
         connections: 3,
         packets: 30,
         bytes: 3000,

@@ -319,6 +319,10 @@ pub struct Explanation {
     /// Name of the object.
     #[serde(rename = "ref")]
     pub reference: String,
+    /// Whose calls it explains: `node` (the node's own, such as kubelet's), `listed` (the node's, and of those whom a policy
+    /// lists), `pods` (the node's and every pod's) or `everybody`.
+    #[serde(default)]
+    pub audience: String,
 }
 
 /// Effect of the NetworkPolicies that select a pod on one of its ports.
@@ -371,6 +375,9 @@ pub struct Peer {
     /// Dialled address; absent if it is the pod's own address or unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub via: Option<Via>,
+    /// True if none of `declaration.explainedBy` explains the peer's calls; absent if false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub beyond_audience: bool,
     /// Number of accepted connections.
     pub connections: u64,
     /// Number of packets.

@@ -9,7 +9,9 @@ use portolan_engine::model::identity::{BootTime, NetnsId, PodUid, PortId, Protoc
 use portolan_engine::model::input::Input;
 use portolan_engine::model::listing::Listing;
 use portolan_engine::model::netns::NetnsFacts;
-use portolan_engine::model::network_policy::{AdmittedPort, IngressRule, LabelSelector, NetworkPolicy};
+use portolan_engine::model::network_policy::{
+    AdmittedPort, IngressRule, LabelSelector, NetworkPolicy, PolicyPeer,
+};
 use portolan_engine::model::options::EngineOptions;
 use portolan_engine::model::pod::{Container, DeclaredPort, Pod, PodSource, PortRef};
 use portolan_engine::model::process::Process;
@@ -143,9 +145,11 @@ fn policies() -> Vec<NetworkPolicy> {
         selector: selector.clone(),
         ingress,
     };
+    let pods = |labels: &LabelSelector| PolicyPeer::Pods { namespaces: None, pods: Some(labels.clone()) };
+    let peers = vec![pods(&selector), pods(&LabelSelector::default())];
     vec![
         policy("deny-all", Vec::new()),
-        policy("web-http", vec![IngressRule { ports: vec![admitted], peers: 2 }]),
+        policy("web-http", vec![IngressRule { ports: vec![admitted], peers }]),
     ]
 }
 

@@ -67,6 +67,7 @@ fn traffic(connections: u64) -> Traffic {
         origin: Origin::Pod,
         reference: Some("shop/curler".into()),
         via: None,
+        is_beyond_audience: false,
         connections,
         packets: connections * 5,
         bytes: connections * 400,

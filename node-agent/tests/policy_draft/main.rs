@@ -28,7 +28,7 @@ use portolan_report::wire::{Explanation, LabelledPod, Peer, PolicyBasis, PolicyP
 use portolan_testing::scratch::Scratch;
 use proptest::prelude::*;
 
-use crate::objects::{number, sends, service, services};
+use crate::objects::{admits_from, admitted, block, number, policy, sends, service, services};
 use crate::world::{APP, CURLER, PodBuilder, World, host, netns, opened, pod, pods};
 
 fn web() -> PodBuilder {
@@ -143,6 +143,85 @@ fn a_service_is_let_in_and_kubelet_needs_no_rule() {
         "9091/TCP not declared; only kubelet calls it (container/app/livenessProbe), from the node",
     );
     assert_remark(&draft, "9901/TCP served on loopback only, served by python3");
+    let no_curler = !draft.remarks.iter().any(|remark| remark.contains("curler"));
+    assert!(no_curler, "the port that it calls is admitted: {:#?}", draft.remarks);
+}
+
+#[test]
+fn whom_the_policy_cuts_off_is_said_of_every_port_that_is_left_out() {
+    let drafted = |objects: Vec<Input>, pod: PodBuilder| {
+        let mut world = world(owned(pod));
+        objects.into_iter().for_each(|object| {
+            world.apply(object);
+        });
+        world.wait(6_000);
+        draft(&of_pod(&world), false).expect("a draft")
+    };
+    let admitting = |name: &str, peers| {
+        let ports = vec![admitted(Tcp, Some(number(9090)), None)];
+        Input::NetworkPolicies(Listing::All(vec![admits_from(policy(name), ports, peers)]))
+    };
+    let probed = drafted(Vec::new(), web().probe(ProbeHandler::Liveness, number(9090)));
+    assert_remark(
+        &probed,
+        "9090/TCP not declared; kubelet calls it (container/app/livenessProbe), and so does demo/curler, whom this policy \
+         cuts off; to admit it, declare it",
+    );
+    assert!(!probed.remarks.iter().any(|remark| remark.contains("only kubelet")), "{:#?}", probed.remarks);
+    assert_remark(
+        &drafted(Vec::new(), web()),
+        "9090/TCP undeclared-active, served by python3, called by demo/curler, whom this policy cuts off; to admit it,",
+    );
+    let replaced = drafted(vec![admitting("web-declared-ports", Vec::new())], web());
+    assert_remark(&replaced, "which this one would replace; called by demo/curler, whom this cuts off");
+    let beside = drafted(vec![admitting("other", Vec::new())], web());
+    assert_remark(
+        &beside,
+        "9090/TCP not declared; the policy demo/other admits it, and goes on doing so beside this one",
+    );
+    assert!(!beside.remarks.iter().any(|remark| remark.contains("cuts off")), "{:#?}", beside.remarks);
+    let others = drafted(vec![admitting("other", vec![block("192.168.0.0/16", &[])])], web());
+    assert_remark(&others, "goes on doing so beside this one; called by demo/curler, whom this cuts off");
+}
+
+#[test]
+fn both_addresses_of_a_pod_are_one_caller() {
+    let mut world = world(owned(web()));
+    let curler = pod("curler").at("curler").label("app", "curler").address("10.1.0.3").address("fd00::3");
+    world.apply(pods(vec![owned(web()), curler.into()]));
+    world.calls(APP, Tcp, 9090, "fd00::3", 2).calls(APP, Tcp, 8080, "fd00::3", 1);
+    world.calls(APP, Tcp, 8080, "10.1.0.3", 1).wait(6_000);
+    let drafted = draft(&of_pod(&world), true).expect("a draft");
+    assert_remark(&drafted, "9090/TCP undeclared-active, served by python3, called by demo/curler, whom");
+    assert_remark(&drafted, "8080/TCP from demo/curler: declared");
+    let curler = r#"8080/TCP from [{"podSelector":{"matchLabels":{"app":"curler"}}}]"#;
+    assert!(rules(&drafted).contains(&curler.to_owned()), "{:?}", rules(&drafted));
+    let message = world.finding().message.clone();
+    assert!(message.contains("demo/curler (10.1.0.3) connected 5 times: declare"), "{message}");
+}
+
+#[test]
+fn where_it_admits_more_than_was_seen_is_said() {
+    let mut world = world(owned(web()));
+    let others = [
+        pod("curler").at("curler").label("app", "curler"),
+        pod("curler-2").at("curler-2").label("app", "curler").address("10.1.0.4"),
+        pod("bare").at("bare").address("10.1.0.5"),
+    ];
+    let mut all = vec![owned(web())];
+    all.extend(others.map(Pod::from));
+    world.apply(pods(all)).calls(APP, Tcp, 8080, "10.1.0.3", 1);
+    world.calls(APP, Tcp, 8080, "10.1.0.5", 1).calls(APP, Tcp, 8080, "203.0.113.7", 1).wait(6_000);
+    let drafted = draft(&of_pod(&world), true).expect("a draft");
+    assert_remark(&drafted, "Wider than what was seen");
+    assert_remark(
+        &drafted,
+        "8080/TCP every pod of namespace demo with app=curler, such as demo/curler-2, not seen to call",
+    );
+    assert_remark(&drafted, "8080/TCP every pod of namespace demo, since a caller has no label that lasts");
+    assert_remark(&drafted, "8080/TCP whoever shares the address 203.0.113.7");
+    let everywhere = draft(&of_pod(&world), false).expect("a draft");
+    assert!(!everywhere.remarks.iter().any(|remark| remark.contains("Wider")), "{:#?}", everywhere.remarks);
 }
 
 #[test]
@@ -267,6 +346,7 @@ fn policy_port() -> impl Strategy<Value = PolicyPort> {
         origin: origin.to_owned(),
         reference: Some(reference),
         via: None,
+        beyond_audience: false,
         connections: 1,
         packets: 1,
         bytes: 1,
@@ -282,7 +362,11 @@ fn policy_port() -> impl Strategy<Value = PolicyPort> {
         proptest::collection::vec(peer, 0..4),
     )
         .prop_map(|(port, protocol, words, by, peers)| {
-            let explained_by = vec![Explanation { source: words.clone(), reference: words.clone() }];
+            let explained_by = vec![Explanation {
+                source: words.clone(),
+                reference: words.clone(),
+                audience: "pods".to_owned(),
+            }];
             PolicyPort {
                 protocol: protocol.to_owned(),
                 port,

@@ -91,8 +91,11 @@ impl Engine {
         let before = Manifests { policies: before, ..now };
         let is_unchanged = |id: &&PortId| {
             let verdict = |manifests| isolation::verdict(known, manifests, id.protocol, id.port);
-            let explaining =
-                |manifests| isolation::naming(manifests, id.protocol, id.port).map(|policy| &policy.name);
+            // The callers that they list count, too.
+            let explaining = |manifests| {
+                isolation::naming(manifests, id.protocol, id.port)
+                    .map(|policy| (&policy.name, &policy.ingress))
+            };
             verdict(before) == verdict(now) && explaining(before).eq(explaining(now))
         };
         self.agenda.judge_all(record.ports.iter().filter(|id| !is_unchanged(id)).copied());
@@ -103,6 +106,8 @@ impl Engine {
         for namespace in self.facts.namespaces.take(listing) {
             self.namespace_exception_changed(&namespace, now);
         }
+        // Their labels may select callers.
+        self.agenda.judge_all(self.ports.index().selective());
     }
 
     /// Selects the Services, policies and exceptions of a pod that is new or has other labels. Returns true if any

@@ -37,6 +37,7 @@ impl Engine {
             self.facts.addresses.retire_pod(*key, &record.pod, now);
             self.agenda.judge_all(record.ports.iter().copied());
         }
+        self.judge_called_by(&changes.changed);
         let mut differing = Vec::with_capacity(changes.changed.len());
         for PodChange { key, before, extent } in changes.changed {
             match extent {
@@ -53,6 +54,23 @@ impl Engine {
         }
         for key in differing.into_iter().chain(changes.departed) {
             self.check_pod(key, now);
+        }
+    }
+
+    /// Judges the ports whose policies list callers and that a pod with other labels called.
+    fn judge_called_by(&mut self, changed: &[PodChange]) {
+        let selective: Vec<PortId> = self.ports.index().selective().collect();
+        if selective.is_empty() {
+            return;
+        }
+        for PodChange { key, before, .. } in changed {
+            let Some(record) = self.facts.pods.get(*key) else { continue };
+            if before.as_ref().is_some_and(|before| before.labels == record.pod.labels) {
+                continue;
+            }
+            let is_called =
+                |id: &PortId| self.ports.get(*id).is_some_and(|port| port.is_called_by(&record.label));
+            self.agenda.judge_all(selective.iter().copied().filter(is_called));
         }
     }
 

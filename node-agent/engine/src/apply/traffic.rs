@@ -3,8 +3,12 @@
 use crate::engine::Engine;
 use crate::judge::nat_path::peer_origin;
 use crate::model::identity::{BootTime, PortId, Protocol};
+use crate::model::listener::DeclarationStatus;
 use crate::model::traffic::{PeerDelta, PortDelta, TrafficDrain};
-use crate::state::port_traffic::{NewConnections, PeerLimits, PortTraffic, Resolve};
+use crate::rules::audience::Caller;
+use crate::state::classify::{Classify, PeerLimits};
+use crate::state::new_connections::NewConnections;
+use crate::state::port_traffic::PortTraffic;
 use crate::state::quota::Usage;
 
 impl Engine {
@@ -21,8 +25,8 @@ impl Engine {
     pub(crate) fn count_folded(&mut self, now: BootTime) -> bool {
         let Some((to, delta, at)) = self.ports.index_mut().next_folded() else { return false };
         // The metrics have its connections already.
-        self.absorb(to, now, |traffic, limits, resolve| {
-            traffic.absorb(to.protocol, &delta, at, limits, resolve);
+        self.absorb(to, now, |traffic, limits, classify| {
+            traffic.absorb(to.protocol, &delta, at, limits, classify);
             NewConnections::default()
         });
         true
@@ -41,15 +45,15 @@ impl Engine {
         if let Some(to) = redirected {
             self.port_redirected(id, (at, to));
         }
-        self.absorb(id, now, |traffic, limits, resolve| {
-            traffic.absorb(id.protocol, delta, at, limits, resolve)
+        self.absorb(id, now, |traffic, limits, classify| {
+            traffic.absorb(id.protocol, delta, at, limits, classify)
         });
     }
 
     /// Adds new connections of a forwarded port.
     pub(crate) fn count_forwarded(&mut self, id: PortId, callers: &[PeerDelta], at: BootTime, now: BootTime) {
-        self.absorb(id, now, |traffic, limits, resolve| {
-            traffic.absorb_forwarded(id.protocol, callers, at, limits, resolve)
+        self.absorb(id, now, |traffic, limits, classify| {
+            traffic.absorb_forwarded(id.protocol, callers, at, limits, classify)
         });
     }
 
@@ -58,7 +62,7 @@ impl Engine {
         &mut self,
         id: PortId,
         now: BootTime,
-        add: impl FnOnce(&mut PortTraffic, PeerLimits, Resolve<'_>) -> NewConnections,
+        add: impl FnOnce(&mut PortTraffic, PeerLimits, Classify<'_>) -> NewConnections,
     ) {
         if !self.admit_port(id, now) {
             return;
@@ -69,6 +73,9 @@ impl Engine {
         let serving = facts.serving(id.netns, port.pod);
         let nat_paths = port.nat_paths.as_deref();
         let resolve = |peer| peer_origin(facts, peer, serving, nat_paths);
+        let pod = port.pod;
+        let is_listed = |caller: Caller<'_>| facts.is_listed(pod, (id.protocol, id.port), caller);
+        let classify = Classify { resolve: &resolve, is_listed: &is_listed };
         let share = self.facts.netns.quota_left(id.netns, self.options.max_peers, |usage| usage.peers);
         let limits = PeerLimits {
             per_listener: self.options.max_peers_per_listener,
@@ -78,7 +85,7 @@ impl Engine {
         let kept = port.traffic.peer_count();
         let reach = port.traffic.reach();
         let role = port.bindings.as_ref().map(|bindings| port.role(bindings, self.options.grace));
-        let new = add(&mut port.traffic, limits, &resolve);
+        let new = add(&mut port.traffic, limits, classify);
         // A full list evicts at most one peer per new one, so the count never shrinks.
         let more = port.traffic.peer_count().saturating_sub(kept);
         index.add_peers(more);
@@ -88,9 +95,10 @@ impl Engine {
             && role != port.bindings.as_ref().map(|bindings| port.role(bindings, self.options.grace));
         // Several callers may prove what one does not.
         let may_be_proven = port.unproven && !self.options.knows_direction;
+        let may_be_beyond = port.status == DeclarationStatus::Explained && port.traffic.has_new_callers;
         let moved =
             reach != port.traffic.reach() || port.traffic.has_new_peers || port.traffic.settle_at().is_some();
-        if moved || is_other_role || may_be_proven || port.reported.is_none() {
+        if moved || is_other_role || may_be_proven || may_be_beyond || port.reported.is_none() {
             self.agenda.judge(id);
         }
         self.outbox.touch();

@@ -7,12 +7,15 @@ use crate::judge::port::PortJudge;
 use crate::model::fingerprint::{Owner, port_id};
 use crate::model::identity::PodKey;
 use crate::model::listener::DeclarationStatus;
+use crate::model::reach::Reach;
 use crate::rules::attribution::{Attribution, attribute};
+use crate::rules::audience::PortAudience;
 use crate::rules::container_match::runs_in;
 use crate::rules::{cgroup, declaration};
 use crate::state::bindings::Bindings;
 use crate::state::nat_paths::NatPath;
 use crate::state::pod_record::PodRecord;
+use crate::state::port::Port;
 
 impl PortJudge<'_> {
     /// Finds the port's pod, id and declaration status. A changed id withdraws what was reported under the old one.
@@ -115,7 +118,12 @@ impl PortJudge<'_> {
         let facts = &*self.context.facts;
         let port = &mut *self.port;
         if let Some(paths) = port.nat_paths.as_deref_mut()
-            && paths.settle(now, hold, &|path: &NatPath| trace(facts, id, pod, path.peer, path.dialled))
+            && paths.settle(
+                now,
+                hold,
+                &|path: &NatPath| trace(facts, id, pod, path.peer, path.dialled),
+                &|caller| facts.is_listed(pod, (id.protocol, id.port), caller),
+            )
         {
             port.traffic.apply_nat_paths(id.protocol, paths);
         }
@@ -123,5 +131,27 @@ impl PortJudge<'_> {
         let paths = port.nat_paths.as_deref();
         let resolve = |peer| peer_origin(facts, peer, serving, paths);
         port.traffic.settle(id.protocol, now, hold, &resolve);
+    }
+
+    /// Judges which callers of an explained port no explanation explains.
+    pub(crate) fn settle_audience(&mut self) {
+        let (id, facts) = (self.id, &*self.context.facts);
+        let Port { pod, status, bindings, served_from, traffic, nat_paths, earlier, beyond, .. } =
+            &mut *self.port;
+        let record = pod.and_then(|pod| facts.pods.get(pod));
+        let record = record.filter(|_| *status == DeclarationStatus::Explained);
+        let audience = record.map(|record| {
+            let process = bindings.as_ref().and_then(Bindings::representative);
+            PortAudience::of(record.manifests(), facts.served(id, process, *served_from))
+        });
+        self.index.set_selective(id, audience.as_ref().is_some_and(PortAudience::is_selective));
+        *beyond = audience.map_or(Reach::Nothing, |audience| {
+            let paths = nat_paths.as_deref_mut();
+            let by_path = paths.map(|paths| paths.settle_audience(&audience, facts)).unwrap_or_default();
+            let by_peer = traffic.settle_audience(id.protocol, &audience, facts, nat_paths.as_deref());
+            // Who the callers of an earlier run were is not known, only how far away.
+            let earlier = earlier.filter(|reach| *reach > audience.up_to()).unwrap_or_default();
+            by_path.max(by_peer).max(earlier)
+        });
     }
 }

@@ -10,7 +10,7 @@ use crate::judge::context::JudgeContext;
 use crate::model::change::Change;
 use crate::model::fingerprint::Fnv;
 use crate::model::identity::{BootTime, PortId, Protocol};
-use crate::model::listener::{DeclarationStatus, Explanation, ListenerState};
+use crate::model::listener::{DeclarationStatus, ListenerState};
 use crate::model::options::RecordMode;
 use crate::read::render;
 use crate::rules::declaration;
@@ -57,6 +57,7 @@ impl Engine {
         judge.attribute();
         judge.recall();
         judge.settle_origins();
+        judge.settle_audience();
         match judge.decide() {
             Outcome::Keep(again) => {
                 let again = again.into_iter().chain(judge.port.settle_at()).min();
@@ -171,7 +172,10 @@ impl PortJudge<'_> {
         let on = match mode {
             RecordMode::All => true,
             RecordMode::None => false,
-            RecordMode::Undeclared => self.port.status == DeclarationStatus::Undeclared,
+            // From the first call on that no explanation explains.
+            RecordMode::Undeclared => {
+                self.port.status == DeclarationStatus::Undeclared || self.port.is_called_unexpectedly()
+            }
         };
         let next = if on { Recording::On } else { Recording::Off };
         let before = std::mem::replace(&mut self.port.recording, next);
@@ -216,8 +220,9 @@ impl PortJudge<'_> {
             declaring.iter().for_each(|container| container.name.hash(&mut fnv));
             if port.status == DeclarationStatus::Explained {
                 let served = self.context.facts.served_port(id, port);
-                for why in explanations(record.manifests(), served).map(Explanation::from) {
-                    why.reference.hash(&mut fnv);
+                for why in explanations(record.manifests(), served) {
+                    let why = why.describe(id.protocol, id.port);
+                    (why.reference, why.audience).hash(&mut fnv);
                 }
             }
         }

@@ -81,8 +81,8 @@ impl PortJudge<'_> {
         let exposure = bindings.exposure(host);
         let reach = match (id.protocol, exposure) {
             // Counted at the interface, although a loopback socket does not receive what arrives there.
-            (Protocol::Udp | Protocol::Sctp, Exposure::Loopback) => port.reach().min(Reach::Node),
-            _ => port.reach(),
+            (Protocol::Udp | Protocol::Sctp, Exposure::Loopback) => port.judged_reach().min(Reach::Node),
+            _ => port.judged_reach(),
         };
         PortFacts {
             pod,

@@ -131,6 +131,34 @@ pub struct Explanation {
     pub source: String,
     /// The object or field that expects the port.
     pub reference: String,
+    /// Whose calls it explains.
+    pub audience: Audience,
+}
+
+/// Whose calls an explanation explains; ordered from few to many. Each includes the pod itself and its node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Audience {
+    /// The node's own, such as kubelet's.
+    Node,
+    /// Those whom a NetworkPolicy lists.
+    Listed,
+    /// Every pod's.
+    Pods,
+    /// Everybody's, also from outside the cluster.
+    Everybody,
+}
+
+impl Audience {
+    /// Returns the name that reports use.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Node => "node",
+            Self::Listed => "listed",
+            Self::Pods => "pods",
+            Self::Everybody => "everybody",
+        }
+    }
 }
 
 /// From where a port can be reached, by the addresses of its sockets.

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 
+use ipnet::IpNet;
+
 use crate::model::identity::Protocol;
 use crate::model::pod::PortRef;
 use crate::model::selector::{Selector, Selects};
@@ -25,8 +27,29 @@ pub struct NetworkPolicy {
 pub struct IngressRule {
     /// Admitted ports. Empty: every port.
     pub ports: Vec<AdmittedPort>,
-    /// Number of entries in `from`. 0: from everywhere.
-    pub peers: usize,
+    /// Entries of `from`. Empty: from everywhere.
+    pub peers: Vec<PolicyPeer>,
+}
+
+/// One entry of a rule's `from`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PolicyPeer {
+    /// `ipBlock`: the addresses of a network, without some networks within it.
+    IpBlock {
+        /// `cidr`.
+        cidr: IpNet,
+        /// `except`.
+        except: Vec<IpNet>,
+    },
+    /// `namespaceSelector` and `podSelector`: pods by their labels.
+    Pods {
+        /// Selects namespaces; `None`: the namespace of the policy.
+        namespaces: Option<LabelSelector>,
+        /// Selects pods; `None`: every pod of these namespaces.
+        pods: Option<LabelSelector>,
+    },
+    /// An entry that could not be read, or all entries beyond those that a source keeps. May admit anybody.
+    Unknown,
 }
 
 /// One entry of a rule's `ports`.

@@ -10,7 +10,7 @@ pub const STORM_PORTS: u32 = 64;
 /// Which connections are recorded one by one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RecordMode {
-    /// Connections on undeclared ports.
+    /// Connections on undeclared ports, and on explained ones once somebody beyond their audience called.
     #[default]
     Undeclared,
     /// Connections on every port.

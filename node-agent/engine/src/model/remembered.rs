@@ -19,6 +19,6 @@ pub struct RememberedFinding {
 pub struct RememberedPort {
     /// The netns of the port. A port with the same finding id in another netns is another port.
     pub netns: NetnsId,
-    /// How far the callers that the port served were away.
+    /// How far the callers were away that its verdict counted.
     pub reach: Reach,
 }

@@ -92,6 +92,17 @@ impl Service {
         self.addresses.iter().copied().filter(move |address| !is_outside(address))
     }
 
+    /// Returns true if callers from outside the cluster can come through this port of the Service.
+    #[must_use]
+    pub(crate) fn leads_in(&self, port: &ServicePort) -> bool {
+        let has_address =
+            |outside: &ExternalAccess| !outside.balancer.is_empty() || !outside.external_ips.is_empty();
+        // A manifest has neither the NodePort nor the address that the cluster allocates.
+        matches!(self.kind, ServiceKind::NodePort | ServiceKind::LoadBalancer)
+            || port.node_port.is_some()
+            || self.outside.as_deref().is_some_and(has_address)
+    }
+
     /// Returns true if the Service forwards to the pods that it selects.
     #[must_use]
     pub(crate) fn selects_pods(&self) -> bool {

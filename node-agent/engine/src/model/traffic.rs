@@ -101,6 +101,8 @@ pub struct Peer {
     pub reference: Option<String>,
     /// How the peer reached the port, if not by the pod's own address and a socket of the port.
     pub via: Option<Arc<Via>>,
+    /// True if no explanation of the port explains the peer's calls. Only of explained ports.
+    pub is_beyond_audience: bool,
     /// Completed handshakes.
     pub connections: u64,
     /// Packets; for UDP at least the datagrams that reached the socket lookup.

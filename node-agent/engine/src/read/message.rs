@@ -1,11 +1,12 @@
 //! One sentence per finding: what it is and what to do next. Names that a pod chose are bounded and escaped.
 
-use std::net::SocketAddr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 
 use crate::model::finding_code::FindingCode;
 use crate::model::identity::Protocol;
-use crate::model::listener::{Listener, ServedBy};
+use crate::model::listener::{Audience, DeclarationStatus, Listener, ServedBy};
 use crate::model::netns::NetnsRef;
 use crate::model::pod::{Pod, PodRef};
 use crate::model::policy::{Policy, PolicyVerdict};
@@ -51,7 +52,7 @@ pub(crate) fn listener(
     let undeclared = format!("{what} but not declared by pod {}", name(pod));
     match code {
         FindingCode::UndeclaredExternal | FindingCode::UndeclaredActive => {
-            format!("{undeclared}; {}", called(code, listener, policy))
+            format!("{undeclared}; {}{}", explained_to_others(listener), called(code, listener, policy))
         }
         FindingCode::UndeclaredHost => {
             format!("{undeclared}, on the node's own network: declare it as hostPort or bind it to loopback")
@@ -97,11 +98,40 @@ fn served(listener: &Listener, other_pod: Option<&str>) -> String {
     format!("served by {who}{pod}{beside}")
 }
 
-/// Returns who called, and what to do. Mentions a policy that should have blocked the call.
+/// Returns to whom an explained port is explained, for a sentence that goes on with somebody else. Empty for other ports.
+fn explained_to_others(listener: &Listener) -> String {
+    let all = listener.declaration.explained_by.as_slice();
+    // Of several that explain it to the same callers, the first stands for the others.
+    let Some(why) = all.iter().rev().max_by_key(|why| why.audience) else { return String::new() };
+    let subject = match why.source.as_str() {
+        "probe" | "lifecycle" => safe(&why.reference),
+        "service" => format!("Service {}", safe(&why.reference)),
+        "annotation" => format!("annotation {}", safe(&why.reference)),
+        "mesh" => format!("mesh {}", safe(&why.reference)),
+        _ => format!("NetworkPolicy {}", safe(&why.reference)),
+    };
+    let whom = match why.audience {
+        Audience::Node => "kubelet",
+        Audience::Listed => "those whom it admits",
+        Audience::Pods => "pods of the cluster",
+        Audience::Everybody => "everybody",
+    };
+    let more = match all.len() {
+        0 | 1 => String::new(),
+        2 => " (1 more explains it)".to_owned(),
+        many => format!(" ({} more explain it)", many - 1),
+    };
+    format!("{subject} explains it to {whom}{more}, but ")
+}
+
+/// Returns who called, and what to do; of an explained port, who called beyond its audience. Mentions a policy that should
+/// have blocked the call.
 fn called(code: FindingCode, listener: &Listener, policy: &Policy) -> String {
     let earlier = listener.traffic.earlier;
-    let in_cluster = |peer: &Peer| matches!(peer.origin, Origin::Pod | Origin::Service);
-    let is_outside = |peer: &Peer| peer.origin == Origin::External;
+    let is_explained = listener.declaration.status == DeclarationStatus::Explained;
+    let counts = |peer: &Peer| peer.is_beyond_audience || !is_explained;
+    let in_cluster = |peer: &Peer| counts(peer) && matches!(peer.origin, Origin::Pod | Origin::Service);
+    let is_outside = |peer: &Peer| counts(peer) && peer.origin == Origin::External;
     let by_public =
         |peer: &Peer| in_cluster(peer) && peer.via.as_ref().is_some_and(|via| via.kind.is_public());
     let (who, advice) = match code {
@@ -118,6 +148,10 @@ fn called(code: FindingCode, listener: &Listener, policy: &Policy) -> String {
         ),
         _ if earlier == Reach::Published || listener.traffic.peers.iter().any(by_public) => (
             format!("{}, where callers from outside come in too", busiest(listener, by_public)),
+            "close it or declare it in containerPort and restrict who may call it",
+        ),
+        _ if !listener.traffic.peers.iter().any(in_cluster) => (
+            "callers that are not listed any more came from outside the cluster".to_owned(),
             "close it or declare it in containerPort and restrict who may call it",
         ),
         _ => (
@@ -236,15 +270,19 @@ fn name(pod: &PodRef) -> String {
 /// Returns the busiest of the wanted peers, and what it did since the counts began.
 fn busiest(listener: &Listener, wanted: impl Fn(&Peer) -> bool) -> String {
     let traffic = &listener.traffic;
-    let Some(peer) = traffic.peers.iter().find(|peer| wanted(peer)) else {
+    let mut peers = traffic.peers.iter().filter(|peer| wanted(peer));
+    let Some(peer) = peers.next() else {
         return match traffic.earlier {
             Reach::Nothing | Reach::Node => "it was called".to_owned(),
             Reach::InCluster | Reach::External => CALLED_EARLIER.to_owned(),
             Reach::Published => format!("{CALLED_EARLIER} through an address of the node or of a Service"),
         };
     };
-    let more = traffic.peers.iter().filter(|peer| wanted(peer)).count().saturating_sub(1);
-    let others = match more {
+    // The addresses of one pod are one caller.
+    let (same, more): (Vec<&Peer>, Vec<&Peer>) =
+        peers.partition(|other| other.reference.is_some() && other.reference == peer.reference);
+    let more: BTreeSet<(Option<&str>, Option<IpAddr>)> = more.into_iter().map(who).collect();
+    let others = match more.len() {
         0 => String::new(),
         1 => " and 1 other".to_owned(),
         more => format!(" and {more} others"),
@@ -252,7 +290,14 @@ fn busiest(listener: &Listener, wanted: impl Fn(&Peer) -> bool) -> String {
     let via = peer.via.as_deref().map(dialled_through).unwrap_or_default();
     // A port whose opening the agent saw is counted from its first call.
     let since = if listener.opened_at.is_some() { "" } else { " since the agent began to count" };
-    format!("{}{others} {}{since}{via}", caller(peer), activity(peer, listener.port.protocol))
+    let all = std::iter::once(peer).chain(same);
+    format!("{}{others} {}{since}{via}", caller(peer), activity(all, listener.port.protocol))
+}
+
+/// Returns what tells a caller from another: its pod, else its address.
+fn who(peer: &Peer) -> (Option<&str>, Option<IpAddr>) {
+    let reference = peer.reference.as_deref();
+    (reference, reference.is_none().then_some(peer.address))
 }
 
 /// Names a peer by its pod and its own address.
@@ -279,11 +324,12 @@ fn dialled_through(via: &Via) -> String {
     }
 }
 
-/// Returns how often a peer connected, or how many datagrams it sent.
-fn activity(peer: &Peer, protocol: Protocol) -> String {
+/// Returns how often a caller connected, or how many datagrams it sent.
+fn activity<'a>(peers: impl Iterator<Item = &'a Peer>, protocol: Protocol) -> String {
+    let sum = |of: fn(&Peer) -> u64| peers.map(of).fold(0, u64::saturating_add);
     let (count, one, many) = match protocol {
-        Protocol::Udp => (peer.packets, "sent 1 datagram", "datagrams"),
-        _ => (peer.connections, "connected once", "times"),
+        Protocol::Udp => (sum(|peer| peer.packets), "sent 1 datagram", "datagrams"),
+        _ => (sum(|peer| peer.connections), "connected once", "times"),
     };
     match (count, protocol) {
         (1, _) => one.to_owned(),

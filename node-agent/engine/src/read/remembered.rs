@@ -11,7 +11,7 @@ impl Engine {
     pub fn findings_to_remember(&self) -> Vec<RememberedFinding> {
         let open = self.findings.iter().map(|(id, record)| {
             let port = record.subject.port().map(|id| {
-                let reach = self.ports.get(id).map(Port::reach).unwrap_or_default();
+                let reach = self.ports.get(id).map(Port::judged_reach).unwrap_or_default();
                 RememberedPort { netns: id.netns, reach }
             });
             RememberedFinding { id, first_seen: record.first_seen, port }

@@ -94,7 +94,9 @@ pub(crate) fn describe(manifests: Option<Manifests<'_>>, served: ServedPort<'_>)
     let declaring = declaring(manifests.pod, served.protocol, served.port);
     let declared_by: Vec<String> =
         declaring.iter().map(|container| format!("container/{}", container.name)).collect();
-    let explained_by: Vec<Explanation> = explanations(manifests, served).map(Explanation::from).collect();
+    let explanations = explanations(manifests, served);
+    let explained_by: Vec<Explanation> =
+        explanations.map(|why| why.describe(served.protocol, served.port)).collect();
     let status = match (declared_by.is_empty(), explained_by.is_empty()) {
         (false, _) => DeclarationStatus::Declared,
         (true, false) => DeclarationStatus::Explained,

@@ -16,7 +16,7 @@ pub(crate) struct PortFacts {
     pub exposure: Exposure,
     /// What NetworkPolicies say.
     pub policy: PolicyVerdict,
-    /// How far the served callers are away.
+    /// How far the served callers are away; of an explained port, those beyond its audience.
     pub reach: Reach,
     /// True if a hostPort of the node leads to the port, so anyone who reaches the node reaches the port.
     pub published: bool,
@@ -47,6 +47,10 @@ pub(crate) const fn verdict(facts: &PortFacts) -> Option<FindingCode> {
     }
     match (facts.declaration, facts.ephemeral, facts.exposure) {
         (DeclarationStatus::Undeclared, ..) => Some(undeclared(facts)),
+        // Nothing explains these calls.
+        (DeclarationStatus::Explained, ..) if !matches!(facts.reach, Reach::Nothing | Reach::Node) => {
+            Some(undeclared(facts))
+        }
         // A debug container never declares ports, and expectations of the pod do not extend to it.
         (_, true, _) => Some(FindingCode::EphemeralContainer),
         (DeclarationStatus::Explained, _, Exposure::Loopback) => Some(FindingCode::UndeclaredLoopback),

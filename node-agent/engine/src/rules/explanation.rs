@@ -4,12 +4,12 @@
 use std::num::NonZeroU16;
 
 use crate::model::identity::Protocol;
-use crate::model::listener::Explanation;
+use crate::model::listener::{Audience, Explanation};
 use crate::model::network_policy::NetworkPolicy;
 use crate::model::pod::{Container, PortRef, ProbeHandler, ProbePort};
 use crate::model::service::{Service, ServicePort};
 use crate::rules::manifests::{Manifests, ServedPort};
-use crate::rules::{isolation, mesh};
+use crate::rules::{audience, isolation, mesh};
 
 /// Annotation key: the port that Prometheus scrapes.
 const PROMETHEUS_PORT: &str = "prometheus.io/port";
@@ -19,7 +19,7 @@ const PROMETHEUS_SCRAPE: &str = "prometheus.io/scrape";
 
 /// One reason to expect a port.
 #[derive(Clone, Copy, Debug)]
-pub enum Why<'a> {
+pub(crate) enum Why<'a> {
     /// A probe or lifecycle handler of the container calls the port.
     Probe(&'a Container, ProbeHandler),
     /// The Service sends to the port.
@@ -74,9 +74,27 @@ fn scraped_port(manifests: Manifests<'_>) -> Option<NonZeroU16> {
     annotations.get(PROMETHEUS_PORT).filter(|_| !off)?.trim().parse().ok()
 }
 
-impl From<Why<'_>> for Explanation {
-    fn from(why: Why<'_>) -> Self {
-        let (source, reference) = match why {
+impl Why<'_> {
+    /// Returns whose calls to this port it explains.
+    pub(crate) fn audience(&self, protocol: Protocol, port: NonZeroU16) -> Audience {
+        match self {
+            // Kubelet's own.
+            Why::Probe(..) => Audience::Node,
+            Why::Service(service, entry) if service.leads_in(entry) => Audience::Everybody,
+            // A pod that dials the pod's address could have come through the Service.
+            Why::Service(..) | Why::Annotation(_) => Audience::Pods,
+            Why::Mesh(..) => Audience::Everybody,
+            Why::Policy(policy) => isolation::rules_naming(policy, protocol, port)
+                .map(audience::of_rule)
+                .max()
+                .unwrap_or(Audience::Node),
+        }
+    }
+
+    /// Returns the explanation of this port as reports show it.
+    pub(crate) fn describe(self, protocol: Protocol, port: NonZeroU16) -> Explanation {
+        let audience = self.audience(protocol, port);
+        let (source, reference) = match self {
             Why::Probe(container, handler) => {
                 let lifecycle = matches!(handler, ProbeHandler::PostStart | ProbeHandler::PreStop);
                 let source = if lifecycle { "lifecycle" } else { "probe" };
@@ -89,6 +107,6 @@ impl From<Why<'_>> for Explanation {
             Why::Mesh(mesh, container) => ("mesh", format!("{mesh} in container/{}", container.name)),
             Why::Policy(policy) => ("network-policy", format!("{}/{}", policy.namespace, policy.name)),
         };
-        Self { source: source.to_owned(), reference }
+        Explanation { source: source.to_owned(), reference, audience }
     }
 }

@@ -63,11 +63,20 @@ pub(crate) fn describe(
 /// port to be served. Rules for every port, for nearly every port or for a name do not count.
 #[must_use]
 pub(crate) fn names_number(policy: &NetworkPolicy, protocol: Protocol, port: NonZeroU16) -> bool {
-    let ports = policy.ingress.iter().flat_map(|rule| &rule.ports);
-    ports
-        .filter(|admitted| admitted.protocol == protocol)
-        .filter_map(numbers)
-        .any(|numbers| numbers.contains(&port) && width(&numbers) <= WIDEST_EXPLANATION)
+    rules_naming(policy, protocol, port).next().is_some()
+}
+
+/// Returns the rules of a policy that contain this port as a number; see [`names_number`].
+pub(crate) fn rules_naming(
+    policy: &NetworkPolicy,
+    protocol: Protocol,
+    port: NonZeroU16,
+) -> impl Iterator<Item = &IngressRule> {
+    policy.ingress.iter().filter(move |rule| {
+        let mut ranges =
+            rule.ports.iter().filter(|admitted| admitted.protocol == protocol).filter_map(numbers);
+        ranges.any(|numbers| numbers.contains(&port) && width(&numbers) <= WIDEST_EXPLANATION)
+    })
 }
 
 /// Returns the policies that certainly select the pod and contain this port, by name.
@@ -88,7 +97,7 @@ pub(crate) fn opinions(
 ) -> impl Iterator<Item = PolicyStep> {
     manifests.policies.iter().map(move |(policy, selects)| {
         let peers: Vec<usize> =
-            admitting(policy, manifests.pod, protocol, port).map(|rule| rule.peers).collect();
+            admitting(policy, manifests.pod, protocol, port).map(|rule| rule.peers.len()).collect();
         PolicyStep {
             name: format!("{}/{}", policy.namespace, policy.name),
             admits: (*selects == Selects::Yes).then_some(!peers.is_empty()),

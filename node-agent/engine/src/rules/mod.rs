@@ -1,6 +1,7 @@
 //! Pure functions over the model: each answers one question from its arguments and keeps nothing. Imports `model`.
 
 pub(crate) mod attribution;
+pub(crate) mod audience;
 pub mod cgroup;
 pub(crate) mod container_match;
 pub(crate) mod declaration;

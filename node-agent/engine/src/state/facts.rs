@@ -1,18 +1,22 @@
 //! Everything that sources reported, one index per kind of fact. Each index guards its own fields; they lie side by side
 //! here so that borrows of different indexes do not conflict.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use crate::model::identity::{BootTime, NetnsId, PodKey, PortId, Protocol};
+use crate::model::identity::{BootTime, NetnsId, PodKey, PortId, Protocol, ProtocolPort};
 use crate::model::listener::ServedBy;
 use crate::model::netns::NetnsFacts;
 use crate::model::network_policy::NetworkPolicy;
 use crate::model::options::EngineOptions;
 use crate::model::pod::Container;
+use crate::model::process::Process;
+use crate::model::selector::Selects;
 use crate::model::service::Service;
+use crate::rules::audience::{Caller, KnownLabels, PortAudience};
 use crate::rules::container_match::container;
 use crate::rules::manifests::ServedPort;
 use crate::state::addresses::{AddressIndex, Serving};
@@ -113,8 +117,30 @@ impl Facts {
 
     /// A port as the rules about declarations need it.
     pub(crate) fn served_port<'a>(&'a self, id: PortId, port: &'a Port) -> ServedPort<'a> {
-        let served_from = port.served_from.and_then(|pod| self.pods.get(pod)).map(|record| &*record.pod);
-        ServedPort { protocol: id.protocol, port: id.port, process: port.representative(), served_from }
+        self.served(id, port.representative(), port.served_from)
+    }
+
+    /// The same, from a process that represents those of the port, and the other pod that this process runs in.
+    pub(crate) fn served<'a>(
+        &'a self,
+        id: PortId,
+        process: Option<&'a Process>,
+        served_from: Option<PodKey>,
+    ) -> ServedPort<'a> {
+        let served_from = served_from.and_then(|pod| self.pods.get(pod)).map(|record| &*record.pod);
+        ServedPort { protocol: id.protocol, port: id.port, process, served_from }
+    }
+
+    /// Returns true if a policy that explains a pod's port lists this caller, or may.
+    pub(crate) fn is_listed(
+        &self,
+        pod: Option<PodKey>,
+        (protocol, port): ProtocolPort,
+        caller: Caller<'_>,
+    ) -> bool {
+        let Some(record) = pod.and_then(|pod| self.pods.get(pod)) else { return false };
+        let audience = PortAudience::listed(record.manifests(), protocol, port);
+        audience.lists(caller, self) != Selects::No
     }
 
     /// The container that serves a port, if that is certain: every process that can be reached runs in it. It may be
@@ -175,6 +201,16 @@ impl Facts {
             self.connections.undecided.next_expiry(),
         ];
         expiries.into_iter().flatten().min()
+    }
+}
+
+impl KnownLabels for Facts {
+    fn of_pod(&self, namespace: &str, name: &str) -> Option<&BTreeMap<String, String>> {
+        self.pods.get(self.pods.by_name(namespace, name)?).map(|record| &record.pod.labels)
+    }
+
+    fn of_namespace(&self, name: &str) -> Option<&BTreeMap<String, String>> {
+        self.namespaces.get(name).map(|namespace| &namespace.labels)
     }
 }
 

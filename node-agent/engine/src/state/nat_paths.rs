@@ -9,7 +9,10 @@ use std::time::Duration;
 use crate::model::identity::BootTime;
 use crate::model::reach::Reach;
 use crate::model::traffic::{Dialled, Origin, PeerOrigin, Traffic, Via};
+use crate::rules::audience::{Caller, KnownLabels, PortAudience};
 use crate::state::addresses::is_private;
+use crate::state::classify::IsListed;
+use crate::state::standing::{Standing, UnlistedReach};
 
 /// Maximum number of paths kept per port, and of further paths that wait for their origin.
 const MAX_NAT_PATHS: usize = 32;
@@ -46,6 +49,8 @@ struct KnownPath {
     traced: Option<TracedPath>,
     /// True if a later trace cannot bring the client nearer, or the time for late facts is over.
     settled: bool,
+    /// Whether the client is beyond the audience of an explained port.
+    standing: Standing,
 }
 
 /// The NAT paths of one port.
@@ -56,7 +61,7 @@ pub(crate) struct NatPaths {
     /// Paths that did not fit, until their reach is certain.
     pending: Vec<KnownPath>,
     /// The farthest reach among paths that are not kept.
-    unlisted: Reach,
+    unlisted: UnlistedReach,
     /// True if a path did not fit.
     is_truncated: bool,
     settle_at: Option<BootTime>,
@@ -77,7 +82,8 @@ impl NatPaths {
             Err(slot) => slot,
         };
         let limit = MAX_NAT_PATHS.min(self.kept.len().saturating_add(room));
-        let known = KnownPath { path, first_seen: at, traced: None, settled: false };
+        let known =
+            KnownPath { path, first_seen: at, traced: None, settled: false, standing: Standing::default() };
         if slot >= limit {
             return self.add_pending(known);
         }
@@ -94,7 +100,7 @@ impl NatPaths {
     /// true if the path is new, or the first that does not fit.
     fn add_pending(&mut self, known: KnownPath) -> bool {
         let is_first = !std::mem::replace(&mut self.is_truncated, true);
-        let is_known = self.unlisted == Reach::External || self.pending.iter().any(|p| p.path == known.path);
+        let is_known = self.unlisted.is_farthest() || self.pending.iter().any(|p| p.path == known.path);
         let is_held = !is_known && self.pending.len() < MAX_NAT_PATHS;
         if is_held {
             self.pending.push(known);
@@ -127,6 +133,7 @@ impl NatPaths {
         now: BootTime,
         hold: Duration,
         trace: &dyn Fn(&NatPath) -> TracedPath,
+        is_listed: IsListed<'_>,
     ) -> bool {
         let mut changed = false;
         let mut next = None;
@@ -141,9 +148,13 @@ impl NatPaths {
                 next = Some(next.map_or(due, |next: BootTime| next.min(due)));
             }
         }
-        let passed = self.pending.extract_if(.., |known| known.settled);
-        let farthest = passed.filter_map(|known| known.traced.as_ref().map(reach)).max();
-        self.unlisted = self.unlisted.max(farthest.unwrap_or_default());
+        for known in self.pending.extract_if(.., |known| known.settled) {
+            if let Some(traced) = &known.traced {
+                let reach = reach(traced);
+                let is_listed = reach <= Reach::Node || is_listed(caller(&known.path, traced));
+                self.unlisted.raise(reach, is_listed);
+            }
+        }
         self.settle_at = next;
         changed
     }
@@ -159,7 +170,34 @@ impl NatPaths {
     pub(crate) fn reach(&self) -> Reach {
         let settled = self.kept.iter().filter(|known| known.settled);
         let farthest = settled.filter_map(|known| known.traced.as_ref()).map(reach).max();
-        farthest.unwrap_or_default().max(self.unlisted)
+        farthest.unwrap_or_default().max(self.unlisted.all)
+    }
+
+    /// Judges which clients are beyond the audience of an explained port. Returns the farthest reach of them.
+    pub(crate) fn settle_audience(&mut self, audience: &PortAudience<'_>, labels: &dyn KnownLabels) -> Reach {
+        let mut beyond = self.unlisted.beyond(audience);
+        for known in self.kept.iter_mut().filter(|known| known.settled) {
+            let Some(traced) = &known.traced else { continue };
+            let reach = reach(traced);
+            known.standing.settle(reach, audience, caller(&known.path, traced), labels);
+            if known.standing.is_beyond {
+                beyond = beyond.max(reach);
+            }
+        }
+        beyond
+    }
+
+    /// Returns true if the clients of this peer are known.
+    #[must_use]
+    pub(crate) fn stand_for(&self, peer: IpAddr) -> bool {
+        self.kept.iter().any(|known| known.settled && known.path.peer == peer)
+    }
+
+    /// Returns true if a client is the pod of this name.
+    #[must_use]
+    pub(crate) fn has_client(&self, reference: &str) -> bool {
+        let mut traced = self.kept.iter().filter_map(|known| known.traced.as_ref());
+        traced.any(|traced| traced.reference.as_deref() == Some(reference))
     }
 
     /// Classifies a peer, given what its address alone says: the farthest of the clients behind it.
@@ -192,8 +230,9 @@ impl NatPaths {
     pub(crate) fn annotate(&self, traffic: &mut Traffic) {
         traffic.truncated |= self.is_truncated;
         for peer in &mut traffic.peers {
-            let mine = self.kept.iter().filter(|known| known.path.peer == peer.address);
-            let traced = mine.filter_map(|known| Some((known.traced.as_ref()?, known)));
+            let mine = || self.kept.iter().filter(|known| known.path.peer == peer.address);
+            peer.is_beyond_audience |= mine().any(|known| known.standing.is_beyond);
+            let traced = mine().filter_map(|known| Some((known.traced.as_ref()?, known)));
             let farthest = traced.max_by_key(|(traced, known)| {
                 (known.settled, traced.origin, traced.via.kind, Reverse(known.path))
             });
@@ -207,6 +246,12 @@ impl NatPaths {
 /// Returns true if nothing that is learned later can bring the client nearer.
 const fn is_certain(traced: &TracedPath) -> bool {
     matches!(traced.origin, Origin::SamePod | Origin::Node) || traced.reference.is_some()
+}
+
+/// Returns the client of a path.
+fn caller<'a>(path: &NatPath, traced: &'a TracedPath) -> Caller<'a> {
+    let reference = traced.reference.as_deref();
+    Caller { origin: traced.origin, reference, address: path.peer, client: path.dialled.from }
 }
 
 /// Returns how far the client of a path is away.

@@ -8,6 +8,8 @@ use std::time::Duration;
 use crate::model::identity::{BootTime, Protocol};
 use crate::model::reach::Reach;
 use crate::model::traffic::{Origin, Peer, PeerDelta, PeerOrigin};
+use crate::rules::audience::Caller;
+use crate::state::standing::Standing;
 
 /// What takes the connections of a peer inside the pod.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,6 +43,8 @@ pub(crate) struct PeerCount {
     /// False while the origin may still turn out nearer: a pod that was created a moment ago may not be known yet.
     pub settled: bool,
     is_forwarded: bool,
+    /// Whether the peer is beyond the audience of an explained port.
+    pub standing: Standing,
     /// The port that takes the peer's connections, if a rule redirects them there. The larger of several counts.
     proxy: Option<NonZeroU16>,
     /// Time from when the peer was first seen until it was first counted, in units of 16 ms, rounded up. A peer takes few
@@ -87,6 +91,7 @@ impl PeerCount {
             origin,
             settled: true,
             is_forwarded: taken_by == TakenBy::Forward,
+            standing: Standing::default(),
             proxy: taken_by.proxy(),
             counted_after: u16::try_from(after).unwrap_or(u16::MAX),
             reference,
@@ -162,6 +167,12 @@ impl PeerCount {
         }
     }
 
+    /// Returns the peer as a caller.
+    pub(crate) fn caller(&self) -> Caller<'_> {
+        let reference = self.reference.as_deref();
+        Caller { origin: self.origin, reference, address: self.address, client: self.address }
+    }
+
     /// Returns the peer as reports show it, without the address that it dialled.
     pub(crate) fn report(&self, protocol: Protocol) -> Peer {
         let lookups = if protocol == Protocol::Udp { self.calls } else { 0 };
@@ -170,6 +181,7 @@ impl PeerCount {
             origin: self.origin,
             reference: self.reference.as_deref().map(str::to_owned),
             via: None,
+            is_beyond_audience: self.standing.is_beyond,
             connections: self.connections(protocol),
             packets: self.packets.saturating_add(lookups),
             bytes: self.bytes,

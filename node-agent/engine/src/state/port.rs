@@ -120,6 +120,8 @@ pub(crate) struct Port {
     pub counted_since: Option<BootTime>,
     /// Traffic and peers.
     pub traffic: PortTraffic,
+    /// Of an explained port: how far the served callers are away that no explanation explains.
+    pub beyond: Reach,
     /// NAT paths. Boxed, because most ports have none.
     pub nat_paths: Option<Box<NatPaths>>,
 }
@@ -151,6 +153,7 @@ impl Port {
             earlier: None,
             counted_since: None,
             traffic: PortTraffic::default(),
+            beyond: Reach::Nothing,
             nat_paths: None,
         }
     }
@@ -200,6 +203,9 @@ impl Port {
         }
         traffic.since = self.counted_since();
         traffic.earlier = self.earlier.unwrap_or_default();
+        if self.status != DeclarationStatus::Explained {
+            traffic.peers.iter_mut().for_each(|peer| peer.is_beyond_audience = false);
+        }
         traffic
     }
 
@@ -214,6 +220,25 @@ impl Port {
     pub(crate) fn reach(&self) -> Reach {
         let nat_paths = self.nat_paths.as_deref().map(NatPaths::reach).unwrap_or_default();
         self.traffic.reach().max(nat_paths).max(self.earlier.unwrap_or_default())
+    }
+
+    /// Returns how far the callers are away that the verdict counts: of an explained port, those beyond its audience.
+    #[must_use]
+    pub(crate) fn judged_reach(&self) -> Reach {
+        if self.status == DeclarationStatus::Explained { self.beyond } else { self.reach() }
+    }
+
+    /// Returns true if a known caller is the pod of this name.
+    #[must_use]
+    pub(crate) fn is_called_by(&self, reference: &str) -> bool {
+        self.traffic.is_called_by(reference)
+            || self.nat_paths.as_deref().is_some_and(|paths| paths.has_client(reference))
+    }
+
+    /// Returns true if somebody called the port who is not expected to: anybody beyond the audience of an explained port.
+    #[must_use]
+    pub(crate) fn is_called_unexpectedly(&self) -> bool {
+        self.status == DeclarationStatus::Explained && self.beyond > Reach::Node
     }
 
     /// Returns when the origin of a caller will be certain.

@@ -2,39 +2,19 @@
 //! `truncated`. The farthest reach is kept apart from the peer list, so evicting a peer cannot lower a verdict.
 
 use std::cmp::Reverse;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::model::identity::{BootTime, Protocol};
 use crate::model::reach::Reach;
-use crate::model::traffic::{Origin, PeerDelta, PeerOrigin, PortDelta, Traffic};
+use crate::model::traffic::{Origin, PeerDelta, PortDelta, Traffic};
+use crate::rules::audience::{KnownLabels, PortAudience};
+use crate::state::classify::{Classify, PeerLimits, Resolve};
 use crate::state::direction::{Direction, Role};
 use crate::state::nat_paths::NatPaths;
+use crate::state::new_connections::NewConnections;
 use crate::state::peer_count::{PeerCount, TakenBy, peer_served};
+use crate::state::standing::{Standing, UnlistedReach};
 use crate::state::way_in::WayIn;
-
-/// Bounds on the peers of a port, and how long an origin may still change.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct PeerLimits {
-    /// Maximum number of peers of this port.
-    pub per_listener: usize,
-    /// Number of peers that all ports together may still add.
-    pub left: usize,
-    /// How long an origin may still turn out nearer.
-    pub hold: Duration,
-}
-
-/// Classifies an address.
-pub(crate) type Resolve<'a> = &'a dyn Fn(IpAddr) -> PeerOrigin;
-
-/// New connections of one drain.
-#[derive(Debug, Default)]
-pub(crate) struct NewConnections {
-    /// All of them.
-    pub all: u64,
-    /// Those of drained peers, by origin.
-    pub by_origin: Vec<(Origin, u64)>,
-}
 
 /// Traffic of one port.
 #[derive(Clone, Debug, Default)]
@@ -57,7 +37,7 @@ pub(crate) struct PortTraffic {
     /// The farthest reach of served traffic.
     reach: Reach,
     /// The farthest reach of peers that are not listed: evicted, without room, or evicted by the kernel.
-    unlisted: Reach,
+    unlisted: UnlistedReach,
     /// Served traffic of all drained peers, listed or not. What the port served beyond that belongs to peers that the
     /// kernel evicted before a drain.
     named: u64,
@@ -66,6 +46,8 @@ pub(crate) struct PortTraffic {
     unnamed: Option<(BootTime, u64)>,
     /// True if a peer or its origin changed since the last report.
     pub has_new_peers: bool,
+    /// True if a known peer was served for the first time, or another one was dropped, since the audience was judged.
+    pub has_new_callers: bool,
     /// When an origin will be settled.
     settle_at: Option<BootTime>,
 }
@@ -78,7 +60,7 @@ impl PortTraffic {
         delta: &PortDelta,
         at: BootTime,
         limits: PeerLimits,
-        resolve: Resolve<'_>,
+        classify: Classify<'_>,
     ) -> NewConnections {
         let twice = self.counted_twice(protocol);
         self.attempts = self.attempts.saturating_add(delta.attempts);
@@ -89,7 +71,7 @@ impl PortTraffic {
         self.truncated |= delta.peers_created > u64::try_from(delta.peers.len()).unwrap_or(u64::MAX);
         let taken_by = |peer: &PeerDelta| peer.accepted_by.map_or(TakenBy::Socket, TakenBy::Proxy);
         let peers = delta.peers.iter().map(|peer| (peer, taken_by(peer)));
-        let by_origin = self.absorb_peers(protocol, peers, at, limits, resolve);
+        let by_origin = self.absorb_peers(protocol, peers, at, limits, classify);
         let twice = self.counted_twice(protocol).saturating_sub(twice);
         NewConnections { all: delta.connections, by_origin }.without(twice)
     }
@@ -101,7 +83,7 @@ impl PortTraffic {
         callers: &[PeerDelta],
         at: BootTime,
         limits: PeerLimits,
-        resolve: Resolve<'_>,
+        classify: Classify<'_>,
     ) -> NewConnections {
         let all = callers.iter().map(|caller| caller.connections).fold(0, u64::saturating_add);
         self.connections = self.connections.saturating_add(all);
@@ -109,7 +91,7 @@ impl PortTraffic {
             self.last_seen = self.last_seen.max(Some(at));
         }
         let peers = callers.iter().map(|caller| (caller, TakenBy::Forward));
-        NewConnections { all, by_origin: self.absorb_peers(protocol, peers, at, limits, resolve) }
+        NewConnections { all, by_origin: self.absorb_peers(protocol, peers, at, limits, classify) }
     }
 
     fn absorb_peers<'a>(
@@ -118,7 +100,7 @@ impl PortTraffic {
         peers: impl ExactSizeIterator<Item = (&'a PeerDelta, TakenBy)>,
         at: BootTime,
         limits: PeerLimits,
-        resolve: Resolve<'_>,
+        classify: Classify<'_>,
     ) -> Vec<(Origin, u64)> {
         let mut by_origin = Vec::new();
         let budget = self.peers.len().saturating_add(limits.left).min(limits.per_listener);
@@ -143,7 +125,7 @@ impl PortTraffic {
             if matches!(taken_by, TakenBy::Proxy(_)) {
                 self.proxied = self.proxied.saturating_add(peer.connections);
             }
-            let origin = self.absorb_peer(protocol, (peer, taken_by), at, (budget, limits.hold), resolve);
+            let origin = self.absorb_peer(protocol, (peer, taken_by), at, (budget, limits.hold), classify);
             if peer.connections > 0 {
                 by_origin.push((origin, peer.connections));
             }
@@ -161,7 +143,7 @@ impl PortTraffic {
         let served = self.served(protocol);
         // A UDP port that asks has answers among its datagrams.
         let may_be_answers = protocol == Protocol::Udp && self.only_asked();
-        if self.unlisted >= Reach::InCluster || served <= self.named || may_be_answers {
+        if self.unlisted.all >= Reach::InCluster || served <= self.named || may_be_answers {
             self.unnamed = None;
         } else if self.unnamed.is_none() {
             self.unnamed = Some((at, served));
@@ -178,7 +160,8 @@ impl PortTraffic {
         }
         self.unnamed = None;
         self.truncated = true;
-        self.raise_unlisted(true, Reach::InCluster);
+        // Nobody knows whom the policies would have to list.
+        self.raise_unlisted(Reach::InCluster, true);
         self.has_new_peers = true;
         None
     }
@@ -202,29 +185,31 @@ impl PortTraffic {
         (delta, taken_by): (&PeerDelta, TakenBy),
         at: BootTime,
         (budget, hold): (usize, Duration),
-        resolve: Resolve<'_>,
+        classify: Classify<'_>,
     ) -> Origin {
         let slot = self.peers.binary_search_by(|peer| peer.address.cmp(&delta.address));
         if let Ok(known) = slot
             && let Some(peer) = self.peers.get_mut(known)
         {
+            let was_served = peer.served(protocol);
             peer.add(protocol, (delta, taken_by), at);
+            self.has_new_callers |= !was_served && peer.served(protocol);
             if peer.reference.is_none() && peer.origin == Origin::Pod {
-                peer.reference = resolve(peer.address).1;
+                peer.reference = (classify.resolve)(peer.address).1;
                 self.has_new_peers |= peer.reference.is_some();
             }
             let (served, reach) = (peer.served(protocol), peer.reach());
             self.raise(served, reach);
             return self.peers.get(known).map_or(Origin::External, |peer| peer.origin);
         }
-        let mut peer = PeerCount::new(protocol, (delta, taken_by), resolve(delta.address), at);
+        let mut peer = PeerCount::new(protocol, (delta, taken_by), (classify.resolve)(delta.address), at);
         let origin = peer.origin;
         peer.settled = peer.is_certain() || hold.is_zero();
         if !peer.settled {
             self.schedule_settle(at.after(hold));
         }
         self.raise(peer.served(protocol), peer.reach());
-        self.store(protocol, peer, budget, resolve);
+        self.store(protocol, peer, budget, classify);
         origin
     }
 
@@ -283,9 +268,41 @@ impl PortTraffic {
         self.has_new_peers = true;
     }
 
+    /// Judges which callers are beyond the audience of an explained port. Returns the farthest reach of them. The paths
+    /// of a peer's clients stand for the peer.
+    pub(crate) fn settle_audience(
+        &mut self,
+        protocol: Protocol,
+        audience: &PortAudience<'_>,
+        labels: &dyn KnownLabels,
+        nat_paths: Option<&NatPaths>,
+    ) -> Reach {
+        self.has_new_callers = false;
+        let mut beyond = self.unlisted.beyond(audience);
+        for peer in self.peers.iter_mut().filter(|peer| peer.served(protocol)) {
+            if nat_paths.is_some_and(|paths| paths.stand_for(peer.address)) {
+                peer.standing = Standing::default();
+                continue;
+            }
+            let (reach, mut standing) = (peer.reach(), peer.standing);
+            standing.settle(reach, audience, peer.caller(), labels);
+            peer.standing = standing;
+            if standing.is_beyond {
+                beyond = beyond.max(reach);
+            }
+        }
+        beyond
+    }
+
+    /// Returns true if a kept peer is the pod of this name.
+    #[must_use]
+    pub(crate) fn is_called_by(&self, reference: &str) -> bool {
+        self.peers.iter().any(|peer| peer.reference.as_deref() == Some(reference))
+    }
+
     fn sum_up_reach(&mut self, protocol: Protocol) {
         let listed = self.peers.iter().filter(|p| p.served(protocol)).map(PeerCount::reach).max();
-        self.reach = self.unlisted.max(listed.unwrap_or_default());
+        self.reach = self.unlisted.all.max(listed.unwrap_or_default());
     }
 
     #[must_use]
@@ -426,14 +443,13 @@ impl PortTraffic {
         }
     }
 
-    fn raise_unlisted(&mut self, served: bool, reach: Reach) {
-        if served {
-            self.unlisted = self.unlisted.max(reach);
-            self.reach = self.reach.max(reach);
-        }
+    fn raise_unlisted(&mut self, reach: Reach, is_listed: bool) {
+        self.unlisted.raise(reach, is_listed);
+        self.reach = self.reach.max(reach);
+        self.has_new_callers = true;
     }
 
-    fn store(&mut self, protocol: Protocol, peer: PeerCount, budget: usize, resolve: Resolve<'_>) {
+    fn store(&mut self, protocol: Protocol, peer: PeerCount, budget: usize, classify: Classify<'_>) {
         if self.peers.len() >= budget {
             self.truncated = true;
             // The pod's own calls matter least: they are evicted first, and evict no other peer.
@@ -445,10 +461,10 @@ impl PortTraffic {
                 .min_by_key(|(_, p)| (!is_own(p), p.connections(protocol), p.packets, p.last_seen))
                 .filter(|(_, least)| is_own(least) || !is_own(&peer));
             let Some(least) = least.map(|(index, _)| index) else {
-                return self.unlist(protocol, peer, resolve);
+                return self.unlist(protocol, peer, classify);
             };
             let gone = self.peers.remove(least);
-            self.unlist(protocol, gone, resolve);
+            self.unlist(protocol, gone, classify);
         }
         if let Err(slot) = self.peers.binary_search_by(|known| known.address.cmp(&peer.address)) {
             self.has_new_peers = true;
@@ -461,28 +477,17 @@ impl PortTraffic {
     }
 
     /// Keeps only the reach of a peer, which will not be classified again.
-    fn unlist(&mut self, protocol: Protocol, mut peer: PeerCount, resolve: Resolve<'_>) {
+    fn unlist(&mut self, protocol: Protocol, mut peer: PeerCount, classify: Classify<'_>) {
         if !peer.settled {
-            (peer.origin, _) = resolve(peer.address);
+            (peer.origin, peer.reference) = (classify.resolve)(peer.address);
             peer.settled = true;
         }
         if peer.is_own() {
             self.own_unlisted = self.own_unlisted.saturating_add(peer.connections(protocol));
         }
-        self.raise_unlisted(peer.served(protocol), peer.reach());
-    }
-}
-
-impl NewConnections {
-    /// Leaves out connections within the pod that are counted for their callers already.
-    fn without(mut self, twice: u64) -> Self {
-        let mut left = twice;
-        for (_, count) in self.by_origin.iter_mut().filter(|(origin, _)| *origin == Origin::SamePod) {
-            let same = left.min(*count);
-            left = left.saturating_sub(same);
-            *count = count.saturating_sub(same);
+        if peer.served(protocol) {
+            let is_listed = peer.reach() <= Reach::Node || (classify.is_listed)(peer.caller());
+            self.raise_unlisted(peer.reach(), is_listed);
         }
-        self.all = self.all.saturating_sub(twice.saturating_sub(left));
-        self
     }
 }

@@ -46,6 +46,8 @@ pub(crate) struct PortIndexes {
     pub redirects: Redirects,
     /// Ports of a pod whose process runs in no container of that pod.
     strangers: BTreeSet<PortId>,
+    /// Explained ports whose policies list callers by labels or addresses.
+    selective: BTreeSet<PortId>,
     /// Traffic that is to be counted for another port, with the time of its last drain.
     folded: Vec<(PortId, PortDelta, BootTime)>,
 }
@@ -63,6 +65,7 @@ impl Ports {
             last_drain: None,
             redirects: Redirects::default(),
             strangers: BTreeSet::new(),
+            selective: BTreeSet::new(),
             folded: Vec::new(),
             ages: PortAges::new(max_listeners.div_ceil(LISTENERS_PER_AGE)),
         };
@@ -123,6 +126,7 @@ impl Ports {
         index.unattributed.remove(&id);
         index.closing.remove(&id);
         index.strangers.remove(&id);
+        index.selective.remove(&id);
         if let Some((_, target)) = port.redirect {
             index.redirects.remove(id, PortId { port: target, ..id });
         }
@@ -199,6 +203,20 @@ impl PortIndexes {
             self.strangers.insert(id);
         } else {
             self.strangers.remove(&id);
+        }
+    }
+
+    /// Explained ports whose policies list callers by labels or addresses.
+    pub(crate) fn selective(&self) -> impl Iterator<Item = PortId> {
+        self.selective.iter().copied()
+    }
+
+    /// Notes whether policies list the callers of an explained port.
+    pub(crate) fn set_selective(&mut self, id: PortId, is_selective: bool) {
+        if is_selective {
+            self.selective.insert(id);
+        } else {
+            self.selective.remove(&id);
         }
     }
 

@@ -1,16 +1,20 @@
-//! Reports of runtime and API server about pods, Services and policies, mixed with sockets that open and close: any order
-//! ends in the same state.
+//! Reports of runtime and API server about pods, Services and policies, mixed with sockets that open and close and with
+//! calls: any order ends in the same state.
 
 use std::num::NonZeroU16;
 
-use portolan_engine::model::identity::{NetnsId, Protocol, SocketCookie};
+use portolan_engine::model::identity::{BootTime, NetnsId, Protocol, SocketCookie};
 use portolan_engine::model::input::Input;
 use portolan_engine::model::listing::Listing;
-use portolan_engine::model::pod::ContainerKind;
+use portolan_engine::model::network_policy::PolicyPeer;
+use portolan_engine::model::pod::{ContainerKind, ProbeHandler};
 use proptest::prelude::*;
 
-use crate::objects::{admits, admitted, for_app, number, policies, policy, sends, service, service_changed};
-use crate::world::{APP, CURLER, World, app, ms, netns, opened, pod, pods, scan, told};
+use crate::objects::{
+    admits_from, admitted, block, for_app, labelled, number, pods_with, policies, policy, sends, service,
+    service_changed,
+};
+use crate::world::{APP, CURLER, World, app, call, ms, netns, opened, pod, pods, scan, told};
 
 /// One event; the reports of the sources follow from it.
 #[derive(Clone, Debug)]
@@ -18,7 +22,15 @@ enum Deed {
     Open { netns: u64, port: u16, udp: bool },
     Close { which: usize },
     Scan { netns: u64 },
+    Call { port: u16, caller: usize },
 }
+
+/// When the sources begin to report. Calls happen now, so that their origins may still turn out.
+const NOW: BootTime = BootTime(5_000_000_000);
+/// Ports of the app that stay open and are called.
+const CALLED: std::ops::Range<u16> = 9_100..9_102;
+/// The other pod, a pod that nobody knows, the app itself, two outsiders.
+const CALLERS: [&str; 5] = ["10.1.0.3", "10.1.0.77", "10.1.0.2", "203.0.113.9", "198.51.100.1"];
 
 fn deed() -> impl Strategy<Value = Deed> {
     prop_oneof![
@@ -26,6 +38,7 @@ fn deed() -> impl Strategy<Value = Deed> {
             .prop_map(|(netns, port, udp)| Deed::Open { netns, port, udp }),
         3 => any::<usize>().prop_map(|which| Deed::Close { which }),
         1 => (1..=2_u64).prop_map(|netns| Deed::Scan { netns }),
+        3 => (CALLED, 0..CALLERS.len()).prop_map(|(port, caller)| Deed::Call { port, caller }),
     ]
 }
 
@@ -36,16 +49,41 @@ struct Cluster {
     by_runtime: [bool; 2],
     by_server: [Option<(bool, bool)>; 2],
     services: Vec<(u16, bool, bool)>,
-    policies: Option<Vec<(u16, u16, bool)>>,
+    policies: Option<Vec<(u16, u16, bool, usize)>>,
+    /// True if a probe calls the first of the called ports.
+    probed: bool,
+}
+
+/// A port that an object may name.
+fn some_port() -> impl Strategy<Value = u16> {
+    prop_oneof![9_000..9_004_u16, CALLED]
+}
+
+/// The peers of a policy.
+fn peers(which: usize) -> Vec<PolicyPeer> {
+    let namespaces = Some(labelled(&[("kubernetes.io/metadata.name", "demo")]));
+    match which {
+        0 => Vec::new(),
+        1 => vec![pods_with(&[("app", "web")])],
+        2 => vec![block("10.1.0.0/24", &["10.1.0.64/26"])],
+        3 => vec![block("203.0.113.0/24", &[]), PolicyPeer::Pods { namespaces, pods: None }],
+        _ => vec![PolicyPeer::Unknown],
+    }
 }
 
 fn cluster() -> impl Strategy<Value = Cluster> {
     let by_server = proptest::array::uniform2(proptest::option::of((any::<bool>(), any::<bool>())));
-    let services = proptest::collection::vec((9_000..9_004_u16, any::<bool>(), any::<bool>()), 0..4);
-    let rules = proptest::collection::vec((9_000..9_004_u16, 0..3_u16, any::<bool>()), 0..3);
+    let services = proptest::collection::vec((some_port(), any::<bool>(), any::<bool>()), 0..4);
+    let rules = proptest::collection::vec((some_port(), 0..3_u16, any::<bool>(), 0..5_usize), 0..3);
     let policies = proptest::option::of(rules);
-    (any::<[bool; 2]>(), by_server, services, policies).prop_map(
-        |(by_runtime, by_server, services, policies)| Cluster { by_runtime, by_server, services, policies },
+    (any::<[bool; 2]>(), by_server, services, policies, any::<bool>()).prop_map(
+        |(by_runtime, by_server, services, policies, probed)| Cluster {
+            by_runtime,
+            by_server,
+            services,
+            policies,
+            probed,
+        },
     )
 }
 
@@ -66,7 +104,10 @@ fn said(cluster: &Cluster) -> Vec<Input> {
         }
         if let Some((web, ready)) = by_server {
             let pod = pod(name).label("app", if web { "web" } else { "db" }).ready(ready);
-            inputs.push(told("kubernetes", pod.container("app", ContainerKind::Init, &ports)));
+            let pod = pod.container("app", ContainerKind::Init, &ports);
+            let probed = cluster.probed && netns == "app";
+            let pod = if probed { pod.probe(ProbeHandler::Liveness, number(CALLED.start)) } else { pod };
+            inputs.push(told("kubernetes", pod));
         }
     }
     for (index, (port, udp, web)) in cluster.services.iter().enumerate() {
@@ -76,9 +117,10 @@ fn said(cluster: &Cluster) -> Vec<Input> {
     inputs.push(match &cluster.policies {
         None => Input::NetworkPolicies(Listing::Unavailable),
         Some(rules) => {
-            let one = |(index, (port, more, web)): (usize, &(u16, u16, bool))| {
+            let one = |(index, (port, more, web, from)): (usize, &(u16, u16, bool, usize))| {
                 let policy = for_app(policy(&format!("p{index}")), if *web { "web" } else { "old" });
-                admits(policy, vec![admitted(Protocol::Tcp, Some(number(*port)), Some(port + more))])
+                let ports = vec![admitted(Protocol::Tcp, Some(number(*port)), Some(port + more))];
+                admits_from(policy, ports, peers(*from))
             };
             policies(rules.iter().enumerate().map(one).collect())
         }
@@ -91,6 +133,11 @@ fn facts(deeds: &[Deed]) -> (Vec<Input>, Vec<(u64, Protocol, u16)>) {
     let mut inputs = vec![netns(APP, "app", "10.1.0.2/24"), netns(CURLER, "curler", "10.1.0.3/24")];
     inputs.push(pods(vec![app(), pod("curler").at("curler").into()]));
     let mut open: Vec<(u64, u64, Protocol, u16)> = Vec::new();
+    for (cookie, port) in (1..).zip(CALLED) {
+        open.push((APP, cookie, Protocol::Tcp, port));
+        inputs.push(opened(APP, cookie, Protocol::Tcp, port, "0.0.0.0", ms(1_000)));
+    }
+    let stay = open.len();
     for (step, deed) in deeds.iter().enumerate() {
         let at = ms(2_000 + 10 * step as u64);
         match deed {
@@ -100,11 +147,15 @@ fn facts(deeds: &[Deed]) -> (Vec<Input>, Vec<(u64, Protocol, u16)>) {
                 open.push((*netns, cookie, protocol, *port));
                 inputs.push(opened(*netns, cookie, protocol, *port, "0.0.0.0", at));
             }
-            Deed::Close { which } if !open.is_empty() => {
-                let (netns, cookie, ..) = open.remove(which % open.len());
+            Deed::Close { which } if open.len() > stay => {
+                let (netns, cookie, ..) = open.remove(stay + which % (open.len() - stay));
                 inputs.push(Input::SocketClosed { netns: NetnsId(netns), cookie: SocketCookie(cookie), at });
             }
             Deed::Close { .. } => {}
+            Deed::Call { port, caller } => {
+                let caller = CALLERS.get(*caller);
+                inputs.extend(caller.map(|caller| call(APP, Protocol::Tcp, *port, caller, 1, NOW)));
+            }
             Deed::Scan { netns } => {
                 let listed = open.iter().filter(|(n, ..)| n == netns);
                 let listed: Vec<_> =
@@ -119,7 +170,7 @@ fn facts(deeds: &[Deed]) -> (Vec<Input>, Vec<(u64, Protocol, u16)>) {
 /// Everything that reports show, after every deadline has passed.
 fn rest(inputs: Vec<Input>) -> (Vec<String>, Vec<(NetnsId, Protocol, NonZeroU16)>) {
     let mut world = World::new();
-    world.now = ms(5_000);
+    world.now = NOW;
     for input in inputs {
         world.apply(input).wait(1);
     }
@@ -171,7 +222,8 @@ proptest! {
         inputs.extend(said(&cluster));
         let mut shuffled: Vec<Input> = order.iter().map(|index| inputs[*index].clone()).collect();
         if twice {
-            shuffled.extend(inputs.clone());
+            // A drain is reported only once, because drained counters are gone.
+            shuffled.extend(inputs.iter().filter(|input| !matches!(input, Input::Traffic(_))).cloned());
         }
         let (lines, ports) = rest(inputs);
         let mut left: Vec<_> = left

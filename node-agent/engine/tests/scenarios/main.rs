@@ -1,6 +1,7 @@
 //! Scenarios of the engine: given pods and netns, when facts arrive, then these findings and listeners are reported.
 
 mod attribution;
+mod audiences;
 mod cluster_changes;
 mod cluster_order;
 mod connections;

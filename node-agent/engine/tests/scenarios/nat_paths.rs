@@ -24,7 +24,7 @@ const CLUSTER_IP: &str = "10.96.0.10";
 type Tracked = (&'static str, &'static str, u16);
 
 /// A connection from `peer` as the pod sees it, with its client and dialled address as connection tracking shows them.
-fn comes(peer: &str, dialled: Option<(&str, &str, u16)>, cookie: u64, at: BootTime) -> Input {
+pub fn comes(peer: &str, dialled: Option<(&str, &str, u16)>, cookie: u64, at: BootTime) -> Input {
     let dialled = dialled.map(|(from, to, port)| Dialled { to: (ip(to), port), from: ip(from) });
     Input::Connections(vec![ConnectionFact::Opened(ConnectionOpened {
         cookie: SocketCookie(cookie),

@@ -8,7 +8,7 @@ use portolan_engine::model::identity::Protocol;
 use portolan_engine::model::input::Input;
 use portolan_engine::model::listing::Listing;
 use portolan_engine::model::network_policy::{
-    AdmittedPort, IngressRule, LabelExpression, LabelOperator, LabelSelector, NetworkPolicy,
+    AdmittedPort, IngressRule, LabelExpression, LabelOperator, LabelSelector, NetworkPolicy, PolicyPeer,
 };
 use portolan_engine::model::pod::PortRef;
 use portolan_engine::model::service::{Service, ServiceKind, ServicePort};
@@ -80,9 +80,35 @@ pub fn where_label(
 }
 
 /// Adds a rule that admits these ports from everywhere; no port means every port.
-pub fn admits(mut policy: NetworkPolicy, ports: Vec<AdmittedPort>) -> NetworkPolicy {
-    policy.ingress.push(IngressRule { ports, peers: 0 });
+pub fn admits(policy: NetworkPolicy, ports: Vec<AdmittedPort>) -> NetworkPolicy {
+    admits_from(policy, ports, Vec::new())
+}
+
+/// Adds a rule that admits these ports from these peers.
+pub fn admits_from(
+    mut policy: NetworkPolicy,
+    ports: Vec<AdmittedPort>,
+    peers: Vec<PolicyPeer>,
+) -> NetworkPolicy {
+    policy.ingress.push(IngressRule { ports, peers });
     policy
+}
+
+/// The addresses of a network, without some networks.
+pub fn block(cidr: &str, except: &[&str]) -> PolicyPeer {
+    let net = |text: &str| text.parse().expect("a network");
+    PolicyPeer::IpBlock { cidr: net(cidr), except: except.iter().map(|text| net(text)).collect() }
+}
+
+/// Selects what has these labels.
+pub fn labelled(labels: &[(&str, &str)]) -> LabelSelector {
+    let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    LabelSelector { labels: labels.collect(), expressions: Vec::new() }
+}
+
+/// Pods with these labels in the namespace of the policy.
+pub fn pods_with(labels: &[(&str, &str)]) -> PolicyPeer {
+    PolicyPeer::Pods { namespaces: None, pods: Some(labelled(labels)) }
 }
 
 pub fn admitted(protocol: Protocol, port: Option<PortRef>, end: Option<u16>) -> AdmittedPort {

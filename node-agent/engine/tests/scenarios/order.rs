@@ -6,13 +6,15 @@ use std::num::NonZeroU16;
 use portolan_engine::model::identity::Protocol::{Tcp, Udp};
 use portolan_engine::model::identity::{BootTime, NetnsId, Protocol, SocketCookie};
 use portolan_engine::model::input::Input;
+use portolan_engine::model::listing::Listing;
 use portolan_engine::model::netns::{ForwardedPort, ForwardedPorts};
 use portolan_engine::model::pod::ContainerKind::Regular;
-use portolan_engine::model::pod::Pod;
+use portolan_engine::model::pod::{Pod, ProbeHandler};
 use portolan_engine::model::process::Holder;
 use portolan_engine::model::traffic::{Peer, PeerDelta, Traffic, TrafficDrain};
 use proptest::prelude::*;
 
+use crate::objects::{admits_from, admitted, block, number, policy, sends, service, service_changed};
 use crate::world::{
     APP, CURLER, World, call, drained, host, ip, ms, netns, netns_at, opened, peer, pod, pods, process, scan,
 };
@@ -93,9 +95,42 @@ fn deed() -> impl Strategy<Value = Deed> {
     ]
 }
 
-fn manifests(app: bool, declares: bool, curler: bool) -> Input {
+/// What explains the called ports of the server.
+#[derive(Clone, Copy, Debug, Default)]
+struct Explained {
+    /// True if a probe calls TCP 80.
+    probe: bool,
+    /// True if a Service sends to each called port.
+    service: bool,
+    /// True if a policy admits TCP 80 from the other pod, from the first outsiders and not from the server.
+    policy: bool,
+}
+
+fn explained() -> impl Strategy<Value = Explained> {
+    any::<(bool, bool, bool)>().prop_map(|(probe, service, policy)| Explained { probe, service, policy })
+}
+
+impl Explained {
+    /// The objects that explain the ports, each reported once.
+    fn inputs(self) -> Vec<Input> {
+        let served = SERVED.into_iter().zip(1..);
+        let service = served.fold(service("server", "server"), |service, ((_, protocol, port), entry)| {
+            sends(service, entry, protocol, number(port))
+        });
+        let peers = vec![block("10.1.0.0/30", &["10.1.0.3/32"]), block("203.0.113.0/28", &[])];
+        let ports = vec![admitted(Tcp, Some(number(80)), None)];
+        let policy = admits_from(policy("server"), ports, peers);
+        let service = self.service.then(|| service_changed(service));
+        let policy = self.policy.then(|| Input::NetworkPolicies(Listing::Changed(Box::new(policy))));
+        service.into_iter().chain(policy).collect()
+    }
+}
+
+fn manifests(app: bool, declares: bool, curler: bool, explained: Explained) -> Input {
     let ports = if declares { &[(8080, Tcp), (9_000, Tcp)][..] } else { &[(8080, Tcp)][..] };
-    let mut all: Vec<Pod> = vec![pod("server").at("server").into()];
+    let server = pod("server").at("server").label("app", "server").container("server", Regular, &[]);
+    let server = if explained.probe { server.probe(ProbeHandler::Liveness, number(80)) } else { server };
+    let mut all: Vec<Pod> = vec![server.into()];
     all.extend(app.then(|| pod("app").at("app").container("app", Regular, ports).into()));
     all.extend(curler.then(|| pod("curler").at("curler").into()));
     pods(all)
@@ -112,17 +147,19 @@ struct Told {
     addressed: Vec<u16>,
     /// Ports of the server that only a rule leads to.
     led: Vec<u16>,
+    explained: Explained,
 }
 
 impl Told {
-    fn of(deeds: &[Deed]) -> Self {
-        let mut told = Self::default();
+    fn of(deeds: &[Deed], explained: Explained) -> Self {
+        let mut told = Self { explained, ..Self::default() };
         told.inputs.extend([
             host(),
             netns(APP, "app", "10.1.0.2/24"),
             netns(CURLER, "curler", "10.1.0.3/24"),
         ]);
-        told.inputs.extend([netns(SERVER, "server", "10.1.0.9/24"), manifests(true, false, true)]);
+        told.inputs.extend([netns(SERVER, "server", "10.1.0.9/24"), manifests(true, false, true, explained)]);
+        told.inputs.extend(explained.inputs());
         for (cookie, protocol, port) in SERVED {
             told.open.push((SERVER, cookie, protocol, port));
             told.inputs.push(opened(SERVER, cookie, protocol, port, "0.0.0.0", ms(1_000)));
@@ -162,7 +199,7 @@ impl Told {
                     if *netns == APP { ("app", "10.1.0.2/24") } else { ("curler", "10.1.0.3/24") };
                 netns_at(*netns, name, address, at)
             }
-            Deed::Manifests { app, declares, curler } => manifests(*app, *declares, *curler),
+            Deed::Manifests { app, declares, curler } => manifests(*app, *declares, *curler, self.explained),
             deed => match self.at_server(deed, at) {
                 Some(input) => input,
                 None => return,
@@ -299,10 +336,10 @@ fn rest(inputs: Vec<Input>) -> (Vec<String>, Vec<(NetnsId, Protocol, NonZeroU16)
     (lines, ports)
 }
 
-fn deeds_and_order() -> impl Strategy<Value = (Vec<Deed>, Vec<usize>)> {
-    proptest::collection::vec(deed(), 0..30).prop_flat_map(|deeds| {
-        let count = Told::of(&deeds).inputs.len();
-        (Just(deeds), Just((0..count).collect::<Vec<_>>()).prop_shuffle())
+fn deeds_and_order() -> impl Strategy<Value = (Vec<Deed>, Explained, Vec<usize>)> {
+    (proptest::collection::vec(deed(), 0..30), explained()).prop_flat_map(|(deeds, explained)| {
+        let count = Told::of(&deeds, explained).inputs.len();
+        (Just(deeds), Just(explained), Just((0..count).collect::<Vec<_>>()).prop_shuffle())
     })
 }
 
@@ -310,15 +347,16 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_order_ends_in_the_same_state((deeds, order) in deeds_and_order(), twice in any::<bool>()) {
-        let Told { inputs, open, called, addressed, led, .. } = Told::of(&deeds);
+    fn any_order_ends_in_the_same_state((deeds, explained, order) in deeds_and_order(), twice in any::<bool>()) {
+        let Told { inputs, open, called, addressed, led, .. } = Told::of(&deeds, explained);
         let mut shuffled = reorder(&inputs, &order);
         if twice {
             // A drain is reported only once, because drained counters are gone.
             shuffled.extend(inputs.iter().filter(|input| !matches!(input, Input::Traffic(_) | Input::Forwarded(_))).cloned());
         }
         let (lines, ports) = rest(inputs);
-        let is_clients = |port: &u16| addressed.contains(port) && !called.contains(port);
+        let is_clients =
+            |port: &u16| !explained.service && addressed.contains(port) && !called.contains(port);
         let led = led.into_iter().map(|port| (SERVER, 0, Tcp, port));
         let mut left: Vec<_> = open
             .into_iter()

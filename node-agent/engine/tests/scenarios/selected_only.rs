@@ -6,7 +6,7 @@ use portolan_engine::model::listing::Listing;
 use portolan_engine::model::network_policy::{IngressRule, NetworkPolicy};
 use portolan_engine::model::pod::ContainerKind::Regular;
 
-use crate::objects::{for_app, number, policy, sends, service, service_changed, service_gone};
+use crate::objects::{block, for_app, number, policy, sends, service, service_changed, service_gone};
 use crate::world::{World, netns, pod, told};
 
 const PODS: u64 = 200;
@@ -58,8 +58,16 @@ fn a_policy_change_touches_only_the_pods_that_it_selects() {
         let open = NetworkPolicy { ingress: vec![rule], ..for_app(policy("web"), "app-7") };
         Input::NetworkPolicies(Listing::Changed(Box::new(open)))
     };
-    assert_eq!(judged(&mut world, again(1)), 3 * REPLICAS, "open instead of closed");
-    assert_eq!(judged(&mut world, again(2)), 0, "to somebody else, which changes no verdict");
+    assert_eq!(
+        judged(&mut world, again(vec![block("10.0.0.0/8", &[])])),
+        3 * REPLICAS,
+        "open instead of closed"
+    );
+    assert_eq!(
+        judged(&mut world, again(vec![block("10.2.0.0/16", &[])])),
+        0,
+        "to somebody else, which changes no verdict"
+    );
 }
 
 #[test]

@@ -244,6 +244,7 @@ impl Converter {
             origin: peer.origin.as_str().to_owned(),
             reference: peer.reference.as_deref().map(name),
             via: peer.via.as_deref().map(via),
+            beyond_audience: peer.is_beyond_audience,
             connections: peer.connections,
             packets: peer.packets,
             bytes: peer.bytes,
@@ -314,7 +315,11 @@ pub(super) fn declaration(declaration: &listener::Declaration) -> wire::Declarat
             .explained_by
             .iter()
             .take(MAX_LIST)
-            .map(|by| wire::Explanation { source: name(&by.source), reference: name(&by.reference) })
+            .map(|by| wire::Explanation {
+                source: name(&by.source),
+                reference: name(&by.reference),
+                audience: by.audience.as_str().to_owned(),
+            })
             .collect(),
     }
 }

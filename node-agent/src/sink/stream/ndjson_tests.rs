@@ -8,7 +8,8 @@ use portolan_engine::model::finding::{Finding, FindingState};
 use portolan_engine::model::finding_code::FindingCode;
 use portolan_engine::model::identity::{BootTime, NetnsId, PodUid, PortId, Protocol};
 use portolan_engine::model::listener::{
-    Declaration, DeclarationStatus, Explanation, Exposure, Listener as Served, ListenerState, ServedBy,
+    Audience, Declaration, DeclarationStatus, Explanation, Exposure, Listener as Served, ListenerState,
+    ServedBy,
 };
 use portolan_engine::model::netns::NetnsRef;
 use portolan_engine::model::pod::{Container, ContainerKind, PodRef, Workload};
@@ -38,6 +39,7 @@ fn overfull(name: &str) -> Served {
             reference: Some(some()),
             client: Some(IpAddr::V6(Ipv6Addr::from([0xff; 16]))),
         })),
+        is_beyond_audience: true,
         connections: u64::MAX,
         packets: u64::MAX,
         bytes: u64::MAX,
@@ -76,7 +78,14 @@ fn overfull(name: &str) -> Served {
         declaration: Declaration {
             status: DeclarationStatus::Undeclared,
             declared_by: vec![some(); 100],
-            explained_by: vec![Explanation { source: some(), reference: some() }; 100],
+            explained_by: vec![
+                Explanation {
+                    source: some(),
+                    reference: some(),
+                    audience: Audience::Everybody
+                };
+                100
+            ],
         },
         exposure: Exposure::Pod,
         traffic: Counted { peers: (0..500).map(peer).collect(), ..Counted::default() },

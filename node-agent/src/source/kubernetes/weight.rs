@@ -4,9 +4,12 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use portolan_engine::model::identity::PodUid;
 use portolan_engine::model::namespace::Namespace;
-use portolan_engine::model::network_policy::{AdmittedPort, IngressRule, LabelExpression, NetworkPolicy};
+use portolan_engine::model::network_policy::{
+    AdmittedPort, IngressRule, LabelExpression, LabelSelector, NetworkPolicy, PolicyPeer,
+};
 use portolan_engine::model::pod::{Container, DeclaredPort, Pod, PortRef, ProbePort, Workload};
 use portolan_engine::model::service::{ExternalAccess, Service, ServicePort};
 
@@ -141,8 +144,13 @@ impl Weigh for ExternalAccess {
 
 impl Weigh for NetworkPolicy {
     fn pieces(&self) -> usize {
-        let selector = self.selector.labels.pieces() + self.selector.expressions.pieces();
-        self.namespace.pieces() + self.name.pieces() + selector + self.ingress.pieces()
+        self.namespace.pieces() + self.name.pieces() + self.selector.pieces() + self.ingress.pieces()
+    }
+}
+
+impl Weigh for LabelSelector {
+    fn pieces(&self) -> usize {
+        self.labels.pieces() + self.expressions.pieces()
     }
 }
 
@@ -154,7 +162,23 @@ impl Weigh for LabelExpression {
 
 impl Weigh for IngressRule {
     fn pieces(&self) -> usize {
-        self.ports.pieces()
+        self.ports.pieces() + self.peers.pieces()
+    }
+}
+
+impl Weigh for PolicyPeer {
+    fn pieces(&self) -> usize {
+        match self {
+            Self::IpBlock { except, .. } => except.pieces(),
+            Self::Pods { namespaces, pods } => namespaces.pieces() + pods.pieces(),
+            Self::Unknown => 0,
+        }
+    }
+}
+
+impl Weigh for IpNet {
+    fn pieces(&self) -> usize {
+        0
     }
 }
 

@@ -15,8 +15,8 @@ use super::wanted_ports::{Decision, all};
 
 /// Suffix of the policy's name, after the name of the workload or pod.
 const SUFFIX: &str = "-declared-ports";
-/// Maximum number of ports that the remarks name as left out.
-const MAX_LEFT_OUT: usize = 64;
+/// Maximum number of lines under one heading of the remarks.
+const MAX_LISTED: usize = 64;
 
 /// A drafted NetworkPolicy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +40,8 @@ struct Ports {
     admitted: Vec<String>,
     /// Remarks about ports that are left out.
     left_out: Vec<String>,
+    /// Remarks about callers that are admitted and were not seen.
+    wider: Vec<String>,
 }
 
 /// Drafts a policy. With `observed`, each port admits only the callers that were seen.
@@ -110,6 +112,7 @@ fn ports(basis: &PolicyBasis, namespace: &str, name: &str, observed: bool) -> Po
             Decision::Admit(why) => {
                 let sources = if observed { seen(&port, namespace, &known) } else { everywhere() };
                 ports.admitted.push(format!("  {title} {}: {why}", sources.text));
+                ports.wider.extend(sources.wider.iter().map(|who| format!("  {title} {who}")));
                 let entry = Port { port: number, protocol: protocol.to_owned() };
                 ports.rules.entry(sources.from).or_default().push(entry);
             }
@@ -136,12 +139,8 @@ fn remarks(
         "Admitted:".to_owned(),
     ];
     all.extend(if ports.admitted.is_empty() { vec!["  nothing".to_owned()] } else { ports.admitted.clone() });
-    if !ports.left_out.is_empty() {
-        all.push("Left out:".to_owned());
-        all.extend(ports.left_out.iter().take(MAX_LEFT_OUT).cloned());
-        let more = ports.left_out.len().saturating_sub(MAX_LEFT_OUT);
-        all.extend((more > 0).then(|| format!("  and {more} more")));
-    }
+    list_some(&mut all, "Wider than what was seen, since it admits:", &ports.wider);
+    list_some(&mut all, "Left out:", &ports.left_out);
     all.push(
         "The node's own calls, such as kubelet's probes, are admitted by most network plugins whatever a policy says."
             .to_owned(),
@@ -161,4 +160,15 @@ fn remarks(
     }
     all.extend(warnings.iter().map(|warning| format!("WARNING: {warning}.")));
     all.iter().map(|line| escape_remark(line)).collect()
+}
+
+/// Appends a heading with its lines, if there are any.
+fn list_some(remarks: &mut Vec<String>, heading: &str, lines: &[String]) {
+    if lines.is_empty() {
+        return;
+    }
+    remarks.push(heading.to_owned());
+    remarks.extend(lines.iter().take(MAX_LISTED).cloned());
+    let more = lines.len().saturating_sub(MAX_LISTED);
+    remarks.extend((more > 0).then(|| format!("  and {more} more")));
 }

@@ -24,6 +24,8 @@ pub(super) struct Sources {
     pub(super) from: BTreeSet<Peer>,
     /// Text of the remark.
     pub(super) text: String,
+    /// Who is admitted besides those that were seen.
+    pub(super) wider: Vec<String>,
 }
 
 /// Observed callers by type.
@@ -39,13 +41,15 @@ struct Callers<'a> {
     unknown_pods: BTreeSet<&'a str>,
     /// Addresses outside the cluster.
     outside: BTreeSet<IpAddr>,
+    /// Addresses of nodes or gateways, each with the clients that came from there.
+    translated: BTreeMap<IpAddr, BTreeSet<&'a str>>,
     /// Addresses with an unknown origin.
     unknown: BTreeSet<&'a str>,
 }
 
 /// Returns a source that admits every caller.
 pub(super) fn everywhere() -> Sources {
-    Sources { from: BTreeSet::new(), text: "from everywhere".to_owned() }
+    Sources { text: "from everywhere".to_owned(), ..Sources::default() }
 }
 
 /// Returns the observed callers of a port. `namespace` is the namespace of the called pod, `known` are pods by
@@ -56,13 +60,18 @@ pub(super) fn seen(
     known: &BTreeMap<String, &LabelledPod>,
 ) -> Sources {
     let callers = classify(port, namespace, known);
-    let wide = |reason: String| Sources { text: format!("from everywhere, since {reason}"), ..everywhere() };
+    let wide = |reason: String| Sources {
+        text: format!("from everywhere, since {reason}"),
+        wider: vec!["everybody, also from outside the cluster".to_owned()],
+        ..everywhere()
+    };
     if port.truncated {
         return wide("more called than are remembered".to_owned());
     }
     if !callers.unknown.is_empty() {
         return wide(format!("it is not known where {} called from", list_names(callers.unknown)));
     }
+    let mut wider = beyond_seen(&callers, namespace, known);
     let mut from = callers.pods;
     let mut texts: Vec<String> = callers.pod_names.iter().map(|name| (*name).to_owned()).collect();
     if !callers.unknown_pods.is_empty() {
@@ -90,7 +99,66 @@ pub(super) fn seen(
     if callers.node {
         texts.push("the node".to_owned());
     }
-    Sources { from, text: format!("from {}", texts.join(", ")) }
+    wider.sort();
+    Sources { from, text: format!("from {}", texts.join(", ")), wider }
+}
+
+/// Returns whom the peers of these callers admit besides them, as far as is known.
+fn beyond_seen(
+    callers: &Callers<'_>,
+    namespace: &str,
+    known: &BTreeMap<String, &LabelledPod>,
+) -> Vec<String> {
+    let mut wider = Vec::new();
+    if callers.unknown_pods.is_empty() {
+        for peer in &callers.pods {
+            wider.extend(other_pods(peer, callers, namespace, known));
+        }
+    } else {
+        wider.push("every pod of every namespace".to_owned());
+    }
+    if callers.outside.len() > MAX_BLOCKS {
+        wider.push("every address".to_owned());
+        return wider;
+    }
+    for address in &callers.outside {
+        wider.push(match callers.translated.get(address) {
+            Some(clients) => format!(
+                "whoever comes by way of {address}, a node's or gateway's address: {} came so",
+                list_names(clients.iter().copied())
+            ),
+            None => format!("whoever shares the address {address}"),
+        });
+    }
+    wider
+}
+
+/// Returns which pods besides the callers a peer selects: a whole namespace, or known pods that did not call.
+fn other_pods(
+    peer: &Peer,
+    callers: &Callers<'_>,
+    namespace: &str,
+    known: &BTreeMap<String, &LabelledPod>,
+) -> Option<String> {
+    let labels = &peer.pod_selector.as_ref()?.match_labels;
+    let by_name = peer.namespace_selector.as_ref().and_then(|one| one.match_labels.get(NAMESPACE_NAME));
+    let of = by_name.map_or(namespace, String::as_str);
+    if labels.is_empty() {
+        return Some(format!("every pod of namespace {of}, since a caller has no label that lasts"));
+    }
+    let is_selected = |pod: &LabelledPod| {
+        pod.pod.namespace == of && labels.iter().all(|(key, value)| pod.labels.get(key) == Some(value))
+    };
+    let silent =
+        known.iter().filter(|(name, pod)| is_selected(pod) && !callers.pod_names.contains(name.as_str()));
+    let silent: Vec<&str> = silent.map(|(name, _)| name.as_str()).collect();
+    let shown: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let labels = shown.join(",");
+    Some(if silent.is_empty() {
+        format!("every pod of namespace {of} with {labels}")
+    } else {
+        format!("every pod of namespace {of} with {labels}, such as {}, not seen to call", list_names(silent))
+    })
 }
 
 fn classify<'a>(
@@ -117,7 +185,11 @@ fn classify<'a>(
                 }
             }
             ("external", Some(address)) => {
-                callers.outside.insert(address.to_canonical());
+                let address = address.to_canonical();
+                callers.outside.insert(address);
+                if let Some(client) = peer.via.as_ref().and_then(|via| via.client.as_deref()) {
+                    callers.translated.entry(address).or_default().insert(client);
+                }
             }
             _ => {
                 callers.unknown.insert(&peer.address);

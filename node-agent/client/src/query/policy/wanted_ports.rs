@@ -68,7 +68,9 @@ impl<'a> WantedPort<'a> {
         }
         self.explained(replaced).unwrap_or_else(|| {
             let code = if self.codes.is_empty() { "undeclared".to_owned() } else { join(&self.codes) };
-            let callers = self.callers();
+            let callers = self.callers(|_| true);
+            let callers = callers.map(|who| format!(", called by {who}, whom this policy cuts off"));
+            let callers = callers.unwrap_or_default();
             Decision::LeaveOut(format!("{code}{}{callers}; to admit it, declare it", self.server()))
         })
     }
@@ -78,30 +80,46 @@ impl<'a> WantedPort<'a> {
     fn explained(&self, replaced: &str) -> Option<Decision> {
         let kubelet = |by: &&&Explanation| matches!(by.source.as_str(), "probe" | "lifecycle");
         let policy = |by: &&&Explanation| by.source == "network-policy";
-        let callers = self.explained_by.iter().filter(|by| !kubelet(by) && !policy(by));
-        let callers: BTreeSet<String> = callers.map(|by| format!("{} {}", by.source, by.reference)).collect();
-        if !callers.is_empty() {
-            let callers = list_names(callers.iter().map(String::as_str));
-            return Some(Decision::Admit(format!("not declared, but expected by {callers}: declare it")));
+        let expecting = self.explained_by.iter().filter(|by| !kubelet(by) && !policy(by));
+        let expecting: BTreeSet<String> =
+            expecting.map(|by| format!("{} {}", by.source, by.reference)).collect();
+        if !expecting.is_empty() {
+            let expecting = list_names(expecting.iter().map(String::as_str));
+            return Some(Decision::Admit(format!("not declared, but expected by {expecting}: declare it")));
         }
         let policies: BTreeSet<&str> =
             self.explained_by.iter().filter(policy).map(|by| by.reference.as_str()).collect();
         if policies.contains(replaced) {
-            let text = "not declared; admitted by the policy of this name, which this one would replace";
-            return Some(Decision::LeaveOut(text.to_owned()));
+            let cut_off = self.cut_off(|_| true);
+            return Some(Decision::LeaveOut(format!(
+                "not declared; admitted by the policy of this name, which this one would replace{cut_off}"
+            )));
         }
         if !policies.is_empty() {
             let policies = list_names(policies);
-            let text = format!(
-                "not declared; the policy {policies} admits it, and goes on doing so beside this one"
-            );
-            return Some(Decision::LeaveOut(text));
+            let cut_off = self.cut_off(|peer| peer.beyond_audience);
+            return Some(Decision::LeaveOut(format!(
+                "not declared; the policy {policies} admits it, and goes on doing so beside this one{cut_off}"
+            )));
         }
         let probes: BTreeSet<&str> =
             self.explained_by.iter().filter(kubelet).map(|by| by.reference.as_str()).collect();
-        let text =
-            || format!("not declared; only kubelet calls it ({}), from the node", list_names(probes.clone()));
-        (!probes.is_empty()).then(|| Decision::LeaveOut(text()))
+        if probes.is_empty() {
+            return None;
+        }
+        let probes = list_names(probes);
+        Some(Decision::LeaveOut(match self.callers(|_| true) {
+            None => format!("not declared; only kubelet calls it ({probes}), from the node"),
+            Some(who) => format!(
+                "not declared; kubelet calls it ({probes}), and so does {who}, whom this policy cuts off; to admit it, \
+                 declare it"
+            ),
+        }))
+    }
+
+    /// Returns whom the policy would cut off, if somebody of the wanted callers called.
+    fn cut_off(&self, wanted: impl Fn(&Peer) -> bool) -> String {
+        self.callers(wanted).map(|who| format!("; called by {who}, whom this cuts off")).unwrap_or_default()
     }
 
     fn server(&self) -> String {
@@ -112,11 +130,19 @@ impl<'a> WantedPort<'a> {
         }
     }
 
-    fn callers(&self) -> String {
-        let callers = self.peers.iter().filter(|peer| peer.origin != "same-pod");
+    /// Names the wanted callers that a policy keeps out: all but the pod itself and its node. `None` if there are none. The
+    /// addresses of one pod are one caller.
+    fn callers(&self, wanted: impl Fn(&Peer) -> bool) -> Option<String> {
+        let kept_out = |peer: &&&Peer| !matches!(peer.origin.as_str(), "same-pod" | "node");
+        let callers = self.peers.iter().filter(kept_out).filter(|peer| wanted(peer));
         let callers: BTreeSet<&str> =
             callers.map(|peer| peer.reference.as_deref().unwrap_or(&peer.address)).collect();
-        if callers.is_empty() { String::new() } else { format!(", called by {}", list_names(callers)) }
+        match (callers.is_empty(), self.truncated) {
+            (true, false) => None,
+            (true, true) => Some("others, who are not remembered".to_owned()),
+            (false, false) => Some(list_names(callers)),
+            (false, true) => Some(format!("{} and others, who are not remembered", list_names(callers))),
+        }
     }
 }
 

@@ -1,11 +1,11 @@
-//! NetworkPolicies, reduced to the ports that they admit. Egress rules and the selectors of peers are left out.
+//! NetworkPolicies, reduced to the ports that they admit, and to whom. Egress rules are left out.
 
+use ipnet::IpNet;
 use portolan_engine::model::network_policy::{
-    AdmittedPort, IngressRule, LabelExpression, LabelOperator, LabelSelector, NetworkPolicy,
+    AdmittedPort, IngressRule, LabelExpression, LabelOperator, LabelSelector, NetworkPolicy, PolicyPeer,
 };
 use portolan_engine::model::pod::PortRef;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 
 use super::fault::{Fault, shortened};
 use super::fields::{Fields, List, NumberOrName, OptionalPort, ProtocolName};
@@ -25,7 +25,22 @@ pub struct PolicySpec {
 #[serde(default)]
 struct RuleSpec {
     ports: List<Fields<PortSpec>>,
-    from: List<IgnoredAny>,
+    from: List<Fields<PeerSpec>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct PeerSpec {
+    pod_selector: Option<Fields<SelectorSpec>>,
+    namespace_selector: Option<Fields<SelectorSpec>>,
+    ip_block: Option<Fields<BlockSpec>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct BlockSpec {
+    cidr: Option<String>,
+    except: List<Option<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -62,7 +77,8 @@ pub fn network_policy(
 /// that the verdict on their ports is unknown.
 #[must_use]
 pub fn unreadable(namespace: String, name: String) -> NetworkPolicy {
-    let unknown = LabelExpression { key: String::new(), operator: LabelOperator::Unknown, values: Vec::new() };
+    let unknown =
+        LabelExpression { key: String::new(), operator: LabelOperator::Unknown, values: Vec::new() };
     let selector = LabelSelector { expressions: vec![unknown], ..LabelSelector::default() };
     NetworkPolicy { namespace, name, selector, ingress: Vec::new() }
 }
@@ -91,7 +107,43 @@ fn rule_of(index: usize, spec: RuleSpec) -> Result<IngressRule, Fault> {
             Fault::new(format!("spec.ingress[{index}].ports[{port_index}].endPort"), problem)
         })?);
     }
-    Ok(IngressRule { ports, peers: spec.from.0.len() })
+    let mut peers = Vec::with_capacity(spec.from.0.len());
+    for (peer_index, Fields(from)) in spec.from.0.into_iter().enumerate() {
+        peers.push(peer(&format!("spec.ingress[{index}].from[{peer_index}]"), from)?);
+    }
+    Ok(IngressRule { ports, peers })
+}
+
+/// Converts an entry of `from`. `path` is that of the entry.
+fn peer(path: &str, spec: PeerSpec) -> Result<PolicyPeer, Fault> {
+    let of = |field: &str, spec: Option<Fields<SelectorSpec>>| {
+        spec.map(|Fields(spec)| selector(&format!("{path}.{field}"), spec)).transpose()
+    };
+    match (spec.ip_block, spec.namespace_selector, spec.pod_selector) {
+        (Some(Fields(block)), None, None) => ip_block(&format!("{path}.ipBlock"), &block),
+        (None, None, None) => {
+            Err(Fault::new(path, "is empty: expected ipBlock, podSelector or namespaceSelector"))
+        }
+        (Some(_), ..) => Err(Fault::new(path, "has ipBlock beside a selector: expected one of them")),
+        (None, namespaces, pods) => Ok(PolicyPeer::Pods {
+            namespaces: of("namespaceSelector", namespaces)?,
+            pods: of("podSelector", pods)?,
+        }),
+    }
+}
+
+fn ip_block(path: &str, spec: &BlockSpec) -> Result<PolicyPeer, Fault> {
+    let cidr = network(&format!("{path}.cidr"), spec.cidr.as_deref())?;
+    let except = spec.except.0.iter().enumerate();
+    let except = except.map(|(index, text)| network(&format!("{path}.except[{index}]"), text.as_deref()));
+    Ok(PolicyPeer::IpBlock { cidr, except: except.collect::<Result<_, _>>()? })
+}
+
+fn network(path: &str, text: Option<&str>) -> Result<IpNet, Fault> {
+    let text = text.ok_or_else(|| Fault::missing(path))?;
+    text.parse().map_err(|_| {
+        Fault::new(path, format!("is {:?}: expected a network such as 10.0.0.0/8", shortened(text)))
+    })
 }
 
 fn admitted(spec: PortSpec) -> Result<AdmittedPort, String> {

@@ -89,7 +89,7 @@ mod tests {
             namespace: "shop".to_owned(),
             name: name.to_owned(),
             selector: LabelSelector::default(),
-            ingress: vec![IngressRule { ports: vec![port; ports], peers: 0 }],
+            ingress: vec![IngressRule { ports: vec![port; ports], peers: Vec::new() }],
         };
         (("shop".to_owned(), name.to_owned()), policy)
     }
