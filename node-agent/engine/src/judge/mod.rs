@@ -9,5 +9,6 @@ mod pod;
 mod port;
 mod port_finding;
 mod repeats;
+mod service_names;
 mod storms;
 mod suppression;

@@ -102,7 +102,7 @@ impl PortJudge<'_> {
         let is_new_report = self.report_listener();
         let is_served = self.port.is_served();
         if let Some(pod) = self.port.pod {
-            self.context.check_expected_port(pod, (self.id.protocol, self.id.port), is_served);
+            self.context.check_expected_port(pod, (self.id.protocol, self.id.port), self.port);
         }
         if !is_served {
             return self.close();

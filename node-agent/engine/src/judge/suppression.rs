@@ -67,7 +67,9 @@ impl JudgeContext<'_> {
             Subject::Stale(key, protocol, port) | Subject::Dangling(key, protocol, port) => {
                 (Some(key), Some((protocol, port)))
             }
-            Subject::Opaque(key) | Subject::Storm(StormScope::Pod(key)) => (Some(key), None),
+            Subject::Opaque(key) | Subject::MissingName(key, _) | Subject::Storm(StormScope::Pod(key)) => {
+                (Some(key), None)
+            }
             Subject::Storm(StormScope::Netns(_)) | Subject::Port(_) => (None, None),
         };
         let record = key.and_then(|key| self.facts.pods.get(key));

@@ -62,6 +62,36 @@ pub(crate) fn dangling_id(uid: &PodUid, protocol: Protocol, port: u16) -> u64 {
     identify(b"dangling", Owner::Pod(uid), protocol.number(), port)
 }
 
+/// Returns a key of a Service's port with a named target, the same in every pod.
+#[must_use]
+pub(crate) fn target_name_id(
+    namespace: &str,
+    service: &str,
+    protocol: Protocol,
+    port: u16,
+    name: &str,
+) -> u64 {
+    let mut fnv = Fnv::default();
+    for part in [namespace, service, name] {
+        fnv.write(part.as_bytes());
+        fnv.write(b"/");
+    }
+    fnv.write(&[protocol.number()]);
+    fnv.write(&port.to_be_bytes());
+    fnv.finish()
+}
+
+/// Returns the id of a `dangling-service-port` finding about a named target; `target` is its [`target_name_id`].
+#[must_use]
+pub(crate) fn missing_name_id(uid: &PodUid, target: u64) -> u64 {
+    let mut fnv = Fnv::default();
+    fnv.write(b"name/pod/");
+    fnv.write(uid.0.as_bytes());
+    fnv.write(b"/");
+    fnv.write(&target.to_be_bytes());
+    fnv.finish()
+}
+
 /// Returns the id of an `opaque-runtime` finding.
 #[must_use]
 pub(crate) fn opaque_id(uid: &PodUid) -> u64 {

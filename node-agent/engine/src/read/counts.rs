@@ -46,6 +46,7 @@ impl Engine {
                 Subject::Port(id) => self.ports.get(id).and_then(|port| port.pod),
                 Subject::Stale(pod, ..)
                 | Subject::Dangling(pod, ..)
+                | Subject::MissingName(pod, _)
                 | Subject::Storm(StormScope::Pod(pod))
                 | Subject::Opaque(pod) => Some(pod),
                 Subject::Storm(StormScope::Netns(_)) => None,

@@ -18,6 +18,7 @@ use crate::rules::manifests::ServedPort;
 use crate::state::addresses::{AddressIndex, Serving};
 use crate::state::connections::ConnectionTable;
 use crate::state::exceptions::ExceptionRules;
+use crate::state::named_targets::NamedTargets;
 use crate::state::namespaces::Namespaces;
 use crate::state::netns::{Netns, NetnsIndex};
 use crate::state::pods::PodIndex;
@@ -38,6 +39,7 @@ pub(crate) struct Facts {
     pub(crate) pods: PodIndex,
     pub(crate) services: Selection<Service>,
     pub(crate) service_addresses: ServiceAddresses,
+    pub(crate) named_targets: NamedTargets,
     pub(crate) policies: Selection<NetworkPolicy>,
     pub(crate) namespaces: Namespaces,
     pub(crate) exceptions: ExceptionRules,
@@ -53,6 +55,7 @@ impl Facts {
             pods: PodIndex::default(),
             services: Selection::default(),
             service_addresses: ServiceAddresses::default(),
+            named_targets: NamedTargets::default(),
             policies: Selection::default(),
             namespaces: Namespaces::default(),
             exceptions: ExceptionRules::default(),
@@ -76,7 +79,7 @@ impl Facts {
         let pod = self.pods.in_netns(id.netns).filter(|_| !self.netns.is_host(id.netns));
         let record = pod.and_then(|pod| self.pods.get(pod));
         id.protocol == Protocol::Tcp
-            && record.is_some_and(|record| record.unserved.since((id.protocol, id.port)).is_some())
+            && record.is_some_and(|record| record.unserved.get((id.protocol, id.port)).is_some())
     }
 
     /// True if a virtual machine runs in the pod's netns, whose sockets this kernel does not see.

@@ -25,8 +25,10 @@ pub(crate) enum Subject {
     Port(PortId),
     /// A declared port of a pod that nothing serves.
     Stale(PodKey, Protocol, NonZeroU16),
-    /// A port of a pod that a Service sends to and nothing serves.
+    /// A port of a pod that refuses what a Service sends to it.
     Dangling(PodKey, Protocol, NonZeroU16),
+    /// A named target of a Service, by its key, that no container of the pod declares.
+    MissingName(PodKey, u64),
     /// The ports of a pod or netns.
     Storm(StormScope),
     /// A pod whose sockets this kernel does not see.

@@ -26,6 +26,8 @@ mod policies;
 mod proxies;
 mod recorded;
 mod selected_only;
+#[expect(clippy::expect_used, reason = "what a scenario asks for and does not find is a failed scenario")]
+mod services;
 mod sources;
 mod verdicts;
 #[expect(clippy::expect_used, reason = "builders of test data: a wrong literal is a broken test")]
