@@ -6,7 +6,7 @@ use crate::model::change::Change;
 use crate::model::families::Families;
 use crate::model::finding::Finding;
 use crate::model::finding_code::FindingCode;
-use crate::model::fingerprint::{Owner, dangling_id, opaque_id, stale_id, storm_id};
+use crate::model::fingerprint::{Owner, dangling_id, opaque_id, quiet_storm_id, stale_id, storm_id};
 use crate::model::identity::{BootTime, NetnsId, PodKey, PortId, Protocol, ProtocolPort};
 use crate::model::pod::Pod;
 use crate::model::policy::PolicyVerdict;
@@ -41,7 +41,7 @@ impl Engine {
         let can_be_unserved = context.can_be_unserved(key);
         let netns = context.facts.netns_of(key);
         let Some(record) = context.facts.pods.get_mut(key) else { return };
-        let storm = storm_id(Owner::Pod(&record.pod.uid));
+        let storms = [storm_id(Owner::Pod(&record.pod.uid)), quiet_storm_id(&record.pod.uid)];
         let beyond_before = std::mem::take(&mut record.unserved.beyond);
         let mut to_check: Vec<ProtocolPort> =
             record.expected.ports().chain(record.unserved.ports()).collect();
@@ -55,7 +55,9 @@ impl Engine {
         }
         context.refuse_beyond(key, beyond_before);
         context.check_names(key, can_be_unserved);
-        self.check_storm(storm, now);
+        for storm in storms {
+            self.check_storm(storm, now);
+        }
     }
 
     /// Judges every port of a pod, and the pod itself.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::engine::Engine;
 use crate::judge::context::JudgeContext;
 use crate::model::change::Change;
+use crate::model::finding_code::FindingCode;
 use crate::model::fingerprint::Fnv;
 use crate::model::identity::{BootTime, PortId, Protocol};
 use crate::model::listener::{DeclarationStatus, Explanation, ListenerState};
@@ -126,9 +127,14 @@ impl PortJudge<'_> {
         self.context.facts.netns.is_host(self.id.netns)
     }
 
-    /// The pod or netns that counts this port towards a storm.
-    pub(crate) fn storm_scope(&self) -> StormScope {
-        self.port.pod.map_or(StormScope::Netns(self.id.netns), StormScope::Pod)
+    /// Counts the port among those with findings, by the code of its own; `None` if it makes none.
+    pub(crate) fn count_finding(&mut self, code: Option<FindingCode>) {
+        let (pod, netns) = (self.port.pod, self.id.netns);
+        let counted_by = code.map(|code| StormScope::of(pod, netns, code));
+        for scope in StormScope::all_of(pod, netns) {
+            let code = code.filter(|_| counted_by == Some(scope));
+            self.context.update_storm(scope, self.id, code);
+        }
     }
 
     /// True for the node's own sockets, unless `include_host` is set.
@@ -277,7 +283,7 @@ impl PortJudge<'_> {
 
     /// Withdraws everything that was reported about a port that is not to be reported any more.
     pub(crate) fn hide(&mut self) {
-        self.context.update_storm(self.storm_scope(), self.id, None);
+        self.count_finding(None);
         if self.port.reported.is_some() {
             self.withdraw();
             self.port.reported = None;
@@ -290,7 +296,7 @@ impl PortJudge<'_> {
         self.context.agenda.set(Timer::Port(id), None);
         let peers = self.port.traffic.peer_count();
         self.context.facts.netns.refund(id.netns, Usage { ports: 1, peers, ..Usage::default() });
-        self.context.update_storm(self.storm_scope(), id, None);
+        self.count_finding(None);
         if let Some(record) = self.port.pod.and_then(|pod| self.context.facts.pods.get_mut(pod)) {
             record.ports.remove(&id);
         }

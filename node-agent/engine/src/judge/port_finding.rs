@@ -1,6 +1,7 @@
 //! Opens, changes and resolves the finding of one port.
 
 use crate::judge::port::PortJudge;
+use crate::model::finding_code::FindingCode;
 use crate::model::identity::{BootTime, Protocol};
 use crate::model::listener::Exposure;
 use crate::model::pod::{Container, ContainerKind};
@@ -13,6 +14,7 @@ use crate::rules::{declaration, isolation};
 use crate::state::bindings::Bindings;
 use crate::state::findings::{Assessment, REPORT_INTERVAL, Raised, Subject};
 use crate::state::pod_record::PodRecord;
+use crate::state::storms::StormScope;
 
 impl PortJudge<'_> {
     /// Opens, changes or resolves the port's finding. Returns when to judge the port again.
@@ -21,8 +23,7 @@ impl PortJudge<'_> {
         let facts = self.port_facts(bindings);
         // A port that may be a client's is listed, and makes no finding.
         let code = verdict(&facts).filter(|_| !self.port.unproven);
-        let scope = self.storm_scope();
-        let is_counted = self.context.facts.storm(scope).is_some_and(|storm| storm.ports.contains(&id));
+        let is_counted = self.is_counted();
         let due = bindings.first_at.after(options.grace);
         if code.is_some() && !self.has_finding() && !is_counted && now < due {
             return Some(due);
@@ -31,9 +32,8 @@ impl PortJudge<'_> {
             code.and_then(|code| self.context.port_suppression((id, &*self.port), bindings, (code, &facts)));
         // A suppressed finding is neither part of a storm nor hidden by one.
         let is_open = suppressed_by.is_none();
-        self.context.update_storm(scope, id, code.filter(|_| is_open));
-        let storm = self.context.facts.storm(scope);
-        let is_hidden = is_open && storm.is_some_and(|storm| storm.hides(id, options.storm_ports));
+        self.count_finding(code.filter(|_| is_open));
+        let is_hidden = is_open && code.is_some_and(|code| self.is_hidden(code));
         let Some(code) = code.filter(|_| !is_hidden) else {
             self.resolve_finding();
             return None;
@@ -96,6 +96,19 @@ impl PortJudge<'_> {
                 .is_some_and(|record| declaration::has_host_port(&record.pod, id.protocol, id.port)),
             ephemeral: record.is_some_and(in_debug_container),
         }
+    }
+
+    /// True if the port is counted among those with findings: its grace time is over.
+    fn is_counted(&self) -> bool {
+        let mut scopes = StormScope::all_of(self.port.pod, self.id.netns);
+        scopes.any(|scope| self.context.facts.storm(scope).is_some_and(|storm| storm.contains(self.id)))
+    }
+
+    /// True if one finding for many ports replaces the port's finding with this code.
+    fn is_hidden(&self, code: FindingCode) -> bool {
+        let scope = StormScope::of(self.port.pod, self.id.netns, code);
+        let cap = scope.cap(self.context.options.storm_ports);
+        self.context.facts.storm(scope).is_some_and(|storm| storm.hides(self.id, cap))
     }
 
     /// True if the finding with the port's id is open and about this port.

@@ -56,6 +56,12 @@ pub(crate) fn storm_id(owner: Owner<'_>) -> u64 {
     identify(b"storm", owner, 0, 0)
 }
 
+/// Returns the id of the finding that replaces those below medium severity of very many ports of a pod.
+#[must_use]
+pub(crate) fn quiet_storm_id(uid: &PodUid) -> u64 {
+    identify(b"quiet-storm", Owner::Pod(uid), 0, 0)
+}
+
 /// Returns the id of a `dangling-service-port` finding.
 #[must_use]
 pub(crate) fn dangling_id(uid: &PodUid, protocol: Protocol, port: u16) -> u64 {

@@ -47,7 +47,7 @@ impl Engine {
                 Subject::Stale(pod, ..)
                 | Subject::Dangling(pod, ..)
                 | Subject::MissingName(pod, _)
-                | Subject::Storm(StormScope::Pod(pod))
+                | Subject::Storm(StormScope::Pod(pod) | StormScope::QuietPod(pod))
                 | Subject::Opaque(pod) => Some(pod),
                 Subject::Storm(StormScope::Netns(_)) => None,
             };

@@ -259,6 +259,16 @@ pub(crate) fn pod_storm(pod: &PodRef, ports: usize) -> String {
     format!("pod {} serves {ports} undeclared ports: look at what runs in it before anything else", name(pod))
 }
 
+/// Returns the sentence for a pod with very many undeclared ports that are expected, blocked or on loopback.
+#[must_use]
+pub(crate) fn quiet_storm(pod: &PodRef, ports: usize) -> String {
+    format!(
+        "pod {} serves {ports} undeclared ports that are on loopback, blocked by policy or expected by something: one finding \
+         stands for all of them; look at what runs in it",
+        name(pod)
+    )
+}
+
 /// Returns the sentence for a netns without a pod that serves too many ports.
 #[must_use]
 pub(crate) fn netns_storm(netns: &NetnsRef, ports: usize) -> String {

@@ -4,6 +4,7 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use crate::model::finding::Finding;
+use crate::model::finding_code::FindingCode;
 use crate::model::fingerprint::hex;
 use crate::model::identity::{BootTime, NetnsId, PortId, Protocol};
 use crate::model::listener::{
@@ -159,17 +160,26 @@ fn storm(
         StormScope::Pod(key) => {
             let pod = facts.pods.get(key)?;
             let mut finding = bare(id, record, Some(&pod.reference));
-            finding.message = message::pod_storm(&pod.reference, storm.ports.len());
+            finding.message = message::pod_storm(&pod.reference, storm.ports().len());
+            finding
+        }
+        StormScope::QuietPod(key) => {
+            let pod = facts.pods.get(key)?;
+            let mut finding = bare(id, record, Some(&pod.reference));
+            finding.message = message::quiet_storm(&pod.reference, storm.ports().len());
+            if record.assessment.code == FindingCode::UndeclaredLoopback {
+                finding.exposure = Exposure::Loopback;
+            }
             finding
         }
         StormScope::Netns(netns) => {
             let mut finding = bare(id, record, None);
-            finding.message = message::netns_storm(&netns_ref(facts, netns), storm.ports.len());
+            finding.message = message::netns_storm(&netns_ref(facts, netns), storm.ports().len());
             finding.declaration.status = DeclarationStatus::Unknown;
             finding
         }
     };
-    for (id, port) in storm.ports.iter().filter_map(|id| Some((id, ports.get(*id)?))) {
+    for (id, port) in storm.ports().filter_map(|id| Some((id, ports.get(id)?))) {
         port.traffic.add_to(id.protocol, &mut finding.traffic);
     }
     Some(finding)

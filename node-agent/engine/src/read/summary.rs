@@ -109,7 +109,9 @@ impl Engine {
                 let missing = self.facts.pods.get(pod).and_then(|record| record.unserved.name(target));
                 (Some(pod), (missing.map(|missing| missing.protocol), None))
             }
-            Subject::Storm(StormScope::Pod(pod)) | Subject::Opaque(pod) => (Some(pod), (None, None)),
+            Subject::Storm(StormScope::Pod(pod) | StormScope::QuietPod(pod)) | Subject::Opaque(pod) => {
+                (Some(pod), (None, None))
+            }
             Subject::Storm(StormScope::Netns(_)) => (None, (None, None)),
         };
         Summary {

@@ -143,6 +143,7 @@ impl Facts {
     pub(crate) fn storm(&self, scope: StormScope) -> Option<&StormState> {
         match scope {
             StormScope::Pod(key) => self.pods.get(key).map(|record| &record.storm),
+            StormScope::QuietPod(key) => self.pods.get(key).map(|record| &record.quiet_storm),
             StormScope::Netns(netns) => self.netns.get(netns).map(|netns| &netns.storm),
         }
     }
@@ -151,6 +152,7 @@ impl Facts {
     pub(crate) fn storm_mut(&mut self, scope: StormScope) -> Option<&mut StormState> {
         match scope {
             StormScope::Pod(key) => self.pods.get_mut(key).map(|record| &mut record.storm),
+            StormScope::QuietPod(key) => self.pods.get_mut(key).map(|record| &mut record.quiet_storm),
             StormScope::Netns(netns) => self.netns.get_mut(netns).map(|netns| &mut netns.storm),
         }
     }
