@@ -13,6 +13,7 @@ use crate::model::fingerprint::Fnv;
 use crate::model::identity::{BootTime, PortId, Protocol};
 use crate::model::listener::{DeclarationStatus, Explanation, ListenerState};
 use crate::model::options::RecordMode;
+use crate::model::reach::Reach;
 use crate::read::render;
 use crate::rules::declaration;
 use crate::rules::explanation::explanations;
@@ -244,12 +245,22 @@ impl PortJudge<'_> {
         waits.then_some(deadline)
     }
 
-    /// Reports the close, unless traffic of the port's last moments may still be drained.
+    /// Returns when it will be certain who called an undeclared port, if that is not known yet and may raise its code.
+    fn last_origin_at(&self) -> Option<BootTime> {
+        let may_rise =
+            self.port.status == DeclarationStatus::Undeclared && self.port.reach() < Reach::External;
+        self.port.settle_at().filter(|at| may_rise && self.context.now < *at)
+    }
+
+    /// Reports the close, unless traffic of the port's last moments may still be drained, or its callers are not certain.
     fn close(&mut self) -> Outcome {
         let (now, options) = (self.context.now, self.context.options);
         let closed_at = self.port.closed_at.unwrap_or(now);
-        if let Some(deadline) = self.last_traffic_until(closed_at) {
+        if let Some(deadline) = self.last_traffic_until(closed_at).or_else(|| self.last_origin_at()) {
             return Outcome::Keep(Some(deadline));
+        }
+        if let Some(bindings) = self.port.bindings.clone() {
+            self.judge_last_calls(&bindings);
         }
         if let Some(bindings) = &self.port.bindings
             && bindings.opened_at.is_some()

@@ -19,17 +19,41 @@ use crate::state::storms::StormScope;
 impl PortJudge<'_> {
     /// Opens, changes or resolves the port's finding. Returns when to judge the port again.
     pub(crate) fn judge_finding(&mut self, bindings: &Bindings, is_new_report: bool) -> Option<BootTime> {
-        let (id, now, options) = (self.id, self.context.now, self.context.options);
         let facts = self.port_facts(bindings);
-        // A port that may be a client's is listed, and makes no finding.
+        self.settle_finding(&facts, bindings, is_new_report)
+    }
+
+    /// Opens the finding of a port that is about to close, or raises its code, if somebody from beyond the node called it in
+    /// its last moments: its last traffic is drained after the close. The pod may be gone by then.
+    pub(crate) fn judge_last_calls(&mut self, bindings: &Bindings) {
+        let mut facts = self.port_facts(bindings);
+        if facts.pod == PodFact::Departed {
+            facts.pod = PodFact::Known;
+        }
         let code = verdict(&facts).filter(|_| !self.port.unproven);
+        if code != self.port.found && code.is_some_and(FindingCode::is_of_calls) {
+            self.settle_finding(&facts, bindings, false);
+        }
+    }
+
+    fn settle_finding(
+        &mut self,
+        facts: &PortFacts,
+        bindings: &Bindings,
+        is_new_report: bool,
+    ) -> Option<BootTime> {
+        let (id, now, options) = (self.id, self.context.now, self.context.options);
+        // A port that may be a client's is listed, and makes no finding.
+        let code = verdict(facts).filter(|_| !self.port.unproven);
         let is_counted = self.is_counted();
         let due = bindings.first_at.after(options.grace);
-        if code.is_some() && !self.has_finding() && !is_counted && now < due {
+        let waits = code.is_some_and(|code| !code.is_of_calls());
+        if waits && !self.has_finding() && !is_counted && now < due {
             return Some(due);
         }
+        self.port.found = code.or(self.port.found);
         let suppressed_by =
-            code.and_then(|code| self.context.port_suppression((id, &*self.port), bindings, (code, &facts)));
+            code.and_then(|code| self.context.port_suppression((id, &*self.port), bindings, (code, facts)));
         // A suppressed finding is neither part of a storm nor hidden by one.
         let is_open = suppressed_by.is_none();
         self.count_finding(code.filter(|_| is_open));

@@ -104,6 +104,10 @@ impl Findings {
         assessment: Assessment,
         first_seen: BootTime,
     ) -> Raised {
+        if let Some(record) = self.open.get_mut(&id) {
+            // A fact that comes late may show that the condition began earlier.
+            record.first_seen = record.first_seen.min(first_seen);
+        }
         match self.open.get_mut(&id) {
             Some(record) if record.assessment == assessment => {
                 // Another port took the finding over.

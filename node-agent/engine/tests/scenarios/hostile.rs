@@ -391,6 +391,8 @@ fn callers_of_one_netns_leave_room_for_those_of_others() {
     for cookie in 9_001..=9_010 {
         world.close(APP, cookie);
     }
+    // Who called is certain only after a while.
+    world.wait(5_000);
     assert_eq!(used(&world, "peers"), 1);
 }
 
