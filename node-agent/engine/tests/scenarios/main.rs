@@ -18,6 +18,7 @@ mod listening;
 #[expect(clippy::expect_used, reason = "what a scenario asks for and does not find is a failed scenario")]
 mod nat_paths;
 mod netns;
+mod never_lost;
 #[expect(clippy::expect_used, reason = "builders of test data: a wrong literal is a broken test")]
 mod objects;
 mod order;
