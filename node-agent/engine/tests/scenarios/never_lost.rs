@@ -20,6 +20,9 @@ const PODS: [&str; 2] = ["app", "curler"];
 /// Longer than the engine remembers a deleted pod.
 const FORGOTTEN: u64 = 80_000;
 
+/// Order from which on a report comes a step late.
+const LATE: u8 = 225;
+
 /// One event. Most are reported; those that are not show in the next scan.
 #[derive(Clone, Debug)]
 enum Deed {
@@ -231,14 +234,17 @@ fn check(world: &World, truth: &Truth) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+fn is_of_pod(input: &Input) -> bool {
+    matches!(input, Input::PodChanged { .. } | Input::PodGone { .. })
+}
+
 /// Puts the reports into the order of their keys. Those of one pod keep theirs.
 fn deliver(mut reports: Vec<(Input, u8)>) -> Vec<Input> {
-    let of_pods = |input: &Input| matches!(input, Input::PodChanged { .. } | Input::PodGone { .. });
-    let mut pods = reports.iter().filter(|(input, _)| of_pods(input)).map(|(input, _)| input.clone());
-    let pods: Vec<Input> = pods.by_ref().collect();
+    let pods: Vec<Input> =
+        reports.iter().filter(|(input, _)| is_of_pod(input)).map(|(input, _)| input.clone()).collect();
     reports.sort_by_key(|(_, key)| *key);
     let mut pods = pods.into_iter();
-    let next = |(input, _): (Input, u8)| if of_pods(&input) { pods.next() } else { Some(input) };
+    let next = |(input, _): (Input, u8)| if is_of_pod(&input) { pods.next() } else { Some(input) };
     reports.into_iter().filter_map(next).collect()
 }
 
@@ -249,9 +255,10 @@ fn run(steps: &[Step], storm_ports: usize) -> Result<(), TestCaseError> {
     for (index, name) in PODS.into_iter().enumerate() {
         world.apply(netns_at(1 + index as u64, name, "10.1.0.9/24", ms(500))).apply(report(index, false));
     }
+    let mut late = Vec::new();
     for (deeds, pause) in steps {
         let begin = world.now;
-        let mut reports = Vec::new();
+        let mut reports = std::mem::take(&mut late);
         let mut is_blind = false;
         for (index, (deed, key)) in deeds.iter().enumerate() {
             let at = begin.after(std::time::Duration::from_millis(10 * (index as u64 + 1)));
@@ -260,6 +267,11 @@ fn run(steps: &[Step], storm_ports: usize) -> Result<(), TestCaseError> {
                 matches!(deed, Deed::Open { is_seen: false, .. } | Deed::Close { is_seen: false, .. });
         }
         world.wait(100);
+        // Some reports of sockets and netns come only with those of the next step, while closed sockets are remembered.
+        let (later, reports): (Vec<_>, Vec<_>) = reports
+            .into_iter()
+            .partition(|(input, key)| *key >= LATE && *pause < FORGOTTEN && !is_of_pod(input));
+        late.extend(later.into_iter().map(|(input, key)| (input, key - LATE)));
         for input in deliver(reports) {
             world.apply(input).wait(1);
         }
@@ -269,7 +281,9 @@ fn run(steps: &[Step], storm_ports: usize) -> Result<(), TestCaseError> {
             scans.into_iter().for_each(|scan| drop(world.apply(scan)));
         }
         world.wait(*pause);
-        check(&world, &truth)?;
+        if late.is_empty() {
+            check(&world, &truth)?;
+        }
     }
     Ok(())
 }
