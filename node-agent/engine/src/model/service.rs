@@ -91,6 +91,12 @@ impl Service {
         self.addresses.iter().copied().filter(move |address| !is_outside(address))
     }
 
+    /// Returns the port of every node that tells a load balancer whether the node has pods of the Service.
+    #[must_use]
+    pub(crate) fn health_check(&self) -> Option<NonZeroU16> {
+        self.outside.as_ref()?.health_check
+    }
+
     /// Returns the families in which its traffic comes to a pod with these addresses. Headless Services have no address,
     /// and a source may not know the addresses of a pod: then any family counts.
     #[must_use]

@@ -163,6 +163,7 @@ fn explained(listener: &Listener) -> String {
     let why = match why.source.as_str() {
         "probe" | "lifecycle" => format!("{subject} calls it"),
         "service" => format!("Service {subject} sends traffic to it"),
+        "health-check" => format!("load balancers ask it about Service {subject}"),
         "annotation" => format!("annotation {subject} names it"),
         "mesh" => format!("it belongs to mesh {subject}"),
         _ => format!("NetworkPolicy {subject} admits it"),

@@ -201,7 +201,7 @@ fn unserved(
         [one] => Some((*one).clone()),
         _ => None,
     };
-    let served = ServedPort { protocol, port, process: None, served_from: None };
+    let served = ServedPort::unserved(protocol, port);
     finding.declaration = declaration::describe(Some(pod.manifests()), served);
     finding.policy = policy_of(facts, pod, protocol, port);
     finding

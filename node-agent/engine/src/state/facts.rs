@@ -117,7 +117,17 @@ impl Facts {
     /// A port as the rules about declarations need it.
     pub(crate) fn served_port<'a>(&'a self, id: PortId, port: &'a Port) -> ServedPort<'a> {
         let served_from = port.served_from.and_then(|pod| self.pods.get(pod)).map(|record| &*record.pod);
-        ServedPort { protocol: id.protocol, port: id.port, process: port.representative(), served_from }
+        let checks_for = self
+            .service_addresses
+            .health_check(id.protocol, id.port)
+            .filter(|_| self.netns.is_host(id.netns));
+        ServedPort {
+            protocol: id.protocol,
+            port: id.port,
+            process: port.representative(),
+            served_from,
+            checks_for,
+        }
     }
 
     /// The container that serves a port, if that is certain: every process that can be reached runs in it. It may be

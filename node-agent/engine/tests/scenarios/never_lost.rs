@@ -278,7 +278,9 @@ fn run(steps: &[Step], storm_ports: usize) -> Result<(), TestCaseError> {
         if is_blind {
             let at = world.now;
             let scans: Vec<Input> = truth.netns.iter().map(|(netns, _)| truth.scanned(*netns, at)).collect();
-            scans.into_iter().for_each(|scan| drop(world.apply(scan)));
+            for scan in scans {
+                world.apply(scan);
+            }
         }
         world.wait(*pause);
         if late.is_empty() {

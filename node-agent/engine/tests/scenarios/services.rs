@@ -10,12 +10,14 @@ use portolan_engine::model::identity::{NetnsId, SocketCookie};
 use portolan_engine::model::input::Input;
 use portolan_engine::model::pod::ContainerKind::{Ephemeral, Init, Regular, Sidecar};
 use portolan_engine::model::process::Holder;
+use portolan_engine::model::service::{ExternalAccess, Service, ServiceKind};
 use portolan_engine::model::socket::{NetnsScan, ScannedSocket};
 use portolan_engine::model::traffic::{PeerDelta, TrafficDrain};
 
 use crate::objects::{named, number, sends, service, service_gone, services};
 use crate::world::{
-    APP, CURLER, PodBuilder, World, drained, gone, ip, ms, netns, opened, peer, pod, port, scan, told,
+    APP, CURLER, HOST, PodBuilder, World, cgroup, drained, gone, ip, ms, netns, opened, peer, pod, port,
+    scan, told,
 };
 
 /// A pod that a Service of `app: web` selects.
@@ -246,4 +248,28 @@ fn an_opened_socket_that_may_accept_ipv4_is_believed_until_a_scan_tells() {
     let at = world.now;
     world.apply(told("file", web().container("more", Regular, &[(8080, Tcp)]).address("10.1.0.2")));
     world.apply(to_8080(&[])).apply(opened(APP, 10, Tcp, 8080, "::", at)).wait(61_000).check(&[]);
+}
+
+/// A Service of a load balancer that asks for its health at this port of the node.
+fn checked_at(number: u16) -> Service {
+    let outside = ExternalAccess { health_check: NonZeroU16::new(number), ..ExternalAccess::default() };
+    Service { kind: ServiceKind::LoadBalancer, outside: outside.boxed(), ..service("web", "web") }
+}
+
+#[test]
+fn a_health_check_port_explains_what_listens_on_it_in_the_nodes_network() {
+    let proxy = || pod("kube-proxy").uid("aa-bb").host_network().container("proxy", Regular, &[]);
+    let mut world = World::demo();
+    world.apply(told("file", proxy())).listen_in(&cgroup("aa-bb", "proxy"), HOST, 11, 31_000).wait(6_000);
+    world.check(&["undeclared-host 31000/TCP"]);
+    world.apply(services(vec![checked_at(31_000)])).check(&["undeclared-explained 31000/TCP"]);
+    let finding = world.finding();
+    let why = &finding.declaration.explained_by[0];
+    assert_eq!((why.source.as_str(), why.reference.as_str()), ("health-check", "demo/web"));
+    assert!(finding.message.contains("load balancers ask it about Service demo/web"), "{}", finding.message);
+    world.apply(services(vec![checked_at(31_001)])).check(&["undeclared-host 31000/TCP"]);
+    // A pod with its own network, or another protocol, does not serve a health check.
+    let mut world = World::demo();
+    world.apply(services(vec![checked_at(31_000)])).apply(told("file", web())).listen(APP, 10, 31_000);
+    world.wait(6_000).check(&["undeclared-reachable 31000/TCP"]);
 }

@@ -100,7 +100,7 @@ impl<'a> Sentences<'a> {
         let behind: Vec<&End> = self.found.ends.iter().filter(behind_nat).collect();
         self.describe_sockets(&behind);
         self.of_services_without_ends();
-        for step in self.found.services.iter().filter(|step| health_check(&step.service) == Some(port)) {
+        for step in self.found.services.iter().filter(|step| step.service.health_check() == Some(port)) {
             self.answer.push(format!(
                 "Port {port}/TCP is the health check of Service {}: kube-proxy itself answers it on every node, and says \
                  whether this node has pods of the Service.",
@@ -428,10 +428,6 @@ impl<'a> Sentences<'a> {
 
 fn is_host(end: &End) -> bool {
     end.pod.as_ref().is_none_or(|pod| pod.host_network)
-}
-
-fn health_check(service: &Service) -> Option<NonZeroU16> {
-    service.outside.as_ref()?.health_check
 }
 
 fn served_by(end: &End) -> String {
