@@ -67,10 +67,10 @@ pub struct Finding {
     /// Protocol of the port, also if no process serves the port; `null` if the finding is about a pod.
     #[serde(default)]
     pub protocol: Option<String>,
-    /// Number of the port, also if no process serves the port; `null` if the finding is about a pod.
+    /// Number of the port, also if no process serves the port; `null` if the finding is about a pod, or about a port name.
     #[serde(default)]
     pub port: Option<u16>,
-    /// Listener on the port; `null` if no process serves the port.
+    /// Listener on the port; `null` if no process serves the port, and for `dangling-service-port`.
     pub listener: Option<Box<Listener>>,
     /// Whether the port is declared, and by what.
     pub declaration: Declaration,

@@ -2,6 +2,7 @@
 //! Loads no kernel programs.
 
 pub mod collect;
+mod host_pods;
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -33,6 +34,7 @@ use crate::sink::convert::{Converter, Wall};
 use crate::source::annotation_lint::AnnotationLint;
 use crate::source::clock;
 use crate::source::kernel::Capabilities;
+use crate::source::netns::HostNetns;
 use crate::source::pods::file::Reading;
 use crate::source::pods::{cri, file};
 
@@ -61,7 +63,12 @@ pub fn run(args: &ScanArgs) -> Exit {
     };
     inputs.extend(from_sources);
     let dirs = config::netns_dirs(args.netns_dir.clone());
-    let options = stage_options::netns(dirs, args.include_host, &sources);
+    let mut options = stage_options::netns(dirs, args.include_host, &sources);
+    let host_pods = host_pods::host_pods(&inputs);
+    if !host_pods.is_empty() && options.host == HostNetns::FactsOnly {
+        // A manifest as `kubectl get -o yaml` writes it has the UID and the container ids that cgroups name.
+        options.host = HostNetns::Listed;
+    }
     let collected = match collect::collect(&options) {
         Ok(collected) => collected,
         Err(error) => {
@@ -79,6 +86,11 @@ pub fn run(args: &ScanArgs) -> Exit {
     if all > findings.len() {
         let count = all - findings.len();
         let _ = writeln!(io::stderr(), "portolan: {count} suppressed by exceptions are not shown");
+    }
+    let selector = args.filter.selector.clone().unwrap_or_default();
+    let asked = (args.filter.namespace.as_deref(), &selector);
+    if let Some(note) = host_pods::note(&host_pods, asked, &options.proc_root) {
+        let _ = writeln!(io::stderr(), "portolan: {note}");
     }
     if let Some(note) = unproven_note(&unproven) {
         let _ = writeln!(io::stderr(), "portolan: {note}");

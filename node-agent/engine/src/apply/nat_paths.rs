@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::engine::Engine;
-use crate::model::identity::{BootTime, PortId};
+use crate::model::identity::{BootTime, PortId, Protocol};
 use crate::model::service::Service;
 use crate::model::traffic::Dialled;
 use crate::state::nat_paths::NatPaths;
@@ -42,10 +42,19 @@ impl Engine {
                 self.facts.service_addresses.add(now);
             }
         }
+        self.judge_health_checks(touched);
         let is_affected = |paths: &NatPaths| {
             touched.len() > FEW_SERVICES
                 || paths.paths().any(|path| touched.iter().any(|service| leads(service, path.dialled.to)))
         };
         self.agenda.judge_all(self.ports.retrace_nat_paths(is_affected));
+    }
+    /// Judges the ports of the node's network that these Services announce, or announced, for health checks.
+    fn judge_health_checks(&mut self, touched: &[Arc<Service>]) {
+        let Some(netns) = self.facts.netns.host() else { return };
+        let checked = touched.iter().filter_map(|service| service.health_check());
+        let ids = checked.map(|port| PortId { netns, protocol: Protocol::Tcp, port });
+        let known: Vec<PortId> = ids.filter(|id| self.ports.contains(*id)).collect();
+        self.agenda.judge_all(known);
     }
 }

@@ -62,6 +62,16 @@ impl Engine {
         if self.facts.netns.is_gone(id) {
             self.facts.pods.learn_paths(id, &[]);
             self.facts.settle_claim(id);
+            for heir in self.at_paths_of(id) {
+                self.agenda.judge_all(self.ports.of_netns(heir));
+                self.check_pods_of(heir, now);
+            }
         }
+    }
+
+    /// Returns the netns that are at the paths of an ended one now: it may have been there for a while only.
+    fn at_paths_of(&self, ended: NetnsId) -> BTreeSet<NetnsId> {
+        let paths = self.facts.netns.facts(ended).into_iter().flat_map(|facts| &facts.paths);
+        paths.filter_map(|path| self.facts.netns.at_path(path)).filter(|at| *at != ended).collect()
     }
 }

@@ -31,12 +31,12 @@ impl Engine {
             let Some(record) = self.facts.pods.get_mut(key) else { continue };
             if touched.len() > FEW {
                 if self.select_services(key) {
-                    self.resolve_expectations(key);
+                    self.resolve_expectations(key, now);
                     self.judge_pod(key, now);
                 }
             } else if self.facts.services.reselect(&record.pod, &mut record.services, &touched).is_some() {
                 self.judge_targets(key, &touched);
-                if self.resolve_expectations(key) {
+                if self.resolve_expectations(key, now) {
                     self.check_pod(key, now);
                 }
             }
@@ -112,9 +112,9 @@ impl Engine {
 
     /// Selects the Services, policies and exceptions of a pod that is new or has other labels. Returns true if any
     /// changed.
-    pub(crate) fn select_for(&mut self, key: PodKey) -> bool {
+    pub(crate) fn select_for(&mut self, key: PodKey, now: BootTime) -> bool {
         let services = self.select_services(key);
-        self.resolve_expectations(key);
+        self.resolve_expectations(key, now);
         let policies = self.select_policies(key);
         let exceptions = self.select_exceptions(key);
         services || policies || exceptions

@@ -36,14 +36,15 @@ impl Engine {
             let Some(record) = self.facts.pods.get(*key) else { continue };
             self.facts.addresses.retire_pod(*key, &record.pod, now);
             self.agenda.judge_all(record.ports.iter().copied());
+            self.resolve_expectations(*key, now);
         }
         self.judge_called_by(&changes.changed);
         let mut differing = Vec::with_capacity(changes.changed.len());
         for PodChange { key, before, extent } in changes.changed {
             match extent {
                 Extent::Readiness => {}
-                // The labels changed, but the same objects select the pod.
-                Extent::Labels if !self.select_for(key) => continue,
+                // The same objects select the pod. Its readiness may differ too.
+                Extent::Labels if !self.select_for(key, now) => {}
                 Extent::Labels => {
                     let ports = self.facts.pods.get(key).map(|record| &record.ports);
                     self.agenda.judge_all(ports.into_iter().flatten().copied());
@@ -87,7 +88,7 @@ impl Engine {
         if was_in != is_in {
             self.agenda.judge_all(was_in.into_iter().flat_map(|netns| self.ports.of_netns(netns)));
         }
-        self.select_for(key);
+        self.select_for(key, now);
         let Some(record) = self.facts.pods.get(key) else { return };
         self.facts.addresses.add_pod(key, &record.pod);
         self.agenda.judge_all(record.ports.iter().copied());

@@ -88,7 +88,7 @@ impl PortJudge<'_> {
 
     fn move_to(&mut self, pod: Option<PodKey>) {
         let id = self.id;
-        self.context.update_storm(self.storm_scope(), id, None);
+        self.count_finding(None);
         if let Some(record) = self.port.pod.and_then(|before| self.context.facts.pods.get_mut(before)) {
             record.ports.remove(&id);
         }

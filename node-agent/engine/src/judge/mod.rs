@@ -10,5 +10,6 @@ mod port;
 mod port_finding;
 mod remembered;
 mod repeats;
+mod service_names;
 mod storms;
 mod suppression;

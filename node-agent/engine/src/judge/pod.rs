@@ -3,16 +3,20 @@
 use crate::engine::Engine;
 use crate::judge::context::JudgeContext;
 use crate::model::change::Change;
+use crate::model::families::Families;
 use crate::model::finding::Finding;
 use crate::model::finding_code::FindingCode;
-use crate::model::fingerprint::{Owner, dangling_id, opaque_id, stale_id, storm_id};
+use crate::model::fingerprint::{Owner, dangling_id, opaque_id, quiet_storm_id, stale_id, storm_id};
 use crate::model::identity::{BootTime, NetnsId, PodKey, PortId, Protocol, ProtocolPort};
+use crate::model::pod::Pod;
 use crate::model::policy::PolicyVerdict;
 use crate::read::render;
-use crate::rules::expectations::{Expectations, ExpectedBy};
+use crate::rules::expectations::Expectations;
+use crate::rules::mesh;
 use crate::state::findings::{Assessment, Raised, Subject};
 use crate::state::port::Port;
 use crate::state::timers::Timer;
+use crate::state::unserved::{Refusal, Shortfall};
 
 /// Loss reason: a pod has more expected ports than are kept, or more unserved ports than are reported.
 const EXPECTED_FULL: &str = "expected-ports-full";
@@ -37,7 +41,7 @@ impl Engine {
         let can_be_unserved = context.can_be_unserved(key);
         let netns = context.facts.netns_of(key);
         let Some(record) = context.facts.pods.get_mut(key) else { return };
-        let storm = storm_id(Owner::Pod(&record.pod.uid));
+        let storms = [storm_id(Owner::Pod(&record.pod.uid)), quiet_storm_id(&record.pod.uid)];
         let beyond_before = std::mem::take(&mut record.unserved.beyond);
         let mut to_check: Vec<ProtocolPort> =
             record.expected.ports().chain(record.unserved.ports()).collect();
@@ -46,11 +50,14 @@ impl Engine {
         for at in to_check {
             let (protocol, port) = at;
             let id = netns.map(|netns| PortId { netns, protocol, port });
-            let served = id.and_then(|id| ports.get(id)).is_some_and(Port::is_served);
-            context.check_expected(key, at, can_be_unserved && !served);
+            let shortfall = context.shortfall(key, at, id.and_then(|id| ports.get(id)));
+            context.check_expected(key, at, if can_be_unserved { shortfall } else { Shortfall::default() });
         }
         context.refuse_beyond(key, beyond_before);
-        self.check_storm(storm, now);
+        context.check_names(key, can_be_unserved && context.is_sent_to(key));
+        for storm in storms {
+            self.check_storm(storm, now);
+        }
     }
 
     /// Judges every port of a pod, and the pod itself.
@@ -62,13 +69,19 @@ impl Engine {
     }
 
     /// Resolves again which ports of a pod are expected to be served. True if the answer changed.
-    pub(crate) fn resolve_expectations(&mut self, key: PodKey) -> bool {
+    pub(crate) fn resolve_expectations(&mut self, key: PodKey, now: BootTime) -> bool {
         let Some(record) = self.facts.pods.get_mut(key) else { return false };
-        let expected = Expectations::of(record.manifests());
+        // A deleted pod is not expected to serve.
+        let is_live = record.departed.is_none();
+        let expected = if is_live { Expectations::of(record.manifests()) } else { Expectations::default() };
         if expected == record.expected {
             return false;
         }
         let more = expected.beyond.saturating_sub(record.expected.beyond);
+        for lacking in self.facts.named_targets.replace(key, &record.expected, &expected) {
+            // Whether another pod declares the name changed.
+            self.agenda.hasten(Timer::Pod(lacking), now);
+        }
         record.expected = expected;
         self.outbox.refuse_many(EXPECTED_FULL, more);
         true
@@ -76,11 +89,12 @@ impl Engine {
 }
 
 impl JudgeContext<'_> {
-    /// Checks whether the one port that is being judged is expected but not served.
-    pub(crate) fn check_expected_port(&mut self, pod: PodKey, at: ProtocolPort, is_served: bool) {
-        let is_unserved = !is_served && self.can_be_unserved(pod);
+    /// Checks whether the one port that is being judged serves those who expect it.
+    pub(crate) fn check_expected_port(&mut self, pod: PodKey, at: ProtocolPort, port: &Port) {
+        let shortfall = self.shortfall(pod, at, Some(port));
         let before = self.beyond(pod);
-        self.check_expected(pod, at, is_unserved);
+        let is_wrong = !shortfall.is_none() && self.can_be_unserved(pod);
+        self.check_expected(pod, at, if is_wrong { shortfall } else { Shortfall::default() });
         self.refuse_beyond(pod, before);
     }
 
@@ -88,40 +102,60 @@ impl JudgeContext<'_> {
         let Some(record) = self.facts.pods.get(key) else { return };
         let id = opaque_id(&record.pod.uid);
         if record.departed.is_none() && record.pod.opaque_runtime.is_some() {
-            self.raise_pod_finding(id, Subject::Opaque(key), FindingCode::OpaqueRuntime, self.now);
+            self.raise_pod_finding(id, Subject::Opaque(key), FindingCode::OpaqueRuntime, self.now, false);
         } else {
             self.resolve_pod_finding(id);
         }
     }
 
-    fn check_expected(&mut self, key: PodKey, at: ProtocolPort, is_unserved: bool) {
+    /// True if Services send to the pod, as far as is known.
+    fn is_sent_to(&self, key: PodKey) -> bool {
+        self.facts.pods.get(key).is_some_and(|record| record.pod.service_ready != Some(false))
+    }
+
+    /// Returns what is wrong with an expected port of a pod. `port`: the port as its netns has it.
+    fn shortfall(&self, key: PodKey, at: ProtocolPort, port: Option<&Port>) -> Shortfall {
+        let Some(record) = self.facts.pods.get(key) else { return Shortfall::default() };
+        let expects = record.expected.get(at).unwrap_or_default();
+        let targeted = if self.is_sent_to(key) { expects.targeted } else { expects.targeted_not_ready };
+        let refusal = refusal(&record.pod, at, port, targeted);
+        Shortfall {
+            // Whoever declares a port that listens on loopback means what runs beside it in the pod.
+            stale: expects.declared && !port.is_some_and(Port::is_served),
+            dangling: refusal.filter(|_| !targeted.is_empty()),
+        }
+    }
+
+    fn check_expected(&mut self, key: PodKey, at: ProtocolPort, shortfall: Shortfall) {
         let cap = self.options.storm_ports;
         let Some(record) = self.facts.pods.get_mut(key) else { return };
-        let Some(expects) = record.expected.get(at).filter(|_| is_unserved) else {
+        if shortfall.is_none() {
             if record.unserved.end(at) {
                 if record.unserved.beyond > 0 {
                     // A port that did not fit may fit now.
                     self.agenda.hasten(Timer::Pod(key), self.now);
                 }
-                self.settle_unserved(key, at, ExpectedBy::default());
+                self.settle_unserved(key, at, false);
             }
             return;
-        };
-        let was_unserved = record.unserved.since(at).is_some();
-        let left_out = record.unserved.begin(at, self.now, cap);
-        let since = record.unserved.since(at);
-        if !was_unserved && since.is_some() {
+        }
+        let updated = record.unserved.update(at, shortfall, self.now, cap);
+        let unserved = record.unserved.get(at);
+        if updated.is_new && unserved.is_some() {
             self.watch_unserved(key, at);
         }
-        if let Some(left_out) = left_out.filter(|left_out| *left_out != at) {
-            self.settle_unserved(key, left_out, ExpectedBy::default());
+        if let Some(left_out) = updated.left_out.filter(|left_out| *left_out != at) {
+            self.settle_unserved(key, left_out, false);
         }
-        let Some(since) = since else { return };
-        let due = since.after(self.options.stale_grace);
-        if self.now < due {
-            self.agenda.hasten(Timer::Pod(key), due);
+        let Some(unserved) = unserved else { return };
+        let refused_since = unserved.dangling_since.map(|(since, _)| since);
+        for since in unserved.stale_since.into_iter().chain(refused_since) {
+            let due = since.after(self.options.stale_grace);
+            if self.now < due {
+                self.agenda.hasten(Timer::Pod(key), due);
+            }
         }
-        self.settle_unserved(key, at, expects);
+        self.settle_unserved(key, at, updated.has_other_reason);
     }
 
     /// Asks the kernel side to count an expected port that no socket serves. A rule of the netns may redirect or forward it, and
@@ -135,25 +169,27 @@ impl JudgeContext<'_> {
         }
     }
 
-    /// Opens or resolves the findings of an unserved port, by what expects it and since when it is unserved.
-    fn settle_unserved(&mut self, key: PodKey, at: ProtocolPort, expects: ExpectedBy) {
+    /// Opens or resolves the findings of an expected port, by what is wrong with it and since when. `is_news`: reports
+    /// `dangling-service-port` again, because calls are refused for another reason now.
+    fn settle_unserved(&mut self, key: PodKey, at: ProtocolPort, is_news: bool) {
         let Some(record) = self.facts.pods.get(key) else { return };
         let (protocol, port) = at;
         let uid = &record.pod.uid;
-        let since = record.unserved.since(at).unwrap_or(self.now);
+        let unserved = record.unserved.get(at).unwrap_or_default();
+        let refused_since = unserved.dangling_since.map(|(since, _)| since);
         let stale = (stale_id(uid, protocol, port.get()), Subject::Stale(key, protocol, port));
         let dangling = (dangling_id(uid, protocol, port.get()), Subject::Dangling(key, protocol, port));
-        let is_sent_to =
-            expects.targeted && (expects.targeted_not_ready || record.pod.service_ready != Some(false));
         let findings = [
-            (expects.declared, stale, FindingCode::StaleDeclaration),
-            (is_sent_to, dangling, FindingCode::DanglingServicePort),
+            (unserved.stale_since, stale, FindingCode::StaleDeclaration, false),
+            (refused_since, dangling, FindingCode::DanglingServicePort, is_news),
         ];
-        for (holds, (id, subject), code) in findings {
-            if !holds {
-                self.resolve_pod_finding(id);
-            } else if self.now >= since.after(self.options.stale_grace) {
-                self.raise_pod_finding(id, subject, code, since);
+        for (since, (id, subject), code, is_news) in findings {
+            match since {
+                None => self.resolve_pod_finding(id),
+                Some(since) if self.now >= since.after(self.options.stale_grace) => {
+                    self.raise_pod_finding(id, subject, code, since, is_news);
+                }
+                Some(_) => {}
             }
         }
     }
@@ -182,15 +218,27 @@ impl JudgeContext<'_> {
         self.outbox.refuse_many(EXPECTED_FULL, beyond.saturating_sub(before));
     }
 
-    fn raise_pod_finding(&mut self, id: u64, subject: Subject, code: FindingCode, since: BootTime) {
-        if self.raise(id, subject, code, since) {
+    /// Opens or changes a finding about a pod. `is_news`: reports it again if it was open already.
+    pub(crate) fn raise_pod_finding(
+        &mut self,
+        id: u64,
+        subject: Subject,
+        code: FindingCode,
+        since: BootTime,
+        is_news: bool,
+    ) {
+        let is_changed = self.raise(id, subject, code, since);
+        if is_news && !is_changed {
+            self.findings.mark_reported(id, self.now, self.options.repeat_findings);
+        }
+        if is_news || is_changed {
             let finding =
                 self.findings.get(id).and_then(|record| render::pod_finding(self.facts, id, record));
             self.emit_finding(finding.map(|finding| self.seen_now(finding)));
         }
     }
 
-    fn resolve_pod_finding(&mut self, id: u64) {
+    pub(crate) fn resolve_pod_finding(&mut self, id: u64) {
         if let Some(record) = self.findings.resolve(id) {
             let finding = render::pod_finding(self.facts, id, &record);
             self.emit_resolved(finding.map(|finding| self.seen_now(finding)));
@@ -210,5 +258,28 @@ impl JudgeContext<'_> {
 
     pub(crate) fn seen_now(&self, finding: Finding) -> Finding {
         Finding { last_seen: finding.last_seen.max(self.now), ..finding }
+    }
+}
+
+/// Returns why what Services send to a port is refused; `None` if it is taken, by a socket or by what the port is
+/// redirected or forwarded to. `families`: those in which Services send.
+fn refusal(
+    pod: &Pod,
+    (protocol, _): ProtocolPort,
+    port: Option<&Port>,
+    families: Families,
+) -> Option<Refusal> {
+    let Some(port) = port.filter(|port| port.is_served()) else { return Some(Refusal::Nobody) };
+    let is_led = port.forward.is_some() || port.redirect.is_some();
+    if is_led || (protocol == Protocol::Tcp && mesh::has_proxy(pod)) {
+        return None;
+    }
+    let bindings = port.bindings.as_ref()?;
+    if bindings.accepts(families, &pod.addresses) {
+        None
+    } else if bindings.beyond_loopback {
+        Some(Refusal::Elsewhere)
+    } else {
+        Some(Refusal::Loopback)
     }
 }

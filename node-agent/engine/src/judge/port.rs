@@ -8,10 +8,12 @@ use std::time::Duration;
 use crate::engine::Engine;
 use crate::judge::context::JudgeContext;
 use crate::model::change::Change;
+use crate::model::finding_code::FindingCode;
 use crate::model::fingerprint::Fnv;
 use crate::model::identity::{BootTime, PortId, Protocol};
 use crate::model::listener::{DeclarationStatus, ListenerState};
 use crate::model::options::RecordMode;
+use crate::model::reach::Reach;
 use crate::read::render;
 use crate::rules::declaration;
 use crate::rules::explanation::explanations;
@@ -104,7 +106,7 @@ impl PortJudge<'_> {
         let is_new_report = self.report_listener();
         let is_served = self.port.is_served();
         if let Some(pod) = self.port.pod {
-            self.context.check_expected_port(pod, (self.id.protocol, self.id.port), is_served);
+            self.context.check_expected_port(pod, (self.id.protocol, self.id.port), self.port);
         }
         if !is_served {
             return self.close();
@@ -128,9 +130,14 @@ impl PortJudge<'_> {
         self.context.facts.netns.is_host(self.id.netns)
     }
 
-    /// The pod or netns that counts this port towards a storm.
-    pub(crate) fn storm_scope(&self) -> StormScope {
-        self.port.pod.map_or(StormScope::Netns(self.id.netns), StormScope::Pod)
+    /// Counts the port among those with findings, by the code of its own; `None` if it makes none.
+    pub(crate) fn count_finding(&mut self, code: Option<FindingCode>) {
+        let (pod, netns) = (self.port.pod, self.id.netns);
+        let counted_by = code.map(|code| StormScope::of(pod, netns, code));
+        for scope in StormScope::all_of(pod, netns) {
+            let code = code.filter(|_| counted_by == Some(scope));
+            self.context.update_storm(scope, self.id, code);
+        }
     }
 
     /// True for the node's own sockets, unless `include_host` is set.
@@ -245,12 +252,22 @@ impl PortJudge<'_> {
         waits.then_some(deadline)
     }
 
-    /// Reports the close, unless traffic of the port's last moments may still be drained.
+    /// Returns when it will be certain who called an undeclared port, if that is not known yet and may raise its code.
+    fn last_origin_at(&self) -> Option<BootTime> {
+        let may_rise =
+            self.port.status == DeclarationStatus::Undeclared && self.port.reach() < Reach::External;
+        self.port.settle_at().filter(|at| may_rise && self.context.now < *at)
+    }
+
+    /// Reports the close, unless traffic of the port's last moments may still be drained, or its callers are not certain.
     fn close(&mut self) -> Outcome {
         let (now, options) = (self.context.now, self.context.options);
         let closed_at = self.port.closed_at.unwrap_or(now);
-        if let Some(deadline) = self.last_traffic_until(closed_at) {
+        if let Some(deadline) = self.last_traffic_until(closed_at).or_else(|| self.last_origin_at()) {
             return Outcome::Keep(Some(deadline));
+        }
+        if let Some(bindings) = self.port.bindings.clone() {
+            self.judge_last_calls(&bindings);
         }
         if let Some(bindings) = &self.port.bindings
             && bindings.opened_at.is_some()
@@ -285,7 +302,7 @@ impl PortJudge<'_> {
 
     /// Withdraws everything that was reported about a port that is not to be reported any more.
     pub(crate) fn hide(&mut self) {
-        self.context.update_storm(self.storm_scope(), self.id, None);
+        self.count_finding(None);
         if self.port.reported.is_some() {
             self.withdraw();
             self.port.reported = None;
@@ -298,7 +315,7 @@ impl PortJudge<'_> {
         self.context.agenda.set(Timer::Port(id), None);
         let peers = self.port.traffic.peer_count();
         self.context.facts.netns.refund(id.netns, Usage { ports: 1, peers, ..Usage::default() });
-        self.context.update_storm(self.storm_scope(), id, None);
+        self.count_finding(None);
         if let Some(record) = self.port.pod.and_then(|pod| self.context.facts.pods.get_mut(pod)) {
             record.ports.remove(&id);
         }

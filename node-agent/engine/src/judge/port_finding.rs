@@ -1,6 +1,7 @@
 //! Opens, changes and resolves the finding of one port.
 
 use crate::judge::port::PortJudge;
+use crate::model::finding_code::FindingCode;
 use crate::model::identity::{BootTime, Protocol};
 use crate::model::listener::Exposure;
 use crate::model::pod::{Container, ContainerKind};
@@ -13,27 +14,50 @@ use crate::rules::{declaration, isolation};
 use crate::state::bindings::Bindings;
 use crate::state::findings::{Assessment, REPORT_INTERVAL, Raised, Subject};
 use crate::state::pod_record::PodRecord;
+use crate::state::storms::StormScope;
 
 impl PortJudge<'_> {
     /// Opens, changes or resolves the port's finding. Returns when to judge the port again.
     pub(crate) fn judge_finding(&mut self, bindings: &Bindings, is_new_report: bool) -> Option<BootTime> {
-        let (id, now, options) = (self.id, self.context.now, self.context.options);
         let facts = self.port_facts(bindings);
-        // A port that may be a client's is listed, and makes no finding.
+        self.settle_finding(&facts, bindings, is_new_report)
+    }
+
+    /// Opens the finding of a port that is about to close, or raises its code, if somebody from beyond the node called it in
+    /// its last moments: its last traffic is drained after the close. The pod may be gone by then.
+    pub(crate) fn judge_last_calls(&mut self, bindings: &Bindings) {
+        let mut facts = self.port_facts(bindings);
+        if facts.pod == PodFact::Departed {
+            facts.pod = PodFact::Known;
+        }
         let code = verdict(&facts).filter(|_| !self.port.unproven);
-        let scope = self.storm_scope();
-        let is_counted = self.context.facts.storm(scope).is_some_and(|storm| storm.ports.contains(&id));
+        if code != self.port.found && code.is_some_and(FindingCode::is_of_calls) {
+            self.settle_finding(&facts, bindings, false);
+        }
+    }
+
+    fn settle_finding(
+        &mut self,
+        facts: &PortFacts,
+        bindings: &Bindings,
+        is_new_report: bool,
+    ) -> Option<BootTime> {
+        let (id, now, options) = (self.id, self.context.now, self.context.options);
+        // A port that may be a client's is listed, and makes no finding.
+        let code = verdict(facts).filter(|_| !self.port.unproven);
+        let is_counted = self.is_counted();
         let due = bindings.first_at.after(options.grace);
-        if code.is_some() && !self.has_finding() && !is_counted && now < due {
+        let waits = code.is_some_and(|code| !code.is_of_calls());
+        if waits && !self.has_finding() && !is_counted && now < due {
             return Some(due);
         }
+        self.port.found = code.or(self.port.found);
         let suppressed_by =
-            code.and_then(|code| self.context.port_suppression((id, &*self.port), bindings, (code, &facts)));
+            code.and_then(|code| self.context.port_suppression((id, &*self.port), bindings, (code, facts)));
         // A suppressed finding is neither part of a storm nor hidden by one.
         let is_open = suppressed_by.is_none();
-        self.context.update_storm(scope, id, code.filter(|_| is_open));
-        let storm = self.context.facts.storm(scope);
-        let is_hidden = is_open && storm.is_some_and(|storm| storm.hides(id, options.storm_ports));
+        self.count_finding(code.filter(|_| is_open));
+        let is_hidden = is_open && code.is_some_and(|code| self.is_hidden(code));
         let Some(code) = code.filter(|_| !is_hidden) else {
             self.resolve_finding();
             return None;
@@ -96,6 +120,19 @@ impl PortJudge<'_> {
                 .is_some_and(|record| declaration::has_host_port(&record.pod, id.protocol, id.port)),
             ephemeral: record.is_some_and(in_debug_container),
         }
+    }
+
+    /// True if the port is counted among those with findings: its grace time is over.
+    fn is_counted(&self) -> bool {
+        let mut scopes = StormScope::all_of(self.port.pod, self.id.netns);
+        scopes.any(|scope| self.context.facts.storm(scope).is_some_and(|storm| storm.contains(self.id)))
+    }
+
+    /// True if one finding for many ports replaces the port's finding with this code.
+    fn is_hidden(&self, code: FindingCode) -> bool {
+        let scope = StormScope::of(self.port.pod, self.id.netns, code);
+        let cap = scope.cap(self.context.options.storm_ports);
+        self.context.facts.storm(scope).is_some_and(|storm| storm.hides(self.id, cap))
     }
 
     /// True if the finding with the port's id is open and about this port.

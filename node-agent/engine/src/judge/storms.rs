@@ -3,7 +3,7 @@
 use crate::engine::Engine;
 use crate::judge::context::JudgeContext;
 use crate::model::finding_code::FindingCode;
-use crate::model::fingerprint::{Owner, storm_id};
+use crate::model::fingerprint::{Owner, quiet_storm_id, storm_id};
 use crate::model::identity::{BootTime, PortId};
 use crate::read::render;
 use crate::state::findings::Subject;
@@ -20,16 +20,24 @@ impl Engine {
                     let Some(record) = context.facts.pods.get(key) else { continue };
                     (storm_id(Owner::Pod(&record.pod.uid)), FindingCode::PortStorm)
                 }
+                // The number of ports does not raise the severity of what cannot be called either.
+                StormScope::QuietPod(key) => {
+                    let Some(record) = context.facts.pods.get(key) else { continue };
+                    let code = record.quiet_storm.worst().unwrap_or(FindingCode::UndeclaredLoopback);
+                    (quiet_storm_id(&record.pod.uid), code)
+                }
                 // The number of ports does not raise the severity of what cannot be judged.
                 StormScope::Netns(netns) => (storm_id(Owner::Netns(netns)), FindingCode::Unattributed),
             };
             match change {
-                StormChange::Began => {
+                StormChange::Began | StormChange::Recoded => {
                     if context.raise(id, Subject::Storm(scope), code, now) {
                         context.emit_storm(ports, id);
                     }
                 }
                 StormChange::Grew => {
+                    let since = context.findings.get(id).map_or(now, |record| record.first_seen);
+                    context.raise(id, Subject::Storm(scope), code, since);
                     context.findings.mark_reported(id, now, context.options.repeat_findings);
                     context.emit_storm(ports, id);
                 }
@@ -58,7 +66,7 @@ impl Engine {
 impl JudgeContext<'_> {
     /// Counts a port among those that make findings, or stops counting it if `code` is `None`.
     pub(crate) fn update_storm(&mut self, scope: StormScope, id: PortId, code: Option<FindingCode>) {
-        let cap = self.options.storm_ports;
+        let cap = scope.cap(self.options.storm_ports);
         let Some(storm) = self.facts.storm_mut(scope) else { return };
         if let Some(change) = storm.update(id, code, cap, self.agenda) {
             self.findings.push_storm(scope, change);

@@ -9,7 +9,7 @@ use crate::model::finding::Suppression;
 use crate::model::finding_code::FindingCode;
 use crate::model::identity::{PodKey, PortId, Protocol};
 use crate::model::listener::Exposure;
-use crate::model::pod::Container;
+use crate::model::pod::{Container, Pod};
 use crate::model::process::Process;
 use crate::rules::container_match::runs_in;
 use crate::rules::declaration;
@@ -67,7 +67,9 @@ impl JudgeContext<'_> {
             Subject::Stale(key, protocol, port) | Subject::Dangling(key, protocol, port) => {
                 (Some(key), Some((protocol, port)))
             }
-            Subject::Opaque(key) | Subject::Storm(StormScope::Pod(key)) => (Some(key), None),
+            Subject::Opaque(key)
+            | Subject::MissingName(key, _)
+            | Subject::Storm(StormScope::Pod(key) | StormScope::QuietPod(key)) => (Some(key), None),
             Subject::Storm(StormScope::Netns(_)) | Subject::Port(_) => (None, None),
         };
         let record = key.and_then(|key| self.facts.pods.get(key));
@@ -82,7 +84,7 @@ impl JudgeContext<'_> {
             processes: None,
             protocol: port.map(|(protocol, _)| protocol),
             port: port.map(|(_, port)| port),
-            exposure: if pod.is_some_and(|pod| pod.host_network) { Exposure::Host } else { Exposure::Pod },
+            exposure: exposure(code, pod),
             ephemeral: false,
             code,
         };
@@ -101,5 +103,14 @@ impl JudgeContext<'_> {
             None => self.facts.exceptions.iter().filter(|rule| rule.matches.concerns_no_pod()).find(holds),
         };
         found.map(|rule| Arc::clone(&rule.suppression))
+    }
+}
+
+/// Returns the exposure of a finding that is not about a served port.
+fn exposure(code: FindingCode, pod: Option<&Pod>) -> Exposure {
+    match (code, pod) {
+        (FindingCode::UndeclaredLoopback, _) => Exposure::Loopback,
+        (_, Some(pod)) if pod.host_network => Exposure::Host,
+        _ => Exposure::Pod,
     }
 }

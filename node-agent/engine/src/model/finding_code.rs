@@ -119,6 +119,12 @@ impl FindingCode {
         }
     }
 
+    /// Returns true for the codes that calls from beyond the node make. They do not wait for the grace time.
+    #[must_use]
+    pub(crate) const fn is_of_calls(self) -> bool {
+        matches!(self, Self::UndeclaredExternal | Self::UndeclaredActive)
+    }
+
     /// Returns the severity, which is fixed per code.
     #[must_use]
     pub const fn severity(self) -> Severity {

@@ -56,10 +56,46 @@ pub(crate) fn storm_id(owner: Owner<'_>) -> u64 {
     identify(b"storm", owner, 0, 0)
 }
 
+/// Returns the id of the finding that replaces those below medium severity of very many ports of a pod.
+#[must_use]
+pub(crate) fn quiet_storm_id(uid: &PodUid) -> u64 {
+    identify(b"quiet-storm", Owner::Pod(uid), 0, 0)
+}
+
 /// Returns the id of a `dangling-service-port` finding.
 #[must_use]
 pub(crate) fn dangling_id(uid: &PodUid, protocol: Protocol, port: u16) -> u64 {
     identify(b"dangling", Owner::Pod(uid), protocol.number(), port)
+}
+
+/// Returns a key of a Service's port with a named target, the same in every pod.
+#[must_use]
+pub(crate) fn target_name_id(
+    namespace: &str,
+    service: &str,
+    protocol: Protocol,
+    port: u16,
+    name: &str,
+) -> u64 {
+    let mut fnv = Fnv::default();
+    for part in [namespace, service, name] {
+        fnv.write(part.as_bytes());
+        fnv.write(b"/");
+    }
+    fnv.write(&[protocol.number()]);
+    fnv.write(&port.to_be_bytes());
+    fnv.finish()
+}
+
+/// Returns the id of a `dangling-service-port` finding about a named target; `target` is its [`target_name_id`].
+#[must_use]
+pub(crate) fn missing_name_id(uid: &PodUid, target: u64) -> u64 {
+    let mut fnv = Fnv::default();
+    fnv.write(b"name/pod/");
+    fnv.write(uid.0.as_bytes());
+    fnv.write(b"/");
+    fnv.write(&target.to_be_bytes());
+    fnv.finish()
 }
 
 /// Returns the id of an `opaque-runtime` finding.

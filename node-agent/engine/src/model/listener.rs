@@ -127,7 +127,8 @@ impl DeclarationStatus {
 /// Why a port that no container declares is expected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
-    /// Kind of the reason: `probe`, `lifecycle`, `service`, `annotation`, `mesh` or `network-policy`.
+    /// Kind of the reason: `probe`, `lifecycle`, `service`, `health-check`, `annotation`, `mesh` or
+    /// `network-policy`.
     pub source: String,
     /// The object or field that expects the port.
     pub reference: String,

@@ -3,6 +3,7 @@
 pub mod change;
 pub mod connection;
 pub mod exception;
+pub(crate) mod families;
 pub mod finding;
 pub mod finding_code;
 pub mod fingerprint;

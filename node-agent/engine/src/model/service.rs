@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 
+use crate::model::families::Families;
 use crate::model::identity::Protocol;
 use crate::model::pod::{Pod, PortRef, named_port};
 use crate::model::selector::{Selector, Selects};
@@ -101,6 +102,22 @@ impl Service {
         matches!(self.kind, ServiceKind::NodePort | ServiceKind::LoadBalancer)
             || port.node_port.is_some()
             || self.outside.as_deref().is_some_and(has_address)
+    }
+
+    /// Returns the port of every node that tells a load balancer whether the node has pods of the Service.
+    #[must_use]
+    pub(crate) fn health_check(&self) -> Option<NonZeroU16> {
+        self.outside.as_ref()?.health_check
+    }
+
+    /// Returns the families in which its traffic comes to a pod with these addresses. Headless Services have no address,
+    /// and a source may not know the addresses of a pod: then any family counts.
+    #[must_use]
+    pub(crate) fn families_to(&self, pod: &[IpAddr]) -> Families {
+        let any_if_empty = |families: Families| if families.is_empty() { Families::BOTH } else { families };
+        let own = any_if_empty(Families::of(self.cluster_addresses()));
+        let common = own.and(any_if_empty(Families::of(pod.iter().copied())));
+        if common.is_empty() { own } else { common }
     }
 
     /// Returns true if the Service forwards to the pods that it selects.

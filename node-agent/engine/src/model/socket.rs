@@ -16,7 +16,8 @@ pub struct OpenedSocket {
     pub address: IpAddr,
     /// `Some(false)` for an IPv6 socket that also accepts IPv4; `None` where only a scan can tell.
     pub v6_only: Option<bool>,
-    /// True if the socket is bound to the loopback interface (SO_BINDTODEVICE), whatever its address.
+    /// True if the socket is bound to a device at which nothing from outside the netns arrives (SO_BINDTODEVICE), whatever
+    /// its address. A hook knows loopback only; a scan knows dummies, and devices that are gone.
     pub on_loopback: bool,
     /// The process that opened the socket; `None` where unknown.
     pub process: Option<Process>,
@@ -35,7 +36,8 @@ pub struct ScannedSocket {
     pub address: IpAddr,
     /// `Some(false)` for an IPv6 socket that also accepts IPv4; `None` for an IPv4 socket.
     pub v6_only: Option<bool>,
-    /// True if the socket is bound to the loopback interface (SO_BINDTODEVICE), whatever its address.
+    /// True if the socket is bound to a device at which nothing from outside the netns arrives (SO_BINDTODEVICE), whatever
+    /// its address. A hook knows loopback only; a scan knows dummies, and devices that are gone.
     pub on_loopback: bool,
     /// Who holds the socket.
     pub holder: Holder,

@@ -46,7 +46,8 @@ impl Engine {
                 Subject::Port(id) => self.ports.get(id).and_then(|port| port.pod),
                 Subject::Stale(pod, ..)
                 | Subject::Dangling(pod, ..)
-                | Subject::Storm(StormScope::Pod(pod))
+                | Subject::MissingName(pod, _)
+                | Subject::Storm(StormScope::Pod(pod) | StormScope::QuietPod(pod))
                 | Subject::Opaque(pod) => Some(pod),
                 Subject::Storm(StormScope::Netns(_)) => None,
             };

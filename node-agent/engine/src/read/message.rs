@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 
+use crate::model::families::Families;
 use crate::model::finding_code::FindingCode;
 use crate::model::identity::Protocol;
 use crate::model::listener::{Audience, DeclarationStatus, Listener, ServedBy};
@@ -13,7 +14,9 @@ use crate::model::policy::{Policy, PolicyVerdict};
 use crate::model::reach::Reach;
 use crate::model::traffic::{Origin, Peer, Via, ViaKind};
 use crate::read::plain_text::escape;
+use crate::rules::expectations::MissingName;
 use crate::rules::manifests::Manifests;
+use crate::state::unserved::Refusal;
 
 /// Maximum length of a name in a sentence, in characters.
 const MAX_NAME: usize = 80;
@@ -199,6 +202,7 @@ fn explained(listener: &Listener) -> String {
     let why = match why.source.as_str() {
         "probe" | "lifecycle" => format!("{subject} calls it"),
         "service" => format!("Service {subject} sends traffic to it"),
+        "health-check" => format!("load balancers ask it about Service {subject}"),
         "annotation" => format!("annotation {subject} names it"),
         "mesh" => format!("it belongs to mesh {subject}"),
         _ => format!("NetworkPolicy {subject} admits it"),
@@ -217,7 +221,12 @@ pub(crate) fn stale(pod: &PodRef, protocol: Protocol, port: u16) -> String {
 
 /// Returns the sentence for a port that a Service sends to and nothing serves.
 #[must_use]
-pub(crate) fn dangling(manifests: Manifests<'_>, protocol: Protocol, port: NonZeroU16) -> String {
+pub(crate) fn dangling(
+    manifests: Manifests<'_>,
+    protocol: Protocol,
+    port: NonZeroU16,
+    (refusal, families): (Refusal, Families),
+) -> String {
     let pod = format!("{}/{}", safe(&manifests.pod.namespace), safe(&manifests.pod.name));
     let sending = manifests.services.iter().filter(|(service, _)| {
         let mut ports = service.ports.iter().filter(|entry| entry.protocol == protocol);
@@ -229,9 +238,46 @@ pub(crate) fn dangling(manifests: Manifests<'_>, protocol: Protocol, port: NonZe
         [one] => format!("Service {one} sends"),
         [one, rest @ ..] => format!("Service {one} with {} more sends", rest.len()),
     };
+    let family = match (families.v4, families.v6) {
+        (true, false) => "IPv4 ",
+        (false, true) => "IPv6 ",
+        _ => "",
+    };
+    let but = match refusal {
+        Refusal::Nobody => {
+            "but nothing listens on it: correct the Service's targetPort or its selector, or start the \
+                            process"
+                .to_owned()
+        }
+        Refusal::Loopback => {
+            "but the process listens on loopback only, so callers are refused: let it listen on the \
+                              pod's address, or correct the Service's targetPort"
+                .to_owned()
+        }
+        Refusal::Elsewhere => format!(
+            "but the process takes no {family}calls to the pod's address, so callers are refused: let it listen on all \
+             addresses of the family in which the Service sends"
+        ),
+    };
+    format!("{who} traffic to port {port}/{protocol} of pod {pod} {but}")
+}
+
+/// Returns the sentence for a named target of a Service that no container declares.
+#[must_use]
+pub(crate) fn missing_name(pod: &Pod, missing: &MissingName) -> String {
+    let MissingName { namespace, service, port, protocol, name, declared_for } = missing;
+    let but = declared_for
+        .map(|other| format!(" for {protocol}: it is declared for {other} only"))
+        .unwrap_or_default();
     format!(
-        "{who} traffic to port {port}/{protocol} of pod {pod} but nothing listens on it: \
-         correct the Service's targetPort or its selector, or start the process"
+        "Service {}/{} sends port {port} to the named port \"{}\", which no container of pod {}/{} declares{but}; no other \
+         pod of the Service on this node does either, so nothing is sent there: name the port in the container's ports, or \
+         correct the Service's targetPort",
+        safe(namespace),
+        safe(service),
+        safe(name),
+        safe(&pod.namespace),
+        safe(&pod.name)
     )
 }
 
@@ -251,6 +297,16 @@ pub(crate) fn opaque(pod: &Pod) -> String {
 #[must_use]
 pub(crate) fn pod_storm(pod: &PodRef, ports: usize) -> String {
     format!("pod {} serves {ports} undeclared ports: look at what runs in it before anything else", name(pod))
+}
+
+/// Returns the sentence for a pod with very many undeclared ports that are expected, blocked or on loopback.
+#[must_use]
+pub(crate) fn quiet_storm(pod: &PodRef, ports: usize) -> String {
+    format!(
+        "pod {} serves {ports} undeclared ports that are on loopback, blocked by policy or expected by something: one finding \
+         stands for all of them; look at what runs in it",
+        name(pod)
+    )
 }
 
 /// Returns the sentence for a netns without a pod that serves too many ports.

@@ -179,7 +179,7 @@ impl Engine {
             entry.name.clone().filter(|_| (entry.protocol, entry.port) == (protocol, port))
         });
         let bare = || {
-            let served = ServedPort { protocol, port, process: None, served_from: None };
+            let served = ServedPort::unserved(protocol, port);
             declaration::describe(Some(record.manifests()), served)
         };
         let declaration = listener.as_ref().map_or_else(bare, |listener| listener.declaration.clone());

@@ -4,9 +4,12 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use crate::model::finding::Finding;
+use crate::model::finding_code::FindingCode;
 use crate::model::fingerprint::hex;
 use crate::model::identity::{BootTime, NetnsId, PortId, Protocol};
-use crate::model::listener::{Declaration, DeclarationStatus, Exposure, Listener, ListenerState};
+use crate::model::listener::{
+    Audience, Declaration, DeclarationStatus, Explanation, Exposure, Listener, ListenerState,
+};
 use crate::model::netns::NetnsRef;
 use crate::model::pod::PodRef;
 use crate::model::policy::Policy;
@@ -21,6 +24,7 @@ use crate::state::pod_record::PodRecord;
 use crate::state::port::Port;
 use crate::state::ports::Ports;
 use crate::state::storms::StormScope;
+use crate::state::unserved::Refusal;
 
 /// Renders a listener.
 pub(crate) fn listener(facts: &Facts, id: PortId, port: &Port, state: ListenerState) -> Listener {
@@ -97,7 +101,9 @@ pub(crate) fn finding(facts: &Facts, ports: &Ports, id: u64, record: &FindingRec
             Some(port_finding(facts, record, port_id, port, record.reported_at))
         }
         Subject::Storm(scope) => storm(facts, ports, id, record, scope),
-        Subject::Stale(..) | Subject::Dangling(..) | Subject::Opaque(_) => pod_finding(facts, id, record),
+        Subject::Stale(..) | Subject::Dangling(..) | Subject::MissingName(..) | Subject::Opaque(_) => {
+            pod_finding(facts, id, record)
+        }
     }
 }
 
@@ -115,7 +121,22 @@ pub(crate) fn pod_finding(facts: &Facts, id: u64, record: &FindingRecord) -> Opt
         Subject::Dangling(key, protocol, port) => {
             let pod = facts.pods.get(key)?;
             let mut finding = unserved(facts, id, record, pod, (protocol, port));
-            finding.message = message::dangling(pod.manifests(), protocol, port);
+            let unserved = pod.unserved.get((protocol, port)).and_then(|unserved| unserved.dangling_since);
+            let expects = pod.expected.get((protocol, port)).unwrap_or_default();
+            let refusal = unserved.map_or(Refusal::Nobody, |(_, refusal)| refusal);
+            finding.message = message::dangling(pod.manifests(), protocol, port, (refusal, expects.targeted));
+            Some(finding)
+        }
+        Subject::MissingName(key, target) => {
+            let pod = facts.pods.get(key)?;
+            let missing = pod.unserved.name(target)?;
+            let mut finding = bare(id, record, Some(&pod.reference));
+            finding.message = message::missing_name(&pod.pod, missing);
+            finding.protocol = Some(missing.protocol);
+            let reference = format!("{}/{}:{}", missing.namespace, missing.service, missing.port);
+            let source = "service".to_owned();
+            finding.declaration.explained_by =
+                vec![Explanation { source, reference, audience: Audience::Pods }];
             Some(finding)
         }
         Subject::Opaque(key) => {
@@ -141,17 +162,26 @@ fn storm(
         StormScope::Pod(key) => {
             let pod = facts.pods.get(key)?;
             let mut finding = bare(id, record, Some(&pod.reference));
-            finding.message = message::pod_storm(&pod.reference, storm.ports.len());
+            finding.message = message::pod_storm(&pod.reference, storm.ports().len());
+            finding
+        }
+        StormScope::QuietPod(key) => {
+            let pod = facts.pods.get(key)?;
+            let mut finding = bare(id, record, Some(&pod.reference));
+            finding.message = message::quiet_storm(&pod.reference, storm.ports().len());
+            if record.assessment.code == FindingCode::UndeclaredLoopback {
+                finding.exposure = Exposure::Loopback;
+            }
             finding
         }
         StormScope::Netns(netns) => {
             let mut finding = bare(id, record, None);
-            finding.message = message::netns_storm(&netns_ref(facts, netns), storm.ports.len());
+            finding.message = message::netns_storm(&netns_ref(facts, netns), storm.ports().len());
             finding.declaration.status = DeclarationStatus::Unknown;
             finding
         }
     };
-    for (id, port) in storm.ports.iter().filter_map(|id| Some((id, ports.get(*id)?))) {
+    for (id, port) in storm.ports().filter_map(|id| Some((id, ports.get(id)?))) {
         port.traffic.add_to(id.protocol, &mut finding.traffic);
         finding.traffic.since = finding.traffic.since.max(port.counted_since());
         finding.traffic.earlier = finding.traffic.earlier.max(port.earlier.unwrap_or_default());
@@ -175,7 +205,7 @@ fn unserved(
         [one] => Some((*one).clone()),
         _ => None,
     };
-    let served = ServedPort { protocol, port, process: None, served_from: None };
+    let served = ServedPort::unserved(protocol, port);
     finding.declaration = declaration::describe(Some(pod.manifests()), served);
     finding.policy = policy_of(facts, pod, protocol, port);
     finding

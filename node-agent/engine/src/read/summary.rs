@@ -85,7 +85,7 @@ impl Engine {
 
     fn finding_summary<'a>(&'a self, id: u64, record: &FindingRecord) -> Summary<'a> {
         let is_suppressed = record.assessment.suppressed_by.is_some();
-        let (pod, about) = match record.subject {
+        let (pod, (protocol, port)) = match record.subject {
             Subject::Port(port_id) => {
                 let port = self.ports.get(port_id);
                 let port_summary = port.map(|port| self.port_summary(id, port_id, port));
@@ -103,16 +103,22 @@ impl Engine {
                 };
             }
             Subject::Stale(pod, protocol, port) | Subject::Dangling(pod, protocol, port) => {
-                (Some(pod), Some((protocol, port)))
+                (Some(pod), (Some(protocol), Some(port)))
             }
-            Subject::Storm(StormScope::Pod(pod)) | Subject::Opaque(pod) => (Some(pod), None),
-            Subject::Storm(StormScope::Netns(_)) => (None, None),
+            Subject::MissingName(pod, target) => {
+                let missing = self.facts.pods.get(pod).and_then(|record| record.unserved.name(target));
+                (Some(pod), (missing.map(|missing| missing.protocol), None))
+            }
+            Subject::Storm(StormScope::Pod(pod) | StormScope::QuietPod(pod)) | Subject::Opaque(pod) => {
+                (Some(pod), (None, None))
+            }
+            Subject::Storm(StormScope::Netns(_)) => (None, (None, None)),
         };
         Summary {
             id,
             pod: pod.and_then(|pod| self.pod_ref(pod)),
-            protocol: about.map(|(protocol, _)| protocol),
-            port: about.map(|(_, port)| port),
+            protocol,
+            port,
             code: Some(record.assessment.code),
             is_suppressed,
             traffic: None,

@@ -7,7 +7,7 @@ use std::num::NonZeroU16;
 use crate::model::identity::Protocol;
 use crate::model::listener::{Declaration, DeclarationStatus, Explanation};
 use crate::model::pod::{Container, ContainerKind, Pod, PortRef, can_declare};
-use crate::model::service::Service;
+use crate::model::service::{Service, ServicePort};
 use crate::rules::explanation::explanations;
 use crate::rules::manifests::{Manifests, ServedPort};
 
@@ -43,24 +43,33 @@ pub(crate) fn service_targets(manifests: Manifests<'_>) -> impl Iterator<Item = 
     targets_of(manifests.pod, manifests.services.iter().map(|(service, _)| &**service))
 }
 
-/// Returns every port of the pod that one of these Services sends to. Builds one table of port names, because both
-/// sides may have very many.
+/// Returns every port of the pod that one of these Services sends to.
 pub(crate) fn targets_of<'a>(
     pod: &'a Pod,
     services: impl Iterator<Item = &'a Service>,
 ) -> impl Iterator<Item = (Protocol, NonZeroU16)> {
+    resolved_targets(pod, services).filter_map(|(_, entry, port)| Some((entry.protocol, port?)))
+}
+
+/// Returns every port of these Services with the port of the pod that it leads to; `None` if the pod has no port of the
+/// name. Builds one table of port names, because both sides may have very many.
+pub(crate) fn resolved_targets<'a>(
+    pod: &'a Pod,
+    services: impl Iterator<Item = &'a Service>,
+) -> impl Iterator<Item = (&'a Service, &'a ServicePort, Option<NonZeroU16>)> {
     let mut names: HashMap<(Protocol, &str), NonZeroU16> = HashMap::new();
     for port in pod.containers.iter().filter(|container| can_declare(container)).flat_map(|c| &c.ports) {
         if let Some(name) = &port.name {
             names.entry((port.protocol, name)).or_insert(port.port);
         }
     }
-    services.flat_map(|service| &service.ports).filter_map(move |entry| {
+    let entries = services.flat_map(|service| service.ports.iter().map(move |entry| (service, entry)));
+    entries.map(move |(service, entry)| {
         let port = match &entry.target {
-            PortRef::Number(port) => *port,
-            PortRef::Name(name) => *names.get(&(entry.protocol, name.as_str()))?,
+            PortRef::Number(port) => Some(*port),
+            PortRef::Name(name) => names.get(&(entry.protocol, name.as_str())).copied(),
         };
-        Some((entry.protocol, port))
+        (service, entry, port)
     })
 }
 

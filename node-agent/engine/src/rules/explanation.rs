@@ -24,6 +24,8 @@ pub(crate) enum Why<'a> {
     Probe(&'a Container, ProbeHandler),
     /// The Service sends to the port.
     Service(&'a Service, &'a ServicePort),
+    /// Load balancers ask at the port whether the node has pods of the Service.
+    HealthCheck(&'a Service),
     /// The annotation with this key names the port.
     Annotation(&'static str),
     /// The mesh of this name opens the port in this container.
@@ -50,11 +52,13 @@ pub(crate) fn explanations<'a>(
         let sending = sending.filter(move |entry| entry.target_in(pod) == Some(port));
         sending.map(move |entry| Why::Service(service, entry))
     });
+    // Whoever implements Services on the node, such as kube-proxy, listens there in the node's network.
+    let checked = served.checks_for.filter(|_| pod.host_network).map(Why::HealthCheck);
     let annotation = scraped_port(manifests).filter(|scraped| (protocol, *scraped) == (Protocol::Tcp, port));
     let annotation = annotation.map(|_| Why::Annotation(PROMETHEUS_PORT));
     let mesh = mesh::opened_by(pod, served).map(|(mesh, container)| Why::Mesh(mesh, container));
     let policies = isolation::naming(manifests, protocol, port).map(Why::Policy);
-    probes.chain(services).chain(annotation).chain(mesh).chain(policies)
+    probes.chain(services).chain(checked).chain(annotation).chain(mesh).chain(policies)
 }
 
 /// Resolves the port of a probe. Kubelet looks for a name among the ports of the same container, of any protocol.
@@ -83,7 +87,8 @@ impl Why<'_> {
             Why::Service(service, entry) if service.leads_in(entry) => Audience::Everybody,
             // A pod that dials the pod's address could have come through the Service.
             Why::Service(..) | Why::Annotation(_) => Audience::Pods,
-            Why::Mesh(..) => Audience::Everybody,
+            // Load balancers ask from outside.
+            Why::Mesh(..) | Why::HealthCheck(_) => Audience::Everybody,
             Why::Policy(policy) => isolation::rules_naming(policy, protocol, port)
                 .map(audience::of_rule)
                 .max()
@@ -103,6 +108,7 @@ impl Why<'_> {
             Why::Service(service, port) => {
                 ("service", format!("{}/{}:{}", service.namespace, service.name, port.port))
             }
+            Why::HealthCheck(service) => ("health-check", format!("{}/{}", service.namespace, service.name)),
             Why::Annotation(key) => ("annotation", key.to_owned()),
             Why::Mesh(mesh, container) => ("mesh", format!("{mesh} in container/{}", container.name)),
             Why::Policy(policy) => ("network-policy", format!("{}/{}", policy.namespace, policy.name)),

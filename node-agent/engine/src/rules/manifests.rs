@@ -33,4 +33,14 @@ pub(crate) struct ServedPort<'a> {
     pub process: Option<&'a Process>,
     /// The pod that this process runs in, if it is another one than the port's.
     pub served_from: Option<&'a Pod>,
+    /// The Service whose `healthCheckNodePort` this is, for a port of the node's own network.
+    pub checks_for: Option<&'a Service>,
+}
+
+impl ServedPort<'_> {
+    /// A port that no process of this kernel serves.
+    #[must_use]
+    pub(crate) const fn unserved(protocol: Protocol, port: NonZeroU16) -> Self {
+        Self { protocol, port, process: None, served_from: None, checks_for: None }
+    }
 }

@@ -89,6 +89,17 @@ pub(crate) fn opened_by<'a>(pod: &'a Pod, served: ServedPort<'a>) -> Option<(&'s
     }
 }
 
+/// Returns true if the pod has the proxy of a mesh, which takes the calls to every TCP port of the pod and calls the
+/// application itself, possibly over loopback.
+#[must_use]
+pub(crate) fn has_proxy(pod: &Pod) -> bool {
+    let is_proxy = |container: &Container| {
+        !matches!(container.kind, ContainerKind::Ephemeral | ContainerKind::Init)
+            && MESHES.iter().any(|mesh| mesh.container == container.name)
+    };
+    pod.containers.iter().any(is_proxy)
+}
+
 /// Returns the container of ztunnel, if that pod is ztunnel and the port is one of its own.
 fn opened_by_node<'a>(pod: &'a Pod, served: ServedPort<'_>) -> Option<(&'static str, &'a Container)> {
     ZTUNNEL.iter().find(|port| **port == (served.protocol, served.port.get()))?;

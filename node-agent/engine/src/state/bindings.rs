@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::model::families::Families;
 use crate::model::identity::BootTime;
 use crate::model::listener::Exposure;
 use crate::model::process::Process;
@@ -21,6 +22,8 @@ pub(crate) struct Bindings {
     pub addresses: Vec<IpAddr>,
     /// True if a socket is bound to another address than loopback, sampled or not.
     pub beyond_loopback: bool,
+    /// Families in which a socket that is bound to all addresses accepts calls from outside the netns.
+    wildcard: Families,
     /// True if the port has IPv6 sockets and all of them refuse IPv4.
     pub v6_only: bool,
     /// Who holds a socket that can be reached from the farthest, to be shown. Decisions use [`Self::reachable`].
@@ -39,6 +42,16 @@ pub(crate) struct Bindings {
     pub sockets: usize,
 }
 
+/// Returns the families in which sockets that are bound to all addresses accept calls from outside the netns. An IPv6 socket
+/// that is not known to refuse IPv4 counts for both.
+fn wildcard<'a>(views: impl Iterator<Item = &'a SocketView>) -> Families {
+    let wide = views.filter(|view| !view.is_loopback() && view.address.is_unspecified());
+    wide.fold(Families::default(), |all, view| {
+        let accepts_v4 = view.address.is_ipv4() || view.v6_only != Some(true);
+        all.or(Families { v4: accepts_v4, v6: view.address.is_ipv6() })
+    })
+}
+
 /// Returns true if there are IPv6 sockets and all of them refuse IPv4.
 fn is_v6_only<'a>(views: impl Iterator<Item = &'a SocketView>) -> bool {
     let mut refusing =
@@ -55,6 +68,19 @@ impl Bindings {
             (true, true) => Exposure::Host,
             (true, false) => Exposure::Pod,
         }
+    }
+
+    /// Returns true if a socket accepts calls to these addresses of the pod in one of these families. If no address of a
+    /// family is known, any that a socket is bound to may be the pod's.
+    #[must_use]
+    pub(crate) fn accepts(&self, families: Families, own: &[IpAddr]) -> bool {
+        let is_known = |address: &IpAddr| own.iter().any(|own| own.is_ipv4() == address.is_ipv4());
+        let mut bound = self.addresses.iter().filter(|address| {
+            families.contains(address) && !address.is_loopback() && !address.is_unspecified()
+        });
+        self.beyond_loopback
+            && (!self.wildcard.and(families).is_empty()
+                || bound.any(|address| own.contains(address) || !is_known(address)))
     }
 
     /// Returns one process per program and cgroup that serves the port; `None` stands for unknown processes.
@@ -125,6 +151,12 @@ impl Bindings {
             farthest,
             addresses,
             beyond_loopback,
+            wildcard: if sockets > views.len() && beyond_loopback {
+                // Those that were not sampled may be bound to anything.
+                Families::BOTH
+            } else {
+                wildcard(views.iter().map(|(view, _)| view))
+            },
             v6_only: is_v6_only(views.iter().map(|(view, _)| view)),
             opened_at: opened.and_then(|times| times.into_iter().min()),
             first_at,
@@ -144,6 +176,7 @@ impl Bindings {
         Self {
             addresses: Vec::new(),
             beyond_loopback: true,
+            wildcard: Families::BOTH,
             v6_only: false,
             shown: HeldBy::Unknown,
             holders: Box::default(),

@@ -22,6 +22,7 @@ use crate::rules::manifests::ServedPort;
 use crate::state::addresses::{AddressIndex, Serving};
 use crate::state::connections::ConnectionTable;
 use crate::state::exceptions::ExceptionRules;
+use crate::state::named_targets::NamedTargets;
 use crate::state::namespaces::Namespaces;
 use crate::state::netns::{Netns, NetnsIndex};
 use crate::state::pods::PodIndex;
@@ -42,6 +43,7 @@ pub(crate) struct Facts {
     pub(crate) pods: PodIndex,
     pub(crate) services: Selection<Service>,
     pub(crate) service_addresses: ServiceAddresses,
+    pub(crate) named_targets: NamedTargets,
     pub(crate) policies: Selection<NetworkPolicy>,
     pub(crate) namespaces: Namespaces,
     pub(crate) exceptions: ExceptionRules,
@@ -57,6 +59,7 @@ impl Facts {
             pods: PodIndex::default(),
             services: Selection::default(),
             service_addresses: ServiceAddresses::default(),
+            named_targets: NamedTargets::default(),
             policies: Selection::default(),
             namespaces: Namespaces::default(),
             exceptions: ExceptionRules::default(),
@@ -80,7 +83,7 @@ impl Facts {
         let pod = self.pods.in_netns(id.netns).filter(|_| !self.netns.is_host(id.netns));
         let record = pod.and_then(|pod| self.pods.get(pod));
         id.protocol == Protocol::Tcp
-            && record.is_some_and(|record| record.unserved.since((id.protocol, id.port)).is_some())
+            && record.is_some_and(|record| record.unserved.get((id.protocol, id.port)).is_some())
     }
 
     /// True if a virtual machine runs in the pod's netns, whose sockets this kernel does not see.
@@ -128,7 +131,11 @@ impl Facts {
         served_from: Option<PodKey>,
     ) -> ServedPort<'a> {
         let served_from = served_from.and_then(|pod| self.pods.get(pod)).map(|record| &*record.pod);
-        ServedPort { protocol: id.protocol, port: id.port, process, served_from }
+        let checks_for = self
+            .service_addresses
+            .health_check(id.protocol, id.port)
+            .filter(|_| self.netns.is_host(id.netns));
+        ServedPort { protocol: id.protocol, port: id.port, process, served_from, checks_for }
     }
 
     /// Returns true if a policy that explains a pod's port lists this caller, or may.
@@ -166,6 +173,7 @@ impl Facts {
     pub(crate) fn storm(&self, scope: StormScope) -> Option<&StormState> {
         match scope {
             StormScope::Pod(key) => self.pods.get(key).map(|record| &record.storm),
+            StormScope::QuietPod(key) => self.pods.get(key).map(|record| &record.quiet_storm),
             StormScope::Netns(netns) => self.netns.get(netns).map(|netns| &netns.storm),
         }
     }
@@ -174,6 +182,7 @@ impl Facts {
     pub(crate) fn storm_mut(&mut self, scope: StormScope) -> Option<&mut StormState> {
         match scope {
             StormScope::Pod(key) => self.pods.get_mut(key).map(|record| &mut record.storm),
+            StormScope::QuietPod(key) => self.pods.get_mut(key).map(|record| &mut record.quiet_storm),
             StormScope::Netns(netns) => self.netns.get_mut(netns).map(|netns| &mut netns.storm),
         }
     }

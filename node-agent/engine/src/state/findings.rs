@@ -26,8 +26,10 @@ pub(crate) enum Subject {
     Port(PortId),
     /// A declared port of a pod that nothing serves.
     Stale(PodKey, Protocol, NonZeroU16),
-    /// A port of a pod that a Service sends to and nothing serves.
+    /// A port of a pod that refuses what a Service sends to it.
     Dangling(PodKey, Protocol, NonZeroU16),
+    /// A named target of a Service, by its key, that no container of the pod declares.
+    MissingName(PodKey, u64),
     /// The ports of a pod or netns.
     Storm(StormScope),
     /// A pod whose sockets this kernel does not see.
@@ -40,7 +42,11 @@ impl Subject {
     pub(crate) const fn port(self) -> Option<PortId> {
         match self {
             Self::Port(port) => Some(port),
-            Self::Stale(..) | Self::Dangling(..) | Self::Storm(_) | Self::Opaque(_) => None,
+            Self::Stale(..)
+            | Self::Dangling(..)
+            | Self::MissingName(..)
+            | Self::Storm(_)
+            | Self::Opaque(_) => None,
         }
     }
 }
@@ -122,19 +128,15 @@ impl Findings {
         }
         let first_seen = remembered.map_or(first_seen, |began| began.min(first_seen));
         match self.open.get_mut(&id) {
-            Some(record) if remembered.is_some() && first_seen < record.first_seen => {
-                *record = FindingRecord { subject, assessment, first_seen, ..record.clone() };
-                Raised::Changed
-            }
-            Some(record) if record.assessment == assessment => {
-                // Another port took the finding over.
-                record.subject = subject;
-                Raised::Same
-            }
             Some(record) => {
+                let is_remembered_late = remembered.is_some() && first_seen < record.first_seen;
+                // A fact that comes late may show that the condition began earlier.
+                record.first_seen = record.first_seen.min(first_seen);
+                // Another port may have taken the finding over.
                 record.subject = subject;
+                let is_same = record.assessment == assessment && !is_remembered_late;
                 record.assessment = assessment;
-                Raised::Changed
+                if is_same { Raised::Same } else { Raised::Changed }
             }
             None => {
                 let record = FindingRecord {

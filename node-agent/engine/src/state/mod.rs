@@ -10,6 +10,7 @@ pub(crate) mod exceptions;
 pub(crate) mod facts;
 pub(crate) mod findings;
 pub(crate) mod forward;
+pub(crate) mod named_targets;
 pub(crate) mod namespaces;
 pub(crate) mod nat_paths;
 pub(crate) mod netns;

@@ -1,7 +1,7 @@
 //! Network namespaces: what is known about each, when each was last scanned, what each occupies, and which netns a
 //! path means.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -99,7 +99,8 @@ impl Netns {
 #[derive(Debug, Default)]
 pub(crate) struct NetnsIndex {
     all: HashMap<NetnsId, Netns>,
-    by_path: HashMap<String, NetnsId>,
+    /// Netns by path, with the time at which each was last seen there. The latest is the one that is there.
+    by_path: HashMap<String, BTreeMap<NetnsId, BootTime>>,
     /// Ended netns, with the time at which each is forgotten.
     leaving: VecDeque<(BootTime, NetnsId)>,
     host: Option<NetnsId>,
@@ -201,7 +202,8 @@ impl NetnsIndex {
     /// Returns the netns that is mounted at this path.
     #[must_use]
     pub(crate) fn at_path(&self, path: &str) -> Option<NetnsId> {
-        self.by_path.get(canonical(path)).copied()
+        let seen = self.by_path.get(canonical(path))?;
+        seen.iter().max_by_key(|(id, at)| (**at, **id)).map(|(id, _)| *id)
     }
 
     /// Returns the host's own netns, if it was reported.
@@ -222,7 +224,7 @@ impl NetnsIndex {
         netns.seen_at = Some(at);
         let is_gone = netns.is_gone();
         if was_gone == is_gone && netns.facts.as_deref() == Some(&facts) {
-            return false;
+            return !is_gone && self.hold_paths(&facts, at);
         }
         let facts = Arc::new(facts);
         if let Some(before) = netns.facts.replace(Arc::clone(&facts)) {
@@ -234,10 +236,19 @@ impl NetnsIndex {
         if facts.is_host {
             self.host = Some(id);
         }
-        for path in &facts.paths {
-            self.by_path.insert(canonical(path).to_owned(), id);
-        }
+        self.hold_paths(&facts, at);
         true
+    }
+
+    /// Notes that the netns was at its paths. Returns true if another one was there until now.
+    fn hold_paths(&mut self, facts: &NetnsFacts, at: BootTime) -> bool {
+        let mut is_news = false;
+        for path in &facts.paths {
+            let before = self.at_path(path);
+            self.by_path.entry(canonical(path).to_owned()).or_default().insert(facts.netns, at);
+            is_news |= before != self.at_path(path);
+        }
+        is_news
     }
 
     /// Marks a netns as ended at `at`. Returns true if it was alive before and is ended now.
@@ -289,7 +300,9 @@ impl NetnsIndex {
 
     fn forget_paths(&mut self, facts: &NetnsFacts) {
         for path in &facts.paths {
-            if self.by_path.get(canonical(path)) == Some(&facts.netns) {
+            let Some(seen) = self.by_path.get_mut(canonical(path)) else { continue };
+            seen.remove(&facts.netns);
+            if seen.is_empty() {
                 self.by_path.remove(canonical(path));
             }
         }

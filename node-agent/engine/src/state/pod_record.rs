@@ -27,8 +27,10 @@ pub(crate) struct PodRecord {
     pub departed: Option<BootTime>,
     /// Ports that are attributed to the pod.
     pub ports: BTreeSet<PortId>,
-    /// Its ports that make findings.
+    /// Its ports that make findings of medium severity or worse.
     pub storm: StormState,
+    /// Its ports that make other findings.
+    pub quiet_storm: StormState,
     /// The Services that select the pod, by name.
     pub services: Vec<(Arc<Service>, Selects)>,
     /// The NetworkPolicies that select the pod, or may, by name.
@@ -56,6 +58,7 @@ impl PodRecord {
             departed: None,
             ports: BTreeSet::new(),
             storm: StormState::default(),
+            quiet_storm: StormState::default(),
             services: Vec::new(),
             policies: Vec::new(),
             exceptions: PodExceptions::default(),

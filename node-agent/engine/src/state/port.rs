@@ -4,6 +4,7 @@ use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::model::finding_code::FindingCode;
 use crate::model::fingerprint::Fnv;
 use crate::model::identity::{BootTime, PodKey, Protocol, SocketCookie};
 use crate::model::listener::{DeclarationStatus, ServedBy};
@@ -91,6 +92,8 @@ pub(crate) struct Port {
     pub status: DeclarationStatus,
     /// Change mark of the last report; `None` if the port is not reported.
     pub reported: Option<u64>,
+    /// The code of its latest finding, also after that was resolved.
+    pub found: Option<FindingCode>,
     /// Since when the port is served.
     pub age: PortAge,
     /// When the last socket closed.
@@ -139,6 +142,7 @@ impl Port {
             id: 0,
             status: DeclarationStatus::Unknown,
             reported: None,
+            found: None,
             age: PortAge::default(),
             closed_at: None,
             first_heard_at: now,

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use crate::model::identity::Protocol;
@@ -13,6 +14,7 @@ use crate::model::traffic::ViaKind;
 pub(crate) struct ServiceAddresses {
     by_address: HashMap<IpAddr, Vec<Arc<Service>>>,
     by_node_port: HashMap<(Protocol, u16), Vec<Arc<Service>>>,
+    by_health_check: HashMap<NonZeroU16, Vec<Arc<Service>>>,
 }
 
 impl ServiceAddresses {
@@ -23,6 +25,9 @@ impl ServiceAddresses {
         for port in node_ports(service) {
             self.by_node_port.entry(port).or_default().push(Arc::clone(service));
         }
+        if let Some(port) = service.health_check() {
+            self.by_health_check.entry(port).or_default().push(Arc::clone(service));
+        }
     }
 
     pub(crate) fn remove(&mut self, service: &Arc<Service>) {
@@ -32,6 +37,9 @@ impl ServiceAddresses {
         for port in node_ports(service) {
             forget(&mut self.by_node_port, &port, service);
         }
+        if let Some(port) = service.health_check() {
+            forget(&mut self.by_health_check, &port, service);
+        }
     }
 
     /// Returns the Service with this address and port.
@@ -39,6 +47,12 @@ impl ServiceAddresses {
         let named = |entry: &ServicePort| entry.port.get() == port && entry.protocol == protocol;
         let serving = self.by_address.get(&address)?.iter().filter(|service| service.ports.iter().any(named));
         first(serving)
+    }
+
+    /// Returns the Service whose health a load balancer asks for at this port of the node. It asks over TCP.
+    pub(crate) fn health_check(&self, protocol: Protocol, port: NonZeroU16) -> Option<&Service> {
+        let known = self.by_health_check.get(&port).filter(|_| protocol == Protocol::Tcp);
+        first(known?.iter())
     }
 
     /// Returns the Service with this NodePort.

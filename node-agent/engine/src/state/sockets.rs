@@ -26,7 +26,7 @@ pub(crate) struct SocketFact {
     pub address: IpAddr,
     /// True if an IPv6 socket refuses IPv4; `None` where unknown.
     pub v6_only: Option<bool>,
-    /// True if the socket is bound to the loopback interface.
+    /// True if the socket is bound to a device at which nothing from outside arrives, such as loopback.
     pub on_loopback: bool,
 }
 
@@ -39,7 +39,7 @@ pub(crate) struct SocketView {
     pub address: IpAddr,
     /// True if an IPv6 socket refuses IPv4; `None` where unknown.
     pub v6_only: Option<bool>,
-    /// True if the socket is bound to the loopback interface.
+    /// True if the socket is bound to a device at which nothing from outside arrives, such as loopback.
     pub on_loopback: bool,
     /// When the socket opened; `None` if only scans know it.
     pub opened_at: Option<BootTime>,

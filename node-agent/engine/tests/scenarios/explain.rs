@@ -147,6 +147,22 @@ fn a_service_without_pods_here_or_without_a_selector_is_a_partial_answer() {
 }
 
 #[test]
+fn a_service_without_a_selector_may_send_to_a_pod_and_the_answer_says_so() {
+    let mut legacy = sends(service("legacy", "web"), 80, Tcp, number(8080));
+    legacy.selector.clear();
+    let mut api = legacy.clone();
+    (api.namespace, api.name) = ("default".to_owned(), "kubernetes".to_owned());
+    let world = world(web(), vec![legacy, api]);
+    let notes = explain(&world, "demo/app").notes;
+    assert!(notes.iter().any(|note| note.starts_with("Service demo/legacy has no selector")), "{notes:?}");
+    assert!(!notes.iter().any(|note| note.contains("default/kubernetes")), "{notes:?}");
+    let explained = explain(&world, "svc/demo/legacy");
+    assert!(explained.answer[0].contains("has no selector"), "{:?}", explained.answer);
+    assert!(!explained.answer.iter().any(|line| line.contains("no pod")), "{:?}", explained.answer);
+    assert!(explained.partial[0].contains("does not read EndpointSlices"), "{:?}", explained.partial);
+}
+
+#[test]
 fn services_that_were_not_told_leave_the_answer_partial() {
     let mut world = world(web(), Vec::new());
     world.apply(Input::Services(Listing::Unavailable)).listen(APP, 10, 8080).wait(6_000);

@@ -4,6 +4,7 @@ use portolan_engine::model::change::Change;
 use portolan_engine::model::finding::FindingState;
 use portolan_engine::model::identity::{PortId, Protocol};
 use portolan_engine::model::input::Input;
+use portolan_engine::model::listener::Exposure;
 use portolan_engine::model::options::EngineOptions;
 use portolan_engine::model::pod::ContainerKind;
 use portolan_engine::model::traffic::Origin;
@@ -71,6 +72,68 @@ fn a_storm_is_told_again_each_time_it_doubled() {
     world.wait(6_000).check(&["port-storm"]);
     // At 65, 130, 260 and 520 ports.
     assert_eq!(world.told("port-storm"), [FindingState::Open; 4]);
+}
+
+/// Opens these ports on loopback, cookies alike.
+fn listen_on_loopback(world: &mut World, ports: std::ops::RangeInclusive<u16>) {
+    for port in ports {
+        let at = world.now;
+        world.apply(opened(APP, u64::from(port), Protocol::Tcp, port, "127.0.0.1", at));
+    }
+}
+
+#[test]
+fn ports_on_loopback_are_no_storm_and_leave_other_ports_their_findings() {
+    let mut world = World::demo();
+    listen_on_loopback(&mut world, 10_000..=10_064);
+    world.listen(APP, 1, 9090).wait(6_000);
+    let findings = world.findings();
+    assert_eq!(findings.len(), 66, "{findings:?}");
+    assert!(findings.contains(&"undeclared-loopback 10000/TCP".to_owned()));
+    assert!(findings.contains(&"undeclared-reachable 9090/TCP".to_owned()));
+}
+
+#[test]
+fn very_many_quiet_ports_are_one_finding_of_their_worst_severity() {
+    let mut world = World::demo();
+    listen_on_loopback(&mut world, 10_001..=11_024);
+    world.wait(6_000);
+    assert_eq!(world.findings().len(), 1_024);
+    listen_on_loopback(&mut world, 11_025..=11_025);
+    world.wait(6_000).check(&["undeclared-loopback"]);
+    let finding = world.finding();
+    assert_eq!(finding.exposure, Exposure::Loopback);
+    assert!(
+        finding
+            .message
+            .starts_with("pod demo/multi-port-app serves 1025 undeclared ports that are on loopback"),
+        "{}",
+        finding.message
+    );
+    // What is worse is said apart, and an explained port raises the one finding to low.
+    world.listen(APP, 1, 9090).wait(6_000).check(&["undeclared-loopback", "undeclared-reachable 9090/TCP"]);
+    world.apply(told("file", pod("multi-port-app").at("app").label("app", "web")));
+    world.apply(services(vec![sends(service("web", "web"), 80, Protocol::Tcp, number(9090))]));
+    world.check(&["undeclared-explained"]);
+    world.close(APP, 1).check(&["undeclared-loopback"]);
+    for cookie in 10_769..=11_025 {
+        world.close(APP, cookie);
+    }
+    assert_eq!(world.findings().len(), 768);
+}
+
+#[test]
+fn every_port_on_loopback_writes_a_bounded_number_of_findings() {
+    let mut world = World::with(EngineOptions { max_listeners: 200_000, ..EngineOptions::default() });
+    world.apply(netns(APP, "app", "10.1.0.2/24")).apply(pods(vec![app()]));
+    // The lowest ports last: none of them takes the place of another one.
+    for port in (1..=u16::MAX).rev() {
+        let at = world.now;
+        world.apply(opened(APP, u64::from(port), Protocol::Tcp, port, "127.0.0.1", at));
+    }
+    world.wait(6_000).check(&["undeclared-loopback"]);
+    // 1,024 begin, and are resolved into the one, which is told again each time the number doubled.
+    assert!(world.told("undeclared-loopback").len() < 2_100, "{}", world.told("undeclared-loopback").len());
 }
 
 #[test]
@@ -328,6 +391,8 @@ fn callers_of_one_netns_leave_room_for_those_of_others() {
     for cookie in 9_001..=9_010 {
         world.close(APP, cookie);
     }
+    // Who called is certain only after a while.
+    world.wait(5_000);
     assert_eq!(used(&world, "peers"), 1);
 }
 

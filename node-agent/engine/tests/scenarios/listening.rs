@@ -7,7 +7,7 @@ use portolan_engine::model::input::Input;
 use portolan_engine::model::options::EngineOptions;
 use portolan_engine::model::pod::ContainerKind;
 
-use crate::world::{APP, HOST, World, host, ms, netns, opened, pod, pods, process, scan};
+use crate::world::{APP, CURLER, HOST, World, host, ms, netns, opened, pod, pods, process, scan};
 
 #[test]
 fn an_undeclared_port_is_printed_at_once_and_found_after_the_grace_time() {
@@ -143,7 +143,8 @@ fn the_end_of_the_netns_closes_everything_in_it() {
 #[test]
 fn a_close_waits_for_the_traffic_before_it() {
     let mut world = World::with(EngineOptions { traffic_drained: true, ..EngineOptions::default() });
-    world.apply(netns(APP, "app", "10.1.0.2/24")).apply(pods(vec![crate::world::app()]));
+    world.apply(netns(APP, "app", "10.1.0.2/24")).apply(netns(CURLER, "curler", "10.1.0.3/24"));
+    world.apply(pods(vec![crate::world::app(), pod("curler").at("curler").into()]));
     world.listen(APP, 10, 9090).wait(10).close(APP, 10);
     assert_eq!(world.printed(9090), (1, 0));
     world.wait(10).calls(APP, Protocol::Tcp, 9090, "10.1.0.3", 3);
@@ -153,6 +154,77 @@ fn a_close_waits_for_the_traffic_before_it() {
     });
     assert_eq!((world.printed(9090), closed), ((1, 1), Some(3)));
     assert!(world.said.iter().any(|change| matches!(change, Change::Unwatch(_))));
+}
+
+/// A port that answered this caller 31 times, and closed after two seconds. `drained`: when its counters arrive.
+fn short_and_called(caller: &str, drained: u64) -> World {
+    let mut world = World::with(EngineOptions { traffic_drained: true, ..EngineOptions::default() });
+    world.apply(host()).apply(netns(APP, "app", "10.1.0.2/24")).apply(netns(CURLER, "curler", "10.1.0.3/24"));
+    world.apply(pods(vec![crate::world::app(), pod("curler").at("curler").into()]));
+    world.listen(APP, 10, 9090).wait(drained.min(2_000));
+    if drained < 2_000 {
+        world.calls(APP, Protocol::Tcp, 9090, caller, 31).wait(2_000 - drained).close(APP, 10);
+    } else {
+        world.close(APP, 10).wait(drained - 2_000).calls(APP, Protocol::Tcp, 9090, caller, 31);
+    }
+    world
+}
+
+#[test]
+fn what_lived_shorter_than_the_grace_time_and_was_called_is_a_finding() {
+    let cases = [("10.1.0.3", "undeclared-active"), ("203.0.113.9", "undeclared-external")];
+    for (caller, code) in cases {
+        for drained in [0, 1_000, 1_999, 2_000, 2_500, 4_000] {
+            let mut world = short_and_called(caller, drained);
+            world.wait(10_000).check(&[]);
+            let told = world.told(code);
+            assert_eq!(told.first(), Some(&FindingState::Open), "{caller} {drained}: {told:?}");
+            assert_eq!(told.iter().filter(|state| **state == FindingState::Resolved).count(), 1, "{told:?}");
+            assert_eq!(told.last(), Some(&FindingState::Resolved), "{caller} {drained}");
+            let calls = world.said.iter().rev().find_map(|change| match change {
+                Change::Finding(finding) => Some(finding.traffic.connections),
+                _ => None,
+            });
+            assert_eq!(calls, Some(31), "{caller} {drained}");
+            assert_eq!(world.printed(9090).1, 1);
+            assert_eq!(world.engine.counts().totals.short_lived, 1);
+        }
+    }
+    // Neither the node nor the pod itself makes it one, and neither does a declared port.
+    for caller in ["10.1.0.1", "10.1.0.2"] {
+        let mut world = short_and_called(caller, 2_500);
+        world.wait(10_000);
+        assert!(!world.said.iter().any(|change| matches!(change, Change::Finding(_))), "{caller}");
+    }
+}
+
+#[test]
+fn a_call_cuts_the_grace_time_short() {
+    let mut world = World::demo();
+    world.listen(APP, 10, 9090).wait(1_000).check(&[]);
+    world.calls(APP, Protocol::Tcp, 9090, "10.1.0.3", 1).check(&["undeclared-active 9090/TCP"]);
+    world.listen(APP, 11, 8080).calls(APP, Protocol::Tcp, 8080, "10.1.0.3", 1);
+    world.check(&["undeclared-active 9090/TCP"]);
+}
+
+#[test]
+fn the_last_calls_count_although_the_pod_was_deleted_before_they_were_drained() {
+    let mut world = World::with(EngineOptions { traffic_drained: true, ..EngineOptions::default() });
+    world.apply(host()).apply(netns(APP, "app", "10.1.0.2/24")).apply(netns(CURLER, "curler", "10.1.0.3/24"));
+    world.apply(pods(vec![crate::world::app(), pod("curler").at("curler").into()]));
+    world.listen(APP, 10, 9090).wait(2_000).close(APP, 10);
+    world.apply(pods(vec![pod("curler").at("curler").into()])).wait(500);
+    world.calls(APP, Protocol::Tcp, 9090, "10.1.0.3", 31).wait(10_000);
+    assert_eq!(world.told("undeclared-active"), [FindingState::Open, FindingState::Resolved]);
+}
+
+#[test]
+fn a_worse_caller_in_the_last_moments_raises_the_code_before_the_end() {
+    let mut world = short_and_called("10.1.0.3", 1_000);
+    world.calls(APP, Protocol::Tcp, 9090, "203.0.113.9", 1).wait(10_000);
+    assert_eq!(world.told("undeclared-active"), [FindingState::Open]);
+    assert_eq!(world.told("undeclared-external"), [FindingState::Open, FindingState::Resolved]);
+    assert_eq!(world.printed(9090), (1, 1));
 }
 
 #[test]

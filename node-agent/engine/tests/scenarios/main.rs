@@ -19,6 +19,7 @@ mod listening;
 #[expect(clippy::expect_used, reason = "what a scenario asks for and does not find is a failed scenario")]
 mod nat_paths;
 mod netns;
+mod never_lost;
 #[expect(clippy::expect_used, reason = "builders of test data: a wrong literal is a broken test")]
 mod objects;
 mod order;
@@ -28,6 +29,8 @@ mod proxies;
 mod recorded;
 mod remembered;
 mod selected_only;
+#[expect(clippy::expect_used, reason = "what a scenario asks for and does not find is a failed scenario")]
+mod services;
 mod sources;
 mod verdicts;
 #[expect(clippy::expect_used, reason = "builders of test data: a wrong literal is a broken test")]

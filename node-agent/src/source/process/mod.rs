@@ -4,6 +4,7 @@ mod descriptors;
 mod holder_search;
 pub mod owners;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -47,6 +48,15 @@ fn cgroup_path(text: &str) -> Option<String> {
     let paths = || text.lines().filter_map(|line| line.splitn(3, ':').nth(2)).filter(|path| *path != "/");
     let unified = text.lines().find_map(|line| line.strip_prefix("0::")).filter(|path| *path != "/");
     unified.or_else(|| paths().max_by_key(|path| path.len())).map(truncated)
+}
+
+/// Returns the cgroups of the node's processes, each once; of those that may be read.
+#[must_use]
+pub fn cgroups(proc_root: &Path) -> BTreeSet<String> {
+    let pids = pids(proc_root).unwrap_or_default();
+    let texts =
+        pids.into_iter().filter_map(|pid| fs::read_to_string(proc_root.join(format!("{pid}/cgroup"))).ok());
+    texts.filter_map(|text| cgroup_path(&text)).collect()
 }
 
 fn truncated(text: &str) -> String {

@@ -2,6 +2,7 @@
 //! no kernel programs; the result is what `ss -tulSn` shows, with cookies.
 
 pub mod connections;
+mod devices;
 mod in_use;
 mod sctp;
 mod tcp;
@@ -42,7 +43,8 @@ pub struct ListedSocket {
     pub address: IpAddr,
     /// `None` for IPv4 sockets.
     pub v6_only: Option<bool>,
-    /// True if the socket is bound to the loopback interface.
+    /// True if the socket is bound to a device at which nothing from outside the netns arrives: loopback, a dummy, or a device
+    /// that is gone.
     pub on_loopback: bool,
     /// Inode in sockfs, as in `/proc/PID/fd`; 0 if the socket has none, so that no process can hold it.
     pub inode: u32,
@@ -81,7 +83,31 @@ pub struct SocketList {
 #[derive(Debug, Default)]
 struct Found {
     sockets: BTreeMap<SocketCookie, ListedSocket>,
+    /// Sockets that are bound to another device than loopback, with its index.
+    bound: BTreeMap<SocketCookie, u32>,
     unparsable: usize,
+}
+
+impl Found {
+    fn add(&mut self, response: &InetResponse, protocol: Protocol) {
+        let Some(socket) = socket_of(response, protocol) else { return };
+        let device = response.header.socket_id.interface_id;
+        if device != 0 && device != LOOPBACK {
+            self.bound.insert(socket.cookie, device);
+        }
+        self.sockets.insert(socket.cookie, socket);
+    }
+
+    /// Finds out which sockets are bound to a device that receives nothing. If the devices cannot be listed, all count as
+    /// receiving: a socket must not seem harmless by mistake.
+    fn settle_devices(&mut self) {
+        let Ok(receiving) = devices::receiving() else { return };
+        for (cookie, device) in &self.bound {
+            if let Some(socket) = self.sockets.get_mut(cookie) {
+                socket.on_loopback = !receiving.contains(device);
+            }
+        }
+    }
 }
 
 /// Lists the sockets that serve in the calling thread's netns. Sockets of a protocol that the kernel lacks are absent.
@@ -105,6 +131,9 @@ pub fn listed_sockets() -> io::Result<SocketList> {
         tcp::list(&mut diag, &mut found)?;
     }
     sctp::list(&mut diag, &mut found)?;
+    if !found.bound.is_empty() {
+        found.settle_devices();
+    }
     Ok(SocketList { sockets: found.sockets.into_values().collect(), unparsable: found.unparsable })
 }
 
@@ -113,12 +142,8 @@ fn list(diag: &mut NetlinkSocket, family: u8, protocol: Protocol, found: &mut Fo
     // The kernel keeps an unconnected UDP socket in CLOSE.
     let states = if protocol == Protocol::Udp { StateFlags::CLOSE } else { StateFlags::LISTEN };
     let query = Query { states, extensions: ExtensionFlags::empty() };
-    let sockets = &mut found.sockets;
-    found.unparsable += dump(diag, family, protocol, &query, |response| {
-        if let Some(socket) = socket_of(response, protocol) {
-            sockets.insert(socket.cookie, socket);
-        }
-    })?;
+    let unparsable = dump(diag, family, protocol, &query, |response| found.add(response, protocol))?;
+    found.unparsable += unparsable;
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6};
 use netlink_packet_sock_diag::inet::{ExtensionFlags, InetResponse, StateFlags};
 use portolan_engine::model::identity::Protocol;
 
-use super::{Found, is_absent, socket_of};
+use super::{Found, is_absent};
 use crate::source::netlink::{DumpOutcome, NetlinkSocket};
 
 /// Message type `TCPDIAG_GETSOCK` of linux/inet_diag.h.
@@ -32,12 +32,8 @@ pub(super) struct Query {
 /// Adds the TCP listeners.
 pub(super) fn list(diag: &mut NetlinkSocket, found: &mut Found) -> io::Result<()> {
     let query = Query { states: StateFlags::LISTEN, extensions: ExtensionFlags::empty() };
-    let sockets = &mut found.sockets;
-    found.unparsable += dump(diag, &query, |response| {
-        if let Some(socket) = socket_of(response, Protocol::Tcp) {
-            sockets.insert(socket.cookie, socket);
-        }
-    })?;
+    let unparsable = dump(diag, &query, |response| found.add(response, Protocol::Tcp))?;
+    found.unparsable += unparsable;
     Ok(())
 }
 

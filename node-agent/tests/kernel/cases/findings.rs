@@ -1,15 +1,21 @@
 //! The finding codes, as the facts arrive one after another.
 
+use std::time::Duration;
+
 use libtest_mimic::Trial;
-use portolan_report::wire::Report;
+use portolan::source::clock;
+use portolan_report::wire::{Finding, Report};
 
 use super::case;
 use crate::actor::protocol::Request;
+use crate::harness::agent::Stdout;
+use crate::harness::timeouts::{TIMEOUT, eventually};
 use crate::harness::world::World;
 
 pub fn cases() -> Vec<Trial> {
     vec![
         case("findings/reachable_then_active_then_external_then_resolved", rises_and_resolves),
+        case("findings/short_but_called", short_but_called),
         case("findings/declared_is_no_finding", declared_is_no_finding),
         case("findings/stale_declaration_until_it_listens", stale_declaration_until_it_listens),
         case("findings/port_storm_is_one_finding", port_storm_is_one_finding),
@@ -35,6 +41,31 @@ fn rises_and_resolves() {
         Report::Finding(item) if item.id == first.id && item.state == "resolved" => Some(()),
         _ => None,
     });
+    world.settles(&agent);
+}
+
+/// A server that answers 31 calls in two seconds and is gone long before the grace time is over.
+fn short_but_called() {
+    let world = World::new(&["web:8080", "client"]);
+    let agent = world.agent_with(&["--grace=60s"], Stdout::Read);
+    let (web, client) = (world.actor("web"), world.actor("client"));
+    let begin = clock::now();
+    web.serve("0.0.0.0:7000");
+    client.connect_many(world.v4("web", 7000), 31);
+    eventually(TIMEOUT, "two seconds", || {
+        if clock::now() > begin.after(Duration::from_secs(2)) { Ok(()) } else { Err("not yet".into()) }
+    });
+    web.kill();
+    let of_port = |item: &Finding| item.listener.as_ref().is_some_and(|listener| listener.port == 7000);
+    let resolved = agent.wait_report("the finding resolves", |report| match report {
+        Report::Finding(item) if of_port(item) && item.state == "resolved" => Some(item.clone()),
+        _ => None,
+    });
+    assert_eq!((resolved.code.as_str(), resolved.severity.as_str()), ("undeclared-active", "high"));
+    assert_eq!(resolved.traffic.connections, 31);
+    let was_open =
+        |report: &Report| matches!(report, Report::Finding(item) if of_port(item) && item.state == "open");
+    assert!(agent.reports().iter().any(was_open), "open before it resolves");
     world.settles(&agent);
 }
 

@@ -91,7 +91,9 @@ impl Agent {
     /// Starts an agent that is not told the ranges of the pods' addresses, and waits as [`Self::start`] does.
     pub fn start_without_ranges(metadata: &Path, socket: PathBuf) -> Self {
         let metadata = format!("file={}", metadata.display());
-        let mut agent = Self::spawn(command_without_ranges(&[], &metadata, &socket), socket, Stdout::Read);
+        let mut command = command_without_ranges(&[], &metadata, &socket);
+        command.args(short_grace());
+        let mut agent = Self::spawn(command, socket, Stdout::Read);
         agent.wait_ready();
         agent.wait_attached();
         agent
@@ -249,7 +251,14 @@ impl Drop for Agent {
 fn command(enter: &[String], metadata: &str, socket: &Path, options: &[&str]) -> Command {
     let mut command = command_without_ranges(enter, metadata, socket);
     command.args(POD_RANGES).args(options);
+    if !options.iter().any(|option| option.starts_with("--grace")) {
+        command.args(short_grace());
+    }
     command
+}
+
+fn short_grace() -> [String; 2] {
+    ["--grace".to_owned(), format!("{}ms", GRACE.as_millis())]
 }
 
 fn command_without_ranges(enter: &[String], metadata: &str, socket: &Path) -> Command {
@@ -258,7 +267,7 @@ fn command_without_ranges(enter: &[String], metadata: &str, socket: &Path) -> Co
     command.args(["--pdeathsig", "KILL"]).args(enter).arg(binary()).arg("agent");
     command.args(["--metadata", metadata]).arg("--api").arg(format!("unix:{}", socket.display()));
     command.args(["--telemetry", "off", "--output", "ndjson", "--node-name", "tier-node"]);
-    command.args(["--grace", &format!("{}ms", GRACE.as_millis()), "--stale-grace", "1s"]);
+    command.args(["--stale-grace", "1s"]);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

@@ -136,7 +136,7 @@ impl<'a> AnswerBuilder<'a> {
                 .filter(|entry| entry.node_port == Some(port) && wanted(entry.protocol))
                 .cloned()
                 .collect();
-            let checked = service.outside.as_ref().and_then(|outside| outside.health_check) == Some(port);
+            let checked = service.health_check() == Some(port);
             if !entries.is_empty() || (checked && wanted(Protocol::Tcp)) {
                 self.follow_entries(service, &entries);
             }
@@ -311,12 +311,8 @@ impl Engine {
         let ids = [known.map(|(_, known)| known.id), Some(stale_id(uid, protocol, port.get()))];
         let ids = ids.into_iter().flatten().chain([dangling_id(uid, protocol, port.get())]);
         let unserved = state == EndState::Silent;
-        let unserved_declaration = || {
-            declaration::describe(
-                Some(record.manifests()),
-                ServedPort { protocol, port, process: None, served_from: None },
-            )
-        };
+        let unserved_declaration =
+            || declaration::describe(Some(record.manifests()), ServedPort::unserved(protocol, port));
         End {
             entry_points: entry_points::of_pod_port(record, protocol, port, exposure)
                 .take(MAX_PER_END + 1)

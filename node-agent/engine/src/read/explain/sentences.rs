@@ -15,15 +15,17 @@ use crate::read::explain::target::{Target, is_name};
 use crate::read::message::safe;
 
 /// Maximum number of ends that are described one by one.
-const MAX_DESCRIBED: usize = 4;
+pub(crate) const MAX_DESCRIBED: usize = 4;
 
 /// What the agent can see besides what was found.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Visibility {
     /// True if all Services are known.
     pub services: bool,
     /// True if the sockets of the host's netns were scanned.
     pub host_sockets: bool,
+    /// Services without a selector in the namespaces of the found pods.
+    pub without_selector: Vec<String>,
 }
 
 /// Fills in the sentences of an answer.
@@ -38,6 +40,9 @@ pub(crate) fn complete(mut found: Explained, visibility: Visibility) -> Explaine
     sentences.notes_on_services();
     sentences.notes_on_pods();
     sentences.notes_on_ends();
+    if !matches!(&found.target, Target::Service { .. }) {
+        sentences.notes_on_unknown_endpoints();
+    }
     let Sentences { answer, notes, partial, next, .. } = sentences;
     let unique = |all: Vec<String>| {
         let mut seen = BTreeSet::new();
@@ -100,7 +105,7 @@ impl<'a> Sentences<'a> {
         let behind: Vec<&End> = self.found.ends.iter().filter(behind_nat).collect();
         self.describe_sockets(&behind);
         self.of_services_without_ends();
-        for step in self.found.services.iter().filter(|step| health_check(&step.service) == Some(port)) {
+        for step in self.found.services.iter().filter(|step| step.service.health_check() == Some(port)) {
             self.answer.push(format!(
                 "Port {port}/TCP is the health check of Service {}: kube-proxy itself answers it on every node, and says \
                  whether this node has pods of the Service.",
@@ -347,6 +352,16 @@ impl<'a> Sentences<'a> {
         }
     }
 
+    /// Says which Services may send to the pods without that the agent knows it.
+    fn notes_on_unknown_endpoints(&mut self) {
+        for service in std::mem::take(&mut self.visibility.without_selector) {
+            self.notes.push(format!(
+                "Service {service} has no selector: whether the EndpointSlices that somebody else writes for it name a pod \
+                 shown here is not known to the agent."
+            ));
+        }
+    }
+
     fn notes_on_end(&mut self, end: &End) {
         let Some(pod) = &end.pod else { return };
         let through_service = end.entry_points.iter().any(|entry_point| entry_point.service.is_some());
@@ -428,10 +443,6 @@ impl<'a> Sentences<'a> {
 
 fn is_host(end: &End) -> bool {
     end.pod.as_ref().is_none_or(|pod| pod.host_network)
-}
-
-fn health_check(service: &Service) -> Option<NonZeroU16> {
-    service.outside.as_ref()?.health_check
 }
 
 fn served_by(end: &End) -> String {
