@@ -1,7 +1,13 @@
 {{/* The agent: image, arguments, privileges, and mounts of the node */}}
 {{- define "portolan.image" -}}
 {{- $repository := .Values.image.repository }}
-{{- with .Values.image.registry }}{{ $repository = printf "%s/%s" . $repository }}{{ end }}
+{{- $registry := .Values.image.registry }}
+{{- if not $registry }}
+{{- /* A short name is Docker Hub's to containerd, and refused by CRI-O: the full name is the same to both */}}
+{{- $registry = "docker.io" }}
+{{- if not (contains "/" $repository) }}{{ $repository = printf "library/%s" $repository }}{{ end }}
+{{- end }}
+{{- $repository = printf "%s/%s" $registry $repository }}
 {{- $released := index (default dict .Chart.Annotations) "portolan.dev/image" | default "" }}
 {{- if .Values.image.digest }}
 {{- printf "%s@%s" $repository .Values.image.digest }}

@@ -269,12 +269,8 @@ fn facts(out: &mut WrappedText, end: &ExplainedEnd, others: &[&ExplainedEntryPoi
     out.fact(indent, "exposure", exposure(&end.exposure));
     findings(out, indent, &end.findings.iter().collect::<Vec<_>>());
     if let Some(listener) = &end.listener {
-        if end.pod.is_none() {
-            out.fact(
-                indent,
-                "traffic",
-                "not counted for the node's own sockets (but with agent --include-host)",
-            );
+        if end.pod.is_none() && listener.traffic.peers.is_empty() {
+            out.fact(indent, "traffic", "none counted; the node's own sockets are counted with agent --include-host");
         } else {
             traffic(out, indent, &listener.traffic, &listener.envelope.time);
         }

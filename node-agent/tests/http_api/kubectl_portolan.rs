@@ -8,6 +8,7 @@ use portolan_client::cluster;
 use portolan_client::cluster::args::Cli;
 use portolan_client::exit::Exit;
 use portolan_client::query::console::Console;
+use portolan_testing::api_server::fault::{Fault, On};
 use portolan_testing::api_server::server::{Server, Settings, Transport};
 use serde_json::{Value, json};
 
@@ -228,8 +229,28 @@ async fn what_cannot_be_asked_is_one_clear_line() {
     cluster.server.change_settings(|settings| settings.token = Some("another".to_owned()));
     let outcome = run(&cluster.scratch.0.join("kubeconfig"), "findings").await;
     assert_eq!(outcome.exit, Exit::Partial);
-    assert!(outcome.words.starts_with("the agents' pods cannot be listed: "), "{outcome:?}");
-    assert_eq!(outcome.words.lines().count(), 1, "{outcome:?}");
+    let words = "the API server does not accept the credentials of the kubeconfig (401): log in again\n";
+    assert_eq!(outcome.words, words);
+}
+
+#[tokio::test]
+async fn what_is_forbidden_is_one_sentence_with_the_role_that_allows_it() {
+    let cluster = of_two_nodes("cluster-forbidden").await;
+    cluster.server.change_settings(|settings| settings.forwards_forbidden = true);
+    let outcome = cluster.run("findings").await;
+    assert_eq!(outcome.exit, Exit::Partial);
+    let words = "node-1: the user of the kubeconfig may not use pods/portforward (get, from Kubernetes 1.35 on also create) \
+                 in namespace portolan: the chart's Role portolan-viewer, bound to it there, allows that\n";
+    assert!(outcome.words.contains(words), "{outcome:?}");
+    cluster.server.fail(On::Kind("pods"), Fault::Status(403));
+    let who = "user system:serviceaccount:portolan:portolan may not list pods";
+    let role = "the chart's Role portolan-viewer, bound to it, allows that in the agents' namespace (name it with \
+                --agents-namespace)";
+    for (line, place) in [("findings", "all namespaces"), ("top --agents-namespace portolan", "namespace portolan")] {
+        let outcome = cluster.run(line).await;
+        assert_eq!(outcome.exit, Exit::Partial);
+        assert_eq!(outcome.words, format!("{who} in {place}: {role}\n"));
+    }
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ mod ask;
 mod error;
 mod explain;
 mod forward;
+mod refusal;
 
 use std::process::ExitCode;
 

@@ -8,10 +8,10 @@ use crate::kubernetes_api::body::BodyLines;
 use crate::kubernetes_api::fault::ApiFault;
 use crate::kubernetes_api::turns::Turn;
 use crate::retry::backoff::{random, random_part};
-use crate::retry::reason::one_line;
 use crate::source::clock;
+use crate::source::kubernetes::error_event;
 use crate::source::kubernetes::kind::{Kind, Parsed};
-use crate::source::kubernetes::object::{Envelope, Status, WatchLine};
+use crate::source::kubernetes::object::{Envelope, WatchLine};
 use crate::source::kubernetes::watch_position::Resource;
 use crate::state::State;
 
@@ -26,7 +26,8 @@ impl<K: Kind> Watcher<K> {
         let resource = Resource { path: K::PATH, field_selector: selector.as_deref() };
         let lasting = pace.watch_for + random_part(pace.watch_for, random());
         let request = self.position.watch_request(resource, lasting);
-        let body = self.link.access.get(&request, K::PARTS.accepted(), pace.answer_within).await?;
+        let body = self.link.access.get(&request, K::PARTS.accepted_watch(), pace.answer_within).await?;
+        self.watches.opened();
         let mut initial = (!self.position.is_listed()).then(Collected::<K>::default);
         if initial.is_none() {
             self.doubted = false;
@@ -36,9 +37,18 @@ impl<K: Kind> Watcher<K> {
         let mut heard = false;
         let mut lines = BodyLines::new(body);
         loop {
-            let patience = if initial.is_some() { pace.answer_within } else { pace.quiet };
+            let patience = match initial {
+                Some(_) => pace.answer_within,
+                None if self.watches.is_unproven() => pace.short.min(pace.quiet),
+                None => pace.quiet,
+            };
             let line = match lines.next(patience).await {
                 Ok(Some(line)) => line,
+                Err(ApiFault::Silent) if initial.is_none() && self.watches.is_unproven() => {
+                    // Still open after a while: nothing has changed.
+                    self.watch_works();
+                    continue;
+                }
                 ended => return self.ended(ended.map(drop), initial.is_some(), heard, opened),
             };
             heard = true;
@@ -52,6 +62,7 @@ impl<K: Kind> Watcher<K> {
             self.send_losses().await?;
             if was_initial && initial.is_none() {
                 self.doubted = false;
+                self.watches.opened();
                 self.got_through(turn);
             }
         }
@@ -100,7 +111,10 @@ impl<K: Kind> Watcher<K> {
             "ADDED" | "MODIFIED" => self.added_or_modified(line.object.get().as_bytes(), initial).await,
             "DELETED" => self.deleted(line.object.get().as_bytes(), initial).await,
             "BOOKMARK" => self.bookmark(line.object.get(), initial).await,
-            "ERROR" => Err(self.refused(line.object.get())),
+            "ERROR" => {
+                self.position.lost();
+                Err(error_event::fault(line.object.get()))
+            }
             // An event type that this version does not know.
             _ => Ok(()),
         }
@@ -120,6 +134,7 @@ impl<K: Kind> Watcher<K> {
             (Some(parsed), None) => {
                 let input = self.change(parsed);
                 self.send(input).await?;
+                self.watch_works();
             }
             (None, _) => self.invalid += 1,
         }
@@ -155,6 +170,7 @@ impl<K: Kind> Watcher<K> {
             None => {
                 let input = self.change(Parsed { item: None, ..parsed });
                 self.send(input).await?;
+                self.watch_works();
             }
         }
         self.moved_to(version);
@@ -171,22 +187,9 @@ impl<K: Kind> Watcher<K> {
             None if initial.is_some() => Ok(()),
             None => {
                 self.position.moved_to(metadata.resource_version.0);
+                self.watch_works();
                 Ok(())
             }
-        }
-    }
-
-    /// Converts an ERROR event into a fault.
-    fn refused(&mut self, object: &str) -> ApiFault {
-        let status: Status = serde_json::from_str(object).unwrap_or_default();
-        self.position.lost();
-        match status.code.0 {
-            Some(410) => ApiFault::Expired,
-            code => ApiFault::Refused {
-                code: code.unwrap_or(500),
-                reason: one_line(&status.message.0.or(status.reason.0).unwrap_or_default()),
-                retry_after: None,
-            },
         }
     }
 }
