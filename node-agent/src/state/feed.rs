@@ -152,7 +152,8 @@ mod tests {
 
     #[test]
     fn a_time_is_said_in_few_words() {
-        for (seconds, words) in [(0, "0 s"), (59, "59 s"), (190, "3 min"), (7200, "2 h"), (7500, "2 h 5 min")] {
+        for (seconds, words) in [(0, "0 s"), (59, "59 s"), (190, "3 min"), (7200, "2 h"), (7500, "2 h 5 min")]
+        {
             assert_eq!(for_people(Duration::from_secs(seconds)), words);
         }
     }
