@@ -66,7 +66,10 @@ fn roles() {
     for (name, objects) in all() {
         assert!(!objects.has("RoleBinding"), "{name}: nobody is made a viewer");
         for role in objects.of_kind("Role") {
-            assert!(role["metadata"]["name"].as_str().is_some_and(|name| name.ends_with("-viewer")), "{name}");
+            assert!(
+                role["metadata"]["name"].as_str().is_some_and(|name| name.ends_with("-viewer")),
+                "{name}"
+            );
             assert_eq!(role["rules"], viewer, "{name}");
         }
         for role in objects.of_kind("ClusterRole") {
@@ -104,7 +107,10 @@ fn role_follows_features() {
     }
     let removing = granted(&template_set(&["rbac.removeReports=true"]).expect("renders"));
     let last = removing.last().expect("a rule");
-    assert_eq!(*last, ("openreports.io".to_owned(), "reports".to_owned(), vec!["list".to_owned(), "delete".to_owned()]));
+    assert_eq!(
+        *last,
+        ("openreports.io".to_owned(), "reports".to_owned(), vec!["list".to_owned(), "delete".to_owned()])
+    );
     let args = template_set(&["sources.apiServer.networkPolicies=false"]).expect("renders").args();
     assert!(args.contains(&"--policies=false".to_owned()), "{args:?}");
 }

@@ -246,7 +246,9 @@ async fn what_is_forbidden_is_one_sentence_with_the_role_that_allows_it() {
     let who = "user system:serviceaccount:portolan:portolan may not list pods";
     let role = "the chart's Role portolan-viewer, bound to it, allows that in the agents' namespace (name it with \
                 --agents-namespace)";
-    for (line, place) in [("findings", "all namespaces"), ("top --agents-namespace portolan", "namespace portolan")] {
+    for (line, place) in
+        [("findings", "all namespaces"), ("top --agents-namespace portolan", "namespace portolan")]
+    {
         let outcome = cluster.run(line).await;
         assert_eq!(outcome.exit, Exit::Partial);
         assert_eq!(outcome.words, format!("{who} in {place}: {role}\n"));

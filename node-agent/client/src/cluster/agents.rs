@@ -58,7 +58,8 @@ pub(super) async fn find(client: &Client, args: &ClusterArgs) -> Result<Vec<Agen
     let mut params = ListParams::default().labels(&args.agents_selector).limit(PAGE);
     let mut found = Vec::new();
     loop {
-        let page = pods.list(&params).await.map_err(|error| ClusterError::NotListed(refusal::of_list(&error)))?;
+        let page =
+            pods.list(&params).await.map_err(|error| ClusterError::NotListed(refusal::of_list(&error)))?;
         let rest = page.metadata.continue_.clone().filter(|token| !token.is_empty());
         found.extend(page.items);
         match rest {

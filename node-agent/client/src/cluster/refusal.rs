@@ -25,7 +25,10 @@ pub(super) fn of_list(error: &Error) -> String {
             format!("the agents' pods cannot be listed: the API server answers {}", status.code)
         }
         Error::Api(status) => {
-            format!("the agents' pods cannot be listed: the API server answers {}: {}", status.code, status.message)
+            format!(
+                "the agents' pods cannot be listed: the API server answers {}: {}",
+                status.code, status.message
+            )
         }
         error => format!("the agents' pods cannot be listed: {}", causes(error)),
     }
@@ -35,10 +38,12 @@ pub(super) fn of_list(error: &Error) -> String {
 #[must_use]
 pub(super) fn of_forward(error: &Error, namespace: &str) -> String {
     match error {
-        Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(code)) if code.as_u16() == 403 => format!(
-            "the user of the kubeconfig may not use pods/portforward (get, from Kubernetes 1.35 on also create) in namespace \
+        Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(code)) if code.as_u16() == 403 => {
+            format!(
+                "the user of the kubeconfig may not use pods/portforward (get, from Kubernetes 1.35 on also create) in namespace \
              {namespace}: {ROLE}, bound to it there, allows that"
-        ),
+            )
+        }
         error => causes(error),
     }
 }
@@ -47,7 +52,8 @@ pub(super) fn of_forward(error: &Error, namespace: &str) -> String {
 /// "pods" in API group "" in the namespace "portolan"`. Authorizers may add text behind it.
 fn user_and_place(message: &str) -> (String, String) {
     let quoted = |before: &str| message.split_once(before)?.1.split_once('"').map(|(text, _)| text);
-    let who = quoted("User \"").map_or_else(|| "the user of the kubeconfig".to_owned(), |user| format!("user {user}"));
+    let who = quoted("User \"")
+        .map_or_else(|| "the user of the kubeconfig".to_owned(), |user| format!("user {user}"));
     let place = quoted("in the namespace \"")
         .map_or_else(|| "in all namespaces".to_owned(), |namespace| format!("in namespace {namespace}"));
     (who, place)
@@ -63,7 +69,11 @@ mod tests {
         for (message, who, place) in [
             (format!("{start}at the cluster scope"), "user jane", "in all namespaces"),
             (format!("{start}in the namespace \"portolan\""), "user jane", "in namespace portolan"),
-            (format!("{start}in the namespace \"a\": RBAC: role \"x\" not found"), "user jane", "in namespace a"),
+            (
+                format!("{start}in the namespace \"a\": RBAC: role \"x\" not found"),
+                "user jane",
+                "in namespace a",
+            ),
             ("no".to_owned(), "the user of the kubeconfig", "in all namespaces"),
         ] {
             assert_eq!(user_and_place(&message), (who.to_owned(), place.to_owned()), "{message}");
