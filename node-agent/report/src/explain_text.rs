@@ -269,8 +269,12 @@ fn facts(out: &mut WrappedText, end: &ExplainedEnd, others: &[&ExplainedEntryPoi
     out.fact(indent, "exposure", exposure(&end.exposure));
     findings(out, indent, &end.findings.iter().collect::<Vec<_>>());
     if let Some(listener) = &end.listener {
-        if end.pod.is_none() && listener.traffic.peers.is_empty() {
-            out.fact(indent, "traffic", "none counted; the node's own sockets are counted with agent --include-host");
+        if end.pod.is_none() && is_unused(&listener.traffic) {
+            out.fact(
+                indent,
+                "traffic",
+                "none counted; the node's own sockets are counted with agent --include-host",
+            );
         } else {
             traffic(out, indent, &listener.traffic, &listener.envelope.time);
         }
@@ -333,10 +337,14 @@ fn findings(out: &mut WrappedText, indent: &str, findings: &[&Finding]) {
     }
 }
 
+fn is_unused(traffic: &Traffic) -> bool {
+    traffic.attempts == 0 && traffic.packets == 0 && traffic.connections == 0
+}
+
 fn traffic(out: &mut WrappedText, indent: &str, traffic: &Traffic, now: &str) {
     let last = traffic.last_seen.as_ref();
     let last = last.map_or_else(String::new, |at| format!(", last {} ago", cells::age(at, now)));
-    let amount = if traffic.attempts == 0 && traffic.packets == 0 && traffic.connections == 0 {
+    let amount = if is_unused(traffic) {
         "none seen".to_owned()
     } else {
         format!(
