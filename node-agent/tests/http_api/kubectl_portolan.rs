@@ -8,6 +8,7 @@ use portolan_client::cluster;
 use portolan_client::cluster::args::Cli;
 use portolan_client::exit::Exit;
 use portolan_client::query::console::Console;
+use portolan_engine::model::finding::{Finding, FindingState};
 use portolan_testing::api_server::fault::{Fault, On};
 use portolan_testing::api_server::server::{Server, Settings, Transport};
 use serde_json::{Value, json};
@@ -210,6 +211,19 @@ async fn a_bad_finding_anywhere_fails_a_script_also_where_a_node_is_missing() {
     cluster.pod("node-3", "Running");
     assert_eq!(cluster.run("findings --fail-on high").await.exit, Exit::FailOn);
     assert_eq!(cluster.run("findings --fail-on critical").await.exit, Exit::Partial);
+}
+
+#[tokio::test]
+async fn where_no_finding_is_open_the_suppressed_ones_of_all_nodes_are_counted() {
+    let mut cluster = Cluster::new("cluster-suppressed").await;
+    for name in ["node-1", "node-2"] {
+        let of_model = Node::default().findings;
+        let suppressed = Finding { state: FindingState::Suppressed, ..(*of_model[0]).clone() };
+        cluster.agent(Node { name, findings: vec![suppressed.into()], ..Node::default() }).await;
+    }
+    let outcome = cluster.run("findings").await;
+    let words = "No open findings. 2 findings are suppressed by exceptions: --state suppressed shows them.\n";
+    assert_eq!((outcome.exit, outcome.out.as_str(), outcome.words.as_str()), (Exit::Fine, "", words));
 }
 
 #[tokio::test]

@@ -29,4 +29,5 @@ mod selected_only;
 mod sources;
 mod verdicts;
 #[expect(clippy::expect_used, reason = "builders of test data: a wrong literal is a broken test")]
+mod words;
 mod world;
