@@ -253,9 +253,10 @@ async fn what_is_forbidden_is_one_sentence_with_the_role_that_allows_it() {
     cluster.server.change_settings(|settings| settings.forwards_forbidden = true);
     let outcome = cluster.run("findings").await;
     assert_eq!(outcome.exit, Exit::Partial);
-    let words = "node-1: the user of the kubeconfig may not use pods/portforward (get, from Kubernetes 1.35 on also create) \
+    let words = "node-1: user jane may not use pods/portforward (get, from Kubernetes 1.35 on also create) \
                  in namespace portolan: the chart's Role portolan-viewer, bound to it there, allows that\n";
     assert!(outcome.words.contains(words), "{outcome:?}");
+    assert!(!outcome.words.contains("No findings"), "nobody was asked: {outcome:?}");
     cluster.server.fail(On::Kind("pods"), Fault::Status(403));
     let who = "user system:serviceaccount:portolan:portolan may not list pods";
     let role = "the chart's Role portolan-viewer, bound to it, allows that in the agents' namespace (name it with \

@@ -89,6 +89,8 @@ async fn command(cli: &Cli, console: &mut Console<'_>) -> Result<Exit, ClusterEr
             0
         };
         match suppressed {
+            // Where no agent answered, nothing is known.
+            0 if answers.nodes.is_empty() => {}
             0 => console.message(text.trim_end())?,
             count => console.message(&table::no_open_findings(count))?,
         }

@@ -7,6 +7,9 @@ use portolan_report::error_text::causes;
 /// Role of the Helm chart that gives what the plugin needs, where the release is called `portolan`.
 const ROLE: &str = "the chart's Role portolan-viewer";
 
+/// Stands for a user whom the server does not name.
+const SOMEBODY: &str = "the user of the kubeconfig";
+
 /// Returns why the agents' pods cannot be listed.
 #[must_use]
 pub(super) fn of_list(error: &Error) -> String {
@@ -34,15 +37,20 @@ pub(super) fn of_list(error: &Error) -> String {
     }
 }
 
-/// Returns why no port-forward to the pod can be opened. The answer to an upgrade has no text that says who asked.
+/// Returns why no port-forward to a pod of the namespace can be opened.
 #[must_use]
 pub(super) fn of_forward(error: &Error, namespace: &str) -> String {
+    let forbidden = |who: &str| {
+        format!(
+            "{who} may not use pods/portforward (get, from Kubernetes 1.35 on also create) in namespace {namespace}: \
+             {ROLE}, bound to it there, allows that"
+        )
+    };
     match error {
+        Error::Api(status) if status.code == 403 => forbidden(&user_and_place(&status.message).0),
+        Error::Api(status) => format!("the API server answers {}: {}", status.code, status.message),
         Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(code)) if code.as_u16() == 403 => {
-            format!(
-                "the user of the kubeconfig may not use pods/portforward (get, from Kubernetes 1.35 on also create) in namespace \
-             {namespace}: {ROLE}, bound to it there, allows that"
-            )
+            forbidden(SOMEBODY)
         }
         error => causes(error),
     }
@@ -53,7 +61,7 @@ pub(super) fn of_forward(error: &Error, namespace: &str) -> String {
 fn user_and_place(message: &str) -> (String, String) {
     let quoted = |before: &str| message.split_once(before)?.1.split_once('"').map(|(text, _)| text);
     let who = quoted("User \"")
-        .map_or_else(|| "the user of the kubeconfig".to_owned(), |user| format!("user {user}"));
+        .map_or_else(|| SOMEBODY.to_owned(), |user| format!("user {user}"));
     let place = quoted("in the namespace \"")
         .map_or_else(|| "in all namespaces".to_owned(), |namespace| format!("in namespace {namespace}"));
     (who, place)

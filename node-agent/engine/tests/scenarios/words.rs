@@ -5,7 +5,9 @@ use portolan_engine::model::input::Input;
 use portolan_engine::model::pod::ContainerKind::{Ephemeral, Regular};
 use portolan_engine::model::process::Holder;
 
-use crate::world::{APP, CURLER, HOST, World, cgroup, held, host, netns, opened, opened_in, pod, process, told};
+use crate::world::{
+    APP, CURLER, HOST, World, cgroup, held, host, netns, opened, opened_in, pod, process, told,
+};
 
 /// A world with one pod that declares nothing and runs a debug container, and with one that calls it.
 fn debugged() -> World {
@@ -64,6 +66,9 @@ fn a_process_without_a_name_is_called_so() {
         }
         world.apply(socket).wait(6_000);
         let message = world.finding().message.clone();
-        assert!(message.starts_with("port 9090/TCP is served by a process without a name (pid 77) but"), "{message}");
+        assert!(
+            message.starts_with("port 9090/TCP is served by a process without a name (pid 77) but"),
+            "{message}"
+        );
     }
 }
