@@ -28,6 +28,6 @@ mod recorded;
 mod selected_only;
 mod sources;
 mod verdicts;
-#[expect(clippy::expect_used, reason = "builders of test data: a wrong literal is a broken test")]
 mod words;
+#[expect(clippy::expect_used, reason = "builders of test data: a wrong literal is a broken test")]
 mod world;
