@@ -60,8 +60,7 @@ pub(super) fn of_forward(error: &Error, namespace: &str) -> String {
 /// "pods" in API group "" in the namespace "portolan"`. Authorizers may add text behind it.
 fn user_and_place(message: &str) -> (String, String) {
     let quoted = |before: &str| message.split_once(before)?.1.split_once('"').map(|(text, _)| text);
-    let who = quoted("User \"")
-        .map_or_else(|| SOMEBODY.to_owned(), |user| format!("user {user}"));
+    let who = quoted("User \"").map_or_else(|| SOMEBODY.to_owned(), |user| format!("user {user}"));
     let place = quoted("in the namespace \"")
         .map_or_else(|| "in all namespaces".to_owned(), |namespace| format!("in namespace {namespace}"));
     (who, place)

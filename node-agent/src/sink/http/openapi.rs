@@ -92,8 +92,10 @@ fn in_query(parameter: &Parameter) -> Value {
     let mut described = json!({
         "name": parameter.name, "in": "query", "description": parameter.summary, "schema": schema
     });
-    if parameter.name == "target" {
-        described["required"] = true.into();
+    if parameter.name == "target"
+        && let Some(fields) = described.as_object_mut()
+    {
+        fields.insert("required".to_owned(), true.into());
     }
     described
 }
