@@ -1,7 +1,15 @@
 {{/* The agent: image, arguments, privileges, and mounts of the node */}}
 {{- define "portolan.image" -}}
 {{- $repository := .Values.image.repository }}
-{{- with .Values.image.registry }}{{ $repository = printf "%s/%s" . $repository }}{{ end }}
+{{- $first := splitList "/" $repository | first }}
+{{- if .Values.image.registry }}
+{{- $repository = printf "%s/%s" .Values.image.registry $repository }}
+{{- else if not (contains "/" $repository) }}
+{{- /* A short name is Docker Hub's to containerd, and refused by CRI-O: the full name is the same to both */}}
+{{- $repository = printf "docker.io/library/%s" $repository }}
+{{- else if not (or (contains "." $first) (contains ":" $first) (eq $first "localhost")) }}
+{{- $repository = printf "docker.io/%s" $repository }}
+{{- end }}
 {{- $released := index (default dict .Chart.Annotations) "portolan.dev/image" | default "" }}
 {{- if .Values.image.digest }}
 {{- printf "%s@%s" $repository .Values.image.digest }}

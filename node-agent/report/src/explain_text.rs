@@ -10,7 +10,7 @@ use crate::escape::terminal;
 use crate::explanation::{
     ExplainedEnd, ExplainedEntryPoint, ExplainedPod, ExplainedPolicy, TargetExplanation,
 };
-use crate::wire::{Declaration, Explanation, Finding, Listener, Pod};
+use crate::wire::{Declaration, Explanation, Finding, Listener, Pod, Traffic};
 
 /// Maximum number of peers shown per port.
 const MAX_PEERS: usize = 5;
@@ -269,11 +269,11 @@ fn facts(out: &mut WrappedText, end: &ExplainedEnd, others: &[&ExplainedEntryPoi
     out.fact(indent, "exposure", exposure(&end.exposure));
     findings(out, indent, &end.findings.iter().collect::<Vec<_>>());
     if let Some(listener) = &end.listener {
-        if end.pod.is_none() {
+        if end.pod.is_none() && is_unused(&listener.traffic) {
             out.fact(
                 indent,
                 "traffic",
-                "not counted for the node's own sockets (but with agent --include-host)",
+                "none counted; the node's own sockets are counted with agent --include-host",
             );
         } else {
             traffic(out, indent, listener);
@@ -345,13 +345,17 @@ fn findings(out: &mut WrappedText, indent: &str, findings: &[&Finding]) {
     }
 }
 
+fn is_unused(traffic: &Traffic) -> bool {
+    traffic.attempts == 0 && traffic.packets == 0 && traffic.connections == 0
+}
+
 fn traffic(out: &mut WrappedText, indent: &str, listener: &Listener) {
     let (traffic, now) = (&listener.traffic, &listener.envelope.time);
     let counted = cells::counted_for(listener);
     let since = counted.map(|age| format!(" in the {age} that the agent counts")).unwrap_or_default();
     let last = traffic.last_seen.as_ref();
     let last = last.map_or_else(String::new, |at| format!(", last {} ago", cells::age(at, now)));
-    let amount = if traffic.attempts == 0 && traffic.packets == 0 && traffic.connections == 0 {
+    let amount = if is_unused(traffic) {
         format!("none seen{since}")
     } else {
         format!(

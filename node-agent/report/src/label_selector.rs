@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 /// Maximum length of a selector in bytes. kubectl's own selectors have to fit the URL of a request.
-const MAX_LENGTH: usize = 4096;
+pub const MAX_LENGTH: usize = 4096;
 /// Maximum length of a label's name and of its value, as in Kubernetes.
 const MAX_NAME: usize = 63;
 /// Maximum length of the DNS domain before the slash of a key, as in Kubernetes.

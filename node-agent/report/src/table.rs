@@ -64,14 +64,34 @@ impl Colour {
     }
 }
 
+/// Returns what to say instead of a table without open findings, where `suppressed` others are suppressed by exceptions.
+#[must_use]
+pub fn no_open_findings(suppressed: usize) -> String {
+    match suppressed {
+        0 => "No findings: no listening port differs from its manifest. \
+              `portolan listeners` shows every port, `portolan status` what the agent can see."
+            .to_owned(),
+        count => format!("No open findings. {}", suppressed_note(count)),
+    }
+}
+
+/// Returns how many findings are suppressed, and how to see them.
+#[must_use]
+pub fn suppressed_note(count: usize) -> String {
+    let (what, them) = if count == 1 {
+        ("finding is suppressed by an exception", "it")
+    } else {
+        ("findings are suppressed by exceptions", "them")
+    };
+    format!("{count} {what}: --state suppressed shows {them}.")
+}
+
 /// Formats findings as a table, the most severe first. Ages are relative to the `time` of each finding. Returns a sentence
 /// instead if there are no findings.
 #[must_use]
 pub fn findings(findings: &[Finding], width: Width, colour: Colour) -> String {
     if findings.is_empty() {
-        return "No findings: no listening port differs from its manifest. \
-                `portolan listeners` shows every port, `portolan status` what the agent can see.\n"
-            .to_owned();
+        return no_open_findings(0) + "\n";
     }
     let mut sorted: Vec<&Finding> = findings.iter().collect();
     sorted.sort_by_cached_key(|finding| {

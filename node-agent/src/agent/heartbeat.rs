@@ -28,8 +28,10 @@ impl Heartbeat {
         loop {
             tokio::time::sleep(CHECK_EVERY).await;
             let is_live = pulse.is_live(self.0.load(Ordering::Relaxed));
-            if health.live.swap(is_live, Ordering::Relaxed) != is_live {
-                tracing::warn!(is_live, "the engine's loop stands still, or turns again");
+            match (health.live.swap(is_live, Ordering::Relaxed), is_live) {
+                (true, false) => tracing::warn!("the engine's loop stands still: /livez fails"),
+                (false, true) => tracing::info!("the engine's loop turns again"),
+                _ => {}
             }
         }
     }

@@ -9,13 +9,14 @@ use crate::kubernetes_api::access::ApiAccess;
 use crate::kubernetes_api::timings::ApiTimings;
 use crate::pipeline::Pipeline;
 use crate::sink::convert::Wall;
+use crate::sink::kubernetes::ClusterSinks;
 use crate::sink::kubernetes::pending_writes::WriteTimings;
 use crate::sink::kubernetes::writer::WriterContext;
 use crate::source::clock;
 use crate::source::kubernetes::Switch;
 use crate::state::StateFeed;
 
-/// Starts the writers that the configuration asks for.
+/// Starts the writers that the configuration asks for. Without reports, removes those of an earlier agent.
 pub fn start(
     config: &AgentConfig,
     metadata: &[MetadataSource],
@@ -23,10 +24,10 @@ pub fn start(
     feed: &StateFeed,
 ) -> Vec<JoinHandle<()>> {
     let is_on = |switch| switch == Switch::On;
-    if !is_on(config.reports) && !is_on(config.events) {
-        return Vec::new();
-    }
     if !metadata.contains(&MetadataSource::Kubernetes) {
+        if !is_on(config.reports) && !is_on(config.events) {
+            return Vec::new();
+        }
         tracing::warn!(
             "--reports and --events write nothing: the API server is no source of pods (--metadata)"
         );
@@ -42,6 +43,8 @@ pub fn start(
     let mut tasks = Vec::new();
     if is_on(config.reports) {
         tasks.push(pipeline.cluster.start_reports(&context, feed));
+    } else {
+        tasks.push(ClusterSinks::remove_reports(&context));
     }
     if is_on(config.events) {
         tasks.push(pipeline.cluster.start_events(&context, feed));

@@ -35,7 +35,8 @@ pub struct AgentArgs {
     #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
     pub policies: Option<bool>,
     /// Write an OpenReports `Report` for each pod with findings into the pod's namespace, at most once a minute per pod;
-    /// needs --metadata kubernetes and the right to create, patch and list reports.openreports.io [default: false]
+    /// needs --metadata kubernetes and the right to create, patch and list reports.openreports.io. Off: reports of an
+    /// earlier run on this node are removed, with the right to list and delete them [default: false]
     #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
     pub reports: Option<bool>,
     /// Report new findings of high and critical severity as Kubernetes Events about the pod; needs --metadata kubernetes
@@ -51,7 +52,8 @@ pub struct AgentArgs {
     /// Traffic to count: packets and connections, connections only, or nothing [default: full]
     #[arg(long)]
     pub traffic: Option<TrafficMode>,
-    /// Connections to record as objects: those to undeclared ports, all, or none [default: undeclared]
+    /// Connections to record as objects: those to undeclared ports that do not come over loopback, all, or none [default:
+    /// undeclared]
     #[arg(long)]
     pub record: Option<RecordMode>,
     /// Format of the output on stdout [default: ndjson]

@@ -38,7 +38,7 @@ pub struct ScanArgs {
 /// Options of `doctor`.
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
-    /// Sources of pods to check: cri[=SOCKET] [default: cri]
+    /// Sources of pods to check: cri[=SOCKET], kubernetes [default: both]
     #[arg(long, value_name = "SOURCE", value_delimiter = ',')]
     pub metadata: Vec<String>,
     /// Credentials for the API server [default: KUBECONFIG, else the pod's service account, else ~/.kube/config]

@@ -79,6 +79,7 @@ impl MessageFormatter for ConfigMessages {
             Error::MultipleDocuments { .. } => {
                 return Cow::Borrowed("another document begins (`---`): expected one in this file");
             }
+            Error::Budget { .. } => return Cow::Borrowed(TOO_COMPLEX),
             Error::Eof { .. } => return Cow::Borrowed("it ends too early: expected a value"),
             Error::ExternalMessage { source, .. } => match source.as_ref() {
                 ExternalMessageSource::Parser(error) => return syntax(error.kind()),
@@ -104,6 +105,8 @@ impl Localizer for WithoutLocation {
 
 const UNKNOWN_ANCHOR: &str =
     "expected a value: what begins with `*` refers to an anchor, and there is none; put it in quotes";
+const TOO_COMPLEX: &str =
+    "it is too long, too deep, or has too many anchors to be read: expected a simpler file";
 const TAB: &str = "a tab: expected blanks, YAML indents with nothing else";
 const OPEN_BRACE: &str = "`{` is not closed: expected `}`, and commas between the keys";
 const OPEN_BRACKET: &str = "`[` is not closed: expected `]`, and commas between the values";
@@ -150,6 +153,7 @@ fn syntax(kind: &ErrorKind) -> Cow<'static, str> {
         ErrorKind::ExpectedBlockSequenceEntry
         | ErrorKind::BlockSequenceEntryNotAllowed
         | ErrorKind::UnexpectedEofBlockSequence => LIST_ITEM,
+        ErrorKind::RecursionLimitExceeded => TOO_COMPLEX,
         other => return Cow::Owned(format!("expected YAML: {other}")),
     })
 }
@@ -204,6 +208,17 @@ mod tests {
         let error = serde_saphyr::from_str::<FileConfig>(text).expect_err(text);
         let (line, words) = fault(&error, text);
         format!("{}: {words}", line.unwrap_or(0))
+    }
+
+    #[test]
+    fn what_is_too_much_to_read_is_said_in_plain_words() {
+        let deep = format!("exceptions: {}1{}\n", "[".repeat(3_000), "]".repeat(3_000));
+        let many = format!("exceptions:\n{}", "- &a {reason: x}\n".repeat(100_000));
+        for text in [deep, many] {
+            let said = said(&text);
+            assert!(said.contains("too long, too deep") || said.contains("reason"), "{said}");
+            assert!(!said.contains("budget") && !said.contains("recursion"), "{said}");
+        }
     }
 
     #[test]

@@ -36,6 +36,9 @@ fn fix_of(fault: &ApiFault) -> &'static str {
         ApiFault::Refused { code: 401, .. } | ApiFault::Credentials { .. } => {
             "give credentials that the server accepts"
         }
+        ApiFault::Refused { .. } | ApiFault::Nonsense { .. } => {
+            "the server answers, but not what the agent asks for: until then these facts are unknown"
+        }
         _ => "see that the server can be reached from here; until then these facts are unknown",
     }
 }

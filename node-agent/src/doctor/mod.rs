@@ -13,7 +13,7 @@ use portolan_client::exit::Exit;
 
 use crate::agent::stage_options;
 use crate::args::local::{DoctorArgs, DoctorFormat};
-use crate::config;
+use crate::config::{self, MetadataSource};
 use crate::outcome;
 use check::{NeededBy, check};
 use diagnosis::{Ability, Diagnosis};
@@ -33,7 +33,12 @@ pub fn run(args: &DoctorArgs) -> Exit {
     ));
     checks.extend(kernel_programs::checks());
     checks.extend(sources::checks(&args.metadata));
-    checks.extend(api_server::checks(args.kubeconfig.clone()));
+    if asked.is_empty() || asked.contains(&MetadataSource::Kubernetes) {
+        checks.extend(api_server::checks(args.kubeconfig.clone()));
+    } else {
+        let found = Ok("not asked: --metadata does not name kubernetes".to_owned());
+        checks.push(check("API server", NeededBy::Nothing, found));
+    }
     let diagnosis = Diagnosis::of(checks);
     let text = match args.output {
         DoctorFormat::Table => diagnosis.table() + "\n",

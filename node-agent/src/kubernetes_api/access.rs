@@ -106,6 +106,26 @@ impl ApiAccess {
             .header(CONTENT_TYPE, content_type)
             .body(Body::from(write.object))
             .map_err(|error| ApiFault::nonsense("address", &error))?;
+        self.send_and_discard(request, within).await
+    }
+
+    /// Deletes an object. One that is gone already is no error.
+    ///
+    /// # Errors
+    /// If the server does not delete the object within `within`.
+    pub async fn delete(&self, uri: &str, within: Duration) -> Result<(), ApiFault> {
+        let request = Request::delete(uri)
+            .header(USER_AGENT, AGENT)
+            .header(ACCEPT, "application/json")
+            .body(Body::empty())
+            .map_err(|error| ApiFault::nonsense("address", &error))?;
+        match self.send_and_discard(request, within).await {
+            Err(ApiFault::Refused { code: 404, .. }) => Ok(()),
+            deleted => deleted,
+        }
+    }
+
+    async fn send_and_discard(&self, request: Request<Body>, within: Duration) -> Result<(), ApiFault> {
         let mut answer = self.send(request, within).await?;
         // The connection can be reused only after the body was read to its end.
         let mut read = 0;

@@ -76,7 +76,7 @@ impl ApiFault {
         }
     }
 
-    /// Returns true for a fault of normal operation, which is not reported.
+    /// Returns true for a fault of normal operation, which is reported only if it repeats.
     pub fn is_ordinary(&self) -> bool {
         matches!(self, Self::Expired | Self::ShortLived)
     }

@@ -4,5 +4,6 @@
 pub mod access;
 pub mod body;
 pub mod fault;
+pub mod media_type;
 pub mod timings;
 pub mod turns;

@@ -21,7 +21,7 @@ pub struct ApiTimings {
     pub quiet: Duration,
     /// The server is asked to end a watch after one to two times this.
     pub watch_for: Duration,
-    /// A watch that ends sooner than this without an event counts as failed.
+    /// A watch that ends sooner than this counts as failed. One that has lasted as long works, even if it was silent.
     pub short: Duration,
 }
 

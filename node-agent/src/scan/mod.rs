@@ -83,8 +83,9 @@ pub fn run(args: &ScanArgs) -> Exit {
         judge(&collected, inputs, stage_options::annotations(annotations), args);
     let all = findings.len();
     findings.retain(|finding| finding.state == FindingState::Open);
-    if all > findings.len() {
-        let count = all - findings.len();
+    let suppressed = all - findings.len();
+    if suppressed > 0 {
+        let count = suppressed;
         let _ = writeln!(io::stderr(), "portolan: {count} suppressed by exceptions are not shown");
     }
     let selector = args.filter.selector.clone().unwrap_or_default();
@@ -95,7 +96,7 @@ pub fn run(args: &ScanArgs) -> Exit {
     if let Some(note) = unproven_note(&unproven) {
         let _ = writeln!(io::stderr(), "portolan: {note}");
     }
-    match show(&findings, &converter, &collected, args) {
+    match show(&findings, suppressed, &converter, &collected, args) {
         Ok(()) if is_amiss && args.strict => report("--strict: the manifests are not right", Exit::WrongUse),
         Ok(()) => exit_of(&findings, &collected, args),
         Err(error) => report(&error, Exit::Partial),
@@ -259,6 +260,7 @@ fn filter(args: &ScanArgs) -> Filter {
 
 fn show(
     findings: &[Arc<Finding>],
+    suppressed: usize,
     converter: &Converter,
     collected: &Collected,
     args: &ScanArgs,
@@ -272,7 +274,7 @@ fn show(
     }
     let is_table = matches!(args.output, Format::Table | Format::Wide);
     let text = if is_table && findings.is_empty() {
-        empty(collected, args)
+        empty(collected, suppressed, args)
     } else {
         let colour = Colour::for_stdout(std::env::var_os("NO_COLOR").as_deref());
         let reports: Vec<_> = reports.collect();
@@ -317,15 +319,18 @@ fn partial(collected: &Collected, own: Capabilities) -> Option<String> {
 }
 
 /// Text for a table without rows.
-fn empty(collected: &Collected, args: &ScanArgs) -> String {
+fn empty(collected: &Collected, suppressed: usize, args: &ScanArgs) -> String {
     let sockets: usize =
         collected.netns.iter().filter_map(|(_, scan)| Some(scan.as_ref()?.sockets.len())).sum();
     let netns = collected.netns.iter().filter(|(_, scan)| scan.is_some()).count();
     let narrowed = args.filter.namespace.is_some()
         || args.filter.selector.is_some()
         || !(args.findings.code.is_empty() && args.findings.severity.is_empty());
-    let none = if narrowed { "Nothing matches what was asked, of" } else { "No findings:" };
-    let differs = if narrowed { "" } else { ", and none differs from its manifest" };
+    let (none, differs) = match (narrowed, suppressed) {
+        (true, _) => ("Nothing matches what was asked, of", String::new()),
+        (false, 0) => ("No findings:", ", and none differs from its manifest".to_owned()),
+        (false, count) => ("No open findings:", format!("; exceptions suppress {count}")),
+    };
     format!(
         "{none} {sockets} listening sockets in {netns} network namespaces{differs}.\nOne look cannot see who calls, what is open for moments only, and which ephemeral UDP \
          ports serve: `portolan agent` does.\n"

@@ -134,6 +134,15 @@ pub enum Component {
     Source(Source),
 }
 
+impl fmt::Display for Component {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hook(hook) => write!(f, "hook {}", hook.as_str()),
+            Self::Source(source) => source.fmt(f),
+        }
+    }
+}
+
 impl From<Hook> for Component {
     fn from(hook: Hook) -> Self {
         Self::Hook(hook)

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::mem::{Discriminant, discriminant};
+use std::time::Duration;
 
 use portolan_engine::model::identity::BootTime;
 
@@ -73,8 +74,31 @@ pub struct Entry {
     pub state: State,
     /// When the state or its reason changed last.
     pub since: BootTime,
+    /// Since when it has been down or degraded, whatever the reason; `None` while it is neither.
+    pub(super) troubled_since: Option<BootTime>,
     /// Set once for good.
     pub(super) has_been_ready: bool,
+}
+
+impl Entry {
+    /// Returns the entry of a component that has neither worked nor failed yet.
+    pub(super) fn starting(now: BootTime) -> Self {
+        Self { state: State::Starting, since: now, troubled_since: None, has_been_ready: false }
+    }
+
+    /// Takes over a new state. Returns how long the trouble lasted that it ends, if it ends one.
+    pub(super) fn change(&mut self, state: State, now: BootTime) -> Option<Duration> {
+        let is_trouble = matches!(state, State::Down { .. } | State::Degraded { .. });
+        let ended = match (self.troubled_since, &state) {
+            (Some(since), State::Up) => Some(now.since(since)),
+            _ => None,
+        };
+        self.troubled_since = if is_trouble { self.troubled_since.or(Some(now)) } else { None };
+        self.has_been_ready |= state.is_up();
+        self.state = state;
+        self.since = now;
+        ended
+    }
 }
 
 /// Hooks and sources without their reasons: equal where nothing changed that deserves a status of its own.

@@ -11,6 +11,8 @@ mod listing;
 mod memory;
 mod outage;
 mod pipeline_to_report;
+mod real_answers;
+mod recorded;
 mod refusal;
 mod report_failures;
 mod report_limits;

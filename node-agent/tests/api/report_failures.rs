@@ -11,7 +11,7 @@ use portolan_testing::api_server::server::{Server, Settings};
 use serde_json::json;
 
 use crate::sink_world::{On, SOON, SinkWorld, finding, resolved, within};
-use crate::world::FAST;
+use crate::world::{FAST, NODE};
 
 /// Rejected writes are not retried within a test.
 const ONCE: WriteTimings = WriteTimings { seldom: Duration::from_secs(3600), ..SOON };
@@ -114,4 +114,44 @@ async fn an_answer_ends_the_trouble_also_where_it_is_a_refusal() {
     world.until("trouble", |world| world.reason().is_some()).await;
     world.until("an answer", |world| !refused(world).is_empty()).await;
     world.until("nothing is wrong", |world| world.reason().is_none()).await;
+}
+
+/// Returns a report as the agent of a node leaves it.
+fn left_by(node: &str, name: &str) -> serde_json::Value {
+    json!({"metadata": {
+        "namespace": "shop", "name": name,
+        "labels": {"app.kubernetes.io/managed-by": "portolan", "portolan.dev/node": node},
+    }})
+}
+
+#[tokio::test]
+async fn without_reports_those_of_an_earlier_agent_of_this_node_are_removed() {
+    let prepare = |server: &Server| {
+        server.put("reports", left_by(NODE, "portolan-a"));
+        server.put("reports", left_by(NODE, "portolan-b"));
+        server.put("reports", left_by("node-2", "portolan-c"));
+        server.put("reports", json!({"metadata": {"namespace": "shop", "name": "of-another-tool"}}));
+        // A server that is away at first is asked again.
+        server.fail_times(1, Requests::Lists("reports"), Fault::Status(503));
+        server.fail_times(1, Requests::Writes("reports"), Fault::Status(503));
+    };
+    let world = SinkWorld::with(On::Removal, Settings::default(), SOON, prepare).await;
+    world.until("two reports are left", |world| world.server.objects("reports").len() == 2).await;
+    let names: Vec<_> =
+        world.server.objects("reports").iter().map(|one| one["metadata"]["name"].clone()).collect();
+    assert_eq!(names, ["of-another-tool", "portolan-c"]);
+}
+
+#[tokio::test]
+async fn without_the_permission_earlier_reports_stay_and_nothing_is_asked_again() {
+    for (on, asked) in [(Requests::Lists("reports"), 1), (Requests::Writes("reports"), 2)] {
+        let prepare = |server: &Server| {
+            server.put("reports", left_by(NODE, "portolan-a"));
+            server.put("reports", left_by(NODE, "portolan-b"));
+            server.fail(on.clone(), Fault::Status(403));
+        };
+        let world = SinkWorld::with(On::Removal, Settings::default(), SOON, prepare).await;
+        world.for_a_while(Duration::from_millis(300)).await;
+        assert_eq!((world.server.objects("reports").len(), world.server.log().all().len()), (2, asked));
+    }
 }

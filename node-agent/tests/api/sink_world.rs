@@ -53,6 +53,8 @@ pub enum On {
     Reports,
     Events,
     Nothing,
+    /// Reports are off, and those of an earlier agent are removed.
+    Removal,
 }
 
 pub struct SinkWorld {
@@ -97,6 +99,7 @@ impl SinkWorld {
             On::Reports => Some(sinks.start_reports(&context, &feed)),
             On::Events => Some(sinks.start_events(&context, &feed)),
             On::Nothing => None,
+            On::Removal => Some(ClusterSinks::remove_reports(&context)),
         };
         let (states, pods) = (feed.subscribe(), BTreeMap::new());
         Self { server, sinks, states, writer, pods, findings: Mutex::default(), directory }

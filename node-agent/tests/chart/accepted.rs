@@ -19,6 +19,8 @@ pub const CASES: &[Case] = &[
     ("every value reaches the agent", values_reach_it),
     ("every option of the agent is a value, or is left out for a reason", every_option),
     ("the doctor's arguments are accepted", doctor),
+    ("the doctor asks the sources that are on", doctor_asks_the_sources_that_are_on),
+    ("the image has a full name, since CRI-O refuses short ones", full_image_names),
     ("probes, ports and the address of the telemetry fit", addresses),
     ("the API source learns the node's name", node_name),
 ];
@@ -167,6 +169,34 @@ fn every_option() {
         let is_left_out =
             LEFT_OUT.iter().any(|(name, _)| *name == option) || option == "help" || option == "version";
         assert!(is_given != is_left_out, "{flag} is neither a value of the chart nor left out");
+    }
+}
+
+fn full_image_names() {
+    let version = env!("CARGO_PKG_VERSION");
+    for (setting, image) in [
+        ("image.tag=", format!("docker.io/library/portolan:{version}")),
+        ("image.repository=team/portolan", format!("docker.io/team/portolan:{version}")),
+        ("image.repository=ghcr.io/team/portolan", format!("ghcr.io/team/portolan:{version}")),
+        ("image.repository=localhost/portolan", format!("localhost/portolan:{version}")),
+        ("image.registry=registry.example:5000", format!("registry.example:5000/portolan:{version}")),
+    ] {
+        let objects = template_set(&[setting]).expect("renders");
+        assert_eq!(objects.agent()["image"], image, "{setting}");
+    }
+}
+
+fn doctor_asks_the_sources_that_are_on() {
+    for (settings, metadata) in [
+        (["sources.apiServer.enabled=true"], "--metadata=cri,kubernetes"),
+        (["sources.apiServer.enabled=false"], "--metadata=cri"),
+        (["sources.runtime.enabled=false"], "--metadata=kubernetes"),
+    ] {
+        let objects = template_set(&settings).expect("renders");
+        for pod in objects.of_kind("Pod") {
+            let args = crate::objects::texts(&pod["spec"]["containers"][0]["args"]);
+            assert_eq!(args, ["doctor", metadata]);
+        }
     }
 }
 

@@ -62,8 +62,19 @@ fn granted(objects: &Objects) -> Vec<(String, String, Vec<String>)> {
 }
 
 fn roles() {
+    let viewer = json!([
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]},
+        {"apiGroups": [""], "resources": ["pods/portforward"], "verbs": ["get", "create"]},
+    ]);
     for (name, objects) in all() {
-        assert!(!objects.has("Role") && !objects.has("RoleBinding"), "{name}");
+        assert!(!objects.has("RoleBinding"), "{name}: nobody is made a viewer");
+        for role in objects.of_kind("Role") {
+            assert!(
+                role["metadata"]["name"].as_str().is_some_and(|name| name.ends_with("-viewer")),
+                "{name}"
+            );
+            assert_eq!(role["rules"], viewer, "{name}");
+        }
         for role in objects.of_kind("ClusterRole") {
             assert!(role.get("aggregationRule").is_none(), "{name}");
             for rule in items(&role["rules"]) {
@@ -97,6 +108,12 @@ fn role_follows_features() {
         let expected = ["pods", "namespaces", "services", "networkpolicies", resource];
         assert_eq!(readable(&[&format!("{value}=true")]), expected);
     }
+    let removing = granted(&template_set(&["rbac.removeReports=true"]).expect("renders"));
+    let last = removing.last().expect("a rule");
+    assert_eq!(
+        *last,
+        ("openreports.io".to_owned(), "reports".to_owned(), vec!["list".to_owned(), "delete".to_owned()])
+    );
     let args = template_set(&["sources.apiServer.networkPolicies=false"]).expect("renders").args();
     assert!(args.contains(&"--policies=false".to_owned()), "{args:?}");
 }

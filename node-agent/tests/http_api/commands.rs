@@ -8,13 +8,15 @@ use portolan::args::{Cli, Command};
 use portolan::sink::http::Bounds;
 use portolan_client::exit::Exit;
 use portolan_client::query::{self, console::Console};
+use portolan_engine::model::finding::{Finding, FindingState};
 use portolan_engine::model::identity::Protocol;
 use portolan_engine::model::listener::DeclarationStatus;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
+use crate::exchange::get;
 use crate::golden;
-use crate::model::{Node, listener, pod};
+use crate::model::{Node, connection, listener, pod};
 use crate::served::{EPOCH, Scratch, Served, eventually};
 use crate::watching::finding_report;
 
@@ -183,6 +185,44 @@ async fn an_empty_answer_says_so_beside_an_empty_table() {
     assert!(outcome.words.starts_with("No findings: ") && outcome.words.contains("`portolan listeners`"));
     let outcome = run(&format!("listeners --server {} -n nowhere", served.url())).await;
     assert!(outcome.words.starts_with("Nothing matches"), "{}", outcome.words);
+}
+
+#[tokio::test]
+async fn where_no_finding_is_open_the_suppressed_ones_are_mentioned() {
+    let of_model = Node::default().findings;
+    let suppressed =
+        |finding: &Arc<Finding>| Arc::new(Finding { state: FindingState::Suppressed, ..(**finding).clone() });
+    let findings: Vec<_> = of_model[..2].iter().map(suppressed).collect();
+    let served = Served::start(Node { findings, ..Node::default() }).await;
+    for (options, words) in [
+        ("", "No open findings. 2 findings are suppressed by exceptions: --state suppressed shows them.\n"),
+        (
+            "--code undeclared-active",
+            "No open finding matches what was asked. 1 finding is suppressed by an exception: --state suppressed shows it.\n",
+        ),
+        ("--code port-storm", "Nothing matches what was asked; without these filters there may be more.\n"),
+    ] {
+        let outcome = run(&format!("findings --server {} {options}", served.url())).await;
+        assert_eq!((outcome.exit, outcome.out.as_str(), outcome.words.as_str()), (Exit::Fine, "", words));
+    }
+}
+
+#[tokio::test]
+async fn connections_are_in_the_order_of_time_page_by_page() {
+    let listeners = Node::default().listeners;
+    // Later numbers open later, and go to listeners with smaller ids.
+    let open = |number: u16| Arc::new(connection(&listeners[usize::from(number) % 3], 9 - number));
+    let served = Served::start(Node { connections: (0..9).map(open).collect(), ..Node::default() }).await;
+    let (mut opened, mut next) = (Vec::new(), String::new());
+    loop {
+        let page = get(served.address, &format!("/v1/connections?limit=2{next}"), "").await.json();
+        let items = page["items"].as_array().expect("items");
+        opened.extend(items.iter().map(|item| item["openedAt"].as_str().expect("a time").to_owned()));
+        let Some(token) = page["continue"].as_str() else { break };
+        next = format!("&continue={token}");
+    }
+    assert_eq!(opened.len(), 9);
+    assert!(opened.is_sorted(), "{opened:?}");
 }
 
 #[tokio::test]

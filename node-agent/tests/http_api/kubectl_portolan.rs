@@ -8,6 +8,8 @@ use portolan_client::cluster;
 use portolan_client::cluster::args::Cli;
 use portolan_client::exit::Exit;
 use portolan_client::query::console::Console;
+use portolan_engine::model::finding::{Finding, FindingState};
+use portolan_testing::api_server::fault::{Fault, On};
 use portolan_testing::api_server::server::{Server, Settings, Transport};
 use serde_json::{Value, json};
 
@@ -212,6 +214,19 @@ async fn a_bad_finding_anywhere_fails_a_script_also_where_a_node_is_missing() {
 }
 
 #[tokio::test]
+async fn where_no_finding_is_open_the_suppressed_ones_of_all_nodes_are_counted() {
+    let mut cluster = Cluster::new("cluster-suppressed").await;
+    for name in ["node-1", "node-2"] {
+        let of_model = Node::default().findings;
+        let suppressed = Finding { state: FindingState::Suppressed, ..(*of_model[0]).clone() };
+        cluster.agent(Node { name, findings: vec![suppressed.into()], ..Node::default() }).await;
+    }
+    let outcome = cluster.run("findings").await;
+    let words = "No open findings. 2 findings are suppressed by exceptions: --state suppressed shows them.\n";
+    assert_eq!((outcome.exit, outcome.out.as_str(), outcome.words.as_str()), (Exit::Fine, "", words));
+}
+
+#[tokio::test]
 async fn what_cannot_be_asked_is_one_clear_line() {
     let cluster = Cluster::new("cluster-none").await;
     let outcome = cluster.run("findings").await;
@@ -228,8 +243,31 @@ async fn what_cannot_be_asked_is_one_clear_line() {
     cluster.server.change_settings(|settings| settings.token = Some("another".to_owned()));
     let outcome = run(&cluster.scratch.0.join("kubeconfig"), "findings").await;
     assert_eq!(outcome.exit, Exit::Partial);
-    assert!(outcome.words.starts_with("the agents' pods cannot be listed: "), "{outcome:?}");
-    assert_eq!(outcome.words.lines().count(), 1, "{outcome:?}");
+    let words = "the API server does not accept the credentials of the kubeconfig (401): log in again\n";
+    assert_eq!(outcome.words, words);
+}
+
+#[tokio::test]
+async fn what_is_forbidden_is_one_sentence_with_the_role_that_allows_it() {
+    let cluster = of_two_nodes("cluster-forbidden").await;
+    cluster.server.change_settings(|settings| settings.forwards_forbidden = true);
+    let outcome = cluster.run("findings").await;
+    assert_eq!(outcome.exit, Exit::Partial);
+    let words = "node-1: user jane may not use pods/portforward (get, from Kubernetes 1.35 on also create) \
+                 in namespace portolan: the chart's Role portolan-viewer, bound to it there, allows that\n";
+    assert!(outcome.words.contains(words), "{outcome:?}");
+    assert!(!outcome.words.contains("No findings"), "nobody was asked: {outcome:?}");
+    cluster.server.fail(On::Kind("pods"), Fault::Status(403));
+    let who = "user system:serviceaccount:portolan:portolan may not list pods";
+    let role = "the chart's Role portolan-viewer, bound to it, allows that in the agents' namespace (name it with \
+                --agents-namespace)";
+    for (line, place) in
+        [("findings", "all namespaces"), ("top --agents-namespace portolan", "namespace portolan")]
+    {
+        let outcome = cluster.run(line).await;
+        assert_eq!(outcome.exit, Exit::Partial);
+        assert_eq!(outcome.words, format!("{who} in {place}: {role}\n"));
+    }
 }
 
 #[tokio::test]

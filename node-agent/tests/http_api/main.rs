@@ -13,6 +13,7 @@ mod hostile;
 mod kubectl_portolan;
 mod model;
 mod page;
+mod parameters;
 mod routes;
 mod schema;
 mod served;

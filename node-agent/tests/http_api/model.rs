@@ -152,7 +152,7 @@ pub fn finding(code: FindingCode, listener: &Arc<Listener>) -> Finding {
     }
 }
 
-fn connection(listener: &Listener, number: u16) -> Connection {
+pub fn connection(listener: &Listener, number: u16) -> Connection {
     Connection {
         listener_id: listener.port.port.get().into(),
         port: listener.port,

@@ -11,6 +11,7 @@ use portolan_report::error_text::causes;
 
 use super::args::ClusterArgs;
 use super::error::ClusterError;
+use super::refusal;
 
 /// Number of pods per page of the list.
 const PAGE: u32 = 500;
@@ -57,7 +58,8 @@ pub(super) async fn find(client: &Client, args: &ClusterArgs) -> Result<Vec<Agen
     let mut params = ListParams::default().labels(&args.agents_selector).limit(PAGE);
     let mut found = Vec::new();
     loop {
-        let page = pods.list(&params).await.map_err(|error| ClusterError::NotListed(causes(&error)))?;
+        let page =
+            pods.list(&params).await.map_err(|error| ClusterError::NotListed(refusal::of_list(&error)))?;
         let rest = page.metadata.continue_.clone().filter(|token| !token.is_empty());
         found.extend(page.items);
         match rest {

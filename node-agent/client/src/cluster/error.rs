@@ -15,11 +15,8 @@ pub(super) enum ClusterError {
     /// The kubeconfig has no usable credentials.
     #[error("no credentials for a cluster: {}; --kubeconfig or KUBECONFIG says where they are", terminal(.0))]
     Credentials(String),
-    /// The API server does not list the agents' pods.
-    #[error(
-        "the agents' pods cannot be listed: {}; it needs `list` on pods (with --agents-namespace only there)",
-        terminal(.0)
-    )]
+    /// The API server does not list the agents' pods. The text is a whole sentence.
+    #[error("{}", terminal(.0))]
     NotListed(String),
     /// No pod has the labels of an agent.
     #[error(

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 use kube::api::Api;
-use portolan_report::error_text::causes;
 
 use super::agents::Agent;
+use super::refusal;
 use crate::query::server::{AgentStream, Dial, DialFuture};
 
 /// Port-forward to one agent.
@@ -34,7 +34,8 @@ impl Forward {
 
     async fn open(&self) -> io::Result<Box<dyn AgentStream>> {
         let opened = self.pods.portforward(&self.agent.pod, &[self.port]).await;
-        let mut forwarder = opened.map_err(|error| io::Error::other(causes(&error)))?;
+        let mut forwarder =
+            opened.map_err(|error| io::Error::other(refusal::of_forward(&error, &self.agent.namespace)))?;
         let stream = forwarder.take_stream(self.port).ok_or_else(|| io::Error::other("no stream came"))?;
         let error = forwarder.take_error(self.port);
         let port_error = Arc::clone(&self.port_error);

@@ -9,6 +9,7 @@ mod ask;
 mod error;
 mod explain;
 mod forward;
+mod refusal;
 
 use std::process::ExitCode;
 
@@ -18,13 +19,13 @@ use crate::args::Format;
 use crate::exit::Exit;
 use crate::fail_on::object_reaches;
 use crate::query::console::Console;
-use crate::query::filters::Scope;
+use crate::query::filters::{Scope, suppressed_only};
 use crate::query::show::{self, FormatError, Subject};
 use crate::query::top;
 use args::{Cli, Command};
 use ask::{Answers, Question};
 use error::ClusterError;
-use portolan_report::table::Width;
+use portolan_report::table::{self, Width};
 use portolan_report::wire::SCHEMA;
 
 /// Runs a command and returns the exit code of the process.
@@ -68,6 +69,7 @@ async fn command(cli: &Cli, console: &mut Console<'_>) -> Result<Exit, ClusterEr
         Command::Top(args) => (Subject::Listeners, args.filter.open_pairs()),
         Command::Explain(args) => return explain::explain(&cli.cluster, args, console).await,
     };
+    let suppressed_filters = suppressed_only(&filters);
     let answers = ask::all_agents(&cli.cluster, &Question::List(subject.path(), filters)).await?;
     let output = cli.command.output();
     let text = match &cli.command {
@@ -79,7 +81,19 @@ async fn command(cli: &Cli, console: &mut Console<'_>) -> Result<Exit, ClusterEr
     if let (Command::Top(args), "") = (&cli.command, text.as_str()) {
         console.message(&top::nothing_found(&args.filter, &args.top, Scope::AllNodes))?;
     } else if answers.items.is_empty() && matches!(output, Format::Table | Format::Wide) {
-        console.message(text.trim_end())?;
+        let is_of_open = matches!(&cli.command, Command::Findings(args) if args.state == ["open"]);
+        let suppressed = if is_of_open {
+            let question = Question::List(subject.path(), suppressed_filters);
+            ask::all_agents(&cli.cluster, &question).await.map_or(0, |answers| answers.items.len())
+        } else {
+            0
+        };
+        match suppressed {
+            // Where no agent answered, nothing is known.
+            0 if answers.nodes.is_empty() => {}
+            0 => console.message(text.trim_end())?,
+            count => console.message(&table::no_open_findings(count))?,
+        }
     } else {
         console.write(&text)?;
     }

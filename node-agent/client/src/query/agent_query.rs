@@ -1,10 +1,11 @@
 //! One list query to one agent: which objects, how the answer is shown, and what makes the command fail.
 
 use portolan_engine::model::finding_code::Severity;
+use portolan_report::table;
 
 use super::console::Console;
 use super::error::QueryError;
-use super::filters::Pairs;
+use super::filters::{Pairs, suppressed_only};
 use super::outcome::formatted;
 use super::pages::{self, Gathered};
 use super::server::Server;
@@ -47,18 +48,47 @@ impl AgentQuery {
         object_reaches(object, self.query.fail_on)
     }
 
-    /// Writes a list. An empty table has no rows to write, so a message says that it is empty.
-    pub(super) fn write_list(&self, list: &Gathered, console: &mut Console<'_>) -> Result<(), QueryError> {
+    /// Returns the number of suppressed findings that match the same filters, for an empty table of open ones. 0 where this is
+    /// no such table, or the agent does not say.
+    pub(super) async fn suppressed_instead(&self, list: &Gathered) -> usize {
+        let is_of_open =
+            self.query.list_filters.iter().any(|(name, value)| *name == "state" && value == "open");
+        if self.query.subject != Subject::Findings
+            || !is_of_open
+            || !list.items.is_empty()
+            || !self.is_tabular()
+        {
+            return 0;
+        }
+        let suppressed = suppressed_only(&self.query.list_filters);
+        let found = pages::gather(&self.server, self.query.subject.path(), &suppressed).await;
+        found.map_or(0, |found| found.items.len())
+    }
+
+    /// Writes a list. An empty table has no rows to write, so a message says that it is empty, and how many findings are
+    /// suppressed instead.
+    pub(super) fn write_list(
+        &self,
+        list: &Gathered,
+        suppressed: usize,
+        console: &mut Console<'_>,
+    ) -> Result<(), QueryError> {
         let subject = self.query.subject;
         let text = show::list(subject, list, self.format, console.colour());
         let text = formatted(&self.server, subject.path(), text)?;
         if !(list.items.is_empty() && self.is_tabular()) {
             return console.write(&text);
         }
-        if self.query.is_narrowed {
-            return console
-                .message("Nothing matches what was asked; without these filters there may be more.");
+        match (self.query.is_narrowed, suppressed) {
+            (true, 0) => {
+                console.message("Nothing matches what was asked; without these filters there may be more.")
+            }
+            (true, count) => {
+                let note = table::suppressed_note(count);
+                console.message(&format!("No open finding matches what was asked. {note}"))
+            }
+            (false, 0) => console.message(text.trim_end_matches('\n')),
+            (false, count) => console.message(&table::no_open_findings(count)),
         }
-        console.message(text.trim_end_matches('\n'))
     }
 }

@@ -72,3 +72,10 @@ impl FindingFilterArgs {
 pub(super) fn alternatives(name: &'static str, values: &[String]) -> Option<(&'static str, String)> {
     (!values.is_empty()).then(|| (name, values.join(",")))
 }
+
+/// Returns the same filters for suppressed findings instead of open ones.
+#[must_use]
+pub(crate) fn suppressed_only(filters: &[(&'static str, String)]) -> Pairs {
+    let others = filters.iter().filter(|(name, _)| *name != "state").cloned();
+    others.chain([("state", "suppressed".to_owned())]).collect()
+}

@@ -65,7 +65,8 @@ async fn run(server: &ServerArgs, query: ListQuery, is_followed: bool, console: 
 async fn once(query: &AgentQuery, console: &mut Console<'_>) -> Result<Exit, QueryError> {
     let list = query.gather().await?;
     let fails = list.items.iter().any(|item| query.reaches_fail_on(item));
-    match query.write_list(&list, console) {
+    let suppressed = query.suppressed_instead(&list).await;
+    match query.write_list(&list, suppressed, console) {
         // The exit code of --fail-on holds even if the reader closes the pipe before the end of the list.
         Err(error) if fails && error.is_closed_pipe() => return Ok(Exit::FailOn),
         shown => shown?,

@@ -145,9 +145,13 @@ async fn connect<S>(connecting: impl Future<Output = io::Result<S>>) -> io::Resu
     timeout(CONNECT_TIMEOUT, connecting).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
-/// Returns the message of the operating system, in lower case and without the error number.
+/// Returns the message of the operating system, in lower case and without the error number. A message that a dialer wrote has
+/// names in it, and stays as it is.
 fn reason(error: &io::Error) -> String {
     let text = error.to_string();
+    if error.get_ref().is_some() {
+        return text;
+    }
     let end = text.find(" (os error").unwrap_or(text.len());
     text.get(..end).unwrap_or_default().to_lowercase()
 }

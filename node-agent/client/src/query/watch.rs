@@ -104,7 +104,7 @@ impl Session<'_> {
         let list = self.query.gather().await?;
         let fails = list.items.iter().any(|item| self.query.reaches_fail_on(item));
         let shown = if self.query.is_tabular() || list.items.is_empty() {
-            self.query.write_list(&list, console)
+            self.query.write_list(&list, self.query.suppressed_instead(&list).await, console)
         } else {
             list.items.iter().try_for_each(|item| self.show(item, console))
         };

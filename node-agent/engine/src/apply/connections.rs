@@ -55,6 +55,9 @@ impl Engine {
                 ConnectionFact::Opened(opened) => opened,
                 ConnectionFact::Closed(closed) => &closed.opened,
             };
+            if self.is_own_call(opened) {
+                continue;
+            }
             let known = context.take().filter(|context| context.covers(opened));
             let is_known_end =
                 matches!(fact, ConnectionFact::Closed(_)) && self.facts.connections.contains(opened.cookie);
@@ -102,6 +105,15 @@ impl Engine {
                 self.emit_connections(reported.into_iter().flatten());
             }
         }
+    }
+
+    /// Returns true for a call over loopback, which has no record of its own unless all have one: only the pod itself can make
+    /// it, and an exec probe makes one every few seconds. What a proxy in the pod passes on is somebody else's call.
+    fn is_own_call(&self, opened: &ConnectionOpened) -> bool {
+        self.options.record != RecordMode::All
+            && opened.remote.0.is_loopback()
+            && opened.dialled.is_none()
+            && opened.accepted_by.is_none()
     }
 
     /// Returns whether connections like this one are recorded. Not decided for a port that is not known (yet).

@@ -11,8 +11,10 @@ use crate::model::listener::{Audience, DeclarationStatus, Listener, ServedBy};
 use crate::model::netns::NetnsRef;
 use crate::model::pod::{Pod, PodRef};
 use crate::model::policy::{Policy, PolicyVerdict};
+use crate::model::process::Process;
 use crate::model::reach::Reach;
 use crate::model::traffic::{Origin, Peer, Via, ViaKind};
+use crate::read::advice::{self, Advice};
 use crate::read::plain_text::escape;
 use crate::rules::expectations::MissingName;
 use crate::rules::manifests::Manifests;
@@ -33,6 +35,15 @@ pub(crate) fn safe(name: &str) -> String {
         shown.push('…');
     }
     shown
+}
+
+/// Returns a process's name that is safe to print. A process may have taken its name away.
+#[must_use]
+pub(crate) fn process_name(process: &Process) -> String {
+    if process.name.trim().is_empty() {
+        return format!("a process without a name (pid {})", process.pid);
+    }
+    safe(&process.name)
 }
 
 /// Returns the sentence for a finding about a listener. `other_pod`: the pod of the process, if that is not the pod of the
@@ -72,13 +83,16 @@ pub(crate) fn listener(
             "{undeclared}; only its own containers can reach it on loopback: nothing to do unless it is unknown to you"
         ),
         FindingCode::UndeclaredBlocked => format!(
-            "{undeclared}; {} keeps everybody out: close it, or declare it and admit it if it is meant to be called",
-            policies(policy)
+            "{undeclared}; {} keeps everybody out: {}",
+            policies(policy),
+            Advice::of(listener).close_or_admit()
         ),
         FindingCode::UndeclaredExplained => {
-            format!("{undeclared}; {}: add it to containerPort", explained(listener))
+            format!("{undeclared}; {}: {}", explained(listener), advice::of_expected(listener))
         }
-        _ => format!("{undeclared}; {}: declare it in containerPort or close it", reachable(policy)),
+        _ => {
+            format!("{undeclared}; {}: {}", reachable(policy), Advice::of(listener).declare_or_close())
+        }
     }
 }
 
@@ -90,13 +104,13 @@ fn served(listener: &Listener, other_pod: Option<&str>) -> String {
     let process = listener.process.as_ref();
     let who = match listener.served_by {
         ServedBy::Kernel => "the kernel".to_owned(),
-        _ => process.map_or_else(|| "an unknown process".to_owned(), |process| safe(&process.name)),
+        _ => process.map_or_else(|| "an unknown process".to_owned(), process_name),
     };
     let pod = other_pod.map(|pod| format!(" of pod {}", safe(pod))).unwrap_or_default();
     let beside = match listener.other_processes.as_slice() {
         [] => String::new(),
-        [one] => format!(", beside {}", safe(&one.name)),
-        [one, rest @ ..] => format!(", beside {} and {} more", safe(&one.name), rest.len()),
+        [one] => format!(", beside {}", process_name(one)),
+        [one, rest @ ..] => format!(", beside {} and {} more", process_name(one), rest.len()),
     };
     format!("served by {who}{pod}{beside}")
 }
@@ -139,27 +153,26 @@ fn called(code: FindingCode, listener: &Listener, policy: &Policy) -> String {
         |peer: &Peer| in_cluster(peer) && peer.via.as_ref().is_some_and(|via| via.kind.is_public());
     let (who, advice) = match code {
         FindingCode::UndeclaredActive => {
-            (busiest(listener, in_cluster), "declare it in containerPort or close it")
+            (busiest(listener, in_cluster), Advice::of(listener).declare_or_close())
         }
         _ if listener.traffic.peers.iter().any(is_outside) => (
             format!("{} from outside the cluster", busiest(listener, is_outside)),
-            "close it or declare it in containerPort and restrict who may call it",
+            Advice::of(listener).close_or_restrict(),
         ),
-        _ if earlier == Reach::External => (
-            format!("{CALLED_EARLIER} from outside the cluster"),
-            "close it or declare it in containerPort and restrict who may call it",
-        ),
+        _ if earlier == Reach::External => {
+            (format!("{CALLED_EARLIER} from outside the cluster"), Advice::of(listener).close_or_restrict())
+        }
         _ if earlier == Reach::Published || listener.traffic.peers.iter().any(by_public) => (
             format!("{}, where callers from outside come in too", busiest(listener, by_public)),
-            "close it or declare it in containerPort and restrict who may call it",
+            Advice::of(listener).close_or_restrict(),
         ),
         _ if !listener.traffic.peers.iter().any(in_cluster) => (
             "callers that are not listed any more came from outside the cluster".to_owned(),
-            "close it or declare it in containerPort and restrict who may call it",
+            Advice::of(listener).close_or_restrict(),
         ),
         _ => (
             format!("{} through the node's own address", busiest(listener, in_cluster)),
-            "close it or declare it as hostPort and restrict who may call it",
+            Advice::of_published(listener).close_or_restrict(),
         ),
     };
     match policy.verdict {

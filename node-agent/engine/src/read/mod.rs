@@ -1,5 +1,6 @@
 //! What can be asked of the state: listings, counts, drafts and explanations. Imports `model`, `rules` and `state`.
 
+mod advice;
 pub mod counts;
 pub mod explain;
 mod listings;

@@ -33,5 +33,6 @@ mod selected_only;
 mod services;
 mod sources;
 mod verdicts;
+mod words;
 #[expect(clippy::expect_used, reason = "builders of test data: a wrong literal is a broken test")]
 mod world;

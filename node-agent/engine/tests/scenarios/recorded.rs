@@ -281,3 +281,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_call_over_loopback_has_no_record_unless_all_have_one() {
+    for (record, expected) in [(RecordMode::Undeclared, 1), (RecordMode::All, 2)] {
+        let mut world = World::with(EngineOptions { record, ..EngineOptions::default() });
+        world.apply(netns(APP, "app", "10.1.0.2/24")).apply(pods(vec![app()]));
+        world.listen(APP, 10, 9090).wait(9_000);
+        let from =
+            |cookie, address| ConnectionOpened { remote: (ip(address), 40_000), ..opened(cookie, ms(9_990)) };
+        let of_probe = from(1, "127.0.0.1");
+        let closed = ConnectionClosed { opened: of_probe.clone(), at: ms(9_995), bytes_in: 5, bytes_out: 7 };
+        // A proxy in the pod passes on somebody else's call.
+        let mut of_proxy = from(2, "127.0.0.6");
+        of_proxy.accepted_by = std::num::NonZeroU16::new(15_006);
+        let facts = [
+            ConnectionFact::Opened(of_probe),
+            ConnectionFact::Closed(closed),
+            ConnectionFact::Opened(of_proxy),
+        ];
+        world.apply(Input::Connections(facts.into())).wait(1_000);
+        assert_eq!(told(&world).len(), expected, "{record:?}");
+        assert_eq!(world.engine.connections().count(), expected);
+    }
+}

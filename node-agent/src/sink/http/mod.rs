@@ -7,6 +7,7 @@ pub mod host;
 mod openapi;
 mod page;
 mod params;
+mod patterns;
 mod problem;
 pub mod query;
 mod route_table;

@@ -5,10 +5,12 @@ use std::sync::LazyLock;
 
 use portolan_report::answer::{List, PodDetail};
 use portolan_report::explanation::TargetExplanation;
+use portolan_report::label_selector::MAX_LENGTH as MAX_SELECTOR;
 use portolan_report::wire::{PolicyBasis, Report};
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Map, Value, json};
 
+use super::patterns;
 use super::problem::Problem;
 use super::route_table::{Parameter, ROUTES, ResponseKind, Route, values};
 
@@ -71,11 +73,31 @@ fn in_query(parameter: &Parameter) -> Value {
     let one = match (parameter.name, values(parameter.name)) {
         ("port", _) => json!({ "type": "integer", "minimum": 1, "maximum": 65_535 }),
         ("limit", _) => json!({ "type": "integer", "minimum": 1, "maximum": super::query::MAX_LIMIT }),
+        ("labels", _) => {
+            json!({ "type": "string", "pattern": patterns::labels(), "maxLength": MAX_SELECTOR })
+        }
+        ("target", _) => json!({ "type": "string", "pattern": patterns::target() }),
+        ("namespace", _) if !parameter.repeats => {
+            json!({ "type": "string", "pattern": patterns::namespace() })
+        }
         (_, values) if values.is_empty() => json!({ "type": "string" }),
         (_, values) => json!({ "type": "string", "enum": values }),
     };
-    let schema = if parameter.repeats { json!({ "type": "array", "items": one }) } else { one };
-    json!({ "name": parameter.name, "in": "query", "description": parameter.summary, "schema": schema })
+    let schema = if parameter.repeats {
+        // An empty array would be written as a parameter without a value.
+        json!({ "type": "array", "items": one, "minItems": 1 })
+    } else {
+        one
+    };
+    let mut described = json!({
+        "name": parameter.name, "in": "query", "description": parameter.summary, "schema": schema
+    });
+    if parameter.name == "target"
+        && let Some(fields) = described.as_object_mut()
+    {
+        fields.insert("required".to_owned(), true.into());
+    }
+    described
 }
 
 fn response(kind: ResponseKind, generator: &mut SchemaGenerator) -> Value {

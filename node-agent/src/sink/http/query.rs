@@ -230,35 +230,35 @@ impl<I: Iterator<Item = (String, Report)>> FoundItems<I> {
     }
 }
 
-/// Order of connections: by listener, then oldest first. Unique, because a peer's port cannot open twice at one instant.
+/// Order of connections: oldest first. Unique, because a peer's port cannot open twice at one instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct ConnectionKey {
-    listener: u64,
     opened_ns: u64,
+    listener: u64,
     remote: (IpAddr, u16),
 }
 
 impl ConnectionKey {
     fn of(connection: &connection::Connection) -> Self {
         Self {
-            listener: connection.listener_id,
             opened_ns: connection.opened_at.0,
+            listener: connection.listener_id,
             remote: connection.remote,
         }
     }
 
     fn text(self) -> String {
         let (address, port) = self.remote;
-        format!("{:016x}~{:020}~{address}~{port}", self.listener, self.opened_ns)
+        format!("{:020}~{:016x}~{address}~{port}", self.opened_ns, self.listener)
     }
 
     /// Returns `None` for a text that is not a key. The list then starts from the beginning.
     fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split('~');
-        let listener = u64::from_str_radix(parts.next()?, 16).ok()?;
         let opened_ns = parts.next()?.parse().ok()?;
+        let listener = u64::from_str_radix(parts.next()?, 16).ok()?;
         let remote = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
-        Some(Self { listener, opened_ns, remote })
+        Some(Self { opened_ns, listener, remote })
     }
 }
 

@@ -98,7 +98,7 @@ pub const ROUTES: [Route; 17] = [
     },
     Route {
         path: "/v1/connections",
-        summary: "Connections that have a record of their own, open and closed ones",
+        summary: "Connections that have a record of their own, open and closed ones, oldest first",
         parameters: OF_LISTENERS,
         response: ResponseKind::List,
     },
@@ -125,7 +125,7 @@ pub const ROUTES: [Route; 17] = [
         summary: "What a NetworkPolicy for a pod or a workload can be drafted from",
         parameters: &[
             single("namespace", "Kubernetes namespace; without it, whichever has the target"),
-            single("pod", "Name of the pod"),
+            single("pod", "Name of the pod; either this or workload must be given"),
             single("workload", "The workload instead: NAME or KIND/NAME"),
         ],
         response: ResponseKind::Policy,

@@ -78,6 +78,13 @@ impl ClusterSinks {
         task
     }
 
+    /// Removes the reports that an earlier agent wrote on this node, where this one writes none. Needs a tokio runtime.
+    #[must_use]
+    pub fn remove_reports(context: &WriterContext) -> JoinHandle<()> {
+        let context = context.clone();
+        tokio::spawn(async move { previous_reports::remove(&context).await })
+    }
+
     /// Starts the writer of Events. Needs a tokio runtime.
     #[must_use]
     pub fn start_events(&mut self, context: &WriterContext, feed: &StateFeed) -> JoinHandle<()> {

@@ -8,6 +8,7 @@ use super::objects::fault::Fault;
 use super::objects::fields::{Cuts, Fields};
 use super::objects::metadata::Metadata;
 use super::weight::Weigh;
+use crate::kubernetes_api::media_type;
 use crate::state::Source;
 
 /// A kind of object that is watched.
@@ -85,15 +86,21 @@ pub enum Parts {
 }
 
 impl Parts {
-    /// Returns the value of the request's Accept header.
+    /// Returns the Accept header of a list.
     #[must_use]
-    pub const fn accepted(self) -> &'static str {
+    pub const fn accepted_list(self) -> &'static str {
         match self {
-            Self::Whole => "application/json",
-            Self::MetadataOnly => {
-                "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,\
-                 application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
-            }
+            Self::Whole => media_type::WHOLE,
+            Self::MetadataOnly => media_type::METADATA_LIST,
+        }
+    }
+
+    /// Returns the Accept header of a watch, with or without the initial list.
+    #[must_use]
+    pub const fn accepted_watch(self) -> &'static str {
+        match self {
+            Self::Whole => media_type::WHOLE,
+            Self::MetadataOnly => media_type::METADATA_WATCH,
         }
     }
 }

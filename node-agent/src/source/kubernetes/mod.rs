@@ -2,6 +2,7 @@
 //! The kinds themselves are in `pods/api`, `services`, `policies` and `namespaces`.
 
 pub mod access_check;
+mod error_event;
 mod items;
 pub mod kind;
 pub mod objects;

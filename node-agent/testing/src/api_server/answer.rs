@@ -11,7 +11,7 @@ use hyper::{Request, Response};
 
 use crate::api_server::body::{Body, cut, refused, silent, whole};
 use crate::api_server::fault::{Fault, Verb};
-use crate::api_server::list::Form;
+use crate::api_server::form::Form;
 use crate::api_server::query::ObjectRequest;
 use crate::api_server::state::ServerState;
 use crate::api_server::{discovery, forward, list, log, watch, write};
@@ -79,7 +79,10 @@ fn respond(state: &Arc<ServerState>, request: &log::Request, authorization: &str
         "GET" => Verb::List,
         _ => Verb::Write,
     };
-    let form = Form::of(&request.accept);
+    let form = match Form::of(&request.accept) {
+        Ok(form) => form,
+        Err(refusal) => return Some(*refusal),
+    };
     let fault = state.faults().take(target.resource.plural, target.namespace.as_deref(), verb);
     if let Some(fault) = fault {
         return failed(state, fault, &target, &request.method, form);
@@ -88,6 +91,9 @@ fn respond(state: &Arc<ServerState>, request: &log::Request, authorization: &str
         return Some(write::answer(state, &target, request));
     }
     if let Some(name) = target.name.as_deref().filter(|_| !is_watch) {
+        if let Err(refusal) = form.for_object() {
+            return Some(*refusal);
+        }
         let store = state.store();
         let found = store.get(target.resource.plural, target.namespace.as_deref().unwrap_or_default(), name);
         return Some(match found {

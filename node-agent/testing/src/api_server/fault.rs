@@ -52,6 +52,8 @@ pub enum StreamedLists {
     Refused,
     /// Handled as a plain watch, as by servers that are older than the parameter.
     Unknown,
+    /// Status 500, as a server whose etcd is 3.4.
+    NoProgress,
 }
 
 /// Kind of access to objects.

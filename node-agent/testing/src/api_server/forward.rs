@@ -32,6 +32,13 @@ pub fn pod_of(path: &str) -> Option<&str> {
 
 /// Accepts the upgrade, and forwards in a task until one side closes.
 pub fn answer(state: &ServerState, request: &mut Request<Incoming>, pod: &str) -> Response<Body> {
+    if state.settings().forwards_forbidden {
+        return refused(
+            403,
+            "Forbidden",
+            "pods is forbidden: User \"jane\" cannot get resource \"pods/portforward\"",
+        );
+    }
     let query = parameters(request.uri().query().unwrap_or_default());
     let Some(port) = query.get("ports").and_then(|ports| ports.parse::<u16>().ok()) else {
         return refused(400, "BadRequest", "query parameter \"ports\" is required");

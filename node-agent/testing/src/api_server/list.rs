@@ -4,28 +4,9 @@
 use hyper::{Response, StatusCode};
 
 use crate::api_server::body::{Body, refused, whole};
+use crate::api_server::form::Form;
 use crate::api_server::query::ObjectRequest;
-use crate::api_server::store::{Store, Version};
-
-/// Part of each object that the client asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    Whole,
-    Metadata,
-}
-
-impl Form {
-    pub fn of(accept: &str) -> Self {
-        if accept.contains("as=PartialObjectMetadata") { Self::Metadata } else { Self::Whole }
-    }
-
-    pub fn text(self, version: &Version) -> &str {
-        match self {
-            Self::Whole => &version.whole,
-            Self::Metadata => &version.metadata,
-        }
-    }
-}
+use crate::api_server::store::Store;
 
 /// Answers a list.
 pub fn answer(store: &Store, target: &ObjectRequest, form: Form) -> Response<Body> {
@@ -37,6 +18,7 @@ pub fn answer(store: &Store, target: &ObjectRequest, form: Form) -> Response<Bod
 
 /// Returns the JSON of a list, or the error response.
 pub fn text(store: &Store, target: &ObjectRequest, form: Form) -> Result<String, Box<Response<Body>>> {
+    form.for_list(target.resource.kind)?;
     let version = target.parameter("resourceVersion");
     let next = target.parameter("continue");
     let at = if next.is_empty() { None } else { Some(page_start(store, next)?) };
@@ -63,7 +45,7 @@ pub fn text(store: &Store, target: &ObjectRequest, form: Form) -> Result<String,
         last = format!("{}/{}", key.0, key.1);
         items.push(match form {
             Form::Whole => version.in_list.as_str(),
-            Form::Metadata => version.metadata.as_str(),
+            Form::Metadata | Form::MetadataList => version.metadata.as_str(),
         });
     }
     let revision = at.as_ref().map_or(store.revision, |(revision, _)| *revision);
@@ -76,11 +58,14 @@ pub fn text(store: &Store, target: &ObjectRequest, form: Form) -> Result<String,
     };
     let (kind, group) = match form {
         Form::Whole => (format!("{}List", target.resource.kind), target.resource.api_version()),
-        Form::Metadata => ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1".to_owned()),
+        Form::Metadata | Form::MetadataList => {
+            ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1".to_owned())
+        }
     };
+    // The real server writes null for a list without objects, as Go does for a slice that was never made.
+    let items = if items.is_empty() { "null".to_owned() } else { format!("[{}]", items.join(",")) };
     Ok(format!(
-        r#"{{"kind":"{kind}","apiVersion":"{group}","metadata":{{"resourceVersion":"{revision}"{more}}},"items":[{}]}}"#,
-        items.join(",")
+        r#"{{"kind":"{kind}","apiVersion":"{group}","metadata":{{"resourceVersion":"{revision}"{more}}},"items":{items}}}"#
     ))
 }
 

@@ -18,8 +18,12 @@ pub struct Settings {
     pub bookmark_every: Duration,
     /// Maximum duration of a watch.
     pub watches_last: Option<Duration>,
+    /// Every watch is opened with status 200 and ended without an event.
+    pub watches_end_at_once: bool,
     /// Addresses that port-forward connects to, by pod name and port. Other ports are refused.
     pub forwards: BTreeMap<(String, u16), SocketAddr>,
+    /// Port-forwards are refused with status 403.
+    pub forwards_forbidden: bool,
 }
 
 impl Default for Settings {
@@ -30,7 +34,9 @@ impl Default for Settings {
             absent_groups: Vec::new(),
             bookmark_every: Duration::from_secs(60),
             watches_last: None,
+            watches_end_at_once: false,
             forwards: BTreeMap::new(),
+            forwards_forbidden: false,
         }
     }
 }

@@ -13,7 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
 use crate::api_server::body::{Body, Broken, refused, status_object, streaming};
 use crate::api_server::fault::StreamedLists;
-use crate::api_server::list::Form;
+use crate::api_server::form::{Form, NOT_A_LIST};
 use crate::api_server::query::ObjectRequest;
 use crate::api_server::state::ServerState;
 use crate::api_server::store::{Change, Store, Version};
@@ -21,10 +21,10 @@ use crate::api_server::store::{Change, Store, Version};
 /// Duration of a watch without `timeoutSeconds`.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1800);
 
-/// The client closed the connection.
-struct ClientGone;
+/// The watch is over: the client closed the connection, or the server ended the watch.
+struct Ended;
 
-type Sent = Result<(), ClientGone>;
+type Sent = Result<(), Ended>;
 
 /// Answers a watch. A task sends its events, and ends with the connection.
 pub fn answer(state: &Arc<ServerState>, target: ObjectRequest, form: Form) -> Response<Body> {
@@ -39,6 +39,10 @@ pub fn answer(state: &Arc<ServerState>, target: ObjectRequest, form: Form) -> Re
         let message = "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: sendInitialEvents requires \
                        setting resourceVersionMatch to NotOlderThan";
         return refused(422, "Invalid", message);
+    }
+    if streamed && streams == StreamedLists::NoProgress {
+        // A server with etcd 3.4 knows the parameter but cannot tell how far its store has come.
+        return refused(500, "InternalError", "storage feature RequestWatchProgress is disabled");
     }
     let (sender, response) = streaming();
     let watch = Watch { state: Arc::clone(state), target, form, sender };
@@ -55,19 +59,22 @@ struct Watch {
 
 impl Watch {
     async fn run(mut self, streamed: bool) {
-        // The only error is that the client closed the connection.
+        // The only error is that the watch is over.
         let _ = self.begin_and_follow(streamed).await;
     }
 
     async fn begin_and_follow(&mut self, streamed: bool) -> Sent {
+        if self.state.settings().watches_end_at_once {
+            return Ok(());
+        }
         let version = self.target.parameter("resourceVersion").to_owned();
         let at = if streamed || version.is_empty() || version == "0" {
             let (events, revision) = self.all();
             for event in events {
-                self.send(event).await?;
+                self.send_object(event).await?;
             }
             if streamed {
-                self.send(self.bookmark(revision, true)).await?;
+                self.send_object(self.bookmark(revision, true)).await?;
             }
             revision
         } else {
@@ -110,13 +117,13 @@ impl Watch {
             };
             for change in &changes {
                 if let Some(event) = self.event_of(change) {
-                    self.send(event).await?;
+                    self.send_object(event).await?;
                 }
             }
             at = at.max(revision);
             tokio::select! {
-                changed = revisions.changed() => changed.map_err(|_| ClientGone)?,
-                _ = bookmarks.tick(), if wants_bookmarks && at == revision => self.send(self.bookmark(at, false)).await?,
+                changed = revisions.changed() => changed.map_err(|_| Ended)?,
+                _ = bookmarks.tick(), if wants_bookmarks && at == revision => self.send_object(self.bookmark(at, false)).await?,
                 () = sleep_until(end) => return Ok(()),
             }
         }
@@ -152,8 +159,11 @@ impl Watch {
             metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }
         let resource = self.target.resource;
-        let object =
-            json!({"kind": resource.kind, "apiVersion": resource.api_version(), "metadata": metadata});
+        let (kind, version) = match self.form {
+            Form::Whole => (resource.kind, resource.api_version()),
+            Form::Metadata | Form::MetadataList => ("PartialObjectMetadata", "meta.k8s.io/v1".to_owned()),
+        };
+        let object = json!({"kind": kind, "apiVersion": version, "metadata": metadata});
         event("BOOKMARK", &object.to_string())
     }
 
@@ -161,8 +171,17 @@ impl Watch {
         self.send(event("ERROR", &status_object(code, reason, message).to_string())).await
     }
 
+    /// Sends the event of an object, or ends the watch with an ERROR event if an object cannot have the requested form.
+    async fn send_object(&mut self, event: String) -> Sent {
+        if self.form == Form::MetadataList {
+            self.fail(406, "NotAcceptable", NOT_A_LIST).await?;
+            return Err(Ended);
+        }
+        self.send(event).await
+    }
+
     async fn send(&mut self, text: String) -> Sent {
-        self.sender.send_data(Bytes::from(text)).await.map_err(|_| ClientGone)
+        self.sender.send_data(Bytes::from(text)).await.map_err(|_| Ended)
     }
 }
 

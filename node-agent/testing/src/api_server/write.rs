@@ -1,4 +1,4 @@
-//! Creation and server-side apply of objects. Field managers own whole objects here, not single fields.
+//! Creation, server-side apply and deletion of objects. Field managers own whole objects here, not single fields.
 
 use std::sync::Arc;
 
@@ -22,6 +22,7 @@ pub fn answer(state: &Arc<ServerState>, target: &ObjectRequest, request: &log::R
     let response = match (request.method.as_str(), target.name.as_deref()) {
         ("POST", None) => create(&mut store, target, request),
         ("PATCH", Some(name)) => apply(&mut store, target, name, request),
+        ("DELETE", Some(name)) => delete(&mut store, target, name),
         _ => Err(error_response(
             405,
             "MethodNotAllowed",
@@ -32,6 +33,18 @@ pub fn answer(state: &Arc<ServerState>, target: &ObjectRequest, request: &log::R
         state.notify_watches(store.revision);
     }
     response.unwrap_or_else(|error| *error)
+}
+
+fn delete(store: &mut Store, target: &ObjectRequest, name: &str) -> Result<Response<Body>, ErrorResponse> {
+    if store.delete(target.resource, namespace(target), name).is_none() {
+        return Err(error_response(
+            404,
+            "NotFound",
+            &format!("{} \"{name}\" not found", full(target.resource)),
+        ));
+    }
+    let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"});
+    Ok(whole(StatusCode::OK, status.to_string()))
 }
 
 fn create(

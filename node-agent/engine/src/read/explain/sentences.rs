@@ -9,10 +9,11 @@ use crate::model::listener::{DeclarationStatus, Exposure, ServedBy};
 use crate::model::pod::PodRef;
 use crate::model::policy::PolicyVerdict;
 use crate::model::service::{Service, ServiceKind};
+use crate::read::advice::{self, Advice};
 use crate::read::explain::answer::{End, EndState, EntryPointKind, Explained, ServiceStep};
 use crate::read::explain::lookup::some_of;
 use crate::read::explain::target::{Target, is_name};
-use crate::read::message::safe;
+use crate::read::message::{process_name, safe};
 
 /// Maximum number of ends that are described one by one.
 pub(crate) const MAX_DESCRIBED: usize = 4;
@@ -402,7 +403,11 @@ impl<'a> Sentences<'a> {
                 .push(format!("NetworkPolicies isolate the pod, and none admits port {}.", port_of(end)));
         }
         if end.declaration.status != DeclarationStatus::Declared && end.exposure != Exposure::Loopback {
-            self.next.push("declare the port in containerPort, or close it".to_owned());
+            let advice = end.listener.as_ref().map(|listener| match end.declaration.status {
+                DeclarationStatus::Explained => advice::of_expected(listener).to_owned(),
+                _ => Advice::of(listener).declare_or_close(),
+            });
+            self.next.extend(advice);
         }
         let process = end.listener.as_ref().and_then(|listener| listener.process.as_ref());
         if let (Some(process), Some(port), false) = (process, end.port, is_host(end)) {
@@ -448,7 +453,10 @@ fn is_host(end: &End) -> bool {
 fn served_by(end: &End) -> String {
     let Some(listener) = &end.listener else { return "served by nobody".to_owned() };
     let process = match (&listener.process, listener.served_by, listener.forwarded_to) {
-        (Some(process), ..) => format!("served by {} (pid {})", safe(&process.name), process.pid),
+        (Some(process), ..) if process.name.trim().is_empty() => {
+            format!("served by {}", process_name(process))
+        }
+        (Some(process), ..) => format!("served by {} (pid {})", process_name(process), process.pid),
         (None, _, Some((address, port))) => format!("forwarded to {}", SocketAddr::new(address, port)),
         (None, ServedBy::Kernel, None) => "served by the kernel".to_owned(),
         (None, ..) => "served by an unknown process".to_owned(),

@@ -121,9 +121,8 @@ fn peer(path: &str, spec: PeerSpec) -> Result<PolicyPeer, Fault> {
     };
     match (spec.ip_block, spec.namespace_selector, spec.pod_selector) {
         (Some(Fields(block)), None, None) => ip_block(&format!("{path}.ipBlock"), &block),
-        (None, None, None) => {
-            Err(Fault::new(path, "is empty: expected ipBlock, podSelector or namespaceSelector"))
-        }
+        // A field that this version does not read.
+        (None, None, None) => Ok(PolicyPeer::Unknown),
         (Some(_), ..) => Err(Fault::new(path, "has ipBlock beside a selector: expected one of them")),
         (None, namespaces, pods) => Ok(PolicyPeer::Pods {
             namespaces: of("namespaceSelector", namespaces)?,

@@ -5,6 +5,7 @@ use std::num::NonZeroU16;
 
 use portolan_engine::model::identity::Protocol;
 use portolan_engine::model::selector::{Selector, Selects};
+use serde::de::IgnoredAny;
 
 use super::*;
 use crate::source::kubernetes::objects::fault::parse;
@@ -41,7 +42,7 @@ fn ports_ranges_names_and_peers() {
     let policy = policy(
         r#"{"podSelector":{"matchLabels":{"app":"web"},"matchExpressions":[
             {"key":"tier","operator":"In","values":["a","b"]},{"key":"x","operator":"Resembles"}]},
-          "ingress":[{},{"from":[{},{"podSelector":{}}],"ports":[
+          "ingress":[{},{"from":[{},{"podSelector":{}},{"ipBlock":{"cidr":"10.0.0.0/8","except":["10.1.0.0/16"]}}],"ports":[
             {"port":80},{"port":8000,"endPort":8010,"protocol":"UDP"},{"port":"http"},{"protocol":"SCTP"}]}]}"#,
     )
     .expect("for ingress");
@@ -49,9 +50,17 @@ fn ports_ranges_names_and_peers() {
     let operators: Vec<_> =
         policy.selector.expressions.iter().map(|expression| expression.operator).collect();
     assert_eq!(operators, [LabelOperator::In, LabelOperator::Unknown]);
-    assert_eq!(policy.ingress[0], IngressRule { ports: vec![], peers: 0 });
+    assert_eq!(policy.ingress[0], IngressRule { ports: vec![], peers: vec![] });
     let rule = &policy.ingress[1];
-    assert_eq!(rule.peers, 2);
+    let network = |text: &str| text.parse().expect("a network");
+    assert_eq!(
+        rule.peers,
+        [
+            PolicyPeer::Unknown,
+            PolicyPeer::Pods { namespaces: None, pods: Some(LabelSelector::default()) },
+            PolicyPeer::IpBlock { cidr: network("10.0.0.0/8"), except: vec![network("10.1.0.0/16")] },
+        ]
+    );
     let named = Some(PortRef::Name("http".to_owned()));
     let admitted = |protocol, port, end: u16| AdmittedPort { protocol, port, end_port: NonZeroU16::new(end) };
     assert_eq!(
@@ -68,6 +77,14 @@ fn ports_ranges_names_and_peers() {
 #[test]
 fn what_cannot_be_understood_is_refused_and_named() {
     for (spec, then) in [
+        (
+            r#"{"ingress":[{"from":[{"ipBlock":{"cidr":"10.0.0.300/8"}}]}]}"#,
+            "spec.ingress[0].from[0].ipBlock.cidr is \"10.0.0.300/8\": expected a network such as 10.0.0.0/8",
+        ),
+        (
+            r#"{"ingress":[{"from":[{"ipBlock":{"cidr":"10.0.0.0/8"},"podSelector":{}}]}]}"#,
+            "spec.ingress[0].from[0] has ipBlock beside a selector: expected one of them",
+        ),
         (
             r#"{"ingress":[{"ports":[{"port":70000}]}]}"#,
             "spec.ingress[0].ports[0].port is 70000: expected a number from 1 to 65535 or a port's name",

@@ -8,10 +8,10 @@ use crate::kubernetes_api::body::BodyLines;
 use crate::kubernetes_api::fault::ApiFault;
 use crate::kubernetes_api::turns::Turn;
 use crate::retry::backoff::{random, random_part};
-use crate::retry::reason::one_line;
 use crate::source::clock;
+use crate::source::kubernetes::error_event;
 use crate::source::kubernetes::kind::Kind;
-use crate::source::kubernetes::protocol::{Envelope, Status, WatchLine};
+use crate::source::kubernetes::protocol::{Envelope, WatchLine};
 use crate::source::kubernetes::watch_position::Resource;
 
 /// Annotation of the bookmark that ends the initial list of a streamed list.
@@ -25,7 +25,8 @@ impl<K: Kind> Watcher<K> {
         let resource = Resource { path: K::PATH, field_selector: selector.as_deref() };
         let lasting = pace.watch_for + random_part(pace.watch_for, random());
         let request = self.position.watch_request(resource, lasting);
-        let body = self.link.access.get(&request, K::PARTS.accepted(), pace.answer_within).await?;
+        let body = self.link.access.get(&request, K::PARTS.accepted_watch(), pace.answer_within).await?;
+        self.watches.opened();
         let mut initial = (!self.position.is_listed()).then(Collected::<K>::default);
         if initial.is_none() {
             self.doubted = false;
@@ -35,9 +36,18 @@ impl<K: Kind> Watcher<K> {
         let mut heard = false;
         let mut lines = BodyLines::new(body);
         loop {
-            let patience = if initial.is_some() { pace.answer_within } else { pace.quiet };
+            let patience = match initial {
+                Some(_) => pace.answer_within,
+                None if self.watches.is_unproven() => pace.short.min(pace.quiet),
+                None => pace.quiet,
+            };
             let line = match lines.next(patience).await {
                 Ok(Some(line)) => line,
+                Err(ApiFault::Silent) if initial.is_none() && self.watches.is_unproven() => {
+                    // Still open after a while: nothing has changed.
+                    self.watch_works();
+                    continue;
+                }
                 ended => return self.ended(ended.map(drop), initial.is_some(), heard, opened),
             };
             heard = true;
@@ -51,6 +61,7 @@ impl<K: Kind> Watcher<K> {
             self.send_losses().await?;
             if was_initial && initial.is_none() {
                 self.doubted = false;
+                self.watches.opened();
                 self.got_through(turn);
             }
         }
@@ -99,7 +110,10 @@ impl<K: Kind> Watcher<K> {
             "ADDED" | "MODIFIED" => self.added_or_modified(line.object.get().as_bytes(), initial).await,
             "DELETED" => self.deleted(line.object.get().as_bytes(), initial).await,
             "BOOKMARK" => self.bookmark(line.object.get(), initial).await,
-            "ERROR" => Err(self.refused(line.object.get())),
+            "ERROR" => {
+                self.position.lost();
+                Err(error_event::fault(line.object.get()))
+            }
             // An event type that this version does not know.
             _ => Ok(()),
         }
@@ -124,6 +138,7 @@ impl<K: Kind> Watcher<K> {
                 if let Some(input) = self.change(received) {
                     self.send(input).await?;
                 }
+                self.watch_works();
             }
         }
         self.moved_to(version);
@@ -185,6 +200,7 @@ impl<K: Kind> Watcher<K> {
                 }
                 let input = self.input_of(key, None);
                 self.send(input).await?;
+                self.watch_works();
             }
         }
         self.moved_to(metadata.resource_version);
@@ -201,22 +217,9 @@ impl<K: Kind> Watcher<K> {
             None if initial.is_some() => Ok(()),
             None => {
                 self.position.moved_to(metadata.resource_version);
+                self.watch_works();
                 Ok(())
             }
-        }
-    }
-
-    /// Converts an ERROR event into a fault.
-    fn refused(&mut self, object: &str) -> ApiFault {
-        let status: Status = serde_json::from_str(object).unwrap_or_default();
-        self.position.lost();
-        match status.code {
-            Some(410) => ApiFault::Expired,
-            code => ApiFault::Refused {
-                code: code.unwrap_or(500),
-                reason: one_line(&status.message.or(status.reason).unwrap_or_default()),
-                retry_after: None,
-            },
         }
     }
 }

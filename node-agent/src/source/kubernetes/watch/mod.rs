@@ -3,6 +3,7 @@
 
 mod follow;
 mod memory_budget;
+mod watch_record;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use self::memory_budget::MemoryBudget;
+use self::watch_record::WatchRecord;
 use super::Link;
 use super::items::ItemCutter;
 use super::kind::Kind;
@@ -54,6 +56,8 @@ pub struct Watcher<K: Kind> {
     has_list: bool,
     /// Refused once since the last success. A single refusal may come from an authorizer that is starting.
     doubted: bool,
+    /// How the watches behind the list end.
+    watches: WatchRecord,
     cuts: Cuts,
     invalid: u64,
     faulty: FaultyObjects<K::Key>,
@@ -102,6 +106,7 @@ impl<K: Kind> Watcher<K> {
             bookmarks: false,
             has_list: false,
             doubted: false,
+            watches: WatchRecord::default(),
             cuts: Cuts::default(),
             invalid: 0,
             faulty: FaultyObjects::default(),
@@ -127,6 +132,7 @@ impl<K: Kind> Watcher<K> {
             if fault == ApiFault::EngineGone {
                 return;
             }
+            self.watches.ended(&fault);
             let mark = link.turns.mark();
             let remedy = self.remedy(&fault);
             self.report_fault(&fault, remedy).await;
@@ -175,11 +181,13 @@ impl<K: Kind> Watcher<K> {
 
     /// Lists if necessary and follows one watch to its end. `Ok`: the watch ended regularly.
     async fn session(&mut self, turn: &mut Option<Turn<'_>>) -> Result<(), ApiFault> {
+        let mut stream_refused = false;
         if !self.position.is_listed() && !self.link.streams_refused.load(Ordering::Relaxed) {
             match self.follow(turn).await {
-                Err(fault) if !self.position.is_listed() && is_refusal_to_stream(&fault) => {
-                    tracing::debug!(source = K::SOURCE.label(), %fault, "no streamed lists here");
-                    self.link.streams_refused.store(true, Ordering::Relaxed);
+                Err(fault) if !self.position.is_listed() && may_be_refusal_to_stream(&fault) => {
+                    tracing::debug!(source = K::SOURCE.label(), %fault, "no streamed list; listing");
+                    self.watches.dismissed();
+                    stream_refused = true;
                 }
                 ended => return ended,
             }
@@ -190,6 +198,10 @@ impl<K: Kind> Watcher<K> {
                 self.position.list_failed(fault);
             }
             listed?;
+            if stream_refused {
+                // The kind itself is served, so what the server refused was the stream.
+                self.link.streams_refused.store(true, Ordering::Relaxed);
+            }
             self.got_through(turn);
         }
         self.follow(turn).await
@@ -216,7 +228,7 @@ impl<K: Kind> Watcher<K> {
     /// Reads one page into `collected`; returns the list without its items.
     async fn page(&mut self, request: &str, collected: &mut Collected<K>) -> Result<Envelope, ApiFault> {
         let within = self.link.pace.answer_within;
-        let mut body = self.link.access.get(request, K::PARTS.accepted(), within).await?;
+        let mut body = self.link.access.get(request, K::PARTS.accepted_list(), within).await?;
         let mut cutter = ItemCutter::new(MAX_OBJECT);
         while let Some(chunk) = next_chunk(&mut body, within).await? {
             let cut = cutter.push(&chunk, |item| match self.object(item) {
@@ -304,7 +316,15 @@ impl<K: Kind> Watcher<K> {
         if self.position.is_listed() {
             self.position.moved_to(version);
         }
+    }
+
+    /// Records that a watch works: it delivered an event behind the list, or has lasted. Only this resets the back-off of
+    /// watches that ended at once.
+    fn watch_works(&mut self) {
         self.backoff.progress(clock::now());
+        if self.watches.works() {
+            self.reporter.report(State::up_with(self.budget.shortage()));
+        }
     }
 
     async fn send_list(&mut self, collected: Collected<K>, version: Option<String>) -> Result<(), ApiFault> {
@@ -314,7 +334,9 @@ impl<K: Kind> Watcher<K> {
         self.faulty = collected.faulty;
         self.has_list = true;
         self.position.listed_at(version);
-        self.backoff.progress(clock::now());
+        if !self.watches.keep_ending() {
+            self.backoff.progress(clock::now());
+        }
         self.send_losses().await
     }
 
@@ -333,12 +355,15 @@ impl<K: Kind> Watcher<K> {
         Ok(())
     }
 
-    /// Records that the server answers: reports this source as up, and lets the next watcher try.
+    /// Records that the server answers: lets the next watcher try, and reports this source as up, unless its watches have
+    /// been ending at once. Then it is up only when one works.
     fn got_through(&self, turn: &mut Option<Turn<'_>>) {
         if let Some(turn) = turn.take() {
             turn.got_through();
         }
-        self.report_up();
+        if !self.watches.keep_ending() {
+            self.report_up();
+        }
     }
 
     /// Reports this source as up, with what is amiss.
@@ -357,7 +382,7 @@ impl<K: Kind> Watcher<K> {
                 let _ = self.send(input).await;
             }
         }
-        if !fault.is_ordinary() {
+        if !fault.is_ordinary() || self.watches.keep_ending() {
             self.reporter.report(State::Down { reason: fault.to_string() });
         }
     }
@@ -373,11 +398,12 @@ fn named<K: Kind>(metadata: &Metadata) -> String {
     escape(&named)
 }
 
-/// True if the server does not support streamed lists: it refuses the request, or treats it as a plain watch without a mark at
-/// the list's end.
-fn is_refusal_to_stream(fault: &ApiFault) -> bool {
+/// True if the server may not support streamed lists: it refuses the request or the stream before the list's end, or treats it
+/// as a plain watch without a mark at the list's end. A server with etcd 3.4 answers 500. A plain list tells whether the kind
+/// is refused too.
+fn may_be_refusal_to_stream(fault: &ApiFault) -> bool {
     match fault {
-        ApiFault::Refused { code, .. } => matches!(code, 400 | 406 | 415 | 422 | 501),
+        ApiFault::Refused { code, .. } => !matches!(code, 401 | 403 | 410 | 429 | 502..=504),
         ApiFault::Silent | ApiFault::ShortLived => true,
         _ => false,
     }
