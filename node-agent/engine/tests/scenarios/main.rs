@@ -19,6 +19,7 @@ mod listening;
 #[expect(clippy::expect_used, reason = "what a scenario asks for and does not find is a failed scenario")]
 mod nat_paths;
 mod netns;
+#[expect(clippy::indexing_slicing, reason = "a pod is one of two")]
 mod never_lost;
 #[expect(clippy::expect_used, reason = "builders of test data: a wrong literal is a broken test")]
 mod objects;
@@ -29,7 +30,6 @@ mod proxies;
 mod recorded;
 mod remembered;
 mod selected_only;
-#[expect(clippy::expect_used, reason = "what a scenario asks for and does not find is a failed scenario")]
 mod services;
 mod sources;
 mod verdicts;

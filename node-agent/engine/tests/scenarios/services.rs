@@ -52,6 +52,9 @@ fn judged(pod: PodBuilder, service: &[&str], socket: Input) -> World {
     world
 }
 
+/// Addresses of a pod, of a Service, and of a socket; true if the socket refuses IPv4; whether callers are refused.
+type Case<'a> = (&'a [&'a str], &'a [&'a str], &'a str, Option<bool>, bool);
+
 const DANGLING: &[&str] = &["dangling-service-port"];
 
 #[test]
@@ -85,8 +88,7 @@ fn a_socket_in_a_family_in_which_the_service_does_not_send_is_dangling() {
         addresses.iter().fold(pod, |pod, address| pod.address(address))
     };
     let (v4, v6) = ("10.1.0.2", "fd00::2");
-    // Addresses of the pod, of the Service, and of the socket; true if it refuses IPv4; whether callers are refused.
-    let cases: &[(&[&str], &[&str], &str, Option<bool>, bool)] = &[
+    let cases: &[Case<'_>] = &[
         (&[v4], &["10.96.0.1"], "0.0.0.0", None, false),
         (&[v4], &["10.96.0.1"], "::", Some(false), false),
         (&[v4], &["10.96.0.1"], "::", None, false),
