@@ -98,7 +98,8 @@ fn read_sources(sources: &[MetadataSource]) -> Result<(Vec<Input>, Vec<Reading>)
     for source in sources {
         match source {
             MetadataSource::File(path) => {
-                let reading = runtime.block_on(file::read_complete(path)).map_err(|error| error.to_string())?;
+                let reading =
+                    runtime.block_on(file::read_complete(path)).map_err(|error| error.to_string())?;
                 inputs.extend(reading.objects.clone().inputs(None));
                 readings.push(reading);
             }

@@ -6,7 +6,9 @@ use portolan_engine::model::pod::{Container, ContainerKind, DeclaredPort};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::fields::{AtLeastOne, Cuts, Fields, List, Name, OptionalPort, PortNumber, ProtocolName, port_name};
+use super::fields::{
+    AtLeastOne, Cuts, Fields, List, Name, OptionalPort, PortNumber, ProtocolName, port_name,
+};
 use super::probe::{Handler, Lifecycle, OwnHosts, calls};
 
 const MAX_CONTAINERS: usize = 256;

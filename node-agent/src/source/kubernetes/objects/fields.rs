@@ -312,7 +312,10 @@ mod tests {
         assert_eq!(target("\"http\""), Ok(Some(PortRef::Name("http".to_owned()))));
         assert_eq!(target("\"80\""), target("80"));
         for json in ["70000", "-1", "80.5", "true", "[]", "{\"a\":[1]}", "18446744073709551615"] {
-            assert!(target(json).is_err_and(|error| error.contains("expected a number from 1 to 65535")), "{json}");
+            assert!(
+                target(json).is_err_and(|error| error.contains("expected a number from 1 to 65535")),
+                "{json}"
+            );
         }
         for json in ["null", "\"\"", "\"TCP\""] {
             let protocol = serde_json::from_str::<ProtocolName>(json).expect(json);

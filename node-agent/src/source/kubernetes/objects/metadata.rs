@@ -92,8 +92,10 @@ impl Metadata {
         let read: Vec<_> = all.filter(|(key, _)| is_read(key)).collect();
         cuts.beyond(read.len(), MAX_ANNOTATIONS);
         let kept = read.into_iter().take(MAX_ANNOTATIONS);
-        kept.filter_map(|(key, value)| Some((cuts.short(key, MAX_NAME * 2)?, cuts.short(value, MAX_ANNOTATION)?)))
-            .collect()
+        kept.filter_map(|(key, value)| {
+            Some((cuts.short(key, MAX_NAME * 2)?, cuts.short(value, MAX_ANNOTATION)?))
+        })
+        .collect()
     }
 
     /// Returns the controller, or the Deployment behind a ReplicaSet that carries the template's hash in its name.

@@ -62,7 +62,8 @@ pub fn network_policy(
 /// that the verdict on their ports is unknown.
 #[must_use]
 pub fn unreadable(namespace: String, name: String) -> NetworkPolicy {
-    let unknown = LabelExpression { key: String::new(), operator: LabelOperator::Unknown, values: Vec::new() };
+    let unknown =
+        LabelExpression { key: String::new(), operator: LabelOperator::Unknown, values: Vec::new() };
     let selector = LabelSelector { expressions: vec![unknown], ..LabelSelector::default() };
     NetworkPolicy { namespace, name, selector, ingress: Vec::new() }
 }

@@ -53,8 +53,7 @@ fn ports_ranges_names_and_peers() {
     let rule = &policy.ingress[1];
     assert_eq!(rule.peers, 2);
     let named = Some(PortRef::Name("http".to_owned()));
-    let admitted =
-        |protocol, port, end: u16| AdmittedPort { protocol, port, end_port: NonZeroU16::new(end) };
+    let admitted = |protocol, port, end: u16| AdmittedPort { protocol, port, end_port: NonZeroU16::new(end) };
     assert_eq!(
         rule.ports,
         [
@@ -66,17 +65,34 @@ fn ports_ranges_names_and_peers() {
     );
 }
 
-
 #[test]
 fn what_cannot_be_understood_is_refused_and_named() {
     for (spec, then) in [
-        (r#"{"ingress":[{"ports":[{"port":70000}]}]}"#, "spec.ingress[0].ports[0].port is 70000: expected a number from 1 to 65535 or a port's name"),
-        (r#"{"ingress":[{},{"ports":[{"port":1,"protocol":"QUIC"}]}]}"#, "spec.ingress[1].ports[0].protocol is \"QUIC\": expected TCP, UDP or SCTP"),
-        (r#"{"ingress":[{"ports":[{"port":"http","endPort":9}]}]}"#, "spec.ingress[0].ports[0].endPort needs a port number beside it"),
-        (r#"{"ingress":[{"ports":[{"port":9,"endPort":8}]}]}"#, "spec.ingress[0].ports[0].endPort is 8: expected a number from the port 9 to 65535"),
-        (r#"{"podSelector":{"matchLabels":{"app":true}}}"#, "spec.podSelector.matchLabels.app is true: expected a text"),
+        (
+            r#"{"ingress":[{"ports":[{"port":70000}]}]}"#,
+            "spec.ingress[0].ports[0].port is 70000: expected a number from 1 to 65535 or a port's name",
+        ),
+        (
+            r#"{"ingress":[{},{"ports":[{"port":1,"protocol":"QUIC"}]}]}"#,
+            "spec.ingress[1].ports[0].protocol is \"QUIC\": expected TCP, UDP or SCTP",
+        ),
+        (
+            r#"{"ingress":[{"ports":[{"port":"http","endPort":9}]}]}"#,
+            "spec.ingress[0].ports[0].endPort needs a port number beside it",
+        ),
+        (
+            r#"{"ingress":[{"ports":[{"port":9,"endPort":8}]}]}"#,
+            "spec.ingress[0].ports[0].endPort is 8: expected a number from the port 9 to 65535",
+        ),
+        (
+            r#"{"podSelector":{"matchLabels":{"app":true}}}"#,
+            "spec.podSelector.matchLabels.app is true: expected a text",
+        ),
         (r#"{"podSelector":[]}"#, "spec.podSelector is a list: expected keys with values"),
-        (r#"{"podSelector":{"matchExpressions":[{"key":"a","operator":"In","values":[1]}]}}"#, "spec.podSelector.matchExpressions[0].values[0] is 1: expected a text"),
+        (
+            r#"{"podSelector":{"matchExpressions":[{"key":"a","operator":"In","values":[1]}]}}"#,
+            "spec.podSelector.matchExpressions[0].values[0] is 1: expected a text",
+        ),
         (r#"{"policyTypes":["ingress"]}"#, "spec.policyTypes[0] is \"ingress\": expected Ingress or Egress"),
     ] {
         assert_eq!(read(spec).expect_err(spec).to_string(), then);

@@ -1,7 +1,7 @@
 //! The frame of every object: metadata, and the fields of spec and status that its kind reads.
 
-use serde::de::DeserializeOwned;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::fields::Fields;
 use super::metadata::Metadata;

@@ -132,7 +132,9 @@ pub fn pod(
         uid: uid.unwrap_or_else(|| uid_without("Pod", &namespace, &name)),
         mirror,
         workload: metadata.controller(&labels),
-        ready: condition("ContainersReady").or_else(|| containers_ready(&status, &made.containers)).or(service_ready),
+        ready: condition("ContainersReady")
+            .or_else(|| containers_ready(&status, &made.containers))
+            .or(service_ready),
         service_ready,
         draining: metadata.deletion_timestamp.is_some(),
         namespace,

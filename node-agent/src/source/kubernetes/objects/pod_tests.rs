@@ -129,7 +129,9 @@ fn labels_that_cannot_be_understood_are_no_labels_fewer() {
         (r#"{"a":["b"]}"#.to_owned(), "metadata.labels.a is a list: expected a text"),
         (format!(r#"{{"a":"{long}"}}"#), "metadata.labels.a has more than 63 characters"),
     ] {
-        let json = format!(r#"{{"metadata":{{"name":"a","labels":{labels}}},"spec":{{"containers":[{{"name":"c"}}]}}}}"#);
+        let json = format!(
+            r#"{{"metadata":{{"name":"a","labels":{labels}}},"spec":{{"containers":[{{"name":"c"}}]}}}}"#
+        );
         assert_eq!(read(&json).expect_err("refused").to_string(), then);
     }
     let pod = pod(r#"{"metadata":{"name":"a","labels":{"a":null}},"spec":{"containers":[{"name":"c"}]}}"#);

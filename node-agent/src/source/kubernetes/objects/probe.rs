@@ -72,7 +72,11 @@ impl Handler {
 }
 
 /// Returns the ports that a container's liveness, readiness and startup probes and its hooks call.
-pub fn calls([liveness, readiness, startup]: [Handler; 3], hooks: Lifecycle, hosts: &OwnHosts) -> Vec<ProbePort> {
+pub fn calls(
+    [liveness, readiness, startup]: [Handler; 3],
+    hooks: Lifecycle,
+    hosts: &OwnHosts,
+) -> Vec<ProbePort> {
     let handlers = [
         (ProbeHandler::Liveness, liveness),
         (ProbeHandler::Readiness, readiness),
@@ -98,7 +102,8 @@ mod tests {
 
     #[test]
     fn a_call_to_another_host_is_no_call_to_the_pod() {
-        let addresses = || vec!["10.1.0.5".parse().expect("an address"), "fd00::5".parse().expect("an address")];
+        let addresses =
+            || vec!["10.1.0.5".parse().expect("an address"), "fd00::5".parse().expect("an address")];
         let (pod, node) = (OwnHosts::Pod(addresses()), OwnHosts::Node(addresses()));
         for (host, of_pod, of_node) in [
             ("", true, true),

@@ -32,7 +32,16 @@ fn target_ports_and_addresses() {
     assert_eq!((outside.local_only, outside.health_check.map(Into::into)), (true, Some(31_000_u16)));
     let ports: Vec<_> = service.ports.iter().map(|port| (port.port.get(), port.target.clone())).collect();
     let number = |n: u16| PortRef::Number(n.try_into().expect("a port"));
-    assert_eq!(ports, [(80, number(80)), (81, PortRef::Name("http".to_owned())), (82, number(8082)), (83, number(83)), (84, number(84))]);
+    assert_eq!(
+        ports,
+        [
+            (80, number(80)),
+            (81, PortRef::Name("http".to_owned())),
+            (82, number(8082)),
+            (83, number(83)),
+            (84, number(84))
+        ]
+    );
     assert_eq!(service.ports[1].node_port.map(std::num::NonZeroU16::get), Some(30081));
 }
 
@@ -44,11 +53,7 @@ fn kinds_known_and_unknown() {
         (r#"{"type":""}"#, ServiceKind::ClusterIp),
         ("{}", ServiceKind::ClusterIp),
     ] {
-        assert_eq!(
-            service(&format!(r#"{{"metadata":{{"name":"a"}},"spec":{spec}}}"#)).kind,
-            kind,
-            "{spec}"
-        );
+        assert_eq!(service(&format!(r#"{{"metadata":{{"name":"a"}},"spec":{spec}}}"#)).kind, kind, "{spec}");
     }
 }
 
@@ -56,13 +61,29 @@ fn kinds_known_and_unknown() {
 fn what_cannot_be_understood_is_refused_and_named() {
     let port = "expected a number from 1 to 65535";
     for (spec, then) in [
-        (r#"{"type":"Telepathic"}"#.to_owned(), "spec.type is \"Telepathic\": expected ClusterIP, NodePort, LoadBalancer or ExternalName".to_owned()),
+        (
+            r#"{"type":"Telepathic"}"#.to_owned(),
+            "spec.type is \"Telepathic\": expected ClusterIP, NodePort, LoadBalancer or ExternalName"
+                .to_owned(),
+        ),
         (r#"{"ports":[{"name":"x"}]}"#.to_owned(), "spec.ports[0].port is missing".to_owned()),
         (r#"{"ports":[{"port":80},{"port":0}]}"#.to_owned(), format!("spec.ports[1].port is 0: {port}")),
-        (r#"{"ports":[{"port":80,"targetPort":70000}]}"#.to_owned(), format!("spec.ports[0].targetPort is 70000: {port} or a port's name")),
-        (r#"{"ports":[{"port":80,"nodePort":-1}]}"#.to_owned(), format!("spec.ports[0].nodePort is -1: {port}")),
-        (r#"{"ports":[{"port":80,"protocol":"QUIC"}]}"#.to_owned(), "spec.ports[0].protocol is \"QUIC\": expected TCP, UDP or SCTP".to_owned()),
-        (r#"{"selector":{"app":[true],"tier":"x"}}"#.to_owned(), "spec.selector.app is a list: expected a text".to_owned()),
+        (
+            r#"{"ports":[{"port":80,"targetPort":70000}]}"#.to_owned(),
+            format!("spec.ports[0].targetPort is 70000: {port} or a port's name"),
+        ),
+        (
+            r#"{"ports":[{"port":80,"nodePort":-1}]}"#.to_owned(),
+            format!("spec.ports[0].nodePort is -1: {port}"),
+        ),
+        (
+            r#"{"ports":[{"port":80,"protocol":"QUIC"}]}"#.to_owned(),
+            "spec.ports[0].protocol is \"QUIC\": expected TCP, UDP or SCTP".to_owned(),
+        ),
+        (
+            r#"{"selector":{"app":[true],"tier":"x"}}"#.to_owned(),
+            "spec.selector.app is a list: expected a text".to_owned(),
+        ),
         (r#"{"selector":{"app":true}}"#.to_owned(), "spec.selector.app is true: expected a text".to_owned()),
         (r#"{"selector":{"app":1.5}}"#.to_owned(), "spec.selector.app is 1.5: expected a text".to_owned()),
     ] {

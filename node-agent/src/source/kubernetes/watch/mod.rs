@@ -343,7 +343,8 @@ impl<K: Kind> Watcher<K> {
 
     /// Reports this source as up, with what is amiss.
     fn report_up(&self) {
-        let amiss: Vec<String> = [self.faulty.summary(), self.budget.shortage()].into_iter().flatten().collect();
+        let amiss: Vec<String> =
+            [self.faulty.summary(), self.budget.shortage()].into_iter().flatten().collect();
         self.reporter.report(State::up_with((!amiss.is_empty()).then(|| amiss.join("; "))));
     }
 

@@ -273,18 +273,35 @@ fn what_is_wrong_is_named_with_the_line_of_its_object_and_costs_no_other() {
     let wrong = |from: &str, to: &str| problem(&CLUSTER.replacen(from, to, 1));
     let port = "expected a number from 1 to 65535";
     assert_eq!(wrong("port: 80\n", "port: 0\n"), (4, format!("spec.ports[0].port is 0: {port}")));
-    assert_eq!(wrong("port: 2381", "port: 0").1, format!("spec.containers[0].livenessProbe.httpGet.port is 0: {port} or a port's name"));
+    assert_eq!(
+        wrong("port: 2381", "port: 0").1,
+        format!("spec.containers[0].livenessProbe.httpGet.port is 0: {port} or a port's name")
+    );
     let second = format!("---\n# a comment\n{}", DEMO.replace("protocol: UDP", "protocol: HTTP"));
-    assert_eq!(problem(&second), (3, "spec.containers[0].ports[1].protocol is \"HTTP\": expected TCP, UDP or SCTP".to_owned()));
-    assert_eq!(problem(&DEMO.replace("  name: multi-port-app\n", "")), (1, "metadata.name is missing".to_owned()));
-    assert_eq!(problem("metadata: {name: a}\n").1, "kind is missing: expected a Kubernetes object such as Pod or Deployment");
+    assert_eq!(
+        problem(&second),
+        (3, "spec.containers[0].ports[1].protocol is \"HTTP\": expected TCP, UDP or SCTP".to_owned())
+    );
+    assert_eq!(
+        problem(&DEMO.replace("  name: multi-port-app\n", "")),
+        (1, "metadata.name is missing".to_owned())
+    );
+    assert_eq!(
+        problem("metadata: {name: a}\n").1,
+        "kind is missing: expected a Kubernetes object such as Pod or Deployment"
+    );
     for text in ["just a text\n", "- 1\n", "5\n", "kind: Pod\nmetadata:\n  name: [\n"] {
         let what = problem(text).1;
         assert!(!what.contains('\n') && !what.contains("untagged"), "{what}");
     }
-    let many = format!("{DEMO}---\nkind: Pod\nmetadata: {{name: b}}\n---\n: [\n---\nkind: Namespace\nmetadata: {{name: n}}\n");
+    let many = format!(
+        "{DEMO}---\nkind: Pod\nmetadata: {{name: b}}\n---\n: [\n---\nkind: Namespace\nmetadata: {{name: n}}\n"
+    );
     let reading = read_text(&many);
-    assert_eq!((reading.objects.pods.len(), reading.objects.namespaces.len(), reading.faults.len()), (1, 1, 2));
+    assert_eq!(
+        (reading.objects.pods.len(), reading.objects.namespaces.len(), reading.faults.len()),
+        (1, 1, 2)
+    );
     let named = ObjectName { kind: "Pod".to_owned(), namespace: "default".to_owned(), name: "b".to_owned() };
     assert_eq!(reading.faults[0].object, Some(named));
     assert_eq!(reading.faults[0].to_string(), "pods.yaml:25: Pod default/b: spec is missing");
@@ -292,7 +309,9 @@ fn what_is_wrong_is_named_with_the_line_of_its_object_and_costs_no_other() {
 
 #[test]
 fn another_groups_kinds_are_skipped_at_any_depth() {
-    let pod = |name: &str| format!(r#"{{"kind":"Pod","metadata":{{"name":"{name}"}},"spec":{{"containers":[{{"name":"c"}}]}}}}"#);
+    let pod = |name: &str| {
+        format!(r#"{{"kind":"Pod","metadata":{{"name":"{name}"}},"spec":{{"containers":[{{"name":"c"}}]}}}}"#)
+    };
     let foreign = [
         r#"{"apiVersion":"jaegertracing.io/v1","kind":"Jaeger","metadata":{"name":"j"},"spec":{"ingress":{"enabled":false}}}"#,
         r#"{"apiVersion":"crd.antrea.io/v1beta1","kind":"NetworkPolicy","metadata":{"name":"p"},"spec":{"ingress":5}}"#,
@@ -306,10 +325,18 @@ fn another_groups_kinds_are_skipped_at_any_depth() {
         foreign.join("\n---\n") + "\n---\n" + &pod("a"),
         within(&format!("{},{}", foreign.join(","), pod("a"))),
         within(&within(&within(&format!("{},{}", foreign.join(","), pod("a"))))),
-        format!("# YAML\nitems: [{},\n  {}]\nkind: List\napiVersion: v1\n", within(&foreign.join(",")), pod("a")),
+        format!(
+            "# YAML\nitems: [{},\n  {}]\nkind: List\napiVersion: v1\n",
+            within(&foreign.join(",")),
+            pod("a")
+        ),
     ] {
         let objects = objects(&text);
-        assert_eq!((objects.pods.len(), objects.services.len(), objects.policies_known), (1, 0, false), "{text}");
+        assert_eq!(
+            (objects.pods.len(), objects.services.len(), objects.policies_known),
+            (1, 0, false),
+            "{text}"
+        );
     }
 }
 
@@ -326,7 +353,9 @@ fn documents_are_taken_as_kubectl_takes_them() {
         format!("--- # first\n{a}\n--- \n{b}\n...\n"),
         format!("{{\"kind\":\"PodList\",\"items\":[{a},{b},null]}}").replace("\"kind\":\"Pod\",", ""),
         format!("kind: PodList\nitems:\n- {a}\n-\n- {b}\n").replace("\"kind\":\"Pod\",", ""),
-        "kind:\tPod\nmetadata:\n  name: a\t# why\n\t\nspec:\n  containers:\n  - name: c\n\t# tab\n---\n".to_owned() + &b,
+        "kind:\tPod\nmetadata:\n  name: a\t# why\n\t\nspec:\n  containers:\n  - name: c\n\t# tab\n---\n"
+            .to_owned()
+            + &b,
     ] {
         let names: Vec<String> = objects(&text).pods.into_iter().map(|pod| pod.name).collect();
         assert_eq!(names, ["a", "b"], "{text}");
@@ -339,7 +368,10 @@ fn a_list_of_ten_thousand_objects_is_read_whole() {
     let items: String = (0..10_000)
         .map(|n| format!("- kind: Pod\n  metadata: {{name: p{n}, labels: {{app: x, n: \"{n}\"}}}}\n  spec: {{containers: [{{name: c, image: i, ports: [{{containerPort: 80}}, {{containerPort: 81}}]}}]}}\n"))
         .collect();
-    for text in [format!("apiVersion: v1\nitems:\n{items}kind: List\n"), format!("a: &a x\nb: [{}]\nkind: List\nitems:\n{items}", "*a, ".repeat(500))] {
+    for text in [
+        format!("apiVersion: v1\nitems:\n{items}kind: List\n"),
+        format!("a: &a x\nb: [{}]\nkind: List\nitems:\n{items}", "*a, ".repeat(500)),
+    ] {
         assert_eq!(objects(&text).pods.len(), 10_000);
     }
 }
@@ -347,7 +379,8 @@ fn a_list_of_ten_thousand_objects_is_read_whole() {
 #[test]
 fn a_name_that_the_api_server_would_make_is_made() {
     let job = "apiVersion: batch/v1\nkind: Job\nmetadata: {generateName: job-}\nspec: {template: {spec: {containers: [{name: c}]}}}\n";
-    let names: Vec<String> = objects(&format!("{job}---\n{job}")).pods.into_iter().map(|pod| pod.name).collect();
+    let names: Vec<String> =
+        objects(&format!("{job}---\n{job}")).pods.into_iter().map(|pod| pod.name).collect();
     assert_eq!(names, ["job-generated-1", "job-generated-2"]);
 }
 
@@ -360,15 +393,26 @@ spec: {jobTemplate: {metadata: {labels: {app: a}}, spec: {template: {spec: {cont
 ";
     let objects = objects(text);
     let pod = objects.pods.first().expect("one");
-    assert_eq!((pod.labels.len(), pod.annotations.len(), pod.netns_path.as_deref()), (0, 0, Some("/run/netns/x")));
+    assert_eq!(
+        (pod.labels.len(), pod.annotations.len(), pod.netns_path.as_deref()),
+        (0, 0, Some("/run/netns/x"))
+    );
 }
 
 #[test]
 fn a_bound_object_that_nobody_reads_is_remarked_on() {
     let bound = "metadata: {annotations: {portolan.dev/netns: x}}";
     for (text, then) in [
-        (format!("apiVersion: apps/v1\nkind: Deploymet\nmetadata: {{name: a}}\nspec: {{template: {{{bound}}}}}\n"), "did you mean Deployment?"),
-        (format!("apiVersion: batch.volcano.sh/v1\nkind: Job\n{bound}\n"), "of batch.volcano.sh/v1 is not read"),
+        (
+            format!(
+                "apiVersion: apps/v1\nkind: Deploymet\nmetadata: {{name: a}}\nspec: {{template: {{{bound}}}}}\n"
+            ),
+            "did you mean Deployment?",
+        ),
+        (
+            format!("apiVersion: batch.volcano.sh/v1\nkind: Job\n{bound}\n"),
+            "of batch.volcano.sh/v1 is not read",
+        ),
         (format!("kind: Namespace\nmetadata: {{name: a, {}", &bound[11..]), "binds nothing"),
     ] {
         let reading = read_text(&text);
@@ -382,15 +426,27 @@ fn a_policy_that_cannot_be_understood_leaves_the_verdict_open() {
     let text = "kind: NetworkPolicy\nmetadata: {name: p, namespace: \"\"}\nspec: {podSelector: {matchLabels: {app: true}}, ingress: []}\n";
     let reading = read_text(text);
     let [policy] = reading.objects.policies.as_slice() else { panic!("one: {reading:?}") };
-    assert_eq!((policy.namespace.as_str(), policy.selector.expressions[0].operator), ("default", LabelOperator::Unknown));
+    assert_eq!(
+        (policy.namespace.as_str(), policy.selector.expressions[0].operator),
+        ("default", LabelOperator::Unknown)
+    );
     let egress = "kind: NetworkPolicy\nmetadata: {name: p}\nspec: {policyTypes: [Egress]}\n";
     let inputs = objects(egress).inputs(None);
-    assert!(inputs.iter().any(|input| matches!(input, Input::NetworkPolicies(Listing::All(all)) if all.is_empty())), "{inputs:?}");
+    assert!(
+        inputs
+            .iter()
+            .any(|input| matches!(input, Input::NetworkPolicies(Listing::All(all)) if all.is_empty())),
+        "{inputs:?}"
+    );
 }
 
 #[test]
 fn pods_that_name_one_netns_are_left_out_and_named() {
-    let pod = |name: &str, netns: &str| format!("kind: Pod\nmetadata: {{name: {name}, annotations: {{portolan.dev/netns: {netns}}}}}\nspec: {{containers: [{{name: c}}]}}\n---\n");
+    let pod = |name: &str, netns: &str| {
+        format!(
+            "kind: Pod\nmetadata: {{name: {name}, annotations: {{portolan.dev/netns: {netns}}}}}\nspec: {{containers: [{{name: c}}]}}\n---\n"
+        )
+    };
     let reading = read_text(&(pod("a", "x") + &pod("b", "x") + &pod("c", "y")));
     assert_eq!(reading.objects.pods.iter().map(|pod| pod.name.as_str()).collect::<Vec<_>>(), ["c"]);
     let faults: Vec<String> = reading.faults.iter().map(ToString::to_string).collect();
@@ -403,7 +459,8 @@ fn a_directory_is_read_without_what_is_hidden_or_broken() {
     let scratch = std::env::temp_dir().join(format!("portolan-directory-{}", std::process::id()));
     let data = scratch.join("..2026_01_01");
     std::fs::create_dir_all(&data).expect("a directory");
-    let pod = |name: &str| format!("kind: Pod\nmetadata: {{name: {name}}}\nspec: {{containers: [{{name: c}}]}}\n");
+    let pod =
+        |name: &str| format!("kind: Pod\nmetadata: {{name: {name}}}\nspec: {{containers: [{{name: c}}]}}\n");
     std::fs::write(data.join("linked.yaml"), pod("linked")).expect("written");
     std::os::unix::fs::symlink("..2026_01_01", scratch.join("..data")).expect("a link");
     std::os::unix::fs::symlink("..data/linked.yaml", scratch.join("linked.yaml")).expect("a link");

@@ -14,8 +14,8 @@ use portolan_engine::model::pod::PodSource;
 pub use self::manifest_files::ManifestError;
 use self::manifest_files::{is_directory, manifests, text_of};
 pub use self::objects::Objects;
-pub use self::reading::{ObjectFault, Reading};
 use self::reading::Reader;
+pub use self::reading::{ObjectFault, Reading};
 pub use self::watch::{read_complete, watch};
 
 /// This source, in the engine's inputs.
@@ -61,10 +61,11 @@ pub fn missing_netns<'a>(
     objects.pods.iter().filter_map(move |pod| {
         let netns = pod.netns_path.as_deref().filter(|netns| !exists(netns))?;
         let name = reading::name_of_pod(pod);
-        Some(format!("{name} names the network namespace {netns}, which does not exist: its ports are not judged"))
+        Some(format!(
+            "{name} names the network namespace {netns}, which does not exist: its ports are not judged"
+        ))
     })
 }
-
 
 #[cfg(test)]
 #[path = "manifest_tests.rs"]

@@ -101,7 +101,9 @@ impl Reader {
     /// Reads the text of a file.
     pub fn text(&mut self, file: &Path, text: &str) {
         documents::read(text, |written| match written {
-            Written::Object { line, value, listed } => self.value(&Place { file, line }, value, listed.as_ref()),
+            Written::Object { line, value, listed } => {
+                self.value(&Place { file, line }, value, listed.as_ref())
+            }
             Written::Fault { line, problem } => self.fault(&Place { file, line }, None, problem),
         });
     }
@@ -138,7 +140,8 @@ impl Reader {
         let version = own("apiVersion").or(listed.and_then(|listed| listed.api_version.as_deref()));
         let version = version.map(str::to_owned);
         let Some(kind) = kind else {
-            let problem = "kind is missing: expected a Kubernetes object such as Pod or Deployment".to_owned();
+            let problem =
+                "kind is missing: expected a Kubernetes object such as Pod or Deployment".to_owned();
             return self.fault(place, None, problem);
         };
         if let Some(items) = Items::of(version.as_deref(), &kind) {
@@ -173,7 +176,10 @@ impl Reader {
         }
         self.reading.cuts = self.reading.cuts.saturating_add(cuts.0);
         if !kind.makes_pods() && is_bound(&value) {
-            let what = format!("a {} has no pods, so its annotation {NETNS_ANNOTATION} binds nothing", kind.as_str());
+            let what = format!(
+                "a {} has no pods, so its annotation {NETNS_ANNOTATION} binds nothing",
+                kind.as_str()
+            );
             self.remark(place, &what);
         }
     }
@@ -276,7 +282,8 @@ impl Reader {
         self.reading.objects.pods.retain(|pod| !refused.iter().any(|(uid, _, _)| *uid == pod.uid));
         for (_, name, problem) in refused {
             let place = self.places.get(&name).cloned();
-            let (file, line) = place.map_or_else(|| (PathBuf::new(), None), |(file, line)| (file, Some(line)));
+            let (file, line) =
+                place.map_or_else(|| (PathBuf::new(), None), |(file, line)| (file, Some(line)));
             self.reading.faults.push(ObjectFault { file, line, object: Some(name), problem });
         }
     }

@@ -151,7 +151,8 @@ fn amiss(reading: &Reading) -> Option<String> {
         1 => format!("1 object cannot be understood: {first}"),
         _ => format!("{count} objects cannot be understood, the first: {first}"),
     });
-    let parts: Vec<&str> = faults.as_deref().into_iter().chain(reading.remarks.first().map(String::as_str)).collect();
+    let parts: Vec<&str> =
+        faults.as_deref().into_iter().chain(reading.remarks.first().map(String::as_str)).collect();
     (!parts.is_empty()).then(|| parts.join("; "))
 }
 
