@@ -75,6 +75,9 @@ impl MessageFormatter for ConfigMessages {
             }
             Error::InvalidBooleanStrict { .. } => return Cow::Borrowed("expected true or false"),
             Error::NullIntoString { .. } => return Cow::Borrowed("expected a text, but nothing is there"),
+            Error::Budget { .. } | Error::AliasReplayLimitExceeded { .. } => {
+                return Cow::Borrowed(TOO_COMPLEX);
+            }
             Error::UnknownAnchor { .. } => return Cow::Borrowed(UNKNOWN_ANCHOR),
             Error::MultipleDocuments { .. } => {
                 return Cow::Borrowed("another document begins (`---`): expected one in this file");
@@ -104,6 +107,8 @@ impl Localizer for WithoutLocation {
 
 const UNKNOWN_ANCHOR: &str =
     "expected a value: what begins with `*` refers to an anchor, and there is none; put it in quotes";
+const TOO_COMPLEX: &str =
+    "it repeats itself by aliases too often, or is nested too deeply: write it out, or split it";
 const TAB: &str = "a tab: expected blanks, YAML indents with nothing else";
 const OPEN_BRACE: &str = "`{` is not closed: expected `}`, and commas between the keys";
 const OPEN_BRACKET: &str = "`[` is not closed: expected `]`, and commas between the values";
