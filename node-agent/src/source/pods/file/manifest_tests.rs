@@ -295,7 +295,7 @@ fn what_is_wrong_is_named_with_the_line_of_its_object_and_costs_no_other() {
         assert!(!what.contains('\n') && !what.contains("untagged"), "{what}");
     }
     let many = format!(
-        "{DEMO}---\nkind: Pod\nmetadata: {{name: b}}\n---\n: [\n---\nkind: Namespace\nmetadata: {{name: n}}\n"
+        "{DEMO}---\nkind: Pod\nmetadata: {{name: b}}\n---\n: [\n---\nkind: Namespace\nmetadata: {{name: shop}}\n"
     );
     let reading = read_text(&many);
     assert_eq!(
