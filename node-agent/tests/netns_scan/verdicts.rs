@@ -43,10 +43,14 @@ impl Scanned {
         let code = more.first().filter(|word| !word.contains('='));
         self.findings.iter().find(|finding| {
             let named = format!("{}/{}", text(&finding["pod"]["namespace"]), text(&finding["pod"]["name"]));
-            named == *pod
-                && text(&finding["listener"]["protocol"]) == *protocol
-                && finding["listener"]["port"].to_string() == *port
-                && code.is_none_or(|code| text(&finding["code"]) == *code)
+            let listener = &finding["listener"];
+            // What nobody serves has no listener; its message names the port.
+            let is_about = if listener.is_null() {
+                text(&finding["message"]).contains(&format!("port {port}/{protocol} "))
+            } else {
+                text(&listener["protocol"]) == *protocol && listener["port"].to_string() == *port
+            };
+            named == *pod && is_about && code.is_none_or(|code| text(&finding["code"]) == *code)
         })
     }
 }

@@ -347,6 +347,7 @@ fn documents_are_taken_as_kubectl_takes_them() {
     for text in [
         format!("{a}{b}"),
         format!("{a}\n\n{b}\n"),
+        format!("# a comment\n\n{a}\n{b}\n"),
         format!("{a}\n---\nnull\n---\n~\n---\n# nothing\n---\n{b}\n"),
         format!("\u{feff}{a}\n---\n{b}"),
         format!("# a comment\n{}\n---\n{}", a.replace(',', ",\n\t"), b.replace(',', ",\t# another\n\t")),
