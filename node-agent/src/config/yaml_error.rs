@@ -75,11 +75,13 @@ impl MessageFormatter for ConfigMessages {
             }
             Error::InvalidBooleanStrict { .. } => return Cow::Borrowed("expected true or false"),
             Error::NullIntoString { .. } => return Cow::Borrowed("expected a text, but nothing is there"),
+            Error::Budget { .. } | Error::AliasReplayLimitExceeded { .. } => {
+                return Cow::Borrowed(TOO_COMPLEX);
+            }
             Error::UnknownAnchor { .. } => return Cow::Borrowed(UNKNOWN_ANCHOR),
             Error::MultipleDocuments { .. } => {
                 return Cow::Borrowed("another document begins (`---`): expected one in this file");
             }
-            Error::Budget { .. } => return Cow::Borrowed(TOO_COMPLEX),
             Error::Eof { .. } => return Cow::Borrowed("it ends too early: expected a value"),
             Error::ExternalMessage { source, .. } => match source.as_ref() {
                 ExternalMessageSource::Parser(error) => return syntax(error.kind()),
@@ -106,7 +108,7 @@ impl Localizer for WithoutLocation {
 const UNKNOWN_ANCHOR: &str =
     "expected a value: what begins with `*` refers to an anchor, and there is none; put it in quotes";
 const TOO_COMPLEX: &str =
-    "it is too long, too deep, or has too many anchors to be read: expected a simpler file";
+    "it is too long, nested too deeply, or repeats itself by aliases too often: split it, or write it out";
 const TAB: &str = "a tab: expected blanks, YAML indents with nothing else";
 const OPEN_BRACE: &str = "`{` is not closed: expected `}`, and commas between the keys";
 const OPEN_BRACKET: &str = "`[` is not closed: expected `]`, and commas between the values";
@@ -216,7 +218,7 @@ mod tests {
         let many = format!("exceptions:\n{}", "- &a {reason: x}\n".repeat(100_000));
         for text in [deep, many] {
             let said = said(&text);
-            assert!(said.contains("too long, too deep") || said.contains("reason"), "{said}");
+            assert!(said.contains("it is too long") || said.contains("reason"), "{said}");
             assert!(!said.contains("budget") && !said.contains("recursion"), "{said}");
         }
     }

@@ -59,8 +59,8 @@ async fn what_is_no_json() {
 
 #[tokio::test]
 async fn a_proxy_that_sends_all_nodes_pods() {
-    let odd = r#"{"type":"ADDED","object":{"metadata":{"name":"x","uid":"x","resourceVersion":"5"},"spec":{"nodeName":"node-9"}}}
-{"type":"ADDED","object":{"metadata":{"name":"y","uid":"y","resourceVersion":"6"},"spec":{"nodeName":"node-1"}}}
+    let odd = r#"{"type":"ADDED","object":{"metadata":{"name":"x","uid":"x","resourceVersion":"5"},"spec":{"nodeName":"node-9","containers":[{"name":"c"}]}}}
+{"type":"ADDED","object":{"metadata":{"name":"y","uid":"y","resourceVersion":"6"},"spec":{"nodeName":"node-1","containers":[{"name":"c"}]}}}
 {"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"7","annotations":{"k8s.io/initial-events-end":"true"}}}}
 "#;
     let mut world =
@@ -79,14 +79,18 @@ async fn odd_objects_are_left_out_and_counted_and_the_others_stay() {
         r#"{"type":"DELETED","object":{"metadata":{"name":"never","uid":"never-there"}}}"#,
         r#"{"type":"BOOKMARK","object":null}"#,
         "",
-        r#"{"type":"ADDED","object":{"metadata":{"name":"y","uid":"y","resourceVersion":"6","labels":[]},"spec":"?","status":7,"future":{"a":[{}]}}}"#,
+        r#"{"type":"ADDED","object":{"metadata":{"name":"x","uid":"x","resourceVersion":"5"},"spec":"?","status":7}}"#,
+        r#"{"type":"ADDED","object":{"metadata":{"name":"y","uid":"y","resourceVersion":"6"},"spec":{"containers":[{"name":"c"}]},"future":{"a":[{}]}}}"#,
         r#"{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"7","annotations":{"k8s.io/initial-events-end":"true"}}}}"#,
     ];
     let text = lines.join("\n") + "\n";
     let mut world = world_with(StreamedLists::Served, On::Watches("pods"), Fault::Say(text), 1).await;
     world.until("a list", |known| known.pod_lists == 1).await;
     assert_eq!(world.known.pods.keys().collect::<Vec<_>>(), ["y"]);
-    assert_eq!(world.known.lost.get("kubernetes-object-invalid"), Some(&3));
+    assert_eq!(world.known.lost.get("kubernetes-object-invalid"), Some(&4));
+    let state = world.source(Source::Pods, |state| state.reason().is_some()).await;
+    let reason = state.reason().unwrap_or_default();
+    assert_eq!(reason, "1 object cannot be understood: Pod x: spec is \"?\": expected keys with values");
 }
 
 #[tokio::test]
@@ -158,6 +162,35 @@ async fn many_labels_and_ports_are_cut_and_counted() {
         (1..5000).map(|port| serde_json::json!({ "containerPort": port })).collect();
     let mut world = World::new([(plural, object)]).await;
     world.pods_are(&["a"]).await;
-    assert_eq!(world.known.pods["a"].containers[0].ports.len(), 1024);
+    assert_eq!(world.known.pods["a"].containers[0].ports.len(), 4096);
     world.until("it is counted", |known| known.lost.contains_key("kubernetes-object-over-limit")).await;
+}
+
+#[tokio::test]
+async fn a_policy_that_breaks_leaves_the_verdict_open_and_a_service_that_breaks_stays() {
+    let (policies, broken_policy) = {
+        let (plural, mut object) = policy("p");
+        object["spec"]["podSelector"] = serde_json::json!({ "matchLabels": { "app": true } });
+        (plural, object)
+    };
+    let mut world = World::new([policy("p"), service("web")]).await;
+    world.until("both", |known| known.policies.is_some() && known.services.is_some()).await;
+    world.server.put(policies, broken_policy);
+    let none = std::collections::BTreeMap::new();
+    let is_open = |known: &Known| {
+        known
+            .policies
+            .iter()
+            .flat_map(|all| all.values())
+            .any(|one| one.selector.selects(&none) == Selects::Maybe)
+    };
+    world.until("the policy may select every pod", is_open).await;
+    let (plural, mut object) = service("web");
+    object["spec"]["selector"] = serde_json::json!({ "app": [1] });
+    world.server.put(plural, object);
+    let state = world.source(Source::Services, |state| state.reason().is_some()).await;
+    assert!(state.reason().is_some_and(|reason| reason.contains("spec.selector.app is a list")), "{state:?}");
+    assert_eq!(world.known.services.as_ref().map(|known| known.len()), Some(1));
+    world.server.put(plural, service("web").1);
+    world.source(Source::Services, |state| *state == State::Up).await;
 }

@@ -6,6 +6,7 @@ mod holders;
 mod lab;
 mod netns_facts;
 mod requests;
+mod verdicts;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

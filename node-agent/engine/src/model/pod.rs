@@ -69,6 +69,16 @@ pub(crate) enum Extent {
 }
 
 impl Pod {
+    /// Returns whether Services send to the pod; `None` where no source knows.
+    #[must_use]
+    pub(crate) fn gets_service_traffic(&self) -> Option<bool> {
+        if self.draining || self.ready == Some(false) {
+            Some(false)
+        } else {
+            self.service_ready.or(self.ready)
+        }
+    }
+
     /// Returns the extent of the differences between the two versions.
     #[must_use]
     pub(crate) fn extent_of_change(&self, other: &Self) -> Extent {

@@ -8,6 +8,7 @@ use portolan_engine::model::listing::Listing;
 use portolan_engine::model::pod::ContainerKind::{Ephemeral, Init, Regular};
 use portolan_engine::model::pod::ProbeHandler;
 use portolan_engine::model::policy::PolicyVerdict;
+use portolan_engine::model::service::Service;
 
 use crate::objects::{admits, admitted, number, policies, policy, sends, service, services};
 use crate::world::{APP, HOST, World, app, cgroup, host, netns, opened, pod, pods, scan, told};
@@ -220,6 +221,32 @@ fn stale_declaration_only_with_all_containers_ready() {
     world.apply(told("file", labelled().ready(true))).wait(59_000).check(&[]);
     world.wait(2_000).check(&["stale-declaration"]);
     world.apply(told("file", labelled().ready(false))).check(&[]);
+}
+
+#[test]
+fn a_pod_that_is_being_deleted_is_neither_stale_nor_dangling() {
+    let mut world = World::demo();
+    let at = world.now;
+    world.apply(services(vec![sends(service("web", "web"), 80, Tcp, number(9999))]));
+    world.apply(told("file", labelled())).apply(scan(APP, at, &[])).wait(61_000);
+    world.check(&["dangling-service-port", "stale-declaration"]);
+    world.apply(told("file", labelled().draining())).check(&[]);
+}
+
+#[test]
+fn a_closed_readiness_gate_keeps_services_away_unless_they_publish_what_is_not_ready() {
+    for publishes_not_ready in [false, true] {
+        let mut world = World::demo();
+        let at = world.now;
+        let web = Service { publishes_not_ready, ..sends(service("web", "web"), 80, Tcp, number(9999)) };
+        world.apply(services(vec![web])).apply(told("file", labelled().ready(true).service_ready(false)));
+        world.apply(scan(APP, at, &[])).wait(61_000);
+        let both = ["dangling-service-port", "stale-declaration"];
+        world.check(if publishes_not_ready { &both } else { &both[1..] });
+        world.apply(told("file", labelled().ready(true).service_ready(true))).check(&both);
+        world.apply(told("file", labelled().ready(true).service_ready(false)));
+        world.check(if publishes_not_ready { &both } else { &both[1..] });
+    }
 }
 
 #[test]

@@ -192,6 +192,16 @@ impl PodBuilder {
         self
     }
 
+    pub fn service_ready(mut self, ready: bool) -> Self {
+        self.0.service_ready = Some(ready);
+        self
+    }
+
+    pub fn draining(mut self) -> Self {
+        self.0.draining = true;
+        self
+    }
+
     pub fn mirror(mut self, uid: &str) -> Self {
         self.0.mirror = Some(PodUid(uid.to_owned()));
         self

@@ -220,7 +220,7 @@ impl<'a> AnswerBuilder<'a> {
         self.found.pods.push(PodStep {
             pod: (*record.reference).clone(),
             addresses: pod.addresses.iter().take(MAX_PER_END).copied().collect(),
-            ready: pod.ready,
+            ready: pod.gets_service_traffic(),
             opaque_runtime: pod.opaque_runtime.clone(),
             has_guest: engine.facts.has_guest(key),
             netns: engine.facts.netns_of(key).map(|netns| render::netns_ref(&engine.facts, netns)),

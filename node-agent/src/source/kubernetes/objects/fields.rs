@@ -6,7 +6,7 @@ use std::num::NonZeroU16;
 
 use portolan_engine::model::identity::Protocol;
 use portolan_engine::model::pod::PortRef;
-use serde::de::value::MapAccessDeserializer;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
@@ -99,11 +99,27 @@ pub struct AtLeastOne<T>(pub Vec<T>);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for AtLeastOne<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let List(list) = List::deserialize(deserializer)?;
-        if list.is_empty() {
-            return Err(D::Error::custom("is empty: expected at least one container"));
-        }
-        Ok(Self(list))
+        // Not through `Option`, for which serde takes a missing field for an empty one.
+        deserializer.deserialize_any(AtLeastOneVisitor(PhantomData)).map(Self)
+    }
+}
+
+struct AtLeastOneVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for AtLeastOneVisitor<T> {
+    type Value = Vec<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Vec<T>, A::Error> {
+        let list = Vec::deserialize(SeqAccessDeserializer::new(list))?;
+        if list.is_empty() { self.visit_unit() } else { Ok(list) }
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Vec<T>, E> {
+        Err(E::custom("is empty: expected at least one container"))
     }
 }
 
@@ -113,11 +129,12 @@ pub struct Name(pub String);
 
 impl<'de> Deserialize<'de> for Name {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let name = Option::<String>::deserialize(deserializer)?.unwrap_or_default();
-        match name.len() {
-            0 => Err(D::Error::custom("is empty: expected a name")),
-            1..=MAX_NAME => Ok(Self(name.into_boxed_str().into_string())),
-            _ => Err(D::Error::custom(format!("has more than {MAX_NAME} characters"))),
+        match Scalar::deserialize(deserializer)? {
+            Scalar::Text(name) if name.len() > MAX_NAME => {
+                Err(D::Error::custom(format!("has more than {MAX_NAME} characters")))
+            }
+            Scalar::Text(name) if !name.is_empty() => Ok(Self(name.into_boxed_str().into_string())),
+            scalar => Err(scalar.instead_of("a name")),
         }
     }
 }

@@ -118,9 +118,11 @@ fn is_empty(line: &str) -> bool {
 impl Document {
     fn read(self, each: &mut dyn FnMut(Written)) {
         let first = self.text.lines().take_while(|line| is_empty(line)).count();
-        let is_json = self.text.lines().nth(first).is_some_and(|line| line.trim_start().starts_with('{'));
+        let begin: usize = self.text.split_inclusive('\n').take(first).map(str::len).sum();
+        let content = self.text.get(begin..).unwrap_or_default();
+        let is_json = content.trim_start().starts_with('{');
         let first = self.before + u64::try_from(first).unwrap_or(0) + 1;
-        if is_json && self.read_json(each) {
+        if is_json && read_json(content, first, each) {
             return;
         }
         // JSON may be indented by tabs, which YAML does not allow everywhere. In a text of JSON a raw tab is not allowed.
@@ -130,26 +132,27 @@ impl Document {
             each(Written::Fault { line: line.map_or(first, |line| line + self.before), problem });
         }
     }
+}
 
-    /// Reads JSON objects one after the other; false if the text is no such thing, of which nothing was read then.
-    fn read_json(&self, each: &mut dyn FnMut(Written)) -> bool {
-        let objects = serde_json::Deserializer::from_str(&self.text).into_iter::<&RawValue>();
-        let Ok(objects) = objects.collect::<Result<Vec<_>, _>>() else { return false };
-        let mut lines = Lines { text: &self.text, at: 0, line: self.before + 1 };
-        for object in objects {
-            let line = lines.of(object.get());
-            match json_items(object.get()) {
-                Some((items, listed)) => {
-                    for item in items {
-                        let line = lines.of(item.get());
-                        each(json_object(item.get(), line, listed.clone()));
-                    }
+/// Reads JSON objects one after the other; false if the text is no such thing, of which nothing was read then. `line` is that
+/// of the text's beginning.
+fn read_json(text: &str, line: u64, each: &mut dyn FnMut(Written)) -> bool {
+    let objects = serde_json::Deserializer::from_str(text).into_iter::<&RawValue>();
+    let Ok(objects) = objects.collect::<Result<Vec<_>, _>>() else { return false };
+    let mut lines = Lines { text, at: 0, line };
+    for object in objects {
+        let line = lines.of(object.get());
+        match json_items(object.get()) {
+            Some((items, listed)) => {
+                for item in items {
+                    let line = lines.of(item.get());
+                    each(json_object(item.get(), line, listed.clone()));
                 }
-                None => each(json_object(object.get(), line, None)),
             }
+            None => each(json_object(object.get(), line, None)),
         }
-        true
     }
+    true
 }
 
 /// Returns the items of a list, and their kind; `None` for another object.

@@ -120,9 +120,9 @@ items:
 ";
     let pods = objects(text).pods;
     let names: Vec<&str> = pods.iter().map(|pod| pod.name.as_str()).collect();
-    assert_eq!(names, ["web", "tick", "in-list"]);
-    assert_eq!(pods[0].netns_path.as_deref(), Some("/run/netns/x"));
-    assert_eq!(pods[0].workload.as_ref().map(|workload| workload.kind.as_str()), Some("Deployment"));
+    assert_eq!(names, ["tick", "web", "in-list"]);
+    assert_eq!(pods[1].netns_path.as_deref(), Some("/run/netns/x"));
+    assert_eq!(pods[1].workload.as_ref().map(|workload| workload.kind.as_str()), Some("Deployment"));
     assert_eq!(pods[2].uid.0, "u-1");
     let json = "{\n\t\"kind\": \"PodList\",\n\t\"items\": [{\"metadata\": {\"name\": \"j\"}, \"spec\": {\"containers\": [{\"name\": \"a\"}]}}]\n}\n";
     assert_eq!(objects(json).pods.len(), 1);
@@ -200,7 +200,7 @@ fn services_policies_and_namespaces_are_told_as_the_api_server_would() {
     let objects = objects(CLUSTER);
     let namespace = objects.namespaces.first().expect("one");
     assert_eq!((namespace.name.as_str(), namespace.annotations.len()), ("shop", 1));
-    let web = objects.services.first().expect("two");
+    let [headless, web] = objects.services.as_slice() else { panic!("two") };
     assert_eq!((web.kind, web.addresses.len()), (ServiceKind::NodePort, 3));
     assert_eq!(web.selector.get("app").map(String::as_str), Some("web"));
     let ports: Vec<_> = web.ports.iter().map(|port| (port.protocol, port.target.clone())).collect();
@@ -209,7 +209,7 @@ fn services_policies_and_namespaces_are_told_as_the_api_server_would() {
     assert_eq!(ports[..2], [(Protocol::Tcp, name.clone()), (Protocol::Udp, number(53))]);
     assert_eq!(ports[2], (Protocol::Tcp, number(8443)));
     assert_eq!(web.ports[0].node_port.map(NonZeroU16::get), Some(32_264));
-    assert_eq!(objects.services[1].kind, ServiceKind::Headless);
+    assert_eq!(headless.kind, ServiceKind::Headless);
     let [policy] = objects.policies.as_slice() else { panic!("one is about ingress") };
     let operators: Vec<_> = policy.selector.expressions.iter().map(|one| one.operator).collect();
     assert_eq!(operators, [LabelOperator::In, LabelOperator::Unknown]);
@@ -295,7 +295,7 @@ fn what_is_wrong_is_named_with_the_line_of_its_object_and_costs_no_other() {
         assert!(!what.contains('\n') && !what.contains("untagged"), "{what}");
     }
     let many = format!(
-        "{DEMO}---\nkind: Pod\nmetadata: {{name: b}}\n---\n: [\n---\nkind: Namespace\nmetadata: {{name: n}}\n"
+        "{DEMO}---\nkind: Pod\nmetadata: {{name: b}}\n---\n: [\n---\nkind: Namespace\nmetadata: {{name: shop}}\n"
     );
     let reading = read_text(&many);
     assert_eq!(
@@ -347,6 +347,7 @@ fn documents_are_taken_as_kubectl_takes_them() {
     for text in [
         format!("{a}{b}"),
         format!("{a}\n\n{b}\n"),
+        format!("# a comment\n\n{a}\n{b}\n"),
         format!("{a}\n---\nnull\n---\n~\n---\n# nothing\n---\n{b}\n"),
         format!("\u{feff}{a}\n---\n{b}"),
         format!("# a comment\n{}\n---\n{}", a.replace(',', ",\n\t"), b.replace(',', ",\t# another\n\t")),
@@ -447,7 +448,7 @@ fn pods_that_name_one_netns_are_left_out_and_named() {
             "kind: Pod\nmetadata: {{name: {name}, annotations: {{portolan.dev/netns: {netns}}}}}\nspec: {{containers: [{{name: c}}]}}\n---\n"
         )
     };
-    let reading = read_text(&(pod("a", "x") + &pod("b", "x") + &pod("c", "y")));
+    let reading = read_text(&(pod("a", "x") + &pod("b", "x") + &pod("c", "z")));
     assert_eq!(reading.objects.pods.iter().map(|pod| pod.name.as_str()).collect::<Vec<_>>(), ["c"]);
     let faults: Vec<String> = reading.faults.iter().map(ToString::to_string).collect();
     assert_eq!(faults.len(), 2);
