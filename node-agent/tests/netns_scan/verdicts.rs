@@ -48,7 +48,8 @@ impl Scanned {
             let is_about = if listener.is_null() {
                 text(&finding["message"]).contains(&format!("port {port}/{protocol} "))
             } else {
-                text(&listener["protocol"]) == *protocol && listener["port"].to_string() == *port
+                text(&listener["protocol"]) == *protocol
+                    && listener["port"] == port.parse::<u16>().expect("a port")
             };
             named == *pod && is_about && code.is_none_or(|code| text(&finding["code"]) == *code)
         })

@@ -304,7 +304,7 @@ fn what_is_wrong_is_named_with_the_line_of_its_object_and_costs_no_other() {
     );
     let named = ObjectName { kind: "Pod".to_owned(), namespace: "default".to_owned(), name: "b".to_owned() };
     assert_eq!(reading.faults[0].object, Some(named));
-    assert_eq!(reading.faults[0].to_string(), "pods.yaml:25: Pod default/b: spec is missing");
+    assert_eq!(reading.faults[0].to_string(), "pods.yaml:26: Pod default/b: spec is missing");
 }
 
 #[test]
