@@ -7,13 +7,14 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU16;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use portolan::source::clock;
 use portolan_engine::Engine;
 use portolan_engine::model::identity::{BootTime, NetnsId, PodUid, PortId, Protocol, SocketCookie};
 use portolan_engine::model::input::Input;
 use portolan_engine::model::listing::Listing;
 use portolan_engine::model::netns::NetnsFacts;
-use portolan_engine::model::network_policy::{LabelSelector, NetworkPolicy};
+use portolan_engine::model::network_policy::{IngressRule, LabelSelector, NetworkPolicy, PolicyPeer};
 use portolan_engine::model::options::EngineOptions;
 use portolan_engine::model::pod::{Container, ContainerKind, DeclaredPort, Pod, PodSource, PortRef};
 use portolan_engine::model::process::Process;
@@ -245,7 +246,7 @@ fn service_changed(pod: usize, round: usize) -> Input {
     Input::Services(Listing::Changed(Box::new(service(pod / REPLICAS * REPLICAS * SERVICES_PER_POD, number))))
 }
 
-fn policy(index: usize, ingress: Vec<portolan_engine::model::network_policy::IngressRule>) -> NetworkPolicy {
+fn policy(index: usize, ingress: Vec<IngressRule>) -> NetworkPolicy {
     let labels = BTreeMap::from([("app.kubernetes.io/name".to_owned(), format!("app-{index}"))]);
     NetworkPolicy {
         namespace: "shop".to_owned(),
@@ -256,10 +257,10 @@ fn policy(index: usize, ingress: Vec<portolan_engine::model::network_policy::Ing
 }
 
 fn policy_changed(pod: usize, round: usize) -> Input {
-    let rule = portolan_engine::model::network_policy::IngressRule {
-        ports: Vec::new(),
-        peers: round * REPLICAS + pod % REPLICAS,
-    };
+    let number = u32::try_from(round * REPLICAS + pod % REPLICAS).unwrap_or(0);
+    let cidr = IpNet::from(IpAddr::V4(Ipv4Addr::from(number)));
+    let rule =
+        IngressRule { ports: Vec::new(), peers: vec![PolicyPeer::IpBlock { cidr, except: Vec::new() }] };
     Input::NetworkPolicies(Listing::Changed(Box::new(policy(pod / REPLICAS, vec![rule]))))
 }
 

@@ -62,9 +62,9 @@ pub fn unserved(cluster: &Cluster) -> BTreeSet<(Place, &'static str)> {
             }
         }
         for service in selecting(cluster, pod) {
-            let gets_traffic = service["spec"]["publishNotReadyAddresses"] == true
-                || (condition("Ready") && condition("ContainersReady"));
-            if !gets_traffic || is_deleted {
+            // What a pod serves is judged once its containers are ready; a readiness gate keeps it from most Services.
+            let gets_traffic = service["spec"]["publishNotReadyAddresses"] == true || condition("Ready");
+            if !gets_traffic || !condition("ContainersReady") || is_deleted {
                 continue;
             }
             for entry in list(&service["spec"]["ports"]) {
@@ -73,6 +73,31 @@ pub fn unserved(cluster: &Cluster) -> BTreeSet<(Place, &'static str)> {
                 {
                     found.insert(((name.to_string(), protocol.to_owned(), number), "dangling-service-port"));
                 }
+            }
+        }
+    }
+    found
+}
+
+/// Returns the named targets of Services that no selected pod of the node declares: name of the pod, `NAMESPACE/NAME:PORT` of
+/// the Service, and protocol.
+pub fn missing_names(cluster: &Cluster) -> BTreeSet<(String, String, String)> {
+    let mut found = BTreeSet::new();
+    let pods = || (0..PODS.len()).map(|index| pod_of(cluster, index));
+    for pod in pods().filter(|pod| pod["metadata"]["deletionTimestamp"].is_null()) {
+        let conditions: Vec<&Value> = list(&pod["status"]["conditions"]).collect();
+        if conditions.iter().any(|one| one["status"] != "True") {
+            continue;
+        }
+        for service in selecting(cluster, pod) {
+            let resolves = |entry: &Value| {
+                let mut selected = pods().filter(|other| selecting(cluster, other).any(|one| one == service));
+                selected.any(|other| target(other, entry).is_some())
+            };
+            for entry in list(&service["spec"]["ports"]).filter(|entry| !resolves(entry)) {
+                let name = pod["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+                let reference = format!("{}:{}", full_name(service), entry["port"]);
+                found.insert((name, reference, protocol_of(entry).to_owned()));
             }
         }
     }

@@ -1,5 +1,9 @@
 //! Compares the sources and the engine with an independent judge, on random clusters.
-#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, and a member that a JSON value lacks is null"
+)]
 
 mod api_server;
 mod cluster;
@@ -29,7 +33,7 @@ use serde_json::Value;
 
 use crate::api_server::served;
 use crate::cluster::{Cluster, PODS, Socket, clusters, files};
-use crate::judge::{Place, Verdict, unserved, verdicts};
+use crate::judge::{Place, Verdict, missing_names, unserved, verdicts};
 use crate::world::{World, call, host, ip, netns, port};
 
 /// The inputs that the file source makes of a file.
@@ -50,9 +54,8 @@ fn protocol(name: &str) -> Protocol {
 fn observed(cluster: &Cluster, inputs: Vec<Input>) -> World {
     let mut world = World::new();
     world.apply(host());
-    for (name, netns_name, id, address) in PODS {
-        let _ = name;
-        world.apply(netns(id, netns_name, &format!("{address}/24")));
+    for (_, name, id, address) in PODS {
+        world.apply(netns(id, name, &format!("{address}/24")));
     }
     for input in inputs {
         world.apply(input);
@@ -121,6 +124,15 @@ fn said_unserved(world: &World) -> BTreeSet<(Place, String)> {
     places.collect()
 }
 
+fn said_missing_names(world: &World) -> BTreeSet<(String, String, String)> {
+    let findings = world.engine.findings().filter(|finding| finding.port.is_none());
+    let names = findings.filter_map(|finding| {
+        let service = finding.declaration.explained_by.first()?.reference.clone();
+        Some((finding.pod.as_ref()?.name.clone(), service, finding.protocol?.as_str().to_owned()))
+    });
+    names.collect()
+}
+
 fn compare(cluster: &Cluster, inputs: Vec<Input>, are_policies_known: bool) -> Result<(), TestCaseError> {
     let world = observed(cluster, inputs);
     let right: BTreeMap<Place, Said> = verdicts(cluster, are_policies_known)
@@ -136,11 +148,12 @@ fn compare(cluster: &Cluster, inputs: Vec<Input>, are_policies_known: bool) -> R
     let right: BTreeSet<(Place, String)> =
         unserved(cluster).into_iter().map(|(place, code)| (place, code.to_owned())).collect();
     prop_assert_eq!(said_unserved(&world), right);
+    prop_assert_eq!(said_missing_names(&world), missing_names(cluster));
     Ok(())
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 5_000, ..ProptestConfig::default() })]
 
     #[test]
     fn the_file_source_and_the_engine_say_what_the_documentation_says(cluster in clusters(), file in files()) {
@@ -188,7 +201,7 @@ fn read_from_api(objects: &[Value]) -> Vec<Input> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 5_000, ..ProptestConfig::default() })]
 
     #[test]
     fn the_api_source_and_the_engine_say_what_the_documentation_says(cluster in clusters()) {
