@@ -338,11 +338,9 @@ pub struct Policy {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Traffic {
-    /// Time from which the counts are complete (RFC 3339, UTC): the opening of the port, or else when the agent began to
-    /// count it; `null` if nothing is counted.
+    /// Time from which the counts are complete (RFC 3339, UTC); `null` if nothing is counted.
     pub since: Option<String>,
-    /// The farthest caller that an earlier run of the agent saw: `node`, `pod`, `published` (a pod, through an address that
-    /// leads in from outside) or `external`. Its calls are not in the counts. Absent if there is none.
+    /// The farthest caller of an earlier run, not counted: `node`, `pod`, `published` (a pod, from outside) or `external`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub called_earlier: Option<String>,
     /// Number of connection attempts.

@@ -129,28 +129,6 @@ const fn reach(audience: Audience) -> Reach {
     }
 }
 
-/// Returns the audience of one rule of a policy.
-#[must_use]
-pub(crate) fn of_rule(rule: &IngressRule) -> Audience {
-    if rule.peers.is_empty() {
-        Audience::Everybody
-    } else if rule.peers.iter().any(is_every_pod) {
-        Audience::Pods
-    } else {
-        Audience::Listed
-    }
-}
-
-/// True for a peer that selects every pod of every namespace.
-fn is_every_pod(peer: &PolicyPeer) -> bool {
-    let PolicyPeer::Pods { namespaces: Some(namespaces), pods } = peer else { return false };
-    is_empty(namespaces) && pods.as_ref().is_none_or(is_empty)
-}
-
-fn is_empty(selector: &LabelSelector) -> bool {
-    selector.labels.is_empty() && selector.expressions.is_empty()
-}
-
 /// Returns whether a policy's peer means the caller. `home`: namespace of the policy.
 fn is_meant(peer: &PolicyPeer, home: &str, caller: Caller<'_>, labels: &dyn KnownLabels) -> Selects {
     match peer {

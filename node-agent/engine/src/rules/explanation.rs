@@ -9,7 +9,7 @@ use crate::model::network_policy::NetworkPolicy;
 use crate::model::pod::{Container, PortRef, ProbeHandler, ProbePort};
 use crate::model::service::{Service, ServicePort};
 use crate::rules::manifests::{Manifests, ServedPort};
-use crate::rules::{audience, isolation, mesh};
+use crate::rules::{isolation, mesh};
 
 /// Annotation key: the port that Prometheus scrapes.
 const PROMETHEUS_PORT: &str = "prometheus.io/port";
@@ -90,7 +90,7 @@ impl Why<'_> {
             // Load balancers ask from outside.
             Why::Mesh(..) | Why::HealthCheck(_) => Audience::Everybody,
             Why::Policy(policy) => isolation::rules_naming(policy, protocol, port)
-                .map(audience::of_rule)
+                .map(isolation::audience_of)
                 .max()
                 .unwrap_or(Audience::Node),
         }

@@ -5,7 +5,8 @@ use std::num::NonZeroU16;
 use std::ops::RangeInclusive;
 
 use crate::model::identity::Protocol;
-use crate::model::network_policy::{AdmittedPort, IngressRule, NetworkPolicy};
+use crate::model::listener::Audience;
+use crate::model::network_policy::{AdmittedPort, IngressRule, LabelSelector, NetworkPolicy, PolicyPeer};
 use crate::model::pod::{Pod, PortRef, named_port};
 use crate::model::policy::{Policy, PolicyVerdict};
 use crate::model::selector::Selects;
@@ -77,6 +78,28 @@ pub(crate) fn rules_naming(
             rule.ports.iter().filter(|admitted| admitted.protocol == protocol).filter_map(numbers);
         ranges.any(|numbers| numbers.contains(&port) && width(&numbers) <= WIDEST_EXPLANATION)
     })
+}
+
+/// Returns the audience of one rule of a policy.
+#[must_use]
+pub(crate) fn audience_of(rule: &IngressRule) -> Audience {
+    if rule.peers.is_empty() {
+        Audience::Everybody
+    } else if rule.peers.iter().any(is_every_pod) {
+        Audience::Pods
+    } else {
+        Audience::Listed
+    }
+}
+
+/// True for a peer that selects every pod of every namespace.
+fn is_every_pod(peer: &PolicyPeer) -> bool {
+    let PolicyPeer::Pods { namespaces: Some(namespaces), pods } = peer else { return false };
+    selects_everything(namespaces) && pods.as_ref().is_none_or(selects_everything)
+}
+
+fn selects_everything(selector: &LabelSelector) -> bool {
+    selector.labels.is_empty() && selector.expressions.is_empty()
 }
 
 /// Returns the policies that certainly select the pod and contain this port, by name.

@@ -25,6 +25,16 @@ fn converter(name: &str) -> Converter {
     Converter { node: name.into(), wall: Wall { unix_ns_at_boot: 0 }, now: BootTime(1) }
 }
 
+fn overfull_declaration(name: &str) -> Declaration {
+    let explanation =
+        Explanation { source: name.to_owned(), reference: name.to_owned(), audience: Audience::Everybody };
+    Declaration {
+        status: DeclarationStatus::Undeclared,
+        declared_by: vec![name.to_owned(); 100],
+        explained_by: vec![explanation; 100],
+    }
+}
+
 /// Returns a listener in which every text is `name`, and every list is long.
 fn overfull(name: &str) -> Served {
     let some = || name.to_owned();
@@ -75,18 +85,7 @@ fn overfull(name: &str) -> Served {
             kind: ContainerKind::Regular,
             ..Container::default()
         }),
-        declaration: Declaration {
-            status: DeclarationStatus::Undeclared,
-            declared_by: vec![some(); 100],
-            explained_by: vec![
-                Explanation {
-                    source: some(),
-                    reference: some(),
-                    audience: Audience::Everybody
-                };
-                100
-            ],
-        },
+        declaration: overfull_declaration(name),
         exposure: Exposure::Pod,
         traffic: Counted { peers: (0..500).map(peer).collect(), ..Counted::default() },
     }

@@ -139,3 +139,29 @@ pub fn text_of(path: &Path) -> Result<String, ManifestError> {
         ManifestError::NotText { path: path.to_owned(), line: u64::try_from(line).unwrap_or(u64::MAX) }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::source::pods::file::read;
+
+    #[test]
+    fn a_directory_is_read_without_what_is_hidden_or_broken() {
+        let scratch = std::env::temp_dir().join(format!("portolan-directory-{}", std::process::id()));
+        let data = scratch.join("..2026_01_01");
+        std::fs::create_dir_all(&data).expect("a directory");
+        let pod = |name: &str| {
+            format!("kind: Pod\nmetadata: {{name: {name}}}\nspec: {{containers: [{{name: c}}]}}\n")
+        };
+        std::fs::write(data.join("linked.yaml"), pod("linked")).expect("written");
+        std::os::unix::fs::symlink("..2026_01_01", scratch.join("..data")).expect("a link");
+        std::os::unix::fs::symlink("..data/linked.yaml", scratch.join("linked.yaml")).expect("a link");
+        std::fs::write(scratch.join(".hidden.yaml"), pod("hidden")).expect("written");
+        std::fs::write(scratch.join("notes.txt"), "no manifest").expect("written");
+        std::fs::write(scratch.join("broken.yaml"), [0xff, 0xfe]).expect("written");
+        let reading = read(&scratch).expect("read");
+        std::fs::remove_dir_all(&scratch).expect("clean");
+        assert_eq!(reading.objects.pods.iter().map(|pod| pod.name.as_str()).collect::<Vec<_>>(), ["linked"]);
+        let [fault] = reading.faults.as_slice() else { panic!("one fault: {:?}", reading.faults) };
+        assert!(fault.to_string().ends_with("broken.yaml: 1: not UTF-8 text"), "{fault}");
+    }
+}

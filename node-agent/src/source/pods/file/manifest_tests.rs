@@ -10,7 +10,7 @@ use portolan_engine::model::pod::{ContainerKind, PortRef, ProbeHandler};
 use portolan_engine::model::service::ServiceKind;
 use proptest::prelude::*;
 
-use super::reading::ObjectName;
+use super::object_name::ObjectName;
 use super::*;
 
 fn read_text(text: &str) -> Reading {
@@ -453,26 +453,6 @@ fn pods_that_name_one_netns_are_left_out_and_named() {
     let faults: Vec<String> = reading.faults.iter().map(ToString::to_string).collect();
     assert_eq!(faults.len(), 2);
     assert!(faults[0].starts_with("pods.yaml:1: Pod default/a: the pods default/a and default/b both name the network namespace /run/netns/x"), "{faults:?}");
-}
-
-#[test]
-fn a_directory_is_read_without_what_is_hidden_or_broken() {
-    let scratch = std::env::temp_dir().join(format!("portolan-directory-{}", std::process::id()));
-    let data = scratch.join("..2026_01_01");
-    std::fs::create_dir_all(&data).expect("a directory");
-    let pod =
-        |name: &str| format!("kind: Pod\nmetadata: {{name: {name}}}\nspec: {{containers: [{{name: c}}]}}\n");
-    std::fs::write(data.join("linked.yaml"), pod("linked")).expect("written");
-    std::os::unix::fs::symlink("..2026_01_01", scratch.join("..data")).expect("a link");
-    std::os::unix::fs::symlink("..data/linked.yaml", scratch.join("linked.yaml")).expect("a link");
-    std::fs::write(scratch.join(".hidden.yaml"), pod("hidden")).expect("written");
-    std::fs::write(scratch.join("notes.txt"), "no manifest").expect("written");
-    std::fs::write(scratch.join("broken.yaml"), [0xff, 0xfe]).expect("written");
-    let reading = super::read(&scratch).expect("read");
-    std::fs::remove_dir_all(&scratch).expect("clean");
-    assert_eq!(reading.objects.pods.iter().map(|pod| pod.name.as_str()).collect::<Vec<_>>(), ["linked"]);
-    let [fault] = reading.faults.as_slice() else { panic!("one fault: {:?}", reading.faults) };
-    assert!(fault.to_string().ends_with("broken.yaml: 1: not UTF-8 text"), "{fault}");
 }
 
 #[test]

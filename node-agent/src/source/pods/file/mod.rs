@@ -3,6 +3,7 @@
 
 mod documents;
 mod manifest_files;
+mod object_name;
 mod objects;
 mod reading;
 mod watch;
@@ -60,7 +61,7 @@ pub fn missing_netns<'a>(
 ) -> impl Iterator<Item = String> + 'a {
     objects.pods.iter().filter_map(move |pod| {
         let netns = pod.netns_path.as_deref().filter(|netns| !exists(netns))?;
-        let name = reading::name_of_pod(pod);
+        let name = object_name::name_of_pod(pod);
         Some(format!(
             "{name} names the network namespace {netns}, which does not exist: its ports are not judged"
         ))

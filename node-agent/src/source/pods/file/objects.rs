@@ -10,7 +10,7 @@ use portolan_engine::model::pod::Pod;
 use portolan_engine::model::service::Service;
 
 use super::SOURCE;
-use super::reading::{ObjectName, name_of_pod};
+use super::object_name::{ObjectName, name_of_pod};
 
 /// The objects of all manifests; of several objects with one identity, the last.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -10,6 +10,7 @@ use portolan_engine::read::plain_text::escape;
 use serde_json::Value;
 
 use super::documents::{self, Items, Listed, Written};
+use super::object_name::{ObjectName, name_of_pod};
 use super::objects::Objects;
 use crate::config::nearest_name::nearest_name;
 use crate::source::kubernetes::objects::fault::{Fault, parse};
@@ -41,20 +42,6 @@ pub struct Reading {
     pub remarks: Vec<String>,
     /// Number of parts of objects that exceed a limit.
     pub cuts: u64,
-}
-
-/// Name of an object within the cluster.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ObjectName {
-    pub kind: String,
-    pub namespace: String,
-    pub name: String,
-}
-
-impl fmt::Display for ObjectName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}/{}", escape(&self.kind), escape(&self.namespace), escape(&self.name))
-    }
 }
 
 /// An object that cannot be understood, or a text that is no object; the message is one line.
@@ -299,17 +286,6 @@ fn name_of(kind: ObjectKind, value: &Value) -> Option<ObjectName> {
         namespace: text("/metadata/namespace").unwrap_or(DEFAULT_NAMESPACE).to_owned(),
         name: text("/metadata/name")?.to_owned(),
     })
-}
-
-/// Returns the name of the object that made a pod.
-pub fn name_of_pod(pod: &Pod) -> ObjectName {
-    // A template's pod has the workload's name; a Pod has that of its owner only by chance.
-    let workload = pod.workload.as_ref().filter(|workload| workload.name == pod.name);
-    ObjectName {
-        kind: workload.map_or("Pod", |workload| &workload.kind).to_owned(),
-        namespace: pod.namespace.clone(),
-        name: pod.name.clone(),
-    }
 }
 
 fn is_bound(value: &Value) -> bool {

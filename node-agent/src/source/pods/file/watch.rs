@@ -8,8 +8,9 @@ use portolan_engine::model::input::Input;
 use tokio::sync::mpsc;
 
 use super::manifest_files::{ManifestError, Prints};
+use super::object_name::ObjectName;
 use super::objects::Objects;
-use super::reading::{ObjectName, Reading};
+use super::reading::Reading;
 use super::{missing_netns, read};
 use crate::source::clock;
 use crate::source::directory_watch::DirectoryWatch;
