@@ -68,7 +68,7 @@
 {{- range $a.netnsDirs }}
 - --netns-dir={{ . }}
 {{- end }}
-- --state-dir={{ ternary .Values.state.hostPath "off" .Values.state.enabled }}
+- --state-dir={{ if (.Values.state).enabled }}{{ .Values.state.hostPath }}{{ else }}off{{ end }}
 - --kernel-log={{ $a.kernelLog }}
 - --max-listeners={{ int $a.limits.listeners }}
 - --max-peers={{ int $a.limits.peers }}
@@ -195,9 +195,9 @@ a new socket. If that directory is /run or /var/run, which contains much more, t
   mountPropagation: HostToContainer
   {{- end }}
 {{- end }}
-{{- if .Values.state.enabled }}
+{{- if (.Values.state).enabled }}
 - name: state
-  mountPath: {{ .Values.state.hostPath }}
+  mountPath: {{ (.Values.state).hostPath }}
 {{- end }}
 {{- end }}
 
@@ -218,10 +218,10 @@ a new socket. If that directory is /run or /var/run, which contains much more, t
     path: {{ $path }}
     type: {{ ternary "Socket" "DirectoryOrCreate" (eq $path $.Values.sources.runtime.socket) }}
 {{- end }}
-{{- if .Values.state.enabled }}
+{{- if (.Values.state).enabled }}
 - name: state
   hostPath:
-    path: {{ .Values.state.hostPath }}
+    path: {{ (.Values.state).hostPath }}
     type: DirectoryOrCreate
 {{- end }}
 {{- end }}

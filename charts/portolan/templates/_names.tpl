@@ -65,8 +65,11 @@ app.kubernetes.io/part-of: portolan
 {{- if not .Values.agent.netnsDirs }}
 {{- fail "agent.netnsDirs: give at least one directory: without it no pod's network namespace is seen" }}
 {{- end }}
-{{- if and .Values.state.enabled (not .Values.state.hostPath) }}
+{{- if and (.Values.state).enabled (not (.Values.state).hostPath) }}
 {{- fail "state.hostPath: give a directory of the node, or set state.enabled to false" }}
+{{- end }}
+{{- if and (.Values.state).enabled (or (has (.Values.state).hostPath .Values.agent.netnsDirs) (contains ".." (.Values.state).hostPath)) }}
+{{- fail "state.hostPath: give a directory that nothing else uses, without `..`" }}
 {{- end }}
 {{- if and .Values.exceptions .Values.existingConfigMap }}
 {{- fail "exceptions and existingConfigMap exclude each other: put the exceptions into your ConfigMap" }}

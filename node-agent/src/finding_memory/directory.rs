@@ -34,10 +34,10 @@ pub enum Unreadable {
 }
 
 impl StateDirectory {
-    /// Opens the directory, and creates it if only the last part of its path is missing. Takes the rights of others away.
+    /// Opens the directory, and creates it if only the last part of its path is missing.
     ///
     /// # Errors
-    /// If it cannot be opened, is no directory, or belongs to another user.
+    /// If it cannot be opened, is no directory, belongs to another user, or lets others write to it.
     pub fn open(path: &Path) -> io::Result<Self> {
         match fs::mkdir(path, Mode::RWXU) {
             // Without rights, or on a file system that is read-only, the directory may exist all the same.
@@ -46,14 +46,7 @@ impl StateDirectory {
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let directory = fs::open(path, flags, Mode::empty())?;
-        let stat = fs::fstat(&directory)?;
-        if !is_own(&stat) {
-            return Err(io::Error::other(format!("it belongs to user {}", stat.st_uid)));
-        }
-        let mode = Mode::from_raw_mode(stat.st_mode);
-        if mode.intersects(Mode::RWXG | Mode::RWXO) {
-            fs::fchmod(&directory, Mode::RWXU)?;
-        }
+        check_owner(&fs::fstat(&directory)?)?;
         Ok(Self(directory))
     }
 
@@ -125,11 +118,19 @@ impl StateDirectory {
 pub fn examine(path: &Path) -> io::Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let directory = fs::open(path, flags, Mode::empty())?;
-    let stat = fs::fstat(&directory)?;
-    if !is_own(&stat) {
+    check_owner(&fs::fstat(&directory)?)?;
+    Ok(fs::accessat(&directory, ".", fs::Access::WRITE_OK | fs::Access::EXEC_OK, AtFlags::EACCESS)?)
+}
+
+/// Checks that nobody but the agent's user can write to the directory.
+fn check_owner(stat: &Stat) -> io::Result<()> {
+    if !is_own(stat) {
         return Err(io::Error::other(format!("it belongs to user {}", stat.st_uid)));
     }
-    Ok(fs::accessat(&directory, ".", fs::Access::WRITE_OK | fs::Access::EXEC_OK, AtFlags::EACCESS)?)
+    if Mode::from_raw_mode(stat.st_mode).intersects(Mode::WGRP | Mode::WOTH) {
+        return Err(io::Error::other("other users may write to it: expected a directory of the agent's own"));
+    }
+    Ok(())
 }
 
 fn is_own(stat: &Stat) -> bool {
@@ -178,8 +179,12 @@ mod tests {
         let mode = |path: &Path| std::fs::metadata(path).expect("it is there").mode() & 0o777;
         assert_eq!((mode(&path), mode(&path.join(FILE))), (0o700, 0o600));
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o777)).expect("owned");
-        StateDirectory::open(&path).expect("it opens again");
-        assert_eq!(mode(&path), 0o700, "the rights of others are taken away");
+        let refused = StateDirectory::open(&path).expect_err("others may write").to_string();
+        assert!(refused.contains("other users may write to it"), "{refused}");
+        assert_eq!(examine(&path).expect_err("the same").to_string(), refused);
+        assert_eq!(mode(&path), 0o777, "whose directory it is, is not for the agent to decide");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("owned");
+        StateDirectory::open(&path).expect("others may read the name of the file");
         assert!(examine(&path).is_ok());
     }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use portolan_engine::model::identity::PodUid;
 use portolan_engine::model::input::Input;
+use portolan_engine::model::pod::Workload;
 use portolan_engine::rules::cgroup;
 use portolan_report::label_selector::Selector;
 
@@ -20,8 +21,16 @@ pub(super) struct HostPod {
     namespace: String,
     name: String,
     labels: BTreeMap<String, String>,
+    workload: Option<Workload>,
     /// Ids of its containers, as far as its sources know them.
     containers: Vec<String>,
+}
+
+impl HostPod {
+    /// Returns the workload whose template the pod stands for; `None` for a pod of its own.
+    fn template_of(&self) -> Option<&Workload> {
+        self.workload.as_ref().filter(|workload| workload.name == self.name)
+    }
 }
 
 /// The hostNetwork pods of these inputs, by UID or mirror UID.
@@ -36,6 +45,7 @@ pub(super) fn host_pods(inputs: &[Input]) -> BTreeMap<PodUid, HostPod> {
         known.namespace.clone_from(&pod.namespace);
         known.name.clone_from(&pod.name);
         known.labels.extend(pod.labels.clone());
+        known.workload = pod.workload.clone().or(known.workload.take());
         let ids = pod.containers.iter().map(|container| container.id.clone());
         known.containers.extend(ids.filter(|id| !id.is_empty()));
     }
@@ -52,7 +62,17 @@ pub(super) fn note(
     let is_asked = |pod: &HostPod| {
         namespace.is_none_or(|namespace| namespace == pod.namespace) && selector.selects(Some(&pod.labels))
     };
-    let mut left: BTreeMap<&PodUid, &HostPod> = pods.iter().filter(|(_, pod)| is_asked(pod)).collect();
+    // A template stands for pods that are not there by themselves.
+    let is_there = |template: &HostPod| {
+        let workload = template.template_of();
+        workload.is_some()
+            && pods.values().any(|pod| {
+                pod.template_of().is_none()
+                    && (&pod.namespace, pod.workload.as_ref()) == (&template.namespace, workload)
+            })
+    };
+    let asked = pods.iter().filter(|(_, pod)| is_asked(pod) && !is_there(pod));
+    let mut left: BTreeMap<&PodUid, &HostPod> = asked.collect();
     if left.is_empty() {
         return None;
     }
@@ -119,6 +139,11 @@ mod tests {
         assert!(one.starts_with("1 hostNetwork pod not judged"), "{one}");
         assert!(one.contains("kube-system/exporter") && !one.contains("web"), "{one}");
         assert_eq!(note_of(Some("shop")), None);
+        let workload = Some(Workload { kind: "DaemonSet".to_owned(), name: "kp".to_owned() });
+        let made = [pod("1f2e-a", "kp-x", true), pod("manifest/daemonset/kp", "kp", true)];
+        let made = made.map(|pod| Pod { workload: workload.clone(), ..pod });
+        let made = host_pods(&inputs(made.into()));
+        assert_eq!(note(&made, (None, &Selector::default()), scratch.directory()), None);
         let many = (0..7).map(|index| pod(&format!("manifest/{index}"), &format!("p{index}"), true));
         let many =
             note(&host_pods(&inputs(many.collect())), (None, &Selector::default()), scratch.directory());

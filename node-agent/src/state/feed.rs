@@ -53,7 +53,7 @@ impl Reporter {
             true
         });
         if let Some(trouble) = trouble {
-            tracing::info!("{} is back after {}", self.component, for_people(trouble));
+            tracing::info!("{} is back to normal after {}", self.component, for_people(trouble));
         }
         if changed
             && let Component::Source(source) = &self.component
@@ -146,8 +146,11 @@ mod tests {
         let text = String::from_utf8(log.0.lock().expect("unpoisoned").clone()).expect("text");
         let back: Vec<&str> = text.lines().filter(|line| line.contains("is back")).collect();
         assert_eq!(back.len(), 2, "{text}");
-        assert!(back[0].contains("INFO") && back[0].ends_with("kubernetes is back after 0 s"), "{text}");
-        assert!(back[1].ends_with("hook tc is back after 0 s"), "{text}");
+        assert!(
+            back[0].contains("INFO") && back[0].ends_with("kubernetes is back to normal after 0 s"),
+            "{text}"
+        );
+        assert!(back[1].ends_with("hook tc is back to normal after 0 s"), "{text}");
     }
 
     #[test]

@@ -57,7 +57,7 @@ pub trait Kind: Send + Sync + 'static {
     ) -> Result<Option<Self::Item>, Fault>;
 
     /// Returns what stands for an object that cannot be understood, so that the engine does not judge as if the object did not
-    /// exist; `None` if its last version stays.
+    /// exist; `None` if its last version stays until the next list.
     fn unreadable(_key: &Self::Key) -> Option<Self::Item> {
         None
     }

@@ -8,7 +8,7 @@ use crate::source::kubernetes::kind::{Kind, Parts};
 use crate::source::kubernetes::objects::fault::Fault;
 use crate::source::kubernetes::objects::fields::{Cuts, Fields};
 use crate::source::kubernetes::objects::metadata::Metadata;
-use crate::source::kubernetes::objects::pod::{PodSpec, PodStatus, identity, pod};
+use crate::source::kubernetes::objects::pod::{NETNS_ANNOTATION, PodSpec, PodStatus, identity, pod};
 use crate::state::Source;
 
 /// This source, in the engine's inputs.
@@ -49,7 +49,7 @@ impl Kind for NodePods {
     /// Pods of other nodes have no socket here: a proxy that ignores the field selector may send them.
     fn read(
         &self,
-        metadata: Metadata,
+        mut metadata: Metadata,
         spec: Option<Fields<PodSpec>>,
         status: Option<Fields<PodStatus>>,
         cuts: &mut Cuts,
@@ -58,6 +58,8 @@ impl Kind for NodePods {
         if node.is_some_and(|node| node != self.node) {
             return Ok(None);
         }
+        // Only manifests bind a pod to a netns: an author of a pod could claim the netns of another.
+        metadata.remove_annotation(NETNS_ANNOTATION);
         pod(metadata, spec, status, cuts)
     }
 
@@ -76,5 +78,31 @@ impl Kind for NodePods {
     fn unavailable(&mut self) -> Option<Input> {
         // Known pods stay, since the runtime and the cgroups still name them.
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::kubernetes::objects::fault::parse;
+    use crate::source::kubernetes::objects::object::Object;
+
+    #[test]
+    fn an_author_of_a_pod_cannot_claim_a_netns() {
+        for claimed in ["/run/netns/cni-1", "web", "/proc/1/ns/net"] {
+            let json = format!(
+                r#"{{"metadata":{{"namespace":"shop","name":"a","uid":"u","annotations":{{"{NETNS_ANNOTATION}":"{claimed}"}}}},
+                    "spec":{{"nodeName":"n","containers":[{{"name":"c"}}]}}}}"#
+            );
+            let object: Object<PodSpec, PodStatus> =
+                parse(&mut serde_json::Deserializer::from_str(&json)).expect("an object");
+            let read = NodePods::new("n".to_owned()).read(
+                object.metadata.0,
+                object.spec,
+                object.status,
+                &mut Cuts::default(),
+            );
+            assert_eq!(read.expect("a valid pod").expect("a pod of this node").netns_path, None);
+        }
     }
 }

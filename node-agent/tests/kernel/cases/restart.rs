@@ -54,7 +54,7 @@ fn called(world: &World, agent: &Agent) -> Finding {
 fn kept(end: impl FnOnce(&World, Agent)) {
     let world = World::new(&["web:8080", "client"]);
     let web = world.actor("web");
-    let socket = web.serve("0.0.0.0:7000");
+    let socket = web.listen("0.0.0.0:7000");
     let agent = start(&world);
     let before = called(&world, &agent);
     end(&world, agent);
@@ -77,7 +77,7 @@ fn kept(end: impl FnOnce(&World, Agent)) {
     // A port that closes takes its past along.
     socket.close();
     world.settles(&agent);
-    web.serve("0.0.0.0:7000");
+    web.listen("0.0.0.0:7000");
     let new = world.finding(&agent, "web", 7000, |finding| finding.state == "open");
     assert_eq!((new.code.as_str(), new.traffic.called_earlier), ("undeclared-reachable", None));
 }
@@ -95,7 +95,8 @@ fn stopped() {
 
 fn without() {
     let world = World::new(&["web:8080", "client"]);
-    let _socket = world.actor("web").serve("0.0.0.0:7000");
+    let web = world.actor("web");
+    web.serve("0.0.0.0:7000");
     let agent = world.agent();
     called(&world, &agent);
     assert!(agent.stop().success());
@@ -107,7 +108,8 @@ fn without() {
 
 fn damaged() {
     let world = World::new(&["web:8080", "client"]);
-    let _socket = world.actor("web").serve("0.0.0.0:7000");
+    let web = world.actor("web");
+    web.serve("0.0.0.0:7000");
     let agent = start(&world);
     called(&world, &agent);
     assert!(agent.stop().success());
@@ -151,7 +153,8 @@ impl Drop for FullDisk {
 fn full() {
     let world = World::new(&["web:8080", "client"]);
     let disk = FullDisk::mount(state(&world));
-    let _socket = world.actor("web").serve("0.0.0.0:7000");
+    let web = world.actor("web");
+    web.serve("0.0.0.0:7000");
     let agent = start(&world);
     called(&world, &agent);
     eventually(TIMEOUT * 2, "the failure is counted", || {
@@ -173,7 +176,8 @@ fn full() {
 fn unusable() {
     let world = World::new(&["web:8080", "client"]);
     fs::write(state(&world), "no directory").expect("a file");
-    let _socket = world.actor("web").serve("0.0.0.0:7000");
+    let web = world.actor("web");
+    web.serve("0.0.0.0:7000");
     let agent = start(&world);
     called(&world, &agent);
     let source = state_source(&agent);

@@ -12,8 +12,8 @@ use super::fields::{Fields, List};
 const MAX_KEY: usize = 317;
 /// Maximum length of the value of a label, in bytes.
 const MAX_VALUE: usize = 63;
-/// Maximum number of labels of an object, and of those that a selector names.
-const MAX_LABELS: usize = 1024;
+/// Maximum number of labels of an object, and of those that a selector names. The API server bounds only the size of the object.
+const MAX_LABELS: usize = 65_536;
 
 /// A map of texts; nothing as a value is an empty text.
 #[derive(Clone, Debug, Default)]

@@ -58,6 +58,11 @@ impl Metadata {
         self.annotations.0.get(key).map(String::as_str)
     }
 
+    /// Forgets one annotation.
+    pub fn remove_annotation(&mut self, key: &str) {
+        self.annotations.0.remove(key);
+    }
+
     /// Returns the name.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use portolan_engine::model::pod::{Container, ContainerKind, Pod, hides_sockets};
 use serde::Deserialize;
 
 use super::container::{ContainerSpec, ContainerSpecs, ContainerStatus, ContainerStatuses, containers};
-use super::fault::Fault;
+use super::fault::{Fault, shortened};
 use super::fields::{AtLeastOne, Cuts, Fields, List};
 use super::metadata::Metadata;
 use super::probe::OwnHosts;
@@ -190,8 +190,9 @@ pub(super) fn netns_annotation(path: &str, metadata: &Metadata) -> Result<Option
         Some(value) if value.starts_with("/proc/") => Err(Fault::new(
             format!("{path}.annotations.{NETNS_ANNOTATION}"),
             format!(
-                "is {value}, which ends with the process: expected a name in {NETNS_DIR} or a path in a directory of \
-                 --netns-dir"
+                "is {}, which ends with the process: expected a name in {NETNS_DIR} or a path in a directory of \
+                 --netns-dir",
+                shortened(value)
             ),
         )),
         Some(value) if value.starts_with('/') => Ok(Some(canonical(value).to_owned())),

@@ -156,7 +156,7 @@ impl<K: Kind> Watcher<K> {
             }
             Err(fault) => {
                 if !self.faulty.has(&key, &fault) {
-                    self.report_faulty(&fault);
+                    self.report_faulty(&fault, self.faulty.is_full());
                     self.faulty.add(key.clone(), fault);
                     self.report_up();
                 }

@@ -189,7 +189,15 @@ impl<K: Kind> Watcher<K> {
                     self.watches.dismissed();
                     stream_refused = true;
                 }
-                ended => return ended,
+                ended => {
+                    // The version may be newer than the server's, whose store was restored from a backup.
+                    if let Err(fault @ ApiFault::Refused { code: 504, .. }) = &ended
+                        && !self.position.is_listed()
+                    {
+                        self.position.list_failed(fault);
+                    }
+                    return ended;
+                }
             }
         }
         if !self.position.is_listed() {
@@ -262,7 +270,7 @@ impl<K: Kind> Watcher<K> {
             Err(fault) => fault,
         };
         let (key, metadata) = self.identity(text)?;
-        let content = Err(format!("{}: {fault}", named::<K>(&metadata)));
+        let content = Err(format!("{}: {}", named::<K>(&metadata), escape(&fault.to_string())));
         Ok(Received { key, version: metadata.resource_version, content })
     }
 
@@ -287,7 +295,7 @@ impl<K: Kind> Watcher<K> {
             }
             Err(fault) => {
                 if !self.faulty.has(&key, &fault) {
-                    self.report_faulty(&fault);
+                    self.report_faulty(&fault, collected.faulty.is_full());
                 }
                 collected.faulty.add(key.clone(), fault);
                 K::unreadable(&key)
@@ -306,10 +314,13 @@ impl<K: Kind> Watcher<K> {
         }
     }
 
-    /// Counts and logs an object that cannot be understood.
-    fn report_faulty(&mut self, fault: &str) {
+    /// Counts and logs an object that cannot be understood. `is_quiet`: so many are known that this one is only counted,
+    /// because whoever may create objects must not be able to fill the log.
+    fn report_faulty(&mut self, fault: &str, is_quiet: bool) {
         self.invalid += 1;
-        tracing::warn!("an object of the API server cannot be understood, and is left out: {fault}");
+        if !is_quiet {
+            tracing::warn!("an object of the API server cannot be understood, and is left out: {fault}");
+        }
     }
 
     fn moved_to(&mut self, version: Option<String>) {
@@ -323,7 +334,7 @@ impl<K: Kind> Watcher<K> {
     fn watch_works(&mut self) {
         self.backoff.progress(clock::now());
         if self.watches.works() {
-            self.reporter.report(State::up_with(self.budget.shortage()));
+            self.report_up();
         }
     }
 
