@@ -231,6 +231,7 @@ fn service(index: usize, number: u16) -> Service {
         }],
         addresses: vec![cluster_address(index)],
         outside: None,
+        ip_families: (false, false),
         publishes_not_ready: false,
     }
 }

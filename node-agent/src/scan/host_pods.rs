@@ -89,7 +89,7 @@ pub(super) fn note(
     let (count, pods) = (left.len(), if left.len() == 1 { "pod" } else { "pods" });
     (count > 0).then(|| {
         format!(
-            "{count} hostNetwork {pods} not judged, because no process of this node is known to be theirs: {}{more}; a manifest \
+            "{count} hostNetwork {pods}: listeners not judged, because no process of this node is known to be theirs: {}{more}; a manifest \
              with the pod's UID and the ids of its containers (kubectl get pods -o yaml), or cri, tells which are",
             named.join(", ")
         )
@@ -136,7 +136,7 @@ mod tests {
         let note_of =
             |namespace| note(&host_pods(&pods), (namespace, &Selector::default()), scratch.directory());
         let one = note_of(None).expect("a note");
-        assert!(one.starts_with("1 hostNetwork pod not judged"), "{one}");
+        assert!(one.starts_with("1 hostNetwork pod: listeners not judged"), "{one}");
         assert!(one.contains("kube-system/exporter") && !one.contains("web"), "{one}");
         assert_eq!(note_of(Some("shop")), None);
         let workload = Some(Workload { kind: "DaemonSet".to_owned(), name: "kp".to_owned() });

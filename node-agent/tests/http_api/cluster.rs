@@ -93,6 +93,7 @@ fn service(name: &str, kind: ServiceKind, app: &str, ports: Vec<ServicePort>) ->
         ports,
         addresses: vec!["10.96.0.10".parse().expect("an address")],
         outside: None,
+        ip_families: (false, false),
         publishes_not_ready: false,
     }
 }

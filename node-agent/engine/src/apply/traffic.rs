@@ -1,9 +1,12 @@
 //! Applies drained traffic counters.
 
+use std::cell::OnceCell;
+
 use crate::engine::Engine;
 use crate::judge::nat_path::peer_origin;
 use crate::model::identity::{BootTime, PortId, Protocol};
 use crate::model::listener::DeclarationStatus;
+use crate::model::selector::Selects;
 use crate::model::traffic::{PeerDelta, PortDelta, TrafficDrain};
 use crate::rules::audience::Caller;
 use crate::state::classify::{Classify, PeerLimits};
@@ -74,7 +77,11 @@ impl Engine {
         let nat_paths = port.nat_paths.as_deref();
         let resolve = |peer| peer_origin(facts, peer, serving, nat_paths);
         let pod = port.pod;
-        let is_listed = |caller: Caller<'_>| facts.is_listed(pod, (id.protocol, id.port), caller);
+        let audience = OnceCell::new();
+        let is_listed = |caller: Caller<'_>| {
+            let audience = audience.get_or_init(|| facts.listed_audience(pod, (id.protocol, id.port)));
+            audience.as_ref().is_some_and(|audience| audience.lists(caller, facts) != Selects::No)
+        };
         let classify = Classify { resolve: &resolve, is_listed: &is_listed };
         let share = self.facts.netns.quota_left(id.netns, self.options.max_peers, |usage| usage.peers);
         let limits = PeerLimits {

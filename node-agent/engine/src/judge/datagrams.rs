@@ -58,6 +58,7 @@ impl PortJudge<'_> {
             return Some(Outcome::Keep(None));
         }
         self.keep_age();
+        self.forget_remembered();
         Some(Outcome::Drop)
     }
 

@@ -105,7 +105,10 @@ impl PortJudge<'_> {
         self.settle_recording();
         let is_new_report = self.report_listener();
         let is_served = self.port.is_served();
-        if let Some(pod) = self.port.pod {
+        // A port of another netns inside the pod is not the one that the pod's manifests mean.
+        if let Some(pod) =
+            self.port.pod.filter(|pod| self.context.facts.netns_of(*pod) == Some(self.id.netns))
+        {
             self.context.check_expected_port(pod, (self.id.protocol, self.id.port), self.port);
         }
         if !is_served {
@@ -254,8 +257,9 @@ impl PortJudge<'_> {
 
     /// Returns when it will be certain who called an undeclared port, if that is not known yet and may raise its code.
     fn last_origin_at(&self) -> Option<BootTime> {
-        let may_rise =
-            self.port.status == DeclarationStatus::Undeclared && self.port.reach() < Reach::External;
+        let may_rise = self.port.pod.is_some()
+            && self.port.is_undeclared()
+            && self.port.judged_reach() < Reach::External;
         self.port.settle_at().filter(|at| may_rise && self.context.now < *at)
     }
 

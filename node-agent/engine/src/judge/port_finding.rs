@@ -47,7 +47,10 @@ impl PortJudge<'_> {
         let code = verdict(facts).filter(|_| !self.port.unproven);
         let is_counted = self.is_counted();
         let due = bindings.first_at.after(options.grace);
-        let waits = code.is_some_and(|code| !code.is_of_calls());
+        // What explains a call may not be listed yet, shortly after the start.
+        let listed = self.context.facts.services.known() && self.context.facts.policies.known();
+        let waits = code.is_some_and(|code| !code.is_of_calls())
+            || (code.is_some() && self.port.is_served() && !listed);
         if waits && !self.has_finding() && !is_counted && now < due {
             return Some(due);
         }

@@ -26,6 +26,8 @@ pub struct Service {
     pub addresses: Vec<IpAddr>,
     /// External access; `None` for most Services. Boxed for that reason.
     pub outside: Option<Box<ExternalAccess>>,
+    /// Families of `spec.ipFamilies`, as `(IPv4, IPv6)`; neither where the manifest does not say.
+    pub ip_families: (bool, bool),
     /// `publishNotReadyAddresses`: the Service sends to pods that are not ready too.
     pub publishes_not_ready: bool,
 }
@@ -110,12 +112,15 @@ impl Service {
         self.outside.as_ref()?.health_check
     }
 
-    /// Returns the families in which its traffic comes to a pod with these addresses. Headless Services have no address,
-    /// and a source may not know the addresses of a pod: then any family counts.
+    /// Returns the families in which its traffic comes to a pod with these addresses. A manifest may name neither families nor
+    /// addresses, and a source may not know the addresses of a pod: then any family counts.
     #[must_use]
     pub(crate) fn families_to(&self, pod: &[IpAddr]) -> Families {
         let any_if_empty = |families: Families| if families.is_empty() { Families::BOTH } else { families };
-        let own = any_if_empty(Families::of(self.cluster_addresses()));
+        let (v4, v6) = self.ip_families;
+        let named = Families { v4, v6 };
+        let own = if named.is_empty() { Families::of(self.cluster_addresses()) } else { named };
+        let own = any_if_empty(own);
         let common = own.and(any_if_empty(Families::of(pod.iter().copied())));
         if common.is_empty() { own } else { common }
     }

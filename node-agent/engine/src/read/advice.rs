@@ -71,6 +71,19 @@ impl Advice {
     }
 }
 
+/// Returns how a socket listens whose calls from outside its netns are refused, and what to do about it.
+pub(crate) fn of_unreachable(listener: Option<&Listener>) -> (&'static str, &'static str) {
+    let mut addresses = listener.into_iter().flat_map(|listener| &listener.addresses);
+    if addresses.all(|address| address.is_loopback()) {
+        ("listens on loopback only", "let the process listen on 0.0.0.0 or the pod's address")
+    } else {
+        (
+            "is bound to a device that gets no calls from outside (SO_BINDTODEVICE)",
+            "let the process bind to the pod's interface, or to no device",
+        )
+    }
+}
+
 /// Returns what to do about a port that something expects.
 #[must_use]
 pub(crate) fn of_expected(listener: &Listener) -> &'static str {

@@ -7,7 +7,7 @@ use std::num::NonZeroU16;
 use crate::model::families::Families;
 use crate::model::finding_code::FindingCode;
 use crate::model::identity::Protocol;
-use crate::model::listener::{Audience, DeclarationStatus, Listener, ServedBy};
+use crate::model::listener::{Audience, DeclarationStatus, Exposure, Listener, ServedBy};
 use crate::model::netns::NetnsRef;
 use crate::model::pod::{Pod, PodRef};
 use crate::model::policy::{Policy, PolicyVerdict};
@@ -88,7 +88,15 @@ pub(crate) fn listener(
             Advice::of(listener).close_or_admit()
         ),
         FindingCode::UndeclaredExplained => {
-            format!("{undeclared}; {}: {}", explained(listener), advice::of_expected(listener))
+            let against = if policy.verdict == PolicyVerdict::Blocked && is_called_by_others(listener) {
+                format!(
+                    ", although {} admits nobody (policy says blocked, connection seen)",
+                    policies(policy)
+                )
+            } else {
+                String::new()
+            };
+            format!("{undeclared}; {}{against}: {}", explained(listener), advice::of_expected(listener))
         }
         _ => {
             format!("{undeclared}; {}: {}", reachable(policy), Advice::of(listener).declare_or_close())
@@ -151,6 +159,7 @@ fn called(code: FindingCode, listener: &Listener, policy: &Policy) -> String {
     let is_outside = |peer: &Peer| counts(peer) && peer.origin == Origin::External;
     let by_public =
         |peer: &Peer| in_cluster(peer) && peer.via.as_ref().is_some_and(|via| via.kind.is_public());
+    let on_node = listener.exposure == Exposure::Host;
     let (who, advice) = match code {
         FindingCode::UndeclaredActive => {
             (busiest(listener, in_cluster), Advice::of(listener).declare_or_close())
@@ -166,7 +175,7 @@ fn called(code: FindingCode, listener: &Listener, policy: &Policy) -> String {
             format!("{}, where callers from outside come in too", busiest(listener, by_public)),
             Advice::of(listener).close_or_restrict(),
         ),
-        _ if !listener.traffic.peers.iter().any(in_cluster) => (
+        _ if !on_node && (listener.traffic.truncated || !listener.traffic.peers.iter().any(in_cluster)) => (
             "callers that are not listed any more came from outside the cluster".to_owned(),
             Advice::of(listener).close_or_restrict(),
         ),
@@ -207,6 +216,12 @@ fn policies(policy: &Policy) -> String {
     }
 }
 
+/// True if somebody called whom a policy could have kept out.
+fn is_called_by_others(listener: &Listener) -> bool {
+    let mut peers = listener.traffic.peers.iter();
+    peers.any(|peer| !matches!(peer.origin, Origin::SamePod | Origin::Node))
+}
+
 /// Returns why the port is expected; the first reason stands for the others.
 fn explained(listener: &Listener) -> String {
     let all = &listener.declaration.explained_by;
@@ -241,7 +256,9 @@ pub(crate) fn dangling(
     (refusal, families): (Refusal, Families),
 ) -> String {
     let pod = format!("{}/{}", safe(&manifests.pod.namespace), safe(&manifests.pod.name));
-    let sending = manifests.services.iter().filter(|(service, _)| {
+    let is_ready = manifests.pod.service_ready != Some(false);
+    let sending = manifests.services.iter().filter(|(service, _)| is_ready || service.publishes_not_ready);
+    let sending = sending.filter(|(service, _)| {
         let mut ports = service.ports.iter().filter(|entry| entry.protocol == protocol);
         ports.any(|entry| entry.target_in(manifests.pod) == Some(port))
     });

@@ -124,7 +124,9 @@ pub(crate) fn pod_finding(facts: &Facts, id: u64, record: &FindingRecord) -> Opt
             let unserved = pod.unserved.get((protocol, port)).and_then(|unserved| unserved.dangling_since);
             let expects = pod.expected.get((protocol, port)).unwrap_or_default();
             let refusal = unserved.map_or(Refusal::Nobody, |(_, refusal)| refusal);
-            finding.message = message::dangling(pod.manifests(), protocol, port, (refusal, expects.targeted));
+            let is_ready = pod.pod.service_ready != Some(false);
+            let families = if is_ready { expects.targeted } else { expects.targeted_not_ready };
+            finding.message = message::dangling(pod.manifests(), protocol, port, (refusal, families));
             Some(finding)
         }
         Subject::MissingName(key, target) => {

@@ -167,15 +167,17 @@ fn selects_namespace(
     name: &str,
     labels: Option<&BTreeMap<String, String>>,
 ) -> Selects {
-    let by_name = (NAMESPACE_NAME.to_owned(), name.to_owned());
     if let Some(labels) = labels {
+        if labels.get(NAMESPACE_NAME).is_some_and(|known| known == name) {
+            return selector.selects(labels);
+        }
         let mut labels = labels.clone();
-        labels.extend([by_name]);
+        labels.insert(NAMESPACE_NAME.to_owned(), name.to_owned());
         return selector.selects(&labels);
     }
     let mut known = selector.clone();
     known.labels.retain(|key, _| key == NAMESPACE_NAME);
     known.expressions.retain(|one| one.key == NAMESPACE_NAME);
     let certain = if known == *selector { Selects::Yes } else { Selects::Maybe };
-    known.selects(&BTreeMap::from([by_name])).min(certain)
+    known.selects(&BTreeMap::from([(NAMESPACE_NAME.to_owned(), name.to_owned())])).min(certain)
 }

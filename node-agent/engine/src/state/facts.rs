@@ -138,16 +138,20 @@ impl Facts {
         ServedPort { protocol: id.protocol, port: id.port, process, served_from, checks_for }
     }
 
-    /// Returns true if a policy that explains a pod's port lists this caller, or may.
-    pub(crate) fn is_listed(
+    /// Returns the callers that the policies which explain a pod's port list; `None` if the pod is not known.
+    pub(crate) fn listed_audience(
         &self,
         pod: Option<PodKey>,
         (protocol, port): ProtocolPort,
-        caller: Caller<'_>,
-    ) -> bool {
-        let Some(record) = pod.and_then(|pod| self.pods.get(pod)) else { return false };
-        let audience = PortAudience::listed(record.manifests(), protocol, port);
-        audience.lists(caller, self) != Selects::No
+    ) -> Option<PortAudience<'_>> {
+        let record = pod.and_then(|pod| self.pods.get(pod))?;
+        Some(PortAudience::listed(record.manifests(), protocol, port))
+    }
+
+    /// Returns true if a policy that explains a pod's port lists this caller, or may.
+    pub(crate) fn is_listed(&self, pod: Option<PodKey>, at: ProtocolPort, caller: Caller<'_>) -> bool {
+        let audience = self.listed_audience(pod, at);
+        audience.is_some_and(|audience| audience.lists(caller, self) != Selects::No)
     }
 
     /// The container that serves a port, if that is certain: every process that can be reached runs in it. It may be

@@ -87,7 +87,9 @@ impl UnservedPorts {
         };
         self.ports.insert(at, next);
         let reason = |unserved: Unserved| unserved.dangling_since.map(|(_, reason)| reason);
-        let has_other_reason = before.is_some_and(|before| reason(before) != reason(next));
+        // A process that restarts is gone for a moment, which is no news.
+        let has_other_reason = reason(next).is_some_and(|reason| reason != Refusal::Nobody)
+            && before.is_some_and(|before| reason(before) != reason(next));
         let mut updated = Updated { is_new: before.is_none(), has_other_reason, left_out: None };
         if self.ports.len() > cap {
             self.beyond = self.beyond.saturating_add(1);

@@ -7,6 +7,7 @@ use portolan_engine::model::input::Input;
 use portolan_engine::model::options::EngineOptions;
 use portolan_engine::model::pod::ContainerKind;
 
+use crate::objects::{policies, services};
 use crate::world::{APP, CURLER, HOST, World, host, ms, netns, opened, pod, pods, process, scan};
 
 #[test]
@@ -161,6 +162,7 @@ fn short_and_called(caller: &str, drained: u64) -> World {
     let mut world = World::with(EngineOptions { traffic_drained: true, ..EngineOptions::default() });
     world.apply(host()).apply(netns(APP, "app", "10.1.0.2/24")).apply(netns(CURLER, "curler", "10.1.0.3/24"));
     world.apply(pods(vec![crate::world::app(), pod("curler").at("curler").into()]));
+    world.apply(services(Vec::new())).apply(policies(Vec::new()));
     world.listen(APP, 10, 9090).wait(drained.min(2_000));
     if drained < 2_000 {
         world.calls(APP, Protocol::Tcp, 9090, caller, 31).wait(2_000 - drained).close(APP, 10);
@@ -201,10 +203,19 @@ fn what_lived_shorter_than_the_grace_time_and_was_called_is_a_finding() {
 #[test]
 fn a_call_cuts_the_grace_time_short() {
     let mut world = World::demo();
+    world.apply(services(Vec::new())).apply(policies(Vec::new()));
     world.listen(APP, 10, 9090).wait(1_000).check(&[]);
     world.calls(APP, Protocol::Tcp, 9090, "10.1.0.3", 1).check(&["undeclared-active 9090/TCP"]);
     world.listen(APP, 11, 8080).calls(APP, Protocol::Tcp, 8080, "10.1.0.3", 1);
     world.check(&["undeclared-active 9090/TCP"]);
+}
+
+#[test]
+fn a_call_waits_for_the_grace_time_while_a_service_that_explains_it_may_be_listed_yet() {
+    let mut world = World::demo();
+    world.listen(APP, 10, 9090).calls(APP, Protocol::Tcp, 9090, "10.1.0.3", 1);
+    world.wait(4_900).check(&[]);
+    world.wait(200).check(&["undeclared-active 9090/TCP"]);
 }
 
 #[test]

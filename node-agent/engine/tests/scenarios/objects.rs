@@ -31,6 +31,7 @@ pub fn service(name: &str, app: &str) -> Service {
         ports: Vec::new(),
         addresses: Vec::<IpAddr>::new(),
         outside: None,
+        ip_families: (false, false),
         publishes_not_ready: false,
     }
 }

@@ -126,7 +126,11 @@ fn the_grace_time_of_each_fault_runs_by_itself() {
     world.close(APP, 10).wait(1_000).check(DANGLING);
     assert!(world.finding().message.contains("nothing listens on it"), "{}", world.finding().message);
     world.wait(61_000).check(&["dangling-service-port", "stale-declaration"]);
-    assert_eq!(world.told("dangling-service-port"), [FindingState::Open; 2], "the reason changed");
+    assert_eq!(
+        world.told("dangling-service-port"),
+        [FindingState::Open],
+        "a process that is gone is no news"
+    );
 }
 
 #[test]

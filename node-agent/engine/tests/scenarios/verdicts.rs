@@ -243,7 +243,7 @@ fn a_closed_readiness_gate_keeps_services_away_unless_they_publish_what_is_not_r
         world.apply(scan(APP, at, &[])).wait(61_000);
         let both = ["dangling-service-port", "stale-declaration"];
         world.check(if publishes_not_ready { &both } else { &both[1..] });
-        world.apply(told("file", labelled().ready(true).service_ready(true))).check(&both);
+        world.apply(told("file", labelled().ready(true).service_ready(true))).wait(61_000).check(&both);
         world.apply(told("file", labelled().ready(true).service_ready(false)));
         world.check(if publishes_not_ready { &both } else { &both[1..] });
     }

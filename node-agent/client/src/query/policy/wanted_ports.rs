@@ -48,7 +48,8 @@ impl<'a> WantedPort<'a> {
         self.processes.extend(port.process.as_ref().map(|process| process.name.as_str()));
         self.codes.extend(port.code.as_deref());
         self.peers.extend(&port.traffic.peers);
-        self.truncated |= port.traffic.truncated;
+        let earlier = port.traffic.called_earlier.as_deref();
+        self.truncated |= port.traffic.truncated || earlier.is_some_and(|who| who != "node");
     }
 
     /// Decides about the port. `replaced` is `NAMESPACE/NAME` of the policy that is being drafted.
@@ -85,7 +86,15 @@ impl<'a> WantedPort<'a> {
             expecting.map(|by| format!("{} {}", by.source, by.reference)).collect();
         if !expecting.is_empty() {
             let expecting = list_names(expecting.iter().map(String::as_str));
-            return Some(Decision::Admit(format!("not declared, but expected by {expecting}: declare it")));
+            let beyond = self.peers.iter().any(|peer| peer.beyond_audience);
+            let callers = self.callers(|peer| peer.beyond_audience).filter(|_| beyond);
+            let beyond = callers.map(|who| {
+                format!("; it also admits {who}, whose calls nothing explains: restrict the rule if they should not call")
+            });
+            let beyond = beyond.unwrap_or_default();
+            return Some(Decision::Admit(format!(
+                "not declared, but expected by {expecting}: declare it{beyond}"
+            )));
         }
         let policies: BTreeSet<&str> =
             self.explained_by.iter().filter(policy).map(|by| by.reference.as_str()).collect();

@@ -6,7 +6,7 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use crate::engine::Engine;
-use crate::model::fingerprint::{Owner, dangling_id, opaque_id, stale_id, storm_id};
+use crate::model::fingerprint::{Owner, dangling_id, opaque_id, quiet_storm_id, stale_id, storm_id};
 use crate::model::identity::{PodKey, PortId, Protocol};
 use crate::model::listener::{Declaration, DeclarationStatus, Exposure, ListenerState};
 use crate::model::policy::PolicyVerdict;
@@ -216,7 +216,7 @@ impl<'a> AnswerBuilder<'a> {
         }
         let engine = self.engine;
         let pod = &record.pod;
-        let about_pod = [opaque_id(&pod.uid), storm_id(Owner::Pod(&pod.uid))];
+        let about_pod = [opaque_id(&pod.uid), storm_id(Owner::Pod(&pod.uid)), quiet_storm_id(&pod.uid)];
         self.found.pods.push(PodStep {
             pod: (*record.reference).clone(),
             addresses: pod.addresses.iter().take(MAX_PER_END).copied().collect(),

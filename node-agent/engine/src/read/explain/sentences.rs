@@ -10,7 +10,7 @@ use crate::model::pod::PodRef;
 use crate::model::policy::PolicyVerdict;
 use crate::model::service::{Service, ServiceKind};
 use crate::read::advice::{self, Advice};
-use crate::read::explain::answer::{End, EndState, EntryPointKind, Explained, ServiceStep};
+use crate::read::explain::answer::{End, EndState, EntryPointKind, Explained, MAX_NAMED, ServiceStep};
 use crate::read::explain::lookup::some_of;
 use crate::read::explain::target::{Target, is_name};
 use crate::read::message::{process_name, safe};
@@ -370,7 +370,8 @@ impl<'a> Sentences<'a> {
             EndState::Silent => {
                 if !end.nearest.is_empty() {
                     let near = some_of(end.nearest.iter().copied());
-                    self.notes.push(format!("Pod {} does listen on: {near}.", name(pod)));
+                    let more = if end.nearest.len() < MAX_NAMED { "" } else { " and perhaps more" };
+                    self.notes.push(format!("Pod {} does listen on: {near}{more}.", name(pod)));
                 }
                 self.next.push(if through_service {
                     "correct the Service's targetPort or its selector, or start the process".to_owned()
@@ -392,11 +393,12 @@ impl<'a> Sentences<'a> {
 
     fn notes_on_socket(&mut self, end: &End, through_service: bool) {
         if end.exposure == Exposure::Loopback && through_service {
+            let (place, advice) = advice::of_unreachable(end.listener.as_deref());
             self.notes.push(format!(
-                "The process listens on loopback only, so that what a Service sends to port {} is refused.",
+                "The process {place}, so that what a Service sends to port {} is refused.",
                 port_of(end)
             ));
-            self.next.push("let the process listen on 0.0.0.0 or the pod's address".to_owned());
+            self.next.push(advice.to_owned());
         }
         if end.policy == PolicyVerdict::Blocked {
             self.notes

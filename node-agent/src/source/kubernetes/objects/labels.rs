@@ -72,11 +72,13 @@ pub fn selector(path: &str, spec: SelectorSpec) -> Result<LabelSelector, Fault> 
     })
 }
 
-/// Converts an expression. An operator that this version does not know leaves open what it matches.
+/// Converts an expression. An operator that this version does not know leaves open what it matches, and so does one that lacks
+/// its values.
 fn expression(spec: ExpressionSpec) -> LabelExpression {
+    let has_values = !spec.values.0.is_empty();
     let operator = match spec.operator.as_deref() {
-        Some("In") => LabelOperator::In,
-        Some("NotIn") => LabelOperator::NotIn,
+        Some("In") if has_values => LabelOperator::In,
+        Some("NotIn") if has_values => LabelOperator::NotIn,
         Some("Exists") => LabelOperator::Exists,
         Some("DoesNotExist") => LabelOperator::DoesNotExist,
         _ => LabelOperator::Unknown,

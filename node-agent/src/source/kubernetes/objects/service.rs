@@ -31,6 +31,7 @@ pub struct ServiceSpec {
     external_traffic_policy: Option<String>,
     health_check_node_port: OptionalPort,
     publish_not_ready_addresses: Option<bool>,
+    ip_families: List<Option<String>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -84,6 +85,8 @@ pub fn service(
     let addresses = addresses(&spec, &outside, cuts);
     let mut ports: Vec<ServicePort> = spec.ports.0.into_iter().map(|Fields(port)| port.into()).collect();
     ports.shrink_to_fit();
+    let has_family = |name: &str| spec.ip_families.0.iter().flatten().any(|family| family == name);
+    let ip_families = (has_family("IPv4"), has_family("IPv6"));
     Ok(Service {
         namespace,
         name,
@@ -92,6 +95,7 @@ pub fn service(
         ports,
         addresses,
         outside: outside.boxed(),
+        ip_families,
         publishes_not_ready: spec.publish_not_ready_addresses == Some(true),
     })
 }

@@ -319,7 +319,7 @@ impl<K: Kind> Watcher<K> {
     fn report_faulty(&mut self, fault: &str, is_quiet: bool) {
         self.invalid += 1;
         if !is_quiet {
-            tracing::warn!("an object of the API server cannot be understood, and is left out: {fault}");
+            tracing::warn!("an object of the API server cannot be understood, and does not count: {fault}");
         }
     }
 

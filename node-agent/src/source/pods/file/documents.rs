@@ -134,13 +134,24 @@ impl Document {
     }
 }
 
-/// Reads JSON objects one after the other; false if the text is no such thing, of which nothing was read then. `line` is that
-/// of the text's beginning.
+/// Reads JSON objects one after the other; false if the text does not begin with one, of which nothing was read then. `line` is
+/// that of the text's beginning. What follows an object that is no JSON cannot be told apart, and is one fault.
 fn read_json(text: &str, line: u64, each: &mut dyn FnMut(Written)) -> bool {
     let objects = serde_json::Deserializer::from_str(text).into_iter::<&RawValue>();
-    let Ok(objects) = objects.collect::<Result<Vec<_>, _>>() else { return false };
     let mut lines = Lines { text, at: 0, line };
+    let mut is_first = true;
     for object in objects {
+        let object = match object {
+            Ok(object) => object,
+            Err(_) if is_first => return false,
+            Err(error) => {
+                let within = u64::try_from(error.line()).unwrap_or(1);
+                let problem = "expected a JSON object: this and what follows is not read".to_owned();
+                each(Written::Fault { line: line + within.saturating_sub(1), problem });
+                return true;
+            }
+        };
+        is_first = false;
         let line = lines.of(object.get());
         match json_items(object.get()) {
             Some((items, listed)) => {

@@ -63,7 +63,8 @@ pub fn missing_netns<'a>(
         let netns = pod.netns_path.as_deref().filter(|netns| !exists(netns))?;
         let name = object_name::name_of_pod(pod);
         Some(format!(
-            "{name} names the network namespace {netns}, which does not exist: its ports are not judged"
+            "{name} names the network namespace {netns}, which does not exist, or is in no directory of --netns-dir: its ports are \
+             not judged"
         ))
     })
 }

@@ -133,7 +133,9 @@ impl Follower {
         let mut lost = 0_u64;
         for fault in new_faults {
             lost = lost.saturating_add(1);
-            tracing::warn!("an object of the manifests cannot be understood, and is left out: {fault}");
+            tracing::warn!(
+                "an object of the manifests cannot be understood, and does not count: {fault}; what was read of it before stays"
+            );
         }
         let missing = missing_netns(&reading.objects, |netns| Path::new(netns).exists());
         let remarks: BTreeSet<String> = reading.remarks.iter().cloned().chain(missing).collect();
