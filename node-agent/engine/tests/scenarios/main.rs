@@ -15,6 +15,7 @@ mod findings_again;
 mod forwarded;
 mod holders;
 mod hostile;
+mod kept_severity;
 mod listening;
 #[expect(clippy::expect_used, reason = "what a scenario asks for and does not find is a failed scenario")]
 mod nat_paths;
