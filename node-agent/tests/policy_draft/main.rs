@@ -185,6 +185,28 @@ fn whom_the_policy_cuts_off_is_said_of_every_port_that_is_left_out() {
 }
 
 #[test]
+fn callers_of_an_earlier_run_are_never_said_to_be_kubelet_alone() {
+    let mut before = world(owned(web().probe(ProbeHandler::Liveness, number(9090))));
+    before.wait(6_000);
+    let mut next = World::new();
+    next.apply(Input::Remembered(before.engine.findings_to_remember()));
+    next.apply(host()).apply(netns(APP, "app", "10.1.0.2/24"));
+    next.apply(pods(vec![owned(web().probe(ProbeHandler::Liveness, number(9090)))]));
+    next.listen(APP, 10, 8080).listen(APP, 11, 9090).wait(6_000);
+    let drafted = draft(&of_pod(&next), false).expect("a draft");
+    assert_remark(&drafted, "and so does somebody who is not remembered, whom this policy cuts off");
+}
+
+#[test]
+fn a_caller_whom_no_explanation_explains_is_named_where_the_draft_admits_the_port() {
+    let mut world = world(owned(web()));
+    world.apply(services(vec![sends(service("web", "web"), 80, Tcp, number(9090))]));
+    world.calls(APP, Tcp, 9090, "8.8.8.8", 1).wait(6_000);
+    let drafted = draft(&of_pod(&world), false).expect("a draft");
+    assert_remark(&drafted, "it also admits 8.8.8.8, whose calls nothing explains");
+}
+
+#[test]
 fn both_addresses_of_a_pod_are_one_caller() {
     let mut world = world(owned(web()));
     let curler = pod("curler").at("curler").label("app", "curler").address("10.1.0.3").address("fd00::3");

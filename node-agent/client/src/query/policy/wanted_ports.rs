@@ -148,7 +148,7 @@ impl<'a> WantedPort<'a> {
             callers.map(|peer| peer.reference.as_deref().unwrap_or(&peer.address)).collect();
         match (callers.is_empty(), self.truncated) {
             (true, false) => None,
-            (true, true) => Some("others, who are not remembered".to_owned()),
+            (true, true) => Some("somebody who is not remembered".to_owned()),
             (false, false) => Some(list_names(callers)),
             (false, true) => Some(format!("{} and others, who are not remembered", list_names(callers))),
         }

@@ -68,3 +68,30 @@ impl<Key: Ord + Clone> FaultyObjects<Key> {
         Some(format!("{count} cannot be understood{}", first.unwrap_or_default()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn beyond_the_cap_objects_are_known_by_identity_and_the_summary_stays_the_same() {
+        let mut faulty = FaultyObjects::default();
+        assert_eq!(faulty.summary(), None);
+        for key in 0..MAX_NAMED {
+            assert!(!faulty.is_full());
+            faulty.add(key, format!("fault of {key}"));
+        }
+        assert_eq!(faulty.summary().expect("64"), "64 objects cannot be understood, the first: fault of 0");
+        faulty.add(MAX_NAMED, "another".to_owned());
+        let more = faulty.summary();
+        assert_eq!(more.as_deref(), Some("more than 64 objects cannot be understood, the first: fault of 0"));
+        assert!(faulty.is_full() && faulty.has(&MAX_NAMED, "whatever it is now"));
+        faulty.add(MAX_NAMED, "again".to_owned());
+        faulty.add(MAX_NAMED + 1, "one more".to_owned());
+        assert_eq!(faulty.summary(), more, "one reason for all of them");
+        (0..MAX_NAMED).for_each(|key| assert!(faulty.remove(&key)));
+        assert_eq!(faulty.summary().as_deref(), Some("some objects cannot be understood"));
+        assert!(faulty.remove(&MAX_NAMED) && faulty.remove(&(MAX_NAMED + 1)) && !faulty.remove(&MAX_NAMED));
+        assert_eq!(faulty.summary(), None);
+    }
+}

@@ -17,12 +17,12 @@ fn service(json: &str) -> Service {
 fn target_ports_and_addresses() {
     let service = service(
         r#"{"metadata":{"namespace":"shop","name":"web"},"spec":{"type":"LoadBalancer","clusterIP":"10.0.0.1",
-        "clusterIPs":["10.0.0.1","fd00::1","no"],"externalIPs":["198.51.100.7"],"externalTrafficPolicy":"Local","healthCheckNodePort":31000,"selector":{"app":"web"},"ports":[
+        "ipFamilies":["IPv6"],"clusterIPs":["10.0.0.1","fd00::1","no"],"externalIPs":["198.51.100.7"],"externalTrafficPolicy":"Local","healthCheckNodePort":31000,"selector":{"app":"web"},"ports":[
           {"port":80},{"port":81,"targetPort":"http","protocol":"UDP","nodePort":30081},
           {"port":82,"targetPort":8082,"name":"x","protocol":""},{"port":83,"targetPort":0},{"port":84,"targetPort":""}
         ]},"status":{"loadBalancer":{"ingress":[{"ip":"203.0.113.9"},{"hostname":"lb"}]}}}"#,
     );
-    assert_eq!(service.kind, ServiceKind::LoadBalancer);
+    assert_eq!((service.kind, service.ip_families), (ServiceKind::LoadBalancer, (false, true)));
     let addresses: Vec<_> = service.addresses.iter().map(ToString::to_string).collect();
     assert_eq!(addresses, ["10.0.0.1", "198.51.100.7", "203.0.113.9", "fd00::1"]);
     let inside: Vec<_> = service.cluster_addresses().map(|address| address.to_string()).collect();

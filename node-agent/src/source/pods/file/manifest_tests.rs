@@ -456,6 +456,15 @@ fn pods_that_name_one_netns_are_left_out_and_named() {
 }
 
 #[test]
+fn objects_before_one_that_is_no_json_count() {
+    let pod = r#"{"kind":"Pod","metadata":{"name":"a"},"spec":{"containers":[{"name":"c"}]}}"#;
+    let reading = read_text(&format!("{pod}\n{{\"kind\":\"Service\",}}\n{pod}"));
+    assert_eq!(reading.objects.pods.len(), 1);
+    let [fault] = reading.faults.as_slice() else { panic!("one fault: {:?}", reading.faults) };
+    assert_eq!(fault.to_string(), "pods.yaml:2: expected a JSON object: this and what follows is not read");
+}
+
+#[test]
 fn an_alias_bomb_is_refused() {
     let mut text = "kind: Pod\na0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
     for level in 1..9 {
