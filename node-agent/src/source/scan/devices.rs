@@ -40,3 +40,26 @@ fn receives(link: &LinkMessage) -> bool {
     });
     !link.header.flags.contains(LinkFlags::Loopback) && !infos.flatten().any(is_dummy)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_from_outside_arrives_at_loopback_and_at_a_dummy() {
+        let device = |flags: LinkFlags, kind: Option<InfoKind>| {
+            let mut link = LinkMessage::default();
+            link.header.flags = flags;
+            link.attributes.extend(kind.map(|kind| LinkAttribute::LinkInfo(vec![LinkInfo::Kind(kind)])));
+            link
+        };
+        for (flags, kind, then) in [
+            (LinkFlags::Up, Some(InfoKind::Veth), true),
+            (LinkFlags::Up, None, true),
+            (LinkFlags::Up, Some(InfoKind::Dummy), false),
+            (LinkFlags::Up | LinkFlags::Loopback, None, false),
+        ] {
+            assert_eq!(receives(&device(flags, kind.clone())), then, "{flags:?} {kind:?}");
+        }
+    }
+}

@@ -33,7 +33,7 @@ fn start(world: &World) -> Agent {
 
 /// Waits until the state file knows a finding that another pod called.
 fn written(world: &World) {
-    eventually(TIMEOUT * 2, "the finding is in the state file", || {
+    eventually(TIMEOUT * 4, "the finding is in the state file", || {
         let text = fs::read_to_string(state(world).join("findings")).map_err(|error| error.to_string())?;
         if text.contains(r#""reach":"pod""#) { Ok(()) } else { Err(text) }
     });
