@@ -97,7 +97,8 @@ fn meaning(config: &AgentConfig) -> String {
 }
 
 fn defaults() {
-    let config = of(&[]);
+    // An agent by itself has no directory of its own on the node.
+    let config = of(&["state.enabled=false"]);
     let cli = Cli::try_parse_from(["portolan", "agent", "--node-name=node-1", "--metadata=cri,kubernetes"]);
     let Command::Agent(args) = cli.expect("parses").command else { panic!("not `agent`") };
     let own = AgentConfig::load(&args).expect("accepted");
@@ -195,7 +196,7 @@ fn doctor_asks_the_sources_that_are_on() {
         let objects = template_set(&settings).expect("renders");
         for pod in objects.of_kind("Pod") {
             let args = crate::objects::texts(&pod["spec"]["containers"][0]["args"]);
-            assert_eq!(args, ["doctor", metadata]);
+            assert_eq!(args, ["doctor", metadata, "--state-dir=/var/lib/portolan"]);
         }
     }
 }

@@ -191,7 +191,7 @@ fn version() {
     assert_eq!(chart["version"], env!("CARGO_PKG_VERSION"));
     let objects = template(&[]).expect("renders");
     let image = objects.agent()["image"].as_str().expect("an image");
-    assert_eq!(image, format!("portolan:{}", env!("CARGO_PKG_VERSION")));
+    assert_eq!(image, format!("docker.io/library/portolan:{}", env!("CARGO_PKG_VERSION")));
     let refused = template(&["--kube-version", "1.28.0"]).err().expect("too old");
     assert!(refused.contains("incompatible with Kubernetes"), "{refused}");
 }
