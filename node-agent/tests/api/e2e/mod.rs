@@ -96,7 +96,7 @@ fn the_chart_takes_the_image_whatever_its_reference_looks_like() {
         ("localhost:5000/portolan", "localhost:5000/portolan:latest"),
         // Helm would read a number without the explicit text type.
         ("registry.example/team/portolan:17", "registry.example/team/portolan:17"),
-        (&format!("portolan:1@{DIGEST}"), &format!("portolan@{DIGEST}")),
+        (&format!("portolan:1@{DIGEST}"), &format!("docker.io/library/portolan@{DIGEST}")),
         (
             &format!("registry.example:5000/portolan@{DIGEST}"),
             &format!("registry.example:5000/portolan@{DIGEST}"),
