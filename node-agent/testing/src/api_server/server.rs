@@ -9,7 +9,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::api_server::access::{Authority, ClientFiles};
@@ -33,6 +33,9 @@ pub enum Transport {
 pub struct Server {
     state: Arc<ServerState>,
     address: SocketAddr,
+    /// Bound to the address and never listening: while the server is away, calls are refused, and no connection of the machine
+    /// gets its port.
+    _reserved: TcpSocket,
     authority: Mutex<Option<Authority>>,
     serving: Mutex<Option<JoinHandle<()>>>,
 }
@@ -43,10 +46,15 @@ impl Server {
     /// # Panics
     /// If no port is free.
     pub async fn start(transport: Transport, settings: Settings) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let reserved = TcpSocket::new_v4().expect("a socket");
+        reserved.set_reuseaddr(true).expect("an option of every socket");
+        reserved.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
+        let address = reserved.local_addr().expect("an address");
+        let listener = TcpListener::bind(address).await.expect("the same port");
         let server = Self {
             state: Arc::new(ServerState::new(settings)),
-            address: listener.local_addr().expect("an address"),
+            address,
+            _reserved: reserved,
             authority: Mutex::new((transport == Transport::Tls).then(Authority::new)),
             serving: Mutex::new(None),
         };

@@ -137,13 +137,16 @@ impl Document {
 /// Reads JSON objects one after the other; false if the text does not begin with one, of which nothing was read then. `line` is
 /// that of the text's beginning. What follows an object that is no JSON cannot be told apart, and is one fault.
 fn read_json(text: &str, line: u64, each: &mut dyn FnMut(Written)) -> bool {
-    let objects = serde_json::Deserializer::from_str(text).into_iter::<&RawValue>();
+    let mut objects = serde_json::Deserializer::from_str(text).into_iter::<&RawValue>();
     let mut lines = Lines { text, at: 0, line };
     let mut is_first = true;
-    for object in objects {
+    while let Some(object) = objects.next() {
+        let rest = text.get(objects.byte_offset()..).unwrap_or_default();
         let object = match object {
             Ok(object) => object,
             Err(_) if is_first => return false,
+            // Comments, or the end of a YAML document.
+            Err(_) if rest.lines().all(is_empty) => return true,
             Err(error) => {
                 let within = u64::try_from(error.line()).unwrap_or(1);
                 let problem = "expected a JSON object: this and what follows is not read".to_owned();
