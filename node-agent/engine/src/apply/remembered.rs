@@ -3,7 +3,6 @@
 use crate::engine::Engine;
 use crate::model::identity::{BootTime, PortId};
 use crate::model::remembered::RememberedFinding;
-use crate::read::render;
 use crate::state::findings::Raised;
 
 /// Loss reason: more findings were remembered than are kept.
@@ -37,9 +36,7 @@ impl Engine {
                 continue;
             }
             context.findings.mark_reported(id, now, context.options.repeat_findings);
-            let record = context.findings.get(id);
-            let finding = record.and_then(|record| render::finding(context.facts, ports, id, record));
-            context.emit_finding(finding.map(|finding| context.seen_now(finding)));
+            context.emit_open(ports, id);
         }
     }
 }

@@ -1,14 +1,10 @@
 //! Applies drained traffic counters.
 
-use std::cell::OnceCell;
-
 use crate::engine::Engine;
 use crate::judge::nat_path::peer_origin;
 use crate::model::identity::{BootTime, PortId, Protocol};
 use crate::model::listener::DeclarationStatus;
-use crate::model::selector::Selects;
 use crate::model::traffic::{PeerDelta, PortDelta, TrafficDrain};
-use crate::rules::audience::Caller;
 use crate::state::classify::{Classify, PeerLimits};
 use crate::state::new_connections::NewConnections;
 use crate::state::port_traffic::PortTraffic;
@@ -76,12 +72,7 @@ impl Engine {
         let serving = facts.serving(id.netns, port.pod);
         let nat_paths = port.nat_paths.as_deref();
         let resolve = |peer| peer_origin(facts, peer, serving, nat_paths);
-        let pod = port.pod;
-        let audience = OnceCell::new();
-        let is_listed = |caller: Caller<'_>| {
-            let audience = audience.get_or_init(|| facts.listed_audience(pod, (id.protocol, id.port)));
-            audience.as_ref().is_some_and(|audience| audience.lists(caller, facts) != Selects::No)
-        };
+        let is_listed = facts.is_listed(port.pod, (id.protocol, id.port));
         let classify = Classify { resolve: &resolve, is_listed: &is_listed };
         let share = self.facts.netns.quota_left(id.netns, self.options.max_peers, |usage| usage.peers);
         let limits = PeerLimits {
@@ -93,6 +84,7 @@ impl Engine {
         let reach = port.traffic.reach();
         let role = port.bindings.as_ref().map(|bindings| port.role(bindings, self.options.grace));
         let new = add(&mut port.traffic, limits, classify);
+        drop(is_listed);
         // A full list evicts at most one peer per new one, so the count never shrinks.
         let more = port.traffic.peer_count().saturating_sub(kept);
         index.add_peers(more);

@@ -122,7 +122,7 @@ impl PortJudge<'_> {
                 now,
                 hold,
                 &|path: &NatPath| trace(facts, id, pod, path.peer, path.dialled),
-                &|caller| facts.is_listed(pod, (id.protocol, id.port), caller),
+                &facts.is_listed(pod, (id.protocol, id.port)),
             )
         {
             port.traffic.apply_nat_paths(id.protocol, paths);

@@ -7,6 +7,7 @@ use crate::model::change::Change;
 use crate::model::finding::{Finding, FindingState};
 use crate::model::identity::BootTime;
 use crate::model::options::EngineOptions;
+use crate::read::render;
 use crate::state::agenda::Agenda;
 use crate::state::facts::Facts;
 use crate::state::findings::Findings;
@@ -40,6 +41,13 @@ impl JudgeContext<'_> {
         if let Some(finding) = finding {
             self.outbox.emit(Change::Finding(Arc::new(finding)));
         }
+    }
+
+    /// Emits an open finding, whatever it is about, as it stands now.
+    pub(crate) fn emit_open(&mut self, ports: &Ports, id: u64) {
+        let record = self.findings.get(id);
+        let finding = record.and_then(|record| render::finding(self.facts, ports, id, record));
+        self.emit_finding(finding.map(|finding| self.seen_now(finding)));
     }
 
     /// Emits a finding as resolved.

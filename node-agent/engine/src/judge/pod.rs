@@ -41,6 +41,7 @@ impl Engine {
         let can_be_unserved = context.can_be_unserved(key);
         let netns = context.facts.netns_of(key);
         let Some(record) = context.facts.pods.get_mut(key) else { return };
+        let is_service_ready = record.pod.is_service_ready();
         let storms = [storm_id(Owner::Pod(&record.pod.uid)), quiet_storm_id(&record.pod.uid)];
         let beyond_before = std::mem::take(&mut record.unserved.beyond);
         let mut to_check: Vec<ProtocolPort> =
@@ -50,11 +51,15 @@ impl Engine {
         for at in to_check {
             let (protocol, port) = at;
             let id = netns.map(|netns| PortId { netns, protocol, port });
-            let shortfall = context.shortfall(key, at, id.and_then(|id| ports.get(id)));
-            context.check_expected(key, at, if can_be_unserved { shortfall } else { Shortfall::default() });
+            let shortfall = if can_be_unserved {
+                context.shortfall(key, at, id.and_then(|id| ports.get(id)))
+            } else {
+                Shortfall::default()
+            };
+            context.check_expected(key, at, shortfall);
         }
         context.refuse_beyond(key, beyond_before);
-        context.check_names(key, can_be_unserved && context.is_sent_to(key));
+        context.check_names(key, can_be_unserved && is_service_ready);
         for storm in storms {
             self.check_storm(storm, now);
         }
@@ -108,16 +113,11 @@ impl JudgeContext<'_> {
         }
     }
 
-    /// True if Services send to the pod, as far as is known.
-    fn is_sent_to(&self, key: PodKey) -> bool {
-        self.facts.pods.get(key).is_some_and(|record| record.pod.service_ready != Some(false))
-    }
-
     /// Returns what is wrong with an expected port of a pod. `port`: the port as its netns has it.
     fn shortfall(&self, key: PodKey, at: ProtocolPort, port: Option<&Port>) -> Shortfall {
         let Some(record) = self.facts.pods.get(key) else { return Shortfall::default() };
         let expects = record.expected.get(at).unwrap_or_default();
-        let targeted = if self.is_sent_to(key) { expects.targeted } else { expects.targeted_not_ready };
+        let targeted = expects.sent_to(&record.pod);
         let refusal = refusal(&record.pod, at, port, targeted);
         Shortfall {
             // Whoever declares a port that listens on loopback means what runs beside it in the pod.

@@ -3,7 +3,6 @@
 use crate::engine::Engine;
 use crate::model::finding::FindingState;
 use crate::model::identity::BootTime;
-use crate::read::render;
 
 /// Maximum number of findings that one call reports again; the rest follows at once in the next call.
 const MOST: usize = 64;
@@ -15,9 +14,9 @@ impl Engine {
         for _ in 0..MOST {
             let Some(id) = context.findings.due_for_repeat(now) else { return };
             context.findings.mark_reported(id, now, context.options.repeat_findings);
-            let record = context.findings.get(id).filter(|record| record.state() == FindingState::Open);
-            let finding = record.and_then(|record| render::finding(context.facts, ports, id, record));
-            context.emit_finding(finding.map(|finding| context.seen_now(finding)));
+            if context.findings.get(id).is_some_and(|record| record.state() == FindingState::Open) {
+                context.emit_open(ports, id);
+            }
         }
     }
 }

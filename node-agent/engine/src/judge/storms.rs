@@ -7,7 +7,6 @@ use crate::model::fingerprint::{Owner, quiet_storm_id, storm_id};
 use crate::model::identity::{BootTime, PortId};
 use crate::read::render;
 use crate::state::findings::Subject;
-use crate::state::ports::Ports;
 use crate::state::storms::{StormChange, StormScope};
 
 impl Engine {
@@ -32,14 +31,14 @@ impl Engine {
             match change {
                 StormChange::Began | StormChange::Recoded => {
                     if context.raise(id, Subject::Storm(scope), code, now) {
-                        context.emit_storm(ports, id);
+                        context.emit_open(ports, id);
                     }
                 }
                 StormChange::Grew => {
                     let since = context.findings.get(id).map_or(now, |record| record.first_seen);
                     context.raise(id, Subject::Storm(scope), code, since);
                     context.findings.mark_reported(id, now, context.options.repeat_findings);
-                    context.emit_storm(ports, id);
+                    context.emit_open(ports, id);
                 }
                 StormChange::Ended => {
                     if let Some(record) = context.findings.resolve(id) {
@@ -57,7 +56,7 @@ impl Engine {
         if let Some(record) = context.findings.get(id) {
             let (subject, code, since) = (record.subject, record.assessment.code, record.first_seen);
             if context.raise(id, subject, code, since) {
-                context.emit_storm(ports, id);
+                context.emit_open(ports, id);
             }
         }
     }
@@ -71,11 +70,5 @@ impl JudgeContext<'_> {
         if let Some(change) = storm.update(id, code, cap, self.agenda) {
             self.findings.push_storm(scope, change);
         }
-    }
-
-    fn emit_storm(&mut self, ports: &Ports, id: u64) {
-        let record = self.findings.get(id);
-        let finding = record.and_then(|record| render::finding(self.facts, ports, id, record));
-        self.emit_finding(finding.map(|finding| self.seen_now(finding)));
     }
 }

@@ -69,6 +69,12 @@ pub(crate) enum Extent {
 }
 
 impl Pod {
+    /// True unless a readiness gate is known to keep Services from the pod.
+    #[must_use]
+    pub(crate) fn is_service_ready(&self) -> bool {
+        self.service_ready != Some(false)
+    }
+
     /// Returns whether Services send to the pod; `None` where no source knows.
     #[must_use]
     pub(crate) fn gets_service_traffic(&self) -> Option<bool> {

@@ -256,7 +256,7 @@ pub(crate) fn dangling(
     (refusal, families): (Refusal, Families),
 ) -> String {
     let pod = format!("{}/{}", safe(&manifests.pod.namespace), safe(&manifests.pod.name));
-    let is_ready = manifests.pod.service_ready != Some(false);
+    let is_ready = manifests.pod.is_service_ready();
     let sending = manifests.services.iter().filter(|(service, _)| is_ready || service.publishes_not_ready);
     let sending = sending.filter(|(service, _)| {
         let mut ports = service.ports.iter().filter(|entry| entry.protocol == protocol);

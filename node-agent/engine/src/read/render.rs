@@ -124,8 +124,7 @@ pub(crate) fn pod_finding(facts: &Facts, id: u64, record: &FindingRecord) -> Opt
             let unserved = pod.unserved.get((protocol, port)).and_then(|unserved| unserved.dangling_since);
             let expects = pod.expected.get((protocol, port)).unwrap_or_default();
             let refusal = unserved.map_or(Refusal::Nobody, |(_, refusal)| refusal);
-            let is_ready = pod.pod.service_ready != Some(false);
-            let families = if is_ready { expects.targeted } else { expects.targeted_not_ready };
+            let families = expects.sent_to(&pod.pod);
             finding.message = message::dangling(pod.manifests(), protocol, port, (refusal, families));
             Some(finding)
         }

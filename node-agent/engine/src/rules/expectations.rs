@@ -29,6 +29,13 @@ pub(crate) struct ExpectedBy {
     pub targeted_not_ready: Families,
 }
 
+impl ExpectedBy {
+    /// Returns the families in which Services send to the port of this pod now.
+    pub(crate) fn sent_to(self, pod: &Pod) -> Families {
+        if pod.is_service_ready() { self.targeted } else { self.targeted_not_ready }
+    }
+}
+
 /// A named target of a Service that no container of the pod declares.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MissingName {

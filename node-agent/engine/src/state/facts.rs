@@ -1,6 +1,7 @@
 //! Everything that sources reported, one index per kind of fact. Each index guards its own fields; they lie side by side
 //! here so that borrows of different indexes do not conflict.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -138,20 +139,21 @@ impl Facts {
         ServedPort { protocol: id.protocol, port: id.port, process, served_from, checks_for }
     }
 
-    /// Returns the callers that the policies which explain a pod's port list; `None` if the pod is not known.
-    pub(crate) fn listed_audience(
+    /// Returns a test whether a policy that explains a pod's port lists a caller, or may. What the policies list is collected
+    /// once, for the first caller.
+    pub(crate) fn is_listed(
         &self,
         pod: Option<PodKey>,
         (protocol, port): ProtocolPort,
-    ) -> Option<PortAudience<'_>> {
-        let record = pod.and_then(|pod| self.pods.get(pod))?;
-        Some(PortAudience::listed(record.manifests(), protocol, port))
-    }
-
-    /// Returns true if a policy that explains a pod's port lists this caller, or may.
-    pub(crate) fn is_listed(&self, pod: Option<PodKey>, at: ProtocolPort, caller: Caller<'_>) -> bool {
-        let audience = self.listed_audience(pod, at);
-        audience.is_some_and(|audience| audience.lists(caller, self) != Selects::No)
+    ) -> impl Fn(Caller<'_>) -> bool {
+        let listed = OnceCell::new();
+        move |caller| {
+            let listed = listed.get_or_init(|| {
+                let record = pod.and_then(|pod| self.pods.get(pod))?;
+                Some(PortAudience::listed(record.manifests(), protocol, port))
+            });
+            listed.as_ref().is_some_and(|listed| listed.lists(caller, self) != Selects::No)
+        }
     }
 
     /// The container that serves a port, if that is certain: every process that can be reached runs in it. It may be

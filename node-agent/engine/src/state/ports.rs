@@ -178,6 +178,14 @@ impl Ports {
     }
 }
 
+fn set_member(set: &mut BTreeSet<PortId>, id: PortId, is_member: bool) {
+    if is_member {
+        set.insert(id);
+    } else {
+        set.remove(&id);
+    }
+}
+
 impl PortIndexes {
     /// Ports that are attributed to no pod.
     pub(crate) fn unattributed(&self) -> impl Iterator<Item = PortId> {
@@ -185,11 +193,7 @@ impl PortIndexes {
     }
 
     pub(crate) fn set_attributed(&mut self, id: PortId, is_attributed: bool) {
-        if is_attributed {
-            self.unattributed.remove(&id);
-        } else {
-            self.unattributed.insert(id);
-        }
+        set_member(&mut self.unattributed, id, !is_attributed);
     }
 
     /// Ports of a pod whose process runs in no container of that pod.
@@ -199,11 +203,7 @@ impl PortIndexes {
 
     /// Notes whether the process of a port runs in no container of the port's pod.
     pub(crate) fn set_strange(&mut self, id: PortId, is_strange: bool) {
-        if is_strange {
-            self.strangers.insert(id);
-        } else {
-            self.strangers.remove(&id);
-        }
+        set_member(&mut self.strangers, id, is_strange);
     }
 
     /// Explained ports whose policies list callers by labels or addresses.
@@ -213,11 +213,7 @@ impl PortIndexes {
 
     /// Notes whether policies list the callers of an explained port.
     pub(crate) fn set_selective(&mut self, id: PortId, is_selective: bool) {
-        if is_selective {
-            self.selective.insert(id);
-        } else {
-            self.selective.remove(&id);
-        }
+        set_member(&mut self.selective, id, is_selective);
     }
 
     /// Queues the traffic of a port to be counted for another one.
