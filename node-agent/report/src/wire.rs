@@ -32,6 +32,9 @@ pub enum Report {
 pub struct Envelope {
     /// Always `portolan/v1`.
     pub schema: String,
+    /// Name of the cluster, as `--cluster-name` gave it; absent if it was not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
     /// Name of the node.
     pub node: String,
     /// Time at which the object was written (RFC 3339, UTC).
@@ -48,6 +51,10 @@ pub struct Finding {
     /// Stable identifier, derived from pod UID (or network namespace), protocol and port. A later object with the same id
     /// replaces this one.
     pub id: String,
+    /// Identifier of the workload's port: the same in every replica, on every node, and after a rollout or a restart. Derived
+    /// from namespace, workload, container, protocol and port. Empty in answers of agents that do not know it.
+    #[serde(default)]
+    pub fingerprint: String,
     /// `open`, `suppressed` or `resolved`.
     pub state: String,
     /// Code of the rule that found it, such as `undeclared-active`.
@@ -93,6 +100,9 @@ pub struct Listener {
     pub envelope: Envelope,
     /// Stable identifier, derived from pod UID (or network namespace), protocol and port.
     pub id: String,
+    /// Identifier of the workload's port, as in `Finding`.
+    #[serde(default)]
+    pub fingerprint: String,
     /// `TCP`, `UDP` or `SCTP`.
     pub protocol: String,
     /// Port number.
@@ -439,62 +449,4 @@ pub struct Suppression {
     pub rule: String,
     /// Reason that the rule gives.
     pub reason: String,
-}
-
-/// Answer of `/v1/policy`: facts from which a NetworkPolicy for a pod or a workload can be drafted.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct PolicyBasis {
-    /// Fields that every object has.
-    #[serde(flatten)]
-    pub envelope: Envelope,
-    /// Pods of the target on this node; at least one.
-    pub pods: Vec<PolicyPod>,
-    /// Other pods on this node in the same Kubernetes namespaces.
-    pub neighbours: Vec<LabelledPod>,
-    /// Pods on this node that called one of the ports.
-    pub callers: Vec<LabelledPod>,
-    /// True if some pods or ports are not listed.
-    pub truncated: bool,
-}
-
-/// A pod for which a NetworkPolicy is drafted.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct PolicyPod {
-    /// The pod and its labels.
-    #[serde(flatten)]
-    pub labelled: LabelledPod,
-    /// Names of the NetworkPolicies that select the pod, or may select it.
-    pub policies: Vec<String>,
-    /// Declared or served ports of the pod.
-    pub ports: Vec<PolicyPort>,
-}
-
-/// A pod with its labels.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct LabelledPod {
-    /// The pod.
-    pub pod: Pod,
-    /// Labels of the pod.
-    pub labels: BTreeMap<String, String>,
-}
-
-/// A port that is declared or served.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct PolicyPort {
-    /// `TCP`, `UDP` or `SCTP`.
-    pub protocol: String,
-    /// Port number.
-    pub port: u16,
-    /// Name of the port in a container; `null` if no container names the port.
-    pub name: Option<String>,
-    /// Whether the port is declared, and by what.
-    pub declaration: Declaration,
-    /// `loopback`, `pod` or `host`; `null` if no process serves the port.
-    pub exposure: Option<String>,
-    /// Process that serves the port; `null` if there is none or it is unknown.
-    pub process: Option<Process>,
-    /// Code of the open finding about the port; `null` if there is none.
-    pub code: Option<String>,
-    /// Traffic to the port.
-    pub traffic: Traffic,
 }

@@ -34,7 +34,7 @@ pub fn start(
     }
     let context = WriterContext {
         access: Arc::new(ApiAccess::new(config.kubeconfig.clone())),
-        node: Arc::clone(&pipeline.node),
+        agent: pipeline.agent.clone(),
         now: clock::now,
         wall: || Wall { unix_ns_at_boot: clock::booted_at().as_nanos() },
         timings: WriteTimings::default(),

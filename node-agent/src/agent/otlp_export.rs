@@ -21,7 +21,7 @@ pub fn start(config: &AgentConfig, pipeline: &mut Pipeline, feed: &StateFeed) ->
     }
     let options = OtlpOptions {
         config: otlp,
-        node: Arc::clone(&pipeline.node),
+        agent: pipeline.agent.clone(),
         clock: clock::wall_now,
         timings: ExportTimings::DEFAULT,
         limits: BacklogLimits::DEFAULT,

@@ -13,6 +13,7 @@ use crate::config::{AgentConfig, ListenAddress, MetadataSource};
 use crate::finding_memory::FindingMemory;
 use crate::finding_memory::format::Subject;
 use crate::pipeline::Pipeline;
+use crate::sink::convert::AgentIdentity;
 use crate::sink::metrics::Metrics;
 use crate::sink::stream::publish::Publisher;
 use crate::sink::stream::stdout::LineSink;
@@ -76,7 +77,7 @@ pub fn pipeline(
         kernel,
         publisher,
         Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), release.clone())),
-        node.into(),
+        AgentIdentity { node: node.into(), cluster: config.cluster_name.as_deref().map(Into::into) },
         release,
         feed.subscribe(),
     );
@@ -98,7 +99,7 @@ fn remember(config: &AgentConfig, pipeline: &mut Pipeline, feed: &StateFeed) -> 
             return Ok(());
         }
     };
-    let subject = Subject { boot_id, node: pipeline.node.to_string() };
+    let subject = Subject { boot_id, node: pipeline.agent.node.to_string() };
     let most = usize::try_from(config.caps.listeners).unwrap_or(usize::MAX);
     let (memory, remembered) = FindingMemory::start(path, subject, most, clock::now(), reporter)
         .map_err(AgentError::start("the state file's thread"))?;

@@ -25,6 +25,9 @@ pub struct AgentArgs {
     /// cluster
     #[arg(long, env = "NODE_NAME", value_name = "NAME")]
     pub node_name: Option<String>,
+    /// Name of the cluster in every object, for outputs that collect several clusters [default: none]
+    #[arg(long, env = "CLUSTER_NAME", value_name = "NAME")]
+    pub cluster_name: Option<String>,
     /// Credentials for the API server [default: KUBECONFIG, else the pod's service account, else ~/.kube/config]
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,

@@ -16,6 +16,12 @@ pub struct ScanArgs {
     /// The agent's configuration file, of which only `exceptions` and `exceptionAnnotations` are used
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Name of this node in every object [default: the host name]
+    #[arg(long, env = "NODE_NAME", value_name = "NAME")]
+    pub node_name: Option<String>,
+    /// Name of the cluster in every object [default: none]
+    #[arg(long, env = "CLUSTER_NAME", value_name = "NAME")]
+    pub cluster_name: Option<String>,
     /// Output format
     #[arg(short, long, default_value = "table")]
     pub output: Format,

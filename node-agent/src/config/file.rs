@@ -22,6 +22,7 @@ const MAX_FILE: u64 = 1 << 20;
 pub struct FileConfig {
     pub metadata: Option<Vec<String>>,
     pub node_name: Option<String>,
+    pub cluster_name: Option<String>,
     pub kubeconfig: Option<PathBuf>,
     pub services: Option<bool>,
     pub policies: Option<bool>,

@@ -117,6 +117,8 @@ pub struct AgentConfig {
     pub metadata: Vec<MetadataSource>,
     /// Name of this node; `None` for the host name.
     pub node_name: Option<String>,
+    /// Name of the cluster in every object; `None`: objects name no cluster.
+    pub cluster_name: Option<String>,
     /// Credentials for the API server; `None` for KUBECONFIG, else the pod's service account, else `~/.kube/config`.
     pub kubeconfig: Option<PathBuf>,
     /// Whether Services are watched if the API server is a source.
@@ -194,6 +196,7 @@ impl AgentConfig {
         let config = Self {
             metadata: metadata_sources(&metadata)?,
             node_name: args.node_name.clone().or(file.node_name).filter(|name| !name.is_empty()),
+            cluster_name: cluster_name(args.cluster_name.as_ref().or(file.cluster_name.as_ref()))?,
             kubeconfig: args.kubeconfig.clone().or(file.kubeconfig),
             services: Switch::of(args.services.or(file.services)),
             policies: Switch::of(args.policies.or(file.policies)),
@@ -294,6 +297,14 @@ impl AgentConfig {
 #[must_use]
 pub fn netns_dirs(given: Vec<PathBuf>) -> Vec<PathBuf> {
     if given.is_empty() { vec![PathBuf::from("/run/netns")] } else { given }
+}
+
+/// Checks the name of `--cluster-name`. An empty name is none.
+///
+/// # Errors
+/// If it is too long or has control characters.
+pub fn cluster_name(given: Option<&String>) -> Result<Option<String>, ConfigError> {
+    value::cluster_name("--cluster-name", given)
 }
 
 /// Parses the sources of `--metadata`.

@@ -45,6 +45,15 @@ pub fn address(
     text_with_host.parse::<SocketAddr>().map(ListenAddress::Tcp).map_err(|_| bad(option, text, expected))
 }
 
+/// Checks the name of a cluster: one line of at most 253 characters. An empty name is none.
+pub fn cluster_name(option: &str, given: Option<&String>) -> Result<Option<String>, ConfigError> {
+    let Some(name) = given.map(|name| name.trim()).filter(|name| !name.is_empty()) else { return Ok(None) };
+    if name.chars().count() > 253 || name.chars().any(char::is_control) {
+        return Err(bad(option, name, "a name in one line of at most 253 characters"));
+    }
+    Ok(Some(name.to_owned()))
+}
+
 /// Parses `500ms`, `5s`, `1m`, or plain seconds, up to an hour.
 pub fn duration(option: &str, given: &str) -> Result<Duration, ConfigError> {
     let expected = "a duration up to 1h, such as 5s, 500ms or 1m";

@@ -23,7 +23,7 @@ use tokio::sync::watch;
 
 use crate::finding_memory::FindingMemory;
 use crate::pipeline::status_schedule::StatusSchedule;
-use crate::sink::convert::{Converter, Wall};
+use crate::sink::convert::{AgentIdentity, Converter, Wall};
 use crate::sink::kubernetes::ClusterSinks;
 use crate::sink::metrics::{KindLabel, Metrics};
 use crate::sink::stream::ended::Ended;
@@ -56,7 +56,7 @@ pub struct Pipeline {
     /// `None` if findings are not kept over a restart.
     pub memory: Option<FindingMemory>,
     pub metrics: Arc<Metrics>,
-    pub node: Arc<str>,
+    pub agent: AgentIdentity,
     pub kernel_release: String,
     /// State of every hook and source.
     states: watch::Receiver<States>,
@@ -83,7 +83,7 @@ impl Pipeline {
         kernel: Option<KernelHooks>,
         publisher: Publisher,
         metrics: Arc<Metrics>,
-        node: Arc<str>,
+        agent: AgentIdentity,
         kernel_release: String,
         states: watch::Receiver<States>,
     ) -> Self {
@@ -94,7 +94,7 @@ impl Pipeline {
             cluster: ClusterSinks::default(),
             memory: None,
             metrics,
-            node,
+            agent,
             kernel_release,
             states,
             reported_losses: BTreeMap::new(),
@@ -199,7 +199,7 @@ impl Pipeline {
     pub fn converter(&self) -> Converter {
         let now = clock::now();
         Converter {
-            node: Arc::clone(&self.node),
+            agent: self.agent.clone(),
             wall: Wall { unix_ns_at_boot: clock::booted_at().as_nanos() },
             now,
         }

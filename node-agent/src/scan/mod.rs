@@ -30,7 +30,7 @@ use crate::args::local::ScanArgs;
 use crate::config::{self, AgentConfig, MetadataSource};
 use crate::outcome::{accept_closed_pipe, report};
 use crate::scan::collect::Collected;
-use crate::sink::convert::{Converter, Wall};
+use crate::sink::convert::{AgentIdentity, Converter, Wall};
 use crate::source::annotation_lint::AnnotationLint;
 use crate::source::clock;
 use crate::source::kernel::Capabilities;
@@ -48,6 +48,10 @@ pub fn run(args: &ScanArgs) -> Exit {
     if !missing.is_empty() {
         return refused(&missing.join("; "));
     }
+    let cluster = match config::cluster_name(args.cluster_name.as_ref()) {
+        Ok(cluster) => cluster,
+        Err(error) => return report(&error.to_string(), Exit::WrongUse),
+    };
     let sources = match config::metadata_sources(&args.metadata) {
         Ok(requested) => stage_options::metadata(&requested),
         Err(error) => return report(&error.to_string(), Exit::WrongUse),
@@ -80,7 +84,7 @@ pub fn run(args: &ScanArgs) -> Exit {
     }
     let is_amiss = say_what_is_amiss(&manifests, &collected);
     let Judged { mut findings, unproven, converter } =
-        judge(&collected, inputs, stage_options::annotations(annotations), args);
+        judge(&collected, inputs, stage_options::annotations(annotations), args, cluster);
     let all = findings.len();
     findings.retain(|finding| finding.state == FindingState::Open);
     let suppressed = all - findings.len();
@@ -173,12 +177,20 @@ struct Judged {
     converter: Converter,
 }
 
+/// Returns the names that every object of the scan has.
+fn identity(args: &ScanArgs, cluster: Option<String>) -> AgentIdentity {
+    let named = args.node_name.as_deref().filter(|name| !name.is_empty());
+    let node = named.map_or_else(|| rustix::system::uname().nodename().to_string_lossy().into(), Into::into);
+    AgentIdentity { node, cluster: cluster.map(Into::into) }
+}
+
 /// Evaluates everything with the engine, without grace periods.
 fn judge(
     collected: &Collected,
     inputs: Vec<Input>,
     exception_annotations: AnnotationSource,
     args: &ScanArgs,
+    cluster: Option<String>,
 ) -> Judged {
     let started = clock::now();
     let mut engine = Engine::new(EngineOptions {
@@ -209,7 +221,7 @@ fn judge(
     engine.tick(now);
     let filter = filter(args);
     let converter = Converter {
-        node: rustix::system::uname().nodename().to_string_lossy().into(),
+        agent: identity(args, cluster),
         wall: Wall { unix_ns_at_boot: clock::booted_at().as_nanos() },
         now,
     };

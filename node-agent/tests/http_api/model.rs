@@ -43,7 +43,7 @@ pub struct Node {
 }
 
 pub fn converter() -> Converter {
-    Converter { node: "node-1".into(), wall: Wall { unix_ns_at_boot: NOON }, now: seconds(90) }
+    Converter { agent: "node-1".into(), wall: Wall { unix_ns_at_boot: NOON }, now: seconds(90) }
 }
 
 fn port_id(protocol: Protocol, port: u16) -> PortId {
@@ -199,7 +199,7 @@ impl ReadModel for Node {
     }
 
     fn converter(&self) -> Converter {
-        Converter { node: self.name.into(), ..converter() }
+        Converter { agent: self.name.into(), ..converter() }
     }
 
     fn finding(&self, id: &str) -> Option<Arc<Finding>> {

@@ -24,7 +24,8 @@ use portolan_engine::model::pod::ContainerKind::Regular;
 use portolan_engine::model::pod::{Pod, ProbeHandler, Workload};
 use portolan_engine::model::policy::PolicyVerdict;
 use portolan_engine::read::policy_basis::{PolicySubject, PolicyTarget};
-use portolan_report::wire::{Explanation, LabelledPod, Peer, PolicyBasis, PolicyPort};
+use portolan_report::policy_basis::{LabelledPod, PolicyBasis, PolicyPod, PolicyPort};
+use portolan_report::wire::{Explanation, Peer};
 use portolan_testing::scratch::Scratch;
 use proptest::prelude::*;
 
@@ -53,7 +54,7 @@ fn world(web: Pod) -> World {
 
 fn basis(world: &World, who: PolicySubject) -> PolicyBasis {
     let basis = world.engine.policy_basis(&PolicyTarget { namespace: None, subject: who });
-    let converter = Converter { node: "node-1".into(), wall: Wall { unix_ns_at_boot: 0 }, now: world.now };
+    let converter = Converter { agent: "node-1".into(), wall: Wall { unix_ns_at_boot: 0 }, now: world.now };
     converter.policy_basis(&basis)
 }
 
@@ -420,7 +421,7 @@ proptest! {
     ) {
         let world = World::new();
         let mut basis = of_pod(&world);
-        basis.pods = vec![portolan_report::wire::PolicyPod { labelled: target, policies: vec!["\n".to_owned()], ports }];
+        basis.pods = vec![PolicyPod { labelled: target, policies: vec!["\n".to_owned()], ports }];
         basis.callers = others.clone();
         basis.neighbours = others;
         let Ok(drafted) = draft(&basis, observed) else { return Ok(()) };

@@ -248,6 +248,8 @@ pub struct PodRef {
     pub host_network: bool,
     /// Labels, for filters. Not reported.
     pub labels: Arc<BTreeMap<String, String>>,
+    /// Name of the pod's container if it has exactly one. Not reported.
+    pub sole_container: Option<String>,
 }
 
 impl PodRef {
@@ -261,6 +263,7 @@ impl PodRef {
             workload: pod.workload.clone(),
             host_network: pod.host_network,
             labels: Arc::new(pod.labels.clone()),
+            sole_container: sole_container(pod).map(str::to_owned),
         }
     }
 
@@ -269,6 +272,14 @@ impl PodRef {
         (&self.namespace, &self.name, &self.uid) == (&pod.namespace, &pod.name, &pod.uid)
             && (&self.workload, self.host_network) == (&pod.workload, pod.host_network)
             && *self.labels == pod.labels
+            && self.sole_container.as_deref() == sole_container(pod)
+    }
+}
+
+fn sole_container(pod: &Pod) -> Option<&str> {
+    match pod.containers.as_slice() {
+        [only] => Some(&only.name),
+        _ => None,
     }
 }
 

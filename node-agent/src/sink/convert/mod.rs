@@ -1,7 +1,10 @@
 //! Converts engine types to wire types. All texts and lists are bounded here, so that an object is one short line whatever a
 //! workload chose.
 
+mod agent_identity;
 mod explanation;
+mod policy_basis;
+mod workload_port;
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -12,16 +15,15 @@ use portolan_engine::model::fingerprint::hex;
 use portolan_engine::model::identity::BootTime;
 use portolan_engine::model::reach::Reach;
 use portolan_engine::model::{connection, finding, listener, pod, process, traffic};
-use portolan_engine::read::policy_basis::{BasisPod, BasisPort, PolicyBasis};
 use portolan_report::escape::bounded;
 use portolan_report::wire::{self, Report, SCHEMA};
+
+pub use agent_identity::AgentIdentity;
 
 /// Maximum number of peers in an object, busiest first.
 pub const MAX_PEERS: usize = 20;
 /// Maximum number of addresses, declaring containers, explanations and policies in an object.
 const MAX_LIST: usize = 16;
-/// Maximum number of labels of a pod.
-const MAX_LABELS: usize = 64;
 /// Maximum size of a name in bytes. Kubernetes names have at most 253.
 const MAX_NAME: usize = 253;
 /// Maximum size of a path, image or message in bytes.
@@ -44,10 +46,10 @@ impl Wall {
     }
 }
 
-/// Converter of engine types for one node, clock and time of writing.
+/// Converter of engine types for one agent, clock and time of writing.
 #[derive(Clone, Debug)]
 pub struct Converter {
-    pub node: Arc<str>,
+    pub agent: AgentIdentity,
     pub wall: Wall,
     /// Time of writing, the `time` of envelopes.
     pub now: BootTime,
@@ -75,7 +77,8 @@ impl Converter {
     pub fn envelope(&self) -> wire::Envelope {
         wire::Envelope {
             schema: SCHEMA.to_owned(),
-            node: name(&self.node),
+            cluster: self.agent.cluster.as_deref().map(name),
+            node: name(&self.agent.node),
             time: self.wall.rfc3339(self.now),
         }
     }
@@ -86,6 +89,7 @@ impl Converter {
         wire::Finding {
             envelope: self.envelope(),
             id: name(&finding.id),
+            fingerprint: workload_port::of_finding(finding, &self.agent.node),
             state: finding.state.as_str().to_owned(),
             code: finding.code.as_str().to_owned(),
             severity: finding.code.severity().as_str().to_owned(),
@@ -123,6 +127,7 @@ impl Converter {
         wire::Listener {
             envelope: self.envelope(),
             id: name(&listener.id),
+            fingerprint: workload_port::of_listener(listener, &self.agent.node),
             protocol: listener.port.protocol.as_str().to_owned(),
             port: listener.port.port.get(),
             addresses: listener.addresses.iter().take(MAX_LIST).map(ToString::to_string).collect(),
@@ -179,41 +184,6 @@ impl Converter {
     #[must_use]
     pub fn loss(&self, reason: &str, count: u64, recovered: bool) -> wire::Loss {
         wire::Loss { envelope: self.envelope(), reason: name(reason), count, recovered }
-    }
-
-    /// Converts the facts of a policy draft, with all peers: a policy without one of them would block it.
-    #[must_use]
-    pub fn policy_basis(&self, basis: &PolicyBasis) -> wire::PolicyBasis {
-        wire::PolicyBasis {
-            envelope: self.envelope(),
-            pods: basis.pods.iter().map(|pod| self.policy_pod(pod)).collect(),
-            neighbours: basis.neighbours.iter().map(|pod| labelled(pod)).collect(),
-            callers: basis.callers.iter().map(|pod| labelled(pod)).collect(),
-            truncated: basis.truncated,
-        }
-    }
-
-    fn policy_pod(&self, pod: &BasisPod) -> wire::PolicyPod {
-        wire::PolicyPod {
-            labelled: labelled(&pod.pod),
-            policies: pod.policies.iter().take(MAX_LIST).map(|policy| name(policy)).collect(),
-            ports: pod.ports.iter().map(|port| self.policy_port(port)).collect(),
-        }
-    }
-
-    fn policy_port(&self, port: &BasisPort) -> wire::PolicyPort {
-        let listener = port.listener.as_deref();
-        wire::PolicyPort {
-            protocol: port.protocol.as_str().to_owned(),
-            port: port.port.get(),
-            name: port.name.as_deref().map(name),
-            declaration: declaration(&port.declaration),
-            exposure: listener.map(|listener| listener.exposure.as_str().to_owned()),
-            process: listener.and_then(|listener| listener.process.as_ref()).map(process),
-            code: port.code.map(|code| code.as_str().to_owned()),
-            traffic: listener
-                .map_or_else(wire::Traffic::default, |one| self.traffic_of(&one.traffic, usize::MAX)),
-        }
     }
 
     fn traffic(&self, traffic: &traffic::Traffic) -> wire::Traffic {
@@ -285,13 +255,6 @@ pub fn pod_ref(pod: &pod::PodRef) -> wire::Pod {
             .map(|workload| wire::Workload { kind: name(&workload.kind), name: name(&workload.name) }),
         host_network: pod.host_network,
         labels: Some(Arc::clone(&pod.labels)),
-    }
-}
-
-fn labelled(pod: &pod::Pod) -> wire::LabelledPod {
-    wire::LabelledPod {
-        pod: pod_ref(&pod::PodRef::of(pod)),
-        labels: pod.labels.iter().take(MAX_LABELS).map(|(key, value)| (text(key), name(value))).collect(),
     }
 }
 

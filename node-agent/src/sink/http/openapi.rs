@@ -6,7 +6,8 @@ use std::sync::LazyLock;
 use portolan_report::answer::{List, PodDetail};
 use portolan_report::explanation::TargetExplanation;
 use portolan_report::label_selector::MAX_LENGTH as MAX_SELECTOR;
-use portolan_report::wire::{PolicyBasis, Report};
+use portolan_report::policy_basis::PolicyBasis;
+use portolan_report::wire::Report;
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Map, Value, json};
 

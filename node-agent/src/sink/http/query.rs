@@ -59,7 +59,7 @@ pub enum Query {
     Connections(ListQuery, oneshot::Sender<ListAnswer>),
     Pod { namespace: String, name: String, reply: oneshot::Sender<Option<answer::PodDetail>> },
     Explain(Target, oneshot::Sender<Result<TargetExplanation, ExplainError>>),
-    Policy(PolicyTarget, oneshot::Sender<Option<wire::PolicyBasis>>),
+    Policy(PolicyTarget, oneshot::Sender<Option<portolan_report::policy_basis::PolicyBasis>>),
     Status(oneshot::Sender<wire::AgentStatus>),
 }
 

@@ -39,7 +39,7 @@ pub fn event(author: Author<'_>, pod: &ObjectRef, entry: &ReportEntry, now: Boot
             "apiVersion": "v1", "kind": "Pod", "namespace": pod.namespace, "name": pod.name, "uid": pod.uid.0
         },
         "reportingController": "portolan.dev/agent",
-        "reportingInstance": bounded(author.node, MAX_INSTANCE).0,
+        "reportingInstance": bounded(&author.agent.node, MAX_INSTANCE).0,
     });
     let uri = format!("/apis/events.k8s.io/v1/namespaces/{}/events?fieldManager=portolan", pod.namespace);
     ObjectWrite { verb: WriteVerb::Create, uri, object: object.to_string().into_bytes() }
@@ -70,7 +70,7 @@ mod tests {
     fn reasons_and_times_are_as_the_api_server_wants_them() {
         assert_eq!(camel_case("undeclared-active"), "UndeclaredActive");
         assert_eq!(camel_case("port-storm"), "PortStorm");
-        let author = Author { node: "n", wall: Wall { unix_ns_at_boot: 0 } };
+        let author = Author { agent: &"n".into(), wall: Wall { unix_ns_at_boot: 0 } };
         assert_eq!(micro_time(author, BootTime(1_500_000_000)), "1970-01-01T00:00:01.500000Z");
     }
 }

@@ -116,7 +116,7 @@ async fn try_list(context: &WriterContext) -> Result<Vec<Item>, ApiFault> {
     let uri = format!(
         "/apis/openreports.io/v1alpha1/reports?resourceVersion=0&labelSelector=app.kubernetes.io%2Fmanaged-by%3Dportolan\
          %2Cportolan.dev%2Fnode%3D{}",
-        label(&context.node)
+        label(&context.agent.node)
     );
     let mut body = context.access.get(&uri, METADATA_LIST, within).await?;
     let mut text = Vec::new();

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::object_ref::ObjectRef;
 use super::report_entry::{PolicyResult, ReportEntry};
 use crate::kubernetes_api::access::{ObjectWrite, WriteVerb};
-use crate::sink::convert::Wall;
+use crate::sink::convert::{AgentIdentity, Wall};
 
 /// Maximum number of results in one report.
 pub const MAX_RESULTS: usize = 64;
@@ -20,10 +20,10 @@ const NOT_LISTED: &str = "portolan.dev/results-not-listed";
 /// Maximum length of a label's value in characters.
 const MAX_LABEL: usize = 63;
 
-/// The writing agent's node, and its wall clock.
+/// The writing agent, and its wall clock.
 #[derive(Clone, Copy, Debug)]
 pub struct Author<'a> {
-    pub node: &'a str,
+    pub agent: &'a AgentIdentity,
     pub wall: Wall,
 }
 
@@ -73,7 +73,7 @@ pub fn report(
     let mut metadata = json!({
         "name": name,
         "namespace": pod.namespace,
-        "labels": {"app.kubernetes.io/managed-by": "portolan", "portolan.dev/node": label(author.node)},
+        "labels": {"app.kubernetes.io/managed-by": "portolan", "portolan.dev/node": label(&author.agent.node)},
         "ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": pod.name, "uid": pod.uid.0}],
     });
     let not_listed = all.saturating_sub(results.len());

@@ -16,7 +16,7 @@ use crate::kubernetes_api::access::{ApiAccess, WriteVerb};
 use crate::kubernetes_api::fault::ApiFault;
 use crate::kubernetes_api::timings::ApiTimings;
 use crate::retry::backoff::{Backoff, random, random_part};
-use crate::sink::convert::Wall;
+use crate::sink::convert::{AgentIdentity, Wall};
 use crate::state::{Reporter, State};
 
 /// Maximum interval at which the writer checks for due writes.
@@ -41,7 +41,7 @@ pub struct WriteCounts {
 #[derive(Clone)]
 pub struct WriterContext {
     pub access: Arc<ApiAccess>,
-    pub node: Arc<str>,
+    pub agent: AgentIdentity,
     pub now: fn() -> BootTime,
     pub wall: fn() -> Wall,
     pub timings: WriteTimings,
@@ -123,7 +123,7 @@ impl<P: PendingWrites> Writer<P> {
             return Err(due);
         }
         self.tokens.take(now)?;
-        let author = Author { node: &self.context.node, wall: (self.context.wall)() };
+        let author = Author { agent: &self.context.agent, wall: (self.context.wall)() };
         let mut pending = self.pending();
         loop {
             let request = pending.take(author, now).ok_or(later)?;

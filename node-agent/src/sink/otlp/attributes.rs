@@ -1,5 +1,7 @@
 //! Attribute lists of records and resources. Unknown values are left out.
 
+use crate::sink::convert::AgentIdentity;
+
 use super::messages::{AnyValue, ArrayValue, KeyValue, KeyValueList, Resource, Scope, Value};
 
 /// `service.name` and scope of every export.
@@ -62,12 +64,13 @@ impl Attributes {
 
 /// Returns the resource of all exports: the agent on this node. What a record is about is in the record's attributes.
 #[must_use]
-pub fn resource(node: &str) -> Resource {
+pub fn resource(agent: &AgentIdentity) -> Resource {
     let mut attributes = Attributes::default();
     attributes.text("service.name", SERVICE);
     attributes.text("service.version", env!("CARGO_PKG_VERSION"));
-    attributes.text("service.instance.id", node);
-    attributes.text("k8s.node.name", node);
+    attributes.text("service.instance.id", &*agent.node);
+    attributes.text("k8s.node.name", &*agent.node);
+    attributes.maybe("k8s.cluster.name", agent.cluster.as_deref());
     Resource { attributes: attributes.into_list() }
 }
 

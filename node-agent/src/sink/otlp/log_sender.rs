@@ -16,13 +16,14 @@ use super::client::{OtlpClient, SendOutcome};
 use super::messages::{LogsRequest, ResourceLogs, ScopeLogs};
 use super::{ExportTimings, StatusReporter, ended};
 use crate::retry::backoff::{Backoff, Jitter, random};
+use crate::sink::convert::AgentIdentity;
 
 /// Path of log records below the endpoint.
 pub const PATH: &str = "/v1/logs";
 
 /// The task that sends the backlog.
 pub struct LogSender {
-    pub node: Arc<str>,
+    pub agent: AgentIdentity,
     pub backlog: Arc<Backlog>,
     pub client: OtlpClient,
     pub timings: ExportTimings,
@@ -86,7 +87,7 @@ impl LogSender {
 
     fn request(&self, batch: &[Bytes]) -> Bytes {
         let scope_logs = ScopeLogs { scope: Some(scope()), log_records: batch.to_vec() };
-        let logs = ResourceLogs { resource: Some(resource(&self.node)), scope_logs: Some(scope_logs) };
+        let logs = ResourceLogs { resource: Some(resource(&self.agent)), scope_logs: Some(scope_logs) };
         LogsRequest { resource_logs: Some(logs) }.encode_to_vec().into()
     }
 }

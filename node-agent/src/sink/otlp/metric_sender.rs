@@ -19,6 +19,7 @@ use super::exposition::{self, Span};
 use super::messages::{MetricsRequest, ResourceMetrics, ScopeMetrics};
 use super::{ExportTimings, StatusReporter, ended};
 use crate::retry::backoff::{Backoff, Jitter, random, random_part};
+use crate::sink::convert::AgentIdentity;
 use crate::sink::metrics::Metrics;
 
 /// Path of metrics below the endpoint.
@@ -26,7 +27,7 @@ pub const PATH: &str = "/v1/metrics";
 
 /// The task that sends the metrics.
 pub struct MetricSender {
-    pub node: Arc<str>,
+    pub agent: AgentIdentity,
     pub metrics: Arc<Metrics>,
     pub client: OtlpClient,
     pub timings: ExportTimings,
@@ -97,7 +98,7 @@ impl MetricSender {
         let metrics = exposition::metrics(&self.metrics.encode(), span);
         let scope_metrics = ScopeMetrics { scope: Some(scope()), metrics };
         let resource_metrics =
-            ResourceMetrics { resource: Some(resource(&self.node)), scope_metrics: Some(scope_metrics) };
+            ResourceMetrics { resource: Some(resource(&self.agent)), scope_metrics: Some(scope_metrics) };
         MetricsRequest { resource_metrics: Some(resource_metrics) }.encode_to_vec().into()
     }
 }

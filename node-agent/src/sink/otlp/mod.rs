@@ -29,6 +29,7 @@ use self::repeat_filter::RepeatFilter;
 use super::metrics::Metrics;
 use crate::args::agent::OtlpSignal;
 use crate::config::otlp::OtlpConfig;
+use crate::sink::convert::AgentIdentity;
 use crate::state::{Reporter, Source, State, StateFeed};
 
 /// Loss reason: records that were dropped as the oldest of a full backlog.
@@ -65,7 +66,7 @@ impl ExportTimings {
 #[derive(Debug)]
 pub struct OtlpOptions {
     pub config: OtlpConfig,
-    pub node: Arc<str>,
+    pub agent: AgentIdentity,
     pub clock: fn() -> Timestamp,
     pub timings: ExportTimings,
     pub limits: BacklogLimits,
@@ -122,7 +123,7 @@ pub struct Export {
 /// Starts the senders that the configuration asks for, on the current runtime.
 #[must_use]
 pub fn start(options: OtlpOptions, metrics: Arc<Metrics>, feed: &StateFeed) -> Export {
-    let OtlpOptions { config, node, clock, timings, limits } = options;
+    let OtlpOptions { config, agent, clock, timings, limits } = options;
     let (ending, ended) = watch::channel(false);
     let is_wanted = |signal| config.signals.contains(&signal);
     let mut records = RecordQueue {
@@ -136,7 +137,7 @@ pub fn start(options: OtlpOptions, metrics: Arc<Metrics>, feed: &StateFeed) -> E
         let backlog = Arc::new(Backlog::new(limits));
         records.backlog = Some(Arc::clone(&backlog));
         let sender = LogSender {
-            node: Arc::clone(&node),
+            agent: agent.clone(),
             backlog,
             client: OtlpClient::new(&config, log_sender::PATH, timings.request_timeout),
             timings,
@@ -148,7 +149,7 @@ pub fn start(options: OtlpOptions, metrics: Arc<Metrics>, feed: &StateFeed) -> E
     }
     if is_wanted(OtlpSignal::Metrics) {
         let sender = MetricSender {
-            node,
+            agent,
             metrics,
             client: OtlpClient::new(&config, metric_sender::PATH, timings.request_timeout),
             timings,

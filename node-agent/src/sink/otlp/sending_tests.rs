@@ -39,7 +39,7 @@ pub(super) fn options(address: std::net::SocketAddr, signal: OtlpSignal) -> Otlp
         every: Duration::from_millis(50),
         ca: None,
     };
-    OtlpOptions { config, node: "node-1".into(), clock: Timestamp::now, timings: TIMINGS, limits: LIMITS }
+    OtlpOptions { config, agent: "node-1".into(), clock: Timestamp::now, timings: TIMINGS, limits: LIMITS }
 }
 
 fn logs(address: std::net::SocketAddr) -> Started {

@@ -129,7 +129,7 @@ fn a_request_is_what_opentelemetry_reads() {
     use super::messages::{LogsRequest, ResourceLogs, ScopeLogs};
     let log_records = vec![log_record(&finding()).encode_to_vec().into(); 2];
     let scope_logs = Some(ScopeLogs { scope: Some(super::attributes::scope()), log_records });
-    let logs = ResourceLogs { resource: Some(super::attributes::resource("node-1")), scope_logs };
+    let logs = ResourceLogs { resource: Some(super::attributes::resource(&"node-1".into())), scope_logs };
     let bytes = LogsRequest { resource_logs: Some(logs) }.encode_to_vec();
     let mut request = ExportLogsServiceRequest::decode(bytes.as_slice()).expect("a request");
     assert_eq!(request.resource_logs.len(), 1);

@@ -225,7 +225,7 @@ mod tests {
             booted in prop_oneof![Just(0_i128), 0..4_000_000_000_000_000_000_i128],
         ) {
             let wall = Wall { unix_ns_at_boot: booted };
-            let convert = Converter { node: "node \u{202e}1".into(), wall, now: BootTime(5) };
+            let convert = Converter { agent: "node \u{202e}1".into(), wall, now: BootTime(5) };
             let mut lines = ConnectionLines::default();
             let all: Vec<Arc<Connection>> =
                 numbers.iter().map(|numbers| Arc::new(connection(*numbers, remote, &name))).collect();

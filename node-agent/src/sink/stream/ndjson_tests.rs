@@ -22,7 +22,7 @@ use super::*;
 use crate::sink::convert::{Converter, Wall};
 
 fn converter(name: &str) -> Converter {
-    Converter { node: name.into(), wall: Wall { unix_ns_at_boot: 0 }, now: BootTime(1) }
+    Converter { agent: name.into(), wall: Wall { unix_ns_at_boot: 0 }, now: BootTime(1) }
 }
 
 fn overfull_declaration(name: &str) -> Declaration {

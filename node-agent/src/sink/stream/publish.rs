@@ -180,7 +180,7 @@ mod tests {
     use portolan_report::filter::Filter;
 
     fn convert() -> Converter {
-        Converter { node: "n".into(), wall: Wall { unix_ns_at_boot: 0 }, now: BootTime(0) }
+        Converter { agent: "n".into(), wall: Wall { unix_ns_at_boot: 0 }, now: BootTime(0) }
     }
 
     /// Publishes `reports`. Returns stdout, the lines in the log, and the reports that were too long.

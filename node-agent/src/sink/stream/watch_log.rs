@@ -200,7 +200,8 @@ mod tests {
     use super::*;
 
     fn loss() -> Report {
-        let envelope = Envelope { schema: String::new(), node: String::new(), time: String::new() };
+        let envelope =
+            Envelope { schema: String::new(), cluster: None, node: String::new(), time: String::new() };
         Report::Loss(Loss { envelope, reason: "ring-full".to_owned(), count: 1, recovered: false })
     }
 

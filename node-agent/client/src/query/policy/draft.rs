@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use portolan_report::wire::{LabelledPod, PolicyBasis};
+use portolan_report::policy_basis::{LabelledPod, PolicyBasis};
 
 use super::error::PolicyError;
 use super::object::{Metadata, NetworkPolicy, Peer, Port, Rule, Selector, Spec, is_dns_label, is_subdomain};

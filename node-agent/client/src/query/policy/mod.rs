@@ -23,7 +23,7 @@ use crate::args::{ManifestFormat, PolicyArgs};
 use crate::exit::Exit;
 use draft::{Draft, draft};
 use error::PolicyError;
-use portolan_report::wire::PolicyBasis;
+use portolan_report::policy_basis::PolicyBasis;
 use target::PolicyTarget;
 
 /// Runs `portolan policy`.

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use portolan_report::wire::LabelledPod;
+use portolan_report::policy_basis::LabelledPod;
 
 use super::object::{IpBlock, Peer, Selector, is_dns_label};
 use super::remark::list_names;

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use portolan_report::wire::LabelledPod;
+use portolan_report::policy_basis::LabelledPod;
 
 use super::error::PolicyError;
 use super::object::is_label;

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use portolan_report::wire::{Explanation, Peer, PolicyPod, PolicyPort};
+use portolan_report::policy_basis::{PolicyPod, PolicyPort};
+use portolan_report::wire::{Explanation, Peer};
 
 use super::remark::list_names;
 

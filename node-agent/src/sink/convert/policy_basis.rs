@@ -1,0 +1,55 @@
+//! Converts the facts from which commands draft NetworkPolicies and declarations.
+
+use portolan_engine::model::pod;
+use portolan_engine::read::policy_basis::{BasisPod, BasisPort, PolicyBasis as Facts};
+use portolan_report::policy_basis::{LabelledPod, PolicyBasis, PolicyPod, PolicyPort};
+use portolan_report::wire;
+
+use super::{Converter, MAX_LIST, declaration, name, pod_ref, process, text};
+
+/// Maximum number of labels of a pod.
+const MAX_LABELS: usize = 64;
+
+impl Converter {
+    /// Converts the facts of a policy draft, with all peers: a policy without one of them would block it.
+    #[must_use]
+    pub fn policy_basis(&self, basis: &Facts) -> PolicyBasis {
+        PolicyBasis {
+            envelope: self.envelope(),
+            pods: basis.pods.iter().map(|pod| self.policy_pod(pod)).collect(),
+            neighbours: basis.neighbours.iter().map(|pod| labelled(pod)).collect(),
+            callers: basis.callers.iter().map(|pod| labelled(pod)).collect(),
+            truncated: basis.truncated,
+        }
+    }
+
+    fn policy_pod(&self, pod: &BasisPod) -> PolicyPod {
+        PolicyPod {
+            labelled: labelled(&pod.pod),
+            policies: pod.policies.iter().take(MAX_LIST).map(|policy| name(policy)).collect(),
+            ports: pod.ports.iter().map(|port| self.policy_port(port)).collect(),
+        }
+    }
+
+    fn policy_port(&self, port: &BasisPort) -> PolicyPort {
+        let listener = port.listener.as_deref();
+        PolicyPort {
+            protocol: port.protocol.as_str().to_owned(),
+            port: port.port.get(),
+            name: port.name.as_deref().map(name),
+            declaration: declaration(&port.declaration),
+            exposure: listener.map(|listener| listener.exposure.as_str().to_owned()),
+            process: listener.and_then(|listener| listener.process.as_ref()).map(process),
+            code: port.code.map(|code| code.as_str().to_owned()),
+            traffic: listener
+                .map_or_else(wire::Traffic::default, |one| self.traffic_of(&one.traffic, usize::MAX)),
+        }
+    }
+}
+
+fn labelled(pod: &pod::Pod) -> LabelledPod {
+    LabelledPod {
+        pod: pod_ref(&pod::PodRef::of(pod)),
+        labels: pod.labels.iter().take(MAX_LABELS).map(|(key, value)| (text(key), name(value))).collect(),
+    }
+}

@@ -1,0 +1,53 @@
+//! Fingerprints of findings and listeners, from the names that the engine knows.
+
+use portolan_engine::model::finding::Finding;
+use portolan_engine::model::finding_code::FindingCode;
+use portolan_engine::model::listener::Listener;
+use portolan_engine::model::pod::{Container, PodRef};
+use portolan_report::fingerprint::{Place, Subject, fingerprint};
+
+use super::pod_ref;
+
+/// Returns the fingerprint of a listener's port.
+pub(super) fn of_listener(listener: &Listener, node: &str) -> String {
+    let subject = Subject::Port { protocol: listener.port.protocol.as_str(), port: listener.port.port.get() };
+    at(listener.pod.as_ref(), listener.container.as_ref(), Some(listener), node, subject)
+}
+
+/// Returns the fingerprint of a finding: of the listener's port, if there is one.
+pub(super) fn of_finding(finding: &Finding, node: &str) -> String {
+    let code = finding.code.as_str();
+    let explained_by = finding.declaration.explained_by.first();
+    let protocol = finding.protocol.map(|protocol| protocol.as_str());
+    let subject = match (protocol, finding.port) {
+        (Some(protocol), Some(port)) if is_unserved(finding.code) => {
+            Subject::Unserved { code, protocol, port: port.get() }
+        }
+        (Some(protocol), Some(port)) => Subject::Port { protocol, port: port.get() },
+        _ => Subject::Pod { code, about: explained_by.map_or("", |by| &by.reference) },
+    };
+    at(finding.pod.as_ref(), finding.container.as_ref(), finding.listener.as_deref(), node, subject)
+}
+
+/// Returns true if the finding says that nothing serves a port that something expects.
+fn is_unserved(code: FindingCode) -> bool {
+    matches!(code, FindingCode::StaleDeclaration | FindingCode::DanglingServicePort)
+}
+
+fn at(
+    pod: Option<&PodRef>,
+    container: Option<&Container>,
+    listener: Option<&Listener>,
+    node: &str,
+    subject: Subject<'_>,
+) -> String {
+    let Some(pod) = pod else {
+        let netns = listener.and_then(|listener| listener.netns.name.as_deref()).unwrap_or_default();
+        let process = listener.and_then(|listener| listener.process.as_ref());
+        let process = process.map_or("", |process| process.name.as_str());
+        return fingerprint(Place::Netns { node, netns, process }, subject);
+    };
+    // A pod with one container has no other that could serve the port.
+    let container = container.map(|container| container.name.as_str()).or(pod.sole_container.as_deref());
+    fingerprint(Place::Pod { pod: &pod_ref(pod), container: container.unwrap_or_default(), node }, subject)
+}
