@@ -8,7 +8,7 @@ use clap::Args;
 use tar::Builder;
 
 use super::binary::{Linking, Program};
-use super::identity::Identity;
+use super::identity::{Identity, Source};
 use super::{archive, binary};
 use crate::workspace;
 
@@ -34,7 +34,7 @@ pub struct Options {
 /// If the build fails, or the archive cannot be written.
 pub fn run(options: &Options) -> Result<()> {
     let target = options.target.clone().unwrap_or_else(binary::host);
-    let identity = Identity::of_the_tree(None)?;
+    let identity = Identity::of_the_tree(None, &Source::default())?;
     let built = binary::build(workspace::root(), &workspace::target(), &target, PLUGIN)?;
     let directory = options.output.clone().unwrap_or_else(|| workspace::target().join("plugin"));
     std::fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
