@@ -2,6 +2,7 @@
 //! commit, with a bill of materials.
 
 pub mod archive;
+mod artifact_hub;
 pub mod binary;
 pub mod chart;
 pub mod identity;
