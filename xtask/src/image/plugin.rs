@@ -170,7 +170,10 @@ mod tests {
         // Every file matches one of the patterns that are collected, and all that is collected is uploaded.
         let collected = publish.split("          cp ").nth(1).and_then(|rest| rest.split(" release/").next());
         let collected = collected.expect("collects the files");
-        assert!(collected.contains("kubectl-portolan-*") && collected.contains("portolan.yaml"), "{collected}");
+        assert!(
+            collected.contains("kubectl-portolan-*") && collected.contains("portolan.yaml"),
+            "{collected}"
+        );
         let create = publish.split("gh release create").nth(1).expect("makes the release");
         assert!(create.contains(" release/*"), "{create}");
         assert!(name("1.2.3", "arm64").starts_with("kubectl-portolan-"));

@@ -1,12 +1,12 @@
 //! The files of an installed package: path, mode and purpose. `.deb` and `.rpm` differ only in a few paths.
 
-use std::fs::{File, Permissions};
+use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 
 use crate::{step, workspace};
 
@@ -128,6 +128,8 @@ pub fn write(root: &Path, entries: &[Entry], time: u64) -> Result<()> {
 
 fn set(path: &Path, mode: u32, time: u64) -> Result<()> {
     std::fs::set_permissions(path, Permissions::from_mode(mode))?;
-    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(time);
-    File::open(path)?.set_modified(time).with_context(|| format!("cannot set the time of {}", path.display()))
+    let time = Timespec { tv_sec: i64::try_from(time)?, tv_nsec: 0 };
+    let times = Timestamps { last_access: time, last_modification: time };
+    utimensat(CWD, path, &times, AtFlags::empty())
+        .with_context(|| format!("cannot set the time of {}", path.display()))
 }

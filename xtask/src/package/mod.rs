@@ -57,6 +57,17 @@ pub struct Packages {
     pub rpm: PathBuf,
 }
 
+impl Packages {
+    fn named(output: &Path, stem: &str, release: &Release<'_>) -> Self {
+        let Release { version, architecture, machine, .. } = release;
+        Self {
+            tarball: output.join(format!("{stem}.tar.gz")),
+            deb: output.join(format!("portolan_{version}_{architecture}.deb")),
+            rpm: output.join(format!("portolan-{version}-1.{machine}.rpm")),
+        }
+    }
+}
+
 /// Builds the binary, makes the packages, and prints their names and hashes.
 ///
 /// # Errors
@@ -97,17 +108,18 @@ pub fn make(
         version,
     };
     std::fs::create_dir_all(output).with_context(|| format!("cannot make {}", output.display()))?;
-    let stem = format!("portolan-{}-linux-{architecture}", identity.version);
-    let packages = Packages {
-        tarball: output.join(format!("{stem}.tar.gz")),
-        deb: output.join(format!("portolan_{}_{architecture}.deb", release.version)),
-        rpm: output.join(format!("portolan-{}-1.{machine}.rpm", release.version)),
-    };
+    let stem = stem(identity.version, architecture);
+    let packages = Packages::named(output, &stem, &release);
     std::fs::write(&packages.tarball, tarball::packed(&stem, built, identity.time)?)?;
     with_scratch(output, |scratch| debian::write(&packages.deb, scratch, &release, built))?;
     with_scratch(output, |scratch| rpm::write(&packages.rpm, scratch, &release, built))?;
     std::fs::write(output.join(SUMS), sums(&[&packages.tarball, &packages.deb, &packages.rpm])?)?;
     Ok(packages)
+}
+
+/// Returns the name of the tarball without its extension, which is its only directory.
+fn stem(version: &str, architecture: &str) -> String {
+    format!("portolan-{version}-linux-{architecture}")
 }
 
 /// Runs `work` with an empty directory, and removes the directory.
@@ -155,26 +167,4 @@ fn filled(template: &str, places: &[(&str, &str)]) -> Result<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pre_release_is_older_than_its_release() {
-        assert_eq!(spelled("1.0.0-rc.1"), "1.0.0~rc.1");
-        assert_eq!(spelled("1.0.0"), "1.0.0");
-    }
-
-    #[test]
-    fn a_place_that_nobody_fills_is_an_error() {
-        assert_eq!(filled("a @B@ c", &[("@B@", "b")]).expect("filled"), "a b c");
-        assert!(filled("a @B@ @C@", &[("@B@", "b")]).is_err());
-        assert!(filled("a", &[("@B@", "b")]).is_err());
-    }
-
-    #[test]
-    fn the_hashes_are_lines_of_sha256sum() {
-        let lines = sums(&[&workspace::root().join("LICENSE")]).expect("read");
-        let (hash, name) = lines.trim_end().split_once("  ").expect("two spaces");
-        assert_eq!((hash.len(), name), (64, "LICENSE"));
-    }
-}
+mod tests;

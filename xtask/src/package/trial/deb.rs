@@ -63,7 +63,7 @@ fn scan(world: &World) -> Result<()> {
     let scan = ["portolan", "scan", "--metadata", "file=/etc/portolan/pods.yaml"];
     let found = world.system.succeeds(&[&scan[..], &["--output", "json"]].concat())?;
     let found: Value = serde_json::from_str(&found).with_context(|| format!("no JSON: {found}"))?;
-    ensure!(items(&found).any(|item| is_of_the_port(item)), "no finding of port {PORT}: {found}");
+    ensure!(items(&found).any(is_of_the_port), "no finding of port {PORT}: {found}");
     let table = world.system.succeeds(&scan)?;
     ensure!(table.contains("shop") && table.contains(&PORT.to_string()), "{table}");
     println!("{}", table.trim_end());
@@ -73,13 +73,18 @@ fn scan(world: &World) -> Result<()> {
 }
 
 fn items(answer: &Value) -> impl Iterator<Item = &Value> {
-    answer["items"].as_array().or(answer.as_array()).into_iter().flatten()
+    answer.get("items").and_then(Value::as_array).into_iter().flatten()
 }
 
 fn is_of_the_port(finding: &Value) -> bool {
-    finding["code"] == "undeclared-reachable"
-        && finding["listener"]["port"] == PORT
-        && finding["pod"]["name"] == "web"
+    let has = |pointer: &str, wanted: Value| finding.pointer(pointer) == Some(&wanted);
+    has("/code", "undeclared-reachable".into())
+        && has("/listener/port", PORT.into())
+        && has("/pod/name", "web".into())
+}
+
+fn has_state(object: &Value, state: &str) -> bool {
+    object.get("state").and_then(Value::as_str) == Some(state)
 }
 
 fn verified(world: &World) -> Result<()> {
@@ -94,16 +99,17 @@ fn observes(world: &World) -> Result<()> {
     world.configure(&format!("{shipped}metadata: [file=/etc/portolan/pods.yaml]\n"))?;
     world.system.succeeds(&["systemctl", "start", "portolan"])?;
     eventually("the finding in the journal", || {
-        Ok(world.journal()?.iter().any(|line| is_of_the_port(line) && line["state"] == "open").then_some(()))
+        Ok(world.journal()?.iter().any(|line| is_of_the_port(line) && has_state(line, "open")).then_some(()))
     })?;
     let status = world.system.succeeds(&["portolan", "status", "--output", "json"])?;
     let status: Value = serde_json::from_str(&status)?;
-    let hooks = status["hooks"].as_array().context("no hooks")?;
+    let hooks = status.get("hooks").and_then(Value::as_array).context("no hooks")?;
     // The hook of interfaces waits for one: the listener's network namespace has only loopback.
-    let attached = hooks
-        .iter()
-        .all(|hook| hook["state"] == "attached" || (hook["name"] == "tc" && hook["state"] == "waiting"));
-    ensure!(!hooks.is_empty() && attached, "hooks that the unit forbids: {}", status["hooks"]);
+    let is_at_work = |hook: &Value| {
+        let is_of_interfaces = hook.get("name").and_then(Value::as_str) == Some("tc");
+        has_state(hook, "attached") || (is_of_interfaces && has_state(hook, "waiting"))
+    };
+    ensure!(!hooks.is_empty() && hooks.iter().all(is_at_work), "hooks that the unit forbids: {hooks:?}");
     let process = world.main_process()?;
     let limits = world.system.succeeds(&["cat", &format!("/proc/{process}/status")])?;
     for (name, value) in [
@@ -130,7 +136,7 @@ fn reloads(world: &World) -> Result<()> {
         Ok(world
             .journal()?
             .iter()
-            .any(|line| is_of_the_port(line) && line["state"] == "suppressed")
+            .any(|line| is_of_the_port(line) && has_state(line, "suppressed"))
             .then_some(()))
     })
 }
