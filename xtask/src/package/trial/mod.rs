@@ -22,7 +22,9 @@ use system::{System, eventually};
 type Case = (&'static str, fn(&World) -> Result<()>);
 
 /// Programs that the tier needs.
-const NEEDED: [&str; 6] = ["dpkg-deb", "mmdebstrap", "rpm", "rpmbuild", "unshare", "nsenter"];
+const NEEDED: [&str; 7] = ["dpkg-deb", "ip", "mmdebstrap", "rpm", "rpmbuild", "unshare", "nsenter"];
+/// Keys of Debian's archive, with which the system is checked.
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// Directory of the system with the package, which is none of its files.
 const DELIVERY: &str = "mnt";
 
@@ -42,6 +44,9 @@ pub fn obstacle() -> Option<String> {
     let missing: Vec<&str> = NEEDED.into_iter().filter(|program| !step::in_path(program)).collect();
     if !missing.is_empty() {
         return Some(format!("needs {}: run `cargo xtask setup --tests`", missing.join(", ")));
+    }
+    if !Path::new(KEYRING).exists() {
+        return Some(format!("needs Debian's keys, {KEYRING}: install debian-archive-keyring"));
     }
     (!setup::is_complete()).then(|| "needs the kernel toolchain: run `cargo xtask setup`".to_owned())
 }
@@ -137,9 +142,9 @@ impl World {
         Ok(lines.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
     }
 
-    /// Starts a listener in a network namespace of its own, which gets the name `probe`.
+    /// Starts a listener in a network namespace of its own, which gets the name `probe` and an interface.
     fn listener(&self) -> Result<()> {
-        let listen = ["systemd-socket-activate", "--listen=4711", "/bin/cat"];
+        let listen = ["systemd-socket-activate", "--listen=4711", "/bin/sleep", "infinity"];
         let unit = ["systemd-run", "--quiet", "--unit=probe", "--property=PrivateNetwork=yes"];
         self.system.succeeds(&[&unit[..], &listen].concat())?;
         let process =
@@ -148,6 +153,7 @@ impl World {
         self.system.succeeds(&["mkdir", "/run/netns"])?;
         self.system.succeeds(&["touch", "/run/netns/probe"])?;
         self.system.succeeds(&["mount", "--bind", &netns, "/run/netns/probe"])?;
+        self.system.connect("probe", "10.77.0.1/24", "10.77.0.2/24")?;
         // A hexadecimal 4711 in the state LISTEN.
         let table = format!("/proc/{}/net/tcp6", process.trim());
         eventually("the listener", || {

@@ -110,6 +110,29 @@ impl System {
         Ok(ended.stdout)
     }
 
+    /// Connects a network namespace of /run/netns to the system by a pair of interfaces with these addresses. The programs are the
+    /// outer machine's, because the system has none for this.
+    ///
+    /// # Errors
+    /// If the kernel does not allow it.
+    pub fn connect(&self, netns: &str, outside: &str, inside: &str) -> Result<()> {
+        let system = format!("/proc/{}/ns/net", self.first);
+        let netns = format!("/proc/{}/root/run/netns/{netns}", self.first);
+        let first = self.first.to_string();
+        let pair = ["link", "add", "eth0", "type", "veth", "peer", "name", "probe0", "netns", &first];
+        for (netns, words) in [
+            (&netns, &pair[..]),
+            (&netns, &["address", "add", inside, "dev", "eth0"]),
+            (&netns, &["link", "set", "eth0", "up"]),
+            (&system, &["address", "add", outside, "dev", "probe0"]),
+            (&system, &["link", "set", "probe0", "up"]),
+        ] {
+            let ended = ended(Command::new("nsenter").arg(format!("--net={netns}")).arg("ip").args(words))?;
+            ensure!(ended.code == 0, "ip {}: {}", words.join(" "), ended.stderr);
+        }
+        Ok(())
+    }
+
     /// Returns the child of unshare, once it runs systemd.
     fn child(&self) -> Result<Option<u32>> {
         let unshare = self.supervisor.id();
