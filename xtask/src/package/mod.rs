@@ -158,10 +158,9 @@ fn filled(template: &str, places: &[(&str, &str)]) -> Result<String> {
         ensure!(!value.contains('@') || place.ends_with("MAINTAINER@"), "{value} may contain no @");
         text = text.replace(place, value);
     }
-    let left =
-        text.split_whitespace().find(|word| word.len() > 2 && word.starts_with('@') && word.ends_with('@'));
-    match left {
-        Some(place) => bail!("nothing fills {place}"),
+    let is_place = |word: &&str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_uppercase());
+    match text.split('@').find(is_place) {
+        Some(place) => bail!("nothing fills @{place}@"),
         None => Ok(text),
     }
 }

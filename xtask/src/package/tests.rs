@@ -36,7 +36,7 @@ fn a_pre_release_is_older_than_its_release() {
 #[test]
 fn a_place_that_nobody_fills_is_an_error() {
     assert_eq!(filled("a @B@ c", &[("@B@", "b")]).expect("filled"), "a b c");
-    assert!(filled("a @B@ @C@", &[("@B@", "b")]).is_err());
+    assert!(filled("a @B@ \"@C@/.\"", &[("@B@", "b")]).is_err());
     assert!(filled("a", &[("@B@", "b")]).is_err());
 }
 

@@ -46,7 +46,7 @@ const PACKAGING: [Package; 2] = [
     Package { name: "rpm", why: "writes the .rpm", program: Some("rpmbuild") },
 ];
 
-const TESTS: [Package; 12] = [
+const TESTS: [Package; 13] = [
     Package {
         name: "libc6-dev",
         why: "the image and the privilege tier: the C library, linked statically",
@@ -86,6 +86,7 @@ const TESTS: [Package; 12] = [
         why: "the package tier: a clean Debian system to install into",
         program: Some("mmdebstrap"),
     },
+    Package { name: "gnupg", why: "the package tier: a key that signs the chart", program: Some("gpg") },
     Package { name: "busybox-static", why: "the cri tier: all that its image holds", program: None },
 ];
 

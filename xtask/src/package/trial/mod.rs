@@ -1,11 +1,13 @@
-//! The package tier: makes the packages, and installs them into a clean Debian system in which systemd runs.
+//! The package tier: makes the packages, and installs them into a clean Debian system in which systemd runs. Signs the chart of a
+//! release with a key of its own.
 
+mod chart;
 mod deb;
 mod debian_root;
 mod rpm;
 mod system;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -14,6 +16,7 @@ use super::{NOBODY, Packages, make};
 use crate::image::identity::{Identity, Source};
 use crate::image::{self, binary};
 use crate::test::tally::Tally;
+use crate::test::tier::Tier;
 use crate::{setup, step, workspace};
 use debian_root::DebianRoot;
 use system::{System, eventually};
@@ -22,7 +25,7 @@ use system::{System, eventually};
 type Case = (&'static str, fn(&World) -> Result<()>);
 
 /// Programs that the tier needs.
-const NEEDED: [&str; 7] = ["dpkg-deb", "ip", "mmdebstrap", "rpm", "rpmbuild", "unshare", "nsenter"];
+const NEEDED: [&str; 8] = ["dpkg-deb", "gpg", "ip", "mmdebstrap", "rpm", "rpmbuild", "unshare", "nsenter"];
 /// Keys of Debian's archive, with which the system is checked.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// Directory of the system with the package, which is none of its files.
@@ -32,6 +35,8 @@ const DELIVERY: &str = "mnt";
 struct World {
     system: System,
     packages: Packages,
+    /// Directory of the work tree for files of the tier.
+    directory: PathBuf,
     /// Path of the .deb in the system.
     deb: String,
 }
@@ -41,7 +46,8 @@ pub fn obstacle() -> Option<String> {
     if !rustix::process::geteuid().is_root() {
         return Some("needs root: run `sudo -E env PATH=$PATH cargo xtask test --tier package`".to_owned());
     }
-    let missing: Vec<&str> = NEEDED.into_iter().filter(|program| !step::in_path(program)).collect();
+    let mut missing: Vec<&str> = NEEDED.into_iter().filter(|program| !step::in_path(program)).collect();
+    missing.extend(setup::tools::missing_for(Tier::Package));
     if !missing.is_empty() {
         return Some(format!("needs {}: run `cargo xtask setup --tests`", missing.join(", ")));
     }
@@ -70,8 +76,8 @@ pub fn run() -> Result<Tally> {
     let root = DebianRoot::unpacked(&directory)?;
     let deb = delivered(&packages.deb, root.path())?;
     let system = System::boot(root.path(), &directory.join("boot.log"))?;
-    let world = World { system, packages, deb };
-    for (name, case) in deb::CASES.iter().chain(rpm::CASES) {
+    let world = World { system, packages, directory, deb };
+    for (name, case) in deb::CASES.iter().chain(rpm::CASES).chain(chart::CASES) {
         count(&mut tally, name, case(&world));
     }
     Ok(tally)
