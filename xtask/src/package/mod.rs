@@ -74,9 +74,9 @@ impl Packages {
 /// If it does not build, or a tool is missing or fails.
 pub fn run(options: &Options) -> Result<()> {
     let target = options.target.clone().unwrap_or_else(binary::host);
-    let built = image::agent(&target)?;
-    let output = options.output.clone().unwrap_or_else(|| workspace::target().join("package"));
     let identity = Identity::of_the_tree(None, &options.source)?;
+    let output = options.output.clone().unwrap_or_else(|| workspace::target().join("package"));
+    let built = image::agent(&target)?;
     let packages = make(&output, &built, &target, &identity, &options.maintainer)?;
     for file in [packages.tarball, packages.deb, packages.rpm] {
         println!("{}", file.display());
