@@ -7,6 +7,7 @@ mod demo;
 mod deny;
 mod fuzz;
 mod image;
+mod package;
 mod setup;
 mod step;
 mod stopwatch;
@@ -46,6 +47,8 @@ enum Task {
     Image(image::Options),
     /// Make the archive of `kubectl portolan`
     Plugin(image::plugin::Options),
+    /// Make tarball, .deb and .rpm of the agent for machines without Kubernetes
+    Package(package::Options),
     /// Pack the chart with the image that a release pushed
     Chart(image::chart::Options),
     /// House checks: sizes, names, borders between the parts, links
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Image(options) => image::run(&options),
         Task::Plugin(options) => image::plugin::run(&options),
+        Task::Package(options) => package::run(&options),
         Task::Chart(options) => image::chart::run(&options),
         Task::Tidy => tidy::run(),
         Task::Ci => ci::run(),

@@ -9,10 +9,11 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use flate2::{Compression, GzBuilder};
 use oci_spec::image::{
-    ANNOTATION_BASE_IMAGE_NAME, ANNOTATION_CREATED, ANNOTATION_DESCRIPTION, ANNOTATION_LICENSES,
-    ANNOTATION_REF_NAME, ANNOTATION_REVISION, ANNOTATION_TITLE, ANNOTATION_VERSION, Arch, ConfigBuilder,
-    Descriptor, DescriptorBuilder, HistoryBuilder, ImageConfigurationBuilder, ImageIndexBuilder,
-    ImageManifestBuilder, MediaType, OciLayoutBuilder, Os, PlatformBuilder, RootFsBuilder, Sha256Digest,
+    ANNOTATION_BASE_IMAGE_NAME, ANNOTATION_CREATED, ANNOTATION_DESCRIPTION, ANNOTATION_DOCUMENTATION,
+    ANNOTATION_LICENSES, ANNOTATION_REF_NAME, ANNOTATION_REVISION, ANNOTATION_SOURCE, ANNOTATION_TITLE,
+    ANNOTATION_URL, ANNOTATION_VERSION, Arch, ConfigBuilder, Descriptor, DescriptorBuilder, HistoryBuilder,
+    ImageConfigurationBuilder, ImageIndexBuilder, ImageManifestBuilder, MediaType, OciLayoutBuilder, Os,
+    PlatformBuilder, RootFsBuilder, Sha256Digest,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -151,6 +152,14 @@ fn labels(identity: &Identity) -> Result<HashMap<String, String>> {
         (ANNOTATION_BASE_IMAGE_NAME, "scratch".to_owned()),
     ]);
     labels.extend(identity.revision.clone().map(|revision| (ANNOTATION_REVISION, revision)));
+    if let Some(repository) = &identity.repository {
+        let documentation = format!("{repository}/blob/v{}/README.md", identity.version);
+        labels.extend([
+            (ANNOTATION_SOURCE, repository.clone()),
+            (ANNOTATION_URL, repository.clone()),
+            (ANNOTATION_DOCUMENTATION, documentation),
+        ]);
+    }
     Ok(labels.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
@@ -233,18 +242,23 @@ fn header(mode: u32, time: u64, size: u64) -> Header {
 mod tests {
     use super::*;
 
+    fn identity() -> Identity {
+        Identity {
+            name: "registry.example/portolan:1".to_owned(),
+            version: "1",
+            revision: Some("abc".to_owned()),
+            repository: Some("https://github.com/me/portolan".to_owned()),
+            time: 1_700_000_000,
+        }
+    }
+
     #[test]
     fn the_same_binary_gives_the_same_bytes_with_all_that_is_needed() {
         let directory = std::env::temp_dir().join(format!("portolan-image-{}", std::process::id()));
         std::fs::create_dir(&directory).expect("a directory");
         let built = directory.join("portolan");
         std::fs::write(&built, b"\x7fELF").expect("write");
-        let identity = Identity {
-            name: "registry.example/portolan:1".to_owned(),
-            version: "1",
-            revision: Some("abc".to_owned()),
-            time: 1_700_000_000,
-        };
+        let identity = identity();
         let make = |name: &str| {
             let archive = directory.join(name);
             write(&archive, &identity, "x86_64-unknown-linux-gnu", &built).expect("written");
@@ -264,6 +278,31 @@ mod tests {
             assert!(names.iter().any(|name| name == wanted), "{wanted} in {names:?}");
         }
         assert_eq!(names.iter().filter(|name| name.len() > 64).count(), 3, "config, layer, manifest");
+    }
+
+    #[test]
+    fn the_labels_say_what_it_is_and_where_it_comes_from() {
+        let labels = labels(&identity()).expect("labels");
+        for (name, value) in [
+            ("title", "portolan"),
+            ("description", DESCRIPTION),
+            ("licenses", "Apache-2.0"),
+            ("version", "1"),
+            ("revision", "abc"),
+            ("created", "2023-11-14T22:13:20Z"),
+            ("source", "https://github.com/me/portolan"),
+            ("url", "https://github.com/me/portolan"),
+            ("documentation", "https://github.com/me/portolan/blob/v1/README.md"),
+        ] {
+            let label = format!("org.opencontainers.image.{name}");
+            assert_eq!(labels.get(&label).map(String::as_str), Some(value), "{label}");
+        }
+        let configuration = config(&identity(), Arch::Amd64, &"0".repeat(64)).expect("a configuration");
+        let written: serde_json::Value = serde_json::from_slice(&configuration.bytes).expect("JSON");
+        assert_eq!(written["config"]["Labels"], json!(labels), "docker inspect shows these");
+        // Whoever builds without saying where the sources are published gets no wrong address.
+        let unpublished = super::labels(&Identity { repository: None, ..identity() }).expect("labels");
+        assert!(!unpublished.values().any(|value| value.contains("https:")), "{unpublished:?}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The chart of a release, which names the pushed image, so that an installation pulls exactly that image. The chart in the tree
 //! names no image, because each builder has another registry.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::str::FromStr;
@@ -8,6 +9,8 @@ use std::str::FromStr;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
+use super::artifact_hub::{self, Release};
+use super::identity::{self, Source};
 use crate::{setup, step, workspace};
 
 const CHART: &str = "charts/portolan";
@@ -22,6 +25,47 @@ pub struct Options {
     /// Where the archive goes; default: target/chart
     #[arg(long, value_name = "DIRECTORY")]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    source: Source,
+    #[command(flatten)]
+    signing: Signing,
+}
+
+/// The OpenPGP key for the chart's provenance file, which `helm verify` reads.
+#[derive(Args, Clone, Debug, Default)]
+struct Signing {
+    /// Sign the chart with the key of this owner in --keyring
+    #[arg(long, value_name = "NAME", requires_all = ["keyring", "fingerprint"])]
+    sign_with: Option<String>,
+    /// File with the secret key, as `gpg --export-secret-keys` writes it
+    #[arg(long, value_name = "FILE", requires = "sign_with")]
+    keyring: Option<PathBuf>,
+    /// File with the passphrase of the key
+    #[arg(long, value_name = "FILE", requires = "sign_with")]
+    passphrase_file: Option<PathBuf>,
+    /// Fingerprint of the key, which the chart's metadata name
+    #[arg(long, value_name = "HEX", requires = "sign_with", value_parser = fingerprint)]
+    fingerprint: Option<String>,
+}
+
+fn fingerprint(text: &str) -> Result<String, String> {
+    let is_whole = [40, 64].contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_whole {
+        Ok(text.to_uppercase())
+    } else {
+        Err(format!("`{text}` is no whole fingerprint: 40 or 64 digits"))
+    }
+}
+
+impl Signing {
+    /// Returns helm's arguments. Empty: the chart is not signed.
+    fn arguments(&self) -> Vec<OsString> {
+        let (Some(owner), Some(keyring)) = (&self.sign_with, &self.keyring) else { return Vec::new() };
+        let mut words: Vec<OsString> = vec!["--sign".into(), "--key".into(), owner.into()];
+        words.extend(["--keyring".into(), keyring.into()]);
+        words.extend(self.passphrase_file.iter().flat_map(|file| ["--passphrase-file".into(), file.into()]));
+        words
+    }
 }
 
 /// An image in a registry, identified by its digest.
@@ -69,11 +113,24 @@ pub fn run(options: &Options) -> Result<()> {
     }
     copy_tree(&workspace::root().join(CHART), &copy)?;
     fill(&copy.join("values.yaml"), |text| values(text, &options.image))?;
-    fill(&copy.join("Chart.yaml"), |text| chart(text, &options.image))?;
+    let repository = options.source.repository.as_deref().map(identity::address).transpose()?;
+    let release =
+        repository.as_deref().map(|repository| Release { repository, version: env!("CARGO_PKG_VERSION") });
+    fill(&copy.join("Chart.yaml"), |text| {
+        let text = chart(text, &options.image)?;
+        release.map_or(Ok(text.clone()), |release| {
+            published(&text, release, options.signing.fingerprint.as_deref())
+        })
+    })?;
     let mut helm = Command::new(setup::tools::program("helm"));
     step::run(
         "packing the chart",
-        helm.arg("package").arg(&copy).arg("--destination").arg(&directory).current_dir(workspace::root()),
+        helm.arg("package")
+            .arg(&copy)
+            .arg("--destination")
+            .arg(&directory)
+            .args(options.signing.arguments())
+            .current_dir(workspace::root()),
     )?;
     println!("{}", directory.join(concat!("portolan-", env!("CARGO_PKG_VERSION"), ".tgz")).display());
     Ok(())
@@ -88,8 +145,20 @@ fn values(text: &str, image: &Pushed) -> Result<String> {
 /// Fills the digest into `Chart.yaml`.
 fn chart(text: &str, image: &Pushed) -> Result<String> {
     let first = "artifacthub.io/category: security";
-    let whole = format!("{ANNOTATION}: {}/{}@{}", image.registry, image.repository, image.digest);
-    set(text, "annotations", first, &format!("{whole}\n  {first}"))
+    let reference = format!("{}/{}@{}", image.registry, image.repository, image.digest);
+    let images = artifact_hub::images(&reference);
+    set(text, "annotations", first, &format!("{ANNOTATION}: {reference}\n{images}  {first}"))
+}
+
+/// Fills where the release is published into `Chart.yaml`.
+fn published(text: &str, release: Release<'_>, fingerprint: Option<&str>) -> Result<String> {
+    let start = "\nannotations:\n";
+    ensure!(
+        text.matches(start).count() == 1,
+        "Chart.yaml has no annotations, or several: cannot fill them in"
+    );
+    let whole = format!("\n{}annotations:\n{}", release.fields(), release.annotations(fingerprint));
+    Ok(text.replace(start, &whole))
 }
 
 /// Replaces the only line `old` of a section by `new`.
@@ -167,12 +236,71 @@ mod tests {
         let before = read("charts/portolan/Chart.yaml");
         let mut after = parsed(&chart(&before, &image).expect("filled"));
         let annotations = after["annotations"].as_object_mut().expect("annotations");
+        let images = annotations.remove("artifacthub.io/images").expect("images");
+        let images = parsed(images.as_str().expect("text, as all annotations"));
+        assert_eq!(images[0]["image"], reference);
         assert_eq!(annotations.remove(ANNOTATION), Some(reference.into()));
         assert_eq!(after, parsed(&before));
         assert_eq!(after["version"], env!("CARGO_PKG_VERSION"), "what the archive is called");
         assert_eq!(after["appVersion"], after["version"]);
         // The templates read it under the same name.
         assert!(read("charts/portolan/templates/_agent.tpl").contains(&format!("\"{ANNOTATION}\"")));
+    }
+
+    #[test]
+    fn a_published_chart_says_where_it_comes_from_and_leads_to_files_that_exist() {
+        let release = Release { repository: "https://github.com/me/portolan", version: "1.2.3" };
+        let key = "0123456789ABCDEF0123456789ABCDEF01234567";
+        let before = read("charts/portolan/Chart.yaml");
+        let after = parsed(&published(&before, release, Some(key)).expect("filled"));
+        assert_eq!(after["home"], release.repository);
+        assert_eq!(after["sources"][0], release.repository);
+        assert_eq!(after["maintainers"][0]["url"], release.repository);
+        assert_eq!(after["name"], parsed(&before)["name"], "what was there stays");
+        let annotation = |name: &str| {
+            let text = after["annotations"][format!("artifacthub.io/{name}")].as_str().expect(name);
+            parsed(text)
+        };
+        let signed = annotation("signKey");
+        assert_eq!(signed["fingerprint"], key);
+        let released = "https://github.com/me/portolan/releases/download/v1.2.3/portolan-chart.asc";
+        assert_eq!(signed["url"], released);
+        let links = annotation("links");
+        let mut addresses: Vec<Value> =
+            links.as_array().expect("links").iter().map(|l| l["url"].clone()).collect();
+        addresses.extend([after["icon"].clone(), annotation("screenshots")[0]["url"].clone()]);
+        let mut files = 0;
+        for address in addresses {
+            let path = address
+                .as_str()
+                .and_then(|url| url.strip_prefix(release.repository))
+                .expect("of this release");
+            for place in ["/blob/v1.2.3/", "/raw/v1.2.3/"] {
+                let Some(file) = path.strip_prefix(place) else { continue };
+                assert!(workspace::root().join(file).is_file(), "{file} is not in the sources");
+                files += 1;
+            }
+        }
+        assert_eq!(files, 5);
+        let unsigned = published(&before, release, None).expect("filled");
+        assert!(!unsigned.contains("signKey"), "a key that signed nothing");
+    }
+
+    #[test]
+    fn a_chart_is_signed_only_with_a_whole_key() {
+        use clap::Parser as _;
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            signing: Signing,
+        }
+        let parse = |words: &[&str]| Line::try_parse_from([&["chart"], words].concat());
+        assert!(parse(&[]).expect("unsigned").signing.arguments().is_empty());
+        assert!(parse(&["--sign-with", "me"]).is_err(), "no keyring");
+        let words = ["--sign-with", "me", "--keyring", "k.gpg", "--fingerprint"];
+        assert!(parse(&[&words[..], &["0123"]].concat()).is_err(), "a short fingerprint");
+        let whole = parse(&[&words[..], &[&"a".repeat(40)]].concat()).expect("whole").signing;
+        assert_eq!(whole.arguments(), ["--sign", "--key", "me", "--keyring", "k.gpg"]);
     }
 
     #[test]

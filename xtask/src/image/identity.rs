@@ -2,10 +2,19 @@
 
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use clap::Args;
 use jiff::Timestamp;
 
 use crate::{step, workspace};
+
+/// Where the sources of what is built are published.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Source {
+    /// Address of the repository, such as https://github.com/me/portolan, for the labels of images and the fields of packages
+    #[arg(long, value_name = "URL", env = "PORTOLAN_REPOSITORY")]
+    pub repository: Option<String>,
+}
 
 /// Identity of an image that is built from the current tree.
 pub struct Identity {
@@ -14,6 +23,8 @@ pub struct Identity {
     pub version: &'static str,
     /// The commit, with the suffix `-dirty` if the tree has uncommitted changes.
     pub revision: Option<String>,
+    /// Address of the repository, without a slash at its end.
+    pub repository: Option<String>,
     /// Seconds since 1970.
     pub time: u64,
 }
@@ -23,8 +34,8 @@ impl Identity {
     /// same time.
     ///
     /// # Errors
-    /// If SOURCE_DATE_EPOCH is not a number.
-    pub fn of_the_tree(tag: Option<&str>) -> Result<Self> {
+    /// If SOURCE_DATE_EPOCH is not a number, or the repository is no address.
+    pub fn of_the_tree(tag: Option<&str>, source: &Source) -> Result<Self> {
         let version = env!("CARGO_PKG_VERSION");
         let changed =
             git(&["status", "--porcelain", "--untracked-files=no"]).is_some_and(|text| !text.is_empty());
@@ -39,6 +50,7 @@ impl Identity {
             name: tag.map_or_else(|| format!("portolan:{version}"), str::to_owned),
             version,
             revision: commit.map(|commit| if changed { format!("{commit}-dirty") } else { commit }),
+            repository: source.repository.as_deref().map(address).transpose()?,
             time,
         })
     }
@@ -52,6 +64,34 @@ impl Identity {
     }
 }
 
+/// Checks the address of a repository, and returns it without a slash at its end.
+///
+/// # Errors
+/// If it is no https address with a path.
+pub fn address(text: &str) -> Result<String> {
+    let path = text.trim_end_matches('/').strip_prefix("https://").unwrap_or_default();
+    let is_plain = path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-/:~".contains(&byte));
+    ensure!(
+        is_plain && path.split('/').filter(|part| !part.is_empty()).count() > 1,
+        "`{text}` is no address of a repository, as in https://github.com/me/portolan"
+    );
+    Ok(format!("https://{path}"))
+}
+
 fn git(words: &[&str]) -> Option<String> {
     step::output(Command::new("git").args(words).current_dir(workspace::root()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_address_is_a_repository() {
+        let taken = address("https://github.com/me/portolan/").expect("an address");
+        assert_eq!(taken, "https://github.com/me/portolan");
+        for wrong in ["me/portolan", "https://github.com", "git@github.com:me/portolan", "https://a/b c"] {
+            assert!(address(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -14,8 +14,9 @@ use cyclonedx_bom::models::component::{Classification, Component, Components};
 use cyclonedx_bom::models::dependency::{Dependencies, Dependency};
 use cyclonedx_bom::models::license::{LicenseChoice, Licenses};
 use cyclonedx_bom::models::metadata::Metadata as BomMetadata;
-use cyclonedx_bom::prelude::{Bom, NormalizedString, SpdxExpression, Validate};
+use cyclonedx_bom::prelude::{Bom, NormalizedString, SpdxExpression, UrnUuid, Validate};
 
+use super::archive;
 use super::identity::Identity;
 use crate::{step, workspace};
 
@@ -45,7 +46,8 @@ pub fn write(path: &Path, identity: &Identity, target: &str) -> Result<usize> {
     edges.extend(parts.iter().map(|(reference, (_, uses))| dependency(reference, uses)));
     let components: Vec<Component> = parts.into_values().map(|(component, _)| component).collect();
     let count = components.len();
-    let bom = Bom {
+    let mut bom = Bom {
+        serial_number: None,
         metadata: Some(BomMetadata {
             timestamp: Some(DateTime::try_from(identity.timestamp()?)?),
             component: Some(agent),
@@ -55,14 +57,34 @@ pub fn write(path: &Path, identity: &Identity, target: &str) -> Result<usize> {
         dependencies: Some(Dependencies(edges)),
         ..Bom::default()
     };
+    bom.serial_number = Some(serial_number(&bom)?);
     let checked = bom.validate();
     if !checked.passed() {
         return Err(anyhow!("the bill of materials is not valid: {checked:?}"));
     }
+    std::fs::write(path, json(bom)?).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(count)
+}
+
+/// Returns a UUID made of the content (version 8 of RFC 9562), so that a second build writes the same bytes.
+fn serial_number(bom: &Bom) -> Result<UrnUuid> {
+    let hash = archive::sha256(&json(bom.clone())?);
+    let part = |from: usize, to: usize| hash.get(from..to).unwrap_or_default();
+    let text = format!(
+        "urn:uuid:{}-{}-8{}-8{}-{}",
+        part(0, 8),
+        part(8, 12),
+        part(12, 15),
+        part(15, 18),
+        part(18, 30)
+    );
+    UrnUuid::new(text).map_err(|error| anyhow!("no serial number: {error:?}"))
+}
+
+fn json(bom: Bom) -> Result<Vec<u8>> {
     let mut text = Vec::new();
     bom.output_as_json_v1_5(&mut text)?;
-    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(count)
+    Ok(text)
 }
 
 fn dependency(reference: &str, uses: &BTreeSet<String>) -> Dependency {
@@ -164,7 +186,17 @@ fn libraries(target: &str) -> Vec<Component> {
 
 #[cfg(test)]
 mod tests {
-    use super::{AGENT, Parts, collect};
+    use cyclonedx_bom::prelude::Bom;
+
+    use super::{AGENT, Parts, collect, serial_number};
+
+    #[test]
+    fn the_serial_number_follows_the_content() {
+        let bom = |version| Bom { version, serial_number: None, ..Bom::default() };
+        let number = |version| serial_number(&bom(version)).expect("a number").to_string();
+        assert_eq!(number(1), number(1));
+        assert_ne!(number(1), number(2));
+    }
 
     #[test]
     fn the_agent_of_the_image_links_nothing_of_the_plugin() {

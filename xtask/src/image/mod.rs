@@ -1,10 +1,11 @@
 //! The container image: only the statically linked agent, without a base image. Built without a daemon, reproducibly from a
 //! commit, with a bill of materials.
 
-mod archive;
-mod binary;
+pub mod archive;
+mod artifact_hub;
+pub mod binary;
 pub mod chart;
-mod identity;
+pub mod identity;
 mod materials;
 pub mod plugin;
 
@@ -15,7 +16,7 @@ use clap::Args;
 
 use crate::{step, workspace};
 use binary::{Linking, Program};
-use identity::Identity;
+use identity::{Identity, Source};
 
 /// Maximum size of the image's files: every node of a cluster downloads them.
 const SIZE_LIMIT: u64 = 25 << 20;
@@ -40,6 +41,8 @@ pub struct Options {
     /// Build everything once more, from a copy of the sources elsewhere, and fail if a byte differs
     #[arg(long)]
     twice: bool,
+    #[command(flatten)]
+    source: Source,
 }
 
 /// The image that was built.
@@ -56,7 +59,7 @@ pub fn run(options: &Options) -> Result<()> {
     let image = make(options)?;
     if options.twice {
         let target = options.target.clone().unwrap_or_else(binary::host);
-        check_again(&image.archive, &target, &image.name)?;
+        check_again(&image.archive, &target, &image.name, &options.source)?;
     }
     println!(
         "take it with one of\n  ctr --namespace k8s.io images import {0}\n  docker load --input {0}\n  \
@@ -72,8 +75,8 @@ pub fn run(options: &Options) -> Result<()> {
 /// As [`run`].
 pub fn make(options: &Options) -> Result<Image> {
     let target = options.target.clone().unwrap_or_else(binary::host);
-    let identity = Identity::of_the_tree(options.tag.as_deref())?;
-    let built = binary::build(workspace::root(), &workspace::target(), &target, AGENT)?;
+    let identity = Identity::of_the_tree(options.tag.as_deref(), &options.source)?;
+    let built = agent(&target)?;
     let directory = options.output.clone().unwrap_or_else(|| workspace::target().join("image"));
     std::fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
     let stem = format!("portolan-{}-{}", identity.version, binary::architecture(&target)?);
@@ -102,13 +105,21 @@ pub fn make(options: &Options) -> Result<Image> {
     Ok(Image { archive, name: identity.name })
 }
 
+/// Builds the static agent. Returns its path.
+///
+/// # Errors
+/// If it does not build or is not static.
+pub fn agent(target: &str) -> Result<PathBuf> {
+    binary::build(workspace::root(), &workspace::target(), target, AGENT)
+}
+
 /// Copies the files that git tracks to another directory, builds there from scratch, and compares the archives.
-fn check_again(first: &Path, target: &str, name: &str) -> Result<()> {
+fn check_again(first: &Path, target: &str, name: &str, source: &Source) -> Result<()> {
     let elsewhere = workspace::target().join("image-again");
     if elsewhere.exists() {
         std::fs::remove_dir_all(&elsewhere)?;
     }
-    let outcome = build_elsewhere(&elsewhere, target, name);
+    let outcome = build_elsewhere(&elsewhere, target, name, source);
     let second = outcome.and_then(|archive| Ok((std::fs::read(first)?, std::fs::read(archive)?)));
     std::fs::remove_dir_all(&elsewhere)?;
     let (first, second) = second?;
@@ -123,7 +134,7 @@ fn check_again(first: &Path, target: &str, name: &str) -> Result<()> {
     Ok(())
 }
 
-fn build_elsewhere(elsewhere: &Path, target: &str, name: &str) -> Result<PathBuf> {
+fn build_elsewhere(elsewhere: &Path, target: &str, name: &str, source: &Source) -> Result<PathBuf> {
     let sources = elsewhere.join("sources");
     let list =
         step::output(std::process::Command::new("git").args(["ls-files"]).current_dir(workspace::root()));
@@ -132,7 +143,7 @@ fn build_elsewhere(elsewhere: &Path, target: &str, name: &str) -> Result<PathBuf
         copy.parent().map(std::fs::create_dir_all).transpose()?;
         std::fs::copy(workspace::root().join(file), copy).with_context(|| format!("cannot copy {file}"))?;
     }
-    let identity = Identity::of_the_tree(Some(name))?;
+    let identity = Identity::of_the_tree(Some(name), source)?;
     let built = binary::build(&sources, &elsewhere.join("target"), target, AGENT)?;
     let archive = elsewhere.join("image.tar");
     archive::write(&archive, &identity, target, &built)?;

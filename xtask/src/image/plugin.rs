@@ -8,7 +8,7 @@ use clap::Args;
 use tar::Builder;
 
 use super::binary::{Linking, Program};
-use super::identity::Identity;
+use super::identity::{Identity, Source};
 use super::{archive, binary};
 use crate::workspace;
 
@@ -34,7 +34,7 @@ pub struct Options {
 /// If the build fails, or the archive cannot be written.
 pub fn run(options: &Options) -> Result<()> {
     let target = options.target.clone().unwrap_or_else(binary::host);
-    let identity = Identity::of_the_tree(None)?;
+    let identity = Identity::of_the_tree(None, &Source::default())?;
     let built = binary::build(workspace::root(), &workspace::target(), &target, PLUGIN)?;
     let directory = options.output.clone().unwrap_or_else(|| workspace::target().join("plugin"));
     std::fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
@@ -167,9 +167,15 @@ mod tests {
         ] {
             assert!(publish.contains(part), "{part}");
         }
-        // Every file matches one of the patterns.
+        // Every file matches one of the patterns that are collected, and all that is collected is uploaded.
+        let collected = publish.split("          cp ").nth(1).and_then(|rest| rest.split(" release/").next());
+        let collected = collected.expect("collects the files");
+        assert!(
+            collected.contains("kubectl-portolan-*") && collected.contains("portolan.yaml"),
+            "{collected}"
+        );
         let create = publish.split("gh release create").nth(1).expect("makes the release");
-        assert!(create.contains("kubectl-portolan-*") && create.contains("portolan.yaml"), "{create}");
+        assert!(create.contains(" release/*"), "{create}");
         assert!(name("1.2.3", "arm64").starts_with("kubectl-portolan-"));
     }
 }

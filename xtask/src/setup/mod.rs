@@ -17,6 +17,9 @@ pub struct Options {
     /// Also what the test tiers need (network tools, daemons, virtual machine)
     #[arg(long)]
     pub tests: bool,
+    /// Also what `cargo xtask package` needs; --tests includes it
+    #[arg(long)]
+    pub packages: bool,
 }
 
 /// One requirement of building or testing.
@@ -39,7 +42,7 @@ pub fn run(options: Options) -> Result<()> {
     if options.check {
         return report(options);
     }
-    packages::install(options.tests)?;
+    packages::install(options)?;
     toolchain::install()?;
     if options.tests {
         if let Err(error) = dependency_check::install() {
@@ -60,7 +63,7 @@ pub fn is_complete() -> bool {
 }
 
 fn needs(options: Options) -> Vec<Need> {
-    let mut needs = packages::needs(options.tests);
+    let mut needs = packages::needs(options);
     needs.extend(toolchain::needs());
     if options.tests {
         needs.extend(dependency_check::needs());

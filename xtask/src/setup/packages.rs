@@ -4,9 +4,9 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use super::Need;
 use super::services::{self, NoStarts};
 use super::toolchain::Compiler;
+use super::{Need, Options};
 use crate::step;
 
 /// A package of Debian and its relatives.
@@ -40,7 +40,13 @@ const DEMO: [Package; 2] = [
     Package { name: "python3", why: "the demo's pods, and tests", program: Some("python3") },
 ];
 
-const TESTS: [Package; 11] = [
+/// What `cargo xtask package` needs beside the toolchain.
+const PACKAGING: [Package; 2] = [
+    Package { name: "dpkg", why: "writes the .deb", program: Some("dpkg-deb") },
+    Package { name: "rpm", why: "writes the .rpm", program: Some("rpmbuild") },
+];
+
+const TESTS: [Package; 13] = [
     Package {
         name: "libc6-dev",
         why: "the image and the privilege tier: the C library, linked statically",
@@ -75,6 +81,12 @@ const TESTS: [Package; 11] = [
         why: "the cri tier: the network of its pods",
         program: None,
     },
+    Package {
+        name: "mmdebstrap",
+        why: "the package tier: a clean Debian system to install into",
+        program: Some("mmdebstrap"),
+    },
+    Package { name: "gnupg", why: "the package tier: a key that signs the chart", program: Some("gpg") },
     Package { name: "busybox-static", why: "the cri tier: all that its image holds", program: None },
 ];
 
@@ -122,8 +134,8 @@ const DAEMONS: [Package; 8] = [
 const SERVICES: [(&str, &str); 4] =
     [("nginx-light", "nginx"), ("haproxy", "haproxy"), ("unbound", "unbound"), ("containerd", "containerd")];
 
-pub(super) fn needs(tests: bool) -> Vec<Need> {
-    wanted(tests)
+pub(super) fn needs(options: Options) -> Vec<Need> {
+    wanted(options)
         .into_iter()
         .map(|package| Need {
             name: package.name,
@@ -135,8 +147,8 @@ pub(super) fn needs(tests: bool) -> Vec<Need> {
 }
 
 /// Installs missing packages. Needs apt-get and root.
-pub(super) fn install(tests: bool) -> Result<()> {
-    let missing: Vec<_> = wanted(tests).into_iter().filter(|p| !p.is_there()).collect();
+pub(super) fn install(options: Options) -> Result<()> {
+    let missing: Vec<_> = wanted(options).into_iter().filter(|p| !p.is_there()).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -194,7 +206,7 @@ fn install_stopped(names: &[&str]) -> Result<()> {
 
 /// Returns the packages that this machine needs. The compiler's packages are left out if rustup has a toolchain that can build
 /// for the kernel.
-fn wanted(tests: bool) -> Vec<&'static Package> {
+fn wanted(options: Options) -> Vec<&'static Package> {
     let mut wanted: Vec<&Package> = Vec::new();
     if Compiler::find().is_none() {
         wanted.extend(&COMPILER);
@@ -203,7 +215,10 @@ fn wanted(tests: bool) -> Vec<&'static Package> {
         wanted.extend(&LINKER);
     }
     wanted.extend(&DEMO);
-    if tests {
+    if options.packages || options.tests {
+        wanted.extend(&PACKAGING);
+    }
+    if options.tests {
         wanted.extend(&TESTS);
         wanted.extend(&DAEMONS);
     }

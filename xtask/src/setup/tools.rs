@@ -72,8 +72,8 @@ const TOOLS: [Tool; 6] = [
     },
     Tool {
         name: "helm",
-        why: "the chart tier: renders the chart; the e2e tier",
-        needed_by: &[Tier::Chart, Tier::E2e],
+        why: "the chart tier: renders the chart; the package tier; the e2e tier",
+        needed_by: &[Tier::Chart, Tier::Package, Tier::E2e],
         install: kubectl_and_helm,
     },
     Tool {

@@ -6,6 +6,7 @@ use super::e2e;
 use super::tally::Tally;
 use super::tests::{cri_tests, tests};
 use super::tier::Tier;
+use crate::package::trial;
 use crate::{image, setup, step, vm};
 
 impl Tier {
@@ -21,6 +22,7 @@ impl Tier {
             }
             Self::Kernel => None,
             Self::Cri | Self::Privilege => cri_obstacle(),
+            Self::Package => trial::obstacle(),
             Self::Vm => vm::obstacle(),
             Self::Chart => chart_obstacle(),
             Self::E2e => e2e::obstacle(),
@@ -62,6 +64,7 @@ impl Tier {
                 tests.args(["--", "privilege/"]).env("PORTOLAN_IMAGE", image.archive);
                 Tally::of(tests.env("PORTOLAN_IMAGE_NAME", image.name))
             }
+            Self::Package => trial::run(),
             Self::Vm => vm::run(),
             // The second test builds the plugin that some cases of the first run.
             Self::Api => Tally::of(tests().args(["--test", "api", "--test", "binary"])),

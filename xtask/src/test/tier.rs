@@ -12,6 +12,7 @@ pub enum Tier {
     Api,
     Cri,
     Privilege,
+    Package,
     Chart,
     E2e,
 }
@@ -31,6 +32,7 @@ impl Tier {
             Self::Api => "api",
             Self::Cri => "cri",
             Self::Privilege => "privilege",
+            Self::Package => "package",
             Self::Chart => "chart",
             Self::E2e => "e2e",
         }
@@ -46,6 +48,9 @@ impl Tier {
             Self::Cri => "a real container runtime",
             Self::Privilege => {
                 "the image in a container with what the chart gives it, and without each part of that"
+            }
+            Self::Package => {
+                "the .deb and the .rpm in a clean Debian system with systemd: installed, used, upgraded, removed"
             }
             Self::Chart => {
                 "the Helm chart: schemas, privileges, alerts, and that the agent takes what it gives"

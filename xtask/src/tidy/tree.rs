@@ -60,7 +60,7 @@ pub fn names(paths: &[String]) -> Vec<Complaint> {
             ));
         }
     }
-    for wanted in ["CHANGELOG.md", "README.md", "LICENSE", "CONTRIBUTING.md", ".ci/run"] {
+    for wanted in ["CHANGELOG.md", "README.md", "LICENSE", "CONTRIBUTING.md", "SECURITY.md", ".ci/run"] {
         if !paths.iter().any(|path| path == wanted) {
             complaints.push(about(wanted, 0, "is missing".to_owned()));
         }
@@ -132,7 +132,9 @@ mod tests {
     #[test]
     fn names_that_say_nothing_are_refused() {
         let mut paths: Vec<String> =
-            ["CHANGELOG.md", "README.md", "LICENSE", "CONTRIBUTING.md", ".ci/run"].map(str::to_owned).into();
+            ["CHANGELOG.md", "README.md", "LICENSE", "CONTRIBUTING.md", "SECURITY.md", ".ci/run"]
+                .map(str::to_owned)
+                .into();
         assert_eq!(names(&paths), []);
         paths.extend(["a/net_utils.rs".to_owned(), "a/database.rs".to_owned(), "a/data/x.rs".to_owned()]);
         assert_eq!(whats(&names(&paths)), ["a/net_utils.rs", "a/data/x.rs"]);
