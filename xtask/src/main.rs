@@ -44,7 +44,7 @@ enum Task {
     Fuzz(fuzz::Options),
     /// Make the container image and its bill of materials
     Image(image::Options),
-    /// Make the archive of `kubectl portolan`
+    /// Make the archive of `kubectl portolan` for a system
     Plugin(image::plugin::Options),
     /// Pack the chart with the image that a release pushed
     Chart(image::chart::Options),

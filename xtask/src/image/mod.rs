@@ -14,15 +14,11 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
 use crate::{step, workspace};
-use binary::{Linking, Program};
 use identity::Identity;
 
 /// Maximum size of the image's files: every node of a cluster downloads them.
 const SIZE_LIMIT: u64 = 25 << 20;
 
-/// The program in the image.
-const AGENT: Program =
-    Program { name: "portolan", package: "portolan", linking: Linking::Static, features: "" };
 /// File next to the archive with the full name of the image, which a pod must use after the archive is loaded.
 const REFERENCE: &str = "reference";
 
@@ -73,7 +69,7 @@ pub fn run(options: &Options) -> Result<()> {
 pub fn make(options: &Options) -> Result<Image> {
     let target = options.target.clone().unwrap_or_else(binary::host);
     let identity = Identity::of_the_tree(options.tag.as_deref())?;
-    let built = binary::build(workspace::root(), &workspace::target(), &target, AGENT)?;
+    let built = binary::build(workspace::root(), &workspace::target(), &target)?;
     let directory = options.output.clone().unwrap_or_else(|| workspace::target().join("image"));
     std::fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
     let stem = format!("portolan-{}-{}", identity.version, binary::architecture(&target)?);
@@ -133,7 +129,7 @@ fn build_elsewhere(elsewhere: &Path, target: &str, name: &str) -> Result<PathBuf
         std::fs::copy(workspace::root().join(file), copy).with_context(|| format!("cannot copy {file}"))?;
     }
     let identity = Identity::of_the_tree(Some(name))?;
-    let built = binary::build(&sources, &elsewhere.join("target"), target, AGENT)?;
+    let built = binary::build(&sources, &elsewhere.join("target"), target)?;
     let archive = elsewhere.join("image.tar");
     archive::write(&archive, &identity, target, &built)?;
     Ok(archive)
