@@ -29,10 +29,12 @@ pub(super) fn build(target: &str, platform: Platform) -> Result<PathBuf> {
              x86_64-pc-windows-gnu or aarch64-pc-windows-gnullvm"
         );
     }
-    let mut command = command("rustc", target)?;
-    // The symbols are a fifth of the file. The compiler has no startup objects of its own: those of the linker are used.
+    let library = Library::find(target)?;
+    let mut command = command("rustc", target, library)?;
+    // The symbols are a fifth of the file.
     command.args(["--release", "--", "-C", "strip=symbols"]);
-    if target.ends_with("-musl") && Library::find(target)? != Library::Packaged {
+    if platform.system == System::Linux && library != Library::Packaged {
+        // The startup objects belong to a packaged library. Those of the linker are used.
         command.args(["-C", "link-self-contained=no"]);
     }
     step::run(&format!("building {BINARY} for {target}"), &mut command)?;
@@ -44,12 +46,14 @@ pub(super) fn build(target: &str, platform: Platform) -> Result<PathBuf> {
 /// # Errors
 /// If it does not compile.
 pub(super) fn check(target: &str) -> Result<()> {
-    step::run(&format!("checking {BINARY} for {target}"), &mut command("check", target)?)
+    step::run(
+        &format!("checking {BINARY} for {target}"),
+        &mut command("check", target, Library::find(target)?)?,
+    )
 }
 
 /// Returns cargo's command for the target, after the installation of what it needs.
-fn command(subcommand: &str, target: &str) -> Result<Command> {
-    let library = Library::find(target)?;
+fn command(subcommand: &str, target: &str, library: Library) -> Result<Command> {
     let linker = Linker::choose(target, library);
     linker.install()?;
     let mut command = library.cargo(linker);
