@@ -45,7 +45,7 @@ enum Task {
     Fuzz(fuzz::Options),
     /// Make the container image and its bill of materials
     Image(image::Options),
-    /// Make the archive of `kubectl portolan`
+    /// Make the archive of `kubectl portolan` for a system
     Plugin(image::plugin::Options),
     /// Make tarball, .deb and .rpm of the agent for machines without Kubernetes
     Package(package::Options),

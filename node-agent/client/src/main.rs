@@ -7,5 +7,5 @@ use portolan_client::cluster;
 use portolan_client::cluster::args::Cli;
 
 fn main() -> ExitCode {
-    cluster::run(&Cli::parse())
+    cluster::completion::answer_question(std::env::args_os()).unwrap_or_else(|| cluster::run(&Cli::parse()))
 }

@@ -15,15 +15,11 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
 use crate::{step, workspace};
-use binary::{Linking, Program};
 use identity::{Identity, Source};
 
 /// Maximum size of the image's files: every node of a cluster downloads them.
 const SIZE_LIMIT: u64 = 25 << 20;
 
-/// The program in the image.
-const AGENT: Program =
-    Program { name: "portolan", package: "portolan", linking: Linking::Static, features: "" };
 /// File next to the archive with the full name of the image, which a pod must use after the archive is loaded.
 const REFERENCE: &str = "reference";
 
@@ -110,7 +106,7 @@ pub fn make(options: &Options) -> Result<Image> {
 /// # Errors
 /// If it does not build or is not static.
 pub fn agent(target: &str) -> Result<PathBuf> {
-    binary::build(workspace::root(), &workspace::target(), target, AGENT)
+    binary::build(workspace::root(), &workspace::target(), target)
 }
 
 /// Copies the files that git tracks to another directory, builds there from scratch, and compares the archives.
@@ -144,7 +140,7 @@ fn build_elsewhere(elsewhere: &Path, target: &str, name: &str, source: &Source) 
         std::fs::copy(workspace::root().join(file), copy).with_context(|| format!("cannot copy {file}"))?;
     }
     let identity = Identity::of_the_tree(Some(name), source)?;
-    let built = binary::build(&sources, &elsewhere.join("target"), target, AGENT)?;
+    let built = binary::build(&sources, &elsewhere.join("target"), target)?;
     let archive = elsewhere.join("image.tar");
     archive::write(&archive, &identity, target, &built)?;
     Ok(archive)

@@ -2,6 +2,7 @@
 
 mod dependency_check;
 mod packages;
+pub mod plugin;
 mod services;
 pub mod toolchain;
 pub mod tools;

@@ -130,6 +130,20 @@ const DAEMONS: [Package; 8] = [
     Package { name: "wireguard-tools", why: "the kernel tier: configures WireGuard", program: Some("wg") },
 ];
 
+/// C compilers for the systems that `cargo xtask plugin` builds for. Only that command installs them.
+const C_COMPILERS: [Package; 2] = [
+    Package {
+        name: "musl-tools",
+        why: "the plugin for Linux: the C library musl",
+        program: Some("musl-gcc"),
+    },
+    Package {
+        name: "gcc-mingw-w64-x86-64",
+        why: "the plugin for Windows: C compiler and linker",
+        program: Some("x86_64-w64-mingw32-gcc"),
+    },
+];
+
 /// Packages whose service would start with the machine, and its unit.
 const SERVICES: [(&str, &str); 4] =
     [("nginx-light", "nginx"), ("haproxy", "haproxy"), ("unbound", "unbound"), ("containerd", "containerd")];
@@ -148,7 +162,16 @@ pub(super) fn needs(options: Options) -> Vec<Need> {
 
 /// Installs missing packages. Needs apt-get and root.
 pub(super) fn install(options: Options) -> Result<()> {
-    let missing: Vec<_> = wanted(options).into_iter().filter(|p| !p.is_there()).collect();
+    install_missing(&wanted(options))
+}
+
+/// Installs a package with a C compiler if it is missing.
+pub(super) fn install_c_compiler(name: &str) -> Result<()> {
+    install_missing(&C_COMPILERS.iter().filter(|package| package.name == name).collect::<Vec<_>>())
+}
+
+fn install_missing(wanted: &[&Package]) -> Result<()> {
+    let missing: Vec<_> = wanted.iter().filter(|package| !package.is_there()).collect();
     if missing.is_empty() {
         return Ok(());
     }

@@ -38,10 +38,19 @@ impl Compiler {
         self.tool("cargo")
     }
 
+    /// Returns a command for a program that calls this toolchain's cargo.
+    pub fn command(self, program: &Path) -> Command {
+        match self {
+            Self::Linked => rustup_run(LINKED, program),
+            Self::Nightly => rustup_run("nightly", program),
+            Self::System => Command::new(program),
+        }
+    }
+
     fn tool(self, name: &str) -> Command {
         match self {
-            Self::Linked => rustup_run(LINKED, name),
-            Self::Nightly => rustup_run("nightly", name),
+            Self::Linked => rustup_run(LINKED, Path::new(name)),
+            Self::Nightly => rustup_run("nightly", Path::new(name)),
             Self::System => Command::new(Path::new("/usr/bin").join(name)),
         }
     }
@@ -202,8 +211,8 @@ fn why_no_compiler() -> &'static str {
     }
 }
 
-fn rustup_run(toolchain: &str, name: &str) -> Command {
+fn rustup_run(toolchain: &str, program: &Path) -> Command {
     let mut command = Command::new("rustup");
-    command.args(["run", toolchain, name]);
+    command.args(["run", toolchain]).arg(program);
     command
 }

@@ -11,7 +11,7 @@ use portolan_report::error_text::causes;
 
 use super::args::ClusterArgs;
 use super::error::ClusterError;
-use super::refusal;
+use super::{proxy, refusal};
 
 /// Number of pods per page of the list.
 const PAGE: u32 = 500;
@@ -35,14 +35,16 @@ pub(super) struct Agent {
 /// [`ClusterError::Credentials`] if there are no credentials.
 pub(super) async fn client(args: &ClusterArgs) -> Result<Client, ClusterError> {
     let options = KubeConfigOptions { context: args.context.clone(), ..KubeConfigOptions::default() };
-    let config = match &args.kubeconfig {
-        Some(path) => match Kubeconfig::read_from(path) {
-            Ok(file) => Config::from_custom_kubeconfig(file, &options).await,
-            Err(error) => Err(error),
-        },
-        None => Config::from_kubeconfig(&options).await,
+    let file = match &args.kubeconfig {
+        Some(path) => Kubeconfig::read_from(path),
+        None => Kubeconfig::read(),
     };
-    let config = config.map_err(|error| ClusterError::Credentials(causes(&error)))?;
+    let file = file.map_err(|error| ClusterError::Credentials(causes(&error)))?;
+    let of_cluster = proxy::of_context(&file, args.context.as_deref()).map(str::to_owned);
+    let config = Config::from_custom_kubeconfig(file, &options).await;
+    let mut config = config.map_err(|error| ClusterError::Credentials(causes(&error)))?;
+    config.proxy_url = proxy::choose(&config.cluster_url, of_cluster.as_deref())
+        .map_err(|error| ClusterError::Credentials(format!("the proxy is not a URL: {error}")))?;
     Client::try_from(config).map_err(|error| ClusterError::Credentials(causes(&error)))
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::args::{FilterArgs, FindingFilterArgs, Format, TopArgs};
 
@@ -68,6 +68,8 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Show the ports with the most traffic, by workload
     Top(TopCommandArgs),
+    /// Print the completion script of a shell, or of kubectl for this plugin
+    Completion(CompletionArgs),
 }
 
 impl Command {
@@ -79,6 +81,7 @@ impl Command {
             Self::Listeners(args) => args.output,
             Self::Explain(args) => args.output,
             Self::Top(args) => args.output,
+            Self::Completion(_) => Format::Table,
         }
     }
 }
@@ -137,6 +140,33 @@ pub struct TopCommandArgs {
     /// Order and number of rows.
     #[command(flatten)]
     pub top: TopArgs,
+}
+
+/// Options of `kubectl portolan completion`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example, with a directory that is in PATH:
+  kubectl portolan completion kubectl > ~/.local/bin/kubectl_complete-portolan
+  chmod +x ~/.local/bin/kubectl_complete-portolan
+kubectl runs that file to complete `kubectl portolan`, in every shell in which kubectl's own completion is set up. On Windows
+its name is kubectl_complete-portolan.cmd. The scripts of shells complete `kubectl-portolan`, with a hyphen.")]
+pub struct CompletionArgs {
+    /// What runs the script
+    #[arg(value_name = "SHELL")]
+    pub runner: ScriptRunner,
+}
+
+/// What can run a completion script.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[expect(missing_docs, reason = "doc comments of variants would become help texts")]
+pub enum ScriptRunner {
+    Kubectl,
+    Bash,
+    Elvish,
+    Fish,
+    #[value(name = "powershell")]
+    PowerShell,
+    Zsh,
 }
 
 #[cfg(test)]

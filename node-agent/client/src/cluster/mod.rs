@@ -6,9 +6,12 @@
 mod agents;
 pub mod args;
 mod ask;
+mod candidates;
+pub mod completion;
 mod error;
 mod explain;
 mod forward;
+mod proxy;
 mod refusal;
 
 use std::process::ExitCode;
@@ -58,6 +61,7 @@ fn end(error: &ClusterError, console: &mut Console<'_>) -> Exit {
 async fn command(cli: &Cli, console: &mut Console<'_>) -> Result<Exit, ClusterError> {
     let mut fail_on = None;
     let (subject, filters) = match &cli.command {
+        Command::Completion(args) => return Ok(completion::print(args, console)?),
         Command::Findings(args) => {
             fail_on = args.findings.fail_on;
             let mut filters = args.findings.pairs();
