@@ -72,20 +72,6 @@ pub enum Command {
     Completion(CompletionArgs),
 }
 
-impl Command {
-    /// Returns the output format of the command.
-    #[must_use]
-    pub fn output(&self) -> Format {
-        match self {
-            Self::Findings(args) => args.output,
-            Self::Listeners(args) => args.output,
-            Self::Explain(args) => args.output,
-            Self::Top(args) => args.output,
-            Self::Completion(_) => Format::Table,
-        }
-    }
-}
-
 /// Options of `kubectl portolan findings`.
 #[derive(Debug, Args)]
 pub struct FindingsArgs {

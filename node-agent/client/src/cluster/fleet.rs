@@ -1,4 +1,4 @@
-//! Sends one question to the agents of all nodes in parallel, and merges the answers.
+//! The agents of all nodes: sends one question to all of them in parallel, and merges the answers.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -92,33 +92,50 @@ impl Question {
     }
 }
 
-/// Asks the agents of all nodes.
-///
-/// # Errors
-/// If no agent is found, or the agents refuse the question. Agents that do not answer are in [`Answers::missing`].
-pub(super) async fn all_agents(args: &ClusterArgs, question: &Question) -> Result<Answers, ClusterError> {
-    let client = agents::client(args).await?;
-    let agents = agents::find(&client, args).await?;
-    let time_limit = Duration::from_secs(args.timeout);
-    let slots = Arc::new(Semaphore::new(MAX_CONCURRENT));
-    let mut tasks = JoinSet::new();
-    for (number, agent) in agents.into_iter().enumerate() {
-        let (client, slots, port) = (client.clone(), Arc::clone(&slots), args.agents_port);
-        let question = question.clone();
-        tasks.spawn(async move {
-            // Acquiring cannot fail, because the semaphore is never closed.
-            let _slot = slots.acquire_owned().await;
-            let node = agent.node.clone();
-            (number, node, ask_agent(client, agent, port, &question, time_limit).await)
-        });
+/// The agents of a cluster, and how they are reached. Verbs find it once, and then ask as often as they need.
+pub(super) struct Fleet {
+    client: Client,
+    agents: Vec<Agent>,
+    port: u16,
+    time_limit: Duration,
+}
+
+impl Fleet {
+    /// Finds the agents of all nodes.
+    ///
+    /// # Errors
+    /// If there are no credentials, or no agent is found.
+    pub(super) async fn find(args: &ClusterArgs) -> Result<Self, ClusterError> {
+        let client = agents::client(args).await?;
+        let agents = agents::find(&client, args).await?;
+        Ok(Self { client, agents, port: args.agents_port, time_limit: Duration::from_secs(args.timeout) })
     }
-    let mut answered = Vec::new();
-    while let Some(ended) = tasks.join_next().await {
-        answered.extend(ended.ok());
+
+    /// Asks the agents of all nodes.
+    ///
+    /// # Errors
+    /// If the agents refuse the question. Agents that do not answer are in [`Answers::missing`].
+    pub(super) async fn ask(&self, question: &Question) -> Result<Answers, ClusterError> {
+        let slots = Arc::new(Semaphore::new(MAX_CONCURRENT));
+        let mut tasks = JoinSet::new();
+        for (number, agent) in self.agents.iter().cloned().enumerate() {
+            let (client, slots, port) = (self.client.clone(), Arc::clone(&slots), self.port);
+            let (question, time_limit) = (question.clone(), self.time_limit);
+            tasks.spawn(async move {
+                // Acquiring cannot fail, because the semaphore is never closed.
+                let _slot = slots.acquire_owned().await;
+                let node = agent.node.clone();
+                (number, node, ask_agent(client, agent, port, &question, time_limit).await)
+            });
+        }
+        let mut answered = Vec::new();
+        while let Some(ended) = tasks.join_next().await {
+            answered.extend(ended.ok());
+        }
+        answered.sort_by_key(|(number, ..)| *number);
+        merged(answered.into_iter().map(|(_, node, answer)| (node, answer)).collect())
+            .map_err(ClusterError::Query)
     }
-    answered.sort_by_key(|(number, ..)| *number);
-    merged(answered.into_iter().map(|(_, node, answer)| (node, answer)).collect())
-        .map_err(ClusterError::Query)
 }
 
 /// Objects of one agent and the reason why they are incomplete; or the failure.

@@ -1,0 +1,129 @@
+//! `kubectl portolan findings`, `listeners` and `top`: lists of all nodes, merged.
+
+use portolan_engine::model::finding_code::Severity;
+use portolan_report::table::{self, Width};
+use portolan_report::wire::SCHEMA;
+use serde_json::{Value, json};
+
+use super::args::{ClusterArgs, FindingsArgs, ListArgs, TopCommandArgs};
+use super::error::ClusterError;
+use super::fleet::{Answers, Fleet, Question};
+use crate::args::Format;
+use crate::exit::Exit;
+use crate::fail_on::object_reaches;
+use crate::query::console::Console;
+use crate::query::filters::{Scope, suppressed_only};
+use crate::query::show::{self, FormatError, Subject};
+use crate::query::top as busiest;
+
+/// Shows the findings of all nodes.
+pub(super) async fn findings(
+    cluster: &ClusterArgs,
+    args: &FindingsArgs,
+    console: &mut Console<'_>,
+) -> Result<Exit, ClusterError> {
+    let fleet = Fleet::find(cluster).await?;
+    let mut filters = args.findings.pairs();
+    filters.extend(args.filter.pairs());
+    filters.push(("state", args.state.join(",")));
+    let subject = Subject::Findings;
+    let answers = fleet.ask(&Question::List(subject.path(), filters.clone())).await?;
+    let suppressed = if answers.items.is_empty() && args.state == ["open"] {
+        let question = Question::List(subject.path(), suppressed_only(&filters));
+        fleet.ask(&question).await.map_or(0, |answers| answers.items.len())
+    } else {
+        0
+    };
+    write_list(subject, &answers, suppressed, args.output, console)?;
+    finish(&answers, args.findings.fail_on, console)
+}
+
+/// Shows the listeners of all nodes.
+pub(super) async fn listeners(
+    cluster: &ClusterArgs,
+    args: &ListArgs,
+    console: &mut Console<'_>,
+) -> Result<Exit, ClusterError> {
+    let subject = Subject::Listeners;
+    let question = Question::List(subject.path(), args.filter.open_pairs());
+    let answers = Fleet::find(cluster).await?.ask(&question).await?;
+    write_list(subject, &answers, 0, args.output, console)?;
+    finish(&answers, None, console)
+}
+
+/// Shows the busiest ports of all nodes, by workload.
+pub(super) async fn top(
+    cluster: &ClusterArgs,
+    args: &TopCommandArgs,
+    console: &mut Console<'_>,
+) -> Result<Exit, ClusterError> {
+    let question = Question::List(Subject::Listeners.path(), args.filter.open_pairs());
+    let answers = Fleet::find(cluster).await?.ask(&question).await?;
+    let text = busiest::show(&answers.items, &args.top, args.output).map_err(ClusterError::NotUnderstood)?;
+    if text.is_empty() {
+        console.message(&busiest::nothing_found(&args.filter, &args.top, Scope::AllNodes))?;
+    } else {
+        console.write(&text)?;
+    }
+    finish(&answers, None, console)
+}
+
+/// Writes a merged list. An empty table has no rows to write, so a message says that it is empty, and how many findings are
+/// `suppressed` instead.
+fn write_list(
+    subject: Subject,
+    answers: &Answers,
+    suppressed: usize,
+    output: Format,
+    console: &mut Console<'_>,
+) -> Result<(), ClusterError> {
+    let text = list(subject, answers, output, console).map_err(ClusterError::NotUnderstood)?;
+    let is_empty_table = answers.items.is_empty() && matches!(output, Format::Table | Format::Wide);
+    match suppressed {
+        _ if !is_empty_table => console.write(&text)?,
+        // Where no agent answered, nothing is known.
+        0 if answers.nodes.is_empty() => {}
+        0 => console.message(text.trim_end())?,
+        count => console.message(&table::no_open_findings(count))?,
+    }
+    Ok(())
+}
+
+/// Names the nodes that are missing, and returns the exit code.
+fn finish(
+    answers: &Answers,
+    fail_on: Option<Severity>,
+    console: &mut Console<'_>,
+) -> Result<Exit, ClusterError> {
+    let is_partial = answers.report_missing(console)?;
+    let fails = answers.items.iter().any(|item| object_reaches(item, fail_on));
+    Ok(match (fails, is_partial) {
+        (true, _) => Exit::FailOn,
+        (false, true) => Exit::Partial,
+        (false, false) => Exit::Fine,
+    })
+}
+
+/// Formats the merged list. JSON and YAML also name the nodes that answered and the nodes that are missing.
+fn list(
+    subject: Subject,
+    answers: &Answers,
+    output: Format,
+    console: &Console<'_>,
+) -> Result<String, FormatError> {
+    let object = || {
+        let missing: Vec<Value> = answers
+            .missing
+            .iter()
+            .map(|missing| json!({ "node": missing.node, "reason": missing.reason }))
+            .collect();
+        json!({ "schema": SCHEMA, "items": answers.items, "nodes": answers.nodes, "missing": missing })
+    };
+    match output {
+        Format::Json => Ok(show::pretty(&object())),
+        Format::Yaml => show::yaml(&object()),
+        Format::Name => show::names(subject, &answers.items),
+        Format::Table => show::table(subject, &answers.items, Width::Cluster, console.colour()),
+        Format::Wide => show::table(subject, &answers.items, Width::Wide, console.colour()),
+    }
+}
