@@ -128,6 +128,8 @@ async fn a_socket_becomes_a_report_once_the_api_server_knows_its_pod() {
     pipeline.apply(Input::SocketClosed { netns: NETNS, cookie: SocketCookie(1), at: clock::now() });
     pipeline.tick();
     until(&pipeline, "it passes", || summary().and_then(counts("pass")) == Some(1)).await;
+    // The writer counts a write when its answer is there, which is after the server has it.
+    until(&pipeline, "both are counted", || pipeline.cluster.totals()[0].written == 2).await;
     pipeline.measure();
     let metrics = pipeline.metrics.encode();
     let line = "portolan_sink_writes_total{sink=\"reports\",result=\"written\"} 2";

@@ -9,17 +9,22 @@ use super::example::APP;
 use super::forward::Forward;
 use super::tools::output;
 use super::verdict::{Ids, in_list, in_log, of_example};
+use super::workload;
 use super::world::{POLLING, World, chart};
 
 /// Name of a case, and its test.
 type Case = (&'static str, fn(&World));
 
-const CASES: [Case; 7] = [
+const CASES: [Case; 11] = [
     ("findings/in_the_agents_log", in_the_log),
     ("findings/over_the_http_api_by_port_forward", over_http),
     ("findings/by_the_client_in_the_agents_pod", in_the_pod),
     ("findings/by_kubectl_portolan", by_the_plugin),
     ("kubectl_portolan/explains_the_service", explained),
+    ("workload/a_rollout_adds_no_fingerprint_and_no_row", workload::survives_a_rollout),
+    ("kubectl_portolan/answers_each_question_for_the_cluster", workload::asked),
+    ("workload/a_scan_finds_the_ports_without_agents_and_leaves_nothing", workload::scanned),
+    ("workload/what_declare_writes_resolves_the_findings", workload::declared),
     ("helm/its_own_test_passes", chart_test),
     ("helm/an_upgrade_changes_a_value_and_keeps_the_findings", upgrade),
 ];

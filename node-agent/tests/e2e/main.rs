@@ -9,6 +9,7 @@ mod forward;
 mod image;
 mod tools;
 mod verdict;
+mod workload;
 mod world;
 
 use std::process::ExitCode;

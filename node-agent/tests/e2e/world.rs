@@ -24,6 +24,10 @@ pub struct World {
     pub release: String,
     /// Namespace of the example.
     pub examples: String,
+    /// Image of the example's pods.
+    pub example_image: String,
+    /// Image of the agent.
+    pub agent_image: String,
     /// True if nothing is left to remove.
     is_gone: AtomicBool,
 }
@@ -36,6 +40,8 @@ impl World {
         let world = Self {
             tools: tools.unwrap_or_else(|missing| panic!("{missing}")),
             examples: format!("{release}-example"),
+            example_image: environment.example_image.clone(),
+            agent_image: environment.image.clone(),
             release,
             // Nothing is installed yet.
             is_gone: AtomicBool::new(true),
@@ -80,7 +86,7 @@ impl World {
         output(self.tools.helm(words).args(["--namespace", &self.release]))
     }
 
-    fn create(&self, objects: &Value) -> Result<String, String> {
+    pub fn create(&self, objects: &Value) -> Result<String, String> {
         output_of(&mut self.tools.kubectl(&["create", "--filename=-"]), &objects.to_string())
     }
 
