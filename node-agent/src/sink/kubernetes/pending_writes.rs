@@ -24,7 +24,7 @@ pub struct WriteTimings {
     pub refresh: Duration,
     /// An unchanged report is written again after one to two times this.
     pub renew: Duration,
-    /// Minimum interval of the Events of one finding.
+    /// Time without a finding after which its return is another Event.
     pub event_repeat: Duration,
     /// A rejected write is retried after one to two times this.
     pub seldom: Duration,
