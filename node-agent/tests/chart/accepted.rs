@@ -108,6 +108,7 @@ fn defaults() {
 fn values_reach_it() {
     let defaults = meaning(&of(&[]));
     for setting in [
+        "clusterName=prod: eu",
         "agent.traffic=connections",
         "agent.record=all",
         "agent.output=text",
@@ -158,7 +159,7 @@ fn every_option() {
     let settings = [
         "agent.includeHost=true,agent.scanOnly=true,agent.kinds={finding},agent.exceptionAnnotations=pod",
         "agent.podCidrs={10.0.0.0/8},agent.nodeCidrs={192.0.2.0/24},agent.reports=true,agent.events=true",
-        "agent.otlp.endpoint=https://collector:4318,agent.otlp.caConfigMap=ca",
+        "agent.otlp.endpoint=https://collector:4318,agent.otlp.caConfigMap=ca,clusterName=prod: eu",
     ];
     let objects = template_set(&settings).expect("renders");
     let given: Vec<String> = objects.args();
