@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::args::{FilterArgs, FindingFilterArgs, Format, TopArgs};
+use crate::query::diff::args::DiffArgs;
 
 /// Shows the undeclared ports of a whole cluster, and who calls them: asks the portolan agent of every node.
 #[derive(Debug, Parser)]
@@ -68,6 +69,8 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Show the ports with the most traffic, by workload
     Top(TopCommandArgs),
+    /// Show what is new, worse, better or gone since earlier findings; exit code 1 if something is new or worse
+    Diff(DiffArgs),
     /// Print the completion script of a shell, or of kubectl for this plugin
     Completion(CompletionArgs),
 }

@@ -13,6 +13,14 @@ pub enum QueryError {
         /// Value of the option.
         given: String,
     },
+    /// A file that a command was given cannot be used.
+    #[error("{}: {}", terminal(.path), terminal(.reason))]
+    BadFile {
+        /// Path of the file.
+        path: String,
+        /// What is wrong with it, and what was expected.
+        reason: String,
+    },
     /// No connection to the agent.
     #[error(
         "cannot reach the agent at {server}: {reason}; is `portolan agent` running? \
@@ -85,6 +93,7 @@ impl QueryError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::BadServer { .. }
+            | Self::BadFile { .. }
             | Self::BadTarget(_)
             | Self::NoTarget { .. }
             | Self::SeveralTargets { .. } => Exit::WrongUse,
@@ -106,6 +115,7 @@ impl QueryError {
             | Self::BrokenOff { reason, .. }
             | Self::NotUnderstood { reason, .. } => reason.clone(),
             Self::Refused { detail, .. } => detail.clone(),
+            Self::BadFile { reason, .. } => reason.clone(),
             Self::BadServer { .. }
             | Self::BadTarget(_)
             | Self::NoTarget { .. }
