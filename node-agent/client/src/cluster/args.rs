@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::args::{FilterArgs, FindingFilterArgs, Format, TopArgs};
 use crate::query::diff::args::DiffArgs;
+use crate::query::images::args::ImagesArgs;
 
 /// Shows the undeclared ports of a whole cluster, and who calls them: asks the portolan agent of every node.
 #[derive(Debug, Parser)]
@@ -69,6 +70,8 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Show the ports with the most traffic, by workload
     Top(TopCommandArgs),
+    /// Show the ports that the containers of each image opened, by which process, and how often they were called
+    Images(ImagesArgs),
     /// Show what is new, worse, better or gone since earlier findings; exit code 1 if something is new or worse
     Diff(DiffArgs),
     /// Print the completion script of a shell, or of kubectl for this plugin

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kube::Client;
 use portolan_report::escape::terminal;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -49,6 +49,11 @@ pub(super) struct Missing {
 }
 
 impl Answers {
+    /// Returns the field `missing` of a list: the nodes whose answer is missing or incomplete, and why.
+    pub(super) fn missing_nodes(&self) -> Value {
+        self.missing.iter().map(|missing| json!({ "node": missing.node, "reason": missing.reason })).collect()
+    }
+
     /// Prints the nodes whose answer is missing or incomplete. Returns true if there are any.
     pub(super) fn report_missing(&self, console: &mut Console<'_>) -> Result<bool, QueryError> {
         if self.missing.is_empty() {

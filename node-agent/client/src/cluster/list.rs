@@ -3,7 +3,7 @@
 use portolan_engine::model::finding_code::Severity;
 use portolan_report::table::{self, Width};
 use portolan_report::wire::SCHEMA;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::args::{ClusterArgs, FindingsArgs, ListArgs, TopCommandArgs};
 use super::error::ClusterError;
@@ -111,14 +111,7 @@ fn list(
     output: Format,
     console: &Console<'_>,
 ) -> Result<String, FormatError> {
-    let object = || {
-        let missing: Vec<Value> = answers
-            .missing
-            .iter()
-            .map(|missing| json!({ "node": missing.node, "reason": missing.reason }))
-            .collect();
-        json!({ "schema": SCHEMA, "items": answers.items, "nodes": answers.nodes, "missing": missing })
-    };
+    let object = || json!({ "schema": SCHEMA, "items": answers.items, "nodes": answers.nodes, "missing": answers.missing_nodes() });
     match output {
         Format::Json => Ok(show::pretty(&object())),
         Format::Yaml => show::yaml(&object()),

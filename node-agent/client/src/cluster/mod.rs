@@ -12,6 +12,7 @@ mod error;
 mod explain;
 mod fleet;
 mod forward;
+mod images;
 mod list;
 mod proxy;
 mod refusal;
@@ -58,6 +59,7 @@ async fn command(cli: &Cli, console: &mut Console<'_>) -> Result<Exit, ClusterEr
         Command::Explain(args) => explain::explain(cluster, args, console).await,
         Command::Top(args) => list::top(cluster, args, console).await,
         Command::Diff(args) => diff::diff(cluster, args, console).await,
+        Command::Images(args) => images::images(cluster, args, console).await,
         Command::Completion(args) => Ok(completion::print(args, console)?),
     }
 }

@@ -7,6 +7,7 @@ pub mod diff;
 pub mod error;
 pub mod explain;
 pub mod filters;
+pub mod images;
 mod list;
 mod outcome;
 pub mod pages;

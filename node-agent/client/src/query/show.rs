@@ -210,7 +210,7 @@ fn name(subject: Subject, item: &Value) -> Result<String, FormatError> {
 }
 
 /// Parses objects into wire types.
-pub(super) fn typed<T: DeserializeOwned>(subject: Subject, items: &[Value]) -> Result<Vec<T>, FormatError> {
+pub(crate) fn typed<T: DeserializeOwned>(subject: Subject, items: &[Value]) -> Result<Vec<T>, FormatError> {
     items.iter().map(|item| parsed(subject.kind(), item)).collect()
 }
 
