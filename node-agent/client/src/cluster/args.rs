@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::args::{FilterArgs, FindingFilterArgs, Format, TopArgs};
 use crate::query::diff::args::DiffArgs;
 use crate::query::images::args::ImagesArgs;
+use crate::query::junit::FindingsFormat;
 
 /// Shows the undeclared ports of a whole cluster, and who calls them: asks the portolan agent of every node.
 #[derive(Debug, Parser)]
@@ -26,6 +27,9 @@ Examples:
   kubectl portolan findings
   kubectl portolan findings -n shop --severity critical,high -o wide
   kubectl portolan findings --fail-on high        # for scripts: exit code 1 if there is one
+  kubectl portolan findings -o junit > portolan.xml
+  kubectl portolan diff before.json              # what is new since `findings -o json > before.json`
+  kubectl portolan images                        # what the containers of each image listen on
   kubectl portolan explain :32264                 # which pods of which nodes serve a NodePort
   kubectl portolan top --undeclared
   kubectl portolan --context staging listeners -n shop
@@ -83,7 +87,7 @@ pub enum Command {
 pub struct FindingsArgs {
     /// How to show it
     #[arg(short, long, default_value = "table")]
-    pub output: Format,
+    pub output: FindingsFormat,
     /// Filters for all objects.
     #[command(flatten)]
     pub filter: FilterArgs,

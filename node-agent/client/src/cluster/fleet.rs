@@ -1,11 +1,12 @@
 //! The agents of all nodes: sends one question to all of them in parallel, and merges the answers.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
 use portolan_report::escape::terminal;
+use portolan_report::junit::Asked;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -49,6 +50,15 @@ pub(super) struct Missing {
 }
 
 impl Answers {
+    /// Returns the nodes that were asked, as test cases of a JUnit report.
+    pub(super) fn asked(&self) -> Vec<Asked> {
+        let missing = self.missing.iter().map(|missing| (missing.node.clone(), Some(missing.reason.clone())));
+        let mut nodes: BTreeMap<String, Option<String>> =
+            self.nodes.iter().map(|node| (terminal(node), None)).collect();
+        nodes.extend(missing);
+        nodes.into_iter().map(|(node, missing)| Asked { name: format!("node {node}"), missing }).collect()
+    }
+
     /// Returns the field `missing` of a list: the nodes whose answer is missing or incomplete, and why.
     pub(super) fn missing_nodes(&self) -> Value {
         self.missing.iter().map(|missing| json!({ "node": missing.node, "reason": missing.reason })).collect()

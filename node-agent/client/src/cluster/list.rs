@@ -13,6 +13,7 @@ use crate::exit::Exit;
 use crate::fail_on::object_reaches;
 use crate::query::console::Console;
 use crate::query::filters::{Scope, suppressed_only};
+use crate::query::junit;
 use crate::query::show::{self, FormatError, Subject};
 use crate::query::top as busiest;
 
@@ -34,8 +35,14 @@ pub(super) async fn findings(
     } else {
         0
     };
-    write_list(subject, &answers, suppressed, args.output, console)?;
-    finish(&answers, args.findings.fail_on, console)
+    let fail_on = args.findings.fail_on;
+    if let Some(format) = args.output.of_lists() {
+        write_list(subject, &answers, suppressed, format, console)?;
+    } else {
+        let report = junit::report(&answers.items, &answers.asked(), fail_on);
+        console.write(&report.map_err(ClusterError::NotUnderstood)?)?;
+    }
+    finish(&answers, fail_on, console)
 }
 
 /// Shows the listeners of all nodes.

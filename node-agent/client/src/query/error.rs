@@ -21,6 +21,9 @@ pub enum QueryError {
         /// What is wrong with it, and what was expected.
         reason: String,
     },
+    /// A JUnit report was asked of a stream.
+    #[error("-o junit is a report of one time: leave out --watch, or choose another format")]
+    NoStream,
     /// No connection to the agent.
     #[error(
         "cannot reach the agent at {server}: {reason}; is `portolan agent` running? \
@@ -94,6 +97,7 @@ impl QueryError {
         match self {
             Self::BadServer { .. }
             | Self::BadFile { .. }
+            | Self::NoStream
             | Self::BadTarget(_)
             | Self::NoTarget { .. }
             | Self::SeveralTargets { .. } => Exit::WrongUse,
@@ -117,6 +121,7 @@ impl QueryError {
             Self::Refused { detail, .. } => detail.clone(),
             Self::BadFile { reason, .. } => reason.clone(),
             Self::BadServer { .. }
+            | Self::NoStream
             | Self::BadTarget(_)
             | Self::NoTarget { .. }
             | Self::SeveralTargets { .. }

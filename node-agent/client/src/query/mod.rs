@@ -8,6 +8,7 @@ pub mod error;
 pub mod explain;
 pub mod filters;
 pub mod images;
+pub mod junit;
 mod list;
 mod outcome;
 pub mod pages;

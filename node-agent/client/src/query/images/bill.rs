@@ -1,5 +1,7 @@
 //! The ports of images as `services` of a CycloneDX bill of materials.
 
+use std::net::Ipv6Addr;
+
 use portolan_report::cells::endpoint;
 use serde_json::{Value, json};
 
@@ -36,10 +38,17 @@ pub(crate) fn services(images: &Images) -> Value {
     })
 }
 
+/// Formats address and port for a URL. IPv6 addresses are written in full, because a common validator of CycloneDX refuses `::`.
+fn authority(address: &str, port: u16) -> String {
+    let Ok(v6) = address.parse::<Ipv6Addr>() else { return endpoint(address, port) };
+    let segments: Vec<String> = v6.segments().iter().map(|segment| format!("{segment:x}")).collect();
+    endpoint(&segments.join(":"), port)
+}
+
 fn service(reference: &str, image: &str, number: u16, protocol: &str, port: &Port) -> Value {
     let scheme = protocol.to_ascii_lowercase();
     let endpoints: Vec<String> =
-        port.addresses.iter().map(|address| format!("{scheme}://{}", endpoint(address, number))).collect();
+        port.addresses.iter().map(|address| format!("{scheme}://{}", authority(address, number))).collect();
     let mut names: Vec<&str> = port.processes.iter().map(|(name, _)| name.as_str()).collect();
     names.dedup();
     let property = |name: &str, value: String| json!({ "name": format!("portolan:{name}"), "value": value });
