@@ -5,6 +5,8 @@ use clap::{Args, ValueEnum};
 use portolan_engine::model::finding_code::{FindingCode, Severity};
 use portolan_report::label_selector::Selector;
 
+use crate::query::junit::FindingsFormat;
+
 /// Which objects are shown.
 #[derive(Clone, Debug, Default, Args)]
 pub struct FilterArgs {
@@ -82,9 +84,12 @@ pub struct ServerArgs {
 /// Options of `portolan findings`.
 #[derive(Debug, Args)]
 pub struct FindingsArgs {
-    /// Server and output format.
-    #[command(flatten)]
-    pub server: ServerArgs,
+    /// The agent's HTTP address: http://HOST:PORT or unix:PATH
+    #[arg(long, env = "PORTOLAN_SERVER", default_value = "http://127.0.0.1:9470", value_name = "URL")]
+    pub server: String,
+    /// How to show it; junit is a report for CI systems
+    #[arg(short, long, default_value = "table")]
+    pub output: FindingsFormat,
     /// Filters for all objects.
     #[command(flatten)]
     pub filter: FilterArgs,

@@ -15,6 +15,7 @@ pub mod facts;
 pub mod filter;
 pub mod fingerprint;
 pub mod json_list;
+pub mod junit;
 pub mod label_selector;
 pub mod policy_basis;
 pub mod status_table;

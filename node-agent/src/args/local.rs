@@ -4,7 +4,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use portolan_client::args::{FilterArgs, FindingFilterArgs, Format};
+use portolan_client::args::{FilterArgs, FindingFilterArgs};
+use portolan_client::query::junit::FindingsFormat;
 
 /// Options of `scan`.
 #[derive(Debug, Args)]
@@ -22,9 +23,9 @@ pub struct ScanArgs {
     /// Name of the cluster in every object [default: none]
     #[arg(long, env = "CLUSTER_NAME", value_name = "NAME")]
     pub cluster_name: Option<String>,
-    /// Output format
+    /// Output format; junit is a report for CI systems
     #[arg(short, long, default_value = "table")]
-    pub output: Format,
+    pub output: FindingsFormat,
     /// Include the host's own network namespace
     #[arg(long)]
     pub include_host: bool,

@@ -19,9 +19,11 @@ use portolan_engine::model::finding::{Finding, FindingState};
 use portolan_engine::model::input::Input;
 use portolan_engine::model::listener::Listener;
 use portolan_engine::model::options::{AnnotationSource, EngineOptions};
+use portolan_report::escape::terminal;
 use portolan_report::facts::Facts;
 use portolan_report::filter::Filter;
 use portolan_report::json_list;
+use portolan_report::junit::{self, Asked};
 use portolan_report::table::Colour;
 
 use crate::agent::stage_options;
@@ -278,19 +280,28 @@ fn show(
     args: &ScanArgs,
 ) -> Result<(), String> {
     let reports = findings.iter().map(|finding| converter.finding(finding));
-    if args.output == Format::Json {
+    let Some(format) = args.output.of_lists() else {
+        let asked = Asked {
+            name: format!("node {}", terminal(&identity(args, None).node)),
+            missing: partial(collected, Capabilities::own()),
+        };
+        let report = junit::findings(&reports.collect::<Vec<_>>(), &[asked], args.findings.fail_on);
+        let outcome = report.and_then(|text| io::stdout().write_all(text.as_bytes()));
+        return accept_closed_pipe(outcome).map_err(|error| error.to_string());
+    };
+    if format == Format::Json {
         let stdout = io::stdout().as_fd().try_clone_to_owned().map_err(|error| error.to_string())?;
         let mut out = BufWriter::with_capacity(OUTPUT_BUFFER, File::from(stdout));
         let outcome = json_list::list(&mut out, reports).and_then(|()| out.flush());
         return accept_closed_pipe(outcome).map_err(|error| error.to_string());
     }
-    let is_table = matches!(args.output, Format::Table | Format::Wide);
+    let is_table = matches!(format, Format::Table | Format::Wide);
     let text = if is_table && findings.is_empty() {
         empty(collected, suppressed, args)
     } else {
         let colour = Colour::for_stdout(std::env::var_os("NO_COLOR").as_deref());
         let reports: Vec<_> = reports.collect();
-        show::findings(&reports, args.output, &FindingRows::wanted(args.findings.pods), colour)
+        show::findings(&reports, format, &FindingRows::wanted(args.findings.pods), colour)
             .map_err(|error| error.to_string())?
     };
     accept_closed_pipe(io::stdout().write_all(text.as_bytes())).map_err(|error| error.to_string())

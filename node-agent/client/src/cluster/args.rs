@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::args::{FilterArgs, FindingFilterArgs, Format, TopArgs};
+use crate::query::diff::args::DiffArgs;
+use crate::query::images::args::ImagesArgs;
+use crate::query::junit::FindingsFormat;
 
 /// Shows the undeclared ports of a whole cluster, and who calls them: asks the portolan agent of every node.
 #[derive(Debug, Parser)]
@@ -24,6 +27,9 @@ Examples:
   kubectl portolan findings
   kubectl portolan findings -n shop --severity critical,high -o wide
   kubectl portolan findings --fail-on high        # for scripts: exit code 1 if there is one
+  kubectl portolan findings -o junit > portolan.xml
+  kubectl portolan diff before.json              # what is new since `findings -o json > before.json`
+  kubectl portolan images                        # what the containers of each image listen on
   kubectl portolan explain :32264                 # which pods of which nodes serve a NodePort
   kubectl portolan top --undeclared
   kubectl portolan --context staging listeners -n shop
@@ -68,6 +74,10 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Show the ports with the most traffic, by workload
     Top(TopCommandArgs),
+    /// Show the ports that the containers of each image opened, by which process, and how often they were called
+    Images(ImagesArgs),
+    /// Show what is new, worse, better or gone since earlier findings; exit code 1 if something is new or worse
+    Diff(DiffArgs),
     /// Print the completion script of a shell, or of kubectl for this plugin
     Completion(CompletionArgs),
 }
@@ -77,7 +87,7 @@ pub enum Command {
 pub struct FindingsArgs {
     /// How to show it
     #[arg(short, long, default_value = "table")]
-    pub output: Format,
+    pub output: FindingsFormat,
     /// Filters for all objects.
     #[command(flatten)]
     pub filter: FilterArgs,

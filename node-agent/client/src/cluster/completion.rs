@@ -119,7 +119,7 @@ mod tests {
             (&["findings", "--sev"], &["--severity"]),
             (&["findings", "--severity", "h"], &["high"]),
             (&["findings", "--severity", "low,cri"], &["low,critical"]),
-            (&["findings", "-o", "j"], &["json"]),
+            (&["findings", "-o", "j"], &["json", "junit"]),
             (&["findings", "--output=y"], &["yaml"]),
             (&["--context", "x", "find"], &["findings"]),
             (&["findings", "--code", "stale-decl"], &["stale-declaration"]),

@@ -1,12 +1,13 @@
 //! The agents of all nodes: sends one question to all of them in parallel, and merges the answers.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
 use portolan_report::escape::terminal;
-use serde_json::Value;
+use portolan_report::junit::Asked;
+use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -49,6 +50,20 @@ pub(super) struct Missing {
 }
 
 impl Answers {
+    /// Returns the nodes that were asked, as test cases of a JUnit report.
+    pub(super) fn asked(&self) -> Vec<Asked> {
+        let missing = self.missing.iter().map(|missing| (missing.node.clone(), Some(missing.reason.clone())));
+        let mut nodes: BTreeMap<String, Option<String>> =
+            self.nodes.iter().map(|node| (terminal(node), None)).collect();
+        nodes.extend(missing);
+        nodes.into_iter().map(|(node, missing)| Asked { name: format!("node {node}"), missing }).collect()
+    }
+
+    /// Returns the field `missing` of a list: the nodes whose answer is missing or incomplete, and why.
+    pub(super) fn missing_nodes(&self) -> Value {
+        self.missing.iter().map(|missing| json!({ "node": missing.node, "reason": missing.reason })).collect()
+    }
+
     /// Prints the nodes whose answer is missing or incomplete. Returns true if there are any.
     pub(super) fn report_missing(&self, console: &mut Console<'_>) -> Result<bool, QueryError> {
         if self.missing.is_empty() {

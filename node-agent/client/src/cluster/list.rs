@@ -3,7 +3,7 @@
 use portolan_engine::model::finding_code::Severity;
 use portolan_report::table::{self, Width};
 use portolan_report::wire::SCHEMA;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::args::{ClusterArgs, FindingsArgs, ListArgs, TopCommandArgs};
 use super::error::ClusterError;
@@ -13,6 +13,7 @@ use crate::exit::Exit;
 use crate::fail_on::object_reaches;
 use crate::query::console::Console;
 use crate::query::filters::{Scope, suppressed_only};
+use crate::query::junit;
 use crate::query::show::{self, FindingRows, FormatError, Subject};
 use crate::query::top as busiest;
 
@@ -34,9 +35,15 @@ pub(super) async fn findings(
     } else {
         0
     };
-    let rows = FindingRows::wanted(args.findings.pods);
-    write_list(subject, &answers, suppressed, (args.output, &rows), console)?;
-    finish(&answers, args.findings.fail_on, console)
+    let fail_on = args.findings.fail_on;
+    if let Some(format) = args.output.of_lists() {
+        let rows = FindingRows::wanted(args.findings.pods);
+        write_list(subject, &answers, suppressed, (format, &rows), console)?;
+    } else {
+        let report = junit::report(&answers.items, &answers.asked(), fail_on);
+        console.write(&report.map_err(ClusterError::NotUnderstood)?)?;
+    }
+    finish(&answers, fail_on, console)
 }
 
 /// Shows the listeners of all nodes.
@@ -112,14 +119,7 @@ fn list(
     (output, rows): (Format, &FindingRows),
     console: &Console<'_>,
 ) -> Result<String, FormatError> {
-    let object = || {
-        let missing: Vec<Value> = answers
-            .missing
-            .iter()
-            .map(|missing| json!({ "node": missing.node, "reason": missing.reason }))
-            .collect();
-        json!({ "schema": SCHEMA, "items": answers.items, "nodes": answers.nodes, "missing": missing })
-    };
+    let object = || json!({ "schema": SCHEMA, "items": answers.items, "nodes": answers.nodes, "missing": answers.missing_nodes() });
     match output {
         Format::Json => Ok(show::pretty(&object())),
         Format::Yaml => show::yaml(&object()),

@@ -7,10 +7,12 @@ mod agents;
 pub mod args;
 mod candidates;
 pub mod completion;
+mod diff;
 mod error;
 mod explain;
 mod fleet;
 mod forward;
+mod images;
 mod list;
 mod proxy;
 mod refusal;
@@ -56,6 +58,8 @@ async fn command(cli: &Cli, console: &mut Console<'_>) -> Result<Exit, ClusterEr
         Command::Listeners(args) => list::listeners(cluster, args, console).await,
         Command::Explain(args) => explain::explain(cluster, args, console).await,
         Command::Top(args) => list::top(cluster, args, console).await,
+        Command::Diff(args) => diff::diff(cluster, args, console).await,
+        Command::Images(args) => images::images(cluster, args, console).await,
         Command::Completion(args) => Ok(completion::print(args, console)?),
     }
 }

@@ -13,6 +13,17 @@ pub enum QueryError {
         /// Value of the option.
         given: String,
     },
+    /// A file that a command was given cannot be used.
+    #[error("{}: {}", terminal(.path), terminal(.reason))]
+    BadFile {
+        /// Path of the file.
+        path: String,
+        /// What is wrong with it, and what was expected.
+        reason: String,
+    },
+    /// A JUnit report was asked of a stream.
+    #[error("-o junit is a report of one time: leave out --watch, or choose another format")]
+    NoStream,
     /// No connection to the agent.
     #[error(
         "cannot reach the agent at {server}: {reason}; is `portolan agent` running? \
@@ -85,6 +96,8 @@ impl QueryError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::BadServer { .. }
+            | Self::BadFile { .. }
+            | Self::NoStream
             | Self::BadTarget(_)
             | Self::NoTarget { .. }
             | Self::SeveralTargets { .. } => Exit::WrongUse,
@@ -106,7 +119,9 @@ impl QueryError {
             | Self::BrokenOff { reason, .. }
             | Self::NotUnderstood { reason, .. } => reason.clone(),
             Self::Refused { detail, .. } => detail.clone(),
+            Self::BadFile { reason, .. } => reason.clone(),
             Self::BadServer { .. }
+            | Self::NoStream
             | Self::BadTarget(_)
             | Self::NoTarget { .. }
             | Self::SeveralTargets { .. }

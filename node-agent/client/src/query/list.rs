@@ -1,15 +1,20 @@
 //! `portolan findings`, `listeners` and `connections`: a list, or with `--watch` the list and then its changes.
 
+use portolan_report::junit::Asked;
+
 use super::agent_query::{AgentQuery, ListQuery};
 use super::console::Console;
 use super::error::QueryError;
 use super::filters::alternatives;
-use super::outcome::{end, list_completeness};
+use super::junit;
+use super::outcome::{end, formatted, is_unready, list_completeness};
+use super::pages;
 use super::server::Server;
 use super::show::{FindingRows, Subject};
 use super::watch;
 use crate::args::{FindingsArgs, ListArgs, ServerArgs};
 use crate::exit::Exit;
+use crate::fail_on::object_reaches;
 
 /// Runs `portolan findings`.
 pub async fn findings(args: &FindingsArgs, console: &mut Console<'_>) -> Exit {
@@ -27,7 +32,36 @@ pub async fn findings(args: &FindingsArgs, console: &mut Console<'_>) -> Exit {
     let rows = FindingRows::wanted(args.findings.pods || args.watch);
     let query =
         ListQuery { subject: Subject::Findings, list_filters, watch_filters, is_narrowed, fail_on, rows };
-    run(&args.server, query, args.watch, console).await
+    let Some(output) = args.output.of_lists() else {
+        let result = report(args, &query, console).await;
+        return end(result, console);
+    };
+    let server = ServerArgs { server: args.server.clone(), output };
+    run(&server, query, args.watch, console).await
+}
+
+/// Writes a JUnit report of the findings.
+async fn report(
+    args: &FindingsArgs,
+    query: &ListQuery,
+    console: &mut Console<'_>,
+) -> Result<Exit, QueryError> {
+    if args.watch {
+        return Err(QueryError::NoStream);
+    }
+    let server = Server::parse(&args.server)?;
+    let path = query.subject.path();
+    let list = pages::gather(&server, path, &query.list_filters).await?;
+    let missing = match &list.broken {
+        Some(error) => Some(error.reason()),
+        None => is_unready(&server).await.then(|| "the agent is not ready".to_owned()),
+    };
+    let asked = Asked { name: format!("agent at {server}"), missing };
+    let text = formatted(&server, path, junit::report(&list.items, &[asked], query.fail_on))?;
+    console.write(&text)?;
+    let fails = list.items.iter().any(|item| object_reaches(item, query.fail_on));
+    let exit = list_completeness(&server, &list, console).await?;
+    Ok(if fails { Exit::FailOn } else { exit })
 }
 
 /// Runs `portolan listeners`.

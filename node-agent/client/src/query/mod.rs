@@ -3,9 +3,12 @@
 mod agent_query;
 mod baseline;
 pub mod console;
+pub mod diff;
 pub mod error;
 pub mod explain;
 pub mod filters;
+pub mod images;
+pub mod junit;
 mod list;
 mod outcome;
 pub mod pages;

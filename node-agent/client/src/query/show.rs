@@ -246,8 +246,13 @@ fn name(subject: Subject, item: &Value) -> Result<String, FormatError> {
     Ok(format!("{}\n", terminal(&name)))
 }
 
+/// Returns the error of objects that cannot be written in a format.
+pub(super) fn not_written(subject: Subject, error: &std::io::Error) -> FormatError {
+    FormatError { kind: subject.kind(), reason: error.to_string() }
+}
+
 /// Parses objects into wire types.
-pub(super) fn typed<T: DeserializeOwned>(subject: Subject, items: &[Value]) -> Result<Vec<T>, FormatError> {
+pub(crate) fn typed<T: DeserializeOwned>(subject: Subject, items: &[Value]) -> Result<Vec<T>, FormatError> {
     items.iter().map(|item| parsed(subject.kind(), item)).collect()
 }
 

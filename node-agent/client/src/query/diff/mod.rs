@@ -1,0 +1,134 @@
+//! `diff`: what is new, worse, better or gone since earlier findings, by fingerprint.
+
+pub mod args;
+pub(crate) mod changes;
+mod identity;
+pub(crate) mod snapshot;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+use portolan_report::cells::NONE;
+use portolan_report::escape::terminal;
+use portolan_report::table::lay_out;
+use portolan_report::wire::SCHEMA;
+use serde_json::{Value, json};
+
+use super::console::Console;
+use super::error::QueryError;
+use super::show;
+use crate::exit::Exit;
+use args::DiffFormat;
+use changes::{Change, Kind};
+use snapshot::{Snapshot, Worst};
+
+/// Maximum size of a file that is read. A list of 100,000 findings takes about 200 MB.
+const MAX_FILE: u64 = 1 << 30;
+
+/// Reads a snapshot from a file.
+///
+/// # Errors
+/// [`QueryError::BadFile`] if it cannot be read, or has no findings.
+pub(crate) fn read(path: &Path, namespace: Option<&str>) -> Result<Snapshot, QueryError> {
+    let bad = |reason: String| QueryError::BadFile { path: path.display().to_string(), reason };
+    let size = std::fs::metadata(path).map_err(|error| bad(error.to_string()))?.len();
+    if size > MAX_FILE {
+        return Err(bad(format!("it has {size} bytes; at most {MAX_FILE} are read")));
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| bad(error.to_string()))?;
+    Snapshot::parse(&text, namespace)
+        .map_err(|error| bad(format!("{error}; expected the output of `kubectl portolan findings -o json`")))
+}
+
+/// Shows what changed, says what could not be compared, and returns the exit code.
+pub(crate) fn show_changes(
+    old: &Snapshot,
+    new: &Snapshot,
+    output: DiffFormat,
+    console: &mut Console<'_>,
+) -> Result<Exit, QueryError> {
+    let changes = changes::between(old, new);
+    match output {
+        DiffFormat::Json => console.write(&show::pretty(&object(&changes, old, new)))?,
+        DiffFormat::Table if changes.is_empty() => {
+            console.message("No difference: the same ports have findings of the same severity.")?;
+        }
+        DiffFormat::Table => console.write(&table(&changes))?,
+    }
+    for (side, missing) in [("OLD", &old.missing), ("NEW", &new.missing)] {
+        if !missing.is_empty() {
+            let nodes: Vec<String> = missing.iter().map(|node| terminal(node)).collect();
+            console.message(&format!("{side} is partial: it lacks the answer of {}", nodes.join(", ")))?;
+        }
+    }
+    Ok(if changes.iter().any(|change| change.kind.fails()) {
+        Exit::FailOn
+    } else if new.missing.is_empty() {
+        Exit::Fine
+    } else {
+        Exit::Partial
+    })
+}
+
+fn severity(worst: Option<&Worst>) -> &'static str {
+    worst.map_or(NONE, |worst| worst.severity.as_str())
+}
+
+fn table(changes: &[Change]) -> String {
+    let header = ["CHANGE", "SEVERITY", "CODE", "NAMESPACE", "WORKLOAD", "CONTAINER", "PORT", "PODS", "NOTE"];
+    let text = |text: Option<&String>| text.map_or_else(|| NONE.to_owned(), Clone::clone);
+    let rows = changes.iter().map(|change| {
+        let (before, after) = (change.before.as_ref(), change.after.as_ref());
+        let severities = match (before, after) {
+            (Some(_), Some(_)) if change.kind != Kind::Unknown => {
+                format!("{} -> {}", severity(before), severity(after))
+            }
+            (Some(_), _) => severity(before).to_owned(),
+            (None, _) => severity(after).to_owned(),
+        };
+        let code = match (before, after) {
+            (Some(before), Some(after)) if before.code != after.code => {
+                format!("{} -> {}", before.code, after.code)
+            }
+            (_, Some(worst)) | (Some(worst), None) => worst.code.clone(),
+            (None, None) => NONE.to_owned(),
+        };
+        let place = &change.place;
+        let port = place.port.map_or_else(
+            || NONE.to_owned(),
+            |port| format!("{port}/{}", place.protocol.as_deref().unwrap_or(NONE)),
+        );
+        vec![
+            change.kind.as_str().to_owned(),
+            severities,
+            code,
+            text(place.namespace.as_ref()),
+            place.workload.clone(),
+            text(place.container.as_ref()),
+            port,
+            change.pods.to_string(),
+            text(change.note.as_ref()),
+        ]
+    });
+    lay_out(&header, rows)
+}
+
+fn object(changes: &[Change], old: &Snapshot, new: &Snapshot) -> Value {
+    let worst = |worst: Option<&Worst>| {
+        worst.map(|worst| json!({ "severity": worst.severity.as_str(), "code": worst.code }))
+    };
+    let items: Vec<Value> = changes
+        .iter()
+        .map(|change| {
+            let place = &change.place;
+            json!({
+                "change": change.kind.as_str(), "fingerprint": change.fingerprint,
+                "old": worst(change.before.as_ref()), "new": worst(change.after.as_ref()),
+                "namespace": place.namespace, "workload": place.workload, "container": place.container,
+                "port": place.port, "protocol": place.protocol, "pods": change.pods, "note": change.note,
+            })
+        })
+        .collect();
+    json!({ "schema": SCHEMA, "items": items, "missing": { "old": old.missing, "new": new.missing } })
+}
