@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::scan::args::ScanArgs;
 use crate::args::{FilterArgs, FindingFilterArgs, Format, TopArgs};
 
 /// Shows the undeclared ports of a whole cluster, and who calls them: asks the portolan agent of every node.
@@ -68,6 +69,8 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Show the ports with the most traffic, by workload
     Top(TopCommandArgs),
+    /// Look at the open ports of all nodes once, without agents: nothing is installed, and nothing is left
+    Scan(ScanArgs),
     /// Print the completion script of a shell, or of kubectl for this plugin
     Completion(CompletionArgs),
 }

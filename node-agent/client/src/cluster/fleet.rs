@@ -26,12 +26,24 @@ use crate::query::server::{Dial, Server};
 /// Maximum number of agents that are asked at the same time. Each is a stream through the API server.
 const MAX_CONCURRENT: usize = 16;
 
-/// Merged answers of all agents.
+/// Who was asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// The agents of the nodes.
+    #[default]
+    Agents,
+    /// The nodes themselves, by a scan.
+    Scan,
+}
+
+/// Merged answers of all nodes.
 #[derive(Debug, Default)]
 pub(super) struct Answers {
+    /// Who was asked.
+    pub(super) asked: Asked,
     /// Objects as the agents wrote them, node by node.
     pub(super) items: Vec<Value>,
-    /// Nodes whose agent answered.
+    /// Nodes that answered.
     pub(super) nodes: BTreeSet<String>,
     /// Nodes whose answer is missing or incomplete.
     pub(super) missing: Vec<Missing>,
@@ -55,10 +67,15 @@ impl Answers {
             return Ok(false);
         }
         let asked = self.nodes.len() + self.missing.iter().filter(|missing| !missing.answered).count();
-        console.message(&format!(
-            "the answer is partial: of {asked} nodes with an agent, {} could not be asked in full:",
-            self.missing.len()
-        ))?;
+        let count = self.missing.len();
+        console.message(&match self.asked {
+            Asked::Agents => format!(
+                "the answer is partial: of {asked} nodes with an agent, {count} could not be asked in full:"
+            ),
+            Asked::Scan => {
+                format!("the answer is partial: of {asked} nodes, {count} could not be scanned in full:")
+            }
+        })?;
         for missing in &self.missing {
             console.message(&format!("  {}: {}", missing.node, missing.reason))?;
         }

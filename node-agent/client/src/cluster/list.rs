@@ -70,7 +70,7 @@ pub(super) async fn top(
 
 /// Writes a merged list. An empty table has no rows to write, so a message says that it is empty, and how many findings are
 /// `suppressed` instead.
-fn write_list(
+pub(super) fn write_list(
     subject: Subject,
     answers: &Answers,
     suppressed: usize,
@@ -90,7 +90,7 @@ fn write_list(
 }
 
 /// Names the nodes that are missing, and returns the exit code.
-fn finish(
+pub(super) fn finish(
     answers: &Answers,
     fail_on: Option<Severity>,
     console: &mut Console<'_>,

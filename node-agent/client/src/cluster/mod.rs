@@ -14,6 +14,7 @@ mod forward;
 mod list;
 mod proxy;
 mod refusal;
+mod scan;
 
 use std::process::ExitCode;
 
@@ -56,6 +57,7 @@ async fn command(cli: &Cli, console: &mut Console<'_>) -> Result<Exit, ClusterEr
         Command::Listeners(args) => list::listeners(cluster, args, console).await,
         Command::Explain(args) => explain::explain(cluster, args, console).await,
         Command::Top(args) => list::top(cluster, args, console).await,
+        Command::Scan(args) => scan::scan(cluster, args, console).await,
         Command::Completion(args) => Ok(completion::print(args, console)?),
     }
 }
