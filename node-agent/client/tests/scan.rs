@@ -352,7 +352,7 @@ async fn the_pod_has_least_privileges_limits_and_no_token() {
             "--metadata=cri",
             "--node-name=worker-1",
             "--namespace=shop",
-            "--selector=app=cart",
+            "--selector=app in (cart)",
             "--severity=high",
             "--severity=low",
         ])
