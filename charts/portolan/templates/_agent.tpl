@@ -39,6 +39,9 @@
 - --services={{ .Values.sources.apiServer.services }}
 - --policies={{ .Values.sources.apiServer.networkPolicies }}
 {{- end }}
+{{- with .Values.clusterName }}
+- {{ printf "--cluster-name=%s" . | toJson }}
+{{- end }}
 - --api={{ ternary (printf "127.0.0.1:%d" (int $a.api.port)) "off" $a.api.enabled }}
 - --telemetry={{ $a.telemetry.address }}:{{ int $a.telemetry.port }}
 - --traffic={{ $a.traffic }}

@@ -48,6 +48,9 @@ pub struct FindingFilterArgs {
     /// Only these severities
     #[arg(long, value_delimiter = ',', value_name = "SEVERITY", value_parser = severities())]
     pub severity: Vec<Severity>,
+    /// Show each pod in the table [default: one row for each workload's port, with the number of its pods]
+    #[arg(long)]
+    pub pods: bool,
     /// Exit with code 1 if a finding that is shown is this bad, or worse (`findings --watch` ends at the first)
     #[arg(long, value_name = "SEVERITY", value_parser = severities())]
     pub fail_on: Option<Severity>,

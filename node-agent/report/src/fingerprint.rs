@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn it_stays_the_same_between_releases() {
         let pod = pod("web-6d4b75cb6d-x2x4z", Some(("Deployment", "web")));
-        assert_eq!(of(&pod, "app", "node-1"), "FILL");
+        assert_eq!(of(&pod, "app", "node-1"), "e782accd677a5d093b1ef0e9df16cf6e");
     }
 
     #[test]

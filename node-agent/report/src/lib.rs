@@ -19,5 +19,8 @@ pub mod label_selector;
 pub mod policy_basis;
 pub mod status_table;
 pub mod table;
+#[cfg(test)]
+mod test_objects;
 pub mod text;
 pub mod wire;
+pub mod workload_table;

@@ -25,7 +25,7 @@ pub enum Width {
 
 impl Width {
     /// Returns the headers of the columns beyond the basic ones; `wide` are those after the node.
-    fn columns(self, wide: &[&'static str]) -> Vec<&'static str> {
+    pub(crate) fn columns(self, wide: &[&'static str]) -> Vec<&'static str> {
         match self {
             Self::Narrow => Vec::new(),
             Self::Cluster => vec!["NODE"],
@@ -34,7 +34,7 @@ impl Width {
     }
 
     /// Returns the cells of those columns.
-    fn cells(self, node: &str, wide: impl FnOnce() -> Vec<String>) -> Vec<String> {
+    pub(crate) fn cells(self, node: &str, wide: impl FnOnce() -> Vec<String>) -> Vec<String> {
         match self {
             Self::Narrow => Vec::new(),
             Self::Cluster => vec![node.to_owned()],
@@ -107,14 +107,17 @@ pub fn findings(findings: &[Finding], width: Width, colour: Colour) -> String {
     let rows = sorted.iter().map(|finding| {
         let mut row = finding_row(finding, width);
         if with_exceptions {
-            let by = finding.suppressed_by.as_ref();
-            let texts = by.map(|by| [by.rule.clone(), by.reason.clone()]);
-            row.extend(texts.unwrap_or_else(|| [NONE.to_owned(), NONE.to_owned()]));
+            row.extend(suppression_cells(finding));
         }
         row
     });
-    let text = lay_out(&header, rows);
-    if colour == Colour::Ansi { coloured(&text) } else { text }
+    coloured(lay_out(&header, rows), colour)
+}
+
+/// Returns the name and the reason of the exception that suppresses a finding.
+pub(crate) fn suppression_cells(finding: &Finding) -> [String; 2] {
+    let by = finding.suppressed_by.as_ref();
+    by.map_or_else(|| [NONE.to_owned(), NONE.to_owned()], |by| [by.rule.clone(), by.reason.clone()])
 }
 
 fn finding_row(finding: &Finding, width: Width) -> Vec<String> {
@@ -251,8 +254,11 @@ pub fn lay_out(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> Stri
     text
 }
 
-/// Colours the severity at the start of each line.
-fn coloured(text: &str) -> String {
+/// Colours the severity at the start of each line, if colours are wanted.
+pub(crate) fn coloured(text: String, colour: Colour) -> String {
+    if colour == Colour::Plain {
+        return text;
+    }
     let colours = Severity::ALL.map(|severity| (severity.as_str(), colour_of(severity)));
     let mut out = String::with_capacity(text.len() * 2);
     for line in text.lines() {

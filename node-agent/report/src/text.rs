@@ -110,10 +110,12 @@ mod tests {
     fn finding(code: &str, port: Option<u16>) -> Report {
         Report::Finding(Finding {
             envelope: Envelope {
+                cluster: None,
                 schema: "portolan/v1".to_owned(),
                 node: "n1".to_owned(),
                 time: "2026-03-04T12:00:00.000Z".to_owned(),
             },
+            fingerprint: String::new(),
             id: "id".to_owned(),
             state: "open".to_owned(),
             code: code.to_owned(),

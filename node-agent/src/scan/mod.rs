@@ -15,7 +15,7 @@ use std::sync::Arc;
 use portolan_client::args::{FindingFilterArgs, Format};
 use portolan_client::exit::Exit;
 use portolan_client::fail_on::reaches;
-use portolan_client::query::show;
+use portolan_client::query::show::{self, FindingRows};
 use portolan_engine::Engine;
 use portolan_engine::model::finding::{Finding, FindingState};
 use portolan_engine::model::input::Input;
@@ -318,7 +318,8 @@ fn show(
     } else {
         let colour = Colour::for_stdout(std::env::var_os("NO_COLOR").as_deref());
         let reports: Vec<_> = reports.collect();
-        show::findings(&reports, args.output, colour).map_err(|error| error.to_string())?
+        show::findings(&reports, args.output, &FindingRows::wanted(args.findings.pods), colour)
+            .map_err(|error| error.to_string())?
     };
     accept_closed_pipe(io::stdout().write_all(text.as_bytes())).map_err(|error| error.to_string())
 }

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use portolan_engine::model::finding::Finding;
 use portolan_engine::model::finding_code::FindingCode::{
     UndeclaredActive, UndeclaredExternal, UndeclaredReachable,
 };
+use portolan_engine::model::pod::Workload;
 use portolan_testing::api_server::fault::{Fault, On as Requests};
 use portolan_testing::api_server::server::Settings;
 use serde_json::json;
@@ -38,6 +40,37 @@ async fn what_is_bad_and_new_is_told_once() {
     );
     // A worse code causes another Event.
     world.note(&finding("web", 9090, UndeclaredExternal));
+    world.until("another", |world| world.server.objects("events").len() == 2).await;
+}
+
+/// Returns the finding of a pod of the Deployment `web`.
+fn of_replica(pod: &str) -> Finding {
+    let mut finding = finding(pod, 9090, UndeclaredActive);
+    if let Some(pod) = &mut finding.pod {
+        pod.workload = Some(Workload { kind: "Deployment".to_owned(), name: "web".to_owned() });
+    }
+    finding
+}
+
+#[tokio::test]
+async fn the_pods_of_a_workload_share_an_event_and_a_rollout_causes_none() {
+    let mut world = SinkWorld::new(On::Events).await;
+    let pods = |generation: &str| (0..50).map(|n| format!("web-{generation}-{n}")).collect::<Vec<_>>();
+    let (old, new) = (pods("a"), pods("b"));
+    old.iter().chain(&new).for_each(|pod| world.knows(pod));
+    old.iter().for_each(|pod| world.note(&of_replica(pod)));
+    world.until("an Event", |world| !world.server.objects("events").is_empty()).await;
+    for (old, new) in old.iter().zip(&new) {
+        world.note(&of_replica(new));
+        world.note(&resolved(&of_replica(old)));
+    }
+    // A rollout that ends all pods before it starts new ones.
+    new.iter().for_each(|pod| world.note(&resolved(&of_replica(pod))));
+    old.iter().for_each(|pod| world.note(&of_replica(pod)));
+    world.for_a_while(Duration::from_millis(300)).await;
+    assert_eq!((world.server.objects("events").len(), world.writes().len()), (1, 1));
+    // Another port of the same workload has an Event of its own.
+    world.note(&finding(&old[0], 9091, UndeclaredActive));
     world.until("another", |world| world.server.objects("events").len() == 2).await;
 }
 
@@ -83,10 +116,11 @@ async fn what_ended_before_its_event_arrived_is_not_told_late() {
 async fn what_an_agent_before_told_is_not_told_again() {
     let mut world = SinkWorld::new(On::Events).await;
     world.knows("web");
-    world
-        .server
-        .put("events", json!({"metadata": {"namespace": "shop", "name": "web.web-9090.undeclared-active"}}));
-    world.note(&finding("web", 9090, UndeclaredActive));
+    let active = finding("web", 9090, UndeclaredActive);
+    let fingerprint = portolan::sink::convert::workload_port::of_finding(&active, "node-1");
+    let name = format!("portolan.{fingerprint}.undeclared-active");
+    world.server.put("events", json!({"metadata": {"namespace": "shop", "name": name}}));
+    world.note(&active);
     world.until("a try", |world| !world.writes().is_empty()).await;
     world.for_a_while(Duration::from_millis(200)).await;
     assert_eq!((world.writes().len(), world.writes()[0].status, world.reason()), (1, 409, None));

@@ -108,7 +108,7 @@ async fn a_socket_becomes_a_report_once_the_api_server_knows_its_pod() {
     let directory = scratch();
     let context = WriterContext {
         access: Arc::new(ApiAccess::new(Some(server.client_files(&directory).kubeconfig))),
-        node: NODE.into(),
+        agent: NODE.into(),
         now: clock::now,
         wall: || Wall { unix_ns_at_boot: clock::booted_at().as_nanos() },
         timings: SOON,

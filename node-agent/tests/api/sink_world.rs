@@ -87,7 +87,7 @@ impl SinkWorld {
         let files = server.client_files(&directory);
         let context = WriterContext {
             access: Arc::new(ApiAccess::new(Some(files.kubeconfig))),
-            node: NODE.into(),
+            agent: NODE.into(),
             now: clock::now,
             wall: || Wall { unix_ns_at_boot: clock::booted_at().as_nanos() },
             timings: times,
@@ -205,6 +205,7 @@ pub fn pod(name: &str) -> PodRef {
         workload: None,
         host_network: false,
         labels: Arc::default(),
+        sole_container: None,
     }
 }
 

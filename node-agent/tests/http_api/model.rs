@@ -58,6 +58,7 @@ pub fn pod(namespace: &str, name: &str) -> PodRef {
         workload: Some(Workload { kind: "Deployment".to_owned(), name: name.to_owned() }),
         host_network: false,
         labels: Arc::new([("app".to_owned(), name.to_owned())].into()),
+        sole_container: Some("app".to_owned()),
     }
 }
 

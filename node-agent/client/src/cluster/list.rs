@@ -13,7 +13,7 @@ use crate::exit::Exit;
 use crate::fail_on::object_reaches;
 use crate::query::console::Console;
 use crate::query::filters::{Scope, suppressed_only};
-use crate::query::show::{self, FormatError, Subject};
+use crate::query::show::{self, FindingRows, FormatError, Subject};
 use crate::query::top as busiest;
 
 /// Shows the findings of all nodes.
@@ -34,7 +34,8 @@ pub(super) async fn findings(
     } else {
         0
     };
-    write_list(subject, &answers, suppressed, args.output, console)?;
+    let rows = FindingRows::wanted(args.findings.pods);
+    write_list(subject, &answers, suppressed, (args.output, &rows), console)?;
     finish(&answers, args.findings.fail_on, console)
 }
 
@@ -47,7 +48,7 @@ pub(super) async fn listeners(
     let subject = Subject::Listeners;
     let question = Question::List(subject.path(), args.filter.open_pairs());
     let answers = Fleet::find(cluster).await?.ask(&question).await?;
-    write_list(subject, &answers, 0, args.output, console)?;
+    write_list(subject, &answers, 0, (args.output, &FindingRows::Pods), console)?;
     finish(&answers, None, console)
 }
 
@@ -74,10 +75,10 @@ pub(super) fn write_list(
     subject: Subject,
     answers: &Answers,
     suppressed: usize,
-    output: Format,
+    (output, rows): (Format, &FindingRows),
     console: &mut Console<'_>,
 ) -> Result<(), ClusterError> {
-    let text = list(subject, answers, output, console).map_err(ClusterError::NotUnderstood)?;
+    let text = list(subject, answers, (output, rows), console).map_err(ClusterError::NotUnderstood)?;
     let is_empty_table = answers.items.is_empty() && matches!(output, Format::Table | Format::Wide);
     match suppressed {
         _ if !is_empty_table => console.write(&text)?,
@@ -108,7 +109,7 @@ pub(super) fn finish(
 fn list(
     subject: Subject,
     answers: &Answers,
-    output: Format,
+    (output, rows): (Format, &FindingRows),
     console: &Console<'_>,
 ) -> Result<String, FormatError> {
     let object = || {
@@ -123,7 +124,7 @@ fn list(
         Format::Json => Ok(show::pretty(&object())),
         Format::Yaml => show::yaml(&object()),
         Format::Name => show::names(subject, &answers.items),
-        Format::Table => show::table(subject, &answers.items, Width::Cluster, console.colour()),
-        Format::Wide => show::table(subject, &answers.items, Width::Wide, console.colour()),
+        Format::Table => show::table(subject, &answers.items, Width::Cluster, rows, console.colour()),
+        Format::Wide => show::table(subject, &answers.items, Width::Wide, rows, console.colour()),
     }
 }

@@ -9,7 +9,7 @@ use super::filters::{Pairs, suppressed_only};
 use super::outcome::formatted;
 use super::pages::{self, Gathered};
 use super::server::Server;
-use super::show::{self, Subject};
+use super::show::{self, FindingRows, Subject};
 use crate::args::Format;
 use crate::fail_on::object_reaches;
 
@@ -23,6 +23,8 @@ pub(super) struct ListQuery {
     /// True if the user gave filters: an empty answer then does not mean that there is nothing.
     pub(super) is_narrowed: bool,
     pub(super) fail_on: Option<Severity>,
+    /// Rows of a table of findings.
+    pub(super) rows: FindingRows,
 }
 
 /// A list query to one agent, and the format of its answer.
@@ -74,7 +76,7 @@ impl AgentQuery {
         console: &mut Console<'_>,
     ) -> Result<(), QueryError> {
         let subject = self.query.subject;
-        let text = show::list(subject, list, self.format, console.colour());
+        let text = show::list(subject, list, self.format, &self.query.rows, console.colour());
         let text = formatted(&self.server, subject.path(), text)?;
         if !(list.items.is_empty() && self.is_tabular()) {
             return console.write(&text);

@@ -6,7 +6,7 @@ use super::error::QueryError;
 use super::filters::alternatives;
 use super::outcome::{end, list_completeness};
 use super::server::Server;
-use super::show::Subject;
+use super::show::{FindingRows, Subject};
 use super::watch;
 use crate::args::{FindingsArgs, ListArgs, ServerArgs};
 use crate::exit::Exit;
@@ -23,7 +23,10 @@ pub async fn findings(args: &FindingsArgs, console: &mut Console<'_>) -> Exit {
         watch_filters.extend(alternatives("state", &args.state));
     }
     let fail_on = args.findings.fail_on;
-    let query = ListQuery { subject: Subject::Findings, list_filters, watch_filters, is_narrowed, fail_on };
+    // A change is about one pod, so the list before the changes is, too.
+    let rows = FindingRows::wanted(args.findings.pods || args.watch);
+    let query =
+        ListQuery { subject: Subject::Findings, list_filters, watch_filters, is_narrowed, fail_on, rows };
     run(&args.server, query, args.watch, console).await
 }
 
@@ -35,6 +38,7 @@ pub async fn listeners(args: &ListArgs, console: &mut Console<'_>) -> Exit {
         watch_filters: args.filter.pairs(),
         is_narrowed: !args.filter.pairs().is_empty(),
         fail_on: None,
+        rows: FindingRows::Pods,
     };
     run(&args.server, query, args.watch, console).await
 }
@@ -47,6 +51,7 @@ pub async fn connections(args: &ListArgs, console: &mut Console<'_>) -> Exit {
         watch_filters: args.filter.pairs(),
         is_narrowed: !args.filter.pairs().is_empty(),
         fail_on: None,
+        rows: FindingRows::Pods,
     };
     run(&args.server, query, args.watch, console).await
 }

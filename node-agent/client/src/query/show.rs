@@ -7,6 +7,7 @@ use portolan_report::explain_text;
 use portolan_report::explanation::TargetExplanation;
 use portolan_report::table::{self, Colour, Width};
 use portolan_report::wire::{AgentStatus, Finding, Report, SCHEMA};
+use portolan_report::workload_table::{self, PodTotals};
 use portolan_report::{status_table, text};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -47,6 +48,30 @@ impl Subject {
     }
 }
 
+/// Rows of a table of findings.
+#[derive(Clone, Debug)]
+pub enum FindingRows {
+    /// One row for each pod's port.
+    Pods,
+    /// One row for each workload's port, with the number of its pods of all pods of the workload, where their number is known.
+    Workloads(PodTotals),
+}
+
+impl FindingRows {
+    /// Returns the rows that `--pods` asks for. The numbers of the workloads' pods are not known yet.
+    #[must_use]
+    pub fn wanted(pods: bool) -> Self {
+        if pods { Self::Pods } else { Self::Workloads(PodTotals::new()) }
+    }
+}
+
+fn finding_table(items: &[Finding], width: Width, rows: &FindingRows, colour: Colour) -> String {
+    match rows {
+        FindingRows::Pods => table::findings(items, width, colour),
+        FindingRows::Workloads(totals) => workload_table::findings(items, totals, width, colour),
+    }
+}
+
 /// Error of an object that lacks a field that the format needs.
 #[derive(Debug, thiserror::Error)]
 #[error("{kind} is not as expected: {reason}")]
@@ -63,14 +88,15 @@ pub fn list(
     subject: Subject,
     list: &Gathered,
     format: Format,
+    rows: &FindingRows,
     colour: Colour,
 ) -> Result<String, FormatError> {
     match format {
         Format::Json => Ok(pretty(&list_object(list))),
         Format::Yaml => yaml(&list_object(list)),
         Format::Name => names(subject, &list.items),
-        Format::Table => table(subject, &list.items, Width::Narrow, colour),
-        Format::Wide => table(subject, &list.items, Width::Wide, colour),
+        Format::Table => table(subject, &list.items, Width::Narrow, rows, colour),
+        Format::Wide => table(subject, &list.items, Width::Wide, rows, colour),
     }
 }
 
@@ -78,9 +104,15 @@ pub fn list(
 ///
 /// # Errors
 /// [`FormatError`] if an object lacks a needed field.
-pub fn table(subject: Subject, items: &[Value], width: Width, colour: Colour) -> Result<String, FormatError> {
+pub fn table(
+    subject: Subject,
+    items: &[Value],
+    width: Width,
+    rows: &FindingRows,
+    colour: Colour,
+) -> Result<String, FormatError> {
     Ok(match subject {
-        Subject::Findings => table::findings(&typed(subject, items)?, width, colour),
+        Subject::Findings => finding_table(&typed(subject, items)?, width, rows, colour),
         Subject::Listeners => table::listeners(&typed(subject, items)?, width),
         Subject::Connections => table::connections(&typed(subject, items)?, width),
     })
@@ -98,14 +130,19 @@ pub fn names(subject: Subject, items: &[Value]) -> Result<String, FormatError> {
 ///
 /// # Errors
 /// [`FormatError`] if an object lacks a needed field.
-pub fn findings(items: &[Finding], format: Format, colour: Colour) -> Result<String, FormatError> {
+pub fn findings(
+    items: &[Finding],
+    format: Format,
+    rows: &FindingRows,
+    colour: Colour,
+) -> Result<String, FormatError> {
     match format {
-        Format::Table => Ok(table::findings(items, Width::Narrow, colour)),
-        Format::Wide => Ok(table::findings(items, Width::Wide, colour)),
+        Format::Table => Ok(finding_table(items, Width::Narrow, rows, colour)),
+        Format::Wide => Ok(finding_table(items, Width::Wide, rows, colour)),
         Format::Json | Format::Yaml | Format::Name => {
             let items = items.iter().map(serde_json::to_value).collect::<Result<_, _>>();
             let items = items.map_err(|error| FormatError { kind: "Finding", reason: error.to_string() })?;
-            list(Subject::Findings, &Gathered { items, generation: 0, broken: None }, format, colour)
+            list(Subject::Findings, &Gathered { items, generation: 0, broken: None }, format, rows, colour)
         }
     }
 }

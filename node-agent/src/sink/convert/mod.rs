@@ -4,7 +4,7 @@
 mod agent_identity;
 mod explanation;
 mod policy_basis;
-mod workload_port;
+pub mod workload_port;
 
 use std::cmp::Reverse;
 use std::sync::Arc;

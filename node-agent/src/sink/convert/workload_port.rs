@@ -15,7 +15,8 @@ pub(super) fn of_listener(listener: &Listener, node: &str) -> String {
 }
 
 /// Returns the fingerprint of a finding: of the listener's port, if there is one.
-pub(super) fn of_finding(finding: &Finding, node: &str) -> String {
+#[must_use]
+pub fn of_finding(finding: &Finding, node: &str) -> String {
     let code = finding.code.as_str();
     let explained_by = finding.declaration.explained_by.first();
     let protocol = finding.protocol.map(|protocol| protocol.as_str());

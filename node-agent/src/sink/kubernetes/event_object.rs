@@ -1,9 +1,10 @@
-//! A finding as a Kubernetes Event (events.k8s.io/v1). The finding determines the name, so that the API server rejects a
-//! second Event while it keeps the first, which is an hour, also across a restart of the agent.
+//! A finding as a Kubernetes Event (events.k8s.io/v1). Fingerprint and code determine the name, so that the API server rejects a
+//! second Event of the same workload's port while it keeps the first, which is an hour: that of another pod or node, and that of
+//! an agent that restarted.
 
 use portolan_engine::model::identity::BootTime;
 use portolan_report::escape::bounded;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::object_ref::ObjectRef;
 use super::report_entry::ReportEntry;
@@ -14,21 +15,19 @@ use crate::kubernetes_api::access::{ObjectWrite, WriteVerb};
 const MAX_NOTE: usize = 1024;
 /// Maximum size of `reportingInstance` in bytes at the API server.
 const MAX_INSTANCE: usize = 128;
-/// Maximum size of the pod's part of an Event's name in bytes.
-const MAX_POD: usize = 190;
 
 /// Returns the write of a finding's Event, with the time `now`.
 #[must_use]
 pub fn event(author: Author<'_>, pod: &ObjectRef, entry: &ReportEntry, now: BootTime) -> ObjectWrite {
-    let short = pod.name.get(..MAX_POD).unwrap_or(&pod.name).trim_end_matches(['.', '-']);
     let reason = camel_case(entry.code.as_str());
     let object = json!({
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
         "metadata": {
-            "name": format!("{short}.{}.{}", entry.id, entry.code.as_str()),
+            "name": format!("portolan.{}.{}", entry.fingerprint, entry.code.as_str()),
             "namespace": pod.namespace,
-            "labels": {"app.kubernetes.io/managed-by": "portolan"},
+            "labels": {"app.kubernetes.io/managed-by": "portolan", "portolan.dev/fingerprint": entry.fingerprint},
+            "annotations": cluster_annotation(author),
         },
         "eventTime": micro_time(author, now),
         "type": "Warning",
@@ -43,6 +42,12 @@ pub fn event(author: Author<'_>, pod: &ObjectRef, entry: &ReportEntry, now: Boot
     });
     let uri = format!("/apis/events.k8s.io/v1/namespaces/{}/events?fieldManager=portolan", pod.namespace);
     ObjectWrite { verb: WriteVerb::Create, uri, object: object.to_string().into_bytes() }
+}
+
+/// Returns the annotations: the name of the cluster, if it has one.
+fn cluster_annotation(author: Author<'_>) -> Map<String, Value> {
+    let cluster = author.agent.cluster.iter();
+    cluster.map(|cluster| ("portolan.dev/cluster".to_owned(), Value::from(&**cluster))).collect()
 }
 
 /// Converts `undeclared-active` to `UndeclaredActive`.

@@ -1,7 +1,9 @@
-//! Selects the findings that become Events: those of high and critical severity, once when new. A finding that ended and
-//! opens again becomes another Event after at least an hour.
+//! Selects the findings that become Events: those of high and critical severity, once when new. All pods of a workload share the
+//! Event of a port and code, so that a rollout causes none. A finding becomes another Event if it opens again after at least an
+//! hour in which no pod had it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use portolan_engine::model::finding::{Finding, FindingState};
 use portolan_engine::model::finding_code::{FindingCode, Severity};
@@ -22,7 +24,10 @@ const MAX_SENT: usize = 4096;
 /// Seconds after which a pending Event is dropped, because the API server does not know its pod or does not accept it.
 const MAX_AGE_SECS: u64 = 1800;
 
-/// Id and code of a finding. A finding that changes its code becomes another Event.
+/// Maximum number of open findings whose ends are noticed. Of more, the Event is not repeated after they ended.
+const MAX_OPEN: usize = 16_384;
+
+/// Fingerprint and code of a finding. A finding that changes its code becomes another Event.
 type Key = (String, FindingCode);
 
 /// An Event that is not written yet.
@@ -45,14 +50,20 @@ struct PendingEvent {
 #[derive(Clone, Copy, Debug)]
 struct SentEvent {
     at: BootTime,
-    /// True if the finding ended since.
-    ended: bool,
+    /// Time at which the last finding of this key ended; `None` while one is open.
+    ended: Option<BootTime>,
 }
 
 /// Pending and sent Events of this node.
 #[derive(Debug)]
 pub struct Events {
     timings: WriteTimings,
+    /// Name of this node.
+    node: Arc<str>,
+    /// Key of each open finding that is severe enough, by its id.
+    open: HashMap<String, Key>,
+    /// Number of open findings of each key.
+    open_count: HashMap<Key, usize>,
     pending: BTreeMap<Key, PendingEvent>,
     sent: BTreeMap<Key, SentEvent>,
     limited: u64,
@@ -61,30 +72,55 @@ pub struct Events {
 impl Events {
     /// Starts without Events.
     #[must_use]
-    pub fn new(timings: WriteTimings) -> Self {
-        Self { timings, pending: BTreeMap::new(), sent: BTreeMap::new(), limited: 0 }
-    }
-
-    /// Ends a finding, for all codes except `except`. Drops its Events that are not sent yet.
-    fn ended(&mut self, id: &str, except: Option<FindingCode>) {
-        let is_over = |key: &Key| key.0 == id && Some(key.1) != except;
-        self.pending.retain(|key, pending| {
-            pending.ended |= is_over(key);
-            pending.in_flight || !pending.ended
-        });
-        for code in FindingCode::ALL {
-            let key = (id.to_owned(), code);
-            if is_over(&key)
-                && let Some(sent) = self.sent.get_mut(&key)
-            {
-                sent.ended = true;
-            }
+    pub fn new(timings: WriteTimings, node: Arc<str>) -> Self {
+        Self {
+            timings,
+            node,
+            open: HashMap::new(),
+            open_count: HashMap::new(),
+            pending: BTreeMap::new(),
+            sent: BTreeMap::new(),
+            limited: 0,
         }
     }
 
-    /// Returns true if the finding needs an Event.
-    fn needs_event(&self, key: &Key, now: BootTime) -> bool {
-        self.sent.get(key).is_none_or(|sent| sent.ended && now.since(sent.at) >= self.timings.event_repeat)
+    /// Notes that a finding is open.
+    fn opened(&mut self, id: &str, key: &Key) {
+        if self.open.get(id) == Some(key) || self.open.len() >= MAX_OPEN {
+            return;
+        }
+        self.open.insert(id.to_owned(), key.clone());
+        *self.open_count.entry(key.clone()).or_default() += 1;
+        if let Some(pending) = self.pending.get_mut(key) {
+            pending.ended = false;
+        }
+    }
+
+    /// Notes that a finding ended, or changed its code. If it was the last of its key, drops its Event if it is not sent yet.
+    fn ended(&mut self, id: &str, now: BootTime) {
+        let Some(key) = self.open.remove(id) else { return };
+        if let Some(count) = self.open_count.get_mut(&key) {
+            *count -= 1;
+            if *count > 0 {
+                return;
+            }
+        }
+        self.open_count.remove(&key);
+        if let Some(pending) = self.pending.get_mut(&key) {
+            pending.ended = true;
+            if !pending.in_flight {
+                self.pending.remove(&key);
+            }
+        }
+        if let Some(sent) = self.sent.get_mut(&key) {
+            sent.ended = Some(now);
+        }
+    }
+
+    /// Returns true if the finding needs an Event: none was sent, or no pod had the finding for long enough.
+    fn needs_event(&mut self, key: &Key, now: BootTime) -> bool {
+        let Some(sent) = self.sent.get_mut(key) else { return true };
+        sent.ended.take().is_some_and(|ended| now.since(ended) >= self.timings.event_repeat)
     }
 
     /// Evicts one pending Event of lower severity. Returns false if there is none.
@@ -95,10 +131,10 @@ impl Events {
     }
 
     /// Remembers a sent Event. When full, evicts the ended ones that are too old to matter, then the oldest.
-    fn remember(&mut self, key: Key, ended: bool, now: BootTime) {
+    fn remember(&mut self, key: Key, ended: Option<BootTime>, now: BootTime) {
         if self.sent.len() >= MAX_SENT {
             let old = self.timings.event_repeat;
-            self.sent.retain(|_, sent| !sent.ended || now.since(sent.at) < old);
+            self.sent.retain(|_, sent| sent.ended.is_none_or(|ended| now.since(ended) < old));
         }
         if self.sent.len() >= MAX_SENT
             && let Some(oldest) = self.sent.iter().min_by_key(|(_, sent)| sent.at).map(|(key, _)| key.clone())
@@ -115,18 +151,23 @@ impl PendingWrites for Events {
 
     fn note(&mut self, finding: &Finding, now: BootTime, random: u64) {
         if finding.state != FindingState::Open {
-            return self.ended(&finding.id, None);
+            return self.ended(&finding.id, now);
         }
         let Some(pod) = &finding.pod else { return };
-        self.ended(&finding.id, Some(finding.code));
+        let entry = ReportEntry::of(finding, &self.node);
+        let key = (entry.fingerprint.clone(), entry.code);
+        if self.open.get(&finding.id).is_some_and(|before| *before != key) {
+            self.ended(&finding.id, now);
+        }
         if finding.code.severity() < Severity::High {
             return;
         }
-        let entry = ReportEntry::of(finding);
-        let key = (entry.id.clone(), entry.code);
+        self.opened(&finding.id, &key);
         if let Some(pending) = self.pending.get_mut(&key) {
-            pending.entry = entry;
             pending.ended = false;
+            if pending.pod.uid == pod.uid {
+                pending.entry = entry;
+            }
             return;
         }
         if !self.needs_event(&key, now) {
@@ -185,7 +226,7 @@ impl PendingWrites for Events {
         match outcome {
             WriteOutcome::Written => {
                 self.pending.remove(&key);
-                self.remember(key, ended, now);
+                self.remember(key, ended.then_some(now), now);
             }
             WriteOutcome::Retry(_) | WriteOutcome::Refused(_) if ended => drop(self.pending.remove(&key)),
             WriteOutcome::Retry(at) | WriteOutcome::Refused(at) => {

@@ -62,7 +62,7 @@ impl ClusterSinks {
     /// Starts the writer of reports. Needs a tokio runtime.
     #[must_use]
     pub fn start_reports(&mut self, context: &WriterContext, feed: &StateFeed) -> JoinHandle<()> {
-        let pending = Arc::new(Mutex::new(Reports::new(context.timings)));
+        let pending = Arc::new(Mutex::new(Reports::new(context.timings, Arc::clone(&context.agent.node))));
         let tokens = TokenBucket::new(context.timings.report_every, context.timings.burst);
         let (writer, counts) = open(&pending, context, tokens, feed.reporter(Source::Reports));
         let (context, previous) = (context.clone(), Arc::clone(&pending));
@@ -88,7 +88,7 @@ impl ClusterSinks {
     /// Starts the writer of Events. Needs a tokio runtime.
     #[must_use]
     pub fn start_events(&mut self, context: &WriterContext, feed: &StateFeed) -> JoinHandle<()> {
-        let pending = Arc::new(Mutex::new(Events::new(context.timings)));
+        let pending = Arc::new(Mutex::new(Events::new(context.timings, Arc::clone(&context.agent.node))));
         let tokens = TokenBucket::new(context.timings.event_every, context.timings.burst);
         let (writer, counts) = open(&pending, context, tokens, feed.reporter(Source::Events));
         self.events = Some(SinkHandle { pending, counts });

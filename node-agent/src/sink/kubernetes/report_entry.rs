@@ -12,6 +12,8 @@ use portolan_engine::model::listener::Exposure;
 use portolan_engine::model::policy::PolicyVerdict;
 use portolan_report::escape::bounded;
 
+use crate::sink::convert::workload_port;
+
 /// Maximum size of a message in bytes. The `note` of an Event has at most 1024.
 const MAX_MESSAGE: usize = 1000;
 /// Maximum size of a name in bytes.
@@ -41,6 +43,7 @@ impl PolicyResult {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReportEntry {
     pub id: String,
+    pub fingerprint: String,
     pub code: FindingCode,
     pub state: FindingState,
     pub message: String,
@@ -59,12 +62,13 @@ pub struct ReportEntry {
 }
 
 impl ReportEntry {
-    /// Copies what reports and Events contain of a finding.
+    /// Copies what reports and Events contain of a finding on the node.
     #[must_use]
-    pub fn of(finding: &Finding) -> Self {
+    pub fn of(finding: &Finding, node: &str) -> Self {
         let process = finding.listener.as_ref().and_then(|listener| listener.process.as_ref());
         Self {
             id: name(&finding.id),
+            fingerprint: workload_port::of_finding(finding, node),
             code: finding.code,
             state: finding.state,
             message: bounded(&finding.message, MAX_MESSAGE).0,

@@ -110,7 +110,7 @@ fn result(author: Author<'_>, entry: &ReportEntry) -> Value {
             "seconds": i64::try_from(nanos.div_euclid(1_000_000_000)).unwrap_or_default(),
             "nanos": i32::try_from(nanos.rem_euclid(1_000_000_000)).unwrap_or_default(),
         },
-        "properties": properties(entry),
+        "properties": properties(author, entry),
     });
     if let (Some(result), Some(port), Some(protocol)) = (result.as_object_mut(), entry.port, entry.protocol) {
         result.insert("rule".to_owned(), json!(format!("{port}/{protocol}")));
@@ -119,10 +119,14 @@ fn result(author: Author<'_>, entry: &ReportEntry) -> Value {
 }
 
 /// Returns the properties of a result. The schema allows only texts.
-fn properties(entry: &ReportEntry) -> Map<String, Value> {
+fn properties(author: Author<'_>, entry: &ReportEntry) -> Map<String, Value> {
     let mut properties = Map::new();
     let mut add = |key: &str, value: String| properties.insert(key.to_owned(), Value::String(value));
     add("id", entry.id.clone());
+    add("fingerprint", entry.fingerprint.clone());
+    if let Some(cluster) = &author.agent.cluster {
+        add("cluster", cluster.to_string());
+    }
     add("exposure", entry.exposure.as_str().to_owned());
     add("policyVerdict", entry.policy.as_str().to_owned());
     add("connections", entry.connections.to_string());

@@ -2,6 +2,7 @@
 //! written, and a failed write stays due.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use portolan_engine::model::finding::{Finding, FindingState};
 use portolan_engine::model::identity::{BootTime, PodUid};
@@ -29,6 +30,8 @@ const PREVIOUS_TIMEOUT_SECS: u64 = 3600;
 #[derive(Debug)]
 pub struct Reports {
     timings: WriteTimings,
+    /// Name of this node.
+    node: Arc<str>,
     reports: BTreeMap<PodUid, PodReport>,
     /// Pods that have a report by an earlier agent, until these reports are checked.
     previous: Vec<PodUid>,
@@ -52,9 +55,10 @@ pub struct SentReport {
 impl Reports {
     /// Starts without reports.
     #[must_use]
-    pub fn new(timings: WriteTimings) -> Self {
+    pub fn new(timings: WriteTimings, node: Arc<str>) -> Self {
         Self {
             timings,
+            node,
             reports: BTreeMap::new(),
             previous: Vec::new(),
             check_previous_at: BootTime(0),
@@ -119,7 +123,7 @@ impl Reports {
             self.entries -= usize::from(was_kept);
             return (report.omitted.remove(&finding.id).is_some() || was_kept).then_some(true);
         }
-        let entry = ReportEntry::of(finding);
+        let entry = ReportEntry::of(finding, &self.node);
         let is_known = self.report(finding.pod.as_ref()?)?.entries.contains_key(&entry.id);
         let fits = is_known || self.make_room(uid, &entry);
         let report = self.reports.get_mut(uid)?;

@@ -45,6 +45,7 @@ fn severity(finding: &Finding) -> (i32, &str) {
 fn attributes(finding: &Finding) -> Vec<KeyValue> {
     let mut all = Attributes::default();
     all.text("portolan.finding.id", &finding.id);
+    all.text("portolan.finding.fingerprint", &finding.fingerprint);
     all.text("portolan.finding.code", &finding.code);
     all.text("portolan.finding.state", &finding.state);
     all.text("portolan.finding.severity", &finding.severity);

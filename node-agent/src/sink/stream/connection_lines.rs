@@ -183,6 +183,7 @@ mod tests {
             workload: workload.then(|| Workload { kind: "Deployment".to_owned(), name: name.to_owned() }),
             host_network: workload,
             labels: Arc::default(),
+            sole_container: None,
         }
     }
 

@@ -77,6 +77,7 @@ fn overfull(name: &str) -> Served {
             workload: Some(Workload { kind: some(), name: some() }),
             host_network: false,
             labels: Arc::default(),
+            sole_container: None,
         }),
         container: Some(Container {
             name: some(),
