@@ -1,7 +1,7 @@
 //! Tests of `kubectl portolan scan`: the real plugin against a stand-in API server that plays the Job controller and the
 //! kubelets. tests/data/scan.log is the real output of `portolan scan --output=json`.
 #![cfg(unix)]
-#![expect(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
