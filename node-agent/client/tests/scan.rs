@@ -1,5 +1,5 @@
 //! Tests of `kubectl portolan scan`: the real plugin against a stand-in API server that plays the Job controller and the
-//! kubelets. tests/data/scan.log is the real output of `portolan scan --output=json`.
+//! kubelets. tests/recorded/scan.log is the real output of `portolan scan --output=json`.
 #![cfg(unix)]
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
@@ -8,13 +8,13 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use portolan_testing::api_server::fault::{Fault, On};
-use portolan_testing::api_server::job_controller::PodOutcome;
+use portolan_testing::api_server::pod_outcome::PodOutcome;
 use portolan_testing::api_server::server::{Server, Settings, Transport};
 use portolan_testing::scratch::Scratch;
 use portolan_testing::waiting::Polling;
 use serde_json::{Value, json};
 
-const ANSWER: &str = include_str!("data/scan.log");
+const ANSWER: &str = include_str!("recorded/scan.log");
 const POLLING: Polling = Polling { patience: Duration::from_secs(20), step: Duration::from_millis(20) };
 
 struct Cluster {

@@ -95,10 +95,8 @@ pub fn run(args: &ScanArgs) -> Exit {
     }
     let selector = args.filter.selector.clone().unwrap_or_default();
     let asked = (args.filter.namespace.as_deref(), &selector);
-    if let Some(note) = host_pods::note(&host_pods, asked, &options.proc_root) {
-        let _ = writeln!(io::stderr(), "portolan: {note}");
-    }
-    if let Some(note) = unproven_note(&unproven) {
+    let notes = [host_pods::note(&host_pods, asked, &options.proc_root), unproven_note(&unproven)];
+    for note in notes.iter().flatten() {
         let _ = writeln!(io::stderr(), "portolan: {note}");
     }
     match show(&findings, suppressed, &converter, &collected, args) {

@@ -9,40 +9,8 @@ use crate::api_server::resource::Resource;
 use crate::api_server::state::ServerState;
 use crate::api_server::store::Store;
 
-/// What becomes of the pod of a Job.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PodOutcome {
-    /// Its container runs and does not end.
-    Runs,
-    /// Its container ended, with this exit code and log.
-    Ends { code: i32, log: String },
-    /// Its container waits, for this reason and with this message.
-    Waits { reason: &'static str, message: &'static str },
-}
-
-impl PodOutcome {
-    /// Returns the status of a pod in this state.
-    #[must_use]
-    pub fn status(&self) -> Value {
-        let (phase, state) = match self {
-            Self::Runs => ("Running", json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}})),
-            Self::Ends { code, .. } => (
-                if *code == 0 { "Succeeded" } else { "Failed" },
-                json!({"terminated": {"exitCode": code, "reason": if *code == 0 { "Completed" } else { "Error" }}}),
-            ),
-            Self::Waits { reason, message } => {
-                ("Pending", json!({"waiting": {"reason": reason, "message": message}}))
-            }
-        };
-        let container = json!({
-            "name": "scan", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state,
-        });
-        json!({ "phase": phase, "containerStatuses": [container] })
-    }
-}
-
 /// Creates the pod of a Job that was stored, or the event of its refusal.
-pub(crate) fn run(store: &mut Store, state: &Arc<ServerState>, namespace: &str, body: &str) {
+pub fn run(store: &mut Store, state: &Arc<ServerState>, namespace: &str, body: &str) {
     let Ok(job) = serde_json::from_str::<Value>(body) else { return };
     let name = job["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     let uid = store.get("jobs", namespace, &name).map(|version| version.value["metadata"]["uid"].clone());
@@ -84,7 +52,7 @@ fn refusal(store: &Store, namespace: &str, job: &str, spec: &Value) -> Option<St
 }
 
 /// Deletes the pods of a Job that is gone.
-pub(crate) fn collect(store: &mut Store, namespace: &str, job: &str) {
+pub fn collect(store: &mut Store, namespace: &str, job: &str) {
     let owned = store.objects("pods").filter(|(key, version)| {
         key.0 == namespace && version.value["metadata"]["ownerReferences"][0]["name"] == json!(job)
     });

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hyper::{Response, StatusCode};
 
 use crate::api_server::body::{Body, refused, whole};
-use crate::api_server::job_controller::PodOutcome;
+use crate::api_server::pod_outcome::PodOutcome;
 use crate::api_server::state::ServerState;
 
 /// Returns namespace and name of the pod if this is the path of a log.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::api_server::fault::StreamedLists;
-use crate::api_server::job_controller::PodOutcome;
+use crate::api_server::pod_outcome::PodOutcome;
 
 /// How the server behaves when no fault is injected.
 #[derive(Clone, Debug)]
