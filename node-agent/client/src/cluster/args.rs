@@ -27,6 +27,7 @@ Examples:
   kubectl portolan findings --fail-on high        # for scripts: exit code 1 if there is one
   kubectl portolan explain :32264                 # which pods of which nodes serve a NodePort
   kubectl portolan top --undeclared
+  kubectl portolan scan                           # one look at all nodes, without agents
   kubectl portolan --context staging listeners -n shop
 
 Needs `list` on pods, and `get` and `create` on pods/portforward, in the agents' namespace; without --agents-namespace it

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use serde_json::Value;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::api::{Failure, ScanApi};
 use super::creation::Creation;
@@ -84,9 +84,13 @@ impl<'a> Follower<'a> {
         console: &mut Console<'_>,
     ) -> Result<BTreeMap<String, NodeResult>, QueryError> {
         let begun = Instant::now();
-        while let Some((node, failure)) = creation.next_failure().await {
-            self.results.insert(node, NodeResult::missing(failure.reason));
-        }
+        let creating = async {
+            while let Some((node, failure)) = creation.next_failure().await {
+                self.results.insert(node, NodeResult::missing(failure.reason));
+            }
+        };
+        // Past the deadline, the nodes without a result are given up below.
+        let _ = timeout_at(begun + deadline, creating).await;
         let nodes = u32::try_from(self.jobs.len()).unwrap_or(u32::MAX);
         let step = STEP.saturating_add(STEP_PER_NODE.saturating_mul(nodes));
         let created = Instant::now();

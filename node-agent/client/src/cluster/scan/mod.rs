@@ -45,7 +45,6 @@ pub(super) async fn scan(
     console: &mut Console<'_>,
 ) -> Result<Exit, ClusterError> {
     let image = args.image().ok_or(ClusterError::NoImage)?;
-    let mut interrupt = Interrupt::listen().map_err(ClusterError::Start)?;
     let client = agents::client(cluster).await?;
     let api = ScanApi::new(client, &args.in_namespace, Duration::from_secs(cluster.timeout));
     let (chosen, now) = (choose(&api, args).await?, Timestamp::now());
@@ -53,6 +52,8 @@ pub(super) async fn scan(
     let id = scan_id(now);
     let jobs = jobs(&chosen, &id, image, args)?;
     let names = jobs.iter().map(|(node, job)| (node.clone(), job.name_any())).collect();
+    // Until here nothing has been created, and a signal just ends the process.
+    let mut interrupt = Interrupt::listen().map_err(ClusterError::Start)?;
     let mut creation = Creation::begin(&api, jobs);
     let deadline = Duration::from_secs(args.deadline.into());
     let followed = tokio::select! {
