@@ -47,8 +47,8 @@ fn run(script: &str, directory: &Path, variables: &[(&str, &str)]) -> Output {
 /// Returns the variables that the steps set.
 fn declared_variables() -> BTreeSet<String> {
     let definition = definition();
-    let steps = definition.pointer("/runs/steps").expect("steps").as_array().unwrap();
-    steps.iter().flat_map(|step| step["env"].as_object().unwrap().keys().cloned()).collect()
+    let steps = definition.pointer("/runs/steps").and_then(Value::as_array).into_iter().flatten();
+    steps.flat_map(|step| step["env"].as_object().unwrap().keys().cloned()).collect()
 }
 
 #[test]

@@ -32,6 +32,10 @@ pub struct ScanArgs {
     /// Directory in which the container runtime mounts network namespaces. Repeatable [default: /run/netns]
     #[arg(long, value_name = "DIR")]
     pub netns_dir: Vec<PathBuf>,
+    /// Directory at which the node's root is mounted, as `kubectl debug node` does at /host: the runtime's socket and the
+    /// directories of --netns-dir are looked for below it [default: /]
+    #[arg(long, value_name = "DIR")]
+    pub host_root: Option<PathBuf>,
     /// Exit with 2 if an object of a manifest cannot be understood, or a pod is bound to a network namespace that does not
     /// exist. Without it, both are only said
     #[arg(long)]

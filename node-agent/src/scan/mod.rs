@@ -3,11 +3,13 @@
 
 pub mod collect;
 mod host_pods;
+mod host_root;
 
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use portolan_client::args::{FindingFilterArgs, Format};
@@ -29,14 +31,14 @@ use portolan_report::table::Colour;
 use crate::agent::stage_options;
 use crate::args::agent::ExceptionAnnotations;
 use crate::args::local::ScanArgs;
-use crate::config::{self, AgentConfig, MetadataSource};
+use crate::config::{self, AgentConfig, ConfigError, MetadataSource};
 use crate::outcome::{accept_closed_pipe, report};
 use crate::scan::collect::Collected;
 use crate::sink::convert::{AgentIdentity, Converter, Wall};
 use crate::source::annotation_lint::AnnotationLint;
 use crate::source::clock;
 use crate::source::kernel::Capabilities;
-use crate::source::netns::HostNetns;
+use crate::source::netns::{HostNetns, NetnsOptions};
 use crate::source::pods::file::Reading;
 use crate::source::pods::{cri, file};
 
@@ -54,8 +56,8 @@ pub fn run(args: &ScanArgs) -> Exit {
         Ok(cluster) => cluster,
         Err(error) => return report(&error.to_string(), Exit::WrongUse),
     };
-    let sources = match config::metadata_sources(&args.metadata) {
-        Ok(requested) => stage_options::metadata(&requested),
+    let sources = match metadata(args) {
+        Ok(sources) => sources,
         Err(error) => return report(&error.to_string(), Exit::WrongUse),
     };
     let (exceptions, annotations) = match args.config.as_deref().map(AgentConfig::exceptions_of).transpose() {
@@ -68,14 +70,13 @@ pub fn run(args: &ScanArgs) -> Exit {
         Err(error) => return report(&error, Exit::WrongUse),
     };
     inputs.extend(from_sources);
-    let dirs = config::netns_dirs(args.netns_dir.clone());
-    let mut options = stage_options::netns(dirs, args.include_host, &sources);
+    let mut options = stage_options::netns(netns_dirs(args), args.include_host, &sources);
     let host_pods = host_pods::host_pods(&inputs);
     if !host_pods.is_empty() && options.host == HostNetns::FactsOnly {
         // A manifest as `kubectl get -o yaml` writes it has the UID and the container ids that cgroups name.
         options.host = HostNetns::Listed;
     }
-    let collected = match collect::collect(&options) {
+    let collected = match collect_from(&options, args.host_root.as_deref()) {
         Ok(collected) => collected,
         Err(error) => {
             return report(&format!("cannot look at the network namespaces: {error}"), Exit::Refused);
@@ -96,10 +97,8 @@ pub fn run(args: &ScanArgs) -> Exit {
     }
     let selector = args.filter.selector.clone().unwrap_or_default();
     let asked = (args.filter.namespace.as_deref(), &selector);
-    if let Some(note) = host_pods::note(&host_pods, asked, &options.proc_root) {
-        let _ = writeln!(io::stderr(), "portolan: {note}");
-    }
-    if let Some(note) = unproven_note(&unproven) {
+    let notes = [host_pods::note(&host_pods, asked, &options.proc_root), unproven_note(&unproven)];
+    for note in notes.iter().flatten() {
         let _ = writeln!(io::stderr(), "portolan: {note}");
     }
     match show(&findings, suppressed, &converter, &collected, args) {
@@ -107,6 +106,33 @@ pub fn run(args: &ScanArgs) -> Exit {
         Ok(()) => exit_of(&findings, &collected, args),
         Err(error) => report(&error, Exit::Partial),
     }
+}
+
+/// Returns the sources of pods.
+fn metadata(args: &ScanArgs) -> Result<Vec<MetadataSource>, ConfigError> {
+    let requested = config::metadata_sources(&args.metadata)?;
+    Ok(match &args.host_root {
+        Some(root) => host_root::sources(root, &requested),
+        None => stage_options::metadata(&requested),
+    })
+}
+
+/// Returns the directories with the names of netns, as this process sees them.
+fn netns_dirs(args: &ScanArgs) -> Vec<PathBuf> {
+    let dirs = config::netns_dirs(args.netns_dir.clone());
+    match &args.host_root {
+        Some(root) => dirs.iter().map(|dir| host_root::below(root, dir)).collect(),
+        None => dirs,
+    }
+}
+
+/// Reads every netns, and gives it the name that it has on the node.
+fn collect_from(options: &NetnsOptions, host_root: Option<&Path>) -> io::Result<Collected> {
+    let mut collected = collect::collect(options)?;
+    if let Some(root) = host_root {
+        host_root::rename(root, &mut collected);
+    }
+    Ok(collected)
 }
 
 /// Reads each source once. Returns its objects as inputs of the engine, and what manifests held.

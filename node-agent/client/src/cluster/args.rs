@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::scan::args::ScanArgs;
 use crate::args::{FilterArgs, FindingFilterArgs, Format, TopArgs};
 use crate::query::diff::args::DiffArgs;
 use crate::query::images::args::ImagesArgs;
@@ -32,6 +33,7 @@ Examples:
   kubectl portolan images                        # what the containers of each image listen on
   kubectl portolan explain :32264                 # which pods of which nodes serve a NodePort
   kubectl portolan top --undeclared
+  kubectl portolan scan                           # one look at all nodes, without agents
   kubectl portolan --context staging listeners -n shop
 
 Needs `list` on pods, and `get` and `create` on pods/portforward, in the agents' namespace; without --agents-namespace it
@@ -78,6 +80,8 @@ pub enum Command {
     Images(ImagesArgs),
     /// Show what is new, worse, better or gone since earlier findings; exit code 1 if something is new or worse
     Diff(DiffArgs),
+    /// Look at the open ports of all nodes once, without agents: nothing is installed, and nothing is left
+    Scan(ScanArgs),
     /// Print the completion script of a shell, or of kubectl for this plugin
     Completion(CompletionArgs),
 }

@@ -29,6 +29,14 @@ pub(super) enum ClusterError {
         /// Namespaces that were searched, as part of the sentence.
         place: String,
     },
+    /// Neither the command line nor the plugin's release names an image.
+    #[error(
+        "which image is to run on the nodes? --image or PORTOLAN_IMAGE names it, such as REGISTRY/portolan:VERSION"
+    )]
+    NoImage,
+    /// The nodes cannot be scanned. The text is a whole sentence.
+    #[error("{}", terminal(.0))]
+    Scan(String),
     /// An answer lacks a field that the output format needs.
     #[error("an answer is not portolan's: {0}")]
     NotUnderstood(FormatError),
@@ -42,11 +50,13 @@ impl ClusterError {
     #[must_use]
     pub(super) fn exit(&self) -> Exit {
         match self {
-            Self::Credentials(_) => Exit::WrongUse,
+            Self::Credentials(_) | Self::NoImage => Exit::WrongUse,
             Self::Query(error) => error.exit(),
-            Self::Start(_) | Self::NotListed(_) | Self::NoAgents { .. } | Self::NotUnderstood(_) => {
-                Exit::Partial
-            }
+            Self::Start(_)
+            | Self::NotListed(_)
+            | Self::NoAgents { .. }
+            | Self::Scan(_)
+            | Self::NotUnderstood(_) => Exit::Partial,
         }
     }
 

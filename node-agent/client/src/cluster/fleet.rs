@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kube::Client;
 use portolan_report::escape::terminal;
-use portolan_report::junit::Asked;
+use portolan_report::junit;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -27,12 +27,24 @@ use crate::query::server::{Dial, Server};
 /// Maximum number of agents that are asked at the same time. Each is a stream through the API server.
 const MAX_CONCURRENT: usize = 16;
 
-/// Merged answers of all agents.
+/// Who answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Respondents {
+    /// The agents of the nodes.
+    #[default]
+    Agents,
+    /// The nodes themselves, by a scan.
+    Scan,
+}
+
+/// Merged answers of all nodes.
 #[derive(Debug, Default)]
 pub(super) struct Answers {
+    /// Who answers.
+    pub(super) from: Respondents,
     /// Objects as the agents wrote them, node by node.
     pub(super) items: Vec<Value>,
-    /// Nodes whose agent answered.
+    /// Nodes that answered.
     pub(super) nodes: BTreeSet<String>,
     /// Nodes whose answer is missing or incomplete.
     pub(super) missing: Vec<Missing>,
@@ -51,12 +63,15 @@ pub(super) struct Missing {
 
 impl Answers {
     /// Returns the nodes that were asked, as test cases of a JUnit report.
-    pub(super) fn asked(&self) -> Vec<Asked> {
+    pub(super) fn asked(&self) -> Vec<junit::Asked> {
         let missing = self.missing.iter().map(|missing| (missing.node.clone(), Some(missing.reason.clone())));
         let mut nodes: BTreeMap<String, Option<String>> =
             self.nodes.iter().map(|node| (terminal(node), None)).collect();
         nodes.extend(missing);
-        nodes.into_iter().map(|(node, missing)| Asked { name: format!("node {node}"), missing }).collect()
+        nodes
+            .into_iter()
+            .map(|(node, missing)| junit::Asked { name: format!("node {node}"), missing })
+            .collect()
     }
 
     /// Returns the field `missing` of a list: the nodes whose answer is missing or incomplete, and why.
@@ -70,10 +85,15 @@ impl Answers {
             return Ok(false);
         }
         let asked = self.nodes.len() + self.missing.iter().filter(|missing| !missing.answered).count();
-        console.message(&format!(
-            "the answer is partial: of {asked} nodes with an agent, {} could not be asked in full:",
-            self.missing.len()
-        ))?;
+        let count = self.missing.len();
+        console.message(&match self.from {
+            Respondents::Agents => format!(
+                "the answer is partial: of {asked} nodes with an agent, {count} could not be asked in full:"
+            ),
+            Respondents::Scan => {
+                format!("the answer is partial: of {asked} nodes, {count} could not be scanned in full:")
+            }
+        })?;
         for missing in &self.missing {
             console.message(&format!("  {}: {}", missing.node, missing.reason))?;
         }

@@ -8,12 +8,12 @@ use serde_json::json;
 use super::args::{ClusterArgs, FindingsArgs, ListArgs, TopCommandArgs};
 use super::error::ClusterError;
 use super::fleet::{Answers, Fleet, Question};
-use crate::args::Format;
+use crate::args::{FindingFilterArgs, Format};
 use crate::exit::Exit;
 use crate::fail_on::object_reaches;
 use crate::query::console::Console;
 use crate::query::filters::{Scope, suppressed_only};
-use crate::query::junit;
+use crate::query::junit::{self, FindingsFormat};
 use crate::query::show::{self, FindingRows, FormatError, Subject};
 use crate::query::top as busiest;
 
@@ -35,15 +35,24 @@ pub(super) async fn findings(
     } else {
         0
     };
-    let fail_on = args.findings.fail_on;
-    if let Some(format) = args.output.of_lists() {
-        let rows = FindingRows::wanted(args.findings.pods);
-        write_list(subject, &answers, suppressed, (format, &rows), console)?;
-    } else {
-        let report = junit::report(&answers.items, &answers.asked(), fail_on);
-        console.write(&report.map_err(ClusterError::NotUnderstood)?)?;
+    write_findings(&answers, suppressed, args.output, &args.findings, console)?;
+    finish(&answers, args.findings.fail_on, console)
+}
+
+/// Writes merged findings as a list or as a JUnit report.
+pub(super) fn write_findings(
+    answers: &Answers,
+    suppressed: usize,
+    output: FindingsFormat,
+    options: &FindingFilterArgs,
+    console: &mut Console<'_>,
+) -> Result<(), ClusterError> {
+    if let Some(format) = output.of_lists() {
+        let rows = FindingRows::wanted(options.pods);
+        return write_list(Subject::Findings, answers, suppressed, (format, &rows), console);
     }
-    finish(&answers, fail_on, console)
+    let report = junit::report(&answers.items, &answers.asked(), options.fail_on);
+    Ok(console.write(&report.map_err(ClusterError::NotUnderstood)?)?)
 }
 
 /// Shows the listeners of all nodes.
@@ -98,7 +107,7 @@ fn write_list(
 }
 
 /// Names the nodes that are missing, and returns the exit code.
-fn finish(
+pub(super) fn finish(
     answers: &Answers,
     fail_on: Option<Severity>,
     console: &mut Console<'_>,

@@ -16,6 +16,7 @@ mod images;
 mod list;
 mod proxy;
 mod refusal;
+mod scan;
 
 use std::process::ExitCode;
 
@@ -60,6 +61,7 @@ async fn command(cli: &Cli, console: &mut Console<'_>) -> Result<Exit, ClusterEr
         Command::Top(args) => list::top(cluster, args, console).await,
         Command::Diff(args) => diff::diff(cluster, args, console).await,
         Command::Images(args) => images::images(cluster, args, console).await,
+        Command::Scan(args) => scan::scan(cluster, args, console).await,
         Command::Completion(args) => Ok(completion::print(args, console)?),
     }
 }

@@ -56,6 +56,30 @@ pub(super) fn of_forward(error: &Error, namespace: &str) -> String {
     }
 }
 
+/// Returns why a request of a verb and resource, such as `create jobs`, failed.
+#[must_use]
+pub(super) fn of_request(error: &Error, what: &str) -> String {
+    match error {
+        Error::Api(status) if status.code == 403 && status.message.contains(" cannot ") => {
+            let (who, place) = user_and_place(&status.message);
+            // Nodes have no namespace.
+            let place = if what.ends_with(" nodes") { "" } else { place.as_str() };
+            format!(
+                "{} (a role with that verb allows it)",
+                format!("{who} may not {what} {place}").trim_end()
+            )
+        }
+        Error::Api(status) if status.code == 401 => {
+            "the API server does not accept the credentials of the kubeconfig (401): log in again".to_owned()
+        }
+        Error::Api(status) if status.message.is_empty() => {
+            format!("cannot {what}: the API server answers {}", status.code)
+        }
+        Error::Api(status) => format!("cannot {what}: {}", status.message),
+        error => format!("cannot {what}: {}", causes(error)),
+    }
+}
+
 /// Returns who was refused, and where, from the server's message: `pods is forbidden: User "jane" cannot list resource
 /// "pods" in API group "" in the namespace "portolan"`. Authorizers may add text behind it.
 fn user_and_place(message: &str) -> (String, String) {

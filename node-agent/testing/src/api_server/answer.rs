@@ -14,7 +14,7 @@ use crate::api_server::fault::{Fault, Verb};
 use crate::api_server::form::Form;
 use crate::api_server::query::ObjectRequest;
 use crate::api_server::state::ServerState;
-use crate::api_server::{discovery, forward, list, log, watch, write};
+use crate::api_server::{discovery, forward, list, log, pod_log, watch, write};
 
 /// Maximum size of a request's body, in bytes.
 const MAX_BODY: usize = 4 * 1024 * 1024;
@@ -66,6 +66,9 @@ fn is_authorized(state: &ServerState, authorization: &str) -> bool {
 fn respond(state: &Arc<ServerState>, request: &log::Request, authorization: &str) -> Option<Response<Body>> {
     if !is_authorized(state, authorization) {
         return Some(refused(401, "Unauthorized", "Unauthorized"));
+    }
+    if let Some((namespace, pod)) = pod_log::of(&request.path) {
+        return Some(pod_log::answer(state, namespace, pod));
     }
     let Some(target) = ObjectRequest::of(&request.path, &request.query) else {
         return Some(discovery::answer(&request.path));
@@ -144,6 +147,7 @@ fn status_details(code: u16, target: &ObjectRequest, method: &str) -> (&'static 
     let verb = match method {
         "POST" => "create",
         "PATCH" => "patch",
+        "DELETE" => "delete",
         _ if target.is_set("watch") => "watch",
         _ => "list",
     };

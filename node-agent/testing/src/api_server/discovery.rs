@@ -12,6 +12,7 @@ pub fn answer(path: &str) -> Response<Body> {
         "/api" => json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}),
         "/apis" => groups(),
         "/api/v1" => kinds(""),
+        "/apis/batch/v1" => kinds("batch"),
         "/apis/networking.k8s.io/v1" => kinds("networking.k8s.io"),
         "/apis/events.k8s.io/v1" => kinds("events.k8s.io"),
         "/apis/openreports.io/v1alpha1" => kinds("openreports.io"),

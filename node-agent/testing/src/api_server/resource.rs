@@ -11,7 +11,7 @@ pub struct Resource {
     pub namespaced: bool,
 }
 
-pub static RESOURCES: [Resource; 7] = [
+pub static RESOURCES: [Resource; 9] = [
     Resource { group: "", version: "v1", plural: "pods", kind: "Pod", namespaced: true },
     Resource { group: "", version: "v1", plural: "services", kind: "Service", namespaced: true },
     Resource { group: "", version: "v1", plural: "namespaces", kind: "Namespace", namespaced: false },
@@ -24,6 +24,9 @@ pub static RESOURCES: [Resource; 7] = [
         namespaced: true,
     },
     Resource { group: "events.k8s.io", version: "v1", plural: "events", kind: "Event", namespaced: true },
+    // The same objects as those of events.k8s.io, under their older names.
+    Resource { group: "", version: "v1", plural: "events", kind: "Event", namespaced: true },
+    Resource { group: "batch", version: "v1", plural: "jobs", kind: "Job", namespaced: true },
     Resource {
         group: "openreports.io",
         version: "v1alpha1",

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -86,7 +87,7 @@ impl Server {
     /// If the port was taken meanwhile.
     pub async fn turn_away(&self) {
         self.go_away().await;
-        let listener = TcpListener::bind(self.address).await.expect("the same port");
+        let listener = listen_again(self.address).await;
         let state = Arc::clone(&self.state);
         let task = tokio::spawn(async move {
             loop {
@@ -104,7 +105,7 @@ impl Server {
     /// If the port was taken meanwhile.
     pub async fn come_back(&self) {
         self.go_away().await;
-        let listener = TcpListener::bind(self.address).await.expect("the same port");
+        let listener = listen_again(self.address).await;
         self.serve(listener);
     }
 
@@ -214,6 +215,19 @@ impl Drop for Server {
         if let Some(task) = self.serving.lock().expect("not poisoned").take() {
             task.abort();
         }
+    }
+}
+
+/// Listens again at an address. A process that another test is starting may hold the old listener for a moment.
+async fn listen_again(address: SocketAddr) -> TcpListener {
+    let mut attempts = 0;
+    loop {
+        match TcpListener::bind(address).await {
+            Ok(listener) => return listener,
+            Err(error) if attempts == 200 => panic!("the same port: {error}"),
+            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+        attempts += 1;
     }
 }
 

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::api_server::fault::StreamedLists;
+use crate::api_server::pod_outcome::PodOutcome;
 
 /// How the server behaves when no fault is injected.
 #[derive(Clone, Debug)]
@@ -24,6 +25,8 @@ pub struct Settings {
     pub forwards: BTreeMap<(String, u16), SocketAddr>,
     /// Port-forwards are refused with status 403.
     pub forwards_forbidden: bool,
+    /// What becomes of the pod of a Job, by node. On other nodes it stays pending.
+    pub job_pods: BTreeMap<String, PodOutcome>,
 }
 
 impl Default for Settings {
@@ -37,6 +40,7 @@ impl Default for Settings {
             watches_end_at_once: false,
             forwards: BTreeMap::new(),
             forwards_forbidden: false,
+            job_pods: BTreeMap::new(),
         }
     }
 }

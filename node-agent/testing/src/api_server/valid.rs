@@ -11,6 +11,7 @@ pub fn check(resource: &Resource, object: &Value) -> Result<(), String> {
     match resource.plural {
         "events" => event(object),
         "reports" => report(object),
+        "jobs" => job(object),
         _ => Ok(()),
     }
 }
@@ -74,6 +75,36 @@ fn event(event: &Value) -> Result<(), String> {
         return Err(
             "involvedObject.namespace: Invalid value: \"\": does not match event.namespace".to_owned()
         );
+    }
+    Ok(())
+}
+
+fn job(job: &Value) -> Result<(), String> {
+    let spec = &job["spec"]["template"]["spec"];
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    if !["Never", "OnFailure"].contains(&text(spec, "/restartPolicy")) {
+        return Err(
+            "spec.template.spec.restartPolicy: Required value: valid values: \"OnFailure\", \"Never\""
+                .to_owned(),
+        );
+    }
+    let containers = list(&spec["containers"]);
+    if containers.is_empty() {
+        return Err("spec.template.spec.containers: Required value".to_owned());
+    }
+    let volumes = list(&spec["volumes"]);
+    for container in &containers {
+        if text(container, "/image").is_empty() {
+            return Err("spec.template.spec.containers[0].image: Required value".to_owned());
+        }
+        for mount in list(&container["volumeMounts"]) {
+            if !volumes.iter().any(|volume| volume["name"] == mount["name"]) {
+                return Err(format!(
+                    "spec.template.spec.containers[0].volumeMounts[0].name: Not found: {}",
+                    mount["name"]
+                ));
+            }
+        }
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::api_server::body::{Body, refused, whole};
+use crate::api_server::job_controller;
 use crate::api_server::log;
 use crate::api_server::query::ObjectRequest;
 use crate::api_server::resource::Resource;
@@ -20,9 +21,13 @@ pub fn answer(state: &Arc<ServerState>, target: &ObjectRequest, request: &log::R
     let mut store = state.store();
     let before = store.revision;
     let response = match (request.method.as_str(), target.name.as_deref()) {
-        ("POST", None) => create(&mut store, target, request),
+        ("POST", None) => create(&mut store, target, request).inspect(|_| {
+            if target.resource.plural == "jobs" {
+                job_controller::run(&mut store, state, namespace(target), &request.body);
+            }
+        }),
         ("PATCH", Some(name)) => apply(&mut store, target, name, request),
-        ("DELETE", Some(name)) => delete(&mut store, target, name),
+        ("DELETE", Some(name)) => delete(&mut store, target, name, request),
         _ => Err(error_response(
             405,
             "MethodNotAllowed",
@@ -35,13 +40,21 @@ pub fn answer(state: &Arc<ServerState>, target: &ObjectRequest, request: &log::R
     response.unwrap_or_else(|error| *error)
 }
 
-fn delete(store: &mut Store, target: &ObjectRequest, name: &str) -> Result<Response<Body>, ErrorResponse> {
+fn delete(
+    store: &mut Store,
+    target: &ObjectRequest,
+    name: &str,
+    request: &log::Request,
+) -> Result<Response<Body>, ErrorResponse> {
     if store.delete(target.resource, namespace(target), name).is_none() {
         return Err(error_response(
             404,
             "NotFound",
             &format!("{} \"{name}\" not found", full(target.resource)),
         ));
+    }
+    if target.resource.plural == "jobs" && !request.body.contains("\"Orphan\"") {
+        job_controller::collect(store, namespace(target), name);
     }
     let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"});
     Ok(whole(StatusCode::OK, status.to_string()))

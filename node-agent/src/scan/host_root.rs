@@ -1,0 +1,80 @@
+//! The node's root directory where it is mounted elsewhere, as `kubectl debug node` does at `/host`: the runtime's socket and
+//! the names of netns are below it, and the runtime knows neither under that name.
+
+use std::path::{Path, PathBuf};
+
+use crate::config::MetadataSource;
+use crate::scan::collect::Collected;
+use crate::source::pods::cri::socket;
+
+/// Returns the path of the node's file below the root.
+pub(super) fn below(root: &Path, path: &Path) -> PathBuf {
+    if path.starts_with(root) {
+        return path.to_owned();
+    }
+    root.join(path.strip_prefix("/").unwrap_or(path))
+}
+
+/// Returns the sources with the runtime's socket below the root. Without a requested source, the runtime is one if its socket
+/// is there.
+pub(super) fn sources(root: &Path, requested: &[MetadataSource]) -> Vec<MetadataSource> {
+    let present =
+        || socket::DEFAULTS.iter().map(|path| below(root, Path::new(path))).find(|path| path.exists());
+    if requested.is_empty() {
+        return present().map(|path| MetadataSource::Cri(Some(path))).into_iter().collect();
+    }
+    let source = |source: &MetadataSource| match source {
+        MetadataSource::Cri(Some(path)) => MetadataSource::Cri(Some(below(root, path))),
+        MetadataSource::Cri(None) => MetadataSource::Cri(present()),
+        other => other.clone(),
+    };
+    requested.iter().map(source).collect()
+}
+
+/// Gives every netns the name that it has on the node, by which the runtime knows it.
+pub(super) fn rename(root: &Path, collected: &mut Collected) {
+    let seen = collected.netns.iter_mut().map(|(facts, _)| &mut facts.paths);
+    let failed = collected.failed.iter_mut().map(|failed| &mut failed.candidate.paths);
+    for path in seen.chain(failed).flatten() {
+        if let Ok(rest) = Path::new(path.as_str()).strip_prefix(root) {
+            *path = Path::new("/").join(rest).to_string_lossy().into_owned();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use portolan_testing::scratch::Scratch;
+
+    use super::*;
+    use crate::scan::collect::FailedNetns;
+    use crate::source::netns::candidates::Candidate;
+
+    #[test]
+    fn a_netns_below_the_root_has_the_name_that_the_runtime_knows() {
+        let paths = vec!["/host/run/netns/cni-1".to_owned(), "/run/netns/cni-2".to_owned()];
+        let candidate = Candidate { paths, ..Candidate::default() };
+        let failed = FailedNetns { inode: 1, candidate, reason: String::new() };
+        let mut collected = Collected { failed: vec![failed], ..Collected::default() };
+        rename(Path::new("/host"), &mut collected);
+        assert_eq!(collected.failed[0].candidate.paths, ["/run/netns/cni-1", "/run/netns/cni-2"]);
+    }
+
+    #[test]
+    fn the_runtimes_socket_is_found_below_the_root() {
+        let scratch = Scratch::new("host-root");
+        let root = scratch.directory();
+        assert_eq!(sources(root, &[]), []);
+        std::fs::create_dir_all(root.join("run/containerd")).expect("a directory");
+        let path = root.join("run/containerd/containerd.sock");
+        let _socket = UnixListener::bind(&path).expect("a socket");
+        let expected = [MetadataSource::Cri(Some(path.clone()))];
+        assert_eq!(sources(root, &[]), expected);
+        assert_eq!(sources(root, &[MetadataSource::Cri(None)]), expected);
+        for given in [Path::new("/run/containerd/containerd.sock"), &path] {
+            assert_eq!(sources(root, &[MetadataSource::Cri(Some(given.to_owned()))]), expected);
+        }
+    }
+}
