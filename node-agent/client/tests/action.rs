@@ -47,8 +47,8 @@ fn run(script: &str, directory: &Path, variables: &[(&str, &str)]) -> Output {
 /// Returns the variables that the steps set.
 fn declared_variables() -> BTreeSet<String> {
     let definition = definition();
-    let steps = definition.pointer("/runs/steps").and_then(Value::as_array).into_iter().flatten();
-    steps.flat_map(|step| step["env"].as_object().unwrap().keys().cloned()).collect()
+    let steps = definition.pointer("/runs/steps").unwrap().as_array().unwrap();
+    steps.iter().flat_map(|step| step.get("env").unwrap().as_object().unwrap().keys().cloned()).collect()
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn every_input_is_declared_described_and_used() {
         assert!(scripts.iter().any(|script| script.contains(&variable)), "{variable}");
     }
     // An input in the text of a script would be run by the shell.
-    for step in definition["runs"]["steps"].as_array().unwrap() {
+    for step in definition.pointer("/runs/steps").unwrap().as_array().unwrap() {
         assert!(!step["run"].as_str().unwrap().contains("${{"), "{step}");
     }
 }

@@ -1,4 +1,5 @@
 //! The JUnit report, read back with an XML parser that refuses what XML 1.0 forbids.
+#![expect(clippy::expect_used, reason = "a test fails with the reason")]
 
 use portolan_engine::model::finding_code::Severity;
 use portolan_report::junit::{Asked, findings};
