@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::args::{FilterArgs, FindingFilterArgs, Format, TopArgs};
+use crate::query::declare::args::DraftArgs;
 
 /// Shows the undeclared ports of a whole cluster, and who calls them: asks the portolan agent of every node.
 #[derive(Debug, Parser)]
@@ -26,6 +27,7 @@ Examples:
   kubectl portolan findings --fail-on high        # for scripts: exit code 1 if there is one
   kubectl portolan explain :32264                 # which pods of which nodes serve a NodePort
   kubectl portolan top --undeclared
+  kubectl portolan declare deployment/web -n shop > declare.yaml
   kubectl portolan --context staging listeners -n shop
 
 Needs `list` on pods, and `get` and `create` on pods/portforward, in the agents' namespace; without --agents-namespace it
@@ -68,6 +70,8 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Show the ports with the most traffic, by workload
     Top(TopCommandArgs),
+    /// Print a patch that declares the ports in use of a pod or workload, with comments on what it leaves out
+    Declare(DraftArgs),
     /// Print the completion script of a shell, or of kubectl for this plugin
     Completion(CompletionArgs),
 }

@@ -7,6 +7,7 @@ mod agents;
 pub mod args;
 mod candidates;
 pub mod completion;
+mod declare;
 mod error;
 mod explain;
 mod fleet;
@@ -56,6 +57,7 @@ async fn command(cli: &Cli, console: &mut Console<'_>) -> Result<Exit, ClusterEr
         Command::Listeners(args) => list::listeners(cluster, args, console).await,
         Command::Explain(args) => explain::explain(cluster, args, console).await,
         Command::Top(args) => list::top(cluster, args, console).await,
+        Command::Declare(args) => declare::declare(cluster, args, console).await,
         Command::Completion(args) => Ok(completion::print(args, console)?),
     }
 }
