@@ -9,6 +9,7 @@ use clap_complete::Shell;
 use portolan_client::args::{
     BaselineArgs, ExplainArgs, FindingsArgs, ListArgs, NodeTopArgs, PolicyArgs, StatusArgs,
 };
+use portolan_client::query::declare::args::DeclareArgs;
 
 use agent::AgentArgs;
 use local::{DoctorArgs, ScanArgs};
@@ -47,6 +48,9 @@ pub enum Command {
     /// Print a NetworkPolicy that admits the declared ports of a pod or workload, with comments on what it leaves out
     #[command(after_help = POLICY_EXAMPLES)]
     Policy(PolicyArgs),
+    /// Print a patch that declares the ports in use of a pod or workload, with comments on what it leaves out
+    #[command(after_help = portolan_client::query::declare::args::EXAMPLES)]
+    Declare(DeclareArgs),
     /// Show the ports with the most traffic, summed over the pods of a workload
     Top(NodeTopArgs),
     /// Show the agent's state: hooks, sources, limits, and losses

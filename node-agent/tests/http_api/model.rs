@@ -247,12 +247,15 @@ impl ReadModel for Node {
             declaration: listener.declaration.clone(),
             listener: Some(Arc::clone(listener)),
             code: self.findings.iter().find(|finding| finding.id == listener.id).map(|finding| finding.code),
+            service_port_names: Default::default(),
         };
         let curler = known("curler", [("app", "curler"), ("version", "2")]);
         PolicyBasis {
             pods: vec![BasisPod {
                 pod: Arc::clone(&app),
                 policies: vec!["deny".to_owned()],
+                missing_names: Default::default(),
+                storm: false,
                 ports: mine.map(port).collect(),
             }],
             neighbours: vec![Arc::clone(&curler)],

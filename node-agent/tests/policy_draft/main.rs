@@ -405,7 +405,10 @@ fn policy_port() -> impl Strategy<Value = PolicyPort> {
                     name: words.clone(),
                     executable: None,
                 }),
-                code: Some(words),
+                code: Some(words.clone()),
+                container: Some(words.clone()),
+                service_port_names: vec![words],
+                unproven: false,
                 traffic: portolan_report::wire::Traffic { peers, ..Default::default() },
             }
         })
@@ -421,7 +424,14 @@ proptest! {
     ) {
         let world = World::new();
         let mut basis = of_pod(&world);
-        basis.pods = vec![PolicyPod { labelled: target, policies: vec!["\n".to_owned()], ports }];
+        basis.pods = vec![PolicyPod {
+            labelled: target,
+            policies: vec!["\n".to_owned()],
+            containers: Vec::new(),
+            missing_names: Vec::new(),
+            storm: false,
+            ports,
+        }];
         basis.callers = others.clone();
         basis.neighbours = others;
         let Ok(drafted) = draft(&basis, observed) else { return Ok(()) };

@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::scan::args::ScanArgs;
 use crate::args::{FilterArgs, FindingFilterArgs, Format, TopArgs};
+use crate::query::declare::args::DraftArgs;
 use crate::query::diff::args::DiffArgs;
 use crate::query::images::args::ImagesArgs;
 use crate::query::junit::FindingsFormat;
@@ -34,6 +35,7 @@ Examples:
   kubectl portolan explain :32264                 # which pods of which nodes serve a NodePort
   kubectl portolan top --undeclared
   kubectl portolan scan                           # one look at all nodes, without agents
+  kubectl portolan declare deployment/web -n shop > declare.yaml
   kubectl portolan --context staging listeners -n shop
 
 Needs `list` on pods, and `get` and `create` on pods/portforward, in the agents' namespace; without --agents-namespace it
@@ -82,6 +84,8 @@ pub enum Command {
     Diff(DiffArgs),
     /// Look at the open ports of all nodes once, without agents: nothing is installed, and nothing is left
     Scan(ScanArgs),
+    /// Print a patch that declares the ports in use of a pod or workload, with comments on what it leaves out
+    Declare(DraftArgs),
     /// Print the completion script of a shell, or of kubectl for this plugin
     Completion(CompletionArgs),
 }

@@ -7,6 +7,7 @@ mod agents;
 pub mod args;
 mod candidates;
 pub mod completion;
+mod declare;
 mod diff;
 mod error;
 mod explain;
@@ -62,6 +63,7 @@ async fn command(cli: &Cli, console: &mut Console<'_>) -> Result<Exit, ClusterEr
         Command::Diff(args) => diff::diff(cluster, args, console).await,
         Command::Images(args) => images::images(cluster, args, console).await,
         Command::Scan(args) => scan::scan(cluster, args, console).await,
+        Command::Declare(args) => declare::declare(cluster, args, console).await,
         Command::Completion(args) => Ok(completion::print(args, console)?),
     }
 }

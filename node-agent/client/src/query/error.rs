@@ -85,6 +85,9 @@ pub enum QueryError {
     /// No NetworkPolicy can be drafted.
     #[error(transparent)]
     NoPolicy(#[from] super::policy::error::PolicyError),
+    /// No declarations can be drafted.
+    #[error(transparent)]
+    NoDeclaration(#[from] super::declare::error::DeclareError),
     /// The answer cannot be written.
     #[error("cannot write the answer: {0}")]
     Output(#[from] std::io::Error),
@@ -102,6 +105,7 @@ impl QueryError {
             | Self::NoTarget { .. }
             | Self::SeveralTargets { .. } => Exit::WrongUse,
             Self::NoPolicy(error) => error.exit(),
+            Self::NoDeclaration(error) => error.exit(),
             Self::Refused { status, .. } if (400..500).contains(status) => Exit::WrongUse,
             Self::Unreachable { .. }
             | Self::Refused { .. }
@@ -126,6 +130,7 @@ impl QueryError {
             | Self::NoTarget { .. }
             | Self::SeveralTargets { .. }
             | Self::NoPolicy(_)
+            | Self::NoDeclaration(_)
             | Self::Output(_) => self.to_string(),
         }
     }

@@ -3,6 +3,7 @@
 mod agent_query;
 mod baseline;
 pub mod console;
+pub mod declare;
 pub mod diff;
 pub mod error;
 pub mod explain;

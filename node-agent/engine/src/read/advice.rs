@@ -7,12 +7,17 @@ use crate::model::pod::ContainerKind;
 /// How to declare a port of the node's own network.
 const ON_NODE: &str = "declare it as hostPort";
 
+/// The command that writes the patch.
+const WRITTEN_BY: &str = "portolan declare writes the patch";
+
 /// How to declare a port, and how to close it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Advice {
     /// `None` if no manifest can declare the port.
     declare: Option<&'static str>,
     close: &'static str,
+    /// True if `portolan declare` can write the declaration.
+    has_patch: bool,
 }
 
 impl Advice {
@@ -21,7 +26,7 @@ impl Advice {
     pub(crate) fn of(listener: &Listener) -> Self {
         let container = listener.container.as_ref();
         if container.is_some_and(|container| container.kind == ContainerKind::Ephemeral) {
-            return Self { declare: None, close: "end the debug session or close it" };
+            return Self { declare: None, close: "end the debug session or close it", has_patch: false };
         }
         let on_node = listener.pod.as_ref().is_some_and(|pod| pod.host_network);
         let declare = if on_node { ON_NODE } else { "declare it in containerPort" };
@@ -30,20 +35,22 @@ impl Advice {
             ServedBy::Kernel => "remove the network device that the kernel opened it for",
             ServedBy::Forwarded => "remove the rule that forwards it",
         };
-        Self { declare: Some(declare), close }
+        let has_patch = !on_node && listener.served_by == ServedBy::Process;
+        Self { declare: Some(declare), close, has_patch }
     }
 
     /// Returns the advice for a port that the node's own address leads to.
     #[must_use]
     pub(crate) fn of_published(listener: &Listener) -> Self {
         let advice = Self::of(listener);
-        Self { declare: advice.declare.map(|_| ON_NODE), ..advice }
+        Self { declare: advice.declare.map(|_| ON_NODE), has_patch: false, ..advice }
     }
 
     /// For a port that anybody may call.
     #[must_use]
     pub(crate) fn declare_or_close(self) -> String {
         match self.declare {
+            Some(declare) if self.has_patch => format!("{declare} ({WRITTEN_BY}) or {}", self.close),
             Some(declare) => format!("{declare} or {}", self.close),
             None => self.close.to_owned(),
         }
@@ -92,6 +99,6 @@ pub(crate) fn of_expected(listener: &Listener) -> &'static str {
     match (by_mesh, on_node) {
         (true, _) => "nothing to do: the mesh opens it in every pod",
         (false, true) => ON_NODE,
-        (false, false) => "add it to containerPort",
+        (false, false) => "add it to containerPort (portolan declare writes the patch)",
     }
 }

@@ -18,6 +18,7 @@ use crate::read::advice::{self, Advice};
 use crate::read::plain_text::escape;
 use crate::rules::expectations::MissingName;
 use crate::rules::manifests::Manifests;
+use crate::rules::well_known_ports;
 use crate::state::unserved::Refusal;
 
 /// Maximum length of a name in a sentence, in characters.
@@ -63,16 +64,20 @@ pub(crate) fn listener(
             "{what} in netns {netns}, which belongs to no known pod: check that the pod sources see everything on this node"
         );
     };
-    let undeclared = format!("{what} but not declared by pod {}", name(pod));
+    let likely = likely(listener);
+    let on_node = format!("{what} but not declared by pod {}", name(pod));
+    let undeclared = format!("{on_node}{likely}");
     match code {
         FindingCode::UndeclaredExternal | FindingCode::UndeclaredActive => {
             format!("{undeclared}; {}{}", explained_to_others(listener), called(code, listener, policy))
         }
         FindingCode::UndeclaredHost => {
-            format!("{undeclared}, on the node's own network: declare it as hostPort or bind it to loopback")
+            format!(
+                "{on_node}, on the node's own network{likely}: declare it as hostPort or bind it to loopback"
+            )
         }
         FindingCode::EphemeralContainer => format!(
-            "{what}, opened by a debug container in pod {}: end the debug session or close it",
+            "{what}, opened by a debug container in pod {}{likely}: end the debug session or close it",
             name(pod)
         ),
         FindingCode::UndeclaredLoopback if pod.host_network => format!(
@@ -121,6 +126,14 @@ fn served(listener: &Listener, other_pod: Option<&str>) -> String {
         [one, rest @ ..] => format!(", beside {} and {} more", process_name(one), rest.len()),
     };
     format!("served by {who}{pod}{beside}")
+}
+
+/// Returns what the port likely is, by number and process; empty if nothing is known about such a port.
+fn likely(listener: &Listener) -> String {
+    let processes = listener.process.iter().chain(&listener.other_processes);
+    let programs: Vec<&str> = processes.flat_map(well_known_ports::programs).collect();
+    let found = well_known_ports::find(listener.port.protocol, listener.port.port.get(), &programs);
+    found.map(|found| format!("; {found}")).unwrap_or_default()
 }
 
 /// Returns to whom an explained port is explained, for a sentence that goes on with somebody else. Empty for other ports.

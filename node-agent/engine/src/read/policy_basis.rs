@@ -1,4 +1,4 @@
-//! The facts from which a NetworkPolicy for a pod or a workload can be drafted: the matching pods of this node, their
+//! The facts from which a NetworkPolicy or missing declarations can be drafted: the matching pods of this node, their
 //! ports, their callers, and the other pods of the namespace that a selector must not match.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,15 +9,18 @@ use crate::engine::Engine;
 use crate::model::finding_code::FindingCode;
 use crate::model::identity::{PodKey, PortId, Protocol};
 use crate::model::listener::{Declaration, Listener, ListenerState};
-use crate::model::pod::{Pod, Workload};
+use crate::model::pod::{Pod, PortRef, Workload};
 use crate::read::render;
 use crate::rules::declaration;
-use crate::rules::declaration::declared_ports;
+use crate::rules::declaration::{declared_ports, resolved_targets};
 use crate::rules::manifests::ServedPort;
 use crate::state::pod_record::PodRecord;
 
 /// Maximum number of pods in one basis.
 const MAX_PODS: usize = 64;
+
+/// Maximum number of names that Services give a port, or look for in a pod.
+const MAX_NAMES: usize = 64;
 
 /// Maximum number of ports of all pods in one basis.
 const MAX_PORTS: usize = 1024;
@@ -65,6 +68,10 @@ pub struct BasisPod {
     pub pod: Arc<Pod>,
     /// Names of the policies that select the pod, or may.
     pub policies: Vec<String>,
+    /// Port names that Services look for, and that no container of the pod declares.
+    pub missing_names: BTreeSet<String>,
+    /// True if one finding stands for the many undeclared ports of the pod.
+    pub storm: bool,
     /// Declared and served ports, by number and protocol; at most 1024 of all pods together.
     pub ports: Vec<BasisPort>,
 }
@@ -84,6 +91,8 @@ pub struct BasisPort {
     pub listener: Option<Arc<Listener>>,
     /// Code of the port's finding, if there is one.
     pub code: Option<FindingCode>,
+    /// Names that Services give the port, sorted.
+    pub service_port_names: BTreeSet<String>,
 }
 
 impl PolicyTarget {
@@ -153,7 +162,13 @@ impl Engine {
             ports.push(port);
         }
         let policies = record.policies.iter().map(|(policy, _)| policy.name.clone()).collect();
-        BasisPod { pod: Arc::clone(&record.pod), policies, ports }
+        BasisPod {
+            pod: Arc::clone(&record.pod),
+            policies,
+            missing_names: missing_names(record),
+            storm: record.storm.is_active() || record.quiet_storm.is_active(),
+            ports,
+        }
     }
 
     /// Returns one port; `None` if it is neither served nor declared.
@@ -183,7 +198,8 @@ impl Engine {
             declaration::describe(Some(record.manifests()), served)
         };
         let declaration = listener.as_ref().map_or_else(bare, |listener| listener.declaration.clone());
-        Some(BasisPort { protocol, port, name, declaration, listener, code })
+        let service_port_names = service_port_names(record, protocol, port);
+        Some(BasisPort { protocol, port, name, declaration, listener, code, service_port_names })
     }
 
     /// Returns the known pods among the peers of these ports.
@@ -194,6 +210,25 @@ impl Engine {
         let pods = names.into_iter().filter_map(|name| name.split_once('/'));
         pods.filter_map(|(namespace, name)| self.pod(namespace, name)).collect()
     }
+}
+
+/// Returns the port names that Services look for, and that no container of the pod declares.
+fn missing_names(record: &PodRecord) -> BTreeSet<String> {
+    let services = record.services.iter().map(|(service, _)| &**service);
+    let missing = resolved_targets(&record.pod, services).filter(|(.., port)| port.is_none());
+    let names = missing.filter_map(|(_, entry, _)| match &entry.target {
+        PortRef::Name(name) => Some(name.clone()),
+        PortRef::Number(_) => None,
+    });
+    names.take(MAX_NAMES).collect()
+}
+
+/// Returns the names that Services give a port.
+fn service_port_names(record: &PodRecord, protocol: Protocol, port: NonZeroU16) -> BTreeSet<String> {
+    let entries = record.services.iter().flat_map(|(service, _)| &service.ports);
+    let sending =
+        entries.filter(|entry| entry.protocol == protocol && entry.target_in(&record.pod) == Some(port));
+    sending.filter_map(|entry| entry.name.clone()).take(MAX_NAMES).collect()
 }
 
 /// Returns namespace and name.

@@ -100,6 +100,12 @@ pub(crate) fn has_proxy(pod: &Pod) -> bool {
     pod.containers.iter().any(is_proxy)
 }
 
+/// Returns true if a mesh injects containers of this name into pods, so that the pods' template lacks it.
+#[must_use]
+pub fn is_injected(container: &str) -> bool {
+    MESHES.iter().any(|mesh| mesh.container == container)
+}
+
 /// Returns the container of ztunnel, if that pod is ztunnel and the port is one of its own.
 fn opened_by_node<'a>(pod: &'a Pod, served: ServedPort<'_>) -> Option<(&'static str, &'a Container)> {
     ZTUNNEL.iter().find(|port| **port == (served.protocol, served.port.get()))?;

@@ -11,6 +11,7 @@ pub(crate) mod expectations;
 pub(crate) mod explanation;
 pub mod isolation;
 pub(crate) mod manifests;
-pub(crate) mod mesh;
+pub mod mesh;
 pub(crate) mod pod_merge;
 pub mod special_purpose;
+pub mod well_known_ports;

@@ -144,6 +144,12 @@ impl StormState {
         codes.max_by_key(|code| (code.severity(), std::cmp::Reverse(*code)))
     }
 
+    /// Returns true during a storm.
+    #[must_use]
+    pub(crate) const fn is_active(&self) -> bool {
+        self.is_active
+    }
+
     /// Returns true if the port is counted.
     #[must_use]
     pub(crate) fn contains(&self, id: PortId) -> bool {

@@ -289,7 +289,7 @@ fn the_message_says_who_is_explained_and_who_called() {
     assert_eq!(
         finding.message,
         "port 9090/TCP is served by python3 but not declared by pod demo/app; container/app/livenessProbe explains it to \
-         kubelet, but demo/curler (10.1.0.3) connected 2 times: declare it in containerPort or close it"
+         kubelet, but demo/curler (10.1.0.3) connected 2 times: declare it in containerPort (portolan declare writes the patch) or close it"
     );
     let beyond: Vec<_> = finding.traffic.peers.iter().map(|one| one.is_beyond_audience).collect();
     assert_eq!(beyond, [false, true], "{:?}", finding.traffic.peers);

@@ -21,7 +21,7 @@ fn a_call_from_another_pod_makes_the_port_active_and_names_the_caller() {
     assert_eq!(
         finding.message,
         "port 9090/TCP is served by python3 but not declared by pod demo/multi-port-app; \
-         demo/curler (10.1.0.3) connected 3 times: declare it in containerPort or close it"
+         demo/curler (10.1.0.3) connected 3 times: declare it in containerPort (portolan declare writes the patch) or close it"
     );
 }
 

@@ -169,7 +169,7 @@ fn undeclared_explained_while_only_expected_callers_call() {
     assert_eq!(
         finding.message,
         "port 9090/TCP is served by python3 but not declared by pod demo/multi-port-app; Service demo/web:80 sends \
-         traffic to it: add it to containerPort"
+         traffic to it: add it to containerPort (portolan declare writes the patch)"
     );
     world.calls(APP, Tcp, 9090, OUTSIDE, 1).wait(3_100);
     world.check(&["undeclared-external 9090/TCP"]);

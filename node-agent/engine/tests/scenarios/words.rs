@@ -71,3 +71,30 @@ fn a_process_without_a_name_is_called_so() {
         );
     }
 }
+
+#[test]
+fn a_well_known_port_is_named_and_keeps_its_code_and_severity() {
+    let found = |name: &str| {
+        let mut world = World::demo();
+        let mut socket = opened(APP, 10, Tcp, 6_379, "0.0.0.0", world.now);
+        if let Input::SocketOpened(socket) = &mut socket {
+            socket.process = Some(process(name, None));
+        }
+        world.apply(socket).wait(6_000);
+        let finding = world.finding();
+        (finding.code, finding.code.severity(), finding.message.clone())
+    };
+    let (redis, other) = (found("redis-server"), found("app"));
+    assert!(
+        redis.2.contains("; this is likely Redis: callers can read") && redis.2.len() < 512,
+        "{}",
+        redis.2
+    );
+    assert!(other.2.contains("; port 6379 is often Redis: callers can read"), "{}", other.2);
+    let mut world = World::demo();
+    world.listen(APP, 10, 9_090).wait(6_000);
+    let plain = world.finding();
+    assert!(!plain.message.contains("likely") && !plain.message.contains("often"), "{}", plain.message);
+    assert_eq!((redis.0, redis.1), (plain.code, plain.code.severity()));
+    assert_eq!((other.0, other.1), (plain.code, plain.code.severity()));
+}

@@ -1,14 +1,22 @@
 //! Converts the facts from which commands draft NetworkPolicies and declarations.
 
-use portolan_engine::model::pod;
+use portolan_engine::model::pod::{self, ContainerKind};
 use portolan_engine::read::policy_basis::{BasisPod, BasisPort, PolicyBasis as Facts};
-use portolan_report::policy_basis::{LabelledPod, PolicyBasis, PolicyPod, PolicyPort};
+use portolan_report::policy_basis::{
+    ContainerPort, LabelledPod, PolicyBasis, PolicyContainer, PolicyPod, PolicyPort,
+};
 use portolan_report::wire;
 
 use super::{Converter, MAX_LIST, declaration, name, pod_ref, process, text};
 
 /// Maximum number of labels of a pod.
 const MAX_LABELS: usize = 64;
+
+/// Maximum number of containers of a pod.
+const MAX_CONTAINERS: usize = 64;
+
+/// Maximum number of ports that a container declares.
+const MAX_CONTAINER_PORTS: usize = 256;
 
 impl Converter {
     /// Converts the facts of a policy draft, with all peers: a policy without one of them would block it.
@@ -27,6 +35,9 @@ impl Converter {
         PolicyPod {
             labelled: labelled(&pod.pod),
             policies: pod.policies.iter().take(MAX_LIST).map(|policy| name(policy)).collect(),
+            containers: pod.pod.containers.iter().take(MAX_CONTAINERS).map(container).collect(),
+            missing_names: pod.missing_names.iter().map(|missing| name(missing)).collect(),
+            storm: pod.storm,
             ports: pod.ports.iter().map(|port| self.policy_port(port)).collect(),
         }
     }
@@ -39,11 +50,36 @@ impl Converter {
             name: port.name.as_deref().map(name),
             declaration: declaration(&port.declaration),
             exposure: listener.map(|listener| listener.exposure.as_str().to_owned()),
+            container: listener.and_then(|one| one.container.as_ref()).map(|one| name(&one.name)),
+            service_port_names: port.service_port_names.iter().map(|one| name(one)).collect(),
+            unproven: listener.is_some_and(|listener| listener.unproven),
             process: listener.and_then(|listener| listener.process.as_ref()).map(process),
             code: port.code.map(|code| code.as_str().to_owned()),
             traffic: listener
                 .map_or_else(wire::Traffic::default, |one| self.traffic_of(&one.traffic, usize::MAX)),
         }
+    }
+}
+
+fn container(container: &pod::Container) -> PolicyContainer {
+    let kind = match container.kind {
+        ContainerKind::Regular => "regular",
+        ContainerKind::Sidecar => "sidecar",
+        ContainerKind::Init => "init",
+        ContainerKind::Ephemeral => "ephemeral",
+    };
+    let ports = container.ports.iter().take(MAX_CONTAINER_PORTS);
+    PolicyContainer {
+        name: name(&container.name),
+        kind: kind.to_owned(),
+        ports: ports
+            .map(|port| ContainerPort {
+                name: port.name.as_deref().map(name),
+                port: port.port.get(),
+                protocol: port.protocol.as_str().to_owned(),
+                host_port: port.host_port.map(std::num::NonZeroU16::get),
+            })
+            .collect(),
     }
 }
 

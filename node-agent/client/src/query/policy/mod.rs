@@ -6,9 +6,9 @@ pub mod draft;
 pub mod error;
 pub mod object;
 mod peers;
-mod remark;
+pub(crate) mod remark;
 mod selector;
-mod target;
+pub(crate) mod target;
 mod wanted_ports;
 
 use serde::Serialize;

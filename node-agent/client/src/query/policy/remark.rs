@@ -11,7 +11,7 @@ const MAX_NAMES: usize = 8;
 
 /// Escapes all characters that could end a YAML comment, change a terminal's state, or are not allowed in a YAML comment.
 /// Truncates the text to [`MAX_CHARS`].
-pub(super) fn escape_remark(text: &str) -> String {
+pub(crate) fn escape_remark(text: &str) -> String {
     let text = escape(text);
     let mut out = String::with_capacity(text.len());
     for (number, c) in text.chars().enumerate() {
@@ -29,7 +29,7 @@ pub(super) fn escape_remark(text: &str) -> String {
 }
 
 /// Lists distinct names in alphabetical order: `a, b and 3 more`.
-pub(super) fn list_names<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+pub(crate) fn list_names<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let all: std::collections::BTreeSet<&str> = names.into_iter().collect();
     let shown: Vec<&str> = all.iter().take(MAX_NAMES).copied().collect();
     let more = all.len().saturating_sub(MAX_NAMES);

@@ -21,7 +21,7 @@ const POD: [&str; 3] = ["pod", "pods", "po"];
 
 /// Target of a policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct PolicyTarget {
+pub(crate) struct PolicyTarget {
     /// Kubernetes namespace; `None`: any.
     namespace: Option<String>,
     /// Kind of the workload; `None`: the target is a pod.
@@ -33,7 +33,7 @@ impl PolicyTarget {
     /// Parses `NAMESPACE/POD`, `KIND/NAME`, `NAMESPACE/KIND/NAME` or `POD`.
     ///
     /// With `-n`, the first of two parts may also be a custom kind, if it begins with a capital letter.
-    pub(super) fn parse(given: &str, namespace: Option<&str>) -> Result<Self, PolicyError> {
+    pub(crate) fn parse(given: &str, namespace: Option<&str>) -> Result<Self, PolicyError> {
         let parts: Vec<&str> = given.split('/').collect();
         let (place, kind, name) = match parts.as_slice() {
             [name] => (None, None, *name),
@@ -62,7 +62,7 @@ impl PolicyTarget {
     }
 
     /// Returns the query parameters of `/v1/policy`.
-    pub(super) fn query(&self) -> Vec<(&'static str, String)> {
+    pub(crate) fn query(&self) -> Vec<(&'static str, String)> {
         let mut pairs: Vec<_> = self.namespace.iter().map(|it| ("namespace", it.clone())).collect();
         pairs.push(match &self.kind {
             Some(kind) => ("workload", format!("{kind}/{}", self.name)),
