@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::verb_args::{BaselineArgs, PolicyArgs, StatusArgs};
 use crate::args::{FilterArgs, FindingFilterArgs, Format, TopArgs};
 
 /// Shows the undeclared ports of a whole cluster, and who calls them: asks the portolan agent of every node.
@@ -26,6 +27,9 @@ Examples:
   kubectl portolan findings --fail-on high        # for scripts: exit code 1 if there is one
   kubectl portolan explain :32264                 # which pods of which nodes serve a NodePort
   kubectl portolan top --undeclared
+  kubectl portolan policy -n shop deploy/web --observed
+  kubectl portolan baseline --reason 'known before portolan' > exceptions.yaml
+  kubectl portolan status                         # a row per node, what is amiss first
   kubectl portolan --context staging listeners -n shop
 
 Needs `list` on pods, and `get` and `create` on pods/portforward, in the agents' namespace; without --agents-namespace it
@@ -64,10 +68,18 @@ pub enum Command {
     Findings(FindingsArgs),
     /// Show every port that is listened on, on all nodes
     Listeners(ListArgs),
+    /// Show connections to undeclared ports that have a record of their own, on all nodes
+    Connections(ListArgs),
     /// Say who serves a pod's port, a Service or a NodePort, on whichever node its pods are
     Explain(ExplainArgs),
     /// Show the ports with the most traffic, by workload
     Top(TopCommandArgs),
+    /// Draft a NetworkPolicy for a pod or workload from what the agents of all nodes see
+    Policy(PolicyArgs),
+    /// Print the open findings of all nodes as exception rules, in one file
+    Baseline(BaselineArgs),
+    /// Show how the agent of each node is, what is amiss first
+    Status(StatusArgs),
     /// Print the completion script of a shell, or of kubectl for this plugin
     Completion(CompletionArgs),
 }
@@ -89,7 +101,7 @@ pub struct FindingsArgs {
     pub state: Vec<String>,
 }
 
-/// Options of `kubectl portolan listeners`.
+/// Options of `kubectl portolan listeners` and `connections`.
 #[derive(Debug, Args)]
 pub struct ListArgs {
     /// How to show it

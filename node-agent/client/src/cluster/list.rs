@@ -2,8 +2,6 @@
 
 use portolan_engine::model::finding_code::Severity;
 use portolan_report::table::{self, Width};
-use portolan_report::wire::SCHEMA;
-use serde_json::{Value, json};
 
 use super::args::{ClusterArgs, FindingsArgs, ListArgs, TopCommandArgs};
 use super::error::ClusterError;
@@ -46,6 +44,19 @@ pub(super) async fn listeners(
 ) -> Result<Exit, ClusterError> {
     let subject = Subject::Listeners;
     let question = Question::List(subject.path(), args.filter.open_pairs());
+    let answers = Fleet::find(cluster).await?.ask(&question).await?;
+    write_list(subject, &answers, 0, args.output, console)?;
+    finish(&answers, None, console)
+}
+
+/// Shows the connections of all nodes that have a record of their own.
+pub(super) async fn connections(
+    cluster: &ClusterArgs,
+    args: &ListArgs,
+    console: &mut Console<'_>,
+) -> Result<Exit, ClusterError> {
+    let subject = Subject::Connections;
+    let question = Question::List(subject.path(), args.filter.pairs());
     let answers = Fleet::find(cluster).await?.ask(&question).await?;
     write_list(subject, &answers, 0, args.output, console)?;
     finish(&answers, None, console)
@@ -111,17 +122,9 @@ fn list(
     output: Format,
     console: &Console<'_>,
 ) -> Result<String, FormatError> {
-    let object = || {
-        let missing: Vec<Value> = answers
-            .missing
-            .iter()
-            .map(|missing| json!({ "node": missing.node, "reason": missing.reason }))
-            .collect();
-        json!({ "schema": SCHEMA, "items": answers.items, "nodes": answers.nodes, "missing": missing })
-    };
     match output {
-        Format::Json => Ok(show::pretty(&object())),
-        Format::Yaml => show::yaml(&object()),
+        Format::Json => Ok(show::pretty(&answers.object())),
+        Format::Yaml => show::yaml(&answers.object()),
         Format::Name => show::names(subject, &answers.items),
         Format::Table => show::table(subject, &answers.items, Width::Cluster, console.colour()),
         Format::Wide => show::table(subject, &answers.items, Width::Wide, console.colour()),

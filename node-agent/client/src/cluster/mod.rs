@@ -5,6 +5,7 @@
 
 mod agents;
 pub mod args;
+mod baseline;
 mod candidates;
 pub mod completion;
 mod error;
@@ -12,8 +13,11 @@ mod explain;
 mod fleet;
 mod forward;
 mod list;
+mod policy;
 mod proxy;
 mod refusal;
+mod status;
+pub mod verb_args;
 
 use std::process::ExitCode;
 
@@ -54,6 +58,10 @@ async fn command(cli: &Cli, console: &mut Console<'_>) -> Result<Exit, ClusterEr
     match &cli.command {
         Command::Findings(args) => list::findings(cluster, args, console).await,
         Command::Listeners(args) => list::listeners(cluster, args, console).await,
+        Command::Connections(args) => list::connections(cluster, args, console).await,
+        Command::Status(args) => status::status(cluster, args, console).await,
+        Command::Baseline(args) => baseline::baseline(cluster, args, console).await,
+        Command::Policy(args) => policy::policy(cluster, args, console).await,
         Command::Explain(args) => explain::explain(cluster, args, console).await,
         Command::Top(args) => list::top(cluster, args, console).await,
         Command::Completion(args) => Ok(completion::print(args, console)?),

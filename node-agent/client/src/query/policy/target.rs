@@ -21,7 +21,7 @@ const POD: [&str; 3] = ["pod", "pods", "po"];
 
 /// Target of a policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct PolicyTarget {
+pub(crate) struct PolicyTarget {
     /// Kubernetes namespace; `None`: any.
     namespace: Option<String>,
     /// Kind of the workload; `None`: the target is a pod.
@@ -33,7 +33,7 @@ impl PolicyTarget {
     /// Parses `NAMESPACE/POD`, `KIND/NAME`, `NAMESPACE/KIND/NAME` or `POD`.
     ///
     /// With `-n`, the first of two parts may also be a custom kind, if it begins with a capital letter.
-    pub(super) fn parse(given: &str, namespace: Option<&str>) -> Result<Self, PolicyError> {
+    pub(crate) fn parse(given: &str, namespace: Option<&str>) -> Result<Self, PolicyError> {
         let parts: Vec<&str> = given.split('/').collect();
         let (place, kind, name) = match parts.as_slice() {
             [name] => (None, None, *name),
@@ -61,8 +61,20 @@ impl PolicyTarget {
         })
     }
 
+    /// Returns the target of a workload.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn workload(namespace: &str, kind: &str, name: &str) -> Self {
+        Self { namespace: Some(namespace.to_owned()), kind: Some(kind.to_owned()), name: name.to_owned() }
+    }
+
+    /// Returns true if the target is a pod.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn is_pod(&self) -> bool {
+        self.kind.is_none()
+    }
+
     /// Returns the query parameters of `/v1/policy`.
-    pub(super) fn query(&self) -> Vec<(&'static str, String)> {
+    pub(crate) fn query(&self) -> Vec<(&'static str, String)> {
         let mut pairs: Vec<_> = self.namespace.iter().map(|it| ("namespace", it.clone())).collect();
         pairs.push(match &self.kind {
             Some(kind) => ("workload", format!("{kind}/{}", self.name)),
