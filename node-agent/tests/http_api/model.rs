@@ -222,6 +222,10 @@ impl ReadModel for Node {
         self.connections.iter()
     }
 
+    fn pods(&self) -> impl Iterator<Item = &Arc<Pod>> {
+        self.engine.live_pods()
+    }
+
     fn explain(&self, target: &Target) -> Result<Explained, ExplainError> {
         self.engine.explain(target)
     }

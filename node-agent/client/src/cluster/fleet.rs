@@ -16,6 +16,7 @@ use super::agents::{self, Agent};
 use super::args::ClusterArgs;
 use super::error::ClusterError;
 use super::forward::Forward;
+use super::names::Names;
 use crate::query::console::Console;
 use crate::query::error::QueryError;
 use crate::query::explain::target_error;
@@ -124,6 +125,17 @@ impl Fleet {
         let client = agents::client(args).await?;
         let agents = agents::find(&client, args).await?;
         Ok(Self { client, agents, port: args.agents_port, time_limit: Duration::from_secs(args.timeout) })
+    }
+
+    /// Asks the agents of all nodes, and names the callers in their answers, also those whose pods are on other nodes.
+    ///
+    /// # Errors
+    /// As [`Fleet::ask`].
+    pub(super) async fn ask_named(&self, question: &Question) -> Result<Answers, ClusterError> {
+        let mut answers = self.ask(question).await?;
+        let names = Names::ask_for(self, &answers.items).await;
+        answers.items.iter_mut().for_each(|item| names.fill(item));
+        Ok(answers)
     }
 
     /// Asks the agents of all nodes.

@@ -25,7 +25,7 @@ pub(super) async fn findings(
     filters.extend(args.filter.pairs());
     filters.push(("state", args.state.join(",")));
     let subject = Subject::Findings;
-    let answers = fleet.ask(&Question::List(subject.path(), filters.clone())).await?;
+    let answers = fleet.ask_named(&Question::List(subject.path(), filters.clone())).await?;
     let suppressed = if answers.items.is_empty() && args.state == ["open"] {
         let question = Question::List(subject.path(), suppressed_only(&filters));
         fleet.ask(&question).await.map_or(0, |answers| answers.items.len())
@@ -44,7 +44,7 @@ pub(super) async fn listeners(
 ) -> Result<Exit, ClusterError> {
     let subject = Subject::Listeners;
     let question = Question::List(subject.path(), args.filter.open_pairs());
-    let answers = Fleet::find(cluster).await?.ask(&question).await?;
+    let answers = Fleet::find(cluster).await?.ask_named(&question).await?;
     write_list(subject, &answers, 0, args.output, console)?;
     finish(&answers, None, console)
 }
@@ -57,7 +57,7 @@ pub(super) async fn connections(
 ) -> Result<Exit, ClusterError> {
     let subject = Subject::Connections;
     let question = Question::List(subject.path(), args.filter.pairs());
-    let answers = Fleet::find(cluster).await?.ask(&question).await?;
+    let answers = Fleet::find(cluster).await?.ask_named(&question).await?;
     write_list(subject, &answers, 0, args.output, console)?;
     finish(&answers, None, console)
 }
@@ -69,7 +69,7 @@ pub(super) async fn top(
     console: &mut Console<'_>,
 ) -> Result<Exit, ClusterError> {
     let question = Question::List(Subject::Listeners.path(), args.filter.open_pairs());
-    let answers = Fleet::find(cluster).await?.ask(&question).await?;
+    let answers = Fleet::find(cluster).await?.ask_named(&question).await?;
     let text = busiest::show(&answers.items, &args.top, args.output).map_err(ClusterError::NotUnderstood)?;
     if text.is_empty() {
         console.message(&busiest::nothing_found(&args.filter, &args.top, Scope::AllNodes))?;

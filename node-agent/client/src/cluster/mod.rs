@@ -13,6 +13,7 @@ mod explain;
 mod fleet;
 mod forward;
 mod list;
+mod names;
 mod policy;
 mod proxy;
 mod refusal;

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::args::ClusterArgs;
 use super::error::ClusterError;
 use super::fleet::{Answers, Fleet, Question};
+use super::names::Names;
 use super::verb_args::PolicyArgs;
 use crate::exit::Exit;
 use crate::query::console::Console;
@@ -39,7 +40,8 @@ pub(super) async fn policy(
         answers = fleet.ask(&question(&workload)).await?;
         bases = parsed(&answers)?;
     }
-    let Some(basis) = merged(bases) else {
+    let names = if bases.is_empty() { Names::default() } else { Names::ask(&fleet).await };
+    let Some(basis) = merged(bases, &names) else {
         let is_partial = answers.report_missing(console)?;
         if is_partial {
             return Ok(Exit::Partial);
@@ -81,7 +83,7 @@ fn workload_of_pod(target: &PolicyTarget, bases: &[PolicyBasis]) -> Option<Polic
 }
 
 /// Merges the facts of all nodes. `None` if no node has a pod of the target.
-fn merged(bases: Vec<PolicyBasis>) -> Option<PolicyBasis> {
+fn merged(bases: Vec<PolicyBasis>, names: &Names) -> Option<PolicyBasis> {
     let mut bases = bases.into_iter();
     let mut all = bases.next()?;
     for basis in bases {
@@ -90,6 +92,7 @@ fn merged(bases: Vec<PolicyBasis>) -> Option<PolicyBasis> {
         all.callers.extend(basis.callers);
         all.truncated |= basis.truncated;
     }
+    names.complete(&mut all);
     let mut seen = BTreeSet::new();
     all.pods.retain(|pod| seen.insert(pod.labelled.pod.uid.clone()));
     all.neighbours = distinct(all.neighbours);
