@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::verb_args::{BaselineArgs, PolicyArgs, StatusArgs};
+use super::verb_args::{BaselineArgs, DoctorArgs, PolicyArgs, StatusArgs};
 use crate::args::{FilterArgs, FindingFilterArgs, Format, TopArgs};
 
 /// Shows the undeclared ports of a whole cluster, and who calls them: asks the portolan agent of every node.
@@ -29,6 +29,7 @@ Examples:
   kubectl portolan top --undeclared
   kubectl portolan policy -n shop deploy/web --observed
   kubectl portolan baseline --reason 'known before portolan' > exceptions.yaml
+  kubectl portolan doctor
   kubectl portolan status                         # a row per node, what is amiss first
   kubectl portolan --context staging listeners -n shop
 
@@ -80,6 +81,8 @@ pub enum Command {
     Baseline(BaselineArgs),
     /// Show how the agent of each node is, what is amiss first
     Status(StatusArgs),
+    /// Check from outside whether every node has an agent that answers, and what they lack
+    Doctor(DoctorArgs),
     /// Print the completion script of a shell, or of kubectl for this plugin
     Completion(CompletionArgs),
 }

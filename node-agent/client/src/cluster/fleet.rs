@@ -127,6 +127,16 @@ impl Fleet {
         Ok(Self { client, agents, port: args.agents_port, time_limit: Duration::from_secs(args.timeout) })
     }
 
+    /// Returns the client for the API server.
+    pub(super) fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// Returns the names of the nodes with the pod of an agent.
+    pub(super) fn nodes(&self) -> BTreeSet<&str> {
+        self.agents.iter().map(|agent| agent.node.as_str()).collect()
+    }
+
     /// Asks the agents of all nodes, and names the callers in their answers, also those whose pods are on other nodes.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ pub mod args;
 mod baseline;
 mod candidates;
 pub mod completion;
+mod doctor;
 mod error;
 mod explain;
 mod fleet;
@@ -63,6 +64,7 @@ async fn command(cli: &Cli, console: &mut Console<'_>) -> Result<Exit, ClusterEr
         Command::Status(args) => status::status(cluster, args, console).await,
         Command::Baseline(args) => baseline::baseline(cluster, args, console).await,
         Command::Policy(args) => policy::policy(cluster, args, console).await,
+        Command::Doctor(args) => doctor::doctor(cluster, args, console).await,
         Command::Explain(args) => explain::explain(cluster, args, console).await,
         Command::Top(args) => list::top(cluster, args, console).await,
         Command::Completion(args) => Ok(completion::print(args, console)?),
