@@ -57,6 +57,7 @@ pub fn pod(namespace: &str, name: &str) -> PodRef {
         uid: PodUid(format!("uid-{name}")),
         workload: Some(Workload { kind: "Deployment".to_owned(), name: name.to_owned() }),
         host_network: false,
+        sole_container: Some("app".to_owned()),
         labels: Arc::new([("app".to_owned(), name.to_owned())].into()),
     }
 }
