@@ -110,6 +110,14 @@ pub struct BaselineArgs {
     /// The agent's HTTP address: http://HOST:PORT or unix:PATH
     #[arg(long, env = "PORTOLAN_SERVER", default_value = "http://127.0.0.1:9470", value_name = "URL")]
     pub server: String,
+    /// The rules, and the findings that they are for.
+    #[command(flatten)]
+    pub rules: RuleArgs,
+}
+
+/// Which findings a baseline has rules for, and what the rules say.
+#[derive(Clone, Debug, Args)]
+pub struct RuleArgs {
     /// Why these are accepted, and by whom: stands in each rule and in each finding that it suppresses
     #[arg(long, value_name = "TEXT")]
     pub reason: String,
@@ -196,6 +204,17 @@ pub struct ExplainArgs {
 /// Options of `portolan policy`.
 #[derive(Debug, Args)]
 pub struct PolicyArgs {
+    /// The agent's HTTP address: http://HOST:PORT or unix:PATH
+    #[arg(long, env = "PORTOLAN_SERVER", default_value = "http://127.0.0.1:9470", value_name = "URL")]
+    pub server: String,
+    /// Target and form of the policy.
+    #[command(flatten)]
+    pub draft: DraftArgs,
+}
+
+/// For which pods a policy is drafted, whom it admits, and how it is written.
+#[derive(Clone, Debug, Args)]
+pub struct DraftArgs {
     /// NAMESPACE/POD, KIND/NAME of a workload (deployment/web), NAMESPACE/KIND/NAME, or a pod's name
     pub target: String,
     /// The Kubernetes namespace [default: whichever has the target]
@@ -204,9 +223,6 @@ pub struct PolicyArgs {
     /// Admit on each port only those who were seen calling it
     #[arg(long)]
     pub observed: bool,
-    /// The agent's HTTP address: http://HOST:PORT or unix:PATH
-    #[arg(long, env = "PORTOLAN_SERVER", default_value = "http://127.0.0.1:9470", value_name = "URL")]
-    pub server: String,
     /// How to write it; in json the comments go to stderr
     #[arg(short, long, default_value = "yaml")]
     pub output: ManifestFormat,

@@ -1,5 +1,7 @@
 //! Answers of HTTP routes that hold several objects.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +18,20 @@ pub struct List<T> {
     pub r#continue: Option<String>,
     /// Number that grows whenever a listed object changes.
     pub generation: u64,
+}
+
+/// Item of `/v1/pods`: a live pod of the node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct NodePod {
+    /// Fields that every object has.
+    #[serde(flatten)]
+    pub envelope: Envelope,
+    /// The pod.
+    pub pod: Pod,
+    /// IP addresses of the pod; those of the node for a pod with `hostNetwork`. Empty if no source knows them.
+    pub addresses: Vec<String>,
+    /// Labels of the pod.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// Answer of `/v1/pods/{namespace}/{name}`.

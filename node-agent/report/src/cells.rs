@@ -138,6 +138,7 @@ fn peer(peer: &Peer) -> String {
     let caller = peer
         .reference
         .clone()
+        .or_else(|| peer.caller_node.as_ref().map(|node| format!("node {node}")))
         .unwrap_or_else(|| format!("{} ({})", client.unwrap_or(&peer.address), peer.origin));
     match peer.via.as_ref().map(dialled) {
         Some(dialled) => format!("{caller} via {dialled}"),

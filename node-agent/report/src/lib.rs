@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs, unreachable_pub)]
 
+pub mod amiss;
 pub mod answer;
 pub mod cells;
 pub mod error_text;

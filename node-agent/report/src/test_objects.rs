@@ -45,6 +45,8 @@ pub(crate) fn finding(port: u16, severity: &str, process: &str) -> Finding {
         address: address.to_owned(),
         origin: "pod".to_owned(),
         reference: reference.map(ToOwned::to_owned),
+        workload: None,
+        caller_node: None,
         via: None,
         beyond_audience: false,
         connections: 3,

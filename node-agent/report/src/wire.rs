@@ -380,6 +380,12 @@ pub struct Peer {
     /// `NAMESPACE/NAME` of the calling pod; `null` if unknown.
     #[serde(rename = "ref")]
     pub reference: Option<String>,
+    /// Workload of the calling pod; absent if unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workload: Option<Workload>,
+    /// Name of the node whose address this is; absent unless `kubectl portolan` found it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caller_node: Option<String>,
     /// Dialled address; absent if it is the pod's own address or unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub via: Option<Via>,

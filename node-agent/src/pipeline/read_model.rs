@@ -6,6 +6,7 @@ use portolan_engine::model::connection::Connection;
 use portolan_engine::model::finding::Finding;
 use portolan_engine::model::fingerprint::parse;
 use portolan_engine::model::listener::Listener;
+use portolan_engine::model::pod::Pod;
 use portolan_engine::read::explain::answer::{ExplainError, Explained};
 use portolan_engine::read::explain::target::Target;
 use portolan_engine::read::policy_basis::{PolicyBasis, PolicyTarget};
@@ -51,6 +52,10 @@ impl ReadModel for Pipeline {
 
     fn connections(&self) -> impl Iterator<Item = &Arc<Connection>> {
         self.engine.connections()
+    }
+
+    fn pods(&self) -> impl Iterator<Item = &Arc<Pod>> {
+        self.engine.live_pods()
     }
 
     fn explain(&self, target: &Target) -> Result<Explained, ExplainError> {

@@ -19,8 +19,8 @@ use crate::model::Node;
 use crate::served::{Scratch, Served};
 
 /// A stand-in API server with the pods of agents.
-struct Cluster {
-    server: Server,
+pub struct Cluster {
+    pub server: Server,
     scratch: Scratch,
     agents: Vec<Served>,
 }
@@ -57,11 +57,11 @@ impl Cluster {
     }
 
     /// Creates the pod of an agent without a listener.
-    fn pod(&self, node: &str, phase: &str) {
+    pub fn pod(&self, node: &str, phase: &str) {
         self.server.put("pods", pod(&format!("portolan-{node}"), node, phase));
     }
 
-    async fn run(&self, line: &str) -> Outcome {
+    pub async fn run(&self, line: &str) -> Outcome {
         let kubeconfig = self.server.client_files(&self.scratch.0).kubeconfig;
         run(&kubeconfig, line).await
     }
@@ -80,10 +80,10 @@ fn pod(name: &str, node: &str, phase: &str) -> Value {
 }
 
 #[derive(Debug)]
-struct Outcome {
-    exit: Exit,
-    out: String,
-    words: String,
+pub struct Outcome {
+    pub exit: Exit,
+    pub out: String,
+    pub words: String,
 }
 
 async fn run(kubeconfig: &Path, line: &str) -> Outcome {
@@ -95,7 +95,7 @@ async fn run(kubeconfig: &Path, line: &str) -> Outcome {
     Outcome { exit, out: out.text(), words: words.text() }
 }
 
-async fn of_two_nodes(name: &str) -> Cluster {
+pub async fn of_two_nodes(name: &str) -> Cluster {
     let mut cluster = Cluster::new(name).await;
     cluster.agent(Node::default()).await;
     cluster.agent(Node { name: "node-2", ..Node::default() }).await;

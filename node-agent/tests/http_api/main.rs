@@ -4,6 +4,8 @@
 
 mod baseline;
 mod cluster;
+#[cfg(feature = "cluster")]
+mod cluster_verbs;
 mod commands;
 mod exchange;
 mod explain;

@@ -57,6 +57,7 @@ pub fn pod(namespace: &str, name: &str) -> PodRef {
         uid: PodUid(format!("uid-{name}")),
         workload: Some(Workload { kind: "Deployment".to_owned(), name: name.to_owned() }),
         host_network: false,
+        sole_container: Some("app".to_owned()),
         labels: Arc::new([("app".to_owned(), name.to_owned())].into()),
         sole_container: Some("app".to_owned()),
     }
@@ -221,6 +222,10 @@ impl ReadModel for Node {
 
     fn connections(&self) -> impl Iterator<Item = &Arc<Connection>> {
         self.connections.iter()
+    }
+
+    fn pods(&self) -> impl Iterator<Item = &Arc<Pod>> {
+        self.engine.live_pods()
     }
 
     fn explain(&self, target: &Target) -> Result<Explained, ExplainError> {

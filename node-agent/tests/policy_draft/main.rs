@@ -368,6 +368,8 @@ fn policy_port() -> impl Strategy<Value = PolicyPort> {
         address,
         origin: origin.to_owned(),
         reference: Some(reference),
+        workload: None,
+        caller_node: None,
         via: None,
         beyond_audience: false,
         connections: 1,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::scan::args::ScanArgs;
+use super::verb_args::{BaselineArgs, DoctorArgs, PolicyArgs, StatusArgs};
 use crate::args::{FilterArgs, FindingFilterArgs, Format, TopArgs};
 use crate::query::declare::args::DraftArgs;
 use crate::query::diff::args::DiffArgs;
@@ -36,6 +37,10 @@ Examples:
   kubectl portolan top --undeclared
   kubectl portolan scan                           # one look at all nodes, without agents
   kubectl portolan declare deployment/web -n shop > declare.yaml
+  kubectl portolan policy -n shop deploy/web --observed
+  kubectl portolan baseline --reason 'known before portolan' > exceptions.yaml
+  kubectl portolan doctor
+  kubectl portolan status                         # a row per node, what is amiss first
   kubectl portolan --context staging listeners -n shop
 
 Needs `list` on pods, and `get` and `create` on pods/portforward, in the agents' namespace; without --agents-namespace it
@@ -74,6 +79,8 @@ pub enum Command {
     Findings(FindingsArgs),
     /// Show every port that is listened on, on all nodes
     Listeners(ListArgs),
+    /// Show connections to undeclared ports that have a record of their own, on all nodes
+    Connections(ListArgs),
     /// Say who serves a pod's port, a Service or a NodePort, on whichever node its pods are
     Explain(ExplainArgs),
     /// Show the ports with the most traffic, by workload
@@ -86,6 +93,14 @@ pub enum Command {
     Scan(ScanArgs),
     /// Print a patch that declares the ports in use of a pod or workload, with comments on what it leaves out
     Declare(DraftArgs),
+    /// Draft a NetworkPolicy for a pod or workload from what the agents of all nodes see
+    Policy(PolicyArgs),
+    /// Print the open findings of all nodes as exception rules, in one file
+    Baseline(BaselineArgs),
+    /// Show how the agent of each node is, what is amiss first
+    Status(StatusArgs),
+    /// Check from outside whether every node has an agent that answers, and what they lack
+    Doctor(DoctorArgs),
     /// Print the completion script of a shell, or of kubectl for this plugin
     Completion(CompletionArgs),
 }
@@ -107,7 +122,7 @@ pub struct FindingsArgs {
     pub state: Vec<String>,
 }
 
-/// Options of `kubectl portolan listeners`.
+/// Options of `kubectl portolan listeners` and `connections`.
 #[derive(Debug, Args)]
 pub struct ListArgs {
     /// How to show it

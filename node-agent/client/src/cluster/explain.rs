@@ -23,7 +23,7 @@ pub(super) async fn explain(
 ) -> Result<Exit, ClusterError> {
     let target = Target::parse(&args.target, args.namespace.as_deref()).map_err(QueryError::BadTarget)?;
     let question = Question::Object(url::with_query(PATH, &[("target", target.to_string())]));
-    let mut answers = Fleet::find(cluster).await?.ask(&question).await?;
+    let mut answers = Fleet::find(cluster).await?.ask_named(&question).await?;
     let ends =
         |answer: &Value| answer.get("ends").and_then(Value::as_array).is_some_and(|ends| !ends.is_empty());
     let has_ends = answers.items.iter().any(ends);

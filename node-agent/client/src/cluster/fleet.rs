@@ -7,6 +7,7 @@ use std::time::Duration;
 use kube::Client;
 use portolan_report::escape::terminal;
 use portolan_report::junit;
+use portolan_report::wire::SCHEMA;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -16,6 +17,7 @@ use super::agents::{self, Agent};
 use super::args::ClusterArgs;
 use super::error::ClusterError;
 use super::forward::Forward;
+use super::names::Names;
 use crate::query::console::Console;
 use crate::query::error::QueryError;
 use crate::query::explain::target_error;
@@ -79,6 +81,12 @@ impl Answers {
         self.missing.iter().map(|missing| json!({ "node": missing.node, "reason": missing.reason })).collect()
     }
 
+    /// Returns the merged list as an object that also names the nodes that answered and the nodes that are missing.
+    pub(super) fn object(&self) -> Value {
+        let missing = self.missing_nodes();
+        json!({ "schema": SCHEMA, "items": self.items, "nodes": self.nodes, "missing": missing })
+    }
+
     /// Prints the nodes whose answer is missing or incomplete. Returns true if there are any.
     pub(super) fn report_missing(&self, console: &mut Console<'_>) -> Result<bool, QueryError> {
         if self.missing.is_empty() {
@@ -131,6 +139,10 @@ impl Question {
                 let items = match request::get(server, path).await.map_err(target_error) {
                     Ok(object) => vec![object],
                     Err(QueryError::NoTarget { .. }) => Vec::new(),
+                    // `/v1/policy` without such a pod. For a path that an older agent does not know, the pointer is `path`.
+                    Err(QueryError::Refused { status: 404, detail, .. }) if detail.starts_with("query: ") => {
+                        Vec::new()
+                    }
                     Err(error) => return Err(error),
                 };
                 Ok(Gathered { items, generation: 0, broken: None })
@@ -156,6 +168,27 @@ impl Fleet {
         let client = agents::client(args).await?;
         let agents = agents::find(&client, args).await?;
         Ok(Self { client, agents, port: args.agents_port, time_limit: Duration::from_secs(args.timeout) })
+    }
+
+    /// Returns the client for the API server.
+    pub(super) fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// Returns the names of the nodes with the pod of an agent.
+    pub(super) fn nodes(&self) -> BTreeSet<&str> {
+        self.agents.iter().map(|agent| agent.node.as_str()).collect()
+    }
+
+    /// Asks the agents of all nodes, and names the callers in their answers, also those whose pods are on other nodes.
+    ///
+    /// # Errors
+    /// As [`Fleet::ask`].
+    pub(super) async fn ask_named(&self, question: &Question) -> Result<Answers, ClusterError> {
+        let mut answers = self.ask(question).await?;
+        let names = Names::ask_for(self, &answers.items).await;
+        answers.items.iter_mut().for_each(|item| names.fill(item));
+        Ok(answers)
     }
 
     /// Asks the agents of all nodes.

@@ -2,8 +2,6 @@
 
 use portolan_engine::model::finding_code::Severity;
 use portolan_report::table::{self, Width};
-use portolan_report::wire::SCHEMA;
-use serde_json::json;
 
 use super::args::{ClusterArgs, FindingsArgs, ListArgs, TopCommandArgs};
 use super::error::ClusterError;
@@ -28,7 +26,7 @@ pub(super) async fn findings(
     filters.extend(args.filter.pairs());
     filters.push(("state", args.state.join(",")));
     let subject = Subject::Findings;
-    let answers = fleet.ask(&Question::List(subject.path(), filters.clone())).await?;
+    let answers = fleet.ask_named(&Question::List(subject.path(), filters.clone())).await?;
     let suppressed = if answers.items.is_empty() && args.state == ["open"] {
         let question = Question::List(subject.path(), suppressed_only(&filters));
         fleet.ask(&question).await.map_or(0, |answers| answers.items.len())
@@ -63,7 +61,20 @@ pub(super) async fn listeners(
 ) -> Result<Exit, ClusterError> {
     let subject = Subject::Listeners;
     let question = Question::List(subject.path(), args.filter.open_pairs());
-    let answers = Fleet::find(cluster).await?.ask(&question).await?;
+    let answers = Fleet::find(cluster).await?.ask_named(&question).await?;
+    write_list(subject, &answers, 0, (args.output, &FindingRows::Pods), console)?;
+    finish(&answers, None, console)
+}
+
+/// Shows the connections of all nodes that have a record of their own.
+pub(super) async fn connections(
+    cluster: &ClusterArgs,
+    args: &ListArgs,
+    console: &mut Console<'_>,
+) -> Result<Exit, ClusterError> {
+    let subject = Subject::Connections;
+    let question = Question::List(subject.path(), args.filter.pairs());
+    let answers = Fleet::find(cluster).await?.ask_named(&question).await?;
     write_list(subject, &answers, 0, (args.output, &FindingRows::Pods), console)?;
     finish(&answers, None, console)
 }
@@ -75,7 +86,7 @@ pub(super) async fn top(
     console: &mut Console<'_>,
 ) -> Result<Exit, ClusterError> {
     let question = Question::List(Subject::Listeners.path(), args.filter.open_pairs());
-    let answers = Fleet::find(cluster).await?.ask(&question).await?;
+    let answers = Fleet::find(cluster).await?.ask_named(&question).await?;
     let text = busiest::show(&answers.items, &args.top, args.output).map_err(ClusterError::NotUnderstood)?;
     if text.is_empty() {
         console.message(&busiest::nothing_found(&args.filter, &args.top, Scope::AllNodes))?;
@@ -128,10 +139,9 @@ fn list(
     (output, rows): (Format, &FindingRows),
     console: &Console<'_>,
 ) -> Result<String, FormatError> {
-    let object = || json!({ "schema": SCHEMA, "items": answers.items, "nodes": answers.nodes, "missing": answers.missing_nodes() });
     match output {
-        Format::Json => Ok(show::pretty(&object())),
-        Format::Yaml => show::yaml(&object()),
+        Format::Json => Ok(show::pretty(&answers.object())),
+        Format::Yaml => show::yaml(&answers.object()),
         Format::Name => show::names(subject, &answers.items),
         Format::Table => show::table(subject, &answers.items, Width::Cluster, rows, console.colour()),
         Format::Wide => show::table(subject, &answers.items, Width::Wide, rows, console.colour()),

@@ -5,19 +5,25 @@
 
 mod agents;
 pub mod args;
+mod baseline;
 mod candidates;
 pub mod completion;
 mod declare;
 mod diff;
+mod doctor;
 mod error;
 mod explain;
 mod fleet;
 mod forward;
 mod images;
 mod list;
+mod names;
+mod policy;
 mod proxy;
 mod refusal;
 mod scan;
+mod status;
+pub mod verb_args;
 
 use std::process::ExitCode;
 
@@ -58,6 +64,11 @@ async fn command(cli: &Cli, console: &mut Console<'_>) -> Result<Exit, ClusterEr
     match &cli.command {
         Command::Findings(args) => list::findings(cluster, args, console).await,
         Command::Listeners(args) => list::listeners(cluster, args, console).await,
+        Command::Connections(args) => list::connections(cluster, args, console).await,
+        Command::Status(args) => status::status(cluster, args, console).await,
+        Command::Baseline(args) => baseline::baseline(cluster, args, console).await,
+        Command::Policy(args) => policy::policy(cluster, args, console).await,
+        Command::Doctor(args) => doctor::doctor(cluster, args, console).await,
         Command::Explain(args) => explain::explain(cluster, args, console).await,
         Command::Top(args) => list::top(cluster, args, console).await,
         Command::Diff(args) => diff::diff(cluster, args, console).await,

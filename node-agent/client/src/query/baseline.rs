@@ -12,16 +12,16 @@ use portolan_report::escape::json_text;
 use portolan_report::exception_rule;
 use portolan_report::wire::Finding;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::console::Console;
 use super::error::QueryError;
-use super::filters::{Scope, alternatives};
+use super::filters::{Pairs, Scope, alternatives};
 use super::outcome::{end, list_completeness};
 use super::pages;
-use super::pages::Gathered;
 use super::server::Server;
 use super::show::Subject;
-use crate::args::BaselineArgs;
+use crate::args::{BaselineArgs, RuleArgs};
 use crate::exit::Exit;
 
 /// Maximum number of ports or ranges in one rule.
@@ -29,47 +29,50 @@ const MAX_PORTS: usize = 500;
 
 /// Runs `portolan baseline`.
 pub async fn baseline(args: &BaselineArgs, console: &mut Console<'_>) -> Exit {
-    let result = match check_args(args) {
+    let result = match args.rules.check() {
         Ok(()) => print(args, console).await,
         Err(problem) => console.message(&problem).map(|()| Exit::WrongUse),
     };
     end(result, console)
 }
 
-/// Refuses a reason or an expiry that the agent would refuse in a rule.
-fn check_args(args: &BaselineArgs) -> Result<(), String> {
-    exception_rule::reason(&args.reason).map_err(|problem| format!("--{problem}"))?;
-    let Some(expires) = args.expires.as_deref() else { return Ok(()) };
-    let end = exception_rule::expiry(expires).map_err(|problem| format!("--{problem}"))?;
-    if end <= Timestamp::now() {
-        return Err(format!(
-            "--expires: {expires:?} is over: such rules would suppress nothing; expected a day or a time to come"
-        ));
-    }
-    Ok(())
-}
-
 async fn print(args: &BaselineArgs, console: &mut Console<'_>) -> Result<Exit, QueryError> {
     let server = Server::parse(&args.server)?;
-    let severities: Vec<String> = args.severity.iter().map(|severity| severity.as_str().to_owned()).collect();
-    let mut filter = args.filter.pairs();
-    filter.extend(alternatives("code", &args.code));
-    filter.extend(alternatives("severity", &severities));
-    filter.push(("state", "open".to_owned()));
-    let list = pages::gather(&server, Subject::Findings.path(), &filter).await?;
-    let rules = Rules::of(&list);
-    console.write(&rules.yaml(args))?;
-    for message in rules.summary(&args.nothing_found()) {
-        console.message(&message)?;
-    }
+    let list = pages::gather(&server, Subject::Findings.path(), &args.rules.pairs()).await?;
+    let rules = Rules::of(&list.items);
+    rules.print(&args.rules, Scope::OneNode, console)?;
     let exit = list_completeness(&server, &list, console).await?;
-    Ok(if rules.not_understood > 0 { Exit::Partial } else { exit })
+    Ok(if rules.is_partial() { Exit::Partial } else { exit })
 }
 
-impl BaselineArgs {
+impl RuleArgs {
+    /// Refuses a reason or an expiry that the agent would refuse in a rule.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        exception_rule::reason(&self.reason).map_err(|problem| format!("--{problem}"))?;
+        let Some(expires) = self.expires.as_deref() else { return Ok(()) };
+        let end = exception_rule::expiry(expires).map_err(|problem| format!("--{problem}"))?;
+        if end <= Timestamp::now() {
+            return Err(format!(
+                "--expires: {expires:?} is over: such rules would suppress nothing; expected a day or a time to come"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Returns the query parameters for the findings that the rules are for.
+    pub(crate) fn pairs(&self) -> Pairs {
+        let severities: Vec<String> =
+            self.severity.iter().map(|severity| severity.as_str().to_owned()).collect();
+        let mut pairs = self.filter.pairs();
+        pairs.extend(alternatives("code", &self.code));
+        pairs.extend(alternatives("severity", &severities));
+        pairs.push(("state", "open".to_owned()));
+        pairs
+    }
+
     /// Returns the message for an answer without findings.
-    fn nothing_found(&self) -> String {
-        let none = self.filter.nothing_found("open finding", false, Scope::OneNode);
+    fn nothing_found(&self, scope: Scope) -> String {
+        let none = self.filter.nothing_found("open finding", false, scope);
         let by_code = if self.code.is_empty() && self.severity.is_empty() {
             ""
         } else {
@@ -100,7 +103,7 @@ enum Owner {
 
 /// Findings grouped into rules, and counts of the findings that are in no rule.
 #[derive(Debug, Default)]
-struct Rules {
+pub(crate) struct Rules {
     /// Ports of each group, as protocol and number.
     groups: BTreeMap<Group, BTreeSet<(String, u16)>>,
     /// Number of findings in rules.
@@ -112,9 +115,10 @@ struct Rules {
 }
 
 impl Rules {
-    fn of(list: &Gathered) -> Self {
+    /// Groups findings into rules. Findings of replicas, also on several nodes, fold into one rule.
+    pub(crate) fn of(findings: &[Value]) -> Self {
         let mut rules = Self::default();
-        for item in &list.items {
+        for item in findings {
             match Finding::deserialize(item).ok() {
                 Some(finding) if finding.pod.is_none() => rules.unclaimed += 1,
                 Some(finding) => rules.add(&finding),
@@ -122,6 +126,24 @@ impl Rules {
             }
         }
         rules
+    }
+
+    /// Returns true if a finding is left out because it cannot be parsed or named.
+    pub(crate) fn is_partial(&self) -> bool {
+        self.not_understood > 0
+    }
+
+    /// Prints the rules, and messages about them.
+    pub(crate) fn print(
+        &self,
+        args: &RuleArgs,
+        scope: Scope,
+        console: &mut Console<'_>,
+    ) -> Result<(), QueryError> {
+        console.write(&self.yaml(args))?;
+        self.summary(&args.nothing_found(scope), scope)
+            .iter()
+            .try_for_each(|message| console.message(message))
     }
 
     fn add(&mut self, finding: &Finding) {
@@ -145,7 +167,7 @@ impl Rules {
         self.groups.entry(group).or_default().extend(finding.protocol.clone().zip(finding.port));
     }
 
-    fn yaml(&self, args: &BaselineArgs) -> String {
+    fn yaml(&self, args: &RuleArgs) -> String {
         if self.groups.is_empty() {
             return "exceptions: []\n".to_owned();
         }
@@ -167,7 +189,7 @@ impl Rules {
     }
 
     /// Returns messages about the number of rules, what to do with them, and what is left out.
-    fn summary(&self, nothing_found: &str) -> Vec<String> {
+    fn summary(&self, nothing_found: &str, scope: Scope) -> Vec<String> {
         let mut messages = Vec::new();
         if self.findings == 0 {
             messages.push(nothing_found.to_owned());
@@ -188,8 +210,9 @@ impl Rules {
         }
         if self.unclaimed > 0 {
             messages.push(format!(
-                "{} of no known pod left out: `portolan status` tells whether a source of pods is down.",
-                counted(self.unclaimed, "finding")
+                "{} of no known pod left out: `{}portolan status` tells whether a source of pods is down.",
+                counted(self.unclaimed, "finding"),
+                if scope == Scope::AllNodes { "kubectl " } else { "" }
             ));
         }
         if self.not_understood > 0 {
@@ -227,7 +250,7 @@ impl Group {
         codes.iter().map(|code| code.as_str()).collect::<Vec<_>>().join(", ")
     }
 
-    fn write(&self, out: &mut String, name: &str, ports: &[String], args: &BaselineArgs) -> std::fmt::Result {
+    fn write(&self, out: &mut String, name: &str, ports: &[String], args: &RuleArgs) -> std::fmt::Result {
         writeln!(out, "- name: {}", quoted(name))?;
         writeln!(out, "  reason: {}", quoted(args.reason.trim()))?;
         if let Some(expires) = &args.expires {

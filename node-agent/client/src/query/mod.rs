@@ -1,7 +1,7 @@
 //! The commands that ask one agent over its HTTP API and show the answer.
 
 mod agent_query;
-mod baseline;
+pub(crate) mod baseline;
 pub mod console;
 pub mod declare;
 pub mod diff;
@@ -18,7 +18,7 @@ pub mod request;
 pub mod server;
 pub mod show;
 pub mod sse;
-mod status;
+pub(crate) mod status;
 pub mod top;
 pub mod url;
 mod watch;

@@ -80,6 +80,13 @@ pub struct FormatError {
     reason: String,
 }
 
+impl FormatError {
+    /// Returns the error of an object of this kind.
+    pub(crate) fn of(kind: &'static str, reason: &impl ToString) -> Self {
+        Self { kind, reason: reason.to_string() }
+    }
+}
+
 /// Formats a list.
 ///
 /// # Errors

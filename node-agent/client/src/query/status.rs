@@ -12,7 +12,7 @@ use crate::args::StatusArgs;
 use crate::exit::Exit;
 
 /// Path of the status in the agent's API.
-const PATH: &str = "/v1/status";
+pub(crate) const PATH: &str = "/v1/status";
 
 /// Runs `portolan status`.
 pub async fn status(args: &StatusArgs, console: &mut Console<'_>) -> Exit {

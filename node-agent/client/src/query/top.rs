@@ -132,7 +132,9 @@ fn add(row: &mut Row, listener: &Listener) {
     row.bytes = row.bytes.saturating_add(traffic.bytes);
     row.truncated |= traffic.truncated;
     for peer in &traffic.peers {
-        let caller = peer.reference.clone().unwrap_or_else(|| format!("{} ({})", peer.address, peer.origin));
+        let caller =
+            peer.reference.clone().or_else(|| peer.caller_node.as_ref().map(|node| format!("node {node}")));
+        let caller = caller.unwrap_or_else(|| format!("{} ({})", peer.address, peer.origin));
         let calls = row.callers.entry(caller).or_default();
         *calls = calls.saturating_add(peer.connections.max(1));
     }

@@ -27,6 +27,11 @@ impl Engine {
             .filter_map(|(id, record)| render::finding(&self.facts, &self.ports, id, record).map(Arc::new))
     }
 
+    /// Returns the pods of this node that are alive, in any order.
+    pub fn live_pods(&self) -> impl Iterator<Item = &Arc<Pod>> + '_ {
+        self.facts.pods.live().map(|(_, record)| &record.pod).filter(|pod| !pod.draining)
+    }
+
     /// Returns the pod with this UID (its own, or its mirror's), and the UID that the API server has for it; `None`
     /// if the API server does not know the pod.
     #[must_use]

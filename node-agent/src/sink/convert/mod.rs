@@ -213,6 +213,8 @@ impl Converter {
             address: peer.address.to_string(),
             origin: peer.origin.as_str().to_owned(),
             reference: peer.reference.as_deref().map(name),
+            workload: None,
+            caller_node: None,
             via: peer.via.as_deref().map(via),
             beyond_audience: peer.is_beyond_audience,
             connections: peer.connections,

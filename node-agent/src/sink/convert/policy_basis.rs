@@ -2,6 +2,7 @@
 
 use portolan_engine::model::pod::{self, ContainerKind};
 use portolan_engine::read::policy_basis::{BasisPod, BasisPort, PolicyBasis as Facts};
+use portolan_report::answer::NodePod;
 use portolan_report::policy_basis::{
     ContainerPort, LabelledPod, PolicyBasis, PolicyContainer, PolicyPod, PolicyPort,
 };
@@ -29,6 +30,14 @@ impl Converter {
             callers: basis.callers.iter().map(|pod| labelled(pod)).collect(),
             truncated: basis.truncated,
         }
+    }
+
+    /// Converts a pod of the node for `/v1/pods`.
+    #[must_use]
+    pub fn node_pod(&self, pod: &pod::Pod) -> NodePod {
+        let LabelledPod { pod: names, labels } = labelled(pod);
+        let addresses = pod.addresses.iter().take(MAX_LIST).map(ToString::to_string).collect();
+        NodePod { envelope: self.envelope(), pod: names, addresses, labels }
     }
 
     fn policy_pod(&self, pod: &BasisPod) -> PolicyPod {

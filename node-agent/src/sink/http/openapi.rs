@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use portolan_report::answer::{List, PodDetail};
+use portolan_report::answer::{List, NodePod, PodDetail};
 use portolan_report::explanation::TargetExplanation;
 use portolan_report::label_selector::MAX_LENGTH as MAX_SELECTOR;
 use portolan_report::policy_basis::PolicyBasis;
@@ -107,6 +107,7 @@ fn response(kind: ResponseKind, generator: &mut SchemaGenerator) -> Value {
         ResponseKind::List => ("application/json", generator.subschema_for::<List<Report>>().to_value()),
         ResponseKind::Object => ("application/json", generator.subschema_for::<Report>().to_value()),
         ResponseKind::Pod => ("application/json", generator.subschema_for::<PodDetail>().to_value()),
+        ResponseKind::Pods => ("application/json", generator.subschema_for::<List<NodePod>>().to_value()),
         ResponseKind::Explanation => {
             ("application/json", generator.subschema_for::<TargetExplanation>().to_value())
         }

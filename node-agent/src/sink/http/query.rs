@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use portolan_engine::model::pod::Pod;
 use portolan_engine::model::{connection, finding, listener};
 use portolan_engine::read::explain::answer::{ExplainError, Explained};
 use portolan_engine::read::explain::target::Target;
@@ -57,6 +58,7 @@ pub enum Query {
     Listeners(ListQuery, oneshot::Sender<ListAnswer>),
     Listener(String, oneshot::Sender<Option<Report>>),
     Connections(ListQuery, oneshot::Sender<ListAnswer>),
+    Pods(ListQuery, oneshot::Sender<answer::List<answer::NodePod>>),
     Pod { namespace: String, name: String, reply: oneshot::Sender<Option<answer::PodDetail>> },
     Explain(Target, oneshot::Sender<Result<TargetExplanation, ExplainError>>),
     Policy(PolicyTarget, oneshot::Sender<Option<portolan_report::policy_basis::PolicyBasis>>),
@@ -72,6 +74,7 @@ impl Query {
                 reply.is_closed()
             }
             Self::Finding(_, reply) | Self::Listener(_, reply) => reply.is_closed(),
+            Self::Pods(_, reply) => reply.is_closed(),
             Self::Pod { reply, .. } => reply.is_closed(),
             Self::Explain(_, reply) => reply.is_closed(),
             Self::Policy(_, reply) => reply.is_closed(),
@@ -116,6 +119,8 @@ pub trait ReadModel {
     fn listeners(&self, selection: PageSelection<'_>) -> Vec<Arc<listener::Listener>>;
     /// Returns all recorded connections in any order.
     fn connections(&self) -> impl Iterator<Item = &Arc<connection::Connection>>;
+    /// Returns the live pods of the node in any order.
+    fn pods(&self) -> impl Iterator<Item = &Arc<Pod>>;
     /// Explains how traffic reaches a target.
     ///
     /// # Errors
@@ -164,6 +169,9 @@ pub fn answer(query: Query, model: &impl ReadModel) {
                 };
                 FoundItems { all: found.len(), reports: found.into_iter().map(one) }.page(list.limit())
             }));
+        }
+        Query::Pods(list, reply) => {
+            let _ = reply.send(pods_page(model, &convert, &list));
         }
         Query::Pod { namespace, name, reply } => {
             let _ = reply.send(pod_detail(model, &convert, namespace, name));
@@ -293,6 +301,31 @@ fn estimated_bytes(report: &Report) -> usize {
         Report::Connection(_) | Report::Loss(_) | Report::AgentStatus(_) => 0,
     };
     OBJECT_BYTES + 256 * peers
+}
+
+/// Returns one page of the node's pods, by `NAMESPACE/NAME`.
+fn pods_page(model: &impl ReadModel, convert: &Converter, list: &ListQuery) -> answer::List<answer::NodePod> {
+    let limit = list.limit();
+    let mut first: BTreeMap<String, &Arc<Pod>> = BTreeMap::new();
+    for pod in model.pods() {
+        let key = format!("{}/{}", pod.namespace, pod.name);
+        if list.after.as_ref().is_some_and(|after| key <= *after) {
+            continue;
+        }
+        first.insert(key, pod);
+        // One pod more than the page shows whether the list continues.
+        if first.len() > limit + 1 {
+            first.pop_last();
+        }
+    }
+    let continues = first.len() > limit;
+    let last = first.keys().take(limit).last().cloned();
+    answer::List {
+        schema: SCHEMA.to_owned(),
+        items: first.values().take(limit).map(|pod| convert.node_pod(pod)).collect(),
+        r#continue: last.filter(|_| continues),
+        generation: model.generation(),
+    }
 }
 
 /// Returns a pod with its findings and listeners. `None` if the pod has neither.

@@ -30,6 +30,7 @@ pub enum ResponseKind {
     List,
     Object,
     Pod,
+    Pods,
     Explanation,
     Policy,
     Events,
@@ -69,7 +70,7 @@ const OF_LISTENERS: &[Parameter] =
     &[NAMESPACE, POD, WORKLOAD, LABELS, STATE, PROTOCOL, PORT, ORIGIN, LIMIT, CONTINUE];
 
 /// All routes.
-pub const ROUTES: [Route; 17] = [
+pub const ROUTES: [Route; 18] = [
     Route {
         path: "/v1/findings",
         summary: "Findings: open and suppressed ones, unless a state is asked for",
@@ -101,6 +102,12 @@ pub const ROUTES: [Route; 17] = [
         summary: "Connections that have a record of their own, open and closed ones, oldest first",
         parameters: OF_LISTENERS,
         response: ResponseKind::List,
+    },
+    Route {
+        path: "/v1/pods",
+        summary: "The live pods of this node, with addresses and labels, by namespace and name",
+        parameters: &[LIMIT, CONTINUE],
+        response: ResponseKind::Pods,
     },
     Route {
         path: "/v1/pods/{namespace}/{name}",

@@ -37,6 +37,7 @@ pub fn api(state: HttpState, host: HostCheck) -> Router {
         .route("/v1/listeners", get(listeners))
         .route("/v1/listeners/{id}", get(listener))
         .route("/v1/connections", get(connections))
+        .route("/v1/pods", get(pods))
         .route("/v1/pods/{namespace}/{name}", get(pod))
         .route("/v1/explain", get(explain))
         .route("/v1/policy", get(policy))
@@ -196,6 +197,11 @@ async fn finding(State(s): State<HttpState>, id: PathOf<String>) -> Result<Respo
 async fn listener(State(s): State<HttpState>, id: PathOf<String>) -> Result<Response, Problem> {
     let id = path_part(id)?;
     found(ask(&s, |reply| Query::Listener(id, reply)).await?.as_ref(), "listener")
+}
+
+async fn pods(State(s): State<HttpState>, pairs: Pairs) -> Result<Response, Problem> {
+    let list = parse(&pairs.0)?;
+    Ok(json(&ask(&s, |reply| Query::Pods(list, reply)).await?))
 }
 
 async fn pod(State(s): State<HttpState>, names: PathOf<(String, String)>) -> Result<Response, Problem> {

@@ -15,6 +15,8 @@ use super::wanted_ports::{Decision, all};
 
 /// Suffix of the policy's name, after the name of the workload or pod.
 const SUFFIX: &str = "-declared-ports";
+/// Number of nodes' names in one line of the remarks.
+const NODES_PER_LINE: usize = 4;
 /// Maximum number of lines under one heading of the remarks.
 const MAX_LISTED: usize = 64;
 
@@ -44,11 +46,24 @@ struct Ports {
     wider: Vec<String>,
 }
 
-/// Drafts a policy. With `observed`, each port admits only the callers that were seen.
+/// Drafts a policy from the facts of one node. With `observed`, each port admits only the callers that were seen.
 ///
 /// # Errors
 /// [`PolicyError`] if no policy can select the pods.
 pub fn draft(basis: &PolicyBasis, observed: bool) -> Result<Draft, PolicyError> {
+    draft_of_nodes(basis, &BTreeSet::from([basis.envelope.node.clone()]), &[], observed)
+}
+
+/// Drafts a policy from the merged facts of several nodes. `missing` names the nodes that did not answer.
+///
+/// # Errors
+/// [`PolicyError`] if no policy can select the pods.
+pub fn draft_of_nodes(
+    basis: &PolicyBasis,
+    nodes: &BTreeSet<String>,
+    missing: &[String],
+    observed: bool,
+) -> Result<Draft, PolicyError> {
     let pods: Vec<&LabelledPod> = basis.pods.iter().map(|pod| &pod.labelled).collect();
     let first = pods.first().ok_or_else(|| PolicyError::BadName { what: "the target".to_owned() })?;
     let namespace = namespace(&pods)?;
@@ -65,7 +80,12 @@ pub fn draft(basis: &PolicyBasis, observed: bool) -> Result<Draft, PolicyError> 
     if basis.truncated {
         warnings.push("the agent told only a part of the pods and ports".to_owned());
     }
-    let remarks = remarks(basis, &pods, &ports, &warnings, (observed, &name));
+    warnings.extend(missing.iter().map(|node| {
+        escape_remark(&format!(
+            "node {node} did not answer: its pods, and who called them, are not in this policy"
+        ))
+    }));
+    let remarks = remarks(basis, &pods, &ports, &warnings, (observed, &name, nodes));
     let rules = ports.rules.into_iter();
     let ingress = rules.map(|(from, ports)| Rule { from: from.into_iter().collect(), ports }).collect();
     let policy = NetworkPolicy {
@@ -127,17 +147,23 @@ fn remarks(
     pods: &[&LabelledPod],
     ports: &Ports,
     warnings: &[String],
-    (observed, name): (bool, &str),
+    (observed, name, nodes): (bool, &str, &BTreeSet<String>),
 ) -> Vec<String> {
     let shown: Vec<String> = pods.iter().map(|pod| full_name(pod)).collect();
-    let node = &basis.envelope.node;
-    let mut all = vec![
-        format!(
-            "Drafted by portolan from what it sees on node {node}: {}.",
-            list_names(shown.iter().map(String::as_str))
-        ),
-        "Admitted:".to_owned(),
-    ];
+    let place = match nodes.first() {
+        Some(node) if nodes.len() == 1 => format!("node {node}"),
+        _ => format!("{} nodes", nodes.len()),
+    };
+    let mut all = vec![format!(
+        "Drafted by portolan from what it sees on {place}: {}.",
+        list_names(shown.iter().map(String::as_str))
+    )];
+    if nodes.len() > 1 {
+        let names: Vec<&str> = nodes.iter().map(String::as_str).collect();
+        all.push("Nodes:".to_owned());
+        all.extend(names.chunks(NODES_PER_LINE).map(|some| format!("  {}", some.join(", "))));
+    }
+    all.push("Admitted:".to_owned());
     all.extend(if ports.admitted.is_empty() { vec!["  nothing".to_owned()] } else { ports.admitted.clone() });
     list_some(&mut all, "Wider than what was seen, since it admits:", &ports.wider);
     list_some(&mut all, "Left out:", &ports.left_out);
@@ -154,9 +180,13 @@ fn remarks(
         all.push("SCTP in policies needs a network plugin that knows it.".to_owned());
     }
     if observed {
-        all.push(format!(
-            "Seen on node {node} since its agent started: who calls rarely, or calls pods of other nodes, may be missing."
-        ));
+        all.push(if nodes.len() == 1 {
+            format!(
+                "Seen on {place} since its agent started: who calls rarely, or calls pods of other nodes, may be missing."
+            )
+        } else {
+            format!("Seen on {place} since their agents started: who calls rarely may be missing.")
+        });
     }
     all.extend(warnings.iter().map(|warning| format!("WARNING: {warning}.")));
     all.iter().map(|line| escape_remark(line)).collect()

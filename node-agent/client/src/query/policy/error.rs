@@ -37,6 +37,14 @@ pub enum PolicyError {
         /// Address of the agent.
         server: String,
     },
+    /// No agent of the cluster knows a pod of the target.
+    #[error(
+        "no agent knows a pod of {target}: no such pod runs in this cluster (`kubectl get pods -A` lists all)"
+    )]
+    NotInCluster {
+        /// The target.
+        target: String,
+    },
     /// Pods of several Kubernetes namespaces match.
     #[error("there is such a pod in more than one namespace ({namespaces}): say which with -n")]
     ManyNamespaces {
@@ -70,6 +78,7 @@ impl PolicyError {
         match self {
             Self::NotHere { .. } => Exit::Partial,
             Self::BadTarget { .. }
+            | Self::NotInCluster { .. }
             | Self::TwoNamespaces { .. }
             | Self::ManyNamespaces { .. }
             | Self::HostNetwork { .. }

@@ -34,7 +34,7 @@ pub async fn run(args: &PolicyArgs, console: &mut Console<'_>) -> Exit {
 
 async fn print(args: &PolicyArgs, console: &mut Console<'_>) -> Result<Exit, QueryError> {
     let server = Server::parse(&args.server)?;
-    let target = PolicyTarget::parse(&args.target, args.namespace.as_deref())?;
+    let target = PolicyTarget::parse(&args.draft.target, args.draft.namespace.as_deref())?;
     let basis = match request::get::<PolicyBasis>(&server, &with_query("/v1/policy", &target.query())).await {
         Err(QueryError::Refused { status: 404, .. }) => {
             return Err(
@@ -44,30 +44,32 @@ async fn print(args: &PolicyArgs, console: &mut Console<'_>) -> Result<Exit, Que
         answer => answer?,
     };
     let is_unready = is_unready(&server).await;
-    let draft = draft(&basis, args.observed)?;
-    write(&server, &draft, args.output, console)?;
-    for warning in &draft.warnings {
-        console.message(&format!("warning: {warning}"))?;
-    }
+    let draft = draft(&basis, args.draft.observed)?;
+    write(&draft, args.draft.output, console)?.map_err(|reason| unwritable(&server, reason))?;
     let exit = report_readiness(is_unready, console)?;
     Ok(if draft.is_partial { Exit::Partial } else { exit })
 }
 
-fn write(
-    server: &Server,
+/// Writes a draft and its warnings. The inner error is the serializer's message if the policy cannot be written.
+pub(crate) fn write(
     draft: &Draft,
     format: ManifestFormat,
     console: &mut Console<'_>,
-) -> Result<(), QueryError> {
-    match format {
-        ManifestFormat::Yaml => console.write(&yaml(draft).map_err(|reason| unwritable(server, reason))?),
-        ManifestFormat::Json => {
-            for remark in &draft.remarks {
-                console.message(remark)?;
-            }
-            console.write(&json(&draft.policy).map_err(|reason| unwritable(server, reason))?)
-        }
+) -> Result<Result<(), String>, QueryError> {
+    let text = match format {
+        ManifestFormat::Yaml => yaml(draft),
+        ManifestFormat::Json => json(&draft.policy),
+    };
+    let text = match text {
+        Ok(text) => text,
+        Err(reason) => return Ok(Err(reason)),
+    };
+    if format == ManifestFormat::Json {
+        draft.remarks.iter().try_for_each(|remark| console.message(remark))?;
     }
+    console.write(&text)?;
+    draft.warnings.iter().try_for_each(|warning| console.message(&format!("warning: {warning}")))?;
+    Ok(Ok(()))
 }
 
 /// Formats a draft as YAML, with its remarks as comments above. Remarks are escaped, so that none can end its comment.

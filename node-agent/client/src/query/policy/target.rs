@@ -61,6 +61,18 @@ impl PolicyTarget {
         })
     }
 
+    /// Returns the target of a workload.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn workload(namespace: &str, kind: &str, name: &str) -> Self {
+        Self { namespace: Some(namespace.to_owned()), kind: Some(kind.to_owned()), name: name.to_owned() }
+    }
+
+    /// Returns true if the target is a pod.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn is_pod(&self) -> bool {
+        self.kind.is_none()
+    }
+
     /// Returns the query parameters of `/v1/policy`.
     pub(crate) fn query(&self) -> Vec<(&'static str, String)> {
         let mut pairs: Vec<_> = self.namespace.iter().map(|it| ("namespace", it.clone())).collect();

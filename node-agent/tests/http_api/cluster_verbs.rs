@@ -1,0 +1,92 @@
+//! The verbs of `kubectl portolan` that ask all nodes what `portolan` asks one, with two agents that answer and one that is down.
+
+use portolan_client::exit::Exit;
+use serde_json::{Value, json};
+
+use crate::exchange::get;
+use crate::kubectl_portolan::{Cluster, of_two_nodes};
+use crate::model::Node;
+use crate::served::Served;
+
+/// Starts two agents, and the pod of a third that does not listen.
+async fn with_one_down(name: &str) -> Cluster {
+    let cluster = of_two_nodes(name).await;
+    cluster.pod("node-3", "Running");
+    cluster
+}
+
+#[tokio::test]
+async fn every_verb_answers_for_the_other_nodes_and_names_the_one_that_is_down() {
+    let cluster = with_one_down("verbs-down").await;
+    for (line, expected) in [
+        ("connections", "shop/curler"),
+        ("status", "no full answer"),
+        ("baseline --reason known", "workload: {kind: \"Deployment\", name: \"multi-port-app\"}"),
+        ("policy shop/multi-port-app --observed", "WARNING: node node-3 did not answer"),
+        ("doctor", "agent node-3"),
+    ] {
+        let outcome = cluster.run(line).await;
+        println!("$ kubectl portolan {line}\n{}{}", outcome.out, outcome.words);
+        assert_eq!(outcome.exit, Exit::Partial, "{line}: {outcome:?}");
+        assert!(outcome.out.contains(expected), "{line}: {}", outcome.out);
+        assert!(
+            outcome.words.contains("of 3 nodes") && outcome.words.contains("node-3: "),
+            "{line}: {outcome:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn where_all_answer_the_exit_code_is_0_and_replicas_fold_into_one_answer() {
+    let cluster = of_two_nodes("verbs-all").await;
+    for line in
+        ["connections", "status", "status -o json", "baseline --reason known", "policy shop/multi-port-app"]
+    {
+        let outcome = cluster.run(line).await;
+        assert_eq!(outcome.exit, Exit::Fine, "{line}: {outcome:?}");
+        if line.starts_with("baseline") {
+            assert_eq!(outcome.out.matches("code: [undeclared-active").count(), 1, "{}", outcome.out);
+        }
+        if line.starts_with("policy") {
+            assert!(outcome.out.contains("#   node-1, node-2\n"), "{}", outcome.out);
+            assert_eq!(outcome.out.matches("kind: NetworkPolicy").count(), 1, "{}", outcome.out);
+        }
+    }
+    let outcome = cluster.run("policy shop/nobody").await;
+    assert_eq!(outcome.exit, Exit::WrongUse, "{outcome:?}");
+    assert!(outcome.words.starts_with("no agent knows a pod of pod/nobody"), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn a_node_without_an_agent_fails_the_doctor() {
+    let cluster = of_two_nodes("verbs-doctor").await;
+    for name in ["node-1", "node-2", "node-9"] {
+        let node = json!({"kind": "Node", "apiVersion": "v1", "metadata": {"name": name}});
+        cluster.server.put("nodes", node);
+    }
+    let outcome = cluster.run("doctor").await;
+    assert_eq!(outcome.exit, Exit::Partial, "{outcome:?}");
+    assert!(outcome.out.contains("no agent on node-9"), "{}", outcome.out);
+    assert!(outcome.out.contains("hook sk_lookup refused: CAP_NET_ADMIN is missing"), "{}", outcome.out);
+}
+
+#[tokio::test]
+async fn the_pods_of_a_node_are_listed_with_their_addresses_page_by_page() {
+    let served = Served::start(Node::default()).await;
+    let all = get(served.address, "/v1/pods", "").await.json();
+    let name = |pod: &Value| format!("{}/{}", pod["pod"]["namespace"], pod["pod"]["name"]).replace('"', "");
+    let names: Vec<String> = all["items"].as_array().expect("items").iter().map(name).collect();
+    assert!(names.is_sorted() && names.contains(&"shop/curler".to_owned()), "{names:?}");
+    let mut paged = Vec::new();
+    let mut path = "/v1/pods?limit=2".to_owned();
+    loop {
+        let page = get(served.address, &path, "").await.json();
+        paged.extend(page["items"].as_array().expect("items").iter().map(name));
+        let Some(next) = page["continue"].as_str() else { break };
+        path = format!("/v1/pods?limit=2&continue={}", next.replace('/', "%2F"));
+    }
+    assert_eq!(paged, names);
+    let curler = all["items"].as_array().expect("items").iter().find(|pod| name(pod) == "shop/curler");
+    let curler = curler.expect("curler");
+    assert_eq!((&curler["addresses"], &curler["labels"]["app"]), (&json!(["10.244.0.9"]), &json!("curler")));
+}
