@@ -1,5 +1,6 @@
 //! `portolan declare`: which ports it declares and how they are named, and that the real kubectl merges its patches without
 //! losing a port.
+#![expect(clippy::indexing_slicing, reason = "a test fails by panicking")]
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::path::Path;

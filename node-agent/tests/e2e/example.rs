@@ -5,8 +5,6 @@ use serde_json::{Value, json};
 
 pub const APP: &str = "multi-port-app";
 pub const CURLER: &str = "curler";
-/// Name of the Deployment.
-pub const WEB: &str = "multi-port-web";
 /// The port in the manifest and in the Service.
 pub const DECLARED: u16 = 8080;
 pub const UNDECLARED: [u16; 2] = [9090, 5000];
@@ -44,21 +42,6 @@ pub fn app(namespace: &str, image: &str) -> Value {
         },
     });
     list([pod, service])
-}
-
-/// A Deployment of pods that listen as the pod of [`app`] does. Nobody calls them.
-pub fn web(namespace: &str, image: &str, replicas: usize) -> Value {
-    let mut pod = pod(namespace, WEB, image, SERVER);
-    pod["spec"]["containers"][0]["ports"] = json!([{ "name": "http", "containerPort": DECLARED }]);
-    json!({
-        "apiVersion": "apps/v1", "kind": "Deployment",
-        "metadata": { "namespace": namespace, "name": WEB },
-        "spec": {
-            "replicas": replicas,
-            "selector": { "matchLabels": { "app": WEB } },
-            "template": { "metadata": { "labels": { "app": WEB } }, "spec": pod["spec"] },
-        },
-    })
 }
 
 /// The pod that calls the address of the other pod and of its Service. It runs on the same node, because an agent knows the

@@ -5,14 +5,33 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use portolan_report::wire::Finding;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::example::{self, UNDECLARED, WEB};
+use super::example::{self, UNDECLARED};
 use super::verdict::in_list;
 use super::world::{POLLING, World};
 
+/// Name of the Deployment.
+const WEB: &str = "multi-port-web";
 /// Number of pods of the workload.
 const REPLICAS: usize = 2;
+
+/// A Deployment of pods that listen as the example's pod does. Nobody calls them.
+fn web(namespace: &str, image: &str) -> Value {
+    let app = example::app(namespace, image);
+    json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": { "namespace": namespace, "name": WEB },
+        "spec": {
+            "replicas": REPLICAS,
+            "selector": { "matchLabels": { "app": WEB } },
+            "template": {
+                "metadata": { "labels": { "app": WEB } },
+                "spec": app["items"][0]["spec"],
+            },
+        },
+    })
+}
 
 /// Returns the output of `kubectl portolan` with these words.
 fn plugin(world: &World, words: &[&str]) -> Result<String, String> {
@@ -50,7 +69,7 @@ fn fingerprints(world: &World) -> Result<(BTreeSet<String>, BTreeSet<String>), S
 /// Deploys the workload. After a rollout all its pods are others, and the fingerprints and rows are the same.
 pub fn survives_a_rollout(world: &World) {
     let image = &world.example_image;
-    world.create(&example::web(&world.examples, image, REPLICAS)).expect("the workload is created");
+    world.create(&web(&world.examples, image)).expect("the workload is created");
     let (before, old_pods) = POLLING.eventually("findings of all replicas", || fingerprints(world));
     assert_eq!(before.len(), UNDECLARED.len(), "one fingerprint for each port: {before:?}");
     let target = format!("deployment/{WEB}");

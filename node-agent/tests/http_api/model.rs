@@ -57,7 +57,6 @@ pub fn pod(namespace: &str, name: &str) -> PodRef {
         uid: PodUid(format!("uid-{name}")),
         workload: Some(Workload { kind: "Deployment".to_owned(), name: name.to_owned() }),
         host_network: false,
-        sole_container: Some("app".to_owned()),
         labels: Arc::new([("app".to_owned(), name.to_owned())].into()),
         sole_container: Some("app".to_owned()),
     }
@@ -240,7 +239,11 @@ impl ReadModel for Node {
             Arc::new(Pod { namespace, name, uid, workload, labels, ..Pod::default() })
         };
         let app = known("multi-port-app", [("app", "multi-port-app"), ("pod-template-hash", "6d4b75cb6d")]);
-        if target.subject != PolicySubject::Pod(app.name.clone()) {
+        let is_app = match &target.subject {
+            PolicySubject::Pod(name) => *name == app.name,
+            PolicySubject::Workload { name, .. } => *name == app.name,
+        };
+        if !is_app {
             return PolicyBasis::default();
         }
         let mine =

@@ -20,7 +20,7 @@ pub(super) async fn declare(
     console: &mut Console<'_>,
 ) -> Result<Exit, ClusterError> {
     let target = PolicyTarget::parse(&args.target, args.namespace.as_deref()).map_err(QueryError::from)?;
-    let question = Question::Pods(with_query(PATH, &target.query()));
+    let question = Question::Object(with_query(PATH, &target.query()));
     let mut answers = Fleet::find(cluster).await?.ask(&question).await?;
     let items = std::mem::take(&mut answers.items).into_iter();
     let bases: Result<Vec<PolicyBasis>, _> = items.map(serde_json::from_value).collect();

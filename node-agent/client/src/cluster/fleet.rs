@@ -116,8 +116,6 @@ pub(super) enum Question {
     List(&'static str, Pairs),
     /// Path and query of an object. An agent that does not know the object counts as an agent that answered.
     Object(String),
-    /// Path and query of facts about pods. An agent of a node without such a pod counts as an agent that answered.
-    Pods(String),
 }
 
 impl Question {
@@ -125,16 +123,6 @@ impl Question {
     async fn put(&self, server: &Server) -> Result<Gathered, QueryError> {
         match self {
             Self::List(path, filters) => pages::gather(server, path, filters).await,
-            Self::Pods(path) => {
-                let items = match request::get(server, path).await {
-                    Ok(object) => vec![object],
-                    Err(QueryError::Refused { status: 404, detail, .. }) if detail.starts_with("query: ") => {
-                        Vec::new()
-                    }
-                    Err(error) => return Err(error),
-                };
-                Ok(Gathered { items, generation: 0, broken: None })
-            }
             Self::Object(path) => {
                 let items = match request::get(server, path).await.map_err(target_error) {
                     Ok(object) => vec![object],

@@ -319,7 +319,7 @@ fn pods_page(model: &impl ReadModel, convert: &Converter, list: &ListQuery) -> a
         }
     }
     let continues = first.len() > limit;
-    let last = first.keys().take(limit).last().cloned();
+    let last = first.keys().take(limit).next_back().cloned();
     answer::List {
         schema: SCHEMA.to_owned(),
         items: first.values().take(limit).map(|pod| convert.node_pod(pod)).collect(),
