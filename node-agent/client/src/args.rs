@@ -5,8 +5,6 @@ use clap::{Args, ValueEnum};
 use portolan_engine::model::finding_code::{FindingCode, Severity};
 use portolan_report::label_selector::Selector;
 
-use crate::query::junit::FindingsFormat;
-
 /// Which objects are shown.
 #[derive(Clone, Debug, Default, Args)]
 pub struct FilterArgs {
@@ -68,6 +66,40 @@ pub enum Format {
     Json,
     Yaml,
     Name,
+}
+
+/// Output format of a list of findings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[expect(missing_docs, reason = "doc comments of variants would become help texts")]
+pub enum FindingsFormat {
+    #[default]
+    Table,
+    Wide,
+    Json,
+    Yaml,
+    Name,
+    Junit,
+}
+
+impl FindingsFormat {
+    /// Returns true for the formats that show a table.
+    #[must_use]
+    pub const fn is_table(self) -> bool {
+        matches!(self, Self::Table | Self::Wide)
+    }
+
+    /// Returns the format of lists of all kinds; `None` for a JUnit report.
+    #[must_use]
+    pub const fn of_lists(self) -> Option<Format> {
+        match self {
+            Self::Table => Some(Format::Table),
+            Self::Wide => Some(Format::Wide),
+            Self::Json => Some(Format::Json),
+            Self::Yaml => Some(Format::Yaml),
+            Self::Name => Some(Format::Name),
+            Self::Junit => None,
+        }
+    }
 }
 
 /// Where the agent is asked, and how the answer is shown.

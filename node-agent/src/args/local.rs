@@ -4,8 +4,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use portolan_client::args::{FilterArgs, FindingFilterArgs};
-use portolan_client::query::junit::FindingsFormat;
+use portolan_client::args::{FilterArgs, FindingFilterArgs, FindingsFormat};
 
 /// Options of `scan`.
 #[derive(Debug, Args)]

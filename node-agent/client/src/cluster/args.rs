@@ -6,11 +6,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::scan::args::ScanArgs;
 use super::verb_args::{BaselineArgs, DoctorArgs, PolicyArgs, StatusArgs};
-use crate::args::{FilterArgs, FindingFilterArgs, Format, TopArgs};
+use crate::args::{FilterArgs, FindingFilterArgs, FindingsFormat, Format, TopArgs};
 use crate::query::declare::args::DraftArgs;
 use crate::query::diff::args::DiffArgs;
 use crate::query::images::args::ImagesArgs;
-use crate::query::junit::FindingsFormat;
 
 /// Shows the undeclared ports of a whole cluster, and who calls them: asks the portolan agent of every node.
 #[derive(Debug, Parser)]

@@ -17,7 +17,6 @@ use super::agents::{self, Agent};
 use super::args::ClusterArgs;
 use super::error::ClusterError;
 use super::forward::Forward;
-use super::names::Names;
 use crate::query::console::Console;
 use crate::query::error::QueryError;
 use crate::query::explain::target_error;
@@ -166,17 +165,6 @@ impl Fleet {
     /// Returns the names of the nodes with the pod of an agent.
     pub(super) fn nodes(&self) -> BTreeSet<&str> {
         self.agents.iter().map(|agent| agent.node.as_str()).collect()
-    }
-
-    /// Asks the agents of all nodes, and names the callers in their answers, also those whose pods are on other nodes.
-    ///
-    /// # Errors
-    /// As [`Fleet::ask`].
-    pub(super) async fn ask_named(&self, question: &Question) -> Result<Answers, ClusterError> {
-        let mut answers = self.ask(question).await?;
-        let names = Names::ask_for(self, &answers.items).await;
-        answers.items.iter_mut().for_each(|item| names.fill(item));
-        Ok(answers)
     }
 
     /// Asks the agents of all nodes.

@@ -6,12 +6,13 @@ use portolan_report::table::{self, Width};
 use super::args::{ClusterArgs, FindingsArgs, ListArgs, TopCommandArgs};
 use super::error::ClusterError;
 use super::fleet::{Answers, Fleet, Question};
-use crate::args::{FindingFilterArgs, Format};
+use super::names::Names;
+use crate::args::{FindingsFormat, Format};
 use crate::exit::Exit;
 use crate::fail_on::object_reaches;
 use crate::query::console::Console;
 use crate::query::filters::{Scope, suppressed_only};
-use crate::query::junit::{self, FindingsFormat};
+use crate::query::junit;
 use crate::query::show::{self, FindingRows, FormatError, Subject};
 use crate::query::top as busiest;
 
@@ -26,14 +27,20 @@ pub(super) async fn findings(
     filters.extend(args.filter.pairs());
     filters.push(("state", args.state.join(",")));
     let subject = Subject::Findings;
-    let answers = fleet.ask_named(&Question::List(subject.path(), filters.clone())).await?;
+    let mut answers = fleet.ask(&Question::List(subject.path(), filters.clone())).await?;
+    // The table of workloads needs the pods of all nodes, also of findings without callers.
+    let is_of_workloads = !args.findings.pods && args.output.is_table() && !answers.items.is_empty();
+    let names =
+        if is_of_workloads { Names::ask(&fleet).await } else { Names::ask_for(&fleet, &answers.items).await };
+    answers.items.iter_mut().for_each(|item| names.fill(item));
+    let rows = if is_of_workloads { FindingRows::Workloads(names.pod_totals()) } else { FindingRows::Pods };
     let suppressed = if answers.items.is_empty() && args.state == ["open"] {
         let question = Question::List(subject.path(), suppressed_only(&filters));
         fleet.ask(&question).await.map_or(0, |answers| answers.items.len())
     } else {
         0
     };
-    write_findings(&answers, suppressed, args.output, &args.findings, console)?;
+    write_findings(&answers, suppressed, (args.output, &rows), args.findings.fail_on, console)?;
     finish(&answers, args.findings.fail_on, console)
 }
 
@@ -41,15 +48,14 @@ pub(super) async fn findings(
 pub(super) fn write_findings(
     answers: &Answers,
     suppressed: usize,
-    output: FindingsFormat,
-    options: &FindingFilterArgs,
+    (output, rows): (FindingsFormat, &FindingRows),
+    fail_on: Option<Severity>,
     console: &mut Console<'_>,
 ) -> Result<(), ClusterError> {
     if let Some(format) = output.of_lists() {
-        let rows = FindingRows::wanted(options.pods);
-        return write_list(Subject::Findings, answers, suppressed, (format, &rows), console);
+        return write_list(Subject::Findings, answers, suppressed, (format, rows), console);
     }
-    let report = junit::report(&answers.items, &answers.asked(), options.fail_on);
+    let report = junit::report(&answers.items, &answers.asked(), fail_on);
     Ok(console.write(&report.map_err(ClusterError::NotUnderstood)?)?)
 }
 

@@ -6,10 +6,12 @@ use std::net::IpAddr;
 use portolan_report::answer::NodePod;
 use portolan_report::policy_basis::{LabelledPod, PolicyBasis};
 use portolan_report::wire::Workload;
+use portolan_report::workload_table::{self, PodTotals};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::fleet::{Fleet, Question};
+use super::error::ClusterError;
+use super::fleet::{Answers, Fleet, Question};
 
 /// Path of the node's pods in the agent's API. Older agents do not have it.
 const PATH: &str = "/v1/pods";
@@ -30,6 +32,19 @@ enum Owner {
     Pod(String),
     /// Name of a node. Its pods with `hostNetwork` have the same address.
     Node(String),
+}
+
+impl Fleet {
+    /// Asks the agents of all nodes, and names the callers in their answers, also those whose pods are on other nodes.
+    ///
+    /// # Errors
+    /// As [`Fleet::ask`].
+    pub(super) async fn ask_named(&self, question: &Question) -> Result<Answers, ClusterError> {
+        let mut answers = self.ask(question).await?;
+        let names = Names::ask_for(self, &answers.items).await;
+        answers.items.iter_mut().for_each(|item| names.fill(item));
+        Ok(answers)
+    }
 }
 
 impl Names {
@@ -59,6 +74,15 @@ impl Names {
             names.pods.insert(name, LabelledPod { pod: pod.pod, labels: pod.labels });
         }
         names
+    }
+
+    /// Returns the number of live pods of each workload.
+    pub(super) fn pod_totals(&self) -> PodTotals {
+        let mut totals = PodTotals::new();
+        for pod in self.pods.values() {
+            *totals.entry(workload_table::workload(&pod.pod, "")).or_default() += 1;
+        }
+        totals
     }
 
     fn owner(&self, address: &str) -> Option<&Owner> {

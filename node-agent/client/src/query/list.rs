@@ -1,6 +1,9 @@
 //! `portolan findings`, `listeners` and `connections`: a list, or with `--watch` the list and then its changes.
 
+use portolan_report::answer::NodePod;
 use portolan_report::junit::Asked;
+use portolan_report::workload_table::{self, PodTotals};
+use serde::Deserialize;
 
 use super::agent_query::{AgentQuery, ListQuery};
 use super::console::Console;
@@ -15,6 +18,9 @@ use super::watch;
 use crate::args::{FindingsArgs, ListArgs, ServerArgs};
 use crate::exit::Exit;
 use crate::fail_on::object_reaches;
+
+/// Path of the node's pods in the agent's API.
+const PODS: &str = "/v1/pods";
 
 /// Runs `portolan findings`.
 pub async fn findings(args: &FindingsArgs, console: &mut Console<'_>) -> Exit {
@@ -94,15 +100,19 @@ async fn run(server: &ServerArgs, query: ListQuery, is_followed: bool, console: 
     let result = match Server::parse(&server.server) {
         Ok(parsed) => {
             let query = AgentQuery { server: parsed, query, format: server.output };
-            if is_followed { watch::follow(&query, console).await } else { once(&query, console).await }
+            if is_followed { watch::follow(&query, console).await } else { once(query, console).await }
         }
         Err(error) => Err(error),
     };
     end(result, console)
 }
 
-async fn once(query: &AgentQuery, console: &mut Console<'_>) -> Result<Exit, QueryError> {
+async fn once(query: AgentQuery, console: &mut Console<'_>) -> Result<Exit, QueryError> {
+    let mut query = query;
     let list = query.gather().await?;
+    if matches!(query.query.rows, FindingRows::Workloads(_)) && query.is_tabular() && !list.items.is_empty() {
+        query.query.rows = FindingRows::Workloads(pod_totals(&query.server).await);
+    }
     let fails = list.items.iter().any(|item| query.reaches_fail_on(item));
     let suppressed = query.suppressed_instead(&list).await;
     match query.write_list(&list, suppressed, console) {
@@ -112,4 +122,14 @@ async fn once(query: &AgentQuery, console: &mut Console<'_>) -> Result<Exit, Que
     }
     let exit = list_completeness(&query.server, &list, console).await?;
     Ok(if fails { Exit::FailOn } else { exit })
+}
+
+/// Returns the number of pods of each workload on the agent's node. An older agent does not tell them.
+async fn pod_totals(server: &Server) -> PodTotals {
+    let mut totals = PodTotals::new();
+    let Ok(pods) = pages::gather(server, PODS, &[]).await else { return totals };
+    for pod in pods.items.iter().filter_map(|item| NodePod::deserialize(item).ok()) {
+        *totals.entry(workload_table::workload(&pod.pod, &pod.envelope.node)).or_default() += 1;
+    }
+    totals
 }

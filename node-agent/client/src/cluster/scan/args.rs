@@ -2,8 +2,7 @@
 
 use clap::Args;
 
-use crate::args::{FilterArgs, FindingFilterArgs};
-use crate::query::junit::FindingsFormat;
+use crate::args::{FilterArgs, FindingFilterArgs, FindingsFormat};
 
 /// Image of a release: the workflow that builds the plugin sets it.
 const RELEASED_IMAGE: Option<&str> = option_env!("PORTOLAN_DEFAULT_IMAGE");

@@ -32,6 +32,7 @@ use super::fleet::{Answers, Missing, Respondents};
 use super::{agents, list};
 use crate::exit::Exit;
 use crate::query::console::Console;
+use crate::query::show::FindingRows;
 
 /// Said below every answer: a look is no watch.
 const NOT_SEEN: &str = "One look: who calls these ports is unknown, and so is what was open for moments only. \
@@ -69,7 +70,8 @@ pub(super) async fn scan(
     creation.stop().await;
     let is_clean = removal.finish(&mut interrupt, console).await?;
     let answers = merged(chosen, results?, console)?;
-    list::write_findings(&answers, 0, args.output, &args.findings, console)?;
+    let rows = FindingRows::wanted(args.findings.pods);
+    list::write_findings(&answers, 0, (args.output, &rows), args.findings.fail_on, console)?;
     if !answers.nodes.is_empty() {
         console.message(NOT_SEEN)?;
     }
