@@ -18,7 +18,7 @@ use crate::{step, workspace};
 use identity::{Identity, Source};
 
 /// Maximum size of the image's files: every node of a cluster downloads them.
-const SIZE_LIMIT: u64 = 25 << 20;
+const SIZE_LIMIT: u64 = 28 << 20;
 
 /// File next to the archive with the full name of the image, which a pod must use after the archive is loaded.
 const REFERENCE: &str = "reference";
