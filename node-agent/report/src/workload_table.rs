@@ -54,12 +54,23 @@ fn rank(finding: &Finding) -> (Option<Severity>, Reverse<Option<usize>>) {
 /// Formats the workload of a pod as `NAMESPACE/KIND/NAME`, which `portolan policy` and `portolan declare` take; a pod without one
 /// as `NAMESPACE/NAME`.
 #[must_use]
-pub fn workload(pod: &Pod, node: &str) -> String {
-    let (kind, name) = fingerprint::owner(pod, node);
+pub fn workload(pod: &Pod) -> String {
+    // The node matters only to the name of a static pod, which is not shown.
+    let (kind, name) = fingerprint::owner(pod, "");
     match kind {
         "Pod" => format!("{}/{}", pod.namespace, pod.name),
         kind => format!("{}/{}/{name}", pod.namespace, kind.to_lowercase()),
     }
+}
+
+/// Counts the pods of each workload.
+#[must_use]
+pub fn pod_totals<'a>(pods: impl IntoIterator<Item = &'a Pod>) -> PodTotals {
+    let mut totals = PodTotals::new();
+    for pod in pods {
+        *totals.entry(workload(pod)).or_default() += 1;
+    }
+    totals
 }
 
 impl WorkloadPort<'_> {
@@ -75,8 +86,7 @@ impl WorkloadPort<'_> {
     /// Formats the number of pods that have the finding, of all pods of the workload if their number is known.
     fn pod_count(&self, totals: &PodTotals) -> String {
         let count = self.pods().len();
-        let total =
-            self.worst.pod.as_ref().and_then(|pod| totals.get(&workload(pod, &self.worst.envelope.node)));
+        let total = self.worst.pod.as_ref().and_then(|pod| totals.get(&workload(pod)));
         match total {
             _ if count == 0 => NONE.to_owned(),
             Some(total) => format!("{count} of {}", (*total).max(count)),
@@ -187,7 +197,7 @@ impl WorkloadPort<'_> {
 /// Formats where the finding is: the workload, the pod, or the network namespace.
 fn place(finding: &Finding) -> String {
     match (&finding.pod, &finding.listener) {
-        (Some(pod), _) => workload(pod, &finding.envelope.node),
+        (Some(pod), _) => workload(pod),
         (None, Some(listener)) => cells::location(listener),
         (None, None) => NONE.to_owned(),
     }

@@ -12,9 +12,7 @@ use serde_json::{Value, json};
 
 use super::error::ClusterError;
 use super::fleet::{Answers, Fleet, Question};
-
-/// Path of the node's pods in the agent's API. Older agents do not have it.
-const PATH: &str = "/v1/pods";
+use crate::query::pages::PODS;
 
 /// The live pods of all nodes.
 #[derive(Debug, Default)]
@@ -50,7 +48,7 @@ impl Fleet {
 impl Names {
     /// Asks all agents for their pods. Callers of nodes whose agent does not tell stay without a name.
     pub(super) async fn ask(fleet: &Fleet) -> Self {
-        let answers = fleet.ask(&Question::List(PATH, Vec::new())).await;
+        let answers = fleet.ask(&Question::List(PODS, Vec::new())).await;
         answers.map_or_else(|_| Self::default(), |answers| Self::of(&answers.items))
     }
 
@@ -78,11 +76,7 @@ impl Names {
 
     /// Returns the number of live pods of each workload.
     pub(super) fn pod_totals(&self) -> PodTotals {
-        let mut totals = PodTotals::new();
-        for pod in self.pods.values() {
-            *totals.entry(workload_table::workload(&pod.pod, "")).or_default() += 1;
-        }
-        totals
+        workload_table::pod_totals(self.pods.values().map(|pod| &pod.pod))
     }
 
     fn owner(&self, address: &str) -> Option<&Owner> {

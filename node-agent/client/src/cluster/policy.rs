@@ -16,12 +16,9 @@ use crate::query::error::QueryError;
 use crate::query::policy::draft::draft_of_nodes;
 use crate::query::policy::error::PolicyError;
 use crate::query::policy::target::PolicyTarget;
-use crate::query::policy::write;
+use crate::query::policy::{PATH, write};
 use crate::query::show::FormatError;
 use crate::query::url::with_query;
-
-/// Path of the facts in the agent's API.
-const PATH: &str = "/v1/policy";
 
 /// Prints the policy.
 pub(super) async fn policy(
@@ -57,11 +54,13 @@ pub(super) async fn policy(
     Ok(if is_partial { Exit::Partial } else { Exit::Fine })
 }
 
-fn question(target: &PolicyTarget) -> Question {
+/// Returns the question for the facts about the pods of a target.
+pub(super) fn question(target: &PolicyTarget) -> Question {
     Question::Object(with_query(PATH, &target.query()))
 }
 
-fn parsed(answers: &Answers) -> Result<Vec<PolicyBasis>, ClusterError> {
+/// Parses the facts of all nodes.
+pub(super) fn parsed(answers: &Answers) -> Result<Vec<PolicyBasis>, ClusterError> {
     let parse = |item| PolicyBasis::deserialize(item).map_err(|error| FormatError::of("PolicyBasis", &error));
     answers.items.iter().map(parse).collect::<Result<_, _>>().map_err(ClusterError::NotUnderstood)
 }

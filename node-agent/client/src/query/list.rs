@@ -19,9 +19,6 @@ use crate::args::{FindingsArgs, ListArgs, ServerArgs};
 use crate::exit::Exit;
 use crate::fail_on::object_reaches;
 
-/// Path of the node's pods in the agent's API.
-const PODS: &str = "/v1/pods";
-
 /// Runs `portolan findings`.
 pub async fn findings(args: &FindingsArgs, console: &mut Console<'_>) -> Exit {
     let mut watch_filters = args.filter.pairs();
@@ -126,10 +123,7 @@ async fn once(query: AgentQuery, console: &mut Console<'_>) -> Result<Exit, Quer
 
 /// Returns the number of pods of each workload on the agent's node. An older agent does not tell them.
 async fn pod_totals(server: &Server) -> PodTotals {
-    let mut totals = PodTotals::new();
-    let Ok(pods) = pages::gather(server, PODS, &[]).await else { return totals };
-    for pod in pods.items.iter().filter_map(|item| NodePod::deserialize(item).ok()) {
-        *totals.entry(workload_table::workload(&pod.pod, &pod.envelope.node)).or_default() += 1;
-    }
-    totals
+    let Ok(list) = pages::gather(server, pages::PODS, &[]).await else { return PodTotals::new() };
+    let pods: Vec<NodePod> = list.items.iter().filter_map(|item| NodePod::deserialize(item).ok()).collect();
+    workload_table::pod_totals(pods.iter().map(|pod| &pod.pod))
 }

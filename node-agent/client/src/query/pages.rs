@@ -8,6 +8,8 @@ use super::request::get;
 use super::server::Server;
 use super::url::with_query;
 
+/// Path of the node's pods in the agent's API. Older agents do not have it.
+pub(crate) const PODS: &str = "/v1/pods";
 /// Number of items per page.
 const PAGE: usize = 500;
 

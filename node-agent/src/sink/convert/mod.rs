@@ -86,17 +86,18 @@ impl Converter {
     /// Converts a finding.
     #[must_use]
     pub fn finding(&self, finding: &finding::Finding) -> wire::Finding {
+        let pod = finding.pod.as_ref().map(pod_ref);
         wire::Finding {
             envelope: self.envelope(),
             id: name(&finding.id),
-            fingerprint: workload_port::of_finding(finding, &self.agent.node),
+            fingerprint: workload_port::of_finding_in(finding, pod.as_ref(), &self.agent.node),
             state: finding.state.as_str().to_owned(),
             code: finding.code.as_str().to_owned(),
             severity: finding.code.severity().as_str().to_owned(),
             message: text(&finding.message),
             first_seen: self.wall.rfc3339(finding.first_seen),
             last_seen: self.wall.rfc3339(finding.last_seen),
-            pod: finding.pod.as_ref().map(pod_ref),
+            pod,
             container: finding.container.as_ref().map(container),
             protocol: finding.protocol.map(|protocol| protocol.as_str().to_owned()),
             port: finding.port.map(std::num::NonZeroU16::get),
@@ -124,10 +125,11 @@ impl Converter {
     /// Converts a listener.
     #[must_use]
     pub fn listener(&self, listener: &listener::Listener) -> wire::Listener {
+        let pod = listener.pod.as_ref().map(pod_ref);
         wire::Listener {
             envelope: self.envelope(),
             id: name(&listener.id),
-            fingerprint: workload_port::of_listener(listener, &self.agent.node),
+            fingerprint: workload_port::of_listener(listener, pod.as_ref(), &self.agent.node),
             protocol: listener.port.protocol.as_str().to_owned(),
             port: listener.port.port.get(),
             addresses: listener.addresses.iter().take(MAX_LIST).map(ToString::to_string).collect(),
@@ -150,7 +152,7 @@ impl Converter {
                 listener::ListenerState::Closed => "closed",
             }
             .to_owned(),
-            pod: listener.pod.as_ref().map(pod_ref),
+            pod,
             container: listener.container.as_ref().map(container),
             declaration: declaration(&listener.declaration),
             traffic: self.traffic(&listener.traffic),

@@ -3,20 +3,27 @@
 use portolan_engine::model::finding::Finding;
 use portolan_engine::model::finding_code::FindingCode;
 use portolan_engine::model::listener::Listener;
-use portolan_engine::model::pod::{Container, PodRef};
+use portolan_engine::model::pod::Container;
 use portolan_report::fingerprint::{Place, Subject, fingerprint};
+use portolan_report::wire;
 
 use super::pod_ref;
 
-/// Returns the fingerprint of a listener's port.
-pub(super) fn of_listener(listener: &Listener, node: &str) -> String {
+/// Returns the fingerprint of a listener's port. `pod` is its pod, converted.
+pub(super) fn of_listener(listener: &Listener, pod: Option<&wire::Pod>, node: &str) -> String {
     let subject = Subject::Port { protocol: listener.port.protocol.as_str(), port: listener.port.port.get() };
-    at(listener.pod.as_ref(), listener.container.as_ref(), Some(listener), node, subject)
+    let sole = listener.pod.as_ref().and_then(|pod| pod.sole_container.as_deref());
+    at(pod, container_name(listener.container.as_ref(), sole), Some(listener), node, subject)
 }
 
 /// Returns the fingerprint of a finding: of the listener's port, if there is one.
 #[must_use]
 pub fn of_finding(finding: &Finding, node: &str) -> String {
+    of_finding_in(finding, finding.pod.as_ref().map(pod_ref).as_ref(), node)
+}
+
+/// Returns the fingerprint of a finding. `pod` is its pod, converted.
+pub(super) fn of_finding_in(finding: &Finding, pod: Option<&wire::Pod>, node: &str) -> String {
     let code = finding.code.as_str();
     let explained_by = finding.declaration.explained_by.first();
     let protocol = finding.protocol.map(|protocol| protocol.as_str());
@@ -27,7 +34,8 @@ pub fn of_finding(finding: &Finding, node: &str) -> String {
         (Some(protocol), Some(port)) => Subject::Port { protocol, port: port.get() },
         _ => Subject::Pod { code, about: explained_by.map_or("", |by| &by.reference) },
     };
-    at(finding.pod.as_ref(), finding.container.as_ref(), finding.listener.as_deref(), node, subject)
+    let sole = finding.pod.as_ref().and_then(|pod| pod.sole_container.as_deref());
+    at(pod, container_name(finding.container.as_ref(), sole), finding.listener.as_deref(), node, subject)
 }
 
 /// Returns true if the finding says that nothing serves a port that something expects.
@@ -35,9 +43,14 @@ fn is_unserved(code: FindingCode) -> bool {
     matches!(code, FindingCode::StaleDeclaration | FindingCode::DanglingServicePort)
 }
 
+/// Returns the name of the container; of an unknown one that of the pod's sole container, as no other could serve the port.
+fn container_name<'a>(container: Option<&'a Container>, sole: Option<&'a str>) -> &'a str {
+    container.map(|container| container.name.as_str()).or(sole).unwrap_or_default()
+}
+
 fn at(
-    pod: Option<&PodRef>,
-    container: Option<&Container>,
+    pod: Option<&wire::Pod>,
+    container: &str,
     listener: Option<&Listener>,
     node: &str,
     subject: Subject<'_>,
@@ -48,7 +61,5 @@ fn at(
         let process = process.map_or("", |process| process.name.as_str());
         return fingerprint(Place::Netns { node, netns, process }, subject);
     };
-    // A pod with one container has no other that could serve the port.
-    let container = container.map(|container| container.name.as_str()).or(pod.sole_container.as_deref());
-    fingerprint(Place::Pod { pod: &pod_ref(pod), container: container.unwrap_or_default(), node }, subject)
+    fingerprint(Place::Pod { pod, container, node }, subject)
 }

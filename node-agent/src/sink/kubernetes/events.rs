@@ -91,9 +91,6 @@ impl Events {
         }
         self.open.insert(id.to_owned(), key.clone());
         *self.open_count.entry(key.clone()).or_default() += 1;
-        if let Some(pending) = self.pending.get_mut(key) {
-            pending.ended = false;
-        }
     }
 
     /// Notes that a finding ended, or changed its code. If it was the last of its key, drops its Event if it is not sent yet.
@@ -154,13 +151,13 @@ impl PendingWrites for Events {
             return self.ended(&finding.id, now);
         }
         let Some(pod) = &finding.pod else { return };
+        if finding.code.severity() < Severity::High {
+            return self.ended(&finding.id, now);
+        }
         let entry = ReportEntry::of(finding, &self.node);
         let key = (entry.fingerprint.clone(), entry.code);
         if self.open.get(&finding.id).is_some_and(|before| *before != key) {
             self.ended(&finding.id, now);
-        }
-        if finding.code.severity() < Severity::High {
-            return;
         }
         self.opened(&finding.id, &key);
         if let Some(pending) = self.pending.get_mut(&key) {

@@ -14,19 +14,14 @@ mod workload;
 use super::console::Console;
 use super::error::QueryError;
 use super::outcome::{end, is_unready, report_readiness};
-use super::policy::error::PolicyError;
 use super::policy::target::PolicyTarget;
-use super::request;
+use super::policy::{self, PATH};
 use super::server::Server;
-use super::url::with_query;
 use crate::exit::Exit;
 use args::{DeclareArgs, DraftArgs};
 use draft::draft;
 use portolan_report::policy_basis::PolicyBasis;
 use text::written;
-
-/// Path of the facts in the agent's API.
-pub(crate) const PATH: &str = "/v1/policy";
 
 /// Runs `portolan declare`.
 pub async fn run(args: &DeclareArgs, console: &mut Console<'_>) -> Exit {
@@ -37,13 +32,7 @@ pub async fn run(args: &DeclareArgs, console: &mut Console<'_>) -> Exit {
 async fn print(args: &DeclareArgs, console: &mut Console<'_>) -> Result<Exit, QueryError> {
     let server = Server::parse(&args.server)?;
     let target = PolicyTarget::parse(&args.draft.target, args.draft.namespace.as_deref())?;
-    let basis = match request::get::<PolicyBasis>(&server, &with_query(PATH, &target.query())).await {
-        Err(QueryError::Refused { status: 404, .. }) => {
-            let (target, server) = (target.to_string(), server.to_string());
-            return Err(PolicyError::NotHere { target, server }.into());
-        }
-        answer => answer?,
-    };
+    let basis = policy::basis(&server, &target).await?;
     let is_unready = is_unready(&server).await;
     let is_partial = show(&args.draft, &[basis], &server.to_string(), console)?;
     let exit = report_readiness(is_unready, console)?;

@@ -7,10 +7,7 @@ use portolan_report::policy_basis::{PolicyBasis, PolicyPod};
 use super::args::PatchFormat;
 use super::patch::PodSpec;
 use super::workload::{Way, Workload};
-use crate::query::policy::remark::{escape_remark, list_names};
-
-/// Maximum number of lines under one heading.
-const MAX_LISTED: usize = 64;
+use crate::query::policy::remark::{escape_remark, list_names, list_some};
 
 /// What the remarks say, beside what to run.
 #[derive(Debug, Default)]
@@ -102,15 +99,4 @@ fn what_to_do(workload: &Workload, format: PatchFormat) -> Vec<String> {
             managed.to_owned(),
         ],
     }
-}
-
-/// Appends a heading with its lines, if there are any.
-fn list_some(remarks: &mut Vec<String>, heading: &str, lines: &[String]) {
-    if lines.is_empty() {
-        return;
-    }
-    remarks.push(heading.to_owned());
-    remarks.extend(lines.iter().take(MAX_LISTED).cloned());
-    let more = lines.len().saturating_sub(MAX_LISTED);
-    remarks.extend((more > 0).then(|| format!("  and {more} more")));
 }

@@ -9,7 +9,7 @@ use portolan_report::policy_basis::{LabelledPod, PolicyBasis};
 use super::error::PolicyError;
 use super::object::{Metadata, NetworkPolicy, Peer, Port, Rule, Selector, Spec, is_dns_label, is_subdomain};
 use super::peers::{everywhere, seen};
-use super::remark::{escape_remark, list_names};
+use super::remark::{escape_remark, list_names, list_some};
 use super::selector::{full_name, select};
 use super::wanted_ports::{Decision, all};
 
@@ -17,8 +17,6 @@ use super::wanted_ports::{Decision, all};
 const SUFFIX: &str = "-declared-ports";
 /// Number of nodes' names in one line of the remarks.
 const NODES_PER_LINE: usize = 4;
-/// Maximum number of lines under one heading of the remarks.
-const MAX_LISTED: usize = 64;
 
 /// A drafted NetworkPolicy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -190,15 +188,4 @@ fn remarks(
     }
     all.extend(warnings.iter().map(|warning| format!("WARNING: {warning}.")));
     all.iter().map(|line| escape_remark(line)).collect()
-}
-
-/// Appends a heading with its lines, if there are any.
-fn list_some(remarks: &mut Vec<String>, heading: &str, lines: &[String]) {
-    if lines.is_empty() {
-        return;
-    }
-    remarks.push(heading.to_owned());
-    remarks.extend(lines.iter().take(MAX_LISTED).cloned());
-    let more = lines.len().saturating_sub(MAX_LISTED);
-    remarks.extend((more > 0).then(|| format!("  and {more} more")));
 }

@@ -26,6 +26,9 @@ use error::PolicyError;
 use portolan_report::policy_basis::PolicyBasis;
 use target::PolicyTarget;
 
+/// Path of the facts in the agent's API, for drafts of policies and of declarations.
+pub(crate) const PATH: &str = "/v1/policy";
+
 /// Runs `portolan policy`.
 pub async fn run(args: &PolicyArgs, console: &mut Console<'_>) -> Exit {
     let result = print(args, console).await;
@@ -35,19 +38,22 @@ pub async fn run(args: &PolicyArgs, console: &mut Console<'_>) -> Exit {
 async fn print(args: &PolicyArgs, console: &mut Console<'_>) -> Result<Exit, QueryError> {
     let server = Server::parse(&args.server)?;
     let target = PolicyTarget::parse(&args.draft.target, args.draft.namespace.as_deref())?;
-    let basis = match request::get::<PolicyBasis>(&server, &with_query("/v1/policy", &target.query())).await {
-        Err(QueryError::Refused { status: 404, .. }) => {
-            return Err(
-                PolicyError::NotHere { target: target.to_string(), server: server.to_string() }.into()
-            );
-        }
-        answer => answer?,
-    };
+    let basis = basis(&server, &target).await?;
     let is_unready = is_unready(&server).await;
     let draft = draft(&basis, args.draft.observed)?;
     write(&draft, args.draft.output, console)?.map_err(|reason| unwritable(&server, reason))?;
     let exit = report_readiness(is_unready, console)?;
     Ok(if draft.is_partial { Exit::Partial } else { exit })
+}
+
+/// Asks an agent for the facts about the pods of a target.
+pub(super) async fn basis(server: &Server, target: &PolicyTarget) -> Result<PolicyBasis, QueryError> {
+    match request::get(server, &with_query(PATH, &target.query())).await {
+        Err(QueryError::Refused { status: 404, .. }) => {
+            Err(PolicyError::NotHere { target: target.to_string(), server: server.to_string() }.into())
+        }
+        answer => answer,
+    }
 }
 
 /// Writes a draft and its warnings. The inner error is the serializer's message if the policy cannot be written.
@@ -96,5 +102,5 @@ fn json(policy: &impl Serialize) -> Result<String, String> {
 }
 
 fn unwritable(server: &Server, reason: String) -> QueryError {
-    QueryError::NotUnderstood { server: server.to_string(), path: "/v1/policy".to_owned(), reason }
+    QueryError::NotUnderstood { server: server.to_string(), path: PATH.to_owned(), reason }
 }

@@ -1,4 +1,4 @@
-//! Formats remarks of one line, with the text that a pod chose escaped.
+//! Formats the remarks of drafts: one line each, with the text that a pod chose escaped.
 
 use std::fmt::Write;
 
@@ -8,6 +8,8 @@ use portolan_engine::read::plain_text::escape;
 const MAX_CHARS: usize = 400;
 /// Maximum number of names that a remark lists.
 const MAX_NAMES: usize = 8;
+/// Maximum number of lines under one heading.
+const MAX_LISTED: usize = 64;
 
 /// Escapes all characters that could end a YAML comment, change a terminal's state, or are not allowed in a YAML comment.
 /// Truncates the text to [`MAX_CHARS`].
@@ -34,4 +36,15 @@ pub(crate) fn list_names<'a>(names: impl IntoIterator<Item = &'a str>) -> String
     let shown: Vec<&str> = all.iter().take(MAX_NAMES).copied().collect();
     let more = all.len().saturating_sub(MAX_NAMES);
     if more == 0 { shown.join(", ") } else { format!("{} and {more} more", shown.join(", ")) }
+}
+
+/// Appends a heading with its lines, if there are any.
+pub(crate) fn list_some(remarks: &mut Vec<String>, heading: &str, lines: &[String]) {
+    if lines.is_empty() {
+        return;
+    }
+    remarks.push(heading.to_owned());
+    remarks.extend(lines.iter().take(MAX_LISTED).cloned());
+    let more = lines.len().saturating_sub(MAX_LISTED);
+    remarks.extend((more > 0).then(|| format!("  and {more} more")));
 }
