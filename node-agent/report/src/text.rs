@@ -2,17 +2,30 @@
 
 use crate::cells;
 use crate::escape::terminal;
-use crate::wire::{Connection, Finding, Listener, Pod, Report};
+use crate::wire::{Connection, Envelope, Finding, Listener, Pod, Report};
 
 /// Formats a report as one line that ends with a newline.
 #[must_use]
 pub fn line(report: &Report) -> String {
-    let (time, rest) = match report {
-        Report::Finding(finding) => (&finding.envelope.time, finding_text(finding)),
-        Report::Listener(listener) => (&listener.envelope.time, listener_text(listener)),
-        Report::Connection(connection) => (&connection.envelope.time, connection_text(connection)),
+    let (envelope, rest) = parts(report);
+    terminal(&format!("{} {rest}", envelope.time)) + "\n"
+}
+
+/// Formats a report as one line that also names the node, behind the time. It ends with a newline.
+#[must_use]
+pub fn line_with_node(report: &Report) -> String {
+    let (envelope, rest) = parts(report);
+    terminal(&format!("{} {} {rest}", envelope.time, envelope.node)) + "\n"
+}
+
+/// Returns the envelope of a report, and the text of the rest.
+fn parts(report: &Report) -> (&Envelope, String) {
+    match report {
+        Report::Finding(finding) => (&finding.envelope, finding_text(finding)),
+        Report::Listener(listener) => (&listener.envelope, listener_text(listener)),
+        Report::Connection(connection) => (&connection.envelope, connection_text(connection)),
         Report::Loss(loss) => (
-            &loss.envelope.time,
+            &loss.envelope,
             format!(
                 "LOSS      {} × {}{}",
                 loss.count,
@@ -21,13 +34,10 @@ pub fn line(report: &Report) -> String {
             ),
         ),
         Report::AgentStatus(status) => (
-            &status.envelope.time,
+            &status.envelope,
             format!("STATUS    {} namespaces, {} listeners", status.namespaces, status.listeners),
         ),
-    };
-    let mut line = terminal(&format!("{time} {rest}"));
-    line.push('\n');
-    line
+    }
 }
 
 fn finding_text(finding: &Finding) -> String {
@@ -104,7 +114,7 @@ fn pod_text(pod: Option<&Pod>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{Declaration, Envelope, Policy, Traffic};
+    use crate::wire::{Declaration, Policy, Traffic};
 
     /// A finding without a listener.
     fn finding(code: &str, port: Option<u16>) -> Report {

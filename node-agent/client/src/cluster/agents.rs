@@ -53,6 +53,22 @@ pub(super) async fn client(args: &ClusterArgs) -> Result<Client, ClusterError> {
 /// # Errors
 /// If the list fails or is empty.
 pub(super) async fn find(client: &Client, args: &ClusterArgs) -> Result<Vec<Agent>, ClusterError> {
+    let agents = list(client, args).await?;
+    if agents.is_empty() {
+        let place = args
+            .agents_namespace
+            .as_ref()
+            .map_or_else(|| "in any namespace".to_owned(), |namespace| format!("in namespace {namespace}"));
+        return Err(ClusterError::NoAgents { selector: args.agents_selector.clone(), place });
+    }
+    Ok(agents)
+}
+
+/// Returns one agent per node, sorted by node; none if there are none.
+///
+/// # Errors
+/// If the list fails.
+pub(super) async fn list(client: &Client, args: &ClusterArgs) -> Result<Vec<Agent>, ClusterError> {
     let pods: Api<Pod> = match &args.agents_namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
@@ -69,15 +85,7 @@ pub(super) async fn find(client: &Client, args: &ClusterArgs) -> Result<Vec<Agen
             None => break,
         }
     }
-    let agents = one_for_each_node(&found);
-    if agents.is_empty() {
-        let place = args
-            .agents_namespace
-            .as_ref()
-            .map_or_else(|| "in any namespace".to_owned(), |namespace| format!("in namespace {namespace}"));
-        return Err(ClusterError::NoAgents { selector: args.agents_selector.clone(), place });
-    }
-    Ok(agents)
+    Ok(one_for_each_node(&found))
 }
 
 /// Chooses one pod per node. A node has two pods while its agent is replaced, and evicted pods stay in the list.

@@ -29,6 +29,7 @@ Examples:
   kubectl portolan findings
   kubectl portolan findings -n shop --severity critical,high -o wide
   kubectl portolan findings --fail-on high        # for scripts: exit code 1 if there is one
+  kubectl portolan findings --watch               # what is there, then every change, until Ctrl-C
   kubectl portolan findings -o junit > portolan.xml
   kubectl portolan diff before.json              # what is new since `findings -o json > before.json`
   kubectl portolan images                        # what the containers of each image listen on
@@ -116,9 +117,12 @@ pub struct FindingsArgs {
     /// Filters for findings.
     #[command(flatten)]
     pub findings: FindingFilterArgs,
-    /// Which states: open, suppressed, resolved, or several
+    /// Which states: open, suppressed, resolved, or several; --watch of open ones shows their end too
     #[arg(long, value_delimiter = ',', default_value = "open", value_name = "STATE")]
     pub state: Vec<String>,
+    /// Keep running and show what changes, on all nodes
+    #[arg(short, long)]
+    pub watch: bool,
 }
 
 /// Options of `kubectl portolan listeners` and `connections`.
@@ -130,6 +134,9 @@ pub struct ListArgs {
     /// Filters for all objects.
     #[command(flatten)]
     pub filter: FilterArgs,
+    /// Keep running and show what changes, on all nodes
+    #[arg(short, long)]
+    pub watch: bool,
 }
 
 /// Options of `kubectl portolan explain`.

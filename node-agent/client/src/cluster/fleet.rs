@@ -26,7 +26,10 @@ use crate::query::request;
 use crate::query::server::{Dial, Server};
 
 /// Maximum number of agents that are asked at the same time. Each is a stream through the API server.
-const MAX_CONCURRENT: usize = 16;
+pub(super) const MAX_CONCURRENT: usize = 16;
+
+/// Says why the answer of an agent that is starting is incomplete.
+pub(super) const UNREADY: &str = "its agent is not ready yet";
 
 /// Who answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -139,6 +142,7 @@ impl Question {
 }
 
 /// The agents of a cluster, and how they are reached. Verbs find it once, and then ask as often as they need.
+#[derive(Clone)]
 pub(super) struct Fleet {
     client: Client,
     agents: Vec<Agent>,
@@ -155,6 +159,26 @@ impl Fleet {
         let client = agents::client(args).await?;
         let agents = agents::find(&client, args).await?;
         Ok(Self { client, agents, port: args.agents_port, time_limit: Duration::from_secs(args.timeout) })
+    }
+
+    /// Returns the same cluster with these agents, found later.
+    pub(super) fn with(&self, agents: Vec<Agent>) -> Self {
+        Self { agents, ..self.clone() }
+    }
+
+    /// Returns the agents, one per node.
+    pub(super) fn agents(&self) -> &[Agent] {
+        &self.agents
+    }
+
+    /// Returns how long one agent may take.
+    pub(super) fn time_limit(&self) -> Duration {
+        self.time_limit
+    }
+
+    /// Returns the way to an agent. Opens no stream yet.
+    pub(super) fn forward(&self, agent: Agent) -> Forward {
+        Forward::new(self.client(), agent, self.port)
     }
 
     /// Returns the client for the API server.
@@ -195,17 +219,22 @@ impl Fleet {
 }
 
 /// Objects of one agent and the reason why they are incomplete; or the failure.
-type AgentAnswer = Result<(Vec<Value>, Option<String>), AgentFailure>;
+pub(super) type AgentAnswer = Result<(Vec<Value>, Option<String>), AgentFailure>;
 
 /// Reason why an agent gave no answer.
 #[derive(Debug)]
-enum AgentFailure {
+pub(super) enum AgentFailure {
     /// The question is wrong, whatever the other agents answer.
     Question(QueryError),
     /// The question is wrong, or this agent is too old for it.
     QuestionOrVersion(QueryError),
     /// The agent cannot be reached, or did not answer.
     Node(String),
+}
+
+/// Says why an agent that refuses what others accept has no answer.
+pub(super) fn perhaps_older(error: &QueryError) -> String {
+    format!("its agent, perhaps an older one, refuses the question: {}", error.reason())
 }
 
 /// Asks one agent through a port-forward. Also asks whether the agent is ready, since its answer is incomplete otherwise.
@@ -236,7 +265,7 @@ async fn ask_agent(
         Ok(Err(error)) => Err(AgentFailure::Node(forward.port_error().unwrap_or_else(|| error.reason()))),
         Ok(Ok((Gathered { items, broken: Some(error), .. }, _))) => Ok((items, Some(error.reason()))),
         Ok(Ok((Gathered { items, .. }, Err(QueryError::Refused { status: 503, .. })))) => {
-            Ok((items, Some("its agent is not ready yet".to_owned())))
+            Ok((items, Some(UNREADY.to_owned())))
         }
         Ok(Ok((Gathered { items, .. }, _))) => Ok((items, None)),
     }
@@ -244,7 +273,7 @@ async fn ask_agent(
 
 /// Merges the answers. Fails if the question is wrong: an agent reported [`AgentFailure::Question`], or no reached agent
 /// accepted the question.
-fn merged(answered: Vec<(String, AgentAnswer)>) -> Result<Answers, QueryError> {
+pub(super) fn merged(answered: Vec<(String, AgentAnswer)>) -> Result<Answers, QueryError> {
     let none_accepted = !answered.iter().any(|(_, answer)| answer.is_ok());
     let mut answers = Answers::default();
     for (node, answer) in answered {
@@ -256,10 +285,7 @@ fn merged(answered: Vec<(String, AgentAnswer)>) -> Result<Answers, QueryError> {
             }
             Err(AgentFailure::Question(error)) => return Err(error),
             Err(AgentFailure::QuestionOrVersion(error)) if none_accepted => return Err(error),
-            Err(AgentFailure::QuestionOrVersion(error)) => (
-                Some(format!("its agent, perhaps an older one, refuses the question: {}", error.reason())),
-                false,
-            ),
+            Err(AgentFailure::QuestionOrVersion(error)) => (Some(perhaps_older(&error)), false),
             Err(AgentFailure::Node(reason)) => (Some(reason), false),
         };
         if let Some(reason) = reason {

@@ -17,7 +17,7 @@ pub(super) struct Forward {
     pods: Api<Pod>,
     agent: Agent,
     port: u16,
-    /// Last error that kubelet reported about the port.
+    /// Last error that kubelet reported about the port, since the last attempt to open a stream.
     port_error: Arc<Mutex<Option<String>>>,
 }
 
@@ -33,6 +33,7 @@ impl Forward {
     }
 
     async fn open(&self) -> io::Result<Box<dyn AgentStream>> {
+        *self.port_error.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let opened = self.pods.portforward(&self.agent.pod, &[self.port]).await;
         let mut forwarder =
             opened.map_err(|error| io::Error::other(refusal::of_forward(&error, &self.agent.namespace)))?;

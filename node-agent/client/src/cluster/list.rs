@@ -104,7 +104,7 @@ pub(super) async fn top(
 
 /// Writes a merged list. An empty table has no rows to write, so a message says that it is empty, and how many findings are
 /// `suppressed` instead.
-fn write_list(
+pub(super) fn write_list(
     subject: Subject,
     answers: &Answers,
     suppressed: usize,

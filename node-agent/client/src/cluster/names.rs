@@ -48,8 +48,13 @@ impl Fleet {
 impl Names {
     /// Asks all agents for their pods. Callers of nodes whose agent does not tell stay without a name.
     pub(super) async fn ask(fleet: &Fleet) -> Self {
-        let answers = fleet.ask(&Question::List(PODS, Vec::new())).await;
-        answers.map_or_else(|_| Self::default(), |answers| Self::of(&answers.items))
+        Self::ask_again(fleet).await.unwrap_or_default()
+    }
+
+    /// Asks all agents for their pods; `None` if none tells.
+    pub(super) async fn ask_again(fleet: &Fleet) -> Option<Self> {
+        let answers = fleet.ask(&Question::List(PODS, Vec::new())).await.ok()?;
+        (!answers.nodes.is_empty()).then(|| Self::of(&answers.items))
     }
 
     /// Asks only if some of these objects has a caller.

@@ -135,6 +135,12 @@ impl QueryError {
         }
     }
 
+    /// Returns true if the agent refused the request as wrong, so that asking again is of no use.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Refused { status: 400..500, .. })
+    }
+
     /// Returns true if the reader of the output closed the pipe, which is not a failure (`portolan findings | head`).
     #[must_use]
     pub fn is_closed_pipe(&self) -> bool {

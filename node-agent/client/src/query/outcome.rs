@@ -48,7 +48,7 @@ pub(super) async fn list_completeness(
 }
 
 /// Returns true if the agent answers that it is not ready yet. Other failures of the request do not count.
-pub(super) async fn is_unready(server: &Server) -> bool {
+pub(crate) async fn is_unready(server: &Server) -> bool {
     matches!(request::get_bytes(server, "/readyz").await, Err(QueryError::Refused { status: 503, .. }))
 }
 

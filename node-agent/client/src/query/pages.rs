@@ -24,11 +24,36 @@ pub struct Gathered {
     pub broken: Option<QueryError>,
 }
 
+/// A page of a list.
 #[derive(Debug, Deserialize)]
-struct Page {
-    items: Vec<Value>,
-    r#continue: Option<String>,
-    generation: u64,
+pub(super) struct Page {
+    /// Objects as the agent wrote them.
+    pub(super) items: Vec<Value>,
+    /// Key after which the next page begins; `None` on the last page.
+    pub(super) r#continue: Option<String>,
+    /// Generation of the page.
+    pub(super) generation: u64,
+}
+
+/// Fetches the page of the list at `path` that follows the key `after`, or the first page.
+///
+/// # Errors
+/// As [`get`].
+pub(super) async fn page(
+    server: &Server,
+    path: &str,
+    filter: &[(&str, String)],
+    after: Option<String>,
+) -> Result<Page, QueryError> {
+    let mut pairs = filter.to_vec();
+    pairs.push(("limit", PAGE.to_string()));
+    pairs.extend(after.map(|key| ("continue", key)));
+    let mut page: Page = get(server, &with_query(path, &pairs)).await?;
+    // An empty page ends the list, so that a faulty server cannot make it endless.
+    if page.items.is_empty() {
+        page.r#continue = None;
+    }
+    Ok(page)
 }
 
 /// Fetches every item of the list at `path`.
@@ -39,13 +64,9 @@ pub async fn gather(server: &Server, path: &str, filter: &[(&str, String)]) -> R
     let mut gathered = Gathered { items: Vec::new(), generation: 0, broken: None };
     let mut after: Option<String> = None;
     loop {
-        let mut pairs = filter.to_vec();
-        pairs.push(("limit", PAGE.to_string()));
-        pairs.extend(after.take().map(|key| ("continue", key)));
-        match get::<Page>(server, &with_query(path, &pairs)).await {
+        match page(server, path, filter, after.take()).await {
             Ok(page) => {
-                // An empty page ends the list, so that a faulty server cannot make the loop endless.
-                after = page.r#continue.filter(|_| !page.items.is_empty());
+                after = page.r#continue;
                 gathered.items.extend(page.items);
                 gathered.generation = page.generation;
             }

@@ -12,6 +12,7 @@ use portolan_report::{status_table, text};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::filters::Scope;
 use super::pages::Gathered;
 use crate::args::Format;
 
@@ -154,18 +155,21 @@ pub fn findings(
     }
 }
 
-/// Formats one object of the stream as a line, or as a YAML document.
+/// Formats one object of the stream as a line, or as a YAML document. A line of text names the node if several are followed.
 ///
 /// # Errors
 /// [`FormatError`] if an object lacks a needed field.
-pub fn change(subject: Subject, item: &Value, format: Format) -> Result<String, FormatError> {
+pub fn change(subject: Subject, item: &Value, format: Format, scope: Scope) -> Result<String, FormatError> {
     match format {
         Format::Json => Ok(format!("{}\n", json_text(&item.to_string()))),
         Format::Yaml => Ok(format!("---\n{}", yaml(item)?)),
         Format::Name => name(subject, item),
         Format::Table | Format::Wide => {
             let report: Report = parsed(subject.kind(), item)?;
-            Ok(text::line(&report))
+            Ok(match scope {
+                Scope::OneNode => text::line(&report),
+                Scope::AllNodes => text::line_with_node(&report),
+            })
         }
     }
 }

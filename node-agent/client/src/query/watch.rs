@@ -1,156 +1,107 @@
-//! `--watch`: shows the list, then every change.
-//!
-//! The stream is opened before the list is requested, so that no change is missed between the two. A stream that breaks off
-//! is resumed.
+//! `--watch` for one agent: shows the list, then every change. A connection that breaks off is opened again.
 
 use std::time::Duration;
 
-use hyper::Response;
-use hyper::body::Incoming;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::agent_query::AgentQuery;
 use super::console::Console;
 use super::error::QueryError;
+use super::filters::Scope;
+use super::follow::{Backoff, Follower, News, Topic};
 use super::outcome::formatted;
-use super::request::{next_piece, open};
+use super::pages::Gathered;
 use super::show;
-use super::sse::{Event, Reader};
-use super::url::with_query;
 use crate::exit::Exit;
 
-/// Time without any byte after which the connection counts as dead. The agent sends a comment every 15 s.
-const SILENCE: Duration = Duration::from_secs(40);
-/// Delay before the first attempt to reconnect; doubles with each attempt.
-const FIRST_DELAY: Duration = Duration::from_millis(500);
 /// Maximum delay between attempts to reconnect.
 const LONGEST_DELAY: Duration = Duration::from_secs(10);
 
-/// Follows the stream until a finding at or above `--fail-on` is shown, or without end. Reconnects if the connection breaks,
+/// Follows the agent until a finding at or above `--fail-on` is shown, or without end. Reconnects if the connection breaks,
 /// but fails if the first connection fails.
 pub(super) async fn follow(query: &AgentQuery, console: &mut Console<'_>) -> Result<Exit, QueryError> {
-    let mut pairs = vec![("kind", query.query.subject.kind().to_owned())];
-    pairs.extend(query.query.watch_filters.iter().cloned());
-    let path = with_query("/v1/watch", &pairs);
-    let mut session = Session { query, path, last: None, is_listed: false };
-    let mut delay = FIRST_DELAY;
-    let mut stream = open(&query.server, &session.path, None).await?;
+    let topic = Topic {
+        subject: query.query.subject,
+        list_filters: query.query.list_filters.clone(),
+        watch_filters: query.query.watch_filters.clone(),
+    };
+    let mut follower = Follower::new(query.server.clone(), topic);
+    let mut backoff = Backoff::new(LONGEST_DELAY);
+    let mut shown = Shown { query, path: follower.path().to_owned(), list: Vec::new() };
+    let (mut was_opened, mut is_broken) = (false, false);
     loop {
-        let error = match session.run(&mut stream, console).await {
-            Ok(exit) => return Ok(exit),
-            Err(error @ (QueryError::Output(_) | QueryError::Refused { status: 400..500, .. })) => {
-                return Err(error);
-            }
-            Err(error) => error,
-        };
-        console.message(&format!("{error}; trying again"))?;
-        stream = loop {
-            tokio::time::sleep(delay).await;
-            match open(&query.server, &session.path, session.last.as_deref()).await {
-                Ok(stream) => break stream,
-                Err(error @ QueryError::Refused { status: 400..500, .. }) => return Err(error),
-                Err(_) => delay = (delay * 2).min(LONGEST_DELAY),
+        let news = match follower.next().await {
+            Ok(news) => news,
+            Err(error) if error.is_refusal() || !was_opened => return Err(error),
+            Err(error) => {
+                if !std::mem::replace(&mut is_broken, true) {
+                    if !shown.list.is_empty() {
+                        shown.show_list(0, console).await?;
+                    }
+                    console.message(&format!("{error}; trying again"))?;
+                }
+                backoff.wait().await;
+                continue;
             }
         };
-        delay = FIRST_DELAY;
+        if matches!(news, News::Opened) {
+            (was_opened, is_broken) = (true, false);
+            backoff.reset();
+        }
+        if shown.show(news, console).await? {
+            return Ok(Exit::FailOn);
+        }
     }
 }
 
-/// State that outlives one connection.
-struct Session<'a> {
+/// What was received and is to be shown.
+struct Shown<'a> {
     query: &'a AgentQuery,
     /// Path and query of the stream.
     path: String,
-    /// Id of the last event, from which the stream is resumed.
-    last: Option<String>,
-    /// True if the list and every change since then have been shown.
-    is_listed: bool,
+    /// Objects of a list that is not complete yet.
+    list: Vec<Value>,
 }
 
-impl Session<'_> {
-    /// Follows one connection until it breaks (an error), or until `--fail-on` is reached.
-    async fn run(
-        &mut self,
-        stream: &mut Response<Incoming>,
-        console: &mut Console<'_>,
-    ) -> Result<Exit, QueryError> {
-        let server = &self.query.server;
-        let mut reader = Reader::default();
-        // Without an id to resume from, changes may have been missed while there was no connection.
-        self.is_listed &= self.last.is_some();
-        loop {
-            if !self.is_listed {
-                if self.list(console).await? {
-                    return Ok(Exit::FailOn);
-                }
-                self.is_listed = true;
+impl Shown<'_> {
+    /// Shows a piece of news. Returns true if `--fail-on` is reached.
+    async fn show(&mut self, news: News, console: &mut Console<'_>) -> Result<bool, QueryError> {
+        match news {
+            News::Opened => self.list.clear(),
+            News::Item(item) => self.list.push(item),
+            News::Listed { generation } => {
+                let fails = self.list.iter().any(|item| self.query.reaches_fail_on(item));
+                let shown = self.show_list(generation, console).await;
+                return unless_closed(shown, fails);
             }
-            let Some(piece) = next_piece(server, &self.path, stream, SILENCE).await? else {
-                return Err(self.broken("the agent ended it".to_owned()));
-            };
-            for event in reader.read(&piece).map_err(|error| self.broken(error.to_string()))? {
-                if self.event(event, console)? {
-                    return Ok(Exit::FailOn);
-                }
-            }
-            if let Some(id) = reader.last_id() {
-                self.last = Some(id.to_owned());
+            News::Gap(gap) => console.message(&gap.to_string())?,
+            News::Change(item) => {
+                return unless_closed(self.show_change(&item, console), self.query.reaches_fail_on(&item));
             }
         }
+        Ok(false)
     }
 
-    /// Shows the list. Returns true if `--fail-on` is reached.
-    async fn list(&self, console: &mut Console<'_>) -> Result<bool, QueryError> {
-        let list = self.query.gather().await?;
-        let fails = list.items.iter().any(|item| self.query.reaches_fail_on(item));
-        let shown = if self.query.is_tabular() || list.items.is_empty() {
-            self.query.write_list(&list, self.query.suppressed_instead(&list).await, console)
-        } else {
-            list.items.iter().try_for_each(|item| self.show(item, console))
-        };
-        match (shown, list.broken) {
-            // The exit code of --fail-on holds even if the reader closes the pipe before the end of the list.
-            (Err(error), _) if fails && error.is_closed_pipe() => Ok(true),
-            (Err(error), _) | (Ok(()), Some(error)) => Err(error),
-            (Ok(()), None) => Ok(fails),
+    /// Shows the list, or the part of it that came before the connection broke.
+    async fn show_list(&mut self, generation: u64, console: &mut Console<'_>) -> Result<(), QueryError> {
+        let list = Gathered { items: std::mem::take(&mut self.list), generation, broken: None };
+        if self.query.is_tabular() || list.items.is_empty() {
+            let suppressed = self.query.suppressed_instead(&list).await;
+            return self.query.write_list(&list, suppressed, console);
         }
+        list.items.iter().try_for_each(|item| self.show_change(item, console))
     }
 
-    /// Shows a change. Returns true if `--fail-on` is reached.
-    fn event(&mut self, event: Event, console: &mut Console<'_>) -> Result<bool, QueryError> {
-        match event.name.as_str() {
-            "reset" => {
-                console.message("the agent was restarted or has forgotten what came since: listing anew")?;
-                self.is_listed = false;
-                return Ok(false);
-            }
-            "lost" => {
-                let data: Value = serde_json::from_str(&event.data).unwrap_or_else(|_| json!({}));
-                let missed = data.get("missed").and_then(Value::as_u64).unwrap_or(0);
-                console
-                    .message(&format!("{missed} changes came faster than they were read: listing anew"))?;
-                self.is_listed = false;
-                return Ok(false);
-            }
-            kind if kind != self.query.query.subject.kind() => return Ok(false),
-            _ => {}
-        }
-        let item: Value =
-            serde_json::from_str(&event.data).map_err(|error| self.broken(error.to_string()))?;
-        self.last = event.id.or(self.last.take());
-        let fails = self.query.reaches_fail_on(&item);
-        match self.show(&item, console) {
-            Err(error) if fails && error.is_closed_pipe() => Ok(true),
-            shown => shown.map(|()| fails),
-        }
-    }
-
-    fn show(&self, item: &Value, console: &mut Console<'_>) -> Result<(), QueryError> {
-        let text = show::change(self.query.query.subject, item, self.query.format);
+    fn show_change(&self, item: &Value, console: &mut Console<'_>) -> Result<(), QueryError> {
+        let text = show::change(self.query.query.subject, item, self.query.format, Scope::OneNode);
         console.write(&formatted(&self.query.server, &self.path, text)?)
     }
+}
 
-    fn broken(&self, reason: String) -> QueryError {
-        QueryError::BrokenOff { server: self.query.server.to_string(), path: self.path.clone(), reason }
+/// Returns whether `--fail-on` is reached. The exit code of --fail-on holds even if the reader closed the pipe.
+fn unless_closed(shown: Result<(), QueryError>, fails: bool) -> Result<bool, QueryError> {
+    match shown {
+        Err(error) if fails && error.is_closed_pipe() => Ok(true),
+        shown => shown.map(|()| fails),
     }
 }

@@ -1,0 +1,193 @@
+//! `kubectl portolan findings --watch`, `listeners --watch` and `connections --watch`: what is there on all nodes, then every
+//! change. Each agent is followed by a stream of its own.
+
+mod agent_task;
+mod followed;
+mod pods;
+mod screen;
+mod start;
+
+use std::sync::Arc;
+
+use portolan_report::escape::terminal;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
+
+use super::args::{ClusterArgs, FindingsArgs, ListArgs};
+use super::error::ClusterError;
+use super::fleet::{Fleet, UNREADY, perhaps_older};
+use super::names::Names;
+use crate::exit::Exit;
+use crate::query::console::Console;
+use crate::query::error::QueryError;
+use crate::query::follow::Topic;
+use crate::query::show::Subject;
+use agent_task::{Message, What};
+use followed::Followed;
+use pods::Found;
+use screen::Screen;
+use start::Start;
+
+/// Shows the findings of all nodes, then every change.
+pub(super) async fn findings(
+    cluster: &ClusterArgs,
+    args: &FindingsArgs,
+    console: &mut Console<'_>,
+) -> Result<Exit, ClusterError> {
+    let Some(format) = args.output.of_lists() else { return Err(QueryError::NoStream.into()) };
+    let mut watch_filters = args.findings.pairs();
+    watch_filters.extend(args.filter.pairs());
+    let mut list_filters = watch_filters.clone();
+    let state = ("state", args.state.join(","));
+    list_filters.push(state.clone());
+    // --watch of open findings also shows when they are resolved.
+    if args.state != ["open"] {
+        watch_filters.push(state);
+    }
+    let topic = Topic { subject: Subject::Findings, list_filters, watch_filters };
+    let screen = Screen::new(topic.subject, format, args.findings.fail_on);
+    follow(cluster, topic, screen, console).await
+}
+
+/// Shows the listeners or connections of all nodes, then every change.
+pub(super) async fn of_list(
+    cluster: &ClusterArgs,
+    subject: Subject,
+    args: &ListArgs,
+    console: &mut Console<'_>,
+) -> Result<Exit, ClusterError> {
+    let watch_filters = args.filter.pairs();
+    let list_filters =
+        if subject == Subject::Listeners { args.filter.open_pairs() } else { watch_filters.clone() };
+    let topic = Topic { subject, list_filters, watch_filters };
+    follow(cluster, topic, Screen::new(subject, args.output, None), console).await
+}
+
+/// Follows all agents until a finding at or above `--fail-on` is shown, the reader closes the output, or without end.
+async fn follow(
+    cluster: &ClusterArgs,
+    topic: Topic,
+    screen: Screen,
+    console: &mut Console<'_>,
+) -> Result<Exit, ClusterError> {
+    let fleet = Fleet::find(cluster).await?;
+    let (followed, mut messages) = Followed::start(&fleet, topic.clone());
+    // The agents connect and list meanwhile.
+    let names = Names::ask(&fleet).await;
+    let mut watch = Watch { followed, names, screen, is_away: false, hurry: Arc::default() };
+    let mut start = Start::of(&watch.followed);
+    while !start.is_over(&watch.followed) {
+        let Some(message) = messages.recv().await else { break };
+        start.take(message, &watch.names, (&mut watch.followed, &mut watch.screen), console)?;
+        if let Some(exit) = watch.screen.end_early() {
+            return Ok(exit);
+        }
+    }
+    if let Some(exit) = start.show(&fleet, &topic, &mut watch.screen, console).await? {
+        return Ok(exit);
+    }
+    watch.followed.let_go_on();
+    let (to, mut found) = mpsc::channel(1);
+    let mut listing = JoinSet::new();
+    listing.spawn(pods::list_again(fleet, cluster.clone(), Arc::clone(&watch.hurry), to));
+    loop {
+        tokio::select! {
+            Some(message) = messages.recv() => watch.take(message, console)?,
+            Some(found) = found.recv() => watch.take_found(found, console)?,
+        }
+        if let Some(exit) = watch.screen.end() {
+            return Ok(exit);
+        }
+    }
+}
+
+/// What is followed, and where it is shown.
+struct Watch {
+    followed: Followed,
+    names: Names,
+    screen: Screen,
+    /// True while the agents' pods cannot be listed.
+    is_away: bool,
+    /// Asks for a list of the agents' pods soon.
+    hurry: Arc<Notify>,
+}
+
+impl Watch {
+    /// Shows what an agent reports.
+    fn take(&mut self, message: Message, console: &mut Console<'_>) -> Result<(), ClusterError> {
+        let Message { node, task, what } = message;
+        if let What::Change(mut item) = what {
+            self.names.fill(&mut item);
+            return self.screen.change(&item, console);
+        }
+        // A change was read, also if its agent was replaced since; the rest is about an agent that is followed no longer.
+        if !self.followed.is_of_task(&node, task) {
+            return Ok(());
+        }
+        match what {
+            What::Change(_) => {}
+            What::Item(mut item) => {
+                self.names.fill(&mut item);
+                self.screen.item(&node, item, console)?;
+            }
+            What::Listed { is_unready } => {
+                self.say_back(&node, console)?;
+                if is_unready {
+                    console.message(&format!("{}: {UNREADY}", terminal(&node)))?;
+                }
+                self.screen.table_of(&node, console)?;
+            }
+            What::Resumed => self.say_back(&node, console)?,
+            What::Gap(gap) => {
+                self.screen.forget(&node);
+                console.message(&format!("{}: {gap}", terminal(&node)))?;
+            }
+            What::Broken(reason) => {
+                self.screen.forget(&node);
+                if !self.followed.set_missing(&node, true) {
+                    console.message(&format!("{}: {}; trying again", terminal(&node), terminal(&reason)))?;
+                }
+                self.hurry.notify_one();
+            }
+            What::Refused(error) => {
+                self.screen.forget(&node);
+                self.followed.leave_out(&node);
+                let reason = perhaps_older(&error);
+                console.message(&format!("{}: {}; it is left out", terminal(&node), terminal(&reason)))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Says that a node is back, if it was said to be missing.
+    fn say_back(&mut self, node: &str, console: &mut Console<'_>) -> Result<(), ClusterError> {
+        if self.followed.set_missing(node, false) {
+            console.message(&format!("{}: its agent answers now", terminal(node)))?;
+        }
+        Ok(())
+    }
+
+    /// Follows the agents that were listed.
+    fn take_found(&mut self, found: Found, console: &mut Console<'_>) -> Result<(), ClusterError> {
+        let agents = match found {
+            Found::Names(names) => {
+                self.names = names;
+                return Ok(());
+            }
+            Found::Agents(Err(error)) => {
+                if !std::mem::replace(&mut self.is_away, true) {
+                    console.message(&format!("{error}; trying again"))?;
+                }
+                return Ok(());
+            }
+            Found::Agents(Ok(agents)) => agents,
+        };
+        if std::mem::take(&mut self.is_away) {
+            console.message("the agents' pods can be listed again")?;
+        }
+        for change in self.followed.update(agents) {
+            console.message(&change)?;
+        }
+        Ok(())
+    }
+}

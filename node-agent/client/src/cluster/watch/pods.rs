@@ -1,0 +1,68 @@
+//! Lists the agents' pods again and again, and with them the names of all pods: an agent may come, go or be replaced.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{sleep, timeout};
+
+use crate::cluster::agents::{self, Agent};
+use crate::cluster::args::ClusterArgs;
+use crate::cluster::error::ClusterError;
+use crate::cluster::fleet::Fleet;
+use crate::cluster::names::Names;
+
+/// Pause before the agents are listed, at the start and after an agent broke off. Doubles with each list.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// Maximum pause between two lists.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Minimum time between two requests for the names of all pods, per agent: each is a stream through the API server.
+const NAMES_PAUSE: Duration = Duration::from_millis(500);
+
+/// What was found.
+pub(super) enum Found {
+    /// The agents, or why they cannot be listed.
+    Agents(Result<Vec<Agent>, ClusterError>),
+    /// The pods of all nodes.
+    Names(Names),
+}
+
+/// Lists the agents until the receiver is gone. `hurry` begins with short pauses again.
+pub(super) async fn list_again(fleet: Fleet, args: ClusterArgs, hurry: Arc<Notify>, to: mpsc::Sender<Found>) {
+    let mut pause = FIRST_PAUSE;
+    let mut since_names = Duration::ZERO;
+    loop {
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = hurry.notified() => {
+                pause = FIRST_PAUSE;
+                sleep(pause).await;
+            }
+        }
+        since_names += pause;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+        let listed = list(&fleet, &args).await;
+        let agents = listed.as_ref().map(Clone::clone).unwrap_or_default();
+        if to.send(Found::Agents(listed)).await.is_err() {
+            return;
+        }
+        let count = u32::try_from(agents.len()).unwrap_or(u32::MAX);
+        if count == 0 || since_names < LONGEST_PAUSE.max(NAMES_PAUSE.saturating_mul(count)) {
+            continue;
+        }
+        since_names = Duration::ZERO;
+        if let Some(names) = Names::ask_again(&fleet.with(agents)).await
+            && to.send(Found::Names(names)).await.is_err()
+        {
+            return;
+        }
+    }
+}
+
+async fn list(fleet: &Fleet, args: &ClusterArgs) -> Result<Vec<Agent>, ClusterError> {
+    let limit = fleet.time_limit();
+    timeout(limit, agents::list(&fleet.client(), args)).await.unwrap_or_else(|_| {
+        let reason = format!("the agents' pods cannot be listed: no answer within {} s", limit.as_secs());
+        Err(ClusterError::NotListed(reason))
+    })
+}

@@ -1,0 +1,113 @@
+//! The start of a watch: what is there now of all nodes, in one table where a table is asked for, and which nodes are missing.
+
+use std::collections::BTreeMap;
+
+use super::agent_task::{Message, What};
+use super::followed::Followed;
+use super::screen::Screen;
+use crate::cluster::error::ClusterError;
+use crate::cluster::fleet::{AgentAnswer, AgentFailure, Fleet, Question, UNREADY, merged};
+use crate::cluster::names::Names;
+use crate::exit::Exit;
+use crate::query::console::Console;
+use crate::query::filters::suppressed_only;
+use crate::query::follow::Topic;
+use crate::query::show::Subject;
+
+/// The first answer of each agent, by node.
+pub(super) struct Start {
+    /// The objects are with the screen.
+    answers: BTreeMap<String, AgentAnswer>,
+}
+
+impl Start {
+    /// Awaits the first answer of each agent. Those that cannot be asked are missing already.
+    pub(super) fn of(followed: &Followed) -> Self {
+        let obstacles = followed.obstacles();
+        let missing =
+            obstacles.map(|(node, reason)| (node.to_owned(), Err(AgentFailure::Node(reason.to_owned()))));
+        Self { answers: missing.collect() }
+    }
+
+    /// Returns true if each agent has answered or failed.
+    pub(super) fn is_over(&self, followed: &Followed) -> bool {
+        self.answers.len() >= followed.len()
+    }
+
+    /// Takes what an agent reports. Objects are shown at once, where no table is asked for.
+    pub(super) fn take(
+        &mut self,
+        Message { node, what, .. }: Message,
+        names: &Names,
+        (followed, screen): (&mut Followed, &mut Screen),
+        console: &mut Console<'_>,
+    ) -> Result<(), ClusterError> {
+        let answer = match what {
+            What::Item(mut item) | What::Change(mut item) => {
+                names.fill(&mut item);
+                return screen.item(&node, item, console);
+            }
+            What::Gap(_) => {
+                screen.forget(&node);
+                return Ok(());
+            }
+            What::Listed { is_unready } => {
+                followed.set_missing(&node, false);
+                Ok((Vec::new(), is_unready.then(|| UNREADY.to_owned())))
+            }
+            What::Resumed => return Ok(()),
+            What::Broken(reason) => {
+                screen.forget(&node);
+                followed.set_missing(&node, true);
+                Err(AgentFailure::Node(reason))
+            }
+            What::Refused(error) => {
+                screen.forget(&node);
+                followed.leave_out(&node);
+                Err(AgentFailure::QuestionOrVersion(error))
+            }
+        };
+        self.answers.insert(node.to_string(), answer);
+        Ok(())
+    }
+
+    /// Shows the first table, and names the nodes that are missing. Returns the exit code if no node answered, or nothing more is
+    /// to be shown.
+    ///
+    /// # Errors
+    /// If no agent accepted the question, or the output cannot be written.
+    pub(super) async fn show(
+        self,
+        fleet: &Fleet,
+        topic: &Topic,
+        screen: &mut Screen,
+        console: &mut Console<'_>,
+    ) -> Result<Option<Exit>, ClusterError> {
+        let mut answers = merged(self.answers.into_iter().collect())?;
+        if screen.is_tabular() {
+            let rows = answers.nodes.iter().filter_map(|node| screen.rows.remove(node));
+            answers.items = rows.flatten().collect();
+            let suppressed = if answers.items.is_empty() { suppressed(fleet, topic).await } else { 0 };
+            screen.first_table(&answers, suppressed, console)?;
+        }
+        let is_partial = answers.report_missing(console)?;
+        if answers.nodes.is_empty() {
+            return Ok(Some(Exit::Partial));
+        }
+        let end = screen.end();
+        if is_partial && end.is_none() {
+            console.message("the other nodes are followed; one that is missing is shown when it answers")?;
+        }
+        Ok(end)
+    }
+}
+
+/// Returns the number of suppressed findings, where only open ones were asked for.
+async fn suppressed(fleet: &Fleet, topic: &Topic) -> usize {
+    let is_of_open = topic.list_filters.iter().any(|(name, value)| *name == "state" && value == "open");
+    if topic.subject != Subject::Findings || !is_of_open {
+        return 0;
+    }
+    let question = Question::List(topic.subject.path(), suppressed_only(&topic.list_filters));
+    fleet.ask(&question).await.map_or(0, |answers| answers.items.len())
+}
