@@ -340,7 +340,7 @@ async fn hostile_text_moves_no_terminal_in_any_format() {
 }
 
 /// A broken pipe: every write fails.
-struct Gone;
+pub struct Gone;
 
 impl Write for Gone {
     fn write(&mut self, _: &[u8]) -> io::Result<usize> {

@@ -1,6 +1,7 @@
 //! `kubectl portolan` with agents behind a stand-in API server: real port-forwards over real sockets, merged answers, and
 //! nodes that do not answer.
 
+use std::io::Write;
 use std::path::Path;
 
 use clap::Parser;
@@ -22,18 +23,19 @@ use crate::served::{Scratch, Served};
 pub struct Cluster {
     pub server: Server,
     scratch: Scratch,
-    agents: Vec<Served>,
+    /// The agents that run, in the order of their start.
+    pub agents: Vec<Served>,
 }
 
 impl Cluster {
-    async fn new(name: &str) -> Self {
+    pub async fn new(name: &str) -> Self {
         let settings = Settings { token: Some("secret".to_owned()), ..Settings::default() };
         let server = Server::start(Transport::Tls, settings).await;
         Self { server, scratch: Scratch::new(name), agents: Vec::new() }
     }
 
     /// Starts an agent on a node.
-    async fn agent(&mut self, node: Node) {
+    pub async fn agent(&mut self, node: Node) {
         let name = node.name;
         let served = Served::start(node).await;
         let address = served.address;
@@ -45,7 +47,7 @@ impl Cluster {
     }
 
     /// Starts an agent of another version on a node. It answers `times` requests with this problem.
-    async fn agent_that_says(&self, node: &str, times: usize, status: &str, problem: &Value) {
+    pub async fn agent_that_says(&self, node: &str, times: usize, status: &str, problem: &Value) {
         let body = problem.to_string();
         let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
         let url = scripted(vec![answer; times]).await;
@@ -64,6 +66,18 @@ impl Cluster {
     pub async fn run(&self, line: &str) -> Outcome {
         let kubeconfig = self.server.client_files(&self.scratch.0).kubeconfig;
         run(&kubeconfig, line).await
+    }
+
+    /// Returns a command that writes to these streams while it runs.
+    pub fn run_into<O: Write, W: Write>(
+        &self,
+        line: &str,
+        out: O,
+        words: W,
+    ) -> impl Future<Output = Exit> + use<O, W> {
+        let kubeconfig = self.server.client_files(&self.scratch.0).kubeconfig;
+        let cli = parsed(&kubeconfig, line);
+        async move { cluster::answer(&cli, &mut Console::new(out, words)).await }
     }
 }
 
@@ -86,10 +100,14 @@ pub struct Outcome {
     pub words: String,
 }
 
-async fn run(kubeconfig: &Path, line: &str) -> Outcome {
+fn parsed(kubeconfig: &Path, line: &str) -> Cli {
     let kubeconfig = kubeconfig.to_str().expect("text");
     let words = ["kubectl-portolan", "--kubeconfig", kubeconfig].into_iter().chain(line.split_whitespace());
-    let cli = Cli::try_parse_from(words).expect("parses");
+    Cli::try_parse_from(words).expect("parses")
+}
+
+async fn run(kubeconfig: &Path, line: &str) -> Outcome {
+    let cli = parsed(kubeconfig, line);
     let (out, words) = (Written::default(), Written::default());
     let exit = cluster::answer(&cli, &mut Console::new(out.clone(), words.clone())).await;
     Outcome { exit, out: out.text(), words: words.text() }

@@ -6,6 +6,8 @@ mod baseline;
 mod cluster;
 #[cfg(feature = "cluster")]
 mod cluster_verbs;
+#[cfg(feature = "cluster")]
+mod cluster_watch;
 mod commands;
 mod exchange;
 mod explain;
