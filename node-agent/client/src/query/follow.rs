@@ -188,7 +188,7 @@ impl Follower {
             let piece = next_piece(&self.server, &self.path, &mut stream.response, SILENCE).await?;
             let read = piece.map(|piece| stream.reader.read(&piece));
             match read {
-                None => return Err(self.broken("the agent ended it".to_owned())),
+                None => return Err(self.broken("the agent ended the stream".to_owned())),
                 Some(Err(error)) => return Err(self.broken(error.to_string())),
                 Some(Ok(events)) => stream.events.extend(events),
             }

@@ -108,7 +108,7 @@ struct Watch {
     screen: Screen,
     /// True while the agents' pods cannot be listed.
     is_away: bool,
-    /// Asks for a list of the agents' pods soon.
+    /// Asks for a list of the agents' pods soon: where one agent breaks off, comes or goes, others may, too.
     hurry: Arc<Notify>,
 }
 
@@ -163,6 +163,7 @@ impl Watch {
     fn say_back(&mut self, node: &str, console: &mut Console<'_>) -> Result<(), ClusterError> {
         if self.followed.set_missing(node, false) {
             console.message(&format!("{}: its agent answers now", terminal(node)))?;
+            self.hurry.notify_one();
         }
         Ok(())
     }
@@ -187,6 +188,7 @@ impl Watch {
         }
         for change in self.followed.update(agents) {
             console.message(&change)?;
+            self.hurry.notify_one();
         }
         Ok(())
     }

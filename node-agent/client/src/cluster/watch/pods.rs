@@ -12,7 +12,7 @@ use crate::cluster::error::ClusterError;
 use crate::cluster::fleet::Fleet;
 use crate::cluster::names::Names;
 
-/// Pause before the agents are listed, at the start and after an agent broke off. Doubles with each list.
+/// Pause before the agents are listed, at the start and after a change or failure. Doubles with each list.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// Maximum pause between two lists.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -31,6 +31,7 @@ pub(super) enum Found {
 pub(super) async fn list_again(fleet: Fleet, args: ClusterArgs, hurry: Arc<Notify>, to: mpsc::Sender<Found>) {
     let mut pause = FIRST_PAUSE;
     let mut since_names = Duration::ZERO;
+    let mut is_away = false;
     loop {
         tokio::select! {
             () = sleep(pause) => {}
@@ -42,6 +43,10 @@ pub(super) async fn list_again(fleet: Fleet, args: ClusterArgs, hurry: Arc<Notif
         since_names += pause;
         pause = (pause * 2).min(LONGEST_PAUSE);
         let listed = list(&fleet, &args).await;
+        if listed.is_err() && !is_away {
+            pause = FIRST_PAUSE;
+        }
+        is_away = listed.is_err();
         let agents = listed.as_ref().map(Clone::clone).unwrap_or_default();
         if to.send(Found::Agents(listed)).await.is_err() {
             return;
