@@ -26,14 +26,14 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    async fn new(name: &str) -> Self {
+    pub async fn new(name: &str) -> Self {
         let settings = Settings { token: Some("secret".to_owned()), ..Settings::default() };
         let server = Server::start(Transport::Tls, settings).await;
         Self { server, scratch: Scratch::new(name), agents: Vec::new() }
     }
 
     /// Starts an agent on a node.
-    async fn agent(&mut self, node: Node) {
+    pub async fn agent(&mut self, node: Node) {
         let name = node.name;
         let served = Served::start(node).await;
         let address = served.address;

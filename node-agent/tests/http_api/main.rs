@@ -11,6 +11,7 @@ mod exchange;
 mod explain;
 mod golden;
 mod hostile;
+mod idle;
 #[cfg(feature = "cluster")]
 mod kubectl_portolan;
 mod model;

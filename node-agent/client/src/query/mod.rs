@@ -8,6 +8,7 @@ pub mod diff;
 pub mod error;
 pub mod explain;
 pub mod filters;
+pub(crate) mod idle;
 pub mod images;
 pub mod junit;
 mod list;
