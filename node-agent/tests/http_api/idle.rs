@@ -113,7 +113,7 @@ async fn without_a_time_the_agents_own_time_of_counting_decides() {
     let served = Served::start(node("node-1")).await;
     let outcome = run(&format!("listeners --idle -o json --server {}", served.url())).await;
     assert_eq!(ports(&outcome), [1001, 1003, 2003, 2004], "1002 was called at second 20: {outcome:?}");
-    for words in ["1 port is left out: UDP", "1 port is left out: not all callers are listed"] {
+    for words in ["1 port is left out: UDP", "1 port is left out: traffic is not counted"] {
         assert!(outcome.words.contains(words), "{outcome:?}");
     }
     assert!(!outcome.words.contains("counts only since"), "{outcome:?}");
