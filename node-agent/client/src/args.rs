@@ -3,6 +3,7 @@
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use portolan_engine::model::finding_code::{FindingCode, Severity};
+use portolan_report::idle::Period;
 use portolan_report::label_selector::Selector;
 
 /// Which objects are shown.
@@ -167,7 +168,36 @@ pub struct RuleArgs {
     pub severity: Vec<Severity>,
 }
 
-/// Options of `portolan listeners` and `portolan connections`.
+/// Whether only idle ports are listed.
+#[derive(Clone, Debug, Default, Args)]
+pub struct IdleArgs {
+    /// Only ports that are open and were not called for this time, such as 7d, 12h or 30m, by the clock of their node
+    /// [without a time: since the agent counts]. Calls of the node itself, as the kubelet's probes, do not count and are shown;
+    /// ports of which it is not known are left out, and stderr says how many and why
+    #[arg(long, value_name = "TIME", num_args = 0..=1, value_parser = Period::parse)]
+    pub idle: Option<Option<Period>>,
+}
+
+impl IdleArgs {
+    /// Returns the period in which idle ports were not called; `None` if all ports are listed.
+    #[must_use]
+    pub fn period(&self) -> Option<Period> {
+        self.idle.map(|given| given.unwrap_or(Period::Counted))
+    }
+}
+
+/// Options of `portolan listeners`.
+#[derive(Debug, Args)]
+pub struct ListenersArgs {
+    /// Server, filters and `--watch`.
+    #[command(flatten)]
+    pub list: ListArgs,
+    /// Whether only idle ports are listed.
+    #[command(flatten)]
+    pub idle: IdleArgs,
+}
+
+/// Options of `portolan connections`, and those that `portolan listeners` shares with it.
 #[derive(Debug, Args)]
 pub struct ListArgs {
     /// Server and output format.

@@ -15,6 +15,8 @@ pub mod explanation;
 pub mod facts;
 pub mod filter;
 pub mod fingerprint;
+pub mod idle;
+pub mod idle_table;
 pub mod json_list;
 pub mod junit;
 pub mod label_selector;

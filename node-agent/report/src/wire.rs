@@ -287,6 +287,10 @@ pub struct Container {
     pub id: String,
     /// Image reference.
     pub image: String,
+    /// Digest of the image's manifest that the runtime pulled, such as `sha256:…`; absent if unknown. The id of an image, which is
+    /// the digest of its configuration, is never given here.
+    #[serde(default, rename = "imageDigest", skip_serializing_if = "Option::is_none")]
+    pub image_digest: Option<String>,
 }
 
 /// Network namespace.

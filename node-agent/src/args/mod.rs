@@ -7,7 +7,7 @@ pub mod local;
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 use portolan_client::args::{
-    BaselineArgs, ExplainArgs, FindingsArgs, ListArgs, NodeTopArgs, PolicyArgs, StatusArgs,
+    BaselineArgs, ExplainArgs, FindingsArgs, ListArgs, ListenersArgs, NodeTopArgs, PolicyArgs, StatusArgs,
 };
 use portolan_client::query::declare::args::DeclareArgs;
 
@@ -36,7 +36,7 @@ pub enum Command {
     #[command(after_help = FINDINGS_EXAMPLES)]
     Findings(FindingsArgs),
     /// Show every listening port, declared or not
-    Listeners(ListArgs),
+    Listeners(ListenersArgs),
     /// Show the recorded connections
     Connections(ListArgs),
     /// Explain a pod's port, a Service or a NodePort: what serves it, how traffic reaches it, and which traffic came

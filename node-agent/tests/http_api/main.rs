@@ -14,6 +14,10 @@ mod explain;
 mod golden;
 mod hostile;
 #[cfg(feature = "cluster")]
+mod idle;
+#[cfg(feature = "cluster")]
+mod images;
+#[cfg(feature = "cluster")]
 mod kubectl_portolan;
 mod model;
 mod page;

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::scan::args::ScanArgs;
 use super::verb_args::{BaselineArgs, DoctorArgs, PolicyArgs, StatusArgs};
-use crate::args::{FilterArgs, FindingFilterArgs, FindingsFormat, Format, TopArgs};
+use crate::args::{FilterArgs, FindingFilterArgs, FindingsFormat, Format, IdleArgs, TopArgs};
 use crate::query::declare::args::DraftArgs;
 use crate::query::diff::args::DiffArgs;
 use crate::query::images::args::ImagesArgs;
@@ -34,6 +34,7 @@ Examples:
   kubectl portolan diff before.json              # what is new since `findings -o json > before.json`
   kubectl portolan images                        # what the containers of each image listen on
   kubectl portolan explain :32264                 # which pods of which nodes serve a NodePort
+  kubectl portolan listeners --idle=7d            # open ports that were not called for a week
   kubectl portolan top --undeclared
   kubectl portolan scan                           # one look at all nodes, without agents
   kubectl portolan declare deployment/web -n shop > declare.yaml
@@ -78,7 +79,7 @@ pub enum Command {
     /// Show ports that are not as their manifests say, on all nodes
     Findings(FindingsArgs),
     /// Show every port that is listened on, on all nodes
-    Listeners(ListArgs),
+    Listeners(ListenersArgs),
     /// Show connections to undeclared ports that have a record of their own, on all nodes
     Connections(ListArgs),
     /// Say who serves a pod's port, a Service or a NodePort, on whichever node its pods are
@@ -125,7 +126,18 @@ pub struct FindingsArgs {
     pub watch: bool,
 }
 
-/// Options of `kubectl portolan listeners` and `connections`.
+/// Options of `kubectl portolan listeners`.
+#[derive(Debug, Args)]
+pub struct ListenersArgs {
+    /// Filters and output format.
+    #[command(flatten)]
+    pub list: ListArgs,
+    /// Whether only idle ports are listed.
+    #[command(flatten)]
+    pub idle: IdleArgs,
+}
+
+/// Options of `kubectl portolan connections`, and those that `listeners` shares with it.
 #[derive(Debug, Args)]
 pub struct ListArgs {
     /// How to show it

@@ -1,9 +1,10 @@
 //! `kubectl portolan findings`, `listeners` and `top`: lists of all nodes, merged.
 
 use portolan_engine::model::finding_code::Severity;
+use portolan_report::idle::Period;
 use portolan_report::table::{self, Width};
 
-use super::args::{ClusterArgs, FindingsArgs, ListArgs, TopCommandArgs};
+use super::args::{ClusterArgs, FindingsArgs, ListArgs, ListenersArgs, TopCommandArgs};
 use super::error::ClusterError;
 use super::fleet::{Answers, Fleet, Question};
 use super::names::Names;
@@ -12,6 +13,7 @@ use crate::exit::Exit;
 use crate::fail_on::object_reaches;
 use crate::query::console::Console;
 use crate::query::filters::{Scope, suppressed_only};
+use crate::query::idle::IdlePorts;
 use crate::query::junit;
 use crate::query::show::{self, FindingRows, FormatError, Subject};
 use crate::query::top as busiest;
@@ -62,14 +64,39 @@ pub(super) fn write_findings(
 /// Shows the listeners of all nodes.
 pub(super) async fn listeners(
     cluster: &ClusterArgs,
-    args: &ListArgs,
+    args: &ListenersArgs,
     console: &mut Console<'_>,
 ) -> Result<Exit, ClusterError> {
+    let (period, args) = (args.idle.period(), &args.list);
     let subject = Subject::Listeners;
     let question = Question::List(subject.path(), args.filter.open_pairs());
-    let answers = Fleet::find(cluster).await?.ask_named(&question).await?;
+    let mut answers = Fleet::find(cluster).await?.ask_named(&question).await?;
+    if let Some(period) = period {
+        write_idle(&mut answers, period, args.output, console)?;
+        return finish(&answers, None, console);
+    }
     write_list(subject, &answers, 0, (args.output, &FindingRows::Pods), console)?;
     finish(&answers, None, console)
+}
+
+/// Writes the listeners that were not called in a period.
+fn write_idle(
+    answers: &mut Answers,
+    period: Period,
+    output: Format,
+    console: &mut Console<'_>,
+) -> Result<(), ClusterError> {
+    let found = IdlePorts::retain(&mut answers.items, period).map_err(ClusterError::NotUnderstood)?;
+    match output {
+        // Where no agent answered, nothing is known.
+        Format::Table | Format::Wide if answers.nodes.is_empty() => {}
+        Format::Table => found.write_table(Width::Cluster, console)?,
+        Format::Wide => found.write_table(Width::Wide, console)?,
+        Format::Json | Format::Yaml | Format::Name => {
+            write_list(Subject::Listeners, answers, 0, (output, &FindingRows::Pods), console)?;
+        }
+    }
+    Ok(found.write_notes(console)?)
 }
 
 /// Shows the connections of all nodes that have a record of their own.

@@ -30,7 +30,6 @@ use std::process::ExitCode;
 
 use crate::exit::Exit;
 use crate::query::console::Console;
-use crate::query::show::Subject;
 use args::{Cli, Command};
 use error::ClusterError;
 
@@ -65,12 +64,8 @@ async fn command(cli: &Cli, console: &mut Console<'_>) -> Result<Exit, ClusterEr
     let cluster = &cli.cluster;
     match &cli.command {
         Command::Findings(args) if args.watch => watch::findings(cluster, args, console).await,
-        Command::Listeners(args) if args.watch => {
-            watch::of_list(cluster, Subject::Listeners, args, console).await
-        }
-        Command::Connections(args) if args.watch => {
-            watch::of_list(cluster, Subject::Connections, args, console).await
-        }
+        Command::Listeners(args) if args.list.watch => watch::listeners(cluster, args, console).await,
+        Command::Connections(args) if args.watch => watch::connections(cluster, args, console).await,
         Command::Findings(args) => list::findings(cluster, args, console).await,
         Command::Listeners(args) => list::listeners(cluster, args, console).await,
         Command::Connections(args) => list::connections(cluster, args, console).await,

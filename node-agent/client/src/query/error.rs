@@ -24,6 +24,9 @@ pub enum QueryError {
     /// A JUnit report was asked of a stream.
     #[error("-o junit is a report of one time: leave out --watch, or choose another format")]
     NoStream,
+    /// Idle ports were asked of a stream.
+    #[error("--idle is about the time before now: leave out --watch, or --idle")]
+    NoIdleStream,
     /// No connection to the agent.
     #[error(
         "cannot reach the agent at {server}: {reason}; is `portolan agent` running? \
@@ -101,6 +104,7 @@ impl QueryError {
             Self::BadServer { .. }
             | Self::BadFile { .. }
             | Self::NoStream
+            | Self::NoIdleStream
             | Self::BadTarget(_)
             | Self::NoTarget { .. }
             | Self::SeveralTargets { .. } => Exit::WrongUse,
@@ -126,6 +130,7 @@ impl QueryError {
             Self::BadFile { reason, .. } => reason.clone(),
             Self::BadServer { .. }
             | Self::NoStream
+            | Self::NoIdleStream
             | Self::BadTarget(_)
             | Self::NoTarget { .. }
             | Self::SeveralTargets { .. }

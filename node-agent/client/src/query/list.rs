@@ -1,7 +1,9 @@
 //! `portolan findings`, `listeners` and `connections`: a list, or with `--watch` the list and then its changes.
 
 use portolan_report::answer::NodePod;
+use portolan_report::idle::Period;
 use portolan_report::junit::Asked;
+use portolan_report::table::Width;
 use portolan_report::workload_table::{self, PodTotals};
 use serde::Deserialize;
 
@@ -9,13 +11,14 @@ use super::agent_query::{AgentQuery, ListQuery};
 use super::console::Console;
 use super::error::QueryError;
 use super::filters::alternatives;
+use super::idle::IdlePorts;
 use super::junit;
-use super::outcome::{end, formatted, is_unready, list_completeness};
+use super::outcome::{end, formatted, is_unready, list_completeness, not_understood};
 use super::pages;
 use super::server::Server;
-use super::show::{FindingRows, Subject};
+use super::show::{self, FindingRows, Subject};
 use super::watch;
-use crate::args::{FindingsArgs, ListArgs, ServerArgs};
+use crate::args::{FindingsArgs, Format, ListArgs, ListenersArgs, ServerArgs};
 use crate::exit::Exit;
 use crate::fail_on::object_reaches;
 
@@ -68,7 +71,11 @@ async fn report(
 }
 
 /// Runs `portolan listeners`.
-pub async fn listeners(args: &ListArgs, console: &mut Console<'_>) -> Exit {
+pub async fn listeners(args: &ListenersArgs, console: &mut Console<'_>) -> Exit {
+    let (period, args) = (args.idle.period(), &args.list);
+    if let Some(period) = period {
+        return end(idle(args, period, console).await, console);
+    }
     let query = ListQuery {
         subject: Subject::Listeners,
         list_filters: args.filter.open_pairs(),
@@ -78,6 +85,28 @@ pub async fn listeners(args: &ListArgs, console: &mut Console<'_>) -> Exit {
         rows: FindingRows::Pods,
     };
     run(&args.server, query, args.watch, console).await
+}
+
+/// Lists the listeners that were not called in a period.
+async fn idle(args: &ListArgs, period: Period, console: &mut Console<'_>) -> Result<Exit, QueryError> {
+    if args.watch {
+        return Err(QueryError::NoIdleStream);
+    }
+    let server = Server::parse(&args.server.server)?;
+    let (subject, format) = (Subject::Listeners, args.server.output);
+    let mut list = pages::gather(&server, subject.path(), &args.filter.open_pairs()).await?;
+    let found = IdlePorts::retain(&mut list.items, period)
+        .map_err(|error| not_understood(&server, subject.path(), &error))?;
+    match format {
+        Format::Table => found.write_table(Width::Narrow, console)?,
+        Format::Wide => found.write_table(Width::Wide, console)?,
+        Format::Json | Format::Yaml | Format::Name => {
+            let text = show::list(subject, &list, format, &FindingRows::Pods, console.colour());
+            console.write(&formatted(&server, subject.path(), text)?)?;
+        }
+    }
+    found.write_notes(console)?;
+    list_completeness(&server, &list, console).await
 }
 
 /// Runs `portolan connections`.

@@ -9,6 +9,7 @@ pub mod error;
 pub mod explain;
 pub mod filters;
 pub(crate) mod follow;
+pub(crate) mod idle;
 pub mod images;
 pub mod junit;
 mod list;

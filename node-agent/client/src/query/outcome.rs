@@ -27,11 +27,12 @@ pub(super) fn formatted(
     path: &str,
     text: Result<String, FormatError>,
 ) -> Result<String, QueryError> {
-    text.map_err(|error| QueryError::NotUnderstood {
-        server: server.to_string(),
-        path: path.to_owned(),
-        reason: error.to_string(),
-    })
+    text.map_err(|error| not_understood(server, path, &error))
+}
+
+/// Returns the error of an answer that lacks something.
+pub(super) fn not_understood(server: &Server, path: &str, error: &FormatError) -> QueryError {
+    QueryError::NotUnderstood { server: server.to_string(), path: path.to_owned(), reason: error.to_string() }
 }
 
 /// Prints a message if a list is, or may be, incomplete. Returns the exit code that follows.

@@ -138,6 +138,8 @@ pub struct Container {
     pub id: String,
     /// Image reference; empty where the source does not know it.
     pub image: String,
+    /// Digest of the image's manifest, such as `sha256:…`, as the runtime pulled it; empty where the source does not know it.
+    pub image_digest: String,
     /// Which of the pod's container lists it is in.
     pub kind: ContainerKind,
     /// True if it runs; `None` where the source does not know.

@@ -88,9 +88,15 @@ impl<'a> PodSources<'a> {
         let by_runtime = [runtime, server, file];
         // Ports never change after creation. A file may be older than the pod, so it only fills a gap.
         let ports = [server, runtime, file.filter(|_| server.is_none())];
+        let id = first(&by_runtime, |container| filled(&container.id)).unwrap_or_default();
+        // A status may be of an earlier container, whose image was another one.
+        let is_of_this = |container: &Container| container.id.is_empty() || container.id == id;
+        let digest =
+            |container: &Container| filled(&container.image_digest).filter(|_| is_of_this(container));
         Container {
             name: name.to_owned(),
-            id: first(&by_runtime, |container| filled(&container.id)).unwrap_or_default(),
+            image_digest: first(&by_runtime, digest).unwrap_or_default(),
+            id,
             image: first(&[server, runtime, file], |container| filled(&container.image)).unwrap_or_default(),
             kind: first(&by_spec, |container| Some(container.kind)).unwrap_or_default(),
             running: first(&by_runtime, |container| container.running),

@@ -249,3 +249,25 @@ fn the_declared_protocol_of_a_relisted_pod_counts() {
         Some(DeclarationStatus::Declared)
     );
 }
+
+#[test]
+fn the_digest_of_an_image_is_that_of_the_container_which_runs() {
+    let with = |mut pod: Pod, id: &str, digest: &str| {
+        let container = pod.containers.first_mut().expect("a container");
+        (container.id, container.image_digest) = (id.to_owned(), digest.to_owned());
+        pod
+    };
+    for (runtime, server, expected) in [
+        (("c2", ""), ("c2", "sha256:bb"), "sha256:bb"),
+        (("c2", "sha256:cc"), ("c2", "sha256:bb"), "sha256:cc"),
+        (("c2", ""), ("c1", "sha256:bb"), ""),
+        (("", ""), ("c1", "sha256:bb"), "sha256:bb"),
+    ] {
+        let mut world = world();
+        world.apply(told("kubernetes", with(by_server(), server.0, server.1)));
+        world.apply(told("cri", with(by_runtime().into(), runtime.0, runtime.1)));
+        let pod = world.engine.pod("demo", "app").expect("the pod");
+        let app = pod.containers.first().expect("a container");
+        assert_eq!(app.image_digest, expected, "{runtime:?} {server:?}");
+    }
+}

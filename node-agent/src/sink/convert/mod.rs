@@ -263,7 +263,13 @@ pub fn pod_ref(pod: &pod::PodRef) -> wire::Pod {
 }
 
 fn container(container: &pod::Container) -> wire::Container {
-    wire::Container { name: name(&container.name), id: name(&container.id), image: text(&container.image) }
+    let digest = Some(&container.image_digest).filter(|digest| !digest.is_empty());
+    wire::Container {
+        name: name(&container.name),
+        id: name(&container.id),
+        image: text(&container.image),
+        image_digest: digest.map(|digest| name(digest)),
+    }
 }
 
 fn process(process: &process::Process) -> wire::Process {

@@ -124,6 +124,8 @@ fn container(all: &mut Attributes, container: Option<&Container>) {
         all.text("container.image.name", bare);
     }
     all.list("container.image.tags", tagged.map(|(_, tag)| tag));
+    // What the runtime pulled, else what the reference pins.
+    let digest = container.image_digest.as_deref().or(digest);
     all.list("container.image.repo_digests", digest.map(|digest| format!("{bare}@{digest}")));
 }
 

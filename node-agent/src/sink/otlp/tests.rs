@@ -125,6 +125,15 @@ fn images_are_split_into_name_tag_and_digest() {
 }
 
 #[test]
+fn the_digest_that_the_runtime_pulled_is_a_digest_of_the_repository() {
+    let mut finding = finding();
+    let container = finding.container.as_mut().expect("one");
+    (container.image, container.image_digest) = ("r:5000/a:v1".to_owned(), Some("sha256:00".to_owned()));
+    let json = json_of(read(&finding));
+    assert_eq!(json["attributes"]["container.image.repo_digests"], json!(["r:5000/a@sha256:00"]));
+}
+
+#[test]
 fn a_request_is_what_opentelemetry_reads() {
     use super::messages::{LogsRequest, ResourceLogs, ScopeLogs};
     let log_records = vec![log_record(&finding()).encode_to_vec().into(); 2];

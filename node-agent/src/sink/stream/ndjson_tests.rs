@@ -83,6 +83,7 @@ fn overfull(name: &str) -> Served {
             name: some(),
             id: some(),
             image: some(),
+            image_digest: some(),
             kind: ContainerKind::Regular,
             ..Container::default()
         }),

@@ -107,6 +107,7 @@ impl Weigh for Workload {
 impl Weigh for Container {
     fn pieces(&self) -> usize {
         let names = self.name.pieces() + self.id.pieces() + self.image.pieces();
+        let names = names + self.image_digest.pieces();
         names + self.ports.pieces() + self.probes.pieces()
     }
 }

@@ -13,7 +13,7 @@ use portolan_report::escape::terminal;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
-use super::args::{ClusterArgs, FindingsArgs, ListArgs};
+use super::args::{ClusterArgs, FindingsArgs, ListArgs, ListenersArgs};
 use super::error::ClusterError;
 use super::fleet::{Fleet, UNREADY, perhaps_older};
 use super::names::Names;
@@ -49,8 +49,31 @@ pub(super) async fn findings(
     follow(cluster, topic, screen, console).await
 }
 
-/// Shows the listeners or connections of all nodes, then every change.
-pub(super) async fn of_list(
+/// Shows the listeners of all nodes, then every change.
+///
+/// # Errors
+/// Beside those of the watch: if idle ports are asked for, which a change cannot show.
+pub(super) async fn listeners(
+    cluster: &ClusterArgs,
+    args: &ListenersArgs,
+    console: &mut Console<'_>,
+) -> Result<Exit, ClusterError> {
+    if args.idle.period().is_some() {
+        return Err(QueryError::NoIdleStream.into());
+    }
+    of_list(cluster, Subject::Listeners, &args.list, console).await
+}
+
+/// Shows the connections of all nodes that have a record of their own, then every change.
+pub(super) async fn connections(
+    cluster: &ClusterArgs,
+    args: &ListArgs,
+    console: &mut Console<'_>,
+) -> Result<Exit, ClusterError> {
+    of_list(cluster, Subject::Connections, args, console).await
+}
+
+async fn of_list(
     cluster: &ClusterArgs,
     subject: Subject,
     args: &ListArgs,

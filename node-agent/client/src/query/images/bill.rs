@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 use portolan_report::cells::endpoint;
 use serde_json::{Value, json};
 
-use super::inventory::{Images, Port};
+use super::inventory::{Image, Images, Port};
 use super::output::declared;
 
 /// Version of the specification.
@@ -19,11 +19,11 @@ pub(crate) fn services(images: &Images) -> Value {
     let mut time = "";
     for (number, (image, ports)) in images.iter().enumerate() {
         let component = format!("image-{number}");
-        components.push(json!({ "type": "container", "bom-ref": component, "name": image.reference }));
+        components.push(container(&component, image));
         for ((port_number, protocol), port) in ports {
             time = time.max(&port.time);
             let reference = format!("{component}/{protocol}/{port_number}");
-            services.push(service(&reference, &image.reference, *port_number, protocol, port));
+            services.push(service(&reference, image, *port_number, protocol, port));
         }
     }
     let portolan = json!({ "type": "application", "name": "portolan", "version": env!("CARGO_PKG_VERSION") });
@@ -45,23 +45,35 @@ fn authority(address: &str, port: u16) -> String {
     endpoint(&segments.join(":"), port)
 }
 
-fn service(reference: &str, image: &str, number: u16, protocol: &str, port: &Port) -> Value {
+fn property(name: &str, value: &str) -> Value {
+    json!({ "name": format!("portolan:{name}"), "value": value })
+}
+
+fn container(reference: &str, image: &Image) -> Value {
+    let mut component = json!({ "type": "container", "bom-ref": reference, "name": image.reference });
+    if let (Some(digest), Some(component)) = (&image.digest, component.as_object_mut()) {
+        component.insert("properties".to_owned(), json!([property("imageDigest", digest)]));
+    }
+    component
+}
+
+fn service(reference: &str, image: &Image, number: u16, protocol: &str, port: &Port) -> Value {
     let scheme = protocol.to_ascii_lowercase();
     let endpoints: Vec<String> =
         port.addresses.iter().map(|address| format!("{scheme}://{}", authority(address, number))).collect();
     let mut names: Vec<&str> = port.processes.iter().map(|(name, _)| name.as_str()).collect();
     names.dedup();
-    let property = |name: &str, value: String| json!({ "name": format!("portolan:{name}"), "value": value });
     let mut properties = vec![
-        property("image", image.to_owned()),
-        property("port", number.to_string()),
-        property("protocol", protocol.to_owned()),
-        property("declared", declared(port)),
-        property("connections", port.connections.to_string()),
-        property("pods", port.pods.len().to_string()),
+        property("image", &image.reference),
+        property("port", &number.to_string()),
+        property("protocol", protocol),
+        property("declared", &declared(port)),
+        property("connections", &port.connections.to_string()),
+        property("pods", &port.pods.len().to_string()),
     ];
-    properties.extend(names.iter().map(|name| property("process", (*name).to_owned())));
-    properties.extend(port.workloads.iter().map(|workload| property("workload", workload.clone())));
+    properties.extend(image.digest.iter().map(|digest| property("imageDigest", digest)));
+    properties.extend(names.iter().map(|name| property("process", name)));
+    properties.extend(port.workloads.iter().map(|workload| property("workload", workload)));
     let name = names
         .first()
         .map_or_else(|| format!("{number}/{protocol}"), |name| format!("{name}:{number}/{protocol}"));

@@ -4,23 +4,26 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use portolan_report::cells;
 use portolan_report::fingerprint::owner;
-use portolan_report::wire::Listener;
+use portolan_report::wire::{Container, Listener};
 
-/// Images by reference.
+/// Images by reference and digest.
 pub(crate) type Images = BTreeMap<Image, BTreeMap<(u16, String), Port>>;
 
-/// An image as the pods refer to it.
+/// An image as the pods refer to it and as the runtime pulled it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Image {
     /// Reference, with the digest if the pods give it.
     pub(super) reference: String,
+    /// Digest of the manifest that the runtime pulled, else that in the reference; `None` if unknown.
+    pub(super) digest: Option<String>,
 }
 
 impl Image {
-    /// Returns the digest in the reference, such as `sha256:…`; `None` for a reference by tag.
-    pub(super) fn digest(&self) -> Option<&str> {
-        let (_, digest) = self.reference.rsplit_once('@')?;
-        digest.contains(':').then_some(digest)
+    fn of(container: &Container) -> Self {
+        let pinned = || container.image.rsplit_once('@').map(|(_, digest)| digest.to_owned());
+        let digest =
+            container.image_digest.clone().or_else(|| pinned().filter(|digest| digest.contains(':')));
+        Self { reference: container.image.clone(), digest }
     }
 }
 
@@ -45,7 +48,7 @@ pub(crate) struct Port {
     pub(super) time: String,
 }
 
-/// Groups listeners by image and port.
+/// Groups listeners by image, digest and port.
 pub(crate) fn of(listeners: &[Listener]) -> Images {
     let mut images = Images::new();
     for listener in listeners {
@@ -53,7 +56,7 @@ pub(crate) fn of(listeners: &[Listener]) -> Images {
         else {
             continue;
         };
-        let image = Image { reference: container.image.clone() };
+        let image = Image::of(container);
         let ports = images.entry(image).or_default();
         let port = ports.entry((listener.port, listener.protocol.clone())).or_default();
         port.containers.insert(container.name.clone());

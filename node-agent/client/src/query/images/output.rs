@@ -9,13 +9,14 @@ use super::inventory::{Images, Port};
 
 /// Formats a table with one row for each port of an image.
 pub(crate) fn table(images: &Images) -> String {
-    let header = ["IMAGE", "PORT", "PROCESS", "DECLARED", "CALLS", "PODS", "WORKLOADS"];
+    let header = ["IMAGE", "DIGEST", "PORT", "PROCESS", "DECLARED", "CALLS", "PODS", "WORKLOADS"];
     let ports = images.iter().flat_map(|(image, ports)| ports.iter().map(move |port| (image, port)));
     let rows = ports.map(|(image, ((number, protocol), port))| {
         let mut names: Vec<String> = port.processes.iter().map(|(name, _)| name.clone()).collect();
         names.dedup();
         vec![
             image.reference.clone(),
+            image.digest.as_deref().map_or_else(|| cells::NONE.to_owned(), short),
             format!("{number}/{protocol}"),
             cells::list(&names),
             declared(port),
@@ -25,6 +26,12 @@ pub(crate) fn table(images: &Images) -> String {
         ]
     });
     lay_out(&header, rows)
+}
+
+/// Shortens a digest to its algorithm and 12 digits, as runtimes show it.
+fn short(digest: &str) -> String {
+    let (algorithm, encoded) = digest.split_once(':').unwrap_or(("", digest));
+    format!("{algorithm}:{}", encoded.chars().take(12).collect::<String>())
 }
 
 /// Says whether the containers declare the port: all, none, or how many.
@@ -58,7 +65,7 @@ pub(crate) fn object(images: &Images) -> Value {
                     })
                 })
                 .collect();
-            json!({ "image": image.reference, "digest": image.digest(), "ports": ports })
+            json!({ "image": image.reference, "digest": image.digest, "ports": ports })
         })
         .collect();
     json!({ "schema": SCHEMA, "items": items })

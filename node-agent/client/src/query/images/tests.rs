@@ -25,6 +25,13 @@ fn listener(pod: &str, image: &str, port: u16, declaration: &str, connections: u
     serde_json::from_value(object).expect("a listener")
 }
 
+/// Returns a listener of a container whose image was pulled with this digest.
+fn pulled(pod: &str, image: &str, port: u16, digest: &str) -> Listener {
+    let mut listener = listener(pod, image, port, "declared", 1);
+    listener.container.as_mut().expect("a container").image_digest = Some(digest.to_owned());
+    listener
+}
+
 fn listeners() -> Vec<Listener> {
     vec![
         listener("web-1", "nginx:1", 80, "declared", 5),
@@ -45,9 +52,9 @@ fn the_pods_of_an_image_are_one_row_for_each_port() {
             line.split("  ").map(|cell| cell.trim().to_owned()).filter(|cell| !cell.is_empty()).collect()
         })
         .collect();
-    assert_eq!(rows[1], ["api@sha256:0f", "80/TCP", "nginx", "yes", "0", "1", "1"]);
-    assert_eq!(rows[2], ["nginx:1", "80/TCP", "nginx", "1 of 2", "7", "2", "1"]);
-    assert_eq!(rows[3], ["nginx:1", "9090/TCP", "nginx", "no", "0", "1", "1"]);
+    assert_eq!(rows[1], ["api@sha256:0f", "sha256:0f", "80/TCP", "nginx", "yes", "0", "1", "1"]);
+    assert_eq!(rows[2], ["nginx:1", "-", "80/TCP", "nginx", "1 of 2", "7", "2", "1"]);
+    assert_eq!(rows[3], ["nginx:1", "-", "9090/TCP", "nginx", "no", "0", "1", "1"]);
     assert_eq!((rows.len(), inventory::without_image(&listeners)), (4, 1));
 }
 
@@ -73,4 +80,38 @@ fn a_bill_has_a_service_for_each_port_and_marks_calls_from_outside() {
     let references: std::collections::BTreeSet<_> =
         services.iter().map(|s| s["bom-ref"].to_string()).collect();
     assert_eq!(references.len(), 3);
+}
+
+#[test]
+fn one_tag_with_two_digests_is_two_images() {
+    let (old, new) = (format!("sha256:{}", "a".repeat(64)), format!("sha256:{}", "b".repeat(64)));
+    let listeners = [
+        pulled("web-1", "nginx:1", 80, &new),
+        pulled("web-2", "nginx:1", 80, &old),
+        pulled("web-3", "nginx:1", 80, &new),
+        listener("web-4", "nginx:1", 80, "declared", 0),
+    ];
+    let images = inventory::of(&listeners);
+    let object = output::object(&images);
+    let found: Vec<(&Value, usize)> = object["items"]
+        .as_array()
+        .expect("items")
+        .iter()
+        .map(|item| (&item["digest"], item["ports"][0]["pods"].as_array().expect("pods").len()))
+        .collect();
+    assert_eq!(found, [(&Value::Null, 1), (&json!(old), 1), (&json!(new), 2)]);
+    let table = output::table(&images);
+    assert!(table.contains("sha256:aaaaaaaaaaaa  ") && table.contains("sha256:bbbbbbbbbbbb  "), "{table}");
+    let bill = bill::services(&images);
+    let property = json!({"name": "portolan:imageDigest", "value": new});
+    assert_eq!(bill["components"][2]["properties"], json!([property]));
+    assert_eq!(bill["components"][0].get("properties"), None);
+    assert!(bill["services"][2]["properties"].as_array().expect("properties").contains(&property));
+}
+
+#[test]
+fn the_digest_that_was_pulled_counts_more_than_that_in_the_reference() {
+    let images = inventory::of(&[pulled("a", "api@sha256:0f", 80, "sha256:1e")]);
+    let item = &output::object(&images)["items"][0];
+    assert_eq!((&item["image"], &item["digest"]), (&json!("api@sha256:0f"), &json!("sha256:1e")));
 }

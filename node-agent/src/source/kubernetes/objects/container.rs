@@ -9,6 +9,7 @@ use serde::de::IgnoredAny;
 use super::fields::{
     AtLeastOne, Cuts, Fields, List, Name, OptionalPort, PortNumber, ProtocolName, port_name,
 };
+use super::image_digest;
 use super::probe::{Handler, Lifecycle, OwnHosts, calls};
 
 const MAX_CONTAINERS: usize = 256;
@@ -65,6 +66,8 @@ pub struct ContainerStatus {
     name: Option<String>,
     #[serde(rename = "containerID")]
     container_id: Option<String>,
+    #[serde(rename = "imageID")]
+    image_id: Option<String>,
     pub ready: Option<bool>,
     state: Fields<ContainerState>,
 }
@@ -131,6 +134,7 @@ fn container(
     let id = status.and_then(|status| status.container_id.as_deref()).unwrap_or_default();
     // The status has the form `containerd://ID`.
     let id = id.rsplit_once("://").map_or(id, |(_, bare)| bare).to_owned();
+    let image_id = status.and_then(|status| status.image_id.as_deref()).unwrap_or_default();
     let probes = [spec.liveness_probe.0, spec.readiness_probe.0, spec.startup_probe.0];
     let mut ports: Vec<DeclaredPort> =
         spec.ports.within(MAX_PORTS, cuts).map(|Fields(port)| DeclaredPort::from(port)).collect();
@@ -143,6 +147,7 @@ fn container(
         name: spec.name.0,
         id: cuts.short(id, MAX_ID).unwrap_or_default(),
         image: cuts.short(spec.image.unwrap_or_default(), MAX_IMAGE).unwrap_or_default(),
+        image_digest: image_digest::of_reference(image_id).unwrap_or_default().to_owned(),
         kind: if is_sidecar { ContainerKind::Sidecar } else { kind },
         running: status.map(|status| status.state.0.running.is_some()),
         ports,

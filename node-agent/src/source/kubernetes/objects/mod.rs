@@ -6,6 +6,7 @@ pub mod container;
 pub mod fault;
 pub mod faulty;
 pub mod fields;
+pub mod image_digest;
 pub mod labels;
 pub mod metadata;
 pub mod namespace;

@@ -3,6 +3,8 @@
 use portolan_engine::model::identity::Protocol;
 use portolan_engine::model::pod::{PortRef, ProbeHandler};
 
+use serde_json::json;
+
 use super::*;
 use crate::source::kubernetes::objects::fault::parse;
 use crate::source::kubernetes::objects::object::Object;
@@ -169,4 +171,21 @@ fn ready_without_conditions_is_what_the_containers_say() {
     };
     assert_eq!(pod(&json("true")).ready, Some(true));
     assert_eq!(pod(&json("false")).ready, Some(false));
+}
+
+#[test]
+fn the_digest_of_the_image_is_that_of_the_repository() {
+    let digest = format!("sha256:{}", "a1".repeat(32));
+    let of = |image_id: &str| {
+        let json = json!({
+            "metadata": {"namespace": "shop", "name": "web", "uid": "u1"},
+            "spec": {"nodeName": "node-1", "containers": [{"name": "app", "image": "web:1"}]},
+            "status": {"phase": "Running", "containerStatuses": [{"name": "app", "imageID": image_id}]},
+        });
+        pod(&json.to_string()).containers[0].image_digest.clone()
+    };
+    assert_eq!(of(&format!("docker.io/library/web@{digest}")), digest);
+    for id in [digest.as_str(), "", "web@sha256:short", "web@sha256:\u{1b}[2J", &format!("web@{digest} ")] {
+        assert_eq!(of(id), "", "{id:?}");
+    }
 }

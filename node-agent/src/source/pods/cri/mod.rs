@@ -6,6 +6,7 @@ pub mod client;
 pub mod details;
 mod fingerprint;
 mod follow;
+mod known_images;
 pub mod messages;
 mod owner;
 mod pod;

@@ -7,6 +7,7 @@ use portolan_engine::model::pod::{self, ContainerKind, Pod};
 
 use super::annotations::{self, Declared};
 use super::details::Details;
+use super::known_images::KnownImages;
 use super::messages::{CONTAINER_RUNNING, Container, PodSandbox};
 use super::owner;
 use crate::source::kubernetes::objects::probe::OwnHosts;
@@ -43,7 +44,7 @@ pub(super) fn assemble(
     sandbox: &PodSandbox,
     details: Option<&Details>,
     containers: &[&Container],
-    images: &HashMap<String, String>,
+    images: &KnownImages,
     invalid: &mut BTreeMap<String, u64>,
 ) -> Pod {
     let metadata = sandbox.metadata.clone().unwrap_or_default();
@@ -87,48 +88,17 @@ pub(super) fn assemble(
     }
 }
 
-fn convert(container: &Container, declared: Declared, images: &HashMap<String, String>) -> pod::Container {
+fn convert(container: &Container, declared: Declared, images: &KnownImages) -> pod::Container {
     pod::Container {
         name: shortened(container_name(container)),
         id: shortened(&container.id),
-        image: shortened(image(container, images)),
+        image: shortened(images.reference(container)),
+        image_digest: images.digest(container).unwrap_or_default().to_owned(),
         kind: ContainerKind::Regular,
         running: Some(container.state == CONTAINER_RUNNING),
         ports: declared.ports,
         probes: declared.probes,
     }
-}
-
-/// Returns the image as in the manifest if that is known, else the first tag of the image, else the image id.
-fn image<'a>(container: &'a Container, images: &'a HashMap<String, String>) -> &'a str {
-    let Some(spec) = &container.image else { return &container.image_ref };
-    if !spec.user_specified_image.is_empty() {
-        return &spec.user_specified_image;
-    }
-    if !spec.image.is_empty() && !is_digest(&spec.image) {
-        return &spec.image;
-    }
-    let id = if spec.image.is_empty() { &container.image_ref } else { &spec.image };
-    image_ids(container).find_map(|id| images.get(id)).unwrap_or(id)
-}
-
-/// Returns the ids under which the list of images may have a container's image; empty if the name is already known.
-pub(super) fn unnamed_image(container: &Container) -> Vec<&str> {
-    let named = container.image.as_ref().is_some_and(|spec| {
-        !spec.user_specified_image.is_empty() || !spec.image.is_empty() && !is_digest(&spec.image)
-    });
-    if named { Vec::new() } else { image_ids(container).collect() }
-}
-
-fn image_ids(container: &Container) -> impl Iterator<Item = &str> {
-    let of_spec = container.image.as_ref().map_or("", |spec| &spec.image);
-    [of_spec, &container.image_id, &container.image_ref].into_iter().filter(|id| !id.is_empty())
-}
-
-/// True for an image id: `sha256:…`, or the bare digest.
-fn is_digest(image: &str) -> bool {
-    let bare = image.strip_prefix("sha256:").unwrap_or(image);
-    bare.len() == 64 && bare.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 fn labels(all: &HashMap<String, String>) -> BTreeMap<String, String> {

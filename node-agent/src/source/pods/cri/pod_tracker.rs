@@ -12,11 +12,12 @@ use prost::Message;
 use super::client::{Call, CriError, Runtime};
 use super::details::{Details, KnownDetails};
 use super::fingerprint::Fingerprints;
+use super::known_images::KnownImages;
 use super::messages::{
     CONTAINER_RUNNING, Container, Image, ListResponse, PodSandbox, PodSandboxStatusRequest,
     PodSandboxStatusResponse, SANDBOX_READY,
 };
-use super::pod::{assemble, container_name, uid, unnamed_image};
+use super::pod::{assemble, container_name, uid};
 use crate::source::clock;
 
 /// Time limit of the requests for the status of sandboxes in one pass, so that a slow runtime does not delay known pods.
@@ -57,10 +58,8 @@ pub(super) struct PodTracker {
     /// Fingerprint of both lists at the last pass that left nothing to request.
     last: Option<u64>,
     details: KnownDetails,
-    /// First tag by image id, for images in use.
-    images: HashMap<String, String>,
-    /// Image ids without an entry in the list of images.
-    nameless: HashSet<String>,
+    /// Names and digests of images in use.
+    images: KnownImages,
     /// Fingerprints of the pods that were sent; `None`: nothing was sent.
     sent: Option<HashMap<PodUid, u64>>,
     /// Ids of items whose invalid parts were counted.
@@ -172,46 +171,27 @@ impl PodTracker {
         Ok(())
     }
 
-    /// Requests the list of images if a container has an image without a name.
+    /// Requests the list of images if a container has an image without a name or a digest.
     async fn ask_images(
         &mut self,
         runtime: &Runtime,
         containers: impl Iterator<Item = &Container>,
     ) -> Result<(), CriError> {
-        let mut wanted: HashSet<&str> = HashSet::new();
-        let mut is_news = false;
-        for container in containers {
-            let ids = unnamed_image(container);
-            let known = |id: &&&str| self.images.contains_key(**id) || self.nameless.contains(**id);
-            is_news |= !ids.is_empty() && !ids.iter().any(|id| known(&id));
-            wanted.extend(ids);
-        }
-        self.images.retain(|id, _| wanted.contains(id.as_str()));
-        self.nameless.retain(|id| wanted.contains(id.as_str()));
+        let (wanted, is_news) = self.images.prepare(containers);
         if !is_news {
             return Ok(());
         }
         match runtime.ask_for::<ListResponse>(Call::ListImages, &()).await {
             Ok(list) => {
                 for image in list.items.into_iter().filter_map(|bytes| Image::decode(bytes).ok()) {
-                    self.name_image(&image, &wanted);
+                    self.images.learn(&image, &wanted);
                 }
             }
             Err(error @ CriError::Refused { code: tonic::Code::Unavailable, .. }) => return Err(error),
-            Err(error) => tracing::debug!("images stay without names: {error}"),
+            Err(error) => tracing::debug!("images stay without names and digests: {error}"),
         }
-        let nameless = wanted.into_iter().filter(|id| !self.images.contains_key(*id)).map(str::to_owned);
-        self.nameless.extend(nameless);
+        self.images.settle(wanted);
         Ok(())
-    }
-
-    fn name_image(&mut self, image: &Image, wanted: &HashSet<&str>) {
-        let Some(name) = image.repo_tags.first().or_else(|| image.repo_digests.first()) else { return };
-        for id in [&image.id].into_iter().chain(&image.repo_digests) {
-            if wanted.contains(id.as_str()) {
-                self.images.insert(id.clone(), name.clone());
-            }
-        }
     }
 
     /// Compares the current pods with those that were sent.
@@ -254,11 +234,8 @@ impl PodTracker {
     /// Returns the fingerprint of everything that a pod is assembled from.
     fn state(&self, sandbox: &Listed<PodSandbox>, containers: &[&Listed<Container>]) -> u64 {
         let sum = containers.iter().fold(0_u64, |sum, listed| sum.wrapping_add(listed.fingerprint));
-        let images: BTreeSet<&String> = containers
-            .iter()
-            .flat_map(|listed| unnamed_image(&listed.item))
-            .filter_map(|id| self.images.get(id))
-            .collect();
+        let images: BTreeSet<&String> =
+            containers.iter().flat_map(|listed| self.images.facts(&listed.item)).collect();
         self.fingerprints.of(&(sandbox.fingerprint, sum, self.details.get(&sandbox.item.id), images))
     }
 }

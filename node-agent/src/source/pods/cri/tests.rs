@@ -167,6 +167,30 @@ async fn images_that_are_given_by_id_are_named_once() {
 }
 
 #[tokio::test]
+async fn the_digest_of_an_image_is_that_of_the_reference_or_the_only_one_of_the_list() {
+    let fake = Fake::start("digests");
+    let (id, digest) = (format!("sha256:{}", "a1".repeat(32)), format!("sha256:{}", "b2".repeat(32)));
+    let names = ["web", "mirror/web"].map(|name| format!("{name}@{digest}"));
+    fake.edit(|content| {
+        content.containers[0].image_ref = format!("registry/web@{digest}");
+        content.containers[1].image_ref.clone_from(&id);
+        content.images.push(Image { id: id.clone(), repo_tags: Vec::new(), repo_digests: names.into() });
+    });
+    let pods = read(Some(fake.socket())).await.expect("pods");
+    let found: Vec<&str> = pods.iter().map(|pod| pod.containers[0].image_digest.as_str()).collect();
+    assert_eq!(found, [&digest, &digest], "{pods:?}");
+    assert_eq!(fake.calls("ListImages"), 1);
+
+    fake.edit(|content| {
+        let other = format!("web@sha256:{}", "c3".repeat(32));
+        content.images[0].repo_digests.push(other);
+    });
+    let pods = read(Some(fake.socket())).await.expect("pods");
+    let found: Vec<&str> = pods.iter().map(|pod| pod.containers[0].image_digest.as_str()).collect();
+    assert_eq!(found, [&digest, ""], "two digests of one image: {pods:?}");
+}
+
+#[tokio::test]
 async fn the_runtime_goes_away_and_comes_back() {
     let mut fake = Fake::absent("restart");
     let mut followed = Followed::of(&fake);
