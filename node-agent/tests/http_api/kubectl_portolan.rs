@@ -250,7 +250,7 @@ async fn what_cannot_be_asked_is_one_clear_line() {
 #[tokio::test]
 async fn what_is_forbidden_is_one_sentence_with_the_role_that_allows_it() {
     let cluster = of_two_nodes("cluster-forbidden").await;
-    cluster.server.change_settings(|settings| settings.forwards_forbidden = true);
+    cluster.server.change_settings(|settings| settings.forbidden = vec!["get pods/portforward"]);
     let outcome = cluster.run("findings").await;
     assert_eq!(outcome.exit, Exit::Partial);
     let words = "node-1: user jane may not use pods/portforward (get, from Kubernetes 1.35 on also create) \
