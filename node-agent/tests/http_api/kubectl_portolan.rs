@@ -61,6 +61,13 @@ impl Cluster {
         self.server.put("pods", pod(&format!("portolan-{node}"), node, phase));
     }
 
+    /// Writes a file beside the kubeconfig, and returns its path.
+    pub fn write(&self, name: &str, text: &str) -> String {
+        let path = self.scratch.0.join(name);
+        std::fs::write(&path, text).expect("writes");
+        path.display().to_string()
+    }
+
     pub async fn run(&self, line: &str) -> Outcome {
         let kubeconfig = self.server.client_files(&self.scratch.0).kubeconfig;
         run(&kubeconfig, line).await
@@ -99,6 +106,12 @@ pub async fn of_two_nodes(name: &str) -> Cluster {
     let mut cluster = Cluster::new(name).await;
     cluster.agent(Node::default()).await;
     cluster.agent(Node { name: "node-2", ..Node::default() }).await;
+    cluster
+}
+
+pub async fn of_three_nodes(name: &str) -> Cluster {
+    let mut cluster = of_two_nodes(name).await;
+    cluster.agent(Node { name: "node-3", ..Node::default() }).await;
     cluster
 }
 

@@ -279,7 +279,7 @@ impl ReadModel for Node {
             reason: reason.map(ToOwned::to_owned),
         };
         AgentStatus {
-            envelope: converter().envelope(),
+            envelope: self.converter().envelope(),
             version: "0.1.0".to_owned(),
             kernel: "6.12.0".to_owned(),
             hooks: vec![
