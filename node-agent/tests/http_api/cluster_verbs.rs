@@ -102,10 +102,14 @@ async fn the_status_has_a_row_for_each_node() {
 }
 
 #[tokio::test]
-async fn images_diff_and_junit_answer_for_three_nodes() {
+async fn declare_images_diff_and_junit_answer_for_three_nodes() {
     let cluster = of_three_nodes("verbs-three").await;
     let before = cluster.write("before.json", &cluster.run("findings -o json").await.out);
-    for (line, expected) in [("images -o json", "\"node-3\""), ("findings -o junit", "node node-3")] {
+    for (line, expected) in [
+        ("declare deploy/multi-port-app -n shop", "containerPort: 9090"),
+        ("images -o json", "\"node-3\""),
+        ("findings -o junit", "node node-3"),
+    ] {
         let outcome = cluster.run(line).await;
         assert_eq!(outcome.exit, Exit::Fine, "{line}: {outcome:?}");
         assert!(outcome.out.contains(expected), "{line}: {}", outcome.out);
@@ -125,11 +129,16 @@ async fn images_diff_and_junit_answer_for_three_nodes() {
 }
 
 #[tokio::test]
-async fn images_diff_and_junit_name_the_node_that_is_down() {
+async fn declare_images_diff_and_junit_name_the_node_that_is_down() {
     let cluster = of_three_nodes("verbs-three-down").await;
     let before = cluster.write("before.json", &cluster.run("findings -o json").await.out);
     cluster.pod("node-4", "Running");
-    for line in ["images".to_owned(), "findings -o junit".to_owned(), format!("diff {before}")] {
+    for line in [
+        "declare deploy/multi-port-app -n shop".to_owned(),
+        "images".to_owned(),
+        "findings -o junit".to_owned(),
+        format!("diff {before}"),
+    ] {
         let outcome = cluster.run(&line).await;
         assert_eq!(outcome.exit, Exit::Partial, "{line}: {outcome:?}");
         assert!(

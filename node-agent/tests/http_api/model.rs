@@ -236,7 +236,8 @@ impl ReadModel for Node {
         let known = |name: &str, labels: [(&str, &str); 2]| {
             let PodRef { namespace, name, uid, workload, .. } = pod("shop", name);
             let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
-            Arc::new(Pod { namespace, name, uid, workload, labels, ..Pod::default() })
+            let containers = vec![Container { name: "app".to_owned(), ..Container::default() }];
+            Arc::new(Pod { namespace, name, uid, workload, labels, containers, ..Pod::default() })
         };
         let app = known("multi-port-app", [("app", "multi-port-app"), ("pod-template-hash", "6d4b75cb6d")]);
         let is_app = match &target.subject {
