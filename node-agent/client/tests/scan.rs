@@ -360,6 +360,35 @@ async fn the_pod_has_least_privileges_limits_and_no_token() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_jobs_get_the_name_of_the_cluster_and_the_secrets_for_the_image() {
+    let cluster = Cluster::start(&[("worker-1", ends(0, ANSWER)), ("worker-2", ends(0, ANSWER))]).await;
+    let words = "--cluster-name production --image-pull-secret registry --image-pull-secret mirror";
+    let outcome = cluster.run(words).await;
+    assert_eq!(outcome.code, Some(0), "{}", outcome.err);
+    let jobs: Vec<Value> = cluster
+        .server
+        .log()
+        .all()
+        .iter()
+        .filter(|request| request.method == "POST" && request.path.ends_with("/jobs"))
+        .map(|request| serde_json::from_str(&request.body).expect("JSON"))
+        .collect();
+    assert_eq!(jobs.len(), 2);
+    for job in jobs {
+        let pod = &job["spec"]["template"]["spec"];
+        assert_eq!(pod["imagePullSecrets"], json!([{"name": "registry"}, {"name": "mirror"}]));
+        let words = pod["containers"][0]["args"].as_array().expect("arguments");
+        assert!(words.contains(&json!("--cluster-name=production")), "{words:?}");
+    }
+    assert_eq!(cluster.run("").await.code, Some(0));
+    let plain = cluster.server.log().all();
+    let plain = plain.iter().rfind(|request| request.method == "POST" && request.path.ends_with("/jobs"));
+    let plain: Value = serde_json::from_str(&plain.expect("a Job was created").body).expect("JSON");
+    let pod = &plain["spec"]["template"]["spec"];
+    assert!(pod["imagePullSecrets"].as_array().is_none_or(Vec::is_empty), "{pod}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_an_image_the_plugin_says_how_to_name_one() {
     let cluster = Cluster::start(&[]).await;
     let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-portolan"));

@@ -10,7 +10,7 @@ use crate::escape::terminal;
 use crate::explanation::{
     ExplainedEnd, ExplainedEntryPoint, ExplainedPod, ExplainedPolicy, TargetExplanation,
 };
-use crate::wire::{Declaration, Explanation, Finding, Listener, Pod, Traffic};
+use crate::wire::{Declaration, Explanation, Finding, Listener, Peer, Pod, Traffic};
 
 /// Maximum number of peers shown per port.
 const MAX_PEERS: usize = 5;
@@ -371,10 +371,7 @@ fn traffic(out: &mut WrappedText, indent: &str, listener: &Listener) {
         out.fact(indent, "", &format!("before the agent started it was called, farthest from: {earlier}"));
     }
     for (number, peer) in traffic.peers.iter().take(MAX_PEERS).enumerate() {
-        let caller = peer
-            .reference
-            .as_ref()
-            .map_or_else(|| peer.address.clone(), |reference| format!("{reference} ({})", peer.address));
+        let caller = caller(peer, &listener.envelope.node);
         let unexplained = if peer.beyond_audience { ", explained by nothing" } else { "" };
         let text = format!(
             "{caller}, {}{unexplained}: {} connections, {}, last {} ago",
@@ -390,9 +387,35 @@ fn traffic(out: &mut WrappedText, indent: &str, listener: &Listener) {
     }
 }
 
+/// Returns who a peer is: the pod, or else the node that the plugin found for the address, where it is another one.
+fn caller(peer: &Peer, own_node: &str) -> String {
+    match (&peer.reference, &peer.caller_node) {
+        (Some(reference), _) => format!("{reference} ({})", peer.address),
+        (None, Some(node)) if node != own_node => format!("{}, from node {node}", peer.address),
+        (None, _) => peer.address.clone(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::WrappedText;
+    use super::{WrappedText, caller};
+    use crate::wire::Peer;
+
+    fn peer(reference: Option<&str>, caller_node: Option<&str>) -> Peer {
+        serde_json::from_value(serde_json::json!({
+            "address": "10.0.0.2", "origin": "external", "ref": reference, "callerNode": caller_node, "connections": 1,
+            "packets": 1, "bytes": 1, "firstSeen": "2026-11-30T00:00:00Z", "lastSeen": "2026-11-30T00:00:00Z",
+        }))
+        .unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    #[test]
+    fn a_caller_on_another_node_is_shown_with_the_name_of_that_node() {
+        assert_eq!(caller(&peer(None, Some("node-2")), "node-1"), "10.0.0.2, from node node-2");
+        assert_eq!(caller(&peer(None, Some("node-1")), "node-1"), "10.0.0.2");
+        assert_eq!(caller(&peer(None, None), "node-1"), "10.0.0.2");
+        assert_eq!(caller(&peer(Some("shop/curler"), Some("node-2")), "node-1"), "shop/curler (10.0.0.2)");
+    }
 
     #[test]
     fn paragraphs_wrap_at_spaces_and_continue_under_their_indent() {

@@ -4,7 +4,7 @@ use portolan_client::exit::Exit;
 use serde_json::{Value, json};
 
 use crate::exchange::get;
-use crate::kubectl_portolan::{Cluster, of_two_nodes};
+use crate::kubectl_portolan::{Cluster, of_three_nodes, of_two_nodes};
 use crate::model::Node;
 use crate::served::Served;
 
@@ -89,4 +89,61 @@ async fn the_pods_of_a_node_are_listed_with_their_addresses_page_by_page() {
     let curler = all["items"].as_array().expect("items").iter().find(|pod| name(pod) == "shop/curler");
     let curler = curler.expect("curler");
     assert_eq!((&curler["addresses"], &curler["labels"]["app"]), (&json!(["10.244.0.9"]), &json!("curler")));
+}
+
+#[tokio::test]
+async fn the_status_has_a_row_for_each_node() {
+    let cluster = of_three_nodes("verbs-status").await;
+    let outcome = cluster.run("status -o name").await;
+    assert_eq!(
+        (outcome.exit, outcome.out.as_str()),
+        (Exit::Fine, "agent/node-1\nagent/node-2\nagent/node-3\n")
+    );
+}
+
+#[tokio::test]
+async fn declare_images_diff_and_junit_answer_for_three_nodes() {
+    let cluster = of_three_nodes("verbs-three").await;
+    let before = cluster.write("before.json", &cluster.run("findings -o json").await.out);
+    for (line, expected) in [
+        ("declare deploy/multi-port-app -n shop", "containerPort: 9090"),
+        ("images -o json", "\"node-3\""),
+        ("findings -o junit", "node node-3"),
+    ] {
+        let outcome = cluster.run(line).await;
+        assert_eq!(outcome.exit, Exit::Fine, "{line}: {outcome:?}");
+        assert!(outcome.out.contains(expected), "{line}: {}", outcome.out);
+        assert_eq!(
+            outcome.out.matches(expected).count(),
+            1,
+            "the nodes' answers are merged: {}",
+            outcome.out
+        );
+    }
+    let outcome = cluster.run(&format!("diff {before}")).await;
+    assert_eq!((outcome.exit, outcome.out.as_str()), (Exit::Fine, ""), "{outcome:?}");
+    let nothing = cluster.write("nothing.json", "{\"items\": []}");
+    let outcome = cluster.run(&format!("diff {nothing}")).await;
+    assert_eq!(outcome.exit, Exit::FailOn, "{outcome:?}");
+    assert!(outcome.out.contains("9090/TCP") && outcome.out.contains("5000/TCP"), "{}", outcome.out);
+}
+
+#[tokio::test]
+async fn declare_images_diff_and_junit_name_the_node_that_is_down() {
+    let cluster = of_three_nodes("verbs-three-down").await;
+    let before = cluster.write("before.json", &cluster.run("findings -o json").await.out);
+    cluster.pod("node-4", "Running");
+    for line in [
+        "declare deploy/multi-port-app -n shop".to_owned(),
+        "images".to_owned(),
+        "findings -o junit".to_owned(),
+        format!("diff {before}"),
+    ] {
+        let outcome = cluster.run(&line).await;
+        assert_eq!(outcome.exit, Exit::Partial, "{line}: {outcome:?}");
+        assert!(
+            outcome.words.contains("of 4 nodes") && outcome.words.contains("node-4: "),
+            "{line}: {outcome:?}"
+        );
+    }
 }

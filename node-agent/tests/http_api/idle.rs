@@ -149,6 +149,9 @@ async fn the_idle_ports_of_all_nodes_are_one_answer_and_short_counts_are_named_b
     cluster.agent(node("node-2")).await;
     let outcome = cluster.run("listeners --idle=30s").await;
     assert_eq!(outcome.exit, Exit::Fine, "{outcome:?}");
+    let watched = cluster.run("listeners --idle=30s --watch").await;
+    let words = "--idle is about the time before now: leave out --watch, or --idle\n";
+    assert_eq!((watched.exit, watched.words.as_str(), watched.out.as_str()), (Exit::WrongUse, words, ""));
     golden::check("cluster-idle-table.txt", &outcome.out);
     golden::check("cluster-idle-notes.txt", &outcome.words);
     let listed = cluster.run("listeners --idle=30s -n shop -o json").await;

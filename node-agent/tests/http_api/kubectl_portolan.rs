@@ -63,6 +63,13 @@ impl Cluster {
         self.server.put("pods", pod(&format!("portolan-{node}"), node, phase));
     }
 
+    /// Writes a file beside the kubeconfig, and returns its path.
+    pub fn write(&self, name: &str, text: &str) -> String {
+        let path = self.scratch.0.join(name);
+        std::fs::write(&path, text).expect("writes");
+        path.display().to_string()
+    }
+
     pub async fn run(&self, line: &str) -> Outcome {
         let kubeconfig = self.server.client_files(&self.scratch.0).kubeconfig;
         run(&kubeconfig, line).await
@@ -117,6 +124,12 @@ pub async fn of_two_nodes(name: &str) -> Cluster {
     let mut cluster = Cluster::new(name).await;
     cluster.agent(Node::default()).await;
     cluster.agent(Node { name: "node-2", ..Node::default() }).await;
+    cluster
+}
+
+pub async fn of_three_nodes(name: &str) -> Cluster {
+    let mut cluster = of_two_nodes(name).await;
+    cluster.agent(Node { name: "node-3", ..Node::default() }).await;
     cluster
 }
 
@@ -268,7 +281,7 @@ async fn what_cannot_be_asked_is_one_clear_line() {
 #[tokio::test]
 async fn what_is_forbidden_is_one_sentence_with_the_role_that_allows_it() {
     let cluster = of_two_nodes("cluster-forbidden").await;
-    cluster.server.change_settings(|settings| settings.forwards_forbidden = true);
+    cluster.server.change_settings(|settings| settings.forbidden = vec!["get pods/portforward"]);
     let outcome = cluster.run("findings").await;
     assert_eq!(outcome.exit, Exit::Partial);
     let words = "node-1: user jane may not use pods/portforward (get, from Kubernetes 1.35 on also create) \

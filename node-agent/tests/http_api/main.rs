@@ -5,6 +5,8 @@
 mod baseline;
 mod cluster;
 #[cfg(feature = "cluster")]
+mod cluster_doctor;
+#[cfg(feature = "cluster")]
 mod cluster_verbs;
 #[cfg(feature = "cluster")]
 mod cluster_watch;

@@ -236,7 +236,8 @@ impl ReadModel for Node {
         let known = |name: &str, labels: [(&str, &str); 2]| {
             let PodRef { namespace, name, uid, workload, .. } = pod("shop", name);
             let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
-            Arc::new(Pod { namespace, name, uid, workload, labels, ..Pod::default() })
+            let containers = vec![Container { name: "app".to_owned(), ..Container::default() }];
+            Arc::new(Pod { namespace, name, uid, workload, labels, containers, ..Pod::default() })
         };
         let app = known("multi-port-app", [("app", "multi-port-app"), ("pod-template-hash", "6d4b75cb6d")]);
         let is_app = match &target.subject {
@@ -279,7 +280,7 @@ impl ReadModel for Node {
             reason: reason.map(ToOwned::to_owned),
         };
         AgentStatus {
-            envelope: converter().envelope(),
+            envelope: self.converter().envelope(),
             version: "0.1.0".to_owned(),
             kernel: "6.12.0".to_owned(),
             hooks: vec![

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{ContainerState, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{Api, ListParams};
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
@@ -27,6 +27,8 @@ pub(super) struct Agent {
     pub(super) node: String,
     /// Reason why the agent cannot be asked; `None` if it can.
     pub(super) obstacle: Option<String>,
+    /// Reason why the pod is not ready, as Kubernetes says it; `None` if it is, or Kubernetes does not say it.
+    pub(super) unready: Option<String>,
 }
 
 /// Returns a client for the cluster of the kubeconfig and context.
@@ -109,6 +111,43 @@ fn is_ready(pod: &Pod) -> bool {
     conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
+/// Returns why a pod is not ready: what its containers wait for, or else what its conditions say.
+fn unready(pod: &Pod) -> Option<String> {
+    let status = pod.status.as_ref()?;
+    let conditions = || status.conditions.iter().flatten().filter(|condition| condition.status != "True");
+    let ready = conditions().find(|condition| condition.type_ == "Ready")?;
+    let all = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
+    let containers: Vec<String> = all
+        .filter_map(|container| {
+            let (reason, message) = stopped(container.state.as_ref()?)?;
+            Some(format!("container {}: {}", container.name, joined(reason, message)))
+        })
+        .collect();
+    if !containers.is_empty() {
+        return Some(containers.join("; "));
+    }
+    let condition = conditions().find(|condition| condition.type_ == "PodScheduled").unwrap_or(ready);
+    let said = joined(condition.reason.as_deref(), condition.message.as_deref());
+    Some(if said.is_empty() { "its condition Ready is not True".to_owned() } else { said })
+}
+
+/// Returns reason and message of a container that does not run, or `None` if it runs or has done its work.
+fn stopped(state: &ContainerState) -> Option<(Option<&str>, Option<&str>)> {
+    match (&state.waiting, &state.terminated) {
+        (Some(waiting), _) => Some((waiting.reason.as_deref(), waiting.message.as_deref())),
+        (None, Some(ended)) if ended.exit_code != 0 => {
+            Some((ended.reason.as_deref(), ended.message.as_deref()))
+        }
+        _ => None,
+    }
+}
+
+/// Joins a reason (`ImagePullBackOff`) and a message.
+fn joined(reason: Option<&str>, message: Option<&str>) -> String {
+    let parts = [reason, message].into_iter().flatten().map(str::trim).filter(|part| !part.is_empty());
+    parts.collect::<Vec<_>>().join(": ")
+}
+
 fn agent(pod: &Pod) -> Agent {
     let status = pod.status.as_ref();
     let phase = status.and_then(|status| status.phase.as_deref()).unwrap_or("Unknown");
@@ -121,6 +160,7 @@ fn agent(pod: &Pod) -> Agent {
     Agent {
         namespace: pod.namespace().unwrap_or_default(),
         node: node(pod).unwrap_or_else(|| format!("(no node for pod {name})")),
+        unready: unready(pod),
         obstacle: obstacle.map(|obstacle| format!("its agent's pod {name} {obstacle}")),
         pod: name,
     }

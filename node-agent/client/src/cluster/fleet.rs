@@ -28,8 +28,8 @@ use crate::query::server::{Dial, Server};
 /// Maximum number of agents that are asked at the same time. Each is a stream through the API server.
 pub(super) const MAX_CONCURRENT: usize = 16;
 
-/// Says why the answer of an agent that is starting is incomplete.
-pub(super) const UNREADY: &str = "its agent is not ready yet";
+/// Reason why the answer of an agent that is not ready counts as incomplete.
+pub(super) const NOT_READY: &str = "its agent is not ready yet";
 
 /// Who answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -158,17 +158,22 @@ impl Fleet {
     pub(super) async fn find(args: &ClusterArgs) -> Result<Self, ClusterError> {
         let client = agents::client(args).await?;
         let agents = agents::find(&client, args).await?;
-        Ok(Self { client, agents, port: args.agents_port, time_limit: Duration::from_secs(args.timeout) })
+        Ok(Self::of(client, agents, args))
     }
 
-    /// Returns the same cluster with these agents, found later.
-    pub(super) fn with(&self, agents: Vec<Agent>) -> Self {
-        Self { agents, ..self.clone() }
+    /// Returns the fleet of agents that are found already.
+    pub(super) fn of(client: Client, agents: Vec<Agent>, args: &ClusterArgs) -> Self {
+        Self { client, agents, port: args.agents_port, time_limit: Duration::from_secs(args.timeout) }
     }
 
     /// Returns the agents, one per node.
     pub(super) fn agents(&self) -> &[Agent] {
         &self.agents
+    }
+
+    /// Returns the same cluster with these agents, found later.
+    pub(super) fn with(&self, agents: Vec<Agent>) -> Self {
+        Self { agents, ..self.clone() }
     }
 
     /// Returns how long one agent may take.
@@ -265,7 +270,7 @@ async fn ask_agent(
         Ok(Err(error)) => Err(AgentFailure::Node(forward.port_error().unwrap_or_else(|| error.reason()))),
         Ok(Ok((Gathered { items, broken: Some(error), .. }, _))) => Ok((items, Some(error.reason()))),
         Ok(Ok((Gathered { items, .. }, Err(QueryError::Refused { status: 503, .. })))) => {
-            Ok((items, Some(UNREADY.to_owned())))
+            Ok((items, Some(NOT_READY.to_owned())))
         }
         Ok(Ok((Gathered { items, .. }, _))) => Ok((items, None)),
     }

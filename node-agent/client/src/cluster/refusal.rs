@@ -5,7 +5,7 @@ use kube::client::UpgradeConnectionError;
 use portolan_report::error_text::causes;
 
 /// Role of the Helm chart that gives what the plugin needs, where the release is called `portolan`.
-const ROLE: &str = "the chart's Role portolan-viewer";
+pub(super) const ROLE: &str = "the chart's Role portolan-viewer";
 
 /// Stands for a user whom the server does not name.
 const SOMEBODY: &str = "the user of the kubeconfig";

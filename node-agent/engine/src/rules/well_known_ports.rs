@@ -95,7 +95,6 @@ pub const WELL_KNOWN_PORTS: &[WellKnownPort] = &[
     by_number!(Debug, "the Go debugger Delve", "delve", [2345, 40_000], ["dlv"], "run code in the program"),
     by_program!(Debug, "the Python debugger debugpy", "debugpy", [5678], ["python"], "run code in the program"),
     by_program!(Debug, "the Ruby debugger", "rdbg", [12_345, 1234], ["ruby", "rdbg"], "run code in the program"),
-    by_program!(Debug, "a PHP debugger (Xdebug)", "xdebug", [9003], ["php", "php-fpm"], "run code in the program"),
     by_number!(Admin, "Java management (JMX)", "jmx", [1099, 7091, 9010], ["java"], "control the program, often without a password"),
     by_program!(Admin, "Spring Boot actuator", "actuator", [8081, 9001], ["java"], "read settings and memory"),
     by_number!(Admin, "Docker's API", "docker", [2375, 2376], ["dockerd", "docker"], "control the node if no certificate is asked for"),
@@ -242,6 +241,27 @@ mod tests {
             assert!(!row.ports.is_empty() && (row.by_number || !row.programs.is_empty()), "{row:?}");
             assert!(row.what.len() + row.allows.len() <= 90, "{row:?}");
         }
+    }
+
+    /// Returns a row as the table of the documentation has it.
+    fn documented(row: &WellKnownPort) -> String {
+        let ports: Vec<String> = row.ports.iter().map(u16::to_string).collect();
+        let programs: Vec<String> = row.programs.iter().map(|program| format!("`{program}`")).collect();
+        let programs = if programs.is_empty() { "any".to_owned() } else { programs.join(", ") };
+        let by_number = if row.by_number { "yes" } else { "no" };
+        let (ports, purpose) = (ports.join(", "), row.purpose.as_str());
+        let WellKnownPort { what, name, allows, .. } = row;
+        format!("| {ports} | {what} | `{name}` | {purpose} | {programs} | {by_number} | {allows} |")
+    }
+
+    #[test]
+    fn the_documentation_has_exactly_these_rows() {
+        let page = include_str!("../../../../docs/declare.md");
+        let section = page.split("## Well-known ports").nth(1).unwrap_or_default();
+        let section = section.split("\n## ").next().unwrap_or_default();
+        let written: Vec<&str> = section.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+        let expected: Vec<String> = WELL_KNOWN_PORTS.iter().map(documented).collect();
+        assert_eq!(written, expected, "docs/declare.md, left, is not as the table of this file");
     }
 
     #[test]

@@ -27,6 +27,7 @@ mod objects;
 mod order;
 mod origin;
 mod policies;
+mod policy_basis;
 mod proxies;
 mod recorded;
 mod remembered;

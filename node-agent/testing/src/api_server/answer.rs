@@ -14,7 +14,7 @@ use crate::api_server::fault::{Fault, Verb};
 use crate::api_server::form::Form;
 use crate::api_server::query::ObjectRequest;
 use crate::api_server::state::ServerState;
-use crate::api_server::{discovery, forward, list, log, pod_log, watch, write};
+use crate::api_server::{authorization, discovery, forward, list, log, pod_log, watch, write};
 
 /// Maximum size of a request's body, in bytes.
 const MAX_BODY: usize = 4 * 1024 * 1024;
@@ -70,6 +70,9 @@ fn respond(state: &Arc<ServerState>, request: &log::Request, authorization: &str
     if let Some((namespace, pod)) = pod_log::of(&request.path) {
         return Some(pod_log::answer(state, namespace, pod));
     }
+    if authorization::is_review(request) {
+        return Some(authorization::review(&state.settings(), request));
+    }
     let Some(target) = ObjectRequest::of(&request.path, &request.query) else {
         return Some(discovery::answer(&request.path));
     };
@@ -86,6 +89,13 @@ fn respond(state: &Arc<ServerState>, request: &log::Request, authorization: &str
         Ok(form) => form,
         Err(refusal) => return Some(*refusal),
     };
+    if authorization::is_forbidden(
+        &state.settings(),
+        verb_of(&target, &request.method),
+        target.resource.plural,
+    ) {
+        return failed(state, Fault::Status(403), &target, &request.method, form);
+    }
     let fault = state.faults().take(target.resource.plural, target.namespace.as_deref(), verb);
     if let Some(fault) = fault {
         return failed(state, fault, &target, &request.method, form);
@@ -141,16 +151,21 @@ fn failed(
     })
 }
 
-/// Reason and message of the real server's `Status` with this code.
-fn status_details(code: u16, target: &ObjectRequest, method: &str) -> (&'static str, String) {
-    let ObjectRequest { resource, .. } = target;
-    let verb = match method {
+/// Returns the verb of a request for objects, as roles name it.
+fn verb_of(target: &ObjectRequest, method: &str) -> &'static str {
+    match method {
         "POST" => "create",
         "PATCH" => "patch",
         "DELETE" => "delete",
         _ if target.is_set("watch") => "watch",
         _ => "list",
-    };
+    }
+}
+
+/// Reason and message of the real server's `Status` with this code.
+fn status_details(code: u16, target: &ObjectRequest, method: &str) -> (&'static str, String) {
+    let ObjectRequest { resource, .. } = target;
+    let verb = verb_of(target, method);
     match code {
         401 => ("Unauthorized", "Unauthorized".to_owned()),
         403 => {

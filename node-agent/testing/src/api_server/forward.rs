@@ -15,6 +15,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
+use crate::api_server::authorization::is_forbidden;
 use crate::api_server::body::{Body, refused, whole};
 use crate::api_server::query::parameters;
 use crate::api_server::state::ServerState;
@@ -32,7 +33,7 @@ pub fn pod_of(path: &str) -> Option<&str> {
 
 /// Accepts the upgrade, and forwards in a task until one side closes.
 pub fn answer(state: &ServerState, request: &mut Request<Incoming>, pod: &str) -> Response<Body> {
-    if state.settings().forwards_forbidden {
+    if is_forbidden(&state.settings(), "get", "pods/portforward") {
         return refused(
             403,
             "Forbidden",

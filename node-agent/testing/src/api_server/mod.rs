@@ -4,6 +4,7 @@
 
 pub mod access;
 mod answer;
+mod authorization;
 mod body;
 mod discovery;
 pub mod fault;

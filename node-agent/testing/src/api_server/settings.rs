@@ -23,8 +23,9 @@ pub struct Settings {
     pub watches_end_at_once: bool,
     /// Addresses that port-forward connects to, by pod name and port. Other ports are refused.
     pub forwards: BTreeMap<(String, u16), SocketAddr>,
-    /// Port-forwards are refused with status 403.
-    pub forwards_forbidden: bool,
+    /// What the user may not do, as `VERB RESOURCE` (`list nodes`, `get pods/portforward`). Requests for objects and for
+    /// port-forwards are refused with status 403, and reviews of access say so.
+    pub forbidden: Vec<&'static str>,
     /// What becomes of the pod of a Job, by node. On other nodes it stays pending.
     pub job_pods: BTreeMap<String, PodOutcome>,
 }
@@ -39,7 +40,7 @@ impl Default for Settings {
             watches_last: None,
             watches_end_at_once: false,
             forwards: BTreeMap::new(),
-            forwards_forbidden: false,
+            forbidden: Vec::new(),
             job_pods: BTreeMap::new(),
         }
     }

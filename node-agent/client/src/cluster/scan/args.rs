@@ -7,6 +7,9 @@ use crate::args::{FilterArgs, FindingFilterArgs, FindingsFormat};
 /// Image of a release: the workflow that builds the plugin sets it.
 const RELEASED_IMAGE: Option<&str> = option_env!("PORTOLAN_DEFAULT_IMAGE");
 
+/// Namespace of a scan's Jobs if the command line names none.
+pub(crate) const NAMESPACE: &str = "kube-system";
+
 /// Options of `kubectl portolan scan`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -14,6 +17,7 @@ Examples:
   kubectl portolan scan --image REGISTRY/portolan:VERSION
   kubectl portolan scan --node worker-1 --node worker-2 -n shop
   kubectl portolan scan --node-selector kubernetes.io/os=linux --fail-on high
+  kubectl portolan scan --image-pull-secret registry --cluster-name production -o json
 
 Makes one Job per node, reads the log of its pod, and deletes the Jobs, also after Ctrl-C. A Job whose plugin is gone ends by
 its deadline and is deleted by the cluster. The pods are privileged in the words of Pod Security, have no token, and load no
@@ -24,6 +28,12 @@ pub struct ScanArgs {
     /// Image of portolan [default: the image of the plugin's release]
     #[arg(long, env = "PORTOLAN_IMAGE", value_name = "REFERENCE")]
     pub image: Option<String>,
+    /// Secret of --in-namespace with the credentials of the image's registry (kubernetes.io/dockerconfigjson). Repeatable
+    #[arg(long = "image-pull-secret", value_name = "NAME")]
+    pub image_pull_secrets: Vec<String>,
+    /// Name of the cluster in every finding [default: none]
+    #[arg(long, value_name = "NAME")]
+    pub cluster_name: Option<String>,
     /// Only this node. Repeatable [default: all nodes]
     #[arg(long = "node", value_name = "NAME")]
     pub nodes: Vec<String>,
@@ -31,7 +41,7 @@ pub struct ScanArgs {
     #[arg(long, value_name = "SELECTOR")]
     pub node_selector: Option<String>,
     /// Namespace in which the scan's Jobs are created, for the time of the scan
-    #[arg(long, default_value = "kube-system", value_name = "NAMESPACE")]
+    #[arg(long, default_value = NAMESPACE, value_name = "NAMESPACE")]
     pub in_namespace: String,
     /// How long the scan may take, in seconds, the pull of the image included. Then the nodes that are not done are missing
     #[arg(long, default_value_t = 120, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(5..=600))]

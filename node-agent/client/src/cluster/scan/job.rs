@@ -71,6 +71,7 @@ pub(super) fn job(
 
 fn pod(target: &Target, image: &str, args: &ScanArgs) -> Value {
     let (volumes, mounts) = mounts(target, args);
+    let secrets: Vec<Value> = args.image_pull_secrets.iter().map(|name| json!({ "name": name })).collect();
     json!({
         // As `kubectl debug node` does: no scheduler, so that cordoned and full nodes are scanned too.
         "nodeName": target.node,
@@ -80,6 +81,7 @@ fn pod(target: &Target, image: &str, args: &ScanArgs) -> Value {
         "terminationGracePeriodSeconds": 1,
         "automountServiceAccountToken": false,
         "enableServiceLinks": false,
+        "imagePullSecrets": secrets,
         "hostPID": true,
         "volumes": volumes,
         "containers": [{
@@ -106,6 +108,7 @@ fn arguments(target: &Target, args: &ScanArgs) -> Vec<String> {
         format!("--metadata={source}"),
         format!("--node-name={}", target.node),
     ];
+    words.extend(args.cluster_name.iter().map(|name| format!("--cluster-name={name}")));
     words.extend(args.filter.namespace.iter().map(|namespace| format!("--namespace={namespace}")));
     words.extend(args.filter.selector.iter().map(|selector| format!("--selector={selector}")));
     words.extend(args.findings.code.iter().map(|code| format!("--code={code}")));

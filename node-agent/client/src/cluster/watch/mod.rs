@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use super::args::{ClusterArgs, FindingsArgs, ListArgs, ListenersArgs};
 use super::error::ClusterError;
-use super::fleet::{Fleet, UNREADY, perhaps_older};
+use super::fleet::{Fleet, NOT_READY, perhaps_older};
 use super::names::Names;
 use crate::exit::Exit;
 use crate::query::console::Console;
@@ -156,7 +156,7 @@ impl Watch {
             What::Listed { is_unready } => {
                 self.say_back(&node, console)?;
                 if is_unready {
-                    console.message(&format!("{}: {UNREADY}", terminal(&node)))?;
+                    console.message(&format!("{}: {NOT_READY}", terminal(&node)))?;
                 }
                 self.screen.table_of(&node, console)?;
             }

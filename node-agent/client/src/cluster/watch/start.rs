@@ -6,7 +6,7 @@ use super::agent_task::{Message, What};
 use super::followed::Followed;
 use super::screen::Screen;
 use crate::cluster::error::ClusterError;
-use crate::cluster::fleet::{AgentAnswer, AgentFailure, Fleet, Question, UNREADY, merged};
+use crate::cluster::fleet::{AgentAnswer, AgentFailure, Fleet, NOT_READY, Question, merged};
 use crate::cluster::names::Names;
 use crate::exit::Exit;
 use crate::query::console::Console;
@@ -53,7 +53,7 @@ impl Start {
             }
             What::Listed { is_unready } => {
                 followed.set_missing(&node, false);
-                Ok((Vec::new(), is_unready.then(|| UNREADY.to_owned())))
+                Ok((Vec::new(), is_unready.then(|| NOT_READY.to_owned())))
             }
             What::Resumed => return Ok(()),
             What::Broken(reason) => {

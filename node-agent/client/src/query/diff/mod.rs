@@ -23,7 +23,7 @@ use args::DiffFormat;
 use changes::{Change, Kind};
 use snapshot::{Snapshot, Worst};
 
-/// Maximum size of a file that is read. A list of 100,000 findings takes about 200 MB.
+/// Maximum size of a file that is read. 100,000 findings take about 240 MB: 2.4 kB each, indented.
 const MAX_FILE: u64 = 1 << 30;
 
 /// Reads a snapshot from a file.
