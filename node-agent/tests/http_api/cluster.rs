@@ -13,7 +13,7 @@ use portolan_engine::model::network_policy::{
     AdmittedPort, IngressRule, LabelSelector, NetworkPolicy, PolicyPeer,
 };
 use portolan_engine::model::options::EngineOptions;
-use portolan_engine::model::pod::{Container, DeclaredPort, Pod, PodSource, PortRef};
+use portolan_engine::model::pod::{Container, DeclaredPort, Pod, PodSource, PortRef, Workload};
 use portolan_engine::model::process::Process;
 use portolan_engine::model::service::{ExternalAccess, Service, ServiceKind, ServicePort};
 use portolan_engine::model::socket::{NetnsScan, OpenedSocket};
@@ -192,6 +192,18 @@ fn called(number: u16, connections: u64) -> Input {
     };
     let port = PortId { netns: WEB, protocol: Protocol::Tcp, port: port(number) };
     Input::Traffic(TrafficDrain { at: seconds(60), ports: BTreeMap::from([(port, delta)]) })
+}
+
+/// Returns the engine with one more pod, of Deployment `shop/NAME`, on no Service.
+pub fn engine_with_pod(name: &str, address: &str) -> Engine {
+    let mut engine = engine();
+    let mut all = pods();
+    let mut more = pod("shop", &format!("{name}-x7k2p"), name);
+    more.workload = Some(Workload { kind: "Deployment".to_owned(), name: name.to_owned() });
+    more.addresses = vec![address.parse().expect("an address")];
+    all.push(more);
+    engine.apply(Input::Pods { source: PodSource::File, pods: all }, seconds(90));
+    engine
 }
 
 /// Returns an engine that got its inputs in the order of an agent.

@@ -1,11 +1,17 @@
 //! The verbs of `kubectl portolan` that ask all nodes what `portolan` asks one, with two agents that answer and one that is down.
 
+use std::sync::Arc;
+
 use portolan_client::exit::Exit;
+use portolan_engine::model::finding_code::FindingCode;
+use portolan_engine::model::identity::Protocol;
+use portolan_engine::model::listener::DeclarationStatus;
 use serde_json::{Value, json};
 
+use crate::cluster::engine_with_pod;
 use crate::exchange::get;
 use crate::kubectl_portolan::{Cluster, of_three_nodes, of_two_nodes};
-use crate::model::Node;
+use crate::model::{Node, finding, listener, pod};
 use crate::served::Served;
 
 /// Starts two agents, and the pod of a third that does not listen.
@@ -68,6 +74,42 @@ async fn a_node_without_an_agent_fails_the_doctor() {
     assert_eq!(outcome.exit, Exit::Partial, "{outcome:?}");
     assert!(outcome.out.contains("no agent on node-9"), "{}", outcome.out);
     assert!(outcome.out.contains("hook sk_lookup refused: CAP_NET_ADMIN is missing"), "{}", outcome.out);
+}
+
+/// Returns node 1, where a pod of node 2 called a port. The agent knows only the caller's address.
+fn called_from_node_2() -> Node {
+    let mut app = listener(Some(pod("shop", "web")), Protocol::Tcp, 9090, DeclarationStatus::Undeclared);
+    for peer in &mut app.traffic.peers {
+        peer.address = "10.244.2.9".parse().expect("an address");
+        peer.reference = None;
+    }
+    let app = Arc::new(app);
+    let findings = vec![Arc::new(finding(FindingCode::UndeclaredActive, &app))];
+    Node { name: "node-1", findings, listeners: vec![app], ..Node::default() }
+}
+
+#[tokio::test]
+async fn a_caller_on_another_node_is_named_by_the_plugin() {
+    let mut cluster = Cluster::new("verbs-names").await;
+    cluster.agent(called_from_node_2()).await;
+    let alone = cluster.run("findings -o json").await;
+    let peer = |out: &str| {
+        let list: Value = serde_json::from_str(out).expect("JSON");
+        list["items"][0]["traffic"]["peers"][0].clone()
+    };
+    assert_eq!(peer(&alone.out)["ref"], Value::Null, "nobody knows the address: {alone:?}");
+    let engine = engine_with_pod("ops-shell", "10.244.2.9");
+    let quiet = Node { name: "node-2", findings: Vec::new(), listeners: Vec::new(), ..Node::default() };
+    cluster.agent(Node { engine, ..quiet }).await;
+    for line in ["findings -o json", "listeners -o json"] {
+        let outcome = cluster.run(line).await;
+        assert_eq!(outcome.exit, Exit::Fine, "{outcome:?}");
+        let peer = peer(&outcome.out);
+        assert_eq!((&peer["ref"], &peer["address"]), (&json!("shop/ops-shell-x7k2p"), &json!("10.244.2.9")));
+        assert_eq!(peer["workload"], json!({"kind": "Deployment", "name": "ops-shell"}), "{line}");
+    }
+    let table = cluster.run("findings").await;
+    assert!(table.out.contains("shop/ops-shell"), "{}", table.out);
 }
 
 #[tokio::test]

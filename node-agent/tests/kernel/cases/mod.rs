@@ -6,6 +6,7 @@ mod churn;
 mod connections;
 mod counters;
 mod daemons;
+mod declare;
 mod devices;
 mod exceptions;
 mod explain;
@@ -54,6 +55,7 @@ pub fn all() -> Vec<Trial> {
         node_addresses::cases(),
         findings::cases(),
         explain::cases(),
+        declare::cases(),
         busy::cases(),
         exceptions::cases(),
         manifests::cases(),

@@ -12,7 +12,8 @@ pub struct PodManifest {
 }
 
 impl PodManifest {
-    fn document(&self) -> String {
+    /// Returns the manifest as YAML.
+    pub fn document(&self) -> String {
         let mut document = format!(
             "apiVersion: v1\nkind: Pod\nmetadata:\n  name: {0}\n  namespace: tier\n  uid: uid-{1}\n  annotations:\n    \
              portolan.dev/netns: {1}\nspec:\n  containers:\n  - name: main\n    image: registry.example/{0}:1\n",
