@@ -255,7 +255,9 @@ mod tests {
                         .map(|one| one.row),
                 );
             }
-            assert!(found.into_iter().any(|one| std::ptr::eq(one, row)), "{row:?} is never found");
+            // By content: a constant may have several addresses.
+            let text = format!("{row:?}");
+            assert!(found.into_iter().any(|one| format!("{one:?}") == text), "{text} is never found");
         }
     }
 }
