@@ -1,5 +1,7 @@
 //! Filter for objects, as in the query of a list or of `/v1/watch`.
 
+use portolan_engine::model::owner::is_named;
+
 use crate::facts::Facts;
 use crate::label_selector::Selector;
 
@@ -16,7 +18,7 @@ pub struct Filter {
     pub namespace: Vec<String>,
     /// Names of the pod.
     pub pod: Vec<String>,
-    /// Workloads of the pod, each as NAME or KIND/NAME.
+    /// Workloads of the pod, each as NAME or KIND/NAME. A Job also matches the name of its CronJob.
     pub workload: Vec<String>,
     /// Codes of a finding.
     pub code: Vec<String>,
@@ -60,12 +62,10 @@ impl Filter {
 
     fn workload_matches(&self, workload: Option<(&str, &str)>) -> bool {
         self.workload.is_empty()
-            || workload.is_some_and(|(kind, name)| {
+            || workload.is_some_and(|workload| {
                 self.workload.iter().any(|wanted| match wanted.split_once('/') {
-                    Some((wanted_kind, wanted_name)) => {
-                        wanted_kind.eq_ignore_ascii_case(kind) && wanted_name == name
-                    }
-                    None => wanted == name,
+                    Some((kind, name)) => is_named(workload, Some(kind), name),
+                    None => is_named(workload, None, wanted),
                 })
             })
     }
@@ -73,4 +73,24 @@ impl Filter {
 
 fn among(wanted: &[String], value: Option<&str>) -> bool {
     wanted.is_empty() || value.is_some_and(|value| wanted.iter().any(|w| w.eq_ignore_ascii_case(value)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pods_of_a_cron_job_match_its_name_and_that_of_their_job() {
+        let facts = Facts { workload: Some(("Job", "backup-29901234")), ..Facts::default() };
+        for (wanted, matches) in [
+            ("backup", true),
+            ("cronjob/backup", true),
+            ("Job/backup-29901234", true),
+            ("job/backup", false),
+            ("other", false),
+        ] {
+            let filter = Filter { workload: vec![wanted.to_owned()], ..Filter::default() };
+            assert_eq!(filter.lets_through(&facts), matches, "{wanted}");
+        }
+    }
 }

@@ -3,14 +3,15 @@
 //! Pods choose the names that go in. So that no pod can imitate the fingerprint of another namespace, it is a cryptographic hash
 //! (SHA-256, the first 128 bits) of length-prefixed parts.
 
+use portolan_engine::model::owner::lasting;
 use sha2::{Digest, Sha256};
 
 use crate::wire::{Pod, Workload};
 
 /// Number of bytes of the hash that are kept.
 const LENGTH: usize = 16;
-/// Digits that the CronJob controller appends to the names of Jobs: the minutes since 1970, in old releases the seconds.
-const SCHEDULE_DIGITS: std::ops::RangeInclusive<usize> = 8..=10;
+/// Hexadecimal digits of the UID that kubelet makes of a static pod's manifest. UIDs of the API server have dashes.
+const STATIC_UID_DIGITS: usize = 32;
 
 /// What a fingerprint is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,22 +103,18 @@ impl Parts {
 #[must_use]
 pub fn owner<'a>(pod: &'a Pod, node: &str) -> (&'a str, &'a str) {
     match &pod.workload {
-        Some(Workload { kind, name }) if kind == "Job" => {
-            cron_job(name).map_or((kind.as_str(), name.as_str()), |name| ("CronJob", name))
-        }
-        Some(Workload { kind, name }) if kind != "Node" => (kind, name),
-        _ => {
+        Some(Workload { kind, name }) if kind != "Node" => lasting(kind, name),
+        owner if owner.is_some() || has_static_uid(pod) => {
             let mirrored = pod.name.strip_suffix(node).and_then(|name| name.strip_suffix('-'));
             ("Pod", mirrored.filter(|name| !name.is_empty()).unwrap_or(&pod.name))
         }
+        _ => ("Pod", &pod.name),
     }
 }
 
-/// Returns the name of the CronJob that made a Job of this name.
-fn cron_job(job: &str) -> Option<&str> {
-    let (name, time) = job.rsplit_once('-')?;
-    let is_time = SCHEDULE_DIGITS.contains(&time.len()) && time.bytes().all(|byte| byte.is_ascii_digit());
-    (is_time && !name.is_empty()).then_some(name)
+/// Returns true for a static pod, which the runtime names without its owner: kubelet made its UID.
+fn has_static_uid(pod: &Pod) -> bool {
+    pod.uid.len() == STATIC_UID_DIGITS && pod.uid.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 #[cfg(test)]
@@ -152,11 +149,19 @@ mod tests {
             (("web-1", Some(("Deployment", "web")), "a"), ("web-2", Some(("Deployment", "web")), "b")),
             (("b-1", Some(("Job", "b-29901234")), "a"), ("b-2", Some(("Job", "b-29901235")), "a")),
             (("etcd-a", Some(("Node", "a")), "a"), ("etcd-b", Some(("Node", "b")), "b")),
-            (("etcd-a", None, "a"), ("etcd-b", None, "b")),
         ] {
             let of = |(name, workload, node)| of(&pod(name, workload), "app", node);
             assert_eq!(of(one), of(other), "{one:?} {other:?}");
         }
+    }
+
+    #[test]
+    fn a_static_pod_that_only_the_runtime_knows_shares_it_with_those_of_other_nodes_and_a_bare_pod_does_not()
+    {
+        let with_uid = |name: &str, uid: &str| Pod { uid: uid.to_owned(), ..pod(name, None) };
+        let (hash, uuid) = ("0123456789abcdef0123456789abcdef", "01234567-89ab-cdef-0123-456789abcdef");
+        assert_eq!(of(&with_uid("etcd-a", hash), "app", "a"), of(&with_uid("etcd-b", hash), "app", "b"));
+        assert_ne!(of(&with_uid("probe-a", uuid), "app", "a"), of(&with_uid("probe-b", uuid), "app", "b"));
     }
 
     #[test]

@@ -3,23 +3,38 @@
 
 use std::path::{Path, PathBuf};
 
+use portolan_engine::model::netns::canonical;
+
 use crate::config::MetadataSource;
 use crate::scan::collect::Collected;
 use crate::source::pods::cri::socket;
 
-/// Returns the path of the node's file below the root.
+/// Returns the path of the node's file below the root. `/var/run` is a link to `/run` on nodes, and an absolute link below the
+/// root would lead out of it.
 pub(super) fn below(root: &Path, path: &Path) -> PathBuf {
-    if path.starts_with(root) {
-        return path.to_owned();
-    }
-    root.join(path.strip_prefix("/").unwrap_or(path))
+    let on_node = path.strip_prefix(root).map_or_else(|_| path.to_owned(), |rest| Path::new("/").join(rest));
+    let on_node = on_node.to_str().map_or(on_node.as_path(), |text| Path::new(canonical(text)));
+    root.join(on_node.strip_prefix("/").unwrap_or(on_node))
+}
+
+/// Returns what to say about directories of netns names that the root does not have.
+pub(super) fn missing_dirs(dirs: &[PathBuf]) -> Vec<String> {
+    let missing = dirs.iter().filter(|dir| !dir.is_dir());
+    let line = |dir: &PathBuf| {
+        format!(
+            "no directory {}: network namespaces that only have a name there are not seen; check --host-root and --netns-dir",
+            dir.display()
+        )
+    };
+    missing.map(line).collect()
 }
 
 /// Returns the sources with the runtime's socket below the root. Without a requested source, the runtime is one if its socket
 /// is there.
 pub(super) fn sources(root: &Path, requested: &[MetadataSource]) -> Vec<MetadataSource> {
-    let present =
-        || socket::DEFAULTS.iter().map(|path| below(root, Path::new(path))).find(|path| path.exists());
+    let present = || {
+        socket::DEFAULTS.iter().map(|path| below(root, Path::new(path))).find(|path| socket::is_socket(path))
+    };
     if requested.is_empty() {
         return present().map(|path| MetadataSource::Cri(Some(path))).into_iter().collect();
     }
@@ -60,6 +75,35 @@ mod tests {
         let mut collected = Collected { failed: vec![failed], ..Collected::default() };
         rename(Path::new("/host"), &mut collected);
         assert_eq!(collected.failed[0].candidate.paths, ["/run/netns/cni-1", "/run/netns/cni-2"]);
+    }
+
+    #[test]
+    fn a_link_of_the_node_does_not_lead_out_of_the_root() {
+        let root = Path::new("/host");
+        for given in ["/var/run/netns", "/run/netns", "/host/var/run/netns", "/host/run/netns"] {
+            assert_eq!(below(root, Path::new(given)), Path::new("/host/run/netns"), "{given}");
+        }
+        assert_eq!(below(Path::new("/"), Path::new("/var/run/netns")), Path::new("/run/netns"));
+        assert_eq!(below(root, Path::new("/var/lib/x")), Path::new("/host/var/lib/x"));
+    }
+
+    #[test]
+    fn a_directory_of_names_that_is_not_there_is_said() {
+        let scratch = Scratch::new("host-root-dirs");
+        let here = scratch.directory().to_owned();
+        let gone = here.join("gone");
+        let said = missing_dirs(&[here, gone.clone()]);
+        assert_eq!(said.len(), 1);
+        assert!(said[0].contains(&*gone.to_string_lossy()), "{said:?}");
+    }
+
+    #[test]
+    fn a_file_in_place_of_a_socket_is_no_runtime() {
+        let scratch = Scratch::new("host-root-file");
+        let root = scratch.directory();
+        std::fs::create_dir_all(root.join("run/containerd")).expect("a directory");
+        std::fs::write(root.join("run/containerd/containerd.sock"), "").expect("a file");
+        assert_eq!(sources(root, &[]), []);
     }
 
     #[test]

@@ -71,6 +71,11 @@ pub fn run(args: &ScanArgs) -> Exit {
     };
     inputs.extend(from_sources);
     let mut options = stage_options::netns(netns_dirs(args), args.include_host, &sources);
+    if args.host_root.is_some() {
+        for line in host_root::missing_dirs(&options.dirs) {
+            let _ = writeln!(io::stderr(), "portolan: {line}");
+        }
+    }
     let host_pods = host_pods::host_pods(&inputs);
     if !host_pods.is_empty() && options.host == HostNetns::FactsOnly {
         // A manifest as `kubectl get -o yaml` writes it has the UID and the container ids that cgroups name.

@@ -135,7 +135,7 @@ pub fn asked(world: &World) {
         (vec!["images", &*namespace], "8080"),
         (vec!["baseline", &*namespace, "--reason=e2e"], "exceptions:"),
         (vec!["policy", &*format!("{}/deployment/{WEB}", world.examples)], "kind: NetworkPolicy"),
-        (vec!["doctor"], "agent"),
+        (vec!["doctor"], "nodes has the pod of an agent"),
     ] {
         let text = plugin(world, &words).unwrap_or_else(|error| panic!("{words:?}: {error}"));
         assert!(text.contains(expected), "{words:?}: {text}");

@@ -90,6 +90,21 @@ fn assert_remark(draft: &Draft, what: &str) {
 }
 
 #[test]
+fn a_cron_job_is_a_target_by_the_name_that_tables_print() {
+    let workload = |name: &str| Some(Workload { kind: "Job".to_owned(), name: name.to_owned() });
+    let world = world(Pod { workload: workload("backup-29901234"), ..web().into() });
+    for (kind, name, pods) in [("cronjob", "backup", 1), ("job", "backup-29901234", 1), ("job", "backup", 0)]
+    {
+        let subject = PolicySubject::Workload { kind: Some(kind.to_owned()), name: name.to_owned() };
+        let basis = basis(&world, subject);
+        assert_eq!(basis.pods.len(), pods, "{kind}/{name}");
+        for pod in &basis.pods {
+            assert_eq!(portolan_report::workload_table::workload(&pod.labelled.pod), "demo/cronjob/backup");
+        }
+    }
+}
+
+#[test]
 fn declared_ports_are_admitted_and_the_others_blocked_once_it_is_applied() {
     let mut world = world(owned(web()));
     let draft = draft(&of_pod(&world), false).expect("a draft");

@@ -226,6 +226,10 @@ impl PortJudge<'_> {
         let mut fnv = Fnv::default();
         if let Some(record) = port.pod.and_then(|pod| self.context.facts.pods.get(pod)) {
             self.context.facts.container(port).map(|container| &container.name).hash(&mut fnv);
+            // Both are part of the fingerprint, and a source may tell them late.
+            let workload = record.pod.workload.as_ref();
+            workload.map(|workload| (&workload.kind, &workload.name)).hash(&mut fnv);
+            record.reference.sole_container.hash(&mut fnv);
             let declaring = declaration::declaring(&record.pod, id.protocol, id.port);
             declaring.iter().for_each(|container| container.name.hash(&mut fnv));
             if port.status == DeclarationStatus::Explained {

@@ -15,6 +15,7 @@ pub mod namespace;
 pub mod netns;
 pub mod network_policy;
 pub mod options;
+pub mod owner;
 pub mod pod;
 pub mod policy;
 pub mod process;

@@ -250,7 +250,7 @@ pub struct PodRef {
     pub host_network: bool,
     /// Labels, for filters. Not reported.
     pub labels: Arc<BTreeMap<String, String>>,
-    /// Name of the pod's container if it has exactly one. Not reported.
+    /// Name of the pod's container if it has exactly one besides debug and plain init containers. Not reported.
     pub sole_container: Option<String>,
 }
 
@@ -279,9 +279,18 @@ impl PodRef {
 }
 
 fn sole_container(pod: &Pod) -> Option<&str> {
-    match pod.containers.as_slice() {
-        [only] => Some(&only.name),
-        _ => None,
+    let mut lasting = pod.containers.iter().filter(|container| container.kind.is_lasting());
+    let only = lasting.next()?;
+    lasting.next().is_none().then_some(&only.name)
+}
+
+impl ContainerKind {
+    /// Returns true if the container belongs to the pod for its whole life, unlike debug containers and plain init containers.
+    const fn is_lasting(self) -> bool {
+        match self {
+            Self::Regular | Self::Sidecar => true,
+            Self::Init | Self::Ephemeral => false,
+        }
     }
 }
 
@@ -301,5 +310,25 @@ impl ProbeHandler {
             Self::PostStart => "postStart",
             Self::PreStop => "preStop",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_debug_or_init_container_does_not_change_which_container_is_the_only_one() {
+        let container = |name: &str, kind| Container { name: name.to_owned(), kind, ..Container::default() };
+        let sole = |others: &[(&str, ContainerKind)]| {
+            let mut containers = vec![container("app", ContainerKind::Regular)];
+            containers.extend(others.iter().map(|(name, kind)| container(name, *kind)));
+            PodRef::of(&Pod { containers, ..Pod::default() }).sole_container
+        };
+        let app = Some("app".to_owned());
+        assert_eq!(sole(&[]), app);
+        assert_eq!(sole(&[("debugger", ContainerKind::Ephemeral), ("migrate", ContainerKind::Init)]), app);
+        assert_eq!(sole(&[("proxy", ContainerKind::Sidecar)]), None);
+        assert_eq!(sole(&[("web", ContainerKind::Regular)]), None);
     }
 }

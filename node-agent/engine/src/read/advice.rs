@@ -1,14 +1,20 @@
 //! What can be done about an undeclared port, by what serves it: a debug container cannot declare, a port of the node's own
 //! network is declared as hostPort, and what the kernel, a rule or a mesh opened is not closed in a process.
 
-use crate::model::listener::{Listener, ServedBy};
+use crate::model::listener::{DeclarationStatus, Exposure, Listener, ServedBy};
 use crate::model::pod::ContainerKind;
+use crate::model::reach::Reach;
+use crate::model::traffic::Origin;
+use crate::rules::mesh;
+use crate::rules::well_known_ports::{self, Likely, Purpose};
 
 /// How to declare a port of the node's own network.
 const ON_NODE: &str = "declare it as hostPort";
 
-/// The command that writes the patch.
-const WRITTEN_BY: &str = "portolan declare writes the patch";
+/// What is said where `portolan declare` writes the declaration.
+const DECLARE: &str = " (portolan declare writes the patch)";
+/// The same where it does so only if all ports are asked for.
+const DECLARE_ALL: &str = " (portolan declare --all writes the patch)";
 
 /// How to declare a port, and how to close it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,8 +22,8 @@ pub(crate) struct Advice {
     /// `None` if no manifest can declare the port.
     declare: Option<&'static str>,
     close: &'static str,
-    /// True if `portolan declare` can write the declaration.
-    has_patch: bool,
+    /// The command that writes the declaration, in parentheses; empty if there is none.
+    patch: &'static str,
 }
 
 impl Advice {
@@ -26,7 +32,7 @@ impl Advice {
     pub(crate) fn of(listener: &Listener) -> Self {
         let container = listener.container.as_ref();
         if container.is_some_and(|container| container.kind == ContainerKind::Ephemeral) {
-            return Self { declare: None, close: "end the debug session or close it", has_patch: false };
+            return Self { declare: None, close: "end the debug session or close it", patch: "" };
         }
         let on_node = listener.pod.as_ref().is_some_and(|pod| pod.host_network);
         let declare = if on_node { ON_NODE } else { "declare it in containerPort" };
@@ -35,23 +41,25 @@ impl Advice {
             ServedBy::Kernel => "remove the network device that the kernel opened it for",
             ServedBy::Forwarded => "remove the rule that forwards it",
         };
-        let has_patch = !on_node && listener.served_by == ServedBy::Process;
-        Self { declare: Some(declare), close, has_patch }
+        let likely = likely(listener).filter(|likely| likely.row.purpose == Purpose::Debug);
+        if likely.is_some_and(|likely| likely.by_program) {
+            return Self { declare: None, close, patch: "" };
+        }
+        Self { declare: Some(declare), close, patch: patch(listener) }
     }
 
     /// Returns the advice for a port that the node's own address leads to.
     #[must_use]
     pub(crate) fn of_published(listener: &Listener) -> Self {
         let advice = Self::of(listener);
-        Self { declare: advice.declare.map(|_| ON_NODE), has_patch: false, ..advice }
+        Self { declare: advice.declare.map(|_| ON_NODE), patch: "", ..advice }
     }
 
     /// For a port that anybody may call.
     #[must_use]
     pub(crate) fn declare_or_close(self) -> String {
         match self.declare {
-            Some(declare) if self.has_patch => format!("{declare} ({WRITTEN_BY}) or {}", self.close),
-            Some(declare) => format!("{declare} or {}", self.close),
+            Some(declare) => format!("{declare}{} or {}", self.patch, self.close),
             None => self.close.to_owned(),
         }
     }
@@ -93,12 +101,52 @@ pub(crate) fn of_unreachable(listener: Option<&Listener>) -> (&'static str, &'st
 
 /// Returns what to do about a port that something expects.
 #[must_use]
-pub(crate) fn of_expected(listener: &Listener) -> &'static str {
+pub(crate) fn of_expected(listener: &Listener) -> String {
     let by_mesh = listener.declaration.explained_by.iter().any(|why| why.source == "mesh");
     let on_node = listener.pod.as_ref().is_some_and(|pod| pod.host_network);
     match (by_mesh, on_node) {
-        (true, _) => "nothing to do: the mesh opens it in every pod",
-        (false, true) => ON_NODE,
-        (false, false) => "add it to containerPort (portolan declare writes the patch)",
+        (true, _) => "nothing to do: the mesh opens it in every pod".to_owned(),
+        (false, true) => ON_NODE.to_owned(),
+        (false, false) => match Advice::of(listener) {
+            Advice { declare: None, close, .. } => close.to_owned(),
+            Advice { patch, .. } => format!("add it to containerPort{patch}"),
+        },
+    }
+}
+
+/// Returns what the port likely is, by number and process.
+#[must_use]
+pub(crate) fn likely(listener: &Listener) -> Option<Likely> {
+    let processes = listener.process.iter().chain(&listener.other_processes);
+    let programs: Vec<&str> = processes.flat_map(well_known_ports::programs).collect();
+    well_known_ports::find(listener.port.protocol, listener.port.port.get(), &programs)
+}
+
+/// Returns how `portolan declare` writes the declaration of the port; empty if it leaves the port out. `declare` asks the
+/// same of the workload's ports: who serves it, whether it is explained or was called, and what it likely is.
+fn patch(listener: &Listener) -> &'static str {
+    let can_declare = |kind| matches!(kind, ContainerKind::Regular | ContainerKind::Sidecar);
+    let container = listener.container.as_ref();
+    let is_declarable =
+        container.is_some_and(|container| can_declare(container.kind) && !mesh::is_injected(&container.name));
+    let on_node = listener.pod.as_ref().is_some_and(|pod| pod.host_network);
+    if !is_declarable || on_node || listener.served_by != ServedBy::Process {
+        return "";
+    }
+    if listener.exposure == Exposure::Loopback {
+        return "";
+    }
+    if listener.declaration.status == DeclarationStatus::Explained {
+        return DECLARE;
+    }
+    let is_debugger = likely(listener).is_some_and(|likely| likely.row.purpose == Purpose::Debug);
+    let traffic = &listener.traffic;
+    let is_called = traffic.truncated
+        || traffic.earlier != Reach::Nothing
+        || traffic.peers.iter().any(|peer| peer.origin != Origin::SamePod);
+    match (is_called, listener.unproven) {
+        (true, _) if !is_debugger => DECLARE,
+        (false, true) => "",
+        _ => DECLARE_ALL,
     }
 }

@@ -18,7 +18,6 @@ use crate::read::advice::{self, Advice};
 use crate::read::plain_text::escape;
 use crate::rules::expectations::MissingName;
 use crate::rules::manifests::Manifests;
-use crate::rules::well_known_ports;
 use crate::state::unserved::Refusal;
 
 /// Maximum length of a name in a sentence, in characters.
@@ -130,10 +129,7 @@ fn served(listener: &Listener, other_pod: Option<&str>) -> String {
 
 /// Returns what the port likely is, by number and process; empty if nothing is known about such a port.
 fn likely(listener: &Listener) -> String {
-    let processes = listener.process.iter().chain(&listener.other_processes);
-    let programs: Vec<&str> = processes.flat_map(well_known_ports::programs).collect();
-    let found = well_known_ports::find(listener.port.protocol, listener.port.port.get(), &programs);
-    found.map(|found| format!("; {found}")).unwrap_or_default()
+    advice::likely(listener).map(|found| format!("; {found}")).unwrap_or_default()
 }
 
 /// Returns to whom an explained port is explained, for a sentence that goes on with somebody else. Empty for other ports.

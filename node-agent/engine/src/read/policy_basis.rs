@@ -9,7 +9,8 @@ use crate::engine::Engine;
 use crate::model::finding_code::FindingCode;
 use crate::model::identity::{PodKey, PortId, Protocol};
 use crate::model::listener::{Declaration, Listener, ListenerState};
-use crate::model::pod::{Pod, PortRef, Workload};
+use crate::model::owner::is_named;
+use crate::model::pod::{Pod, PortRef};
 use crate::read::render;
 use crate::rules::declaration;
 use crate::rules::declaration::{declared_ports, resolved_targets};
@@ -39,7 +40,7 @@ pub struct PolicyTarget {
 pub enum PolicySubject {
     /// The pod of this name, and with it all pods of its workload, because no policy selects only one of them.
     Pod(String),
-    /// A workload.
+    /// A workload. A CronJob means the pods of all of its Jobs.
     Workload {
         /// Kind, in any case (`deployment`); `None`: any.
         kind: Option<String>,
@@ -102,8 +103,7 @@ impl PolicyTarget {
             && match &self.subject {
                 PolicySubject::Pod(name) => *name == pod.name,
                 PolicySubject::Workload { kind, name } => pod.workload.as_ref().is_some_and(|workload| {
-                    workload.name == *name
-                        && kind.as_ref().is_none_or(|kind| workload.kind.eq_ignore_ascii_case(kind))
+                    is_named((&workload.kind, &workload.name), kind.as_deref(), name)
                 }),
             }
     }
@@ -236,8 +236,8 @@ fn full_name(pod: &Pod) -> (&str, &str) {
     (&pod.namespace, &pod.name)
 }
 
-/// Returns namespace, kind and name of the pod's workload.
+/// Returns namespace, kind and name of the pod's workload, or of the CronJob behind it.
 fn owner(pod: &Pod) -> Option<(&str, &str, &str)> {
-    let Workload { kind, name } = pod.workload.as_ref()?;
+    let (kind, name) = pod.workload.as_ref()?.lasting();
     Some((&pod.namespace, kind, name))
 }

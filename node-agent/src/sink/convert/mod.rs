@@ -26,8 +26,10 @@ pub const MAX_PEERS: usize = 20;
 const MAX_LIST: usize = 16;
 /// Maximum size of a name in bytes. Kubernetes names have at most 253.
 const MAX_NAME: usize = 253;
-/// Maximum size of a path, image or message in bytes.
+/// Maximum size of a path or image in bytes.
 const MAX_TEXT: usize = 512;
+/// Maximum size of a message in bytes. The `note` of an Event has at most 1024.
+const MAX_MESSAGE: usize = 1000;
 
 /// Offset from the kernel's boot time to wall time, read by `source/clock.rs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +96,7 @@ impl Converter {
             state: finding.state.as_str().to_owned(),
             code: finding.code.as_str().to_owned(),
             severity: finding.code.severity().as_str().to_owned(),
-            message: text(&finding.message),
+            message: message(&finding.message),
             first_seen: self.wall.rfc3339(finding.first_seen),
             last_seen: self.wall.rfc3339(finding.last_seen),
             pod,
@@ -253,13 +255,14 @@ pub fn pod_ref(pod: &pod::PodRef) -> wire::Pod {
         namespace: name(&pod.namespace),
         name: name(&pod.name),
         uid: name(&pod.uid.0),
-        workload: pod
-            .workload
-            .as_ref()
-            .map(|workload| wire::Workload { kind: name(&workload.kind), name: name(&workload.name) }),
+        workload: pod.workload.as_ref().map(workload),
         host_network: pod.host_network,
         labels: Some(Arc::clone(&pod.labels)),
     }
+}
+
+fn workload(workload: &pod::Workload) -> wire::Workload {
+    wire::Workload { kind: name(&workload.kind), name: name(&workload.name) }
 }
 
 fn container(container: &pod::Container) -> wire::Container {
@@ -300,6 +303,20 @@ pub(super) fn declaration(declaration: &listener::Declaration) -> wire::Declarat
 /// Bounds a name to [`MAX_NAME`].
 pub(super) fn name(text: &str) -> String {
     bounded(text, MAX_NAME).0
+}
+
+/// Bounds a message to [`MAX_MESSAGE`]. A message that was cut ends with an ellipsis.
+#[must_use]
+pub fn message(text: &str) -> String {
+    const ELLIPSIS: char = '…';
+    match bounded(text, MAX_MESSAGE) {
+        (whole, false) => whole,
+        (_, true) => {
+            let mut cut = bounded(text, MAX_MESSAGE - ELLIPSIS.len_utf8()).0;
+            cut.push(ELLIPSIS);
+            cut
+        }
+    }
 }
 
 /// Bounds a text to [`MAX_TEXT`].

@@ -8,7 +8,7 @@ use portolan_report::policy_basis::{
 };
 use portolan_report::wire;
 
-use super::{Converter, MAX_LIST, declaration, name, pod_ref, process, text};
+use super::{Converter, MAX_LIST, declaration, name, process, text, workload};
 
 /// Maximum number of labels of a pod.
 const MAX_LABELS: usize = 64;
@@ -94,7 +94,15 @@ fn container(container: &pod::Container) -> PolicyContainer {
 
 fn labelled(pod: &pod::Pod) -> LabelledPod {
     LabelledPod {
-        pod: pod_ref(&pod::PodRef::of(pod)),
+        // Without the copy of the labels that only filters need.
+        pod: wire::Pod {
+            namespace: name(&pod.namespace),
+            name: name(&pod.name),
+            uid: name(&pod.uid.0),
+            workload: pod.workload.as_ref().map(workload),
+            host_network: pod.host_network,
+            labels: None,
+        },
         labels: pod.labels.iter().take(MAX_LABELS).map(|(key, value)| (text(key), name(value))).collect(),
     }
 }

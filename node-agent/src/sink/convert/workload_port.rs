@@ -32,10 +32,16 @@ pub(super) fn of_finding_in(finding: &Finding, pod: Option<&wire::Pod>, node: &s
             Subject::Unserved { code, protocol, port: port.get() }
         }
         (Some(protocol), Some(port)) => Subject::Port { protocol, port: port.get() },
+        // A storm in a netns without a pod has neither listener nor names: its id tells the netns.
+        _ if pod.is_none() && finding.listener.is_none() => Subject::Pod { code, about: &finding.id },
         _ => Subject::Pod { code, about: explained_by.map_or("", |by| &by.reference) },
     };
     let sole = finding.pod.as_ref().and_then(|pod| pod.sole_container.as_deref());
-    at(pod, container_name(finding.container.as_ref(), sole), finding.listener.as_deref(), node, subject)
+    let container = match subject {
+        Subject::Pod { .. } => "",
+        Subject::Port { .. } | Subject::Unserved { .. } => container_name(finding.container.as_ref(), sole),
+    };
+    at(pod, container, finding.listener.as_deref(), node, subject)
 }
 
 /// Returns true if the finding says that nothing serves a port that something expects.

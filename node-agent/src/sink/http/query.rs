@@ -27,6 +27,8 @@ pub const MAX_LIMIT: usize = 1000;
 const MAX_PAGE_BYTES: usize = 1 << 20;
 /// Estimated size of an object without peers in bytes.
 const OBJECT_BYTES: usize = 2048;
+/// Estimated size of a pod without labels and addresses in bytes.
+const POD_BYTES: usize = 512;
 /// Maximum number of findings, and of listeners, in the detail of one pod.
 const MAX_POD_ITEMS: usize = 250;
 
@@ -318,14 +320,31 @@ fn pods_page(model: &impl ReadModel, convert: &Converter, list: &ListQuery) -> a
             first.pop_last();
         }
     }
-    let continues = first.len() > limit;
-    let last = first.keys().take(limit).next_back().cloned();
+    let all = first.len();
+    let (mut bytes, mut last) = (0, None);
+    let mut items = Vec::with_capacity(all.min(limit));
+    for (key, pod) in first.into_iter().take(limit) {
+        let pod = convert.node_pod(pod);
+        bytes += estimated_pod_bytes(&pod);
+        items.push(pod);
+        last = Some(key);
+        if bytes > MAX_PAGE_BYTES {
+            break;
+        }
+    }
+    let continues = items.len() < all;
     answer::List {
         schema: SCHEMA.to_owned(),
-        items: first.values().take(limit).map(|pod| convert.node_pod(pod)).collect(),
+        items,
         r#continue: last.filter(|_| continues),
         generation: model.generation(),
     }
+}
+
+/// Estimates the size of a pod's JSON.
+fn estimated_pod_bytes(pod: &answer::NodePod) -> usize {
+    let labels: usize = pod.labels.iter().map(|(key, value)| key.len() + value.len() + 8).sum();
+    POD_BYTES + 48 * pod.addresses.len() + labels
 }
 
 /// Returns a pod with its findings and listeners. `None` if the pod has neither.

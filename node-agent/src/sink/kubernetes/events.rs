@@ -33,6 +33,7 @@ type Key = (String, FindingCode);
 /// An Event that is not written yet.
 #[derive(Debug)]
 struct PendingEvent {
+    /// The pod that the Event is written about.
     pod: PodRef,
     object_ref: Option<ObjectRef>,
     entry: ReportEntry,
@@ -115,9 +116,9 @@ impl Events {
     }
 
     /// Returns true if the finding needs an Event: none was sent, or no pod had the finding for long enough.
-    fn needs_event(&mut self, key: &Key, now: BootTime) -> bool {
-        let Some(sent) = self.sent.get_mut(key) else { return true };
-        sent.ended.take().is_some_and(|ended| now.since(ended) >= self.timings.event_repeat)
+    fn needs_event(&self, key: &Key, now: BootTime) -> bool {
+        let Some(sent) = self.sent.get(key) else { return true };
+        sent.ended.is_some_and(|ended| now.since(ended) >= self.timings.event_repeat)
     }
 
     /// Evicts one pending Event of lower severity. Returns false if there is none.
@@ -162,12 +163,17 @@ impl PendingWrites for Events {
         self.opened(&finding.id, &key);
         if let Some(pending) = self.pending.get_mut(&key) {
             pending.ended = false;
-            if pending.pod.uid == pod.uid {
+            // The API server may know this pod although it does not know, or no longer knows, the one that was first.
+            if pending.pod.uid == pod.uid || (pending.object_ref.is_none() && !pending.in_flight) {
+                pending.pod = pod.clone();
                 pending.entry = entry;
             }
             return;
         }
         if !self.needs_event(&key, now) {
+            if let Some(sent) = self.sent.get_mut(&key) {
+                sent.ended = None;
+            }
             return;
         }
         if self.pending.len() >= MAX_PENDING {
@@ -179,6 +185,8 @@ impl PendingWrites for Events {
         let due = now.after(random_part(self.timings.gather, random));
         let (pod, object_ref) = (pod.clone(), None);
         let (in_flight, ended, has_failed) = (false, false, false);
+        // Only now: an Event that found no room is tried again when the finding is reported next.
+        self.sent.remove(&key);
         self.pending.insert(
             key,
             PendingEvent { pod, object_ref, entry, since: now, due, in_flight, ended, has_failed },
@@ -187,12 +195,14 @@ impl PendingWrites for Events {
 
     fn settle(&mut self, at_server: PodLookup<'_>, now: BootTime) {
         let mut limited = 0;
-        self.pending.retain(|_, pending| {
+        let open_count = &self.open_count;
+        self.pending.retain(|key, pending| {
             let was_known = pending.object_ref.is_some();
             pending.object_ref =
                 at_server(&pending.pod.uid).and_then(|(_, uid)| ObjectRef::of(&pending.pod, uid));
             let is_old = now.since(pending.since).as_secs() >= MAX_AGE_SECS;
-            let is_gone = was_known && pending.object_ref.is_none();
+            // While another pod has the finding, the Event waits until that pod is reported.
+            let is_gone = was_known && pending.object_ref.is_none() && !open_count.contains_key(key);
             limited += u64::from(is_old && !pending.in_flight);
             pending.in_flight || !(is_old || is_gone)
         });

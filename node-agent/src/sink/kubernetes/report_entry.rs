@@ -12,10 +12,8 @@ use portolan_engine::model::listener::Exposure;
 use portolan_engine::model::policy::PolicyVerdict;
 use portolan_report::escape::bounded;
 
-use crate::sink::convert::workload_port;
+use crate::sink::convert::{message, workload_port};
 
-/// Maximum size of a message in bytes. The `note` of an Event has at most 1024.
-const MAX_MESSAGE: usize = 1000;
 /// Maximum size of a name in bytes.
 const MAX_NAME: usize = 253;
 
@@ -71,7 +69,7 @@ impl ReportEntry {
             fingerprint: workload_port::of_finding(finding, node),
             code: finding.code,
             state: finding.state,
-            message: bounded(&finding.message, MAX_MESSAGE).0,
+            message: message(&finding.message),
             protocol: finding.protocol,
             port: finding.port,
             process: process.map(|process| name(&process.name)),
@@ -113,7 +111,7 @@ impl ReportEntry {
     #[must_use]
     pub fn content_hash(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        (&self.id, self.code, self.state, self.protocol, self.port).hash(&mut hasher);
+        (&self.id, &self.fingerprint, self.code, self.state, self.protocol, self.port).hash(&mut hasher);
         (&self.process, &self.container, self.exposure, self.policy, &self.origins).hash(&mut hasher);
         hasher.finish()
     }

@@ -406,7 +406,7 @@ impl<'a> Sentences<'a> {
         }
         if end.declaration.status != DeclarationStatus::Declared && end.exposure != Exposure::Loopback {
             let advice = end.listener.as_ref().map(|listener| match end.declaration.status {
-                DeclarationStatus::Explained => advice::of_expected(listener).to_owned(),
+                DeclarationStatus::Explained => advice::of_expected(listener),
                 _ => Advice::of(listener).declare_or_close(),
             });
             self.next.extend(advice);

@@ -103,13 +103,13 @@ impl Metadata {
         .collect()
     }
 
-    /// Returns the controller, or the Deployment behind a ReplicaSet that carries the template's hash in its name.
+    /// Returns the controller, or what is behind it if a rollout replaces it, such as the Deployment of a ReplicaSet.
     #[must_use]
     pub fn controller(&self, labels: &BTreeMap<String, String>) -> Option<Workload> {
         let owner = self.owner_references.0.iter().map(|owner| &owner.0);
         let owner = owner.into_iter().find(|owner| owner.controller == Some(true))?;
         let (kind, name) = (owner.kind.as_deref()?, owner.name.as_deref()?);
-        Some(workload(kind, name, labels.get("pod-template-hash").map(String::as_str)))
+        Some(workload(kind, name, labels))
     }
 
     /// True if the node owns the object. Kubelet sets the node as owner of every mirror of a static pod.

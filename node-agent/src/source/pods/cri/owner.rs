@@ -5,15 +5,26 @@ use std::collections::HashMap;
 
 use portolan_engine::model::pod::Workload;
 
+use crate::source::pods::owner::{
+    DEPLOYMENT_CONFIG, DEPLOYMENT_HASH, ROLLOUT_HASH, is_version_of, without_hash,
+};
+
 /// Returns the workload of the pod `name` with these labels.
 pub(super) fn workload(name: &str, labels: &HashMap<String, String>) -> Option<Workload> {
     let label = |key: &str| labels.get(key).map(String::as_str).filter(|value| !value.is_empty());
     let workload = |kind: &str, name: &str| {
         (!name.is_empty()).then(|| Workload { kind: kind.to_owned(), name: name.to_owned() })
     };
-    if let Some(hash) = label("pod-template-hash") {
-        let (set, _) = name.rsplit_once('-')?;
-        return workload("Deployment", set.strip_suffix(hash)?.strip_suffix('-')?);
+    for (key, kind) in [(DEPLOYMENT_HASH, "Deployment"), (ROLLOUT_HASH, "Rollout")] {
+        if let Some(hash) = label(key) {
+            let (set, _) = name.rsplit_once('-')?;
+            return workload(kind, without_hash(set, hash)?);
+        }
+    }
+    if let Some(config) = DEPLOYMENT_CONFIG.into_iter().find_map(label)
+        && name.rsplit_once('-').is_some_and(|(controller, _)| is_version_of(controller, config))
+    {
+        return workload("DeploymentConfig", config);
     }
     if label("statefulset.kubernetes.io/pod-name").is_some_and(|own| own == name) {
         let (set, ordinal) = name.rsplit_once('-')?;
@@ -37,6 +48,9 @@ mod tests {
         for (name, labels, expected) in [
             ("web-5d4f8c9b7-x2x4z", vec![("pod-template-hash", "5d4f8c9b7")], "Deployment/web"),
             ("web-5d4f8c9b7-x2x4z", vec![("pod-template-hash", "other")], "-"),
+            ("web-5d4f8c9b7-x2x4z", vec![("rollouts-pod-template-hash", "5d4f8c9b7")], "Rollout/web"),
+            ("web-3-x2x4z", vec![("deploymentconfig", "web")], "DeploymentConfig/web"),
+            ("web-0", vec![("deploymentconfig", "web")], "-"),
             ("db-0", vec![("statefulset.kubernetes.io/pod-name", "db-0")], "StatefulSet/db"),
             ("db-0", vec![("statefulset.kubernetes.io/pod-name", "db-1")], "-"),
             ("backup-28-abcde", vec![("batch.kubernetes.io/job-name", "backup-28")], "Job/backup-28"),

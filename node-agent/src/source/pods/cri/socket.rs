@@ -29,6 +29,8 @@ pub fn is_any() -> bool {
     DEFAULTS.iter().any(|path| is_socket(Path::new(path)))
 }
 
-fn is_socket(path: &Path) -> bool {
+/// True if the path is a socket.
+#[must_use]
+pub fn is_socket(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|meta| meta.file_type().is_socket())
 }
