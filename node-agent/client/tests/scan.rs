@@ -117,15 +117,20 @@ fn assert_has(text: &str, parts: &[&str]) {
 async fn the_findings_of_all_nodes_are_merged_and_everything_is_deleted() {
     let noisy = format!("portolan: 2 UDP ports may be clients'\n{ANSWER}");
     let cluster = Cluster::start(&[("worker-1", ends(0, noisy)), ("worker-2", ends(0, ANSWER))]).await;
-    let outcome = cluster.run("-o json").await;
-    assert_eq!(outcome.code, Some(0), "{}", outcome.err);
-    let answer: Value = serde_json::from_str(&outcome.out).expect("JSON");
+    let first = cluster.run("-o json").await;
+    assert_eq!(first.code, Some(0), "{}", first.err);
+    let answer: Value = serde_json::from_str(&first.out).expect("JSON");
     assert_eq!(answer["nodes"], json!(["worker-1", "worker-2"]));
     assert_eq!(answer["items"].as_array().map(Vec::len), Some(2));
     assert_eq!(answer["items"][0]["listener"]["port"], json!(9229));
-    assert_has(&outcome.err, &["worker-1: 2 UDP ports may be clients'", "who calls these ports is unknown"]);
+    assert_has(&first.err, &["worker-1: 2 UDP ports may be clients'", "who calls these ports is unknown"]);
     cluster.assert_nothing_is_left();
     assert_eq!(cluster.run("--fail-on low").await.code, Some(1));
+    for format in ["json", "junit", "table"] {
+        let mut child = cluster.spawn(&format!("--fail-on low -o {format}"));
+        drop(child.stdout.take());
+        assert_eq!(outcome(child).await.code, Some(1), "{format}, and nobody reads it");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

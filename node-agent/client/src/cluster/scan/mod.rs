@@ -75,11 +75,12 @@ pub(super) async fn scan(
     let is_clean = removal.finish(&mut interrupt, console).await?;
     let answers = merged(chosen, results?, console)?;
     let rows = FindingRows::wanted(args.findings.pods);
-    list::write_findings(&answers, 0, (args.output, &rows), args.findings.fail_on, console)?;
-    if !answers.nodes.is_empty() {
-        console.message(NOT_SEEN)?;
+    let fail_on = args.findings.fail_on;
+    let mut shown = list::write_findings(&answers, 0, (args.output, &rows), fail_on, console);
+    if shown.is_ok() && !answers.nodes.is_empty() {
+        shown = console.message(NOT_SEEN).map_err(ClusterError::from);
     }
-    Ok(match list::finish(&answers, args.findings.fail_on, console)? {
+    Ok(match list::finish_shown(shown, &answers, fail_on, console)? {
         Exit::Fine if !is_clean => Exit::Partial,
         exit => exit,
     })

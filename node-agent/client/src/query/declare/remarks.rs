@@ -90,7 +90,7 @@ fn what_to_do(workload: &Workload, format: PatchFormat) -> Vec<String> {
         }
         (Way::Patch(then), PatchFormat::Kustomize) => vec![
             format!("Declares the ports in use of {resource} {namespace}/{name}."),
-            "Put this entry into the kustomization.yaml that has the workload, and apply it.".to_owned(),
+            "Save it as kustomization.yaml in a directory of its own, and name that under components: where the workload is.".to_owned(),
             format!("{then}."),
         ],
         (Way::Patch(then), PatchFormat::Yaml | PatchFormat::Json) => vec![

@@ -19,12 +19,20 @@ pub(crate) fn table(images: &Images) -> String {
             format!("{number}/{protocol}"),
             cells::list(&names),
             declared(port),
-            port.connections.to_string(),
+            calls(protocol, port),
             port.pods.len().to_string(),
             port.workloads.len().to_string(),
         ]
     });
     lay_out(&header, rows)
+}
+
+/// Formats the number of calls. UDP has no connections that are accepted, so there it is the number of packets.
+fn calls(protocol: &str, port: &Port) -> String {
+    match protocol {
+        "UDP" => format!("{} pkts", port.packets),
+        _ => port.connections.to_string(),
+    }
 }
 
 /// Says whether the containers declare the port: all, none, or how many.
