@@ -3,6 +3,12 @@
 # 1 for what may not be, 3 if an agent did not answer. The bash of macOS is 3.2, which calls an empty array unset.
 set -euo pipefail
 
+# Pods choose names that are shown below, and the runner must not take them for its commands. Only who knows the token ends that.
+exec 2>&1
+token="portolan-$(od -An -N 16 -t x1 /dev/urandom | tr -d ' \n')"
+echo "::stop-commands::$token"
+trap 'echo "::$token::"' EXIT
+
 json="${PORTOLAN_JSON:-$RUNNER_TEMP/portolan-findings.json}"
 options=()
 if [ -n "$PORTOLAN_AGENTS_NAMESPACE" ]; then options+=(--agents-namespace "$PORTOLAN_AGENTS_NAMESPACE"); fi
@@ -22,15 +28,30 @@ note() {
     *) exit "$1" ;;
   esac
 }
+# Ends the job because a file cannot be written, with a code that is none of the plugin's results.
+cannot_write() {
+  trap - EXIT
+  echo "::$token::"
+  echo "::error::cannot write $1: is it a path in a directory that the job may write to?"
+  exit 2
+}
+# Makes the directory of a file, so that a redirection to it that fails is not taken for the plugin's code.
+prepare() {
+  mkdir -p "$(dirname "$1")" && [ -w "$(dirname "$1")" ] && [ ! -d "$1" ] || cannot_write "$1"
+}
 # Markdown of what pods may have named: an indented block, out of which no line can break.
 block() { head -c 400000 "$1" | sed 's/^/    /'; }
 
+# The baseline may be the same file, so what was found takes its place only after the comparison.
+found="$RUNNER_TEMP/portolan-found.json"
+prepare "$json"
+if [ -n "$PORTOLAN_JUNIT" ]; then prepare "$PORTOLAN_JUNIT"; fi
+
 code=0
-kubectl-portolan findings ${options[@]+"${options[@]}"} ${limit[@]+"${limit[@]}"} --output json > "$json" || code=$?
+kubectl-portolan findings ${options[@]+"${options[@]}"} ${limit[@]+"${limit[@]}"} --output json > "$found" || code=$?
 note "$code"
 echo "json=$json" >> "$GITHUB_OUTPUT"
 if [ -n "$PORTOLAN_JUNIT" ]; then
-  mkdir -p "$(dirname "$PORTOLAN_JUNIT")"
   code=0
   kubectl-portolan findings ${options[@]+"${options[@]}"} ${limit[@]+"${limit[@]}"} --output junit > "$PORTOLAN_JUNIT" || code=$?
   note "$code"
@@ -51,7 +72,7 @@ if [ -n "$PORTOLAN_BASELINE" ]; then
   namespace=()
   if [ -n "$PORTOLAN_NAMESPACE" ]; then namespace=(--namespace "$PORTOLAN_NAMESPACE"); fi
   code=0
-  kubectl-portolan diff ${namespace[@]+"${namespace[@]}"} "$PORTOLAN_BASELINE" "$json" > "$changes" 2>&1 || code=$?
+  kubectl-portolan diff ${namespace[@]+"${namespace[@]}"} "$PORTOLAN_BASELINE" "$found" > "$changes" 2>&1 || code=$?
   cat "$changes"
   {
     echo
@@ -61,4 +82,5 @@ if [ -n "$PORTOLAN_BASELINE" ]; then
   } >> "$GITHUB_STEP_SUMMARY"
   note "$code"
 fi
+mv -f "$found" "$json" || cannot_write "$json"
 exit "$result"

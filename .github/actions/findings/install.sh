@@ -15,7 +15,14 @@ else
       exit 2
       ;;
   esac
-  case "$(uname -s)" in Darwin) system=darwin ;; *) system=linux ;; esac
+  case "$(uname -s)" in
+    Darwin) system=darwin ;;
+    Linux) system=linux ;;
+    *)
+      echo "::error::this action runs on Linux and macOS, and the runner is $(uname -s): use one of ubuntu-* or macos-*" >&2
+      exit 2
+      ;;
+  esac
   case "$(uname -m)" in aarch64 | arm64) architecture=arm64 ;; *) architecture=amd64 ;; esac
   archive="kubectl-portolan-$PORTOLAN_VERSION-$system-$architecture.tar.gz"
   cd "$directory"

@@ -147,3 +147,86 @@ fn with_a_baseline_only_what_is_new_fails() {
         assert_eq!(calls.contains("diff before.json "), then != 2, "{calls}");
     }
 }
+
+#[test]
+fn the_baseline_may_be_the_file_that_gets_the_findings() {
+    for (diff, then) in [("1", 1), ("0", 0)] {
+        let directory = Scratch::new("action-same-file");
+        plugin(directory.directory());
+        // Compares for real: the two files must differ.
+        let compares = "#!/bin/sh\nif [ \"$1\" = diff ]; then\n  shift\n  cmp -s \"$1\" \"$2\" && exit 9\n  \
+                        exit \"$CODE\"\nfi\necho now\n";
+        fs::write(directory.path("kubectl-portolan"), compares).unwrap();
+        fs::write(directory.path("findings.json"), "before\n").unwrap();
+        let path = directory.path("findings.json").display().to_string();
+        for json in ["findings.json", "./findings.json", path.as_str()] {
+            fs::write(directory.path("findings.json"), "before\n").unwrap();
+            let variables = [("PORTOLAN_BASELINE", "findings.json"), ("PORTOLAN_JSON", json), ("CODE", diff)];
+            let asked = run("ask.sh", directory.directory(), &variables);
+            assert_eq!(asked.status.code(), Some(then), "{json}: {asked:?}");
+            assert_eq!(fs::read_to_string(directory.path("findings.json")).unwrap(), "now\n");
+        }
+    }
+}
+
+#[test]
+fn a_baseline_stays_as_it_was_if_the_plugin_cannot_ask() {
+    let directory = Scratch::new("action-kept");
+    plugin(directory.directory());
+    fs::write(directory.path("findings.code"), "2").unwrap();
+    fs::write(directory.path("findings.json"), "before").unwrap();
+    let variables = [("PORTOLAN_BASELINE", "findings.json"), ("PORTOLAN_JSON", "findings.json")];
+    assert_eq!(run("ask.sh", directory.directory(), &variables).status.code(), Some(2));
+    assert_eq!(fs::read_to_string(directory.path("findings.json")).unwrap(), "before");
+}
+
+#[test]
+fn reports_get_their_directory_and_one_that_cannot_be_written_is_no_finding() {
+    let directory = Scratch::new("action-directories");
+    plugin(directory.directory());
+    let asked = run("ask.sh", directory.directory(), &[("PORTOLAN_JSON", "reports/deep/findings.json")]);
+    assert_eq!(asked.status.code(), Some(0), "{asked:?}");
+    let found = fs::read_to_string(directory.path("reports/deep/findings.json")).unwrap();
+    assert_eq!(found, "output of findings\n");
+
+    fs::write(directory.path("file"), "").unwrap();
+    for variable in ["PORTOLAN_JSON", "PORTOLAN_JUNIT"] {
+        let asked = run("ask.sh", directory.directory(), &[(variable, "file/report")]);
+        let out = String::from_utf8(asked.stdout).unwrap();
+        assert_eq!(asked.status.code(), Some(2), "{out}");
+        assert!(out.contains("\n::error::cannot write file/report: "), "{out}");
+    }
+}
+
+#[test]
+fn what_pods_named_is_no_command_to_the_runner() {
+    let directory = Scratch::new("action-commands");
+    plugin(directory.directory());
+    let evil = "#!/bin/sh\necho '::error::of a pod' >&2\necho '##[error]of a pod'\n";
+    fs::write(directory.path("kubectl-portolan"), evil).unwrap();
+    let mut tokens = BTreeSet::new();
+    for _ in 0..2 {
+        let asked = run("ask.sh", directory.directory(), &[("PORTOLAN_BASELINE", "before.json")]);
+        let (out, err) = (String::from_utf8(asked.stdout).unwrap(), String::from_utf8(asked.stderr).unwrap());
+        assert_eq!(err, "", "the runner reads two streams in no order");
+        let token = out.lines().next().unwrap().strip_prefix("::stop-commands::").unwrap();
+        assert!(out.contains("##[error]of a pod") && out.contains("::error::of a pod"), "{out}");
+        assert_eq!(out.lines().last(), Some(format!("::{token}::").as_str()), "{out}");
+        assert_eq!(out.matches(token).count(), 2, "{out}");
+        tokens.insert(token.to_owned());
+    }
+    assert_eq!(tokens.len(), 2, "a pod could guess {tokens:?}");
+}
+
+#[test]
+fn a_runner_without_a_plugin_for_it_is_refused_in_one_line() {
+    let directory = Scratch::new("action-windows");
+    let uname = directory.path("uname");
+    fs::write(&uname, "#!/bin/sh\necho MINGW64_NT-10.0\n").unwrap();
+    fs::set_permissions(&uname, fs::Permissions::from_mode(0o755)).unwrap();
+    let installed = run("install.sh", directory.directory(), &[("PORTOLAN_VERSION", "v9.9.9")]);
+    assert_eq!(installed.status.code(), Some(2), "{installed:?}");
+    let err = String::from_utf8(installed.stderr).unwrap();
+    assert_eq!(err.lines().count(), 1, "{err}");
+    assert!(err.starts_with("::error::this action runs on Linux and macOS"), "{err}");
+}

@@ -330,8 +330,12 @@ fn applied(basis: &PolicyBasis, format: PatchFormat) -> Vec<String> {
     let scratch = Scratch::new("declare");
     let deployment = scratch.write("web.yaml", DEPLOYMENT);
     let result = if format == Kustomize {
-        let _ =
-            scratch.write("kustomization.yaml", &format!("namespace: shop\nresources: [web.yaml]\n{text}"));
+        // A kustomization that has patches already.
+        let own = "namespace: shop\nresources: [web.yaml]\npatches:\n- target: {kind: Deployment, name: web}\n  patch: |-\n    \
+                   - {op: add, path: /metadata/annotations, value: {own: patch}}\ncomponents: [web-ports]\n";
+        let _ = scratch.write("kustomization.yaml", own);
+        std::fs::create_dir(scratch.path("web-ports")).expect("a directory");
+        let _ = scratch.write("web-ports/kustomization.yaml", &text);
         run(Command::new(kubectl).arg("kustomize").arg(scratch.directory()))
     } else {
         let patch = scratch.write("declare.yaml", &text);

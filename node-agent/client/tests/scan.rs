@@ -117,15 +117,20 @@ fn assert_has(text: &str, parts: &[&str]) {
 async fn the_findings_of_all_nodes_are_merged_and_everything_is_deleted() {
     let noisy = format!("portolan: 2 UDP ports may be clients'\n{ANSWER}");
     let cluster = Cluster::start(&[("worker-1", ends(0, noisy)), ("worker-2", ends(0, ANSWER))]).await;
-    let outcome = cluster.run("-o json").await;
-    assert_eq!(outcome.code, Some(0), "{}", outcome.err);
-    let answer: Value = serde_json::from_str(&outcome.out).expect("JSON");
+    let first = cluster.run("-o json").await;
+    assert_eq!(first.code, Some(0), "{}", first.err);
+    let answer: Value = serde_json::from_str(&first.out).expect("JSON");
     assert_eq!(answer["nodes"], json!(["worker-1", "worker-2"]));
     assert_eq!(answer["items"].as_array().map(Vec::len), Some(2));
     assert_eq!(answer["items"][0]["listener"]["port"], json!(9229));
-    assert_has(&outcome.err, &["worker-1: 2 UDP ports may be clients'", "who calls these ports is unknown"]);
+    assert_has(&first.err, &["worker-1: 2 UDP ports may be clients'", "who calls these ports is unknown"]);
     cluster.assert_nothing_is_left();
     assert_eq!(cluster.run("--fail-on low").await.code, Some(1));
+    for format in ["json", "junit", "table"] {
+        let mut child = cluster.spawn(&format!("--fail-on low -o {format}"));
+        drop(child.stdout.take());
+        assert_eq!(outcome(child).await.code, Some(1), "{format}, and nobody reads it");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -177,6 +182,61 @@ async fn ctrl_c_and_sigterm_delete_everything() {
         assert_has(&outcome.err, &["stopped: deleting what the scan created"]);
         cluster.assert_nothing_is_left();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_deletes_everything_though_nobody_reads_the_messages() {
+    let cluster = Cluster::start(&[("worker-1", PodOutcome::Runs)]).await;
+    let mut child = cluster.spawn("");
+    cluster.pods(1).await;
+    drop(child.stderr.take());
+    drop(child.stdout.take());
+    signal(&child, "-INT");
+    assert_eq!(outcome(child).await.code, Some(3));
+    cluster.assert_nothing_is_left();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_look_at_the_pods_is_enough_to_read_the_logs_of_all() {
+    let names: Vec<String> = (0..40).map(|number| format!("worker-{number:02}")).collect();
+    let run = |outcome: &PodOutcome| names.iter().map(|name| (name.clone(), outcome.clone())).collect();
+    let running: Vec<(&str, PodOutcome)> =
+        names.iter().map(|name| (name.as_str(), PodOutcome::Runs)).collect();
+    let cluster = Cluster::start(&running).await;
+    let child = cluster.spawn("-o json");
+    cluster.pods(40).await;
+    cluster.server.fail(On::Lists("pods"), Fault::Status(500));
+    let done = ends(0, ANSWER);
+    cluster.server.change_settings(|settings| settings.job_pods = run(&done));
+    for mut pod in cluster.server.objects("pods") {
+        pod["status"] = done.status();
+        cluster.server.put("pods", pod);
+    }
+    let log = cluster.server.log();
+    let logs_read = || log.all().iter().filter(|request| request.path.ends_with("/log")).count();
+    cluster.server.heal();
+    tokio::task::block_in_place(|| {
+        POLLING.eventually("the first log", || {
+            if logs_read() > 0 { Ok(()) } else { Err("none yet".to_owned()) }
+        });
+    });
+    // Whoever needs more looks than that gets none.
+    cluster.server.fail(On::Lists("pods"), Fault::Status(500));
+    tokio::task::block_in_place(|| {
+        POLLING.eventually("all logs", || match logs_read() {
+            40 => Ok(()),
+            count => Err(format!("{count} logs")),
+        });
+    });
+    cluster.server.heal();
+    let outcome = outcome(child).await;
+    assert_eq!(outcome.code, Some(0), "{}", outcome.err);
+    let answer: Value = serde_json::from_str(&outcome.out).expect("JSON");
+    assert_eq!(answer["nodes"].as_array().map(Vec::len), Some(40));
+    cluster.assert_nothing_is_left();
+    let created = log.all().into_iter().find(|request| request.method == "POST").expect("a Job");
+    let job: Value = serde_json::from_str(&created.body).expect("JSON");
+    assert_eq!(job["spec"]["ttlSecondsAfterFinished"], json!(70), "more nodes, more time");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -339,6 +399,9 @@ async fn the_pod_has_least_privileges_limits_and_no_token() {
     assert_eq!(security["privileged"], json!(false));
     assert_eq!(security["allowPrivilegeEscalation"], json!(false));
     assert_eq!(security["readOnlyRootFilesystem"], json!(true));
+    // kubelet admits it to a node whose CPU and memory are all requested.
+    assert_eq!(pod["containers"][0]["resources"]["requests"], json!({"cpu": "0", "memory": "0"}));
+    assert_eq!(job["spec"]["template"]["metadata"]["labels"]["sidecar.istio.io/inject"], json!("false"));
     let volumes = pod["volumes"].as_array().expect("volumes");
     let paths: Vec<&Value> = volumes.iter().map(|volume| &volume["hostPath"]["path"]).collect();
     assert_eq!(paths, [&json!("/run/netns"), &json!("/run/containerd")]);
@@ -386,6 +449,22 @@ async fn the_jobs_get_the_name_of_the_cluster_and_the_secrets_for_the_image() {
     let plain: Value = serde_json::from_str(&plain.expect("a Job was created").body).expect("JSON");
     let pod = &plain["spec"]["template"]["spec"];
     assert!(pod["imagePullSecrets"].as_array().is_none_or(Vec::is_empty), "{pod}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_in_kubelets_spelling_is_mounted_as_a_path() {
+    let cluster = Cluster::start(&[("worker-1", ends(0, ANSWER))]).await;
+    let outcome = cluster.run("--runtime-socket unix:///opt/run/containerd.sock").await;
+    assert_eq!(outcome.code, Some(0), "{}", outcome.err);
+    let requests = cluster.server.log().all();
+    let created = requests.iter().find(|request| request.method == "POST").expect("a Job was created");
+    let job: Value = serde_json::from_str(&created.body).expect("JSON");
+    let pod = &job["spec"]["template"]["spec"];
+    assert_eq!(pod["volumes"][1]["hostPath"]["path"], json!("/opt/run"));
+    let words = pod["containers"][0]["args"].as_array().expect("arguments");
+    assert!(words.contains(&json!("--metadata=cri=/opt/run/containerd.sock")), "{words:?}");
+    let outcome = cluster.run("--runtime-socket tcp://127.0.0.1:1").await;
+    assert_eq!(outcome.code, Some(2), "{}", outcome.err);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -51,37 +51,45 @@ impl Amiss {
     }
 }
 
-/// Formats the status of all agents, one row per node: first the nodes that did not answer, with the reason, then those where
-/// something is amiss, then the others. `missing` are nodes and reasons.
+/// Formats the status of all agents, one row per node: first the nodes that did not answer in full, with the reason, then those
+/// where something is amiss, then the others. `missing` are nodes and reasons; such a node may have a status too.
 #[must_use]
 pub fn of_all(statuses: &[AgentStatus], missing: &[(String, String)]) -> String {
-    let mut rows: Vec<(bool, &AgentStatus, Amiss)> = statuses
+    let reason =
+        |node: &str| missing.iter().find(|(missing, _)| missing == node).map(|(_, why)| not_full(why));
+    let mut rows: Vec<(bool, bool, Vec<String>)> = statuses
         .iter()
-        .map(|status| (status, Amiss::of(status)))
-        .map(|(status, amiss)| (amiss.is_empty(), status, amiss))
+        .map(|status| {
+            let (amiss, reason) = (Amiss::of(status), reason(&status.envelope.node));
+            (reason.is_none(), amiss.is_empty(), row(status, &amiss, reason))
+        })
         .collect();
-    rows.sort_by_key(|(is_fine, status, _)| (*is_fine, status.envelope.node.clone()));
-    let silent = missing.iter().map(|(node, reason)| {
+    let silent = |node: &str| statuses.iter().all(|status| status.envelope.node != node);
+    rows.extend(missing.iter().filter(|(node, _)| silent(node)).map(|(node, why)| {
         let mut row = vec![node.clone()];
         row.extend(std::iter::repeat_n(NONE.to_owned(), 6));
-        row.push(format!("no full answer: {reason}"));
-        row
-    });
-    let rows = rows.iter().map(|(_, status, amiss)| row(status, amiss));
+        row.push(not_full(why));
+        (false, false, row)
+    }));
+    rows.sort();
     lay_out(
         &["NODE", "VERSION", "KERNEL", "HOOKS", "SOURCES", "LISTENERS", "LOST", "AMISS"],
-        silent.chain(rows),
+        rows.into_iter().map(|(_, _, row)| row),
     )
 }
 
-fn row(status: &AgentStatus, amiss: &Amiss) -> Vec<String> {
+fn not_full(reason: &str) -> String {
+    format!("no full answer: {reason}")
+}
+
+fn row(status: &AgentStatus, amiss: &Amiss, reason: Option<String>) -> Vec<String> {
     let attached = status.hooks.iter().filter(|hook| hook.state == "attached").count();
     let up = status.sources.iter().filter(|source| source.state == "up").count();
     let lost = status.lost.values().fold(0_u64, |sum, count| sum.saturating_add(*count));
     let full = amiss.full.iter().map(|what| format!("full: {what}"));
     let lost_for = amiss.lost.iter().map(|what| format!("lost: {what}"));
-    let all: Vec<String> =
-        amiss.hooks.iter().chain(&amiss.sources).cloned().chain(lost_for).chain(full).collect();
+    let found = amiss.hooks.iter().chain(&amiss.sources).cloned();
+    let all: Vec<String> = reason.into_iter().chain(found).chain(lost_for).chain(full).collect();
     vec![
         status.envelope.node.clone(),
         status.version.clone(),
@@ -141,5 +149,15 @@ mod tests {
         assert!(text.contains(expected), "{text}");
         assert!(text.contains("no full answer: is Pending"), "{text}");
         assert!(Amiss::of(&status("a")).is_empty());
+    }
+
+    #[test]
+    fn a_node_that_answers_but_is_not_ready_is_one_row() {
+        let why = ("b".to_owned(), "the agent is not ready".to_owned());
+        let text = of_all(&[status("a"), status("b")], &[why]);
+        let nodes: Vec<&str> = text.lines().filter_map(|line| line.split(' ').next()).collect();
+        assert_eq!(nodes, ["NODE", "b", "a"], "{text}");
+        let row = text.lines().nth(1).unwrap_or_default();
+        assert!(row.contains("6.12.0") && row.contains("no full answer: the agent is not ready"), "{text}");
     }
 }

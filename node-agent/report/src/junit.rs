@@ -108,14 +108,17 @@ fn class(finding: &Finding) -> String {
 }
 
 /// Returns the name of a case: `CONTAINER:PORT/PROTOCOL`. A port that nothing serves has the code too, since another pod of the
-/// workload may serve it.
+/// workload may serve it. Without a port number, the reference of what looks for one tells findings apart.
 fn name(finding: &Finding) -> String {
     let container =
         finding.container.as_ref().map(|container| format!("{}:", container.name)).unwrap_or_default();
     match (finding.port, &finding.protocol, &finding.listener) {
         (Some(port), Some(protocol), Some(_)) => format!("{container}{port}/{protocol}"),
         (Some(port), Some(protocol), None) => format!("{container}{port}/{protocol} {}", finding.code),
-        _ => format!("{container}{}", finding.code),
+        _ => match finding.declaration.explained_by.first() {
+            Some(by) => format!("{container}{} {}", finding.code, by.reference),
+            None => format!("{container}{}", finding.code),
+        },
     }
 }
 

@@ -10,7 +10,7 @@ use crate::fingerprint;
 use crate::table::{self, Colour, Width};
 use crate::wire::{Finding, Peer, Pod, Traffic};
 
-/// Number of pods of each workload; the keys are those of [`workload`].
+/// Number of live pods of each owner: `NAMESPACE/KIND/NAME` of what the findings of a fingerprint have in common.
 pub type PodTotals = BTreeMap<String, usize>;
 
 /// Findings of one fingerprint and state.
@@ -63,14 +63,20 @@ pub fn workload(pod: &Pod) -> String {
     }
 }
 
-/// Counts the pods of each workload.
+/// Counts the pods of each owner. Each pod comes with the name of its node.
 #[must_use]
-pub fn pod_totals<'a>(pods: impl IntoIterator<Item = &'a Pod>) -> PodTotals {
+pub fn pod_totals<'a>(pods: impl IntoIterator<Item = (&'a Pod, &'a str)>) -> PodTotals {
     let mut totals = PodTotals::new();
-    for pod in pods {
-        *totals.entry(workload(pod)).or_default() += 1;
+    for (pod, node) in pods {
+        *totals.entry(total_key(pod, node)).or_default() += 1;
     }
     totals
+}
+
+/// Returns the key of a pod's total. Static pods of one manifest, which have the names of their nodes, share it.
+fn total_key(pod: &Pod, node: &str) -> String {
+    let (kind, name) = fingerprint::owner(pod, node);
+    format!("{}/{}/{name}", pod.namespace, kind.to_lowercase())
 }
 
 impl WorkloadPort<'_> {
@@ -83,14 +89,15 @@ impl WorkloadPort<'_> {
             .collect()
     }
 
-    /// Formats the number of pods that have the finding, of all pods of the workload if their number is known.
+    /// Formats the number of pods that have the finding, of all live pods of the workload if their number is known. More than
+    /// that are not all live, as in a rollout, and pods whose finding is resolved may be gone.
     fn pod_count(&self, totals: &PodTotals) -> String {
         let count = self.pods().len();
-        let total = self.worst.pod.as_ref().and_then(|pod| totals.get(&workload(pod)));
-        match total {
+        let key = self.worst.pod.as_ref().map(|pod| total_key(pod, &self.worst.envelope.node));
+        match key.and_then(|key| totals.get(&key)) {
             _ if count == 0 => NONE.to_owned(),
-            Some(total) => format!("{count} of {}", (*total).max(count)),
-            None => count.to_string(),
+            Some(total) if count <= *total && self.worst.state != "resolved" => format!("{count} of {total}"),
+            _ => count.to_string(),
         }
     }
 

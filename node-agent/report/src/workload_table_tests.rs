@@ -59,8 +59,31 @@ fn a_rollout_adds_no_row() {
     let after: Vec<Finding> =
         (0..50).map(|n| of_pod(&format!("web-b-{n}"), "n2", "high", "undeclared-active")).collect();
     let both: Vec<Finding> = before.iter().chain(&after).cloned().collect();
-    for (list, count) in [(&before, "50 of 50"), (&after, "50 of 50"), (&both, "100 of 100")] {
+    for (list, count) in [(&before, "50 of 50"), (&after, "50 of 50"), (&both, "100")] {
         let text = shown(list, 50, Width::Narrow);
+        assert_eq!((text.lines().count(), row(&text).get(3)), (2, Some(&count)), "{text}");
+    }
+}
+
+#[test]
+fn the_static_pods_of_a_manifest_are_counted_together() {
+    let nodes = ["n1", "n2", "n3"];
+    let of_node = |node: &str, state: &str| {
+        let mut finding = of_pod(&format!("etcd-{node}"), node, "high", "undeclared-active");
+        finding.state = state.to_owned();
+        if let Some(pod) = &mut finding.pod {
+            pod.workload = Some(Workload { kind: "Node".to_owned(), name: node.to_owned() });
+        }
+        finding
+    };
+    let all: Vec<Finding> = nodes.iter().map(|node| of_node(node, "open")).collect();
+    let totals = pod_totals(all.iter().filter_map(|it| Some((it.pod.as_ref()?, it.envelope.node.as_str()))));
+    for (count, list) in [
+        ("3 of 3", all.clone()),
+        ("1 of 3", vec![of_node("n2", "open")]),
+        ("1", vec![of_node("n2", "resolved")]),
+    ] {
+        let text = findings(&list, &totals, Width::Narrow, Colour::Plain);
         assert_eq!((text.lines().count(), row(&text).get(3)), (2, Some(&count)), "{text}");
     }
 }

@@ -125,3 +125,23 @@ proptest! {
         prop_assert_eq!(document.descendants().filter(|node| node.has_tag_name("testcase")).count(), 3);
     }
 }
+
+#[test]
+fn findings_without_a_port_number_are_told_apart_by_the_services_reference() {
+    let of_service = |reference: &str| {
+        let mut finding = finding("web-1", 1, "medium", "open");
+        finding["port"] = Value::Null;
+        finding["protocol"] = Value::Null;
+        finding["listener"] = Value::Null;
+        finding["fingerprint"] = json!(reference);
+        finding["id"] = json!(reference);
+        finding["code"] = json!("dangling-port");
+        finding["declaration"]["explainedBy"] =
+            json!([{"source": "service", "ref": reference, "audience": "pods"}]);
+        finding
+    };
+    let text = report(vec![of_service("shop/web:http"), of_service("shop/web-internal:http")], &[], None);
+    let document = Document::parse(&text).expect("XML");
+    let names: Vec<&str> = results(&document).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["app:dangling-port shop/web-internal:http", "app:dangling-port shop/web:http"]);
+}

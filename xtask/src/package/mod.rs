@@ -60,6 +60,8 @@ pub struct Packages {
 impl Packages {
     fn named(output: &Path, stem: &str, release: &Release<'_>) -> Self {
         let Release { version, architecture, machine, .. } = release;
+        // GitHub renames files with a tilde, and SHA256SUMS would not match. Only the version inside the packages needs it.
+        let version = version.replace('~', "-");
         Self {
             tarball: output.join(format!("{stem}.tar.gz")),
             deb: output.join(format!("portolan_{version}_{architecture}.deb")),

@@ -34,6 +34,16 @@ fn a_pre_release_is_older_than_its_release() {
 }
 
 #[test]
+fn no_file_of_a_pre_release_has_a_name_that_github_changes() {
+    let release = Release { version: spelled("1.0.0-rc.1"), ..release() };
+    let packages = Packages::named(Path::new(""), &stem("1.0.0-rc.1", "amd64"), &release);
+    assert_eq!(packages.deb, Path::new("portolan_1.0.0-rc.1_amd64.deb"));
+    assert_eq!(packages.rpm, Path::new("portolan-1.0.0-rc.1-1.x86_64.rpm"));
+    assert_eq!(packages.tarball, Path::new("portolan-1.0.0-rc.1-linux-amd64.tar.gz"));
+    assert!(publish().contains("--prerelease"));
+}
+
+#[test]
 fn a_place_that_nobody_fills_is_an_error() {
     assert_eq!(filled("a @B@ c", &[("@B@", "b")]).expect("filled"), "a b c");
     assert!(filled("a @B@ \"@C@/.\"", &[("@B@", "b")]).is_err());

@@ -86,7 +86,7 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Show the ports with the most traffic, by workload
     Top(TopCommandArgs),
-    /// Show the ports that the containers of each image opened, by which process, and how often they were called
+    /// Show the ports that the containers of each image opened, by which process, and how often they were called (UDP: packets)
     Images(ImagesArgs),
     /// Show what is new, worse, better or gone since earlier findings; exit code 1 if something is new or worse
     Diff(DiffArgs),

@@ -18,8 +18,7 @@ pub(super) async fn declare(
     console: &mut Console<'_>,
 ) -> Result<Exit, ClusterError> {
     let target = PolicyTarget::parse(&args.target, args.namespace.as_deref()).map_err(QueryError::from)?;
-    let answers = Fleet::find(cluster).await?.ask(&policy::question(&target)).await?;
-    let bases = policy::parsed(&answers)?;
+    let (answers, bases) = policy::facts(&Fleet::find(cluster).await?, &target).await?;
     if bases.is_empty() && answers.missing.is_empty() {
         let detail = format!("no agent knows a pod of {target}: no such target in this cluster");
         return Err(QueryError::NoTarget { detail }.into());

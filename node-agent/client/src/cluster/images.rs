@@ -32,7 +32,14 @@ pub(super) async fn images(
             }
             console.write(&show::pretty(&object))?;
         }
-        ImagesFormat::Cyclonedx => console.write(&show::pretty(&bill::services(&images)))?,
+        // An empty bill would say that no image opens a port.
+        ImagesFormat::Cyclonedx if answers.nodes.is_empty() => {
+            console.message("no bill of materials is written: no agent answered")?;
+        }
+        ImagesFormat::Cyclonedx => {
+            let is_partial = !answers.missing.is_empty();
+            console.write(&show::pretty(&bill::services(&images, is_partial)))?;
+        }
         ImagesFormat::Table if !images.is_empty() => console.write(&output::table(&images))?,
         ImagesFormat::Table if answers.nodes.is_empty() => {}
         ImagesFormat::Table => {

@@ -42,8 +42,8 @@ pub(super) async fn findings(
     } else {
         0
     };
-    write_findings(&answers, suppressed, (args.output, &rows), args.findings.fail_on, console)?;
-    finish(&answers, args.findings.fail_on, console)
+    let shown = write_findings(&answers, suppressed, (args.output, &rows), args.findings.fail_on, console);
+    finish_shown(shown, &answers, args.findings.fail_on, console)
 }
 
 /// Writes merged findings as a list or as a JUnit report.
@@ -150,6 +150,23 @@ pub(super) fn write_list(
     Ok(())
 }
 
+/// As [`finish`], after findings were `shown`. The exit code of `--fail-on` holds even if the reader closes the pipe before the end.
+pub(super) fn finish_shown(
+    shown: Result<(), ClusterError>,
+    answers: &Answers,
+    fail_on: Option<Severity>,
+    console: &mut Console<'_>,
+) -> Result<Exit, ClusterError> {
+    match shown.and_then(|()| finish(answers, fail_on, console)) {
+        Err(error) if error.is_closed_pipe() && fails(answers, fail_on) => Ok(Exit::FailOn),
+        ended => ended,
+    }
+}
+
+fn fails(answers: &Answers, fail_on: Option<Severity>) -> bool {
+    answers.items.iter().any(|item| object_reaches(item, fail_on))
+}
+
 /// Names the nodes that are missing, and returns the exit code.
 pub(super) fn finish(
     answers: &Answers,
@@ -157,8 +174,7 @@ pub(super) fn finish(
     console: &mut Console<'_>,
 ) -> Result<Exit, ClusterError> {
     let is_partial = answers.report_missing(console)?;
-    let fails = answers.items.iter().any(|item| object_reaches(item, fail_on));
-    Ok(match (fails, is_partial) {
+    Ok(match (fails(answers, fail_on), is_partial) {
         (true, _) => Exit::FailOn,
         (false, true) => Exit::Partial,
         (false, false) => Exit::Fine,

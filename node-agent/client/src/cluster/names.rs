@@ -19,6 +19,8 @@ use crate::query::pages::PODS;
 pub(super) struct Names {
     /// Pods by `NAMESPACE/NAME`.
     pods: BTreeMap<String, LabelledPod>,
+    /// Node of each pod, by the same keys.
+    nodes: BTreeMap<String, String>,
     /// Who has an address; `None` if several pods claim it.
     owners: BTreeMap<IpAddr, Option<Owner>>,
 }
@@ -66,6 +68,7 @@ impl Names {
         let mut names = Self::default();
         for pod in items.iter().filter_map(|item| NodePod::deserialize(item).ok()) {
             let name = format!("{}/{}", pod.pod.namespace, pod.pod.name);
+            names.nodes.insert(name.clone(), pod.envelope.node.clone());
             let owner =
                 if pod.pod.host_network { Owner::Node(pod.envelope.node) } else { Owner::Pod(name.clone()) };
             for address in pod.addresses.iter().filter_map(|address| canonical(address)) {
@@ -81,7 +84,8 @@ impl Names {
 
     /// Returns the number of live pods of each workload.
     pub(super) fn pod_totals(&self) -> PodTotals {
-        workload_table::pod_totals(self.pods.values().map(|pod| &pod.pod))
+        let node = |name: &String| self.nodes.get(name).map_or("", String::as_str);
+        workload_table::pod_totals(self.pods.iter().map(|(name, pod)| (&pod.pod, node(name))))
     }
 
     fn owner(&self, address: &str) -> Option<&Owner> {

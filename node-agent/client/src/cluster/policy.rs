@@ -30,13 +30,7 @@ pub(super) async fn policy(
     let target =
         PolicyTarget::parse(&draft.target, draft.namespace.as_deref()).map_err(QueryError::NoPolicy)?;
     let fleet = Fleet::find(cluster).await?;
-    let mut answers = fleet.ask(&question(&target)).await?;
-    let mut bases = parsed(&answers)?;
-    // An agent adds the other pods of a pod's workload, but those of its own node only.
-    if let Some(workload) = workload_of_pod(&target, &bases) {
-        answers = fleet.ask(&question(&workload)).await?;
-        bases = parsed(&answers)?;
-    }
+    let (answers, bases) = facts(&fleet, &target).await?;
     let names = if bases.is_empty() { Names::default() } else { Names::ask(&fleet).await };
     let Some(basis) = merged(bases, &names) else {
         let is_partial = answers.report_missing(console)?;
@@ -54,13 +48,27 @@ pub(super) async fn policy(
     Ok(if is_partial { Exit::Partial } else { Exit::Fine })
 }
 
+/// Asks all agents for the facts about the pods of a target. Where it is a pod, about those of its workload, on every node.
+pub(super) async fn facts(
+    fleet: &Fleet,
+    target: &PolicyTarget,
+) -> Result<(Answers, Vec<PolicyBasis>), ClusterError> {
+    let answers = fleet.ask(&question(target)).await?;
+    let bases = parsed(&answers)?;
+    // An agent adds the other pods of a pod's workload, but those of its own node only.
+    let Some(workload) = workload_of_pod(target, &bases) else { return Ok((answers, bases)) };
+    let answers = fleet.ask(&question(&workload)).await?;
+    let bases = parsed(&answers)?;
+    Ok((answers, bases))
+}
+
 /// Returns the question for the facts about the pods of a target.
-pub(super) fn question(target: &PolicyTarget) -> Question {
+fn question(target: &PolicyTarget) -> Question {
     Question::Object(with_query(PATH, &target.query()))
 }
 
 /// Parses the facts of all nodes.
-pub(super) fn parsed(answers: &Answers) -> Result<Vec<PolicyBasis>, ClusterError> {
+fn parsed(answers: &Answers) -> Result<Vec<PolicyBasis>, ClusterError> {
     let parse = |item| PolicyBasis::deserialize(item).map_err(|error| FormatError::of("PolicyBasis", &error));
     answers.items.iter().map(parse).collect::<Result<_, _>>().map_err(ClusterError::NotUnderstood)
 }

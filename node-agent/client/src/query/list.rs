@@ -64,8 +64,12 @@ async fn report(
     };
     let asked = Asked { name: format!("agent at {server}"), missing };
     let text = formatted(&server, path, junit::report(&list.items, &[asked], query.fail_on))?;
-    console.write(&text)?;
     let fails = list.items.iter().any(|item| object_reaches(item, query.fail_on));
+    match console.write(&text) {
+        // As in `once`.
+        Err(error) if fails && error.is_closed_pipe() => return Ok(Exit::FailOn),
+        shown => shown?,
+    }
     let exit = list_completeness(&server, &list, console).await?;
     Ok(if fails { Exit::FailOn } else { exit })
 }
@@ -154,5 +158,5 @@ async fn once(query: AgentQuery, console: &mut Console<'_>) -> Result<Exit, Quer
 async fn pod_totals(server: &Server) -> PodTotals {
     let Ok(list) = pages::gather(server, pages::PODS, &[]).await else { return PodTotals::new() };
     let pods: Vec<NodePod> = list.items.iter().filter_map(|item| NodePod::deserialize(item).ok()).collect();
-    workload_table::pod_totals(pods.iter().map(|pod| &pod.pod))
+    workload_table::pod_totals(pods.iter().map(|pod| (&pod.pod, pod.envelope.node.as_str())))
 }

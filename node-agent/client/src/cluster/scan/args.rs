@@ -50,7 +50,7 @@ pub struct ScanArgs {
     #[arg(long)]
     pub privileged: bool,
     /// Socket of the nodes' container runtime [default: the usual one of the runtime that the node names]
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_parser = socket_path)]
     pub runtime_socket: Option<String>,
     /// How to show it
     #[arg(short, long, default_value = "table")]
@@ -63,10 +63,35 @@ pub struct ScanArgs {
     pub findings: FindingFilterArgs,
 }
 
+/// Parses the path of a socket, which may be written as kubelet does: `unix:///run/…`.
+fn socket_path(given: &str) -> Result<String, String> {
+    let path = given.strip_prefix("unix://").unwrap_or(given);
+    if path.starts_with('/') && !path.ends_with('/') {
+        Ok(path.to_owned())
+    } else {
+        Err("expected the absolute path of a socket, such as /run/containerd/containerd.sock".to_owned())
+    }
+}
+
 impl ScanArgs {
     /// Returns the image of the scan's pods; `None` if neither the command line nor the release names one.
     #[must_use]
     pub(super) fn image(&self) -> Option<&str> {
         self.image.as_deref().or(RELEASED_IMAGE).filter(|image| !image.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::socket_path;
+
+    #[test]
+    fn a_socket_is_an_absolute_path_with_or_without_its_scheme() {
+        for given in ["unix:///run/x/y.sock", "/run/x/y.sock"] {
+            assert_eq!(socket_path(given).as_deref(), Ok("/run/x/y.sock"), "{given}");
+        }
+        for given in ["tcp://127.0.0.1:1", "run/x.sock", "unix://", "/run/x/", ""] {
+            assert!(socket_path(given).is_err(), "{given}");
+        }
     }
 }

@@ -1,13 +1,13 @@
 //! Follows the pods of a scan until each node has answered, cannot answer, or the deadline has passed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use serde_json::Value;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 use super::api::{Failure, ScanApi};
 use super::creation::Creation;
@@ -53,8 +53,11 @@ pub(super) struct Follower<'a> {
     pending: BTreeMap<String, String>,
     /// Nodes whose pod was there.
     seen: BTreeSet<String>,
-    /// Nodes whose log is being read.
+    /// Nodes whose log is being read, or will be.
     reading: BTreeSet<String>,
+    /// Node, pod and exit code of each container that ended, and whose log is not being read yet. The cluster deletes the pods
+    /// after a time, so none waits for another look.
+    ended: VecDeque<(String, String, i32)>,
     logs: JoinSet<(String, i32, Result<String, Failure>)>,
 }
 
@@ -69,6 +72,7 @@ impl<'a> Follower<'a> {
             pending: BTreeMap::new(),
             seen: BTreeSet::new(),
             reading: BTreeSet::new(),
+            ended: VecDeque::new(),
             logs: JoinSet::new(),
         }
     }
@@ -84,16 +88,9 @@ impl<'a> Follower<'a> {
         console: &mut Console<'_>,
     ) -> Result<BTreeMap<String, NodeResult>, QueryError> {
         let begun = Instant::now();
-        let creating = async {
-            while let Some((node, failure)) = creation.next_failure().await {
-                self.results.insert(node, NodeResult::missing(failure.reason));
-            }
-        };
-        // Past the deadline, the nodes without a result are given up below.
-        let _ = timeout_at(begun + deadline, creating).await;
         let nodes = u32::try_from(self.jobs.len()).unwrap_or(u32::MAX);
         let step = STEP.saturating_add(STEP_PER_NODE.saturating_mul(nodes));
-        let created = Instant::now();
+        let mut created: Option<Instant> = None;
         let mut lost = None;
         while self.results.len() < self.jobs.len() && begun.elapsed() < deadline {
             let next = Instant::now() + step;
@@ -101,14 +98,14 @@ impl<'a> Follower<'a> {
                 Ok(pods) => {
                     lost = None;
                     self.look(&pods);
-                    if created.elapsed() >= POD_IS_DUE {
+                    if created.is_some_and(|created| created.elapsed() >= POD_IS_DUE) {
                         self.look_for_pods_that_were_refused(&pods).await;
                     }
                 }
                 Err(failure) if failure.is_final => return Ok(self.give_up(&failure.reason)),
                 Err(failure) => lost = Some(failure.reason),
             }
-            self.read_logs_until(next.min(begun + deadline)).await;
+            self.gather_until(next.min(begun + deadline), creation, &mut created).await;
             console.progress(&format!("scanned {} of {} nodes", self.results.len(), self.jobs.len()))?;
         }
         let seconds = deadline.as_secs();
@@ -150,33 +147,56 @@ impl<'a> Follower<'a> {
         }
     }
 
-    /// Reads a log once. A pod beyond the maximum waits for a later look.
+    /// Reads a log once. One beyond the maximum begins when another has arrived.
     fn read_log(&mut self, node: String, pod: String, code: i32) {
-        if self.logs.len() < MAX_LOGS && self.reading.insert(node.clone()) {
+        if self.reading.insert(node.clone()) {
+            self.ended.push_back((node, pod, code));
+        }
+        self.begin_logs();
+    }
+
+    fn begin_logs(&mut self) {
+        while self.logs.len() < MAX_LOGS
+            && let Some((node, pod, code)) = self.ended.pop_front()
+        {
             let api = self.api.clone();
             self.logs.spawn(async move { (node, code, api.log(&pod).await) });
         }
     }
 
-    /// Takes in the logs that arrive until then. A log that cannot be read now is tried again.
-    async fn read_logs_until(&mut self, until: Instant) {
-        loop {
+    /// Takes in the logs, and the failures to create a Job, that arrive until then. Sets `created` once all Jobs are created.
+    async fn gather_until(&mut self, until: Instant, creation: &mut Creation, created: &mut Option<Instant>) {
+        while self.results.len() < self.jobs.len() {
             tokio::select! {
                 () = sleep_until(until) => return,
+                failure = creation.next_failure(), if created.is_none() => match failure {
+                    Some((node, failure)) => {
+                        self.results.insert(node, NodeResult::missing(failure.reason));
+                    }
+                    None => *created = Some(Instant::now()),
+                },
                 Some(read) = self.logs.join_next(), if !self.logs.is_empty() => {
-                    let Ok((node, code, log)) = read else { continue };
-                    self.reading.remove(&node);
-                    match log {
-                        Ok(log) => { self.results.insert(node, judged(&log, code)); }
-                        Err(failure) if failure.is_final => {
-                            self.results.insert(node, NodeResult::missing(failure.reason));
-                        }
-                        Err(failure) => { self.pending.insert(node, failure.reason); }
+                    if let Ok((node, code, log)) = read {
+                        self.take_log(node, code, log);
                     }
-                    if self.results.len() == self.jobs.len() {
-                        return;
-                    }
+                    self.begin_logs();
                 }
+            }
+        }
+    }
+
+    /// Takes in a log. One that cannot be read now is tried again after the next look.
+    fn take_log(&mut self, node: String, code: i32, log: Result<String, Failure>) {
+        self.reading.remove(&node);
+        match log {
+            Ok(log) => {
+                self.results.insert(node, judged(&log, code));
+            }
+            Err(failure) if failure.is_final => {
+                self.results.insert(node, NodeResult::missing(failure.reason));
+            }
+            Err(failure) => {
+                self.pending.insert(node, failure.reason);
             }
         }
     }
@@ -196,12 +216,18 @@ impl<'a> Follower<'a> {
         // Who may not list events only learns the reason later, and less of it.
         let events = self.api.refused_pods().await.unwrap_or_default();
         for (node, job) in absent {
-            let of_job =
-                events.iter().find(|event| event.involved_object.name.as_deref() == Some(job.as_str()));
+            let of_job = events
+                .iter()
+                .filter(|event| event.involved_object.name.as_deref() == Some(job.as_str()))
+                .max_by_key(|event| will_be_refused_again(event.message.as_deref().unwrap_or_default()));
             match of_job {
                 Some(event) => {
                     let why = event.message.as_deref().unwrap_or("no reason is given");
-                    self.results.insert(node, NodeResult::missing(refused(why)));
+                    if will_be_refused_again(why) {
+                        self.results.insert(node, NodeResult::missing(refused(why)));
+                    } else {
+                        self.pending.insert(node, refused(why));
+                    }
                 }
                 None => {
                     self.pending.insert(
@@ -224,6 +250,12 @@ impl<'a> Follower<'a> {
         }
         self.results
     }
+}
+
+/// Returns true if admission forbids the pod, such as by Pod Security or a quota. After other failures, such as a webhook that does
+/// not answer, the Job controller tries again.
+fn will_be_refused_again(message: &str) -> bool {
+    ["is forbidden", "violates PodSecurity", "exceeded quota"].iter().any(|words| message.contains(words))
 }
 
 /// Returns the reason of a refused pod, with what to do about Pod Security.
@@ -265,7 +297,7 @@ fn judged(log: &str, code: i32) -> NodeResult {
 mod tests {
     use serde_json::json;
 
-    use super::judged;
+    use super::{judged, will_be_refused_again};
 
     const ANSWER: &str = "{\n  \"items\": [\n    {\"id\": \"a\"}\n  ],\n  \"schema\": \"portolan/v1\"\n}\n";
 
@@ -296,6 +328,22 @@ mod tests {
             Some("unexpected"),
         );
         check("", 137, 0, Some("code 137"));
+    }
+
+    #[test]
+    fn only_what_admission_forbids_is_refused_for_good() {
+        for message in [
+            "Error creating: pods \"a-x7k2p\" is forbidden: violates PodSecurity \"baseline:latest\": host namespaces",
+            "Error creating: pods \"a-x7k2p\" is forbidden: exceeded quota: pods, requested: pods=1, used: pods=4, limited: pods=4",
+        ] {
+            assert!(will_be_refused_again(message), "{message}");
+        }
+        for message in [
+            "Error creating: Internal error occurred: failed calling webhook \"a.b.c\": context deadline exceeded",
+            "Error creating: etcdserver: request timed out",
+        ] {
+            assert!(!will_be_refused_again(message), "{message}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use k8s_openapi::api::batch::v1::Job;
 use serde_json::{Value, json};
 
 use super::args::ScanArgs;
-use super::nodes::{Target, directory_of};
+use super::nodes::{RuntimePath, Target, of_socket};
 
 /// Label and value that all Jobs and pods of scans have.
 pub(super) const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "kubectl-portolan");
@@ -12,8 +12,10 @@ pub(super) const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "ku
 pub(super) const SCAN: &str = "portolan.dev/scan";
 /// Annotation of a Job with the name of its node, which may be too long for a label.
 pub(super) const NODE: &str = "portolan.dev/node";
-/// Seconds after the end of a Job in which the plugin reads its log. Then the cluster deletes Job and pod.
-pub(super) const KEPT: u32 = 60;
+/// Seconds after the end of a Job in which the plugin reads its log, and the nodes for which it has one second more. Then the
+/// cluster deletes Job and pod.
+const KEPT: u32 = 60;
+const NODES_PER_SECOND: usize = 4;
 /// Seconds that a pod has beyond the plugin's deadline.
 const BEYOND: u32 = 30;
 /// Name of the container.
@@ -33,14 +35,19 @@ pub(super) fn active_deadline(args: &ScanArgs) -> u32 {
     args.deadline.saturating_add(BEYOND)
 }
 
-/// Returns the Job that scans a node.
+/// Seconds after which the cluster deletes the ended Jobs of a scan of so many nodes.
+pub(super) fn kept(nodes: usize) -> u32 {
+    KEPT.saturating_add(u32::try_from(nodes / NODES_PER_SECOND).unwrap_or(u32::MAX))
+}
+
+/// Returns the Job that scans a node. `kept` is that of the scan.
 ///
 /// # Errors
 /// If the object does not have the form of a Job, which is a defect.
 pub(super) fn job(
     target: &Target,
     number: usize,
-    scan: &str,
+    (scan, kept): (&str, u32),
     image: &str,
     args: &ScanArgs,
 ) -> Result<Job, serde_json::Error> {
@@ -49,6 +56,8 @@ pub(super) fn job(
         "app.kubernetes.io/part-of": "portolan",
         "app.kubernetes.io/component": "scan",
         SCAN: scan,
+        // A sidecar would keep the pod, and thus the Job, from ending.
+        "sidecar.istio.io/inject": "false",
     });
     let annotations = json!({ NODE: target.node });
     let metadata = json!({ "labels": labels, "annotations": annotations });
@@ -63,7 +72,7 @@ pub(super) fn job(
         "spec": {
             "backoffLimit": 0,
             "activeDeadlineSeconds": active_deadline(args),
-            "ttlSecondsAfterFinished": KEPT,
+            "ttlSecondsAfterFinished": kept,
             "template": { "metadata": metadata, "spec": pod(target, image, args) },
         },
     }))
@@ -90,7 +99,9 @@ fn pod(target: &Target, image: &str, args: &ScanArgs) -> Value {
             "args": arguments(target, args),
             "securityContext": security(args),
             "resources": {
-                "requests": { "cpu": "50m", "memory": "32Mi" },
+                // kubelet admits the pod to a node whose CPU and memory are all requested. Absent, they would be those of a
+                // LimitRange, or the limits.
+                "requests": { "cpu": "0", "memory": "0" },
                 "limits": { "memory": "512Mi" },
             },
             "volumeMounts": mounts,
@@ -137,18 +148,13 @@ fn security(args: &ScanArgs) -> Value {
 /// Returns volumes and their mounts: the names of network namespaces, and the socket of the runtime.
 fn mounts(target: &Target, args: &ScanArgs) -> (Vec<Value>, Vec<Value>) {
     let mut paths = vec![("/run/netns".to_owned(), "DirectoryOrCreate")];
-    match &args.runtime_socket {
-        Some(socket) => match directory_of(socket) {
-            // The path stays as it was written, because the container opens it under that name.
-            Some(_) => paths.push((
-                socket.rsplit_once('/').map_or("", |(directory, _)| directory).to_owned(),
-                "Directory",
-            )),
-            None => paths.push((socket.clone(), "Socket")),
-        },
-        None => paths.extend(
-            target.runtime_directories.iter().map(|directory| (directory.clone(), "DirectoryOrCreate")),
-        ),
+    match args.runtime_socket.as_deref().map(of_socket) {
+        Some(RuntimePath::Directory(directory)) => paths.push((directory, "Directory")),
+        Some(RuntimePath::Socket(socket)) => paths.push((socket, "Socket")),
+        None => paths.extend(target.runtime_paths.iter().map(|path| match path {
+            RuntimePath::Directory(directory) => (directory.clone(), "DirectoryOrCreate"),
+            RuntimePath::Socket(socket) => (socket.clone(), "Socket"),
+        })),
     }
     let volumes = paths.iter().enumerate().map(|(number, (path, kind))| {
         json!({ "name": format!("node-{number}"), "hostPath": { "path": path, "type": kind } })

@@ -60,22 +60,27 @@ pub(super) async fn scan(
         results = Follower::new(&api, &id, names).follow(&mut creation, deadline, console) => Some(results),
         () = interrupt.next() => None,
     };
-    let removal = Removal { api: &api, id: &id, cluster, args };
+    let removal = Removal { api: &api, id: &id, kept: job::kept(chosen.targets.len()), cluster, args };
     let Some(results) = followed else {
-        console.message("stopped: deleting what the scan created (once more Ctrl-C leaves it)")?;
+        let said = console.message("stopped: deleting what the scan created (once more Ctrl-C leaves it)");
         creation.stop().await;
-        removal.finish(&mut interrupt, console).await?;
-        return Ok(Exit::Partial);
+        // What is created is deleted whether or not stderr can be written. If its reader is gone, the scan was stopped all the same.
+        let finished = removal.finish(&mut interrupt, console).await;
+        return match said.map_err(ClusterError::from).and(finished) {
+            Err(error) if !error.is_closed_pipe() => Err(error),
+            _ => Ok(Exit::Partial),
+        };
     };
     creation.stop().await;
     let is_clean = removal.finish(&mut interrupt, console).await?;
     let answers = merged(chosen, results?, console)?;
     let rows = FindingRows::wanted(args.findings.pods);
-    list::write_findings(&answers, 0, (args.output, &rows), args.findings.fail_on, console)?;
-    if !answers.nodes.is_empty() {
-        console.message(NOT_SEEN)?;
+    let fail_on = args.findings.fail_on;
+    let mut shown = list::write_findings(&answers, 0, (args.output, &rows), fail_on, console);
+    if shown.is_ok() && !answers.nodes.is_empty() {
+        shown = console.message(NOT_SEEN).map_err(ClusterError::from);
     }
-    Ok(match list::finish(&answers, args.findings.fail_on, console)? {
+    Ok(match list::finish_shown(shown, &answers, fail_on, console)? {
         Exit::Fine if !is_clean => Exit::Partial,
         exit => exit,
     })
@@ -123,8 +128,9 @@ fn scan_id(now: Timestamp) -> String {
 }
 
 fn jobs(chosen: &Chosen, id: &str, image: &str, args: &ScanArgs) -> Result<Vec<(String, Job)>, ClusterError> {
+    let kept = job::kept(chosen.targets.len());
     let jobs = chosen.targets.iter().enumerate().map(|(number, target)| {
-        let job = job::job(target, number, id, image, args);
+        let job = job::job(target, number, (id, kept), image, args);
         job.map(|job| (target.node.clone(), job)).map_err(|error| ClusterError::Scan(error.to_string()))
     });
     jobs.collect()
@@ -134,6 +140,8 @@ fn jobs(chosen: &Chosen, id: &str, image: &str, args: &ScanArgs) -> Result<Vec<(
 struct Removal<'a> {
     api: &'a ScanApi,
     id: &'a str,
+    /// Seconds for which the cluster keeps an ended Job.
+    kept: u32,
     cluster: &'a ClusterArgs,
     args: &'a ScanArgs,
 }
@@ -153,7 +161,7 @@ impl Removal<'_> {
         console.message(&terminal(&format!("what the scan created is perhaps not deleted: {reason}")))?;
         console.message(&format!(
             "the cluster ends and deletes it within {} s by itself; to delete it now: {}",
-            job::active_deadline(self.args).saturating_add(job::KEPT),
+            job::active_deadline(self.args).saturating_add(self.kept),
             self.command()
         ))?;
         Ok(false)

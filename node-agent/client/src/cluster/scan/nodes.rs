@@ -7,14 +7,27 @@ use kube::ResourceExt;
 
 /// Annotation in which kubeadm keeps the socket of the node's runtime.
 const KUBEADM_SOCKET: &str = "kubeadm.alpha.kubernetes.io/cri-socket";
+/// Label that MicroK8s gives its nodes.
+const MICROK8S: &str = "microk8s.io/cluster";
+/// Label of EKS, and its value on nodes that are one pod's virtual machine.
+const FARGATE: (&str, &str) = ("eks.amazonaws.com/compute-type", "fargate");
+
+/// A place of the node in which the socket of its container runtime is looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum RuntimePath {
+    /// Directory of the socket, which is found again after the runtime has restarted.
+    Directory(String),
+    /// The socket itself, where its directory has too much else to be mounted.
+    Socket(String),
+}
 
 /// A node that can be scanned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Target {
     /// Name of the node.
     pub(super) node: String,
-    /// Directories of the node in which the socket of its container runtime is looked for.
-    pub(super) runtime_directories: Vec<String>,
+    /// Where the socket of its container runtime is looked for.
+    pub(super) runtime_paths: Vec<RuntimePath>,
 }
 
 /// The nodes that were chosen.
@@ -41,8 +54,7 @@ pub(super) fn choose(listed: &[Node], names: &[String]) -> Chosen {
         };
         match (obstacle, by_name.get(&name)) {
             (None, Some(node)) => {
-                let runtime_directories = runtime_directories(node);
-                chosen.targets.push(Target { node: name, runtime_directories });
+                chosen.targets.push(Target { node: name, runtime_paths: runtime_paths(node) });
             }
             (obstacle, _) => chosen.missing.push((name, obstacle.unwrap_or_default())),
         }
@@ -60,6 +72,12 @@ fn obstacle(node: &Node) -> Option<String> {
             "runs {system}, and portolan looks at Linux only (--node-selector kubernetes.io/os=linux leaves it out)"
         ));
     }
+    if node.labels().get(FARGATE.0).is_some_and(|kind| kind == FARGATE.1) {
+        return Some(format!(
+            "is a Fargate node, which runs one pod and no other ('--node-selector {}!={}' leaves it out)",
+            FARGATE.0, FARGATE.1
+        ));
+    }
     let conditions = status.and_then(|status| status.conditions.as_ref()).into_iter().flatten();
     let ready = conditions.into_iter().find(|condition| condition.type_ == "Ready")?;
     if ready.status == "True" {
@@ -72,11 +90,11 @@ fn obstacle(node: &Node) -> Option<String> {
     })
 }
 
-/// Returns where the socket of the node's runtime can be: only these directories are mounted.
-fn runtime_directories(node: &Node) -> Vec<String> {
+/// Returns where the socket of the node's runtime can be: only that is mounted.
+fn runtime_paths(node: &Node) -> Vec<RuntimePath> {
     let of_kubeadm = node.annotations().get(KUBEADM_SOCKET);
-    if let Some(directory) = of_kubeadm.and_then(|socket| directory_of(socket)) {
-        return vec![directory];
+    if let Some(path) = of_kubeadm.and_then(|socket| runtime_path(socket)) {
+        return vec![path];
     }
     let facts = node.status.as_ref().and_then(|status| status.node_info.as_ref());
     let (kubelet, runtime) = facts
@@ -85,22 +103,29 @@ fn runtime_directories(node: &Node) -> Vec<String> {
         "cri-o" => &["/run/crio"],
         _ if kubelet.contains("+k3s") || kubelet.contains("+rke2") => &["/run/k3s/containerd"],
         _ if kubelet.contains("+k0s") => &["/run/k0s"],
+        _ if node.labels().contains_key(MICROK8S) => &["/var/snap/microk8s/common/run"],
+        "docker" => return vec![RuntimePath::Socket("/run/cri-dockerd.sock".to_owned())],
         "containerd" => &["/run/containerd"],
         _ => &["/run/containerd", "/run/crio", "/run/k3s/containerd"],
     };
-    directories.iter().map(|&directory| directory.to_owned()).collect()
+    directories.iter().map(|&directory| RuntimePath::Directory(directory.to_owned())).collect()
 }
 
-/// Returns the directory of a socket, which may be written as `unix:///run/…`. `/run` itself has too much else to be mounted.
-pub(super) fn directory_of(socket: &str) -> Option<String> {
+/// Returns what to mount for a socket of kubeadm's annotation, which may be written as `unix:///var/run/…`.
+fn runtime_path(socket: &str) -> Option<RuntimePath> {
     let path = socket.strip_prefix("unix://").unwrap_or(socket);
-    let (directory, _) = path.rsplit_once('/')?;
-    let is_own = directory.starts_with('/') && !["/run", "/var/run"].contains(&directory);
-    is_own.then(|| {
-        directory
-            .strip_prefix("/var/run/")
-            .map_or_else(|| directory.to_owned(), |rest| format!("/run/{rest}"))
-    })
+    let path = path.strip_prefix("/var/run/").map_or_else(|| path.to_owned(), |rest| format!("/run/{rest}"));
+    path.starts_with('/').then(|| of_socket(&path))
+}
+
+/// Returns what to mount for a socket: its directory. `/run` itself has too much else to be mounted.
+pub(super) fn of_socket(path: &str) -> RuntimePath {
+    match path.rsplit_once('/') {
+        Some((directory, _)) if !["", "/run", "/var/run"].contains(&directory) => {
+            RuntimePath::Directory(directory.to_owned())
+        }
+        _ => RuntimePath::Socket(path.to_owned()),
+    }
 }
 
 #[cfg(test)]
@@ -108,7 +133,7 @@ mod tests {
     use k8s_openapi::api::core::v1::Node;
     use serde_json::json;
 
-    use super::{Target, choose, directory_of};
+    use super::{RuntimePath, Target, choose, runtime_path};
 
     fn node(name: &str, ready: &str, system: &str, kubelet: &str, runtime: &str) -> Node {
         let node = json!({
@@ -136,7 +161,7 @@ mod tests {
         let chosen = choose(&nodes, &[]);
         let target = |node: &str, directory: &str| Target {
             node: node.to_owned(),
-            runtime_directories: vec![directory.to_owned()],
+            runtime_paths: vec![RuntimePath::Directory(directory.to_owned())],
         };
         assert_eq!(chosen.targets, [target("a", "/run/k3s/containerd"), target("c", "/run/containerd")]);
         let reasons: Vec<_> = chosen.missing.iter().map(|(node, why)| format!("{node}: {why}")).collect();
@@ -149,13 +174,39 @@ mod tests {
 
     #[test]
     fn the_directory_of_a_socket_is_mounted_unless_it_is_run_itself() {
-        for (socket, directory) in [
-            ("unix:///var/run/containerd/containerd.sock", Some("/run/containerd")),
-            ("/run/crio/crio.sock", Some("/run/crio")),
-            ("unix:///run/cri-dockerd.sock", None),
+        let directory = |path: &str| Some(RuntimePath::Directory(path.to_owned()));
+        let socket = |path: &str| Some(RuntimePath::Socket(path.to_owned()));
+        for (given, mounted) in [
+            ("unix:///var/run/containerd/containerd.sock", directory("/run/containerd")),
+            ("/run/crio/crio.sock", directory("/run/crio")),
+            ("unix:///var/run/cri-dockerd.sock", socket("/run/cri-dockerd.sock")),
             ("tcp:", None),
         ] {
-            assert_eq!(directory_of(socket).as_deref(), directory, "{socket}");
+            assert_eq!(runtime_path(given), mounted, "{given}");
         }
+    }
+
+    #[test]
+    fn docker_and_microk8s_have_their_own_sockets() {
+        let docker = node("docker", "True", "linux", "v1.36.2", "docker://29.1.0");
+        let mut microk8s = node("microk8s", "True", "linux", "v1.36.2", "containerd://2.1");
+        microk8s.metadata.labels = Some([("microk8s.io/cluster".to_owned(), "true".to_owned())].into());
+        let chosen = choose(&[docker, microk8s], &[]);
+        let paths: Vec<_> = chosen.targets.iter().flat_map(|target| &target.runtime_paths).collect();
+        let then = [
+            RuntimePath::Socket("/run/cri-dockerd.sock".to_owned()),
+            RuntimePath::Directory("/var/snap/microk8s/common/run".to_owned()),
+        ];
+        assert_eq!(paths, then.iter().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_fargate_node_is_named_with_the_reason() {
+        let mut fargate = node("fargate", "True", "linux", "v1.36.2-eks", "containerd://2.1");
+        let label = ("eks.amazonaws.com/compute-type".to_owned(), "fargate".to_owned());
+        fargate.metadata.labels = Some([label].into());
+        let chosen = choose(&[fargate], &[]);
+        assert_eq!(chosen.targets, []);
+        assert!(chosen.missing[0].1.starts_with("is a Fargate node"), "{chosen:?}");
     }
 }

@@ -2,6 +2,8 @@
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 
+use super::job::CONTAINER;
+
 /// Reasons of a waiting container that do not pass by themselves within a scan.
 const STUCK: [&str; 8] = [
     "ErrImagePull",
@@ -28,13 +30,20 @@ pub(super) enum PodState {
 /// Returns the state of a pod.
 pub(super) fn of(pod: &Pod) -> PodState {
     let Some(status) = &pod.status else { return PodState::Pending("its pod has no status yet".to_owned()) };
+    // Others are sidecars that something injected.
     let container: Option<&ContainerStatus> =
-        status.container_statuses.as_ref().and_then(|containers| containers.first());
+        status.container_statuses.iter().flatten().find(|container| container.name == CONTAINER);
     let state = container.and_then(|container| container.state.as_ref());
     let sentence = |reason: Option<&str>, message: Option<&str>| match (reason, message) {
         (Some(reason), Some(message)) if !message.is_empty() => format!("{reason}: {message}"),
         (reason, message) => reason.or(message).unwrap_or("no reason is given").to_owned(),
     };
+    // kubelet ended the pod: an eviction, or the deadline of the pod. The container's exit code says less.
+    let is_failed = status.phase.as_deref() == Some("Failed");
+    if let Some(reason) = status.reason.as_deref().filter(|reason| is_failed && !reason.is_empty()) {
+        let why = sentence(Some(reason), status.message.as_deref());
+        return PodState::Stuck(format!("its pod failed: {why}"));
+    }
     if let Some(ended) = state.and_then(|state| state.terminated.as_ref()) {
         return match ended.reason.as_deref() {
             Some("OOMKilled") => PodState::Stuck("its pod ran out of memory (OOMKilled)".to_owned()),
@@ -45,8 +54,8 @@ pub(super) fn of(pod: &Pod) -> PodState {
             _ => PodState::Ended(ended.exit_code),
         };
     }
-    if status.phase.as_deref() == Some("Failed") {
-        let why = sentence(status.reason.as_deref(), status.message.as_deref());
+    if is_failed {
+        let why = sentence(None, status.message.as_deref());
         return PodState::Stuck(format!("its pod failed: {why}"));
     }
     if pod.metadata.deletion_timestamp.is_some() {
@@ -118,5 +127,26 @@ mod tests {
         );
         let ended = container(&json!({"terminated": {"exitCode": 3, "reason": "Error"}}));
         assert_eq!(state(&ended), PodState::Ended(3));
+    }
+
+    #[test]
+    fn an_injected_sidecar_is_not_the_scan() {
+        let mut status = container(&json!({"terminated": {"exitCode": 0, "reason": "Completed"}}));
+        let sidecar = json!({
+            "name": "istio-proxy", "image": "", "imageID": "", "ready": true, "restartCount": 0,
+            "state": {"running": {}},
+        });
+        status["containerStatuses"].as_array_mut().expect("an array").insert(0, sidecar);
+        assert_eq!(state(&status), PodState::Ended(0));
+    }
+
+    #[test]
+    fn an_evicted_pod_keeps_its_reason() {
+        let mut status = container(&json!({"terminated": {"exitCode": 137, "reason": "Error"}}));
+        status["phase"] = json!("Failed");
+        status["reason"] = json!("Evicted");
+        status["message"] = json!("The node was low on resource: memory");
+        let why = "its pod failed: Evicted: The node was low on resource: memory";
+        assert_eq!(state(&status), PodState::Stuck(why.to_owned()));
     }
 }

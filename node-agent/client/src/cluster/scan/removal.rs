@@ -9,7 +9,7 @@ use kube::ResourceExt;
 use tokio::time::{sleep, timeout};
 
 use super::api::{Failure, ScanApi};
-use super::job::{self, KEPT, MANAGED_BY};
+use super::job::{self, MANAGED_BY};
 
 /// How long the deletion may take until it is reported as failed.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -66,9 +66,10 @@ pub(super) async fn remove_leftovers(api: &ScanApi, now: Timestamp) -> Result<us
 fn is_left_over(job: &Job, now: Timestamp) -> bool {
     let created = job.metadata.creation_timestamp.as_ref().map(|time| time.0);
     let deadline = job.spec.as_ref().and_then(|spec| spec.active_deadline_seconds);
+    let kept = job.spec.as_ref().and_then(|spec| spec.ttl_seconds_after_finished).unwrap_or_default();
     let (Some(created), Some(deadline)) = (created, deadline) else { return false };
     let age = now.as_second().saturating_sub(created.as_second());
-    age > deadline.saturating_add(i64::from(KEPT)).saturating_add(CLOCK_SLACK)
+    age > deadline.saturating_add(i64::from(kept)).saturating_add(CLOCK_SLACK)
 }
 
 #[cfg(test)]
@@ -82,7 +83,7 @@ mod tests {
     fn only_a_job_past_its_deadline_is_left_over() {
         let job = serde_json::from_value(json!({
             "metadata": { "creationTimestamp": "2026-01-01T00:00:00Z" },
-            "spec": { "activeDeadlineSeconds": 150, "template": {} },
+            "spec": { "activeDeadlineSeconds": 150, "ttlSecondsAfterFinished": 60, "template": {} },
         }));
         let job = job.expect("a job");
         let at = |text: &str| text.parse::<Timestamp>().expect("a time");

@@ -13,8 +13,8 @@ pub struct DraftArgs {
     /// Add also ports that nobody called and nothing explains
     #[arg(long)]
     pub all: bool,
-    /// How to write it: a strategic merge patch as yaml or json (then the comments go to stderr), or an entry of a
-    /// kustomization.yaml
+    /// How to write it: a strategic merge patch as yaml or json (then the comments go to stderr), or the
+    /// kustomization.yaml of a component
     #[arg(short, long, default_value = "yaml")]
     pub output: PatchFormat,
 }
@@ -46,7 +46,7 @@ Examples:
   portolan declare shop/web-6d4b75cb6d-x7k2p
   portolan declare deployment/web -n shop > declare.yaml
   kubectl patch deployment web -n shop --patch-file declare.yaml      # the comments of the patch say this line
-  portolan declare deployment/web -n shop -o kustomize >> kustomization.yaml
+  portolan declare deployment/web -n shop -o kustomize > web-ports/kustomization.yaml    # then `components: [web-ports]`
 
 The patch adds the ports in use to the containers that serve them, and names them after what explains them. Its comments say what it leaves out: debuggers, loopback, ports of a mesh, storms. An agent knows the pods of its own node only: `kubectl portolan declare` asks all agents.
 

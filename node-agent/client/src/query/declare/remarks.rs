@@ -90,7 +90,8 @@ fn what_to_do(workload: &Workload, format: PatchFormat) -> Vec<String> {
         }
         (Way::Patch(then), PatchFormat::Kustomize) => vec![
             format!("Declares the ports in use of {resource} {namespace}/{name}."),
-            "Put this entry into the kustomization.yaml that has the workload, and apply it.".to_owned(),
+            "Save it as kustomization.yaml in a directory of its own, and add that to the components of the workload's kustomization."
+                .to_owned(),
             format!("{then}."),
         ],
         (Way::Patch(then), PatchFormat::Yaml | PatchFormat::Json) => vec![

@@ -1,4 +1,4 @@
-//! Writes drafted declarations as a patch in YAML or JSON, or as an entry of a kustomization.yaml.
+//! Writes drafted declarations as a patch in YAML or JSON, or as a component of kustomize.
 
 use std::fmt::Write;
 
@@ -45,11 +45,14 @@ pub fn written(draft: &Draft, format: PatchFormat) -> Result<Written, String> {
     Ok(Written { text, messages: Vec::new() })
 }
 
-/// Returns an entry of a kustomization.yaml. It names no namespace, which kustomize may set only after its patches.
+/// Returns the kustomization.yaml of a component, which a kustomization names whatever else it has. It names no namespace, which
+/// kustomize may set only after its patches.
 fn kustomize(workload: &Workload, (group, version): (&str, &str), patch: &str) -> String {
     let Workload { kind, name, .. } = workload;
     let api_version = workload.api_version().unwrap_or_default();
-    let mut text = String::from("patches:\n  - target:\n");
+    let mut text = String::from(
+        "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\npatches:\n  - target:\n",
+    );
     if !group.is_empty() {
         let _ = writeln!(text, "      group: {group}");
     }

@@ -41,7 +41,8 @@ pub(crate) fn read(path: &Path, namespace: Option<&str>) -> Result<Snapshot, Que
         .map_err(|error| bad(format!("{error}; expected the output of `kubectl portolan findings -o json`")))
 }
 
-/// Shows what changed, says what could not be compared, and returns the exit code.
+/// Shows what changed, says what could not be compared, and returns the exit code. That of a change which fails holds even if the
+/// reader closes the pipe before the end.
 pub(crate) fn show_changes(
     old: &Snapshot,
     new: &Snapshot,
@@ -49,12 +50,32 @@ pub(crate) fn show_changes(
     console: &mut Console<'_>,
 ) -> Result<Exit, QueryError> {
     let changes = changes::between(old, new);
+    let exit = if changes.iter().any(|change| change.kind.fails()) {
+        Exit::FailOn
+    } else if new.missing.is_empty() {
+        Exit::Fine
+    } else {
+        Exit::Partial
+    };
+    match write_changes(&changes, old, new, output, console) {
+        Err(error) if error.is_closed_pipe() => Ok(exit),
+        written => written.map(|()| exit),
+    }
+}
+
+fn write_changes(
+    changes: &[Change],
+    old: &Snapshot,
+    new: &Snapshot,
+    output: DiffFormat,
+    console: &mut Console<'_>,
+) -> Result<(), QueryError> {
     match output {
-        DiffFormat::Json => console.write(&show::pretty(&object(&changes, old, new)))?,
+        DiffFormat::Json => console.write(&show::pretty(&object(changes, old, new)))?,
         DiffFormat::Table if changes.is_empty() => {
             console.message("No difference: the same ports have findings of the same severity.")?;
         }
-        DiffFormat::Table => console.write(&table(&changes))?,
+        DiffFormat::Table => console.write(&table(changes))?,
     }
     for (side, missing) in [("OLD", &old.missing), ("NEW", &new.missing)] {
         if !missing.is_empty() {
@@ -62,13 +83,7 @@ pub(crate) fn show_changes(
             console.message(&format!("{side} is partial: it lacks the answer of {}", nodes.join(", ")))?;
         }
     }
-    Ok(if changes.iter().any(|change| change.kind.fails()) {
-        Exit::FailOn
-    } else if new.missing.is_empty() {
-        Exit::Fine
-    } else {
-        Exit::Partial
-    })
+    Ok(())
 }
 
 fn severity(worst: Option<&Worst>) -> &'static str {

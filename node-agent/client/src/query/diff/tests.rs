@@ -51,6 +51,28 @@ fn shown(old: &Snapshot, new: &Snapshot, output: DiffFormat) -> (String, String,
     (text(answers), text(messages), exit)
 }
 
+/// A pipe whose reader is gone.
+struct Closed;
+
+impl std::io::Write for Closed {
+    fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+        Err(std::io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn the_exit_code_holds_though_nobody_reads_the_changes() {
+    let (old, new) = (list(&[], &[]), list(&[finding("a", "web-1", 1, "high", "open")], &[]));
+    for output in [DiffFormat::Table, DiffFormat::Json] {
+        let exit = show_changes(&old, &new, output, &mut Console::new(Closed, Closed)).expect("no failure");
+        assert_eq!(exit, Exit::FailOn, "{output:?}");
+    }
+}
+
 #[test]
 fn what_fails_comes_first() {
     let old = [

@@ -12,8 +12,8 @@ use super::output::declared;
 const SPEC: &str = "1.6";
 
 /// Returns a bill of materials: each image is a component, each of its ports a service. The same listeners make the same bill,
-/// so it has no serial number of its own.
-pub(crate) fn services(images: &Images) -> Value {
+/// so it has no serial number of its own. Where `is_partial`, it says that images may have more.
+pub(crate) fn services(images: &Images, is_partial: bool) -> Value {
     let mut components = Vec::new();
     let mut services = Vec::new();
     let mut time = "";
@@ -31,11 +31,18 @@ pub(crate) fn services(images: &Images) -> Value {
     if let (false, Some(metadata)) = (time.is_empty(), metadata.as_object_mut()) {
         metadata.insert("timestamp".to_owned(), json!(time));
     }
-    json!({
+    let references: Vec<&Value> =
+        components.iter().filter_map(|component| component.get("bom-ref")).collect();
+    let composition = json!({ "aggregate": "incomplete", "assemblies": references });
+    let mut bill = json!({
         "$schema": format!("http://cyclonedx.org/schema/bom-{SPEC}.schema.json"),
         "bomFormat": "CycloneDX", "specVersion": SPEC, "version": 1,
         "metadata": metadata, "components": components, "services": services,
-    })
+    });
+    if let (true, Some(bill)) = (is_partial, bill.as_object_mut()) {
+        bill.insert("compositions".to_owned(), json!([composition]));
+    }
+    bill
 }
 
 /// Formats address and port for a URL. IPv6 addresses are written in full, because a common validator of CycloneDX refuses `::`.

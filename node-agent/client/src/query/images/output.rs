@@ -20,7 +20,7 @@ pub(crate) fn table(images: &Images) -> String {
             format!("{number}/{protocol}"),
             cells::list(&names),
             declared(port),
-            port.connections.to_string(),
+            calls(protocol, port),
             port.pods.len().to_string(),
             port.workloads.len().to_string(),
         ]
@@ -32,6 +32,14 @@ pub(crate) fn table(images: &Images) -> String {
 fn short(digest: &str) -> String {
     let (algorithm, encoded) = digest.split_once(':').unwrap_or(("", digest));
     format!("{algorithm}:{}", encoded.chars().take(12).collect::<String>())
+}
+
+/// Formats the number of calls. UDP has no connections that are accepted, so there it is the number of packets.
+fn calls(protocol: &str, port: &Port) -> String {
+    match protocol {
+        "UDP" => format!("{} pkts", port.packets),
+        _ => port.connections.to_string(),
+    }
 }
 
 /// Says whether the containers declare the port: all, none, or how many.

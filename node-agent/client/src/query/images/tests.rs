@@ -69,7 +69,7 @@ fn the_list_has_the_digest_of_a_pinned_reference() {
 
 #[test]
 fn a_bill_has_a_service_for_each_port_and_marks_calls_from_outside() {
-    let bill = bill::services(&inventory::of(&listeners()));
+    let bill = bill::services(&inventory::of(&listeners()), false);
     assert_eq!(bill.pointer("/specVersion"), Some(&json!("1.6")));
     assert_eq!(bill.pointer("/components/1/name"), Some(&json!("nginx:1")));
     let services = bill.pointer("/services").and_then(Value::as_array).expect("services");
@@ -80,6 +80,23 @@ fn a_bill_has_a_service_for_each_port_and_marks_calls_from_outside() {
     let references: std::collections::BTreeSet<_> =
         services.iter().map(|s| s["bom-ref"].to_string()).collect();
     assert_eq!(references.len(), 3);
+    assert_eq!(bill.get("compositions"), None);
+}
+
+#[test]
+fn a_bill_that_lacks_nodes_says_that_its_images_are_incomplete() {
+    let bill = bill::services(&inventory::of(&listeners()), true);
+    let composition = json!({"aggregate": "incomplete", "assemblies": ["image-0", "image-1"]});
+    assert_eq!(bill["compositions"], json!([composition]));
+}
+
+#[test]
+fn calls_of_udp_are_packets() {
+    let mut dns = listener("dns-1", "dns:1", 53, "declared", 0);
+    dns.protocol = "UDP".to_owned();
+    dns.traffic.packets = 12;
+    let text = output::table(&inventory::of(&[dns]));
+    assert!(text.contains("12 pkts"), "{text}");
 }
 
 #[test]
@@ -102,7 +119,7 @@ fn one_tag_with_two_digests_is_two_images() {
     assert_eq!(found, [(&Value::Null, 1), (&json!(old), 1), (&json!(new), 2)]);
     let table = output::table(&images);
     assert!(table.contains("sha256:aaaaaaaaaaaa  ") && table.contains("sha256:bbbbbbbbbbbb  "), "{table}");
-    let bill = bill::services(&images);
+    let bill = bill::services(&images, false);
     let property = json!({"name": "portolan:imageDigest", "value": new});
     assert_eq!(bill["components"][2]["properties"], json!([property]));
     assert_eq!(bill["components"][0].get("properties"), None);
