@@ -1,7 +1,8 @@
 //! `kubectl portolan findings`, `listeners` and `top`: lists of all nodes, merged.
 
 use portolan_engine::model::finding_code::Severity;
-use portolan_report::table::{self, Width};
+use portolan_report::junit::Asked;
+use portolan_report::table::Width;
 
 use super::args::{ClusterArgs, FindingsArgs, ListArgs, TopCommandArgs};
 use super::error::ClusterError;
@@ -11,13 +12,39 @@ use crate::args::{FindingsFormat, Format};
 use crate::exit::Exit;
 use crate::fail_on::object_reaches;
 use crate::query::console::Console;
-use crate::query::filters::{Scope, suppressed_only};
+use crate::query::error::QueryError;
+use crate::query::filters::{Scope, WhenEmpty, suppressed_only};
 use crate::query::junit;
 use crate::query::show::{self, FindingRows, FormatError, Subject};
 use crate::query::top as busiest;
 
 /// Shows the findings of all nodes.
 pub(super) async fn findings(
+    cluster: &ClusterArgs,
+    args: &FindingsArgs,
+    console: &mut Console<'_>,
+) -> Result<Exit, ClusterError> {
+    let shown = ask_and_write_findings(cluster, args, console).await;
+    report_failure(shown, args.output, console)
+}
+
+/// Writes a JUnit report of the error with which a command ends, if that is the output format: an empty file is no report.
+pub(super) fn report_failure(
+    result: Result<Exit, ClusterError>,
+    output: FindingsFormat,
+    console: &mut Console<'_>,
+) -> Result<Exit, ClusterError> {
+    if let Err(error) = &result
+        && output.of_lists().is_none()
+        && !matches!(error, ClusterError::Query(QueryError::Output(_)))
+    {
+        let asked = Asked { name: "the cluster".to_owned(), missing: Some(error.to_string()) };
+        console.write(&junit::report(&[], &[asked], None).map_err(ClusterError::NotUnderstood)?)?;
+    }
+    result
+}
+
+async fn ask_and_write_findings(
     cluster: &ClusterArgs,
     args: &FindingsArgs,
     console: &mut Console<'_>,
@@ -40,20 +67,26 @@ pub(super) async fn findings(
     } else {
         0
     };
-    write_findings(&answers, suppressed, (args.output, &rows), args.findings.fail_on, console)?;
+    let empty = WhenEmpty { is_narrowed: is_narrowed(args), suppressed };
+    write_findings(&answers, empty, (args.output, &rows), args.findings.fail_on, console)?;
     finish(&answers, args.findings.fail_on, console)
+}
+
+/// Returns true if the user gave filters.
+fn is_narrowed(args: &FindingsArgs) -> bool {
+    !(args.filter.pairs().is_empty() && args.findings.pairs().is_empty()) || args.state != ["open"]
 }
 
 /// Writes merged findings as a list or as a JUnit report.
 pub(super) fn write_findings(
     answers: &Answers,
-    suppressed: usize,
+    empty: WhenEmpty,
     (output, rows): (FindingsFormat, &FindingRows),
     fail_on: Option<Severity>,
     console: &mut Console<'_>,
 ) -> Result<(), ClusterError> {
     if let Some(format) = output.of_lists() {
-        return write_list(Subject::Findings, answers, suppressed, (format, rows), console);
+        return write_list(Subject::Findings, answers, empty, (format, rows), console);
     }
     let report = junit::report(&answers.items, &answers.asked(), fail_on);
     Ok(console.write(&report.map_err(ClusterError::NotUnderstood)?)?)
@@ -68,7 +101,8 @@ pub(super) async fn listeners(
     let subject = Subject::Listeners;
     let question = Question::List(subject.path(), args.filter.open_pairs());
     let answers = Fleet::find(cluster).await?.ask_named(&question).await?;
-    write_list(subject, &answers, 0, (args.output, &FindingRows::Pods), console)?;
+    let empty = WhenEmpty { is_narrowed: !args.filter.pairs().is_empty(), suppressed: 0 };
+    write_list(subject, &answers, empty, (args.output, &FindingRows::Pods), console)?;
     finish(&answers, None, console)
 }
 
@@ -81,7 +115,8 @@ pub(super) async fn connections(
     let subject = Subject::Connections;
     let question = Question::List(subject.path(), args.filter.pairs());
     let answers = Fleet::find(cluster).await?.ask_named(&question).await?;
-    write_list(subject, &answers, 0, (args.output, &FindingRows::Pods), console)?;
+    let empty = WhenEmpty { is_narrowed: !args.filter.pairs().is_empty(), suppressed: 0 };
+    write_list(subject, &answers, empty, (args.output, &FindingRows::Pods), console)?;
     finish(&answers, None, console)
 }
 
@@ -102,23 +137,21 @@ pub(super) async fn top(
     finish(&answers, None, console)
 }
 
-/// Writes a merged list. An empty table has no rows to write, so a message says that it is empty, and how many findings are
-/// `suppressed` instead.
+/// Writes a merged list. An empty table has no rows to write, so a message says that it is `empty`.
 fn write_list(
     subject: Subject,
     answers: &Answers,
-    suppressed: usize,
+    empty: WhenEmpty,
     (output, rows): (Format, &FindingRows),
     console: &mut Console<'_>,
 ) -> Result<(), ClusterError> {
     let text = list(subject, answers, (output, rows), console).map_err(ClusterError::NotUnderstood)?;
     let is_empty_table = answers.items.is_empty() && matches!(output, Format::Table | Format::Wide);
-    match suppressed {
-        _ if !is_empty_table => console.write(&text)?,
+    if !is_empty_table {
+        console.write(&text)?;
+    } else if !answers.nodes.is_empty() {
         // Where no agent answered, nothing is known.
-        0 if answers.nodes.is_empty() => {}
-        0 => console.message(text.trim_end())?,
-        count => console.message(&table::no_open_findings(count))?,
+        console.message(&empty.message(&text))?;
     }
     Ok(())
 }

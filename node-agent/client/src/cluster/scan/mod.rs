@@ -32,6 +32,7 @@ use super::fleet::{Answers, Missing, Respondents};
 use super::{agents, list};
 use crate::exit::Exit;
 use crate::query::console::Console;
+use crate::query::filters::WhenEmpty;
 use crate::query::show::FindingRows;
 
 /// Said below every answer: a look is no watch.
@@ -71,7 +72,9 @@ pub(super) async fn scan(
     let is_clean = removal.finish(&mut interrupt, console).await?;
     let answers = merged(chosen, results?, console)?;
     let rows = FindingRows::wanted(args.findings.pods);
-    list::write_findings(&answers, 0, (args.output, &rows), args.findings.fail_on, console)?;
+    let is_narrowed = !(args.filter.pairs().is_empty() && args.findings.pairs().is_empty());
+    let empty = WhenEmpty { is_narrowed, suppressed: 0 };
+    list::write_findings(&answers, empty, (args.output, &rows), args.findings.fail_on, console)?;
     if !answers.nodes.is_empty() {
         console.message(NOT_SEEN)?;
     }
