@@ -3,9 +3,26 @@
 
 use std::path::{Path, PathBuf};
 
+use portolan_report::escape::terminal;
+
 use crate::config::MetadataSource;
 use crate::scan::collect::Collected;
 use crate::source::pods::cri::socket;
+
+/// Checks the value of `--host-root`.
+///
+/// # Errors
+/// If it is no absolute path of a directory.
+pub(super) fn check(root: &Path) -> Result<(), String> {
+    if root.is_absolute() && root.is_dir() {
+        return Ok(());
+    }
+    let what = if root.is_absolute() { "no directory" } else { "no absolute path" };
+    Err(format!(
+        "--host-root: {} is {what}: give the mount point of the node's root, such as /host",
+        terminal(&root.to_string_lossy())
+    ))
+}
 
 /// Returns the path of the node's file below the root.
 pub(super) fn below(root: &Path, path: &Path) -> PathBuf {
@@ -60,6 +77,21 @@ mod tests {
         let mut collected = Collected { failed: vec![failed], ..Collected::default() };
         rename(Path::new("/host"), &mut collected);
         assert_eq!(collected.failed[0].candidate.paths, ["/run/netns/cni-1", "/run/netns/cni-2"]);
+    }
+
+    #[test]
+    fn a_root_that_is_no_directory_is_refused() {
+        let scratch = Scratch::new("host-root-check");
+        assert_eq!(check(scratch.directory()), Ok(()));
+        let file = scratch.write("file", "");
+        for (root, then) in [
+            (Path::new("/nonexist"), "--host-root: /nonexist is no directory: give the mount point"),
+            (&file, "is no directory"),
+            (Path::new("host"), "--host-root: host is no absolute path: give the mount point"),
+        ] {
+            let said = check(root).expect_err("no root");
+            assert!(said.contains(then), "{said}");
+        }
     }
 
     #[test]
