@@ -27,7 +27,7 @@ use portolan_report::filter::Filter;
 use portolan_report::json_list;
 use portolan_report::junit::{self, Asked};
 use portolan_report::table::Colour;
-use portolan_report::wire::Report;
+use portolan_report::wire::{Finding as WireFinding, Report};
 
 use crate::agent::stage_options;
 use crate::args::agent::ExceptionAnnotations;
@@ -323,7 +323,7 @@ fn show(
     if format == Format::Json {
         let stdout = io::stdout().as_fd().try_clone_to_owned().map_err(|error| error.to_string())?;
         let mut out = BufWriter::with_capacity(OUTPUT_BUFFER, File::from(stdout));
-        let outcome = json_list::list(&mut out, reports.map(Report::Finding)).and_then(|()| out.flush());
+        let outcome = write_json(&mut out, reports).and_then(|()| out.flush());
         return accept_closed_pipe(outcome).map_err(|error| error.to_string());
     }
     let is_table = matches!(format, Format::Table | Format::Wide);
@@ -336,6 +336,14 @@ fn show(
             .map_err(|error| error.to_string())?
     };
     accept_closed_pipe(io::stdout().write_all(text.as_bytes())).map_err(|error| error.to_string())
+}
+
+/// Writes findings as a list of the API, each with its `kind`, one by one.
+///
+/// # Errors
+/// The error of `out`.
+pub fn write_json(out: impl Write, findings: impl Iterator<Item = WireFinding> + Clone) -> io::Result<()> {
+    json_list::list(out, findings.map(Report::Finding))
 }
 
 /// Exit code of a scan that was shown.

@@ -135,6 +135,15 @@ fn the_agents_lines_are_read_and_the_last_of_an_id_counts() {
 }
 
 #[test]
+fn findings_without_a_kind_are_those_of_an_older_scan() {
+    let with = finding("a", "web-1", 1, "high", "open");
+    let mut without = with.clone();
+    without.as_object_mut().expect("an object").remove("kind");
+    assert_eq!(kinds(&list(&[without.clone()], &[]), &list(&[with], &[])), []);
+    assert_eq!(kinds(&list(&[], &[]), &list(&[without], &[])), [(1, Kind::New)]);
+}
+
+#[test]
 fn clusters_are_told_apart_and_different_ones_are_said() {
     let of = |cluster: &str, port: u16| {
         let mut finding = finding("a", "web-1", port, "high", "open");
