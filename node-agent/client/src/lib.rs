@@ -9,4 +9,6 @@ pub mod args;
 pub mod cluster;
 pub mod exit;
 pub mod fail_on;
+#[cfg(feature = "kubeconfig")]
+pub mod kubeconfig;
 pub mod query;

@@ -219,3 +219,78 @@ async fn completion_offers_what_the_cluster_and_the_kubeconfig_have() {
         assert_eq!((outcome.code, outcome.out.as_str()), (Some(0), expected), "{words}: {}", outcome.err);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_kubeconfig_is_named_without_its_text() {
+    let scratch = Scratch::new("access-broken");
+    let kubeconfig = scratch.write("kcbad.yaml", "users:\n- name: u\n  user:\n    token: s3cr3t: x\n");
+    for words in ["findings".to_owned(), format!("findings --kubeconfig {}", kubeconfig.display())] {
+        let outcome = run(kubeconfig.clone(), &words, &[]).await;
+        assert_eq!(outcome.code, Some(2), "{}", outcome.err);
+        assert!(outcome.err.contains("kcbad.yaml: line 4, column "), "{}", outcome.err);
+        assert!(!outcome.err.contains("s3cr3t") && outcome.err.lines().count() == 1, "{}", outcome.err);
+    }
+}
+
+/// Writes a kubeconfig for a server without a certificate authority.
+fn kubeconfig_of(scratch: &Scratch, server: &str) -> PathBuf {
+    let text = format!(
+        "current-context: here\ncontexts: [{{name: here, context: {{cluster: c}}}}]\n\
+         clusters: [{{name: c, cluster: {{server: '{server}'}}}}]\n"
+    );
+    scratch.write("config", &text)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_cannot_be_reached_is_named_with_advice_and_reports_are_no_empty_files() {
+    let scratch = Scratch::new("access-refused");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+    let closed = listener.local_addr().expect("an address");
+    drop(listener);
+    let kubeconfig = kubeconfig_of(&scratch, &format!("http://{closed}"));
+    let outcome = run(kubeconfig.clone(), "findings -o junit", &[]).await;
+    assert_eq!(outcome.code, Some(3), "{}", outcome.err);
+    let said = format!(
+        "cannot reach the API server http://{closed} (context here of {}): connection refused; is the cluster up, and the context right?\n",
+        kubeconfig.display()
+    );
+    assert_eq!(outcome.err, said);
+    assert!(
+        outcome.out.contains("errors=\"1\"") && outcome.out.contains("connection refused"),
+        "{}",
+        outcome.out
+    );
+}
+
+/// Starts a server that answers every connection with these bytes, and then is silent.
+async fn server_that_says(answer: &'static [u8]) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        let mut open = Vec::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.read(&mut [0; 4096]).await;
+            let _ = stream.write_all(answer).await;
+            open.push(stream);
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_hangs_or_is_none_of_kubernetes_is_named() {
+    let scratch = Scratch::new("access-strange");
+    let refusal = b"HTTP/1.1 418 x\r\ncontent-length: 11\r\n\r\n{\"error\":1}";
+    for (scheme, answer, then) in [
+        ("http", &b""[..], "within 1 s (--timeout)"),
+        ("http", &b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{"[..], "within 1 s (--timeout)"),
+        ("http", &refusal[..], "the API server answers 418"),
+        ("https", &b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], "it does not speak TLS"),
+    ] {
+        let address = server_that_says(answer).await;
+        let kubeconfig = kubeconfig_of(&scratch, &format!("{scheme}://{address}"));
+        let outcome = run(kubeconfig, "--timeout 1 findings", &[]).await;
+        assert_eq!(outcome.code, Some(3), "{}", outcome.err);
+        assert!(outcome.err.contains(then), "{then}: {}", outcome.err);
+    }
+}

@@ -324,11 +324,15 @@ fn run(command: &mut Command) -> Value {
 
 /// Applies the draft to the Deployment with the real kubectl. Returns the ports of each container.
 fn applied(basis: &PolicyBasis, format: PatchFormat) -> Vec<String> {
+    applied_to(DEPLOYMENT, basis, format)
+}
+
+fn applied_to(manifest: &str, basis: &PolicyBasis, format: PatchFormat) -> Vec<String> {
     let kubectl = tools::program("kubectl").expect("kubectl (`cargo xtask setup --tests` installs it)");
     let draft = draft(std::slice::from_ref(basis), false, format).expect("a draft");
     let text = written(&draft, format).expect("text").text;
     let scratch = Scratch::new("declare");
-    let deployment = scratch.write("web.yaml", DEPLOYMENT);
+    let deployment = scratch.write("web.yaml", manifest);
     let result = if format == Kustomize {
         // A kustomization that has patches already.
         let own = "namespace: shop\nresources: [web.yaml]\npatches:\n- target: {kind: Deployment, name: web}\n  patch: |-\n    \
@@ -378,6 +382,39 @@ fn kubectl_keeps_every_old_port_and_has_the_new_ones() {
         let twice = of_deployment(&[called(53), called(5000), udp]);
         assert_eq!(applied(&twice, format), expected, "one number for two protocols, {format:?}");
     }
+}
+
+#[test]
+fn a_second_protocol_of_a_port_is_added_also_if_the_manifest_leaves_the_first_out() {
+    let silent = DEPLOYMENT.replace(", protocol: TCP", "");
+    assert_ne!(silent, DEPLOYMENT);
+    let udp = with(called(8080), json!({"protocol": "UDP"}));
+    let expected = [
+        "app dns 53/UDP on 5353",
+        "app http 8080/TCP",
+        "app tcp-9090 9090/TCP",
+        "app udp-8080 8080/UDP",
+        "other - 7/TCP",
+        "side tcp-9191 9191/TCP",
+    ];
+    for (manifest, format) in [(&*silent, Kustomize), (DEPLOYMENT, Kustomize), (&*silent, Yaml)] {
+        assert_eq!(applied_to(manifest, &of_deployment(&[udp.clone()]), format), expected, "{format:?}");
+    }
+}
+
+#[test]
+fn ports_of_unknown_containers_are_not_called_declared() {
+    let unknown = with(called(9090), json!({"container": null}));
+    let draft = draft(&[basis(&[pod(&[unknown])])], false, Yaml).expect("a draft");
+    let said = written(&draft, Yaml).expect("text").messages;
+    assert!(
+        said[0].starts_with("nothing can be declared: ") && said[0].contains("--metadata cri"),
+        "{said:?}"
+    );
+    assert!(
+        said.iter().any(|line| line.contains("9090/TCP: which container serves it is unknown")),
+        "{said:?}"
+    );
 }
 
 proptest! {

@@ -95,11 +95,12 @@ fn cases<'a>(findings: &'a [Finding], fail_on: Option<Severity>) -> Vec<Case<'a>
     ports.into_values().map(case).collect()
 }
 
-/// Returns the class of a case: `NAMESPACE.KIND/NAME` of the workload.
+/// Returns the class of a case: `NAMESPACE.KIND/NAME` of the workload, or `node.NODE.netns/NAME` without a pod.
 fn class(finding: &Finding) -> String {
     let node = &finding.envelope.node;
+    let netns = finding.listener.as_deref().and_then(|listener| listener.netns.name.as_deref());
     finding.pod.as_ref().map_or_else(
-        || format!("node.{node}"),
+        || netns.map_or_else(|| format!("node.{node}"), |netns| format!("node.{node}.netns/{netns}")),
         |pod| {
             let (kind, name) = owner(pod, node);
             format!("{}.{kind}/{name}", pod.namespace)

@@ -91,6 +91,21 @@ fn a_port_of_several_pods_is_one_case() {
 }
 
 #[test]
+fn ports_of_different_network_namespaces_are_cases_of_different_classes() {
+    let of = |netns: Value| {
+        let mut finding = finding("web-1", 9090, "low", "open");
+        (finding["pod"], finding["container"], finding["id"]) = (Value::Null, Value::Null, netns.clone());
+        (finding["fingerprint"], finding["listener"]["netns"]["name"]) = (json!(""), netns);
+        finding
+    };
+    let text = report(vec![of(json!("a")), of(json!("b"))], &[], None);
+    let document = Document::parse(&text).expect("XML");
+    let cases = document.descendants().filter(|node| node.has_tag_name("testcase"));
+    let classes: Vec<_> = cases.filter_map(|case| case.attribute("classname")).collect();
+    assert_eq!(classes, ["node.a.netns/a", "node.a.netns/b"]);
+}
+
+#[test]
 fn every_open_finding_fails_without_fail_on() {
     let items = vec![finding("web-1", 1, "info", "open"), finding("web-1", 2, "critical", "resolved")];
     let text = report(items, &[], None);

@@ -82,6 +82,12 @@ impl MessageFormatter for ConfigMessages {
             Error::MultipleDocuments { .. } => {
                 return Cow::Borrowed("another document begins (`---`): expected one in this file");
             }
+            Error::UnsupportedTag { .. }
+            | Error::TaggedStructFieldName { .. }
+            | Error::TaggedEnumMismatch { .. } => {
+                return Cow::Borrowed(TAG);
+            }
+            Error::NonFiniteFloat { .. } => return Cow::Borrowed("expected a finite number"),
             Error::Eof { .. } => return Cow::Borrowed("it ends too early: expected a value"),
             Error::ExternalMessage { source, .. } => match source.as_ref() {
                 ExternalMessageSource::Parser(error) => return syntax(error.kind()),
@@ -107,6 +113,7 @@ impl Localizer for WithoutLocation {
 
 const UNKNOWN_ANCHOR: &str =
     "expected a value: what begins with `*` refers to an anchor, and there is none; put it in quotes";
+const TAG: &str = "not a tag that is known here: a text that begins with `!` must be quoted";
 const TOO_COMPLEX: &str =
     "it is too long, nested too deeply, or repeats itself by aliases too often: split it, or write it out";
 const TAB: &str = "a tab: expected blanks, YAML indents with nothing else";
@@ -175,6 +182,18 @@ fn node_kind(event: &str) -> &str {
         "mapping start" | "map" => "keys with values (`key: value`)",
         "sequence start" | "sequence" => "a list (`- …` or `[…]`)",
         "unit value" | "unit" => "nothing",
+        // serde quotes the value, which may be a secret.
+        other => other.split([' ', '`', '"']).next().map_or("another value", written_kind),
+    }
+}
+
+/// Describes a kind of value by the first word of serde's description.
+fn written_kind(word: &str) -> &str {
+    match word {
+        "string" | "character" => "a text",
+        "integer" | "floating" => "a number",
+        "boolean" => "true or false",
+        "" => "another value",
         other => other,
     }
 }

@@ -9,7 +9,8 @@ use hyper::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
 use hyper::{Method, Request, Response};
 use kube::Client;
 use kube::client::Body;
-use kube::config::{Config, KubeConfigOptions, Kubeconfig};
+use kube::config::{Config, KubeConfigOptions};
+use portolan_client::kubeconfig;
 use tokio::time::timeout;
 
 use super::body;
@@ -154,23 +155,21 @@ impl ApiAccess {
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         // The client's own retries would add to the agent's back-off.
         config.default_retry = false;
-        let client =
-            Client::try_from(config).map_err(|error| ApiFault::Credentials { reason: causes(&error) })?;
+        let client = Client::try_from(config)
+            .map_err(|error| ApiFault::Credentials { reason: one_line(&kubeconfig::client_fault(&error)) })?;
         *self.client.lock().unwrap_or_else(PoisonError::into_inner) = Some(client.clone());
         Ok(client)
     }
 
     async fn config(&self) -> Result<Config, ApiFault> {
-        let fault = |error: &dyn std::error::Error| ApiFault::Credentials { reason: causes(error) };
-        let options = KubeConfigOptions::default();
-        if let Some(path) = &self.kubeconfig {
-            let kubeconfig = Kubeconfig::read_from(path).map_err(|error| fault(&error))?;
-            return Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|error| fault(&error));
+        let fault = |reason: String| ApiFault::Credentials { reason: one_line(&reason) };
+        let is_from_pod = std::env::var_os("KUBECONFIG").is_none() && is_in_cluster();
+        if self.kubeconfig.is_none() && is_from_pod {
+            return Config::incluster().map_err(|error| fault(causes(&error)));
         }
-        if std::env::var_os("KUBECONFIG").is_none() && std::env::var_os(IN_CLUSTER).is_some() {
-            return Config::incluster().map_err(|error| fault(&error));
-        }
-        Config::from_kubeconfig(&options).await.map_err(|error| fault(&error))
+        let file = kubeconfig::read(self.kubeconfig.as_deref()).map_err(fault)?;
+        let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await;
+        config.map_err(|error| fault(kubeconfig::fault(&error)))
     }
 }
 

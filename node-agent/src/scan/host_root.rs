@@ -4,10 +4,26 @@
 use std::path::{Path, PathBuf};
 
 use portolan_engine::model::netns::canonical;
+use portolan_report::escape::terminal;
 
 use crate::config::MetadataSource;
 use crate::scan::collect::Collected;
 use crate::source::pods::cri::socket;
+
+/// Checks the value of `--host-root`.
+///
+/// # Errors
+/// If it is no absolute path of a directory.
+pub(super) fn check(root: &Path) -> Result<(), String> {
+    if root.is_absolute() && root.is_dir() {
+        return Ok(());
+    }
+    let what = if root.is_absolute() { "no directory" } else { "no absolute path" };
+    Err(format!(
+        "--host-root: {} is {what}: give the mount point of the node's root, such as /host",
+        terminal(&root.to_string_lossy())
+    ))
+}
 
 /// Returns the path of the node's file below the root. `/var/run` is a link to `/run` on nodes, and an absolute link below the
 /// root would lead out of it.
@@ -104,6 +120,21 @@ mod tests {
         std::fs::create_dir_all(root.join("run/containerd")).expect("a directory");
         std::fs::write(root.join("run/containerd/containerd.sock"), "").expect("a file");
         assert_eq!(sources(root, &[]), []);
+    }
+
+    #[test]
+    fn a_root_that_is_no_directory_is_refused() {
+        let scratch = Scratch::new("host-root-check");
+        assert_eq!(check(scratch.directory()), Ok(()));
+        let file = scratch.write("file", "");
+        for (root, then) in [
+            (Path::new("/nonexist"), "--host-root: /nonexist is no directory: give the mount point"),
+            (&file, "is no directory"),
+            (Path::new("host"), "--host-root: host is no absolute path: give the mount point"),
+        ] {
+            let said = check(root).expect_err("no root");
+            assert!(said.contains(then), "{said}");
+        }
     }
 
     #[test]

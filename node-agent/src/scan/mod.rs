@@ -27,6 +27,7 @@ use portolan_report::filter::Filter;
 use portolan_report::json_list;
 use portolan_report::junit::{self, Asked};
 use portolan_report::table::Colour;
+use portolan_report::wire::{Finding as WireFinding, Report};
 
 use crate::agent::stage_options;
 use crate::args::agent::ExceptionAnnotations;
@@ -52,13 +53,9 @@ pub fn run(args: &ScanArgs) -> Exit {
     if !missing.is_empty() {
         return refused(&missing.join("; "));
     }
-    let cluster = match config::cluster_name(args.cluster_name.as_ref()) {
-        Ok(cluster) => cluster,
-        Err(error) => return report(&error.to_string(), Exit::WrongUse),
-    };
-    let sources = match metadata(args) {
-        Ok(sources) => sources,
-        Err(error) => return report(&error.to_string(), Exit::WrongUse),
+    let (cluster, sources) = match cluster_and_sources(args) {
+        Ok(given) => given,
+        Err(error) => return report(&error, Exit::WrongUse),
     };
     let (exceptions, annotations) = match args.config.as_deref().map(AgentConfig::exceptions_of).transpose() {
         Ok(read) => read.unwrap_or((Vec::new(), ExceptionAnnotations::Namespace)),
@@ -111,6 +108,14 @@ pub fn run(args: &ScanArgs) -> Exit {
         Ok(()) => exit_of(&findings, &collected, args),
         Err(error) => report(&error, Exit::Partial),
     }
+}
+
+/// Returns the name of the cluster and the sources of pods, or what is wrong with the options.
+fn cluster_and_sources(args: &ScanArgs) -> Result<(Option<String>, Vec<MetadataSource>), String> {
+    args.host_root.as_deref().map_or(Ok(()), host_root::check)?;
+    let cluster = config::cluster_name(args.cluster_name.as_ref()).map_err(|error| error.to_string())?;
+    let sources = metadata(args).map_err(|error| error.to_string())?;
+    Ok((cluster, sources))
 }
 
 /// Returns the sources of pods.
@@ -323,7 +328,7 @@ fn show(
     if format == Format::Json {
         let stdout = io::stdout().as_fd().try_clone_to_owned().map_err(|error| error.to_string())?;
         let mut out = BufWriter::with_capacity(OUTPUT_BUFFER, File::from(stdout));
-        let outcome = json_list::list(&mut out, reports).and_then(|()| out.flush());
+        let outcome = write_json(&mut out, reports).and_then(|()| out.flush());
         return accept_closed_pipe(outcome).map_err(|error| error.to_string());
     }
     let is_table = matches!(format, Format::Table | Format::Wide);
@@ -336,6 +341,14 @@ fn show(
             .map_err(|error| error.to_string())?
     };
     accept_closed_pipe(io::stdout().write_all(text.as_bytes())).map_err(|error| error.to_string())
+}
+
+/// Writes findings as a list of the API, each with its `kind`, one by one.
+///
+/// # Errors
+/// The error of `out`.
+pub fn write_json(out: impl Write, findings: impl Iterator<Item = WireFinding> + Clone) -> io::Result<()> {
+    json_list::list(out, findings.map(Report::Finding))
 }
 
 /// Exit code of a scan that was shown.

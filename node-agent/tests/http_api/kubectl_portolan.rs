@@ -146,6 +146,18 @@ async fn every_command_shows_all_nodes_in_one_answer() {
 }
 
 #[tokio::test]
+async fn filters_that_nothing_matches_are_not_called_all_well() {
+    let cluster = of_two_nodes("cluster-nope").await;
+    for command in
+        ["findings -n nope", "findings --code nope", "listeners -n nope", "connections -n nope -o wide"]
+    {
+        let outcome = cluster.run(command).await;
+        let then = "Nothing matches what was asked; without these filters there may be more.\n";
+        assert_eq!((outcome.out.as_str(), outcome.words.as_str()), ("", then), "{command}");
+    }
+}
+
+#[tokio::test]
 async fn top_counts_the_pods_of_a_workload_together() {
     let cluster = of_two_nodes("cluster-top").await;
     let outcome = cluster.run("top --undeclared --limit 1 -o json").await;

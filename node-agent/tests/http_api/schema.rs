@@ -2,11 +2,15 @@
 
 use std::path::PathBuf;
 
+use portolan::scan;
 use portolan::sink::convert::Converter;
 use portolan::sink::http::query::ReadModel;
 use portolan::sink::stream::ndjson::ndjson;
+use portolan_client::args::Format;
+use portolan_client::query::show::{self, FindingRows};
 use portolan_report::explanation::TargetExplanation;
-use portolan_report::wire::Report;
+use portolan_report::table::Colour;
+use portolan_report::wire::{Finding, Report};
 use serde_json::{Value, json};
 
 use crate::exchange::get;
@@ -52,6 +56,31 @@ fn what_is_written_obeys_the_schema() {
     for sample in samples() {
         if let Err(error) = validator.validate(&sample) {
             panic!("{error}\n{sample:#}");
+        }
+    }
+}
+
+#[test]
+fn findings_of_a_scan_obey_the_schema() {
+    let validator = jsonschema::validator_for(&schema()).expect("a schema");
+    let findings = samples().into_iter().filter(|sample| sample["kind"] == "Finding");
+    let findings: Vec<Finding> =
+        findings.map(|sample| serde_json::from_value(sample).expect("a finding")).collect();
+    assert!(!findings.is_empty());
+    let written =
+        |format| show::findings(&findings, format, &FindingRows::Pods, Colour::Plain).expect("written");
+    let mut streamed = Vec::new();
+    scan::write_json(&mut streamed, findings.iter().cloned()).expect("written");
+    let streamed: Value = serde_json::from_slice(&streamed).expect("JSON");
+    let yaml: Value = serde_saphyr::from_str(&written(Format::Yaml)).expect("YAML");
+    let json: Value = serde_json::from_str(&written(Format::Json)).expect("JSON");
+    for list in [&streamed, &yaml, &json] {
+        let items = list["items"].as_array().expect("items");
+        assert_eq!(items.len(), findings.len());
+        for item in items {
+            if let Err(error) = validator.validate(item) {
+                panic!("{error}\n{item:#}");
+            }
         }
     }
 }

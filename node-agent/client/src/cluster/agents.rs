@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{ContainerState, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::api::{Api, ListParams};
-use kube::config::{Config, KubeConfigOptions, Kubeconfig};
+use kube::api::ListParams;
+use kube::config::{Config, KubeConfigOptions};
 use kube::{Client, ResourceExt};
-use portolan_report::error_text::causes;
 
 use super::args::ClusterArgs;
 use super::error::ClusterError;
-use super::{proxy, refusal};
+use super::{api_server, proxy};
+use crate::kubeconfig;
 
 /// Number of pods per page of the list.
 const PAGE: u32 = 500;
@@ -37,17 +37,13 @@ pub(super) struct Agent {
 /// [`ClusterError::Credentials`] if there are no credentials.
 pub(super) async fn client(args: &ClusterArgs) -> Result<Client, ClusterError> {
     let options = KubeConfigOptions { context: args.context.clone(), ..KubeConfigOptions::default() };
-    let file = match &args.kubeconfig {
-        Some(path) => Kubeconfig::read_from(path),
-        None => Kubeconfig::read(),
-    };
-    let file = file.map_err(|error| ClusterError::Credentials(causes(&error)))?;
+    let file = kubeconfig::read(args.kubeconfig.as_deref()).map_err(ClusterError::Credentials)?;
     let of_cluster = proxy::of_context(&file, args.context.as_deref()).map(str::to_owned);
     let config = Config::from_custom_kubeconfig(file, &options).await;
-    let mut config = config.map_err(|error| ClusterError::Credentials(causes(&error)))?;
+    let mut config = config.map_err(|error| ClusterError::Credentials(kubeconfig::fault(&error)))?;
     config.proxy_url = proxy::choose(&config.cluster_url, of_cluster.as_deref())
         .map_err(|error| ClusterError::Credentials(format!("the proxy is not a URL: {error}")))?;
-    Client::try_from(config).map_err(|error| ClusterError::Credentials(causes(&error)))
+    Client::try_from(config).map_err(|error| ClusterError::Credentials(kubeconfig::client_fault(&error)))
 }
 
 /// Returns one agent per node, sorted by node.
@@ -71,15 +67,10 @@ pub(super) async fn find(client: &Client, args: &ClusterArgs) -> Result<Vec<Agen
 /// # Errors
 /// If the list fails.
 pub(super) async fn list(client: &Client, args: &ClusterArgs) -> Result<Vec<Agent>, ClusterError> {
-    let pods: Api<Pod> = match &args.agents_namespace {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
-    };
     let mut params = ListParams::default().labels(&args.agents_selector).limit(PAGE);
     let mut found = Vec::new();
     loop {
-        let page =
-            pods.list(&params).await.map_err(|error| ClusterError::NotListed(refusal::of_list(&error)))?;
+        let page = api_server::page_of_pods(client, args, &params).await.map_err(ClusterError::NotListed)?;
         let rest = page.metadata.continue_.clone().filter(|token| !token.is_empty());
         found.extend(page.items);
         match rest {

@@ -67,7 +67,7 @@ pub struct ClusterArgs {
     /// Port of the agents' HTTP API, on loopback in their pods
     #[arg(long, value_name = "PORT", default_value_t = 9470, global = true)]
     pub agents_port: u16,
-    /// How long one agent may take, in seconds
+    /// How long one agent, and one request to the API server, may take, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=600))]
     #[arg(global = true)]
     pub timeout: u64,

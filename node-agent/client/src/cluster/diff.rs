@@ -6,8 +6,9 @@ use super::fleet::{Fleet, Question};
 use crate::exit::Exit;
 use crate::query::console::Console;
 use crate::query::diff::args::DiffArgs;
+use crate::query::diff::file::{are_both_stdin, read};
+use crate::query::diff::show_changes;
 use crate::query::diff::snapshot::Snapshot;
-use crate::query::diff::{read, show_changes};
 use crate::query::error::QueryError;
 use crate::query::show::Subject;
 
@@ -18,6 +19,10 @@ pub(super) async fn diff(
     console: &mut Console<'_>,
 ) -> Result<Exit, ClusterError> {
     let namespace = args.namespace.as_deref();
+    if are_both_stdin(&args.old, args.new.as_deref()) {
+        let reason = "it is OLD and NEW: stdin can be one side only".to_owned();
+        return Err(QueryError::BadFile { path: "stdin".to_owned(), reason }.into());
+    }
     let old = read(&args.old, namespace)?;
     let new = match &args.new {
         Some(path) => read(path, namespace)?,

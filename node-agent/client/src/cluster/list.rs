@@ -2,7 +2,8 @@
 
 use portolan_engine::model::finding_code::Severity;
 use portolan_report::idle::Period;
-use portolan_report::table::{self, Width};
+use portolan_report::junit::Asked;
+use portolan_report::table::Width;
 
 use super::args::{ClusterArgs, FindingsArgs, ListArgs, ListenersArgs, TopCommandArgs};
 use super::error::ClusterError;
@@ -12,7 +13,8 @@ use crate::args::{FindingsFormat, Format};
 use crate::exit::Exit;
 use crate::fail_on::object_reaches;
 use crate::query::console::Console;
-use crate::query::filters::{Scope, suppressed_only};
+use crate::query::error::QueryError;
+use crate::query::filters::{Scope, WhenEmpty, suppressed_only};
 use crate::query::idle::IdlePorts;
 use crate::query::junit;
 use crate::query::show::{self, FindingRows, FormatError, Subject};
@@ -20,6 +22,31 @@ use crate::query::top as busiest;
 
 /// Shows the findings of all nodes.
 pub(super) async fn findings(
+    cluster: &ClusterArgs,
+    args: &FindingsArgs,
+    console: &mut Console<'_>,
+) -> Result<Exit, ClusterError> {
+    let shown = ask_and_write_findings(cluster, args, console).await;
+    report_failure(shown, args.output, console)
+}
+
+/// Writes a JUnit report of the error with which a command ends, if that is the output format: an empty file is no report.
+pub(super) fn report_failure(
+    result: Result<Exit, ClusterError>,
+    output: FindingsFormat,
+    console: &mut Console<'_>,
+) -> Result<Exit, ClusterError> {
+    if let Err(error) = &result
+        && output.of_lists().is_none()
+        && !matches!(error, ClusterError::Query(QueryError::Output(_)))
+    {
+        let asked = Asked { name: "the cluster".to_owned(), missing: Some(error.to_string()) };
+        console.write(&junit::report(&[], &[asked], None).map_err(ClusterError::NotUnderstood)?)?;
+    }
+    result
+}
+
+async fn ask_and_write_findings(
     cluster: &ClusterArgs,
     args: &FindingsArgs,
     console: &mut Console<'_>,
@@ -42,20 +69,26 @@ pub(super) async fn findings(
     } else {
         0
     };
-    let shown = write_findings(&answers, suppressed, (args.output, &rows), args.findings.fail_on, console);
+    let empty = WhenEmpty { is_narrowed: is_narrowed(args), suppressed };
+    let shown = write_findings(&answers, empty, (args.output, &rows), args.findings.fail_on, console);
     finish_shown(shown, &answers, args.findings.fail_on, console)
+}
+
+/// Returns true if the user gave filters.
+fn is_narrowed(args: &FindingsArgs) -> bool {
+    !(args.filter.pairs().is_empty() && args.findings.pairs().is_empty()) || args.state != ["open"]
 }
 
 /// Writes merged findings as a list or as a JUnit report.
 pub(super) fn write_findings(
     answers: &Answers,
-    suppressed: usize,
+    empty: WhenEmpty,
     (output, rows): (FindingsFormat, &FindingRows),
     fail_on: Option<Severity>,
     console: &mut Console<'_>,
 ) -> Result<(), ClusterError> {
     if let Some(format) = output.of_lists() {
-        return write_list(Subject::Findings, answers, suppressed, (format, rows), console);
+        return write_list(Subject::Findings, answers, empty, (format, rows), console);
     }
     let report = junit::report(&answers.items, &answers.asked(), fail_on);
     Ok(console.write(&report.map_err(ClusterError::NotUnderstood)?)?)
@@ -75,7 +108,8 @@ pub(super) async fn listeners(
         write_idle(&mut answers, period, args.output, console)?;
         return finish(&answers, None, console);
     }
-    write_list(subject, &answers, 0, (args.output, &FindingRows::Pods), console)?;
+    let empty = WhenEmpty { is_narrowed: !args.filter.pairs().is_empty(), suppressed: 0 };
+    write_list(subject, &answers, empty, (args.output, &FindingRows::Pods), console)?;
     finish(&answers, None, console)
 }
 
@@ -93,7 +127,8 @@ fn write_idle(
         Format::Table => found.write_table(Width::Cluster, console)?,
         Format::Wide => found.write_table(Width::Wide, console)?,
         Format::Json | Format::Yaml | Format::Name => {
-            write_list(Subject::Listeners, answers, 0, (output, &FindingRows::Pods), console)?;
+            let empty = WhenEmpty::default();
+            write_list(Subject::Listeners, answers, empty, (output, &FindingRows::Pods), console)?;
         }
     }
     Ok(found.write_notes(console)?)
@@ -108,7 +143,8 @@ pub(super) async fn connections(
     let subject = Subject::Connections;
     let question = Question::List(subject.path(), args.filter.pairs());
     let answers = Fleet::find(cluster).await?.ask_named(&question).await?;
-    write_list(subject, &answers, 0, (args.output, &FindingRows::Pods), console)?;
+    let empty = WhenEmpty { is_narrowed: !args.filter.pairs().is_empty(), suppressed: 0 };
+    write_list(subject, &answers, empty, (args.output, &FindingRows::Pods), console)?;
     finish(&answers, None, console)
 }
 
@@ -129,23 +165,21 @@ pub(super) async fn top(
     finish(&answers, None, console)
 }
 
-/// Writes a merged list. An empty table has no rows to write, so a message says that it is empty, and how many findings are
-/// `suppressed` instead.
+/// Writes a merged list. An empty table has no rows to write, so a message says that it is `empty`.
 pub(super) fn write_list(
     subject: Subject,
     answers: &Answers,
-    suppressed: usize,
+    empty: WhenEmpty,
     (output, rows): (Format, &FindingRows),
     console: &mut Console<'_>,
 ) -> Result<(), ClusterError> {
     let text = list(subject, answers, (output, rows), console).map_err(ClusterError::NotUnderstood)?;
     let is_empty_table = answers.items.is_empty() && matches!(output, Format::Table | Format::Wide);
-    match suppressed {
-        _ if !is_empty_table => console.write(&text)?,
+    if !is_empty_table {
+        console.write(&text)?;
+    } else if !answers.nodes.is_empty() {
         // Where no agent answered, nothing is known.
-        0 if answers.nodes.is_empty() => {}
-        0 => console.message(text.trim_end())?,
-        count => console.message(&table::no_open_findings(count))?,
+        console.message(&empty.message(&text))?;
     }
     Ok(())
 }

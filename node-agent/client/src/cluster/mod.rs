@@ -4,6 +4,7 @@
 //! names the nodes that did not answer.
 
 mod agents;
+mod api_server;
 pub mod args;
 mod baseline;
 mod candidates;
@@ -77,7 +78,10 @@ async fn command(cli: &Cli, console: &mut Console<'_>) -> Result<Exit, ClusterEr
         Command::Top(args) => list::top(cluster, args, console).await,
         Command::Diff(args) => diff::diff(cluster, args, console).await,
         Command::Images(args) => images::images(cluster, args, console).await,
-        Command::Scan(args) => scan::scan(cluster, args, console).await,
+        Command::Scan(args) => {
+            let scanned = scan::scan(cluster, args, console).await;
+            list::report_failure(scanned, args.output, console)
+        }
         Command::Declare(args) => declare::declare(cluster, args, console).await,
         Command::Completion(args) => Ok(completion::print(args, console)?),
     }

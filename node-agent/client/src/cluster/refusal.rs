@@ -37,6 +37,33 @@ pub(super) fn of_list(error: &Error) -> String {
     }
 }
 
+/// Returns why the API server at this place cannot be reached, and what to do.
+#[must_use]
+pub(super) fn of_connection(error: &Error, place: &str) -> String {
+    let text = causes(error);
+    let (reason, advice) = if text.contains("InvalidContentType") {
+        ("it does not speak TLS".to_owned(), "is its URL right (https://), and no other service there?")
+    } else if text.contains("dns error") || text.contains("lookup address") {
+        ("its name cannot be resolved".to_owned(), "is the context right, and the name server reachable?")
+    } else {
+        (deepest(error), "is the cluster up, and the context right?")
+    };
+    format!("cannot reach {place}: {reason}; {advice}")
+}
+
+/// Returns the last cause of an error, without the number of the operating system.
+fn deepest(error: &Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    let text = cause.to_string();
+    let text = text.split(" (os error ").next().unwrap_or_default();
+    let mut letters = text.chars();
+    let first = letters.next().map(|letter| letter.to_ascii_lowercase());
+    first.into_iter().chain(letters).collect()
+}
+
 /// Returns why no port-forward to a pod of the namespace can be opened.
 #[must_use]
 pub(super) fn of_forward(error: &Error, namespace: &str) -> String {

@@ -1,11 +1,10 @@
 //! One list query to one agent: which objects, how the answer is shown, and what makes the command fail.
 
 use portolan_engine::model::finding_code::Severity;
-use portolan_report::table;
 
 use super::console::Console;
 use super::error::QueryError;
-use super::filters::{Pairs, suppressed_only};
+use super::filters::{Pairs, WhenEmpty, suppressed_only};
 use super::outcome::formatted;
 use super::pages::{self, Gathered};
 use super::server::Server;
@@ -81,16 +80,7 @@ impl AgentQuery {
         if !(list.items.is_empty() && self.is_tabular()) {
             return console.write(&text);
         }
-        match (self.query.is_narrowed, suppressed) {
-            (true, 0) => {
-                console.message("Nothing matches what was asked; without these filters there may be more.")
-            }
-            (true, count) => {
-                let note = table::suppressed_note(count);
-                console.message(&format!("No open finding matches what was asked. {note}"))
-            }
-            (false, 0) => console.message(text.trim_end_matches('\n')),
-            (false, count) => console.message(&table::no_open_findings(count)),
-        }
+        let empty = WhenEmpty { is_narrowed: self.query.is_narrowed, suppressed };
+        console.message(&empty.message(&text))
     }
 }

@@ -1,5 +1,7 @@
 //! Turns filter options into query parameters, and into the sentence for an empty answer.
 
+use portolan_report::table;
+
 use crate::args::{FilterArgs, FindingFilterArgs};
 
 /// Names and values of the parameters of a URL.
@@ -12,6 +14,31 @@ pub enum Scope {
     OneNode,
     /// The agents of all nodes.
     AllNodes,
+}
+
+/// What the message about an empty table has to know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct WhenEmpty {
+    /// True if the user gave filters: an empty answer then does not mean that there is nothing.
+    pub(crate) is_narrowed: bool,
+    /// Number of suppressed findings that match the same filters.
+    pub(crate) suppressed: usize,
+}
+
+impl WhenEmpty {
+    /// Returns the message about an empty table. `nothing` is the one of a list without filters.
+    pub(crate) fn message(self, nothing: &str) -> String {
+        match (self.is_narrowed, self.suppressed) {
+            (true, 0) => {
+                "Nothing matches what was asked; without these filters there may be more.".to_owned()
+            }
+            (true, count) => {
+                format!("No open finding matches what was asked. {}", table::suppressed_note(count))
+            }
+            (false, 0) => nothing.trim_end_matches('\n').to_owned(),
+            (false, count) => table::no_open_findings(count),
+        }
+    }
 }
 
 impl FilterArgs {

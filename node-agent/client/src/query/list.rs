@@ -57,7 +57,15 @@ async fn report(
     }
     let server = Server::parse(&args.server)?;
     let path = query.subject.path();
-    let list = pages::gather(&server, path, &query.list_filters).await?;
+    let list = match pages::gather(&server, path, &query.list_filters).await {
+        Ok(list) => list,
+        Err(error) => {
+            // An empty file is no report: CI systems would not show that nothing answered.
+            let asked = Asked { name: format!("agent at {server}"), missing: Some(error.reason()) };
+            console.write(&formatted(&server, path, junit::report(&[], &[asked], None))?)?;
+            return Err(error);
+        }
+    };
     let missing = match &list.broken {
         Some(error) => Some(error.reason()),
         None => is_unready(&server).await.then(|| "the agent is not ready".to_owned()),

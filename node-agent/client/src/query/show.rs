@@ -148,7 +148,9 @@ pub fn findings(
         Format::Table => Ok(finding_table(items, Width::Narrow, rows, colour)),
         Format::Wide => Ok(finding_table(items, Width::Wide, rows, colour)),
         Format::Json | Format::Yaml | Format::Name => {
-            let items = items.iter().map(serde_json::to_value).collect::<Result<_, _>>();
+            // As a report it has its `kind`, like the objects of the agents' lists.
+            let kinded = items.iter().map(|item| serde_json::to_value(Report::Finding(item.clone())));
+            let items = kinded.collect::<Result<_, _>>();
             let items = items.map_err(|error| FormatError { kind: "Finding", reason: error.to_string() })?;
             list(Subject::Findings, &Gathered { items, generation: 0, broken: None }, format, rows, colour)
         }

@@ -32,6 +32,7 @@ use super::fleet::{Answers, Missing, Respondents};
 use super::{agents, list};
 use crate::exit::Exit;
 use crate::query::console::Console;
+use crate::query::filters::WhenEmpty;
 use crate::query::show::FindingRows;
 
 /// Said below every answer: a look is no watch.
@@ -76,7 +77,9 @@ pub(super) async fn scan(
     let answers = merged(chosen, results?, console)?;
     let rows = FindingRows::wanted(args.findings.pods);
     let fail_on = args.findings.fail_on;
-    let mut shown = list::write_findings(&answers, 0, (args.output, &rows), fail_on, console);
+    let is_narrowed = !(args.filter.pairs().is_empty() && args.findings.pairs().is_empty());
+    let empty = WhenEmpty { is_narrowed, suppressed: 0 };
+    let mut shown = list::write_findings(&answers, empty, (args.output, &rows), fail_on, console);
     if shown.is_ok() && !answers.nodes.is_empty() {
         shown = console.message(NOT_SEEN).map_err(ClusterError::from);
     }

@@ -16,6 +16,7 @@ use crate::fail_on::object_reaches;
 use crate::query::console::Console;
 use crate::query::error::QueryError;
 use crate::query::filters::Scope;
+use crate::query::filters::WhenEmpty;
 use crate::query::show::{self, FindingRows, Subject};
 
 /// What is shown, and what was shown of it.
@@ -83,12 +84,11 @@ impl Screen {
     pub(super) fn first_table(
         &mut self,
         answers: &Answers,
-        suppressed: usize,
+        empty: WhenEmpty,
         console: &mut Console<'_>,
     ) -> Result<(), ClusterError> {
         self.fails |= answers.items.iter().any(|item| object_reaches(item, self.fail_on));
-        let written =
-            write_list(self.subject, answers, suppressed, (self.format, &FindingRows::Pods), console);
+        let written = write_list(self.subject, answers, empty, (self.format, &FindingRows::Pods), console);
         match written {
             Err(error) if error.is_closed_pipe() => self.is_closed = true,
             written => written?,

@@ -10,7 +10,7 @@ use crate::cluster::fleet::{AgentAnswer, AgentFailure, Fleet, NOT_READY, Questio
 use crate::cluster::names::Names;
 use crate::exit::Exit;
 use crate::query::console::Console;
-use crate::query::filters::suppressed_only;
+use crate::query::filters::{WhenEmpty, suppressed_only};
 use crate::query::follow::Topic;
 use crate::query::show::Subject;
 
@@ -88,7 +88,9 @@ impl Start {
             let rows = answers.nodes.iter().filter_map(|node| screen.rows.remove(node));
             answers.items = rows.flatten().collect();
             let suppressed = if answers.items.is_empty() { suppressed(fleet, topic).await } else { 0 };
-            screen.first_table(&answers, suppressed, console)?;
+            // The filters of the stream are those that the user gave.
+            let empty = WhenEmpty { is_narrowed: !topic.watch_filters.is_empty(), suppressed };
+            screen.first_table(&answers, empty, console)?;
         }
         let is_partial = answers.report_missing(console)?;
         if answers.nodes.is_empty() {

@@ -11,7 +11,7 @@ use super::error::DeclareError;
 use super::patch::{Container, Entry, PodSpec, Port};
 use super::port_name;
 use super::remarks::{Notes, remarks};
-use super::used_ports::{Decision, undeclared};
+use super::used_ports::{Decision, UNKNOWN_CONTAINER, undeclared};
 use super::workload::{Way, Workload};
 use crate::query::policy::remark::escape_remark;
 
@@ -28,6 +28,8 @@ pub struct Draft {
     pub warnings: Vec<String>,
     /// True if an agent left out some pods or ports.
     pub is_partial: bool,
+    /// True if a port in use is left out because its container is unknown.
+    pub lacks_containers: bool,
 }
 
 impl Draft {
@@ -55,8 +57,9 @@ pub fn draft(bases: &[PolicyBasis], all: bool, format: PatchFormat) -> Result<Dr
     }
     let mut notes = Notes::default();
     let added = added(&pods, &containers, all, &mut notes);
-    // A strategic merge patch finds a port by its number alone; kustomize by number and protocol. A manifest is merged by hand.
-    let by_number = format != PatchFormat::Kustomize && matches!(workload.way, Way::Patch(_));
+    // A strategic merge patch finds a port by its number alone. kustomize finds it by number and protocol, but only if every
+    // port of the manifest names its protocol, which an agent cannot know. A manifest is merged by hand.
+    let by_number = format == PatchFormat::Kustomize || matches!(workload.way, Way::Patch(_));
     let mut spec = PodSpec::default();
     for (name, ports) in added {
         let ports = entries(&name, ports, &containers, by_number, &mut notes);
@@ -73,7 +76,8 @@ pub fn draft(bases: &[PolicyBasis], all: bool, format: PatchFormat) -> Result<Dr
     }
     let warnings = notes.warnings.iter().map(|text| escape_remark(text)).collect();
     let remarks = remarks(bases, &workload, &spec, &notes, format);
-    Ok(Draft { workload, spec, remarks, warnings, is_partial })
+    let lacks_containers = notes.lacks_containers;
+    Ok(Draft { workload, spec, remarks, warnings, is_partial, lacks_containers })
 }
 
 /// Returns the ports to add, by container.
@@ -96,6 +100,10 @@ fn added(
         }
         match port.decide((number, protocol), containers, all) {
             Decision::Storm => drop(storm.insert(number)),
+            Decision::LeaveOut(why) if why.starts_with(UNKNOWN_CONTAINER) => {
+                notes.lacks_containers = true;
+                notes.left_out.push(format!("  {title}: {why}"));
+            }
             Decision::LeaveOut(why) => notes.left_out.push(format!("  {title}: {why}")),
             Decision::Add { container, why, warning } => {
                 let name = port_name::choose(&port.names((number, protocol)), (number, protocol), &mut taken);
@@ -136,8 +144,8 @@ fn entries(
     }
     let (before, agree) = containers.entries(name);
     notes.replaced.push(format!(
-        "The patch replaces the whole list of ports of container {name}, because it has one number for two protocols, and a \
-         strategic merge patch finds a port by its number alone. A hostIP of an entry is not kept."
+        "The patch replaces the whole list of ports of container {name}, because it has one number for two protocols, and the \
+         patch may find a port by its number alone. A hostIP of an entry is not kept."
     ));
     if !agree {
         notes.warnings.push(format!("the pods declare different ports in container {name}: check the list"));

@@ -18,6 +18,8 @@ pub(super) struct Notes {
     pub(super) left_out: Vec<String>,
     /// Sentences about lists that are replaced.
     pub(super) replaced: Vec<String>,
+    /// True if a port is left out because its container is unknown.
+    pub(super) lacks_containers: bool,
     /// Warnings without a full stop.
     pub(super) warnings: Vec<String>,
 }
@@ -92,6 +94,10 @@ fn what_to_do(workload: &Workload, format: PatchFormat) -> Vec<String> {
             format!("Declares the ports in use of {resource} {namespace}/{name}."),
             "Save it as kustomization.yaml in a directory of its own, and add that to the components of the workload's kustomization."
                 .to_owned(),
+            format!(
+                "If the kustomization has a {resource} {name} in several namespaces, and their manifests name them, add \
+                 `namespace: {namespace}` to the target."
+            ),
             format!("{then}."),
         ],
         (Way::Patch(then), PatchFormat::Yaml | PatchFormat::Json) => vec![

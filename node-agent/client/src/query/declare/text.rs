@@ -23,9 +23,16 @@ pub fn written(draft: &Draft, format: PatchFormat) -> Result<Written, String> {
     if draft.is_empty() {
         let Workload { namespace, name, .. } = &draft.workload;
         let resource = draft.workload.resource();
-        let nothing = format!(
-            "nothing to declare: {resource} {namespace}/{name} declares every port in use that it can"
-        );
+        let nothing = if draft.lacks_containers {
+            format!(
+                "nothing can be declared: which containers of {resource} {namespace}/{name} serve its ports is unknown; an agent \
+                 with `--metadata cri` knows the container"
+            )
+        } else {
+            format!(
+                "nothing to declare: {resource} {namespace}/{name} declares every port in use that it can"
+            )
+        };
         let messages = std::iter::once(nothing).chain(draft.remarks.clone()).collect();
         return Ok(Written { text: String::new(), messages });
     }
@@ -45,8 +52,8 @@ pub fn written(draft: &Draft, format: PatchFormat) -> Result<Written, String> {
     Ok(Written { text, messages: Vec::new() })
 }
 
-/// Returns the kustomization.yaml of a component, which a kustomization names whatever else it has. It names no namespace, which
-/// kustomize may set only after its patches.
+/// Returns the kustomization.yaml of a component, which a kustomization names whatever else it has. It names no namespace: kustomize
+/// compares that of the manifest before it sets its own, and a target that matches nothing is silently left out.
 fn kustomize(workload: &Workload, (group, version): (&str, &str), patch: &str) -> String {
     let Workload { kind, name, .. } = workload;
     let api_version = workload.api_version().unwrap_or_default();

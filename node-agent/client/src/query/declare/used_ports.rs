@@ -11,6 +11,9 @@ use portolan_report::wire::{Explanation, Peer, Process};
 use super::containers::{Containers, Kind};
 use crate::query::policy::remark::list_names;
 
+/// Beginning of the reason of a port that nobody knows the container of.
+pub(super) const UNKNOWN_CONTAINER: &str = "which container serves it is unknown";
+
 /// Facts about one port, merged over all pods that serve it.
 #[derive(Debug, Default)]
 pub(super) struct UsedPort<'a> {
@@ -149,7 +152,7 @@ impl<'a> UsedPort<'a> {
         }
         let mut all = self.containers.iter().copied();
         let Some(container) = all.next() else {
-            return Err(format!("which container serves it is unknown{}", self.server()));
+            return Err(format!("{UNKNOWN_CONTAINER}{}", self.server()));
         };
         if all.next().is_some() {
             return Err(format!(

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 /// What is compared, and how it is shown.
 #[derive(Clone, Debug, Args)]
 pub struct DiffArgs {
-    /// Findings as they were: the output of `findings -o json` or `scan -o json`, or the agent's lines
+    /// Findings as they were: the output of `findings -o json` or `scan -o json`, or the agent's lines. `-` is stdin, on one side
     #[arg(value_name = "OLD.json")]
     pub old: PathBuf,
     /// Findings as they are, in a file [default: the agents are asked now]

@@ -50,16 +50,24 @@ pub(crate) struct Change {
 }
 
 /// Compares two snapshots. Returns what changed: what fails first, then the most severe first.
+///
+/// Ports are found by cluster and fingerprint; by fingerprint alone if each side is of one cluster and the names differ, as when
+/// the name was not given before.
 pub(crate) fn between(old: &Snapshot, new: &Snapshot) -> Vec<Change> {
-    let fingerprints = old.ports.keys().chain(new.ports.keys().filter(|key| !old.ports.contains_key(*key)));
-    let mut changes: Vec<Change> = fingerprints
-        .filter_map(|fingerprint| {
-            let (before, after) = (old.ports.get(fingerprint), new.ports.get(fingerprint));
+    let is_renamed = old.clusters != new.clusters && old.clusters.len() < 2 && new.clusters.len() < 2;
+    if is_renamed { compared(&old.without_cluster(), &new.without_cluster()) } else { compared(old, new) }
+}
+
+fn compared(old: &Snapshot, new: &Snapshot) -> Vec<Change> {
+    let keys = old.ports.keys().chain(new.ports.keys().filter(|key| !old.ports.contains_key(*key)));
+    let mut changes: Vec<Change> = keys
+        .filter_map(|key| {
+            let (before, after) = (old.ports.get(key), new.ports.get(key));
             let (kind, note) = change(before, after, old, new)?;
             let shown = after.filter(|port| port.worst.is_some()).or(before)?;
             Some(Change {
                 kind,
-                fingerprint: fingerprint.clone(),
+                fingerprint: key.1.clone(),
                 before: before.and_then(|port| port.worst.clone()),
                 after: after.and_then(|port| port.worst.clone()),
                 place: shown.place.clone(),

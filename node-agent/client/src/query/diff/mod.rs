@@ -2,12 +2,11 @@
 
 pub mod args;
 pub(crate) mod changes;
+pub(crate) mod file;
 mod identity;
 pub(crate) mod snapshot;
 #[cfg(test)]
 mod tests;
-
-use std::path::Path;
 
 use portolan_report::cells::NONE;
 use portolan_report::escape::terminal;
@@ -22,24 +21,6 @@ use crate::exit::Exit;
 use args::DiffFormat;
 use changes::{Change, Kind};
 use snapshot::{Snapshot, Worst};
-
-/// Maximum size of a file that is read. 100,000 findings take about 240 MB: 2.4 kB each, indented.
-const MAX_FILE: u64 = 1 << 30;
-
-/// Reads a snapshot from a file.
-///
-/// # Errors
-/// [`QueryError::BadFile`] if it cannot be read, or has no findings.
-pub(crate) fn read(path: &Path, namespace: Option<&str>) -> Result<Snapshot, QueryError> {
-    let bad = |reason: String| QueryError::BadFile { path: path.display().to_string(), reason };
-    let size = std::fs::metadata(path).map_err(|error| bad(error.to_string()))?.len();
-    if size > MAX_FILE {
-        return Err(bad(format!("it has {size} bytes; at most {MAX_FILE} are read")));
-    }
-    let text = std::fs::read_to_string(path).map_err(|error| bad(error.to_string()))?;
-    Snapshot::parse(&text, namespace)
-        .map_err(|error| bad(format!("{error}; expected the output of `kubectl portolan findings -o json`")))
-}
 
 /// Shows what changed, says what could not be compared, and returns the exit code. That of a change which fails holds even if the
 /// reader closes the pipe before the end.
@@ -77,6 +58,9 @@ fn write_changes(
         }
         DiffFormat::Table => console.write(&table(changes))?,
     }
+    if let Some(note) = other_cluster(old, new) {
+        console.message(&note)?;
+    }
     for (side, missing) in [("OLD", &old.missing), ("NEW", &new.missing)] {
         if !missing.is_empty() {
             let nodes: Vec<String> = missing.iter().map(|node| terminal(node)).collect();
@@ -84,6 +68,14 @@ fn write_changes(
         }
     }
     Ok(())
+}
+
+/// Says that the sides have findings of different clusters, if so.
+fn other_cluster(old: &Snapshot, new: &Snapshot) -> Option<String> {
+    let differ = !old.clusters.is_empty() && !new.clusters.is_empty() && old.clusters != new.clusters;
+    let name = |name: &String| if name.is_empty() { "one without a name".to_owned() } else { terminal(name) };
+    let list = |side: &Snapshot| side.clusters.iter().map(name).collect::<Vec<_>>().join(", ");
+    differ.then(|| format!("OLD and NEW are of different clusters: {} and {}", list(old), list(new)))
 }
 
 fn severity(worst: Option<&Worst>) -> &'static str {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use portolan_engine::model::finding_code::Severity;
 use portolan_report::fingerprint::owner;
-use portolan_report::wire::Finding;
+use portolan_report::wire::{Envelope, Finding};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -15,10 +15,12 @@ use super::identity;
 /// Open and suppressed findings, several pods of a fingerprint folded, and the nodes about which nothing is known.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Snapshot {
-    /// Findings by fingerprint.
-    pub(super) ports: BTreeMap<String, Port>,
+    /// Findings by cluster and fingerprint.
+    pub(super) ports: BTreeMap<(String, String), Port>,
     /// Nodes whose answer is missing or incomplete.
     pub(crate) missing: BTreeSet<String>,
+    /// Names of the clusters of the findings; an empty one for findings without a name.
+    pub(super) clusters: BTreeSet<String>,
 }
 
 /// All findings of one fingerprint.
@@ -117,33 +119,43 @@ impl Snapshot {
         missing: BTreeSet<String>,
         namespace: Option<&str>,
     ) -> Result<Self, SnapshotError> {
-        let mut latest: BTreeMap<(String, String), Finding> = BTreeMap::new();
+        let mut latest: BTreeMap<(Option<String>, String, String), Finding> = BTreeMap::new();
         for item in items {
             match item.get("kind").and_then(Value::as_str) {
-                Some("Finding") => {}
+                // The scan of an older version writes no kind.
+                Some("Finding") | None => {}
                 Some(kind) => return Err(SnapshotError::OtherKind(format!("objects of the kind {kind:?}"))),
-                None => return Err(SnapshotError::OtherKind("objects without a kind".to_owned())),
             }
             let finding =
                 Finding::deserialize(item).map_err(|error| SnapshotError::NotAFinding(error.to_string()))?;
             let is_wanted = namespace
                 .is_none_or(|wanted| finding.pod.as_ref().is_some_and(|pod| pod.namespace == wanted));
             if is_wanted {
-                latest.insert((finding.envelope.node.clone(), finding.id.clone()), finding);
+                let Envelope { cluster, node, .. } = finding.envelope.clone();
+                latest.insert((cluster, node, finding.id.clone()), finding);
             }
         }
-        let mut snapshot = Self { ports: BTreeMap::new(), missing };
+        let mut snapshot = Self { missing, ..Self::default() };
         for finding in latest.values() {
             snapshot.add(finding);
         }
         Ok(snapshot)
     }
 
+    /// Returns the snapshot of one cluster without the cluster's name in its keys.
+    pub(super) fn without_cluster(&self) -> Self {
+        let ports = self.ports.iter();
+        let ports = ports.map(|((_, print), port)| ((String::new(), print.clone()), port.clone())).collect();
+        Self { ports, ..self.clone() }
+    }
+
     fn add(&mut self, finding: &Finding) {
         if finding.state == "resolved" {
             return;
         }
-        let port = self.ports.entry(identity::of(finding)).or_default();
+        let cluster = finding.envelope.cluster.clone().unwrap_or_default();
+        self.clusters.insert(cluster.clone());
+        let port = self.ports.entry((cluster, identity::of(finding))).or_default();
         let location = location(finding);
         if port.place.workload.is_empty() || location < port.place {
             port.place = location;

@@ -157,12 +157,42 @@ fn the_agents_lines_are_read_and_the_last_of_an_id_counts() {
 }
 
 #[test]
+fn findings_without_a_kind_are_those_of_an_older_scan() {
+    let with = finding("a", "web-1", 1, "high", "open");
+    let mut without = with.clone();
+    without.as_object_mut().expect("an object").remove("kind");
+    assert_eq!(kinds(&list(&[without.clone()], &[]), &list(&[with], &[])), []);
+    assert_eq!(kinds(&list(&[], &[]), &list(&[without], &[])), [(1, Kind::New)]);
+}
+
+#[test]
+fn clusters_are_told_apart_and_different_ones_are_said() {
+    let of = |cluster: &str, port: u16| {
+        let mut finding = finding("a", "web-1", port, "high", "open");
+        finding["cluster"] = json!(cluster);
+        finding
+    };
+    // The same node, pod and port in two clusters of one file.
+    let both = list(&[of("east", 1), of("west", 1)], &[]);
+    assert_eq!(kinds(&list(&[of("east", 1)], &[]), &both), [(1, Kind::New)]);
+    let (old, new) = (list(&[of("east", 1)], &[]), list(&[of("west", 1), of("west", 2)], &[]));
+    assert_eq!(kinds(&old, &new), [(2, Kind::New)]);
+    let (_, messages, _) = shown(&old, &new, DiffFormat::Table);
+    assert_eq!(messages, "OLD and NEW are of different clusters: east and west\n");
+    let (_, messages, _) = shown(&list(&[], &[]), &new, DiffFormat::Table);
+    assert_eq!(messages, "");
+    let unnamed = list(&[finding("a", "web-1", 1, "high", "open")], &[]);
+    assert_eq!(kinds(&unnamed, &old), []);
+}
+
+#[test]
 fn other_files_are_refused() {
     let refused = |text: &str| Snapshot::parse(text, None).expect_err("no findings");
     assert_eq!(refused(" \n"), SnapshotError::Empty);
     assert!(matches!(refused("{\"items\": ["), SnapshotError::NotJson(_)));
     assert!(matches!(refused("[{\"kind\": \"Listener\"}]"), SnapshotError::OtherKind(_)));
     assert!(matches!(refused("{\"a\": 1}"), SnapshotError::OtherKind(_)));
+    assert!(matches!(refused("[{\"listener\": 1}]"), SnapshotError::NotAFinding(_)));
     assert!(matches!(refused("[{\"kind\": \"Finding\"}]"), SnapshotError::NotAFinding(_)));
 }
 

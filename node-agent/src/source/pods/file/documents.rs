@@ -306,3 +306,50 @@ impl<'de> Visitor<'de> for ItemsSeed<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Written, read};
+
+    #[test]
+    fn a_broken_secret_is_named_by_its_line_and_none_of_its_text() {
+        let head = "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\nstringData:\n";
+        for value in [
+            "  token: s3cr3t: x\n",
+            "  token: \"s3cr3t\n",
+            "  token: 's3cr3t' s3cr3t\n",
+            "  token: \"\\s3cr3t\"\n",
+            "  token: {s3cr3t\n",
+            "  token: [s3cr3t}\n",
+            "  token: *s3cr3t\n",
+            "  token: !s3cr3t!s3cr3t x\n",
+            "  token: !<s3cr3t x\n",
+            "  token: !!float s3cr3t\n",
+            "  token: !!binary s3cr3t\n",
+            "  token: @s3cr3t\n",
+            "  token: %s3cr3t\n",
+            "  token: &s3cr3t &s3cr3t x\n",
+            "  token: |s3cr3t\n",
+            "  token: a\n s3cr3t\n",
+            "\ttoken: s3cr3t\n",
+        ] {
+            let text = format!("{head}{value}");
+            let mut faults = Vec::new();
+            read(&text, |written| {
+                if let Written::Fault { problem, .. } = written {
+                    faults.push(problem);
+                }
+            });
+            assert!(!faults.iter().any(|fault| fault.contains("s3cr3t")), "{value}: {faults:?}");
+        }
+        let mut faults = 0;
+        read(&format!("{head}  token: s3cr3t: x\n"), |written| {
+            faults += usize::from(matches!(written, Written::Fault { line: 5, .. }));
+        });
+        assert_eq!(faults, 1);
+        read("{\"kind\": \"Secret\", \"data\": {\"token\": \"s3cr3t\" \"s3cr3t\"}}", |written| {
+            let said = format!("{written:?}");
+            assert!(said.contains("Fault") && !said.contains("s3cr3t"), "{said}");
+        });
+    }
+}
