@@ -33,6 +33,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Baseline(args) => run_query(query::baseline(&args, &mut Console::standard())),
         Command::Policy(args) => run_query(query::policy::run(&args, &mut Console::standard())),
         Command::Declare(args) => run_query(query::declare::run(&args, &mut Console::standard())),
+        Command::Images(args) => run_query(query::images::run(&args, &mut Console::standard())),
+        Command::Diff(args) => run_query(query::diff::run(&args, &mut Console::standard())),
         Command::Top(args) => run_query(query::top(&args, &mut Console::standard())),
         Command::Status(args) => run_query(query::status(&args, &mut Console::standard())),
         Command::Completion { shell } => {

@@ -10,6 +10,8 @@ use portolan_client::args::{
     BaselineArgs, ExplainArgs, FindingsArgs, ListArgs, ListenersArgs, NodeTopArgs, PolicyArgs, StatusArgs,
 };
 use portolan_client::query::declare::args::DeclareArgs;
+use portolan_client::query::diff::args::NodeDiffArgs;
+use portolan_client::query::images::args::NodeImagesArgs;
 
 use agent::AgentArgs;
 use local::{DoctorArgs, ScanArgs};
@@ -51,6 +53,11 @@ pub enum Command {
     /// Print a patch that declares the ports in use of a pod or workload, with comments on what it leaves out
     #[command(after_help = portolan_client::query::declare::args::EXAMPLES)]
     Declare(DeclareArgs),
+    /// Show for each container image which ports its containers open on this node, by which process, and how often they are called
+    Images(NodeImagesArgs),
+    /// Show what is new, worse, better or gone on this node since earlier findings; exit code 1 if something is new or worse
+    #[command(after_help = DIFF_EXAMPLES)]
+    Diff(NodeDiffArgs),
     /// Show the ports with the most traffic, summed over the pods of a workload
     Top(NodeTopArgs),
     /// Show the agent's state: hooks, sources, limits, and losses
@@ -76,6 +83,14 @@ Examples:
 Signals: SIGTERM and SIGINT end the agent; SIGHUP, unless the agent was started from a terminal, makes it read the configuration file and the manifests again at once.
 
 Exit codes: 0 ended as asked, 2 wrong use or configuration, 4 this node does not allow it (stderr says what is missing).";
+
+const DIFF_EXAMPLES: &str = "\
+Examples:
+  portolan findings -o json > before.json
+  portolan diff before.json              # what is new or worse since then
+  portolan diff before.json after.json   # two files need no agent
+
+Exit codes: 0 nothing new or worse, 1 something is new or worse, 2 wrong use, 3 the answer is partial.";
 
 const SCAN_EXAMPLES: &str = "\
 Examples:

@@ -67,6 +67,8 @@ async fn run_into(line: &str, out: impl Write, words: impl Write) -> Exit {
         Command::Status(args) => query::status(&args, &mut console).await,
         Command::Baseline(args) => query::baseline(&args, &mut console).await,
         Command::Top(args) => query::top(&args, &mut console).await,
+        Command::Images(args) => query::images::run(&args, &mut console).await,
+        Command::Diff(args) => query::diff::run(&args, &mut console).await,
         other => panic!("{other:?}"),
     }
 }

@@ -22,6 +22,7 @@ mod images;
 #[cfg(feature = "cluster")]
 mod kubectl_portolan;
 mod model;
+mod one_agent;
 mod page;
 mod parameters;
 mod routes;

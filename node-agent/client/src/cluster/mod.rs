@@ -19,6 +19,7 @@ mod forward;
 mod images;
 mod list;
 mod names;
+mod node_kind;
 mod policy;
 mod proxy;
 mod refusal;

@@ -41,6 +41,16 @@ impl WhenEmpty {
     }
 }
 
+impl Scope {
+    /// Returns the program that asks them, as users call it.
+    pub(crate) const fn program(self) -> &'static str {
+        match self {
+            Self::OneNode => "portolan",
+            Self::AllNodes => "kubectl portolan",
+        }
+    }
+}
+
 impl FilterArgs {
     /// Returns a sentence that says that nothing matches, names the filters, and says what to do.
     ///

@@ -58,7 +58,7 @@ pub(super) async fn doctor(
     checks.push(nodes::check(&fleet.client(), &on).await);
     checks.extend(silent(&answers, fleet.agents(), &statuses));
     checks.extend(unready_pods(&answers, fleet.agents()));
-    checks.push(versions(&statuses));
+    checks.extend(versions(&statuses));
     checks.extend(statuses.iter().flat_map(agent));
     show_checks(&checks, args.output, console)?;
     let is_partial = answers.report_missing(console)?;
@@ -113,24 +113,27 @@ fn unready_pods(answers: &Answers, agents: &[Agent]) -> Vec<Check> {
     agents.iter().filter(|agent| !is_missing(agent)).filter_map(check).collect()
 }
 
-/// Checks that all agents have the version of this plugin.
-fn versions(statuses: &[AgentStatus]) -> Check {
+/// Checks that all agents have the version of this plugin. `None` if no agent said its version.
+fn versions(statuses: &[AgentStatus]) -> Option<Check> {
     let own = env!("CARGO_PKG_VERSION");
     let mut by_version: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for status in statuses {
         by_version.entry(&status.version).or_default().push(&status.envelope.node);
     }
+    if by_version.is_empty() {
+        return None;
+    }
     if by_version.keys().all(|version| *version == own) {
-        return Check::ok("versions", format!("agents and plugin are of version {own}"));
+        return Some(Check::ok("versions", format!("agents and plugin are of version {own}")));
     }
     let found = by_version
         .iter()
         .map(|(version, nodes)| format!("{version} on {}", check::names(nodes.iter().copied())));
-    Check::warn(
+    Some(Check::warn(
         "versions",
         format!("the plugin is {own}, the agents are {}", found.collect::<Vec<_>>().join("; ")),
         "upgrade the release, or install the plugin of the agents' version",
-    )
+    ))
 }
 
 /// Returns the checks of one agent: one per thing that is amiss, or one that is ok.

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt;
 
+use crate::cluster::node_kind;
+
 /// Annotation in which kubeadm keeps the socket of the node's runtime.
 const KUBEADM_SOCKET: &str = "kubeadm.alpha.kubernetes.io/cri-socket";
 /// Label that MicroK8s gives its nodes.
 const MICROK8S: &str = "microk8s.io/cluster";
-/// Label of EKS, and its value on nodes that are one pod's virtual machine.
-const FARGATE: (&str, &str) = ("eks.amazonaws.com/compute-type", "fargate");
 
 /// A place of the node in which the socket of its container runtime is looked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,15 +68,10 @@ fn obstacle(node: &Node) -> Option<String> {
     let facts = status.and_then(|status| status.node_info.as_ref());
     let system = facts.map_or("", |facts| facts.operating_system.as_str());
     if !system.is_empty() && system != "linux" {
-        return Some(format!(
-            "runs {system}, and portolan looks at Linux only (--node-selector kubernetes.io/os=linux leaves it out)"
-        ));
+        return Some(node_kind::of_system(system));
     }
-    if node.labels().get(FARGATE.0).is_some_and(|kind| kind == FARGATE.1) {
-        return Some(format!(
-            "is a Fargate node, which runs one pod and no other ('--node-selector {}!={}' leaves it out)",
-            FARGATE.0, FARGATE.1
-        ));
+    if let Some(reason) = node_kind::without_agents(node.labels()) {
+        return Some(reason);
     }
     let conditions = status.and_then(|status| status.conditions.as_ref()).into_iter().flatten();
     let ready = conditions.into_iter().find(|condition| condition.type_ == "Ready")?;

@@ -21,6 +21,17 @@ pub struct DiffArgs {
     pub output: DiffFormat,
 }
 
+/// Options of `portolan diff`.
+#[derive(Clone, Debug, Args)]
+pub struct NodeDiffArgs {
+    /// What is compared, and how it is shown.
+    #[command(flatten)]
+    pub diff: DiffArgs,
+    /// The agent's HTTP address: http://HOST:PORT or unix:PATH
+    #[arg(long, env = "PORTOLAN_SERVER", default_value = "http://127.0.0.1:9470", value_name = "URL")]
+    pub server: String,
+}
+
 /// Output format of `diff`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 #[expect(missing_docs, reason = "doc comments of variants would become help texts")]

@@ -4,9 +4,12 @@ pub mod args;
 pub(crate) mod changes;
 pub(crate) mod file;
 mod identity;
+mod node;
 pub(crate) mod snapshot;
 #[cfg(test)]
 mod tests;
+
+use std::collections::BTreeSet;
 
 use portolan_report::cells::NONE;
 use portolan_report::escape::terminal;
@@ -16,11 +19,52 @@ use serde_json::{Value, json};
 
 use super::console::Console;
 use super::error::QueryError;
-use super::show;
+use super::filters::Pairs;
+use super::show::{self, Subject};
 use crate::exit::Exit;
-use args::DiffFormat;
+use args::{DiffArgs, DiffFormat};
 use changes::{Change, Kind};
+pub use node::run;
 use snapshot::{Snapshot, Worst};
+
+/// Reads the sides that are files. The new one is `None` if it is to be asked for.
+///
+/// # Errors
+/// [`QueryError::BadFile`] if a file cannot be read, has no findings, or stdin is both sides.
+pub(crate) fn sides(args: &DiffArgs) -> Result<(Snapshot, Option<Snapshot>), QueryError> {
+    if file::are_both_stdin(&args.old, args.new.as_deref()) {
+        let reason = "it is OLD and NEW: stdin can be one side only".to_owned();
+        return Err(QueryError::BadFile { path: "stdin".to_owned(), reason });
+    }
+    let namespace = args.namespace.as_deref();
+    let old = file::read(&args.old, namespace)?;
+    let new = args.new.as_ref().map(|path| file::read(path, namespace)).transpose()?;
+    Ok((old, new))
+}
+
+/// Returns the filters of the findings that are asked for.
+pub(crate) fn filters(namespace: Option<&str>) -> Pairs {
+    let mut filters = vec![("state", "open,suppressed".to_owned())];
+    filters.extend(namespace.map(|name| ("namespace", name.to_owned())));
+    filters
+}
+
+/// Returns the snapshot of what agents answered. `missing` are the nodes about which nothing, or not all, is known.
+///
+/// # Errors
+/// [`QueryError::NotUnderstood`] of `server` if an object is not a finding.
+pub(crate) fn answered(
+    items: &[Value],
+    missing: BTreeSet<String>,
+    namespace: Option<&str>,
+    server: &str,
+) -> Result<Snapshot, QueryError> {
+    Snapshot::of(items, missing, namespace).map_err(|error| QueryError::NotUnderstood {
+        server: server.to_owned(),
+        path: Subject::Findings.path().to_owned(),
+        reason: error.to_string(),
+    })
+}
 
 /// Shows what changed, says what could not be compared, and returns the exit code. That of a change which fails holds even if the
 /// reader closes the pipe before the end.

@@ -90,7 +90,7 @@ impl Snapshot {
             let list = match value {
                 Value::Array(list) => list,
                 Value::Object(mut object) if object.get("items").is_some_and(Value::is_array) => {
-                    missing.extend(nodes(object.get("missing")));
+                    missing.extend(missing_nodes(object.get("missing")));
                     match object.remove("items") {
                         Some(Value::Array(list)) => list,
                         _ => Vec::new(),
@@ -142,6 +142,11 @@ impl Snapshot {
         Ok(snapshot)
     }
 
+    /// Returns the nodes of all open findings, with repeats.
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = &String> {
+        self.ports.values().flat_map(|port| &port.nodes)
+    }
+
     /// Returns the snapshot of one cluster without the cluster's name in its keys.
     pub(super) fn without_cluster(&self) -> Self {
         let ports = self.ports.iter();
@@ -181,7 +186,7 @@ impl Snapshot {
 }
 
 /// Returns the names of the nodes in the field `missing` of a list.
-fn nodes(missing: Option<&Value>) -> impl Iterator<Item = String> {
+fn missing_nodes(missing: Option<&Value>) -> impl Iterator<Item = String> {
     let nodes = missing.and_then(Value::as_array).into_iter().flatten();
     nodes.filter_map(|missing| missing.get("node").and_then(Value::as_str).map(str::to_owned))
 }

@@ -18,6 +18,17 @@ pub struct ImagesArgs {
     pub filter: FilterArgs,
 }
 
+/// Options of `portolan images`.
+#[derive(Clone, Debug, Args)]
+pub struct NodeImagesArgs {
+    /// The agent's HTTP address: http://HOST:PORT or unix:PATH
+    #[arg(long, env = "PORTOLAN_SERVER", default_value = "http://127.0.0.1:9470", value_name = "URL")]
+    pub server: String,
+    /// Which images are shown, and how.
+    #[command(flatten)]
+    pub images: ImagesArgs,
+}
+
 /// Output format of `images`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 #[expect(missing_docs, reason = "doc comments of variants would become help texts")]
