@@ -69,9 +69,7 @@ pub fn run(args: &ScanArgs) -> Exit {
     inputs.extend(from_sources);
     let mut options = stage_options::netns(netns_dirs(args), args.include_host, &sources);
     if args.host_root.is_some() {
-        for line in host_root::missing_dirs(&options.dirs) {
-            let _ = writeln!(io::stderr(), "portolan: {line}");
-        }
+        say(&host_root::missing_dirs(&options.dirs));
     }
     let host_pods = host_pods::host_pods(&inputs);
     if !host_pods.is_empty() && options.host == HostNetns::FactsOnly {
@@ -100,13 +98,18 @@ pub fn run(args: &ScanArgs) -> Exit {
     let selector = args.filter.selector.clone().unwrap_or_default();
     let asked = (args.filter.namespace.as_deref(), &selector);
     let notes = [host_pods::note(&host_pods, asked, &options.proc_root), unproven_note(&unproven)];
-    for note in notes.iter().flatten() {
-        let _ = writeln!(io::stderr(), "portolan: {note}");
-    }
+    say(&notes.into_iter().flatten().collect::<Vec<_>>());
     match show(&findings, suppressed, &converter, &collected, args) {
         Ok(()) if is_amiss && args.strict => report("--strict: the manifests are not right", Exit::WrongUse),
         Ok(()) => exit_of(&findings, &collected, args),
         Err(error) => report(&error, Exit::Partial),
+    }
+}
+
+/// Writes lines to stderr. If it is closed, there is nowhere left to say them.
+fn say(lines: &[String]) {
+    for line in lines {
+        let _ = writeln!(io::stderr(), "portolan: {line}");
     }
 }
 
