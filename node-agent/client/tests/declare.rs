@@ -393,7 +393,11 @@ fn a_second_protocol_of_a_port_is_added_also_if_the_manifest_leaves_the_first_ou
         "side tcp-9191 9191/TCP",
     ];
     for (manifest, format) in [(&*silent, Kustomize), (DEPLOYMENT, Kustomize), (&*silent, Yaml)] {
-        assert_eq!(applied_to(manifest, &of_deployment(&[udp.clone()]), format), expected, "{format:?}");
+        assert_eq!(
+            applied_to(manifest, &of_deployment(std::slice::from_ref(&udp)), format),
+            expected,
+            "{format:?}"
+        );
     }
 }
 
