@@ -166,11 +166,10 @@ fn what_is_left_out_is_said_with_its_reason() {
         assert_remark(&draft, why);
         let written = written(&draft, Yaml).expect("text");
         assert_eq!(written.text, "");
-        assert!(
-            written.messages[0].starts_with("nothing to declare: deployment shop/web"),
-            "{:?}",
-            written.messages
-        );
+        let is_unknown = why == "which container serves it is unknown";
+        let then =
+            if is_unknown { "nothing can be declared: " } else { "nothing to declare: deployment shop/web" };
+        assert!(written.messages[0].starts_with(then), "{:?}", written.messages);
     }
 }
 
@@ -398,8 +397,21 @@ fn a_second_protocol_of_a_port_is_added_also_if_the_manifest_leaves_the_first_ou
         "side tcp-9191 9191/TCP",
     ];
     for (manifest, format) in [(&*silent, Kustomize), (DEPLOYMENT, Kustomize), (&*silent, Yaml)] {
-        assert_eq!(applied_to(manifest, &of_deployment(&[udp.clone()]), format), expected, "{format:?}");
+        assert_eq!(
+            applied_to(manifest, &of_deployment(std::slice::from_ref(&udp)), format),
+            expected,
+            "{format:?}"
+        );
     }
+}
+
+#[test]
+fn json_has_each_warning_once_in_its_messages() {
+    let external = with(called(9090), json!({"code": "undeclared-external"}));
+    let draft = draft(&[basis(&[pod(&[external])])], false, Json).expect("a draft");
+    let said = written(&draft, Json).expect("text").messages;
+    let warnings = said.iter().filter(|line| line.contains("was called from outside the cluster"));
+    assert_eq!((draft.warnings.len(), warnings.count()), (1, 1), "{said:?}");
 }
 
 #[test]

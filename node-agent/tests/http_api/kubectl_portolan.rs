@@ -148,9 +148,12 @@ async fn every_command_shows_all_nodes_in_one_answer() {
 #[tokio::test]
 async fn filters_that_nothing_matches_are_not_called_all_well() {
     let cluster = of_two_nodes("cluster-nope").await;
-    for command in
-        ["findings -n nope", "findings --code nope", "listeners -n nope", "connections -n nope -o wide"]
-    {
+    for command in [
+        "findings -n nope",
+        "findings --code port-storm -n nope",
+        "listeners -n nope",
+        "connections -n nope -o wide",
+    ] {
         let outcome = cluster.run(command).await;
         let then = "Nothing matches what was asked; without these filters there may be more.\n";
         assert_eq!((outcome.out.as_str(), outcome.words.as_str()), ("", then), "{command}");
