@@ -149,7 +149,6 @@ fn length_text(length: SignedDuration) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
 
     use super::*;
     use crate::test_objects::listener;

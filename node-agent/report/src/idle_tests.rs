@@ -1,7 +1,5 @@
 //! The rules of idle ports, one test for each.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
-
 use super::*;
 use crate::test_objects;
 use crate::wire::Via;

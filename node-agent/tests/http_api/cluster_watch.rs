@@ -284,7 +284,7 @@ async fn an_api_server_that_is_away_is_said_once() {
     during(&cluster, "findings --watch -o name", &streams, async {
         eventually("all are listed", || streams.out.text().lines().count() == 4).await;
         cluster.server.go_away().await;
-        streams.says("the agents' pods cannot be listed").await;
+        streams.says("cannot reach the API server").await;
         cluster.server.come_back().await;
         streams.says("the agents' pods can be listed again").await;
         cluster.agents[0].publish(&change("node-1", 81));
@@ -292,7 +292,7 @@ async fn an_api_server_that_is_away_is_said_once() {
     })
     .await;
     println!("stderr:\n{}", streams.words.text());
-    assert_eq!(streams.count_said("cannot be listed"), 1, "{}", streams.words.text());
+    assert_eq!(streams.count_said("cannot reach the API server"), 1, "{}", streams.words.text());
 }
 
 #[tokio::test]

@@ -7,8 +7,8 @@ use portolan_report::wire::{Listener, Report, Traffic};
 /// Upper bound of a line's length in bytes, including the newline. Lines are shorter.
 pub const MAX_LINE: usize = 16 * 1024;
 
-/// Returns the report as JSON with a newline. A line that is too long loses peers first, then declarations and the
-/// executable. `None` if it is still too long, which converted reports never are.
+/// Returns the report as JSON with a newline. A line that is too long loses peers first, then declarations,
+/// policies, other processes and the executable. `None` if it is still too long, which converted reports never are.
 #[must_use]
 pub fn ndjson(report: &Report) -> Option<Bytes> {
     let line = serialise(report)?;
@@ -59,6 +59,7 @@ fn cut_lists(report: &mut Report) {
     let shorten = |listener: &mut Listener| {
         listener.declaration.declared_by.truncate(2);
         listener.declaration.explained_by.truncate(2);
+        listener.other_processes.truncate(2);
         listener.traffic.truncated = true;
         if let Some(process) = &mut listener.process {
             process.executable = None;
@@ -68,6 +69,7 @@ fn cut_lists(report: &mut Report) {
         Report::Finding(finding) => {
             finding.declaration.declared_by.truncate(2);
             finding.declaration.explained_by.truncate(2);
+            finding.policy.policies.truncate(2);
             finding.traffic.truncated = true;
             if let Some(listener) = &mut finding.listener {
                 shorten(listener);
