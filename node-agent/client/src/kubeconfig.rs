@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use kube::client::AuthError;
 use kube::config::{Kubeconfig, KubeconfigError, LoadDataError};
 use portolan_report::error_text::causes;
 use serde_saphyr::Error as YamlError;
@@ -28,6 +29,14 @@ pub fn read(path: Option<&Path>) -> Result<Kubeconfig, String> {
         let next = read_file(path)?;
         merged.merge(next).map_err(|error| format!("{}: {}", path.display(), fault(&error)))
     })
+}
+
+/// Reads the same again, for messages. `None` if that fails, or if a file is a pipe, which can be read once only.
+#[must_use]
+pub fn read_again(path: Option<&Path>) -> Option<Kubeconfig> {
+    let paths = path.map_or_else(variable_paths, |path| vec![path.to_owned()]);
+    let is_file = |path: &PathBuf| path.metadata().is_ok_and(|metadata| metadata.is_file());
+    if paths.iter().all(is_file) { read(path).ok() } else { None }
 }
 
 /// Names the files that [`read`] reads, for messages.
@@ -65,16 +74,59 @@ pub fn fault(error: &KubeconfigError) -> String {
     }
 }
 
-/// Returns the error of a client that cannot be made of a kubeconfig, without any of its text.
+/// Returns the error of a client that cannot be made of a kubeconfig, without any of its text. `program` is what
+/// [`credentials_program`] returns for it.
 #[must_use]
-pub fn client_fault(error: &kube::Error) -> String {
+pub fn client_fault(error: &kube::Error, program: Option<&str>) -> String {
     match error {
         kube::Error::InferKubeconfig(error) => fault(error),
+        kube::Error::Auth(error) => auth_fault(error, program),
         kube::Error::RustlsTls(_) => {
             "client-certificate, client-key or certificate-authority of the kubeconfig cannot be \
                                       used: expected certificates and an unencrypted key in PEM"
                 .to_owned()
         }
+        error => causes(error),
+    }
+}
+
+/// Returns the program that gives the credentials of a context, where the kubeconfig names one. `context`: that of the kubeconfig if
+/// `None`.
+#[must_use]
+pub fn credentials_program(file: &Kubeconfig, context: Option<&str>) -> Option<String> {
+    let context = context.or(file.current_context.as_deref())?;
+    let context = file.contexts.iter().find(|named| named.name == context)?.context.as_ref()?;
+    let user = file.auth_infos.iter().find(|named| Some(&named.name) == context.user.as_ref())?;
+    user.auth_info.as_ref()?.exec.as_ref()?.command.clone()
+}
+
+/// Returns the reason if a request failed because there are no credentials for it, such as a token that could not be renewed.
+#[must_use]
+pub fn missing_credentials(error: &kube::Error) -> Option<String> {
+    let error = match error {
+        kube::Error::Auth(error) => error,
+        kube::Error::Service(error) => error.downcast_ref::<AuthError>()?,
+        _ => return None,
+    };
+    Some(auth_fault(error, None))
+}
+
+/// Says what is wrong with credentials. The client's own words have the program's environment and what it printed.
+fn auth_fault(error: &AuthError, program: Option<&str>) -> String {
+    let program = program.map_or_else(
+        || "the program that the kubeconfig names for credentials".to_owned(),
+        |program| format!("the program {program} of the kubeconfig"),
+    );
+    match error {
+        AuthError::AuthExecStart(error) => format!("{program} cannot be started: {error}"),
+        AuthError::AuthExecRun { out, .. } => {
+            format!("{program} ended with {}; run it by hand to see why", out.status)
+        }
+        AuthError::AuthExecParse(error) => {
+            format!("{program} wrote no ExecCredential: {}{}", place(error), cause(error))
+        }
+        AuthError::AuthExec(_) => format!("{program} gave no credentials; run it by hand to see why"),
+        AuthError::ParseTokenKey(_) => "the token that a program gave cannot be read".to_owned(),
         error => causes(error),
     }
 }
@@ -88,11 +140,15 @@ fn data(field: &str, error: &LoadDataError) -> String {
 
 /// Returns line, column and cause of an error in YAML.
 fn yaml(error: &YamlError) -> String {
-    let place = error
-        .location()
+    format!("{}{}; expected {EXPECTED}", place(error), cause(error))
+}
+
+/// Returns line and column of an error in YAML.
+fn place(error: &YamlError) -> String {
+    let location = error.location();
+    location
         .map(|location| format!("line {}, column {}: ", location.line(), location.column()))
-        .unwrap_or_default();
-    format!("{place}{}; expected {EXPECTED}", cause(error))
+        .unwrap_or_default()
 }
 
 /// Returns the cause in words that have nothing of the file: neither values nor keys.
@@ -164,7 +220,7 @@ mod tests {
             let file = Kubeconfig::from_yaml(&text).expect("a kubeconfig");
             let options = kube::config::KubeConfigOptions::default();
             let said = match kube::Config::from_custom_kubeconfig(file, &options).await {
-                Ok(config) => client_fault(&kube::Client::try_from(config).err().expect("no client")),
+                Ok(config) => client_fault(&kube::Client::try_from(config).err().expect("no client"), None),
                 Err(error) => fault(&error),
             };
             assert!(said.contains(key) && !said.contains("s3cr3t") && !said.contains("115, 51"), "{said}");

@@ -196,11 +196,24 @@ async fn a_program_of_the_kubeconfig_gives_the_credentials() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_program_that_gives_no_credentials_is_named_in_one_line() {
     let cluster = Cluster::start().await;
-    let kubeconfig = cluster.kubeconfig("", &user_of_program(&cluster.scratch, "exit 7\n"));
-    let outcome = run(kubeconfig, "listeners -o name", &[]).await;
-    assert_eq!((outcome.code, outcome.out.as_str()), (Some(2), ""), "{}", outcome.err);
-    assert!(outcome.err.contains("credentials.sh"), "{}", outcome.err);
-    assert_eq!(outcome.err.lines().count(), 1, "{}", outcome.err);
+    for (program, said) in [
+        ("echo \"$WHO\"; exit 7\n", "the program sh of the kubeconfig ended with exit status: 7"),
+        (
+            "echo \"Login of $WHO: ok: yes\"\n",
+            "the program sh of the kubeconfig wrote no ExecCredential: line 1",
+        ),
+        (
+            "echo \"{\\\"status\\\": \\\"$WHO\\\"}\"\n",
+            "the program sh of the kubeconfig wrote no ExecCredential",
+        ),
+    ] {
+        let kubeconfig = cluster.kubeconfig("", &user_of_program(&cluster.scratch, program));
+        let outcome = run(kubeconfig, "listeners -o name", &[]).await;
+        assert_eq!((outcome.code, outcome.out.as_str()), (Some(2), ""), "{}", outcome.err);
+        assert!(outcome.err.contains(said), "{}", outcome.err);
+        assert!(!outcome.err.contains(TOKEN), "no secret of the program: {}", outcome.err);
+        assert_eq!(outcome.err.lines().count(), 1, "{}", outcome.err);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -151,37 +151,40 @@ impl ApiAccess {
         if let Some(client) = known {
             return Ok(client);
         }
-        let mut config = self.config().await?;
+        let (mut config, program) = self.config().await?;
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         // The client's own retries would add to the agent's back-off.
         config.default_retry = false;
-        let client = Client::try_from(config)
-            .map_err(|error| ApiFault::Credentials { reason: one_line(&kubeconfig::client_fault(&error)) })?;
+        let client = Client::try_from(config).map_err(|error| {
+            let reason = kubeconfig::client_fault(&error, program.as_deref());
+            ApiFault::Credentials { reason: one_line(&reason) }
+        })?;
         *self.client.lock().unwrap_or_else(PoisonError::into_inner) = Some(client.clone());
         Ok(client)
     }
 
-    async fn config(&self) -> Result<Config, ApiFault> {
+    /// Returns the configuration of a client, and the program that gives the credentials, if there is one.
+    async fn config(&self) -> Result<(Config, Option<String>), ApiFault> {
         let fault = |reason: String| ApiFault::Credentials { reason: one_line(&reason) };
         let is_from_pod = std::env::var_os("KUBECONFIG").is_none() && is_in_cluster();
         if self.kubeconfig.is_none() && is_from_pod {
-            return Config::incluster().map_err(|error| fault(causes(&error)));
+            return match Config::incluster() {
+                Ok(config) => Ok((config, None)),
+                Err(error) => Err(fault(causes(&error))),
+            };
         }
         let file = kubeconfig::read(self.kubeconfig.as_deref()).map_err(fault)?;
+        let program = kubeconfig::credentials_program(&file, None);
         let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await;
-        config.map_err(|error| fault(kubeconfig::fault(&error)))
+        Ok((config.map_err(|error| fault(kubeconfig::fault(&error)))?, program))
     }
 }
 
 /// Tells missing credentials from an unreachable server.
 fn send_fault(error: &kube::Error) -> ApiFault {
-    let reason = causes(error).replace("ServiceError: ", "");
-    match error {
-        kube::Error::Auth(_) => ApiFault::Credentials { reason },
-        kube::Error::Service(error) if error.is::<kube::client::AuthError>() => {
-            ApiFault::Credentials { reason }
-        }
-        _ => ApiFault::Unreachable { reason },
+    match kubeconfig::missing_credentials(error) {
+        Some(reason) => ApiFault::Credentials { reason },
+        None => ApiFault::Unreachable { reason: causes(error).replace("ServiceError: ", "") },
     }
 }
 

@@ -39,11 +39,13 @@ pub(super) async fn client(args: &ClusterArgs) -> Result<Client, ClusterError> {
     let options = KubeConfigOptions { context: args.context.clone(), ..KubeConfigOptions::default() };
     let file = kubeconfig::read(args.kubeconfig.as_deref()).map_err(ClusterError::Credentials)?;
     let of_cluster = proxy::of_context(&file, args.context.as_deref()).map(str::to_owned);
+    let program = kubeconfig::credentials_program(&file, args.context.as_deref());
     let config = Config::from_custom_kubeconfig(file, &options).await;
     let mut config = config.map_err(|error| ClusterError::Credentials(kubeconfig::fault(&error)))?;
     config.proxy_url = proxy::choose(&config.cluster_url, of_cluster.as_deref())
         .map_err(|error| ClusterError::Credentials(format!("the proxy is not a URL: {error}")))?;
-    Client::try_from(config).map_err(|error| ClusterError::Credentials(kubeconfig::client_fault(&error)))
+    Client::try_from(config)
+        .map_err(|error| ClusterError::Credentials(kubeconfig::client_fault(&error, program.as_deref())))
 }
 
 /// Returns one agent per node, sorted by node.

@@ -62,12 +62,16 @@ async fn request(
 
 /// Names the API server and where the command line found it.
 fn place(args: &ClusterArgs) -> String {
-    let file = kubeconfig::read(args.kubeconfig.as_deref()).unwrap_or_default();
+    let origin = kubeconfig::origin(args.kubeconfig.as_deref());
+    let Some(file) = kubeconfig::read_again(args.kubeconfig.as_deref()) else {
+        return format!("the API server of {origin}");
+    };
     let context = args.context.clone().or_else(|| file.current_context.clone()).unwrap_or_default();
     let of_context = file.contexts.iter().find(|named| named.name == context);
     let cluster = of_context.and_then(|named| Some(named.context.as_ref()?.cluster.as_str()));
     let cluster = file.clusters.iter().find(|named| Some(named.name.as_str()) == cluster);
-    let server = cluster.and_then(|named| named.cluster.as_ref()?.server.as_deref()).unwrap_or("?");
-    let origin = kubeconfig::origin(args.kubeconfig.as_deref());
-    format!("the API server {server} (context {context} of {origin})")
+    match cluster.and_then(|named| named.cluster.as_ref()?.server.as_deref()) {
+        Some(server) => format!("the API server {server} (context {context} of {origin})"),
+        None => format!("the API server of {origin}"),
+    }
 }

@@ -4,6 +4,8 @@ use kube::Error;
 use kube::client::UpgradeConnectionError;
 use portolan_report::error_text::causes;
 
+use crate::kubeconfig;
+
 /// Role of the Helm chart that gives what the plugin needs, where the release is called `portolan`.
 pub(super) const ROLE: &str = "the chart's Role portolan-viewer";
 
@@ -33,13 +35,16 @@ pub(super) fn of_list(error: &Error) -> String {
                 status.code, status.message
             )
         }
-        error => format!("the agents' pods cannot be listed: {}", causes(error)),
+        error => format!("the agents' pods cannot be listed: {}", reason(error)),
     }
 }
 
 /// Returns why the API server at this place cannot be reached, and what to do.
 #[must_use]
 pub(super) fn of_connection(error: &Error, place: &str) -> String {
+    if let Some(reason) = kubeconfig::missing_credentials(error) {
+        return format!("no credentials for {place}: {reason}; log in again");
+    }
     let text = causes(error);
     let (reason, advice) = if text.contains("InvalidContentType") {
         ("it does not speak TLS".to_owned(), "is its URL right (https://), and no other service there?")
@@ -49,6 +54,11 @@ pub(super) fn of_connection(error: &Error, place: &str) -> String {
         (deepest(error), "is the cluster up, and the context right?")
     };
     format!("cannot reach {place}: {reason}; {advice}")
+}
+
+/// Returns why a request got no answer. The text has nothing of the kubeconfig or of the programs that it names.
+fn reason(error: &Error) -> String {
+    kubeconfig::missing_credentials(error).unwrap_or_else(|| causes(error))
 }
 
 /// Returns the last cause of an error, without the number of the operating system.
@@ -79,7 +89,7 @@ pub(super) fn of_forward(error: &Error, namespace: &str) -> String {
         Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(code)) if code.as_u16() == 403 => {
             forbidden(SOMEBODY)
         }
-        error => causes(error),
+        error => reason(error),
     }
 }
 
@@ -103,7 +113,7 @@ pub(super) fn of_request(error: &Error, what: &str) -> String {
             format!("cannot {what}: the API server answers {}", status.code)
         }
         Error::Api(status) => format!("cannot {what}: {}", status.message),
-        error => format!("cannot {what}: {}", causes(error)),
+        error => format!("cannot {what}: {}", reason(error)),
     }
 }
 

@@ -55,7 +55,7 @@ pub(super) async fn doctor(
     let on = fleet.nodes();
     let listed = format!("the API server lists the agents' pods, on {} nodes", on.len());
     checks.insert(0, Check::ok("api-server", listed));
-    checks.push(nodes::check(&fleet.client(), &on).await);
+    checks.push(nodes::check(&fleet.client(), &on, fleet.time_limit()).await);
     checks.extend(silent(&answers, fleet.agents(), &statuses));
     checks.extend(unready_pods(&answers, fleet.agents()));
     checks.extend(versions(&statuses));

@@ -1,11 +1,13 @@
 //! Check that every node has the pod of an agent.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{Api, ListParams, PartialObjectMeta};
-use kube::{Client, Error, ResourceExt};
+use kube::{Client, ResourceExt};
 use portolan_report::escape::terminal;
+use tokio::time::timeout;
 
 use super::check::{Check, names};
 use crate::cluster::{node_kind, refusal};
@@ -14,20 +16,16 @@ use crate::cluster::{node_kind, refusal};
 const PAGE: u32 = 500;
 
 /// Compares the nodes with those that have the pod of an agent. Nodes on which none can run are only counted.
-pub(super) async fn check(client: &Client, with: &BTreeSet<&str>) -> Check {
-    let name = "nodes";
-    let all = match list(client).await {
-        Ok(all) => all,
-        Err(error) => {
-            let reason = terminal(&refusal::of_request(&error, "list nodes"));
-            return Check::warn(
-                name,
-                format!("unknown whether every node has an agent: {reason}"),
-                "compare with `kubectl get nodes`",
-            );
-        }
-    };
-    compare(&all, with)
+/// Each page may take as long as the limit.
+pub(super) async fn check(client: &Client, with: &BTreeSet<&str>, time_limit: Duration) -> Check {
+    match list(client, time_limit).await {
+        Ok(all) => compare(&all, with),
+        Err(reason) => Check::warn(
+            "nodes",
+            format!("unknown whether every node has an agent: {}", terminal(&reason)),
+            "compare with `kubectl get nodes`",
+        ),
+    }
 }
 
 fn compare(all: &[PartialObjectMeta<Node>], with: &BTreeSet<&str>) -> Check {
@@ -61,13 +59,16 @@ fn compare(all: &[PartialObjectMeta<Node>], with: &BTreeSet<&str>) -> Check {
     )
 }
 
-/// Returns all nodes. Asks for their metadata only, page by page.
-async fn list(client: &Client) -> Result<Vec<PartialObjectMeta<Node>>, Error> {
+/// Returns all nodes, or why they are not known. Asks for their metadata only, page by page.
+async fn list(client: &Client, time_limit: Duration) -> Result<Vec<PartialObjectMeta<Node>>, String> {
     let api: Api<Node> = Api::all(client.clone());
     let mut params = ListParams::default().limit(PAGE);
     let mut found = Vec::new();
     loop {
-        let page = api.list_metadata(&params).await?;
+        let page = match timeout(time_limit, api.list_metadata(&params)).await {
+            Ok(page) => page.map_err(|error| refusal::of_request(&error, "list nodes"))?,
+            Err(_) => return Err(format!("no answer within {} s (--timeout)", time_limit.as_secs())),
+        };
         found.extend(page.items);
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => params.continue_token = Some(token),

@@ -97,7 +97,9 @@ impl Reviewer {
     async fn all(&self, listed_in: Option<&str>, agents_in: &BTreeSet<&str>) -> Result<Vec<Check>, String> {
         let mut checks = self.of_verbs(listed_in, agents_in).await?;
         if checks.is_empty() {
-            checks.push(Check::ok(NAME, "you may list the agents' pods and use pods/portforward"));
+            // Port-forwards are asked for where agents are.
+            let and_forward = if agents_in.is_empty() { "" } else { " and use pods/portforward" };
+            checks.push(Check::ok(NAME, format!("you may list the agents' pods{and_forward}")));
         }
         checks.extend(self.of_nodes().await?);
         checks.extend(self.of_scan().await?);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use crate::cluster::agents::{self, Agent};
 use crate::cluster::args::ClusterArgs;
@@ -42,7 +42,7 @@ pub(super) async fn list_again(fleet: Fleet, args: ClusterArgs, hurry: Arc<Notif
         }
         since_names += pause;
         pause = (pause * 2).min(LONGEST_PAUSE);
-        let listed = list(&fleet, &args).await;
+        let listed = agents::list(&fleet.client(), &args).await;
         if listed.is_err() && !is_away {
             pause = FIRST_PAUSE;
         }
@@ -62,12 +62,4 @@ pub(super) async fn list_again(fleet: Fleet, args: ClusterArgs, hurry: Arc<Notif
             return;
         }
     }
-}
-
-async fn list(fleet: &Fleet, args: &ClusterArgs) -> Result<Vec<Agent>, ClusterError> {
-    let limit = fleet.time_limit();
-    timeout(limit, agents::list(&fleet.client(), args)).await.unwrap_or_else(|_| {
-        let reason = format!("the agents' pods cannot be listed: no answer within {} s", limit.as_secs());
-        Err(ClusterError::NotListed(reason))
-    })
 }
