@@ -28,12 +28,12 @@ fn the_patch_applied_resolves_the_finding() {
     let agent = world.agent();
     let (web, curler) = (world.actor("web"), world.actor("curler"));
     web.serve("0.0.0.0:8080");
-    web.serve("0.0.0.0:53");
+    web.serve("0.0.0.0:7070");
     web.udp("0.0.0.0:53");
     // Nobody calls this port, so that it stays undeclared.
     web.listen("0.0.0.0:9999");
-    curler.connect_many(world.v4("web", 53), 3);
-    let called = world.finding(&agent, "web", 53, |finding| finding.code == "undeclared-active");
+    curler.connect_many(world.v4("web", 7070), 3);
+    let called = world.finding(&agent, "web", 7070, |finding| finding.code == "undeclared-active");
     let quiet = world.finding(&agent, "web", 9999, |finding| finding.state == "open");
 
     let drafted = declare(&agent, "tier/web");
@@ -55,7 +55,7 @@ fn the_patch_applied_resolves_the_finding() {
         _ => None,
     });
     for (protocol, port, status) in [
-        ("TCP", 53, "declared"),
+        ("TCP", 7070, "declared"),
         ("UDP", 53, "declared"),
         ("TCP", 8080, "declared"),
         ("TCP", 9999, "undeclared"),
