@@ -23,7 +23,7 @@ use crate::query::error::QueryError;
 use crate::query::follow::Topic;
 use crate::query::show::Subject;
 use agent_task::{Message, What};
-use followed::Followed;
+use followed::{Followed, NodeChange};
 use pods::Found;
 use screen::Screen;
 use start::Start;
@@ -149,6 +149,7 @@ impl Watch {
         }
         match what {
             What::Change(_) => {}
+            What::Listing => self.screen.forget(&node),
             What::Item(mut item) => {
                 self.names.fill(&mut item);
                 self.screen.item(&node, item, console)?;
@@ -209,9 +210,12 @@ impl Watch {
         if std::mem::take(&mut self.is_away) {
             console.message("the agents' pods can be listed again")?;
         }
-        for change in self.followed.update(agents) {
-            console.message(&change)?;
+        let changes = self.followed.update(agents);
+        // What the earlier agents of these nodes have listed so far is of no complete table any more.
+        changes.iter().for_each(|change| self.screen.forget(&change.node));
+        for NodeChange { node, what } in changes {
             self.hurry.notify_one();
+            console.message(&format!("{}: {what}", terminal(&node)))?;
         }
         Ok(())
     }

@@ -47,7 +47,7 @@ impl Start {
                 names.fill(&mut item);
                 return screen.item(&node, item, console);
             }
-            What::Gap(_) => {
+            What::Listing | What::Gap(_) => {
                 screen.forget(&node);
                 return Ok(());
             }
