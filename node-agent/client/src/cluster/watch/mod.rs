@@ -114,9 +114,14 @@ async fn follow(
     let mut listing = JoinSet::new();
     listing.spawn(pods::list_again(fleet, cluster.clone(), Arc::clone(&watch.hurry), to));
     loop {
-        tokio::select! {
-            Some(message) = messages.recv() => watch.take(message, console)?,
-            Some(found) = found.recv() => watch.take_found(found, console)?,
+        let taken = tokio::select! {
+            Some(message) = messages.recv() => watch.take(message, console),
+            Some(found) = found.recv() => watch.take_found(found, console),
+        };
+        match taken {
+            // The exit code of --fail-on holds even if nobody reads the messages.
+            Err(error) if error.is_closed_pipe() => return Ok(watch.screen.end().unwrap_or(Exit::Fine)),
+            taken => taken?,
         }
         if let Some(exit) = watch.screen.end() {
             return Ok(exit);
@@ -155,11 +160,10 @@ impl Watch {
                 self.screen.item(&node, item, console)?;
             }
             What::Listed { is_unready } => {
-                self.say_back(&node, console)?;
-                if is_unready {
-                    console.message(&format!("{}: {NOT_READY}", terminal(&node)))?;
-                }
+                let said = self.say_listed(&node, is_unready, console);
+                // Whether or not anybody reads the messages, the table decides --fail-on.
                 self.screen.table_of(&node, console)?;
+                said?;
             }
             What::Resumed => self.say_back(&node, console)?,
             What::Gap(gap) => {
@@ -179,6 +183,20 @@ impl Watch {
                 let reason = perhaps_older(&error);
                 console.message(&format!("{}: {}; it is left out", terminal(&node), terminal(&reason)))?;
             }
+        }
+        Ok(())
+    }
+
+    /// Says what there is to say about a node that was listed.
+    fn say_listed(
+        &mut self,
+        node: &str,
+        is_unready: bool,
+        console: &mut Console<'_>,
+    ) -> Result<(), ClusterError> {
+        self.say_back(node, console)?;
+        if is_unready {
+            console.message(&format!("{}: {NOT_READY}", terminal(node)))?;
         }
         Ok(())
     }
