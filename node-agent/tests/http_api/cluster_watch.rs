@@ -387,6 +387,29 @@ async fn a_reader_that_closes_the_pipe_ends_a_watch_and_the_verdict_stands() {
 }
 
 #[tokio::test]
+async fn the_verdict_of_a_watch_stands_where_nobody_reads_which_nodes_are_missing() {
+    let cluster = of_two_nodes("watch-no-messages").await;
+    cluster.pod("node-3", "Pending");
+    for (severity, exit) in [("high", Exit::FailOn), ("critical", Exit::Fine)] {
+        let line = format!("findings --watch --fail-on {severity}");
+        assert_eq!(cluster.run_into(&line, io::sink(), Gone).await, exit, "{line}");
+    }
+}
+
+#[tokio::test]
+async fn a_finding_that_was_shown_makes_a_watch_fail_also_if_no_agent_is_left() {
+    let cluster = Cluster::new("watch-half-fails").await;
+    let half = HalfList::of(&Served::start(Node::default()).await, true).await;
+    forward_to(&cluster.server, "node-1", half.address);
+    cluster.pod("node-1", "Running");
+    for (severity, exit) in [("low", Exit::FailOn), ("critical", Exit::Partial)] {
+        let outcome = cluster.run(&format!("findings --watch --fail-on {severity} -o name")).await;
+        assert_eq!((outcome.exit, outcome.out.lines().count()), (exit, 1), "{outcome:?}");
+        assert!(outcome.words.starts_with("the answer is partial: of 1 nodes"), "{outcome:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_wrong_question_ends_a_watch_and_an_older_agent_is_left_out() {
     let mut cluster = of_two_nodes("watch-wrong").await;
     let outcome = cluster.run("findings --watch --state nonsense").await;

@@ -36,6 +36,8 @@ impl HalfList {
                     let is_second = request.contains("continue=");
                     let answer = if request.starts_with("GET /v1/watch") {
                         "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n".to_owned()
+                    } else if !request.starts_with("GET /v1/findings") {
+                        "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".to_owned()
                     } else if is_second {
                         "HTTP/1.1 200 OK\r\ncontent-length: 9999\r\n\r\n{\"items\":[".to_owned()
                     } else {
