@@ -45,12 +45,15 @@ block() { head -c 400000 "$1" | sed 's/^/    /'; }
 # The baseline may be the same file, so what was found takes its place only after the comparison.
 found="$RUNNER_TEMP/portolan-found.json"
 prepare "$json"
-if [ -n "$PORTOLAN_JUNIT" ]; then prepare "$PORTOLAN_JUNIT"; fi
+if [ -n "$PORTOLAN_JUNIT" ]; then
+  prepare "$PORTOLAN_JUNIT"
+  # It is written in place, unlike the findings, which take the place of an earlier file.
+  [ ! -e "$PORTOLAN_JUNIT" ] || [ -w "$PORTOLAN_JUNIT" ] || cannot_write "$PORTOLAN_JUNIT"
+fi
 
 code=0
 kubectl-portolan findings ${options[@]+"${options[@]}"} ${limit[@]+"${limit[@]}"} --output json > "$found" || code=$?
 note "$code"
-echo "json=$json" >> "$GITHUB_OUTPUT"
 if [ -n "$PORTOLAN_JUNIT" ]; then
   code=0
   kubectl-portolan findings ${options[@]+"${options[@]}"} ${limit[@]+"${limit[@]}"} --output junit > "$PORTOLAN_JUNIT" || code=$?
@@ -83,4 +86,5 @@ if [ -n "$PORTOLAN_BASELINE" ]; then
   note "$code"
 fi
 mv -f "$found" "$json" || cannot_write "$json"
+echo "json=$json" >> "$GITHUB_OUTPUT"
 exit "$result"

@@ -199,6 +199,38 @@ fn reports_get_their_directory_and_one_that_cannot_be_written_is_no_finding() {
 }
 
 #[test]
+fn a_report_that_may_not_be_replaced_is_no_finding() {
+    let directory = Scratch::new("action-read-only");
+    plugin(directory.directory());
+    let report = directory.path("report.xml");
+    fs::write(&report, "before").unwrap();
+    fs::set_permissions(&report, fs::Permissions::from_mode(0o444)).unwrap();
+    // The superuser may write it all the same.
+    let may_write = fs::OpenOptions::new().append(true).open(&report).is_ok();
+    let asked = run("ask.sh", directory.directory(), &[("PORTOLAN_JUNIT", "report.xml")]);
+    let out = String::from_utf8(asked.stdout).unwrap();
+    assert_eq!(asked.status.code(), Some(if may_write { 0 } else { 2 }), "{out}");
+    assert_eq!(out.contains("\n::error::cannot write report.xml: "), !may_write, "{out}");
+    let kept = if may_write { "output of findings\n" } else { "before" };
+    assert_eq!(fs::read_to_string(&report).unwrap(), kept);
+}
+
+#[test]
+fn the_findings_are_named_only_where_they_are() {
+    for (diff, is_named) in [("2", false), ("1", true)] {
+        let directory = Scratch::new("action-named");
+        plugin(directory.directory());
+        fs::write(directory.path("diff.code"), diff).unwrap();
+        let variables = [("PORTOLAN_BASELINE", "before.json"), ("PORTOLAN_JSON", "findings.json")];
+        let asked = run("ask.sh", directory.directory(), &variables);
+        assert_eq!(asked.status.code().map(|code| code.to_string()).as_deref(), Some(diff), "{asked:?}");
+        assert_eq!(directory.path("findings.json").exists(), is_named);
+        let named = fs::read_to_string(directory.path("GITHUB_OUTPUT")).unwrap_or_default();
+        assert_eq!(named, if is_named { "json=findings.json\n" } else { "" });
+    }
+}
+
+#[test]
 fn what_pods_named_is_no_command_to_the_runner() {
     let directory = Scratch::new("action-commands");
     plugin(directory.directory());

@@ -131,6 +131,11 @@ async fn the_findings_of_all_nodes_are_merged_and_everything_is_deleted() {
         drop(child.stdout.take());
         assert_eq!(outcome(child).await.code, Some(1), "{format}, and nobody reads it");
     }
+    let mut child = cluster.spawn("--fail-on low");
+    drop(child.stderr.take());
+    let unsaid = outcome(child).await;
+    assert_eq!(unsaid.code, Some(1));
+    assert_has(&unsaid.out, &["shop/cart-", "9229"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -172,13 +177,14 @@ async fn a_node_that_is_not_done_by_the_deadline_is_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ctrl_c_and_sigterm_delete_everything() {
-    for name in ["-INT", "-TERM"] {
+    for (name, words, report) in [("-INT", "", ""), ("-TERM", "-o junit", "stopped")] {
         let cluster = Cluster::start(&[("worker-1", PodOutcome::Runs), ("worker-2", PodOutcome::Runs)]).await;
-        let child = cluster.spawn("");
+        let child = cluster.spawn(words);
         cluster.pods(2).await;
         signal(&child, name);
         let outcome = outcome(child).await;
-        assert_eq!((outcome.code, outcome.out.as_str()), (Some(3), ""), "{}", outcome.err);
+        assert_eq!((outcome.code, outcome.out.is_empty()), (Some(3), report.is_empty()), "{}", outcome.err);
+        assert_has(&outcome.out, &[report]);
         assert_has(&outcome.err, &["stopped: deleting what the scan created"]);
         cluster.assert_nothing_is_left();
     }

@@ -16,6 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::commands::{Gone, Written};
+use crate::half_list::HalfList;
 use crate::kubectl_portolan::{Cluster, of_two_nodes};
 use crate::model::{Node, converter, finding, listener, pod};
 use crate::served::{EPOCH, Served, eventually};
@@ -277,6 +278,56 @@ async fn agents_that_come_are_replaced_or_go_are_followed_or_let_go() {
     println!("stderr:\n{}", streams.words.text());
 }
 
+/// The rows of the last table, which is of one node.
+fn last_table(streams: &Streams) -> Vec<String> {
+    let text = streams.out.text();
+    let (_, rows) = text.rsplit_once("NODE\n").expect("a table");
+    rows.lines().map(ToOwned::to_owned).collect()
+}
+
+#[tokio::test]
+async fn a_list_that_breaks_off_again_and_again_leaves_nothing_in_the_table() {
+    let cluster = of_two_nodes("watch-half").await;
+    let whole = &cluster.agents[1];
+    let half = HalfList::of(whole, true).await;
+    forward_to(&cluster.server, "node-2", half.address);
+    let streams = Streams::default();
+    during(&cluster, "findings --watch", &streams, async {
+        half.is_asked(2).await;
+        forward_to(&cluster.server, "node-2", whole.address);
+        streams.says("node-2: its agent answers now").await;
+        eventually("its table is shown", || streams.out.text().matches("SEVERITY").count() == 2).await;
+    })
+    .await;
+    let rows = last_table(&streams);
+    assert_eq!(rows.len(), 2, "{rows:?}");
+    assert!(rows.iter().all(|row| row.contains("node-2")), "{rows:?}");
+}
+
+#[tokio::test]
+async fn what_an_agent_listed_before_it_was_replaced_is_not_in_the_table_of_the_next() {
+    let mut cluster = Cluster::new("watch-half-replaced").await;
+    cluster.agent(Node::default()).await;
+    let replacing = Served::start(Node { name: "node-2", ..Node::default() }).await;
+    let half = HalfList::of(&replacing, false).await;
+    let streams = Streams::default();
+    let server = &cluster.server;
+    during(&cluster, "findings --watch", &streams, async {
+        streams.shows("SEVERITY").await;
+        forward_to(server, "node-2", half.address);
+        cluster.pod("node-2", "Running");
+        half.is_asked(1).await;
+        server.delete("pods", "portolan", "portolan-node-2");
+        streams.says("node-2: its agent is gone").await;
+        forward_to(server, "node-2", replacing.address);
+        cluster.pod("node-2", "Running");
+        eventually("its table is shown", || streams.out.text().matches("SEVERITY").count() == 2).await;
+    })
+    .await;
+    let rows = last_table(&streams);
+    assert_eq!(rows.len(), 2, "{rows:?}");
+}
+
 #[tokio::test]
 async fn an_api_server_that_is_away_is_said_once() {
     let cluster = of_two_nodes("watch-away").await;
@@ -332,6 +383,29 @@ async fn a_reader_that_closes_the_pipe_ends_a_watch_and_the_verdict_stands() {
     ] {
         let line = format!("findings --watch {options}");
         assert_eq!(cluster.run_into(&line, Gone, io::sink()).await, exit, "{line}");
+    }
+}
+
+#[tokio::test]
+async fn the_verdict_of_a_watch_stands_where_nobody_reads_which_nodes_are_missing() {
+    let cluster = of_two_nodes("watch-no-messages").await;
+    cluster.pod("node-3", "Pending");
+    for (severity, exit) in [("high", Exit::FailOn), ("critical", Exit::Fine)] {
+        let line = format!("findings --watch --fail-on {severity}");
+        assert_eq!(cluster.run_into(&line, io::sink(), Gone).await, exit, "{line}");
+    }
+}
+
+#[tokio::test]
+async fn a_finding_that_was_shown_makes_a_watch_fail_also_if_no_agent_is_left() {
+    let cluster = Cluster::new("watch-half-fails").await;
+    let half = HalfList::of(&Served::start(Node::default()).await, true).await;
+    forward_to(&cluster.server, "node-1", half.address);
+    cluster.pod("node-1", "Running");
+    for (severity, exit) in [("low", Exit::FailOn), ("critical", Exit::Partial)] {
+        let outcome = cluster.run(&format!("findings --watch --fail-on {severity} -o name")).await;
+        assert_eq!((outcome.exit, outcome.out.lines().count()), (exit, 1), "{outcome:?}");
+        assert!(outcome.words.starts_with("the answer is partial: of 1 nodes"), "{outcome:?}");
     }
 }
 

@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 
 use crate::exchange::get;
 use crate::golden;
+use crate::half_list::HalfList;
 use crate::model::{Node, connection, listener, pod};
 use crate::served::{EPOCH, Scratch, Served, eventually};
 use crate::watching::finding_report;
@@ -427,6 +428,30 @@ async fn a_watch_outlives_the_agent_and_lists_anew() {
         exit = run_into(&line, out, words) => panic!("ended: {exit:?}"),
         () = restarts => {}
     }
+}
+
+#[tokio::test]
+async fn a_list_that_breaks_off_each_time_is_shown_once_and_its_verdict_stands() {
+    let served = Served::start(Node::default()).await;
+    let half = HalfList::of(&served, true).await;
+    let (out, words) = (Written::default(), Written::default());
+    let line = format!("findings --watch -o name --server http://{}", half.address);
+    tokio::select! {
+        exit = run_into(&line, out.clone(), words.clone()) => panic!("ended: {exit:?}"),
+        () = half.is_asked(3) => {}
+    }
+    assert_eq!(out.text().lines().count(), 1, "{}", out.text());
+    assert_eq!(words.text().matches("; trying again\n").count(), 1, "{}", words.text());
+    assert_eq!(run_into(&format!("{line} --fail-on low"), Gone, io::sink()).await, Exit::FailOn);
+}
+
+#[tokio::test]
+async fn an_error_is_said_though_nobody_reads_the_report_of_it() {
+    let gone = TcpListener::bind("127.0.0.1:0").await.expect("binds").local_addr().expect("address");
+    let words = Written::default();
+    let exit = run_into(&format!("findings -o junit --server http://{gone}"), Gone, words.clone()).await;
+    assert_eq!(exit, Exit::Partial);
+    assert!(words.text().starts_with("cannot reach the agent"), "{}", words.text());
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use portolan_testing::api_server::fault::{Fault, On};
 use portolan_testing::api_server::server::{Server, Settings, Transport};
 use serde_json::{Value, json};
 
-use crate::commands::{Written, scripted};
+use crate::commands::{Gone, Written, scripted};
 use crate::golden;
 use crate::model::Node;
 use crate::served::{Scratch, Served};
@@ -158,6 +158,13 @@ async fn filters_that_nothing_matches_are_not_called_all_well() {
         let then = "Nothing matches what was asked; without these filters there may be more.\n";
         assert_eq!((outcome.out.as_str(), outcome.words.as_str()), ("", then), "{command}");
     }
+}
+
+#[tokio::test]
+async fn an_error_is_said_though_nobody_reads_its_report() {
+    let (cluster, words) = (Cluster::new("cluster-no-reader").await, Written::default());
+    assert_eq!(cluster.run_into("findings -o junit", Gone, words.clone()).await, Exit::Partial);
+    assert!(words.text().starts_with("no agent found"), "{}", words.text());
 }
 
 #[tokio::test]

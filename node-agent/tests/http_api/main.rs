@@ -14,6 +14,7 @@ mod commands;
 mod exchange;
 mod explain;
 mod golden;
+mod half_list;
 mod hostile;
 #[cfg(feature = "cluster")]
 mod idle;

@@ -1,5 +1,7 @@
 //! `portolan images` and `portolan diff` of one agent: what the plugin's verbs say, of one node, without a cluster.
 
+use std::sync::atomic::Ordering;
+
 use portolan_client::exit::Exit;
 use serde_json::Value;
 
@@ -25,6 +27,18 @@ async fn the_images_of_one_node_have_the_ports_of_their_containers() {
     let outcome = run(&format!("images -o cyclonedx -n nope --server {}", served.url())).await;
     let bill: Value = serde_json::from_str(&outcome.out).expect("JSON");
     assert_eq!(bill["components"], Value::Array(Vec::new()), "the filter holds: {bill}");
+}
+
+#[tokio::test]
+async fn the_bill_of_an_agent_that_is_not_ready_says_that_it_is_incomplete() {
+    let served = Served::start(Node::default()).await;
+    for (is_ready, exit) in [(true, Exit::Fine), (false, Exit::Partial)] {
+        served.health.ready.store(is_ready, Ordering::Relaxed);
+        let outcome = run(&format!("images -o cyclonedx --server {}", served.url())).await;
+        assert_eq!(outcome.exit, exit, "{outcome:?}");
+        let bill: Value = serde_json::from_str(&outcome.out).expect("JSON");
+        assert_eq!(bill.get("compositions").is_none(), is_ready, "{bill}");
+    }
 }
 
 #[tokio::test]

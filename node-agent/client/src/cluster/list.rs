@@ -37,13 +37,25 @@ pub(super) fn report_failure(
     console: &mut Console<'_>,
 ) -> Result<Exit, ClusterError> {
     if let Err(error) = &result
-        && output.of_lists().is_none()
         && !matches!(error, ClusterError::Query(QueryError::Output(_)))
     {
-        let asked = Asked { name: "the cluster".to_owned(), missing: Some(error.to_string()) };
-        console.write(&junit::report(&[], &[asked], None).map_err(ClusterError::NotUnderstood)?)?;
+        // The error of the command is the one to end with, not that its report cannot be written.
+        let _ = write_unanswered(error.to_string(), output, console);
     }
     result
+}
+
+/// Writes a JUnit report that says why there is no answer, if that is the output format.
+pub(super) fn write_unanswered(
+    reason: String,
+    output: FindingsFormat,
+    console: &mut Console<'_>,
+) -> Result<(), ClusterError> {
+    if output.of_lists().is_some() {
+        return Ok(());
+    }
+    let asked = Asked { name: "the cluster".to_owned(), missing: Some(reason) };
+    Ok(console.write(&junit::report(&[], &[asked], None).map_err(ClusterError::NotUnderstood)?)?)
 }
 
 async fn ask_and_write_findings(

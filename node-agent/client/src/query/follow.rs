@@ -145,7 +145,6 @@ impl Follower {
     }
 
     /// Returns true while only changes are awaited: the stream is open, and no list is being fetched.
-    #[cfg(feature = "cluster")]
     pub(crate) fn is_live(&self) -> bool {
         self.stream.is_some() && self.is_listed
     }

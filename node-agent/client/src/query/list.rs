@@ -62,7 +62,9 @@ async fn report(
         Err(error) => {
             // An empty file is no report: CI systems would not show that nothing answered.
             let asked = Asked { name: format!("agent at {server}"), missing: Some(error.reason()) };
-            console.write(&formatted(&server, path, junit::report(&[], &[asked], None))?)?;
+            let text = formatted(&server, path, junit::report(&[], &[asked], None))?;
+            // The error of the request is the one to end with, not that its report cannot be written.
+            let _ = console.write(&text);
             return Err(error);
         }
     };

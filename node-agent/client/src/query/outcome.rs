@@ -41,11 +41,21 @@ pub(super) async fn list_completeness(
     list: &Gathered,
     console: &mut Console<'_>,
 ) -> Result<Exit, QueryError> {
+    let is_unready = list.broken.is_none() && is_unready(server).await;
+    report_completeness(list, is_unready, console)
+}
+
+/// As [`list_completeness`], where it is known already whether the agent is ready.
+pub(super) fn report_completeness(
+    list: &Gathered,
+    is_unready: bool,
+    console: &mut Console<'_>,
+) -> Result<Exit, QueryError> {
     if let Some(error) = &list.broken {
         console.message(&format!("the answer is partial: {error}"))?;
         return Ok(Exit::Partial);
     }
-    report_readiness(is_unready(server).await, console)
+    report_readiness(is_unready, console)
 }
 
 /// Returns true if the agent answers that it is not ready yet. Other failures of the request do not count.

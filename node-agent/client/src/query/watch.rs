@@ -35,8 +35,8 @@ pub(super) async fn follow(query: &AgentQuery, console: &mut Console<'_>) -> Res
             Err(error) if error.is_refusal() || !was_opened => return Err(error),
             Err(error) => {
                 if !std::mem::replace(&mut is_broken, true) {
-                    if !shown.list.is_empty() {
-                        shown.show_list(0, console).await?;
+                    if !shown.list.is_empty() && shown.show_list(0, console).await? {
+                        return Ok(Exit::FailOn);
                     }
                     console.message(&format!("{error}; trying again"))?;
                 }
@@ -44,8 +44,10 @@ pub(super) async fn follow(query: &AgentQuery, console: &mut Console<'_>) -> Res
                 continue;
             }
         };
-        if matches!(news, News::Opened) {
-            (was_opened, is_broken) = (true, false);
+        was_opened = true;
+        // An open stream is not enough: a list that breaks off each time would be asked for, and shown, again and again.
+        if follower.is_live() {
+            is_broken = false;
             backoff.reset();
         }
         if shown.show(news, console).await? {
@@ -69,11 +71,7 @@ impl Shown<'_> {
         match news {
             News::Opened => self.list.clear(),
             News::Item(item) => self.list.push(item),
-            News::Listed { generation } => {
-                let fails = self.list.iter().any(|item| self.query.reaches_fail_on(item));
-                let shown = self.show_list(generation, console).await;
-                return unless_closed(shown, fails);
-            }
+            News::Listed { generation } => return self.show_list(generation, console).await,
             News::Gap(gap) => console.message(&gap.to_string())?,
             News::Change(item) => {
                 return unless_closed(self.show_change(&item, console), self.query.reaches_fail_on(&item));
@@ -82,8 +80,13 @@ impl Shown<'_> {
         Ok(false)
     }
 
-    /// Shows the list, or the part of it that came before the connection broke.
-    async fn show_list(&mut self, generation: u64, console: &mut Console<'_>) -> Result<(), QueryError> {
+    /// Shows the list, or the part of it that came before the connection broke. Returns true if `--fail-on` is reached.
+    async fn show_list(&mut self, generation: u64, console: &mut Console<'_>) -> Result<bool, QueryError> {
+        let fails = self.list.iter().any(|item| self.query.reaches_fail_on(item));
+        unless_closed(self.write_list(generation, console).await, fails)
+    }
+
+    async fn write_list(&mut self, generation: u64, console: &mut Console<'_>) -> Result<(), QueryError> {
         let list = Gathered { items: std::mem::take(&mut self.list), generation, broken: None };
         if self.query.is_tabular() || list.items.is_empty() {
             let suppressed = self.query.suppressed_instead(&list).await;

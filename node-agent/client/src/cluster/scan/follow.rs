@@ -207,7 +207,10 @@ impl<'a> Follower<'a> {
         let absent: Vec<(String, String)> = self
             .jobs
             .iter()
-            .filter(|(node, _)| !present.contains(node) && !self.results.contains_key(*node))
+            .filter(|(node, _)| {
+                // Where a log is being read, the pod was there.
+                !present.contains(node) && !self.results.contains_key(*node) && !self.reading.contains(*node)
+            })
             .map(|(node, job)| (node.clone(), job.clone()))
             .collect();
         if absent.is_empty() {

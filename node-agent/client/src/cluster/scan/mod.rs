@@ -32,6 +32,7 @@ use super::fleet::{Answers, Missing, Respondents};
 use super::{agents, list};
 use crate::exit::Exit;
 use crate::query::console::Console;
+use crate::query::error::QueryError;
 use crate::query::filters::WhenEmpty;
 use crate::query::show::FindingRows;
 
@@ -49,7 +50,8 @@ pub(super) async fn scan(
     let client = agents::client(cluster).await?;
     let api = ScanApi::new(client, &args.in_namespace, Duration::from_secs(cluster.timeout));
     let (chosen, now) = (choose(&api, args).await?, Timestamp::now());
-    remove_leftovers(&api, now, console).await?;
+    let mut messages = Messages::default();
+    remove_leftovers(&api, now, &mut messages, console).await?;
     let id = scan_id(now);
     let jobs = jobs(&chosen, &id, image, args)?;
     let names = jobs.iter().map(|(node, job)| (node.clone(), job.name_any())).collect();
@@ -63,25 +65,29 @@ pub(super) async fn scan(
     };
     let removal = Removal { api: &api, id: &id, kept: job::kept(chosen.targets.len()), cluster, args };
     let Some(results) = followed else {
-        let said = console.message("stopped: deleting what the scan created (once more Ctrl-C leaves it)");
+        messages.say("stopped: deleting what the scan created (once more Ctrl-C leaves it)", console);
         creation.stop().await;
         // What is created is deleted whether or not stderr can be written. If its reader is gone, the scan was stopped all the same.
-        let finished = removal.finish(&mut interrupt, console).await;
-        return match said.map_err(ClusterError::from).and(finished) {
+        removal.finish(&mut interrupt, &mut messages, console).await;
+        let written = list::write_unanswered("stopped".to_owned(), args.output, console);
+        return match written.and(messages.end()) {
             Err(error) if !error.is_closed_pipe() => Err(error),
             _ => Ok(Exit::Partial),
         };
     };
     creation.stop().await;
-    let is_clean = removal.finish(&mut interrupt, console).await?;
-    let answers = merged(chosen, results?, console)?;
+    let is_clean = removal.finish(&mut interrupt, &mut messages, console).await;
+    let answers = merged(chosen, results?, &mut messages, console);
     let rows = FindingRows::wanted(args.findings.pods);
     let fail_on = args.findings.fail_on;
     let is_narrowed = !(args.filter.pairs().is_empty() && args.findings.pairs().is_empty());
     let empty = WhenEmpty { is_narrowed, suppressed: 0 };
     let mut shown = list::write_findings(&answers, empty, (args.output, &rows), fail_on, console);
-    if shown.is_ok() && !answers.nodes.is_empty() {
-        shown = console.message(NOT_SEEN).map_err(ClusterError::from);
+    if shown.is_ok() {
+        if !answers.nodes.is_empty() {
+            messages.say(NOT_SEEN, console);
+        }
+        shown = messages.end();
     }
     Ok(match list::finish_shown(shown, &answers, fail_on, console)? {
         Exit::Fine if !is_clean => Exit::Partial,
@@ -98,18 +104,39 @@ async fn choose(api: &ScanApi, args: &ScanArgs) -> Result<Chosen, ClusterError> 
     Ok(chosen)
 }
 
+/// The messages of a scan. One that cannot be written ends the command only after the findings are written.
+#[derive(Default)]
+struct Messages {
+    /// The first failure.
+    failure: Option<QueryError>,
+}
+
+impl Messages {
+    fn say(&mut self, text: &str, console: &mut Console<'_>) {
+        if let Err(error) = console.message(text) {
+            self.failure.get_or_insert(error);
+        }
+    }
+
+    /// Fails if a message could not be written.
+    fn end(self) -> Result<(), ClusterError> {
+        self.failure.map_or(Ok(()), |error| Err(error.into()))
+    }
+}
+
 /// Deletes what earlier scans left. A failure is no reason not to scan.
 async fn remove_leftovers(
     api: &ScanApi,
     now: Timestamp,
+    messages: &mut Messages,
     console: &mut Console<'_>,
 ) -> Result<(), ClusterError> {
     match removal::remove_leftovers(api, now).await {
         Ok(0) => {}
-        Ok(count) => console.message(&format!("deleted {count} Jobs that an earlier scan left"))?,
+        Ok(count) => messages.say(&format!("deleted {count} Jobs that an earlier scan left"), console),
         // Without these rights the own Jobs could not be deleted either.
         Err(failure) if failure.is_final => return Err(failed(failure)),
-        Err(failure) => console.message(&terminal(&failure.reason))?,
+        Err(failure) => messages.say(&terminal(&failure.reason), console),
     }
     Ok(())
 }
@@ -154,20 +181,22 @@ impl Removal<'_> {
     async fn finish(
         &self,
         interrupt: &mut Interrupt,
+        messages: &mut Messages,
         console: &mut Console<'_>,
-    ) -> Result<bool, ClusterError> {
+    ) -> bool {
         let removed = tokio::select! {
             removed = removal::remove(self.api, self.id) => removed,
             () = interrupt.next() => Err("stopped".to_owned()),
         };
-        let Err(reason) = removed else { return Ok(true) };
-        console.message(&terminal(&format!("what the scan created is perhaps not deleted: {reason}")))?;
-        console.message(&format!(
+        let Err(reason) = removed else { return true };
+        messages.say(&terminal(&format!("what the scan created is perhaps not deleted: {reason}")), console);
+        let advice = format!(
             "the cluster ends and deletes it within {} s by itself; to delete it now: {}",
             job::active_deadline(self.args).saturating_add(self.kept),
             self.command()
-        ))?;
-        Ok(false)
+        );
+        messages.say(&advice, console);
+        false
     }
 
     /// The command of kubectl that deletes the objects of this scan.
@@ -189,8 +218,9 @@ impl Removal<'_> {
 fn merged(
     chosen: Chosen,
     results: BTreeMap<String, NodeResult>,
+    messages: &mut Messages,
     console: &mut Console<'_>,
-) -> Result<Answers, ClusterError> {
+) -> Answers {
     let mut answers = Answers { from: Respondents::Scan, ..Answers::default() };
     let missing = |node: &str, reason: &str, answered: bool| Missing {
         node: terminal(node),
@@ -202,7 +232,7 @@ fn merged(
     }
     for (node, result) in results {
         for remark in &result.remarks {
-            console.message(&terminal(&format!("{node}: {remark}")))?;
+            messages.say(&terminal(&format!("{node}: {remark}")), console);
         }
         let answered = result.items.is_some();
         if answered {
@@ -214,5 +244,5 @@ fn merged(
         }
     }
     answers.missing.sort();
-    Ok(answers)
+    answers
 }

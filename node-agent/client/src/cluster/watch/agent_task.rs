@@ -30,6 +30,8 @@ pub(super) struct Message {
 /// What happened at an agent.
 #[derive(Debug)]
 pub(super) enum What {
+    /// The list begins, perhaps anew: the objects of an earlier one that broke off come again.
+    Listing,
     /// An object of the list.
     Item(Value),
     /// The list is complete. The agent may not know everything yet.
@@ -80,10 +82,8 @@ impl AgentTask {
             let error = match self.next(&mut follower, &mut slot).await {
                 Ok(news) => {
                     let what = what(news, &follower, self.time_limit).await;
-                    let is_live = matches!(what, Some(What::Listed { .. } | What::Resumed));
-                    if let Some(what) = what {
-                        self.send(what).await?;
-                    }
+                    let is_live = matches!(what, What::Listed { .. } | What::Resumed);
+                    self.send(what).await?;
                     if is_live {
                         (is_broken, slot) = (false, None);
                         backoff.reset();
@@ -134,11 +134,11 @@ impl AgentTask {
     }
 }
 
-/// Returns what a piece of news says; `None` while the list is still to come.
-async fn what(news: News, follower: &Follower, time_limit: Duration) -> Option<What> {
-    Some(match news {
+/// Returns what a piece of news says.
+async fn what(news: News, follower: &Follower, time_limit: Duration) -> What {
+    match news {
         News::Opened if follower.is_live() => What::Resumed,
-        News::Opened => return None,
+        News::Opened => What::Listing,
         News::Item(item) => What::Item(item),
         News::Listed { .. } => {
             let answer = timeout(time_limit, is_unready(follower.server())).await;
@@ -146,5 +146,5 @@ async fn what(news: News, follower: &Follower, time_limit: Duration) -> Option<W
         }
         News::Change(item) => What::Change(item),
         News::Gap(gap) => What::Gap(gap),
-    })
+    }
 }

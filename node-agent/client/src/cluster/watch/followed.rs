@@ -39,6 +39,13 @@ struct OneAgent {
     is_missing: bool,
 }
 
+/// What happened to the agent of a node between two lists of the agents' pods.
+pub(super) struct NodeChange {
+    pub(super) node: String,
+    /// What happened, safe for a terminal: a sentence that follows the name of the node.
+    pub(super) what: String,
+}
+
 /// How an agent is followed.
 enum Standing {
     /// By the task with this number.
@@ -102,26 +109,26 @@ impl Followed {
         }
     }
 
-    /// Follows the agents of a later list. Returns a sentence for each node whose agent came, went or was replaced.
-    pub(super) fn update(&mut self, listed: Vec<Agent>) -> Vec<String> {
+    /// Follows the agents of a later list. Returns the nodes whose agent came, went or was replaced.
+    pub(super) fn update(&mut self, listed: Vec<Agent>) -> Vec<NodeChange> {
         while self.tasks.try_join_next().is_some() {}
         let mut changes = Vec::new();
         self.agents.retain(|node, one| {
             let stays = listed.iter().any(|agent| agent.node == *node);
             if !stays {
                 one.stop();
-                changes.push(format!("{}: its agent is gone, and followed no longer", terminal(node)));
+                let what = "its agent is gone, and followed no longer".to_owned();
+                changes.push(NodeChange { node: node.clone(), what });
             }
             stays
         });
         for agent in listed {
             let before = self.agents.get(&agent.node);
-            let Some(change) =
-                before.map_or(Some("has an agent now".to_owned()), |one| one.change_to(&agent))
+            let Some(what) = before.map_or(Some("has an agent now".to_owned()), |one| one.change_to(&agent))
             else {
                 continue;
             };
-            changes.push(format!("{}: {change}", terminal(&agent.node)));
+            changes.push(NodeChange { node: agent.node.clone(), what });
             let was_missing = self.set_missing(&agent.node, false);
             self.follow(agent, was_missing);
         }

@@ -23,7 +23,7 @@ use crate::query::error::QueryError;
 use crate::query::follow::Topic;
 use crate::query::show::Subject;
 use agent_task::{Message, What};
-use followed::Followed;
+use followed::{Followed, NodeChange};
 use pods::Found;
 use screen::Screen;
 use start::Start;
@@ -114,9 +114,14 @@ async fn follow(
     let mut listing = JoinSet::new();
     listing.spawn(pods::list_again(fleet, cluster.clone(), Arc::clone(&watch.hurry), to));
     loop {
-        tokio::select! {
-            Some(message) = messages.recv() => watch.take(message, console)?,
-            Some(found) = found.recv() => watch.take_found(found, console)?,
+        let taken = tokio::select! {
+            Some(message) = messages.recv() => watch.take(message, console),
+            Some(found) = found.recv() => watch.take_found(found, console),
+        };
+        match taken {
+            // The exit code of --fail-on holds even if nobody reads the messages.
+            Err(error) if error.is_closed_pipe() => return Ok(watch.screen.end().unwrap_or(Exit::Fine)),
+            taken => taken?,
         }
         if let Some(exit) = watch.screen.end() {
             return Ok(exit);
@@ -149,16 +154,16 @@ impl Watch {
         }
         match what {
             What::Change(_) => {}
+            What::Listing => self.screen.forget(&node),
             What::Item(mut item) => {
                 self.names.fill(&mut item);
                 self.screen.item(&node, item, console)?;
             }
             What::Listed { is_unready } => {
-                self.say_back(&node, console)?;
-                if is_unready {
-                    console.message(&format!("{}: {NOT_READY}", terminal(&node)))?;
-                }
+                let said = self.say_listed(&node, is_unready, console);
+                // Whether or not anybody reads the messages, the table decides --fail-on.
                 self.screen.table_of(&node, console)?;
+                said?;
             }
             What::Resumed => self.say_back(&node, console)?,
             What::Gap(gap) => {
@@ -178,6 +183,20 @@ impl Watch {
                 let reason = perhaps_older(&error);
                 console.message(&format!("{}: {}; it is left out", terminal(&node), terminal(&reason)))?;
             }
+        }
+        Ok(())
+    }
+
+    /// Says what there is to say about a node that was listed.
+    fn say_listed(
+        &mut self,
+        node: &str,
+        is_unready: bool,
+        console: &mut Console<'_>,
+    ) -> Result<(), ClusterError> {
+        self.say_back(node, console)?;
+        if is_unready {
+            console.message(&format!("{}: {NOT_READY}", terminal(node)))?;
         }
         Ok(())
     }
@@ -209,9 +228,12 @@ impl Watch {
         if std::mem::take(&mut self.is_away) {
             console.message("the agents' pods can be listed again")?;
         }
-        for change in self.followed.update(agents) {
-            console.message(&change)?;
+        let changes = self.followed.update(agents);
+        // What the earlier agents of these nodes have listed so far is of no complete table any more.
+        changes.iter().for_each(|change| self.screen.forget(&change.node));
+        for NodeChange { node, what } in changes {
             self.hurry.notify_one();
+            console.message(&format!("{}: {what}", terminal(&node)))?;
         }
         Ok(())
     }

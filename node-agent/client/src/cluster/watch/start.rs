@@ -47,7 +47,7 @@ impl Start {
                 names.fill(&mut item);
                 return screen.item(&node, item, console);
             }
-            What::Gap(_) => {
+            What::Listing | What::Gap(_) => {
                 screen.forget(&node);
                 return Ok(());
             }
@@ -92,11 +92,15 @@ impl Start {
             let empty = WhenEmpty { is_narrowed: !topic.watch_filters.is_empty(), suppressed };
             screen.first_table(&answers, empty, console)?;
         }
-        let is_partial = answers.report_missing(console)?;
-        if answers.nodes.is_empty() {
-            return Ok(Some(Exit::Partial));
-        }
+        let is_partial = match answers.report_missing(console) {
+            Err(error) if error.is_closed_pipe() => return Ok(Some(screen.end().unwrap_or(Exit::Fine))),
+            reported => reported?,
+        };
         let end = screen.end();
+        if answers.nodes.is_empty() {
+            // An object that reached --fail-on may have come before its agent broke off.
+            return Ok(end.or(Some(Exit::Partial)));
+        }
         if is_partial && end.is_none() {
             console.message("the other nodes are followed; one that is missing is shown when it answers")?;
         }

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use super::console::Console;
 use super::error::QueryError;
 use super::filters::{Pairs, Scope};
-use super::outcome::{end, list_completeness, not_understood};
+use super::outcome::{end, is_unready, not_understood, report_completeness};
 use super::pages;
 use super::server::Server;
 use super::show::{self, Subject};
@@ -32,15 +32,16 @@ async fn of_one_agent(args: &NodeImagesArgs, console: &mut Console<'_>) -> Resul
     let list = pages::gather(&server, path, &filters(&args.images)).await?;
     let listeners = show::typed(Subject::Listeners, &list.items)
         .map_err(|error| not_understood(&server, path, &error))?;
+    let is_unready = list.broken.is_none() && is_unready(&server).await;
     let answer = Answer {
         listeners,
         scope: Scope::OneNode,
         has_answer: true,
-        is_partial: list.broken.is_some(),
+        is_partial: list.broken.is_some() || is_unready,
         fields: Map::new(),
     };
     write(&args.images, &answer, console)?;
-    list_completeness(&server, &list, console).await
+    report_completeness(&list, is_unready, console)
 }
 
 /// Returns the filters of the listeners that are asked for.
@@ -57,7 +58,7 @@ pub(crate) struct Answer {
     pub(crate) scope: Scope,
     /// False if no agent answered, so that nothing is known.
     pub(crate) has_answer: bool,
-    /// True if listeners are missing.
+    /// True if listeners are missing, or may be.
     pub(crate) is_partial: bool,
     /// Fields that the JSON output has beside the images.
     pub(crate) fields: Map<String, Value>,
