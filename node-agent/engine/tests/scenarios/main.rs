@@ -27,7 +27,6 @@ mod objects;
 mod order;
 mod origin;
 mod policies;
-#[expect(clippy::expect_used, reason = "what a scenario asks for and does not find is a failed scenario")]
 mod policy_basis;
 mod proxies;
 mod recorded;
