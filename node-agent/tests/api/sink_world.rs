@@ -239,6 +239,7 @@ pub fn finding(name: &str, port: u16, code: FindingCode) -> Finding {
         other_processes: Vec::new(),
         forwarded_to: None,
         unproven: false,
+        in_storm: false,
         process: Some(Process { pid: 7, name: "python3".to_owned(), executable: None, cgroup: None }),
         opened_at: None,
         state: ListenerState::Open,

@@ -101,6 +101,7 @@ pub fn listener(owner: Option<PodRef>, protocol: Protocol, port: u16, status: De
         other_processes: Vec::new(),
         forwarded_to: None,
         unproven: false,
+        in_storm: false,
         process: Some(Process {
             pid: 4242,
             name: "python3".to_owned(),

@@ -101,6 +101,10 @@ fn a_cron_job_is_a_target_by_the_name_that_tables_print() {
         for pod in &basis.pods {
             assert_eq!(portolan_report::workload_table::workload(&pod.labelled.pod), "demo/cronjob/backup");
         }
+        if pods > 0 {
+            let draft = draft(&basis, false).expect("a draft");
+            assert_eq!(draft.policy.metadata.name, "backup-declared-ports", "{kind}/{name}");
+        }
     }
 }
 

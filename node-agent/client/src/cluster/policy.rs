@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use portolan_engine::model::owner::lasting;
 use portolan_report::policy_basis::{LabelledPod, PolicyBasis};
 use serde::Deserialize;
 
@@ -73,7 +74,7 @@ fn parsed(answers: &Answers) -> Result<Vec<PolicyBasis>, ClusterError> {
     answers.items.iter().map(parse).collect::<Result<_, _>>().map_err(ClusterError::NotUnderstood)
 }
 
-/// Returns the workload of the pod that the target names. `None` if the target is a workload, if the pods have none, or if they
+/// Returns the workload of the pod that the target names: of a CronJob's Job the CronJob, as the agents mean it. `None` if the target is a workload, if the pods have none, or if they
 /// have several, which the draft refuses.
 fn workload_of_pod(target: &PolicyTarget, bases: &[PolicyBasis]) -> Option<PolicyTarget> {
     if !target.is_pod() {
@@ -82,7 +83,8 @@ fn workload_of_pod(target: &PolicyTarget, bases: &[PolicyBasis]) -> Option<Polic
     let pods = bases.iter().flat_map(|basis| &basis.pods).map(|pod| &pod.labelled.pod);
     let owners: BTreeSet<Option<(&str, &str, &str)>> = pods
         .map(|pod| {
-            pod.workload.as_ref().map(|it| (pod.namespace.as_str(), it.kind.as_str(), it.name.as_str()))
+            let (kind, name) = pod.workload.as_ref().map(|it| lasting(&it.kind, &it.name))?;
+            Some((pod.namespace.as_str(), kind, name))
         })
         .collect();
     let (namespace, kind, name) = owners.first().copied().flatten().filter(|_| owners.len() == 1)?;

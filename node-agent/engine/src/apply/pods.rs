@@ -1,10 +1,13 @@
 //! Applies pods of one source.
 
+use std::collections::BTreeSet;
+
 use crate::engine::Engine;
 use crate::model::identity::{BootTime, NetnsId, PodKey, PodUid, PortId};
 use crate::model::netns::canonical;
-use crate::model::pod::{Extent, Pod, PodSource};
+use crate::model::pod::{Extent, Pod, PodRef, PodSource};
 use crate::rules::container_match::runs_in;
+use crate::state::findings::Assessment;
 use crate::state::pods::{PodChange, PodChanges};
 
 impl Engine {
@@ -39,6 +42,7 @@ impl Engine {
             self.resolve_expectations(*key, now);
         }
         self.judge_called_by(&changes.changed);
+        let renamed = self.findings_of_renamed(&changes.changed);
         let mut differing = Vec::with_capacity(changes.changed.len());
         for PodChange { key, before, extent } in changes.changed {
             match extent {
@@ -56,6 +60,29 @@ impl Engine {
         for key in differing.into_iter().chain(changes.departed) {
             self.check_pod(key, now);
         }
+        self.report_renamed(renamed, now);
+    }
+
+    /// Returns the findings about pods whose workload or sole container changed, except those of served ports, which are
+    /// reported with their listeners.
+    fn findings_of_renamed(&self, changed: &[PodChange]) -> Vec<(u64, Assessment)> {
+        let is_renamed = |change: &&PodChange| {
+            let (Some(before), Some(record)) = (&change.before, self.facts.pods.get(change.key)) else {
+                return false;
+            };
+            let before = PodRef::of(before);
+            let now = &record.reference;
+            (&before.workload, &before.sole_container) != (&now.workload, &now.sole_container)
+        };
+        let more = changed.iter().filter(|change| change.extent == Extent::More);
+        let renamed: BTreeSet<PodKey> = more.filter(is_renamed).map(|change| change.key).collect();
+        if renamed.is_empty() {
+            return Vec::new();
+        }
+        let findings = self.findings.iter();
+        let of_renamed =
+            findings.filter(|(_, record)| record.subject.pod().is_some_and(|pod| renamed.contains(&pod)));
+        of_renamed.map(|(id, record)| (id, record.assessment.clone())).collect()
     }
 
     /// Judges the ports whose policies list callers and that a pod with other labels called.

@@ -65,6 +65,8 @@ pub struct Listener {
     pub forwarded_to: Option<(IpAddr, u16)>,
     /// True for a UDP socket that nobody called yet, and that may be a client's.
     pub unproven: bool,
+    /// True if a `port-storm` stands for the many undeclared ports of the pod.
+    pub in_storm: bool,
     /// When the first of its sockets opened; `None` if a socket is older than the agent.
     pub opened_at: Option<BootTime>,
     /// Whether the port is still served.

@@ -123,7 +123,7 @@ pub(crate) fn likely(listener: &Listener) -> Option<Likely> {
 }
 
 /// Returns how `portolan declare` writes the declaration of the port; empty if it leaves the port out. `declare` asks the
-/// same of the workload's ports: who serves it, whether it is explained or was called, and what it likely is.
+/// same of the workload's ports: who serves it, whether it is explained, one of very many or was called, and what it likely is.
 fn patch(listener: &Listener) -> &'static str {
     let can_declare = |kind| matches!(kind, ContainerKind::Regular | ContainerKind::Sidecar);
     let container = listener.container.as_ref();
@@ -138,6 +138,9 @@ fn patch(listener: &Listener) -> &'static str {
     }
     if listener.declaration.status == DeclarationStatus::Explained {
         return DECLARE;
+    }
+    if listener.in_storm {
+        return "";
     }
     let is_debugger = likely(listener).is_some_and(|likely| likely.row.purpose == Purpose::Debug);
     let traffic = &listener.traffic;

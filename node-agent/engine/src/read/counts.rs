@@ -8,7 +8,6 @@ use crate::model::identity::{BootTime, Protocol};
 use crate::model::listener::DeclarationStatus;
 use crate::model::totals::Totals;
 use crate::state::findings::Subject;
-use crate::state::storms::StormScope;
 
 /// The present state in numbers, and the totals.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,12 +43,7 @@ impl Engine {
         for (_, record) in self.findings.iter() {
             let pod = match record.subject {
                 Subject::Port(id) => self.ports.get(id).and_then(|port| port.pod),
-                Subject::Stale(pod, ..)
-                | Subject::Dangling(pod, ..)
-                | Subject::MissingName(pod, _)
-                | Subject::Storm(StormScope::Pod(pod) | StormScope::QuietPod(pod))
-                | Subject::Opaque(pod) => Some(pod),
-                Subject::Storm(StormScope::Netns(_)) => None,
+                subject => subject.pod(),
             };
             let namespace =
                 pod.and_then(|pod| self.facts.pods.get(pod)).map(|record| record.pod.namespace.as_str());

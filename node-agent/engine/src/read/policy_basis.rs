@@ -71,7 +71,7 @@ pub struct BasisPod {
     pub policies: Vec<String>,
     /// Port names that Services look for, and that no container of the pod declares.
     pub missing_names: BTreeSet<String>,
-    /// True if one finding stands for the many undeclared ports of the pod.
+    /// True if a `port-storm` stands for the many undeclared ports of the pod. Many ports below medium severity are none.
     pub storm: bool,
     /// Declared and served ports, by number and protocol; at most 1024 of all pods together.
     pub ports: Vec<BasisPort>,
@@ -166,7 +166,7 @@ impl Engine {
             pod: Arc::clone(&record.pod),
             policies,
             missing_names: missing_names(record),
-            storm: record.storm.is_active() || record.quiet_storm.is_active(),
+            storm: record.storm.is_active(),
             ports,
         }
     }

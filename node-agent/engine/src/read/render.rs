@@ -46,6 +46,7 @@ pub(crate) fn listener(facts: &Facts, id: PortId, port: &Port, state: ListenerSt
         other_processes: bindings.into_iter().flat_map(Bindings::others).cloned().collect(),
         forwarded_to: port.forward.as_ref().filter(|_| port.is_forwarded()).map(|forward| forward.to),
         unproven: port.unproven,
+        in_storm: record.is_some_and(|record| record.storm.is_active()),
         opened_at: bindings.and_then(|bindings| bindings.opened_at),
         state,
         pod: record.map(|record| (*record.reference).clone()),

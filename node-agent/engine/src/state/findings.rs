@@ -37,6 +37,19 @@ pub(crate) enum Subject {
 }
 
 impl Subject {
+    /// The pod that the finding is about, if it is not about a served port.
+    #[must_use]
+    pub(crate) const fn pod(self) -> Option<PodKey> {
+        match self {
+            Self::Stale(pod, ..)
+            | Self::Dangling(pod, ..)
+            | Self::MissingName(pod, _)
+            | Self::Storm(StormScope::Pod(pod) | StormScope::QuietPod(pod))
+            | Self::Opaque(pod) => Some(pod),
+            Self::Port(_) | Self::Storm(StormScope::Netns(_)) => None,
+        }
+    }
+
     /// The served port that the finding is about, if it is about one.
     #[must_use]
     pub(crate) const fn port(self) -> Option<PortId> {

@@ -6,8 +6,11 @@ use portolan_engine::model::change::Change;
 use portolan_engine::model::finding::FindingState;
 use portolan_engine::model::identity::Protocol;
 use portolan_engine::model::options::EngineOptions;
+use portolan_engine::model::pod::ContainerKind::Regular;
+use portolan_engine::model::pod::{Pod, Workload};
 
-use crate::world::{APP, World, app, netns, pod, pods};
+use crate::objects::{number, sends, service, services};
+use crate::world::{APP, World, app, netns, pod, pods, scan, told};
 
 /// When a finding was reported, in seconds since the first one.
 fn reports(world: &mut World, seconds: u64) -> Vec<u64> {
@@ -67,4 +70,51 @@ fn many_findings_are_spread_out() {
     assert_eq!(times.len(), 1_000);
     let most = times.chunk_by(|a, b| a == b).map(<[u64]>::len).max().unwrap_or_default();
     assert!(most <= 60, "{most} in one second");
+}
+
+/// Codes of the findings that were reported after the first `before` changes, with the workload of their pod.
+fn owners(world: &World, before: usize) -> Vec<(&'static str, Option<String>)> {
+    let said = world.said.get(before..).unwrap_or_default();
+    let findings = said.iter().filter_map(|change| match change {
+        Change::Finding(finding) => {
+            let workload = finding.pod.as_ref().and_then(|pod| pod.workload.as_ref());
+            Some((finding.code.as_str(), workload.map(|workload| workload.name.clone())))
+        }
+        _ => None,
+    });
+    let mut all: Vec<_> = findings.collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn findings_about_a_pod_are_told_once_more_when_its_workload_becomes_known() {
+    let mut world = World::with(EngineOptions { storm_ports: 4, ..EngineOptions::default() });
+    let by_runtime = pod("app").uid("aa-bb").at("app").label("app", "web").address("10.1.0.2");
+    let by_runtime = by_runtime.container("app", Regular, &[(8080, Protocol::Tcp)]).running(true);
+    let mut by_server: Pod = pod("app")
+        .uid("aa-bb")
+        .label("app", "web")
+        .address("10.1.0.2")
+        .container("app", Regular, &[(8080, Protocol::Tcp)])
+        .into();
+    by_server.workload = Some(Workload { kind: "Deployment".to_owned(), name: "web".to_owned() });
+    world.apply(netns(APP, "app", "10.1.0.2/24")).apply(told("cri", by_runtime));
+    world.apply(services(vec![sends(service("web", "web"), 80, Protocol::Tcp, number(7070))]));
+    let at = world.now;
+    world.apply(scan(APP, at, &[]));
+    for port in 0..6 {
+        world.listen(APP, 100 + u64::from(port), 9_000 + port);
+    }
+    world.wait(70_000).check(&["dangling-service-port", "port-storm", "stale-declaration"]);
+    let before = world.said.len();
+    world.apply(told("kubernetes", by_server.clone())).wait(1_000);
+    let of_web = |code| (code, Some("web".to_owned()));
+    let expected = ["dangling-service-port", "port-storm", "stale-declaration"].map(of_web);
+    assert_eq!(owners(&world, before), expected);
+    // Another change of the pod is none of its names.
+    let before = world.said.len();
+    by_server.annotations.insert("a".to_owned(), "b".to_owned());
+    world.apply(told("kubernetes", by_server)).wait(1_000);
+    assert_eq!(owners(&world, before), []);
 }

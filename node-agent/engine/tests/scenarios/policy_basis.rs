@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use portolan_engine::model::identity::Protocol::{Tcp, Udp};
 use portolan_engine::model::options::EngineOptions;
 use portolan_engine::model::pod::ContainerKind::Regular;
+use portolan_engine::read::explain::target::Target;
 use portolan_engine::read::policy_basis::{BasisPod, PolicySubject, PolicyTarget};
 
 use crate::objects::{named, number, sends, service, services};
-use crate::world::{APP, PodBuilder, World, netns, pod, told};
+use crate::world::{APP, PodBuilder, World, netns, opened, pod, told};
 
 /// A pod that declares 8080 as `http`, and that Services of `app: web` select.
 fn web() -> PodBuilder {
@@ -88,4 +89,35 @@ fn a_pod_has_a_storm_while_one_finding_stands_for_its_ports() {
     let pod = basis(&world);
     assert!(pod.storm, "{:?}", world.findings());
     assert_eq!(pod.ports.len(), 7, "the ports stay in the basis, and the declared one is there too");
+}
+
+#[test]
+fn many_quiet_ports_are_no_storm() {
+    let mut world = world(EngineOptions { storm_ports: 4, ..EngineOptions::default() });
+    for port in 0..100 {
+        let at = world.now;
+        world.apply(opened(APP, 100 + u64::from(port), Tcp, 9_000 + port, "127.0.0.1", at));
+    }
+    world.listen(APP, 10, 7000).wait(6_000);
+    world.check(&["undeclared-loopback", "undeclared-reachable 7000/TCP"]);
+    assert!(!basis(&world).storm);
+}
+
+#[test]
+fn declare_is_advised_for_the_ports_that_it_declares_and_not_for_those_of_a_storm() {
+    let mut world = world(EngineOptions { storm_ports: 4, ..EngineOptions::default() });
+    world.listen(APP, 10, 7000).wait(6_000);
+    let advice = |world: &World| {
+        let target = Target::parse("demo/app:7000", None).expect("a target");
+        world.engine.explain(&target).expect("an answer").next.join("; ")
+    };
+    assert!(advice(&world).contains("portolan declare --all writes the patch"), "{}", advice(&world));
+    for port in 0..6 {
+        world.listen(APP, 100 + u64::from(port), 9_000 + port);
+    }
+    world.wait(6_000).check(&["port-storm"]);
+    assert!(advice(&world).starts_with("declare it in containerPort or close it"), "{}", advice(&world));
+    // What something expects is declared also in a storm.
+    world.apply(services(vec![sends(service("a", "web"), 80, Tcp, number(7000))])).wait(6_000);
+    assert!(advice(&world).contains("portolan declare writes the patch"), "{}", advice(&world));
 }

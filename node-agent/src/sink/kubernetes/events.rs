@@ -253,3 +253,7 @@ impl PendingWrites for Events {
         self.limited
     }
 }
+
+#[cfg(test)]
+#[path = "events_tests.rs"]
+mod tests;

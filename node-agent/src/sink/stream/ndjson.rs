@@ -8,7 +8,7 @@ use portolan_report::wire::{Listener, Report, Traffic};
 pub const MAX_LINE: usize = 16 * 1024;
 
 /// Returns the report as JSON with a newline. A line that is too long loses peers first, then declarations,
-/// policies, other processes and the executable. `None` if it is still too long, which converted reports never are.
+/// policies, other processes and the executables. `None` if it is still too long, which converted reports never are.
 #[must_use]
 pub fn ndjson(report: &Report) -> Option<Bytes> {
     let line = serialise(report)?;
@@ -60,6 +60,7 @@ fn cut_lists(report: &mut Report) {
         listener.declaration.declared_by.truncate(2);
         listener.declaration.explained_by.truncate(2);
         listener.other_processes.truncate(2);
+        listener.other_processes.iter_mut().for_each(|process| process.executable = None);
         listener.traffic.truncated = true;
         if let Some(process) = &mut listener.process {
             process.executable = None;

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
-use portolan_engine::model::finding::{Finding, FindingState};
+use portolan_engine::model::finding::{Finding, FindingState, Suppression};
 use portolan_engine::model::finding_code::FindingCode;
 use portolan_engine::model::identity::{BootTime, NetnsId, PodUid, PortId, Protocol};
 use portolan_engine::model::listener::{
@@ -20,6 +20,9 @@ use portolan_report::wire::Report;
 
 use super::*;
 use crate::sink::convert::{Converter, Wall};
+
+/// An id as the engine writes it.
+const ID: &str = "0123456789abcdef";
 
 fn converter(name: &str) -> Converter {
     Converter { agent: name.into(), wall: Wall { unix_ns_at_boot: 0 }, now: BootTime(1) }
@@ -38,6 +41,7 @@ fn overfull_declaration(name: &str) -> Declaration {
 /// Returns a listener in which every text is `name`, and every list is long.
 fn overfull(name: &str) -> Served {
     let some = || name.to_owned();
+    let process = || Process { pid: u32::MAX, name: some(), executable: Some(some()), cgroup: None };
     let peer = |n: u16| Peer {
         address: IpAddr::V6(Ipv6Addr::new(0xfd00, n, 0xffff, 0xffff, 0xffff, 0xffff, 0xffff, 0xffff)),
         origin: Origin::External,
@@ -57,17 +61,18 @@ fn overfull(name: &str) -> Served {
         last_seen: BootTime(1),
     };
     Served {
-        id: some(),
+        id: ID.to_owned(),
         port: PortId { netns: NetnsId(1), protocol: Protocol::Sctp, port: NonZeroU16::MAX },
         addresses: (0..500).map(|n| peer(n).address).collect(),
         v6_only: false,
         sockets: usize::MAX,
         netns: NetnsRef { inode: u64::MAX, name: Some(some()) },
         served_by: ServedBy::Process,
-        other_processes: Vec::new(),
+        other_processes: vec![process(); 16],
         forwarded_to: None,
         unproven: false,
-        process: Some(Process { pid: u32::MAX, name: some(), executable: Some(some()), cgroup: None }),
+        in_storm: false,
+        process: Some(process()),
         opened_at: Some(BootTime(1)),
         state: ListenerState::Open,
         pod: Some(PodRef {
@@ -96,9 +101,9 @@ fn overfull(name: &str) -> Served {
 fn overfull_finding(name: &str) -> Finding {
     let listener = overfull(name);
     Finding {
-        id: name.to_owned(),
-        state: FindingState::Open,
-        suppressed_by: None,
+        id: ID.to_owned(),
+        state: FindingState::Suppressed,
+        suppressed_by: Some(Arc::new(Suppression { rule: name.to_owned(), reason: name.to_owned() })),
         code: FindingCode::UndeclaredExternal,
         message: name.to_owned(),
         first_seen: BootTime(1),

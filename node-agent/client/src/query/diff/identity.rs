@@ -20,6 +20,8 @@ pub(super) fn of(finding: &Finding) -> String {
             Subject::Unserved { code, protocol, port }
         }
         (Some(protocol), Some(port)) => Subject::Port { protocol, port },
+        // A storm in a netns without a pod has neither listener nor names: its id tells the netns.
+        _ if finding.pod.is_none() && finding.listener.is_none() => Subject::Pod { code, about: &finding.id },
         _ => {
             let by = finding.declaration.explained_by.first();
             Subject::Pod { code, about: by.map_or("", |by| by.reference.as_str()) }

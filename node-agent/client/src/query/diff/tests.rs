@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use portolan_report::fingerprint::{Place, Subject, fingerprint};
 use serde_json::{Value, json};
 
 use super::args::DiffFormat;
@@ -183,6 +184,29 @@ fn clusters_are_told_apart_and_different_ones_are_said() {
     assert_eq!(messages, "");
     let unnamed = list(&[finding("a", "web-1", 1, "high", "open")], &[]);
     assert_eq!(kinds(&unnamed, &old), []);
+}
+
+#[test]
+fn storms_of_netns_without_a_pod_are_told_apart_by_their_ids() {
+    let storm = |id: &str| {
+        let mut storm = finding("a", "gone", 1, "medium", "open");
+        storm["id"] = json!(id);
+        for field in ["pod", "container", "protocol", "port"] {
+            storm[field] = Value::Null;
+        }
+        storm
+    };
+    let (one, both) = (list(&[storm("1")], &[]), list(&[storm("1"), storm("2")], &[]));
+    assert_eq!(between(&one, &one).len(), 0);
+    assert_eq!(between(&one, &both).len(), 1);
+    // The fingerprint that an agent gives the finding of the first: the file of an older agent has none.
+    let mut with = storm("1");
+    with["code"] = json!("unattributed");
+    let mut without = with.clone();
+    let subject = Subject::Pod { code: "unattributed", about: "1" };
+    with["fingerprint"] = json!(fingerprint(Place::Netns { node: "a", netns: "", process: "" }, subject));
+    without["fingerprint"] = json!("");
+    assert_eq!(between(&list(&[without], &[]), &list(&[with], &[])).len(), 0);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use portolan_engine::model::owner::lasting;
 use portolan_report::policy_basis::{LabelledPod, PolicyBasis};
 
 use super::error::PolicyError;
@@ -108,8 +109,10 @@ fn namespace(pods: &[&LabelledPod]) -> Result<String, PolicyError> {
     }
 }
 
+/// Returns the policy's name, which is the same for every Job of a CronJob.
 fn policy_name(pod: &LabelledPod) -> Result<String, PolicyError> {
-    let owner = pod.pod.workload.as_ref().map_or(&pod.pod.name, |workload| &workload.name);
+    let workload = pod.pod.workload.as_ref();
+    let owner = workload.map_or(pod.pod.name.as_str(), |workload| lasting(&workload.kind, &workload.name).1);
     if !is_subdomain(owner) {
         return Err(PolicyError::BadName { what: escape_remark(&format!("{owner:?}")) });
     }

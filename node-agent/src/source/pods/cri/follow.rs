@@ -1,6 +1,7 @@
 //! Follows the container runtime: connects, polls, sends changed pods to the engine, waits for an event or the next second,
 //! and reconnects when the runtime goes away.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -61,14 +62,15 @@ pub async fn follow(socket: Option<PathBuf>, inputs: mpsc::Sender<Input>, report
 pub async fn read(socket: Option<PathBuf>) -> Result<Vec<Pod>, CriError> {
     let session = open(socket.as_deref()).await?;
     let mut tracker = PodTracker::default();
-    let mut pods = Vec::new();
+    // A pod that is sent again replaces what was sent before.
+    let mut pods = BTreeMap::new();
     let mut in_vain = 0;
     loop {
         let pass = tracker.pass(&session.runtime).await?;
         in_vain += u32::from(pass.pods.is_empty());
-        pods.extend(pass.pods);
+        pods.extend(pass.pods.into_iter().map(|pod| (pod.uid.clone(), pod)));
         if !pass.more && !pass.waits || in_vain > IN_VAIN {
-            return Ok(pods);
+            return Ok(pods.into_values().collect());
         }
     }
 }

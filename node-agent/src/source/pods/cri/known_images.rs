@@ -1,9 +1,17 @@
 //! Names and digests of images that the runtime's containers refer to by id.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use portolan_engine::model::identity::BootTime;
 
 use super::messages::{Container, Image};
 use crate::source::kubernetes::objects::image_digest;
+
+/// Time from the first failed request of the list to the next one. Doubles with each failure.
+const FIRST_WAIT: Duration = Duration::from_secs(60);
+/// Longest time between two requests.
+const LONGEST_WAIT: Duration = Duration::from_secs(16 * 60);
 
 /// What the runtime's list of images says about the images in use.
 #[derive(Debug, Default)]
@@ -14,6 +22,15 @@ pub(super) struct KnownImages {
     digests: HashMap<String, String>,
     /// Image ids of which the list says neither.
     unlisted: HashSet<String>,
+    /// The failed requests since the last one that succeeded; `None` if it did not fail.
+    failed: Option<Failed>,
+}
+
+/// When a list that could not be read is requested again.
+#[derive(Clone, Copy, Debug)]
+struct Failed {
+    due: BootTime,
+    wait: Duration,
 }
 
 impl KnownImages {
@@ -77,11 +94,33 @@ impl KnownImages {
         }
     }
 
-    /// Notes that the list was read, or refused, so that the ids without an entry are not asked for again.
+    /// Notes that the list was read, so that the ids without an entry are not asked for again.
     pub fn settle(&mut self, wanted: HashSet<&str>) {
         let unlisted = wanted.into_iter().filter(|id| !self.is_known(id)).map(str::to_owned);
         let unlisted: Vec<String> = unlisted.collect();
         self.unlisted.extend(unlisted);
+        self.failed = None;
+    }
+
+    /// Notes that the list could not be read. The ids stay wanted, and the list is requested again later.
+    pub fn fail(&mut self, now: BootTime) {
+        let wait = self.failed.map_or(FIRST_WAIT, |failed| (failed.wait * 2).min(LONGEST_WAIT));
+        self.failed = Some(Failed { due: now.after(wait), wait });
+    }
+
+    /// Forgets that the list could not be read: another session with the runtime may be able to.
+    pub fn forget_failures(&mut self) {
+        self.failed = None;
+    }
+
+    /// True if the list may be requested now.
+    pub fn is_askable(&self, now: BootTime) -> bool {
+        self.failed.is_none_or(|failed| now >= failed.due)
+    }
+
+    /// True if the last request failed, and it is time for the next one.
+    pub fn is_retry_due(&self, now: BootTime) -> bool {
+        self.failed.is_some() && self.is_askable(now)
     }
 
     fn is_known(&self, id: &str) -> bool {
@@ -113,4 +152,35 @@ fn image_ids(container: &Container) -> impl Iterator<Item = &str> {
 fn is_id(image: &str) -> bool {
     let bare = image.strip_prefix("sha256:").unwrap_or(image);
     bare.len() == 64 && bare.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after_secs(secs: u64) -> BootTime {
+        BootTime(0).after(Duration::from_secs(secs))
+    }
+
+    #[test]
+    fn a_list_that_cannot_be_read_is_asked_for_again_ever_less_often() {
+        let container =
+            Container { image_ref: format!("sha256:{}", "a1".repeat(32)), ..Container::default() };
+        let mut images = KnownImages::default();
+        assert!(images.is_askable(after_secs(0)) && !images.is_retry_due(after_secs(0)));
+        let (mut now, mut waits) = (0, Vec::new());
+        for _ in 0..7 {
+            images.fail(after_secs(now));
+            let (_, is_news) = images.prepare([&container].into_iter());
+            assert!(is_news, "the image stays wanted");
+            let due = (now..).find(|secs| images.is_retry_due(after_secs(*secs))).expect("a time");
+            waits.push((due - now) / 60);
+            now = due;
+        }
+        assert_eq!(waits, [1, 2, 4, 8, 16, 16, 16]);
+        let (wanted, _) = images.prepare([&container].into_iter());
+        images.settle(wanted);
+        assert!(!images.prepare([&container].into_iter()).1, "the list has no entry");
+        assert!(images.is_askable(after_secs(now)) && !images.is_retry_due(after_secs(now)));
+    }
 }

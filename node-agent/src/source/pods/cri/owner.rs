@@ -15,15 +15,15 @@ pub(super) fn workload(name: &str, labels: &HashMap<String, String>) -> Option<W
     let workload = |kind: &str, name: &str| {
         (!name.is_empty()).then(|| Workload { kind: kind.to_owned(), name: name.to_owned() })
     };
-    for (key, kind) in [(DEPLOYMENT_HASH, "Deployment"), (ROLLOUT_HASH, "Rollout")] {
-        if let Some(hash) = label(key) {
-            let (set, _) = name.rsplit_once('-')?;
-            return workload(kind, without_hash(set, hash)?);
-        }
+    let controller = name.rsplit_once('-').map(|(controller, _)| controller);
+    let behind_set = [(DEPLOYMENT_HASH, "Deployment"), (ROLLOUT_HASH, "Rollout")]
+        .into_iter()
+        .find_map(|(key, kind)| Some((kind, without_hash(controller?, label(key)?)?)));
+    if let Some((kind, name)) = behind_set {
+        return workload(kind, name);
     }
-    if let Some(config) = DEPLOYMENT_CONFIG.into_iter().find_map(label)
-        && name.rsplit_once('-').is_some_and(|(controller, _)| is_version_of(controller, config))
-    {
+    let is_behind = |config: &&str| controller.is_some_and(|controller| is_version_of(controller, config));
+    if let Some(config) = DEPLOYMENT_CONFIG.into_iter().find_map(|key| label(key).filter(is_behind)) {
         return workload("DeploymentConfig", config);
     }
     if label("statefulset.kubernetes.io/pod-name").is_some_and(|own| own == name) {
@@ -51,6 +51,17 @@ mod tests {
             ("web-5d4f8c9b7-x2x4z", vec![("rollouts-pod-template-hash", "5d4f8c9b7")], "Rollout/web"),
             ("web-3-x2x4z", vec![("deploymentconfig", "web")], "DeploymentConfig/web"),
             ("web-0", vec![("deploymentconfig", "web")], "-"),
+            // A label that does not fit does not hide one that does.
+            (
+                "web-3-x2x4z",
+                vec![("deploymentconfig", "other"), (DEPLOYMENT_CONFIG[1], "web")],
+                "DeploymentConfig/web",
+            ),
+            (
+                "web-5d4f8c9b7-x2x4z",
+                vec![("pod-template-hash", "other"), ("rollouts-pod-template-hash", "5d4f8c9b7")],
+                "Rollout/web",
+            ),
             ("db-0", vec![("statefulset.kubernetes.io/pod-name", "db-0")], "StatefulSet/db"),
             ("db-0", vec![("statefulset.kubernetes.io/pod-name", "db-1")], "-"),
             ("backup-28-abcde", vec![("batch.kubernetes.io/job-name", "backup-28")], "Job/backup-28"),

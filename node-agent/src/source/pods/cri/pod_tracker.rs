@@ -33,7 +33,7 @@ pub(super) struct Pass {
     pub gone: Vec<PodUid>,
     /// Nothing was sent before.
     pub first: bool,
-    /// The status of some sandboxes is still missing and should be requested at once.
+    /// The status of some sandboxes, or the list of images, is still missing and should be requested at once.
     pub more: bool,
     /// The status of some sandboxes is still missing.
     pub waits: bool,
@@ -60,6 +60,8 @@ pub(super) struct PodTracker {
     details: KnownDetails,
     /// Names and digests of images in use.
     images: KnownImages,
+    /// True if the list of images is to be requested by the next pass.
+    images_are_next: bool,
     /// Fingerprints of the pods that were sent; `None`: nothing was sent.
     sent: Option<HashMap<PodUid, u64>>,
     /// Ids of items whose invalid parts were counted.
@@ -73,6 +75,7 @@ impl PodTracker {
     pub fn resend_all(&mut self) {
         self.last = None;
         self.sent = None;
+        self.images.forget_failures();
     }
 
     /// Polls the runtime once.
@@ -85,7 +88,7 @@ impl PodTracker {
         let of = |list: &ListResponse| self.fingerprints.of_list(list.items.iter().map(AsRef::as_ref));
         let both = self.fingerprints.of(&(of(&sandboxes), of(&containers)));
         let mut pass = Pass { differs: self.last != Some(both), ..Pass::default() };
-        if !pass.differs && !self.details.has_failures() {
+        if !pass.differs && !self.details.has_failures() && !self.images.is_retry_due(clock::now()) {
             return Ok(pass);
         }
         let mut bad = HashSet::new();
@@ -98,7 +101,7 @@ impl PodTracker {
         }
         let current = current(&sandboxes, &by_sandbox);
         self.ask_details(runtime, current.values().map(|sandbox| &sandbox.item), &mut pass).await?;
-        self.ask_images(runtime, containers.iter().map(|container| &container.item)).await?;
+        self.ask_images(runtime, containers.iter().map(|container| &container.item), &mut pass).await;
         self.compare(&current, &by_sandbox, &mut pass);
         let ids: HashSet<&str> = (sandboxes.iter().map(|listed| listed.item.id.as_str()))
             .chain(containers.iter().map(|listed| listed.item.id.as_str()))
@@ -171,27 +174,37 @@ impl PodTracker {
         Ok(())
     }
 
-    /// Requests the list of images if a container has an image without a name or a digest.
+    /// Requests the list of images if a container has an image without a name or a digest. The first pass that wants it leaves it
+    /// to the next one, so that the pods are sent before a slow runtime is asked.
     async fn ask_images(
         &mut self,
         runtime: &Runtime,
         containers: impl Iterator<Item = &Container>,
-    ) -> Result<(), CriError> {
+        pass: &mut Pass,
+    ) {
         let (wanted, is_news) = self.images.prepare(containers);
-        if !is_news {
-            return Ok(());
+        let is_next = std::mem::take(&mut self.images_are_next);
+        let now = clock::now();
+        if !is_news || !self.images.is_askable(now) {
+            return;
+        }
+        if !is_next && !self.images.is_retry_due(now) {
+            self.images_are_next = true;
+            pass.more = true;
+            return;
         }
         match runtime.ask_for::<ListResponse>(Call::ListImages, &()).await {
             Ok(list) => {
                 for image in list.items.into_iter().filter_map(|bytes| Image::decode(bytes).ok()) {
                     self.images.learn(&image, &wanted);
                 }
+                self.images.settle(wanted);
             }
-            Err(error @ CriError::Refused { code: tonic::Code::Unavailable, .. }) => return Err(error),
-            Err(error) => tracing::debug!("images stay without names and digests: {error}"),
+            Err(error) => {
+                tracing::debug!("images have neither names nor digests for now: {error}");
+                self.images.fail(clock::now());
+            }
         }
-        self.images.settle(wanted);
-        Ok(())
     }
 
     /// Compares the current pods with those that were sent.

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::client::Runtime;
 use super::fake::{Answer, Content, Fake, container, netns, sandbox};
 use super::messages::{Image, ImageSpec, ListResponse};
-use super::pod_tracker::PodTracker;
+use super::pod_tracker::{Pass, PodTracker};
 use super::{follow, probe, read};
 use crate::state::{Source, State, StateFeed, States};
 
@@ -164,6 +164,37 @@ async fn images_that_are_given_by_id_are_named_once() {
     let pods = read(Some(fake.socket())).await.expect("pods");
     assert!(pods.iter().all(|pod| pod.containers[0].image == "registry/web:2"), "{pods:?}");
     assert_eq!(fake.calls("ListImages"), 1);
+}
+
+#[tokio::test]
+async fn pods_do_not_wait_for_the_list_of_images_and_one_that_fails_is_read_later() {
+    let fake = Fake::start("images-fail");
+    let id = format!("sha256:{}", "a1".repeat(32));
+    fake.edit(|content| {
+        content.sandboxes.truncate(1);
+        content.containers.truncate(1);
+        content.containers[0].image = Some(ImageSpec { image: id.clone(), ..ImageSpec::default() });
+        let tags = vec!["registry/web:2".to_owned()];
+        content.images.push(Image { id: id.clone(), repo_tags: tags, repo_digests: Vec::new() });
+        content.answers.insert("ListImages", Answer::Status(14, "busy"));
+    });
+    let runtime = Runtime::connect(&fake.socket()).await.expect("connected");
+    let mut tracker = PodTracker::default();
+    let image = |pass: &Pass| pass.pods.first().map(|pod| pod.containers[0].image.clone());
+    let told = tracker.pass(&runtime).await.expect("a pass");
+    assert_eq!((image(&told), told.more, fake.calls("ListImages")), (Some(id.clone()), true, 0));
+    let asked = tracker.pass(&runtime).await.expect("a list of images is not needed");
+    assert_eq!((image(&asked), asked.more, fake.calls("ListImages")), (None, false, 1));
+    fake.edit(|content| content.answers.clear());
+    let early = tracker.pass(&runtime).await.expect("a pass");
+    assert_eq!((image(&early), fake.calls("ListImages")), (None, 1), "not asked again at once");
+    // Another session asks again.
+    tracker.resend_all();
+    let told = tracker.pass(&runtime).await.expect("a pass");
+    assert_eq!((image(&told), told.more), (Some(id), true));
+    let named = tracker.pass(&runtime).await.expect("a pass");
+    assert_eq!((image(&named), named.more), (Some("registry/web:2".to_owned()), false));
+    assert_eq!(fake.calls("ListImages"), 2);
 }
 
 #[tokio::test]
