@@ -97,9 +97,9 @@ async fn errors_of_the_server_are_tried_again_less_and_less_often() {
     world.for_a_while(Duration::from_millis(1500)).await;
     world.server.log().clear();
     world.for_a_while(Duration::from_secs(2)).await;
-    // The longest back-off is 400 ms, and its mean 200 ms.
+    // The longest back-off is 400 ms, and its mean 200 ms: about 10 attempts of up to two requests. A hot loop makes hundreds.
     let asked = world.requests("services").len();
-    assert!((3..=25).contains(&asked), "{asked}");
+    assert!((3..=60).contains(&asked), "{asked}");
     world.server.heal();
     world.source(Source::Services, |state| state.is_up()).await;
     world.until("Services", |known| known.services.is_some()).await;
