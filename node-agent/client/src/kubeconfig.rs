@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use kube::client::AuthError;
-use kube::config::{Kubeconfig, KubeconfigError, LoadDataError};
+use kube::config::{Cluster, Context, Kubeconfig, KubeconfigError, LoadDataError};
 use portolan_report::error_text::causes;
 use serde_saphyr::Error as YamlError;
 use serde_saphyr::localizer::ExternalMessageSource;
@@ -90,12 +90,24 @@ pub fn client_fault(error: &kube::Error, program: Option<&str>) -> String {
     }
 }
 
+/// Returns the context of this name; the current one if `None`.
+fn context_of<'a>(file: &'a Kubeconfig, name: Option<&str>) -> Option<&'a Context> {
+    let name = name.or(file.current_context.as_deref())?;
+    file.contexts.iter().find(|named| named.name == name)?.context.as_ref()
+}
+
+/// Returns the cluster of a context. `context`: that of the kubeconfig if `None`.
+#[must_use]
+pub fn cluster_of<'a>(file: &'a Kubeconfig, context: Option<&str>) -> Option<&'a Cluster> {
+    let context = context_of(file, context)?;
+    file.clusters.iter().find(|named| named.name == context.cluster)?.cluster.as_ref()
+}
+
 /// Returns the program that gives the credentials of a context, where the kubeconfig names one. `context`: that of the kubeconfig if
 /// `None`.
 #[must_use]
 pub fn credentials_program(file: &Kubeconfig, context: Option<&str>) -> Option<String> {
-    let context = context.or(file.current_context.as_deref())?;
-    let context = file.contexts.iter().find(|named| named.name == context)?.context.as_ref()?;
+    let context = context_of(file, context)?;
     let user = file.auth_infos.iter().find(|named| Some(&named.name) == context.user.as_ref())?;
     user.auth_info.as_ref()?.exec.as_ref()?.command.clone()
 }

@@ -66,12 +66,12 @@ fn place(args: &ClusterArgs) -> String {
     let Some(file) = kubeconfig::read_again(args.kubeconfig.as_deref()) else {
         return format!("the API server of {origin}");
     };
-    let context = args.context.clone().or_else(|| file.current_context.clone()).unwrap_or_default();
-    let of_context = file.contexts.iter().find(|named| named.name == context);
-    let cluster = of_context.and_then(|named| Some(named.context.as_ref()?.cluster.as_str()));
-    let cluster = file.clusters.iter().find(|named| Some(named.name.as_str()) == cluster);
-    match cluster.and_then(|named| named.cluster.as_ref()?.server.as_deref()) {
-        Some(server) => format!("the API server {server} (context {context} of {origin})"),
+    match kubeconfig::cluster_of(&file, args.context.as_deref()).and_then(|cluster| cluster.server.as_deref())
+    {
+        Some(server) => {
+            let context = args.context.as_deref().or(file.current_context.as_deref()).unwrap_or_default();
+            format!("the API server {server} (context {context} of {origin})")
+        }
         None => format!("the API server of {origin}"),
     }
 }

@@ -18,11 +18,16 @@ use crate::query::pages::PODS;
 #[derive(Debug, Default)]
 pub(super) struct Names {
     /// Pods by `NAMESPACE/NAME`.
-    pods: BTreeMap<String, LabelledPod>,
-    /// Node of each pod, by the same keys.
-    nodes: BTreeMap<String, String>,
+    pods: BTreeMap<String, PodOfNode>,
     /// Who has an address; `None` if several pods claim it.
     owners: BTreeMap<IpAddr, Option<Owner>>,
+}
+
+/// A pod and the node that it runs on.
+#[derive(Debug)]
+struct PodOfNode {
+    labelled: LabelledPod,
+    node: String,
 }
 
 /// Owner of an address.
@@ -68,24 +73,24 @@ impl Names {
         let mut names = Self::default();
         for pod in items.iter().filter_map(|item| NodePod::deserialize(item).ok()) {
             let name = format!("{}/{}", pod.pod.namespace, pod.pod.name);
-            names.nodes.insert(name.clone(), pod.envelope.node.clone());
+            let node = pod.envelope.node;
             let owner =
-                if pod.pod.host_network { Owner::Node(pod.envelope.node) } else { Owner::Pod(name.clone()) };
+                if pod.pod.host_network { Owner::Node(node.clone()) } else { Owner::Pod(name.clone()) };
             for address in pod.addresses.iter().filter_map(|address| canonical(address)) {
                 let known = names.owners.entry(address).or_insert_with(|| Some(owner.clone()));
                 if known.as_ref() != Some(&owner) {
                     *known = None;
                 }
             }
-            names.pods.insert(name, LabelledPod { pod: pod.pod, labels: pod.labels });
+            let labelled = LabelledPod { pod: pod.pod, labels: pod.labels };
+            names.pods.insert(name, PodOfNode { labelled, node });
         }
         names
     }
 
     /// Returns the number of live pods of each workload.
     pub(super) fn pod_totals(&self) -> PodTotals {
-        let node = |name: &String| self.nodes.get(name).map_or("", String::as_str);
-        workload_table::pod_totals(self.pods.iter().map(|(name, pod)| (&pod.pod, node(name))))
+        workload_table::pod_totals(self.pods.values().map(|pod| (&pod.labelled.pod, pod.node.as_str())))
     }
 
     fn owner(&self, address: &str) -> Option<&Owner> {
@@ -93,7 +98,7 @@ impl Names {
     }
 
     fn workload(&self, name: &str) -> Option<&Workload> {
-        self.pods.get(name)?.pod.workload.as_ref()
+        self.pods.get(name)?.labelled.pod.workload.as_ref()
     }
 
     /// Fills in `ref` and `workload` of all callers in an object, and `callerNode` where the address is a node's. What the
@@ -151,13 +156,15 @@ impl Names {
                 peer.reference = Some(name.clone());
                 "pod".clone_into(&mut peer.origin);
             }
-            callers.extend(peer.reference.as_ref().and_then(|name| self.pods.get(name)).cloned());
+            let caller = peer.reference.as_ref().and_then(|name| self.pods.get(name));
+            callers.extend(caller.map(|pod| pod.labelled.clone()));
         }
         basis.callers.extend(callers);
         let is_beside = |pod: &&LabelledPod| {
             basis.pods.iter().any(|target| target.labelled.pod.namespace == pod.pod.namespace)
         };
-        let beside: Vec<LabelledPod> = self.pods.values().filter(is_beside).cloned().collect();
+        let known = self.pods.values().map(|pod| &pod.labelled);
+        let beside: Vec<LabelledPod> = known.filter(is_beside).cloned().collect();
         basis.neighbours.extend(beside);
     }
 }

@@ -8,6 +8,8 @@ use hyper::http::uri::InvalidUri;
 use hyper_util::client::proxy::matcher::Matcher;
 use kube::config::Kubeconfig;
 
+use crate::kubeconfig::cluster_of;
+
 /// The environment's proxies for one scheme, and the servers that are reached without them.
 #[derive(Clone, Debug, Default)]
 struct Environment {
@@ -42,10 +44,7 @@ pub(super) fn choose(server: &Uri, of_cluster: Option<&str>) -> Result<Option<Ur
 
 /// Returns the `proxy-url` of the cluster of a context. Without a name, the context is the current one.
 pub(super) fn of_context<'a>(kubeconfig: &'a Kubeconfig, context: Option<&str>) -> Option<&'a str> {
-    let name = context.or(kubeconfig.current_context.as_deref())?;
-    let context = kubeconfig.contexts.iter().find(|context| context.name == name)?.context.as_ref()?;
-    let cluster = kubeconfig.clusters.iter().find(|cluster| cluster.name == context.cluster)?;
-    cluster.cluster.as_ref()?.proxy_url.as_deref()
+    cluster_of(kubeconfig, context)?.proxy_url.as_deref()
 }
 
 fn of_environment(server: &Uri, environment: &Environment) -> Result<Option<Uri>, InvalidUri> {
