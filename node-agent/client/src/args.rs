@@ -103,12 +103,20 @@ impl FindingsFormat {
     }
 }
 
-/// Where the agent is asked, and how the answer is shown.
+/// Which agent is asked.
 #[derive(Clone, Debug, Args)]
-pub struct ServerArgs {
+pub struct AddressArgs {
     /// The agent's HTTP address: http://HOST:PORT or unix:PATH
     #[arg(long, env = "PORTOLAN_SERVER", default_value = "http://127.0.0.1:9470", value_name = "URL")]
     pub server: String,
+}
+
+/// Where the agent is asked, and how the answer is shown.
+#[derive(Clone, Debug, Args)]
+pub struct ServerArgs {
+    /// Which agent is asked.
+    #[command(flatten)]
+    pub agent: AddressArgs,
     /// How to show it
     #[arg(short, long, default_value = "table")]
     pub output: Format,
@@ -117,9 +125,9 @@ pub struct ServerArgs {
 /// Options of `portolan findings`.
 #[derive(Debug, Args)]
 pub struct FindingsArgs {
-    /// The agent's HTTP address: http://HOST:PORT or unix:PATH
-    #[arg(long, env = "PORTOLAN_SERVER", default_value = "http://127.0.0.1:9470", value_name = "URL")]
-    pub server: String,
+    /// Which agent is asked.
+    #[command(flatten)]
+    pub agent: AddressArgs,
     /// How to show it; junit is a report for CI systems
     #[arg(short, long, default_value = "table")]
     pub output: FindingsFormat,
@@ -140,9 +148,9 @@ pub struct FindingsArgs {
 /// Options of `portolan baseline`.
 #[derive(Debug, Args)]
 pub struct BaselineArgs {
-    /// The agent's HTTP address: http://HOST:PORT or unix:PATH
-    #[arg(long, env = "PORTOLAN_SERVER", default_value = "http://127.0.0.1:9470", value_name = "URL")]
-    pub server: String,
+    /// Which agent is asked.
+    #[command(flatten)]
+    pub agent: AddressArgs,
     /// The rules, and the findings that they are for.
     #[command(flatten)]
     pub rules: RuleArgs,
@@ -266,9 +274,9 @@ pub struct ExplainArgs {
 /// Options of `portolan policy`.
 #[derive(Debug, Args)]
 pub struct PolicyArgs {
-    /// The agent's HTTP address: http://HOST:PORT or unix:PATH
-    #[arg(long, env = "PORTOLAN_SERVER", default_value = "http://127.0.0.1:9470", value_name = "URL")]
-    pub server: String,
+    /// Which agent is asked.
+    #[command(flatten)]
+    pub agent: AddressArgs,
     /// Target and form of the policy.
     #[command(flatten)]
     pub draft: DraftArgs,

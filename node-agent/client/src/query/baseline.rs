@@ -37,7 +37,7 @@ pub async fn baseline(args: &BaselineArgs, console: &mut Console<'_>) -> Exit {
 }
 
 async fn print(args: &BaselineArgs, console: &mut Console<'_>) -> Result<Exit, QueryError> {
-    let server = Server::parse(&args.server)?;
+    let server = Server::parse(&args.agent.server)?;
     let list = pages::gather(&server, Subject::Findings.path(), &args.rules.pairs()).await?;
     let rules = Rules::of(&list.items);
     rules.print(&args.rules, Scope::OneNode, console)?;

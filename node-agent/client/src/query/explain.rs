@@ -30,7 +30,7 @@ pub async fn explain(args: &ExplainArgs, console: &mut Console<'_>) -> Exit {
 }
 
 async fn ask(args: &ExplainArgs, target: &Target, console: &mut Console<'_>) -> Result<Exit, QueryError> {
-    let server = Server::parse(&args.server.server)?;
+    let server = Server::parse(&args.server.agent.server)?;
     let question = url::with_query(PATH, &[("target", target.to_string())]);
     let answer: Value = request::get(&server, &question).await.map_err(target_error)?;
     let text = show::explanation(&answer, args.server.output, width());

@@ -42,7 +42,7 @@ pub async fn findings(args: &FindingsArgs, console: &mut Console<'_>) -> Exit {
         let result = report(args, &query, console).await;
         return end(result, console);
     };
-    let server = ServerArgs { server: args.server.clone(), output };
+    let server = ServerArgs { agent: args.agent.clone(), output };
     run(&server, query, args.watch, console).await
 }
 
@@ -55,7 +55,7 @@ async fn report(
     if args.watch {
         return Err(QueryError::NoStream);
     }
-    let server = Server::parse(&args.server)?;
+    let server = Server::parse(&args.agent.server)?;
     let path = query.subject.path();
     let list = match pages::gather(&server, path, &query.list_filters).await {
         Ok(list) => list,
@@ -106,7 +106,7 @@ async fn idle(args: &ListArgs, period: Period, console: &mut Console<'_>) -> Res
     if args.watch {
         return Err(QueryError::NoIdleStream);
     }
-    let server = Server::parse(&args.server.server)?;
+    let server = Server::parse(&args.server.agent.server)?;
     let (subject, format) = (Subject::Listeners, args.server.output);
     let mut list = pages::gather(&server, subject.path(), &args.filter.open_pairs()).await?;
     let found = IdlePorts::retain(&mut list.items, period)
@@ -137,7 +137,7 @@ pub async fn connections(args: &ListArgs, console: &mut Console<'_>) -> Exit {
 }
 
 async fn run(server: &ServerArgs, query: ListQuery, is_followed: bool, console: &mut Console<'_>) -> Exit {
-    let result = match Server::parse(&server.server) {
+    let result = match Server::parse(&server.agent.server) {
         Ok(parsed) => {
             let query = AgentQuery { server: parsed, query, format: server.output };
             if is_followed { watch::follow(&query, console).await } else { once(query, console).await }

@@ -21,7 +21,7 @@ pub async fn status(args: &StatusArgs, console: &mut Console<'_>) -> Exit {
 }
 
 async fn print(args: &StatusArgs, console: &mut Console<'_>) -> Result<Exit, QueryError> {
-    let server = Server::parse(&args.server.server)?;
+    let server = Server::parse(&args.server.agent.server)?;
     let status: Value = request::get(&server, PATH).await?;
     console.write(&formatted(&server, PATH, show::status(&status, args.server.output))?)?;
     Ok(Exit::Fine)

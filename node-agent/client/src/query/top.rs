@@ -26,7 +26,7 @@ pub async fn top(args: &NodeTopArgs, console: &mut Console<'_>) -> Exit {
 }
 
 async fn print(args: &NodeTopArgs, console: &mut Console<'_>) -> Result<Exit, QueryError> {
-    let server = Server::parse(&args.server.server)?;
+    let server = Server::parse(&args.server.agent.server)?;
     let path = Subject::Listeners.path();
     let list = pages::gather(&server, path, &args.filter.open_pairs()).await?;
     let text = formatted(&server, path, show(&list.items, &args.top, args.server.output))?;

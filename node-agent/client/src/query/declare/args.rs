@@ -2,6 +2,8 @@
 
 use clap::{Args, ValueEnum};
 
+use crate::args::AddressArgs;
+
 /// What is declared, and how the patch is written.
 #[derive(Clone, Debug, Args)]
 pub struct DraftArgs {
@@ -25,9 +27,9 @@ pub struct DeclareArgs {
     /// What is declared, and how the patch is written.
     #[command(flatten)]
     pub draft: DraftArgs,
-    /// The agent's HTTP address: http://HOST:PORT or unix:PATH
-    #[arg(long, env = "PORTOLAN_SERVER", default_value = "http://127.0.0.1:9470", value_name = "URL")]
-    pub server: String,
+    /// Which agent is asked.
+    #[command(flatten)]
+    pub agent: AddressArgs,
 }
 
 /// Output format of a patch.

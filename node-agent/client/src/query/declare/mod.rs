@@ -30,7 +30,7 @@ pub async fn run(args: &DeclareArgs, console: &mut Console<'_>) -> Exit {
 }
 
 async fn print(args: &DeclareArgs, console: &mut Console<'_>) -> Result<Exit, QueryError> {
-    let server = Server::parse(&args.server)?;
+    let server = Server::parse(&args.agent.server)?;
     let target = PolicyTarget::parse(&args.draft.target, args.draft.namespace.as_deref())?;
     let basis = policy::basis(&server, &target).await?;
     let is_unready = is_unready(&server).await;

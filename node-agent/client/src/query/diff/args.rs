@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use crate::args::AddressArgs;
+
 /// What is compared, and how it is shown.
 #[derive(Clone, Debug, Args)]
 pub struct DiffArgs {
@@ -27,9 +29,9 @@ pub struct NodeDiffArgs {
     /// What is compared, and how it is shown.
     #[command(flatten)]
     pub diff: DiffArgs,
-    /// The agent's HTTP address: http://HOST:PORT or unix:PATH
-    #[arg(long, env = "PORTOLAN_SERVER", default_value = "http://127.0.0.1:9470", value_name = "URL")]
-    pub server: String,
+    /// Which agent is asked.
+    #[command(flatten)]
+    pub agent: AddressArgs,
 }
 
 /// Output format of `diff`.

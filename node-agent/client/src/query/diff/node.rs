@@ -34,7 +34,7 @@ async fn compare(args: &NodeDiffArgs, console: &mut Console<'_>) -> Result<Exit,
 
 /// Asks the agent. It sees one node: about the others of the old findings nothing is known.
 async fn now(args: &NodeDiffArgs, old: &Snapshot, console: &mut Console<'_>) -> Result<Snapshot, QueryError> {
-    let server = Server::parse(&args.server)?;
+    let server = Server::parse(&args.agent.server)?;
     let namespace = args.diff.namespace.as_deref();
     let own: Value = request::get(&server, status::PATH).await?;
     let own = own.get("node").and_then(Value::as_str).unwrap_or_default().to_owned();

@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
-use crate::args::FilterArgs;
+use crate::args::{AddressArgs, FilterArgs};
 
 /// Which images are shown, and how.
 #[derive(Clone, Debug, Args)]
@@ -21,9 +21,9 @@ pub struct ImagesArgs {
 /// Options of `portolan images`.
 #[derive(Clone, Debug, Args)]
 pub struct NodeImagesArgs {
-    /// The agent's HTTP address: http://HOST:PORT or unix:PATH
-    #[arg(long, env = "PORTOLAN_SERVER", default_value = "http://127.0.0.1:9470", value_name = "URL")]
-    pub server: String,
+    /// Which agent is asked.
+    #[command(flatten)]
+    pub agent: AddressArgs,
     /// Which images are shown, and how.
     #[command(flatten)]
     pub images: ImagesArgs,

@@ -27,7 +27,7 @@ pub async fn run(args: &NodeImagesArgs, console: &mut Console<'_>) -> Exit {
 }
 
 async fn of_one_agent(args: &NodeImagesArgs, console: &mut Console<'_>) -> Result<Exit, QueryError> {
-    let server = Server::parse(&args.server)?;
+    let server = Server::parse(&args.agent.server)?;
     let path = Subject::Listeners.path();
     let list = pages::gather(&server, path, &filters(&args.images)).await?;
     let listeners = show::typed(Subject::Listeners, &list.items)
