@@ -29,7 +29,7 @@ async fn the_page_is_self_contained_and_its_policy_forbids_everything_else() {
     }
     assert!(named >= 11, "{named}");
     for (path, kind) in
-        [("/page.js", "text/javascript; charset=utf-8"), ("/page.css", "text/css; charset=utf-8")]
+        [("/ui/main.js", "text/javascript; charset=utf-8"), ("/ui/page.css", "text/css; charset=utf-8")]
     {
         let file = get(served.address, path, "").await;
         assert_eq!((file.status, file.header("content-type")), (200, Some(kind)));

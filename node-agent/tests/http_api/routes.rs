@@ -234,7 +234,7 @@ async fn a_foreign_host_is_refused_and_counted() {
     assert_eq!(ask("host: localhost\r\nhost: evil.example\r\n").await, 403);
     assert_eq!(ask("").await, 403);
     assert_eq!(ask(&format!("host: {}\r\n", served.address)).await, 200);
-    for path in ["/", "/page.js", "/page.css", "/openapi.json", "/v1/status"] {
+    for path in ["/", "/ui/main.js", "/ui/page.css", "/openapi.json", "/v1/status"] {
         assert_eq!(get(served.address, path, "host: evil.example\r\n").await.status, 403, "{path}");
     }
     let metrics = get(served.telemetry, "/metrics", "host: anything\r\n").await.body;

@@ -115,8 +115,7 @@ fn response(kind: ResponseKind, generator: &mut SchemaGenerator) -> Value {
         ResponseKind::Description => ("application/json", json!({ "type": "object" })),
         ResponseKind::Events => ("text/event-stream", text),
         ResponseKind::Page => ("text/html", text),
-        ResponseKind::Script => ("text/javascript", text),
-        ResponseKind::Style => ("text/css", text),
+        ResponseKind::PageFile => ("text/*", text),
         ResponseKind::Metrics => ("application/openmetrics-text", text),
         ResponseKind::Health => ("text/plain", text),
     };

@@ -1,36 +1,25 @@
-//! `/`: a web page with findings and the agent's status. Its three files are embedded and load nothing else. The content
-//! security policy forbids everything else, so that text that a pod chose cannot run as a script.
+//! `/` and `/ui/{file}`: the web page of `portolan_ui`.
 
-use axum::http::{HeaderName, header};
+use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use portolan_ui::{HEADERS, PAGE, PageFile};
 
-/// Content security policy of the page.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; \
-                      form-action 'none'; frame-ancestors 'none'";
+use super::problem::Problem;
 
-/// Serves the HTML.
+/// Serves the page.
 pub async fn html() -> Response {
-    file("text/html; charset=utf-8", include_str!("../../../ui/page.html"))
+    respond(&PAGE)
 }
 
-/// Serves the script, which requests the agent's API.
-pub async fn script() -> Response {
-    file("text/javascript; charset=utf-8", include_str!("../../../ui/page.js"))
+/// Serves a file that the page loads.
+pub async fn file(name: Result<Path<String>, PathRejection>) -> Result<Response, Problem> {
+    let Path(name) = name.map_err(|rejection| Problem::bad_path(rejection.body_text()))?;
+    let found = portolan_ui::file(&name);
+    found.map(respond).ok_or_else(|| Problem::not_found("no such file of the page".to_owned(), "path/file"))
 }
 
-/// Serves the style sheet.
-pub async fn style() -> Response {
-    file("text/css; charset=utf-8", include_str!("../../../ui/page.css"))
-}
-
-fn file(kind: &'static str, text: &'static str) -> Response {
-    let headers: [(HeaderName, &str); 5] = [
-        (header::CONTENT_TYPE, kind),
-        (header::CONTENT_SECURITY_POLICY, POLICY),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
-        // Another agent, or another version, can serve the same address later.
-        (header::CACHE_CONTROL, "no-store"),
-    ];
-    (headers, text).into_response()
+fn respond(file: &PageFile) -> Response {
+    ([(header::CONTENT_TYPE, file.content_type)], HEADERS, file.text).into_response()
 }

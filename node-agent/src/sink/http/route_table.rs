@@ -37,8 +37,7 @@ pub enum ResponseKind {
     /// The OpenAPI document.
     Description,
     Page,
-    Script,
-    Style,
+    PageFile,
     Metrics,
     Health,
 }
@@ -70,7 +69,7 @@ const OF_LISTENERS: &[Parameter] =
     &[NAMESPACE, POD, WORKLOAD, LABELS, STATE, PROTOCOL, PORT, ORIGIN, LIMIT, CONTINUE];
 
 /// All routes.
-pub const ROUTES: [Route; 18] = [
+pub const ROUTES: [Route; 17] = [
     Route {
         path: "/v1/findings",
         summary: "Findings: open and suppressed ones, unless a state is asked for",
@@ -162,16 +161,10 @@ pub const ROUTES: [Route; 18] = [
         response: ResponseKind::Page,
     },
     Route {
-        path: "/page.js",
-        summary: "What the page runs",
+        path: "/ui/{file}",
+        summary: "A file that the page loads",
         parameters: &[],
-        response: ResponseKind::Script,
-    },
-    Route {
-        path: "/page.css",
-        summary: "How the page looks",
-        parameters: &[],
-        response: ResponseKind::Style,
+        response: ResponseKind::PageFile,
     },
     Route { path: "/metrics", summary: "OpenMetrics text", parameters: &[], response: ResponseKind::Metrics },
     Route {

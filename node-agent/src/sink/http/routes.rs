@@ -45,8 +45,7 @@ pub fn api(state: HttpState, host: HostCheck) -> Router {
         .route("/v1/watch", get(watch))
         .route("/openapi.json", get(openapi))
         .route("/", get(page::html))
-        .route("/page.js", get(page::script))
-        .route("/page.css", get(page::style));
+        .route("/ui/{file}", get(page::file));
     finish(router, state, host)
 }
 
