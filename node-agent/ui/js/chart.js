@@ -148,7 +148,7 @@ function choose(name) {
   const { of, kind } = name, open = (id) => go({ folds: new Set([...state.folds, id]) });
   if (of.ns !== undefined && kind === "port") go({ filters: { ...state.filters, namespace: [of.ns] } });
   else if (kind === "fold") (of.id === "table" ? go({ view: "table" }) : open(of.id));
-  else if (kind === "port") (of.fold ? open(of.id) : go({ port: of.id }));
+  else if (kind === "port") (of.fold ? open(of.foldId ?? of.id) : go({ port: of.id }));
   else if (of.fold) open(of.id);
   else {
     const path = pathOf(name), isSame = JSON.stringify(path) === JSON.stringify(last.pinned);
