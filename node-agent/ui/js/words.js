@@ -41,8 +41,10 @@ const MINUTE = 60e3, HOUR = 3600e3, DAY = 24 * HOUR;
 const MONTHS = ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"];
 const DAYS = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 
+/** `1,204`. */
+export const whole = (n) => (n < 1e3 ? String(n) : String(Math.round(n)).replace(/\B(?=(\d{3})+$)/gu, ","));
 /** `1 port`, `2 ports`, `1,204 ports`. */
-export const many = (n, one, more = `${one}s`) => `${n.toLocaleString("en")} ${n === 1 ? one : more}`;
+export const many = (n, one, more = `${one}s`) => `${whole(n)} ${n === 1 ? one : more}`;
 
 /** A number in at most five characters: `37`, `1.2k`, `18k`, `1.1M`, `4.0G`. */
 export function short(n) {
@@ -136,7 +138,7 @@ export const portName = (row) => (row.port ? `${row.port}/${row.protocol ?? "TCP
 export const server = (row) => row.process ?? (isGone(row) ? "nobody" : row.code === "opaque-runtime" ? "in a sandbox" : "an unknown process");
 
 /** `1 of 3 pods`; empty if all of them serve the port, or if their number is not known. */
-export const somePods = (row) => (row.podsTotal && row.pods < row.podsTotal ? `${row.pods.toLocaleString("en")} of ${many(row.podsTotal, "pod")}` : "");
+export const somePods = (row) => (row.podsTotal && row.pods < row.podsTotal ? `${whole(row.pods)} of ${many(row.podsTotal, "pod")}` : "");
 
 /** `critical`, `accepted`, `resolved` or `declared`. */
 export const standing = (row) => (!row.code ? "declared" : row.state === "suppressed" ? "accepted" : row.state === "resolved" ? "resolved" : row.severity);
@@ -151,7 +153,7 @@ export function title(row) {
 export function callers(row, most = 2) {
   const known = row.callers ?? [], unlisted = row.truncated || (!known.length && count(row) > 0);
   const names = [...new Set(known.map(callerName))], more = Math.max(0, names.length - most) + (row.moreCallers ?? 0);
-  const said = [...names.slice(0, most), ...(more ? [`${more.toLocaleString("en")} more`] : []), ...(unlisted ? ["others that are not listed"] : [])];
+  const said = [...names.slice(0, most), ...(more ? [`${whole(more)} more`] : []), ...(unlisted ? ["others that are not listed"] : [])];
   return said.length > 1 ? `${said.slice(0, -1).join(", ")} and ${said.at(-1)}` : said[0] ?? "nobody";
 }
 
