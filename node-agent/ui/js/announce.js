@@ -9,13 +9,14 @@ let last = 0, timer = 0;
 function say() {
   timer = 0;
   last = Date.now();
-  at("status").textContent = shown([...waiting.values()].join(" "));
+  at("status").textContent = shown([...waiting.values()].map(({ text }) => text).join(" "));
+  for (const { said } of waiting.values()) said?.();
   waiting.clear();
 }
 
-/** Announces a text of a kind (`strip`, `news`, `rows`); a later one of the same kind replaces it. `now`: an answer to what the user did. */
-export function announce(kind, text, { now = false } = {}) {
-  if (text) waiting.set(kind, text); else waiting.delete(kind);
+/** Announces a text of a kind (`strip`, `news`, `done`); a later one of the same kind replaces it. `now`: an answer to what the user did. `said` is called afterwards. */
+export function announce(kind, text, { now = false, said } = {}) {
+  if (text) waiting.set(kind, { text, said }); else waiting.delete(kind);
   if (!waiting.size) return;
   if (now) { clearTimeout(timer); say(); } else timer ||= setTimeout(say, Math.max(200, last + EVERY - Date.now()));
 }
