@@ -5,6 +5,7 @@
  */
 import { changed, now, state, subscribe } from "./state.js";
 import { format } from "./filter.js";
+import { workKey } from "./model.js";
 import { problem } from "./stream.js";
 import { shared } from "./tabs.js";
 import * as rows from "./rows.js";
@@ -57,7 +58,11 @@ function scope() {
   return `${filters && `${filters}&`}state=${own}&declared=${DECLARED}`;
 }
 
-const wait = (time) => new Promise((done) => { setTimeout(done, time); });
+/** Waits, at most until the signal is given. */
+const wait = (time, signal) => new Promise((done) => {
+  const timer = setTimeout(done, time);
+  signal?.addEventListener("abort", () => { clearTimeout(timer); done(); }, { once: true });
+});
 
 /** Asks for a full reading. What the user asks for does not wait for one in flight. */
 export function want(kind) {
@@ -86,11 +91,11 @@ async function pump() {
       if (full) await readAll(kind === "user" || loading() ? "user" : "live", flight.signal); else await readRows(batch, flight.signal);
       failed = 0;
     } catch (error) {
-      if (flight.signal.aborted) { due ??= "live"; continue; }
-      due = kind === "user" ? "user" : "live";
+      due = kind === "user" || due === "user" ? "user" : "live";
+      if (flight.signal.aborted) continue;
       failed += 1;
       failure(error);
-      await wait(Math.min(30_000, 500 * 2 ** failed));
+      await wait(Math.min(30_000, 500 * 2 ** failed), flight.signal);
     } finally {
       flight = null;
       meanwhile = null;
@@ -157,7 +162,7 @@ async function openFolds(answer, signal) {
   }
 }
 /** Id of the fold of a workload's declared ports, as model.js gives it. */
-export const foldOf = (ports) => `declared:${ports.namespace ?? ""}/${ports.workload?.name ?? ports.pod ?? ""}`;
+const foldOf = (ports) => `declared:${workKey(ports)}`;
 
 /** After filters or folds changed: reads anew if the rows that are here cannot answer. */
 export function follow() {
@@ -235,6 +240,7 @@ export function show() {
 /** Tries again at once. */
 export function tryNow() {
   retry();
+  flight?.abort();
   want(state.chart ? "live" : "user");
 }
 
@@ -260,6 +266,8 @@ export function start(onChange) {
     open: () => {
       const first = !opened;
       opened = true;
+      // What is in flight may be from before this connection: what happened in between would be missing.
+      flight?.abort();
       state.live = { phase: "live", since: Date.now(), nextTry: 0, reason: "" };
       want(first && !state.chart ? "user" : "live");
       readAgents();

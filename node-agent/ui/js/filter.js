@@ -46,8 +46,8 @@ export function parse(params) {
 
 const isDefault = (states) => states.length === DEFAULT_STATES.length && DEFAULT_STATES.every((state) => states.includes(state));
 
-/** Escapes a value for a query, and leaves readable what may stand there. */
-export const escaped = (value) => encodeURIComponent(value).replace(/%(2C|2F|3A|40)/gu, (hex) => decodeURIComponent(hex)).replace(/%20/gu, "+");
+/** Escapes a value for a query, and leaves readable what may stand there. What comes out can stand in single quotes of a shell. */
+export const escaped = (value) => encodeURIComponent(value).replace(/%(2C|2F|3A|40)/gu, (hex) => decodeURIComponent(hex)).replace(/%20/gu, "+").replace(/'/gu, "%27");
 
 /** The filters as a query without `?`, in one fixed order; empty if nothing is filtered. `parse` reads it back, and so does `/v1/chart`. */
 export function format(filters) {

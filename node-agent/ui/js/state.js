@@ -37,6 +37,10 @@ export const state = {
   changed: 0,
   /** Milliseconds by which the agents' clock is ahead of this browser's. */
   skew: 0,
+  /** Why the last reading of the lists failed; null if it did not. */
+  failed: null,
+  /** True while the page is laid out for paper. */
+  printing: false,
   /** Width of the window. */
   width: innerWidth,
 };

@@ -56,6 +56,7 @@ pub const FILES: &[PageFile] = &[
     script("header.js", include_str!("../js/header.js")),
     script("strip.js", include_str!("../js/strip.js")),
     script("filters.js", include_str!("../js/filters.js")),
+    script("popup.js", include_str!("../js/popup.js")),
     script("menus.js", include_str!("../js/menus.js")),
     script("agents.js", include_str!("../js/agents.js")),
     script("help.js", include_str!("../js/help.js")),
