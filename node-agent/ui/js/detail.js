@@ -4,17 +4,17 @@
  */
 import { detail } from "./data.js";
 import { bdi, breakable, button, el, shown, svg } from "./dom.js";
-import { copy, copyLink } from "./export.js";
-import { keyed, number, openedFrom, part } from "./list.js";
+import { copy } from "./export.js";
+import { keyed, number, part } from "./list.js";
 import { bars, mark } from "./marks.js";
 import { ago, bytes, callerName, count, door, guess, isGone, many, server, short, since, standing, story, unit, whole, workloadName } from "./words.js";
 
 const TABS = { "shut-out": "Shut it out", declare: "Declare it", accept: "Accept it" };
 const NOBODY = "nobody so far";
 
-/** The open detail: the row as last seen, what was asked for (`{ finding, explanation, remedies, failed }`, null while it is under
+/** The open detail: what was asked for (`{ finding, explanation, remedies, failed }`, null while it is under
  *  way), and the chosen tab. */
-let open = { fingerprint: null, row: null, more: null, asked: null, tab: 0 };
+let open = { fingerprint: null, more: null, asked: null, tab: 0 };
 
 /** Asks for the rest, once for each state of the row. */
 function ask(row, redraw) {
@@ -61,7 +61,7 @@ function way(row, more) {
 /** Connections per minute of the last hour, and the sums. */
 function traffic(row, ctx) {
   const minutes = [...Array(60).fill(0), ...(row.minutes ?? [])].slice(-60), max = Math.max(...minutes), [some, none] = bars(minutes, 456 / 60, 5, 40), what = unit(row);
-  const clock = (back) => new Date(ctx.now - back * 60e3).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+  const clock = (back) => new Date(ctx.now - back * 60e3).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
   const stats = [[whole(count(row)), many(count(row), what).split(" ").at(-1)], what === "connection" && [whole(row.attempts), row.attempts === 1 ? "attempt" : "attempts"], [bytes(row.bytes), "in and out"], row.lastSeen && [ago(row.lastSeen, ctx.now), "last"]];
   return el("section", {},
     el("h3", {}, what === "packet" ? "Packets" : "Connections", el("span", { class: "aside" }, max ? `last hour, at most ${short(max)} in a minute` : "none in the last hour")),
@@ -87,8 +87,8 @@ function remedies(row, more, redraw) {
     redraw();
     document.getElementById(`remedy-${open.tab}`)?.focus();
   };
-  const tabs = el("div", { class: "tabs", role: "tablist", "aria-label": "What to do" }, items.map((one, i) => button({ tab: i }, { role: "tab", id: `remedy-${i}`, "aria-selected": String(i === at), "aria-controls": "remedy", tabindex: i === at ? 0 : -1 }, TABS[one.kind] ?? one.kind)));
-  tabs.addEventListener("click", (event) => { const tab = event.target.closest("[data-tab]"); if (tab) choose(Number(tab.dataset.tab)); });
+  const tabs = el("div", { class: "tabs", role: "tablist", "aria-label": "What to do" }, items.map((one, i) => button({ remedy: i }, { role: "tab", id: `remedy-${i}`, "aria-selected": String(i === at), "aria-controls": "remedy", tabindex: i === at ? 0 : -1 }, TABS[one.kind] ?? one.kind)));
+  tabs.addEventListener("click", (event) => { const tab = event.target.closest("[data-remedy]"); if (tab) choose(Number(tab.dataset.remedy)); });
   tabs.addEventListener("keydown", (event) => { const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key]; if (by) { event.preventDefault(); choose(at + by); } });
   const press = button({ copy: "" }, { class: "copy", "aria-label": `Copy the draft: ${TABS[item.kind] ?? item.kind}` }, "Copy");
   press.addEventListener("click", () => copy(item.yaml, "Draft", code));
@@ -129,7 +129,7 @@ function sections(row, ctx, redraw) {
   const { more } = open, list = ctx.rows.filter((one) => one.code), at = list.findIndex((one) => one.fingerprint === row.fingerprint), note = remark(row, ctx.rows.some((one) => one.fingerprint === row.fingerprint));
   const steps = way(row, more), told = guess(more?.finding?.message), known = facts(row, more, ctx), text = story(row, ctx.now), place = at < 0 ? "" : `${whole(at + 1)} of ${whole(list.length)}`;
   const here = [row.fingerprint, row.code, row.state, row.severity], failed = more?.failed, all = [
-    ["nav", place, () => el("nav", { "aria-label": "Finding" }, button({ back: "" }, { class: "plain" }, "← All findings"), el("span", { class: "sp" }, place), button({ step: -1 }, { class: "plain", "aria-label": "Previous finding", disabled: at === 0 || list.length < 2 }, "↑"), button({ step: 1 }, { class: "plain", "aria-label": "Next finding", disabled: at === list.length - 1 || list.length < 2 }, "↓"), button({ link: "" }, { class: "plain" }, "Copy link"))],
+    ["nav", place, () => el("nav", { "aria-label": "Finding" }, button({ back: "" }, { class: "plain" }, "← All findings"), el("span", { class: "sp" }, place), button({ step: -1 }, { class: "plain", "aria-label": "Previous finding", disabled: at === 0 || list.length < 2 }, "↑"), button({ step: 1 }, { class: "plain", "aria-label": "Next finding", disabled: at === list.length - 1 || list.length < 2 }, "↓"), button({ copy: "link" }, { class: "plain" }, "Copy link"))],
     ["title", here, () => el("div", { class: "head" }, el("div", { class: "title" }, mark({ severity: row.severity, state: row.state, gone: isGone(row) }, 20), el("h2", { tabindex: "-1" }, number(row)), el("span", { class: `tag ${row.severity ?? ""}` }, standing(row), row.code && el("code", {}, row.code))), el("p", { class: "owner" }, row.workload ? `${row.workload.kind} ` : row.pod ? "Pod " : "", el("b", {}, bdi(workloadName(row)))))],
     note && ["note", note, () => el("p", { class: "note-line" }, note)],
     ["story", [text, told], () => el("div", {}, el("p", { class: "story" }, text), told && el("p", { class: "aside" }, told))],
@@ -142,36 +142,13 @@ function sections(row, ctx, redraw) {
   return all.filter(Boolean).map(([key, sign, make]) => ({ key, sign: JSON.stringify(sign), make }));
 }
 
-/** Opens the previous or next finding, or goes back to the list. */
-function pressed(event, ctx) {
-  const { back, step, link } = event.target.closest("button")?.dataset ?? {};
-  if (back !== undefined) ctx.go({ port: null });
-  else if (link !== undefined) copyLink();
-  else if (step) {
-    const list = ctx.rows.filter((row) => row.code), to = list[list.findIndex((row) => row.fingerprint === open.fingerprint) + Number(step)];
-    if (to) ctx.go({ port: to.fingerprint });
-  }
-}
-
-/** Draws the detail of the row `ctx.state.port` into `host`; `ctx` as for `drawList`. */
+/** Draws the detail of `ctx.row` into `host`; else `ctx` as for `drawList`. */
 export function drawDetail(host, ctx) {
-  const { port } = ctx.state, before = document.activeElement, isNew = open.fingerprint !== port || host.firstElementChild?.dataset.part !== "detail";
-  if (open.fingerprint !== port) open = { fingerprint: port, row: null, more: null, asked: null, tab: 0 };
-  const root = part(host, "detail", (made) => { made.className = "detail"; made.addEventListener("click", (event) => pressed(event, made.ctx)); });
+  const { row } = ctx, port = row.fingerprint;
+  if (open.fingerprint !== port) open = { fingerprint: port, more: null, asked: null, tab: 0 };
+  const root = part(host, "detail", () => {}), redraw = () => { if (root.isConnected && open.fingerprint === port) drawDetail(host, root.ctx); };
   root.ctx = ctx;
-  const find = (rows) => rows?.find((row) => row.fingerprint === port), row = find(ctx.rows) ?? find(ctx.state.chart?.rows) ?? find(ctx.state.waiting) ?? (open.row && { ...open.row, left: true });
-  if (!row) {
-    const text = ctx.state.chart ? "No port with this link is known: it may be closed or declared, or its node may not answer." : "Asking the agents…";
-    return keyed(root, [{ key: "nav", sign: "", make: () => el("nav", { "aria-label": "Finding" }, button({ back: "" }, { class: "plain" }, "← All findings")) }, { key: "none", sign: text, make: () => el("div", {}, el("h2", { tabindex: "-1" }, "Not here"), el("p", { class: "story" }, text)) }]);
-  }
-  open.row = row;
-  root.classList.remove("critical", "high", "medium", "low", "info");
-  if (row.severity) root.classList.add(row.severity);
-  const redraw = () => { if (root.isConnected && root.ctx.state.port === port) drawDetail(host, root.ctx); };
+  root.className = `detail ${row.severity ?? ""}`;
   ask(row, redraw);
   keyed(root, sections(row, ctx, redraw));
-  if (!isNew) return;
-  const isStep = before?.dataset?.step && root.contains(before);
-  if (before && before !== document.body && !isStep && !root.contains(before)) openedFrom(before, port);
-  if (before && before !== document.body && !isStep) root.querySelector("h2")?.focus({ preventScroll: true });
 }

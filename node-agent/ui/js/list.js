@@ -75,12 +75,10 @@ function group({ key, rows }, ctx, isLong) {
 
 /** Draws the list into `host`. `ctx`: `{ state, rows, now, go }`, `rows` filtered and in order. Ports without a finding are not listed. */
 export function drawList(host, ctx) {
-  const was = host.querySelector(":scope > .detail")?.contains(document.activeElement);
   const root = part(host, "list", (made) => {
     made.addEventListener("click", (event) => {
-      const { open, more } = event.target.closest("button")?.dataset ?? {}, { go, state } = made.ctx;
-      if (open) go({ port: open });
-      else if (more) go({ folds: new Set([...state.folds, more]) });
+      const more = event.target.closest("[data-more]")?.dataset.more, { go, state } = made.ctx;
+      if (more) go({ folds: new Set([...state.folds, more]) });
     });
     const light = (event) => lightRow(event.target.closest("[data-open]")?.dataset.open);
     for (const name of ["mouseover", "focusin"]) made.addEventListener(name, light);
@@ -89,14 +87,4 @@ export function drawList(host, ctx) {
   root.ctx = ctx;
   const groups = grouped(ctx.rows.filter((row) => row.code));
   keyed(root, groups.map((one) => group(one, ctx, groups.length > MANY_GROUPS)));
-  if (was) backTo();
-}
-
-let opener = null;
-/** Remembers what had the focus when a detail opened. */
-export const openedFrom = (element, fingerprint) => { opener = { name: element?.dataset?.name, fingerprint }; };
-/** Gives the focus back to the name or row from which the detail was opened. */
-function backTo() {
-  const find = (name, value) => value && document.querySelector(`[data-${name}="${CSS.escape(value)}"]`);
-  (find("name", opener?.name) ?? find("open", opener?.fingerprint) ?? document.querySelector("[data-open]"))?.focus();
 }

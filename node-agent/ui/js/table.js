@@ -22,12 +22,7 @@ function tableRow(row, ctx) {
 export function drawTable(host, ctx) {
   const root = part(host, "table", (made) => {
     made.append(el("table", {}, el("thead", {}, el("tr", {}, HEADS.map((head) => el("th", { scope: "col", class: head === "Connections" ? "num" : null }, head))))));
-    made.addEventListener("click", (event) => {
-      const open = event.target.closest("[data-open]")?.dataset.open;
-      if (open) made.ctx.go({ port: open, view: "chart" });
-    });
   });
-  root.ctx = ctx;
   const table = root.firstElementChild, groups = grouped(ctx.rows.filter((row) => row.code));
   const head = { key: "", sign: "", make: () => table.tHead };
   keyed(table, [head, ...groups.map(({ key, rows }) => ({
