@@ -199,6 +199,8 @@ function prepare(host) {
   chart.addEventListener("click", (event) => { const name = nameOf(event); if (name) choose(name); });
   chart.addEventListener("keydown", walk);
   parts.legend.addEventListener("click", (event) => { if (event.target.closest("[data-unfold]")) go({ folds: new Set() }); });
+  // Scroll bars and the window change the width: what is drawn follows.
+  new ResizeObserver(() => { if (last?.card === parts.card && !state.printing && Math.abs(parts.card.clientWidth - last.L.width) >= 1 && parts.card.clientWidth) drawChart(host, { ...last.input, width: 0 }); }).observe(parts.card);
   return parts;
 }
 
@@ -227,7 +229,8 @@ function drawNames(L, before) {
  * Draws the chart into `host`. `rows` and `declared` as `/v1/chart` gives them, filtered and in their order; `folds` the opened
  * folds; `width` in pixels at most that of the host; `budget` the rows that fit.
  */
-export function drawChart(host, { rows, declared = [], folds = new Set(), width, budget = 16 }) {
+export function drawChart(host, input) {
+  const { rows, declared = [], folds = new Set(), width, budget = 16 } = input;
   const before = last?.host === host && host.contains(last.chart) ? last : null, parts = before?.parts ?? prepare(host);
   const room = parts.card.clientWidth || width, wide = Math.max(240, Math.min(width || room, room));
   const key = JSON.stringify([wide, budget, [...folds], rows.map((row) => row.fingerprint), declared.map((one) => [one.namespace, one.workload?.name, one.pod])]);
@@ -235,7 +238,7 @@ export function drawChart(host, { rows, declared = [], folds = new Set(), width,
   const shownNow = model({ rows, declared, folds, budget, ranks, keep: new Set(still?.shown.callers.keys()) });
   if (still) for (const [id, one] of still.shown.callers) if (!shownNow.callers.has(id)) shownNow.callers.set(id, { ...one, n: 0, rows: 0 });
   const L = layout(shownNow, wide, still?.L);
-  last = { ...parts, parts, host, key, ranks, shown: shownNow, L, pinned: still?.pinned ?? null };
+  last = { ...parts, parts, host, input, key, ranks, shown: shownNow, L, pinned: still?.pinned ?? null };
   const focused = parts.chart.contains(document.activeElement) ? document.activeElement.dataset.name : null, stop = parts.chart.querySelector('button[tabindex="0"]')?.dataset.name;
   parts.chart.style.height = `${L.height}px`;
   parts.chart.classList.toggle("overview", Boolean(L.overview));
