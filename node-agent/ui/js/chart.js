@@ -144,11 +144,16 @@ const nameOf = (event) => {
 const pathOf = (name) => ({ port: { row: name.of.id }, caller: { caller: name.of.id }, workload: { workload: name.of.id } })[name.kind] ?? null;
 
 /** Opens what was chosen: the detail of a port, a fold, a namespace; a caller or a workload stays lit. */
-function choose(name) {
+function choose(name, node) {
   const { of, kind } = name, open = (id) => go({ folds: new Set([...state.folds, id]) });
   if (of.ns !== undefined && kind === "port") go({ filters: { ...state.filters, namespace: [of.ns] } });
   else if (kind === "fold") (of.id === "table" ? go({ view: "table" }) : open(of.id));
-  else if (kind === "port") (of.fold ? open(of.foldId ?? of.id) : go({ port: of.id }));
+  else if (kind === "port" && of.fold) open(of.foldId ?? of.id);
+  else if (kind === "port") {
+    // By this the page finds the way back when the detail is closed.
+    node.dataset.open = of.id;
+    go({ port: of.id });
+  }
   else if (of.fold) open(of.id);
   else {
     const path = pathOf(name), isSame = JSON.stringify(path) === JSON.stringify(last.pinned);
@@ -195,8 +200,8 @@ function prepare(host) {
     chart.addEventListener(on, show);
     chart.addEventListener(off, hide);
   }
-  chart.addEventListener("focusin", (event) => { const hit = event.target.closest("button[data-name]"); if (hit) stopAt(hit); });
-  chart.addEventListener("click", (event) => { const name = nameOf(event); if (name) choose(name); });
+  chart.addEventListener("focusin", (event) => { const hit = event.target.closest("button[data-name]"); if (hit) { stopAt(hit); delete hit.dataset.open; } });
+  chart.addEventListener("click", (event) => { const name = nameOf(event); if (name) choose(name, event.target.closest("button")); });
   chart.addEventListener("keydown", walk);
   parts.legend.addEventListener("click", (event) => { if (event.target.closest("[data-unfold]")) go({ folds: new Set() }); });
   // Scroll bars and the window change the width: what is drawn follows.
@@ -251,6 +256,7 @@ export function drawChart(host, input) {
     if (first) stopAt(first);
     if (focused) (last.names.get(focused)?.node ?? first)?.focus({ preventScroll: true });
   } else parts.chart.querySelector("svg").replaceWith(ground);
+  for (const hit of parts.chart.querySelectorAll("[data-open]")) if (state.port && hit.dataset.open !== state.port) delete hit.dataset.open;
   fill(parts.legend, legend(shownNow.unlisted, folds));
   light(focused ? pathOf(last.names.get(focused)?.name ?? { kind: "" }) ?? resting() : resting());
 }

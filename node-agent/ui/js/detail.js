@@ -81,7 +81,7 @@ function callerList(row) {
 function remedies(row, more, redraw) {
   const items = more?.remedies?.items ?? [], heading = el("h3", {}, "What to do");
   if (!items.length) return el("section", {}, heading, el("p", { class: "hint" }, !more ? "Asking for drafts…" : more.remedies ? "There is nothing to apply." : more.failed ? `No drafts came: ${more.failed}` : "This agent makes no drafts: see kubectl portolan declare and kubectl portolan policy."));
-  const at = Math.min(open.tab, items.length - 1), item = items[at], code = el("code", {}, shownLines(item.yaml));
+  const at = Math.min(open.tab, items.length - 1), item = items[at], code = el("code", {}, shownLines(item.yaml.trimEnd()));
   const choose = (to) => {
     open.tab = (to + items.length) % items.length;
     redraw();
