@@ -192,7 +192,7 @@ function stopAt(node) {
 /** Makes the chart's elements and listeners, once per host. */
 function prepare(host) {
   const chart = el("div", { class: "chart" }), parts = { heads: el("div", { class: "heads", "aria-hidden": "true" }), chart, legend: el("div", { class: "legend" }) };
-  parts.card = el("div", { class: "card chart-card" }, parts.heads, chart, parts.legend);
+  parts.card = el("div", { class: "chart-card" }, parts.heads, chart, parts.legend);
   fill(host, parts.card);
   const show = (event) => { const name = nameOf(event); if (name && pathOf(name)) light(pathOf(name)); };
   const hide = () => light(resting());
