@@ -50,7 +50,7 @@ export function part(host, name, make) {
 export const phrase = (text) => String(text).split(" ").flatMap((word, i) => [i > 0 && " ", el("span", { class: "word", title: word.length > 24 && shown(word) }, breakable(word))]);
 
 /** `9229/TCP` with the protocol in its own element. */
-export const number = (row) => el("span", { class: "no" }, row.port ? [String(row.port), el("span", { class: "tcp" }, `/${row.protocol ?? "TCP"}`)] : portName(row));
+export const number = (row) => el("span", { class: "no" }, row.port ? [String(row.port), el("span", { class: row.protocol === "UDP" || row.protocol === "SCTP" ? "protocol" : "tcp" }, `/${row.protocol ?? "TCP"}`)] : portName(row));
 
 /** `shop / web` and what it is. */
 export const owner = (row) => el("bdi", { class: "cut" }, `${row.namespace ?? "no namespace"} / `, el("b", {}, row.workload?.name ?? row.pod ?? "no known pod"));
