@@ -92,6 +92,7 @@ const steps = () => (state.chart?.rows ?? []).filter((row) => row.code && passes
 function drawAll() {
   const seen = look(), kind = stateOf(seen.rows, seen.found), whole = state.view === "table" && !kind, main = at("main");
   const row = state.port && [...seen.all, ...state.waiting].find((one) => one.fingerprint === state.port), detailed = Boolean(row) && !whole;
+  at("skip").href = whole ? "#table" : "#side";
   state.absent = Boolean(state.port && !row && state.chart);
   drawHeader(at("top"));
   drawStrip(at("strip"));
