@@ -5,7 +5,6 @@
  */
 import { changed, now, state, subscribe } from "./state.js";
 import { format } from "./filter.js";
-import { workKey } from "./model.js";
 import { problem } from "./stream.js";
 import { shared } from "./tabs.js";
 import * as rows from "./rows.js";
@@ -170,7 +169,7 @@ async function openFolds(answer, signal) {
   }
 }
 /** Id of the fold of a workload's declared ports, as model.js gives it. */
-const foldOf = (ports) => `declared:${workKey(ports)}`;
+const foldOf = (ports) => `declared:${ports.namespace ?? ""}/${ports.workload?.name ?? ports.pod ?? ""}`;
 
 /** After filters or folds changed: reads anew if the rows that are here cannot answer. */
 export function follow() {

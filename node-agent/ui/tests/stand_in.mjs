@@ -187,7 +187,7 @@ export class StandIn {
   async answer(request, response) {
     const url = new URL(request.url, "http://stand.in"), { pathname, searchParams } = url;
     if (pathname.startsWith("/test/")) return this.steer(request, response, pathname, searchParams);
-    this.requests = [...this.requests, request.url].slice(-500);
+    this.requests = [...this.requests, request.url].slice(-5000);
     if (this.down) return request.socket.destroy();
     if (pathname.startsWith("/v1/")) return this.api(request, response, pathname, searchParams);
     return this.file(response, pathname);
