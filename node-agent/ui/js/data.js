@@ -73,8 +73,10 @@ export function want(kind) {
   pump();
 }
 
-/** True while some agent has not answered yet: rows come in any order then, and have no place to keep. */
-const loading = () => !state.chart || (state.agents ?? []).some((agent) => agent.state === "asking");
+/** True while some agent has not answered yet. */
+const asking = () => (state.agents ?? []).some((agent) => agent.state === "asking");
+/** True while rows come in any order, and have no place to keep. */
+const loading = () => !state.chart || asking();
 
 async function pump() {
   if (running) return;
@@ -182,9 +184,9 @@ function readAgents() {
   if (agentsTimer) return;
   agentsTimer = setTimeout(async () => {
     try {
-      const before = loading(), answer = await ask("/v1/agents");
+      const before = asking(), answer = await ask("/v1/agents");
       state.agents = answer.items ?? [];
-      if (before && !loading()) want("user");
+      if (before && !asking()) want("user");
       changed("live");
     } catch (error) {
       if (error.status === 404) state.agents = []; else if (state.live.phase === "live") setTimeout(readAgents, AGAIN);
