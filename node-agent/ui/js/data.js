@@ -30,7 +30,7 @@ const touched = new Set();
 let meanwhile = null;
 /** The request in flight, and the wait before it: what the user asks for ends both. */
 let running = false, flight = null, nap = new AbortController(), loaded = null, big = false, retry = () => {};
-let lastFull = 0, lastAgents = 0, agentsTimer = 0, opened = false;
+let lastFull = 0, lastAgents = 0, agentsTimer = 0, agentsAgain = false, opened = false;
 
 /** Asks for JSON. Throws with the reason in one line. */
 export async function ask(path, signal) {
@@ -181,8 +181,10 @@ export function follow() {
 
 /** Reads the agents, at most once in a second; a call meanwhile is remembered. */
 function readAgents() {
+  agentsAgain = Boolean(agentsTimer);
   if (agentsTimer) return;
   agentsTimer = setTimeout(async () => {
+    agentsAgain = false;
     try {
       const before = asking(), answer = await ask("/v1/agents");
       state.agents = answer.items ?? [];
@@ -193,14 +195,15 @@ function readAgents() {
     }
     lastAgents = Date.now();
     agentsTimer = 0;
+    if (agentsAgain) readAgents();
   }, Math.max(0, lastAgents + AGENTS - Date.now()));
 }
 
 /** An agent changed: its state may bring rows, or take them away. */
 function agentChanged(agent) {
-  const at = (state.agents ?? []).findIndex((one) => one.node === agent.node), before = state.agents?.[at];
+  const at = (state.agents ?? []).findIndex((one) => one.node === agent.node), before = state.agents?.[at], waited = asking();
   if (at >= 0) state.agents[at] = agent; else (state.agents ??= []).push(agent);
-  if (before?.state !== agent.state) want("live");
+  if (before?.state !== agent.state) want(waited && !asking() ? "user" : "live");
   changed("live");
 }
 
