@@ -18,14 +18,20 @@ function tableRow(row, ctx) {
     cell("nb", row.podsTotal ? `${whole(row.pods)} of ${whole(row.podsTotal)}` : whole(row.pods)), cell("nb", since(row.firstSeen, ctx.now)));
 }
 
-/** Draws the table into `host`; `ctx` as for `drawList`. */
+/** Workloads that are drawn at a time: a long table comes bit by bit, so that the page answers meanwhile. */
+const CHUNK = 80;
+
+/** Draws the table into `host`; `ctx` as for `drawList`. On paper all of it comes at once. */
 export function drawTable(host, ctx) {
   const root = part(host, "table", (made) => {
     made.append(el("table", {}, el("thead", {}, el("tr", {}, HEADS.map((head) => el("th", { scope: "col", class: head === "Connections" ? "num" : null }, head))))));
   });
   const table = root.firstElementChild, groups = grouped(ctx.rows.filter((row) => row.code));
+  Object.assign(root, { ctx, most: ctx.state.printing ? Infinity : root.most ?? CHUNK });
+  clearTimeout(root.timer);
+  if (groups.length > root.most) root.timer = setTimeout(() => { root.most += CHUNK; if (root.isConnected) drawTable(host, root.ctx); }, 30);
   const head = { key: "", sign: "", make: () => table.tHead };
-  keyed(table, [head, ...groups.map(({ key, rows }) => ({
+  keyed(table, [head, ...groups.slice(0, root.most).map(({ key, rows }) => ({
     key: `of ${key}`, sign: rows.map((row) => rowSign(row, ctx)).join(),
     make: () => el("tbody", {}, el("tr", { class: "wl" }, el("th", { scope: "rowgroup", colspan: HEADS.length }, owner(rows[0]), " ", workloadText(rows))), rows.map((row) => tableRow(row, ctx))),
   }))]);
