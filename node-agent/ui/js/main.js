@@ -136,7 +136,7 @@ function later() {
     // A text that is being selected must not be taken away from under the pointer.
     if (!getSelection().isCollapsed && at("side").contains(getSelection().anchorNode) && rest < 5000) { drawnAt = performance.now(); cost = 100; later(); return; }
     drawNow();
-  }, document.hidden ? 5000 : Math.max(16, rest));
+  }, document.hidden ? 2000 : Math.max(16, rest));
 }
 function drawNow() {
   const began = performance.now();
