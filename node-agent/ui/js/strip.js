@@ -8,6 +8,8 @@ import { ago, many } from "./words.js";
 
 /** Nodes that are named; the others are counted. */
 const NAMED = 3;
+/** Losses and troubles that are said; the others are in the list of agents. */
+const SAID = 2;
 /** Milliseconds for which a stream may be away before the strip says so: an agent that restarts is back sooner. */
 const PATIENCE = 1500;
 /** What losses mean for this page, by their reason; the first that matches counts. */
@@ -89,7 +91,7 @@ function words() {
   const lost = lossWords(answering), amiss = amissWords(answering), rest = [...lost, ...amiss];
   const kind = away.length || rest.length ? "" : "calm";
   const hooks = amiss.length ? "" : `Hooks attached on ${many(answering.length, "node")}. `, nothing = lost.length ? "" : "Nothing was lost. ";
-  const tail = { rest: `${hooks}${rest.join(" ")}${rest.length ? " " : ""}${nothing}` };
+  const tail = { rest: `${hooks}${rest.slice(0, SAID).join(" ")}${rest.length > SAID ? ` ${rest.length - SAID} more in the list of agents.` : ""}${rest.length ? " " : ""}${nothing}` };
   if (asking) return { kind: "calm", bold: `${up} of ${all} agents have answered.`, text: " The others are being asked.", ...tail };
   if (!away.length) return { kind, bold: all === 1 ? "The agent answers." : `All ${all} agents answer.`, text: looked(), ...tail };
   return { kind, bold: `${up} of ${all} agents answer.`, text: away1(away), ...tail };
