@@ -161,7 +161,7 @@ function close() {
 }
 
 let shownPort = null;
-/** What had the focus when a detail was opened, and for which port. */
+/** What had the focus when a detail was opened, and for which port: a name in the chart gets it back. */
 let opener = { element: null, port: null };
 /** Moves the focus with the detail: to its heading when it opens, back to its row when it closes. */
 function followFocus(was) {
@@ -169,7 +169,7 @@ function followFocus(was) {
   const before = shownPort;
   shownPort = state.port;
   if (state.port && !before) opener = { element: was, port: state.port };
-  const { element } = opener, isThere = opener.port === before && element?.isConnected && element !== document.body && element.offsetParent;
+  const { element } = opener, isThere = opener.port === before && element?.isConnected && element.closest("#chart-pane button") && element.offsetParent;
   if (state.port) at("side").querySelector("h2")?.focus({ preventScroll: state.width > 1080 });
   else (isThere ? element : document.querySelector(`[data-open="${CSS.escape(before)}"]`) ?? at("main")).focus();
 }
