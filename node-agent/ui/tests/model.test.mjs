@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { MAX_CALLERS, MAX_LINES, MAX_NAMES, grouped, model, tally } from "../js/model.js";
+import { MAX_CALLERS, MAX_LINES, MAX_NAMES, grouped, model, severityCounts } from "../js/model.js";
 import { compare } from "../js/words.js";
 import { cluster, declared, found, node, outside, pod, row } from "./rows.mjs";
 
@@ -34,7 +34,7 @@ test("first, declared ports of a workload become one row, of the last workloads 
   const shown = model({ rows, budget: 16 });
   const folded = rowsOf(shown).filter((one) => one.fold);
   assert.deepEqual(folded.map((one) => one.by), ["9 declared ports"]);
-  assert.equal(folded[0].foldId, "declared:shop/db");
+  assert.equal(folded[0].foldId, "declared:shop/StatefulSet/db");
   assert.equal(rowsOf(model({ rows, budget: 16, folds: new Set([folded[0].foldId]) })).filter((one) => one.work === "shop/StatefulSet/db").length, 10);
 });
 
@@ -178,7 +178,7 @@ test("a severity that changes moves nothing in the overview while its first rank
 test("groups and tallies keep the order of rows and count what is open", () => {
   const rows = [found("high", db), found("low", web), found("high", { ...db, state: "suppressed" })];
   assert.deepEqual(grouped(rows).map((group) => group.rows.length), [2, 1]);
-  assert.deepEqual(tally(rows), [{ severity: "high", n: 1 }, { severity: "low", n: 1 }]);
+  assert.deepEqual(severityCounts(rows), [{ severity: "high", n: 1 }, { severity: "low", n: 1 }]);
 });
 
 test("rows without a namespace, a workload, a port or callers are shown", () => {
