@@ -40,17 +40,21 @@ export function keyed(host, items) {
   if (focused && !host.contains(document.activeElement)) host.querySelector(focused)?.focus({ preventScroll: true });
 }
 
-/** Keys of groups that were near the view, and stay made. */
-const near = new Set();
+/** Keys of groups that were near the view, and stay made; beyond `MOST_NEAR` they are forgotten, and made again when needed. */
+const near = new Set(), MOST_NEAR = 5000;
+function keep(key) {
+  if (near.size >= MOST_NEAR) near.clear();
+  near.add(key);
+}
 /** Makes the group of a row at the next drawing, wherever it stands: focus may return to it. */
-export const keepNear = (row) => near.add(workKey(row));
+export const keepNear = (row) => keep(workKey(row));
 /** Calls `redraw` of a placeholder's host after the placeholder came near the view. */
-const observer = globalThis.IntersectionObserver && new IntersectionObserver((entries) => {
+const observer = new IntersectionObserver((entries) => {
   const hosts = new Set();
   for (const { isIntersecting, target } of entries) {
     if (!isIntersecting) continue;
     observer.unobserve(target);
-    near.add(target.groupKey);
+    keep(target.groupKey);
     hosts.add(target.redraw);
   }
   for (const redraw of hosts) redraw();
@@ -68,7 +72,7 @@ export function nearby(groups, { whole, place, all = false, redraw }) {
       observer.observe(made);
       return made;
     };
-    return { key: group.key, sign: `away ${group.rows.length}`, make };
+    return { key: group.key, sign: "away", make };
   });
 }
 

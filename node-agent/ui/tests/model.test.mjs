@@ -186,3 +186,12 @@ test("rows without a namespace, a workload, a port or callers are shown", () => 
   const shown = model({ rows });
   assert.deepEqual(shown.bands.map((band) => band.title), ["no known pod", "shop"]);
 });
+
+test("rows of silent nodes are marked, also where one row stands for several, and are not counted as open", () => {
+  const silent = ["worker-7"], rows = [found("high", { ...web, silent }), found("low", web)];
+  assert.deepEqual(rowsOf(model({ rows })).map((one) => one.silent), [true, false]);
+  assert.deepEqual(severityCounts(rows), [{ severity: "low", n: 1 }]);
+  const same = Array.from({ length: 20 }, (_, i) => found("high", { workload: { kind: "Deployment", name: `app${i}` }, port: 5005, silent: i < 19 ? silent : undefined }));
+  assert.equal(rowsOf(model({ rows: same, budget: 16 }))[0].silent, false, "one of its nodes answers");
+  assert.equal(rowsOf(model({ rows: same.map((one) => ({ ...one, silent })), budget: 16 }))[0].silent, true);
+});
