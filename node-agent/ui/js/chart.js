@@ -98,7 +98,7 @@ function legend({ L, shown: { unlisted } }, folds) {
   const has = (test) => L.rows.some(test), say = (isDrawn, ...parts) => isDrawn && el("span", {}, parts);
   return [
     say(has((row) => !row.severity), mark({}, 12), "declared"), say(has((row) => row.severity && row.state === "suppressed"), mark({ severity: "medium", state: "suppressed" }, 11), "accepted"),
-    say(has((row) => row.severity && row.gone), mark({ severity: "info", gone: true }, 12), "nobody listens"), say(has((row) => row.silent), el("span", { class: "silent" }, "pale"), ": node silent, as last known"),
+    say(has((row) => row.severity && row.gone), mark({ severity: "info", gone: true }, 12), "nobody listens"), say(has((row) => row.silent), el("span", { class: "silent" }, mark({ severity: "medium" }, 11)), "node silent, as last known"),
     say(has((row) => row.wall), wall, "policy keeps out"), say(has((row) => row.inland), "inland: loopback"), say(has((row) => row.hubs?.length), el("span", { class: "foot", "aria-hidden": "true" }, "a"), "its lines on hover"),
     say(unlisted > 0, `${many(unlisted, "thin line")} not drawn`), folds.size > 0 && button({ unfold: "" }, { class: "link" }, "Fold all again"),
     L.edges.length > 0 && el("span", { class: "end" }, "connections", line(1.2), "1", line(4.5), "1k", line(7.8), "1M"),

@@ -8,8 +8,8 @@ import { badge, count, isGone, lastKnown, perMinute, portName, server, short, si
 /** With more groups than these, each shows its first rows only. */
 const MANY_GROUPS = 40, FIRST = 2;
 
-/** Groups that are made at once; the others are made when they come within so many pixels of the view. */
-const AT_ONCE = 30, MARGIN = 1200;
+/** Groups that are made at once; the others are made when they come within so many pixels of the view, so many together. */
+const AT_ONCE = 30, MARGIN = 1200, TOGETHER = 20;
 /** Estimated heights of a group's heading, a row, and the button for more, in pixels. */
 const HEADING = 30, ROW = 50, MORE = 37;
 
@@ -48,32 +48,45 @@ function keep(key) {
 }
 /** Makes the group of a row at the next drawing, wherever it stands: focus may return to it. */
 export const keepNear = (row) => keep(workKey(row));
-/** Calls `redraw` of a placeholder's host after the placeholder came near the view. */
+/** Makes the groups that a placeholder stands for, after it came near the view. */
 const observer = new IntersectionObserver((entries) => {
   const hosts = new Set();
   for (const { isIntersecting, target } of entries) {
     if (!isIntersecting) continue;
     observer.unobserve(target);
-    keep(target.groupKey);
+    target.groupKeys.forEach(keep);
     hosts.add(target.redraw);
   }
   for (const redraw of hosts) redraw();
 }, { rootMargin: `${MARGIN}px 0px` });
 
 /**
- * Items for `keyed` of groups: the first ones and those that came near the view as `whole(group)` makes them, the others as an empty
- * element of `place(group)`. `redraw` draws the same host again; it must be the same function each time.
+ * Items for `keyed` of groups: the first ones and those that came near the view as `whole(group)` makes them; for the others one empty
+ * element, `place(pixels)`, stands for several, `height(group)` pixels each. `redraw` draws the same host again.
  */
-export function nearby(groups, { whole, place, all = false, redraw }) {
-  return groups.map((group, i) => {
-    if (all || i < AT_ONCE || near.has(group.key)) return whole(group);
-    const make = () => {
-      const made = Object.assign(place(group), { groupKey: group.key, redraw });
-      observer.observe(made);
-      return made;
-    };
-    return { key: group.key, sign: "away", make };
+export function nearby(groups, { whole, height, place, all = false, redraw }) {
+  const items = [];
+  let away = null;
+  groups.forEach((group, i) => {
+    if (all || i < AT_ONCE || near.has(group.key)) {
+      away = null;
+      items.push(whole(group));
+      return;
+    }
+    if (!away || away.keys.length >= TOGETHER) items.push((away = { key: `away ${group.key}`, keys: [], pixels: 0 }));
+    away.keys.push(group.key);
+    away.pixels += height(group);
   });
+  return items.map((item) => (item.keys ? placeholder(item, place, redraw) : item));
+}
+
+function placeholder({ key, keys, pixels }, place, redraw) {
+  const make = () => {
+    const made = Object.assign(place(pixels), { groupKeys: keys, redraw });
+    observer.observe(made);
+    return made;
+  };
+  return { key, sign: keys.join(), make };
 }
 
 /** The element of a part inside a host that parts share; made by `make(node)` if another part stands there. */
@@ -133,10 +146,14 @@ function group(one, ctx, isLong) {
   return { key, sign, make };
 }
 
-/** An empty element as high as the group is likely to be. */
-function groupPlace(one, ctx, isLong) {
-  const { first, rest } = split(one, ctx, isLong), made = el("div", { class: "group" });
-  made.style.height = `${HEADING + first.length * ROW + (rest.length ? MORE : 0)}px`;
+/** The height that a group is likely to have, in pixels. */
+function heightOf(one, ctx, isLong) {
+  const { first, rest } = split(one, ctx, isLong);
+  return HEADING + first.length * ROW + (rest.length ? MORE : 0);
+}
+function groupPlace(pixels) {
+  const made = el("div", {});
+  made.style.height = `${pixels}px`;
   return made;
 }
 
@@ -154,5 +171,5 @@ export function drawList(host, ctx) {
   });
   root.ctx = ctx;
   const groups = grouped(ctx.rows.filter((row) => row.code)), isLong = groups.length > MANY_GROUPS;
-  keyed(root, nearby(groups, { whole: (one) => group(one, ctx, isLong), place: (one) => groupPlace(one, ctx, isLong), redraw: root.redraw }));
+  keyed(root, nearby(groups, { whole: (one) => group(one, ctx, isLong), height: (one) => heightOf(one, ctx, isLong), place: groupPlace, redraw: root.redraw }));
 }

@@ -28,10 +28,10 @@ function body({ key, rows }, ctx) {
   return { key, sign: rows.map((row) => rowSign(row, ctx)).join(), make };
 }
 
-/** An empty body as high as that of the group is likely to be. */
-function bodyPlace({ rows }) {
+/** An empty body that stands for others. */
+function bodyPlace(pixels) {
   const made = el("tr", {}, el("td", { colspan: HEADS.length }));
-  made.style.height = `${HEADING + rows.length * ROW}px`;
+  made.style.height = `${pixels}px`;
   return el("tbody", { "aria-hidden": "true" }, made);
 }
 
@@ -43,5 +43,5 @@ export function drawTable(host, ctx) {
   });
   root.ctx = ctx;
   const groups = grouped(ctx.rows.filter((row) => row.code));
-  keyed(root.firstElementChild, [{ key: "", sign: "", make: head }, ...nearby(groups, { whole: (one) => body(one, ctx), place: bodyPlace, all: ctx.state.printing, redraw: root.redraw })]);
+  keyed(root.firstElementChild, [{ key: "", sign: "", make: head }, ...nearby(groups, { whole: (one) => body(one, ctx), height: ({ rows }) => HEADING + rows.length * ROW, place: bodyPlace, all: ctx.state.printing, redraw: root.redraw })]);
 }
