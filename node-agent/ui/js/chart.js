@@ -154,17 +154,13 @@ function nearest(gone) {
 }
 
 /** Opens what was chosen: the detail of a port, a fold, a namespace; a caller or a workload stays lit. */
-function choose(name, node) {
+function choose(name) {
   const { of, kind } = name, open = (id) => go({ folds: new Set([...state.folds, id]) });
   // Rows without a namespace have no filter: the table lists them.
   if (of.ns !== undefined && kind === "port") go(of.ns ? { filters: { ...state.filters, namespace: [of.ns] } } : { view: "table" });
   else if (kind === "fold") (of.id === "table" ? go({ view: "table" }) : open(of.id));
   else if (kind === "port" && of.fold) open(of.foldId ?? of.id);
-  else if (kind === "port") {
-    // By this the page finds the way back when the detail is closed.
-    node.dataset.open = of.id;
-    go({ port: of.id });
-  }
+  else if (kind === "port") go({ port: of.id });
   else if (of.fold) open(of.id);
   else {
     const path = pathOf(name), isSame = JSON.stringify(path) === JSON.stringify(last.pinned);
@@ -211,8 +207,8 @@ function prepare(host) {
     chart.addEventListener(on, show);
     chart.addEventListener(off, hide);
   }
-  chart.addEventListener("focusin", (event) => { const hit = event.target.closest("button[data-name]"); if (hit) { stopAt(hit); delete hit.dataset.open; } });
-  chart.addEventListener("click", (event) => { const name = nameOf(event); if (name) choose(name, event.target.closest("button")); });
+  chart.addEventListener("focusin", (event) => { const hit = event.target.closest("button[data-name]"); if (hit) { stopAt(hit); } });
+  chart.addEventListener("click", (event) => { const name = nameOf(event); if (name) choose(name); });
   chart.addEventListener("keydown", walk);
   parts.legend.addEventListener("click", (event) => { if (event.target.closest("[data-unfold]")) go({ folds: new Set() }); });
   // Scroll bars and the window change the width: what is drawn follows.
@@ -267,7 +263,6 @@ export function drawChart(host, input) {
     if (first) stopAt(first);
     if (focused) (last.names.get(focused)?.node ?? nearest(before?.names.get(focused)?.name) ?? first)?.focus({ preventScroll: true });
   } else parts.chart.querySelector("svg").replaceWith(ground);
-  for (const hit of parts.chart.querySelectorAll("[data-open]")) if (state.port && hit.dataset.open !== state.port) delete hit.dataset.open;
   fill(parts.legend, legend(last, folds));
   light((focused && pathOf(nameOf({ target: document.activeElement }))) ?? resting());
 }

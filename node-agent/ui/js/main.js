@@ -161,13 +161,17 @@ function close() {
 }
 
 let shownPort = null;
+/** What had the focus when a detail was opened, and for which port: a name in the chart gets it back. */
+let opener = { element: null, port: null };
 /** Moves the focus with the detail: to its heading when it opens, back to its row when it closes. */
-function followFocus() {
+function followFocus(was) {
   if (shownPort === state.port) return;
   const before = shownPort;
   shownPort = state.port;
+  if (state.port && !before) opener = { element: was, port: state.port };
+  const { element } = opener, isThere = opener.port === before && element?.isConnected && element.closest("#chart-pane button") && element.offsetParent;
   if (state.port) at("side").querySelector("h2")?.focus({ preventScroll: state.width > 1080 });
-  else (document.querySelector(`[data-open="${CSS.escape(before)}"]`) ?? at("main")).focus();
+  else (isThere ? element : document.querySelector(`[data-open="${CSS.escape(before)}"]`) ?? at("main")).focus();
 }
 
 function onClick(event) {
@@ -196,9 +200,10 @@ beginState();
 beginPopups();
 subscribe((why) => {
   if (why === "live") return later();
+  const was = document.activeElement;
   follow();
   drawNow();
-  followFocus();
+  followFocus(was);
 });
 document.addEventListener("click", onClick);
 beginKeys({ step, close });
