@@ -257,18 +257,27 @@ export function tryNow() {
 }
 
 const details = new Map();
-/** What is known of a row beyond the list: `{finding, explanation, remedies, failed}`; null for what there is none of or did not come. */
-export function detail(row) {
-  const key = [row.fingerprint, row.findings?.[0], row.code, row.state, row.changedAt].join(" ");
-  if (details.has(key)) return details.get(key);
-  const failed = [], get = (path) => (path ? ask(path).catch((error) => { if (error.status !== 404) failed.push(error.message); return null; }) : null);
-  const id = row.findings?.[0] && encodeURIComponent(row.findings[0]);
+/**
+ * Asks for what is known of a row beyond the list. Calls `take(name, part, reason)` when a part comes: `finding`, `explanation` and
+ * `remedies`. A part is null if there is none, or if it did not come: then `reason` says why. `signal` ends the requests.
+ */
+export function detail(row, take, signal) {
+  const key = [row.fingerprint, row.findings?.[0], row.code, row.state, row.changedAt].join(" "), kept = details.get(key);
+  if (kept) return kept.forEach((part, name) => take(name, part, null));
+  const id = row.findings?.[0] && encodeURIComponent(row.findings[0]), parts = new Map();
   const target = row.namespace && row.pod && row.port ? `${row.namespace}/${row.pod}:${row.port}${row.protocol && row.protocol !== "TCP" ? `/${row.protocol.toLowerCase()}` : ""}` : null;
-  const asked = Promise.all([get(id && `/v1/findings/${id}`), get(target && `/v1/explain?target=${encodeURIComponent(target)}`), get(id && `/v1/findings/${id}/remedies`)])
-    .then(([finding, explanation, remedies]) => { if (failed.length) details.delete(key); return { finding, explanation, remedies, failed: failed[0] ?? null }; });
-  details.set(key, asked);
-  if (details.size > DETAILS) details.delete(details.keys().next().value);
-  return asked;
+  const paths = { finding: id && `/v1/findings/${id}`, explanation: target && `/v1/explain?target=${encodeURIComponent(target)}`, remedies: id && `/v1/findings/${id}/remedies` };
+  for (const [name, path] of Object.entries(paths)) {
+    const came = (part, reason) => {
+      if (signal?.aborted) return;
+      if (!reason) parts.set(name, part);
+      if (parts.size === Object.keys(paths).length) details.set(key, parts);
+      if (details.size > DETAILS) details.delete(details.keys().next().value);
+      take(name, part, reason);
+    };
+    if (path) ask(path, signal).then((part) => came(part, null), (error) => came(null, error.status === 404 ? null : error.message));
+    else came(null, null);
+  }
 }
 
 /** Begins: first the stream, then the lists. `onChange(why)` is called after each change. */
