@@ -6,7 +6,7 @@ import { drawDetail } from "./detail.js";
 import { at, button, el, fill, shown } from "./dom.js";
 import { copyLink } from "./export.js";
 import { clearAll, drawFilters, openSheet } from "./filters.js";
-import { describe, isFiltered, matches, matchesDeclared, SEVERITIES, STATES } from "./filter.js";
+import { describe, isFiltered, matches, matchesDeclared, STATES } from "./filter.js";
 import { drawHeader, scopeName, tickHeader } from "./header.js";
 import { begin as beginKeys } from "./keyboard.js";
 import { drawList } from "./list.js";
@@ -15,7 +15,7 @@ import { begin as beginState, go, now, state, subscribe } from "./state.js";
 import { drawState, sentence, stateOf } from "./states.js";
 import { drawStrip, isUnreachable, onNodes, tickStrip } from "./strip.js";
 import { drawTable } from "./table.js";
-import { many } from "./words.js";
+import { many, SEVERITIES } from "./words.js";
 
 /** Width of the chart on paper, in pixels. */
 const PAPER = 700;
