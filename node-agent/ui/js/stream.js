@@ -4,7 +4,7 @@
  */
 
 /** Wait before the first and before the slowest retry, and how long a stream must stand to count as good, in milliseconds. */
-const FIRST = 1000, SLOWEST = 30_000, GOOD = 10_000;
+const FIRST = 1000, SLOWEST = 30_000, GOOD = 5000;
 /** Silence after which the connection counts as dead. The agent says something every 15 s. */
 const SILENT = 50_000;
 /** Maximum number of characters of an unfinished event. */
