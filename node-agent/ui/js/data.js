@@ -8,6 +8,7 @@ import { format } from "./filter.js";
 import { problem } from "./stream.js";
 import { shared } from "./tabs.js";
 import * as rows from "./rows.js";
+import { declaredFold } from "./words.js";
 
 const WATCH = "/v1/watch?kind=Finding,AgentStatus,Loss,Agent,Traffic";
 /** Milliseconds for which changed rows are collected; between two readings of everything; between two of the agents; per request. */
@@ -159,23 +160,21 @@ function again() {
 /** The declared ports of the opened folds that the answer only counts. */
 async function openFolds(answer, signal) {
   for (const fold of state.folds) {
-    const at = answer.declared.findIndex((ports) => fold === foldOf(ports));
+    const at = answer.declared.findIndex((ports) => fold === declaredFold(ports));
     if (at < 0) continue;
     const { namespace, workload } = answer.declared[at];
     const parts = [namespace && `namespace=${encodeURIComponent(namespace)}`, workload && `workload=${encodeURIComponent(workload.name)}`];
     if (!workload) continue;
     const more = await ask(`/v1/chart?${parts.filter(Boolean).join("&")}&declared=${FOLD}`, signal);
     const known = new Set(answer.rows.map((row) => row.fingerprint));
-    answer.rows.push(...more.rows.filter((row) => !row.code && !known.has(row.fingerprint) && foldOf(row) === fold));
+    answer.rows.push(...more.rows.filter((row) => !row.code && !known.has(row.fingerprint) && declaredFold(row) === fold));
     answer.declared.splice(at, 1);
   }
 }
-/** Id of the fold of a workload's declared ports, as model.js gives it. */
-const foldOf = (ports) => `declared:${ports.namespace ?? ""}/${ports.workload?.name ?? ports.pod ?? ""}`;
 
 /** After filters or folds changed: reads anew if the rows that are here cannot answer. */
 export function follow() {
-  const folded = (state.chart?.declared ?? []).some((ports) => ports.workload && state.folds.has(foldOf(ports)));
+  const folded = (state.chart?.declared ?? []).some((ports) => ports.workload && state.folds.has(declaredFold(ports)));
   if (loaded !== null && (scope() !== loaded || folded)) want("user");
 }
 

@@ -3,7 +3,8 @@
  * tests/filter_cases.json hold for both.
  */
 
-export const SEVERITIES = ["critical", "high", "medium", "low", "info"];
+import { SEVERITIES } from "./words.js";
+
 export const STATES = ["open", "suppressed", "resolved"];
 /** States that are shown if the URL names none. */
 export const DEFAULT_STATES = ["open", "suppressed"];

@@ -1,10 +1,11 @@
 /** The bar of filters: text, severities, menus, and what is active as chips. On phones the menus are in a sheet. */
 import { at, button, el, svg } from "./dom.js";
-import { describe, none, SEVERITIES } from "./filter.js";
+import { describe, none } from "./filter.js";
 import { mark } from "./marks.js";
 import { chosen, MENUS, menuBody, menuText, sync } from "./menus.js";
 import { openBox, openDialog, toggleMenu } from "./popup.js";
 import { go, state } from "./state.js";
+import { SEVERITIES } from "./words.js";
 
 /** A pause in typing after which the next letter is a history entry of its own, and that before rows are filtered, in milliseconds. */
 const PAUSE = 1200, SETTLE = 90;

@@ -6,12 +6,12 @@ import { openHelp } from "./help.js";
 import { rose } from "./marks.js";
 import { toggleMenu } from "./popup.js";
 import { go, setTheme, state } from "./state.js";
-import { ago, many } from "./words.js";
+import { ago, clock, many } from "./words.js";
 
-const clock = (time) => new Date(time).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });
-
+/** What is shown, `chart` or `table`: an open detail stands beside the chart, and the table comes back when it closes. */
+export const shownView = () => (state.port && !state.absent ? "chart" : state.view);
 /** Switches between chart and table. */
-export const setView = (view) => go({ view });
+export const setView = (view) => go(view === "table" ? { view, port: null } : { view });
 
 /** Switches between light and dark. */
 export function toggleTheme() {
@@ -51,7 +51,7 @@ export function drawHeader(host) {
   const { chart, agents } = state;
   at("scope").textContent = shown(scopeName());
   at("nodes").textContent = chart?.node ? (chart.cluster ? shown(`node ${chart.node}`) : "one node") : agents?.length ? many(agents.length, "node") : "";
-  for (const hit of host.querySelectorAll("[data-view]")) hit.setAttribute("aria-pressed", String(hit.dataset.view === state.view));
+  for (const hit of host.querySelectorAll("[data-view]")) hit.setAttribute("aria-pressed", String(hit.dataset.view === shownView()));
   at("pause").textContent = state.paused ? "Resume" : "Pause";
   tickHeader();
 }

@@ -3,10 +3,10 @@ import { announce } from "./announce.js";
 import { drawChart } from "./chart.js";
 import { follow, show, start } from "./data.js";
 import { drawDetail } from "./detail.js";
-import { at, button, el, fill, shown } from "./dom.js";
+import { at, button, el, fill, sameData, shown } from "./dom.js";
 import { copyLink } from "./export.js";
 import { clearAll, drawFilters, openSheet } from "./filters.js";
-import { describe, isFiltered, matches, matchesDeclared, SEVERITIES, STATES } from "./filter.js";
+import { describe, isFiltered, matches, matchesDeclared, STATES } from "./filter.js";
 import { drawHeader, scopeName, tickHeader } from "./header.js";
 import { begin as beginKeys } from "./keyboard.js";
 import { drawList } from "./list.js";
@@ -15,7 +15,7 @@ import { begin as beginState, go, now, state, subscribe } from "./state.js";
 import { drawState, sentence, stateOf } from "./states.js";
 import { drawStrip, isUnreachable, onNodes, tickStrip } from "./strip.js";
 import { drawTable } from "./table.js";
-import { many } from "./words.js";
+import { SEVERITIES, many } from "./words.js";
 
 /** Width of the chart on paper, in pixels. */
 const PAPER = 700;
@@ -90,8 +90,10 @@ function drawNarrow() {
 const steps = () => (state.chart?.rows ?? []).filter((row) => row.code && passes(row, state.filters, now()));
 
 function drawAll() {
-  const seen = look(), kind = stateOf(seen.rows, seen.found), whole = state.view === "table" && !kind, main = at("main");
-  const row = state.port && [...seen.all, ...state.waiting].find((one) => one.fingerprint === state.port), detailed = Boolean(row) && !whole;
+  const seen = look(), kind = stateOf(seen.rows, seen.found), main = at("main");
+  const row = state.port && [...seen.all, ...state.waiting].find((one) => one.fingerprint === state.port), detailed = Boolean(row);
+  // An open detail stands beside the chart; the table comes back when it closes.
+  const whole = state.view === "table" && !kind && !detailed;
   at("skip").href = whole ? "#table" : "#side";
   state.absent = Boolean(state.port && !row && state.chart);
   drawHeader(at("top"));
@@ -119,9 +121,11 @@ function drawAll() {
 
 /** Draws, and keeps the focus where it was: on the same thing, if it was made anew. */
 function draw() {
-  const was = document.activeElement, host = was?.closest?.("[id]"), key = was?.id ? `#${CSS.escape(was.id)}` : [...Object.entries(was?.dataset ?? {})].map(([name, value]) => `[data-${name.replace(/[A-Z]/gu, (c) => `-${c.toLowerCase()}`)}="${CSS.escape(value)}"]`).join("");
+  const was = document.activeElement, host = was?.closest?.("[id]"), key = was?.id ? `#${CSS.escape(was.id)}` : sameData(was);
   drawAll();
-  if (!was || was === document.body || (was.isConnected && was.offsetParent !== null) || document.activeElement !== document.body) return;
+  // An element that was hidden keeps the focus for a moment, and then the body has it.
+  const here = document.activeElement, isLost = here === document.body || here === was;
+  if (!was || was === document.body || (was.isConnected && was.offsetParent !== null) || !isLost) return;
   const again = key && (at(host?.id ?? "")?.querySelector(key) ?? document.querySelector(key));
   (again && again.offsetParent !== null ? again : at("main")).focus({ preventScroll: true });
 }
@@ -151,7 +155,7 @@ function step(by) {
 }
 /** Opens a finding, with the focus on its heading. */
 function open(fingerprint) {
-  go({ port: fingerprint, ...(state.view === "table" ? { view: "chart" } : {}) });
+  go({ port: fingerprint });
 }
 /** Closes the detail, with the focus on its row. Returns false if none was open. */
 function close() {

@@ -4,7 +4,7 @@ import { announce } from "./announce.js";
 import { openAgents } from "./agents.js";
 import { pause, tryNow } from "./data.js";
 import { state } from "./state.js";
-import { ago, many } from "./words.js";
+import { ago, clock, many, sum } from "./words.js";
 
 /** Nodes that are named; the others are counted. */
 const NAMED = 3;
@@ -23,9 +23,7 @@ const LOSSES = [
 /** Reasons whose losses are single records of connections. */
 const RECORDS = new Set(["connection-ring-full", "connection-records-limited"]);
 
-const clock = (time) => new Date(time).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });
 const names = (nodes) => [...nodes.slice(0, NAMED), ...(nodes.length > NAMED ? [`${(nodes.length - NAMED).toLocaleString("en")} more`] : [])].join(", ").replace(/, ([^,]*)$/u, " and $1");
-const sum = (numbers) => numbers.reduce((a, b) => a + b, 0);
 
 /** True if the host has been away for long enough to say so. */
 export const isUnreachable = () => state.live.phase === "lost" && Date.now() - state.live.since > PATIENCE;
