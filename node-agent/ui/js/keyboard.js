@@ -11,9 +11,10 @@ import { SEVERITIES } from "./words.js";
 
 const WRITTEN = "input:not([type=checkbox], [type=radio]), textarea, select, [contenteditable]";
 
-/** Puts the focus on the first port of the chart; on phones and in the table it is shown first. */
+/** Puts the focus on the first port of the chart; where it is not shown, it is shown first: instead of the table, on phones of list and detail. */
 function intoChart() {
-  if (state.view !== "chart" || (state.width <= 720 && state.tab !== "chart")) go({ view: "chart", tab: "chart" });
+  if (state.width <= 720) go({ view: "chart", tab: "chart", port: null });
+  else if (at("chart-pane").hidden) go({ view: "chart" });
   (at("chart-pane").querySelector("button[tabindex='0']") ?? at("chart-pane").querySelector("button"))?.focus();
 }
 

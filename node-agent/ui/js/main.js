@@ -15,7 +15,7 @@ import { begin as beginState, go, now, state, subscribe } from "./state.js";
 import { drawState, sentence, stateOf } from "./states.js";
 import { drawStrip, isUnreachable, onNodes, tickStrip } from "./strip.js";
 import { drawTable } from "./table.js";
-import { SEVERITIES, many } from "./words.js";
+import { many, SEVERITIES } from "./words.js";
 
 /** Width of the chart on paper, in pixels. */
 const PAPER = 700;
