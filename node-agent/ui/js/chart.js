@@ -54,8 +54,19 @@ function flow(L, edge, y1, y2, width) {
   return svg("path", { class: kind, d: `M${x1 + 3} ${y1.toFixed(1)}C${mid} ${y1.toFixed(1)} ${mid} ${y2.toFixed(1)} ${end} ${y2.toFixed(1)}`, "stroke-width": (edge.ghost ? 1.5 : isNode ? 2.5 : width).toFixed(1) });
 }
 
-/** The ground and the lines. Leaves in `last.lines` and `last.bars` what can be lit. */
-function picture(L) {
+/** What the ground and the lines look like, as one text. */
+const groundSign = (L) => JSON.stringify([L.width, L.height, L.overview, L.bands.map(({ top, bottom }) => [top, bottom]), L.rows.map(({ y, wall, inland }) => [y, wall, inland]), L.works.map(({ top, bottom }) => [top, bottom]),
+  L.callers.map(({ id, y, bar }) => [id, y, bar.toFixed(1)]), L.edges.map((edge) => [edge.from, edge.row.id, edge.severity, edge.ghost, edge.row.silent, ...[edge.y1, edge.y2, edge.width].map((n) => n.toFixed(1))])]);
+/** Lines in the order in which they are drawn: the worst last. */
+const inOrder = (edges) => [...edges].sort((a, b) => order(b.severity) - order(a.severity));
+
+/** The ground and the lines. Leaves in `last.lines` and `last.bars` what can be lit. Returns the drawing of `before` if it is the same. */
+function picture(L, before) {
+  last.groundSign = groundSign(L);
+  if (before?.groundSign === last.groundSign) {
+    Object.assign(last, { ground: before.ground, bars: before.bars, counts: before.counts, lines: inOrder(L.edges).map((edge, i) => ({ edge, node: before.lines[i].node })) });
+    return last.ground;
+  }
   const { col, width, height } = L, x1 = col.caller, x2 = col.coast;
   const fade = (id, from, to) => svg("linearGradient", { id, gradientUnits: "userSpaceOnUse", x1: x2, x2: Math.min(width, x2 + 170), y1: 0, y2: 0 }, svg("stop", { offset: 0, class: from }), svg("stop", { offset: 1, class: to }));
   const ground = svg("svg", { viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" }, fade("g-coast", "s-coast", "s-land"), fade("g-wave", "s-wave", "s-none"));
@@ -63,7 +74,7 @@ function picture(L) {
     const r = 10, edge = (d) => `M${width} ${top - d}H${x2 + r - d}Q${x2 - d} ${top - d} ${x2 - d} ${top + r - d}V${bottom - r + d}Q${x2 - d} ${bottom + d} ${x2 + r - d} ${bottom + d}H${width}`;
     ground.append(svg("path", { class: "land", d: `${edge(0)}Z` }), svg("path", { class: "wave", d: edge(4) }), svg("path", { class: "coast", d: edge(0) }));
   }
-  last.lines = [...L.edges].sort((a, b) => order(b.severity) - order(a.severity)).map((edge) => {
+  last.lines = inOrder(L.edges).map((edge) => {
     const caller = edge.ghost && L.callers.find((one) => one.id === edge.from);
     return { edge, node: caller ? flow(L, edge, caller.y, edge.row.y, 1.5) : flow(L, edge, edge.y1, edge.y2, edge.width) };
   });
@@ -77,6 +88,7 @@ function picture(L) {
   for (const row of L.rows) if (row.wall) ground.append(svg("line", { class: "wall", x1: x2 - 12 + (row.inland ? 22 : 0), x2: x2 - 12 + (row.inland ? 22 : 0), y1: row.y - 7, y2: row.y + 7 }));
   last.counts = svg("g", {});
   ground.append(last.counts);
+  last.ground = ground;
   return ground;
 }
 
@@ -255,14 +267,14 @@ export function drawChart(host, input) {
   parts.chart.style.height = `${L.height}px`;
   parts.chart.classList.toggle("overview", Boolean(L.overview));
   parts.chart.classList.toggle("slim", L.isNarrow);
-  const ground = picture(L), made = drawNames(L, before);
+  const ground = picture(L, before), made = drawNames(L, before);
   if (made) {
     fill(parts.heads, heads(L));
     fill(parts.chart, ground, made);
     const first = last.names.get(stop)?.node ?? parts.chart.querySelector("[aria-label=Ports] button") ?? parts.chart.querySelector("button");
     if (first) stopAt(first);
     if (focused) (last.names.get(focused)?.node ?? nearest(before?.names.get(focused)?.name) ?? first)?.focus({ preventScroll: true });
-  } else parts.chart.querySelector("svg").replaceWith(ground);
+  } else if (ground !== before.ground) before.ground.replaceWith(ground);
   fill(parts.legend, legend(last, folds));
   light((focused && pathOf(nameOf({ target: document.activeElement }))) ?? resting());
 }

@@ -137,7 +137,7 @@ function facts(row, { finding, explanation }, ctx) {
 /** What must be said before all else: that the row is resolved, is filtered out, or is of a node that is silent. */
 function remark(row, isListed) {
   if (row.state === "resolved" || row.left) return "Resolved: the port is closed or declared now. What stands here is what was last known.";
-  if (row.silent?.length) return `What stands here is ${lastKnown(row)}.`;
+  if (row.silent?.length) return `This port is shown ${lastKnown(row)}.`;
   return isListed ? "" : "The filters hide this port from the list.";
 }
 

@@ -8,6 +8,8 @@ import { openDialog, toggleMenu } from "./popup.js";
 import { go, setTheme, state } from "./state.js";
 import { ago, clock, many } from "./words.js";
 
+/** What is shown, `chart` or `table`: an open detail stands beside the chart, and the table comes back when it closes. */
+export const shownView = () => (state.port && !state.absent ? "chart" : state.view);
 /** Switches between chart and table. The table takes the whole page: a detail is closed. */
 export const setView = (view) => go({ view, ...(view === "table" ? { port: null } : {}) });
 
@@ -16,7 +18,7 @@ export function openMore() {
   openDialog("sheet", "More", () => {
     const act = (text, does) => { const made = button({ close: "" }, { class: "main-button" }, text); made.addEventListener("click", does); return made; };
     return [
-      act(state.view === "table" ? "Show the list" : "Show the table", () => setView(state.view === "table" ? "chart" : "table")),
+      act(shownView() === "table" ? "Show the list" : "Show the table", () => setView(shownView() === "table" ? "chart" : "table")),
       act(state.paused ? "Resume" : "Pause", () => pause(!state.paused)),
       // The dialog that offers links opens after this one closed.
       act("Copy link", () => setTimeout(copyLink)),
@@ -63,7 +65,7 @@ export function drawHeader(host) {
   const { chart, agents } = state;
   at("scope").textContent = shown(scopeName());
   at("nodes").textContent = chart?.node ? (chart.cluster ? shown(`node ${chart.node}`) : "one node") : agents?.length ? many(agents.length, "node") : "";
-  for (const hit of host.querySelectorAll("[data-view]")) hit.setAttribute("aria-pressed", String(hit.dataset.view === state.view));
+  for (const hit of host.querySelectorAll("[data-view]")) hit.setAttribute("aria-pressed", String(hit.dataset.view === shownView()));
   at("pause").textContent = state.paused ? "Resume" : "Pause";
   tickHeader();
 }

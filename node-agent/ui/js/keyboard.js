@@ -3,7 +3,7 @@ import { at } from "./dom.js";
 import { pause } from "./data.js";
 import { copyLink } from "./export.js";
 import { openMenu, toggleSeverity } from "./filters.js";
-import { setView } from "./header.js";
+import { setView, shownView } from "./header.js";
 import { openHelp } from "./help.js";
 import { isDialogOpen } from "./popup.js";
 import { go, state } from "./state.js";
@@ -20,7 +20,7 @@ function intoChart() {
 
 /** Begins to listen. `step(by)` opens the next or previous finding, `close()` the list; it returns false if no detail is open. */
 export function begin({ step, close }) {
-  const letters = { j: () => step(1), k: () => step(-1), v: () => setView(state.view === "chart" ? "table" : "chart"), n: () => openMenu("namespace"), c: intoChart, y: copyLink, p: () => pause(!state.paused), "?": openHelp, "/": () => { at("q").focus(); at("q").select(); } };
+  const letters = { j: () => step(1), k: () => step(-1), v: () => setView(shownView() === "chart" ? "table" : "chart"), n: () => openMenu("namespace"), c: intoChart, y: copyLink, p: () => pause(!state.paused), "?": openHelp, "/": () => { at("q").focus(); at("q").select(); } };
   addEventListener("keydown", (event) => {
     const { key, target } = event;
     if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || isDialogOpen()) return;

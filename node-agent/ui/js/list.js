@@ -50,14 +50,14 @@ function keep(key) {
 export const keepNear = (row) => keep(workKey(row));
 /** Makes the groups that a placeholder stands for, after it came near the view. */
 const observer = new IntersectionObserver((entries) => {
-  const hosts = new Set();
+  const redraws = new Set();
   for (const { isIntersecting, target } of entries) {
     if (!isIntersecting) continue;
     observer.unobserve(target);
     target.groupKeys.forEach(keep);
-    hosts.add(target.redraw);
+    redraws.add(target.redraw);
   }
-  for (const redraw of hosts) redraw();
+  for (const redraw of redraws) redraw();
 }, { rootMargin: `${MARGIN}px 0px` });
 
 /**
@@ -80,6 +80,7 @@ export function nearby(groups, { whole, height, place, all = false, redraw }) {
   return items.map((item) => (item.keys ? placeholder(item, place, redraw) : item));
 }
 
+/** An item whose element is watched: when it comes near the view, its groups are made. */
 function placeholder({ key, keys, pixels }, place, redraw) {
   const make = () => {
     const made = Object.assign(place(pixels), { groupKeys: keys, redraw });

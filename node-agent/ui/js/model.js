@@ -280,7 +280,7 @@ function letter(listed, rows, wide) {
     if (one.origin === "node") Object.assign(one, { name: one.names.size > 1 ? many(one.names.size, "node") : one.name, sub: "kubelet, probes" });
     else if (one.subs.size) one.sub = [...one.subs].join(", ");
     const from = one.group === one.name || [OUTSIDE, NODES, OTHERS, NAMESPACES].includes(one.group) ? "" : ` of ${one.group}`;
-    one.label = `${one.name}${from}${one.sub ? `, ${one.sub}` : ""}, calls ${many(one.rows, wide ? "namespace" : "port")}, ${short(one.n)} connections`;
+    one.label = `${one.name}${from}${one.sub ? ` ${one.sub}` : ""}, calls ${many(one.rows, wide ? "namespace" : "port")}, ${short(one.n)} connections`;
   }
   for (const row of rows) {
     row.hubs = [];

@@ -2,7 +2,7 @@
  * The rows that have a place, and those that wait for one. Live changes replace rows where they stand: nothing here moves a row
  * but `adopt` and a reading that the user asked for. Rows that are gone stay as `resolved` until then.
  */
-import { compare, count as counted, rank, workloadName } from "./words.js";
+import { compare, count as counted, rank, workKey, workloadName } from "./words.js";
 import { state } from "./state.js";
 
 const MINUTE = 60_000, MINUTES = 60;
@@ -23,7 +23,7 @@ export const size = () => places.size + waiting.size;
 export function sorted(rows) {
   const groups = new Map();
   for (const row of rows) {
-    const key = `${row.namespace ?? ""} ${workloadName(row)}`;
+    const key = workKey(row);
     const group = groups.get(key);
     if (group) group.push(row); else groups.set(key, [row]);
   }
