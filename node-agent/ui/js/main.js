@@ -31,15 +31,17 @@ const passes = (row, filters, time) => matches(row, row.left ? { ...filters, sta
 
 /** Number of open rows by severity under the other filters; null where it is not known. */
 function severityCounts(rows, time) {
-  const { filters, chart, totals } = state, any = { ...filters, severity: [] }, counts = {};
-  if (!chart) return Object.fromEntries(SEVERITIES.map((severity) => [severity, null]));
-  for (const row of rows) if (isOpen(row) && matches(row, any, time)) counts[row.severity] = (counts[row.severity] ?? 0) + 1;
+  const { filters, chart, totals } = state, any = { ...filters, severity: [] }, counts = Object.fromEntries(SEVERITIES.map((severity) => [severity, chart ? 0 : null]));
+  if (!chart) return counts;
+  for (const row of rows) if (isOpen(row) && matches(row, any, time)) counts[row.severity] += 1;
   if (!state.big) return counts;
   // The host filters: of severities that it left out, only an earlier answer knows the number.
   const all = totals?.filters === othersThanSeverity(filters) ? totals.open : null;
   for (const severity of SEVERITIES) {
+    // All rows of the severities that are filtered for are here, and follow what happens.
+    if (filters.severity.includes(severity) && !chart.totals.unlisted) continue;
     const total = all?.[severity] ?? (all ? 0 : filters.severity.includes(severity) ? chart.totals.open[severity] ?? 0 : null);
-    counts[severity] = total === null ? null : Math.max(counts[severity] ?? 0, total);
+    counts[severity] = total === null ? null : Math.max(counts[severity], total);
   }
   return counts;
 }
@@ -68,9 +70,8 @@ function headline({ open, openCount, accepted, resolved, declaredPorts, isCut })
   const of = (code) => open.filter((row) => row.code === code).length, outside = of("undeclared-external"), called = of("undeclared-active");
   if (outside) return whereOf(`${many(outside, "undeclared port is", "undeclared ports are")} reached from outside the cluster${called ? `, ${whole(called)} more ${called === 1 ? "is" : "are"} called by pods` : ""}.`, isCut);
   if (called) return whereOf(`${many(called, "undeclared port is", "undeclared ports are")} called by pods, none ${isCut ? "that is listed " : ""}from outside the cluster.`, isCut);
-  // Ports that something expects may be called, too.
-  const isQuiet = !isCut && !open.some((row) => row.connections || row.packets);
-  if (open.length) return whereOf(`${many(openCount, "port")} to look at${isQuiet ? ", none of them called by pods or from outside" : ", none of them critical or called unexpectedly"}.`, false);
+  const isQuiet = openCount === open.length && !open.some((row) => row.connections || row.packets);
+  if (open.length) return whereOf(`${many(openCount, "port")} to look at${isQuiet ? ", none of them called" : ""}.`, false);
   const others = [accepted && many(accepted, "accepted port"), resolved && many(resolved, "resolved port")].filter(Boolean).join(" and ") || (declaredPorts ? many(declaredPorts, "declared port") : "");
   return whereOf(others ? `${others}, none to look at.` : "nothing to look at.", false);
 }
