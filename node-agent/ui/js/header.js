@@ -28,7 +28,7 @@ export function openMore() {
 }
 
 /** Switches between light and dark. */
-export function toggleTheme() {
+function toggleTheme() {
   const dark = state.theme ? state.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
   setTheme(dark ? "light" : "dark");
 }

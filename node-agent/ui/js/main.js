@@ -128,7 +128,13 @@ const openRow = (all) => (state.port ? [...all, ...state.waiting, ...(state.beyo
 /** Rows with a finding that are shown, in their order: what "next" and "previous" go through. */
 const steps = () => (state.chart?.rows ?? []).filter((row) => row.code && passes(row, state.filters, now()));
 
-function drawAll() {
+/** Draws the detail, unless what is selected in it would be lost. */
+function drawOpen(ctx, isHeld) {
+  if (!isHeld || shownPort !== state.port) drawDetail(at("side"), ctx);
+}
+
+/** Draws everything; `isHeld`: the detail stays as it is. */
+function drawAll(isHeld) {
   const seen = look(), kind = stateOf(seen.rows, seen.found), row = openRow(seen.all), detailed = Boolean(row), main = at("main");
   // A detail opened from the table stands beside the chart; closing it leads back to the table.
   const tabled = state.view === "table" && !kind && !detailed;
@@ -148,7 +154,7 @@ function drawAll() {
   const ctx = { state, rows: seen.rows.filter((one) => one.code), now: seen.time, go };
   if (!at("table").hidden) drawTable(at("table"), ctx);
   if (!at("side").hidden && !state.printing) {
-    if (detailed) drawDetail(at("side"), { ...ctx, row });
+    if (detailed) drawOpen({ ...ctx, row }, isHeld);
     else if (kind || !ctx.rows.length) drawState(at("side"), kind ?? "filtered", seen.found);
     else drawList(at("side"), ctx);
   }
@@ -161,13 +167,22 @@ function drawAll() {
 const isVisible = (element) => element.isConnected && element.getClientRects().length > 0;
 
 /** Draws, and keeps the focus where it was: on the same thing, if it was made anew. */
-function draw() {
+function draw(isHeld) {
   const was = document.activeElement, host = was?.closest?.("[id]"), key = was?.id ? `#${CSS.escape(was.id)}` : sameData(was);
-  drawAll();
+  drawAll(isHeld);
   // What was hidden keeps the focus for a while, and then the browser takes it away.
   if (!was || was === document.body || isVisible(was) || ![was, document.body].includes(document.activeElement)) return;
   const same = key && (at(host?.id ?? "")?.querySelector(key) ?? document.querySelector(key));
   (same && isVisible(same) ? same : at("main")).focus({ preventScroll: true });
+}
+
+/** Milliseconds for which a selection in the detail is kept from being drawn over. */
+const HOLD = 5000;
+let selected = 0;
+/** True while text in the detail is being selected. */
+function isSelecting() {
+  const selection = getSelection();
+  return Date.now() - selected < HOLD && !selection.isCollapsed && at("side").contains(selection.anchorNode);
 }
 
 let timer = 0, cost = 0, drawnAt = 0;
@@ -178,12 +193,14 @@ function later() {
   timer = setTimeout(() => {
     timer = 0;
     const began = performance.now();
-    drawNow();
+    // The rest of the page goes on; the detail follows afterwards.
+    if (isSelecting() && shownPort) setTimeout(later, HOLD);
+    drawNow(isSelecting());
     cost = performance.now() - began;
   }, document.hidden ? 2000 : Math.max(16, rest));
 }
-function drawNow() {
-  draw();
+function drawNow(isHeld = false) {
+  draw(isHeld);
   drawnAt = performance.now();
 }
 
@@ -249,6 +266,7 @@ subscribe((why) => {
   followFocus(was);
 });
 document.addEventListener("click", onClick);
+document.addEventListener("selectionchange", () => { selected = Date.now(); });
 beginKeys({ step, close });
 addEventListener("popstate", () => closeMenu());
 addEventListener("beforeprint", () => print(true));
