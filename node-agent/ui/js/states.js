@@ -33,7 +33,7 @@ export function drawState(host, kind, all) {
   if (kind === "filtered") {
     const chips = describe(state.filters);
     return host.replaceChildren(sign(chips.length > 1 ? "These filters leave nothing" : "This filter leaves nothing",
-      el("p", {}, chips.map((chip, i) => [i > 0 && ", ", bdi(chip.text)]), `. Without ${chips.length > 1 ? "them" : "it"}: ${many(all, "port")} with findings.`),
+      el("p", {}, chips.map((chip, i) => [i > 0 && ", ", bdi(chip.text)]), state.big ? "." : `. Without ${chips.length > 1 ? "them" : "it"}: ${many(all, "port")} with findings.`),
       el("p", { class: "buttons" }, chips.length > 1 && chips.map((chip, i) => button({ clear: i }, { class: "chip" }, "Without ", bdi(chip.text, { class: "cut" }))), button({ clear: "all" }, { class: "main-button" }, chips.length > 1 ? "Clear all" : "Clear"))));
   }
   const partial = missing().length > 0, { totals } = state.chart;
