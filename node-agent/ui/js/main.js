@@ -68,15 +68,18 @@ function headline({ open, openCount, accepted, resolved, declaredPorts, isCut })
   const of = (code) => open.filter((row) => row.code === code).length, outside = of("undeclared-external"), called = of("undeclared-active");
   if (outside) return whereOf(`${many(outside, "undeclared port is", "undeclared ports are")} reached from outside the cluster${called ? `, ${whole(called)} more ${called === 1 ? "is" : "are"} called by pods` : ""}.`, isCut);
   if (called) return whereOf(`${many(called, "undeclared port is", "undeclared ports are")} called by pods, none ${isCut ? "that is listed " : ""}from outside the cluster.`, isCut);
-  if (open.length) return whereOf(`${many(openCount, "port")} to look at, none ${isCut ? "that is listed is" : "of them"} called by pods or from outside.`, false);
+  // Ports that something expects may be called, too.
+  const isQuiet = !isCut && !open.some((row) => row.connections || row.packets);
+  if (open.length) return whereOf(`${many(openCount, "port")} to look at${isQuiet ? ", none of them called by pods or from outside" : ", none of them critical or called unexpectedly"}.`, false);
   const others = [accepted && many(accepted, "accepted port"), resolved && many(resolved, "resolved port")].filter(Boolean).join(" and ") || (declaredPorts ? many(declaredPorts, "declared port") : "");
   return whereOf(others ? `${others}, none to look at.` : "nothing to look at.", false);
 }
 
 /** The heading of the list. */
-function countWords({ open, openCount, openEver, accepted, resolved }) {
-  const main = isFiltered(state.filters) && openEver !== null && open.length ? `${whole(openCount)} of ${many(openEver, "port")}` : `${many(openCount, "port")} to look at`;
+function countWords({ open, openCount, openEver, accepted, resolved, declaredPorts }) {
+  const main = isFiltered(state.filters) && openEver !== null && open.length && openCount !== openEver ? `${whole(openCount)} of ${many(openEver, "port")}` : `${many(openCount, "port")} to look at`;
   const others = [accepted && `${whole(accepted)} accepted`, resolved && `${whole(resolved)} resolved`].filter(Boolean);
+  if (!open.length && !others.length && declaredPorts) return many(declaredPorts, "declared port");
   return open.length || !others.length ? [main, ...others].join(", ") : others.join(", ");
 }
 
@@ -85,7 +88,7 @@ function drawHead(seen, kind) {
   if (at("say").textContent !== text) at("say").textContent = text;
   document.title = shown(`${scopeName()}: ${kind ? sentence(kind) : outside ? `${least}${many(outside, "port")} reached from outside` : `${many(seen.openCount, "port")} to look at`} · portolan`);
   const listed = seen.rows.reduce((n, row) => n + (row.left || row.silent ? 0 : (row.findings?.length ?? 0) + (row.moreFindings ?? 0)), 0);
-  fill(at("head"), kind ? [] : [el("h2", {}, countWords(seen)), el("span", { class: "aside" }, `${least}${many(listed, "finding")}, by workload`)]);
+  fill(at("head"), kind ? [] : [el("h2", {}, countWords(seen)), listed > 0 && el("span", { class: "aside" }, `${least}${many(listed, "finding")}, by workload`)]);
   const n = seen.waiting.length, left = seen.rows.filter((row) => row.left && row.code).length;
   const news = [n && `${whole(n)} new`, left && `${whole(left)} resolved`].filter(Boolean).join(", ");
   if (at("news").dataset.text !== news) {
