@@ -1,6 +1,6 @@
 /** The header: what is looked at, chart or table, whether it is live, and what can be done with the page. */
 import { at, button, el, shown, svg } from "./dom.js";
-import { pause } from "./data.js";
+import { pause } from "./feed.js";
 import { copyLink, exportMenu } from "./export.js";
 import { openHelp } from "./help.js";
 import { rose } from "./marks.js";

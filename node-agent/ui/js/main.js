@@ -1,7 +1,7 @@
 /** Puts the page together: what the state says is drawn here, and only here. */
 import { announce } from "./announce.js";
 import { drawChart } from "./chart.js";
-import { follow, othersThanSeverity, show, start } from "./data.js";
+import { follow, othersThanSeverity, show, start } from "./feed.js";
 import { drawDetail } from "./detail.js";
 import { at, button, el, fill, sameData, shown } from "./dom.js";
 import { copyLink } from "./export.js";

@@ -2,7 +2,7 @@
 import { at, bdi, button, el } from "./dom.js";
 import { announce } from "./announce.js";
 import { openAgents } from "./agents.js";
-import { pause, tryNow } from "./data.js";
+import { pause, tryNow } from "./feed.js";
 import { state } from "./state.js";
 import { ago, clock, many, sum } from "./words.js";
 

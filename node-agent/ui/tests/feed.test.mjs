@@ -20,7 +20,7 @@ globalThis.fetch = async (path) => {
 
 const { state, subscribe } = await import("../js/state.js");
 const { none } = await import("../js/filter.js");
-const { show, start } = await import("../js/data.js");
+const { show, start } = await import("../js/feed.js");
 
 const row = (fingerprint, more = {}) => ({ fingerprint, namespace: "shop", workload: { kind: "Deployment", name: "web" }, port: 80, protocol: "TCP", code: "undeclared-active", severity: "high", state: "open", nodes: ["a"], connections: 5, packets: 0, callers: [], ...more });
 const chart = (rows, { declared = [], unlisted = 0, open = {} } = {}) => ({ time: "2026-03-10T12:00:00Z", rows, declared, missing: [], totals: { open, unlisted } });
