@@ -8,6 +8,7 @@ pub mod amiss;
 pub mod answer;
 pub mod cells;
 pub mod chart;
+pub mod chart_fold;
 pub mod error_text;
 pub mod escape;
 pub mod exception_rule;
