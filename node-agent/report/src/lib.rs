@@ -8,6 +8,8 @@ pub mod amiss;
 pub mod answer;
 pub mod cells;
 pub mod chart;
+pub mod chart_export;
+pub mod chart_filter;
 pub mod chart_fold;
 pub mod error_text;
 pub mod escape;
