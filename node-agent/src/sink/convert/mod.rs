@@ -121,6 +121,8 @@ impl Converter {
                 .suppressed_by
                 .as_deref()
                 .map(|by| wire::Suppression { rule: name(&by.rule), reason: text(&by.reason) }),
+            changed_at: finding.changed_at.map(|at| self.wall.rfc3339(at)),
+            previous_code: finding.previous_code.map(|code| code.as_str().to_owned()),
         }
     }
 
