@@ -97,9 +97,14 @@ async fn other_names_other_sites_and_other_methods_are_refused_also_with_the_coo
         assert_eq!(raw("GET", &own, &"x-a: b\r\n".repeat(500)).await, 431);
         let head = raw("HEAD", &own, "").await;
         assert_eq!(head, 200);
-        for path in ["/v1/chart?colour=red", "/v1/chart?severity=x", "/v1/chart?declared=1001", "/v1/agents?x=1"] {
+        for path in
+            ["/v1/chart?colour=red", "/v1/chart?severity=x", "/v1/chart?declared=1001", "/v1/agents?x=1"]
+        {
             let answer = page.get(path).await;
-            assert_eq!((answer.status, answer.header("content-type")), (400, Some("application/problem+json")));
+            assert_eq!(
+                (answer.status, answer.header("content-type")),
+                (400, Some("application/problem+json"))
+            );
             assert!(answer.json()["detail"].as_str().is_some_and(|text| !text.is_empty()), "{answer:?}");
         }
         assert_eq!(page.get("/v1/watch?namespace=shop").await.status, 400);
@@ -166,7 +171,11 @@ async fn a_node_whose_agent_is_killed_is_missing_until_it_is_back() {
         assert!(missing["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{missing}");
         assert!(missing["since"].as_str().is_some_and(|since| since.ends_with('Z')), "{missing}");
         let web = row_of(&partial, "web-9229");
-        assert_eq!((&web["pods"], &web["podsTotal"]), (&json!(1), &json!(3)), "its pods are known, not its ports");
+        assert_eq!(
+            (&web["pods"], &web["podsTotal"]),
+            (&json!(1), &json!(3)),
+            "its pods are known, not its ports"
+        );
         assert_eq!(row_of(&partial, "api-9229"), &Value::Null);
         events.until("\"node\":\"node-2\",\"state\":\"down\"").await;
         events.until("event: lost\ndata: {\"node\":\"node-2\"}").await;
@@ -188,7 +197,8 @@ async fn agents_that_come_and_go_are_followed() {
     during(&cluster, UI, &streams, async {
         let page = UiPage::open(&streams).await;
         page.whole().await;
-        let _fourth = ChartAgent::of(&cluster, "node-4", vec![row("new-9229", "new", "high", 1)], Vec::new()).await;
+        let _fourth =
+            ChartAgent::of(&cluster, "node-4", vec![row("new-9229", "new", "high", 1)], Vec::new()).await;
         page.until("/v1/chart", "four", |chart| row_of(chart, "new-9229") != &Value::Null).await;
         cluster.server.delete("pods", "portolan", "portolan-node-2");
         let agents = page
@@ -243,7 +253,8 @@ async fn counts_of_all_nodes_are_told_whole_first_and_then_those_that_changed() 
         let page = UiPage::open(&streams).await;
         page.whole().await;
         let mut events = page.follow("Traffic", "").await;
-        let text = events.until("\"fingerprint\":\"web-9229\",\"attempts\":7,\"connections\":7").await.to_owned();
+        let text =
+            events.until("\"fingerprint\":\"web-9229\",\"attempts\":7,\"connections\":7").await.to_owned();
         let counts = text.split("\n\n").find(|event| event.contains("event: Traffic")).expect("the counts");
         assert!(!counts.contains("id: "), "no follower goes on from counts: {text}");
         agents[1].is_followed().await;
@@ -252,6 +263,23 @@ async fn counts_of_all_nodes_are_told_whole_first_and_then_those_that_changed() 
         assert_eq!(text.matches("api-9229").count(), 0, "it was never called: {text}");
         let web = page.json("/v1/chart?fingerprint=web-9229").await;
         assert_eq!(row_of(&web, "web-9229")["connections"], json!(105), "the chart has the same counts");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn losses_and_the_status_of_an_agent_are_passed_on() {
+    let (cluster, agents) = three_nodes("ui-loss").await;
+    let streams = Streams::default();
+    during(&cluster, UI, &streams, async {
+        let page = UiPage::open(&streams).await;
+        page.whole().await;
+        let mut events = page.follow("Loss", "").await;
+        agents[0].is_followed().await;
+        let before = agents[0].asked("/v1/status");
+        agents[0].send("id: e-2\nevent: Loss\ndata: {\"kind\":\"Loss\",\"reason\":\"ring-full\"}\n\n");
+        events.until("event: Loss\ndata: {\"kind\":\"Loss\"").await;
+        assert_eq!(agents[0].asked("/v1/status"), before + 1, "the status counts them");
     })
     .await;
 }
@@ -317,6 +345,11 @@ async fn single_findings_the_way_in_and_the_lists_come_from_the_agents() {
         for id in ["nobody", "..%2F..%2Fstatus", ""] {
             assert_eq!(page.get(&format!("/v1/findings/{id}")).await.status, 404, "{id}");
         }
+        let remedies = page.json("/v1/findings/multi-port-app-tcp-09090/remedies").await;
+        let best = &remedies["items"][0];
+        assert_eq!(best["kind"], json!("shut-out"), "{remedies}");
+        assert!(best["yaml"].as_str().is_some_and(|yaml| yaml.contains("node-1, node-2")), "{best}");
+        assert_eq!(page.get("/v1/findings/nobody/remedies").await.status, 404);
         let explained = page.json("/v1/explain?target=:30081").await;
         assert_eq!(explained["ends"].as_array().map(Vec::len), Some(2), "an end on each node: {explained}");
         assert_eq!(page.get("/v1/explain?target=nowhere/nothing").await.status, 404);

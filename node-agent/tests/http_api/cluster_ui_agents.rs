@@ -54,7 +54,10 @@ async fn the_lists_of_an_older_agent_are_folded_and_what_it_cannot_tell_is_said(
         assert!(rows.iter().any(|row| row["code"] == Value::Null && row["port"] == json!(8080)), "{chart}");
         let agents = page.json("/v1/agents").await;
         let lacks = agents["items"][0]["lacks"].as_array().expect("what it lacks");
-        assert!(lacks.iter().any(|lack| lack.as_str().is_some_and(|lack| lack.starts_with("counts"))), "{agents}");
+        assert!(
+            lacks.iter().any(|lack| lack.as_str().is_some_and(|lack| lack.starts_with("counts"))),
+            "{agents}"
+        );
         let mut events = page.follow("Finding", "").await;
         served.publish(&change("node-1", 82));
         events.until("\"id\":\"app-tcp-00082\"").await;

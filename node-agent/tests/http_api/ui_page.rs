@@ -26,7 +26,8 @@ pub async fn printed(streams: &Streams) -> (SocketAddr, String) {
 
 /// Sends a GET as a browser does, with additional header lines.
 pub async fn ask(address: SocketAddr, path: &str, headers: &str) -> Answer {
-    send(address, &format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{headers}\r\n")).await
+    send(address, &format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{headers}\r\n"))
+        .await
 }
 
 impl UiPage {

@@ -17,7 +17,8 @@ use crate::query::remedies::{RemedyFacts, remedies_of_nodes};
 /// Answers the request.
 pub(super) async fn answer(host: &Arc<Host>, id: &str) -> Result<Answer, Problem> {
     let finding = Finding::deserialize(find(host, id).await?);
-    let finding = finding.map_err(|error| Problem::new(502, format!("the agent's finding is none: {error}")))?;
+    let finding =
+        finding.map_err(|error| Problem::new(502, format!("the agent's finding is none: {error}")))?;
     let Some(target) = finding.pod.as_ref().and_then(target) else {
         return json(&remedies_of_nodes(&finding, None));
     };
