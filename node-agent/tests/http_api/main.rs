@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod baseline;
+mod chart;
 mod cluster;
 #[cfg(feature = "cluster")]
 mod cluster_doctor;
