@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod baseline;
+mod chart;
 #[cfg(feature = "cluster")]
 mod chart_agent;
 mod cluster;
