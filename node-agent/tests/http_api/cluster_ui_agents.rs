@@ -78,7 +78,7 @@ async fn an_answer_that_is_no_chart_is_named() {
 
 #[tokio::test]
 async fn an_answer_without_end_is_cut_off() {
-    let reason = reason("ui-odd-endless", 20, |path| match path.split('?').next() {
+    let reason = reason("ui-odd-endless", 120, |path| match path.split('?').next() {
         Some("/v1/watch") => OddAnswer::stream(),
         Some("/v1/status") => OddAnswer::status("node-2"),
         _ => OddAnswer::endless("{\"a\":1},"),
@@ -110,7 +110,7 @@ async fn an_agent_that_says_nothing_is_given_up_after_its_time() {
 }
 
 #[tokio::test]
-async fn a_list_without_end_is_cut_off() {
+async fn a_list_without_end_is_given_up() {
     let pod = json!({
         "schema": "portolan/v1", "node": "node-2", "time": TIME, "addresses": [], "labels": {},
         "pod": {"namespace": "a", "name": "b", "uid": "c", "hostNetwork": false, "workload": null},
@@ -123,7 +123,7 @@ async fn a_list_without_end_is_cut_off() {
         _ => OddAnswer::silence(),
     })
     .await;
-    assert_eq!(reason, "no answer within 1 s", "the list ended, and then nothing came");
+    assert_eq!(reason, "no answer within 1 s");
 }
 
 #[tokio::test]
@@ -136,7 +136,7 @@ async fn a_chart_with_more_rows_than_there_can_be_is_refused() {
         "missing": [],
     })
     .to_string();
-    let reason = reason("ui-odd-rows", 20, move |path| match path.split('?').next() {
+    let reason = reason("ui-odd-rows", 120, move |path| match path.split('?').next() {
         Some("/v1/watch") => OddAnswer::stream(),
         Some("/v1/status") => OddAnswer::status("node-2"),
         Some("/v1/pods") => OddAnswer::whole("{\"items\": [], \"continue\": null}"),

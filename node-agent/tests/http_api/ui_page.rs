@@ -56,7 +56,7 @@ impl UiPage {
 
     /// Asks until the answer is as expected, and returns it.
     pub async fn until(&self, path: &str, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
-        for _ in 0..1000 {
+        for _ in 0..3000 {
             let answer = self.json(path).await;
             if is_so(&answer) {
                 return answer;

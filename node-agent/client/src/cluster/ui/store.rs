@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use portolan_report::answer::NodePod;
-use portolan_report::chart::{AgentSummary, Chart, ChartRow, MAX_ROWS, RowCounts, TrafficCounts};
+use portolan_report::chart::{
+    AgentSummary, Chart, ChartRow, MAX_ROWS, MissingNode, RowCounts, TrafficCounts,
+};
 use portolan_report::chart_fold::{merge, set_pods_total};
 use portolan_report::wire::SCHEMA;
 use portolan_report::workload_table::PodTotals;
@@ -133,6 +135,14 @@ impl Store {
         set_pods_total(&mut merged, &directory.totals);
         merged.node = None;
         merged.missing = self.nodes.values().filter_map(Node::missing).collect();
+        if self.nodes.is_empty() {
+            merged.missing.push(MissingNode {
+                node: "(all nodes)".to_owned(),
+                reason: "no agent is running any more".to_owned(),
+                since: merged.time.clone(),
+                pods: None,
+            });
+        }
         merged
     }
 
@@ -186,5 +196,26 @@ fn add<'a>(sums: &mut BTreeMap<&'a str, RowCounts>, row: &'a ChartRow) {
     sum.bytes = sum.bytes.saturating_add(row.bytes);
     if let Some(last_seen) = row.last_seen.as_ref().filter(|time| **time > sum.last_seen) {
         sum.last_seen.clone_from(last_seen);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_agents_nothing_is_shown_as_whole() {
+        let mut store = Store::default();
+        assert_eq!(store.merged().missing.len(), 1);
+        store.insert("node-1", Node::new("node-1", None));
+        let merged = store.merged();
+        assert_eq!(
+            merged.missing.iter().map(|missing| missing.node.as_str()).collect::<Vec<_>>(),
+            ["node-1"]
+        );
+        assert_eq!(
+            merged.missing.first().map(|missing| missing.reason.as_str()),
+            Some("its agent has not answered yet")
+        );
     }
 }
