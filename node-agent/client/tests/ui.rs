@@ -1,6 +1,5 @@
 //! Tests of the process of `kubectl portolan ui`: what it prints, how it ends, and a port that is taken.
 #![cfg(unix)]
-#![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -45,7 +45,7 @@ pub(super) enum Told {
     /// Everything about the node, and the findings that changed meanwhile. True if changes may have been missed.
     Read { answer: Box<NodeAnswer>, findings: Vec<Value>, is_gap: bool },
     /// Rows that changed: those of `fingerprints` are in the chart, or gone. And the findings that changed.
-    Rows { fingerprints: BTreeSet<String>, chart: Chart, findings: Vec<Value> },
+    Rows { fingerprints: BTreeSet<String>, chart: Box<Chart>, findings: Vec<Value> },
     /// Counts of rows.
     Traffic(TrafficCounts),
     /// The agent's status, as it is and as it was sent.
@@ -129,7 +129,7 @@ impl AgentDialogue {
             ("declared", node_answer::DECLARED.to_string()),
         ];
         let path = with_query(node_answer::CHART, &pairs);
-        let mut chart: Chart = request::get_within(self.follower.server(), &path, MAX_ANSWER).await?;
+        let mut chart: Box<Chart> = request::get_within(self.follower.server(), &path, MAX_ANSWER).await?;
         chart.rows.retain(|row| fingerprints.contains(&row.fingerprint));
         chart.rows.truncate(MAX_ROWS);
         Ok(Some(Told::Rows { fingerprints, chart, findings: std::mem::take(&mut self.findings) }))

@@ -87,7 +87,7 @@ impl Host {
             }
             Told::Rows { fingerprints, chart, findings } => {
                 let Some(known) = shared.store.change(node) else { return };
-                known.take_rows(&fingerprints, chart);
+                known.take_rows(&fingerprints, *chart);
                 shared.store.note_counts(fingerprints.into_iter().collect());
                 shared.push_findings(findings);
             }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use portolan_engine::read::explain::target::Target;
+use portolan_report::wire::SCHEMA;
 use serde_json::{Value, json};
 
 use super::host::Host;
@@ -88,8 +89,7 @@ fn joined(answers: &Answers) -> Option<Value> {
     let has_ends =
         |answer: &&Value| answer.get("ends").and_then(Value::as_array).is_some_and(|ends| !ends.is_empty());
     let mut all: Value = answers.items.iter().find(has_ends).or(answers.items.first())?.clone();
-    let mut others = answers.items.iter().filter(has_ends).skip(1).peekable();
-    while let Some(other) = others.next() {
+    for other in answers.items.iter().filter(has_ends).skip(1) {
         for list in ["pods", "ends"] {
             let more = other.get(list).and_then(Value::as_array).cloned().unwrap_or_default();
             if let Some(known) = all.get_mut(list).and_then(Value::as_array_mut) {
@@ -120,10 +120,14 @@ pub(super) async fn objects(host: &Arc<Host>, subject: Subject, pairs: &Pairs) -
     let mut answers = answers.map_err(|error| of_cluster(&error))?;
     let directory = host.shared().store.directory();
     answers.items.iter_mut().for_each(|item| directory.names.fill(item));
-    let mut list = answers.object();
-    list["continue"] = Value::Null;
-    list["generation"] = json!(host.shared().events.next());
-    answer_json(&list)
+    answer_json(&json!({
+        "schema": SCHEMA,
+        "items": answers.items,
+        "continue": null,
+        "generation": host.shared().events.next(),
+        "nodes": answers.nodes,
+        "missing": answers.missing_nodes(),
+    }))
 }
 
 /// Returns the problem of a question that no agent answers. What an agent refused keeps its status.

@@ -37,15 +37,15 @@ impl Problem {
     /// Returns the answer, as `application/problem+json` (RFC 9457).
     pub(super) fn answer(&self) -> Answer {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut body = json!({
-            "title": status.canonical_reason().unwrap_or("Error"),
-            "status": self.status,
-            "detail": self.detail,
-        });
+        let mut body = serde_json::Map::new();
+        body.insert("title".to_owned(), json!(status.canonical_reason().unwrap_or("Error")));
+        body.insert("status".to_owned(), json!(self.status));
+        body.insert("detail".to_owned(), json!(self.detail));
         if let Some(pointer) = &self.pointer {
-            body["pointer"] = json!(pointer);
+            body.insert("pointer".to_owned(), json!(pointer));
         }
-        let mut answer = whole(status, "application/problem+json", body.to_string());
+        let body = serde_json::Value::Object(body).to_string();
+        let mut answer = whole(status, "application/problem+json", body);
         if status == StatusCode::SERVICE_UNAVAILABLE {
             answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
