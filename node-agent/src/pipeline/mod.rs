@@ -10,6 +10,7 @@ mod status_schedule;
 #[cfg(test)]
 mod tests;
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -26,7 +27,7 @@ use tokio::sync::watch;
 use crate::finding_memory::FindingMemory;
 use crate::pipeline::finding_index::FindingIndex;
 use crate::pipeline::status_schedule::StatusSchedule;
-use crate::sink::convert::{AgentIdentity, Converter, Wall};
+use crate::sink::convert::{AgentIdentity, Converter, MAX_PEERS, Wall};
 use crate::sink::kubernetes::ClusterSinks;
 use crate::sink::metrics::{KindLabel, Metrics};
 use crate::sink::stream::ended::{CLOSED, Ended, RESOLVED};
@@ -281,7 +282,7 @@ impl Pipeline {
             }
             Change::Listener(listener) => self.closed.forget(&listener.id),
             Change::Finding(finding) if finding.state == FindingState::Resolved => {
-                self.resolved.remember(&finding.id, Arc::clone(finding));
+                self.resolved.remember(&finding.id, Arc::new(as_reported(finding)));
             }
             Change::Finding(finding) => self.resolved.forget(&finding.id),
             _ => {}
@@ -296,6 +297,22 @@ impl Pipeline {
             self.metrics.detection_latency.observe(now.since(opened).as_secs_f64());
         }
     }
+}
+
+/// Returns a finding without the peers that no report shows, so that a kept one is small.
+fn as_reported(finding: &Finding) -> Finding {
+    let mut kept = finding.clone();
+    let traffic = &mut kept.traffic;
+    traffic.peers.sort_by_key(|peer| Reverse((peer.bytes, peer.connections, peer.packets)));
+    traffic.truncated |= traffic.peers.len() > MAX_PEERS;
+    traffic.peers.truncate(MAX_PEERS);
+    traffic.peers.shrink_to_fit();
+    if let Some(listener) = &mut kept.listener {
+        let traffic = &mut Arc::make_mut(listener).traffic;
+        traffic.truncated |= !traffic.peers.is_empty();
+        traffic.peers = Vec::new();
+    }
+    kept
 }
 
 /// True if a scan of all netns restores the facts that this loss took.

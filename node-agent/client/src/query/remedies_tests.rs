@@ -1,3 +1,5 @@
+//! Tests of the drafts: which come for which code, what they contain, and what they say where none can be made.
+
 use portolan_report::chart::Remedies;
 use serde_json::{Value, json};
 

@@ -150,7 +150,7 @@ impl ChartFold {
         row::add(&mut self.ports.entry(gathered.row().fingerprint.clone()).or_default().served, gathered);
     }
 
-    /// Adds a live pod to the total of its workload, and to those by which callers are named. `node` is the name of its node.
+    /// Adds a live pod to the total of its workload, and to those by which callers are named.
     pub fn add_pod(&mut self, pod: &NodePod) {
         *self.pod_totals.entry(total_key(&pod.pod, &pod.envelope.node)).or_default() += 1;
         self.directory.add(pod);
@@ -172,11 +172,6 @@ impl ChartFold {
         if let Some(port) = self.ports.get_mut(fingerprint) {
             row::add_minutes(&mut port.minutes, minutes, 0);
         }
-    }
-
-    /// Returns the fingerprints that have a finding so far.
-    pub fn fingerprints(&self) -> impl Iterator<Item = &str> {
-        self.ports.iter().filter(|(_, port)| port.live.is_some()).map(|(fingerprint, _)| fingerprint.as_str())
     }
 
     /// Returns the chart with the rows for which `keep` is true. Ports without a finding are listed if there are at most

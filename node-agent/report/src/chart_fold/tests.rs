@@ -1,3 +1,5 @@
+//! Tests of each rule by which rows are folded, sorted, counted and merged.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::{Strategy, any, prop_assert_eq, proptest};

@@ -8,9 +8,9 @@ use portolan_report::answer::List;
 use portolan_report::chart::AgentSummary;
 use portolan_report::wire::{Report, SCHEMA};
 
+use super::handling::{PathOf, ask, json, path_part};
 use super::problem::Problem;
 use super::query::Query;
-use super::routes::{PathOf, ask, json, path_part};
 use super::{Health, HttpState};
 
 /// Answers `/v1/findings/{id}/remedies`.

@@ -15,10 +15,10 @@ use portolan_report::filter::Filter;
 use portolan_report::wire::Report;
 
 use super::HttpState;
+use super::handling::{ANSWER_TIMEOUT, Pairs, ask, json};
 use super::params::{check_values, parse};
 use super::problem::Problem;
 use super::query::{ChartFacts, ListAnswer, ListQuery, Query};
-use super::routes::{ANSWER_TIMEOUT, Pairs, ask, json};
 
 /// Objects that are asked for at once.
 const PAGE: usize = 256;

@@ -5,6 +5,7 @@ mod advice;
 mod chart;
 mod connection_limit;
 mod event_stream;
+mod handling;
 pub mod host;
 mod openapi;
 mod page;

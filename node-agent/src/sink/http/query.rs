@@ -218,13 +218,7 @@ pub fn answer(query: Query, model: &impl ReadModel) {
     let convert = model.converter();
     match query {
         Query::Findings(list, reply) => {
-            let since = list.since(&convert);
-            let _ = reply.send(list_of(model, &list, |after, limit| {
-                let (filter, fingerprints) = (&list.filter, list.fingerprints.as_slice());
-                let found = model.findings(PageSelection { filter, after, limit, since, fingerprints });
-                let one = |f: Arc<finding::Finding>| (f.id.clone(), Report::Finding(convert.finding(&f)));
-                FoundItems { all: found.len(), reports: found.into_iter().map(one) }.page(list.limit())
-            }));
+            let _ = reply.send(findings_page(model, &convert, &list));
         }
         Query::Finding(id, reply) => {
             let _ = reply.send(model.finding(&id).map(|finding| Report::Finding(convert.finding(&finding))));
@@ -267,13 +261,7 @@ pub fn answer(query: Query, model: &impl ReadModel) {
             let _ = reply.send(model.status());
         }
         Query::Chart(reply) => {
-            let _ = reply.send(ChartFacts {
-                envelope: convert.envelope(),
-                started_at: convert.wall.rfc3339(model.started_at()),
-                pods: model.pods().count() as u64,
-                generation: model.generation(),
-                minutes: model.minutes(convert.wall.minute(convert.now)),
-            });
+            let _ = reply.send(chart_facts(model, &convert));
         }
         Query::Traffic(reply) => {
             let _ = reply.send(TrafficSnapshot { ports: model.port_counts(), converter: convert });
@@ -293,6 +281,27 @@ impl ListQuery {
     /// Returns the page's limit, with default and maximum applied.
     fn limit(&self) -> usize {
         if self.limit == 0 { DEFAULT_LIMIT } else { self.limit.min(MAX_LIMIT) }
+    }
+}
+
+/// Returns one page of findings.
+fn findings_page(model: &impl ReadModel, convert: &Converter, list: &ListQuery) -> ListAnswer {
+    let since = list.since(convert);
+    list_of(model, list, |after, limit| {
+        let (filter, fingerprints) = (&list.filter, list.fingerprints.as_slice());
+        let found = model.findings(PageSelection { filter, after, limit, since, fingerprints });
+        let one = |f: Arc<finding::Finding>| (f.id.clone(), Report::Finding(convert.finding(&f)));
+        FoundItems { all: found.len(), reports: found.into_iter().map(one) }.page(list.limit())
+    })
+}
+
+fn chart_facts(model: &impl ReadModel, convert: &Converter) -> ChartFacts {
+    ChartFacts {
+        envelope: convert.envelope(),
+        started_at: convert.wall.rfc3339(model.started_at()),
+        pods: model.pods().count() as u64,
+        generation: model.generation(),
+        minutes: model.minutes(convert.wall.minute(convert.now)),
     }
 }
 

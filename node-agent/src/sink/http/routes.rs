@@ -1,10 +1,7 @@
 //! Handlers of all routes: each turns a request into a query of the engine's owner, and its answer into a response.
 
-use std::time::Duration;
-
 use axum::Router;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{MatchedPath, Path, Query as UrlQuery, Request, State};
+use axum::extract::{MatchedPath, Query as UrlQuery, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -12,9 +9,9 @@ use axum::routing::get;
 use portolan_engine::read::explain::answer::ExplainError;
 use portolan_report::wire::Report;
 use serde::Serialize;
-use tokio::sync::oneshot;
 
 use super::event_stream::subscribe;
+use super::handling::{Pairs, PathOf, ask, json, path_part};
 use super::host::HostCheck;
 use super::params::{check, follows_traffic, parse, parse_target, policy_target};
 use super::problem::Problem;
@@ -22,12 +19,6 @@ use super::query::{ListAnswer, ListQuery, Query};
 use super::route_table::{ResponseKind, Route};
 use super::{Health, HttpState, advice, chart, openapi, page, route_table};
 use crate::sink::metrics::RequestLabels;
-
-/// Timeout of a query's answer.
-pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-
-pub(super) type PathOf<T> = Result<Path<T>, PathRejection>;
-pub(super) type Pairs = UrlQuery<Vec<(String, String)>>;
 
 /// Returns the router of `--api`.
 pub fn api(state: HttpState, host: HostCheck) -> Router {
@@ -125,19 +116,6 @@ async fn local_host(State(check): State<HostCheck>, request: Request, next: Next
     }
 }
 
-/// Sends a query to the owner of the engine and waits for its answer.
-pub(super) async fn ask<T>(
-    state: &HttpState,
-    make: impl FnOnce(oneshot::Sender<T>) -> Query,
-) -> Result<T, Problem> {
-    let (reply, answer) = oneshot::channel();
-    state.queries.try_send(make(reply)).map_err(|_| Problem::busy())?;
-    match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(_)) | Err(_) => Err(Problem::busy()),
-    }
-}
-
 /// Parses a list's query and its If-None-Match headers.
 fn list_query(s: &HttpState, pairs: &Pairs, headers: &HeaderMap) -> Result<ListQuery, Problem> {
     let mut list = parse(&pairs.0)?;
@@ -145,13 +123,6 @@ fn list_query(s: &HttpState, pairs: &Pairs, headers: &HeaderMap) -> Result<ListQ
     let known = |tag: &str| s.watch_log.number(tag.trim().trim_start_matches("W/").trim_matches('"'));
     list.known = tags.flat_map(|tags| tags.split(',')).filter_map(known).max();
     Ok(list)
-}
-
-pub(super) fn json<T: Serialize>(value: &T) -> Response {
-    match serde_json::to_vec(value) {
-        Ok(body) => ([(header::CONTENT_TYPE, "application/json")], body).into_response(),
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    }
 }
 
 fn listed(s: &HttpState, answer: &ListAnswer) -> Response {
@@ -168,10 +139,6 @@ fn listed(s: &HttpState, answer: &ListAnswer) -> Response {
 
 fn found<T: Serialize>(answer: Option<&T>, what: &str) -> Result<Response, Problem> {
     answer.map(json).ok_or_else(|| Problem::not_found(format!("no such {what}"), "path/id"))
-}
-
-pub(super) fn path_part<T>(path: PathOf<T>) -> Result<T, Problem> {
-    path.map(|Path(part)| part).map_err(|rejection| Problem::bad_path(rejection.body_text()))
 }
 
 async fn findings(State(s): State<HttpState>, pairs: Pairs, headers: HeaderMap) -> Result<Response, Problem> {

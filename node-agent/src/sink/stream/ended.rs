@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 /// Maximum number of closed listeners. Each can take some kilobytes.
 pub const CLOSED: usize = 256;
-/// Maximum number of resolved findings, of which people ask what changed. Each can take some kilobytes.
+/// Maximum number of resolved findings, of which people ask what changed. Each takes 5 KB at most, without peers that no report
+/// shows.
 pub const RESOLVED: usize = 1024;
 
 /// The objects of one kind that ended last, by id.
