@@ -1,0 +1,25 @@
+//! The cases by name, one file per subject.
+
+mod browser_itself;
+
+use libtest_mimic::{Failed, Trial};
+
+/// Returns every case of the tier. `driver`: the address of chromedriver; `None` if the cases are only listed.
+pub fn all(driver: Option<&str>) -> Vec<Trial> {
+    let driver = driver.unwrap_or_default();
+    [browser_itself::cases(driver)].into_iter().flatten().collect()
+}
+
+/// Creates a case with a runtime of its own.
+fn case<C>(name: &'static str, driver: &str, run: C) -> Trial
+where
+    C: AsyncFnOnce(String) + Send + 'static,
+{
+    let driver = driver.to_owned();
+    Trial::test(name, move || {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        let outcome = runtime.map_err(|error| Failed::from(error.to_string()))?;
+        outcome.block_on(run(driver));
+        Ok(())
+    })
+}

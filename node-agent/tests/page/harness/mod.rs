@@ -1,0 +1,10 @@
+//! The harness of the tier: chromedriver, one browser a case, the servers of the page, and what is read from the page.
+
+pub mod browser;
+pub mod cdp;
+pub mod driver;
+pub mod gate;
+pub mod process;
+pub mod report;
+pub mod site;
+pub mod waiting;
