@@ -25,5 +25,12 @@
     const classes = [...element.classList].map((name) => `.${name}`).join("");
     return `<${element.tagName.toLowerCase()}${element.id ? `#${element.id}` : ""}${classes}> "${text.slice(0, 60)}"`;
   };
-  window.__page = { noted, isSeen, all, isDrawn, nameOf };
+  // When the first row, or the words that there is none, could be used: milliseconds after the start of the navigation.
+  let usable = -1;
+  const look = () => {
+    if (usable < 0 && document.querySelector("[data-open], .state h2, table tbody tr")) requestAnimationFrame(() => { usable = usable < 0 ? performance.now() : usable; });
+  };
+  new MutationObserver(look).observe(document, { childList: true, subtree: true });
+  const usableAfter = () => usable;
+  window.__page = { usableAfter, noted, isSeen, all, isDrawn, nameOf };
 })();
