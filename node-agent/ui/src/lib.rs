@@ -42,8 +42,38 @@ const fn style(name: &'static str, text: &'static str) -> PageFile {
 }
 
 /// The files that the page loads, served at `/ui/{name}`.
-pub const FILES: &[PageFile] =
-    &[script("main.js", include_str!("../js/main.js")), style("page.css", include_str!("../css/page.css"))];
+pub const FILES: &[PageFile] = &[
+    script("main.js", include_str!("../js/main.js")),
+    script("dom.js", include_str!("../js/dom.js")),
+    script("words.js", include_str!("../js/words.js")),
+    script("marks.js", include_str!("../js/marks.js")),
+    script("filter.js", include_str!("../js/filter.js")),
+    script("state.js", include_str!("../js/state.js")),
+    script("stream.js", include_str!("../js/stream.js")),
+    script("tabs.js", include_str!("../js/tabs.js")),
+    script("rows.js", include_str!("../js/rows.js")),
+    script("data.js", include_str!("../js/data.js")),
+    script("header.js", include_str!("../js/header.js")),
+    script("strip.js", include_str!("../js/strip.js")),
+    script("filters.js", include_str!("../js/filters.js")),
+    script("popup.js", include_str!("../js/popup.js")),
+    script("menus.js", include_str!("../js/menus.js")),
+    script("agents.js", include_str!("../js/agents.js")),
+    script("help.js", include_str!("../js/help.js")),
+    script("export.js", include_str!("../js/export.js")),
+    script("keyboard.js", include_str!("../js/keyboard.js")),
+    script("announce.js", include_str!("../js/announce.js")),
+    script("states.js", include_str!("../js/states.js")),
+    script("model.js", include_str!("../js/model.js")),
+    script("layout.js", include_str!("../js/layout.js")),
+    script("chart.js", include_str!("../js/chart.js")),
+    script("list.js", include_str!("../js/list.js")),
+    script("table.js", include_str!("../js/table.js")),
+    script("detail.js", include_str!("../js/detail.js")),
+    style("page.css", include_str!("../css/page.css")),
+    style("chart.css", include_str!("../css/chart.css")),
+    style("list.css", include_str!("../css/list.css")),
+];
 
 /// Returns the file with this name below `/ui/`.
 #[must_use]
