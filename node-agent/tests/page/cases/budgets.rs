@@ -44,7 +44,7 @@ async fn measured(driver: &str, scene: &str) {
         .read(
             "const paint = performance.getEntriesByType('paint').find((one) => one.name === 'first-contentful-paint');
             const loaded = performance.getEntriesByType('resource').filter((one) => one.name.includes('/ui/'));
-            return { firstPaint: paint?.startTime ?? -1, usable: page.usableAfter(), names: document.querySelectorAll('.chart button').length,
+            return { firstPaint: paint?.startTime ?? -1, usable: page.usableAfter(), names: document.querySelectorAll('.chart [data-name]').length,
                 lines: document.querySelectorAll('.chart .flow').length, elements: document.querySelectorAll('*').length,
                 bytes: loaded.reduce((sum, one) => sum + one.decodedBodySize, 0) }",
             &[],

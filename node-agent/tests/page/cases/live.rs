@@ -24,9 +24,9 @@ pub fn cases(driver: &str) -> Vec<Trial> {
 }
 
 /// Places of all rows of the list and the chart: name → left and top.
-const PLACES: &str = "return Object.fromEntries(page.all('[data-open], .chart [data-row]').map((at) => {
+const PLACES: &str = "return Object.fromEntries(page.all('[data-open], .chart .port[data-name]').map((at) => {
     const { left, top } = at.getBoundingClientRect();
-    return [`${at.dataset.open ? 'list' : 'chart'} ${at.dataset.open ?? at.dataset.row}`, [left, top]]; }))";
+    return [`${at.dataset.open ? 'list' : 'chart'} ${at.dataset.open ?? at.dataset.name}`, [left, top]]; }))";
 
 type Places = BTreeMap<String, (f64, f64)>;
 

@@ -146,6 +146,6 @@ async fn no_such_port(driver: String) {
     let (_host, browser) = opened(&driver, "port=nobody-1").await;
     let said: String = browser.read("return document.querySelector('main').innerText", &[]).await;
     assert!(!said.trim().is_empty());
-    let rows: usize = browser.read("return page.all('[data-open], [data-row]').length", &[]).await;
+    let rows: usize = browser.read("return page.all('[data-open], .chart .port').length", &[]).await;
     assert!(rows >= 5, "the page is not empty because of it: {said}");
 }
