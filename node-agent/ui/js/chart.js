@@ -117,7 +117,7 @@ function light(what) {
     rows.add(edge.row.id);
     callers.add(edge.from);
     if (what.caller) texts.push(svg("text", { class: "count", x: coast - 14, y: edge.row.y - 7 }, short(edge.n)));
-    else if (what.row) texts.push(svg("text", { class: "count start", x: x1 + 9, y: last.L.callers.find((one) => one.id === edge.from).y - 8 }, short(edge.n)));
+    else if (what.row && edge.row.edges.length > 1) texts.push(svg("text", { class: "count start", x: x1 + 9, y: last.L.callers.find((one) => one.id === edge.from).y - 8 }, short(edge.n)));
   }
   for (const row of what ? last.L.rows : []) {
     if (!rows.has(row.id)) continue;
@@ -148,7 +148,7 @@ function choose(name) {
   const { of, kind } = name, open = (id) => go({ folds: new Set([...state.folds, id]) });
   if (of.ns !== undefined && kind === "port") go({ filters: { ...state.filters, namespace: [of.ns] } });
   else if (kind === "fold") (of.id === "table" ? go({ view: "table" }) : open(of.id));
-  else if (kind === "port") (of.fold ? open(of.id) : go({ port: of.id }));
+  else if (kind === "port") (of.fold ? open(of.foldId ?? of.id) : go({ port: of.id }));
   else if (of.fold) open(of.id);
   else {
     const path = pathOf(name), isSame = JSON.stringify(path) === JSON.stringify(last.pinned);
@@ -187,7 +187,8 @@ function stopAt(node) {
 /** Makes the chart's elements and listeners, once per host. */
 function prepare(host) {
   const chart = el("div", { class: "chart" }), parts = { heads: el("div", { class: "heads", "aria-hidden": "true" }), chart, legend: el("div", { class: "legend" }) };
-  fill(host, parts.heads, chart, parts.legend);
+  parts.card = el("div", { class: "card chart-card" }, parts.heads, chart, parts.legend);
+  fill(host, parts.card);
   const show = (event) => { const name = nameOf(event); if (name && pathOf(name)) light(pathOf(name)); };
   const hide = () => light(resting());
   for (const [on, off] of [["mouseover", "mouseout"], ["focusin", "focusout"]]) {
@@ -227,12 +228,13 @@ function drawNames(L, before) {
  * folds; `width` in pixels at most that of the host; `budget` the rows that fit.
  */
 export function drawChart(host, { rows, declared = [], folds = new Set(), width, budget = 16 }) {
-  const wide = Math.max(240, Math.min(width || Infinity, host.clientWidth || width || 358)), before = last?.host === host && host.contains(last.chart) ? last : null;
+  const before = last?.host === host && host.contains(last.chart) ? last : null, parts = before?.parts ?? prepare(host);
+  const room = parts.card.clientWidth || width, wide = Math.max(240, Math.min(width || room, room));
   const key = JSON.stringify([wide, budget, [...folds], rows.map((row) => row.fingerprint), declared.map((one) => [one.namespace, one.workload?.name, one.pod])]);
   const still = before?.key === key ? before : null, ranks = still?.ranks ?? new Map(rows.map((row) => [row.fingerprint, rank(row)]));
   const shownNow = model({ rows, declared, folds, budget, ranks, keep: new Set(still?.shown.callers.keys()) });
   if (still) for (const [id, one] of still.shown.callers) if (!shownNow.callers.has(id)) shownNow.callers.set(id, { ...one, n: 0, rows: 0 });
-  const L = layout(shownNow, wide, still?.L), parts = before?.parts ?? prepare(host);
+  const L = layout(shownNow, wide, still?.L);
   last = { ...parts, parts, host, key, ranks, shown: shownNow, L, pinned: still?.pinned ?? null };
   const focused = parts.chart.contains(document.activeElement) ? document.activeElement.dataset.name : null, stop = parts.chart.querySelector('button[tabindex="0"]')?.dataset.name;
   parts.chart.style.height = `${L.height}px`;

@@ -23,6 +23,9 @@ const put = (map, key, item) => (map.has(key) ? map.get(key).push(item) : map.se
 /** What tells workloads apart: namespace, kind and name; a pod without a workload is its own. */
 export const workKey = (row) => `${row.namespace ?? ""}/${row.workload?.kind ?? "Pod"}/${row.workload?.name ?? row.pod ?? ""}`;
 
+/** Id under which the URL opens the declared ports of a workload; `foldOf` of data.js makes the same. */
+const declaredFold = (of) => `declared:${of.namespace ?? ""}/${of.workload?.name ?? of.pod ?? ""}`;
+
 /** Rows by workload, in the order in which each first comes: `[{ key, rows }]`. */
 export function grouped(rows) {
   const groups = new Map();
@@ -127,7 +130,7 @@ const lines = (w) => (w.quiet ? 0 : w.found.length - w.merged.length + (w.folded
 function fold(works, folds, budget) {
   let left = budget;
   for (const w of works) {
-    const isOpen = folds.has(`declared:${w.key}`);
+    const isOpen = folds.has(declaredFold(w.of));
     if (isOpen && w.declared.length) w.counted = 0;
     Object.assign(w, { merged: [], isOpen, folded: !isOpen && w.counted > 0, quiet: false });
     left -= lines(w);
@@ -167,7 +170,7 @@ function shownRows(w, callers) {
   const n = w.counted + (w.folded ? w.declared.length : 0);
   if (n) {
     const of = w.folded ? w.declared : [], text = many(n, w.folded ? "declared port" : "more declared port");
-    rows.push({ ...foldRow(`declared:${w.key}`, of, "", callers, { by: text, label: `${text} of ${workloadName(w.of)}` }), work: w.key });
+    rows.push({ ...foldRow(`declared:${w.key}`, of, "", callers, { by: text, label: `${text} of ${workloadName(w.of)}` }), foldId: declaredFold(w.of), work: w.key });
   }
   return rows;
 }

@@ -1,1 +1,32 @@
-// Written later.
+/** The table of findings: ten columns, a body for each workload. What print and auditors get. */
+import { breakable, button, el } from "./dom.js";
+import { keyed, number, owner, part, rowSign } from "./list.js";
+import { mark, spark } from "./marks.js";
+import { grouped, workloadText } from "./model.js";
+import { WORDS, badge, callers, count, isGone, server, short, since, standing, unit, whole, why } from "./words.js";
+
+const HEADS = ["Severity", "Port", "Process", "What it is", "Why", "Called by", "Connections", "Last hour", "Pods", "Since"];
+
+function tableRow(row, ctx) {
+  const news = badge(row, ctx.state.chart?.startedAt, ctx.now), n = count(row), cell = (name, ...children) => el("td", { class: name }, ...children);
+  return el("tr", { class: row.state === "open" ? null : "off" },
+    cell("", el("span", { class: "s" }, mark({ severity: row.severity, state: row.state, gone: isGone(row) }), standing(row))),
+    cell("nb", button({ open: row.fingerprint }, { class: "link-port" }, number(row))), cell("names", el("bdi", {}, breakable(server(row)))),
+    cell("", WORDS[row.code] ?? row.code, " ", el("span", { class: "mute" }, row.code), news && el("span", { class: `badge ${news}` }, news)),
+    cell("names", el("bdi", {}, breakable(row.state === "suppressed" ? `accepted ${why(row)}` : why(row)))), cell("names", el("bdi", {}, breakable(callers(row, 3)))),
+    cell("num", short(n), unit(row) === "packet" && " packets"), cell("", spark(row.minutes)),
+    cell("nb", row.podsTotal ? `${whole(row.pods)} of ${whole(row.podsTotal)}` : whole(row.pods)), cell("nb", since(row.firstSeen, ctx.now)));
+}
+
+/** Draws the table into `host`; `ctx` as for `drawList`. */
+export function drawTable(host, ctx) {
+  const root = part(host, "table", (made) => {
+    made.append(el("table", {}, el("thead", {}, el("tr", {}, HEADS.map((head) => el("th", { scope: "col", class: head === "Connections" ? "num" : null }, head))))));
+  });
+  const table = root.firstElementChild, groups = grouped(ctx.rows.filter((row) => row.code));
+  const head = { key: "", sign: "", make: () => table.tHead };
+  keyed(table, [head, ...groups.map(({ key, rows }) => ({
+    key: `of ${key}`, sign: rows.map((row) => rowSign(row, ctx)).join(),
+    make: () => el("tbody", {}, el("tr", { class: "wl" }, el("th", { scope: "rowgroup", colspan: HEADS.length }, owner(rows[0]), " ", workloadText(rows))), rows.map((row) => tableRow(row, ctx))),
+  }))]);
+}

@@ -34,8 +34,8 @@ test("first, declared ports of a workload become one row, of the last workloads 
   const shown = model({ rows, budget: 16 });
   const folded = rowsOf(shown).filter((one) => one.fold);
   assert.deepEqual(folded.map((one) => one.by), ["9 declared ports"]);
-  assert.equal(folded[0].id, "declared:shop/StatefulSet/db");
-  assert.equal(rowsOf(model({ rows, budget: 16, folds: new Set([folded[0].id]) })).filter((one) => one.work === "shop/StatefulSet/db").length, 10);
+  assert.equal(folded[0].foldId, "declared:shop/db");
+  assert.equal(rowsOf(model({ rows, budget: 16, folds: new Set([folded[0].foldId]) })).filter((one) => one.work === "shop/StatefulSet/db").length, 10);
 });
 
 test("second, workloads without findings become a line of their namespace", () => {
