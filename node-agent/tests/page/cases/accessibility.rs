@@ -123,22 +123,21 @@ async fn named(driver: String) {
     }
 }
 
-/// Returns the names of the buttons for ports, those below a list with this name, or those elsewhere.
-fn port_names(told: &[Told], within: Option<&str>) -> Vec<String> {
+/// Returns the names of the buttons below the list with this name.
+fn names_below(told: &[Told], list: &str) -> Vec<String> {
     let by_id: BTreeMap<&str, &Told> = told.iter().map(|node| (node.id.as_str(), node)).collect();
-    let is_in_chart = |node: &Told| {
+    let is_below = |node: &&Told| {
         let mut parent = node.parent.as_deref();
         while let Some(up) = parent.and_then(|id| by_id.get(id)) {
-            if up.role == "list" && ["Ports", "Callers", "Workloads"].contains(&up.name.as_str()) {
-                return Some(up.name.clone());
+            if up.role == "list" && up.name == list {
+                return true;
             }
             parent = up.parent.as_deref();
         }
-        None
+        false
     };
-    let is_port = |node: &&Told| node.role == "button" && node.name.starts_with("Port ");
-    let here = told.iter().filter(is_port).filter(|node| is_in_chart(node).as_deref() == within);
-    here.map(|node| node.name.clone()).collect()
+    let buttons = told.iter().filter(|node| node.role == "button").filter(is_below);
+    buttons.map(|node| node.name.clone()).collect()
 }
 
 async fn ports(driver: String) {
@@ -148,20 +147,22 @@ async fn ports(driver: String) {
     browser.size(1440, 1600).await;
     browser.open(&site.page("")).await;
     let told = tree(&browser).await;
-    for (place, within) in [("list", None), ("chart", Some("Ports"))] {
-        let names = port_names(&told, within);
-        for row in chart.rows.iter().filter(|row| row.severity.is_some()) {
-            let (port, protocol) = (row.port.expect("a port"), row.protocol.as_deref().expect("a protocol"));
-            let workload = row.workload.as_ref().map_or("", |workload| workload.name.as_str());
-            let whose = format!("{}/{workload}", row.namespace.as_deref().unwrap_or_default());
-            let beginning = format!("Port {port} {protocol} of {whose},");
-            let mine: Vec<_> = names.iter().filter(|name| name.starts_with(&beginning)).collect();
-            assert_eq!(mine.len(), 1, "{place}: {beginning}: {mine:?} of {names:#?}");
-            let severity = row.severity.as_deref().expect("a finding");
-            let said = mine[0].to_lowercase();
-            let state = if row.state == "suppressed" { "accepted" } else { severity };
-            assert!(said.contains(state), "{place}: {said} names no {state}");
-        }
+    let names = names_below(&told, "Ports");
+    for row in chart.rows.iter().filter(|row| row.severity.is_some()) {
+        let (port, protocol) = (row.port.expect("a port"), row.protocol.as_deref().expect("a protocol"));
+        let workload = row.workload.as_ref().map_or("", |workload| workload.name.as_str());
+        let whose = format!("{}/{workload}", row.namespace.as_deref().unwrap_or_default());
+        let severity = row.severity.as_deref().expect("a finding");
+        let state = if row.state == "suppressed" { "accepted" } else { severity };
+        let beginning = format!("Port {port} {protocol} of {whose},");
+        let mine: Vec<_> = names.iter().filter(|name| name.starts_with(&beginning)).collect();
+        assert_eq!(mine.len(), 1, "{beginning}: {mine:?} of {names:#?}");
+        assert!(mine[0].to_lowercase().contains(state), "{} names no {state}", mine[0]);
+        let of_row = "return [...document.querySelectorAll(`.side [data-open=\"${arguments[0]}\"]`)].map((at) => at.getAttribute('aria-label') ?? at.textContent)";
+        let listed: Vec<String> = browser.read(of_row, &[json!(row.fingerprint)]).await;
+        assert_eq!(listed.len(), 1, "{beginning} in the list: {listed:?}");
+        let said = listed[0].to_lowercase();
+        assert!(said.contains(&port.to_string()) && said.contains(state), "{said} names no {state}");
     }
     let callers = told.iter().filter(|node| node.role == "list").map(|node| node.name.as_str());
     let lists: Vec<_> = callers.filter(|name| ["Callers", "Ports", "Workloads"].contains(name)).collect();

@@ -66,11 +66,21 @@ async fn whole_way(driver: String) {
     let heading = focus(&browser).await;
     assert!(heading.starts_with("<h2"), "the detail's heading has the focus: {heading}");
     browser.press("y").await;
-    browser.until("the link is copied", "return /copied/i.test(document.body.innerText)").await;
+    browser.until("the dialog is open", "return Boolean(document.querySelector('dialog[open]'))").await;
+    while !focus(&browser).await.ends_with("\"Copy\"") {
+        browser.press(TAB).await;
+    }
+    browser.press(ENTER).await;
+    browser
+        .until("the link is copied", "return /copied/i.test(document.getElementById('status').textContent)")
+        .await;
     let read = "const done = arguments[0]; navigator.clipboard.readText().then(done, (error) => done(String(error)))";
     let copied = browser.client().execute_async(read, Vec::new()).await.expect("the clipboard");
     let url = browser.client().current_url().await.expect("an address");
     assert!(copied.as_str().is_some_and(|text| text.contains(url.as_str())), "{copied} has no {url}");
+    browser.press(ESCAPE).await;
+    browser.until("the dialog is closed", "return !document.querySelector('dialog[open]')").await;
+    focus(&browser).await;
     browser.press(ESCAPE).await;
     browser.until("the detail is closed", "return !new URLSearchParams(location.search).has('port')").await;
     focus(&browser).await;

@@ -24,7 +24,8 @@ pub fn cases(driver: &str) -> Vec<Trial> {
 }
 
 /// Places of all rows of the list and the chart: name → left and top.
-const PLACES: &str = "return Object.fromEntries(page.all('[data-open], .chart .port[data-name]').map((at) => {
+const PLACES: &str =
+    "return Object.fromEntries(page.all('[data-open], .chart .port[data-name]').map((at) => {
     const { left, top } = at.getBoundingClientRect();
     return [`${at.dataset.open ? 'list' : 'chart'} ${at.dataset.open ?? at.dataset.name}`, [left, top]]; }))";
 

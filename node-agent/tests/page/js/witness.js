@@ -17,8 +17,7 @@
       && style.clipPath !== "inset(50%)" && box.width > 0 && box.height > 0;
   };
   const all = (selector, within = document) => [...within.querySelectorAll(selector)].filter(isSeen);
-  const isDrawn = () => document.readyState === "complete" && Boolean(document.querySelector("h1"))
-    && !document.querySelector("[aria-busy='true']");
+  const isDrawn = () => document.readyState === "complete" && /^(?!Asking)\S/u.test(document.querySelector("h1")?.textContent ?? "");
   // The name of an element for messages.
   const nameOf = (element) => {
     const text = (element.getAttribute("aria-label") ?? element.textContent ?? "").trim().replace(/\s+/g, " ");
