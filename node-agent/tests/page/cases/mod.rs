@@ -3,6 +3,7 @@
 mod accessibility;
 mod browser_itself;
 mod budgets;
+mod cluster;
 mod contrast;
 mod hostile;
 mod keyboard;
@@ -11,6 +12,7 @@ mod live;
 mod long_run;
 mod policy;
 mod print;
+mod real;
 mod states;
 mod stream;
 mod targets;
@@ -36,6 +38,8 @@ pub fn all(driver: Option<&str>) -> Vec<Trial> {
         print::cases(driver),
         targets::cases(driver),
         long_run::cases(driver),
+        cluster::cases(driver),
+        real::cases(driver),
     ]
     .into_iter()
     .flatten()

@@ -1,5 +1,6 @@
 //! The harness of the tier: chromedriver, one browser a case, the servers of the page, and what is read from the page.
 
+pub mod agents;
 pub mod browser;
 pub mod cdp;
 pub mod driver;

@@ -35,7 +35,8 @@ for (let node = walker.nextNode(); node; node = walker.nextNode()) {
   if (["pre", "nowrap"].includes(getComputedStyle(element).whiteSpaceCollapse ? getComputedStyle(element).whiteSpace : "")) continue;
   // A line may end at a space, and after these characters.
   for (const { index, 0: word } of node.data.matchAll(/[^\s/:@_\-–—,.·|+=?&]+/gu)) {
-    if (word.length < 2) continue;
+    // A word that no column could hold may break anywhere.
+    if (word.length < 2 || word.length > 40) continue;
     range.setStart(node, index);
     range.setEnd(node, index + word.length);
     const lines = new Set([...range.getClientRects()].filter((rect) => rect.width > .5).map((rect) => Math.round(rect.top)));
