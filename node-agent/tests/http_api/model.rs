@@ -137,6 +137,8 @@ pub fn finding(code: FindingCode, listener: &Arc<Listener>) -> Finding {
         id: listener.id.clone(),
         state: FindingState::Open,
         suppressed_by: None,
+        changed_at: None,
+        previous_code: None,
         code,
         message: format!("port {} is not in the manifest: declare it or close it", listener.port.port),
         first_seen: seconds(10),
@@ -283,6 +285,7 @@ impl ReadModel for Node {
         AgentStatus {
             envelope: self.converter().envelope(),
             version: "0.1.0".to_owned(),
+            started_at: None,
             kernel: "6.12.0".to_owned(),
             hooks: vec![
                 hook("sock_ops", "attached", None),
