@@ -144,11 +144,16 @@ const nameOf = (event) => {
 const pathOf = (name) => ({ port: { row: name.of.id }, caller: { caller: name.of.id }, workload: { workload: name.of.id } })[name.kind] ?? null;
 
 /** Opens what was chosen: the detail of a port, a fold, a namespace; a caller or a workload stays lit. */
-function choose(name) {
+function choose(name, node) {
   const { of, kind } = name, open = (id) => go({ folds: new Set([...state.folds, id]) });
   if (of.ns !== undefined && kind === "port") go({ filters: { ...state.filters, namespace: [of.ns] } });
   else if (kind === "fold") (of.id === "table" ? go({ view: "table" }) : open(of.id));
-  else if (kind === "port") (of.fold ? open(of.foldId ?? of.id) : go({ port: of.id }));
+  else if (kind === "port" && of.fold) open(of.foldId ?? of.id);
+  else if (kind === "port") {
+    // By this the page finds the way back when the detail is closed.
+    node.dataset.open = of.id;
+    go({ port: of.id });
+  }
   else if (of.fold) open(of.id);
   else {
     const path = pathOf(name), isSame = JSON.stringify(path) === JSON.stringify(last.pinned);
@@ -195,10 +200,12 @@ function prepare(host) {
     chart.addEventListener(on, show);
     chart.addEventListener(off, hide);
   }
-  chart.addEventListener("focusin", (event) => { const hit = event.target.closest("button[data-name]"); if (hit) stopAt(hit); });
-  chart.addEventListener("click", (event) => { const name = nameOf(event); if (name) choose(name); });
+  chart.addEventListener("focusin", (event) => { const hit = event.target.closest("button[data-name]"); if (hit) { stopAt(hit); delete hit.dataset.open; } });
+  chart.addEventListener("click", (event) => { const name = nameOf(event); if (name) choose(name, event.target.closest("button")); });
   chart.addEventListener("keydown", walk);
   parts.legend.addEventListener("click", (event) => { if (event.target.closest("[data-unfold]")) go({ folds: new Set() }); });
+  // Scroll bars and the window change the width: what is drawn follows.
+  new ResizeObserver(() => { if (last?.card === parts.card && !state.printing && Math.abs(parts.card.clientWidth - last.L.width) >= 1 && parts.card.clientWidth) drawChart(host, { ...last.input, width: 0 }); }).observe(parts.card);
   return parts;
 }
 
@@ -227,7 +234,8 @@ function drawNames(L, before) {
  * Draws the chart into `host`. `rows` and `declared` as `/v1/chart` gives them, filtered and in their order; `folds` the opened
  * folds; `width` in pixels at most that of the host; `budget` the rows that fit.
  */
-export function drawChart(host, { rows, declared = [], folds = new Set(), width, budget = 16 }) {
+export function drawChart(host, input) {
+  const { rows, declared = [], folds = new Set(), width, budget = 16 } = input;
   const before = last?.host === host && host.contains(last.chart) ? last : null, parts = before?.parts ?? prepare(host);
   const room = parts.card.clientWidth || width, wide = Math.max(240, Math.min(width || room, room));
   const key = JSON.stringify([wide, budget, [...folds], rows.map((row) => row.fingerprint), declared.map((one) => [one.namespace, one.workload?.name, one.pod])]);
@@ -235,7 +243,7 @@ export function drawChart(host, { rows, declared = [], folds = new Set(), width,
   const shownNow = model({ rows, declared, folds, budget, ranks, keep: new Set(still?.shown.callers.keys()) });
   if (still) for (const [id, one] of still.shown.callers) if (!shownNow.callers.has(id)) shownNow.callers.set(id, { ...one, n: 0, rows: 0 });
   const L = layout(shownNow, wide, still?.L);
-  last = { ...parts, parts, host, key, ranks, shown: shownNow, L, pinned: still?.pinned ?? null };
+  last = { ...parts, parts, host, input, key, ranks, shown: shownNow, L, pinned: still?.pinned ?? null };
   const focused = parts.chart.contains(document.activeElement) ? document.activeElement.dataset.name : null, stop = parts.chart.querySelector('button[tabindex="0"]')?.dataset.name;
   parts.chart.style.height = `${L.height}px`;
   parts.chart.classList.toggle("overview", Boolean(L.overview));
@@ -248,6 +256,7 @@ export function drawChart(host, { rows, declared = [], folds = new Set(), width,
     if (first) stopAt(first);
     if (focused) (last.names.get(focused)?.node ?? first)?.focus({ preventScroll: true });
   } else parts.chart.querySelector("svg").replaceWith(ground);
+  for (const hit of parts.chart.querySelectorAll("[data-open]")) if (state.port && hit.dataset.open !== state.port) delete hit.dataset.open;
   fill(parts.legend, legend(shownNow.unlisted, folds));
   light(focused ? pathOf(last.names.get(focused)?.name ?? { kind: "" }) ?? resting() : resting());
 }

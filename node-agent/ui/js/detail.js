@@ -3,9 +3,9 @@
  * for comes later: each part says so, or says why it did not come. Parts that did not change stay as they are.
  */
 import { detail } from "./data.js";
-import { bdi, breakable, button, el, shown, svg } from "./dom.js";
+import { bdi, button, el, shown, svg } from "./dom.js";
 import { copy } from "./export.js";
-import { keyed, number, part } from "./list.js";
+import { keyed, number, part, phrase } from "./list.js";
 import { bars, mark } from "./marks.js";
 import { ago, bytes, callerName, count, door, guess, isGone, many, server, short, since, standing, story, unit, whole, workloadName } from "./words.js";
 
@@ -81,7 +81,7 @@ function callerList(row) {
 function remedies(row, more, redraw) {
   const items = more?.remedies?.items ?? [], heading = el("h3", {}, "What to do");
   if (!items.length) return el("section", {}, heading, el("p", { class: "hint" }, !more ? "Asking for drafts…" : more.remedies ? "There is nothing to apply." : more.failed ? `No drafts came: ${more.failed}` : "This agent makes no drafts: see kubectl portolan declare and kubectl portolan policy."));
-  const at = Math.min(open.tab, items.length - 1), item = items[at], code = el("code", {}, shownLines(item.yaml));
+  const at = Math.min(open.tab, items.length - 1), item = items[at], code = el("code", {}, shownLines(item.yaml.trimEnd()));
   const choose = (to) => {
     open.tab = (to + items.length) % items.length;
     redraw();
@@ -92,7 +92,7 @@ function remedies(row, more, redraw) {
   tabs.addEventListener("keydown", (event) => { const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key]; if (by) { event.preventDefault(); choose(at + by); } });
   const press = button({ copy: "" }, { class: "copy", "aria-label": `Copy the draft: ${TABS[item.kind] ?? item.kind}` }, "Copy");
   press.addEventListener("click", () => copy(item.yaml, "Draft", code));
-  return el("section", {}, heading, tabs, el("div", { role: "tabpanel", id: "remedy", "aria-labelledby": `remedy-${at}` }, el("p", { class: "hint" }, item.summary), item.warnings.map((text) => el("p", { class: "hint warn" }, text)),
+  return el("section", {}, heading, tabs, el("div", { role: "tabpanel", id: "remedy", "aria-labelledby": `remedy-${at}` }, el("p", { class: "hint" }, phrase(item.summary)), item.warnings.map((text) => el("p", { class: "hint warn" }, phrase(text))),
     item.yaml && el("div", { class: "code" }, press, el("pre", { tabindex: "0", "aria-label": "Draft" }, code)), item.command && el("p", { class: "hint" }, "Then: ", el("code", { class: "mono" }, item.command))));
 }
 /** A draft as text nodes, its lines kept and steering characters written out. */
@@ -102,18 +102,18 @@ const shownLines = (text) => text.split("\n").flatMap((line) => [document.create
 function facts(row, more, ctx) {
   const finding = more?.finding, listener = finding?.listener ?? more?.explanation?.ends?.[0]?.listener, container = finding?.container ?? listener?.container, declaration = finding?.declaration ?? listener?.declaration, policy = finding?.policy;
   const policies = { open: "admit callers to it", blocked: "keep everybody out", "not-isolated": "no NetworkPolicy selects these pods", unknown: "not known" }, path = listener?.process?.executable, suppressed = finding?.suppressedBy;
-  const others = (listener?.otherProcesses ?? []).map((one) => one.name).join(", "), named = (text) => el("bdi", { class: "mono" }, breakable(text));
+  const others = (listener?.otherProcesses ?? []).map((one) => one.name).join(", "), named = (text) => el("bdi", { class: "mono" }, phrase(text));
   const when = (time) => (time ? `${since(time, ctx.now)} (${shown(time)})` : ""), history = [`first seen ${when(row.firstSeen)}`, row.changedAt && `${row.previousCode ? `changed from ${row.previousCode}` : "changed"} ${when(row.changedAt)}`];
   if (Date.parse(row.firstSeen) <= Date.parse(ctx.state.chart?.startedAt)) history.push(`the agent started ${when(ctx.state.chart.startedAt)}, and knows nothing of before`);
   return [
     ["Executable", path && named(path)], ["Beside it", others], ["Container", (container?.name ?? row.container) && named(container?.name ?? row.container)],
     ["Image", (container?.image ?? row.image) && [named(container?.image ?? row.image), container?.imageDigest && [" ", named(container.imageDigest)]]],
     ["Declared", declaration?.declaredBy?.length ? named(declaration.declaredBy.join(", ")) : { undeclared: "by nobody", explained: "by nobody", declared: "in the manifest", unknown: "not known" }[row.declaration]],
-    ["Explained", declaration?.explainedBy?.length ? el("bdi", {}, breakable(declaration.explainedBy.map((one) => `${one.source} ${one.ref}`).join(", "))) : row.declaration === "explained" && row.reason],
-    ["Accepted", row.state === "suppressed" && el("bdi", {}, breakable(suppressed ? `by ${suppressed.rule}${suppressed.reason ? `: ${suppressed.reason}` : ""}` : row.reason ?? "by an exception"))],
-    ["Policy", policy?.policies?.length ? el("bdi", {}, breakable(policy.policies.join(", ")), `: ${policies[policy.verdict] ?? policy.verdict}`) : policies[row.policy]],
+    ["Explained", declaration?.explainedBy?.length ? el("bdi", {}, phrase(declaration.explainedBy.map((one) => `${one.source} ${one.ref}`).join(", "))) : row.declaration === "explained" && row.reason],
+    ["Accepted", row.state === "suppressed" && el("bdi", {}, phrase(suppressed ? `by ${suppressed.rule}${suppressed.reason ? `: ${suppressed.reason}` : ""}` : row.reason ?? "by an exception"))],
+    ["Policy", policy?.policies?.length ? el("bdi", {}, phrase(policy.policies.join(", ")), `: ${policies[policy.verdict] ?? policy.verdict}`) : policies[row.policy]],
     ["Pods", row.podsTotal ? `${whole(row.pods)} of ${whole(row.podsTotal)}` : whole(row.pods)],
-    ["Nodes", el("bdi", {}, breakable((row.nodes ?? []).join(", ")), row.moreNodes > 0 && ` and ${whole(row.moreNodes)} more`)],
+    ["Nodes", el("bdi", {}, phrase((row.nodes ?? []).join(", ")), row.moreNodes > 0 && ` and ${whole(row.moreNodes)} more`)],
     ["History", history.filter(Boolean).join("; ")],
   ].filter(([, text]) => text);
 }
@@ -130,10 +130,10 @@ function sections(row, ctx, redraw) {
   const steps = way(row, more), told = guess(more?.finding?.message), known = facts(row, more, ctx), text = story(row, ctx.now), place = at < 0 ? "" : `${whole(at + 1)} of ${whole(list.length)}`;
   const here = [row.fingerprint, row.code, row.state, row.severity], failed = more?.failed, all = [
     ["nav", place, () => el("nav", { "aria-label": "Finding" }, button({ back: "" }, { class: "plain" }, "← All findings"), el("span", { class: "sp" }, place), button({ step: -1 }, { class: "plain", "aria-label": "Previous finding", disabled: at === 0 || list.length < 2 }, "↑"), button({ step: 1 }, { class: "plain", "aria-label": "Next finding", disabled: at === list.length - 1 || list.length < 2 }, "↓"), button({ copy: "link" }, { class: "plain" }, "Copy link"))],
-    ["title", here, () => el("div", { class: "head" }, el("div", { class: "title" }, mark({ severity: row.severity, state: row.state, gone: isGone(row) }, 20), el("h2", { tabindex: "-1" }, number(row)), el("span", { class: `tag ${row.severity ?? ""}` }, standing(row), row.code && el("code", {}, row.code))), el("p", { class: "owner" }, row.workload ? `${row.workload.kind} ` : row.pod ? "Pod " : "", el("b", {}, bdi(workloadName(row)))))],
+    ["title", here, () => el("div", { class: "head" }, el("div", { class: "title" }, mark({ severity: row.severity, state: row.state, gone: isGone(row) }, 20), el("h2", { tabindex: "-1" }, number(row)), el("span", { class: `tag ${row.severity ?? ""}` }, standing(row), row.code && el("code", {}, row.code))), el("p", { class: "owner" }, row.workload ? `${row.workload.kind} ` : row.pod ? "Pod " : "", el("b", {}, el("bdi", {}, phrase(workloadName(row))))))],
     note && ["note", note, () => el("p", { class: "note-line" }, note)],
-    ["story", [text, told], () => el("div", {}, el("p", { class: "story" }, text), told && el("p", { class: "aside" }, told))],
-    ["way", [steps, failed, Boolean(more)], () => el("section", {}, el("h3", {}, "The way in", !more && el("span", { class: "aside" }, "asking…")), el("ol", { class: `way ${row.severity ?? ""}` }, steps.map(([name, value]) => el("li", {}, el("span", { class: "t" }, name), bdi(value, { class: "v" })))), failed && el("p", { class: "hint warn" }, `Some of it did not come: ${failed}`))],
+    ["story", [text, told], () => el("div", {}, el("p", { class: "story" }, phrase(text)), told && el("p", { class: "aside" }, told))],
+    ["way", [steps, failed, Boolean(more)], () => el("section", {}, el("h3", {}, "The way in", !more && el("span", { class: "aside" }, "asking…")), el("ol", { class: `way ${row.severity ?? ""}` }, steps.map(([name, value]) => el("li", {}, el("span", { class: "t" }, name), el("bdi", { class: "v" }, phrase(value))))), failed && el("p", { class: "hint warn" }, `Some of it did not come: ${failed}`))],
     ["traffic", [row.minutes, count(row), row.attempts, row.bytes, row.lastSeen && ago(row.lastSeen, ctx.now), Math.floor(ctx.now / 60e3)], () => traffic(row, ctx)],
     ["callers", [row.callers, row.moreCallers, row.truncated], () => callerList(row) ?? el("span", { hidden: true })],
     row.code && ["todo", [here, more?.remedies, Boolean(more), failed, open.tab], () => remedies(row, more, redraw)],

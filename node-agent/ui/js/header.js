@@ -1,5 +1,5 @@
 /** The header: what is looked at, chart or table, whether it is live, and what can be done with the page. */
-import { at, button, el, svg } from "./dom.js";
+import { at, button, el, shown, svg } from "./dom.js";
 import { pause } from "./data.js";
 import { exportMenu } from "./export.js";
 import { openHelp } from "./help.js";
@@ -49,8 +49,8 @@ export const scopeName = () => state.chart?.cluster ?? state.chart?.node ?? loca
 export function drawHeader(host) {
   if (!host.firstChild) build(host);
   const { chart, agents } = state;
-  at("scope").textContent = scopeName();
-  at("nodes").textContent = chart?.node ? (chart.cluster ? `node ${chart.node}` : "one node") : agents?.length ? many(agents.length, "node") : "";
+  at("scope").textContent = shown(scopeName());
+  at("nodes").textContent = chart?.node ? (chart.cluster ? shown(`node ${chart.node}`) : "one node") : agents?.length ? many(agents.length, "node") : "";
   for (const hit of host.querySelectorAll("[data-view]")) hit.setAttribute("aria-pressed", String(hit.dataset.view === state.view));
   at("pause").textContent = state.paused ? "Resume" : "Pause";
   tickHeader();

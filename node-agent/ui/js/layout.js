@@ -1,11 +1,13 @@
 /**
  * Where everything of the chart stands: from bands, rows and callers to positions in pixels. Pure. Callers stand on the left, at
  * the mean height of what they call; ports in the middle, on the coast of their namespace; workloads on the right. Names are
- * rectangles within the width that never overlap. Below 560 px workloads stand above their ports.
+ * rectangles within the width that never overlap. On phones workloads stand above their ports, and names are 30 px high.
  */
 
-/** Height of a caller's name; the gap between blocks of callers; their heading. */
-const CALLER = 28, GAP = 16, HEAD = 20;
+/** Charts below this width are for phones. */
+const PHONE = 690;
+/** The gap between blocks of callers; their heading; from one caller to the next, and the same on phones. */
+const GAP = 16, HEAD = 20, CALLER = 28, PHONE_CALLER = 32;
 /** Maximum widths of all lines together where they leave a caller, and where they come to a port. */
 const AT_CALLER = 20, AT_PORT = 14;
 
@@ -17,7 +19,7 @@ export const lineWidth = (n) => 1.2 + 1.1 * Math.log10(Math.max(1, n));
 
 /** The columns: where callers end, where the coast is, where workloads begin. */
 function columns(width, isNarrow, overview) {
-  if (isNarrow) return { caller: Math.round(Math.min(116, width * 0.32)), coast: Math.round(Math.min(178, width * 0.5)), work: width };
+  if (isNarrow) return { caller: Math.round(Math.min(180, width * 0.32)), coast: Math.round(Math.min(180, width * 0.32) + width * 0.175), work: width };
   return { caller: Math.round(width * 0.262), coast: Math.round(width * 0.535), work: Math.round(width * (overview ? 0.845 : 0.785)) };
 }
 
@@ -57,7 +59,7 @@ function coast({ bands, overview }, isNarrow) {
 }
 
 /** Callers in blocks by group; those outside come first, the others by the mean height of what they call. */
-function blocksOf(callers, edges) {
+function blocksOf(callers, edges, step) {
   const heights = new Map(), groups = new Map();
   for (const edge of edges) (heights.get(edge.from) ?? heights.set(edge.from, []).get(edge.from)).push(edge.row.y);
   const centre = (id) => mean(heights.get(id) ?? []);
@@ -65,7 +67,7 @@ function blocksOf(callers, edges) {
   const last = (id) => Boolean(callers.get(id).fold !== undefined);
   const blocks = [...groups].map(([group, ids]) => {
     ids.sort((a, b) => last(a) - last(b) || centre(a) - centre(b) || (a < b ? -1 : 1));
-    const size = HEAD + ids.length * CALLER;
+    const size = HEAD + ids.length * step;
     return { group, ids, size, want: mean(ids.map(centre)) - size / 2, isOutside: ids.some((id) => callers.get(id).origin === "external") };
   });
   return blocks.sort((a, b) => b.isOutside - a.isOutside || a.want - b.want);
@@ -94,7 +96,7 @@ function settle(blocks, bottom) {
 }
 
 /** The blocks as they stood before; callers that came since then stand below all others. */
-function stand(blocks, previous, callers, bottom) {
+function stand(blocks, previous, bottom, step) {
   const kept = previous.blocks.map((block) => ({ ...block, ids: [...block.ids] })), known = new Set(kept.flatMap((block) => block.ids));
   const added = blocks.flatMap((block) => block.ids).filter((id) => !known.has(id));
   if (added.length) {
@@ -102,7 +104,7 @@ function stand(blocks, previous, callers, bottom) {
     let block = kept.find((one) => one.group === "new callers");
     if (!block) kept.push((block = { group: "new callers", ids: [], size: HEAD, top, isOutside: false }));
     block.ids.push(...added);
-    block.size += added.length * CALLER;
+    block.size += added.length * step;
   }
   return { blocks: kept, height: Math.max(bottom, previous.height, ...kept.map((block) => block.top + block.size + 8)) };
 }
@@ -137,22 +139,22 @@ function ends(edges, callers, rows) {
 
 /** The rectangles of all names: `{ kind, key, of, x, y, width, height, right }`, `y` the top; `right` names end at `x + width`. */
 function names(L, callers) {
-  const { col, width, isNarrow, overview } = L, list = [], x1 = col.caller, x2 = col.coast;
+  const { col, width, isNarrow, overview } = L, list = [], x1 = col.caller, x2 = col.coast, high = isNarrow ? 30 : 24;
   const add = (kind, key, of, x, y, room, height, more) => list.push({ kind, key: `${kind} ${key}`, of, x, y, width: Math.max(8, room), height, ...more });
   for (const block of L.blocks) {
     if (block.group) add("group", block.group, block.group, 4, block.top + 2, x1 - 13, 16, { right: true });
-    for (const id of block.ids) add("caller", id, callers.get(id), 3, L.callers.find((one) => one.id === id).y - 12, x1 - 4, 24, { right: true });
+    for (const id of block.ids) add("caller", id, callers.get(id), 3, L.callers.find((one) => one.id === id).y - high / 2, x1 - 4, high, { right: true });
   }
   for (const band of L.bands) {
     add("band", band.id, band.title, x2 + 14, band.top + 8, width - x2 - 20, 16);
-    if (band.fold) add("fold", `${band.fold.id} ${band.id}`, band.fold, x2 + 6, band.foldY - 12, width - x2 - 12, 24);
+    if (band.fold) add("fold", `${band.fold.id} ${band.id}`, band.fold, x2 + 6, band.foldY - high / 2, width - x2 - 12, high);
   }
   for (const row of L.rows) {
     const left = x2 - 7 + (row.inland ? 22 : 0);
-    add("port", row.id, row, left, row.y - 12, (isNarrow ? width - 6 : col.work - 12) - left, 24);
+    add("port", row.id, row, left, row.y - high / 2, (isNarrow ? width - 6 : col.work - 12) - left, high);
   }
   for (const work of L.works) {
-    if (work.inline) add("workload", work.id, work, x2 + 8, work.top + 3, width - x2 - 14, 24);
+    if (work.inline) add("workload", work.id, work, x2 + 8, work.top, width - x2 - 14, high);
     else if (overview) add("note", work.id, work, col.work, (work.top + work.bottom) / 2 - 12, width - col.work - 4, 24);
     else add("workload", work.id, work, col.work + 4, (work.top + work.bottom) / 2 - 19, width - col.work - 10, 38);
   }
@@ -165,11 +167,11 @@ function names(L, callers) {
  * edges, names }`.
  */
 export function layout(shown, width, previous) {
-  const isNarrow = width < 560, { overview } = shown, { bands, rows, works, bottom } = coast(shown, isNarrow);
+  const isNarrow = width < PHONE, step = isNarrow ? PHONE_CALLER : CALLER, { overview } = shown, { bands, rows, works, bottom } = coast(shown, isNarrow);
   let edges = rows.flatMap((row) => row.edges.map((edge) => ({ ...edge, row, width: lineWidth(edge.n) })));
-  const fresh = blocksOf(shown.callers, edges);
-  const { blocks, height } = previous ? stand(fresh, previous, shown.callers, bottom) : { blocks: fresh, height: settle(fresh, bottom) };
-  const callers = blocks.flatMap((block) => block.ids.map((id, i) => ({ id, y: block.top + HEAD + i * CALLER + CALLER / 2 })));
+  const fresh = blocksOf(shown.callers, edges, step);
+  const { blocks, height } = previous ? stand(fresh, previous, bottom, step) : { blocks: fresh, height: settle(fresh, bottom) };
+  const callers = blocks.flatMap((block) => block.ids.map((id, i) => ({ id, y: block.top + HEAD + (i + 0.5) * step })));
   const listed = new Set(callers.map((caller) => caller.id));
   edges = edges.filter((edge) => listed.has(edge.from));
   ends(edges, callers, rows);

@@ -1,5 +1,5 @@
 /** The list of findings, by workload; and what list, table and detail share: parts that are only made anew if they changed. */
-import { bdi, button, el } from "./dom.js";
+import { bdi, breakable, button, el, shown } from "./dom.js";
 import { lightRow } from "./chart.js";
 import { mark, spark } from "./marks.js";
 import { grouped, tally, workloadText } from "./model.js";
@@ -45,6 +45,9 @@ export function part(host, name, make) {
   make(made);
   return made;
 }
+
+/** Text whose words break after `/`, `:`, `@` and `_` only; a word that is too long ends with an ellipsis, and its title has it all. */
+export const phrase = (text) => String(text).split(" ").flatMap((word, i) => [i > 0 && " ", el("span", { class: "word", title: word.length > 24 && shown(word) }, breakable(word))]);
 
 /** `9229/TCP` with the protocol in its own element. */
 export const number = (row) => el("span", { class: "no" }, row.port ? [String(row.port), el("span", { class: "tcp" }, `/${row.protocol ?? "TCP"}`)] : portName(row));

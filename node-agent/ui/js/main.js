@@ -3,7 +3,7 @@ import { announce } from "./announce.js";
 import { drawChart } from "./chart.js";
 import { follow, show, start } from "./data.js";
 import { drawDetail } from "./detail.js";
-import { at, button, el, fill } from "./dom.js";
+import { at, button, el, fill, shown } from "./dom.js";
 import { copyLink } from "./export.js";
 import { clearAll, drawFilters, openSheet } from "./filters.js";
 import { describe, isFiltered, matches, matchesDeclared, SEVERITIES, STATES } from "./filter.js";
@@ -40,7 +40,7 @@ function look() {
 /** The sentence over everything. */
 function headline({ open }) {
   const of = (code) => open.filter((row) => row.code === code).length, outside = of("undeclared-external"), called = of("undeclared-active"), where = onNodes();
-  if (outside) return `${many(outside, "undeclared port is", "undeclared ports are")} reached from outside the cluster, ${called ? `${called.toLocaleString("en")} more ${called === 1 ? "is" : "are"} called by pods` : "none is called by other pods only"}${where}.`;
+  if (outside) return `${many(outside, "undeclared port is", "undeclared ports are")} reached from outside the cluster${called ? `, ${called.toLocaleString("en")} more ${called === 1 ? "is" : "are"} called by pods` : ""}${where}.`;
   if (called) return `${many(called, "undeclared port is", "undeclared ports are")} called by pods, none from outside the cluster${where}.`;
   return `${many(open.length, "port")} to look at, none of them called by pods or from outside${where}.`;
 }
@@ -48,7 +48,7 @@ function headline({ open }) {
 function drawHead(seen, kind) {
   const text = kind ? sentence(kind) : headline(seen), outside = seen.open.filter((row) => row.code === "undeclared-external").length;
   if (at("say").textContent !== text) at("say").textContent = text;
-  document.title = `${scopeName()}: ${kind ? sentence(kind) : outside ? `${many(outside, "port")} reached from outside` : `${many(seen.open.length, "port")} to look at`} · portolan`;
+  document.title = shown(`${scopeName()}: ${kind ? sentence(kind) : outside ? `${many(outside, "port")} reached from outside` : `${many(seen.open.length, "port")} to look at`} · portolan`);
   const findings = seen.rows.reduce((sum, row) => sum + (row.left || row.silent ? 0 : (row.findings?.length ?? 0) + (row.moreFindings ?? 0)), 0);
   fill(at("head"), kind ? [] : [
     el("h2", {}, isFiltered(state.filters) ? `${seen.open.length.toLocaleString("en")} of ${many(seen.found, "port")}` : `${many(seen.open.length, "port")} to look at`, seen.accepted > 0 && `, ${seen.accepted.toLocaleString("en")} accepted`),
@@ -124,10 +124,10 @@ function draw() {
 }
 
 let timer = 0, cost = 0, drawnAt = 0;
-/** Draws soon: changes that come together are drawn once, and drawing never takes more than a tenth of the time. */
+/** Draws soon: changes that come together are drawn once, and drawing takes a fifth of the time at most. */
 function later() {
   if (timer) return;
-  const rest = Math.max(0, drawnAt + cost * 10 - performance.now());
+  const rest = Math.max(0, drawnAt + Math.min(cost * 4, 2000) - performance.now());
   timer = setTimeout(() => {
     timer = 0;
     // A text that is being selected must not be taken away from under the pointer.
@@ -172,12 +172,12 @@ function followFocus() {
 function onClick(event) {
   const hit = event.target.closest("button, a");
   if (!hit) return;
-  const { open: row, step: by, tab, show: shown, sheet, clear, copy } = hit.dataset;
+  const { open: row, step: by, tab, show: news, sheet, clear, copy } = hit.dataset;
   if (row) open(row);
   else if (by) step(Number(by));
   else if (hit.id === "back" || hit.dataset.back !== undefined) close();
   else if (tab) go({ tab });
-  else if (shown !== undefined) { show(); at("main").focus({ preventScroll: true }); }
+  else if (news !== undefined) { show(); at("main").focus({ preventScroll: true }); }
   else if (sheet !== undefined) openSheet();
   else if (clear === "all") clearAll();
   else if (clear) go({ filters: describe(state.filters)[Number(clear)].clear });

@@ -71,7 +71,7 @@ function amissWords(agents) {
 function words() {
   const { live, paused, chart, agents } = state, one = chart?.node !== undefined || agents?.length === 1, subject = one || !chart ? "The agent" : "kubectl portolan ui";
   if (isUnreachable()) {
-    const how = live.reason === "it does not answer" ? "does not answer" : live.reason === "the connection was closed" ? "closed the connection and does not answer" : `is not followed (${live.reason})`;
+    const how = live.reason === "it does not answer" ? "does not answer" : live.reason === "the connection was closed" ? "closed the connection and does not answer" : `refuses to tell what changes (${live.reason})`;
     return { kind: "bad", bold: `${subject} ${how} since ${clock(live.since)}.`, text: chart ? ` What stands here is of ${clock(live.since)}.` : "", next: true };
   }
   if (state.failed) return { kind: "bad", bold: "The list cannot be read:", text: ` ${state.failed}.`, again: true };
@@ -79,7 +79,8 @@ function words() {
     const n = paused.touched.size;
     return { kind: "", bold: `Paused since ${clock(paused.since)}.`, text: paused.all ? " Much changed meanwhile." : n ? ` ${many(n, "port")} changed meanwhile.` : " Nothing changed meanwhile.", resume: true };
   }
-  if (!agents?.length) return chart ? { kind: "calm", bold: one ? "The agent answers." : "The agents answer.", text: looked() } : { kind: "calm", bold: "Asking the agents…", text: "" };
+  if (!agents) return { kind: "calm", bold: "Asking the agents…", text: "" };
+  if (!agents.length) return chart ? { kind: "calm", bold: one ? "The agent answers." : "The agents answer.", text: looked() } : { kind: "calm", bold: "Asking the agents…", text: "" };
   const { all, asking, up } = tally(), away = missing(), answering = agents.filter((agent) => agent.state === "up");
   const lost = lossWords(answering), amiss = amissWords(answering), rest = [...lost, ...amiss];
   const kind = away.length || rest.length ? "" : "calm";
@@ -115,11 +116,11 @@ export function drawStrip(host) {
   if (key === drawn) return;
   drawn = key;
   const { kind, bold, text, rest = "", next, again, resume } = said;
-  host.className = `strip ${kind || notes.length ? kind || "note" : kind}`.replace("calm", notes.length ? "" : "calm");
+  host.className = `strip ${kind === "calm" && notes.length ? "" : kind}`;
   const focused = host.contains(document.activeElement);
   host.replaceChildren(
     el("span", { class: "said" }, el("b", {}, bdi(bold)), bdi(text), next && el("span", { id: "next-try" }), notes.map((note) => el("span", {}, " ", bdi(note)))),
-    el("span", { class: "rest" }, el("span", { class: "wide" }, bdi(rest)),
+    el("span", { class: "rest" }, rest && el("span", { class: "wide" }, bdi(rest)),
       (next || again) && button({ strip: "try" }, { class: "link" }, "Try now"), resume && button({ strip: "resume" }, { class: "link" }, "Resume"),
       Boolean(state.agents?.length) && button({ strip: "agents" }, { class: "link" }, state.agents.length > 1 ? "All agents" : "The agent")),
   );

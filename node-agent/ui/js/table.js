@@ -1,6 +1,6 @@
 /** The table of findings: ten columns, a body for each workload. What print and auditors get. */
-import { breakable, button, el } from "./dom.js";
-import { keyed, number, owner, part, rowSign } from "./list.js";
+import { button, el } from "./dom.js";
+import { keyed, number, owner, part, phrase, rowSign } from "./list.js";
 import { mark, spark } from "./marks.js";
 import { grouped, workloadText } from "./model.js";
 import { WORDS, badge, callers, count, isGone, server, short, since, standing, unit, whole, why } from "./words.js";
@@ -11,9 +11,9 @@ function tableRow(row, ctx) {
   const news = badge(row, ctx.state.chart?.startedAt, ctx.now), n = count(row), cell = (name, ...children) => el("td", { class: name }, ...children);
   return el("tr", { class: row.state === "open" ? null : "off" },
     cell("", el("span", { class: "s" }, mark({ severity: row.severity, state: row.state, gone: isGone(row) }), standing(row))),
-    cell("nb", button({ open: row.fingerprint }, { class: "link-port" }, number(row))), cell("names", el("bdi", {}, breakable(server(row)))),
-    cell("", WORDS[row.code] ?? row.code, " ", el("span", { class: "mute" }, row.code), news && el("span", { class: `badge ${news}` }, news)),
-    cell("names", el("bdi", {}, breakable(row.state === "suppressed" ? `accepted ${why(row)}` : why(row)))), cell("names", el("bdi", {}, breakable(callers(row, 3)))),
+    cell("nb", button({ open: row.fingerprint }, { class: "link-port" }, number(row))), cell("names", el("bdi", {}, phrase(server(row)))),
+    cell("", WORDS[row.code] ?? row.code, " ", el("span", { class: "mute nb" }, row.code), news && el("span", { class: `badge ${news}` }, news)),
+    cell("names", el("bdi", {}, phrase(row.state === "suppressed" ? `accepted ${why(row)}` : why(row)))), cell("names", el("bdi", {}, phrase(callers(row, 3)))),
     cell("num", short(n), unit(row) === "packet" && " packets"), cell("", spark(row.minutes)),
     cell("nb", row.podsTotal ? `${whole(row.pods)} of ${whole(row.podsTotal)}` : whole(row.pods)), cell("nb", since(row.firstSeen, ctx.now)));
 }
