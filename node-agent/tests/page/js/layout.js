@@ -33,8 +33,8 @@ for (let node = walker.nextNode(); node; node = walker.nextNode()) {
     if (!isEmpty(box)) texts.push({ box, node, element });
   }
   if (["pre", "nowrap"].includes(getComputedStyle(element).whiteSpaceCollapse ? getComputedStyle(element).whiteSpace : "")) continue;
-  // A line may end at a space, and after these characters.
-  for (const { index, 0: word } of node.data.matchAll(/[^\s/:@_\-–—,.·|+=?&]+/gu)) {
+  // A line may end at a space, and after punctuation.
+  for (const { index, 0: word } of node.data.matchAll(/[\p{L}\p{N}]+/gu)) {
     // A word that no column could hold may break anywhere.
     if (word.length < 2 || word.length > 40) continue;
     range.setStart(node, index);
@@ -45,7 +45,7 @@ for (let node = walker.nextNode(); node; node = walker.nextNode()) {
 }
 const overlap = (a, b) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1 && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 1;
 texts.sort((a, b) => a.box.top - b.box.top);
-const isFloating = (element) => Boolean(element.closest("[popover], dialog, [role=menu], [role=tooltip]"));
+const isFloating = (element) => Boolean(element.closest(".popup, .toast, dialog"));
 for (let i = 0; i < texts.length; i++) {
   for (let j = i + 1; j < texts.length && texts[j].box.top < texts[i].box.bottom; j++) {
     if (texts[i].node === texts[j].node || isFloating(texts[i].element) !== isFloating(texts[j].element)) continue;
