@@ -24,7 +24,7 @@ const NAMES = {
   caller: ({ of }, isNarrow) => ["at caller", of.label, [bdi(of.name, { class: "cut name" }), !isNarrow && of.sub && el("span", { class: "sub cut" }, of.sub), of.hub && el("span", { class: "foot" }, of.hub)]],
   workload: ({ of }) => [of.inline ? "at inline" : "at workload", `Workload ${of.name}${of.sub ? `, ${of.sub}` : ""}`, [el("b", { class: "cut" }, bdi(of.name)), el("small", { class: "cut" }, of.sub)]],
   port: ({ of }) => [`at port ${of.severity ? "" : "declared"}`, of.label, [mark(of), of.title && bdi(of.title, { class: "no cut" }),
-    of.port && el("span", { class: "no" }, of.port, el("span", { class: "tcp" }, `/${of.protocol}`)), of.by && bdi(of.by, { class: "by cut" }),
+    of.port && el("span", { class: "no" }, of.port, el("span", { class: of.protocol === "TCP" ? "tcp" : "" }, `/${of.protocol}`)), of.by && bdi(of.by, { class: "by cut" }),
     of.tally && el("span", { class: "tally" }, of.tally.slice(0, 3).flatMap(({ severity, n }) => [mark({ severity }, 10), String(n)])), noted(of)]],
 };
 const IS_BUTTON = new Set(["fold", "caller", "workload", "port"]);
@@ -192,7 +192,7 @@ function stopAt(node) {
 /** Makes the chart's elements and listeners, once per host. */
 function prepare(host) {
   const chart = el("div", { class: "chart" }), parts = { heads: el("div", { class: "heads", "aria-hidden": "true" }), chart, legend: el("div", { class: "legend" }) };
-  parts.card = el("div", { class: "card chart-card" }, parts.heads, chart, parts.legend);
+  parts.card = el("div", { class: "chart-card" }, parts.heads, chart, parts.legend);
   fill(host, parts.card);
   const show = (event) => { const name = nameOf(event); if (name && pathOf(name)) light(pathOf(name)); };
   const hide = () => light(resting());

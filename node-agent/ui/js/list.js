@@ -1,5 +1,5 @@
 /** The list of findings, by workload; and what list, table and detail share: parts that are only made anew if they changed. */
-import { bdi, breakable, button, el, shown } from "./dom.js";
+import { breakable, button, el, shown } from "./dom.js";
 import { lightRow } from "./chart.js";
 import { mark, spark } from "./marks.js";
 import { grouped, tally, workloadText } from "./model.js";
@@ -47,10 +47,13 @@ export function part(host, name, make) {
 }
 
 /** Text whose words break after `/`, `:`, `@` and `_` only; a word that is too long ends with an ellipsis, and its title has it all. */
-export const phrase = (text) => String(text).split(" ").flatMap((word, i) => [i > 0 && " ", el("span", { class: "word", title: word.length > 24 && shown(word) }, breakable(word))]);
+export const phrase = (text) => String(text).split(" ").flatMap((word, i) => {
+  const isLong = word.length > 24, parts = breakable(i ? ` ${word}` : word);
+  return isLong || word.includes("-") ? [i > 0 && " ", el("span", { class: "word", title: isLong && shown(word) }, breakable(word))] : parts;
+});
 
 /** `9229/TCP` with the protocol in its own element. */
-export const number = (row) => el("span", { class: "no" }, row.port ? [String(row.port), el("span", { class: "tcp" }, `/${row.protocol ?? "TCP"}`)] : portName(row));
+export const number = (row) => el("span", { class: "no" }, row.port ? [String(row.port), el("span", { class: row.protocol === "UDP" || row.protocol === "SCTP" ? "protocol" : "tcp" }, `/${row.protocol ?? "TCP"}`)] : portName(row));
 
 /** `shop / web` and what it is. */
 export const owner = (row) => el("bdi", { class: "cut" }, `${row.namespace ?? "no namespace"} / `, el("b", {}, row.workload?.name ?? row.pod ?? "no known pod"));
@@ -60,7 +63,7 @@ function listRow(row, ctx) {
   return el("li", {}, button({ open: row.fingerprint }, { class: `row${row.state === "open" ? "" : " off"}`, "aria-current": ctx.state.port === row.fingerprint && "true" },
     mark({ severity: row.severity, state: row.state, gone: isGone(row) }),
     el("span", { class: "w" }, el("span", { class: "l1" }, el("span", { class: "sr" }, `${standing(row)} `), number(row), el("span", { class: "what cut" }, title(row)), news && el("span", { class: `badge ${news}` }, news)),
-      el("span", { class: "l2" }, bdi(about, { class: "cut" }), el("span", { class: "since" }, `, ${when}`))),
+      el("span", { class: "l2" }, el("bdi", { class: "cut" }, phrase(about)), el("span", { class: "since" }, `, ${when}`))),
     el("span", { class: "r" }, el("span", { class: "r1" }, spark(row.minutes), el("span", { class: n ? "n" : "n zero" }, short(n), el("span", { class: "sr" }, ` ${unit(row)}s`))), el("span", { class: "r2" }, when))));
 }
 

@@ -186,7 +186,8 @@ function onClick(event) {
 
 function print(on) {
   state.printing = on;
-  document.documentElement.classList.toggle("printing", on);
+  const chips = describe(state.filters).map((chip) => chip.text).join(", ");
+  at("paper").textContent = shown(`${chips ? `Filters: ${chips}` : "No filters: all open and accepted ports"}. ${new Date(now()).toLocaleString("en-GB", { dateStyle: "long", timeStyle: "short" })}.`);
   drawNow();
 }
 

@@ -126,13 +126,16 @@ function workloads(rows, declared) {
 const lines = (w) => (w.quiet ? 0 : w.found.length - w.merged.length + (w.folded ? 1 : w.declared.length + (w.counted ? 1 : 0)));
 
 /** Folds, the least important first, until the rows are within the budget: declared ports, then workloads without findings, then
- *  the same port and process in many workloads. Returns the merged rows. */
+ *  the same port and process in many workloads. Returns the merged rows. Workloads of which only a count is known are folded
+ *  anyway, where a namespace has several. */
 function fold(works, folds, budget) {
   let left = budget;
+  const silent = new Map();
+  for (const w of works) if (!w.all.length) put(silent, w.ns, w);
   for (const w of works) {
     const isOpen = folds.has(declaredFold(w.of));
     if (isOpen && w.declared.length) w.counted = 0;
-    Object.assign(w, { merged: [], isOpen, folded: !isOpen && w.counted > 0, quiet: false });
+    Object.assign(w, { merged: [], isOpen, folded: !isOpen && w.counted > 0, quiet: !w.all.length && silent.get(w.ns).length > 1 && !folds.has(`quiet:${w.ns}`) });
     left -= lines(w);
   }
   const shrink = (w, change) => {

@@ -72,7 +72,7 @@ function words() {
   const { live, paused, chart, agents } = state, one = chart?.node !== undefined || agents?.length === 1, subject = one || !chart ? "The agent" : "kubectl portolan ui";
   if (isUnreachable()) {
     const how = live.reason === "it does not answer" ? "does not answer" : live.reason === "the connection was closed" ? "closed the connection and does not answer" : `refuses to tell what changes (${live.reason})`;
-    return { kind: "bad", bold: `${subject} ${how} since ${clock(live.since)}.`, text: chart ? ` What stands here is of ${clock(live.since)}.` : "", next: true };
+    return { kind: "bad", bold: `${subject} ${how} since ${clock(live.since)}.`, text: "", next: true };
   }
   if (state.failed) return { kind: "bad", bold: "The list cannot be read:", text: ` ${state.failed}.`, again: true };
   if (paused) {
@@ -137,6 +137,6 @@ export function tickStrip() {
   const place = at("next-try");
   if (!place) return;
   const left = Math.ceil((state.live.nextTry - Date.now()) / 1000), age = ago(new Date(state.live.since).toISOString(), Date.now());
-  const text = ` ${state.chart ? `That was ${age}. ` : ""}${left > 0 ? `Next try in ${left} s.` : "Trying…"}`;
+  const text = ` ${state.chart && age !== "now" ? `What stands here is ${age.replace("ago", "old")}. ` : ""}${left > 0 ? `Next try in ${left} s.` : "Trying…"}`;
   if (place.textContent !== text) place.textContent = text;
 }

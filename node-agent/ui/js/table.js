@@ -12,7 +12,7 @@ function tableRow(row, ctx) {
   return el("tr", { class: row.state === "open" ? null : "off" },
     cell("", el("span", { class: "s" }, mark({ severity: row.severity, state: row.state, gone: isGone(row) }), standing(row))),
     cell("nb", button({ open: row.fingerprint }, { class: "link-port" }, number(row))), cell("names", el("bdi", {}, phrase(server(row)))),
-    cell("", WORDS[row.code] ?? row.code, " ", el("span", { class: "mute nb" }, row.code), news && el("span", { class: `badge ${news}` }, news)),
+    cell("", WORDS[row.code] ?? row.code, " ", el("span", { class: "mute nb" }, row.code), " ", news && el("span", { class: `badge ${news}` }, news)),
     cell("names", el("bdi", {}, phrase(row.state === "suppressed" ? `accepted ${why(row)}` : why(row)))), cell("names", el("bdi", {}, phrase(callers(row, 3)))),
     cell("num", short(n), unit(row) === "packet" && " packets"), cell("", spark(row.minutes)),
     cell("nb", row.podsTotal ? `${whole(row.pods)} of ${whole(row.podsTotal)}` : whole(row.pods)), cell("nb", since(row.firstSeen, ctx.now)));
