@@ -32,19 +32,42 @@ async fn killed(driver: String) {
     let browser = Browser::start(&driver).await;
     browser.size(1440, 1600).await;
     browser.open(&page.entry()).await;
-    browser.until("all agents answer", "return /All 3 agents answer/.test(document.getElementById('strip').innerText)").await;
+    browser
+        .until(
+            "all agents answer",
+            "return /All 3 agents answer/.test(document.getElementById('strip').innerText)",
+        )
+        .await;
     browser.until("12 ports", "return page.all('[data-open]').length === 12").await;
     browser.run("window.__stays = true", &[]).await;
     agents.end(2);
-    browser.until("the strip names the node", "return /2 of 3 agents answer.*node-2/s.test(document.getElementById('strip').innerText)").await;
-    browser.until("the numbers say where", "return /on 2 of 3 nodes/.test(document.querySelector('h1').innerText)").await;
+    browser
+        .until(
+            "the strip names the node",
+            "return /2 of 3 agents answer.*node-2/s.test(document.getElementById('strip').innerText)",
+        )
+        .await;
+    browser
+        .until(
+            "the numbers say where",
+            "return /on 2 of 3 nodes/.test(document.querySelector('h1').innerText)",
+        )
+        .await;
     let shown: usize = browser.read("return page.all('[data-open]').length", &[]).await;
     assert!(shown >= 8, "the others stay: {shown}");
     browser.picture("one-of-three-killed").await;
     agents.start_again(2, 5).await;
-    browser.until("all answer again", "return /All 3 agents answer/.test(document.getElementById('strip').innerText)").await;
     browser
-        .until("its new port is there", "document.querySelector('[data-show]')?.click(); return page.all('[data-open]').length === 13")
+        .until(
+            "all answer again",
+            "return /All 3 agents answer/.test(document.getElementById('strip').innerText)",
+        )
+        .await;
+    browser
+        .until(
+            "its new port is there",
+            "document.querySelector('[data-show]')?.click(); return page.all('[data-open]').length === 13",
+        )
         .await;
     assert_eq!(browser.run("return window.__stays", &[]).await, true, "the page was not loaded anew");
     assert_eq!(browser.noted().await, Vec::<String>::new());
@@ -56,8 +79,18 @@ async fn hundred(driver: String) {
     let browser = Browser::start(&driver).await;
     browser.goto(&page.entry()).await;
     let began = "return page.usableAfter()";
-    browser.until("all agents answer", "return /All 100 agents answer/.test(document.getElementById('strip').innerText)").await;
-    browser.until("all ports are counted", "return /2,000 ports/.test(document.getElementById('head').innerText)").await;
+    browser
+        .until(
+            "all agents answer",
+            "return /All 100 agents answer/.test(document.getElementById('strip').innerText)",
+        )
+        .await;
+    browser
+        .until(
+            "all ports are counted",
+            "return /2,000 ports/.test(document.getElementById('head').innerText)",
+        )
+        .await;
     let complete: f64 = browser.read("return performance.now()", &[]).await;
     let usable: f64 = browser.read(began, &[]).await;
     let heap = heap(&browser).await;
@@ -69,7 +102,12 @@ async fn hundred(driver: String) {
     let second = browser.client().new_window(true).await.expect("a tab").handle;
     browser.client().switch_to_window(second).await.expect("switches");
     browser.open(&format!("{}/", page.gate.url())).await;
-    browser.until("the second tab has them too", "return /2,000 ports/.test(document.getElementById('head').innerText)").await;
+    browser
+        .until(
+            "the second tab has them too",
+            "return /2,000 ports/.test(document.getElementById('head').innerText)",
+        )
+        .await;
     assert_eq!(page.gate.passed("/v1/watch").len(), 1, "the second tab adds no stream");
     browser.picture("a-hundred-agents").await;
 }
@@ -79,7 +117,12 @@ async fn same_findings(driver: String) {
     let page = agents.page().await;
     let browser = Browser::start(&driver).await;
     browser.open(&page.entry()).await;
-    browser.until("all agents answer", "return /All 3 agents answer/.test(document.getElementById('strip').innerText)").await;
+    browser
+        .until(
+            "all agents answer",
+            "return /All 3 agents answer/.test(document.getElementById('strip').innerText)",
+        )
+        .await;
     for (filter, options) in [
         ("", ""),
         ("severity=high", "--severity high"),
@@ -104,7 +147,13 @@ async fn same_findings(driver: String) {
             let pod = &finding["pod"];
             let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
             let name = text(&pod["workload"]["name"]);
-            format!("{}/{name}:{}/{} {}", text(&pod["namespace"]), finding["port"], text(&finding["protocol"]), text(&finding["code"]))
+            format!(
+                "{}/{name}:{}/{} {}",
+                text(&pod["namespace"]),
+                finding["port"],
+                text(&finding["protocol"]),
+                text(&finding["code"])
+            )
         };
         let open = items.iter().filter(|finding| finding["state"] != "resolved");
         let told: BTreeSet<String> = open.map(of).collect();

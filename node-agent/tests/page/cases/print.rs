@@ -35,7 +35,7 @@ async fn printed(
     let decoded = std::process::Command::new("base64").arg("-d").arg(&base64).output()?;
     std::fs::write(&pdf, decoded.stdout)?;
     std::fs::remove_file(base64)?;
-    let text = std::process::Command::new("pdftotext").arg("-layout").arg(&pdf).arg("-").output();
+    let text = std::process::Command::new("pdftotext").arg("-raw").arg(&pdf).arg("-").output();
     let text = text.map_err(|error| format!("pdftotext: {error}: run `cargo xtask setup --tests`"))?;
     Ok(String::from_utf8_lossy(&text.stdout).into_owned())
 }

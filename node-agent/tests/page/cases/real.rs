@@ -71,7 +71,9 @@ impl Node {
 /// Returns a script that is true if a row of the list has all these texts.
 fn row_has(texts: &[&str]) -> String {
     let texts = json!(texts);
-    format!("return page.all('[data-open]').some((at) => {texts}.every((text) => at.textContent.includes(text)))")
+    format!(
+        "return page.all('[data-open]').some((at) => {texts}.every((text) => at.textContent.includes(text)))"
+    )
 }
 
 async fn opened(driver: &str, node: &Node, query: &str) -> Browser {
@@ -92,7 +94,12 @@ async fn ports(driver: String) {
     let browser = opened(&driver, &node, "q=web").await;
     browser.until("the port with its count", &row_has(&["9229", "high", "37"])).await;
     browser.run("page.all('[data-open]').find((at) => at.textContent.includes('9229')).click()", &[]).await;
-    browser.until("the detail names the caller", "return /curler/.test(document.querySelector('.side').innerText)").await;
+    browser
+        .until(
+            "the detail names the caller",
+            "return /curler/.test(document.querySelector('.side').innerText)",
+        )
+        .await;
     let drawn = "return page.all('.chart .port').some((at) => /^Port 9229 TCP of tier\\/web/.test(at.getAttribute('aria-label')))";
     browser.until("the chart has it", drawn).await;
     assert_eq!(browser.noted().await, Vec::<String>::new());
@@ -106,11 +113,15 @@ async fn opens_and_closes(driver: String) {
     let browser = opened(&driver, &node, "namespace=tier").await;
     browser.until("the first port", &row_has(&["9229"])).await;
     node.undeclared(&agent, 5005);
-    browser.until("the second port waits", "return /1 new/.test(document.getElementById('news').innerText)").await;
+    browser
+        .until("the second port waits", "return /1 new/.test(document.getElementById('news').innerText)")
+        .await;
     browser.run("document.querySelector('[data-show]').click()", &[]).await;
     browser.until("it is shown", &row_has(&["5005"])).await;
     blocking(|| node.web.kill());
-    browser.until("both are resolved", "return /2 resolved/.test(document.getElementById('news').innerText)").await;
+    browser
+        .until("both are resolved", "return /2 resolved/.test(document.getElementById('news').innerText)")
+        .await;
 }
 
 async fn restarted(driver: String) {
@@ -121,13 +132,18 @@ async fn restarted(driver: String) {
     browser.until("the port", &row_has(&["9229"])).await;
     browser.run("window.__stays = true", &[]).await;
     blocking(|| agent.kill());
-    browser.until("the page says so", "return /Not live/.test(document.getElementById('live').innerText)").await;
+    browser
+        .until("the page says so", "return /Not live/.test(document.getElementById('live').innerText)")
+        .await;
     browser.until("old rows stay", &row_has(&["9229"])).await;
     let agent = node.agent(&[]);
     node.undeclared(&agent, 5005);
     browser.until("it is live again", "return /^Live/.test(document.getElementById('live').innerText)").await;
     browser
-        .until("both ports", "document.querySelector('[data-show]')?.click(); return page.all('[data-open]').length === 2")
+        .until(
+            "both ports",
+            "document.querySelector('[data-show]')?.click(); return page.all('[data-open]').length === 2",
+        )
         .await;
     assert_eq!(browser.run("return window.__stays", &[]).await, true);
 }
@@ -163,7 +179,9 @@ async fn same_findings(driver: String) {
     let open = items.iter().filter(|finding| finding["state"] != "resolved");
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let told: BTreeSet<String> = open
-        .map(|finding| format!("{}/{} {}", finding["port"], text(&finding["protocol"]), text(&finding["code"])))
+        .map(|finding| {
+            format!("{}/{} {}", finding["port"], text(&finding["protocol"]), text(&finding["code"]))
+        })
         .collect();
     assert_eq!(table, told);
 }
@@ -180,7 +198,12 @@ async fn drafts(driver: String) {
     let mut copied = Vec::new();
     let tabs: usize = browser.read("return page.all('[role=tab]').length", &[]).await;
     for tab in 0..tabs {
-        let name: String = browser.read("const tab = page.all('[role=tab]')[arguments[0]]; tab.click(); return tab.textContent", &[json!(tab)]).await;
+        let name: String = browser
+            .read(
+                "const tab = page.all('[role=tab]')[arguments[0]]; tab.click(); return tab.textContent",
+                &[json!(tab)],
+            )
+            .await;
         browser.frames().await;
         let has_draft: bool = browser.read("return page.all('.copy').length > 0", &[]).await;
         if !has_draft {
@@ -195,16 +218,24 @@ async fn drafts(driver: String) {
     assert!(copied.len() >= 2, "{copied:#?}");
     let mut accepted = false;
     for (name, text) in &copied {
-        let parsed: Value = serde_saphyr::from_str(text).unwrap_or_else(|error| panic!("{name}: {error}: {text}"));
+        let parsed: Value =
+            serde_saphyr::from_str(text).unwrap_or_else(|error| panic!("{name}: {error}: {text}"));
         if parsed["kind"] == "NetworkPolicy" {
             valid(&parsed);
         }
         if text.contains("reason") && text.contains("match") {
             // The rule as it is, below the key that holds rules unless it brings that key.
-            let rule = if parsed.get("exceptions").is_some() { text.clone() } else { format!("exceptions:\n{text}") };
+            let rule = if parsed.get("exceptions").is_some() {
+                text.clone()
+            } else {
+                format!("exceptions:\n{text}")
+            };
             std::fs::write(&config, &rule).expect("writes");
             browser
-                .until("the agent accepts the rule", "return page.all('h2, .story, .side').some((at) => /accepted/i.test(at.innerText))")
+                .until(
+                    "the agent accepts the rule",
+                    "return page.all('h2, .story, .side').some((at) => /accepted/i.test(at.innerText))",
+                )
                 .await;
             accepted = true;
         }

@@ -14,6 +14,7 @@ use portolan_engine::model::listener::DeclarationStatus;
 use portolan_testing::api_server::server::{Server, Settings, Transport};
 use portolan_testing::scratch::Scratch;
 use serde_json::json;
+use tokio::sync::oneshot;
 
 use super::gate::{Beyond, Gate};
 use super::waiting::eventually;
@@ -40,7 +41,8 @@ pub struct Page {
     pub gate: Gate,
     /// Path and query that open it once.
     entry: String,
-    running: tokio::task::JoinHandle<()>,
+    /// Ends the command when dropped.
+    _stop: oneshot::Sender<()>,
 }
 
 impl Agents {
@@ -100,24 +102,36 @@ impl Agents {
     /// Starts `kubectl portolan ui`.
     pub async fn page(&self) -> Page {
         let (out, words) = (Written::default(), Written::default());
-        let (cli, mut console) = (self.command("ui --no-browser"), Console::new(out.clone(), words.clone()));
-        let running = tokio::spawn(async move {
-            cluster::answer(&cli, &mut console).await;
+        let (stop, stopped) = oneshot::channel();
+        let (cli, to, said) = (self.command("ui --no-browser"), out.clone(), words.clone());
+        // The command runs on one thread, as it does for a user.
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("a runtime").block_on(async move {
+                let mut console = Console::new(to, said);
+                tokio::select! {
+                    _ = cluster::answer(&cli, &mut console) => {}
+                    _ = stopped => {}
+                }
+            });
         });
         let url = eventually("ui prints its address", async || {
             out.text().lines().next().map(str::to_owned).ok_or_else(|| words.text())
         })
         .await;
         let url = url::Url::parse(&url).expect("an address");
-        let address = (url.host_str().expect("a host").parse().expect("an address"), url.port().expect("a port"));
-        let gate = Gate::before(Beyond::Tcp(SocketAddr::from((std::net::IpAddr::V4(address.0), address.1)))).await;
-        Page { gate, entry: format!("/?{}", url.query().expect("a key")), running }
+        let address =
+            (url.host_str().expect("a host").parse().expect("an address"), url.port().expect("a port"));
+        let gate =
+            Gate::before(Beyond::Tcp(SocketAddr::from((std::net::IpAddr::V4(address.0), address.1)))).await;
+        Page { gate, entry: format!("/?{}", url.query().expect("a key")), _stop: stop }
     }
 
     fn command(&self, line: &str) -> Cli {
         let kubeconfig = self.server.client_files(self.scratch.directory()).kubeconfig;
         let kubeconfig = kubeconfig.to_str().expect("text");
-        let words = ["kubectl-portolan", "--kubeconfig", kubeconfig].into_iter().chain(line.split_whitespace());
+        let words =
+            ["kubectl-portolan", "--kubeconfig", kubeconfig].into_iter().chain(line.split_whitespace());
         Cli::try_parse_from(words).expect("parses")
     }
 }
@@ -129,19 +143,20 @@ impl Page {
     }
 }
 
-impl Drop for Page {
-    fn drop(&mut self) {
-        self.running.abort();
-    }
-}
-
 /// Returns a node whose pods have findings that no other node has.
 fn node(number: usize, findings: u16) -> Node {
     let name: &'static str = Box::leak(format!("node-{number}").into_boxed_str());
-    let mut node = Node { name, findings: Vec::new(), listeners: Vec::new(), connections: Vec::new(), ..Node::default() };
+    let mut node = Node {
+        name,
+        findings: Vec::new(),
+        listeners: Vec::new(),
+        connections: Vec::new(),
+        ..Node::default()
+    };
     for index in 0..findings {
         let owner = pod(&format!("team-{}", number % 20), &format!("app-{number}-{}", index / 4));
-        let listener = Arc::new(listener(Some(owner), Protocol::Tcp, 7000 + index, DeclarationStatus::Undeclared));
+        let listener =
+            Arc::new(listener(Some(owner), Protocol::Tcp, 7000 + index, DeclarationStatus::Undeclared));
         node.findings.push(Arc::new(finding(CODES[usize::from(index) % CODES.len()], &listener)));
         node.listeners.push(listener);
     }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use fantoccini::actions::{InputSource, KeyAction, KeyActions};
 use fantoccini::{Client, ClientBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde::de::DeserializeOwned;
@@ -150,28 +151,11 @@ impl Browser {
         self.devtools("Emulation.setEmulatedMedia", json!({"features": features})).await;
     }
 
-    /// Presses keys, given as WebDriver writes them.
+    /// Presses keys one after the other, given as WebDriver writes them.
     pub async fn press(&self, keys: &str) {
-        for key in keys.chars() {
-            self.key(&key.to_string(), None).await;
-        }
-    }
-
-    /// Presses a key while Shift is held.
-    pub async fn press_with_shift(&self, key: &str) {
-        self.key(key, Some("\u{e008}")).await;
-    }
-
-    async fn key(&self, key: &str, held: Option<&str>) {
-        use fantoccini::actions::{InputSource, KeyAction, KeyActions};
-        let one = |text: &str| text.chars().next().expect("a key");
         let mut actions = KeyActions::new("keys".to_owned());
-        if let Some(held) = held {
-            actions = actions.then(KeyAction::Down { value: one(held) });
-        }
-        actions = actions.then(KeyAction::Down { value: one(key) }).then(KeyAction::Up { value: one(key) });
-        if let Some(held) = held {
-            actions = actions.then(KeyAction::Up { value: one(held) });
+        for value in keys.chars() {
+            actions = actions.then(KeyAction::Down { value }).then(KeyAction::Up { value });
         }
         self.client().perform_actions(actions).await.expect("presses");
     }

@@ -21,7 +21,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 /// Number of events that the host remembers for a page that resumes.
-const REMEMBERED: usize = 64;
+const REMEMBERED: usize = 4096;
 /// Events on their way to one follower.
 const IN_FLIGHT: usize = 1024;
 
@@ -188,13 +188,21 @@ fn router(answers: Answers) -> Router {
         .with_state(answers)
 }
 
+/// Returns a file of the page. It is read anew, so that a change of the page needs no build of the tests.
 fn file(file: &PageFile) -> Response {
+    let below = match file.name.rsplit_once('.') {
+        Some((_, "js")) => "js/",
+        Some((_, "css")) => "css/",
+        _ => "",
+    };
+    let path = format!("{}/ui/{below}{}", env!("CARGO_MANIFEST_DIR"), file.name);
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
     let mut headers = HeaderMap::new();
     headers.insert("content-type", file.content_type.parse().expect("a value"));
     for (name, value) in HEADERS {
         headers.insert(name, value.parse().expect("a value"));
     }
-    (headers, file.text).into_response()
+    (headers, text).into_response()
 }
 
 async fn ui(Path(name): Path<String>) -> Response {
