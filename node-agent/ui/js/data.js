@@ -5,7 +5,6 @@
  */
 import { changed, now, state, subscribe } from "./state.js";
 import { format } from "./filter.js";
-import { workKey } from "./model.js";
 import { problem } from "./stream.js";
 import { shared } from "./tabs.js";
 import * as rows from "./rows.js";
@@ -13,6 +12,8 @@ import * as rows from "./rows.js";
 const WATCH = "/v1/watch?kind=Finding,AgentStatus,Loss,Agent,Traffic";
 /** Milliseconds for which changed rows are collected; between two readings of everything; between two of the agents; per request. */
 const GATHER = 15, PAUSE = 400, AGENTS = 1000, TIMEOUT = 30_000;
+/** Milliseconds after which the agents are asked again, if they could not be read. */
+const AGAIN = 5000;
 /** Fingerprints of one request, and of all that wait: with more, everything is read. */
 const BATCH = 100, MOST = 400;
 /** Declared ports that are listed one by one, and those of an opened fold. */
@@ -27,8 +28,9 @@ let due = null;
 const touched = new Set();
 /** Counts that arrived while a request was in flight: its answer may be older. Null while none is. */
 let meanwhile = null;
-let running = false, flight = null, loaded = null, big = false, retry = () => {};
-let lastFull = 0, lastAgents = 0, agentsTimer = 0, opened = false;
+/** The request in flight, and the wait before it: what the user asks for ends both. */
+let running = false, flight = null, nap = new AbortController(), loaded = null, big = false, retry = () => {};
+let lastFull = 0, lastAgents = 0, agentsTimer = 0, agentsAgain = false, opened = false;
 
 /** Asks for JSON. Throws with the reason in one line. */
 export async function ask(path, signal) {
@@ -67,19 +69,22 @@ const wait = (time, signal) => new Promise((done) => {
 /** Asks for a full reading. What the user asks for does not wait for one in flight. */
 export function want(kind) {
   due = due === "user" || kind === "user" ? "user" : "live";
-  if (kind === "user" && flight) flight.abort();
+  if (kind === "user") { flight?.abort(); nap.abort(); }
   pump();
 }
 
-/** True while some agent has not answered yet: rows come in any order then, and have no place to keep. */
-const loading = () => !state.chart || (state.agents ?? []).some((agent) => agent.state === "asking");
+/** True while some agent has not answered yet. */
+const asking = () => (state.agents ?? []).some((agent) => agent.state === "asking");
+/** True while rows come in any order, and have no place to keep. */
+const loading = () => !state.chart || asking();
 
 async function pump() {
   if (running) return;
   running = true;
   let failed = 0;
   while (due === "user" || (!state.paused && (due || touched.size))) {
-    if (due !== "user") await wait(due ? Math.max(GATHER, lastFull + PAUSE - Date.now()) : GATHER);
+    nap = new AbortController();
+    if (due !== "user") await wait(due ? Math.max(GATHER, lastFull + PAUSE - Date.now()) : GATHER, nap.signal);
     const kind = due ?? (touched.size > MOST ? "live" : null), full = Boolean(kind);
     const batch = full ? [] : [...touched].slice(0, BATCH);
     if (!full && !batch.length) continue;
@@ -112,8 +117,12 @@ function failure(error) {
 
 async function readAll(kind, signal) {
   const query = scope(), answer = await ask(`/v1/chart?${query}`, signal);
-  if (!query.includes("namespace=") && !big && answer.totals.unlisted > 0) { big = true; if (format(state.filters)) return readAll(kind, signal); }
+  if (!big && answer.totals.unlisted > 0) {
+    big = true;
+    if (format(state.filters)) return readAll(kind, signal);
+  }
   if (big && !format(state.filters) && answer.totals.unlisted === 0) big = false;
+  if (!big) state.totals = null; else if (!state.filters.severity.length) state.totals = answer.totals.open;
   await openFolds(answer, signal);
   lastFull = Date.now();
   loaded = scope();
@@ -157,12 +166,12 @@ async function openFolds(answer, signal) {
     if (!workload) continue;
     const more = await ask(`/v1/chart?${parts.filter(Boolean).join("&")}&declared=${FOLD}`, signal);
     const known = new Set(answer.rows.map((row) => row.fingerprint));
-    answer.rows.push(...more.rows.filter((row) => !row.code && !known.has(row.fingerprint)));
+    answer.rows.push(...more.rows.filter((row) => !row.code && !known.has(row.fingerprint) && foldOf(row) === fold));
     answer.declared.splice(at, 1);
   }
 }
 /** Id of the fold of a workload's declared ports, as model.js gives it. */
-const foldOf = (ports) => `declared:${workKey(ports)}`;
+const foldOf = (ports) => `declared:${ports.namespace ?? ""}/${ports.workload?.name ?? ports.pod ?? ""}`;
 
 /** After filters or folds changed: reads anew if the rows that are here cannot answer. */
 export function follow() {
@@ -172,26 +181,29 @@ export function follow() {
 
 /** Reads the agents, at most once in a second; a call meanwhile is remembered. */
 function readAgents() {
+  agentsAgain = Boolean(agentsTimer);
   if (agentsTimer) return;
   agentsTimer = setTimeout(async () => {
+    agentsAgain = false;
     try {
-      const before = loading(), answer = await ask("/v1/agents");
+      const before = asking(), answer = await ask("/v1/agents");
       state.agents = answer.items ?? [];
-      if (before && !loading()) want("user");
+      if (before && !asking()) want("user");
       changed("live");
     } catch (error) {
-      if (error.status === 404) state.agents = [];
+      if (error.status === 404) state.agents = []; else if (state.live.phase === "live") setTimeout(readAgents, AGAIN);
     }
     lastAgents = Date.now();
     agentsTimer = 0;
+    if (agentsAgain) readAgents();
   }, Math.max(0, lastAgents + AGENTS - Date.now()));
 }
 
 /** An agent changed: its state may bring rows, or take them away. */
 function agentChanged(agent) {
-  const at = (state.agents ?? []).findIndex((one) => one.node === agent.node), before = state.agents?.[at];
+  const at = (state.agents ?? []).findIndex((one) => one.node === agent.node), before = state.agents?.[at], waited = asking();
   if (at >= 0) state.agents[at] = agent; else (state.agents ??= []).push(agent);
-  if (before?.state !== agent.state) want("live");
+  if (before?.state !== agent.state) want(waited && !asking() ? "user" : "live");
   changed("live");
 }
 

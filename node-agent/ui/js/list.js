@@ -59,8 +59,8 @@ export const number = (row) => el("span", { class: "no" }, row.port ? [String(ro
 export const owner = (row) => el("bdi", { class: "cut" }, `${row.namespace ?? "no namespace"} / `, el("b", {}, row.workload?.name ?? row.pod ?? "no known pod"));
 
 function listRow(row, ctx) {
-  const n = count(row), news = badge(row, ctx.state.chart?.startedAt, ctx.now), when = since(row.firstSeen, ctx.now), about = [server(row), why(row), somePods(row)].filter(Boolean).join(", ");
-  return el("li", {}, button({ open: row.fingerprint }, { class: `row${row.state === "open" ? "" : " off"}`, "aria-current": ctx.state.port === row.fingerprint && "true" },
+  const n = count(row), news = badge(row, ctx.state.chart?.startedAt, ctx.now), when = since(row.firstSeen, ctx.now), about = [row.silent && `as last known, ${row.silent.join(", ")} is silent`, server(row), why(row), somePods(row)].filter(Boolean).join(", ");
+  return el("li", {}, button({ open: row.fingerprint }, { class: `row${row.state === "open" && !row.silent ? "" : " off"}`, "aria-current": ctx.state.port === row.fingerprint && "true" },
     mark({ severity: row.severity, state: row.state, gone: isGone(row) }),
     el("span", { class: "w" }, el("span", { class: "l1" }, el("span", { class: "sr" }, `${standing(row)} `), number(row), el("span", { class: "what cut" }, title(row)), news && el("span", { class: `badge ${news}` }, news)),
       el("span", { class: "l2" }, el("bdi", { class: "cut" }, phrase(about)), el("span", { class: "since" }, `, ${when}`))),
@@ -68,7 +68,7 @@ function listRow(row, ctx) {
 }
 
 /** What a row shows, as one text. */
-export const rowSign = (row, ctx) => JSON.stringify([row.fingerprint, row.state, row.code, row.severity, row.previousCode, row.process, row.reason, row.pods, row.podsTotal, count(row), row.minutes, row.callers?.map((one) => [one.address, one.workload?.name]), since(row.firstSeen, ctx.now), badge(row, ctx.state.chart?.startedAt, ctx.now)]);
+export const rowSign = (row, ctx) => JSON.stringify([row.fingerprint, row.state, row.silent, row.code, row.severity, row.previousCode, row.process, row.reason, row.pods, row.podsTotal, count(row), row.minutes, row.callers?.map((one) => [one.address, one.workload?.name]), since(row.firstSeen, ctx.now), badge(row, ctx.state.chart?.startedAt, ctx.now)]);
 
 function group({ key, rows }, ctx, isLong) {
   const fold = `rows:${key}`, first = isLong && !ctx.state.folds.has(fold) ? rows.slice(0, FIRST) : rows, rest = rows.slice(first.length);

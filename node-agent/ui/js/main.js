@@ -32,6 +32,7 @@ function look() {
   const waiting = state.waiting.filter((row) => row.code && matches(row, filters, time));
   const any = { ...filters, severity: [] }, counts = {};
   for (const row of [...all, ...state.waiting]) if (isOpen(row) && matches(row, any, time)) counts[row.severity] = (counts[row.severity] ?? 0) + 1;
+  if (state.totals) for (const severity of SEVERITIES) counts[severity] = Math.max(counts[severity] ?? 0, state.totals[severity] ?? 0);
   const declared = (chart?.declared ?? []).filter((one) => matchesDeclared(one, filters));
   const open = [...rows, ...waiting].filter(isOpen), accepted = [...rows, ...waiting].filter((row) => row.code && row.state === "suppressed").length;
   return { time, all, rows, waiting, counts, declared, open, accepted, found: all.filter((row) => row.code && !row.left && !row.silent).length };
@@ -91,6 +92,8 @@ const steps = () => (state.chart?.rows ?? []).filter((row) => row.code && passes
 function drawAll() {
   const seen = look(), kind = stateOf(seen.rows, seen.found), whole = state.view === "table" && !kind, main = at("main");
   const row = state.port && [...seen.all, ...state.waiting].find((one) => one.fingerprint === state.port), detailed = Boolean(row) && !whole;
+  at("skip").href = whole ? "#table" : "#side";
+  state.absent = Boolean(state.port && !row && state.chart);
   drawHeader(at("top"));
   drawStrip(at("strip"));
   drawFilters(at("filters"), { all: [...seen.all, ...state.waiting], counts: seen.counts });
@@ -133,7 +136,7 @@ function later() {
     // A text that is being selected must not be taken away from under the pointer.
     if (!getSelection().isCollapsed && at("side").contains(getSelection().anchorNode) && rest < 5000) { drawnAt = performance.now(); cost = 100; later(); return; }
     drawNow();
-  }, document.hidden ? 1000 : Math.max(16, rest));
+  }, document.hidden ? 2000 : Math.max(16, rest));
 }
 function drawNow() {
   const began = performance.now();

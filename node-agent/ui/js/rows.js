@@ -59,7 +59,7 @@ function gone(row, silent) {
   if (row.left) return row;
   const unknown = row.nodes.filter((node) => silent.has(node));
   if (unknown.length) return { ...row, silent: unknown };
-  return row.code ? { ...row, state: "resolved", left: true, minutes: [] } : { ...row, left: true };
+  return row.code ? { ...row, silent: undefined, state: "resolved", left: true, minutes: [] } : { ...row, silent: undefined, left: true };
 }
 
 /** Takes over an answer for some fingerprints: a row that it does not hold is gone. */

@@ -39,6 +39,10 @@ export const state = {
   skew: 0,
   /** Why the last reading of the lists failed; null if it did not. */
   failed: null,
+  /** Open rows by severity without a filter of severities, where there are more than one answer holds; else null. */
+  totals: null,
+  /** True if the URL names a port that is not there. */
+  absent: false,
   /** True while the page is laid out for paper. */
   printing: false,
   /** Width of the window. */

@@ -10,11 +10,15 @@ const SILENT = 50_000;
 /** Maximum number of characters of an unfinished event. */
 const LONGEST = 16 << 20;
 
+/** Maximum number of characters of a reason. */
+const LONG = 300;
+
 /** The reason of a failed answer in one line. */
 export async function problem(answer) {
+  const text = await answer.text().catch(() => "");
   let said = "";
-  try { const body = await answer.json(); said = body.detail ?? body.title ?? body.error ?? ""; } catch { /* No JSON: the status says enough. */ }
-  return said ? `${answer.status}: ${said}` : `it answers ${answer.status}`;
+  try { const body = JSON.parse(text); said = body.detail ?? body.title ?? ""; } catch { [said] = answer.headers.get("content-type")?.startsWith("text/plain") ? text.trim().split("\n") : [""]; }
+  return said ? `${answer.status}: ${String(said).slice(0, LONG)}` : `it answers ${answer.status}`;
 }
 
 /**

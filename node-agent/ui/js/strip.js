@@ -111,7 +111,7 @@ let drawn = "";
 /** Draws the strip, if it says something else than before. */
 export function drawStrip(host) {
   const said = words(), unlisted = state.chart?.totals?.unlisted ?? 0;
-  const notes = [state.unknown.length && `Not understood in the address: ${state.unknown.slice(0, 4).join(", ")}.`, unlisted && `${unlisted.toLocaleString("en")} more rows are not listed: filter to see them.`].filter(Boolean);
+  const notes = [state.absent && "The port of this address is not there: it is resolved, or on a node that is missing.", state.unknown.length && `Not understood in the address: ${state.unknown.slice(0, 4).join(", ")}.`, unlisted && `${unlisted.toLocaleString("en")} more rows are not listed: filter to see them.`].filter(Boolean);
   const key = JSON.stringify([said, notes]);
   if (key === drawn) return;
   drawn = key;

@@ -18,15 +18,24 @@ function tableRow(row, ctx) {
     cell("nb", row.podsTotal ? `${whole(row.pods)} of ${whole(row.podsTotal)}` : whole(row.pods)), cell("nb", since(row.firstSeen, ctx.now)));
 }
 
-/** Draws the table into `host`; `ctx` as for `drawList`. */
+/** Workloads that are drawn at a time: a long table comes bit by bit, so that the page answers meanwhile; and workloads of one
+ *  table on paper, because browsers take very long to break a longer one into pages. */
+const CHUNK = 80, PAPER = 30;
+
+const head = () => el("thead", {}, el("tr", {}, HEADS.map((text) => el("th", { scope: "col", class: text === "Connections" ? "num" : null }, text))));
+
+function body({ key, rows }, ctx) {
+  const make = () => el("tbody", {}, el("tr", { class: "wl" }, el("th", { scope: "rowgroup", colspan: HEADS.length }, owner(rows[0]), " ", workloadText(rows))), rows.map((row) => tableRow(row, ctx)));
+  return { key: `of ${key}`, sign: rows.map((row) => rowSign(row, ctx)).join(), make };
+}
+
+/** Draws the table into `host`; `ctx` as for `drawList`. On paper all of it comes at once. */
 export function drawTable(host, ctx) {
-  const root = part(host, "table", (made) => {
-    made.append(el("table", {}, el("thead", {}, el("tr", {}, HEADS.map((head) => el("th", { scope: "col", class: head === "Connections" ? "num" : null }, head))))));
-  });
-  const table = root.firstElementChild, groups = grouped(ctx.rows.filter((row) => row.code));
-  const head = { key: "", sign: "", make: () => table.tHead };
-  keyed(table, [head, ...groups.map(({ key, rows }) => ({
-    key: `of ${key}`, sign: rows.map((row) => rowSign(row, ctx)).join(),
-    make: () => el("tbody", {}, el("tr", { class: "wl" }, el("th", { scope: "rowgroup", colspan: HEADS.length }, owner(rows[0]), " ", workloadText(rows))), rows.map((row) => tableRow(row, ctx))),
-  }))]);
+  const root = part(host, "table", () => {}), groups = grouped(ctx.rows.filter((row) => row.code)), { printing } = ctx.state;
+  Object.assign(root, { ctx, most: root.most ?? CHUNK });
+  clearTimeout(root.timer);
+  if (!printing && groups.length > root.most) root.timer = setTimeout(() => { root.most += CHUNK; if (root.isConnected) drawTable(host, root.ctx); }, 30);
+  const size = printing ? PAPER : Math.max(1, root.most), slices = Array.from({ length: printing ? Math.ceil(groups.length / size) : 1 }, (_, i) => groups.slice(i * size, (i + 1) * size));
+  keyed(root, slices.map((_, i) => ({ key: `table ${i}`, sign: "", make: () => el("table") })));
+  slices.forEach((slice, i) => keyed(root.children[i], [{ key: "head", sign: "", make: head }, ...slice.map((one) => body(one, ctx))]));
 }

@@ -106,6 +106,13 @@ mod tests {
     }
 
     #[test]
+    fn the_page_loads_every_file_at_once() {
+        for file in FILES {
+            assert!(PAGE.text.contains(&format!("\"/ui/{}\"", file.name)), "page.html does not name {}", file.name);
+        }
+    }
+
+    #[test]
     fn no_file_parses_text_as_markup_or_loads_anything_else() {
         for file in FILES.iter().chain([&PAGE]) {
             for word in [

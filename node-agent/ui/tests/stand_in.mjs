@@ -46,13 +46,18 @@ export class StandIn {
 
   /** Lets one more agent answer every now and then. */
   reveal() {
-    const all = this.scene.all;
-    this.rows = new Map(all.slice(0, Math.ceil(all.length / 3)).map((row) => [row.fingerprint, row]));
+    const { all, agents } = this.scene;
+    const bring = () => {
+      const part = agents.filter((agent) => agent.state === "up").length / agents.length;
+      this.rows = new Map(all.slice(0, Math.ceil(all.length * part)).map((row) => [row.fingerprint, row]));
+    };
+    bring();
     const timer = setInterval(() => {
-      const waiting = this.scene.agents.find((agent) => agent.state === "asking");
-      if (!waiting) { this.rows = new Map(all.map((row) => [row.fingerprint, row])); return clearInterval(timer); }
+      const waiting = agents.find((agent) => agent.state === "asking");
+      if (!waiting) return clearInterval(timer);
       Object.assign(waiting, { state: "up", since: iso(Date.now()) });
       this.scene.missing = this.scene.missing.filter((one) => one.node !== waiting.node);
+      bring();
       this.tell("Agent", waiting);
     }, this.scene.slow);
     timer.unref();
@@ -182,7 +187,7 @@ export class StandIn {
   async answer(request, response) {
     const url = new URL(request.url, "http://stand.in"), { pathname, searchParams } = url;
     if (pathname.startsWith("/test/")) return this.steer(request, response, pathname, searchParams);
-    this.requests = [...this.requests, request.url].slice(-500);
+    this.requests = [...this.requests, request.url].slice(-5000);
     if (this.down) return request.socket.destroy();
     if (pathname.startsWith("/v1/")) return this.api(request, response, pathname, searchParams);
     return this.file(response, pathname);

@@ -1,0 +1,92 @@
+import assert from "node:assert/strict";
+import { beforeEach, test } from "node:test";
+
+globalThis.innerWidth = 1440;
+const { state } = await import("../js/state.js");
+const rows = await import("../js/rows.js");
+
+const row = (fingerprint, more = {}) => ({
+  fingerprint, namespace: "shop", workload: { kind: "Deployment", name: "web" }, port: 80, protocol: "TCP", code: "undeclared-active", severity: "high", state: "open",
+  nodes: ["a"], connections: 5, packets: 0, attempts: 5, bytes: 50, lastSeen: "2026-03-10T12:00:00Z", ...more,
+});
+const answer = (list, more = {}) => ({ rows: list, declared: [], missing: [], totals: {}, ...more });
+const shown = () => state.chart.rows.map((one) => one.fingerprint);
+const waiting = () => state.waiting.map((one) => one.fingerprint);
+const count = (fingerprint, connections, lastSeen) => rows.count([{ fingerprint, attempts: connections, connections, packets: 0, bytes: 0, lastSeen }], Date.parse(lastSeen));
+
+beforeEach(() => { rows.replace(answer([row("a", { connections: 9 }), row("b")]), "user"); });
+
+test("a new row waits, and a changed one stays in its place", () => {
+  rows.merge(answer([row("b", { severity: "critical", code: "undeclared-external" }), row("c")]), ["b", "c"]);
+  assert.deepEqual(shown(), ["a", "b"]);
+  assert.deepEqual(waiting(), ["c"]);
+  rows.adopt();
+  assert.deepEqual(shown(), ["b", "a", "c"]);
+  assert.deepEqual(waiting(), []);
+});
+
+test("a row that is gone stays as resolved until the rows are shown anew", () => {
+  rows.merge(answer([]), ["a"]);
+  assert.deepEqual(state.chart.rows.map((one) => [one.fingerprint, one.state]), [["a", "resolved"], ["b", "open"]]);
+  rows.adopt();
+  assert.deepEqual(shown(), ["b"]);
+});
+
+test("a row that comes back takes its old place", () => {
+  rows.merge(answer([]), ["a"]);
+  rows.merge(answer([row("a")]), ["a"]);
+  assert.deepEqual(state.chart.rows.map((one) => [one.fingerprint, one.state]), [["a", "open"], ["b", "open"]]);
+  assert.deepEqual(waiting(), []);
+});
+
+test("a waiting row that is gone waits no more", () => {
+  rows.merge(answer([row("c")]), ["c"]);
+  rows.merge(answer([]), ["c"]);
+  assert.deepEqual(waiting(), []);
+});
+
+test("a full reading after a reconnection moves nothing, and doubles nothing", () => {
+  rows.merge(answer([row("c")]), ["c"]);
+  rows.replace(answer([row("c"), row("b"), row("d", { severity: "critical" })]), "live");
+  assert.deepEqual(shown(), ["a", "b"]);
+  assert.equal(state.chart.rows[0].state, "resolved");
+  assert.deepEqual(waiting(), ["c", "d"]);
+});
+
+test("a row of a node that does not answer is not called resolved", () => {
+  rows.replace(answer([row("b")], { missing: [{ node: "a" }] }), "live");
+  assert.equal(state.chart.rows[0].state, "open");
+  assert.deepEqual(state.chart.rows[0].silent, ["a"]);
+  rows.replace(answer([row("a"), row("b")]), "live");
+  assert.equal(state.chart.rows[0].silent, undefined);
+});
+
+test("where there was nothing, a new row is shown at once", () => {
+  rows.replace(answer([]), "user");
+  rows.merge(answer([row("c")]), ["c"]);
+  assert.deepEqual(shown(), ["c"]);
+});
+
+test("counts replace those of the row, and older ones do not", () => {
+  assert.equal(count("a", 12, "2026-03-10T12:00:10Z"), true);
+  assert.equal(state.chart.rows[0].connections, 12);
+  assert.equal(count("a", 11, "2026-03-10T12:00:05Z"), false);
+  assert.equal(state.chart.rows[0].connections, 12);
+  assert.equal(count("nobody", 1, "2026-03-10T12:00:10Z"), false);
+});
+
+test("what is counted goes to its minute, and minutes go by", () => {
+  count("a", 12, "2026-03-10T12:00:10Z");
+  assert.deepEqual(state.chart.rows[0].minutes, [3]);
+  count("a", 14, "2026-03-10T12:02:10Z");
+  assert.deepEqual(state.chart.rows[0].minutes, [3, 0, 2]);
+  rows.roll(Date.parse("2026-03-10T15:00:00Z"));
+  assert.equal(state.chart.rows[0].minutes.length, 60);
+  assert.ok(state.chart.rows[0].minutes.every((n) => n === 0));
+});
+
+test("workloads are in the order of their worst port, then of its connections", () => {
+  const of = (name, fingerprint, more) => row(fingerprint, { workload: { kind: "Deployment", name }, ...more });
+  const list = [of("x", "x1", { connections: 1 }), of("y", "y1", { connections: 7 }), of("x", "x2", { severity: "critical" }), of("z", "z1", { code: undefined, severity: undefined, connections: 1e6 }), of("y", "y2", { state: "suppressed" })];
+  assert.deepEqual(rows.sorted(list).map((one) => one.fingerprint), ["x2", "x1", "y1", "y2", "z1"]);
+});
