@@ -12,6 +12,7 @@ mod cases;
 mod harness;
 
 #[path = "../kernel/actor/mod.rs"]
+#[expect(dead_code, reason = "shared with the kernel tier, which uses more of it")]
 mod actor;
 #[path = "../http_api/cluster.rs"]
 #[expect(dead_code, reason = "shared with the http tests, which use more of it")]

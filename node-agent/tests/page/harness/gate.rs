@@ -1,4 +1,4 @@
-//! A gate between browser and server: it can be cut and opened again, and notes each request.
+//! A gate between browser and server: it leads from a port of loopback to where the server listens, and notes each request.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
-use tokio::sync::watch;
 
 /// Maximum size of a request's head in bytes. The page sends none that is longer.
 const MAX_HEAD: usize = 64 << 10;
@@ -30,7 +29,6 @@ pub struct Passed {
 /// A listener on loopback whose connections are passed on to a server.
 pub struct Gate {
     address: SocketAddr,
-    open: watch::Sender<bool>,
     passed: Arc<Mutex<Vec<Passed>>>,
 }
 
@@ -38,24 +36,13 @@ impl Gate {
     pub async fn before(beyond: Beyond) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
         let address = listener.local_addr().expect("an address");
-        let (open, is_open) = watch::channel(true);
         let passed = Arc::new(Mutex::new(Vec::new()));
-        tokio::spawn(accept(listener, beyond, is_open, Arc::clone(&passed)));
-        Self { address, open, passed }
+        tokio::spawn(accept(listener, beyond, Arc::clone(&passed)));
+        Self { address, passed }
     }
 
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
-    }
-
-    /// Ends all connections, and each new one at once.
-    pub fn cut(&self) {
-        self.open.send_replace(false);
-    }
-
-    /// Lets connections pass again.
-    pub fn open(&self) {
-        self.open.send_replace(true);
     }
 
     /// Returns all requests so far whose target begins so.
@@ -65,20 +52,9 @@ impl Gate {
     }
 }
 
-async fn accept(
-    listener: TcpListener,
-    beyond: Beyond,
-    is_open: watch::Receiver<bool>,
-    passed: Arc<Mutex<Vec<Passed>>>,
-) {
+async fn accept(listener: TcpListener, beyond: Beyond, passed: Arc<Mutex<Vec<Passed>>>) {
     while let Ok((stream, _)) = listener.accept().await {
-        let (beyond, mut is_open, passed) = (beyond.clone(), is_open.clone(), Arc::clone(&passed));
-        tokio::spawn(async move {
-            tokio::select! {
-                () = pass(stream, beyond, passed) => {}
-                _ = is_open.wait_for(|open| !open) => {}
-            }
-        });
+        tokio::spawn(pass(stream, beyond.clone(), Arc::clone(&passed)));
     }
 }
 

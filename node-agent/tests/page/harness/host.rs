@@ -14,7 +14,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http_body_util::channel::Channel;
-use portolan_report::chart::{AgentSummary, Chart, ChartRow, Remedies};
+use portolan_report::chart::{AgentSummary, Chart, ChartRow};
 use portolan_ui::{FILES, HEADERS, PAGE, PageFile};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -37,7 +37,6 @@ pub struct Host {
 struct Shared {
     chart: Chart,
     agents: Vec<AgentSummary>,
-    remedies: Option<Remedies>,
     /// Events with their number.
     log: VecDeque<(u64, String)>,
     next: u64,
@@ -107,14 +106,6 @@ impl Host {
         self.with(|shared| shared.chart.rows.clone())
     }
 
-    pub fn set_agents(&self, agents: Vec<AgentSummary>) {
-        self.with(|shared| shared.agents = agents);
-    }
-
-    pub fn set_remedies(&self, remedies: Remedies) {
-        self.with(|shared| shared.remedies = Some(remedies));
-    }
-
     /// Sends the event of a finding of a row.
     pub fn tell(&self, fingerprint: &str) {
         self.event("Finding", &json!({"kind": "Finding", "fingerprint": fingerprint}));
@@ -181,7 +172,7 @@ fn router(answers: Answers) -> Router {
         .route("/v1/chart", get(chart))
         .route("/v1/agents", get(agents))
         .route("/v1/findings/{id}", get(|| async { StatusCode::NOT_FOUND }))
-        .route("/v1/findings/{id}/remedies", get(remedies))
+        .route("/v1/findings/{id}/remedies", get(|| async { StatusCode::NOT_FOUND }))
         .route("/v1/explain", get(|| async { StatusCode::NOT_FOUND }))
         .route("/v1/pods", get(|| async { Json(json!({"schema": "portolan/v1", "items": []})) }))
         .route("/v1/watch", get(follow))
@@ -229,14 +220,6 @@ async fn agents(State(answers): State<Answers>) -> Json<Value> {
     let mut shared = answers.shared.lock().expect("not poisoned");
     shared.asked.push("/v1/agents".to_owned());
     Json(json!({"schema": "portolan/v1", "items": shared.agents}))
-}
-
-async fn remedies(State(answers): State<Answers>) -> Response {
-    let shared = answers.shared.lock().expect("not poisoned");
-    shared
-        .remedies
-        .as_ref()
-        .map_or_else(|| StatusCode::NOT_FOUND.into_response(), |remedies| Json(remedies).into_response())
 }
 
 async fn follow(State(answers): State<Answers>, headers: HeaderMap) -> Response {
