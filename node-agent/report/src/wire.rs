@@ -89,8 +89,8 @@ pub struct Finding {
     pub traffic: Traffic,
     /// Exception that suppresses the finding, or did so until it was resolved; `null` if there is none.
     pub suppressed_by: Option<Suppression>,
-    /// Time at which the code or the state last changed, or the finding was opened (RFC 3339, UTC); absent if the agent does
-    /// not know it, as of findings of an earlier run.
+    /// Time at which the code or the state last changed (RFC 3339, UTC); absent if neither did since the finding was opened, or
+    /// since the agent started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed_at: Option<String>,
     /// Code before the last change of the code; absent if there was none.

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::agent::error::AgentError;
@@ -66,8 +66,16 @@ pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
     let metrics = Arc::clone(&pipeline.metrics);
     let scan_durations = metrics.scan_duration.clone();
     let export = otlp_export::start(&config, &mut pipeline, &feed);
-    let http =
-        HttpState { queries: ask, watch_log, metrics, health: Arc::clone(&health), shutdown: ended.clone() };
+    let http = HttpState {
+        queries: ask,
+        watch_log,
+        metrics,
+        health: Arc::clone(&health),
+        draft_remedies: portolan_client::query::remedies::remedies,
+        chart_turn: Arc::new(Semaphore::new(1)),
+        traffic: Arc::default(),
+        shutdown: ended.clone(),
+    };
     let servers = servers::start(&config, &http, &ended).await?;
     let metadata = stage_options::agent_metadata(&config);
     start::warn_of(&config, &metadata);

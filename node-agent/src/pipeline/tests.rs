@@ -24,7 +24,7 @@ use crate::config::OutputConfig;
 use crate::pipeline::Pipeline;
 use crate::sink::http::query::{ListAnswer, ListQuery, Query, ReadModel, answer};
 use crate::sink::metrics::Metrics;
-use crate::sink::stream::ended::REMEMBERED;
+use crate::sink::stream::ended::CLOSED;
 use crate::sink::stream::publish::Publisher;
 use crate::sink::stream::stdout::LineSink;
 use crate::sink::stream::watch_log::WatchLog;
@@ -226,13 +226,13 @@ fn what_ended_is_found_by_id_and_by_state_until_it_is_open_again() {
     running.open(2, 9090);
     assert!(running.ports(Query::Listeners, with("state", "closed")).0.is_empty());
     assert!(running.ports(Query::Findings, with("state", "resolved")).0.is_empty());
-    for cookie in 10..10 + 2 * REMEMBERED as u64 {
+    for cookie in 10..10 + 2 * CLOSED as u64 {
         let number = 10_000 + u16::try_from(cookie).expect("a port");
         running.open(cookie, number);
         running.close(cookie);
     }
     let most = ListQuery { limit: 1000, ..with("state", "closed") };
-    assert!(running.ports(Query::Listeners, most).0.len() <= REMEMBERED);
+    assert!(running.ports(Query::Listeners, most).0.len() <= CLOSED);
 }
 
 #[test]

@@ -47,5 +47,5 @@ async fn the_page_is_self_contained_and_its_policy_forbids_everything_else() {
             assert!(!file.body.contains(word), "{path}: {word}");
         }
     }
-    assert_eq!(get(served.address, "/?x=1", "").await.status, 400);
+    assert_eq!(get(served.address, "/ui/main.js?x=1", "").await.status, 400);
 }

@@ -16,24 +16,27 @@ use tokio::sync::oneshot;
 
 use super::event_stream::subscribe;
 use super::host::HostCheck;
-use super::params::{check, parse, parse_target, policy_target};
+use super::params::{check, follows_traffic, parse, parse_target, policy_target};
 use super::problem::Problem;
 use super::query::{ListAnswer, ListQuery, Query};
 use super::route_table::{ResponseKind, Route};
-use super::{Health, HttpState, openapi, page, route_table};
+use super::{Health, HttpState, advice, chart, openapi, page, route_table};
 use crate::sink::metrics::RequestLabels;
 
 /// Timeout of a query's answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-type PathOf<T> = Result<Path<T>, PathRejection>;
-type Pairs = UrlQuery<Vec<(String, String)>>;
+pub(super) type PathOf<T> = Result<Path<T>, PathRejection>;
+pub(super) type Pairs = UrlQuery<Vec<(String, String)>>;
 
 /// Returns the router of `--api`.
 pub fn api(state: HttpState, host: HostCheck) -> Router {
     let router = Router::new()
         .route("/v1/findings", get(findings))
         .route("/v1/findings/{id}", get(finding))
+        .route("/v1/findings/{id}/remedies", get(advice::remedies))
+        .route("/v1/chart", get(chart::chart))
+        .route("/v1/agents", get(advice::agents))
         .route("/v1/listeners", get(listeners))
         .route("/v1/listeners/{id}", get(listener))
         .route("/v1/connections", get(connections))
@@ -85,7 +88,10 @@ fn route_of(request: &Request) -> Option<&'static Route> {
 /// Rejects parameters that the route does not know: an ignored filter would look as if it had been applied.
 async fn known_parameters(request: Request, next: Next) -> Response {
     // Scrapers and probes may add parameters: these routes have none that narrow the answer.
-    let is_checked = |route: &&Route| !matches!(route.response, ResponseKind::Metrics | ResponseKind::Health);
+    // The page itself says what it does not know of its own address.
+    let is_checked = |route: &&Route| {
+        !matches!(route.response, ResponseKind::Metrics | ResponseKind::Health | ResponseKind::Page)
+    };
     if let Some(route) = route_of(&request).filter(is_checked) {
         let checked = match Pairs::try_from_uri(request.uri()) {
             Ok(UrlQuery(pairs)) => check(route, &pairs),
@@ -120,7 +126,10 @@ async fn local_host(State(check): State<HostCheck>, request: Request, next: Next
 }
 
 /// Sends a query to the owner of the engine and waits for its answer.
-async fn ask<T>(state: &HttpState, make: impl FnOnce(oneshot::Sender<T>) -> Query) -> Result<T, Problem> {
+pub(super) async fn ask<T>(
+    state: &HttpState,
+    make: impl FnOnce(oneshot::Sender<T>) -> Query,
+) -> Result<T, Problem> {
     let (reply, answer) = oneshot::channel();
     state.queries.try_send(make(reply)).map_err(|_| Problem::busy())?;
     match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
@@ -138,7 +147,7 @@ fn list_query(s: &HttpState, pairs: &Pairs, headers: &HeaderMap) -> Result<ListQ
     Ok(list)
 }
 
-fn json<T: Serialize>(value: &T) -> Response {
+pub(super) fn json<T: Serialize>(value: &T) -> Response {
     match serde_json::to_vec(value) {
         Ok(body) => ([(header::CONTENT_TYPE, "application/json")], body).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
@@ -161,7 +170,7 @@ fn found<T: Serialize>(answer: Option<&T>, what: &str) -> Result<Response, Probl
     answer.map(json).ok_or_else(|| Problem::not_found(format!("no such {what}"), "path/id"))
 }
 
-fn path_part<T>(path: PathOf<T>) -> Result<T, Problem> {
+pub(super) fn path_part<T>(path: PathOf<T>) -> Result<T, Problem> {
     path.map(|Path(part)| part).map_err(|rejection| Problem::bad_path(rejection.body_text()))
 }
 
@@ -234,7 +243,8 @@ async fn status(State(s): State<HttpState>) -> Result<Response, Problem> {
 
 async fn watch(State(s): State<HttpState>, pairs: Pairs, headers: HeaderMap) -> Result<Response, Problem> {
     let list = parse(&pairs.0)?;
-    subscribe(s, &headers, list.filter)
+    let with_traffic = follows_traffic(&list.filter)?;
+    subscribe(s, &headers, list.filter, with_traffic)
 }
 
 async fn openapi() -> Response {

@@ -16,6 +16,7 @@ use crate::query::error::QueryError;
 use crate::query::follow::{Follower, News};
 use crate::query::request;
 use crate::query::server::Server;
+use crate::query::status;
 use crate::query::url::with_query;
 
 /// Maximum number of bytes of an answer.
@@ -49,8 +50,8 @@ pub(super) enum Told {
     Traffic(TrafficCounts),
     /// The agent's status, as it is and as it was sent.
     Status(Box<AgentStatus>, Value),
-    /// Losses.
-    Loss(Value),
+    /// Losses, and the status that counts them.
+    Loss(Box<AgentStatus>, Vec<Value>),
 }
 
 /// The questions to one agent.
@@ -68,6 +69,8 @@ pub(super) struct AgentDialogue {
     queue: VecDeque<News>,
     /// Findings whose rows are to be asked for.
     findings: Vec<Value>,
+    /// Losses that the status is to be asked for.
+    losses: Vec<Value>,
 }
 
 impl AgentDialogue {
@@ -81,6 +84,7 @@ impl AgentDialogue {
             reread_at: Instant::now(),
             queue: VecDeque::new(),
             findings: Vec::new(),
+            losses: Vec::new(),
         }
     }
 
@@ -90,6 +94,7 @@ impl AgentDialogue {
         self.is_gap = true;
         self.queue.clear();
         self.findings.clear();
+        self.losses.clear();
         match self.follower.next().await {
             Err(QueryError::Refused { status: 400, .. }) if !self.is_older => {
                 self.is_older = true;
@@ -130,6 +135,12 @@ impl AgentDialogue {
         Ok(Some(Told::Rows { fingerprints, chart, findings: std::mem::take(&mut self.findings) }))
     }
 
+    /// Asks for the status, which counts the losses.
+    async fn status(&mut self) -> Result<Told, QueryError> {
+        let status = request::get_within(self.follower.server(), status::PATH, MAX_ANSWER).await?;
+        Ok(Told::Loss(Box::new(status), std::mem::take(&mut self.losses)))
+    }
+
     /// Waits for news of a live stream, or for the time at which everything is read again.
     async fn listen(&mut self) -> Result<Option<Told>, QueryError> {
         let news = match self.queue.pop_front() {
@@ -156,7 +167,10 @@ impl AgentDialogue {
             News::Change { kind: "AgentStatus", item } => {
                 Ok(Some(Told::Status(Box::new(self.parsed(item.clone())?), item)))
             }
-            News::Change { item, .. } => Ok(Some(Told::Loss(item))),
+            News::Change { item, .. } => {
+                self.losses.push(item);
+                Ok(None)
+            }
             News::Gap(_) => {
                 (self.is_read, self.is_gap) = (false, true);
                 self.findings.clear();
@@ -206,7 +220,7 @@ impl Dialogue for AgentDialogue {
     const ATTEMPTS: u32 = 2;
 
     fn is_live(&self) -> bool {
-        self.follower.is_live() && self.is_read && !self.has_rows_to_ask()
+        self.follower.is_live() && self.is_read && self.losses.is_empty() && !self.has_rows_to_ask()
     }
 
     async fn step(&mut self) -> Result<Option<Told>, QueryError> {
@@ -216,6 +230,8 @@ impl Dialogue for AgentDialogue {
             self.read().await.map(Some)
         } else if self.has_rows_to_ask() {
             self.rows().await
+        } else if !self.losses.is_empty() {
+            self.status().await.map(Some)
         } else {
             self.listen().await
         };

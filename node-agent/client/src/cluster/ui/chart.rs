@@ -55,21 +55,25 @@ pub(super) async fn answer(host: &Arc<Host>, pairs: &Pairs) -> Result<Answer, Pr
     narrow(&mut chart, query.declared, |row| query.rows.lets_through(row) && query.is_port(row));
     match query.output {
         Output::Json => json(&chart),
-        Output::Csv => Ok(file("text/csv; charset=utf-8", "csv", chart_export::csv(&chart.rows))),
+        Output::Csv => {
+            let text = chart_export::csv(&chart.rows);
+            Ok(file("text/csv; charset=utf-8", "attachment; filename=\"portolan.csv\"", text, &chart))
+        }
         Output::NdJson => {
             let text = chart_export::ndjson(&chart.rows);
             let text = text.map_err(|error| Problem::new(500, error.to_string()))?;
-            Ok(file("application/x-ndjson", "ndjson", text))
+            Ok(file("application/x-ndjson", "attachment; filename=\"portolan.ndjson\"", text, &chart))
         }
     }
 }
 
-/// Returns an answer that a browser stores as a file.
-fn file(content_type: &'static str, ending: &str, text: String) -> Answer {
+/// Returns an answer that a browser stores as a file. Headers say how much is not in it.
+fn file(content_type: &'static str, disposition: &'static str, text: String, chart: &Chart) -> Answer {
     let mut answer = whole(StatusCode::OK, content_type, text);
-    if let Ok(value) = HeaderValue::from_str(&format!("attachment; filename=\"portolan-chart.{ending}\"")) {
-        answer.headers_mut().insert(CONTENT_DISPOSITION, value);
-    }
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_DISPOSITION, HeaderValue::from_static(disposition));
+    headers.insert("portolan-unlisted-rows", HeaderValue::from(chart.totals.unlisted));
+    headers.insert("portolan-missing-nodes", HeaderValue::from(chart.missing.len()));
     answer
 }
 

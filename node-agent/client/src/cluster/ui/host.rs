@@ -101,7 +101,11 @@ impl Host {
                 known.take_status(*status);
                 shared.push(Kind::AgentStatus, &item);
             }
-            Told::Loss(item) => shared.push(Kind::Loss, &item),
+            Told::Loss(status, items) => {
+                let Some(known) = shared.store.change(node) else { return };
+                known.take_status(*status);
+                items.iter().for_each(|item| shared.push(Kind::Loss, item));
+            }
         });
     }
 

@@ -136,9 +136,3 @@ pub(super) fn of_cluster(error: &ClusterError) -> Problem {
         error => Problem::new(502, error.to_string()),
     }
 }
-
-/// Answers `/v1/findings/{id}/remedies`.
-pub(super) async fn remedies(host: &Arc<Host>, id: &str) -> Result<Answer, Problem> {
-    find(host, id).await?;
-    Err(Problem::new(501, "drafts are not made here yet"))
-}

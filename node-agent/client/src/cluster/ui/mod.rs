@@ -11,6 +11,7 @@ mod lists;
 mod node;
 mod node_answer;
 mod query;
+mod remedies;
 mod response;
 mod routes;
 mod server;

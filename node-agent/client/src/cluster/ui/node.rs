@@ -48,6 +48,8 @@ pub(super) struct Node {
     started_at: Option<String>,
     /// Its rows; `None` while its agent does not answer.
     chart: Option<Chart>,
+    /// The counts of what the rows do not list, without rows.
+    rest: Chart,
     /// Places of the rows by fingerprint.
     places: HashMap<String, usize>,
     /// Its live pods, also while its agent does not answer; `None` if they were never told.
@@ -73,6 +75,7 @@ impl Node {
             status: None,
             started_at: None,
             chart: None,
+            rest: Chart::default(),
             places: HashMap::new(),
             pods: None,
             lacks: Vec::new(),
@@ -130,6 +133,7 @@ impl Node {
     pub(super) fn take_counts(&mut self, counts: TrafficCounts) -> Vec<String> {
         let Some(chart) = &mut self.chart else { return Vec::new() };
         roll(chart, &counts.time);
+        self.rest.time.clone_from(&chart.time);
         let mut known = Vec::new();
         for item in counts.items {
             let Some(row) = self.places.get(&item.fingerprint).and_then(|place| chart.rows.get_mut(*place))
@@ -172,6 +176,8 @@ impl Node {
 
     fn set_chart(&mut self, chart: Option<Chart>) {
         self.chart = chart;
+        self.rest = self.chart.clone().unwrap_or_default();
+        narrow(&mut self.rest, 0, |_| false);
         let rows = self.chart.iter().flat_map(|chart| &chart.rows).enumerate();
         self.places = rows.map(|(place, row)| (row.fingerprint.clone(), place)).collect();
     }
@@ -179,6 +185,14 @@ impl Node {
     /// Returns the rows and counts; `None` while they are not known.
     pub(super) fn chart(&self) -> Option<&Chart> {
         self.chart.as_ref()
+    }
+
+    /// Returns the rows for which `keep` is true, and the counts of what rows do not list, as two charts. Other rows are not copied.
+    pub(super) fn part(&self, keep: impl Fn(&ChartRow) -> bool) -> Option<[Chart; 2]> {
+        let rows = self.chart.as_ref()?.rows.iter().filter(|row| keep(row)).cloned().collect();
+        let rest = self.rest.clone();
+        let (time, cluster, started_at) = (rest.time.clone(), rest.cluster.clone(), rest.started_at.clone());
+        Some([Chart { time, cluster, started_at, rows, ..Chart::default() }, rest])
     }
 
     /// Returns the row with this fingerprint.
@@ -322,6 +336,16 @@ mod tests {
         assert_eq!(chart.totals.open, [("high".to_owned(), 3)].into());
         assert_eq!((chart.totals.findings, chart.totals.listeners, chart.totals.pods), (3, 9, 4));
         assert_eq!(node.row("d").map(|row| row.nodes.clone()), Some(vec!["node-1".to_owned()]));
+    }
+
+    #[test]
+    fn a_part_counts_its_own_rows_and_the_ports_and_pods_of_the_node() {
+        let node = node(vec![row("a", 1), row("b", 2)]);
+        let parts = node.part(|row| row.fingerprint == "b").expect("known");
+        let merged = merge(parts.into(), MAX_ROWS);
+        assert_eq!((merged.rows.len(), merged.totals.findings), (1, 1));
+        assert_eq!(merged.totals.open, [("high".to_owned(), 1)].into());
+        assert_eq!((merged.totals.listeners, merged.totals.pods), (9, 4));
     }
 
     #[test]

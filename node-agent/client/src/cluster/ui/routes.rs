@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::host::Host;
 use super::query::{self, Pairs};
 use super::response::{Answer, Problem, file, json};
-use super::{chart, lists, stream};
+use super::{chart, lists, remedies, stream};
 use crate::query::show::Subject;
 
 /// Answers a request.
@@ -45,7 +45,7 @@ pub(super) async fn answer(request: &Request<Incoming>, host: &Arc<Host>) -> Res
     if let Some(id) = path.strip_prefix("/v1/findings/") {
         no_parameters(&pairs)?;
         return match id.strip_suffix("/remedies") {
-            Some(id) => lists::remedies(host, id).await,
+            Some(id) => remedies::answer(host, id).await,
             None => lists::finding(host, id).await,
         };
     }

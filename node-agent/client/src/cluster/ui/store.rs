@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use portolan_report::answer::NodePod;
 use portolan_report::chart::{AgentSummary, Chart, ChartRow, MAX_ROWS, RowCounts, TrafficCounts};
-use portolan_report::chart_fold::{merge, narrow, set_pods_total};
+use portolan_report::chart_fold::{merge, set_pods_total};
 use portolan_report::wire::SCHEMA;
 use portolan_report::workload_table::PodTotals;
 
@@ -105,7 +105,9 @@ impl Store {
         if let Some(known) = &self.merged {
             return Arc::clone(known);
         }
-        let made = Arc::new(self.merged_where(|_| true));
+        let directory = self.directory();
+        let charts = self.nodes.values().filter_map(Node::chart).cloned().collect();
+        let made = Arc::new(self.finished(charts, &directory));
         self.merged = Some(Arc::clone(&made));
         made
     }
@@ -113,12 +115,7 @@ impl Store {
     /// Merges the rows for which `keep` is true. It must only look at what the rows of one fingerprint have in common.
     pub(super) fn merged_where(&mut self, keep: impl Fn(&ChartRow) -> bool) -> Chart {
         let directory = self.directory();
-        let mut charts: Vec<Chart> = Vec::new();
-        for chart in self.nodes.values().filter_map(Node::chart) {
-            let mut chart = chart.clone();
-            narrow(&mut chart, MAX_ROWS, &keep);
-            charts.push(chart);
-        }
+        let charts = self.nodes.values().filter_map(|node| node.part(&keep)).flatten().collect();
         self.finished(charts, &directory)
     }
 
