@@ -141,7 +141,13 @@ const nameOf = (event) => {
   const hit = event.target.closest?.("button[data-name]");
   return hit && last?.names.get(hit.dataset.name)?.name;
 };
-const pathOf = (name) => ({ port: { row: name.of.id }, caller: { caller: name.of.id }, workload: { workload: name.of.id } })[name.kind] ?? null;
+const pathOf = (name) => ({ port: { row: name?.of.id }, caller: { caller: name?.of.id }, workload: { workload: name?.of.id } })[name?.kind] ?? null;
+
+/** The button of a name; if it is gone, such as that of a fold that opened, the one of the same column that stands nearest. */
+function standIn(gone) {
+  const isCaller = gone.kind === "caller", far = ({ name }) => Math.abs(name.y - gone.y);
+  return [...last.names.values()].filter(({ name }) => (isCaller ? name.kind === "caller" : name.kind === "port" || name.kind === "fold")).sort((a, b) => far(a) - far(b))[0]?.node;
+}
 
 /** Opens what was chosen: the detail of a port, a fold, a namespace; a caller or a workload stays lit. */
 function choose(name, node) {
@@ -254,9 +260,9 @@ export function drawChart(host, input) {
     fill(parts.chart, ground, made);
     const first = last.names.get(stop)?.node ?? parts.chart.querySelector("[aria-label=Ports] button") ?? parts.chart.querySelector("button");
     if (first) stopAt(first);
-    if (focused) (last.names.get(focused)?.node ?? first)?.focus({ preventScroll: true });
+    if (focused) (last.names.get(focused)?.node ?? standIn(before.names.get(focused).name) ?? first)?.focus({ preventScroll: true });
   } else parts.chart.querySelector("svg").replaceWith(ground);
   for (const hit of parts.chart.querySelectorAll("[data-open]")) if (state.port && hit.dataset.open !== state.port) delete hit.dataset.open;
   fill(parts.legend, legend(shownNow.unlisted, folds));
-  light(focused ? pathOf(last.names.get(focused)?.name ?? { kind: "" }) ?? resting() : resting());
+  light((focused && pathOf(nameOf({ target: document.activeElement }))) || resting());
 }

@@ -114,7 +114,7 @@ function facts(row, more, ctx) {
     ["Policy", policy?.policies?.length ? el("bdi", {}, phrase(policy.policies.join(", ")), `: ${policies[policy.verdict] ?? policy.verdict}`) : policies[row.policy]],
     ["Pods", row.podsTotal ? `${whole(row.pods)} of ${whole(row.podsTotal)}` : whole(row.pods)],
     ["Nodes", el("bdi", {}, phrase((row.nodes ?? []).join(", ")), row.moreNodes > 0 && ` and ${whole(row.moreNodes)} more`)],
-    ["History", history.filter(Boolean).join("; ")],
+    ["History", el("bdi", {}, phrase(history.filter(Boolean).join("; ")))],
   ].filter(([, text]) => text);
 }
 

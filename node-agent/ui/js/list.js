@@ -47,9 +47,9 @@ export function part(host, name, make) {
 }
 
 /** Text whose words break after `/`, `:`, `@` and `_` only; a word that is too long ends with an ellipsis, and its title has it all. */
-export const phrase = (text) => String(text).split(" ").flatMap((word, i) => {
-  const isLong = word.length > 24, parts = breakable(i ? ` ${word}` : word);
-  return isLong || word.includes("-") ? [i > 0 && " ", el("span", { class: "word", title: isLong && shown(word) }, breakable(word))] : parts;
+export const phrase = (text) => shown(text).split(" ").flatMap((word, i) => {
+  const isLong = word.split(/[/:@_]/u).some((part) => part.length > 11);
+  return isLong || word.includes("-") ? [i > 0 && " ", el("span", { class: "word", title: isLong && word }, breakable(word))] : breakable(i ? ` ${word}` : word);
 });
 
 /** `9229/TCP` with the protocol in its own element. */

@@ -8,14 +8,20 @@ import { ago, many } from "./words.js";
 
 /** Nodes that are named; the others are counted. */
 const NAMED = 3;
+/** Losses and troubles that are said; the others are in the list of agents. */
+const SAID = 2;
 /** Milliseconds for which a stream may be away before the strip says so: an agent that restarts is back sooner. */
 const PATIENCE = 1500;
-/** What is lost, by reason: the thing, and what that means. */
-const LOSSES = {
-  "connection-ring-full": ["connection record", "counts are exact"], "connection-records-limited": ["connection record", "counts are exact"],
-  "recorded-map-full": ["port without connection records", "counts are exact"], "undecodable-record": ["kernel record", "a port may be missing"],
-  "otlp-full": ["record to the collector", "this page is whole"], "otlp-refused": ["record to the collector", "this page is whole"], "otlp-metrics-failed": ["reading of the metrics", "this page is whole"],
-};
+/** What losses mean for this page, by their reason; the first that matches counts. */
+const LOSSES = [
+  [/^(connection-|undecided-connections|recorded-map)/u, "counts are exact"],
+  [/^(otlp|stdout|reports|events|state-file|remembered)-/u, "this page is whole"],
+  [/^listener(s-map|-ring)-full/u, "the node was scanned again"],
+  [/^(conntrack|pod-conntrack)-/u, "some callers may be missing"],
+  [/./u, "something may be missing"],
+];
+/** Reasons whose losses are single records of connections. */
+const RECORDS = new Set(["connection-ring-full", "connection-records-limited"]);
 
 const clock = (time) => new Date(time).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });
 const names = (nodes) => [...nodes.slice(0, NAMED), ...(nodes.length > NAMED ? [`${(nodes.length - NAMED).toLocaleString("en")} more`] : [])].join(", ").replace(/, ([^,]*)$/u, " and $1");
@@ -52,8 +58,8 @@ function lossWords(agents) {
     lost.set(reason, one);
   }
   return [...lost].map(([reason, { n, nodes }]) => {
-    const [thing, meaning] = LOSSES[reason] ?? [`time${n === 1 ? "" : "s"} ${reason}`, ""];
-    return `${LOSSES[reason] ? `${many(n, thing, thing.replace(/^(\S+ )?(record|port|reading)/u, "$&s"))} lost` : `${n.toLocaleString("en")} ${thing}`} on ${agents.length > 1 ? names(nodes) : "this node"}${meaning && `; ${meaning}`}.`;
+    const meaning = LOSSES.find(([pattern]) => pattern.test(reason))[1], where = agents.length > 1 ? names(nodes) : "this node";
+    return `${RECORDS.has(reason) ? `${many(n, "connection record")} lost` : `${reason} ${many(n, "time")}`} on ${where}; ${meaning}.`;
   });
 }
 
@@ -69,7 +75,7 @@ function amissWords(agents) {
 
 /** What the strip says: `{kind, bold, text, rest}`. */
 function words() {
-  const { live, paused, chart, agents } = state, one = chart?.node !== undefined || agents?.length === 1, subject = one || !chart ? "The agent" : "kubectl portolan ui";
+  const { live, paused, chart, agents } = state, one = chart?.node !== undefined || agents?.length === 1, subject = !chart ? "The host of this page" : one ? "The agent" : "kubectl portolan ui";
   if (isUnreachable()) {
     const how = live.reason === "it does not answer" ? "does not answer" : live.reason === "the connection was closed" ? "closed the connection and does not answer" : `refuses to tell what changes (${live.reason})`;
     return { kind: "bad", bold: `${subject} ${how} since ${clock(live.since)}.`, text: "", next: true };
@@ -85,7 +91,7 @@ function words() {
   const lost = lossWords(answering), amiss = amissWords(answering), rest = [...lost, ...amiss];
   const kind = away.length || rest.length ? "" : "calm";
   const hooks = amiss.length ? "" : `Hooks attached on ${many(answering.length, "node")}. `, nothing = lost.length ? "" : "Nothing was lost. ";
-  const tail = { rest: `${hooks}${rest.join(" ")}${rest.length ? " " : ""}${nothing}` };
+  const tail = { rest: `${hooks}${rest.slice(0, SAID).join(" ")}${rest.length > SAID ? ` ${rest.length - SAID} more in the list of agents.` : ""}${rest.length ? " " : ""}${nothing}` };
   if (asking) return { kind: "calm", bold: `${up} of ${all} agents have answered.`, text: " The others are being asked.", ...tail };
   if (!away.length) return { kind, bold: all === 1 ? "The agent answers." : `All ${all} agents answer.`, text: looked(), ...tail };
   return { kind, bold: `${up} of ${all} agents answer.`, text: away1(away), ...tail };

@@ -18,9 +18,8 @@ function tableRow(row, ctx) {
     cell("nb", row.podsTotal ? `${whole(row.pods)} of ${whole(row.podsTotal)}` : whole(row.pods)), cell("nb", since(row.firstSeen, ctx.now)));
 }
 
-/** Workloads that are drawn at a time: a long table comes bit by bit, so that the page answers meanwhile; and workloads of one
- *  table on paper, because browsers take very long to break a longer one into pages. */
-const CHUNK = 80, PAPER = 30;
+/** Workloads that are drawn at a time: a long table comes bit by bit, so that the page answers meanwhile. */
+const CHUNK = 80;
 
 const head = () => el("thead", {}, el("tr", {}, HEADS.map((text) => el("th", { scope: "col", class: text === "Connections" ? "num" : null }, text))));
 
@@ -31,11 +30,10 @@ function body({ key, rows }, ctx) {
 
 /** Draws the table into `host`; `ctx` as for `drawList`. On paper all of it comes at once. */
 export function drawTable(host, ctx) {
-  const root = part(host, "table", () => {}), groups = grouped(ctx.rows.filter((row) => row.code)), { printing } = ctx.state;
+  const root = part(host, "table", (made) => made.append(el("table"))), groups = grouped(ctx.rows.filter((row) => row.code));
   Object.assign(root, { ctx, most: root.most ?? CHUNK });
+  const most = ctx.state.printing ? groups.length : root.most;
   clearTimeout(root.timer);
-  if (!printing && groups.length > root.most) root.timer = setTimeout(() => { root.most += CHUNK; if (root.isConnected) drawTable(host, root.ctx); }, 30);
-  const size = printing ? PAPER : Math.max(1, root.most), slices = Array.from({ length: printing ? Math.ceil(groups.length / size) : 1 }, (_, i) => groups.slice(i * size, (i + 1) * size));
-  keyed(root, slices.map((_, i) => ({ key: `table ${i}`, sign: "", make: () => el("table") })));
-  slices.forEach((slice, i) => keyed(root.children[i], [{ key: "head", sign: "", make: head }, ...slice.map((one) => body(one, ctx))]));
+  if (groups.length > most) root.timer = setTimeout(() => { root.most += CHUNK; if (root.isConnected) drawTable(host, root.ctx); }, 30);
+  keyed(root.firstElementChild, [{ key: "head", sign: "", make: head }, ...groups.slice(0, most).map((one) => body(one, ctx))]);
 }

@@ -204,6 +204,5 @@ export function story(row, now) {
     : row.exposure === "loopback" ? "Only the pod’s own containers can reach it, and none has called it"
     : row.policy === "blocked" ? "A NetworkPolicy keeps everybody out, and nobody has called it"
     : isGone(row) && row.state !== "resolved" ? "Nobody has called it" : "Nobody has called it so far";
-  const end = row.state === "resolved" ? "It was resolved: the port is closed or declared now." : "";
-  return [`${opening(row, now)}.`, `${called}.`, end].filter(Boolean).join(" ");
+  return `${opening(row, now)}. ${called}.`;
 }
