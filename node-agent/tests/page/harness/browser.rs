@@ -73,7 +73,10 @@ impl Browser {
             .expect("a browser starts");
         let browser = Self { client: Some(client), profile };
         browser.devtools("Page.addScriptToEvaluateOnNewDocument", json!({"source": WITNESS})).await;
-        browser.devtools("Browser.grantPermissions", json!({"permissions": ["clipboardReadWrite"]})).await;
+        let clipboard = json!({"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]});
+        browser.devtools("Browser.grantPermissions", clipboard).await;
+        // The clipboard is only for a page that has the focus.
+        browser.devtools("Emulation.setFocusEmulationEnabled", json!({"enabled": true})).await;
         browser
     }
 

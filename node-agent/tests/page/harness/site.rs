@@ -34,11 +34,11 @@ impl Site {
         format!("http://{}/{mark}{query}", self.address)
     }
 
-    /// Returns true if the URL is one of this server, or no request to any.
-    pub fn owns(&self, url: &str) -> bool {
-        url.starts_with(&format!("http://{}/", self.address))
-            || url.starts_with("data:")
-            || url.starts_with("about:")
+    /// Returns true if a request for the URL would leave the browser for another server than this one.
+    pub fn is_elsewhere(&self, url: &str) -> bool {
+        let is_asked =
+            ["http:", "https:", "ws:", "wss:", "ftp:"].iter().any(|scheme| url.starts_with(scheme));
+        is_asked && !url.starts_with(&format!("http://{}/", self.address))
     }
 
     /// Returns the answer to a GET.

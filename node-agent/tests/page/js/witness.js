@@ -21,7 +21,7 @@
   // The name of an element for messages.
   const nameOf = (element) => {
     const text = (element.getAttribute("aria-label") ?? element.textContent ?? "").trim().replace(/\s+/g, " ");
-    const classes = [...element.classList].map((name) => `.${name}`).join("");
+    const classes = [...element.classList].filter((name) => name !== "lit").map((name) => `.${name}`).join("");
     return `<${element.tagName.toLowerCase()}${element.id ? `#${element.id}` : ""}${classes}> "${text.slice(0, 60)}"`;
   };
   // When the first row, or the words that there is none, could be used: milliseconds after the start of the navigation.
