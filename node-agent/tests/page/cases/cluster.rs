@@ -99,8 +99,7 @@ async fn hundred(driver: String) {
     ));
     assert!(heap <= HEAP, "{heap} MB");
     assert_eq!(page.gate.passed("/v1/watch").len(), 1, "the first tab has one stream");
-    let second = browser.client().new_window(true).await.expect("a tab").handle;
-    browser.client().switch_to_window(second).await.expect("switches");
+    browser.second_tab().await;
     browser.open(&format!("{}/", page.gate.url())).await;
     browser
         .until(

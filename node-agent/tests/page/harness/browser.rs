@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use fantoccini::actions::{InputSource, KeyAction, KeyActions};
+use fantoccini::wd::WindowHandle;
 use fantoccini::{Client, ClientBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde::de::DeserializeOwned;
@@ -72,12 +73,26 @@ impl Browser {
             .await
             .expect("a browser starts");
         let browser = Self { client: Some(client), profile };
-        browser.devtools("Page.addScriptToEvaluateOnNewDocument", json!({"source": WITNESS})).await;
+        browser.prepare_tab().await;
         let clipboard = json!({"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]});
         browser.devtools("Browser.grantPermissions", clipboard).await;
-        // The clipboard is only for a page that has the focus.
-        browser.devtools("Emulation.setFocusEmulationEnabled", json!({"enabled": true})).await;
         browser
+    }
+
+    /// Prepares the tab before its first page.
+    async fn prepare_tab(&self) {
+        self.devtools("Page.addScriptToEvaluateOnNewDocument", json!({"source": WITNESS})).await;
+        // Some things, such as the clipboard, are only for a page that has the focus.
+        self.devtools("Emulation.setFocusEmulationEnabled", json!({"enabled": true})).await;
+    }
+
+    /// Opens a second tab and goes on in it. Returns the first and the second.
+    pub async fn second_tab(&self) -> (WindowHandle, WindowHandle) {
+        let first = self.client().window().await.expect("a tab");
+        let second = self.client().new_window(true).await.expect("a tab").handle;
+        self.client().switch_to_window(second.clone()).await.expect("switches");
+        self.prepare_tab().await;
+        (first, second)
     }
 
     pub fn client(&self) -> &Client {
