@@ -21,7 +21,7 @@ pub fn cases(driver: &str) -> Vec<Trial> {
 /// What the page shows, as far as the URL decides it.
 const SHOWN: &str = "return JSON.stringify({
     pressed: page.all('[aria-pressed=true], [aria-selected=true], [aria-current=true]').map(page.nameOf),
-    rows: page.all('[data-open], table tbody tr').map((at) => at.innerText.replace(/\\s+/g, ' ')),
+    rows: page.all('.side [data-open], #table tbody tr').map((at) => at.innerText.replace(/\\s+/g, ' ')),
     heading: document.querySelector('h1').innerText, detail: page.all('.side h2').map((at) => at.innerText),
     q: document.querySelector('input[type=search]').value })";
 
