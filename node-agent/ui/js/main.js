@@ -130,19 +130,17 @@ let timer = 0, cost = 0, drawnAt = 0;
 /** Draws soon: changes that come together are drawn once, and drawing takes a fifth of the time at most. */
 function later() {
   if (timer) return;
-  const rest = Math.max(0, drawnAt + Math.min(cost * 4, 2000) - performance.now());
+  const rest = Math.max(0, drawnAt + Math.min(cost * 4, 1000) - performance.now());
   timer = setTimeout(() => {
     timer = 0;
-    // A text that is being selected must not be taken away from under the pointer.
-    if (!getSelection().isCollapsed && at("side").contains(getSelection().anchorNode) && rest < 5000) { drawnAt = performance.now(); cost = 100; later(); return; }
+    const began = performance.now();
     drawNow();
+    cost = performance.now() - began;
   }, document.hidden ? 2000 : Math.max(16, rest));
 }
 function drawNow() {
-  const began = performance.now();
   draw();
   drawnAt = performance.now();
-  cost = drawnAt - began;
 }
 
 /** Opens the next or previous finding. */

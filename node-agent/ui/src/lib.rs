@@ -108,7 +108,11 @@ mod tests {
     #[test]
     fn the_page_loads_every_file_at_once() {
         for file in FILES {
-            assert!(PAGE.text.contains(&format!("\"/ui/{}\"", file.name)), "page.html does not name {}", file.name);
+            assert!(
+                PAGE.text.contains(&format!("\"/ui/{}\"", file.name)),
+                "page.html does not name {}",
+                file.name
+            );
         }
     }
 
