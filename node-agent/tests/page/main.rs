@@ -1,12 +1,6 @@
 //! The page tier: the page in a headless Chromium that chromedriver steers, with servers that stand in for agents and with
 //! the agent itself. `cargo xtask test --tier page` runs it.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
+#![expect(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod cases;
 mod harness;
@@ -22,7 +16,6 @@ mod cluster;
 mod kernel;
 #[path = "../http_api/model.rs"]
 #[expect(dead_code, reason = "shared with the http tests, which use more of it")]
-mod model;
 #[path = "../http_api/served.rs"]
 #[expect(dead_code, reason = "shared with the http tests, which use more of it")]
 mod served;
