@@ -15,7 +15,7 @@ mod cluster;
 #[expect(dead_code, reason = "shared with the kernel tier, which uses more of it")]
 mod kernel;
 #[path = "../http_api/model.rs"]
-#[expect(dead_code, reason = "shared with the http tests, which use more of it")]
+mod model;
 #[path = "../http_api/served.rs"]
 #[expect(dead_code, reason = "shared with the http tests, which use more of it")]
 mod served;
