@@ -17,7 +17,9 @@
       && style.clipPath !== "inset(50%)" && box.width > 0 && box.height > 0;
   };
   const all = (selector, within = document) => [...within.querySelectorAll(selector)].filter(isSeen);
-  const isDrawn = () => document.readyState === "complete" && /^(?!Asking)\S/u.test(document.querySelector("h1")?.textContent ?? "");
+  // Sentence and strip say more than that the agents are asked.
+  const isDrawn = () => document.readyState === "complete"
+    && ["h1", "#strip"].every((place) => /^(?!Asking)\S/u.test(document.querySelector(place)?.textContent.trim() ?? ""));
   // The name of an element for messages.
   const nameOf = (element) => {
     const text = (element.getAttribute("aria-label") ?? element.textContent ?? "").trim().replace(/\s+/g, " ");
