@@ -9,6 +9,9 @@ let last = 0, timer = 0;
 function say() {
   timer = 0;
   last = Date.now();
+  // What is outside an open dialog is not read out.
+  const home = document.querySelector("dialog[open]") ?? document.body;
+  if (at("status").parentNode !== home) home.append(at("status"));
   at("status").textContent = shown([...waiting.values()].map(({ text }) => text).join(" "));
   for (const { said } of waiting.values()) said?.();
   waiting.clear();
@@ -24,9 +27,12 @@ export function announce(kind, text, { now = false, said } = {}) {
 let toast = 0;
 /** Shows and announces for some seconds what was done, such as "Link copied". */
 export function done(text) {
-  at("toast").textContent = shown(text);
-  at("toast").hidden = false;
+  const box = at("toast");
+  box.textContent = shown(text);
+  // The newest popover stands above an open dialog.
+  if (box.matches(":popover-open")) box.hidePopover();
+  box.showPopover();
   clearTimeout(toast);
-  toast = setTimeout(() => { at("toast").hidden = true; }, 3000);
+  toast = setTimeout(() => box.hidePopover(), 3000);
   announce("done", text, { now: true });
 }

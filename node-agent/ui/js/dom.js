@@ -19,9 +19,12 @@ export function add(parent, ...children) {
   return parent;
 }
 
+/** Attributes that are read out or shown. */
+const TEXTS = new Set(["aria-label", "title", "placeholder"]);
+
 function attributed(made, attributes) {
   for (const [key, value] of Object.entries(attributes ?? {})) {
-    if (value !== undefined && value !== null && value !== false) made.setAttribute(key, value === true ? "" : value);
+    if (value !== undefined && value !== null && value !== false) made.setAttribute(key, value === true ? "" : TEXTS.has(key) ? shown(value) : value);
   }
   return made;
 }

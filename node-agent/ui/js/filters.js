@@ -80,7 +80,7 @@ function build(host) {
   const field = el("input", { id: "q", type: "search", placeholder: "Name, port, process, image, address", autocomplete: "off", spellcheck: "false", maxlength: 512 });
   host.replaceChildren(
     el("label", { class: "field" }, el("span", { class: "sr" }, "Filter by name, port, process, image or address; a leading minus excludes"), glass, field, el("kbd", { "aria-hidden": "true" }, "/")),
-    el("div", { class: "sevs", role: "group", "aria-label": "Severity" }, SEVERITIES.map((severity) => button({ severity }, { class: "sev" }, mark({ severity }), el("b", {}), el("span", {}, severity)))),
+    el("div", { class: "sevs", role: "group", "aria-label": "Severity" }, SEVERITIES.map((severity) => button({ severity }, { class: "sev" }, mark({ severity }), el("span", {}, severity), " ", el("b")))),
     ...MENUS.map((menu) => el("div", { class: "menu wide" }, button({ menu: menu.name }, { class: "pick", "aria-expanded": "false" }, menu.title, " ", el("b", { class: "cut" })))),
     el("div", { class: "chips", id: "chips", role: "group", "aria-label": "Active filters", hidden: true }),
   );

@@ -51,7 +51,7 @@ function optionsOf(name, rows, filters) {
 const WORDS = { outside: "outside the cluster", nodes: "the nodes" };
 const option = (name, { value, n }) => el("li", { class: "opt" },
   el("label", {}, Object.assign(el("input", { type: "checkbox", value }), { name }), bdi(WORDS[value] ?? value, { class: "cut" }), el("span", { class: "n" }, n)),
-  button({ not: value, name }, { class: "not", "aria-label": `Exclude ${value}`, title: "Exclude" }, "not"));
+  button({ not: value, name }, { class: "not", "aria-label": `not ${value}`, title: `Exclude ${value}` }, "not"));
 
 function valuesBody(menu, rows, filters) {
   const options = optionsOf(menu.name, rows, filters), list = el("ul", { class: "opts" }), rest = el("p", { class: "mute small" });

@@ -50,7 +50,7 @@ export function openDialog(id, title, body) {
     dialog = el("dialog", { id, class: "dialog card", "aria-labelledby": `${id}-title` });
     document.body.append(dialog);
     dialog.addEventListener("click", (event) => { if (event.target === dialog || event.target.closest("[data-close]")) dialog.close(); });
-    dialog.addEventListener("close", () => { dialog.replaceChildren(); if (document.activeElement === document.body) at("main").focus({ preventScroll: true }); });
+    dialog.addEventListener("close", () => { document.body.append(at("status")); dialog.replaceChildren(); if (document.activeElement === document.body) at("main").focus({ preventScroll: true }); });
   }
   dialog.replaceChildren(el("header", {}, el("h2", { id: `${id}-title`, tabindex: "-1", autofocus: true }, title), button({ close: "" }, { class: "plain", "aria-label": "Close" }, "✕")), el("div", { class: "in" }, body()));
   dialog.showModal();
