@@ -33,7 +33,7 @@ pub fn cases(driver: &str) -> Vec<Trial> {
     };
     let mut cases: Vec<Trial> = STATES.iter().filter(|state| !state.waits).map(of_state).collect();
     cases.push(case("contrast/marks_are_told_apart_without_colour_vision", driver, marks));
-    cases.push(case("contrast/marks_and_texts_stay_with_forced_colours", driver, forced));
+    cases.push(case("contrast/marks_and_states_stay_with_forced_colours", driver, forced));
     cases
 }
 
@@ -126,8 +126,7 @@ async fn forced(driver: String) {
             browser.run("return matchMedia('(forced-colors: active)').matches", &[]).await,
             json!(true)
         );
-        let Judgement { judged, weak } = judge(&browser).await;
-        assert!(judged > 10 && weak.is_empty(), "{}: {weak:#?}", theme.name());
+        // The browser chooses the colours of texts and what is behind them: marks and states are the page's.
         // What presses shows its state by more than its background, which forced colours take away.
         let hidden = "return page.all('[aria-pressed=true]').filter((on) => {
             const off = page.all('[aria-pressed=false]', on.parentElement)[0];
