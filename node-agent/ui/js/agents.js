@@ -6,8 +6,8 @@ import { since } from "./words.js";
 
 /** Maximum number of agents that are listed; those with trouble come first. */
 const MOST = 1000;
-const ORDER = { down: 0, starting: 1, asking: 2, up: 3 };
-const WORDS = { up: "answers", down: "silent", starting: "starting", asking: "being asked" };
+const ORDER = { __proto__: null, down: 0, starting: 1, asking: 2, up: 3 };
+const WORDS = { __proto__: null, up: "answers", down: "silent", starting: "starting", asking: "being asked" };
 
 function line(agent) {
   const lost = Object.entries(agent.lost ?? {}).filter(([, n]) => n > 0).map(([reason, n]) => `${n.toLocaleString("en")} ${reason}`);

@@ -23,9 +23,9 @@ const NAMES = {
   fold: ({ of }) => ["at fold", null, [el("span", { class: "cut" }, of.text)]],
   caller: ({ of }, isNarrow) => ["at caller", of.label, [bdi(of.name, { class: "cut name" }), !isNarrow && of.sub && el("span", { class: "sub cut" }, of.sub), of.hub && el("span", { class: "foot" }, of.hub)]],
   workload: ({ of }) => [of.inline ? "at inline" : "at workload", `Workload ${of.name}${of.sub ? `, ${of.sub}` : ""}`, [el("b", { class: "cut" }, bdi(of.name)), el("small", { class: "cut" }, of.sub)]],
-  port: ({ of }) => [`at port ${of.severity ? "" : "declared"}`, of.label, [mark(of), of.title && bdi(of.title, { class: "no cut" }),
+  port: ({ of }, isNarrow) => [`at port${of.severity ? "" : " declared"}${of.silent ? " silent" : ""}`, of.label, [mark(of), of.title && bdi(of.title, { class: "no cut" }),
     of.port && el("span", { class: "no" }, of.port, el("span", { class: of.protocol === "TCP" ? "tcp" : "" }, `/${of.protocol}`)), of.by && bdi(of.by, { class: "by cut" }),
-    of.tally && el("span", { class: "tally" }, of.tally.slice(0, 3).flatMap(({ severity, n }) => [mark({ severity }, 10), String(n)])), noted(of)]],
+    of.tally && el("span", { class: "tally" }, of.tally.slice(0, isNarrow ? 2 : 3).flatMap(({ severity, n }) => [mark({ severity }, 10), String(n)])), noted(of)]],
 };
 const IS_BUTTON = new Set(["fold", "caller", "workload", "port"]);
 
@@ -50,12 +50,23 @@ const signature = ({ of, x, y, width }) => JSON.stringify([x, y, width, typeof o
 function flow(L, edge, y1, y2, width) {
   const x1 = L.col.caller, end = L.col.coast - (edge.severity ? 9 : 5) + (edge.row.inland ? 20 : 0), mid = (x1 + L.col.coast) / 2;
   const isNode = last.shown.callers.get(edge.from)?.origin === "node";
-  const kind = `flow ${edge.severity ? `hot ${edge.severity}` : "declared"}${edge.ghost ? " ghost" : isNode ? " node" : ""}`;
+  const kind = `flow${edge.row.silent ? " silent" : ""} ${edge.severity ? `hot ${edge.severity}` : "declared"}${edge.ghost ? " ghost" : isNode ? " node" : ""}`;
   return svg("path", { class: kind, d: `M${x1 + 3} ${y1.toFixed(1)}C${mid} ${y1.toFixed(1)} ${mid} ${y2.toFixed(1)} ${end} ${y2.toFixed(1)}`, "stroke-width": (edge.ghost ? 1.5 : isNode ? 2.5 : width).toFixed(1) });
 }
 
-/** The ground and the lines. Leaves in `last.lines` and `last.bars` what can be lit. */
-function picture(L) {
+/** What the ground and the lines look like, as one text. */
+const groundSign = (L) => JSON.stringify([L.width, L.height, L.overview, L.bands.map(({ top, bottom }) => [top, bottom]), L.rows.map(({ y, wall, inland }) => [y, wall, inland]), L.works.map(({ top, bottom }) => [top, bottom]),
+  L.callers.map(({ id, y, bar }) => [id, y, bar.toFixed(1)]), L.edges.map((edge) => [edge.from, edge.row.id, edge.severity, edge.ghost, edge.row.silent, ...[edge.y1, edge.y2, edge.width].map((n) => n.toFixed(1))])]);
+/** Lines in the order in which they are drawn: the worst last. */
+const inOrder = (edges) => [...edges].sort((a, b) => order(b.severity) - order(a.severity));
+
+/** The ground and the lines. Leaves in `last.lines` and `last.bars` what can be lit. Returns the drawing of `before` if it is the same. */
+function picture(L, before) {
+  last.groundSign = groundSign(L);
+  if (before?.groundSign === last.groundSign) {
+    Object.assign(last, { ground: before.ground, bars: before.bars, counts: before.counts, lines: inOrder(L.edges).map((edge, i) => ({ edge, node: before.lines[i].node })) });
+    return last.ground;
+  }
   const { col, width, height } = L, x1 = col.caller, x2 = col.coast;
   const fade = (id, from, to) => svg("linearGradient", { id, gradientUnits: "userSpaceOnUse", x1: x2, x2: Math.min(width, x2 + 170), y1: 0, y2: 0 }, svg("stop", { offset: 0, class: from }), svg("stop", { offset: 1, class: to }));
   const ground = svg("svg", { viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" }, fade("g-coast", "s-coast", "s-land"), fade("g-wave", "s-wave", "s-none"));
@@ -63,7 +74,7 @@ function picture(L) {
     const r = 10, edge = (d) => `M${width} ${top - d}H${x2 + r - d}Q${x2 - d} ${top - d} ${x2 - d} ${top + r - d}V${bottom - r + d}Q${x2 - d} ${bottom + d} ${x2 + r - d} ${bottom + d}H${width}`;
     ground.append(svg("path", { class: "land", d: `${edge(0)}Z` }), svg("path", { class: "wave", d: edge(4) }), svg("path", { class: "coast", d: edge(0) }));
   }
-  last.lines = [...L.edges].sort((a, b) => order(b.severity) - order(a.severity)).map((edge) => {
+  last.lines = inOrder(L.edges).map((edge) => {
     const caller = edge.ghost && L.callers.find((one) => one.id === edge.from);
     return { edge, node: caller ? flow(L, edge, caller.y, edge.row.y, 1.5) : flow(L, edge, edge.y1, edge.y2, edge.width) };
   });
@@ -77,6 +88,7 @@ function picture(L) {
   for (const row of L.rows) if (row.wall) ground.append(svg("line", { class: "wall", x1: x2 - 12 + (row.inland ? 22 : 0), x2: x2 - 12 + (row.inland ? 22 : 0), y1: row.y - 7, y2: row.y + 7 }));
   last.counts = svg("g", {});
   ground.append(last.counts);
+  last.ground = ground;
   return ground;
 }
 
@@ -88,18 +100,20 @@ function heads(L) {
     else made.style.left = `${x}px`;
     return made;
   };
-  return [head("Callers", L.col.caller - 9, true), head(L.overview ? "Namespaces and their findings" : "Ports", L.col.coast + 14), !L.overview && !L.isNarrow && head("Workloads", L.col.work + 10)];
+  return [head("Callers", L.col.caller - 9, true), head(!L.overview ? "Ports" : L.isNarrow ? "Namespaces" : "Namespaces and their findings", L.col.coast + 14), !L.overview && !L.isNarrow && head("Workloads", L.col.work + 10)];
 }
 
-/** What shapes and places mean, how many lines are left out, and a way back from opened folds. */
-function legend(unlisted, folds) {
+/** What the shapes and places that are drawn mean, how many lines are left out, and a way back from opened folds. */
+function legend({ L, shown: { unlisted } }, folds) {
   const line = (width) => svg("svg", { width: 18, height: 10, "aria-hidden": "true" }, svg("line", { class: "flow declared", x1: 0, x2: 18, y1: 5, y2: 5, "stroke-width": width }));
   const wall = svg("svg", { width: 8, height: 12, "aria-hidden": "true" }, svg("line", { class: "wall", x1: 4, x2: 4, y1: 1, y2: 11 }));
+  const has = (test) => L.rows.some(test), say = (isDrawn, ...parts) => isDrawn && el("span", {}, parts);
   return [
-    el("span", {}, mark({}, 12), "declared"), el("span", {}, mark({ severity: "medium", state: "suppressed" }, 11), "accepted"), el("span", {}, mark({ severity: "info", gone: true }, 12), "nobody listens"),
-    el("span", {}, wall, "policy keeps out"), el("span", {}, "inland: loopback"), el("span", {}, el("span", { class: "foot", "aria-hidden": "true" }, "a"), "its lines on hover"),
-    unlisted > 0 && el("span", {}, `${many(unlisted, "thin line")} not drawn`), folds.size > 0 && button({ unfold: "" }, { class: "link" }, "Fold all again"),
-    el("span", { class: "end" }, "connections", line(1.2), "1", line(4.5), "1k", line(7.8), "1M"),
+    say(has((row) => !row.severity), mark({}, 12), "declared"), say(has((row) => row.severity && row.state === "suppressed"), mark({ severity: "medium", state: "suppressed" }, 11), "accepted"),
+    say(has((row) => row.severity && row.gone), mark({ severity: "info", gone: true }, 12), "nobody listens"), say(has((row) => row.silent), el("span", { class: "silent" }, mark({ severity: "medium" }, 11)), "node silent, as last known"),
+    say(has((row) => row.wall), wall, "policy keeps out"), say(has((row) => row.inland), "inland: loopback"), say(has((row) => row.hubs?.length), el("span", { class: "foot", "aria-hidden": "true" }, "a"), "its lines on hover"),
+    say(unlisted > 0, `${many(unlisted, "thin line")} not drawn`), folds.size > 0 && button({ unfold: "" }, { class: "link" }, "Fold all again"),
+    L.edges.length > 0 && el("span", { class: "end" }, "connections", line(1.2), "1", line(4.5), "1k", line(7.8), "1M"),
   ];
 }
 
@@ -138,13 +152,15 @@ export const lightRow = (fingerprint) => light((fingerprint && last?.shown.rowOf
 
 /** The name that an event is about. */
 const nameOf = (event) => {
-  const hit = event.target.closest?.("button[data-name]");
-  return hit && last?.names.get(hit.dataset.name)?.name;
+  const hit = event.target?.closest?.("button[data-name]");
+  return hit ? last?.names.get(hit.dataset.name)?.name : undefined;
 };
+/** What lights the path of a name; null if it has none, or if the name is not there any more. */
 const pathOf = (name) => ({ port: { row: name?.of.id }, caller: { caller: name?.of.id }, workload: { workload: name?.of.id } })[name?.kind] ?? null;
 
 /** The button of a name; if it is gone, such as that of a fold that opened, the one of the same column that stands nearest. */
-function standIn(gone) {
+function nearest(gone) {
+  if (!gone) return null;
   const isCaller = gone.kind === "caller", far = ({ name }) => Math.abs(name.y - gone.y);
   return [...last.names.values()].filter(({ name }) => (isCaller ? name.kind === "caller" : name.kind === "port" || name.kind === "fold")).sort((a, b) => far(a) - far(b))[0]?.node;
 }
@@ -152,7 +168,8 @@ function standIn(gone) {
 /** Opens what was chosen: the detail of a port, a fold, a namespace; a caller or a workload stays lit. */
 function choose(name) {
   const { of, kind } = name, open = (id) => go({ folds: new Set([...state.folds, id]) });
-  if (of.ns !== undefined && kind === "port") go({ filters: { ...state.filters, namespace: [of.ns] } });
+  // Rows without a namespace have no filter: the table lists them.
+  if (of.ns !== undefined && kind === "port") go(of.ns ? { filters: { ...state.filters, namespace: [of.ns] } } : { view: "table" });
   else if (kind === "fold") (of.id === "table" ? go({ view: "table" }) : open(of.id));
   else if (kind === "port" && of.fold) open(of.foldId ?? of.id);
   else if (kind === "port") go({ port: of.id });
@@ -250,14 +267,14 @@ export function drawChart(host, input) {
   parts.chart.style.height = `${L.height}px`;
   parts.chart.classList.toggle("overview", Boolean(L.overview));
   parts.chart.classList.toggle("slim", L.isNarrow);
-  const ground = picture(L), made = drawNames(L, before);
+  const ground = picture(L, before), made = drawNames(L, before);
   if (made) {
     fill(parts.heads, heads(L));
     fill(parts.chart, ground, made);
     const first = last.names.get(stop)?.node ?? parts.chart.querySelector("[aria-label=Ports] button") ?? parts.chart.querySelector("button");
     if (first) stopAt(first);
-    if (focused) (last.names.get(focused)?.node ?? standIn(before.names.get(focused).name) ?? first)?.focus({ preventScroll: true });
-  } else parts.chart.querySelector("svg").replaceWith(ground);
-  fill(parts.legend, legend(shownNow.unlisted, folds));
-  light((focused && pathOf(nameOf({ target: document.activeElement }))) || resting());
+    if (focused) (last.names.get(focused)?.node ?? nearest(before?.names.get(focused)?.name) ?? first)?.focus({ preventScroll: true });
+  } else if (ground !== before.ground) before.ground.replaceWith(ground);
+  fill(parts.legend, legend(last, folds));
+  light((focused && pathOf(nameOf({ target: document.activeElement }))) ?? resting());
 }

@@ -3,19 +3,22 @@
  * one: an event that arrives meanwhile is asked for afterwards. The stream is opened before the first list, so that nothing falls
  * between them.
  */
-import { changed, now, state, subscribe } from "./state.js";
+import { changed, now, state } from "./state.js";
 import { format } from "./filter.js";
 import { problem } from "./stream.js";
 import { shared } from "./tabs.js";
 import * as rows from "./rows.js";
+import { declaredFold, workloadName } from "./words.js";
 
 const WATCH = "/v1/watch?kind=Finding,AgentStatus,Loss,Agent,Traffic";
 /** Milliseconds for which changed rows are collected; between two readings of everything; between two of the agents; per request. */
 const GATHER = 15, PAUSE = 400, AGENTS = 1000, TIMEOUT = 30_000;
 /** Milliseconds after which the agents are asked again, if they could not be read. */
-const AGAIN = 5000;
+const AGENTS_RETRY = 5000;
 /** Fingerprints of one request, and of all that wait: with more, everything is read. */
 const BATCH = 100, MOST = 400;
+/** States that rows of one fingerprint may have. */
+const ANY_STATE = "state=open,suppressed,resolved";
 /** Declared ports that are listed one by one, and those of an opened fold. */
 const DECLARED = 64, FOLD = 1000;
 /** Fingerprints that are kept while paused; those beyond are not counted. */
@@ -30,7 +33,9 @@ const touched = new Set();
 let meanwhile = null;
 /** The request in flight, and the wait before it: what the user asks for ends both. */
 let running = false, flight = null, nap = new AbortController(), loaded = null, big = false, retry = () => {};
-let lastFull = 0, lastAgents = 0, agentsTimer = 0, agentsAgain = false, opened = false;
+let lastFull = 0, lastAgents = 0, agentsTimer = 0, agentsWanted = false, opened = false;
+/** The port of the URL that was asked for by itself, because the list does not hold it. */
+let sought = null;
 
 /** Asks for JSON. Throws with the reason in one line. */
 export async function ask(path, signal) {
@@ -59,6 +64,9 @@ function scope() {
   const own = big && state.filters.state.length ? state.filters.state.join(",") : states;
   return `${filters && `${filters}&`}state=${own}&declared=${DECLARED}`;
 }
+
+/** The filters but the severities, as one text. */
+export const othersThanSeverity = (filters) => format({ ...filters, severity: [] });
 
 /** Waits, at most until the signal is given. */
 const wait = (time, signal) => new Promise((done) => {
@@ -92,8 +100,9 @@ async function pump() {
     if (full) touched.clear(); else for (const fingerprint of batch) touched.delete(fingerprint);
     flight = new AbortController();
     meanwhile = new Map();
+    let why = null;
     try {
-      if (full) await readAll(kind === "user" || loading() ? "user" : "live", flight.signal); else await readRows(batch, flight.signal);
+      if (full) why = await readAll(kind === "user" || loading() ? "user" : "live", flight.signal); else why = await readRows(batch, flight.signal);
       failed = 0;
     } catch (error) {
       due = kind === "user" || due === "user" ? "user" : "live";
@@ -105,8 +114,16 @@ async function pump() {
       flight = null;
       meanwhile = null;
     }
+    if (why) tell(why);
   }
   running = false;
+}
+
+/** Has the page drawn. What goes wrong there is no failure of a reading, and must not end the readings. */
+function tell(why) {
+  try { changed(why); } catch (error) { reportError(error); }
+  // Filters, folds and port may have changed while the answer was on its way.
+  follow();
 }
 
 /** A list could not be read. The stream says the same more often than not; if it stands, the strip says this. */
@@ -115,6 +132,7 @@ function failure(error) {
   changed("live");
 }
 
+/** Reads everything. Returns `why` for `changed`. */
 async function readAll(kind, signal) {
   const query = scope(), answer = await ask(`/v1/chart?${query}`, signal);
   if (!big && answer.totals.unlisted > 0) {
@@ -122,29 +140,42 @@ async function readAll(kind, signal) {
     if (format(state.filters)) return readAll(kind, signal);
   }
   if (big && !format(state.filters) && answer.totals.unlisted === 0) big = false;
-  if (!big) state.totals = null; else if (!state.filters.severity.length) state.totals = answer.totals.open;
+  state.big = big;
+  if (!big) state.totals = null; else if (!state.filters.severity.length) state.totals = { filters: othersThanSeverity(state.filters), open: answer.totals.open };
   await openFolds(answer, signal);
   lastFull = Date.now();
-  loaded = scope();
+  loaded = query;
   state.failed = null;
-  settle(answer);
-  rows.replace(answer, kind);
-  again();
+  sought = null;
+  takeTime(answer);
+  for (const fingerprint of rows.replace(answer, kind).slice(0, MOST - touched.size)) touched.add(fingerprint);
+  countAgain();
   if (rows.size() > rows.MOST_ROWS) due = "user";
-  changed(kind);
+  return kind;
 }
 
+/** Reads rows by fingerprint, without filters: one that the filters hide now is not gone. */
 async function readRows(batch, signal) {
-  const base = loaded ?? scope(), answer = await ask(`/v1/chart?fingerprint=${batch.join(",")}&${base}`, signal);
-  settle(answer);
+  const answer = await ask(`/v1/chart?fingerprint=${batch.join(",")}&${ANY_STATE}&declared=${DECLARED}`, signal);
+  takeTime(answer);
   rows.merge(answer, batch);
-  again();
+  if (batch.includes(sought)) sought = null;
+  countAgain();
   state.failed = null;
-  changed("live");
+  return "live";
+}
+
+/** The port of the URL, if the list does not hold it: it may be resolved, or beyond what one answer lists. */
+async function seek(port) {
+  sought = port;
+  const answer = await ask(`/v1/chart?fingerprint=${encodeURIComponent(port)}&${ANY_STATE}&declared=${DECLARED}`).catch((error) => ({ failed: error.message }));
+  if (sought !== port || state.port !== port) return;
+  state.beyond = { fingerprint: port, row: answer.rows?.find((row) => row.fingerprint === port) ?? null, failed: answer.failed ?? null };
+  try { changed("live"); } catch (error) { reportError(error); }
 }
 
 /** Takes over the clock of an answer, and the nodes that it misses. */
-function settle(answer) {
+function takeTime(answer) {
   const time = Date.parse(answer.time);
   if (!Number.isNaN(time)) state.skew = time - Date.now();
   rows.roll(time);
@@ -152,50 +183,59 @@ function settle(answer) {
 }
 
 /** Applies once more the counts that arrived while the answer was on its way. */
-function again() {
+function countAgain() {
   if (meanwhile?.size) rows.count([...meanwhile.values()], now());
 }
 
-/** The declared ports of the opened folds that the answer only counts. */
+/** The query for the declared ports of a workload, or of a pod without one. Null if it has no name. */
+function foldQuery({ namespace, workload, pod }) {
+  const name = workload ? `workload=${encodeURIComponent(`${workload.kind}/${workload.name}`)}` : pod && `pod=${encodeURIComponent(pod)}`;
+  return name ? `${namespace ? `namespace=${encodeURIComponent(namespace)}&` : ""}${name}&declared=${FOLD}` : null;
+}
+
+/** Adds the declared ports of the opened folds that the answer only counts. What cannot be listed stays counted, and `unopened` says why. */
 async function openFolds(answer, signal) {
-  for (const fold of state.folds) {
-    const at = answer.declared.findIndex((ports) => fold === foldOf(ports));
-    if (at < 0) continue;
-    const { namespace, workload } = answer.declared[at];
-    const parts = [namespace && `namespace=${encodeURIComponent(namespace)}`, workload && `workload=${encodeURIComponent(workload.name)}`];
-    if (!workload) continue;
-    const more = await ask(`/v1/chart?${parts.filter(Boolean).join("&")}&declared=${FOLD}`, signal);
-    const known = new Set(answer.rows.map((row) => row.fingerprint));
-    answer.rows.push(...more.rows.filter((row) => !row.code && !known.has(row.fingerprint) && foldOf(row) === fold));
-    answer.declared.splice(at, 1);
+  state.unopened = new Map();
+  for (const ports of answer.declared.filter((one) => state.folds.has(declaredFold(one)))) {
+    const fold = declaredFold(ports), query = foldQuery(ports);
+    const more = query ? await ask(`/v1/chart?${query}`, signal).catch((error) => { if (signal.aborted) throw error; return { failed: error.message }; }) : { failed: "they belong to no known pod" };
+    const known = new Set(answer.rows.map((row) => row.fingerprint)), listed = (more.rows ?? []).filter((row) => !row.code && declaredFold(row) === fold);
+    if (!listed.length) {
+      state.unopened.set(fold, `The ${ports.ports.toLocaleString("en")} declared ports of ${workloadName(ports)} cannot be listed: ${more.failed ?? "they are too many, or are not there any more"}.`);
+      continue;
+    }
+    answer.rows.push(...listed.filter((row) => !known.has(row.fingerprint)));
+    answer.declared.splice(answer.declared.indexOf(ports), 1);
   }
 }
-/** Id of the fold of a workload's declared ports, as model.js gives it. */
-const foldOf = (ports) => `declared:${ports.namespace ?? ""}/${ports.workload?.name ?? ports.pod ?? ""}`;
 
-/** After filters or folds changed: reads anew if the rows that are here cannot answer. */
+/** After filters, folds or the port changed: asks for what the rows that are here cannot answer. */
 export function follow() {
-  const folded = (state.chart?.declared ?? []).some((ports) => ports.workload && state.folds.has(foldOf(ports)));
-  if (loaded !== null && (scope() !== loaded || folded)) want("user");
+  if (loaded === null) return;
+  for (const fold of state.unopened.keys()) if (!state.folds.has(fold)) state.unopened.delete(fold);
+  const isCounted = (state.chart?.declared ?? []).some((ports) => state.folds.has(declaredFold(ports)) && !state.unopened.has(declaredFold(ports)));
+  if (scope() !== loaded || isCounted) return want("user");
+  if (!state.port) sought = null;
+  else if (state.port !== sought && !flight && !due && !rows.has(state.port)) seek(state.port);
 }
 
 /** Reads the agents, at most once in a second; a call meanwhile is remembered. */
 function readAgents() {
-  agentsAgain = Boolean(agentsTimer);
+  agentsWanted = Boolean(agentsTimer);
   if (agentsTimer) return;
   agentsTimer = setTimeout(async () => {
-    agentsAgain = false;
+    agentsWanted = false;
     try {
       const before = asking(), answer = await ask("/v1/agents");
       state.agents = answer.items ?? [];
       if (before && !asking()) want("user");
       changed("live");
     } catch (error) {
-      if (error.status === 404) state.agents = []; else if (state.live.phase === "live") setTimeout(readAgents, AGAIN);
+      if (error.status === 404) state.agents = []; else if (state.live.phase === "live") setTimeout(readAgents, AGENTS_RETRY);
     }
     lastAgents = Date.now();
     agentsTimer = 0;
-    if (agentsAgain) readAgents();
+    if (agentsWanted) readAgents();
   }, Math.max(0, lastAgents + AGENTS - Date.now()));
 }
 
@@ -207,7 +247,7 @@ function agentChanged(agent) {
   changed("live");
 }
 
-function heard(name, data) {
+function takeEvent(name, data) {
   let said;
   try { said = JSON.parse(data); } catch { return want("live"); }
   if (name === "Agent" || name === "AgentStatus" || name === "Loss") {
@@ -222,6 +262,7 @@ function heard(name, data) {
   } else if (name === "Finding" && said.fingerprint) {
     touched.add(said.fingerprint);
     if (state.paused && state.paused.touched.size < KEPT) state.paused.touched.add(said.fingerprint);
+    else if (state.paused && !state.paused.touched.has(said.fingerprint)) state.paused.isMore = true;
     if (touched.size > KEPT) { touched.clear(); due ??= "live"; }
   } else if (name === "Finding") due ??= "live";
   if (state.paused) changed("live"); else pump();
@@ -237,7 +278,7 @@ function traffic({ items, time }) {
 /** Holds everything as it is, or shows what came meanwhile. */
 export function pause(on) {
   if (on === Boolean(state.paused)) return;
-  state.paused = on ? { since: Date.now(), touched: new Set(), all: false } : null;
+  state.paused = on ? { since: Date.now(), touched: new Set(), isMore: false, all: false } : null;
   if (!on) want("user");
   changed("user");
 }
@@ -257,23 +298,31 @@ export function tryNow() {
 }
 
 const details = new Map();
-/** What is known of a row beyond the list: `{finding, explanation, remedies, failed}`; null for what there is none of or did not come. */
-export function detail(row) {
-  const key = [row.fingerprint, row.findings?.[0], row.code, row.state, row.changedAt].join(" ");
-  if (details.has(key)) return details.get(key);
-  const failed = [], get = (path) => (path ? ask(path).catch((error) => { if (error.status !== 404) failed.push(error.message); return null; }) : null);
-  const id = row.findings?.[0] && encodeURIComponent(row.findings[0]);
+/**
+ * Asks for what is known of a row beyond the list. Calls `take(name, part, reason)` when a part comes: `finding`, `explanation` and
+ * `remedies`. A part is null if there is none, or if it did not come: then `reason` says why. `signal` ends the requests.
+ */
+export function detail(row, take, signal) {
+  const key = [row.fingerprint, row.findings?.[0], row.code, row.state, row.changedAt].join(" "), kept = details.get(key);
+  if (kept) return kept.forEach((part, name) => take(name, part, null));
+  const id = row.findings?.[0] && encodeURIComponent(row.findings[0]), parts = new Map();
   const target = row.namespace && row.pod && row.port ? `${row.namespace}/${row.pod}:${row.port}${row.protocol && row.protocol !== "TCP" ? `/${row.protocol.toLowerCase()}` : ""}` : null;
-  const asked = Promise.all([get(id && `/v1/findings/${id}`), get(target && `/v1/explain?target=${encodeURIComponent(target)}`), get(id && `/v1/findings/${id}/remedies`)])
-    .then(([finding, explanation, remedies]) => { if (failed.length) details.delete(key); return { finding, explanation, remedies, failed: failed[0] ?? null }; });
-  details.set(key, asked);
-  if (details.size > DETAILS) details.delete(details.keys().next().value);
-  return asked;
+  const paths = { finding: id && `/v1/findings/${id}`, explanation: target && `/v1/explain?target=${encodeURIComponent(target)}`, remedies: id && `/v1/findings/${id}/remedies` };
+  for (const [name, path] of Object.entries(paths)) {
+    const came = (part, reason) => {
+      if (signal?.aborted) return;
+      if (!reason) parts.set(name, part);
+      if (parts.size === Object.keys(paths).length) details.set(key, parts);
+      if (details.size > DETAILS) details.delete(details.keys().next().value);
+      take(name, part, reason);
+    };
+    if (path) ask(path, signal).then((part) => came(part, null), (error) => came(null, error.status === 404 ? null : error.message));
+    else came(null, null);
+  }
 }
 
-/** Begins: first the stream, then the lists. `onChange(why)` is called after each change. */
-export function start(onChange) {
-  if (onChange) subscribe(onChange);
+/** Begins: first the stream, then the lists. */
+export function start() {
   retry = shared(WATCH, {
     open: () => {
       const first = !opened;
@@ -290,10 +339,11 @@ export function start(onChange) {
       state.live = { phase: "lost", since, nextTry, reason };
       changed("live");
     },
-    event: heard,
+    event: takeEvent,
   });
   // A stream that is refused, or a leading tab that does not answer, must not keep the lists away.
   setTimeout(() => { if (!opened) { want("user"); readAgents(); } }, 1500);
-  setInterval(() => { if (rows.roll(now())) changed("live"); }, 15_000);
+  // While nothing is told, nothing is known of the minutes that go by.
+  setInterval(() => { if (state.live.phase === "live" && !state.paused && rows.roll(now())) changed("live"); }, 15_000);
   addEventListener("online", () => retry());
 }

@@ -5,25 +5,41 @@
 import { detail } from "./data.js";
 import { bdi, button, el, shown, svg } from "./dom.js";
 import { copy } from "./export.js";
-import { keyed, number, part, phrase } from "./list.js";
+import { keepNear, keyed, number, part, phrase } from "./list.js";
 import { bars, mark } from "./marks.js";
-import { ago, bytes, callerName, count, door, guess, isGone, many, server, short, since, standing, story, unit, whole, workloadName } from "./words.js";
+import { ago, bytes, callerName, clock, count, door, guess, isGone, lastKnown, many, perMinute, server, short, since, standing, story, unit, whole, workloadName } from "./words.js";
 
-const TABS = { "shut-out": "Shut it out", declare: "Declare it", accept: "Accept it" };
+const TABS = { __proto__: null, "shut-out": "Shut it out", declare: "Declare it", accept: "Accept it" };
 const NOBODY = "nobody so far";
 
-/** The open detail: what was asked for (`{ finding, explanation, remedies, failed }`, null while it is under
- *  way), and the chosen tab. */
-let open = { fingerprint: null, more: null, asked: null, tab: 0 };
+/**
+ * The detail that stands here: `more` are the parts that came (`finding`, `explanation`, `remedies`; null is none, a part under way is
+ * missing), `failed` the reasons of those that did not, `tab` the chosen draft, `asked` what they were asked for.
+ */
+let current = null;
+const begin = (fingerprint) => {
+  current?.requests?.abort();
+  current = { fingerprint, more: {}, failed: {}, tab: 0, asked: null, requests: null };
+};
 
-/** Asks for the rest, once for each state of the row. */
+/** Asks for the rest, once for each state of the row. What is there stays until the new part comes. */
 function ask(row, redraw) {
-  const key = [row.fingerprint, row.findings?.[0], row.code, row.state].join(" ");
-  if (open.asked === key || row.left) return;
-  open.asked = key;
-  const mine = open, take = (more) => { if (open === mine && open.asked === key) { open.more = more; redraw(); } };
-  detail(row).then(take, (error) => take({ failed: error.message }));
+  const asked = [row.fingerprint, row.findings?.[0], row.code, row.state, row.changedAt].join(" "), mine = current;
+  if (mine.asked === asked || row.left) return;
+  mine.requests?.abort();
+  mine.asked = asked;
+  mine.requests = new AbortController();
+  detail(row, (name, part, reason) => {
+    mine.more = { ...mine.more, [name]: part };
+    mine.failed = { ...mine.failed, [name]: reason };
+    if (current === mine) redraw();
+  }, mine.requests.signal);
 }
+
+/** True while one of these parts is under way. */
+const isUnderWay = (row, ...names) => !row.left && names.some((name) => current.more[name] === undefined);
+/** Says that something did not come, with a way to ask for it again. */
+const failure = (text) => el("p", { class: "hint warn" }, phrase(text), ". ", button({ again: "" }, { class: "link" }, "Try again"));
 
 /** `203.0.113.9, outside the cluster`. */
 function callerText(row, peers) {
@@ -44,8 +60,8 @@ function doorText(entry, via) {
 }
 
 /** The steps from the caller to the process: `[[what, text], …]`. */
-function way(row, more) {
-  const finding = more?.finding, end = more?.explanation?.ends?.find((one) => one.port === row.port && (!row.protocol || one.protocol === row.protocol)) ?? more?.explanation?.ends?.[0];
+function way(row, { finding, explanation }) {
+  const end = explanation?.ends?.find((one) => one.port === row.port && (!row.protocol || one.protocol === row.protocol)) ?? explanation?.ends?.[0];
   const [caller, via] = callerText(row, finding?.traffic?.peers), doors = end?.doors ?? [], taken = doors.find((one) => via && one.kind === via.kind && one.port === via.port) ?? doors.find((one) => !via && one.kind === row.callers?.[0]?.via) ?? (via ? null : doors[0]);
   const listener = end?.listener ?? finding?.listener, { process } = listener ?? {}, service = taken?.service ?? null, pod = end?.pod ?? finding?.pod;
   const steps = [["Caller", caller], ["Door", doorText(taken, via) + (doors.length > 1 ? `; ${many(doors.length - 1, "more way", "more ways")} in` : "")]];
@@ -60,13 +76,12 @@ function way(row, more) {
 
 /** Connections per minute of the last hour, and the sums. */
 function traffic(row, ctx) {
-  const minutes = [...Array(60).fill(0), ...(row.minutes ?? [])].slice(-60), max = Math.max(...minutes), [some, none] = bars(minutes, 456 / 60, 5, 40), what = unit(row);
-  const clock = (back) => new Date(ctx.now - back * 60e3).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+  const minutes = perMinute(row, ctx.now), max = minutes && Math.max(...minutes), what = unit(row), time = (back) => el("span", {}, clock(ctx.now - back * 60e3));
   const stats = [[whole(count(row)), many(count(row), what).split(" ").at(-1)], what === "connection" && [whole(row.attempts), row.attempts === 1 ? "attempt" : "attempts"], [bytes(row.bytes), "in and out"], row.lastSeen && [ago(row.lastSeen, ctx.now), "last"]];
   return el("section", {},
-    el("h3", {}, what === "packet" ? "Packets" : "Connections", el("span", { class: "aside" }, max ? `last hour, at most ${short(max)} in a minute` : "none in the last hour")),
-    svg("svg", { class: "big", viewBox: "0 0 456 40", preserveAspectRatio: "none", "aria-hidden": "true" }, svg("path", { class: "z", d: none }), svg("path", { d: some })),
-    el("div", { class: "axis", "aria-hidden": "true" }, [60, 30, 0].map((back) => el("span", {}, clock(back)))),
+    el("h3", {}, what === "packet" ? "Packets" : "Connections", el("span", { class: "aside" }, !minutes ? "per minute: not known" : max ? `last hour, at most ${short(max)} in a minute` : "none in the last hour")),
+    minutes && [bars(minutes, 456 / 60, 5, 40)].map(([some, none]) => svg("svg", { class: "big", viewBox: "0 0 456 40", preserveAspectRatio: "none", "aria-hidden": "true" }, svg("path", { class: "z", d: none }), svg("path", { d: some }))),
+    minutes && el("div", { class: "axis", "aria-hidden": "true" }, [60, 30, 0].map(time)),
     el("div", { class: "stats" }, stats.filter(Boolean).map(([n, text]) => el("span", {}, el("b", {}, n), ` ${text}`))));
 }
 
@@ -78,14 +93,15 @@ function callerList(row) {
 }
 
 /** The drafts: one tab each, the best first. */
-function remedies(row, more, redraw) {
-  const items = more?.remedies?.items ?? [], heading = el("h3", {}, "What to do");
-  if (!items.length) return el("section", {}, heading, el("p", { class: "hint" }, !more ? "Asking for drafts…" : more.remedies ? "There is nothing to apply." : more.failed ? `No drafts came: ${more.failed}` : "This agent makes no drafts: see kubectl portolan declare and kubectl portolan policy."));
-  const at = Math.min(open.tab, items.length - 1), item = items[at], code = el("code", {}, shownLines(item.yaml.trimEnd()));
+function remedies(row, { remedies: drafts }, redraw) {
+  const items = drafts?.items ?? [], heading = el("h3", {}, "What to do"), { failed } = current;
+  if (failed.remedies && !items.length) return el("section", {}, heading, failure(`No drafts came: ${failed.remedies}`));
+  if (!items.length) return el("section", {}, heading, el("p", { class: "hint" }, isUnderWay(row, "remedies") ? "Asking for drafts…" : drafts || row.left ? "There is nothing to apply." : "This agent makes no drafts: see kubectl portolan declare and kubectl portolan policy."));
+  const at = Math.min(current.tab, items.length - 1), item = items[at], code = el("code", {}, shownLines(item.yaml.trimEnd()));
   const choose = (to) => {
-    open.tab = (to + items.length) % items.length;
+    current.tab = (to + items.length) % items.length;
     redraw();
-    document.getElementById(`remedy-${open.tab}`)?.focus();
+    document.getElementById(`remedy-${current.tab}`)?.focus();
   };
   const tabs = el("div", { class: "tabs", role: "tablist", "aria-label": "What to do" }, items.map((one, i) => button({ remedy: i }, { role: "tab", id: `remedy-${i}`, "aria-selected": String(i === at), "aria-controls": "remedy", tabindex: i === at ? 0 : -1 }, TABS[one.kind] ?? one.kind)));
   tabs.addEventListener("click", (event) => { const tab = event.target.closest("[data-remedy]"); if (tab) choose(Number(tab.dataset.remedy)); });
@@ -99,14 +115,14 @@ function remedies(row, more, redraw) {
 const shownLines = (text) => text.split("\n").flatMap((line) => [document.createTextNode(`${shown(line)}\n`)]);
 
 /** Who serves it: `[[name, text or parts], …]`; what is not known is left out. */
-function facts(row, more, ctx) {
-  const finding = more?.finding, listener = finding?.listener ?? more?.explanation?.ends?.[0]?.listener, container = finding?.container ?? listener?.container, declaration = finding?.declaration ?? listener?.declaration, policy = finding?.policy;
+function facts(row, { finding, explanation }, ctx) {
+  const listener = finding?.listener ?? explanation?.ends?.[0]?.listener, container = finding?.container ?? listener?.container, declaration = finding?.declaration ?? listener?.declaration, policy = finding?.policy;
   const policies = { open: "admit callers to it", blocked: "keep everybody out", "not-isolated": "no NetworkPolicy selects these pods", unknown: "not known" }, path = listener?.process?.executable, suppressed = finding?.suppressedBy;
   const others = (listener?.otherProcesses ?? []).map((one) => one.name).join(", "), named = (text) => el("bdi", { class: "mono" }, phrase(text));
   const when = (time) => (time ? `${since(time, ctx.now)} (${shown(time)})` : ""), history = [`first seen ${when(row.firstSeen)}`, row.changedAt && `${row.previousCode ? `changed from ${row.previousCode}` : "changed"} ${when(row.changedAt)}`];
   if (Date.parse(row.firstSeen) <= Date.parse(ctx.state.chart?.startedAt)) history.push(`the agent started ${when(ctx.state.chart.startedAt)}, and knows nothing of before`);
   return [
-    ["Executable", path && named(path)], ["Beside it", others], ["Container", (container?.name ?? row.container) && named(container?.name ?? row.container)],
+    ["Executable", path && named(path)], ["Other processes", others], ["Container", (container?.name ?? row.container) && named(container?.name ?? row.container)],
     ["Image", (container?.image ?? row.image) && [named(container?.image ?? row.image), container?.imageDigest && [" ", named(container.imageDigest)]]],
     ["Declared", declaration?.declaredBy?.length ? named(declaration.declaredBy.join(", ")) : { undeclared: "by nobody", explained: "by nobody", declared: "in the manifest", unknown: "not known" }[row.declaration]],
     ["Explained", declaration?.explainedBy?.length ? el("bdi", {}, phrase(declaration.explainedBy.map((one) => `${one.source} ${one.ref}`).join(", "))) : row.declaration === "explained" && row.reason],
@@ -121,23 +137,26 @@ function facts(row, more, ctx) {
 /** What must be said before all else: that the row is resolved, is filtered out, or is of a node that is silent. */
 function remark(row, isListed) {
   if (row.state === "resolved" || row.left) return "Resolved: the port is closed or declared now. What stands here is what was last known.";
-  if (row.silent?.length) return `${row.silent.join(", ")} does not answer: what stands here is what was last known.`;
+  if (row.silent?.length) return `This port is shown ${lastKnown(row)}.`;
   return isListed ? "" : "The filters hide this port from the list.";
 }
 
+/** The text of what `el` takes: of texts, nodes and lists of them. */
+const textOf = (value) => (Array.isArray(value) ? value.map(textOf).join("") : value?.textContent ?? String(value || ""));
+
 function sections(row, ctx, redraw) {
-  const { more } = open, list = ctx.rows.filter((one) => one.code), at = list.findIndex((one) => one.fingerprint === row.fingerprint), note = remark(row, ctx.rows.some((one) => one.fingerprint === row.fingerprint));
-  const steps = way(row, more), told = guess(more?.finding?.message), known = facts(row, more, ctx), text = story(row, ctx.now), place = at < 0 ? "" : `${whole(at + 1)} of ${whole(list.length)}`;
-  const here = [row.fingerprint, row.code, row.state, row.severity], failed = more?.failed, all = [
+  const { more, failed } = current, list = ctx.rows.filter((one) => one.code), at = list.findIndex((one) => one.fingerprint === row.fingerprint), note = remark(row, ctx.rows.some((one) => one.fingerprint === row.fingerprint));
+  const steps = way(row, more), likely = guess(more.finding?.message), known = facts(row, more, ctx), text = story(row, ctx.now), place = at < 0 ? "" : `${whole(at + 1)} of ${whole(list.length)}`;
+  const here = [row.fingerprint, row.code, row.state, row.severity], isAsking = isUnderWay(row, "finding", "explanation"), lacks = failed.finding ?? failed.explanation, all = [
     ["nav", place, () => el("nav", { "aria-label": "Finding" }, button({ back: "" }, { class: "plain" }, "← All findings"), el("span", { class: "sp" }, place), button({ step: -1 }, { class: "plain", "aria-label": "Previous finding", disabled: at === 0 || list.length < 2 }, "↑"), button({ step: 1 }, { class: "plain", "aria-label": "Next finding", disabled: at === list.length - 1 || list.length < 2 }, "↓"), button({ copy: "link" }, { class: "plain" }, "Copy link"))],
     ["title", here, () => el("div", { class: "head" }, el("div", { class: "title" }, mark({ severity: row.severity, state: row.state, gone: isGone(row) }, 20), el("h2", { tabindex: "-1" }, number(row)), el("span", { class: `tag ${row.severity ?? ""}` }, standing(row), row.code && el("code", {}, row.code))), el("p", { class: "owner" }, row.workload ? `${row.workload.kind} ` : row.pod ? "Pod " : "", el("b", {}, el("bdi", {}, phrase(workloadName(row))))))],
     note && ["note", note, () => el("p", { class: "note-line" }, note)],
-    ["story", [text, told], () => el("div", {}, el("p", { class: "story" }, phrase(text)), told && el("p", { class: "aside" }, told))],
-    ["way", [steps, failed, Boolean(more)], () => el("section", {}, el("h3", {}, "The way in", !more && el("span", { class: "aside" }, "asking…")), el("ol", { class: `way ${row.severity ?? ""}` }, steps.map(([name, value]) => el("li", {}, el("span", { class: "t" }, name), el("bdi", { class: "v" }, phrase(value))))), failed && el("p", { class: "hint warn" }, `Some of it did not come: ${failed}`))],
-    ["traffic", [row.minutes, count(row), row.attempts, row.bytes, row.lastSeen && ago(row.lastSeen, ctx.now), Math.floor(ctx.now / 60e3)], () => traffic(row, ctx)],
+    ["story", [text, likely], () => el("div", {}, el("p", { class: "story" }, phrase(text)), likely && el("p", { class: "aside" }, likely))],
+    ["way", [here, steps, lacks, isAsking], () => el("section", {}, el("h3", {}, "The way in", isAsking && el("span", { class: "aside" }, "asking…")), el("ol", { class: `way ${row.severity ?? ""}` }, steps.map(([name, value]) => el("li", {}, el("span", { class: "t" }, name), el("bdi", { class: "v" }, phrase(value))))), lacks && failure(`Some of it did not come: ${lacks}`))],
+    ["traffic", [perMinute(row, ctx.now), count(row), row.attempts, row.bytes, row.lastSeen && ago(row.lastSeen, ctx.now), Math.floor(ctx.now / 60e3)], () => traffic(row, ctx)],
     ["callers", [row.callers, row.moreCallers, row.truncated], () => callerList(row) ?? el("span", { hidden: true })],
-    row.code && ["todo", [here, more?.remedies, Boolean(more), failed, open.tab], () => remedies(row, more, redraw)],
-    ["facts", [here, known.map(([name, value]) => [name, value.textContent ?? String(value)])], () => el("section", {}, el("h3", {}, "Who serves it"), el("dl", { class: "facts" }, known.map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)])))],
+    row.code && ["todo", [here, more.remedies, isUnderWay(row, "remedies"), failed.remedies, current.tab], () => remedies(row, more, redraw)],
+    ["facts", [here, known.map(([name, value]) => [name, textOf(value)])], () => el("section", {}, el("h3", {}, "Who serves it"), el("dl", { class: "facts" }, known.map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)])))],
   ];
   return all.filter(Boolean).map(([key, sign, make]) => ({ key, sign: JSON.stringify(sign), make }));
 }
@@ -145,10 +164,22 @@ function sections(row, ctx, redraw) {
 /** Draws the detail of `ctx.row` into `host`; else `ctx` as for `drawList`. */
 export function drawDetail(host, ctx) {
   const { row } = ctx, port = row.fingerprint;
-  if (open.fingerprint !== port) open = { fingerprint: port, more: null, asked: null, tab: 0 };
-  const root = part(host, "detail", () => {}), redraw = () => { if (root.isConnected && open.fingerprint === port) drawDetail(host, root.ctx); };
+  const root = part(host, "detail", (made) => {
+    begin(port);
+    made.addEventListener("click", (event) => {
+      if (!event.target.closest("[data-again]")) return;
+      const came = Object.entries(current.more).filter(([name]) => !current.failed[name]);
+      Object.assign(current, { asked: null, failed: {}, more: Object.fromEntries(came) });
+      drawDetail(host, made.ctx);
+      // The button is gone.
+      if (!made.contains(document.activeElement)) made.querySelector("h2")?.focus({ preventScroll: true });
+    });
+  });
+  if (current.fingerprint !== port) begin(port);
+  const redraw = () => { if (root.isConnected && current.fingerprint === port) drawDetail(host, root.ctx); };
   root.ctx = ctx;
   root.className = `detail ${row.severity ?? ""}`;
+  keepNear(row);
   ask(row, redraw);
   keyed(root, sections(row, ctx, redraw));
 }

@@ -4,7 +4,6 @@
  */
 
 const SVG = "http://www.w3.org/2000/svg";
-const DRAWN = new Set(["svg", "g", "path", "rect", "circle", "line", "text", "defs", "linearGradient", "stop", "title"]);
 /** Control characters, and those that change the direction or hide text. */
 const STEERING = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\u{e0000}-\u{e007f}]/gu;
 
@@ -29,11 +28,8 @@ function attributed(made, attributes) {
   return made;
 }
 
-/** An element of HTML or, by its name, of SVG. Attributes that are `undefined`, `null` or `false` are left out. */
-export function el(name, attributes = {}, ...children) {
-  const made = DRAWN.has(name) && name !== "title" ? document.createElementNS(SVG, name) : document.createElement(name);
-  return add(attributed(made, attributes), ...children);
-}
+/** An element of HTML. Attributes that are `undefined`, `null` or `false` are left out. */
+export const el = (name, attributes = {}, ...children) => add(attributed(document.createElement(name), attributes), ...children);
 
 /** An element of SVG. */
 export const svg = (name, attributes = {}, ...children) => add(attributed(document.createElementNS(SVG, name), attributes), ...children);
@@ -44,6 +40,9 @@ export function button(data, attributes = {}, ...children) {
   for (const [key, value] of Object.entries(data)) if (value !== undefined && value !== null) made.dataset[key] = value;
   return made;
 }
+
+/** A selector of elements with the same `data-…` attributes as this one; empty if it has none. */
+export const sameData = (element) => Object.entries(element?.dataset ?? {}).map(([name, value]) => `[data-${name.replace(/[A-Z]/gu, (c) => `-${c.toLowerCase()}`)}="${CSS.escape(value)}"]`).join("");
 
 /** The element with this id. */
 export const at = (id) => document.getElementById(id);

@@ -3,7 +3,8 @@
  * tests/filter_cases.json hold for both.
  */
 
-export const SEVERITIES = ["critical", "high", "medium", "low", "info"];
+import { SEVERITIES } from "./words.js";
+
 export const STATES = ["open", "suppressed", "resolved"];
 /** States that are shown if the URL names none. */
 export const DEFAULT_STATES = ["open", "suppressed"];
@@ -33,7 +34,9 @@ export function parse(params) {
     filters.unknown.push(...all.filter((value, i) => i >= MAX_VALUES || value.length > MAX_LENGTH).map((value) => `${name}=${value.slice(0, 40)}…`));
     return all.filter((value, i) => i < MAX_VALUES && value.length <= MAX_LENGTH);
   };
-  filters.q = params.getAll("q").join(" ").trim().slice(0, MAX_LENGTH);
+  const q = params.getAll("q").join(" ").trim();
+  filters.q = q.slice(0, MAX_LENGTH).trim();
+  if (q.length > MAX_LENGTH) filters.unknown.push(`q beyond ${MAX_LENGTH} characters`);
   filters.severity = known("severity", SEVERITIES);
   filters.state = known("state", STATES);
   if (isDefault(filters.state)) filters.state = [];
@@ -65,7 +68,7 @@ export function format(filters) {
 /** True if anything is filtered out beyond the default. */
 export const isFiltered = (filters) => format(filters) !== "";
 
-const UNITS = { s: 1e3, m: 60e3, h: 3600e3, d: 86400e3 };
+const UNITS = { __proto__: null, s: 1e3, m: 60e3, h: 3600e3, d: 86400e3 };
 /** The time in milliseconds that `since` names, seen from `now`. */
 export const sinceTime = (since, now) => (/^\d+[smhd]$/u.test(since) ? now - Number.parseInt(since, 10) * UNITS[since.at(-1)] : Date.parse(since));
 
@@ -100,6 +103,12 @@ function isCaller(caller, value) {
   return value === address || (namespace !== undefined && (value === namespace || (workload && value === `${namespace}/${workload.name}`) || (pod && value === `${namespace}/${pod}`) || false));
 }
 
+/** True if the row is called by what `value` names. Of its callers only some are listed: the code tells that one came from outside. */
+const isCalledBy = (row, value) => (value === "outside" && row.code === "undeclared-external") || (row.callers ?? []).some((caller) => isCaller(caller, value));
+
+/** True if the row has callers that are not listed: filters do not see them. */
+export const hasUnlisted = (row) => row.moreCallers > 0 || row.truncated === true;
+
 /** True if all words of `q` are in the text, and none of those with a leading `-`. */
 function hasWords(q, all) {
   return q.toLowerCase().split(/\s+/u).every((word) => (word === "" || word === "-" ? true : word.startsWith("-") ? !all.includes(word.slice(1)) : all.includes(word)));
@@ -116,7 +125,7 @@ export function matches(row, filters, now) {
   if (filters.severity.length && !filters.severity.includes(row.severity)) return false;
   if (filters.namespace.length && !inNamespace(row.namespace, filters.namespace)) return false;
   if (filters.caller.length) {
-    const { include, exclude } = halves(filters.caller), called = (value) => (row.callers ?? []).some((caller) => isCaller(caller, value));
+    const { include, exclude } = halves(filters.caller), called = (value) => isCalledBy(row, value);
     if (exclude.some(called) || (include.length && !include.some(called))) return false;
   }
   if (filters.since && !(Date.parse(row.changedAt ?? row.firstSeen) >= sinceTime(filters.since, now))) return false;
@@ -131,8 +140,8 @@ export function matchesDeclared(declared, filters) {
     && (!filters.q || hasWords(filters.q, [ownerName(declared.namespace, declared.workload), declared.pod].filter(Boolean).join("\n").toLowerCase()));
 }
 
-const TIMES = { "1h": "in the last hour", "24h": "in the last 24 hours", "7d": "in the last 7 days", "30d": "in the last 30 days" };
-const STATE_WORDS = { open: "open", suppressed: "accepted", resolved: "resolved" };
+const TIMES = { __proto__: null, "1h": "in the last hour", "24h": "in the last 24 hours", "7d": "in the last 7 days", "30d": "in the last 30 days" };
+const STATE_WORDS = { __proto__: null, open: "open", suppressed: "accepted", resolved: "resolved" };
 /** What `since` means in words. */
 export const sinceWords = (since) => (since ? TIMES[since] ?? `since ${since}` : "any time");
 /** The states in words, such as `open, accepted`. */

@@ -1,18 +1,18 @@
 /** The bar of filters: text, severities, menus, and what is active as chips. On phones the menus are in a sheet. */
 import { at, button, el, svg } from "./dom.js";
-import { describe, none, SEVERITIES } from "./filter.js";
+import { describe, hasUnlisted, matches, none } from "./filter.js";
 import { mark } from "./marks.js";
 import { chosen, MENUS, menuBody, menuText, sync } from "./menus.js";
 import { openBox, openDialog, toggleMenu } from "./popup.js";
-import { go, state } from "./state.js";
+import { go, now, state } from "./state.js";
+import { many, SEVERITIES } from "./words.js";
 
 /** A pause in typing after which the next letter is a history entry of its own, and that before rows are filtered, in milliseconds. */
 const PAUSE = 1200, SETTLE = 90;
-/** `timer` runs while letters wait to be applied: the field is not overwritten then. */
-let ctx = null, typed = 0, timer = 0;
+/** `timer` runs while letters wait to be applied: the field is not overwritten then. `typed`: when letters were applied, and to which address that led. */
+let ctx = null, typed = { at: 0, address: "" }, timer = 0;
 
 function setFilters(filters, how) {
-  typed = 0;
   go({ filters: { ...filters, unknown: [] } }, how);
 }
 
@@ -26,9 +26,10 @@ export function flush() {
   timer = 0;
   const q = at("q").value.trim();
   if (q === state.filters.q) return;
-  const replace = Date.now() - typed < PAUSE;
+  // A step that something else made, meanwhile, stays in the history.
+  const replace = Date.now() - typed.at < PAUSE && typed.address === location.href;
   setFilters({ ...state.filters, q }, { replace });
-  typed = Date.now();
+  typed = { at: Date.now(), address: location.href };
 }
 
 /** Switches a severity on or off. */
@@ -58,17 +59,23 @@ function apply(target) {
   for (const body of document.querySelectorAll(".menu-body")) sync(body, state.filters);
 }
 
+/** The body of a menu, with counts under the other filters. */
+function bodyOf(menu) {
+  const { filters } = state, others = { ...filters, [menu.name]: menu.name === "since" ? "" : [] };
+  return menuBody(menu, ctx.all, ctx.all.filter((row) => !row.left && matches(row, others, now())), filters);
+}
+
 /** Opens the menu of a filter; on phones the sheet. */
 export function openMenu(name) {
   const menu = MENUS.find((one) => one.name === name), opener = document.querySelector(`[data-menu="${name}"]`);
   if (!opener.offsetParent) return openSheet();
-  toggleMenu(opener, menu.title, () => menuBody(menu, ctx.all, state.filters));
+  toggleMenu(opener, menu.title, () => bodyOf(menu));
 }
 
 /** The sheet with all menus. */
 export function openSheet() {
   openDialog("sheet", "Filters", () => [
-    ...MENUS.map((menu) => el("fieldset", {}, el("legend", {}, menu.title), menuBody(menu, ctx.all, state.filters))),
+    ...MENUS.map((menu) => el("fieldset", {}, el("legend", {}, menu.title), bodyOf(menu))),
     button({ close: "" }, { class: "main-button" }, "Show"),
   ]);
   at("sheet").onchange = onChange;
@@ -94,16 +101,16 @@ function build(host) {
   host.addEventListener("change", onChange);
 }
 
-/** Draws the bar. `ctx`: `all` rows, and `counts` of open rows by severity under the other filters. */
+/** Draws the bar. `ctx`: `all` rows, and `counts` of open rows by severity under the other filters, null for those that are not known. */
 export function drawFilters(host, context) {
   ctx = context;
   if (!host.firstChild) build(host);
   const { filters } = state, field = at("q");
   if (!timer && field.value.trim() !== filters.q) field.value = filters.q;
   for (const hit of host.querySelectorAll("[data-severity]")) {
-    const { severity } = hit.dataset, n = (ctx.counts[severity] ?? 0).toLocaleString("en");
+    const { severity } = hit.dataset, known = ctx.counts[severity] ?? null, n = known === null ? "–" : known.toLocaleString("en");
     hit.setAttribute("aria-pressed", String(filters.severity.includes(severity)));
-    hit.setAttribute("aria-label", `${severity}: ${n}`);
+    hit.setAttribute("aria-label", `${severity}: ${known === null ? "not known" : n}`);
     hit.querySelector("b").textContent = n;
   }
   for (const menu of MENUS) {
@@ -114,12 +121,21 @@ export function drawFilters(host, context) {
   if (openBox()?.querySelector(".menu-body")) sync(openBox(), filters);
   drawChips();
 }
+/** Rows with callers that are not listed, and that the filters hide: what looks at callers may miss them. */
+function missed() {
+  const { filters } = state;
+  if (!filters.q && !filters.caller.length) return 0;
+  const others = { ...filters, q: "", caller: [] };
+  return ctx.all.filter((row) => hasUnlisted(row) && !row.left && matches(row, others, now()) && !matches(row, filters, now())).length;
+}
+
 let drawn = "";
 function drawChips() {
-  const chips = describe(state.filters), key = JSON.stringify(chips.map((chip) => chip.text));
+  const chips = describe(state.filters), n = missed(), key = JSON.stringify([chips.map((chip) => chip.text), n]);
   at("chips").hidden = !chips.length;
   if (key === drawn) return;
   drawn = key;
   at("chips").replaceChildren(...chips.map((chip, i) => button({ chip: i }, { class: "chip", "aria-label": `Clear ${chip.text}` }, el("bdi", { class: "cut" }, chip.text), el("span", { "aria-hidden": "true" }, "✕"))),
-    ...(chips.length ? [button({ chip: "all" }, { class: "plain" }, "Clear all"), button({ copy: "link" }, { class: "plain" }, "Copy link")] : []));
+    ...(chips.length ? [button({ chip: "all" }, { class: "plain" }, "Clear all"), button({ copy: "link" }, { class: "plain" }, "Copy link")] : []),
+    ...(n ? [el("span", { class: "mute small" }, `${many(n, "more port has", "more ports have")} callers that are not listed: the filter does not see those.`)] : []));
 }

@@ -1,17 +1,31 @@
 /** The header: what is looked at, chart or table, whether it is live, and what can be done with the page. */
 import { at, button, el, shown, svg } from "./dom.js";
 import { pause } from "./data.js";
-import { exportMenu } from "./export.js";
+import { copyLink, exportMenu } from "./export.js";
 import { openHelp } from "./help.js";
 import { rose } from "./marks.js";
-import { toggleMenu } from "./popup.js";
+import { openDialog, toggleMenu } from "./popup.js";
 import { go, setTheme, state } from "./state.js";
-import { ago, many } from "./words.js";
+import { ago, clock, many } from "./words.js";
 
-const clock = (time) => new Date(time).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });
+/** What is shown, `chart` or `table`: an open detail stands beside the chart, and the table comes back when it closes. */
+export const shownView = () => (state.port && !state.absent ? "chart" : state.view);
+/** Switches between chart and table. The table takes the whole page: a detail is closed. */
+export const setView = (view) => go({ view, ...(view === "table" ? { port: null } : {}) });
 
-/** Switches between chart and table. */
-export const setView = (view) => go({ view });
+/** What a phone's header has no room for. */
+export function openMore() {
+  openDialog("sheet", "More", () => {
+    const act = (text, does) => { const made = button({ close: "" }, { class: "main-button" }, text); made.addEventListener("click", does); return made; };
+    return [
+      act(shownView() === "table" ? "Show the list" : "Show the table", () => setView(shownView() === "table" ? "chart" : "table")),
+      act(state.paused ? "Resume" : "Pause", () => pause(!state.paused)),
+      // The dialog that offers links opens after this one closed.
+      act("Copy link", () => setTimeout(copyLink)),
+      el("h3", {}, "Export"), exportMenu(),
+    ];
+  });
+}
 
 /** Switches between light and dark. */
 export function toggleTheme() {
@@ -51,7 +65,7 @@ export function drawHeader(host) {
   const { chart, agents } = state;
   at("scope").textContent = shown(scopeName());
   at("nodes").textContent = chart?.node ? (chart.cluster ? shown(`node ${chart.node}`) : "one node") : agents?.length ? many(agents.length, "node") : "";
-  for (const hit of host.querySelectorAll("[data-view]")) hit.setAttribute("aria-pressed", String(hit.dataset.view === state.view));
+  for (const hit of host.querySelectorAll("[data-view]")) hit.setAttribute("aria-pressed", String(hit.dataset.view === shownView()));
   at("pause").textContent = state.paused ? "Resume" : "Pause";
   tickHeader();
 }

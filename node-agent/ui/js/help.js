@@ -19,7 +19,7 @@ export function openHelp() {
     keys.addEventListener("change", () => setKeys(keys.checked));
     return [
       el("div", { class: "columns" },
-        el("section", {}, el("h3", {}, "Keys"), el("dl", { class: "keys" }, KEYS.map(([key, what]) => [el("dt", {}, key.split("  ").map((one) => el("kbd", {}, one))), el("dd", {}, what)])), el("label", { class: "check" }, keys, "Single letters do something")),
+        el("section", {}, el("h3", {}, "Keys"), el("dl", { class: "keys" }, KEYS.map(([key, what]) => [el("dt", {}, key.split("  ").map((one) => el("kbd", {}, one))), el("dd", {}, what)])), el("label", { class: "check" }, keys, "Single-letter keys on")),
         el("section", {}, el("h3", {}, "Severities"), el("ul", { class: "meanings" }, Object.entries(MEANING).map(([severity, text]) => el("li", {}, mark({ severity }), el("span", {}, el("b", {}, severity), `: ${text}`)))),
           el("h3", {}, "Filters"), el("p", { class: "small" }, "Words are searched in ports, processes, workloads, pods, images, callers, addresses and nodes; all must be found. A leading minus excludes. Within one filter any value is enough; all filters must match.")),
         el("section", {}, el("h3", {}, "Lists behind this page"), el("ul", { class: "lists" }, LISTS.map(([path, what]) => el("li", {}, el("a", { href: path, class: "mono" }, path), ` ${what}`))))),

@@ -4,6 +4,8 @@
  * rectangles within the width that never overlap. On phones workloads stand above their ports, and names are 30 px high.
  */
 
+import { sum } from "./words.js";
+
 /** Charts below this width are for phones. */
 const PHONE = 690;
 /** The gap between blocks of callers; their heading; from one caller to the next, and the same on phones. */
@@ -11,7 +13,6 @@ const GAP = 16, HEAD = 20, CALLER = 28, PHONE_CALLER = 32;
 /** Maximum widths of all lines together where they leave a caller, and where they come to a port. */
 const AT_CALLER = 20, AT_PORT = 14;
 
-const sum = (numbers) => numbers.reduce((a, b) => a + b, 0);
 const mean = (numbers) => (numbers.length ? sum(numbers) / numbers.length : 0);
 
 /** Width of a line: `1.2 + 1.1·log10(connections)`. */
@@ -74,7 +75,7 @@ function blocksOf(callers, edges, step) {
 }
 
 /** Puts each block as near to what it calls as the others let it: neighbours that would overlap move together. Returns the height. */
-function settle(blocks, bottom) {
+function place(blocks, bottom) {
   const pools = [];
   let before = 0;
   for (const block of blocks) {
@@ -96,7 +97,7 @@ function settle(blocks, bottom) {
 }
 
 /** The blocks as they stood before; callers that came since then stand below all others. */
-function stand(blocks, previous, bottom, step) {
+function keepPlaces(blocks, previous, bottom, step) {
   const kept = previous.blocks.map((block) => ({ ...block, ids: [...block.ids] })), known = new Set(kept.flatMap((block) => block.ids));
   const added = blocks.flatMap((block) => block.ids).filter((id) => !known.has(id));
   if (added.length) {
@@ -170,7 +171,7 @@ export function layout(shown, width, previous) {
   const isNarrow = width < PHONE, step = isNarrow ? PHONE_CALLER : CALLER, { overview } = shown, { bands, rows, works, bottom } = coast(shown, isNarrow);
   let edges = rows.flatMap((row) => row.edges.map((edge) => ({ ...edge, row, width: lineWidth(edge.n) })));
   const fresh = blocksOf(shown.callers, edges, step);
-  const { blocks, height } = previous ? stand(fresh, previous, bottom, step) : { blocks: fresh, height: settle(fresh, bottom) };
+  const { blocks, height } = previous ? keepPlaces(fresh, previous, bottom, step) : { blocks: fresh, height: place(fresh, bottom) };
   const callers = blocks.flatMap((block) => block.ids.map((id, i) => ({ id, y: block.top + HEAD + (i + 0.5) * step })));
   const listed = new Set(callers.map((caller) => caller.id));
   edges = edges.filter((edge) => listed.has(edge.from));

@@ -27,12 +27,11 @@ export function bars(values, step, width, height) {
   return paths;
 }
 
-/** A sparkline of the counts per minute (at most 60, the last is now; missing ones at the beginning are zeros), two a bar. */
-export function spark(minutes = []) {
-  const all = [...Array(Math.max(0, 60 - minutes.length)).fill(0), ...minutes.slice(-60)];
-  const pairs = Array.from({ length: BARS }, (_, i) => all[2 * i] + all[2 * i + 1]);
-  const [some, none] = minutes.some(Boolean) ? bars(pairs, 74 / BARS, 1.6, 20) : ["", "M0 19h74v1h-74z"];
-  return svg("svg", { class: "spark", viewBox: "0 0 74 20", "shape-rendering": "crispEdges", "aria-hidden": "true" }, svg("path", { class: "z", d: none }), some && svg("path", { d: some }));
+/** A sparkline of 60 counts per minute, two a bar; without bars if they are not known (null). */
+export function spark(minutes) {
+  const pairs = Array.from({ length: BARS }, (_, i) => (minutes ? minutes[2 * i] + minutes[2 * i + 1] : 0));
+  const [some, none] = !minutes ? ["", ""] : pairs.some(Boolean) ? bars(pairs, 74 / BARS, 1.6, 20) : ["", "M0 19h74v1h-74z"];
+  return svg("svg", { class: "spark", viewBox: "0 0 74 20", "shape-rendering": "crispEdges", "aria-hidden": "true" }, none && svg("path", { class: "z", d: none }), some && svg("path", { d: some }));
 }
 
 /** The compass rose, for the brand and for empty states. Colours come from the classes in chart.css. */

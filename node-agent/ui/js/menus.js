@@ -27,14 +27,21 @@ export function menuText({ name, all }, filters) {
 
 const bump = (counts, key) => { if (key) counts.set(key, (counts.get(key) ?? 0) + 1); };
 
-/** Values of a filter with the number of rows that have it, by name; outside and the nodes first. */
-function optionsOf(name, rows, filters) {
-  const counts = new Map(), first = [];
+/** Values of a filter with the number of rows of `matching` that have it, by name; outside and the nodes first. */
+function optionsOf(name, rows, matching, filters) {
+  const counts = countsOf(name, matching), first = name === "caller" ? ["outside", "nodes"] : [];
+  for (const value of countsOf(name, rows).keys()) if (!counts.has(value)) counts.set(value, 0);
+  for (const value of filters[name]) { const bare = value.replace(/^-/u, ""); if (!counts.has(bare)) counts.set(bare, 0); }
+  const rest = [...counts.keys()].filter((value) => !first.includes(value)).sort();
+  return [...first, ...rest].map((value) => ({ value, n: counts.get(value) ?? 0 }));
+}
+
+function countsOf(name, rows) {
+  const counts = new Map();
   if (name === "namespace") for (const row of rows) bump(counts, row.namespace);
   else {
-    first.push("outside", "nodes");
     for (const row of rows) {
-      const mine = new Set();
+      const mine = new Set(row.code === "undeclared-external" ? ["outside"] : []);
       for (const caller of row.callers ?? []) {
         if (caller.origin === "external") mine.add("outside").add(caller.address);
         else if (caller.origin === "node") mine.add("nodes");
@@ -43,18 +50,16 @@ function optionsOf(name, rows, filters) {
       for (const value of mine) bump(counts, value);
     }
   }
-  for (const value of filters[name]) { const bare = value.replace(/^-/u, ""); if (!counts.has(bare)) counts.set(bare, 0); }
-  const rest = [...counts.keys()].filter((value) => !first.includes(value)).sort();
-  return [...first, ...rest].map((value) => ({ value, n: counts.get(value) ?? 0 }));
+  return counts;
 }
 
-const WORDS = { outside: "outside the cluster", nodes: "the nodes" };
+const WORDS = { __proto__: null, outside: "outside the cluster", nodes: "the nodes" };
 const option = (name, { value, n }) => el("li", { class: "opt" },
   el("label", {}, Object.assign(el("input", { type: "checkbox", value }), { name }), bdi(WORDS[value] ?? value, { class: "cut" }), el("span", { class: "n" }, n)),
   button({ not: value, name }, { class: "not", "aria-label": `not ${value}`, title: `Exclude ${value}` }, "not"));
 
-function valuesBody(menu, rows, filters) {
-  const options = optionsOf(menu.name, rows, filters), list = el("ul", { class: "opts" }), rest = el("p", { class: "mute small" });
+function valuesBody(menu, rows, matching, filters) {
+  const options = optionsOf(menu.name, rows, matching, filters), list = el("ul", { class: "opts" }), rest = el("p", { class: "mute small" });
   const draw = (text) => {
     const found = options.filter(({ value }) => value.toLowerCase().includes(text.trim().toLowerCase()));
     list.replaceChildren(...found.slice(0, MOST).map((one) => option(menu.name, one)));
@@ -69,11 +74,11 @@ function valuesBody(menu, rows, filters) {
 
 const choice = (type, name, value, text) => el("li", { class: "opt" }, el("label", {}, Object.assign(el("input", { type, value }), { name }), text));
 
-/** The body of a menu, with the values of `filters` checked. */
-export function menuBody(menu, rows, filters) {
+/** The body of a menu, with the values of `filters` checked. Values come from all `rows`; their counts are of those that match the other filters. */
+export function menuBody(menu, rows, matching, filters) {
   const parts = menu.name === "since" ? el("ul", { class: "opts" }, TIMES.map((time) => choice("radio", "since", time, sinceWords(time))))
     : menu.name === "state" ? el("ul", { class: "opts" }, STATES.map((one) => choice("checkbox", "state", one, stateWords([one]))))
-    : valuesBody(menu, rows, filters);
+    : valuesBody(menu, rows, matching, filters);
   const body = el("div", { class: "menu-body" }, parts);
   sync(body, filters);
   return body;

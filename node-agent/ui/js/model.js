@@ -3,7 +3,7 @@
  * Pure. The order of what comes out is that of the rows, so that counts that change move nothing. Bounds: `MAX_NAMES` names,
  * `MAX_LINES` lines, `MAX_CALLERS` callers outside and as many inside the cluster; what is beyond them is counted and named.
  */
-import { SEVERITIES, count, door, isGone, label, many, rank, server, short, unit, workloadName } from "./words.js";
+import { SEVERITIES, count, declaredFold, door, isGone, label, many, rank, server, short, sum, unit, workKey, workloadName } from "./words.js";
 
 export const MAX_NAMES = 200;
 export const MAX_LINES = 400;
@@ -16,15 +16,8 @@ const SAME = 5;
 const CALLER_NAMES = 2 * MAX_CALLERS + 4;
 const OUTSIDE = "outside the cluster", NODES = "the nodes", OTHERS = "other callers", NAMESPACES = "namespaces";
 
-const sum = (numbers) => numbers.reduce((a, b) => a + b, 0);
 /** Adds to the list under a key of a map. */
 const put = (map, key, item) => (map.has(key) ? map.get(key).push(item) : map.set(key, [item]));
-
-/** What tells workloads apart: namespace, kind and name; a pod without a workload is its own. */
-export const workKey = (row) => `${row.namespace ?? ""}/${row.workload?.kind ?? "Pod"}/${row.workload?.name ?? row.pod ?? ""}`;
-
-/** Id under which the URL opens the declared ports of a workload; `foldOf` of data.js makes the same. */
-const declaredFold = (of) => `declared:${of.namespace ?? ""}/${of.workload?.name ?? of.pod ?? ""}`;
 
 /** Rows by workload, in the order in which each first comes: `[{ key, rows }]`. */
 export function grouped(rows) {
@@ -33,10 +26,10 @@ export function grouped(rows) {
   return [...groups].map(([key, of]) => ({ key, rows: of }));
 }
 
-/** Counts of open rows by severity, the worst first, without zeros: `[{ severity, n }]`. */
-export function tally(rows) {
+/** Counts of open rows by severity, the worst first, without zeros: `[{ severity, n }]`. Those of silent nodes are not counted. */
+export function severityCounts(rows) {
   const counts = new Map();
-  for (const row of rows) if (row.code && row.state === "open") counts.set(row.severity, (counts.get(row.severity) ?? 0) + 1);
+  for (const row of rows) if (row.code && row.state === "open" && !row.silent) counts.set(row.severity, (counts.get(row.severity) ?? 0) + 1);
   return SEVERITIES.filter((severity) => counts.has(severity)).map((severity) => ({ severity, n: counts.get(severity) }));
 }
 
@@ -93,7 +86,7 @@ const rankOf = (severity) => (severity ? SEVERITIES.indexOf(severity) : 9);
 /** A row of the chart for one port. */
 function portRow(row, callers) {
   return {
-    id: row.fingerprint, of: [row.fingerprint], severity: row.code ? row.severity : undefined, state: row.state, gone: isGone(row),
+    id: row.fingerprint, of: [row.fingerprint], severity: row.code ? row.severity : undefined, state: row.state, gone: isGone(row), silent: Boolean(row.silent),
     inland: row.exposure === "loopback", wall: row.policy === "blocked", port: row.port ? String(row.port) : "", protocol: row.protocol,
     by: row.port ? server(row) : row.protocol ? "a named port" : "all ports", edges: callers.edges([row]), total: count(row), unit: unit(row), label: label(row), work: workKey(row),
   };
@@ -102,7 +95,7 @@ function portRow(row, callers) {
 /** A row that stands for several ports. */
 function foldRow(id, rows, more, callers, looks) {
   const total = sum(rows.map(count));
-  return { id, of: rows.map((row) => row.fingerprint), fold: true, state: "open", port: "", edges: callers.edges(rows), total, unit: "connection", ...looks, label: `${looks.label}${more ? `, ${more}` : ""}` };
+  return { id, of: rows.map((row) => row.fingerprint), fold: true, silent: rows.length > 0 && rows.every((row) => row.silent), state: "open", port: "", edges: callers.edges(rows), total, unit: "connection", ...looks, label: `${looks.label}${more ? `, ${more}` : ""}` };
 }
 
 /** Workloads with their ports, in the order of the rows; those that only have counted ports come last. */
@@ -123,25 +116,25 @@ function workloads(rows, declared) {
 }
 
 /** Rows that a workload takes in the chart. */
-const lines = (w) => (w.quiet ? 0 : w.found.length - w.merged.length + (w.folded ? 1 : w.declared.length + (w.counted ? 1 : 0)));
+const rowsTaken = (w) => (w.quiet ? 0 : w.found.length - w.merged.length + (w.folded ? 1 : w.declared.length + (w.counted ? 1 : 0)));
 
 /** Folds, the least important first, until the rows are within the budget: declared ports, then workloads without findings, then
  *  the same port and process in many workloads. Returns the merged rows. Workloads of which only a count is known are folded
  *  anyway, where a namespace has several. */
 function fold(works, folds, budget) {
   let left = budget;
-  const silent = new Map();
-  for (const w of works) if (!w.all.length) put(silent, w.ns, w);
+  const onlyCounted = new Map();
+  for (const w of works) if (!w.all.length) put(onlyCounted, w.ns, w);
   for (const w of works) {
     const isOpen = folds.has(declaredFold(w.of));
     if (isOpen && w.declared.length) w.counted = 0;
-    Object.assign(w, { merged: [], isOpen, folded: !isOpen && w.counted > 0, quiet: !w.all.length && silent.get(w.ns).length > 1 && !folds.has(`quiet:${w.ns}`) });
-    left -= lines(w);
+    Object.assign(w, { merged: [], isOpen, folded: !isOpen && w.counted > 0, quiet: !w.all.length && onlyCounted.get(w.ns).length > 1 && !folds.has(`quiet:${w.ns}`) });
+    left -= rowsTaken(w);
   }
   const shrink = (w, change) => {
-    left += lines(w);
+    left += rowsTaken(w);
     change();
-    left -= lines(w);
+    left -= rowsTaken(w);
   };
   for (const w of [...works].reverse()) if (left < 0 && !w.isOpen && w.declared.length > 1) shrink(w, () => { w.folded = true; });
   if (left < 0) for (const w of works) if (!w.found.length && !w.isOpen && !folds.has(`quiet:${w.ns}`)) shrink(w, () => { w.quiet = true; });
@@ -160,10 +153,10 @@ function fold(works, folds, budget) {
 
 /** The row of the same port and process in many workloads. */
 function sameRow({ id, rows }, callers) {
-  const [first] = rows, worst = tally(rows)[0]?.severity, name = `${first.port ? `Port ${first.port} ${first.protocol}` : "All ports"}, ${server(first)}, in ${many(rows.length, "workload")}`;
+  const [first] = rows, worst = severityCounts(rows)[0]?.severity, name = `${first.port ? `Port ${first.port} ${first.protocol}` : "All ports"}, ${server(first)}, in ${many(rows.length, "workload")}`;
   const looks = { severity: first.code ? worst ?? first.severity : undefined, state: worst || !first.code ? "open" : first.state, gone: rows.every(isGone), inland: rows.every((row) => row.exposure === "loopback"), wall: rows.every((row) => row.policy === "blocked"),
     port: first.port ? String(first.port) : "", protocol: first.protocol, by: server(first), label: name };
-  return foldRow(id, rows, tally(rows).map(({ severity, n }) => `${n} ${severity}`).join(", "), callers, looks);
+  return foldRow(id, rows, severityCounts(rows).map(({ severity, n }) => `${n} ${severity}`).join(", "), callers, looks);
 }
 
 /** The shown rows of a workload. */
@@ -190,18 +183,18 @@ function islands(works, merged, folds, callers) {
       band.works.push({ id: one.id, name: many(one.rows.length, "workload"), sub: "the same port", rows: [row], many: true });
     }
     if (w.quiet) band.quiet.push(w);
-    else if (lines(w) > 0) band.works.push({ id: w.key, name: w.name, sub: workloadText(w.all.length ? w.all : [w.of]), rows: shownRows(w, callers) });
+    else if (rowsTaken(w) > 0) band.works.push({ id: w.key, name: w.name, sub: workloadText(w.all.length ? w.all : [w.of]), rows: shownRows(w, callers) });
   }
-  return silence([...bands.values()], folds);
+  return foldQuiet([...bands.values()], folds);
 }
 
 const portsOf = (works) => sum(works.map((w) => w.declared.length + w.counted + w.found.length));
 const foldText = (works, more) => `${many(portsOf(works), "declared port")} of ${many(works.length, `${more}workload`)}`;
 
 /** Writes the folds of bands; namespaces without anything else become one band. */
-function silence(bands, folds) {
-  const silent = bands.filter((band) => !band.works.length);
-  const joined = silent.length > 3 && !folds.has("quiet") ? silent : [];
+function foldQuiet(bands, folds) {
+  const quiet = bands.filter((band) => !band.works.length);
+  const joined = quiet.length > 3 && !folds.has("quiet") ? quiet : [];
   for (const band of bands) if (band.quiet.length) band.fold = { id: `quiet:${band.id}`, text: foldText(band.quiet, band.works.length ? "more " : "") };
   if (!joined.length) return bands;
   const works = joined.flatMap((band) => band.quiet);
@@ -235,8 +228,8 @@ function overview(rows, rankIn, folds, budget, callers) {
   const isOpen = folds.has("namespaces"), most = Math.floor((MAX_NAMES - CALLER_NAMES) / 2) - 2;
   const loud = isOpen ? all.slice(0, most) : all.filter(({ worst }) => worst < 3).slice(0, Math.min(budget, most)), listed = loud.length ? loud : all.slice(0, Math.min(budget, most)), rest = all.slice(listed.length);
   const works = listed.map(({ ns, of }) => {
-    const counts = tally(of), sub = many(new Set(of.map(workKey)).size, "workload"), heard = of.filter((row) => row.code && row.state === "open" && row.severity !== "info"), total = sum(of.map(count));
-    const row = { id: `ns:${ns}`, of: of.map((one) => one.fingerprint), ns, severity: counts[0]?.severity, state: "open", port: "", title: ns || "no known pod", tally: counts, edges: callers.edges(heard), total, unit: "connection", work: `ns:${ns}`,
+    const counts = severityCounts(of), sub = many(new Set(of.map(workKey)).size, "workload"), lined = of.filter((row) => row.code && row.state === "open" && row.severity !== "info"), total = sum(of.map(count));
+    const row = { id: `ns:${ns}`, of: of.map((one) => one.fingerprint), ns, severity: counts[0]?.severity, state: "open", port: "", title: ns || "no known pod", tally: counts, edges: callers.edges(lined), total, unit: "connection", work: `ns:${ns}`,
       label: `Namespace ${ns || "of no known pod"}: ${counts.map(({ severity, n }) => `${n} ${severity}`).join(", ") || "nothing open"}, in ${sub}` };
     return { id: row.id, name: "", sub, rows: [row] };
   });
@@ -287,7 +280,7 @@ function letter(listed, rows, wide) {
     if (one.origin === "node") Object.assign(one, { name: one.names.size > 1 ? many(one.names.size, "node") : one.name, sub: "kubelet, probes" });
     else if (one.subs.size) one.sub = [...one.subs].join(", ");
     const from = one.group === one.name || [OUTSIDE, NODES, OTHERS, NAMESPACES].includes(one.group) ? "" : ` of ${one.group}`;
-    one.label = `${one.name}${from}${one.sub ? `, ${one.sub}` : ""}, calls ${many(one.rows, wide ? "namespace" : "port")}, ${short(one.n)} connections`;
+    one.label = `${one.name}${from}${one.sub ? ` ${one.sub}` : ""}, calls ${many(one.rows, wide ? "namespace" : "port")}, ${short(one.n)} connections`;
   }
   for (const row of rows) {
     row.hubs = [];
@@ -321,7 +314,7 @@ function thin(rows) {
 export function model({ rows, declared = [], folds = new Set(), budget = 16, ranks = new Map(), keep = new Set() }) {
   const rankIn = (row) => ranks.get(row.fingerprint) ?? rank(row), works = workloads(rows, declared), merged = fold(works, folds, budget);
   const namespaces = new Set(works.filter((w) => w.all.length).map((w) => w.ns)).size, room = MAX_NAMES - CALLER_NAMES;
-  const spans = works.filter((w) => lines(w) > 0), taken = sum(spans.map(lines)) + merged.length, names = taken + spans.length + merged.length + namespaces;
+  const spans = works.filter((w) => rowsTaken(w) > 0), taken = sum(spans.map(rowsTaken)) + merged.length, names = taken + spans.length + merged.length + namespaces;
   const isOver = taken > 3 * budget || names > room, wide = isOver && namespaces > 3;
   let callers = new Callers(wide), bands;
   if (wide) bands = overview(rows, rankIn, folds, budget, callers);

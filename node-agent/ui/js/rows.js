@@ -2,7 +2,7 @@
  * The rows that have a place, and those that wait for one. Live changes replace rows where they stand: nothing here moves a row
  * but `adopt` and a reading that the user asked for. Rows that are gone stay as `resolved` until then.
  */
-import { compare, count as counted, rank, workloadName } from "./words.js";
+import { compare, count as counted, rank, workKey, workloadName } from "./words.js";
 import { state } from "./state.js";
 
 const MINUTE = 60_000, MINUTES = 60;
@@ -23,7 +23,7 @@ export const size = () => places.size + waiting.size;
 export function sorted(rows) {
   const groups = new Map();
   for (const row of rows) {
-    const key = `${row.namespace ?? ""} ${workloadName(row)}`;
+    const key = workKey(row);
     const group = groups.get(key);
     if (group) group.push(row); else groups.set(key, [row]);
   }
@@ -38,20 +38,44 @@ function place(rows) {
   state.waiting = [...waiting.values()];
 }
 
-/** Takes over an answer with all rows: `user` in a new order, `live` each row where it stands. */
+/** The minutes of the answer's rows end at its time, whatever was counted before: clocks may go back. */
+function setMinute(answer) {
+  const time = Date.parse(answer.time);
+  if (!Number.isNaN(time)) minute = Math.floor(time / MINUTE);
+}
+
+/**
+ * Takes over an answer with all rows: `user` in a new order, `live` each row where it stands. Returns the fingerprints of rows that the
+ * answer may only have cut off: they stay as they are, and must be asked for.
+ */
 export function replace(answer, kind) {
+  setMinute(answer);
   const before = state.chart, had = (before?.rows ?? []).some((row) => row.code && !row.left);
   const next = { ...answer, missing: answer.missing ?? [], declared: answer.declared ?? [] };
   if (kind === "user" || !had) {
     waiting = new Map();
     state.chart = next;
-    return place(sorted(answer.rows));
+    place(sorted(answer.rows));
+    return [];
   }
   const fresh = new Map(answer.rows.map((row) => [row.fingerprint, row])), silent = new Set(next.missing.map((one) => one.node));
-  const rows = before.rows.map((row) => fresh.get(row.fingerprint) ?? gone(row, silent));
-  waiting = new Map([...fresh].filter(([fingerprint]) => !places.has(fingerprint)));
+  const isCut = answer.totals?.unlisted > 0, unsure = [];
+  const kept = (row) => {
+    const here = fresh.get(row.fingerprint);
+    if (here) return [here];
+    if (isCut && row.code && !row.left) { unsure.push(row.fingerprint); return [row]; }
+    const after = gone(row, silent);
+    // Declared ports that are counted now must not stand there as rows too.
+    return row.code || after.silent ? [after] : [];
+  };
+  const rows = before.rows.flatMap(kept), isNew = ([fingerprint]) => !places.has(fingerprint);
+  // Declared ports that were counted so far are no news.
+  const listed = before.declared.length > 0 && next.declared.length === 0 ? [...fresh].filter(isNew).map(([, row]) => row).filter((row) => !row.code) : [];
+  const added = new Set(listed);
+  waiting = new Map([...fresh].filter(isNew).filter(([, row]) => !added.has(row)));
   state.chart = next;
-  place(rows);
+  place([...rows, ...listed]);
+  return unsure;
 }
 
 /** A row that an answer does not hold any more: resolved, or of nodes that do not answer. */
@@ -62,21 +86,43 @@ function gone(row, silent) {
   return row.code ? { ...row, silent: undefined, state: "resolved", left: true, minutes: [] } : { ...row, silent: undefined, left: true };
 }
 
-/** Takes over an answer for some fingerprints: a row that it does not hold is gone. */
+/**
+ * Takes over an answer for some fingerprints, of any state and without other filters: a row that it does not hold is gone. One that is
+ * resolved stays where it stands, and gets no place if it has none.
+ */
 export function merge(answer, asked) {
   const fresh = new Map(answer.rows.map((row) => [row.fingerprint, row])), silent = new Set((answer.missing ?? []).map((one) => one.node));
   if (!state.chart) return;
   const rows = state.chart.rows, unseen = !rows.some((row) => row.code && !row.left);
   for (const fingerprint of asked) {
     const row = fresh.get(fingerprint), at = places.get(fingerprint);
-    if (at !== undefined) rows[at] = row ?? gone(rows[at], silent);
-    else if (row) waiting.set(fingerprint, row);
+    const isResolved = row?.code && row.state === "resolved";
+    if (at !== undefined) rows[at] = !row ? gone(rows[at], silent) : isResolved && rows[at].state !== "resolved" ? { ...row, left: true } : row;
+    else if (row && !isResolved) waiting.set(fingerprint, row);
     else waiting.delete(fingerprint);
   }
   // Where there was nothing, nothing can move.
   if (unseen && waiting.size) return adopt();
   state.chart.rows = [...rows];
   state.waiting = [...waiting.values()];
+}
+
+/** True if the row has a place, or waits for one. */
+export const has = (fingerprint) => places.has(fingerprint) || waiting.has(fingerprint);
+
+/**
+ * What changed since `before`, a map of fingerprints to `{rank, left}`: new rows that are open, rows that are worse, and rows that are
+ * resolved. Returns them with the map of now. `all` are rows with a place, `fresh` those that wait.
+ */
+export function changes(before, all, fresh) {
+  const after = new Map([...all, ...fresh].filter((row) => row.code).map((row) => [row.fingerprint, { rank: rank(row), left: Boolean(row.left) }]));
+  const was = (row) => before.get(row.fingerprint), isFound = (row) => row.code && row.state === "open" && !row.left;
+  return {
+    after,
+    fresh: fresh.filter((row) => isFound(row) && !was(row)),
+    worse: [...all, ...fresh].filter((row) => isFound(row) && was(row) && rank(row) < was(row).rank),
+    resolved: all.filter((row) => row.code && row.left && was(row) && !was(row).left),
+  };
 }
 
 /** Gives the waiting rows a place, and takes away those that are gone. */

@@ -23,7 +23,7 @@ export const state = {
   theme: null,
   /** False if single letters do nothing. */
   keys: true,
-  /** While paused: since when, and fingerprints of what changed meanwhile; else null. */
+  /** While paused: since when, and fingerprints of what changed meanwhile (`isMore`: and of others); else null. */
   paused: null,
   /** Last answer of /v1/chart; `rows` are those that have a place, in their order. Null before the first answer. */
   chart: null,
@@ -39,8 +39,14 @@ export const state = {
   skew: 0,
   /** Why the last reading of the lists failed; null if it did not. */
   failed: null,
-  /** Open rows by severity without a filter of severities, where there are more than one answer holds; else null. */
+  /** True if there are more rows than one answer holds: the host filters then, and what it filters out is not here. */
+  big: false,
+  /** If so, the open rows by severity without a filter of severities, and the other filters for which they hold; else null. */
   totals: null,
+  /** The port of the URL, asked for by itself because the list does not hold it: `{fingerprint, row, failed}`, row null if there is none. */
+  beyond: null,
+  /** Why folds that are open are still counted, by fold. */
+  unopened: new Map(),
   /** True if the URL names a port that is not there. */
   absent: false,
   /** True while the page is laid out for paper. */

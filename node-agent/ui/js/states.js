@@ -3,14 +3,14 @@ import { button, el, bdi } from "./dom.js";
 import { describe } from "./filter.js";
 import { rose } from "./marks.js";
 import { state } from "./state.js";
-import { isUnreachable, missing, onNodes, tally } from "./strip.js";
+import { isUnreachable, missing, nodeCounts, onNodes } from "./strip.js";
 import { many } from "./words.js";
 
 /** Which state the page is in: `loading`, `unreachable`, `empty`, `filtered`, or null if there are rows to show. `all` counts rows without the filters. */
 export function stateOf(rows, all) {
   if (!state.chart) return isUnreachable() || state.failed ? "unreachable" : "loading";
   if (rows.some((row) => row.code)) return null;
-  if (tally().asking) return "loading";
+  if (nodeCounts().asking) return "loading";
   return describe(state.filters).length ? (rows.length && all ? null : "filtered") : "empty";
 }
 
@@ -33,11 +33,11 @@ export function drawState(host, kind, all) {
   if (kind === "filtered") {
     const chips = describe(state.filters);
     return host.replaceChildren(sign(chips.length > 1 ? "These filters leave nothing" : "This filter leaves nothing",
-      el("p", {}, chips.map((chip, i) => [i > 0 && ", ", bdi(chip.text)]), `. Without ${chips.length > 1 ? "them" : "it"}: ${many(all, "port")} with findings.`),
+      el("p", {}, chips.map((chip, i) => [i > 0 && ", ", bdi(chip.text)]), state.big ? "." : `. Without ${chips.length > 1 ? "them" : "it"}: ${many(all, "port")} with findings.`),
       el("p", { class: "buttons" }, chips.length > 1 && chips.map((chip, i) => button({ clear: i }, { class: "chip" }, "Without ", bdi(chip.text, { class: "cut" }))), button({ clear: "all" }, { class: "main-button" }, chips.length > 1 ? "Clear all" : "Clear"))));
   }
   const partial = missing().length > 0, { totals } = state.chart;
-  return host.replaceChildren(sign(partial ? "Nothing to say so far" : "Nothing to say",
+  return host.replaceChildren(sign(partial ? "No undeclared ports so far" : "No undeclared ports",
     el("p", {}, partial ? "The nodes that are missing may hold what these do not." : "Every port that a pod opens is declared by its manifest, or expected by another part of it. A new one appears here within seconds."),
     el("p", { class: "mute" }, `${many(totals.listeners, "listening port")} of ${many(totals.pods, "pod")} ${totals.listeners === 1 ? "was" : "were"} looked at.${totals.suppressed ? ` ${many(totals.suppressed, "port is", "ports are")} accepted.` : ""}`)));
 }

@@ -4,7 +4,7 @@ import { announce } from "./announce.js";
 import { openAgents } from "./agents.js";
 import { pause, tryNow } from "./data.js";
 import { state } from "./state.js";
-import { ago, many } from "./words.js";
+import { ago, clock, many, sum } from "./words.js";
 
 /** Nodes that are named; the others are counted. */
 const NAMED = 3;
@@ -23,9 +23,7 @@ const LOSSES = [
 /** Reasons whose losses are single records of connections. */
 const RECORDS = new Set(["connection-ring-full", "connection-records-limited"]);
 
-const clock = (time) => new Date(time).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });
 const names = (nodes) => [...nodes.slice(0, NAMED), ...(nodes.length > NAMED ? [`${(nodes.length - NAMED).toLocaleString("en")} more`] : [])].join(", ").replace(/, ([^,]*)$/u, " and $1");
-const sum = (numbers) => numbers.reduce((a, b) => a + b, 0);
 
 /** True if the host has been away for long enough to say so. */
 export const isUnreachable = () => state.live.phase === "lost" && Date.now() - state.live.since > PATIENCE;
@@ -38,14 +36,14 @@ export function missing() {
 }
 
 /** Number of nodes, of those whose agent answered, and of those that are still asked. */
-export function tally() {
+export function nodeCounts() {
   const agents = state.agents ?? [], of = (name) => agents.filter((agent) => agent.state === name).length;
   return { all: agents.length, asking: of("asking"), up: agents.length - of("asking") - missing().filter((one) => agents.some((agent) => agent.node === one.node && agent.state !== "asking")).length };
 }
 
 /** `" on 11 of 12 nodes"` while rows of some are missing, else the empty text. */
 export function onNodes() {
-  const { all, up } = tally();
+  const { all, up } = nodeCounts();
   return all > up ? ` on ${up.toLocaleString("en")} of ${many(all, "node")}` : "";
 }
 
@@ -59,7 +57,7 @@ function lossWords(agents) {
   }
   return [...lost].map(([reason, { n, nodes }]) => {
     const meaning = LOSSES.find(([pattern]) => pattern.test(reason))[1], where = agents.length > 1 ? names(nodes) : "this node";
-    return `${RECORDS.has(reason) ? `${many(n, "connection record")} lost` : `${reason} ${many(n, "time")}`} on ${where}; ${meaning}.`;
+    return `${RECORDS.has(reason) ? `${many(n, "connection record")} lost` : `${many(n, "record")} lost (${reason})`} on ${where}; ${meaning}.`;
   });
 }
 
@@ -77,31 +75,41 @@ function amissWords(agents) {
 function words() {
   const { live, paused, chart, agents } = state, one = chart?.node !== undefined || agents?.length === 1, subject = !chart ? "The host of this page" : one ? "The agent" : "kubectl portolan ui";
   if (isUnreachable()) {
-    const how = live.reason === "it does not answer" ? "does not answer" : live.reason === "the connection was closed" ? "closed the connection and does not answer" : `refuses to tell what changes (${live.reason})`;
-    return { kind: "bad", bold: `${subject} ${how} since ${clock(live.since)}.`, text: "", next: true };
+    return { kind: "bad", bold: `${silence(live.reason, subject, one)}.`, text: "", next: true };
   }
   if (state.failed) return { kind: "bad", bold: "The list cannot be read:", text: ` ${state.failed}.`, again: true };
   if (paused) {
-    const n = paused.touched.size;
-    return { kind: "", bold: `Paused since ${clock(paused.since)}.`, text: paused.all ? " Much changed meanwhile." : n ? ` ${many(n, "port")} changed meanwhile.` : " Nothing changed meanwhile.", resume: true };
+    const n = paused.touched.size, most = paused.isMore ? "more than " : "";
+    return { kind: "", bold: `Paused since ${clock(paused.since)}.`, text: paused.all ? " Much changed meanwhile." : n ? ` ${cap(`${most}${many(n, "port")}`)} changed meanwhile.` : " Nothing changed meanwhile.", resume: true };
   }
   if (!agents) return { kind: "calm", bold: "Asking the agents…", text: "" };
   if (!agents.length) return chart ? { kind: "calm", bold: one ? "The agent answers." : "The agents answer.", text: looked() } : { kind: "calm", bold: "Asking the agents…", text: "" };
-  const { all, asking, up } = tally(), away = missing(), answering = agents.filter((agent) => agent.state === "up");
+  const { all, asking, up } = nodeCounts(), away = missing(), answering = agents.filter((agent) => agent.state === "up");
   const lost = lossWords(answering), amiss = amissWords(answering), rest = [...lost, ...amiss];
   const kind = away.length || rest.length ? "" : "calm";
-  const hooks = amiss.length ? "" : `Hooks attached on ${many(answering.length, "node")}. `, nothing = lost.length ? "" : "Nothing was lost. ";
+  const hooks = amiss.length ? "" : `Hooks attached on ${away.length || asking ? `the ${many(answering.length, "node")} that ${answering.length === 1 ? "answers" : "answer"}` : many(answering.length, "node")}. `, nothing = lost.length ? "" : `Nothing was lost${away.length || asking ? " there" : ""}. `;
   const tail = { rest: `${hooks}${rest.slice(0, SAID).join(" ")}${rest.length > SAID ? ` ${rest.length - SAID} more in the list of agents.` : ""}${rest.length ? " " : ""}${nothing}` };
   if (asking) return { kind: "calm", bold: `${up} of ${all} agents have answered.`, text: " The others are being asked.", ...tail };
   if (!away.length) return { kind, bold: all === 1 ? "The agent answers." : `All ${all} agents answer.`, text: looked(), ...tail };
-  return { kind, bold: `${up} of ${all} agents answer.`, text: away1(away), ...tail };
+  return { kind, bold: `${up} of ${all} agents answer.`, text: awayWords(away), ...tail };
+}
+
+const cap = (text) => text[0].toUpperCase() + text.slice(1);
+
+/** Since when nothing is told, and why. `one`: there is one agent only. */
+function silence(reason, subject, one) {
+  const when = `since ${clock(state.live.since)}`;
+  if (reason === "it does not answer") return `${subject} does not answer ${when}`;
+  if (reason === "the connection was closed") return `${subject} closed the connection and does not answer ${when}`;
+  if (!one && reason.startsWith("503")) return `No agent answers ${when} (503)`;
+  return `${subject} tells no changes ${when} (${reason})`;
 }
 
 /** `worker-07 is silent since 13:58: its 31 pods are missing here.` */
-function away1(away) {
+function awayWords(away) {
   const pods = sum(away.map((one) => one.pods ?? 0)), several = away.length > 1, known = away.every((one) => one.pods !== undefined);
-  const first = away[0], when = Number.isNaN(Date.parse(first.since)) ? "" : ` since ${clock(first.since)}`;
-  const what = several ? `${names(away.map((one) => one.node))} do not` : first.state === "starting" ? `${first.node} is starting` : `${first.node} is silent${when}`;
+  const [first] = away, times = away.map((one) => Date.parse(one.since)).filter((time) => !Number.isNaN(time)), when = times.length ? ` since ${clock(Math.min(...times))}` : "";
+  const what = several ? `${names(away.map((one) => one.node))} do not answer${when && ` (the first${when})`}` : first.state === "starting" ? `${first.node} is starting` : `${first.node} is silent${when}`;
   const whose = several ? "their" : "its";
   return ` ${what}: ${known && pods ? `${whose} ${many(pods, "pod")} ${pods === 1 ? "is" : "are"}` : `${whose} ports are`} missing here.`;
 }
@@ -117,7 +125,7 @@ let drawn = "";
 /** Draws the strip, if it says something else than before. */
 export function drawStrip(host) {
   const said = words(), unlisted = state.chart?.totals?.unlisted ?? 0;
-  const notes = [state.absent && "The port of this address is not there: it is resolved, or on a node that is missing.", state.unknown.length && `Not understood in the address: ${state.unknown.slice(0, 4).join(", ")}.`, unlisted && `${unlisted.toLocaleString("en")} more rows are not listed: filter to see them.`].filter(Boolean);
+  const notes = [state.absent && (state.beyond?.failed ? `The port of this address cannot be read: ${state.beyond.failed}.` : "The port of this address is not there: it is gone, or on a node that is missing."), ...[...state.unopened.values()].slice(0, 2), state.unknown.length && `Not understood in the address: ${state.unknown.slice(0, 4).join(", ")}.`, unlisted && `${unlisted.toLocaleString("en")} more rows are not listed: filter to see them.`].filter(Boolean);
   const key = JSON.stringify([said, notes]);
   if (key === drawn) return;
   drawn = key;

@@ -20,15 +20,17 @@ export function shared(path, hooks) {
   const channel = navigator.locks && "BroadcastChannel" in globalThis ? new BroadcastChannel(NAME) : null;
   const post = (message) => channel?.postMessage(message);
   const beat = () => { if (Date.now() - beaten > BEAT) { beaten = Date.now(); post({ type: "beat", id: lastId }); } };
-  const told = {
-    open: () => { phase = { type: "open" }; hooks.open(); },
-    lost: ({ reason, nextTry }) => { phase = { type: "lost", reason, nextTry }; hooks.lost(reason, nextTry); },
+  const me = crypto.randomUUID?.() ?? String(Math.random());
+  const take = {
+    open: ({ id }) => { if (id) lastId = id; phase = { type: "open" }; hooks.open(); },
+    lost: ({ reason, nextTry, id }) => { if (id) lastId = id; phase = { type: "lost", reason, nextTry }; hooks.lost(reason, nextTry); },
     event: ({ name, data, id }) => { if (id) lastId = id; hooks.event(name, data); },
     beat: ({ id }) => { if (id) lastId = id; },
-    hello: () => { if (stream && phase) post(phase); },
+    // Only the tab that asked reads the lists again, and it learns where to resume if it takes over.
+    hello: ({ from }) => { if (stream && phase) post({ ...phase, id: lastId, to: from }); },
     retry: () => stream?.retry(),
   };
-  const both = (message) => { post(message); told[message.type](message); };
+  const both = (message) => { post(message); take[message.type](message); };
   const lead = () => {
     stream = follow(path, {
       lastId: () => lastId,
@@ -40,10 +42,11 @@ export function shared(path, hooks) {
   if (!channel) { lead(); return () => stream.retry(); }
 
   channel.onmessage = ({ data }) => {
+    if (data.to && data.to !== me) return;
     if (data.type !== "hello" && data.type !== "retry") { heard = Date.now(); missed = 0; }
     // Two tabs lead for a moment when one takes over: what the other hears is not heard twice.
     if (stream && (data.type === "event" || data.type === "open" || data.type === "lost")) return;
-    told[data.type]?.(data);
+    if (Object.hasOwn(take, data.type)) take[data.type](data);
   };
   const queue = (steal) => {
     queued = new AbortController();
@@ -53,7 +56,7 @@ export function shared(path, hooks) {
     });
   };
   queue(false);
-  post({ type: "hello" });
+  post({ type: "hello", from: me });
   setInterval(() => {
     if (stream) return beat();
     missed = Date.now() - heard > SILENT ? missed + 1 : 0;

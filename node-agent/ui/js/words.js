@@ -9,6 +9,7 @@ export const SEVERITIES = ["critical", "high", "medium", "low", "info"];
 
 /** Short title of each code of a finding. */
 export const WORDS = {
+  __proto__: null,
   "undeclared-external": "Reached from outside",
   "undeclared-active": "Called by pods",
   "undeclared-host": "Open on the node’s address",
@@ -26,6 +27,7 @@ export const WORDS = {
 
 /** Severity of each code, as the agent fixes it. */
 const SEVERITY = {
+  __proto__: null,
   "undeclared-external": 0, "undeclared-active": 1, "undeclared-host": 1, "port-storm": 1, "undeclared-reachable": 2,
   "ephemeral-container": 2, "undeclared-blocked": 3, "undeclared-explained": 3, "dangling-service-port": 3,
   "undeclared-loopback": 4, "stale-declaration": 4, unattributed: 4, "opaque-runtime": 4,
@@ -33,6 +35,7 @@ const SEVERITY = {
 
 /** What the kinds of a dialled address are called. */
 const DOORS = {
+  __proto__: null,
   clusterIP: "ClusterIP", nodePort: "NodePort", loadBalancer: "LoadBalancer", externalIP: "an external IP", hostPort: "a host port",
   nodeAddress: "the node’s address", proxy: "the pod’s proxy", forwarded: "a forwarding rule",
 };
@@ -41,6 +44,8 @@ const MINUTE = 60e3, HOUR = 3600e3, DAY = 24 * HOUR;
 const MONTHS = ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"];
 const DAYS = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 
+/** The sum of numbers. */
+export const sum = (numbers) => numbers.reduce((a, b) => a + b, 0);
 /** `1,204`. */
 export const whole = (n) => (n < 1e3 ? String(n) : String(Math.round(n)).replace(/\B(?=(\d{3})+$)/gu, ","));
 /** `1 port`, `2 ports`, `1,204 ports`. */
@@ -83,11 +88,24 @@ export function since(time, now) {
   return `${at.getDate()} ${MONTHS[at.getMonth()]}${at.getFullYear() === today.getFullYear() ? "" : ` ${at.getFullYear()}`}`;
 }
 
+/** `13:58`, local time. `time` in milliseconds or as a text. */
+export const clock = (time) => new Date(time).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });
+
 /** What counts for a row or a caller of it: packets for UDP, else accepted connections. */
 export const count = (row, protocol = row.protocol) => (protocol === "UDP" ? row.packets : row.connections) ?? 0;
 
 /** What `count` counts: `connection` or `packet`. */
 export const unit = (row) => (row.protocol === "UDP" ? "packet" : "connection");
+
+/**
+ * Counts per minute of the last hour: 60 numbers, the last is of now. Null if they are not known: the answer holds none though something
+ * came within the hour. Minutes before the first that the answer holds are zeros.
+ */
+export function perMinute(row, now) {
+  const known = row.minutes ?? [], isQuiet = count(row) === 0 || (Boolean(row.code) && now - Date.parse(row.lastSeen ?? "") >= HOUR);
+  if (!known.length && !isQuiet) return null;
+  return [...Array(Math.max(0, 60 - known.length)).fill(0), ...known.slice(-60)];
+}
 
 /** Place in the order of severities: 0 to 4 open, 5 suppressed, 6 resolved, 9 without a finding. */
 export function rank(row) {
@@ -116,6 +134,12 @@ export function badge(row, startedAt, now) {
   return here < before ? "worse" : "better";
 }
 
+/** What tells workloads apart: namespace, kind and name; a pod without a workload is its own. */
+export const workKey = (row) => `${row.namespace ?? ""}/${row.workload?.kind ?? "Pod"}/${row.workload?.name ?? row.pod ?? ""}`;
+
+/** Id of the fold of a workload's declared ports, as it stands in the URL. */
+export const declaredFold = (of) => `declared:${workKey(of)}`;
+
 /** Name of a workload with its namespace, `shop/web`; that of a pod without a workload; else `no known pod`. */
 export function workloadName(row) {
   const name = row.workload?.name ?? row.pod;
@@ -139,6 +163,12 @@ export const server = (row) => row.process ?? (isGone(row) ? "nobody" : row.code
 
 /** `1 of 3 pods`; empty if all of them serve the port, or if their number is not known. */
 export const somePods = (row) => (row.podsTotal && row.pods < row.podsTotal ? `${whole(row.pods)} of ${many(row.podsTotal, "pod")}` : "");
+
+/** `as last known: worker-7 is silent` if nodes of the row do not answer, else the empty text. */
+export function lastKnown(row) {
+  const nodes = row.silent ?? [];
+  return nodes.length ? `as last known: ${nodes[0]}${nodes.length > 1 ? ` and ${many(nodes.length - 1, "more node")} are` : " is"} silent` : "";
+}
 
 /** `critical`, `accepted`, `resolved` or `declared`. */
 export const standing = (row) => (!row.code ? "declared" : row.state === "suppressed" ? "accepted" : row.state === "resolved" ? "resolved" : row.severity);
@@ -168,12 +198,12 @@ export function why(row) {
   return row.reason ?? (row.code === "ephemeral-container" && row.container ? `container ${row.container}` : "");
 }
 
-/** Name for screen readers: `Port 9229 TCP of shop/web, node, critical, Reached from outside, 37 connections`. */
+/** Name for screen readers: `Port 9229 TCP of shop/web, node, critical, Reached from outside, 37 connections`. A row of a silent node says so. */
 export function label(row) {
   const port = row.port ? `Port ${row.port} ${row.protocol ?? "TCP"}` : row.protocol ? "A named port" : "All ports";
   const parts = [`${port} of ${workloadName(row)}`, server(row), standing(row)];
   if (row.code) parts.push(WORDS[row.code] ?? row.code);
-  return [...parts, many(count(row), unit(row))].join(", ");
+  return [...parts, many(count(row), unit(row)), lastKnown(row)].filter(Boolean).join(", ");
 }
 
 /** What the agent guesses about the port, as the finding's message says it; empty if it says nothing. */

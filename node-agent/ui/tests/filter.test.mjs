@@ -43,6 +43,12 @@ test("too many and too long values are cut and named", () => {
   assert.equal(filters.unknown.length, 17);
 });
 
+test("a text that is too long is cut, and said to be", () => {
+  const filters = read(`q=${"x".repeat(600)}`);
+  assert.equal(filters.q.length, 512);
+  assert.deepEqual(filters.unknown, ["q beyond 512 characters"]);
+});
+
 test("each chip clears one filter and leaves the others", () => {
   const filters = read("q=node&severity=high,low&namespace=a,-b&caller=outside&since=24h&state=open");
   const chips = describe(filters);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { MAX_CALLERS, MAX_LINES, MAX_NAMES, grouped, model, tally } from "../js/model.js";
+import { MAX_CALLERS, MAX_LINES, MAX_NAMES, grouped, model, severityCounts } from "../js/model.js";
 import { compare } from "../js/words.js";
 import { cluster, declared, found, node, outside, pod, row } from "./rows.mjs";
 
@@ -34,7 +34,7 @@ test("first, declared ports of a workload become one row, of the last workloads 
   const shown = model({ rows, budget: 16 });
   const folded = rowsOf(shown).filter((one) => one.fold);
   assert.deepEqual(folded.map((one) => one.by), ["9 declared ports"]);
-  assert.equal(folded[0].foldId, "declared:shop/db");
+  assert.equal(folded[0].foldId, "declared:shop/StatefulSet/db");
   assert.equal(rowsOf(model({ rows, budget: 16, folds: new Set([folded[0].foldId]) })).filter((one) => one.work === "shop/StatefulSet/db").length, 10);
 });
 
@@ -178,11 +178,20 @@ test("a severity that changes moves nothing in the overview while its first rank
 test("groups and tallies keep the order of rows and count what is open", () => {
   const rows = [found("high", db), found("low", web), found("high", { ...db, state: "suppressed" })];
   assert.deepEqual(grouped(rows).map((group) => group.rows.length), [2, 1]);
-  assert.deepEqual(tally(rows), [{ severity: "high", n: 1 }, { severity: "low", n: 1 }]);
+  assert.deepEqual(severityCounts(rows), [{ severity: "high", n: 1 }, { severity: "low", n: 1 }]);
 });
 
 test("rows without a namespace, a workload, a port or callers are shown", () => {
   const rows = [row({ namespace: undefined, workload: undefined, pod: undefined, code: "unattributed", severity: "info" }), found("info", { port: undefined, protocol: undefined, code: "opaque-runtime", callers: undefined })];
   const shown = model({ rows });
   assert.deepEqual(shown.bands.map((band) => band.title), ["no known pod", "shop"]);
+});
+
+test("rows of silent nodes are marked, also where one row stands for several, and are not counted as open", () => {
+  const silent = ["worker-7"], rows = [found("high", { ...web, silent }), found("low", web)];
+  assert.deepEqual(rowsOf(model({ rows })).map((one) => one.silent), [true, false]);
+  assert.deepEqual(severityCounts(rows), [{ severity: "low", n: 1 }]);
+  const same = Array.from({ length: 20 }, (_, i) => found("high", { workload: { kind: "Deployment", name: `app${i}` }, port: 5005, silent: i < 19 ? silent : undefined }));
+  assert.equal(rowsOf(model({ rows: same, budget: 16 }))[0].silent, false, "one of its nodes answers");
+  assert.equal(rowsOf(model({ rows: same.map((one) => ({ ...one, silent })), budget: 16 }))[0].silent, true);
 });

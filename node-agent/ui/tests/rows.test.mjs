@@ -90,3 +90,43 @@ test("workloads are in the order of their worst port, then of its connections", 
   const list = [of("x", "x1", { connections: 1 }), of("y", "y1", { connections: 7 }), of("x", "x2", { severity: "critical" }), of("z", "z1", { code: undefined, severity: undefined, connections: 1e6 }), of("y", "y2", { state: "suppressed" })];
   assert.deepEqual(rows.sorted(list).map((one) => one.fingerprint), ["x2", "x1", "y1", "y2", "z1"]);
 });
+
+test("a row that the answer may only have cut off keeps its state, and is asked for", () => {
+  const unsure = rows.replace(answer([row("b")], { totals: { unlisted: 7 } }), "live");
+  assert.deepEqual(state.chart.rows.map((one) => [one.fingerprint, one.state, one.left]), [["a", "open", undefined], ["b", "open", undefined]]);
+  assert.deepEqual(unsure, ["a"]);
+  assert.deepEqual(rows.replace(answer([row("b")], { totals: { unlisted: 0 } }), "live"), []);
+  assert.equal(state.chart.rows[0].state, "resolved");
+});
+
+test("declared ports that are counted now do not stand there as rows too", () => {
+  const plain = (fingerprint) => row(fingerprint, { code: undefined, severity: undefined });
+  rows.replace(answer([row("a"), plain("p")]), "user");
+  rows.replace(answer([row("a")], { declared: [{ namespace: "shop", ports: 65 }] }), "live");
+  assert.deepEqual(shown(), ["a"]);
+  rows.replace(answer([row("a"), plain("p")]), "live");
+  assert.deepEqual(shown(), ["a", "p"]);
+  assert.deepEqual(waiting(), []);
+});
+
+test("a row that the answer says is resolved stays greyed where it stands, and gets no place if it has none", () => {
+  rows.merge(answer([row("a", { state: "resolved" }), row("z", { state: "resolved" })]), ["a", "z"]);
+  assert.deepEqual(state.chart.rows.map((one) => [one.fingerprint, one.state, one.left]), [["a", "resolved", true], ["b", "open", undefined]]);
+  assert.deepEqual(waiting(), []);
+});
+
+test("after the agents' clock went back, what is counted goes to the minute of now", () => {
+  rows.replace(answer([row("a", { minutes: [1, 2] })], { time: "2026-03-10T20:00:00Z" }), "user");
+  rows.replace(answer([row("a", { minutes: [1, 2], lastSeen: "2026-03-10T18:59:00Z" })], { time: "2026-03-10T19:00:00Z" }), "live");
+  count("a", 9, "2026-03-10T19:00:30Z");
+  assert.deepEqual(state.chart.rows[0].minutes, [1, 6]);
+});
+
+test("what is new, worse and resolved is told once", () => {
+  const first = rows.changes(new Map(), state.chart.rows, []);
+  rows.merge(answer([row("b", { severity: "critical", code: "undeclared-external" }), row("c")]), ["a", "b", "c"]);
+  const second = rows.changes(first.after, state.chart.rows, state.waiting), of = (list) => list.map((one) => one.fingerprint);
+  assert.deepEqual([of(second.fresh), of(second.worse), of(second.resolved)], [["c"], ["b"], ["a"]]);
+  const third = rows.changes(second.after, state.chart.rows, state.waiting);
+  assert.deepEqual([third.fresh, third.worse, third.resolved], [[], [], []]);
+});

@@ -111,3 +111,50 @@ test("a guess comes from the finding's message only", () => {
   assert.equal(words.guess("port 1/TCP is served by x; y called it"), "");
   assert.equal(words.guess(undefined), "");
 });
+
+test("the guess is found in what the engine writes", () => {
+  // Fails if the engine words its guess otherwise: `guess` and these phrases must change together.
+  const source = readFileSync(new URL("../../engine/src/rules/well_known_ports.rs", import.meta.url), "utf8");
+  const formats = [...source.matchAll(/write!\(f, "([^"]+)"/gu)].map((found) => found[1]);
+  assert.equal(formats.length, 2, "the guess by program, and that by number");
+  const rows = [...source.matchAll(/by_(?:program|number)!\(\w+, "([^"]+)", "[^"]+", \[.*?\], \[.*?\], "([^"]+)"\)/gu)];
+  assert.ok(rows.length > 30);
+  for (const format of formats) for (const [, what, allows] of rows) {
+    const said = format.replace("{}", "9229").replace("{what}", what).replace("{allows}", allows);
+    assert.doesNotMatch(said, /[{}]/u);
+    const expected = `${said[0].toUpperCase()}${said.slice(1)}.`;
+    assert.equal(words.guess(`port 9229/TCP is served by x but not declared by pod shop/web-1; ${said}; y called it`), expected);
+    assert.equal(words.guess(`port 9229/TCP is served by x; ${said}`), expected);
+  }
+});
+
+test("counts per minute are not known where the answer holds none of a port that was just called", () => {
+  const called = row({ lastSeen: earlier(5 * MIN) });
+  assert.equal(words.perMinute(called, NOW), null);
+  assert.equal(words.perMinute(row({ code: undefined, lastSeen: earlier(5 * HOUR) }), NOW), null, "declared ports have no counts per minute");
+  assert.deepEqual(words.perMinute({ ...called, lastSeen: earlier(2 * HOUR) }, NOW), Array(60).fill(0));
+  assert.deepEqual(words.perMinute(row({ connections: 0 }), NOW), Array(60).fill(0), "what was never called was not called in the last hour");
+  assert.deepEqual(words.perMinute({ ...called, minutes: [3, 4] }, NOW).slice(-3), [0, 3, 4]);
+  assert.equal(words.perMinute({ ...called, minutes: Array(99).fill(1) }, NOW).length, 60);
+});
+
+test("a name that an agent chose is never taken from the language itself", () => {
+  for (const name of ["constructor", "toString", "__proto__"]) {
+    assert.equal(words.title(row({ code: name })), name);
+    assert.equal(words.door(name), `via ${name}`);
+    assert.equal(words.badge(row({ firstSeen: earlier(9 * DAY), previousCode: name, changedAt: earlier(HOUR) }), earlier(10 * DAY), NOW), "");
+  }
+});
+
+test("a row of a silent node says that it is as last known", () => {
+  assert.equal(words.lastKnown(row()), "");
+  assert.equal(words.lastKnown(row({ silent: ["worker-7"] })), "as last known: worker-7 is silent");
+  assert.equal(words.lastKnown(row({ silent: ["worker-7", "worker-8"] })), "as last known: worker-7 and 1 more node are silent");
+  assert.match(words.label(row({ silent: ["worker-7"] })), /37 connections, as last known: worker-7 is silent$/u);
+});
+
+test("a fold of declared ports belongs to one kind of workload", () => {
+  const deployment = row(), set = row({ workload: { kind: "StatefulSet", name: "web" } });
+  assert.notEqual(words.declaredFold(deployment), words.declaredFold(set));
+  assert.equal(words.declaredFold(row({ workload: undefined, pod: "web-0" })), "declared:shop/Pod/web-0");
+});

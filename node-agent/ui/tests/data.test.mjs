@@ -1,0 +1,94 @@
+import assert from "node:assert/strict";
+import { beforeEach, test } from "node:test";
+
+/** The host: `answer(url)` gives the body of an answer, or a number for a failure. The stream of events is held open. */
+let answer = () => 404, events = null;
+const asked = [];
+Object.assign(globalThis, { innerWidth: 1440, location: { pathname: "/", search: "", hostname: "localhost" }, history: { pushState() {}, replaceState() {} }, addEventListener() {}, reportError(error) { throw error; } });
+Object.defineProperty(globalThis, "navigator", { value: {}, configurable: true });
+// Timers of the page that only watch over others must not hold the tests.
+const { setInterval: every, setTimeout: after } = globalThis;
+globalThis.setInterval = (...given) => every(...given).unref();
+globalThis.setTimeout = (does, time, ...given) => (time > 10_000 ? after(does, time, ...given).unref() : after(does, time, ...given));
+globalThis.fetch = async (path) => {
+  const url = new URL(path, "http://host");
+  asked.push(url);
+  if (url.pathname === "/v1/watch") return new Response(new ReadableStream({ start(to) { events = to; } }));
+  const body = url.pathname === "/v1/agents" ? { items: [] } : answer(url);
+  return typeof body === "number" ? Response.json({ detail: "told to fail" }, { status: body }) : Response.json(body);
+};
+
+const { state, subscribe } = await import("../js/state.js");
+const { none } = await import("../js/filter.js");
+const { show, start } = await import("../js/data.js");
+
+const row = (fingerprint, more = {}) => ({ fingerprint, namespace: "shop", workload: { kind: "Deployment", name: "web" }, port: 80, protocol: "TCP", code: "undeclared-active", severity: "high", state: "open", nodes: ["a"], connections: 5, packets: 0, callers: [], ...more });
+const chart = (rows, { declared = [], unlisted = 0, open = {} } = {}) => ({ time: "2026-03-10T12:00:00Z", rows, declared, missing: [], totals: { open, unlisted } });
+const shown = () => state.chart?.rows.map((one) => [one.fingerprint, one.state]);
+const tell = (name, data) => events.enqueue(new TextEncoder().encode(`id: 1\nevent: ${name}\ndata: ${JSON.stringify(data)}\n\n`));
+
+/** Waits until the state is as wanted; it is looked at after each change. */
+function until(isSo) {
+  return new Promise((done) => { subscribe(() => { if (isSo()) done(); }); if (isSo()) done(); });
+}
+/** Has everything read from `host`, under the filters. */
+async function read(host, change = {}) {
+  let came = 0;
+  answer = (url) => { came += 1; return host(url); };
+  const before = state.chart;
+  Object.assign(state, { filters: none(), folds: new Set(), port: null, ...change });
+  if (before) show(); else start();
+  await until(() => came > 0 && state.chart !== before && state.chart);
+}
+
+beforeEach(() => { asked.length = 0; });
+
+test("a row that leaves the filter of the host is asked for without it, and is not told as resolved", async () => {
+  let severity = "high";
+  const host = (url) => {
+    const all = [row("a", { severity }), row("b", { severity: "low" })], only = url.searchParams.get("fingerprint")?.split(","), of = url.searchParams.get("severity");
+    return chart(all.filter((one) => (!only || only.includes(one.fingerprint)) && (!of || one.severity === of)), { unlisted: 9 });
+  };
+  await read(host, { filters: { ...none(), severity: ["high"] } });
+  await until(() => shown().length === 1);
+  severity = "medium";
+  tell("Finding", { fingerprint: "a" });
+  await until(() => state.chart.rows[0].severity === "medium");
+  assert.deepEqual(shown(), [["a", "open"]]);
+});
+
+test("a fold that cannot be read stays counted and says why, and the others open", async () => {
+  const counted = (name, more) => ({ namespace: "shop", workload: { kind: "Deployment", name }, ports: 3, connections: 0, ...more });
+  const bare = { namespace: "shop", pod: "toolbox", ports: 2, connections: 0 };
+  const host = (url) => {
+    if (url.searchParams.get("workload") === "Deployment/x") return 500;
+    if (url.searchParams.get("workload") === "Deployment/z") return chart([], { declared: [counted("z")] });
+    if (url.searchParams.get("pod") === "toolbox") return chart([row("t", { code: undefined, workload: undefined, pod: "toolbox" })]);
+    return chart([row("a")], { declared: [counted("x"), counted("z"), bare] });
+  };
+  await read(host, { folds: new Set(["declared:shop/Deployment/x", "declared:shop/Deployment/z", "declared:shop/Pod/toolbox"]) });
+  assert.deepEqual(shown().map(([fingerprint]) => fingerprint).sort(), ["a", "t"]);
+  assert.deepEqual(state.chart.declared.map((one) => one.workload?.name), ["x", "z"]);
+  assert.match(state.unopened.get("declared:shop/Deployment/x"), /shop\/x cannot be listed: 500: told to fail/u);
+  assert.match(state.unopened.get("declared:shop/Deployment/z"), /too many/u);
+});
+
+test("a port of the address that the list does not hold is asked for in any state", async () => {
+  const host = (url) => chart(url.searchParams.get("fingerprint") === "old" && url.searchParams.get("state").includes("resolved") ? [row("old", { state: "resolved" })] : url.searchParams.has("fingerprint") ? [] : [row("a")]);
+  await read(host, { port: "old" });
+  await until(() => state.beyond?.fingerprint === "old");
+  assert.equal(state.beyond.row.state, "resolved");
+  await read(host, { port: "nobody" });
+  await until(() => state.beyond?.fingerprint === "nobody");
+  assert.equal(state.beyond.row, null);
+});
+
+test("a filter that changes while the list is on its way is asked for afterwards", async () => {
+  const host = (url) => {
+    if (!url.searchParams.has("namespace")) state.filters = { ...none(), namespace: ["shop"] };
+    return chart([row(url.searchParams.get("namespace") ?? "all")], { unlisted: 9 });
+  };
+  await read(host);
+  await until(() => shown()[0][0] === "shop");
+  assert.equal(asked.at(-1).searchParams.get("namespace"), "shop");
+});
