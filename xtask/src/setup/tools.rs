@@ -59,17 +59,15 @@ const AXE: (&str, &str) = (
     "4.14.1",
     "sha512-FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ==",
 );
-/// Downloads axe-core into the current directory: by npm, or from npm's registry where only curl is. Extracts its script if the
-/// package has the checksum. Arguments: version, checksum.
+/// Downloads axe-core into the current directory by npm. Extracts its script if the package has the checksum. Arguments: version,
+/// checksum.
 const UNPACK_AXE: &str = "
 import base64, hashlib, io, os, shutil, subprocess, sys, tarfile
 version, checksum = sys.argv[1:]
 name = 'axe-core-' + version + '.tgz'
-if shutil.which('npm'):
-    subprocess.run(['npm', 'pack', '--silent', 'axe-core@' + version], check=True, stdout=subprocess.DEVNULL)
-else:
-    registry = os.environ.get('npm_config_registry', 'https://registry.npmjs.org').rstrip('/')
-    subprocess.run(['curl', '-fsSLo', name, registry + '/axe-core/-/' + name], check=True)
+if not shutil.which('npm'):
+    sys.exit('npm is missing, which downloads axe-core')
+subprocess.run(['npm', 'pack', '--silent', 'axe-core@' + version], check=True, stdout=subprocess.DEVNULL)
 with open(name, 'rb') as file:
     package = file.read()
 os.remove(name)

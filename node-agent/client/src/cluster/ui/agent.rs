@@ -19,8 +19,6 @@ use crate::query::server::Server;
 use crate::query::status;
 use crate::query::url::with_query;
 
-/// Maximum number of bytes of an answer.
-pub(super) const MAX_ANSWER: usize = 16 << 20;
 /// Maximum number of bytes of an event: the counts of [`MAX_ROWS`] rows.
 const MAX_EVENT: usize = 4 << 20;
 /// Kinds of the events that are followed.
@@ -129,7 +127,8 @@ impl AgentDialogue {
             ("declared", node_answer::DECLARED.to_string()),
         ];
         let path = with_query(node_answer::CHART, &pairs);
-        let mut chart: Box<Chart> = request::get_within(self.follower.server(), &path, MAX_ANSWER).await?;
+        let mut chart: Box<Chart> =
+            request::get_within(self.follower.server(), &path, node_answer::MAX_ANSWER).await?;
         chart.rows.retain(|row| fingerprints.contains(&row.fingerprint));
         chart.rows.truncate(MAX_ROWS);
         Ok(Some(Told::Rows { fingerprints, chart, findings: std::mem::take(&mut self.findings) }))
@@ -137,7 +136,8 @@ impl AgentDialogue {
 
     /// Asks for the status, which counts the losses.
     async fn status(&mut self) -> Result<Told, QueryError> {
-        let status = request::get_within(self.follower.server(), status::PATH, MAX_ANSWER).await?;
+        let status =
+            request::get_within(self.follower.server(), status::PATH, node_answer::MAX_ANSWER).await?;
         Ok(Told::Loss(Box::new(status), std::mem::take(&mut self.losses)))
     }
 

@@ -7,7 +7,6 @@ use portolan_report::wire::{AgentStatus, Finding, Listener};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::agent::MAX_ANSWER;
 use crate::cluster::fleet::NOT_READY;
 use crate::query::error::QueryError;
 use crate::query::outcome::is_unready;
@@ -18,6 +17,8 @@ use crate::query::show::Subject;
 use crate::query::status;
 use crate::query::url::with_query;
 
+/// Maximum number of bytes of an answer.
+pub(super) const MAX_ANSWER: usize = 16 << 20;
 /// Path of the chart.
 pub(super) const CHART: &str = "/v1/chart";
 /// States of the rows that are read: the page asks for any of them.

@@ -5,7 +5,9 @@ use std::convert::Infallible;
 use bytes::Bytes;
 use http_body_util::channel::Channel;
 use http_body_util::{Either, Full};
-use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::header::{
+    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+};
 use hyper::{Response, StatusCode};
 use portolan_ui::{HEADERS, PageFile};
 use serde::Serialize;
@@ -76,9 +78,15 @@ pub(super) fn json(object: &impl Serialize) -> Result<Answer, Problem> {
     Ok(whole(StatusCode::OK, "application/json", text))
 }
 
-/// Returns a file of the page.
-pub(super) fn file(file: &PageFile) -> Answer {
-    whole(StatusCode::OK, file.content_type, file.text)
+/// Returns a file of the page, compressed if the request accepts that.
+pub(super) fn file(file: &PageFile, request: &HeaderMap) -> Answer {
+    let accepted = request.get(ACCEPT_ENCODING).and_then(|codings| codings.to_str().ok());
+    let (body, encoding) = file.body(accepted.unwrap_or_default());
+    let mut answer = whole(StatusCode::OK, file.content_type, body);
+    if let Some(encoding) = encoding {
+        answer.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
+    }
+    answer
 }
 
 /// Returns an event stream.

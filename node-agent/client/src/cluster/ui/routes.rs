@@ -20,7 +20,7 @@ pub(super) async fn answer(request: &Request<Incoming>, host: &Arc<Host>) -> Res
     let path = request.uri().path();
     let pairs = query::pairs(request.uri().query().unwrap_or_default());
     match path {
-        "/" => return Ok(file(&PAGE)),
+        "/" => return Ok(file(&PAGE, request.headers())),
         "/v1/chart" => return chart::answer(host, &pairs).await,
         "/v1/watch" => return stream::subscribe(host, request.method(), request.headers(), &pairs),
         "/v1/explain" => return lists::explain(host, &pairs).await,
@@ -39,7 +39,7 @@ pub(super) async fn answer(request: &Request<Incoming>, host: &Arc<Host>) -> Res
         _ => {}
     }
     if let Some(name) = path.strip_prefix("/ui/") {
-        let found = portolan_ui::file(name).map(file);
+        let found = portolan_ui::file(name).map(|found| file(found, request.headers()));
         return found.ok_or_else(|| Problem::new(404, "no such file of the page"));
     }
     if let Some(id) = path.strip_prefix("/v1/findings/") {
