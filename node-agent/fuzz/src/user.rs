@@ -21,11 +21,14 @@ pub fn configuration(bytes: &[u8]) {
     }
 }
 
+/// Maximum size of an event in bytes.
+const MAX_EVENT: usize = 1 << 20;
+
 /// Reads a stream of events, which must not depend on how the stream is split, and escapes the input for the terminal.
 pub fn client(bytes: &[u8]) {
-    let mut whole = sse::Reader::default();
+    let mut whole = sse::Reader::new(MAX_EVENT);
     let at_once = whole.read(bytes).ok();
-    let mut pieces = sse::Reader::default();
+    let mut pieces = sse::Reader::new(MAX_EVENT);
     let piecewise: Option<Vec<_>> = bytes.chunks(7).map(|piece| pieces.read(piece).ok()).collect();
     if let (Some(at_once), Some(piecewise)) = (at_once, piecewise) {
         assert_eq!(at_once, piecewise.into_iter().flatten().collect::<Vec<_>>());

@@ -118,6 +118,7 @@ mod tests {
                 time: String::new(),
             },
             version: "0.1.0".to_owned(),
+            started_at: None,
             kernel: "6.12.0".to_owned(),
             hooks: vec![HookStatus { name: "sock_ops".into(), state: "attached".into(), reason: None }],
             sources: vec![SourceStatus {

@@ -112,7 +112,7 @@ pub struct ChartRow {
     /// Time of the last traffic (RFC 3339, UTC); absent if there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_seen: Option<String>,
-    /// Time at which the code or the state last changed (RFC 3339, UTC); absent if unknown.
+    /// Time at which the code or the state last changed (RFC 3339, UTC); absent if no change is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed_at: Option<String>,
     /// Code before the last change; absent if there was none.

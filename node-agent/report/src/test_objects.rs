@@ -87,5 +87,7 @@ pub(crate) fn finding(port: u16, severity: &str, process: &str) -> Finding {
             ..Traffic::default()
         },
         suppressed_by: None,
+        changed_at: None,
+        previous_code: None,
     }
 }

@@ -154,6 +154,8 @@ mod tests {
             policy: Policy { verdict: "unknown".to_owned(), policies: Vec::new() },
             traffic: Traffic::default(),
             suppressed_by: None,
+            changed_at: None,
+            previous_code: None,
         })
     }
 

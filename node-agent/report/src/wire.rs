@@ -89,6 +89,13 @@ pub struct Finding {
     pub traffic: Traffic,
     /// Exception that suppresses the finding, or did so until it was resolved; `null` if there is none.
     pub suppressed_by: Option<Suppression>,
+    /// Time at which the code or the state last changed (RFC 3339, UTC); absent if neither did since the finding was opened, or
+    /// since the agent started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed_at: Option<String>,
+    /// Code before the last change of the code; absent if there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_code: Option<String>,
 }
 
 /// A port on which one or more sockets listen in a network namespace.
@@ -201,6 +208,9 @@ pub struct AgentStatus {
     pub envelope: Envelope,
     /// Version of the agent.
     pub version: String,
+    /// Start of the agent (RFC 3339, UTC): before it, the agent knows nothing. Absent in answers of agents that do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<String>,
     /// Release of the node's kernel.
     pub kernel: String,
     /// Hooks in the kernel.

@@ -74,7 +74,7 @@ pub fn pod_totals<'a>(pods: impl IntoIterator<Item = (&'a Pod, &'a str)>) -> Pod
 }
 
 /// Returns the key of a pod's total. Static pods of one manifest, which have the names of their nodes, share it.
-fn total_key(pod: &Pod, node: &str) -> String {
+pub(crate) fn total_key(pod: &Pod, node: &str) -> String {
     let (kind, name) = fingerprint::owner(pod, node);
     format!("{}/{}/{name}", pod.namespace, kind.to_lowercase())
 }

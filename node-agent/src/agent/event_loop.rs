@@ -152,6 +152,7 @@ impl EventLoop {
         self.upkeep.drains = self.upkeep.drains.wrapping_add(1);
         if self.upkeep.drains.is_multiple_of(MEASURE_EVERY) {
             self.pipeline.measure();
+            self.pipeline.sample_minutes();
         }
         if self.upkeep.drains.is_multiple_of(REMEMBER_EVERY) {
             self.pipeline.remember_findings();

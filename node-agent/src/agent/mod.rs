@@ -27,7 +27,7 @@ use crate::agent::event_loop::{EventLoop, Upkeep};
 use crate::agent::heartbeat::Heartbeat;
 use crate::agent::sources::{follow_rings, start_sources};
 use crate::config::AgentConfig;
-use crate::sink::http::{Health, HttpState};
+use crate::sink::http::Health;
 use crate::sink::stream::watch_log::WatchLog;
 use crate::source::kernel::KernelHooks;
 use crate::source::{clock, netns, sighup};
@@ -66,8 +66,7 @@ pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
     let metrics = Arc::clone(&pipeline.metrics);
     let scan_durations = metrics.scan_duration.clone();
     let export = otlp_export::start(&config, &mut pipeline, &feed);
-    let http =
-        HttpState { queries: ask, watch_log, metrics, health: Arc::clone(&health), shutdown: ended.clone() };
+    let http = servers::state(ask, watch_log, metrics, &health, &ended);
     let servers = servers::start(&config, &http, &ended).await?;
     let metadata = stage_options::agent_metadata(&config);
     start::warn_of(&config, &metadata);

@@ -1,20 +1,46 @@
 //! Wiring of the HTTP servers: binds the addresses of `--api` and `--telemetry`, and waits for the servers at the end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use portolan_client::query::remedies::remedies;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::agent::error::AgentError;
 use crate::config::{AgentConfig, ListenAddress};
 use crate::sink::http::host::HostCheck;
+use crate::sink::http::query::Query;
 use crate::sink::http::serving::serve;
 use crate::sink::http::unix::OwnedSocket;
-use crate::sink::http::{Bounds, Endpoint, HttpState, api_router, telemetry_router};
+use crate::sink::http::{Bounds, Endpoint, Health, HttpState, api_router, telemetry_router};
+use crate::sink::metrics::Metrics;
+use crate::sink::stream::watch_log::WatchLog;
 
 /// Time for one server to finish its last answers.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
+
+/// Returns the state that all routes of both servers share.
+#[must_use]
+pub fn state(
+    queries: mpsc::Sender<Query>,
+    watch_log: Arc<WatchLog>,
+    metrics: Arc<Metrics>,
+    health: &Arc<Health>,
+    ended: &watch::Receiver<bool>,
+) -> HttpState {
+    HttpState {
+        queries,
+        watch_log,
+        metrics,
+        health: Arc::clone(health),
+        draft_remedies: remedies,
+        chart_turn: Arc::new(Semaphore::new(1)),
+        traffic: Arc::default(),
+        shutdown: ended.clone(),
+    }
+}
 
 /// Binds the configured addresses and starts a server on each.
 ///

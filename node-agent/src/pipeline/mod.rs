@@ -1,6 +1,7 @@
 //! The single owner of the engine: passes facts to the engine with the time, and carries out the changes on the sinks and
 //! on the kernel side. Nothing here blocks, so a slow reader never stalls the collection.
 
+pub mod finding_index;
 mod losses;
 mod measure;
 pub mod read_model;
@@ -9,6 +10,7 @@ mod status_schedule;
 #[cfg(test)]
 mod tests;
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -19,14 +21,16 @@ use portolan_engine::model::finding::{Finding, FindingState};
 use portolan_engine::model::identity::{BootTime, NetnsId};
 use portolan_engine::model::input::Input;
 use portolan_engine::model::listener::{Listener, ListenerState};
+use portolan_report::wire::Report;
 use tokio::sync::watch;
 
 use crate::finding_memory::FindingMemory;
+use crate::pipeline::finding_index::FindingIndex;
 use crate::pipeline::status_schedule::StatusSchedule;
-use crate::sink::convert::{AgentIdentity, Converter, Wall};
+use crate::sink::convert::{AgentIdentity, Converter, MAX_PEERS, Wall};
 use crate::sink::kubernetes::ClusterSinks;
 use crate::sink::metrics::{KindLabel, Metrics};
-use crate::sink::stream::ended::Ended;
+use crate::sink::stream::ended::{CLOSED, Ended, RESOLVED};
 use crate::sink::stream::publish::Publisher;
 use crate::source::annotation_lint::AnnotationLint;
 use crate::source::clock;
@@ -72,6 +76,10 @@ pub struct Pipeline {
     annotation_lint: AnnotationLint,
     /// Requests of the engine to the netns thread that nobody took yet.
     requests: NetnsRequests,
+    /// Fingerprints and minutes of the findings.
+    index: FindingIndex,
+    /// When the agent started.
+    started: BootTime,
     /// Generation of the engine at the last full count of ports and findings.
     measured: Option<u64>,
 }
@@ -98,12 +106,14 @@ impl Pipeline {
             kernel_release,
             states,
             reported_losses: BTreeMap::new(),
-            closed: Ended::default(),
-            resolved: Ended::default(),
+            closed: Ended::new(CLOSED),
+            resolved: Ended::new(RESOLVED),
             status_schedule: StatusSchedule::default(),
             unrecovered: BTreeMap::new(),
             annotation_lint: AnnotationLint::default(),
             requests: NetnsRequests::default(),
+            index: FindingIndex::default(),
+            started: clock::now(),
             measured: None,
         }
     }
@@ -187,6 +197,13 @@ impl Pipeline {
         }
     }
 
+    /// Counts the calls of ports with findings for the present minute. Call it every few seconds.
+    pub fn sample_minutes(&mut self) {
+        let now = clock::now();
+        let minute = self.converter().wall.minute(now);
+        self.index.sample(&self.engine, minute);
+    }
+
     /// Hands over to the state file what a later run should remember. Call it every few seconds.
     pub fn remember_findings(&mut self) {
         if let Some(memory) = &mut self.memory {
@@ -242,6 +259,9 @@ impl Pipeline {
                 self.cluster.note(finding, now);
             }
             if let Some(report) = converter.change(change) {
+                if let (Change::Finding(finding), Report::Finding(reported)) = (change, &report) {
+                    self.index.note(finding, &reported.fingerprint, now, converter.wall.minute(now));
+                }
                 self.publisher.publish(&report, &converter);
             }
         }
@@ -262,7 +282,7 @@ impl Pipeline {
             }
             Change::Listener(listener) => self.closed.forget(&listener.id),
             Change::Finding(finding) if finding.state == FindingState::Resolved => {
-                self.resolved.remember(&finding.id, Arc::clone(finding));
+                self.resolved.remember(&finding.id, Arc::new(as_reported(finding)));
             }
             Change::Finding(finding) => self.resolved.forget(&finding.id),
             _ => {}
@@ -277,6 +297,22 @@ impl Pipeline {
             self.metrics.detection_latency.observe(now.since(opened).as_secs_f64());
         }
     }
+}
+
+/// Returns a finding without the peers that no report shows, so that a kept one is small.
+fn as_reported(finding: &Finding) -> Finding {
+    let mut kept = finding.clone();
+    let traffic = &mut kept.traffic;
+    traffic.peers.sort_by_key(|peer| Reverse((peer.bytes, peer.connections, peer.packets)));
+    traffic.truncated |= traffic.peers.len() > MAX_PEERS;
+    traffic.peers.truncate(MAX_PEERS);
+    traffic.peers.shrink_to_fit();
+    if let Some(listener) = &mut kept.listener {
+        let traffic = &mut Arc::make_mut(listener).traffic;
+        traffic.truncated |= !traffic.peers.is_empty();
+        traffic.peers = Vec::new();
+    }
+    kept
 }
 
 /// True if a scan of all netns restores the facts that this loss took.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use portolan_engine::model::connection::Connection;
 use portolan_engine::model::finding::Finding;
 use portolan_engine::model::fingerprint::parse;
+use portolan_engine::model::identity::BootTime;
 use portolan_engine::model::listener::Listener;
 use portolan_engine::model::pod::Pod;
 use portolan_engine::read::explain::answer::{ExplainError, Explained};
@@ -16,7 +17,8 @@ use portolan_report::wire::AgentStatus;
 
 use crate::pipeline::Pipeline;
 use crate::sink::convert::Converter;
-use crate::sink::http::query::{PageSelection, ReadModel};
+use crate::sink::convert::workload_port::of_finding;
+use crate::sink::http::query::{PageSelection, PortCounts, ReadModel};
 use crate::sink::stream::ended::Ended;
 
 impl ReadModel for Pipeline {
@@ -37,16 +39,29 @@ impl ReadModel for Pipeline {
     }
 
     fn findings(&self, wanted: PageSelection<'_>) -> Vec<Arc<Finding>> {
-        let summaries = self.engine.finding_summaries(wanted.after.and_then(parse));
-        let open = filtered(summaries, wanted).filter_map(|id| self.engine.finding_by_id(id));
-        let ended = ended(&self.resolved, wanted, |finding| Facts::of_finding(finding));
-        merged(open.take(wanted.limit).collect(), ended, wanted.limit, |finding| &finding.id)
+        let after = wanted.after.and_then(parse);
+        let open: Vec<Arc<Finding>> = if wanted.fingerprints.is_empty() {
+            let ids = filtered(self.engine.finding_summaries(after), wanted);
+            ids.filter_map(|id| self.engine.finding_by_id(id)).take(wanted.limit).collect()
+        } else {
+            let ids = self.index.ids(wanted.fingerprints).into_iter();
+            let found = ids.filter(|id| after.is_none_or(|after| *id > after));
+            let found = found.filter_map(|id| self.engine.finding_by_id(id));
+            found.filter(|finding| wanted.selects_finding(finding)).take(wanted.limit).collect()
+        };
+        let is_wanted = |finding: &Finding| {
+            wanted.selects_finding(finding)
+                && wanted.has_fingerprint(|| of_finding(finding, &self.agent.node))
+        };
+        let ended = ended(&self.resolved, wanted, is_wanted);
+        merged(open, ended, wanted.limit, |finding| &finding.id)
     }
 
     fn listeners(&self, wanted: PageSelection<'_>) -> Vec<Arc<Listener>> {
         let summaries = self.engine.listener_summaries(wanted.after.and_then(parse));
         let open = filtered(summaries, wanted).filter_map(|id| self.engine.listener_by_id(id));
-        let ended = ended(&self.closed, wanted, |listener| Facts::of_listener(listener));
+        let ended =
+            ended(&self.closed, wanted, |listener| wanted.lets_through(&Facts::of_listener(listener)));
         merged(open.take(wanted.limit).collect(), ended, wanted.limit, |listener| &listener.id)
     }
 
@@ -69,6 +84,18 @@ impl ReadModel for Pipeline {
     fn status(&self) -> AgentStatus {
         Self::status(self)
     }
+
+    fn started_at(&self) -> BootTime {
+        self.started
+    }
+
+    fn minutes(&self, minute: i64) -> Vec<(u128, Vec<u32>)> {
+        self.index.minutes(minute)
+    }
+
+    fn port_counts(&self) -> Vec<PortCounts> {
+        self.index.counts(&self.engine)
+    }
 }
 
 fn filtered<'a>(
@@ -76,18 +103,17 @@ fn filtered<'a>(
     wanted: PageSelection<'_>,
 ) -> impl Iterator<Item = u64> {
     let origins = !wanted.filter.origin.is_empty();
-    summaries.filter(move |summary| wanted.lets_through(&Facts::of_summary(summary, origins))).map(|o| o.id)
+    summaries
+        .filter(move |summary| wanted.since.is_none_or(|since| summary.changed_at >= since))
+        .filter(move |summary| wanted.lets_through(&Facts::of_summary(summary, origins)))
+        .map(|summary| summary.id)
 }
 
-fn ended<T>(
-    ended: &Ended<T>,
-    wanted: PageSelection<'_>,
-    facts: impl for<'f> Fn(&'f T) -> Facts<'f>,
-) -> Vec<Arc<T>> {
+fn ended<T>(ended: &Ended<T>, wanted: PageSelection<'_>, is_wanted: impl Fn(&T) -> bool) -> Vec<Arc<T>> {
     if !wanted.filter.asks_for_ended() {
         return Vec::new();
     }
-    let found = ended.after(wanted.after).filter(|item| wanted.lets_through(&facts(item)));
+    let found = ended.after(wanted.after).filter(|item| is_wanted(item));
     found.take(wanted.limit).cloned().collect()
 }
 

@@ -6,6 +6,7 @@ use portolan_engine::model::identity::BootTime;
 use portolan_report::wire::{AgentStatus, HookStatus, Limit, Report, SourceStatus};
 
 use crate::pipeline::Pipeline;
+use crate::pipeline::finding_index::{LIMIT, MAX_PORTS};
 use crate::sink::convert::Converter;
 use crate::source::clock;
 use crate::source::kernel::KernelHooks;
@@ -40,6 +41,7 @@ impl Pipeline {
         AgentStatus {
             envelope: converter.envelope(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_at: Some(converter.wall.rfc3339(self.started)),
             kernel: self.kernel_release.clone(),
             hooks: hook_statuses(&states),
             sources: source_statuses(&states, &converter),
@@ -58,7 +60,8 @@ impl Pipeline {
             .map(|(name, used, max)| (name.to_owned(), Limit { used: used as u64, max: max as u64 }));
         let maps = self.kernel.iter().flat_map(KernelHooks::map_usage);
         let maps = maps.map(|(name, used, max)| (format!("map:{name}"), Limit { used, max }));
-        engine.chain(maps).collect()
+        let minutes = Limit { used: self.index.wanted() as u64, max: MAX_PORTS as u64 };
+        engine.chain(maps).chain([(LIMIT.to_owned(), minutes)]).collect()
     }
 }
 

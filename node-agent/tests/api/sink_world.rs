@@ -266,6 +266,8 @@ pub fn finding(name: &str, port: u16, code: FindingCode) -> Finding {
         policy: Policy::default(),
         traffic: Traffic { connections: 3, ..Traffic::default() },
         suppressed_by: None,
+        changed_at: None,
+        previous_code: None,
         opened_at: None,
     }
 }

@@ -22,7 +22,7 @@ use crate::model::{Node, converter, finding, listener, pod};
 use crate::served::{EPOCH, Served, eventually};
 
 /// A finding of a node about a port of the pod shop/app.
-fn change(node: &'static str, port: u16) -> Report {
+pub fn change(node: &'static str, port: u16) -> Report {
     let listener =
         listener(Some(pod("shop", "app")), Protocol::Tcp, port, DeclarationStatus::Undeclared).into();
     let mut converter = converter();
@@ -35,7 +35,7 @@ fn empty(name: &'static str) -> Node {
 }
 
 /// Forwards to another agent from now on, as if the pod's agent was started again.
-fn forward_to(server: &Server, node: &str, address: SocketAddr) {
+pub fn forward_to(server: &Server, node: &str, address: SocketAddr) {
     server.change_settings(|settings| {
         settings.forwards.insert((format!("portolan-{node}"), 9470), address);
     });
@@ -48,17 +48,17 @@ fn forwards_to(server: &Server, node: &str) -> usize {
 
 /// Both streams of a command that runs.
 #[derive(Clone, Default)]
-struct Streams {
-    out: Written,
-    words: Written,
+pub struct Streams {
+    pub out: Written,
+    pub words: Written,
 }
 
 impl Streams {
-    async fn shows(&self, text: &str) {
+    pub async fn shows(&self, text: &str) {
         eventually(&format!("{text} is shown"), || self.out.text().contains(text)).await;
     }
 
-    async fn says(&self, text: &str) {
+    pub async fn says(&self, text: &str) {
         eventually(&format!("{text} is said"), || self.words.text().contains(text)).await;
     }
 
@@ -68,7 +68,7 @@ impl Streams {
 }
 
 /// Runs a command that must not end before the scenario does.
-async fn during(cluster: &Cluster, line: &str, streams: &Streams, scenario: impl Future<Output = ()>) {
+pub async fn during(cluster: &Cluster, line: &str, streams: &Streams, scenario: impl Future<Output = ()>) {
     let command = cluster.run_into(line, streams.out.clone(), streams.words.clone());
     tokio::select! {
         exit = command => panic!("ended: {exit:?}, {}", streams.words.text()),

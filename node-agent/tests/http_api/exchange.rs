@@ -58,8 +58,12 @@ pub struct Following {
 
 impl Following {
     pub async fn start(to: SocketAddr, path: &str, headers: &str) -> Self {
+        Self::of(to, &format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n{headers}\r\n")).await
+    }
+
+    /// Starts with any request.
+    pub async fn of(to: SocketAddr, request: &str) -> Self {
         let mut stream = TcpStream::connect(to).await.expect("connects");
-        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n{headers}\r\n");
         stream.write_all(request.as_bytes()).await.expect("sends");
         let mut following = Self { stream, text: String::new() };
         // The first text is sent after the subscription.

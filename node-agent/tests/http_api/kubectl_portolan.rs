@@ -58,6 +58,13 @@ impl Cluster {
         });
     }
 
+    /// Forwards to this address as the agent of a node.
+    pub fn forward(&self, node: &str, address: std::net::SocketAddr) {
+        self.server.change_settings(|settings| {
+            settings.forwards.insert((format!("portolan-{node}"), 9470), address);
+        });
+    }
+
     /// Creates the pod of an agent without a listener.
     pub fn pod(&self, node: &str, phase: &str) {
         self.server.put("pods", pod(&format!("portolan-{node}"), node, phase));

@@ -3,9 +3,16 @@
 #![expect(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod baseline;
+mod chart;
+#[cfg(feature = "cluster")]
+mod chart_agent;
 mod cluster;
 #[cfg(feature = "cluster")]
 mod cluster_doctor;
+#[cfg(feature = "cluster")]
+mod cluster_ui;
+#[cfg(feature = "cluster")]
+mod cluster_ui_agents;
 #[cfg(feature = "cluster")]
 mod cluster_verbs;
 #[cfg(feature = "cluster")]
@@ -29,4 +36,6 @@ mod parameters;
 mod routes;
 mod schema;
 mod served;
+#[cfg(feature = "cluster")]
+mod ui_page;
 mod watching;

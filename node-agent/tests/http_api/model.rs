@@ -3,13 +3,14 @@
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
+use portolan::sink::convert::workload_port::of_finding;
 use portolan::sink::convert::{Converter, Wall};
-use portolan::sink::http::query::{PageSelection, ReadModel};
+use portolan::sink::http::query::{PageSelection, PortCounts, ReadModel};
 use portolan_engine::Engine;
 use portolan_engine::model::connection::Connection;
 use portolan_engine::model::finding::{Finding, FindingState};
 use portolan_engine::model::finding_code::FindingCode;
-use portolan_engine::model::identity::{NetnsId, PodUid, PortId, Protocol};
+use portolan_engine::model::identity::{BootTime, NetnsId, PodUid, PortId, Protocol};
 use portolan_engine::model::listener::{
     Declaration, DeclarationStatus, Exposure, Listener, ListenerState, ServedBy,
 };
@@ -38,6 +39,10 @@ pub struct Node {
     pub findings: Vec<Arc<Finding>>,
     pub listeners: Vec<Arc<Listener>>,
     pub connections: Vec<Arc<Connection>>,
+    /// Calls per minute of ports, by fingerprint.
+    pub minutes: Vec<(u128, Vec<u32>)>,
+    /// What ports count.
+    pub port_counts: Vec<PortCounts>,
     /// The engine that answers `/v1/explain`.
     pub engine: Engine,
 }
@@ -137,6 +142,8 @@ pub fn finding(code: FindingCode, listener: &Arc<Listener>) -> Finding {
         id: listener.id.clone(),
         state: FindingState::Open,
         suppressed_by: None,
+        changed_at: None,
+        previous_code: None,
         code,
         message: format!("port {} is not in the manifest: declare it or close it", listener.port.port),
         first_seen: seconds(10),
@@ -191,7 +198,8 @@ impl Default for Node {
         let connections = (0..3).map(|number| Arc::new(connection(&listeners[1], number))).collect();
         let findings = findings.map(Arc::new).into();
         let engine = cluster::engine();
-        Self { name: "node-1", generation: 7, findings, listeners, connections, engine }
+        let (minutes, port_counts) = (Vec::new(), Vec::new());
+        Self { name: "node-1", generation: 7, findings, listeners, connections, minutes, port_counts, engine }
     }
 }
 
@@ -213,11 +221,24 @@ impl ReadModel for Node {
     }
 
     fn findings(&self, selection: PageSelection<'_>) -> Vec<Arc<Finding>> {
-        page(&self.findings, selection, |finding| &finding.id, |finding| Facts::of_finding(finding))
+        page(
+            &self.findings,
+            selection,
+            |finding| &finding.id,
+            |finding| {
+                selection.selects_finding(finding)
+                    && selection.has_fingerprint(|| of_finding(finding, self.name))
+            },
+        )
     }
 
     fn listeners(&self, selection: PageSelection<'_>) -> Vec<Arc<Listener>> {
-        page(&self.listeners, selection, |listener| &listener.id, |listener| Facts::of_listener(listener))
+        page(
+            &self.listeners,
+            selection,
+            |listener| &listener.id,
+            |listener| selection.lets_through(&Facts::of_listener(listener)),
+        )
     }
 
     fn connections(&self) -> impl Iterator<Item = &Arc<Connection>> {
@@ -274,6 +295,18 @@ impl ReadModel for Node {
         }
     }
 
+    fn started_at(&self) -> BootTime {
+        seconds(0)
+    }
+
+    fn minutes(&self, _minute: i64) -> Vec<(u128, Vec<u32>)> {
+        self.minutes.clone()
+    }
+
+    fn port_counts(&self) -> Vec<PortCounts> {
+        self.port_counts.clone()
+    }
+
     fn status(&self) -> AgentStatus {
         let hook = |name: &str, state: &str, reason: Option<&str>| HookStatus {
             name: name.to_owned(),
@@ -283,6 +316,7 @@ impl ReadModel for Node {
         AgentStatus {
             envelope: self.converter().envelope(),
             version: "0.1.0".to_owned(),
+            started_at: None,
             kernel: "6.12.0".to_owned(),
             hooks: vec![
                 hook("sock_ops", "attached", None),
@@ -306,11 +340,11 @@ fn page<T>(
     all: &[Arc<T>],
     selection: PageSelection<'_>,
     id: impl Fn(&T) -> &String,
-    facts: impl for<'f> Fn(&'f T) -> Facts<'f>,
+    is_wanted: impl Fn(&T) -> bool,
 ) -> Vec<Arc<T>> {
     let is_later = |item: &T| selection.after.is_none_or(|after| id(item).as_str() > after);
     let mut found: Vec<Arc<T>> =
-        all.iter().filter(|item| is_later(item) && selection.lets_through(&facts(item))).cloned().collect();
+        all.iter().filter(|item| is_later(item) && is_wanted(item)).cloned().collect();
     found.sort_by(|a, b| id(a).cmp(id(b)));
     found.truncate(selection.limit);
     found

@@ -92,7 +92,9 @@ async fn what_the_description_forbids_is_a_bad_request() {
         _ => &[],
     };
     let mut tried = 0;
-    for (path, route) in document["paths"].as_object().expect("paths") {
+    let paths = document["paths"].as_object().expect("paths");
+    // The page reads its parameters itself.
+    for (path, route) in paths.iter().filter(|(path, _)| *path != "/") {
         for parameter in route["get"]["parameters"].as_array().expect("parameters") {
             let name = parameter["name"].as_str().expect("a name");
             let schema = &parameter["schema"];

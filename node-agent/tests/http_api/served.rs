@@ -16,7 +16,7 @@ use portolan::sink::stream::ndjson::ndjson;
 use portolan::sink::stream::watch_log::WatchLog;
 use portolan_report::wire::Report;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::model::Node;
 
@@ -46,6 +46,9 @@ impl Served {
             watch_log: Arc::new(WatchLog::new(epoch, capacity)),
             metrics: Arc::new(Metrics::new("0.1.0", "6.12.0".to_owned())),
             health: Arc::new(Health::default()),
+            draft_remedies: portolan_client::query::remedies::remedies,
+            chart_turn: Arc::new(Semaphore::new(1)),
+            traffic: Arc::default(),
             shutdown: down.clone(),
         };
         state.health.live.store(true, Ordering::Relaxed);

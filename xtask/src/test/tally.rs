@@ -1,4 +1,4 @@
-//! Counts the tests in cargo's output while printing it.
+//! Counts the tests in the output of cargo and of node while printing it.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -31,6 +31,18 @@ impl Tally {
     /// # Errors
     /// If cargo cannot be started.
     pub fn of(command: &mut Command) -> Result<Self> {
+        Self::reading(command, Self::line)
+    }
+
+    /// Runs a command that writes the Test Anything Protocol as node does, and shows its output.
+    ///
+    /// # Errors
+    /// If the command cannot be started.
+    pub fn of_tap(command: &mut Command) -> Result<Self> {
+        Self::reading(command, Self::tap_line)
+    }
+
+    fn reading(command: &mut Command, count: fn(&mut Self, &str)) -> Result<Self> {
         println!("$ {}", step::line_of(command));
         let mut child = command
             .stdin(Stdio::null())
@@ -41,7 +53,7 @@ impl Tally {
         if let Some(stdout) = child.stdout.take() {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
                 println!("{line}");
-                tally.line(&line);
+                count(&mut tally, &line);
             }
         }
         tally.fine = child.wait()?.success();
@@ -55,6 +67,17 @@ impl Tally {
         self.skipped += other.skipped;
         self.failures.extend(other.failures.iter().cloned());
         self.fine &= other.fine;
+    }
+
+    /// Counts one line of node's output. The totals at its end are comments.
+    pub fn tap_line(&mut self, line: &str) {
+        if let Some(name) = line.strip_prefix("not ok ").and_then(|rest| rest.split_once(" - ")) {
+            self.failures.push(name.1.to_owned());
+        }
+        let number = |what: &str| line.strip_prefix(what).and_then(|count| count.parse::<u64>().ok());
+        self.passed += number("# pass ").unwrap_or(0);
+        self.failed += number("# fail ").unwrap_or(0) + number("# cancelled ").unwrap_or(0);
+        self.skipped += number("# skipped ").unwrap_or(0);
     }
 
     /// Counts one line of cargo's output.
@@ -99,5 +122,24 @@ mod tests {
         }
         assert_eq!((tally.passed, tally.failed, tally.skipped), (14, 1, 2));
         assert_eq!(tally.failures, ["engine::b"]);
+    }
+
+    #[test]
+    fn counts_what_node_prints() {
+        let mut tally = Tally::default();
+        for line in [
+            "# Subtest: folds a row",
+            "    not ok 1 - inner",
+            "not ok 2 - keeps the order",
+            "ok 3 - reads a filter",
+            "# pass 5",
+            "# fail 2",
+            "# cancelled 1",
+            "# skipped 4",
+        ] {
+            tally.tap_line(line);
+        }
+        assert_eq!((tally.passed, tally.failed, tally.skipped), (5, 3, 4));
+        assert_eq!(tally.failures, ["keeps the order"]);
     }
 }

@@ -9,7 +9,7 @@ pub(super) fn tests() -> Command {
     let mut command = workspace::cargo();
     // The fuzzer's binary is no test; `cargo xtask fuzz` runs it.
     command.args(["test", "--workspace", "--exclude", "portolan-fuzz"]);
-    let tiers = ["kernel", "cri", "chart", "e2e"].map(|tier| format!("portolan/{tier}-tier"));
+    let tiers = ["kernel", "cri", "chart", "page", "e2e"].map(|tier| format!("portolan/{tier}-tier"));
     command.args(["--features", &tiers.join(",")]);
     command
 }

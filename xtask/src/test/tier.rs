@@ -14,6 +14,7 @@ pub enum Tier {
     Privilege,
     Package,
     Chart,
+    Page,
     E2e,
 }
 
@@ -34,6 +35,7 @@ impl Tier {
             Self::Privilege => "privilege",
             Self::Package => "package",
             Self::Chart => "chart",
+            Self::Page => "page",
             Self::E2e => "e2e",
         }
     }
@@ -54,6 +56,9 @@ impl Tier {
             }
             Self::Chart => {
                 "the Helm chart: schemas, privileges, alerts, and that the agent takes what it gives"
+            }
+            Self::Page => {
+                "the page in a real browser: layout, keyboard, accessibility, hostile names, live changes"
             }
             Self::E2e => "a real cluster: install, find, upgrade, uninstall",
         }

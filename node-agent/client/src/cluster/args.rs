@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::scan::args::ScanArgs;
-use super::verb_args::{BaselineArgs, DoctorArgs, PolicyArgs, StatusArgs};
+use super::verb_args::{BaselineArgs, DoctorArgs, PolicyArgs, StatusArgs, UiArgs};
 use crate::args::{FilterArgs, FindingFilterArgs, FindingsFormat, Format, IdleArgs, TopArgs};
 use crate::query::declare::args::DraftArgs;
 use crate::query::diff::args::DiffArgs;
@@ -42,6 +42,7 @@ Examples:
   kubectl portolan baseline --reason 'known before portolan' > exceptions.yaml
   kubectl portolan doctor
   kubectl portolan status                         # a row per node, what is amiss first
+  kubectl portolan ui                             # the web page of all nodes, on this machine only
   kubectl portolan --context staging listeners -n shop
 
 Needs `list` on pods, and `get` and `create` on pods/portforward, in the agents' namespace; without --agents-namespace it
@@ -102,6 +103,8 @@ pub enum Command {
     Status(StatusArgs),
     /// Check from outside whether every node has an agent that answers, and what they lack
     Doctor(DoctorArgs),
+    /// Serve the web page of all nodes on this machine, and open the browser
+    Ui(UiArgs),
     /// Print the completion script of a shell, or of kubectl for this plugin
     Completion(CompletionArgs),
 }

@@ -124,6 +124,7 @@ mod tests {
             (&["--context", "x", "find"], &["findings"]),
             (&["findings", "--code", "stale-decl"], &["stale-declaration"]),
             (&["completion", "k"], &["kubectl"]),
+            (&["ui", "--no-b"], &["--no-browser"]),
             (&["no-such-command", "x"], &[]),
         ] {
             assert_eq!(

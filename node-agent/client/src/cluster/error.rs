@@ -37,6 +37,14 @@ pub(super) enum ClusterError {
     /// The nodes cannot be scanned. The text is a whole sentence.
     #[error("{}", terminal(.0))]
     Scan(String),
+    /// The page cannot listen on its port.
+    #[error("cannot listen on 127.0.0.1:{port}: {reason}; --port says which, and 0 takes any that is free")]
+    Page {
+        /// Value of `--port`.
+        port: u16,
+        /// The system's message.
+        reason: String,
+    },
     /// An answer lacks a field that the output format needs.
     #[error("an answer is not portolan's: {0}")]
     NotUnderstood(FormatError),
@@ -50,7 +58,7 @@ impl ClusterError {
     #[must_use]
     pub(super) fn exit(&self) -> Exit {
         match self {
-            Self::Credentials(_) | Self::NoImage => Exit::WrongUse,
+            Self::Credentials(_) | Self::NoImage | Self::Page { .. } => Exit::WrongUse,
             Self::Query(error) => error.exit(),
             Self::Start(_)
             | Self::NotListed(_)

@@ -129,8 +129,11 @@ impl Question {
                 let items = match request::get(server, path).await.map_err(target_error) {
                     Ok(object) => vec![object],
                     Err(QueryError::NoTarget { .. }) => Vec::new(),
-                    // `/v1/policy` without such a pod. For a path that an older agent does not know, the pointer is `path`.
-                    Err(QueryError::Refused { status: 404, detail, .. }) if detail.starts_with("query: ") => {
+                    // `/v1/policy` without such a pod, `/v1/findings/{id}` without such a finding. For a path that an older agent
+                    // does not know, the pointer is `path`.
+                    Err(QueryError::Refused { status: 404, detail, .. })
+                        if detail.starts_with("query: ") || detail.starts_with("path/id: ") =>
+                    {
                         Vec::new()
                     }
                     Err(error) => return Err(error),

@@ -15,8 +15,10 @@ mod doctor;
 mod error;
 mod explain;
 mod fleet;
+mod follow;
 mod forward;
 mod images;
+mod interrupt;
 mod list;
 mod names;
 mod node_kind;
@@ -25,6 +27,7 @@ mod proxy;
 mod refusal;
 mod scan;
 mod status;
+mod ui;
 pub mod verb_args;
 mod watch;
 
@@ -84,6 +87,7 @@ async fn command(cli: &Cli, console: &mut Console<'_>) -> Result<Exit, ClusterEr
             list::report_failure(scanned, args.output, console)
         }
         Command::Declare(args) => declare::declare(cluster, args, console).await,
+        Command::Ui(args) => ui::ui(cluster, args, console).await,
         Command::Completion(args) => Ok(completion::print(args, console)?),
     }
 }

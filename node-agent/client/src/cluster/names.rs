@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use portolan_report::answer::NodePod;
+use portolan_report::chart::ChartCaller;
 use portolan_report::policy_basis::{LabelledPod, PolicyBasis};
 use portolan_report::wire::Workload;
 use portolan_report::workload_table::{self, PodTotals};
@@ -55,13 +56,8 @@ impl Fleet {
 impl Names {
     /// Asks all agents for their pods. Callers of nodes whose agent does not tell stay without a name.
     pub(super) async fn ask(fleet: &Fleet) -> Self {
-        Self::ask_again(fleet).await.unwrap_or_default()
-    }
-
-    /// Asks all agents for their pods; `None` if none tells.
-    pub(super) async fn ask_again(fleet: &Fleet) -> Option<Self> {
-        let answers = fleet.ask(&Question::List(PODS, Vec::new())).await.ok()?;
-        (!answers.nodes.is_empty()).then(|| Self::of(&answers.items))
+        let answers = fleet.ask(&Question::List(PODS, Vec::new())).await;
+        answers.map(|answers| Self::of(&answers.items)).unwrap_or_default()
     }
 
     /// Asks only if some of these objects has a caller.
@@ -69,9 +65,15 @@ impl Names {
         if items.iter().any(has_caller) { Self::ask(fleet).await } else { Self::default() }
     }
 
-    fn of(items: &[Value]) -> Self {
+    /// Names the pods of these objects, each a `NodePod`. Others are left out.
+    pub(super) fn of(items: &[Value]) -> Self {
+        Self::of_pods(items.iter().filter_map(|item| NodePod::deserialize(item).ok()))
+    }
+
+    /// Names these pods.
+    pub(super) fn of_pods(pods: impl IntoIterator<Item = NodePod>) -> Self {
         let mut names = Self::default();
-        for pod in items.iter().filter_map(|item| NodePod::deserialize(item).ok()) {
+        for pod in pods {
             let name = format!("{}/{}", pod.pod.namespace, pod.pod.name);
             let node = pod.envelope.node;
             let owner =
@@ -142,6 +144,27 @@ impl Names {
         fields.insert("ref".to_owned(), name.into());
     }
 
+    /// Names a caller of a chart by its address: the pod, which is one of the cluster then, or the node. What the agent wrote stays.
+    pub(super) fn name_caller(&self, caller: &mut ChartCaller) {
+        if caller.origin != "same-pod" && caller.pod.is_none() && caller.workload.is_none() {
+            match self.owner(&caller.address) {
+                Some(Owner::Pod(name)) if caller.origin != "node" => {
+                    let (namespace, pod) = name.split_once('/').unwrap_or(("", name));
+                    caller.namespace = Some(namespace.to_owned());
+                    caller.pod = Some(pod.to_owned());
+                    "pod".clone_into(&mut caller.origin);
+                }
+                Some(Owner::Node(node)) if caller.node.is_none() => caller.node = Some(node.clone()),
+                Some(_) | None => {}
+            }
+        }
+        if caller.workload.is_none()
+            && let (Some(namespace), Some(pod)) = (&caller.namespace, &caller.pod)
+        {
+            caller.workload = self.workload(&format!("{namespace}/{pod}")).cloned();
+        }
+    }
+
     /// Names the callers of other nodes in the facts of a policy, and adds the pods of other nodes that its selectors must not
     /// match. A caller whose address was translated keeps the address that the policy must admit.
     pub(super) fn complete(&self, basis: &mut PolicyBasis) {
@@ -191,7 +214,7 @@ fn has_caller(value: &Value) -> bool {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::Names;
+    use super::{ChartCaller, Names};
 
     fn pod(node: &str, name: &str, address: &str, host_network: bool) -> Value {
         json!({
@@ -234,6 +257,27 @@ mod tests {
         let mut translated = peer("10.0.0.2", "external");
         translated["via"] = json!({"address": "10.96.0.1", "port": 80, "client": "10.244.1.7"});
         check(translated, &named);
+    }
+
+    #[test]
+    fn a_caller_of_a_chart_is_named_by_its_address_too() {
+        let named = |address: &str, origin: &str| {
+            let mut caller = ChartCaller {
+                address: address.to_owned(),
+                origin: origin.to_owned(),
+                ..ChartCaller::default()
+            };
+            names().name_caller(&mut caller);
+            (caller.origin, caller.pod, caller.workload.map(|workload| workload.name), caller.node)
+        };
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!(named("10.244.1.7", "external"), ("pod".to_owned(), text("web-1"), text("web"), None));
+        assert_eq!(named("10.0.0.2", "external"), ("external".to_owned(), None, None, text("node-2")));
+        assert_eq!(named("10.0.0.2", "node"), ("node".to_owned(), None, None, text("node-2")));
+        for (address, origin) in [("10.244.1.9", "external"), ("10.244.1.7", "same-pod"), ("10.1.1.1", "pod")]
+        {
+            assert_eq!(named(address, origin), (origin.to_owned(), None, None, None), "{address}");
+        }
     }
 
     #[test]

@@ -92,7 +92,7 @@ fn workload_of_pod(target: &PolicyTarget, bases: &[PolicyBasis]) -> Option<Polic
 }
 
 /// Merges the facts of all nodes. `None` if no node has a pod of the target.
-fn merged(bases: Vec<PolicyBasis>, names: &Names) -> Option<PolicyBasis> {
+pub(super) fn merged(bases: Vec<PolicyBasis>, names: &Names) -> Option<PolicyBasis> {
     let mut bases = bases.into_iter();
     let mut all = bases.next()?;
     for basis in bases {

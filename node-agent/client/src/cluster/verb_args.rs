@@ -35,3 +35,25 @@ pub struct DoctorArgs {
     #[arg(short, long, default_value = "table")]
     pub output: Format,
 }
+
+/// Options of `kubectl portolan ui`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kubectl portolan ui
+  kubectl portolan ui 'severity=critical,high&namespace=shop'
+  kubectl portolan ui --port 8470 --no-browser    # behind `ssh -L 8470:127.0.0.1:8470`
+
+The page listens on 127.0.0.1 only. The printed URL has a key that opens it once, for one browser; other users of this machine,
+and other pages in the browser, cannot read it. Ctrl-C ends it.")]
+pub struct UiArgs {
+    /// View to open: what is behind the question mark of the page's URL, as its `Copy link` gives it
+    #[arg(value_name = "QUERY")]
+    pub query: Option<String>,
+    /// Port on 127.0.0.1; 0 takes any that is free
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    pub port: u16,
+    /// Only print the URL
+    #[arg(long)]
+    pub no_browser: bool,
+}

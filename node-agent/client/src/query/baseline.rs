@@ -82,6 +82,15 @@ impl RuleArgs {
     }
 }
 
+/// Returns a rule for one finding, as YAML with the key `exceptions`; `None` if no rule can name what it is about.
+pub(crate) fn rule(finding: &Finding, reason: &str) -> Option<String> {
+    let mut rules = Rules::default();
+    if finding.pod.is_some() {
+        rules.add(finding);
+    }
+    (!rules.groups.is_empty()).then(|| rules.yaml(reason, None))
+}
+
 /// Findings that one rule covers: those of one workload with one code.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Group {
@@ -140,7 +149,7 @@ impl Rules {
         scope: Scope,
         console: &mut Console<'_>,
     ) -> Result<(), QueryError> {
-        console.write(&self.yaml(args))?;
+        console.write(&self.yaml(&args.reason, args.expires.as_deref()))?;
         self.summary(&args.nothing_found(scope), scope)
             .iter()
             .try_for_each(|message| console.message(message))
@@ -167,7 +176,7 @@ impl Rules {
         self.groups.entry(group).or_default().extend(finding.protocol.clone().zip(finding.port));
     }
 
-    fn yaml(&self, args: &RuleArgs) -> String {
+    fn yaml(&self, reason: &str, expires: Option<&str>) -> String {
         if self.groups.is_empty() {
             return "exceptions: []\n".to_owned();
         }
@@ -182,7 +191,7 @@ impl Rules {
             for part in parts {
                 let name = unused(&group.title(), &mut names);
                 // Writing to a String cannot fail.
-                let _ = group.write(&mut out, &name, part, args);
+                let _ = group.write(&mut out, &name, part, (reason, expires));
             }
         }
         out
@@ -250,10 +259,16 @@ impl Group {
         codes.iter().map(|code| code.as_str()).collect::<Vec<_>>().join(", ")
     }
 
-    fn write(&self, out: &mut String, name: &str, ports: &[String], args: &RuleArgs) -> std::fmt::Result {
+    fn write(
+        &self,
+        out: &mut String,
+        name: &str,
+        ports: &[String],
+        (reason, expires): (&str, Option<&str>),
+    ) -> std::fmt::Result {
         writeln!(out, "- name: {}", quoted(name))?;
-        writeln!(out, "  reason: {}", quoted(args.reason.trim()))?;
-        if let Some(expires) = &args.expires {
+        writeln!(out, "  reason: {}", quoted(reason.trim()))?;
+        if let Some(expires) = expires {
             writeln!(out, "  expires: {}", quoted(expires))?;
         }
         writeln!(out, "  match:")?;

@@ -16,7 +16,7 @@ use super::pages;
 use super::request::{next_piece, open};
 use super::server::Server;
 use super::show::Subject;
-use super::sse::{Event, Reader};
+use super::sse::{self, Event, Reader};
 use super::url::with_query;
 
 /// Time without any byte after which the connection counts as dead. The agent sends a comment every 15 s.
@@ -70,9 +70,9 @@ pub(crate) enum News {
     Item(Value),
     /// The list is complete, with the generation of its last page; changes follow.
     Listed { generation: u64 },
-    /// An object that changed.
-    Change(Value),
-    /// Changes are missing. The list follows anew.
+    /// An object that changed, of one of the kinds that are followed.
+    Change { kind: &'static str, item: Value },
+    /// Changes are missing. The list, if there is one, follows anew.
     Gap(Gap),
 }
 
@@ -93,9 +93,14 @@ pub(crate) enum Gap {
 /// Follows one agent. Outlives its connections.
 pub(crate) struct Follower {
     server: Server,
-    topic: Topic,
+    /// Kinds of the objects that are followed.
+    kinds: &'static [&'static str],
+    /// Path and filters of the list that precedes the changes; `None` if there is none.
+    list_of: Option<(&'static str, Pairs)>,
     /// Path and query of the stream.
     path: String,
+    /// Maximum number of bytes of an event.
+    max_event: usize,
     stream: Option<Stream>,
     /// Id of the last event, from which the stream is resumed.
     last: Option<String>,
@@ -127,10 +132,31 @@ struct List {
 impl Follower {
     /// Creates a follower. Opens no connection yet.
     pub(crate) fn new(server: Server, topic: Topic) -> Self {
-        let mut pairs = vec![("kind", topic.subject.kind().to_owned())];
-        pairs.extend(topic.watch_filters.iter().cloned());
+        let kinds = topic.subject.kinds();
+        let list_of = Some((topic.subject.path(), topic.list_filters));
+        Self { list_of, ..Self::without_list(server, kinds, topic.watch_filters, sse::MAX_OBJECT) }
+    }
+
+    /// Creates a follower of the changes alone: what there is before them is read by who follows. Opens no connection yet.
+    pub(crate) fn without_list(
+        server: Server,
+        kinds: &'static [&'static str],
+        filters: Pairs,
+        max_event: usize,
+    ) -> Self {
+        let pairs: Pairs = [("kind", kinds.join(","))].into_iter().chain(filters).collect();
         let path = with_query("/v1/watch", &pairs);
-        Self { server, topic, path, stream: None, last: None, is_listed: false, list: List::default() }
+        Self {
+            server,
+            kinds,
+            list_of: None,
+            path,
+            max_event,
+            stream: None,
+            last: None,
+            is_listed: false,
+            list: List::default(),
+        }
     }
 
     /// Returns the path and query of the stream.
@@ -149,8 +175,8 @@ impl Follower {
         self.stream.is_some() && self.is_listed
     }
 
-    /// Waits for the next piece of news. After an error, the next call connects again. A call may be given up only together with
-    /// the connection ([`Self::disconnect`]).
+    /// Waits for the next piece of news. After an error, the next call connects again. Unless the follower is live, a call may be
+    /// given up only together with the connection ([`Self::disconnect`]).
     ///
     /// # Errors
     /// If the agent cannot be reached, refuses, or breaks off.
@@ -196,9 +222,9 @@ impl Follower {
 
     async fn open(&mut self) -> Result<News, QueryError> {
         let response = open(&self.server, &self.path, self.last.as_deref()).await?;
-        self.stream = Some(Stream { response, reader: Reader::default(), events: VecDeque::new() });
+        self.stream = Some(Stream { response, reader: Reader::new(self.max_event), events: VecDeque::new() });
         // Without an id to resume from, changes may have been missed while there was no connection.
-        self.is_listed &= self.last.is_some();
+        self.is_listed = self.list_of.is_none() || (self.is_listed && self.last.is_some());
         Ok(News::Opened)
     }
 
@@ -213,7 +239,10 @@ impl Follower {
                 self.is_listed = true;
                 return Ok(News::Listed { generation });
             }
-            let (path, filters) = (self.topic.subject.path(), &self.topic.list_filters);
+            let Some((path, filters)) = &self.list_of else {
+                self.list.is_whole = true;
+                continue;
+            };
             let page = pages::page(&self.server, path, filters, self.list.after.take()).await?;
             self.list = List {
                 items: page.items.into(),
@@ -232,15 +261,17 @@ impl Follower {
                 let data: Value = serde_json::from_str(&event.data).unwrap_or_else(|_| json!({}));
                 Gap::Lost { missed: data.get("missed").and_then(Value::as_u64).unwrap_or(0) }
             }
-            kind if kind == self.topic.subject.kind() => {
+            name => {
+                let Some(kind) = self.kinds.iter().copied().find(|kind| *kind == name) else {
+                    return Ok(None);
+                };
                 let item =
                     serde_json::from_str(&event.data).map_err(|error| self.broken(error.to_string()))?;
                 self.last = event.id.or(self.last.take());
-                return Ok(Some(News::Change(item)));
+                return Ok(Some(News::Change { kind, item }));
             }
-            _ => return Ok(None),
         };
-        self.is_listed = false;
+        self.is_listed = self.list_of.is_none();
         Ok(Some(News::Gap(gap)))
     }
 

@@ -16,6 +16,7 @@ mod list;
 pub(crate) mod outcome;
 pub mod pages;
 pub mod policy;
+pub mod remedies;
 pub mod request;
 pub mod server;
 pub mod show;

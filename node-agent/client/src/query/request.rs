@@ -33,7 +33,19 @@ const MAX_BODY: usize = 32 << 20;
 /// # Errors
 /// If the agent cannot be reached, answers with another status than 200, or answers with something else.
 pub async fn get<T: DeserializeOwned>(server: &Server, path: &str) -> Result<T, QueryError> {
-    let body = get_bytes(server, path).await?;
+    get_within(server, path, MAX_BODY).await
+}
+
+/// As [`get`], with another limit of the body in bytes.
+///
+/// # Errors
+/// As [`get`].
+pub async fn get_within<T: DeserializeOwned>(
+    server: &Server,
+    path: &str,
+    max_body: usize,
+) -> Result<T, QueryError> {
+    let body = bytes_within(server, path, max_body).await?;
     serde_json::from_slice(&body).map_err(|error| QueryError::NotUnderstood {
         server: server.to_string(),
         path: path.to_owned(),
@@ -46,11 +58,15 @@ pub async fn get<T: DeserializeOwned>(server: &Server, path: &str) -> Result<T, 
 /// # Errors
 /// If the agent cannot be reached, answers with another status than 200, or the body is incomplete or too long.
 pub async fn get_bytes(server: &Server, path: &str) -> Result<Bytes, QueryError> {
+    bytes_within(server, path, MAX_BODY).await
+}
+
+async fn bytes_within(server: &Server, path: &str, max_body: usize) -> Result<Bytes, QueryError> {
     let mut response = open(server, path, None).await?;
     let mut body = BytesMut::new();
     while let Some(piece) = next_piece(server, path, &mut response, ANSWER_TIMEOUT).await? {
-        if body.len() + piece.len() > MAX_BODY {
-            return Err(broken_off(server, path, format!("it has more than {MAX_BODY} bytes")));
+        if body.len() + piece.len() > max_body {
+            return Err(broken_off(server, path, format!("it has more than {max_body} bytes")));
         }
         body.extend_from_slice(&piece);
     }

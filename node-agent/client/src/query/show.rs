@@ -47,6 +47,15 @@ impl Subject {
             Self::Connections => "Connection",
         }
     }
+
+    /// Returns the `kind` of the objects, as the only one that is followed.
+    pub(super) const fn kinds(self) -> &'static [&'static str] {
+        match self {
+            Self::Findings => &["Finding"],
+            Self::Listeners => &["Listener"],
+            Self::Connections => &["Connection"],
+        }
+    }
 }
 
 /// Rows of a table of findings.

@@ -1,7 +1,7 @@
 //! Parses server-sent events from the pieces of a body, as the HTML standard defines them. The size of an event is bounded.
 
-/// Maximum number of bytes of an event. An object has at most 16 KiB.
-const MAX_EVENT: usize = 256 * 1024;
+/// Maximum number of bytes of an event that is one object. An object has at most 16 KiB.
+pub const MAX_OBJECT: usize = 256 * 1024;
 
 /// A server-sent event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,14 +14,19 @@ pub struct Event {
     pub data: String,
 }
 
-/// Error of a line or event that exceeds [`MAX_EVENT`].
+/// Error of a line or event that exceeds the limit of the reader.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("an event has more than {MAX_EVENT} bytes")]
-pub struct TooLong;
+#[error("an event has more than {max} bytes")]
+pub struct TooLong {
+    /// The limit in bytes.
+    max: usize,
+}
 
 /// Incremental parser of an event stream.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Reader {
+    /// Maximum number of bytes of an event.
+    max: usize,
     /// Bytes of an incomplete line.
     rest: Vec<u8>,
     /// Fields of an incomplete event.
@@ -31,6 +36,12 @@ pub struct Reader {
 }
 
 impl Reader {
+    /// Creates a parser of events of at most `max` bytes.
+    #[must_use]
+    pub fn new(max: usize) -> Self {
+        Self { max, rest: Vec::new(), event: Event::default(), has_data: false, last_id: None }
+    }
+
     /// Returns the last id, from which the stream can be resumed. An id without data counts, too.
     #[must_use]
     pub fn last_id(&self) -> Option<&str> {
@@ -50,11 +61,11 @@ impl Reader {
         for line in lines.split_inclusive(|byte| *byte == b'\n') {
             let text = String::from_utf8_lossy(line);
             events.extend(self.line(text.trim_end_matches(['\n', '\r'])));
-            if self.event.data.len() > MAX_EVENT {
-                return Err(TooLong);
+            if self.event.data.len() > self.max {
+                return Err(TooLong { max: self.max });
             }
         }
-        if self.rest.len() > MAX_EVENT { Err(TooLong) } else { Ok(events) }
+        if self.rest.len() > self.max { Err(TooLong { max: self.max }) } else { Ok(events) }
     }
 
     fn line(&mut self, line: &str) -> Option<Event> {
@@ -94,7 +105,7 @@ impl Event {
 
 #[cfg(test)]
 mod tests {
-    use super::{Event, MAX_EVENT, Reader};
+    use super::{Event, MAX_OBJECT, Reader};
     use proptest::prelude::*;
 
     const STREAM: &str = "retry: 1000\n\nid: a-1\nevent: Finding\ndata: {\"x\":1}\n\n: alive\n\nevent:lost\r\ndata:{}\r\n\r\ndata: a\ndata: b\n\n";
@@ -105,7 +116,7 @@ mod tests {
 
     #[test]
     fn an_id_without_data_is_no_event_but_where_to_go_on() {
-        let mut reader = Reader::default();
+        let mut reader = Reader::new(MAX_OBJECT);
         assert_eq!(reader.read(b": alive\nid: a-9\n"), Ok(Vec::new()));
         assert_eq!(reader.last_id(), None);
         assert_eq!(reader.read(b"\n"), Ok(Vec::new()));
@@ -117,7 +128,7 @@ mod tests {
         fn however_the_stream_is_cut_the_events_are_the_same(cuts in prop::collection::vec(0..STREAM.len(), 0..9)) {
             let mut cuts = cuts;
             cuts.sort_unstable();
-            let mut reader = Reader::default();
+            let mut reader = Reader::new(MAX_OBJECT);
             let mut events = Vec::new();
             let mut from = 0;
             for to in cuts.into_iter().chain([STREAM.len()]) {
@@ -135,8 +146,8 @@ mod tests {
 
     #[test]
     fn a_line_without_an_end_is_refused() {
-        let mut reader = Reader::default();
-        let piece = vec![b'x'; MAX_EVENT / 2];
+        let mut reader = Reader::new(MAX_OBJECT);
+        let piece = vec![b'x'; MAX_OBJECT / 2];
         assert!(reader.read(&piece).is_ok());
         assert!(reader.read(&piece).is_ok());
         assert!(reader.read(&piece).is_err());

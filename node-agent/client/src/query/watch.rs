@@ -73,7 +73,7 @@ impl Shown<'_> {
             News::Item(item) => self.list.push(item),
             News::Listed { generation } => return self.show_list(generation, console).await,
             News::Gap(gap) => console.message(&gap.to_string())?,
-            News::Change(item) => {
+            News::Change { item, .. } => {
                 return unless_closed(self.show_change(&item, console), self.query.reaches_fail_on(&item));
             }
         }

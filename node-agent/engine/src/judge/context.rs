@@ -52,6 +52,10 @@ impl JudgeContext<'_> {
 
     /// Emits a finding as resolved.
     pub(crate) fn emit_resolved(&mut self, finding: Option<Finding>) {
-        self.emit_finding(finding.map(|finding| Finding { state: FindingState::Resolved, ..finding }));
+        self.emit_finding(finding.map(|finding| Finding {
+            state: FindingState::Resolved,
+            changed_at: Some(self.now),
+            ..finding
+        }));
     }
 }

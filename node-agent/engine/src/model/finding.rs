@@ -77,6 +77,10 @@ pub struct Finding {
     pub traffic: Traffic,
     /// The exception that suppresses the finding, or suppressed it until it was resolved.
     pub suppressed_by: Option<Arc<Suppression>>,
+    /// When the code or the state last changed; `None` if neither did since the finding was opened, as far as this run knows.
+    pub changed_at: Option<BootTime>,
+    /// Code before its latest change.
+    pub previous_code: Option<FindingCode>,
     /// When the socket opened. Set only in the first report of a finding, for the latency metric; not reported.
     pub opened_at: Option<BootTime>,
 }

@@ -3,6 +3,7 @@
 mod advice;
 pub mod counts;
 pub mod explain;
+mod finding_traffic;
 mod listings;
 pub(crate) mod message;
 pub mod plain_text;

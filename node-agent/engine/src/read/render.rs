@@ -89,6 +89,8 @@ pub(crate) fn port_finding(
         policy,
         traffic: listener.traffic.clone(),
         suppressed_by: record.assessment.suppressed_by.clone(),
+        changed_at: record.changed_at,
+        previous_code: record.previous_code,
         opened_at: None,
         listener: Some(listener),
     }
@@ -247,6 +249,8 @@ fn bare(id: u64, record: &FindingRecord, pod: Option<&PodRef>) -> Finding {
         policy: Policy::default(),
         traffic: Traffic::default(),
         suppressed_by: record.assessment.suppressed_by.clone(),
+        changed_at: record.changed_at,
+        previous_code: record.previous_code,
         opened_at: None,
     }
 }

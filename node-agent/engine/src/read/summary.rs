@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::engine::Engine;
 use crate::model::finding::Finding;
 use crate::model::finding_code::FindingCode;
-use crate::model::identity::{PodKey, PortId, Protocol};
+use crate::model::identity::{BootTime, PodKey, PortId, Protocol};
 use crate::model::listener::{Listener, ListenerState};
 use crate::model::pod::PodRef;
 use crate::model::traffic::Origin;
@@ -31,6 +31,8 @@ pub struct Summary<'a> {
     pub code: Option<FindingCode>,
     /// True for a finding that an exception suppresses.
     pub is_suppressed: bool,
+    /// When the finding last changed its code or state, or its condition began; 0 for a listener.
+    pub changed_at: BootTime,
     /// The port whose peers count; `None` if there is none.
     traffic: Option<&'a Port>,
 }
@@ -79,12 +81,14 @@ impl Engine {
             port: Some(port_id.port),
             code: None,
             is_suppressed: false,
+            changed_at: BootTime(0),
             traffic: Some(port),
         }
     }
 
     fn finding_summary<'a>(&'a self, id: u64, record: &FindingRecord) -> Summary<'a> {
         let is_suppressed = record.assessment.suppressed_by.is_some();
+        let changed_at = record.changed_at.unwrap_or(record.first_seen);
         let (pod, (protocol, port)) = match record.subject {
             Subject::Port(port_id) => {
                 let port = self.ports.get(port_id);
@@ -99,6 +103,7 @@ impl Engine {
                     port,
                     code: Some(record.assessment.code),
                     is_suppressed,
+                    changed_at,
                     traffic,
                 };
             }
@@ -121,6 +126,7 @@ impl Engine {
             port,
             code: Some(record.assessment.code),
             is_suppressed,
+            changed_at,
             traffic: None,
         }
     }

@@ -86,6 +86,12 @@ pub(crate) struct FindingRecord {
     pub first_seen: BootTime,
     /// When the finding was last reported; 0 if never.
     pub reported_at: BootTime,
+    /// When the report of the latest change of code or state was made; `None` if there was no change since it was opened.
+    pub changed_at: Option<BootTime>,
+    /// Code before its latest change.
+    pub previous_code: Option<FindingCode>,
+    /// True if the code or the state changed since the last report.
+    is_changing: bool,
     /// When the finding is due to be reported again; `None`: never.
     repeat_at: Option<BootTime>,
 }
@@ -95,6 +101,15 @@ impl FindingRecord {
     #[must_use]
     pub(crate) const fn state(&self) -> FindingState {
         if self.assessment.suppressed_by.is_some() { FindingState::Suppressed } else { FindingState::Open }
+    }
+
+    /// Notes what changes with a new assessment.
+    fn note_change(&mut self, assessment: &Assessment) {
+        if self.assessment.code != assessment.code {
+            self.previous_code = Some(self.assessment.code);
+            self.is_changing = true;
+        }
+        self.is_changing |= self.assessment.suppressed_by.is_some() != assessment.suppressed_by.is_some();
     }
 }
 
@@ -148,6 +163,7 @@ impl Findings {
                 // Another port may have taken the finding over.
                 record.subject = subject;
                 let is_same = record.assessment == assessment && !is_remembered_late;
+                record.note_change(&assessment);
                 record.assessment = assessment;
                 if is_same { Raised::Same } else { Raised::Changed }
             }
@@ -157,6 +173,9 @@ impl Findings {
                     assessment,
                     first_seen,
                     reported_at: BootTime(0),
+                    changed_at: None,
+                    previous_code: None,
+                    is_changing: false,
                     repeat_at: None,
                 };
                 self.open.insert(id, record);
@@ -169,6 +188,9 @@ impl Findings {
     pub(crate) fn mark_reported(&mut self, id: u64, now: BootTime, interval: Duration) {
         let Some(record) = self.open.get_mut(&id) else { return };
         record.reported_at = now;
+        if std::mem::take(&mut record.is_changing) {
+            record.changed_at = Some(now);
+        }
         if let Some(before) = record.repeat_at.take() {
             self.repeats.remove(&(before, id));
         }

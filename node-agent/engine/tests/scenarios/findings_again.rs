@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use portolan_engine::model::change::Change;
 use portolan_engine::model::finding::FindingState;
+use portolan_engine::model::finding_code::FindingCode;
+use portolan_engine::model::fingerprint::parse;
 use portolan_engine::model::identity::Protocol;
 use portolan_engine::model::options::EngineOptions;
 use portolan_engine::model::pod::ContainerKind::Regular;
@@ -117,4 +119,50 @@ fn findings_about_a_pod_are_told_once_more_when_its_workload_becomes_known() {
     by_server.annotations.insert("a".to_owned(), "b".to_owned());
     world.apply(told("kubernetes", by_server)).wait(1_000);
     assert_eq!(owners(&world, before), []);
+}
+
+#[test]
+fn a_change_of_code_is_told_with_its_time_and_the_code_before() {
+    let mut world = World::demo();
+    world.listen(APP, 10, 9090).wait(6_000);
+    let opened = world.finding();
+    assert_eq!(
+        (opened.changed_at, opened.previous_code),
+        (None, None),
+        "nothing changed since it was opened"
+    );
+    world.wait(60_000).calls(APP, Protocol::Tcp, 9090, "10.1.0.3", 1);
+    let active = world.finding();
+    assert_eq!(active.code, FindingCode::UndeclaredActive);
+    assert_eq!(active.previous_code, Some(FindingCode::UndeclaredReachable));
+    let changed_at = active.changed_at.expect("it changed");
+    assert!(changed_at >= opened.last_seen.after(Duration::from_secs(59)), "{changed_at:?}");
+    world.wait(700_000);
+    let repeated = world.finding();
+    assert_eq!(repeated.changed_at, Some(changed_at), "a repetition is no change");
+    world.close(APP, 10);
+    let resolved = world.said.iter().rev().find_map(|change| match change {
+        Change::Finding(finding) if finding.state == FindingState::Resolved => Some(finding.clone()),
+        _ => None,
+    });
+    let resolved = resolved.expect("it resolves");
+    assert!(resolved.changed_at > Some(changed_at), "the end is a change");
+    assert_eq!(resolved.previous_code, Some(FindingCode::UndeclaredReachable));
+}
+
+#[test]
+fn the_traffic_of_a_finding_is_that_of_its_report() {
+    let mut world = World::demo();
+    world.listen(APP, 10, 9090).wait(6_000).calls(APP, Protocol::Tcp, 9090, "10.1.0.3", 7);
+    let finding = world.finding();
+    let id = parse(&finding.id).expect("an id");
+    let (protocol, traffic) = world.engine.finding_traffic(id).expect("its traffic");
+    assert_eq!(protocol, Protocol::Tcp);
+    let of_report = &finding.traffic;
+    assert_eq!((traffic.connections, traffic.connections), (7, of_report.connections));
+    assert_eq!((traffic.packets, traffic.bytes), (of_report.packets, of_report.bytes));
+    assert_eq!((traffic.attempts, traffic.last_seen), (of_report.attempts, of_report.last_seen));
+    assert_eq!(traffic.since, of_report.since);
+    world.close(APP, 10).wait(10_000);
+    assert!(world.engine.finding_traffic(id).is_none());
 }

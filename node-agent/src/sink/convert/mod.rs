@@ -46,6 +46,20 @@ impl Wall {
         let timestamp = Timestamp::from_nanosecond(ns).unwrap_or(Timestamp::UNIX_EPOCH);
         format!("{timestamp:.3}")
     }
+
+    /// Returns the number of the minute since 1970.
+    #[must_use]
+    pub fn minute(self, at: BootTime) -> i64 {
+        let ns = self.unix_ns_at_boot.saturating_add(i128::from(at.0));
+        i64::try_from(ns.div_euclid(60_000_000_000)).unwrap_or_default()
+    }
+
+    /// Converts from wall-clock time; a time before boot becomes the time of boot.
+    #[must_use]
+    pub fn boot_time(self, at: Timestamp) -> BootTime {
+        let since_boot = at.as_nanosecond().saturating_sub(self.unix_ns_at_boot);
+        BootTime(u64::try_from(since_boot.max(0)).unwrap_or(u64::MAX))
+    }
 }
 
 /// Converter of engine types for one agent, clock and time of writing.
@@ -121,6 +135,8 @@ impl Converter {
                 .suppressed_by
                 .as_deref()
                 .map(|by| wire::Suppression { rule: name(&by.rule), reason: text(&by.reason) }),
+            changed_at: finding.changed_at.map(|at| self.wall.rfc3339(at)),
+            previous_code: finding.previous_code.map(|code| code.as_str().to_owned()),
         }
     }
 

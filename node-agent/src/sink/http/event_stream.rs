@@ -13,6 +13,7 @@ use http_body_util::channel::{Channel, Sender};
 use portolan_report::filter::Filter;
 
 use super::problem::Problem;
+use super::traffic_feed::TrafficFollower;
 use super::{HttpState, MAX_CONNECTIONS};
 use crate::sink::stream::watch_log::{Subscription, WatchLog};
 
@@ -24,13 +25,19 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Maximum number of subscribers. The other half of the connections stays free for lists.
 const MAX_SUBSCRIBERS: usize = MAX_CONNECTIONS / 2;
 
-/// Subscribes a client, and resumes after its Last-Event-ID.
-pub fn subscribe(state: HttpState, headers: &HeaderMap, filter: Filter) -> Result<Response, Problem> {
+/// Subscribes a client, and resumes after its Last-Event-ID. With `with_traffic`, it gets the event `Traffic`, too.
+pub fn subscribe(
+    state: HttpState,
+    headers: &HeaderMap,
+    filter: Filter,
+    with_traffic: bool,
+) -> Result<Response, Problem> {
     let last_id = headers.get("last-event-id").map(|id| id.to_str().unwrap_or_default());
     let subscription = state.watch_log.subscribe(last_id, MAX_SUBSCRIBERS);
     let subscription = subscription.ok_or_else(Problem::too_many_subscribers)?;
     let (sender, body) = Channel::<Bytes, Infallible>::new(1);
-    tokio::spawn(send(state, subscription, sender, filter));
+    let traffic = with_traffic.then(|| state.traffic.follow(&state.queries));
+    tokio::spawn(send(state, subscription, sender, (filter, traffic)));
     let kind = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")];
     Ok((kind, Body::new(body)).into_response())
 }
@@ -40,7 +47,7 @@ async fn send(
     state: HttpState,
     subscription: Subscription,
     mut to: Sender<Bytes, Infallible>,
-    filter: Filter,
+    (filter, mut traffic): (Filter, Option<TrafficFollower>),
 ) {
     let log = &state.watch_log;
     let mut shutdown = state.shutdown.clone();
@@ -68,14 +75,39 @@ async fn send(
         if advanced {
             continue;
         }
+        let mut has_counts = false;
         tokio::select! {
             grown = growth.changed() => if grown.is_err() { return },
+            () = news(&mut traffic) => has_counts = true,
             () = tokio::time::sleep(KEEP_ALIVE) => {
                 let _ = write!(text, ": alive\n{}", position(log, next));
             }
             _ = shutdown.wait_for(|down| *down) => return,
         }
+        if has_counts && tell(&mut traffic, &mut to).await.is_err() {
+            return;
+        }
     }
+}
+
+/// Waits for new counts; for ever, if the client does not follow them.
+async fn news(traffic: &mut Option<TrafficFollower>) {
+    match traffic {
+        Some(traffic) => traffic.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Sends new counts. They have no id: a client that comes back gets all of them.
+async fn tell(
+    traffic: &mut Option<TrafficFollower>,
+    to: &mut Sender<Bytes, Infallible>,
+) -> Result<(), http_body_util::channel::SendError> {
+    for counts in traffic.as_mut().map(TrafficFollower::events).unwrap_or_default() {
+        let Ok(json) = serde_json::to_string(&counts) else { continue };
+        to.send_data(Bytes::from(format!("event: Traffic\ndata: {json}\n\n"))).await?;
+    }
+    Ok(())
 }
 
 /// Returns an id without data, which ends the text before it. A client resumes after the id, also if its filter matched

@@ -1,8 +1,11 @@
 //! HTTP endpoint of the agent. Connections, header sizes, timeouts and queued queries are bounded, so that no client can
 //! block another client or the agent.
 
+mod advice;
+mod chart;
 mod connection_limit;
 mod event_stream;
+mod handling;
 pub mod host;
 mod openapi;
 mod page;
@@ -13,6 +16,7 @@ pub mod query;
 mod route_table;
 mod routes;
 pub mod serving;
+pub mod traffic_feed;
 pub mod unix;
 mod write_timeout;
 
@@ -21,13 +25,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use portolan_report::chart::Remedies;
+use portolan_report::policy_basis::PolicyBasis;
+use portolan_report::wire::Finding;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::metrics::Metrics;
 use super::stream::watch_log::WatchLog;
 use host::HostCheck;
 use query::Query;
+use traffic_feed::TrafficFeed;
 use unix::OwnedSocket;
 
 /// Maximum number of connections to one endpoint.
@@ -89,6 +97,12 @@ pub struct HttpState {
     pub watch_log: Arc<WatchLog>,
     pub metrics: Arc<Metrics>,
     pub health: Arc<Health>,
+    /// Drafts what can be done about a finding, from what is known of the pods of its workload.
+    pub draft_remedies: fn(&Finding, Option<&PolicyBasis>) -> Remedies,
+    /// One chart is made at a time.
+    pub chart_turn: Arc<Semaphore>,
+    /// Counts for the followers of traffic.
+    pub traffic: Arc<TrafficFeed>,
     /// Becomes true when the agent ends, which ends all event streams.
     pub shutdown: watch::Receiver<bool>,
 }

@@ -4,6 +4,7 @@
 use std::sync::LazyLock;
 
 use portolan_report::answer::{List, NodePod, PodDetail};
+use portolan_report::chart::{AgentSummary, Chart, Remedies};
 use portolan_report::explanation::TargetExplanation;
 use portolan_report::label_selector::MAX_LENGTH as MAX_SELECTOR;
 use portolan_report::policy_basis::PolicyBasis;
@@ -72,11 +73,14 @@ fn in_path(path: &str) -> impl Iterator<Item = &str> {
 
 fn in_query(parameter: &Parameter) -> Value {
     let one = match (parameter.name, values(parameter.name)) {
+        _ if parameter.is_text => json!({ "type": "string" }),
         ("port", _) => json!({ "type": "integer", "minimum": 1, "maximum": 65_535 }),
         ("limit", _) => json!({ "type": "integer", "minimum": 1, "maximum": super::query::MAX_LIMIT }),
         ("labels", _) => {
             json!({ "type": "string", "pattern": patterns::labels(), "maxLength": MAX_SELECTOR })
         }
+        ("declared", _) => json!({ "type": "integer", "minimum": 0, "maximum": super::chart::MAX_DECLARED }),
+        ("since", _) => json!({ "type": "string", "pattern": patterns::since() }),
         ("target", _) => json!({ "type": "string", "pattern": patterns::target() }),
         ("namespace", _) if !parameter.repeats => {
             json!({ "type": "string", "pattern": patterns::namespace() })
@@ -112,6 +116,11 @@ fn response(kind: ResponseKind, generator: &mut SchemaGenerator) -> Value {
             ("application/json", generator.subschema_for::<TargetExplanation>().to_value())
         }
         ResponseKind::Policy => ("application/json", generator.subschema_for::<PolicyBasis>().to_value()),
+        ResponseKind::Remedies => ("application/json", generator.subschema_for::<Remedies>().to_value()),
+        ResponseKind::Chart => ("application/json", generator.subschema_for::<Chart>().to_value()),
+        ResponseKind::Agents => {
+            ("application/json", generator.subschema_for::<List<AgentSummary>>().to_value())
+        }
         ResponseKind::Description => ("application/json", json!({ "type": "object" })),
         ResponseKind::Events => ("text/event-stream", text),
         ResponseKind::Page => ("text/html", text),

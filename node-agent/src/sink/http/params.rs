@@ -2,8 +2,11 @@
 
 use std::num::NonZeroU16;
 
+use jiff::Timestamp;
 use portolan_engine::read::explain::target::Target;
 use portolan_engine::read::policy_basis::{PolicySubject, PolicyTarget};
+use portolan_report::chart_filter::since;
+use portolan_report::filter::Filter;
 use portolan_report::label_selector::{BadSelector, Selector};
 
 use super::problem::Problem;
@@ -45,6 +48,12 @@ pub fn parse(pairs: &[(String, String)]) -> Result<ListQuery, Problem> {
                 })?;
             }
             "continue" => list.after = Some(value.clone()),
+            "since" => {
+                // Durations are counted back from the time of the answer, which does not matter here.
+                since(value, Timestamp::UNIX_EPOCH)
+                    .map_err(|detail| Problem::bad_parameter("since", detail))?;
+                list.since = Some(value.clone());
+            }
             // Commas within a selector separate requirements that must all hold.
             "labels" => {
                 let selector = value.parse::<Selector>();
@@ -92,13 +101,32 @@ pub fn policy_target(pairs: &[(String, String)]) -> Result<PolicyTarget, Problem
     Ok(PolicyTarget { namespace: value(pairs, "namespace").map(str::to_owned), subject })
 }
 
-/// Adds one alternative of a parameter to the filter.
-fn add(list: &mut ListQuery, name: &str, value: &str) -> Result<(), Problem> {
+/// Checks a value of a parameter that accepts certain ones only.
+pub fn check_values(name: &str, value: &str) -> Result<(), Problem> {
     let allowed = values(name);
     if !allowed.is_empty() && !allowed.iter().any(|a| a.eq_ignore_ascii_case(value)) {
         let detail = format!("{value:?}: expected one of {}", allowed.join(", "));
         return Err(Problem::bad_parameter(name, detail));
     }
+    Ok(())
+}
+
+/// Returns true if a follower wants the event `Traffic`, which no other filter than `kind` fits.
+pub fn follows_traffic(filter: &Filter) -> Result<bool, Problem> {
+    if !filter.kind.iter().any(|kind| kind.eq_ignore_ascii_case("Traffic")) {
+        return Ok(false);
+    }
+    if (Filter { kind: Vec::new(), ..filter.clone() }) != Filter::default() {
+        let detail =
+            "Traffic cannot be filtered: name it in a request of its own, without other filters".to_owned();
+        return Err(Problem::bad_parameter("kind", detail));
+    }
+    Ok(true)
+}
+
+/// Adds one alternative of a parameter to the filter.
+fn add(list: &mut ListQuery, name: &str, value: &str) -> Result<(), Problem> {
+    check_values(name, value)?;
     let filter = &mut list.filter;
     let field = match name {
         "kind" => &mut filter.kind,

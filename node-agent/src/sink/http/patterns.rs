@@ -15,6 +15,12 @@ pub fn namespace() -> String {
     format!("^{NAME}$")
 }
 
+/// Pattern of a time or duration, back from now.
+pub fn since() -> String {
+    let time = "2[0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z";
+    format!("^([0-9]{{1,6}}[smhd]|{time})$")
+}
+
 /// Pattern of the target of `/v1/explain`.
 pub fn target() -> String {
     let node_port = format!(":?{PORT}{PROTOCOL}|nodeport/{PORT}{PROTOCOL}");

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use portolan_engine::model::identity::BootTime;
 use portolan_engine::model::pod::Pod;
 use portolan_engine::model::{connection, finding, listener};
 use portolan_engine::read::explain::answer::{ExplainError, Explained};
@@ -42,6 +43,44 @@ pub struct ListQuery {
     pub after: Option<String>,
     /// Generation of the answer that the client already has.
     pub known: Option<u64>,
+    /// Only findings that changed their code or state since then, or began then; a time or a duration, as
+    /// [`portolan_report::chart_filter::since`] parses it.
+    pub since: Option<String>,
+    /// Only findings with these fingerprints; empty: all.
+    pub fingerprints: Vec<u128>,
+}
+
+/// What the chart takes from the agent beside its lists.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChartFacts {
+    /// Node, cluster and time.
+    pub envelope: wire::Envelope,
+    /// Start of the agent (RFC 3339, UTC).
+    pub started_at: String,
+    /// Number of live pods of the node.
+    pub pods: u64,
+    pub generation: u64,
+    /// Fingerprints, and the calls per minute up to the envelope's time.
+    pub minutes: Vec<(u128, Vec<u32>)>,
+}
+
+/// What a workload's port counts now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PortCounts {
+    pub fingerprint: u128,
+    pub attempts: u64,
+    pub connections: u64,
+    pub packets: u64,
+    pub bytes: u64,
+    pub last_seen: BootTime,
+}
+
+/// Counts of all ports with findings and traffic, by fingerprint.
+#[derive(Clone, Debug)]
+pub struct TrafficSnapshot {
+    /// Converter of the time at which they were read.
+    pub converter: Converter,
+    pub ports: Vec<PortCounts>,
 }
 
 /// Answer to a [`ListQuery`].
@@ -65,6 +104,8 @@ pub enum Query {
     Explain(Target, oneshot::Sender<Result<TargetExplanation, ExplainError>>),
     Policy(PolicyTarget, oneshot::Sender<Option<portolan_report::policy_basis::PolicyBasis>>),
     Status(oneshot::Sender<wire::AgentStatus>),
+    Chart(oneshot::Sender<ChartFacts>),
+    Traffic(oneshot::Sender<TrafficSnapshot>),
 }
 
 impl Query {
@@ -81,6 +122,8 @@ impl Query {
             Self::Explain(_, reply) => reply.is_closed(),
             Self::Policy(_, reply) => reply.is_closed(),
             Self::Status(reply) => reply.is_closed(),
+            Self::Chart(reply) => reply.is_closed(),
+            Self::Traffic(reply) => reply.is_closed(),
         }
     }
 }
@@ -93,9 +136,34 @@ pub struct PageSelection<'a> {
     pub after: Option<&'a str>,
     /// Maximum number of objects.
     pub limit: usize,
+    /// Only findings that changed since then.
+    pub since: Option<BootTime>,
+    /// Only findings with these fingerprints; empty: all.
+    pub fingerprints: &'a [u128],
 }
 
-impl PageSelection<'_> {
+impl<'a> PageSelection<'a> {
+    /// Selects objects by a filter alone.
+    #[must_use]
+    pub const fn of(filter: &'a Filter, after: Option<&'a str>, limit: usize) -> Self {
+        Self { filter, after, limit, since: None, fingerprints: &[] }
+    }
+
+    /// Returns true if a finding belongs to the list, whatever its fingerprint.
+    #[must_use]
+    pub fn selects_finding(&self, finding: &finding::Finding) -> bool {
+        let changed_at = finding.changed_at.unwrap_or(finding.first_seen);
+        self.since.is_none_or(|since| changed_at >= since) && self.lets_through(&Facts::of_finding(finding))
+    }
+
+    /// Returns true if a finding with this fingerprint belongs to the list.
+    #[must_use]
+    pub fn has_fingerprint(&self, fingerprint: impl FnOnce() -> String) -> bool {
+        self.fingerprints.is_empty()
+            || u128::from_str_radix(&fingerprint(), 16)
+                .is_ok_and(|number| self.fingerprints.contains(&number))
+    }
+
     /// Returns true if a finding or listener belongs to the list. Ended ones only do if the filter names their state.
     #[must_use]
     pub fn lets_through(&self, facts: &Facts<'_>) -> bool {
@@ -133,6 +201,13 @@ pub trait ReadModel {
     fn policy_basis(&self, target: &PolicyTarget) -> PolicyBasis;
     /// Returns the agent's status.
     fn status(&self) -> wire::AgentStatus;
+    /// Returns when the agent started.
+    fn started_at(&self) -> BootTime;
+    /// Returns the calls per minute of ports with findings, by fingerprint, up to a minute since 1970. A fingerprint can come
+    /// several times.
+    fn minutes(&self, minute: i64) -> Vec<(u128, Vec<u32>)>;
+    /// Returns what the ports with findings and traffic count now, in the order of fingerprints.
+    fn port_counts(&self) -> Vec<PortCounts>;
 }
 
 /// Answers one query from the model, unless its client is gone.
@@ -143,18 +218,14 @@ pub fn answer(query: Query, model: &impl ReadModel) {
     let convert = model.converter();
     match query {
         Query::Findings(list, reply) => {
-            let _ = reply.send(list_of(model, &list, |after, limit| {
-                let found = model.findings(PageSelection { filter: &list.filter, after, limit });
-                let one = |f: Arc<finding::Finding>| (f.id.clone(), Report::Finding(convert.finding(&f)));
-                FoundItems { all: found.len(), reports: found.into_iter().map(one) }.page(list.limit())
-            }));
+            let _ = reply.send(findings_page(model, &convert, &list));
         }
         Query::Finding(id, reply) => {
             let _ = reply.send(model.finding(&id).map(|finding| Report::Finding(convert.finding(&finding))));
         }
         Query::Listeners(list, reply) => {
             let _ = reply.send(list_of(model, &list, |after, limit| {
-                let found = model.listeners(PageSelection { filter: &list.filter, after, limit });
+                let found = model.listeners(PageSelection::of(&list.filter, after, limit));
                 let one = |l: Arc<listener::Listener>| (l.id.clone(), Report::Listener(convert.listener(&l)));
                 FoundItems { all: found.len(), reports: found.into_iter().map(one) }.page(list.limit())
             }));
@@ -189,13 +260,48 @@ pub fn answer(query: Query, model: &impl ReadModel) {
         Query::Status(reply) => {
             let _ = reply.send(model.status());
         }
+        Query::Chart(reply) => {
+            let _ = reply.send(chart_facts(model, &convert));
+        }
+        Query::Traffic(reply) => {
+            let _ = reply.send(TrafficSnapshot { ports: model.port_counts(), converter: convert });
+        }
     }
 }
 
 impl ListQuery {
+    /// Returns the time since which findings must have changed; `None` if there is no such condition. Parameters are checked
+    /// before, so that no condition is ignored.
+    fn since(&self, convert: &Converter) -> Option<BootTime> {
+        let now = convert.wall.rfc3339(convert.now).parse().ok()?;
+        let since = portolan_report::chart_filter::since(self.since.as_deref()?, now).ok()?;
+        Some(convert.wall.boot_time(since))
+    }
+
     /// Returns the page's limit, with default and maximum applied.
     fn limit(&self) -> usize {
         if self.limit == 0 { DEFAULT_LIMIT } else { self.limit.min(MAX_LIMIT) }
+    }
+}
+
+/// Returns one page of findings.
+fn findings_page(model: &impl ReadModel, convert: &Converter, list: &ListQuery) -> ListAnswer {
+    let since = list.since(convert);
+    list_of(model, list, |after, limit| {
+        let (filter, fingerprints) = (&list.filter, list.fingerprints.as_slice());
+        let found = model.findings(PageSelection { filter, after, limit, since, fingerprints });
+        let one = |f: Arc<finding::Finding>| (f.id.clone(), Report::Finding(convert.finding(&f)));
+        FoundItems { all: found.len(), reports: found.into_iter().map(one) }.page(list.limit())
+    })
+}
+
+fn chart_facts(model: &impl ReadModel, convert: &Converter) -> ChartFacts {
+    ChartFacts {
+        envelope: convert.envelope(),
+        started_at: convert.wall.rfc3339(model.started_at()),
+        pods: model.pods().count() as u64,
+        generation: model.generation(),
+        minutes: model.minutes(convert.wall.minute(convert.now)),
     }
 }
 
@@ -355,7 +461,7 @@ fn pod_detail(
     name: String,
 ) -> Option<answer::PodDetail> {
     let filter = Filter { namespace: vec![namespace], pod: vec![name], ..Filter::default() };
-    let selection = PageSelection { filter: &filter, after: None, limit: MAX_POD_ITEMS + 1 };
+    let selection = PageSelection::of(&filter, None, MAX_POD_ITEMS + 1);
     let (listeners, findings) = (model.listeners(selection), model.findings(selection));
     let pod = listeners
         .iter()

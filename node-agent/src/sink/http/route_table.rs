@@ -22,6 +22,8 @@ pub struct Parameter {
     pub summary: &'static str,
     /// True if it can be repeated, or have several values with commas. The values are alternatives.
     pub repeats: bool,
+    /// True if its values are any text, whatever they are elsewhere.
+    pub is_text: bool,
 }
 
 /// Content of a successful response.
@@ -33,6 +35,9 @@ pub enum ResponseKind {
     Pods,
     Explanation,
     Policy,
+    Remedies,
+    Chart,
+    Agents,
     Events,
     /// The OpenAPI document.
     Description,
@@ -43,11 +48,16 @@ pub enum ResponseKind {
 }
 
 const fn repeatable(name: &'static str, summary: &'static str) -> Parameter {
-    Parameter { name, summary, repeats: true }
+    Parameter { name, summary, repeats: true, is_text: false }
 }
 
 const fn single(name: &'static str, summary: &'static str) -> Parameter {
-    Parameter { name, summary, repeats: false }
+    Parameter { name, summary, repeats: false, is_text: false }
+}
+
+/// A parameter of the page, which reads it itself.
+const fn of_page(name: &'static str, summary: &'static str) -> Parameter {
+    Parameter { name, summary, repeats: false, is_text: true }
 }
 
 const NAMESPACE: Parameter = repeatable("namespace", "Kubernetes namespace of the pod");
@@ -61,20 +71,71 @@ const STATE: Parameter = repeatable("state", "State of the finding or listener; 
 const PROTOCOL: Parameter = repeatable("protocol", "Transport protocol");
 const PORT: Parameter = repeatable("port", "Port, from 1 to 65535");
 const ORIGIN: Parameter = repeatable("origin", "Where one of the listed peers is");
-const KIND: Parameter = repeatable("kind", "Kind of the object");
+const KIND: Parameter = repeatable(
+    "kind",
+    "Kind of the object; Traffic, only if it is named and without other filters, tells every two seconds what the rows count",
+);
 const LIMIT: Parameter = single("limit", "Items of the page at most, from 1 to 1000; default: 500");
 const CONTINUE: Parameter = single("continue", "`continue` of the page before");
+
+const SINCE: Parameter = single(
+    "since",
+    "Only what changed its code or state since then, or began then: a time, or a duration such as 24h or 7d",
+);
+
+const OF_CHART: &[Parameter] = &[
+    repeatable("namespace", "Kubernetes namespace of the pod; with a leading - all others"),
+    POD,
+    WORKLOAD,
+    LABELS,
+    repeatable("code", "Code of the row's worst finding"),
+    repeatable("severity", "Severity of the row's worst finding"),
+    repeatable("state", "State of the row; default: open and suppressed"),
+    PROTOCOL,
+    PORT,
+    ORIGIN,
+    repeatable("fingerprint", "Only rows of findings with this fingerprint"),
+    single(
+        "declared",
+        "Ports without a finding are rows if there are no more than this, else counts; default: 64",
+    ),
+    single(
+        "q",
+        "Words that must all be found in names, port, image, code, callers or nodes; with a leading - none",
+    ),
+    repeatable(
+        "caller",
+        "Who calls: a namespace, namespace/workload, address, outside or nodes; with a leading - all others",
+    ),
+    SINCE,
+    single("output", "Form of the answer; default: json"),
+];
+
+/// Parameters in the address of the page.
+const OF_PAGE: &[Parameter] = &[
+    of_page("view", "chart or table"),
+    of_page("q", "Words that must be found"),
+    of_page("severity", "Severities, with commas"),
+    of_page("namespace", "Kubernetes namespaces, with commas"),
+    of_page("caller", "Who calls"),
+    of_page("since", "Only what changed since then"),
+    of_page("state", "States, with commas"),
+    of_page("port", "Fingerprint of the row that is shown in detail"),
+    of_page("open", "What is unfolded"),
+    of_page("tab", "list or chart, on small screens"),
+];
 
 const OF_LISTENERS: &[Parameter] =
     &[NAMESPACE, POD, WORKLOAD, LABELS, STATE, PROTOCOL, PORT, ORIGIN, LIMIT, CONTINUE];
 
 /// All routes.
-pub const ROUTES: [Route; 17] = [
+pub const ROUTES: [Route; 20] = [
     Route {
         path: "/v1/findings",
         summary: "Findings: open and suppressed ones, unless a state is asked for",
         parameters: &[
-            NAMESPACE, POD, WORKLOAD, LABELS, CODE, SEVERITY, STATE, PROTOCOL, PORT, ORIGIN, LIMIT, CONTINUE,
+            NAMESPACE, POD, WORKLOAD, LABELS, CODE, SEVERITY, STATE, PROTOCOL, PORT, ORIGIN, SINCE, LIMIT,
+            CONTINUE,
         ],
         response: ResponseKind::List,
     },
@@ -83,6 +144,24 @@ pub const ROUTES: [Route; 17] = [
         summary: "One finding, also one that was resolved lately",
         parameters: &[],
         response: ResponseKind::Object,
+    },
+    Route {
+        path: "/v1/findings/{id}/remedies",
+        summary: "Drafts of what can be done about a finding, the best first",
+        parameters: &[],
+        response: ResponseKind::Remedies,
+    },
+    Route {
+        path: "/v1/chart",
+        summary: "Ports of workloads with their findings and callers, one row for all replicas, the worst first",
+        parameters: OF_CHART,
+        response: ResponseKind::Chart,
+    },
+    Route {
+        path: "/v1/agents",
+        summary: "This agent: whether it is up, and what is amiss",
+        parameters: &[],
+        response: ResponseKind::Agents,
     },
     Route {
         path: "/v1/listeners",
@@ -157,7 +236,7 @@ pub const ROUTES: [Route; 17] = [
     Route {
         path: "/",
         summary: "A page for browsers: findings and how the agent is",
-        parameters: &[],
+        parameters: OF_PAGE,
         response: ResponseKind::Page,
     },
     Route {
@@ -193,7 +272,8 @@ pub fn values(name: &str) -> Vec<&'static str> {
         "state" => vec!["open", "suppressed", "resolved", "closed"],
         "protocol" => Protocol::ALL.map(Protocol::as_str).to_vec(),
         "origin" => vec!["same-pod", "pod", "node", "service", "external"],
-        "kind" => vec!["Finding", "Listener", "Connection", "Loss", "AgentStatus"],
+        "kind" => vec!["Finding", "Listener", "Connection", "Loss", "AgentStatus", "Agent", "Traffic"],
+        "output" => vec!["json", "csv", "ndjson"],
         "code" => FindingCode::ALL.map(FindingCode::as_str).to_vec(),
         _ => Vec::new(),
     }

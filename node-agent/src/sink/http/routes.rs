@@ -1,10 +1,7 @@
 //! Handlers of all routes: each turns a request into a query of the engine's owner, and its answer into a response.
 
-use std::time::Duration;
-
 use axum::Router;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{MatchedPath, Path, Query as UrlQuery, Request, State};
+use axum::extract::{MatchedPath, Query as UrlQuery, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -12,28 +9,25 @@ use axum::routing::get;
 use portolan_engine::read::explain::answer::ExplainError;
 use portolan_report::wire::Report;
 use serde::Serialize;
-use tokio::sync::oneshot;
 
 use super::event_stream::subscribe;
+use super::handling::{Pairs, PathOf, ask, json, path_part};
 use super::host::HostCheck;
-use super::params::{check, parse, parse_target, policy_target};
+use super::params::{check, follows_traffic, parse, parse_target, policy_target};
 use super::problem::Problem;
 use super::query::{ListAnswer, ListQuery, Query};
 use super::route_table::{ResponseKind, Route};
-use super::{Health, HttpState, openapi, page, route_table};
+use super::{Health, HttpState, advice, chart, openapi, page, route_table};
 use crate::sink::metrics::RequestLabels;
-
-/// Timeout of a query's answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-
-type PathOf<T> = Result<Path<T>, PathRejection>;
-type Pairs = UrlQuery<Vec<(String, String)>>;
 
 /// Returns the router of `--api`.
 pub fn api(state: HttpState, host: HostCheck) -> Router {
     let router = Router::new()
         .route("/v1/findings", get(findings))
         .route("/v1/findings/{id}", get(finding))
+        .route("/v1/findings/{id}/remedies", get(advice::remedies))
+        .route("/v1/chart", get(chart::chart))
+        .route("/v1/agents", get(advice::agents))
         .route("/v1/listeners", get(listeners))
         .route("/v1/listeners/{id}", get(listener))
         .route("/v1/connections", get(connections))
@@ -85,7 +79,10 @@ fn route_of(request: &Request) -> Option<&'static Route> {
 /// Rejects parameters that the route does not know: an ignored filter would look as if it had been applied.
 async fn known_parameters(request: Request, next: Next) -> Response {
     // Scrapers and probes may add parameters: these routes have none that narrow the answer.
-    let is_checked = |route: &&Route| !matches!(route.response, ResponseKind::Metrics | ResponseKind::Health);
+    // The page itself says what it does not know of its own address.
+    let is_checked = |route: &&Route| {
+        !matches!(route.response, ResponseKind::Metrics | ResponseKind::Health | ResponseKind::Page)
+    };
     if let Some(route) = route_of(&request).filter(is_checked) {
         let checked = match Pairs::try_from_uri(request.uri()) {
             Ok(UrlQuery(pairs)) => check(route, &pairs),
@@ -119,16 +116,6 @@ async fn local_host(State(check): State<HostCheck>, request: Request, next: Next
     }
 }
 
-/// Sends a query to the owner of the engine and waits for its answer.
-async fn ask<T>(state: &HttpState, make: impl FnOnce(oneshot::Sender<T>) -> Query) -> Result<T, Problem> {
-    let (reply, answer) = oneshot::channel();
-    state.queries.try_send(make(reply)).map_err(|_| Problem::busy())?;
-    match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(_)) | Err(_) => Err(Problem::busy()),
-    }
-}
-
 /// Parses a list's query and its If-None-Match headers.
 fn list_query(s: &HttpState, pairs: &Pairs, headers: &HeaderMap) -> Result<ListQuery, Problem> {
     let mut list = parse(&pairs.0)?;
@@ -136,13 +123,6 @@ fn list_query(s: &HttpState, pairs: &Pairs, headers: &HeaderMap) -> Result<ListQ
     let known = |tag: &str| s.watch_log.number(tag.trim().trim_start_matches("W/").trim_matches('"'));
     list.known = tags.flat_map(|tags| tags.split(',')).filter_map(known).max();
     Ok(list)
-}
-
-fn json<T: Serialize>(value: &T) -> Response {
-    match serde_json::to_vec(value) {
-        Ok(body) => ([(header::CONTENT_TYPE, "application/json")], body).into_response(),
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    }
 }
 
 fn listed(s: &HttpState, answer: &ListAnswer) -> Response {
@@ -159,10 +139,6 @@ fn listed(s: &HttpState, answer: &ListAnswer) -> Response {
 
 fn found<T: Serialize>(answer: Option<&T>, what: &str) -> Result<Response, Problem> {
     answer.map(json).ok_or_else(|| Problem::not_found(format!("no such {what}"), "path/id"))
-}
-
-fn path_part<T>(path: PathOf<T>) -> Result<T, Problem> {
-    path.map(|Path(part)| part).map_err(|rejection| Problem::bad_path(rejection.body_text()))
 }
 
 async fn findings(State(s): State<HttpState>, pairs: Pairs, headers: HeaderMap) -> Result<Response, Problem> {
@@ -234,7 +210,8 @@ async fn status(State(s): State<HttpState>) -> Result<Response, Problem> {
 
 async fn watch(State(s): State<HttpState>, pairs: Pairs, headers: HeaderMap) -> Result<Response, Problem> {
     let list = parse(&pairs.0)?;
-    subscribe(s, &headers, list.filter)
+    let with_traffic = follows_traffic(&list.filter)?;
+    subscribe(s, &headers, list.filter, with_traffic)
 }
 
 async fn openapi() -> Response {

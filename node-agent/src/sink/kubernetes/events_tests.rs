@@ -46,6 +46,8 @@ fn finding(pod: &str, deployment: &str, port: u16, code: FindingCode) -> Finding
         policy: Policy::default(),
         traffic: Traffic::default(),
         suppressed_by: None,
+        changed_at: None,
+        previous_code: None,
         opened_at: None,
     }
 }

@@ -93,6 +93,8 @@ fn what_is_not_known_is_left_out() {
         protocol: None,
         port: None,
         suppressed_by: Some(rule),
+        changed_at: None,
+        previous_code: None,
         ..finding()
     };
     let json = json_of(read(&unknown));

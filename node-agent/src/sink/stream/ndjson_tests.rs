@@ -104,6 +104,8 @@ fn overfull_finding(name: &str) -> Finding {
         id: ID.to_owned(),
         state: FindingState::Suppressed,
         suppressed_by: Some(Arc::new(Suppression { rule: name.to_owned(), reason: name.to_owned() })),
+        changed_at: None,
+        previous_code: None,
         code: FindingCode::UndeclaredExternal,
         message: name.to_owned(),
         first_seen: BootTime(1),

@@ -128,6 +128,13 @@ impl WatchLog {
         Some(Subscription { growth, next, reset: resumed == Some(None) })
     }
 
+    /// Returns the id of the last line; empty if there was none.
+    #[must_use]
+    pub fn last_id(&self) -> String {
+        let next = self.ring.lock().unwrap_or_else(PoisonError::into_inner).next;
+        next.checked_sub(1).map(|last| self.id(last)).unwrap_or_default()
+    }
+
     /// Formats a number of this run of the agent for event ids and entity tags.
     #[must_use]
     pub fn id(&self, number: u64) -> String {

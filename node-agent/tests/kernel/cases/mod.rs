@@ -2,6 +2,7 @@
 
 mod agent_process;
 mod busy;
+mod chart;
 mod churn;
 mod connections;
 mod counters;
@@ -56,6 +57,7 @@ pub fn all() -> Vec<Trial> {
         findings::cases(),
         explain::cases(),
         declare::cases(),
+        chart::cases(),
         busy::cases(),
         exceptions::cases(),
         manifests::cases(),

@@ -1,9 +1,7 @@
 //! `kubectl portolan findings --watch`, `listeners --watch` and `connections --watch`: what is there on all nodes, then every
 //! change. Each agent is followed by a stream of its own.
 
-mod agent_task;
-mod followed;
-mod pods;
+mod listing;
 mod screen;
 mod start;
 
@@ -16,15 +14,16 @@ use tokio::task::JoinSet;
 use super::args::{ClusterArgs, FindingsArgs, ListArgs, ListenersArgs};
 use super::error::ClusterError;
 use super::fleet::{Fleet, NOT_READY, perhaps_older};
+use super::follow::agent_task::What;
+use super::follow::followed::{Followed, NodeChange};
+use super::follow::pods::{Found, list_again};
 use super::names::Names;
 use crate::exit::Exit;
 use crate::query::console::Console;
 use crate::query::error::QueryError;
 use crate::query::follow::Topic;
 use crate::query::show::Subject;
-use agent_task::{Message, What};
-use followed::{Followed, NodeChange};
-use pods::Found;
+use listing::{Listing, Message, Told};
 use screen::Screen;
 use start::Start;
 
@@ -94,7 +93,9 @@ async fn follow(
     console: &mut Console<'_>,
 ) -> Result<Exit, ClusterError> {
     let fleet = Fleet::find(cluster).await?;
-    let (followed, mut messages) = Followed::start(&fleet, topic.clone());
+    let (of_agent, time_limit) = (topic.clone(), fleet.time_limit());
+    let (followed, mut messages) =
+        Followed::start(&fleet, move |server| Listing::new(server, of_agent.clone(), time_limit));
     // The agents connect and list meanwhile.
     let names = Names::ask(&fleet).await;
     let mut watch = Watch { followed, names, screen, is_away: false, hurry: Arc::default() };
@@ -112,7 +113,7 @@ async fn follow(
     watch.followed.let_go_on();
     let (to, mut found) = mpsc::channel(1);
     let mut listing = JoinSet::new();
-    listing.spawn(pods::list_again(fleet, cluster.clone(), Arc::clone(&watch.hurry), to));
+    listing.spawn(list_again(fleet, cluster.clone(), Arc::clone(&watch.hurry), to));
     loop {
         let taken = tokio::select! {
             Some(message) = messages.recv() => watch.take(message, console),
@@ -131,7 +132,7 @@ async fn follow(
 
 /// What is followed, and where it is shown.
 struct Watch {
-    followed: Followed,
+    followed: Followed<Listing>,
     names: Names,
     screen: Screen,
     /// True while the agents' pods cannot be listed.
@@ -144,7 +145,7 @@ impl Watch {
     /// Shows what an agent reports.
     fn take(&mut self, message: Message, console: &mut Console<'_>) -> Result<(), ClusterError> {
         let Message { node, task, what } = message;
-        if let What::Change(mut item) = what {
+        if let What::Told(Told::Change(mut item)) = what {
             self.names.fill(&mut item);
             return self.screen.change(&item, console);
         }
@@ -153,20 +154,20 @@ impl Watch {
             return Ok(());
         }
         match what {
-            What::Change(_) => {}
-            What::Listing => self.screen.forget(&node),
-            What::Item(mut item) => {
+            What::Told(Told::Change(_)) => {}
+            What::Told(Told::Listing) => self.screen.forget(&node),
+            What::Told(Told::Item(mut item)) => {
                 self.names.fill(&mut item);
                 self.screen.item(&node, item, console)?;
             }
-            What::Listed { is_unready } => {
+            What::Told(Told::Listed { is_unready }) => {
                 let said = self.say_listed(&node, is_unready, console);
                 // Whether or not anybody reads the messages, the table decides --fail-on.
                 self.screen.table_of(&node, console)?;
                 said?;
             }
-            What::Resumed => self.say_back(&node, console)?,
-            What::Gap(gap) => {
+            What::Told(Told::Resumed) => self.say_back(&node, console)?,
+            What::Told(Told::Gap(gap)) => {
                 self.screen.forget(&node);
                 console.message(&format!("{}: {gap}", terminal(&node)))?;
             }
@@ -213,8 +214,8 @@ impl Watch {
     /// Follows the agents that were listed.
     fn take_found(&mut self, found: Found, console: &mut Console<'_>) -> Result<(), ClusterError> {
         let agents = match found {
-            Found::Names(names) => {
-                self.names = names;
+            Found::Pods(answers) => {
+                self.names = Names::of(&answers.items);
                 return Ok(());
             }
             Found::Agents(Err(error)) => {

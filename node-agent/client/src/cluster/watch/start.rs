@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::agent_task::{Message, What};
-use super::followed::Followed;
+use super::listing::{Listing, Message, Told};
 use super::screen::Screen;
 use crate::cluster::error::ClusterError;
 use crate::cluster::fleet::{AgentAnswer, AgentFailure, Fleet, NOT_READY, Question, merged};
+use crate::cluster::follow::agent_task::What;
+use crate::cluster::follow::followed::Followed;
 use crate::cluster::names::Names;
 use crate::exit::Exit;
 use crate::query::console::Console;
@@ -22,7 +23,7 @@ pub(super) struct Start {
 
 impl Start {
     /// Awaits the first answer of each agent. Those that cannot be asked are missing already.
-    pub(super) fn of(followed: &Followed) -> Self {
+    pub(super) fn of(followed: &Followed<Listing>) -> Self {
         let obstacles = followed.obstacles();
         let missing =
             obstacles.map(|(node, reason)| (node.to_owned(), Err(AgentFailure::Node(reason.to_owned()))));
@@ -30,7 +31,7 @@ impl Start {
     }
 
     /// Returns true if each agent has answered or failed.
-    pub(super) fn is_over(&self, followed: &Followed) -> bool {
+    pub(super) fn is_over(&self, followed: &Followed<Listing>) -> bool {
         self.answers.len() >= followed.len()
     }
 
@@ -39,23 +40,23 @@ impl Start {
         &mut self,
         Message { node, what, .. }: Message,
         names: &Names,
-        (followed, screen): (&mut Followed, &mut Screen),
+        (followed, screen): (&mut Followed<Listing>, &mut Screen),
         console: &mut Console<'_>,
     ) -> Result<(), ClusterError> {
         let answer = match what {
-            What::Item(mut item) | What::Change(mut item) => {
+            What::Told(Told::Item(mut item) | Told::Change(mut item)) => {
                 names.fill(&mut item);
                 return screen.item(&node, item, console);
             }
-            What::Listing | What::Gap(_) => {
+            What::Told(Told::Listing | Told::Gap(_)) => {
                 screen.forget(&node);
                 return Ok(());
             }
-            What::Listed { is_unready } => {
+            What::Told(Told::Listed { is_unready }) => {
                 followed.set_missing(&node, false);
                 Ok((Vec::new(), is_unready.then(|| NOT_READY.to_owned())))
             }
-            What::Resumed => return Ok(()),
+            What::Told(Told::Resumed) => return Ok(()),
             What::Broken(reason) => {
                 screen.forget(&node);
                 followed.set_missing(&node, true);

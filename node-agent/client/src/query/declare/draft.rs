@@ -38,6 +38,13 @@ impl Draft {
     pub fn is_empty(&self) -> bool {
         self.spec.containers.is_empty() && self.spec.init_containers.is_empty()
     }
+
+    /// Returns the command that applies the patch from the file declare.yaml; `None` if there is nothing to declare, or the
+    /// manifest must be edited.
+    #[must_use]
+    pub fn command(&self) -> Option<String> {
+        self.workload.command("declare.yaml").filter(|_| !self.is_empty())
+    }
 }
 
 /// Drafts the declarations of the pods of one workload, from the facts of one or more agents. With `all`, also of ports that

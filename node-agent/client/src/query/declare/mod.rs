@@ -7,6 +7,7 @@ pub mod error;
 pub mod patch;
 pub mod port_name;
 mod remarks;
+pub mod removal;
 pub mod text;
 mod used_ports;
 mod workload;

@@ -106,6 +106,13 @@ impl Workload {
         Some(if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") })
     }
 
+    /// Returns the command that applies a patch in a file; `None` if the manifest must be edited instead.
+    pub(super) fn command(&self, file: &str) -> Option<String> {
+        let Self { namespace, name, .. } = self;
+        matches!(self.way, Way::Patch(_))
+            .then(|| format!("kubectl patch {} {name} -n {namespace} --patch-file {file}", self.resource()))
+    }
+
     /// Returns the kind as kubectl accepts it, in lower case.
     pub(super) fn resource(&self) -> String {
         self.kind.to_lowercase()

@@ -7,17 +7,20 @@ use portolan_report::escape::terminal;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::agent_task::{AgentTask, Message};
+use super::agent_task::{AgentTask, Dialogue, Message};
 use crate::cluster::agents::Agent;
 use crate::cluster::fleet::{Fleet, MAX_CONCURRENT};
-use crate::query::follow::Topic;
+use crate::query::server::{Dial, Server};
 
 /// Messages of all agents that wait to be shown. When they are that many, the agents' streams wait.
 const MAX_MESSAGES: usize = 64;
 
+/// Begins the dialogue with an agent.
+type Begin<D> = Box<dyn Fn(Server) -> D + Send>;
+
 /// The followed agents. Their streams are closed on drop.
-pub(super) struct Followed {
-    topic: Topic,
+pub(in crate::cluster) struct Followed<D: Dialogue> {
+    begin: Begin<D>,
     /// The cluster, to make port-forwards.
     fleet: Fleet,
     /// Agents by node.
@@ -28,7 +31,7 @@ pub(super) struct Followed {
     slots: Arc<Semaphore>,
     /// True once the first lists were shown.
     is_started: watch::Sender<bool>,
-    to: mpsc::Sender<Message>,
+    to: mpsc::Sender<Message<D::Told>>,
 }
 
 /// The agent of one node.
@@ -40,10 +43,10 @@ struct OneAgent {
 }
 
 /// What happened to the agent of a node between two lists of the agents' pods.
-pub(super) struct NodeChange {
-    pub(super) node: String,
+pub(in crate::cluster) struct NodeChange {
+    pub(in crate::cluster) node: String,
     /// What happened, safe for a terminal: a sentence that follows the name of the node.
-    pub(super) what: String,
+    pub(in crate::cluster) what: String,
 }
 
 /// How an agent is followed.
@@ -56,12 +59,15 @@ enum Standing {
     LeftOut,
 }
 
-impl Followed {
-    /// Follows the agents of a cluster. Returns the receiver of what they report.
-    pub(super) fn start(fleet: &Fleet, topic: Topic) -> (Self, mpsc::Receiver<Message>) {
+impl<D: Dialogue> Followed<D> {
+    /// Follows the agents of a cluster; `begin` begins the dialogue with one. Returns the receiver of what they report.
+    pub(in crate::cluster) fn start(
+        fleet: &Fleet,
+        begin: impl Fn(Server) -> D + Send + 'static,
+    ) -> (Self, mpsc::Receiver<Message<D::Told>>) {
         let (to, messages) = mpsc::channel(MAX_MESSAGES);
         let mut followed = Self {
-            topic,
+            begin: Box::new(begin),
             fleet: fleet.clone(),
             agents: BTreeMap::new(),
             tasks: JoinSet::new(),
@@ -77,40 +83,40 @@ impl Followed {
     }
 
     /// Lets the agents go on from their first lists to the changes.
-    pub(super) fn let_go_on(&self) {
+    pub(in crate::cluster) fn let_go_on(&self) {
         self.is_started.send_replace(true);
     }
 
     /// Returns the agents that cannot be followed yet: node and reason.
-    pub(super) fn obstacles(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub(in crate::cluster) fn obstacles(&self) -> impl Iterator<Item = (&str, &str)> {
         self.agents.iter().filter_map(|(node, one)| Some((node.as_str(), one.agent.obstacle.as_deref()?)))
     }
 
     /// Returns the number of nodes with an agent.
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::cluster) fn len(&self) -> usize {
         self.agents.len()
     }
 
     /// Returns true if the task of this number follows the node's agent.
-    pub(super) fn is_of_task(&self, node: &str, task: u64) -> bool {
+    pub(in crate::cluster) fn is_of_task(&self, node: &str, task: u64) -> bool {
         let standing = self.agents.get(node).map(|one| &one.standing);
         matches!(standing, Some(Standing::Followed(number, _)) if *number == task)
     }
 
     /// Notes that the node is missing, and that the user is told. Returns true if the user was told before.
-    pub(super) fn set_missing(&mut self, node: &str, is_missing: bool) -> bool {
+    pub(in crate::cluster) fn set_missing(&mut self, node: &str, is_missing: bool) -> bool {
         self.agents.get_mut(node).is_some_and(|one| std::mem::replace(&mut one.is_missing, is_missing))
     }
 
     /// Notes that the node's agent refused, and is not followed until its pod is replaced.
-    pub(super) fn leave_out(&mut self, node: &str) {
+    pub(in crate::cluster) fn leave_out(&mut self, node: &str) {
         if let Some(one) = self.agents.get_mut(node) {
             one.standing = Standing::LeftOut;
         }
     }
 
     /// Follows the agents of a later list. Returns the nodes whose agent came, went or was replaced.
-    pub(super) fn update(&mut self, listed: Vec<Agent>) -> Vec<NodeChange> {
+    pub(in crate::cluster) fn update(&mut self, listed: Vec<Agent>) -> Vec<NodeChange> {
         while self.tasks.try_join_next().is_some() {}
         let mut changes = Vec::new();
         self.agents.retain(|node, one| {
@@ -147,16 +153,19 @@ impl Followed {
 
     fn spawn(&mut self, agent: &Agent) -> Standing {
         self.next += 1;
+        let forward = Arc::new(self.fleet.forward(agent.clone()));
+        let dialer: Arc<dyn Dial> = Arc::clone(&forward) as _;
+        let dialogue = (self.begin)(Server::Through(dialer));
         let task = AgentTask {
             node: agent.node.as_str().into(),
             number: self.next,
-            forward: Arc::new(self.fleet.forward(agent.clone())),
+            forward,
             time_limit: self.fleet.time_limit(),
             slots: Arc::clone(&self.slots),
             is_started: self.is_started.subscribe(),
             to: self.to.clone(),
         };
-        Standing::Followed(self.next, self.tasks.spawn(task.run(self.topic.clone())))
+        Standing::Followed(self.next, self.tasks.spawn(task.run(dialogue)))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Lists the agents' pods again and again, and with them the names of all pods: an agent may come, go or be replaced.
+//! Lists the agents' pods again and again, and with them all pods: an agent may come, go or be replaced.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,28 +9,33 @@ use tokio::time::sleep;
 use crate::cluster::agents::{self, Agent};
 use crate::cluster::args::ClusterArgs;
 use crate::cluster::error::ClusterError;
-use crate::cluster::fleet::Fleet;
-use crate::cluster::names::Names;
+use crate::cluster::fleet::{Answers, Fleet, Question};
+use crate::query::pages::PODS;
 
 /// Pause before the agents are listed, at the start and after a change or failure. Doubles with each list.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// Maximum pause between two lists.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// Minimum time between two requests for the names of all pods, per agent: each is a stream through the API server.
-const NAMES_PAUSE: Duration = Duration::from_millis(500);
+/// Minimum time between two requests for all pods, per agent: each is a stream through the API server.
+const PODS_PAUSE: Duration = Duration::from_millis(500);
 
 /// What was found.
-pub(super) enum Found {
+pub(in crate::cluster) enum Found {
     /// The agents, or why they cannot be listed.
     Agents(Result<Vec<Agent>, ClusterError>),
-    /// The pods of all nodes.
-    Names(Names),
+    /// The pods of all nodes that answered, at least of one: each is a `NodePod`.
+    Pods(Answers),
 }
 
 /// Lists the agents until the receiver is gone. `hurry` begins with short pauses again.
-pub(super) async fn list_again(fleet: Fleet, args: ClusterArgs, hurry: Arc<Notify>, to: mpsc::Sender<Found>) {
+pub(in crate::cluster) async fn list_again(
+    fleet: Fleet,
+    args: ClusterArgs,
+    hurry: Arc<Notify>,
+    to: mpsc::Sender<Found>,
+) {
     let mut pause = FIRST_PAUSE;
-    let mut since_names = Duration::ZERO;
+    let mut since_pods = Duration::ZERO;
     let mut is_away = false;
     loop {
         tokio::select! {
@@ -40,7 +45,7 @@ pub(super) async fn list_again(fleet: Fleet, args: ClusterArgs, hurry: Arc<Notif
                 sleep(pause).await;
             }
         }
-        since_names += pause;
+        since_pods += pause;
         pause = (pause * 2).min(LONGEST_PAUSE);
         let listed = agents::list(&fleet.client(), &args).await;
         if listed.is_err() && !is_away {
@@ -52,12 +57,13 @@ pub(super) async fn list_again(fleet: Fleet, args: ClusterArgs, hurry: Arc<Notif
             return;
         }
         let count = u32::try_from(agents.len()).unwrap_or(u32::MAX);
-        if count == 0 || since_names < LONGEST_PAUSE.max(NAMES_PAUSE.saturating_mul(count)) {
+        if count == 0 || since_pods < LONGEST_PAUSE.max(PODS_PAUSE.saturating_mul(count)) {
             continue;
         }
-        since_names = Duration::ZERO;
-        if let Some(names) = Names::ask_again(&fleet.with(agents)).await
-            && to.send(Found::Names(names)).await.is_err()
+        since_pods = Duration::ZERO;
+        if let Ok(answers) = fleet.with(agents).ask(&Question::List(PODS, Vec::new())).await
+            && !answers.nodes.is_empty()
+            && to.send(Found::Pods(answers)).await.is_err()
         {
             return;
         }

@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM, after which a scan still deletes what it created.
+//! Ctrl-C and SIGTERM, after which a command still does something: a scan deletes what it created, and the page ends in order.
 
 use std::io;
 

@@ -1,0 +1,252 @@
+//! What the page asks one agent: everything about its node, then every change. An agent that does not know the chart is asked for
+//! its lists instead.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
+
+use portolan_report::chart::{Chart, MAX_ROWS, TrafficCounts};
+use portolan_report::wire::AgentStatus;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::node_answer::{self, NodeAnswer};
+use crate::cluster::follow::agent_task::{self, Dialogue};
+use crate::query::error::QueryError;
+use crate::query::follow::{Follower, News};
+use crate::query::request;
+use crate::query::server::Server;
+use crate::query::status;
+use crate::query::url::with_query;
+
+/// Maximum number of bytes of an event: the counts of [`MAX_ROWS`] rows.
+const MAX_EVENT: usize = 4 << 20;
+/// Kinds of the events that are followed.
+const KINDS: &[&str] = &["Finding", "AgentStatus", "Loss", "Traffic"];
+/// Kinds of the events that an older agent knows.
+const OLDER_KINDS: &[&str] = &["Finding", "AgentStatus", "Loss"];
+/// Time for which changed findings are collected before their rows are asked for.
+const COLLECT: Duration = Duration::from_millis(20);
+/// Maximum number of findings that are collected.
+const MAX_COLLECTED: usize = 200;
+/// Time after which everything is read again: no event tells of declared ports and of the counts of callers.
+const REREAD: Duration = Duration::from_secs(120);
+/// Minimum time between two readings of the lists of an older agent, and of a node whose answer is incomplete.
+const REREAD_SOON: Duration = Duration::from_secs(5);
+
+/// What the task of an agent reports.
+pub(super) type Message = agent_task::Message<Told>;
+
+/// What an agent tells.
+#[derive(Debug)]
+pub(super) enum Told {
+    /// Everything about the node, and the findings that changed meanwhile. True if changes may have been missed.
+    Read { answer: Box<NodeAnswer>, findings: Vec<Value>, is_gap: bool },
+    /// Rows that changed: those of `fingerprints` are in the chart, or gone. And the findings that changed.
+    Rows { fingerprints: BTreeSet<String>, chart: Box<Chart>, findings: Vec<Value> },
+    /// Counts of rows.
+    Traffic(TrafficCounts),
+    /// The agent's status, as it is and as it was sent.
+    Status(Box<AgentStatus>, Value),
+    /// Losses, and the status that counts them.
+    Loss(Box<AgentStatus>, Vec<Value>),
+}
+
+/// The questions to one agent.
+pub(super) struct AgentDialogue {
+    follower: Follower,
+    /// True if the agent does not know the kinds of [`KINDS`].
+    is_older: bool,
+    /// True if everything was read since the stream was opened.
+    is_read: bool,
+    /// True if changes may have been missed since the last reading.
+    is_gap: bool,
+    /// When everything is read again.
+    reread_at: Instant,
+    /// News that came while findings were collected.
+    queue: VecDeque<News>,
+    /// Findings whose rows are to be asked for.
+    findings: Vec<Value>,
+    /// Losses that the status is to be asked for.
+    losses: Vec<Value>,
+}
+
+impl AgentDialogue {
+    /// Begins a dialogue.
+    pub(super) fn new(server: Server) -> Self {
+        Self {
+            follower: Follower::without_list(server, KINDS, Vec::new(), MAX_EVENT),
+            is_older: false,
+            is_read: false,
+            is_gap: true,
+            reread_at: Instant::now(),
+            queue: VecDeque::new(),
+            findings: Vec::new(),
+            losses: Vec::new(),
+        }
+    }
+
+    /// Opens the stream. An agent that refuses the kinds is asked for fewer.
+    async fn open(&mut self) -> Result<(), QueryError> {
+        self.is_read = false;
+        self.is_gap = true;
+        self.queue.clear();
+        self.findings.clear();
+        self.losses.clear();
+        match self.follower.next().await {
+            Err(QueryError::Refused { status: 400, .. }) if !self.is_older => {
+                self.is_older = true;
+                let server = self.follower.server().clone();
+                self.follower = Follower::without_list(server, OLDER_KINDS, Vec::new(), MAX_EVENT);
+                Ok(())
+            }
+            opened => opened.map(drop),
+        }
+    }
+
+    async fn read(&mut self) -> Result<Told, QueryError> {
+        let answer = Box::new(node_answer::read(self.follower.server()).await?);
+        self.is_read = true;
+        // Of a node that is not known in full, more is known soon.
+        let pause = if answer.incomplete.is_some() { REREAD_SOON } else { REREAD };
+        self.reread_at = Instant::now() + pause;
+        let findings = std::mem::take(&mut self.findings);
+        Ok(Told::Read { answer, findings, is_gap: std::mem::take(&mut self.is_gap) })
+    }
+
+    /// Asks for the rows of the findings that changed. The lists of an older agent are read whole, soon.
+    async fn rows(&mut self) -> Result<Option<Told>, QueryError> {
+        if self.is_older {
+            self.is_read = false;
+            return Ok(None);
+        }
+        let fingerprints: BTreeSet<String> = self.findings.iter().filter_map(fingerprint).collect();
+        let pairs = [
+            ("fingerprint", fingerprints.iter().cloned().collect::<Vec<_>>().join(",")),
+            ("state", node_answer::STATES.to_owned()),
+            ("declared", node_answer::DECLARED.to_string()),
+        ];
+        let path = with_query(node_answer::CHART, &pairs);
+        let mut chart: Box<Chart> =
+            request::get_within(self.follower.server(), &path, node_answer::MAX_ANSWER).await?;
+        chart.rows.retain(|row| fingerprints.contains(&row.fingerprint));
+        chart.rows.truncate(MAX_ROWS);
+        Ok(Some(Told::Rows { fingerprints, chart, findings: std::mem::take(&mut self.findings) }))
+    }
+
+    /// Asks for the status, which counts the losses.
+    async fn status(&mut self) -> Result<Told, QueryError> {
+        let status =
+            request::get_within(self.follower.server(), status::PATH, node_answer::MAX_ANSWER).await?;
+        Ok(Told::Loss(Box::new(status), std::mem::take(&mut self.losses)))
+    }
+
+    /// Waits for news of a live stream, or for the time at which everything is read again.
+    async fn listen(&mut self) -> Result<Option<Told>, QueryError> {
+        let news = match self.queue.pop_front() {
+            Some(news) => news,
+            None => tokio::select! {
+                news = self.follower.next() => news?,
+                () = sleep_until(self.reread_at) => {
+                    self.is_read = false;
+                    return Ok(None);
+                }
+            },
+        };
+        match news {
+            News::Change { kind: "Finding", item } => {
+                self.findings.push(item);
+                self.collect().await?;
+                if self.is_older {
+                    // Its lists are read whole: not more often than they can be read.
+                    self.reread_at = self.reread_at.min(Instant::now() + REREAD_SOON);
+                }
+                Ok(None)
+            }
+            News::Change { kind: "Traffic", item } => Ok(Some(Told::Traffic(self.parsed(item)?))),
+            News::Change { kind: "AgentStatus", item } => {
+                Ok(Some(Told::Status(Box::new(self.parsed(item.clone())?), item)))
+            }
+            News::Change { item, .. } => {
+                self.losses.push(item);
+                Ok(None)
+            }
+            News::Gap(_) => {
+                (self.is_read, self.is_gap) = (false, true);
+                self.findings.clear();
+                Ok(None)
+            }
+            News::Opened | News::Item(_) | News::Listed { .. } => Ok(None),
+        }
+    }
+
+    /// Collects the findings that change at about the same time.
+    async fn collect(&mut self) -> Result<(), QueryError> {
+        let end = Instant::now() + COLLECT;
+        while self.findings.len() < MAX_COLLECTED && self.queue.len() < MAX_COLLECTED {
+            match timeout_at(end, self.follower.next()).await {
+                Err(_) => break,
+                Ok(Err(error)) => return Err(error),
+                Ok(Ok(News::Change { kind: "Finding", item })) => self.findings.push(item),
+                Ok(Ok(news)) => self.queue.push_back(news),
+            }
+        }
+        Ok(())
+    }
+
+    fn parsed<T: DeserializeOwned>(&self, item: Value) -> Result<T, QueryError> {
+        serde_json::from_value(item).map_err(|error| QueryError::NotUnderstood {
+            server: self.follower.server().to_string(),
+            path: self.follower.path().to_owned(),
+            reason: error.to_string(),
+        })
+    }
+
+    /// Returns true if rows are to be asked for now.
+    fn has_rows_to_ask(&self) -> bool {
+        !self.findings.is_empty()
+            && (!self.is_older || self.findings.len() >= MAX_COLLECTED || Instant::now() >= self.reread_at)
+    }
+}
+
+fn fingerprint(finding: &Value) -> Option<String> {
+    let of = |field: &str| finding.get(field).and_then(Value::as_str).filter(|text| !text.is_empty());
+    of("fingerprint").or_else(|| of("id")).map(str::to_owned)
+}
+
+impl Dialogue for AgentDialogue {
+    type Told = Told;
+    // A stream through the API server is closed now and then, and opened again at once.
+    const ATTEMPTS: u32 = 2;
+
+    fn is_live(&self) -> bool {
+        self.follower.is_live() && self.is_read && self.losses.is_empty() && !self.has_rows_to_ask()
+    }
+
+    async fn step(&mut self) -> Result<Option<Told>, QueryError> {
+        let step = if !self.follower.is_live() {
+            self.open().await.map(|()| None)
+        } else if !self.is_read {
+            self.read().await.map(Some)
+        } else if self.has_rows_to_ask() {
+            self.rows().await
+        } else if !self.losses.is_empty() {
+            self.status().await.map(Some)
+        } else {
+            self.listen().await
+        };
+        if step.is_err() {
+            self.disconnect();
+        }
+        step
+    }
+
+    fn disconnect(&mut self) {
+        self.follower.disconnect();
+        self.is_read = false;
+    }
+
+    fn stream(&self) -> (&Server, &str) {
+        (self.follower.server(), self.follower.path())
+    }
+}

@@ -1,0 +1,214 @@
+//! `/v1/chart` of all nodes: from what is kept, or, for filters that rows do not tell, from the agents.
+
+use std::sync::Arc;
+
+use hyper::StatusCode;
+use hyper::header::{CONTENT_DISPOSITION, HeaderValue};
+use jiff::Timestamp;
+use portolan_engine::model::finding_code::{FindingCode, Severity};
+use portolan_report::chart::{Chart, ChartRow, MissingNode};
+use portolan_report::chart_filter::{self, RowFilter};
+use portolan_report::chart_fold::narrow;
+use portolan_report::facts::Facts;
+use portolan_report::filter::Filter;
+use portolan_report::{chart_export, label_selector::Selector};
+use serde::Deserialize;
+
+use super::host::Host;
+use super::node::now;
+use super::node_answer::{CHART, DECLARED, STATES};
+use super::query::Pairs;
+use super::response::{Answer, Problem, json, whole};
+use crate::cluster::fleet::Question;
+use crate::query::url::with_query;
+
+/// Declared ports that are listed, where the request does not say how many.
+const DEFAULT_DECLARED: usize = 64;
+/// Filters that rows do not tell: only the agents know labels, all pods and all callers of a port.
+const OF_AGENTS: [&str; 3] = ["labels", "pod", "origin"];
+/// Filters that are equal for all rows of one fingerprint.
+const OF_PORTS: [&str; 3] = ["workload", "protocol", "port"];
+
+/// Form of the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Output {
+    Json,
+    Csv,
+    NdJson,
+}
+
+/// What is asked.
+#[derive(Debug)]
+struct ChartQuery {
+    rows: RowFilter,
+    port: Filter,
+    /// Filters that the agents are asked with.
+    of_agents: Vec<(&'static str, String)>,
+    declared: usize,
+    output: Output,
+}
+
+/// Answers `/v1/chart`.
+pub(super) async fn answer(host: &Arc<Host>, pairs: &Pairs) -> Result<Answer, Problem> {
+    let query = ChartQuery::parse(pairs)?;
+    let mut chart = if query.of_agents.is_empty() { query.of_store(host) } else { query.ask(host).await? };
+    narrow(&mut chart, query.declared, |row| query.rows.lets_through(row) && query.is_port(row));
+    match query.output {
+        Output::Json => json(&chart),
+        Output::Csv => {
+            let text = chart_export::csv(&chart.rows);
+            Ok(file("text/csv; charset=utf-8", "attachment; filename=\"portolan.csv\"", text, &chart))
+        }
+        Output::NdJson => {
+            let text = chart_export::ndjson(&chart.rows);
+            let text = text.map_err(|error| Problem::new(500, error.to_string()))?;
+            Ok(file("application/x-ndjson", "attachment; filename=\"portolan.ndjson\"", text, &chart))
+        }
+    }
+}
+
+/// Returns an answer that a browser stores as a file. Headers say how much is not in it.
+fn file(content_type: &'static str, disposition: &'static str, text: String, chart: &Chart) -> Answer {
+    let mut answer = whole(StatusCode::OK, content_type, text);
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_DISPOSITION, HeaderValue::from_static(disposition));
+    headers.insert("portolan-unlisted-rows", HeaderValue::from(chart.totals.unlisted));
+    headers.insert("portolan-missing-nodes", HeaderValue::from(chart.missing.len()));
+    answer
+}
+
+impl ChartQuery {
+    fn parse(pairs: &Pairs) -> Result<Self, Problem> {
+        let mut query = Self {
+            rows: RowFilter::default(),
+            port: Filter::default(),
+            of_agents: Vec::new(),
+            declared: DEFAULT_DECLARED,
+            output: Output::Json,
+        };
+        let time = Timestamp::now();
+        for (name, value) in pairs {
+            let wrong = |detail: String| Problem::bad_parameter(name, detail);
+            if let Some(known) = OF_AGENTS.iter().find(|known| *known == name) {
+                if *known == "labels" {
+                    value.parse::<Selector>().map_err(|error| wrong(error.to_string()))?;
+                }
+                query.of_agents.push((known, value.clone()));
+            } else if OF_PORTS.contains(&name.as_str()) {
+                query.add_of_port(name, value).map_err(wrong)?;
+            } else if chart_filter::PARAMETERS.contains(&name.as_str()) {
+                check_values(name, value).map_err(wrong)?;
+                query.rows.add(name, value, time).map_err(wrong)?;
+            } else {
+                query.add_form(name, value).map_err(wrong)?;
+            }
+        }
+        Ok(query)
+    }
+
+    fn add_of_port(&mut self, name: &str, value: &str) -> Result<(), String> {
+        for value in value.split(',') {
+            match name {
+                "workload" => self.port.workload.push(value.to_owned()),
+                "protocol" => self.port.protocol.push(value.to_owned()),
+                _ => {
+                    let port = value.parse::<u16>().ok().filter(|port| *port > 0);
+                    let wrong = || format!("{value:?}: expected a number from 1 to 65535");
+                    self.port.port.push(port.ok_or_else(wrong)?);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds how much is listed, and in which form.
+    fn add_form(&mut self, name: &str, value: &str) -> Result<(), String> {
+        match (name, value) {
+            ("declared", value) => {
+                let number = value.parse().ok().filter(|number| *number <= DECLARED);
+                let wrong = || format!("{value:?}: expected a number from 0 to {DECLARED}");
+                self.declared = number.ok_or_else(wrong)?;
+            }
+            ("output", "json") => self.output = Output::Json,
+            ("output", "csv") => self.output = Output::Csv,
+            ("output", "ndjson") => self.output = Output::NdJson,
+            ("output", value) => return Err(format!("{value:?}: expected json, csv or ndjson")),
+            _ => {
+                let known: Vec<&str> =
+                    [&chart_filter::PARAMETERS[..], &OF_PORTS, &OF_AGENTS, &["declared", "output"]].concat();
+                return Err(format!("unknown parameter; expected one of {}", known.join(", ")));
+            }
+        }
+        Ok(())
+    }
+
+    fn is_port(&self, row: &ChartRow) -> bool {
+        self.port.lets_through(&Facts {
+            workload: row.workload.as_ref().map(|workload| (workload.kind.as_str(), workload.name.as_str())),
+            protocol: row.protocol.as_deref(),
+            port: row.port,
+            ..Facts::default()
+        })
+    }
+
+    /// Returns the rows that are kept. Those of one port are merged alone, so that a change of few rows is a small answer.
+    fn of_store(&self, host: &Host) -> Chart {
+        let mut shared = host.shared();
+        let (ports, namespaces) = (self.rows.fingerprints(), self.rows.namespaces());
+        let is_narrow = !ports.is_empty() || !namespaces.is_empty() || self.port != Filter::default();
+        let mut chart = if is_narrow {
+            shared.store.merged_where(|row| {
+                let namespace = row.namespace.as_deref().unwrap_or_default();
+                (ports.is_empty() || ports.contains(&row.fingerprint))
+                    && (namespaces.is_empty()
+                        || namespaces.iter().any(|it| it.eq_ignore_ascii_case(namespace)))
+                    && self.is_port(row)
+            })
+        } else {
+            Chart::clone(&shared.store.merged())
+        };
+        chart.as_of = shared.events.id_before(shared.events.next()).unwrap_or_default();
+        chart
+    }
+
+    /// Asks the agents, with the filters that only they know.
+    async fn ask(&self, host: &Arc<Host>) -> Result<Chart, Problem> {
+        let mut pairs = vec![("declared", DECLARED.to_string()), ("state", STATES.to_owned())];
+        pairs.extend(self.of_agents.iter().cloned());
+        let (fleet, as_of) = {
+            let shared = host.shared();
+            (shared.fleet.clone(), shared.events.id_before(shared.events.next()))
+        };
+        let answers = fleet.ask(&Question::Object(with_query(CHART, &pairs))).await;
+        let answers = answers.map_err(|error| Problem::new(502, error.to_string()))?;
+        let charts = answers.items.iter().map(Chart::deserialize).collect::<Result<Vec<_>, _>>();
+        let charts =
+            charts.map_err(|error| Problem::new(502, format!("an agent's answer is no chart: {error}")))?;
+        let mut shared = host.shared();
+        let directory = shared.store.directory();
+        let mut chart = shared.store.finished(charts, &directory);
+        let (time, known) = (now(), chart.missing.clone());
+        let missing = answers.missing.into_iter().filter(|new| known.iter().all(|old| old.node != new.node));
+        chart.missing.extend(missing.map(|missing| MissingNode {
+            node: missing.node,
+            reason: missing.reason,
+            since: time.clone(),
+            pods: None,
+        }));
+        chart.as_of = as_of.unwrap_or_default();
+        Ok(chart)
+    }
+}
+
+/// Refuses values of which there are only few.
+fn check_values(name: &str, value: &str) -> Result<(), String> {
+    let known: Vec<&str> = match name {
+        "severity" => Severity::ALL.map(Severity::as_str).to_vec(),
+        "code" => FindingCode::ALL.map(FindingCode::as_str).to_vec(),
+        "state" => vec!["open", "suppressed", "resolved"],
+        _ => return Ok(()),
+    };
+    let mut values = value.split(',').map(str::trim).filter(|value| !value.is_empty());
+    let unknown = values.find(|value| !known.iter().any(|known| known.eq_ignore_ascii_case(value)));
+    unknown.map_or(Ok(()), |value| Err(format!("{value:?}: expected one of {}", known.join(", "))))
+}

@@ -1,0 +1,382 @@
+//! What is known of one node: its agent, its rows and its pods.
+
+use std::collections::{BTreeSet, HashMap};
+
+use jiff::{Timestamp, Unit};
+use portolan_report::amiss::Amiss;
+use portolan_report::answer::NodePod;
+use portolan_report::chart::{AgentSummary, Chart, ChartRow, MAX_ROWS, MINUTES, MissingNode, TrafficCounts};
+use portolan_report::chart_fold::{merge, narrow};
+use portolan_report::wire::AgentStatus;
+
+use super::node_answer::NodeAnswer;
+use crate::cluster::fleet::NOT_READY;
+
+/// How the agent of a node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// It has not answered yet.
+    Asking,
+    /// It answers, and does not know everything yet.
+    Starting,
+    Up,
+    /// It does not answer, or not with what it was asked for.
+    Down,
+}
+
+impl State {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Asking => "asking",
+            Self::Starting => "starting",
+            Self::Up => "up",
+            Self::Down => "down",
+        }
+    }
+}
+
+/// A node.
+#[derive(Debug)]
+pub(super) struct Node {
+    name: String,
+    state: State,
+    /// Why it is in this state, or why its rows are incomplete.
+    reason: Option<String>,
+    /// Since when it is in this state.
+    since: String,
+    status: Option<AgentStatus>,
+    started_at: Option<String>,
+    /// Its rows; `None` while its agent does not answer.
+    chart: Option<Chart>,
+    /// The counts of what the rows do not list, without rows.
+    rest: Chart,
+    /// Places of the rows by fingerprint.
+    places: HashMap<String, usize>,
+    /// Its live pods, also while its agent does not answer; `None` if they were never told.
+    pods: Option<Vec<NodePod>>,
+    lacks: Vec<String>,
+}
+
+/// Returns the time as objects have it.
+pub(super) fn now() -> String {
+    let now = Timestamp::now();
+    now.round(Unit::Millisecond).unwrap_or(now).to_string()
+}
+
+impl Node {
+    /// Creates a node whose agent is asked, or cannot be asked for this reason.
+    pub(super) fn new(name: &str, obstacle: Option<String>) -> Self {
+        let state = if obstacle.is_some() { State::Down } else { State::Asking };
+        Self {
+            name: name.to_owned(),
+            state,
+            reason: obstacle,
+            since: now(),
+            status: None,
+            started_at: None,
+            chart: None,
+            rest: Chart::default(),
+            places: HashMap::new(),
+            pods: None,
+            lacks: Vec::new(),
+        }
+    }
+
+    fn enter(&mut self, state: State, reason: Option<String>) {
+        if self.state != state || self.reason != reason {
+            self.since = now();
+        }
+        (self.state, self.reason) = (state, reason);
+    }
+
+    /// Notes that the agent does not answer. Its rows are known no more: what they say can be wrong meanwhile.
+    pub(super) fn set_down(&mut self, reason: String) {
+        self.enter(State::Down, Some(reason));
+        self.set_chart(None);
+    }
+
+    /// Notes that the agent, or another one in its place, is asked anew.
+    pub(super) fn set_asking(&mut self) {
+        self.enter(State::Asking, None);
+        self.set_chart(None);
+    }
+
+    /// Takes all that the agent told. Returns true if rows changed otherwise than in their counts.
+    pub(super) fn take(&mut self, answer: NodeAnswer) -> bool {
+        let NodeAnswer { status, mut chart, pods, lacks, incomplete } = answer;
+        let state = if incomplete.as_deref() == Some(NOT_READY) { State::Starting } else { State::Up };
+        self.enter(state, incomplete);
+        self.started_at = status.started_at.clone().or_else(|| Some(chart.started_at.clone()));
+        self.started_at = self.started_at.take().filter(|time| !time.is_empty());
+        self.status = Some(status);
+        self.lacks = lacks;
+        self.pods = pods.or(self.pods.take());
+        self.own(&mut chart);
+        let differs = self.chart.as_ref().is_none_or(|before| has_other_rows(before, &chart));
+        self.set_chart(Some(chart));
+        differs
+    }
+
+    /// Replaces the rows of these fingerprints.
+    pub(super) fn take_rows(&mut self, fingerprints: &BTreeSet<String>, mut rows: Chart) {
+        let Some(mut chart) = self.chart.take() else { return };
+        self.own(&mut rows);
+        // The totals of these are known already.
+        (rows.totals.listeners, rows.totals.pods) = (0, 0);
+        narrow(&mut chart, MAX_ROWS, |row| !fingerprints.contains(&row.fingerprint));
+        let started_at = chart.started_at.clone();
+        let merged = merge(vec![chart, rows], MAX_ROWS);
+        self.set_chart(Some(Chart { started_at, ..merged }));
+    }
+
+    /// Replaces the counts of rows. Returns the fingerprints of those that are known.
+    pub(super) fn take_counts(&mut self, counts: TrafficCounts) -> Vec<String> {
+        let Some(chart) = &mut self.chart else { return Vec::new() };
+        roll(chart, &counts.time);
+        self.rest.time.clone_from(&chart.time);
+        let mut known = Vec::new();
+        for item in counts.items {
+            let Some(row) = self.places.get(&item.fingerprint).and_then(|place| chart.rows.get_mut(*place))
+            else {
+                continue;
+            };
+            let before = calls(row);
+            (row.attempts, row.connections) = (item.attempts, item.connections);
+            (row.packets, row.bytes) = (item.packets, item.bytes);
+            row.last_seen = Some(item.last_seen);
+            let more = u32::try_from(calls(row).saturating_sub(before)).unwrap_or(u32::MAX);
+            if more > 0 && row.code.is_some() {
+                match row.minutes.last_mut() {
+                    Some(minute) => *minute = minute.saturating_add(more),
+                    None => row.minutes.push(more),
+                }
+            }
+            known.push(item.fingerprint);
+        }
+        known
+    }
+
+    /// Replaces the status.
+    pub(super) fn take_status(&mut self, status: AgentStatus) {
+        self.status = Some(status);
+    }
+
+    /// Replaces the pods.
+    pub(super) fn take_pods(&mut self, pods: Vec<NodePod>) {
+        self.pods = Some(pods);
+    }
+
+    /// Names this node in the rows, whatever its agent calls it.
+    fn own(&self, chart: &mut Chart) {
+        for row in &mut chart.rows {
+            row.nodes = vec![self.name.clone()];
+            row.more_nodes = 0;
+        }
+    }
+
+    fn set_chart(&mut self, chart: Option<Chart>) {
+        self.chart = chart;
+        self.rest = self.chart.clone().unwrap_or_default();
+        narrow(&mut self.rest, 0, |_| false);
+        let rows = self.chart.iter().flat_map(|chart| &chart.rows).enumerate();
+        self.places = rows.map(|(place, row)| (row.fingerprint.clone(), place)).collect();
+    }
+
+    /// Returns the rows and counts; `None` while they are not known.
+    pub(super) fn chart(&self) -> Option<&Chart> {
+        self.chart.as_ref()
+    }
+
+    /// Returns the rows for which `keep` is true, and the counts of what rows do not list, as two charts. Other rows are not copied.
+    pub(super) fn part(&self, keep: impl Fn(&ChartRow) -> bool) -> Option<[Chart; 2]> {
+        let rows = self.chart.as_ref()?.rows.iter().filter(|row| keep(row)).cloned().collect();
+        let rest = self.rest.clone();
+        let (time, cluster, started_at) = (rest.time.clone(), rest.cluster.clone(), rest.started_at.clone());
+        Some([Chart { time, cluster, started_at, rows, ..Chart::default() }, rest])
+    }
+
+    /// Returns the row with this fingerprint.
+    pub(super) fn row(&self, fingerprint: &str) -> Option<&ChartRow> {
+        self.chart.as_ref()?.rows.get(*self.places.get(fingerprint)?)
+    }
+
+    /// Returns the known pods.
+    pub(super) fn pods(&self) -> &[NodePod] {
+        self.pods.as_deref().unwrap_or_default()
+    }
+
+    /// Returns the node as one whose rows are missing or incomplete; `None` if they are complete.
+    pub(super) fn missing(&self) -> Option<MissingNode> {
+        let reason = match (self.state, &self.reason) {
+            (State::Up, None) => return None,
+            (_, Some(reason)) => reason.clone(),
+            (_, None) => "its agent has not answered yet".to_owned(),
+        };
+        let pods = if self.chart.is_none() { self.pods.as_ref().map(|pods| pods.len() as u64) } else { None };
+        Some(MissingNode { node: self.name.clone(), reason, since: self.since.clone(), pods })
+    }
+
+    /// Returns the agent, as an item of `/v1/agents`.
+    pub(super) fn summary(&self) -> AgentSummary {
+        let status = self.status.as_ref();
+        let amiss = status.map(amiss_of).unwrap_or_default();
+        AgentSummary {
+            node: self.name.clone(),
+            state: self.state.as_str().to_owned(),
+            reason: self.reason.clone(),
+            since: self.since.clone(),
+            version: status.map(|status| status.version.clone()),
+            kernel: status.map(|status| status.kernel.clone()),
+            started_at: self.started_at.clone(),
+            pods: self.pods.as_ref().map(|pods| pods.len() as u64),
+            listeners: status.map_or(0, |status| status.listeners as u64),
+            amiss,
+            lost: status
+                .map(|status| status.lost.clone().into_iter().filter(|(_, count)| *count > 0).collect())
+                .unwrap_or_default(),
+            lacks: self.lacks.clone(),
+        }
+    }
+}
+
+/// Returns hooks, sources and tables that are not as they should be.
+fn amiss_of(status: &AgentStatus) -> Vec<String> {
+    let Amiss { hooks, sources, full, .. } = Amiss::of(status);
+    hooks.into_iter().chain(sources).chain(full.into_iter().map(|what| format!("full: {what}"))).collect()
+}
+
+/// Returns what counts for a port: connections, or the packets of UDP.
+fn calls(row: &ChartRow) -> u64 {
+    if row.protocol.as_deref() == Some("UDP") { row.packets } else { row.connections }
+}
+
+/// Returns true if some rows differ otherwise than in what is counted.
+fn has_other_rows(before: &Chart, after: &Chart) -> bool {
+    let shapes = |chart: &Chart| -> HashMap<String, ChartRow> {
+        chart.rows.iter().map(|row| (row.fingerprint.clone(), shape(row))).collect()
+    };
+    before.rows.len() != after.rows.len() || shapes(before) != shapes(after)
+}
+
+/// Returns a row without what is counted.
+fn shape(row: &ChartRow) -> ChartRow {
+    ChartRow {
+        attempts: 0,
+        connections: 0,
+        packets: 0,
+        bytes: 0,
+        last_seen: None,
+        callers: Vec::new(),
+        more_callers: 0,
+        minutes: Vec::new(),
+        ..row.clone()
+    }
+}
+
+/// Moves the minutes of all rows on to a later time.
+fn roll(chart: &mut Chart, time: &str) {
+    let minute = |time: &str| Some(time.parse::<Timestamp>().ok()?.as_second().div_euclid(60));
+    let Some((from, to)) = minute(&chart.time).zip(minute(time)) else { return };
+    let Some(passed) = usize::try_from(to.saturating_sub(from)).ok().filter(|passed| *passed > 0) else {
+        return;
+    };
+    time.clone_into(&mut chart.time);
+    for row in chart.rows.iter_mut().filter(|row| !row.minutes.is_empty()) {
+        if passed >= MINUTES {
+            row.minutes.clear();
+            continue;
+        }
+        row.minutes.extend(std::iter::repeat_n(0, passed));
+        row.minutes.drain(..row.minutes.len().saturating_sub(MINUTES));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use portolan_report::chart::RowCounts;
+
+    use super::*;
+
+    fn row(fingerprint: &str, connections: u64) -> ChartRow {
+        ChartRow {
+            fingerprint: fingerprint.to_owned(),
+            code: Some("undeclared-active".to_owned()),
+            severity: Some("high".to_owned()),
+            state: "open".to_owned(),
+            connections,
+            findings: vec![fingerprint.to_owned()],
+            minutes: vec![1, 2],
+            ..ChartRow::default()
+        }
+    }
+
+    fn chart(rows: Vec<ChartRow>) -> Chart {
+        let mut chart = Chart { time: "2026-03-04T12:00:30Z".to_owned(), ..Chart::default() };
+        chart.totals.open.insert("high".to_owned(), rows.len() as u64);
+        (chart.totals.findings, chart.totals.listeners, chart.totals.pods) = (rows.len() as u64, 9, 4);
+        Chart { rows, ..chart }
+    }
+
+    fn node(rows: Vec<ChartRow>) -> Node {
+        let mut node = Node::new("node-1", None);
+        node.set_chart(Some(chart(rows)));
+        node
+    }
+
+    #[test]
+    fn rows_that_changed_are_replaced_and_those_that_are_gone_are_not_counted() {
+        let mut node = node(vec![row("a", 1), row("b", 2), row("c", 3)]);
+        let fingerprints = ["a", "b", "d"].map(str::to_owned).into();
+        node.take_rows(&fingerprints, chart(vec![row("a", 10), row("d", 4)]));
+        let chart = node.chart().expect("a chart");
+        let mut rows: Vec<_> =
+            chart.rows.iter().map(|row| (row.fingerprint.as_str(), row.connections)).collect();
+        rows.sort_unstable();
+        assert_eq!(rows, [("a", 10), ("c", 3), ("d", 4)]);
+        assert_eq!(chart.totals.open, [("high".to_owned(), 3)].into());
+        assert_eq!((chart.totals.findings, chart.totals.listeners, chart.totals.pods), (3, 9, 4));
+        assert_eq!(node.row("d").map(|row| row.nodes.clone()), Some(vec!["node-1".to_owned()]));
+    }
+
+    #[test]
+    fn a_part_counts_its_own_rows_and_the_ports_and_pods_of_the_node() {
+        let node = node(vec![row("a", 1), row("b", 2)]);
+        let parts = node.part(|row| row.fingerprint == "b").expect("known");
+        let merged = merge(parts.into(), MAX_ROWS);
+        assert_eq!((merged.rows.len(), merged.totals.findings), (1, 1));
+        assert_eq!(merged.totals.open, [("high".to_owned(), 1)].into());
+        assert_eq!((merged.totals.listeners, merged.totals.pods), (9, 4));
+    }
+
+    #[test]
+    fn counts_replace_those_of_the_row_and_fill_the_minute() {
+        let mut node = node(vec![row("a", 1)]);
+        let counts = |fingerprint: &str, connections| RowCounts {
+            fingerprint: fingerprint.to_owned(),
+            connections,
+            ..RowCounts::default()
+        };
+        let items = vec![counts("a", 6), counts("unknown", 7)];
+        let time = "2026-03-04T12:02:01Z".to_owned();
+        assert_eq!(node.take_counts(TrafficCounts { time, items, ..TrafficCounts::default() }), ["a"]);
+        let row = node.row("a").expect("a row");
+        assert_eq!((row.connections, row.minutes.as_slice()), (6, &[1, 2, 0, 5][..]));
+    }
+
+    #[test]
+    fn only_other_rows_count_as_a_change_and_a_node_that_is_down_has_none() {
+        let before = chart(vec![row("a", 1)]);
+        assert!(!has_other_rows(&before, &chart(vec![row("a", 100)])));
+        assert!(has_other_rows(&before, &chart(vec![row("b", 1)])));
+        assert!(has_other_rows(
+            &before,
+            &chart(vec![ChartRow { state: "resolved".to_owned(), ..row("a", 1) }])
+        ));
+        let mut node = node(vec![row("a", 1)]);
+        node.enter(State::Up, None);
+        assert_eq!(node.missing(), None);
+        node.set_down("no answer within 20 s".to_owned());
+        assert_eq!(node.missing().map(|missing| missing.reason), Some("no answer within 20 s".to_owned()));
+        assert!(node.chart().is_none() && node.row("a").is_none());
+    }
+}

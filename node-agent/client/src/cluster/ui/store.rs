@@ -1,0 +1,221 @@
+//! What is known of all nodes, and the merged answers of it. They are made when they are asked for, and kept until something changes.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use portolan_report::answer::NodePod;
+use portolan_report::chart::{
+    AgentSummary, Chart, ChartRow, MAX_ROWS, MissingNode, RowCounts, TrafficCounts,
+};
+use portolan_report::chart_fold::{merge, set_pods_total};
+use portolan_report::wire::SCHEMA;
+use portolan_report::workload_table::PodTotals;
+
+use super::node::{Node, now};
+use crate::cluster::names::Names;
+
+/// The nodes.
+#[derive(Debug, Default)]
+pub(super) struct Store {
+    nodes: BTreeMap<String, Node>,
+    /// The merged chart; `None` if something changed since it was made.
+    merged: Option<Arc<Chart>>,
+    /// Names and numbers of all pods; `None` if pods changed since.
+    directory: Option<Arc<Directory>>,
+    /// Number of the last change of counts.
+    version: u64,
+    /// Number of the change in which the counts of a row changed last.
+    versions: HashMap<String, u64>,
+}
+
+/// The pods of all nodes.
+#[derive(Debug)]
+pub(super) struct Directory {
+    pub(super) names: Names,
+    totals: PodTotals,
+}
+
+impl Store {
+    /// Returns a node to change, and forgets the merged answers.
+    pub(super) fn change(&mut self, node: &str) -> Option<&mut Node> {
+        self.merged = None;
+        self.nodes.get_mut(node)
+    }
+
+    /// Adds a node, or replaces it.
+    pub(super) fn insert(&mut self, name: &str, node: Node) {
+        self.merged = None;
+        self.nodes.insert(name.to_owned(), node);
+    }
+
+    /// Removes the nodes for which `stays` is false.
+    pub(super) fn retain(&mut self, stays: impl Fn(&str) -> bool) {
+        (self.merged, self.directory) = (None, None);
+        self.nodes.retain(|name, _| stays(name));
+    }
+
+    /// Notes that pods changed.
+    pub(super) fn forget_pods(&mut self) {
+        (self.merged, self.directory) = (None, None);
+    }
+
+    /// Returns a node.
+    pub(super) fn node(&self, name: &str) -> Option<&Node> {
+        self.nodes.get(name)
+    }
+
+    /// Notes that the counts of these rows changed.
+    pub(super) fn note_counts(&mut self, fingerprints: Vec<String>) {
+        if fingerprints.is_empty() {
+            return;
+        }
+        self.version += 1;
+        for fingerprint in fingerprints {
+            self.versions.insert(fingerprint, self.version);
+        }
+        if self.versions.len() > 8 * MAX_ROWS {
+            // Rows that are gone: whoever follows reads the others again.
+            let known: BTreeSet<&str> = self.rows().map(|row| row.fingerprint.as_str()).collect();
+            let gone = |fingerprint: &String| known.contains(fingerprint.as_str());
+            let versions = self.versions.iter().filter(|(fingerprint, _)| gone(fingerprint));
+            self.versions = versions.map(|(fingerprint, version)| (fingerprint.clone(), *version)).collect();
+        }
+    }
+
+    fn rows(&self) -> impl Iterator<Item = &ChartRow> {
+        self.nodes.values().filter_map(Node::chart).flat_map(|chart| &chart.rows)
+    }
+
+    /// Returns the pods of all nodes.
+    pub(super) fn directory(&mut self) -> Arc<Directory> {
+        if let Some(known) = &self.directory {
+            return Arc::clone(known);
+        }
+        let pods = || self.nodes.values().flat_map(Node::pods);
+        let made = Arc::new(Directory {
+            names: Names::of_pods(pods().cloned()),
+            totals: portolan_report::workload_table::pod_totals(
+                pods().map(|pod| (&pod.pod, pod.envelope.node.as_str())),
+            ),
+        });
+        self.directory = Some(Arc::clone(&made));
+        made
+    }
+
+    /// Returns the merged chart of all nodes, with as many declared ports as fit.
+    pub(super) fn merged(&mut self) -> Arc<Chart> {
+        if let Some(known) = &self.merged {
+            return Arc::clone(known);
+        }
+        let directory = self.directory();
+        let charts = self.nodes.values().filter_map(Node::chart).cloned().collect();
+        let made = Arc::new(self.finished(charts, &directory));
+        self.merged = Some(Arc::clone(&made));
+        made
+    }
+
+    /// Merges the rows for which `keep` is true. It must only look at what the rows of one fingerprint have in common.
+    pub(super) fn merged_where(&mut self, keep: impl Fn(&ChartRow) -> bool) -> Chart {
+        let directory = self.directory();
+        let charts = self.nodes.values().filter_map(|node| node.part(&keep)).flatten().collect();
+        self.finished(charts, &directory)
+    }
+
+    /// Merges charts of nodes, names their callers, and says which nodes are missing.
+    pub(super) fn finished(&self, mut charts: Vec<Chart>, directory: &Directory) -> Chart {
+        for caller in charts.iter_mut().flat_map(|chart| &mut chart.rows).flat_map(|row| &mut row.callers) {
+            directory.names.name_caller(caller);
+        }
+        let first = charts.first();
+        let (cluster, started_at) =
+            first.map(|chart| (chart.cluster.clone(), chart.started_at.clone())).unwrap_or_default();
+        // The minutes of all rows end with the minute of this time.
+        charts.push(Chart { time: now(), cluster, started_at, ..Chart::default() });
+        let mut merged = merge(charts, MAX_ROWS);
+        set_pods_total(&mut merged, &directory.totals);
+        merged.node = None;
+        merged.missing = self.nodes.values().filter_map(Node::missing).collect();
+        if self.nodes.is_empty() {
+            merged.missing.push(MissingNode {
+                node: "(all nodes)".to_owned(),
+                reason: "no agent is running any more".to_owned(),
+                since: merged.time.clone(),
+                pods: None,
+            });
+        }
+        merged
+    }
+
+    /// Returns the agents, by node.
+    pub(super) fn summaries(&self) -> Vec<AgentSummary> {
+        self.nodes.values().map(Node::summary).collect()
+    }
+
+    /// Returns the live pods of all nodes.
+    pub(super) fn pods(&self) -> impl Iterator<Item = &NodePod> {
+        self.nodes.values().flat_map(Node::pods)
+    }
+
+    /// Returns the nodes with a row that lists this finding.
+    pub(super) fn nodes_of_finding(&self, id: &str) -> Vec<String> {
+        let has = |chart: &Chart| chart.rows.iter().any(|row| row.findings.iter().any(|known| known == id));
+        let nodes = self.nodes.iter().filter(|(_, node)| node.chart().is_some_and(has));
+        nodes.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Returns the counts of the rows that changed after a version, and the version of these counts; `None` if nothing changed.
+    /// After version `None`, of all rows with traffic.
+    pub(super) fn counts_since(&self, version: Option<u64>) -> (Option<TrafficCounts>, u64) {
+        let mut sums: BTreeMap<&str, RowCounts> = BTreeMap::new();
+        match version {
+            None => {
+                let called = |row: &&ChartRow| row.attempts > 0 || row.connections > 0 || row.packets > 0;
+                self.rows().filter(called).for_each(|row| add(&mut sums, row));
+            }
+            Some(version) => {
+                let changed = self.versions.iter().filter(|(_, changed)| **changed > version);
+                for (fingerprint, _) in changed {
+                    let rows = self.nodes.values().filter_map(|node| node.row(fingerprint));
+                    rows.for_each(|row| add(&mut sums, row));
+                }
+            }
+        }
+        let items: Vec<RowCounts> = sums.into_values().collect();
+        let counts = TrafficCounts { schema: SCHEMA.to_owned(), time: now(), items };
+        (Some(counts).filter(|counts| version.is_none() || !counts.items.is_empty()), self.version)
+    }
+}
+
+fn add<'a>(sums: &mut BTreeMap<&'a str, RowCounts>, row: &'a ChartRow) {
+    let sum = sums
+        .entry(&row.fingerprint)
+        .or_insert_with(|| RowCounts { fingerprint: row.fingerprint.clone(), ..RowCounts::default() });
+    sum.attempts = sum.attempts.saturating_add(row.attempts);
+    sum.connections = sum.connections.saturating_add(row.connections);
+    sum.packets = sum.packets.saturating_add(row.packets);
+    sum.bytes = sum.bytes.saturating_add(row.bytes);
+    if let Some(last_seen) = row.last_seen.as_ref().filter(|time| **time > sum.last_seen) {
+        sum.last_seen.clone_from(last_seen);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_agents_nothing_is_shown_as_whole() {
+        let mut store = Store::default();
+        assert_eq!(store.merged().missing.len(), 1);
+        store.insert("node-1", Node::new("node-1", None));
+        let merged = store.merged();
+        assert_eq!(
+            merged.missing.iter().map(|missing| missing.node.as_str()).collect::<Vec<_>>(),
+            ["node-1"]
+        );
+        assert_eq!(
+            merged.missing.first().map(|missing| missing.reason.as_str()),
+            Some("its agent has not answered yet")
+        );
+    }
+}

@@ -1,0 +1,139 @@
+//! The last step of a chart: order, counts and bounds of its rows.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use super::row::{class, severity};
+use crate::chart::{Chart, ChartRow, ChartTotals, DeclaredPorts, MAX_ROWS};
+
+/// What ports of one workload have in common: namespace, and kind and name of the workload or the name of the pod.
+type WorkloadKey = (Option<String>, Option<(String, String)>, Option<String>);
+
+fn key_of(
+    namespace: Option<&String>,
+    workload: Option<&crate::wire::Workload>,
+    pod: Option<&String>,
+) -> WorkloadKey {
+    let workload = workload.map(|workload| (workload.kind.clone(), workload.name.clone()));
+    let pod = if workload.is_some() { None } else { pod.cloned() };
+    (namespace.cloned(), workload, pod)
+}
+
+/// Sorts the rows and sets rows, declared ports and counts of a chart. `chart.declared` and its totals are what rows do not
+/// count.
+pub(super) fn fill(chart: &mut Chart, rows: Vec<ChartRow>, declared_limit: usize) {
+    let (mut rows, mut declared): (Vec<ChartRow>, Vec<ChartRow>) =
+        rows.into_iter().partition(|row| row.code.is_some());
+    let totals = &mut chart.totals;
+    count(totals, &rows);
+    rows.sort_by_cached_key(order);
+    totals.unlisted = totals.unlisted.saturating_add(rows.len().saturating_sub(MAX_ROWS) as u64);
+    rows.truncate(MAX_ROWS);
+    let counted: u64 = chart.declared.iter().map(|ports| ports.ports).sum();
+    totals.declared = counted.saturating_add(declared.len() as u64);
+    let room = declared_limit.min(MAX_ROWS - rows.len());
+    if counted == 0 && declared.len() <= room {
+        declared.sort_by_cached_key(order);
+        rows.append(&mut declared);
+    } else {
+        chart.declared = by_workload(std::mem::take(&mut chart.declared), declared);
+    }
+    chart.rows = rows;
+}
+
+fn count(totals: &mut ChartTotals, rows: &[ChartRow]) {
+    for row in rows {
+        match row.state.as_str() {
+            "open" => {
+                let severity = row.severity.clone().unwrap_or_default();
+                *totals.open.entry(severity).or_default() += 1;
+            }
+            "suppressed" => totals.suppressed = totals.suppressed.saturating_add(1),
+            _ => {}
+        }
+        totals.findings = totals.findings.saturating_add(findings_of(row));
+    }
+}
+
+fn findings_of(row: &ChartRow) -> u64 {
+    (row.findings.len() as u64).saturating_add(row.more_findings)
+}
+
+/// Order of rows: state, severity, calls, and names.
+fn order(row: &ChartRow) -> impl Ord + use<> {
+    let calls = if row.protocol.as_deref() == Some("UDP") { row.packets } else { row.connections };
+    (
+        class(row),
+        Reverse(severity(row)),
+        Reverse(calls),
+        key_of(row.namespace.as_ref(), row.workload.as_ref(), row.pod.as_ref()),
+        (row.port, row.protocol.clone(), row.fingerprint.clone()),
+    )
+}
+
+/// Counts ports without a finding by workload, beside those that are counted already.
+fn by_workload(counted: Vec<DeclaredPorts>, rows: Vec<ChartRow>) -> Vec<DeclaredPorts> {
+    let mut of_workloads: BTreeMap<WorkloadKey, DeclaredPorts> = BTreeMap::new();
+    let rows = rows.into_iter().map(|row| DeclaredPorts {
+        namespace: row.namespace,
+        workload: row.workload,
+        pod: row.pod,
+        ports: 1,
+        connections: row.connections,
+    });
+    for ports in counted.into_iter().chain(rows) {
+        let key = key_of(ports.namespace.as_ref(), ports.workload.as_ref(), ports.pod.as_ref());
+        let sum = of_workloads.entry(key).or_insert_with(|| DeclaredPorts {
+            ports: 0,
+            connections: 0,
+            ..ports.clone()
+        });
+        sum.ports = sum.ports.saturating_add(ports.ports);
+        sum.connections = sum.connections.saturating_add(ports.connections);
+        sum.pod = super::callers::least(sum.pod.take(), ports.pod);
+    }
+    of_workloads.into_values().collect()
+}
+
+/// Leaves out the rows for which `keep` is false, and counts again. For a chart that lists everything: what is only counted
+/// stays counted.
+pub fn narrow(chart: &mut Chart, declared_limit: usize, keep: impl Fn(&ChartRow) -> bool) {
+    let rows = std::mem::take(&mut chart.rows);
+    chart.totals = beyond(&chart.totals, &rows);
+    fill(chart, rows.into_iter().filter(keep).collect(), declared_limit);
+}
+
+/// Returns the counts of what a chart counts beside its rows.
+pub(super) fn beyond(totals: &ChartTotals, rows: &[ChartRow]) -> ChartTotals {
+    let mut listed = ChartTotals::default();
+    let rows: Vec<ChartRow> = rows.iter().filter(|row| row.code.is_some()).cloned().collect();
+    count(&mut listed, &rows);
+    let open = totals.open.iter().map(|(severity, count)| {
+        (severity.clone(), count.saturating_sub(listed.open.get(severity).copied().unwrap_or_default()))
+    });
+    ChartTotals {
+        open: open.filter(|(_, count)| *count > 0).collect(),
+        suppressed: totals.suppressed.saturating_sub(listed.suppressed),
+        findings: totals.findings.saturating_sub(listed.findings),
+        ..totals.clone()
+    }
+}
+
+/// Returns declared ports of several nodes as one list. A workload has the same ports on each, so that the greatest number of one
+/// node counts, which is the least that there can be.
+pub(super) fn declared_of_nodes(nodes: Vec<Vec<DeclaredPorts>>) -> Vec<DeclaredPorts> {
+    let mut of_workloads: BTreeMap<WorkloadKey, DeclaredPorts> = BTreeMap::new();
+    for ports in nodes.into_iter().flatten() {
+        let key = key_of(ports.namespace.as_ref(), ports.workload.as_ref(), ports.pod.as_ref());
+        match of_workloads.entry(key) {
+            std::collections::btree_map::Entry::Vacant(entry) => drop(entry.insert(ports)),
+            std::collections::btree_map::Entry::Occupied(mut entry) => {
+                let sum = entry.get_mut();
+                sum.ports = sum.ports.max(ports.ports);
+                sum.connections = sum.connections.saturating_add(ports.connections);
+                sum.pod = super::callers::least(sum.pod.take(), ports.pod);
+            }
+        }
+    }
+    of_workloads.into_values().collect()
+}

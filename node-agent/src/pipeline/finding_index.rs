@@ -1,0 +1,253 @@
+//! What the pipeline keeps of each finding beside the engine: its fingerprint, and the calls of its port per minute.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use portolan_engine::Engine;
+use portolan_engine::model::finding::{Finding, FindingState};
+use portolan_engine::model::fingerprint::parse;
+use portolan_engine::model::identity::{BootTime, Protocol};
+use portolan_engine::model::traffic::Traffic;
+use portolan_report::chart::MINUTES;
+
+use crate::sink::http::query::PortCounts;
+
+/// Maximum number of ports whose minutes are counted. Each takes about 150 bytes.
+pub const MAX_PORTS: usize = 10_000;
+/// Name of the table in the limits of the status.
+pub const LIMIT: &str = "minutes";
+/// Traffic since this time before a finding was opened counts for its first minute.
+const FIRST_MINUTE: Duration = Duration::from_secs(60);
+
+/// The open and suppressed findings, by id.
+#[derive(Debug, Default)]
+pub struct FindingIndex {
+    entries: BTreeMap<u64, Entry>,
+    /// Number of entries with minutes.
+    counted: usize,
+    /// Number of ports that wait for room among those with minutes.
+    uncounted: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    fingerprint: u128,
+    minutes: Option<Box<Minutes>>,
+    is_waiting: bool,
+}
+
+/// Calls of a port in the last minutes: connections, or packets of UDP.
+#[derive(Debug)]
+struct Minutes {
+    counts: [Count; MINUTES],
+    /// Number of the last minute since 1970.
+    last: i64,
+    /// Total at the last sample.
+    total: u64,
+}
+
+/// A count in 16 bits, exact up to 4095 and to 0.05 % beyond: 12 bits, and 4 bits by which they are shifted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Count(u16);
+
+impl Count {
+    const BITS: u32 = 12;
+    const MAX: u32 = 0xfff << 15;
+
+    fn new(count: u64) -> Self {
+        let count = u32::try_from(count).unwrap_or(u32::MAX).min(Self::MAX);
+        let shift = (u32::BITS - count.leading_zeros()).saturating_sub(Self::BITS);
+        let bits = (count >> shift) | (shift << Self::BITS);
+        Self(u16::try_from(bits).unwrap_or(u16::MAX))
+    }
+
+    fn get(self) -> u32 {
+        let bits = u32::from(self.0);
+        (bits & 0xfff) << (bits >> Self::BITS)
+    }
+}
+
+impl Minutes {
+    /// Moves the last minute on. A clock that is set back keeps what was counted, as of the new minute.
+    fn move_on(&mut self, minute: i64) {
+        let passed = usize::try_from(minute.saturating_sub(self.last)).unwrap_or(0).min(MINUTES);
+        self.counts.rotate_left(passed);
+        for count in self.counts.iter_mut().rev().take(passed) {
+            *count = Count::default();
+        }
+        self.last = minute;
+    }
+
+    fn add(&mut self, minute: i64, total: u64) {
+        self.move_on(minute);
+        let new = total.saturating_sub(self.total);
+        self.total = total;
+        if let Some(last) = self.counts.last_mut() {
+            *last = Count::new(u64::from(last.get()).saturating_add(new));
+        }
+    }
+
+    /// Returns the counts up to a minute that is not before the last sample; empty if there are none.
+    fn until(&self, minute: i64) -> Vec<u32> {
+        let passed = usize::try_from(minute.saturating_sub(self.last)).unwrap_or(0).min(MINUTES);
+        let counts = self.counts.iter().skip(passed).map(|count| count.get());
+        let counts: Vec<u32> = counts.chain(std::iter::repeat_n(0, passed)).collect();
+        if counts.iter().all(|count| *count == 0) { Vec::new() } else { counts }
+    }
+}
+
+/// Returns what counts as calls: connections, or packets of UDP.
+fn calls(protocol: Protocol, traffic: &Traffic) -> u64 {
+    if protocol == Protocol::Udp { traffic.packets } else { traffic.connections }
+}
+
+/// Returns the fingerprint as a number; `None` for a text that is none.
+#[must_use]
+pub fn number(fingerprint: &str) -> Option<u128> {
+    u128::from_str_radix(fingerprint, 16).ok().filter(|_| fingerprint.len() == 32)
+}
+
+impl FindingIndex {
+    /// Notes a report of a finding, with its fingerprint.
+    pub fn note(&mut self, finding: &Finding, fingerprint: &str, now: BootTime, minute: i64) {
+        let (Some(id), Some(fingerprint)) = (parse(&finding.id), number(fingerprint)) else { return };
+        if finding.state == FindingState::Resolved {
+            self.forget(id);
+            return;
+        }
+        let entry = self.entries.entry(id).or_insert(Entry { fingerprint, minutes: None, is_waiting: false });
+        entry.fingerprint = fingerprint;
+        let Some(protocol) = finding.protocol.filter(|_| finding.listener.is_some()) else { return };
+        if entry.minutes.is_some() {
+            return;
+        }
+        if self.counted >= MAX_PORTS {
+            self.uncounted += usize::from(!std::mem::replace(&mut entry.is_waiting, true));
+            return;
+        }
+        self.uncounted -= usize::from(std::mem::take(&mut entry.is_waiting));
+        self.counted += 1;
+        let total = calls(protocol, &finding.traffic);
+        // The call that opened the finding belongs to its first minute. Of older calls the minute is unknown.
+        let is_young = finding.traffic.since.is_some_and(|since| now.since(since) <= FIRST_MINUTE);
+        let before = if is_young { 0 } else { total };
+        let mut minutes = Minutes { counts: [Count::default(); MINUTES], last: minute, total: before };
+        minutes.add(minute, total);
+        entry.minutes = Some(Box::new(minutes));
+    }
+
+    fn forget(&mut self, id: u64) {
+        let Some(entry) = self.entries.remove(&id) else { return };
+        self.counted -= usize::from(entry.minutes.is_some());
+        self.uncounted -= usize::from(entry.is_waiting);
+    }
+
+    /// Counts the calls since the last sample for this minute. Call it every few seconds.
+    pub fn sample(&mut self, engine: &Engine, minute: i64) {
+        for (id, entry) in &mut self.entries {
+            let Some(minutes) = &mut entry.minutes else { continue };
+            if let Some((protocol, traffic)) = engine.finding_traffic(*id) {
+                minutes.add(minute, calls(protocol, &traffic));
+            }
+        }
+    }
+
+    /// Returns the minutes of each port with calls, with its fingerprint. They end with `minute`.
+    #[must_use]
+    pub fn minutes(&self, minute: i64) -> Vec<(u128, Vec<u32>)> {
+        let all = self.entries.values().filter_map(|entry| {
+            let minutes = entry.minutes.as_ref()?.until(minute);
+            (!minutes.is_empty()).then_some((entry.fingerprint, minutes))
+        });
+        all.collect()
+    }
+
+    /// Returns the ids of the findings with one of these fingerprints, in their order.
+    #[must_use]
+    pub fn ids(&self, fingerprints: &[u128]) -> Vec<u64> {
+        let wanted = self.entries.iter().filter(|(_, entry)| fingerprints.contains(&entry.fingerprint));
+        wanted.map(|(id, _)| *id).collect()
+    }
+
+    /// Returns what the ports with traffic count now, by fingerprint. Those without minutes are left out.
+    #[must_use]
+    pub fn counts(&self, engine: &Engine) -> Vec<PortCounts> {
+        let mut counts: BTreeMap<u128, PortCounts> = BTreeMap::new();
+        for (id, entry) in self.entries.iter().filter(|(_, entry)| entry.minutes.is_some()) {
+            let Some((_, traffic)) = engine.finding_traffic(*id) else { continue };
+            let Some(last_seen) = traffic.last_seen else { continue };
+            let empty = PortCounts { fingerprint: entry.fingerprint, ..PortCounts::default() };
+            let sum = counts.entry(entry.fingerprint).or_insert(empty);
+            sum.attempts = sum.attempts.saturating_add(traffic.attempts);
+            sum.connections = sum.connections.saturating_add(traffic.connections);
+            sum.packets = sum.packets.saturating_add(traffic.packets);
+            sum.bytes = sum.bytes.saturating_add(traffic.bytes);
+            sum.last_seen = sum.last_seen.max(last_seen);
+        }
+        counts.into_values().collect()
+    }
+
+    /// Returns the number of ports whose minutes are or would be counted. Above [`MAX_PORTS`], the others are not counted.
+    #[must_use]
+    pub const fn wanted(&self) -> usize {
+        self.counted + self.uncounted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn minutes() -> Minutes {
+        Minutes { counts: [Count::default(); MINUTES], last: 100, total: 0 }
+    }
+
+    #[test]
+    fn a_count_is_exact_when_small_and_near_when_large() {
+        for count in [0, 1, 4095] {
+            assert_eq!(u64::from(Count::new(count).get()), count);
+        }
+        for count in [4096_u64, 65_537, 1_000_003, 134_000_000] {
+            let kept = u64::from(Count::new(count).get());
+            assert!(kept <= count && (count - kept) * 2000 <= count, "{count}: {kept}");
+        }
+        assert_eq!(Count::new(u64::MAX).get(), Count::MAX);
+    }
+
+    #[test]
+    fn calls_count_for_the_minute_of_their_sample() {
+        let mut minutes = minutes();
+        minutes.add(100, 5);
+        minutes.add(100, 7);
+        minutes.add(102, 10);
+        assert_eq!(minutes.until(102)[MINUTES - 3..], [7, 0, 3]);
+        assert_eq!(minutes.until(103)[MINUTES - 3..], [0, 3, 0]);
+        assert_eq!(minutes.until(102).len(), MINUTES);
+    }
+
+    #[test]
+    fn an_hour_without_calls_leaves_nothing() {
+        let mut minutes = minutes();
+        minutes.add(100, 5);
+        assert_eq!(minutes.until(100 + MINUTES as i64), Vec::<u32>::new());
+        minutes.add(100 + 10 * MINUTES as i64, 5);
+        assert_eq!(minutes.until(100 + 10 * MINUTES as i64), Vec::<u32>::new());
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_and_a_total_that_falls_lose_nothing_and_invent_nothing() {
+        let mut minutes = minutes();
+        minutes.add(100, 5);
+        minutes.add(90, 5);
+        minutes.add(91, 2);
+        minutes.add(91, 3);
+        assert_eq!(minutes.until(91)[MINUTES - 2..], [5, 1]);
+    }
+
+    #[test]
+    fn only_a_whole_fingerprint_is_a_number() {
+        assert_eq!(number(&"0".repeat(31)), None);
+        assert_eq!(number(&"g".repeat(32)), None);
+        assert_eq!(number(&format!("{:032x}", 77)), Some(77));
+    }
+}

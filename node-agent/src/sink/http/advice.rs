@@ -1,0 +1,55 @@
+//! `/v1/findings/{id}/remedies` and `/v1/agents`: what can be done about a finding, and how the agent is.
+
+use axum::extract::State;
+use axum::response::Response;
+use portolan_engine::read::policy_basis::{PolicySubject, PolicyTarget};
+use portolan_report::amiss::Amiss;
+use portolan_report::answer::List;
+use portolan_report::chart::AgentSummary;
+use portolan_report::wire::{Report, SCHEMA};
+
+use super::handling::{PathOf, ask, json, path_part};
+use super::problem::Problem;
+use super::query::Query;
+use super::{Health, HttpState};
+
+/// Answers `/v1/findings/{id}/remedies`.
+pub async fn remedies(State(s): State<HttpState>, id: PathOf<String>) -> Result<Response, Problem> {
+    let id = path_part(id)?;
+    let Some(Report::Finding(finding)) = ask(&s, |reply| Query::Finding(id, reply)).await? else {
+        return Err(Problem::not_found("no such finding".to_owned(), "path/id"));
+    };
+    let basis = match &finding.pod {
+        Some(pod) => {
+            let subject = PolicySubject::Pod(pod.name.clone());
+            let target = PolicyTarget { namespace: Some(pod.namespace.clone()), subject };
+            ask(&s, |reply| Query::Policy(target, reply)).await?
+        }
+        None => None,
+    };
+    Ok(json(&(s.draft_remedies)(&finding, basis.as_ref())))
+}
+
+/// Answers `/v1/agents`: a list of this agent alone.
+pub async fn agents(State(s): State<HttpState>) -> Result<Response, Problem> {
+    let status = ask(&s, Query::Status).await?;
+    let facts = ask(&s, Query::Chart).await?;
+    let is_ready = Health::is(&s.health.ready);
+    let Amiss { hooks, sources, full, .. } = Amiss::of(&status);
+    let agent = AgentSummary {
+        node: status.envelope.node,
+        state: if is_ready { "up" } else { "starting" }.to_owned(),
+        reason: (!is_ready).then(|| "not everything was looked at once".to_owned()),
+        since: facts.started_at.clone(),
+        version: Some(status.version),
+        kernel: Some(status.kernel),
+        started_at: Some(facts.started_at),
+        pods: Some(facts.pods),
+        listeners: status.listeners as u64,
+        amiss: hooks.into_iter().chain(sources).chain(full).collect(),
+        lost: status.lost.into_iter().filter(|(_, count)| *count > 0).collect(),
+        lacks: Vec::new(),
+    };
+    let generation = facts.generation;
+    Ok(json(&List { schema: SCHEMA.to_owned(), items: vec![agent], r#continue: None, generation }))
+}

@@ -1,0 +1,61 @@
+//! The cases by name, one file per subject.
+
+mod accessibility;
+mod browser_itself;
+mod budgets;
+mod cluster;
+mod contrast;
+mod hostile;
+mod keyboard;
+mod layout;
+mod live;
+mod long_run;
+mod policy;
+mod print;
+mod real;
+mod states;
+mod stream;
+mod targets;
+mod url;
+
+use libtest_mimic::{Failed, Trial};
+
+/// Returns every case of the tier. `driver`: the address of chromedriver; `None` if the cases are only listed.
+pub fn all(driver: Option<&str>) -> Vec<Trial> {
+    let driver = driver.unwrap_or_default();
+    [
+        browser_itself::cases(driver),
+        layout::cases(driver),
+        budgets::cases(driver),
+        hostile::cases(driver),
+        policy::cases(driver),
+        keyboard::cases(driver),
+        accessibility::cases(driver),
+        contrast::cases(driver),
+        url::cases(driver),
+        live::cases(driver),
+        stream::cases(driver),
+        print::cases(driver),
+        targets::cases(driver),
+        long_run::cases(driver),
+        cluster::cases(driver),
+        real::cases(driver),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// Creates a case with a runtime of its own.
+fn case<C>(name: impl Into<String>, driver: &str, run: C) -> Trial
+where
+    C: AsyncFnOnce(String) + Send + 'static,
+{
+    let driver = driver.to_owned();
+    Trial::test(name, move || {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        let outcome = runtime.map_err(|error| Failed::from(error.to_string()))?;
+        outcome.block_on(run(driver));
+        Ok(())
+    })
+}

@@ -1,0 +1,43 @@
+//! The page tier: the page in a headless Chromium that chromedriver steers, with servers that stand in for agents and with
+//! the agent itself. `cargo xtask test --tier page` runs it.
+#![expect(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod cases;
+mod harness;
+
+#[path = "../kernel/actor/mod.rs"]
+#[expect(dead_code, reason = "shared with the kernel tier, which uses more of it")]
+mod actor;
+#[path = "../http_api/cluster.rs"]
+#[expect(dead_code, reason = "shared with the http tests, which use more of it")]
+mod cluster;
+#[path = "../kernel/harness/mod.rs"]
+#[expect(dead_code, reason = "shared with the kernel tier, which uses more of it")]
+mod kernel;
+#[path = "../http_api/model.rs"]
+mod model;
+#[path = "../http_api/served.rs"]
+#[expect(dead_code, reason = "shared with the http tests, which use more of it")]
+mod served;
+
+use std::process::ExitCode;
+
+use harness::driver::Driver;
+use harness::report::Report;
+use libtest_mimic::Arguments;
+
+fn main() -> ExitCode {
+    // An actor of the cases with real sockets is this program in a network namespace.
+    if let Ok(netns) = std::env::var(actor::ACTOR_NETNS) {
+        actor::run(&netns);
+        return ExitCode::SUCCESS;
+    }
+    let arguments = Arguments::from_args();
+    if arguments.list {
+        return libtest_mimic::run(&arguments, cases::all(None)).exit_code();
+    }
+    let driver = Driver::start();
+    let conclusion = libtest_mimic::run(&arguments, cases::all(Some(driver.address())));
+    Report::print();
+    conclusion.exit_code()
+}

@@ -1,0 +1,52 @@
+//! The page tier: its requirements, and how to run it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use super::tally::Tally;
+use super::tests::tests;
+use super::tier::Tier;
+use crate::{setup, step, workspace};
+
+/// Programs without which no case can run.
+const PROGRAMS: [&str; 3] = ["chromium", "chromedriver", "node"];
+
+/// Returns all missing requirements with what to do about them. `None`: the tier can run.
+pub fn obstacle() -> Option<String> {
+    let mut missing: Vec<&str> = PROGRAMS.into_iter().filter(|name| !step::in_path(name)).collect();
+    missing.extend(setup::tools::missing_for(Tier::Page));
+    (!missing.is_empty()).then(|| format!("needs {}: run `cargo xtask setup --tests`", missing.join(", ")))
+}
+
+/// Runs the tests of the page's modules with node, then the cases in the browser.
+///
+/// # Errors
+/// If one of both could not run at all. Failed tests are in the tally.
+pub fn run() -> Result<Tally> {
+    let mut whole = modules()?;
+    whole.add(&Tally::of(tests().args(["--test", "page", "--no-fail-fast"]))?);
+    Ok(whole)
+}
+
+/// Runs the tests of the modules that need no browser. They are none if there is no file with tests.
+fn modules() -> Result<Tally> {
+    let files = module_tests(&workspace::root().join("node-agent/ui/tests"))?;
+    if files.is_empty() {
+        return Ok(Tally::default());
+    }
+    let mut node = Command::new("node");
+    node.args(["--test", "--test-reporter=tap"]).args(files).current_dir(workspace::root());
+    Tally::of_tap(&mut node)
+}
+
+fn module_tests(directory: &Path) -> Result<Vec<PathBuf>> {
+    let entries =
+        std::fs::read_dir(directory).with_context(|| format!("cannot list {}", directory.display()))?;
+    let paths = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
+    let is_test = |path: &PathBuf| path.to_string_lossy().ends_with(".test.mjs");
+    let mut files: Vec<PathBuf> = paths.into_iter().filter(is_test).collect();
+    files.sort();
+    Ok(files)
+}
