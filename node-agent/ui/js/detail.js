@@ -2,7 +2,7 @@
  * The detail of a port, in the list's place: its story, the way in, its connections, what to do, and who serves it. What is asked
  * for comes later: each part says so, or says why it did not come. Parts that did not change stay as they are.
  */
-import { detail } from "./data.js";
+import { detail } from "./feed.js";
 import { bdi, button, el, shown, svg } from "./dom.js";
 import { copy } from "./export.js";
 import { keepNear, keyed, number, part, phrase } from "./list.js";

@@ -10,7 +10,7 @@ const DECLARED = 1000;
 const OUTPUTS = [["csv", "CSV, for a spreadsheet"], ["ndjson", "NDJSON, one row a line"], ["json", "JSON"]];
 
 /** Address of the rows under the filters, in a format. */
-export const exportPath = (output) => `/v1/chart?${[format(state.filters), `declared=${DECLARED}`, `output=${output}`].filter(Boolean).join("&")}`;
+const exportPath = (output) => `/v1/chart?${[format(state.filters), `declared=${DECLARED}`, `output=${output}`].filter(Boolean).join("&")}`;
 
 /** The items of the Export menu. */
 export function exportMenu() {

@@ -70,7 +70,7 @@ export const isFiltered = (filters) => format(filters) !== "";
 
 const UNITS = { __proto__: null, s: 1e3, m: 60e3, h: 3600e3, d: 86400e3 };
 /** The time in milliseconds that `since` names, seen from `now`. */
-export const sinceTime = (since, now) => (/^\d+[smhd]$/u.test(since) ? now - Number.parseInt(since, 10) * UNITS[since.at(-1)] : Date.parse(since));
+const sinceTime = (since, now) => (/^\d+[smhd]$/u.test(since) ? now - Number.parseInt(since, 10) * UNITS[since.at(-1)] : Date.parse(since));
 
 /** Names of the workload as filters spell it: `namespace/name`. */
 const ownerName = (namespace, workload, pod) => [namespace, workload?.name ?? pod].filter(Boolean).join("/");

@@ -21,7 +21,7 @@ function onText() {
   timer = setTimeout(flush, SETTLE);
 }
 /** Applies what was typed at once. */
-export function flush() {
+function flush() {
   clearTimeout(timer);
   timer = 0;
   const q = at("q").value.trim();

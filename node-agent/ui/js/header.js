@@ -1,6 +1,6 @@
 /** The header: what is looked at, chart or table, whether it is live, and what can be done with the page. */
 import { at, button, el, shown, svg } from "./dom.js";
-import { pause } from "./data.js";
+import { pause } from "./feed.js";
 import { copyLink, exportMenu } from "./export.js";
 import { openHelp } from "./help.js";
 import { rose } from "./marks.js";
@@ -28,7 +28,7 @@ export function openMore() {
 }
 
 /** Switches between light and dark. */
-export function toggleTheme() {
+function toggleTheme() {
   const dark = state.theme ? state.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
   setTheme(dark ? "light" : "dark");
 }

@@ -1,6 +1,6 @@
 /** Keys of the whole page. Single letters can be switched off; keys inside the chart are the chart's. */
 import { at } from "./dom.js";
-import { pause } from "./data.js";
+import { pause } from "./feed.js";
 import { copyLink } from "./export.js";
 import { openMenu, toggleSeverity } from "./filters.js";
 import { setView, shownView } from "./header.js";

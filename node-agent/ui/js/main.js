@@ -1,7 +1,7 @@
 /** Puts the page together: what the state says is drawn here, and only here. */
 import { announce } from "./announce.js";
 import { drawChart } from "./chart.js";
-import { follow, othersThanSeverity, show, start } from "./data.js";
+import { follow, othersThanSeverity, show, start } from "./feed.js";
 import { drawDetail } from "./detail.js";
 import { at, button, el, fill, sameData, shown } from "./dom.js";
 import { copyLink } from "./export.js";
@@ -31,15 +31,17 @@ const passes = (row, filters, time) => matches(row, row.left ? { ...filters, sta
 
 /** Number of open rows by severity under the other filters; null where it is not known. */
 function severityCounts(rows, time) {
-  const { filters, chart, totals } = state, any = { ...filters, severity: [] }, counts = {};
-  if (!chart) return Object.fromEntries(SEVERITIES.map((severity) => [severity, null]));
-  for (const row of rows) if (isOpen(row) && matches(row, any, time)) counts[row.severity] = (counts[row.severity] ?? 0) + 1;
+  const { filters, chart, totals } = state, any = { ...filters, severity: [] }, counts = Object.fromEntries(SEVERITIES.map((severity) => [severity, chart ? 0 : null]));
+  if (!chart) return counts;
+  for (const row of rows) if (isOpen(row) && matches(row, any, time)) counts[row.severity] += 1;
   if (!state.big) return counts;
   // The host filters: of severities that it left out, only an earlier answer knows the number.
   const all = totals?.filters === othersThanSeverity(filters) ? totals.open : null;
   for (const severity of SEVERITIES) {
+    // All rows of the severities that are filtered for are here, and follow what happens.
+    if (filters.severity.includes(severity) && !chart.totals.unlisted) continue;
     const total = all?.[severity] ?? (all ? 0 : filters.severity.includes(severity) ? chart.totals.open[severity] ?? 0 : null);
-    counts[severity] = total === null ? null : Math.max(counts[severity] ?? 0, total);
+    counts[severity] = total === null ? null : Math.max(counts[severity], total);
   }
   return counts;
 }
@@ -68,9 +70,8 @@ function headline({ open, openCount, accepted, resolved, declaredPorts, isCut })
   const of = (code) => open.filter((row) => row.code === code).length, outside = of("undeclared-external"), called = of("undeclared-active");
   if (outside) return whereOf(`${many(outside, "undeclared port is", "undeclared ports are")} reached from outside the cluster${called ? `, ${whole(called)} more ${called === 1 ? "is" : "are"} called by pods` : ""}.`, isCut);
   if (called) return whereOf(`${many(called, "undeclared port is", "undeclared ports are")} called by pods, none ${isCut ? "that is listed " : ""}from outside the cluster.`, isCut);
-  // Ports that something expects may be called, too.
-  const isQuiet = !isCut && !open.some((row) => row.connections || row.packets);
-  if (open.length) return whereOf(`${many(openCount, "port")} to look at${isQuiet ? ", none of them called by pods or from outside" : ", none of them critical or called unexpectedly"}.`, false);
+  const isQuiet = openCount === open.length && !open.some((row) => row.connections || row.packets);
+  if (open.length) return whereOf(`${many(openCount, "port")} to look at${isQuiet ? ", none of them called" : ""}.`, false);
   const others = [accepted && many(accepted, "accepted port"), resolved && many(resolved, "resolved port")].filter(Boolean).join(" and ") || (declaredPorts ? many(declaredPorts, "declared port") : "");
   return whereOf(others ? `${others}, none to look at.` : "nothing to look at.", false);
 }
@@ -127,7 +128,13 @@ const openRow = (all) => (state.port ? [...all, ...state.waiting, ...(state.beyo
 /** Rows with a finding that are shown, in their order: what "next" and "previous" go through. */
 const steps = () => (state.chart?.rows ?? []).filter((row) => row.code && passes(row, state.filters, now()));
 
-function drawAll() {
+/** Draws the detail, unless what is selected in it would be lost. */
+function drawOpen(ctx, isHeld) {
+  if (!isHeld || shownPort !== state.port) drawDetail(at("side"), ctx);
+}
+
+/** Draws everything; `isHeld`: the detail stays as it is. */
+function drawAll(isHeld) {
   const seen = look(), kind = stateOf(seen.rows, seen.found), row = openRow(seen.all), detailed = Boolean(row), main = at("main");
   // A detail opened from the table stands beside the chart; closing it leads back to the table.
   const tabled = state.view === "table" && !kind && !detailed;
@@ -147,7 +154,7 @@ function drawAll() {
   const ctx = { state, rows: seen.rows.filter((one) => one.code), now: seen.time, go };
   if (!at("table").hidden) drawTable(at("table"), ctx);
   if (!at("side").hidden && !state.printing) {
-    if (detailed) drawDetail(at("side"), { ...ctx, row });
+    if (detailed) drawOpen({ ...ctx, row }, isHeld);
     else if (kind || !ctx.rows.length) drawState(at("side"), kind ?? "filtered", seen.found);
     else drawList(at("side"), ctx);
   }
@@ -160,13 +167,22 @@ function drawAll() {
 const isVisible = (element) => element.isConnected && element.getClientRects().length > 0;
 
 /** Draws, and keeps the focus where it was: on the same thing, if it was made anew. */
-function draw() {
+function draw(isHeld) {
   const was = document.activeElement, host = was?.closest?.("[id]"), key = was?.id ? `#${CSS.escape(was.id)}` : sameData(was);
-  drawAll();
+  drawAll(isHeld);
   // What was hidden keeps the focus for a while, and then the browser takes it away.
   if (!was || was === document.body || isVisible(was) || ![was, document.body].includes(document.activeElement)) return;
   const same = key && (at(host?.id ?? "")?.querySelector(key) ?? document.querySelector(key));
   (same && isVisible(same) ? same : at("main")).focus({ preventScroll: true });
+}
+
+/** Milliseconds for which a selection in the detail is kept from being drawn over. */
+const HOLD = 5000;
+let selected = 0;
+/** True while text in the detail is being selected. */
+function isSelecting() {
+  const selection = getSelection();
+  return Date.now() - selected < HOLD && !selection.isCollapsed && at("side").contains(selection.anchorNode);
 }
 
 let timer = 0, cost = 0, drawnAt = 0;
@@ -177,12 +193,14 @@ function later() {
   timer = setTimeout(() => {
     timer = 0;
     const began = performance.now();
-    drawNow();
+    // The rest of the page goes on; the detail follows afterwards.
+    if (isSelecting() && shownPort) setTimeout(later, HOLD);
+    drawNow(isSelecting());
     cost = performance.now() - began;
   }, document.hidden ? 2000 : Math.max(16, rest));
 }
-function drawNow() {
-  draw();
+function drawNow(isHeld = false) {
+  draw(isHeld);
   drawnAt = performance.now();
 }
 
@@ -248,6 +266,7 @@ subscribe((why) => {
   followFocus(was);
 });
 document.addEventListener("click", onClick);
+document.addEventListener("selectionchange", () => { selected = Date.now(); });
 beginKeys({ step, close });
 addEventListener("popstate", () => closeMenu());
 addEventListener("beforeprint", () => print(true));

@@ -1,13 +1,14 @@
 /** What opens over the page: menus under a button, and dialogs. Escape closes each and gives the focus back. */
 import { at, button, el } from "./dom.js";
 
-let open = null;
+/** The open menu: its button and its box. */
+let menu = null;
 
 /** Closes the open menu; `back`: the focus goes back to its button. */
 export function closeMenu(back = false) {
-  if (!open) return;
-  const { opener, box } = open;
-  open = null;
+  if (!menu) return;
+  const { opener, box } = menu;
+  menu = null;
   box.remove();
   opener.setAttribute("aria-expanded", "false");
   if (back) opener.focus();
@@ -15,7 +16,7 @@ export function closeMenu(back = false) {
 
 /** Opens or closes the menu of a button: `body` makes what it holds. The button's parent must be positioned. */
 export function toggleMenu(opener, label, body) {
-  const same = open?.opener === opener;
+  const same = menu?.opener === opener;
   closeMenu(same);
   if (same) return;
   const box = el("div", { class: "popup card", role: "group", "aria-label": label }, body());
@@ -23,20 +24,20 @@ export function toggleMenu(opener, label, body) {
   opener.setAttribute("aria-expanded", "true");
   const { right } = box.getBoundingClientRect(), over = right - document.documentElement.clientWidth + 8;
   if (over > 0) box.style.left = `${Math.round(-over)}px`;
-  open = { opener, box };
+  menu = { opener, box };
   (box.querySelector("input[type=search]") ?? box.querySelector("input:checked, a, input, button"))?.focus();
 }
 
 /** The body of the open menu; null if none is open. */
-export const openBox = () => open?.box ?? null;
+export const openBox = () => menu?.box ?? null;
 
 const STOPS = "input, button, a[href]";
 function onKey(event) {
-  if (!open) return;
+  if (!menu) return;
   if (event.key === "Escape") { event.stopPropagation(); event.preventDefault(); closeMenu(true); }
   const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-  if (!by || event.target.type === "radio" || !open.box.contains(event.target)) return;
-  const stops = [...open.box.querySelectorAll(STOPS)].filter((stop) => !stop.closest("[hidden]"));
+  if (!by || event.target.type === "radio" || !menu.box.contains(event.target)) return;
+  const stops = [...menu.box.querySelectorAll(STOPS)].filter((stop) => !stop.closest("[hidden]"));
   stops[stops.indexOf(document.activeElement) + by]?.focus();
   event.preventDefault();
 }
@@ -62,6 +63,6 @@ export const isDialogOpen = () => Boolean(document.querySelector("dialog[open]")
 /** Closes menus on clicks and focus outside. */
 export function begin() {
   addEventListener("keydown", onKey, true);
-  addEventListener("pointerdown", ({ target }) => { if (open && !open.box.contains(target) && !open.opener.contains(target)) closeMenu(); });
-  addEventListener("focusin", ({ target }) => { if (open && target !== document.body && !open.box.contains(target) && !open.opener.contains(target)) closeMenu(); });
+  addEventListener("pointerdown", ({ target }) => { if (menu && !menu.box.contains(target) && !menu.opener.contains(target)) closeMenu(); });
+  addEventListener("focusin", ({ target }) => { if (menu && target !== document.body && !menu.box.contains(target) && !menu.opener.contains(target)) closeMenu(); });
 }

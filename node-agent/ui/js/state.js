@@ -1,6 +1,6 @@
 /**
  * The one state of the page. What the user chose lives in the URL (`go` changes it, Back undoes a step); what the agents say is put
- * here by data.js; theme and "single letters off" are kept by the browser.
+ * here by feed.js; theme and "single letters off" are kept by the browser.
  */
 import { escaped, format, none, parse } from "./filter.js";
 

@@ -2,7 +2,7 @@
 import { at, bdi, button, el } from "./dom.js";
 import { announce } from "./announce.js";
 import { openAgents } from "./agents.js";
-import { pause, tryNow } from "./data.js";
+import { pause, tryNow } from "./feed.js";
 import { state } from "./state.js";
 import { ago, clock, many, sum } from "./words.js";
 
@@ -75,7 +75,7 @@ function amissWords(agents) {
 function words() {
   const { live, paused, chart, agents } = state, one = chart?.node !== undefined || agents?.length === 1, subject = !chart ? "The host of this page" : one ? "The agent" : "kubectl portolan ui";
   if (isUnreachable()) {
-    return { kind: "bad", bold: `${silence(live.reason, subject, one)}.`, text: "", next: true };
+    return { kind: "bad", bold: `${silenceWords(live.reason, subject, one)}.`, text: "", next: true };
   }
   if (state.failed) return { kind: "bad", bold: "The list cannot be read:", text: ` ${state.failed}.`, again: true };
   if (paused) {
@@ -97,7 +97,7 @@ function words() {
 const cap = (text) => text[0].toUpperCase() + text.slice(1);
 
 /** Since when nothing is told, and why. `one`: there is one agent only. */
-function silence(reason, subject, one) {
+function silenceWords(reason, subject, one) {
   const when = `since ${clock(state.live.since)}`;
   if (reason === "it does not answer") return `${subject} does not answer ${when}`;
   if (reason === "the connection was closed") return `${subject} closed the connection and does not answer ${when}`;

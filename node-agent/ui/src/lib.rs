@@ -85,7 +85,7 @@ pub const FILES: &[PageFile] = &[
     script!("stream.js"),
     script!("tabs.js"),
     script!("rows.js"),
-    script!("data.js"),
+    script!("feed.js"),
     script!("header.js"),
     script!("strip.js"),
     script!("filters.js"),

@@ -98,11 +98,12 @@ export class StandIn {
   }
 
   chart(params) {
-    const filters = parse(params), now = Date.now(), only = params.get("fingerprint")?.split(","), workload = params.get("workload");
-    const fits = (row) => matches(row, filters, now) && (!only || only.includes(row.fingerprint)) && (!workload || row.workload?.name === workload);
+    const filters = parse(params), now = Date.now(), only = params.get("fingerprint")?.split(","), workload = params.get("workload"), pod = params.get("pod");
+    const isOf = (one) => (!workload || [one.workload?.name, `${one.workload?.kind}/${one.workload?.name}`].includes(workload)) && (!pod || one.pod === pod);
+    const fits = (row) => matches(row, filters, now) && (!only || only.includes(row.fingerprint)) && isOf(row);
     const all = [...this.rows.values()].filter(fits), found = all.filter((row) => row.code), declared = all.filter((row) => !row.code);
     found.sort((a, b) => SEVERITIES.indexOf(a.severity) - SEVERITIES.indexOf(b.severity) || b.connections - a.connections);
-    let counted = only ? [] : this.scene.declared.filter((one) => matchesDeclared(one, filters) && (!workload || one.workload.name === workload));
+    let counted = only ? [] : this.scene.declared.filter((one) => matchesDeclared(one, filters) && isOf(one));
     const most = Number(params.get("declared") ?? DECLARED), opened = most >= 1000 ? counted.flatMap((one) => unfolded(one)) : [];
     if (opened.length) counted = [];
     const listed = declared.length + opened.length <= most ? [...declared, ...opened] : [], rows = [...found, ...listed].slice(0, MAX_ROWS);
