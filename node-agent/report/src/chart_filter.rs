@@ -145,7 +145,7 @@ impl RowFilter {
             && among(&self.codes, row.code.as_deref())
             && (self.fingerprints.is_empty() || self.fingerprints.contains(&row.fingerprint))
             && self.namespaces.let_through(|value| namespace.is_some_and(|it| it.eq_ignore_ascii_case(value)))
-            && self.callers.let_through(|value| row.callers.iter().any(|caller| is_caller(caller, value)))
+            && self.callers.let_through(|value| is_called_by(row, value))
             && self.since.is_none_or(|since| changed_at(row).is_some_and(|at| at >= since))
             && self.has_words(row)
     }
@@ -193,6 +193,12 @@ fn changed_at(row: &ChartRow) -> Option<Timestamp> {
 
 fn among(wanted: &[String], value: Option<&str>) -> bool {
     wanted.is_empty() || value.is_some_and(|value| wanted.iter().any(|w| w.eq_ignore_ascii_case(value)))
+}
+
+/// Returns true if a caller of the row matches. The code says that somebody outside calls it, also if no such caller is listed.
+fn is_called_by(row: &ChartRow, value: &str) -> bool {
+    row.callers.iter().any(|caller| is_caller(caller, value))
+        || (value == "outside" && row.code.as_deref() == Some("undeclared-external"))
 }
 
 /// Returns true if the value names the caller: `outside`, `nodes`, a namespace, `namespace/workload`, `namespace/pod` or an address.
