@@ -261,6 +261,8 @@ function takeEvent(name, data) {
     due ??= "live";
   } else if (name === "Finding" && said.fingerprint) {
     touched.add(said.fingerprint);
+    // The port has this row now: the earlier one must not count it, too.
+    if (said.formerFingerprint) touched.add(said.formerFingerprint);
     if (state.paused && state.paused.touched.size < KEPT) state.paused.touched.add(said.fingerprint);
     else if (state.paused && !state.paused.touched.has(said.fingerprint)) state.paused.isMore = true;
     if (touched.size > KEPT) { touched.clear(); due ??= "live"; }

@@ -61,10 +61,13 @@ function lossWords(agents) {
   });
 }
 
+/** A trouble in a few words: the list of agents has its reason. */
+const brief = (text) => (text.length > 80 ? text.split(": ")[0] : text);
+
 /** What is not as it should be with agents that answer, each a sentence. */
 function amissWords(agents) {
   const amiss = agents.filter((agent) => agent.amiss?.length), older = agents.filter((agent) => agent.lacks?.length);
-  const what = (list, of) => [...new Set(list.flatMap(of))].slice(0, 2).join("; ");
+  const what = (list, of) => [...new Set(list.flatMap(of).map(brief))].slice(0, 2).join("; ");
   return [
     amiss.length && `${agents.length > 1 ? `${names(amiss.map((agent) => agent.node))}: ` : ""}${what(amiss, (agent) => agent.amiss)}.`,
     older.length && `${agents.length > 1 ? `Older agents on ${names(older.map((agent) => agent.node))}` : "An older agent"} cannot tell: ${what(older, (agent) => agent.lacks)}.`,

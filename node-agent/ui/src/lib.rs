@@ -7,10 +7,11 @@ pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'
                                            base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// Headers of every file.
-pub const HEADERS: [(&str, &str); 5] = [
+pub const HEADERS: [(&str, &str); 6] = [
     ("content-security-policy", CONTENT_SECURITY_POLICY),
     ("x-content-type-options", "nosniff"),
     ("referrer-policy", "no-referrer"),
+    ("cross-origin-resource-policy", "same-origin"),
     ("vary", "accept-encoding"),
     // Another agent, or another version, can serve the same address later.
     ("cache-control", "no-store"),
