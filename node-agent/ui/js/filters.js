@@ -1,5 +1,5 @@
 /** The bar of filters: text, severities, menus, and what is active as chips. On phones the menus are in a sheet. */
-import { at, button, el, svg } from "./dom.js";
+import { at, button, el, shown, svg } from "./dom.js";
 import { describe, hasUnlisted, matches, none } from "./filter.js";
 import { mark } from "./marks.js";
 import { chosen, MENUS, menuBody, menuText, sync } from "./menus.js";
@@ -115,7 +115,7 @@ export function drawFilters(host, context) {
   }
   for (const menu of MENUS) {
     const hit = host.querySelector(`[data-menu="${menu.name}"]`);
-    hit.querySelector("b").textContent = menuText(menu, filters);
+    hit.querySelector("b").textContent = shown(menuText(menu, filters));
     hit.classList.toggle("on", menu.name === "since" ? Boolean(filters.since) : filters[menu.name].length > 0);
   }
   if (openBox()?.querySelector(".menu-body")) sync(openBox(), filters);

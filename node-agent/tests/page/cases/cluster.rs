@@ -50,7 +50,7 @@ async fn killed(driver: String) {
     browser
         .until(
             "the numbers say where",
-            "return /on 2 of 3 nodes/.test(document.querySelector('h1').innerText)",
+            "return /on 2 of 3 nodes/i.test(document.querySelector('h1').innerText)",
         )
         .await;
     let shown: usize = browser.read("return page.all('[data-open]').length", &[]).await;

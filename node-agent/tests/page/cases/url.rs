@@ -94,6 +94,10 @@ async fn round_trip(driver: String) {
             parts
         };
         assert_eq!(decoded(&query(&browser).await), decoded(written), "opened as {written}");
+        // The table closes the detail.
+        if written.starts_with("port=") {
+            continue;
+        }
         // Switching the view twice writes the state anew.
         browser.press("vv").await;
         assert_eq!(decoded(&query(&browser).await), decoded(written), "written again");

@@ -14,7 +14,7 @@
     const style = getComputedStyle(element);
     const box = element.getBoundingClientRect();
     return element.checkVisibility({ contentVisibilityAuto: true, visibilityProperty: true, opacityProperty: true })
-      && style.clipPath !== "inset(50%)" && box.width > 0 && box.height > 0;
+      && style.clipPath !== "inset(50%)" && box.width > 1 && box.height > 1;
   };
   const all = (selector, within = document) => [...within.querySelectorAll(selector)].filter(isSeen);
   // Sentence and strip say more than that the agents are asked.
