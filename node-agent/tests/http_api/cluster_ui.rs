@@ -6,6 +6,7 @@ use crate::chart_agent::{ChartAgent, pod, row};
 use crate::cluster_watch::{Streams, change, during};
 use crate::exchange::{Following, send};
 use crate::kubectl_portolan::{Cluster, of_two_nodes};
+use crate::served::eventually;
 use crate::ui_page::{UiPage, ask, is_up, printed};
 
 const UI: &str = "ui --no-browser";
@@ -63,6 +64,7 @@ async fn the_printed_url_opens_the_page_once_and_for_one_browser() {
         assert!(cookie.starts_with(&format!("portolan-{}=", address.port())), "{cookie}");
         assert!(cookie.ends_with("; Path=/; HttpOnly; SameSite=Strict"), "{cookie}");
         let page = UiPage { address, cookie: cookie.split(';').next().expect("a value").to_owned() };
+        eventually("the opening is told", || streams.words.text().contains("the page was opened at ")).await;
         assert_eq!(ask(address, &path, "").await.status, 403, "the key is spent");
         let html = page.get("/?severity=high").await;
         assert_eq!((html.status, html.header("content-type")), (200, Some("text/html; charset=utf-8")));
@@ -72,7 +74,13 @@ async fn the_printed_url_opens_the_page_once_and_for_one_browser() {
         assert_eq!(page.get("/ui/../Cargo.toml").await.status, 404);
     })
     .await;
-    assert!(streams.words.text().contains("on 127.0.0.1 only"), "{}", streams.words.text());
+    let words = streams.words.text();
+    assert!(words.contains("on 127.0.0.1 only"), "{words}");
+    assert_eq!(
+        words.matches("the page was opened at ").count(),
+        1,
+        "the second attempt opens nothing: {words}"
+    );
     assert_eq!(streams.out.text().lines().count(), 1, "only the URL: {}", streams.out.text());
 }
 
