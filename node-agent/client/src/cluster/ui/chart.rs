@@ -9,17 +9,18 @@ use portolan_engine::model::finding_code::{FindingCode, Severity};
 use portolan_report::chart::{Chart, ChartRow, MissingNode};
 use portolan_report::chart_filter::{self, RowFilter};
 use portolan_report::chart_fold::narrow;
+use portolan_report::escape::terminal;
 use portolan_report::facts::Facts;
 use portolan_report::filter::Filter;
 use portolan_report::{chart_export, label_selector::Selector};
 use serde::Deserialize;
 
 use super::host::Host;
-use super::node::now;
-use super::node_answer::{CHART, DECLARED, STATES};
+use super::node::{now, set_node};
+use super::node_answer::{CHART, DECLARED, STATES, fit};
 use super::query::Pairs;
 use super::response::{Answer, Problem, json, whole};
-use crate::cluster::fleet::Question;
+use crate::cluster::fleet::{Answers, Question};
 use crate::query::url::with_query;
 
 /// Declared ports that are listed, where the request does not say how many.
@@ -181,23 +182,39 @@ impl ChartQuery {
         };
         let answers = fleet.ask(&Question::Object(with_query(CHART, &pairs))).await;
         let answers = answers.map_err(|error| Problem::new(502, error.to_string()))?;
-        let charts = answers.items.iter().map(Chart::deserialize).collect::<Result<Vec<_>, _>>();
-        let charts =
-            charts.map_err(|error| Problem::new(502, format!("an agent's answer is no chart: {error}")))?;
+        let (charts, unfit) = charts_of(&answers);
         let mut shared = host.shared();
         let directory = shared.store.directory();
         let mut chart = shared.store.finished(charts, &directory);
         let (time, known) = (now(), chart.missing.clone());
-        let missing = answers.missing.into_iter().filter(|new| known.iter().all(|old| old.node != new.node));
-        chart.missing.extend(missing.map(|missing| MissingNode {
-            node: missing.node,
-            reason: missing.reason,
+        let missing = answers.missing.into_iter().map(|missing| (missing.node, missing.reason));
+        let missing = missing.chain(unfit).filter(|new| known.iter().all(|old| old.node != new.0));
+        chart.missing.extend(missing.map(|(node, reason)| MissingNode {
+            node,
+            reason,
             since: time.clone(),
             pods: None,
         }));
         chart.as_of = as_of.unwrap_or_default();
         Ok(chart)
     }
+}
+
+/// Returns the agents' charts, each as that of its node, and the nodes whose answer is no chart, with the reason.
+fn charts_of(answers: &Answers) -> (Vec<Chart>, Vec<(String, String)>) {
+    let (mut charts, mut unfit) = (Vec::new(), Vec::new());
+    for (node, items) in answers.by_node() {
+        for item in items {
+            match Chart::deserialize(item).map_err(|error| error.to_string()).and_then(fit) {
+                Ok(mut chart) => {
+                    set_node(&mut chart, node);
+                    charts.push(chart);
+                }
+                Err(reason) => unfit.push((terminal(node), terminal(&reason))),
+            }
+        }
+    }
+    (charts, unfit)
 }
 
 /// Refuses values of which there are only few.

@@ -110,8 +110,10 @@ impl Node {
         self.started_at = self.started_at.take().filter(|time| !time.is_empty());
         self.status = Some(status);
         self.lacks = lacks;
-        self.pods = pods.or(self.pods.take());
-        self.own(&mut chart);
+        if let Some(pods) = pods {
+            self.take_pods(pods);
+        }
+        set_node(&mut chart, &self.name);
         let differs = self.chart.as_ref().is_none_or(|before| has_other_rows(before, &chart));
         self.set_chart(Some(chart));
         differs
@@ -120,7 +122,7 @@ impl Node {
     /// Replaces the rows of these fingerprints.
     pub(super) fn take_rows(&mut self, fingerprints: &BTreeSet<String>, mut rows: Chart) {
         let Some(mut chart) = self.chart.take() else { return };
-        self.own(&mut rows);
+        set_node(&mut rows, &self.name);
         // The totals of these are known already.
         (rows.totals.listeners, rows.totals.pods) = (0, 0);
         narrow(&mut chart, MAX_ROWS, |row| !fingerprints.contains(&row.fingerprint));
@@ -132,6 +134,11 @@ impl Node {
     /// Replaces the counts of rows. Returns the fingerprints of those that are known.
     pub(super) fn take_counts(&mut self, counts: TrafficCounts) -> Vec<String> {
         let Some(chart) = &mut self.chart else { return Vec::new() };
+        // Counts that were on the way while the chart was read are older than its own.
+        let times = counts.time.parse::<Timestamp>().ok().zip(chart.time.parse::<Timestamp>().ok());
+        if times.is_some_and(|(counted, read)| counted < read) {
+            return Vec::new();
+        }
         roll(chart, &counts.time);
         self.rest.time.clone_from(&chart.time);
         let mut known = Vec::new();
@@ -161,17 +168,10 @@ impl Node {
         self.status = Some(status);
     }
 
-    /// Replaces the pods.
-    pub(super) fn take_pods(&mut self, pods: Vec<NodePod>) {
+    /// Replaces the pods. They are those of this node, whatever its agent calls it.
+    pub(super) fn take_pods(&mut self, mut pods: Vec<NodePod>) {
+        pods.iter_mut().for_each(|pod| pod.envelope.node.clone_from(&self.name));
         self.pods = Some(pods);
-    }
-
-    /// Names this node in the rows, whatever its agent calls it.
-    fn own(&self, chart: &mut Chart) {
-        for row in &mut chart.rows {
-            row.nodes = vec![self.name.clone()];
-            row.more_nodes = 0;
-        }
     }
 
     fn set_chart(&mut self, chart: Option<Chart>) {
@@ -236,6 +236,14 @@ impl Node {
                 .unwrap_or_default(),
             lacks: self.lacks.clone(),
         }
+    }
+}
+
+/// Names a node in the rows of its agent, whatever the agent calls it.
+pub(super) fn set_node(chart: &mut Chart, node: &str) {
+    for row in &mut chart.rows {
+        row.nodes = vec![node.to_owned()];
+        row.more_nodes = 0;
     }
 }
 
@@ -361,6 +369,27 @@ mod tests {
         assert_eq!(node.take_counts(TrafficCounts { time, items, ..TrafficCounts::default() }), ["a"]);
         let row = node.row("a").expect("a row");
         assert_eq!((row.connections, row.minutes.as_slice()), (6, &[1, 2, 0, 5][..]));
+    }
+
+    #[test]
+    fn counts_older_than_the_chart_are_left_out() {
+        let mut node = node(vec![row("a", 9)]);
+        let items = vec![RowCounts { fingerprint: "a".to_owned(), connections: 3, ..RowCounts::default() }];
+        let time = "2026-03-04T12:00:29.9Z".to_owned();
+        let counted = node.take_counts(TrafficCounts { time, items, ..TrafficCounts::default() });
+        assert!(counted.is_empty(), "{counted:?}");
+        assert_eq!(node.row("a").map(|row| row.connections), Some(9));
+    }
+
+    #[test]
+    fn pods_are_those_of_the_node_whatever_its_agent_calls_it() {
+        let pod = serde_json::from_value(serde_json::json!({
+            "schema": "portolan/v1", "node": "host-7", "time": "", "addresses": [], "labels": {},
+            "pod": {"namespace": "a", "name": "b", "uid": "c", "hostNetwork": true, "workload": null},
+        }));
+        let mut node = node(Vec::new());
+        node.take_pods(vec![pod.expect("a pod")]);
+        assert_eq!(node.pods().iter().map(|pod| pod.envelope.node.as_str()).collect::<Vec<_>>(), ["node-1"]);
     }
 
     #[test]
