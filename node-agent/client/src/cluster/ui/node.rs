@@ -49,7 +49,7 @@ pub(super) struct Node {
     /// Its rows; `None` while its agent does not answer.
     chart: Option<Chart>,
     /// The counts of what the rows do not list, without rows.
-    rest: Chart,
+    counts: Chart,
     /// Places of the rows by fingerprint.
     places: HashMap<String, usize>,
     /// Its live pods, also while its agent does not answer; `None` if they were never told.
@@ -75,7 +75,7 @@ impl Node {
             status: None,
             started_at: None,
             chart: None,
-            rest: Chart::default(),
+            counts: Chart::default(),
             places: HashMap::new(),
             pods: None,
             lacks: Vec::new(),
@@ -140,7 +140,7 @@ impl Node {
             return Vec::new();
         }
         roll(chart, &counts.time);
-        self.rest.time.clone_from(&chart.time);
+        self.counts.time.clone_from(&chart.time);
         let mut known = Vec::new();
         for item in counts.items {
             let Some(row) = self.places.get(&item.fingerprint).and_then(|place| chart.rows.get_mut(*place))
@@ -176,8 +176,8 @@ impl Node {
 
     fn set_chart(&mut self, chart: Option<Chart>) {
         self.chart = chart;
-        self.rest = self.chart.clone().unwrap_or_default();
-        narrow(&mut self.rest, 0, |_| false);
+        self.counts = self.chart.clone().unwrap_or_default();
+        narrow(&mut self.counts, 0, |_| false);
         let rows = self.chart.iter().flat_map(|chart| &chart.rows).enumerate();
         self.places = rows.map(|(place, row)| (row.fingerprint.clone(), place)).collect();
     }
@@ -187,12 +187,24 @@ impl Node {
         self.chart.as_ref()
     }
 
-    /// Returns the rows for which `keep` is true, and the counts of what rows do not list, as two charts. Other rows are not copied.
-    pub(super) fn part(&self, keep: impl Fn(&ChartRow) -> bool) -> Option<[Chart; 2]> {
-        let rows = self.chart.as_ref()?.rows.iter().filter(|row| keep(row)).cloned().collect();
-        let rest = self.rest.clone();
-        let (time, cluster, started_at) = (rest.time.clone(), rest.cluster.clone(), rest.started_at.clone());
-        Some([Chart { time, cluster, started_at, rows, ..Chart::default() }, rest])
+    /// Returns the rows with one of these fingerprints, or all if there are none, for which `keep` is true; and the counts of what
+    /// rows do not list. As two charts. Other rows are not copied.
+    pub(super) fn rows_where(
+        &self,
+        fingerprints: &BTreeSet<&str>,
+        keep: impl Fn(&ChartRow) -> bool,
+    ) -> Option<[Chart; 2]> {
+        let chart = self.chart.as_ref()?;
+        let rows = if fingerprints.is_empty() {
+            chart.rows.iter().filter(|row| keep(row)).cloned().collect()
+        } else {
+            let named = fingerprints.iter().filter_map(|fingerprint| self.row(fingerprint));
+            named.filter(|row| keep(row)).cloned().collect()
+        };
+        let counts = self.counts.clone();
+        let (time, cluster, started_at) =
+            (counts.time.clone(), counts.cluster.clone(), counts.started_at.clone());
+        Some([Chart { time, cluster, started_at, rows, ..Chart::default() }, counts])
     }
 
     /// Returns the row with this fingerprint.
@@ -349,7 +361,11 @@ mod tests {
     #[test]
     fn a_part_counts_its_own_rows_and_the_ports_and_pods_of_the_node() {
         let node = node(vec![row("a", 1), row("b", 2)]);
-        let parts = node.part(|row| row.fingerprint == "b").expect("known");
+        let named = ["b", "unknown"].into();
+        let parts = node.rows_where(&named, |_| true).expect("known");
+        let others = node.rows_where(&BTreeSet::new(), |row| row.fingerprint == "b");
+        assert_eq!(others.as_ref(), Some(&parts));
+        assert!(node.rows_where(&named, |_| false).is_some_and(|[rows, _]| rows.rows.is_empty()));
         let merged = merge(parts.into(), MAX_ROWS);
         assert_eq!((merged.rows.len(), merged.totals.findings), (1, 1));
         assert_eq!(merged.totals.open, [("high".to_owned(), 1)].into());
