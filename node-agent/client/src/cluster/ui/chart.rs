@@ -72,7 +72,8 @@ pub(super) async fn answer(host: &Arc<Host>, pairs: &Pairs) -> Result<Answer, Pr
 fn file(content_type: &'static str, extension: &'static str, text: String, chart: &Chart) -> Answer {
     let mut answer = whole(StatusCode::OK, content_type, text);
     let headers = answer.headers_mut();
-    let is_whole = chart.totals.unlisted == 0 && chart.missing.is_empty();
+    let counted = chart.declared.iter().fold(0_u64, |sum, ports| sum.saturating_add(ports.ports));
+    let is_whole = chart.totals.unlisted == 0 && chart.missing.is_empty() && counted == 0;
     let disposition = match (extension, is_whole) {
         ("csv", true) => "attachment; filename=\"portolan.csv\"",
         ("csv", false) => "attachment; filename=\"portolan-incomplete.csv\"",
@@ -80,7 +81,6 @@ fn file(content_type: &'static str, extension: &'static str, text: String, chart
         (_, false) => "attachment; filename=\"portolan-incomplete.ndjson\"",
     };
     headers.insert(CONTENT_DISPOSITION, HeaderValue::from_static(disposition));
-    let counted = chart.declared.iter().fold(0_u64, |sum, ports| sum.saturating_add(ports.ports));
     headers.insert("portolan-counted-ports", HeaderValue::from(counted));
     headers.insert("portolan-unlisted-rows", HeaderValue::from(chart.totals.unlisted));
     headers.insert("portolan-missing-nodes", HeaderValue::from(chart.missing.len()));

@@ -52,6 +52,10 @@ pub(super) struct Node {
     counts: Chart,
     /// Places of the rows by fingerprint.
     places: HashMap<String, usize>,
+    /// Time of the chart, by the agent's clock: of the rows that were not read again since.
+    read_at: Option<Timestamp>,
+    /// Time of the rows that were read since, by fingerprint.
+    rows_read_at: HashMap<String, Timestamp>,
     /// Its live pods, also while its agent does not answer; `None` if they were never told.
     pods: Option<Vec<NodePod>>,
     lacks: Vec<String>,
@@ -77,6 +81,8 @@ impl Node {
             chart: None,
             counts: Chart::default(),
             places: HashMap::new(),
+            read_at: None,
+            rows_read_at: HashMap::new(),
             pods: None,
             lacks: Vec::new(),
         }
@@ -114,6 +120,8 @@ impl Node {
             self.take_pods(pods);
         }
         set_node(&mut chart, &self.name);
+        self.read_at = chart.time.parse().ok();
+        self.rows_read_at.clear();
         let differs = self.chart.as_ref().is_none_or(|before| has_other_rows(before, &chart));
         self.set_chart(Some(chart));
         differs
@@ -123,6 +131,11 @@ impl Node {
     pub(super) fn take_rows(&mut self, fingerprints: &BTreeSet<String>, mut rows: Chart) {
         let Some(mut chart) = self.chart.take() else { return };
         set_node(&mut rows, &self.name);
+        if let Ok(time) = rows.time.parse() {
+            let read = rows.rows.iter().map(|row| (row.fingerprint.clone(), time));
+            self.rows_read_at.retain(|fingerprint, _| !fingerprints.contains(fingerprint));
+            self.rows_read_at.extend(read);
+        }
         // The totals of these are known already.
         (rows.totals.listeners, rows.totals.pods) = (0, 0);
         narrow(&mut chart, MAX_ROWS, |row| !fingerprints.contains(&row.fingerprint));
@@ -134,11 +147,7 @@ impl Node {
     /// Replaces the counts of rows. Returns the fingerprints of those that are known.
     pub(super) fn take_counts(&mut self, counts: TrafficCounts) -> Vec<String> {
         let Some(chart) = &mut self.chart else { return Vec::new() };
-        // Counts that were on the way while the chart was read are older than its own.
-        let times = counts.time.parse::<Timestamp>().ok().zip(chart.time.parse::<Timestamp>().ok());
-        if times.is_some_and(|(counted, read)| counted < read) {
-            return Vec::new();
-        }
+        let counted_at: Option<Timestamp> = counts.time.parse().ok();
         roll(chart, &counts.time);
         self.counts.time.clone_from(&chart.time);
         let mut known = Vec::new();
@@ -147,6 +156,11 @@ impl Node {
             else {
                 continue;
             };
+            // Counts that were on the way while the row was read are older than its own.
+            let read_at = self.rows_read_at.get(&item.fingerprint).or(self.read_at.as_ref());
+            if read_at.zip(counted_at.as_ref()).is_some_and(|(read, counted)| counted < read) {
+                continue;
+            }
             let before = calls(row);
             (row.attempts, row.connections) = (item.attempts, item.connections);
             (row.packets, row.bytes) = (item.packets, item.bytes);
@@ -388,13 +402,24 @@ mod tests {
     }
 
     #[test]
-    fn counts_older_than_the_chart_are_left_out() {
-        let mut node = node(vec![row("a", 9)]);
-        let items = vec![RowCounts { fingerprint: "a".to_owned(), connections: 3, ..RowCounts::default() }];
-        let time = "2026-03-04T12:00:29.9Z".to_owned();
-        let counted = node.take_counts(TrafficCounts { time, items, ..TrafficCounts::default() });
-        assert!(counted.is_empty(), "{counted:?}");
+    fn counts_older_than_the_row_are_left_out() {
+        let mut node = node(vec![row("a", 9), row("b", 9)]);
+        node.read_at = "2026-03-04T12:00:30Z".parse().ok();
+        let take = |node: &mut Node, time: &str| {
+            let of = |fingerprint: &str| RowCounts {
+                fingerprint: fingerprint.to_owned(),
+                connections: 3,
+                ..RowCounts::default()
+            };
+            let (time, items) = (time.to_owned(), vec![of("a"), of("b")]);
+            node.take_counts(TrafficCounts { time, items, ..TrafficCounts::default() })
+        };
+        assert!(take(&mut node, "2026-03-04T12:00:29.9Z").is_empty());
         assert_eq!(node.row("a").map(|row| row.connections), Some(9));
+        let later = Chart { time: "2026-03-04T12:00:40Z".to_owned(), ..chart(vec![row("a", 10)]) };
+        node.take_rows(&["a".to_owned()].into(), later);
+        assert_eq!(take(&mut node, "2026-03-04T12:00:35Z"), ["b"], "the other row was not read since");
+        assert_eq!(take(&mut node, "2026-03-04T12:00:41Z"), ["a", "b"]);
     }
 
     #[test]
