@@ -12,3 +12,5 @@ pub mod fail_on;
 #[cfg(feature = "kubeconfig")]
 pub mod kubeconfig;
 pub mod query;
+#[cfg(feature = "cluster")]
+mod write_timeout;

@@ -120,6 +120,15 @@ impl ChartAgent {
         self.send(&format!("id: e-1\nevent: Finding\ndata: {finding}\n\n"));
     }
 
+    /// Tells that the finding of a row has another fingerprint now.
+    pub fn tell_renamed(&self, fingerprint: &str, former: &str) {
+        let finding = json!({
+            "kind": "Finding", "schema": SCHEMA, "node": self.content.node, "time": TIME,
+            "id": format!("finding-{former}"), "fingerprint": fingerprint, "formerFingerprint": former,
+        });
+        self.send(&format!("id: e-2\nevent: Finding\ndata: {finding}\n\n"));
+    }
+
     /// Tells counts of a row.
     pub fn count(&self, fingerprint: &str, connections: u64) {
         let items = vec![RowCounts {
@@ -334,6 +343,16 @@ impl OddAnswer {
     /// An answer without end.
     pub fn endless(piece: &str) -> Self {
         Self { head: "HTTP/1.1 200 OK\r\n\r\n[".to_owned(), then: Then::Repeat(piece.repeat(1000)) }
+    }
+
+    /// A chart with these rows.
+    pub fn chart(rows: &[Value]) -> Self {
+        let totals = portolan_report::chart::ChartTotals::default();
+        let chart = json!({
+            "schema": SCHEMA, "time": TIME, "asOf": "", "startedAt": TIME, "rows": rows, "declared": [],
+            "totals": totals, "missing": [],
+        });
+        Self::whole(&chart.to_string())
     }
 
     /// The status of an agent, as JSON.

@@ -6,6 +6,7 @@ use crate::chart_agent::{ChartAgent, pod, row};
 use crate::cluster_watch::{Streams, change, during};
 use crate::exchange::{Following, send};
 use crate::kubectl_portolan::{Cluster, of_two_nodes};
+use crate::served::eventually;
 use crate::ui_page::{UiPage, ask, is_up, printed};
 
 const UI: &str = "ui --no-browser";
@@ -63,6 +64,7 @@ async fn the_printed_url_opens_the_page_once_and_for_one_browser() {
         assert!(cookie.starts_with(&format!("portolan-{}=", address.port())), "{cookie}");
         assert!(cookie.ends_with("; Path=/; HttpOnly; SameSite=Strict"), "{cookie}");
         let page = UiPage { address, cookie: cookie.split(';').next().expect("a value").to_owned() };
+        eventually("the opening is told", || streams.words.text().contains("the page was opened at ")).await;
         assert_eq!(ask(address, &path, "").await.status, 403, "the key is spent");
         let html = page.get("/?severity=high").await;
         assert_eq!((html.status, html.header("content-type")), (200, Some("text/html; charset=utf-8")));
@@ -72,7 +74,13 @@ async fn the_printed_url_opens_the_page_once_and_for_one_browser() {
         assert_eq!(page.get("/ui/../Cargo.toml").await.status, 404);
     })
     .await;
-    assert!(streams.words.text().contains("on 127.0.0.1 only"), "{}", streams.words.text());
+    let words = streams.words.text();
+    assert!(words.contains("on 127.0.0.1 only"), "{words}");
+    assert_eq!(
+        words.matches("the page was opened at ").count(),
+        1,
+        "the second attempt opens nothing: {words}"
+    );
     assert_eq!(streams.out.text().lines().count(), 1, "only the URL: {}", streams.out.text());
 }
 
@@ -142,6 +150,11 @@ async fn the_rows_of_all_nodes_are_one_chart_with_callers_of_other_nodes_named()
         assert_eq!(by_caller["rows"].as_array().map(Vec::len), Some(1));
         let csv = page.get("/v1/chart?output=csv&workload=web").await;
         assert_eq!((csv.status, csv.body.trim_end().lines().count()), (200, 2), "{csv:?}");
+        assert_eq!(csv.header("content-disposition"), Some("attachment; filename=\"portolan.csv\""));
+        assert_eq!(csv.header("portolan-counted-ports"), Some("0"));
+        let labelled = page.json("/v1/chart?labels=app%3Dweb").await;
+        let nodes = &row_of(&labelled, "web-9229")["nodes"];
+        assert_eq!(nodes, &json!(["node-1", "node-2"]), "whatever the agents call them");
         let lines = page.get("/v1/chart?output=ndjson").await;
         assert_eq!(lines.body.lines().count(), 2, "{lines:?}");
 
@@ -177,6 +190,12 @@ async fn a_node_whose_agent_is_killed_is_missing_until_it_is_back() {
             "its pods are known, not its ports"
         );
         assert_eq!(row_of(&partial, "api-9229"), &Value::Null);
+        for form in ["csv", "ndjson"] {
+            let export = page.get(&format!("/v1/chart?output={form}")).await;
+            let name = format!("attachment; filename=\"portolan-incomplete.{form}\"");
+            assert_eq!(export.header("content-disposition"), Some(name.as_str()));
+            assert_eq!(export.header("portolan-missing-nodes"), Some("1"));
+        }
         events.until("\"node\":\"node-2\",\"state\":\"down\"").await;
         events.until("event: lost\ndata: {\"node\":\"node-2\"}").await;
 
@@ -241,6 +260,27 @@ async fn a_finding_is_told_when_its_row_is_there_and_one_row_alone_is_asked_for(
         agents[2].tell("late-9229");
         page.until("/v1/chart?fingerprint=late-9229", "gone", |chart| chart["rows"] == json!([])).await;
         assert_eq!(page.json("/v1/chart").await["totals"]["open"], json!({"critical": 1, "low": 1}));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_finding_with_another_fingerprint_moves_its_row() {
+    let (cluster, agents) = three_nodes("ui-renamed").await;
+    let streams = Streams::default();
+    during(&cluster, UI, &streams, async {
+        let page = UiPage::open(&streams).await;
+        page.whole().await;
+        agents[2].is_followed().await;
+        agents[2].set_rows(vec![row("before-9229", "late", "critical", 3)]);
+        agents[2].tell("before-9229");
+        let path = "/v1/chart?fingerprint=before-9229,after-9229";
+        page.until(path, "told", |chart| row_of(chart, "before-9229") != &Value::Null).await;
+        agents[2].set_rows(vec![row("after-9229", "late", "critical", 3)]);
+        agents[2].tell_renamed("after-9229", "before-9229");
+        let renamed = page.until(path, "renamed", |chart| row_of(chart, "after-9229") != &Value::Null).await;
+        assert_eq!(row_of(&renamed, "before-9229"), &Value::Null, "the port counts once: {renamed}");
+        assert_eq!(renamed["totals"]["open"], json!({"critical": 1}));
     })
     .await;
 }

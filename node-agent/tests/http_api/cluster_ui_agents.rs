@@ -127,20 +127,45 @@ async fn a_list_without_end_is_given_up() {
 }
 
 #[tokio::test]
+async fn lists_of_too_many_bytes_are_cut_and_the_node_is_named() {
+    let cluster = Cluster::new("ui-odd-bytes").await;
+    let pod = json!({
+        "schema": "portolan/v1", "node": "node-1", "time": TIME, "addresses": [],
+        "labels": {"a": "x".repeat(15 << 20)},
+        "pod": {"namespace": "a", "name": "b", "uid": "c", "hostNetwork": false, "workload": null},
+    });
+    let page = json!({"items": [pod], "continue": "again"}).to_string();
+    let odd = OddAgent::start(move |path| match path.split('?').next() {
+        Some("/v1/watch") => OddAnswer::stream(),
+        Some("/v1/status") => OddAnswer::status("node-1"),
+        Some("/v1/pods") => OddAnswer::whole(&page),
+        Some("/v1/chart") => OddAnswer::chart(&[]),
+        _ => OddAnswer::whole("{}"),
+    })
+    .await;
+    cluster.forward("node-1", odd.address);
+    cluster.pod("node-1", "Running");
+    let streams = Streams::default();
+    during(&cluster, "--timeout 120 ui --no-browser", &streams, async {
+        let page = UiPage::open(&streams).await;
+        let cut = |agents: &Value| agents["items"][0]["state"] == json!("up");
+        let agents = page.until("/v1/agents", "read", cut).await;
+        let reason = "its lists have more than 64 MiB; the other pods were not read";
+        assert_eq!(agents["items"][0]["reason"], json!(reason));
+        assert_eq!(page.json("/v1/chart").await["missing"][0]["reason"], json!(reason));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_chart_with_more_rows_than_there_can_be_is_refused() {
     let rows: Vec<Value> =
         (0..5001).map(|number| json!(row(&number.to_string(), "web", "high", 1))).collect();
-    let chart = json!({
-        "schema": "portolan/v1", "time": TIME, "asOf": "", "startedAt": TIME, "rows": rows, "declared": [],
-        "totals": {"open": {}, "suppressed": 0, "declared": 0, "findings": 0, "listeners": 0, "pods": 0, "unlisted": 0},
-        "missing": [],
-    })
-    .to_string();
     let reason = reason("ui-odd-rows", 120, move |path| match path.split('?').next() {
         Some("/v1/watch") => OddAnswer::stream(),
         Some("/v1/status") => OddAnswer::status("node-2"),
         Some("/v1/pods") => OddAnswer::whole("{\"items\": [], \"continue\": null}"),
-        _ => OddAnswer::whole(&chart),
+        _ => OddAnswer::chart(&rows),
     })
     .await;
     assert_eq!(reason, "it has 5001 rows; expected 5000 at most");

@@ -45,6 +45,9 @@ pub(super) enum ClusterError {
         /// The system's message.
         reason: String,
     },
+    /// A task of the page's server ended, and the page with it.
+    #[error("the page ended: {}; start the command again, and report it as a bug", terminal(.0))]
+    PageEnded(String),
     /// An answer lacks a field that the output format needs.
     #[error("an answer is not portolan's: {0}")]
     NotUnderstood(FormatError),
@@ -64,6 +67,7 @@ impl ClusterError {
             | Self::NotListed(_)
             | Self::NoAgents { .. }
             | Self::Scan(_)
+            | Self::PageEnded(_)
             | Self::NotUnderstood(_) => Exit::Partial,
         }
     }

@@ -48,6 +48,8 @@ pub(super) struct Answers {
     pub(super) from: Respondents,
     /// Objects as the agents wrote them, node by node.
     pub(super) items: Vec<Value>,
+    /// Number of the items of each agent that answered, in the order of the items.
+    pub(super) counts: Vec<(String, usize)>,
     /// Nodes that answered.
     pub(super) nodes: BTreeSet<String>,
     /// Nodes whose answer is missing or incomplete.
@@ -76,6 +78,16 @@ impl Answers {
             .into_iter()
             .map(|(node, missing)| junit::Asked { name: format!("node {node}"), missing })
             .collect()
+    }
+
+    /// Returns the agents' nodes that answered, by their name in the cluster, each with its items.
+    pub(super) fn by_node(&self) -> impl Iterator<Item = (&str, &[Value])> {
+        let mut rest = self.items.as_slice();
+        self.counts.iter().map(move |(node, count)| {
+            let (of_node, others) = rest.split_at_checked(*count).unwrap_or((rest, &[]));
+            rest = others;
+            (node.as_str(), of_node)
+        })
     }
 
     /// Returns the field `missing` of a list: the nodes whose answer is missing or incomplete, and why.
@@ -287,6 +299,7 @@ pub(super) fn merged(answered: Vec<(String, AgentAnswer)>) -> Result<Answers, Qu
     for (node, answer) in answered {
         let (reason, answered) = match answer {
             Ok((items, reason)) => {
+                answers.counts.push((node.clone(), items.len()));
                 answers.items.extend(items);
                 answers.nodes.insert(node.clone());
                 (reason, true)
@@ -329,6 +342,8 @@ mod tests {
         let merged =
             merged(answers.map(|(node, answer)| (node.to_owned(), answer)).into()).expect("an answer");
         assert_eq!(merged.items, [json!({"id": "1"}), json!({"id": "2"})]);
+        let by_node: Vec<_> = merged.by_node().collect();
+        assert_eq!(by_node, [("a", &[json!({"id": "1"})][..]), ("c", &[json!({"id": "2"})])]);
         assert_eq!(merged.nodes.into_iter().collect::<Vec<_>>(), ["a", "c"]);
         let missing: Vec<_> = merged.missing.iter().map(|m| (m.node.as_str(), m.answered)).collect();
         assert_eq!(missing, [("b\\u{1b}[2J", false), ("c", true)]);

@@ -44,8 +44,10 @@ Examples:
   kubectl portolan ui 'severity=critical,high&namespace=shop'
   kubectl portolan ui --port 8470 --no-browser    # behind `ssh -L 8470:127.0.0.1:8470`
 
-The page listens on 127.0.0.1 only. The printed URL has a key that opens it once, for one browser; other users of this machine,
-and other pages in the browser, cannot read it. Ctrl-C ends it.")]
+The page listens on 127.0.0.1 only. The printed URL has a key that opens it once, for one browser: other users of this machine,
+and other pages in the browser, cannot read the page then. The browser gets the URL as an argument, which other users of this
+machine can see in the list of processes (`ps`) while it starts. The command says when the page was opened: if it was not you,
+end it. With --no-browser, only the terminal has the URL. Ctrl-C ends the page.")]
 pub struct UiArgs {
     /// View to open: what is behind the question mark of the page's URL, as its `Copy link` gives it
     #[arg(value_name = "QUERY")]

@@ -45,12 +45,25 @@ pub async fn get_within<T: DeserializeOwned>(
     path: &str,
     max_body: usize,
 ) -> Result<T, QueryError> {
+    get_sized(server, path, max_body).await.map(|(answer, _)| answer)
+}
+
+/// As [`get_within`]. Also returns the number of bytes of the body.
+///
+/// # Errors
+/// As [`get`].
+pub async fn get_sized<T: DeserializeOwned>(
+    server: &Server,
+    path: &str,
+    max_body: usize,
+) -> Result<(T, usize), QueryError> {
     let body = bytes_within(server, path, max_body).await?;
-    serde_json::from_slice(&body).map_err(|error| QueryError::NotUnderstood {
+    let answer = serde_json::from_slice(&body).map_err(|error| QueryError::NotUnderstood {
         server: server.to_string(),
         path: path.to_owned(),
         reason: error.to_string(),
-    })
+    });
+    answer.map(|answer| (answer, body.len()))
 }
 
 /// Requests `path` (with its query) and returns the body of the answer.

@@ -10,6 +10,7 @@ use getrandom::fill;
 use hyper::header::{COOKIE, HOST};
 use hyper::{HeaderMap, Method, Uri};
 use subtle::ConstantTimeEq;
+use tokio::sync::Notify;
 
 use super::query;
 
@@ -33,13 +34,14 @@ pub(super) struct Access {
     cookie: String,
     /// The key; `None` once it is spent.
     key: Mutex<Option<String>>,
+    /// Tells when the key is spent.
+    opened: Notify,
 }
 
 const FOREIGN_HOST: &str = "the Host header must be 127.0.0.1 or localhost, with the port of this page";
 const FOREIGN_SITE: &str = "another site asks; open the page by its own address";
 const WRONG_METHOD: &str = "everything is read with GET";
-const NO_COOKIE: &str =
-    "this browser has no key, or the key was used before: end `kubectl portolan ui` and run it again";
+const NO_COOKIE: &str = "this browser has no key, or the key was used before; if it was not you who used it, end `kubectl portolan ui` now; run it again for a new key";
 
 impl Access {
     /// Creates a key and a cookie for a page on this port.
@@ -47,7 +49,7 @@ impl Access {
     /// # Errors
     /// If the system has no random numbers.
     pub(super) fn new(port: u16) -> Result<Self, getrandom::Error> {
-        Ok(Self { port, cookie: secret()?, key: Mutex::new(Some(secret()?)) })
+        Ok(Self { port, cookie: secret()?, key: Mutex::new(Some(secret()?)), opened: Notify::new() })
     }
 
     /// Returns the address of the page with the key, which opens it once. `query` is the page's own.
@@ -55,6 +57,11 @@ impl Access {
         let key = self.key.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_default();
         let and = if query.is_empty() { "" } else { "&" };
         format!("http://127.0.0.1:{}/?key={key}{and}{query}", self.port)
+    }
+
+    /// Waits until a browser brings the key, which happens once.
+    pub(super) async fn opened(&self) {
+        self.opened.notified().await;
     }
 
     /// Decides about a request, and spends the key if the request brings it.
@@ -121,6 +128,7 @@ impl Access {
         let is_it = key.as_deref().is_some_and(|key| is_same(given, key));
         if is_it {
             *key = None;
+            self.opened.notify_one();
         }
         is_it
     }
@@ -137,8 +145,13 @@ fn secret() -> Result<String, getrandom::Error> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
+/// Returns where a browser goes on: without the query, if a header cannot hold it.
 fn page(query: &str) -> String {
-    if query.is_empty() { "/".to_owned() } else { format!("/?{query}") }
+    if query.is_empty() || !query.bytes().all(|byte| byte.is_ascii_graphic()) {
+        "/".to_owned()
+    } else {
+        format!("/?{query}")
+    }
 }
 
 #[cfg(test)]
@@ -187,6 +200,16 @@ mod tests {
             again,
             "opened again by the same browser"
         );
+    }
+
+    #[test]
+    fn a_query_that_no_header_can_hold_leads_to_the_page_without_it() {
+        let access = Access::new(8470).expect("random numbers");
+        let way_in = access.url("q=\u{fc}").replace("http://127.0.0.1:8470", "");
+        let uri = Uri::from_maybe_shared(way_in.into_bytes()).expect("a path");
+        let verdict = access.decide(&Method::GET, &uri, &headers(&[("host", "127.0.0.1:8470")]));
+        let Verdict::Entered { cookie: Some(_), location } = verdict else { panic!("{verdict:?}") };
+        assert_eq!(location, "/");
     }
 
     #[test]

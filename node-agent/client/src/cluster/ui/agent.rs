@@ -2,9 +2,10 @@
 //! its lists instead.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-use portolan_report::chart::{Chart, MAX_ROWS, TrafficCounts};
+use portolan_report::chart::{Chart, TrafficCounts};
 use portolan_report::wire::AgentStatus;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -29,8 +30,10 @@ const OLDER_KINDS: &[&str] = &["Finding", "AgentStatus", "Loss"];
 const COLLECT: Duration = Duration::from_millis(20);
 /// Maximum number of findings that are collected.
 const MAX_COLLECTED: usize = 200;
-/// Time after which everything is read again: no event tells of declared ports and of the counts of callers.
-const REREAD: Duration = Duration::from_secs(120);
+/// Shortest time after which everything is read again: no event tells of declared ports and of the counts of callers.
+const REREAD: Duration = Duration::from_secs(100);
+/// The time is longer by less than this, so that not all nodes are read at the same moment.
+const SPREAD: Duration = Duration::from_secs(40);
 /// Minimum time between two readings of the lists of an older agent, and of a node whose answer is incomplete.
 const REREAD_SOON: Duration = Duration::from_secs(5);
 
@@ -61,6 +64,8 @@ pub(super) struct AgentDialogue {
     is_read: bool,
     /// True if changes may have been missed since the last reading.
     is_gap: bool,
+    /// Time between two readings of everything.
+    reread: Duration,
     /// When everything is read again.
     reread_at: Instant,
     /// News that came while findings were collected.
@@ -75,6 +80,7 @@ impl AgentDialogue {
     /// Begins a dialogue.
     pub(super) fn new(server: Server) -> Self {
         Self {
+            reread: reread(&server.to_string()),
             follower: Follower::without_list(server, KINDS, Vec::new(), MAX_EVENT),
             is_older: false,
             is_read: false,
@@ -108,7 +114,7 @@ impl AgentDialogue {
         let answer = Box::new(node_answer::read(self.follower.server()).await?);
         self.is_read = true;
         // Of a node that is not known in full, more is known soon.
-        let pause = if answer.incomplete.is_some() { REREAD_SOON } else { REREAD };
+        let pause = if answer.incomplete.is_some() { REREAD_SOON } else { self.reread };
         self.reread_at = Instant::now() + pause;
         let findings = std::mem::take(&mut self.findings);
         Ok(Told::Read { answer, findings, is_gap: std::mem::take(&mut self.is_gap) })
@@ -120,17 +126,17 @@ impl AgentDialogue {
             self.is_read = false;
             return Ok(None);
         }
-        let fingerprints: BTreeSet<String> = self.findings.iter().filter_map(fingerprint).collect();
+        let fingerprints: BTreeSet<String> = self.findings.iter().flat_map(fingerprints).collect();
         let pairs = [
             ("fingerprint", fingerprints.iter().cloned().collect::<Vec<_>>().join(",")),
             ("state", node_answer::STATES.to_owned()),
             ("declared", node_answer::DECLARED.to_string()),
         ];
         let path = with_query(node_answer::CHART, &pairs);
-        let mut chart: Box<Chart> =
-            request::get_within(self.follower.server(), &path, node_answer::MAX_ANSWER).await?;
+        let server = self.follower.server();
+        let chart = request::get_within(server, &path, node_answer::MAX_ANSWER).await?;
+        let mut chart = Box::new(node_answer::checked(server, chart)?);
         chart.rows.retain(|row| fingerprints.contains(&row.fingerprint));
-        chart.rows.truncate(MAX_ROWS);
         Ok(Some(Told::Rows { fingerprints, chart, findings: std::mem::take(&mut self.findings) }))
     }
 
@@ -209,9 +215,19 @@ impl AgentDialogue {
     }
 }
 
-fn fingerprint(finding: &Value) -> Option<String> {
+/// Returns the time between two readings of an agent. It differs between agents.
+fn reread(agent: &str) -> Duration {
+    let mut hasher = DefaultHasher::new();
+    agent.hash(&mut hasher);
+    let spread = u64::try_from(SPREAD.as_millis()).unwrap_or(u64::MAX);
+    REREAD + Duration::from_millis(hasher.finish().checked_rem(spread).unwrap_or_default())
+}
+
+/// Returns the fingerprint of a finding, and the one that it had before, whose row has a finding less.
+fn fingerprints(finding: &Value) -> impl Iterator<Item = String> {
     let of = |field: &str| finding.get(field).and_then(Value::as_str).filter(|text| !text.is_empty());
-    of("fingerprint").or_else(|| of("id")).map(str::to_owned)
+    let current = of("fingerprint").or_else(|| of("id"));
+    [current, of("formerFingerprint")].into_iter().flatten().map(str::to_owned)
 }
 
 impl Dialogue for AgentDialogue {
@@ -248,5 +264,17 @@ impl Dialogue for AgentDialogue {
 
     fn stream(&self) -> (&Server, &str) {
         (self.follower.server(), self.follower.path())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_are_not_all_read_again_at_the_same_moment() {
+        let times: BTreeSet<Duration> = (0..100).map(|node| reread(&format!("node-{node}"))).collect();
+        assert!(times.len() > 50, "{times:?}");
+        assert!(times.iter().all(|time| (REREAD..REREAD + SPREAD).contains(time)), "{times:?}");
     }
 }

@@ -9,25 +9,26 @@ use portolan_engine::model::finding_code::{FindingCode, Severity};
 use portolan_report::chart::{Chart, ChartRow, MissingNode};
 use portolan_report::chart_filter::{self, RowFilter};
 use portolan_report::chart_fold::narrow;
+use portolan_report::escape::terminal;
 use portolan_report::facts::Facts;
 use portolan_report::filter::Filter;
 use portolan_report::{chart_export, label_selector::Selector};
 use serde::Deserialize;
 
 use super::host::Host;
-use super::node::now;
-use super::node_answer::{CHART, DECLARED, STATES};
+use super::node::{now, set_node};
+use super::node_answer::{CHART, DECLARED, STATES, fit};
 use super::query::Pairs;
 use super::response::{Answer, Problem, json, whole};
-use crate::cluster::fleet::Question;
+use crate::cluster::fleet::{Answers, Question};
 use crate::query::url::with_query;
 
 /// Declared ports that are listed, where the request does not say how many.
 const DEFAULT_DECLARED: usize = 64;
 /// Filters that rows do not tell: only the agents know labels, all pods and all callers of a port.
-const OF_AGENTS: [&str; 3] = ["labels", "pod", "origin"];
+const AGENT_FILTERS: [&str; 3] = ["labels", "pod", "origin"];
 /// Filters that are equal for all rows of one fingerprint.
-const OF_PORTS: [&str; 3] = ["workload", "protocol", "port"];
+const PORT_FILTERS: [&str; 3] = ["workload", "protocol", "port"];
 
 /// Form of the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,21 +58,30 @@ pub(super) async fn answer(host: &Arc<Host>, pairs: &Pairs) -> Result<Answer, Pr
         Output::Json => json(&chart),
         Output::Csv => {
             let text = chart_export::csv(&chart.rows);
-            Ok(file("text/csv; charset=utf-8", "attachment; filename=\"portolan.csv\"", text, &chart))
+            Ok(file("text/csv; charset=utf-8", "csv", text, &chart))
         }
         Output::NdJson => {
             let text = chart_export::ndjson(&chart.rows);
             let text = text.map_err(|error| Problem::new(500, error.to_string()))?;
-            Ok(file("application/x-ndjson", "attachment; filename=\"portolan.ndjson\"", text, &chart))
+            Ok(file("application/x-ndjson", "ndjson", text, &chart))
         }
     }
 }
 
-/// Returns an answer that a browser stores as a file. Headers say how much is not in it.
-fn file(content_type: &'static str, disposition: &'static str, text: String, chart: &Chart) -> Answer {
+/// Returns an answer that a browser stores as a file. Its name says if rows are missing, and headers say how much is not in it.
+fn file(content_type: &'static str, extension: &'static str, text: String, chart: &Chart) -> Answer {
     let mut answer = whole(StatusCode::OK, content_type, text);
     let headers = answer.headers_mut();
+    let counted = chart.declared.iter().fold(0_u64, |sum, ports| sum.saturating_add(ports.ports));
+    let is_whole = chart.totals.unlisted == 0 && chart.missing.is_empty() && counted == 0;
+    let disposition = match (extension, is_whole) {
+        ("csv", true) => "attachment; filename=\"portolan.csv\"",
+        ("csv", false) => "attachment; filename=\"portolan-incomplete.csv\"",
+        (_, true) => "attachment; filename=\"portolan.ndjson\"",
+        (_, false) => "attachment; filename=\"portolan-incomplete.ndjson\"",
+    };
     headers.insert(CONTENT_DISPOSITION, HeaderValue::from_static(disposition));
+    headers.insert("portolan-counted-ports", HeaderValue::from(counted));
     headers.insert("portolan-unlisted-rows", HeaderValue::from(chart.totals.unlisted));
     headers.insert("portolan-missing-nodes", HeaderValue::from(chart.missing.len()));
     answer
@@ -89,12 +99,12 @@ impl ChartQuery {
         let time = Timestamp::now();
         for (name, value) in pairs {
             let wrong = |detail: String| Problem::bad_parameter(name, detail);
-            if let Some(known) = OF_AGENTS.iter().find(|known| *known == name) {
+            if let Some(known) = AGENT_FILTERS.iter().find(|known| *known == name) {
                 if *known == "labels" {
                     value.parse::<Selector>().map_err(|error| wrong(error.to_string()))?;
                 }
                 query.of_agents.push((known, value.clone()));
-            } else if OF_PORTS.contains(&name.as_str()) {
+            } else if PORT_FILTERS.contains(&name.as_str()) {
                 query.add_of_port(name, value).map_err(wrong)?;
             } else if chart_filter::PARAMETERS.contains(&name.as_str()) {
                 check_values(name, value).map_err(wrong)?;
@@ -135,7 +145,8 @@ impl ChartQuery {
             ("output", value) => return Err(format!("{value:?}: expected json, csv or ndjson")),
             _ => {
                 let known: Vec<&str> =
-                    [&chart_filter::PARAMETERS[..], &OF_PORTS, &OF_AGENTS, &["declared", "output"]].concat();
+                    [&chart_filter::PARAMETERS[..], &PORT_FILTERS, &AGENT_FILTERS, &["declared", "output"]]
+                        .concat();
                 return Err(format!("unknown parameter; expected one of {}", known.join(", ")));
             }
         }
@@ -157,11 +168,10 @@ impl ChartQuery {
         let (ports, namespaces) = (self.rows.fingerprints(), self.rows.namespaces());
         let is_narrow = !ports.is_empty() || !namespaces.is_empty() || self.port != Filter::default();
         let mut chart = if is_narrow {
-            shared.store.merged_where(|row| {
+            let ports = ports.iter().map(String::as_str).collect();
+            shared.store.merged_where(&ports, |row| {
                 let namespace = row.namespace.as_deref().unwrap_or_default();
-                (ports.is_empty() || ports.contains(&row.fingerprint))
-                    && (namespaces.is_empty()
-                        || namespaces.iter().any(|it| it.eq_ignore_ascii_case(namespace)))
+                (namespaces.is_empty() || namespaces.iter().any(|it| it.eq_ignore_ascii_case(namespace)))
                     && self.is_port(row)
             })
         } else {
@@ -181,23 +191,39 @@ impl ChartQuery {
         };
         let answers = fleet.ask(&Question::Object(with_query(CHART, &pairs))).await;
         let answers = answers.map_err(|error| Problem::new(502, error.to_string()))?;
-        let charts = answers.items.iter().map(Chart::deserialize).collect::<Result<Vec<_>, _>>();
-        let charts =
-            charts.map_err(|error| Problem::new(502, format!("an agent's answer is no chart: {error}")))?;
+        let (charts, unfit) = charts_of(&answers);
         let mut shared = host.shared();
         let directory = shared.store.directory();
         let mut chart = shared.store.finished(charts, &directory);
         let (time, known) = (now(), chart.missing.clone());
-        let missing = answers.missing.into_iter().filter(|new| known.iter().all(|old| old.node != new.node));
-        chart.missing.extend(missing.map(|missing| MissingNode {
-            node: missing.node,
-            reason: missing.reason,
+        let missing = answers.missing.into_iter().map(|missing| (missing.node, missing.reason));
+        let missing = missing.chain(unfit).filter(|new| known.iter().all(|old| old.node != new.0));
+        chart.missing.extend(missing.map(|(node, reason)| MissingNode {
+            node,
+            reason,
             since: time.clone(),
             pods: None,
         }));
         chart.as_of = as_of.unwrap_or_default();
         Ok(chart)
     }
+}
+
+/// Returns the agents' charts, each as that of its node, and the nodes whose answer is no chart, with the reason.
+fn charts_of(answers: &Answers) -> (Vec<Chart>, Vec<(String, String)>) {
+    let (mut charts, mut unfit) = (Vec::new(), Vec::new());
+    for (node, items) in answers.by_node() {
+        for item in items {
+            match Chart::deserialize(item).map_err(|error| error.to_string()).and_then(fit) {
+                Ok(mut chart) => {
+                    set_node(&mut chart, node);
+                    charts.push(chart);
+                }
+                Err(reason) => unfit.push((terminal(node), terminal(&reason))),
+            }
+        }
+    }
+    (charts, unfit)
 }
 
 /// Refuses values of which there are only few.

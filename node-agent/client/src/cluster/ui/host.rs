@@ -141,12 +141,10 @@ impl Host {
     /// Takes the pods of the nodes that told them.
     pub(super) fn set_pods(&self, answers: &Answers) {
         let mut shared = self.shared();
-        let pods: Vec<NodePod> =
-            answers.items.iter().filter_map(|item| NodePod::deserialize(item).ok()).collect();
-        for name in &answers.nodes {
-            let of_node = pods.iter().filter(|pod| pod.envelope.node == *name).cloned().collect();
+        for (name, items) in answers.by_node() {
+            let pods = items.iter().filter_map(|item| NodePod::deserialize(item).ok()).collect();
             if let Some(known) = shared.store.change(name) {
-                known.take_pods(of_node);
+                known.take_pods(pods);
             }
         }
         shared.store.forget_pods();

@@ -22,7 +22,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{Timestamp, Unit};
 use portolan_report::escape::terminal;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
@@ -69,9 +69,19 @@ pub(super) async fn ui(
     let mut following = Following { host, fleet, followed, hurry, is_away: false };
     tokio::select! {
         ended = following.run(messages, found, console) => ended?,
+        ended = first_end(&mut tasks) => return Err(ended),
         () = interrupt.next() => {}
     }
     Ok(Exit::Fine)
+}
+
+/// Waits for the end of one of the tasks, none of which ends by itself.
+async fn first_end(tasks: &mut JoinSet<()>) -> ClusterError {
+    let reason = match tasks.join_next().await {
+        Some(Err(error)) => error.to_string(),
+        Some(Ok(())) | None => "one of its tasks ended".to_owned(),
+    };
+    ClusterError::PageEnded(reason)
 }
 
 /// Listens on loopback, and makes the key of the page.
@@ -93,6 +103,16 @@ fn say(url: &str, agents: usize, no_browser: bool, console: &mut Console<'_>) ->
     if !no_browser && let Some(reason) = browser::open_url(url) {
         console.message(&format!("no browser was opened: {}", terminal(&reason)))?;
     }
+    Ok(())
+}
+
+/// Says when the key was spent: another user of the machine could have seen it among the arguments of the browser.
+fn say_opened(console: &mut Console<'_>) -> Result<(), ClusterError> {
+    let now = Timestamp::now();
+    let time = now.round(Unit::Second).unwrap_or(now);
+    console.message(&format!(
+        "the page was opened at {time}; if it was not you, end this command and start it again"
+    ))?;
     Ok(())
 }
 
@@ -118,8 +138,10 @@ impl Following {
     ) -> Result<(), ClusterError> {
         let mut ticks = interval(TELL_CHANGED);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let host = Arc::clone(&self.host);
         loop {
             tokio::select! {
+                () = host.access.opened() => say_opened(console)?,
                 Some(message) = messages.recv() => self.take(message),
                 Some(found) = found.recv() => self.take_found(found, console)?,
                 _ = ticks.tick() => self.host.tell_changed(),
@@ -177,5 +199,20 @@ impl Following {
         }
         self.host.set_fleet(fleet, &changed);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_that_panics_ends_the_command_with_the_reason() {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(std::future::pending());
+        tasks.spawn(async { panic!("a fault") });
+        let ended = first_end(&mut tasks).await;
+        assert!(ended.to_string().contains("a fault"), "{ended}");
+        assert_eq!(ended.exit(), Exit::Partial);
     }
 }

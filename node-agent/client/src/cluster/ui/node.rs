@@ -49,9 +49,13 @@ pub(super) struct Node {
     /// Its rows; `None` while its agent does not answer.
     chart: Option<Chart>,
     /// The counts of what the rows do not list, without rows.
-    rest: Chart,
+    counts: Chart,
     /// Places of the rows by fingerprint.
     places: HashMap<String, usize>,
+    /// Time of the chart, by the agent's clock: of the rows that were not read again since.
+    read_at: Option<Timestamp>,
+    /// Time of the rows that were read since, by fingerprint.
+    rows_read_at: HashMap<String, Timestamp>,
     /// Its live pods, also while its agent does not answer; `None` if they were never told.
     pods: Option<Vec<NodePod>>,
     lacks: Vec<String>,
@@ -75,8 +79,10 @@ impl Node {
             status: None,
             started_at: None,
             chart: None,
-            rest: Chart::default(),
+            counts: Chart::default(),
             places: HashMap::new(),
+            read_at: None,
+            rows_read_at: HashMap::new(),
             pods: None,
             lacks: Vec::new(),
         }
@@ -110,8 +116,12 @@ impl Node {
         self.started_at = self.started_at.take().filter(|time| !time.is_empty());
         self.status = Some(status);
         self.lacks = lacks;
-        self.pods = pods.or(self.pods.take());
-        self.own(&mut chart);
+        if let Some(pods) = pods {
+            self.take_pods(pods);
+        }
+        set_node(&mut chart, &self.name);
+        self.read_at = chart.time.parse().ok();
+        self.rows_read_at.clear();
         let differs = self.chart.as_ref().is_none_or(|before| has_other_rows(before, &chart));
         self.set_chart(Some(chart));
         differs
@@ -120,7 +130,12 @@ impl Node {
     /// Replaces the rows of these fingerprints.
     pub(super) fn take_rows(&mut self, fingerprints: &BTreeSet<String>, mut rows: Chart) {
         let Some(mut chart) = self.chart.take() else { return };
-        self.own(&mut rows);
+        set_node(&mut rows, &self.name);
+        if let Ok(time) = rows.time.parse() {
+            let read = rows.rows.iter().map(|row| (row.fingerprint.clone(), time));
+            self.rows_read_at.retain(|fingerprint, _| !fingerprints.contains(fingerprint));
+            self.rows_read_at.extend(read);
+        }
         // The totals of these are known already.
         (rows.totals.listeners, rows.totals.pods) = (0, 0);
         narrow(&mut chart, MAX_ROWS, |row| !fingerprints.contains(&row.fingerprint));
@@ -132,14 +147,20 @@ impl Node {
     /// Replaces the counts of rows. Returns the fingerprints of those that are known.
     pub(super) fn take_counts(&mut self, counts: TrafficCounts) -> Vec<String> {
         let Some(chart) = &mut self.chart else { return Vec::new() };
+        let counted_at: Option<Timestamp> = counts.time.parse().ok();
         roll(chart, &counts.time);
-        self.rest.time.clone_from(&chart.time);
+        self.counts.time.clone_from(&chart.time);
         let mut known = Vec::new();
         for item in counts.items {
             let Some(row) = self.places.get(&item.fingerprint).and_then(|place| chart.rows.get_mut(*place))
             else {
                 continue;
             };
+            // Counts that were on the way while the row was read are older than its own.
+            let read_at = self.rows_read_at.get(&item.fingerprint).or(self.read_at.as_ref());
+            if read_at.zip(counted_at.as_ref()).is_some_and(|(read, counted)| counted < read) {
+                continue;
+            }
             let before = calls(row);
             (row.attempts, row.connections) = (item.attempts, item.connections);
             (row.packets, row.bytes) = (item.packets, item.bytes);
@@ -161,23 +182,16 @@ impl Node {
         self.status = Some(status);
     }
 
-    /// Replaces the pods.
-    pub(super) fn take_pods(&mut self, pods: Vec<NodePod>) {
+    /// Replaces the pods. They are those of this node, whatever its agent calls it.
+    pub(super) fn take_pods(&mut self, mut pods: Vec<NodePod>) {
+        pods.iter_mut().for_each(|pod| pod.envelope.node.clone_from(&self.name));
         self.pods = Some(pods);
-    }
-
-    /// Names this node in the rows, whatever its agent calls it.
-    fn own(&self, chart: &mut Chart) {
-        for row in &mut chart.rows {
-            row.nodes = vec![self.name.clone()];
-            row.more_nodes = 0;
-        }
     }
 
     fn set_chart(&mut self, chart: Option<Chart>) {
         self.chart = chart;
-        self.rest = self.chart.clone().unwrap_or_default();
-        narrow(&mut self.rest, 0, |_| false);
+        self.counts = self.chart.clone().unwrap_or_default();
+        narrow(&mut self.counts, 0, |_| false);
         let rows = self.chart.iter().flat_map(|chart| &chart.rows).enumerate();
         self.places = rows.map(|(place, row)| (row.fingerprint.clone(), place)).collect();
     }
@@ -187,12 +201,24 @@ impl Node {
         self.chart.as_ref()
     }
 
-    /// Returns the rows for which `keep` is true, and the counts of what rows do not list, as two charts. Other rows are not copied.
-    pub(super) fn part(&self, keep: impl Fn(&ChartRow) -> bool) -> Option<[Chart; 2]> {
-        let rows = self.chart.as_ref()?.rows.iter().filter(|row| keep(row)).cloned().collect();
-        let rest = self.rest.clone();
-        let (time, cluster, started_at) = (rest.time.clone(), rest.cluster.clone(), rest.started_at.clone());
-        Some([Chart { time, cluster, started_at, rows, ..Chart::default() }, rest])
+    /// Returns the rows with one of these fingerprints, or all if there are none, for which `keep` is true; and the counts of what
+    /// rows do not list. As two charts. Other rows are not copied.
+    pub(super) fn rows_where(
+        &self,
+        fingerprints: &BTreeSet<&str>,
+        keep: impl Fn(&ChartRow) -> bool,
+    ) -> Option<[Chart; 2]> {
+        let chart = self.chart.as_ref()?;
+        let rows = if fingerprints.is_empty() {
+            chart.rows.iter().filter(|row| keep(row)).cloned().collect()
+        } else {
+            let named = fingerprints.iter().filter_map(|fingerprint| self.row(fingerprint));
+            named.filter(|row| keep(row)).cloned().collect()
+        };
+        let counts = self.counts.clone();
+        let (time, cluster, started_at) =
+            (counts.time.clone(), counts.cluster.clone(), counts.started_at.clone());
+        Some([Chart { time, cluster, started_at, rows, ..Chart::default() }, counts])
     }
 
     /// Returns the row with this fingerprint.
@@ -236,6 +262,14 @@ impl Node {
                 .unwrap_or_default(),
             lacks: self.lacks.clone(),
         }
+    }
+}
+
+/// Names a node in the rows of its agent, whatever the agent calls it.
+pub(super) fn set_node(chart: &mut Chart, node: &str) {
+    for row in &mut chart.rows {
+        row.nodes = vec![node.to_owned()];
+        row.more_nodes = 0;
     }
 }
 
@@ -341,7 +375,11 @@ mod tests {
     #[test]
     fn a_part_counts_its_own_rows_and_the_ports_and_pods_of_the_node() {
         let node = node(vec![row("a", 1), row("b", 2)]);
-        let parts = node.part(|row| row.fingerprint == "b").expect("known");
+        let named = ["b", "unknown"].into();
+        let parts = node.rows_where(&named, |_| true).expect("known");
+        let others = node.rows_where(&BTreeSet::new(), |row| row.fingerprint == "b");
+        assert_eq!(others.as_ref(), Some(&parts));
+        assert!(node.rows_where(&named, |_| false).is_some_and(|[rows, _]| rows.rows.is_empty()));
         let merged = merge(parts.into(), MAX_ROWS);
         assert_eq!((merged.rows.len(), merged.totals.findings), (1, 1));
         assert_eq!(merged.totals.open, [("high".to_owned(), 1)].into());
@@ -361,6 +399,38 @@ mod tests {
         assert_eq!(node.take_counts(TrafficCounts { time, items, ..TrafficCounts::default() }), ["a"]);
         let row = node.row("a").expect("a row");
         assert_eq!((row.connections, row.minutes.as_slice()), (6, &[1, 2, 0, 5][..]));
+    }
+
+    #[test]
+    fn counts_older_than_the_row_are_left_out() {
+        let mut node = node(vec![row("a", 9), row("b", 9)]);
+        node.read_at = "2026-03-04T12:00:30Z".parse().ok();
+        let take = |node: &mut Node, time: &str| {
+            let of = |fingerprint: &str| RowCounts {
+                fingerprint: fingerprint.to_owned(),
+                connections: 3,
+                ..RowCounts::default()
+            };
+            let (time, items) = (time.to_owned(), vec![of("a"), of("b")]);
+            node.take_counts(TrafficCounts { time, items, ..TrafficCounts::default() })
+        };
+        assert!(take(&mut node, "2026-03-04T12:00:29.9Z").is_empty());
+        assert_eq!(node.row("a").map(|row| row.connections), Some(9));
+        let later = Chart { time: "2026-03-04T12:00:40Z".to_owned(), ..chart(vec![row("a", 10)]) };
+        node.take_rows(&["a".to_owned()].into(), later);
+        assert_eq!(take(&mut node, "2026-03-04T12:00:35Z"), ["b"], "the other row was not read since");
+        assert_eq!(take(&mut node, "2026-03-04T12:00:41Z"), ["a", "b"]);
+    }
+
+    #[test]
+    fn pods_are_those_of_the_node_whatever_its_agent_calls_it() {
+        let pod = serde_json::from_value(serde_json::json!({
+            "schema": "portolan/v1", "node": "host-7", "time": "", "addresses": [], "labels": {},
+            "pod": {"namespace": "a", "name": "b", "uid": "c", "hostNetwork": true, "workload": null},
+        }));
+        let mut node = node(Vec::new());
+        node.take_pods(vec![pod.expect("a pod")]);
+        assert_eq!(node.pods().iter().map(|pod| pod.envelope.node.as_str()).collect::<Vec<_>>(), ["node-1"]);
     }
 
     #[test]

@@ -18,6 +18,7 @@ use super::access::Verdict;
 use super::host::Host;
 use super::response::{Answer, Problem, whole};
 use super::routes;
+use crate::write_timeout::WriteTimeout;
 
 /// Maximum number of connections. A browser opens six.
 const MAX_CONNECTIONS: usize = 64;
@@ -27,6 +28,11 @@ const MAX_HEADER_BYTES: usize = 16 * 1024;
 const MAX_HEADERS: usize = 64;
 /// Time after which a client that sends no headers is disconnected.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Time after which a client that reads nothing of its answer is disconnected.
+const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time for which a client may read one answer, after which it is disconnected.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Serves until it is dropped.
 pub(super) async fn serve(listener: TcpListener, host: Arc<Host>) {
@@ -54,6 +60,7 @@ async fn serve_connection(stream: TcpStream, host: Arc<Host>) {
         let host = Arc::clone(&host);
         async move { Ok::<_, Infallible>(answer(request, &host).await) }
     });
+    let stream = WriteTimeout::new(stream, STALL_TIMEOUT, ANSWER_TIMEOUT);
     // Errors here are the client's: a malformed request, or a closed connection.
     let _ = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -26,6 +26,8 @@ pub(super) struct Store {
     version: u64,
     /// Number of the change in which the counts of a row changed last.
     versions: HashMap<String, u64>,
+    /// Number of versions beyond which those of rows that are gone are forgotten.
+    most_versions: usize,
 }
 
 /// The pods of all nodes.
@@ -73,12 +75,12 @@ impl Store {
         for fingerprint in fingerprints {
             self.versions.insert(fingerprint, self.version);
         }
-        if self.versions.len() > 8 * MAX_ROWS {
-            // Rows that are gone: whoever follows reads the others again.
-            let known: BTreeSet<&str> = self.rows().map(|row| row.fingerprint.as_str()).collect();
-            let gone = |fingerprint: &String| known.contains(fingerprint.as_str());
-            let versions = self.versions.iter().filter(|(fingerprint, _)| gone(fingerprint));
-            self.versions = versions.map(|(fingerprint, version)| (fingerprint.clone(), *version)).collect();
+        if self.versions.len() > self.most_versions.max(8 * MAX_ROWS) {
+            let mut versions = std::mem::take(&mut self.versions);
+            versions.retain(|fingerprint, _| self.nodes.values().any(|node| node.row(fingerprint).is_some()));
+            // If all of them are those of rows, the next look is worth its time only when there are many more.
+            self.most_versions = 2 * versions.len();
+            self.versions = versions;
         }
     }
 
@@ -114,10 +116,16 @@ impl Store {
         made
     }
 
-    /// Merges the rows for which `keep` is true. It must only look at what the rows of one fingerprint have in common.
-    pub(super) fn merged_where(&mut self, keep: impl Fn(&ChartRow) -> bool) -> Chart {
+    /// Merges the rows with one of these fingerprints, or all if there are none, for which `keep` is true. It must only look at what
+    /// the rows of one fingerprint have in common.
+    pub(super) fn merged_where(
+        &mut self,
+        fingerprints: &BTreeSet<&str>,
+        keep: impl Fn(&ChartRow) -> bool,
+    ) -> Chart {
         let directory = self.directory();
-        let charts = self.nodes.values().filter_map(|node| node.part(&keep)).flatten().collect();
+        let of_nodes = self.nodes.values().filter_map(|node| node.rows_where(fingerprints, &keep));
+        let charts = of_nodes.flatten().collect();
         self.finished(charts, &directory)
     }
 
@@ -202,6 +210,15 @@ fn add<'a>(sums: &mut BTreeMap<&'a str, RowCounts>, row: &'a ChartRow) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn versions_of_rows_that_are_gone_are_forgotten() {
+        let mut store = Store::default();
+        store.note_counts((0..8 * MAX_ROWS).map(|number| number.to_string()).collect());
+        assert_eq!(store.versions.len(), 8 * MAX_ROWS);
+        store.note_counts(vec!["one more".to_owned()]);
+        assert_eq!((store.versions.len(), store.most_versions), (0, 0));
+    }
 
     #[test]
     fn without_agents_nothing_is_shown_as_whole() {

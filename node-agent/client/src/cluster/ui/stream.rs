@@ -89,7 +89,7 @@ async fn follow(
     let mut alive_at = Instant::now() + KEEP_ALIVE;
     loop {
         growth.mark_unchanged();
-        next = read(&host, next, &wanted, &mut text);
+        next = write_events(&host.shared().events, next, &wanted, &mut text);
         if let Some(traffic) = &mut traffic {
             traffic.write(&host, &mut text);
         }
@@ -123,18 +123,24 @@ fn beginning(host: &Host, last: Option<&str>) -> (String, u64) {
     (text, next)
 }
 
-/// Appends the events from a number on. Returns the number to read next.
-fn read(host: &Host, next: u64, wanted: &Wanted, text: &mut String) -> u64 {
-    let shared = host.shared();
-    let batch = shared.events.read(next, BATCH);
-    if batch.missed > 0 {
-        let _ = write!(text, "event: lost\ndata: {{\"missed\":{}}}\n\n", batch.missed);
+/// Appends the events from a number on: some of them, or none if there is none that is wanted. Returns the number to read next.
+fn write_events(events: &Events, mut next: u64, wanted: &Wanted, text: &mut String) -> u64 {
+    loop {
+        let batch = events.read(next, BATCH);
+        if batch.missed > 0 {
+            let _ = write!(text, "event: lost\ndata: {{\"missed\":{}}}\n\n", batch.missed);
+        }
+        for Event { number, kind, data } in batch.events.iter().filter(|event| wanted.has(event.kind.name()))
+        {
+            let (id, json) = (events.id(*number), String::from_utf8_lossy(data));
+            let _ = write!(text, "id: {id}\nevent: {}\ndata: {json}\n\n", kind.name());
+        }
+        next = batch.next;
+        // After a batch of other kinds there may be wanted ones, for which nobody would wake the follower.
+        if !text.is_empty() || next >= events.next() {
+            return next;
+        }
     }
-    for Event { number, kind, data } in batch.events.iter().filter(|event| wanted.has(event.kind.name())) {
-        let (id, json) = (shared.events.id(*number), String::from_utf8_lossy(data));
-        let _ = write!(text, "id: {id}\nevent: {}\ndata: {json}\n\n", kind.name());
-    }
-    batch.next
 }
 
 /// Returns an id without data: where a follower goes on, also if it was sent nothing since.
@@ -167,5 +173,23 @@ impl Traffic {
         if let Some(json) = counts.and_then(|counts| serde_json::to_string(&counts).ok()) {
             let _ = write!(text, "event: Traffic\ndata: {json}\n\n");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::events::Kind;
+    use super::*;
+
+    #[test]
+    fn a_wanted_event_behind_many_others_is_sent_at_once() {
+        let mut events = Events::new(1);
+        for _ in 0..3 {
+            events.push(Kind::Finding, Bytes::from(vec![b'x'; BATCH]));
+        }
+        events.push(Kind::Agent, Bytes::from_static(b"{}"));
+        let mut text = String::new();
+        let next = write_events(&events, 0, &Wanted(vec!["Agent".to_owned()]), &mut text);
+        assert_eq!((next, text.as_str()), (4, "id: 1-3\nevent: Agent\ndata: {}\n\n"));
     }
 }
