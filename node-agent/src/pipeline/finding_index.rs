@@ -108,13 +108,25 @@ pub fn number(fingerprint: &str) -> Option<u128> {
 }
 
 impl FindingIndex {
-    /// Notes a report of a finding, with its fingerprint.
-    pub fn note(&mut self, finding: &Finding, fingerprint: &str, now: BootTime, minute: i64) {
-        let (Some(id), Some(fingerprint)) = (parse(&finding.id), number(fingerprint)) else { return };
+    /// Notes a report of a finding, with its fingerprint. Returns the fingerprint of the report before, if it was another.
+    pub fn note(
+        &mut self,
+        finding: &Finding,
+        fingerprint: &str,
+        now: BootTime,
+        minute: i64,
+    ) -> Option<String> {
+        let (id, fingerprint) = (parse(&finding.id)?, number(fingerprint)?);
+        let former = self.entries.get(&id).map(|entry| entry.fingerprint);
         if finding.state == FindingState::Resolved {
             self.forget(id);
-            return;
+        } else {
+            self.keep(id, fingerprint, finding, now, minute);
         }
+        former.filter(|former| *former != fingerprint).map(|former| format!("{former:032x}"))
+    }
+
+    fn keep(&mut self, id: u64, fingerprint: u128, finding: &Finding, now: BootTime, minute: i64) {
         let entry = self.entries.entry(id).or_insert(Entry { fingerprint, minutes: None, is_waiting: false });
         entry.fingerprint = fingerprint;
         let Some(protocol) = finding.protocol.filter(|_| finding.listener.is_some()) else { return };
