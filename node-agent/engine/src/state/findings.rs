@@ -262,7 +262,7 @@ mod tests {
     fn a_code_that_changes_back_before_it_is_reported_is_no_change() {
         let mut findings = Findings::default();
         let port = PortId { netns: NetnsId(1), protocol: Protocol::Tcp, port: NonZeroU16::MIN };
-        let mut raise = |findings: &mut Findings, code| {
+        let raise = |findings: &mut Findings, code| {
             findings.raise(1, Subject::Port(port), says(code), BootTime(1));
         };
         let (one, other) = (FindingCode::UndeclaredReachable, FindingCode::UndeclaredActive);
