@@ -44,6 +44,13 @@ impl Amiss {
         }
     }
 
+    /// Returns the hooks and sources, and what is full, as an agent's summary has them; not the losses, which it counts itself.
+    #[must_use]
+    pub fn in_words(self) -> Vec<String> {
+        let full = self.full.into_iter().map(|what| format!("full: {what}"));
+        self.hooks.into_iter().chain(self.sources).chain(full).collect()
+    }
+
     /// Returns true if nothing is amiss.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -142,7 +149,7 @@ mod tests {
         bad.sources[0].state = "down".to_owned();
         bad.lost.insert("ring-full".to_owned(), 7);
         bad.limits.insert("listeners".to_owned(), Limit { used: 10, max: 10 });
-        let text = of_all(&[status("a"), bad], &[("m".to_owned(), "is Pending".to_owned())]);
+        let text = of_all(&[status("a"), bad.clone()], &[("m".to_owned(), "is Pending".to_owned())]);
         let nodes: Vec<&str> = text.lines().filter_map(|line| line.split(' ').next()).collect();
         assert_eq!(nodes, ["NODE", "m", "z-bad", "a"]);
         let expected =
@@ -150,6 +157,7 @@ mod tests {
         assert!(text.contains(expected), "{text}");
         assert!(text.contains("no full answer: is Pending"), "{text}");
         assert!(Amiss::of(&status("a")).is_empty());
+        assert_eq!(Amiss::of(&bad).in_words().last().map(String::as_str), Some("full: listeners 10 of 10"));
     }
 
     #[test]

@@ -127,7 +127,8 @@ pub struct ChartRow {
     /// Callers, the busiest first; at most [`MAX_LISTED`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub callers: Vec<ChartCaller>,
-    /// Number of known callers that are not listed; absent if 0.
+    /// Number of known callers that are not listed; absent if 0. A sum over nodes: a caller that several of them leave out counts
+    /// several times.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub more_callers: u64,
     /// True if there were callers that are not known any more; absent if false.
@@ -137,6 +138,24 @@ pub struct ChartRow {
     /// are left out, and so is a port that no minute counts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub minutes: Vec<u32>,
+    /// The port as it is served now, without a finding; only in a row of resolved findings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub served: Option<Box<Self>>,
+}
+
+impl ChartRow {
+    /// Returns the row, and the port that is served beside it.
+    pub fn parts(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(self.served.as_deref())
+    }
+
+    /// Changes the row, and the port that is served beside it.
+    pub fn for_each_part(&mut self, mut change: impl FnMut(&mut Self)) {
+        change(self);
+        if let Some(served) = self.served.as_deref_mut() {
+            change(served);
+        }
+    }
 }
 
 /// Who calls a row's port: a workload, or an address.

@@ -1,6 +1,6 @@
 //! Rows of a chart as files: comma-separated values (RFC 4180) for spreadsheets, and one JSON object a line.
 
-use crate::chart::{ChartCaller, ChartRow};
+use crate::chart::{Chart, ChartCaller, ChartRow};
 use crate::escape::{json_text, terminal};
 use crate::wire::Workload;
 
@@ -37,13 +37,27 @@ pub const COLUMNS: [&str; 29] = [
     "fingerprint",
 ];
 
-/// Returns rows as comma-separated values with a line of names. Lines end with CRLF. Pods choose some of the texts, so a cell
+/// Returns the name of a chart's file with this extension. It says whether the file is incomplete: [`csv`] and [`ndjson`] have
+/// only rows, and neither those that the chart leaves out, nor ports that it only counts, nor those of missing nodes.
+#[must_use]
+pub fn file_name(chart: &Chart, extension: &str) -> String {
+    let is_whole = chart.totals.unlisted == 0 && chart.missing.is_empty() && counted_ports(chart) == 0;
+    format!("portolan{}.{extension}", if is_whole { "" } else { "-incomplete" })
+}
+
+/// Returns the number of declared ports that a chart only counts.
+#[must_use]
+pub fn counted_ports(chart: &Chart) -> u64 {
+    chart.declared.iter().fold(0, |sum, ports| sum.saturating_add(ports.ports))
+}
+
+/// Returns rows as comma-separated values with a line of names. A port that is served beside resolved findings has its own line. Lines end with CRLF. Pods choose some of the texts, so a cell
 /// that a spreadsheet would take for a formula begins with an apostrophe.
 #[must_use]
 pub fn csv(rows: &[ChartRow]) -> String {
     let mut text = COLUMNS.join(",");
     text.push_str("\r\n");
-    for row in rows {
+    for row in rows.iter().flat_map(ChartRow::parts) {
         let line: Vec<String> = cells(row).iter().map(|value| cell(value)).collect();
         text.push_str(&line.join(","));
         text.push_str("\r\n");
@@ -138,6 +152,36 @@ fn cell(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chart::{DeclaredPorts, MissingNode};
+
+    #[test]
+    fn the_name_of_a_file_says_that_something_is_missing() {
+        let counted = DeclaredPorts { ports: 3, ..DeclaredPorts::default() };
+        let mut chart = Chart { declared: vec![counted], ..Chart::default() };
+        assert_eq!(
+            (file_name(&chart, "csv").as_str(), counted_ports(&chart)),
+            ("portolan-incomplete.csv", 3)
+        );
+        chart.declared.clear();
+        assert_eq!(file_name(&chart, "csv"), "portolan.csv");
+        chart.totals.unlisted = 1;
+        assert_eq!(file_name(&chart, "csv"), "portolan-incomplete.csv");
+        chart.totals.unlisted = 0;
+        chart.missing.push(MissingNode::default());
+        assert_eq!(file_name(&chart, "ndjson"), "portolan-incomplete.ndjson");
+    }
+
+    #[test]
+    fn a_port_that_is_served_beside_resolved_findings_has_its_own_line() {
+        let served = ChartRow { state: "open".to_owned(), ..ChartRow::default() };
+        let row = ChartRow {
+            state: "resolved".to_owned(),
+            code: Some("undeclared-active".to_owned()),
+            served: Some(Box::new(served)),
+            ..ChartRow::default()
+        };
+        assert_eq!(csv(&[row]).lines().count(), 3);
+    }
 
     fn row() -> ChartRow {
         ChartRow {

@@ -3,7 +3,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::chart::{ChartCaller, ChartRow};
+use crate::chart::{ChartCaller, ChartRow, DeclaredPorts};
 use crate::wire::Workload;
 
 /// Maximum number of values of one parameter.
@@ -147,14 +147,33 @@ impl RowFilter {
             && self.namespaces.let_through(|value| namespace.is_some_and(|it| it.eq_ignore_ascii_case(value)))
             && self.callers.let_through(|value| is_called_by(row, value))
             && self.since.is_none_or(|since| changed_at(row).is_some_and(|at| at >= since))
-            && self.has_words(row)
+            && self.has_words(|| text(row))
     }
 
-    fn has_words(&self, row: &ChartRow) -> bool {
+    /// Returns true if declared ports that are only counted can match. Namespace, workload and one pod are all that is known of
+    /// them; they have neither a finding nor listed callers.
+    #[must_use]
+    pub fn lets_through_declared(&self, ports: &DeclaredPorts) -> bool {
+        let is_of_findings = !self.severities.is_empty() || !self.codes.is_empty();
+        let is_of_rows =
+            !self.fingerprints.is_empty() || self.since.is_some() || !self.callers.include.is_empty();
+        let namespace = ports.namespace.as_deref();
+        !is_of_findings
+            && !is_of_rows
+            && among(&self.states, Some("open"))
+            && self.namespaces.let_through(|value| namespace.is_some_and(|it| it.eq_ignore_ascii_case(value)))
+            && self.has_words(|| {
+                let owner = owner(namespace, ports.workload.as_ref(), None);
+                let parts: Vec<String> = [owner, ports.pod.clone()].into_iter().flatten().collect();
+                parts.join("\n").to_lowercase()
+            })
+    }
+
+    fn has_words(&self, text: impl FnOnce() -> String) -> bool {
         if self.words.is_empty() && self.absent_words.is_empty() {
             return true;
         }
-        let text = text(row);
+        let text = text();
         self.words.iter().all(|word| text.contains(word.as_str()))
             && !self.absent_words.iter().any(|word| text.contains(word.as_str()))
     }
@@ -310,6 +329,38 @@ mod tests {
                 .collect();
             assert_eq!(matching, case.matching, "{}", case.name);
         }
+    }
+
+    #[test]
+    fn counted_ports_match_by_namespace_and_words_and_never_where_a_finding_or_a_caller_is_asked_for() {
+        let workload = Workload { kind: "Deployment".to_owned(), name: "web".to_owned() };
+        let ports = DeclaredPorts {
+            namespace: Some("shop".to_owned()),
+            workload: Some(workload),
+            pod: Some("web-1".to_owned()),
+            ports: 3,
+            connections: 0,
+        };
+        for (name, value, matches) in [
+            ("namespace", "Shop", true),
+            ("namespace", "-shop", false),
+            ("namespace", "other", false),
+            ("q", "shop/web -redis", true),
+            ("q", "redis", false),
+            ("state", "open,resolved", true),
+            ("state", "resolved", false),
+            ("severity", "high", false),
+            ("code", "undeclared-active", false),
+            ("since", "24h", false),
+            ("caller", "outside", false),
+            ("caller", "-outside", true),
+            ("fingerprint", "a", false),
+        ] {
+            let mut filter = RowFilter::default();
+            filter.add(name, value, now()).expect(value);
+            assert_eq!(filter.lets_through_declared(&ports), matches, "{name}={value}");
+        }
+        assert!(RowFilter::default().lets_through_declared(&ports));
     }
 
     #[test]

@@ -89,5 +89,6 @@ pub(crate) fn finding(port: u16, severity: &str, process: &str) -> Finding {
         suppressed_by: None,
         changed_at: None,
         previous_code: None,
+        former_fingerprint: None,
     }
 }

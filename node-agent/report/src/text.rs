@@ -156,6 +156,7 @@ mod tests {
             suppressed_by: None,
             changed_at: None,
             previous_code: None,
+            former_fingerprint: None,
         })
     }
 

@@ -96,6 +96,10 @@ pub struct Finding {
     /// Code before the last change of the code; absent if there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous_code: Option<String>,
+    /// Fingerprint in the object before this one, if it was another: the workload or the only container became known. Only in
+    /// reports of changes; absent in lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub former_fingerprint: Option<String>,
 }
 
 /// A port on which one or more sockets listen in a network namespace.

@@ -1,6 +1,6 @@
 //! What the pipeline keeps of each finding beside the engine: its fingerprint, and the calls of its port per minute.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use portolan_engine::Engine;
@@ -39,7 +39,10 @@ struct Entry {
 /// Calls of a port in the last minutes: connections, or packets of UDP.
 #[derive(Debug)]
 struct Minutes {
-    counts: [Count; MINUTES],
+    /// Those of the minutes before the last one.
+    counts: [Count; MINUTES - 1],
+    /// Those of the last minute so far, exact: they are counted in many parts.
+    running: u32,
     /// Number of the last minute since 1970.
     last: i64,
     /// Total at the last sample.
@@ -68,29 +71,40 @@ impl Count {
 }
 
 impl Minutes {
+    /// Starts at a minute, with this total at the last sample.
+    const fn new(minute: i64, total: u64) -> Self {
+        Self { counts: [Count(0); MINUTES - 1], running: 0, last: minute, total }
+    }
+
     /// Moves the last minute on. A clock that is set back keeps what was counted, as of the new minute.
     fn move_on(&mut self, minute: i64) {
         let passed = usize::try_from(minute.saturating_sub(self.last)).unwrap_or(0).min(MINUTES);
-        self.counts.rotate_left(passed);
-        for count in self.counts.iter_mut().rev().take(passed) {
+        self.last = minute;
+        if passed == 0 {
+            return;
+        }
+        let over = passed.min(self.counts.len());
+        self.counts.rotate_left(over);
+        for count in self.counts.iter_mut().rev().take(over) {
             *count = Count::default();
         }
-        self.last = minute;
+        let ended = Count::new(std::mem::take(&mut self.running).into());
+        if let Some(count) = self.counts.iter_mut().rev().nth(passed - 1) {
+            *count = ended;
+        }
     }
 
     fn add(&mut self, minute: i64, total: u64) {
         self.move_on(minute);
         let new = total.saturating_sub(self.total);
         self.total = total;
-        if let Some(last) = self.counts.last_mut() {
-            *last = Count::new(u64::from(last.get()).saturating_add(new));
-        }
+        self.running = self.running.saturating_add(u32::try_from(new).unwrap_or(u32::MAX));
     }
 
     /// Returns the counts up to a minute that is not before the last sample; empty if there are none.
     fn until(&self, minute: i64) -> Vec<u32> {
         let passed = usize::try_from(minute.saturating_sub(self.last)).unwrap_or(0).min(MINUTES);
-        let counts = self.counts.iter().skip(passed).map(|count| count.get());
+        let counts = self.counts.iter().map(|count| count.get()).chain([self.running]).skip(passed);
         let counts: Vec<u32> = counts.chain(std::iter::repeat_n(0, passed)).collect();
         if counts.iter().all(|count| *count == 0) { Vec::new() } else { counts }
     }
@@ -108,13 +122,25 @@ pub fn number(fingerprint: &str) -> Option<u128> {
 }
 
 impl FindingIndex {
-    /// Notes a report of a finding, with its fingerprint.
-    pub fn note(&mut self, finding: &Finding, fingerprint: &str, now: BootTime, minute: i64) {
-        let (Some(id), Some(fingerprint)) = (parse(&finding.id), number(fingerprint)) else { return };
+    /// Notes a report of a finding, with its fingerprint. Returns the fingerprint of the report before, if it was another.
+    pub fn note(
+        &mut self,
+        finding: &Finding,
+        fingerprint: &str,
+        now: BootTime,
+        minute: i64,
+    ) -> Option<String> {
+        let (id, fingerprint) = (parse(&finding.id)?, number(fingerprint)?);
+        let former = self.entries.get(&id).map(|entry| entry.fingerprint);
         if finding.state == FindingState::Resolved {
             self.forget(id);
-            return;
+        } else {
+            self.keep(id, fingerprint, finding, now, minute);
         }
+        former.filter(|former| *former != fingerprint).map(|former| format!("{former:032x}"))
+    }
+
+    fn keep(&mut self, id: u64, fingerprint: u128, finding: &Finding, now: BootTime, minute: i64) {
         let entry = self.entries.entry(id).or_insert(Entry { fingerprint, minutes: None, is_waiting: false });
         entry.fingerprint = fingerprint;
         let Some(protocol) = finding.protocol.filter(|_| finding.listener.is_some()) else { return };
@@ -131,7 +157,7 @@ impl FindingIndex {
         // The call that opened the finding belongs to its first minute. Of older calls the minute is unknown.
         let is_young = finding.traffic.since.is_some_and(|since| now.since(since) <= FIRST_MINUTE);
         let before = if is_young { 0 } else { total };
-        let mut minutes = Minutes { counts: [Count::default(); MINUTES], last: minute, total: before };
+        let mut minutes = Minutes::new(minute, before);
         minutes.add(minute, total);
         entry.minutes = Some(Box::new(minutes));
     }
@@ -152,10 +178,13 @@ impl FindingIndex {
         }
     }
 
-    /// Returns the minutes of each port with calls, with its fingerprint. They end with `minute`.
+    /// Returns the minutes of each port with calls, with its fingerprint; of `wanted` only, if it is given. They end with
+    /// `minute`.
     #[must_use]
-    pub fn minutes(&self, minute: i64) -> Vec<(u128, Vec<u32>)> {
-        let all = self.entries.values().filter_map(|entry| {
+    pub fn minutes(&self, minute: i64, wanted: Option<&BTreeSet<u128>>) -> Vec<(u128, Vec<u32>)> {
+        let of = self.entries.values();
+        let of = of.filter(|entry| wanted.is_none_or(|wanted| wanted.contains(&entry.fingerprint)));
+        let all = of.filter_map(|entry| {
             let minutes = entry.minutes.as_ref()?.until(minute);
             (!minutes.is_empty()).then_some((entry.fingerprint, minutes))
         });
@@ -164,16 +193,17 @@ impl FindingIndex {
 
     /// Returns the ids of the findings with one of these fingerprints, in their order.
     #[must_use]
-    pub fn ids(&self, fingerprints: &[u128]) -> Vec<u64> {
+    pub fn ids(&self, fingerprints: &BTreeSet<u128>) -> Vec<u64> {
         let wanted = self.entries.iter().filter(|(_, entry)| fingerprints.contains(&entry.fingerprint));
         wanted.map(|(id, _)| *id).collect()
     }
 
-    /// Returns what the ports with traffic count now, by fingerprint. Those without minutes are left out.
+    /// Returns what the ports with traffic count now, by fingerprint, also of those without minutes: the sum replaces that of
+    /// the whole row.
     #[must_use]
     pub fn counts(&self, engine: &Engine) -> Vec<PortCounts> {
         let mut counts: BTreeMap<u128, PortCounts> = BTreeMap::new();
-        for (id, entry) in self.entries.iter().filter(|(_, entry)| entry.minutes.is_some()) {
+        for (id, entry) in &self.entries {
             let Some((_, traffic)) = engine.finding_traffic(*id) else { continue };
             let Some(last_seen) = traffic.last_seen else { continue };
             let empty = PortCounts { fingerprint: entry.fingerprint, ..PortCounts::default() };
@@ -185,6 +215,12 @@ impl FindingIndex {
             sum.last_seen = sum.last_seen.max(last_seen);
         }
         counts.into_values().collect()
+    }
+
+    /// Leaves no room for the minutes of more ports.
+    #[cfg(test)]
+    pub(super) const fn fill(&mut self) {
+        self.counted = MAX_PORTS;
     }
 
     /// Returns the number of ports whose minutes are or would be counted. Above [`MAX_PORTS`], the others are not counted.
@@ -199,7 +235,7 @@ mod tests {
     use super::*;
 
     fn minutes() -> Minutes {
-        Minutes { counts: [Count::default(); MINUTES], last: 100, total: 0 }
+        Minutes::new(100, 0)
     }
 
     #[test]
@@ -223,6 +259,28 @@ mod tests {
         assert_eq!(minutes.until(102)[MINUTES - 3..], [7, 0, 3]);
         assert_eq!(minutes.until(103)[MINUTES - 3..], [0, 3, 0]);
         assert_eq!(minutes.until(102).len(), MINUTES);
+    }
+
+    #[test]
+    fn many_samples_of_one_minute_are_no_less_exact_than_one() {
+        let mut minutes = minutes();
+        for total in (0..=1_200_000).step_by(100_001) {
+            minutes.add(100, total);
+        }
+        assert_eq!(minutes.until(100)[MINUTES - 1..], [1_100_011]);
+        minutes.add(101, 1_100_012);
+        let kept = Count::new(1_100_011).get();
+        assert_eq!(minutes.until(101)[MINUTES - 2..], [kept, 1]);
+    }
+
+    #[test]
+    fn a_minute_of_an_hour_ago_is_over() {
+        let mut minutes = minutes();
+        minutes.add(100, 5);
+        minutes.add(100 + MINUTES as i64 - 1, 6);
+        assert_eq!(minutes.until(100 + MINUTES as i64 - 1)[0], 5);
+        minutes.add(100 + MINUTES as i64, 6);
+        assert_eq!(minutes.until(100 + MINUTES as i64).iter().sum::<u32>(), 1);
     }
 
     #[test]

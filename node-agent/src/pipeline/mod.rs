@@ -258,9 +258,11 @@ impl Pipeline {
                 self.measure_latency(finding, now);
                 self.cluster.note(finding, now);
             }
-            if let Some(report) = converter.change(change) {
-                if let (Change::Finding(finding), Report::Finding(reported)) = (change, &report) {
-                    self.index.note(finding, &reported.fingerprint, now, converter.wall.minute(now));
+            if let Some(mut report) = converter.change(change) {
+                if let (Change::Finding(finding), Report::Finding(reported)) = (change, &mut report) {
+                    let minute = converter.wall.minute(now);
+                    reported.former_fingerprint =
+                        self.index.note(finding, &reported.fingerprint, now, minute);
                 }
                 self.publisher.publish(&report, &converter);
             }

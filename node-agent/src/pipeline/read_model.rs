@@ -1,5 +1,6 @@
 //! The pipeline as the HTTP API reads it: open objects from the engine, recently ended ones from the pipeline's own memory.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use portolan_engine::model::connection::Connection;
@@ -40,14 +41,14 @@ impl ReadModel for Pipeline {
 
     fn findings(&self, wanted: PageSelection<'_>) -> Vec<Arc<Finding>> {
         let after = wanted.after.and_then(parse);
-        let open: Vec<Arc<Finding>> = if wanted.fingerprints.is_empty() {
-            let ids = filtered(self.engine.finding_summaries(after), wanted);
-            ids.filter_map(|id| self.engine.finding_by_id(id)).take(wanted.limit).collect()
-        } else {
-            let ids = self.index.ids(wanted.fingerprints).into_iter();
+        let open: Vec<Arc<Finding>> = if let Some(fingerprints) = wanted.fingerprints {
+            let ids = self.index.ids(fingerprints).into_iter();
             let found = ids.filter(|id| after.is_none_or(|after| *id > after));
             let found = found.filter_map(|id| self.engine.finding_by_id(id));
             found.filter(|finding| wanted.selects_finding(finding)).take(wanted.limit).collect()
+        } else {
+            let ids = filtered(self.engine.finding_summaries(after), wanted);
+            ids.filter_map(|id| self.engine.finding_by_id(id)).take(wanted.limit).collect()
         };
         let is_wanted = |finding: &Finding| {
             wanted.selects_finding(finding)
@@ -89,8 +90,8 @@ impl ReadModel for Pipeline {
         self.started
     }
 
-    fn minutes(&self, minute: i64) -> Vec<(u128, Vec<u32>)> {
-        self.index.minutes(minute)
+    fn minutes(&self, minute: i64, wanted: Option<&BTreeSet<u128>>) -> Vec<(u128, Vec<u32>)> {
+        self.index.minutes(minute, wanted)
     }
 
     fn port_counts(&self) -> Vec<PortCounts> {

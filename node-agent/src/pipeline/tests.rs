@@ -15,14 +15,13 @@ use portolan_engine::model::options::EngineOptions;
 use portolan_engine::model::pod::{Container, DeclaredPort, Pod, PodSource, Workload};
 use portolan_engine::model::process::Holder;
 use portolan_engine::model::socket::{NetnsScan, OpenedSocket, ScannedSocket};
-use portolan_engine::model::traffic::{PortDelta, TrafficDrain};
 use portolan_report::filter::Filter;
 use portolan_report::wire::Report;
 use tokio::sync::oneshot;
 
 use crate::args::agent::{Kind, OutputMode};
 use crate::config::OutputConfig;
-use crate::pipeline::{Pipeline, finding_index};
+use crate::pipeline::Pipeline;
 use crate::sink::http::query::{ListAnswer, ListQuery, Query, ReadModel, answer};
 use crate::sink::metrics::Metrics;
 use crate::sink::stream::ended::CLOSED;
@@ -31,6 +30,8 @@ use crate::sink::stream::stdout::LineSink;
 use crate::sink::stream::watch_log::WatchLog;
 use crate::source::clock;
 use crate::state::{Source, State, StateFeed};
+
+mod counting;
 
 const NETNS: NetnsId = NetnsId(7);
 
@@ -409,61 +410,4 @@ fn lost_lines_are_reported_once_there_is_room_also_without_kernel_programs() {
         }
     }
     panic!("{reported} of {lost} are reported");
-}
-
-fn called(number: u16, connections: u64) -> Input {
-    let delta = PortDelta {
-        attempts: connections,
-        connections,
-        packets: connections * 5,
-        bytes: connections * 400,
-        ..PortDelta::default()
-    };
-    Input::Traffic(TrafficDrain { at: clock::now(), ports: BTreeMap::from([(port(number), delta)]) })
-}
-
-#[test]
-fn calls_of_a_port_with_a_finding_are_counted_by_minute_and_fingerprint() {
-    let mut running = Running::start();
-    running.open(1, 9090);
-    running.pipeline.apply(called(9090, 5));
-    running.pipeline.sample_minutes();
-    running.pipeline.apply(called(9090, 2));
-    running.pipeline.sample_minutes();
-    let minute = running.pipeline.converter().wall.minute(clock::now());
-    let minutes = ReadModel::minutes(&running.pipeline, minute);
-    let counts = running.pipeline.port_counts();
-    let ([(fingerprint, minutes)], [count]) = (minutes.as_slice(), counts.as_slice()) else {
-        panic!("{minutes:?} {counts:?}")
-    };
-    assert_eq!(minutes.iter().sum::<u32>(), 7);
-    assert_eq!((count.fingerprint, count.connections, count.bytes), (*fingerprint, 7, 2800));
-    assert_eq!(running.pipeline.status().limits["minutes"].used, 1);
-    running.close(1);
-    assert!(
-        running.pipeline.port_counts().is_empty() && ReadModel::minutes(&running.pipeline, minute).is_empty()
-    );
-    assert_eq!(running.pipeline.status().limits["minutes"].used, 0);
-}
-
-#[test]
-fn a_finding_is_found_by_its_fingerprint_also_after_it_was_resolved() {
-    let mut running = Running::start();
-    running.open(1, 9090);
-    running.open(2, 9091);
-    let ListAnswer::Page(page) = running.list(Query::Findings, ListQuery::default()) else {
-        panic!("a page")
-    };
-    let fingerprint = page.items.iter().find_map(|report| match report {
-        Report::Finding(finding) if finding.port == Some(9090) => finding_index::number(&finding.fingerprint),
-        _ => None,
-    });
-    let fingerprints = vec![fingerprint.expect("a fingerprint")];
-    let by_fingerprint = ListQuery { fingerprints: fingerprints.clone(), ..ListQuery::default() };
-    assert_eq!(running.ports(Query::Findings, by_fingerprint.clone()).0, [9090]);
-    running.close(1);
-    assert!(running.ports(Query::Findings, by_fingerprint).0.is_empty());
-    let filter = Filter { state: vec!["resolved".to_owned()], ..Filter::default() };
-    let resolved = ListQuery { fingerprints, filter, ..ListQuery::default() };
-    assert_eq!(running.ports(Query::Findings, resolved).0, [9090]);
 }

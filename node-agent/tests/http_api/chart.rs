@@ -138,6 +138,51 @@ async fn fingerprints_name_the_rows_of_findings_that_are_still_there() {
 }
 
 #[tokio::test]
+async fn the_row_of_a_resolved_finding_tells_that_its_port_is_still_served() {
+    let mut declared = Listener::clone(&of_replica("web-1", 9229, 3));
+    declared.declaration.status = DeclarationStatus::Declared;
+    let declared = Arc::new(declared);
+    let resolved =
+        Finding { state: FindingState::Resolved, ..finding(FindingCode::UndeclaredActive, &declared) };
+    let other = of_replica("web-1", 9230, 3);
+    let served = Served::start(of(vec![resolved], vec![declared, other])).await;
+    let all = chart(&served, "?state=open,suppressed,resolved").await;
+    let row = of_port(&all, 9229);
+    assert_eq!((row.state.as_str(), all.totals.declared), ("resolved", 2));
+    let beside = row.served.as_deref().expect("the port");
+    assert_eq!((beside.code.as_deref(), beside.declaration.as_str()), (None, "declared"));
+    let query = format!("?state=open,suppressed,resolved&fingerprint={}", row.fingerprint);
+    assert_eq!(chart(&served, &query).await.rows, [row.clone()]);
+    let open = chart(&served, "").await;
+    assert_eq!(of_port(&open, 9229), beside);
+}
+
+#[tokio::test]
+async fn a_file_without_all_ports_is_called_incomplete() {
+    let served = Served::start(Node::default()).await;
+    for (query, name, counted) in [
+        ("?output=csv", "portolan.csv", "0"),
+        ("?output=csv&declared=0", "portolan-incomplete.csv", "2"),
+        ("?output=ndjson&declared=0", "portolan-incomplete.ndjson", "2"),
+    ] {
+        let answer = get(served.address, &format!("/v1/chart{query}"), "").await;
+        let disposition = answer.header("content-disposition").unwrap_or_default();
+        assert_eq!(disposition, format!("attachment; filename=\"{name}\""), "{query}");
+        assert_eq!(answer.header("portolan-counted-ports"), Some(counted), "{query}");
+    }
+}
+
+#[tokio::test]
+async fn a_list_of_what_changed_since_a_while_ago_is_never_unchanged() {
+    let served = Served::start(Node::default()).await;
+    let tag = get(served.address, "/v1/findings", "").await.header("etag").expect("a tag").to_owned();
+    let known = format!("if-none-match: {tag}\r\n");
+    assert_eq!(get(served.address, "/v1/findings", &known).await.status, 304);
+    let answer = get(served.address, "/v1/findings?since=24h", &known).await;
+    assert_eq!((answer.status, answer.header("etag")), (200, None));
+}
+
+#[tokio::test]
 async fn minutes_stand_at_the_row_of_their_fingerprint() {
     let listener = of_replica("web-1", 9229, 3);
     let finding = finding(FindingCode::UndeclaredActive, &listener);
@@ -145,7 +190,9 @@ async fn minutes_stand_at_the_row_of_their_fingerprint() {
     let mut node = of(vec![finding], vec![listener]);
     node.minutes = vec![(u128::from_str_radix(&fingerprint, 16).expect("a number"), vec![0, 2, 1])];
     let served = Served::start(node).await;
-    assert_eq!(of_port(&chart(&served, "").await, 9229).minutes, [2, 1]);
+    for query in [String::new(), format!("?fingerprint={fingerprint}")] {
+        assert_eq!(of_port(&chart(&served, &query).await, 9229).minutes, [2, 1], "{query}");
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Read model of a small node: a pod with undeclared listeners, a pod that connects to it, and a listener without a pod.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
@@ -299,8 +300,9 @@ impl ReadModel for Node {
         seconds(0)
     }
 
-    fn minutes(&self, _minute: i64) -> Vec<(u128, Vec<u32>)> {
-        self.minutes.clone()
+    fn minutes(&self, _minute: i64, wanted: Option<&BTreeSet<u128>>) -> Vec<(u128, Vec<u32>)> {
+        let is_wanted = |fingerprint| wanted.is_none_or(|wanted| wanted.contains(fingerprint));
+        self.minutes.iter().filter(|(fingerprint, _)| is_wanted(fingerprint)).cloned().collect()
     }
 
     fn port_counts(&self) -> Vec<PortCounts> {

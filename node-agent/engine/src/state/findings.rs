@@ -88,10 +88,11 @@ pub(crate) struct FindingRecord {
     pub reported_at: BootTime,
     /// When the report of the latest change of code or state was made; `None` if there was no change since it was opened.
     pub changed_at: Option<BootTime>,
-    /// Code before its latest change.
+    /// Code that was reported before its latest change.
     pub previous_code: Option<FindingCode>,
-    /// True if the code or the state changed since the last report.
-    is_changing: bool,
+    /// Code and state of the last report; `None` if there was none. What changed and changed back between two reports is no
+    /// change.
+    reported: Option<(FindingCode, FindingState)>,
     /// When the finding is due to be reported again; `None`: never.
     repeat_at: Option<BootTime>,
 }
@@ -103,13 +104,15 @@ impl FindingRecord {
         if self.assessment.suppressed_by.is_some() { FindingState::Suppressed } else { FindingState::Open }
     }
 
-    /// Notes what changes with a new assessment.
-    fn note_change(&mut self, assessment: &Assessment) {
-        if self.assessment.code != assessment.code {
-            self.previous_code = Some(self.assessment.code);
-            self.is_changing = true;
+    /// Notes a report, and what it changes against the one before.
+    fn note_report(&mut self, now: BootTime) {
+        self.reported_at = now;
+        let said = (self.assessment.code, self.state());
+        let Some(before) = self.reported.replace(said).filter(|before| *before != said) else { return };
+        self.changed_at = Some(now);
+        if before.0 != said.0 {
+            self.previous_code = Some(before.0);
         }
-        self.is_changing |= self.assessment.suppressed_by.is_some() != assessment.suppressed_by.is_some();
     }
 }
 
@@ -163,7 +166,6 @@ impl Findings {
                 // Another port may have taken the finding over.
                 record.subject = subject;
                 let is_same = record.assessment == assessment && !is_remembered_late;
-                record.note_change(&assessment);
                 record.assessment = assessment;
                 if is_same { Raised::Same } else { Raised::Changed }
             }
@@ -175,7 +177,7 @@ impl Findings {
                     reported_at: BootTime(0),
                     changed_at: None,
                     previous_code: None,
-                    is_changing: false,
+                    reported: None,
                     repeat_at: None,
                 };
                 self.open.insert(id, record);
@@ -187,10 +189,7 @@ impl Findings {
     /// Notes that the finding is reported now. It is due again after `interval`; zero: never.
     pub(crate) fn mark_reported(&mut self, id: u64, now: BootTime, interval: Duration) {
         let Some(record) = self.open.get_mut(&id) else { return };
-        record.reported_at = now;
-        if std::mem::take(&mut record.is_changing) {
-            record.changed_at = Some(now);
-        }
+        record.note_report(now);
         if let Some(before) = record.repeat_at.take() {
             self.repeats.remove(&(before, id));
         }
@@ -247,5 +246,37 @@ impl Findings {
     pub(crate) fn after(&self, id: Option<u64>) -> impl Iterator<Item = (u64, &FindingRecord)> {
         let from = id.map_or(Bound::Unbounded, Bound::Excluded);
         self.open.range((from, Bound::Unbounded)).map(|(id, record)| (*id, record))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::identity::NetnsId;
+
+    fn says(code: FindingCode) -> Assessment {
+        Assessment { code, policy: PolicyVerdict::Unknown, suppressed_by: None }
+    }
+
+    #[test]
+    fn a_code_that_changes_back_before_it_is_reported_is_no_change() {
+        let mut findings = Findings::default();
+        let port = PortId { netns: NetnsId(1), protocol: Protocol::Tcp, port: NonZeroU16::MIN };
+        let raise = |findings: &mut Findings, code| {
+            findings.raise(1, Subject::Port(port), says(code), BootTime(1));
+        };
+        let (one, other) = (FindingCode::UndeclaredReachable, FindingCode::UndeclaredActive);
+        raise(&mut findings, one);
+        findings.mark_reported(1, BootTime(2), Duration::ZERO);
+        raise(&mut findings, other);
+        raise(&mut findings, one);
+        findings.mark_reported(1, BootTime(3), Duration::ZERO);
+        let changes = |findings: &Findings| {
+            findings.get(1).map(|record| (record.changed_at, record.previous_code)).unwrap_or_default()
+        };
+        assert_eq!(changes(&findings), (None, None));
+        raise(&mut findings, other);
+        findings.mark_reported(1, BootTime(4), Duration::ZERO);
+        assert_eq!(changes(&findings), (Some(BootTime(4)), Some(one)));
     }
 }

@@ -2,9 +2,10 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use crate::answer::NodePod;
-use crate::chart::{Chart, ChartCaller, MAX_LISTED};
+use crate::chart::{ChartCaller, MAX_LISTED};
 use crate::wire::{Peer, Workload};
 
 /// Callers that count as one have the same key.
@@ -110,35 +111,43 @@ pub(super) fn of_peer(peer: &Peer) -> ChartCaller {
 /// Who has an address, as lists of pods tell.
 #[derive(Clone, Debug, Default)]
 pub struct PodDirectory {
-    /// Pods by address, except those with `hostNetwork`.
-    by_address: BTreeMap<String, PodName>,
+    /// Owners by address; `None` if several claim it, so that it names nobody.
+    owners: BTreeMap<IpAddr, Option<Owner>>,
     /// Workloads by namespace and name of the pod.
     workloads: BTreeMap<(String, String), Workload>,
-    /// Nodes by address, as their pods with `hostNetwork` tell.
-    nodes: BTreeMap<String, String>,
 }
 
-#[derive(Clone, Debug)]
-struct PodName {
-    namespace: String,
-    name: String,
+/// Owner of an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Owner {
+    /// A pod with an address of its own.
+    Pod { namespace: String, name: String },
+    /// Name of a node. Its pods with `hostNetwork` have the same address.
+    Node(String),
 }
 
 impl PodDirectory {
     /// Adds a pod.
     pub fn add(&mut self, pod: &NodePod) {
+        let (namespace, name) = (&pod.pod.namespace, &pod.pod.name);
         if let Some(workload) = &pod.pod.workload {
-            let workload = Workload { kind: workload.kind.clone(), name: workload.name.clone() };
-            self.workloads.insert((pod.pod.namespace.clone(), pod.pod.name.clone()), workload);
+            self.workloads.insert((namespace.clone(), name.clone()), workload.clone());
         }
-        for address in &pod.addresses {
-            if pod.pod.host_network {
-                self.nodes.insert(address.clone(), pod.envelope.node.clone());
-            } else {
-                let name = PodName { namespace: pod.pod.namespace.clone(), name: pod.pod.name.clone() };
-                self.by_address.insert(address.clone(), name);
+        let owner = if pod.pod.host_network {
+            Owner::Node(pod.envelope.node.clone())
+        } else {
+            Owner::Pod { namespace: namespace.clone(), name: name.clone() }
+        };
+        for address in pod.addresses.iter().filter_map(|address| canonical(address)) {
+            let known = self.owners.entry(address).or_insert_with(|| Some(owner.clone()));
+            if known.as_ref() != Some(&owner) {
+                *known = None;
             }
         }
+    }
+
+    fn owner(&self, address: &str) -> Option<&Owner> {
+        self.owners.get(&canonical(address)?)?.as_ref()
     }
 
     /// Sets namespace, pod and workload of a caller that is a pod, and the node of one that is a node, as far as known. A caller
@@ -147,31 +156,26 @@ impl PodDirectory {
         if matches!(caller.origin.as_str(), "pod" | "same-pod")
             && caller.pod.is_none()
             && caller.workload.is_none()
-            && let Some(pod) = self.by_address.get(&caller.address)
+            && let Some(Owner::Pod { namespace, name }) = self.owner(&caller.address)
         {
-            caller.namespace = Some(pod.namespace.clone());
-            caller.pod = Some(pod.name.clone());
+            caller.namespace = Some(namespace.clone());
+            caller.pod = Some(name.clone());
         }
         if caller.workload.is_none()
             && let (Some(namespace), Some(pod)) = (&caller.namespace, &caller.pod)
         {
             caller.workload = self.workloads.get(&(namespace.clone(), pod.clone())).cloned();
         }
-        if caller.origin == "node" && caller.node.is_none() {
-            caller.node = self.nodes.get(&caller.address).cloned();
+        if caller.origin == "node"
+            && caller.node.is_none()
+            && let Some(Owner::Node(node)) = self.owner(&caller.address)
+        {
+            caller.node = Some(node.clone());
         }
     }
 }
 
-/// Names the callers of a finished chart, such as those of other nodes that only a directory of all nodes knows. Callers that turn
-/// out to be one workload become one.
-pub fn name_callers(chart: &mut Chart, directory: &PodDirectory) {
-    for row in &mut chart.rows {
-        let mut callers = Callers::default();
-        for mut caller in std::mem::take(&mut row.callers) {
-            directory.name(&mut caller);
-            callers.add(caller);
-        }
-        row.callers = callers.listed().0;
-    }
+/// Parses an address. An IPv4 address in an IPv6 one counts as the IPv4 address.
+fn canonical(address: &str) -> Option<IpAddr> {
+    address.parse().ok().map(|address: IpAddr| address.to_canonical())
 }

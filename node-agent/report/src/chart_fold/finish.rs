@@ -27,18 +27,35 @@ pub(super) fn fill(chart: &mut Chart, rows: Vec<ChartRow>, declared_limit: usize
     let totals = &mut chart.totals;
     count(totals, &rows);
     rows.sort_by_cached_key(order);
-    totals.unlisted = totals.unlisted.saturating_add(rows.len().saturating_sub(MAX_ROWS) as u64);
-    rows.truncate(MAX_ROWS);
-    let counted: u64 = chart.declared.iter().map(|ports| ports.ports).sum();
-    totals.declared = counted.saturating_add(declared.len() as u64);
-    let room = declared_limit.min(MAX_ROWS - rows.len());
-    if counted == 0 && declared.len() <= room {
+    let beyond = rows.split_off(rows.len().min(MAX_ROWS));
+    totals.unlisted = totals.unlisted.saturating_add(beyond.len() as u64);
+    declared.extend(beyond.into_iter().filter_map(|row| row.served.map(|served| *served)));
+    let beside_ended = rows.iter().filter(|row| row.served.is_some()).count();
+    let counted = number_of(&chart.declared);
+    let number = declared.len() + beside_ended;
+    totals.declared = counted.saturating_add(number as u64);
+    if counted == 0 && number <= declared_limit && declared.len() <= MAX_ROWS - rows.len() {
         declared.sort_by_cached_key(order);
         rows.append(&mut declared);
     } else {
+        declared.extend(rows.iter_mut().filter_map(|row| row.served.take()).map(|served| *served));
         chart.declared = by_workload(std::mem::take(&mut chart.declared), declared);
     }
     chart.rows = rows;
+}
+
+fn number_of(declared: &[DeclaredPorts]) -> u64 {
+    declared.iter().fold(0, |sum, ports| sum.saturating_add(ports.ports))
+}
+
+/// Returns the row if `keep` is true for it, else the port that is served beside a resolved finding if it is true for that one.
+pub(super) fn kept(mut row: ChartRow, keep: impl Fn(&ChartRow) -> bool) -> Option<ChartRow> {
+    let served = row.served.take().filter(|served| keep(served));
+    if keep(&row) {
+        row.served = served;
+        return Some(row);
+    }
+    served.map(|served| *served)
 }
 
 fn count(totals: &mut ChartTotals, rows: &[ChartRow]) {
@@ -72,7 +89,7 @@ fn order(row: &ChartRow) -> impl Ord + use<> {
 }
 
 /// Counts ports without a finding by workload, beside those that are counted already.
-fn by_workload(counted: Vec<DeclaredPorts>, rows: Vec<ChartRow>) -> Vec<DeclaredPorts> {
+pub(super) fn by_workload(counted: Vec<DeclaredPorts>, rows: Vec<ChartRow>) -> Vec<DeclaredPorts> {
     let mut of_workloads: BTreeMap<WorkloadKey, DeclaredPorts> = BTreeMap::new();
     let rows = rows.into_iter().map(|row| DeclaredPorts {
         namespace: row.namespace,
@@ -95,12 +112,20 @@ fn by_workload(counted: Vec<DeclaredPorts>, rows: Vec<ChartRow>) -> Vec<Declared
     of_workloads.into_values().collect()
 }
 
-/// Leaves out the rows for which `keep` is false, and counts again. For a chart that lists everything: what is only counted
-/// stays counted.
+/// Leaves out the rows for which `keep` is false, and counts again. For a chart that lists everything: what is only counted stays
+/// counted, but for [`narrow_declared`], and so do listeners and pods, of which rows tell nothing.
 pub fn narrow(chart: &mut Chart, declared_limit: usize, keep: impl Fn(&ChartRow) -> bool) {
     let rows = std::mem::take(&mut chart.rows);
     chart.totals = beyond(&chart.totals, &rows);
-    fill(chart, rows.into_iter().filter(keep).collect(), declared_limit);
+    fill(chart, rows.into_iter().filter_map(|row| kept(row, &keep)).collect(), declared_limit);
+}
+
+/// Leaves out the counted declared ports for which `keep` is false. Call it before [`narrow`], which may count more of them.
+pub fn narrow_declared(chart: &mut Chart, keep: impl Fn(&DeclaredPorts) -> bool) {
+    let before = number_of(&chart.declared);
+    chart.declared.retain(keep);
+    let left_out = before.saturating_sub(number_of(&chart.declared));
+    chart.totals.declared = chart.totals.declared.saturating_sub(left_out);
 }
 
 /// Returns the counts of what a chart counts beside its rows.

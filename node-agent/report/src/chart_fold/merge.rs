@@ -4,25 +4,35 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::finish::{beyond, declared_of_nodes, fill};
+use super::finish::{beyond, by_workload, declared_of_nodes, fill};
 use super::row::{self, Gathered};
 use super::{Port, PortPart};
-use crate::chart::{Chart, ChartRow, ChartTotals, DeclaredPorts, MINUTES};
+use crate::chart::{Chart, ChartRow, ChartTotals, MINUTES};
 use crate::wire::{Pod, SCHEMA};
 use crate::workload_table::{PodTotals, total_key};
+
+/// Merges charts as [`merge_at`] does, at the latest of their times.
+#[must_use]
+pub fn merge(charts: Vec<Chart>, declared_limit: usize) -> Chart {
+    let latest = charts.iter().map(|chart| chart.time.clone()).max().unwrap_or_default();
+    merge_at(charts, declared_limit, &latest)
+}
 
 /// Merges charts of different nodes: rows of one fingerprint become one. Ports without a finding are listed if there are at most
 /// `declared_limit` of them and every chart lists its own, else counted by workload.
 ///
+/// `time` (RFC 3339) is that of the merged chart. The minutes of an older chart are moved by its age; those of a later one, whose
+/// node has another clock, count as of now, and those of a chart without a time are left out.
+///
 /// Counts are sums. `podsTotal` is one of the nodes that have a row only; [`set_pods_total`] corrects it. `asOf` stays empty: each
 /// node has its own. `startedAt` is the latest, as before it one of the agents knew nothing; it is empty if one does not say.
 #[must_use]
-pub fn merge(charts: Vec<Chart>, declared_limit: usize) -> Chart {
-    let latest = charts.iter().map(|chart| chart.time.clone()).max().unwrap_or_default();
+pub fn merge_at(charts: Vec<Chart>, declared_limit: usize, time: &str) -> Chart {
     let mut merged = Chart {
         schema: SCHEMA.to_owned(),
         cluster: same(charts.iter().map(|chart| chart.cluster.as_ref())),
         node: same(charts.iter().map(|chart| chart.node.as_ref())),
+        time: time.to_owned(),
         started_at: started_at(&charts),
         ..Chart::default()
     };
@@ -30,49 +40,32 @@ pub fn merge(charts: Vec<Chart>, declared_limit: usize) -> Chart {
     let mut ports: BTreeMap<String, Port> = BTreeMap::new();
     let mut declared = Vec::new();
     for chart in charts {
-        let shift = minutes_between(&chart.time, &latest);
+        let shift = minutes_between(&chart.time, time);
         add_totals(&mut merged.totals, beyond(&chart.totals, &chart.rows));
         merged.missing.extend(chart.missing);
-        let mut of_node = chart.declared;
-        for row in chart.rows {
+        let mut of_node = Vec::new();
+        for row in chart.rows.into_iter().flat_map(parts) {
             if is_counted && row.code.is_none() {
-                add_declared(&mut of_node, row);
+                of_node.push(row);
                 continue;
             }
             let port = ports.entry(row.fingerprint.clone()).or_default();
             row::add(port.part(PortPart::of_row(&row)), Gathered::of_row(row, shift));
         }
-        declared.push(of_node);
+        declared.push(by_workload(chart.declared, of_node));
     }
-    merged.time = latest;
     merged.declared = declared_of_nodes(declared);
     merged.missing.sort_by(|one, other| one.node.cmp(&other.node));
     let rows: Vec<ChartRow> =
-        ports.into_values().filter_map(Port::into_gathered).map(Gathered::into_row).collect();
+        ports.into_values().filter_map(|port| port.into_row(Gathered::into_row)).collect();
     fill(&mut merged, rows, declared_limit);
     merged
 }
 
-/// Counts a row as one of its workload's declared ports.
-fn add_declared(declared: &mut Vec<DeclaredPorts>, row: ChartRow) {
-    let same = declared.iter_mut().find(|ports| {
-        ports.namespace == row.namespace
-            && ports.workload == row.workload
-            && (row.workload.is_some() || ports.pod == row.pod)
-    });
-    match same {
-        Some(ports) => {
-            ports.ports = ports.ports.saturating_add(1);
-            ports.connections = ports.connections.saturating_add(row.connections);
-        }
-        None => declared.push(DeclaredPorts {
-            namespace: row.namespace,
-            workload: row.workload,
-            pod: row.pod,
-            ports: 1,
-            connections: row.connections,
-        }),
-    }
+/// Returns a row, and the port that is served beside it.
+fn parts(mut row: ChartRow) -> impl Iterator<Item = ChartRow> {
+    let served = row.served.take().map(|served| *served);
+    std::iter::once(row).chain(served)
 }
 
 fn add_totals(sum: &mut ChartTotals, totals: ChartTotals) {
@@ -102,29 +95,37 @@ fn started_at(charts: &[Chart]) -> String {
     starts.by_ref().max().cloned().unwrap_or_default()
 }
 
-/// Returns the number of minutes from one time to another, by their minutes; [`MINUTES`] if one of them is no time.
+/// Returns the number of minutes from one time to another, by their minutes; 0 if the former is later, and [`MINUTES`] if one of
+/// them is no time.
 fn minutes_between(one: &str, other: &str) -> usize {
     let minute = |time: &str| Some(time.parse::<Timestamp>().ok()?.as_second().div_euclid(60));
-    let minutes = minute(other).zip(minute(one)).map(|(other, one)| other.saturating_sub(one));
+    let minutes = minute(other).zip(minute(one)).map(|(other, one)| other.saturating_sub(one).max(0));
     minutes.and_then(|minutes| usize::try_from(minutes).ok()).unwrap_or(MINUTES)
 }
 
 /// Sets the number of live pods of each row's workload from those of all nodes. A row whose workload is unknown to `totals` keeps
 /// its number.
 pub fn set_pods_total(chart: &mut Chart, totals: &PodTotals) {
-    for row in chart.rows.iter_mut().filter(|row| row.state != "resolved") {
-        let (Some(namespace), Some(name)) = (&row.namespace, &row.pod) else { continue };
-        let pod = Pod {
-            namespace: namespace.clone(),
-            name: name.clone(),
-            uid: String::new(),
-            workload: row.workload.clone(),
-            host_network: false,
-            labels: None,
-        };
-        let node = row.nodes.first().map_or("", String::as_str);
-        if let Some(total) = totals.get(&total_key(&pod, node)) {
-            row.pods_total = Some((*total as u64).max(row.pods));
-        }
+    for row in &mut chart.rows {
+        row.for_each_part(|row| set_total(row, totals));
+    }
+}
+
+fn set_total(row: &mut ChartRow, totals: &PodTotals) {
+    let (Some(namespace), Some(name)) = (&row.namespace, &row.pod) else { return };
+    if row.state == "resolved" {
+        return;
+    }
+    let pod = Pod {
+        namespace: namespace.clone(),
+        name: name.clone(),
+        uid: String::new(),
+        workload: row.workload.clone(),
+        host_network: false,
+        labels: None,
+    };
+    let node = row.nodes.first().map_or("", String::as_str);
+    if let Some(total) = totals.get(&total_key(&pod, node)) {
+        row.pods_total = Some((*total as u64).max(row.pods));
     }
 }

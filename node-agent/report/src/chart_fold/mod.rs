@@ -13,9 +13,9 @@ use crate::chart::{Chart, ChartRow, MINUTES};
 use crate::wire::{Finding, Listener, Pod};
 use crate::workload_table::{PodTotals, total_key};
 
-pub use callers::{PodDirectory, name_callers};
-pub use finish::narrow;
-pub use merge::{merge, set_pods_total};
+pub use callers::PodDirectory;
+pub use finish::{narrow, narrow_declared};
+pub use merge::{merge, merge_at, set_pods_total};
 use row::Gathered;
 
 /// What a chart says about itself beside its rows.
@@ -45,7 +45,8 @@ pub struct ChartFold {
     pods: u64,
 }
 
-/// Everything about one fingerprint. One of the three makes the row: the first that is there.
+/// Everything about one fingerprint. One of the three makes the row: the first that is there. A row of resolved findings has the
+/// port that is still served beside it.
 #[derive(Debug, Default)]
 struct Port {
     /// Open and suppressed findings.
@@ -84,24 +85,33 @@ impl Port {
         }
     }
 
-    /// Returns the part that makes the row. Numbers of resolved findings and of listeners without one are not added to those of
-    /// a finding, so that a row does not depend on what else was asked for.
-    fn into_gathered(self) -> Option<Gathered> {
-        self.live.or(self.ended).or(self.served)
+    /// Returns the row, from parts that `finish` makes rows. Numbers of resolved findings and of listeners without one are not
+    /// added to those of a finding, so that a row does not depend on what else was asked for.
+    fn into_row(self, finish: impl Fn(Gathered) -> ChartRow) -> Option<ChartRow> {
+        let Self { live, ended, served, .. } = self;
+        if let Some(live) = live {
+            return Some(finish(live));
+        }
+        let served = served.map(&finish);
+        match ended {
+            Some(ended) => Some(ChartRow { served: served.map(Box::new), ..finish(ended) }),
+            None => served,
+        }
     }
 
-    fn into_row(mut self, totals: &PodTotals, directory: &PodDirectory) -> Option<ChartRow> {
-        let minutes = std::mem::take(&mut self.minutes);
-        let mut gathered = self.into_gathered()?;
-        gathered.name_callers(directory);
-        let total = gathered.owner().and_then(|owner| totals.get(owner).copied());
-        let mut row = gathered.into_row();
-        if row.state != "resolved" {
-            // In a rollout, pods that are not live any more can be among them.
-            row.pods_total = total.map(|total| (total as u64).max(row.pods));
-            row.minutes = trimmed(&minutes);
-        }
-        Some(row)
+    fn into_full_row(mut self, totals: &PodTotals, directory: &PodDirectory) -> Option<ChartRow> {
+        let minutes = trimmed(&std::mem::take(&mut self.minutes));
+        self.into_row(|mut gathered| {
+            gathered.name_callers(directory);
+            let total = gathered.owner().and_then(|owner| totals.get(owner).copied());
+            let mut row = gathered.into_row();
+            if row.state != "resolved" {
+                // In a rollout, pods that are not live any more can be among them.
+                row.pods_total = total.map(|total| (total as u64).max(row.pods));
+                row.minutes.clone_from(&minutes);
+            }
+            row
+        })
     }
 }
 
@@ -181,8 +191,8 @@ impl ChartFold {
         let Self { header, ports, pod_totals, directory, listeners, pods } = self;
         let rows: Vec<ChartRow> = ports
             .into_values()
-            .filter_map(|port| port.into_row(&pod_totals, &directory))
-            .filter(keep)
+            .filter_map(|port| port.into_full_row(&pod_totals, &directory))
+            .filter_map(|row| finish::kept(row, &keep))
             .collect();
         let mut chart = Chart {
             schema: crate::wire::SCHEMA.to_owned(),

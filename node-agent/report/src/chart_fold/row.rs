@@ -124,7 +124,7 @@ impl Gathered {
         }
     }
 
-    /// Takes a finished row of a chart apart. `shift` is the number of minutes by which its chart is older than the new one.
+    /// Takes a finished row of a chart apart, without the port that is served beside it. `shift` is the number of minutes by which its chart is older than the new one.
     pub(super) fn of_row(mut row: ChartRow, shift: usize) -> Self {
         let rank = Reverse(rank(row.severity.as_deref(), row.code.as_deref()));
         let class = class(&row);
@@ -136,6 +136,7 @@ impl Gathered {
         }
         let minutes = std::mem::take(&mut row.minutes);
         add_minutes(&mut row.minutes, &minutes, shift);
+        row.served = None;
         Self { row, owner: None, pods: BTreeSet::new(), nodes, ids, callers }
     }
 

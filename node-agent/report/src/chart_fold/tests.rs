@@ -10,6 +10,8 @@ use crate::chart::{ChartRow, MAX_LISTED, MAX_ROWS};
 use crate::test_objects::{finding, listener};
 use crate::wire::{Explanation, Peer, Suppression, Traffic, Via, Workload};
 
+mod served;
+
 const NOW: &str = "2026-03-04T12:00:00.000Z";
 
 fn pod(name: &str, workload: &str) -> Pod {
@@ -161,17 +163,18 @@ fn callers_are_grouped_by_workload_and_those_from_outside_by_address_and_way() {
 }
 
 #[test]
-fn a_caller_of_another_node_is_named_by_a_directory_of_all_nodes() {
+fn an_address_of_several_pods_names_nobody() {
     let mut finding = of_replica("web-a", "high", "undeclared-active");
-    finding.traffic.peers = vec![peer("10.2.0.2", "pod", 3), peer("10.2.0.3", "pod", 4)];
-    let mut chart = chart_of(&[finding]);
-    let mut directory = PodDirectory::default();
-    directory.add(&node_pod(pod("api-1", "api"), "n2", "10.2.0.2"));
-    directory.add(&node_pod(pod("api-2", "api"), "n2", "10.2.0.3"));
-    name_callers(&mut chart, &directory);
-    let row = only(chart);
-    let [caller] = row.callers.as_slice() else { panic!("{:?}", row.callers) };
-    assert_eq!((caller.connections, caller.pod.as_deref()), (7, Some("api-1")));
+    finding.traffic.peers = vec![peer("10.1.0.2", "pod", 3), peer("::ffff:10.1.0.3", "pod", 4)];
+    let mut fold = ChartFold::new("n1", NOW);
+    fold.add_finding(&finding);
+    fold.add_pod(&node_pod(pod("old", "api"), "n1", "10.1.0.2"));
+    fold.add_pod(&node_pod(pod("new", "worker"), "n1", "10.1.0.2"));
+    fold.add_pod(&node_pod(pod("api-1", "api"), "n1", "10.1.0.3"));
+    let row = only(fold.finish(64, |_| true));
+    let callers: Vec<_> =
+        row.callers.iter().map(|caller| (caller.connections, caller.pod.as_deref())).collect();
+    assert_eq!(callers, [(4, Some("api-1")), (3, None)]);
 }
 
 #[test]
@@ -350,6 +353,24 @@ fn minutes_of_nodes_are_aligned_by_the_times_of_their_charts() {
         64,
     );
     assert_eq!(only(merged).minutes, [1, 2, 13, 20], "those of an hour and a half ago are over");
+}
+
+#[test]
+fn a_clock_that_is_ahead_or_no_time_at_all_moves_no_minutes_of_other_nodes() {
+    let chart = |node: &str, time: &str, minutes: &[u32]| {
+        let mut fold = ChartFold::new(node, time);
+        fold.add_finding(&of_replica(node, "high", "undeclared-active"));
+        fold.add_minutes("web-9229", minutes);
+        fold.finish(64, |_| true)
+    };
+    let charts = vec![
+        chart("n1", NOW, &[1, 2]),
+        chart("n2", "2026-03-04T13:30:00.000Z", &[10]),
+        chart("n3", "z", &[9]),
+    ];
+    let merged = merge_at(charts, 64, NOW);
+    assert_eq!(merged.time, NOW);
+    assert_eq!(only(merged).minutes, [1, 12]);
 }
 
 #[test]

@@ -137,6 +137,7 @@ impl Converter {
                 .map(|by| wire::Suppression { rule: name(&by.rule), reason: text(&by.reason) }),
             changed_at: finding.changed_at.map(|at| self.wall.rfc3339(at)),
             previous_code: finding.previous_code.map(|code| code.as_str().to_owned()),
+            former_fingerprint: None,
         }
     }
 

@@ -10,7 +10,7 @@ use portolan_report::wire::{Report, SCHEMA};
 
 use super::handling::{PathOf, ask, json, path_part};
 use super::problem::Problem;
-use super::query::Query;
+use super::query::{Query, WantedMinutes};
 use super::{Health, HttpState};
 
 /// Answers `/v1/findings/{id}/remedies`.
@@ -33,9 +33,9 @@ pub async fn remedies(State(s): State<HttpState>, id: PathOf<String>) -> Result<
 /// Answers `/v1/agents`: a list of this agent alone.
 pub async fn agents(State(s): State<HttpState>) -> Result<Response, Problem> {
     let status = ask(&s, Query::Status).await?;
-    let facts = ask(&s, Query::Chart).await?;
+    let facts = ask(&s, |reply| Query::Chart(WantedMinutes::None, reply)).await?;
     let is_ready = Health::is(&s.health.ready);
-    let Amiss { hooks, sources, full, .. } = Amiss::of(&status);
+    let amiss = Amiss::of(&status).in_words();
     let agent = AgentSummary {
         node: status.envelope.node,
         state: if is_ready { "up" } else { "starting" }.to_owned(),
@@ -46,7 +46,7 @@ pub async fn agents(State(s): State<HttpState>) -> Result<Response, Problem> {
         started_at: Some(facts.started_at),
         pods: Some(facts.pods),
         listeners: status.listeners as u64,
-        amiss: hooks.into_iter().chain(sources).chain(full).collect(),
+        amiss,
         lost: status.lost.into_iter().filter(|(_, count)| *count > 0).collect(),
         lacks: Vec::new(),
     };

@@ -1,13 +1,15 @@
 //! `/v1/chart`: rows of workloads' ports. The lists are read page by page, so that the engine's owner is never held for long, and
 //! folded outside of its thread. One chart is made at a time, which bounds the memory.
 
+use std::collections::BTreeSet;
+
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use portolan_report::answer::NodePod;
 use portolan_report::chart::Chart;
-use portolan_report::chart_export::{csv, ndjson};
+use portolan_report::chart_export::{counted_ports, csv, file_name, ndjson};
 use portolan_report::chart_filter::RowFilter;
 use portolan_report::chart_fold::{ChartFold, ChartHeader};
 use portolan_report::facts::Facts;
@@ -18,7 +20,8 @@ use super::HttpState;
 use super::handling::{ANSWER_TIMEOUT, Pairs, ask, json};
 use super::params::{check_values, parse};
 use super::problem::Problem;
-use super::query::{ChartFacts, ListAnswer, ListQuery, Query};
+use super::query::{ChartFacts, ListAnswer, ListQuery, Query, WantedMinutes};
+use crate::pipeline::finding_index::number;
 
 /// Objects that are asked for at once.
 const PAGE: usize = 256;
@@ -89,6 +92,14 @@ impl ChartRequest {
     }
 }
 
+impl ChartRequest {
+    /// Returns the fingerprints to which rows are restricted, those that are some; `None` if rows are not restricted.
+    fn fingerprints(&self) -> Option<BTreeSet<u128>> {
+        let wanted = self.rows.fingerprints();
+        (!wanted.is_empty()).then(|| wanted.iter().filter_map(|wanted| number(wanted)).collect())
+    }
+}
+
 fn row_filter(pairs: &[(String, String)], now: Timestamp) -> Result<RowFilter, Problem> {
     let mut filter = RowFilter::default();
     for (name, value) in pairs {
@@ -103,53 +114,42 @@ pub async fn chart(State(s): State<HttpState>, pairs: Pairs) -> Result<Response,
     let turn = tokio::time::timeout(ANSWER_TIMEOUT, s.chart_turn.acquire()).await;
     let _turn = turn.ok().and_then(Result::ok).ok_or_else(Problem::busy)?;
     let as_of = s.watch_log.last_id();
-    let facts = ask(&s, Query::Chart).await?;
+    let fingerprints = request.fingerprints();
+    let minutes = fingerprints.clone().map_or(WantedMinutes::All, WantedMinutes::Of);
+    let facts = ask(&s, |reply| Query::Chart(minutes, reply)).await?;
     let now: Timestamp = facts.envelope.time.parse().unwrap_or(Timestamp::UNIX_EPOCH);
     let rows = row_filter(&request.of_rows, now)?;
-    let fold = folded(&s, &request, facts, as_of).await?;
+    let fold = folded(&s, &request, fingerprints, (facts, as_of)).await?;
     let (declared, output) = (request.declared, request.output);
     let write = move || respond(fold.finish(declared, |row| rows.lets_through(row)), output);
     tokio::task::spawn_blocking(write).await.map_err(|_| Problem::busy())
 }
 
-/// Reads pods, findings and listeners.
+/// Reads pods, findings and listeners; of ports with `fingerprints` only, if they are given.
 async fn folded(
     s: &HttpState,
     request: &ChartRequest,
-    facts: ChartFacts,
-    as_of: String,
+    fingerprints: Option<BTreeSet<u128>>,
+    (facts, as_of): (ChartFacts, String),
 ) -> Result<ChartFold, Problem> {
     let ChartFacts { envelope, started_at, minutes, .. } = facts;
     let (cluster, node, time) = (envelope.cluster, envelope.node, envelope.time);
     let mut fold = ChartFold::with_header(ChartHeader { cluster, node, time, as_of, started_at });
     read_pods(s, &request.filter, &mut fold).await?;
-    let mut filter = request.filter.clone();
-    if request.rows.asks_for_resolved() {
-        filter.state = ["open", "suppressed", "resolved"].map(str::to_owned).to_vec();
-    }
-    let wanted = request.rows.fingerprints();
-    let fingerprints: Vec<u128> =
-        wanted.iter().filter_map(|wanted| u128::from_str_radix(wanted, 16).ok()).collect();
-    if wanted.is_empty() || !fingerprints.is_empty() {
-        let mut list = ListQuery { filter, limit: PAGE, fingerprints, ..ListQuery::default() };
-        loop {
-            let page = ask(s, |reply| Query::Findings(list.clone(), reply)).await?;
-            list.after = take(page, &mut fold);
-            if list.after.is_none() {
-                break;
+    let ended = read_findings(s, request, fingerprints.as_ref(), &mut fold).await?;
+    match fingerprints {
+        None => read_listeners(s, request.filter.clone(), &mut fold, |_| true).await?,
+        // Fingerprints are those of findings: only where one was resolved, the port that is still served is told.
+        Some(fingerprints) if !ended.is_empty() => {
+            let mut filter = request.filter.clone();
+            if filter.port.is_empty() {
+                filter.port = ended.into_iter().collect();
             }
+            let is_wanted =
+                |fingerprint: &str| number(fingerprint).is_some_and(|number| fingerprints.contains(&number));
+            read_listeners(s, filter, &mut fold, is_wanted).await?;
         }
-    }
-    // Fingerprints are those of findings: a row of one that ended is gone.
-    if wanted.is_empty() {
-        let mut list = ListQuery { filter: request.filter.clone(), limit: PAGE, ..ListQuery::default() };
-        loop {
-            let page = ask(s, |reply| Query::Listeners(list.clone(), reply)).await?;
-            list.after = take(page, &mut fold);
-            if list.after.is_none() {
-                break;
-            }
-        }
+        Some(_) => {}
     }
     for (fingerprint, minutes) in minutes {
         fold.add_minutes(&format!("{fingerprint:032x}"), &minutes);
@@ -157,17 +157,62 @@ async fn folded(
     Ok(fold)
 }
 
-/// Adds a page, and returns where the next one begins.
-fn take(page: ListAnswer, fold: &mut ChartFold) -> Option<String> {
-    let ListAnswer::Page(page) = page else { return None };
-    for report in &page.items {
-        match report {
-            Report::Finding(finding) => fold.add_finding(finding),
-            Report::Listener(listener) => fold.add_listener(listener),
-            Report::Connection(_) | Report::Loss(_) | Report::AgentStatus(_) => {}
+/// Reads the findings. Returns the ports of the resolved ones.
+async fn read_findings(
+    s: &HttpState,
+    request: &ChartRequest,
+    fingerprints: Option<&BTreeSet<u128>>,
+    fold: &mut ChartFold,
+) -> Result<BTreeSet<u16>, Problem> {
+    let mut ended = BTreeSet::new();
+    if fingerprints.is_some_and(BTreeSet::is_empty) {
+        return Ok(ended);
+    }
+    let mut filter = request.filter.clone();
+    if request.rows.asks_for_resolved() {
+        filter.state = ["open", "suppressed", "resolved"].map(str::to_owned).to_vec();
+    }
+    let fingerprints = fingerprints.cloned();
+    let mut list = ListQuery { filter, limit: PAGE, fingerprints, ..ListQuery::default() };
+    loop {
+        let answer = ask(s, |reply| Query::Findings(list.clone(), reply)).await?;
+        let ListAnswer::Page(page) = answer else { break };
+        for report in &page.items {
+            let Report::Finding(finding) = report else { continue };
+            fold.add_finding(finding);
+            ended.extend(finding.port.filter(|_| finding.state == "resolved"));
+        }
+        list.after = page.r#continue;
+        if list.after.is_none() {
+            break;
         }
     }
-    page.r#continue
+    Ok(ended)
+}
+
+/// Reads the listeners with a fingerprint that is wanted.
+async fn read_listeners(
+    s: &HttpState,
+    filter: Filter,
+    fold: &mut ChartFold,
+    is_wanted: impl Fn(&str) -> bool,
+) -> Result<(), Problem> {
+    let mut list = ListQuery { filter, limit: PAGE, ..ListQuery::default() };
+    loop {
+        let answer = ask(s, |reply| Query::Listeners(list.clone(), reply)).await?;
+        let ListAnswer::Page(page) = answer else { break };
+        for report in &page.items {
+            let Report::Listener(listener) = report else { continue };
+            if is_wanted(&listener.fingerprint) {
+                fold.add_listener(listener);
+            }
+        }
+        list.after = page.r#continue;
+        if list.after.is_none() {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Reads the pods: all of them name callers, and those that the filter selects are counted.
@@ -202,21 +247,21 @@ fn selects(filter: &Filter, pod: &NodePod) -> bool {
 }
 
 fn respond(chart: Chart, output: Output) -> Response {
-    let (kind, file, text) = match output {
+    let (kind, extension, text) = match output {
         Output::Json => return json(&chart),
-        Output::Csv => ("text/csv; charset=utf-8", "portolan.csv", csv(&chart.rows)),
+        Output::Csv => ("text/csv; charset=utf-8", "csv", csv(&chart.rows)),
         Output::Ndjson => {
             let Ok(text) = ndjson(&chart.rows) else { return Problem::busy().into_response() };
-            ("application/x-ndjson", "portolan.ndjson", text)
+            ("application/x-ndjson", "ndjson", text)
         }
     };
-    let disposition = format!("attachment; filename=\"{file}\"");
-    // Rows beyond the maximum are not in the file.
-    let unlisted = chart.totals.unlisted.to_string();
+    let disposition = format!("attachment; filename=\"{}\"", file_name(&chart, extension));
+    // Rows beyond the maximum, and ports that are only counted, are not in the file.
     let headers = [
         (header::CONTENT_TYPE, kind.to_owned()),
         (header::CONTENT_DISPOSITION, disposition),
-        (header::HeaderName::from_static("portolan-unlisted-rows"), unlisted),
+        (header::HeaderName::from_static("portolan-unlisted-rows"), chart.totals.unlisted.to_string()),
+        (header::HeaderName::from_static("portolan-counted-ports"), counted_ports(&chart).to_string()),
     ];
     (headers, text).into_response()
 }

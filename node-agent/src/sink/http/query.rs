@@ -1,7 +1,7 @@
 //! Queries from HTTP to the owner of the engine, over a bounded queue, and their answers. The owner selects the page first
 //! and converts only the objects on it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -46,8 +46,17 @@ pub struct ListQuery {
     /// Only findings that changed their code or state since then, or began then; a time or a duration, as
     /// [`portolan_report::chart_filter::since`] parses it.
     pub since: Option<String>,
-    /// Only findings with these fingerprints; empty: all.
-    pub fingerprints: Vec<u128>,
+    /// Only findings with these fingerprints; `None`: all.
+    pub fingerprints: Option<BTreeSet<u128>>,
+}
+
+/// Ports whose calls per minute are wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WantedMinutes {
+    None,
+    /// Those of ports with these fingerprints.
+    Of(BTreeSet<u128>),
+    All,
 }
 
 /// What the chart takes from the agent beside its lists.
@@ -60,7 +69,7 @@ pub struct ChartFacts {
     /// Number of live pods of the node.
     pub pods: u64,
     pub generation: u64,
-    /// Fingerprints, and the calls per minute up to the envelope's time.
+    /// Fingerprints, and the calls per minute up to the envelope's time, as far as they are wanted.
     pub minutes: Vec<(u128, Vec<u32>)>,
 }
 
@@ -104,7 +113,7 @@ pub enum Query {
     Explain(Target, oneshot::Sender<Result<TargetExplanation, ExplainError>>),
     Policy(PolicyTarget, oneshot::Sender<Option<portolan_report::policy_basis::PolicyBasis>>),
     Status(oneshot::Sender<wire::AgentStatus>),
-    Chart(oneshot::Sender<ChartFacts>),
+    Chart(WantedMinutes, oneshot::Sender<ChartFacts>),
     Traffic(oneshot::Sender<TrafficSnapshot>),
 }
 
@@ -122,7 +131,7 @@ impl Query {
             Self::Explain(_, reply) => reply.is_closed(),
             Self::Policy(_, reply) => reply.is_closed(),
             Self::Status(reply) => reply.is_closed(),
-            Self::Chart(reply) => reply.is_closed(),
+            Self::Chart(_, reply) => reply.is_closed(),
             Self::Traffic(reply) => reply.is_closed(),
         }
     }
@@ -138,15 +147,15 @@ pub struct PageSelection<'a> {
     pub limit: usize,
     /// Only findings that changed since then.
     pub since: Option<BootTime>,
-    /// Only findings with these fingerprints; empty: all.
-    pub fingerprints: &'a [u128],
+    /// Only findings with these fingerprints; `None`: all.
+    pub fingerprints: Option<&'a BTreeSet<u128>>,
 }
 
 impl<'a> PageSelection<'a> {
     /// Selects objects by a filter alone.
     #[must_use]
     pub const fn of(filter: &'a Filter, after: Option<&'a str>, limit: usize) -> Self {
-        Self { filter, after, limit, since: None, fingerprints: &[] }
+        Self { filter, after, limit, since: None, fingerprints: None }
     }
 
     /// Returns true if a finding belongs to the list, whatever its fingerprint.
@@ -159,9 +168,9 @@ impl<'a> PageSelection<'a> {
     /// Returns true if a finding with this fingerprint belongs to the list.
     #[must_use]
     pub fn has_fingerprint(&self, fingerprint: impl FnOnce() -> String) -> bool {
-        self.fingerprints.is_empty()
-            || u128::from_str_radix(&fingerprint(), 16)
-                .is_ok_and(|number| self.fingerprints.contains(&number))
+        self.fingerprints.is_none_or(|wanted| {
+            u128::from_str_radix(&fingerprint(), 16).is_ok_and(|number| wanted.contains(&number))
+        })
     }
 
     /// Returns true if a finding or listener belongs to the list. Ended ones only do if the filter names their state.
@@ -203,9 +212,9 @@ pub trait ReadModel {
     fn status(&self) -> wire::AgentStatus;
     /// Returns when the agent started.
     fn started_at(&self) -> BootTime;
-    /// Returns the calls per minute of ports with findings, by fingerprint, up to a minute since 1970. A fingerprint can come
-    /// several times.
-    fn minutes(&self, minute: i64) -> Vec<(u128, Vec<u32>)>;
+    /// Returns the calls per minute of ports with findings, by fingerprint, up to a minute since 1970; those of `wanted`, or of
+    /// all. A fingerprint can come several times.
+    fn minutes(&self, minute: i64, wanted: Option<&BTreeSet<u128>>) -> Vec<(u128, Vec<u32>)>;
     /// Returns what the ports with findings and traffic count now, in the order of fingerprints.
     fn port_counts(&self) -> Vec<PortCounts>;
 }
@@ -260,8 +269,8 @@ pub fn answer(query: Query, model: &impl ReadModel) {
         Query::Status(reply) => {
             let _ = reply.send(model.status());
         }
-        Query::Chart(reply) => {
-            let _ = reply.send(chart_facts(model, &convert));
+        Query::Chart(wanted, reply) => {
+            let _ = reply.send(chart_facts(model, &convert, &wanted));
         }
         Query::Traffic(reply) => {
             let _ = reply.send(TrafficSnapshot { ports: model.port_counts(), converter: convert });
@@ -288,20 +297,26 @@ impl ListQuery {
 fn findings_page(model: &impl ReadModel, convert: &Converter, list: &ListQuery) -> ListAnswer {
     let since = list.since(convert);
     list_of(model, list, |after, limit| {
-        let (filter, fingerprints) = (&list.filter, list.fingerprints.as_slice());
+        let (filter, fingerprints) = (&list.filter, list.fingerprints.as_ref());
         let found = model.findings(PageSelection { filter, after, limit, since, fingerprints });
         let one = |f: Arc<finding::Finding>| (f.id.clone(), Report::Finding(convert.finding(&f)));
         FoundItems { all: found.len(), reports: found.into_iter().map(one) }.page(list.limit())
     })
 }
 
-fn chart_facts(model: &impl ReadModel, convert: &Converter) -> ChartFacts {
+fn chart_facts(model: &impl ReadModel, convert: &Converter, wanted: &WantedMinutes) -> ChartFacts {
+    let minute = convert.wall.minute(convert.now);
+    let minutes = match wanted {
+        WantedMinutes::None => Vec::new(),
+        WantedMinutes::Of(fingerprints) => model.minutes(minute, Some(fingerprints)),
+        WantedMinutes::All => model.minutes(minute, None),
+    };
     ChartFacts {
         envelope: convert.envelope(),
         started_at: convert.wall.rfc3339(model.started_at()),
         pods: model.pods().count() as u64,
         generation: model.generation(),
-        minutes: model.minutes(convert.wall.minute(convert.now)),
+        minutes,
     }
 }
 

@@ -121,7 +121,10 @@ fn list_query(s: &HttpState, pairs: &Pairs, headers: &HeaderMap) -> Result<ListQ
     let mut list = parse(&pairs.0)?;
     let tags = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|tags| tags.to_str().ok());
     let known = |tag: &str| s.watch_log.number(tag.trim().trim_start_matches("W/").trim_matches('"'));
-    list.known = tags.flat_map(|tags| tags.split(',')).filter_map(known).max();
+    // What changed since a while ago differs with the time, also where nothing changes.
+    if list.since.is_none() {
+        list.known = tags.flat_map(|tags| tags.split(',')).filter_map(known).max();
+    }
     Ok(list)
 }
 
@@ -143,7 +146,12 @@ fn found<T: Serialize>(answer: Option<&T>, what: &str) -> Result<Response, Probl
 
 async fn findings(State(s): State<HttpState>, pairs: Pairs, headers: HeaderMap) -> Result<Response, Problem> {
     let list = list_query(&s, &pairs, &headers)?;
-    Ok(listed(&s, &ask(&s, |reply| Query::Findings(list, reply)).await?))
+    let is_of_time = list.since.is_some();
+    let mut response = listed(&s, &ask(&s, |reply| Query::Findings(list, reply)).await?);
+    if is_of_time {
+        response.headers_mut().remove(header::ETAG);
+    }
+    Ok(response)
 }
 
 async fn listeners(

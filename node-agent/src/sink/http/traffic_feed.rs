@@ -1,6 +1,6 @@
 //! Counts of ports for the event `Traffic`: read every two seconds while somebody follows them, once for all followers.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use portolan_report::chart::{RowCounts, TrafficCounts};
@@ -32,20 +32,47 @@ impl Default for TrafficFeed {
 impl TrafficFeed {
     /// Follows the counts, and begins to read them if nobody did. The first ones are all that are known, or come soon.
     pub fn follow(self: &Arc<Self>, queries: &mpsc::Sender<Query>) -> TrafficFollower {
-        let mut is_running = self.is_running.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut is_running = self.is_running();
         // Within the lock, so that the task counts this receiver before it ends.
         let mut latest = self.latest.subscribe();
         if !std::mem::replace(&mut *is_running, true) {
             // What was read for an earlier follower is old.
             self.latest.send_replace(None);
-            tokio::spawn(Arc::clone(self).read(queries.clone()));
+            tokio::spawn(Reading { feed: Arc::clone(self), has_ended: false }.run(queries.clone()));
         }
         drop(is_running);
         latest.mark_changed();
         TrafficFollower { latest, told: None }
     }
 
-    async fn read(self: Arc<Self>, queries: mpsc::Sender<Query>) {
+    #[cfg(test)]
+    pub(super) fn every(every: Duration) -> Self {
+        Self { every, ..Self::default() }
+    }
+
+    fn is_running(&self) -> MutexGuard<'_, bool> {
+        self.is_running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The task that reads the counts.
+struct Reading {
+    feed: Arc<TrafficFeed>,
+    /// True if another task can read since.
+    has_ended: bool,
+}
+
+impl Drop for Reading {
+    /// Lets the next follower begin to read again, also if the task broke off.
+    fn drop(&mut self) {
+        if !self.has_ended {
+            *self.feed.is_running() = false;
+        }
+    }
+}
+
+impl Reading {
+    async fn run(mut self, queries: mpsc::Sender<Query>) {
         loop {
             let (reply, answer) = oneshot::channel();
             match queries.try_send(Query::Traffic(reply)) {
@@ -54,15 +81,18 @@ impl TrafficFeed {
                 Err(mpsc::error::TrySendError::Closed(_)) => return,
                 Ok(()) => {
                     if let Ok(snapshot) = answer.await {
-                        self.latest.send_replace(Some(Arc::new(snapshot)));
+                        self.feed.latest.send_replace(Some(Arc::new(snapshot)));
                     }
                 }
             }
-            tokio::time::sleep(self.every).await;
-            let mut is_running = self.is_running.lock().unwrap_or_else(PoisonError::into_inner);
-            if self.latest.receiver_count() == 0 {
+            tokio::time::sleep(self.feed.every).await;
+            // Within the lock, so that nobody follows meanwhile.
+            let mut is_running = self.feed.is_running();
+            if self.feed.latest.receiver_count() == 0 {
                 *is_running = false;
-                self.latest.send_replace(None);
+                self.feed.latest.send_replace(None);
+                drop(is_running);
+                self.has_ended = true;
                 return;
             }
         }
@@ -188,6 +218,17 @@ mod tests {
         }
         assert!(asked.try_recv().is_err(), "nobody follows");
         let _again = feed.follow(&queries);
+        assert!(matches!(asked.recv().await, Some(Query::Traffic(_))));
+    }
+
+    #[tokio::test]
+    async fn counts_are_read_again_for_the_next_follower_after_the_task_broke_off() {
+        let (queries, mut asked) = mpsc::channel(4);
+        let feed = Arc::new(TrafficFeed::every(Duration::from_millis(1)));
+        *feed.is_running() = true;
+        // As a panic does.
+        drop(Reading { feed: Arc::clone(&feed), has_ended: false });
+        let _follower = feed.follow(&queries);
         assert!(matches!(asked.recv().await, Some(Query::Traffic(_))));
     }
 }
