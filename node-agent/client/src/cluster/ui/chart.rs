@@ -8,10 +8,11 @@ use jiff::Timestamp;
 use portolan_engine::model::finding_code::{FindingCode, Severity};
 use portolan_report::chart::{Chart, ChartRow, MissingNode};
 use portolan_report::chart_filter::{self, RowFilter};
-use portolan_report::chart_fold::narrow;
+use portolan_report::chart_fold::{narrow, narrow_declared};
 use portolan_report::escape::terminal;
 use portolan_report::facts::Facts;
 use portolan_report::filter::Filter;
+use portolan_report::wire::Workload;
 use portolan_report::{chart_export, label_selector::Selector};
 use serde::Deserialize;
 
@@ -53,6 +54,9 @@ struct ChartQuery {
 pub(super) async fn answer(host: &Arc<Host>, pairs: &Pairs) -> Result<Answer, Problem> {
     let query = ChartQuery::parse(pairs)?;
     let mut chart = if query.of_agents.is_empty() { query.of_store(host) } else { query.ask(host).await? };
+    narrow_declared(&mut chart, |ports| {
+        query.rows.lets_through_declared(ports) && query.is_workload(ports.workload.as_ref())
+    });
     narrow(&mut chart, query.declared, |row| query.rows.lets_through(row) && query.is_port(row));
     match query.output {
         Output::Json => json(&chart),
@@ -72,16 +76,11 @@ pub(super) async fn answer(host: &Arc<Host>, pairs: &Pairs) -> Result<Answer, Pr
 fn file(content_type: &'static str, extension: &'static str, text: String, chart: &Chart) -> Answer {
     let mut answer = whole(StatusCode::OK, content_type, text);
     let headers = answer.headers_mut();
-    let counted = chart.declared.iter().fold(0_u64, |sum, ports| sum.saturating_add(ports.ports));
-    let is_whole = chart.totals.unlisted == 0 && chart.missing.is_empty() && counted == 0;
-    let disposition = match (extension, is_whole) {
-        ("csv", true) => "attachment; filename=\"portolan.csv\"",
-        ("csv", false) => "attachment; filename=\"portolan-incomplete.csv\"",
-        (_, true) => "attachment; filename=\"portolan.ndjson\"",
-        (_, false) => "attachment; filename=\"portolan-incomplete.ndjson\"",
-    };
-    headers.insert(CONTENT_DISPOSITION, HeaderValue::from_static(disposition));
-    headers.insert("portolan-counted-ports", HeaderValue::from(counted));
+    let disposition = format!("attachment; filename=\"{}\"", chart_export::file_name(chart, extension));
+    if let Ok(disposition) = HeaderValue::try_from(disposition) {
+        headers.insert(CONTENT_DISPOSITION, disposition);
+    }
+    headers.insert("portolan-counted-ports", HeaderValue::from(chart_export::counted_ports(chart)));
     headers.insert("portolan-unlisted-rows", HeaderValue::from(chart.totals.unlisted));
     headers.insert("portolan-missing-nodes", HeaderValue::from(chart.missing.len()));
     answer
@@ -158,6 +157,14 @@ impl ChartQuery {
             workload: row.workload.as_ref().map(|workload| (workload.kind.as_str(), workload.name.as_str())),
             protocol: row.protocol.as_deref(),
             port: row.port,
+            ..Facts::default()
+        })
+    }
+
+    /// Returns true if ports of this workload match that are only counted: neither their numbers nor their protocols are known.
+    fn is_workload(&self, workload: Option<&Workload>) -> bool {
+        self.port.lets_through(&Facts {
+            workload: workload.map(|workload| (workload.kind.as_str(), workload.name.as_str())),
             ..Facts::default()
         })
     }

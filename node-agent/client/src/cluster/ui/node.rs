@@ -6,7 +6,7 @@ use jiff::{Timestamp, Unit};
 use portolan_report::amiss::Amiss;
 use portolan_report::answer::NodePod;
 use portolan_report::chart::{AgentSummary, Chart, ChartRow, MAX_ROWS, MINUTES, MissingNode, TrafficCounts};
-use portolan_report::chart_fold::{merge, narrow};
+use portolan_report::chart_fold::{merge_at, narrow};
 use portolan_report::wire::AgentStatus;
 
 use super::node_answer::NodeAnswer;
@@ -139,8 +139,8 @@ impl Node {
         // The totals of these are known already.
         (rows.totals.listeners, rows.totals.pods) = (0, 0);
         narrow(&mut chart, MAX_ROWS, |row| !fingerprints.contains(&row.fingerprint));
-        let started_at = chart.started_at.clone();
-        let merged = merge(vec![chart, rows], MAX_ROWS);
+        let (started_at, time) = (chart.started_at.clone(), rows.time.clone());
+        let merged = merge_at(vec![chart, rows], MAX_ROWS, &time);
         self.set_chart(Some(Chart { started_at, ..merged }));
     }
 
@@ -245,7 +245,7 @@ impl Node {
     /// Returns the agent, as an item of `/v1/agents`.
     pub(super) fn summary(&self) -> AgentSummary {
         let status = self.status.as_ref();
-        let amiss = status.map(amiss_of).unwrap_or_default();
+        let amiss = status.map(|status| Amiss::of(status).in_words()).unwrap_or_default();
         AgentSummary {
             node: self.name.clone(),
             state: self.state.as_str().to_owned(),
@@ -268,15 +268,11 @@ impl Node {
 /// Names a node in the rows of its agent, whatever the agent calls it.
 pub(super) fn set_node(chart: &mut Chart, node: &str) {
     for row in &mut chart.rows {
-        row.nodes = vec![node.to_owned()];
-        row.more_nodes = 0;
+        row.for_each_part(|row| {
+            row.nodes = vec![node.to_owned()];
+            row.more_nodes = 0;
+        });
     }
-}
-
-/// Returns hooks, sources and tables that are not as they should be.
-fn amiss_of(status: &AgentStatus) -> Vec<String> {
-    let Amiss { hooks, sources, full, .. } = Amiss::of(status);
-    hooks.into_iter().chain(sources).chain(full.into_iter().map(|what| format!("full: {what}"))).collect()
 }
 
 /// Returns what counts for a port: connections, or the packets of UDP.
@@ -303,6 +299,7 @@ fn shape(row: &ChartRow) -> ChartRow {
         callers: Vec::new(),
         more_callers: 0,
         minutes: Vec::new(),
+        served: row.served.as_deref().map(|served| Box::new(shape(served))),
         ..row.clone()
     }
 }
@@ -380,7 +377,7 @@ mod tests {
         let others = node.rows_where(&BTreeSet::new(), |row| row.fingerprint == "b");
         assert_eq!(others.as_ref(), Some(&parts));
         assert!(node.rows_where(&named, |_| false).is_some_and(|[rows, _]| rows.rows.is_empty()));
-        let merged = merge(parts.into(), MAX_ROWS);
+        let merged = merge_at(parts.into(), MAX_ROWS, "2026-03-04T12:00:30Z");
         assert_eq!((merged.rows.len(), merged.totals.findings), (1, 1));
         assert_eq!(merged.totals.open, [("high".to_owned(), 1)].into());
         assert_eq!((merged.totals.listeners, merged.totals.pods), (9, 4));
@@ -420,6 +417,18 @@ mod tests {
         node.take_rows(&["a".to_owned()].into(), later);
         assert_eq!(take(&mut node, "2026-03-04T12:00:35Z"), ["b"], "the other row was not read since");
         assert_eq!(take(&mut node, "2026-03-04T12:00:41Z"), ["a", "b"]);
+    }
+
+    #[test]
+    fn a_port_that_is_served_beside_resolved_findings_is_known_until_it_is_gone() {
+        let served = Some(Box::new(ChartRow { code: None, severity: None, ..row("a", 1) }));
+        let ended = ChartRow { state: "resolved".to_owned(), served: served.clone(), ..row("a", 1) };
+        let mut node = node(vec![row("a", 1)]);
+        node.take_rows(&["a".to_owned()].into(), chart(vec![ended.clone()]));
+        let kept = node.row("a").and_then(|row| row.served.as_deref()).map(|served| served.nodes.clone());
+        assert_eq!(kept, Some(vec!["node-1".to_owned()]));
+        let gone = chart(vec![ChartRow { served: None, ..ended.clone() }]);
+        assert!(has_other_rows(&chart(vec![ended]), &gone));
     }
 
     #[test]

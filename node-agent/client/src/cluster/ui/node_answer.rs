@@ -118,7 +118,7 @@ pub(super) fn fit(mut chart: Chart) -> Result<Chart, String> {
         return Err(format!("its time is {time:?}; expected one such as 2027-01-31T12:00:00Z"));
     }
     for row in &mut chart.rows {
-        row.minutes.drain(..row.minutes.len().saturating_sub(MINUTES));
+        row.for_each_part(|row| drop(row.minutes.drain(..row.minutes.len().saturating_sub(MINUTES))));
     }
     chart.missing.clear();
     Ok(chart)

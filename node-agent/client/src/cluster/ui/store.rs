@@ -7,7 +7,7 @@ use portolan_report::answer::NodePod;
 use portolan_report::chart::{
     AgentSummary, Chart, ChartRow, MAX_ROWS, MissingNode, RowCounts, TrafficCounts,
 };
-use portolan_report::chart_fold::{merge, set_pods_total};
+use portolan_report::chart_fold::{merge_at, set_pods_total};
 use portolan_report::wire::SCHEMA;
 use portolan_report::workload_table::PodTotals;
 
@@ -131,15 +131,13 @@ impl Store {
 
     /// Merges charts of nodes, names their callers, and says which nodes are missing.
     pub(super) fn finished(&self, mut charts: Vec<Chart>, directory: &Directory) -> Chart {
-        for caller in charts.iter_mut().flat_map(|chart| &mut chart.rows).flat_map(|row| &mut row.callers) {
-            directory.names.name_caller(caller);
+        for row in charts.iter_mut().flat_map(|chart| &mut chart.rows) {
+            row.for_each_part(|row| {
+                row.callers.iter_mut().for_each(|caller| directory.names.name_caller(caller));
+            });
         }
-        let first = charts.first();
-        let (cluster, started_at) =
-            first.map(|chart| (chart.cluster.clone(), chart.started_at.clone())).unwrap_or_default();
         // The minutes of all rows end with the minute of this time.
-        charts.push(Chart { time: now(), cluster, started_at, ..Chart::default() });
-        let mut merged = merge(charts, MAX_ROWS);
+        let mut merged = merge_at(charts, MAX_ROWS, &now());
         set_pods_total(&mut merged, &directory.totals);
         merged.node = None;
         merged.missing = self.nodes.values().filter_map(Node::missing).collect();
