@@ -170,7 +170,7 @@ mod tests {
                 query = asked.recv() => {
                     let Some(Query::Traffic(reply)) = query else { panic!("{query:?}") };
                     let wall = Wall { unix_ns_at_boot: 0 };
-                    let converter = Converter { agent: "n".into(), wall, now: Default::default() };
+                    let converter = Converter { agent: "n".into(), wall, now: portolan_engine::model::identity::BootTime(1) };
                     let _ = reply.send(TrafficSnapshot { converter, ports: Vec::new() });
                     reads += 1;
                     assert!(reads < MOST_READS, "no comment after {reads} reads");
