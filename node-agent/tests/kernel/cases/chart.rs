@@ -1,5 +1,9 @@
 //! What the page shows: rows of `/v1/chart`, and their counts in the event `Traffic`.
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
 use libtest_mimic::Trial;
 use portolan_report::chart::{Chart, ChartRow};
 
@@ -38,7 +42,7 @@ fn calls_are_counted() {
     let row = row(&agent, "").expect("the row without a filter");
     assert_eq!((row.code.as_deref(), row.pods), (Some("undeclared-active"), 1));
     assert_eq!(row.findings, [finding.id]);
-    let text = http::stream_until(agent.socket(), "/v1/watch?kind=Traffic", &row.fingerprint);
+    let text = stream_until(agent.socket(), "/v1/watch?kind=Traffic", &row.fingerprint);
     let event = text.split("event: Traffic\ndata: ").nth(1).expect("an event");
     let items: serde_json::Value = serde_json::from_str(event.lines().next().expect("a line")).expect("JSON");
     let counts = items["items"].as_array().expect("items").iter();
@@ -46,4 +50,18 @@ fn calls_are_counted() {
         counts.clone().find(|item| item["fingerprint"] == row.fingerprint).expect("the row's counts");
     assert_eq!(counts["connections"], 5, "{items}");
     world.settles(&agent);
+}
+
+/// Reads a stream until the line that contains `wanted` is complete, and returns all text so far.
+fn stream_until(socket: &Path, target: &str, wanted: &str) -> String {
+    let mut stream = UnixStream::connect(socket).expect("connect");
+    stream.set_read_timeout(Some(TIMEOUT)).expect("a timeout");
+    write!(stream, "GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("send");
+    let (mut text, mut piece) = (String::new(), [0; 4096]);
+    while !text.split_once(wanted).is_some_and(|(_, rest)| rest.contains('\n')) {
+        let read = stream.read(&mut piece).expect("more of the stream");
+        assert!(read > 0, "ended before {wanted:?}: {text}");
+        text.push_str(&String::from_utf8_lossy(&piece[..read]));
+    }
+    text
 }

@@ -8,8 +8,6 @@ use std::time::Duration;
 use portolan_report::answer::List;
 use serde::de::DeserializeOwned;
 
-use super::timeouts::TIMEOUT;
-
 /// Returns status and body of a GET.
 pub fn get(socket: &Path, target: &str) -> std::io::Result<(u16, Vec<u8>)> {
     let mut stream = UnixStream::connect(socket)?;
@@ -18,20 +16,6 @@ pub fn get(socket: &Path, target: &str) -> std::io::Result<(u16, Vec<u8>)> {
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     split(&answer).ok_or_else(|| std::io::Error::other("no HTTP answer"))
-}
-
-/// Reads a stream until the line that contains `wanted` is complete, and returns all text so far.
-pub fn stream_until(socket: &Path, target: &str, wanted: &str) -> String {
-    let mut stream = UnixStream::connect(socket).expect("connect");
-    stream.set_read_timeout(Some(TIMEOUT)).expect("a timeout");
-    write!(stream, "GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("send");
-    let (mut text, mut piece) = (String::new(), [0; 4096]);
-    while !text.split_once(wanted).is_some_and(|(_, rest)| rest.contains('\n')) {
-        let read = stream.read(&mut piece).expect("more of the stream");
-        assert!(read > 0, "ended before {wanted:?}: {text}");
-        text.push_str(&String::from_utf8_lossy(&piece[..read]));
-    }
-    text
 }
 
 fn split(answer: &[u8]) -> Option<(u16, Vec<u8>)> {
