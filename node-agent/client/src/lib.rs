@@ -12,5 +12,7 @@ pub mod fail_on;
 #[cfg(feature = "kubeconfig")]
 pub mod kubeconfig;
 pub mod query;
+// One file for both servers: the agent's, and that of `kubectl portolan ui`.
 #[cfg(feature = "cluster")]
+#[path = "../../src/sink/http/write_timeout.rs"]
 mod write_timeout;

@@ -12,7 +12,7 @@ use tokio::time::{Sleep, sleep};
 
 /// Wraps a stream and fails its writes with `TimedOut`.
 #[derive(Debug)]
-pub struct WriteTimeout<S> {
+pub(crate) struct WriteTimeout<S> {
     stream: S,
     stall_timeout: Duration,
     answer_timeout: Duration,
@@ -24,7 +24,7 @@ pub struct WriteTimeout<S> {
 
 impl<S> WriteTimeout<S> {
     /// `stall_timeout` bounds each blocked write. `answer_timeout` bounds the time until everything is written.
-    pub fn new(stream: S, stall_timeout: Duration, answer_timeout: Duration) -> Self {
+    pub(crate) fn new(stream: S, stall_timeout: Duration, answer_timeout: Duration) -> Self {
         Self { stream, stall_timeout, answer_timeout, stalled: None, unsent: None }
     }
 
@@ -70,5 +70,36 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    use super::*;
+
+    const SHORT: Duration = Duration::from_millis(1);
+    const LONG: Duration = Duration::from_secs(3600);
+
+    #[tokio::test]
+    async fn a_client_that_reads_nothing_or_not_all_in_time_loses_its_connection() {
+        for (stall_timeout, answer_timeout) in [(SHORT, LONG), (LONG, SHORT)] {
+            let (near, _far) = duplex(8);
+            let mut near = WriteTimeout::new(near, stall_timeout, answer_timeout);
+            let written = near.write_all(&[0; 64]).await;
+            assert_eq!(written.map_err(|error| error.kind()), Err(io::ErrorKind::TimedOut));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_reads_gets_everything() {
+        let (near, mut far) = duplex(8);
+        let mut near = WriteTimeout::new(near, LONG, LONG);
+        let writing = tokio::spawn(async move { near.write_all(&[7; 64]).await });
+        let mut read = Vec::new();
+        far.read_to_end(&mut read).await.expect("reads");
+        assert!(writing.await.expect("no panic").is_ok());
+        assert_eq!(read, [7; 64]);
     }
 }
