@@ -152,7 +152,7 @@ async fn the_row_of_a_resolved_finding_tells_that_its_port_is_still_served() {
     let beside = row.served.as_deref().expect("the port");
     assert_eq!((beside.code.as_deref(), beside.declaration.as_str()), (None, "declared"));
     let query = format!("?state=open,suppressed,resolved&fingerprint={}", row.fingerprint);
-    assert_eq!(chart(&served, &query).await.rows, [row.clone()]);
+    assert_eq!(chart(&served, &query).await.rows.as_slice(), std::slice::from_ref(row));
     let open = chart(&served, "").await;
     assert_eq!(of_port(&open, 9229), beside);
 }
