@@ -1,10 +1,12 @@
 //! Wire types of the chart: one row per workload's port instead of one object per pod's port, small enough that the first
 //! answer holds all of them. An agent makes the rows of its node; `kubectl portolan ui` merges those of all nodes.
 
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::wire::Workload;
+use crate::amiss::Amiss;
+use crate::wire::{AgentStatus, Workload};
 
 /// Maximum number of rows of an answer. The least severe are left out first, and counted.
 pub const MAX_ROWS: usize = 5_000;
@@ -12,6 +14,25 @@ pub const MAX_ROWS: usize = 5_000;
 pub const MAX_LISTED: usize = 8;
 /// Number of minutes of [`ChartRow::minutes`].
 pub const MINUTES: usize = 60;
+/// Ports without a finding that an answer lists if there are no more of them, where the request does not say how many.
+pub const DEFAULT_DECLARED: usize = 64;
+/// Maximum of the parameter `declared`.
+pub const MAX_DECLARED: usize = 1000;
+
+/// Returns the number of the minute of a time (RFC 3339) since 1970; `None` for a text that is no time.
+#[must_use]
+pub fn minute_of(time: &str) -> Option<i64> {
+    Some(time.parse::<Timestamp>().ok()?.as_second().div_euclid(60))
+}
+
+/// Parses the parameter `declared`.
+///
+/// # Errors
+/// One line that says what was expected.
+pub fn declared_limit(value: &str) -> Result<usize, String> {
+    let limit = value.parse().ok().filter(|limit| *limit <= MAX_DECLARED);
+    limit.ok_or_else(|| format!("{value:?}: expected a number from 0 to {MAX_DECLARED}"))
+}
 
 /// Answer of `/v1/chart`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -39,6 +60,14 @@ pub struct Chart {
     pub totals: ChartTotals,
     /// Nodes whose rows are missing or incomplete, and why; always empty in the answer of an agent.
     pub missing: Vec<MissingNode>,
+}
+
+impl Chart {
+    /// Returns the number of declared ports that are only counted.
+    #[must_use]
+    pub fn counted_ports(&self) -> u64 {
+        self.declared.iter().fold(0, |sum, ports| sum.saturating_add(ports.ports))
+    }
 }
 
 /// A port of a workload, on one node or on all.
@@ -144,6 +173,12 @@ pub struct ChartRow {
 }
 
 impl ChartRow {
+    /// Returns what counts as calls of the port: connections, or the packets of UDP.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        if self.protocol.as_deref() == Some("UDP") { self.packets } else { self.connections }
+    }
+
     /// Returns the row, and the port that is served beside it.
     pub fn parts(&self) -> impl Iterator<Item = &Self> {
         std::iter::once(self).chain(self.served.as_deref())
@@ -306,6 +341,23 @@ pub struct AgentSummary {
     /// What an older agent cannot tell, in words; absent if it can tell everything.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lacks: Vec<String>,
+}
+
+impl AgentSummary {
+    /// Returns what the status of an agent says. State, reason, `since` and pods are not in it.
+    #[must_use]
+    pub fn of_status(status: &AgentStatus) -> Self {
+        Self {
+            node: status.envelope.node.clone(),
+            version: Some(status.version.clone()),
+            kernel: Some(status.kernel.clone()),
+            started_at: status.started_at.clone(),
+            listeners: status.listeners as u64,
+            amiss: Amiss::of(status).in_words(),
+            lost: status.lost.clone().into_iter().filter(|(_, count)| *count > 0).collect(),
+            ..Self::default()
+        }
+    }
 }
 
 /// Answer of `/v1/findings/{id}/remedies`: drafts of what can be done about a finding, the best first.

@@ -37,18 +37,66 @@ pub const COLUMNS: [&str; 29] = [
     "fingerprint",
 ];
 
-/// Returns the name of a chart's file with this extension. It says whether the file is incomplete: [`csv`] and [`ndjson`] have
-/// only rows, and neither those that the chart leaves out, nor ports that it only counts, nor those of missing nodes.
-#[must_use]
-pub fn file_name(chart: &Chart, extension: &str) -> String {
-    let is_whole = chart.totals.unlisted == 0 && chart.missing.is_empty() && counted_ports(chart) == 0;
-    format!("portolan{}.{extension}", if is_whole { "" } else { "-incomplete" })
+/// Form of the answer of `/v1/chart`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// The chart as a JSON object.
+    #[default]
+    Json,
+    /// A file of [`csv`].
+    Csv,
+    /// A file of [`ndjson`].
+    Ndjson,
 }
 
-/// Returns the number of declared ports that a chart only counts.
-#[must_use]
-pub fn counted_ports(chart: &Chart) -> u64 {
-    chart.declared.iter().fold(0, |sum, ports| sum.saturating_add(ports.ports))
+impl Form {
+    /// Returns the form with this value of the parameter `output`.
+    #[must_use]
+    pub fn of(value: &str) -> Option<Self> {
+        match value {
+            "json" => Some(Self::Json),
+            "csv" => Some(Self::Csv),
+            "ndjson" => Some(Self::Ndjson),
+            _ => None,
+        }
+    }
+}
+
+/// Rows of a chart as a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExportFile {
+    /// Media type.
+    pub content_type: &'static str,
+    /// Further headers of an answer with the file. Some say how much is not in it: rows that the chart leaves out, and ports that
+    /// it only counts.
+    pub headers: [(&'static str, String); 3],
+    /// Content.
+    pub text: String,
+}
+
+/// Returns the rows as a file of this form; `None` for JSON, which is no file.
+///
+/// # Errors
+/// The serializer's error. Rows have none.
+pub fn export(chart: &Chart, form: Form) -> Result<Option<ExportFile>, serde_json::Error> {
+    let (content_type, extension, text) = match form {
+        Form::Json => return Ok(None),
+        Form::Csv => ("text/csv; charset=utf-8", "csv", csv(&chart.rows)),
+        Form::Ndjson => ("application/x-ndjson", "ndjson", ndjson(&chart.rows)?),
+    };
+    let headers = [
+        ("content-disposition", format!("attachment; filename=\"{}\"", file_name(chart, extension))),
+        ("portolan-unlisted-rows", chart.totals.unlisted.to_string()),
+        ("portolan-counted-ports", chart.counted_ports().to_string()),
+    ];
+    Ok(Some(ExportFile { content_type, headers, text }))
+}
+
+/// Returns the name of a chart's file with this extension. It says whether the file is incomplete: [`csv`] and [`ndjson`] have
+/// only rows, and neither those that the chart leaves out, nor ports that it only counts, nor those of missing nodes.
+fn file_name(chart: &Chart, extension: &str) -> String {
+    let is_whole = chart.totals.unlisted == 0 && chart.missing.is_empty() && chart.counted_ports() == 0;
+    format!("portolan{}.{extension}", if is_whole { "" } else { "-incomplete" })
 }
 
 /// Returns rows as comma-separated values with a line of names. A port that is served beside resolved findings has its own line. Lines end with CRLF. Pods choose some of the texts, so a cell
@@ -159,7 +207,7 @@ mod tests {
         let counted = DeclaredPorts { ports: 3, ..DeclaredPorts::default() };
         let mut chart = Chart { declared: vec![counted], ..Chart::default() };
         assert_eq!(
-            (file_name(&chart, "csv").as_str(), counted_ports(&chart)),
+            (file_name(&chart, "csv").as_str(), chart.counted_ports()),
             ("portolan-incomplete.csv", 3)
         );
         chart.declared.clear();

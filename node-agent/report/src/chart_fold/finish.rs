@@ -2,7 +2,9 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
+use super::callers::least;
 use super::row::{class, severity};
 use crate::chart::{Chart, ChartRow, ChartTotals, DeclaredPorts, MAX_ROWS};
 
@@ -24,6 +26,7 @@ fn key_of(
 pub(super) fn fill(chart: &mut Chart, rows: Vec<ChartRow>, declared_limit: usize) {
     let (mut rows, mut declared): (Vec<ChartRow>, Vec<ChartRow>) =
         rows.into_iter().partition(|row| row.code.is_some());
+    let counted = chart.counted_ports();
     let totals = &mut chart.totals;
     count(totals, &rows);
     rows.sort_by_cached_key(order);
@@ -31,7 +34,6 @@ pub(super) fn fill(chart: &mut Chart, rows: Vec<ChartRow>, declared_limit: usize
     totals.unlisted = totals.unlisted.saturating_add(beyond.len() as u64);
     declared.extend(beyond.into_iter().filter_map(|row| row.served.map(|served| *served)));
     let beside_ended = rows.iter().filter(|row| row.served.is_some()).count();
-    let counted = number_of(&chart.declared);
     let number = declared.len() + beside_ended;
     totals.declared = counted.saturating_add(number as u64);
     if counted == 0 && number <= declared_limit && declared.len() <= MAX_ROWS - rows.len() {
@@ -44,10 +46,6 @@ pub(super) fn fill(chart: &mut Chart, rows: Vec<ChartRow>, declared_limit: usize
     chart.rows = rows;
 }
 
-fn number_of(declared: &[DeclaredPorts]) -> u64 {
-    declared.iter().fold(0, |sum, ports| sum.saturating_add(ports.ports))
-}
-
 /// Returns the row if `keep` is true for it, else the port that is served beside a resolved finding if it is true for that one.
 pub(super) fn kept(mut row: ChartRow, keep: impl Fn(&ChartRow) -> bool) -> Option<ChartRow> {
     let served = row.served.take().filter(|served| keep(served));
@@ -58,7 +56,7 @@ pub(super) fn kept(mut row: ChartRow, keep: impl Fn(&ChartRow) -> bool) -> Optio
     served.map(|served| *served)
 }
 
-fn count(totals: &mut ChartTotals, rows: &[ChartRow]) {
+fn count<'a>(totals: &mut ChartTotals, rows: impl IntoIterator<Item = &'a ChartRow>) {
     for row in rows {
         match row.state.as_str() {
             "open" => {
@@ -78,11 +76,10 @@ fn findings_of(row: &ChartRow) -> u64 {
 
 /// Order of rows: state, severity, calls, and names.
 fn order(row: &ChartRow) -> impl Ord + use<> {
-    let calls = if row.protocol.as_deref() == Some("UDP") { row.packets } else { row.connections };
     (
         class(row),
         Reverse(severity(row)),
-        Reverse(calls),
+        Reverse(row.calls()),
         key_of(row.namespace.as_ref(), row.workload.as_ref(), row.pod.as_ref()),
         (row.port, row.protocol.clone(), row.fingerprint.clone()),
     )
@@ -90,7 +87,6 @@ fn order(row: &ChartRow) -> impl Ord + use<> {
 
 /// Counts ports without a finding by workload, beside those that are counted already.
 pub(super) fn by_workload(counted: Vec<DeclaredPorts>, rows: Vec<ChartRow>) -> Vec<DeclaredPorts> {
-    let mut of_workloads: BTreeMap<WorkloadKey, DeclaredPorts> = BTreeMap::new();
     let rows = rows.into_iter().map(|row| DeclaredPorts {
         namespace: row.namespace,
         workload: row.workload,
@@ -98,16 +94,35 @@ pub(super) fn by_workload(counted: Vec<DeclaredPorts>, rows: Vec<ChartRow>) -> V
         ports: 1,
         connections: row.connections,
     });
-    for ports in counted.into_iter().chain(rows) {
-        let key = key_of(ports.namespace.as_ref(), ports.workload.as_ref(), ports.pod.as_ref());
-        let sum = of_workloads.entry(key).or_insert_with(|| DeclaredPorts {
-            ports: 0,
-            connections: 0,
-            ..ports.clone()
-        });
-        sum.ports = sum.ports.saturating_add(ports.ports);
-        sum.connections = sum.connections.saturating_add(ports.connections);
-        sum.pod = super::callers::least(sum.pod.take(), ports.pod);
+    of_workloads(counted.into_iter().chain(rows), u64::saturating_add)
+}
+
+/// Returns declared ports of several nodes as one list. A workload has the same ports on each, so that the greatest number of one
+/// node counts, which is the least that there can be.
+pub(super) fn declared_of_nodes(nodes: Vec<Vec<DeclaredPorts>>) -> Vec<DeclaredPorts> {
+    of_workloads(nodes.into_iter().flatten(), u64::max)
+}
+
+/// Returns one item for each workload. `number` makes one number of ports of two.
+fn of_workloads(
+    declared: impl Iterator<Item = DeclaredPorts>,
+    number: impl Fn(u64, u64) -> u64,
+) -> Vec<DeclaredPorts> {
+    let mut of_workloads: BTreeMap<WorkloadKey, DeclaredPorts> = BTreeMap::new();
+    for ports in declared {
+        match of_workloads.entry(key_of(
+            ports.namespace.as_ref(),
+            ports.workload.as_ref(),
+            ports.pod.as_ref(),
+        )) {
+            Entry::Vacant(entry) => drop(entry.insert(ports)),
+            Entry::Occupied(mut entry) => {
+                let sum = entry.get_mut();
+                sum.ports = number(sum.ports, ports.ports);
+                sum.connections = sum.connections.saturating_add(ports.connections);
+                sum.pod = least(sum.pod.take(), ports.pod);
+            }
+        }
     }
     of_workloads.into_values().collect()
 }
@@ -122,17 +137,35 @@ pub fn narrow(chart: &mut Chart, declared_limit: usize, keep: impl Fn(&ChartRow)
 
 /// Leaves out the counted declared ports for which `keep` is false. Call it before [`narrow`], which may count more of them.
 pub fn narrow_declared(chart: &mut Chart, keep: impl Fn(&DeclaredPorts) -> bool) {
-    let before = number_of(&chart.declared);
+    let before = chart.counted_ports();
     chart.declared.retain(keep);
-    let left_out = before.saturating_sub(number_of(&chart.declared));
+    let left_out = before.saturating_sub(chart.counted_ports());
     chart.totals.declared = chart.totals.declared.saturating_sub(left_out);
+}
+
+/// Returns a chart without its rows, and without their counts.
+#[must_use]
+pub fn without_rows(chart: &Chart) -> Chart {
+    let mut rest = Chart {
+        schema: chart.schema.clone(),
+        cluster: chart.cluster.clone(),
+        node: chart.node.clone(),
+        time: chart.time.clone(),
+        as_of: chart.as_of.clone(),
+        started_at: chart.started_at.clone(),
+        rows: Vec::new(),
+        declared: chart.declared.clone(),
+        totals: beyond(&chart.totals, &chart.rows),
+        missing: chart.missing.clone(),
+    };
+    fill(&mut rest, Vec::new(), 0);
+    rest
 }
 
 /// Returns the counts of what a chart counts beside its rows.
 pub(super) fn beyond(totals: &ChartTotals, rows: &[ChartRow]) -> ChartTotals {
     let mut listed = ChartTotals::default();
-    let rows: Vec<ChartRow> = rows.iter().filter(|row| row.code.is_some()).cloned().collect();
-    count(&mut listed, &rows);
+    count(&mut listed, rows.iter().filter(|row| row.code.is_some()));
     let open = totals.open.iter().map(|(severity, count)| {
         (severity.clone(), count.saturating_sub(listed.open.get(severity).copied().unwrap_or_default()))
     });
@@ -142,23 +175,4 @@ pub(super) fn beyond(totals: &ChartTotals, rows: &[ChartRow]) -> ChartTotals {
         findings: totals.findings.saturating_sub(listed.findings),
         ..totals.clone()
     }
-}
-
-/// Returns declared ports of several nodes as one list. A workload has the same ports on each, so that the greatest number of one
-/// node counts, which is the least that there can be.
-pub(super) fn declared_of_nodes(nodes: Vec<Vec<DeclaredPorts>>) -> Vec<DeclaredPorts> {
-    let mut of_workloads: BTreeMap<WorkloadKey, DeclaredPorts> = BTreeMap::new();
-    for ports in nodes.into_iter().flatten() {
-        let key = key_of(ports.namespace.as_ref(), ports.workload.as_ref(), ports.pod.as_ref());
-        match of_workloads.entry(key) {
-            std::collections::btree_map::Entry::Vacant(entry) => drop(entry.insert(ports)),
-            std::collections::btree_map::Entry::Occupied(mut entry) => {
-                let sum = entry.get_mut();
-                sum.ports = sum.ports.max(ports.ports);
-                sum.connections = sum.connections.saturating_add(ports.connections);
-                sum.pod = super::callers::least(sum.pod.take(), ports.pod);
-            }
-        }
-    }
-    of_workloads.into_values().collect()
 }

@@ -2,21 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
-
 use super::finish::{beyond, by_workload, declared_of_nodes, fill};
 use super::row::{self, Gathered};
 use super::{Port, PortPart};
-use crate::chart::{Chart, ChartRow, ChartTotals, MINUTES};
+use crate::chart::{Chart, ChartRow, ChartTotals, MINUTES, minute_of};
 use crate::wire::{Pod, SCHEMA};
 use crate::workload_table::{PodTotals, total_key};
-
-/// Merges charts as [`merge_at`] does, at the latest of their times.
-#[must_use]
-pub fn merge(charts: Vec<Chart>, declared_limit: usize) -> Chart {
-    let latest = charts.iter().map(|chart| chart.time.clone()).max().unwrap_or_default();
-    merge_at(charts, declared_limit, &latest)
-}
 
 /// Merges charts of different nodes: rows of one fingerprint become one. Ports without a finding are listed if there are at most
 /// `declared_limit` of them and every chart lists its own, else counted by workload.
@@ -98,8 +89,7 @@ fn started_at(charts: &[Chart]) -> String {
 /// Returns the number of minutes from one time to another, by their minutes; 0 if the former is later, and [`MINUTES`] if one of
 /// them is no time.
 fn minutes_between(one: &str, other: &str) -> usize {
-    let minute = |time: &str| Some(time.parse::<Timestamp>().ok()?.as_second().div_euclid(60));
-    let minutes = minute(other).zip(minute(one)).map(|(other, one)| other.saturating_sub(one).max(0));
+    let minutes = minute_of(other).zip(minute_of(one)).map(|(other, one)| other.saturating_sub(one).max(0));
     minutes.and_then(|minutes| usize::try_from(minutes).ok()).unwrap_or(MINUTES)
 }
 

@@ -14,8 +14,8 @@ use crate::wire::{Finding, Listener, Pod};
 use crate::workload_table::{PodTotals, total_key};
 
 pub use callers::PodDirectory;
-pub use finish::{narrow, narrow_declared};
-pub use merge::{merge, merge_at, set_pods_total};
+pub use finish::{narrow, narrow_declared, without_rows};
+pub use merge::{merge_at, set_pods_total};
 use row::Gathered;
 
 /// What a chart says about itself beside its rows.

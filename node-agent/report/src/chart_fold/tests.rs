@@ -36,6 +36,12 @@ fn of_replica(name: &str, severity: &str, code: &str) -> Finding {
     of
 }
 
+/// Merges charts at the latest of their times.
+fn merge(charts: Vec<Chart>, declared_limit: usize) -> Chart {
+    let latest = charts.iter().map(|chart| chart.time.clone()).max().unwrap_or_default();
+    merge_at(charts, declared_limit, &latest)
+}
+
 fn chart_of(findings: &[Finding]) -> Chart {
     let mut fold = ChartFold::new("n1", NOW);
     for finding in findings {

@@ -3,7 +3,6 @@
 use axum::extract::State;
 use axum::response::Response;
 use portolan_engine::read::policy_basis::{PolicySubject, PolicyTarget};
-use portolan_report::amiss::Amiss;
 use portolan_report::answer::List;
 use portolan_report::chart::AgentSummary;
 use portolan_report::wire::{Report, SCHEMA};
@@ -35,20 +34,13 @@ pub async fn agents(State(s): State<HttpState>) -> Result<Response, Problem> {
     let status = ask(&s, Query::Status).await?;
     let facts = ask(&s, |reply| Query::Chart(WantedMinutes::None, reply)).await?;
     let is_ready = Health::is(&s.health.ready);
-    let amiss = Amiss::of(&status).in_words();
     let agent = AgentSummary {
-        node: status.envelope.node,
         state: if is_ready { "up" } else { "starting" }.to_owned(),
         reason: (!is_ready).then(|| "not everything was looked at once".to_owned()),
         since: facts.started_at.clone(),
-        version: Some(status.version),
-        kernel: Some(status.kernel),
         started_at: Some(facts.started_at),
         pods: Some(facts.pods),
-        listeners: status.listeners as u64,
-        amiss,
-        lost: status.lost.into_iter().filter(|(_, count)| *count > 0).collect(),
-        lacks: Vec::new(),
+        ..AgentSummary::of_status(&status)
     };
     let generation = facts.generation;
     Ok(json(&List { schema: SCHEMA.to_owned(), items: vec![agent], r#continue: None, generation }))

@@ -8,13 +8,14 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use portolan_report::answer::NodePod;
-use portolan_report::chart::Chart;
-use portolan_report::chart_export::{counted_ports, csv, file_name, ndjson};
+use portolan_report::chart::{Chart, DEFAULT_DECLARED, declared_limit};
+use portolan_report::chart_export::{Form, export};
 use portolan_report::chart_filter::RowFilter;
 use portolan_report::chart_fold::{ChartFold, ChartHeader};
 use portolan_report::facts::Facts;
 use portolan_report::filter::Filter;
 use portolan_report::wire::Report;
+use tokio::sync::oneshot;
 
 use super::HttpState;
 use super::handling::{ANSWER_TIMEOUT, Pairs, ask, json};
@@ -25,21 +26,8 @@ use crate::pipeline::finding_index::number;
 
 /// Objects that are asked for at once.
 const PAGE: usize = 256;
-/// Maximum of the parameter `declared`.
-pub const MAX_DECLARED: usize = 1000;
-/// Ports without a finding that are listed if there are no more of them.
-const DEFAULT_DECLARED: usize = 64;
 /// Parameters that are compared with rows. The others select findings and listeners.
 const OF_ROWS: [&str; 8] = ["q", "namespace", "caller", "code", "severity", "state", "fingerprint", "since"];
-
-/// Form of the answer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Output {
-    #[default]
-    Json,
-    Csv,
-    Ndjson,
-}
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -51,29 +39,22 @@ struct ChartRequest {
     /// The filter of rows, as of another time.
     rows: RowFilter,
     declared: usize,
-    output: Output,
+    form: Form,
 }
 
 impl ChartRequest {
     fn parse(pairs: &[(String, String)]) -> Result<Self, Problem> {
         let (mut of_objects, mut of_rows) = (Vec::new(), Vec::new());
-        let (mut declared, mut output) = (DEFAULT_DECLARED, Output::default());
+        let (mut declared, mut form) = (DEFAULT_DECLARED, Form::default());
         for (name, value) in pairs {
             match name.as_str() {
                 "declared" => {
-                    declared =
-                        value.parse().ok().filter(|count| *count <= MAX_DECLARED).ok_or_else(|| {
-                            let detail = format!("{value:?}: expected a number from 0 to {MAX_DECLARED}");
-                            Problem::bad_parameter("declared", detail)
-                        })?;
+                    let limit = declared_limit(value);
+                    declared = limit.map_err(|detail| Problem::bad_parameter(name, detail))?;
                 }
                 "output" => {
                     check_values(name, value)?;
-                    output = match value.to_ascii_lowercase().as_str() {
-                        "csv" => Output::Csv,
-                        "ndjson" => Output::Ndjson,
-                        _ => Output::Json,
-                    };
+                    form = Form::of(&value.to_ascii_lowercase()).unwrap_or_default();
                 }
                 name if OF_ROWS.contains(&name) => {
                     if matches!(name, "code" | "severity" | "state") {
@@ -88,11 +69,9 @@ impl ChartRequest {
         let rows = row_filter(&of_rows, Timestamp::UNIX_EPOCH)?;
         // Rows of other namespaces need not be made.
         filter.namespace = rows.namespaces().to_vec();
-        Ok(Self { filter, of_rows, rows, declared, output })
+        Ok(Self { filter, of_rows, rows, declared, form })
     }
-}
 
-impl ChartRequest {
     /// Returns the fingerprints to which rows are restricted, those that are some; `None` if rows are not restricted.
     fn fingerprints(&self) -> Option<BTreeSet<u128>> {
         let wanted = self.rows.fingerprints();
@@ -120,8 +99,8 @@ pub async fn chart(State(s): State<HttpState>, pairs: Pairs) -> Result<Response,
     let now: Timestamp = facts.envelope.time.parse().unwrap_or(Timestamp::UNIX_EPOCH);
     let rows = row_filter(&request.of_rows, now)?;
     let fold = folded(&s, &request, fingerprints, (facts, as_of)).await?;
-    let (declared, output) = (request.declared, request.output);
-    let write = move || respond(fold.finish(declared, |row| rows.lets_through(row)), output);
+    let (declared, form) = (request.declared, request.form);
+    let write = move || respond(fold.finish(declared, |row| rows.lets_through(row)), form);
     tokio::task::spawn_blocking(write).await.map_err(|_| Problem::busy())
 }
 
@@ -172,21 +151,13 @@ async fn read_findings(
     if request.rows.asks_for_resolved() {
         filter.state = ["open", "suppressed", "resolved"].map(str::to_owned).to_vec();
     }
-    let fingerprints = fingerprints.cloned();
-    let mut list = ListQuery { filter, limit: PAGE, fingerprints, ..ListQuery::default() };
-    loop {
-        let answer = ask(s, |reply| Query::Findings(list.clone(), reply)).await?;
-        let ListAnswer::Page(page) = answer else { break };
-        for report in &page.items {
-            let Report::Finding(finding) = report else { continue };
-            fold.add_finding(finding);
-            ended.extend(finding.port.filter(|_| finding.state == "resolved"));
-        }
-        list.after = page.r#continue;
-        if list.after.is_none() {
-            break;
-        }
-    }
+    let list = ListQuery { filter, fingerprints: fingerprints.cloned(), ..ListQuery::default() };
+    read_list(s, list, Query::Findings, |report| {
+        let Report::Finding(finding) = report else { return };
+        fold.add_finding(finding);
+        ended.extend(finding.port.filter(|_| finding.state == "resolved"));
+    })
+    .await?;
     Ok(ended)
 }
 
@@ -197,16 +168,28 @@ async fn read_listeners(
     fold: &mut ChartFold,
     is_wanted: impl Fn(&str) -> bool,
 ) -> Result<(), Problem> {
-    let mut list = ListQuery { filter, limit: PAGE, ..ListQuery::default() };
-    loop {
-        let answer = ask(s, |reply| Query::Listeners(list.clone(), reply)).await?;
-        let ListAnswer::Page(page) = answer else { break };
-        for report in &page.items {
-            let Report::Listener(listener) = report else { continue };
-            if is_wanted(&listener.fingerprint) {
-                fold.add_listener(listener);
-            }
+    let list = ListQuery { filter, ..ListQuery::default() };
+    read_list(s, list, Query::Listeners, |report| {
+        let Report::Listener(listener) = report else { return };
+        if is_wanted(&listener.fingerprint) {
+            fold.add_listener(listener);
         }
+    })
+    .await
+}
+
+/// Reads a list page by page.
+async fn read_list(
+    s: &HttpState,
+    mut list: ListQuery,
+    query: fn(ListQuery, oneshot::Sender<ListAnswer>) -> Query,
+    mut take: impl FnMut(&Report),
+) -> Result<(), Problem> {
+    list.limit = PAGE;
+    loop {
+        let answer = ask(s, |reply| query(list.clone(), reply)).await?;
+        let ListAnswer::Page(page) = answer else { break };
+        page.items.iter().for_each(&mut take);
         list.after = page.r#continue;
         if list.after.is_none() {
             break;
@@ -246,22 +229,12 @@ fn selects(filter: &Filter, pod: &NodePod) -> bool {
     })
 }
 
-fn respond(chart: Chart, output: Output) -> Response {
-    let (kind, extension, text) = match output {
-        Output::Json => return json(&chart),
-        Output::Csv => ("text/csv; charset=utf-8", "csv", csv(&chart.rows)),
-        Output::Ndjson => {
-            let Ok(text) = ndjson(&chart.rows) else { return Problem::busy().into_response() };
-            ("application/x-ndjson", "ndjson", text)
+fn respond(chart: Chart, form: Form) -> Response {
+    match export(&chart, form) {
+        Ok(None) => json(&chart),
+        Ok(Some(file)) => {
+            ([(header::CONTENT_TYPE, file.content_type)], file.headers, file.text).into_response()
         }
-    };
-    let disposition = format!("attachment; filename=\"{}\"", file_name(&chart, extension));
-    // Rows beyond the maximum, and ports that are only counted, are not in the file.
-    let headers = [
-        (header::CONTENT_TYPE, kind.to_owned()),
-        (header::CONTENT_DISPOSITION, disposition),
-        (header::HeaderName::from_static("portolan-unlisted-rows"), chart.totals.unlisted.to_string()),
-        (header::HeaderName::from_static("portolan-counted-ports"), counted_ports(&chart).to_string()),
-    ];
-    (headers, text).into_response()
+        Err(_) => Problem::busy().into_response(),
+    }
 }

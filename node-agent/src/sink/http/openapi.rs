@@ -79,7 +79,9 @@ fn in_query(parameter: &Parameter) -> Value {
         ("labels", _) => {
             json!({ "type": "string", "pattern": patterns::labels(), "maxLength": MAX_SELECTOR })
         }
-        ("declared", _) => json!({ "type": "integer", "minimum": 0, "maximum": super::chart::MAX_DECLARED }),
+        ("declared", _) => {
+            json!({ "type": "integer", "minimum": 0, "maximum": portolan_report::chart::MAX_DECLARED })
+        }
         ("since", _) => json!({ "type": "string", "pattern": patterns::since() }),
         ("target", _) => json!({ "type": "string", "pattern": patterns::target() }),
         ("namespace", _) if !parameter.repeats => {

@@ -10,6 +10,7 @@ use crate::cluster::agents::{self, Agent};
 use crate::cluster::args::ClusterArgs;
 use crate::cluster::error::ClusterError;
 use crate::cluster::fleet::{Answers, Fleet, Question};
+use crate::query::console::Console;
 use crate::query::pages::PODS;
 
 /// Pause before the agents are listed, at the start and after a change or failure. Doubles with each list.
@@ -25,6 +26,36 @@ pub(in crate::cluster) enum Found {
     Agents(Result<Vec<Agent>, ClusterError>),
     /// The pods of all nodes that answered, at least of one: each is a `NodePod`.
     Pods(Answers),
+}
+
+/// Whether the agents' pods can be listed, as it was said last.
+#[derive(Debug, Default)]
+pub(in crate::cluster) struct AgentLists {
+    is_away: bool,
+}
+
+impl AgentLists {
+    /// Returns the agents that were listed. Says once that they cannot be listed, and once that they can be again.
+    pub(in crate::cluster) fn agents(
+        &mut self,
+        listed: Result<Vec<Agent>, ClusterError>,
+        console: &mut Console<'_>,
+    ) -> Result<Option<Vec<Agent>>, ClusterError> {
+        match listed {
+            Ok(agents) => {
+                if std::mem::take(&mut self.is_away) {
+                    console.message("the agents' pods can be listed again")?;
+                }
+                Ok(Some(agents))
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.is_away, true) {
+                    console.message(&format!("{error}; trying again"))?;
+                }
+                Ok(None)
+            }
+        }
+    }
 }
 
 /// Lists the agents until the receiver is gone. `hurry` begins with short pauses again.

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-use portolan_report::chart::{Chart, TrafficCounts};
+use portolan_report::chart::{Chart, MAX_DECLARED, TrafficCounts};
 use portolan_report::wire::AgentStatus;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -130,7 +130,7 @@ impl AgentDialogue {
         let pairs = [
             ("fingerprint", fingerprints.iter().cloned().collect::<Vec<_>>().join(",")),
             ("state", node_answer::STATES.to_owned()),
-            ("declared", node_answer::DECLARED.to_string()),
+            ("declared", MAX_DECLARED.to_string()),
         ];
         let path = with_query(node_answer::CHART, &pairs);
         let server = self.follower.server();

@@ -3,41 +3,32 @@
 use std::sync::Arc;
 
 use hyper::StatusCode;
-use hyper::header::{CONTENT_DISPOSITION, HeaderValue};
+use hyper::header::HeaderValue;
 use jiff::Timestamp;
 use portolan_engine::model::finding_code::{FindingCode, Severity};
-use portolan_report::chart::{Chart, ChartRow, MissingNode};
+use portolan_report::chart::{Chart, ChartRow, DEFAULT_DECLARED, MAX_DECLARED, MissingNode, declared_limit};
+use portolan_report::chart_export::{ExportFile, Form, export};
 use portolan_report::chart_filter::{self, RowFilter};
 use portolan_report::chart_fold::{narrow, narrow_declared};
 use portolan_report::escape::terminal;
 use portolan_report::facts::Facts;
 use portolan_report::filter::Filter;
+use portolan_report::label_selector::Selector;
 use portolan_report::wire::Workload;
-use portolan_report::{chart_export, label_selector::Selector};
 use serde::Deserialize;
 
 use super::host::Host;
 use super::node::{now, set_node};
-use super::node_answer::{CHART, DECLARED, STATES, fit};
+use super::node_answer::{CHART, STATES, fit};
 use super::query::Pairs;
 use super::response::{Answer, Problem, json, whole};
 use crate::cluster::fleet::{Answers, Question};
 use crate::query::url::with_query;
 
-/// Declared ports that are listed, where the request does not say how many.
-const DEFAULT_DECLARED: usize = 64;
 /// Filters that rows do not tell: only the agents know labels, all pods and all callers of a port.
 const AGENT_FILTERS: [&str; 3] = ["labels", "pod", "origin"];
 /// Filters that are equal for all rows of one fingerprint.
 const PORT_FILTERS: [&str; 3] = ["workload", "protocol", "port"];
-
-/// Form of the answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Output {
-    Json,
-    Csv,
-    NdJson,
-}
 
 /// What is asked.
 #[derive(Debug)]
@@ -47,7 +38,7 @@ struct ChartQuery {
     /// Filters that the agents are asked with.
     of_agents: Vec<(&'static str, String)>,
     declared: usize,
-    output: Output,
+    form: Form,
 }
 
 /// Answers `/v1/chart`.
@@ -58,30 +49,19 @@ pub(super) async fn answer(host: &Arc<Host>, pairs: &Pairs) -> Result<Answer, Pr
         query.rows.lets_through_declared(ports) && query.is_workload(ports.workload.as_ref())
     });
     narrow(&mut chart, query.declared, |row| query.rows.lets_through(row) && query.is_port(row));
-    match query.output {
-        Output::Json => json(&chart),
-        Output::Csv => {
-            let text = chart_export::csv(&chart.rows);
-            Ok(file("text/csv; charset=utf-8", "csv", text, &chart))
-        }
-        Output::NdJson => {
-            let text = chart_export::ndjson(&chart.rows);
-            let text = text.map_err(|error| Problem::new(500, error.to_string()))?;
-            Ok(file("application/x-ndjson", "ndjson", text, &chart))
-        }
-    }
+    let file = export(&chart, query.form).map_err(|error| Problem::new(500, error.to_string()))?;
+    file.map_or_else(|| json(&chart), |file| Ok(answer_with(file, &chart)))
 }
 
 /// Returns an answer that a browser stores as a file. Its name says if rows are missing, and headers say how much is not in it.
-fn file(content_type: &'static str, extension: &'static str, text: String, chart: &Chart) -> Answer {
-    let mut answer = whole(StatusCode::OK, content_type, text);
+fn answer_with(file: ExportFile, chart: &Chart) -> Answer {
+    let mut answer = whole(StatusCode::OK, file.content_type, file.text);
     let headers = answer.headers_mut();
-    let disposition = format!("attachment; filename=\"{}\"", chart_export::file_name(chart, extension));
-    if let Ok(disposition) = HeaderValue::try_from(disposition) {
-        headers.insert(CONTENT_DISPOSITION, disposition);
+    for (name, value) in file.headers {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(name, value);
+        }
     }
-    headers.insert("portolan-counted-ports", HeaderValue::from(chart_export::counted_ports(chart)));
-    headers.insert("portolan-unlisted-rows", HeaderValue::from(chart.totals.unlisted));
     headers.insert("portolan-missing-nodes", HeaderValue::from(chart.missing.len()));
     answer
 }
@@ -93,7 +73,7 @@ impl ChartQuery {
             port: Filter::default(),
             of_agents: Vec::new(),
             declared: DEFAULT_DECLARED,
-            output: Output::Json,
+            form: Form::Json,
         };
         let time = Timestamp::now();
         for (name, value) in pairs {
@@ -133,15 +113,11 @@ impl ChartQuery {
     /// Adds how much is listed, and in which form.
     fn add_form(&mut self, name: &str, value: &str) -> Result<(), String> {
         match (name, value) {
-            ("declared", value) => {
-                let number = value.parse().ok().filter(|number| *number <= DECLARED);
-                let wrong = || format!("{value:?}: expected a number from 0 to {DECLARED}");
-                self.declared = number.ok_or_else(wrong)?;
+            ("declared", value) => self.declared = declared_limit(value)?,
+            ("output", value) => {
+                let wrong = || format!("{value:?}: expected json, csv or ndjson");
+                self.form = Form::of(value).ok_or_else(wrong)?;
             }
-            ("output", "json") => self.output = Output::Json,
-            ("output", "csv") => self.output = Output::Csv,
-            ("output", "ndjson") => self.output = Output::NdJson,
-            ("output", value) => return Err(format!("{value:?}: expected json, csv or ndjson")),
             _ => {
                 let known: Vec<&str> =
                     [&chart_filter::PARAMETERS[..], &PORT_FILTERS, &AGENT_FILTERS, &["declared", "output"]]
@@ -190,7 +166,7 @@ impl ChartQuery {
 
     /// Asks the agents, with the filters that only they know.
     async fn ask(&self, host: &Arc<Host>) -> Result<Chart, Problem> {
-        let mut pairs = vec![("declared", DECLARED.to_string()), ("state", STATES.to_owned())];
+        let mut pairs = vec![("declared", MAX_DECLARED.to_string()), ("state", STATES.to_owned())];
         pairs.extend(self.of_agents.iter().cloned());
         let (fleet, as_of) = {
             let shared = host.shared();

@@ -34,7 +34,7 @@ use super::error::ClusterError;
 use super::fleet::{Fleet, perhaps_older};
 use super::follow::agent_task::What;
 use super::follow::followed::Followed;
-use super::follow::pods::{Found, list_again};
+use super::follow::pods::{AgentLists, Found, list_again};
 use super::interrupt::Interrupt;
 use super::verb_args::UiArgs;
 use crate::exit::Exit;
@@ -66,7 +66,7 @@ pub(super) async fn ui(
     let (to, found) = mpsc::channel(1);
     let hurry = Arc::new(Notify::new());
     tasks.spawn(list_again(fleet.clone(), cluster.clone(), Arc::clone(&hurry), to));
-    let mut following = Following { host, fleet, followed, hurry, is_away: false };
+    let mut following = Following { host, fleet, followed, hurry, agent_lists: AgentLists::default() };
     tokio::select! {
         ended = following.run(messages, found, console) => ended?,
         ended = first_end(&mut tasks) => return Err(ended),
@@ -124,8 +124,8 @@ struct Following {
     followed: Followed<AgentDialogue>,
     /// Asks for a list of the agents' pods soon.
     hurry: Arc<Notify>,
-    /// True while the agents' pods cannot be listed.
-    is_away: bool,
+    /// The lists of the agents' pods.
+    agent_lists: AgentLists,
 }
 
 impl Following {
@@ -180,17 +180,9 @@ impl Following {
                 self.host.set_pods(&answers);
                 return Ok(());
             }
-            Found::Agents(Err(error)) => {
-                if !std::mem::replace(&mut self.is_away, true) {
-                    console.message(&format!("{error}; trying again"))?;
-                }
-                return Ok(());
-            }
-            Found::Agents(Ok(agents)) => agents,
+            Found::Agents(listed) => self.agent_lists.agents(listed, console)?,
         };
-        if std::mem::take(&mut self.is_away) {
-            console.message("the agents' pods can be listed again")?;
-        }
+        let Some(agents) = agents else { return Ok(()) };
         let fleet = self.fleet.with(agents.clone());
         let changed: Vec<String> =
             self.followed.update(agents).into_iter().map(|change| change.node).collect();

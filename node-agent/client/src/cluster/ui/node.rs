@@ -3,10 +3,11 @@
 use std::collections::{BTreeSet, HashMap};
 
 use jiff::{Timestamp, Unit};
-use portolan_report::amiss::Amiss;
 use portolan_report::answer::NodePod;
-use portolan_report::chart::{AgentSummary, Chart, ChartRow, MAX_ROWS, MINUTES, MissingNode, TrafficCounts};
-use portolan_report::chart_fold::{merge_at, narrow};
+use portolan_report::chart::{
+    AgentSummary, Chart, ChartRow, MAX_ROWS, MINUTES, MissingNode, TrafficCounts, minute_of,
+};
+use portolan_report::chart_fold::{merge_at, narrow, without_rows};
 use portolan_report::wire::AgentStatus;
 
 use super::node_answer::NodeAnswer;
@@ -161,11 +162,11 @@ impl Node {
             if read_at.zip(counted_at.as_ref()).is_some_and(|(read, counted)| counted < read) {
                 continue;
             }
-            let before = calls(row);
+            let before = row.calls();
             (row.attempts, row.connections) = (item.attempts, item.connections);
             (row.packets, row.bytes) = (item.packets, item.bytes);
             row.last_seen = Some(item.last_seen);
-            let more = u32::try_from(calls(row).saturating_sub(before)).unwrap_or(u32::MAX);
+            let more = u32::try_from(row.calls().saturating_sub(before)).unwrap_or(u32::MAX);
             if more > 0 && row.code.is_some() {
                 match row.minutes.last_mut() {
                     Some(minute) => *minute = minute.saturating_add(more),
@@ -190,8 +191,7 @@ impl Node {
 
     fn set_chart(&mut self, chart: Option<Chart>) {
         self.chart = chart;
-        self.counts = self.chart.clone().unwrap_or_default();
-        narrow(&mut self.counts, 0, |_| false);
+        self.counts = self.chart.as_ref().map(without_rows).unwrap_or_default();
         let rows = self.chart.iter().flat_map(|chart| &chart.rows).enumerate();
         self.places = rows.map(|(place, row)| (row.fingerprint.clone(), place)).collect();
     }
@@ -244,23 +244,16 @@ impl Node {
 
     /// Returns the agent, as an item of `/v1/agents`.
     pub(super) fn summary(&self) -> AgentSummary {
-        let status = self.status.as_ref();
-        let amiss = status.map(|status| Amiss::of(status).in_words()).unwrap_or_default();
+        let of_status = self.status.as_ref().map(AgentSummary::of_status).unwrap_or_default();
         AgentSummary {
             node: self.name.clone(),
             state: self.state.as_str().to_owned(),
             reason: self.reason.clone(),
             since: self.since.clone(),
-            version: status.map(|status| status.version.clone()),
-            kernel: status.map(|status| status.kernel.clone()),
             started_at: self.started_at.clone(),
             pods: self.pods.as_ref().map(|pods| pods.len() as u64),
-            listeners: status.map_or(0, |status| status.listeners as u64),
-            amiss,
-            lost: status
-                .map(|status| status.lost.clone().into_iter().filter(|(_, count)| *count > 0).collect())
-                .unwrap_or_default(),
             lacks: self.lacks.clone(),
+            ..of_status
         }
     }
 }
@@ -273,11 +266,6 @@ pub(super) fn set_node(chart: &mut Chart, node: &str) {
             row.more_nodes = 0;
         });
     }
-}
-
-/// Returns what counts for a port: connections, or the packets of UDP.
-fn calls(row: &ChartRow) -> u64 {
-    if row.protocol.as_deref() == Some("UDP") { row.packets } else { row.connections }
 }
 
 /// Returns true if some rows differ otherwise than in what is counted.
@@ -306,8 +294,7 @@ fn shape(row: &ChartRow) -> ChartRow {
 
 /// Moves the minutes of all rows on to a later time.
 fn roll(chart: &mut Chart, time: &str) {
-    let minute = |time: &str| Some(time.parse::<Timestamp>().ok()?.as_second().div_euclid(60));
-    let Some((from, to)) = minute(&chart.time).zip(minute(time)) else { return };
+    let Some((from, to)) = minute_of(&chart.time).zip(minute_of(time)) else { return };
     let Some(passed) = usize::try_from(to.saturating_sub(from)).ok().filter(|passed| *passed > 0) else {
         return;
     };

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use portolan_report::answer::NodePod;
-use portolan_report::chart::{Chart, MAX_ROWS, MINUTES};
+use portolan_report::chart::{Chart, MAX_DECLARED, MAX_ROWS, MINUTES};
 use portolan_report::chart_fold::{ChartFold, ChartHeader};
 use portolan_report::wire::{AgentStatus, Finding, Listener};
 use serde::Deserialize;
@@ -24,8 +24,6 @@ pub(super) const MAX_ANSWER: usize = 16 << 20;
 pub(super) const CHART: &str = "/v1/chart";
 /// States of the rows that are read: the page asks for any of them.
 pub(super) const STATES: &str = "open,suppressed,resolved";
-/// Declared ports of a node that are rows. Those of a node with more are counted by workload.
-pub(super) const DECLARED: usize = 1000;
 /// Items of a page of a list.
 const PAGE: usize = 500;
 /// Maximum number of objects that are read of one list.
@@ -67,7 +65,7 @@ pub(super) async fn read(server: &Server) -> Result<NodeAnswer, QueryError> {
         }
         Err(error) => return Err(error),
     };
-    let pairs = [("declared", DECLARED.to_string()), ("state", STATES.to_owned())];
+    let pairs = [("declared", MAX_DECLARED.to_string()), ("state", STATES.to_owned())];
     let chart = match request::get_within(server, &with_query(CHART, &pairs), MAX_ANSWER).await {
         Ok(chart) => checked(server, chart)?,
         Err(error) if is_unknown_route(&error) => {
@@ -148,7 +146,7 @@ async fn of_lists(
         fold.add_pod(pod);
     }
     fold.set_pods_looked_at(pods.map_or(0, |pods| pods.len() as u64));
-    let chart = checked(lists.server, fold.finish(DECLARED, |_| true))?;
+    let chart = checked(lists.server, fold.finish(MAX_DECLARED, |_| true))?;
     Ok((chart, findings.or(listeners)))
 }
 

@@ -16,7 +16,7 @@ use super::error::ClusterError;
 use super::fleet::{Fleet, NOT_READY, perhaps_older};
 use super::follow::agent_task::What;
 use super::follow::followed::{Followed, NodeChange};
-use super::follow::pods::{Found, list_again};
+use super::follow::pods::{AgentLists, Found, list_again};
 use super::names::Names;
 use crate::exit::Exit;
 use crate::query::console::Console;
@@ -98,7 +98,8 @@ async fn follow(
         Followed::start(&fleet, move |server| Listing::new(server, of_agent.clone(), time_limit));
     // The agents connect and list meanwhile.
     let names = Names::ask(&fleet).await;
-    let mut watch = Watch { followed, names, screen, is_away: false, hurry: Arc::default() };
+    let mut watch =
+        Watch { followed, names, screen, agent_lists: AgentLists::default(), hurry: Arc::default() };
     let mut start = Start::of(&watch.followed);
     while !start.is_over(&watch.followed) {
         let Some(message) = messages.recv().await else { break };
@@ -135,8 +136,8 @@ struct Watch {
     followed: Followed<Listing>,
     names: Names,
     screen: Screen,
-    /// True while the agents' pods cannot be listed.
-    is_away: bool,
+    /// The lists of the agents' pods.
+    agent_lists: AgentLists,
     /// Asks for a list of the agents' pods soon: where one agent breaks off, comes or goes, others may, too.
     hurry: Arc<Notify>,
 }
@@ -218,17 +219,9 @@ impl Watch {
                 self.names = Names::of(&answers.items);
                 return Ok(());
             }
-            Found::Agents(Err(error)) => {
-                if !std::mem::replace(&mut self.is_away, true) {
-                    console.message(&format!("{error}; trying again"))?;
-                }
-                return Ok(());
-            }
-            Found::Agents(Ok(agents)) => agents,
+            Found::Agents(listed) => self.agent_lists.agents(listed, console)?,
         };
-        if std::mem::take(&mut self.is_away) {
-            console.message("the agents' pods can be listed again")?;
-        }
+        let Some(agents) = agents else { return Ok(()) };
         let changes = self.followed.update(agents);
         // What the earlier agents of these nodes have listed so far is of no complete table any more.
         changes.iter().for_each(|change| self.screen.forget(&change.node));
