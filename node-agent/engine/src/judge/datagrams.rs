@@ -17,6 +17,10 @@ const SCAN_HOLD: Duration = Duration::from_secs(1);
 /// Twice the interval of drains.
 const DRAIN_HOLD: Duration = Duration::from_secs(2);
 
+/// A drain tells whether the port addresses others only if the process had this long to send: a client that starts on a busy
+/// node binds some time before it sends. With an interval of drains it is less than [`DRAIN_HOLD`].
+const TIME_TO_ASK: Duration = Duration::from_millis(500);
+
 /// Where no program observes who spoke first: minimum age at which an ephemeral port can count as a server's.
 const EPHEMERAL_PROOF: Duration = Duration::from_secs(5);
 
@@ -72,7 +76,7 @@ impl PortJudge<'_> {
         let heard_at = self.port.first_heard_at;
         let options = self.context.options;
         let awaits_scan = self.port.scanned_at.is_none();
-        let is_drained = self.index.last_drain() >= Some(heard_at);
+        let is_drained = self.index.last_drain() >= Some(heard_at.after(TIME_TO_ASK));
         let awaits_drain = !is_clear && options.knows_direction && options.traffic_drained && !is_drained;
         if awaits_scan && !std::mem::replace(&mut self.port.scan_requested, true) {
             self.context.outbox.push(Change::Scan(self.id.netns));

@@ -60,6 +60,20 @@ fn a_client_with_several_servers_is_no_server_whatever_its_port() {
 }
 
 #[test]
+fn a_client_is_not_reported_although_a_drain_comes_before_its_first_datagram() {
+    for port in [40_000, 5_000] {
+        let mut world = bound(53, "0.0.0.0");
+        let at = world.now;
+        world.apply(opened(APP, 11, Protocol::Udp, port, "0.0.0.0", at)).wait(20);
+        world.drain(APP, Protocol::Udp, 53, drained(vec![])).wait(20);
+        let at = world.now;
+        world.apply(scan(APP, at, &[(10, Protocol::Udp, 53), (11, Protocol::Udp, port)])).wait(20);
+        world.addresses(port, "203.0.113.53").answers(port, "203.0.113.53", 3);
+        assert_eq!(world.printed(port), (0, 0), "{port}");
+    }
+}
+
+#[test]
 fn a_server_in_the_ephemeral_range_with_one_caller_is_one() {
     let mut world = bound(51_820, "0.0.0.0");
     world.wait(6_000).check(&[]);
