@@ -26,18 +26,19 @@ pub fn cases(driver: &str) -> Vec<Trial> {
 /// Fingerprint and number of rows of the page, of all that it holds.
 const HELD: &str = "const done = arguments[0]; fetch('/v1/chart?declared=0').then((answer) => answer.json()).then(done, (error) => done(String(error)))";
 
+/// Waits until the page says that all three agents answer.
+async fn all_answer(browser: &Browser) {
+    let says = "return /All 3 agents answer/.test(document.getElementById('strip').innerText)";
+    browser.until("all agents answer", says).await;
+}
+
 async fn killed(driver: String) {
     let mut agents = Agents::start(3, 4).await;
     let page = agents.page().await;
     let browser = Browser::start(&driver).await;
     browser.size(1440, 1600).await;
     browser.open(&page.entry()).await;
-    browser
-        .until(
-            "all agents answer",
-            "return /All 3 agents answer/.test(document.getElementById('strip').innerText)",
-        )
-        .await;
+    all_answer(&browser).await;
     browser.until("12 ports", "return page.all('[data-open]').length === 12").await;
     browser.run("window.__stays = true", &[]).await;
     agents.end(2);
@@ -116,12 +117,7 @@ async fn same_findings(driver: String) {
     let page = agents.page().await;
     let browser = Browser::start(&driver).await;
     browser.open(&page.entry()).await;
-    browser
-        .until(
-            "all agents answer",
-            "return /All 3 agents answer/.test(document.getElementById('strip').innerText)",
-        )
-        .await;
+    all_answer(&browser).await;
     for (filter, options) in [
         ("", ""),
         ("severity=high", "--severity high"),

@@ -3,10 +3,8 @@
 use libtest_mimic::Trial;
 
 use super::case;
-use super::live::five;
+use super::live::opened;
 use crate::harness::browser::Browser;
-use crate::harness::host::Host;
-use crate::harness::rows::chart;
 
 /// Keys as WebDriver writes them.
 const TAB: &str = "\u{e004}";
@@ -25,14 +23,6 @@ pub fn cases(driver: &str) -> Vec<Trial> {
         case("keyboard/letters_can_be_switched_off_for_good", driver, switched_off),
         case("keyboard/closing_a_detail_returns_to_where_it_was_opened", driver, returns),
     ]
-}
-
-async fn opened(driver: &str, query: &str) -> (Host, Browser) {
-    let host = Host::start(chart(five())).await;
-    let browser = Browser::start(driver).await;
-    browser.size(1440, 1200).await;
-    browser.open(&host.page(query)).await;
-    (host, browser)
 }
 
 /// Returns what has the focus. Fails if nothing has.

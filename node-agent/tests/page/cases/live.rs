@@ -42,11 +42,21 @@ pub fn five() -> Vec<ChartRow> {
     ]
 }
 
-async fn opened(driver: &str, rows: Vec<ChartRow>, query: &str) -> (Host, Browser) {
+/// Opens the page of a host with [`five`] rows.
+pub async fn opened(driver: &str, query: &str) -> (Host, Browser) {
+    opened_with(driver, five(), query).await
+}
+
+async fn opened_with(driver: &str, rows: Vec<ChartRow>, query: &str) -> (Host, Browser) {
     let host = Host::start(chart(rows)).await;
     let browser = Browser::start(driver).await;
     browser.size(1440, 1200).await;
     browser.open(&host.page(query)).await;
+    (host, browser)
+}
+
+async fn followed(driver: &str, rows: Vec<ChartRow>, query: &str) -> (Host, Browser) {
+    let (host, browser) = opened_with(driver, rows, query).await;
     browser.until("the stream is open", "return /Live/.test(document.body.innerText)").await;
     (host, browser)
 }
@@ -66,7 +76,7 @@ async fn counts(browser: &Browser, severity: &str, count: usize) {
 }
 
 async fn new_port(driver: String) {
-    let (host, browser) = opened(&driver, five(), "").await;
+    let (host, browser) = followed(&driver, five(), "").await;
     let before = places(&browser).await;
     host.change(|rows| rows.insert(0, row("admin", 4444, "critical")));
     host.tell("admin-4444");
@@ -81,7 +91,7 @@ async fn new_port(driver: String) {
 }
 
 async fn worse(driver: String) {
-    let (host, browser) = opened(&driver, five(), "").await;
+    let (host, browser) = followed(&driver, five(), "").await;
     let before = places(&browser).await;
     host.change(|rows| {
         let row = rows.iter_mut().find(|row| row.fingerprint == "ledger-6060").expect("a row");
@@ -97,7 +107,7 @@ async fn worse(driver: String) {
 }
 
 async fn resolved(driver: String) {
-    let (host, browser) = opened(&driver, five(), "").await;
+    let (host, browser) = followed(&driver, five(), "").await;
     let before = places(&browser).await;
     host.change(|rows| rows.retain(|row| row.fingerprint != "checkout-5005"));
     host.tell("checkout-5005");
@@ -117,7 +127,7 @@ async fn resolved(driver: String) {
 }
 
 async fn traffic(driver: String) {
-    let (host, browser) = opened(&driver, five(), "").await;
+    let (host, browser) = followed(&driver, five(), "").await;
     let before = places(&browser).await;
     let asked = host.asked("/v1/chart");
     let counted = json!({"fingerprint": "web-9229", "attempts": 4321, "connections": 4321, "packets": 9000, "bytes": 80000,
@@ -134,7 +144,7 @@ async fn traffic(driver: String) {
 }
 
 async fn announced_once(driver: String) {
-    let (host, browser) = opened(&driver, five(), "").await;
+    let (host, browser) = followed(&driver, five(), "").await;
     browser
         .run(
             "window.__said = []; for (const region of document.querySelectorAll('[role=status], [aria-live]'))
@@ -155,7 +165,7 @@ async fn announced_once(driver: String) {
 }
 
 async fn detail_stays(driver: String) {
-    let (host, browser) = opened(&driver, five(), "port=web-9229").await;
+    let (host, browser) = followed(&driver, five(), "port=web-9229").await;
     host.change(|rows| rows.retain(|row| row.fingerprint != "web-9229"));
     host.tell("web-9229");
     browser
@@ -166,7 +176,7 @@ async fn detail_stays(driver: String) {
 }
 
 async fn paused(driver: String) {
-    let (host, browser) = opened(&driver, five(), "").await;
+    let (host, browser) = followed(&driver, five(), "").await;
     let press = |name: &str| {
         format!(
             "page.all('button').find((at) => /{name}/i.test(at.getAttribute('aria-label') ?? at.innerText)).click()"

@@ -4,10 +4,10 @@ use libtest_mimic::Trial;
 use serde_json::json;
 
 use super::case;
-use super::live::five;
+use super::live::opened;
 use crate::harness::browser::Browser;
 use crate::harness::host::Host;
-use crate::harness::rows::{chart, row};
+use crate::harness::rows::row;
 use crate::harness::waiting::eventually;
 
 pub fn cases(driver: &str) -> Vec<Trial> {
@@ -23,11 +23,8 @@ pub fn cases(driver: &str) -> Vec<Trial> {
 /// Fingerprints of the list, with those that the page holds back.
 const SHOWN: &str = "return page.all('[data-open]').map((at) => at.dataset.open).sort()";
 
-async fn opened(driver: &str) -> (Host, Browser) {
-    let host = Host::start(chart(five())).await;
-    let browser = Browser::start(driver).await;
-    browser.size(1440, 1200).await;
-    browser.open(&host.page("")).await;
+async fn followed(driver: &str) -> (Host, Browser) {
+    let (host, browser) = opened(driver, "").await;
     eventually("the stream is open", async || {
         if host.streams() == 1 { Ok(()) } else { Err(host.streams().to_string()) }
     })
@@ -49,7 +46,7 @@ async fn shows_all(host: &Host, browser: &Browser) {
 }
 
 async fn cut(driver: String) {
-    let (host, browser) = opened(&driver).await;
+    let (host, browser) = followed(&driver).await;
     host.change(|rows| rows.push(row("first", 4001, "high")));
     host.tell("first-4001");
     browser.until("the first event came", "return /1 new/.test(document.body.innerText)").await;
@@ -72,7 +69,7 @@ async fn cut(driver: String) {
 }
 
 async fn reset(driver: String) {
-    let (host, browser) = opened(&driver).await;
+    let (host, browser) = followed(&driver).await;
     host.cut();
     host.change(|rows| {
         rows.push(row("second", 4002, "high"));
@@ -86,7 +83,7 @@ async fn reset(driver: String) {
 }
 
 async fn lost(driver: String) {
-    let (host, browser) = opened(&driver).await;
+    let (host, browser) = followed(&driver).await;
     // The events of these changes never come.
     host.change(|rows| {
         rows.push(row("second", 4002, "high"));
@@ -97,7 +94,7 @@ async fn lost(driver: String) {
 }
 
 async fn said(driver: String) {
-    let (host, browser) = opened(&driver).await;
+    let (host, browser) = followed(&driver).await;
     host.cut();
     browser
         .until("the page says that it is not live", "return /not live/i.test(document.body.innerText)")
@@ -110,7 +107,7 @@ async fn said(driver: String) {
 }
 
 async fn tabs(driver: String) {
-    let (host, browser) = opened(&driver).await;
+    let (host, browser) = followed(&driver).await;
     let (first, second) = browser.second_tab().await;
     browser.open(&host.page("")).await;
     browser.until("the second tab has rows", "return page.all('[data-open]').length === 5").await;

@@ -3,10 +3,8 @@
 use libtest_mimic::Trial;
 
 use super::case;
-use super::live::five;
+use super::live::opened;
 use crate::harness::browser::Browser;
-use crate::harness::host::Host;
-use crate::harness::rows::chart;
 
 pub fn cases(driver: &str) -> Vec<Trial> {
     vec![
@@ -24,14 +22,6 @@ const SHOWN: &str = "return JSON.stringify({
     rows: page.all('.side [data-open], #table tbody tr').map((at) => at.innerText.replace(/\\s+/g, ' ')),
     heading: document.querySelector('h1').innerText, detail: page.all('.side h2').map((at) => at.innerText),
     q: document.querySelector('input[type=search]').value })";
-
-async fn opened(driver: &str, query: &str) -> (Host, Browser) {
-    let host = Host::start(chart(five())).await;
-    let browser = Browser::start(driver).await;
-    browser.size(1440, 1200).await;
-    browser.open(&host.page(query)).await;
-    (host, browser)
-}
 
 async fn query(browser: &Browser) -> String {
     browser.frames().await;
