@@ -132,7 +132,7 @@ export function setKeys(on) {
 export function begin() {
   read();
   state.keys = stored("portolan-keys") !== "off";
-  const theme = stored("portolan-theme");
-  if (theme === "light" || theme === "dark") { state.theme = theme; document.documentElement.dataset.theme = theme; }
+  // first.js has read it.
+  state.theme = document.documentElement.dataset.theme ?? null;
   addEventListener("popstate", () => { read(); changed("user"); });
 }

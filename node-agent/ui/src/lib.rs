@@ -77,6 +77,7 @@ pub const PAGE: PageFile = page_file!("", "page.html", "text/html");
 
 /// The files that the page loads, served at `/ui/{name}`.
 pub const FILES: &[PageFile] = &[
+    script!("first.js"),
     script!("main.js"),
     script!("dom.js"),
     script!("words.js"),

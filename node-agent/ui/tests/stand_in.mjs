@@ -11,6 +11,7 @@ import { createServer } from "node:http";
 import { readFile, readdir } from "node:fs/promises";
 import { extname } from "node:path";
 import { pathToFileURL } from "node:url";
+import { gzipSync } from "node:zlib";
 
 import { escaped, matches, matchesDeclared, parse } from "../js/filter.js";
 import { explanation, finding, remedies } from "./stand_in_details.mjs";
@@ -177,12 +178,13 @@ export class StandIn {
     return finding(row, row.findings?.[0] ?? row.fingerprint, iso(Date.now()));
   }
 
-  async file(response, path) {
+  async file(request, response, path) {
     const name = path.slice("/ui/".length), known = [...(await readdir(new URL("js/", FOLDER))).map((one) => `js/${one}`), ...(await readdir(new URL("css/", FOLDER))).map((one) => `css/${one}`)];
     const found = path === "/" ? "page.html" : known.find((one) => one.endsWith(`/${name}`));
     if (!found) return problem(response, 404, "no such file");
-    response.writeHead(200, { ...(await pageHeaders()), "content-type": TYPES[extname(found)] });
-    response.end(await readFile(new URL(found, FOLDER)));
+    const file = await readFile(new URL(found, FOLDER)), packed = /\bgzip\b/u.test(request.headers["accept-encoding"] ?? "");
+    response.writeHead(200, { ...(await pageHeaders()), "content-type": TYPES[extname(found)], ...(packed ? { "content-encoding": "gzip" } : {}) });
+    response.end(packed ? gzipSync(file) : file);
   }
 
   async answer(request, response) {
@@ -191,7 +193,7 @@ export class StandIn {
     this.requests = [...this.requests, request.url].slice(-5000);
     if (this.down) return request.socket.destroy();
     if (pathname.startsWith("/v1/")) return this.api(request, response, pathname, searchParams);
-    return this.file(response, pathname);
+    return this.file(request, response, pathname);
   }
 
   /** Listens on a port of loopback; 0 takes a free one. Resolves to the server. */

@@ -5,6 +5,7 @@ mod browser_itself;
 mod budgets;
 mod cluster;
 mod contrast;
+mod first_paint;
 mod hostile;
 mod keyboard;
 mod layout;
@@ -26,6 +27,7 @@ pub fn all(driver: Option<&str>) -> Vec<Trial> {
     [
         browser_itself::cases(driver),
         layout::cases(driver),
+        first_paint::cases(driver),
         budgets::cases(driver),
         hostile::cases(driver),
         policy::cases(driver),
