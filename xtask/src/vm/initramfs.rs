@@ -36,6 +36,7 @@ pub fn write(directory: &Path, name: &str, programs: &Programs, kernel: &Kernel)
         fs::create_dir_all(root.join(directory))?;
     }
     copy(&programs.init, &root.join("init"))?;
+    add_libraries(&programs.init, &root)?;
     copy(&programs.agent, &root.join("portolan"))?;
     for tool in TOOLS {
         add_tool(tool, &root)?;
@@ -49,12 +50,17 @@ pub fn write(directory: &Path, name: &str, programs: &Programs, kernel: &Kernel)
     Ok(archive)
 }
 
-/// Copies a program and its libraries, at the same paths.
+/// Copies a program and its libraries.
 fn add_tool(tool: &str, root: &Path) -> Result<()> {
     let own = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(|directory| Path::new(directory).join(tool));
     let path = own.iter().find(|path| path.is_file()).with_context(|| format!("{tool} is not here"))?;
     copy(path, &root.join("sbin").join(tool))?;
-    let list = step::output(Command::new("ldd").arg(path)).unwrap_or_default();
+    add_libraries(path, root)
+}
+
+/// Copies the libraries of a program, at the same paths. A static program has none.
+fn add_libraries(program: &Path, root: &Path) -> Result<()> {
+    let list = step::output(Command::new("ldd").arg(program)).unwrap_or_default();
     let libraries: BTreeSet<&str> = list.split_whitespace().filter(|word| word.starts_with('/')).collect();
     for library in libraries {
         copy(Path::new(library), &root.join(library.trim_start_matches('/')))?;

@@ -6,12 +6,12 @@ mod machine;
 mod modules;
 mod verdict;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 
 use crate::test::tally::Tally;
-use crate::{setup, step, workspace};
+use crate::{image, setup, step, workspace};
 use initramfs::Programs;
 use kernels::{Kernel, Line};
 use verdict::Verdict;
@@ -42,7 +42,7 @@ pub fn obstacle() -> Option<String> {
 pub fn run() -> Result<Tally> {
     let directory = workspace::target().join("vm");
     std::fs::create_dir_all(&directory)?;
-    let programs = build(&directory)?;
+    let programs = build()?;
     let mut tally = Tally::default();
     for (line, kernel) in kernels::fetch(&directory)? {
         let outcome = kernel.and_then(|kernel| check(&directory, &programs, line, &kernel, &mut tally));
@@ -53,31 +53,16 @@ pub fn run() -> Result<Tally> {
     Ok(tally)
 }
 
-/// Builds the guest's programs: statically linked, because the guest has no libraries, and in a target directory of their own,
-/// because their flags differ.
-fn build(directory: &Path) -> Result<Programs> {
-    let target = directory.join("build");
+/// Builds the guest's programs: the agent as the image has it, which other tiers build too, and the checks with the profile of
+/// this program, whose crates are there already.
+fn build() -> Result<Programs> {
+    let agent = image::agent(TARGET)?;
     let mut command = workspace::cargo();
     command
-        .args([
-            "build",
-            "--locked",
-            "--release",
-            "--target",
-            TARGET,
-            "--package",
-            "portolan",
-            "--package",
-            "xtask",
-        ])
-        .args(["--bin", "portolan", "--bin", "vm-guest", "--config"])
-        .arg(format!("target.{TARGET}.rustflags=['-Ctarget-feature=+crt-static']"))
-        .arg("--target-dir")
-        .arg(&target)
+        .args(["build", "--locked", "--package", "xtask", "--bin", "vm-guest", "--profile", "quick"])
         .current_dir(workspace::root());
-    step::build("building the agent and the guest's checks, statically linked", &mut command)?;
-    let built = |name: &str| -> PathBuf { target.join(TARGET).join("release").join(name) };
-    Ok(Programs { init: built("vm-guest"), agent: built("portolan") })
+    step::build("building the guest's checks", &mut command)?;
+    Ok(Programs { init: workspace::target().join("quick/vm-guest"), agent })
 }
 
 fn check(
