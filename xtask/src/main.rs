@@ -60,7 +60,7 @@ enum Task {
 fn main() -> ExitCode {
     let outcome = match Args::parse().command {
         Task::Setup(options) => setup::run(options),
-        Task::Demo(options) => demo::run(options),
+        Task::Demo(options) => demo::run(&options),
         Task::Test(options) => test::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Load(load) => bench::load::run(&load),

@@ -54,6 +54,11 @@ impl Agent {
         &self.records
     }
 
+    /// Returns the address of the agent's API and page.
+    pub const fn api(&self) -> SocketAddr {
+        self.api
+    }
+
     /// Returns the file of the agent's diagnostics.
     pub fn log(&self) -> &Path {
         &self.log
@@ -143,6 +148,6 @@ pub fn get(address: SocketAddr, path: &str) -> std::io::Result<String> {
         format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes(),
     )?;
     let mut answer = String::new();
-    stream.take(1 << 20).read_to_string(&mut answer)?;
+    stream.take(16 << 20).read_to_string(&mut answer)?;
     Ok(answer)
 }

@@ -2,6 +2,7 @@
 
 pub mod agent;
 mod findings;
+pub mod picture;
 mod pods;
 mod process;
 mod world;
@@ -23,25 +24,31 @@ use world::World;
 /// Maximum time until all findings are reported, after the calls have begun.
 const FINDINGS_TIMEOUT: Duration = Duration::from_secs(60);
 
-#[derive(Args, Clone, Copy, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 pub struct Options {
     /// Leave the pods and the agent running
     #[arg(long)]
-    keep: bool,
+    pub keep: bool,
     /// End what an earlier `--keep` left running
     #[arg(long, conflicts_with = "keep")]
-    stop: bool,
+    pub stop: bool,
     /// Build with the development profile, which the tests use too
     #[arg(long)]
-    debug: bool,
+    pub debug: bool,
+    /// Take a picture of the page when everything is found (needs chromium)
+    #[arg(long, value_name = "PNG", conflicts_with = "stop")]
+    pub picture: Option<PathBuf>,
 }
 
 /// Installs the toolchain if needed, builds and runs the agent, and checks its findings.
 ///
 /// # Errors
 /// If this machine does not allow it, or the agent does not report the expected findings.
-pub fn run(options: Options) -> Result<()> {
+pub fn run(options: &Options) -> Result<()> {
     refuse()?;
+    if options.picture.is_some() && !step::in_path(picture::BROWSER) {
+        bail!("--picture needs {}: run `cargo xtask setup --tests`", picture::BROWSER);
+    }
     world::remove_leftovers();
     if options.stop {
         println!("the demo is stopped; nothing of it is left");
@@ -56,7 +63,7 @@ pub fn run(options: Options) -> Result<()> {
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
-    show(&binary, &stop, options.keep)
+    show(&binary, &stop, options)
 }
 
 fn refuse() -> Result<()> {
@@ -80,7 +87,7 @@ fn build(debug: bool) -> Result<PathBuf> {
     Ok(workspace::agent(folder))
 }
 
-fn show(binary: &std::path::Path, stop: &AtomicBool, keep: bool) -> Result<()> {
+fn show(binary: &std::path::Path, stop: &AtomicBool, options: &Options) -> Result<()> {
     let directory = workspace::target().join("demo");
     std::fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
     let manifest = pods::write(&directory)?;
@@ -97,8 +104,11 @@ fn show(binary: &std::path::Path, stop: &AtomicBool, keep: bool) -> Result<()> {
     watch(&mut findings, &mut agent, stop)?;
     println!("\n{}", findings.table());
     println!("Port 8080 is declared: nothing to say.");
-    agent.where_to_look(keep);
-    if keep {
+    if let Some(file) = &options.picture {
+        picture::take(agent.api(), file)?;
+    }
+    agent.where_to_look(options.keep);
+    if options.keep {
         agent.release();
         world.release();
     }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use super::tally::Tally;
 use super::tests::tests;
 use super::tier::Tier;
-use crate::{setup, step, workspace};
+use crate::{demo, setup, step, workspace};
 
 /// Programs without which no case can run.
 const PROGRAMS: [&str; 3] = ["chromium", "chromedriver", "node"];
@@ -20,14 +20,30 @@ pub fn obstacle() -> Option<String> {
     (!missing.is_empty()).then(|| format!("needs {}: run `cargo xtask setup --tests`", missing.join(", ")))
 }
 
-/// Runs the tests of the page's modules with node, then the cases in the browser.
+/// Runs the tests of the page's modules with node, then the cases in the browser, then takes a picture of the demo.
 ///
 /// # Errors
-/// If one of both could not run at all. Failed tests are in the tally.
+/// If one of them could not run at all. Failed tests are in the tally.
 pub fn run() -> Result<Tally> {
     let mut whole = modules()?;
     whole.add(&Tally::of(tests().args(["--test", "page", "--no-fail-fast"]))?);
+    whole.add(&picture_of_the_demo());
     Ok(whole)
+}
+
+/// Takes the picture that the README shows, of the demo's real data: target/page/demo.png.
+fn picture_of_the_demo() -> Tally {
+    if !rustix::process::geteuid().is_root() || !setup::is_complete() {
+        return Tally { skipped: 1, ..Tally::default() };
+    }
+    let file = workspace::target().join("page/demo.png");
+    match demo::run(&demo::Options { debug: true, picture: Some(file), ..demo::Options::default() }) {
+        Ok(()) => Tally { passed: 1, ..Tally::default() },
+        Err(error) => {
+            println!("the demo's picture: {error:#}");
+            Tally { failed: 1, failures: vec!["the demo's picture".to_owned()], ..Tally::default() }
+        }
+    }
 }
 
 /// Runs the tests of the modules that need no browser. They are none if there is no file with tests.
