@@ -1,5 +1,5 @@
-//! Measures the cost of one input of the engine with 10, 100 and 1,000 pods, and prints it as JSON. `cargo xtask bench`
-//! runs it.
+//! Measures the cost of one input of the engine with 10, 100 and 1,000 pods, and the memory of what is kept beside the engine of
+//! each finding. Prints both as JSON. `cargo xtask bench` runs it.
 #![expect(clippy::expect_used, reason = "numbers that are not 0")]
 
 use std::collections::BTreeMap;
@@ -7,9 +7,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU16;
 use std::time::Duration;
 
+use anyhow::Context;
 use ipnet::IpNet;
+use portolan::pipeline::finding_index::{FindingIndex, MAX_PORTS};
 use portolan::source::clock;
 use portolan_engine::Engine;
+use portolan_engine::model::finding::Finding;
 use portolan_engine::model::identity::{BootTime, NetnsId, PodUid, PortId, Protocol, SocketCookie};
 use portolan_engine::model::input::Input;
 use portolan_engine::model::listing::Listing;
@@ -40,6 +43,15 @@ struct Cost {
     cold_ns: u64,
 }
 
+/// What is printed.
+#[derive(serde::Serialize)]
+struct Measured {
+    inputs: Vec<Cost>,
+    /// Bytes by which resident memory grows when the calls per minute of `MAX_PORTS` ports are kept.
+    minutes_bytes: u64,
+    ports: usize,
+}
+
 /// Makes an input about a pod, for a round.
 type Make = fn(usize, usize) -> Input;
 
@@ -63,8 +75,31 @@ fn main() -> anyhow::Result<()> {
             cost.median_ns.push(median(&mut engine, 10, SAMPLES, *make));
         }
     }
-    println!("{}", serde_json::to_string(&costs)?);
+    let measured = Measured { inputs: costs, minutes_bytes: minutes_bytes()?, ports: MAX_PORTS };
+    println!("{}", serde_json::to_string(&measured)?);
     Ok(())
+}
+
+/// Keeps the minutes of as many findings as are kept at most, each with calls.
+fn minutes_bytes() -> anyhow::Result<u64> {
+    let engine = node(1);
+    let finding = engine.findings().find(|finding| finding.listener.is_some());
+    let mut finding = Finding::clone(finding.as_deref().context("a finding of a port")?);
+    let mut index = FindingIndex::default();
+    let before = resident_bytes()?;
+    for number in 0..MAX_PORTS {
+        finding.id = format!("{number:016x}");
+        index.note(&finding, &format!("{number:032x}"), at(1), 1);
+    }
+    let grown = resident_bytes()?.saturating_sub(before);
+    anyhow::ensure!(index.wanted() == MAX_PORTS, "{} ports are counted", index.wanted());
+    Ok(grown)
+}
+
+fn resident_bytes() -> anyhow::Result<u64> {
+    let pages = std::fs::read_to_string("/proc/self/statm")?;
+    let pages: u64 = pages.split_whitespace().nth(1).context("no resident pages")?.parse()?;
+    Ok(pages * u64::try_from(rustix::param::page_size())?)
 }
 
 /// Inputs go round over `size` pods, beginning with round number `first`.
