@@ -35,6 +35,9 @@ pub struct Options {
     /// Build with the development profile, which the tests use too
     #[arg(long)]
     pub debug: bool,
+    /// Run this agent instead of building one
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["stop", "debug"])]
+    pub agent: Option<PathBuf>,
     /// Take a picture of the page when everything is found (needs chromium)
     #[arg(long, value_name = "PNG", conflicts_with = "stop")]
     pub picture: Option<PathBuf>,
@@ -54,11 +57,10 @@ pub fn run(options: &Options) -> Result<()> {
         println!("the demo is stopped; nothing of it is left");
         return Ok(());
     }
-    if !setup::is_complete() {
-        println!("the toolchain for the kernel programs is not complete: `cargo xtask setup` comes first");
-        setup::run(setup::Options::default())?;
-    }
-    let binary = build(options.debug)?;
+    let binary = match &options.agent {
+        Some(binary) => binary.clone(),
+        None => build(options.debug)?,
+    };
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
@@ -78,8 +80,13 @@ fn refuse() -> Result<()> {
     Ok(())
 }
 
-/// Builds the agent. The profile `quick` needs no link-time optimisation, which takes most of the time of a release build.
+/// Builds the agent, after the toolchain is installed if needed. The profile `quick` needs no link-time optimisation, which takes
+/// most of the time of a release build.
 fn build(debug: bool) -> Result<PathBuf> {
+    if !setup::is_complete() {
+        println!("the toolchain for the kernel programs is not complete: `cargo xtask setup` comes first");
+        setup::run(setup::Options::default())?;
+    }
     let (profile, folder) = if debug { ("dev", "debug") } else { ("quick", "quick") };
     let mut command = workspace::cargo();
     command.args(["build", "--locked", "--package", "portolan", "--bin", "portolan", "--profile", profile]);

@@ -37,7 +37,9 @@ fn picture_of_the_demo() -> Tally {
         return Tally { skipped: 1, ..Tally::default() };
     }
     let file = workspace::target().join("page/demo.png");
-    match demo::run(&demo::Options { debug: true, picture: Some(file), ..demo::Options::default() }) {
+    // The tests have built it.
+    let agent = Some(workspace::agent("debug"));
+    match demo::run(&demo::Options { agent, picture: Some(file), ..demo::Options::default() }) {
         Ok(()) => Tally { passed: 1, ..Tally::default() },
         Err(error) => {
             println!("the demo's picture: {error:#}");
