@@ -34,10 +34,13 @@ fn main() -> ExitCode {
     }
     let arguments = Arguments::from_args();
     if arguments.list {
-        return libtest_mimic::run(&arguments, cases::all(None)).exit_code();
+        let all = [cases::measured(""), cases::others("")].into_iter().flatten().collect();
+        return libtest_mimic::run(&arguments, all).exit_code();
     }
     let driver = Driver::start();
-    let conclusion = libtest_mimic::run(&arguments, cases::all(Some(driver.address())));
+    let alone = Arguments { test_threads: Some(1), ..arguments.clone() };
+    let measured = libtest_mimic::run(&alone, cases::measured(driver.address()));
+    let others = libtest_mimic::run(&arguments, cases::others(driver.address()));
     Report::print();
-    conclusion.exit_code()
+    if measured.has_failed() { measured.exit_code() } else { others.exit_code() }
 }

@@ -18,9 +18,14 @@ const HEAP: f64 = 80.0;
 pub fn cases(driver: &str) -> Vec<Trial> {
     vec![
         case("cluster/an_agent_that_is_killed_is_said_and_comes_back_without_reload", driver, killed),
-        case("cluster/a_hundred_agents_with_2000_findings_are_one_page_and_one_stream", driver, hundred),
         case("cluster/the_table_has_the_findings_of_the_command_line", driver, same_findings),
     ]
+}
+
+/// Returns the case that measures times.
+pub fn measured(driver: &str) -> Vec<Trial> {
+    let name = "cluster/a_hundred_agents_with_2000_findings_are_one_page_and_one_stream";
+    vec![case(name, driver, hundred)]
 }
 
 /// Fingerprint and number of rows of the page, of all that it holds.
@@ -96,7 +101,7 @@ async fn hundred(driver: String) {
     let usable: f64 = browser.read(began, &[]).await;
     let heap = heap(&browser).await;
     Report::note(format!(
-        "100 agents, 2,000 findings: usable {usable:.0} ms, complete within {complete:.0} ms, heap {heap:.1} MB"
+        "100 agents, 2,000 findings: usable {usable:.0} ms (goal 1,000), complete within {complete:.0} ms (goal 10,000), heap {heap:.1} MB (goal 80)"
     ));
     assert!(heap <= HEAP, "{heap} MB");
     assert_eq!(page.gate.passed("/v1/watch").len(), 1, "the first tab has one stream");

@@ -21,14 +21,17 @@ mod url;
 
 use libtest_mimic::{Failed, Trial};
 
-/// Returns every case of the tier. `driver`: the address of chromedriver; `None` if the cases are only listed.
-pub fn all(driver: Option<&str>) -> Vec<Trial> {
-    let driver = driver.unwrap_or_default();
+/// Returns the cases that measure times, which must run alone. `driver`: the address of chromedriver.
+pub fn measured(driver: &str) -> Vec<Trial> {
+    [budgets::cases(driver), cluster::measured(driver)].into_iter().flatten().collect()
+}
+
+/// Returns all other cases of the tier. `driver`: the address of chromedriver.
+pub fn others(driver: &str) -> Vec<Trial> {
     [
         browser_itself::cases(driver),
         layout::cases(driver),
         first_paint::cases(driver),
-        budgets::cases(driver),
         hostile::cases(driver),
         policy::cases(driver),
         keyboard::cases(driver),
