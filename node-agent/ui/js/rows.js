@@ -97,7 +97,8 @@ export function merge(answer, asked) {
   for (const fingerprint of asked) {
     const row = fresh.get(fingerprint), at = places.get(fingerprint);
     const isResolved = row?.code && row.state === "resolved";
-    if (at !== undefined) rows[at] = !row ? gone(rows[at], silent) : isResolved && rows[at].state !== "resolved" ? { ...row, left: true } : row;
+    // What stands there as resolved because it is filtered for stays; what stands there because it ended may end again.
+    if (at !== undefined) rows[at] = !row ? gone(rows[at], silent) : isResolved && (rows[at].left || rows[at].state !== "resolved") ? { ...row, left: true } : row;
     else if (row && !isResolved) waiting.set(fingerprint, row);
     else waiting.delete(fingerprint);
   }

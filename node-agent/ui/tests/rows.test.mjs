@@ -115,6 +115,14 @@ test("a row that the answer says is resolved stays greyed where it stands, and g
   assert.deepEqual(waiting(), []);
 });
 
+test("a resolved row of which a second event comes still stays until the rows are shown anew", () => {
+  for (const more of [{}, { pods: 2 }]) rows.merge(answer([row("a", { state: "resolved", ...more })]), ["a"]);
+  assert.deepEqual(state.chart.rows.map((one) => [one.fingerprint, one.state, one.left]), [["a", "resolved", true], ["b", "open", undefined]]);
+  rows.replace(answer([row("a", { state: "resolved" })]), "user");
+  rows.merge(answer([row("a", { state: "resolved" })]), ["a"]);
+  assert.equal(state.chart.rows[0].left, undefined, "one that is filtered for has not left");
+});
+
 test("after the agents' clock went back, what is counted goes to the minute of now", () => {
   rows.replace(answer([row("a", { minutes: [1, 2] })], { time: "2026-03-10T20:00:00Z" }), "user");
   rows.replace(answer([row("a", { minutes: [1, 2], lastSeen: "2026-03-10T18:59:00Z" })], { time: "2026-03-10T19:00:00Z" }), "live");
