@@ -7,7 +7,7 @@ import { layout } from "./layout.js";
 import { mark } from "./marks.js";
 import { model } from "./model.js";
 import { go, state } from "./state.js";
-import { SEVERITIES, many, rank, short } from "./words.js";
+import { SEVERITIES, joint, many, rank, short } from "./words.js";
 
 /** What the last drawing of the one chart left: its input's key, layout, nodes of names and lines, and what is lit. */
 let last = null;
@@ -113,7 +113,7 @@ function legend({ L, shown: { unlisted } }, folds) {
     say(has((row) => row.severity && row.gone), mark({ severity: "info", gone: true }, 12), "nobody listens"), say(has((row) => row.silent), el("span", { class: "silent" }, mark({ severity: "medium" }, 11)), "node silent, as last known"),
     say(has((row) => row.wall), wall, "policy keeps out"), say(has((row) => row.inland), "inland: loopback"), say(has((row) => row.hubs?.length), el("span", { class: "foot", "aria-hidden": "true" }, "a"), "its lines on hover"),
     say(unlisted > 0, `${many(unlisted, "thin line")} not drawn`), folds.size > 0 && button({ unfold: "" }, { class: "link" }, "Fold all again"),
-    L.edges.length > 0 && el("span", { class: "end" }, "connections", line(1.2), "1", line(4.5), "1k", line(7.8), "1M"),
+    L.edges.length > 0 && el("span", { class: "end" }, `${L.edges.map((edge) => edge.unit).reduce(joint)}s`, line(1.2), "1", line(4.5), "1k", line(7.8), "1M"),
   ];
 }
 

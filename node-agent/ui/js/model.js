@@ -3,7 +3,7 @@
  * Pure. The order of what comes out is that of the rows, so that counts that change move nothing. Bounds: `MAX_NAMES` names,
  * `MAX_LINES` lines, `MAX_CALLERS` callers outside and as many inside the cluster; what is beyond them is counted and named.
  */
-import { SEVERITIES, count, declaredFold, door, isGone, label, many, rank, server, short, sum, unit, workKey, workloadName } from "./words.js";
+import { SEVERITIES, count, declaredFold, door, isGone, joint, label, many, rank, server, short, sum, unit, workKey, workloadName } from "./words.js";
 
 export const MAX_NAMES = 200;
 export const MAX_LINES = 400;
@@ -16,6 +16,8 @@ const SAME = 5;
 const CALLER_NAMES = 2 * MAX_CALLERS + 4;
 const OUTSIDE = "outside the cluster", NODES = "the nodes", OTHERS = "other callers", NAMESPACES = "namespaces";
 
+/** The calls of all rows. */
+const calls = (rows) => sum(rows.map((row) => count(row)));
 /** Adds to the list under a key of a map. */
 const put = (map, key, item) => (map.has(key) ? map.get(key).push(item) : map.set(key, [item]));
 
@@ -66,9 +68,10 @@ class Callers {
       known.names.add(who.name);
       if (who.sub) known.subs.add(who.sub);
       const severity = row.code && row.state === "open" ? row.severity : undefined, edge = edges.get(who.id);
-      if (!edge) edges.set(who.id, { from: who.id, n, severity });
+      if (!edge) edges.set(who.id, { from: who.id, n, unit: unit(row), severity });
       else {
         edge.n += n;
+        edge.unit = joint(edge.unit, unit(row));
         if (rankOf(severity) < rankOf(edge.severity)) edge.severity = severity;
       }
     };
@@ -88,14 +91,13 @@ function portRow(row, callers) {
   return {
     id: row.fingerprint, of: [row.fingerprint], severity: row.code ? row.severity : undefined, state: row.state, gone: isGone(row), silent: Boolean(row.silent),
     inland: row.exposure === "loopback", wall: row.policy === "blocked", port: row.port ? String(row.port) : "", protocol: row.protocol,
-    by: row.port ? server(row) : row.protocol ? "a named port" : "all ports", edges: callers.edges([row]), total: count(row), unit: unit(row), label: label(row), work: workKey(row),
+    by: row.port ? server(row) : row.protocol ? "a named port" : "all ports", edges: callers.edges([row]), total: count(row), label: label(row), work: workKey(row),
   };
 }
 
 /** A row that stands for several ports. */
 function foldRow(id, rows, more, callers, looks) {
-  const total = sum(rows.map(count));
-  return { id, of: rows.map((row) => row.fingerprint), fold: true, silent: rows.length > 0 && rows.every((row) => row.silent), state: "open", port: "", edges: callers.edges(rows), total, unit: "connection", ...looks, label: `${looks.label}${more ? `, ${more}` : ""}` };
+  return { id, of: rows.map((row) => row.fingerprint), fold: true, silent: rows.length > 0 && rows.every((row) => row.silent), state: "open", port: "", edges: callers.edges(rows), total: calls(rows), ...looks, label: `${looks.label}${more ? `, ${more}` : ""}` };
 }
 
 /** Workloads with their ports, in the order of the rows; those that only have counted ports come last. */
@@ -228,8 +230,8 @@ function overview(rows, rankIn, folds, budget, callers) {
   const isOpen = folds.has("namespaces"), most = Math.floor((MAX_NAMES - CALLER_NAMES) / 2) - 2;
   const loud = isOpen ? all.slice(0, most) : all.filter(({ worst }) => worst < 3).slice(0, Math.min(budget, most)), listed = loud.length ? loud : all.slice(0, Math.min(budget, most)), rest = all.slice(listed.length);
   const works = listed.map(({ ns, of }) => {
-    const counts = severityCounts(of), sub = many(new Set(of.map(workKey)).size, "workload"), lined = of.filter((row) => row.code && row.state === "open" && row.severity !== "info"), total = sum(of.map(count));
-    const row = { id: `ns:${ns}`, of: of.map((one) => one.fingerprint), ns, severity: counts[0]?.severity, state: "open", port: "", title: ns || "no known pod", tally: counts, edges: callers.edges(lined), total, unit: "connection", work: `ns:${ns}`,
+    const counts = severityCounts(of), sub = many(new Set(of.map(workKey)).size, "workload"), lined = of.filter((row) => row.code && row.state === "open" && row.severity !== "info");
+    const row = { id: `ns:${ns}`, of: of.map((one) => one.fingerprint), ns, severity: counts[0]?.severity, state: "open", port: "", title: ns || "no known pod", tally: counts, edges: callers.edges(lined), total: calls(of), work: `ns:${ns}`,
       label: `Namespace ${ns || "of no known pod"}: ${counts.map(({ severity, n }) => `${n} ${severity}`).join(", ") || "nothing open"}, in ${sub}` };
     return { id: row.id, name: "", sub, rows: [row] };
   });
@@ -241,9 +243,9 @@ function overview(rows, rankIn, folds, budget, callers) {
 /** Limits the callers of each side of the border; those beyond are one caller, "22 more". Kept ones stay. */
 function limit(rows, known, { keep, folds, room, wide }) {
   const weight = new Map();
-  for (const row of rows) for (const { from, n, severity } of row.edges) {
+  for (const row of rows) for (const { from, n, unit: what, severity } of row.edges) {
     const one = weight.get(from) ?? weight.set(from, { worst: 9, n: 0, rows: 0 }).get(from);
-    Object.assign(one, { worst: Math.min(one.worst, rankOf(severity)), n: one.n + n, rows: one.rows + 1 });
+    Object.assign(one, { worst: Math.min(one.worst, rankOf(severity)), n: one.n + n, unit: joint(one.unit, what), rows: one.rows + 1 });
   }
   const renamed = new Map(), listed = new Map();
   const side = (id) => (known.get(id).group === OUTSIDE ? "outside" : known.get(id).origin === "pod" ? "inside" : "");
@@ -255,7 +257,7 @@ function limit(rows, known, { keep, folds, room, wide }) {
     for (const id of ids.slice(0, most)) listed.set(id, { ...known.get(id), ...by(id) });
     const rest = ids.slice(most);
     for (const id of rest) renamed.set(id, foldId);
-    if (rest.length) listed.set(foldId, { id: foldId, group: where === "outside" ? OUTSIDE : wide ? NAMESPACES : OTHERS, name: `${rest.length} more`, sub: "", origin: where === "outside" ? "external" : "pod", fold: !folds.has(foldId), names: new Set(), subs: new Set(), worst: by(rest[0]).worst, n: sum(rest.map((id) => by(id).n)), rows: 0 });
+    if (rest.length) listed.set(foldId, { id: foldId, group: where === "outside" ? OUTSIDE : wide ? NAMESPACES : OTHERS, name: `${rest.length} more`, sub: "", origin: where === "outside" ? "external" : "pod", fold: !folds.has(foldId), names: new Set(), subs: new Set(), worst: by(rest[0]).worst, n: sum(rest.map((id) => by(id).n)), unit: rest.map((id) => by(id).unit).reduce(joint), rows: 0 });
   }
   for (const row of renamed.size ? rows : []) row.edges = joined(row.edges, renamed);
   return listed;
@@ -267,7 +269,7 @@ function joined(edges, renamed) {
   for (const edge of edges) {
     const from = renamed.get(edge.from) ?? edge.from, one = all.get(from);
     if (!one) all.set(from, { ...edge, from });
-    else Object.assign(one, { n: one.n + edge.n, severity: rankOf(edge.severity) < rankOf(one.severity) ? edge.severity : one.severity });
+    else Object.assign(one, { n: one.n + edge.n, unit: joint(one.unit, edge.unit), severity: rankOf(edge.severity) < rankOf(one.severity) ? edge.severity : one.severity });
   }
   return [...all.values()];
 }
@@ -280,7 +282,7 @@ function letter(listed, rows, wide) {
     if (one.origin === "node") Object.assign(one, { name: one.names.size > 1 ? many(one.names.size, "node") : one.name, sub: "kubelet, probes" });
     else if (one.subs.size) one.sub = [...one.subs].join(", ");
     const from = one.group === one.name || [OUTSIDE, NODES, OTHERS, NAMESPACES].includes(one.group) ? "" : ` of ${one.group}`;
-    one.label = `${one.name}${from}${one.sub ? ` ${one.sub}` : ""}, calls ${many(one.rows, wide ? "namespace" : "port")}, ${short(one.n)} connections`;
+    one.label = `${one.name}${from}${one.sub ? ` ${one.sub}` : ""}, ${one.rows ? `calls ${many(one.rows, wide ? "namespace" : "port")}, ` : ""}${short(one.n)} ${one.unit}${one.n === 1 ? "" : "s"}`;
   }
   for (const row of rows) {
     row.hubs = [];

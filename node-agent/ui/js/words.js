@@ -96,6 +96,8 @@ export const count = (row, protocol = row.protocol) => (protocol === "UDP" ? row
 
 /** What `count` counts: `connection` or `packet`. */
 export const unit = (row) => (row.protocol === "UDP" ? "packet" : "connection");
+/** What the sum of two counts is of; the unit of one may be missing. */
+export const joint = (one, other) => (one && other && one !== other ? "call" : one ?? other);
 
 /**
  * Counts per minute of the last hour: 60 numbers, the last is of now. Null if they are not known: the answer holds none though something

@@ -104,6 +104,20 @@ test("callers are addresses with their door, workloads of namespaces, nodes, and
   assert.deepEqual(bands[0].works[0].rows[0].edges.map((edge) => edge.n), [37, 5, 6, 12]);
 });
 
+test("sums of rows count the packets of UDP, and say what they are of", () => {
+  const dns = { protocol: "UDP", packets: 40, callers: [{ ...pod("edge", "proxy"), packets: 40, connections: 0 }] }, web = { connections: 3, callers: [pod("edge", "proxy", 3)] };
+  const labels = (rows) => [...model({ rows, budget: 16 }).callers.values()].map((one) => one.label);
+  assert.deepEqual(labels([found("high", dns)]), ["proxy of edge, calls 1 port, 40 packets"]);
+  assert.deepEqual(labels([found("high", web)]), ["proxy of edge, calls 1 port, 3 connections"]);
+  assert.deepEqual(labels([found("high", dns), found("high", web)]), ["proxy of edge, calls 2 ports, 43 calls"]);
+  assert.deepEqual(labels([found("high", { ...web, connections: 1, callers: [pod("edge", "proxy")] })]), ["proxy of edge, calls 1 port, 1 connection"]);
+  const many = (of) => Array.from({ length: 100 }, (_, i) => found("high", { ...of, port: 53, namespace: `ns${i % 10}`, workload: { kind: "Deployment", name: `app${i}` } }));
+  const [merged] = rowsOf(model({ rows: many(dns).slice(0, 20).map((one) => ({ ...one, namespace: "shop" })), budget: 16 }));
+  assert.deepEqual([merged.of.length, merged.total, merged.edges[0].n, merged.edges[0].unit], [20, 800, 800, "packet"]);
+  const [space] = rowsOf(model({ rows: [...many(dns), ...many(web)].map((one, i) => ({ ...one, port: i })), budget: 16 }));
+  assert.deepEqual([space.total, space.edges[0].unit], [430, "call"]);
+});
+
 test("a row that says only that callers came shows them as not listed", () => {
   assert.deepEqual([...model({ rows: [found("high", { truncated: true })] }).callers.keys()], ["others"]);
   assert.deepEqual([...model({ rows: [found("high", { connections: 5 })] }).callers.keys()], ["others"]);
@@ -124,6 +138,7 @@ test("over sixteen callers the others are one, with how many", () => {
   const shown = model({ rows });
   assert.equal(shown.callers.size, MAX_CALLERS + 1);
   assert.equal(shown.callers.get("callers:outside").name, "24 more");
+  assert.match(shown.callers.get("callers:outside").label, /^24 more, \d+ connections$/u);
   const all = linesOf(shown).reduce((total, edge) => total + edge.n, 0);
   assert.equal(all, 100, "no connection is lost");
   assert.equal(model({ rows, folds: new Set(["callers:outside"]) }).callers.size, 40);
