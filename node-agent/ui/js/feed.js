@@ -83,8 +83,10 @@ export function want(kind) {
 
 /** True while some agent has not answered yet. */
 const asking = () => (state.agents ?? []).some((agent) => agent.state === "asking");
+/** True once no agent was asked any more. One that is asked later, as its pod was replaced, takes no row's place. */
+let settled = false;
 /** True while rows come in any order, and have no place to keep. */
-const loading = () => !state.chart || asking();
+const loading = () => !state.chart || (!settled && asking());
 
 async function pump() {
   if (running) return;
@@ -228,7 +230,8 @@ function readAgents() {
     try {
       const before = asking(), answer = await ask("/v1/agents");
       state.agents = answer.items ?? [];
-      if (before && !asking()) want("user");
+      if (before && !settled && !asking()) want("user");
+      settled ||= state.agents.length > 0 && !asking();
       changed("live");
     } catch (error) {
       if (error.status === 404) state.agents = []; else if (state.live.phase === "live") setTimeout(readAgents, AGENTS_RETRY);
@@ -243,7 +246,7 @@ function readAgents() {
 function agentChanged(agent) {
   const at = (state.agents ?? []).findIndex((one) => one.node === agent.node), before = state.agents?.[at], waited = asking();
   if (at >= 0) state.agents[at] = agent; else (state.agents ??= []).push(agent);
-  if (before?.state !== agent.state) want(waited && !asking() ? "user" : "live");
+  if (before?.state !== agent.state) want(waited && !settled && !asking() ? "user" : "live");
   changed("live");
 }
 

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
 
 /** The host: `answer(url)` gives the body of an answer, or a number for a failure. The stream of events is held open. */
-let answer = () => 404, events = null;
+let answer = () => 404, events = null, agents = [];
 const asked = [];
 Object.assign(globalThis, { innerWidth: 1440, location: { pathname: "/", search: "", hostname: "localhost" }, history: { pushState() {}, replaceState() {} }, addEventListener() {}, reportError(error) { throw error; } });
 Object.defineProperty(globalThis, "navigator", { value: {}, configurable: true });
@@ -14,7 +14,7 @@ globalThis.fetch = async (path) => {
   const url = new URL(path, "http://host");
   asked.push(url);
   if (url.pathname === "/v1/watch") return new Response(new ReadableStream({ start(to) { events = to; } }));
-  const body = url.pathname === "/v1/agents" ? { items: [] } : answer(url);
+  const body = url.pathname === "/v1/agents" ? { items: agents } : answer(url);
   return typeof body === "number" ? Response.json({ detail: "told to fail" }, { status: body }) : Response.json(body);
 };
 
@@ -94,4 +94,30 @@ test("a filter that changes while the list is on its way is asked for afterwards
   await read(host);
   await until(() => shown()[0][0] === "shop");
   assert.equal(asked.at(-1).searchParams.get("namespace"), "shop");
+});
+
+test("an agent that is asked again after all have answered moves no row and takes none away", async () => {
+  let list = [row("x", { nodes: ["a"], connections: 1 })], missing = [{ node: "b" }];
+  const host = () => ({ ...chart(list), missing }), fingerprints = () => shown().map(([fingerprint]) => fingerprint);
+  const agent = (node, to) => { agents = [...agents.filter((one) => one.node !== node), { node, state: to }]; tell("Agent", { node, state: to }); };
+  await read(host);
+  agent("a", "up");
+  agent("b", "asking");
+  list = [row("x", { nodes: ["a"], connections: 1 }), row("y", { nodes: ["b"], connections: 9 })];
+  missing = [];
+  agent("b", "up");
+  await until(() => shown().length === 2);
+  assert.deepEqual(fingerprints(), ["y", "x"], "while agents are asked, rows take the place that they have by their order");
+  const answered = asked.length;
+  await until(() => asked.slice(answered).some((url) => url.pathname === "/v1/agents"));
+  list = [row("x", { nodes: ["a"], connections: 99 })];
+  missing = [{ node: "b" }];
+  agent("b", "asking");
+  await until(() => state.chart.rows.some((one) => one.connections === 99));
+  assert.deepEqual(state.chart.rows.map((one) => [one.fingerprint, one.silent]), [["y", ["b"]], ["x", undefined]]);
+  list = [...list, row("y", { nodes: ["b"], connections: 9 }), row("z", { nodes: ["b"], severity: "critical" })];
+  missing = [];
+  agent("b", "up");
+  await until(() => !state.chart.rows[0].silent);
+  assert.deepEqual([fingerprints(), state.waiting.map((one) => one.fingerprint)], [["y", "x"], ["z"]]);
 });
