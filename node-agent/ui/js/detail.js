@@ -2,37 +2,48 @@
  * The detail of a port, in the list's place: its story, the way in, its connections, what to do, and who serves it. What is asked
  * for comes later: each part says so, or says why it did not come. Parts that did not change stay as they are.
  */
-import { detail } from "./feed.js";
+import { detail, detailKey, kindKey } from "./feed.js";
 import { bdi, button, el, shown, svg } from "./dom.js";
 import { copy } from "./export.js";
 import { keepNear, keyed, number, part, phrase } from "./list.js";
 import { bars, mark } from "./marks.js";
+import { changed } from "./state.js";
 import { ago, bytes, callerName, clock, count, door, guess, isGone, lastKnown, many, perMinute, server, short, since, standing, story, unit, whole, workloadName } from "./words.js";
 
 const TABS = { __proto__: null, "shut-out": "Shut it out", declare: "Declare it", accept: "Accept it" };
 const NOBODY = "nobody so far";
+/** Milliseconds from the last part to the next asking while the row's kind is the same: new callers may come all the time. */
+const PAUSE = 5000;
 
 /**
  * The detail that stands here: `more` are the parts that came (`finding`, `explanation`, `remedies`; null is none, a part under way is
- * missing), `failed` the reasons of those that did not, `tab` the chosen draft, `asked` what they were asked for.
+ * missing), `failed` the reasons of those that did not, `tab` the chosen draft, `asked` and `kind` what they were asked for, `at` when the last came.
  */
 let current = null;
 const begin = (fingerprint) => {
   current?.requests?.abort();
-  current = { fingerprint, more: {}, failed: {}, tab: 0, asked: null, requests: null };
+  current = { fingerprint, more: {}, failed: {}, tab: 0, asked: null, kind: "", at: 0, timer: 0, requests: null };
 };
 
-/** Asks for the rest, once for each state of the row. What is there stays until the new part comes. */
+/** Asks for the rest, once for each state of the row and its callers. What is there stays until the new part comes. */
 function ask(row, redraw) {
-  const asked = [row.fingerprint, row.findings?.[0], row.code, row.state, row.changedAt].join(" "), mine = current;
+  const mine = current, asked = detailKey(row), kind = kindKey(row), isFirst = !mine.asked, rest = isFirst || mine.kind !== kind ? 0 : Math.min(PAUSE, mine.at + PAUSE - Date.now());
   if (mine.asked === asked || row.left) return;
+  if (rest > 0) {
+    mine.timer ||= setTimeout(() => { mine.timer = 0; if (current === mine) changed("live"); }, rest);
+    return;
+  }
   mine.requests?.abort();
-  mine.asked = asked;
-  mine.requests = new AbortController();
+  let missing = 3;
+  Object.assign(mine, { asked, kind, at: Infinity, requests: new AbortController() });
   detail(row, (name, part, reason) => {
     mine.more = { ...mine.more, [name]: part };
     mine.failed = { ...mine.failed, [name]: reason };
-    if (current === mine) redraw();
+    missing -= 1;
+    if (!missing) mine.at = Date.now();
+    // What is being selected must not be drawn over by parts that are asked for again.
+    if (current !== mine) return;
+    if (isFirst) redraw(); else changed("live");
   }, mine.requests.signal);
 }
 

@@ -23,8 +23,8 @@ const ANY_STATE = "state=open,suppressed,resolved";
 const DECLARED = 64, FOLD = 1000;
 /** Fingerprints that are kept while paused; those beyond are not counted. */
 const KEPT = 5000;
-/** Details that are remembered. */
-const DETAILS = 8;
+/** Details that are remembered, and for how many milliseconds. */
+const DETAILS = 8, DETAIL_AGE = 60_000;
 
 /** What a full reading may do: `user` puts everything in a new order; `live` moves nothing. Null: none is due. */
 let due = null;
@@ -303,13 +303,18 @@ export function tryNow() {
 }
 
 const details = new Map();
+/** What a row is, as one text. */
+export const kindKey = (row) => JSON.stringify([row.fingerprint, row.findings?.[0], row.code, row.state, row.changedAt]);
+/** What the details of a row depend on, as one text. Counts are not in it, nor is the order of callers, which follows them. */
+export const detailKey = (row) => JSON.stringify([kindKey(row), row.reason, row.policy, row.moreCallers, row.truncated, (row.callers ?? []).map((one) => `${one.address} ${one.workload?.name ?? one.pod ?? ""} ${one.via ?? ""}`).sort()]);
 /**
  * Asks for what is known of a row beyond the list. Calls `take(name, part, reason)` when a part comes: `finding`, `explanation` and
  * `remedies`. A part is null if there is none, or if it did not come: then `reason` says why. `signal` ends the requests.
  */
 export function detail(row, take, signal) {
-  const key = [row.fingerprint, row.findings?.[0], row.code, row.state, row.changedAt].join(" "), kept = details.get(key);
-  if (kept) return kept.forEach((part, name) => take(name, part, null));
+  const key = detailKey(row), kept = details.get(key);
+  if (kept && Date.now() - kept.at < DETAIL_AGE) return kept.parts.forEach((part, name) => take(name, part, null));
+  details.delete(key);
   const id = row.findings?.[0] && encodeURIComponent(row.findings[0]), parts = new Map();
   const target = row.namespace && row.pod && row.port ? `${row.namespace}/${row.pod}:${row.port}${row.protocol && row.protocol !== "TCP" ? `/${row.protocol.toLowerCase()}` : ""}` : null;
   const paths = { finding: id && `/v1/findings/${id}`, explanation: target && `/v1/explain?target=${encodeURIComponent(target)}`, remedies: id && `/v1/findings/${id}/remedies` };
@@ -317,7 +322,7 @@ export function detail(row, take, signal) {
     const came = (part, reason) => {
       if (signal?.aborted) return;
       if (!reason) parts.set(name, part);
-      if (parts.size === Object.keys(paths).length) details.set(key, parts);
+      if (parts.size === Object.keys(paths).length) details.set(key, { parts, at: Date.now() });
       if (details.size > DETAILS) details.delete(details.keys().next().value);
       take(name, part, reason);
     };

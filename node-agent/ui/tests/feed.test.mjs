@@ -14,13 +14,13 @@ globalThis.fetch = async (path) => {
   const url = new URL(path, "http://host");
   asked.push(url);
   if (url.pathname === "/v1/watch") return new Response(new ReadableStream({ start(to) { events = to; } }));
-  const body = url.pathname === "/v1/agents" ? { items: agents } : answer(url);
+  const body = url.pathname === "/v1/agents" ? { items: agents } : url.pathname === "/v1/chart" ? answer(url) : {};
   return typeof body === "number" ? Response.json({ detail: "told to fail" }, { status: body }) : Response.json(body);
 };
 
 const { state, subscribe } = await import("../js/state.js");
 const { none } = await import("../js/filter.js");
-const { show, start } = await import("../js/feed.js");
+const { detail, show, start } = await import("../js/feed.js");
 
 const row = (fingerprint, more = {}) => ({ fingerprint, namespace: "shop", workload: { kind: "Deployment", name: "web" }, port: 80, protocol: "TCP", code: "undeclared-active", severity: "high", state: "open", nodes: ["a"], connections: 5, packets: 0, callers: [], ...more });
 const chart = (rows, { declared = [], unlisted = 0, open = {} } = {}) => ({ time: "2026-03-10T12:00:00Z", rows, declared, missing: [], totals: { open, unlisted } });
@@ -120,4 +120,25 @@ test("an agent that is asked again after all have answered moves no row and take
   agent("b", "up");
   await until(() => !state.chart.rows[0].silent);
   assert.deepEqual([fingerprints(), state.waiting.map((one) => one.fingerprint)], [["y", "x"], ["z"]]);
+});
+
+test("details are kept for a minute, and asked for anew when callers, reason or policy change", async () => {
+  const caller = (address, connections = 1) => ({ origin: "external", address, connections, packets: 0 }), first = row("d", { findings: ["d-1"], callers: [caller("203.0.113.1"), caller("203.0.113.2")] });
+  const open = async (one) => {
+    asked.length = 0;
+    let parts = 0;
+    await new Promise((done) => { detail(one, () => { parts += 1; if (parts === 3) done(); }); });
+    return asked.map((url) => url.pathname);
+  };
+  const both = ["/v1/findings/d-1", "/v1/findings/d-1/remedies"];
+  assert.deepEqual(await open(first), both);
+  assert.deepEqual(await open(first), []);
+  assert.deepEqual(await open({ ...first, connections: 99, callers: [caller("203.0.113.2", 98), caller("203.0.113.1")] }), [], "counts change, the callers are the same");
+  for (const more of [{ callers: [...first.callers, caller("203.0.113.3")] }, { moreCallers: 1 }, { truncated: true }, { policy: "blocked" }, { reason: "expected" }]) assert.deepEqual(await open({ ...first, ...more }), both, JSON.stringify(more));
+  const { now } = Date;
+  try {
+    Date.now = () => now() + 61_000;
+    assert.deepEqual(await open(first), both);
+    assert.deepEqual(await open(first), []);
+  } finally { Date.now = now; }
 });
