@@ -93,6 +93,9 @@ function gone(row, silent) {
 export function merge(answer, asked) {
   const fresh = new Map(answer.rows.map((row) => [row.fingerprint, row])), silent = new Set((answer.missing ?? []).map((one) => one.node));
   if (!state.chart) return;
+  // Minutes may have gone by since the answer was made.
+  const by = minute - Math.floor(Date.parse(answer.time) / MINUTE);
+  if (by > 0) for (const row of answer.rows) if (row.minutes?.length) row.minutes = shifted(row.minutes, by);
   const rows = state.chart.rows, unseen = !rows.some((row) => row.code && !row.left);
   for (const fingerprint of asked) {
     const row = fresh.get(fingerprint), at = places.get(fingerprint);
@@ -133,11 +136,14 @@ export function adopt() {
   place(sorted(rows));
 }
 
+/** Counts per minute as they are so many minutes later. */
+const shifted = (minutes, by) => [...minutes, ...Array(Math.min(by, MINUTES)).fill(0)].slice(-MINUTES);
+
 /** Lets the minutes go by until `time`. Returns true if one did. */
 export function roll(time) {
   const here = Math.floor(time / MINUTE), by = here - minute;
   if (!(by > 0)) return false;
-  if (minute) for (const row of all()) if (row.minutes?.length) row.minutes = [...row.minutes, ...Array(Math.min(by, MINUTES)).fill(0)].slice(-MINUTES);
+  if (minute) for (const row of all()) if (row.minutes?.length) row.minutes = shifted(row.minutes, by);
   minute = here;
   return true;
 }
@@ -154,7 +160,10 @@ export function count(items, time) {
   let any = false;
   for (const item of items) {
     const at = places.get(item.fingerprint), row = at === undefined ? waiting.get(item.fingerprint) : state.chart.rows[at];
-    if (!row || row.left || Date.parse(item.lastSeen) < (Date.parse(row.lastSeen ?? "") || 0)) continue;
+    if (!row || row.left) continue;
+    // A row that was called long after these counts were made is from before the clock went back.
+    const seen = Date.parse(row.lastSeen ?? "") || 0;
+    if (Date.parse(item.lastSeen) < seen && seen < time + MINUTE) continue;
     const before = counted(row);
     if (before === counted({ ...item, protocol: row.protocol }) && row.bytes === item.bytes && row.attempts === item.attempts) continue;
     const { attempts, connections, packets, bytes, lastSeen } = item;

@@ -130,6 +130,24 @@ test("after the agents' clock went back, what is counted goes to the minute of n
   assert.deepEqual(state.chart.rows[0].minutes, [1, 6]);
 });
 
+test("after the agents' clock went back, counts replace those of the row again", () => {
+  count("a", 12, "2026-03-10T12:00:30Z");
+  assert.equal(count("a", 11, "2026-03-10T12:00:20Z"), false, "a little older: it was on its way");
+  assert.equal(count("a", 13, "2026-03-10T11:50:40Z"), true);
+  assert.equal(count("a", 14, "2026-03-10T11:50:42Z"), true);
+  assert.equal(count("a", 13, "2026-03-10T11:50:41Z"), false);
+  assert.equal(state.chart.rows[0].connections, 14);
+});
+
+test("the minutes of an answer that was overtaken by the next minute stand where those of the others do", () => {
+  rows.replace(answer([row("a", { minutes: [4, 5] }), row("b", { minutes: [7] })], { time: "2026-03-10T12:10:58Z" }), "user");
+  count("b", 6, "2026-03-10T12:11:00Z");
+  rows.merge(answer([row("a", { minutes: [4, 5] }), row("c", { minutes: [3] }), row("d")], { time: "2026-03-10T12:10:59Z" }), ["a", "c", "d"]);
+  assert.deepEqual([...state.chart.rows, ...state.waiting].map((one) => one.minutes), [[4, 5, 0], [7, 1], [3, 0], undefined]);
+  rows.merge(answer([row("a", { minutes: [4, 5, 2] })], { time: "2026-03-10T12:11:01Z" }), ["a"]);
+  assert.deepEqual(state.chart.rows[0].minutes, [4, 5, 2]);
+});
+
 test("what is new, worse and resolved is told once", () => {
   const first = rows.changes(new Map(), state.chart.rows, []);
   rows.merge(answer([row("b", { severity: "critical", code: "undeclared-external" }), row("c")]), ["a", "b", "c"]);

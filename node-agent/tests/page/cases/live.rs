@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use libtest_mimic::Trial;
-use portolan_report::chart::ChartRow;
+use portolan_report::chart::{ChartCaller, ChartRow};
 use serde_json::{Value, json};
 
 use super::case;
 use crate::harness::browser::Browser;
 use crate::harness::host::Host;
 use crate::harness::rows::{CODES, chart, row};
+use crate::harness::waiting::eventually;
 
 pub fn cases(driver: &str) -> Vec<Trial> {
     vec![
@@ -19,6 +20,7 @@ pub fn cases(driver: &str) -> Vec<Trial> {
         case("live/traffic_changes_numbers_and_nothing_else", driver, traffic),
         case("live/ten_changes_are_one_announcement", driver, announced_once),
         case("live/an_open_detail_stays_when_its_port_is_resolved", driver, detail_stays),
+        case("live/an_open_detail_asks_again_for_new_callers_and_not_for_counts", driver, new_callers),
         case("live/while_paused_nothing_changes_and_resume_shows_it", driver, paused),
     ]
 }
@@ -173,6 +175,45 @@ async fn detail_stays(driver: String) {
         .await;
     let heading: String = browser.read("return document.querySelector('.side h2').innerText", &[]).await;
     assert!(heading.contains("9229"), "{heading}");
+}
+
+async fn new_callers(driver: String) {
+    let (host, browser) = followed(&driver, five(), "port=web-9229").await;
+    let asked = || host.asked("/v1/findings/web-x7k2p-tcp-9229");
+    let asked_times = async |times: usize| {
+        eventually("the details are asked for", async || match asked() {
+            count if count >= times => Ok(()),
+            count => Err(format!("{count} requests")),
+        })
+        .await;
+    };
+    asked_times(2).await;
+    browser.run("window.__heading = document.querySelector('.side h2')", &[]).await;
+    for number in 1..4 {
+        let counts = json!({"fingerprint": "web-9229", "attempts": 90 + number, "connections": 90 + number, "packets": 0, "bytes": 0,
+            "lastSeen": format!("2026-03-04T12:00:1{number}Z")});
+        let time = format!("2026-03-04T12:00:1{number}Z");
+        host.event("Traffic", &json!({"schema": "portolan/v1", "time": time, "items": [counts]}));
+        let count = 90 + number;
+        browser
+            .until("counts are shown", &format!("return /\\b{count}\\b/.test(document.querySelector('.side').innerText)"))
+            .await;
+    }
+    assert_eq!(asked(), 2, "counts ask for nothing");
+    for number in 10..13 {
+        host.change(|rows| {
+            let row = rows.iter_mut().find(|row| row.fingerprint == "web-9229").expect("a row");
+            let caller = ChartCaller { address: format!("198.51.100.{number}"), ..row.callers[0].clone() };
+            row.callers.push(caller);
+        });
+        host.tell("web-9229");
+        browser
+            .until("the caller is shown", &format!("return /198\\.51\\.100\\.{number}\\b/.test(document.querySelector('.side').innerText)"))
+            .await;
+    }
+    asked_times(4).await;
+    let is_same = browser.run("return window.__heading === document.querySelector('.side h2')", &[]).await;
+    assert_eq!((asked(), is_same), (4, json!(true)), "once for all that came together, and the rest stays");
 }
 
 async fn paused(driver: String) {

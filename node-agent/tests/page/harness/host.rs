@@ -10,7 +10,7 @@ use axum::Json;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, RawQuery, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http_body_util::channel::Channel;
@@ -171,8 +171,8 @@ fn router(answers: Answers) -> Router {
         .route("/ui/{name}", get(ui))
         .route("/v1/chart", get(chart))
         .route("/v1/agents", get(agents))
-        .route("/v1/findings/{id}", get(|| async { StatusCode::NOT_FOUND }))
-        .route("/v1/findings/{id}/remedies", get(|| async { StatusCode::NOT_FOUND }))
+        .route("/v1/findings/{id}", get(no_finding))
+        .route("/v1/findings/{id}/remedies", get(no_finding))
         .route("/v1/explain", get(|| async { StatusCode::NOT_FOUND }))
         .route("/v1/pods", get(|| async { Json(json!({"schema": "portolan/v1", "items": []})) }))
         .route("/v1/watch", get(follow))
@@ -220,6 +220,12 @@ async fn agents(State(answers): State<Answers>) -> Json<Value> {
     let mut shared = answers.shared.lock().expect("not poisoned");
     shared.asked.push("/v1/agents".to_owned());
     Json(json!({"schema": "portolan/v1", "items": shared.agents}))
+}
+
+/// Notes what was asked about a finding. No finding is known here.
+async fn no_finding(State(answers): State<Answers>, path: Uri) -> StatusCode {
+    answers.shared.lock().expect("not poisoned").asked.push(path.to_string());
+    StatusCode::NOT_FOUND
 }
 
 async fn follow(State(answers): State<Answers>, headers: HeaderMap) -> Response {
