@@ -11,6 +11,7 @@ import * as rows from "./rows.js";
 import { declaredFold, workloadName } from "./words.js";
 
 const WATCH = "/v1/watch?kind=Finding,AgentStatus,Loss,Agent,Traffic";
+const MINUTE = 60_000;
 /** Milliseconds for which changed rows are collected; between two readings of everything; between two of the agents; per request. */
 const GATHER = 15, PAUSE = 400, AGENTS = 1000, TIMEOUT = 30_000;
 /** Milliseconds after which the agents are asked again, if they could not be read. */
@@ -24,7 +25,7 @@ const DECLARED = 64, FOLD = 1000;
 /** Fingerprints that are kept while paused; those beyond are not counted. */
 const KEPT = 5000;
 /** Details that are remembered, and for how many milliseconds. */
-const DETAILS = 8, DETAIL_AGE = 60_000;
+const DETAILS = 8, DETAIL_AGE = MINUTE;
 
 /** What a full reading may do: `user` puts everything in a new order; `live` moves nothing. Null: none is due. */
 let due = null;
@@ -159,6 +160,7 @@ async function readAll(kind, signal) {
 /** Reads rows by fingerprint, without filters: one that the filters hide now is not gone. */
 async function readRows(batch, signal) {
   const answer = await ask(`/v1/chart?fingerprint=${batch.join(",")}&${ANY_STATE}&declared=${DECLARED}`, signal);
+  checkClock(Date.parse(answer.time));
   takeTime(answer);
   rows.merge(answer, batch);
   if (batch.includes(sought)) sought = null;
@@ -182,6 +184,11 @@ function takeTime(answer) {
   if (!Number.isNaN(time)) state.skew = time - Date.now();
   rows.roll(time);
   if (state.chart) state.chart.missing = answer.missing ?? [];
+}
+
+/** Reads everything if the agents' clock went back: minutes stand in the wrong places then. At most once in a minute. */
+function checkClock(time) {
+  if (now() - time > MINUTE && Date.now() - lastFull > MINUTE) want("live");
 }
 
 /** Applies once more the counts that arrived while the answer was on its way. */
@@ -277,6 +284,7 @@ function traffic({ items, time }) {
   if (state.paused || !Array.isArray(items)) return;
   if (meanwhile) for (const item of items) meanwhile.set(item.fingerprint, item);
   const at = Date.parse(time);
+  checkClock(at);
   if (rows.count(items, Number.isNaN(at) ? now() : at)) { state.changed = Date.now(); changed("live"); }
 }
 

@@ -142,3 +142,17 @@ test("details are kept for a minute, and asked for anew when callers, reason or 
     assert.deepEqual(await open(first), []);
   } finally { Date.now = now; }
 });
+
+test("when the agents' clock goes back, everything is read anew", async () => {
+  await read(() => chart([row("a", { minutes: [1, 2] })]));
+  const { now } = Date, before = state.chart, counted = (time) => ({ time, items: [{ fingerprint: "a", attempts: 9, connections: 9, packets: 0, bytes: 0, lastSeen: time }] });
+  try {
+    Date.now = () => now() + 120_000;
+    tell("Traffic", counted("2026-03-10T12:02:00Z"));
+    await until(() => state.chart.rows[0].connections === 9);
+    await new Promise((done) => { setTimeout(done, 50); });
+    assert.equal(state.chart, before);
+    tell("Traffic", counted("2026-03-10T11:50:00Z"));
+    await until(() => state.chart !== before);
+  } finally { Date.now = now; }
+});
