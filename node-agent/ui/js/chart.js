@@ -6,6 +6,7 @@ import { bdi, button, el, fill, shown, svg } from "./dom.js";
 import { layout } from "./layout.js";
 import { mark } from "./marks.js";
 import { model } from "./model.js";
+import { leadsTo } from "./rows.js";
 import { go, state } from "./state.js";
 import { SEVERITIES, joint, many, rank, short } from "./words.js";
 
@@ -172,7 +173,7 @@ function choose(name) {
   if (of.ns !== undefined && kind === "port") go(of.ns ? { filters: { ...state.filters, namespace: [of.ns] } } : { view: "table" });
   else if (kind === "fold") (of.id === "table" ? go({ view: "table" }) : open(of.id));
   else if (kind === "port" && of.fold) open(of.foldId ?? of.id);
-  else if (kind === "port") go({ port: of.id });
+  else if (kind === "port") go({ port: leadsTo(of.id) });
   else if (of.fold) open(of.id);
   else {
     const path = pathOf(name), isSame = JSON.stringify(path) === JSON.stringify(last.pinned);

@@ -208,12 +208,15 @@ async function openFolds(answer, signal) {
   for (const ports of answer.declared.filter((one) => state.folds.has(declaredFold(one)))) {
     const fold = declaredFold(ports), query = foldQuery(ports);
     const more = query ? await ask(`/v1/chart?${query}`, signal).catch((error) => { if (signal.aborted) throw error; return { failed: error.message }; }) : { failed: "they belong to no known pod" };
-    const known = new Set(answer.rows.map((row) => row.fingerprint)), listed = (more.rows ?? []).filter((row) => !row.code && declaredFold(row) === fold);
+    const known = new Map(answer.rows.map((row) => [row.fingerprint, row])), listed = (more.rows ?? []).filter((row) => !row.code && declaredFold(row) === fold);
     if (!listed.length) {
       state.unopened.set(fold, `The ${ports.ports.toLocaleString("en")} declared ports of ${workloadName(ports)} cannot be listed: ${more.failed ?? "they are too many, or are not there any more"}.`);
       continue;
     }
-    answer.rows.push(...listed.filter((row) => !known.has(row.fingerprint)));
+    for (const row of listed) {
+      const here = known.get(row.fingerprint);
+      if (!here) answer.rows.push(row); else if (here.state === "resolved") here.served ??= row;
+    }
     answer.declared.splice(answer.declared.indexOf(ports), 1);
   }
 }

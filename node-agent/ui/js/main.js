@@ -11,7 +11,7 @@ import { drawHeader, openMore, scopeName, tickHeader } from "./header.js";
 import { begin as beginKeys } from "./keyboard.js";
 import { drawList } from "./list.js";
 import { begin as beginPopups, closeMenu } from "./popup.js";
-import { changes } from "./rows.js";
+import { changes, withServed } from "./rows.js";
 import { begin as beginState, go, now, state, subscribe } from "./state.js";
 import { drawState, sentence, stateOf } from "./states.js";
 import { drawStrip, isUnreachable, onNodes, tickStrip } from "./strip.js";
@@ -48,7 +48,7 @@ function severityCounts(rows, time) {
 
 /** What is shown and counted: rows by the filters, those that wait, and counts. `all`, `found` are without filters. */
 function look() {
-  const time = now(), { filters, chart } = state, all = chart?.rows ?? [], rows = all.filter((row) => passes(row, filters, time));
+  const time = now(), { filters, chart } = state, all = chart?.rows ?? [], rows = withServed(all).filter((row) => passes(row, filters, time));
   const waiting = state.waiting.filter((row) => row.code && matches(row, filters, time)), shownRows = [...rows, ...waiting], every = [...all, ...state.waiting];
   const declared = (chart?.declared ?? []).filter((one) => matchesDeclared(one, filters)), of = (name) => shownRows.filter((row) => row.code && row.state === name && !row.silent).length;
   const open = shownRows.filter(isOpen), isCut = (chart?.totals?.unlisted ?? 0) > 0, total = isCut ? sum(Object.values(chart.totals.open ?? {})) : 0;

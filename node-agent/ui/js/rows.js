@@ -98,7 +98,9 @@ export function merge(answer, asked) {
   if (by > 0) for (const row of answer.rows) if (row.minutes?.length) row.minutes = shifted(row.minutes, by);
   const rows = state.chart.rows, unseen = !rows.some((row) => row.code && !row.left);
   for (const fingerprint of asked) {
-    const row = fresh.get(fingerprint), at = places.get(fingerprint);
+    const at = places.get(fingerprint), found = fresh.get(fingerprint);
+    // What stands there as a declared port is one as long as it is served, whatever findings of it ended.
+    const row = found?.served && at !== undefined && !rows[at].code ? found.served : found;
     const isResolved = row?.code && row.state === "resolved";
     // What stands there as resolved because it is filtered for stays; what stands there because it ended may end again.
     if (at !== undefined) rows[at] = !row ? gone(rows[at], silent) : isResolved && (rows[at].left || rows[at].state !== "resolved") ? { ...row, left: true } : row;
@@ -110,6 +112,13 @@ export function merge(answer, asked) {
   state.chart.rows = [...rows];
   state.waiting = [...waiting.values()];
 }
+
+/** What a fingerprint of `withServed` begins with. */
+const SERVED = "served ";
+/** The rows, and after one whose findings ended the port as it is served now. What has just left still stands for its port. */
+export const withServed = (rows) => rows.flatMap((row) => (row.served && !row.left ? [row, { ...row.served, fingerprint: `${SERVED}${row.fingerprint}`, silent: row.silent }] : [row]));
+/** The row that a fingerprint of `withServed` leads to. */
+export const leadsTo = (fingerprint) => (fingerprint.startsWith(SERVED) ? fingerprint.slice(SERVED.length) : fingerprint);
 
 /** True if the row has a place, or waits for one. */
 export const has = (fingerprint) => places.has(fingerprint) || waiting.has(fingerprint);

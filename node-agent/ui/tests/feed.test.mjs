@@ -73,6 +73,13 @@ test("a fold that cannot be read stays counted and says why, and the others open
   assert.match(state.unopened.get("declared:shop/Deployment/z"), /too many/u);
 });
 
+test("a declared port of an opened fold whose findings ended is listed beside its resolved row", async () => {
+  const plain = (fingerprint) => row(fingerprint, { code: undefined, severity: undefined }), counted = { namespace: "shop", workload: { kind: "Deployment", name: "web" }, ports: 2, connections: 0 };
+  const host = (url) => (url.searchParams.has("workload") ? chart([plain("p"), plain("e")]) : chart([row("e", { state: "resolved" })], { declared: [counted] }));
+  await read(host, { folds: new Set(["declared:shop/Deployment/web"]), filters: { ...none(), state: ["open", "resolved"] } });
+  assert.deepEqual(state.chart.rows.map((one) => [one.fingerprint, one.state, one.served?.fingerprint]), [["e", "resolved", "e"], ["p", "open", undefined]]);
+});
+
 test("a port of the address that the list does not hold is asked for in any state", async () => {
   const host = (url) => chart(url.searchParams.get("fingerprint") === "old" && url.searchParams.get("state").includes("resolved") ? [row("old", { state: "resolved" })] : url.searchParams.has("fingerprint") ? [] : [row("a")]);
   await read(host, { port: "old" });

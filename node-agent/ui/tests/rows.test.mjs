@@ -148,6 +148,20 @@ test("the minutes of an answer that was overtaken by the next minute stand where
   assert.deepEqual(state.chart.rows[0].minutes, [4, 5, 2]);
 });
 
+test("a port that is served after its findings ended is a declared port, beside the resolved row or in its own place", () => {
+  const served = row("a", { code: undefined, severity: undefined, declaration: "declared" }), ended = row("a", { state: "resolved", served });
+  rows.replace(answer([ended, row("b")]), "user");
+  const shownAll = () => rows.withServed(state.chart.rows).map((one) => [rows.leadsTo(one.fingerprint), one.code, one.state]);
+  assert.deepEqual(shownAll(), [["b", "undeclared-active", "open"], ["a", "undeclared-active", "resolved"], ["a", undefined, "open"]]);
+  assert.equal(new Set(rows.withServed(state.chart.rows).map((one) => one.fingerprint)).size, 3);
+  rows.replace(answer([row("a")]), "user");
+  rows.merge(answer([ended]), ["a"]);
+  assert.deepEqual(shownAll(), [["a", "undeclared-active", "resolved"]], "what has just left still stands for its port: nothing moves");
+  rows.replace(answer([served]), "user");
+  rows.merge(answer([ended]), ["a"]);
+  assert.deepEqual(shownAll(), [["a", undefined, "open"]]);
+});
+
 test("what is new, worse and resolved is told once", () => {
   const first = rows.changes(new Map(), state.chart.rows, []);
   rows.merge(answer([row("b", { severity: "critical", code: "undeclared-external" }), row("c")]), ["a", "b", "c"]);
