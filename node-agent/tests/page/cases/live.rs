@@ -21,6 +21,7 @@ pub fn cases(driver: &str) -> Vec<Trial> {
         case("live/ten_changes_are_one_announcement", driver, announced_once),
         case("live/an_open_detail_stays_when_its_port_is_resolved", driver, detail_stays),
         case("live/an_open_detail_asks_again_for_new_callers_and_not_for_counts", driver, new_callers),
+        case("live/a_port_that_is_served_after_its_finding_ended_is_drawn_as_a_declared_one", driver, served),
         case("live/while_paused_nothing_changes_and_resume_shows_it", driver, paused),
     ]
 }
@@ -196,7 +197,10 @@ async fn new_callers(driver: String) {
         host.event("Traffic", &json!({"schema": "portolan/v1", "time": time, "items": [counts]}));
         let count = 90 + number;
         browser
-            .until("counts are shown", &format!("return /\\b{count}\\b/.test(document.querySelector('.side').innerText)"))
+            .until(
+                "counts are shown",
+                &format!("return /\\b{count}\\b/.test(document.querySelector('.side').innerText)"),
+            )
             .await;
     }
     assert_eq!(asked(), 2, "counts ask for nothing");
@@ -208,12 +212,35 @@ async fn new_callers(driver: String) {
         });
         host.tell("web-9229");
         browser
-            .until("the caller is shown", &format!("return /198\\.51\\.100\\.{number}\\b/.test(document.querySelector('.side').innerText)"))
+            .until(
+                "the caller is shown",
+                &format!(
+                    "return /198\\.51\\.100\\.{number}\\b/.test(document.querySelector('.side').innerText)"
+                ),
+            )
             .await;
     }
     asked_times(4).await;
     let is_same = browser.run("return window.__heading === document.querySelector('.side h2')", &[]).await;
     assert_eq!((asked(), is_same), (4, json!(true)), "once for all that came together, and the rest stays");
+}
+
+async fn served(driver: String) {
+    let mut rows = five();
+    let mut ended = row("web", 8080, "high");
+    let served = ChartRow { code: None, severity: None, declaration: "declared".to_owned(), ..ended.clone() };
+    "resolved".clone_into(&mut ended.state);
+    ended.served = Some(Box::new(served));
+    rows.push(ended);
+    let (_host, browser) = opened_with(&driver, rows, "state=open,resolved").await;
+    let marks =
+        "page.all('.chart button.port').filter((at) => /Port 8080/.test(at.getAttribute('aria-label')))";
+    browser.until("both are drawn", &format!("return {marks}.length === 2")).await;
+    let declared: Vec<bool> =
+        browser.read(&format!("return {marks}.map((at) => at.classList.contains('declared'))"), &[]).await;
+    assert!(declared.contains(&true) && declared.contains(&false), "{declared:?}");
+    browser.run(&format!("{marks}.find((at) => at.classList.contains('declared')).click()"), &[]).await;
+    browser.until("its detail opens", "return /port=web-8080$/.test(location.href)").await;
 }
 
 async fn paused(driver: String) {
