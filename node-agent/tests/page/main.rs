@@ -40,7 +40,11 @@ fn main() -> ExitCode {
     let driver = Driver::start();
     let alone = Arguments { test_threads: Some(1), ..arguments.clone() };
     let measured = libtest_mimic::run(&alone, cases::measured(driver.address()));
-    let others = libtest_mimic::run(&arguments, cases::others(driver.address()));
+    // Half of a case is waiting for the browser's next frames.
+    let threads =
+        arguments.test_threads.or_else(|| Some(std::thread::available_parallelism().ok()?.get() + 1));
+    let together = Arguments { test_threads: threads, ..arguments };
+    let others = libtest_mimic::run(&together, cases::others(driver.address()));
     Report::print();
     if measured.has_failed() { measured.exit_code() } else { others.exit_code() }
 }
