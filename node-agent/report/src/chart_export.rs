@@ -37,6 +37,9 @@ pub const COLUMNS: [&str; 29] = [
     "fingerprint",
 ];
 
+/// Characters that begin a formula, also in their wide forms.
+const FORMULA: [char; 8] = ['=', '+', '-', '@', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'];
+
 /// Form of the answer of `/v1/chart`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Form {
@@ -99,8 +102,9 @@ fn file_name(chart: &Chart, extension: &str) -> String {
     format!("portolan{}.{extension}", if is_whole { "" } else { "-incomplete" })
 }
 
-/// Returns rows as comma-separated values with a line of names. A port that is served beside resolved findings has its own line. Lines end with CRLF. Pods choose some of the texts, so a cell
-/// that a spreadsheet would take for a formula begins with an apostrophe.
+/// Returns rows as comma-separated values with a line of names. A port that is served beside resolved findings has its own line.
+/// Lines end with CRLF. Pods choose some of the texts, so a cell that a spreadsheet would take for a formula begins with an
+/// apostrophe.
 #[must_use]
 pub fn csv(rows: &[ChartRow]) -> String {
     let mut text = COLUMNS.join(",");
@@ -188,13 +192,21 @@ fn listed(mut texts: Vec<String>, more: u64, truncated: bool) -> String {
     texts.join("; ")
 }
 
-/// Returns a text as a cell: quoted where it must be, never a formula, and without steering characters, which are written out.
+/// Returns a text as a cell: quoted where it must be, never a formula, and without steering characters such as a tab, which are
+/// written out. A spreadsheet may separate cells by semicolons, with or without a look at quotes: a formula does not begin after one
+/// either.
 fn cell(text: &str) -> String {
-    let text = terminal(text);
-    let is_formula = text.starts_with(['=', '+', '-', '@', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}']);
-    let mark = if is_formula { "'" } else { "" };
-    let text = format!("{mark}{text}");
-    if text.contains([',', '"']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
+    let mut marked = String::new();
+    let mut is_begin = true;
+    for letter in terminal(text).chars() {
+        if is_begin && FORMULA.contains(&letter) {
+            marked.push('\'');
+        }
+        marked.push(letter);
+        // Quotes and blanks may be taken away from the beginning of a cell.
+        is_begin = letter == ';' || (is_begin && matches!(letter, ' ' | '"'));
+    }
+    if marked.contains([',', ';', '"']) { format!("\"{}\"", marked.replace('"', "\"\"")) } else { marked }
 }
 
 #[cfg(test)]
@@ -255,6 +267,14 @@ mod tests {
             ("a,b", "\"a,b\""),
             ("say \"x\"", "\"say \"\"x\"\"\""),
             ("=a,b", "\"'=a,b\""),
+            ("a; b", "\"a; b\""),
+            (";=cmd|'/c x'!A;", "\";'=cmd|'/c x'!A;\""),
+            ("a;;\u{ff1d}b;@c", "\"a;;'\u{ff1d}b;'@c\""),
+            (";\"=a", "\";\"\"'=a\""),
+            ("; =a", "\"; '=a\""),
+            (" =a", " '=a"),
+            ("a;\t=b", "\"a;\\t=b\""),
+            ("a=b;c-d", "\"a=b;c-d\""),
             ("", ""),
         ] {
             assert_eq!(cell(text), expected);
