@@ -44,8 +44,9 @@ pub(super) struct Gathered {
     /// `NAMESPACE/NAME`. Those of other nodes are only counted, in `row.pods`.
     pods: BTreeSet<String>,
     nodes: BTreeSet<String>,
-    /// Ids, the worst first.
-    ids: BTreeSet<(u8, Reverse<Rank>, String)>,
+    /// Ids with class and rank of the finding, or of the row that listed it, and its place there. The worst is the first: of the
+    /// others of a row that was merged, only the order is known.
+    ids: BTreeSet<(u8, Reverse<Rank>, usize, String)>,
     callers: Callers,
 }
 
@@ -72,8 +73,8 @@ impl Gathered {
             previous_code: finding.previous_code.clone(),
             ..ChartRow::default()
         };
-        let id =
-            (class(&row), Reverse(rank(row.severity.as_deref(), row.code.as_deref())), finding.id.clone());
+        let rank = Reverse(rank(row.severity.as_deref(), row.code.as_deref()));
+        let id = (class(&row), rank, 0, finding.id.clone());
         let mut gathered = Self::of(row, finding.pod.as_ref(), &finding.envelope.node, &finding.traffic);
         gathered.ids.insert(id);
         gathered
@@ -128,7 +129,8 @@ impl Gathered {
     pub(super) fn of_row(mut row: ChartRow, shift: usize) -> Self {
         let rank = Reverse(rank(row.severity.as_deref(), row.code.as_deref()));
         let class = class(&row);
-        let ids = std::mem::take(&mut row.findings).into_iter().map(|id| (class, rank, id)).collect();
+        let ids = std::mem::take(&mut row.findings).into_iter().enumerate();
+        let ids = ids.map(|(place, id)| (class, rank, place, id)).collect();
         let nodes = std::mem::take(&mut row.nodes).into_iter().collect();
         let mut callers = Callers::default();
         for caller in std::mem::take(&mut row.callers) {
@@ -204,7 +206,7 @@ impl Gathered {
         row.more_nodes = row.more_nodes.saturating_add(more);
         let more = self.ids.len().saturating_sub(MAX_LISTED) as u64;
         row.more_findings = row.more_findings.saturating_add(more);
-        row.findings = self.ids.into_iter().take(MAX_LISTED).map(|(_, _, id)| id).collect();
+        row.findings = self.ids.into_iter().take(MAX_LISTED).map(|(.., id)| id).collect();
         let (callers, more) = self.callers.listed();
         row.callers = callers;
         row.more_callers = row.more_callers.saturating_add(more);
