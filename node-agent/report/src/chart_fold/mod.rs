@@ -156,7 +156,9 @@ impl ChartFold {
         if listener.unproven {
             return;
         }
-        let gathered = Gathered::of_listener(listener);
+        // Of an agent that does not tell its start, the chart's own time is all that is known.
+        let ChartHeader { started_at, time, .. } = &self.header;
+        let gathered = Gathered::of_listener(listener, if started_at.is_empty() { time } else { started_at });
         row::add(&mut self.ports.entry(gathered.row().fingerprint.clone()).or_default().served, gathered);
     }
 

@@ -80,7 +80,8 @@ impl Gathered {
         gathered
     }
 
-    pub(super) fn of_listener(listener: &Listener) -> Self {
+    /// Gathers a listener. One that was open before the agent started to look was first seen at `before`.
+    pub(super) fn of_listener(listener: &Listener, before: &str) -> Self {
         let fingerprint = if listener.fingerprint.is_empty() { &listener.id } else { &listener.fingerprint };
         let opened_at = listener.opened_at.as_ref().or(listener.traffic.since.as_ref());
         let row = ChartRow {
@@ -95,7 +96,7 @@ impl Gathered {
             declaration: listener.declaration.status.clone(),
             exposure: exposure(listener).to_owned(),
             policy: "unknown".to_owned(),
-            first_seen: opened_at.unwrap_or(&listener.envelope.time).clone(),
+            first_seen: opened_at.map_or(before, String::as_str).to_owned(),
             ..ChartRow::default()
         };
         Self::of(row, listener.pod.as_ref(), &listener.envelope.node, &listener.traffic)
@@ -125,7 +126,8 @@ impl Gathered {
         }
     }
 
-    /// Takes a finished row of a chart apart, without the port that is served beside it. `shift` is the number of minutes by which its chart is older than the new one.
+    /// Takes a finished row of a chart apart, without the port that is served beside it. `shift` is the number of minutes by which its
+    /// chart is older than the new one.
     pub(super) fn of_row(mut row: ChartRow, shift: usize) -> Self {
         let rank = Reverse(rank(row.severity.as_deref(), row.code.as_deref()));
         let class = class(&row);

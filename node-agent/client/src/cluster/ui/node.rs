@@ -271,13 +271,15 @@ pub(super) fn set_node(chart: &mut Chart, node: &str) {
 /// Returns true if some rows differ otherwise than in what is counted.
 fn has_other_rows(before: &Chart, after: &Chart) -> bool {
     let shapes = |chart: &Chart| -> HashMap<String, ChartRow> {
-        chart.rows.iter().map(|row| (row.fingerprint.clone(), shape(row))).collect()
+        chart.rows.iter().map(|row| (row.fingerprint.clone(), shape(row, &chart.time))).collect()
     };
     before.rows.len() != after.rows.len() || shapes(before) != shapes(after)
 }
 
-/// Returns a row without what is counted.
-fn shape(row: &ChartRow) -> ChartRow {
+/// Returns a row of a chart of this time without what is counted. A port that was first seen at that time is one of which the agent
+/// does not know it: each answer says another time.
+fn shape(row: &ChartRow, time: &str) -> ChartRow {
+    let is_known = row.code.is_some() || row.first_seen != time;
     ChartRow {
         attempts: 0,
         connections: 0,
@@ -287,11 +289,12 @@ fn shape(row: &ChartRow) -> ChartRow {
         callers: Vec::new(),
         more_callers: 0,
         minutes: Vec::new(),
-        served: row.served.as_deref().map(|served| Box::new(shape(served))),
+        served: row.served.as_deref().map(|served| Box::new(shape(served, time))),
         ..row.clone()
     }
 }
 
+        first_seen: if is_known { row.first_seen.clone() } else { String::new() },
 /// Moves the minutes of all rows on to a later time.
 fn roll(chart: &mut Chart, time: &str) {
     let Some((from, to)) = minute_of(&chart.time).zip(minute_of(time)) else { return };

@@ -133,6 +133,7 @@ async fn of_lists(
         cluster: envelope.cluster.clone(),
         node: envelope.node.clone(),
         time: envelope.time.clone(),
+        started_at: status.started_at.clone().unwrap_or_default(),
         ..ChartHeader::default()
     });
     let states = [("state", STATES.to_owned())];

@@ -58,3 +58,18 @@ fn counted_ports_are_narrowed_by_what_is_known_of_them() {
     narrow(&mut chart, 64, |_| true);
     assert_eq!((chart.totals.declared, chart.declared.len()), (0, 0));
 }
+
+#[test]
+fn a_port_whose_opening_is_unknown_was_first_seen_at_the_start_of_the_agent() {
+    let first_seen = |started_at: &str| {
+        let header =
+            ChartHeader { time: NOW.to_owned(), started_at: started_at.to_owned(), ..ChartHeader::default() };
+        let mut fold = ChartFold::with_header(header);
+        let mut older = listener(80, "x");
+        (older.opened_at, older.traffic.since) = (None, None);
+        fold.add_listener(&older);
+        only(fold.finish(64, |_| true)).first_seen
+    };
+    assert_eq!(first_seen("2026-03-04T09:00:00.000Z"), "2026-03-04T09:00:00.000Z");
+    assert_eq!(first_seen(""), NOW, "an agent that does not tell its start");
+}
