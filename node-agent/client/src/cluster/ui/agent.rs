@@ -20,7 +20,7 @@ use crate::query::server::Server;
 use crate::query::status;
 use crate::query::url::with_query;
 
-/// Maximum number of bytes of an event: the counts of [`MAX_ROWS`] rows.
+/// Maximum number of bytes of an event: an agent's has the counts of 500 rows at most.
 const MAX_EVENT: usize = 4 << 20;
 /// Kinds of the events that are followed.
 const KINDS: &[&str] = &["Finding", "AgentStatus", "Loss", "Traffic"];
@@ -34,7 +34,8 @@ const MAX_COLLECTED: usize = 200;
 const REREAD: Duration = Duration::from_secs(100);
 /// The time is longer by less than this, so that not all nodes are read at the same moment.
 const SPREAD: Duration = Duration::from_secs(40);
-/// Minimum time between two readings of the lists of an older agent, and of a node whose answer is incomplete.
+/// Minimum time between two readings of the lists of an older agent, of a node whose answer is incomplete, and of one whose chart does
+/// not list everything.
 const REREAD_SOON: Duration = Duration::from_secs(5);
 
 /// What the task of an agent reports.
@@ -64,6 +65,9 @@ pub(super) struct AgentDialogue {
     is_read: bool,
     /// True if changes may have been missed since the last reading.
     is_gap: bool,
+    /// True if the chart only counts some rows or ports. A row that changes can be among those, and is counted twice then, until
+    /// everything is read again.
+    is_counted: bool,
     /// Time between two readings of everything.
     reread: Duration,
     /// When everything is read again.
@@ -85,6 +89,7 @@ impl AgentDialogue {
             is_older: false,
             is_read: false,
             is_gap: true,
+            is_counted: false,
             reread_at: Instant::now(),
             queue: VecDeque::new(),
             findings: Vec::new(),
@@ -112,12 +117,18 @@ impl AgentDialogue {
 
     async fn read(&mut self) -> Result<Told, QueryError> {
         let answer = Box::new(node_answer::read(self.follower.server()).await?);
-        self.is_read = true;
         // Of a node that is not known in full, more is known soon.
         let pause = if answer.incomplete.is_some() { REREAD_SOON } else { self.reread };
-        self.reread_at = Instant::now() + pause;
+        self.note_reading(&answer.chart, pause);
         let findings = std::mem::take(&mut self.findings);
         Ok(Told::Read { answer, findings, is_gap: std::mem::take(&mut self.is_gap) })
+    }
+
+    /// Notes that everything was read, to be read again after a pause.
+    fn note_reading(&mut self, chart: &Chart, pause: Duration) {
+        self.is_read = true;
+        self.is_counted = chart.totals.unlisted > 0 || !chart.declared.is_empty();
+        self.reread_at = Instant::now() + pause;
     }
 
     /// Asks for the rows of the findings that changed. The lists of an older agent are read whole, soon.
@@ -137,7 +148,15 @@ impl AgentDialogue {
         let chart = request::get_within(server, &path, node_answer::MAX_ANSWER).await?;
         let mut chart = Box::new(node_answer::checked(server, chart)?);
         chart.rows.retain(|row| fingerprints.contains(&row.fingerprint));
-        Ok(Some(Told::Rows { fingerprints, chart, findings: std::mem::take(&mut self.findings) }))
+        Ok(Some(self.told_rows(fingerprints, chart)))
+    }
+
+    /// Tells the rows of the findings that changed.
+    fn told_rows(&mut self, fingerprints: BTreeSet<String>, chart: Box<Chart>) -> Told {
+        if self.is_counted {
+            self.read_soon();
+        }
+        Told::Rows { fingerprints, chart, findings: std::mem::take(&mut self.findings) }
     }
 
     /// Asks for the status, which counts the losses.
@@ -165,7 +184,7 @@ impl AgentDialogue {
                 self.collect().await?;
                 if self.is_older {
                     // Its lists are read whole: not more often than they can be read.
-                    self.reread_at = self.reread_at.min(Instant::now() + REREAD_SOON);
+                    self.read_soon();
                 }
                 Ok(None)
             }
@@ -184,6 +203,11 @@ impl AgentDialogue {
             }
             News::Opened | News::Item(_) | News::Listed { .. } => Ok(None),
         }
+    }
+
+    /// Brings the time forward at which everything is read again.
+    fn read_soon(&mut self) {
+        self.reread_at = self.reread_at.min(Instant::now() + REREAD_SOON);
     }
 
     /// Collects the findings that change at about the same time.
@@ -269,7 +293,26 @@ impl Dialogue for AgentDialogue {
 
 #[cfg(test)]
 mod tests {
+    use portolan_report::chart::{ChartTotals, DeclaredPorts};
+
     use super::*;
+
+    #[test]
+    fn a_chart_that_only_counts_something_is_read_again_soon_after_a_change() {
+        let unlisted =
+            Chart { totals: ChartTotals { unlisted: 1, ..ChartTotals::default() }, ..Chart::default() };
+        let declared = Chart { declared: vec![DeclaredPorts::default()], ..Chart::default() };
+        for (chart, is_soon) in [(Chart::default(), false), (unlisted, true), (declared, true)] {
+            let mut dialogue = AgentDialogue::new(Server::parse("localhost").expect("an address"));
+            let later = Instant::now() + REREAD;
+            dialogue.note_reading(&chart, REREAD);
+            let told = dialogue.told_rows(["a".to_owned()].into(), Box::default());
+            assert!(matches!(told, Told::Rows { .. }));
+            assert_eq!(dialogue.reread_at < later, is_soon, "{chart:?}");
+            dialogue.note_reading(&chart, REREAD);
+            assert!(dialogue.reread_at >= later, "without a change there is no hurry");
+        }
+    }
 
     #[test]
     fn nodes_are_not_all_read_again_at_the_same_moment() {
