@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use portolan_report::answer::NodePod;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, watch};
 
@@ -138,16 +137,9 @@ impl Host {
         }
     }
 
-    /// Takes the pods of the nodes that told them.
+    /// Takes the pods of the nodes that told all of them.
     pub(super) fn set_pods(&self, answers: &Answers) {
-        let mut shared = self.shared();
-        for (name, items) in answers.by_node() {
-            let pods = items.iter().filter_map(|item| NodePod::deserialize(item).ok()).collect();
-            if let Some(known) = shared.store.change(name) {
-                known.take_pods(pods);
-            }
-        }
-        shared.store.forget_pods();
+        self.shared().store.take_pods(answers);
     }
 
     /// Tells the followers which nodes are to be read anew, if there are any.

@@ -8,10 +8,13 @@ use portolan_report::chart::{
     AgentSummary, Chart, ChartRow, MAX_ROWS, MissingNode, RowCounts, TrafficCounts,
 };
 use portolan_report::chart_fold::{merge_at, set_pods_total};
+use portolan_report::escape::terminal;
 use portolan_report::wire::SCHEMA;
 use portolan_report::workload_table::PodTotals;
+use serde::Deserialize;
 
 use super::node::{Node, now};
+use crate::cluster::fleet::Answers;
 use crate::cluster::names::Names;
 
 /// The nodes.
@@ -59,6 +62,21 @@ impl Store {
     /// Notes that pods changed.
     pub(super) fn forget_pods(&mut self) {
         (self.merged, self.directory) = (None, None);
+    }
+
+    /// Takes the pods of the nodes that told all of them. Of a node whose answer is incomplete, those that are known stay.
+    pub(super) fn take_pods(&mut self, answers: &Answers) {
+        for (name, items) in answers.by_node() {
+            let shown = terminal(name);
+            if answers.missing.iter().any(|missing| missing.node == shown) {
+                continue;
+            }
+            let pods = items.iter().filter_map(|item| NodePod::deserialize(item).ok()).collect();
+            if let Some(known) = self.nodes.get_mut(name) {
+                known.take_pods(pods);
+            }
+        }
+        self.forget_pods();
     }
 
     /// Returns a node.
@@ -220,6 +238,7 @@ mod tests {
 
     #[test]
     fn without_agents_nothing_is_shown_as_whole() {
+    use crate::cluster::fleet::{self, AgentAnswer};
         let mut store = Store::default();
         assert_eq!(store.merged().missing.len(), 1);
         store.insert("node-1", Node::new("node-1", None));
@@ -230,6 +249,33 @@ mod tests {
         );
         assert_eq!(
             merged.missing.first().map(|missing| missing.reason.as_str()),
+    fn pod(node: &str, name: &str) -> serde_json::Value {
+        serde_json::json!({
+            "schema": SCHEMA, "node": node, "time": "", "addresses": [], "labels": {},
+            "pod": {"namespace": "shop", "name": name, "uid": name, "hostNetwork": false, "workload": null},
+        })
+    }
+
+    #[test]
+    fn pods_of_an_incomplete_answer_do_not_replace_those_that_are_known() {
+        let nodes = ["node-1", "node\u{1b}", "node-3"];
+        let mut store = Store::default();
+        nodes.iter().for_each(|name| store.insert(name, Node::new(name, None)));
+        let answer = |pods: &[&str], reason: Option<&str>| -> AgentAnswer {
+            Ok((pods.iter().map(|name| pod("a", name)).collect(), reason.map(str::to_owned)))
+        };
+        let mut take = |answers: [AgentAnswer; 3]| {
+            let answers = nodes.iter().map(|name| (*name).to_owned()).zip(answers).collect();
+            store.take_pods(&fleet::merged(answers).expect("an answer"));
+            nodes.map(|name| store.node(name).map_or(0, |node| node.pods().len()))
+        };
+        let whole = || answer(&["a", "b"], None);
+        assert_eq!(take([whole(), whole(), whole()]), [2, 2, 2]);
+        let cut = answer(&["a"], Some("it broke off"));
+        let unready = answer(&[], Some(fleet::NOT_READY));
+        assert_eq!(take([cut, unready, answer(&["a"], None)]), [2, 2, 1]);
+    }
+
             Some("its agent has not answered yet")
         );
     }
