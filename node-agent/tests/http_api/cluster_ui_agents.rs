@@ -170,3 +170,29 @@ async fn a_chart_with_more_rows_than_there_can_be_is_refused() {
     .await;
     assert_eq!(reason, "it has 5001 rows; expected 5000 at most");
 }
+
+#[tokio::test]
+async fn a_filter_finds_rows_for_which_an_answer_with_all_has_no_room() {
+    let cluster = Cluster::new("ui-many").await;
+    let many = |node: &str| (0..3000).map(|n| row(&format!("{node}-{n}"), "web", "high", 5)).collect();
+    let _first = ChartAgent::of(&cluster, "node-1", many("one"), Vec::new()).await;
+    let mut rows: Vec<_> = many("two");
+    rows.push(row("p", "payments", "low", 0));
+    let _second = ChartAgent::of(&cluster, "node-2", rows, Vec::new()).await;
+    let streams = Streams::default();
+    during(&cluster, "ui --no-browser", &streams, async {
+        let page = UiPage::open(&streams).await;
+        let all = page.whole().await;
+        assert_eq!(
+            (all["rows"].as_array().map(Vec::len), &all["totals"]["unlisted"]),
+            (Some(5000), &json!(1001))
+        );
+        for query in ["q=payments", "q=payments&pod=payments-1", "q=payments&namespace=shop"] {
+            let some = page.json(&format!("/v1/chart?{query}")).await;
+            assert_eq!(some["rows"].as_array().map(Vec::len), Some(1), "{query}: {}", some["totals"]);
+            assert_eq!(some["totals"]["open"], json!({"low": 1}), "{query}");
+            assert_eq!(some["totals"]["unlisted"], json!(0), "{query}");
+        }
+    })
+    .await;
+}

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::finish::{beyond, by_workload, declared_of_nodes, fill};
+use super::finish::{beyond, by_workload, declared_of_nodes, fill, kept};
 use super::row::{self, Gathered};
 use super::{Port, PortPart};
 use crate::chart::{Chart, ChartRow, ChartTotals, MINUTES, minute_of};
@@ -12,13 +12,21 @@ use crate::workload_table::{PodTotals, total_key};
 /// Merges charts of different nodes: rows of one fingerprint become one. Ports without a finding are listed if there are at most
 /// `declared_limit` of them and every chart lists its own, else counted by workload.
 ///
+/// Rows for which `keep` is false are left out before the number of rows is bounded, so that they take no room from the others. It is
+/// asked of merged rows, and not of ports that are only counted.
+///
 /// `time` (RFC 3339) is that of the merged chart. The minutes of an older chart are moved by its age; those of a later one, whose
 /// node has another clock, count as of now, and those of a chart without a time are left out.
 ///
 /// Counts are sums. `podsTotal` is one of the nodes that have a row only; [`set_pods_total`] corrects it. `asOf` stays empty: each
 /// node has its own. `startedAt` is the latest, as before it one of the agents knew nothing; it is empty if one does not say.
 #[must_use]
-pub fn merge_at(charts: Vec<Chart>, declared_limit: usize, time: &str) -> Chart {
+pub fn merge_at(
+    charts: Vec<Chart>,
+    declared_limit: usize,
+    time: &str,
+    keep: impl Fn(&ChartRow) -> bool,
+) -> Chart {
     let mut merged = Chart {
         schema: SCHEMA.to_owned(),
         cluster: same(charts.iter().map(|chart| chart.cluster.as_ref())),
@@ -47,8 +55,8 @@ pub fn merge_at(charts: Vec<Chart>, declared_limit: usize, time: &str) -> Chart 
     }
     merged.declared = declared_of_nodes(declared);
     merged.missing.sort_by(|one, other| one.node.cmp(&other.node));
-    let rows: Vec<ChartRow> =
-        ports.into_values().filter_map(|port| port.into_row(Gathered::into_row)).collect();
+    let rows = ports.into_values().filter_map(|port| port.into_row(Gathered::into_row));
+    let rows = rows.filter_map(|row| kept(row, &keep)).collect();
     fill(&mut merged, rows, declared_limit);
     merged
 }

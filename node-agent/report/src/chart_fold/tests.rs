@@ -10,6 +10,7 @@ use crate::chart::{ChartRow, MAX_LISTED, MAX_ROWS};
 use crate::test_objects::{finding, listener};
 use crate::wire::{Explanation, Peer, Suppression, Traffic, Via, Workload};
 
+mod merged;
 mod served;
 
 const NOW: &str = "2026-03-04T12:00:00.000Z";
@@ -39,7 +40,7 @@ fn of_replica(name: &str, severity: &str, code: &str) -> Finding {
 /// Merges charts at the latest of their times.
 fn merge(charts: Vec<Chart>, declared_limit: usize) -> Chart {
     let latest = charts.iter().map(|chart| chart.time.clone()).max().unwrap_or_default();
-    merge_at(charts, declared_limit, &latest)
+    merge_at(charts, declared_limit, &latest, |_| true)
 }
 
 fn chart_of(findings: &[Finding]) -> Chart {
@@ -343,62 +344,6 @@ fn minutes_of_replicas_are_added_at_the_end() {
 }
 
 #[test]
-fn minutes_of_nodes_are_aligned_by_the_times_of_their_charts() {
-    let chart = |node: &str, time: &str, minutes: &[u32]| {
-        let mut fold = ChartFold::new(node, time);
-        fold.add_finding(&of_replica(node, "high", "undeclared-active"));
-        fold.add_minutes("web-9229", minutes);
-        fold.finish(64, |_| true)
-    };
-    let merged = merge(
-        vec![
-            chart("n1", "2026-03-04T12:00:59.000Z", &[1, 2, 3]),
-            chart("n2", "2026-03-04T12:01:00.000Z", &[10, 20]),
-            chart("n3", "2026-03-04T10:30:00.000Z", &[100]),
-        ],
-        64,
-    );
-    assert_eq!(only(merged).minutes, [1, 2, 13, 20], "those of an hour and a half ago are over");
-}
-
-#[test]
-fn a_clock_that_is_ahead_or_no_time_at_all_moves_no_minutes_of_other_nodes() {
-    let chart = |node: &str, time: &str, minutes: &[u32]| {
-        let mut fold = ChartFold::new(node, time);
-        fold.add_finding(&of_replica(node, "high", "undeclared-active"));
-        fold.add_minutes("web-9229", minutes);
-        fold.finish(64, |_| true)
-    };
-    let charts = vec![
-        chart("n1", NOW, &[1, 2]),
-        chart("n2", "2026-03-04T13:30:00.000Z", &[10]),
-        chart("n3", "z", &[9]),
-    ];
-    let merged = merge_at(charts, 64, NOW);
-    assert_eq!(merged.time, NOW);
-    assert_eq!(only(merged).minutes, [1, 12]);
-}
-
-#[test]
-fn charts_of_several_nodes_have_no_node_and_know_the_past_since_the_latest_start() {
-    let chart = |node: &str, started_at: &str| {
-        let header = ChartHeader {
-            cluster: Some("c".to_owned()),
-            node: node.to_owned(),
-            time: NOW.to_owned(),
-            as_of: "1".to_owned(),
-            started_at: started_at.to_owned(),
-        };
-        ChartFold::with_header(header).finish(64, |_| true)
-    };
-    let merged =
-        merge(vec![chart("n1", "2026-03-01T00:00:00.000Z"), chart("n2", "2026-03-02T00:00:00.000Z")], 64);
-    assert_eq!((merged.cluster.as_deref(), merged.node.as_deref()), (Some("c"), None));
-    assert_eq!(merged.started_at, "2026-03-02T00:00:00.000Z");
-    assert_eq!(merge(vec![chart("n1", ""), chart("n2", "2026-03-02T00:00:00.000Z")], 64).started_at, "");
-}
-
-#[test]
 fn the_live_pods_of_a_workload_are_those_of_all_nodes_not_only_of_those_with_a_row() {
     let mut fold = ChartFold::new("n1", NOW);
     fold.add_finding(&of_replica("web-a", "high", "undeclared-active"));
@@ -473,7 +418,7 @@ fn some_findings() -> impl Strategy<Value = Vec<Finding>> {
 }
 
 proptest! {
-    /// Ids are compared without their order, which a merged row keeps by node.
+    /// The first ids are the same. The others are compared without their order, which a merged row only knows of each node.
     #[test]
     fn the_charts_of_nodes_merge_to_what_one_fold_of_all_findings_gives(findings in some_findings()) {
         let mut charts = Vec::new();
@@ -489,6 +434,8 @@ proptest! {
         let reversed = merge(charts, 64);
         prop_assert_eq!(&reversed.rows, &merged.rows, "the order of the charts does not matter");
         let mut at_once = chart_of(&findings);
+        let worst = |chart: &Chart| chart.rows.iter().map(|row| row.findings.first().cloned()).collect::<Vec<_>>();
+        prop_assert_eq!(worst(&merged), worst(&at_once));
         for row in merged.rows.iter_mut().chain(&mut at_once.rows) {
             row.findings.sort();
         }

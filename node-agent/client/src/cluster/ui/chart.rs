@@ -48,7 +48,7 @@ pub(super) async fn answer(host: &Arc<Host>, pairs: &Pairs) -> Result<Answer, Pr
     narrow_declared(&mut chart, |ports| {
         query.rows.lets_through_declared(ports) && query.is_workload(ports.workload.as_ref())
     });
-    narrow(&mut chart, query.declared, |row| query.rows.lets_through(row) && query.is_port(row));
+    narrow(&mut chart, query.declared, |row| query.lets_through(row));
     let file = export(&chart, query.form).map_err(|error| Problem::new(500, error.to_string()))?;
     file.map_or_else(|| json(&chart), |file| Ok(answer_with(file, &chart)))
 }
@@ -128,6 +128,10 @@ impl ChartQuery {
         Ok(())
     }
 
+    fn lets_through(&self, row: &ChartRow) -> bool {
+        self.rows.lets_through(row) && self.is_port(row)
+    }
+
     fn is_port(&self, row: &ChartRow) -> bool {
         self.port.lets_through(&Facts {
             workload: row.workload.as_ref().map(|workload| (workload.kind.as_str(), workload.name.as_str())),
@@ -145,18 +149,20 @@ impl ChartQuery {
         })
     }
 
-    /// Returns the rows that are kept. Those of one port are merged alone, so that a change of few rows is a small answer.
+    /// Returns the rows that are kept. Those of one port are merged alone, so that a change of few rows is a small answer. Of more
+    /// rows than an answer has, those that match are merged alone: among the first of all there may be none of them.
     fn of_store(&self, host: &Host) -> Chart {
         let mut shared = host.shared();
         let (ports, namespaces) = (self.rows.fingerprints(), self.rows.namespaces());
         let is_narrow = !ports.is_empty() || !namespaces.is_empty() || self.port != Filter::default();
-        let mut chart = if is_narrow {
+        let mut chart = if is_narrow || shared.store.has_more_than_fits() {
             let ports = ports.iter().map(String::as_str).collect();
-            shared.store.merged_where(&ports, |row| {
+            let is_of_ports = |row: &ChartRow| {
                 let namespace = row.namespace.as_deref().unwrap_or_default();
                 (namespaces.is_empty() || namespaces.iter().any(|it| it.eq_ignore_ascii_case(namespace)))
                     && self.is_port(row)
-            })
+            };
+            shared.store.merged_where(&ports, is_of_ports, |row| self.lets_through(row))
         } else {
             Chart::clone(&shared.store.merged())
         };
@@ -177,7 +183,7 @@ impl ChartQuery {
         let (charts, unfit) = charts_of(&answers);
         let mut shared = host.shared();
         let directory = shared.store.directory();
-        let mut chart = shared.store.finished(charts, &directory);
+        let mut chart = shared.store.finished(charts, &directory, |row| self.lets_through(row));
         let (time, known) = (now(), chart.missing.clone());
         let missing = answers.missing.into_iter().map(|missing| (missing.node, missing.reason));
         let missing = missing.chain(unfit).filter(|new| known.iter().all(|old| old.node != new.0));

@@ -144,7 +144,7 @@ impl Node {
         (rows.totals.listeners, rows.totals.pods) = (0, 0);
         narrow(&mut chart, MAX_ROWS, |row| !fingerprints.contains(&row.fingerprint));
         let (started_at, time) = (chart.started_at.clone(), rows.time.clone());
-        let merged = merge_at(vec![chart, rows], MAX_ROWS, &time);
+        let merged = merge_at(vec![chart, rows], MAX_ROWS, &time, |_| true);
         self.set_chart(Some(Chart { started_at, ..merged }));
     }
 
@@ -294,6 +294,7 @@ fn has_other_rows(before: &Chart, after: &Chart) -> bool {
 fn shape(row: &ChartRow, time: &str) -> ChartRow {
     let is_known = row.code.is_some() || row.first_seen != time;
     ChartRow {
+        first_seen: if is_known { row.first_seen.clone() } else { String::new() },
         attempts: 0,
         connections: 0,
         packets: 0,
@@ -307,7 +308,6 @@ fn shape(row: &ChartRow, time: &str) -> ChartRow {
     }
 }
 
-        first_seen: if is_known { row.first_seen.clone() } else { String::new() },
 /// Moves the minutes of all rows on to a later time.
 fn roll(chart: &mut Chart, time: &str) {
     let Some((from, to)) = minute_of(&chart.time).zip(minute_of(time)) else { return };

@@ -50,7 +50,7 @@ fn a_part_counts_its_own_rows_and_the_ports_and_pods_of_the_node() {
     let others = node.rows_where(&BTreeSet::new(), |row| row.fingerprint == "b");
     assert_eq!(others.as_ref(), Some(&parts));
     assert!(node.rows_where(&named, |_| false).is_some_and(|[rows, _]| rows.rows.is_empty()));
-    let merged = merge_at(parts.into(), MAX_ROWS, "2026-03-04T12:00:30Z");
+    let merged = merge_at(parts.into(), MAX_ROWS, "2026-03-04T12:00:30Z", |_| true);
     assert_eq!((merged.rows.len(), merged.totals.findings), (1, 1));
     assert_eq!(merged.totals.open, [("high".to_owned(), 1)].into());
     assert_eq!((merged.totals.listeners, merged.totals.pods), (9, 4));

@@ -1,6 +1,6 @@
 //! What is known of all nodes, and the merged answers of it. They are made when they are asked for, and kept until something changes.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use portolan_report::answer::NodePod;
@@ -129,33 +129,45 @@ impl Store {
         }
         let directory = self.directory();
         let charts = self.nodes.values().filter_map(Node::chart).cloned().collect();
-        let made = Arc::new(self.finished(charts, &directory));
+        let made = Arc::new(self.finished(charts, &directory, |_| true));
         self.merged = Some(Arc::clone(&made));
         made
     }
 
-    /// Merges the rows with one of these fingerprints, or all if there are none, for which `keep` is true. It must only look at what
-    /// the rows of one fingerprint have in common.
+    /// Returns true if [`Self::merged`] may leave out rows of nodes, or count declared ports that a filter leaves room for: it is not
+    /// to be filtered then.
+    pub(super) fn has_more_than_fits(&self) -> bool {
+        self.rows().map(|row| row.fingerprint.as_str()).collect::<HashSet<_>>().len() > MAX_ROWS
+    }
+
+    /// Merges the rows with one of these fingerprints, or all if there are none, for which `select` is true. It must only look at
+    /// what the rows of one fingerprint have in common. Keeps the merged rows for which `keep` is true.
     pub(super) fn merged_where(
         &mut self,
         fingerprints: &BTreeSet<&str>,
+        select: impl Fn(&ChartRow) -> bool,
         keep: impl Fn(&ChartRow) -> bool,
     ) -> Chart {
         let directory = self.directory();
-        let of_nodes = self.nodes.values().filter_map(|node| node.rows_where(fingerprints, &keep));
+        let of_nodes = self.nodes.values().filter_map(|node| node.rows_where(fingerprints, &select));
         let charts = of_nodes.flatten().collect();
-        self.finished(charts, &directory)
+        self.finished(charts, &directory, keep)
     }
 
-    /// Merges charts of nodes, names their callers, and says which nodes are missing.
-    pub(super) fn finished(&self, mut charts: Vec<Chart>, directory: &Directory) -> Chart {
+    /// Merges charts of nodes, names their callers, and says which nodes are missing. Keeps the merged rows for which `keep` is true.
+    pub(super) fn finished(
+        &self,
+        mut charts: Vec<Chart>,
+        directory: &Directory,
+        keep: impl Fn(&ChartRow) -> bool,
+    ) -> Chart {
         for row in charts.iter_mut().flat_map(|chart| &mut chart.rows) {
             row.for_each_part(|row| {
                 row.callers.iter_mut().for_each(|caller| directory.names.name_caller(caller));
             });
         }
         // The minutes of all rows end with the minute of this time.
-        let mut merged = merge_at(charts, MAX_ROWS, &now());
+        let mut merged = merge_at(charts, MAX_ROWS, &now(), keep);
         set_pods_total(&mut merged, &directory.totals);
         merged.node = None;
         merged.missing = self.nodes.values().filter_map(Node::missing).collect();
@@ -226,6 +238,7 @@ fn add<'a>(sums: &mut BTreeMap<&'a str, RowCounts>, row: &'a ChartRow) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::fleet::{self, AgentAnswer};
 
     #[test]
     fn versions_of_rows_that_are_gone_are_forgotten() {
@@ -236,19 +249,6 @@ mod tests {
         assert_eq!((store.versions.len(), store.most_versions), (0, 0));
     }
 
-    #[test]
-    fn without_agents_nothing_is_shown_as_whole() {
-    use crate::cluster::fleet::{self, AgentAnswer};
-        let mut store = Store::default();
-        assert_eq!(store.merged().missing.len(), 1);
-        store.insert("node-1", Node::new("node-1", None));
-        let merged = store.merged();
-        assert_eq!(
-            merged.missing.iter().map(|missing| missing.node.as_str()).collect::<Vec<_>>(),
-            ["node-1"]
-        );
-        assert_eq!(
-            merged.missing.first().map(|missing| missing.reason.as_str()),
     fn pod(node: &str, name: &str) -> serde_json::Value {
         serde_json::json!({
             "schema": SCHEMA, "node": node, "time": "", "addresses": [], "labels": {},
@@ -276,6 +276,18 @@ mod tests {
         assert_eq!(take([cut, unready, answer(&["a"], None)]), [2, 2, 1]);
     }
 
+    #[test]
+    fn without_agents_nothing_is_shown_as_whole() {
+        let mut store = Store::default();
+        assert_eq!(store.merged().missing.len(), 1);
+        store.insert("node-1", Node::new("node-1", None));
+        let merged = store.merged();
+        assert_eq!(
+            merged.missing.iter().map(|missing| missing.node.as_str()).collect::<Vec<_>>(),
+            ["node-1"]
+        );
+        assert_eq!(
+            merged.missing.first().map(|missing| missing.reason.as_str()),
             Some("its agent has not answered yet")
         );
     }
