@@ -164,7 +164,8 @@ pub struct ChartRow {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub truncated: bool,
     /// Connections (UDP: packets) per minute, ending with the minute of the answer; at most [`MINUTES`]. Zeros at the beginning
-    /// are left out, and so is a port that no minute counts.
+    /// are left out, and so is a port that no minute counts. They are those of the whole workload: an answer that is restricted to
+    /// some of its pods, labels or origins has none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub minutes: Vec<u32>,
     /// The port as it is served now, without a finding; only in a row of resolved findings.

@@ -196,6 +196,30 @@ async fn minutes_stand_at_the_row_of_their_fingerprint() {
 }
 
 #[tokio::test]
+async fn minutes_of_all_pods_do_not_stand_at_a_row_of_some() {
+    let replicas = ["web-1", "web-2"].map(|name| of_replica(name, 9229, 3));
+    let called = Node::default().findings[0].traffic.clone();
+    let findings = replicas.each_ref().map(|listener| Finding {
+        traffic: called.clone(),
+        ..finding(FindingCode::UndeclaredActive, listener)
+    });
+    let fingerprint = u128::from_str_radix(&of_finding(&findings[0], "node-1"), 16).expect("a number");
+    let mut node = of(findings.into(), replicas.into());
+    node.minutes = vec![(fingerprint, vec![1]), (fingerprint, vec![2])];
+    let served = Served::start(node).await;
+    for (query, pods, minutes) in [
+        ("?workload=web", 2, &[3][..]),
+        ("?pod=web-1", 1, &[]),
+        ("?labels=app%3Dweb-1", 1, &[]),
+        ("?origin=pod", 2, &[]),
+    ] {
+        let chart = chart(&served, query).await;
+        let row = of_port(&chart, 9229);
+        assert_eq!((row.pods, row.minutes.as_slice()), (pods, minutes), "{query}");
+    }
+}
+
+#[tokio::test]
 async fn a_change_of_code_is_told_with_its_time_and_the_code_before() {
     let listener = of_replica("web-1", 9229, 3);
     let changed = Finding {

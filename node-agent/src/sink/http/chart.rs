@@ -73,6 +73,16 @@ impl ChartRequest {
     }
 
     /// Returns the fingerprints to which rows are restricted, those that are some; `None` if rows are not restricted.
+    /// Returns the ports whose calls per minute are told. They are those of all pods of a workload, so that rows of some of its
+    /// findings have none.
+    fn wanted_minutes(&self, fingerprints: Option<&BTreeSet<u128>>) -> WantedMinutes {
+        let Filter { pod, labels, origin, .. } = &self.filter;
+        if !pod.is_empty() || !origin.is_empty() || !labels.is_empty() {
+            return WantedMinutes::None;
+        }
+        fingerprints.cloned().map_or(WantedMinutes::All, WantedMinutes::Of)
+    }
+
     fn fingerprints(&self) -> Option<BTreeSet<u128>> {
         let wanted = self.rows.fingerprints();
         (!wanted.is_empty()).then(|| wanted.iter().filter_map(|wanted| number(wanted)).collect())
@@ -94,7 +104,7 @@ pub async fn chart(State(s): State<HttpState>, pairs: Pairs) -> Result<Response,
     let _turn = turn.ok().and_then(Result::ok).ok_or_else(Problem::busy)?;
     let as_of = s.watch_log.last_id();
     let fingerprints = request.fingerprints();
-    let minutes = fingerprints.clone().map_or(WantedMinutes::All, WantedMinutes::Of);
+    let minutes = request.wanted_minutes(fingerprints.as_ref());
     let facts = ask(&s, |reply| Query::Chart(minutes, reply)).await?;
     let now: Timestamp = facts.envelope.time.parse().unwrap_or(Timestamp::UNIX_EPOCH);
     let rows = row_filter(&request.of_rows, now)?;
