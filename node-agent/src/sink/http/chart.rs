@@ -2,6 +2,7 @@
 //! folded outside of its thread. One chart is made at a time, which bounds the memory.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::header;
@@ -15,7 +16,7 @@ use portolan_report::chart_fold::{ChartFold, ChartHeader};
 use portolan_report::facts::Facts;
 use portolan_report::filter::Filter;
 use portolan_report::wire::Report;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::HttpState;
 use super::handling::{ANSWER_TIMEOUT, Pairs, ask, json};
@@ -72,7 +73,6 @@ impl ChartRequest {
         Ok(Self { filter, of_rows, rows, declared, form })
     }
 
-    /// Returns the fingerprints to which rows are restricted, those that are some; `None` if rows are not restricted.
     /// Returns the ports whose calls per minute are told. They are those of all pods of a workload, so that rows of some of its
     /// findings have none.
     fn wanted_minutes(&self, fingerprints: Option<&BTreeSet<u128>>) -> WantedMinutes {
@@ -83,6 +83,7 @@ impl ChartRequest {
         fingerprints.cloned().map_or(WantedMinutes::All, WantedMinutes::Of)
     }
 
+    /// Returns the fingerprints to which rows are restricted, those that are some; `None` if rows are not restricted.
     fn fingerprints(&self) -> Option<BTreeSet<u128>> {
         let wanted = self.rows.fingerprints();
         (!wanted.is_empty()).then(|| wanted.iter().filter_map(|wanted| number(wanted)).collect())
@@ -100,8 +101,8 @@ fn row_filter(pairs: &[(String, String)], now: Timestamp) -> Result<RowFilter, P
 /// Answers `/v1/chart`.
 pub async fn chart(State(s): State<HttpState>, pairs: Pairs) -> Result<Response, Problem> {
     let request = ChartRequest::parse(&pairs.0)?;
-    let turn = tokio::time::timeout(ANSWER_TIMEOUT, s.chart_turn.acquire()).await;
-    let _turn = turn.ok().and_then(Result::ok).ok_or_else(Problem::busy)?;
+    let turn = tokio::time::timeout(ANSWER_TIMEOUT, Arc::clone(&s.chart_turn).acquire_owned()).await;
+    let turn = turn.ok().and_then(Result::ok).ok_or_else(Problem::busy)?;
     let as_of = s.watch_log.last_id();
     let fingerprints = request.fingerprints();
     let minutes = request.wanted_minutes(fingerprints.as_ref());
@@ -111,7 +112,19 @@ pub async fn chart(State(s): State<HttpState>, pairs: Pairs) -> Result<Response,
     let fold = folded(&s, &request, fingerprints, (facts, as_of)).await?;
     let (declared, form) = (request.declared, request.form);
     let write = move || respond(fold.finish(declared, |row| rows.lets_through(row)), form);
-    tokio::task::spawn_blocking(write).await.map_err(|_| Problem::busy())
+    in_turn(turn, write).await
+}
+
+/// Does this outside of the runtime's threads. The turn ends with the work, also if the client goes before: nothing stops the work.
+async fn in_turn<T: Send + 'static>(
+    turn: OwnedSemaphorePermit,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Problem> {
+    let work = move || {
+        let _turn = turn;
+        work()
+    };
+    tokio::task::spawn_blocking(work).await.map_err(|_| Problem::busy())
 }
 
 /// Reads pods, findings and listeners; of ports with `fingerprints` only, if they are given.
@@ -246,5 +259,35 @@ fn respond(chart: Chart, form: Form) -> Response {
             ([(header::CONTENT_TYPE, file.content_type)], file.headers, file.text).into_response()
         }
         Err(_) => Problem::busy().into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_that_goes_leaves_no_second_chart_beside_its_own() {
+        let turns = Arc::new(Semaphore::new(1));
+        let turn = Arc::clone(&turns).acquire_owned().await.expect("a turn");
+        let (end, ended) = mpsc::channel::<()>();
+        let (begin, mut begun) = tokio::sync::mpsc::channel(1);
+        let making = in_turn(turn, move || {
+            begin.blocking_send(()).expect("the test waits");
+            ended.recv().expect("the test ends it");
+        });
+        tokio::select! {
+            _ = making => panic!("it ends later"),
+            begun = begun.recv() => begun.expect("it begins"),
+        }
+        assert_eq!(turns.available_permits(), 0, "the client is gone, and its chart is still made");
+        end.send(()).expect("it waits");
+        let next = tokio::time::timeout(Duration::from_secs(10), turns.acquire()).await;
+        assert!(next.is_ok(), "the turn ends with the work");
     }
 }
