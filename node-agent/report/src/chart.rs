@@ -278,7 +278,8 @@ pub struct MissingNode {
 }
 
 /// Event `Traffic` of `/v1/watch`: what the rows whose counts changed count now. It has no id, and is sent at most every two
-/// seconds; the first one after a subscription holds every row with traffic.
+/// seconds; the first ones after a subscription hold every row with traffic. An agent puts at most 500
+/// rows into one event.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TrafficCounts {
