@@ -5,8 +5,16 @@
 pub struct Policy {
     /// The summary.
     pub verdict: PolicyVerdict,
-    /// `NAMESPACE/NAME` of the policies that the verdict rests on, sorted.
+    /// `NAMESPACE/NAME` of the policies that the verdict rests on, sorted; the first [`Policy::MAX_NAMED`] of them.
     pub policies: Vec<String>,
+    /// Number of further policies.
+    pub unnamed: usize,
+}
+
+impl Policy {
+    /// Maximum number of policies that are named. Hundreds of policies may select a pod with thousands of ports, and one
+    /// change of them reports every port.
+    pub const MAX_NAMED: usize = 16;
 }
 
 /// Whether NetworkPolicies admit callers to a port.

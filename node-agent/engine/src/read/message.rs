@@ -218,10 +218,10 @@ fn reachable(policy: &Policy) -> String {
 
 /// Names the policies of a verdict.
 fn policies(policy: &Policy) -> String {
-    match policy.policies.as_slice() {
-        [] => "NetworkPolicy".to_owned(),
-        [one] => format!("NetworkPolicy {}", safe(one)),
-        [one, rest @ ..] => format!("NetworkPolicy {} with {} more", safe(one), rest.len()),
+    let Some((first, others)) = policy.policies.split_first() else { return "NetworkPolicy".to_owned() };
+    match others.len() + policy.unnamed {
+        0 => format!("NetworkPolicy {}", safe(first)),
+        more => format!("NetworkPolicy {} with {more} more", safe(first)),
     }
 }
 

@@ -41,7 +41,7 @@ pub(crate) fn verdict(
     }
 }
 
-/// Returns the verdict with the policies that it rests on: those that admit the port, or all that isolate the pod.
+/// Returns the verdict with the policies that it rests on: those that admit the port, or those that isolate the pod.
 #[must_use]
 pub(crate) fn describe(
     known: bool,
@@ -55,9 +55,10 @@ pub(crate) fn describe(
         PolicyVerdict::Blocked | PolicyVerdict::Unknown => known,
         PolicyVerdict::NotIsolated => false,
     };
-    let policies = manifests.policies.iter().filter(|(policy, _)| makes_it_so(policy));
-    let policies = policies.map(|(policy, _)| format!("{}/{}", policy.namespace, policy.name)).collect();
-    Policy { verdict, policies }
+    let mut all = manifests.policies.iter().filter(|(policy, _)| makes_it_so(policy));
+    let named = all.by_ref().take(Policy::MAX_NAMED);
+    let policies = named.map(|(policy, _)| format!("{}/{}", policy.namespace, policy.name)).collect();
+    Policy { verdict, policies, unnamed: all.count() }
 }
 
 /// Returns true if the policy contains this port as a number or within a range, which shows that its author expects the

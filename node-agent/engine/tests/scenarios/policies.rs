@@ -139,3 +139,19 @@ fn a_change_of_policies_is_told_once_also_where_the_code_stays() {
     assert_eq!(world.told("undeclared-reachable").len(), 2);
     assert!(world.finding().message.contains("no NetworkPolicy isolates the pod"));
 }
+
+#[test]
+fn a_finding_names_some_of_hundreds_of_policies_and_counts_the_others() {
+    let many = |admit: bool| {
+        let made = (0..200).map(|index| policy(&format!("{index:03}-{}", "p".repeat(244))));
+        made.map(|policy| if admit { admits(policy, Vec::new()) } else { policy }).collect()
+    };
+    for (admit, verdict) in [(false, Blocked), (true, Open)] {
+        let mut world = world();
+        world.apply(policies(many(admit)));
+        let finding = world.finding();
+        assert_eq!(finding.policy.verdict, verdict);
+        assert_eq!((finding.policy.policies.len(), finding.policy.unnamed), (16, 184));
+        assert_eq!(finding.message.contains("with 199 more admits"), admit, "{}", finding.message);
+    }
+}

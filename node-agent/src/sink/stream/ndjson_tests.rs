@@ -116,7 +116,11 @@ fn overfull_finding(name: &str) -> Finding {
         port: Some(listener.port.port),
         declaration: listener.declaration.clone(),
         exposure: Exposure::Pod,
-        policy: Policy { verdict: PolicyVerdict::NotIsolated, policies: vec![name.to_owned(); 100] },
+        policy: Policy {
+            verdict: PolicyVerdict::NotIsolated,
+            policies: vec![name.to_owned(); 100],
+            unnamed: 0,
+        },
         traffic: listener.traffic.clone(),
         opened_at: None,
         listener: Some(Arc::new(listener)),
