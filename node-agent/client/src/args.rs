@@ -10,7 +10,7 @@ use portolan_report::label_selector::Selector;
 #[derive(Clone, Debug, Default, Args)]
 pub struct FilterArgs {
     /// Only pods of this Kubernetes namespace
-    #[arg(short, long)]
+    #[arg(short, long, value_parser = namespace)]
     pub namespace: Option<String>,
     /// Pods of all namespaces (the default, said aloud)
     #[arg(short = 'A', long, conflicts_with = "namespace")]
@@ -33,6 +33,22 @@ fn codes() -> PossibleValuesParser {
 fn severities() -> impl TypedValueParser<Value = Severity> {
     PossibleValuesParser::new(Severity::ALL.map(Severity::as_str))
         .try_map(|text| Severity::parse(&text).ok_or("expected a severity"))
+}
+
+/// Maximum number of characters of a namespace's name, as the API server has it.
+const MAX_NAMESPACE: usize = 63;
+
+/// Parses the name of a Kubernetes namespace (RFC 1123 label). No other name can exist: it would match nothing, or break the path of
+/// a request.
+pub(crate) fn namespace(text: &str) -> Result<String, &'static str> {
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let is_name = (1..=MAX_NAMESPACE).contains(&text.len())
+        && text.bytes().all(|byte| is_plain(byte) || byte == b'-')
+        && !text.starts_with('-')
+        && !text.ends_with('-');
+    is_name.then(|| text.to_owned()).ok_or(
+        "a namespace has 1 to 63 lower-case letters, digits and hyphens, and begins and ends with a letter or digit",
+    )
 }
 
 /// Parses a number of 1 or more. A table with a limit of 0 would look as if there were nothing to show.
@@ -264,7 +280,7 @@ pub struct ExplainArgs {
     /// hostPort): :PORT[/UDP]. PORT is a number or, but for the node's, a name
     pub target: String,
     /// Kubernetes namespace of the pod or Service, where the target does not say it
-    #[arg(short, long)]
+    #[arg(short, long, value_parser = namespace)]
     pub namespace: Option<String>,
     /// Server and output format.
     #[command(flatten)]
@@ -288,7 +304,7 @@ pub struct DraftArgs {
     /// NAMESPACE/POD, KIND/NAME of a workload (deployment/web), NAMESPACE/KIND/NAME, or a pod's name
     pub target: String,
     /// The Kubernetes namespace [default: whichever has the target]
-    #[arg(short, long)]
+    #[arg(short, long, value_parser = namespace)]
     pub namespace: Option<String>,
     /// Admit on each port only those who were seen calling it
     #[arg(long)]

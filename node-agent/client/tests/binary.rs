@@ -31,3 +31,30 @@ fn wrong_use_has_exit_code_2() {
     let (code, _, err) = run(&["findings", "--code", "no-such-code"]);
     assert_eq!(code, Some(2), "{err}");
 }
+
+#[test]
+fn a_name_that_no_namespace_can_have_is_refused_with_the_option_and_what_a_name_looks_like() {
+    let long = "a".repeat(64);
+    for words in [
+        ["ui", "--agents-namespace", "no such"],
+        ["findings", "--namespace", "Shop"],
+        ["listeners", "--namespace", "shop/"],
+        ["diff", "--namespace", ""],
+        ["scan", "--in-namespace", "a.b"],
+        ["scan", "--namespace", "a-"],
+        ["images", "--namespace", &long],
+    ] {
+        let (code, out, err) = run(&words);
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{words:?}: {err}");
+        assert!(err.contains(words[1]) && err.contains("lower-case letters, digits"), "{words:?}: {err}");
+    }
+    for command in ["explain", "policy", "declare"] {
+        let (_, _, err) = run(&[command, "web", "-n", "no such"]);
+        assert!(
+            err.contains("--namespace") && err.contains("lower-case letters, digits"),
+            "{command}: {err}"
+        );
+    }
+    let (_, _, err) = run(&["findings", "--agents-namespace", "kube-system", "-n", "0-a"]);
+    assert!(err.contains("no credentials"), "{err}");
+}

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::scan::args::ScanArgs;
 use super::verb_args::{BaselineArgs, DoctorArgs, PolicyArgs, StatusArgs, UiArgs};
-use crate::args::{FilterArgs, FindingFilterArgs, FindingsFormat, Format, IdleArgs, TopArgs};
+use crate::args::{FilterArgs, FindingFilterArgs, FindingsFormat, Format, IdleArgs, TopArgs, namespace};
 use crate::query::declare::args::DraftArgs;
 use crate::query::diff::args::DiffArgs;
 use crate::query::images::args::ImagesArgs;
@@ -59,7 +59,7 @@ pub struct ClusterArgs {
     #[arg(long, value_name = "NAME", global = true)]
     pub context: Option<String>,
     /// Namespace of the agents [default: all are searched]
-    #[arg(long, value_name = "NAMESPACE", global = true)]
+    #[arg(long, value_name = "NAMESPACE", global = true, value_parser = namespace)]
     pub agents_namespace: Option<String>,
     /// Labels of the agents' pods
     #[arg(long, value_name = "SELECTOR", global = true)]
@@ -161,7 +161,7 @@ pub struct ExplainArgs {
     /// hostPort): :PORT[/UDP]
     pub target: String,
     /// Kubernetes namespace of the pod or Service, where the target does not say it
-    #[arg(short, long)]
+    #[arg(short, long, value_parser = namespace)]
     pub namespace: Option<String>,
     /// How to show it
     #[arg(short, long, default_value = "table")]

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::args::{FilterArgs, FindingFilterArgs, FindingsFormat};
+use crate::args::{FilterArgs, FindingFilterArgs, FindingsFormat, namespace};
 
 /// Image of a release: the workflow that builds the plugin sets it.
 const RELEASED_IMAGE: Option<&str> = option_env!("PORTOLAN_DEFAULT_IMAGE");
@@ -41,7 +41,7 @@ pub struct ScanArgs {
     #[arg(long, value_name = "SELECTOR")]
     pub node_selector: Option<String>,
     /// Namespace in which the scan's Jobs are created, for the time of the scan
-    #[arg(long, default_value = NAMESPACE, value_name = "NAMESPACE")]
+    #[arg(long, default_value = NAMESPACE, value_name = "NAMESPACE", value_parser = namespace)]
     pub in_namespace: String,
     /// How long the scan may take, in seconds, the pull of the image included. Then the nodes that are not done are missing
     #[arg(long, default_value_t = 120, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(5..=600))]

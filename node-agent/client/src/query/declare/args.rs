@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
-use crate::args::AddressArgs;
+use crate::args::{AddressArgs, namespace};
 
 /// What is declared, and how the patch is written.
 #[derive(Clone, Debug, Args)]
@@ -10,7 +10,7 @@ pub struct DraftArgs {
     /// NAMESPACE/POD, KIND/NAME of a workload (deployment/web), NAMESPACE/KIND/NAME, or a pod's name
     pub target: String,
     /// The Kubernetes namespace [default: whichever has the target]
-    #[arg(short, long)]
+    #[arg(short, long, value_parser = namespace)]
     pub namespace: Option<String>,
     /// Add also ports that nobody called and nothing explains
     #[arg(long)]

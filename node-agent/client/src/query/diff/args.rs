@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::args::AddressArgs;
+use crate::args::{AddressArgs, namespace};
 
 /// What is compared, and how it is shown.
 #[derive(Clone, Debug, Args)]
@@ -16,7 +16,7 @@ pub struct DiffArgs {
     #[arg(value_name = "NEW.json")]
     pub new: Option<PathBuf>,
     /// Only pods of this Kubernetes namespace, on both sides
-    #[arg(short, long)]
+    #[arg(short, long, value_parser = namespace)]
     pub namespace: Option<String>,
     /// How to show it
     #[arg(short, long, default_value = "table")]
