@@ -33,6 +33,30 @@ fn wrong_use_has_exit_code_2() {
 }
 
 #[test]
+fn a_view_that_the_page_does_not_know_is_refused_before_the_cluster_is_searched() {
+    for (view, expected) in [
+        ("severity=bogus", "\"severity\": \"bogus\": expected one of critical, "),
+        ("bogus=1", "\"bogus\": unknown parameter; expected one of q, "),
+        ("since=99x", "\"since\": \"99x\": expected a duration such as "),
+        ("http://127.0.0.1:8470/?bogus=1", "\"bogus\": unknown parameter; "),
+    ] {
+        let (code, out, err) = run(&["ui", view]);
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{view}: {err}");
+        assert!(err.contains(expected) && err.trim_end().lines().count() == 1, "{view}: {err}");
+    }
+}
+
+#[test]
+fn a_port_that_is_taken_is_told_before_the_cluster_is_searched() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
+    let port = taken.local_addr().expect("an address").port().to_string();
+    let (code, _, err) = run(&["ui", "--port", &port]);
+    assert_eq!(code, Some(2), "{err}");
+    assert!(err.starts_with(&format!("cannot listen on 127.0.0.1:{port}: ")), "{err}");
+    assert!(err.contains("another --port, or 0 for any that is free"), "{err}");
+}
+
+#[test]
 fn a_name_that_no_namespace_can_have_is_refused_with_the_option_and_what_a_name_looks_like() {
     let long = "a".repeat(64);
     for words in [

@@ -37,8 +37,11 @@ pub(super) enum ClusterError {
     /// The nodes cannot be scanned. The text is a whole sentence.
     #[error("{}", terminal(.0))]
     Scan(String),
+    /// The page does not understand the view that it is to open. The text names the parameter and says what was expected.
+    #[error("cannot open this view of the page: {}", terminal(.0))]
+    View(String),
     /// The page cannot listen on its port.
-    #[error("cannot listen on 127.0.0.1:{port}: {reason}; --port says which, and 0 takes any that is free")]
+    #[error("cannot listen on 127.0.0.1:{port}: {reason}; give another --port, or 0 for any that is free")]
     Page {
         /// Value of `--port`.
         port: u16,
@@ -61,7 +64,7 @@ impl ClusterError {
     #[must_use]
     pub(super) fn exit(&self) -> Exit {
         match self {
-            Self::Credentials(_) | Self::NoImage | Self::Page { .. } => Exit::WrongUse,
+            Self::Credentials(_) | Self::NoImage | Self::View(_) | Self::Page { .. } => Exit::WrongUse,
             Self::Query(error) => error.exit(),
             Self::Start(_)
             | Self::NotListed(_)

@@ -49,7 +49,7 @@ and other pages in the browser, cannot read the page then. The browser gets the 
 machine can see in the list of processes (`ps`) while it starts. The command says when the page was opened: if it was not you,
 end it. With --no-browser, only the terminal has the URL. Ctrl-C ends the page.")]
 pub struct UiArgs {
-    /// View to open: what is behind the question mark of the page's URL, as its `Copy link` gives it
+    /// View to open: a URL of the page, as its `Copy link` gives it, or what is behind its question mark
     #[arg(value_name = "QUERY")]
     pub query: Option<String>,
     /// Port on 127.0.0.1; 0 takes any that is free

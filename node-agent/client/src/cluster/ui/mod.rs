@@ -17,6 +17,7 @@ mod routes;
 mod server;
 mod store;
 mod stream;
+mod view;
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -52,10 +53,12 @@ pub(super) async fn ui(
     args: &UiArgs,
     console: &mut Console<'_>,
 ) -> Result<Exit, ClusterError> {
+    let view = view::query_of(args.query.as_deref().unwrap_or_default()).map_err(ClusterError::View)?;
     let mut interrupt = Interrupt::listen().map_err(ClusterError::Start)?;
-    let fleet = Fleet::find(cluster).await?;
+    // What is wrong with the command line is said before the cluster is searched.
     let (listener, access) = bind(args.port).await?;
-    let url = access.url(&query::typed(args.query.as_deref().unwrap_or_default()));
+    let url = access.url(&view);
+    let fleet = Fleet::find(cluster).await?;
     let epoch = u64::try_from(Timestamp::now().as_microsecond()).unwrap_or_default();
     let host = Arc::new(Host::new(access, fleet.clone(), epoch));
     let (followed, messages) = Followed::start(&fleet, AgentDialogue::new);
