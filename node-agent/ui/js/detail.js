@@ -8,7 +8,7 @@ import { copy } from "./export.js";
 import { keepNear, keyed, number, part, phrase } from "./list.js";
 import { bars, mark } from "./marks.js";
 import { changed } from "./state.js";
-import { ago, bytes, callerName, clock, count, door, guess, isGone, lastKnown, many, perMinute, server, short, since, standing, story, unit, whole, workloadName } from "./words.js";
+import { ago, bytes, callerName, clock, count, door, guess, isGone, isUnjudged, lastKnown, many, perMinute, server, short, since, standing, story, unit, whole, workloadName } from "./words.js";
 
 const TABS = { __proto__: null, "shut-out": "Shut it out", declare: "Declare it", accept: "Accept it" };
 const NOBODY = "nobody so far";
@@ -149,6 +149,7 @@ function facts(row, { finding, explanation }, ctx) {
 function remark(row, isListed) {
   if (row.state === "resolved" || row.left) return "Resolved: the port is closed or declared now. What stands here is what was last known.";
   if (row.silent?.length) return `This port is shown ${lastKnown(row)}.`;
+  if (isUnjudged(row)) return "Not judged yet: it waits for a finding, or is part of a port storm.";
   return isListed ? "" : "The filters hide this port from the list.";
 }
 

@@ -2,7 +2,7 @@
  * The rows that have a place, and those that wait for one. Live changes replace rows where they stand: nothing here moves a row
  * but `adopt` and a reading that the user asked for. Rows that are gone stay as `resolved` until then.
  */
-import { compare, count as counted, rank, workKey, workloadName } from "./words.js";
+import { compare, count as counted, isUnjudged, rank, workKey, workloadName } from "./words.js";
 import { state } from "./state.js";
 
 const MINUTE = 60_000, MINUTES = 60;
@@ -115,8 +115,11 @@ export function merge(answer, asked) {
 
 /** What a fingerprint of `withServed` begins with. */
 const SERVED = "served ";
-/** The rows, and after one whose findings ended the port as it is served now. What has just left still stands for its port. */
-export const withServed = (rows) => rows.flatMap((row) => (row.served && !row.left ? [row, { ...row.served, fingerprint: `${SERVED}${row.fingerprint}`, silent: row.silent }] : [row]));
+/**
+ * The rows that can be shown, and after one whose findings ended the port as it is served now. What has just left still stands for its
+ * port. Ports that are not judged are left out: they would stand there as declared.
+ */
+export const withServed = (rows) => rows.flatMap((row) => (row.served && !row.left ? [row, { ...row.served, fingerprint: `${SERVED}${row.fingerprint}`, silent: row.silent }] : [row])).filter((row) => !isUnjudged(row));
 /** The row that a fingerprint of `withServed` leads to. */
 export const leadsTo = (fingerprint) => (fingerprint.startsWith(SERVED) ? fingerprint.slice(SERVED.length) : fingerprint);
 

@@ -4,7 +4,7 @@ import { announce } from "./announce.js";
 import { openAgents } from "./agents.js";
 import { pause, tryNow } from "./feed.js";
 import { state } from "./state.js";
-import { ago, clock, many, sum } from "./words.js";
+import { ago, clock, many, sum, unjudged, unjudgedWords } from "./words.js";
 
 /** Nodes that are named; the others are counted. */
 const NAMED = 3;
@@ -121,7 +121,7 @@ function awayWords(away) {
 function looked() {
   const { agents, chart } = state;
   const listeners = agents?.length ? sum(agents.map((agent) => agent.listeners ?? 0)) : chart?.totals.listeners, pods = agents?.every((agent) => agent.pods !== undefined) && agents.length ? sum(agents.map((agent) => agent.pods)) : chart?.totals.pods;
-  return listeners === undefined ? "" : ` ${many(listeners, "listening port")} of ${many(pods ?? 0, "pod")} ${listeners === 1 ? "was" : "were"} looked at.`;
+  return listeners === undefined ? "" : ` ${many(listeners, "listening port")} of ${many(pods ?? 0, "pod")} ${listeners === 1 ? "was" : "were"} looked at.${unjudgedWords(unjudged(chart))}`;
 }
 
 let drawn = "";

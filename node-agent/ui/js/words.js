@@ -172,11 +172,21 @@ export function lastKnown(row) {
   return nodes.length ? `as last known: ${nodes[0]}${nodes.length > 1 ? ` and ${many(nodes.length - 1, "more node")} are` : " is"} silent` : "";
 }
 
-/** `critical`, `accepted`, `resolved` or `declared`. */
-export const standing = (row) => (!row.code ? "declared" : row.state === "suppressed" ? "accepted" : row.state === "resolved" ? "resolved" : row.severity);
+/** True if the port has no finding though nothing is known to declare it: it is not judged yet, or a port storm stands for it. */
+export const isUnjudged = (row) => !row.code && (row.declaration === "undeclared" || row.declaration === "unknown");
 
-/** Title of a row: what was found, or `Accepted`, `Resolved`, `Declared`. */
+/** Number of such ports: those that the answer counts, and those that older agents list. */
+export const unjudged = (chart) => (chart?.totals?.unjudged ?? 0) + (chart?.rows ?? []).filter(isUnjudged).length;
+
+/** What is said of so many ports that are not judged, after a sentence; empty if there are none. */
+export const unjudgedWords = (n) => (n ? ` ${many(n, "undeclared port waits", "undeclared ports wait")} for a finding or ${n === 1 ? "is" : "are"} part of a port storm.` : "");
+
+/** `critical`, `accepted`, `resolved`, `declared` or `not judged yet`. */
+export const standing = (row) => (isUnjudged(row) ? "not judged yet" : !row.code ? "declared" : row.state === "suppressed" ? "accepted" : row.state === "resolved" ? "resolved" : row.severity);
+
+/** Title of a row: what was found, or `Accepted`, `Resolved`, `Declared`, `Not judged yet`. */
 export function title(row) {
+  if (isUnjudged(row)) return "Not judged yet";
   if (!row.code) return row.declaration === "explained" ? "Explained" : "Declared";
   return row.state === "suppressed" ? "Accepted" : row.state === "resolved" ? "Resolved" : WORDS[row.code] ?? row.code;
 }

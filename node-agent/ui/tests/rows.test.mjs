@@ -170,3 +170,10 @@ test("what is new, worse and resolved is told once", () => {
   const third = rows.changes(second.after, state.chart.rows, state.waiting);
   assert.deepEqual([third.fresh, third.worse, third.resolved], [[], [], []]);
 });
+
+test("ports that are not judged are not shown, neither by themselves nor beside a resolved row", () => {
+  const plain = (fingerprint, declaration) => row(fingerprint, { code: undefined, severity: undefined, declaration });
+  const ended = row("e", { state: "resolved", served: plain("e", "undeclared") });
+  const all = [row("a", { declaration: "undeclared" }), plain("b", "undeclared"), plain("c", "unknown"), plain("d", "declared"), ended, plain("x", "explained")];
+  assert.deepEqual(rows.withServed(all).map((one) => one.fingerprint), ["a", "d", "e", "x"]);
+});

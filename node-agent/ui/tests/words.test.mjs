@@ -74,7 +74,7 @@ test("worse and better are changes of severity within a day", () => {
 test("a screen reader hears port, workload, process, severity, title and count", () => {
   assert.equal(words.label(row()), "Port 9229 TCP of shop/web, node, critical, Reached from outside, 37 connections");
   assert.equal(words.label(row({ state: "suppressed", connections: 1 })), "Port 9229 TCP of shop/web, node, accepted, Reached from outside, 1 connection");
-  assert.equal(words.label(row({ code: undefined, severity: undefined })), "Port 9229 TCP of shop/web, node, declared, 37 connections");
+  assert.equal(words.label(row({ code: undefined, severity: undefined, declaration: "declared" })), "Port 9229 TCP of shop/web, node, declared, 37 connections");
 });
 
 test("callers are named, and those that are not listed are mentioned", () => {
@@ -157,4 +157,22 @@ test("a fold of declared ports belongs to one kind of workload", () => {
   const deployment = row(), set = row({ workload: { kind: "StatefulSet", name: "web" } });
   assert.notEqual(words.declaredFold(deployment), words.declaredFold(set));
   assert.equal(words.declaredFold(row({ workload: undefined, pod: "web-0" })), "declared:shop/Pod/web-0");
+});
+
+test("a port without a finding that nothing declares is not called declared", () => {
+  const plain = { code: undefined, severity: undefined }, titles = { undeclared: "Not judged yet", unknown: "Not judged yet", declared: "Declared", explained: "Explained" };
+  for (const [declaration, title] of Object.entries(titles)) {
+    const one = row({ ...plain, declaration }), isWaiting = title === "Not judged yet";
+    assert.deepEqual([words.title(one), words.standing(one), words.isUnjudged(one)], [title, isWaiting ? "not judged yet" : "declared", isWaiting]);
+  }
+  assert.equal(words.isUnjudged(row()), false, "it has a finding");
+  assert.match(words.label(row({ ...plain, declaration: "unknown" })), /node, not judged yet, 37 connections$/u);
+});
+
+test("ports that are not judged are counted in one sentence, whether the agent counts or lists them", () => {
+  const listed = [row(), row({ code: undefined }), row({ code: undefined, declaration: "declared" })];
+  assert.deepEqual([undefined, { totals: {}, rows: [] }, { totals: { unjudged: 4 }, rows: [] }, { totals: {}, rows: listed }, { totals: { unjudged: 4 }, rows: listed }].map(words.unjudged), [0, 0, 4, 1, 5]);
+  assert.equal(words.unjudgedWords(0), "");
+  assert.equal(words.unjudgedWords(1), " 1 undeclared port waits for a finding or is part of a port storm.");
+  assert.equal(words.unjudgedWords(1204), " 1,204 undeclared ports wait for a finding or are part of a port storm.");
 });
