@@ -14,8 +14,10 @@ const WATCH = "/v1/watch?kind=Finding,AgentStatus,Loss,Agent,Traffic";
 const MINUTE = 60_000;
 /** Milliseconds for which changed rows are collected; between two readings of everything; between two of the agents; per request. */
 const GATHER = 15, PAUSE = 400, AGENTS = 1000, TIMEOUT = 30_000;
-/** Milliseconds after which the agents are asked again, if they could not be read. */
-const AGENTS_RETRY = 5000;
+/** Milliseconds after which is asked again: for the agents, if they could not be read; for a port or fold, if the host was busy. */
+const AGENTS_RETRY = 5000, BUSY_RETRY = 2000;
+/** What the status of an answer is if the host has no room for a request, and may have soon. */
+const BUSY = 503;
 /** Fingerprints of one request, and of all that wait: with more, everything is read. */
 const BATCH = 100, MOST = 400;
 /** States that rows of one fingerprint may have. */
@@ -37,6 +39,8 @@ let running = false, flight = null, nap = new AbortController(), loaded = null, 
 let lastFull = 0, lastAgents = 0, agentsTimer = 0, agentsWanted = false, opened = false;
 /** The port of the URL that was asked for by itself, because the list does not hold it. */
 let sought = null;
+/** Timers after which a port, and folds, are asked for again that the host was too busy for. */
+let seekTimer = 0, foldsTimer = 0;
 
 /** Asks for JSON. Throws with the reason in one line. */
 export async function ask(path, signal) {
@@ -172,8 +176,10 @@ async function readRows(batch, signal) {
 /** The port of the URL, if the list does not hold it: it may be resolved, or beyond what one answer lists. */
 async function seek(port) {
   sought = port;
-  const answer = await ask(`/v1/chart?fingerprint=${encodeURIComponent(port)}&${ANY_STATE}&declared=${DECLARED}`).catch((error) => ({ failed: error.message }));
+  clearTimeout(seekTimer);
+  const answer = await ask(`/v1/chart?fingerprint=${encodeURIComponent(port)}&${ANY_STATE}&declared=${DECLARED}`).catch((error) => ({ failed: error.message, status: error.status }));
   if (sought !== port || state.port !== port) return;
+  if (answer.status === BUSY) seekTimer = setTimeout(() => { if (sought === port && state.port === port) seek(port); }, BUSY_RETRY);
   state.beyond = { fingerprint: port, row: answer.rows?.find((row) => row.fingerprint === port) ?? null, failed: answer.failed ?? null };
   try { changed("live"); } catch (error) { reportError(error); }
 }
@@ -205,11 +211,14 @@ function foldQuery({ namespace, workload, pod }) {
 /** Adds the declared ports of the opened folds that the answer only counts. What cannot be listed stays counted, and `unopened` says why. */
 async function openFolds(answer, signal) {
   state.unopened = new Map();
+  clearTimeout(foldsTimer);
+  let isBusy = false;
   for (const ports of answer.declared.filter((one) => state.folds.has(declaredFold(one)))) {
     const fold = declaredFold(ports), query = foldQuery(ports);
-    const more = query ? await ask(`/v1/chart?${query}`, signal).catch((error) => { if (signal.aborted) throw error; return { failed: error.message }; }) : { failed: "they belong to no known pod" };
+    const more = query ? await ask(`/v1/chart?${query}`, signal).catch((error) => { if (signal.aborted) throw error; return { failed: error.message, status: error.status }; }) : { failed: "they belong to no known pod" };
     const known = new Map(answer.rows.map((row) => [row.fingerprint, row])), listed = (more.rows ?? []).filter((row) => !row.code && declaredFold(row) === fold);
     if (!listed.length) {
+      isBusy ||= more.status === BUSY;
       state.unopened.set(fold, `The ${ports.ports.toLocaleString("en")} declared ports of ${workloadName(ports)} cannot be listed: ${more.failed ?? "they are too many, or are not there any more"}.`);
       continue;
     }
@@ -219,6 +228,7 @@ async function openFolds(answer, signal) {
     }
     answer.declared.splice(answer.declared.indexOf(ports), 1);
   }
+  if (isBusy) foldsTimer = setTimeout(() => { if (state.unopened.size) want("live"); }, BUSY_RETRY);
 }
 
 /** After filters, folds or the port changed: asks for what the rows that are here cannot answer. */

@@ -163,3 +163,43 @@ test("when the agents' clock goes back, everything is read anew", async () => {
     await until(() => state.chart !== before);
   } finally { Date.now = now; }
 });
+
+/** Answers with 503 so many times, then as `host` does. Other requests are answered at once. */
+function busyFirst(times, host, isMeant = () => true) {
+  let left = times;
+  return (url) => { if (!isMeant(url) || left <= 0) return host(url); left -= 1; return 503; };
+}
+
+test("a list for which the host was too busy is asked for again, and the reason stands until it comes", async () => {
+  await read(() => chart([row("a")]));
+  answer = busyFirst(1, () => chart([row("a"), row("b")]));
+  show();
+  await until(() => state.failed !== null);
+  assert.match(state.failed, /^503/u);
+  await until(() => state.failed === null && shown().length === 2);
+});
+
+test("changed rows for which the host was too busy are asked for again", async () => {
+  await read(() => chart([row("a")]));
+  answer = busyFirst(1, () => chart([row("a", { severity: "medium" })]));
+  tell("Finding", { fingerprint: "a" });
+  await until(() => state.failed !== null);
+  await until(() => state.failed === null && state.chart.rows[0].severity === "medium");
+});
+
+test("a port of the address for which the host was too busy is asked for again", { timeout: 20_000 }, async () => {
+  const host = (url) => chart(url.searchParams.has("fingerprint") ? [row("old", { state: "resolved" })] : [row("a")]);
+  await read(busyFirst(1, host, (url) => url.searchParams.has("fingerprint")), { port: "old" });
+  await until(() => state.beyond?.failed);
+  await until(() => state.beyond?.row);
+  assert.deepEqual([state.beyond.row.fingerprint, state.beyond.failed], ["old", null]);
+});
+
+test("a fold for which the host was too busy opens later", { timeout: 20_000 }, async () => {
+  const counted = { namespace: "shop", workload: { kind: "Deployment", name: "web" }, ports: 2, connections: 0 };
+  const host = (url) => (url.searchParams.has("workload") ? chart([row("p", { code: undefined })]) : chart([row("a")], { declared: [counted] }));
+  await read(busyFirst(1, host, (url) => url.searchParams.has("workload")), { folds: new Set(["declared:shop/Deployment/web"]) });
+  assert.match(state.unopened.get("declared:shop/Deployment/web"), /503/u);
+  await until(() => state.chart.rows.some((one) => one.fingerprint === "p"));
+  assert.equal(state.unopened.size, 0);
+});
