@@ -11,8 +11,8 @@ const MOST: f64 = 5_000.0;
 /// Goal for the ratio of 1,000 pods to 10 pods.
 const FLAT: f64 = 1.5;
 
-/// Goal for the calls per minute of all ports that are kept, in bytes.
-const MOST_MINUTES: f64 = 2e6;
+/// Goal for the calls per minute of all ports that are kept, in bytes: a tenth of what the agent may take on a full node.
+const MOST_MINUTES: f64 = 4e6;
 
 /// What the example prints.
 #[derive(serde::Deserialize)]
@@ -41,9 +41,9 @@ pub fn measure(bench: &Bench) -> Result<Vec<Row>> {
     rows.push(Row::new(
         "calls per minute, memory",
         format!("{:.1} MB, {:.0} bytes a port", minutes_bytes / 1e6, minutes_bytes / ports as f64),
-        "≤ 2 MB",
+        "≤ 4 MB",
         minutes_bytes <= MOST_MINUTES,
-        format!("resident memory that the last hour of {ports} ports adds, the most that are kept"),
+        format!("resident memory that the last hour of {ports} ports adds, the most that are kept, with their index"),
     ));
     Ok(rows)
 }
