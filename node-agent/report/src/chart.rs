@@ -160,7 +160,7 @@ pub struct ChartRow {
     /// several times.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub more_callers: u64,
-    /// True if there were callers that are not known any more; absent if false.
+    /// True if there were callers that are not known any more, or are those of a port storm, which lists none; absent if false.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub truncated: bool,
     /// Connections (UDP: packets) per minute, ending with the minute of the answer; at most [`MINUTES`]. Zeros at the beginning
@@ -250,8 +250,11 @@ pub struct ChartTotals {
     pub open: std::collections::BTreeMap<String, u64>,
     /// Rows whose findings are all suppressed.
     pub suppressed: u64,
-    /// Ports without a finding, by workload.
+    /// Declared ports without a finding, by workload.
     pub declared: u64,
+    /// Ports without a finding that no manifest declares: of a port storm, or not judged yet. They are no rows. Absent if 0.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unjudged: u64,
     /// Findings of all rows.
     pub findings: u64,
     /// Listening ports of all pods.
@@ -278,8 +281,8 @@ pub struct MissingNode {
 }
 
 /// Event `Traffic` of `/v1/watch`: what the rows whose counts changed count now. It has no id, and is sent at most every two
-/// seconds; the first ones after a subscription hold every row with traffic. An agent puts at most 500
-/// rows into one event.
+/// seconds; the first ones after a subscription hold every such row with traffic. It has rows with findings of one port: neither
+/// declared ports nor port storms. An agent puts at most 500 rows into one event.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TrafficCounts {

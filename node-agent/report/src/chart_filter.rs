@@ -10,6 +10,8 @@ use crate::wire::Workload;
 pub const MAX_VALUES: usize = 64;
 /// Maximum number of characters of one value.
 pub const MAX_LENGTH: usize = 512;
+/// States of rows.
+pub const STATES: [&str; 3] = ["open", "suppressed", "resolved"];
 /// States of the rows that match if the filter names none.
 const DEFAULT_STATES: [&str; 2] = ["open", "suppressed"];
 
@@ -69,7 +71,17 @@ impl RowFilter {
             self.since = Some(since(value, now)?);
             return Ok(());
         }
-        for value in value.split(',').map(str::trim).filter(|value| !value.is_empty()) {
+        let mut values: Vec<&str> =
+            value.split(',').map(str::trim).filter(|value| !value.is_empty()).collect();
+        // Without a value, they would restrict nothing, and match everything. No namespace has an empty name, as in `Filter`.
+        match name {
+            "fingerprint" if values.is_empty() => {
+                return Err(format!("{value:?}: expected a fingerprint, or several with commas"));
+            }
+            "namespace" if values.is_empty() => values.push(""),
+            _ => {}
+        }
+        for value in values {
             if value.chars().count() > MAX_LENGTH {
                 return Err(format!("a value has more than {MAX_LENGTH} characters: make it shorter"));
             }
@@ -143,7 +155,7 @@ impl RowFilter {
         in_state
             && among(&self.severities, row.severity.as_deref())
             && among(&self.codes, row.code.as_deref())
-            && (self.fingerprints.is_empty() || self.fingerprints.contains(&row.fingerprint))
+            && among(&self.fingerprints, Some(&row.fingerprint))
             && self.namespaces.let_through(|value| namespace.is_some_and(|it| it.eq_ignore_ascii_case(value)))
             && self.callers.let_through(|value| is_called_by(row, value))
             && self.since.is_none_or(|since| changed_at(row).is_some_and(|at| at >= since))
@@ -217,14 +229,14 @@ fn among(wanted: &[String], value: Option<&str>) -> bool {
 /// Returns true if a caller of the row matches. The code says that somebody outside calls it, also if no such caller is listed.
 fn is_called_by(row: &ChartRow, value: &str) -> bool {
     row.callers.iter().any(|caller| is_caller(caller, value))
-        || (value == "outside" && row.code.as_deref() == Some("undeclared-external"))
+        || (value.eq_ignore_ascii_case("outside") && row.code.as_deref() == Some("undeclared-external"))
 }
 
 /// Returns true if the value names the caller: `outside`, `nodes`, a namespace, `namespace/workload`, `namespace/pod` or an address.
 fn is_caller(caller: &ChartCaller, value: &str) -> bool {
     match value {
-        "outside" => return caller.origin == "external",
-        "nodes" => return caller.origin == "node",
+        place if place.eq_ignore_ascii_case("outside") => return caller.origin == "external",
+        place if place.eq_ignore_ascii_case("nodes") => return caller.origin == "node",
         address if address == caller.address => return true,
         _ => {}
     }
@@ -377,6 +389,49 @@ mod tests {
         assert!(filter.lets_through(&row("a", "port-storm")));
         assert!(!filter.lets_through(&row("a", "unattributed")));
         assert!(!filter.lets_through(&row("c", "port-storm")));
+    }
+
+    #[test]
+    fn a_fingerprint_and_the_place_of_callers_match_in_either_case() {
+        let row = ChartRow {
+            fingerprint: "0a1b".to_owned(),
+            code: Some("undeclared-active".to_owned()),
+            state: "open".to_owned(),
+            callers: ["external", "node"]
+                .map(|origin| ChartCaller { origin: origin.to_owned(), ..ChartCaller::default() })
+                .to_vec(),
+            ..ChartRow::default()
+        };
+        for (name, value, matches) in [
+            ("fingerprint", "0A1B", true),
+            ("fingerprint", "0A1C", false),
+            ("caller", "Outside", true),
+            ("caller", "-OUTSIDE", false),
+            ("caller", "Nodes", true),
+        ] {
+            let mut filter = RowFilter::default();
+            filter.add(name, value, now()).expect(value);
+            assert_eq!(filter.lets_through(&row), matches, "{name}={value}");
+        }
+    }
+
+    #[test]
+    fn an_empty_fingerprint_is_refused_and_an_empty_namespace_matches_no_row() {
+        let open = |namespace: Option<&str>| ChartRow {
+            namespace: namespace.map(ToOwned::to_owned),
+            state: "open".to_owned(),
+            ..ChartRow::default()
+        };
+        for value in ["", ",", " , "] {
+            let problem = RowFilter::default().add("fingerprint", value, now()).expect_err(value);
+            assert!(problem.starts_with(&format!("{value:?}: expected")), "{problem}");
+            let mut filter = RowFilter::default();
+            filter.add("namespace", value, now()).expect(value);
+            assert!(!filter.lets_through(&open(Some("shop"))) && !filter.lets_through(&open(None)));
+        }
+        let mut filter = RowFilter::default();
+        filter.add("fingerprint", "a,", now()).expect("one");
+        assert_eq!(filter.fingerprints(), ["a"]);
     }
 
     #[test]

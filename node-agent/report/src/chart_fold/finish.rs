@@ -24,10 +24,13 @@ fn key_of(
 /// Sorts the rows and sets rows, declared ports and counts of a chart. `chart.declared` and its totals are what rows do not
 /// count.
 pub(super) fn fill(chart: &mut Chart, rows: Vec<ChartRow>, declared_limit: usize) {
-    let (mut rows, mut declared): (Vec<ChartRow>, Vec<ChartRow>) =
+    let (mut rows, others): (Vec<ChartRow>, Vec<ChartRow>) =
         rows.into_iter().partition(|row| row.code.is_some());
+    let (mut declared, unjudged): (Vec<ChartRow>, Vec<ChartRow>) = others.into_iter().partition(is_declared);
+    let beside = rows.iter_mut().filter_map(|row| row.served.take_if(|served| !is_declared(served))).count();
     let counted = chart.counted_ports();
     let totals = &mut chart.totals;
+    totals.unjudged = totals.unjudged.saturating_add((unjudged.len() + beside) as u64);
     count(totals, &rows);
     rows.sort_by_cached_key(order);
     let beyond = rows.split_off(rows.len().min(MAX_ROWS));
@@ -44,6 +47,12 @@ pub(super) fn fill(chart: &mut Chart, rows: Vec<ChartRow>, declared_limit: usize
         chart.declared = by_workload(std::mem::take(&mut chart.declared), declared);
     }
     chart.rows = rows;
+}
+
+/// Returns true if a manifest declares or explains a port without a finding. Those of a port storm, or that are not judged yet,
+/// have none either.
+fn is_declared(row: &ChartRow) -> bool {
+    matches!(row.declaration.as_str(), "declared" | "explained")
 }
 
 /// Returns the row if `keep` is true for it, else the port that is served beside a resolved finding if it is true for that one.
@@ -128,7 +137,7 @@ fn of_workloads(
 }
 
 /// Leaves out the rows for which `keep` is false, and counts again. For a chart that lists everything: what is only counted stays
-/// counted, but for [`narrow_declared`], and so do listeners and pods, of which rows tell nothing.
+/// counted, but for [`narrow_declared`], and so do unjudged ports, listeners and pods, of which rows tell nothing.
 pub fn narrow(chart: &mut Chart, declared_limit: usize, keep: impl Fn(&ChartRow) -> bool) {
     let rows = std::mem::take(&mut chart.rows);
     chart.totals = beyond(&chart.totals, &rows);

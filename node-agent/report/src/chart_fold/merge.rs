@@ -73,6 +73,7 @@ fn add_totals(sum: &mut ChartTotals, totals: ChartTotals) {
         *sum = sum.saturating_add(count);
     }
     sum.suppressed = sum.suppressed.saturating_add(totals.suppressed);
+    sum.unjudged = sum.unjudged.saturating_add(totals.unjudged);
     sum.findings = sum.findings.saturating_add(totals.findings);
     sum.listeners = sum.listeners.saturating_add(totals.listeners);
     sum.pods = sum.pods.saturating_add(totals.pods);

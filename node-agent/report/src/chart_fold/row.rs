@@ -11,6 +11,11 @@ use crate::chart::{ChartRow, MAX_LISTED, MINUTES};
 use crate::wire::{Declaration, Finding, Listener, Pod, Traffic};
 use crate::workload_table::total_key;
 
+/// Names of a reason. The others are counted.
+const MAX_NAMES: usize = 2;
+/// Characters of such a name.
+const MAX_NAME: usize = 80;
+
 /// Severity of a code, and among equal ones the order of the codes; the greatest is the worst.
 type Rank = (Option<Severity>, Reverse<Option<usize>>);
 
@@ -76,6 +81,10 @@ impl Gathered {
         let rank = Reverse(rank(row.severity.as_deref(), row.code.as_deref()));
         let id = (class(&row), rank, 0, finding.id.clone());
         let mut gathered = Self::of(row, finding.pod.as_ref(), &finding.envelope.node, &finding.traffic);
+        // A storm counts the calls of its ports and lists no callers, which must not look as if nobody called.
+        let is_storm = finding.code == FindingCode::PortStorm.as_str();
+        let is_called = finding.traffic.connections > 0 || finding.traffic.packets > 0;
+        gathered.row.truncated |= is_storm && is_called;
         gathered.ids.insert(id);
         gathered
     }
@@ -285,14 +294,28 @@ fn reason(finding: &Finding) -> Option<String> {
     }
     match finding.policy.verdict.as_str() {
         "blocked" if !finding.policy.policies.is_empty() => {
-            Some(format!("blocked by {}", finding.policy.policies.join(", ")))
+            Some(format!("blocked by {}", first_names(finding.policy.policies.iter().cloned())))
         }
         _ => explained(&finding.declaration),
     }
 }
 
 fn explained(declaration: &Declaration) -> Option<String> {
-    let by: Vec<String> =
-        declaration.explained_by.iter().map(|by| format!("{} {}", by.source, by.reference)).collect();
-    (!by.is_empty()).then(|| format!("explained by {}", by.join(", ")))
+    let by = declaration.explained_by.iter().map(|by| format!("{} {}", by.source, by.reference));
+    (by.len() > 0).then(|| format!("explained by {}", first_names(by)))
+}
+
+/// Joins names to `a, b and 14 more`, short enough for a row.
+fn first_names(names: impl ExactSizeIterator<Item = String>) -> String {
+    let more = names.len().saturating_sub(MAX_NAMES);
+    let first: Vec<String> = names.take(MAX_NAMES).map(shortened).collect();
+    let first = first.join(", ");
+    if more == 0 { first } else { format!("{first} and {more} more") }
+}
+
+fn shortened(name: String) -> String {
+    match name.char_indices().nth(MAX_NAME) {
+        Some((end, _)) => format!("{}…", name.get(..end).unwrap_or_default()),
+        None => name,
+    }
 }

@@ -12,6 +12,7 @@ use crate::wire::{Explanation, Peer, Suppression, Traffic, Via, Workload};
 
 mod merged;
 mod served;
+mod unjudged;
 
 const NOW: &str = "2026-03-04T12:00:00.000Z";
 
@@ -41,6 +42,13 @@ fn of_replica(name: &str, severity: &str, code: &str) -> Finding {
 fn merge(charts: Vec<Chart>, declared_limit: usize) -> Chart {
     let latest = charts.iter().map(|chart| chart.time.clone()).max().unwrap_or_default();
     merge_at(charts, declared_limit, &latest, |_| true)
+}
+
+/// Returns a listener that a manifest declares.
+fn declared(port: u16, process: &str) -> Listener {
+    let mut declared = listener(port, process);
+    "declared".clone_into(&mut declared.declaration.status);
+    declared
 }
 
 fn chart_of(findings: &[Finding]) -> Chart {
@@ -246,7 +254,7 @@ fn rows_come_in_the_order_of_state_severity_and_calls_with_declared_ports_last()
         fold.add_finding(&finding);
     }
     fold.add_finding(&of(4, "critical", "open", 0));
-    fold.add_listener(&listener(8080, "web"));
+    fold.add_listener(&declared(8080, "web"));
     let ports: Vec<_> = fold.finish(64, |_| true).rows.iter().filter_map(|row| row.port).collect();
     assert_eq!(ports, [4, 3, 5, 2, 1, 8080]);
 }
@@ -274,9 +282,8 @@ fn ports_without_a_finding_are_rows_up_to_the_limit_and_counts_by_workload_beyon
         let mut fold = ChartFold::new("n1", NOW);
         fold.add_finding(&finding(9229, "high", "node"));
         for (port, workload) in [(80, "web"), (81, "web"), (90, "api"), (9229, "web")] {
-            let mut listener = listener(port, "x");
+            let mut listener = declared(port, "x");
             listener.pod = Some(pod("some", workload));
-            listener.declaration.status = "declared".to_owned();
             listener.traffic.connections = 2;
             fold.add_listener(&listener);
         }
@@ -311,7 +318,7 @@ fn a_listener_on_loopback_addresses_is_exposed_to_loopback_only() {
         [(vec!["127.0.0.1", "::1"], "loopback"), (vec!["127.0.0.1", "10.0.0.1"], "pod"), (vec![], "pod")]
     {
         let mut fold = ChartFold::new("n1", NOW);
-        let mut listener = listener(80, "x");
+        let mut listener = declared(80, "x");
         listener.addresses = addresses.into_iter().map(ToOwned::to_owned).collect();
         fold.add_listener(&listener);
         assert_eq!(only(fold.finish(64, |_| true)).exposure, expected);
@@ -330,7 +337,37 @@ fn the_reason_says_what_explains_or_blocks_the_port() {
     let mut blocked = of_replica("web-a", "low", "undeclared-blocked");
     blocked.policy.verdict = "blocked".to_owned();
     blocked.policy.policies = vec!["shop/deny".to_owned()];
-    assert_eq!(only(chart_of(&[blocked])).reason.as_deref(), Some("blocked by shop/deny"));
+    assert_eq!(only(chart_of(&[blocked.clone()])).reason.as_deref(), Some("blocked by shop/deny"));
+    blocked.policy.policies = ["a", "b", "c", "d"].map(|name| format!("shop/{name}")).to_vec();
+    let reason = only(chart_of(&[blocked.clone()])).reason;
+    assert_eq!(reason.as_deref(), Some("blocked by shop/a, shop/b and 2 more"));
+}
+
+#[test]
+fn a_reason_is_short_however_many_and_long_the_names_are() {
+    let name = |letter: &str| format!("shop/{}", letter.repeat(253));
+    let mut blocked = of_replica("web-a", "low", "undeclared-blocked");
+    blocked.policy.verdict = "blocked".to_owned();
+    blocked.policy.policies = (0..16).map(|_| name("é")).collect();
+    let mut explained = of_replica("web-a", "low", "undeclared-explained");
+    let by = Explanation { source: "service".to_owned(), reference: name("a"), audience: "pods".to_owned() };
+    explained.declaration.explained_by = vec![by; 16];
+    for (finding, start) in [(blocked, "blocked by shop/éé"), (explained, "explained by service shop/aa")] {
+        let reason = only(chart_of(&[finding])).reason.expect("a reason");
+        assert!(reason.starts_with(start) && reason.contains("a…") | reason.contains("é…"), "{reason}");
+        assert!(reason.ends_with(" and 14 more") && reason.chars().count() < 220, "{reason}");
+    }
+}
+
+#[test]
+fn a_port_storm_with_calls_says_that_its_callers_are_not_known() {
+    let mut storm = of_replica("web-a", "medium", "port-storm");
+    (storm.port, storm.protocol, storm.listener) = (None, None, None);
+    assert!(only(chart_of(&[storm.clone()])).truncated);
+    storm.traffic = Traffic { packets: 3, ..Traffic::default() };
+    assert!(only(chart_of(&[storm.clone()])).truncated);
+    storm.traffic = Traffic::default();
+    assert!(!only(chart_of(&[storm])).truncated, "nobody called it");
 }
 
 #[test]
@@ -361,7 +398,7 @@ fn declared_ports_of_a_workload_on_several_nodes_are_no_more_than_one_node_has()
     let chart = |node: &str, ports: &[u16], limit: usize| {
         let mut fold = ChartFold::new(node, NOW);
         for port in ports {
-            let mut listener = listener(*port, "x");
+            let mut listener = declared(*port, "x");
             listener.fingerprint = format!("web-{port}");
             listener.pod = Some(pod(node, "web"));
             fold.add_listener(&listener);

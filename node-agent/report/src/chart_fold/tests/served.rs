@@ -9,7 +9,7 @@ fn declared_since(node: &str, declared_limit: usize) -> Chart {
     resolved.state = "resolved".to_owned();
     node.clone_into(&mut resolved.envelope.node);
     fold.add_finding(&resolved);
-    let mut listener = listener(9229, "node");
+    let mut listener = declared(9229, "node");
     listener.fingerprint = "web-9229".to_owned();
     listener.pod = Some(pod(node, "web"));
     node.clone_into(&mut listener.envelope.node);
@@ -65,7 +65,7 @@ fn a_port_whose_opening_is_unknown_was_first_seen_at_the_start_of_the_agent() {
         let header =
             ChartHeader { time: NOW.to_owned(), started_at: started_at.to_owned(), ..ChartHeader::default() };
         let mut fold = ChartFold::with_header(header);
-        let mut older = listener(80, "x");
+        let mut older = declared(80, "x");
         (older.opened_at, older.traffic.since) = (None, None);
         fold.add_listener(&older);
         only(fold.finish(64, |_| true)).first_seen
