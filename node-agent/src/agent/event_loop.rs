@@ -137,6 +137,7 @@ impl EventLoop {
     }
 
     fn drain(&mut self) {
+        self.pipeline.end_minute();
         if self.pipeline.drain() {
             self.upkeep.recovering = Some(self.netns.scan_all());
         }

@@ -27,6 +27,8 @@ pub struct FindingIndex {
     counted: usize,
     /// Number of ports that wait for room among those with minutes.
     uncounted: usize,
+    /// Number of the minute of the last sample since 1970.
+    sampled: i64,
 }
 
 #[derive(Debug)]
@@ -170,10 +172,26 @@ impl FindingIndex {
 
     /// Counts the calls since the last sample for this minute. Call it every few seconds.
     pub fn sample(&mut self, engine: &Engine, minute: i64) {
+        self.sampled = minute;
+        self.add_calls(engine, |_| minute);
+    }
+
+    /// Counts the calls since the last sample for the minute of that sample, if it is over at `minute`. Call it with the first look
+    /// at the clock after a minute, before counters are read.
+    pub fn end_minute(&mut self, engine: &Engine, minute: i64) {
+        if minute > self.sampled {
+            self.sampled = minute;
+            // Where a finding was opened since, its minutes began with a later one.
+            self.add_calls(engine, |last| last);
+        }
+    }
+
+    /// Counts the calls since the last sample. `minute` returns the minute to which they belong, from the last one of the port.
+    fn add_calls(&mut self, engine: &Engine, minute: impl Fn(i64) -> i64) {
         for (id, entry) in &mut self.entries {
             let Some(minutes) = &mut entry.minutes else { continue };
             if let Some((protocol, traffic)) = engine.finding_traffic(*id) {
-                minutes.add(minute, calls(protocol, &traffic));
+                minutes.add(minute(minutes.last), calls(protocol, &traffic));
             }
         }
     }

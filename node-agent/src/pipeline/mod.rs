@@ -204,6 +204,13 @@ impl Pipeline {
         self.index.sample(&self.engine, minute);
     }
 
+    /// Counts the calls that the kernel reported before a minute was over for that minute. Call it before each drain.
+    pub fn end_minute(&mut self) {
+        let now = clock::now();
+        let minute = self.converter().wall.minute(now);
+        self.index.end_minute(&self.engine, minute);
+    }
+
     /// Hands over to the state file what a later run should remember. Call it every few seconds.
     pub fn remember_findings(&mut self) {
         if let Some(memory) = &mut self.memory {

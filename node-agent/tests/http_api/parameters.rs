@@ -87,6 +87,7 @@ async fn what_the_description_forbids_is_a_bad_request() {
         "labels" => ["app in ()x", "a b", "=web", "app=we b", "app=é"].as_slice(),
         "target" => &["", "a/b/c/d", "nodeport/x", ":0", ":65536", "web:http/XYZ", "we b", "web:"],
         "port" => &["0", "65536", "-1", "http", ""],
+        "fingerprint" => &["", ",", " "],
         "limit" => &["0", "1001", "many", ""],
         "severity" | "state" | "protocol" | "origin" | "kind" | "code" => &["", "none-of-them"],
         _ => &[],

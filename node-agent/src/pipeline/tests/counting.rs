@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use portolan_engine::model::traffic::{PortDelta, TrafficDrain};
+use portolan_report::chart::MINUTES;
 
 use super::*;
 use crate::pipeline::finding_index;
@@ -41,6 +42,24 @@ fn calls_of_a_port_with_a_finding_are_counted_by_minute_and_fingerprint() {
             && ReadModel::minutes(&running.pipeline, minute, None).is_empty()
     );
     assert_eq!(running.pipeline.status().limits["minutes"].used, 0);
+}
+
+#[test]
+fn calls_before_the_end_of_a_minute_count_for_it_though_no_sample_came() {
+    let mut running = Running::start();
+    running.open(1, 9090);
+    let minute = running.pipeline.converter().wall.minute(clock::now());
+    let pipeline = &mut running.pipeline;
+    pipeline.index.sample(&pipeline.engine, minute);
+    pipeline.apply(called(9090, 5));
+    for next in [minute, minute + 1, minute + 1] {
+        pipeline.index.end_minute(&pipeline.engine, next);
+    }
+    pipeline.apply(called(9090, 2));
+    pipeline.index.end_minute(&pipeline.engine, minute + 1);
+    pipeline.index.sample(&pipeline.engine, minute + 1);
+    let minutes = ReadModel::minutes(pipeline, minute + 1, None);
+    assert_eq!(minutes[0].1[MINUTES - 2..], [5, 2]);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use portolan_report::answer::NodePod;
 use portolan_report::chart::{Chart, DEFAULT_DECLARED, declared_limit};
 use portolan_report::chart_export::{Form, export};
-use portolan_report::chart_filter::RowFilter;
+use portolan_report::chart_filter::{RowFilter, STATES};
 use portolan_report::chart_fold::{ChartFold, ChartHeader};
 use portolan_report::facts::Facts;
 use portolan_report::filter::Filter;
@@ -20,7 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::HttpState;
 use super::handling::{ANSWER_TIMEOUT, Pairs, ask, json};
-use super::params::{check_values, parse};
+use super::params::{check_among, check_values, parse};
 use super::problem::Problem;
 use super::query::{ChartFacts, ListAnswer, ListQuery, Query, WantedMinutes};
 use crate::pipeline::finding_index::number;
@@ -58,8 +58,14 @@ impl ChartRequest {
                     form = Form::of(&value.to_ascii_lowercase()).unwrap_or_default();
                 }
                 name if OF_ROWS.contains(&name) => {
-                    if matches!(name, "code" | "severity" | "state") {
-                        value.split(',').try_for_each(|value| check_values(name, value))?;
+                    match name {
+                        "code" | "severity" => {
+                            value.split(',').try_for_each(|value| check_values(name, value))?;
+                        }
+                        "state" => {
+                            value.split(',').try_for_each(|value| check_among(name, value, &STATES))?
+                        }
+                        _ => {}
                     }
                     of_rows.push((name.to_owned(), value.clone()));
                 }
@@ -138,14 +144,14 @@ async fn folded(
     let (cluster, node, time) = (envelope.cluster, envelope.node, envelope.time);
     let mut fold = ChartFold::with_header(ChartHeader { cluster, node, time, as_of, started_at });
     read_pods(s, &request.filter, &mut fold).await?;
-    let ended = read_findings(s, request, fingerprints.as_ref(), &mut fold).await?;
+    let read = read_findings(s, request, fingerprints.as_ref(), &mut fold).await?;
     match fingerprints {
         None => read_listeners(s, request.filter.clone(), &mut fold, |_| true).await?,
-        // Fingerprints are those of findings: only where one was resolved, the port that is still served is told.
-        Some(fingerprints) if !ended.is_empty() => {
+        // A row with a finding needs no listener, unless its findings are resolved and the port is still served.
+        Some(fingerprints) if !read.ended.is_empty() || !fingerprints.is_subset(&read.found) => {
             let mut filter = request.filter.clone();
-            if filter.port.is_empty() {
-                filter.port = ended.into_iter().collect();
+            if filter.port.is_empty() && fingerprints.is_subset(&read.found) {
+                filter.port = read.ended.into_iter().collect();
             }
             let is_wanted =
                 |fingerprint: &str| number(fingerprint).is_some_and(|number| fingerprints.contains(&number));
@@ -159,16 +165,25 @@ async fn folded(
     Ok(fold)
 }
 
-/// Reads the findings. Returns the ports of the resolved ones.
+/// What the findings say of the listeners that are needed, too.
+#[derive(Default)]
+struct ReadFindings {
+    /// Fingerprints of the findings.
+    found: BTreeSet<u128>,
+    /// Ports of the resolved ones.
+    ended: BTreeSet<u16>,
+}
+
+/// Reads the findings.
 async fn read_findings(
     s: &HttpState,
     request: &ChartRequest,
     fingerprints: Option<&BTreeSet<u128>>,
     fold: &mut ChartFold,
-) -> Result<BTreeSet<u16>, Problem> {
-    let mut ended = BTreeSet::new();
+) -> Result<ReadFindings, Problem> {
+    let mut read = ReadFindings::default();
     if fingerprints.is_some_and(BTreeSet::is_empty) {
-        return Ok(ended);
+        return Ok(read);
     }
     let mut filter = request.filter.clone();
     if request.rows.asks_for_resolved() {
@@ -178,10 +193,11 @@ async fn read_findings(
     read_list(s, list, Query::Findings, |report| {
         let Report::Finding(finding) = report else { return };
         fold.add_finding(finding);
-        ended.extend(finding.port.filter(|_| finding.state == "resolved"));
+        read.found.extend(number(&finding.fingerprint).filter(|_| fingerprints.is_some()));
+        read.ended.extend(finding.port.filter(|_| finding.state == "resolved"));
     })
     .await?;
-    Ok(ended)
+    Ok(read)
 }
 
 /// Reads the listeners with a fingerprint that is wanted.

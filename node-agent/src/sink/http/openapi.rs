@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::patterns;
 use super::problem::Problem;
-use super::route_table::{Parameter, ROUTES, ResponseKind, Route, values};
+use super::route_table::{Parameter, ROUTES, ResponseKind, Route};
 
 /// Version of OpenAPI. Its schemas are JSON Schema 2020-12.
 const VERSION: &str = "3.1.0";
@@ -72,7 +72,7 @@ fn in_path(path: &str) -> impl Iterator<Item = &str> {
 }
 
 fn in_query(parameter: &Parameter) -> Value {
-    let one = match (parameter.name, values(parameter.name)) {
+    let one = match (parameter.name, parameter.values()) {
         _ if parameter.is_text => json!({ "type": "string" }),
         ("port", _) => json!({ "type": "integer", "minimum": 1, "maximum": 65_535 }),
         ("limit", _) => json!({ "type": "integer", "minimum": 1, "maximum": super::query::MAX_LIMIT }),
@@ -82,6 +82,7 @@ fn in_query(parameter: &Parameter) -> Value {
         ("declared", _) => {
             json!({ "type": "integer", "minimum": 0, "maximum": portolan_report::chart::MAX_DECLARED })
         }
+        ("fingerprint", _) => json!({ "type": "string", "pattern": patterns::fingerprint() }),
         ("since", _) => json!({ "type": "string", "pattern": patterns::since() }),
         ("target", _) => json!({ "type": "string", "pattern": patterns::target() }),
         ("namespace", _) if !parameter.repeats => {

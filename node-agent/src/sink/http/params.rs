@@ -103,7 +103,11 @@ pub fn policy_target(pairs: &[(String, String)]) -> Result<PolicyTarget, Problem
 
 /// Checks a value of a parameter that accepts certain ones only.
 pub fn check_values(name: &str, value: &str) -> Result<(), Problem> {
-    let allowed = values(name);
+    check_among(name, value, &values(name))
+}
+
+/// Checks that a value is one of those that are allowed; any value is if there are none.
+pub fn check_among(name: &str, value: &str, allowed: &[&str]) -> Result<(), Problem> {
     if !allowed.is_empty() && !allowed.iter().any(|a| a.eq_ignore_ascii_case(value)) {
         let detail = format!("{value:?}: expected one of {}", allowed.join(", "));
         return Err(Problem::bad_parameter(name, detail));

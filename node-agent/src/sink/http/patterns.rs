@@ -15,6 +15,11 @@ pub fn namespace() -> String {
     format!("^{NAME}$")
 }
 
+/// Pattern of a fingerprint.
+pub fn fingerprint() -> String {
+    "^[0-9a-f]{32}$".to_owned()
+}
+
 /// Pattern of a time or duration, back from now.
 pub fn since() -> String {
     let time = "2[0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z";

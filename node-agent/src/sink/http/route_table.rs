@@ -3,6 +3,7 @@
 
 use portolan_engine::model::finding_code::{FindingCode, Severity};
 use portolan_engine::model::identity::Protocol;
+use portolan_report::chart_filter::STATES;
 
 /// A route.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +25,16 @@ pub struct Parameter {
     pub repeats: bool,
     /// True if its values are any text, whatever they are elsewhere.
     pub is_text: bool,
+    /// The values that it accepts, if they are fewer than elsewhere; else empty.
+    pub only: &'static [&'static str],
+}
+
+impl Parameter {
+    /// Returns the values that it accepts. Empty if any value is accepted.
+    #[must_use]
+    pub fn values(&self) -> Vec<&'static str> {
+        if self.only.is_empty() { values(self.name) } else { self.only.to_vec() }
+    }
 }
 
 /// Content of a successful response.
@@ -48,16 +59,16 @@ pub enum ResponseKind {
 }
 
 const fn repeatable(name: &'static str, summary: &'static str) -> Parameter {
-    Parameter { name, summary, repeats: true, is_text: false }
+    Parameter { name, summary, repeats: true, is_text: false, only: &[] }
 }
 
 const fn single(name: &'static str, summary: &'static str) -> Parameter {
-    Parameter { name, summary, repeats: false, is_text: false }
+    Parameter { name, summary, repeats: false, is_text: false, only: &[] }
 }
 
 /// A parameter of the page, which reads it itself.
 const fn of_page(name: &'static str, summary: &'static str) -> Parameter {
-    Parameter { name, summary, repeats: false, is_text: true }
+    Parameter { name, summary, repeats: false, is_text: true, only: &[] }
 }
 
 const NAMESPACE: Parameter = repeatable("namespace", "Kubernetes namespace of the pod");
@@ -73,7 +84,7 @@ const PORT: Parameter = repeatable("port", "Port, from 1 to 65535");
 const ORIGIN: Parameter = repeatable("origin", "Where one of the listed peers is");
 const KIND: Parameter = repeatable(
     "kind",
-    "Kind of the object; Traffic, only if it is named and without other filters, tells every two seconds what the rows count",
+    "Kind of the object; Traffic, only if it is named and without other filters, tells every two seconds what the rows with findings of one port count",
 );
 const LIMIT: Parameter = single("limit", "Items of the page at most, from 1 to 1000; default: 500");
 const CONTINUE: Parameter = single("continue", "`continue` of the page before");
@@ -90,11 +101,11 @@ const OF_CHART: &[Parameter] = &[
     LABELS,
     repeatable("code", "Code of the row's worst finding"),
     repeatable("severity", "Severity of the row's worst finding"),
-    repeatable("state", "State of the row; default: open and suppressed"),
+    Parameter { only: &STATES, ..repeatable("state", "State of the row; default: open and suppressed") },
     PROTOCOL,
     PORT,
     ORIGIN,
-    repeatable("fingerprint", "Only rows of findings with this fingerprint"),
+    repeatable("fingerprint", "Only rows with this fingerprint"),
     single(
         "declared",
         "Ports without a finding are rows if there are no more than this, else counts; default: 64",
