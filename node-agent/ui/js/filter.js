@@ -97,14 +97,15 @@ function halves(values) {
 
 /** True if the caller is what `value` names: `outside`, `nodes`, a namespace, `namespace/workload` or `namespace/pod`, or an address. */
 function isCaller(caller, value) {
-  if (value === "outside") return caller.origin === "external";
-  if (value === "nodes") return caller.origin === "node";
+  const place = value.toLowerCase();
+  if (place === "outside") return caller.origin === "external";
+  if (place === "nodes") return caller.origin === "node";
   const { namespace, workload, pod, address } = caller;
   return value === address || (namespace !== undefined && (value === namespace || (workload && value === `${namespace}/${workload.name}`) || (pod && value === `${namespace}/${pod}`) || false));
 }
 
 /** True if the row is called by what `value` names. Of its callers only some are listed: the code tells that one came from outside. */
-const isCalledBy = (row, value) => (value === "outside" && row.code === "undeclared-external") || (row.callers ?? []).some((caller) => isCaller(caller, value));
+const isCalledBy = (row, value) => (value.toLowerCase() === "outside" && row.code === "undeclared-external") || (row.callers ?? []).some((caller) => isCaller(caller, value));
 
 /** True if the row has callers that are not listed: filters do not see them. */
 export const hasUnlisted = (row) => row.moreCallers > 0 || row.truncated === true;

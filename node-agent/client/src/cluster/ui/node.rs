@@ -141,7 +141,8 @@ impl Node {
             self.rows_read_at.extend(read);
         }
         // The totals of these are known already.
-        (rows.totals.listeners, rows.totals.pods) = (0, 0);
+        let known = &mut rows.totals;
+        (known.listeners, known.pods, known.unjudged) = (0, 0, 0);
         narrow(&mut chart, MAX_ROWS, |row| !fingerprints.contains(&row.fingerprint));
         let (started_at, time) = (chart.started_at.clone(), rows.time.clone());
         let merged = merge_at(vec![chart, rows], MAX_ROWS, &time, |_| true);

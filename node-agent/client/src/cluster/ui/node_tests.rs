@@ -21,6 +21,7 @@ fn chart(rows: Vec<ChartRow>) -> Chart {
     let mut chart = Chart { time: "2026-03-04T12:00:30Z".to_owned(), ..Chart::default() };
     chart.totals.open.insert("high".to_owned(), rows.len() as u64);
     (chart.totals.findings, chart.totals.listeners, chart.totals.pods) = (rows.len() as u64, 9, 4);
+    chart.totals.unjudged = 2;
     Chart { rows, ..chart }
 }
 
@@ -39,6 +40,7 @@ fn rows_that_changed_are_replaced_and_those_that_are_gone_are_not_counted() {
     assert_eq!(rows, [("a", 10), ("c", 3), ("d", 4)]);
     assert_eq!(chart.totals.open, [("high".to_owned(), 3)].into());
     assert_eq!((chart.totals.findings, chart.totals.listeners, chart.totals.pods), (3, 9, 4));
+    assert_eq!(chart.totals.unjudged, 2, "of rows that are read again only the findings are new");
     assert_eq!(node.row("d").map(|row| row.nodes.clone()), Some(vec!["node-1".to_owned()]));
 }
 
@@ -108,7 +110,8 @@ fn a_clock_that_is_set_back_stops_no_counts() {
 
 #[test]
 fn a_port_that_is_served_beside_resolved_findings_is_known_until_it_is_gone() {
-    let served = Some(Box::new(ChartRow { code: None, severity: None, ..row("a", 1) }));
+    let declaration = "declared".to_owned();
+    let served = Some(Box::new(ChartRow { code: None, severity: None, declaration, ..row("a", 1) }));
     let ended = ChartRow { state: "resolved".to_owned(), served: served.clone(), ..row("a", 1) };
     let mut node = node(vec![row("a", 1)]);
     node.take_rows(&["a".to_owned()].into(), chart(vec![ended.clone()]));
