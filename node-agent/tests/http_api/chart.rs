@@ -103,11 +103,11 @@ async fn the_position_of_the_stream_is_that_before_the_rows() {
 async fn parameters_select_rows_as_they_are_written() {
     let served = Served::start(Node::default()).await;
     for (query, expected) in [
-        ("", vec![Some(9090), Some(5000), Some(53), Some(8080)]),
+        ("", vec![Some(9090), Some(5000), Some(53), Some(22), Some(8080)]),
         ("?severity=high", vec![Some(9090)]),
         ("?severity=high,medium&port=5000", vec![Some(5000)]),
         ("?namespace=kube-system", vec![Some(53)]),
-        ("?namespace=-shop", vec![Some(53)]),
+        ("?namespace=-shop", vec![Some(53), Some(22)]),
         ("?q=-python3", vec![]),
         ("?q=kube-system/dns+53/udp", vec![Some(53)]),
         ("?caller=shop", vec![Some(9090)]),
@@ -186,8 +186,8 @@ async fn a_file_without_all_ports_is_called_incomplete() {
     let served = Served::start(Node::default()).await;
     for (query, name, counted) in [
         ("?output=csv", "portolan.csv", "0"),
-        ("?output=csv&declared=0", "portolan-incomplete.csv", "2"),
-        ("?output=ndjson&declared=0", "portolan-incomplete.ndjson", "2"),
+        ("?output=csv&declared=0", "portolan-incomplete.csv", "3"),
+        ("?output=ndjson&declared=0", "portolan-incomplete.ndjson", "3"),
     ] {
         let answer = get(served.address, &format!("/v1/chart{query}"), "").await;
         let disposition = answer.header("content-disposition").unwrap_or_default();

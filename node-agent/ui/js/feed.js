@@ -15,7 +15,9 @@ const MINUTE = 60_000;
 /** Milliseconds for which changed rows are collected; between two readings of everything; between two of the agents; per request. */
 const GATHER = 15, PAUSE = 400, AGENTS = 1000, TIMEOUT = 30_000;
 /** Milliseconds after which is asked again: for the agents, if they could not be read; for a port or fold, if the host was busy. */
-const AGENTS_RETRY = 5000, BUSY_RETRY = 2000;
+const AGENTS_RETRY = 5000, BUSY_RETRY = 2000, FOLDS_RETRY = 10_000;
+/** Milliseconds from news to the reading that tells which ports are not judged yet. */
+const UNJUDGED = 10_000;
 /** What the status of an answer is if the host has no room for a request, and may have soon. */
 const BUSY = 503;
 /** Fingerprints of one request, and of all that wait: with more, everything is read. */
@@ -40,7 +42,7 @@ let lastFull = 0, lastAgents = 0, agentsTimer = 0, agentsWanted = false, opened 
 /** The port of the URL that was asked for by itself, because the list does not hold it. */
 let sought = null;
 /** Timers after which a port, and folds, are asked for again that the host was too busy for. */
-let seekTimer = 0, foldsTimer = 0;
+let seekTimer = 0, foldsTimer = 0, unjudgedTimer = 0;
 
 /** Asks for JSON. Throws with the reason in one line. */
 export async function ask(path, signal) {
@@ -163,14 +165,20 @@ async function readAll(kind, signal) {
 
 /** Reads rows by fingerprint, without filters: one that the filters hide now is not gone. */
 async function readRows(batch, signal) {
-  const answer = await ask(`/v1/chart?fingerprint=${batch.join(",")}&${ANY_STATE}&declared=${DECLARED}`, signal);
+  const answer = await ask(`/v1/chart?fingerprint=${batch.join(",")}&${ANY_STATE}&declared=${FOLD}`, signal);
   checkClock(Date.parse(answer.time));
   takeTime(answer);
   rows.merge(answer, batch);
   if (batch.includes(sought)) sought = null;
   countAgain();
   state.failed = null;
+  lookAgain();
   return "live";
+}
+
+/** Ports that are not judged get a finding, or close without a word: while there are some, news lead to a reading of everything. */
+function lookAgain() {
+  unjudgedTimer ||= setTimeout(() => { unjudgedTimer = 0; if (state.chart?.totals?.unjudged) want("live"); }, UNJUDGED);
 }
 
 /** The port of the URL, if the list does not hold it: it may be resolved, or beyond what one answer lists. */
@@ -194,7 +202,7 @@ function takeTime(answer) {
 
 /** Reads everything if the agents' clock went back: minutes stand in the wrong places then. At most once in a minute. */
 function checkClock(time) {
-  if (now() - time > MINUTE && Date.now() - lastFull > MINUTE) want("live");
+  if (rows.isAhead(time) && Date.now() - lastFull > MINUTE) want("live");
 }
 
 /** Applies once more the counts that arrived while the answer was on its way. */
@@ -228,7 +236,7 @@ async function openFolds(answer, signal) {
     }
     answer.declared.splice(answer.declared.indexOf(ports), 1);
   }
-  if (isBusy) foldsTimer = setTimeout(() => { if (state.unopened.size) want("live"); }, BUSY_RETRY);
+  if (isBusy) foldsTimer = setTimeout(() => { if (state.unopened.size) want("live"); }, FOLDS_RETRY);
 }
 
 /** After filters, folds or the port changed: asks for what the rows that are here cannot answer. */
@@ -275,6 +283,7 @@ function takeEvent(name, data) {
   try { said = JSON.parse(data); } catch { return want("live"); }
   if (name === "Agent" || name === "AgentStatus" || name === "Loss") {
     if (name === "Agent" && said?.node) agentChanged(said);
+    lookAgain();
     return readAgents();
   }
   if (name === "Traffic") return traffic(said);

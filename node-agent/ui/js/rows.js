@@ -148,6 +148,9 @@ export function adopt() {
   place(sorted(rows));
 }
 
+/** True if the minutes are more than one ahead of `time`: the agents' clock went back. */
+export const isAhead = (time) => minute > Math.floor(time / MINUTE) + 1;
+
 /** Counts per minute as they are so many minutes later. */
 const shifted = (minutes, by) => [...minutes, ...Array(Math.min(by, MINUTES)).fill(0)].slice(-MINUTES);
 

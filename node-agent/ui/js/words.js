@@ -172,8 +172,8 @@ export function lastKnown(row) {
   return nodes.length ? `as last known: ${nodes[0]}${nodes.length > 1 ? ` and ${many(nodes.length - 1, "more node")} are` : " is"} silent` : "";
 }
 
-/** True if the port has no finding though nothing is known to declare it: it is not judged yet, or a port storm stands for it. */
-export const isUnjudged = (row) => !row.code && (row.declaration === "undeclared" || row.declaration === "unknown");
+/** True if a pod's port has no finding though nothing is known to declare it: it is not judged yet, or a port storm stands for it. */
+export const isUnjudged = (row) => !row.code && (row.declaration === "undeclared" || (row.declaration === "unknown" && Boolean(row.namespace)));
 
 /** Number of such ports: those that the answer counts, and those that older agents list. */
 export const unjudged = (chart) => (chart?.totals?.unjudged ?? 0) + (chart?.rows ?? []).filter(isUnjudged).length;
@@ -187,7 +187,7 @@ export const standing = (row) => (isUnjudged(row) ? "not judged yet" : !row.code
 /** Title of a row: what was found, or `Accepted`, `Resolved`, `Declared`, `Not judged yet`. */
 export function title(row) {
   if (isUnjudged(row)) return "Not judged yet";
-  if (!row.code) return row.declaration === "explained" ? "Explained" : "Declared";
+  if (!row.code) return { explained: "Explained", unknown: "Of no known pod" }[row.declaration] ?? "Declared";
   return row.state === "suppressed" ? "Accepted" : row.state === "resolved" ? "Resolved" : WORDS[row.code] ?? row.code;
 }
 

@@ -203,3 +203,17 @@ test("a fold for which the host was too busy opens later", { timeout: 20_000 }, 
   await until(() => state.chart.rows.some((one) => one.fingerprint === "p"));
   assert.equal(state.unopened.size, 0);
 });
+
+test("ports that wait to be judged are counted anew after a finding came", { timeout: 20_000 }, async () => {
+  let unjudged = 1;
+  const host = (url) => {
+    const some = url.searchParams.has("fingerprint"), answer = chart(some || !unjudged ? [row("a"), row("b")] : [row("b")]);
+    return { ...answer, totals: { ...answer.totals, unjudged: some ? 0 : unjudged } };
+  };
+  await read(host);
+  assert.equal(state.chart.totals.unjudged, 1);
+  unjudged = 0;
+  tell("Finding", { fingerprint: "a" });
+  await until(() => state.chart.totals.unjudged === 0);
+  assert.equal(asked.filter((url) => url.pathname === "/v1/chart" && !url.searchParams.has("fingerprint")).length, 2, "news that come together lead to one reading");
+});

@@ -167,6 +167,8 @@ test("a port without a finding that nothing declares is not called declared", ()
   }
   assert.equal(words.isUnjudged(row()), false, "it has a finding");
   assert.match(words.label(row({ ...plain, declaration: "unknown" })), /node, not judged yet, 37 connections$/u);
+  const ofNode = row({ ...plain, declaration: "unknown", namespace: undefined });
+  assert.deepEqual([words.isUnjudged(ofNode), words.title(ofNode)], [false, "Of no known pod"]);
 });
 
 test("ports that are not judged are counted in one sentence, whether the agent counts or lists them", () => {

@@ -2,7 +2,7 @@
 
 pub mod agent;
 mod findings;
-pub mod picture;
+mod picture;
 mod pods;
 mod process;
 mod world;
@@ -24,23 +24,23 @@ use world::World;
 /// Maximum time until all findings are reported, after the calls have begun.
 const FINDINGS_TIMEOUT: Duration = Duration::from_secs(60);
 
-#[derive(Args, Clone, Debug, Default)]
+#[derive(Args, Clone, Debug)]
 pub struct Options {
     /// Leave the pods and the agent running
     #[arg(long)]
-    pub keep: bool,
+    keep: bool,
     /// End what an earlier `--keep` left running
     #[arg(long, conflicts_with = "keep")]
-    pub stop: bool,
+    stop: bool,
     /// Build with the development profile, which the tests use too
     #[arg(long)]
-    pub debug: bool,
+    debug: bool,
     /// Run this agent instead of building one
     #[arg(long, value_name = "FILE", conflicts_with_all = ["stop", "debug"])]
-    pub agent: Option<PathBuf>,
+    agent: Option<PathBuf>,
     /// Take a picture of the page when everything is found (needs chromium)
     #[arg(long, value_name = "PNG", conflicts_with = "stop")]
-    pub picture: Option<PathBuf>,
+    picture: Option<PathBuf>,
 }
 
 /// Installs the toolchain if needed, builds and runs the agent, and checks its findings.

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use super::tally::Tally;
 use super::tests::tests;
 use super::tier::Tier;
-use crate::{demo, setup, step, workspace};
+use crate::{setup, step, workspace};
 
 /// Programs without which no case can run.
 const PROGRAMS: [&str; 3] = ["chromium", "chromedriver", "node"];
@@ -31,15 +31,23 @@ pub fn run() -> Result<Tally> {
     Ok(whole)
 }
 
-/// Takes the picture that the README shows, of the demo's real data: target/page/demo.png.
+/// Takes the picture that the README shows, of the demo's real data: target/page/demo.png. The demo runs as a process of its own,
+/// which handles signals in its own way.
 fn picture_of_the_demo() -> Tally {
     if !rustix::process::geteuid().is_root() || !setup::is_complete() {
         return Tally { skipped: 1, ..Tally::default() };
     }
     let file = workspace::target().join("page/demo.png");
-    // The tests have built it.
-    let agent = Some(workspace::agent("debug"));
-    match demo::run(&demo::Options { agent, picture: Some(file), ..demo::Options::default() }) {
+    // The tests have built the agent.
+    let agent = workspace::agent("debug");
+    let shown = std::env::current_exe().map_err(anyhow::Error::from).and_then(|program| {
+        let mut demo = Command::new(program);
+        step::run(
+            "running the demo for its picture",
+            demo.arg("demo").arg("--agent").arg(agent).arg("--picture").arg(&file),
+        )
+    });
+    match shown {
         Ok(()) => Tally { passed: 1, ..Tally::default() },
         Err(error) => {
             println!("the demo's picture: {error:#}");

@@ -49,10 +49,15 @@ pub(super) fn fill(chart: &mut Chart, rows: Vec<ChartRow>, declared_limit: usize
     chart.rows = rows;
 }
 
-/// Returns true if a manifest declares or explains a port without a finding. Those of a port storm, or that are not judged yet,
-/// have none either.
+/// Returns true if a manifest declares or explains a port without a finding, or if it belongs to no pod, so that no manifest
+/// could: those of the node itself are never judged. Ports of a pod that are in a port storm, or not judged yet, have no finding
+/// either.
 fn is_declared(row: &ChartRow) -> bool {
-    matches!(row.declaration.as_str(), "declared" | "explained")
+    match row.declaration.as_str() {
+        "declared" | "explained" => true,
+        "unknown" => row.namespace.is_none(),
+        _ => false,
+    }
 }
 
 /// Returns the row if `keep` is true for it, else the port that is served beside a resolved finding if it is true for that one.

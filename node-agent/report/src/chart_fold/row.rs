@@ -13,6 +13,8 @@ use crate::workload_table::total_key;
 
 /// Names of a reason. The others are counted.
 const MAX_NAMES: usize = 2;
+/// Number of policies or explanations from which a finding may leave out some.
+const MAX_KNOWN: usize = 16;
 /// Characters of such a name.
 const MAX_NAME: usize = 80;
 
@@ -307,10 +309,15 @@ fn explained(declaration: &Declaration) -> Option<String> {
 
 /// Joins names to `a, b and 14 more`, short enough for a row.
 fn first_names(names: impl ExactSizeIterator<Item = String>) -> String {
-    let more = names.len().saturating_sub(MAX_NAMES);
+    let (number, more) = (names.len(), names.len().saturating_sub(MAX_NAMES));
     let first: Vec<String> = names.take(MAX_NAMES).map(shortened).collect();
     let first = first.join(", ");
-    if more == 0 { first } else { format!("{first} and {more} more") }
+    match more {
+        0 => first,
+        // The list itself may leave out some.
+        _ if number >= MAX_KNOWN => format!("{first} and more"),
+        _ => format!("{first} and {more} more"),
+    }
 }
 
 fn shortened(name: String) -> String {

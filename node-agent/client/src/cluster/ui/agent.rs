@@ -34,9 +34,12 @@ const MAX_COLLECTED: usize = 200;
 const REREAD: Duration = Duration::from_secs(100);
 /// The time is longer by less than this, so that not all nodes are read at the same moment.
 const SPREAD: Duration = Duration::from_secs(40);
-/// Minimum time between two readings of the lists of an older agent, of a node whose answer is incomplete, and of one whose chart does
+/// Time after which everything is read again from an older agent, of a node whose answer is incomplete, and of one whose chart does
 /// not list everything.
 const REREAD_SOON: Duration = Duration::from_secs(5);
+
+/// Minimum time between two readings of a node whose chart does not list everything.
+const REREAD_COUNTED: Duration = Duration::from_secs(30);
 
 /// What the task of an agent reports.
 pub(super) type Message = agent_task::Message<Told>;
@@ -68,6 +71,8 @@ pub(super) struct AgentDialogue {
     /// True if the chart only counts some rows or ports. A row that changes can be among those, and is counted twice then, until
     /// everything is read again.
     is_counted: bool,
+    /// When everything was read.
+    read_at: Instant,
     /// Time between two readings of everything.
     reread: Duration,
     /// When everything is read again.
@@ -90,6 +95,7 @@ impl AgentDialogue {
             is_read: false,
             is_gap: true,
             is_counted: false,
+            read_at: Instant::now(),
             reread_at: Instant::now(),
             queue: VecDeque::new(),
             findings: Vec::new(),
@@ -127,8 +133,10 @@ impl AgentDialogue {
     /// Notes that everything was read, to be read again after a pause.
     fn note_reading(&mut self, chart: &Chart, pause: Duration) {
         self.is_read = true;
-        self.is_counted = chart.totals.unlisted > 0 || !chart.declared.is_empty();
-        self.reread_at = Instant::now() + pause;
+        self.is_counted =
+            chart.totals.unlisted > 0 || chart.totals.unjudged > 0 || !chart.declared.is_empty();
+        self.read_at = Instant::now();
+        self.reread_at = self.read_at + pause;
     }
 
     /// Asks for the rows of the findings that changed. The lists of an older agent are read whole, soon.
@@ -154,7 +162,9 @@ impl AgentDialogue {
     /// Tells the rows of the findings that changed.
     fn told_rows(&mut self, fingerprints: BTreeSet<String>, chart: Box<Chart>) -> Told {
         if self.is_counted {
-            self.read_soon();
+            // A node on which something changes all the time is not read all the time.
+            let soon = (Instant::now() + REREAD_SOON).max(self.read_at + REREAD_COUNTED);
+            self.reread_at = self.reread_at.min(soon);
         }
         Told::Rows { fingerprints, chart, findings: std::mem::take(&mut self.findings) }
     }
@@ -301,14 +311,19 @@ mod tests {
     fn a_chart_that_only_counts_something_is_read_again_soon_after_a_change() {
         let unlisted =
             Chart { totals: ChartTotals { unlisted: 1, ..ChartTotals::default() }, ..Chart::default() };
+        let unjudged =
+            Chart { totals: ChartTotals { unjudged: 1, ..ChartTotals::default() }, ..Chart::default() };
         let declared = Chart { declared: vec![DeclaredPorts::default()], ..Chart::default() };
-        for (chart, is_soon) in [(Chart::default(), false), (unlisted, true), (declared, true)] {
+        for (chart, is_soon) in
+            [(Chart::default(), false), (unlisted, true), (declared, true), (unjudged, true)]
+        {
             let mut dialogue = AgentDialogue::new(Server::parse("localhost").expect("an address"));
             let later = Instant::now() + REREAD;
             dialogue.note_reading(&chart, REREAD);
             let told = dialogue.told_rows(["a".to_owned()].into(), Box::default());
             assert!(matches!(told, Told::Rows { .. }));
             assert_eq!(dialogue.reread_at < later, is_soon, "{chart:?}");
+            assert!(dialogue.reread_at >= dialogue.read_at + REREAD_COUNTED, "not all the time");
             dialogue.note_reading(&chart, REREAD);
             assert!(dialogue.reread_at >= later, "without a change there is no hurry");
         }

@@ -282,12 +282,14 @@ pub(super) fn set_node(chart: &mut Chart, node: &str) {
     }
 }
 
-/// Returns true if some rows differ otherwise than in what is counted.
+/// Returns true if some rows differ otherwise than in what is counted, or if other ports wait to be judged.
 fn has_other_rows(before: &Chart, after: &Chart) -> bool {
     let shapes = |chart: &Chart| -> HashMap<String, ChartRow> {
         chart.rows.iter().map(|row| (row.fingerprint.clone(), shape(row, &chart.time))).collect()
     };
-    before.rows.len() != after.rows.len() || shapes(before) != shapes(after)
+    before.totals.unjudged != after.totals.unjudged
+        || before.rows.len() != after.rows.len()
+        || shapes(before) != shapes(after)
 }
 
 /// Returns a row of a chart of this time without what is counted. A port that was first seen at that time is one of which the agent

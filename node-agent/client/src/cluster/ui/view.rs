@@ -27,7 +27,8 @@ pub(super) fn query_of(given: &str) -> Result<String, String> {
 /// Returns what stands behind the question mark of a URL; what was given, if it is none. A name before `=` is not part of a URL.
 fn behind_question_mark(given: &str) -> &str {
     let (head, tail) = given.split_once('?').unwrap_or((given, ""));
-    let is_url = !head.contains(['=', '&']) && head.contains(['/', ':']);
+    let is_complete = given.contains('?') || given.contains("://");
+    let is_url = is_complete && !head.contains(['=', '&']) && head.contains(['/', ':']);
     if is_url { tail.split_once('#').map_or(tail, |(query, _)| query) } else { given }
 }
 
@@ -88,6 +89,8 @@ mod tests {
         for (given, expected) in [
             ("bogus=1", "\"bogus\": unknown parameter; expected one of q, severity, "),
             ("http", "\"http\": unknown parameter; "),
+            ("shop/web", "\"shop/web\": unknown parameter; "),
+            (":8080", "\":8080\": unknown parameter; "),
             ("http://127.0.0.1:8470/?namespac=a", "\"namespac\": unknown parameter; "),
             ("code=undeclared-active", "\"code\": unknown parameter; "),
             (

@@ -31,6 +31,16 @@ fn ports_that_nothing_declares_take_no_room_from_declared_ones() {
 }
 
 #[test]
+fn ports_of_the_node_itself_are_rows_as_no_manifest_could_declare_them() {
+    let mut fold = ChartFold::new("n1", NOW);
+    let mut of_node = listener(22, "sshd");
+    (of_node.pod, of_node.declaration.status) = (None, "unknown".to_owned());
+    fold.add_listener(&of_node);
+    let chart = fold.finish(64, |_| true);
+    assert_eq!((chart.totals.unjudged, only(chart).port), (0, Some(22)));
+}
+
+#[test]
 fn ports_that_nothing_declares_are_not_counted_among_those_of_a_workload() {
     let mut fold = ChartFold::new("n1", NOW);
     fold.add_listener(&of_pod(listener(80, "web"), "declared"));
