@@ -3,8 +3,11 @@
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use portolan_engine::model::finding_code::{FindingCode, Severity};
+use portolan_report::chart_filter::STATES;
 use portolan_report::idle::Period;
 use portolan_report::label_selector::Selector;
+
+use crate::query::policy::object::is_dns_label;
 
 /// Which objects are shown.
 #[derive(Clone, Debug, Default, Args)]
@@ -20,9 +23,6 @@ pub struct FilterArgs {
     pub selector: Option<Selector>,
 }
 
-/// Values of `--state`: the states of a finding.
-const STATES: [&str; 3] = ["open", "suppressed", "resolved"];
-
 /// Returns a parser for codes of findings. An unknown code is refused, because it would match nothing and look like "no
 /// findings".
 fn codes() -> PossibleValuesParser {
@@ -35,18 +35,10 @@ fn severities() -> impl TypedValueParser<Value = Severity> {
         .try_map(|text| Severity::parse(&text).ok_or("expected a severity"))
 }
 
-/// Maximum number of characters of a namespace's name, as the API server has it.
-const MAX_NAMESPACE: usize = 63;
-
 /// Parses the name of a Kubernetes namespace (RFC 1123 label). No other name can exist: it would match nothing, or break the path of
 /// a request.
 pub(crate) fn namespace(text: &str) -> Result<String, &'static str> {
-    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let is_name = (1..=MAX_NAMESPACE).contains(&text.len())
-        && text.bytes().all(|byte| is_plain(byte) || byte == b'-')
-        && !text.starts_with('-')
-        && !text.ends_with('-');
-    is_name.then(|| text.to_owned()).ok_or(
+    is_dns_label(text).then(|| text.to_owned()).ok_or(
         "a namespace has 1 to 63 lower-case letters, digits and hyphens, and begins and ends with a letter or digit",
     )
 }

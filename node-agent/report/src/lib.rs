@@ -24,6 +24,7 @@ pub mod idle_table;
 pub mod json_list;
 pub mod junit;
 pub mod label_selector;
+pub mod name_list;
 pub mod policy_basis;
 pub mod status_table;
 pub mod table;

@@ -181,11 +181,14 @@ function lookAgain() {
   unjudgedTimer ||= setTimeout(() => { unjudgedTimer = 0; if (state.chart?.totals?.unjudged) want("live"); }, UNJUDGED);
 }
 
+/** What stands in place of an answer that did not come. */
+const noAnswer = (error) => ({ failed: error.message, status: error.status });
+
 /** The port of the URL, if the list does not hold it: it may be resolved, or beyond what one answer lists. */
 async function seek(port) {
   sought = port;
   clearTimeout(seekTimer);
-  const answer = await ask(`/v1/chart?fingerprint=${encodeURIComponent(port)}&${ANY_STATE}&declared=${DECLARED}`).catch((error) => ({ failed: error.message, status: error.status }));
+  const answer = await ask(`/v1/chart?fingerprint=${encodeURIComponent(port)}&${ANY_STATE}&declared=${DECLARED}`).catch(noAnswer);
   if (sought !== port || state.port !== port) return;
   if (answer.status === BUSY) seekTimer = setTimeout(() => { if (sought === port && state.port === port) seek(port); }, BUSY_RETRY);
   state.beyond = { fingerprint: port, row: answer.rows?.find((row) => row.fingerprint === port) ?? null, failed: answer.failed ?? null };
@@ -223,7 +226,7 @@ async function openFolds(answer, signal) {
   let isBusy = false;
   for (const ports of answer.declared.filter((one) => state.folds.has(declaredFold(one)))) {
     const fold = declaredFold(ports), query = foldQuery(ports);
-    const more = query ? await ask(`/v1/chart?${query}`, signal).catch((error) => { if (signal.aborted) throw error; return { failed: error.message, status: error.status }; }) : { failed: "they belong to no known pod" };
+    const more = query ? await ask(`/v1/chart?${query}`, signal).catch((error) => { if (signal.aborted) throw error; return noAnswer(error); }) : { failed: "they belong to no known pod" };
     const known = new Map(answer.rows.map((row) => [row.fingerprint, row])), listed = (more.rows ?? []).filter((row) => !row.code && declaredFold(row) === fold);
     if (!listed.length) {
       isBusy ||= more.status === BUSY;

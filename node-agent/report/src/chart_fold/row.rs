@@ -4,17 +4,17 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use portolan_engine::model::finding_code::{FindingCode, Severity};
+use portolan_engine::model::policy::Policy;
 
 use super::callers::{Callers, PodDirectory, least, of_peer};
 use super::{first_of, trimmed};
 use crate::chart::{ChartRow, MAX_LISTED, MINUTES};
+use crate::name_list::first_names;
 use crate::wire::{Declaration, Finding, Listener, Pod, Traffic};
 use crate::workload_table::total_key;
 
 /// Names of a reason. The others are counted.
 const MAX_NAMES: usize = 2;
-/// Number of policies or explanations from which a finding may leave out some.
-const MAX_KNOWN: usize = 16;
 /// Characters of such a name.
 const MAX_NAME: usize = 80;
 
@@ -296,7 +296,7 @@ fn reason(finding: &Finding) -> Option<String> {
     }
     match finding.policy.verdict.as_str() {
         "blocked" if !finding.policy.policies.is_empty() => {
-            Some(format!("blocked by {}", first_names(finding.policy.policies.iter().cloned())))
+            Some(format!("blocked by {}", some_names(finding.policy.policies.iter().cloned())))
         }
         _ => explained(&finding.declaration),
     }
@@ -304,19 +304,17 @@ fn reason(finding: &Finding) -> Option<String> {
 
 fn explained(declaration: &Declaration) -> Option<String> {
     let by = declaration.explained_by.iter().map(|by| format!("{} {}", by.source, by.reference));
-    (by.len() > 0).then(|| format!("explained by {}", first_names(by)))
+    (by.len() > 0).then(|| format!("explained by {}", some_names(by)))
 }
 
-/// Joins names to `a, b and 14 more`, short enough for a row.
-fn first_names(names: impl ExactSizeIterator<Item = String>) -> String {
-    let (number, more) = (names.len(), names.len().saturating_sub(MAX_NAMES));
-    let first: Vec<String> = names.take(MAX_NAMES).map(shortened).collect();
-    let first = first.join(", ");
-    match more {
-        0 => first,
-        // The list itself may leave out some.
-        _ if number >= MAX_KNOWN => format!("{first} and more"),
-        _ => format!("{first} and {more} more"),
+/// Joins names to `a, b and 13 more`, short enough for a row. A list of the greatest length may itself leave out some.
+fn some_names(names: impl ExactSizeIterator<Item = String>) -> String {
+    let is_open = names.len() >= Policy::MAX_NAMED;
+    let names = names.map(shortened);
+    if is_open {
+        format!("{} and more", first_names(names.take(MAX_NAMES), MAX_NAMES))
+    } else {
+        first_names(names, MAX_NAMES)
     }
 }
 

@@ -187,7 +187,7 @@ async fn read_findings(
     }
     let mut filter = request.filter.clone();
     if request.rows.asks_for_resolved() {
-        filter.state = ["open", "suppressed", "resolved"].map(str::to_owned).to_vec();
+        filter.state = STATES.map(str::to_owned).to_vec();
     }
     let list = ListQuery { filter, fingerprints: fingerprints.cloned(), ..ListQuery::default() };
     read_list(s, list, Query::Findings, |report| {

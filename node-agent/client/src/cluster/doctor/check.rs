@@ -1,5 +1,6 @@
 //! Result of one check, and how checks are shown.
 
+use portolan_report::name_list::first_names;
 use portolan_report::table::lay_out;
 use portolan_report::wire::SCHEMA;
 use serde_json::{Value, json};
@@ -77,12 +78,7 @@ pub(super) fn object(checks: &[Check]) -> Value {
 
 /// Joins names, at most 20 of them, and says how many more there are.
 pub(super) fn names<'a>(all: impl IntoIterator<Item = &'a str>) -> String {
-    let mut all = all.into_iter();
-    let first: Vec<&str> = all.by_ref().take(MAX_NAMES).collect();
-    match all.count() {
-        0 => first.join(", "),
-        more => format!("{} and {more} more", first.join(", ")),
-    }
+    first_names(all, MAX_NAMES)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use portolan_report::chart::{Chart, MAX_DECLARED, TrafficCounts};
+use portolan_report::chart_filter::STATES;
 use portolan_report::wire::AgentStatus;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -148,7 +149,7 @@ impl AgentDialogue {
         let fingerprints: BTreeSet<String> = self.findings.iter().flat_map(fingerprints).collect();
         let pairs = [
             ("fingerprint", fingerprints.iter().cloned().collect::<Vec<_>>().join(",")),
-            ("state", node_answer::STATES.to_owned()),
+            ("state", STATES.join(",")),
             ("declared", MAX_DECLARED.to_string()),
         ];
         let path = with_query(node_answer::CHART, &pairs);
@@ -163,8 +164,7 @@ impl AgentDialogue {
     fn told_rows(&mut self, fingerprints: BTreeSet<String>, chart: Box<Chart>) -> Told {
         if self.is_counted {
             // A node on which something changes all the time is not read all the time.
-            let soon = (Instant::now() + REREAD_SOON).max(self.read_at + REREAD_COUNTED);
-            self.reread_at = self.reread_at.min(soon);
+            self.read_soon(REREAD_COUNTED);
         }
         Told::Rows { fingerprints, chart, findings: std::mem::take(&mut self.findings) }
     }
@@ -194,7 +194,7 @@ impl AgentDialogue {
                 self.collect().await?;
                 if self.is_older {
                     // Its lists are read whole: not more often than they can be read.
-                    self.read_soon();
+                    self.read_soon(Duration::ZERO);
                 }
                 Ok(None)
             }
@@ -215,9 +215,10 @@ impl AgentDialogue {
         }
     }
 
-    /// Brings the time forward at which everything is read again.
-    fn read_soon(&mut self) {
-        self.reread_at = self.reread_at.min(Instant::now() + REREAD_SOON);
+    /// Brings the time forward at which everything is read again, at least so long after the last reading.
+    fn read_soon(&mut self, after: Duration) {
+        let soon = (Instant::now() + REREAD_SOON).max(self.read_at + after);
+        self.reread_at = self.reread_at.min(soon);
     }
 
     /// Collects the findings that change at about the same time.

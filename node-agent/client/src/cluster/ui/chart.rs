@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use portolan_engine::model::finding_code::{FindingCode, Severity};
 use portolan_report::chart::{Chart, ChartRow, DEFAULT_DECLARED, MAX_DECLARED, MissingNode, declared_limit};
 use portolan_report::chart_export::{ExportFile, Form, export};
-use portolan_report::chart_filter::{self, RowFilter};
+use portolan_report::chart_filter::{self, RowFilter, STATES};
 use portolan_report::chart_fold::{narrow, narrow_declared};
 use portolan_report::escape::terminal;
 use portolan_report::facts::Facts;
@@ -19,7 +19,7 @@ use serde::Deserialize;
 
 use super::host::Host;
 use super::node::{now, set_node};
-use super::node_answer::{CHART, STATES, fit};
+use super::node_answer::{CHART, fit};
 use super::query::Pairs;
 use super::response::{Answer, Problem, json, whole};
 use crate::cluster::fleet::{Answers, Question};
@@ -172,7 +172,7 @@ impl ChartQuery {
 
     /// Asks the agents, with the filters that only they know.
     async fn ask(&self, host: &Arc<Host>) -> Result<Chart, Problem> {
-        let mut pairs = vec![("declared", MAX_DECLARED.to_string()), ("state", STATES.to_owned())];
+        let mut pairs = vec![("declared", MAX_DECLARED.to_string()), ("state", STATES.join(","))];
         pairs.extend(self.of_agents.iter().cloned());
         let (fleet, as_of) = {
             let shared = host.shared();
@@ -220,7 +220,7 @@ fn check_values(name: &str, value: &str) -> Result<(), String> {
     let known: Vec<&str> = match name {
         "severity" => Severity::ALL.map(Severity::as_str).to_vec(),
         "code" => FindingCode::ALL.map(FindingCode::as_str).to_vec(),
-        "state" => vec!["open", "suppressed", "resolved"],
+        "state" => STATES.to_vec(),
         _ => return Ok(()),
     };
     let mut values = value.split(',').map(str::trim).filter(|value| !value.is_empty());

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use portolan_report::answer::NodePod;
 use portolan_report::chart::{Chart, MAX_DECLARED, MAX_ROWS, MINUTES};
+use portolan_report::chart_filter::STATES;
 use portolan_report::chart_fold::{ChartFold, ChartHeader};
 use portolan_report::wire::{AgentStatus, Finding, Listener};
 use serde::Deserialize;
@@ -22,8 +23,6 @@ use crate::query::url::with_query;
 pub(super) const MAX_ANSWER: usize = 16 << 20;
 /// Path of the chart.
 pub(super) const CHART: &str = "/v1/chart";
-/// States of the rows that are read: the page asks for any of them.
-pub(super) const STATES: &str = "open,suppressed,resolved";
 /// Items of a page of a list.
 const PAGE: usize = 500;
 /// Maximum number of objects that are read of one list.
@@ -65,7 +64,7 @@ pub(super) async fn read(server: &Server) -> Result<NodeAnswer, QueryError> {
         }
         Err(error) => return Err(error),
     };
-    let pairs = [("declared", MAX_DECLARED.to_string()), ("state", STATES.to_owned())];
+    let pairs = [("declared", MAX_DECLARED.to_string()), ("state", STATES.join(","))];
     let chart = match request::get_within(server, &with_query(CHART, &pairs), MAX_ANSWER).await {
         Ok(chart) => checked(server, chart)?,
         Err(error) if is_unknown_route(&error) => {
@@ -136,7 +135,7 @@ async fn of_lists(
         started_at: status.started_at.clone().unwrap_or_default(),
         ..ChartHeader::default()
     });
-    let states = [("state", STATES.to_owned())];
+    let states = [("state", STATES.join(","))];
     let path = Subject::Findings.path();
     let findings =
         lists.read("findings", path, &states, |finding: Finding| fold.add_finding(&finding)).await?;

@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 use portolan_engine::model::finding_code::Severity;
-use portolan_report::chart_filter::RowFilter;
+use portolan_report::chart_filter::{RowFilter, STATES};
 
 use super::query::{pairs, typed};
 
@@ -35,7 +35,7 @@ fn behind_question_mark(given: &str) -> &str {
 fn check(filter: &mut RowFilter, name: &str, value: &str, now: Timestamp) -> Result<(), String> {
     match name {
         "severity" => all_among(value, &Severity::ALL.map(Severity::as_str)),
-        "state" => all_among(value, &["open", "suppressed", "resolved"]),
+        "state" => all_among(value, &STATES),
         "view" => one_of(value, &["chart", "table"]),
         "tab" => one_of(value, &["list", "chart"]),
         "port" | "open" => Ok(()),

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use portolan_engine::read::plain_text::escape;
+use portolan_report::name_list::first_names;
 
 /// Maximum number of characters of a remark.
 const MAX_CHARS: usize = 400;
@@ -33,9 +34,7 @@ pub(crate) fn escape_remark(text: &str) -> String {
 /// Lists distinct names in alphabetical order: `a, b and 3 more`.
 pub(crate) fn list_names<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let all: std::collections::BTreeSet<&str> = names.into_iter().collect();
-    let shown: Vec<&str> = all.iter().take(MAX_NAMES).copied().collect();
-    let more = all.len().saturating_sub(MAX_NAMES);
-    if more == 0 { shown.join(", ") } else { format!("{} and {more} more", shown.join(", ")) }
+    first_names(all, MAX_NAMES)
 }
 
 /// Appends a heading with its lines, if there are any.

@@ -2,19 +2,21 @@
 
 use super::*;
 
+/// Returns the chart of a node with one port that was called in these minutes.
+fn called(node: &str, time: &str, minutes: &[u32]) -> Chart {
+    let mut fold = ChartFold::new(node, time);
+    fold.add_finding(&of_replica(node, "high", "undeclared-active"));
+    fold.add_minutes("web-9229", minutes);
+    fold.finish(64, |_| true)
+}
+
 #[test]
 fn minutes_of_nodes_are_aligned_by_the_times_of_their_charts() {
-    let chart = |node: &str, time: &str, minutes: &[u32]| {
-        let mut fold = ChartFold::new(node, time);
-        fold.add_finding(&of_replica(node, "high", "undeclared-active"));
-        fold.add_minutes("web-9229", minutes);
-        fold.finish(64, |_| true)
-    };
     let merged = merge(
         vec![
-            chart("n1", "2026-03-04T12:00:59.000Z", &[1, 2, 3]),
-            chart("n2", "2026-03-04T12:01:00.000Z", &[10, 20]),
-            chart("n3", "2026-03-04T10:30:00.000Z", &[100]),
+            called("n1", "2026-03-04T12:00:59.000Z", &[1, 2, 3]),
+            called("n2", "2026-03-04T12:01:00.000Z", &[10, 20]),
+            called("n3", "2026-03-04T10:30:00.000Z", &[100]),
         ],
         64,
     );
@@ -23,16 +25,10 @@ fn minutes_of_nodes_are_aligned_by_the_times_of_their_charts() {
 
 #[test]
 fn a_clock_that_is_ahead_or_no_time_at_all_moves_no_minutes_of_other_nodes() {
-    let chart = |node: &str, time: &str, minutes: &[u32]| {
-        let mut fold = ChartFold::new(node, time);
-        fold.add_finding(&of_replica(node, "high", "undeclared-active"));
-        fold.add_minutes("web-9229", minutes);
-        fold.finish(64, |_| true)
-    };
     let charts = vec![
-        chart("n1", NOW, &[1, 2]),
-        chart("n2", "2026-03-04T13:30:00.000Z", &[10]),
-        chart("n3", "z", &[9]),
+        called("n1", NOW, &[1, 2]),
+        called("n2", "2026-03-04T13:30:00.000Z", &[10]),
+        called("n3", "z", &[9]),
     ];
     let merged = merge_at(charts, 64, NOW, |_| true);
     assert_eq!(merged.time, NOW);
