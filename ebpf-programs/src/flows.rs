@@ -13,7 +13,7 @@ use crate::{
     connected::{Headers, is_for_connected_socket},
     counter::{add, changed, next_generation},
     peers::{ensure_peer, hear_peer, peer_counters},
-    ports::{epoch, may_be_counted, port_counters},
+    ports::{epoch, port_counters},
 };
 
 /// Maximum time in jiffies that counts stay pending: 16 to 160 ms, so that busy peers stay recent in the LRU map of peers.
@@ -32,7 +32,7 @@ struct Arrival {
     bytes: u64,
 }
 
-/// Counts packets of a flow, if its port is counted.
+/// Counts packets of a flow whose port may be counted.
 #[inline(always)]
 pub fn count(
     key: PeerKey,
@@ -55,11 +55,7 @@ pub fn count(
         }
         return count_in_maps(slot, &arrival, true, skb, headers);
     }
-    if may_be_counted(&arrival.key.port) {
-        count_in_maps(slot, &arrival, false, skb, headers)
-    } else {
-        Ok(())
-    }
+    count_in_maps(slot, &arrival, false, skb, headers)
 }
 
 /// Counts packets in the maps. Gives the slot to the flow if the slot is free, already the flow's own, or has had too many

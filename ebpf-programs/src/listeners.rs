@@ -89,10 +89,5 @@ pub fn emit_listener(kind: u32, cookie: u64, listener: &ListenerValue) -> Result
 /// Returns the key under which a listener's traffic is counted.
 #[inline(always)]
 const fn port_of(listener: &ListenerValue) -> PortKey {
-    PortKey {
-        netns_cookie: listener.netns_cookie,
-        port: listener.port,
-        protocol: listener.protocol,
-        reserved: [0; 5],
-    }
+    PortKey::new(listener.netns_cookie, listener.port, listener.protocol)
 }

@@ -3,10 +3,9 @@
 
 use aya_ebpf::{Global, macros::map, maps::Array};
 use portolan_ebpf::abi::{
-    IPPROTO_TCP,
     lost::LostSlot,
     slot::{DIALLED_BITS, SLOTS, SYN_COUNTED, SYN_LENGTH_MAX, SYN_LENGTH_SHIFT, Slot},
-    traffic::{PeerKey, PortKey},
+    traffic::{PortCounters, PortKey},
 };
 
 use crate::connections::record_by_default;
@@ -36,17 +35,13 @@ pub struct Dialled {
 /// Returns the key of a handshake in a netns: the client's address and port, and the sequence number of its SYN. Without the
 /// number, a client that dials several ports from one port of its own would be taken for redirected.
 #[inline(always)]
-pub const fn handshake(netns_cookie: u64, address: [u8; 16], port: u16, sequence: u32) -> PeerKey {
-    let [a, b, c, d] = sequence.to_ne_bytes();
-    PeerKey {
-        port: PortKey { netns_cookie, port, protocol: IPPROTO_TCP, reserved: [a, b, c, d, 0] },
-        address,
-    }
+pub const fn handshake(netns_cookie: u64, address: [u64; 2], port: u16, sequence: u32) -> [u64; 4] {
+    [netns_cookie, (sequence as u64) << 16 | port as u64, address[0], address[1]]
 }
 
 /// Remembers a SYN.
 #[inline(always)]
-pub fn remember(handshake: &PeerKey, dialled: Dialled) {
+pub fn remember(handshake: [u64; 4], dialled: Dialled) {
     let slot = Slot::<DIALLED_BITS>::of(seed(), handshake);
     if let Some(word) = DIALLED.get_ptr_mut(slot.index()) {
         let counted = if dialled.was_counted { SYN_COUNTED } else { 0 };
@@ -58,7 +53,7 @@ pub fn remember(handshake: &PeerKey, dialled: Dialled) {
 
 /// Returns the SYN of a handshake, unless a SYN of another one took its place.
 #[inline(always)]
-pub fn dialled(handshake: &PeerKey) -> Dialled {
+pub fn dialled(handshake: [u64; 4]) -> Dialled {
     let slot = Slot::<DIALLED_BITS>::of(seed(), handshake);
     // SAFETY: as above.
     let word = DIALLED.get_ptr(slot.index()).map_or(0, |word| unsafe { word.read_volatile() });
@@ -73,17 +68,17 @@ pub fn dialled(handshake: &PeerKey) -> Dialled {
 /// Creates the counters of a port to which a redirected connection was dialled, if absent. A port without them has no listener,
 /// so its connections are recorded like those of a new one.
 #[inline(always)]
-pub fn ensure_redirected_port(key: &PortKey) -> Result<(), LostSlot> {
-    if port_counters(key).is_some() {
-        return Ok(());
+pub fn ensure_redirected_port(key: &PortKey) -> Result<*mut PortCounters, LostSlot> {
+    if let Some(counters) = port_counters(key) {
+        return Ok(counters);
     }
     if entries() >= REDIRECTED_PORTS.load() {
         return Err(LostSlot::RedirectedPortsFull);
     }
-    ensure_port(key)?;
+    let counters = ensure_port(key)?;
     // Without room for records the connection still counts.
     if let Err(loss) = record_by_default(key) {
         lost(loss);
     }
-    Ok(())
+    Ok(counters)
 }

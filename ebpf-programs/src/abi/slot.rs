@@ -1,8 +1,6 @@
 //! Slots of one word each, in arrays that many keys share: a fingerprint of the key, and a few bits about it below. A word is
 //! read and written at once, so no reader sees half of it. A newer key overwrites an older one.
 
-use super::traffic::PeerKey;
-
 /// Number of slots of each such array; a power of two.
 pub const SLOTS: u32 = 1 << INDEX_BITS;
 const INDEX_BITS: u32 = 14;
@@ -32,13 +30,13 @@ pub struct Slot<const BITS: u32> {
 }
 
 impl<const BITS: u32> Slot<BITS> {
-    /// Computes the slot of a key. `seed` is secret, so that no pod can choose keys that share a slot or a fingerprint.
+    /// Computes the slot of a key of four words. `seed` is secret, so that no pod can choose keys that share a slot or a
+    /// fingerprint.
     #[inline(always)]
     #[must_use]
-    pub fn of(seed: u64, key: &PeerKey) -> Self {
-        let [netns, port, high, low]: [u64; 4] = zerocopy::transmute!(*key);
+    pub const fn of(seed: u64, [a, b, c, d]: [u64; 4]) -> Self {
         // The last round spreads the upper bits of the last word, too: the end of an address.
-        Self { fingerprint: mix(mix(mix(mix(mix(seed, netns), port), high), low), 0) }
+        Self { fingerprint: mix(mix(mix(mix(mix(seed, a), b), c), d), 0) }
     }
 
     /// Returns the index of the slot. Its bits are not part of the stored fingerprint.
@@ -76,24 +74,24 @@ const fn mix(hash: u64, word: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::traffic::PortKey;
+    use super::super::traffic::{PeerKey, PortKey};
     use super::*;
 
-    fn key(port: u16, last: u8) -> PeerKey {
+    fn key(port: u16, last: u8) -> [u64; 4] {
         let mut address = [0; 16];
         address[15] = last;
-        PeerKey { port: PortKey { netns_cookie: 4711, port, protocol: 6, reserved: [0; 5] }, address }
+        zerocopy::transmute!(PeerKey { port: PortKey::new(4711, port, 6), address })
     }
 
     #[test]
     fn a_slot_knows_its_own_key_only() {
-        let slot = Slot::<DIALLED_BITS>::of(99, &key(8080, 1));
+        let slot = Slot::<DIALLED_BITS>::of(99, key(8080, 1));
         let word = slot.with_bits(443 | SYN_COUNTED);
         assert_eq!(slot.bits_of(word), Some(443 | SYN_COUNTED));
         for other in [key(8081, 1), key(8080, 2)] {
-            assert_eq!(Slot::<DIALLED_BITS>::of(99, &other).bits_of(word), None);
+            assert_eq!(Slot::<DIALLED_BITS>::of(99, other).bits_of(word), None);
         }
-        assert_eq!(Slot::<DIALLED_BITS>::of(98, &key(8080, 1)).bits_of(word), None, "the seed counts");
+        assert_eq!(Slot::<DIALLED_BITS>::of(98, key(8080, 1)).bits_of(word), None, "the seed counts");
         assert_eq!(slot.bits_of(0), None, "an unused slot holds no key");
     }
 
@@ -101,8 +99,8 @@ mod tests {
     /// about 63 % of them.
     #[test]
     fn keys_that_differ_little_spread_over_the_slots() {
-        let used = |keys: &mut dyn Iterator<Item = PeerKey>| {
-            let indexes = keys.map(|key| Slot::<TIMED_BITS>::of(7, &key).index());
+        let used = |keys: &mut dyn Iterator<Item = [u64; 4]>| {
+            let indexes = keys.map(|key| Slot::<TIMED_BITS>::of(7, key).index());
             indexes.collect::<std::collections::BTreeSet<u32>>().len()
         };
         let ports = used(&mut (0..SLOTS).map(|port| key(u16::try_from(port).unwrap_or_default(), 1)));

@@ -30,6 +30,17 @@ pub struct PortKey {
     pub reserved: [u8; 5],
 }
 
+impl PortKey {
+    /// Returns the key of a port. Made of whole words: the compiler would write the fields one by one, and a word that is read
+    /// right after it was written in parts costs more than everything else here.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(netns_cookie: u64, port: u16, protocol: u8) -> Self {
+        let [high, low] = port.to_ne_bytes();
+        zerocopy::transmute!([netns_cookie, u64::from_ne_bytes([high, low, protocol, 0, 0, 0, 0, 0])])
+    }
+}
+
 /// Value of `PORT_STATS` (per-CPU: sum over the CPUs). Entries exist only for ports that listen: the hooks create
 /// them when a listener opens or a handshake completes, the agent for listeners that a scan found. The agent deletes them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -76,6 +87,16 @@ pub struct PeerKey {
     pub port: PortKey,
     /// Address of the peer, network order, IPv4 mapped.
     pub address: [u8; 16],
+}
+
+impl PeerKey {
+    /// Returns the key of a peer, whose address is two words in network order in memory.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(port: PortKey, [upper, lower]: [u64; 2]) -> Self {
+        let [netns_cookie, rest]: [u64; 2] = zerocopy::transmute!(port);
+        zerocopy::transmute!([netns_cookie, rest, upper, lower])
+    }
 }
 
 /// [`PeerCounters::direction`]: the peer spoke first, so it calls the port. Also every peer of TCP and SCTP.

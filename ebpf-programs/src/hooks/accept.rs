@@ -2,9 +2,10 @@
 
 use aya_ebpf::{bindings::bpf_sock_ops, programs::SockOpsContext};
 use portolan_ebpf::abi::{
+    IPPROTO_TCP,
     connection::{CONNECTION_OPENED, ConnectionRecord, OpenConnection},
     lost::LostSlot,
-    traffic::{PeerKey, PortKey},
+    traffic::{PeerKey, PortCounters, PortKey},
 };
 
 use super::{
@@ -26,22 +27,25 @@ pub fn try_established(ctx: &SockOpsContext) -> Result<(), LostSlot> {
     let remote = remote_address(ctx);
     // SAFETY: may be read by every sock_ops program. Nothing was received yet but the SYN, which has one number.
     let sequence = unsafe { (*ctx.ops).rcv_nxt }.wrapping_sub(1);
-    let syn = dialled(&handshake(accepting.netns_cookie, remote, remote_port(ctx), sequence));
-    let dialled = PortKey { port: syn.port, ..accepting };
+    let address = zerocopy::transmute!(remote);
+    let syn = dialled(handshake(accepting.netns_cookie, address, remote_port(ctx), sequence));
+    let is_redirected = syn.port != 0 && syn.port != accepting.port;
+    let dialled =
+        if is_redirected { PortKey::new(accepting.netns_cookie, syn.port, IPPROTO_TCP) } else { accepting };
     // Asked before the counters are created: did tc count the packet that completes the handshake?
-    let had_counters = syn.port == 0 || port_counters(&dialled).is_some();
-    let redirected = if syn.port == 0 || syn.port == accepting.port {
-        Ok(false)
-    } else {
-        ensure_redirected_port(&dialled).map(|()| true)
-    };
-    // Without room for the counters of the dialled port, the connection counts for the accepting one.
-    let is_redirected = matches!(redirected, Ok(true));
-    if let Err(loss) = redirected {
-        count_and_log("portolan_tcp", loss);
+    let mut counters = port_counters(&dialled);
+    let had_counters = syn.port == 0 || counters.is_some();
+    let (mut port, mut accepted_port) = (dialled, if is_redirected { accepting.port } else { 0 });
+    if is_redirected && counters.is_none() {
+        match ensure_redirected_port(&dialled) {
+            Ok(created) => counters = Some(created),
+            // Without room for the counters of the dialled port, the connection counts for the accepting one.
+            Err(loss) => {
+                count_and_log("portolan_tcp", loss);
+                (port, accepted_port) = (accepting, 0);
+            }
+        }
     }
-    let port = if is_redirected { dialled } else { accepting };
-    let accepted_port = if is_redirected { accepting.port } else { 0 };
     let recorded_at = take_record(&port);
     // A child inherits its listener's flag. It is never cleared: another agent, or another program, may have set it.
     if recorded_at.is_some() {
@@ -49,7 +53,10 @@ pub fn try_established(ctx: &SockOpsContext) -> Result<(), LostSlot> {
     }
     // The record is emitted even if a map is full.
     let counted = if counts_connections() {
-        count(ctx, &PeerKey { port, address: remote }, accepted_port, syn, had_counters)
+        let counters = counters.map_or_else(|| ensure_port(&port), Ok);
+        counters.and_then(|counters| {
+            count(ctx, &PeerKey::new(port, address), counters, accepted_port, syn, had_counters)
+        })
     } else {
         Ok(())
     };
@@ -67,11 +74,11 @@ pub fn try_established(ctx: &SockOpsContext) -> Result<(), LostSlot> {
 fn count(
     ctx: &SockOpsContext,
     key: &PeerKey,
+    port: *mut PortCounters,
     accepted_port: u16,
     syn: Dialled,
     had_counters: bool,
 ) -> Result<(), LostSlot> {
-    let port = ensure_port(&key.port)?;
     // SAFETY: the pointers are into map values, and the program holds the RCU read lock.
     unsafe {
         add(&raw mut (*port).connections, 1);

@@ -84,36 +84,39 @@ fn parse_any(skb: *mut __sk_buff, ether_type: u16, segment: &mut MaybeUninit<Seg
 
 #[inline(always)]
 fn count(skb: *mut __sk_buff, netns: NetnsContext, segment: &Segment) -> Result<(), LostSlot> {
-    let port = PortKey {
-        netns_cookie: netns.netns_cookie(),
-        port: segment.destination_port,
-        protocol: segment.protocol,
-        reserved: [0; 5],
-    };
-    let (packets, bytes) = size(skb, segment);
-    let key = PeerKey { port, address: zerocopy::transmute!(segment.source) };
-    if segment.is_syn() {
-        count_syn(skb, &key, segment.transport, segment.ip_length);
+    let port = PortKey::new(netns.netns_cookie(), segment.destination_port, segment.protocol);
+    // Most packets on a node are answers to its own clients: for them nothing else is looked at.
+    let is_counted = may_be_counted(&port);
+    if !is_counted && !segment.is_syn() {
+        return Ok(());
     }
+    let key = PeerKey::new(port, segment.source);
+    if segment.is_syn() {
+        count_syn(skb, &key, segment, is_counted);
+    }
+    if !is_counted {
+        return Ok(());
+    }
+    let (packets, bytes) = size(skb, segment);
     flows::count(key, packets, bytes, skb, headers(segment))
 }
 
 /// Counts a SYN for a counted port as an attempt, and remembers which port the client dialled. Not inlined in the kernel either,
 /// like all that is rare.
 #[inline(never)]
-fn count_syn(skb: *mut __sk_buff, key: &PeerKey, transport: u32, length: u32) {
+fn count_syn(skb: *mut __sk_buff, key: &PeerKey, segment: &Segment, is_counted: bool) {
     // Source port, destination port, sequence number.
-    let Some([s, t, _, _, a, b, c, d]) = Buffer(skb).load::<8>(transport) else { return };
-    let counters = if may_be_counted(&key.port) { port_counters(&key.port) } else { None };
+    let Some([s, t, _, _, a, b, c, d]) = Buffer(skb).load::<8>(segment.transport) else { return };
+    let counters = if is_counted { port_counters(&key.port) } else { None };
     if let Some(counters) = counters {
         // SAFETY: the pointer is into a map value, and the program holds the RCU read lock.
         unsafe { add(&raw mut (*counters).attempts, 1) };
         changed();
     }
     let (source_port, sequence) = (u16::from_be_bytes([s, t]), u32::from_be_bytes([a, b, c, d]));
-    let handshake = handshake(key.port.netns_cookie, key.address, source_port, sequence);
-    let dialled = Dialled { port: key.port.port, was_counted: counters.is_some(), length: u64::from(length) };
-    remember(&handshake, dialled);
+    let handshake = handshake(key.port.netns_cookie, segment.source, source_port, sequence);
+    let length = u64::from(segment.ip_length);
+    remember(handshake, Dialled { port: key.port.port, was_counted: counters.is_some(), length });
 }
 
 /// Returns the offsets of a segment's headers as one number, which takes one register.

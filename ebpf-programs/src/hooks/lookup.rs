@@ -33,10 +33,6 @@ fn portolan_lookup(ctx: SkLookupContext) -> u32 {
 fn try_lookup(ctx: &SkLookupContext, netns: NetnsContext) -> Result<(), LostSlot> {
     // SAFETY: every field of the context may be read.
     let (protocol, local_port) = unsafe { ((*ctx.lookup).protocol as u8, (*ctx.lookup).local_port as u16) };
-    let key = PortKey { netns_cookie: netns.netns_cookie(), port: local_port, protocol, reserved: [0; 5] };
-    if !may_be_counted(&key) {
-        return Ok(());
-    }
     // SAFETY: as for the other fields.
     let (remote, local) = if unsafe { (*ctx.lookup).family } == u32::from(AF_INET) {
         (
@@ -52,6 +48,10 @@ fn try_lookup(ctx: &SkLookupContext, netns: NetnsContext) -> Result<(), LostSlot
     // The arriving interface says less: for one of the netns's own addresses, the kernel names the interface that has it.
     let is_inside = remote == local || is_loopback(&remote) || is_loopback(&local);
     if !is_inside && !netns.counts_all_lookups() {
+        return Ok(());
+    }
+    let key = PortKey::new(netns.netns_cookie(), local_port, protocol);
+    if !may_be_counted(&key) {
         return Ok(());
     }
     let Some(port) = port_counters(&key) else { return Ok(()) };

@@ -118,12 +118,7 @@ fn netns_cookie_of(ctx: &impl EbpfContext) -> u64 {
 /// Returns the key of a TCP socket's local port.
 #[inline(always)]
 fn tcp_port(ctx: &SockOpsContext) -> PortKey {
-    PortKey {
-        netns_cookie: netns_cookie_of(ctx),
-        port: ctx.local_port() as u16,
-        protocol: IPPROTO_TCP,
-        reserved: [0; 5],
-    }
+    PortKey::new(netns_cookie_of(ctx), ctx.local_port() as u16, IPPROTO_TCP)
 }
 
 #[inline(always)]
@@ -178,12 +173,15 @@ fn tcp_header(ctx: &SockOpsContext) -> Option<TcpHeader> {
 #[inline(always)]
 fn mapped(address: u32) -> [u8; 16] {
     let [a, b, c, d] = address.to_ne_bytes();
-    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
+    zerocopy::transmute!([0, u64::from_ne_bytes([0, 0, 0xff, 0xff, a, b, c, d])])
 }
 
 /// Converts an IPv6 address from the kernel's form (network order in memory).
 #[inline(always)]
 fn address(words: [u32; 4]) -> [u8; 16] {
     let [a, b, c, d] = words.map(u32::to_ne_bytes);
-    [a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3], c[0], c[1], c[2], c[3], d[0], d[1], d[2], d[3]]
+    zerocopy::transmute!([
+        u64::from_ne_bytes([a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3]]),
+        u64::from_ne_bytes([c[0], c[1], c[2], c[3], d[0], d[1], d[2], d[3]]),
+    ])
 }

@@ -77,12 +77,7 @@ fn try_sendmsg(ctx: &SockAddrContext, destination: [u8; 16], reach: Reach) -> Re
     if protocol != u32::from(IPPROTO_UDP) {
         return Ok(());
     }
-    let port = PortKey {
-        netns_cookie: netns_cookie_of(ctx),
-        port: word!(socket, bpf_sock, src_port) as u16,
-        protocol: IPPROTO_UDP,
-        reserved: [0; 5],
-    };
+    let port = PortKey::new(netns_cookie_of(ctx), word!(socket, bpf_sock, src_port) as u16, IPPROTO_UDP);
     let peer = PeerKey { port, address: destination };
     let everybody = PeerKey { port, address: EVERYBODY };
     let counters = if may_be_counted(&port) { port_counters(&port) } else { None };

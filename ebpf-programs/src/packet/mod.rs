@@ -18,7 +18,6 @@ pub const EXTENSION_HEADERS: u32 = 6;
 const VLAN_ID: u16 = 0x0fff;
 /// Length of an Ethernet header in bytes.
 pub const ETHERNET_HEADER: u32 = 14;
-const MAPPED_PREFIX: u32 = u32::from_ne_bytes([0, 0, 0xff, 0xff]);
 const IPV4_HEADER: u32 = 20;
 const IPV6_HEADER: u32 = 40;
 
@@ -39,8 +38,8 @@ pub struct Segment {
     pub protocol: u8,
     /// Destination port, host order.
     pub destination_port: u16,
-    /// Source address, IPv4 mapped: four words in network order in memory.
-    pub source: [u32; 4],
+    /// Source address, IPv4 mapped: two words in network order in memory.
+    pub source: [u64; 2],
     /// Bytes from the network header on, according to the IP header; 0 in a jumbogram (BIG TCP).
     pub ip_length: u32,
     /// Offset of the transport header from the network header.
@@ -159,7 +158,7 @@ fn parse_v4<P: Packet>(packet: &P, start: u32) -> Option<Segment> {
     Some(Segment {
         protocol,
         destination_port: u16::from_be_bytes(port),
-        source: [0, 0, MAPPED_PREFIX, u32::from_ne_bytes([s0, s1, s2, s3])],
+        source: [0, u64::from_ne_bytes([0, 0, 0xff, 0xff, s0, s1, s2, s3])],
         ip_length: u32::from(u16::from_be_bytes([l0, l1])),
         transport: start + header,
         ip: start,
@@ -179,8 +178,7 @@ fn parse_v6<P: Packet>(packet: &P, start: u32) -> Option<Segment> {
     let (protocol, transport) =
         if has_ports(next) { (next, start + IPV6_HEADER) } else { skip_extensions(packet, next, start)? };
     let [a0, a1, a2, a3, b0, b1, b2, b3, c0, c1, c2, c3, d0, d1, d2, d3] = packet.load::<16>(start + 8)?;
-    let source =
-        [[a0, a1, a2, a3], [b0, b1, b2, b3], [c0, c1, c2, c3], [d0, d1, d2, d3]].map(u32::from_ne_bytes);
+    let source = [[a0, a1, a2, a3, b0, b1, b2, b3], [c0, c1, c2, c3, d0, d1, d2, d3]].map(u64::from_ne_bytes);
     let port = packet.load::<2>(transport + 2)?;
     let tcp_flags = tcp_flags(packet, protocol, transport)?;
     let payload = u32::from(u16::from_be_bytes([l0, l1]));

@@ -56,7 +56,7 @@ fn ports_of_every_protocol_over_ipv4() {
 #[test]
 fn addresses_and_lengths() {
     let four = parse(&Bytes(v4(6, 0, 0, 80)), ETH_P_IP).unwrap();
-    let bytes = |segment: Segment| segment.source.map(u32::to_ne_bytes).concat();
+    let bytes = |segment: Segment| segment.source.map(u64::to_ne_bytes).concat();
     assert_eq!(bytes(four), [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, 7]);
     assert_eq!((four.ip_length, four.transport), (99, 20));
     let six = parse(&Bytes(v6(17, &[], 53)), ETH_P_IPV6).unwrap();

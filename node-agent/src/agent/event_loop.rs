@@ -204,6 +204,7 @@ impl EventLoop {
         self.facts.close();
         self.connections.close();
         self.netns.shutdown();
+        self.pipeline.publish_last_losses();
         let Pipeline { publisher, kernel, engine, memory, .. } = self.pipeline;
         drop(kernel);
         if let Some(memory) = memory

@@ -115,7 +115,7 @@ pub struct AgentArgs {
     #[arg(long, value_name = "N")]
     pub max_connections: Option<u32>,
     /// Maximum number of connections to one port that are recorded in a second; further ones are only counted, and a loss
-    /// reports their number [default: 8000]
+    /// reports their number [default: 200]
     #[arg(long, value_name = "N")]
     pub max_records_per_second: Option<u32>,
     /// Maximum number of connections to one port that are written to stdout and /v1/watch in a second; further ones are only

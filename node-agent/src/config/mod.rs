@@ -104,7 +104,7 @@ impl Default for Caps {
             peers_per_port: 64,
             findings_per_pod: STORM_PORTS,
             connections: 4_096,
-            records_per_second: 8_000,
+            records_per_second: 200,
             listener_ring_bytes: 1 << 20,
             connection_ring_bytes: 1 << 19,
         }

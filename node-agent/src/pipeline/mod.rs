@@ -2,6 +2,7 @@
 //! on the kernel side. Nothing here blocks, so a slow reader never stalls the collection.
 
 pub mod finding_index;
+mod loss_lines;
 mod losses;
 mod measure;
 pub mod read_model;
@@ -15,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use portolan_engine::Engine;
-use portolan_engine::model::change::Change;
+use portolan_engine::model::change::{Change, Loss};
 use portolan_engine::model::connection::ConnectionFact;
 use portolan_engine::model::finding::{Finding, FindingState};
 use portolan_engine::model::identity::{BootTime, NetnsId};
@@ -26,6 +27,7 @@ use tokio::sync::watch;
 
 use crate::finding_memory::FindingMemory;
 use crate::pipeline::finding_index::FindingIndex;
+use crate::pipeline::loss_lines::LossLines;
 use crate::pipeline::status_schedule::StatusSchedule;
 use crate::sink::convert::{AgentIdentity, Converter, MAX_PEERS, Wall};
 use crate::sink::kubernetes::ClusterSinks;
@@ -73,6 +75,7 @@ pub struct Pipeline {
     status_schedule: StatusSchedule,
     /// Losses that wait for the end of a scan, by reason.
     unrecovered: BTreeMap<&'static str, u64>,
+    loss_lines: LossLines,
     annotation_lint: AnnotationLint,
     /// Requests of the engine to the netns thread that nobody took yet.
     requests: NetnsRequests,
@@ -110,6 +113,7 @@ impl Pipeline {
             resolved: Ended::new(RESOLVED),
             status_schedule: StatusSchedule::default(),
             unrecovered: BTreeMap::new(),
+            loss_lines: LossLines::default(),
             annotation_lint: AnnotationLint::default(),
             requests: NetnsRequests::default(),
             index: FindingIndex::default(),
@@ -144,9 +148,29 @@ impl Pipeline {
     /// that only a scan can restore.
     pub fn drain(&mut self) -> bool {
         let needs_scan = self.drain_kernel();
+        let due = self.loss_lines.due(clock::now());
+        self.publish_losses(due);
         let converter = self.converter();
         self.publisher.report_lost_lines(&converter);
         needs_scan
+    }
+
+    /// Publishes the losses that still wait for their line. Call it before the end.
+    pub fn publish_last_losses(&mut self) {
+        let rest = self.loss_lines.rest();
+        self.publish_losses(rest);
+    }
+
+    fn publish_losses(&mut self, losses: Vec<Loss>) {
+        if losses.is_empty() {
+            return;
+        }
+        let converter = self.converter();
+        for loss in losses {
+            if let Some(report) = converter.change(&Change::Loss(loss)) {
+                self.publisher.publish(&report, &converter);
+            }
+        }
     }
 
     fn drain_kernel(&mut self) -> bool {
@@ -247,6 +271,11 @@ impl Pipeline {
         for change in changes {
             if let Change::Connection(connection) = change {
                 self.publisher.gather(connection, &converter);
+                continue;
+            }
+            if let Change::Loss(loss) = change {
+                let due = self.loss_lines.offer(loss, now);
+                self.publish_losses(due.into_iter().collect());
                 continue;
             }
             match (change, &mut self.kernel) {

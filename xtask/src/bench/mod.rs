@@ -11,8 +11,12 @@ pub mod load;
 mod median;
 mod memory;
 mod netns;
+mod nginx;
 mod packet;
+mod pairs;
 mod process;
+mod program_time;
+mod remote;
 mod scan;
 mod start;
 mod table;
@@ -42,6 +46,7 @@ enum Measurement {
     Scan,
     Latency,
     Traffic,
+    Nginx,
     Packet,
     Memory,
     Cluster,
@@ -115,6 +120,7 @@ fn measure(bench: &Bench, measurement: Measurement) -> Vec<Row> {
         Measurement::Scan => ("scan beside ss", scan::measure),
         Measurement::Latency => ("socket opened to finding", latency::measure),
         Measurement::Traffic => ("connections and throughput", traffic::measure),
+        Measurement::Nginx => ("nginx under wrk", nginx::measure),
         Measurement::Packet => ("tc program per packet", packet::measure),
         Measurement::Memory => ("memory and CPU of a full node", memory::measure),
         Measurement::Cluster => ("a node of 250 pods in a cluster with 2,000 Services", cluster::measure),

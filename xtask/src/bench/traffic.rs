@@ -6,18 +6,20 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::agent::Agent;
-use super::median::median;
 use super::netns::Netns;
+use super::pairs::{PAIRS, compare};
 use super::process::Generator;
-use super::{Bench, Row};
+use super::program_time::{Spent, Statistics};
+use super::{Bench, Row, remote};
 
-const PAIRS: usize = 7;
 const MILLISECONDS: &str = "1500";
 /// Port that no manifest of the benches declares: every connection is recorded and printed.
 const UNDECLARED: Served =
     Served { port: "5000", to: "10.99.0.1:5000", what: "undeclared port, each recorded" };
 /// The only port that the benches' manifests declare: connections are only counted.
 const DECLARED: Served = Served { port: "1", to: "10.99.0.1:1", what: "declared port, only counted" };
+/// Connections of the client that is not on this node.
+const REMOTE_CALLS: u32 = 10_000;
 const SINK: &str = "5001";
 
 /// A port with a server that accepts connections.
@@ -43,8 +45,8 @@ pub fn measure(bench: &Bench) -> Result<Vec<Row>> {
     let send = ["send", "10.99.0.1:5001", "--milliseconds", MILLISECONDS];
     let declared = connections(bench, &manifest, &client, DECLARED)?;
     let undeclared = connections(bench, &manifest, &client, UNDECLARED)?;
-    let bytes = compare(bench, &manifest, &client, &send)?;
-    Ok(vec![
+    let bytes = compare(bench, &manifest, || Generator::start(&client, &send)?.number())?;
+    let mut rows = vec![
         declared,
         undeclared,
         Row::new(
@@ -56,13 +58,18 @@ pub fn measure(bench: &Bench) -> Result<Vec<Row>> {
         ),
         paced(bench, &manifest, &client, DECLARED)?,
         paced(bench, &manifest, &client, UNDECLARED)?,
-    ])
+    ];
+    remote::join(&server)?;
+    for served in [DECLARED, UNDECLARED] {
+        rows.extend(in_programs(bench, &manifest, &client, served)?);
+    }
+    Ok(rows)
 }
 
 /// Returns the rate of short connections, without a limit.
 fn connections(bench: &Bench, manifest: &Path, client: &Netns, served: Served) -> Result<Row> {
     let connect = ["connect", served.to, "--milliseconds", MILLISECONDS];
-    let compared = compare(bench, manifest, client, &connect)?;
+    let compared = compare(bench, manifest, || Generator::start(client, &connect)?.number())?;
     Ok(Row::new(
         &format!("connect–accept–close with the agent, {}", served.what),
         format!("{:.3} of {:.0}/s without it", compared.ratio, compared.without),
@@ -70,36 +77,6 @@ fn connections(bench: &Bench, manifest: &Path, client: &Netns, served: Served) -
         compared.ratio >= 0.97,
         format!("veth; median of {PAIRS} pairs of 1.5 s"),
     ))
-}
-
-struct Compared {
-    /// Returns the median of the ratios within the pairs.
-    ratio: f64,
-    without: f64,
-}
-
-fn compare(bench: &Bench, manifest: &Path, client: &Netns, words: &[&str]) -> Result<Compared> {
-    let (mut ratios, mut without) = (Vec::new(), Vec::new());
-    for pair in 0..PAIRS {
-        let with_agent = || -> Result<f64> {
-            let _agent = Agent::start(&bench.agent, manifest, &["--grace", "100ms"])?;
-            // Waits until the finding is open, so that connections are recorded.
-            std::thread::sleep(Duration::from_millis(500));
-            Generator::start(client, words)?.number()
-        };
-        let alone = || Generator::start(client, words)?.number();
-        // The order alternates, so that neither side always comes last.
-        let (with, alone) = if pair % 2 == 0 {
-            let with = with_agent()?;
-            (with, alone()?)
-        } else {
-            let alone = alone()?;
-            (with_agent()?, alone)
-        };
-        ratios.push(with / alone);
-        without.push(alone);
-    }
-    Ok(Compared { ratio: median(&ratios), without: median(&without) })
 }
 
 /// Returns the agent's CPU time at a steady 5,000 connections per second.
@@ -118,4 +95,28 @@ fn paced(bench: &Bench, manifest: &Path, client: &Netns, served: Served) -> Resu
         share <= 10.0 && rate > 4900.0,
         "user and kernel time of its threads, over 8 s".to_owned(),
     ))
+}
+
+/// Returns the time in the agent's programs for one connection: with both ends on this node, and with the server's end only.
+fn in_programs(bench: &Bench, manifest: &Path, client: &Netns, served: Served) -> Result<Vec<Row>> {
+    let _agent = Agent::start(&bench.agent, manifest, &["--grace", "100ms"])?;
+    std::thread::sleep(Duration::from_secs(2));
+    let statistics = Statistics::start()?;
+    let row = |ends: &str, calls: &dyn Fn() -> Result<f64>| -> Result<Row> {
+        let before = statistics.spent()?;
+        let connections = calls()?;
+        let Spent { time, runs } = statistics.spent()?.since(before);
+        let time = time.as_secs_f64() * 1e9 / connections;
+        Ok(Row::new(
+            &format!("time in the agent's programs per connection, {ends}, {}", served.what),
+            format!("{time:.0} ns in {:.1} runs", runs as f64 / connections),
+            "none",
+            true,
+            format!("the kernel's statistics, which cost some of it; {connections:.0} connections"),
+        ))
+    };
+    let words = ["connect", served.to, "--milliseconds", "4000", "--rate", "5000"];
+    let local = row("both ends local", &|| Ok(Generator::start(client, &words)?.number()? * 4.0))?;
+    let remote = row("one end local", &|| Ok(f64::from(remote::call(served.port, REMOTE_CALLS)?)))?;
+    Ok(vec![local, remote])
 }

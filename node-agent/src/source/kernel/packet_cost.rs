@@ -87,7 +87,7 @@ fn load(ebpf: &mut Ebpf, name: &str) -> Result<()> {
 fn fill(ebpf: &mut Ebpf) -> Result<()> {
     let zero = || PerCpuValues::try_from(vec![[0_u64; 5]; nr_cpus().map_or(1, |cpus| cpus)]);
     for protocol in [IPPROTO_TCP, IPPROTO_UDP] {
-        let port = PortKey { netns_cookie: NETNS.0, port: LISTENING, protocol, reserved: [0; 5] };
+        let port = PortKey::new(NETNS.0, LISTENING, protocol);
         let mut port_key = [0; 16];
         port_key.copy_from_slice(port.as_bytes());
         let taken = ebpf.map_mut("PORTS_TAKEN").context("no PORTS_TAKEN")?;

@@ -65,7 +65,7 @@ fn measure_in_netns() -> Result<Vec<PacketCost>> {
 
 /// Creates the entries that a datagram from a counted port to a known peer finds.
 fn fill(ebpf: &mut Ebpf, netns_cookie: u64, port: u16) -> Result<()> {
-    let port = PortKey { netns_cookie, port, protocol: IPPROTO_UDP, reserved: [0; 5] };
+    let port = PortKey::new(netns_cookie, port, IPPROTO_UDP);
     let taken = ebpf.map_mut("PORTS_TAKEN").context("no PORTS_TAKEN")?;
     Array::<_, u64>::try_from(taken)?.set(port_bucket(&port), u64::MAX, 0)?;
     let zero = PerCpuValues::try_from(vec![[0_u64; 5]; nr_cpus().map_or(1, |cpus| cpus)])?;

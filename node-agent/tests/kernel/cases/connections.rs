@@ -348,7 +348,8 @@ fn one_that_outlives_its_listener() {
 fn a_short_one_is_one_line() {
     const TIMES: u32 = 300;
     let world = World::new(&["web", "client"]);
-    let agent = world.agent_with(&["--max-connection-lines", "100000"], Stdout::Read);
+    let every = ["--max-connection-lines", "100000", "--max-records-per-second", "100000"];
+    let agent = world.agent_with(&every, Stdout::Read);
     let (web, client) = (world.actor("web"), world.actor("client"));
     web.serve("0.0.0.0:7000");
     world.finding(&agent, "web", 7000, |finding| finding.state == "open");
@@ -370,7 +371,8 @@ fn a_short_one_is_one_line() {
 fn lines_above_the_cap_leave_the_log_to_the_findings() {
     const TIMES: u32 = 600;
     let world = World::new(&["web", "client"]);
-    let agent = world.agent_with(&["--repeat-findings", "1s"], Stdout::Read);
+    let agent =
+        world.agent_with(&["--repeat-findings", "1s", "--max-records-per-second", "10000"], Stdout::Read);
     let (web, client) = (world.actor("web"), world.actor("client"));
     web.serve("0.0.0.0:7000");
     let finding = world.finding(&agent, "web", 7000, |finding| finding.state == "open");
