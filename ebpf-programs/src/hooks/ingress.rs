@@ -92,7 +92,7 @@ fn count(skb: *mut __sk_buff, netns: NetnsContext, segment: &Segment) -> Result<
     }
     let key = PeerKey::new(port, segment.source);
     if segment.is_syn() {
-        count_syn(skb, &key, segment, is_counted);
+        count_syn(skb, &key, segment.transport, segment.ip_length, is_counted);
     }
     if !is_counted {
         return Ok(());
@@ -102,11 +102,11 @@ fn count(skb: *mut __sk_buff, netns: NetnsContext, segment: &Segment) -> Result<
 }
 
 /// Counts a SYN for a counted port as an attempt, and remembers which port the client dialled. Not inlined in the kernel either,
-/// like all that is rare.
+/// like all that is rare. Takes the parts of the segment one by one, so that common packets keep theirs in registers.
 #[inline(never)]
-fn count_syn(skb: *mut __sk_buff, key: &PeerKey, segment: &Segment, is_counted: bool) {
+fn count_syn(skb: *mut __sk_buff, key: &PeerKey, transport: u32, length: u32, is_counted: bool) {
     // Source port, destination port, sequence number.
-    let Some([s, t, _, _, a, b, c, d]) = Buffer(skb).load::<8>(segment.transport) else { return };
+    let Some([s, t, _, _, a, b, c, d]) = Buffer(skb).load::<8>(transport) else { return };
     let counters = if is_counted { port_counters(&key.port) } else { None };
     if let Some(counters) = counters {
         // SAFETY: the pointer is into a map value, and the program holds the RCU read lock.
@@ -114,9 +114,10 @@ fn count_syn(skb: *mut __sk_buff, key: &PeerKey, segment: &Segment, is_counted: 
         changed();
     }
     let (source_port, sequence) = (u16::from_be_bytes([s, t]), u32::from_be_bytes([a, b, c, d]));
-    let handshake = handshake(key.port.netns_cookie, segment.source, source_port, sequence);
-    let length = u64::from(segment.ip_length);
-    remember(handshake, Dialled { port: key.port.port, was_counted: counters.is_some(), length });
+    let address = zerocopy::transmute!(key.address);
+    let handshake = handshake(key.port.netns_cookie, address, source_port, sequence);
+    let dialled = Dialled { port: key.port.port, was_counted: counters.is_some(), length: u64::from(length) };
+    remember(handshake, dialled);
 }
 
 /// Returns the offsets of a segment's headers as one number, which takes one register.
