@@ -38,8 +38,12 @@ impl Engine {
 impl JudgeContext<'_> {
     /// Emits a finding as it stands.
     pub(crate) fn emit_finding(&mut self, finding: Option<Finding>) {
-        if let Some(finding) = finding {
-            self.outbox.emit(Change::Finding(Arc::new(finding)));
+        match finding {
+            Some(finding) if self.options.emits_reports => {
+                self.outbox.emit(Change::Finding(Arc::new(finding)));
+            }
+            Some(_) => self.outbox.touch(),
+            None => {}
         }
     }
 

@@ -60,6 +60,9 @@ pub struct EngineOptions {
     pub knows_direction: bool,
     /// Interval after which an open finding that was not reported since is reported again; zero: never.
     pub repeat_findings: Duration,
+    /// True if callers read the listeners and findings among the changes that calls return. False saves rendering them, for
+    /// callers that only ask queries.
+    pub emits_reports: bool,
 }
 
 impl Default for EngineOptions {
@@ -83,6 +86,7 @@ impl Default for EngineOptions {
             counts_traffic: true,
             knows_direction: true,
             repeat_findings: Duration::from_secs(600),
+            emits_reports: true,
         }
     }
 }

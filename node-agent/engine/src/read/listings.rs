@@ -20,6 +20,12 @@ impl Engine {
         reported.map(|(id, port)| Arc::new(render::listener(&self.facts, id, port, ListenerState::Open)))
     }
 
+    /// Returns the open listeners of UDP ports that may be clients'.
+    pub fn unproven_listeners(&self) -> impl Iterator<Item = Arc<Listener>> + '_ {
+        let reported = self.ports.iter().filter(|(_, port)| port.reported.is_some() && port.unproven);
+        reported.map(|(id, port)| Arc::new(render::listener(&self.facts, id, port, ListenerState::Open)))
+    }
+
     /// Returns the open and suppressed findings.
     pub fn findings(&self) -> impl Iterator<Item = Arc<Finding>> + '_ {
         self.findings

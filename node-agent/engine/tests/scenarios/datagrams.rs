@@ -109,10 +109,12 @@ fn a_server_that_only_waits_is_judged_outside_of_the_ephemeral_range_and_unprove
     let mut world = bound(5_060, "0.0.0.0");
     world.wait(6_000).check(&["undeclared-reachable 5060/UDP"]);
     assert!(!world.listener().unproven);
+    assert_eq!(world.engine.unproven_listeners().count(), 0);
     let mut world = bound(40_000, "0.0.0.0");
     world.wait(60_000).check(&[]);
     assert_eq!(world.listeners(), ["40000/UDP multi-port-app"]);
     assert!(world.listener().unproven);
+    assert_eq!(world.engine.unproven_listeners().collect::<Vec<_>>(), [world.listener()]);
 }
 
 #[test]

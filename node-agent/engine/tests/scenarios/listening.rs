@@ -20,6 +20,26 @@ fn an_undeclared_port_is_printed_at_once_and_found_after_the_grace_time() {
 }
 
 #[test]
+fn an_engine_that_emits_no_reports_answers_the_same_queries() {
+    let stands = [true, false].map(|emits_reports| {
+        let mut world = World::with(EngineOptions { emits_reports, ..EngineOptions::default() });
+        world.apply(host()).apply(netns(APP, "app", "10.1.0.2/24"));
+        world.apply(pods(vec![crate::world::app()]));
+        world.listen(APP, 10, 9090).listen(APP, 11, 9091).wait(6_000);
+        let before = world.engine.generation();
+        world.close(APP, 11).wait(6_000);
+        let after = world.engine.generation();
+        let is_report = |change: &&Change| matches!(change, Change::Listener(_) | Change::Finding(_));
+        let reports = world.said.iter().filter(is_report).count();
+        assert_eq!(reports > 0, emits_reports);
+        let findings: Vec<_> = world.engine.findings().collect();
+        (world.listeners(), findings, before < after)
+    });
+    assert_eq!(stands[0], stands[1]);
+    assert_eq!((stands[0].0.len(), stands[0].1.len(), stands[0].2), (1, 1, true));
+}
+
+#[test]
 fn a_closed_socket_resolves_its_finding() {
     let mut world = World::demo();
     world.listen(APP, 10, 9090).wait(6_000).close(APP, 10);
