@@ -21,6 +21,46 @@ pub fn list<T: Serialize>(out: impl Write, items: impl Iterator<Item = T> + Clon
     serializer.into_inner().write_all(b"\n")
 }
 
+/// Returns some items as they are within the list, for [`list_of_parts`].
+///
+/// # Errors
+/// The error of an item that cannot be serialized.
+pub fn part<T: Serialize>(items: impl Iterator<Item = T>) -> io::Result<Vec<u8>> {
+    let mut formatter = SafeFormatter::default();
+    // An item is two levels deep.
+    formatter.begin_object(&mut io::sink())?;
+    formatter.begin_array(&mut io::sink())?;
+    let mut text = Vec::new();
+    for (number, item) in items.enumerate() {
+        formatter.begin_array_value(&mut text, number == 0)?;
+        item.serialize(&mut Serializer::with_formatter(&mut text, formatter.clone()))?;
+    }
+    Ok(text)
+}
+
+/// Writes what [`list`] writes, from the texts of its parts. No part may be empty.
+///
+/// # Errors
+/// The error of `out`, or of a part.
+pub fn list_of_parts(
+    mut out: impl Write,
+    mut parts: impl Iterator<Item = io::Result<Vec<u8>>>,
+) -> io::Result<()> {
+    let mut frame = Vec::new();
+    list(&mut frame, std::iter::empty::<()>())?;
+    let end = frame.iter().position(|byte| *byte == b']').unwrap_or_default();
+    let (head, tail) = frame.split_at(end);
+    out.write_all(head)?;
+    let mut is_first = true;
+    while let Some(part) = parts.next().transpose()? {
+        out.write_all(if is_first { b"" } else { b"," })?;
+        out.write_all(&part)?;
+        is_first = false;
+    }
+    out.write_all(if is_first { b"" } else { b"\n  " })?;
+    out.write_all(tail)
+}
+
 #[derive(Serialize)]
 struct List<I> {
     r#continue: (),
@@ -39,7 +79,7 @@ impl<I: Iterator<Item: Serialize> + Clone> Serialize for Sequence<I> {
 }
 
 /// [`PrettyFormatter`] that escapes strings for a terminal.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct SafeFormatter(PrettyFormatter<'static>);
 
 impl Formatter for SafeFormatter {
@@ -113,5 +153,18 @@ mod tests {
         let back: Vec<&str> =
             read["items"].as_array().expect("list").iter().filter_map(|item| item["name"].as_str()).collect();
         assert_eq!(back, names);
+    }
+
+    #[test]
+    fn a_list_of_parts_is_the_same_list() {
+        let items: Vec<Value> =
+            (0..5).map(|n| json!({ "n": n, "list": [n, {}], "name": "del\u{7f}" })).collect();
+        for (count, size) in [(0, 1), (1, 1), (5, 2), (5, 5)] {
+            let items = &items[..count];
+            let (mut whole, mut pieced) = (Vec::new(), Vec::new());
+            list(&mut whole, items.iter()).expect("written");
+            list_of_parts(&mut pieced, items.chunks(size).map(|items| part(items.iter()))).expect("written");
+            assert_eq!(String::from_utf8(pieced), String::from_utf8(whole), "{count} in parts of {size}");
+        }
     }
 }
