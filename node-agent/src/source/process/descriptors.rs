@@ -6,11 +6,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Dir, Mode, OFlags, open, readlinkat_raw};
+use rustix::fs::{Mode, OFlags, RawDir, open, readlinkat_raw};
 use rustix::io::Errno;
 
 /// Number of links of /proc/PID/task for a process of one thread.
 const LINKS_OF_ONE_THREAD: u64 = 3;
+
+/// Size of the buffer for directory entries, in bytes; an entry of a descriptor takes 24.
+const ENTRIES: usize = 4096;
 
 /// Why the descriptors of a process could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,10 +53,12 @@ impl Descriptors {
     ///
     /// # Errors
     /// When the process may not be read, or ended meanwhile.
-    pub fn each_socket(&self, mut each: impl FnMut(u32, u32)) -> Result<usize, Unread> {
+    pub fn each_socket(self, mut each: impl FnMut(u32, u32)) -> Result<usize, Unread> {
         let mut count = 0;
+        let mut entries = [MaybeUninit::<u8>::uninit(); ENTRIES];
         let mut buffer = [MaybeUninit::<u8>::uninit(); 64];
-        for entry in Dir::read_from(self.0.as_fd()).map_err(unread)? {
+        let mut directory = RawDir::new(self.0.as_fd(), &mut entries);
+        while let Some(entry) = directory.next() {
             let Ok(entry) = entry else { break };
             let Some(number) = entry.file_name().to_str().ok().and_then(|name| name.parse().ok()) else {
                 continue;

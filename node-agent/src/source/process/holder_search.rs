@@ -10,7 +10,7 @@ use portolan_engine::model::identity::SocketCookie;
 use portolan_engine::model::process::Process;
 
 use super::descriptors::{Unread, each_socket};
-use super::{read_process, start_time};
+use super::{read_with_start, start_time};
 
 /// First process of the node.
 const FIRST_PID: u32 = 1;
@@ -171,8 +171,7 @@ impl<'a> HolderSearch<'a> {
 
 /// Reads the facts of a process. `None` if it is gone.
 pub(super) fn read_owner(proc_root: &Path, pid: u32) -> Option<Arc<Owner>> {
-    let started = start_time(proc_root, pid)?;
-    let process = read_process(proc_root, pid, Some(started))?;
+    let (process, started) = read_with_start(proc_root, pid)?;
     Some(Arc::new(Owner { process, started }))
 }
 

@@ -5,12 +5,17 @@ mod holder_search;
 pub mod owners;
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::io;
+use std::ffi::CStr;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use portolan_engine::model::process::Process;
+use rustix::fs::{Mode, OFlags, open, openat, readlinkat};
 
+/// Size of the buffer for a file of /proc, in bytes. Few are larger.
+const FILE_BYTES: usize = 1024;
 /// Maximum length of an executable path or cgroup, in bytes.
 const MAX_PATH: usize = 1024;
 
@@ -32,14 +37,43 @@ pub fn read_process(proc_root: &Path, pid: u32, started: Option<u64>) -> Option<
     Some(Process { pid, name, executable, cgroup })
 }
 
+/// Reads the facts of process `pid`, and when it started, in clock ticks since boot. `None` if the process is gone.
+fn read_with_start(proc_root: &Path, pid: u32) -> Option<(Process, u64)> {
+    // What is read below the open directory belongs to one process: a later one with the same pid has another directory.
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = open(proc_root.join(pid.to_string()), flags, Mode::empty()).ok()?;
+    let (name, started) = read_stat(&read_below(&dir, c"stat")?)?;
+    let executable = readlinkat(&dir, c"exe", Vec::new()).ok();
+    let executable = executable.map(|path| truncated(&path.to_string_lossy()));
+    let cgroup = read_below(&dir, c"cgroup").and_then(|text| cgroup_path(&String::from_utf8(text).ok()?));
+    // Some processes have neither. Others ended meanwhile.
+    if executable.is_none() || cgroup.is_none() {
+        read_below(&dir, c"stat")?;
+    }
+    Some((Process { pid, name, executable, cgroup }, started))
+}
+
+fn read_below(dir: &OwnedFd, name: &CStr) -> Option<Vec<u8>> {
+    let mut file = File::from(openat(dir, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?);
+    let mut text = Vec::with_capacity(FILE_BYTES);
+    file.read_to_end(&mut text).ok()?;
+    Some(text)
+}
+
 /// Returns when `pid` started, in clock ticks since boot.
 #[must_use]
 pub fn start_time(proc_root: &Path, pid: u32) -> Option<u64> {
     let stat = fs::read(proc_root.join(format!("{pid}/stat"))).ok()?;
-    let stat = String::from_utf8_lossy(&stat);
+    read_stat(&stat).map(|(_, started)| started)
+}
+
+/// Parses name and start time of /proc/PID/stat.
+fn read_stat(stat: &[u8]) -> Option<(String, u64)> {
+    let stat = String::from_utf8_lossy(stat);
     // The name is in parentheses and may itself contain spaces and parentheses.
-    let (_, fields) = stat.rsplit_once(')')?;
-    fields.split_whitespace().nth(19)?.parse().ok()
+    let (start, fields) = stat.rsplit_once(')')?;
+    let (_, name) = start.split_once('(')?;
+    Some((truncated(name.trim_end_matches('\n')), fields.split_whitespace().nth(19)?.parse().ok()?))
 }
 
 /// Returns the path of the cgroup v2 line (`0::PATH`) unless it is only the root, else the longest path of the v1
@@ -97,6 +131,16 @@ mod tests {
         let started = start_time(proc_root, pid).expect("stat");
         assert!(read_process(proc_root, pid, Some(started)).is_some());
         assert!(read_process(proc_root, pid, Some(started + 1)).is_none());
+        let read = read_with_start(proc_root, pid).expect("the own process");
+        assert_eq!(read, (read_process(proc_root, pid, None).expect("the own process"), started));
+        assert!(read_with_start(proc_root, u32::MAX).is_none());
+    }
+
+    #[test]
+    fn a_name_may_hold_spaces_and_parentheses() {
+        let stat = format!("7 (a) (b c) S {}77 0", "1 ".repeat(18));
+        assert_eq!(read_stat(stat.as_bytes()), Some(("a) (b c".to_owned(), 77)));
+        assert_eq!(read_stat(b"7 (a) S 1"), None);
     }
 
     #[test]
