@@ -7,7 +7,6 @@ use portolan_engine::model::netns::canonical;
 use portolan_report::escape::terminal;
 
 use crate::config::MetadataSource;
-use crate::scan::collect::Collected;
 use crate::source::pods::cri::socket;
 
 /// Checks the value of `--host-root`.
@@ -62,11 +61,9 @@ pub(super) fn sources(root: &Path, requested: &[MetadataSource]) -> Vec<Metadata
     requested.iter().map(source).collect()
 }
 
-/// Gives every netns the name that it has on the node, by which the runtime knows it.
-pub(super) fn rename(root: &Path, collected: &mut Collected) {
-    let seen = collected.netns.iter_mut().map(|(facts, _)| &mut facts.paths);
-    let failed = collected.failed.iter_mut().map(|failed| &mut failed.candidate.paths);
-    for path in seen.chain(failed).flatten() {
+/// Gives a netns the names that it has on the node, by which the runtime knows it.
+pub(super) fn rename(root: &Path, paths: &mut [String]) {
+    for path in paths {
         if let Ok(rest) = Path::new(path.as_str()).strip_prefix(root) {
             *path = Path::new("/").join(rest).to_string_lossy().into_owned();
         }
@@ -80,17 +77,12 @@ mod tests {
     use portolan_testing::scratch::Scratch;
 
     use super::*;
-    use crate::scan::collect::FailedNetns;
-    use crate::source::netns::candidates::Candidate;
 
     #[test]
     fn a_netns_below_the_root_has_the_name_that_the_runtime_knows() {
-        let paths = vec!["/host/run/netns/cni-1".to_owned(), "/run/netns/cni-2".to_owned()];
-        let candidate = Candidate { paths, ..Candidate::default() };
-        let failed = FailedNetns { inode: 1, candidate, reason: String::new() };
-        let mut collected = Collected { failed: vec![failed], ..Collected::default() };
-        rename(Path::new("/host"), &mut collected);
-        assert_eq!(collected.failed[0].candidate.paths, ["/run/netns/cni-1", "/run/netns/cni-2"]);
+        let mut paths = ["/host/run/netns/cni-1".to_owned(), "/run/netns/cni-2".to_owned()];
+        rename(Path::new("/host"), &mut paths);
+        assert_eq!(paths, ["/run/netns/cni-1", "/run/netns/cni-2"]);
     }
 
     #[test]

@@ -70,7 +70,7 @@ fn findings_of_a_scan_obey_the_schema() {
     let written =
         |format| show::findings(&findings, format, &FindingRows::Pods, Colour::Plain).expect("written");
     let mut streamed = Vec::new();
-    scan::write_json(&mut streamed, findings.iter().cloned()).expect("written");
+    scan::write_json(&mut streamed, &findings, Finding::clone).expect("written");
     let streamed: Value = serde_json::from_slice(&streamed).expect("JSON");
     let yaml: Value = serde_saphyr::from_str(&written(Format::Yaml)).expect("YAML");
     let json: Value = serde_json::from_str(&written(Format::Json)).expect("JSON");

@@ -1,9 +1,8 @@
 //! Sockets that are bound to a device: what arrives at other devices does not reach them.
 
-use portolan::scan::collect;
 use portolan_engine::model::socket::ScannedSocket;
 
-use crate::lab::{Netns, options};
+use crate::lab::{Netns, collected_of};
 
 const BOUND_TO_DEVICES: &str = "
 keep = []
@@ -31,9 +30,7 @@ fn a_socket_bound_to_a_device_is_reached_only_through_it() {
     );
     let _serving = netns.python(BOUND_TO_DEVICES);
     netns.batch("link del gone0\n");
-    let collected = collect::collect(&options()).expect("scan");
-    let of_netns = collected.netns.iter().find(|(facts, _)| facts.inode == netns.inode());
-    let scan = of_netns.and_then(|(_, scan)| scan.as_ref()).expect("scanned");
+    let scan = collected_of(&netns).scan.expect("scanned");
     let inside = |socket: &&ScannedSocket| socket.on_loopback || socket.address.is_loopback();
     let mut ports: Vec<u16> = scan.sockets.iter().filter(inside).map(|s| s.port.port.get()).collect();
     ports.sort_unstable();

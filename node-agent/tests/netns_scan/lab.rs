@@ -3,9 +3,12 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
-use portolan::source::netns::{NetnsHandle, NetnsOptions, Progress};
+use portolan::scan::collect::{CollectedNetns, collect};
+use portolan::source::netns::{HostNetns, NetnsHandle, NetnsOptions, Progress};
 use portolan_engine::model::input::Input;
 use tokio::sync::mpsc;
 
@@ -78,6 +81,22 @@ pub fn run(command: &[&str]) -> String {
 /// Returns options with a short rotation.
 pub fn options() -> NetnsOptions {
     NetnsOptions { rotation: Duration::from_secs(2), ..NetnsOptions::default() }
+}
+
+/// Reads every netns as `portolan scan` does.
+pub fn collected() -> Vec<CollectedNetns> {
+    let (sender, found) = sync_channel(1);
+    let reader =
+        std::thread::spawn(move || collect(&options(), &OnceLock::from(HostNetns::Scanned), &sender));
+    let collected = found.iter().collect();
+    reader.join().expect("the thread").expect("scan");
+    collected
+}
+
+/// Reads one netns as `portolan scan` does.
+pub fn collected_of(netns: &Netns) -> CollectedNetns {
+    let inode = netns.inode();
+    collected().into_iter().find(|netns| netns.facts.inode == inode).expect("found")
 }
 
 /// Receives inputs until `pick` returns something.

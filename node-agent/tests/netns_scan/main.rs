@@ -2,6 +2,7 @@
 
 #![expect(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
+mod collection;
 mod devices;
 mod holders;
 mod lab;
@@ -16,7 +17,6 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use portolan::scan::collect;
 use portolan::source::clock;
 use portolan::source::netns::enter::identity;
 use portolan::source::netns::look::Interface;
@@ -27,7 +27,7 @@ use portolan_engine::model::netns::NetnsFacts;
 use portolan_engine::model::socket::{NetnsScan, ScannedSocket};
 use tokio::sync::mpsc;
 
-use lab::{Netns, Running, options, run, until, wait_for};
+use lab::{Netns, Running, collected_of, options, run, until, wait_for};
 
 /// Returns (protocol, port, pid) of every serving socket that `ss` lists in a netns.
 fn oracle(netns: &Netns) -> BTreeSet<(Protocol, u16, u32)> {
@@ -89,11 +89,9 @@ except OSError: pass
 fn a_scan_lists_what_ss_lists() {
     let netns = Netns::new("kinds");
     let _serving = netns.python(EVERY_KIND);
-    let collected = collect::collect(&options()).expect("scan");
-    let (facts, scan) =
-        collected.netns.iter().find(|(facts, _)| facts.paths.contains(&netns.path())).expect("found");
-    let scan = scan.as_ref().expect("scanned");
-    assert_eq!(facts.inode, netns.inode());
+    let collected = collected_of(&netns);
+    let (facts, scan) = (&collected.facts, collected.scan.as_ref().expect("scanned"));
+    assert_eq!(facts.paths, [netns.path()]);
     assert!(facts.addresses.contains(&"127.0.0.1/8".parse().expect("net")));
     assert_eq!(rows(scan), oracle(&netns));
     let of = |port: u16| scan.sockets.iter().filter(move |socket| socket.port.port.get() == port);
@@ -108,13 +106,7 @@ fn a_scan_lists_what_ss_lists() {
 fn many_listeners_in_several_parts_are_all_listed() {
     let netns = Netns::new("many");
     let _serving = netns.python("keep = [socket.create_server(('0.0.0.0', p)) for p in range(2000, 2900)]");
-    let collected = collect::collect(&options()).expect("scan");
-    let scan = collected
-        .netns
-        .iter()
-        .find(|(facts, _)| facts.inode == netns.inode())
-        .and_then(|(_, scan)| scan.clone());
-    assert_eq!(scan.expect("scanned").sockets.len(), 900);
+    assert_eq!(collected_of(&netns).scan.expect("scanned").sockets.len(), 900);
 }
 
 /// Returns the number of descriptors of this process that keep the netns with this inode alive.

@@ -93,14 +93,15 @@ pub fn look(inode: u64, paths: Vec<String>, is_host: bool, before: Option<&Netns
     let Links { interfaces, omitted: more_interfaces, has_guest, forwards } = links(&mut route)?;
     let ephemeral_ports = before
         .filter(|facts| facts.netns == netns)
-        .map_or_else(read_ephemeral_ports, |facts| facts.ephemeral_ports);
+        .map_or_else(ephemeral_ports, |facts| facts.ephemeral_ports);
     let facts = NetnsFacts { netns, inode, paths, is_host, addresses, has_guest, ephemeral_ports };
     let omitted = Omitted { interfaces: more_interfaces, addresses: more_addresses };
     let forwards = forwards && !is_host;
     Ok(Look { facts, interfaces, forwards, omitted })
 }
 
-/// Reads the same facts without the interfaces, for callers that attach nothing.
+/// Reads the same facts without the interfaces, for callers that attach nothing. The ephemeral ports are the kernel's
+/// default: see [`ephemeral_ports`].
 ///
 /// # Errors
 /// When the identity cannot be read, or the addresses cannot be listed.
@@ -109,8 +110,7 @@ pub fn facts(inode: u64, paths: Vec<String>, is_host: bool) -> io::Result<NetnsF
     let netns = enter::identity_of_socket(&route, inode)?;
     let (addresses, _) = addresses(&mut route, is_host)?;
     let has_guest = has_guest(&mut route)?;
-    let ephemeral_ports = read_ephemeral_ports();
-    Ok(NetnsFacts { netns, inode, paths, is_host, addresses, has_guest, ephemeral_ports })
+    Ok(NetnsFacts { netns, inode, paths, is_host, addresses, has_guest, ephemeral_ports: DEFAULT_EPHEMERAL })
 }
 
 /// Returns the first addresses in the kernel's order, and how many more there are.
@@ -233,8 +233,10 @@ fn forwards(link: &LinkMessage) -> bool {
     })
 }
 
-/// The sysctl tree shows the netns of the thread that opens the file.
-fn read_ephemeral_ports() -> (u16, u16) {
+/// Reads the ephemeral ports of the calling thread's netns. The more netns exist, the longer the kernel takes to find the file.
+#[must_use]
+pub fn ephemeral_ports() -> (u16, u16) {
+    // The sysctl tree shows the netns of the thread that opens the file.
     fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range")
         .ok()
         .and_then(|text| parse_range(&text))

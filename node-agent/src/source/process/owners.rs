@@ -132,8 +132,8 @@ impl SocketOwners {
         &mut self,
         sockets: impl IntoIterator<Item = &'a ListedSocket>,
         scope: SearchScope<'_>,
-    ) {
-        self.search(sockets, BTreeSet::new(), scope);
+    ) -> SearchOutcome {
+        self.search(sockets, BTreeSet::new(), scope)
     }
 
     /// Adds the holders that `others` found.
