@@ -5,9 +5,10 @@ use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 
 use netlink_packet_core::{
-    NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkBuffer, NetlinkDeserializable, NetlinkHeader,
-    NetlinkMessage, NetlinkPayload, NetlinkSerializable,
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkBuffer, NetlinkDeserializable,
+    NetlinkHeader, NetlinkMessage, NetlinkPayload, NetlinkSerializable,
 };
+use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{Socket, SocketAddr};
 
 /// Buffer for most dumps, in bytes. The kernel fills as much of a datagram as the reader took before, up to 32 KiB: fewer
@@ -106,6 +107,24 @@ impl NetlinkSocket {
         }
     }
 
+    /// Makes the kernel fill large datagrams from the first dump on. It fills as much as the reader took before, which is
+    /// otherwise some thirty sockets, and a dump in several parts may have holes. Sends a message without content, and takes its
+    /// acknowledgement. If that fails, only the first dump is smaller.
+    ///
+    /// # Errors
+    /// The socket's error.
+    pub fn widen(&mut self) -> io::Result<()> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let header = NetlinkHeader::default();
+        let mut message = NetlinkMessage::<RouteNetlinkMessage>::new(header, NetlinkPayload::Noop);
+        message.header.flags = NLM_F_REQUEST | NLM_F_ACK;
+        message.header.sequence_number = self.sequence;
+        self.socket.send(&bytes_of(message), 0)?;
+        self.buffer.clear();
+        // The kernel has queued the acknowledgement already.
+        self.socket.recv(&mut self.buffer, libc::MSG_DONTWAIT).map(drop)
+    }
+
     /// Sends a request for one object and returns the bytes of its answer. Discards late answers to earlier requests.
     ///
     /// # Errors
@@ -143,9 +162,13 @@ pub(super) fn request_bytes<M: NetlinkSerializable>(object: M, flags: u16, seque
     let mut request = NetlinkMessage::new(NetlinkHeader::default(), NetlinkPayload::InnerMessage(object));
     request.header.flags = NLM_F_REQUEST | flags;
     request.header.sequence_number = sequence;
-    request.finalize();
-    let mut bytes = vec![0; request.buffer_len()];
-    request.serialize(&mut bytes);
+    bytes_of(request)
+}
+
+fn bytes_of<M: NetlinkSerializable>(mut message: NetlinkMessage<M>) -> Vec<u8> {
+    message.finalize();
+    let mut bytes = vec![0; message.buffer_len()];
+    message.serialize(&mut bytes);
     bytes
 }
 
@@ -197,7 +220,6 @@ fn read_part<M: NetlinkDeserializable>(
 
 #[cfg(test)]
 mod tests {
-    use netlink_packet_route::RouteNetlinkMessage;
     use netlink_packet_route::link::LinkMessage;
     use proptest::prelude::*;
 

@@ -117,8 +117,10 @@ impl Found {
 pub fn listed_sockets() -> io::Result<SocketList> {
     let mut diag = NetlinkSocket::open(netlink_sys::protocols::NETLINK_SOCK_DIAG)?;
     let mut found = Found::default();
-    // The kernel's first answer on a netlink socket has room for some thirty sockets, later ones for hundreds. The
-    // table that is usually the smallest comes first, so that the others need no second dump.
+    // Each dump walks the sockets of the whole node, and a dump in several parts is taken twice.
+    if let Err(error) = diag.widen() {
+        tracing::debug!(%error, "the first dump of sockets is a small one");
+    }
     let in_use = InUse::here();
     let tables = [(AF_INET6, false, in_use.udp_v6), (AF_INET, true, in_use.udp_v4)];
     for (family, required, _) in tables.into_iter().filter(|(.., has_any)| *has_any) {
@@ -227,6 +229,7 @@ mod tests {
     use std::net::{TcpListener, UdpSocket};
 
     use super::*;
+    use crate::source::netns::enter::unshare_netns;
 
     fn ports(protocol: Protocol) -> Vec<(u16, IpAddr)> {
         let listed = listed_sockets().expect("sock_diag");
@@ -247,6 +250,32 @@ mod tests {
             !ports(Protocol::Udp).contains(&(udp_at.port(), udp_at.ip())),
             "connected UDP does not serve"
         );
+    }
+
+    /// Runs in a new netns where that is allowed; skipped elsewhere, as other tests have sockets too.
+    #[test]
+    fn the_first_dump_of_many_sockets_has_one_part() {
+        let parts = || {
+            unshare_netns().ok()?;
+            let bound: Vec<TcpListener> =
+                (0..100).map(|_| TcpListener::bind("0.0.0.0:0").expect("bind")).collect();
+            let mut diag = NetlinkSocket::open(netlink_sys::protocols::NETLINK_SOCK_DIAG).expect("sock_diag");
+            diag.widen().expect("acknowledged");
+            let (mut listed, inet) = (
+                0,
+                InetRequest {
+                    family: AF_INET,
+                    protocol: Protocol::Tcp.number(),
+                    extensions: ExtensionFlags::empty(),
+                    states: StateFlags::LISTEN,
+                    socket_id: SocketId::new_v4(),
+                },
+            );
+            let outcome = diag.dump(SockDiagMessage::InetRequest(inet), |_| listed += 1).expect("listed");
+            Some((outcome.parts, listed, bound.len()))
+        };
+        let found = std::thread::spawn(parts).join().expect("the thread");
+        assert!(found.is_none_or(|found| found == (1, 100, 100)), "{found:?}");
     }
 
     #[test]
