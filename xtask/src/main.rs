@@ -9,6 +9,7 @@ mod fuzz;
 mod image;
 mod package;
 mod setup;
+mod soak;
 mod step;
 mod stopwatch;
 mod test;
@@ -38,7 +39,9 @@ enum Task {
     Test(test::Options),
     /// Measure speed and memory beside what they are compared with, as root
     Bench(bench::Options),
-    /// The load generators of `bench`
+    /// Run a busy small cluster against one agent for hours, and fail if memory, descriptors or counts drift, as root
+    Soak(soak::Options),
+    /// The load generators of `bench` and `soak`
     #[command(subcommand, hide = true)]
     Load(bench::load::Load),
     /// Feed arbitrary bytes to all that parses what others wrote
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         Task::Demo(options) => demo::run(&options),
         Task::Test(options) => test::run(&options),
         Task::Bench(options) => bench::run(&options),
+        Task::Soak(options) => soak::run(&options),
         Task::Load(load) => bench::load::run(&load),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Image(options) => image::run(&options),

@@ -42,10 +42,25 @@ impl Agent {
         Ok((agent, out))
     }
 
+    /// Like [`Self::start`], without a terminal: SIGHUP makes such an agent read its files again. It ends if this command is
+    /// killed.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_as_service(binary: &Path, manifest: &Path, words: &[&str]) -> Result<Self> {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "setsid"]).arg(binary);
+        Self::run(command, manifest, words, Stdio::null())
+    }
+
     fn start_with(binary: &Path, manifest: &Path, words: &[&str], out: Stdio) -> Result<Self> {
+        Self::run(Command::new(binary), manifest, words, out)
+    }
+
+    fn run(mut command: Command, manifest: &Path, words: &[&str], out: Stdio) -> Result<Self> {
         let (api, telemetry) = (free_address(0)?, free_address(0)?);
         let log = manifest.with_extension("log");
-        let child = Command::new(binary)
+        let child = command
             .args(["agent", "--node-name", "portolan-bench", "--metadata"])
             .arg(format!("file={}", manifest.display()))
             .args(["--api", &api.to_string(), "--telemetry", &telemetry.to_string()])
@@ -54,7 +69,7 @@ impl Agent {
             .stdout(out)
             .stderr(std::fs::File::create(&log)?)
             .spawn()
-            .with_context(|| format!("cannot start {}", binary.display()))?;
+            .with_context(|| format!("cannot start {}", command.get_program().to_string_lossy()))?;
         let mut agent = Self { child, telemetry, api };
         agent.wait_ready(&log)?;
         Ok(agent)
@@ -81,6 +96,29 @@ impl Agent {
     /// If there is no response.
     pub fn ask(&self, path: &str) -> Result<String> {
         crate::demo::agent::get(self.api, path).with_context(|| format!("the agent does not answer {path}"))
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Returns the address of the API.
+    pub const fn api(&self) -> SocketAddr {
+        self.api
+    }
+
+    /// Returns the address of the metrics.
+    pub const fn telemetry(&self) -> SocketAddr {
+        self.telemetry
+    }
+
+    /// Returns how the agent ended. `None`: it runs.
+    pub fn ended(&mut self) -> Option<String> {
+        match self.child.try_wait() {
+            Ok(None) => None,
+            Ok(Some(status)) => Some(format!("the agent ended with {status}")),
+            Err(error) => Some(format!("the agent cannot be waited for: {error}")),
+        }
     }
 
     /// Returns the resident memory in bytes.

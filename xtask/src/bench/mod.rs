@@ -1,25 +1,25 @@
 //! Measures speed and memory on this machine, and compares each number with another one of the same run. A missed goal is
 //! shown as missed and fails nothing.
 
-mod agent;
+pub mod agent;
 mod api;
 mod attach;
 mod cluster;
 mod engine;
 mod latency;
 pub mod load;
-mod median;
+pub mod median;
 mod memory;
-mod netns;
+pub mod netns;
 mod nginx;
 mod packet;
 mod pairs;
-mod process;
+pub mod process;
 mod program_time;
 mod remote;
 mod scan;
 mod start;
-mod table;
+pub mod table;
 mod traffic;
 
 use std::path::{Path, PathBuf};
@@ -97,7 +97,7 @@ impl Bench {
 /// If this machine does not allow it, or a build fails.
 pub fn run(options: &Options) -> Result<()> {
     refuse()?;
-    netns::remove_leftovers();
+    netns::remove_leftovers(netns::PREFIX);
     if !setup::is_complete() {
         setup::run(setup::Options::default())?;
     }

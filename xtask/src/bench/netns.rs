@@ -1,8 +1,9 @@
-//! Network namespaces of the benches: created by `ip`, removed when the guard is dropped.
+//! Network namespaces of the benches and the soak: created by `ip`, removed when the guard is dropped.
 
+use std::io::Write;
 use std::process::{Command, Stdio};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::step;
 
@@ -18,7 +19,14 @@ impl Netns {
     /// # Errors
     /// If `ip` fails.
     pub fn make(name: &str) -> Result<Self> {
-        let name = format!("{PREFIX}{name}");
+        Self::make_named(format!("{PREFIX}{name}"))
+    }
+
+    /// Creates a namespace with exactly this name.
+    ///
+    /// # Errors
+    /// As [`Self::make`].
+    pub fn make_named(name: String) -> Result<Self> {
         ip(&["netns", "add", &name])?;
         let netns = Self { name };
         ip(&["-n", &netns.name, "link", "set", "lo", "up"])?;
@@ -87,12 +95,12 @@ impl Drop for Netns {
     }
 }
 
-/// Removes what a killed bench left.
-pub fn remove_leftovers() {
+/// Removes what a killed command left: the namespaces whose names begin with `prefix`, and the processes in them.
+pub fn remove_leftovers(prefix: &str) {
     let Ok(entries) = std::fs::read_dir("/run/netns") else { return };
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        if name.starts_with(PREFIX) {
+        if name.starts_with(prefix) {
             let inside = step::output(Command::new("ip").args(["netns", "pids", &name])).unwrap_or_default();
             for pid in inside.lines().filter_map(|pid| pid.trim().parse().ok()) {
                 if let Some(pid) = rustix::process::Pid::from_raw(pid) {
@@ -115,4 +123,20 @@ pub fn ip(words: &[&str]) -> Result<()> {
         return Ok(());
     }
     bail!("`ip {}`: {}", words.join(" "), String::from_utf8_lossy(&output.stderr).trim())
+}
+
+/// Runs `ip` once for many commands, one a line.
+///
+/// # Errors
+/// If one of them fails; the message contains the stderr of `ip`.
+pub fn ip_batch(words: &[&str], lines: &str) -> Result<()> {
+    let mut command = Command::new("ip");
+    command.args(words).args(["-batch", "-"]).stdin(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().context("cannot start ip")?;
+    child.stdin.take().context("ip has no stdin")?.write_all(lines.as_bytes())?;
+    let output = child.wait_with_output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    bail!("`ip {}` of\n{lines}{}", words.join(" "), String::from_utf8_lossy(&output.stderr).trim())
 }

@@ -1,6 +1,7 @@
 //! A load generator as a child process: killed on drop, its output read line by line.
 
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -20,8 +21,11 @@ impl Generator {
     /// # Errors
     /// If the process cannot be started.
     pub fn start(netns: &Netns, words: &[&str]) -> Result<Self> {
-        let mut command = netns.command(std::env::current_exe()?);
+        // This path leads to the running program also after another build has replaced its file.
+        let mut command = netns.command(format!("/proc/{}/exe", std::process::id()));
         command.arg("load").args(words).stdin(Stdio::piped()).stdout(Stdio::piped());
+        // Ctrl-C on the terminal does not reach it: the command that started it ends it.
+        command.process_group(0);
         let mut child = spawn(&mut command)?;
         let out = BufReader::new(child.stdout.take().context("it has no stdout")?);
         Ok(Self { child, out })
@@ -39,12 +43,36 @@ impl Generator {
         Ok(line.trim().to_owned())
     }
 
+    /// Sends a line to the load generator.
+    ///
+    /// # Errors
+    /// If the process has ended.
+    pub fn tell(&mut self, line: &str) -> Result<()> {
+        Ok(writeln!(self.child.stdin.as_mut().context("it has no stdin")?, "{line}")?)
+    }
+
+    /// Sends a line to the load generator, and returns its answer.
+    ///
+    /// # Errors
+    /// If the process has ended.
+    pub fn ask(&mut self, line: &str) -> Result<String> {
+        self.tell(line)?;
+        self.line()
+    }
+
+    /// Kills the load generator with SIGKILL.
+    pub fn kill(&mut self) {
+        // Both calls fail only if the process has already ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
     /// Starts the load generator's next part.
     ///
     /// # Errors
     /// If the process has ended.
     pub fn go(&mut self) -> Result<()> {
-        Ok(self.child.stdin.as_mut().context("it has no stdin")?.write_all(b"\n")?)
+        self.tell("")
     }
 
     /// Ends the load generator, and returns the number that it prints.
@@ -58,9 +86,7 @@ impl Generator {
 
 impl Drop for Generator {
     fn drop(&mut self) {
-        // Both calls fail only if the process has already ended.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
     }
 }
 

@@ -74,7 +74,7 @@ fn mounts() -> Vec<String> {
 }
 
 /// Returns the process ids of all agents on this machine.
-fn agents() -> Vec<u32> {
+pub fn agents() -> Vec<u32> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
     entries
         .flatten()

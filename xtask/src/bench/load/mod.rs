@@ -1,6 +1,9 @@
 //! The load generators, each run inside a namespace as `xtask load …`. They use standard sockets, print a line when ready, and end
 //! when stdin closes.
 
+mod call;
+mod serve;
+
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
@@ -45,12 +48,27 @@ pub enum Load {
         #[arg(long)]
         milliseconds: u64,
     },
+    /// Serve ports; open and close more of them as lines on stdin say
+    Serve {
+        #[arg(long, value_delimiter = ',')]
+        tcp: Vec<u16>,
+        #[arg(long, value_delimiter = ',')]
+        udp: Vec<u16>,
+    },
+    /// Make the calls that lines on stdin ask for; prints how many of each there were
+    Call {
+        /// First source address of datagrams
+        #[arg(long)]
+        sources: Ipv4Addr,
+    },
 }
 
 /// # Errors
 /// If a socket operation fails.
 pub fn run(load: &Load) -> Result<()> {
     match *load {
+        Load::Serve { ref tcp, ref udp } => serve::run(tcp, udp),
+        Load::Call { sources } => call::run(sources),
         Load::Pod { tcp, udp, peers } => pod(tcp, udp, peers),
         Load::Accept { port } => accept(port),
         Load::Connect { to, milliseconds, rate } => connect(to, Duration::from_millis(milliseconds), rate),
