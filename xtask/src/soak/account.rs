@@ -33,8 +33,8 @@ impl Account {
     /// # Errors
     /// If the agent does not answer, or with something unknown.
     pub fn of_agent(agent: &Agent, status: &Value, calls: &BTreeMap<Port, u64>) -> Result<Self> {
-        let mut account = Self::default();
-        account.namespaces = status.get("namespaces").and_then(Value::as_u64).context("no namespaces")?;
+        let namespaces = status.get("namespaces").and_then(Value::as_u64).context("no namespaces")?;
+        let mut account = Self { namespaces, ..Self::default() };
         for item in list(agent, "/v1/pods?")? {
             if text(&item, "/pod/namespace")? == NAMESPACE {
                 account.pods.insert(text(&item, "/pod/name")?);

@@ -10,6 +10,8 @@ const GROWTH: f64 = 0.10;
 const MEMORY_MARGIN: u32 = 3 * 1024 * 1024;
 /// Sockets that were closed are remembered for 30 s.
 const SOCKETS_MARGIN: u32 = 1000;
+/// A few counted ports that the agent does not know are only removed once more are counted than it knows.
+const PORT_STATS_MARGIN: u32 = 20;
 /// Share of the run at its beginning in which growth is not judged, and its maximum: lists of what ended recently fill up.
 const WARM_UP: f64 = 0.2;
 const LONGEST_WARM_UP: Duration = Duration::from_secs(20 * 60);
@@ -49,6 +51,7 @@ pub struct Others {
 pub fn rule(name: &str) -> Rule {
     match name {
         "resident memory" | "anonymous memory" => Rule::Slow { margin: MEMORY_MARGIN },
+        "table map:port-stats" => Rule::Slow { margin: PORT_STATS_MARGIN },
         "table sockets" => Rule::Slow { margin: SOCKETS_MARGIN },
         // These tables keep what ended, up to their limit.
         "table connections" | "table peers" | "table map:peers" => Rule::Shown,

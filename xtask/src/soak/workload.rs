@@ -74,12 +74,12 @@ impl Workload {
         self.begin_connections(RATE, ROUNDS, &called)?;
         // Meanwhile:
         self.churn_pod(churned)?;
-        if self.turn % 3 == 0 && self.cluster.pods().contains_key(&restarted) {
+        if self.turn.is_multiple_of(3) && self.cluster.pods().contains_key(&restarted) {
             self.cluster.restart_server(restarted)?;
             self.totals.servers += 1;
         }
         self.churn_listeners()?;
-        if second % 5 == 0 {
+        if second.is_multiple_of(5) {
             self.reload(agent)?;
         }
         self.end_calls("TCP", &called)?;
@@ -127,7 +127,7 @@ impl Workload {
 
     /// Removes a pod in one second and makes it again in the next.
     fn churn_pod(&mut self, number: usize) -> Result<()> {
-        if self.turn % 2 == 0 {
+        if self.turn.is_multiple_of(2) {
             self.cluster.remove(number);
         } else if !self.cluster.pods().contains_key(&number) {
             self.make_pod(number)?;
@@ -152,7 +152,7 @@ impl Workload {
 
     /// Changes the configuration file, or makes the agent read its files again by SIGHUP.
     fn reload(&mut self, agent: &Agent) -> Result<()> {
-        if self.turn % 2 == 0 {
+        if self.turn.is_multiple_of(2) {
             self.is_excepted = !self.is_excepted;
             replace(&self.config, if self.is_excepted { EXCEPTION } else { NO_EXCEPTION })?;
         } else {
