@@ -165,6 +165,7 @@ impl Soak {
         let config = config.to_string_lossy();
         let options: Vec<&str> = OPTIONS.into_iter().chain(["--config", &config]).collect();
         let agent = Agent::start_as_service(binary, &manifest, &options)?;
+        wait_attached(&agent)?;
         let (since, quiet, busy, states) = (Stopwatch::start(), Vec::new(), Vec::new(), Vec::new());
         Ok(Self { agent, workload, since, stop, quiet, busy, states })
     }
@@ -250,6 +251,8 @@ impl Soak {
                     return Ok(Vec::new());
                 }
             } else if since.elapsed() > PATIENCE {
+                // The table shows what changed.
+                self.quiet.extend(Some(sample).filter(|sample| !sample.numbers.is_empty()));
                 return Ok(faults);
             } else {
                 right = None;
@@ -301,6 +304,21 @@ impl Soak {
             self.workload.totals.connections,
             self.workload.totals.datagrams,
         );
+    }
+}
+
+/// Waits until every interface has its program, which happens one by one after the agent is ready. Packets count from then on.
+fn wait_attached(agent: &Agent) -> Result<()> {
+    let since = Stopwatch::start();
+    loop {
+        let states = states(&json(agent, "/v1/status")?);
+        if !states.iter().any(|state| state.ends_with(" attaching")) {
+            return Ok(());
+        }
+        if since.elapsed() > PATIENCE {
+            bail!("the programs are not attached within {} s: {}", PATIENCE.as_secs(), states.join(", "));
+        }
+        std::thread::sleep(POLL);
     }
 }
 
