@@ -24,6 +24,8 @@ pub const DATAGRAMS: u16 = 7000;
 /// The cluster's addresses: pods in the first half, the sources of datagrams in the second.
 pub const POD_RANGE: &str = "10.98.0.0/16";
 const GATEWAY: &str = "10.98.0.1/16";
+/// A bridge without an address of its own takes that of one of its ports, and another one when that pod is removed.
+const BRIDGE: &str = "02:00:0a:62:00:01";
 const SOURCE_RANGE: &str = "10.98.128.0/17";
 const FIRST_SOURCE: &str = "10.98.128.0";
 /// A pod that is made again gets another address, because the caller remembers the neighbour that it was. There are this many
@@ -69,7 +71,7 @@ impl Cluster {
         let client = Netns::make_named(format!("{PREFIX}client"))?;
         // Every address of the second half is local to the caller.
         let bridge = format!(
-            "link add br0 type bridge\naddress add {GATEWAY} dev br0\nlink set br0 up\n\
+            "link add br0 address {BRIDGE} type bridge\naddress add {GATEWAY} dev br0\nlink set br0 up\n\
              route add local {SOURCE_RANGE} dev lo\n"
         );
         ip_batch(&["-n", client.name()], &bridge)?;

@@ -12,6 +12,9 @@ use crate::stopwatch::Stopwatch;
 /// Number of source addresses of datagrams. Each datagram takes the next one.
 const SOURCES: u32 = 1 << 15;
 
+/// Time after which the rest of late connections is left out. Whoever asked for them waits.
+const LATE: Duration = Duration::from_secs(5);
+
 /// Makes the calls until stdin closes. The addresses from `sources` on must be local.
 ///
 /// # Errors
@@ -55,7 +58,7 @@ fn parse(line: &str) -> Result<Request> {
     }
 }
 
-/// Returns the number of connections to each target. Only those that were made count.
+/// Returns the number of connections to each target. Only those that were made count; if they are late, the rest is left out.
 fn connect(rate: u32, rounds: u32, targets: &[SocketAddrV4]) -> Vec<u32> {
     let gap = Duration::from_secs(1) / rate.max(1);
     let since = Stopwatch::start();
@@ -65,6 +68,9 @@ fn connect(rate: u32, rounds: u32, targets: &[SocketAddrV4]) -> Vec<u32> {
         for (target, count) in targets.iter().zip(&mut counts) {
             if let Some(early) = (gap * number).checked_sub(since.elapsed()) {
                 std::thread::sleep(early);
+            }
+            if since.elapsed() > gap * number + LATE {
+                return counts;
             }
             number += 1;
             let Ok(mut stream) = TcpStream::connect(target) else { continue };
