@@ -7,6 +7,7 @@ mod run;
 pub mod tally;
 mod tests;
 pub mod tier;
+mod times;
 
 use anyhow::{Result, bail};
 use clap::Args;
@@ -54,6 +55,7 @@ pub fn run_tiers(tiers: Vec<Tier>, required: bool) -> Result<()> {
     }
     let left = Leftovers::settle(&before);
     summary(&rows);
+    println!("\n{}", slowest(&rows));
     for thing in &left {
         println!("left behind: {thing}");
     }
@@ -110,6 +112,16 @@ fn summary(rows: &[(Tier, Outcome, std::time::Duration)]) {
         table.add_row(row);
     }
     println!("\n{table}");
+}
+
+fn slowest(rows: &[(Tier, Outcome, std::time::Duration)]) -> String {
+    let ran = rows.iter().filter_map(|(tier, outcome, _)| match outcome {
+        Outcome::Ran { tally, .. } => {
+            Some(times::Tier { name: tier.name(), ran: tally.passed + tally.failed, times: &tally.times })
+        }
+        Outcome::Skipped { .. } => None,
+    });
+    times::slowest(&ran.collect::<Vec<_>>())
 }
 
 fn verdict(rows: &[(Tier, Outcome, std::time::Duration)], left: &[String], required: bool) -> Result<()> {

@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::e2e;
 use super::page;
 use super::tally::Tally;
-use super::tests::{cri_tests, tests};
+use super::tests::{cri_tests, own_tests, tests, with_times};
 use super::tier::Tier;
 use crate::package::trial;
 use crate::{image, setup, step, vm};
@@ -37,17 +37,9 @@ impl Tier {
     /// If the tier could not run at all. Failed tests are in the tally.
     pub fn run(self) -> Result<Tally> {
         match self {
-            Self::Unit => Tally::of(tests().args([
-                "--no-fail-fast",
-                "--lib",
-                "--bins",
-                "--test",
-                "scenarios",
-                "--test",
-                "policy_draft",
-            ])),
-            Self::Http => Tally::of(tests().args(["--test", "http_api"])),
-            Self::Kernel => Tally::of(tests().args([
+            Self::Unit => unit(),
+            Self::Http => Tally::of(with_times(tests().args(["--test", "http_api"]))),
+            Self::Kernel => Tally::of_one_by_one(tests().args([
                 "--test",
                 "kernel",
                 "--test",
@@ -58,23 +50,30 @@ impl Tier {
                 "--test-threads=1",
             ])),
             // The image under test would be another tier's.
-            Self::Cri => Tally::of(cri_tests().env_remove("PORTOLAN_IMAGE")),
+            Self::Cri => Tally::of_one_by_one(cri_tests().env_remove("PORTOLAN_IMAGE")),
             Self::Privilege => {
                 let image = image::make(&image::Options::default())?;
                 // Only these cases start the image; without it they are not there.
                 let mut tests = cri_tests();
                 tests.args(["--", "privilege/"]).env("PORTOLAN_IMAGE", image.archive);
-                Tally::of(tests.env("PORTOLAN_IMAGE_NAME", image.name))
+                Tally::of_one_by_one(tests.env("PORTOLAN_IMAGE_NAME", image.name))
             }
             Self::Package => trial::run(),
             Self::Vm => vm::run(),
             // The second test builds the plugin that some cases of the first run.
-            Self::Api => Tally::of(tests().args(["--test", "api", "--test", "binary"])),
+            Self::Api => Tally::of(with_times(tests().args(["--test", "api", "--test", "binary"]))),
             Self::Chart => Tally::of(tests().args(["--test", "chart"])),
             Self::Page => page::run(),
             Self::E2e => e2e::run(),
         }
     }
+}
+
+fn unit() -> Result<Tally> {
+    let words = ["--no-fail-fast", "--lib", "--bins", "--test", "scenarios", "--test", "policy_draft"];
+    let mut whole = Tally::of(with_times(tests().args(words)))?;
+    whole.add(&Tally::of(with_times(&mut own_tests()))?);
+    Ok(whole)
 }
 
 fn chart_obstacle() -> Option<String> {

@@ -5,7 +5,9 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 
+use super::times::{Reader, Timed};
 use crate::step;
+use crate::stopwatch::Stopwatch;
 
 /// Tests of one tier.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,13 +17,15 @@ pub struct Tally {
     pub skipped: u64,
     /// Names of the tests that failed.
     pub failures: Vec<String>,
+    /// Times of the tests that have one.
+    pub times: Vec<Timed>,
     /// True if the program that ran the tests succeeded.
     pub fine: bool,
 }
 
 impl Default for Tally {
     fn default() -> Self {
-        Self { passed: 0, failed: 0, skipped: 0, failures: Vec::new(), fine: true }
+        Self { passed: 0, failed: 0, skipped: 0, failures: Vec::new(), times: Vec::new(), fine: true }
     }
 }
 
@@ -31,7 +35,15 @@ impl Tally {
     /// # Errors
     /// If cargo cannot be started.
     pub fn of(command: &mut Command) -> Result<Self> {
-        Self::reading(command, Self::line)
+        Self::reading(command, Self::line, Reader::default())
+    }
+
+    /// Like [`Self::of`], for tests that run one after the other.
+    ///
+    /// # Errors
+    /// As [`Self::of`].
+    pub fn of_one_by_one(command: &mut Command) -> Result<Self> {
+        Self::reading(command, Self::line, Reader::one_by_one())
     }
 
     /// Runs a command that writes the Test Anything Protocol as node does, and shows its output.
@@ -39,10 +51,10 @@ impl Tally {
     /// # Errors
     /// If the command cannot be started.
     pub fn of_tap(command: &mut Command) -> Result<Self> {
-        Self::reading(command, Self::tap_line)
+        Self::reading(command, Self::tap_line, Reader::default())
     }
 
-    fn reading(command: &mut Command, count: fn(&mut Self, &str)) -> Result<Self> {
+    fn reading(command: &mut Command, count: fn(&mut Self, &str), mut times: Reader) -> Result<Self> {
         println!("$ {}", step::line_of(command));
         let mut child = command
             .stdin(Stdio::null())
@@ -50,10 +62,12 @@ impl Tally {
             .spawn()
             .with_context(|| format!("cannot start {}", step::line_of(command)))?;
         let mut tally = Self::default();
+        let since = Stopwatch::start();
         if let Some(stdout) = child.stdout.take() {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
                 println!("{line}");
                 count(&mut tally, &line);
+                tally.times.extend(times.line(&line, since.elapsed()));
             }
         }
         tally.fine = child.wait()?.success();
@@ -66,6 +80,7 @@ impl Tally {
         self.failed += other.failed;
         self.skipped += other.skipped;
         self.failures.extend(other.failures.iter().cloned());
+        self.times.extend(other.times.iter().cloned());
         self.fine &= other.fine;
     }
 
@@ -82,7 +97,9 @@ impl Tally {
 
     /// Counts one line of cargo's output.
     pub fn line(&mut self, line: &str) {
-        if let Some(name) = line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED")) {
+        let test = line.strip_prefix("test ").and_then(|rest| rest.rsplit_once(" ... "));
+        // The time of the test may follow.
+        if let Some((name, _)) = test.filter(|(_, outcome)| outcome.split(' ').next() == Some("FAILED")) {
             self.failures.push(name.to_owned());
         }
         let Some(counts) = line.strip_prefix("test result: ") else { return };
@@ -115,13 +132,14 @@ mod tests {
             "running 3 tests",
             "test engine::a ... ok",
             "test engine::b ... FAILED",
+            "test engine::c ... FAILED <0.002s>",
             "test result: FAILED. 4 passed; 1 failed; 2 ignored; 0 measured; 7 filtered out; finished in 0.00s",
             "test result: ok. 10 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.00s",
         ] {
             tally.line(line);
         }
         assert_eq!((tally.passed, tally.failed, tally.skipped), (14, 1, 2));
-        assert_eq!(tally.failures, ["engine::b"]);
+        assert_eq!(tally.failures, ["engine::b", "engine::c"]);
     }
 
     #[test]
