@@ -196,9 +196,10 @@ impl Soak {
     fn cycle(&mut self) -> Result<Vec<String>> {
         let readers = Readers::start(&self.agent);
         let load = self.load();
-        let (requests, streams) = readers.end()?;
+        let (answers, streams) = readers.end()?;
         load?;
-        self.workload.totals.requests += requests;
+        self.workload.totals.requests += answers.came;
+        self.workload.totals.unanswered += answers.late;
         self.workload.totals.streams += streams;
         self.workload.rest()?;
         let faults = self.settle()?;

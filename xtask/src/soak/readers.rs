@@ -22,8 +22,15 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// Running readers.
 pub struct Readers {
     stop: Arc<AtomicBool>,
-    requests: JoinHandle<Result<u64>>,
+    requests: JoinHandle<Result<Answers>>,
     streams: JoinHandle<Result<u64>>,
+}
+
+/// Number of requests that were answered, and of those that were not answered in time.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Answers {
+    pub came: u64,
+    pub late: u64,
 }
 
 impl Readers {
@@ -38,22 +45,20 @@ impl Readers {
         }
     }
 
-    /// Ends the readers. Returns the number of requests and of streams.
+    /// Ends the readers. Returns the answers and the number of streams.
     ///
     /// # Errors
     /// If one of them was refused.
-    pub fn end(self) -> Result<(u64, u64)> {
+    pub fn end(self) -> Result<(Answers, u64)> {
         self.stop.store(true, Ordering::Relaxed);
-        let ended = |reader: JoinHandle<Result<u64>>| {
-            reader.join().map_err(|_| anyhow::anyhow!("a reader of the HTTP interface failed"))?
-        };
-        let requests = ended(self.requests);
-        Ok((requests?, ended(self.streams)?))
+        let (requests, streams) = (self.requests.join(), self.streams.join());
+        let failed = || anyhow::anyhow!("a reader of the HTTP interface failed");
+        Ok((requests.map_err(|_| failed())??, streams.map_err(|_| failed())??))
     }
 }
 
-/// Asks for one thing after the other. Returns the number of answers.
-fn requests(api: SocketAddr, telemetry: SocketAddr, stop: &AtomicBool) -> Result<u64> {
+/// Asks for one thing after the other. A busy machine may be too slow for an answer; a refusal is an error.
+fn requests(api: SocketAddr, telemetry: SocketAddr, stop: &AtomicBool) -> Result<Answers> {
     let paths = [
         (api, "/v1/findings"),
         (api, "/v1/chart"),
@@ -63,16 +68,19 @@ fn requests(api: SocketAddr, telemetry: SocketAddr, stop: &AtomicBool) -> Result
         (api, "/v1/findings?state=resolved&limit=20"),
         (api, "/v1/pods"),
     ];
-    let mut answers = 0;
+    let mut answers = Answers::default();
     for (address, path) in paths.into_iter().cycle() {
         if stop.load(Ordering::Relaxed) {
             break;
         }
-        let answer = get(address, path).with_context(|| format!("no answer to {path}"))?;
-        if !answer.starts_with("HTTP/1.1 200") {
-            bail!("{path}: {}", answer.lines().next().unwrap_or_default());
+        match get(address, path) {
+            Ok(answer) if answer.starts_with("HTTP/1.1 200") => answers.came += 1,
+            Ok(answer) => bail!("{path}: {}", answer.lines().next().unwrap_or_default()),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                answers.late += 1
+            }
+            Err(error) => return Err(error).with_context(|| format!("no answer to {path}")),
         }
-        answers += 1;
         std::thread::sleep(PAUSE);
     }
     Ok(answers)

@@ -124,11 +124,21 @@ impl Report {
     }
 
     fn totals(&self) -> String {
-        let Totals { cycles, pods, servers, listeners, connections, datagrams, reloads, requests, streams } =
-            self.totals;
+        let Totals {
+            cycles,
+            pods,
+            servers,
+            listeners,
+            connections,
+            datagrams,
+            reloads,
+            requests,
+            unanswered,
+            streams,
+        } = self.totals;
         format!(
             "{} of load in {cycles} cycles: {pods} pods made, {servers} servers killed, {listeners} ports opened and closed, \
-             {connections} connections, {datagrams} datagrams, {reloads} reloads, {requests} requests, {streams} streams. \
+             {connections} connections, {datagrams} datagrams, {reloads} reloads, {requests} requests and {unanswered} without an answer within 2 s, {streams} streams. \
              The agent took {:.1} % of a core.",
             duration(self.lasted),
             100.0 * self.cpu.as_secs_f64() / self.lasted.as_secs_f64().max(1.0)

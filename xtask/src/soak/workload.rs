@@ -37,6 +37,8 @@ pub struct Totals {
     pub datagrams: u64,
     pub reloads: u64,
     pub requests: u64,
+    /// Requests without an answer within 2 s.
+    pub unanswered: u64,
     pub streams: u64,
 }
 
