@@ -158,8 +158,10 @@ impl Report {
                 self.quiet.len()
             ),
         };
+        let is_short = self.names().into_iter().any(|name| growth(&self.quiet, name) == Growth::Unknown);
+        let short = if is_short { " The run is too short to judge the growth of memory." } else { "" };
         match self.faults().as_slice() {
-            [] => format!("OK: nothing drifted.{unjudged}"),
+            [] => format!("OK: nothing drifted.{short}{unjudged}"),
             faults => format!("NOT OK: {}.{unjudged}", faults.join("; ")),
         }
     }
@@ -237,6 +239,13 @@ mod tests {
             "{}",
             report.show()
         );
+    }
+
+    #[test]
+    fn a_short_soak_says_what_it_cannot_judge() {
+        let short = report(std::iter::repeat_n(30, 5));
+        assert!(short.show().contains("OK: nothing drifted. The run is too short"), "{}", short.show());
+        assert!(!report(std::iter::repeat_n(30, 60)).show().contains("too short"));
     }
 
     #[test]
