@@ -21,6 +21,9 @@ mod url;
 
 use libtest_mimic::{Failed, Trial};
 
+use crate::harness::report::Report;
+use crate::kernel::stopwatch::duration_of;
+
 /// Returns the cases that measure times, which must run alone. `driver`: the address of chromedriver.
 pub fn measured(driver: &str) -> Vec<Trial> {
     [budgets::cases(driver), cluster::measured(driver)].into_iter().flatten().collect()
@@ -56,11 +59,12 @@ fn case<C>(name: impl Into<String>, driver: &str, run: C) -> Trial
 where
     C: AsyncFnOnce(String) + Send + 'static,
 {
-    let driver = driver.to_owned();
+    let (driver, name): (_, String) = (driver.to_owned(), name.into());
+    let case = name.clone();
     Trial::test(name, move || {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-        let outcome = runtime.map_err(|error| Failed::from(error.to_string()))?;
-        outcome.block_on(run(driver));
+        let runtime = runtime.map_err(|error| Failed::from(error.to_string()))?;
+        Report::took(&case, duration_of(|| runtime.block_on(run(driver))));
         Ok(())
     })
 }
