@@ -268,7 +268,7 @@ fn read_netns(task: &Task<'_>, home: &HomeNetns, inode: u64, candidate: &Candida
     let (unparsable, sockets) = list.map_or((0, None), |list| (list.unparsable, Some(list.sockets)));
     // Only UDP sockets are judged by it, and few netns have one.
     if sockets.iter().flatten().any(|socket| socket.protocol == Protocol::Udp) {
-        facts.ephemeral_ports = look::ephemeral_ports();
+        facts.ephemeral_ports = look::read_ephemeral_ports();
     }
     Ok(Listed { facts, scan: sockets.map(|sockets| (at, sockets)), unparsable })
 }

@@ -40,17 +40,21 @@ pub struct Reporter {
 
 impl Reporter {
     /// Sets the state; true if state or reason changed. Warns of the reason of a source that changed: hooks say in which
-    /// network namespace they were refused, so they warn themselves. Says also when a source or hook is back.
+    /// network namespace they were refused, so they warn themselves. Says also when a source or hook is back. The steps in
+    /// which a hook is attached wake no subscriber.
     pub fn report(&self, state: State) -> bool {
         let now = clock::now();
         let mut trouble = None;
-        let changed = self.states.send_if_modified(|states| {
+        let mut changed = false;
+        self.states.send_if_modified(|states| {
             let Some(entry) = states.0.get_mut(&self.component) else { return false };
             if entry.state == state {
                 return false;
             }
+            changed = true;
+            let (was_attached, was_ready) = (entry.state.is_attached(), entry.has_been_ready);
             trouble = entry.change(state.clone(), now);
-            true
+            !was_attached || !entry.state.is_attached() || was_ready != entry.has_been_ready
         });
         if let Some(trouble) = trouble {
             tracing::info!("{} is back to normal after {}", self.component, for_people(trouble));

@@ -58,6 +58,11 @@ impl State {
         }
     }
 
+    /// True for a hook that is attached everywhere, or will be in a moment.
+    pub(super) const fn is_attached(&self) -> bool {
+        matches!(self, Self::Up | Self::Attaching { .. })
+    }
+
     /// What two states have in common that differ in their reason alone. A hook that is being attached counts as attached,
     /// since every new pod makes it so for a moment.
     fn settled(&self) -> Discriminant<Self> {

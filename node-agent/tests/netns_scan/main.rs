@@ -7,6 +7,7 @@ mod devices;
 mod holders;
 mod lab;
 mod netns_facts;
+mod new_netns;
 mod requests;
 mod verdicts;
 

@@ -20,7 +20,7 @@ fn facts(netns: &Netns) -> [NetnsFacts; 2] {
         let home = HomeNetns::of_this_thread().expect("proc");
         let _inside = home.enter(path.as_ref(), inode).expect("enter");
         let once = look::facts(inode, Vec::new(), false).expect("facts");
-        [once, look::look(inode, Vec::new(), false, None).expect("look").facts]
+        [once, look::look(inode, Vec::new(), false, look::EphemeralPorts::Read).expect("look").facts]
     };
     std::thread::spawn(read).join().expect("the thread")
 }

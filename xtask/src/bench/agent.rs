@@ -6,6 +6,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal};
 
 use crate::demo::agent::{free_address, is_ready};
 use crate::stopwatch::Stopwatch;
@@ -141,6 +142,21 @@ impl Agent {
         let (_, fields) = stat.rsplit_once(')').context("unknown format of stat")?;
         let ticks: u64 = fields.split_whitespace().skip(11).take(2).flat_map(str::parse::<u64>).sum();
         Ok(Duration::from_millis(ticks * 1000 / USER_HZ))
+    }
+
+    /// Sends SIGTERM, and returns the time until the agent has ended.
+    ///
+    /// # Errors
+    /// If the agent does not end well.
+    pub fn end(mut self) -> Result<Duration> {
+        let since = Stopwatch::start();
+        rustix::process::kill_process(Pid::from_child(&self.child), Signal::TERM)?;
+        let status = self.child.wait()?;
+        let took = since.elapsed();
+        if !status.success() {
+            bail!("the agent ended with {status}");
+        }
+        Ok(took)
     }
 
     /// Returns the share of one core that the agent uses during `length`.

@@ -1,6 +1,7 @@
 //! Loads and attaches the kernel programs, and reads and drains their maps. The only folder that uses aya.
 
 mod attachments;
+mod background_close;
 mod batch;
 mod bpffs;
 mod capabilities;

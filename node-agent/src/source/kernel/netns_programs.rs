@@ -18,6 +18,7 @@ use portolan_ebpf::abi::traffic::SENDING_OBSERVED;
 use portolan_engine::model::identity::NetnsId;
 
 use super::attachments::Attachments;
+use super::background_close::close_in_background;
 use super::bpffs::DetachedBpffs;
 use super::clsact::has_filter;
 use super::object::{LookupScope, NetnsObject};
@@ -35,14 +36,14 @@ const CLSACT_PRIORITY: u16 = 0xb0b0;
 
 /// A link that detaches when dropped, by the code that created it.
 enum LinkHandle<T> {
-    Direct(#[expect(dead_code, reason = "held for its Drop")] OwnedFd),
+    Direct(OwnedFd),
     ByLoader(T),
 }
 
 /// How a program is attached to an interface.
 enum Ingress {
     /// A TCX link. The kernel removes the link with its interface; closing the link detaches.
-    Tcx(#[expect(dead_code, reason = "held for its Drop")] LinkHandle<FdLink>),
+    Tcx(LinkHandle<FdLink>),
     /// A netlink filter, which only its name identifies and which must be removed from inside the netns.
     Clsact,
 }
@@ -211,15 +212,36 @@ impl NetnsPrograms {
         }
     }
 
-    /// Forgets the netns that this thread is inside, and removes the filters that the kernel does not remove with their
-    /// link.
-    pub fn remove_filters(&mut self, netns: NetnsId) {
-        let Some(attached) = self.netns.remove(&netns) else { return };
+    /// Removes the filters that the kernel does not remove with a link, in the netns that this thread is inside.
+    pub fn remove_filters(&self, netns: NetnsId) {
+        let Some(attached) = self.netns.get(&netns) else { return };
         for (interface, ingress) in &attached.interfaces {
             if matches!(ingress, Ingress::Clsact) {
                 // An error means that the filter is gone already, with its interface or removed by others.
                 let _ = qdisc_detach_program(&interface.name, TcAttachType::Ingress, INGRESS);
             }
+        }
+    }
+}
+
+impl Drop for NetnsPrograms {
+    /// Detaches everything. The kernel closes the TCX links after this, because each waits for an RCU grace period.
+    fn drop(&mut self) {
+        let attached = std::mem::take(&mut self.netns).into_values();
+        let links =
+            attached.flat_map(|attached| attached.interfaces.into_values()).filter_map(Ingress::into_link);
+        if let Err(error) = close_in_background(links.collect()) {
+            tracing::debug!(%error, "the links were closed one by one");
+        }
+    }
+}
+
+impl Ingress {
+    /// Returns the descriptor of a TCX link, unless the loader created the link. Such a link is closed here.
+    fn into_link(self) -> Option<OwnedFd> {
+        match self {
+            Self::Tcx(LinkHandle::Direct(link)) => Some(link),
+            Self::Tcx(LinkHandle::ByLoader(_)) | Self::Clsact => None,
         }
     }
 }

@@ -7,6 +7,7 @@ use super::budget::RotationPace;
 use super::candidates::Candidate;
 use super::forwarding::Forwarding;
 use super::look::Omitted;
+use super::notifications::Notifications;
 
 /// Delays in milliseconds of the looks that follow the first one: after a netns appears, CNI adds its interfaces within
 /// moments.
@@ -30,6 +31,8 @@ pub(super) struct KnownNetns {
     pub forwarding: Forwarding,
     /// True until its first look is over.
     pub is_new: bool,
+    /// Held during the early looks, and only while the netns has a name. Without it no early look is spared.
+    pub notifications: Option<Notifications>,
 }
 
 /// Work in a netns that was requested and is not done, with the time of the first request.
@@ -70,7 +73,15 @@ impl KnownNetns {
             waiting: Waiting::default(),
             forwarding: Forwarding::default(),
             is_new: true,
+            notifications: None,
         }
+    }
+
+    /// Returns true if an early look would find what the look before found: nobody asked for it, and the kernel has not
+    /// told of a change since.
+    pub fn has_nothing_new(&self) -> bool {
+        let is_asked_for = self.next_look == BootTime(0);
+        !is_asked_for && self.notifications.as_ref().is_some_and(|notifications| !notifications.take())
     }
 
     /// Returns when the next look is due: while the netns is in the rotation, not before the rotation's pace allows it.
@@ -104,6 +115,8 @@ impl KnownNetns {
 pub(super) enum LookDepth {
     /// Interfaces, addresses and sockets.
     Full,
+    /// The same, of a netns whose name has just appeared.
+    NewName,
     /// Interfaces and addresses; sockets only if the look finds another netns under the same inode number.
     Interfaces,
 }

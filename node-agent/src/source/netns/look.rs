@@ -32,6 +32,17 @@ const MAX_ADDRESSES: usize = 256;
 /// Maximum number of addresses kept of the host's netns. IPVS gives the node an address per Service.
 const MAX_HOST_ADDRESSES: usize = 65_536;
 
+/// Where a look takes the ephemeral ports from. The more netns exist, the longer the kernel takes to find their file.
+#[derive(Clone, Copy, Debug)]
+pub enum EphemeralPorts<'a> {
+    /// From the kernel.
+    Read,
+    /// From these facts, if they are of the same netns; else from the kernel.
+    Of(&'a NetnsFacts),
+    /// The kernel's default, which every netns begins with. Runtimes change it after they have given the netns its name.
+    Default,
+}
+
 /// Result of one look at a netns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Look {
@@ -81,19 +92,20 @@ struct Links {
     pub forwards: bool,
 }
 
-/// Looks at the netns that the calling thread is in. Reuses the ephemeral ports of `before` if that is the same netns:
-/// the more netns exist, the longer the kernel takes to find their file.
+/// Looks at the netns that the calling thread is in.
 ///
 /// # Errors
 /// When the identity cannot be read, or the interfaces and addresses cannot be listed.
-pub fn look(inode: u64, paths: Vec<String>, is_host: bool, before: Option<&NetnsFacts>) -> io::Result<Look> {
+pub fn look(inode: u64, paths: Vec<String>, is_host: bool, ports: EphemeralPorts<'_>) -> io::Result<Look> {
     let mut route = NetlinkSocket::open_for_large(netlink_sys::protocols::NETLINK_ROUTE)?;
     let netns = enter::identity_of_socket(&route, inode)?;
     let (addresses, more_addresses) = addresses(&mut route, is_host)?;
     let Links { interfaces, omitted: more_interfaces, has_guest, forwards } = links(&mut route)?;
-    let ephemeral_ports = before
-        .filter(|facts| facts.netns == netns)
-        .map_or_else(ephemeral_ports, |facts| facts.ephemeral_ports);
+    let ephemeral_ports = match ports {
+        EphemeralPorts::Of(facts) if facts.netns == netns => facts.ephemeral_ports,
+        EphemeralPorts::Read | EphemeralPorts::Of(_) => read_ephemeral_ports(),
+        EphemeralPorts::Default => DEFAULT_EPHEMERAL,
+    };
     let facts = NetnsFacts { netns, inode, paths, is_host, addresses, has_guest, ephemeral_ports };
     let omitted = Omitted { interfaces: more_interfaces, addresses: more_addresses };
     let forwards = forwards && !is_host;
@@ -101,7 +113,7 @@ pub fn look(inode: u64, paths: Vec<String>, is_host: bool, before: Option<&Netns
 }
 
 /// Reads the same facts without the interfaces, for callers that attach nothing. The ephemeral ports are the kernel's
-/// default: see [`ephemeral_ports`].
+/// default: see [`read_ephemeral_ports`].
 ///
 /// # Errors
 /// When the identity cannot be read, or the addresses cannot be listed.
@@ -235,7 +247,7 @@ fn forwards(link: &LinkMessage) -> bool {
 
 /// Reads the ephemeral ports of the calling thread's netns. The more netns exist, the longer the kernel takes to find the file.
 #[must_use]
-pub fn ephemeral_ports() -> (u16, u16) {
+pub fn read_ephemeral_ports() -> (u16, u16) {
     // The sysctl tree shows the netns of the thread that opens the file.
     fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range")
         .ok()
@@ -269,7 +281,7 @@ mod tests {
     #[test]
     fn the_own_netns_has_an_identity_and_a_loopback_address() {
         let inode = enter::HomeNetns::of_this_thread().expect("proc").inode;
-        let look = look(inode, Vec::new(), true, None).expect("look");
+        let look = look(inode, Vec::new(), true, EphemeralPorts::Read).expect("look");
         assert_eq!(look.facts.inode, inode);
         assert!(look.facts.ephemeral_ports.0 < look.facts.ephemeral_ports.1);
         assert!(look.interfaces.iter().all(|interface| interface.index > 0 && interface.name != "lo"));

@@ -1,5 +1,6 @@
 //! Network namespaces: which exist, their addresses and interfaces, and the sockets that serve in them. A dedicated thread
-//! enters each netns and returns; it keeps no descriptor of a foreign netns, so that a deleted netns is freed at once.
+//! enters each netns and returns; it keeps no descriptor of a foreign netns, so that a deleted netns is freed at once. Only
+//! while a netns is new, it holds a socket there, until the netns loses its name.
 
 mod actor_queue;
 pub mod budget;
@@ -9,6 +10,7 @@ mod forwarding;
 mod known_netns;
 pub mod look;
 mod look_failures;
+mod notifications;
 mod pending_discovery;
 mod schedule;
 mod socket_entry;

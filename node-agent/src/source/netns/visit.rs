@@ -9,7 +9,8 @@ use super::candidates::Candidate;
 use super::enter::{self, HomeNetns, NetnsGuard};
 use super::forwarding::own_addresses;
 use super::known_netns::{KnownNetns, LookDepth};
-use super::look::{Look, has_tracked_connections, look};
+use super::look::{EphemeralPorts, Look, has_tracked_connections, look};
+use super::notifications::Notifications;
 use super::{HostNetns, NetnsActor, socket_entry};
 use crate::source::conntrack::forwarded::{self, ForwardedConnections, Tracked};
 use crate::source::scan::connections::{Connections, listed_connections};
@@ -26,6 +27,8 @@ pub(super) struct Visited {
     pub has_actor_steps: bool,
     /// True if the netns forwards packets and tracks connections, so that it may forward ports.
     pub may_forward: bool,
+    /// Subscribed before the first look at a netns with a name.
+    pub notifications: Option<Notifications>,
 }
 
 /// Enters netns, and runs the actor in them.
@@ -53,8 +56,10 @@ impl Visitor {
     ) -> io::Result<Visited> {
         let is_host = inode == self.host_inode;
         let entered = enter_other(&self.home, &self.proc_root, inode, candidate)?;
-        let reusable = known.filter(|known| depth == LookDepth::Interfaces || known.reuses_ephemeral_ports());
-        let look = look(inode, candidate.paths.clone(), is_host, reusable.map(|known| &known.facts))?;
+        // Without socket events every early look lists the sockets, whatever the kernel tells of.
+        let subscribes = known.is_none() && !candidate.paths.is_empty() && self.actor.has_socket_events();
+        let notifications = subscribes.then(Notifications::here).and_then(Result::ok);
+        let look = look(inode, candidate.paths.clone(), is_host, ephemeral_ports(depth, known))?;
         let before = known.filter(|_| depth == LookDepth::Interfaces).map(|known| &known.facts);
         let is_same_netns = before.is_some_and(|facts| facts.netns == look.facts.netns);
         let runs_actor = !is_host || self.host == HostNetns::Scanned;
@@ -69,7 +74,7 @@ impl Visitor {
             Ok(sockets) => (sockets, None),
             Err(error) => (None, Some(error)),
         };
-        Ok(Visited { look, sockets, failure, has_actor_steps, may_forward })
+        Ok(Visited { look, sockets, failure, has_actor_steps, may_forward, notifications })
     }
 
     /// Runs one step of the actor in a netns. Returns true if the actor has more steps there.
@@ -121,6 +126,16 @@ impl Visitor {
             self.actor.leave(netns);
             drop(entered);
         }
+    }
+}
+
+fn ephemeral_ports(depth: LookDepth, known: Option<&KnownNetns>) -> EphemeralPorts<'_> {
+    match known {
+        None if depth == LookDepth::NewName => EphemeralPorts::Default,
+        Some(known) if depth == LookDepth::Interfaces || known.reuses_ephemeral_ports() => {
+            EphemeralPorts::Of(&known.facts)
+        }
+        _ => EphemeralPorts::Read,
     }
 }
 

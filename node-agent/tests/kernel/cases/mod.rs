@@ -9,6 +9,7 @@ mod counters;
 mod daemons;
 mod declare;
 mod devices;
+mod end;
 mod exceptions;
 mod explain;
 mod findings;
@@ -65,6 +66,7 @@ pub fn all() -> Vec<Trial> {
         situations::cases(),
         daemons::cases(),
         start::cases(),
+        end::cases(),
         agent_process::cases(),
         restart::cases(),
         node_in_container::cases(),

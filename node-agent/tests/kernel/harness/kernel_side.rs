@@ -9,7 +9,7 @@ use portolan::source::clock;
 use portolan::source::kernel::{
     KernelHooks, KernelLogLevel, KernelOptions, LookupScope, NetnsPrograms, TrafficLevel,
 };
-use portolan::source::netns::look::look;
+use portolan::source::netns::look::{EphemeralPorts, look};
 use portolan::state::StateFeed;
 use portolan_engine::model::identity::{NetnsId, PortId, Protocol};
 use portolan_engine::model::traffic::PortDelta;
@@ -74,7 +74,7 @@ impl KernelSide {
         inside(netns, || {
             let inode = rustix::fs::stat("/proc/thread-self/ns/net").expect("this netns").st_ino;
             let path = netns_path(netns).to_string_lossy().into_owned();
-            let look = look(inode, vec![path], false, None).expect("a look");
+            let look = look(inode, vec![path], false, EphemeralPorts::Read).expect("a look");
             programs.reconcile(look.facts.netns, &look.interfaces, LookupScope::Inside);
             while programs.attach_next(look.facts.netns) {}
             look.facts.netns

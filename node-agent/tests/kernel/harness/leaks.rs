@@ -49,7 +49,8 @@ impl Before {
     }
 }
 
-fn programs() -> Option<BTreeSet<u64>> {
+/// Returns the ids of all loaded programs; `None` where bpftool cannot list them.
+pub fn programs() -> Option<BTreeSet<u64>> {
     let output = Command::new("bpftool").args(["prog", "list", "-j"]).output().ok()?;
     let listed: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).ok()?;
     Some(listed.iter().filter_map(|program| program.get("id")?.as_u64()).collect())

@@ -40,11 +40,17 @@ impl NetnsThread {
         if is_lost {
             self.walk_soon();
         }
+        // A netns whose name was removed ends now, unless something else holds it.
+        for known in self.known.values_mut().filter(|known| known.notifications.is_some()) {
+            if changed.others.iter().any(|path| lost(known, path)) {
+                known.notifications = None;
+            }
+        }
         for (inode, path) in changed.netns {
             match self.known.get_mut(&inode) {
                 None => {
                     let candidate = Candidate { paths: vec![path], ..Candidate::default() };
-                    self.look_at(inode, candidate, LookDepth::Full, LookCause::Schedule);
+                    self.look_at(inode, candidate, LookDepth::NewName, LookCause::Schedule);
                 }
                 // A recreated name may be another netns under a reused inode number.
                 Some(known) => {
@@ -88,6 +94,9 @@ impl NetnsThread {
         }
         self.is_walk_inconclusive = false;
         for (inode, candidate) in found {
+            if self.is_stopping {
+                return;
+            }
             match self.known.get_mut(&inode) {
                 None => self.look_at(inode, candidate, LookDepth::Full, LookCause::Schedule),
                 Some(_) if !is_complete => {}

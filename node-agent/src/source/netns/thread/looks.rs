@@ -58,17 +58,32 @@ impl NetnsThread {
             let depth = if is_light { LookDepth::Interfaces } else { LookDepth::Full };
             (known.next_look <= now).then_some(depth)
         };
-        let due: Vec<(u64, Candidate, LookDepth)> = self
-            .known
-            .iter()
-            .filter_map(|(inode, known)| Some((*inode, known.candidate.clone(), depth(*inode, known)?)))
-            .collect();
-        for (inode, candidate, depth) in due {
+        let due: Vec<(u64, LookDepth)> =
+            self.known.iter().filter_map(|(inode, known)| Some((*inode, depth(*inode, known)?))).collect();
+        for (inode, depth) in due {
             if self.is_stopping {
                 return;
             }
+            if depth == LookDepth::Interfaces && self.spares_look(inode) {
+                continue;
+            }
+            let Some(candidate) = self.known.get(&inode).map(|known| known.candidate.clone()) else {
+                continue;
+            };
             self.look_at(inode, candidate, depth, LookCause::Schedule);
         }
+    }
+
+    /// Returns true if nothing changed in a netns since its last look. The look then counts as done.
+    fn spares_look(&mut self, inode: u64) -> bool {
+        let count = self.known.len().saturating_sub(1);
+        let Some(known) = self.known.get_mut(&inode).filter(|known| known.has_nothing_new()) else {
+            return false;
+        };
+        known.looks += 1;
+        let NetnsOptions { budget, rotation, .. } = self.options;
+        known.next_look = self.schedule.next_look(known.looks, clock::now(), count, budget, rotation);
+        true
     }
 
     /// Looks at one netns and reports what was found.
@@ -93,6 +108,7 @@ impl NetnsThread {
                 }
                 if let Some(known) = self.known.get_mut(&inode) {
                     known.next_look = at.after(self.options.rotation.min(RETRY_LOOK));
+                    known.notifications = None;
                     // The look that follows reads the same.
                     known.waiting.scan = None;
                 }
@@ -118,7 +134,7 @@ impl NetnsThread {
 
     /// Remembers the result of a look and sends it to the engine.
     fn learn(&mut self, inode: u64, candidate: Candidate, visited: Visited, cause: LookCause, at: BootTime) {
-        let Visited { look, sockets, failure, has_actor_steps, may_forward } = visited;
+        let Visited { look, sockets, failure, has_actor_steps, may_forward, notifications } = visited;
         match &failure {
             Some(error) => self.look_failed(inode, error),
             None => self.failures.cleared(inode),
@@ -138,6 +154,7 @@ impl NetnsThread {
             let NetnsOptions { budget, rotation, .. } = self.options;
             known.next_look = self.schedule.next_look(known.looks, at, self.known.len(), budget, rotation);
         }
+        known.notifications = if known.is_rotating() { None } else { known.notifications.or(notifications) };
         if cause == LookCause::Request || sockets.is_some() {
             known.waiting.scan = None;
         }
@@ -207,6 +224,7 @@ impl NetnsThread {
                 let [soon, ..] = EARLY_LOOKS_MS;
                 let soon = clock::now().after(Duration::from_millis(soon));
                 known.next_look = known.next_look.min(soon);
+                known.notifications = None;
             }
         }
     }
