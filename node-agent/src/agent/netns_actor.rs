@@ -35,6 +35,10 @@ impl NetnsActor for Attach {
         self.programs.detach(netns);
     }
 
+    fn must_leave(&self, netns: NetnsId) -> bool {
+        self.programs.has_filters(netns)
+    }
+
     fn leave(&mut self, netns: NetnsId) {
         self.programs.remove_filters(netns);
     }

@@ -44,6 +44,10 @@ impl NetnsActor for Timed {
         self.actor.gone(netns);
     }
 
+    fn must_leave(&self, netns: NetnsId) -> bool {
+        self.actor.must_leave(netns)
+    }
+
     fn leave(&mut self, netns: NetnsId) {
         self.actor.leave(netns);
     }

@@ -212,6 +212,14 @@ impl NetnsPrograms {
         }
     }
 
+    /// Returns true if [`Self::remove_filters`] has something to remove.
+    #[must_use]
+    pub fn has_filters(&self, netns: NetnsId) -> bool {
+        let attached = self.netns.get(&netns);
+        let mut ingress = attached.into_iter().flat_map(|attached| attached.interfaces.values());
+        ingress.any(|ingress| matches!(ingress, Ingress::Clsact))
+    }
+
     /// Removes the filters that the kernel does not remove with a link, in the netns that this thread is inside.
     pub fn remove_filters(&self, netns: NetnsId) {
         let Some(attached) = self.netns.get(&netns) else { return };

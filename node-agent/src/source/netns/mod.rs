@@ -58,6 +58,10 @@ pub trait NetnsActor: Send {
     fn scanned(&mut self, _took: Duration) {}
     /// Called outside when the netns is gone.
     fn gone(&mut self, netns: NetnsId);
+    /// Returns true if [`Self::leave`] has something to remove in the netns.
+    fn must_leave(&self, _netns: NetnsId) -> bool {
+        false
+    }
     /// Called inside the netns before the thread ends: removes what the kernel does not remove by itself.
     fn leave(&mut self, _netns: NetnsId) {}
 }

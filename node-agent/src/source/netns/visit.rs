@@ -121,6 +121,9 @@ impl Visitor {
     /// Lets the actor remove what it can only remove from inside the netns.
     pub fn leave(&mut self, inode: u64, known: &KnownNetns) {
         let netns: NetnsId = known.facts.netns;
+        if !self.actor.must_leave(netns) {
+            return;
+        }
         // A netns that cannot be entered any more takes its interfaces, and what is attached to them, with it.
         if let Ok(entered) = enter_other(&self.home, &self.proc_root, inode, &known.candidate) {
             self.actor.leave(netns);

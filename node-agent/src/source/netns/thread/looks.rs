@@ -24,6 +24,9 @@ const KERNEL_SOCKETS_EVERY: Duration = Duration::from_secs(5);
 /// Longest pause before the next look after a failed one.
 const RETRY_LOOK: Duration = Duration::from_secs(3);
 
+/// The looks after a spared one begin at multiples of this, so that many new netns wake the thread together.
+const SPARED_STEP_NS: u64 = 50_000_000;
+
 /// Why a netns is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LookCause {
@@ -82,7 +85,8 @@ impl NetnsThread {
         };
         known.looks += 1;
         let NetnsOptions { budget, rotation, .. } = self.options;
-        known.next_look = self.schedule.next_look(known.looks, clock::now(), count, budget, rotation);
+        let next = self.schedule.next_look(known.looks, clock::now(), count, budget, rotation);
+        known.next_look = BootTime(next.0.next_multiple_of(SPARED_STEP_NS));
         true
     }
 
