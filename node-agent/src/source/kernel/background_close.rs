@@ -15,8 +15,8 @@ const MAX_PER_MESSAGE: usize = 253;
 
 /// Lets the kernel close the descriptors after this call. They are sent into a socket that nobody can receive from, since
 /// its only reference is in its own queue. The kernel's garbage collector frees such a socket, and closes what is queued on
-/// a worker thread, one descriptor at a time. A kernel that collects in the calling thread (some before 6.9) closes all of
-/// them before this returns.
+/// a worker thread, one descriptor at a time. An older kernel collects in the calling thread, and closes all of them before
+/// this returns.
 ///
 /// # Errors
 /// When the kernel does not take the descriptors. They are closed nevertheless, before this returns.
