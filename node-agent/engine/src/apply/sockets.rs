@@ -108,7 +108,7 @@ impl Engine {
         if let Some(socket) = self.facts.sockets.get_mut(cookie) {
             socket.counted_in = Some(id);
             was_beyond = std::mem::replace(&mut socket.beyond_loopback, beyond);
-            socket.reported_open = socket.reported_open.max(view.opened_at);
+            socket.reported_open.raise(view.opened_at);
         }
         if !counted {
             // Listings count the socket, although no verdict depends on the number.
@@ -124,8 +124,8 @@ impl Engine {
                 port.recording = Recording::Undecided;
                 self.agenda.judge(id);
             }
-            port.beyond_loopback += usize::from(beyond);
-            port.beyond_loopback = port.beyond_loopback.saturating_sub(usize::from(was_beyond));
+            port.beyond_loopback = port.beyond_loopback.saturating_add(beyond.into());
+            port.beyond_loopback = port.beyond_loopback.saturating_sub(was_beyond.into());
             let before = port.bindings.take();
             port.refresh(floor, &self.facts.sockets, self.options.grace);
             // A port that is not reported yet may wait for just one more scan.
@@ -148,11 +148,11 @@ impl Engine {
         }
         if let Some((port, index)) = self.ports.split(id) {
             port.sockets.remove(cookie);
-            port.beyond_loopback = port.beyond_loopback.saturating_sub(usize::from(was_beyond));
+            port.beyond_loopback = port.beyond_loopback.saturating_sub(was_beyond.into());
             port.age.record_closed(began.unwrap_or(ended), ended, self.options.grace);
             port.refresh(floor, &self.facts.sockets, self.options.grace);
             if port.sockets.is_empty() {
-                port.closed_at = port.closed_at.max(Some(ended));
+                port.closed_at.raise(Some(ended));
                 index.begin_closing(id);
             }
             self.agenda.judge(id);
@@ -163,7 +163,7 @@ impl Engine {
     fn record_short_lived(&mut self, cookie: SocketCookie, floor: BootTime, ended: BootTime, now: BootTime) {
         let Some(socket) = self.facts.sockets.get_mut(cookie) else { return };
         let Some(view) = socket.short_lived(floor) else { return };
-        socket.reported_open = view.opened_at;
+        socket.reported_open = view.opened_at.into();
         let bindings = Bindings::of(&[(view, socket.held_by().clone())], 0, false);
         if !self.admit_port(view.port, now) {
             return;
@@ -182,7 +182,7 @@ impl Engine {
             bindings.first_at = port.age.continue_from(bindings.first_at, self.options.grace);
         }
         port.age.mark_closed(ended);
-        port.closed_at = Some(ended);
+        port.closed_at = ended.into();
         index.begin_closing(view.port);
         self.agenda.judge(view.port);
     }

@@ -80,13 +80,13 @@ impl Engine {
             left: self.options.max_peers.saturating_sub(index.peers()).min(share),
             hold: self.options.attribution_hold,
         };
-        let kept = port.traffic.peer_count();
-        let reach = port.traffic.reach();
+        let kept = port.traffic().peer_count();
+        let reach = port.traffic().reach();
         let role = port.bindings.as_ref().map(|bindings| port.role(bindings, self.options.grace));
-        let new = add(&mut port.traffic, limits, classify);
+        let new = add(port.traffic.get_or_insert_default(), limits, classify);
         drop(is_listed);
         // A full list evicts at most one peer per new one, so the count never shrinks.
-        let more = port.traffic.peer_count().saturating_sub(kept);
+        let more = port.traffic().peer_count().saturating_sub(kept);
         index.add_peers(more);
         self.facts.netns.charge(id.netns, Usage { peers: more, ..Usage::default() });
         self.outbox.totals_mut().count_connections(port.status, new.all, &new.by_origin);
@@ -94,9 +94,10 @@ impl Engine {
             && role != port.bindings.as_ref().map(|bindings| port.role(bindings, self.options.grace));
         // Several callers may prove what one does not.
         let may_be_proven = port.unproven && !self.options.knows_direction;
-        let may_be_beyond = port.status == DeclarationStatus::Explained && port.traffic.has_new_callers;
-        let moved =
-            reach != port.traffic.reach() || port.traffic.has_new_peers || port.traffic.settle_at().is_some();
+        let may_be_beyond = port.status == DeclarationStatus::Explained && port.traffic().has_new_callers;
+        let moved = reach != port.traffic().reach()
+            || port.traffic().has_new_peers
+            || port.traffic().settle_at().is_some();
         if moved || is_other_role || may_be_proven || may_be_beyond || port.reported.is_none() {
             self.agenda.judge(id);
         }

@@ -107,7 +107,9 @@ impl PortJudge<'_> {
             let serving = facts.serving(id.netns, Some(pod));
             let paths = self.port.nat_paths.as_deref();
             let resolve = |peer| peer_origin(facts, peer, serving, paths);
-            self.port.traffic.resolve_all(id.protocol, &resolve);
+            if let Some(traffic) = &mut self.port.traffic {
+                traffic.resolve_all(id.protocol, &resolve);
+            }
         }
     }
 
@@ -125,12 +127,14 @@ impl PortJudge<'_> {
                 &facts.is_listed(pod, (id.protocol, id.port)),
             )
         {
-            port.traffic.apply_nat_paths(id.protocol, paths);
+            port.traffic.get_or_insert_default().apply_nat_paths(id.protocol, paths);
         }
         let serving = facts.serving(id.netns, pod);
         let paths = port.nat_paths.as_deref();
         let resolve = |peer| peer_origin(facts, peer, serving, paths);
-        port.traffic.settle(id.protocol, now, hold, &resolve);
+        if let Some(traffic) = &mut port.traffic {
+            traffic.settle(id.protocol, now, hold, &resolve);
+        }
     }
 
     /// Judges which callers of an explained port no explanation explains.
@@ -148,10 +152,12 @@ impl PortJudge<'_> {
         *beyond = audience.map_or(Reach::Nothing, |audience| {
             let paths = nat_paths.as_deref_mut();
             let by_path = paths.map(|paths| paths.settle_audience(&audience, facts)).unwrap_or_default();
-            let by_peer = traffic.settle_audience(id.protocol, &audience, facts, nat_paths.as_deref());
+            let by_peer = traffic
+                .as_deref_mut()
+                .map(|traffic| traffic.settle_audience(id.protocol, &audience, facts, nat_paths.as_deref()));
             // Who the callers of an earlier run were is not known, only how far away.
             let earlier = earlier.filter(|reach| *reach > audience.up_to()).unwrap_or_default();
-            by_path.max(by_peer).max(earlier)
+            by_path.max(by_peer.unwrap_or_default()).max(earlier)
         });
     }
 }

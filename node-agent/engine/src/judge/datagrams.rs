@@ -71,11 +71,11 @@ impl PortJudge<'_> {
     fn first_report_hold(&mut self, is_clear: bool) -> Option<BootTime> {
         let now = self.context.now;
         if self.port.sockets.is_empty() {
-            return self.last_traffic_until(self.port.closed_at.unwrap_or(now));
+            return self.last_traffic_until(self.port.closed_at.get().unwrap_or(now));
         }
         let heard_at = self.port.first_heard_at;
         let options = self.context.options;
-        let awaits_scan = self.port.scanned_at.is_none();
+        let awaits_scan = self.port.scanned_at.get().is_none();
         let is_drained = self.index.last_drain() >= Some(heard_at.after(TIME_TO_ASK));
         let awaits_drain = !is_clear && options.knows_direction && options.traffic_drained && !is_drained;
         if awaits_scan && !std::mem::replace(&mut self.port.scan_requested, true) {
@@ -92,7 +92,7 @@ impl PortJudge<'_> {
     fn is_older_than_the_agent(&self, bindings: &Bindings) -> bool {
         let netns = self.context.facts.netns.get(self.id.netns);
         let first_scan = netns.and_then(Netns::first_scanned_at);
-        bindings.opened_at.is_none() && first_scan.is_none_or(|at| bindings.first_at <= at)
+        bindings.opened_at.get().is_none() && first_scan.is_none_or(|at| bindings.first_at <= at)
     }
 
     /// True for a port in the ephemeral range of its netns.
@@ -105,7 +105,8 @@ impl PortJudge<'_> {
 
     /// True for a port that stayed open and to which several peers sent. Without the direction nothing proves more.
     fn is_proven(&self, bindings: &Bindings) -> bool {
-        let stayed = self.port.scanned_at.is_some_and(|at| at >= bindings.first_at.after(EPHEMERAL_PROOF));
-        stayed && self.port.traffic.is_called_by_several()
+        let stayed =
+            self.port.scanned_at.get().is_some_and(|at| at >= bindings.first_at.after(EPHEMERAL_PROOF));
+        stayed && self.port.traffic().is_called_by_several()
     }
 }

@@ -83,7 +83,7 @@ impl PortJudge<'_> {
     /// Ends the forwarding of the port. Unless a socket serves it, the port closes once its last traffic is drained.
     fn end_forward(&mut self) {
         if self.port.forward.take().is_some() && self.port.sockets.is_empty() {
-            self.port.closed_at.get_or_insert(self.context.now);
+            self.port.closed_at = self.port.closed_at.get().unwrap_or(self.context.now).into();
             self.index.begin_closing(self.id);
         }
     }

@@ -71,8 +71,8 @@ impl Engine {
             }
             Outcome::Fold(to) => {
                 judge.hide();
-                let delta = judge.port.traffic.to_delta(id.protocol);
-                judge.index.fold(to, delta, judge.port.traffic.last_seen().unwrap_or(now));
+                let delta = judge.port.traffic().to_delta(id.protocol);
+                judge.index.fold(to, delta, judge.port.traffic().last_seen().unwrap_or(now));
                 judge.release();
                 ports.remove(id);
             }
@@ -168,7 +168,7 @@ impl PortJudge<'_> {
     fn watch(&mut self) {
         if !self.port.watched {
             self.port.watched = true;
-            self.port.counted_since = self.context.options.counts_traffic.then_some(self.context.now);
+            self.port.counted_since = self.context.options.counts_traffic.then_some(self.context.now).into();
             self.context.outbox.push(Change::Watch(self.id));
         }
     }
@@ -273,7 +273,7 @@ impl PortJudge<'_> {
     /// Reports the close, unless traffic of the port's last moments may still be drained, or its callers are not certain.
     fn close(&mut self) -> Outcome {
         let (now, options) = (self.context.now, self.context.options);
-        let closed_at = self.port.closed_at.unwrap_or(now);
+        let closed_at = self.port.closed_at.get().unwrap_or(now);
         if let Some(deadline) = self.last_traffic_until(closed_at).or_else(|| self.last_origin_at()) {
             return Outcome::Keep(Some(deadline));
         }
@@ -281,7 +281,7 @@ impl PortJudge<'_> {
             self.judge_last_calls(&bindings);
         }
         if let Some(bindings) = &self.port.bindings
-            && bindings.opened_at.is_some()
+            && bindings.opened_at.get().is_some()
             && closed_at.since(bindings.first_at) < options.grace
         {
             let short_lived = &mut self.context.outbox.totals_mut().short_lived;
@@ -324,7 +324,7 @@ impl PortJudge<'_> {
     fn release(&mut self) {
         let id = self.id;
         self.context.agenda.set(Timer::Port(id), None);
-        let peers = self.port.traffic.peer_count();
+        let peers = self.port.traffic().peer_count();
         self.context.facts.netns.refund(id.netns, Usage { ports: 1, peers, ..Usage::default() });
         self.count_finding(None);
         if let Some(record) = self.port.pod.and_then(|pod| self.context.facts.pods.get_mut(pod)) {

@@ -70,14 +70,16 @@ impl PortJudge<'_> {
         let raised = findings.raise(self.port.id, Subject::Port(id), assessment, bindings.first_at);
         let reported_at = findings.get(self.port.id).map_or(now, |record| record.reported_at);
         if raised == Raised::Same && !is_new_report {
-            if !self.port.traffic.has_new_peers {
+            if !self.port.traffic().has_new_peers {
                 return None;
             }
             if now < reported_at.after(REPORT_INTERVAL) {
                 return Some(reported_at.after(REPORT_INTERVAL));
             }
         }
-        self.port.traffic.has_new_peers = false;
+        if let Some(traffic) = &mut self.port.traffic {
+            traffic.has_new_peers = false;
+        }
         findings.mark_reported(self.port.id, now, options.repeat_findings);
         if !options.emits_reports {
             self.context.outbox.touch();
@@ -87,7 +89,7 @@ impl PortJudge<'_> {
         let mut finding =
             record.map(|record| render::port_finding(self.context.facts, record, id, self.port, now));
         if let Some(finding) = &mut finding {
-            finding.opened_at = bindings.opened_at.filter(|_| raised == Raised::Opened);
+            finding.opened_at = bindings.opened_at.get().filter(|_| raised == Raised::Opened);
         }
         self.context.emit_finding(finding);
         None

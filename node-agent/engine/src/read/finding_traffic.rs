@@ -12,7 +12,7 @@ impl Engine {
         let port_id = self.findings.get(id)?.subject.port()?;
         let port = self.ports.get(port_id)?;
         let mut traffic = Traffic { since: port.counted_since(), ..Traffic::default() };
-        port.traffic.add_to(port_id.protocol, &mut traffic);
+        port.traffic().add_to(port_id.protocol, &mut traffic);
         Some((port_id.protocol, traffic))
     }
 }

@@ -30,7 +30,7 @@ use crate::state::unserved::Refusal;
 pub(crate) fn listener(facts: &Facts, id: PortId, port: &Port, state: ListenerState) -> Listener {
     let record = port.pod.and_then(|pod| facts.pods.get(pod));
     let bindings = port.bindings.as_ref();
-    let addresses = bindings.map(|bindings| bindings.addresses.clone()).unwrap_or_default();
+    let addresses = bindings.map(|bindings| bindings.addresses.to_vec()).unwrap_or_default();
     let host = facts.netns.is_host(id.netns);
     let unknown = if host { Exposure::Host } else { Exposure::Pod };
     Listener {
@@ -47,7 +47,7 @@ pub(crate) fn listener(facts: &Facts, id: PortId, port: &Port, state: ListenerSt
         forwarded_to: port.forward.as_ref().filter(|_| port.is_forwarded()).map(|forward| forward.to),
         unproven: port.unproven,
         in_storm: record.is_some_and(|record| record.storm.is_active()),
-        opened_at: bindings.and_then(|bindings| bindings.opened_at),
+        opened_at: bindings.and_then(|bindings| bindings.opened_at.get()),
         state,
         pod: record.map(|record| (*record.reference).clone()),
         container: facts.container(port).cloned(),
@@ -79,7 +79,7 @@ pub(crate) fn port_finding(
         code,
         message: message::listener(code, &listener, &policy, other_pod),
         first_seen: record.first_seen,
-        last_seen: now.max(record.reported_at).max(port.traffic.last_seen().unwrap_or_default()),
+        last_seen: now.max(record.reported_at).max(port.traffic().last_seen().unwrap_or_default()),
         pod: listener.pod.clone(),
         container: listener.container.clone(),
         protocol: Some(id.protocol),
@@ -89,7 +89,7 @@ pub(crate) fn port_finding(
         policy,
         traffic: listener.traffic.clone(),
         suppressed_by: record.assessment.suppressed_by.clone(),
-        changed_at: record.changed_at,
+        changed_at: record.changed_at.get(),
         previous_code: record.previous_code,
         opened_at: None,
         listener: Some(listener),
@@ -186,7 +186,7 @@ fn storm(
         }
     };
     for (id, port) in storm.ports().filter_map(|id| Some((id, ports.get(id)?))) {
-        port.traffic.add_to(id.protocol, &mut finding.traffic);
+        port.traffic().add_to(id.protocol, &mut finding.traffic);
         finding.traffic.since = finding.traffic.since.max(port.counted_since());
         finding.traffic.earlier = finding.traffic.earlier.max(port.earlier.unwrap_or_default());
     }
@@ -249,7 +249,7 @@ fn bare(id: u64, record: &FindingRecord, pod: Option<&PodRef>) -> Finding {
         policy: Policy::default(),
         traffic: Traffic::default(),
         suppressed_by: record.assessment.suppressed_by.clone(),
-        changed_at: record.changed_at,
+        changed_at: record.changed_at.get(),
         previous_code: record.previous_code,
         opened_at: None,
     }

@@ -41,7 +41,8 @@ impl Summary<'_> {
     /// Returns where its peers are, sorted, each origin once.
     #[must_use]
     pub fn origins(&self) -> Vec<Origin> {
-        let mut origins: Vec<Origin> = self.traffic.iter().flat_map(|port| port.traffic.origins()).collect();
+        let mut origins: Vec<Origin> =
+            self.traffic.iter().flat_map(|port| port.traffic().origins()).collect();
         origins.sort_unstable();
         origins.dedup();
         origins
@@ -88,7 +89,7 @@ impl Engine {
 
     fn finding_summary<'a>(&'a self, id: u64, record: &FindingRecord) -> Summary<'a> {
         let is_suppressed = record.assessment.suppressed_by.is_some();
-        let changed_at = record.changed_at.unwrap_or(record.first_seen);
+        let changed_at = record.changed_at.get().unwrap_or(record.first_seen);
         let (pod, (protocol, port)) = match record.subject {
             Subject::Port(port_id) => {
                 let port = self.ports.get(port_id);

@@ -7,6 +7,8 @@ use crate::model::families::Families;
 use crate::model::identity::BootTime;
 use crate::model::listener::Exposure;
 use crate::model::process::Process;
+use crate::state::few::Few;
+use crate::state::moment::Moment;
 use crate::state::sockets::{HeldBy, SocketView};
 
 /// Maximum number of addresses kept per port.
@@ -19,7 +21,7 @@ const MAX_OTHER_PROCESSES: usize = 8;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Bindings {
     /// Local addresses, sorted. If some were cut, loopback addresses were cut first.
-    pub addresses: Vec<IpAddr>,
+    pub addresses: Few<IpAddr>,
     /// True if a socket is bound to another address than loopback, sampled or not.
     pub beyond_loopback: bool,
     /// Families in which a socket that is bound to all addresses accepts calls from outside the netns.
@@ -35,7 +37,7 @@ pub(crate) struct Bindings {
     /// Number of holders whose sockets can be reached from the farthest.
     farthest: u8,
     /// When the first socket opened; `None` if a socket's opening is not known.
-    pub opened_at: Option<BootTime>,
+    pub opened_at: Moment,
     /// Since when the port is served, ignoring gaps up to the grace time.
     pub first_at: BootTime,
     /// Number of sockets.
@@ -130,7 +132,6 @@ impl Bindings {
             addresses.truncate(MAX_ADDRESSES);
             addresses.sort_unstable();
         }
-        addresses.shrink_to_fit();
         let opened: Option<Vec<BootTime>> = views.iter().map(|(view, _)| view.opened_at).collect();
         let is_farthest = |view: &SocketView| !beyond_loopback || !view.is_loopback();
         let far = || views.iter().filter(|(view, _)| is_farthest(view)).map(|(_, held)| held);
@@ -149,7 +150,7 @@ impl Bindings {
             holders: holders.beside(&shown),
             shown,
             farthest,
-            addresses,
+            addresses: addresses.into(),
             beyond_loopback,
             wildcard: if sockets > views.len() && beyond_loopback {
                 // Those that were not sampled may be bound to anything.
@@ -158,7 +159,7 @@ impl Bindings {
                 wildcard(views.iter().map(|(view, _)| view))
             },
             v6_only: is_v6_only(views.iter().map(|(view, _)| view)),
-            opened_at: opened.and_then(|times| times.into_iter().min()),
+            opened_at: opened.and_then(|times| times.into_iter().min()).into(),
             first_at,
             sockets,
         })
@@ -166,7 +167,7 @@ impl Bindings {
 
     /// True for the bindings that [`Self::forwarded`] makes.
     #[must_use]
-    pub(crate) const fn is_forwarded(&self) -> bool {
+    pub(crate) fn is_forwarded(&self) -> bool {
         self.addresses.is_empty()
     }
 
@@ -174,14 +175,14 @@ impl Bindings {
     #[must_use]
     pub(crate) fn forwarded(first_at: BootTime) -> Self {
         Self {
-            addresses: Vec::new(),
+            addresses: Few::default(),
             beyond_loopback: true,
             wildcard: Families::BOTH,
             v6_only: false,
             shown: HeldBy::Unknown,
             holders: Box::default(),
             farthest: 1,
-            opened_at: None,
+            opened_at: Moment::NONE,
             first_at,
             sockets: 0,
         }

@@ -10,6 +10,7 @@ use crate::model::finding::{FindingState, Suppression};
 use crate::model::finding_code::FindingCode;
 use crate::model::identity::{BootTime, PodKey, PortId, Protocol};
 use crate::model::policy::PolicyVerdict;
+use crate::state::moment::Moment;
 use crate::state::remembered::Remembered;
 use crate::state::storms::{StormChange, StormScope};
 
@@ -87,14 +88,14 @@ pub(crate) struct FindingRecord {
     /// When the finding was last reported; 0 if never.
     pub reported_at: BootTime,
     /// When the report of the latest change of code or state was made; `None` if there was no change since it was opened.
-    pub changed_at: Option<BootTime>,
+    pub changed_at: Moment,
     /// Code that was reported before its latest change.
     pub previous_code: Option<FindingCode>,
     /// Code and state of the last report; `None` if there was none. What changed and changed back between two reports is no
     /// change.
     reported: Option<(FindingCode, FindingState)>,
     /// When the finding is due to be reported again; `None`: never.
-    repeat_at: Option<BootTime>,
+    repeat_at: Moment,
 }
 
 impl FindingRecord {
@@ -109,7 +110,7 @@ impl FindingRecord {
         self.reported_at = now;
         let said = (self.assessment.code, self.state());
         let Some(before) = self.reported.replace(said).filter(|before| *before != said) else { return };
-        self.changed_at = Some(now);
+        self.changed_at = now.into();
         if before.0 != said.0 {
             self.previous_code = Some(before.0);
         }
@@ -175,10 +176,10 @@ impl Findings {
                     assessment,
                     first_seen,
                     reported_at: BootTime(0),
-                    changed_at: None,
+                    changed_at: Moment::NONE,
                     previous_code: None,
                     reported: None,
-                    repeat_at: None,
+                    repeat_at: Moment::NONE,
                 };
                 self.open.insert(id, record);
                 Raised::Opened
@@ -190,14 +191,14 @@ impl Findings {
     pub(crate) fn mark_reported(&mut self, id: u64, now: BootTime, interval: Duration) {
         let Some(record) = self.open.get_mut(&id) else { return };
         record.note_report(now);
-        if let Some(before) = record.repeat_at.take() {
+        if let Some(before) = std::mem::take(&mut record.repeat_at).get() {
             self.repeats.remove(&(before, id));
         }
         if !interval.is_zero() {
             // Findings of one moment are spread over an eighth of the interval. Ids are as good as random.
             let spread = u32::try_from(id % SPREAD).unwrap_or_default();
             let due = now.after(interval).after(interval / 8 / (SPREAD as u32) * spread);
-            record.repeat_at = Some(due);
+            record.repeat_at = due.into();
             self.repeats.insert((due, id));
         }
     }
@@ -221,7 +222,7 @@ impl Findings {
         if record.subject.port().is_none() {
             self.remembered.forget(id);
         }
-        if let Some(due) = record.repeat_at {
+        if let Some(due) = record.repeat_at.get() {
             self.repeats.remove(&(due, id));
         }
         Some(record)
@@ -272,7 +273,7 @@ mod tests {
         raise(&mut findings, one);
         findings.mark_reported(1, BootTime(3), Duration::ZERO);
         let changes = |findings: &Findings| {
-            findings.get(1).map(|record| (record.changed_at, record.previous_code)).unwrap_or_default()
+            findings.get(1).map(|record| (record.changed_at.get(), record.previous_code)).unwrap_or_default()
         };
         assert_eq!(changes(&findings), (None, None));
         raise(&mut findings, other);

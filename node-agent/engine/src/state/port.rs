@@ -2,6 +2,7 @@
 
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use crate::model::finding_code::FindingCode;
@@ -13,7 +14,9 @@ use crate::model::reach::Reach;
 use crate::model::traffic::Traffic;
 use crate::state::bindings::Bindings;
 use crate::state::direction::Role;
+use crate::state::few::Few;
 use crate::state::forward::{Forward, Redirect};
+use crate::state::moment::Moment;
 use crate::state::nat_paths::NatPaths;
 use crate::state::port_age::PortAge;
 use crate::state::port_traffic::PortTraffic;
@@ -23,27 +26,25 @@ use crate::state::way_in::WayIn;
 /// Maximum number of sockets of one port that are inspected. A group may have thousands, all alike.
 const MAX_SAMPLED_SOCKETS: usize = 256;
 
-/// The sockets of one port, sorted. A vector, because most ports have one socket and a tree would take a hundred
-/// bytes.
+/// The sockets of one port, sorted. A list, because most ports have one socket and a tree would take a hundred bytes.
 #[derive(Debug, Default)]
-pub(crate) struct SocketSet(Vec<SocketCookie>);
+pub(crate) struct SocketSet(Few<SocketCookie>);
 
 impl SocketSet {
     pub(crate) fn insert(&mut self, cookie: SocketCookie) {
         if let Err(slot) = self.0.binary_search(&cookie) {
-            if self.0.is_empty() {
-                self.0.reserve_exact(1);
-            }
-            self.0.insert(slot, cookie);
+            self.0.edit(|cookies| cookies.insert(slot, cookie));
         }
     }
 
     pub(crate) fn remove(&mut self, cookie: SocketCookie) {
         if let Ok(slot) = self.0.binary_search(&cookie) {
-            self.0.remove(slot);
-            if self.0.capacity() > 4 * self.0.len() + 4 {
-                self.0.shrink_to(2 * self.0.len());
-            }
+            self.0.edit(|cookies| {
+                cookies.remove(slot);
+                if cookies.capacity() > 4 * cookies.len() + 4 {
+                    cookies.shrink_to(2 * cookies.len());
+                }
+            });
         }
     }
 
@@ -79,11 +80,11 @@ pub(crate) struct Port {
     /// Its open sockets.
     pub sockets: SocketSet,
     /// Number of sockets that are bound to another address than loopback.
-    pub beyond_loopback: usize,
+    pub beyond_loopback: u32,
     /// What its sockets show together, kept after the last one closed; `None` while only traffic is known.
     pub bindings: Option<Bindings>,
     /// Latest scan that listed a socket of the port. Apart from the bindings, because it makes no report by itself.
-    pub scanned_at: Option<BootTime>,
+    pub scanned_at: Moment,
     /// The pod that the port is attributed to.
     pub pod: Option<PodKey>,
     /// Id of its listener and finding; 0 until the port is judged.
@@ -97,7 +98,7 @@ pub(crate) struct Port {
     /// Since when the port is served.
     pub age: PortAge,
     /// When the last socket closed.
-    pub closed_at: Option<BootTime>,
+    pub closed_at: Moment,
     /// When the engine first heard of the port.
     pub first_heard_at: BootTime,
     /// True if the kernel side was asked to count the port.
@@ -120,9 +121,9 @@ pub(crate) struct Port {
     /// How far the callers of an earlier run of the agent were away; `None` if nothing is remembered of the port.
     pub earlier: Option<Reach>,
     /// Since when the kernel side counts the port without a gap; `None` if nothing is counted.
-    pub counted_since: Option<BootTime>,
-    /// Traffic and peers.
-    pub traffic: PortTraffic,
+    pub counted_since: Moment,
+    /// Traffic and peers. Boxed, because many ports are never called; read it with [`Self::traffic`].
+    pub traffic: Option<Box<PortTraffic>>,
     /// Of an explained port: how far the served callers are away that no explanation explains.
     pub beyond: Reach,
     /// NAT paths. Boxed, because most ports have none.
@@ -137,14 +138,14 @@ impl Port {
             sockets: SocketSet::default(),
             beyond_loopback: 0,
             bindings: None,
-            scanned_at: None,
+            scanned_at: Moment::NONE,
             pod: None,
             id: 0,
             status: DeclarationStatus::Unknown,
             reported: None,
             found: None,
             age: PortAge::default(),
-            closed_at: None,
+            closed_at: Moment::NONE,
             first_heard_at: now,
             watched: false,
             dismissed: false,
@@ -155,11 +156,18 @@ impl Port {
             forward: None,
             redirect: None,
             earlier: None,
-            counted_since: None,
-            traffic: PortTraffic::default(),
+            counted_since: Moment::NONE,
+            traffic: None,
             beyond: Reach::Nothing,
             nat_paths: None,
         }
+    }
+
+    /// Returns the traffic.
+    #[must_use]
+    pub(crate) fn traffic(&self) -> &PortTraffic {
+        static NONE: LazyLock<PortTraffic> = LazyLock::new(PortTraffic::default);
+        self.traffic.as_deref().unwrap_or_else(|| &NONE)
     }
 
     /// Returns true if a socket serves the port, or a rule forwards it.
@@ -194,14 +202,14 @@ impl Port {
         if self.is_forwarded() {
             return Role::Server;
         }
-        self.traffic.role(bindings.first_at, !bindings.beyond_loopback, soon)
+        self.traffic().role(bindings.first_at, !bindings.beyond_loopback, soon)
     }
 
     /// Returns the traffic as reports show it. `own`: the pod's own IPv4 and IPv6 address.
     #[must_use]
     pub(crate) fn report(&self, protocol: Protocol, own: (Option<IpAddr>, Option<IpAddr>)) -> Traffic {
         let forwarded_to = self.forward.as_ref().map(|forward| forward.to);
-        let mut traffic = self.traffic.report(protocol, WayIn { own, forwarded_to });
+        let mut traffic = self.traffic().report(protocol, WayIn { own, forwarded_to });
         if let Some(nat_paths) = &self.nat_paths {
             nat_paths.annotate(&mut traffic);
         }
@@ -215,15 +223,15 @@ impl Port {
 
     /// Returns since when the counts are complete: since the port opened if the agent saw that.
     pub(crate) fn counted_since(&self) -> Option<BootTime> {
-        let opened_at = self.bindings.as_ref().and_then(|bindings| bindings.opened_at);
-        self.counted_since.map(|since| opened_at.map_or(since, |opened| opened.min(since)))
+        let opened_at = self.bindings.as_ref().and_then(|bindings| bindings.opened_at.get());
+        self.counted_since.get().map(|since| opened_at.map_or(since, |opened| opened.min(since)))
     }
 
     /// Returns how far the served callers are away, those of an earlier run of the agent among them.
     #[must_use]
     pub(crate) fn reach(&self) -> Reach {
         let nat_paths = self.nat_paths.as_deref().map(NatPaths::reach).unwrap_or_default();
-        self.traffic.reach().max(nat_paths).max(self.earlier.unwrap_or_default())
+        self.traffic().reach().max(nat_paths).max(self.earlier.unwrap_or_default())
     }
 
     /// Returns how far the callers are away that the verdict counts: of an explained port, those beyond its audience.
@@ -235,7 +243,7 @@ impl Port {
     /// Returns true if a known caller is the pod of this name.
     #[must_use]
     pub(crate) fn is_called_by(&self, reference: &str) -> bool {
-        self.traffic.is_called_by(reference)
+        self.traffic().is_called_by(reference)
             || self.nat_paths.as_deref().is_some_and(|paths| paths.has_client(reference))
     }
 
@@ -249,7 +257,7 @@ impl Port {
     #[must_use]
     pub(crate) fn settle_at(&self) -> Option<BootTime> {
         let nat_paths = self.nat_paths.as_deref().and_then(NatPaths::settle_at);
-        self.traffic.settle_at().into_iter().chain(nat_paths).min()
+        self.traffic().settle_at().into_iter().chain(nat_paths).min()
     }
 
     /// Returns a process that represents all sockets as far as containers matter.
@@ -268,7 +276,7 @@ impl Port {
     pub(crate) fn settle_forward(&mut self) {
         if let Some(forward) = self.forward.as_deref().filter(|_| self.sockets.is_empty()) {
             self.bindings = Some(Bindings::forwarded(forward.first_at));
-            self.closed_at = None;
+            self.closed_at = Moment::NONE;
         }
     }
 
@@ -283,9 +291,9 @@ impl Port {
         let beyond_loopback = self.beyond_loopback > 0;
         if let Some(mut bindings) = Bindings::of(&views, self.sockets.len(), beyond_loopback) {
             bindings.first_at = self.age.continue_from(bindings.first_at, max_gap);
-            self.scanned_at = views.iter().filter_map(|(view, _)| view.scanned_at).max();
+            self.scanned_at = views.iter().filter_map(|(view, _)| view.scanned_at).max().into();
             self.bindings = Some(bindings);
-            self.closed_at = None;
+            self.closed_at = Moment::NONE;
         }
     }
 

@@ -5,6 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use crate::model::identity::{BootTime, PortId};
+use crate::state::moment::Moment;
 
 /// Spare capacity that is not worth giving back.
 const SPARE: usize = 256;
@@ -12,33 +13,33 @@ const SPARE: usize = 256;
 /// Since when a port is served, and when one of its sockets last closed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PortAge {
-    since: Option<BootTime>,
-    closed_at: Option<BootTime>,
+    since: Moment,
+    closed_at: Moment,
 }
 
 impl PortAge {
     /// Notes that the present sockets serve since `first`. Returns since when the port is served, ignoring gaps up to
     /// `max_gap`.
     pub(crate) fn continue_from(&mut self, first: BootTime, max_gap: Duration) -> BootTime {
-        let unbroken = self.closed_at.is_some_and(|closed| first <= closed.after(max_gap));
-        let since = self.since.filter(|_| unbroken).map_or(first, |since| since.min(first));
-        self.since = Some(since);
+        let unbroken = self.closed_at.get().is_some_and(|closed| first <= closed.after(max_gap));
+        let since = self.since.get().filter(|_| unbroken).map_or(first, |since| since.min(first));
+        self.since = since.into();
         since
     }
 
     /// Notes a socket that served from `first` to `closed` and is reported late. Returns since when the port is
     /// served.
     pub(crate) fn record_closed(&mut self, first: BootTime, closed: BootTime, max_gap: Duration) -> BootTime {
-        let since = self.since.unwrap_or(first);
+        let since = self.since.get().unwrap_or(first);
         let since = if since <= closed.after(max_gap) { since.min(first) } else { since };
-        self.since = Some(since);
+        self.since = since.into();
         self.mark_closed(closed);
         since
     }
 
     /// Notes that a socket closed.
     pub(crate) fn mark_closed(&mut self, at: BootTime) {
-        self.closed_at = self.closed_at.max(Some(at));
+        self.closed_at.raise(Some(at));
     }
 }
 

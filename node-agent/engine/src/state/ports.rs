@@ -130,7 +130,7 @@ impl Ports {
         if let Some((_, target)) = port.redirect {
             index.redirects.remove(id, PortId { port: target, ..id });
         }
-        index.peers = index.peers.saturating_sub(port.traffic.peer_count());
+        index.peers = index.peers.saturating_sub(port.traffic().peer_count());
         if let Some(paths) = &port.nat_paths {
             index.nat_paths = index.nat_paths.saturating_sub(paths.len());
             index.with_nat_paths.remove(&id);

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::model::identity::{BootTime, NetnsId, PortId, SocketCookie};
 use crate::model::process::Process;
+use crate::state::moment::Moment;
 
 /// How long a closed socket is remembered.
 const TOMBSTONE_LIFE: Duration = Duration::from_secs(30);
@@ -105,8 +106,8 @@ impl SocketView {
 pub(crate) struct Socket {
     opened: Option<SocketFact>,
     scanned: Option<SocketFact>,
-    first_scanned: Option<BootTime>,
-    closed: Option<BootTime>,
+    first_scanned: Moment,
+    closed: Moment,
     /// Who held the socket when that was last seen.
     held_by: (BootTime, HeldBy),
     /// The port that counts the socket as its own.
@@ -114,7 +115,7 @@ pub(crate) struct Socket {
     /// True if that port counts the socket as bound to another address than loopback.
     pub beyond_loopback: bool,
     /// The latest opening that a port took into account.
-    pub reported_open: Option<BootTime>,
+    pub reported_open: Moment,
     /// True if the socket is queued to be forgotten.
     is_tombstone: bool,
 }
@@ -124,12 +125,12 @@ impl Socket {
         Self {
             opened: None,
             scanned: None,
-            first_scanned: None,
-            closed: None,
+            first_scanned: Moment::NONE,
+            closed: Moment::NONE,
             held_by: (BootTime(0), HeldBy::Unknown),
             counted_in: None,
             beyond_loopback: false,
-            reported_open: None,
+            reported_open: Moment::NONE,
             is_tombstone: false,
         }
     }
@@ -143,13 +144,14 @@ impl Socket {
     /// Learns that a scan listed the socket.
     pub(crate) fn list(&mut self, fact: SocketFact, held_by: HeldBy) {
         self.scanned = self.scanned.max(Some(fact));
-        self.first_scanned = Some(self.first_scanned.map_or(fact.at, |first| first.min(fact.at)));
+        let first = self.first_scanned.get();
+        self.first_scanned = first.map_or(fact.at, |first| first.min(fact.at)).into();
         self.learn_holder(fact.at, held_by);
     }
 
     /// Learns that the socket closed.
     pub(crate) fn close(&mut self, at: BootTime) {
-        self.closed = self.closed.max(Some(at));
+        self.closed.raise(Some(at));
     }
 
     /// Returns true if the scan of that moment listed the socket.
@@ -161,13 +163,13 @@ impl Socket {
     /// Returns the latest time at which the socket is known to have ended; `floor` is its netns's.
     #[must_use]
     pub(crate) fn ended_at(&self, floor: BootTime) -> BootTime {
-        self.closed.unwrap_or_default().max(floor)
+        self.closed.get().unwrap_or_default().max(floor)
     }
 
     /// Returns when the socket began to serve, as far as is known, open or closed.
     #[must_use]
     pub(crate) fn began_at(&self) -> Option<BootTime> {
-        self.opened.map(|opened| opened.at).or(self.first_scanned)
+        self.opened.map(|opened| opened.at).or(self.first_scanned.get())
     }
 
     /// Returns who held the socket when that was last seen.
@@ -181,7 +183,7 @@ impl Socket {
     #[must_use]
     pub(crate) fn view(&self, floor: BootTime) -> Option<SocketView> {
         let latest = self.latest()?;
-        let serves = latest.at >= floor && self.closed.is_none_or(|closed| latest.at > closed);
+        let serves = latest.at >= floor && self.closed.get().is_none_or(|closed| latest.at > closed);
         serves.then(|| self.describe(latest))
     }
 
@@ -191,7 +193,7 @@ impl Socket {
     pub(crate) fn short_lived(&self, floor: BootTime) -> Option<SocketView> {
         let opened = self.opened?;
         let fresh = self.view(floor).is_none()
-            && self.reported_open.is_none_or(|reported_open| reported_open < opened.at);
+            && self.reported_open.get().is_none_or(|reported_open| reported_open < opened.at);
         fresh.then_some(SocketView {
             port: opened.port,
             address: opened.address,
@@ -211,9 +213,9 @@ impl Socket {
     }
 
     fn describe(&self, latest: SocketFact) -> SocketView {
-        let alive = |at: BootTime| self.closed.is_none_or(|closed| at > closed);
+        let alive = |at: BootTime| self.closed.get().is_none_or(|closed| at > closed);
         let opened = self.opened.filter(|opened| alive(opened.at) && opened.port == latest.port);
-        let first_scanned = self.first_scanned.filter(|at| alive(*at)).unwrap_or(latest.at);
+        let first_scanned = self.first_scanned.get().filter(|at| alive(*at)).unwrap_or(latest.at);
         let scanned = self.scanned.filter(|scanned| scanned.port == latest.port);
         SocketView {
             port: latest.port,
