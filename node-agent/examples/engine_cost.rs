@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU16;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -31,6 +32,8 @@ const SERVICES_PER_POD: usize = 8;
 /// Number of pods that share their labels and a Service.
 const REPLICAS: usize = 3;
 const SAMPLES: usize = 4_000;
+/// Ports of each pod where many are counted per minute. Fewer than make a storm.
+const PORTS_PER_POD: usize = 40;
 const SIZES: [usize; 3] = [10, 100, 1_000];
 
 /// Cost of one kind of input.
@@ -82,17 +85,32 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Keeps the minutes of as many findings as are kept at most, each with calls.
+/// Keeps the minutes of as many findings as are kept at most, each with calls in an earlier minute.
 fn minutes_bytes() -> anyhow::Result<u64> {
-    let engine = node(1);
-    let finding = engine.findings().find(|finding| finding.listener.is_some());
-    let mut finding = Finding::clone(finding.as_deref().context("a finding of a port")?);
+    let mut engine = node(1);
+    for pod in 0..MAX_PORTS.div_ceil(PORTS_PER_POD) {
+        engine.apply(netns(pod), at(1));
+        engine.apply(Input::PodChanged { source: PodSource::Runtime, pod: Box::new(by_runtime(pod)) }, at(1));
+        for number in 0..PORTS_PER_POD {
+            engine.apply(opened(pod, 2 + number as u64, 10_000 + u16::try_from(number)?), at(1));
+        }
+    }
+    while let Some(due) = engine.next_deadline().filter(|due| *due < at(90_000)) {
+        engine.tick(due);
+    }
+    let ports = engine.findings().filter(|finding| finding.listener.is_some());
+    let found: Vec<Arc<Finding>> = ports.take(MAX_PORTS).collect();
+    let called = found.iter().filter_map(|finding| Some(finding.listener.as_ref()?.port));
+    let delta = PortDelta { connections: 1, ..PortDelta::default() };
+    let ports = called.map(|port| (port, delta.clone())).collect();
+    engine.apply(Input::Traffic(TrafficDrain { at: at(90_001), ports }), at(90_001));
     let mut index = FindingIndex::default();
     let before = resident_bytes()?;
-    for number in 0..MAX_PORTS {
-        finding.id = format!("{number:016x}");
-        index.note(&finding, &format!("{number:032x}"), at(1), 1);
+    for (number, finding) in found.iter().enumerate() {
+        index.note(finding, &format!("{number:032x}"), at(90_002), 1);
     }
+    index.sample(&engine, 1);
+    index.sample(&engine, 2);
     let grown = resident_bytes()?.saturating_sub(before);
     anyhow::ensure!(index.wanted() == MAX_PORTS, "{} ports are counted", index.wanted());
     Ok(grown)

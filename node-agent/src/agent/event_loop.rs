@@ -12,8 +12,8 @@ use portolan_engine::model::socket::OpenedSocket;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use crate::agent::allocator;
 use crate::agent::heartbeat::Heartbeat;
+use crate::agent::{allocator, program_pages};
 use crate::pipeline::Pipeline;
 use crate::sink::http::Health;
 use crate::sink::http::query::{Query, answer};
@@ -31,6 +31,10 @@ const MEASURE_EVERY: u32 = 5;
 const REMEMBER_EVERY: u32 = 10;
 /// Drains between two returns of free memory to the kernel.
 const GIVE_BACK_EVERY: u32 = 10;
+/// Drains between two moments at which unused pages of the program leave the resident size.
+const UNMAP_EVERY: u32 = 60;
+/// Drain after which the pages of the start leave it.
+const UNMAP_FIRST: u32 = 15;
 /// Time after which the status says that requested scans wait.
 const LONG_WAIT: Duration = Duration::from_secs(5);
 /// Longest sleep where the engine has no timer.
@@ -157,6 +161,9 @@ impl EventLoop {
         }
         if self.upkeep.drains.is_multiple_of(REMEMBER_EVERY) {
             self.pipeline.remember_findings();
+        }
+        if self.upkeep.drains % UNMAP_EVERY == UNMAP_FIRST {
+            program_pages::give_back();
         }
         if self.upkeep.drains.is_multiple_of(GIVE_BACK_EVERY) {
             allocator::give_back();

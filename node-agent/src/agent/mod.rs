@@ -8,6 +8,7 @@ mod heartbeat;
 mod kubernetes_sinks;
 mod netns_actor;
 mod otlp_export;
+pub mod program_pages;
 mod reload;
 mod scan_time;
 mod servers;

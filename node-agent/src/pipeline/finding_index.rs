@@ -12,7 +12,8 @@ use portolan_report::chart::MINUTES;
 
 use crate::sink::http::query::PortCounts;
 
-/// Maximum number of ports whose minutes are counted. Each takes about 240 bytes with its entry (`cargo xtask bench --only engine`).
+/// Maximum number of ports whose minutes are counted. Each takes about 80 bytes with its entry, and 120 more once it is
+/// called (`cargo xtask bench --only engine`).
 pub const MAX_PORTS: usize = 10_000;
 /// Name of the table in the limits of the status.
 pub const LIMIT: &str = "minutes";
@@ -34,19 +35,37 @@ pub struct FindingIndex {
 #[derive(Debug)]
 struct Entry {
     fingerprint: u128,
-    minutes: Option<Box<Minutes>>,
-    is_waiting: bool,
+    calls: Calls,
+}
+
+/// Whether the calls of a port are counted per minute.
+#[derive(Debug)]
+enum Calls {
+    /// The finding is not about a served port.
+    None,
+    /// They would be, if there was room.
+    Waiting,
+    Counted(Minutes),
+}
+
+impl Calls {
+    const fn minutes(&self) -> Option<&Minutes> {
+        match self {
+            Self::Counted(minutes) => Some(minutes),
+            Self::None | Self::Waiting => None,
+        }
+    }
 }
 
 /// Calls of a port in the last minutes: connections, or packets of UDP.
 #[derive(Debug)]
 struct Minutes {
-    /// Those of the minutes before the last one.
-    counts: [Count; MINUTES - 1],
+    /// Those of the minutes before the last one; `None` if there were none, as for most ports.
+    counts: Option<Box<[Count; MINUTES - 1]>>,
     /// Those of the last minute so far, exact: they are counted in many parts.
     running: u32,
-    /// Number of the last minute since 1970.
-    last: i64,
+    /// Number of the last minute since 1970; 32 bits suffice for 4,000 years.
+    last: i32,
     /// Total at the last sample.
     total: u64,
 }
@@ -74,25 +93,37 @@ impl Count {
 
 impl Minutes {
     /// Starts at a minute, with this total at the last sample.
-    const fn new(minute: i64, total: u64) -> Self {
-        Self { counts: [Count(0); MINUTES - 1], running: 0, last: minute, total }
+    fn new(minute: i64, total: u64) -> Self {
+        Self { counts: None, running: 0, last: i32::try_from(minute).unwrap_or(i32::MAX), total }
+    }
+
+    /// Returns the number of minutes from the last one to `minute`, at most the number that is kept.
+    fn passed(&self, minute: i64) -> usize {
+        usize::try_from(minute.saturating_sub(self.last.into())).unwrap_or(0).min(MINUTES)
     }
 
     /// Moves the last minute on. A clock that is set back keeps what was counted, as of the new minute.
     fn move_on(&mut self, minute: i64) {
-        let passed = usize::try_from(minute.saturating_sub(self.last)).unwrap_or(0).min(MINUTES);
-        self.last = minute;
+        let passed = self.passed(minute);
+        self.last = i32::try_from(minute).unwrap_or(i32::MAX);
         if passed == 0 {
             return;
         }
-        let over = passed.min(self.counts.len());
-        self.counts.rotate_left(over);
-        for count in self.counts.iter_mut().rev().take(over) {
+        let ended = Count::new(std::mem::take(&mut self.running).into());
+        if self.counts.is_none() && ended == Count::default() {
+            return;
+        }
+        let counts = self.counts.get_or_insert_with(|| Box::new([Count(0); MINUTES - 1]));
+        let over = passed.min(counts.len());
+        counts.rotate_left(over);
+        for count in counts.iter_mut().rev().take(over) {
             *count = Count::default();
         }
-        let ended = Count::new(std::mem::take(&mut self.running).into());
-        if let Some(count) = self.counts.iter_mut().rev().nth(passed - 1) {
+        if let Some(count) = counts.iter_mut().rev().nth(passed - 1) {
             *count = ended;
+        }
+        if counts.iter().all(|count| *count == Count::default()) {
+            self.counts = None;
         }
     }
 
@@ -105,8 +136,12 @@ impl Minutes {
 
     /// Returns the counts up to a minute that is not before the last sample; empty if there are none.
     fn until(&self, minute: i64) -> Vec<u32> {
-        let passed = usize::try_from(minute.saturating_sub(self.last)).unwrap_or(0).min(MINUTES);
-        let counts = self.counts.iter().map(|count| count.get()).chain([self.running]).skip(passed);
+        if self.counts.is_none() && self.running == 0 {
+            return Vec::new();
+        }
+        let passed = self.passed(minute);
+        let ended = self.counts.as_deref().copied().unwrap_or([Count(0); MINUTES - 1]);
+        let counts = ended.iter().map(|count| count.get()).chain([self.running]).skip(passed);
         let counts: Vec<u32> = counts.chain(std::iter::repeat_n(0, passed)).collect();
         if counts.iter().all(|count| *count == 0) { Vec::new() } else { counts }
     }
@@ -143,17 +178,19 @@ impl FindingIndex {
     }
 
     fn keep(&mut self, id: u64, fingerprint: u128, finding: &Finding, now: BootTime, minute: i64) {
-        let entry = self.entries.entry(id).or_insert(Entry { fingerprint, minutes: None, is_waiting: false });
+        let entry = self.entries.entry(id).or_insert(Entry { fingerprint, calls: Calls::None });
         entry.fingerprint = fingerprint;
         let Some(protocol) = finding.protocol.filter(|_| finding.listener.is_some()) else { return };
-        if entry.minutes.is_some() {
+        if entry.calls.minutes().is_some() {
             return;
         }
+        let was_waiting = matches!(entry.calls, Calls::Waiting);
         if self.counted >= MAX_PORTS {
-            self.uncounted += usize::from(!std::mem::replace(&mut entry.is_waiting, true));
+            entry.calls = Calls::Waiting;
+            self.uncounted += usize::from(!was_waiting);
             return;
         }
-        self.uncounted -= usize::from(std::mem::take(&mut entry.is_waiting));
+        self.uncounted -= usize::from(was_waiting);
         self.counted += 1;
         let total = calls(protocol, &finding.traffic);
         // The call that opened the finding belongs to its first minute. Of older calls the minute is unknown.
@@ -161,13 +198,16 @@ impl FindingIndex {
         let before = if is_young { 0 } else { total };
         let mut minutes = Minutes::new(minute, before);
         minutes.add(minute, total);
-        entry.minutes = Some(Box::new(minutes));
+        entry.calls = Calls::Counted(minutes);
     }
 
     fn forget(&mut self, id: u64) {
         let Some(entry) = self.entries.remove(&id) else { return };
-        self.counted -= usize::from(entry.minutes.is_some());
-        self.uncounted -= usize::from(entry.is_waiting);
+        match entry.calls {
+            Calls::None => {}
+            Calls::Waiting => self.uncounted -= 1,
+            Calls::Counted(_) => self.counted -= 1,
+        }
     }
 
     /// Counts the calls since the last sample for this minute. Call it every few seconds.
@@ -189,9 +229,9 @@ impl FindingIndex {
     /// Counts the calls since the last sample. `minute` returns the minute to which they belong, from the last one of the port.
     fn add_calls(&mut self, engine: &Engine, minute: impl Fn(i64) -> i64) {
         for (id, entry) in &mut self.entries {
-            let Some(minutes) = &mut entry.minutes else { continue };
+            let Calls::Counted(minutes) = &mut entry.calls else { continue };
             if let Some((protocol, traffic)) = engine.finding_traffic(*id) {
-                minutes.add(minute(minutes.last), calls(protocol, &traffic));
+                minutes.add(minute(minutes.last.into()), calls(protocol, &traffic));
             }
         }
     }
@@ -203,7 +243,7 @@ impl FindingIndex {
         let of = self.entries.values();
         let of = of.filter(|entry| wanted.is_none_or(|wanted| wanted.contains(&entry.fingerprint)));
         let all = of.filter_map(|entry| {
-            let minutes = entry.minutes.as_ref()?.until(minute);
+            let minutes = entry.calls.minutes()?.until(minute);
             (!minutes.is_empty()).then_some((entry.fingerprint, minutes))
         });
         all.collect()
@@ -266,6 +306,19 @@ mod tests {
             assert!(kept <= count && (count - kept) * 2000 <= count, "{count}: {kept}");
         }
         assert_eq!(Count::new(u64::MAX).get(), Count::MAX);
+    }
+
+    #[test]
+    fn a_port_without_calls_keeps_no_minutes() {
+        let mut minutes = minutes();
+        minutes.add(101, 0);
+        assert!(minutes.counts.is_none());
+        minutes.add(102, 1);
+        minutes.add(103, 1);
+        assert!(minutes.counts.is_some());
+        minutes.add(103 + MINUTES as i64, 1);
+        assert!(minutes.counts.is_none(), "an hour is over");
+        assert!(size_of::<Entry>() <= 48);
     }
 
     #[test]

@@ -69,7 +69,7 @@ pub struct Drain {
     /// The kernel's change counter at the last drain; `None` if that drain was incomplete.
     changes: Option<u64>,
     /// Number of the current drain; marks the peers that it saw.
-    number: u32,
+    number: u16,
     cpus: usize,
     port_reader: BatchReader,
     peer_reader: BatchReader,
@@ -350,7 +350,7 @@ fn report_peer(
     drain: &mut TrafficDrain,
     key: PeerKey,
     now: PeerCounters,
-    number: u32,
+    number: u16,
 ) -> bool {
     let fresh = PeerCounters {
         first_boot_ns: now.first_boot_ns,

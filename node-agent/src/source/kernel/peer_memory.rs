@@ -7,8 +7,9 @@ use hashbrown::HashTable;
 use portolan_ebpf::abi::IPPROTO_UDP;
 use portolan_ebpf::abi::traffic::{PeerCounters, PeerKey, PortKey};
 
-/// A peer's last counters, and the drain that saw them last. 72 bytes: the key without its padding, and one number for
-/// attempts or connections, since a protocol has only one of them.
+/// A peer's last counters, and the drain that saw them last. 64 bytes: the key without its padding, and one number for
+/// attempts or connections, since a protocol has only one of them. Each drain removes what the one before saw last, so its number may
+/// wrap.
 #[derive(Clone, Copy, Debug)]
 struct SeenPeer {
     netns_cookie: u64,
@@ -18,7 +19,7 @@ struct SeenPeer {
     calls: u64,
     packets: u64,
     bytes: u64,
-    drain: u32,
+    drain: u16,
     port: u16,
     accepted_port: u16,
     protocol: u8,
@@ -26,7 +27,7 @@ struct SeenPeer {
 }
 
 impl SeenPeer {
-    const fn new(key: PeerKey, counters: PeerCounters, drain: u32) -> Self {
+    const fn new(key: PeerKey, counters: PeerCounters, drain: u16) -> Self {
         let PeerKey { port: PortKey { netns_cookie, port, protocol, .. }, address } = key;
         let PeerCounters {
             first_boot_ns,
@@ -91,7 +92,7 @@ impl PeerMemory {
     pub(super) fn remember(
         &mut self,
         key: PeerKey,
-        drain: u32,
+        drain: u16,
         next: impl FnOnce(Option<PeerCounters>) -> PeerCounters,
     ) {
         let Self { peers, index, hasher } = self;
@@ -114,7 +115,7 @@ impl PeerMemory {
     }
 
     /// Removes the peers that drain number `drain` did not find.
-    pub(super) fn retain(&mut self, drain: u32) {
+    pub(super) fn retain(&mut self, drain: u16) {
         let Self { peers, index, hasher } = self;
         let before = peers.len();
         peers.retain(|seen| seen.drain == drain);
@@ -155,6 +156,11 @@ mod tests {
         PeerKey { port, address: [address; 16] }
     }
 
+    #[test]
+    fn a_peer_takes_as_much_as_its_fields() {
+        assert_eq!(size_of::<SeenPeer>(), 64);
+    }
+
     proptest! {
         /// The memory answers like a map, whatever the drains find.
         #[test]
@@ -162,8 +168,8 @@ mod tests {
             prop::collection::vec((0_u16..8, 0_u8..8, 0_u64..4), 0..60), 1..8)
         ) {
             let mut memory = PeerMemory::default();
-            let mut map: HashMap<PeerKey, (PeerCounters, u32)> = HashMap::new();
-            for (number, found) in (1_u32..).zip(drains) {
+            let mut map: HashMap<PeerKey, (PeerCounters, u16)> = HashMap::new();
+            for (number, found) in (1_u16..).zip(drains) {
                 for (port, address, packets) in found {
                     let counters = PeerCounters { packets, ..PeerCounters::default() };
                     let before = map.insert(key(port, address), (counters, number)).map(|(before, _)| before);
