@@ -318,3 +318,33 @@ impl Port {
         fnv.finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::findings::FindingRecord;
+    use crate::state::sockets::Socket;
+
+    /// A node may have ten thousand of each.
+    #[test]
+    fn a_port_and_what_belongs_to_it_take_little_memory() {
+        assert!(size_of::<Port>() <= 248, "{}", size_of::<Port>());
+        assert!(size_of::<Socket>() <= 168, "{}", size_of::<Socket>());
+        assert!(size_of::<FindingRecord>() <= 80, "{}", size_of::<FindingRecord>());
+    }
+
+    #[test]
+    fn a_set_of_sockets_is_sorted_whatever_the_order_and_has_each_once() {
+        let mut set = SocketSet::default();
+        for cookie in [3, 1, 2, 1] {
+            set.insert(SocketCookie(cookie));
+        }
+        assert_eq!(set.iter().map(|cookie| cookie.0).collect::<Vec<_>>(), [1, 2, 3]);
+        for cookie in [2, 3, 3] {
+            set.remove(SocketCookie(cookie));
+        }
+        assert_eq!((set.len(), set.iter().next()), (1, Some(SocketCookie(1))));
+        set.remove(SocketCookie(1));
+        assert!(set.is_empty());
+    }
+}
