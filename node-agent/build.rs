@@ -11,6 +11,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, anyhow, bail};
 use aya_build::{Package, Toolchain, build_ebpf};
+use object::build::elf::{Builder, SectionData};
+use object::elf::SHT_STRTAB;
 
 const PACKAGE: &str = "portolan-ebpf";
 /// The object that is loaded once, and the object that is loaded for each netns.
@@ -37,6 +39,9 @@ fn main() -> Result<()> {
     let missing = match find_compiler().and_then(|compiler| Ok((compiler, find_linker()?))) {
         Ok((compiler, linker)) => {
             build(&out, &programs, &compiler, &linker)?;
+            for (name, keeps_btf) in OBJECTS.into_iter().zip([true, false]) {
+                remove_debug_sections(&out.join(name), keeps_btf)?;
+            }
             return embed(&out, true);
         }
         Err(missing) => missing,
@@ -49,6 +54,31 @@ fn main() -> Result<()> {
     // A path that never exists makes cargo run this script again at the next build.
     println!("cargo:rerun-if-changed={}", out.join("no-kernel-object").display());
     embed(&out, false)
+}
+
+/// Removes sections that neither the loader nor the kernel needs. They are thirty times as large as the programs. The object of
+/// a netns has no relocations against types; its BTF would be passed to the kernel for each netns.
+fn remove_debug_sections(path: &Path, keeps_btf: bool) -> Result<()> {
+    let file = fs::read(path).with_context(|| format!("read {}", path.display()))?;
+    let mut object = Builder::read(file.as_slice())?;
+    for section in &mut object.sections {
+        let name = section.name.to_string();
+        // Loaders use the relocated BTF as it is: its relocations are for linkers.
+        section.delete = name.starts_with(".debug_")
+            || name.starts_with(".rel.debug_")
+            || name.starts_with(".rel.BTF")
+            || (name.starts_with(".BTF") && !keeps_btf);
+    }
+    object.delete_orphans();
+    // LLVM keeps the names of sections among those of symbols.
+    let names = object.sections.add();
+    names.name = ".shstrtab".into();
+    names.sh_type = SHT_STRTAB;
+    names.sh_addralign = 1;
+    names.data = SectionData::SectionString;
+    let mut slim = Vec::new();
+    object.write(&mut slim)?;
+    fs::write(path, slim).with_context(|| format!("write {}", path.display()))
 }
 
 /// Writes the source that `source/kernel/object.rs` includes.

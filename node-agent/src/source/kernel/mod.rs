@@ -9,7 +9,6 @@ mod cgroup_root;
 mod clsact;
 pub mod decode;
 mod drain;
-mod elf;
 mod flows;
 mod hooks;
 mod kernel_log;

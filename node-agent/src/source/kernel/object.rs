@@ -5,7 +5,6 @@ use portolan_ebpf::abi::netns::{
 };
 use portolan_engine::model::identity::NetnsId;
 
-use super::elf::clear_sections;
 use crate::source::netns::look::LinkHeader;
 
 /// The objects that build.rs compiled.
@@ -85,7 +84,7 @@ impl NetnsObject {
         if found != [COOKIE_CONSTANTS, LINK_HEADER_CONSTANTS, LOOKUPS_CONSTANTS] {
             return None;
         }
-        let mut bytes: Vec<u64> = object
+        let bytes: Vec<u64> = object
             .chunks(8)
             .map(|chunk| {
                 let mut word = [0; 8];
@@ -93,10 +92,6 @@ impl NetnsObject {
                 u64::from_ne_bytes(word)
             })
             .collect();
-        // The file has thirty instructions in 90 kB. Sections that are not cleared are parsed again for every netns and
-        // passed to the kernel.
-        let _cleared =
-            clear_sections(zerocopy::IntoBytes::as_mut_bytes(bytes.as_mut_slice()), is_debug_section);
         Some(Self {
             bytes,
             length: object.len(),
@@ -132,13 +127,6 @@ impl NetnsObject {
             there.copy_from_slice(&constant);
         }
     }
-}
-
-/// Returns true for sections that neither the loader nor the kernel needs for a program without relocations against
-/// types.
-fn is_debug_section(section: &str) -> bool {
-    let section = section.strip_prefix(".rel").unwrap_or(section);
-    section.starts_with(".debug_") || section.starts_with(".BTF")
 }
 
 /// Returns the link header's length as the programs expect it.
@@ -207,7 +195,19 @@ mod tests {
     fn the_embedded_object_has_the_constants() {
         if let Some(objects) = &KERNEL_OBJECTS {
             assert!(NetnsObject::new(objects.netns).is_some());
-            assert!(clear_sections(&mut objects.netns.to_vec(), is_debug_section).is_some());
         }
+    }
+
+    /// Debug sections are thirty times as large as the programs.
+    #[test]
+    fn the_embedded_objects_have_what_the_kernel_needs_and_no_more() {
+        let Some(objects) = &KERNEL_OBJECTS else { return };
+        let has = |object: &[u8], name: &[u8]| object.windows(name.len()).any(|bytes| bytes == name);
+        assert!(
+            has(objects.shared, b".BTF") && has(objects.shared, b".text"),
+            "names of functions, and lines"
+        );
+        assert!(!has(objects.shared, b".debug_") && !has(objects.netns, b".debug_"));
+        assert!(!has(objects.netns, b".BTF"), "it would be loaded for each netns");
     }
 }
