@@ -133,6 +133,24 @@ impl Agent {
         Ok(kilobytes * 1024)
     }
 
+    /// Returns how the resident memory splits: the program's own pages as they are in its file, other pages of files, and
+    /// the rest, in bytes.
+    ///
+    /// # Errors
+    /// If the agent has ended.
+    pub fn resident_parts(&self) -> Result<String> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let megabytes = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+            let kilobytes: f64 =
+                line.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(0.0);
+            kilobytes / 1024.0
+        };
+        let (anonymous, file, shared) =
+            (megabytes("RssAnon:"), megabytes("RssFile:"), megabytes("RssShmem:"));
+        Ok(format!("{anonymous:.1} MB of it data, {file:.1} MB pages of the program, {shared:.1} MB rings"))
+    }
+
     /// Returns the CPU time of all threads since the start, user and kernel.
     ///
     /// # Errors

@@ -45,13 +45,13 @@ pub fn measure(bench: &Bench) -> Result<Vec<Row>> {
         pod.line()?;
     }
     std::thread::sleep(SETTLE);
-    let counted = usage(&agent)?;
+    let (counted, parts) = (usage(&agent)?, agent.resident_parts()?);
     let megabytes = agent.resident_bytes()? as f64 / f64::from(1 << 20);
     let share = agent.share_over(IDLE)? * 100.0;
     let mut rows = vec![
         Row::new(
             "resident memory of a full node",
-            format!("{megabytes:.1} MB ({counted})"),
+            format!("{megabytes:.1} MB ({counted}; {parts})"),
             "≤ 40 MB",
             megabytes <= 40.0,
             "250 namespaces, 10,000 undeclared listeners, 65,536 peers of UDP ports".to_owned(),

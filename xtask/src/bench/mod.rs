@@ -12,6 +12,7 @@ pub mod median;
 mod memory;
 pub mod netns;
 mod nginx;
+mod ordinary;
 mod packet;
 mod pairs;
 pub mod process;
@@ -38,6 +39,21 @@ pub struct Options {
     /// Write the table to docs/performance.md; with --only the rows that were not measured stay as they are
     #[arg(long)]
     write: bool,
+    /// Measure this agent instead of building one
+    #[arg(long, value_name = "FILE")]
+    agent: Option<PathBuf>,
+}
+
+impl Options {
+    /// Returns what is to be measured.
+    fn wanted(&self) -> &[Measurement] {
+        if self.only.is_empty() { Measurement::value_variants() } else { &self.only }
+    }
+
+    /// Returns true if one of these is to be measured.
+    fn measures(&self, some: &[Measurement]) -> bool {
+        some.iter().any(|measurement| self.wanted().contains(measurement))
+    }
 }
 
 /// The measurements, in the order of the table.
@@ -49,6 +65,7 @@ enum Measurement {
     Nginx,
     Packet,
     Memory,
+    Ordinary,
     Cluster,
     Attach,
     Start,
@@ -61,7 +78,7 @@ type Measure = fn(&Bench) -> Result<Vec<Row>>;
 
 /// Programs and directories that the measurements use.
 pub struct Bench {
-    /// The agent, a release build.
+    /// The agent: a release build, or the one that was named.
     agent: PathBuf,
     /// Program that prints the cost of the tc program.
     packet_cost: PathBuf,
@@ -101,11 +118,10 @@ pub fn run(options: &Options) -> Result<()> {
     if !setup::is_complete() {
         setup::run(setup::Options::default())?;
     }
-    let bench = build()?;
+    let bench = build(options)?;
     raise_open_files();
-    let all = Measurement::value_variants();
-    let wanted = if options.only.is_empty() { all } else { &options.only };
-    let rows: Vec<Row> = wanted.iter().flat_map(|measurement| measure(&bench, *measurement)).collect();
+    let rows: Vec<Row> =
+        options.wanted().iter().flat_map(|measurement| measure(&bench, *measurement)).collect();
     println!("\n{}\n\n{}", table::machine(), table::show(&rows));
     if options.write {
         let others = if options.only.is_empty() { Others::Replaced } else { Others::Kept };
@@ -123,6 +139,7 @@ fn measure(bench: &Bench, measurement: Measurement) -> Vec<Row> {
         Measurement::Nginx => ("nginx under wrk", nginx::measure),
         Measurement::Packet => ("tc program per packet", packet::measure),
         Measurement::Memory => ("memory and CPU of a full node", memory::measure),
+        Measurement::Ordinary => ("memory of an ordinary node", ordinary::measure),
         Measurement::Cluster => ("a node of 250 pods in a cluster with 2,000 Services", cluster::measure),
         Measurement::Attach => ("attaching a netns", attach::measure),
         Measurement::Start => ("start to the first scan", start::measure),
@@ -149,8 +166,8 @@ fn refuse() -> Result<()> {
     Ok(())
 }
 
-/// Builds the programs. The kernel object is optimised in every profile, so the program that runs it need not be.
-fn build() -> Result<Bench> {
+/// Builds the programs that the measurements use. The kernel object is optimised in every profile, so the program that runs it need not be.
+fn build(options: &Options) -> Result<Bench> {
     let cargo = |words: &[&str]| {
         let mut command = workspace::cargo();
         command
@@ -159,18 +176,22 @@ fn build() -> Result<Bench> {
             .current_dir(workspace::root());
         command
     };
-    step::build("building the agent", &mut cargo(&["--release"]))?;
-    let examples = ["--features", "bench", "--example", "packet_cost", "--example", "api_load"];
-    step::build(
-        "building what runs the tc program and what plays a cluster's agents",
-        &mut cargo(&examples),
-    )?;
-    let example = ["--release", "--features", "bench", "--example", "engine_cost"];
-    step::build("building what feeds the engine", &mut cargo(&example))?;
+    if options.agent.is_none() {
+        step::build("building the agent", &mut cargo(&["--release"]))?;
+    }
+    if options.measures(&[Measurement::Packet, Measurement::Api]) {
+        let examples = ["--features", "bench", "--example", "packet_cost", "--example", "api_load"];
+        let what = "building what runs the tc program and what plays a cluster's agents";
+        step::build(what, &mut cargo(&examples))?;
+    }
+    if options.measures(&[Measurement::Engine]) {
+        let example = ["--release", "--features", "bench", "--example", "engine_cost"];
+        step::build("building what feeds the engine", &mut cargo(&example))?;
+    }
     let directory = workspace::target().join("bench");
     std::fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
     Ok(Bench {
-        agent: workspace::agent("release"),
+        agent: options.agent.clone().unwrap_or_else(|| workspace::agent("release")),
         engine_cost: Path::new(&workspace::target()).join("release/examples/engine_cost"),
         packet_cost: Path::new(&workspace::target()).join("debug/examples/packet_cost"),
         api_load: Path::new(&workspace::target()).join("debug/examples/api_load"),
