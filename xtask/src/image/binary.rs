@@ -38,7 +38,9 @@ pub fn build(sources: &Path, directory: &Path, target: &str) -> Result<PathBuf> 
         setup::run(setup::Options::default())?;
     }
     let mut flags = neutral_paths(sources)?;
-    flags.extend(["-C", "target-feature=+crt-static"].map(str::to_owned));
+    flags.extend(
+        ["-C", "target-feature=+crt-static", "-C", "link-arg=-Wl,-z,pack-relative-relocs"].map(str::to_owned),
+    );
     let mut command = workspace::cargo();
     command
         .arg("rustc")
