@@ -1,7 +1,6 @@
-//! Unmaps pages of the program's own file that are not in use. The kernel maps 64 KiB or more around each page that runs, so code
-//! and constants of the start, of requests and of rare events stay in the resident size for good. What runs on is mapped again
-//! from the page cache at its next use, without reading the disk unless memory was short; the file stays in the cache as long as
-//! the kernel has room.
+//! Unmaps pages of the program's own file that are not in use. The kernel maps 64 KiB around each page that runs (since 6.18 the
+//! whole folio of the page cache, up to 2 MiB), so code and constants of the start and of rare requests stay in the resident size
+//! for good. What runs on is mapped again from the page cache at its next use. The file stays there as long as memory is not short.
 
 use std::path::Path;
 
