@@ -408,16 +408,16 @@ fn records_above_the_cap_are_a_loss() {
     let agent = world.agent_with(&["--max-records-per-second", "10"], Stdout::Read);
     let (web, client) = (world.actor("web"), world.actor("client"));
     web.serve("0.0.0.0:7000");
-    world.finding(&agent, "web", 7000, |finding| finding.state == "open");
+    let finding = world.finding(&agent, "web", 7000, |finding| finding.state == "open");
     client.connect_many(world.v4("web", 7000), TIMES);
     let seen = world.listener(&agent, "web", 7000, |item| item.traffic.connections >= u64::from(TIMES));
     assert_eq!(seen.traffic.connections, u64::from(TIMES), "the count is exact all the same");
     assert_eq!(seen.traffic.peers[0].connections, u64::from(TIMES));
     eventually(TIMEOUT, "every connection is either listed or counted as lost", || {
-        let status = agent.status();
-        let lost = status.lost.get("connection-records-limited").copied().unwrap_or(0);
-        let listed = status.limits.get("connections").map_or(0, |limit| limit.used);
-        if lost > 0 && lost + listed == u64::from(TIMES) {
+        let lost = agent.status().lost.get("connection-records-limited").copied().unwrap_or(0);
+        let listed = agent.connections()?.iter().filter(|item| item.id == finding.id).count() as u64;
+        // The loss counts the ports of other cases, too.
+        if listed < u64::from(TIMES) / 2 && lost + listed >= u64::from(TIMES) {
             return Ok(());
         }
         Err(format!("{lost} lost, {listed} listed"))
