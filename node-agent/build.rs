@@ -60,7 +60,8 @@ fn main() -> Result<()> {
 /// a netns has no relocations against types; its BTF would be passed to the kernel for each netns.
 fn remove_debug_sections(path: &Path, keeps_btf: bool) -> Result<()> {
     let file = fs::read(path).with_context(|| format!("read {}", path.display()))?;
-    let mut object = Builder::read(file.as_slice())?;
+    let mut object = Builder::read(file.as_slice())
+        .with_context(|| format!("{} has sections of an unknown kind", path.display()))?;
     for section in &mut object.sections {
         let name = section.name.to_string();
         // Loaders use the relocated BTF as it is: its relocations are for linkers.
@@ -70,14 +71,17 @@ fn remove_debug_sections(path: &Path, keeps_btf: bool) -> Result<()> {
             || (name.starts_with(".BTF") && !keeps_btf);
     }
     object.delete_orphans();
-    // LLVM keeps the names of sections among those of symbols.
-    let names = object.sections.add();
-    names.name = ".shstrtab".into();
-    names.sh_type = SHT_STRTAB;
-    names.sh_addralign = 1;
-    names.data = SectionData::SectionString;
+    let has_names = object.sections.iter().any(|section| matches!(section.data, SectionData::SectionString));
+    if !has_names {
+        // LLVM keeps the names of sections among those of symbols.
+        let names = object.sections.add();
+        names.name = ".shstrtab".into();
+        names.sh_type = SHT_STRTAB;
+        names.sh_addralign = 1;
+        names.data = SectionData::SectionString;
+    }
     let mut slim = Vec::new();
-    object.write(&mut slim)?;
+    object.write(&mut slim).with_context(|| format!("remove the debug sections of {}", path.display()))?;
     fs::write(path, slim).with_context(|| format!("write {}", path.display()))
 }
 

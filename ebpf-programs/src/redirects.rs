@@ -5,7 +5,7 @@ use aya_ebpf::{Global, macros::map, maps::Array};
 use portolan_ebpf::abi::{
     lost::LostSlot,
     slot::{DIALLED_BITS, SLOTS, SYN_COUNTED, SYN_LENGTH_MAX, SYN_LENGTH_SHIFT, Slot},
-    traffic::{PortCounters, PortKey},
+    traffic::PortKey,
 };
 
 use crate::connections::record_by_default;
@@ -68,17 +68,17 @@ pub fn dialled(handshake: [u64; 4]) -> Dialled {
 /// Creates the counters of a port to which a redirected connection was dialled, if absent. A port without them has no listener,
 /// so its connections are recorded like those of a new one.
 #[inline(always)]
-pub fn ensure_redirected_port(key: &PortKey) -> Result<*mut PortCounters, LostSlot> {
-    if let Some(counters) = port_counters(key) {
-        return Ok(counters);
+pub fn ensure_redirected_port(key: &PortKey) -> Result<(), LostSlot> {
+    if port_counters(key).is_some() {
+        return Ok(());
     }
     if entries() >= REDIRECTED_PORTS.load() {
         return Err(LostSlot::RedirectedPortsFull);
     }
-    let counters = ensure_port(key)?;
+    ensure_port(key)?;
     // Without room for records the connection still counts.
     if let Err(loss) = record_by_default(key) {
         lost(loss);
     }
-    Ok(counters)
+    Ok(())
 }

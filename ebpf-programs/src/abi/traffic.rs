@@ -36,8 +36,8 @@ impl PortKey {
     #[inline(always)]
     #[must_use]
     pub const fn new(netns_cookie: u64, port: u16, protocol: u8) -> Self {
-        let [high, low] = port.to_ne_bytes();
-        zerocopy::transmute!([netns_cookie, u64::from_ne_bytes([high, low, protocol, 0, 0, 0, 0, 0])])
+        let [first, second] = port.to_ne_bytes();
+        zerocopy::transmute!([netns_cookie, u64::from_ne_bytes([first, second, protocol, 0, 0, 0, 0, 0])])
     }
 }
 

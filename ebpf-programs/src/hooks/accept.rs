@@ -33,17 +33,13 @@ pub fn try_established(ctx: &SockOpsContext) -> Result<(), LostSlot> {
     let dialled =
         if is_redirected { PortKey::new(accepting.netns_cookie, syn.port, IPPROTO_TCP) } else { accepting };
     // Asked before the counters are created: did tc count the packet that completes the handshake?
-    let mut counters = port_counters(&dialled);
-    let had_counters = syn.port == 0 || counters.is_some();
+    let had_redirected = is_redirected && port_counters(&dialled).is_some();
     let (mut port, mut accepted_port) = (dialled, if is_redirected { accepting.port } else { 0 });
-    if is_redirected && counters.is_none() {
-        match ensure_redirected_port(&dialled) {
-            Ok(created) => counters = Some(created),
-            // Without room for the counters of the dialled port, the connection counts for the accepting one.
-            Err(loss) => {
-                count_and_log("portolan_tcp", loss);
-                (port, accepted_port) = (accepting, 0);
-            }
+    if is_redirected && !had_redirected {
+        // Without room for the counters of the dialled port, the connection counts for the accepting one.
+        if let Err(loss) = ensure_redirected_port(&dialled) {
+            count_and_log("portolan_tcp", loss);
+            (port, accepted_port) = (accepting, 0);
         }
     }
     let recorded_at = take_record(&port);
@@ -53,8 +49,10 @@ pub fn try_established(ctx: &SockOpsContext) -> Result<(), LostSlot> {
     }
     // The record is emitted even if a map is full.
     let counted = if counts_connections() {
-        let counters = counters.map_or_else(|| ensure_port(&port), Ok);
-        counters.and_then(|counters| {
+        // Looked up right before it is used: the agent may delete the entry at any time.
+        let counters = port_counters(&port);
+        let had_counters = syn.port == 0 || if is_redirected { had_redirected } else { counters.is_some() };
+        counters.map_or_else(|| ensure_port(&port), Ok).and_then(|counters| {
             count(ctx, &PeerKey::new(port, address), counters, accepted_port, syn, had_counters)
         })
     } else {
@@ -68,32 +66,32 @@ pub fn try_established(ctx: &SockOpsContext) -> Result<(), LostSlot> {
     counted
 }
 
-/// Counts a connection for its port and its peer. All fields of `syn` are 0 if no interface saw it. `had_counters`: tc counted the
-/// packet that completed the handshake.
+/// Counts a connection for its port, whose counters are given, and its peer. All fields of `syn` are 0 if no interface saw it.
+/// `had_counters`: tc counted the packet that completed the handshake.
 #[inline(always)]
 fn count(
     ctx: &SockOpsContext,
     key: &PeerKey,
-    port: *mut PortCounters,
+    counters: *mut PortCounters,
     accepted_port: u16,
     syn: Dialled,
     had_counters: bool,
 ) -> Result<(), LostSlot> {
     // SAFETY: the pointers are into map values, and the program holds the RCU read lock.
     unsafe {
-        add(&raw mut (*port).connections, 1);
+        add(&raw mut (*counters).connections, 1);
         if syn.port != 0 && !syn.was_counted {
-            add(&raw mut (*port).attempts, 1);
-            add(&raw mut (*port).packets, 1);
-            add(&raw mut (*port).bytes, syn.length);
+            add(&raw mut (*counters).attempts, 1);
+            add(&raw mut (*counters).packets, 1);
+            add(&raw mut (*counters).bytes, syn.length);
         }
         if !had_counters {
             let (packets, bytes) = arrived_with(ctx, &key.address);
-            add(&raw mut (*port).packets, packets);
-            add(&raw mut (*port).bytes, bytes);
+            add(&raw mut (*counters).packets, packets);
+            add(&raw mut (*counters).bytes, bytes);
         }
     }
-    let peer = ensure_peer(key, port);
+    let peer = ensure_peer(key, counters);
     if let Ok(peer) = peer {
         // SAFETY: as above.
         unsafe {

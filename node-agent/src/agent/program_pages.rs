@@ -41,7 +41,7 @@ fn unmap((address, length): (u64, u64)) {
     let (Ok(address), Ok(length)) = (usize::try_from(address), usize::try_from(length)) else { return };
     // SAFETY: the range is a private mapping of the program's file without the right to write and without a page that differs
     // from the file, which the kernel lets nobody change while the program runs. So each page has the same content when it is
-    // used next, also by this function. If a debugger changes a page in between, its change is lost.
+    // used next, also by this function. If a debugger or an uprobe changes a page in between, its change is lost.
     unsafe { libc::madvise(std::ptr::with_exposed_provenance_mut(address), length, libc::MADV_DONTNEED) };
 }
 

@@ -166,7 +166,8 @@ fn refuse() -> Result<()> {
     Ok(())
 }
 
-/// Builds the programs that the measurements use. The kernel object is optimised in every profile, so the program that runs it need not be.
+/// Builds the programs that the measurements use. The kernel object is optimised in every profile, so the program that runs it
+/// need not be.
 fn build(options: &Options) -> Result<Bench> {
     let cargo = |words: &[&str]| {
         let mut command = workspace::cargo();

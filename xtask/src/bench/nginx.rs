@@ -48,18 +48,22 @@ pub fn measure(bench: &Bench) -> Result<Vec<Row>> {
     server.join(&client)?;
     let manifest = bench.manifest("nginx.yaml", &[server.name(), client.name()])?;
     let _nginx = Nginx::start(&server, &bench.directory.join("nginx"))?;
-    LOADS.iter().map(|load| row(bench, &manifest, &client, load)).collect()
+    Ok(LOADS.iter().map(|load| row(bench, &manifest, &client, load)).collect())
 }
 
-fn row(bench: &Bench, manifest: &Path, client: &Netns, load: &Load) -> Result<Row> {
-    let compared = compare(bench, manifest, || requests_per_second(client, load))?;
-    Ok(Row::new(
-        &format!("nginx under wrk with the agent, {}", load.what),
+fn row(bench: &Bench, manifest: &Path, client: &Netns, load: &Load) -> Row {
+    let what = format!("nginx under wrk with the agent, {}", load.what);
+    let compared = match compare(bench, manifest, || requests_per_second(client, load)) {
+        Ok(compared) => compared,
+        Err(error) => return Row::failed(&what, &error),
+    };
+    Row::new(
+        &what,
         format!("{:.3} of {:.0} requests/s without it", compared.ratio, compared.without),
         &format!("≥ {}", load.goal),
         compared.ratio >= load.goal,
         format!("veth; {CONNECTIONS} connections, median of {PAIRS} pairs of {SECONDS} s"),
-    ))
+    )
 }
 
 fn requests_per_second(client: &Netns, load: &Load) -> Result<f64> {
@@ -67,6 +71,19 @@ fn requests_per_second(client: &Netns, load: &Load) -> Result<f64> {
     let url = format!("http://10.99.0.1:{}/", load.port);
     let words = ["-t1", "-c", CONNECTIONS, "-d", SECONDS, "-H", connection, &url];
     let said = step::output(client.command("wrk").args(words)).context("wrk failed")?;
+    rate(&said)
+}
+
+/// Reads the rate that wrk prints.
+///
+/// # Errors
+/// If there is none, or requests failed: a rate of errors is not that of answers.
+fn rate(said: &str) -> Result<f64> {
+    let is_failure = |line: &&str| line.starts_with("Socket errors") || line.starts_with("Non-2xx");
+    let failures: Vec<&str> = said.lines().map(str::trim).filter(is_failure).collect();
+    if !failures.is_empty() {
+        bail!("wrk: {}", failures.join("; "));
+    }
     let line = said.lines().find_map(|line| line.strip_prefix("Requests/sec:"));
     line.and_then(|rate| rate.trim().parse().ok()).with_context(|| format!("wrk shows no rate: {said}"))
 }
@@ -109,5 +126,22 @@ impl Drop for Nginx {
         // Both calls fail only if the process has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_with_errors_is_none() {
+        let said = "  51 requests in 2.00s, 9KB read\nRequests/sec:  25.50\nTransfer/sec:  4KB\n";
+        assert_eq!(rate(said).ok(), Some(25.5));
+        for error in ["Socket errors: connect 0, read 3, write 0, timeout 0", "Non-2xx or 3xx responses: 51"]
+        {
+            let failed = rate(&format!("  {error}\n{said}")).expect_err("an error");
+            assert_eq!(failed.to_string(), format!("wrk: {error}"));
+        }
+        assert!(rate("").is_err());
     }
 }

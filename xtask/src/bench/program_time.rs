@@ -12,7 +12,7 @@ const SWITCH: &str = "/proc/sys/kernel/bpf_stats_enabled";
 /// Prefix of the names of the agent's programs.
 const PREFIX: &str = "portolan_";
 
-/// The kernel's statistics, on while this lives.
+/// The kernel's statistics, on while this lives. A bench that is interrupted leaves them on: `sysctl kernel.bpf_stats_enabled=0`.
 pub struct Statistics {
     before: String,
 }
@@ -69,7 +69,8 @@ impl Statistics {
 
 impl Drop for Statistics {
     fn drop(&mut self) {
-        // Without it the statistics stay on, which harms nothing but costs time.
-        let _ = std::fs::write(SWITCH, self.before.trim());
+        let before = if self.before.trim() == "1" { "1" } else { "0" };
+        // If this fails, the statistics stay on, which harms nothing but costs time.
+        let _ = std::fs::write(SWITCH, before);
     }
 }

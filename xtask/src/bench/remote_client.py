@@ -1,7 +1,8 @@
 """Calls a TCP port from an address that no interface has, as a client on another node would: this machine has no socket for it.
 
 Usage: remote_client.py INTERFACE OWN_MAC PEER_MAC FROM TO PORT COUNT. Each connection is opened, waits for the peer's FIN, and is reset.
-Prints how many connections came to that end.
+Prints how many connections came to that end. One that gets no answer within a second has failed. After ten of these in a row, no
+more are made.
 """
 
 import socket
@@ -10,6 +11,7 @@ import sys
 
 FIN, SYN, RST, ACK = 1, 2, 4, 16
 ETH_P_IP = 0x0800
+MAX_FAILED_IN_A_ROW = 10
 
 
 def mac(text):
@@ -57,6 +59,13 @@ class Client:
                 return sequence, flags
 
     def call(self, own_port):
+        """Makes one connection. Returns whether it came to its end."""
+        try:
+            return self.exchange(own_port)
+        except socket.timeout:
+            return False
+
+    def exchange(self, own_port):
         self.send(own_port, 1000, 0, SYN)
         sequence, flags = self.receive(own_port)
         if flags & (SYN | ACK) != SYN | ACK:
@@ -72,7 +81,16 @@ class Client:
 def main():
     interface, own_mac, peer_mac, source, target, port, count = sys.argv[1:]
     client = Client(interface, own_mac, peer_mac, source, target, int(port))
-    print(sum(client.call(20000 + n % 40000) for n in range(int(count))))
+    done = failed_in_a_row = 0
+    for n in range(int(count)):
+        if client.call(20000 + n % 40000):
+            done += 1
+            failed_in_a_row = 0
+        else:
+            failed_in_a_row += 1
+        if failed_in_a_row == MAX_FAILED_IN_A_ROW:
+            break
+    print(done)
 
 
 main()

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use super::agent::Agent;
 use super::netns::Netns;
@@ -21,6 +21,9 @@ const DECLARED: Served = Served { port: "1", to: "10.99.0.1:1", what: "declared 
 /// Connections of the client that is not on this node.
 const REMOTE_CALLS: u32 = 10_000;
 const SINK: &str = "5001";
+/// Ends of a connection that are on this node, for [`in_programs`].
+const BOTH_LOCAL: &str = "both ends local";
+const ONE_LOCAL: &str = "one end local";
 
 /// A port with a server that accepts connections.
 #[derive(Clone, Copy)]
@@ -59,9 +62,14 @@ pub fn measure(bench: &Bench) -> Result<Vec<Row>> {
         paced(bench, &manifest, &client, DECLARED)?,
         paced(bench, &manifest, &client, UNDECLARED)?,
     ];
-    remote::join(&server)?;
+    // If this fails, only the rows of the remote client fail.
+    let joined = remote::join(&server);
     for served in [DECLARED, UNDECLARED] {
-        rows.extend(in_programs(bench, &manifest, &client, served)?);
+        let timed = in_programs(bench, &manifest, &client, served, &joined);
+        // The rows above stay.
+        rows.extend(timed.unwrap_or_else(|error| {
+            [BOTH_LOCAL, ONE_LOCAL].map(|ends| Row::failed(&in_programs_name(ends, served), &error)).into()
+        }));
     }
     Ok(rows)
 }
@@ -98,25 +106,50 @@ fn paced(bench: &Bench, manifest: &Path, client: &Netns, served: Served) -> Resu
 }
 
 /// Returns the time in the agent's programs for one connection: with both ends on this node, and with the server's end only.
-fn in_programs(bench: &Bench, manifest: &Path, client: &Netns, served: Served) -> Result<Vec<Row>> {
+/// `joined`: whether the client that is on no node has its interface.
+fn in_programs(
+    bench: &Bench,
+    manifest: &Path,
+    client: &Netns,
+    served: Served,
+    joined: &Result<()>,
+) -> Result<Vec<Row>> {
     let _agent = Agent::start(&bench.agent, manifest, &["--grace", "100ms"])?;
     std::thread::sleep(Duration::from_secs(2));
     let statistics = Statistics::start()?;
-    let row = |ends: &str, calls: &dyn Fn() -> Result<f64>| -> Result<Row> {
+    let words = ["connect", served.to, "--milliseconds", "4000", "--rate", "5000"];
+    let local = || Ok(Generator::start(client, &words)?.number()? * 4.0);
+    let remote = || match joined {
+        Ok(()) => Ok(f64::from(remote::call(served.port, REMOTE_CALLS)?)),
+        Err(error) => bail!("the remote client has no interface: {error:#}"),
+    };
+    Ok(vec![
+        per_connection(&statistics, &in_programs_name(BOTH_LOCAL, served), local),
+        per_connection(&statistics, &in_programs_name(ONE_LOCAL, served), remote),
+    ])
+}
+
+fn in_programs_name(ends: &str, served: Served) -> String {
+    format!("time in the agent's programs per connection, {ends}, {}", served.what)
+}
+
+/// Returns the row `what`. `calls` makes connections, and returns their number.
+fn per_connection(statistics: &Statistics, what: &str, calls: impl Fn() -> Result<f64>) -> Row {
+    let measured = || -> Result<Row> {
         let before = statistics.spent()?;
         let connections = calls()?;
+        if connections < 1.0 {
+            bail!("no connection was made");
+        }
         let Spent { time, runs } = statistics.spent()?.since(before);
         let time = time.as_secs_f64() * 1e9 / connections;
         Ok(Row::new(
-            &format!("time in the agent's programs per connection, {ends}, {}", served.what),
+            what,
             format!("{time:.0} ns in {:.1} runs", runs as f64 / connections),
             "none",
             true,
             format!("the kernel's statistics, which cost some of it; {connections:.0} connections"),
         ))
     };
-    let words = ["connect", served.to, "--milliseconds", "4000", "--rate", "5000"];
-    let local = row("both ends local", &|| Ok(Generator::start(client, &words)?.number()? * 4.0))?;
-    let remote = row("one end local", &|| Ok(f64::from(remote::call(served.port, REMOTE_CALLS)?)))?;
-    Ok(vec![local, remote])
+    measured().unwrap_or_else(|error| Row::failed(what, &error))
 }

@@ -25,6 +25,10 @@ pub struct Account {
     pub calls: BTreeMap<Port, u64>,
     /// Network namespaces on the machine.
     pub namespaces: u64,
+    /// What the agent lists more than once under the same key.
+    pub repeated: BTreeSet<String>,
+    /// Number of listeners that the agent lists for the soak's pods, repeated ones included.
+    pub listed: u64,
 }
 
 impl Account {
@@ -35,25 +39,49 @@ impl Account {
     pub fn of_agent(agent: &Agent, status: &Value, calls: &BTreeMap<Port, u64>) -> Result<Self> {
         let namespaces = status.get("namespaces").and_then(Value::as_u64).context("no namespaces")?;
         let mut account = Self { namespaces, ..Self::default() };
-        for item in list(agent, "/v1/pods?")? {
-            if text(&item, "/pod/namespace")? == NAMESPACE {
-                account.pods.insert(text(&item, "/pod/name")?);
+        account.add_pods(&list(agent, "/v1/pods?")?)?;
+        account.add_listeners(&list(agent, &format!("/v1/listeners?namespace={NAMESPACE}&"))?, calls)?;
+        account.add_findings(&list(agent, &format!("/v1/findings?namespace={NAMESPACE}&"))?)?;
+        Ok(account)
+    }
+
+    fn add_pods(&mut self, items: &[Value]) -> Result<()> {
+        for item in items {
+            if text(item, "/pod/namespace")? == NAMESPACE {
+                let name = text(item, "/pod/name")?;
+                if !self.pods.insert(name.clone()) {
+                    self.repeated.insert(format!("pod {name:?}"));
+                }
             }
         }
-        for item in list(agent, &format!("/v1/listeners?namespace={NAMESPACE}&"))? {
-            let port = port(&item)?;
+        Ok(())
+    }
+
+    fn add_listeners(&mut self, items: &[Value], calls: &BTreeMap<Port, u64>) -> Result<()> {
+        self.listed += items.len() as u64;
+        for item in items {
+            let port = port(item)?;
             if calls.contains_key(&port) {
                 let field = if port.1 == "UDP" { "/traffic/packets" } else { "/traffic/connections" };
                 let count =
                     item.pointer(field).and_then(Value::as_u64).context("a listener without counts")?;
-                account.calls.insert(port.clone(), count);
+                self.calls.insert(port.clone(), count);
             }
-            account.listeners.insert(port);
+            if !self.listeners.insert(port.clone()) {
+                self.repeated.insert(format!("listener {port:?}"));
+            }
         }
-        for item in list(agent, &format!("/v1/findings?namespace={NAMESPACE}&"))? {
-            account.findings.insert(port(&item)?, text(&item, "/state")?);
+        Ok(())
+    }
+
+    fn add_findings(&mut self, items: &[Value]) -> Result<()> {
+        for item in items {
+            let port = port(item)?;
+            if self.findings.insert(port.clone(), text(item, "/state")?).is_some() {
+                self.repeated.insert(format!("finding {port:?}"));
+            }
         }
-        Ok(account)
+        Ok(())
     }
 
     /// Returns what the agent lacks, has too much, or counts wrongly.
@@ -62,6 +90,8 @@ impl Account {
         if self.namespaces != agent.namespaces {
             all.push(format!("{} namespaces, the agent says {}", self.namespaces, agent.namespaces));
         }
+        // A pod that is made again keeps its name, so that the second may be of an earlier pod.
+        all.extend(agent.repeated.iter().map(|what| format!("{what} is listed more than once")));
         sets("pod", &self.pods, &agent.pods, &mut all);
         sets("listener", &self.listeners, &agent.listeners, &mut all);
         maps("finding", &self.findings, &agent.findings, &mut all);
@@ -172,6 +202,7 @@ mod tests {
             findings: [(port(1), "open".to_owned())].into(),
             calls: [(port(1), 10), (port(2), 3)].into(),
             namespaces: 22,
+            ..Account::default()
         };
         assert_eq!(real.differences(&real), Vec::<String>::new());
         let agent = Account {
@@ -180,6 +211,7 @@ mod tests {
             findings: [(port(1), "suppressed".to_owned()), (port(3), "open".to_owned())].into(),
             calls: [(port(1), 9)].into(),
             namespaces: 23,
+            ..Account::default()
         };
         assert_eq!(
             real.differences(&agent),
@@ -192,6 +224,38 @@ mod tests {
                 "finding (\"pod-1\", \"TCP\", 3) does not exist (\"open\")",
                 "calls of (\"pod-1\", \"TCP\", 1): 10, the agent says 9",
                 "calls of (\"pod-1\", \"TCP\", 2) is missing (3)",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_listed_twice_is_a_difference() {
+        let pod = serde_json::json!({"namespace": NAMESPACE, "name": "pod-1"});
+        let listener = |connections: u64| {
+            serde_json::json!({
+                "pod": pod, "protocol": "TCP", "port": 1, "traffic": {"connections": connections},
+            })
+        };
+        let finding =
+            |state: &str| serde_json::json!({"pod": pod, "protocol": "TCP", "port": 1, "state": state});
+        let pod = serde_json::json!({"pod": pod});
+        let calls = [(port(1), 7)].into();
+        let mut agent = Account::default();
+        agent.add_pods(std::slice::from_ref(&pod)).expect("pods");
+        agent.add_listeners(&[listener(7)], &calls).expect("listeners");
+        agent.add_findings(&[finding("open")]).expect("findings");
+        let real = agent.clone();
+        assert_eq!(real.differences(&agent), Vec::<String>::new());
+        agent.add_pods(&[pod]).expect("pods");
+        agent.add_listeners(&[listener(7)], &calls).expect("listeners");
+        agent.add_findings(&[finding("open")]).expect("findings");
+        assert_eq!(agent.listed, 2);
+        assert_eq!(
+            real.differences(&agent),
+            [
+                "finding (\"pod-1\", \"TCP\", 1) is listed more than once",
+                "listener (\"pod-1\", \"TCP\", 1) is listed more than once",
+                "pod \"pod-1\" is listed more than once",
             ]
         );
     }

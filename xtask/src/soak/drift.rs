@@ -38,6 +38,13 @@ pub struct Sample {
     pub others: Others,
 }
 
+impl Sample {
+    /// Returns true if other programs have the same at both moments, so that exact numbers can be compared.
+    pub fn is_comparable(&self, other: &Self) -> bool {
+        self.others == other.others
+    }
+}
+
 /// What other programs have on this machine. While it differs, the agent's numbers differ too.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Others {
@@ -63,7 +70,7 @@ pub fn rule(name: &str) -> Rule {
 /// Returns the numbers that must be the same as at the `first` quiet moment and are not. Only threads count if other
 /// programs have other namespaces or listeners.
 pub fn changed(first: &Sample, now: &Sample) -> Vec<String> {
-    let is_alone = first.others == now.others;
+    let is_alone = first.is_comparable(now);
     let names: BTreeSet<&String> = first.numbers.keys().chain(now.numbers.keys()).collect();
     let shown = |number: Option<&u64>| number.map_or_else(|| "none".to_owned(), u64::to_string);
     let exact =
@@ -73,6 +80,34 @@ pub fn changed(first: &Sample, now: &Sample) -> Vec<String> {
         .filter(|(_, first, now)| first != now)
         .map(|(name, first, now)| format!("{name}: {}, at first {}", shown(now), shown(first)))
         .collect()
+}
+
+/// The quiet moments after the first, by whether their exact numbers could be compared with the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Comparisons {
+    pub done: usize,
+    pub skipped: usize,
+}
+
+impl Comparisons {
+    /// Counts the moments of a soak, from its quiet samples.
+    pub fn of(quiet: &[Sample]) -> Self {
+        let Some((first, later)) = quiet.split_first() else { return Self::default() };
+        let done = later.iter().filter(|sample| first.is_comparable(sample)).count();
+        Self { done, skipped: later.len() - done }
+    }
+
+    /// Returns the fault of a soak that compared fewer than half of its moments. `None`: it compared enough.
+    pub fn fault(self) -> Option<String> {
+        let Self { done, skipped } = self;
+        (done < skipped).then(|| {
+            format!(
+                "only {done} of {} quiet moments could be compared with the first, because other programs had other \
+                 namespaces or listeners: run the soak where nothing else makes any",
+                done + skipped
+            )
+        })
+    }
 }
 
 /// Growth of one number.
@@ -150,6 +185,24 @@ mod tests {
         assert_eq!(changed(&first, &now), ["threads: 5, at first 4"]);
         now.others = Others { listeners: 1, ..Others::default() };
         assert_eq!(changed(&first, &now), ["threads: 5, at first 4"]);
+    }
+
+    #[test]
+    fn a_soak_that_compared_fewer_than_half_of_its_moments_is_at_fault() {
+        let quiet = |others: &[u64]| -> Vec<Sample> {
+            let sample = |listeners: &u64| Sample {
+                others: Others { listeners: *listeners, ..Others::default() },
+                ..Sample::default()
+            };
+            others.iter().map(sample).collect()
+        };
+        for enough in [&[][..], &[3], &[3, 3, 3], &[3, 4, 3]] {
+            assert_eq!(Comparisons::of(&quiet(enough)).fault(), None, "{enough:?}");
+        }
+        let few = Comparisons::of(&quiet(&[3, 4, 3, 5]));
+        assert_eq!(few, Comparisons { done: 1, skipped: 2 });
+        let fault = few.fault().expect("a fault");
+        assert!(fault.starts_with("only 1 of 3 quiet moments could be compared"), "{fault}");
     }
 
     #[test]

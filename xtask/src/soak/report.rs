@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use comfy_table::{Table, presets};
 
-use super::drift::{Growth, Rule, Sample, growth, rule};
+use super::drift::{Comparisons, Growth, Rule, Sample, growth, rule};
 use super::workload::Totals;
 use crate::workspace;
 
@@ -46,6 +46,7 @@ impl Report {
                 faults.push(format!("{name} grew from {} to {}", shown(from), shown(to)));
             }
         }
+        faults.extend(Comparisons::of(&self.quiet).fault());
         if self.quiet.is_empty() && faults.is_empty() {
             faults.push("no cycle was complete: give it at least two minutes".to_owned());
         }
@@ -146,12 +147,11 @@ impl Report {
     }
 
     fn verdict(&self) -> String {
-        let others = self
-            .quiet
-            .iter()
-            .filter(|sample| self.quiet.first().is_some_and(|first| first.others != sample.others));
-        let unjudged = match others.count() {
+        let comparisons = Comparisons::of(&self.quiet);
+        let unjudged = match comparisons.skipped {
             0 => String::new(),
+            // The fault says it.
+            _ if comparisons.fault().is_some() => String::new(),
             count => format!(
                 " At {count} of {} quiet moments other programs had other namespaces or listeners than at first, so that \
                  descriptors, kernel objects and tables were not compared.",
@@ -239,6 +239,18 @@ mod tests {
             "{}",
             report.show()
         );
+    }
+
+    #[test]
+    fn a_soak_that_compared_almost_nothing_is_not_ok() {
+        let mut report = report(std::iter::repeat_n(30, 60));
+        for sample in report.quiet.iter_mut().skip(1).take(29) {
+            sample.others.listeners = 1;
+        }
+        assert_eq!(report.faults(), Vec::<String>::new());
+        assert!(report.show().contains("At 29 of 60 quiet moments"), "{}", report.show());
+        report.quiet[30].others.listeners = 1;
+        assert!(report.show().contains("NOT OK: only 29 of 59 quiet moments"), "{}", report.show());
     }
 
     #[test]

@@ -13,14 +13,15 @@ use super::cluster::PREFIX;
 use super::drift::{Others, Sample};
 use crate::step;
 
-/// Takes a full sample. `status`: the answer to `/v1/status`; `own`: the number of listeners of the soak's pods.
+/// Takes a full sample. `status`: the answer to `/v1/status`; `own`: the number of listeners that the agent lists for the
+/// soak's pods.
 ///
 /// # Errors
-/// If the agent has ended.
+/// If the agent has ended, or bpftool fails.
 pub fn full(pid: u32, at: Duration, status: &Value, own: u64) -> Result<Sample> {
     let mut sample = quick(pid, at)?;
     let numbers = &mut sample.numbers;
-    numbers.extend(kernel_objects(pid));
+    numbers.extend(kernel_objects(pid)?);
     let mut take = |prefix: &str, object: Option<&Value>, field: Option<&str>| {
         for (name, value) in object.and_then(Value::as_object).into_iter().flatten() {
             let value = field.map_or(Some(value), |field| value.get(field));
@@ -89,22 +90,25 @@ fn kind(target: &str) -> &str {
     }
 }
 
-/// Counts the kernel objects that the agent holds, by /proc/PID/fdinfo: links, and programs, also those that only a link holds.
-/// With bpftool also the maps, also those that only a program holds.
-fn kernel_objects(pid: u32) -> BTreeMap<String, u64> {
+/// Returns all programs in the kernel. `None`: bpftool is missing or fails.
+pub fn programs() -> Option<Vec<Value>> {
+    let listed = step::output(Command::new("bpftool").args(["--json", "prog", "show"]))?;
+    serde_json::from_str(&listed).ok()
+}
+
+/// Counts the kernel objects that the agent holds, by /proc/PID/fdinfo and bpftool: links, programs, also those that only a
+/// link holds, and maps, also those that only a program holds.
+fn kernel_objects(pid: u32) -> Result<BTreeMap<String, u64>> {
     let entries = std::fs::read_dir(format!("/proc/{pid}/fdinfo")).into_iter().flatten().flatten();
     let held: Vec<String> = entries.filter_map(|entry| std::fs::read_to_string(entry.path()).ok()).collect();
-    let programs = ids(&held, "prog_id:");
-    let mut counts = BTreeMap::from([
+    let own = ids(&held, "prog_id:");
+    let listed = programs().context("bpftool shows no programs")?;
+    let maps = ids(&held, "map_id:").union(&maps_of(&listed, &own)).count();
+    Ok(BTreeMap::from([
         ("kernel links".to_owned(), ids(&held, "link_id:").len() as u64),
-        ("kernel programs".to_owned(), programs.len() as u64),
-    ]);
-    let listed = step::output(Command::new("bpftool").args(["--json", "prog", "show"]));
-    if let Some(listed) = listed.and_then(|text| serde_json::from_str::<Vec<Value>>(&text).ok()) {
-        let maps = ids(&held, "map_id:").union(&maps_of(&listed, &programs)).count();
-        counts.insert("kernel maps".to_owned(), maps as u64);
-    }
-    counts
+        ("kernel programs".to_owned(), own.len() as u64),
+        ("kernel maps".to_owned(), maps as u64),
+    ]))
 }
 
 /// Returns the ids in this field of any of the files.

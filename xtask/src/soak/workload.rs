@@ -22,6 +22,11 @@ const RATE: u32 = 400;
 const BURST: u32 = 5000;
 /// Seconds of a cycle in which there is a burst on a declared port, and on an undeclared one.
 const BURSTS: [(u32, u16); 2] = [(5, DECLARED), (12, UNDECLARED)];
+/// Seconds between two reloads.
+const RELOADED: u32 = 5;
+/// Second of a cycle in which the exception comes or goes. Once per cycle, so that the finding is suppressed at one quiet moment
+/// and open at the next.
+const FLIPPED: u32 = 10;
 const NO_EXCEPTION: &str = "exceptions: []\n";
 const EXCEPTION: &str = "exceptions:\n- name: soak\n  reason: the soak suppresses it and opens it again\n  \
                          match: {namespace: soak, pod: pod-0, port: 9090/TCP}\n";
@@ -81,8 +86,10 @@ impl Workload {
             self.totals.servers += 1;
         }
         self.churn_listeners()?;
-        if second.is_multiple_of(5) {
-            self.reload(agent)?;
+        match second {
+            FLIPPED => self.flip_exception()?,
+            _ if second.is_multiple_of(RELOADED) => self.hang_up(agent)?,
+            _ => {}
         }
         self.end_calls("TCP", &called)?;
         self.datagrams()?;
@@ -124,6 +131,7 @@ impl Workload {
             findings: found.map(|port| (port.clone(), state(&port).to_owned())).collect(),
             calls: self.calls.clone(),
             namespaces: namespaces(|_| true).len() as u64,
+            ..Account::default()
         }
     }
 
@@ -152,15 +160,18 @@ impl Workload {
         self.cluster.close_opened((number + STEADY - 3) % STEADY)
     }
 
-    /// Changes the configuration file, or makes the agent read its files again by SIGHUP.
-    fn reload(&mut self, agent: &Agent) -> Result<()> {
-        if self.turn.is_multiple_of(2) {
-            self.is_excepted = !self.is_excepted;
-            replace(&self.config, if self.is_excepted { EXCEPTION } else { NO_EXCEPTION })?;
-        } else {
-            let pid = i32::try_from(agent.pid()).ok().and_then(Pid::from_raw).context("no process id")?;
-            kill_process(pid, Signal::HUP).context("cannot signal the agent")?;
-        }
+    /// Changes the configuration file, which the agent follows.
+    fn flip_exception(&mut self) -> Result<()> {
+        self.is_excepted = !self.is_excepted;
+        replace(&self.config, if self.is_excepted { EXCEPTION } else { NO_EXCEPTION })?;
+        self.totals.reloads += 1;
+        Ok(())
+    }
+
+    /// Makes the agent read its files again by SIGHUP.
+    fn hang_up(&mut self, agent: &Agent) -> Result<()> {
+        let pid = i32::try_from(agent.pid()).ok().and_then(Pid::from_raw).context("no process id")?;
+        kill_process(pid, Signal::HUP).context("cannot signal the agent")?;
         self.totals.reloads += 1;
         Ok(())
     }

@@ -199,7 +199,9 @@ impl Findings {
             let spread = u32::try_from(id % SPREAD).unwrap_or_default();
             let due = now.after(interval).after(interval / 8 / (SPREAD as u32) * spread);
             record.repeat_at = due.into();
-            self.repeats.insert((due, id));
+            if let Some(due) = record.repeat_at.get() {
+                self.repeats.insert((due, id));
+            }
         }
     }
 

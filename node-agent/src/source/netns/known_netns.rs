@@ -77,8 +77,8 @@ impl KnownNetns {
         }
     }
 
-    /// Returns true if an early look would find what the look before found: nobody asked for it, and the kernel has not
-    /// told of a change since.
+    /// Returns true if an early look would hardly find more than the look before: nobody asked for it, and the kernel has not
+    /// told of a change since. What it tells nobody, such as the first tracked connection, waits for the last early look.
     pub fn has_nothing_new(&self) -> bool {
         let is_asked_for = self.next_look == BootTime(0);
         !is_asked_for && self.notifications.as_ref().is_some_and(|notifications| !notifications.take())

@@ -39,7 +39,8 @@ pub enum EphemeralPorts<'a> {
     Read,
     /// From these facts, if they are of the same netns; else from the kernel.
     Of(&'a NetnsFacts),
-    /// The kernel's default, which every netns begins with. Runtimes change it after they have given the netns its name.
+    /// The kernel's default, which every netns begins with. Where a runtime sets another before the netns has its name, the
+    /// last early look finds it.
     Default,
 }
 

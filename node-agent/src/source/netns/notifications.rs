@@ -6,9 +6,14 @@ use std::io;
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 
-/// The groups of changed interfaces and of changed IPv4 and IPv6 addresses (linux/rtnetlink.h).
-const GROUPS: u32 =
-    libc::RTMGRP_LINK as u32 | libc::RTMGRP_IPV4_IFADDR as u32 | libc::RTMGRP_IPV6_IFADDR as u32;
+/// Forwarding that was switched on or off: the groups RTNLGRP_IPV4_NETCONF (24) and RTNLGRP_IPV6_NETCONF (25).
+const NETCONF: u32 = 1 << 23 | 1 << 24;
+/// The groups of changed interfaces, filters on them, IPv4 and IPv6 addresses, and forwarding (linux/rtnetlink.h).
+const GROUPS: u32 = libc::RTMGRP_LINK as u32
+    | libc::RTMGRP_TC as u32
+    | libc::RTMGRP_IPV4_IFADDR as u32
+    | libc::RTMGRP_IPV6_IFADDR as u32
+    | NETCONF;
 /// Maximum number of notifications taken at once. More of them are taken the next time.
 const MAX_TAKEN: usize = 256;
 

@@ -27,7 +27,7 @@ pub(super) struct Visited {
     pub has_actor_steps: bool,
     /// True if the netns forwards packets and tracks connections, so that it may forward ports.
     pub may_forward: bool,
-    /// Subscribed before the first look at a netns with a name.
+    /// Subscribed before the first look at a netns whose name has just appeared.
     pub notifications: Option<Notifications>,
 }
 
@@ -57,7 +57,7 @@ impl Visitor {
         let is_host = inode == self.host_inode;
         let entered = enter_other(&self.home, &self.proc_root, inode, candidate)?;
         // Without socket events every early look lists the sockets, whatever the kernel tells of.
-        let subscribes = known.is_none() && !candidate.paths.is_empty() && self.actor.has_socket_events();
+        let subscribes = known.is_none() && depth == LookDepth::NewName && self.actor.has_socket_events();
         let notifications = subscribes.then(Notifications::here).and_then(Result::ok);
         let look = look(inode, candidate.paths.clone(), is_host, ephemeral_ports(depth, known))?;
         let before = known.filter(|_| depth == LookDepth::Interfaces).map(|known| &known.facts);

@@ -42,7 +42,12 @@ fn read_with_start(proc_root: &Path, pid: u32) -> Option<(Process, u64)> {
     // What is read below the open directory belongs to one process: a later one with the same pid has another directory.
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let dir = open(proc_root.join(pid.to_string()), flags, Mode::empty()).ok()?;
-    let (name, started) = read_stat(&read_below(&dir, c"stat")?)?;
+    let (mut name, started) = read_stat(&read_below(&dir, c"stat")?)?;
+    // The kernel escapes newlines and backslashes there.
+    if name.contains('\\') {
+        let text = read_below(&dir, c"comm")?;
+        name = truncated(String::from_utf8_lossy(&text).trim_end_matches('\n'));
+    }
     let executable = readlinkat(&dir, c"exe", Vec::new()).ok();
     let executable = executable.map(|path| truncated(&path.to_string_lossy()));
     let cgroup = read_below(&dir, c"cgroup").and_then(|text| cgroup_path(&String::from_utf8(text).ok()?));
@@ -67,13 +72,13 @@ pub fn start_time(proc_root: &Path, pid: u32) -> Option<u64> {
     read_stat(&stat).map(|(_, started)| started)
 }
 
-/// Parses name and start time of /proc/PID/stat.
+/// Parses name and start time of /proc/PID/stat. Newlines and backslashes of the name are escaped.
 fn read_stat(stat: &[u8]) -> Option<(String, u64)> {
     let stat = String::from_utf8_lossy(stat);
     // The name is in parentheses and may itself contain spaces and parentheses.
     let (start, fields) = stat.rsplit_once(')')?;
     let (_, name) = start.split_once('(')?;
-    Some((truncated(name.trim_end_matches('\n')), fields.split_whitespace().nth(19)?.parse().ok()?))
+    Some((truncated(name), fields.split_whitespace().nth(19)?.parse().ok()?))
 }
 
 /// Returns the path of the cgroup v2 line (`0::PATH`) unless it is only the root, else the longest path of the v1
@@ -141,6 +146,20 @@ mod tests {
         let stat = format!("7 (a) (b c) S {}77 0", "1 ".repeat(18));
         assert_eq!(read_stat(stat.as_bytes()), Some(("a) (b c".to_owned(), 77)));
         assert_eq!(read_stat(b"7 (a) S 1"), None);
+    }
+
+    /// The kernel escapes a backslash in `stat` and not in `comm`.
+    #[test]
+    fn a_name_is_the_same_whichever_way_it_is_read() {
+        let scratch = portolan_testing::scratch::Scratch::new("process-name");
+        let program = scratch.directory().join("a\\b");
+        fs::copy("/bin/sleep", &program).expect("a copy");
+        let mut child = std::process::Command::new(&program).arg("60").spawn().expect("a process");
+        let proc_root = Path::new("/proc");
+        let read = read_with_start(proc_root, child.id()).map(|(process, _)| process.name);
+        let expected = read_process(proc_root, child.id(), None).map(|process| process.name);
+        child.kill().and_then(|()| child.wait()).expect("its end");
+        assert_eq!((read.as_deref(), expected.as_deref()), (Some("a\\b"), Some("a\\b")));
     }
 
     #[test]

@@ -41,8 +41,9 @@ impl NetnsThread {
             self.walk_soon();
         }
         // A netns whose name was removed ends now, unless something else holds it.
-        for known in self.known.values_mut().filter(|known| known.notifications.is_some()) {
-            if changed.others.iter().any(|path| lost(known, path)) {
+        for (inode, known) in self.known.iter_mut().filter(|(_, known)| known.notifications.is_some()) {
+            let is_remade = changed.netns.iter().any(|(other, path)| other != inode && lost(known, path));
+            if is_remade || changed.others.iter().any(|path| lost(known, path)) {
                 known.notifications = None;
             }
         }

@@ -158,7 +158,8 @@ impl NetnsThread {
             let NetnsOptions { budget, rotation, .. } = self.options;
             known.next_look = self.schedule.next_look(known.looks, at, self.known.len(), budget, rotation);
         }
-        known.notifications = if known.is_rotating() { None } else { known.notifications.or(notifications) };
+        let is_kept = !known.is_rotating() && !known.candidate.paths.is_empty();
+        known.notifications = if !is_kept { None } else { known.notifications.or(notifications) };
         if cause == LookCause::Request || sockets.is_some() {
             known.waiting.scan = None;
         }
