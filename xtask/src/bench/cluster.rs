@@ -11,8 +11,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use super::agent::Agent;
-use super::netns::Netns;
-use super::process::Generator;
+use super::pods::Pods;
 use super::{Bench, Row};
 use crate::stopwatch::monotonic;
 
@@ -25,17 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const SETTLE: Duration = Duration::from_secs(15);
 
 pub fn measure(bench: &Bench) -> Result<Vec<Row>> {
-    let namespaces = Netns::make_many("cluster", PODS)?;
-    let mut pods = namespaces
-        .iter()
-        .map(|netns| Generator::start(netns, &["pod", "--tcp", PORTS, "--udp", "0", "--peers", "0"]))
-        .collect::<Result<Vec<_>>>()?;
-    for pod in &mut pods {
-        pod.line()?;
-    }
-    let names: Vec<_> = namespaces.iter().map(Netns::name).collect();
+    let pods = Pods::start("cluster", PODS, &["--tcp", PORTS])?;
     let manifest = bench.directory.join("cluster.yaml");
-    std::fs::write(&manifest, manifests(&names)?)?;
+    std::fs::write(&manifest, manifests(&pods.names())?)?;
     let began = monotonic();
     let (agent, out) =
         Agent::start_piped(&bench.agent, &manifest, &["--grace", "1ms", "--kinds", "finding"])?;

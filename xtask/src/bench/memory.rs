@@ -6,8 +6,7 @@ use anyhow::{Context, Result, bail};
 
 use super::agent::Agent;
 use super::median::{median, quantile};
-use super::netns::Netns;
-use super::process::Generator;
+use super::pods::Pods;
 use super::{Bench, Row};
 use crate::stopwatch::Stopwatch;
 
@@ -28,22 +27,10 @@ const MOST_CHART: f64 = 500.0;
 const MOST_BESIDE: f64 = 20.0;
 
 pub fn measure(bench: &Bench) -> Result<Vec<Row>> {
-    let namespaces = Netns::make_many("full", NAMESPACES)?;
-    let mut pods = namespaces
-        .iter()
-        .map(|netns| Generator::start(netns, &["pod", "--tcp", TCP, "--udp", UDP, "--peers", PEERS]))
-        .collect::<Result<Vec<_>>>()?;
-    for pod in &mut pods {
-        pod.line()?;
-    }
-    let names: Vec<_> = namespaces.iter().map(Netns::name).collect();
-    let manifest = bench.manifest("memory.yaml", &names)?;
+    let mut pods = Pods::start("full", NAMESPACES, &["--tcp", TCP, "--udp", UDP, "--peers", PEERS])?;
+    let manifest = bench.manifest("memory.yaml", &pods.names())?;
     let agent = Agent::start(&bench.agent, &manifest, &[])?;
-    // One after the other: thousands of sockets at once would cause losses, and the recovery would disturb the idle node.
-    for pod in &mut pods {
-        pod.go()?;
-        pod.line()?;
-    }
+    pods.send_datagrams()?;
     std::thread::sleep(SETTLE);
     let (counted, parts) = (usage(&agent)?, agent.resident_parts()?);
     let megabytes = agent.resident_bytes()? as f64 / f64::from(1 << 20);

@@ -15,6 +15,7 @@ mod nginx;
 mod ordinary;
 mod packet;
 mod pairs;
+mod pods;
 pub mod process;
 mod program_time;
 mod remote;

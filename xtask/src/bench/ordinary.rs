@@ -5,8 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::agent::Agent;
-use super::netns::Netns;
-use super::process::Generator;
+use super::pods::Pods;
 use super::{Bench, Row};
 
 const PODS: usize = 80;
@@ -20,21 +19,10 @@ const MOST: f64 = 24.0;
 const SETTLE: Duration = Duration::from_secs(90);
 
 pub fn measure(bench: &Bench) -> Result<Vec<Row>> {
-    let namespaces = Netns::make_many("ordinary", PODS)?;
-    let mut pods = namespaces
-        .iter()
-        .map(|netns| Generator::start(netns, &["pod", "--tcp", TCP, "--udp", UDP, "--peers", PEERS]))
-        .collect::<Result<Vec<_>>>()?;
-    for pod in &mut pods {
-        pod.line()?;
-    }
-    let names: Vec<_> = namespaces.iter().map(Netns::name).collect();
-    let manifest = bench.manifest("ordinary.yaml", &names)?;
+    let mut pods = Pods::start("ordinary", PODS, &["--tcp", TCP, "--udp", UDP, "--peers", PEERS])?;
+    let manifest = bench.manifest("ordinary.yaml", &pods.names())?;
     let agent = Agent::start(&bench.agent, &manifest, &[])?;
-    for pod in &mut pods {
-        pod.go()?;
-        pod.line()?;
-    }
+    pods.send_datagrams()?;
     std::thread::sleep(SETTLE);
     let megabytes = agent.resident_bytes()? as f64 / f64::from(1 << 20);
     Ok(vec![Row::new(

@@ -6,8 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 
 use super::median::median;
-use super::netns::Netns;
-use super::process::Generator;
+use super::pods::Pods;
 use super::{Bench, Row};
 use crate::stopwatch::Stopwatch;
 
@@ -19,7 +18,7 @@ pub fn measure(bench: &Bench) -> Result<Vec<Row>> {
 
 /// Compares the scan with a loop of `ss`.
 fn beside_ss(bench: &Bench) -> Result<Row> {
-    let pods = Pods::start(bench, 100, 20)?;
+    let pods = Scanned::start(bench, 100, 20)?;
     let (mut scans, mut loops) = (Vec::new(), Vec::new());
     for _ in 0..RUNS {
         scans.push(pods.scan(bench)?);
@@ -37,7 +36,7 @@ fn beside_ss(bench: &Bench) -> Result<Row> {
 
 /// Measures a scan of as many pods as a node may have.
 fn full_node(bench: &Bench) -> Result<Row> {
-    let pods = Pods::start(bench, 250, 40)?;
+    let pods = Scanned::start(bench, 250, 40)?;
     let scans = (0..RUNS).map(|_| pods.scan(bench)).collect::<Result<Vec<_>>>()?;
     let took = median(&scans) * 1e3;
     Ok(Row::new(
@@ -49,28 +48,18 @@ fn full_node(bench: &Bench) -> Result<Row> {
     ))
 }
 
-/// Namespaces with a process each that listens, and a manifest of one pod each.
-struct Pods {
-    // The processes end before their namespaces are removed.
-    _processes: Vec<Generator>,
-    namespaces: Vec<Netns>,
+/// Pods that listen, and their manifest.
+struct Scanned {
+    pods: Pods,
     listeners: usize,
     manifest: PathBuf,
 }
 
-impl Pods {
+impl Scanned {
     fn start(bench: &Bench, count: usize, listeners: usize) -> Result<Self> {
-        let namespaces = Netns::make_many("scan", count)?;
-        let mut processes = namespaces
-            .iter()
-            .map(|netns| Generator::start(netns, &["pod", "--tcp", &listeners.to_string()]))
-            .collect::<Result<Vec<_>>>()?;
-        for process in &mut processes {
-            process.line()?;
-        }
-        let names: Vec<_> = namespaces.iter().map(Netns::name).collect();
-        let manifest = bench.manifest("scan.yaml", &names)?;
-        Ok(Self { _processes: processes, namespaces, listeners, manifest })
+        let pods = Pods::start("scan", count, &["--tcp", &listeners.to_string()])?;
+        let manifest = bench.manifest("scan.yaml", &pods.names())?;
+        Ok(Self { pods, listeners, manifest })
     }
 
     /// Returns the seconds that a scan takes.
@@ -84,7 +73,7 @@ impl Pods {
             .context("cannot start portolan")?;
         let took = since.elapsed().as_secs_f64();
         let seen = String::from_utf8_lossy(&output.stdout).matches("\"port\"").count();
-        let all = self.namespaces.len() * self.listeners;
+        let all = self.pods.namespaces().len() * self.listeners;
         ensure!(
             seen >= all,
             "scan showed {seen} ports of {all}: {}",
@@ -96,7 +85,7 @@ impl Pods {
     /// Returns the seconds that a loop of `ss` takes.
     fn ss(&self) -> Result<f64> {
         let since = Stopwatch::start();
-        for netns in &self.namespaces {
+        for netns in self.pods.namespaces() {
             let output = netns.command("ss").arg("-tulpnH").stdin(Stdio::null()).output()?;
             let lines = output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count();
             ensure!(lines >= self.listeners, "ss showed {lines} sockets in {}", netns.name());
