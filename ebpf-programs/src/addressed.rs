@@ -31,7 +31,7 @@ pub enum Memory {
 /// the agent has not listed yet, and answers; only silence before proves that it asks.
 #[inline(always)]
 pub fn remember(key: &PeerKey) {
-    let slot = Slot::<TIMED_BITS>::of(seed(), zerocopy::transmute!(*key));
+    let slot = slot_of(key);
     let Some(word) = ADDRESSED.get_ptr_mut(slot.index()) else { return };
     let at = now();
     // SAFETY: a value of an array is never freed. Volatile, because other CPUs write it: one word, read and written at once.
@@ -54,7 +54,7 @@ pub fn remember(key: &PeerKey) {
 /// Returns what is remembered of a port and a peer from which a datagram arrives at `at`.
 #[inline(always)]
 pub fn memory(key: &PeerKey, at: u64) -> Memory {
-    let slot = Slot::<TIMED_BITS>::of(seed(), zerocopy::transmute!(*key));
+    let slot = slot_of(key);
     let Some(word) = ADDRESSED.get_ptr(slot.index()) else { return Memory::Nothing };
     // SAFETY: as above.
     match slot.bits_of(unsafe { word.read_volatile() }) {
@@ -73,8 +73,7 @@ pub fn memory(key: &PeerKey, at: u64) -> Memory {
 /// Remembers when a UDP socket was bound to this port.
 #[inline(always)]
 pub fn born(port: &PortKey, at: u64) {
-    let slot =
-        Slot::<TIMED_BITS>::of(seed(), zerocopy::transmute!(PeerKey { port: *port, address: EVERYBODY }));
+    let slot = slot_of(&PeerKey { port: *port, address: EVERYBODY });
     if let Some(word) = BORN.get_ptr_mut(slot.index()) {
         // SAFETY: as above.
         unsafe { word.write_volatile(slot.with_bits(time(at))) }
@@ -84,13 +83,17 @@ pub fn born(port: &PortKey, at: u64) {
 /// Returns true if the port opened after the netns was observed, so that nothing of it was missed. Only asked soon after that.
 #[inline(always)]
 pub fn is_younger_than_observation(port: &PortKey, at: u64) -> bool {
-    let slot =
-        Slot::<TIMED_BITS>::of(seed(), zerocopy::transmute!(PeerKey { port: *port, address: EVERYBODY }));
+    let slot = slot_of(&PeerKey { port: *port, address: EVERYBODY });
     let Some(word) = BORN.get_ptr(slot.index()) else { return false };
     // SAFETY: as above.
     let Some(born) = slot.bits_of(unsafe { word.read_volatile() }) else { return false };
     observed_since(port.netns_cookie)
         .is_some_and(|since| age(born, at) <= at.saturating_sub(since) >> TIME_SHIFT)
+}
+
+#[inline(always)]
+fn slot_of(key: &PeerKey) -> Slot<TIMED_BITS> {
+    Slot::of(seed(), zerocopy::transmute!(*key))
 }
 
 #[inline(always)]

@@ -29,11 +29,7 @@ pub fn cases() -> Vec<Trial> {
 
 fn ended(end: impl FnOnce(Agent)) {
     let mut world = World::new(&["web", "client"]);
-    for number in 0..NAMESPACES {
-        let role = format!("crowd{number}");
-        world.network.add_bare(&role);
-        world.network.ip(&role, "link add a0 type veth peer name b0\nlink set a0 up\nlink set b0 up\n");
-    }
+    world.network.add_crowd(NAMESPACES);
     let (web, client) = (world.actor("web"), world.actor("client"));
     web.serve("0.0.0.0:7000");
     let first = world.agent();

@@ -19,11 +19,7 @@ pub fn cases() -> Vec<Trial> {
 
 fn ready_with_many_interfaces() {
     let mut world = World::new(&["web", "client"]);
-    for number in 0..NAMESPACES {
-        let role = format!("crowd{number}");
-        world.network.add_bare(&role);
-        world.network.ip(&role, "link add a0 type veth peer name b0\nlink set a0 up\nlink set b0 up\n");
-    }
+    let crowd = world.network.add_crowd(NAMESPACES);
     let (web, client) = (world.actor("web"), world.actor("client"));
     web.serve("0.0.0.0:7000");
     let options = ["--record", "none"];
@@ -39,7 +35,7 @@ fn ready_with_many_interfaces() {
     let hooks = agent.status().hooks;
     assert!(hooks.iter().all(|hook| hook.state == "attached"), "{hooks:?}");
     packets_are_counted(&world, &agent, &web, &client);
-    programs_are_held_by_their_links_alone(&mut world, &agent);
+    programs_are_held_by_their_links_alone(&mut world, &agent, &crowd);
     world.settles(&agent);
 }
 
@@ -56,12 +52,12 @@ fn packets_are_counted(world: &World, agent: &Agent, web: &Actor, client: &Actor
 }
 
 /// A program has no descriptor once it is attached, and a link none once its namespace is gone.
-fn programs_are_held_by_their_links_alone(world: &mut World, agent: &Agent) {
+fn programs_are_held_by_their_links_alone(world: &mut World, agent: &Agent, crowd: &[String]) {
     let count = |kind| held(agent).get(kind).copied().unwrap_or_default();
     let (programs, links) = (count("bpf-prog"), count("bpf_link"));
     assert!(programs < NAMESPACES && links >= 3 * NAMESPACES, "{programs} programs, {links} links");
-    for number in 0..NAMESPACES {
-        world.network.remove(&format!("crowd{number}"));
+    for role in crowd {
+        world.network.remove(role);
     }
     eventually(3 * TIMEOUT, "the crowd's links are gone", || {
         let left = count("bpf_link");

@@ -119,6 +119,16 @@ impl Network {
         netns
     }
 
+    /// Adds namespaces with two interfaces each, and returns their roles.
+    pub fn add_crowd(&mut self, count: usize) -> Vec<String> {
+        let roles: Vec<String> = (0..count).map(|number| format!("crowd{number}")).collect();
+        for role in &roles {
+            self.add_bare(role);
+            self.ip(role, "link add a0 type veth peer name b0\nlink set a0 up\nlink set b0 up\n");
+        }
+        roles
+    }
+
     /// Removes one namespace now.
     pub fn remove(&mut self, role: &str) {
         let netns = self.netns(role);
